@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT
+// The C entry points of undertow.h: check arguments, then call inward; nothing else.
+#include <new>
+#include <string.h>
+
+#include "cpu.h"
+#include "dispatch.h"
+#include "include/undertow.h"
+#include "plan.h"
+#include "run.h"
+
+using namespace undertow;
+
+struct ut_stream {
+  const ut_model* model;
+  float* state;
+  float* values;
+  float* scratch;
+};
+
+namespace {
+
+constexpr size_t aligned(size_t bytes) { return (bytes + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN; }
+bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % UT_ALIGN == 0; }
+
+constexpr uint8_t kSnapshotMagic[8] = {'U', 'T', 'S', 'N', 'A', 'P', 0, 1};
+constexpr size_t kSnapshotHeader = 32;
+
+size_t state_bytes(const ut_model& m) { return static_cast<size_t>(m.measures.state_floats) * sizeof(float); }
+size_t value_bytes(const ut_model& m, size_t frames) {
+  return aligned(static_cast<size_t>(m.measures.value_floats) * frames * sizeof(float));
+}
+size_t scratch_bytes(const ut_model& m) { return aligned(static_cast<size_t>(m.measures.scratch_floats) * sizeof(float)); }
+
+void fill_info(const ut_model& m, ut_info* info) {
+  memset(info, 0, sizeof *info);
+  info->model_bytes = model_bytes(m.file);
+  info->state_bytes = state_bytes(m);
+  info->scratch_bytes = value_bytes(m, m.measures.block) + scratch_bytes(m);
+  info->stream_bytes = aligned(sizeof(ut_stream)) + aligned(info->state_bytes) + info->scratch_bytes;
+  info->snapshot_bytes = kSnapshotHeader + info->state_bytes;
+  info->n_inputs = m.file.n_inputs;
+  info->n_outputs = m.file.n_outputs;
+  info->n_states = m.file.n_states;
+  info->streamable = m.measures.streamable;
+  info->block = static_cast<uint32_t>(m.measures.block);
+  memcpy(info->hash, m.file.hash, sizeof info->hash);
+  info->isa = m.kernels->name;
+}
+
+ut_status open_model(const void* blob, size_t n, const char* isa, ut_model* m, ut_error* err) {
+  if (err) {
+    err->status = UT_OK;
+    err->offset = 0;
+    err->detail[0] = '\0';
+  }
+  if (const ut_status s = File::open(blob, n, &m->file, err)) return s;
+  if (const ut_status s = measure(m->file, &m->measures, err)) return s;
+  const uint32_t cpu = cpu_features();
+  m->kernels = pick(isa, cpu);
+  if (m->kernels) return UT_OK;
+  Message message(err, UT_E_ISA);
+  message << "isa \"" << isa << "\" cannot run here; available:";
+  for (size_t i = 0; built_table(i); ++i)
+    if (runnable(*built_table(i), cpu)) message << " " << built_table(i)->name;
+  return message;
+}
+
+template <class View>
+ut_tensor describe(const View& view) {
+  ut_tensor t = {};
+  t.n_dims = view.n_dims;
+  for (uint32_t i = 0; i < view.n_dims; ++i) t.dims[i] = view.dims[i];
+  t.size = view.size;
+  t.name = view.name;
+  return t;
+}
+
+ut_tensor describe_value(const ut_model& m, uint32_t v) {
+  const ValueView view = m.file.value(v);
+  ut_tensor t = describe(view);
+  t.dtype = static_cast<ut_dtype>(view.dtype);
+  t.n_ids = view.n_ids;
+  t.once = m.values[v].once && !m.measures.streamable;
+  return t;
+}
+
+}  // namespace
+
+extern "C" {
+
+#define UT_STRING_(x) #x
+#define UT_STRING(x) UT_STRING_(x)
+const char* ut_version(void) {
+  return UT_STRING(UT_VERSION_MAJOR) "." UT_STRING(UT_VERSION_MINOR) "." UT_STRING(UT_VERSION_PATCH);
+}
+
+const char* ut_status_text(ut_status status) {
+  switch (status) {
+    case UT_OK: return "ok";
+    case UT_E_ARGUMENT: return "an argument is NULL or makes no sense";
+    case UT_E_ALIGN: return "memory is not aligned to UT_ALIGN bytes";
+    case UT_E_MEMORY: return "the memory given is smaller than asked for";
+    case UT_E_FORMAT: return "not a .tow file, or truncated, damaged or inconsistent";
+    case UT_E_VERSION: return "a .tow format version that this library does not read";
+    case UT_E_UNSUPPORTED: return "well-formed, but this library cannot run it";
+    case UT_E_ISA: return "the instruction set is unknown, not built in, or not on this CPU";
+    case UT_E_STATE: return "the snapshot is damaged or belongs to another model";
+    case UT_E_WHOLE: return "the model needs whole sequences and cannot be streamed";
+  }
+  return "unknown status";
+}
+
+const char* ut_isa(size_t i, int* can_run) {
+  const KernelTable* table = built_table(i);
+  if (!table) return nullptr;
+  if (can_run) *can_run = runnable(*table, cpu_features());
+  return table->name;
+}
+
+ut_status ut_probe(const void* blob, size_t n, const char* isa, ut_info* info, ut_error* err) {
+  if (!info) return Message(err, UT_E_ARGUMENT) << "info is NULL";
+  ut_model m = {};
+  if (const ut_status s = open_model(blob, n, isa, &m, err)) return s;
+  fill_info(m, info);
+  return UT_OK;
+}
+
+ut_status ut_model_init(void* mem, size_t bytes, const void* blob, size_t n, const char* isa, const ut_model** out,
+                        ut_error* err) {
+  if (!mem || !out) return Message(err, UT_E_ARGUMENT) << "mem or out is NULL";
+  if (!is_aligned(mem)) return Message(err, UT_E_ALIGN) << "mem is not aligned to UT_ALIGN bytes";
+  ut_model m = {};
+  if (const ut_status s = open_model(blob, n, isa, &m, err)) return s;
+  if (bytes < model_bytes(m.file)) return Message(err, UT_E_MEMORY) << "mem is " << uint64_t{bytes} << " bytes, expected " << uint64_t{model_bytes(m.file)};
+  *out = build(mem, m.file, m.measures, m.kernels);
+  return UT_OK;
+}
+
+void ut_model_info(const ut_model* model, ut_info* info) { fill_info(*model, info); }
+
+ut_tensor ut_input(const ut_model* model, size_t i) {
+  return i < model->file.n_inputs ? describe_value(*model, static_cast<uint32_t>(i)) : ut_tensor{};
+}
+
+ut_tensor ut_output(const ut_model* model, size_t i) {
+  if (i >= model->file.n_outputs) return ut_tensor{};
+  const OutputView output = model->file.output(static_cast<uint32_t>(i));
+  ut_tensor t = describe_value(*model, output.value);
+  t.name = output.name;
+  return t;
+}
+
+ut_tensor ut_state(const ut_model* model, size_t i) {
+  return i < model->file.n_states ? describe(model->file.state(static_cast<uint32_t>(i))) : ut_tensor{};
+}
+
+ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stream** out) {
+  if (!mem || !model || !out) return UT_E_ARGUMENT;
+  if (!is_aligned(mem)) return UT_E_ALIGN;
+  if (!model->measures.streamable) return UT_E_WHOLE;
+  ut_info info;
+  fill_info(*model, &info);
+  if (bytes < info.stream_bytes) return UT_E_MEMORY;
+  memset(mem, 0, info.stream_bytes);  // padding lanes start as zeros
+  uint8_t* p = static_cast<uint8_t*>(mem) + aligned(sizeof(ut_stream));
+  ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr};
+  s->state = reinterpret_cast<float*>(p);
+  s->values = reinterpret_cast<float*>(p += aligned(info.state_bytes));
+  s->scratch = reinterpret_cast<float*>(p += value_bytes(*model, model->measures.block));
+  ut_stream_reset(s);
+  *out = s;
+  return UT_OK;
+}
+
+void ut_stream_reset(ut_stream* s) { reset_state(*s->model, s->state); }
+
+void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y) {
+  const size_t block = s->model->measures.block;
+  const size_t capacity = n_frames < block ? (n_frames ? n_frames : 1) : block;
+  run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch}, n_frames, x, y);
+}
+
+void ut_step(ut_stream* s, const void* x, void* y) { ut_run(s, 1, &x, &y); }
+
+float* ut_stream_state(ut_stream* s, size_t i) {
+  return i < s->model->file.n_states ? s->state + s->model->states[i].offset : nullptr;
+}
+
+void ut_snapshot_save(const ut_stream* s, void* bytes) {
+  uint8_t* p = static_cast<uint8_t*>(bytes);
+  const uint64_t n = state_bytes(*s->model);
+  memcpy(p, kSnapshotMagic, 8);
+  memcpy(p + 8, s->model->file.hash, 16);
+  memcpy(p + 24, &n, 8);
+  uint8_t* fields = p + kSnapshotHeader;
+  memset(fields, 0, n);
+  for (uint32_t i = 0; i < s->model->file.n_states; ++i) {
+    const StatePlan& f = s->model->states[i];
+    memcpy(fields + f.offset * sizeof(float), s->state + f.offset, f.width * sizeof(float));
+  }
+}
+
+ut_status ut_snapshot_load(ut_stream* s, const void* bytes, size_t n, ut_error* err) {
+  if (!s || !bytes) return Message(err, UT_E_ARGUMENT) << "stream or bytes is NULL";
+  const uint8_t* p = static_cast<const uint8_t*>(bytes);
+  const uint64_t expected = state_bytes(*s->model);
+  uint64_t claimed = 0;
+  if (n < kSnapshotHeader || memcmp(p, kSnapshotMagic, 8) != 0)
+    return Message(err, UT_E_STATE) << "not a snapshot of version 1";
+  if (memcmp(p + 8, s->model->file.hash, 16) != 0)
+    return Message(err, UT_E_STATE) << "the snapshot belongs to another model than " << s->model->file.name;
+  memcpy(&claimed, p + 24, 8);
+  if (claimed != expected || n - kSnapshotHeader != expected)
+    return Message(err, UT_E_STATE) << "the snapshot has " << uint64_t{n - kSnapshotHeader} << " bytes of state, expected " << expected;
+  memcpy(s->state, p + kSnapshotHeader, expected);
+  return UT_OK;
+}
+
+ut_status ut_stream_copy(ut_stream* to, const ut_stream* from) {
+  if (!to || !from) return UT_E_ARGUMENT;
+  if (to->model != from->model) return UT_E_STATE;
+  memcpy(to->state, from->state, state_bytes(*to->model));
+  return UT_OK;
+}
+
+size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
+  const uint64_t per_frame = m->measures.value_floats * sizeof(float);
+  const uint64_t fixed = aligned(state_bytes(*m)) + scratch_bytes(*m) + UT_ALIGN;
+  if (per_frame != 0 && n_frames > (SIZE_MAX / 2 - fixed) / per_frame) return 0;
+  return static_cast<size_t>(fixed) + aligned(static_cast<size_t>(per_frame) * n_frames);
+}
+
+ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_frames, size_t length,
+                          const float* const* states, const void* const* x, void* const* y, float* const* finals) {
+  if (!mem || !m || !x || !y || length > n_frames) return UT_E_ARGUMENT;
+  if (m->measures.frame_by_frame && length != n_frames) return UT_E_ARGUMENT;
+  if (!is_aligned(mem)) return UT_E_ALIGN;
+  const size_t needed = ut_sequence_bytes(m, n_frames);
+  if (needed == 0 || bytes < needed) return UT_E_MEMORY;
+  memset(mem, 0, needed);
+  uint8_t* p = static_cast<uint8_t*>(mem);
+  float* state = reinterpret_cast<float*>(p);
+  float* scratch = reinterpret_cast<float*>(p += aligned(state_bytes(*m)));
+  float* values = reinterpret_cast<float*>(p + scratch_bytes(*m));
+  reset_state(*m, state);
+  for (uint32_t i = 0; states && i < m->file.n_states; ++i)
+    if (states[i]) memcpy(state + m->states[i].offset, states[i], m->states[i].width * sizeof(float));
+  const size_t capacity = m->measures.frame_by_frame ? 1 : (n_frames ? n_frames : 1);
+  run_frames({m, values, capacity, n_frames, length, state, scratch}, n_frames, x, y);
+  for (uint32_t i = 0; finals && i < m->file.n_states; ++i)
+    if (finals[i]) memcpy(finals[i], state + m->states[i].offset, m->states[i].width * sizeof(float));
+  return UT_OK;
+}
+
+}  // extern "C"

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+# One object library per instruction set. The only file of the project that mentions -m flags.
+
+# Kernels need -O3: at -O2 accumulators stay in memory. Contraction is off: a fused multiply-add happens exactly where it
+# is written. errno would make square roots a library call.
+set(UT_KERNEL_FLAGS $<IF:$<CONFIG:MinSizeRel>,-Os,-O3> -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno
+  -fno-lto -fvisibility=hidden)
+
+function(ut_add_isa name)
+  cmake_parse_arguments(A "" "" "FLAGS" ${ARGN})
+  if(NOT UT_ISAS STREQUAL "all" AND NOT name IN_LIST UT_ISAS AND NOT name STREQUAL "scalar")
+    return()
+  endif()
+  add_library(ut_isa_${name} OBJECT kernels/isa_${name}.cpp)
+  target_compile_options(ut_isa_${name} PRIVATE ${UT_WARNINGS} ${UT_KERNEL_FLAGS} ${A_FLAGS})
+  target_sources(undertow PRIVATE $<TARGET_OBJECTS:ut_isa_${name}>)
+  target_compile_definitions(undertow PRIVATE UT_HAVE_${name}=1)
+endfunction()
+
+ut_add_isa(scalar)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  ut_add_isa(avx2 FLAGS -mavx2 -mfma)
+  # GCC 12's own AVX-512 headers read a variable before it is set (GCC bug 105593).
+  ut_add_isa(avx512 FLAGS -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
+  ut_add_isa(neon)
+endif()

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+#include "cpu.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#include <xmmintrin.h>
+#endif
+
+namespace undertow {
+
+#if defined(__x86_64__) || defined(__i386__)
+
+namespace {
+
+constexpr uint32_t bit(int n) { return 1u << n; }
+
+// Intel SDM volume 2, CPUID.
+constexpr uint32_t kLeaf1EcxFma = bit(12), kLeaf1EcxOsxsave = bit(27), kLeaf1EcxAvx = bit(28);
+constexpr uint32_t kLeaf7EbxAvx2 = bit(5), kLeaf7EbxAvx512f = bit(16), kLeaf7EbxAvx512dq = bit(17),
+                   kLeaf7EbxAvx512bw = bit(30), kLeaf7EbxAvx512vl = 1u << 31;
+// Intel SDM volume 1, XCR0: SSE and AVX state; opmask, upper ZMM halves, upper 16 ZMM.
+constexpr uint32_t kXcr0Ymm = bit(1) | bit(2), kXcr0Zmm = bit(5) | bit(6) | bit(7);
+
+// MXCSR: flush-to-zero and denormals-are-zero.
+constexpr uint32_t kMxcsrFlush = bit(15) | bit(6);
+
+uint32_t xcr0() {
+  uint32_t low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+}  // namespace
+
+uint32_t cpu_features() {
+  uint32_t a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+  if (!(c & kLeaf1EcxOsxsave) || !(c & kLeaf1EcxAvx)) return 0;
+  const uint32_t leaf1_ecx = c, saved = xcr0();
+  if ((saved & kXcr0Ymm) != kXcr0Ymm) return 0;
+  uint32_t found = (leaf1_ecx & kLeaf1EcxFma) ? kCpuFma : 0u;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return found;
+  if (b & kLeaf7EbxAvx2) found |= kCpuAvx2;
+  constexpr uint32_t avx512 = kLeaf7EbxAvx512f | kLeaf7EbxAvx512dq | kLeaf7EbxAvx512bw | kLeaf7EbxAvx512vl;
+  if ((b & avx512) == avx512 && (saved & kXcr0Zmm) == kXcr0Zmm) found |= kCpuAvx512;
+  return found;
+}
+
+FlushSubnormals::FlushSubnormals() : saved_(_mm_getcsr()) {
+  const uint32_t mode = static_cast<uint32_t>(saved_);
+  if ((mode & kMxcsrFlush) != kMxcsrFlush) _mm_setcsr(mode | kMxcsrFlush);
+}
+FlushSubnormals::~FlushSubnormals() {
+  const uint32_t mode = static_cast<uint32_t>(saved_);
+  if ((mode & kMxcsrFlush) != kMxcsrFlush) _mm_setcsr(mode);
+}
+
+#elif defined(__aarch64__)
+
+uint32_t cpu_features() { return kCpuNeon; }  // AArch64 has NEON by definition
+
+FlushSubnormals::FlushSubnormals() {
+  __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+  __asm__ volatile("msr fpcr, %0" : : "r"(saved_ | (uint64_t{1} << 24)));  // Arm ARM, FPCR.FZ
+}
+FlushSubnormals::~FlushSubnormals() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
+
+#else  // no switch that is known: subnormals are computed as such
+
+uint32_t cpu_features() { return 0; }
+FlushSubnormals::FlushSubnormals() : saved_(0) {}
+FlushSubnormals::~FlushSubnormals() {}
+
+#endif
+
+}  // namespace undertow

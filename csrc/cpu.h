@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// What this CPU can run, and its floating-point mode. The only platform-dependent part of the library.
+#ifndef UNDERTOW_CPU_H_
+#define UNDERTOW_CPU_H_
+
+#include <stdint.h>
+
+namespace undertow {
+
+enum CpuFeature : uint32_t {
+  kCpuAvx2 = 1u << 0,    // with the operating system saving YMM registers
+  kCpuFma = 1u << 1,
+  kCpuAvx512 = 1u << 2,  // F, BW, DQ and VL, with the operating system saving opmask and ZMM registers
+  kCpuNeon = 1u << 3,
+};
+
+uint32_t cpu_features();
+
+// Flushes subnormals to zero for its lifetime, then restores the caller's mode. A state that decays in silence would
+// otherwise make every step tens of times slower.
+class FlushSubnormals {
+ public:
+  FlushSubnormals();
+  ~FlushSubnormals();
+  FlushSubnormals(const FlushSubnormals&) = delete;
+  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+
+ private:
+  uint64_t saved_;
+};
+
+}  // namespace undertow
+
+#endif  // UNDERTOW_CPU_H_

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#include "dispatch.h"
+
+#include <string.h>
+
+namespace undertow {
+
+#if defined(UT_HAVE_avx512)
+namespace avx512 { extern const KernelTable table; }
+#endif
+#if defined(UT_HAVE_avx2)
+namespace avx2 { extern const KernelTable table; }
+#endif
+#if defined(UT_HAVE_neon)
+namespace neon { extern const KernelTable table; }
+#endif
+namespace scalar { extern const KernelTable table; }
+
+namespace {
+
+// Best first: the order is the whole policy.
+constexpr const KernelTable* kTables[] = {
+#if defined(UT_HAVE_avx512)
+    &avx512::table,
+#endif
+#if defined(UT_HAVE_avx2)
+    &avx2::table,
+#endif
+#if defined(UT_HAVE_neon)
+    &neon::table,
+#endif
+    &scalar::table,
+};
+
+}  // namespace
+
+const KernelTable* built_table(size_t i) { return i < sizeof kTables / sizeof *kTables ? kTables[i] : nullptr; }
+
+bool runnable(const KernelTable& table, uint32_t cpu) { return (table.needs & ~cpu) == 0; }
+
+const KernelTable* pick(const char* want, uint32_t cpu) {
+  for (const KernelTable* t : kTables)
+    if (runnable(*t, cpu) && (want == nullptr || strcmp(want, t->name) == 0)) return t;
+  return nullptr;
+}
+
+}  // namespace undertow

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+#include "format.h"
+
+#include <string.h>
+
+namespace undertow {
+
+namespace {
+
+constexpr uint8_t kMagic[8] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n'};
+constexpr uint32_t kFormatVersion = 1;
+constexpr size_t kHeaderBytes = 64;
+constexpr size_t kCrcOffset = 28;
+
+// Words per record.
+constexpr size_t kCountWords = 8, kTitleWords = 4, kTensorWords = 6, kValueWords = 13, kStateWords = 12, kOutputWords = 3,
+                 kNodeWords = 9;
+
+uint32_t u32_at(const uint8_t* p) {
+  uint32_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+uint64_t u64_at(const void* p) {
+  uint64_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+bool little_endian() {
+  const uint32_t one = 1;
+  uint8_t first;
+  memcpy(&first, &one, 1);
+  return first == 1;
+}
+
+// Bit by bit: metadata is a few kilobytes, a table would be longer than the work.
+uint32_t crc32(uint32_t crc, const uint8_t* p, size_t n) {
+  crc = ~crc;
+  for (size_t i = 0; i < n; ++i) {
+    crc ^= p[i];
+    for (int b = 0; b < 8; ++b) crc = (crc >> 1) ^ (0xEDB88320u & (0u - (crc & 1u)));
+  }
+  return ~crc;
+}
+
+uint64_t elements(const uint32_t* dims, uint32_t n_dims) {
+  uint64_t n = 1;
+  for (uint32_t i = 0; i < n_dims; ++i) {
+    if (dims[i] == 0 || dims[i] > kMaxFrame) return kMaxFrame + 1;
+    n *= dims[i];
+    if (n > kMaxFrame) return n;
+  }
+  return n;
+}
+
+}  // namespace
+
+Message::Message(ut_error* err, ut_status status, size_t offset) : err_(err), status_(status) {
+  if (!err_) return;
+  err_->status = status;
+  err_->offset = static_cast<uint32_t>(offset);
+  err_->detail[0] = '\0';
+}
+
+void Message::put(char c) {
+  if (!err_ || n_ + 1 >= sizeof err_->detail) return;
+  err_->detail[n_++] = c;
+  err_->detail[n_] = '\0';
+}
+
+Message& Message::operator<<(const char* text) {
+  while (*text) put(*text++);
+  return *this;
+}
+
+// Names come from the file: control characters and broken UTF-8 must not reach a terminal.
+Message& Message::operator<<(ut_string text) {
+  put('"');
+  for (size_t i = 0; i < text.size && i < 48; ++i) put(text.data[i] >= 0x20 && text.data[i] < 0x7f ? text.data[i] : '?');
+  put('"');
+  return *this;
+}
+
+Message& Message::operator<<(uint64_t number) {
+  char digits[20];
+  int n = 0;
+  do digits[n++] = static_cast<char>('0' + number % 10);
+  while ((number /= 10) != 0);
+  while (n > 0) put(digits[--n]);
+  return *this;
+}
+
+// --- views -----------------------------------------------------------------------------------------------------------
+
+ut_string File::text(const uint32_t* record) const { return {text_ + record[0], record[1]}; }
+
+size_t File::offset_of(const uint32_t* record) const {
+  return static_cast<size_t>(reinterpret_cast<const uint8_t*>(record) - bytes);
+}
+
+TensorView File::tensor(uint32_t i) const {
+  const uint32_t* r = tensors_ + i * kTensorWords;
+  return {r[0], bytes + u64_at(r + 2), u64_at(r + 4)};
+}
+
+ValueView File::value(uint32_t i) const {
+  const uint32_t* r = values_ + i * kValueWords;
+  return {text(r), r[2], r[3], r[4], r + 5, static_cast<size_t>(elements(r + 5, r[4]))};
+}
+
+StateView File::state(uint32_t i) const {
+  const uint32_t* r = states_ + i * kStateWords;
+  return {text(r), r[2], r[3], r + 4, static_cast<size_t>(elements(r + 4, r[3]))};
+}
+
+OutputView File::output(uint32_t i) const {
+  const uint32_t* r = outputs_ + i * kOutputWords;
+  return {text(r), r[2]};
+}
+
+NodeView File::node(uint32_t i, uint32_t first_output) const {
+  const uint32_t* r = nodes_ + i * kNodeWords;
+  NodeView n = {r[0], text(r + 1), r[3], r[4], r[5], r[6], r[7], nullptr, nullptr, nullptr, nullptr, first_output};
+  n.inputs = words_ + r[8];
+  n.states = n.inputs + n.n_inputs;
+  n.tensors = n.states + n.n_states;
+  n.params = n.tensors + n.n_tensors;
+  return n;
+}
+
+// --- validation ------------------------------------------------------------------------------------------------------
+
+ut_status File::open(const void* blob, size_t n, File* out, ut_error* err) {
+  File f;
+  ut_status status = f.check_header(blob, n, err);
+  if (status == UT_OK) status = f.check_tables(err);
+  if (status == UT_OK) status = f.check_records(err);
+  if (status == UT_OK) status = f.check_nodes(err);
+  if (status == UT_OK) *out = f;
+  return status;
+}
+
+ut_status File::check_header(const void* blob, size_t n, ut_error* err) {
+  if (!blob) return Message(err, UT_E_ARGUMENT) << "blob is NULL";
+  if (reinterpret_cast<uintptr_t>(blob) % UT_ALIGN != 0)
+    return Message(err, UT_E_ALIGN) << "blob is not aligned to " << uint64_t{UT_ALIGN} << " bytes";
+  if (!little_endian()) return Message(err, UT_E_UNSUPPORTED) << ".tow files need a little-endian CPU";
+  bytes = static_cast<const uint8_t*>(blob);
+  if (n < kHeaderBytes || memcmp(bytes, kMagic, sizeof kMagic) != 0)
+    return Message(err, UT_E_FORMAT) << "not a .tow file (no .tow signature in its first bytes)";
+  if (u32_at(bytes + 8) != kFormatVersion)
+    return Message(err, UT_E_VERSION, 8) << "format version " << u32_at(bytes + 8) << ", this library reads version "
+                                         << kFormatVersion;
+  n_bytes = u64_at(bytes + 16);
+  if (n_bytes != n)
+    return Message(err, UT_E_FORMAT, 16) << "file is " << n << " bytes, its header says " << n_bytes
+                                         << (n < n_bytes ? ": truncated" : "");
+  const uint64_t metadata_bytes = u32_at(bytes + 24);
+  metadata_end_ = static_cast<size_t>(kHeaderBytes + metadata_bytes);
+  if (metadata_bytes % 4 != 0 || kHeaderBytes + metadata_bytes > n_bytes)
+    return Message(err, UT_E_FORMAT, 24) << "metadata of " << metadata_bytes << " bytes does not fit the file";
+  uint32_t crc = crc32(0, bytes, kCrcOffset);
+  crc = crc32(crc, bytes + kCrcOffset + 4, metadata_end_ - kCrcOffset - 4);
+  if (crc != u32_at(bytes + kCrcOffset)) return Message(err, UT_E_FORMAT, kCrcOffset) << "metadata is damaged (CRC-32)";
+  if (u32_at(bytes + 12) != 0 || u64_at(bytes + 48) != 0 || u64_at(bytes + 56) != 0)
+    return Message(err, UT_E_FORMAT, 12) << "reserved header fields are not zero";
+  hash = bytes + 32;
+  return UT_OK;
+}
+
+ut_status File::check_tables(ut_error* err) {
+  const uint32_t* words = reinterpret_cast<const uint32_t*>(bytes + kHeaderBytes);
+  const size_t n_metadata = (metadata_end_ - kHeaderBytes) / 4;
+  if (n_metadata < kCountWords + kTitleWords) return Message(err, UT_E_FORMAT, kHeaderBytes) << "metadata is too short";
+  for (size_t i = 0; i < 6; ++i)
+    if (words[i] > kMaxCount)
+      return Message(err, UT_E_FORMAT, kHeaderBytes + 4 * i) << "a table of " << words[i] << " records, at most " << kMaxCount;
+  n_tensors = words[0], n_values = words[1], n_states = words[2], n_inputs = words[3], n_outputs = words[4],
+  n_nodes = words[5], n_words_ = words[6], text_bytes_ = words[7];
+  if (text_bytes_ % 4 != 0) return Message(err, UT_E_FORMAT, kHeaderBytes + 28) << "text pool is not whole words";
+  const uint64_t total = uint64_t{kCountWords} + kTitleWords + uint64_t{n_tensors} * kTensorWords +
+                         uint64_t{n_values} * kValueWords + uint64_t{n_states} * kStateWords +
+                         uint64_t{n_outputs} * kOutputWords + uint64_t{n_nodes} * kNodeWords + n_words_ + text_bytes_ / 4;
+  if (total != n_metadata)
+    return Message(err, UT_E_FORMAT, kHeaderBytes) << "tables take " << total << " words, metadata has " << n_metadata;
+  const uint32_t* title = words + kCountWords;
+  tensors_ = title + kTitleWords;
+  values_ = tensors_ + n_tensors * kTensorWords;
+  states_ = values_ + n_values * kValueWords;
+  outputs_ = states_ + n_states * kStateWords;
+  nodes_ = outputs_ + n_outputs * kOutputWords;
+  words_ = nodes_ + n_nodes * kNodeWords;
+  text_ = reinterpret_cast<const char*>(words_ + n_words_);
+  const auto outside = [&](const uint32_t* r) { return uint64_t{r[0]} + r[1] > text_bytes_; };
+  const auto bad_text = [&](const uint32_t* table, size_t n, size_t stride, size_t at) -> const uint32_t* {
+    for (size_t i = 0; i < n; ++i)
+      if (outside(table + i * stride + at)) return table + i * stride;
+    return nullptr;
+  };
+  const uint32_t* bad = bad_text(title, 2, 2, 0);
+  if (!bad) bad = bad_text(values_, n_values, kValueWords, 0);
+  if (!bad) bad = bad_text(states_, n_states, kStateWords, 0);
+  if (!bad) bad = bad_text(outputs_, n_outputs, kOutputWords, 0);
+  if (!bad) bad = bad_text(nodes_, n_nodes, kNodeWords, 1);
+  if (bad) return Message(err, UT_E_FORMAT, offset_of(bad)) << "a name lies outside the text pool";
+  name = text(title);
+  return UT_OK;
+}
+
+ut_status File::check_shape(const char* what, uint32_t i, const uint32_t* dims, uint32_t n_dims, ut_error* err) const {
+  if (n_dims > UT_MAX_DIMS || elements(dims, n_dims) > kMaxFrame)
+    return Message(err, UT_E_FORMAT, offset_of(dims)) << what << " " << i << ": its shape is empty, or has more than "
+                                                      << uint64_t{UT_MAX_DIMS} << " axes or 2^24 elements";
+  return UT_OK;
+}
+
+ut_status File::check_records(ut_error* err) const {
+  for (uint32_t i = 0; i < n_tensors; ++i) {
+    const uint32_t* r = tensors_ + i * kTensorWords;
+    const uint64_t offset = u64_at(r + 2), n = u64_at(r + 4);
+    if (r[0] > UT_INT32 || r[1] != 0) return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": unknown dtype " << r[0];
+    if (offset % UT_ALIGN != 0 || offset < metadata_end_ || offset > n_bytes || n > (n_bytes - offset) / 4)
+      return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": " << n << " elements at byte " << offset
+                                                     << " do not lie in the file's " << n_bytes << " bytes";
+  }
+  for (uint32_t i = 0; i < n_values; ++i) {
+    const uint32_t* r = values_ + i * kValueWords;
+    if (r[2] > UT_INT32 || (r[2] == UT_FLOAT32 && r[3] != 0))
+      return Message(err, UT_E_FORMAT, offset_of(r)) << "value " << i << ": unknown dtype, or ids that are float32";
+    if (const ut_status s = check_shape("value", i, r + 5, r[4], err)) return s;
+  }
+  for (uint32_t i = 0; i < n_states; ++i) {
+    const uint32_t* r = states_ + i * kStateWords;
+    if (const ut_status s = check_shape("state", i, r + 4, r[3], err)) return s;
+    if (r[2] == kNone) continue;
+    const size_t padded = (state(i).size + 15) / 16 * 16;
+    if (r[2] >= n_tensors || tensor(r[2]).dtype != UT_FLOAT32 || tensor(r[2]).n != padded)
+      return Message(err, UT_E_FORMAT, offset_of(r)) << "state " << i << ": initial value is not a float32 tensor of "
+                                                     << padded << " elements";
+  }
+  for (uint32_t i = 0; i < n_outputs; ++i)
+    if (output(i).value >= n_values)
+      return Message(err, UT_E_FORMAT, offset_of(outputs_ + i * kOutputWords)) << "output " << i << ": no value " << output(i).value;
+  return UT_OK;
+}
+
+ut_status File::check_nodes(ut_error* err) const {
+  if (n_inputs > n_values) return Message(err, UT_E_FORMAT, kHeaderBytes + 12) << n_inputs << " inputs, but " << n_values << " values";
+  uint64_t word = 0;
+  uint32_t next_value = n_inputs;
+  for (uint32_t i = 0; i < n_nodes; ++i) {
+    const uint32_t* r = nodes_ + i * kNodeWords;
+    const uint64_t n = uint64_t{r[3]} + r[5] + r[6] + r[7];
+    if (r[8] != word || word + n > n_words_ || r[4] > n_values - next_value)
+      return Message(err, UT_E_FORMAT, offset_of(r)) << "node " << i << ": its words or outputs do not fit the tables";
+    word += n;
+    const NodeView node = this->node(i, next_value);
+    for (uint32_t k = 0; k < node.n_inputs; ++k)
+      if (node.inputs[k] >= next_value)
+        return Message(err, UT_E_FORMAT, offset_of(node.inputs + k)) << "node " << i << ": reads value " << node.inputs[k] << " before it exists";
+    for (uint32_t k = 0; k < node.n_states; ++k)
+      if (node.states[k] >= n_states) return Message(err, UT_E_FORMAT, offset_of(node.states + k)) << "node " << i << ": no state " << node.states[k];
+    for (uint32_t k = 0; k < node.n_tensors; ++k)
+      if (node.tensors[k] != kNone && node.tensors[k] >= n_tensors)
+        return Message(err, UT_E_FORMAT, offset_of(node.tensors + k)) << "node " << i << ": no tensor " << node.tensors[k];
+    next_value += node.n_outputs;
+  }
+  if (word != n_words_ || next_value != n_values)
+    return Message(err, UT_E_FORMAT, kHeaderBytes) << "nodes use " << word << " words and " << next_value << " values, not all";
+  return UT_OK;
+}
+
+}  // namespace undertow

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// The .tow file (FORMAT.md) as validated views into its bytes. The only code that sees untrusted bytes: once `open`
+// and the ops' `check` have passed, nothing behind them tests again. Needs no memory.
+#ifndef UNDERTOW_FORMAT_H_
+#define UNDERTOW_FORMAT_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "include/undertow.h"
+
+namespace undertow {
+
+constexpr uint32_t kNone = 0xFFFFFFFFu;
+constexpr uint32_t kMaxCount = 65536;
+constexpr uint64_t kMaxFrame = uint64_t{1} << 24;         // elements of one frame
+constexpr uint64_t kMaxTotalFloats = uint64_t{1} << 28;  // all frames of a timestep, all states, or scratch
+
+// Builds a ut_error's sentence without a heap or stdio: fail(err, UT_E_FORMAT) << "node " << 3 << " is odd".
+class Message {
+ public:
+  Message(ut_error* err, ut_status status, size_t offset = 0);
+  Message& operator<<(const char* text);
+  Message& operator<<(ut_string text);
+  Message& operator<<(uint64_t number);
+  Message& operator<<(uint32_t number) { return *this << uint64_t{number}; }
+  operator ut_status() const { return status_; }
+
+ private:
+  void put(char c);
+  ut_error* err_;
+  ut_status status_;
+  size_t n_ = 0;
+};
+
+struct TensorView {
+  uint32_t dtype;
+  const void* data;
+  uint64_t n;
+};
+
+struct ValueView {
+  ut_string name;
+  uint32_t dtype, n_ids, n_dims;
+  const uint32_t* dims;
+  size_t size;
+};
+
+struct StateView {
+  ut_string name;
+  uint32_t init;  // tensor or kNone
+  uint32_t n_dims;
+  const uint32_t* dims;
+  size_t size;
+};
+
+struct OutputView {
+  ut_string name;
+  uint32_t value;
+};
+
+struct NodeView {
+  uint32_t kind;
+  ut_string name;
+  uint32_t n_inputs, n_outputs, n_states, n_tensors, n_params;
+  const uint32_t *inputs, *states, *tensors, *params;
+  uint32_t first_output;  // its outputs are the values first_output, first_output + 1 ...
+};
+
+struct File {
+  const uint8_t* bytes = nullptr;
+  uint64_t n_bytes = 0;
+  const uint8_t* hash = nullptr;  // 16 bytes
+  ut_string name = {nullptr, 0};
+  uint32_t n_tensors = 0, n_values = 0, n_states = 0, n_inputs = 0, n_outputs = 0, n_nodes = 0;
+
+  TensorView tensor(uint32_t i) const;
+  ValueView value(uint32_t i) const;
+  StateView state(uint32_t i) const;
+  OutputView output(uint32_t i) const;
+  // Nodes are walked in order: the cursor carries the number of the next output value.
+  NodeView node(uint32_t i, uint32_t first_output) const;
+
+  // Validates header, tables and every record but the params of nodes, which belong to the ops.
+  static ut_status open(const void* blob, size_t n, File* out, ut_error* err);
+
+ private:
+  ut_string text(const uint32_t* record) const;
+  ut_status check_header(const void* blob, size_t n, ut_error* err);
+  ut_status check_tables(ut_error* err);
+  ut_status check_records(ut_error* err) const;
+  ut_status check_nodes(ut_error* err) const;
+  ut_status check_shape(const char* what, uint32_t i, const uint32_t* dims, uint32_t n_dims, ut_error* err) const;
+  size_t offset_of(const uint32_t* record) const;
+
+  uint32_t n_words_ = 0, text_bytes_ = 0;
+  const uint32_t *tensors_ = nullptr, *values_ = nullptr, *states_ = nullptr, *outputs_ = nullptr, *nodes_ = nullptr,
+                 *words_ = nullptr;
+  const char* text_ = nullptr;
+  size_t metadata_end_ = 0;
+};
+
+}  // namespace undertow
+
+#endif  // UNDERTOW_FORMAT_H_

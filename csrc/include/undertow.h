@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * undertow.h - streaming inference for recurrent networks (RNN, LSTM, GRU and what stands beside them). C99.
+ * Needs nothing but this header and libundertow.
+ *
+ * Whole life of a model (every call but the steps returns a ut_status to check):
+ *
+ *     ut_info info; ut_error err; const ut_model* model; ut_stream* stream;
+ *     ut_probe(blob, n, NULL, &info, &err);                            what it needs, which shapes it has
+ *     ut_model_init(mem, info.model_bytes, blob, n, NULL, &model, &err);
+ *     ut_stream_init(mem2, info.stream_bytes, model, &stream);
+ *     ut_step(stream, x, y);                                           as often as you like
+ *
+ * Memory   All memory comes from you, aligned to UT_ALIGN; there is nothing to free. `blob` (the bytes of a .tow file,
+ *          see FORMAT.md) must outlive the model: weights are used in place. The model must outlive its streams.
+ * Threads  A model is read-only after ut_model_init: share it. A stream belongs to one thread at a time.
+ * Time     ut_step and ut_run do the same work for every frame: no allocation, lock, system call or failure.
+ * Numbers  Same bits on every instruction set with fused multiply-add, and however a sequence is cut into calls.
+ *          Subnormals are flushed to zero inside a call; the caller's floating-point mode is restored.
+ * Strings  Names are UTF-8, not NUL-terminated: they point into the blob and come with their size. */
+#ifndef UNDERTOW_H_
+#define UNDERTOW_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+#define UT_VERSION_MAJOR 0
+#define UT_VERSION_MINOR 1
+#define UT_VERSION_PATCH 0
+
+#define UT_ALIGN 64      /* alignment of blob, model and stream memory, in bytes */
+#define UT_MAX_DIMS 8    /* axes of a frame */
+
+typedef enum ut_status {
+  UT_OK = 0,
+  UT_E_ARGUMENT = -1,    /* NULL, or a size that makes no sense                          */
+  UT_E_ALIGN = -2,       /* memory not aligned to UT_ALIGN                              */
+  UT_E_MEMORY = -3,      /* memory smaller than asked for                               */
+  UT_E_FORMAT = -4,      /* not a .tow file, truncated, damaged or inconsistent         */
+  UT_E_VERSION = -5,     /* a .tow format version that this library does not read       */
+  UT_E_UNSUPPORTED = -6, /* well-formed, but this build cannot run it                   */
+  UT_E_ISA = -7,         /* forced instruction set unknown, not built, or not on this CPU */
+  UT_E_STATE = -8,       /* a snapshot that is damaged or belongs to another model      */
+  UT_E_WHOLE = -9        /* the model needs whole sequences and cannot be streamed      */
+} ut_status;             /* values never change; new ones are appended                  */
+
+/* What went wrong and where. `detail` is a NUL-terminated sentence; `offset` the byte of the blob, or 0. */
+typedef struct ut_error {
+  ut_status status;
+  uint32_t offset;
+  char detail[208];
+} ut_error;
+
+typedef struct ut_model ut_model;   /* weights and plan, read-only */
+typedef struct ut_stream ut_stream; /* one sequence in flight      */
+
+typedef struct ut_string {
+  const char* data;
+  size_t size;
+} ut_string;
+
+typedef struct ut_info {
+  size_t model_bytes;   /* memory for ut_model_init                                    */
+  size_t stream_bytes;  /* memory for ut_stream_init: state, scratch and bookkeeping   */
+  size_t state_bytes;   /* of these, what a stream remembers between timesteps         */
+  size_t scratch_bytes; /* of these, frames in flight                                  */
+  size_t snapshot_bytes;
+  uint32_t n_inputs, n_outputs, n_states;
+  uint32_t streamable;  /* 0: some layer needs the whole sequence; only ut_sequence_run */
+  uint32_t block;       /* frames that ut_run works on at a time                       */
+  uint8_t hash[16];     /* of the model, as written in the file                        */
+  const char* isa;      /* "scalar", "avx2", ...                                       */
+} ut_info;
+
+typedef enum ut_dtype { UT_FLOAT32 = 0, UT_INT32 = 1 } ut_dtype;
+
+/* One input, output or state field. Shapes are those of one timestep. */
+typedef struct ut_tensor {
+  ut_string name;
+  ut_dtype dtype;
+  uint32_t once;            /* outputs of models that are not streamable: one frame per sequence, not one per timestep */
+  uint32_t n_ids;           /* UT_INT32: valid ids are 0 to n_ids - 1                                                  */
+  uint32_t n_dims;
+  uint32_t dims[UT_MAX_DIMS];
+  size_t size;              /* elements, 4 bytes each                                                                 */
+} ut_tensor;
+
+/* ut_version - "major.minor.patch" of the library that was linked. */
+const char* ut_version(void);
+
+/* ut_status_text - one sentence for a status; "unknown status" for any other number. */
+const char* ut_status_text(ut_status status);
+
+/* ut_isa - the i-th instruction set that is built in, best first; NULL past the last one.
+ *   runnable  set to 1 if this CPU can run it, else 0; may be NULL */
+const char* ut_isa(size_t i, int* runnable);
+
+/* ut_probe - validate a blob from first to last byte that will be trusted, and say what it needs.
+ *   blob  the bytes of a .tow file, aligned to UT_ALIGN
+ *   isa   NULL for the best that this CPU has, or a name such as "avx2"
+ *   err   may be NULL; filled on failure
+ *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN, UT_E_FORMAT, UT_E_VERSION, UT_E_UNSUPPORTED or UT_E_ISA */
+ut_status ut_probe(const void* blob, size_t n, const char* isa, ut_info* info, ut_error* err);
+
+/* ut_model_init - as ut_probe, and build the model in `mem`.
+ *   mem   `bytes` >= ut_info.model_bytes, aligned to UT_ALIGN
+ *   returns as ut_probe, or UT_E_MEMORY; *out is untouched on failure */
+ut_status ut_model_init(void* mem, size_t bytes, const void* blob, size_t n, const char* isa, const ut_model** out,
+                        ut_error* err);
+
+/* ut_model_info, ut_input, ut_output, ut_state - ask a model. i counts from 0 and must be below n_inputs,
+ * n_outputs or n_states of its ut_info; else the result has a NULL name. */
+void ut_model_info(const ut_model* model, ut_info* info);
+ut_tensor ut_input(const ut_model* model, size_t i);
+ut_tensor ut_output(const ut_model* model, size_t i);
+ut_tensor ut_state(const ut_model* model, size_t i);
+
+/* ut_stream_init - place a stream in `mem` and reset it.
+ *   mem   `bytes` >= ut_info.stream_bytes, aligned to UT_ALIGN; yours again when you stop using *out
+ *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN, UT_E_MEMORY or UT_E_WHOLE; *out is untouched on failure */
+ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stream** out);
+
+/* ut_stream_reset - back to the model's initial state. Cannot fail. */
+void ut_stream_reset(ut_stream* stream);
+
+/* ut_step - one timestep of a model with one input and one output. Cannot fail.
+ *   x  one input frame, y  one output frame (4-byte elements; no alignment needed; may overlap) */
+void ut_step(ut_stream* stream, const void* x, void* y);
+
+/* ut_run - n_frames timesteps. Cannot fail. Equal, to the bit, to as many calls with one frame.
+ *   x  n_inputs pointers, each to n_frames frames one after the other
+ *   y  n_outputs pointers likewise; an entry may be NULL if that output is not wanted
+ * An id outside 0 .. n_ids - 1 selects a frame of NaN. */
+void ut_run(ut_stream* stream, size_t n_frames, const void* const* x, void* const* y);
+
+/* ut_stream_state - the i-th state field of a stream, ut_state(model, i).size floats, to read or write between calls. */
+float* ut_stream_state(ut_stream* stream, size_t i);
+
+/* ut_snapshot_save, ut_snapshot_load - a stream's whole state as ut_info.snapshot_bytes bytes, the same on every
+ * instruction set, with format version and model hash.
+ *   load returns UT_OK, UT_E_ARGUMENT, or UT_E_STATE with the stream unchanged */
+void ut_snapshot_save(const ut_stream* stream, void* bytes);
+ut_status ut_snapshot_load(ut_stream* stream, const void* bytes, size_t n, ut_error* err);
+
+/* ut_stream_copy - make `to` remember what `from` does. Both must be streams of one model, else UT_E_STATE. */
+ut_status ut_stream_copy(ut_stream* to, const ut_stream* from);
+
+/* ut_sequence_bytes - memory that ut_sequence_run needs for n_frames frames; 0 if that does not fit a size_t. */
+size_t ut_sequence_bytes(const ut_model* model, size_t n_frames);
+
+/* ut_sequence_run - a whole sequence at once, from the initial state; the only way to run a model that is not streamable.
+ *   mem     `bytes` >= ut_sequence_bytes(model, n_frames), aligned to UT_ALIGN
+ *   length  frames that masked layers (ONNX sequence_lens) consume, at most n_frames; n_frames if there is no padding
+ *   states  NULL, or n_states pointers: fields to start from; an entry may be NULL for the model's own initial value
+ *   x, y    as ut_run; an output marked `once` takes a single frame
+ *   finals  NULL, or n_states pointers that take the state after the last frame; entries may be NULL
+ *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN or UT_E_MEMORY */
+ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* model, size_t n_frames, size_t length,
+                          const float* const* states, const void* const* x, void* const* y, float* const* finals);
+
+#if defined(__cplusplus)
+}
+#endif
+
+#endif /* UNDERTOW_H_ */

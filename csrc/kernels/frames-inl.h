@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+// Frame ops other than dense. Compiled once per ISA.
+// Sums over a frame have one order: 16 partial sums (element j goes to sum j mod 16), joined pairwise.
+
+namespace {
+
+void activation(float* y, const float* x, size_t n, const Act& act) {
+  for (size_t j = 0; j < n; j += kLanes) store(y + j, activate(act, load(x + j)));
+}
+
+template <uint32_t kKind>
+void binary(float* y, const float* a, const float* b, size_t n) {
+  for (size_t j = 0; j < n; j += kLanes) {
+    const V u = load(a + j), v = load(b + j);
+    V w = u;
+    switch (kKind) {
+      case kBinAdd: w = add(u, v); break;
+      case kBinSub: w = sub(u, v); break;
+      case kBinMul: w = mul(u, v); break;
+      case kBinDiv: w = div(u, v); break;
+      // max and min give v where u is NaN; |u| > -1 fails for NaN alone, and then u itself comes out.
+      case kBinMax: w = flushed(select_lt(set1(-1.0f), abs(u), max(u, v), u)); break;
+      default: w = flushed(select_lt(set1(-1.0f), abs(u), min(u, v), u)); break;
+    }
+    store(y + j, w);
+  }
+}
+
+void affine(float* y, const float* x, const float* scale, const float* shift, size_t n) {
+  for (size_t j = 0; j < n; j += kLanes) store(y + j, mul_add(load(x + j), load(scale + j), load(shift + j)));
+}
+
+// 16 elements at x + j, with `fill` in place of those at or behind n.
+struct Chunk {
+  float v[kPanel];
+};
+inline Chunk chunk(const float* x, size_t j, size_t n, float fill) {
+  Chunk c;
+  for (size_t i = 0; i < kPanel; ++i) c.v[i] = j + i < n ? x[j + i] : fill;
+  return c;
+}
+
+struct Sums {
+  V v[kPanel / kLanes];
+  void clear() {
+    for (V& s : v) s = set1(0.0f);
+  }
+  void add_to(int i, V x) { v[i] = add(v[i], x); }
+  float total() const {
+    float s[kPanel];
+    for (int i = 0; i < static_cast<int>(kPanel) / kLanes; ++i) store(s + i * kLanes, v[i]);
+    for (size_t width = kPanel / 2; width != 0; width /= 2)
+      for (size_t i = 0; i < width; ++i) s[i] += s[i + width];
+    return s[0];
+  }
+};
+
+constexpr int kChunkVectors = static_cast<int>(kPanel) / kLanes;
+
+// Applies f(i, vector) -> vector to every vector of x[0, n) and writes the n results to y.
+template <class F>
+inline void map(float* y, const float* x, size_t n, float fill, const F& f) {
+  for (size_t j = 0; j < n; j += kPanel) {
+    const bool whole = j + kPanel <= n;
+    Chunk c;
+    if (!whole) c = chunk(x, j, n, fill);
+    const float* from = whole ? x + j : c.v;
+    float* to = whole ? y + j : c.v;
+    for (int i = 0; i < kChunkVectors; ++i) store(to + i * kLanes, f(j, i, load(from + i * kLanes)));
+    if (!whole)
+      for (size_t i = 0; j + i < n; ++i) y[j + i] = c.v[i];
+  }
+}
+
+template <class F>
+inline void visit(const float* x, size_t n, float fill, const F& f) {
+  for (size_t j = 0; j < n; j += kPanel) {
+    const Chunk c = chunk(x, j, n, fill);
+    for (int i = 0; i < kChunkVectors; ++i) f(j, i, load(c.v + i * kLanes));
+  }
+}
+
+// softmax: y = e^(x - max) / sum; log_softmax: y = (x - max) - log(sum).
+void softmax(float* y, const float* x, size_t n, bool log) {
+  float top = x[0];
+  for (size_t j = 1; j < n; ++j) top = x[j] > top ? x[j] : top;
+  const V shift = set1(top);
+  Sums sums;
+  sums.clear();
+  const float nothing = -__builtin_inff();  // e^(nothing - max) is 0 whatever the maximum
+  if (log) {
+    visit(x, n, nothing, [&](size_t, int i, V v) { sums.add_to(i, vexp(sub(v, shift))); });
+    const V log_sum = vlog(set1(sums.total()));
+    map(y, x, n, 0.0f, [&](size_t, int, V v) { return sub(sub(v, shift), log_sum); });
+  } else {
+    map(y, x, n, nothing, [&](size_t, int i, V v) {
+      const V e = vexp(sub(v, shift));
+      sums.add_to(i, e);
+      return e;
+    });
+    const V total = set1(sums.total());
+    map(y, y, n, 0.0f, [&](size_t, int, V v) { return div(v, total); });
+  }
+}
+
+// y = (x - mean) / sqrt(variance + eps) * scale + shift; variance with 1/n. scale and shift may be null.
+void layer_norm(float* y, const float* x, const float* scale, const float* shift, size_t n, float eps) {
+  Sums sums;
+  sums.clear();
+  visit(x, n, 0.0f, [&](size_t, int i, V v) { sums.add_to(i, v); });
+  const float mean = sums.total() / static_cast<float>(n);
+  const V m = set1(mean);
+  sums.clear();
+  visit(x, n, mean, [&](size_t, int i, V v) {
+    const V d = sub(v, m);
+    sums.add_to(i, mul(d, d));
+  });
+  const V inv = div(set1(1.0f), square_root(set1(sums.total() / static_cast<float>(n) + eps)));
+  map(y, x, n, 0.0f, [&](size_t j, int i, V v) {
+    const size_t at = j + static_cast<size_t>(i) * kLanes;
+    V w = mul(sub(v, m), inv);
+    if (scale) w = mul(w, load(scale + at));
+    if (shift) w = add(w, load(shift + at));
+    return w;
+  });
+}
+
+}  // namespace

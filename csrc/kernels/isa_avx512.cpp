@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+// The kernels, compiled for AVX-512, which here means F, BW, DQ and VL (flags: csrc/cmake/isa.cmake).
+#if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
+#error "compile isa_avx512.cpp with -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+#endif
+#define UT_ISA avx512
+#define UT_ISA_NEEDS kCpuAvx512
+#include "vec_avx512.h"
+
+#include "kernels-inl.h"

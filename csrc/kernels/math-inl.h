@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+// exp, log, sigmoid, tanh and every activation, from one sequence of IEEE operations on every target.
+// Compiled once per ISA. Coefficients and their errors: fit_coefficients.py. Bounds below are against float64 over all
+// floats, held by tests/cpp/test_math.cpp. NaN in, NaN out. Results below 2^-126 are flushed to zero.
+
+namespace {
+
+// exp(x) = 2^n (1 + s), n = round(x / ln 2), s = e^r - 1 with |r| <= ln(2)/2. x must lie in [-87.34, 89].
+struct ExpParts {
+  V n;
+  V s;
+};
+
+inline ExpParts exp_parts(V x) {
+  const V shift = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, ties to even
+  const V n = sub(mul_add(x, set1(1.44269504f), shift), shift);
+  V r = mul_add(n, set1(-0.693359375f), x);     // ln 2 in two parts, the first with 9 bits: n times it is exact
+  r = mul_add(n, set1(2.12194440e-4f), r);
+  V q = set1(1.3821468e-03f);
+  q = mul_add(q, r, set1(8.368663e-03f));
+  q = mul_add(q, r, set1(4.1668255e-02f));
+  q = mul_add(q, r, set1(1.6666521e-01f));
+  q = mul_add(q, r, set1(4.9999994e-01f));
+  return {n, mul_add(mul(r, r), q, r)};
+}
+
+// exp: error < 0.86 ulp, monotone; 0 below -86.65 (results under 2^-125), inf above 88.72. The power is applied in two
+// halves: 2^128 is no float.
+inline V vexp(V x) {
+  x = min(set1(89.0f), max(set1(-87.33f), x));
+  const ExpParts e = exp_parts(x);
+  const V p = pow2(sub(e.n, set1(1.0f)));
+  const V half = mul_add(p, e.s, p);
+  return add(half, half);
+}
+
+// exp(x) - 1 for x <= 0: error < 1.5 ulp.
+inline V vexpm1_negative(V x) {
+  const ExpParts e = exp_parts(max(set1(-87.33f), x));
+  const V p = pow2(e.n);
+  return mul_add(p, e.s, sub(p, set1(1.0f)));
+}
+
+// sigmoid: error < 2.5 ulp, in [0, 1].
+inline V vsigmoid(V x) {
+  const V one = set1(1.0f);
+  return div(one, add(one, vexp(sub(set1(0.0f), x))));
+}
+
+// tanh: error < 2 ulp, odd, in [-1, 1]. A polynomial where 1 - 2 / (e^2a + 1) would cancel.
+inline V vtanh(V x) {
+  const V a = abs(x);
+  const V u = mul(a, a);
+  V p = set1(-6.169614e-03f);
+  p = mul_add(p, u, set1(2.1000376e-02f));
+  p = mul_add(p, u, set1(-5.3835757e-02f));
+  p = mul_add(p, u, set1(1.3332437e-01f));
+  p = mul_add(p, u, set1(-3.3333313e-01f));
+  const V small = mul_add(mul(u, a), p, a);
+  const V large = sub(set1(1.0f), div(set1(2.0f), add(vexp(add(a, a)), set1(1.0f))));
+  return copy_sign(select_lt(a, set1(0.5625f), small, large), x);
+}
+
+// atanh(z) for |z| < 0.34.
+inline V vatanh_small(V z) {
+  const V u = mul(z, z);
+  V p = set1(8.8838786e-02f);
+  p = mul_add(p, u, set1(9.271707e-02f));
+  p = mul_add(p, u, set1(1.1060594e-01f));
+  p = mul_add(p, u, set1(1.4289498e-01f));
+  p = mul_add(p, u, set1(1.999989e-01f));
+  p = mul_add(p, u, set1(3.3333334e-01f));
+  return mul_add(mul(u, z), p, z);
+}
+
+// log of a normal positive float or NaN: error < 2 ulp. +inf gives 88.7.
+inline V vlog(V x) {
+  const V one = set1(1.0f);
+  V m = mantissa(x), e = exponent(x);
+  const V root2 = set1(1.41421354f);
+  e = select_lt(root2, m, add(e, one), e);
+  m = select_lt(root2, m, mul(m, set1(0.5f)), m);
+  const V w = vatanh_small(div(sub(m, one), add(m, one)));
+  const V y = mul_add(e, set1(0.693359375f), mul_add(e, set1(-2.12194440e-4f), add(w, w)));
+  return select_lt(set1(0.0f), x, y, x);  // `mantissa` has lost a NaN
+}
+
+// log(1 + exp(x)): error < 2.5 ulp. The second term is log1p(v) = 2 atanh(v / (2 + v)) with v in [0, 1].
+inline V vsoftplus(V x) {
+  const V v = vexp(sub(set1(0.0f), abs(x)));
+  const V w = vatanh_small(div(v, add(set1(2.0f), v)));
+  return add(max(set1(0.0f), x), add(w, w));
+}
+
+// A comparison hands its operand on as it is, or as zero if that is subnormal: which of the two depends on the
+// instruction set. This is zero on all.
+inline V flushed(V x) { return select_lt(abs(x), set1(1.17549435e-38f), copy_sign(set1(0.0f), x), x); }
+
+// Formulas: python/undertow/activations.py and csrc/FORMAT.md.
+inline V activate(const Act& act, V x) {
+  const V zero = set1(0.0f), one = set1(1.0f), alpha = set1(act.alpha), beta = set1(act.beta);
+  switch (act.kind) {
+    case kActRelu: return flushed(max(zero, x));
+    case kActTanh: return vtanh(x);
+    case kActSigmoid: return vsigmoid(x);
+    case kActAffine: return mul_add(alpha, x, beta);
+    case kActLeakyRelu: return flushed(select_lt(x, zero, mul(alpha, x), x));
+    case kActThresholdedRelu: return flushed(select_lt(x, alpha, zero, x));
+    case kActScaledTanh: return mul(alpha, vtanh(mul(beta, x)));
+    case kActHardSigmoid: return min(one, max(zero, mul_add(alpha, x, beta)));
+    case kActElu: return mul(beta, select_lt(x, zero, mul(alpha, vexpm1_negative(min(zero, x))), x));
+    case kActSoftsign: return div(x, add(one, abs(x)));
+    case kActSoftplus: return vsoftplus(x);
+    case kActClip: return flushed(min(beta, max(alpha, x)));
+    case kActExp: return vexp(x);
+    case kActSilu: return div(x, add(one, vexp(sub(zero, x))));
+    default: return x;
+  }
+}
+
+}  // namespace

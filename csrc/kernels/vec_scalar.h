@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// The SIMD vocabulary in portable C++: 1 float lane. Same names and meaning in every vec_*.h.
+// Used only by isa_scalar.cpp; internal linkage throughout: nothing here may escape that object file.
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace {
+
+using V = float;
+constexpr int kLanes = 1;
+constexpr int kRegisters = 16;
+
+inline uint32_t bits_of(float a) {
+  uint32_t u;
+  memcpy(&u, &a, sizeof u);
+  return u;
+}
+inline float float_of(uint32_t u) {
+  float a;
+  memcpy(&a, &u, sizeof a);
+  return a;
+}
+
+inline V load(const float* p) { return *p; }
+inline void store(float* p, V a) { *p = a; }
+inline V set1(float a) { return a; }
+
+inline V add(V a, V b) { return a + b; }
+inline V sub(V a, V b) { return a - b; }
+inline V mul(V a, V b) { return a * b; }
+inline V div(V a, V b) { return a / b; }
+inline V square_root(V a) { return __builtin_sqrtf(a); }
+
+#if defined(__FP_FAST_FMAF)
+inline V mul_add(V a, V b, V c) { return __builtin_fmaf(a, b, c); }  // a * b + c, one rounding
+#else
+// Without a fused multiply-add: a * b is exact in double, so only the sum rounds before the last rounding to float.
+// Rounding twice differs from rounding once only if the first result sits halfway between two floats; there the lost
+// part of the sum decides (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
+inline V mul_add(V a, V b, V c) {
+  const double p = static_cast<double>(a) * static_cast<double>(b);
+  const double q = static_cast<double>(c);
+  double s = p + q;
+  uint64_t u;
+  memcpy(&u, &s, sizeof u);
+  if ((u & 0x1fffffffu) == 0x10000000u) {
+    const double v = s - p;
+    const double lost = (p - (s - v)) + (q - v);
+    if (lost != 0.0) {
+      u = ((lost > 0.0) == (s > 0.0)) ? u + 1 : u - 1;
+      memcpy(&s, &u, sizeof s);
+    }
+  }
+  return static_cast<float>(s);
+}
+#endif
+
+inline V max(V a, V b) { return a > b ? a : b; }  // a > b ? a : b, so b where either is NaN
+inline V min(V a, V b) { return a < b ? a : b; }  // a < b ? a : b, so b where either is NaN
+inline V abs(V a) { return float_of(bits_of(a) & 0x7fffffffu); }
+inline V copy_sign(V magnitude, V sign) {
+  return float_of((bits_of(magnitude) & 0x7fffffffu) | (bits_of(sign) & 0x80000000u));
+}
+inline V select_lt(V a, V b, V yes, V no) { return a < b ? yes : no; }  // no where either is NaN
+
+inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
+  // A NaN must not reach the conversion to int, which C++ leaves undefined; any power will do, the product is NaN.
+  const int32_t i = n >= -127.0f && n <= 127.0f ? static_cast<int32_t>(n) : 0;
+  return float_of(static_cast<uint32_t>(i + 127) << 23);
+}
+inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and positive
+  return static_cast<float>(static_cast<int32_t>(bits_of(a) >> 23) - 127);
+}
+inline V mantissa(V a) { return float_of((bits_of(a) & 0x7fffffu) | 0x3f800000u); }  // m of the same
+
+}  // namespace

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+// Ops that move elements and compute nothing: joins, selections, table look-ups, constants, the state registers, and
+// the two that pick or reorder timesteps of a whole sequence.
+#include <string.h>
+
+#include "op.h"
+
+namespace undertow {
+
+namespace {
+
+// --- concat ----------------------------------------------------------------------------------------------------------
+
+ut_status check_concat(Check& c) {
+  c.counts(c.node().n_inputs, 1, 0, 0, 0);
+  c.require(c.node().n_inputs != 0, "has no inputs");
+  uint64_t n = 0;
+  for (uint32_t i = 0; i < c.node().n_inputs; ++i) n += c.input(i);
+  c.require(n == c.output(0), "inputs do not add up to the output");
+  return c.status();
+}
+
+void run_concat(const OpPlan& op, const Block& b) {
+  const uint32_t y = op.output;
+  size_t at = 0;
+  for (uint32_t i = 0; i < op.n_inputs; ++i) {
+    const uint32_t x = op.inputs[i];
+    const size_t n = b.value(x).width;
+    for (size_t t = 0; t < b.rows(y); ++t)
+      memcpy(b.row(y) + t * b.stride(y) + at, b.row(x) + t * b.stride(x), n * sizeof(float));
+    at += n;
+  }
+}
+
+// --- select: weights indices -----------------------------------------------------------------------------------------
+
+ut_status check_select(Check& c) {
+  c.counts(1, 1, 0, 1, 0);
+  const size_t n_in = c.input(0), n = c.output(0);
+  c.weight(0, padded(n), false, UT_INT32);
+  if (c.status() != UT_OK) return c.status();
+  const int32_t* indices = static_cast<const int32_t*>(c.plan()->weights[0]);
+  for (size_t j = 0; j < n; ++j)
+    if (indices[j] < 0 || static_cast<uint32_t>(indices[j]) >= n_in) {
+      c.require(false, "an index lies outside the input frame");
+      break;
+    }
+  return c.status();
+}
+
+void run_select(const OpPlan& op, const Block& b) {
+  const uint32_t x = op.inputs[0], y = op.output;
+  const int32_t* indices = static_cast<const int32_t*>(op.weights[0]);
+  const size_t n = b.value(y).width;
+  for (size_t t = 0; t < b.rows(y); ++t) {
+    const float* from = b.row(x) + t * b.stride(x);
+    float* to = b.row(y) + t * b.stride(y);
+    for (size_t j = 0; j < n; ++j) to[j] = from[indices[j]];
+  }
+}
+
+// --- reshape: the output is the input's memory -----------------------------------------------------------------------
+
+ut_status check_reshape(Check& c) {
+  c.counts(1, 1, 0, 0, 0);
+  if (c.status() != UT_OK) return c.status();
+  c.require(c.input(0, c.output_view(0).dtype) == c.output_view(0).size, "input and output differ in size");
+  return c.status();
+}
+
+// --- embedding: weights table, sizes[0] rows, sizes[1] width ----------------------------------------------------------
+
+ut_status check_embedding(Check& c) {
+  c.counts(1, 1, 0, 1, 0);
+  const size_t n_ids = c.input(0, UT_INT32), n_out = c.output(0);
+  c.require(n_ids != 0 && n_out % n_ids == 0, "output is not a whole number of rows");
+  if (c.status() != UT_OK) return c.status();
+  const size_t width = n_out / n_ids;
+  const uint64_t n = c.weight(0, 0);
+  c.require(n != 0 && n % width == 0 && n / width <= kMaxFrame, "table is not a whole number of rows, at most 2^24");
+  c.plan()->sizes[0] = static_cast<size_t>(n / width);
+  c.plan()->sizes[1] = width;
+  return c.status();
+}
+
+void run_embedding(const OpPlan& op, const Block& b) {
+  const uint32_t x = op.inputs[0], y = op.output;
+  const float* table = static_cast<const float*>(op.weights[0]);
+  const size_t width = op.sizes[1];
+  for (size_t t = 0; t < b.rows(y); ++t) {
+    const float* ids = b.row(x) + t * b.stride(x);
+    float* to = b.row(y) + t * b.stride(y);
+    for (size_t i = 0; i < b.value(x).width; ++i, to += width) {
+      int32_t id;
+      memcpy(&id, ids + i, sizeof id);
+      if (id >= 0 && static_cast<size_t>(id) < op.sizes[0])
+        memcpy(to, table + static_cast<size_t>(id) * width, width * sizeof(float));
+      else
+        for (size_t j = 0; j < width; ++j) to[j] = __builtin_nanf("");
+    }
+  }
+}
+
+// --- constant: the value's frame is the tensor itself -----------------------------------------------------------------
+
+ut_status check_constant(Check& c) {
+  c.counts(0, 1, 0, 1, 0);
+  c.weight(0, padded(c.output(0)));
+  return c.status();
+}
+
+// --- state_read, state_write -----------------------------------------------------------------------------------------
+
+ut_status check_state_read(Check& c) {
+  c.counts(0, 1, 1, 0, 0);
+  c.require(c.state(0) == c.output(0), "state and output differ in size");
+  return c.status();
+}
+
+void run_state_read(const OpPlan& op, const Block& b) {
+  memcpy(b.row(op.output), b.state_at(op.states[0]), b.value(op.output).width * sizeof(float));
+}
+
+ut_status check_state_write(Check& c) {
+  c.counts(1, 0, 1, 0, 0);
+  c.require(c.state(0) == c.input(0), "state and input differ in size");
+  return c.status();
+}
+
+void run_state_write(const OpPlan& op, const Block& b) {
+  memcpy(b.state_at(op.states[0]), b.row(op.inputs[0]), b.value(op.inputs[0]).width * sizeof(float));
+}
+
+// --- last, flip: whole sequences -------------------------------------------------------------------------------------
+
+ut_status check_last(Check& c) {
+  c.counts(1, 1, 0, 0, 1);
+  c.require(c.input(0) == c.output(0), "input and output differ in size");
+  c.plan()->flags = c.param(0);
+  c.require((c.plan()->flags & ~(kFlagReverse | kFlagMasked)) == 0, "unknown flags");
+  return c.status();
+}
+
+void run_last(const OpPlan& op, const Block& b) {
+  const uint32_t x = op.inputs[0], y = op.output;
+  const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, bytes = b.value(y).width * sizeof(float);
+  if (n == 0)
+    memset(b.row(y), 0, bytes);
+  else
+    memcpy(b.row(y), b.row(x) + (op.flags & kFlagReverse ? 0 : (n - 1) * b.stride(x)), bytes);
+}
+
+ut_status check_flip(Check& c) {
+  c.counts(1, 1, 0, 0, 0);
+  c.require(c.input(0) == c.output(0), "input and output differ in size");
+  c.plan()->whole_sequence = true;
+  return c.status();
+}
+
+void run_flip(const OpPlan& op, const Block& b) {
+  const uint32_t x = op.inputs[0], y = op.output;
+  const size_t n = b.rows(y);
+  for (size_t t = 0; t < n; ++t)
+    memcpy(b.row(y) + t * b.stride(y), b.row(x) + (n - 1 - t) * b.stride(x), b.value(y).width * sizeof(float));
+}
+
+}  // namespace
+
+const OpType kConcat = {7, "concat", check_concat, run_concat, true};
+const OpType kSelect = {8, "select", check_select, run_select, true};
+const OpType kReshape = {9, "reshape", check_reshape, nullptr, true};
+const OpType kEmbedding = {10, "embedding", check_embedding, run_embedding, true};
+const OpType kConstant = {11, "constant", check_constant, nullptr, false};
+const OpType kStateRead = {15, "state_read", check_state_read, run_state_read, false};
+const OpType kStateWrite = {16, "state_write", check_state_write, run_state_write, false};
+const OpType kLast = {17, "last", check_last, run_last, false};
+const OpType kFlip = {18, "flip", check_flip, run_flip, true};
+
+}  // namespace undertow

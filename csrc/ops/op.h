@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// The op interface. An op is one file here, one row in ops.cpp, one row in FORMAT.md: `check` validates an untrusted
+// node and binds it to its weights, `run` computes it for a block of frames and cannot fail.
+#ifndef UNDERTOW_OPS_OP_H_
+#define UNDERTOW_OPS_OP_H_
+
+#include "../plan.h"
+
+namespace undertow {
+
+// A node under check. Every getter that finds something wrong records the first error and gives a harmless value, so
+// an op reads straight through its node and returns `status()`.
+class Check {
+ public:
+  Check(const File& file, const NodeView& node, const char* op_name, OpPlan* plan, ut_error* err);
+
+  // How many of each the op takes; anything else is an error.
+  void counts(uint32_t n_inputs, uint32_t n_outputs, uint32_t n_states, uint32_t n_tensors, uint32_t n_params);
+  void require(bool truth, const char* what);
+
+  size_t input(uint32_t i, uint32_t dtype = UT_FLOAT32);  // elements of an input frame
+  size_t output(uint32_t i, uint32_t dtype = UT_FLOAT32);
+  ValueView output_view(uint32_t i) const { return file_.value(node_.first_output + i); }
+  ValueView input_view(uint32_t i) const { return file_.value(node_.inputs[i]); }
+  size_t state(uint32_t i);  // elements; also binds plan->states[i]
+  // Binds plan->weights[i] to a tensor of exactly n elements (null if optional and absent). n == 0: any size, returned.
+  uint64_t weight(uint32_t i, uint64_t n, bool optional = false, uint32_t dtype = UT_FLOAT32);
+  bool has_weight(uint32_t i) const { return i < node_.n_tensors && node_.tensors[i] != kNone; }
+  uint32_t param(uint32_t i);
+  float param_f32(uint32_t i);
+  Act act(uint32_t first_param);
+
+  const NodeView& node() const { return node_; }
+  OpPlan* plan() { return plan_; }
+  ut_status status() const { return status_; }
+
+ private:
+  void fail(const char* what, const char* more = "", uint64_t got = 0, uint64_t expected = 0);
+
+  const File& file_;
+  const NodeView& node_;
+  const char* op_name_;
+  OpPlan* plan_;
+  ut_error* err_;
+  ut_status status_ = UT_OK;
+};
+
+// A block of frames while the ops walk over it.
+struct Block {
+  const ut_model* model;
+  float* values;
+  size_t capacity;  // frames that `values` was sized for
+  size_t n;         // frames in this block
+  size_t n_valid;   // of a whole sequence, the frames that masked ops consume
+  float* state;
+  float* scratch;
+
+  const ValuePlan& value(uint32_t v) const { return model->values[v]; }
+  float* row(uint32_t v) const {
+    const ValuePlan& p = model->values[v];
+    return p.fixed ? const_cast<float*>(p.fixed) : values + p.offset * capacity;
+  }
+  size_t stride(uint32_t v) const { return value(v).once ? 0 : padded(value(v).width); }
+  size_t rows(uint32_t v) const { return value(v).once ? 1 : n; }
+  float* state_at(uint32_t s) const { return state + model->states[s].offset; }
+};
+
+struct OpType {
+  uint32_t kind;  // FORMAT.md
+  const char* name;
+  ut_status (*check)(Check& c);
+  RunOp run;      // null: nothing to do at run time
+  bool frame_op;  // looks at one frame at a time: its output is given once if all its inputs are
+};
+
+// The op of a kind, or null.
+const OpType* find_op(uint32_t kind);
+
+extern const OpType kDense, kActivation, kBinary, kAffine, kSoftmax, kLayerNorm, kConcat, kSelect, kReshape, kEmbedding,
+    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip;
+
+}  // namespace undertow
+
+#endif  // UNDERTOW_OPS_OP_H_

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// The table of ops, and the checks that they share.
+#include <string.h>
+
+#include "op.h"
+
+namespace undertow {
+
+const OpType* find_op(uint32_t kind) {
+  static constexpr const OpType* kTable[] = {
+      &kDense,  &kActivation, &kBinary,   &kAffine, &kSoftmax, &kLayerNorm, &kConcat,    &kSelect, &kReshape,
+      &kEmbedding, &kConstant, &kRnn,     &kGru,    &kLstm,    &kStateRead, &kStateWrite, &kLast,   &kFlip,
+  };
+  for (const OpType* type : kTable)
+    if (type->kind == kind) return type;
+  return nullptr;
+}
+
+Check::Check(const File& file, const NodeView& node, const char* op_name, OpPlan* plan, ut_error* err)
+    : file_(file), node_(node), op_name_(op_name), plan_(plan), err_(err) {
+  memset(plan, 0, sizeof *plan);
+  plan->inputs = node.inputs;
+  plan->n_inputs = node.n_inputs;
+  plan->output = node.first_output;
+  plan->n_outputs = node.n_outputs;
+}
+
+void Check::fail(const char* what, const char* more, uint64_t got, uint64_t expected) {
+  if (status_ != UT_OK) return;
+  const size_t offset = static_cast<size_t>(reinterpret_cast<const uint8_t*>(node_.inputs) - file_.bytes);
+  Message m(err_, UT_E_FORMAT, offset);
+  m << op_name_ << " " << node_.name << ": " << what;
+  if (*more) m << more << got << ", expected " << expected;
+  status_ = m;
+}
+
+void Check::counts(uint32_t n_inputs, uint32_t n_outputs, uint32_t n_states, uint32_t n_tensors, uint32_t n_params) {
+  const struct {
+    const char* what;
+    uint32_t got, expected;
+  } rows[] = {{"inputs", node_.n_inputs, n_inputs},
+              {"outputs", node_.n_outputs, n_outputs},
+              {"states", node_.n_states, n_states},
+              {"tensors", node_.n_tensors, n_tensors},
+              {"params", node_.n_params, n_params}};
+  for (const auto& row : rows)
+    if (row.got != row.expected) fail(row.what, ": ", row.got, row.expected);
+}
+
+void Check::require(bool truth, const char* what) {
+  if (!truth) fail(what);
+}
+
+size_t Check::input(uint32_t i, uint32_t dtype) {
+  if (i >= node_.n_inputs) {
+    fail("an input is missing");
+    return 1;
+  }
+  const ValueView v = file_.value(node_.inputs[i]);
+  require(v.dtype == dtype, "an input has the wrong dtype");
+  return v.size;
+}
+
+size_t Check::output(uint32_t i, uint32_t dtype) {
+  if (i >= node_.n_outputs) {
+    fail("an output is missing");
+    return 1;
+  }
+  const ValueView v = output_view(i);
+  require(v.dtype == dtype, "an output has the wrong dtype");
+  return v.size;
+}
+
+size_t Check::state(uint32_t i) {
+  if (i >= node_.n_states || i >= 2) {
+    fail("a state is missing");
+    return 1;
+  }
+  plan_->states[i] = node_.states[i];
+  return file_.state(node_.states[i]).size;
+}
+
+uint64_t Check::weight(uint32_t i, uint64_t n, bool optional, uint32_t dtype) {
+  if (!has_weight(i)) {
+    require(optional, "a weight is missing");
+    return 0;
+  }
+  const TensorView t = file_.tensor(node_.tensors[i]);
+  require(t.dtype == dtype, "a weight has the wrong dtype");
+  if (n != 0 && t.n != n) fail("a weight has the wrong number of elements", ": ", t.n, n);
+  plan_->weights[i] = t.data;
+  return t.n;
+}
+
+uint32_t Check::param(uint32_t i) {
+  if (i >= node_.n_params) {
+    fail("a param is missing");
+    return 0;
+  }
+  return node_.params[i];
+}
+
+float Check::param_f32(uint32_t i) {
+  const uint32_t word = param(i);
+  float f;
+  memcpy(&f, &word, sizeof f);
+  return f;
+}
+
+Act Check::act(uint32_t first_param) {
+  const Act a = {param(first_param), param_f32(first_param + 1), param_f32(first_param + 2)};
+  require(a.kind < kNumActs, "unknown activation code");
+  return a;
+}
+
+}  // namespace undertow

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#include "plan.h"
+
+#include <new>
+
+#include "ops/op.h"
+
+namespace undertow {
+
+namespace {
+
+// What a block's frames may take, so that they stay in the second-level cache beside the weights.
+constexpr uint64_t kBlockBytes = 512 * 1024;
+constexpr uint64_t kMaxBlock = 48;  // a multiple of every tile's frames (kernels/matvec-inl.h)
+
+// Where the memory of a node's output comes from.
+enum class Place { kOwn, kInput, kTensor };
+
+Place place_of(const OpType& type, bool streamable) {
+  if (&type == &kReshape || (&type == &kLast && streamable)) return Place::kInput;  // so far, the last frame is this one
+  return &type == &kConstant ? Place::kTensor : Place::kOwn;
+}
+
+ut_status check_node(const File& file, const NodeView& node, OpPlan* plan, ut_error* err) {
+  const OpType* type = find_op(node.kind);
+  if (!type)
+    return Message(err, UT_E_UNSUPPORTED) << "node " << node.name << ": op kind " << node.kind << " is not known to this library";
+  Check check(file, node, type->name, plan, err);
+  plan->type = type;
+  return type->check(check);
+}
+
+template <class T>
+T* carve(uint8_t*& p, size_t n) {
+  T* out = reinterpret_cast<T*>(p);
+  p += (n * sizeof(T) + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
+  return out;
+}
+
+constexpr uint64_t aligned(uint64_t bytes) { return (bytes + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN; }
+
+}  // namespace
+
+ut_status measure(const File& file, Measures* out, ut_error* err) {
+  Measures m;
+  bool has_registers = false;
+  uint32_t next = file.n_inputs;
+  for (uint32_t i = 0; i < file.n_nodes; ++i) {
+    const NodeView node = file.node(i, next);
+    OpPlan plan;
+    if (const ut_status s = check_node(file, node, &plan, err)) return s;
+    if (plan.whole_sequence) m.streamable = false;
+    if (plan.type == &kStateRead || plan.type == &kStateWrite) has_registers = true;
+    if (plan.scratch_floats > m.scratch_floats) m.scratch_floats = plan.scratch_floats;
+    if (plan.scratch_floats_per_frame > m.scratch_floats_per_frame) m.scratch_floats_per_frame = plan.scratch_floats_per_frame;
+    next += node.n_outputs;
+  }
+  if (has_registers && !m.streamable)
+    return Message(err, UT_E_UNSUPPORTED) << "state_read and state_write go frame by frame, but the model has layers that need the whole sequence";
+  m.frame_by_frame = has_registers;
+
+  for (uint32_t v = 0; v < file.n_inputs; ++v) m.value_floats += padded(file.value(v).size);
+  next = file.n_inputs;
+  for (uint32_t i = 0; i < file.n_nodes; ++i) {
+    const NodeView node = file.node(i, next);
+    if (place_of(*find_op(node.kind), m.streamable) == Place::kOwn)
+      for (uint32_t k = 0; k < node.n_outputs; ++k) m.value_floats += padded(file.value(next + k).size);
+    next += node.n_outputs;
+  }
+  for (uint32_t s = 0; s < file.n_states; ++s) m.state_floats += padded(file.state(s).size);
+
+  const uint64_t frame_bytes = 4 * (m.value_floats + m.scratch_floats_per_frame) + 1;
+  uint64_t block = m.frame_by_frame ? 1 : kBlockBytes / frame_bytes;
+  if (block > kMaxBlock) block = kMaxBlock;
+  if (block >= 12) block -= block % 12;
+  m.block = block < 1 ? 1 : static_cast<size_t>(block);
+  m.scratch_floats += m.scratch_floats_per_frame * m.block;
+  if (m.value_floats > kMaxTotalFloats || m.state_floats > kMaxTotalFloats || m.scratch_floats > kMaxTotalFloats)
+    return Message(err, UT_E_UNSUPPORTED) << "the model's frames or states take more than 2^28 elements";
+  *out = m;
+  return UT_OK;
+}
+
+size_t model_bytes(const File& file) {
+  return static_cast<size_t>(aligned(sizeof(ut_model)) + aligned(file.n_values * sizeof(ValuePlan)) +
+                             aligned(file.n_states * sizeof(StatePlan)) + aligned(file.n_nodes * sizeof(OpPlan)));
+}
+
+ut_model* build(void* mem, const File& file, const Measures& measures, const KernelTable* kernels) {
+  uint8_t* p = static_cast<uint8_t*>(mem);
+  ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, kernels, nullptr, nullptr, nullptr};
+  m->values = carve<ValuePlan>(p, file.n_values);
+  m->states = carve<StatePlan>(p, file.n_states);
+  m->ops = carve<OpPlan>(p, file.n_nodes);
+
+  size_t offset = 0;
+  for (uint32_t s = 0; s < file.n_states; ++s) {
+    const StateView state = file.state(s);
+    const void* init = state.init == kNone ? nullptr : file.tensor(state.init).data;
+    m->states[s] = {offset, state.size, static_cast<const float*>(init)};
+    offset += padded(state.size);
+  }
+
+  offset = 0;
+  const auto own = [&](uint32_t v, bool once) {
+    const size_t width = file.value(v).size;
+    m->values[v] = {offset, width, nullptr, once};
+    offset += padded(width);
+  };
+  for (uint32_t v = 0; v < file.n_inputs; ++v) own(v, false);
+  uint32_t next = file.n_inputs;
+  for (uint32_t i = 0; i < file.n_nodes; ++i) {
+    const NodeView node = file.node(i, next);
+    OpPlan& op = m->ops[i];
+    (void)check_node(file, node, &op, nullptr);  // has passed in `measure`; binds the weights
+    // An output that is its input's memory is there already.
+    op.run = place_of(*op.type, measures.streamable) == Place::kOwn || node.n_outputs == 0 ? op.type->run : nullptr;
+    bool once = op.type == &kLast;
+    if (op.type->frame_op && node.n_inputs != 0) {
+      once = true;
+      for (uint32_t k = 0; k < node.n_inputs; ++k) once = once && m->values[node.inputs[k]].once;
+    }
+    for (uint32_t k = 0; k < node.n_outputs; ++k) switch (place_of(*op.type, measures.streamable)) {
+        case Place::kOwn: own(next + k, once); break;
+        case Place::kInput: m->values[next + k] = m->values[node.inputs[0]]; break;
+        case Place::kTensor:
+          m->values[next + k] = {0, file.value(next + k).size, static_cast<const float*>(op.weights[0]), true};
+          break;
+      }
+    next += node.n_outputs;
+  }
+  return m;
+}
+
+}  // namespace undertow

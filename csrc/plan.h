@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// What a validated file becomes: ops in order, where each value, state and scratch lies, and the block of frames they
+// work on. Built once per model, read-only afterwards, and free of decisions that could fail.
+//
+// A value's frames lie at `values + offset * capacity`, one row per frame, where capacity is the number of frames that
+// the memory was sized for: a stream's block, or a whole sequence.
+#ifndef UNDERTOW_PLAN_H_
+#define UNDERTOW_PLAN_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format.h"
+#include "kernels.h"
+
+namespace undertow {
+
+constexpr size_t padded(size_t n) { return (n + kPanel - 1) / kPanel * kPanel; }
+
+struct ValuePlan {
+  size_t offset;       // floats per frame of capacity
+  size_t width;        // elements
+  const float* fixed;  // a constant: its frame inside the blob; else null
+  bool once;           // one row per sequence
+};
+
+struct StatePlan {
+  size_t offset;      // floats from the start of the state block
+  size_t width;
+  const float* init;  // padded, or null for zeros
+};
+
+struct OpType;
+struct OpPlan;
+struct Block;
+using RunOp = void (*)(const OpPlan& op, const Block& block);
+
+// One op, bound to its weights. What sizes, weights and flags mean is said by the op (ops/*.cpp).
+struct OpPlan {
+  const OpType* type;
+  RunOp run;               // null where there is nothing to do at run time
+  const uint32_t* inputs;  // values
+  uint32_t n_inputs;
+  uint32_t output;         // first output value
+  uint32_t n_outputs;
+  uint32_t states[2];
+  const void* weights[6];
+  size_t sizes[4];
+  Act acts[3];
+  uint32_t flags;
+  float number;
+  bool whole_sequence;             // needs all timesteps at once
+  size_t scratch_floats;            // in all
+  size_t scratch_floats_per_frame;  // for each frame of a block
+};
+
+constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4;
+
+// What `measure` finds before there is memory for a plan.
+struct Measures {
+  uint64_t value_floats = 0;  // per frame of capacity
+  uint64_t state_floats = 0;
+  uint64_t scratch_floats = 0, scratch_floats_per_frame = 0;
+  bool streamable = true;
+  bool frame_by_frame = false;  // a state that a later op writes is read in the same timestep
+  size_t block = 1;             // frames per block of a stream
+};
+
+// Checks every node with its op and adds up what a model needs.
+ut_status measure(const File& file, Measures* out, ut_error* err);
+
+}  // namespace undertow
+
+struct ut_model {
+  undertow::File file;
+  undertow::Measures measures;
+  const undertow::KernelTable* kernels;
+  undertow::ValuePlan* values;
+  undertow::StatePlan* states;
+  undertow::OpPlan* ops;
+};
+
+namespace undertow {
+
+size_t model_bytes(const File& file);
+
+// Lays the plan out in `mem` (model_bytes(file) bytes, aligned to UT_ALIGN). `file` must have passed `measure`.
+ut_model* build(void* mem, const File& file, const Measures& measures, const KernelTable* kernels);
+
+}  // namespace undertow
+
+#endif  // UNDERTOW_PLAN_H_

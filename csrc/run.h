@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+// Walks the plan over frames. Knows neither instruction sets nor op kinds.
+#ifndef UNDERTOW_RUN_H_
+#define UNDERTOW_RUN_H_
+
+#include "ops/op.h"
+
+namespace undertow {
+
+// Initial state of every field, padding included.
+void reset_state(const ut_model& model, float* state);
+
+// n_frames timesteps in blocks of at most `b.capacity`; x and y as in ut_run. b.n and b.n_valid are set here when the
+// frames come in several blocks, so a caller that needs n_valid must give them all at once.
+void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
+
+}  // namespace undertow
+
+#endif  // UNDERTOW_RUN_H_
