@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""undertow: streaming inference for recurrent networks.
+
+>>> import numpy as np, undertow
+>>> lesson = undertow.Sequential([undertow.RNN(np.eye(2), np.zeros((2, 2)))])
+>>> lesson.stream().step(np.array([0.5, -0.5], np.float32)).round(4)
+array([ 0.4621, -0.4621], dtype=float32)
+"""
+
+from .activations import Activation
+from .errors import Error, FormatError, InternalError, ISAError, ShapeError, StateError, UnsupportedError
+from .graph import Graph
+from .layers import *  # noqa: F403
+from .layers import __all__ as _layers
+from .loading import load
+from .model import Model
+from .stream import Stream
+from .support import example, get_include, isas
+from .weights import read_weights
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Activation",
+    "Error",
+    "FormatError",
+    "Graph",
+    "ISAError",
+    "InternalError",
+    "Model",
+    "ShapeError",
+    "StateError",
+    "Stream",
+    "UnsupportedError",
+    "example",
+    "get_include",
+    "isas",
+    "load",
+    "read_weights",
+    *_layers,
+]

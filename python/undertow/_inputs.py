@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""What happens to an array that does not fit as it is: exact conversions of ids, clear errors for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from .errors import ShapeError
+from .graph import Value
+
+
+def _expected(value: Value, lead: int) -> str:
+    axes = ", ".join(["T"] * lead + [str(n) for n in value.shape])
+    return f"{value.dtype} with shape ({axes}{',' if len(value.shape) + lead == 1 else ''})"
+
+
+def coerce(x: Any, value: Value, lead: int) -> np.ndarray:
+    """Give x as a C-contiguous array of the value's dtype if that loses nothing.
+
+    Ids may come in any integer dtype, as Python integers, or as floats that are whole numbers; strided views are copied.
+
+    Raises:
+        TypeError: wrong dtype. ShapeError: wrong rank or size.
+    """
+    expected = _expected(value, lead)
+    if value.dtype == "int32" and isinstance(x, (int, np.integer, list, tuple)) and not isinstance(x, bool):
+        x = np.asarray(x)
+    if not isinstance(x, np.ndarray | np.generic):
+        raise TypeError(f"{value.name} must be a NumPy array, {expected}, got {type(x).__name__}; try np.asarray(x, np.{value.dtype})")
+    x = np.asarray(x)
+    if x.dtype.kind not in "iuf" or (value.dtype == "float32" and x.dtype != np.float32):
+        raise TypeError(f"{value.name} must be {expected}, got {x.dtype} {x.shape}; try np.ascontiguousarray(x, dtype=np.{value.dtype})")
+    if x.ndim != len(value.shape) + lead or x.shape[lead:] != value.shape:
+        hint = ""
+        if lead and x.ndim == 2 and x.shape[:1] == value.shape:
+            hint = "; try np.ascontiguousarray(x.T)"
+        elif lead and x.shape == value.shape:
+            hint = "; for one timestep use step(x)"
+        elif not lead and x.shape[1:] == value.shape:
+            hint = "; for several timesteps use run(X)"
+        raise ShapeError(f"{value.name} must be {expected}, got {x.dtype} {x.shape}{hint}")
+    if value.dtype == "int32":
+        if x.dtype.kind == "f" and not (np.isfinite(x).all() and (x == np.floor(x)).all()):
+            raise TypeError(f"{value.name} holds ids: whole numbers, got {x.dtype} values that are not")
+        if x.size and not (x.min() >= -(2**31) and x.max() < 2**31):
+            refuse_ids(x, value)
+    return np.ascontiguousarray(x, dtype=value.dtype).reshape(x.shape)
+
+
+def refuse_ids(x: np.ndarray, value: Value) -> NoReturn:
+    raise ValueError(f"{value.name} holds ids of 0 to {(value.n_ids or 1) - 1}, got {x.min()} to {x.max()}")
+
+
+def refuse_out(out: Any, value: Value, n: int | None) -> NoReturn:
+    shape = value.shape if n is None else (n, *value.shape)
+    got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+    raise ShapeError(f"out for {value.name} must be a writable, C-contiguous float32 array with shape {shape}, got {got}")
+
+
+def refuse_lengths(names: Sequence[str], lengths: Sequence[int]) -> NoReturn:
+    raise ShapeError("inputs differ in their number of frames: " + ", ".join(f"{n} {t}" for n, t in zip(names, lengths, strict=False)))
+
+
+def by_name(x: Any, names: Sequence[str], what: str, optional: bool = False) -> list[Any]:
+    """The entries of a dict in the order of `names`; a lone array stands for the only name there is."""
+    if x is None and optional:
+        return [None] * len(names)
+    if not isinstance(x, Mapping):
+        if len(names) == 1:
+            return [x]
+        raise TypeError(f"{what} must be a dict with {', '.join(names)}, got {type(x).__name__}")
+    unknown = sorted(set(x) - set(names))
+    missing = [n for n in names if n not in x]
+    if unknown or (missing and not optional):
+        raise KeyError(f"{what}: expected {', '.join(names)}, got {', '.join(map(str, x)) or 'nothing'}")
+    return [x.get(n) for n in names]

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""The activation functions, their parameters and their defaults.
+
+Formulas and defaults follow the ONNX operator specification of RNN, GRU and LSTM where it lists the function.
+The numbers in `CODES` are part of the .tow format (csrc/FORMAT.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import UnsupportedError
+
+#: kind -> (code in a .tow file, default alpha, default beta, formula)
+KINDS: dict[str, tuple[int, float, float, str]] = {
+    "identity": (0, 0.0, 0.0, "x"),
+    "relu": (1, 0.0, 0.0, "max(x, 0)"),
+    "tanh": (2, 0.0, 0.0, "tanh(x)"),
+    "sigmoid": (3, 0.0, 0.0, "1 / (1 + exp(-x))"),
+    "affine": (4, 1.0, 0.0, "alpha * x + beta"),
+    "leaky_relu": (5, 0.01, 0.0, "x if x >= 0 else alpha * x"),
+    "thresholded_relu": (6, 1.0, 0.0, "x if x >= alpha else 0"),
+    "scaled_tanh": (7, 1.0, 1.0, "alpha * tanh(beta * x)"),
+    "hard_sigmoid": (8, 0.2, 0.5, "min(max(alpha * x + beta, 0), 1)"),
+    "elu": (9, 1.0, 1.0, "beta * (x if x >= 0 else alpha * (exp(x) - 1))"),
+    "softsign": (10, 0.0, 0.0, "x / (1 + abs(x))"),
+    "softplus": (11, 0.0, 0.0, "log(1 + exp(x))"),
+    "clip": (12, -1.0, 1.0, "min(max(x, alpha), beta)"),
+    "exp": (13, 0.0, 0.0, "exp(x)"),
+    "silu": (14, 0.0, 0.0, "x / (1 + exp(-x))"),
+}
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One activation function with its parameters.
+
+    Args:
+        kind: a key of `KINDS`.
+        alpha, beta: parameters of the formula; the kind's defaults when omitted.
+
+    Raises:
+        UnsupportedError: `kind` is not in `KINDS`.
+
+    >>> Activation("leaky_relu", 0.1)
+    Activation('leaky_relu', 0.1)
+    >>> Activation("tanh")
+    Activation('tanh')
+    """
+
+    kind: str
+    alpha: float | None = None
+    beta: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UnsupportedError(f"activation {self.kind!r} is not supported; supported: {', '.join(KINDS)}")
+        _, alpha, beta, _ = KINDS[self.kind]
+        object.__setattr__(self, "alpha", float(np.float32(alpha if self.alpha is None else self.alpha)))
+        object.__setattr__(self, "beta", float(np.float32(beta if self.beta is None else self.beta)))
+
+    @property
+    def code(self) -> int:
+        return KINDS[self.kind][0]
+
+    def __repr__(self) -> str:
+        _, alpha, beta, formula = KINDS[self.kind]
+        parameters = [p for name, p in (("alpha", self.alpha), ("beta", self.beta)) if name in formula]
+        defaults = [p for name, p in (("alpha", alpha), ("beta", beta)) if name in formula]
+        if np.allclose(parameters, defaults):
+            return f"Activation({self.kind!r})"
+        return f"Activation({self.kind!r}, {', '.join(f'{p:g}' for p in parameters)})"
+
+    def __str__(self) -> str:
+        return repr(self)[len("Activation(") : -1].replace("'", "")
+
+
+BY_CODE = {code: kind for kind, (code, _, _, _) in KINDS.items()}
+
+IDENTITY = Activation("identity")
+TANH = Activation("tanh")
+SIGMOID = Activation("sigmoid")
+RELU = Activation("relu")
+
+
+def as_activation(value: Activation | str | None) -> Activation:
+    """Give an `Activation` for an activation, its kind's name, or None (identity)."""
+    if value is None:
+        return IDENTITY
+    return value if isinstance(value, Activation) else Activation(value)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""What is in a model, as plain data and as the text that `print(model)` and `undertow info` show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .activations import IDENTITY, SIGMOID, TANH
+from .graph import Node
+
+if TYPE_CHECKING:
+    from .model import Model
+
+_DEFAULTS = {"rnn": (TANH,), "gru": (SIGMOID, TANH), "lstm": (SIGMOID, TANH, TANH)}
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """Everything that there is to say about a model, as plain data."""
+    graph = model.graph
+
+    def frame(name: str, value: Any) -> dict[str, Any]:
+        facts = {"name": name, "shape": list(value.shape), "dtype": value.dtype}
+        return {**facts, "ids": value.n_ids} if value.n_ids is not None else facts
+
+    return {
+        "name": model.name,
+        "source": graph.source,
+        "inputs": [frame(name, value) for name, value in model.inputs.items()],
+        "outputs": [frame(name, value) for name, value in model.outputs.items()],
+        "layers": [
+            {
+                "name": node.name,
+                "op": node.op,
+                "inputs": [list(graph.shape(value)) for value in node.inputs],
+                "outputs": [list(graph.shape(value)) for value in node.outputs],
+                "parameters": node.n_parameters,
+                "variant": variant(node),
+            }
+            for node in graph.nodes
+        ],
+        "state": [
+            {"name": s.name, "shape": list(s.shape), "starts": "at zero" if s.init is None else "from the model"}
+            for s in graph.states.values()
+        ],
+        "parameters": model.n_parameters,
+        "dtype": "float32",
+        "state_bytes": model.state_bytes,
+        "scratch_bytes": model.scratch_bytes,
+        "isa": model.isa,
+        "streamable": model.streamable,
+        "not_streamable": [f"{node.op} {node.name!r}: {reason}" for node, reason in graph.whole_sequence_nodes()],
+        "warnings": _not_finite(graph.nodes),
+    }
+
+
+def variant(node: Node) -> str:
+    """What tells this node from others of its op, in a few words."""
+    attrs, words = node.attrs, []
+    if node.op in _DEFAULTS:
+        words.append("backwards" if attrs["reverse"] else "forwards")
+        if node.op == "gru":
+            words.append("reset after" if attrs["reset_after"] else "reset before")
+        usual = tuple(attrs["activations"]) == _DEFAULTS[node.op]
+        words.append(" ".join(str(a) for a in attrs["activations"]) + ("" if usual else " (not the usual ones)"))
+        if "b" not in node.weights:
+            words.append("no bias")
+        for key in ("peephole", "projection"):
+            if key in node.weights:
+                n = node.weights[key].shape[0]
+                words.append(f"projection to {n}" if key == "projection" else key)
+        if attrs.get("input_forget"):
+            words.append("input_forget")
+        if attrs["clip"] is not None:
+            words.append(f"clip {attrs['clip']:g}")
+        if attrs["masked"]:
+            words.append("masked by length")
+    elif attrs.get("activation", IDENTITY) != IDENTITY:
+        words.append(str(attrs["activation"]))
+    if node.op == "dense" and "b" not in node.weights:
+        words.append("no bias")
+    if node.op == "layer_norm":
+        words.append(f"eps {attrs['eps']:g}")
+    return ", ".join(words)
+
+
+def _not_finite(nodes: list[Node]) -> list[str]:
+    found = []
+    for node in nodes:
+        for key, w in node.weights.items():
+            for what, n in (("NaN", int(np.isnan(w).sum())), ("infinite", int(np.isinf(w).sum()))):
+                if n:
+                    found.append(f"{node.op} {node.name!r}: {n} of {w.size} numbers of {key} are {what}")
+    return found
+
+
+def text(facts: dict[str, Any]) -> str:
+    def shape(dims: list[int]) -> str:
+        return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
+
+    def frames(kind: str) -> list[list[str]]:
+        return [
+            [kind, f["name"], shape(f["shape"]), f["dtype"] + (f" below {f['ids']}" if f.get("ids") else "")]
+            for f in facts[f"{kind}s"]
+        ]
+
+    layers = [["layer", "op", "in", "out", "parameters", "variant"]] + [
+        [
+            layer["name"],
+            layer["op"],
+            " ".join(map(shape, layer["inputs"])),
+            " ".join(map(shape, layer["outputs"])),
+            f"{layer['parameters']:,}",
+            layer["variant"],
+        ]
+        for layer in facts["layers"]
+    ]
+    lines = [facts["name"], *(f"  {line}" for line in facts["source"].splitlines()), ""]
+    lines += [table(frames("input") + frames("output")), "", table(layers), ""]
+    states = [
+        [
+            "state" if i == 0 else "",
+            s["name"] + " " + shape(s["shape"]) + ("" if s["starts"] == "at zero" else " starts from the model"),
+        ]
+        for i, s in enumerate(facts["state"])
+    ]
+    streams = "yes" if facts["streamable"] else "no: " + "; ".join(facts["not_streamable"])
+    lines.append(
+        table(
+            [
+                ["parameters", f"{facts['parameters']:,} ({human_bytes(4 * facts['parameters'])} of {facts['dtype']})"],
+                *states,
+                ["memory", f"{human_bytes(facts['state_bytes'])} of state and "
+                 f"{human_bytes(facts['scratch_bytes'])} of scratch per stream"],
+                ["isa", facts["isa"]],
+                ["streams", streams],
+            ]
+        )
+    )  # fmt: skip
+    return "\n".join(lines)
+
+
+def human_bytes(n: int) -> str:
+    """1536 -> '1.5 KiB'."""
+    size, unit = float(n), "bytes"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{n:,} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def table(rows: list[list[str]], indent: str = "  ") -> str:
+    """Columns padded to their widest cell."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""Exceptions that undertow raises.
+
+::
+
+    Error
+    +-- FormatError       (ValueError)           a file is damaged, truncated or not what its name says
+    +-- UnsupportedError  (NotImplementedError)  well-formed, but not computable exactly: names node, attribute, value
+    +-- ShapeError        (ValueError)           shapes that do not fit together, in a model or an input
+    +-- StateError        (ValueError)           a snapshot or state that belongs to another model
+    +-- ISAError          (RuntimeError)         a forced instruction set that is unknown, not built or not on this CPU
+    +-- InternalError     (RuntimeError)         undertow's own fault: please report it
+
+An input of the wrong dtype is a plain ``TypeError``.
+"""
+
+
+class Error(Exception):
+    """Base of every exception that undertow defines."""
+
+
+class FormatError(Error, ValueError):
+    """A file or byte string is damaged, truncated, or not of the format it claims."""
+
+
+class UnsupportedError(Error, NotImplementedError):
+    """A well-formed model asks for something that undertow does not compute exactly."""
+
+
+class ShapeError(Error, ValueError):
+    """Shapes of weights, values or inputs do not fit together."""
+
+
+class StateError(Error, ValueError):
+    """A snapshot or state does not belong to this model."""
+
+
+class ISAError(Error, RuntimeError):
+    """A forced instruction set is unknown, not built, or cannot run on this CPU."""
+
+
+class InternalError(Error, RuntimeError):
+    """An undertow layer broke its contract with another one."""

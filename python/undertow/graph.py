@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""The graph that importers fill and the compiler lowers: frames, states and the nodes between them.
+
+A value is a **frame**: the part of a tensor that belongs to one timestep (batch and time axes removed), of dtype
+float32, or int32 for the ids of an embedding. A value marked `once` is given once per sequence instead of once per
+timestep (a constant, or the last frame of a whole sequence). Nodes are held in an order in which they can run.
+
+>>> from undertow.graph import Graph
+>>> import numpy as np
+>>> g = Graph("demo")
+>>> x = g.input("x", (3,))
+>>> y = g.add("dense", [x], name="head", weights={"W": np.ones((2, 3)), "b": np.zeros(2)})
+>>> g.output("y", y)
+>>> g
+Graph 'demo'
+  input   x  (3,) float32
+  head  dense  x -> head.out  (2,) float32
+  output  y = head.out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .errors import ShapeError, UnsupportedError
+
+
+@dataclass(frozen=True)
+class Value:
+    """A frame that flows between nodes: its shape is that of one timestep."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    once: bool = False
+    #: an int32 value holds ids below this (the rows of the embedding it selects from)
+    n_ids: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+
+@dataclass
+class State:
+    """What a stream remembers between timesteps: float32, zeros unless `init` says otherwise."""
+
+    name: str
+    shape: tuple[int, ...]
+    init: np.ndarray | None = None
+
+
+@dataclass
+class Node:
+    """One operation. `weights` are unpadded arrays in undertow's gate order; see `undertow.ops` for each op."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    states: tuple[str, ...] = ()
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(w.size for w in self.weights.values())
+
+
+class Graph:
+    """A recurrent network as nodes over frames. Build it with `input`, `state`, `add` and `output`."""
+
+    def __init__(self, name: str = "model") -> None:
+        self.name = name
+        self.values: dict[str, Value] = {}
+        self.states: dict[str, State] = {}
+        self.nodes: list[Node] = []
+        self.inputs: list[str] = []
+        #: name that the user sees -> value
+        self.outputs: dict[str, str] = {}
+        #: free text about where the model came from, shown by `undertow info`
+        self.source = ""
+
+    # -- building ---------------------------------------------------------------------------------------------
+
+    def input(self, name: str, shape: int | Iterable[int], dtype: str = "float32") -> str:
+        """Add an input frame. dtype is "float32", or "int32" for the ids of an embedding."""
+        if dtype not in ("float32", "int32"):
+            raise UnsupportedError(f"input {name!r}: dtype {dtype} is not supported; expected float32 or int32")
+        self._new_value(Value(name, _as_shape(shape), dtype))
+        self.inputs.append(name)
+        return name
+
+    def state(self, name: str, shape: int | Iterable[int], init: np.ndarray | None = None) -> str:
+        """Add a state field; `init` (same shape) is where a fresh stream starts."""
+        shape = _as_shape(shape)
+        if name in self.states:
+            raise ShapeError(f"state {name!r} exists already; state names must differ")
+        if init is not None:
+            init = np.asarray(init, np.float32)
+            if init.shape != shape:
+                raise ShapeError(f"state {name!r}: initial value has shape {init.shape}, expected {shape}")
+        self.states[name] = State(name, shape, init)
+        return name
+
+    def add(
+        self,
+        op: str,
+        inputs: Iterable[str] = (),
+        *,
+        name: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        weights: Mapping[str, np.ndarray] | None = None,
+        states: Iterable[str] = (),
+    ) -> Any:
+        """Add a node and give the name of its output (a tuple of names where an op has several, None for none).
+
+        Raises:
+            ShapeError: an input, weight or attribute does not fit; the message names the node.
+            UnsupportedError: the op or one of its settings does not exist.
+        """
+        from .ops import CATALOGUE  # ops needs Node and Value from here
+
+        if op not in CATALOGUE:
+            raise UnsupportedError(f"op {op!r} does not exist; ops: {', '.join(sorted(CATALOGUE))}")
+        name = self.unique_name(name or op)
+        inputs = tuple(inputs)
+        for value in inputs:
+            if value not in self.values:
+                raise ShapeError(f"{op} {name!r}: input {value!r} does not exist")
+        for state in states:
+            if state not in self.states:
+                raise ShapeError(f"{op} {name!r}: state {state!r} does not exist")
+        # float64 weights (typed-in examples) become float32 here, once, for every importer alike.
+        arrays = {
+            key: np.ascontiguousarray(w, np.int32 if np.asarray(w).dtype.kind in "iu" and key == "indices" else np.float32)
+            for key, w in (weights or {}).items()
+            if w is not None
+        }
+        node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states))
+        outputs = CATALOGUE[op].infer(self, node)
+        node.outputs = tuple(f"{name}.{suffix}" for suffix, _ in outputs)
+        for output, (_, value) in zip(node.outputs, outputs, strict=True):
+            self._new_value(Value(output, value.shape, value.dtype, value.once))
+        self.nodes.append(node)
+        if len(node.outputs) == 1:
+            return node.outputs[0]
+        return node.outputs or None
+
+    def output(self, name: str, value: str) -> None:
+        """Make `value` an output that users see as `name`."""
+        if value not in self.values:
+            raise ShapeError(f"output {name!r}: value {value!r} does not exist")
+        if name in self.outputs:
+            raise ShapeError(f"output {name!r} exists already")
+        self.outputs[name] = value
+
+    def unique_name(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3` ... when a node has it already."""
+        taken = {node.name for node in self.nodes} | {v.rsplit(".", 1)[0] for v in self.values} | {
+            s.rsplit(".", 1)[0] for s in self.states if s.rsplit(".", 1)[0] != name
+        }
+        candidate, n = name, 2
+        while candidate in taken:
+            candidate, n = f"{name}_{n}", n + 1
+        return candidate
+
+    def _new_value(self, value: Value) -> None:
+        if value.name in self.values:
+            raise ShapeError(f"value {value.name!r} exists already; names must differ")
+        self.values[value.name] = value
+
+    # -- asking -----------------------------------------------------------------------------------------------
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        return self.values[value].shape
+
+    def whole_sequence_nodes(self) -> list[tuple[Node, str]]:
+        """The nodes that need the whole sequence, each with the reason: none of them can be streamed."""
+        return [(node, reason) for node in self.nodes if (reason := _needs_whole_sequence(node))]
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(node.n_parameters for node in self.nodes)
+
+    def __repr__(self) -> str:
+        def show(value: str) -> str:
+            v = self.values[value]
+            return f"{v.shape} {v.dtype}{' once' if v.once else ''}"
+
+        lines = [f"Graph {self.name!r}"]
+        lines += [f"  input   {name}  {show(name)}" for name in self.inputs]
+        lines += [f"  state   {s.name}  {s.shape}{'' if s.init is None else '  (learned start)'}" for s in self.states.values()]
+        for node in self.nodes:
+            shapes = ", ".join(show(v) for v in node.outputs)
+            lines.append(f"  {node.name}  {node.op}  {', '.join(node.inputs)} -> {', '.join(node.outputs)}  {shapes}")
+        lines += [f"  output  {name} = {value}" for name, value in self.outputs.items()]
+        return "\n".join(lines)
+
+
+def _needs_whole_sequence(node: Node) -> str:
+    if node.attrs.get("reverse") and node.op in ("rnn", "lstm", "gru"):
+        return "it runs backwards in time (direction reverse, or one half of a bidirectional layer)"
+    if node.op == "flip":
+        return "it reverses the order of the timesteps"
+    return ""
+
+
+def _as_shape(shape: int | Iterable[int]) -> tuple[int, ...]:
+    shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    if any(n < 1 for n in shape):
+        raise ShapeError(f"a frame of shape {shape} is empty; every axis must be at least 1")
+    return shape

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""A chain of layers as a graph or a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ..errors import ShapeError
+from ..graph import Graph
+from .base import Layer, Stack
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+
+def build_sequential(
+    layers: Iterable[Layer], name: str = "model", input_shape: int | Iterable[int] | None = None
+) -> Graph:
+    """The graph of `layers` one after the other, with one input "input" and one output "output".
+
+    Args:
+        layers: in the order in which a frame passes them.
+        input_shape: one frame's shape; needed only when no layer says it (activations alone).
+
+    Raises:
+        ShapeError: a layer does not take what the one before it gives; the message names both.
+    """
+    stack = Stack(layers)
+    shape = stack.input_shape if input_shape is None else input_shape
+    if shape is None:
+        raise ShapeError(f"{stack!r}: no layer says the shape of its input; give input_shape")
+    graph = Graph(name)
+    x = graph.input("input", shape, stack.input_dtype)
+    graph.output("output", stack.add_to(graph, x))
+    return graph
+
+
+def Sequential(
+    layers: Iterable[Layer], name: str = "model", input_shape: int | Iterable[int] | None = None, isa: str | None = None
+) -> Model:
+    """A model that passes every frame through `layers` one after the other. Arguments as for `build_sequential`.
+
+    `isa` forces an instruction set by name, as in `undertow.load`.
+    """
+    from ..model import Model
+
+    return Model.from_graph(build_sequential(layers, name, input_shape), isa=isa)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""`load`: a model file of any known format, told by its first bytes and then by its suffix."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from . import tow
+from .errors import Error, FormatError, UnsupportedError
+from .model import Model
+
+#: suffix -> module under undertow.importers
+IMPORTERS = {
+    ".onnx": "onnx",
+    ".json": "rtneural",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".pt": "state_dict",
+    ".pth": "state_dict",
+    ".safetensors": "state_dict",
+    ".npz": "state_dict",
+}
+
+
+def load(path: str | os.PathLike[str], isa: str | None = None, **options: Any) -> Model:
+    """Load an exported model.
+
+    Args:
+        path: .tow, .onnx, .keras, .h5, .json (RTNeural), or a weights-only file (.pt, .pth, .safetensors, .npz) whose
+            wiring is unambiguous.
+        isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
+        options: for the importer of the format, such as `states=` for ONNX.
+
+    Raises:
+        FormatError: the file is damaged or not of its format.
+        UnsupportedError: it holds something that cannot be computed exactly; names node, attribute and value.
+        ISAError: `isa` cannot run here.
+        ImportError: the format needs an extra that is not installed.
+
+    >>> import undertow
+    >>> model = undertow.load(undertow.example("digits"))
+    >>> stream = model.stream()
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        head = file.read(16)
+        try:
+            if head[: len(tow.MAGIC)] == tow.MAGIC:
+                _refuse_options(path, options)
+                return Model(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), isa)
+            graph = _importer(path, head).load(path, **options)
+            return Model.from_graph(graph, isa)
+        except Error as error:
+            if path.name in str(error):
+                raise
+            raise type(error)(f"{path}: {error}") from error
+
+
+def _importer(path: Path, head: bytes) -> Any:
+    suffix = path.suffix.lower()
+    if suffix == ".tow":
+        raise FormatError("not a .tow file (no .tow signature in its first bytes)" if head else "the file is empty")
+    if suffix not in IMPORTERS:
+        raise UnsupportedError(f"suffix {suffix!r} is not known; known: .tow {' '.join(IMPORTERS)}")
+    return import_module(f".importers.{IMPORTERS[suffix]}", __package__)
+
+
+def _refuse_options(path: Path, options: dict[str, Any]) -> None:
+    if options:
+        raise TypeError(f"{path}: a .tow file takes no importer options, got {', '.join(options)}")

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""A loaded model: immutable weights and plan, shared by any number of streams and threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _core, describe, tow
+from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
+from .compile import compile_graph
+from .errors import ShapeError, UnsupportedError
+from .graph import Graph, State, Value
+from .states import expand
+from .stream import Stream
+
+
+class Model:
+    """A recurrent network, ready to run. Made by `undertow.load`, `undertow.Sequential` or `Model.from_graph`.
+
+    Attributes:
+        name: of the model.
+        inputs, outputs: name -> `Value` with the shape and dtype of one timestep.
+        states: name -> `State`, every field that a stream remembers.
+        isa: the instruction set in use: "scalar", "avx2", "avx512" or "neon".
+        streamable: False if some layer needs the whole sequence; then only `run` works.
+        state_bytes, scratch_bytes: what each stream holds.
+        file_bytes: size of the .tow form, weights included.
+        hash: 16 bytes that identify graph and weights; snapshots carry it.
+    """
+
+    def __init__(self, blob: Any, isa: str | None = None) -> None:
+        """
+        Args:
+            blob: the bytes of a .tow file, or any buffer of them (a mapped file is used in place).
+            isa: force an instruction set; None for the value of UT_ISA in the environment, or else the best there is.
+
+        Raises:
+            FormatError, UnsupportedError: the bytes are damaged or not for this library.
+            ISAError: `isa` cannot run here.
+        """
+        self._core = _core.Model(blob, isa or os.environ.get("UT_ISA") or None)
+        self._capsule = self._core.capsule()
+        info = self._core.info
+        self.isa: str = info["isa"]
+        self.streamable: bool = info["streamable"]
+        self.state_bytes: int = info["state_bytes"]
+        self.scratch_bytes: int = info["scratch_bytes"]
+        self.stream_bytes: int = info["stream_bytes"]
+        self.file_bytes: int = info["file_bytes"]
+        self.block: int = info["block"]
+        self.hash: bytes = info["hash"]
+        self.inputs = {name: Value(name, shape, dtype, once, n_ids) for name, shape, dtype, once, n_ids in self._core.inputs}
+        self.outputs = {name: Value(name, shape, dtype, once) for name, shape, dtype, once, _ in self._core.outputs}
+        self.states = {name: State(name, shape) for name, shape, *_ in self._core.states}
+
+    @classmethod
+    def from_graph(cls, graph: Graph, isa: str | None = None) -> Model:
+        """Compile a graph. Raises `ShapeError` or `UnsupportedError` for what cannot be compiled."""
+        return cls(compile_graph(graph), isa)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The model as a Graph with unpadded weights (copies)."""
+        return tow.read(memoryview(self._core))
+
+    @cached_property
+    def name(self) -> str:
+        return tow.title(memoryview(self._core))[0]
+
+    @property
+    def source(self) -> str:
+        """Where the model came from and what the importer did."""
+        return tow.title(memoryview(self._core))[1]
+
+    @property
+    def mapped(self) -> bool:
+        """True if the weights are used where the file lies, False if they were copied."""
+        return self._core.mapped
+
+    @property
+    def n_parameters(self) -> int:
+        return self.graph.n_parameters
+
+    def stream(self, snapshot: bytes | None = None, *, state: Mapping[str, Any] | None = None) -> Stream:
+        """Start a stream.
+
+        Args:
+            snapshot: continue from one.
+            state: fields to start from (by layer or field name); the others start as the model says.
+
+        Raises:
+            UnsupportedError: the model needs the whole sequence; names the node.
+            StateError: the snapshot is damaged or of another model.
+        """
+        if not self.streamable:
+            node, reason = self.graph.whole_sequence_nodes()[0]
+            raise UnsupportedError(
+                f"{self.name!r} cannot be streamed: {node.op} {node.name!r}: {reason}; use model.run(X) with the whole sequence"
+            )
+        stream = Stream(self)
+        if snapshot is not None:
+            stream.restore(snapshot)
+        if state is not None:
+            fields = stream.state
+            for name, value in expand(self, state).items():
+                fields[name] = value
+        return stream
+
+    def run(self, X: Any, *, state: Mapping[str, Any] | None = None, length: int | None = None) -> Any:
+        """Run a whole sequence from a fresh state.
+
+        Args:
+            X: (T, *frame), or a dict of such arrays.
+            state: fields to start from, by layer or field name.
+            length: frames that layers with sequence lengths consume (ONNX sequence_lens); T when omitted.
+
+        Returns: (T, *output frame) for every output, as an array or a dict by name. A model that cannot be streamed
+            gives outputs that exist once per sequence without the time axis.
+
+        Raises:
+            ShapeError, TypeError: X does not fit.
+        """
+        outputs, _ = self.run_with_state(X, state=state, length=length)
+        return outputs
+
+    def run_with_state(
+        self, X: Any, *, state: Mapping[str, Any] | None = None, length: int | None = None
+    ) -> tuple[Any, dict[str, np.ndarray]]:
+        """As `run`, and give the final state by field name too."""
+        names = list(self.inputs)
+        xs = []
+        for value, x in zip(self.inputs.values(), by_name(X, names, "X"), strict=True):
+            x = coerce(x, value, 1)
+            if value.dtype == "int32" and x.size and (x.min() < 0 or x.max() >= (value.n_ids or 0)):
+                refuse_ids(x, value)
+            xs.append(x)
+        T = len(xs[0])
+        if any(len(x) != T for x in xs):
+            refuse_lengths(names, [len(x) for x in xs])
+        if T == 0 and any(v.once for v in self.outputs.values()):
+            raise ShapeError(f"X has no frames, but {self.name!r} gives one result per sequence: at least one is needed")
+        length = T if length is None else int(length)
+        if not 0 <= length <= T:
+            raise ShapeError(f"length is {length}, expected 0 to {T} (the frames of X)")
+        fields = expand(self, state or {})
+        if self.streamable and length == T:
+            return self._run_as_stream(xs, T, fields)
+        ys, finals = self._core.run_sequence(xs, T, length, [fields.get(name) for name in self.states])
+        return self._by_name(ys), dict(zip(self.states, finals, strict=True))
+
+    def _run_as_stream(self, xs: list[np.ndarray], T: int, fields: dict[str, np.ndarray]) -> tuple[Any, dict[str, np.ndarray]]:
+        """Constant memory however long the sequence; the same bits."""
+        stream = self.stream(state=fields)
+        Y = stream.run(xs[0] if len(xs) == 1 else dict(zip(self.inputs, xs, strict=True)))
+        return Y, {name: stream.state[name] for name in self.states}
+
+    def _by_name(self, ys: list[np.ndarray]) -> Any:
+        return ys[0] if len(ys) == 1 else dict(zip(self.outputs, ys, strict=True))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as a .tow file, which needs no importer to load and whose weights are mapped, not read."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(memoryview(self._core))
+        partial.replace(path)  # a reader never sees half a file
+
+    def __repr__(self) -> str:
+        return f"<undertow.Model {self.name!r}, {self.n_parameters} parameters, {self.isa}>"
+
+    def __str__(self) -> str:
+        return describe.text(describe.describe(self))

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: MIT
+"""The catalogue of ops: what each takes, gives, and requires of its weights.
+
+This is the one list that importers, compiler, reference and documentation share. Letters: I inputs of a cell,
+H hidden units, P width of the hidden state that is fed back (P = H unless the LSTM has a projection), K inputs and
+M outputs of a dense layer. Gate order is i, f, g, o (LSTM) and z, r, n (GRU); importers permute, nothing else does.
+
+Frame ops look at one frame at a time:
+
+========== ===================================== ===========================================================
+op         weights                               attrs; meaning
+========== ===================================== ===========================================================
+dense      W (M, K), b (M)?                      activation; y = activation(W x + b), x of shape (K,)
+activation                                       activation; elementwise
+add sub                                          elementwise on two frames of one shape
+mul div
+max min
+affine     scale, shift: shape of x              y = x * scale + shift (a folded batch norm)
+softmax                                          over the last axis
+log_softmax                                      over the last axis
+layer_norm scale (n)?, shift (n)?                eps; over the last axis of size n
+concat                                           flattens its inputs and joins them
+select     indices: any shape, into flattened x  y.flat = x.flat[indices]: slices, transposes, repeats
+reshape                                          shape; same elements
+embedding  table (V, D)                          ids of shape S -> (\\*S, D); an int32 input
+constant   value                                 the same frame at every timestep
+========== ===================================== ===========================================================
+
+Time ops remember; their states come first in `Node.states`:
+
+=========== ===================================== =========================================================
+rnn         W (1, H, I), R (1, H, H), b (1, H)?   activations (f,), clip, reverse, masked; states h
+gru         W (3, H, I), R (3, H, H), b (3, H)?,  activations (gate, candidate), reset_after, clip, reverse,
+            rb_n (H)? (reset_after only)          masked; states h
+lstm        W (4, H, I), R (4, H, P), b (4, H)?,  activations (gate, cell, out), input_forget, clip, reverse,
+            peephole (3, H)? order i f o,         masked; outputs h and c; states h (P), c (H)
+            projection (P, H)?
+state_read                                        gives its state as it was before this timestep
+state_write                                       takes the state's next value; gives nothing
+=========== ===================================== =========================================================
+
+Whole-sequence ops, legal in `Model.run` only:
+
+=========== ===================================== =========================================================
+last                                              reverse; the frame that is computed last (t = T-1, or t = 0
+                                                  when reverse); in a stream: the frame so far
+flip                                              reverses the order of the timesteps
+=========== ===================================== =========================================================
+
+Formulas: ONNX operator specification, RNN/GRU/LSTM; a recurrent pre-activation is (b + W x) + R h. `clip` bounds the
+input of every gate's activation to [-clip, clip] (not c on its way out: ONNX Runtime and OpenVINO do not either). `masked` stops a cell at the sequence's length: later outputs are zero
+and the final state is the one at the length (ONNX sequence_lens).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from .activations import IDENTITY, SIGMOID, TANH, Activation
+from .errors import ShapeError, UnsupportedError
+from .graph import Graph, Node, Value
+
+Outputs = list[tuple[str, Value]]
+
+
+@dataclass(frozen=True)
+class Op:
+    """How a node of one kind is checked. `infer` fills attribute defaults and gives (suffix, value) per output."""
+
+    infer: Callable[[Graph, Node], Outputs]
+    n_inputs: int | None  # None: one or more
+    attrs: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+
+
+def _fail(node: Node, message: str) -> NoReturn:
+    raise ShapeError(f"{node.op} {node.name!r}: {message}")
+
+
+def _frames(graph: Graph, node: Node, dtype: str = "float32") -> list[Value]:
+    values = [graph.values[v] for v in node.inputs]
+    op = CATALOGUE[node.op]
+    if (len(values) != op.n_inputs) if op.n_inputs is not None else not values:
+        _fail(node, f"takes {'one or more' if op.n_inputs is None else op.n_inputs} inputs, got {len(values)}")
+    for value in values:
+        if value.dtype != dtype:
+            _fail(node, f"input {value.name!r} is {value.dtype}, expected {dtype}")
+    for given, allowed in ((node.attrs, op.attrs), (node.weights, op.weights)):
+        unknown = sorted(set(given) - set(allowed))
+        if unknown:
+            raise UnsupportedError(f"{node.op} {node.name!r}: {unknown[0]!r} is not known to this op; it knows {list(allowed)}")
+    return values
+
+
+def _weight(node: Node, key: str, shape: tuple[int, ...], optional: bool = False) -> None:
+    if key not in node.weights:
+        if not optional:
+            _fail(node, f"weight {key} is missing, expected shape {shape}")
+    elif node.weights[key].shape != shape:
+        _fail(node, f"{key} has shape {node.weights[key].shape}, expected {shape}")
+
+
+def _out(shape: tuple[int, ...], *inputs: Value, dtype: str = "float32") -> Outputs:
+    return [("out", Value("", shape, dtype, once=all(v.once for v in inputs)))]
+
+
+def _activation(node: Node) -> None:
+    act = node.attrs.setdefault("activation", IDENTITY)
+    if not isinstance(act, Activation):
+        raise TypeError(f"{node.op} {node.name!r}: activation must be an Activation, got {act!r}")
+
+
+def _dense(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    _activation(node)
+    if "W" not in node.weights or node.weights["W"].ndim != 2:
+        _fail(node, "weight W of shape (outputs, inputs) is missing")
+    m, k = node.weights["W"].shape
+    if x.shape != (k,):
+        _fail(node, f"input {x.name!r} has shape {x.shape}, expected ({k},): W is {(m, k)}")
+    _weight(node, "b", (m,), optional=True)
+    return _out((m,), x)
+
+
+def _unary(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    if node.op == "activation":
+        _activation(node)
+    return _out(x.shape, x)
+
+
+def _binary(graph: Graph, node: Node) -> Outputs:
+    a, b = _frames(graph, node)
+    if a.shape != b.shape:
+        _fail(node, f"inputs {a.name!r} {a.shape} and {b.name!r} {b.shape} differ in shape")
+    return _out(a.shape, a, b)
+
+
+def _affine(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    _weight(node, "scale", x.shape)
+    _weight(node, "shift", x.shape)
+    return _out(x.shape, x)
+
+
+def _layer_norm(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    if not x.shape:
+        _fail(node, "input is a scalar; layer norm needs at least one axis")
+    eps = node.attrs["eps"] = float(np.float32(node.attrs.get("eps", 1e-5)))
+    if not eps >= 0:
+        _fail(node, f"eps is {eps}, expected at least 0")
+    _weight(node, "scale", x.shape[-1:], optional=True)
+    _weight(node, "shift", x.shape[-1:], optional=True)
+    return _out(x.shape, x)
+
+
+def _concat(graph: Graph, node: Node) -> Outputs:
+    values = _frames(graph, node)
+    return _out((sum(v.size for v in values),), *values)
+
+
+def _select(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    indices = node.weights.get("indices")
+    if indices is None or indices.dtype != np.int32 or indices.size == 0:
+        _fail(node, "weight indices (integers, at least one) is missing")
+    if indices.min() < 0 or indices.max() >= x.size:
+        _fail(node, f"indices reach from {indices.min()} to {indices.max()}, expected 0 to {x.size - 1}")
+    return _out(indices.shape, x)
+
+
+def _reshape(graph: Graph, node: Node) -> Outputs:
+    x = graph.values[node.inputs[0]]
+    _frames(graph, node, x.dtype)
+    shape = node.attrs["shape"] = tuple(int(n) for n in node.attrs["shape"])
+    if int(np.prod(shape, dtype=np.int64)) != x.size:
+        _fail(node, f"cannot give {x.shape} the shape {shape}: {x.size} elements")
+    return _out(shape, x, dtype=x.dtype)
+
+
+def _embedding(graph: Graph, node: Node) -> Outputs:
+    (ids,) = _frames(graph, node, "int32")
+    if "table" not in node.weights or node.weights["table"].ndim != 2:
+        _fail(node, "weight table of shape (ids, width) is missing")
+    n_ids, width = node.weights["table"].shape
+    limit = n_ids if ids.n_ids is None else min(n_ids, ids.n_ids)
+    graph.values[ids.name] = Value(ids.name, ids.shape, ids.dtype, ids.once, limit)
+    return _out((*ids.shape, width), ids)
+
+
+def _constant(graph: Graph, node: Node) -> Outputs:
+    _frames(graph, node)
+    return [("out", Value("", node.weights["value"].shape, once=True))]
+
+
+def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Graph, Node], Outputs]:
+    def infer(graph: Graph, node: Node) -> Outputs:
+        (x,) = _frames(graph, node)
+        W = node.weights.get("W")
+        if W is None or W.ndim != 3 or W.shape[0] != n_gates:
+            _fail(node, f"W has shape {None if W is None else W.shape}, expected ({n_gates}, hidden, inputs)")
+        _, hidden, n_in = W.shape
+        if x.shape != (n_in,):
+            _fail(node, f"input {x.name!r} has shape {x.shape}, expected ({n_in},): W is {W.shape}")
+        fed_back = hidden
+        if "projection" in node.weights:
+            fed_back = node.weights["projection"].shape[0]
+            _weight(node, "projection", (fed_back, hidden))
+        _weight(node, "R", (n_gates, hidden, fed_back))
+        _weight(node, "b", (n_gates, hidden), optional=True)
+        _weight(node, "rb_n", (hidden,), optional=True)
+        _weight(node, "peephole", (3, hidden), optional=True)
+
+        activations = node.attrs.setdefault("activations", defaults)
+        if len(activations) != len(defaults) or not all(isinstance(a, Activation) for a in activations):
+            _fail(node, f"activations are {activations!r}, expected {len(defaults)} Activation objects")
+        for flag in set(CATALOGUE[node.op].attrs) - {"activations", "clip"}:
+            node.attrs[flag] = bool(node.attrs.get(flag, False))
+        clip = node.attrs.setdefault("clip", None)
+        if clip is not None and not clip > 0:
+            _fail(node, f"clip is {clip}, expected a number above 0")
+        if "rb_n" in node.weights and not node.attrs["reset_after"]:
+            _fail(node, "rb_n is given, but only a GRU with reset_after has a recurrent candidate bias")
+
+        widths = [("h", (fed_back,))] + ([("c", (hidden,))] if node.op == "lstm" else [])
+        if len(node.states) != len(widths):
+            _fail(node, f"has {len(node.states)} states, expected {[n for n, _ in widths]}")
+        for state, (letter, shape) in zip(node.states, widths, strict=True):
+            if graph.states[state].shape != shape:
+                _fail(node, f"state {letter} ({state!r}) has shape {graph.states[state].shape}, expected {shape}")
+        return [(letter, Value("", shape)) for letter, shape in widths]
+
+    return infer
+
+
+def _state_read(graph: Graph, node: Node) -> Outputs:
+    _frames(graph, node)
+    if len(node.states) != 1:
+        _fail(node, f"has {len(node.states)} states, expected 1")
+    return [("out", Value("", graph.states[node.states[0]].shape))]
+
+
+def _state_write(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    if len(node.states) != 1:
+        _fail(node, f"has {len(node.states)} states, expected 1")
+    if graph.states[node.states[0]].shape != x.shape:
+        _fail(node, f"input {x.name!r} has shape {x.shape}, expected {graph.states[node.states[0]].shape}")
+    return []
+
+
+def _last(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    node.attrs["reverse"] = bool(node.attrs.get("reverse", False))
+    node.attrs["masked"] = bool(node.attrs.get("masked", False))
+    return [("out", Value("", x.shape, once=True))]
+
+
+def _flip(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    return [("out", Value("", x.shape, once=x.once))]
+
+
+_CELL = ("activations", "clip", "reverse", "masked")
+
+CATALOGUE: dict[str, Op] = {
+    "dense": Op(_dense, 1, ("activation",), ("W", "b")),
+    "activation": Op(_unary, 1, ("activation",)),
+    **{op: Op(_binary, 2) for op in ("add", "sub", "mul", "div", "max", "min")},
+    "affine": Op(_affine, 1, (), ("scale", "shift")),
+    "softmax": Op(_unary, 1),
+    "log_softmax": Op(_unary, 1),
+    "layer_norm": Op(_layer_norm, 1, ("eps",), ("scale", "shift")),
+    "concat": Op(_concat, None),
+    "select": Op(_select, 1, (), ("indices",)),
+    "reshape": Op(_reshape, 1, ("shape",)),
+    "embedding": Op(_embedding, 1, (), ("table",)),
+    "constant": Op(_constant, 0, (), ("value",)),
+    "rnn": Op(_recurrent(1, (TANH,)), 1, _CELL, ("W", "R", "b")),
+    "gru": Op(_recurrent(3, (SIGMOID, TANH)), 1, (*_CELL, "reset_after"), ("W", "R", "b", "rb_n")),
+    "lstm": Op(
+        _recurrent(4, (SIGMOID, TANH, TANH)), 1, (*_CELL, "input_forget"), ("W", "R", "b", "peephole", "projection")
+    ),
+    "state_read": Op(_state_read, 0),
+    "state_write": Op(_state_write, 1),
+    "last": Op(_last, 1, ("reverse", "masked")),
+    "flip": Op(_flip, 1),
+}

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""Hidden states by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .errors import ShapeError, StateError
+
+if TYPE_CHECKING:
+    from .stream import Stream
+
+
+class LSTMState(NamedTuple):
+    """Hidden state h and cell state c of an LSTM."""
+
+    h: np.ndarray
+    c: np.ndarray
+
+
+class StateView(Mapping[str, Any]):
+    """The state of a stream: `stream.state["lstm_1.h"]`, or `stream.state["lstm_1"]` for all of a layer.
+
+    Reading gives copies: an array for one field (RNN and GRU layers have just h), an `LSTMState(h, c)` for an LSTM, a
+    dict for anything else with several fields. Writing takes the same; shapes must match, and any float dtype is
+    converted to float32.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._index = {name: i for i, name in enumerate(stream.model.states)}
+
+    def _fields(self, key: str) -> list[str]:
+        if key in self._index:
+            return [key]
+        fields = [name for name in self._index if name.rpartition(".")[0] == key]
+        if not fields:
+            raise KeyError(f"no state {key!r}; there are: {', '.join(self._index) or 'none'}")
+        return fields
+
+    def __getitem__(self, key: str) -> Any:
+        fields = self._fields(key)
+        arrays = [self._stream._get_state(self._index[f]) for f in fields]
+        if len(arrays) == 1:
+            return arrays[0]
+        letters = [f.rpartition(".")[2] for f in fields]
+        return LSTMState(*arrays) if letters == ["h", "c"] else dict(zip(letters, arrays, strict=True))
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        fields = self._fields(key)
+        if len(fields) == 1:
+            values = [value]
+        elif isinstance(value, Mapping):
+            values = [value[f.rpartition(".")[2]] for f in fields]
+        else:
+            values = list(value)
+        if len(values) != len(fields):
+            raise StateError(f"state {key!r} has the fields {', '.join(fields)}, got {len(values)} values")
+        arrays = [as_field(self._stream.model, f, v) for f, v in zip(fields, values, strict=True)]
+        for field, array in zip(fields, arrays, strict=True):
+            self._stream._set_state(self._index[field], array.reshape(-1))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __repr__(self) -> str:
+        return "<state " + ", ".join(f"{name} {self._stream.model.states[name].shape}" for name in self._index) + ">"
+
+
+def as_field(model: Any, field: str, value: Any) -> np.ndarray:
+    """`value` as a float32 array of the field's shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"state {field!r} must be numbers, got {array.dtype}")
+    shape = model.states[field].shape
+    if array.shape != shape:
+        raise ShapeError(f"state {field!r} has shape {shape}, got {array.shape}")
+    return np.ascontiguousarray(array, np.float32)
+
+
+def expand(model: Any, state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """A dict by layer or field name as one by field name."""
+    fields: dict[str, np.ndarray] = {}
+    for key, value in state.items():
+        names = [key] if key in model.states else [n for n in model.states if n.rpartition(".")[0] == key]
+        if not names:
+            raise KeyError(f"no state {key!r}; there are: {', '.join(model.states) or 'none'}")
+        if len(names) == 1:
+            values = [value]
+        else:
+            values = [value[n.rpartition(".")[2]] for n in names] if isinstance(value, Mapping) else list(value)
+        if len(values) != len(names):
+            raise StateError(f"state {key!r} has the fields {', '.join(names)}, got {len(values)} values")
+        fields.update({n: as_field(model, n, v) for n, v in zip(names, values, strict=True)})
+    return fields

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""Public Cython API: `from undertow.stream cimport Stream`; no headers or libraries needed.
+
+A stream belongs to one thread at a time. c_step and c_run need no GIL, cannot fail, and allocate nothing. They are for
+models with one input and one output; n_inputs and n_outputs are the elements (4 bytes each) of their frames.
+"""
+
+
+cdef struct Slot:
+    int typenum
+    int n_dims
+    Py_ssize_t dims[9]
+    Py_ssize_t size
+    long long n_ids
+
+
+cdef class Stream:
+    cdef readonly object model
+    cdef readonly Py_ssize_t n_inputs, n_outputs
+    cdef void* _memory
+    cdef void* _stream
+    cdef Slot* _slots_in
+    cdef Slot* _slots_out
+    cdef const void** _x
+    cdef void** _y
+    cdef int _n_in, _n_out
+    cdef bint _single, _release
+    cdef int _busy
+    cdef object _names_in, _names_out, _settled
+    cdef object __weakref__
+
+    cdef void c_step(self, const void* x, void* y) noexcept nogil
+    cdef void c_run(self, Py_ssize_t n_frames, const void* x, void* y) noexcept nogil
+
+    # Private.
+    cdef int _enter(self) except -1
+    cdef object _input(self, object x, int i, int lead)
+    cdef object _output(self, object out, int i, int lead, Py_ssize_t n)
+    cdef object _many(self, object x, object out, int lead)

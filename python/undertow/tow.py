@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: MIT
+"""The only writer, and a reader, of the .tow format (csrc/FORMAT.md): Graph to bytes and back, nothing lost.
+
+Validation of untrusted files is the C++ reader's work (csrc/format.cpp); `read` expects bytes that have passed it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .activations import BY_CODE, Activation
+from .errors import FormatError
+from .graph import Graph, Node, Value
+
+MAGIC = b"\x89TOW\r\n\x1a\n"
+VERSION = 1
+PANEL = 16
+ALIGN = 64
+NONE = 0xFFFFFFFF
+
+_COUNTS = 8
+_HEADER = 64
+
+REVERSE, VARIANT, MASKED = 1, 2, 4
+
+BINARY = ("add", "sub", "mul", "div", "max", "min")
+KIND = {
+    "dense": 1, "activation": 2, **dict.fromkeys(BINARY, 3), "affine": 4, "softmax": 5, "log_softmax": 5,
+    "layer_norm": 6, "concat": 7, "select": 8, "reshape": 9, "embedding": 10, "constant": 11, "rnn": 12, "gru": 13,
+    "lstm": 14, "state_read": 15, "state_write": 16, "last": 17, "flip": 18,
+}  # fmt: skip
+#: activations of a cell and the attribute behind flag VARIANT
+CELLS = {"rnn": (1, ""), "gru": (2, "reset_after"), "lstm": (3, "input_forget")}
+
+
+def panels(n: int) -> int:
+    return -(-n // PANEL)
+
+
+def pad(array: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Zeros behind `axis` up to a multiple of PANEL."""
+    missing = -array.shape[axis] % PANEL
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, missing)
+    return np.pad(array, widths)
+
+
+def pack(W: np.ndarray) -> np.ndarray:
+    """(gates, rows, K) -> [panel][k][gate][16 rows], rows padded with zeros."""
+    G, _, K = W.shape
+    rows = pad(W, 1)
+    return np.ascontiguousarray(rows.reshape(G, -1, PANEL, K).transpose(1, 3, 0, 2))
+
+
+def unpack(flat: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
+    """Inverse of `pack`."""
+    blocks = flat.reshape(panels(rows), K, G, PANEL).transpose(2, 0, 3, 1)
+    return np.ascontiguousarray(blocks.reshape(G, -1, K)[:, :rows])
+
+
+def pack_bias(b: np.ndarray) -> np.ndarray:
+    """(gates, rows) -> [panel][gate][16 rows]."""
+    return np.ascontiguousarray(pad(b).reshape(b.shape[0], -1, PANEL).transpose(1, 0, 2))
+
+
+def unpack_bias(flat: np.ndarray, G: int, rows: int) -> np.ndarray:
+    """Inverse of `pack_bias`."""
+    return np.ascontiguousarray(flat.reshape(panels(rows), G, PANEL).transpose(1, 0, 2).reshape(G, -1)[:, :rows])
+
+
+def _f32(x: float) -> int:
+    return struct.unpack("<I", struct.pack("<f", x))[0]
+
+
+def _from_f32(word: int) -> float:
+    return struct.unpack("<f", struct.pack("<I", word))[0]
+
+
+def _act_words(*acts: Activation) -> list[int]:
+    return [word for a in acts for word in (a.code, _f32(a.alpha), _f32(a.beta))]  # type: ignore[arg-type]
+
+
+def _act(words: list[int]) -> Activation:
+    return Activation(BY_CODE[words[0]], _from_f32(words[1]), _from_f32(words[2]))
+
+
+# --- nodes: (tensors, params) of each op, and back -----------------------------------------------------------------
+
+
+def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int]]:
+    w, a = node.weights, node.attrs
+    vector = lambda key: None if key not in w else pad(w[key])  # noqa: E731
+    if node.op == "dense":
+        return [pack(w["W"][None]), vector("b")], _act_words(a["activation"])
+    if node.op == "activation":
+        return [], _act_words(a["activation"])
+    if node.op in BINARY:
+        return [], [BINARY.index(node.op)]
+    if node.op == "affine":
+        return [pad(w["scale"].reshape(-1)), pad(w["shift"].reshape(-1))], []
+    if node.op in ("softmax", "log_softmax"):
+        return [], [int(node.op == "log_softmax")]
+    if node.op == "layer_norm":
+        return [vector("scale"), vector("shift")], [_f32(a["eps"])]
+    if node.op == "select":
+        return [pad(w["indices"].reshape(-1))], []
+    if node.op == "embedding":
+        return [w["table"]], []
+    if node.op == "constant":
+        return [pad(w["value"].reshape(-1))], []
+    if node.op == "last":
+        return [], [REVERSE * a["reverse"] | MASKED * a["masked"]]
+    if node.op in CELLS:
+        return _encode_cell(node)
+    return [], []
+
+
+def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
+    w, a = node.weights, node.attrs
+    n_gates, hidden, _ = w["W"].shape
+    b = pack_bias(w["b"]) if "b" in w else None
+    R = w["R"]
+    tensors: list[np.ndarray | None] = [pack(w["W"]), b]
+    if node.op == "rnn":
+        tensors += [pack(R)]
+    elif node.op == "lstm":
+        peephole = pad(w["peephole"]) if "peephole" in w else None
+        tensors += [pack(R), peephole, pack(w["projection"][None]) if "projection" in w else None]
+    elif a["reset_after"]:
+        tensors += [pack(R), None, pad(w.get("rb_n", np.zeros(hidden, np.float32)))]
+    else:
+        tensors += [pack(R[:2]), pack(R[2:]), None]
+    flags = REVERSE * a["reverse"] | VARIANT * bool(a.get(CELLS[node.op][1])) | MASKED * a["masked"]
+    return tensors, _act_words(*a["activations"]) + [flags, _f32(a["clip"] or 0.0)]
+
+
+def _decode(op: str, tensors: list[np.ndarray | None], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
+    """weights and attrs of a node: the inverse of `_encode`."""
+    cut = lambda t, *shape: None if t is None else t[: prod(shape)].reshape(shape)  # noqa: E731
+    x, y = sizes.inputs, sizes.outputs
+    weights: dict[str, np.ndarray | None] = {}
+    attrs: dict[str, Any] = {}
+    if op == "dense":
+        weights = {"W": unpack(tensors[0], 1, prod(y[0]), prod(x[0]))[0], "b": cut(tensors[1], *y[0])}
+        attrs = {"activation": _act(params)}
+    elif op == "activation":
+        attrs = {"activation": _act(params)}
+    elif op == "affine":
+        weights = {"scale": cut(tensors[0], *x[0]), "shift": cut(tensors[1], *x[0])}
+    elif op == "layer_norm":
+        weights = {"scale": cut(tensors[0], x[0][-1]), "shift": cut(tensors[1], x[0][-1])}
+        attrs = {"eps": _from_f32(params[0])}
+    elif op == "select":
+        weights = {"indices": cut(tensors[0], *y[0])}
+    elif op == "reshape":
+        attrs = {"shape": y[0]}
+    elif op == "embedding":
+        weights = {"table": tensors[0].reshape(-1, y[0][-1])}  # type: ignore[union-attr]
+    elif op == "constant":
+        weights = {"value": cut(tensors[0], *y[0])}
+    elif op == "last":
+        attrs = {"reverse": bool(params[0] & REVERSE), "masked": bool(params[0] & MASKED)}
+    elif op in CELLS:
+        return _decode_cell(op, tensors, params, sizes)
+    return weights, attrs
+
+
+def _decode_cell(op: str, t: list[Any], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
+    n_acts, variant = CELLS[op]
+    G = {"rnn": 1, "gru": 3, "lstm": 4}[op]
+    n_in, fed_back, hidden = prod(sizes.inputs[0]), prod(sizes.states[0]), prod(sizes.states[-1])
+    flags, clip = params[3 * n_acts], _from_f32(params[3 * n_acts + 1])
+    weights: dict[str, Any] = {"W": unpack(t[0], G, hidden, n_in)}
+    weights["b"] = None if t[1] is None else unpack_bias(t[1], G, hidden)
+    if op == "gru" and not flags & VARIANT:
+        weights["R"] = np.concatenate([unpack(t[2], 2, hidden, hidden), unpack(t[3], 1, hidden, hidden)])
+    else:
+        weights["R"] = unpack(t[2], G, hidden, fed_back)
+    if op == "gru" and flags & VARIANT:
+        weights["rb_n"] = t[4][:hidden]
+    if op == "lstm":
+        weights["peephole"] = None if t[3] is None else t[3].reshape(3, -1)[:, :hidden]
+        weights["projection"] = None if t[4] is None else unpack(t[4], 1, fed_back, hidden)[0]
+    attrs = {
+        "activations": tuple(_act(params[3 * i :]) for i in range(n_acts)),
+        "clip": clip or None,
+        "reverse": bool(flags & REVERSE),
+        "masked": bool(flags & MASKED),
+    }
+    if variant:
+        attrs[variant] = bool(flags & VARIANT)
+    return weights, attrs
+
+
+@dataclass
+class _Sizes:
+    """Frame shapes around a node."""
+
+    inputs: list[tuple[int, ...]]
+    outputs: list[tuple[int, ...]]
+    states: list[tuple[int, ...]]
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.text = bytearray()
+        self.tensors: list[tuple[int, np.ndarray]] = []  # dtype code, array
+
+    def name(self, text: str) -> list[int]:
+        data = text.encode()
+        self.text += data
+        return [len(self.text) - len(data), len(data)]
+
+    def tensor(self, array: np.ndarray | None) -> int:
+        if array is None:
+            return NONE
+        integer = array.dtype.kind == "i"
+        self.tensors.append((int(integer), np.ascontiguousarray(array, "<i4" if integer else "<f4")))
+        return len(self.tensors) - 1
+
+
+def _dims(shape: tuple[int, ...]) -> list[int]:
+    return [len(shape), *shape, *[0] * (8 - len(shape))]
+
+
+def write(graph: Graph) -> bytes:
+    """Give the bytes of a .tow file. Nodes must all be needed (see `undertow.compile`)."""
+    out = _Writer()
+    title = out.name(graph.name) + out.name(graph.source[:4096])
+    used = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs.values())
+    node_outputs = {  # a cell state that nothing reads need not be computed into a frame
+        node.name: node.outputs[:1] if node.op == "lstm" and node.outputs[1] not in used else node.outputs
+        for node in graph.nodes
+    }
+    order = [*graph.inputs, *(v for node in graph.nodes for v in node_outputs[node.name])]
+    value_index = {name: i for i, name in enumerate(order)}
+    state_index = {name: i for i, name in enumerate(graph.states)}
+
+    values: list[int] = []
+    for name in order:
+        v = graph.values[name]
+        n_ids = 0 if v.dtype == "float32" else v.n_ids or 2**31 - 1
+        values += [*out.name(name), int(v.dtype == "int32"), n_ids, *_dims(v.shape)]
+    states: list[int] = []
+    for s in graph.states.values():
+        init = None if s.init is None else pad(s.init.reshape(-1))
+        states += [*out.name(s.name), out.tensor(init), *_dims(s.shape)]
+    outputs = [word for name, value in graph.outputs.items() for word in (*out.name(name), value_index[value])]
+    nodes: list[int] = []
+    words: list[int] = []
+    for node in graph.nodes:
+        tensors, params = _encode(graph, node)
+        counts = [len(node.inputs), len(node_outputs[node.name]), len(node.states), len(tensors), len(params)]
+        nodes += [KIND[node.op], *out.name(node.name), *counts, len(words)]
+        words += [value_index[v] for v in node.inputs] + [state_index[s] for s in node.states]
+        words += [out.tensor(t) for t in tensors] + params
+    out.text += b"\0" * (-len(out.text) % 4)
+
+    counts = [len(out.tensors), len(order), len(graph.states), len(graph.inputs), len(graph.outputs), len(graph.nodes)]
+    counts += [len(words), len(out.text)]
+    n_words = _COUNTS + len(title) + 6 * len(out.tensors) + len(values) + len(states) + len(outputs) + len(nodes) + len(words)
+    metadata_bytes = 4 * n_words + len(out.text)
+    offset = _align(_HEADER + metadata_bytes)
+    table: list[int] = []
+    for dtype, array in out.tensors:
+        table += [dtype, 0, offset & 0xFFFFFFFF, offset >> 32, array.size & 0xFFFFFFFF, array.size >> 32]
+        offset = _align(offset + array.nbytes)
+    metadata = struct.pack(f"<{n_words}I", *counts, *title, *table, *values, *states, *outputs, *nodes, *words) + out.text
+
+    blob = bytearray(offset)
+    blob[_HEADER : _HEADER + len(metadata)] = metadata
+    at = _align(_HEADER + metadata_bytes)
+    for _, array in out.tensors:
+        blob[at : at + array.nbytes] = array.tobytes()
+        at = _align(at + array.nbytes)
+    digest = hashlib.blake2b(memoryview(blob)[_HEADER:]).digest()[:16]
+    seal(blob, len(metadata), digest)
+    return bytes(blob)
+
+
+def seal(blob: bytearray, metadata_bytes: int, digest: bytes) -> None:
+    """Fill in the header of a file whose metadata and weights stand."""
+    blob[:_HEADER] = struct.pack("<8sIIQII16s16x", MAGIC, VERSION, 0, len(blob), metadata_bytes, 0, digest)
+    crc = zlib.crc32(blob[_HEADER : _HEADER + metadata_bytes], zlib.crc32(blob[32:64], zlib.crc32(blob[:28])))
+    blob[28:32] = struct.pack("<I", crc)
+
+
+def _align(n: int) -> int:
+    return -(-n // ALIGN) * ALIGN
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    def __init__(self, blob: bytes | memoryview) -> None:
+        self.blob = memoryview(blob)
+        (metadata_bytes,) = struct.unpack_from("<I", self.blob, 24)
+        self.words = np.frombuffer(self.blob, "<u4", metadata_bytes // 4, _HEADER)
+        self.counts = [int(n) for n in self.words[:_COUNTS]]
+        self.at = _COUNTS
+        self.text = bytes(self.blob[_HEADER + metadata_bytes - self.counts[7] : _HEADER + metadata_bytes])
+
+    def take(self, n: int) -> list[int]:
+        self.at += n
+        return [int(w) for w in self.words[self.at - n : self.at]]
+
+    def name(self, record: list[int]) -> str:
+        return self.text[record[0] : record[0] + record[1]].decode(errors="replace")
+
+    def tensor(self, record: list[int]) -> np.ndarray:
+        offset, n = record[2] | record[3] << 32, record[4] | record[5] << 32
+        return np.frombuffer(self.blob, ("<f4", "<i4")[record[0]], n, offset).copy()  # the file may be unmapped later
+
+
+def read(blob: bytes | memoryview) -> Graph:
+    """Give the graph in the bytes of a .tow file that `undertow` has accepted. Weights are copies, unpadded.
+
+    Raises:
+        FormatError: the bytes do not start like a .tow file.
+    """
+    if bytes(blob[:8]) != MAGIC:
+        raise FormatError("not a .tow file (no .tow signature in its first bytes)")
+    r = _Reader(blob)
+    n_tensors, n_values, n_states, n_inputs, n_outputs, n_nodes, n_words, _ = r.counts
+    graph = Graph(r.name(r.take(2)))
+    graph.source = r.name(r.take(2))
+    tensors = [r.take(6) for _ in range(n_tensors)]
+    values = [r.take(13) for _ in range(n_values)]
+    states = [r.take(12) for _ in range(n_states)]
+    outputs = [r.take(3) for _ in range(n_outputs)]
+    nodes = [r.take(9) for _ in range(n_nodes)]
+    words = r.take(n_words)
+
+    shape = lambda record, at: tuple(record[at + 1 : at + 1 + record[at]])  # noqa: E731
+    names = [r.name(v) for v in values]
+    for i in range(n_inputs):
+        graph.input(names[i], shape(values[i], 4), ("float32", "int32")[values[i][2]])
+        if values[i][2]:
+            graph.values[names[i]] = Value(names[i], shape(values[i], 4), "int32", False, values[i][3])
+    for s in states:
+        state_shape = shape(s, 3)
+        init = None if s[2] == NONE else r.tensor(tensors[s[2]])[: prod(state_shape)].reshape(state_shape)
+        graph.state(r.name(s), state_shape, init)
+    state_names = list(graph.states)
+    next_value = n_inputs
+    ops = {kind: op for op, kind in KIND.items()}
+    for kind, *name, n_in, n_out, n_st, n_te, n_pa, at in nodes:
+        took = [words[at : at + n_in]]
+        for n in (n_st, n_te, n_pa):
+            start = at + sum(len(t) for t in took)
+            took.append(words[start : start + n])
+        ins, sts, tes, params = took
+        op = ops[kind]
+        op = BINARY[params[0]] if kind == 3 else ("softmax", "log_softmax")[params[0]] if kind == 5 else op
+        outs = range(next_value, next_value + n_out)
+        sizes = _Sizes(
+            [shape(values[i], 4) for i in ins], [shape(values[o], 4) for o in outs], [shape(states[s], 3) for s in sts]
+        )
+        arrays = [None if t == NONE else r.tensor(tensors[t]) for t in tes]
+        weights, attrs = _decode(op, arrays, params, sizes)
+        made = graph.add(
+            op, [names[i] for i in ins], name=r.name(name), attrs=attrs, weights=weights, states=[state_names[s] for s in sts]
+        )
+        made = (made,) if isinstance(made, str) else made or ()
+        for o, value in zip(outs, made, strict=False):
+            names[o] = value
+        next_value += n_out
+    for record in outputs:
+        graph.output(r.name(record), names[record[2]])
+    return graph
+
+
+def title(blob: bytes | memoryview) -> tuple[str, str]:
+    """Model name and source of a file, without its graph."""
+    r = _Reader(blob)
+    return r.name(r.take(2)), r.name(r.take(2))

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+// undertow._core.Model: a loaded model, its description, and whole-sequence runs. No arithmetic.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "errors.h"
+#include "undertow.h"
+
+namespace py = pybind11;
+
+namespace {
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+using Memory = std::unique_ptr<void, Free>;
+
+Memory aligned_memory(size_t bytes) {
+  const size_t whole = (bytes + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
+  Memory p(std::aligned_alloc(UT_ALIGN, whole ? whole : UT_ALIGN));
+  if (!p) throw std::bad_alloc();
+  return p;
+}
+
+py::str text(const ut_string& s) {
+  return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(s.data, static_cast<Py_ssize_t>(s.size), "replace"));
+}
+
+py::tuple shape_of(const ut_tensor& t) {
+  py::tuple dims(t.n_dims);
+  for (uint32_t i = 0; i < t.n_dims; ++i) dims[i] = t.dims[i];
+  return dims;
+}
+
+// (name, shape, dtype, once, n_ids or None)
+py::tuple describe(const ut_tensor& t) {
+  const char* dtype = t.dtype == UT_INT32 ? "int32" : "float32";
+  py::object n_ids = py::none();
+  if (t.dtype == UT_INT32) n_ids = py::int_(t.n_ids);
+  return py::make_tuple(text(t.name), shape_of(t), dtype, t.once != 0, n_ids);
+}
+
+class Model {
+ public:
+  Model(py::buffer blob, const std::optional<std::string>& isa) {
+    view_ = blob.request();
+    n_ = static_cast<size_t>(view_.size * view_.itemsize);
+    const void* bytes = view_.ptr;
+    if (reinterpret_cast<uintptr_t>(bytes) % UT_ALIGN != 0) {  // a mapped file is aligned; bytes objects are not
+      copy_ = aligned_memory(n_);
+      std::memcpy(copy_.get(), bytes, n_);
+      bytes = copy_.get();
+      view_ = py::buffer_info();
+    }
+    const char* want = isa ? isa->c_str() : nullptr;
+    ut_error err = {};
+    check(ut_probe(bytes, n_, want, &info_, &err), err);
+    memory_ = aligned_memory(info_.model_bytes);
+    check(ut_model_init(memory_.get(), info_.model_bytes, bytes, n_, want, &model_, &err), err);
+    blob_ = static_cast<const char*>(bytes);
+  }
+
+  const ut_model* get() const { return model_; }
+  bool mapped() const { return !copy_; }
+  py::buffer_info buffer() const {
+    return py::buffer_info(const_cast<char*>(blob_), 1, "B", 1, {static_cast<py::ssize_t>(n_)}, {1}, true);
+  }
+
+  py::dict info() const {
+    py::dict d;
+    d["model_bytes"] = info_.model_bytes;
+    d["stream_bytes"] = info_.stream_bytes;
+    d["state_bytes"] = info_.state_bytes;
+    d["scratch_bytes"] = info_.scratch_bytes;
+    d["snapshot_bytes"] = info_.snapshot_bytes;
+    d["streamable"] = info_.streamable != 0;
+    d["block"] = info_.block;
+    d["hash"] = py::bytes(reinterpret_cast<const char*>(info_.hash), sizeof info_.hash);
+    d["isa"] = info_.isa;
+    d["file_bytes"] = n_;
+    return d;
+  }
+
+  py::list inputs() const { return list(info_.n_inputs, ut_input); }
+  py::list outputs() const { return list(info_.n_outputs, ut_output); }
+  py::list states() const { return list(info_.n_states, ut_state); }
+
+  // Inputs and states come checked from model.py: C-contiguous arrays of the declared dtypes and shapes.
+  py::tuple run_sequence(const std::vector<py::array>& inputs, size_t n_frames, size_t length,
+                         const std::vector<std::optional<py::array>>& states) const {
+    std::vector<const void*> x;
+    for (const py::array& a : inputs) x.push_back(a.data());
+    std::vector<const float*> start;
+    for (const auto& s : states) start.push_back(s ? static_cast<const float*>(s->data()) : nullptr);
+    if (x.size() != info_.n_inputs || start.size() != info_.n_states)
+      throw py::value_error("run_sequence: wrong number of inputs or states");
+    std::vector<py::array_t<float>> outputs, finals;
+    std::vector<void*> y;
+    std::vector<float*> end;
+    for (uint32_t i = 0; i < info_.n_outputs; ++i) {
+      const ut_tensor t = ut_output(model_, i);
+      std::vector<py::ssize_t> shape;
+      if (!t.once) shape.push_back(static_cast<py::ssize_t>(n_frames));
+      for (uint32_t k = 0; k < t.n_dims; ++k) shape.push_back(t.dims[k]);
+      outputs.emplace_back(shape);
+      y.push_back(outputs.back().mutable_data());
+    }
+    for (uint32_t i = 0; i < info_.n_states; ++i) {
+      const ut_tensor t = ut_state(model_, i);
+      finals.emplace_back(std::vector<py::ssize_t>(t.dims, t.dims + t.n_dims));
+      end.push_back(finals.back().mutable_data());
+    }
+    const size_t bytes = ut_sequence_bytes(model_, n_frames);
+    if (bytes == 0) throw std::bad_alloc();
+    {
+      py::gil_scoped_release release;
+      const Memory memory = aligned_memory(bytes);
+      const ut_status status =
+          ut_sequence_run(memory.get(), bytes, model_, n_frames, length, start.data(), x.data(), y.data(), end.data());
+      if (status != UT_OK) {
+        py::gil_scoped_acquire acquire;
+        check(status, ut_error{});
+      }
+    }
+    return py::make_tuple(outputs, finals);
+  }
+
+  py::capsule capsule() const { return py::capsule(model_, "undertow.model.1"); }
+
+ private:
+  template <class F>
+  py::list list(uint32_t n, const F& describe_one) const {
+    py::list out;
+    for (uint32_t i = 0; i < n; ++i) out.append(describe(describe_one(model_, i)));
+    return out;
+  }
+
+  py::buffer_info view_;  // keeps a mapped file open
+  Memory copy_, memory_;
+  const ut_model* model_ = nullptr;
+  const char* blob_ = nullptr;
+  size_t n_ = 0;
+  ut_info info_ = {};
+};
+
+}  // namespace
+
+void register_model(py::module_& m) {
+  // Its buffer is the .tow file; a memoryview of it keeps the model.
+  py::class_<Model>(m, "Model", py::buffer_protocol())
+      .def_buffer(&Model::buffer)
+      .def(py::init<py::buffer, std::optional<std::string>>(), py::arg("blob"), py::arg("isa") = py::none())
+      .def_property_readonly("info", &Model::info)
+      .def_property_readonly("inputs", &Model::inputs)
+      .def_property_readonly("outputs", &Model::outputs)
+      .def_property_readonly("states", &Model::states)
+      .def_property_readonly("mapped", &Model::mapped)
+      .def("run_sequence", &Model::run_sequence)
+      .def("capsule", &Model::capsule);  // valid while this Model lives: whoever takes it keeps the Model
+}

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: MIT
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, embedsignature=True
+"""Streams: one sequence in flight each. The implementation of the public undertow/stream.pxd."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, uint32_t
+from libc.stdlib cimport calloc, free
+
+cimport numpy as cnp
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.pycapsule cimport PyCapsule_GetPointer
+
+cnp.import_array()
+
+
+cdef extern from "undertow.h" nogil:
+    ctypedef int ut_status
+    ctypedef struct ut_error:
+        char detail[208]
+    ctypedef struct ut_model:
+        pass
+    ctypedef struct ut_stream:
+        pass
+    ctypedef struct ut_info:
+        size_t stream_bytes
+        size_t snapshot_bytes
+        size_t state_bytes
+        uint32_t n_inputs
+        uint32_t n_outputs
+        uint32_t n_states
+        uint32_t streamable
+    ctypedef struct ut_tensor:
+        int dtype
+        uint32_t n_ids
+        uint32_t n_dims
+        uint32_t dims[8]
+        size_t size
+    void ut_model_info(const ut_model*, ut_info*)
+    ut_tensor ut_input(const ut_model*, size_t)
+    ut_tensor ut_output(const ut_model*, size_t)
+    ut_tensor ut_state(const ut_model*, size_t)
+    ut_status ut_stream_init(void*, size_t, const ut_model*, ut_stream**)
+    void ut_stream_reset(ut_stream*)
+    void ut_step(ut_stream*, const void*, void*)
+    void ut_run(ut_stream*, size_t, const void* const*, void* const*)
+    float* ut_stream_state(ut_stream*, size_t)
+    void ut_snapshot_save(const ut_stream*, void*)
+    ut_status ut_snapshot_load(ut_stream*, const void*, size_t, ut_error*)
+    ut_status ut_stream_copy(ut_stream*, const ut_stream*)
+
+cdef extern from "stdlib.h" nogil:
+    void* aligned_alloc(size_t, size_t)
+
+
+cdef void _fill(Slot* slot, ut_tensor t) noexcept:
+    cdef uint32_t i
+    slot.typenum = cnp.NPY_INT32 if t.dtype == 1 else cnp.NPY_FLOAT32
+    slot.n_dims = t.n_dims
+    slot.dims[0] = 1
+    for i in range(t.n_dims):
+        slot.dims[i + 1] = t.dims[i]
+    slot.size = t.size
+    slot.n_ids = t.n_ids
+
+
+# Whether x is a C-contiguous, aligned, native array of the slot's dtype with `lead` (0 or 1) axes before the frame's.
+cdef inline bint _fits(object x, const Slot* slot, int lead):
+    cdef int i
+    if not cnp.PyArray_Check(x):
+        return False
+    if cnp.PyArray_TYPE(<cnp.ndarray> x) != slot.typenum or cnp.PyArray_NDIM(<cnp.ndarray> x) != slot.n_dims + lead:
+        return False
+    if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> x):
+        return False
+    for i in range(slot.n_dims):
+        if cnp.PyArray_DIM(<cnp.ndarray> x, i + lead) != slot.dims[i + 1]:
+            return False
+    return True
+
+
+cdef inline bint _ids_in_range(object x, const Slot* slot, Py_ssize_t n):
+    cdef const int32_t* ids = <const int32_t*> cnp.PyArray_DATA(<cnp.ndarray> x)
+    cdef Py_ssize_t i
+    for i in range(n * slot.size):
+        if ids[i] < 0 or ids[i] >= slot.n_ids:
+            return False
+    return True
+
+
+cdef inline object _new(const Slot* slot, int lead, Py_ssize_t n):
+    cdef cnp.npy_intp dims[9]
+    cdef int i
+    dims[0] = n
+    for i in range(slot.n_dims):
+        dims[i + lead] = slot.dims[i + 1]
+    return cnp.PyArray_SimpleNew(slot.n_dims + lead, dims, slot.typenum)
+
+
+cdef class Stream:
+    """One sequence in flight over a model: it holds the hidden state and nothing that grows.
+
+    Made by `Model.stream()`. A stream belongs to one thread at a time; a model may have any number of streams in any
+    number of threads.
+
+    Frames are float32 arrays (integer ids for an embedding) with the shape that the exported model gives one timestep. A
+    model with one input takes an array, one with several a dict by name; outputs likewise.
+    """
+
+    def __cinit__(self, model):
+        cdef ut_info info
+        cdef const ut_model* m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
+        cdef int i
+        ut_model_info(m, &info)
+        self.model = model
+        self._n_in = info.n_inputs
+        self._n_out = info.n_outputs
+        self._memory = aligned_alloc(64, (info.stream_bytes + 63) // 64 * 64)
+        self._slots_in = <Slot*> calloc(info.n_inputs, sizeof(Slot))
+        self._slots_out = <Slot*> calloc(info.n_outputs, sizeof(Slot))
+        self._x = <const void**> calloc(info.n_inputs, sizeof(void*))
+        self._y = <void**> calloc(info.n_outputs, sizeof(void*))
+        if not self._memory or not self._slots_in or not self._slots_out or not self._x or not self._y:
+            raise MemoryError
+        if ut_stream_init(self._memory, info.stream_bytes, m, <ut_stream**> &self._stream) != 0:
+            from .errors import InternalError
+            raise InternalError("ut_stream_init refused a model that Model.stream had accepted")
+        for i in range(self._n_in):
+            _fill(&self._slots_in[i], ut_input(m, i))
+        for i in range(self._n_out):
+            _fill(&self._slots_out[i], ut_output(m, i))
+        self._names_in = tuple(model.inputs)
+        self._names_out = tuple(model.outputs)
+        self._single = self._n_in == 1 and self._n_out == 1
+        self.n_inputs = self._slots_in[0].size
+        self.n_outputs = self._slots_out[0].size
+        # Giving up the GIL costs about as much as a small step; larger ones let other threads run.
+        self._release = model.file_bytes > 262144
+
+    def __dealloc__(self):
+        free(self._memory)
+        free(self._slots_in)
+        free(self._slots_out)
+        free(self._x)
+        free(self._y)
+
+    cdef void c_step(self, const void* x, void* y) noexcept nogil:
+        ut_step(<ut_stream*> self._stream, x, y)
+
+    cdef void c_run(self, Py_ssize_t n_frames, const void* x, void* y) noexcept nogil:
+        ut_run(<ut_stream*> self._stream, n_frames, &x, &y)
+
+    cdef int _enter(self) except -1:
+        if self._busy:
+            raise RuntimeError("this stream is at work in another thread; give each thread its own: model.stream()")
+        return 0
+
+    cdef object _input(self, object x, int i, int lead):
+        """x itself if it can be used as it is, an int32 copy of ids, or a clear error."""
+        cdef Slot* slot = &self._slots_in[i]
+        if not _fits(x, slot, lead):
+            from ._inputs import coerce
+            x = coerce(x, self.model.inputs[self._names_in[i]], lead)
+        if slot.typenum == cnp.NPY_INT32 and not _ids_in_range(x, slot, cnp.PyArray_DIM(x, 0) if lead else 1):
+            from ._inputs import refuse_ids
+            refuse_ids(x, self.model.inputs[self._names_in[i]])
+        return x
+
+    cdef object _output(self, object out, int i, int lead, Py_ssize_t n):
+        cdef Slot* slot = &self._slots_out[i]
+        if out is None:
+            return _new(slot, lead, n)
+        if not _fits(out, slot, lead) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) or (
+                lead and cnp.PyArray_DIM(<cnp.ndarray> out, 0) != n):
+            from ._inputs import refuse_out
+            refuse_out(out, self.model.outputs[self._names_out[i]], n if lead else None)
+        return out
+
+    def step(self, x, out=None):
+        """Advance one timestep.
+
+        Args:
+            x: one input frame, or a dict of them.
+            out: array (or dict of arrays) to write the output frame to instead of making one.
+
+        Returns: the output frame (`out` itself if given), or a dict of them.
+
+        Raises:
+            ShapeError: a frame has the wrong shape.
+            TypeError: a frame has the wrong dtype. Nothing is converted in silence.
+        """
+        if self._busy:
+            self._enter()
+        if not self._single:
+            return self._many(x, out, 0)
+        if not _fits(x, self._slots_in, 0) or self._slots_in[0].typenum == cnp.NPY_INT32:
+            x = self._input(x, 0, 0)
+        if out is None:
+            out = _new(self._slots_out, 0, 1)
+        else:
+            out = self._output(out, 0, 0, 1)
+        cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> x)
+        cdef void* py = cnp.PyArray_DATA(<cnp.ndarray> out)
+        if self._release:
+            self._busy = 1
+            with nogil:
+                ut_step(<ut_stream*> self._stream, px, py)
+            self._busy = 0
+        else:
+            ut_step(<ut_stream*> self._stream, px, py)
+        return out
+
+    def run(self, X, out=None):
+        """Advance T timesteps in one call, without the GIL; equal, to the bit, to T calls of `step`.
+
+        Args:
+            X: (T, *frame), or a dict of such arrays with one T.
+            out: (T, *output frame), or a dict, to write to: then nothing is allocated.
+
+        Returns: (T, *output frame) (`out` itself if given), or a dict of them.
+
+        Raises: as `step`.
+        """
+        self._enter()
+        if not self._single:
+            return self._many(X, out, 1)
+        X = self._input(X, 0, 1)
+        cdef Py_ssize_t n = cnp.PyArray_DIM(<cnp.ndarray> X, 0)
+        out = self._output(out, 0, 1, n)
+        cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> X)
+        cdef void* py = cnp.PyArray_DATA(<cnp.ndarray> out)
+        self._busy = 1
+        with nogil:
+            ut_run(<ut_stream*> self._stream, n, &px, &py)
+        self._busy = 0
+        return out
+
+    cdef object _many(self, object x, object out, int lead):
+        from ._inputs import by_name
+        cdef Py_ssize_t n = 1
+        cdef int i
+        cdef list xs = [], ys = []
+        frames = by_name(x, self._names_in, "input")
+        outs = by_name(out, self._names_out, "out", True)
+        for i in range(self._n_in):
+            xs.append(self._input(frames[i], i, lead))
+            if lead:
+                if i and cnp.PyArray_DIM(<cnp.ndarray> xs[i], 0) != n:
+                    from ._inputs import refuse_lengths
+                    refuse_lengths(self._names_in, [len(a) for a in xs])
+                n = cnp.PyArray_DIM(<cnp.ndarray> xs[i], 0)
+        for i in range(self._n_out):
+            ys.append(self._output(outs[i], i, lead, n))
+        for i in range(self._n_in):
+            self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
+        for i in range(self._n_out):
+            self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+        self._busy = 1
+        with nogil:
+            ut_run(<ut_stream*> self._stream, n, self._x, self._y)
+        self._busy = 0
+        if self._n_out == 1:
+            return ys[0]
+        return dict(zip(self._names_out, ys))
+
+    def reset(self, to=None):
+        """Back to the start.
+
+        Args:
+            to: None for the model's initial state, "settled" for the state that `settle` found, or a snapshot.
+
+        Raises:
+            StateError: `to` belongs to another model, or "settled" was asked for before `settle`.
+        """
+        self._enter()
+        if to is None:
+            ut_stream_reset(<ut_stream*> self._stream)
+        elif isinstance(to, str):
+            if to != "settled" or self._settled is None:
+                from .errors import StateError
+                raise StateError(f"reset(to={to!r}): expected None, a snapshot, or 'settled' after a call of settle(x, steps)")
+            self.restore(self._settled)
+        else:
+            self.restore(to)
+
+    def settle(self, x, steps):
+        """Reset, then take `steps` timesteps of the constant input x: the state at rest, without a start-up transient.
+
+        Stops early once a timestep leaves the state as it was. `reset(to="settled")` comes back here in one copy.
+
+        Returns: the number of timesteps taken.
+        """
+        cdef Py_ssize_t taken = 0
+        if steps < 1:
+            raise ValueError(f"steps is {steps}, expected at least 1")
+        self.reset()
+        before = self.snapshot()
+        while taken < steps:
+            self.step(x)
+            taken += 1
+            after = self.snapshot()
+            if after == before:
+                break
+            before = after
+        self._settled = self.snapshot()
+        return taken
+
+    def snapshot(self):
+        """The whole state as bytes: for `restore`, `Model.stream(snapshot)`, a file, another machine."""
+        cdef ut_info info
+        self._enter()
+        ut_model_info(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), &info)
+        out = PyBytes_FromStringAndSize(NULL, info.snapshot_bytes)
+        ut_snapshot_save(<ut_stream*> self._stream, PyBytes_AS_STRING(out))
+        return out
+
+    def restore(self, snapshot):
+        """Continue from a snapshot.
+
+        Raises:
+            StateError: it is damaged or belongs to another model; the stream is as before.
+        """
+        cdef ut_error err
+        cdef bytes data = bytes(memoryview(snapshot))
+        self._enter()
+        if ut_snapshot_load(<ut_stream*> self._stream, PyBytes_AS_STRING(data), len(data), &err) != 0:
+            from .errors import StateError
+            raise StateError(err.detail.decode())
+
+    def fork(self):
+        """A new stream of the same model that continues from here."""
+        cdef Stream other = Stream(self.model)
+        self._enter()
+        ut_stream_copy(<ut_stream*> other._stream, <ut_stream*> self._stream)
+        other._settled = self._settled
+        return other
+
+    @property
+    def state(self):
+        """The hidden state by name, to read and write: see `undertow.states.StateView`."""
+        from .states import StateView
+        return StateView(self)
+
+    def trace(self, X):
+        """Run X and record every state after every timestep: see `undertow.trace.trace`."""
+        from .trace import trace
+        return trace(self, X)
+
+    def _get_state(self, int i):
+        cdef ut_tensor t = ut_state(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), i)
+        cdef Slot slot
+        self._enter()
+        _fill(&slot, t)
+        out = _new(&slot, 0, 1)
+        cdef float* to = <float*> cnp.PyArray_DATA(<cnp.ndarray> out)
+        cdef float* start = ut_stream_state(<ut_stream*> self._stream, i)
+        cdef Py_ssize_t j
+        for j in range(slot.size):
+            to[j] = start[j]
+        return out
+
+    def _set_state(self, int i, const float[::1] flat):
+        self._enter()
+        cdef float* to = ut_stream_state(<ut_stream*> self._stream, i)
+        cdef Py_ssize_t j
+        for j in range(flat.shape[0]):
+            to[j] = flat[j]
+
+    def __repr__(self):
+        return f"<undertow.Stream of {self.model.name!r}, {self.model.state_bytes} bytes of state>"

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures that all tests share. Kernel-touching tests take `isa` and run on every instruction set of this CPU."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import undertow
+
+ISAS = undertow.isas()
+
+
+def pytest_report_header():
+    found = ", ".join(f"{name}{'' if runs else ' (not on this CPU)'}" for name, runs in ISAS.items())
+    return f"undertow {undertow.__version__}: {found}; UNDERTOW_MODELS={os.environ.get('UNDERTOW_MODELS', 'unset')}"
+
+
+@pytest.fixture(params=list(ISAS))
+def isa(request):
+    if not ISAS[request.param]:
+        pytest.skip(f"{request.param} cannot run on this CPU")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def models_dir():
+    """The folder of real models that the project does not own."""
+    folder = os.environ.get("UNDERTOW_MODELS")
+    if not folder:
+        pytest.skip("UNDERTOW_MODELS is not set: the folder of real models")
+    return Path(folder)

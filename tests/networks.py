@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""Random networks for tests: one recurrent layer with any of its options, and a zoo with every op."""
+
+import numpy as np
+
+from undertow.activations import Activation
+from undertow.graph import Graph
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+N_ACTS = {"rnn": 1, "gru": 2, "lstm": 3}
+
+
+def weights(rng, op, n_in, hidden, fed_back=None, bias=True):
+    """Weights under which a cell neither dies nor explodes."""
+    fed_back = fed_back or hidden
+    w = {
+        "W": rng.normal(size=(GATES[op], hidden, n_in)) / np.sqrt(n_in),
+        "R": rng.normal(size=(GATES[op], hidden, fed_back)) / np.sqrt(fed_back),
+    }
+    if bias:
+        w["b"] = rng.normal(size=(GATES[op], hidden)) * 0.5
+    return w
+
+
+def cell(graph, rng, op, x, hidden, name="cell", *, peephole=False, projection=None, start=False, bias=True, **attrs):
+    """Add a recurrent layer; gives its outputs as a tuple."""
+    (n_in,) = graph.shape(x)
+    w = weights(rng, op, n_in, hidden, projection, bias)
+    if attrs.get("reset_after"):
+        w["rb_n"] = rng.normal(size=hidden)
+    if peephole:
+        w["peephole"] = rng.normal(size=(3, hidden))
+    if projection:
+        w["projection"] = rng.normal(size=(projection, hidden)) / np.sqrt(hidden)
+    sizes = {"h": projection or hidden, **({"c": hidden} if op == "lstm" else {})}
+    states = [
+        graph.state(f"{name}.{s}", (n,), rng.uniform(-0.9, 0.9, n) if start else None) for s, n in sizes.items()
+    ]
+    out = graph.add(op, [x], name=name, weights=w, states=states, attrs=attrs)
+    return out if isinstance(out, tuple) else (out,)
+
+
+def single(rng, op, n_in, hidden, **options):
+    """A graph of one recurrent layer with outputs y (and c)."""
+    graph = Graph(op)
+    outputs = cell(graph, rng, op, graph.input("x", n_in), hidden, **options)
+    for name, value in zip(("y", "c"), outputs, strict=False):
+        graph.output(name, value)
+    return graph
+
+
+def zoo(seed=0):
+    """Every op that can be streamed in one DAG: two inputs, two outputs, residuals, registers left out (see `counter`)."""
+    rng = np.random.default_rng(seed)
+    g = Graph("zoo")
+    x, ids = g.input("x", 7), g.input("ids", (2,), "int32")
+    e = g.add("reshape", [g.add("embedding", [ids], weights={"table": rng.normal(size=(11, 5))})], attrs={"shape": (10,)})
+    h, c = cell(g, rng, "lstm", g.add("concat", [x, e]), 20, "lstm_1", start=True)
+    k = g.add("constant", weights={"value": rng.normal(size=20)})
+    s = g.add("add", [g.add("mul", [h, c]), k])
+    (p,) = cell(g, rng, "gru", s, 19, "gru_1", reset_after=True)
+    (q,) = cell(g, rng, "gru", p, 20, "gru_2")
+    (r,) = cell(g, rng, "rnn", q, 20, "rnn_1", activations=(Activation("softsign"),), clip=2.0)
+    t = g.add("max", [g.add("min", [r, h]), g.add("sub", [r, c])])
+    n = g.add("layer_norm", [t], weights={"scale": rng.normal(size=20), "shift": rng.normal(size=20)})
+    a = g.add("affine", [n], weights={"scale": rng.normal(size=20), "shift": rng.normal(size=20)})
+    b = g.add("activation", [a], attrs={"activation": Activation("softplus")})
+    d = g.add("div", [a, g.add("add", [b, g.add("activation", [a], attrs={"activation": Activation("exp")})])])
+    y = g.add("dense", [g.add("select", [d], weights={"indices": np.array([3, 0, 0, 19, 7])})], weights={"W": rng.normal(size=(6, 5))})
+    g.output("soft", g.add("softmax", [g.add("reshape", [y], attrs={"shape": (2, 3)})]))
+    g.output("log", g.add("log_softmax", [y]))
+    return g
+
+
+def zoo_input(T, seed=0):
+    rng = np.random.default_rng(seed)
+    return {"x": rng.normal(size=(T, 7)).astype(np.float32), "ids": rng.integers(0, 11, (T, 2)).astype(np.int32)}
+
+
+def counter():
+    """y_t = 0.5 y_{t-1} + x_t, written with state registers."""
+    g = Graph("counter")
+    x = g.input("x", 3)
+    state = g.state("sum.value", (3,), np.ones(3))
+    before = g.add("state_read", states=[state])
+    half = g.add("affine", [before], weights={"scale": np.full(3, 0.5), "shift": np.zeros(3)})
+    y = g.add("add", [half, x])
+    g.add("state_write", [y], states=[state])
+    g.output("y", y)
+    return g
+
+
+def round_trip_graphs():
+    """Every kind of recurrent layer that the file format has a flag or tensor for."""
+    rng = np.random.default_rng(9)
+    options = [
+        ("rnn", {"reverse": True, "bias": False}),
+        ("gru", {"reset_after": True, "start": True}),
+        ("gru", {"clip": 1.25, "masked": True}),
+        ("lstm", {"peephole": True, "projection": 3, "input_forget": True}),
+        ("lstm", {"activations": (Activation("hard_sigmoid"), Activation("elu", 0.5, 2.0), Activation("affine", 2, 3))}),
+    ]
+    graphs = []
+    for i, (op, option) in enumerate(options):
+        graph = single(rng, op, 5, 18, **option)
+        graph.name, graph.source = f"{op}_{i}", "round trip"
+        graphs.append(graph)
+    return graphs

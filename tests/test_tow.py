@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""The .tow file: what is written comes back; what is damaged is refused; a mapped file is used in place."""
+
+import zlib
+
+import numpy as np
+import pytest
+import undertow
+from networks import round_trip_graphs, counter, single, zoo, zoo_input
+
+from undertow import tow
+from undertow.compile import compile_graph
+from undertow.graph import Graph
+from undertow.model import Model
+
+
+def assert_equal_graphs(a, b):
+    assert repr(a) == repr(b)
+    for p, q in zip(a.nodes, b.nodes, strict=True):
+        assert p.attrs == q.attrs
+        assert set(p.weights) == set(q.weights)
+        for key, w in p.weights.items():
+            assert np.array_equal(w, q.weights[key]), f"{p.name} {key}"
+    for s, t in zip(a.states.values(), b.states.values(), strict=True):
+        assert (s.init is None) == (t.init is None)
+        assert s.init is None or np.array_equal(s.init, t.init)
+
+
+@pytest.mark.parametrize("graph", [zoo(), counter(), *round_trip_graphs()], ids=lambda g: g.name)
+def test_round_trip(graph):
+    blob = compile_graph(graph)
+    again = tow.read(blob)
+    assert_equal_graphs(graph, again)
+    assert compile_graph(again) == blob
+
+
+def test_save_and_load(tmp_path):
+    model = Model.from_graph(zoo())
+    path = tmp_path / "zoo.tow"
+    model.save(path)
+    loaded = undertow.load(path)
+    assert loaded.mapped and not model.mapped
+    assert loaded.hash == model.hash and loaded.name == "zoo"
+    X = zoo_input(20)
+    for name, y in model.run(X).items():
+        assert np.array_equal(loaded.run(X)[name], y)
+    loaded.stream().restore(model.stream().snapshot())
+    with pytest.raises(TypeError, match="no importer options"):
+        undertow.load(path, states={})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_dead_nodes_are_dropped():
+    g = Graph("dead")
+    x = g.input("x", 3)
+    g.add("dense", [x], name="unused", weights={"W": np.ones((4, 3))})
+    g.output("y", g.add("activation", [x], name="used"))
+    assert [n.name for n in tow.read(compile_graph(g)).nodes] == ["used"]
+
+
+def test_files_that_are_not_tow(tmp_path):
+    path = tmp_path / "model.tow"
+    for content in (b"", b"hello", b"\x89TOW", tow.MAGIC, tow.MAGIC + bytes(8), bytes(200)):
+        path.write_bytes(content)
+        with pytest.raises(undertow.FormatError, match=r"model\.tow"):
+            undertow.load(path)
+    with pytest.raises(FileNotFoundError):
+        undertow.load(tmp_path / "absent.tow")
+    (tmp_path / "model.xyz").write_bytes(b"x")
+    with pytest.raises(undertow.UnsupportedError, match=r"suffix '\.xyz' is not known"):
+        undertow.load(tmp_path / "model.xyz")
+
+
+def small():
+    return compile_graph(single(np.random.default_rng(0), "gru", 2, 3))
+
+
+def test_every_truncation_is_refused():
+    blob = small()
+    for n in range(len(blob)):
+        with pytest.raises(undertow.FormatError):
+            Model(blob[:n])
+    with pytest.raises(undertow.FormatError, match="header says"):
+        Model(blob + b"\0")
+
+
+def test_every_flipped_byte_is_refused_or_harmless():
+    """Metadata is under a checksum; weights and the gaps between them may hold anything."""
+    blob = small()
+    weights_start = 64 + int.from_bytes(blob[24:28], "little")
+    X = np.ones((3, 2), np.float32)
+    for i in range(len(blob)):
+        flipped = bytearray(blob)
+        flipped[i] ^= 0xFF
+        if i < weights_start:
+            with pytest.raises(undertow.Error):
+                Model(flipped)
+        else:
+            assert Model(flipped).run(X).shape == (3, 3)
+
+
+def test_flips_behind_a_right_checksum_are_refused_or_harmless():
+    blob = small()
+    n_metadata = int.from_bytes(blob[24:28], "little")
+    X = np.ones((3, 2), np.float32)
+    loaded = 0
+    for i in range(64, 64 + n_metadata):
+        flipped = bytearray(blob)
+        flipped[i] ^= 1 << (i % 8)
+        crc = zlib.crc32(flipped[64 : 64 + n_metadata], zlib.crc32(flipped[32:64], zlib.crc32(flipped[:28])))
+        flipped[28:32] = crc.to_bytes(4, "little")
+        try:
+            model = Model(flipped)
+        except undertow.Error:
+            continue
+        loaded += 1
+        if list(model.inputs.values())[0].shape == (2,):
+            model.run(X)
+    assert loaded < n_metadata / 2
+
+
+def test_newer_version_is_refused():
+    blob = bytearray(small())
+    blob[8] = 2
+    with pytest.raises(undertow.FormatError, match="format version 2, this library reads version 1"):
+        Model(blob)
+
+
+def test_registers_and_whole_sequence_layers_do_not_mix():
+    g = counter()
+    rng = np.random.default_rng(0)
+    back = single(rng, "rnn", 3, 3, reverse=True).nodes[0]
+    g.state("back.h", (3,))
+    g.output("z", g.add("rnn", ["x"], name="back", weights=back.weights, attrs=back.attrs, states=["back.h"]))
+    with pytest.raises(undertow.UnsupportedError, match="'back' needs the whole sequence.*'sum.value'"):
+        compile_graph(g)
+
+
+def test_no_inputs_or_outputs():
+    g = Graph("empty")
+    with pytest.raises(undertow.ShapeError, match="0 inputs and 0 outputs"):
+        compile_graph(g)

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""Every numeric limit of the project, with its reason. Absolute errors unless the name says otherwise."""
+
+#: Two float64 computations of one formula (oracle, reference): they differ by the order of their sums, about 1e-16 a
+#: step, and a recurrent network multiplies that by no more than a few thousand over the test lengths.
+FLOAT64_AGREE = 1e-12
+
+#: The engine (float32) against float64: the issue's limit for real models. A float32 sum of some hundred products
+#: errs by a few 1e-7, gates squash it, and feedback gathers it.
+FLOAT32_MODEL = 1e-5
+
+#: One float32 cell of at most 64 units with inputs and weights of order 1, against float64, over some ten steps:
+#: sums of 128 products of order 1 round at 2^-24 each, and activations add their few ULP.
+FLOAT32_CELL = 2e-6
+
+#: Another float32 program (ONNX Runtime, PyTorch) against float64: its own rounding, which we do not control.
+FLOAT32_PEER = 5e-6
+
+#: ONNX's own node tests: the limits that its backend runner applies to everybody.
+ONNX_NODE_RTOL = 1e-3
+ONNX_NODE_ATOL = 1e-7
+
+#: Vectors that their authors printed with about 6 digits, some of them wrongly rounded: ONNX Runtime itself misses
+#: two of them by 6.2e-5.
+PRINTED_VECTORS = 7e-5
+
+#: Default of `undertow verify`: FLOAT32_MODEL, as a user meets it.
+VERIFY_DEFAULT = 1e-5
