@@ -15,13 +15,11 @@ inline V apply(const CellArgs& c, int which, uint32_t plain_kind, V x) {
   return activate(c.acts[which], x);
 }
 
-// Walks the panels NP at a time, then one at a time: body.template operator()<NP>(p).
+// Walks the panels NP at a time, then half as many, down to one: body.template run<NP>(p).
 template <int NP, class Body>
-inline void for_panels(size_t n_panels, const Body& body) {
-  size_t p = 0;
+inline void for_panels(size_t n_panels, const Body& body, size_t p = 0) {
   for (; p + NP <= n_panels; p += NP) body.template run<NP>(p);
-  if (NP > 1)
-    for (; p < n_panels; ++p) body.template run<1>(p);
+  if constexpr (NP > 1) for_panels<NP / 2>(n_panels, body, p);
 }
 
 // --- RNN: h = f(a + R h) -------------------------------------------------------------------------------------------

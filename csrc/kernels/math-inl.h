@@ -5,46 +5,57 @@
 
 namespace {
 
-// exp(x) = 2^n (1 + s), n = round(x / ln 2), s = e^r - 1 with |r| <= ln(2)/2. x must lie in [-87.34, 89].
+// e^(kx) = 2^n (1 + s): n = round(kx / ln 2), s = e^r - 1 with |r| <= ln(2)/2. kx must lie in [-87.33, 88.37], where 2^n
+// is a normal float. k is a small power of two with a sign, so kx is exact.
 struct ExpParts {
-  V n;
+  V pow2n;
   V s;
 };
 
-inline ExpParts exp_parts(V x) {
-  const V shift = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, ties to even
-  const V n = sub(mul_add(x, set1(1.44269504f), shift), shift);
-  V r = mul_add(n, set1(-0.693359375f), x);     // ln 2 in two parts, the first with 9 bits: n times it is exact
-  r = mul_add(n, set1(2.12194440e-4f), r);
-  V q = set1(1.3821468e-03f);
-  q = mul_add(q, r, set1(8.368663e-03f));
-  q = mul_add(q, r, set1(4.1668255e-02f));
-  q = mul_add(q, r, set1(1.6666521e-01f));
-  q = mul_add(q, r, set1(4.9999994e-01f));
-  return {n, mul_add(mul(r, r), q, r)};
+inline V exp_reduced(V r) {  // e^r - 1: pairs of terms side by side, for the length of this chain is what a cell waits for
+  const V r2 = mul(r, r);
+  const V low = mul_add(set1(1.6666521e-01f), r, set1(4.9999994e-01f));
+  const V high = mul_add(set1(8.368663e-03f), r, set1(4.1668255e-02f));
+  const V q = mul_add(mul_add(set1(1.3821468e-03f), r2, high), r2, low);
+  return mul_add(r2, q, r);
 }
 
-// exp: error < 0.86 ulp, monotone; 0 below -86.65 (results under 2^-125), inf above 88.72. The power is applied in two
-// halves: 2^128 is no float.
+inline ExpParts exp_parts(V x, float k) {
+  const V shift = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, ties to even
+  const V n = sub(mul_add(x, set1(k * 1.44269504f), shift), shift);
+  V r = mul_add(n, set1(-0.693359375f), mul(x, set1(k)));  // ln 2 in two parts, the first with 9 bits: n times it is exact
+  r = mul_add(n, set1(2.12194440e-4f), r);
+  return {pow2(n), exp_reduced(r)};
+}
+
+// 1 + e^(kx) for the denominators below.
+inline V one_plus_exp(V x, float k) {
+  const ExpParts e = exp_parts(x, k);
+  return mul_add(e.pow2n, e.s, add(e.pow2n, set1(1.0f)));
+}
+
+// exp: error < 1.2 ulp; 0 below -86.99, inf above 88.72. The power is applied in two halves: 2^128 is no float.
 inline V vexp(V x) {
   x = min(set1(89.0f), max(set1(-87.33f), x));
-  const ExpParts e = exp_parts(x);
-  const V p = pow2(sub(e.n, set1(1.0f)));
-  const V half = mul_add(p, e.s, p);
+  const V shift = set1(12582912.0f);
+  const V n = sub(mul_add(x, set1(1.44269504f), shift), shift);
+  V r = mul_add(n, set1(-0.693359375f), x);
+  r = mul_add(n, set1(2.12194440e-4f), r);
+  const V p = pow2(sub(n, set1(1.0f)));
+  const V half = mul_add(p, exp_reduced(r), p);
   return add(half, half);
 }
 
 // exp(x) - 1 for x <= 0: error < 1.5 ulp.
 inline V vexpm1_negative(V x) {
-  const ExpParts e = exp_parts(max(set1(-87.33f), x));
-  const V p = pow2(e.n);
-  return mul_add(p, e.s, sub(p, set1(1.0f)));
+  const ExpParts e = exp_parts(max(set1(-87.33f), x), 1.0f);
+  return mul_add(e.pow2n, e.s, sub(e.pow2n, set1(1.0f)));
 }
 
 // sigmoid: error < 2.5 ulp, in [0, 1].
 inline V vsigmoid(V x) {
-  const V one = set1(1.0f);
-  return div(one, add(one, vexp(sub(set1(0.0f), x))));
+  x = min(set1(87.33f), max(set1(-88.37f), x));
+  return div(set1(1.0f), one_plus_exp(x, -1.0f));
 }
 
 // tanh: error < 2 ulp, odd, in [-1, 1]. A polynomial where 1 - 2 / (e^2a + 1) would cancel.
@@ -57,7 +68,7 @@ inline V vtanh(V x) {
   p = mul_add(p, u, set1(1.3332437e-01f));
   p = mul_add(p, u, set1(-3.3333313e-01f));
   const V small = mul_add(mul(u, a), p, a);
-  const V large = sub(set1(1.0f), div(set1(2.0f), add(vexp(add(a, a)), set1(1.0f))));
+  const V large = sub(set1(1.0f), div(set1(2.0f), one_plus_exp(min(set1(44.0f), a), 2.0f)));
   return copy_sign(select_lt(a, set1(0.5625f), small, large), x);
 }
 

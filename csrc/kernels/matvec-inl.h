@@ -42,14 +42,14 @@ inline void tile(float* y, size_t y_stride, size_t y_panel, const float* x, size
         store(y + static_cast<size_t>(t) * y_stride + static_cast<size_t>(p) * y_panel + v * kLanes, acc[t][p][v]);
 }
 
-// One frame: whole rows of NP panels at a time, so every weight is read once, in order.
+// One frame: whole rows of NP panels at a time, then of half as many, so every weight is read once, in order.
 template <int G, int NP>
-inline size_t one_frame(const DenseArgs& d, const float* x, float* y, size_t p) {
+inline void one_frame(const DenseArgs& d, const float* x, float* y, size_t p = 0) {
   constexpr size_t width = G * kPanel;
   for (; p + NP <= d.n_panels; p += NP)
     tile<NP, kVectors<G>, 1>(y + p * width, 0, width, x, 0, d.W + p * d.K * width, width, d.K * width,
                              d.b ? d.b + p * width : nullptr, d.K);
-  return p;
+  if constexpr (NP > 1) one_frame<G, NP / 2>(d, x, y, p);
 }
 
 // NT frames over all panels, NC vectors at a time: a column of a panel stays in cache while the frames pass.
@@ -91,12 +91,7 @@ void dense(const DenseArgs& d, size_t T) {
   } else {
     t = whole;
   }
-  for (; t < T; ++t) {
-    const float* x = d.x + t * d.x_stride;
-    float* y = d.y + t * d.y_stride;
-    size_t p = one_frame<G, NP>(d, x, y, 0);
-    if (NP > 1) one_frame<G, 1>(d, x, y, p);
-  }
+  for (; t < T; ++t) one_frame<G, NP>(d, d.x + t * d.x_stride, d.y + t * d.y_stride);
 }
 
 // The h-chains of NP panels: acc = acc + R h.
