@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""Import ONNX models: sequence models, and single steps that carry their states as inputs and outputs.
+
+The way of a file: `read` (bytes to a checked model, within `limits`), `program` (constants folded, inputs sorted by
+use), `search` (which axis is time), `walk` (node by node: movement ops on `codes`, the others by `operators`),
+`states`, `tidy`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import Error, FormatError
+from ...graph import Graph
+from .program import make_program
+from .read import read_model
+from .search import import_program
+
+__all__ = ["load"]
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Iterable[int | None]] | None = None,
+    states: Mapping[str, str] | None = None,
+) -> Graph:
+    """Read an .onnx file as a Graph of frames.
+
+    Time is found by following the axes of every tensor through the graph. The batch is 1: items of a batch never meet.
+    Inputs that are the initial state of an RNN, GRU or LSTM become states; an output that returns such a state's
+    final value is left out (read it from the stream's state), unless the model has no other output. In a model of one
+    step, an input and an output of equal shape, of which the second depends on the first, become a state as well when
+    only one way to pair them fits. An input that is only used as sequence_lens is left out too: the length is given
+    when the model is run. `graph.source` lists what was found.
+
+    Args:
+        path: the file; external data may lie beside it or below.
+        fixed: input name -> array: bind inputs as constants.
+        shapes: input name -> shape: replace the declared shape, to fix sizes that the file leaves open; None for
+            time, or what else stays open.
+        states: input name -> output name: pairs of tensors that carry a state, where they are not recognised. An
+            empty dict says that there are none.
+
+    Raises:
+        FormatError: the file is damaged, or its external data lies where it must not.
+        UnsupportedError: something is not computed exactly; the message names node, attribute and value.
+        ShapeError: shapes that do not fit together, in the model or in an argument.
+        ImportError: the onnx package is missing.
+    """
+    model = read_model(path)
+    try:
+        graph = import_program(make_program(model, fixed, shapes), states).graph
+    except Error as error:
+        error.args = (f"{Path(path).name}: {error}",)
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        # The checker lets odd things pass, and a damaged file must not end in an error that means something else.
+        raise FormatError(f"{Path(path).name}: damaged, or malformed: {error}") from error
+    if not graph.name.strip() or graph.name in ("main_graph", "torch_jit", "torch-jit-export"):
+        graph.name = Path(path).stem
+    return graph

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: MIT
+"""The Graph under construction: numbers the elements of its values, makes real what movement ops left to be read."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import UnsupportedError
+from ...graph import Graph
+from . import codes, limits
+from .codes import Layout, Mixed, Tensor
+
+#: element number of "zero", for movement ops that fill
+ZERO = 0
+
+
+@dataclass
+class Source:
+    """Numbers [base, base + size) are the elements of `name`: a Graph value, or a state input of the ONNX model."""
+
+    base: int
+    size: int
+    name: str
+    is_state: bool = False
+
+
+class Builder:
+    """Holds the Graph and knows which numbers its values' elements have.
+
+    n_steps, n_items: sizes of time and batch that this walk tries.
+    sequence: time has more than one step, so codes tell timesteps apart, and a value without a timestep is final
+    (it exists once per sequence); otherwise everything belongs to the one step that the model computes.
+    """
+
+    def __init__(self, name: str, n_steps: int, n_items: int) -> None:
+        self.graph = Graph(name)
+        self.n_steps, self.n_items = n_steps, n_items
+        self.sequence = n_steps > 1
+        self.sources: list[Source] = [Source(ZERO, 1, "")]
+        self._bases: list[int] = [ZERO]
+        self._of_value: dict[str, Source] = {}
+        self._made: dict[tuple[bytes, tuple[int, ...] | None], str] = {}
+        self._counts: dict[str, int] = {}
+        self._derived: dict[tuple[str, str | bytes, bool], Source] = {}
+        #: reads elements of a state input as a frame: given by `states`
+        self.read_state: Callable[[np.ndarray], np.ndarray] | None = None
+
+    # -- names and numbers ----------------------------------------------------------------------------------------
+
+    def name(self, op: str) -> str:
+        """The next free name for a node: lstm_1, lstm_2 ..."""
+        while True:
+            self._counts[op] = self._counts.get(op, 0) + 1
+            name = f"{op}_{self._counts[op]}"
+            if self.graph.unique_name(name) == name:
+                return name
+
+    def source(self, value: str) -> Source:
+        """The source of a Graph value, numbered when first asked for."""
+        if value not in self._of_value:
+            self._of_value[value] = self.new_source(value, self.graph.values[value].size)
+        return self._of_value[value]
+
+    def new_source(self, name: str, size: int, is_state: bool = False) -> Source:
+        last = self.sources[-1]
+        source = Source(last.base + last.size, size, name, is_state)
+        if source.base + size >= codes.MAX_ELEMENTS:
+            raise UnsupportedError(f"the graph has more than {codes.MAX_ELEMENTS} elements in its values")
+        self.sources.append(source)
+        self._bases.append(source.base)
+        return source
+
+    def elements(self, value: str) -> np.ndarray:
+        """Element numbers of a Graph value, in its shape."""
+        source = self.source(value)
+        return source.base + np.arange(source.size, dtype=np.int64).reshape(self.graph.shape(value))
+
+    def sources_of(self, elements: np.ndarray) -> list[Source]:
+        """The sources of element numbers, in order of first appearance."""
+        unique, first = np.unique(np.searchsorted(self._bases, elements.ravel(), side="right") - 1, return_index=True)
+        return [self.sources[i] for i in unique[np.argsort(first)]]
+
+    def source_at(self, element: int) -> Source:
+        return self.sources[bisect_right(self._bases, element) - 1]
+
+    # -- making values --------------------------------------------------------------------------------------------
+
+    def add(self, op: str, inputs: list[str], **settings: object) -> str:
+        """Add a node of one output, named after its op."""
+        return self.graph.add(op, inputs, name=self.name(op), **settings)  # type: ignore[arg-type]
+
+    def constant(self, array: np.ndarray) -> np.ndarray:
+        """Element numbers of a constant, in its shape; equal numbers inside it share one element."""
+        unique, inverse = np.unique(np.asarray(array, np.float32), return_inverse=True)
+        key = ("constant", unique.tobytes(), False)
+        if key not in self._derived:
+            self._derived[key] = self.source(self.add("constant", [], weights={"value": unique}))
+        return self._derived[key].base + inverse.reshape(np.shape(array))
+
+    def value(self, elements: np.ndarray, shape: tuple[int, ...] | None = None, dtype: str = "float32") -> str:
+        """A Graph value with these elements: of `shape`, or of any shape with that order of elements when None.
+
+        Whole values are used as they are, parts of them become `select`, several of them `concat`.
+        """
+        if self.read_state is not None and any(s.is_state for s in self.sources_of(elements)):
+            elements = self.read_state(elements)
+        flat = elements.ravel()
+        key: tuple[bytes, tuple[int, ...] | None] = (flat.tobytes(), None)
+        if key not in self._made:
+            self._made[key] = self._gather(flat, dtype)
+        value = self._made[key]
+        if shape is None or self.graph.shape(value) == shape:
+            return value
+        key = (flat.tobytes(), shape)
+        if key not in self._made:
+            self._made[key] = self.add("reshape", [value], attrs={"shape": shape})
+        return self._made[key]
+
+    def _gather(self, flat: np.ndarray, dtype: str) -> str:
+        sources = self.sources_of(flat)
+        if sources[0].base == ZERO or any(s.base == ZERO for s in sources):
+            zero = self.constant(np.zeros(1))[0]
+            flat = np.where(flat == ZERO, zero, flat)
+            sources = self.sources_of(flat)
+        if len(sources) == 1:
+            value, local = sources[0].name, flat - sources[0].base
+        else:
+            # Ascending parts of several values read better, and run faster, as a concat of those parts.
+            starts = np.concatenate([[0], np.cumsum([s.size for s in sources])])
+            local = np.empty_like(flat)
+            for source, start in zip(sources, starts, strict=False):
+                mine = (flat >= source.base) & (flat < source.base + source.size)
+                local[mine] = flat[mine] - source.base + start
+            value = self.add("concat", [s.name for s in sources])
+        size = self.graph.values[value].size
+        if local.size == size and (local == np.arange(size)).all():
+            return value
+        if self.graph.values[value].dtype != "float32":
+            raise UnsupportedError(
+                f"ids {value!r} are sliced or reordered before their embedding, which is not supported"
+            )
+        return self.add("select", [value], weights={"indices": local.astype(np.int64)})
+
+    def computed(self, layout: Layout, value: str) -> Tensor:
+        """The tensor whose frame is a Graph value, elements in order."""
+        shape = layout.frame_shape
+        return layout.tensor(self.elements(value).reshape(shape), self.graph.values[value].dtype)
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def derive(self, op: str, elements: np.ndarray, reverse: bool = False, masked: bool = False) -> np.ndarray:
+        """Element numbers after op `last` or `flip` on every value that takes part."""
+        result = elements.copy()
+        for source in self.sources_of(elements):
+            if source.base == ZERO or (not source.is_state and self.graph.values[source.name].once):
+                continue
+            key = (op, f"{source.name}/{reverse}", masked)
+            if key not in self._derived:
+                attrs = {"reverse": reverse, "masked": masked} if op == "last" else {}
+                self._derived[key] = self.source(self.add(op, [source.name], attrs=attrs))
+            mine = (elements >= source.base) & (elements < source.base + source.size)
+            result[mine] = elements[mine] - source.base + self._derived[key].base
+        return result
+
+    def settle(self, tensor: Tensor) -> Tensor:
+        """Recognise the last timestep and reversed time in what a movement op gave.
+
+        Raises:
+            Mixed: a single timestep that is neither, in a model that could otherwise be streamed.
+        """
+        if not self.sequence or tensor.codes.size == 0:
+            return tensor
+        steps = tensor.steps
+        low, high = int(steps.min()), int(steps.max())
+        if high < 0:
+            return tensor
+        if low == high:
+            return self._one_step(tensor, high)
+        try:
+            layout, elements = codes.split(tensor.codes, tensor.labels)
+        except Mixed:
+            return tensor  # may yet be put right by another movement op
+        times = layout.steps
+        axis = next((a for a in range(times.ndim) if (times != times.take([0], a)).any()), None)
+        if axis is not None and times.shape[axis] == self.n_steps:
+            row = times.take(0, next(a for a in range(times.ndim) if a != axis)) if times.ndim > 1 else times
+            if row.ndim == 1 and (row == np.arange(self.n_steps)[::-1]).all():
+                layout.origin = np.flip(layout.origin, axis)
+                return layout.tensor(self.derive("flip", elements), tensor.dtype)
+        return tensor
+
+    def _one_step(self, tensor: Tensor, step: int) -> Tensor:
+        if step == self.n_steps - 1:
+            elements = self.derive("last", tensor.elements)
+        elif step == 0 and self.graph.whole_sequence_nodes():
+            elements = self.derive("last", tensor.elements, reverse=True)
+        else:
+            raise Mixed(f"takes timestep {step} of {self.n_steps} alone; only the last one can be told in a stream")
+        return Tensor(codes.encode(-1, tensor.items, elements), tensor.labels, tensor.dtype)
+
+    def is_final(self, elements: np.ndarray) -> bool:
+        """Whether some element exists only once per sequence, and is no constant."""
+        if not self.sequence:
+            return False
+        return any(
+            s.base != ZERO and (s.is_state or (self.graph.values[s.name].once and not self._value_is_constant(s.name)))
+            for s in self.sources_of(elements)
+        )
+
+    def is_constant(self, elements: np.ndarray) -> bool:
+        """Whether all elements are known while loading."""
+        return all(
+            s.base == ZERO or (not s.is_state and self._value_is_constant(s.name)) for s in self.sources_of(elements)
+        )
+
+    def _value_is_constant(self, value: str) -> bool:
+        producers = {output: node for node in self.graph.nodes for output in node.outputs}
+        todo = [value]
+        while todo:
+            node = producers.get(todo.pop())
+            if node is None or node.op in ("last", "state_read"):
+                return False
+            todo += node.inputs
+        return True
+
+    def check_size(self, shape: tuple[int, ...], where: str) -> None:
+        """Refuse a computed tensor beyond the limit."""
+        if codes.n_elements(shape) > limits.MAX_TRACED_ELEMENTS:
+            raise UnsupportedError(
+                f"{where}: a tensor of shape {shape} is beyond {limits.MAX_TRACED_ELEMENTS} elements"
+            )

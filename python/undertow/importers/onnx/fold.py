@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""Run single ONNX nodes on known arrays: constants, shape arithmetic, and the tables of `codes` through movement ops.
+
+onnx's own reference evaluator does the work, so that each operator set's rules hold. Only ops of an allow-list are
+run, and the size of their result is bounded before it is made.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...errors import FormatError, UnsupportedError
+from . import limits
+from .nodes import OnnxNode
+from .read import require_onnx
+
+#: ops that move elements and change none: their result on a table of origins is again a table of origins
+MOVEMENT = frozenset(
+    [
+        "Identity",
+        "Transpose",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Slice",
+        "Split",
+        "Concat",
+        "Gather",
+        "Expand",
+        "Tile",
+        "GatherElements",
+        "GatherND",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "ScatterND",
+        "ScatterElements",
+        "Where",
+    ]
+)
+
+#: ops that are computed when all their inputs are known
+FOLDABLE = MOVEMENT | frozenset(
+    [
+        "Constant",
+        "ConstantOfShape",
+        "Shape",
+        "Size",
+        "Range",
+        "Cast",
+        "CastLike",
+        "Equal",
+        "Less",
+        "LessOrEqual",
+        "Greater",
+        "GreaterOrEqual",
+        "Not",
+        "And",
+        "Or",
+        "Xor",
+        "Min",
+        "Max",
+        "Sum",
+        "Mean",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Mod",
+        "Pow",
+        "Neg",
+        "Abs",
+        "Sqrt",
+        "Exp",
+        "Log",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Sign",
+        "Reciprocal",
+        "Clip",
+        "Sin",
+        "Cos",
+        "Erf",
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceL2",
+        "ReduceSumSquare",
+        "Trilu",
+        "EyeLike",
+        "OneHot",
+        "CumSum",
+        "Pad",
+        "NonZero",
+        "IsNaN",
+        "IsInf",
+        "ArgMax",
+        "ArgMin",
+        "MatMul",
+        "Gemm",
+        "Relu",
+        "Tanh",
+        "Sigmoid",
+        "LeakyRelu",
+        "Elu",
+        "Selu",
+        "Softplus",
+        "Softsign",
+        "HardSigmoid",
+        "Softmax",
+        "LogSoftmax",
+        "BatchNormalization",
+        "LayerNormalization",
+        "DequantizeLinear",
+        "QuantizeLinear",
+        "Dropout",
+    ]
+)
+
+
+class Evaluator:
+    """Runs nodes one by one; counts what it made against the limits."""
+
+    def __init__(self) -> None:
+        self.onnx = require_onnx()
+        self.n_made = 0
+
+    def run(self, node: OnnxNode, arrays: list[np.ndarray | None]) -> list[np.ndarray]:
+        """The outputs of `node` for its inputs (None where an optional input is missing)."""
+        if node.op not in FOLDABLE:
+            node.unsupported("this operator is not supported")
+        size = _result_size(node, arrays)
+        self.n_made += size
+        if size > limits.MAX_FOLDED_ELEMENTS or self.n_made > limits.MAX_FOLDED_TOTAL:
+            node.unsupported(
+                f"makes a constant of {size} elements; at most {limits.MAX_FOLDED_ELEMENTS} each and "
+                f"{limits.MAX_FOLDED_TOTAL} together are computed while loading"
+            )
+        if node.op == "Constant":
+            return [self._constant(node)]
+        helper, names = self.onnx.helper, dict(zip(node.inputs, arrays, strict=True))
+        anything = self.onnx.TypeProto()
+        graph = helper.make_graph(
+            [node.proto],
+            "one",
+            [helper.make_value_info(name, anything) for name in names if name],
+            [helper.make_value_info(name, anything) for name in node.outputs if name],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.opset)])
+        try:
+            with np.errstate(all="ignore"):
+                results = self.onnx.reference.ReferenceEvaluator(model).run(None, {k: v for k, v in names.items() if k})
+        except NotImplementedError as error:
+            raise UnsupportedError(
+                f"{node.op} node {node.name!r}: cannot be computed while loading: {error}"
+            ) from error
+        except Exception as error:
+            shapes = [None if a is None else a.shape for a in arrays]
+            node.shape_error(f"does not fit its inputs of shapes {shapes}: {error}")
+        made = iter(results)
+        return [np.asarray(next(made)) if name else np.zeros(0) for name in node.outputs]
+
+    def _constant(self, node: OnnxNode) -> np.ndarray:
+        node.allow("value", "value_float", "value_floats", "value_int", "value_ints")
+        if len(node.attrs) != 1:
+            node.format_error(f"has attributes {sorted(node.attrs)}, expected one value")
+        ((kind, value),) = node.attrs.items()
+        if kind == "value":
+            return self.to_array(value, node.name)
+        return np.array(value, np.float32 if "float" in kind else np.int64)
+
+    def to_array(self, tensor: Any, name: str) -> np.ndarray:
+        """The array of a TensorProto."""
+        try:
+            return self.onnx.numpy_helper.to_array(tensor)
+        except Exception as error:
+            raise FormatError(f"tensor {tensor.name or name!r} is damaged: {error}") from error
+
+
+def _result_size(node: OnnxNode, arrays: list[np.ndarray | None]) -> int:
+    """About how many elements the node's result has: an upper bound, exact where it can grow beyond its inputs."""
+    known = [a for a in arrays if a is not None]
+    total = sum(a.size for a in known)
+    if node.op == "ConstantOfShape":
+        return _product(known[0]) if known else 0
+    if node.op == "Expand":
+        shape = tuple(abs(int(n)) for n in known[1].ravel()) if len(known) > 1 else ()
+        return _broadcast_size([known[0].shape, shape])
+    if node.op == "Tile":
+        return known[0].size * _product(known[1]) if len(known) > 1 else total
+    if node.op == "Range":
+        start, limit, delta = (
+            (float(a.ravel()[0]) for a in known[:3]) if all(a.size for a in known[:3]) else (0.0, 0.0, 1.0)
+        )
+        return (
+            int(min(abs((limit - start) / delta), 2.0**62)) + 1
+            if delta and np.isfinite([start, limit, delta]).all()
+            else 2**62
+        )
+    if node.op == "Pad":
+        pads = node.attrs.get("pads", known[1] if len(known) > 1 else [])
+        grown = sum(abs(int(p)) for p in np.asarray(pads).ravel())
+        return prod(n + grown for n in known[0].shape) if known else 0
+    if node.op == "OneHot":
+        return known[0].size * abs(int(known[1].ravel()[0])) if len(known) > 1 and known[1].size else total
+    if node.op in ("Gather", "GatherND") and len(known) > 1:
+        axis = int(node.attrs.get("axis", 0)) if node.op == "Gather" else 0
+        width = known[0].shape[axis] if -known[0].ndim <= axis < known[0].ndim else 1
+        return known[1].size * (known[0].size // max(1, width))
+    if node.op in ("MatMul", "Gemm") and len(known) > 1:
+        return max(1, known[0].size) * max(1, max(known[1].shape or (1,)))
+    if node.op == "NonZero":
+        return known[0].size * max(1, known[0].ndim)
+    if node.op in (
+        "Slice",
+        "Split",
+        "Concat",
+        "Transpose",
+        "Identity",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Reshape",
+        "Constant",
+    ):
+        return total
+    return max(total, _broadcast_size([a.shape for a in known]))
+
+
+def _product(shape: np.ndarray) -> int:
+    return prod(abs(int(n)) for n in shape.ravel())
+
+
+def _broadcast_size(shapes: list[tuple[int, ...]]) -> int:
+    rank = max((len(s) for s in shapes), default=0)
+    padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
+    return prod(max(column) for column in zip(*padded, strict=True)) if padded else 0

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""A node of an ONNX file with its attributes as Python values, and the errors that name it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ...errors import FormatError, ShapeError, UnsupportedError
+
+
+@dataclass
+class OnnxNode:
+    """One node; `proto` is the original, `opset` the version of its operator set."""
+
+    proto: Any
+    op: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any]
+    opset: int
+
+    def unsupported(self, message: str) -> NoReturn:
+        raise UnsupportedError(f"{self.op} node {self.name!r}: {message}")
+
+    def shape_error(self, message: str) -> NoReturn:
+        raise ShapeError(f"{self.op} node {self.name!r}: {message}")
+
+    def format_error(self, message: str) -> NoReturn:
+        raise FormatError(f"{self.op} node {self.name!r}: {message}")
+
+    def allow(self, *names: str) -> None:
+        """Refuse every attribute that is not in `names`."""
+        for name in sorted(set(self.attrs) - set(names)):
+            self.unsupported(f"attribute {name}={self.attrs[name]!r} is not supported")
+
+
+def wrap(onnx: Any, proto: Any, opset: int) -> OnnxNode:
+    """Wrap an `onnx.NodeProto`."""
+    name = proto.name or next((o for o in proto.output if o), "")
+    attrs: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        elif isinstance(value, list) and value and isinstance(value[0], bytes):
+            value = [v.decode("utf-8", "replace") for v in value]
+        attrs[attribute.name] = value
+    op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+    return OnnxNode(proto, op, name, list(proto.input), list(proto.output), attrs, opset)
+
+
+def float_constant(node: OnnxNode, array: Any, what: str) -> np.ndarray:
+    """A constant that takes part in the model's arithmetic: float32, anything else is refused by name."""
+    if not isinstance(array, np.ndarray):
+        node.unsupported(
+            f"{what} is computed at run time, expected a constant; bind it with fixed={{...}} if it is an input"
+        )
+    if array.dtype != np.float32:
+        node.unsupported(f"{what} has dtype {array.dtype}, expected float32; convert the model to float32")
+    return array

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""An ONNX graph made ready to be walked: nodes in order, constants folded, inputs and outputs described."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import FormatError, ShapeError, UnsupportedError
+from . import limits
+from .fold import FOLDABLE, MOVEMENT, Evaluator
+from .nodes import OnnxNode, wrap
+from .patterns import recompose
+from .read import require_onnx
+
+RECURRENT = ("RNN", "GRU", "LSTM")
+#: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
+CARRIES = MOVEMENT | {"Cast", "Dropout"}
+_ID_TYPES = ("int64", "int32")
+
+
+@dataclass
+class Port:
+    """A graph input: dims are numbers, or a name (or "") where the size is not fixed."""
+
+    name: str
+    dims: list[int | str]
+    dtype: str
+    #: whether the file gives a shape at all
+    shaped: bool = True
+
+    @property
+    def dynamic(self) -> list[int]:
+        return [axis for axis, n in enumerate(self.dims) if isinstance(n, str)]
+
+
+@dataclass
+class Program:
+    """What a walk needs to know.
+
+    inputs: frames (each timestep brings one); state_inputs: by use, the initial state of a recurrent node;
+    length_inputs: the sequence_lens of recurrent nodes.
+    """
+
+    name: str
+    opset: int
+    nodes: list[OnnxNode]
+    constants: dict[str, np.ndarray]
+    inputs: list[Port]
+    outputs: list[str]
+    output_dims: dict[str, list[int | str]]
+    origin: str = ""
+    state_inputs: list[Port] = field(default_factory=list)
+    length_inputs: list[str] = field(default_factory=list)
+
+    @property
+    def is_recurrent(self) -> bool:
+        return any(node.op in RECURRENT for node in self.nodes)
+
+    def depends(self, output: str, name: str) -> bool:
+        """Whether an output is computed from an input."""
+        needed = {output}
+        for node in reversed(self.nodes):
+            if needed & set(node.outputs):
+                needed |= set(node.inputs)
+        return name in needed
+
+
+def make_program(
+    model: Any, fixed: Mapping[str, Any] | None = None, shapes: Mapping[str, Iterable[int | None]] | None = None
+) -> Program:
+    """Read a checked ModelProto.
+
+    fixed: input name -> array, bound as a constant. shapes: input name -> shape, replacing the declared one (None:
+    open).
+
+    Raises:
+        UnsupportedError: operator set, dtype or operator that is not supported, by name.
+        FormatError, ShapeError: the model, or an argument, does not fit.
+    """
+    onnx = require_onnx()
+    graph, evaluator = model.graph, Evaluator()
+    opset = _opset(model)
+    constants = {t.name: evaluator.to_array(t, t.name) for t in graph.initializer}
+    ports = [_port(onnx, v, {*(fixed or {}), *(shapes or {})}) for v in graph.input if v.name not in constants]
+    known = {p.name for p in ports} | set(constants)
+    for option, given in (("fixed", fixed or {}), ("shapes", shapes or {})):
+        for name in given:
+            if name not in known:
+                raise ShapeError(f"{option}: the model has no input {name!r}; inputs: {[p.name for p in ports]}")
+    for port in ports:
+        if shapes and port.name in shapes:
+            port.dims = _override(port, list(shapes[port.name]))
+    for name, array in (fixed or {}).items():
+        constants[name] = _bind(name, array, ports, constants)
+    ports = [p for p in ports if p.name not in constants]
+
+    nodes = [wrap(onnx, node, opset) for node in graph.node]
+    nodes = _needed(nodes, [v.name for v in graph.output])
+    nodes = _needed(recompose(_fold(nodes, constants, evaluator), constants), [v.name for v in graph.output])
+    used = {name for node in nodes for name in node.inputs} | {v.name for v in graph.output}
+    program = Program(
+        graph.name or "model",
+        opset,
+        nodes,
+        constants,
+        [p for p in ports if p.name in used],
+        [v.name for v in graph.output],
+        {v.name: _dims(v) for v in graph.output},
+        " ".join(str(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w),
+    )
+    _sort_inputs(program)
+    return program
+
+
+def _opset(model: Any) -> int:
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    if opset is None:
+        found = [(o.domain, o.version) for o in model.opset_import]
+        raise UnsupportedError(f"the model uses none of ONNX's own operator sets, found {found}")
+    if opset < limits.MIN_OPSET:
+        raise UnsupportedError(
+            f"operator set {opset} is not supported; convert the model to {limits.MIN_OPSET} or newer"
+        )
+    return int(opset)
+
+
+def _dims(value: Any) -> list[int | str]:
+    return [
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
+        for d in value.type.tensor_type.shape.dim
+    ]
+
+
+def _port(onnx: Any, value: Any, given: set[str]) -> Port:
+    if not value.type.HasField("tensor_type"):
+        raise UnsupportedError(
+            f"input {value.name!r} is no tensor (a sequence, map or optional), which is not supported"
+        )
+    shaped = value.type.tensor_type.HasField("shape")
+    if not shaped and value.name not in given:
+        raise UnsupportedError(f"input {value.name!r} has no shape; give one with shapes={{{value.name!r}: [...]}}")
+    if len(value.type.tensor_type.shape.dim) > limits.MAX_RANK:
+        raise UnsupportedError(f"input {value.name!r} has more than {limits.MAX_RANK} axes")
+    try:
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    except KeyError:
+        raise FormatError(f"input {value.name!r} has no data type") from None
+    return Port(value.name, _dims(value), dtype, shaped)
+
+
+def _override(port: Port, shape: list[int | None]) -> list[int | str]:
+    """The given shape; None keeps an axis open."""
+    if (port.shaped and len(shape) != len(port.dims)) or any(n is not None and int(n) < 1 for n in shape):
+        raise ShapeError(f"shapes: {port.name!r} was given {shape}, the model declares {port.dims}")
+    declared = port.dims if port.shaped else [""] * len(shape)
+    names = [d if isinstance(d, str) else "" for d in declared]
+    return [names[a] if n is None else int(n) for a, n in enumerate(shape)]
+
+
+def _bind(name: str, array: Any, ports: list[Port], constants: Mapping[str, np.ndarray]) -> np.ndarray:
+    port = next((p for p in ports if p.name == name), None)
+    dtype = port.dtype if port else str(constants[name].dtype)
+    result = np.asarray(array, dtype)
+    if port and port.shaped and result.ndim != len(port.dims):
+        raise ShapeError(f"fixed: {name!r} was given shape {result.shape}, the model declares {port.dims}")
+    return result
+
+
+def _needed(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed & set(node.outputs):
+            needed |= {name for name in node.inputs if name}
+            kept.append(node)
+    return kept[::-1]
+
+
+def _fold(nodes: list[OnnxNode], constants: dict[str, np.ndarray], evaluator: Evaluator) -> list[OnnxNode]:
+    """Compute every node whose inputs are known; give the others. Adds to `constants`."""
+    rest = []
+    for node in nodes:
+        if node.op in FOLDABLE and all(not name or name in constants for name in node.inputs):
+            results = evaluator.run(node, [constants[name] if name else None for name in node.inputs])
+            constants.update({name: array for name, array in zip(node.outputs, results, strict=False) if name})
+        else:
+            rest.append(node)
+    return rest
+
+
+def _sort_inputs(program: Program) -> None:
+    """Tell frames, initial states and sequence lengths apart by what they are used for."""
+    starts: set[str] = set()
+    lengths: set[str] = set()
+    other: set[str] = set(program.outputs)
+    for node in reversed(program.nodes):
+        slots = node.inputs
+        if node.op in RECURRENT:
+            starts |= {name for name in slots[5:7] if name}
+            lengths |= {name for name in slots[4:5] if name}
+            other |= {name for name in [*slots[:4], *slots[7:]] if name}
+            continue
+        made = set(node.outputs)
+        carries = node.op in CARRIES
+        for group in (starts, lengths):
+            if made & group and carries:
+                group |= set(slots) - {""}
+        if made & other or not carries:
+            other |= set(slots) - {""}
+    for port in program.inputs:
+        if port.name in lengths and port.name not in other | starts and port.dtype in _ID_TYPES:
+            program.length_inputs.append(port.name)
+        elif port.name in starts and port.dtype == "float32":
+            program.state_inputs.append(port)
+        elif port.dtype not in ("float32", *_ID_TYPES):
+            raise UnsupportedError(
+                f"input {port.name!r} has dtype {port.dtype}, expected float32 (or int64, int32 for ids); "
+                "convert the model to float32, or bind the input with fixed="
+            )
+    taken = set(program.length_inputs) | {p.name for p in program.state_inputs}
+    program.inputs = [p for p in program.inputs if p.name not in taken]

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""Read an .onnx file without trusting it: limits, external data only from the model's own folder, the checker."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from ...errors import FormatError, UnsupportedError
+from . import limits
+
+
+def require_onnx() -> Any:
+    """The `onnx` package, or an ImportError that says how to get it."""
+    try:
+        import onnx
+        import onnx.reference
+    except ImportError as error:
+        raise ImportError('reading .onnx files needs the onnx package: pip install "undertow[onnx]"') from error
+    return onnx
+
+
+def read_model(path: str | os.PathLike[str]) -> Any:
+    """Give the checked `onnx.ModelProto` of a file, external data read into it.
+
+    Raises:
+        FormatError: not an ONNX file, damaged, or its external data lies where it must not.
+        UnsupportedError: beyond a limit of `undertow.importers.onnx.limits`.
+        ImportError: the onnx package is missing.
+    """
+    onnx = require_onnx()
+    path = Path(path)
+    size = path.stat().st_size
+    if size > limits.MAX_FILE_BYTES:
+        raise UnsupportedError(f"{path}: {size} bytes, at most {limits.MAX_FILE_BYTES} are read")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except Exception as error:  # protobuf's DecodeError; its module differs between protobuf versions
+        raise FormatError(f"{path}: not an ONNX file, or damaged: {error}") from error
+    return check_model(model, path)
+
+
+def check_model(model: Any, path: Path | None = None) -> Any:
+    """Apply limits, read external data (from beside `path`), run onnx's checker. Gives the model, functions inlined."""
+    onnx = require_onnx()
+    where = str(path) if path else "model"
+    if not model.HasField("graph") or not model.opset_import:
+        raise FormatError(f"{where}: not an ONNX model: it has no graph or no operator set")
+    if model.functions:
+        _limit(where, "nodes", sum(len(f.node) for f in model.functions), limits.MAX_NODES)
+        for function in model.functions:
+            if any(a.type in (a.GRAPH, a.GRAPHS) for node in function.node for a in node.attribute):
+                raise UnsupportedError(
+                    f"{where}: function {function.name!r} holds nested graphs, which is not supported"
+                )
+            if any((n.domain, n.op_type) == (f.domain, f.name) for n in function.node for f in model.functions):
+                raise UnsupportedError(
+                    f"{where}: function {function.name!r} calls another function, which is not supported"
+                )
+    total = 0
+    for tensor in _tensors(model.graph, where):
+        total += _check_tensor(onnx, tensor, path, where)
+        _limit(where, "bytes of tensors", total, limits.MAX_TOTAL_BYTES)
+    # Peers load files whose inputs or outputs have no shape, and nothing here relies on it: the checker need not mind.
+    bare = [v for v in [*model.graph.input, *model.graph.output] if v.type.HasField("tensor_type")]
+    bare = [v for v in bare if not v.type.tensor_type.HasField("shape")]
+    for value in bare:
+        value.type.tensor_type.shape.SetInParent()
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise FormatError(f"{where}: onnx's checker refuses it: {_first_line(error)}") from error
+    finally:
+        for value in bare:
+            value.type.tensor_type.ClearField("shape")
+    if model.functions:
+        import onnx.inliner
+
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except Exception as error:
+            raise FormatError(f"{where}: its functions cannot be inlined: {_first_line(error)}") from error
+        for _ in _tensors(model.graph, where):
+            pass  # counts nodes again: inlining multiplies them
+    return model
+
+
+def _tensors(graph: Any, where: str) -> Iterator[Any]:
+    """Every tensor of a graph and of the graphs inside it; counts nodes and depth on the way."""
+    todo, n_nodes = [(graph, 1)], 0
+    while todo:
+        graph, depth = todo.pop()
+        _limit(where, "levels of nested graphs", depth, limits.MAX_NESTING)
+        n_nodes += len(graph.node)
+        _limit(where, "nodes", n_nodes, limits.MAX_NODES)
+        yield from graph.initializer
+        if graph.sparse_initializer:
+            name = graph.sparse_initializer[0].values.name
+            raise UnsupportedError(f"{where}: initializer {name!r} is sparse, which is not supported")
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+                if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+                    raise UnsupportedError(
+                        f"{where}: {node.op_type} node {node.name!r} holds a sparse tensor: not supported"
+                    )
+                if attribute.HasField("g"):
+                    todo.append((attribute.g, depth + 1))
+                todo += [(g, depth + 1) for g in attribute.graphs]
+
+
+def _check_tensor(onnx: Any, tensor: Any, path: Path | None, where: str) -> int:
+    """Check one tensor's size against its data; read external data. Gives its bytes."""
+    name = f"{where}: tensor {tensor.name!r}"
+    if len(tensor.dims) > limits.MAX_RANK or any(d < 0 for d in tensor.dims):
+        raise FormatError(f"{name}: shape {list(tensor.dims)} is not possible")
+    n_elements = prod(tensor.dims)
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return 0
+    try:
+        item_bytes = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    except KeyError:
+        raise FormatError(f"{name}: data type {tensor.data_type} does not exist") from None
+    n_bytes = n_elements * item_bytes
+    _limit(name, "bytes", n_bytes, limits.MAX_TENSOR_BYTES)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        tensor.raw_data = _external_data(tensor, path, name, n_bytes)
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+    held = len(tensor.raw_data) or sum(
+        len(getattr(tensor, kind)) for kind in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+    )
+    if n_elements and not held:
+        raise FormatError(f"{name}: shape {list(tensor.dims)} needs {n_bytes} bytes, found none")
+    if tensor.raw_data and item_bytes > 1 and len(tensor.raw_data) != n_bytes:
+        raise FormatError(f"{name}: shape {list(tensor.dims)} needs {n_bytes} bytes, found {len(tensor.raw_data)}")
+    return max(n_bytes, held)
+
+
+def _external_data(tensor: Any, path: Path | None, name: str, n_bytes: int) -> bytes:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    if path is None:
+        raise UnsupportedError(
+            f"{name}: its data lies in {location!r}; only a model that is read from a file may have that"
+        )
+    parts = PurePosixPath(location).parts
+    windows = PureWindowsPath(location)
+    if not parts or ".." in windows.parts or windows.anchor or location.startswith("/") or "\0" in location:
+        raise FormatError(f"{name}: external data {location!r} must lie inside the model's folder")
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", n_bytes))
+    except ValueError:
+        raise FormatError(f"{name}: external data offset or length is not a number: {entries}") from None
+    if offset < 0 or length != n_bytes:
+        raise FormatError(f"{name}: external data has offset {offset}, length {length}, expected {n_bytes} bytes")
+    file = path.parent
+    try:
+        for part in parts:
+            file = file / part
+            if stat.S_ISLNK(os.lstat(file).st_mode):
+                raise FormatError(
+                    f"{name}: external data {location!r} leads through the link {file}, which is not followed"
+                )
+        descriptor = os.open(
+            file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        )
+        with os.fdopen(descriptor, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                raise FormatError(
+                    f"{name}: external data {location!r} is not a plain file of its own (a link, or no file)"
+                )
+            if offset + length > status.st_size:
+                raise FormatError(f"{name}: {location!r} has {status.st_size} bytes, expected {offset + length}")
+            stream.seek(offset)
+            return stream.read(length)
+    except OSError as error:
+        raise FormatError(f"{name}: external data {location!r} cannot be read: {error.strerror}") from error
+
+
+def _limit(where: str, what: str, found: int, allowed: int) -> None:
+    if found > allowed:
+        raise UnsupportedError(f"{where}: {found} {what}, at most {allowed} are read")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+"""The ONNX operators RNN, GRU and LSTM, every attribute of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...activations import Activation
+from . import codes
+from .codes import Layout, Mixed, Tensor
+from .nodes import OnnxNode, float_constant
+from .walk import Binding, Forgets, Handler, Length, Walk
+
+#: operator -> (Graph op, order of its gates in ours: LSTM i o f c -> i f g o; GRU z r h and RNN as they are)
+_CELLS = {"RNN": ("rnn", [0]), "GRU": ("gru", [0, 1, 2]), "LSTM": ("lstm", [0, 2, 3, 1])}
+#: per direction of a node, whether it runs backwards
+_DIRECTIONS = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
+_PEEPHOLES = [0, 2, 1]  # i o f -> i f o
+_DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
+
+#: activation, in lower case -> (kind, how many of alpha, beta it consumes)
+_ACTIVATIONS = {
+    "relu": ("relu", 0),
+    "tanh": ("tanh", 0),
+    "sigmoid": ("sigmoid", 0),
+    "affine": ("affine", 2),
+    "leakyrelu": ("leaky_relu", 1),
+    "thresholdedrelu": ("thresholded_relu", 1),
+    "scaledtanh": ("scaled_tanh", 2),
+    "hardsigmoid": ("hard_sigmoid", 2),
+    "elu": ("elu", 1),
+    "softsign": ("softsign", 0),
+    "softplus": ("softplus", 0),
+}
+
+
+def activations(node: OnnxNode, n_directions: int) -> list[tuple[Activation, ...]]:
+    """Per direction, the cell's activations; alpha and beta are consumed in order, by activations that take them."""
+    defaults = _DEFAULTS[node.op]
+    names = node.attrs.get("activations") or defaults * n_directions
+    if len(names) != len(defaults) * n_directions:
+        node.unsupported(
+            f"attribute activations={names} has {len(names)} names, expected {len(defaults) * n_directions}"
+        )
+    alphas, betas = (list(node.attrs.get(key, [])) for key in ("activation_alpha", "activation_beta"))
+    made = []
+    for name in names:
+        if name.lower() not in _ACTIVATIONS:
+            node.unsupported(f"activation {name!r} is not supported; supported: {', '.join(sorted(_ACTIVATIONS))}")
+        kind, takes = _ACTIVATIONS[name.lower()]
+        alpha = alphas.pop(0) if takes >= 1 and alphas else None
+        beta = betas.pop(0) if takes >= 2 and betas else None
+        made.append(Activation(kind, alpha, beta))
+    for key, left in (("activation_alpha", alphas), ("activation_beta", betas)):
+        if left:
+            node.unsupported(
+                f"attribute {key}={node.attrs[key]} has {len(left)} values more than activations={names} take"
+            )
+    n = len(defaults)
+    return [tuple(made[d * n : (d + 1) * n]) for d in range(n_directions)]
+
+
+class _Cell:
+    """One RNN, GRU or LSTM node with its operands checked; `run` adds it to the Graph."""
+
+    def __init__(self, walk: Walk, node: OnnxNode, operands: list[Any]) -> None:
+        self.walk, self.node, self.builder = walk, node, walk.builder
+        operands = [*operands, *[None] * (8 - len(operands))]
+        X, W, R, B, self.lengths, self.h0, self.c0, P = operands
+        attrs = node.attrs
+        known = ["activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "layout"]
+        node.allow(*known, *{"GRU": ["linear_before_reset"], "LSTM": ["input_forget"]}.get(node.op, []))
+
+        direction = attrs.get("direction", "forward")
+        if direction not in _DIRECTIONS:
+            node.unsupported(f"attribute direction={direction!r} is not supported, expected one of {list(_DIRECTIONS)}")
+        self.backwards = _DIRECTIONS[direction]
+        self.layout = int(attrs.get("layout", 0))
+        if self.layout not in (0, 1):
+            node.unsupported(f"attribute layout={self.layout} is not supported, expected 0 or 1")
+        self.clip = float(attrs["clip"]) if "clip" in attrs else None
+        if self.clip is not None and not self.clip > 0:
+            node.unsupported(f"attribute clip={self.clip} is not supported, expected a number above 0")
+        self.op, self.order = _CELLS[node.op]
+        self.activations = activations(node, len(self.backwards))
+        self._read_weights(W, R, B, P)
+        self._read_input(X)
+        self._read_lengths()
+
+    # -- operands -------------------------------------------------------------------------------------------------
+
+    def _read_weights(self, W: Any, R: Any, B: Any, P: Any) -> None:
+        node, D, G = self.node, len(self.backwards), len(self.order)
+        self.W, self.R = float_constant(node, W, "W"), float_constant(node, R, "R")
+        if self.R.ndim != 3:
+            node.shape_error(f"R has shape {self.R.shape}, expected [directions, gates * hidden, hidden]")
+        H = self.n_hidden = self.R.shape[2]
+        if node.attrs.get("hidden_size", H) != H:
+            node.shape_error(f"attribute hidden_size={node.attrs['hidden_size']}, but R has shape {self.R.shape}")
+        self.B = None if B is None else float_constant(node, B, "B")
+        self.P = None if P is None else float_constant(node, P, "P")
+        if self.P is not None and node.op != "LSTM":
+            node.format_error("has an input P, which only LSTM takes")
+        n_in = self.W.shape[-1] if self.W.ndim == 3 else 0
+        for name, array, shape in (
+            ("W", self.W, (D, G * H, n_in)),
+            ("R", self.R, (D, G * H, H)),
+            ("B", self.B, (D, 2 * G * H)),
+            ("P", self.P, (D, 3 * H)),
+        ):
+            if array is not None and (array.shape != shape or 0 in shape):
+                node.shape_error(
+                    f"{name} has shape {array.shape}, expected {shape} for {D} direction{'s' if D > 1 else ''}"
+                )
+
+    def _read_input(self, X: Any) -> None:
+        node = self.node
+        if isinstance(X, Length) or not isinstance(X, Tensor):
+            node.unsupported("X is a constant, expected a sequence that is computed from an input")
+        if X.dtype != "float32":
+            node.unsupported("X holds ids (integers), expected float32 numbers")
+        if len(X.shape) != 3 or X.shape[2] != self.W.shape[2]:
+            node.shape_error(
+                f"X has shape {X.shape}, expected [time, batch, {self.W.shape[2]}] (W has shape {self.W.shape})"
+            )
+        codes_, labels = X.codes, X.labels
+        if self.layout == 1:
+            codes_, labels = codes_.swapaxes(0, 1), (labels[1], labels[0], labels[2])
+        n_steps, n_items, _ = codes_.shape
+        layout, elements = codes.split(codes_, labels)
+        if 2 in layout.outer:
+            raise Mixed("the last axis of X is time (or the batch), expected features")
+        both = np.zeros((n_steps, n_items), np.int64) + layout.origin.reshape(
+            [n if a in layout.outer else 1 for a, n in enumerate(codes_.shape[:2])]
+        )
+        self.origin = both
+        plan = Layout((n_steps, n_items), (0, 1), both, ("", ""))
+        if self.builder.sequence:
+            if n_steps != self.builder.n_steps or (plan.steps != np.arange(n_steps)[:, None]).any():
+                raise Mixed(
+                    f"X has shape {X.shape} with layout={self.layout}, and its time axis is not the model's; "
+                    "a recurrence inside of one frame, or over the batch, is not supported"
+                )
+        elif n_steps != 1:
+            raise Mixed(f"X has {n_steps} timesteps inside of one frame, which is not supported")
+        if labels[0] == "N" or labels[1] == "T":
+            raise Mixed(f"X has time and batch the other way round than layout={self.layout} says")
+        if n_items != 1 and (np.unique(plan.items[0]).size != n_items or plan.items.min() < 0):
+            raise Mixed(f"axis {1 - self.layout} of X has {n_items} rows that are not the batch")
+        self.items = plan.items[0]
+        self.x = self.builder.value(elements.reshape(-1), (self.W.shape[2],))
+        if self.builder.is_final(elements):
+            raise Mixed("X is known only at the end of another sequence")
+
+    def _read_lengths(self) -> None:
+        self.masked = isinstance(self.lengths, Length)
+        if self.lengths is None or self.masked:
+            return
+        if not isinstance(self.lengths, np.ndarray):
+            self.node.unsupported("sequence_lens is computed from frames, expected a graph input or a constant")
+        n_steps = self.origin.shape[0]
+        if (self.lengths != n_steps).any():
+            self.node.unsupported(
+                f"sequence_lens is the constant {self.lengths.tolist()} for {n_steps} timesteps; "
+                "expected a graph input, or the number of timesteps"
+            )
+
+    # -- building -------------------------------------------------------------------------------------------------
+
+    def run(self) -> list[Tensor]:
+        builder, D = self.builder, len(self.backwards)
+        base = builder.name(self.op)
+        outputs: list[list[np.ndarray]] = []  # per letter, per direction: elements
+        finals: list[list[np.ndarray]] = []
+        for d, backwards in enumerate(self.backwards):
+            name = builder.graph.unique_name(f"{base}_reverse") if D == 2 and backwards else base
+            # A step is a sequence of one frame, in which a backward cell does what a forward one does.
+            reverse = backwards and not self.walk.reading.carried
+            states, waiting = self._states(name, d)
+            attrs: dict[str, Any] = {
+                "activations": self.activations[d],
+                "clip": self.clip,
+                "reverse": reverse,
+                "masked": self.masked,
+            }
+            if self.op == "gru":
+                attrs["reset_after"] = bool(self.node.attrs.get("linear_before_reset", 0))
+            if self.op == "lstm":
+                attrs["input_forget"] = bool(self.node.attrs.get("input_forget", 0))
+            made = builder.graph.add(self.op, [self.x], name=name, attrs=attrs, weights=self._weights(d), states=states)
+            values = [made] if isinstance(made, str) else list(made)
+            elements = [builder.elements(v) for v in values]
+            final = [builder.derive("last", e, reverse, self.masked) if builder.sequence else e for e in elements]
+            for (state, start), end in zip(waiting, final, strict=True):
+                if start is not None:
+                    self.walk.bindings.append(Binding(state, start, end, self.node))
+            outputs.append(elements)
+            finals.append(final)
+        n_steps, n_items = self.origin.shape
+        h = np.stack([o[0] for o in outputs])  # (D, H)
+        Y = self.origin[:, None, :, None] | h[None, :, None, :]  # (T, D, N, H)
+        ends = [
+            codes.encode(-1, self.items[None, :, None], np.stack([f[i] for f in finals])[:, None, :])
+            for i in range(len(finals[0]))
+        ]  # (D, N, H)
+        time = "T" if n_steps == 1 else ""
+        batch = "N" if n_items == 1 else ""
+        if self.layout == 1:
+            return [
+                Tensor(Y.transpose(2, 0, 1, 3), (batch, time, "", "")),
+                *(Tensor(e.transpose(1, 0, 2), (batch, "", "")) for e in ends),
+            ]
+        return [Tensor(Y, (time, "", batch, "")), *(Tensor(e, ("", batch, "")) for e in ends)]
+
+    def _weights(self, d: int) -> dict[str, np.ndarray]:
+        G, H = len(self.order), self.n_hidden
+        weights = {
+            "W": self.W[d].reshape(G, H, -1)[self.order],
+            "R": self.R[d].reshape(G, H, H)[self.order],
+        }
+        if self.B is not None:
+            wb, rb = self.B[d].astype(np.float64).reshape(2, G, H)[:, self.order]
+            if self.op == "gru" and self.node.attrs.get("linear_before_reset", 0):
+                weights["b"] = np.stack([wb[0] + rb[0], wb[1] + rb[1], wb[2]])
+                weights["rb_n"] = rb[2]
+            else:
+                weights["b"] = wb + rb
+            with np.errstate(over="ignore"):
+                weights = {key: w.astype(np.float32) for key, w in weights.items()}
+        if self.P is not None:
+            weights["peephole"] = self.P[d].reshape(3, H)[_PEEPHOLES]
+        return weights
+
+    def _states(self, name: str, d: int) -> tuple[list[str], list[tuple[str, np.ndarray | None]]]:
+        """The node's states, and for each the elements of state inputs that it starts from (None: a constant)."""
+        names, waiting = [], []
+        for letter, operand, what in [("h", self.h0, "initial_h"), ("c", self.c0, "initial_c")][
+            : 2 if self.op == "lstm" else 1
+        ]:
+            init, start = self._initial(operand, d, what)
+            state = self.walk.cell_state(f"{name}.{letter}", (self.n_hidden,), init)
+            names.append(state)
+            waiting.append((state, start))
+        return names, waiting
+
+    def _initial(self, operand: Any, d: int, what: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(learned start or None, elements of a state input or None) of direction d."""
+        node, H, n_items = self.node, self.n_hidden, self.origin.shape[1]
+        if self.walk.reading.carried and not isinstance(operand, Tensor):
+            raise Forgets(
+                f"{node.op} node {node.name!r}: {what} is no input of the model, while other states are: in a model of "
+                "one step it would forget at every step, which is not supported; export its state as input and output "
+                "as well, or open the time axis with shapes={input: [None, ...]}"
+            )
+        if operand is None:
+            return None, None
+        shape = (len(self.backwards), n_items, H)
+        if self.layout == 1:
+            shape = (n_items, len(self.backwards), H)
+        if operand.shape != shape:
+            node.shape_error(f"{what} has shape {operand.shape}, expected {shape}")
+        if isinstance(operand, np.ndarray):
+            array = float_constant(node, operand, what)
+            rows = (array if self.layout == 0 else array.swapaxes(0, 1))[d]
+            if (rows != rows[:1]).any() and not np.array_equal(
+                rows, np.broadcast_to(rows[:1], rows.shape), equal_nan=True
+            ):
+                node.unsupported(f"{what} is a constant that differs between the {n_items} items of the batch")
+            return (rows[0] if rows[0].any() else None), None
+        table = operand.codes if self.layout == 0 else operand.codes.swapaxes(0, 1)
+        layout, elements = codes.split(table, ("", "", ""))
+        if (layout.steps >= 0).any() or not all(s.is_state for s in self.builder.sources_of(elements)):
+            node.unsupported(f"{what} is computed from other values, expected a constant or an input of the model")
+        if 0 in layout.outer or 2 in layout.outer or (n_items > 1 and 1 not in layout.outer):
+            raise Mixed(f"{what} has shape {operand.shape}, whose batch axis is not where layout={self.layout} says")
+        return None, elements.reshape(len(self.backwards), H)[d]
+
+
+def _recurrent(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    results = _Cell(walk, node, operands).run()
+    return results[: len(node.outputs)]
+
+
+HANDLERS: dict[str, Handler] = {op: _recurrent for op in _CELLS}

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: MIT
+"""Find out which axis of an input is time and which is batch: try readings, keep the one under which the graph works.
+
+Names and declared sizes are not trusted further than that an axis without a fixed size must be time or batch. Where
+the file allows, a walk is repeated with another number of timesteps: a Graph that differs would depend on the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import Error, ShapeError, UnsupportedError
+from ...graph import Graph
+from . import codes, limits, states
+from .codes import Layout, Mixed, Tensor
+from .program import Port, Program
+from .readings import ITEMS, STEPS, readings, sizes_to_try
+from .states import Pair
+from .tidy import tidy
+from .walk import Forgets, Place, Reading, Walk
+
+
+@dataclass
+class Imported:
+    """A Graph, and how its inputs, outputs and states lie in the tensors of the ONNX model.
+
+    state_inputs: ONNX input -> [(Graph state, positions of its elements in one batch item of the input, flattened)].
+    """
+
+    graph: Graph
+    reading: Reading
+    inputs: dict[str, Place]
+    outputs: dict[str, Place]
+    pairs: list[Pair]
+    length_inputs: list[str]
+    state_inputs: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=dict)
+    state_layouts: dict[str, tuple[tuple[int, ...], int | None]] = field(default_factory=dict)
+
+
+class _Failure(Exception):
+    """A reading does not work; carries how far the walk got."""
+
+    def __init__(self, position: int, error: Error) -> None:
+        self.position, self.error = position, error
+
+
+def import_program(
+    program: Program, given: Mapping[str, str] | None = None, *, exact: bool = False, keep_states: bool = False
+) -> Imported:
+    """Find the reading and build the Graph.
+
+    given: state input -> output, as the user says; empty: none besides those of recurrent nodes; None: find them.
+    exact: all sizes are fixed, and stay as they are (for running one ONNX
+    test). keep_states: outputs that return states remain outputs.
+
+    Raises:
+        UnsupportedError: no reading works (the error of the one that got furthest), or several do.
+    """
+    if given:
+        states.check_given(program, dict(given))
+        program = states.with_states(program, list(given))
+    failures: list[_Failure] = []
+    for carried, variant, pairs in _variants(program, given, exact):
+        found = _search(variant, pairs, carried, exact, keep_states, failures)
+        if found is not None:
+            return found
+        forgets = next((f.error for f in failures if isinstance(f.error, Forgets)), None)
+        if carried and forgets is not None and states.are_returned(program):
+            raise forgets  # read as a sequence it would remember, which is something else than the file's steps do
+    if not failures:
+        raise UnsupportedError(_no_time(program))
+    raise max(failures, key=lambda f: f.position).error
+
+
+def _no_time(program: Program) -> str:
+    shown = {p.name: p.dims for p in [*program.inputs, *program.state_inputs]}
+    return (
+        f"no axis of the inputs can be time and batch; their shapes are {shown}: fix sizes with shapes={{name: [...]}}"
+    )
+
+
+def _variants(
+    program: Program, given: Mapping[str, str] | None, exact: bool
+) -> Iterator[tuple[bool, Program, list[Pair]]]:
+    """(is one step with carried states, program, pairs known beforehand), likely ones first."""
+    pairs = [Pair(name, output) for name, output in (given or {}).items()]
+    if exact:
+        yield False, program, pairs
+        return
+    # Where no axis is open except a batch, states that come and go mean that the model is one step.
+    one_step = all(len(p.dynamic) <= 1 and _could_be_step(p) for p in program.inputs)
+    if program.state_inputs:  # which share the batch with the inputs, and have no time
+        shared = {p.dims[a] for p in program.state_inputs for a in p.dynamic}
+        mine = {p.dims[a] for p in program.inputs for a in p.dynamic}
+        one_step = one_step and (mine <= shared or "" in shared)
+    if one_step and (given or program.state_inputs):
+        yield True, program, pairs
+    elif one_step and given is None:
+        found = states.candidates(program)
+        if found:
+            yield True, states.with_states(program, [p.input for p in found]), found
+            return
+    yield False, program, pairs
+    if not one_step and (given or program.state_inputs):
+        yield True, program, pairs
+
+
+def _could_be_step(port: Port) -> bool:
+    return len(port.dims) < 3 or any(n == 1 or isinstance(n, str) for n in port.dims)
+
+
+def _search(
+    program: Program, pairs: list[Pair], carried: bool, exact: bool, keep_states: bool, failures: list[_Failure]
+) -> Imported | None:
+    n_tried = 0
+    for sizes in sizes_to_try(program, carried, exact):
+        by_rank: dict[int, list[Reading]] = {}
+        for reading in readings(program, sizes, carried, exact):
+            named = sum(a is not None for p in program.inputs for a in reading.axes[p.name])
+            by_rank.setdefault(named, []).append(reading)
+        for rank in sorted(by_rank, reverse=True):
+            found: list[Imported] = []
+            for reading in by_rank[rank]:
+                n_tried += 1
+                if n_tried > limits.MAX_READINGS:
+                    raise UnsupportedError(
+                        f"more than {limits.MAX_READINGS} ways to read the axes of {[p.name for p in program.inputs]}; "
+                        "fix sizes with shapes={name: [...]}"
+                    )
+                try:
+                    found.append(_import(program, pairs, reading, exact, keep_states))
+                except _Failure as failure:
+                    failures.append(failure)
+            if found:
+                return _only(found)
+    return None
+
+
+def _only(found: list[Imported]) -> Imported:
+    for other in found[1:]:
+        if difference(found[0].graph, other.graph):
+            first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (found[0], other))
+            raise UnsupportedError(
+                f"cannot tell time from batch: (time, batch) axes {first} and {second} both fit; "
+                "fix the batch with shapes={name: [...]}"
+            )
+    return found[0]
+
+
+# -- one reading ----------------------------------------------------------------------------------------------------
+
+
+def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
+    result = _build(program, pairs, reading, exact, keep_states)
+    if exact:
+        return result
+    n_steps = STEPS[1] if reading.n_steps == STEPS[0] else reading.n_steps
+    n_items = ITEMS[1] if reading.open_batch else reading.n_items
+    if (n_steps, n_items) != (reading.n_steps, reading.n_items):
+        try:
+            again = _build(program, pairs, replace(reading, n_steps=n_steps, n_items=n_items), exact, keep_states)
+        except _Failure as failure:
+            tried = (
+                f"{n_steps} timesteps and a batch of {n_items}; with {reading.n_steps} and {reading.n_items} it works"
+            )
+            failure.error.args = (f"{failure.error} (with {tried})",)
+            raise
+        if where := difference(result.graph, again.graph):
+            what = "number of timesteps" if n_steps != reading.n_steps else "size of the batch"
+            message = f"the result depends on the {what}: {where} differs between two of them"
+            raise _Failure(len(program.nodes), UnsupportedError(message))
+    return result
+
+
+def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
+    walk = Walk(program, reading)
+    try:
+        walk.run()
+        if states.needs_second_walk(walk):
+            walk = Walk(program, reading, states.known_elements(walk))
+            walk.run()
+        walk.position = len(program.nodes)
+        return _finish(walk, pairs, exact, keep_states)
+    except Error as error:
+        raise _Failure(walk.position, error) from None
+
+
+def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Imported:
+    program, builder = walk.program, walk.builder
+    named = {pair.input for pair in pairs}
+    found = list(pairs)
+    for port in program.state_inputs:
+        if port.name not in named:
+            found.append(Pair(port.name, states.find_output(walk, port.name)))
+    if walk.reading.carried and not any(pair.output for pair in found):
+        raise UnsupportedError(
+            f"inputs {[p.input for p in found]} start recurrent nodes, but no output returns what they end with"
+        )
+    for pair in found:
+        states.connect(walk, pair)
+    returned = [pair.output for pair in found if pair.output]
+    shown = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
+    outputs = {name: _output(walk, name) for name in shown}
+    graph = builder.graph
+    tidy(graph)
+    places = {p.name: walk.inputs[p.name] for p in program.inputs}
+    result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
+    for port in program.state_inputs:
+        _describe_state(walk, port.name, result)
+    lines = [program.origin]
+    lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
+    lines += [f"lengths: input {name!r}" for name in program.length_inputs]
+    graph.source = "\n".join(lines)
+    return result
+
+
+def _describe_state(walk: Walk, name: str, result: Imported) -> None:
+    start = walk.state_tensors[name]
+    batch = walk.reading.axes[name][1]
+    flat = start.elements.take(0, batch).ravel() if batch is not None else start.elements.ravel()
+    place = {e: i for i, e in enumerate(flat.tolist())}
+    found = []
+    for binding in walk.bindings:
+        if int(binding.elements[0]) in place and binding.state in result.graph.states:
+            found.append((binding.state, np.array([place[e] for e in binding.elements.tolist()])))
+    if f"{name}.value" in result.graph.states:
+        found.append((f"{name}.value", np.arange(len(flat))))
+    result.state_inputs[name] = found
+    result.state_layouts[name] = (start.shape, batch)
+
+
+def _output(walk: Walk, name: str) -> Place:
+    """Make an ONNX output one of the Graph."""
+    builder, operand = walk.builder, walk.values.get(name)
+    if isinstance(operand, np.ndarray):
+        if operand.dtype != np.float32:
+            raise UnsupportedError(f"output {name!r} is a constant of dtype {operand.dtype}, expected float32")
+        operand = Tensor(builder.constant(operand), ("",) * operand.ndim)
+    if not isinstance(operand, Tensor):
+        raise UnsupportedError(f"output {name!r} is not computed by the model")
+    if operand.dtype != "float32":
+        raise UnsupportedError(f"output {name!r} holds ids (integers), expected float32 numbers")
+    try:
+        layout, elements = codes.split(operand.codes, operand.labels)
+    except Mixed as error:
+        raise UnsupportedError(f"output {name!r} cannot be given frame by frame: {error}") from None
+    if builder.sequence and (layout.steps >= 0).any():
+        times = np.unique(layout.steps)
+        ordered = [a for a in range(layout.steps.ndim) if (np.diff(layout.steps, axis=a) < 0).any()]
+        n_items = max(1, int(layout.items.max()) + 1)
+        if times.size != builder.n_steps or layout.origin.size != times.size * n_items or (ordered and n_items == 1):
+            raise UnsupportedError(
+                f"output {name!r} holds {times.size} of {builder.n_steps} timesteps, or another order of them"
+            )
+        if builder.is_final(elements) and not builder.is_constant(elements):
+            raise UnsupportedError(
+                f"output {name!r} joins what is known at the end of the sequence with every timestep"
+            )
+    gone = {*layout.outer, *(a for a, label in enumerate(layout.labels) if label), *_declared(walk, name, layout)}
+    frame = tuple(n for a, n in enumerate(layout.shape) if a not in gone)
+    value = builder.value(elements, frame)
+    if value in builder.graph.inputs or value in builder.graph.outputs.values():
+        value = builder.add("reshape", [value], attrs={"shape": frame})
+    builder.graph.output(name, value)
+    return Place(layout, name, frame)
+
+
+def _declared(walk: Walk, name: str, layout: Layout) -> set[int]:
+    """Axes of size 1 that are time or batch although a reshape hid it: by the name that the file gives an input's
+    axis, too, or by their place, when time is where the inputs have it.
+    """
+    shape, ports = layout.shape, walk.program.inputs
+    axes = [walk.reading.axes[p.name] for p in ports]
+    names = {p.dims[a] for p, both in zip(ports, axes, strict=True) for a in both if a is not None} - {""}
+    dims = walk.program.output_dims[name]
+    found = (
+        {a for a, n in enumerate(dims) if isinstance(n, str) and n in names and shape[a] == 1}
+        if len(dims) == len(shape)
+        else set()
+    )
+    if "N" not in layout.labels and len(set(axes)) == 1 and layout.outer == (axes[0][0],):
+        batch = axes[0][1]
+        if batch is not None and batch < len(shape) and shape[batch] == 1 and len(shape) == len(ports[0].dims):
+            found.add(batch)
+    return found
+
+
+def difference(a: Graph, b: Graph) -> str:
+    """Where two Graphs differ, in words; empty when they are equal."""
+    if len(a.nodes) != len(b.nodes):
+        return "the number of nodes"
+    for x, y in zip(a.nodes, b.nodes, strict=True):
+        same = (x.op, x.name, x.inputs, x.attrs, x.states) == (y.op, y.name, y.inputs, y.attrs, y.states)
+        if not same or x.weights.keys() != y.weights.keys():
+            return f"{x.op} {x.name!r}"
+        if any(not np.array_equal(w, y.weights[key], equal_nan=w.dtype.kind == "f") for key, w in x.weights.items()):
+            return f"{x.op} {x.name!r}"
+    if a.outputs != b.outputs or {n: v.shape for n, v in a.values.items()} != {n: v.shape for n, v in b.values.items()}:
+        return "a frame's shape"
+    if a.states.keys() != b.states.keys() or any(
+        not np.array_equal(_start(s), _start(b.states[n]), equal_nan=True) for n, s in a.states.items()
+    ):
+        return "a state"
+    return ""
+
+
+def _start(state: Any) -> np.ndarray:
+    return np.zeros(state.shape, np.float32) if state.init is None else state.init
+
+
+__all__ = ["Imported", "ShapeError", "difference", "import_program"]

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""States that a model carries through its inputs and outputs: which belong together, and what becomes of them.
+
+A state input is recognised by use: it reaches initial_h or initial_c of a recurrent node through ops that only move
+elements. Its output is the one that returns, element for element, that node's final state. Such a pair vanishes into
+the node. Any other pair (of a model that is a single step) is recognised by shape and dependence, when only one way
+fits, and kept as a
+register: read at the start of a step, written at its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...errors import ShapeError, UnsupportedError
+from .codes import Tensor
+from .program import CARRIES, RECURRENT, Port, Program
+from .walk import Walk
+
+
+@dataclass
+class Pair:
+    """A state input and the output that returns it (None: only the start can be given)."""
+
+    input: str
+    output: str | None
+
+
+def candidates(program: Program) -> list[Pair]:
+    """Pairs of a single-step model that is not told by recurrent nodes: equal shapes, the output depends on the input.
+
+    At least one input and one output remain. Empty when there is no pair; inputs are `program.inputs`.
+
+    Raises:
+        UnsupportedError: several ways to pair fit.
+    """
+    dims = {p.name: _sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
+    outputs = {name: _sizes(program.output_dims[name]) for name in program.outputs}
+    fits = {
+        name: [o for o, n in outputs.items() if n == shape and shape and program.depends(o, name)]
+        for name, shape in dims.items()
+    }
+    fits = {name: found for name, found in fits.items() if found}
+    has_states = bool(program.state_inputs)
+    if not fits or has_states or len(program.outputs) < 2 or len(program.inputs) < 2:
+        return []
+    if len(fits) == len(program.inputs):
+        raise UnsupportedError(_ambiguous(fits, "every input could be a state"))
+    chosen: dict[str, str] = {}
+    for name, found in fits.items():
+        if len(found) > 1 or found[0] in chosen.values():
+            raise UnsupportedError(_ambiguous(fits, f"{name!r} could be returned by {found}"))
+        chosen[name] = found[0]
+    if len(chosen) == len(program.outputs):
+        raise UnsupportedError(_ambiguous(fits, "every output could be a state"))
+    return [Pair(name, output) for name, output in chosen.items()]
+
+
+def are_returned(program: Program) -> bool:
+    """Whether an output could return a carried state: its shape, and moved from a node that starts from it."""
+    ports = {p.name: _sizes(p.dims) for p in program.state_inputs}
+    for output in program.outputs:
+        if _sizes(program.output_dims[output]) in ports.values():
+            moved = _origins(program, output)
+            for node in program.nodes:
+                if not moved & set(node.outputs):
+                    continue
+                if node.op in RECURRENT and any(_origins(program, start) & set(ports) for start in node.inputs[5:7]):
+                    return True
+    return False
+
+
+def _origins(program: Program, name: str) -> set[str]:
+    """The values that `name` is moved from, itself included, without a change to any element."""
+    producer = {made: node for node in program.nodes for made in node.outputs if made}
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        value = todo.pop()
+        node = producer.get(value)
+        if value and value not in found:
+            found.add(value)
+            todo += node.inputs if node is not None and node.op in CARRIES else []
+    return found
+
+
+def _sizes(dims: list[int | str]) -> tuple[int, ...]:
+    """A shape in which what has no size counts as 1: the batch of a single step."""
+    return tuple(1 if isinstance(n, str) else n for n in dims)
+
+
+def _ambiguous(fits: dict[str, list[str]], why: str) -> str:
+    return f"cannot tell which inputs are states: {why}; say it with states={{input: output}}. Equal shapes: {fits}"
+
+
+def with_states(program: Program, names: list[str]) -> Program:
+    """The program with some inputs counted as state inputs."""
+    moved = [p for p in program.inputs if p.name in names]
+    return replace(
+        program,
+        inputs=[p for p in program.inputs if p.name not in names],
+        state_inputs=[*program.state_inputs, *moved],
+    )
+
+
+def check_given(program: Program, states: dict[str, str]) -> None:
+    """Refuse `states=` that names what the model does not have."""
+    ports: dict[str, Port] = {p.name: p for p in [*program.inputs, *program.state_inputs]}
+    for name, output in states.items():
+        if name not in ports:
+            raise ShapeError(f"states: the model has no input {name!r}; inputs: {sorted(ports)}")
+        if output not in program.outputs:
+            raise ShapeError(f"states: the model has no output {output!r}; outputs: {program.outputs}")
+        if ports[name].dtype != "float32":
+            raise UnsupportedError(f"states: input {name!r} has dtype {ports[name].dtype}, expected float32")
+    if len(set(states.values())) < len(states):
+        raise ShapeError(f"states: two inputs are paired with one output in {states}")
+
+
+def find_output(walk: Walk, name: str) -> str | None:
+    """The output that returns the final states of the nodes which start from state input `name`."""
+    for output in walk.program.outputs:
+        result = walk.values.get(output)
+        if isinstance(result, Tensor) and not _mismatch(walk, name, result):
+            return output
+    return None
+
+
+def _flat(walk: Walk, tensor: Tensor) -> np.ndarray:
+    """Elements of a state tensor in order, the first batch item's."""
+    items = tensor.items
+    if walk.builder.n_items > 1 and (items >= 0).any():
+        return tensor.elements[items <= 0]
+    return tensor.elements.ravel()
+
+
+def _mismatch(walk: Walk, name: str, result: Tensor) -> str:
+    """Why an output does not return, element for element, the states that start from `name`; empty when it does."""
+    start = walk.state_tensors[name]
+    if start.shape != result.shape:
+        return f"its shape is {result.shape}, expected {start.shape}"
+    mine, theirs = _flat(walk, start), _flat(walk, result)
+    source = walk.builder.sources_of(mine)[0]
+    bound = [b for b in walk.bindings if ((b.elements >= source.base) & (b.elements < source.base + source.size)).any()]
+    if not bound:
+        return f"no recurrent node starts from {name!r}"
+    if (result.steps >= 0).any():
+        return "it has a time axis"
+    place = {element: i for i, element in enumerate(mine.tolist())}
+    for binding in bound:
+        for element, final in zip(binding.elements.tolist(), binding.final.tolist(), strict=True):
+            if element in place and theirs[place[element]] != final:
+                return f"it does not return the final state of {binding.node.op} node {binding.node.name!r}"
+    return ""
+
+
+def known_elements(walk: Walk) -> dict[int, tuple[str, int, int]]:
+    """Element of a state input -> its place in a recurrent node's state."""
+    return {
+        int(element): (binding.state, i, len(binding.elements))
+        for binding in walk.bindings
+        for i, element in enumerate(binding.elements)
+    }
+
+
+def needs_second_walk(walk: Walk) -> bool:
+    """Whether a frame op read an element before it was known to be a recurrent node's state."""
+    known = known_elements(walk)
+    return any(e in known and e not in walk.known for read in walk.reads.values() for e in read.tolist())
+
+
+def connect(walk: Walk, pair: Pair) -> None:
+    """Check a pair and write back what is not a recurrent node's own state.
+
+    Raises:
+        ShapeError, UnsupportedError: the output does not return the state.
+    """
+    builder, start = walk.builder, walk.state_tensors[pair.input]
+    known = known_elements(walk)
+    mine = _flat(walk, start)
+    unbound = [e for e in mine.tolist() if e not in known]
+    if pair.output is None:
+        if pair.input in walk.reads:
+            raise UnsupportedError(
+                f"input {pair.input!r} starts a recurrent node and is used elsewhere, but no output returns it; "
+                "say which does with states={input: output}"
+            )
+        return
+    result = walk.values[pair.output]
+    if not isinstance(result, Tensor) or result.shape != start.shape:
+        shape = getattr(result, "shape", "none")
+        raise ShapeError(f"state input {pair.input!r} has shape {start.shape}, its output {pair.output!r} has {shape}")
+    if len(unbound) < len(mine) and (why := _mismatch(walk, pair.input, result)):
+        raise UnsupportedError(f"state input {pair.input!r} and output {pair.output!r} are no pair: {why}")
+    read = walk.reads.get(pair.input, np.zeros(0, np.int64))
+    if not np.isin(read, unbound).any():
+        return
+    if builder.sequence:
+        raise UnsupportedError(
+            f"state {pair.input!r} is used by more than recurrent nodes, in a model with a time axis; "
+            "this is supported in models of one step only"
+        )
+    size = mine.size
+    # The register holds the whole state in the input's order; what a recurrent node keeps is a copy there, never read.
+    table = {int(e): i for i, e in enumerate(np.sort(mine))}
+    order = np.argsort([table[int(e)] for e in mine])
+    written = builder.value(_flat(walk, result)[order], (size,))
+    builder.graph.add("state_write", [written], name=builder.name("write"), states=[walk.register(pair.input, size)])

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: MIT
+"""Walk an ONNX graph once, under one reading of its inputs' axes, and build the Graph of its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import Error, FormatError, UnsupportedError
+from . import codes, limits
+from .builder import Builder
+from .codes import Layout, Mixed, Tensor
+from .fold import FOLDABLE, MOVEMENT, Evaluator
+from .nodes import OnnxNode
+from .program import Port, Program
+
+INT32_MAX = 2**31 - 1
+
+
+class Forgets(UnsupportedError):
+    """A recurrent node starts anew at every step of a model whose other states are carried."""
+
+
+class Length:
+    """Stands for the sequence_lens of a graph input: its value is given when the model is run."""
+
+
+Operand = np.ndarray | Tensor | Length | None
+Handler = Callable[["Walk", OnnxNode, list[Any]], list[Any]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the inputs' axes are read, and the sizes tried for time and batch.
+
+    axes: input or state input -> (axis of time or None, axis of batch or None). carried: the model is a single step
+    whose states the caller carries, so a recurrent node without one forgets at every step. open_batch: the file
+    leaves the size of the batch open, and n_items is one of many.
+    """
+
+    n_steps: int
+    n_items: int
+    axes: dict[str, tuple[int | None, int | None]]
+    carried: bool = False
+    open_batch: bool = False
+
+
+@dataclass
+class Binding:
+    """Elements of a state input that are the initial state of a recurrent node's state."""
+
+    state: str
+    elements: np.ndarray
+    final: np.ndarray
+    node: OnnxNode
+
+
+@dataclass
+class Place:
+    """How a Graph input or output lies in its ONNX tensor: the tensor's layout, the Graph's name and frame shape."""
+
+    layout: Layout
+    name: str
+    frame: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass
+class Walk:
+    """One walk. `position` is the index of the node in work, so that the search can tell which reading got furthest."""
+
+    program: Program
+    reading: Reading
+    #: element of a state input -> (state of a recurrent node, index, its size), found by a walk before
+    known: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.builder = Builder(self.program.name, self.reading.n_steps, self.reading.n_items)
+        self.builder.read_state = self._read_state
+        self.evaluator = Evaluator()
+        self.position = 0
+        self.n_traced = 0
+        self.values: dict[str, Operand] = dict(self.program.constants)
+        self.inputs: dict[str, Place] = {}
+        self.state_tensors: dict[str, Tensor] = {}
+        self.bindings: list[Binding] = []
+        #: state inputs that frame ops read -> elements read
+        self.reads: dict[str, np.ndarray] = {}
+
+    # -- the walk -------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Walk all nodes; afterwards `values` holds every tensor."""
+        from .operators import HANDLERS  # the table's functions need Walk from here
+
+        for port in self.program.inputs:
+            self._input(port)
+        for port in self.program.state_inputs:
+            self._state_input(port)
+        for name in self.program.length_inputs:
+            self.values[name] = Length()
+        for position, node in enumerate(self.program.nodes):
+            self.position = position
+            operands = [self.values.get(name) if name else None for name in node.inputs]
+            for name in node.inputs:
+                if name and name not in self.values:
+                    node.format_error(f"input {name!r} does not exist")
+            try:
+                results = self._apply(node, operands, HANDLERS)
+            except Mixed as error:
+                node.unsupported(f"cannot be computed frame by frame: {error}")
+            except Error:
+                raise
+            except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
+                raise FormatError(f"{node.op} node {node.name!r} is malformed: {error}") from error
+            for name, result in zip(node.outputs, results, strict=False):
+                if name:
+                    self.values[name] = result
+
+    def _apply(self, node: OnnxNode, operands: list[Operand], handlers: dict[str, Handler]) -> list[Any]:
+        if all(o is None or isinstance(o, np.ndarray) for o in operands) and node.op in FOLDABLE:
+            return list(self.evaluator.run(node, operands))  # type: ignore[arg-type]
+        if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):
+            return [Length()]
+        if node.op in handlers:
+            return handlers[node.op](self, node, operands)
+        if node.op in MOVEMENT:
+            return self.move(node, operands)
+        node.unsupported("this operator is not supported here")
+
+    # -- inputs ---------------------------------------------------------------------------------------------------
+
+    def _codes_of(self, port: Port, base: int) -> tuple[np.ndarray, tuple[str, ...]]:
+        time, batch = self.reading.axes[port.name]
+        shape = [0] * len(port.dims)
+        for axis, n in enumerate(port.dims):
+            fixed = {time: self.reading.n_steps, batch: self.reading.n_items}.get(axis, n)
+            if isinstance(fixed, str):
+                raise UnsupportedError(
+                    f"input {port.name!r}: axis {axis} ({fixed or 'no name'}) is neither time nor batch"
+                )
+            shape[axis] = fixed
+        self.builder.check_size(tuple(shape), f"input {port.name!r}")
+        frame_axes = [a for a in range(len(shape)) if a not in (time, batch)]
+        elements = np.zeros(shape, np.int64) + base
+        frame = np.arange(int(np.prod([shape[a] for a in frame_axes], dtype=np.int64)), dtype=np.int64)
+        elements += frame.reshape([shape[a] if a in frame_axes else 1 for a in range(len(shape))])
+        index = np.indices(shape, sparse=True)
+        steps = index[time] if time is not None and shape[time] > 1 and self.builder.sequence else -1
+        items = index[batch] if batch is not None and shape[batch] > 1 else -1
+        labels = tuple(
+            "T" if a == time and shape[a] == 1 else "N" if a == batch and shape[a] == 1 else ""
+            for a in range(len(shape))
+        )
+        return codes.encode(steps, items, elements), labels
+
+    def _input(self, port: Port) -> None:
+        dtype = "float32" if port.dtype == "float32" else "int32"
+        time, batch = self.reading.axes[port.name]
+        frame = tuple(n for a, n in enumerate(port.dims) if a not in (time, batch))
+        if any(isinstance(n, str) for n in frame):
+            raise UnsupportedError(
+                f"input {port.name!r} has shape {port.dims}: an axis is neither fixed, nor time, nor batch; "
+                f"give its size with shapes={{{port.name!r}: [...]}}"
+            )
+        value = self.builder.graph.input(port.name, frame, dtype)  # type: ignore[arg-type]
+        table, labels = self._codes_of(port, self.builder.source(value).base)
+        tensor = Tensor(table, labels, dtype)
+        self.values[port.name] = tensor
+        layout, _ = codes.split(table, labels)
+        self.inputs[port.name] = Place(layout, value, frame, dtype)  # type: ignore[arg-type]
+
+    def _state_input(self, port: Port) -> None:
+        batch = self.reading.axes[port.name][1]
+        size = 1
+        for axis, n in enumerate(port.dims):
+            if axis != batch:
+                if isinstance(n, str):
+                    raise UnsupportedError(
+                        f"state input {port.name!r} has shape {port.dims}: axis {axis} has no size; "
+                        f"give it with shapes={{{port.name!r}: [...]}}"
+                    )
+                size *= n
+        if size > limits.MAX_TRACED_ELEMENTS:
+            raise UnsupportedError(
+                f"state input {port.name!r} has {size} elements, at most {limits.MAX_TRACED_ELEMENTS}"
+            )
+        source = self.builder.new_source(port.name, size, is_state=True)
+        table, labels = self._codes_of(port, source.base)
+        self.values[port.name] = self.state_tensors[port.name] = Tensor(table, labels)
+
+    def _read_state(self, elements: np.ndarray) -> np.ndarray:
+        """Replace elements of state inputs, used in a frame op, by elements of `state_read` values."""
+        builder, result = self.builder, elements.copy()
+        for source in builder.sources_of(elements):
+            if not source.is_state:
+                continue
+            if builder.sequence:
+                raise Mixed(
+                    f"state input {source.name!r} is used for more than the initial state of a recurrent node, "
+                    "in a model with a time axis"
+                )
+            mine = (elements >= source.base) & (elements < source.base + source.size)
+            read = np.unique(elements[mine])
+            self.reads[source.name] = np.union1d(self.reads.get(source.name, read), read)
+            direct = {e: self.known[e] for e in read.tolist() if e in self.known}
+            table = {
+                e: builder.elements(self._reader(state, size)).ravel()[i] for e, (state, i, size) in direct.items()
+            }
+            if len(direct) < len(read):
+                own = builder.elements(self._reader(self.register(source.name, source.size), source.size)).ravel()
+                table |= {e: own[e - source.base] for e in read.tolist() if e not in direct}
+            result[mine] = [table[e] for e in elements[mine].tolist()]
+        return result
+
+    def register(self, name: str, size: int) -> str:
+        """The Graph state that holds a state input whole."""
+        state = f"{name}.value"
+        if state not in self.builder.graph.states:
+            self.builder.graph.state(state, (size,))
+        return state
+
+    def cell_state(self, name: str, shape: tuple[int, ...], init: np.ndarray | None = None) -> str:
+        """A recurrent node's state; it may exist already because a frame op before the node reads it."""
+        states = self.builder.graph.states
+        if name in states:
+            states[name].init = init
+            return name
+        return self.builder.graph.state(name, shape, init)
+
+    def _reader(self, state: str, size: int) -> str:
+        graph = self.builder.graph
+        for node in graph.nodes:
+            if node.op == "state_read" and node.states == (state,):
+                return node.outputs[0]
+        if state not in graph.states:  # a recurrent node's, which comes later in the walk
+            graph.state(state, (size,))
+        return graph.add("state_read", [], name=self.builder.name("read"), states=[state])
+
+    # -- movement -------------------------------------------------------------------------------------------------
+
+    def move(self, node: OnnxNode, operands: list[Operand]) -> list[Tensor]:
+        """Run an op that only moves elements, on codes."""
+        tensors = [o for o in operands if isinstance(o, Tensor)]
+        for i, operand in enumerate(operands):
+            if isinstance(operand, Length):
+                node.unsupported("sequence lengths are used for more than sequence_lens of a recurrent node")
+            if isinstance(operand, Tensor) and i in _INDEX_SLOTS.get(node.op, ()):
+                node.unsupported(
+                    f"input {node.inputs[i]!r} (a shape, index or condition) is computed from frames at run time"
+                )
+        if len({t.dtype for t in tensors}) > 1:
+            node.unsupported("ids and numbers are mixed")
+        if node.op == "Slice":
+            self._check_slice(node, operands)
+        arrays: list[Any] = []
+        for i, operand in enumerate(operands):
+            if isinstance(operand, Tensor):
+                operand = operand.codes
+            elif operand is not None and i in _data_slots(node):
+                operand = self._lift(node, i, operand, tensors[0])  # type: ignore[arg-type]
+            arrays.append(operand)
+        results = self.evaluator.run(node, arrays)
+        moved = []
+        for result in results:
+            self.count(node, result.shape)
+            if result.size == 0:
+                node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
+            labels = _labels(node, operands, tensors[0], result.shape)
+            moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, tensors[0].dtype)))
+        return moved
+
+    def count(self, node: OnnxNode, shape: tuple[int, ...]) -> None:
+        """Refuse what would need too much memory."""
+        self.builder.check_size(shape, f"{node.op} node {node.name!r}")
+        self.n_traced += codes.n_elements(shape)
+        if self.n_traced > limits.MAX_TRACED_TOTAL:
+            node.unsupported(f"the tensors up to here have more than {limits.MAX_TRACED_TOTAL} elements together")
+
+    def _lift(self, node: OnnxNode, slot: int, constant: np.ndarray, like: Tensor) -> np.ndarray:
+        """Codes for a constant that is moved together with a computed tensor."""
+        if constant.dtype != np.float32:
+            node.unsupported(f"constant input {node.inputs[slot]!r} has dtype {constant.dtype}, expected float32")
+        elements = self.builder.constant(constant)
+        if node.op == "Concat" and constant.ndim == len(like.shape):
+            axis = int(node.attrs["axis"]) % max(constant.ndim, 1)
+            try:
+                layout, _ = codes.split(like.codes, like.labels)
+            except Mixed:
+                return elements
+            if axis not in layout.outer and all(n == like.shape[a] for a, n in enumerate(constant.shape) if a != axis):
+                origin = layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(like.shape)])
+                return np.broadcast_to(origin, constant.shape) | elements
+        return elements
+
+    def _check_slice(self, node: OnnxNode, operands: list[Operand]) -> None:
+        """A slice that keeps all timesteps tried must keep any number of them; one baked into the file might not."""
+        data = operands[0]
+        if not self.builder.sequence or not isinstance(data, Tensor):
+            return
+        given = [node.attrs.get(key) for key in ("starts", "ends", "axes", "steps")]
+        for i, operand in enumerate(operands[1:5]):
+            given[i] = operand.tolist() if isinstance(operand, np.ndarray) else given[i]
+        starts, ends = given[0] or [], given[1] or []
+        axes, strides = given[2] or range(len(starts)), given[3] or [1] * len(starts)
+        steps = data.steps
+        for start, end, axis, stride in zip(starts, ends, axes, strides, strict=True):
+            n = data.shape[axis]
+            whole = stride == 1 and (start == 0 or start <= -n) and end >= n
+            sure = (start == 0 or start <= -INT32_MAX) and (end == n or end >= INT32_MAX)
+            if whole and not sure and (steps != steps.take([0], axis)).any():
+                node.unsupported(f"keeps timesteps from {start} to {end} only")
+
+
+#: slots that must be known while loading; a frame cannot decide where it goes
+_INDEX_SLOTS: dict[str, tuple[int, ...]] = {
+    **{op: (1, 2, 3, 4) for op in ("Reshape", "Squeeze", "Unsqueeze", "Slice", "Split", "Expand", "Tile")},
+    **{op: (1,) for op in ("Gather", "GatherND", "GatherElements", "ScatterND", "ScatterElements")},
+    "Where": (0,),
+}
+
+
+def _data_slots(node: OnnxNode) -> tuple[int, ...]:
+    """Slots whose elements move."""
+    if node.op == "Concat":
+        return tuple(range(len(node.inputs)))
+    return {"Where": (1, 2), "ScatterND": (0, 2), "ScatterElements": (0, 2)}.get(node.op, (0,))
+
+
+def _labels(node: OnnxNode, operands: list[Any], data: Tensor, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Where the labelled axes of size 1 have gone: exact for ops on axes, the same leading places for a reshape."""
+    labels, rank = list(data.labels), len(data.shape)
+    axes = node.attrs.get(
+        "axes",
+        operands[1].tolist()
+        if node.op in ("Squeeze", "Unsqueeze") and len(operands) > 1 and operands[1] is not None
+        else None,
+    )
+    if node.op == "Transpose":
+        labels = [labels[a] for a in node.attrs.get("perm", range(rank)[::-1])]
+    elif node.op == "Squeeze":
+        gone = {a % rank for a in axes} if axes is not None else {a for a in range(rank) if data.shape[a] == 1}
+        labels = [label for a, label in enumerate(labels) if a not in gone]
+    elif node.op == "Unsqueeze":
+        new, old = {a % len(shape) for a in axes or ()}, iter(labels)
+        labels = ["" if a in new else next(old) for a in range(len(shape))]
+    elif node.op == "Gather" and isinstance(operands[1], np.ndarray):
+        axis = int(node.attrs.get("axis", 0)) % rank
+        labels[axis : axis + 1] = [labels[axis]] if operands[1].ndim == 1 else [""] * operands[1].ndim
+    labels = (labels + [""] * len(shape))[: len(shape)]
+    return tuple(label if n == 1 else "" for label, n in zip(labels, shape, strict=True))

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""ONNX's standard backend interface, so that ONNX's own test runner can judge undertow.
+
+>>> import onnx, undertow.onnx_backend as backend              # doctest: +SKIP
+>>> Y, Y_h = backend.prepare(onnx.load("gru.onnx")).run([X])    # doctest: +SKIP
+
+Tensors have the shapes of the ONNX model. Weights that are graph inputs are bound as constants when `run` is called,
+the items of a batch run one after another, each from its own initial state and to its own length. For streaming use
+`undertow.load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import ShapeError, UnsupportedError
+from .graph import Graph
+from .importers.onnx.program import RECURRENT, Program, make_program
+from .importers.onnx.read import check_model, require_onnx
+from .importers.onnx.search import Imported, import_program
+
+require_onnx()
+
+from onnx import ModelProto, NodeProto, defs, helper  # noqa: E402
+from onnx.backend.base import Backend, BackendRep  # noqa: E402
+
+Runner = Callable[..., Any]
+#: inputs of RNN, GRU and LSTM that are weights: W, R, B, P
+_WEIGHT_SLOTS = (1, 2, 3, 7)
+#: compiled graphs that one prepared model keeps, one for each set of sizes and weights
+_KEPT = 8
+
+
+class UndertowBackend(Backend):
+    """See the module."""
+
+    @classmethod
+    def supports_device(cls, device: str) -> bool:
+        return device.split(":")[0] == "CPU"
+
+    @classmethod
+    def is_compatible(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
+        from .importers.onnx.fold import FOLDABLE
+        from .importers.onnx.operators import HANDLERS
+
+        known = set(FOLDABLE) | set(HANDLERS)
+        return cls.supports_device(device) and all(
+            node.op_type in known and not node.domain for node in model.graph.node
+        )
+
+    @classmethod
+    def prepare(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> PreparedModel:
+        """Check a model. Raises FormatError; what is not supported is found when `run` knows the sizes.
+
+        kwargs: `isa` forces an instruction set as in `undertow.load`.
+        """
+        if not cls.supports_device(device):
+            raise UnsupportedError(f"device {device!r} is not supported, expected CPU")
+        return PreparedModel(check_model(model), kwargs.get("isa"))
+
+    @classmethod
+    def run_node(
+        cls, node: NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None, **kwargs: Any
+    ) -> tuple[Any, ...]:
+        """Run one node on arrays, given in the order of its inputs (those with a name)."""
+        names = [name for name in node.input if name]
+        arrays = [np.asarray(array) for array in (inputs.values() if isinstance(inputs, Mapping) else inputs)]
+        if len(arrays) != len(names):
+            raise ShapeError(
+                f"{node.op_type} node {node.name!r} has {len(names)} inputs, {len(arrays)} arrays were given"
+            )
+        graph = helper.make_graph(
+            [node],
+            node.op_type,
+            [
+                helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+                for name, array in zip(names, arrays, strict=True)
+            ],
+            [helper.make_empty_tensor_value_info(name) for name in node.output if name],
+        )
+        opset = helper.make_opsetid(node.domain, kwargs.get("opset_version", defs.onnx_opset_version()))
+        return PreparedModel(helper.make_model(graph, opset_imports=[opset]), kwargs.get("isa")).run(arrays)
+
+
+class PreparedModel(BackendRep):
+    """A checked model; `run` imports and compiles it for the sizes and weights that it is given."""
+
+    def __init__(self, model: ModelProto, isa: str | None = None) -> None:
+        self.model = model
+        self.isa = isa
+        held = {t.name for t in model.graph.initializer}
+        self.input_names = [v.name for v in model.graph.input if v.name not in held]
+        self._compiled: list[tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]], Imported, Runner]] = []
+
+    def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Run on arrays in the order of the graph's inputs, or a dict of them; gives a tuple in order of its outputs.
+
+        Raises:
+            UnsupportedError: what `undertow.load` refuses, too.
+            ShapeError: arrays that do not fit the model.
+        """
+        arrays = self._by_name(inputs)
+        imported, run, fixed = self._compile(arrays)
+        given = {name: array for name, array in arrays.items() if name not in fixed}
+        outputs = {name: np.zeros(place.layout.shape, np.float32) for name, place in imported.outputs.items()}
+        for item in range(imported.reading.n_items):
+            _run_item(imported, run, given, item, outputs)
+        return tuple(outputs[v.name] for v in self.model.graph.output)
+
+    def _by_name(self, inputs: Any) -> dict[str, np.ndarray]:
+        if isinstance(inputs, Mapping):
+            arrays = {name: np.asarray(array) for name, array in inputs.items()}
+        else:
+            inputs = list(inputs) if isinstance(inputs, Sequence) else [inputs]
+            arrays = dict(zip(self.input_names, map(np.asarray, inputs), strict=False))
+            if len(inputs) != len(self.input_names):
+                raise ShapeError(f"{len(inputs)} arrays were given, the model has inputs {self.input_names}")
+        if set(arrays) != set(self.input_names):
+            raise ShapeError(f"arrays were given for {sorted(arrays)}, the model has inputs {self.input_names}")
+        return arrays
+
+    def _compile(self, arrays: dict[str, np.ndarray]) -> tuple[Imported, Runner, set[str]]:
+        shapes = {name: array.shape for name, array in arrays.items()}
+        for fixed, sizes, imported, run in self._compiled:
+            if sizes == shapes and all(_same(arrays[name], array) for name, array in fixed.items()):
+                return imported, run, set(fixed)
+        fixed, imported = self._import(arrays, shapes)
+        run = _runner(imported.graph, self.isa)
+        self._compiled = [
+            *self._compiled[1 - _KEPT :],
+            ({n: a.copy() for n, a in fixed.items()}, shapes, imported, run),
+        ]
+        return imported, run, set(fixed)
+
+    def _import(
+        self, arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]
+    ) -> tuple[dict[str, np.ndarray], Imported]:
+        """Bind weights, and from the last on what else must be constant; give (bound inputs, import)."""
+        sizes = {name: shape for name, shape in shapes.items() if all(shape)}
+        weights = _weight_inputs(make_program(self.model, shapes=sizes))
+        fixed = {name: array for name, array in arrays.items() if name in weights or name not in sizes}
+        free = [name for name in self.input_names if name not in fixed]
+        first: UnsupportedError | None = None
+        while True:
+            left = {name: shape for name, shape in sizes.items() if name not in fixed}
+            try:
+                return fixed, import_program(make_program(self.model, fixed, left), exact=True, keep_states=True)
+            except UnsupportedError as error:
+                first = first or error
+            if len(free) < 2:
+                raise first
+            name = free.pop()
+            fixed[name] = arrays[name]
+
+
+def _weight_inputs(program: Program) -> set[str]:
+    """Inputs that serve as weights of recurrent nodes, directly or moved, and as nothing else."""
+    weights: set[str] = set()
+    other: set[str] = set()
+    for node in reversed(program.nodes):
+        slots = dict(enumerate(node.inputs))
+        if node.op in RECURRENT:
+            weights |= {name for i, name in slots.items() if i in _WEIGHT_SLOTS and name}
+            other |= {name for i, name in slots.items() if i not in _WEIGHT_SLOTS and name}
+        elif set(node.outputs) & weights:
+            weights |= set(node.inputs) - {""}
+        else:
+            other |= set(node.inputs)
+    return {port.name for port in program.inputs} & (weights - other)
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def _runner(graph: Graph, isa: str | None) -> Runner:
+    """`run(X, state=, length=)` of the engine; of the float64 reference where the engine is not built."""
+    try:
+        from .model import Model
+    except ImportError:
+        from .reference import run
+
+        return lambda X, state, length: run(graph, X, state, length)
+    return Model.from_graph(graph, isa=isa).run
+
+
+def _run_item(
+    imported: Imported, run: Runner, arrays: dict[str, np.ndarray], item: int, outputs: dict[str, np.ndarray]
+) -> None:
+    """Run one item of the batch and put its part into `outputs`."""
+    X = {}
+    for name, place in imported.inputs.items():
+        rows, steps = _rows(place.layout, item)
+        dtype = np.float32 if place.dtype == "float32" else np.int32
+        frames = _outer_first(place.layout, arrays[name])[rows].reshape(-1, *place.frame)
+        X[name] = np.ascontiguousarray(frames[np.argsort(steps)], dtype)
+    state = {}
+    for name, fields in imported.state_inputs.items():
+        shape, batch = imported.state_layouts[name]
+        array = arrays[name].reshape(shape)
+        flat = (array if batch is None else array.take(item, batch)).ravel()
+        state.update({field: np.ascontiguousarray(flat[positions], np.float32) for field, positions in fields})
+    lengths = {int(arrays[name].reshape(-1)[item]) for name in imported.length_inputs}
+    if len(lengths) > 1:
+        raise UnsupportedError(
+            f"inputs {imported.length_inputs} give different lengths {sorted(lengths)} to one sequence"
+        )
+    length = next(iter(lengths), None)
+    n_steps = imported.reading.n_steps
+    if length is not None and not 0 <= length <= n_steps:
+        raise ShapeError(f"input {imported.length_inputs[0]!r} gives length {length}, expected 0 to {n_steps}")
+
+    only = next(iter(X.values())) if len(X) == 1 else X
+    made = run(only, state=state or None, length=length)
+    made = made if isinstance(made, Mapping) else {next(iter(imported.outputs)): made}
+    for name, place in imported.outputs.items():
+        rows, steps = _rows(place.layout, item)
+        Y = np.asarray(made[name])
+        if Y.ndim == len(place.frame):
+            Y = Y[None]
+        elif (steps < 0).all():  # in a stream "the last frame" comes with every frame: the last one counts
+            masked = length is not None and _is_masked(imported.graph, place.name)
+            Y = Y[[max(length or 0, 1) - 1 if masked else -1]]
+        frame = tuple(place.layout.shape[a] for a in place.layout.frame)
+        _outer_first(place.layout, outputs[name])[rows] = Y[np.maximum(steps, 0)].reshape(-1, *frame)
+
+
+def _rows(layout: Any, item: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of one batch item among the outer axes, flattened, and the timestep (-1: none) of each."""
+    steps, items = layout.steps, layout.items
+    mine = (items == item) | (items < 0)
+    return (mine, steps[mine]) if mine.ndim else (np.array(mine), np.atleast_1d(steps))
+
+
+def _outer_first(layout: Any, array: np.ndarray) -> np.ndarray:
+    """A view with the outer axes in front."""
+    return array.reshape(layout.shape).transpose(*layout.outer, *layout.frame)
+
+
+def _is_masked(graph: Graph, output: str) -> bool:
+    """Whether an output is the last frame of a masked sequence."""
+    producer = {value: node for node in graph.nodes for value in node.outputs}
+    todo, found = [graph.outputs[output]], set()
+    while todo:
+        node = producer.get(todo.pop())
+        if node is not None and node.op == "last":
+            found.add(bool(node.attrs["masked"]))
+        elif node is not None:
+            todo += node.inputs
+    if len(found) > 1:
+        raise UnsupportedError(f"output {output!r} joins the last valid frame of a sequence with the last one of all")
+    return found == {True}
+
+
+prepare = UndertowBackend.prepare
+run_node = UndertowBackend.run_node
+run_model = UndertowBackend.run_model
+supports_device = UndertowBackend.supports_device
+is_compatible = UndertowBackend.is_compatible
