@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""Frames from files and lines, and back. A line holds one frame: the numbers of all inputs, in order, flattened."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from .. import audio
+from ..errors import FormatError, ShapeError
+from ._common import UsageError, warn
+
+Arrays = dict[str, np.ndarray]
+
+
+def read(path: str, model: Any) -> tuple[Arrays, int | None]:
+    """Read a file's frames: (input name -> (T, *frame), the sample rate if it is sound)."""
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npy":
+        return _from_arrays(path, {"": _numpy(path)}, model), None
+    if suffix == ".npz":
+        return _from_arrays(path, _numpy(path), model), None
+    if suffix in (".csv", ".tsv", ".txt"):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return stack(list(lines(file, path, model)), model), None
+    if suffix in (".wav", ".flac", ".ogg", ".aiff", ".aif"):
+        samples, rate = audio.read(path)
+        return _from_sound(path, samples, model), rate
+    raise UsageError(f"{path}: cannot tell what is in it; expected .npy, .npz, .csv, .tsv, .txt, .wav, or - for lines")
+
+
+def lines(file: TextIO, name: str, model: Any) -> Iterator[Arrays]:
+    """One frame per line of numbers; empty lines, comments (#) and a first line of names are passed over."""
+    n_numbers = sum(value.size for value in model.inputs.values())
+    first = True
+    for n, line in enumerate(file, 1):
+        words = line.split("#", 1)[0].replace(",", " ").replace(";", " ").split()
+        if not words:
+            continue
+        try:
+            numbers = [float(word) for word in words]
+        except ValueError:
+            if first and not any(_is_number(word) for word in words):
+                first = False
+                continue
+            bad = next(word for word in words if not _is_number(word))
+            raise FormatError(f"{name}: line {n}: {bad[:40]!r} is not a number") from None
+        first = False
+        if len(numbers) != n_numbers:
+            wanted = " + ".join(f"{value.size} ({key})" for key, value in model.inputs.items())
+            raise FormatError(f"{name}: line {n}: {len(numbers)} numbers, expected {wanted}, one frame per line")
+        yield _split(numbers, f"{name}: line {n}", model)
+
+
+def stack(frames: list[Arrays], model: Any) -> Arrays:
+    """Frames as arrays over time."""
+    return {
+        key: np.array([frame[key] for frame in frames], value.dtype).reshape(len(frames), *value.shape)
+        for key, value in model.inputs.items()
+    }
+
+
+def as_line(frame: Mapping[str, np.ndarray]) -> str:
+    """The numbers of all outputs, each with the fewest digits that give the same float32."""
+    return ",".join(str(number) for y in frame.values() for number in np.ravel(y))
+
+
+def write(path: str, Y: Arrays, model: Any, rate: int | None) -> None:
+    """Write output name -> (T, *frame) to .npy (one output), .npz, .csv or .wav."""
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npz":
+        with open(path, "wb") as file:
+            np.savez(file, **Y)  # type: ignore[arg-type]
+        return
+    if suffix == ".npy":
+        with open(path, "wb") as file:
+            np.save(file, next(iter(Y.values())))
+    elif suffix == ".wav":
+        y = next(iter(Y.values()))
+        n_cut = audio.write(path, y.reshape(-1, 1), int(rate or 0))
+        if n_cut:
+            warn(f"{path}: {n_cut} samples beyond full scale were cut; write a .npy to keep them")
+    else:
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(text + "\n" for text in as_lines(Y, model))
+
+
+def as_lines(Y: Arrays, model: Any) -> Iterator[str]:
+    """A line per frame; outputs that are given once per sequence make one line."""
+    n_rows = {len(y) for name, y in Y.items() if y.ndim > len(model.outputs[name].shape)}
+    for t in range(max(n_rows, default=1)):
+        yield as_line({name: y[t] if y.ndim > len(model.outputs[name].shape) else y for name, y in Y.items()})
+
+
+def check_output(path: str | None, model: Any, rate: int | None) -> None:
+    """Refuse an -o that cannot be written, before the work and not after it."""
+    if path is None:
+        return
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".npy", ".npz", ".csv", ".tsv", ".txt", ".wav"):
+        raise UsageError(f"-o {path}: expected .npy, .npz, .csv, .txt or .wav")
+    if suffix in (".npy", ".wav") and len(model.outputs) > 1:
+        raise UsageError(f"-o {path}: the model has {len(model.outputs)} outputs; use .npz or .csv")
+    if suffix == ".wav" and rate is None:
+        raise UsageError(f"-o {path}: a .wav comes out only where a sound file goes in")
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"-o {path}: there is no folder {Path(path).parent}")
+
+
+def _numpy(path: str) -> Any:
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except OSError:
+        raise
+    except Exception as error:  # numpy and zipfile raise a dozen kinds on damaged files
+        raise FormatError(f"{path}: not a readable NumPy file: {' '.join(str(error).split())[:160]}") from None
+
+
+def _from_arrays(path: str, arrays: Arrays, model: Any) -> Arrays:
+    names = list(model.inputs)
+    found = "one array without a name" if "" in arrays else f"arrays {sorted(arrays)}"
+    if len(names) == 1 and names[0] not in arrays:
+        likely: list[str] = [key for key in ("input", "x", "X") if key in arrays]
+        if not likely and len(arrays) == 1:
+            likely = list(arrays)
+        arrays = {names[0]: arrays[likely[0]]} if likely else {}
+    for name in names:
+        if name not in arrays:
+            raise ShapeError(f"{path}: has {found}, expected a .npz with an array for each input of the model: {names}")
+    return {name: _fit(f"{path}: {name}", arrays[name], model.inputs[name]) for name in names}
+
+
+def _fit(what: str, x: np.ndarray, value: Any) -> np.ndarray:
+    """Numbers from a file as the model takes them: any real dtype, and frames of one number without their axis."""
+    if x.dtype.kind not in "fiub":
+        raise FormatError(f"{what}: dtype {x.dtype} is not made of real numbers")
+    if x.ndim == 1 and value.size == 1:
+        x = x.reshape(len(x), *value.shape)
+    if x.ndim != 1 + len(value.shape) or x.shape[1:] != value.shape:
+        shape = ", ".join(["T", *map(str, value.shape)])
+        raise ShapeError(f"{what}: has shape {x.shape}, expected ({shape}): T frames of shape {value.shape}")
+    if value.dtype == "int32":
+        if not np.array_equal(x, np.rint(x)):
+            raise FormatError(f"{what}: expected ids, whole numbers")
+        return np.ascontiguousarray(x, np.int32)
+    return np.ascontiguousarray(x, np.float32)
+
+
+def _from_sound(path: str, samples: np.ndarray, model: Any) -> Arrays:
+    """Sound as frames: a sample a frame, all channels a frame, or blocks of one channel."""
+    if len(model.inputs) != 1:
+        raise ShapeError(f"{path}: sound fits a model with one input; this one has {list(model.inputs)}")
+    ((name, value),) = model.inputs.items()
+    if value.dtype != "float32":
+        raise ShapeError(f"{path}: sound does not fit an input of ids")
+    n_channels = samples.shape[1]
+    if n_channels != value.size and n_channels > 1:
+        raise ShapeError(f"{path}: {n_channels} channels do not fit a frame of shape {value.shape}; mix down to one")
+    n_frames = samples.size // value.size
+    if n_frames * value.size != samples.size:
+        warn(f"{path}: the last {samples.size - n_frames * value.size} samples fill no frame of {value.size}")
+    return {name: np.ascontiguousarray(samples.reshape(-1)[: n_frames * value.size].reshape(n_frames, *value.shape))}
+
+
+def _split(numbers: list[float], where: str, model: Any) -> Arrays:
+    frame, at = {}, 0
+    for name, value in model.inputs.items():
+        part = np.array(numbers[at : at + value.size])
+        at += value.size
+        if value.dtype == "int32" and not np.array_equal(part, np.rint(part)):
+            raise FormatError(f"{where}: {name}: expected ids, whole numbers")
+        frame[name] = part.astype(value.dtype).reshape(value.shape)
+    return frame
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def standard_input() -> TextIO:
+    """Standard input, with a word to a person who sits at it."""
+    if sys.stdin.isatty():
+        print("undertow: reading frames from the keyboard, one line of numbers each; end with Ctrl-D", file=sys.stderr)
+    return sys.stdin

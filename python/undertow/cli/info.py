@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""`undertow info`: what is in a model, or what this machine can run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from typing import Any
+
+from ..describe import describe, table, text
+from ._common import UsageError, add_command, add_model, load_model, warn
+
+
+def add(subparsers: Any) -> None:
+    parser = add_command(
+        subparsers,
+        "info",
+        info,
+        "describe a model, or this machine",
+        "Describe a model: layers, shapes, parameters, state and scratch bytes, instruction set, and the exact\n"
+        "variant of every recurrent layer. Without MODEL: the instruction sets that are built in, run here, and get\n"
+        "picked.",
+        "  undertow info model.onnx\n"
+        "  undertow info model.tow --isa scalar\n"
+        "  undertow info model.onnx --json | jq .state\n"
+        "  undertow info\n",
+    )
+    add_model(parser, nargs="?")
+    parser.add_argument("--json", action="store_true", help="the same facts as one JSON object")
+
+
+def info(args: argparse.Namespace) -> int:
+    if args.model is None:
+        if args.isa or args.option:
+            raise UsageError("--isa and --option say how to load a MODEL; none is given")
+        facts = _machine()
+        print(json.dumps(facts, indent=2) if args.json else _show_machine(facts))
+        return 0
+    model = load_model(args)
+    facts = describe(model)
+    print(json.dumps(facts, indent=2) if args.json else text(facts))
+    for problem in facts["warnings"]:
+        warn(problem)
+    return 0
+
+
+def version() -> str:
+    import undertow
+
+    return str(getattr(undertow, "__version__", "unknown"))
+
+
+# -- a machine --------------------------------------------------------------------------------------------------------
+
+
+def _machine() -> dict[str, Any]:
+    import undertow
+
+    isas = undertow.isas()  # best first
+    forced = os.environ.get("UT_ISA")
+    picked = forced or next((name for name, runnable in isas.items() if runnable), None)
+    return {
+        "version": version(),
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "cpu_features": _cpu_features(),
+        "isas": isas,
+        "picked": picked,
+        "forced_by_UT_ISA": bool(forced),
+    }
+
+
+def _show_machine(facts: dict[str, Any]) -> str:
+    rows = [["isa", "runs here", ""]]
+    for name, runnable in facts["isas"].items():
+        mark = "" if name != facts["picked"] else "<-- picked" + " (UT_ISA)" * facts["forced_by_UT_ISA"]
+        rows.append([name, "yes" if runnable else "no", mark])
+    lines = [f"undertow {facts['version']}", "", f"  cpu  {facts['cpu']} ({facts['machine']})"]
+    if facts["cpu_features"]:
+        lines.append(f"  has  {' '.join(facts['cpu_features'])}")
+    return "\n".join([*lines, "", table(rows)])
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith(("model name", "Model")):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _cpu_features() -> list[str]:
+    """Of the features that kernels ask for, those that the operating system reports."""
+    wanted = ("sse4_1", "avx", "fma", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "asimd")
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith(("flags", "Features")):
+                    has = set(line.split(":", 1)[1].split())
+                    return [feature for feature in wanted if feature in has]
+    except OSError:
+        pass
+    return []

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""`undertow trace`: see what a model remembers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..verify import one_or_all
+from . import _frames
+from ._common import UsageError, add_command, add_model, load_model
+
+
+def add(subparsers: Any) -> None:
+    parser = add_command(
+        subparsers,
+        "trace",
+        trace,
+        "show the hidden state over time",
+        "Step through the input and keep the state after every frame: as a picture (--plot, needs matplotlib), as a\n"
+        ".npz (-o; arrays state/NAME and output/NAME), and in a line per state.",
+        "  undertow trace model.onnx input.npy --plot memory.png\n  undertow trace model.onnx input.csv -o trace.npz\n",
+    )
+    add_model(parser)
+    parser.add_argument("input", metavar="INPUT", help="as for `undertow run`; - for standard input")
+    parser.add_argument("--plot", metavar="OUT", help="write heat maps, time to the right: .png, .svg or .pdf")
+    parser.add_argument("-o", "--output", metavar="OUT", help="write the numbers: .npz")
+
+
+def trace(args: argparse.Namespace) -> int:
+    if args.output is not None and Path(args.output).suffix.lower() != ".npz":
+        raise UsageError(f"-o {args.output}: expected a name that ends in .npz")
+    from ..trace import trace as follow
+
+    model = load_model(args)
+    if args.input == "-":
+        X = _frames.stack(list(_frames.lines(_frames.standard_input(), "standard input", model)), model)
+    else:
+        X, _ = _frames.read(args.input, model)
+    found = follow(model.stream(), one_or_all(X))
+    if args.output is not None:
+        found.save(args.output)
+    if args.plot is not None:
+        found.plot(args.plot)
+    print(found)
+    return 0

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""`undertow verify`: is what the engine computes what the model says?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..peer import CannotFeed
+from ._common import UsageError, add_command, add_model, load_model, positive_float, positive_int
+
+
+def add(subparsers: Any) -> None:
+    parser = add_command(
+        subparsers,
+        "verify",
+        verify,
+        "compare with ONNX Runtime or a float64 reference",
+        "Run random frames through a model whole, in random chunks and step by step, and compare every number with\n"
+        "ONNX Runtime (an .onnx file, where onnxruntime is installed and can be fed) or else with undertow's float64\n"
+        "reference. Errors are |got - expected| / max(1, |expected|). The three ways must also agree to the bit.\n"
+        "Exits with 1 when the comparison fails.",
+        "  undertow verify model.onnx\n"
+        "  undertow verify model.onnx --isa scalar --frames 5000 --seed 3\n"
+        "  undertow verify model.tow --tolerance 1e-6\n",
+    )
+    add_model(parser)
+    parser.add_argument("--frames", type=positive_int, default=200, help="length of the sequence (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random frames and chunks (default: 0)")
+    parser.add_argument(
+        "--tolerance", type=positive_float, default=1e-5, help="largest error that passes (default: 1e-5)"
+    )
+    parser.add_argument(
+        "--against",
+        choices=("auto", "onnxruntime", "reference"),
+        default="auto",
+        help="what to compare with (default: ONNX Runtime where possible, else the float64 reference)",
+    )
+
+
+def verify(args: argparse.Namespace) -> int:
+    from ..verify import verify as compare
+
+    model = load_model(args)
+    path = args.model if Path(args.model).suffix.lower() == ".onnx" else None
+    try:
+        report = compare(
+            model, path, frames=args.frames, seed=args.seed, tolerance=args.tolerance, against=args.against
+        )
+    except CannotFeed as error:
+        raise UsageError(str(error)) from None
+    print(f"{args.model}: {report}")
+    return 0 if report.ok else 1
