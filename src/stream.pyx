@@ -87,6 +87,15 @@ cdef inline bint _ids_in_range(object x, const Slot* slot, Py_ssize_t n):
     return True
 
 
+# Whether writing y block by block would change x before it is read: they overlap, other than frame on frame in place.
+cdef inline bint _spoils(const void* x, const Slot* sx, const void* y, const Slot* sy, Py_ssize_t n) noexcept:
+    cdef const char* a = <const char*> x
+    cdef const char* b = <const char*> y
+    if a == b and sy.size <= sx.size:
+        return False
+    return a < b + 4 * n * sy.size and b < a + 4 * n * sx.size
+
+
 cdef inline object _new(const Slot* slot, int lead, Py_ssize_t n):
     cdef cnp.npy_intp dims[9]
     cdef int i
@@ -131,8 +140,8 @@ cdef class Stream:
         self._names_in = tuple(model.inputs)
         self._names_out = tuple(model.outputs)
         self._single = self._n_in == 1 and self._n_out == 1
-        self.n_inputs = self._slots_in[0].size
-        self.n_outputs = self._slots_out[0].size
+        self.n_inputs = self._slots_in[0].size if self._n_in == 1 else -1
+        self.n_outputs = self._slots_out[0].size if self._n_out == 1 else -1
         # Giving up the GIL costs about as much as a small step; larger ones let other threads run.
         self._release = model.file_bytes > 262144
 
@@ -198,6 +207,8 @@ cdef class Stream:
             out = _new(self._slots_out, 0, 1)
         else:
             out = self._output(out, 0, 0, 1)
+        if self._busy:  # converting x may have let another thread in
+            self._enter()
         cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> x)
         cdef void* py = cnp.PyArray_DATA(<cnp.ndarray> out)
         if self._release:
@@ -214,7 +225,8 @@ cdef class Stream:
 
         Args:
             X: (T, *frame), or a dict of such arrays with one T.
-            out: (T, *output frame), or a dict, to write to: then nothing is allocated.
+            out: (T, *output frame), or a dict, to write to: then nothing is allocated. It may be X itself if frames
+                have one size, but not overlap X otherwise.
 
         Returns: (T, *output frame) (`out` itself if given), or a dict of them.
 
@@ -226,8 +238,12 @@ cdef class Stream:
         X = self._input(X, 0, 1)
         cdef Py_ssize_t n = cnp.PyArray_DIM(<cnp.ndarray> X, 0)
         out = self._output(out, 0, 1, n)
+        self._enter()  # again: converting X may have let another thread in
         cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> X)
         cdef void* py = cnp.PyArray_DATA(<cnp.ndarray> out)
+        if _spoils(px, self._slots_in, py, self._slots_out, n):
+            from ._inputs import refuse_overlap
+            refuse_overlap(self._names_in[0], self._names_out[0])
         self._busy = 1
         with nogil:
             ut_run(<ut_stream*> self._stream, n, &px, &py)
@@ -237,7 +253,7 @@ cdef class Stream:
     cdef object _many(self, object x, object out, int lead):
         from ._inputs import by_name
         cdef Py_ssize_t n = 1
-        cdef int i
+        cdef int i, j
         cdef list xs = [], ys = []
         frames = by_name(x, self._names_in, "input")
         outs = by_name(out, self._names_out, "out", True)
@@ -250,10 +266,17 @@ cdef class Stream:
                 n = cnp.PyArray_DIM(<cnp.ndarray> xs[i], 0)
         for i in range(self._n_out):
             ys.append(self._output(outs[i], i, lead, n))
+        self._enter()  # again: reading the dicts may have let another thread in
         for i in range(self._n_in):
             self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
         for i in range(self._n_out):
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+        if lead and out is not None:
+            for i in range(self._n_in):
+                for j in range(self._n_out):
+                    if _spoils(self._x[i], &self._slots_in[i], self._y[j], &self._slots_out[j], n):
+                        from ._inputs import refuse_overlap
+                        refuse_overlap(self._names_in[i], self._names_out[j])
         self._busy = 1
         with nogil:
             ut_run(<ut_stream*> self._stream, n, self._x, self._y)

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import pytest
+
 import undertow
 from networks import single, zoo, zoo_input
-
 from undertow.graph import Graph
 from undertow.model import Model
 
@@ -72,6 +72,22 @@ def test_out_is_used_and_checked(model):
         stream.run(frames(5, 4), out=frames(4, 6))
 
 
+def test_out_in_place_of_the_input():
+    model = Model.from_graph(single(np.random.default_rng(0), "gru", 6, 6))
+    X = np.random.default_rng(1).normal(size=(200, 6)).astype(np.float32)
+    expected = model.run(X)
+    Y = X.copy()
+    assert np.array_equal(model.stream().run(Y, out=Y), expected)
+    assert np.array_equal(Y, expected)
+    for x, y in ((X[:-1], X[1:]), (X[1:], X[:-1])):
+        with pytest.raises(ValueError, match="out for y shares memory with x"):
+            model.stream().run(x, out=y)
+    halves = X.reshape(400, 3)
+    wide = Model.from_graph(single(np.random.default_rng(0), "gru", 3, 6))
+    with pytest.raises(ValueError, match="shares memory"):
+        wide.stream().run(halves[:200], out=X)
+
+
 def test_strided_input_is_read_right(model):
     X = np.random.default_rng(0).normal(size=(7, 8)).astype(np.float32)
     assert np.array_equal(model.stream().run(X[:, ::2]), model.run(np.ascontiguousarray(X[:, ::2])))
@@ -113,7 +129,11 @@ def test_ids_in_any_whole_form():
 @pytest.mark.parametrize("id", [-1, 5, 2**40, -(2**31)])
 def test_ids_out_of_range(id):
     model = embedding_model()
-    for call in (lambda: model.stream().step(id), lambda: model.run([id]), lambda: model.stream().run(np.array([0, id]))):
+    for call in (
+        lambda: model.stream().step(id),
+        lambda: model.run([id]),
+        lambda: model.stream().run(np.array([0, id])),
+    ):
         with pytest.raises(ValueError, match=re.escape("id holds ids of 0 to 4")):
             call()
 

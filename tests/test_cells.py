@@ -2,11 +2,11 @@
 """Every cell with every option against the float64 oracle, on every instruction set."""
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 from networks import N_ACTS, single
 from tolerances import FLOAT32_CELL, FLOAT32_MODEL
-
 from undertow.activations import KINDS, SIGMOID, TANH, Activation
 from undertow.model import Model
 
@@ -62,9 +62,12 @@ def check(graph, isa, T, tolerance, seed=1):
 
 OPTIONS = {
     "rnn": [{}, {"bias": False, "start": True}, {"reverse": True}, {"activations": (Activation("relu"),), "clip": 3.0}],
-    "gru": [{}, {"reset_after": True}, {"start": True, "clip": 1.0}, {"reverse": True, "reset_after": True, "bias": False}],
+    "gru": [
+        {}, {"reset_after": True}, {"start": True, "clip": 1.0}, {"reverse": True, "reset_after": True, "bias": False},
+    ],
     "lstm": [
-        {}, {"peephole": True}, {"input_forget": True}, {"clip": 0.7}, {"projection": 2}, {"reverse": True, "start": True},
+        {}, {"peephole": True}, {"input_forget": True}, {"clip": 0.7}, {"projection": 2},
+        {"reverse": True, "start": True},
         {"peephole": True, "projection": 3, "clip": 1.5, "input_forget": True, "start": True, "reverse": True},
     ],
 }  # fmt: skip
@@ -100,7 +103,10 @@ def test_first_lesson():
     import undertow
 
     model = undertow.Sequential([undertow.RNN(np.eye(2), np.zeros((2, 2)))])
-    assert model.stream().step(np.array([0.5, -0.5], np.float32)).round(4).tolist() == np.float32([0.4621, -0.4621]).tolist()
+    assert (
+        model.stream().step(np.array([0.5, -0.5], np.float32)).round(4).tolist()
+        == np.float32([0.4621, -0.4621]).tolist()
+    )
 
 
 def test_clamping_state():

@@ -2,6 +2,7 @@
 """If you run only one file: the package imports, loads its example, streams it, and says the same whole."""
 
 import numpy as np
+
 import undertow
 
 

@@ -3,9 +3,9 @@
 
 import numpy as np
 import pytest
+
 import undertow
 from networks import counter, single, zoo, zoo_input
-
 from undertow import reference
 from undertow.model import Model
 
@@ -190,7 +190,7 @@ def test_length_stops_masked_layers():
 def test_whole_sequence_models_refuse_to_stream():
     model = Model.from_graph(single(np.random.default_rng(0), "lstm", 3, 4, reverse=True, name="backwards"))
     assert not model.streamable
-    with pytest.raises(undertow.UnsupportedError, match="'backwards'.*backwards in time.*model.run"):
+    with pytest.raises(undertow.UnsupportedError, match=r"'backwards'.*backwards in time.*model\.run"):
         model.stream()
 
 

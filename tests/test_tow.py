@@ -5,9 +5,9 @@ import zlib
 
 import numpy as np
 import pytest
-import undertow
-from networks import round_trip_graphs, counter, single, zoo, zoo_input
 
+import undertow
+from networks import counter, round_trip_graphs, single, zoo, zoo_input
 from undertow import tow
 from undertow.compile import compile_graph
 from undertow.graph import Graph
@@ -114,7 +114,7 @@ def test_flips_behind_a_right_checksum_are_refused_or_harmless():
         except undertow.Error:
             continue
         loaded += 1
-        if list(model.inputs.values())[0].shape == (2,):
+        if next(iter(model.inputs.values())).shape == (2,):
             model.run(X)
     assert loaded < n_metadata / 2
 
@@ -132,7 +132,7 @@ def test_registers_and_whole_sequence_layers_do_not_mix():
     back = single(rng, "rnn", 3, 3, reverse=True).nodes[0]
     g.state("back.h", (3,))
     g.output("z", g.add("rnn", ["x"], name="back", weights=back.weights, attrs=back.attrs, states=["back.h"]))
-    with pytest.raises(undertow.UnsupportedError, match="'back' needs the whole sequence.*'sum.value'"):
+    with pytest.raises(undertow.UnsupportedError, match=r"'back' needs the whole sequence.*'sum\.value'"):
         compile_graph(g)
 
 

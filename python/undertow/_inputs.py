@@ -20,7 +20,7 @@ def _expected(value: Value, lead: int) -> str:
 def coerce(x: Any, value: Value, lead: int) -> np.ndarray:
     """Give x as a C-contiguous array of the value's dtype if that loses nothing.
 
-    Ids may come in any integer dtype, as Python integers, or as floats that are whole numbers; strided views are copied.
+    Ids may come in any integer dtype, as Python integers, or as whole floats. Strided views are copied.
 
     Raises:
         TypeError: wrong dtype. ShapeError: wrong rank or size.
@@ -29,10 +29,16 @@ def coerce(x: Any, value: Value, lead: int) -> np.ndarray:
     if value.dtype == "int32" and isinstance(x, (int, np.integer, list, tuple)) and not isinstance(x, bool):
         x = np.asarray(x)
     if not isinstance(x, np.ndarray | np.generic):
-        raise TypeError(f"{value.name} must be a NumPy array, {expected}, got {type(x).__name__}; try np.asarray(x, np.{value.dtype})")
+        raise TypeError(
+            f"{value.name} must be a NumPy array, {expected}, got {type(x).__name__}; "
+            f"try np.asarray(x, np.{value.dtype})"
+        )
     x = np.asarray(x)
     if x.dtype.kind not in "iuf" or (value.dtype == "float32" and x.dtype != np.float32):
-        raise TypeError(f"{value.name} must be {expected}, got {x.dtype} {x.shape}; try np.ascontiguousarray(x, dtype=np.{value.dtype})")
+        raise TypeError(
+            f"{value.name} must be {expected}, got {x.dtype} {x.shape}; "
+            f"try np.ascontiguousarray(x, dtype=np.{value.dtype})"
+        )
     if x.ndim != len(value.shape) + lead or x.shape[lead:] != value.shape:
         hint = ""
         if lead and x.ndim == 2 and x.shape[:1] == value.shape:
@@ -57,11 +63,20 @@ def refuse_ids(x: np.ndarray, value: Value) -> NoReturn:
 def refuse_out(out: Any, value: Value, n: int | None) -> NoReturn:
     shape = value.shape if n is None else (n, *value.shape)
     got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-    raise ShapeError(f"out for {value.name} must be a writable, C-contiguous float32 array with shape {shape}, got {got}")
+    raise ShapeError(
+        f"out for {value.name} must be a writable, C-contiguous float32 array with shape {shape}, got {got}"
+    )
+
+
+def refuse_overlap(x: str, y: str) -> NoReturn:
+    raise ValueError(f"out for {y} shares memory with {x} other than frame on frame; give run an array of its own")
 
 
 def refuse_lengths(names: Sequence[str], lengths: Sequence[int]) -> NoReturn:
-    raise ShapeError("inputs differ in their number of frames: " + ", ".join(f"{n} {t}" for n, t in zip(names, lengths, strict=False)))
+    raise ShapeError(
+        "inputs differ in their number of frames: "
+        + ", ".join(f"{n} {t}" for n, t in zip(names, lengths, strict=False))
+    )
 
 
 def by_name(x: Any, names: Sequence[str], what: str, optional: bool = False) -> list[Any]:

@@ -33,7 +33,7 @@ KINDS: dict[str, tuple[int, float, float, str]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Activation:
     """One activation function with its parameters.
 
@@ -51,15 +51,16 @@ class Activation:
     """
 
     kind: str
-    alpha: float | None = None
-    beta: float | None = None
+    alpha: float
+    beta: float
 
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UnsupportedError(f"activation {self.kind!r} is not supported; supported: {', '.join(KINDS)}")
-        _, alpha, beta, _ = KINDS[self.kind]
-        object.__setattr__(self, "alpha", float(np.float32(alpha if self.alpha is None else self.alpha)))
-        object.__setattr__(self, "beta", float(np.float32(beta if self.beta is None else self.beta)))
+    def __init__(self, kind: str, alpha: float | None = None, beta: float | None = None) -> None:
+        if kind not in KINDS:
+            raise UnsupportedError(f"activation {kind!r} is not supported; supported: {', '.join(KINDS)}")
+        _, default_alpha, default_beta, _ = KINDS[kind]
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "alpha", float(np.float32(default_alpha if alpha is None else alpha)))
+        object.__setattr__(self, "beta", float(np.float32(default_beta if beta is None else beta)))
 
     @property
     def code(self) -> int:

@@ -36,14 +36,17 @@ def compile_graph(graph: Graph) -> bytes:
         UnsupportedError: it mixes state registers, which go frame by frame, with whole-sequence layers.
     """
     if not graph.inputs or not graph.outputs:
-        raise ShapeError(f"graph {graph.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; it needs one of each")
+        raise ShapeError(
+            f"graph {graph.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
+            "it needs one of each"
+        )
     graph = prune(graph)
     whole = graph.whole_sequence_nodes()
     registers = [node for node in graph.nodes if node.op in ("state_read", "state_write")]
     if whole and registers:
         node, reason = whole[0]
         raise UnsupportedError(
-            f"{node.op} {node.name!r} needs the whole sequence ({reason}), but state {registers[0].states[0]!r} is carried "
-            "frame by frame: they cannot be in one model"
+            f"{node.op} {node.name!r} needs the whole sequence ({reason}), but state {registers[0].states[0]!r} "
+            "is carried frame by frame: they cannot be in one model"
         )
     return tow.write(graph)

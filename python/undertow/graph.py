@@ -139,15 +139,17 @@ class Graph:
                 raise ShapeError(f"{op} {name!r}: state {state!r} does not exist")
         # float64 weights (typed-in examples) become float32 here, once, for every importer alike.
         arrays = {
-            key: np.ascontiguousarray(w, np.int32 if np.asarray(w).dtype.kind in "iu" and key == "indices" else np.float32)
+            key: np.ascontiguousarray(
+                w, np.int32 if np.asarray(w).dtype.kind in "iu" and key == "indices" else np.float32
+            )
             for key, w in (weights or {}).items()
             if w is not None
         }
         node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states))
         outputs = CATALOGUE[op].infer(self, node)
         node.outputs = tuple(f"{name}.{suffix}" for suffix, _ in outputs)
-        for output, (_, value) in zip(node.outputs, outputs, strict=True):
-            self._new_value(Value(output, value.shape, value.dtype, value.once))
+        for output, (_, made) in zip(node.outputs, outputs, strict=True):
+            self._new_value(Value(output, made.shape, made.dtype, made.once))
         self.nodes.append(node)
         if len(node.outputs) == 1:
             return node.outputs[0]
@@ -163,9 +165,11 @@ class Graph:
 
     def unique_name(self, name: str) -> str:
         """`name`, or `name_2`, `name_3` ... when a node has it already."""
-        taken = {node.name for node in self.nodes} | {v.rsplit(".", 1)[0] for v in self.values} | {
-            s.rsplit(".", 1)[0] for s in self.states if s.rsplit(".", 1)[0] != name
-        }
+        taken = (
+            {node.name for node in self.nodes}
+            | {v.rsplit(".", 1)[0] for v in self.values}
+            | {s.rsplit(".", 1)[0] for s in self.states if s.rsplit(".", 1)[0] != name}
+        )
         candidate, n = name, 2
         while candidate in taken:
             candidate, n = f"{name}_{n}", n + 1
@@ -196,7 +200,10 @@ class Graph:
 
         lines = [f"Graph {self.name!r}"]
         lines += [f"  input   {name}  {show(name)}" for name in self.inputs]
-        lines += [f"  state   {s.name}  {s.shape}{'' if s.init is None else '  (learned start)'}" for s in self.states.values()]
+        lines += [
+            f"  state   {s.name}  {s.shape}{'' if s.init is None else '  (learned start)'}"
+            for s in self.states.values()
+        ]
         for node in self.nodes:
             shapes = ", ".join(show(v) for v in node.outputs)
             lines.append(f"  {node.name}  {node.op}  {', '.join(node.inputs)} -> {', '.join(node.outputs)}  {shapes}")

@@ -55,7 +55,9 @@ class Model:
         self.file_bytes: int = info["file_bytes"]
         self.block: int = info["block"]
         self.hash: bytes = info["hash"]
-        self.inputs = {name: Value(name, shape, dtype, once, n_ids) for name, shape, dtype, once, n_ids in self._core.inputs}
+        self.inputs = {
+            name: Value(name, shape, dtype, once, n_ids) for name, shape, dtype, once, n_ids in self._core.inputs
+        }
         self.outputs = {name: Value(name, shape, dtype, once) for name, shape, dtype, once, _ in self._core.outputs}
         self.states = {name: State(name, shape) for name, shape, *_ in self._core.states}
 
@@ -101,7 +103,8 @@ class Model:
         if not self.streamable:
             node, reason = self.graph.whole_sequence_nodes()[0]
             raise UnsupportedError(
-                f"{self.name!r} cannot be streamed: {node.op} {node.name!r}: {reason}; use model.run(X) with the whole sequence"
+                f"{self.name!r} cannot be streamed: {node.op} {node.name!r}: {reason}; "
+                "use model.run(X) with the whole sequence"
             )
         stream = Stream(self)
         if snapshot is not None:
@@ -144,7 +147,9 @@ class Model:
         if any(len(x) != T for x in xs):
             refuse_lengths(names, [len(x) for x in xs])
         if T == 0 and any(v.once for v in self.outputs.values()):
-            raise ShapeError(f"X has no frames, but {self.name!r} gives one result per sequence: at least one is needed")
+            raise ShapeError(
+                f"X has no frames, but {self.name!r} gives one result per sequence: at least one is needed"
+            )
         length = T if length is None else int(length)
         if not 0 <= length <= T:
             raise ShapeError(f"length is {length}, expected 0 to {T} (the frames of X)")
@@ -154,7 +159,9 @@ class Model:
         ys, finals = self._core.run_sequence(xs, T, length, [fields.get(name) for name in self.states])
         return self._by_name(ys), dict(zip(self.states, finals, strict=True))
 
-    def _run_as_stream(self, xs: list[np.ndarray], T: int, fields: dict[str, np.ndarray]) -> tuple[Any, dict[str, np.ndarray]]:
+    def _run_as_stream(
+        self, xs: list[np.ndarray], T: int, fields: dict[str, np.ndarray]
+    ) -> tuple[Any, dict[str, np.ndarray]]:
         """Constant memory however long the sequence; the same bits."""
         stream = self.stream(state=fields)
         Y = stream.run(xs[0] if len(xs) == 1 else dict(zip(self.inputs, xs, strict=True)))

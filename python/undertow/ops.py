@@ -48,8 +48,9 @@ flip                                              reverses the order of the time
 =========== ===================================== =========================================================
 
 Formulas: ONNX operator specification, RNN/GRU/LSTM; a recurrent pre-activation is (b + W x) + R h. `clip` bounds the
-input of every gate's activation to [-clip, clip] (not c on its way out: ONNX Runtime and OpenVINO do not either). `masked` stops a cell at the sequence's length: later outputs are zero
-and the final state is the one at the length (ONNX sequence_lens).
+input of every gate's activation to [-clip, clip] (not c on its way out: ONNX Runtime and OpenVINO do not either).
+`masked` stops a cell at the sequence's length: later outputs are zero and the final state is the one at the length
+(ONNX sequence_lens).
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def _frames(graph: Graph, node: Node, dtype: str = "float32") -> list[Value]:
     for given, allowed in ((node.attrs, op.attrs), (node.weights, op.weights)):
         unknown = sorted(set(given) - set(allowed))
         if unknown:
-            raise UnsupportedError(f"{node.op} {node.name!r}: {unknown[0]!r} is not known to this op; it knows {list(allowed)}")
+            raise UnsupportedError(
+                f"{node.op} {node.name!r}: {unknown[0]!r} is not known to this op; it knows {list(allowed)}"
+            )
     return values
 
 

@@ -2,7 +2,8 @@
 """Public Cython API: `from undertow.stream cimport Stream`; no headers or libraries needed.
 
 A stream belongs to one thread at a time. c_step and c_run need no GIL, cannot fail, and allocate nothing. They are for
-models with one input and one output; n_inputs and n_outputs are the elements (4 bytes each) of their frames.
+models with one input and one output: n_inputs and n_outputs are the elements (4 bytes each) of their frames, or -1 where
+there are several, and then c_step and c_run must not be called.
 """
 
 

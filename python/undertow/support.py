@@ -24,5 +24,7 @@ def example(name: str) -> Path:
     """Path of an example model that ships with the package: "digits"."""
     path = _HERE / "examples" / f"{name}.tow"
     if not path.exists():
-        raise FileNotFoundError(f"no example {name!r}; there are: {', '.join(sorted(p.stem for p in path.parent.glob('*.tow')))}")
+        raise FileNotFoundError(
+            f"no example {name!r}; there are: {', '.join(sorted(p.stem for p in path.parent.glob('*.tow')))}"
+        )
     return path

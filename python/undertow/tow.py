@@ -84,7 +84,7 @@ def _from_f32(word: int) -> float:
 
 
 def _act_words(*acts: Activation) -> list[int]:
-    return [word for a in acts for word in (a.code, _f32(a.alpha), _f32(a.beta))]  # type: ignore[arg-type]
+    return [word for a in acts for word in (a.code, _f32(a.alpha), _f32(a.beta))]
 
 
 def _act(words: list[int]) -> Activation:
@@ -124,7 +124,7 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
 
 def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
     w, a = node.weights, node.attrs
-    n_gates, hidden, _ = w["W"].shape
+    hidden = w["W"].shape[1]
     b = pack_bias(w["b"]) if "b" in w else None
     R = w["R"]
     tensors: list[np.ndarray | None] = [pack(w["W"]), b]
@@ -138,10 +138,10 @@ def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
     else:
         tensors += [pack(R[:2]), pack(R[2:]), None]
     flags = REVERSE * a["reverse"] | VARIANT * bool(a.get(CELLS[node.op][1])) | MASKED * a["masked"]
-    return tensors, _act_words(*a["activations"]) + [flags, _f32(a["clip"] or 0.0)]
+    return tensors, [*_act_words(*a["activations"]), flags, _f32(a["clip"] or 0.0)]
 
 
-def _decode(op: str, tensors: list[np.ndarray | None], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
+def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
     """weights and attrs of a node: the inverse of `_encode`."""
     cut = lambda t, *shape: None if t is None else t[: prod(shape)].reshape(shape)  # noqa: E731
     x, y = sizes.inputs, sizes.outputs
@@ -162,7 +162,7 @@ def _decode(op: str, tensors: list[np.ndarray | None], params: list[int], sizes:
     elif op == "reshape":
         attrs = {"shape": y[0]}
     elif op == "embedding":
-        weights = {"table": tensors[0].reshape(-1, y[0][-1])}  # type: ignore[union-attr]
+        weights = {"table": tensors[0].reshape(-1, y[0][-1])}
     elif op == "constant":
         weights = {"value": cut(tensors[0], *y[0])}
     elif op == "last":
@@ -268,14 +268,18 @@ def write(graph: Graph) -> bytes:
 
     counts = [len(out.tensors), len(order), len(graph.states), len(graph.inputs), len(graph.outputs), len(graph.nodes)]
     counts += [len(words), len(out.text)]
-    n_words = _COUNTS + len(title) + 6 * len(out.tensors) + len(values) + len(states) + len(outputs) + len(nodes) + len(words)
+    n_words = (
+        _COUNTS + len(title) + 6 * len(out.tensors) + len(values) + len(states) + len(outputs) + len(nodes) + len(words)
+    )
     metadata_bytes = 4 * n_words + len(out.text)
     offset = _align(_HEADER + metadata_bytes)
     table: list[int] = []
     for dtype, array in out.tensors:
         table += [dtype, 0, offset & 0xFFFFFFFF, offset >> 32, array.size & 0xFFFFFFFF, array.size >> 32]
         offset = _align(offset + array.nbytes)
-    metadata = struct.pack(f"<{n_words}I", *counts, *title, *table, *values, *states, *outputs, *nodes, *words) + out.text
+    metadata = (
+        struct.pack(f"<{n_words}I", *counts, *title, *table, *values, *states, *outputs, *nodes, *words) + out.text
+    )
 
     blob = bytearray(offset)
     blob[_HEADER : _HEADER + len(metadata)] = metadata
@@ -370,7 +374,12 @@ def read(blob: bytes | memoryview) -> Graph:
         arrays = [None if t == NONE else r.tensor(tensors[t]) for t in tes]
         weights, attrs = _decode(op, arrays, params, sizes)
         made = graph.add(
-            op, [names[i] for i in ins], name=r.name(name), attrs=attrs, weights=weights, states=[state_names[s] for s in sts]
+            op,
+            [names[i] for i in ins],
+            name=r.name(name),
+            attrs=attrs,
+            weights=weights,
+            states=[state_names[s] for s in sts],
         )
         made = (made,) if isinstance(made, str) else made or ()
         for o, value in zip(outs, made, strict=False):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import Error, ISAError
-from . import bench, convert, info, run, trace, verify
+from . import bench, convert, demo, info, run, trace, verify
 from ._common import UsageError
 
 _EPILOG = """\
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for command in (info, run, verify, convert, bench, trace):
+    for command in (demo, info, run, verify, convert, bench, trace):
         command.add(subparsers)
     try:
         args = parser.parse_args(argv)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..describe import table
 from ..peer import CannotFeed, OnnxRuntime, random_inputs
 from ..verify import one_or_all
-from ..describe import table
 from ._common import add_command, add_model, load_model, positive_float, positive_int
 
 #: Contenders take turns this often, so that a slow spell of the machine meets all of them.

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""`undertow demo`: a small network reads handwritten digits row by row and says, after each row, what it believes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import numpy as np
+
+from ..loading import load
+from ..support import example
+from ._common import add_command
+
+#: Beliefs shown after each row, and the cells of a full bar: with the picture they fill 78 columns.
+_TOP, _BAR = 3, 10
+
+#: Images in digits.npz.
+HELD_OUT = 60
+
+#: Its first six images show six different digits.
+SEED = 8
+
+#: Seconds spent on the step time at the end.
+_TIMING = 0.1
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """What a row and a bar are drawn with, from empty to full, and the picture's edge."""
+
+    shades: str
+    fractions: str
+    edge: str
+
+
+BLOCKS = Glyphs(" ░▒▓█", " ▏▎▍▌▋▊▉█", "│")
+ASCII = Glyphs(" .:+#", " #", "|")
+
+
+def glyphs_for(stream: TextIO) -> Glyphs:
+    """Block characters if the stream can take them."""
+    try:
+        (BLOCKS.shades + BLOCKS.fractions + BLOCKS.edge).encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return BLOCKS
+
+
+def draw_row(pixels: np.ndarray, glyphs: Glyphs) -> str:
+    """Eight pixels, 0 to 16, two columns each."""
+    levels = np.rint(pixels * ((len(glyphs.shades) - 1) / 16)).astype(int)
+    return glyphs.edge + "".join(glyphs.shades[level] * 2 for level in levels) + glyphs.edge
+
+
+def draw_bar(part: float, glyphs: Glyphs) -> str:
+    """A bar of `_BAR` columns, filled to `part` (0 to 1)."""
+    n = len(glyphs.fractions) - 1
+    full, rest = divmod(round(part * _BAR * n), n)
+    return (glyphs.fractions[-1] * full + glyphs.fractions[rest] * (full < _BAR)).ljust(_BAR)
+
+
+def draw_beliefs(beliefs: np.ndarray, glyphs: Glyphs) -> str:
+    """The likeliest digits, likeliest first."""
+    best = np.argsort(-beliefs, kind="stable")[:_TOP]
+    return "  ".join(f"{digit} {draw_bar(float(beliefs[digit]), glyphs)} {beliefs[digit]:4.0%}" for digit in best)
+
+
+def show(digits: int = 5, delay: float = 0.0, seed: int = SEED) -> int:
+    """Stream that many held-out digits (up to `HELD_OUT`), pausing `delay` seconds after each row.
+
+    Returns: how many answers were right.
+    """
+    model = load(example("digits"))
+    with np.load(example("digits").with_suffix(".npz")) as data:
+        images, labels = data["images"], data["labels"]
+    glyphs = glyphs_for(sys.stdout)
+    chosen = np.random.default_rng(seed).permutation(len(images))[:digits]
+    frames = images[chosen] / np.float32(16)
+
+    print(f"A GRU of {model.states['memory.h'].shape[0]} units reads handwritten digits that it was not trained on,")
+    print("one row a step, and says after each row what it believes.")
+    stream = model.stream()
+    right = 0
+    for i in range(digits):
+        print(f"\ndigit {i + 1} of {digits}", flush=True)
+        stream.reset()
+        for pixels, frame in zip(images[chosen[i]], frames[i], strict=True):
+            beliefs = stream.step(frame)
+            print(f"  {draw_row(pixels, glyphs)}  {draw_beliefs(beliefs, glyphs)}".rstrip(), flush=True)
+            time.sleep(delay)
+        answer, label = int(beliefs.argmax()), int(labels[chosen[i]])
+        right += answer == label
+        print(f"  says {answer}, is {label}: {'right' if answer == label else 'wrong'}")
+    seconds, steps = _time_steps(model, frames)
+    print(f"\n{right} of {digits} right; {1e6 * seconds / steps:.2f} us a step (mean of {steps:,} calls, {model.isa})")
+    return right
+
+
+def _time_steps(model: Any, frames: np.ndarray) -> tuple[float, int]:
+    """(seconds, steps) of streaming these digits again and again, printing nothing."""
+    stream, out = model.stream(), np.empty(10, np.float32)
+    rows = list(frames.reshape(-1, 8))
+    steps, start, seconds = 0, time.perf_counter(), 0.0
+    while seconds < _TIMING:
+        for row in rows:
+            stream.step(row, out)
+        steps += len(rows)
+        seconds = time.perf_counter() - start
+    return seconds, steps
+
+
+def _between(kind: Callable[[str], Any], low: float, high: float) -> Callable[[str], Any]:
+    """argparse type: a number from low to high."""
+
+    def parse(text: str) -> Any:
+        number = kind(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not {low:g} to {high:g}")
+        return number
+
+    parse.__name__ = kind.__name__  # argparse says "invalid int value"
+    return parse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--digits",
+        type=_between(int, 1, HELD_OUT),
+        default=5,
+        metavar="N",
+        help=f"how many to show, up to {HELD_OUT} (default: 5)",
+    )
+    parser.add_argument(
+        "--delay",
+        type=_between(float, 0, 60),
+        metavar="SECONDS",
+        help="pause after each row (default: 0.1 on a terminal, otherwise 0)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_between(int, 0, 2**32 - 1),
+        default=SEED,
+        metavar="N",
+        help=f"which digits: another seed, other ones (default: {SEED})",
+    )
+
+
+def demo(args: argparse.Namespace) -> int:
+    delay = args.delay
+    if delay is None:
+        delay = 0.1 if sys.stdout.isatty() else 0.0
+    show(args.digits, delay, args.seed)
+    return 0
+
+
+def add(subparsers: Any) -> None:
+    """Register the subcommand `demo`."""
+    parser = add_command(
+        subparsers,
+        "demo",
+        demo,
+        "watch a network read handwritten digits row by row",
+        "Stream handwritten digits through the example model, row by row, and show what\n"
+        "it believes after each row. Nothing is needed but this package.",
+        "  undertow demo\n  undertow demo --digits 60 --delay 0\n  undertow demo --seed 7 --delay 0.3\n",
+    )
+    add_arguments(parser)
