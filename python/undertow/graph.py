@@ -86,6 +86,8 @@ class Graph:
         self.outputs: dict[str, str] = {}
         #: free text about where the model came from, shown by `undertow info`
         self.source = ""
+        self._taken: set[str] = set()  # names of nodes, and of what values are named after
+        self._stateful: set[str] = set()  # names that states are named after, before their node exists
 
     # -- building ---------------------------------------------------------------------------------------------
 
@@ -107,6 +109,7 @@ class Graph:
             if init.shape != shape:
                 raise ShapeError(f"state {name!r}: initial value has shape {init.shape}, expected {shape}")
         self.states[name] = State(name, shape, init)
+        self._stateful.add(name.rpartition(".")[0] or name)
         return name
 
     def add(
@@ -151,6 +154,7 @@ class Graph:
         for output, (_, made) in zip(node.outputs, outputs, strict=True):
             self._new_value(Value(output, made.shape, made.dtype, made.once))
         self.nodes.append(node)
+        self._taken.add(name)
         if len(node.outputs) == 1:
             return node.outputs[0]
         return node.outputs or None
@@ -164,14 +168,9 @@ class Graph:
         self.outputs[name] = value
 
     def unique_name(self, name: str) -> str:
-        """`name`, or `name_2`, `name_3` ... when a node has it already."""
-        taken = (
-            {node.name for node in self.nodes}
-            | {v.rsplit(".", 1)[0] for v in self.values}
-            | {s.rsplit(".", 1)[0] for s in self.states if s.rsplit(".", 1)[0] != name}
-        )
+        """`name`, or `name_2`, `name_3` ... when a node, value or another layer's state has it already."""
         candidate, n = name, 2
-        while candidate in taken:
+        while candidate in self._taken or (n > 2 and candidate in self._stateful):
             candidate, n = f"{name}_{n}", n + 1
         return candidate
 
@@ -179,6 +178,7 @@ class Graph:
         if value.name in self.values:
             raise ShapeError(f"value {value.name!r} exists already; names must differ")
         self.values[value.name] = value
+        self._taken.add(value.name.rpartition(".")[0] or value.name)
 
     # -- asking -----------------------------------------------------------------------------------------------
 

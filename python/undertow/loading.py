@@ -17,6 +17,7 @@ from .model import Model
 IMPORTERS = {
     ".onnx": "onnx",
     ".json": "rtneural",
+    ".aidax": "rtneural",
     ".keras": "keras",
     ".h5": "keras",
     ".hdf5": "keras",

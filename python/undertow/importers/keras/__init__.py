@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""Keras models: `.keras` archives and legacy `.h5` files. Neither Keras nor h5py is needed.
+
+Sequential and Functional models of LSTM, GRU, SimpleRNN, RNN over their cells, Bidirectional, TimeDistributed, Dense,
+Embedding, activations, normalisation and merging layers. What the file asks for and undertow does not compute is
+refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ...errors import Error, FormatError, UnsupportedError
+from ...graph import Graph
+from .config import brief
+from .files import HDF5_MAGIC, ZIP_MAGIC, parse_version, read
+from .model import Builder, uses_time_major
+
+__all__ = ["load", "sniff"]
+
+
+def sniff(head: bytes, path: str | os.PathLike[str]) -> bool:
+    """Whether a file that begins with `head` looks like a Keras model."""
+    return head.startswith(HDF5_MAGIC) or (head.startswith(ZIP_MAGIC) and Path(path).suffix.lower() == ".keras")
+
+
+def load(path: str | os.PathLike[str], *, keras_version: str | None = None, assume_unmasked: bool = False) -> Graph:
+    """Read a Keras model.
+
+    A layer's `stateful` makes no difference: a stream always carries its state on. Inputs that a model uses only as the
+    initial state of a cell become that state.
+
+    Args:
+        path: a `.keras` archive or an `.h5` file of a whole model.
+        keras_version: the version that wrote the file, such as "2" or "3.4", for files that do not say it; it decides
+            what `hard_sigmoid` means.
+        assume_unmasked: promise that masks (`Masking`, `mask_zero`) never hide a timestep of your input.
+
+    Returns:
+        A graph whose inputs and outputs are named as in the model.
+
+    Raises:
+        FormatError: the file is damaged or not a Keras model.
+        UnsupportedError: a layer or setting that undertow does not compute exactly; the message names it.
+        ShapeError: arrays that do not fit the model's configuration.
+    """
+    path = Path(path)
+    stated = parse_version(keras_version if keras_version is None or "." in keras_version else f"{keras_version}.0")
+    if keras_version is not None and stated is None:
+        raise ValueError(f"keras_version must look like '2' or '3.4', got {keras_version!r}")
+    try:
+        return _graph(path, stated, assume_unmasked)
+    except Error as error:
+        raise type(error)(f"{path}: {error}") from error.__cause__
+
+
+def _graph(path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool) -> Graph:
+    file = read(path)
+    builder = Builder(Graph(path.stem), file.version or stated, assume_unmasked)
+    try:
+        model = builder.layer(file.config)
+        builder.time_major = uses_time_major(file.config)
+        outputs = builder.model(model, file.weights)
+    except RecursionError:
+        raise FormatError("the configuration is nested too deeply") from None
+    graph = builder.graph
+    graph.name = model.name
+    for name, tensor in outputs:
+        if tensor.state_shape is not None:
+            raise UnsupportedError(f"output {brief(name)} is an initial state")
+        unique, n = name, 2
+        while unique in graph.outputs:
+            unique, n = f"{name}_{n}", n + 1
+        graph.output(unique, tensor.value)
+    version = ".".join(map(str, builder.version)) if builder.version else "of unknown version"
+    graph.source = "; ".join([f"Keras {version}", *builder.notes])
+    return graph

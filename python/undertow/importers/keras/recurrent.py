@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: MIT
+"""Recurrent layers of Keras: LSTM, GRU, SimpleRNN, RNN around cells, Bidirectional.
+
+A layer with go_backwards reads its input from the end and gives its outputs in the order in which it computed them.
+Here the cell runs in reverse, its outputs stand in the order of the input, and `flip` turns them around where Keras
+wants that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...activations import SIGMOID, TANH, Activation
+from ...errors import FormatError, ShapeError, UnsupportedError
+from .. import _blocks as blocks
+from .config import Config, brief
+from .weights import Spec, Weights
+
+if TYPE_CHECKING:
+    from .model import Builder, Layer, Output, Tensor
+
+#: class of the layer or of its cell -> op
+CELLS = {
+    "LSTM": "lstm",
+    "LSTMCell": "lstm",
+    "CuDNNLSTM": "lstm",
+    "GRU": "gru",
+    "GRUCell": "gru",
+    "CuDNNGRU": "gru",
+    "SimpleRNN": "rnn",
+    "SimpleRNNCell": "rnn",
+}
+#: settings of training or of how Keras runs its loop
+HARMLESS = (
+    "dropout",
+    "recurrent_dropout",
+    "implementation",
+    "unit_forget_bias",
+    "unroll",
+    "zero_output_for_mask",
+    "use_cudnn",
+)
+#: limit for hostile files
+MAX_CELLS = 100
+
+
+@dataclass
+class Cell:
+    """One cell of a layer, read from its configuration."""
+
+    op: str
+    units: int
+    attrs: dict[str, Any]
+    weights: dict[str, np.ndarray]
+
+
+def recurrent(
+    b: Builder, layer: Layer, x: Tensor, initial: list[Tensor], weights: Weights, *, flip: bool = True
+) -> list[Output]:
+    """LSTM, GRU, SimpleRNN, RNN.
+
+    Args:
+        initial: model inputs that give the initial state, or none.
+        flip: give the outputs of a layer that goes backwards in its own order, as Keras does.
+
+    Returns:
+        The layer's output, then its final states when it has return_state.
+    """
+    config = b.config(layer)
+    if not x.time:
+        raise UnsupportedError(f"{layer.where}: its input has no time axis (batch, time, features)")
+    b.check_time_major(layer, config.flag("time_major"))
+    if config.flag("stateful") and layer.n_calls > 1:
+        raise UnsupportedError(
+            f"{layer.where}: stateful = True in a layer that is called {layer.n_calls} times is not supported"
+        )
+    sequences, states_too, reverse = (config.flag(k) for k in ("return_sequences", "return_state", "go_backwards"))
+    config.skip("input_dim", "input_length")
+    if layer.cls == "RNN":
+        config.expect("num_constants", None)
+        config.skip("unroll", "zero_output_for_mask")
+        inner = b.layer(config.required("cell"), layer)
+        config.finish()
+        cells = _cells_of_rnn(b, inner, b.frame_width(layer, x), weights.part("cell"))
+    else:
+        cells = [_cell(layer.cls, config, b.frame_width(layer, x), weights.part("cell"))]
+    _check_initial(layer, cells, initial)
+
+    h: str = x.value
+    finals: list[str] = []
+    for i, cell in enumerate(cells):
+        name = layer.name if len(cells) == 1 else f"{layer.name}_cell{i}"
+        outputs = blocks.add_cell(
+            b.graph, cell.op, h, name=name, weights=cell.weights, attrs={**cell.attrs, "reverse": reverse}
+        )
+        h = outputs[0]
+        finals += outputs
+    if states_too and len(cells) > 1:
+        raise UnsupportedError(f"{layer.where}: return_state = True with several cells is not supported")
+
+    last = partial(_last, b, f"{layer.name}_last", reverse)
+    first: Output
+    if not sequences:
+        first = last(h)
+    elif reverse and flip:
+        first = x.like(b.graph.add("flip", [h], name=f"{layer.name}_flip"))
+    else:
+        first = x.like(h)
+    # states that nobody asks for cost nothing: they are made on demand
+    return [first, *(partial(last, state) for state in finals)] if states_too else [first]
+
+
+def bidirectional(b: Builder, layer: Layer, x: Tensor, initial: list[Tensor], weights: Weights) -> list[Output]:
+    """Two recurrent layers, the second one backwards and its outputs flipped back to the order of the input."""
+    config = b.config(layer)
+    forward = b.layer(config.required("layer"), layer)
+    mode = config.expect("merge_mode", "concat", "sum", "mul", "ave", None)
+    given = config.get("backward_layer")
+    backward = b.layer(given, layer) if given is not None else forward.turned()
+    b.check_time_major(layer, config.flag("time_major", b.time_major))
+    config.skip(
+        *HARMLESS,
+        "stateful",
+        "return_sequences",
+        "return_state",
+        "go_backwards",
+        "input_dim",
+        "input_length",
+        "num_constants",
+    )
+    config.finish()
+    flags = [
+        {k: bool(half.config.get(k, False)) for k in ("return_sequences", "return_state")}
+        for half in (forward, backward)
+    ]
+    directions = [bool(half.config.get("go_backwards", False)) for half in (forward, backward)]
+    if flags[0] != flags[1] or directions[0] == directions[1]:
+        raise UnsupportedError(
+            f"{layer.where}: its two layers must differ in go_backwards and agree in everything they return"
+        )
+
+    half = len(initial) // 2
+    outputs: list[list[Output]] = []
+    for part, key, state in ((forward, "forward_layer", initial[:half]), (backward, "backward_layer", initial[half:])):
+        if part.cls not in CELLS and part.cls != "RNN":
+            raise UnsupportedError(f"{layer.where}: a layer of class {brief(part.cls)} in it is not supported")
+        named = part.renamed(f"{layer.name}_{key.split('_')[0]}")
+        outputs.append(recurrent(b, named, x, state, weights.part(key), flip=False))
+    ahead, back = (b.resolve(o[0]) for o in outputs)
+    if directions[0] and flags[0]["return_sequences"]:
+        # the wrapper flips its second output only: with the backward layer first, both come out turned around
+        ahead, back = (t.like(b.graph.add("flip", [t.value], name=f"{layer.name}_flip")) for t in (ahead, back))
+    merged: list[Output]
+    if mode is None:
+        merged = [ahead, back]
+    elif mode == "concat":
+        merged = [ahead.like(b.graph.add("concat", [ahead.value, back.value], name=layer.name))]
+    else:
+        if b.graph.shape(ahead.value) != b.graph.shape(back.value):
+            raise ShapeError(
+                f"{layer.where}: merge_mode {mode!r} of {b.graph.shape(ahead.value)} and {b.graph.shape(back.value)}"
+            )
+        y = b.graph.add("mul" if mode == "mul" else "add", [ahead.value, back.value], name=layer.name)
+        if mode == "ave":
+            y = blocks.scale_shift(b.graph, y, f"{layer.name}_ave", 0.5, 0.0)
+        merged = [ahead.like(y)]
+    return [*merged, *outputs[0][1:], *outputs[1][1:]]
+
+
+def _last(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
+    from .model import Tensor
+
+    return Tensor(b.graph.add("last", [value], name=name, attrs={"reverse": reverse}), time=False)
+
+
+def _cells_of_rnn(b: Builder, cell: Layer, n_in: int, weights: Weights) -> list[Cell]:
+    if cell.cls != "StackedRNNCells":
+        return [_cell_layer(b, cell, n_in, weights)]
+    stack = b.config(cell)
+    stack.expect("reverse_state_order", False)
+    found = stack.required("cells")
+    stack.finish()
+    if not isinstance(found, list) or not 0 < len(found) <= MAX_CELLS:
+        raise FormatError(f"{cell.where}: cells must be a list of 1 to {MAX_CELLS} cells, got {brief(found)}")
+    layers = [b.layer(c, cell) for c in found]
+    cells = []
+    for inner, part in zip(layers, weights.members("cells", [(c.cls, c.name) for c in layers]), strict=True):
+        cells.append(_cell_layer(b, inner, n_in, part))
+        n_in = cells[-1].units
+    return cells
+
+
+def _cell_layer(b: Builder, layer: Layer, n_in: int, weights: Weights) -> Cell:
+    if not layer.cls.endswith("Cell") or layer.cls not in CELLS:
+        raise UnsupportedError(
+            f"{layer.where}: a cell of this class is not supported; supported: LSTMCell, GRUCell, SimpleRNNCell"
+        )
+    return _cell(layer.cls, b.config(layer), n_in, weights)
+
+
+def _cell(cls: str, config: Config, n_in: int, weights: Weights) -> Cell:
+    """Read a cell's settings, then its arrays; the caller has read the keys of the layer around it."""
+    op, units = CELLS[cls], config.count("units")
+    config.skip(*HARMLESS)
+    if cls.startswith("CuDNN"):
+        return _cudnn_cell(op, config, units, n_in, weights)
+    act = _cell_activation(config, "activation")
+    gate = None if op == "rnn" else _cell_activation(config, "recurrent_activation")
+    use_bias = config.flag("use_bias", True)
+    reset_after = op == "gru" and config.flag("reset_after")  # files from before the key existed mean False
+    config.finish()
+
+    width = {"rnn": 1, "gru": 3, "lstm": 4}[op] * units
+    spec: Spec = [("kernel", (n_in, width)), ("recurrent_kernel", (units, width))]
+    if use_bias:
+        spec = [*spec, ("bias", (2, width) if reset_after else (width,))]
+    arrays = weights.take(config.where, spec)
+    activations = {"rnn": (act,), "gru": (gate, act), "lstm": (gate, act, act)}[op]
+    attrs: dict[str, Any] = {"activations": activations, **({"reset_after": reset_after} if op == "gru" else {})}
+    bias = arrays[2] if use_bias else None
+    return Cell(op, units, attrs, blocks.gated_weights(op, arrays[0], arrays[1], bias, reset_after))
+
+
+def _cudnn_cell(op: str, config: Config, units: int, n_in: int, weights: Weights) -> Cell:
+    # cuDNN's own order: input kernels are transposed as memory, recurrent kernels as matrices, biases come twice
+    config.finish()
+    n_gates = {"gru": 3, "lstm": 4}[op]
+    width = n_gates * units
+    spec: Spec = [("kernel", (n_in, width)), ("recurrent_kernel", (units, width)), ("bias", (2 * width,))]
+    kernel, recurrent_kernel, bias = weights.take(config.where, spec)
+    kernel = np.hstack([k.reshape(units, n_in).T for k in np.hsplit(kernel, n_gates)])
+    recurrent_kernel = np.hstack([k.T for k in np.hsplit(recurrent_kernel, n_gates)])
+    pair = bias.astype(np.float64).reshape(2, width)
+    attrs: dict[str, Any] = {"activations": (SIGMOID, TANH) if op == "gru" else (SIGMOID, TANH, TANH)}
+    if op == "gru":
+        attrs["reset_after"] = True
+        return Cell(op, units, attrs, blocks.gated_weights(op, kernel, recurrent_kernel, pair, True))
+    with np.errstate(over="ignore"):
+        summed = pair.sum(axis=0).astype(np.float32)
+    return Cell(op, units, attrs, blocks.gated_weights(op, kernel, recurrent_kernel, summed))
+
+
+def _cell_activation(config: Config, key: str) -> Activation:
+    config.required(key)
+    found = config.activation(key)
+    if not isinstance(found, Activation):
+        raise UnsupportedError(f"{config.where}: {key} = {found!r} is not supported inside a cell")
+    return found
+
+
+def _check_initial(layer: Layer, cells: list[Cell], initial: list[Tensor]) -> None:
+    """Inputs that give a cell's initial state are that state: nothing to add, only to check."""
+    if not initial:
+        return
+    widths = [cell.units for cell in cells for _ in range(2 if cell.op == "lstm" else 1)]
+    if any(t.state_shape is None for t in initial):
+        raise UnsupportedError(
+            f"{layer.where}: initial_state that other layers compute is not supported; "
+            "expected inputs of the model that are used for nothing else"
+        )
+    got = [t.state_shape for t in initial]
+    if got != [(w,) for w in widths]:
+        raise ShapeError(f"{layer.where}: initial_state has shapes {got}, expected {[(w,) for w in widths]}")

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""Functional models: a graph of layer calls, in the words of Keras 2 (lists) and of Keras 3 (args and kwargs)."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import FormatError, UnsupportedError
+from .config import brief
+from .layers import MERGES
+from .model import (
+    FUNCTIONAL,
+    SEQUENTIAL,
+    Builder,
+    Layer,
+    Output,
+    Tensor,
+    check_keys,
+    check_layer_list,
+    flatten,
+    input_shape,
+    wants_ids,
+)
+from .recurrent import CELLS
+from .weights import Weights
+
+#: limits for hostile files
+MAX_CALLS = 10_000
+MAX_INPUTS = 1000
+
+#: a tensor of the model: layer, which call of it, which of its outputs
+Ref = tuple[str, int, int]
+RECURRENT = {*CELLS, "RNN", "Bidirectional"}
+
+
+@dataclass
+class Call:
+    """One call of a layer."""
+
+    layer: str
+    index: int
+    inputs: list[Ref] = field(default_factory=list)
+    initial: list[Ref] = field(default_factory=list)
+
+
+def functional(b: Builder, model: Layer, weights: Weights, inputs: list[Tensor] | None) -> list[tuple[str, Tensor]]:
+    """Add a Functional model; without `inputs` it is the outermost one."""
+    check_keys(model, {"layers", "input_layers", "output_layers"})
+    tables = check_layer_list(model, model.config.get("layers"))
+    layers: dict[str, Layer] = {}
+    calls: list[Call] = []
+    for table in tables:
+        layer = b.layer(table, model)
+        layer.name = table["name"] if isinstance(table.get("name"), str) else layer.name  # what the wiring calls it
+        if layer.name in layers:
+            raise FormatError(f"{model.where}: two layers are called {layer.name!r}")
+        layers[layer.name] = layer
+        found = _calls(layer, table.get("inbound_nodes", []))
+        layer.n_calls = len(found)
+        calls += found
+    if len(calls) > MAX_CALLS:
+        raise FormatError(f"{model.where}: {len(calls)} calls of layers, expected at most {MAX_CALLS}")
+    keras3 = any(isinstance(node, dict) for table in tables for node in table.get("inbound_nodes", []))
+    entries = [ref for _, ref in _ports(model, "input_layers")]
+    names, refs = zip(*_ports(model, "output_layers"), strict=True)
+    exits = _from_zero(layers, list(refs), FUNCTIONAL if keras3 else (*SEQUENTIAL, *FUNCTIONAL))
+    starts_at_one = () if keras3 else (*SEQUENTIAL, *FUNCTIONAL)
+    inner = iter(_from_zero(layers, [r for c in calls for r in (*c.inputs, *c.initial)], starts_at_one))
+    for call in calls:
+        call.inputs = [next(inner) for _ in call.inputs]
+        call.initial = [next(inner) for _ in call.initial]
+
+    for ref in entries:
+        entry = layers.get(ref[0])
+        if entry is None or entry.cls != "InputLayer" or ref[1:] != (0, 0) or entries.count(ref) > 1:
+            raise FormatError(f"{model.where}: its input {brief(list(ref))} is not an InputLayer of its own")
+        b.check_input_layer(entry)
+    values: dict[Ref, Output] = {}
+    if inputs is None:
+        _make_inputs(b, model, layers, calls, entries, values)
+    else:
+        b.exactly(model, inputs, len(entries))
+        values.update(zip(entries, inputs, strict=True))
+    stores = weights.members("layers", [(layer.cls, layer.name) for layer in layers.values()])
+    parts = dict(zip(layers, stores, strict=True))
+
+    def tensor(ref: Ref) -> Tensor:
+        if ref not in values:
+            raise FormatError(f"{model.where}: {brief(list(ref))} is not an output of any layer")
+        values[ref] = found = b.resolve(values[ref])
+        return found
+
+    for call in _in_order(model, layers, calls, values):
+        layer = layers[call.layer]
+        got = b.call(
+            layer, [tensor(r) for r in call.inputs], [tensor(r) for r in call.initial], parts[call.layer].copy()
+        )
+        values.update({(call.layer, call.index, i): output for i, output in enumerate(got)})
+    outputs = []
+    for name, ref in zip(names, exits, strict=True):
+        outputs.append((name, tensor(ref)))
+    return outputs
+
+
+# -- reading the wiring ---------------------------------------------------------------------------------------------
+
+
+def _calls(layer: Layer, nodes: Any) -> list[Call]:
+    if not isinstance(nodes, list):
+        raise FormatError(f"{layer.where}: inbound_nodes must be a list, got {brief(nodes)}")
+    return [(_call_keras3 if isinstance(node, dict) else _call_keras2)(layer, i, node) for i, node in enumerate(nodes)]
+
+
+def _call_keras3(layer: Layer, index: int, node: dict[str, Any]) -> Call:
+    call = Call(layer.name, index)
+    args, kwargs = node.get("args", []), node.get("kwargs", {})
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise FormatError(f"{layer.where}: a call must have a list of args and an object of kwargs")
+    positions = {1: call.initial} if layer.cls in RECURRENT else {}
+    for i, arg in enumerate(args):
+        if arg is None and i:
+            continue
+        target = call.inputs if i == 0 or layer.cls in MERGES else positions.get(i)
+        if target is None:
+            raise UnsupportedError(f"{layer.where}: positional argument {i} of its call is not supported")
+        for leaf in flatten(_plain(arg)):
+            ref = _keras3_ref(leaf)
+            if ref is None:
+                raise UnsupportedError(
+                    f"{layer.where}: called with {brief(leaf)}; only tensors of the model are supported"
+                )
+            target.append(ref)
+    for key, value in kwargs.items():
+        if key == "initial_state" and value is not None:
+            refs = [_keras3_ref(leaf) for leaf in flatten(_plain(value))]
+            if not all(refs):
+                raise UnsupportedError(
+                    f"{layer.where}: initial_state = {brief(value)} is not supported; expected inputs of the model"
+                )
+            call.initial += [r for r in refs if r]
+        elif key in ("inputs", "sequences", "input") and not call.inputs:
+            call.inputs += [r for r in map(_keras3_ref, flatten(_plain(value))) if r]
+        else:
+            _harmless_argument(layer, key, value)
+    return call
+
+
+def _call_keras2(layer: Layer, index: int, node: Any) -> Call:
+    call = Call(layer.name, index)
+    if isinstance(node, list) and node and isinstance(node[0], str):
+        node = [node]  # a single input without its list
+    if not isinstance(node, list):
+        raise FormatError(f"{layer.where}: a call must be a list, got {brief(node)}")
+    refs = []
+    for item in node:
+        ref = _ref(item[:3]) if isinstance(item, list) and len(item) in (3, 4) else None
+        if ref is None:
+            raise UnsupportedError(f"{layer.where}: called with {brief(item)}; only tensors of the model are supported")
+        refs.append(ref)
+        for key, value in (item[3] if len(item) == 4 and isinstance(item[3], dict) else {}).items():
+            state = [_ref(v) for v in value] if key == "initial_state" and isinstance(value, list) else []
+            if state and all(state):
+                call.initial += [r for r in state if r]
+            else:
+                _harmless_argument(layer, key, value)
+    if layer.cls in RECURRENT:  # Keras 2 puts an initial state behind the input
+        refs, call.initial = refs[:1], [*call.initial, *refs[1:]]
+    call.inputs = refs
+    return call
+
+
+def _harmless_argument(layer: Layer, key: str, value: Any) -> None:
+    if value is None or (key == "training" and (value is False or value == 0)):
+        return
+    raise UnsupportedError(f"{layer.where}: called with {key} = {brief(value)}, which is not supported")
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and dicts of tensors as lists."""
+    if isinstance(value, dict) and value.get("class_name") == "__tuple__":
+        return value.get("items")
+    return value
+
+
+def _keras3_ref(value: Any) -> Ref | None:
+    if (
+        not isinstance(value, dict)
+        or value.get("class_name") != "__keras_tensor__"
+        or not isinstance(value.get("config"), dict)
+    ):
+        return None
+    return _ref(value["config"].get("keras_history"))
+
+
+def _ref(value: Any) -> Ref | None:
+    if isinstance(value, (list, tuple)) and len(value) == 3 and isinstance(value[0], str):
+        name, call, output = value
+        if type(call) is int and type(output) is int and call >= 0 and output >= 0:
+            return name, call, output
+    return None
+
+
+def _ports(model: Layer, key: str) -> list[tuple[str, Ref]]:
+    """The inputs or outputs of a model with the names that users see."""
+    ports = model.config.get(key)
+    named: list[tuple[str, Any]]
+    if isinstance(ports, dict):
+        named = list(ports.items())
+    else:
+        single = _ref(ports)
+        named = [("", single)] if single else [("", item) for item in ports] if isinstance(ports, list) else []
+    found = []
+    for name, item in named:
+        ref = _ref(item)
+        if ref is None:
+            raise UnsupportedError(
+                f"{model.where}: {key} = {brief(ports)} is not supported; expected a list of [layer, call, output]"
+            )
+        found.append((name or ref[0], ref))
+    if not 0 < len(found) <= MAX_INPUTS:
+        raise FormatError(f"{model.where}: {key} must name 1 to {MAX_INPUTS} tensors, got {brief(ports)}")
+    return found
+
+
+def _from_zero(layers: dict[str, Layer], refs: list[Ref], starts_at_one: tuple[str, ...]) -> list[Ref]:
+    """The same references with every layer's calls counted from 0.
+
+    Keras counts the making of a nested model as its call 0 in some places: everywhere in Keras 2, among the outputs of
+    a model in Keras 3 (for Functional ones). Where that does not fit the number of calls, the other way is taken.
+    """
+    used: dict[str, set[int]] = {}
+    for name, index, _ in refs:
+        used.setdefault(name, set()).add(index)
+    starts: dict[str, int] = {}
+    for name, indices in used.items():
+        layer = layers.get(name)
+        if layer is None or layer.cls not in (*SEQUENTIAL, *FUNCTIONAL):
+            continue
+        guess = int(layer.cls in starts_at_one)
+        fits = [start for start in (guess, 1 - guess) if {i - start for i in indices} <= set(range(layer.n_calls))]
+        starts[name] = fits[0] if fits else guess
+    return [(name, index - starts.get(name, 0), output) for name, index, output in refs]
+
+
+# -- inputs and order -----------------------------------------------------------------------------------------------
+
+
+def _make_inputs(
+    b: Builder, model: Layer, layers: dict[str, Layer], calls: list[Call], entries: list[Ref], values: dict[Ref, Output]
+) -> None:
+    as_data = Counter(ref for call in calls for ref in call.inputs)
+    as_state = Counter(ref for call in calls for ref in call.initial)
+    takers: dict[Ref, list[bool]] = {}
+    for call in calls:
+        for ref in call.inputs:
+            takers.setdefault(ref, []).append(bool(wants_ids(layers[call.layer])))
+    for ref in entries:
+        layer = layers[ref[0]]
+        shape = input_shape(layer.config)
+        if as_state[ref] == 1 and not as_data[ref]:
+            if not isinstance(shape, list) or not all(type(n) is int for n in shape[1:]):
+                raise FormatError(f"{layer.where}: its shape must be a list of axes, got {brief(shape)}")
+            values[ref] = Tensor("", time=False, state_shape=tuple(shape[1:]))
+            b.notes.append(f"input {layer.name!r} is the state of a cell")
+        else:
+            values[ref] = b.make_input(layer.name, shape, layer.config.get("dtype"), takers.get(ref, [False]))
+    timeless = [r[0] for r in entries if not b.resolve(values[r]).time and b.resolve(values[r]).state_shape is None]
+    timed = [r[0] for r in entries if b.resolve(values[r]).time]
+    if timeless and timed:
+        raise UnsupportedError(
+            f"{model.where}: input {timeless[0]!r} comes once per sequence, {timed[0]!r} once per timestep; "
+            "the two together are not supported"
+        )
+
+
+def _in_order(model: Layer, layers: dict[str, Layer], calls: list[Call], given: dict[Ref, Output]) -> list[Call]:
+    """The calls in an order in which they can run."""
+    known = {(ref[0], ref[1]) for ref in given}
+    todo = [c for c in calls if (c.layer, c.index) not in known and layers[c.layer].cls != "InputLayer"]
+    by_key = {(c.layer, c.index): c for c in todo}
+    waiting: dict[tuple[str, int], set[tuple[str, int]]] = {}
+    followers: dict[tuple[str, int], list[tuple[str, int]]] = {}
+    for key, call in by_key.items():
+        needs = {(r[0], r[1]) for r in (*call.inputs, *call.initial)} - known
+        for need in needs:
+            if need not in by_key:
+                raise FormatError(
+                    f"{layers[call.layer].where}: takes {list(need)}, which is neither an input nor a call of a layer"
+                )
+            followers.setdefault(need, []).append(key)
+        waiting[key] = needs
+    ready = deque(key for key, needs in waiting.items() if not needs)
+    order = []
+    while ready:
+        key = ready.popleft()
+        order.append(by_key[key])
+        for follower in followers.get(key, []):
+            waiting[follower].discard(key)
+            if not waiting[follower]:
+                ready.append(follower)
+    if len(order) != len(by_key):
+        raise FormatError(f"{model.where}: its layers feed each other in a circle")
+    return order
