@@ -50,6 +50,7 @@ struct OpPlan {
   uint32_t flags;
   float number;
   bool whole_sequence;             // needs all timesteps at once
+  bool plain;                      // a cell with default activations and no extras: the kernels' fast path
   size_t scratch_floats;            // in all
   size_t scratch_floats_per_frame;  // for each frame of a block
 };

@@ -21,6 +21,23 @@ inline void for_panels(size_t n_panels, const Body& body, size_t p = 0) {
   for (; p + NP <= n_panels; p += NP) body.template run<NP>(p);
   if constexpr (NP > 1) for_panels<NP / 2>(n_panels, body, p);
 }
+template <int NP, class Body>
+inline void for_panels_backwards(size_t n_panels, const Body& body) {
+  size_t p = n_panels;
+  for (; p >= NP; p -= NP) body.template run<NP>(p - NP);
+  if constexpr (NP > 1) for_panels_backwards<NP / 2>(p, body);
+}
+
+// Recurrent weights that do not fit the first-level cache are walked to and fro: a timestep starts with the panels that
+// the one before left in the cache. Smaller ones gain nothing.
+constexpr size_t kToAndFroBytes = 48 * 1024;
+template <int NP, class Body>
+inline void for_panels_of_step(const CellArgs& c, size_t n_gates, size_t t, const Body& body) {
+  if ((t & 1) != 0 && n_gates * c.n_panels * kPanel * c.n_fed_back * sizeof(float) > kToAndFroBytes)
+    for_panels_backwards<NP>(c.n_panels, body);
+  else
+    for_panels<NP>(c.n_panels, body);
+}
 
 // --- RNN: h = f(a + R h) -------------------------------------------------------------------------------------------
 
@@ -182,7 +199,7 @@ void rnn_steps(const CellArgs& c, size_t T) {
   const float *a = c.a, *h = c.h0;
   float* y = c.y;
   for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step)
-    for_panels<panels_in_flight(kSub)>(c.n_panels, RnnPanels<kPlain>{c, a, h, y});
+    for_panels_of_step<panels_in_flight(kSub)>(c, 1, t, RnnPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
@@ -190,7 +207,7 @@ void gru_after_steps(const CellArgs& c, size_t T) {
   const float *a = c.a, *h = c.h0;
   float* y = c.y;
   for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step)
-    for_panels<panels_in_flight(3 * kSub)>(c.n_panels, GruAfterPanels<kPlain>{c, a, h, y});
+    for_panels_of_step<panels_in_flight(3 * kSub)>(c, 3, t, GruAfterPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
@@ -198,8 +215,8 @@ void gru_before_steps(const CellArgs& c, size_t T) {
   const float *a = c.a, *h = c.h0;
   float *y = c.y, *z = c.scratch, *rh = c.scratch + c.n_panels * kPanel;
   for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step) {
-    for_panels<panels_in_flight(2 * kSub)>(c.n_panels, GruBeforeGates<kPlain>{c, a, h, z, rh});
-    for_panels<panels_in_flight(kSub)>(c.n_panels, GruBeforeCandidate<kPlain>{c, a, h, z, rh, y});
+    for_panels_of_step<panels_in_flight(2 * kSub)>(c, 2, t, GruBeforeGates<kPlain>{c, a, h, z, rh});
+    for_panels_of_step<panels_in_flight(kSub)>(c, 1, t, GruBeforeCandidate<kPlain>{c, a, h, z, rh, y});
   }
 }
 
@@ -209,7 +226,7 @@ void lstm_steps(const CellArgs& c, size_t T) {
   float *y = c.y, *c_row = c.c_rows;
   for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step) {
     const bool projects = !kPlain && c.projection;
-    for_panels<panels_in_flight(4 * kSub)>(c.n_panels, LstmPanels<kPlain>{c, a, h, projects ? c.scratch : y});
+    for_panels_of_step<panels_in_flight(4 * kSub)>(c, 4, t, LstmPanels<kPlain>{c, a, h, projects ? c.scratch : y});
     if (projects) dense<1>({y, 0, c.scratch, 0, c.projection, nullptr, c.n_projection_panels, c.n_hidden}, 1);
     if (c_row) {
       for (size_t j = 0; j < c.n_panels * kPanel; j += kLanes) store(c_row + j, load(c.c + j));

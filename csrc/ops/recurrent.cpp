@@ -38,16 +38,27 @@ size_t check_cell(Check& c, uint32_t n_gates, uint32_t n_acts, uint32_t n_states
   return Hp;
 }
 
+// Default activations and no extras: the kernels' fast path, with the same formulas.
+bool is_plain(const OpPlan& op, uint32_t n_acts) {
+  static constexpr uint32_t kDefaults[] = {kActSigmoid, kActTanh, kActTanh};
+  const uint32_t* defaults = n_acts == 1 ? kDefaults + 1 : kDefaults;
+  for (uint32_t i = 0; i < n_acts; ++i)
+    if (op.acts[i].kind != defaults[i]) return false;
+  return op.number == 0.0f;
+}
+
 ut_status check_rnn(Check& c) {
   const size_t Hp = check_cell(c, 1, 1, 1, 3);
   c.weight(kR, uint64_t{Hp} * c.plan()->sizes[kFedBack]);
   c.require(!(c.plan()->flags & kFlagVariant), "unknown flags");
+  c.plan()->plain = is_plain(*c.plan(), 1);
   return c.status();
 }
 
 ut_status check_gru(Check& c) {
   const size_t Hp = check_cell(c, 3, 2, 1, 5);
   const bool reset_after = c.plan()->flags & kFlagVariant;
+  c.plan()->plain = is_plain(*c.plan(), 2);
   const size_t H = c.plan()->sizes[kHidden];
   c.weight(kR, uint64_t{Hp} * (reset_after ? 3 : 2) * H);
   c.require(c.has_weight(kX1) == !reset_after && c.has_weight(kX2) == reset_after,
@@ -67,20 +78,15 @@ ut_status check_lstm(Check& c) {
   c.weight(kR, uint64_t{Hp} * 4 * F);
   c.weight(kX1, uint64_t{3} * Hp, true);
   c.weight(kX2, uint64_t{padded(F)} * H, true);
+  const OpPlan& p = *c.plan();
+  c.plan()->plain = is_plain(p, 3) && !p.weights[kX1] && !p.weights[kX2] && !(p.flags & kFlagVariant);
   return c.status();
 }
 
 using Kernel = void (*)(const CellArgs&, size_t, bool);
 
-// Default activations and no extras: the kernels' fast path, with the same formulas.
-bool is_plain(const OpPlan& op, const uint32_t* kinds, size_t n) {
-  for (size_t i = 0; i < n; ++i)
-    if (op.acts[i].kind != kinds[i]) return false;
-  return op.number == 0.0f;
-}
-
 // Runs `kernel` over the block, `model->measures.block` frames at a time: the input half of that many fits the scratch.
-void run_cell(const OpPlan& op, const Block& b, int n_gates, Kernel kernel, CellArgs args, bool plain) {
+void run_cell(const OpPlan& op, const Block& b, int n_gates, Kernel kernel, CellArgs& args) {
   const KernelTable& k = *b.model->kernels;
   const uint32_t x = op.inputs[0], y = op.output;
   const size_t Hp = padded(op.sizes[kHidden]), F = op.sizes[kFedBack], width = n_gates * Hp;
@@ -111,7 +117,7 @@ void run_cell(const OpPlan& op, const Block& b, int n_gates, Kernel kernel, Cell
     args.y_stride = reverse ? -y_row : y_row;
     args.c_rows = wants_c ? b.row(y + 1) + start * b.stride(y + 1) : nullptr;
     args.c_stride = reverse ? -c_row : c_row;
-    kernel(args, m, plain);
+    kernel(args, m, op.plain);
     args.h0 = b.row(y) + (reverse ? first : first + m - 1) * b.stride(y);
     done += m;
   }
@@ -123,30 +129,26 @@ void run_cell(const OpPlan& op, const Block& b, int n_gates, Kernel kernel, Cell
 }
 
 void run_rnn(const OpPlan& op, const Block& b) {
-  static constexpr uint32_t kPlain[] = {kActTanh};
-  run_cell(op, b, 1, b.model->kernels->rnn, CellArgs{}, is_plain(op, kPlain, 1));
+  CellArgs args{};
+  run_cell(op, b, 1, b.model->kernels->rnn, args);
 }
 
 void run_gru(const OpPlan& op, const Block& b) {
-  static constexpr uint32_t kPlain[] = {kActSigmoid, kActTanh};
   CellArgs args{};
   args.R_n = static_cast<const float*>(op.weights[kX1]);
   args.rb_n = static_cast<const float*>(op.weights[kX2]);
-  const bool reset_after = op.flags & kFlagVariant;
-  run_cell(op, b, 3, reset_after ? b.model->kernels->gru_reset_after : b.model->kernels->gru_reset_before, args,
-           is_plain(op, kPlain, 2));
+  const KernelTable& k = *b.model->kernels;
+  run_cell(op, b, 3, op.flags & kFlagVariant ? k.gru_reset_after : k.gru_reset_before, args);
 }
 
 void run_lstm(const OpPlan& op, const Block& b) {
-  static constexpr uint32_t kPlain[] = {kActSigmoid, kActTanh, kActTanh};
   CellArgs args{};
   args.peephole = static_cast<const float*>(op.weights[kX1]);
   args.projection = static_cast<const float*>(op.weights[kX2]);
   args.n_projection_panels = padded(op.sizes[kFedBack]) / kPanel;
   args.input_forget = op.flags & kFlagVariant;
   args.c = b.state_at(op.states[1]);
-  const bool plain = is_plain(op, kPlain, 3) && !args.peephole && !args.projection && !args.input_forget;
-  run_cell(op, b, 4, b.model->kernels->lstm, args, plain);
+  run_cell(op, b, 4, b.model->kernels->lstm, args);
 }
 
 }  // namespace

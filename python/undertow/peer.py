@@ -243,11 +243,13 @@ def _layouts(shape: list[Any], frame: tuple[int, ...]) -> list[tuple[int | None,
                 continue
             found.append((time, batch))
 
-    def unlikely(layout: tuple[int | None, int | None]) -> bool:
+    def unlikeliness(layout: tuple[int | None, int | None]) -> int:
         size = _size(shape, layout[0])
-        return size == 1 or (isinstance(size, str) and not any(word in size.lower() for word in _TIME_NAMES))
+        if isinstance(size, str):
+            return int(not any(word in size.lower() for word in _TIME_NAMES))
+        return 2 * (size == 1)
 
-    return sorted(found, key=unlikely)
+    return sorted(found, key=unlikeliness)
 
 
 def _size(shape: list[Any], axis: int | None) -> Any:
