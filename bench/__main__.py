@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""python -m bench [step sequence core overhead load memory] [--quick] [--json FILE] [--core N]"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from . import models
+
+models.single_thread()
+
+from . import clock, core, load, memory, overhead, sequence, step  # noqa: E402
+from .report import Table, summary  # noqa: E402
+
+#: name -> tables, given the seconds to spend on each cell and size
+BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
+    "step": lambda seconds: [step.table(seconds)],
+    "sequence": lambda seconds: [sequence.table(seconds)],
+    "core": lambda seconds: [core.table(seconds / 2)],
+    "overhead": lambda seconds: [overhead.table(seconds)],
+    "load": lambda seconds: [load.table(seconds)],
+    "memory": lambda seconds: memory.tables(10_000_000 if seconds >= 1 else 1_000_000),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="*", metavar="NAME", help=f"some of: {' '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each cell and size (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="0.2 seconds, and a tenth of the timesteps for memory")
+    parser.add_argument("--core", type=int, help="CPU to run on (default: the last one this process may use)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    args = parser.parse_args()
+    unknown = set(args.what) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {' '.join(BENCHMARKS)}")
+    about = clock.machine(clock.pin(args.core))
+    print("\n".join(f"- {key}: {value}" for key, value in about.items()), end="\n\n")
+    tables: list[Table] = []
+    for name in args.what or BENCHMARKS:
+        print(f"{name} ...", file=sys.stderr)
+        for table in BENCHMARKS[name](0.2 if args.quick else args.seconds):
+            print(table.markdown(), flush=True)
+            tables.append(table)
+    print(summary(tables))
+    if args.json:
+        args.json.write_text(json.dumps({"machine": about, "tables": [t.data() for t in tables]}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
