@@ -289,14 +289,23 @@ cdef class Stream:
         """Back to the start.
 
         Args:
-            to: None for the model's initial state, "settled" for the state that `settle` found, or a snapshot.
+            to: None for the model's initial state, a dict of states by layer or field name (the others start as the
+                model says), "settled" for the state that `settle` found, or a snapshot.
 
         Raises:
             StateError: `to` belongs to another model, or "settled" was asked for before `settle`.
+            KeyError, ShapeError: a state that the model does not have, or has in another shape.
         """
         self._enter()
         if to is None:
             ut_stream_reset(<ut_stream*> self._stream)
+        elif isinstance(to, dict):
+            from .states import expand
+            fields = expand(self.model, to)
+            ut_stream_reset(<ut_stream*> self._stream)
+            state = self.state
+            for name in fields:
+                state[name] = fields[name]
         elif isinstance(to, str):
             if to != "settled" or self._settled is None:
                 from .errors import StateError

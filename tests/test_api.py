@@ -189,6 +189,10 @@ def test_initial_state_given_by_the_user(model):
     assert np.array_equal(model.stream(state={"gru_1": h}).run(X), expected)
     assert np.array_equal(model.stream(state={"gru_1.h": h}).run(X), expected)
     assert np.array_equal(model.run(X, state={"gru_1": h}), expected)
+    by_hand.reset(to={"gru_1": h})
+    assert np.array_equal(by_hand.run(X), expected)
+    with pytest.raises(undertow.ShapeError):
+        by_hand.reset(to={"gru_1": h[:5]})
     with pytest.raises(KeyError, match="no state 'lstm'"):
         model.run(X, state={"lstm": h})
 

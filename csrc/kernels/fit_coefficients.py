@@ -3,9 +3,9 @@
 
     python csrc/kernels/fit_coefficients.py        (needs numpy and mpmath)
 
-Each polynomial p(u) = c0 + c1 u + ... minimises max |w(u) (p(u) - f(u))| over the interval, where w makes the error that
-of the function built on p, relative to it. Coefficients are rounded to float32 from the lowest up, the rest being
-fitted again after each, so that rounding costs as little as it can. The printed bound is that of the rounded polynomial.
+Each polynomial p(u) = c0 + c1 u + ... minimises max |w(u) (p(u) - f(u))| over the interval, where w makes the error
+that of the function built on p, relative to it. Coefficients are rounded to float32 from the lowest up, the rest being
+fitted again after each, so that rounding costs little. The printed bound is that of the rounded polynomial.
 """
 
 import mpmath as mp
