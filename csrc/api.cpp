@@ -233,7 +233,7 @@ size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
 
 ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_frames, size_t length,
                           const float* const* states, const void* const* x, void* const* y, float* const* finals) {
-  if (!mem || !m || !x || !y || length > n_frames) return UT_E_ARGUMENT;
+  if (!mem || !m || (!x && m->file.n_inputs) || (!y && m->file.n_outputs) || length > n_frames) return UT_E_ARGUMENT;
   if (m->measures.frame_by_frame && length != n_frames) return UT_E_ARGUMENT;
   if (!is_aligned(mem)) return UT_E_ALIGN;
   const size_t needed = ut_sequence_bytes(m, n_frames);

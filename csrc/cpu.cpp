@@ -21,8 +21,8 @@ constexpr uint32_t kLeaf7EbxAvx2 = bit(5), kLeaf7EbxAvx512f = bit(16), kLeaf7Ebx
 // Intel SDM volume 1, XCR0: SSE and AVX state; opmask, upper ZMM halves, upper 16 ZMM.
 constexpr uint32_t kXcr0Ymm = bit(1) | bit(2), kXcr0Zmm = bit(5) | bit(6) | bit(7);
 
-// MXCSR: flush-to-zero and denormals-are-zero.
-constexpr uint32_t kMxcsrFlush = bit(15) | bit(6);
+// MXCSR: flush-to-zero, every exception masked, denormals-are-zero; round to nearest even is 0. Bits 0-5 are sticky flags.
+constexpr uint32_t kMxcsrMode = bit(15) | 0x3fu << 7 | bit(6), kMxcsrFlags = 0x3f;
 
 uint32_t xcr0() {
   uint32_t low, high;
@@ -46,30 +46,28 @@ uint32_t cpu_features() {
   return found;
 }
 
-FlushSubnormals::FlushSubnormals() : saved_(_mm_getcsr()) {
-  const uint32_t mode = static_cast<uint32_t>(saved_);
-  if ((mode & kMxcsrFlush) != kMxcsrFlush) _mm_setcsr(mode | kMxcsrFlush);
+FloatMode::FloatMode() : saved_(_mm_getcsr()) {
+  if ((saved_ & ~uint64_t{kMxcsrFlags}) != kMxcsrMode) _mm_setcsr(kMxcsrMode);
 }
-FlushSubnormals::~FlushSubnormals() {
-  const uint32_t mode = static_cast<uint32_t>(saved_);
-  if ((mode & kMxcsrFlush) != kMxcsrFlush) _mm_setcsr(mode);
+FloatMode::~FloatMode() {
+  if ((saved_ & ~uint64_t{kMxcsrFlags}) != kMxcsrMode) _mm_setcsr(static_cast<uint32_t>(saved_));
 }
 
 #elif defined(__aarch64__)
 
 uint32_t cpu_features() { return kCpuNeon; }  // AArch64 has NEON by definition
 
-FlushSubnormals::FlushSubnormals() {
+FloatMode::FloatMode() {
   __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
-  __asm__ volatile("msr fpcr, %0" : : "r"(saved_ | (uint64_t{1} << 24)));  // Arm ARM, FPCR.FZ
+  __asm__ volatile("msr fpcr, %0" : : "r"(uint64_t{1} << 24));  // Arm ARM, FPCR: FZ alone; no traps, round to nearest
 }
-FlushSubnormals::~FlushSubnormals() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
+FloatMode::~FloatMode() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
 
 #else  // no switch that is known: subnormals are computed as such
 
 uint32_t cpu_features() { return 0; }
-FlushSubnormals::FlushSubnormals() : saved_(0) {}
-FlushSubnormals::~FlushSubnormals() {}
+FloatMode::FloatMode() : saved_(0) {}
+FloatMode::~FloatMode() {}
 
 #endif
 

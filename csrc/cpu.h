@@ -16,14 +16,15 @@ enum CpuFeature : uint32_t {
 
 uint32_t cpu_features();
 
-// Flushes subnormals to zero for its lifetime, then restores the caller's mode. A state that decays in silence would
-// otherwise make every step tens of times slower.
-class FlushSubnormals {
+// The floating-point mode of the numerics contract for its lifetime, then the caller's again: round to nearest, no
+// exception traps, and subnormals are zero, for a state that decays in silence would otherwise make every step tens of
+// times slower.
+class FloatMode {
  public:
-  FlushSubnormals();
-  ~FlushSubnormals();
-  FlushSubnormals(const FlushSubnormals&) = delete;
-  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+  FloatMode();
+  ~FloatMode();
+  FloatMode(const FloatMode&) = delete;
+  FloatMode& operator=(const FloatMode&) = delete;
 
  private:
   uint64_t saved_;

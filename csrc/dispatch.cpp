@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "dispatch.h"
 
-#include <string.h>
-
 namespace undertow {
 
 #if defined(UT_HAVE_avx512)
@@ -32,6 +30,11 @@ constexpr const KernelTable* kTables[] = {
     &scalar::table,
 };
 
+bool same(const char* a, const char* b) {
+  for (; *a && *a == *b; ++a) ++b;
+  return *a == *b;
+}
+
 }  // namespace
 
 const KernelTable* built_table(size_t i) { return i < sizeof kTables / sizeof *kTables ? kTables[i] : nullptr; }
@@ -40,7 +43,7 @@ bool runnable(const KernelTable& table, uint32_t cpu) { return (table.needs & ~c
 
 const KernelTable* pick(const char* want, uint32_t cpu) {
   for (const KernelTable* t : kTables)
-    if (runnable(*t, cpu) && (want == nullptr || strcmp(want, t->name) == 0)) return t;
+    if (runnable(*t, cpu) && (want == nullptr || same(want, t->name))) return t;
   return nullptr;
 }
 

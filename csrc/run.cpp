@@ -43,7 +43,7 @@ void reset_state(const ut_model& model, float* state) {
 }
 
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {
-  const FlushSubnormals flush;
+  const FloatMode mode;
   for (size_t first = 0; first < n_frames; first += b.capacity) {
     b.n = n_frames - first < b.capacity ? n_frames - first : b.capacity;
     if (n_frames > b.capacity) b.n_valid = b.n;

@@ -16,7 +16,8 @@
  * Threads  A model is read-only after ut_model_init: share it. A stream belongs to one thread at a time.
  * Time     ut_step and ut_run do the same work for every frame: no allocation, lock, system call or failure.
  * Numbers  Same bits on every instruction set with fused multiply-add, and however a sequence is cut into calls.
- *          Subnormals are flushed to zero inside a call; the caller's floating-point mode is restored.
+ *          Subnormals are flushed to zero inside a call. The caller's floating-point mode (rounding, traps) has no
+ *          influence and is restored.
  * Strings  Names are UTF-8, not NUL-terminated: they point into the blob and come with their size. */
 #ifndef UNDERTOW_H_
 #define UNDERTOW_H_

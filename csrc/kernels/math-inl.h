@@ -34,7 +34,8 @@ inline V one_plus_exp(V x, float k) {
   return mul_add(e.pow2n, e.s, add(e.pow2n, set1(1.0f)));
 }
 
-// exp: error < 1.2 ulp; 0 below -86.99, inf above 88.72. The power is applied in two halves: 2^128 is no float.
+// exp: error < 1.1 ulp, monotone; 0 below -86.65 (results under 2^-125), inf above 88.72. The power is applied in two
+// halves: 2^128 is no float.
 inline V vexp(V x) {
   x = min(set1(89.0f), max(set1(-87.33f), x));
   const V shift = set1(12582912.0f);
@@ -46,19 +47,19 @@ inline V vexp(V x) {
   return add(half, half);
 }
 
-// exp(x) - 1 for x <= 0: error < 1.5 ulp.
+// exp(x) - 1 for x <= 0: error < 1 ulp.
 inline V vexpm1_negative(V x) {
   const ExpParts e = exp_parts(max(set1(-87.33f), x), 1.0f);
   return mul_add(e.pow2n, e.s, sub(e.pow2n, set1(1.0f)));
 }
 
-// sigmoid: error < 2.5 ulp, in [0, 1].
+// sigmoid: error < 2.5 ulp, monotone, in [0, 1].
 inline V vsigmoid(V x) {
   x = min(set1(87.33f), max(set1(-88.37f), x));
   return div(set1(1.0f), one_plus_exp(x, -1.0f));
 }
 
-// tanh: error < 2 ulp, odd, in [-1, 1]. A polynomial where 1 - 2 / (e^2a + 1) would cancel.
+// tanh: error < 1.4 ulp, odd, monotone, in [-1, 1]. A polynomial where 1 - 2 / (e^2a + 1) would cancel.
 inline V vtanh(V x) {
   const V a = abs(x);
   const V u = mul(a, a);
@@ -96,7 +97,7 @@ inline V vlog(V x) {
   return select_lt(set1(0.0f), x, y, x);  // `mantissa` has lost a NaN
 }
 
-// log(1 + exp(x)): error < 2.5 ulp. The second term is log1p(v) = 2 atanh(v / (2 + v)) with v in [0, 1].
+// log(1 + exp(x)): error < 2.9 ulp. The second term is log1p(v) = 2 atanh(v / (2 + v)) with v in [0, 1].
 inline V vsoftplus(V x) {
   const V v = vexp(sub(set1(0.0f), abs(x)));
   const V w = vatanh_small(div(v, add(set1(2.0f), v)));

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// What a program may do with bytes that claim to be a model: open them, and if that succeeds step, run, save, load, and
+// run a whole sequence. Used by test_format and the fuzz target: run under sanitizers, it must end without a report.
+#ifndef UNDERTOW_TESTS_EXERCISE_H_
+#define UNDERTOW_TESTS_EXERCISE_H_
+
+#include <vector>
+
+#include "blob.h"
+#include "check.h"
+#include "numbers.h"
+
+namespace ut_test {
+
+// One misaligned buffer per input or output, filled with numbers, or with ids of which some are out of range.
+struct Frames {
+  std::vector<Bytes> memory;
+  std::vector<void*> pointers;
+
+  Frames(const ut_model* model, bool inputs, size_t n_frames, size_t n) {
+    Random random(n_frames);
+    for (size_t i = 0; i < n; ++i) {
+      const ut_tensor t = inputs ? ut_input(model, i) : ut_output(model, i);
+      const size_t elements = t.size * (!inputs && t.once ? 1 : n_frames);
+      memory.emplace_back(4 * elements + 1);
+      uint8_t* at = memory.back().data() + 1;
+      for (size_t k = 0; k < elements; ++k) {
+        const float x = random.unit() * 4;
+        const int32_t id = static_cast<int32_t>(random.below(8)) - 1;
+        memcpy(at + 4 * k, t.dtype == UT_INT32 ? static_cast<const void*>(&id) : &x, 4);
+      }
+      pointers.push_back(at);
+    }
+  }
+};
+
+// Reads every byte that the model's descriptions point at.
+inline void exercise_names(const ut_model* model, const ut_info& info) {
+  Hash hash;
+  const auto read = [&](const ut_tensor& t) {
+    for (size_t i = 0; i < t.name.size; ++i) hash.add(static_cast<uint8_t>(t.name.data[i]));
+    CHECK(t.n_dims <= UT_MAX_DIMS, "a frame of %u axes", t.n_dims);
+  };
+  for (size_t i = 0; i < info.n_inputs; ++i) read(ut_input(model, i));
+  for (size_t i = 0; i < info.n_outputs; ++i) read(ut_output(model, i));
+  for (size_t i = 0; i < info.n_states; ++i) read(ut_state(model, i));
+  CHECK(hash.value() != 0, "%s", "the hash of all names is 0");
+}
+
+inline void exercise_stream(const ut_model* model, const ut_info& info) {
+  Bytes memory(info.stream_bytes), other_memory(info.stream_bytes), snapshot(info.snapshot_bytes),
+      again(info.snapshot_bytes);
+  ut_stream *stream = nullptr, *other = nullptr;
+  CHECK_INT(ut_stream_init(memory.data(), memory.size(), model, &stream), UT_OK);
+  CHECK_INT(ut_stream_init(other_memory.data(), other_memory.size(), model, &other), UT_OK);
+  const size_t n = info.block + 2;
+  Frames x(model, true, n, info.n_inputs), y(model, false, n, info.n_outputs);
+  for (int i = 0; i < 3; ++i) ut_run(stream, 1, x.pointers.data(), y.pointers.data());
+  ut_snapshot_save(stream, snapshot.data());
+  ut_run(stream, n, x.pointers.data(), y.pointers.data());
+  if (info.n_inputs == 1 && info.n_outputs == 1) ut_step(stream, x.pointers[0], y.pointers[0]);
+  for (size_t i = 0; i < info.n_states; ++i) {
+    float* state = ut_stream_state(stream, i);
+    for (size_t k = 0; k < ut_state(model, i).size; ++k) state[k] += 1.0f;
+  }
+  ut_error err;
+  CHECK_INT(ut_snapshot_load(stream, snapshot.data(), snapshot.size(), &err), UT_OK);
+  CHECK_INT(ut_stream_copy(other, stream), UT_OK);
+  ut_snapshot_save(other, again.data());
+  CHECK(memcmp(snapshot.data(), again.data(), snapshot.size()) == 0, "a snapshot differs after load and copy");
+  CHECK_INT(ut_snapshot_load(stream, snapshot.data(), snapshot.size() - 1, &err), UT_E_STATE);
+  ut_stream_reset(stream);
+  ut_run(stream, 0, x.pointers.data(), y.pointers.data());
+}
+
+inline void exercise_sequence(const ut_model* model, const ut_info& info, size_t max_bytes) {
+  for (const size_t n : {size_t{0}, size_t{1}, size_t{info.block} + 3}) {
+    const size_t bytes = ut_sequence_bytes(model, n);
+    if (bytes > max_bytes) return;
+    Bytes memory(bytes);
+    Frames x(model, true, n, info.n_inputs), y(model, false, n ? n : 1, info.n_outputs);
+    std::vector<Bytes> finals;
+    std::vector<float*> final_pointers;
+    for (size_t i = 0; i < info.n_states; ++i) {
+      finals.emplace_back(4 * ut_state(model, i).size);
+      memset(finals.back().data(), 0, finals.back().size());
+      final_pointers.push_back(finals.back().as<float>());
+    }
+    for (const size_t length : {n, n / 2, size_t{0}}) {
+      const ut_status s = ut_sequence_run(memory.data(), bytes, model, n, length, final_pointers.data(),
+                                          x.pointers.data(), y.pointers.data(), final_pointers.data());
+      CHECK(s == UT_OK || (s == UT_E_ARGUMENT && length != n), "ut_sequence_run of %zu frames, %zu valid: status %d", n,
+            length, static_cast<int>(s));
+    }
+  }
+}
+
+// The status of ut_probe, which ut_model_init must share.
+inline ut_status exercise(const Bytes& blob, size_t max_bytes) {
+  ut_info info;
+  ut_error err;
+  const ut_status status = ut_probe(blob.data(), blob.size(), nullptr, &info, &err);
+  CHECK(ut_status_text(status) != nullptr && memchr(err.detail, 0, sizeof err.detail),
+        "status %d: its text does not end", static_cast<int>(status));
+  CHECK_INT(status, err.status);
+  CHECK((status == UT_OK) == (err.detail[0] == 0), "status %d with detail \"%s\"", static_cast<int>(status),
+        err.detail);
+  const ut_model* model = nullptr;
+  if (status != UT_OK) {
+    Bytes memory(4096);
+    CHECK_INT(ut_model_init(memory.data(), memory.size(), blob.data(), blob.size(), nullptr, &model, nullptr), status);
+    CHECK(model == nullptr, "a model came out of status %d", static_cast<int>(status));
+    return status;
+  }
+  if (info.model_bytes > max_bytes || info.stream_bytes > max_bytes) return status;
+  Bytes memory(info.model_bytes);
+  CHECK_INT(ut_model_init(memory.data(), memory.size() - 1, blob.data(), blob.size(), nullptr, &model, &err),
+            UT_E_MEMORY);
+  CHECK_INT(ut_model_init(memory.data(), memory.size(), blob.data(), blob.size(), nullptr, &model, &err), UT_OK);
+  if (!model) return status;
+  exercise_names(model, info);
+  if (info.streamable) exercise_stream(model, info);
+  exercise_sequence(model, info, max_bytes);
+  return status;
+}
+
+}  // namespace ut_test
+
+#endif  // UNDERTOW_TESTS_EXERCISE_H_

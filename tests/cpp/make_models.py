@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MIT
+"""Write the small .tow files of tests/data/tow: between them every op, cell variant and activation.
+
+    python tests/cpp/make_models.py [FOLDER]        (needs the installed package)
+
+Weights are multiples of 2^-12 from integer arithmetic, so the files are the same wherever they are made, to which
+test_fixtures.py holds the committed ones. Sizes are odd on purpose, and as small as they can be: test_format flips every
+byte of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from undertow.activations import KINDS, Activation
+from undertow.compile import compile_graph
+from undertow.graph import Graph, Value
+
+FOLDER = Path(__file__).parents[1] / "data" / "tow"
+MODELS: dict[str, Callable[[Graph], None]] = {}
+
+
+def model(build: Callable[[Graph], None]) -> Callable[[Graph], None]:
+    MODELS[build.__name__] = build
+    return build
+
+
+class Weights:
+    """splitmix64, cut to 13 bits."""
+
+    def __init__(self, seed: int) -> None:
+        self.state = seed
+
+    def next(self) -> float:
+        mask = 2**64 - 1
+        self.state = (self.state + 0x9E3779B97F4A7C15) & mask
+        z = self.state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        return (((z ^ (z >> 31)) >> 51) - 4096) / 4096  # in [-1, 1)
+
+    def __call__(self, *shape: int, scale: float = 1.0) -> np.ndarray:
+        flat = [self.next() * scale for _ in range(int(np.prod(shape)))]
+        return np.array(flat, np.float32).reshape(shape)
+
+
+def cell(
+    g: Graph, op: str, x: str, hidden: int, seed: int, *, fed_back: int | None = None, **more: object
+) -> tuple[str, ...]:
+    """Add a recurrent layer. `more` are attrs, or bools for the optional weights bias, peephole and initial states."""
+    w, fed_back = Weights(seed), fed_back or hidden
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[op]
+    n_in = g.values[x].size
+    weights = {"W": w(gates, hidden, n_in), "R": w(gates, hidden, fed_back, scale=2.0 / hidden)}
+    if more.pop("bias", True):
+        weights["b"] = w(gates, hidden)
+    if more.pop("peephole", False):
+        weights["peephole"] = w(3, hidden)
+    if fed_back != hidden:
+        weights["projection"] = w(fed_back, hidden)
+    if more.get("reset_after"):
+        weights["rb_n"] = w(hidden)
+    initial = more.pop("initial", False)
+    name = g.unique_name(op)
+    states = [g.state(f"{name}.h", (fed_back,), w(fed_back) if initial else None)]
+    if op == "lstm":
+        states.append(g.state(f"{name}.c", (hidden,), w(hidden) if initial else None))
+    outputs = g.add(op, [x], name=name, attrs=more, weights=weights, states=states)
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def dense(g: Graph, x: str, rows: int, seed: int, activation: str = "identity", bias: bool = True) -> str:
+    w = Weights(seed)
+    weights = {"W": w(rows, g.values[x].size)}
+    if bias:
+        weights["b"] = w(rows)
+    return g.add("dense", [x], attrs={"activation": Activation(activation)}, weights=weights)
+
+
+@model
+def rnn(g: Graph) -> None:
+    (h,) = cell(g, "rnn", g.input("x", 2), 3, 1)
+    g.output("y", h)
+
+
+@model
+def gru_reset_after(g: Graph) -> None:
+    (h,) = cell(g, "gru", g.input("x", 2), 3, 2, reset_after=True, initial=True)
+    g.output("y", dense(g, h, 2, 3, "sigmoid"))
+
+
+@model
+def gru_reset_before(g: Graph) -> None:
+    (h,) = cell(g, "gru", g.input("x", 2), 3, 4, bias=False)
+    g.output("y", dense(g, h, 2, 5, "hard_sigmoid", bias=False))
+
+
+@model
+def lstm(g: Graph) -> None:
+    h, c = cell(g, "lstm", g.input("x", 2), 3, 6)
+    g.output("h", h)
+    g.output("c", c)
+
+
+@model
+def lstm_options(g: Graph) -> None:
+    acts = (Activation("hard_sigmoid"), Activation("softsign"), Activation("scaled_tanh", 1.5, 0.5))
+    options = {"peephole": True, "initial": True, "input_forget": True, "clip": 2.0, "activations": acts}
+    h, _ = cell(g, "lstm", g.input("x", 2), 3, 7, fed_back=2, **options)
+    g.output("y", h)
+
+
+@model
+def text(g: Graph) -> None:
+    """Two ids a timestep, an embedding, a residual GRU and a distribution."""
+    ids = g.input("ids", 2, "int32")
+    g.values["ids"] = Value("ids", (2,), "int32", False, 5)
+    e = g.add("embedding", [ids], weights={"table": Weights(8)(5, 2)})
+    x = g.add("reshape", [e], attrs={"shape": (4,)})
+    (h,) = cell(g, "gru", x, 4, 9)
+    y = g.add("add", [h, x])
+    y = g.add("layer_norm", [y], weights={"scale": Weights(10)(4), "shift": Weights(11)(4)})
+    g.output("p", g.add("softmax", [dense(g, y, 5, 12)]))
+
+
+@model
+def every_op(g: Graph) -> None:
+    """Every op that streams, two inputs and two outputs."""
+    x, ids = g.input("x", 3), g.input("id", (), "int32")
+    g.values["id"] = Value("id", (), "int32", False, 4)
+    (h,) = cell(g, "rnn", x, 2, 20, activations=(Activation("clip", -2.0, 2.0),))
+    alpha_beta = {"clip": (-1.0, 1.0)}
+    acts = [Activation(kind, *alpha_beta.get(kind, (0.5, 0.25))) for kind in KINDS]
+    parts = [g.add("activation", [h], attrs={"activation": act}) for act in acts]
+    wide = g.add("concat", [*parts, g.add("embedding", [ids], weights={"table": Weights(40)(4, 3)})])
+    assert g.values[wide].size == 33
+    picked = g.add("select", [wide], weights={"indices": np.arange(32, -1, -1, dtype=np.int32)})
+    shape = (3, 11)
+    vector = lambda seed: Weights(seed)(*shape)  # noqa: E731
+    normal = g.add("layer_norm", [g.add("reshape", [picked], attrs={"shape": shape})], attrs={"eps": 1e-3})
+    a = g.add("log_softmax", [g.add("affine", [normal], weights={"scale": vector(41), "shift": vector(42)})])
+    b = g.add("constant", weights={"value": vector(43)})
+    c = g.add("sub", [g.add("mul", [a, b]), normal])
+    a = g.add("min", [g.add("max", [a, c]), g.add("add", [c, b])])
+    a = g.add("div", [a, g.add("constant", weights={"value": np.full(shape, 4.0, np.float32)})])
+    flat = dense(g, g.add("reshape", [a], attrs={"shape": (33,)}), 6, 49, "tanh")
+    (h,) = cell(g, "gru", flat, 5, 44, reset_after=True)
+    (h,) = cell(g, "gru", h, 4, 45)
+    h, _ = cell(g, "lstm", h, 5, 46, peephole=True)
+    held = g.state("held", (5,), Weights(47)(5))
+    before = g.add("state_read", states=[held])
+    mixed = g.add("activation", [g.add("add", [before, h])], attrs={"activation": Activation("tanh")})
+    g.add("state_write", [mixed], states=[held])
+    g.output("y", g.add("softmax", [dense(g, mixed, 4, 48, "softplus")]))
+    g.output("last", g.add("last", [before]))
+
+
+@model
+def whole(g: Graph) -> None:
+    """A bidirectional, masked pair and both ops of whole sequences: cannot be streamed."""
+    x = g.input("x", 2)
+    h, _ = cell(g, "lstm", x, 3, 60, masked=True)
+    r, c = cell(g, "lstm", x, 3, 61, reverse=True, masked=True)
+    both = g.add("concat", [h, g.add("flip", [r])])
+    g.output("y", dense(g, both, 2, 62, "tanh"))
+    g.output("forward", g.add("last", [h], attrs={"masked": True}))
+    g.output("backward", g.add("last", [c], attrs={"reverse": True, "masked": True}))
+
+
+def make(name: str) -> bytes:
+    graph = Graph(name)
+    MODELS[name](graph)
+    return compile_graph(graph)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    for name in MODELS:
+        data = make(name)
+        (folder / f"{name}.tow").write_bytes(data)
+        print(f"{name}.tow  {len(data)} bytes")

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: MIT
+// Every kernel of every instruction set against scalar, to the bit, at random sizes and options:
+//   - garbage (finite, then NaN) in every padding lane of inputs, weights, states and scratch reaches no real lane;
+//   - T frames in one call equal T calls with one frame; time runs both ways;
+//   - NaN, infinities, subnormals and huge numbers among the inputs.
+//     test_kernels [--quick] [--golden FILE]
+#include <stdlib.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "check.h"
+#include "golden.h"
+#include "isas.h"
+#include "numbers.h"
+
+namespace {
+
+using namespace undertow;
+using namespace ut_test;
+using Table = KernelTable;
+using Floats = std::vector<float>;
+
+size_t panels(size_t n) { return (n + kPanel - 1) / kPanel; }
+size_t padded_to_panels(size_t n) { return panels(n) * kPanel; }
+
+enum Garbage { kZeros, kFinite, kNan, kNumGarbage };
+
+// What padding lanes hold.
+float garbage(Garbage kind, Random& random) {
+  switch (kind) {
+    case kFinite:
+      return random.unit() * 1e30f;
+    case kNan:
+      return as_float(0x7fc00000u | static_cast<uint32_t>(random.bits() >> 33));
+    default:
+      return 0.0f;
+  }
+}
+
+// `n_rows` rows of `n` random numbers, each padded to a panel.
+Floats rows(size_t n_rows, size_t n, float scale, Random& values, Garbage kind, Random& junk) {
+  Floats out(n_rows * padded_to_panels(n));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const bool real = i % padded_to_panels(n) < n;
+    out[i] = real ? values.unit() * scale : garbage(kind, junk);
+  }
+  return out;
+}
+
+// A matrix as FORMAT.md stores it, [panel][k][gate][16 rows]; with K = 1 also a bias.
+Floats panel_matrix(size_t n_rows, size_t K, size_t gates, float scale, Random& values, Garbage kind, Random& junk) {
+  Floats out(panels(n_rows) * K * gates * kPanel);
+  for (size_t i = 0; i < out.size(); ++i) {
+    const size_t row = i / (K * gates * kPanel) * kPanel + i % kPanel;
+    out[i] = row < n_rows ? values.unit() * scale : garbage(kind, junk);
+  }
+  return out;
+}
+
+// Among the numbers of x, now and then one that is not ordinary.
+void spice(Floats* x, size_t n, Random& values) {
+  static const float kOdd[] = {
+      __builtin_nanf(""), __builtin_inff(), -__builtin_inff(), 1e-40f, -1e-40f, 3e38f, -0.0f, 1e-38f};
+  const size_t stride = padded_to_panels(n);
+  for (size_t t = 0; t < x->size() / stride; ++t)
+    if (values.below(8) == 0) (*x)[t * stride + values.below(n)] = kOdd[values.below(sizeof kOdd / sizeof *kOdd)];
+}
+
+// The real lanes of rows, one after the other.
+void collect(Floats* out, const Floats& padded_rows, size_t n) {
+  const size_t stride = padded_to_panels(n);
+  for (size_t t = 0; t < padded_rows.size() / stride; ++t)
+    for (size_t j = 0; j < n; ++j) out->push_back(padded_rows[t * stride + j]);
+}
+
+void compare(const char* what, uint64_t seed, const char* isa, const char* variant, const Floats& got,
+             const Floats& expected) {
+  CHECK_INT(got.size(), expected.size());
+  for (size_t i = 0; i < got.size() && i < expected.size(); ++i)
+    if (!same(got[i], expected[i])) {
+      CHECK(false, "%s seed %llu on %s (%s): element %zu: expected %a, got %a", what,
+            static_cast<unsigned long long>(seed), isa, variant, i, static_cast<double>(expected[i]),
+            static_cast<double>(got[i]));
+      return;
+    }
+  ++tally().passed;
+}
+
+struct Variant {
+  Garbage padding;
+  bool one_frame_a_call;
+};
+
+// --- recurrent layers, with their input half
+// ---------------------------------------------------------------------------
+
+enum Cell { kRnn, kGruAfter, kGruBefore, kLstm, kNumCells };
+const char* const kCellNames[] = {"rnn", "gru_reset_after", "gru_reset_before", "lstm"};
+constexpr size_t kGates[] = {1, 3, 3, 4};
+
+struct Sizes {
+  size_t I, H, F, T;
+};
+
+struct CellOptions {
+  bool plain, bias, peephole, projection, input_forget, c_rows, reverse, odd_inputs;
+  Act acts[3];
+  float clip;
+};
+
+CellOptions random_options(Cell cell, Random& random) {
+  CellOptions o = {};
+  const auto coin = [&] { return random.below(2) == 1; };
+  o.plain = random.below(3) == 0;
+  o.bias = coin();
+  o.reverse = coin();
+  o.odd_inputs = random.below(4) == 0;
+  o.c_rows = cell == kLstm && coin();
+  const uint32_t gate = cell == kRnn ? kActTanh : kActSigmoid;
+  o.acts[0] = {gate, 0, 0};
+  o.acts[1] = o.acts[2] = {kActTanh, 0, 0};
+  if (o.plain) return o;
+  o.peephole = cell == kLstm && coin();
+  o.projection = cell == kLstm && coin();
+  o.input_forget = cell == kLstm && coin();
+  if (coin()) o.clip = 0.25f + static_cast<float>(random.below(8)) * 0.25f;
+  if (coin())
+    for (Act& act : o.acts) act = {static_cast<uint32_t>(random.below(kNumActs)), random.unit(), random.unit() + 1.0f};
+  return o;
+}
+
+Floats run_cell(const Table& table, Cell cell, const Sizes& s, const CellOptions& o, uint64_t seed, Variant variant) {
+  Random values(seed), junk(seed + 1);
+  const size_t G = kGates[cell], Hp = padded_to_panels(s.H), Fp = padded_to_panels(s.F), Ip = padded_to_panels(s.I);
+  const Garbage g = variant.padding;
+  const float scale = 1.5f / static_cast<float>(s.H < 4 ? 1 : s.H / 4);
+  Floats x = rows(s.T, s.I, 2, values, g, junk);
+  if (o.odd_inputs) spice(&x, s.I, values);
+  const Floats W = panel_matrix(s.H, s.I, G, 0.5f, values, g, junk), b = panel_matrix(s.H, 1, G, 1, values, g, junk);
+  const Floats R = panel_matrix(s.H, s.F, cell == kGruBefore ? 2 : G, scale, values, g, junk);
+  const Floats R_n = panel_matrix(s.H, s.H, 1, scale, values, g, junk), rb_n = rows(1, s.H, 1, values, g, junk);
+  const Floats peephole = rows(3, s.H, 1, values, g, junk);
+  const Floats projection = panel_matrix(s.F, s.H, 1, scale, values, g, junk);
+  const Floats h0 = rows(1, s.F, 1, values, g, junk);
+  Floats c = rows(1, s.H, 1, values, g, junk);
+  Floats y(s.T * Fp), c_rows(s.T * Hp), scratch(2 * Hp), a(s.T * G * Hp);
+  for (Floats* buffer : {&y, &c_rows, &scratch, &a})
+    for (float& v : *buffer) v = garbage(g, junk);
+
+  CellArgs args{};
+  args.R = R.data();
+  args.R_n = cell == kGruBefore ? R_n.data() : nullptr;
+  args.rb_n = cell == kGruAfter ? rb_n.data() : nullptr;
+  args.peephole = o.peephole ? peephole.data() : nullptr;
+  args.projection = o.projection ? projection.data() : nullptr;
+  args.n_projection_panels = panels(s.F);
+  args.n_panels = panels(s.H);
+  args.n_fed_back = s.F;
+  args.n_hidden = s.H;
+  args.scratch = scratch.data();
+  std::copy(o.acts, o.acts + 3, args.acts);
+  args.clip = o.clip;
+  args.input_forget = o.input_forget;
+  args.c = c.data();
+  args.h0 = h0.data();
+  const ptrdiff_t way = o.reverse ? -1 : 1;
+  args.a_step = way * static_cast<ptrdiff_t>(G * Hp);
+  args.y_stride = way * static_cast<ptrdiff_t>(Fp);
+  args.c_stride = way * static_cast<ptrdiff_t>(Hp);
+  const auto kernel = cell == kRnn         ? table.rnn
+                      : cell == kGruAfter  ? table.gru_reset_after
+                      : cell == kGruBefore ? table.gru_reset_before
+                                           : table.lstm;
+
+  const FloatMode mode;
+  const size_t block = variant.one_frame_a_call ? 1 : s.T;
+  for (size_t done = 0; done < s.T; done += block) {
+    const size_t first = o.reverse ? s.T - done - block : done, start = o.reverse ? first + block - 1 : first;
+    table.dense[G]({a.data() + first * G * Hp, G * Hp, x.data() + first * Ip, Ip, W.data(), o.bias ? b.data() : nullptr,
+                    panels(s.H), s.I},
+                   block);
+    args.a = a.data() + start * G * Hp;
+    args.y = y.data() + start * Fp;
+    args.c_rows = o.c_rows ? c_rows.data() + start * Hp : nullptr;
+    kernel(args, block, o.plain);
+    args.h0 = y.data() + (o.reverse ? first : first + block - 1) * Fp;
+  }
+  Floats out;
+  collect(&out, y, s.F);
+  if (cell == kLstm) collect(&out, c, s.H);
+  if (o.c_rows) collect(&out, c_rows, s.H);
+  return out;
+}
+
+void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash) {
+  static const size_t kSizes[] = {1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 48, 63, 80, 100, 130};
+  constexpr size_t n_sizes = sizeof kSizes / sizeof *kSizes;
+  for (int kind = 0; kind < kNumCells; ++kind)
+    for (uint64_t seed = 0; seed < n_seeds; ++seed) {
+      const Cell cell = static_cast<Cell>(kind);
+      Random random(seed * kNumCells + static_cast<uint64_t>(kind));
+      const CellOptions o = random_options(cell, random);
+      Sizes s = {kSizes[random.below(n_sizes)], kSizes[random.below(n_sizes)], 0, 1 + random.below(30)};
+      s.F = o.projection ? kSizes[random.below(n_sizes)] : s.H;
+      const Floats expected = run_cell(*tables.back(), cell, s, o, seed, {kZeros, false});
+      hash->add(expected.data(), expected.size());
+      for (const Table* table : tables) {
+        compare(kCellNames[cell], seed, table->name, "zeros in padding",
+                run_cell(*table, cell, s, o, seed, {kZeros, false}), expected);
+        compare(kCellNames[cell], seed, table->name, "finite garbage",
+                run_cell(*table, cell, s, o, seed, {kFinite, false}), expected);
+        compare(kCellNames[cell], seed, table->name, "NaN garbage", run_cell(*table, cell, s, o, seed, {kNan, false}),
+                expected);
+        compare(kCellNames[cell], seed, table->name, "one frame a call",
+                run_cell(*table, cell, s, o, seed, {kNan, true}), expected);
+      }
+    }
+}
+
+// --- dense -----------------------------------------------------------------------------------------------------------
+
+constexpr float kCanary = 12345.0f;
+
+Floats run_dense(const Table& table, size_t G, size_t M, size_t K, size_t T, uint64_t seed, Variant variant) {
+  Random values(seed), junk(seed + 1);
+  Floats x = rows(T, K, 2, values, variant.padding, junk);
+  if (seed % 4 == 0) spice(&x, K, values);
+  const Floats W = panel_matrix(M, K, G, 1, values, variant.padding, junk),
+               b = panel_matrix(M, 1, G, 1, values, variant.padding, junk);
+  const size_t width = G * padded_to_panels(M), stride = width + kPanel;
+  Floats y(T * stride, kCanary);
+  const FloatMode mode;
+  const size_t block = variant.one_frame_a_call ? 1 : T;
+  for (size_t t = 0; t < T; t += block)
+    table.dense[G]({y.data() + t * stride, stride, x.data() + t * padded_to_panels(K), padded_to_panels(K), W.data(),
+                    seed % 3 ? b.data() : nullptr, panels(M), K},
+                   block);
+  Floats out;
+  for (size_t t = 0; t < T; ++t)
+    for (size_t j = 0; j < stride; ++j) {
+      const size_t row = j / (G * kPanel) * kPanel + j % kPanel;
+      if (j >= width)
+        CHECK(y[t * stride + j] == kCanary, "dense<%zu> seed %llu on %s wrote behind its row", G,
+              static_cast<unsigned long long>(seed), table.name);
+      else if (row < M)
+        out.push_back(y[t * stride + j]);
+    }
+  return out;
+}
+
+void test_dense(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash) {
+  for (size_t G = 1; G <= 4; ++G)
+    for (uint64_t seed = 0; seed < n_seeds; ++seed) {
+      Random random(seed * 4 + G);
+      const size_t M = 1 + random.below(180), K = 1 + random.below(90), T = 1 + random.below(60);
+      const Floats expected = run_dense(*tables.back(), G, M, K, T, seed, {kZeros, false});
+      hash->add(expected.data(), expected.size());
+      for (const Table* table : tables)
+        for (int g = 0; g < kNumGarbage; ++g) {
+          compare("dense", seed, table->name, "a block",
+                  run_dense(*table, G, M, K, T, seed, {static_cast<Garbage>(g), false}), expected);
+          compare("dense", seed, table->name, "one frame a call",
+                  run_dense(*table, G, M, K, T, seed, {static_cast<Garbage>(g), true}), expected);
+        }
+    }
+}
+
+// --- frame ops -------------------------------------------------------------------------------------------------------
+
+enum FrameOp { kActivate, kBinaryOp, kAffineOp, kSoftmaxOp, kLogSoftmaxOp, kLayerNormOp, kNumFrameOps };
+const char* const kFrameOpNames[] = {"activation", "binary", "affine", "softmax", "log_softmax", "layer_norm"};
+
+Floats run_frame_op(const Table& table, FrameOp op, size_t n, uint64_t seed, Garbage g) {
+  Random values(seed), junk(seed + 1);
+  Floats x = rows(1, n, 6, values, g, junk), u = rows(1, n, 2, values, g, junk);
+  const Floats v = rows(1, n, 2, values, g, junk);
+  if (seed % 3 == 0) spice(&x, n, values);
+  if (seed % 5 == 0) spice(&u, n, values);
+  Floats y(padded_to_panels(n) + kPanel, kCanary);
+  const bool exact = op >= kSoftmaxOp;  // touches n floats and no more
+  const FloatMode mode;
+  const size_t padded = padded_to_panels(n);
+  switch (op) {
+    case kActivate:
+      table.activation(y.data(), x.data(), padded,
+                       {static_cast<uint32_t>(seed) % kNumActs, values.unit(), values.unit() + 1});
+      break;
+    case kBinaryOp:
+      table.binary[seed % kNumBinaries](y.data(), x.data(), u.data(), padded);
+      break;
+    case kAffineOp:
+      table.affine(y.data(), x.data(), u.data(), v.data(), padded);
+      break;
+    case kSoftmaxOp:
+      table.softmax(y.data(), x.data(), n, false);
+      break;
+    case kLogSoftmaxOp:
+      table.softmax(y.data(), x.data(), n, true);
+      break;
+    default:
+      table.layer_norm(y.data(), x.data(), seed % 2 ? u.data() : nullptr, seed % 4 < 2 ? v.data() : nullptr, n, 1e-5f);
+      break;
+  }
+  for (size_t i = exact ? n : padded; i < y.size(); ++i)
+    CHECK(y[i] == kCanary, "%s seed %llu on %s wrote element %zu of %zu", kFrameOpNames[op],
+          static_cast<unsigned long long>(seed), table.name, i, n);
+  y.resize(n);
+  return y;
+}
+
+void test_frame_ops(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash) {
+  for (int kind = 0; kind < kNumFrameOps; ++kind)
+    for (uint64_t seed = 0; seed < n_seeds; ++seed) {
+      const FrameOp op = static_cast<FrameOp>(kind);
+      const size_t n = 1 + Random(seed + 99).below(seed % 2 ? 20 : 200);
+      const Floats expected = run_frame_op(*tables.back(), op, n, seed, kZeros);
+      hash->add(expected.data(), expected.size());
+      for (const Table* table : tables)
+        for (int g = 0; g < kNumGarbage; ++g)
+          compare(kFrameOpNames[op], seed, table->name, "garbage in padding",
+                  run_frame_op(*table, op, n, seed, static_cast<Garbage>(g)), expected);
+    }
+}
+
+// A mask value such as the lowest float in every place must give equal shares, whatever fills the last chunk.
+void test_softmax_edges(const Table& table) {
+  const FloatMode mode;
+  for (const float x : {-3.4028235e38f, -1e38f, 0.0f, 3.4028235e38f}) {
+    Floats in(5, x), out(5);
+    table.softmax(out.data(), in.data(), in.size(), false);
+    for (const float share : out)
+      CHECK(share == 0.2f, "softmax of five times %g on %s: expected 0.2, got %a", static_cast<double>(x), table.name,
+            static_cast<double>(share));
+    table.softmax(out.data(), in.data(), in.size(), true);
+    for (const float share : out)
+      CHECK(share < -1.6094f && share > -1.6095f, "log_softmax of five times %g on %s: expected -1.60944, got %a",
+            static_cast<double>(x), table.name, static_cast<double>(share));
+  }
+  for (const bool log : {false, true})
+    for (size_t at = 0; at < 3; ++at) {
+      Floats in = {1, 2, 3}, out(3);
+      in[at] = __builtin_nanf("");
+      table.softmax(out.data(), in.data(), in.size(), log);
+      for (const float share : out)
+        CHECK(is_nan(share), "%s of a frame with NaN at %zu on %s: expected NaN, got %a",
+              log ? "log_softmax" : "softmax", at, table.name, static_cast<double>(share));
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool quick = false;
+  const char* golden = nullptr;
+  for (int i = 1; i < argc; ++i) {
+    if (!strcmp(argv[i], "--quick")) quick = true;
+    if (!strcmp(argv[i], "--golden") && i + 1 < argc) golden = argv[++i];
+  }
+  const std::vector<const Table*> tables = runnable_tables();
+  Hash hash, ignored;
+  test_cells(tables, 40, &hash);
+  test_dense(tables, 20, &hash);
+  test_frame_ops(tables, 60, &hash);
+  if (!quick) {
+    test_cells(tables, 300, &ignored);
+    test_dense(tables, 100, &ignored);
+    test_frame_ops(tables, 1000, &ignored);
+  }
+  for (const Table* table : tables) test_softmax_edges(*table);
+  if (golden) check_golden(golden, "test_kernels", hash.value());
+  return report("test_kernels");
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+// One lie at a time in an otherwise sound .tow file, with a checksum that fits: each must be refused, for what an op
+// reads beyond its frames may still lie inside the caller's memory, where no sanitizer sees it.
+//     test_refused FOLDER
+#include <functional>
+#include <limits>
+
+#include "blob.h"
+#include "check.h"
+
+namespace {
+
+using namespace ut_test;
+
+enum Kind {
+  kDense = 1,
+  kActivation,
+  kBinary,
+  kAffine,
+  kSoftmax,
+  kLayerNorm,
+  kConcat,
+  kSelect,
+  kReshape,
+  kEmbedding,
+  kConstant,
+  kRnn,
+  kGru,
+  kLstm,
+  kStateRead,
+  kStateWrite,
+  kLast,
+  kFlip
+};
+
+uint32_t word_of(float x) {
+  uint32_t u;
+  memcpy(&u, &x, sizeof u);
+  return u;
+}
+
+// A file's metadata as words, by the record tables of FORMAT.md.
+class Tow {
+ public:
+  explicit Tow(const Bytes& bytes) : bytes_(bytes) {
+    at_[0] = 12;
+    static const size_t kWords[] = {6, 13, 12, 3, 9};
+    const size_t counts[] = {n_tensors(), n_values(), n_states(), n_outputs(), n_nodes()};
+    for (size_t i = 0; i < 5; ++i) at_[i + 1] = at_[i] + kWords[i] * counts[i];
+  }
+
+  uint32_t& word(size_t i) { return *reinterpret_cast<uint32_t*>(bytes_.data() + 64 + 4 * i); }
+  uint32_t& count(size_t i) { return word(i); }
+  uint32_t& title(size_t i) { return word(8 + i); }
+  uint32_t& tensor(size_t i, size_t k) { return word(at_[0] + 6 * i + k); }
+  uint32_t& value(size_t i, size_t k) { return word(at_[1] + 13 * i + k); }
+  uint32_t& state(size_t i, size_t k) { return word(at_[2] + 12 * i + k); }
+  uint32_t& output(size_t i, size_t k) { return word(at_[3] + 3 * i + k); }
+  uint32_t& node(size_t i, size_t k) { return word(at_[4] + 9 * i + k); }
+
+  size_t n_tensors() { return count(0); }
+  size_t n_values() { return count(1); }
+  size_t n_states() { return count(2); }
+  size_t n_outputs() { return count(4); }
+  size_t n_nodes() { return count(5); }
+  uint32_t text_bytes() { return count(7); }
+
+  // The nth node of a kind; its inputs, states, tensors and params; and its first output value.
+  size_t find(uint32_t kind, size_t nth = 0) {
+    for (size_t i = 0; i < n_nodes(); ++i)
+      if (node(i, 0) == kind && nth-- == 0) return i;
+    fprintf(stderr, "no node of kind %u\n", kind);
+    exit(2);
+  }
+  uint32_t& input(size_t n, size_t k) { return word(at_[5] + node(n, 8) + k); }
+  uint32_t& state_of(size_t n, size_t k) { return input(n, node(n, 3) + k); }
+  uint32_t& tensor_of(size_t n, size_t k) { return state_of(n, node(n, 5) + k); }
+  uint32_t& param(size_t n, size_t k) { return tensor_of(n, node(n, 6) + k); }
+  size_t first_output(size_t n) {
+    size_t v = count(3);
+    for (size_t i = 0; i < n; ++i) v += node(i, 4);
+    return v;
+  }
+  int32_t* data(size_t t) { return reinterpret_cast<int32_t*>(bytes_.data() + tensor(t, 2)); }
+
+ private:
+  const Bytes& bytes_;
+  size_t at_[6];
+};
+
+struct Lie {
+  const char* file;
+  const char* what;
+  ut_status expected;
+  std::function<void(Tow&)> tell;
+};
+
+constexpr uint32_t kNone = 0xffffffffu;
+const float kNan = std::numeric_limits<float>::quiet_NaN();
+
+const Lie kLies[] = {
+    {"rnn", "title outside the text pool", UT_E_FORMAT, [](Tow& t) { t.title(1) = t.text_bytes() + 1; }},
+    {"rnn", "source outside the text pool", UT_E_FORMAT, [](Tow& t) { t.title(2) = kNone; }},
+    {"rnn", "name of a value outside the text pool", UT_E_FORMAT, [](Tow& t) { t.value(0, 1) = t.text_bytes() + 1; }},
+    {"rnn", "name of a state outside the text pool", UT_E_FORMAT, [](Tow& t) { t.state(0, 0) = t.text_bytes(); }},
+    {"rnn", "name of an output outside the text pool", UT_E_FORMAT, [](Tow& t) { t.output(0, 0) = t.text_bytes(); }},
+    {"rnn", "name of a node outside the text pool", UT_E_FORMAT, [](Tow& t) { t.node(0, 1) = t.text_bytes(); }},
+    {"rnn", "more inputs than values", UT_E_FORMAT, [](Tow& t) { t.count(3) = 3; }},
+    {"rnn", "an input more", UT_E_FORMAT, [](Tow& t) { t.count(3) = 2; }},
+    {"rnn", "a tensor less", UT_E_FORMAT, [](Tow& t) { --t.count(0); }},
+    {"rnn", "too many records", UT_E_FORMAT, [](Tow& t) { t.count(5) = 65537; }},
+    {"rnn", "text pool of broken words", UT_E_FORMAT, [](Tow& t) { ++t.count(7); }},
+    {"rnn", "tensor of unknown dtype", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 0) = 2; }},
+    {"rnn", "tensor with a reserved word", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 1) = 1; }},
+    {"rnn", "tensor off its alignment", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 2) += 4; }},
+    {"rnn", "tensor over the metadata", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 2) = 0; }},
+    {"rnn", "tensor behind the file", UT_E_FORMAT, [](Tow& t) { t.tensor(2, 2) += 64; }},
+    {"rnn", "tensor beyond 2^32", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 3) = 1; }},
+    {"rnn", "tensor of 2^62 elements", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 5) = 1u << 30; }},
+    {"rnn", "value of unknown dtype", UT_E_FORMAT, [](Tow& t) { t.value(0, 2) = 2; }},
+    {"rnn", "float32 value with ids", UT_E_FORMAT, [](Tow& t) { t.value(0, 3) = 5; }},
+    {"rnn", "value of nine axes", UT_E_FORMAT, [](Tow& t) { t.value(0, 4) = 9; }},
+    {"rnn", "empty value", UT_E_FORMAT, [](Tow& t) { t.value(0, 5) = 0; }},
+    {"rnn", "value of 2^24 + 1 elements", UT_E_FORMAT, [](Tow& t) { t.value(0, 5) = (1u << 24) + 1; }},
+    {"rnn", "value of 2^32 elements", UT_E_FORMAT,
+     [](Tow& t) { t.value(0, 4) = 2, t.value(0, 5) = t.value(0, 6) = 1u << 16; }},
+    {"rnn", "empty state", UT_E_FORMAT, [](Tow& t) { t.state(0, 4) = 0; }},
+    {"rnn", "initial value that does not exist", UT_E_FORMAT, [](Tow& t) { t.state(0, 2) = 3; }},
+    {"rnn", "initial value of the wrong size", UT_E_FORMAT, [](Tow& t) { t.state(0, 2) = 2; }},
+    {"rnn", "output of a value that does not exist", UT_E_FORMAT, [](Tow& t) { t.output(0, 2) = 2; }},
+    {"rnn", "node that reads its own output", UT_E_FORMAT, [](Tow& t) { t.input(0, 0) = 1; }},
+    {"rnn", "node without its output", UT_E_FORMAT, [](Tow& t) { t.node(0, 4) = 0; }},
+    {"rnn", "node with an output more", UT_E_FORMAT, [](Tow& t) { t.node(0, 4) = 2; }},
+    {"rnn", "node without its input", UT_E_FORMAT, [](Tow& t) { t.node(0, 3) = 0; }},
+    {"rnn", "node with a param less", UT_E_FORMAT, [](Tow& t) { --t.node(0, 7); }},
+    {"rnn", "node whose words start elsewhere", UT_E_FORMAT, [](Tow& t) { t.node(0, 8) = 1; }},
+    {"rnn", "node of kind 0", UT_E_UNSUPPORTED, [](Tow& t) { t.node(0, 0) = 0; }},
+    {"rnn", "node of kind 19", UT_E_UNSUPPORTED, [](Tow& t) { t.node(0, 0) = 19; }},
+    {"rnn", "state that does not exist", UT_E_FORMAT, [](Tow& t) { t.state_of(0, 0) = 1; }},
+    {"rnn", "weight that does not exist", UT_E_FORMAT, [](Tow& t) { t.tensor_of(0, 0) = 3; }},
+    {"rnn", "W missing", UT_E_FORMAT, [](Tow& t) { t.tensor_of(0, 0) = kNone; }},
+    {"rnn", "R missing", UT_E_FORMAT, [](Tow& t) { t.tensor_of(0, 2) = kNone; }},
+    {"rnn", "W in place of R", UT_E_FORMAT, [](Tow& t) { t.tensor_of(0, 2) = t.tensor_of(0, 0); }},
+    {"rnn", "W of integers", UT_E_FORMAT, [](Tow& t) { t.tensor(t.tensor_of(0, 0), 0) = UT_INT32; }},
+    {"rnn", "unknown activation", UT_E_FORMAT, [](Tow& t) { t.param(0, 0) = 15; }},
+    {"rnn", "input_forget", UT_E_FORMAT, [](Tow& t) { t.param(0, 3) = 2; }},
+    {"rnn", "unknown flag", UT_E_FORMAT, [](Tow& t) { t.param(0, 3) = 8; }},
+    {"rnn", "clip that is not a number", UT_E_FORMAT, [](Tow& t) { t.param(0, 4) = word_of(kNan); }},
+    {"rnn", "negative clip", UT_E_FORMAT, [](Tow& t) { t.param(0, 4) = word_of(-1); }},
+    {"rnn", "output wider than the state", UT_E_FORMAT, [](Tow& t) { t.value(1, 5) = 4; }},
+    {"rnn", "state wider than the output", UT_E_FORMAT, [](Tow& t) { t.state(0, 4) = 4; }},
+    {"rnn", "wider input", UT_E_FORMAT, [](Tow& t) { t.value(0, 5) = 3; }},
+    {"rnn", "integer input", UT_E_FORMAT, [](Tow& t) { t.value(0, 2) = UT_INT32; }},
+    {"lstm", "cell state wider than its output", UT_E_FORMAT, [](Tow& t) { t.value(2, 5) = 2; }},
+    {"lstm", "output wider than its cell state", UT_E_FORMAT, [](Tow& t) { t.value(2, 5) = 300; }},
+    {"lstm", "hidden state wider than the cell", UT_E_FORMAT, [](Tow& t) { t.state(0, 4) = t.value(1, 5) = 4; }},
+    {"lstm", "hidden state narrower than the cell", UT_E_FORMAT,
+     [](Tow& t) { t.state(0, 4) = t.value(1, 5) = 2, t.tensor(t.tensor_of(0, 2), 4) = 128; }},
+    {"lstm", "b in place of the peephole", UT_E_FORMAT, [](Tow& t) { t.tensor_of(0, 3) = t.tensor_of(0, 1); }},
+    {"lstm", "b in place of the projection", UT_E_FORMAT, [](Tow& t) { t.tensor_of(0, 4) = t.tensor_of(0, 0); }},
+    {"gru_reset_after", "without rb_n", UT_E_FORMAT, [](Tow& t) { t.tensor_of(0, 4) = kNone; }},
+    {"gru_reset_after", "without its flag", UT_E_FORMAT, [](Tow& t) { t.param(0, 6) = 0; }},
+    {"gru_reset_before", "with the flag of reset_after", UT_E_FORMAT, [](Tow& t) { t.param(0, 6) = 2; }},
+    {"gru_reset_before", "without R_n", UT_E_FORMAT, [](Tow& t) { t.tensor_of(0, 3) = kNone; }},
+    {"gru_reset_before", "dense with a wider output", UT_E_FORMAT, [](Tow& t) { t.value(2, 5) = 17; }},
+    {"gru_reset_before", "dense of the wrong input", UT_E_FORMAT, [](Tow& t) { t.input(1, 0) = 0; }},
+    {"text", "embedding of floats", UT_E_FORMAT, [](Tow& t) { t.value(0, 2) = t.value(0, 3) = 0; }},
+    {"text", "embedding rows that do not fill its output", UT_E_FORMAT,
+     [](Tow& t) { t.value(1, 5) = 1, t.value(1, 6) = 5; }},
+    {"text", "table that is no whole number of rows", UT_E_FORMAT,
+     [](Tow& t) { --t.tensor(t.tensor_of(t.find(kEmbedding), 0), 4); }},
+    {"text", "reshape to other elements", UT_E_FORMAT,
+     [](Tow& t) { t.value(t.first_output(t.find(kReshape)), 5) = 3; }},
+    {"text", "sum of frames of two sizes", UT_E_FORMAT,
+     [](Tow& t) {
+       t.input(t.find(kBinary), 1) = static_cast<uint32_t>(t.first_output(t.find(kBinary)) - 1),
+                                t.value(t.first_output(t.find(kBinary)), 5) = 5;
+     }},
+    {"text", "binary operation 6", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kBinary), 0) = 6; }},
+    {"text", "layer norm with eps NaN", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kLayerNorm), 0) = word_of(kNan); }},
+    {"text", "layer norm with a scale of the wrong size", UT_E_FORMAT,
+     [](Tow& t) { t.tensor_of(t.find(kLayerNorm), 0) = t.tensor_of(t.find(kGru), 0); }},
+    {"text", "softmax of kind 2", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kSoftmax), 0) = 2; }},
+    {"text", "softmax to another size", UT_E_FORMAT, [](Tow& t) { t.value(t.first_output(t.find(kSoftmax)), 5) = 6; }},
+    {"every_op", "select before its frame", UT_E_FORMAT,
+     [](Tow& t) { t.data(t.tensor_of(t.find(kSelect), 0))[3] = -1; }},
+    {"every_op", "select behind its frame", UT_E_FORMAT,
+     [](Tow& t) { t.data(t.tensor_of(t.find(kSelect), 0))[32] = 33; }},
+    {"every_op", "select by floats", UT_E_FORMAT,
+     [](Tow& t) { t.tensor(t.tensor_of(t.find(kSelect), 0), 0) = UT_FLOAT32; }},
+    {"every_op", "concat without inputs", UT_E_FORMAT,
+     [](Tow& t) { t.value(t.first_output(t.find(kConcat)), 5) = 32; }},
+    {"every_op", "constant of another size", UT_E_FORMAT,
+     [](Tow& t) { t.value(t.first_output(t.find(kConstant)), 6) = 21; }},
+    {"every_op", "affine without its shift", UT_E_FORMAT, [](Tow& t) { t.tensor_of(t.find(kAffine), 1) = kNone; }},
+    {"every_op", "activation to another size", UT_E_FORMAT,
+     [](Tow& t) { t.value(t.first_output(t.find(kActivation)), 5) = 3; }},
+    {"every_op", "state_read of another size", UT_E_FORMAT, [](Tow& t) { t.state_of(t.find(kStateRead), 0) = 0; }},
+    {"every_op", "state_write of another size", UT_E_FORMAT, [](Tow& t) { t.state_of(t.find(kStateWrite), 0) = 0; }},
+    {"every_op", "last with an unknown flag", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kLast), 0) = 2; }},
+    {"every_op", "a reverse layer among state registers", UT_E_UNSUPPORTED,
+     [](Tow& t) { t.param(t.find(kLstm), 9) |= 1; }},
+    {"whole", "flip to another size", UT_E_FORMAT, [](Tow& t) { t.value(t.first_output(t.find(kFlip)), 5) = 2; }},
+    {"whole", "last to another size", UT_E_FORMAT, [](Tow& t) { t.value(t.first_output(t.find(kLast)), 5) = 2; }},
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string folder = argc > 1 ? argv[1] : ".";
+  for (const Lie& lie : kLies) {
+    const Bytes blob = read_file(folder + "/" + lie.file + ".tow");
+    ut_info info;
+    ut_error err = {};
+    CHECK_INT(ut_probe(blob.data(), blob.size(), nullptr, &info, &err), UT_OK);
+    Tow tow(blob);
+    lie.tell(tow);
+    reseal(blob);
+    const ut_status got = ut_probe(blob.data(), blob.size(), nullptr, &info, &err);
+    CHECK(got == lie.expected, "%s: %s: expected status %d, got %d: %s", lie.file, lie.what,
+          static_cast<int>(lie.expected), static_cast<int>(got), err.detail);
+  }
+  return report("test_refused");
+}
