@@ -10,8 +10,8 @@ from ..errors import FormatError
 
 #: Entries of a zip archive, objects of an HDF5 file, tensors of a safetensors file.
 MAX_ENTRIES = 100_000
-#: Opcodes of one pickle. A state_dict needs about 40 a tensor; an object costs at most about 250 bytes of memory.
-MAX_OPCODES = 2_000_000
+#: Opcodes of one pickle. A state_dict needs about 40 a tensor; an object costs at most about 300 bytes of memory.
+MAX_OPCODES = 1_000_000
 #: Containers and values looked at while searching a pickle for tensors: shared ones count each time they are reached.
 MAX_VISITS = 1_000_000
 #: Dicts in dicts in lists ... in a pickle or groups in groups in HDF5.

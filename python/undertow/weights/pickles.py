@@ -21,7 +21,7 @@ from .limits import MAX_NUMBER_BYTES, MAX_OPCODES, short
 Rebuild = Mapping[tuple[str, str], Callable[..., Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Global:
     """A class or function that the pickle names. Only its name: it is never looked up."""
 
@@ -32,7 +32,7 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class Record:
     """What would be an object: the callable's name, its arguments, and what was stored into it afterwards."""
 

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""PyTorch's recurrent modules against outputs that PyTorch computed, and wiring of weights-only files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import undertow
+from tolerances import FLOAT32_CELL, FLOAT64_AGREE
+from undertow import GRU, LSTM, RNN, Dense, Embedding, LayerNorm, ScaleShift, Sequential, build_sequential, reference
+from undertow.errors import ShapeError, UnsupportedError
+from undertow.importers import state_dict
+
+DATA = Path(__file__).parent / "data"
+with np.load(DATA / "torch_cells.npz") as _file:
+    GOLDEN = dict(_file)
+X = GOLDEN["input"]
+CASES = sorted({key.split("/")[0] for key in GOLDEN if "/" in key})
+KINDS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+
+
+def part(case: str, what: str, prefix: str = "") -> dict[str, np.ndarray]:
+    start = f"{case}/{what}/"
+    return {prefix + key.removeprefix(start): a for key, a in GOLDEN.items() if key.startswith(start)}
+
+
+def layer(case: str, prefix: str = "", **options):
+    if "relu" in case:
+        options["nonlinearity"] = "relu"
+    weights = part(case, "weights", f"{prefix}." if prefix else "")
+    return KINDS[case.split("_")[0]].from_torch(weights, prefix, **part(case, "state"), **options)
+
+
+# -- modules --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_output(case, isa):
+    """PyTorch's own float64 output from given initial states; the reference sums the biases in float32 once."""
+    want = GOLDEN[f"{case}/output"]
+    graph = build_sequential([layer(case)])
+    if "no_bias" in case:
+        np.testing.assert_allclose(reference.run(graph, X), want, rtol=0, atol=FLOAT64_AGREE)
+    np.testing.assert_allclose(reference.run(graph, X), want, rtol=0, atol=FLOAT32_CELL)
+    model = undertow.Model.from_graph(graph, isa=isa)
+    Y = model.run(X)
+    np.testing.assert_allclose(Y, want, rtol=0, atol=FLOAT32_CELL)
+    if "bidirectional" not in case:
+        stream = model.stream()
+        np.testing.assert_array_equal([stream.step(x) for x in X], Y)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if f"{case}/h_n" in GOLDEN])
+def test_last_output_is_torchs_h_n(case):
+    h_n = GOLDEN[f"{case}/h_n"]
+    bidirectional = "bidirectional" in case
+    want = h_n[-2:].reshape(-1) if bidirectional else h_n[-1]
+    Y = Sequential([layer(case, return_sequences=False)]).run(X)
+    np.testing.assert_allclose(Y if bidirectional else Y[-1], want, rtol=0, atol=FLOAT32_CELL)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_prefix_names_the_nodes(case):
+    bare, named = build_sequential([layer(case)]), build_sequential([layer(case, "net.memory")])
+    cells = [node for node in named.nodes if node.op in ("rnn", "gru", "lstm")]
+    assert all(node.name.startswith("net.memory") for node in cells)
+    if len(cells) == 1:
+        assert cells[0].name == "net.memory"
+    np.testing.assert_array_equal(reference.run(bare, X), reference.run(named, X))
+
+
+def test_state_by_name():
+    stream = Sequential([layer("lstm_2_layers", "memory")]).stream()
+    start = part("lstm_2_layers", "state")
+    for k in range(2):
+        np.testing.assert_array_equal(stream.state[f"memory_l{k}.h"], start["h0"][k])
+        np.testing.assert_array_equal(stream.state[f"memory_l{k}.c"], start["c0"][k])
+
+
+def test_torch_state_dict_as_it_is():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    net = torch.nn.ModuleDict({"rnn": torch.nn.GRU(3, 4, 2), "head": torch.nn.Linear(4, 2)})
+    with torch.no_grad():
+        want = net["head"](net["rnn"](torch.from_numpy(X))[0]).numpy()
+    for weights in (net, net.state_dict(), {k: v.numpy() for k, v in net.state_dict().items()}):
+        model = Sequential([GRU.from_torch(weights, "rnn"), Dense.from_torch(weights, "head")])
+        np.testing.assert_allclose(model.run(X), want, atol=1e-6)
+
+
+def test_norms_and_embedding_agree_with_torch():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    bn, ln = torch.nn.BatchNorm1d(3, eps=1e-4), torch.nn.LayerNorm(3)
+    with torch.no_grad():
+        for module in (bn, ln):
+            module.weight.uniform_(0.5, 2)
+            module.bias.uniform_(-1, 1)
+        bn(torch.randn(64, 3) * 3 + 1)
+        bn.eval()
+        want = ln(bn(torch.from_numpy(X))).numpy()
+    layers = [ScaleShift.from_torch_batch_norm(bn, eps=1e-4), LayerNorm.from_torch(ln.state_dict())]
+    np.testing.assert_allclose(Sequential(layers).run(X), want, atol=1e-6)
+    plain = {"n.running_mean": np.ones(3), "n.running_var": np.full(3, 4.0)}
+    np.testing.assert_allclose(
+        Sequential([ScaleShift.from_torch_batch_norm(plain, "n", eps=0)]).run(X), (X - 1) / 2, atol=1e-6
+    )
+    emb = torch.nn.Embedding(5, 3)
+    ids = np.array([0, 4, 2], np.int32)
+    np.testing.assert_array_equal(Sequential([Embedding.from_torch(emb)]).run(ids), emb.weight.detach().numpy()[ids])
+
+
+def test_missing_module_lists_what_there_is():
+    weights = undertow.read_weights(DATA / "formats" / "checkpoint.pt")
+    with pytest.raises(ShapeError, match=r"no tensor 'rnn\.weight_ih_l0'.*'state_dict\.rnn\.weight_ih_l0'"):
+        GRU.from_torch(weights, "rnn")
+    assert GRU.from_torch(weights, "state_dict.rnn").name == "state_dict.rnn"
+
+
+LSTM_1 = part("lstm", "weights", "m.")
+BOTH = part("lstm_bidirectional_2_layers", "weights", "m.")
+PROJECTED = part("lstm_projection", "weights", "m.")
+
+
+def without(weights, *names):
+    return {key: w for key, w in weights.items() if key not in names}
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "message"),
+    [
+        (GRU, LSTM_1, r"'m\.weight_hh_l0' has shape \(16, 4\).*4 x 4 rows looks like an LSTM: use undertow\.LSTM"),
+        (LSTM, part("gru", "weights", "m."), r"3 x 4 rows looks like a GRU: use undertow\.GRU"),
+        (LSTM, part("rnn_tanh", "weights", "m."), r"1 x 4 rows looks like an RNN: use undertow\.RNN"),
+        (RNN, LSTM_1, "looks like an LSTM"),
+        (GRU, PROJECTED, "projection, which only an LSTM has"),
+        (LSTM, without(LSTM_1, "m.weight_ih_l0"), r"no tensor 'm\.weight_ih_l0'"),
+        (LSTM, without(LSTM_1, "m.weight_hh_l0"), r"no tensor 'm\.weight_hh_l0'"),
+        (LSTM, without(LSTM_1, "m.bias_hh_l0"), r"'m\.bias_ih_l0' is there without its partner"),
+        (LSTM, without(PROJECTED, "m.weight_hr_l0"), r"'m\.weight_hh_l0' has shape \(16, 2\)"),
+        (LSTM, {**LSTM_1, "m.bias_ih_l0": np.zeros(12)}, r"'m\.bias_ih_l0' has shape \(12,\), expected \(16,\)"),
+        (
+            LSTM,
+            {**LSTM_1, "m.weight_ih_l0": np.zeros((12, 3))},
+            r"'m\.weight_ih_l0' has shape \(12, 3\), expected \(16",
+        ),
+        (LSTM, {**LSTM_1, "m.weight_ih_l0": np.zeros(16)}, r"'m\.weight_ih_l0' has shape \(16,\), expected 2 axes"),
+        (LSTM, {**LSTM_1, "m.weight_ih_l2": np.zeros((16, 4))}, r"no tensor 'm\.weight_ih_l1'"),
+        (LSTM, {**LSTM_1, "m.weight_ih_l1_reverse": np.zeros((16, 4))}, "no tensor"),
+        (LSTM, {**LSTM_1, "m.weight_ih": np.zeros((16, 4))}, "of a cell .* and of layers"),
+        (
+            LSTM,
+            {**BOTH, "m.weight_ih_l1": np.zeros((16, 4))},
+            r"'m\.weight_ih_l1' has shape \(16, 4\), expected \(16, 8\)",
+        ),
+        (LSTM, without(BOTH, "m.weight_hh_l1_reverse"), r"no tensor 'm\.weight_hh_l1_reverse'"),
+        (LSTM, {}, "no tensor"),
+    ],
+)
+def test_shapes_that_do_not_fit(kind, weights, message):
+    with pytest.raises(ShapeError, match=message):
+        kind.from_torch(weights, "m")
+
+
+def test_wrong_options():
+    with pytest.raises(TypeError, match="'num_layers' is not an option"):
+        LSTM.from_torch(LSTM_1, "m", num_layers=2)
+    with pytest.raises(TypeError, match="'c0' is not an option"):
+        GRU.from_torch(part("gru", "weights"), c0=np.zeros(4))
+    with pytest.raises(UnsupportedError, match="sigmoid"):
+        RNN.from_torch(part("rnn_tanh", "weights"), nonlinearity="sigmoid")
+    with pytest.raises(ShapeError, match="h0 has shape"):
+        LSTM.from_torch(BOTH, "m", h0=np.zeros((2, 4)))
+    with pytest.raises(ShapeError, match="h0"):
+        LSTM.from_torch(LSTM_1, "m", h0=np.zeros((1, 5)))
+    with pytest.raises(ValueError, match="bidirectional"):
+        LSTM.from_torch(BOTH, "m", reverse=True)
+    with pytest.raises(TypeError, match="weights is a list"):
+        LSTM.from_torch([1], "m")
+    with pytest.raises(UnsupportedError, match="1 / 6"):
+        Dense.from_torch({"weight": np.eye(2)}, activation="hard_sigmoid")
+
+
+# -- weights-only files -----------------------------------------------------------------------------------------------
+
+
+def save(path: Path, **weights) -> Path:
+    np.savez(path, **{key.replace("__", "."): w for key, w in weights.items()})
+    return path
+
+
+def linear(n_in: int, n_out: int, name: str = "head") -> dict[str, np.ndarray]:
+    return {f"{name}.weight": np.ones((n_out, n_in), np.float32), f"{name}.bias": np.ones(n_out, np.float32)}
+
+
+@pytest.mark.parametrize(
+    "case", ["lstm", "lstm_2_layers", "lstm_projection", "gru", "lstm_bidirectional_2_layers", "gru_cell"]
+)
+def test_one_recurrent_module_is_wired(case, tmp_path):
+    path = save(tmp_path / "net.npz", **part(case, "weights", "core."))
+    model = undertow.load(path)
+    assert model.name == "net" and "core" in model.source
+    same = build_sequential([KINDS[case.split("_")[0]].from_torch(part(case, "weights"))])
+    np.testing.assert_allclose(model.run(X), reference.run(same, X), atol=FLOAT32_CELL)
+
+
+@pytest.mark.parametrize("file", ["state_dict.pt", "legacy.pt", "module.pt", "checkpoint.pt"])
+def test_one_linear_behind_it_is_wired(file):
+    weights = undertow.read_weights(DATA / "formats" / file)
+    prefix = "state_dict." if file == "checkpoint.pt" else ""
+    graph = state_dict.load(DATA / "formats" / file)
+    assert [node.name for node in graph.nodes] == ["rnn", "head"]
+    same = build_sequential([GRU.from_torch(weights, f"{prefix}rnn"), Dense.from_torch(weights, f"{prefix}head")])
+    x = X[:, :2]
+    np.testing.assert_array_equal(reference.run(graph, x), reference.run(same, x))
+    assert "wired by size" in graph.source
+
+
+def test_safetensors_is_wired(tmp_path):
+    torch_like = pytest.importorskip("safetensors.numpy")
+    path = tmp_path / "net.safetensors"
+    torch_like.save_file({**part("lstm", "weights", "lstm."), **linear(4, 2)}, path)
+    assert undertow.load(path).run(X).shape == (len(X), 2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "reason", "line"),
+    [
+        ({**LSTM_1, **linear(4, 8, "a"), **linear(8, 2, "b")}, "activations between 'a' and 'b'", "from_torch(w, 'm')"),
+        ({**LSTM_1, **linear(5, 2)}, "'head' takes 5 inputs, but 'm' gives 4", "Dense.from_torch(w, 'head'"),
+        ({**LSTM_1, **linear(4, 3)}, "'head' fits before 'm' as well as behind", "Dense.from_torch"),
+        ({**LSTM_1, "h0": np.zeros(4)}, r"'h0' \(tensor\) can stand", 'w["h0"]'),
+        ({**LSTM_1, "m.extra": np.zeros(4)}, r"'m\.extra' \(tensor\)", 'w["m.extra"]'),
+        ({**LSTM_1, "emb.weight": np.zeros((9, 3))}, r"'emb' \(Embedding or Linear", "Embedding.from_torch(w, 'emb')"),
+        ({**LSTM_1, "n.weight": np.ones(3), "n.bias": np.ones(3)}, "norm", "LayerNorm.from_torch(w, 'n')"),
+        (
+            {**LSTM_1, **{f"n.{k}": np.ones(3) for k in ("weight", "bias", "running_mean", "running_var")}},
+            "BatchNorm",
+            "ScaleShift.from_torch_batch_norm(w, 'n')",
+        ),
+        ({**LSTM_1, "c.weight": np.zeros((3, 3, 2)), "c.bias": np.zeros(3)}, "Conv1d", "not placed: c: Conv1d"),
+        ({**LSTM_1, **part("gru", "weights", "g.")}, "2 recurrent modules: m, g", "GRU.from_torch(w, 'g')"),
+        (part("rnn_tanh", "weights", "r."), "tanh or relu", "nonlinearity=\"tanh\"),  # or \"relu\""),
+        ({**BOTH, **linear(8, 2)}, "every frame or the two last states", "LSTM.from_torch(w, 'm')"),
+        (linear(4, 2), "no LSTM, GRU or RNN", "Dense.from_torch"),
+        ({"W": np.zeros((4, 4))}, "no LSTM, GRU or RNN", "undertow.LSTM(W, R, b"),
+        (
+            {"l/kernel:0": np.zeros((3, 16)), "l/recurrent_kernel:0": np.zeros((4, 16)), "l/bias:0": np.zeros(16)},
+            "Keras's activations",
+            "LSTM.from_keras(w, 'l')",
+        ),
+    ],
+)  # fmt: skip
+def test_ambiguous_files_say_what_to_write(weights, reason, line, tmp_path):
+    path = save(tmp_path / "net.npz", **weights)
+    with pytest.raises(UnsupportedError, match=reason) as caught:
+        undertow.load(path)
+    message = str(caught.value)
+    assert line in message and "undertow.read_weights(" in message and "undertow.Sequential([" in message
+
+
+def test_suggested_lines_run(tmp_path):
+    """What the message says can be pasted as it stands, in the one order whose sizes fit."""
+    path = save(tmp_path / "policy.npz", **linear(4, 8, "actor.0"), **linear(8, 2, "actor.2"), **LSTM_1)
+    with pytest.raises(UnsupportedError) as caught:
+        undertow.load(path)
+    message = str(caught.value)
+    for found in ("m: LSTM 3 -> 4", "actor.0: Linear 4 -> 8", "actor.2: Linear 8 -> 2"):
+        assert found in message
+    code = "\n".join(line[4:] for line in message.splitlines() if line.startswith("    "))
+    scope = {"undertow": undertow}
+    exec(code, scope)  # our own words
+    assert [node.name for node in scope["model"].graph.nodes] == ["m", "actor.0", "actor.2"]
+
+
+def test_a_prefix_cannot_write_code(tmp_path):
+    path = save(
+        tmp_path / "net.npz", **{"a'); import os; ('.weight": np.ones((2, 2)), "a'); import os; ('.bias": np.ones(2)}
+    )
+    with pytest.raises(UnsupportedError) as caught:
+        undertow.load(path)
+    assert "from_torch(w, \"a'); import os; ('\"" in str(caught.value)
