@@ -30,3 +30,19 @@ def models_dir():
     if not folder:
         pytest.skip("UNDERTOW_MODELS is not set: the folder of real models")
     return Path(folder)
+
+
+_largest = []
+
+
+def pytest_runtest_logreport(report):
+    """Tests of real models print their largest error; the summary shows it, passed or not."""
+    if report.when == "call":
+        _largest.extend(line for line in report.capstdout.splitlines() if "largest error" in line)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _largest:
+        terminalreporter.section("real models")
+        for line in _largest:
+            terminalreporter.write_line(line)
