@@ -68,6 +68,7 @@ FORBIDDEN = {
     "tow": {"model", "stream", "_core", "importers", "layers", "weights", "cli"},
     "compile": {"model", "stream", "_core", "importers", "layers", "weights", "cli"},
     "importers": {"stream", "_core", "tow", "compile", "cli"},
+    "hdf5": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "weights", "cli"},
     "weights": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "cli"},
     "reference": {"model", "stream", "_core", "tow", "importers", "layers", "weights", "cli"},
 }

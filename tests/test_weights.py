@@ -20,7 +20,6 @@ from undertow.weights.limits import MAX_OPCODES
 
 FORMATS = Path(__file__).parent / "data" / "formats"
 FILES = sorted(path.name for path in FORMATS.iterdir())
-NEEDS_H5PY = {"weights.h5", "inside.keras"}
 
 
 def expected(file: str) -> dict[str, np.ndarray]:
@@ -29,8 +28,6 @@ def expected(file: str) -> dict[str, np.ndarray]:
 
 
 def golden(file: str) -> Path:
-    if file in NEEDS_H5PY:
-        pytest.importorskip("h5py")
     return FORMATS / file
 
 
@@ -162,8 +159,6 @@ def test_wrong_files(tmp_path):
                 archive.writestr("readme.txt", "x")
         else:
             path.write_bytes(content)
-        if name.endswith("h5"):
-            pytest.importorskip("h5py")
         with pytest.raises(FormatError, match=name):
             read_weights(path)
     with pytest.raises(FileNotFoundError):
@@ -544,8 +539,6 @@ REAL = {
 
 @pytest.mark.parametrize("file", REAL)
 def test_real_file(file, models_dir):
-    if file.endswith(("h5", "hdf5")):
-        pytest.importorskip("h5py")
     weights = read_weights(models_dir / file)
     for name, shape in REAL[file].items():
         assert weights[name].shape == shape

@@ -30,8 +30,7 @@ def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) 
 
     Reads `.pt` and `.pth` (``torch.save`` of a state_dict, of anything that holds tensors in dicts, lists and modules,
     in today's zip form or the older one; TorchScript archives), `.safetensors`, `.npz`, `.h5` / `.hdf5` /
-    `.weights.h5` / `.keras` (needs h5py: ``pip install "undertow[keras]"``), and pickles of NumPy arrays. The first
-    bytes decide, then the suffix.
+    `.weights.h5` / `.keras`, and pickles of NumPy arrays. The first bytes decide, then the suffix.
 
     Names are those of the file (PyTorch: ``lstm.weight_ih_l0``); a dict or module inside another joins its key with
     a dot (``state_dict.lstm.weight_ih_l0``), HDF5 names are paths (``lstm/lstm_cell/kernel:0``). The dtype is that of
@@ -45,7 +44,6 @@ def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) 
         FormatError: the file is damaged, truncated, hostile, or of no known format.
         UnsupportedError: it holds a tensor that NumPy cannot hold (quantised, sparse ...); the message names it.
         FileNotFoundError, OSError: it cannot be opened.
-        ImportError: HDF5 without h5py.
     """
     path = Path(path)
     with open(path, "rb") as file:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Error, FormatError, UnsupportedError
+from ...hdf5 import MAGIC as HDF5_MAGIC
+from ...hdf5 import File, Group
 from .. import _blocks as blocks
-from .hdf5 import MAGIC as HDF5_MAGIC
-from .hdf5 import File, Group
 from .weights import ArchiveWeights, LegacyModelWeights, Weights
 
 #: limits for hostile files
