@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ...errors import Error, FormatError, UnsupportedError
 from ...graph import Graph
+from .. import state_dict
 from .config import brief
-from .files import HDF5_MAGIC, ZIP_MAGIC, parse_version, read
+from .files import HDF5_MAGIC, ZIP_MAGIC, WeightsOnlyError, parse_version, read
 from .model import Builder, uses_time_major
 
 __all__ = ["load", "sniff"]
@@ -51,6 +52,8 @@ def load(path: str | os.PathLike[str], *, keras_version: str | None = None, assu
         raise ValueError(f"keras_version must look like '2' or '3.4', got {keras_version!r}")
     try:
         return _graph(path, stated, assume_unmasked)
+    except WeightsOnlyError:
+        return state_dict.load(path)  # wires what is unambiguous, or says what to write
     except Error as error:
         raise type(error)(f"{path}: {error}") from error.__cause__
 

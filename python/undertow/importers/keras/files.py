@@ -93,13 +93,14 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     return data
 
 
+class WeightsOnlyError(UnsupportedError):
+    """An .h5 file of weights, which `importers.state_dict` reads."""
+
+
 def _legacy(root: Group) -> KerasFile:
     texts = root.attributes.get("model_config")
     if texts is None:
-        raise UnsupportedError(
-            "the file holds weights without a wiring (no model_config); read the arrays with undertow.read_weights "
-            "and wire them with undertow.Sequential, or save the whole model"
-        )
+        raise WeightsOnlyError("the file holds weights without a wiring (no model_config)")
     config = blocks.parse_json("".join(texts), "model_config")
     if not isinstance(config, dict):
         raise FormatError("model_config must hold a JSON object")
