@@ -120,6 +120,8 @@ cdef class Stream:
         cdef const ut_model* m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
         cdef int i
         ut_model_info(m, &info)
+        if not info.streamable:
+            model.stream()  # raises, naming the node
         self.model = model
         self._n_in = info.n_inputs
         self._n_out = info.n_outputs

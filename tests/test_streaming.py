@@ -192,6 +192,8 @@ def test_whole_sequence_models_refuse_to_stream():
     assert not model.streamable
     with pytest.raises(undertow.UnsupportedError, match=r"'backwards'.*backwards in time.*model\.run"):
         model.stream()
+    with pytest.raises(undertow.UnsupportedError, match="'backwards'"):
+        undertow.Stream(model)
 
 
 def test_nan_stays_in_its_stream():

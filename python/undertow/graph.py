@@ -74,7 +74,11 @@ class Node:
 
 
 class Graph:
-    """A recurrent network as nodes over frames. Build it with `input`, `state`, `add` and `output`."""
+    """A recurrent network as nodes over frames, for models that are no chain.
+
+    Build it with `input`, `state`, `add` (or a layer's `add_to(graph, value)`) and `output`, then run it through
+    `Model.from_graph`.
+    """
 
     def __init__(self, name: str = "model") -> None:
         self.name = name
