@@ -3,9 +3,9 @@
 
     python tests/cpp/make_models.py [FOLDER]        (needs the installed package)
 
-Weights are multiples of 2^-12 from integer arithmetic, so the files are the same wherever they are made, to which
-test_fixtures.py holds the committed ones. Sizes are odd on purpose and as small as can be: test_format flips every
-byte of them.
+Weights are multiples of 2^-12 from integer arithmetic, so the files are the same wherever they are made;
+test_fixtures.py holds the committed ones to that. Sizes are odd on purpose, and as small as they can be: test_format
+flips every byte of them.
 """
 
 from __future__ import annotations
