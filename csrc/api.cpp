@@ -16,6 +16,7 @@ struct ut_stream {
   float* state;
   float* values;
   float* scratch;
+  size_t block;  // frames that values and scratch were sized for
 };
 
 namespace {
@@ -30,14 +31,20 @@ size_t state_bytes(const ut_model& m) { return static_cast<size_t>(m.measures.st
 size_t value_bytes(const ut_model& m, size_t frames) {
   return aligned(static_cast<size_t>(m.measures.value_floats) * frames * sizeof(float));
 }
-size_t scratch_bytes(const ut_model& m) { return aligned(static_cast<size_t>(m.measures.scratch_floats) * sizeof(float)); }
+size_t scratch_bytes(const ut_model& m, size_t frames) {
+  const uint64_t floats = m.measures.scratch_floats + m.measures.scratch_floats_per_frame * frames;
+  return aligned(static_cast<size_t>(floats) * sizeof(float));
+}
+size_t stream_bytes(const ut_model& m, size_t block) {
+  return aligned(sizeof(ut_stream)) + aligned(state_bytes(m)) + value_bytes(m, block) + scratch_bytes(m, block);
+}
 
 void fill_info(const ut_model& m, ut_info* info) {
   memset(info, 0, sizeof *info);
   info->model_bytes = model_bytes(m.file);
   info->state_bytes = state_bytes(m);
-  info->scratch_bytes = value_bytes(m, m.measures.block) + scratch_bytes(m);
-  info->stream_bytes = aligned(sizeof(ut_stream)) + aligned(info->state_bytes) + info->scratch_bytes;
+  info->scratch_bytes = value_bytes(m, m.measures.block) + scratch_bytes(m, m.measures.block);
+  info->stream_bytes = stream_bytes(m, m.measures.block);
   info->snapshot_bytes = kSnapshotHeader + info->state_bytes;
   info->n_inputs = m.file.n_inputs;
   info->n_outputs = m.file.n_outputs;
@@ -155,19 +162,24 @@ ut_tensor ut_state(const ut_model* model, size_t i) {
   return i < model->file.n_states ? describe(model->file.state(static_cast<uint32_t>(i))) : ut_tensor{};
 }
 
+size_t ut_stream_bytes(const ut_model* model, size_t block) {
+  const size_t most = model->measures.block;
+  return stream_bytes(*model, block < 1 ? 1 : block > most ? most : block);
+}
+
 ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stream** out) {
   if (!mem || !model || !out) return UT_E_ARGUMENT;
   if (!is_aligned(mem)) return UT_E_ALIGN;
   if (!model->measures.streamable) return UT_E_WHOLE;
-  ut_info info;
-  fill_info(*model, &info);
-  if (bytes < info.stream_bytes) return UT_E_MEMORY;
-  memset(mem, 0, info.stream_bytes);  // padding lanes start as zeros
+  size_t block = model->measures.block;
+  while (block > 1 && stream_bytes(*model, block) > bytes) --block;
+  if (stream_bytes(*model, block) > bytes) return UT_E_MEMORY;
+  memset(mem, 0, stream_bytes(*model, block));  // padding lanes start as zeros
   uint8_t* p = static_cast<uint8_t*>(mem) + aligned(sizeof(ut_stream));
-  ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr};
+  ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr, block};
   s->state = reinterpret_cast<float*>(p);
-  s->values = reinterpret_cast<float*>(p += aligned(info.state_bytes));
-  s->scratch = reinterpret_cast<float*>(p += value_bytes(*model, model->measures.block));
+  s->values = reinterpret_cast<float*>(p += aligned(state_bytes(*model)));
+  s->scratch = reinterpret_cast<float*>(p += value_bytes(*model, block));
   ut_stream_reset(s);
   *out = s;
   return UT_OK;
@@ -176,9 +188,8 @@ ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stre
 void ut_stream_reset(ut_stream* s) { reset_state(*s->model, s->state); }
 
 void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y) {
-  const size_t block = s->model->measures.block;
-  const size_t capacity = n_frames < block ? (n_frames ? n_frames : 1) : block;
-  run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch}, n_frames, x, y);
+  const size_t capacity = n_frames < s->block ? (n_frames ? n_frames : 1) : s->block;
+  run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block}, n_frames, x, y);
 }
 
 void ut_step(ut_stream* s, const void* x, void* y) { ut_run(s, 1, &x, &y); }
@@ -226,7 +237,7 @@ ut_status ut_stream_copy(ut_stream* to, const ut_stream* from) {
 
 size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
   const uint64_t per_frame = m->measures.value_floats * sizeof(float);
-  const uint64_t fixed = aligned(state_bytes(*m)) + scratch_bytes(*m) + UT_ALIGN;
+  const uint64_t fixed = aligned(state_bytes(*m)) + scratch_bytes(*m, m->measures.block) + UT_ALIGN;
   if (per_frame != 0 && n_frames > (SIZE_MAX / 2 - fixed) / per_frame) return 0;
   return static_cast<size_t>(fixed) + aligned(static_cast<size_t>(per_frame) * n_frames);
 }
@@ -242,12 +253,12 @@ ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_f
   uint8_t* p = static_cast<uint8_t*>(mem);
   float* state = reinterpret_cast<float*>(p);
   float* scratch = reinterpret_cast<float*>(p += aligned(state_bytes(*m)));
-  float* values = reinterpret_cast<float*>(p + scratch_bytes(*m));
+  float* values = reinterpret_cast<float*>(p + scratch_bytes(*m, m->measures.block));
   reset_state(*m, state);
   for (uint32_t i = 0; states && i < m->file.n_states; ++i)
     if (states[i]) memcpy(state + m->states[i].offset, states[i], m->states[i].width * sizeof(float));
   const size_t capacity = m->measures.frame_by_frame ? 1 : (n_frames ? n_frames : 1);
-  run_frames({m, values, capacity, n_frames, length, state, scratch}, n_frames, x, y);
+  run_frames({m, values, capacity, n_frames, length, state, scratch, m->measures.block}, n_frames, x, y);
   for (uint32_t i = 0; finals && i < m->file.n_states; ++i)
     if (finals[i]) memcpy(finals[i], state + m->states[i].offset, m->states[i].width * sizeof(float));
   return UT_OK;

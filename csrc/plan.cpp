@@ -30,6 +30,16 @@ ut_status check_node(const File& file, const NodeView& node, OpPlan* plan, ut_er
   return type->check(check);
 }
 
+// States of recurrent layers: they stand before those of state_read and state_write.
+uint32_t count_owned_states(const File& file) {
+  uint64_t n = 0;
+  for (uint32_t i = 0; i < file.n_nodes; ++i) {
+    const NodeView node = file.node(i, 0);
+    if (node.kind != kStateRead.kind && node.kind != kStateWrite.kind) n += node.n_states;
+  }
+  return n > file.n_states ? file.n_states : static_cast<uint32_t>(n);
+}
+
 template <class T>
 T* carve(uint8_t*& p, size_t n) {
   T* out = reinterpret_cast<T*>(p);
@@ -44,13 +54,28 @@ constexpr uint64_t aligned(uint64_t bytes) { return (bytes + UT_ALIGN - 1) / UT_
 ut_status measure(const File& file, Measures* out, ut_error* err) {
   Measures m;
   bool has_registers = false;
+  uint64_t n_elements = 0;
+  const uint32_t n_owned = count_owned_states(file);
+  uint32_t next_state = 0;
   uint32_t next = file.n_inputs;
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     const NodeView node = file.node(i, next);
+    // Checks of a node may look at every element of its outputs: bounded before they start, for all nodes together.
+    for (uint32_t k = 0; k < node.n_outputs; ++k) n_elements += file.value(next + k).size;
+    if (n_elements > kMaxTotalFloats)
+      return Message(err, UT_E_UNSUPPORTED) << "the model's frames take more than 2^28 elements";
     OpPlan plan;
     if (const ut_status s = check_node(file, node, &plan, err)) return s;
     if (plan.whole_sequence) m.streamable = false;
-    if (plan.type == &kStateRead || plan.type == &kStateWrite) has_registers = true;
+    const bool is_register = plan.type == &kStateRead || plan.type == &kStateWrite;
+    if (is_register) has_registers = true;
+    // A state that two layers shared would make the numbers depend on how frames fall into blocks.
+    for (uint32_t k = 0; k < node.n_states; ++k) {
+      const bool owned = node.states[k] < n_owned;
+      if (is_register ? owned : node.states[k] != next_state++)
+        return Message(err, UT_E_FORMAT) << plan.type->name << " " << node.name << ": state " << node.states[k]
+                                         << " belongs to another layer, or is out of order";
+    }
     if (plan.scratch_floats > m.scratch_floats) m.scratch_floats = plan.scratch_floats;
     if (plan.scratch_floats_per_frame > m.scratch_floats_per_frame) m.scratch_floats_per_frame = plan.scratch_floats_per_frame;
     next += node.n_outputs;
@@ -74,8 +99,8 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   if (block > kMaxBlock) block = kMaxBlock;
   if (block >= 12) block -= block % 12;
   m.block = block < 1 ? 1 : static_cast<size_t>(block);
-  m.scratch_floats += m.scratch_floats_per_frame * m.block;
-  if (m.value_floats > kMaxTotalFloats || m.state_floats > kMaxTotalFloats || m.scratch_floats > kMaxTotalFloats)
+  if (m.value_floats > kMaxTotalFloats || m.state_floats > kMaxTotalFloats ||
+      m.scratch_floats + m.scratch_floats_per_frame * m.block > kMaxTotalFloats)
     return Message(err, UT_E_UNSUPPORTED) << "the model's frames or states take more than 2^28 elements";
   *out = m;
   return UT_OK;

@@ -61,7 +61,7 @@ constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4;
 struct Measures {
   uint64_t value_floats = 0;  // per frame of capacity
   uint64_t state_floats = 0;
-  uint64_t scratch_floats = 0, scratch_floats_per_frame = 0;
+  uint64_t scratch_floats = 0, scratch_floats_per_frame = 0;  // of the op that needs most
   bool streamable = true;
   bool frame_by_frame = false;  // a state that a later op writes is read in the same timestep
   size_t block = 1;             // frames per block of a stream

@@ -36,6 +36,7 @@ cdef extern from "undertow.h" nogil:
         uint32_t dims[8]
         size_t size
     void ut_model_info(const ut_model*, ut_info*)
+    size_t ut_stream_bytes(const ut_model*, size_t)
     ut_tensor ut_input(const ut_model*, size_t)
     ut_tensor ut_output(const ut_model*, size_t)
     ut_tensor ut_state(const ut_model*, size_t)
@@ -115,7 +116,7 @@ cdef class Stream:
     model with one input takes an array, one with several a dict by name; outputs likewise.
     """
 
-    def __cinit__(self, model):
+    def __cinit__(self, model, Py_ssize_t block=0):
         cdef ut_info info
         cdef const ut_model* m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
         cdef int i
@@ -125,14 +126,16 @@ cdef class Stream:
         self.model = model
         self._n_in = info.n_inputs
         self._n_out = info.n_outputs
-        self._memory = aligned_alloc(64, (info.stream_bytes + 63) // 64 * 64)
+        cdef size_t n_bytes = ut_stream_bytes(m, block) if block else info.stream_bytes
+        self._block = block
+        self._memory = aligned_alloc(64, (n_bytes + 63) // 64 * 64)
         self._slots_in = <Slot*> calloc(info.n_inputs, sizeof(Slot))
         self._slots_out = <Slot*> calloc(info.n_outputs, sizeof(Slot))
         self._x = <const void**> calloc(info.n_inputs, sizeof(void*))
         self._y = <void**> calloc(info.n_outputs, sizeof(void*))
         if not self._memory or not self._slots_in or not self._slots_out or not self._x or not self._y:
             raise MemoryError
-        if ut_stream_init(self._memory, info.stream_bytes, m, <ut_stream**> &self._stream) != 0:
+        if ut_stream_init(self._memory, n_bytes, m, <ut_stream**> &self._stream) != 0:
             from .errors import InternalError
             raise InternalError("ut_stream_init refused a model that Model.stream had accepted")
         for i in range(self._n_in):
@@ -362,7 +365,7 @@ cdef class Stream:
 
     def fork(self):
         """A new stream of the same model that continues from here."""
-        cdef Stream other = Stream(self.model)
+        cdef Stream other = Stream(self.model, self._block)
         self._enter()
         ut_stream_copy(<ut_stream*> other._stream, <ut_stream*> self._stream)
         other._settled = self._settled

@@ -231,3 +231,44 @@ def test_last_of_a_whole_sequence(isa):
     assert sums and np.array_equal(out["sum"], out["y"] + out["first"])
     with pytest.raises(undertow.ShapeError, match="at least one is needed"):
         model.run(np.zeros((0, 3), np.float32))
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 24])
+def test_a_smaller_block_gives_the_same_bits(block, isa):
+    model = Model.from_graph(zoo(), isa)
+    X = zoo_input(100)
+    whole = model.run(X)
+    stream = model.stream(block=block)
+    assert_same_bits(stream.run(X), whole, f"in blocks of {block}")
+    stream.reset()
+    stream.run(cut(X, 0, 33))
+    assert_same_bits(stream.fork().run(cut(X, 33, 100)), cut(whole, 33, 100), f"forked, in blocks of {block}")
+    for wrong in (0, model.block + 1):
+        with pytest.raises(ValueError, match=f"block is {wrong}, expected 1 to {model.block}"):
+            model.stream(block=wrong)
+
+
+def test_the_first_timestep_is_not_the_last_so_far():
+    graph = single(np.random.default_rng(0), "gru", 3, 4)
+    graph.output("first", graph.add("last", ["cell.h"], attrs={"reverse": True}))
+    model = Model.from_graph(graph)
+    out = model.run(np.ones((5, 3), np.float32))
+    assert np.array_equal(out["first"], out["y"][0])
+    with pytest.raises(undertow.UnsupportedError, match="first timestep"):
+        model.stream()
+
+
+def test_a_state_belongs_to_one_layer():
+    graph = single(np.random.default_rng(0), "gru", 4, 4)
+    node = graph.nodes[0]
+    with pytest.raises(undertow.ShapeError, match=r"'cell.h' belongs to another node"):
+        graph.add("gru", ["cell.h"], weights=node.weights, attrs=node.attrs, states=["cell.h"])
+    with pytest.raises(undertow.ShapeError, match=r"'cell.h' belongs to another node"):
+        graph.add("state_write", ["cell.h"], states=["cell.h"])
+
+
+def test_a_register_read_after_its_write_gives_the_value_before():
+    graph = counter()
+    graph.output("before", graph.add("state_read", states=["sum.value"]))
+    out = Model.from_graph(graph).run(np.arange(12, dtype=np.float32).reshape(4, 3))
+    assert np.array_equal(out["before"], np.concatenate([np.ones((1, 3)), out["y"][:-1]]))

@@ -66,7 +66,7 @@ typedef struct ut_string {
 
 typedef struct ut_info {
   size_t model_bytes;   /* memory for ut_model_init                                    */
-  size_t stream_bytes;  /* memory for ut_stream_init: state, scratch and bookkeeping   */
+  size_t stream_bytes;  /* memory for a stream: state, scratch and bookkeeping          */
   size_t state_bytes;   /* of these, what a stream remembers between timesteps         */
   size_t scratch_bytes; /* of these, frames in flight                                  */
   size_t snapshot_bytes;
@@ -120,8 +120,13 @@ ut_tensor ut_input(const ut_model* model, size_t i);
 ut_tensor ut_output(const ut_model* model, size_t i);
 ut_tensor ut_state(const ut_model* model, size_t i);
 
-/* ut_stream_init - place a stream in `mem` and reset it.
- *   mem   `bytes` >= ut_info.stream_bytes, aligned to UT_ALIGN; yours again when you stop using *out
+/* ut_stream_bytes - memory for a stream that works on at most `block` frames at a time (1 to ut_info.block; more counts
+ * as that). ut_info.stream_bytes is that of the full block. A program that only steps needs a block of 1. */
+size_t ut_stream_bytes(const ut_model* model, size_t block);
+
+/* ut_stream_init - place a stream in `mem` and reset it. It gets the largest block that `bytes` allows: speed depends on
+ * that where ut_run gets many frames, bits never do.
+ *   mem     `bytes` >= ut_stream_bytes(model, 1), aligned to UT_ALIGN; yours again when you stop using *out
  *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN, UT_E_MEMORY or UT_E_WHOLE; *out is untouched on failure */
 ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stream** out);
 

@@ -138,6 +138,7 @@ ut_status check_last(Check& c) {
   c.require(c.input(0) == c.output(0), "input and output differ in size");
   c.plan()->flags = c.param(0);
   c.require((c.plan()->flags & ~(kFlagReverse | kFlagMasked)) == 0, "unknown flags");
+  c.plan()->whole_sequence = c.plan()->flags & kFlagReverse;  // the first timestep is not the one so far
   return c.status();
 }
 

@@ -54,6 +54,7 @@ struct Block {
   size_t n_valid;   // of a whole sequence, the frames that masked ops consume
   float* state;
   float* scratch;
+  size_t chunk;  // frames that `scratch` was sized for
 
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {

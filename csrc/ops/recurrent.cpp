@@ -85,13 +85,13 @@ ut_status check_lstm(Check& c) {
 
 using Kernel = void (*)(const CellArgs&, size_t, bool);
 
-// Runs `kernel` over the block, `model->measures.block` frames at a time: the input half of that many fits the scratch.
+// Runs `kernel` over the block, `b.chunk` frames at a time: the input half of that many fits the scratch.
 void run_cell(const OpPlan& op, const Block& b, int n_gates, Kernel kernel, CellArgs& args) {
   const KernelTable& k = *b.model->kernels;
   const uint32_t x = op.inputs[0], y = op.output;
   const size_t Hp = padded(op.sizes[kHidden]), F = op.sizes[kFedBack], width = n_gates * Hp;
   const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1;
-  const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, chunk = b.model->measures.block;
+  const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, chunk = b.chunk;
   const ptrdiff_t y_row = static_cast<ptrdiff_t>(b.stride(y));
   const ptrdiff_t c_row = wants_c ? static_cast<ptrdiff_t>(b.stride(y + 1)) : 0;
   float *h = b.state_at(op.states[0]), *a = b.scratch + op.scratch_floats;

@@ -18,7 +18,9 @@ def prune(graph: Graph) -> Graph:
             needed.update(node.inputs)
     pruned = Graph(graph.name)
     pruned.source = graph.source
-    pruned.nodes = keep[::-1]
+    # What a state was before the timestep is read first, and its next value written last.
+    rank = {"state_read": 0, "state_write": 2}
+    pruned.nodes = sorted(keep[::-1], key=lambda node: rank.get(node.op, 1))
     pruned.inputs = list(graph.inputs)
     pruned.outputs = dict(graph.outputs)
     states = {s for node in keep for s in node.states}

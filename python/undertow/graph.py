@@ -90,6 +90,8 @@ class Graph:
         self.outputs: dict[str, str] = {}
         #: free text about where the model came from, shown by `undertow info`
         self.source = ""
+        self._read: set[str] = set()  # states that a state_read reads
+        self._written: set[str] = set()  # states that a layer owns or a state_write writes
         self._taken: set[str] = set()  # names of nodes, and of what values are named after
         self._stateful: set[str] = set()  # names that states are named after, before their node exists
 
@@ -144,6 +146,11 @@ class Graph:
         for state in states:
             if state not in self.states:
                 raise ShapeError(f"{op} {name!r}: state {state!r} does not exist")
+            # A layer owns its states; a register may be read often, but written once.
+            if (op != "state_read" and state in self._written) or (
+                op not in ("state_read", "state_write") and state in self._read
+            ):
+                raise ShapeError(f"{op} {name!r}: state {state!r} belongs to another node; give each its own")
         # float64 weights (typed-in examples) become float32 here, once, for every importer alike.
         arrays = {
             key: np.ascontiguousarray(
@@ -158,6 +165,7 @@ class Graph:
         for output, (_, made) in zip(node.outputs, outputs, strict=True):
             self._new_value(Value(output, made.shape, made.dtype, made.once))
         self.nodes.append(node)
+        (self._read if op == "state_read" else self._written).update(node.states)
         self._taken.add(name)
         if len(node.outputs) == 1:
             return node.outputs[0]
@@ -218,6 +226,8 @@ class Graph:
 def _needs_whole_sequence(node: Node) -> str:
     if node.attrs.get("reverse") and node.op in ("rnn", "lstm", "gru"):
         return "it runs backwards in time (direction reverse, or one half of a bidirectional layer)"
+    if node.op == "last" and node.attrs["reverse"]:
+        return "it takes what a backward layer gives at the first timestep"
     if node.op == "flip":
         return "it reverses the order of the timesteps"
     return ""

@@ -89,12 +89,16 @@ class Model:
     def n_parameters(self) -> int:
         return self.graph.n_parameters
 
-    def stream(self, snapshot: bytes | None = None, *, state: Mapping[str, Any] | None = None) -> Stream:
+    def stream(
+        self, snapshot: bytes | None = None, *, state: Mapping[str, Any] | None = None, block: int | None = None
+    ) -> Stream:
         """Start a stream.
 
         Args:
             snapshot: continue from one.
             state: fields to start from (by layer or field name); the others start as the model says.
+            block: frames that `run` works on at a time, 1 to `Model.block` (the default). 1 saves most of the memory
+                where thousands of streams only step; bits do not depend on it.
 
         Raises:
             UnsupportedError: the model needs the whole sequence; names the node.
@@ -106,7 +110,9 @@ class Model:
                 f"{self.name!r} cannot be streamed: {node.op} {node.name!r}: {reason}; "
                 "use model.run(X) with the whole sequence"
             )
-        stream = Stream(self)
+        if block is not None and not 1 <= block <= self.block:
+            raise ValueError(f"block is {block}, expected 1 to {self.block} for {self.name!r}")
+        stream = Stream(self, block or 0)
         if snapshot is not None:
             stream.restore(snapshot)
         if state is not None:

@@ -27,6 +27,7 @@ cdef class Stream:
     cdef int _n_in, _n_out
     cdef bint _single, _release
     cdef int _busy
+    cdef Py_ssize_t _block
     cdef object _names_in, _names_out, _settled
     cdef object __weakref__
 

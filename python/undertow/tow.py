@@ -234,8 +234,10 @@ def _dims(shape: tuple[int, ...]) -> list[int]:
 
 
 def write(graph: Graph) -> bytes:
-    """Give the bytes of a .tow file. Nodes must all be needed (see `undertow.compile`)."""
+    """Give the bytes of a .tow file. Nodes must all be needed, in an order that can run (see `undertow.compile`)."""
     out = _Writer()
+    owned = [s for node in graph.nodes if node.op in CELLS for s in node.states]
+    state_order = [*owned, *(s for s in graph.states if s not in set(owned))]
     title = out.name(graph.name) + out.name(graph.source[:4096])
     used = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs.values())
     node_outputs = {  # a cell state that nothing reads need not be computed into a frame
@@ -244,7 +246,7 @@ def write(graph: Graph) -> bytes:
     }
     order = [*graph.inputs, *(v for node in graph.nodes for v in node_outputs[node.name])]
     value_index = {name: i for i, name in enumerate(order)}
-    state_index = {name: i for i, name in enumerate(graph.states)}
+    state_index = {name: i for i, name in enumerate(state_order)}
 
     values: list[int] = []
     for name in order:
@@ -252,7 +254,7 @@ def write(graph: Graph) -> bytes:
         n_ids = 0 if v.dtype == "float32" else v.n_ids or 2**31 - 1
         values += [*out.name(name), int(v.dtype == "int32"), n_ids, *_dims(v.shape)]
     states: list[int] = []
-    for s in graph.states.values():
+    for s in map(graph.states.__getitem__, state_order):
         init = None if s.init is None else pad(s.init.reshape(-1))
         states += [*out.name(s.name), out.tensor(init), *_dims(s.shape)]
     outputs = [word for name, value in graph.outputs.items() for word in (*out.name(name), value_index[value])]
