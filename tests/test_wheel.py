@@ -97,7 +97,7 @@ def test_does_not_tell_where_it_was_built(wheel):
 
 def test_runs_by_itself(installed, tmp_path):
     code = (
-        "import pathlib, undertow; from undertow import demo; demo.main(['--digits', '1']); "
+        "import pathlib, undertow; from undertow.cli import main; main(['demo', '--digits', '1']); "
         "print(undertow.__file__); print(sorted(p.name for p in pathlib.Path(undertow.get_include()).iterdir()))"
     )
     env = {**os.environ, "PYTHONPATH": str(installed), "PYTHONIOENCODING": "utf-8"}
