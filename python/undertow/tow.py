@@ -134,7 +134,9 @@ def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
         peephole = pad(w["peephole"]) if "peephole" in w else None
         tensors += [pack(R), peephole, pack(w["projection"][None]) if "projection" in w else None]
     elif a["reset_after"]:
-        tensors += [pack(R), None, pad(w.get("rb_n", np.zeros(hidden, np.float32)))]
+        rb = np.zeros((3, hidden), np.float32)
+        rb[2] = w.get("rb_n", 0.0)
+        tensors += [pack(R), None, pack_bias(rb)]
     else:
         tensors += [pack(R[:2]), pack(R[2:]), None]
     flags = REVERSE * a["reverse"] | VARIANT * bool(a.get(CELLS[node.op][1])) | MASKED * a["masked"]
@@ -184,7 +186,7 @@ def _decode_cell(op: str, t: list[Any], params: list[int], sizes: _Sizes) -> tup
     else:
         weights["R"] = unpack(t[2], G, hidden, fed_back)
     if op == "gru" and flags & VARIANT:
-        weights["rb_n"] = t[4][:hidden]
+        weights["rb_n"] = unpack_bias(t[4], 3, hidden)[2]
     if op == "lstm":
         weights["peephole"] = None if t[3] is None else t[3].reshape(3, -1)[:, :hidden]
         weights["projection"] = None if t[4] is None else unpack(t[4], 1, fed_back, hidden)[0]
