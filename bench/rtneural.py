@@ -30,7 +30,7 @@ def write(w: Weights, path: Path) -> None:
 
 def table(seconds: float) -> Table:
     """seconds: for each cell and size. Needs the environment variable RTNEURAL: a checkout, with its submodules."""
-    columns = ["cell, input = hidden", "undertow", *BACKENDS, "vs the best of them"]
+    columns = ["cell, input = hidden", "undertow", *BACKENDS, "vs the best of them", "that ratio at the roofline"]
     result = Table("The core step in C against RTNeural (ns, medians)", columns)
     checkout = os.environ.get("RTNEURAL")
     if not checkout:
@@ -49,8 +49,10 @@ def table(seconds: float) -> Table:
                     name, ns, ratio = line.split("\t")
                     found[name] = float(ns), float(ratio)
                 ours, _ = found.pop("undertow")
-                times = (found[name][0] if name in found else None for name in BACKENDS)
+                times = [found[name][0] if name in found else None for name in BACKENDS]
+                roof, _ = found.pop("roofline", (0.0, 0.0))
                 best = min(ratio for _, ratio in found.values())
-                result.rows.append([f"{cell} {size}", ours, *times, Goal(best, target)])
+                limit = min(ns for ns, _ in found.values()) / roof if roof else None
+                result.rows.append([f"{cell} {size}", ours, *times, Goal(best, target), limit])
                 print(f"  rtneural: {cell} {size} done", file=sys.stderr)
     return result

@@ -4,9 +4,11 @@
 // compiler and at run time, in turns; all must first give the same outputs. MODEL and WEIGHTS hold one and the same
 // layer; WEIGHTS is 3 int32 (1 for an LSTM, 0 for a GRU that resets after; inputs; units) and the floats W, R, b, rb of
 // `Layer`. One line each: name, ns a step, ns / ns of ut_step (medians; the ratio is that of neighbours in time).
+// The last line is the roofline of our weights, where the instruction set has one.
 #include <cmath>
 
 #include "harness.h"
+#include "roofline.h"
 #include "rtneural_peer.h"
 
 #define UT_BACKEND(name) std::unique_ptr<Peer> rtneural_##name(const Layer& layer, bool fixed);
@@ -94,6 +96,14 @@ int main(int argc, char** argv) {
     for (size_t i = 0; i < n; ++i) ut_step(ours.stream, x, y.data());
   });
   for (const auto& peer : peers) turns.emplace_back([&peer, x](size_t n) { peer->forward(x, n); });
+  const Roofline stream_weights = roofline(ours.info.isa);
+  volatile float sink = 0.0f;
+  if (stream_weights) {
+    names.push_back("roofline");
+    turns.emplace_back([&](size_t n) {
+      for (size_t i = 0; i < n; ++i) sink = sink + stream_weights(ours.file.weights(), ours.file.n_weights());
+    });
+  }
 
   std::vector<std::vector<double>> times(turns.size()), ratios(turns.size());
   for (const double end = now() + seconds; now() < end || times[0].size() < 7;)
