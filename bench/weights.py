@@ -71,6 +71,7 @@ class DynamicInt8:
 def torch_int8(w: Weights, n_steps: int) -> list[DynamicInt8]:
     """Eager, as its users have it, and traced and frozen, which takes the Python out of it."""
     import torch
+    from torch.ao.quantization import quantize_dynamic
 
     torch.set_num_threads(1)
     torch.backends.quantized.engine = "x86" if "x86" in torch.backends.quantized.supported_engines else "qnnpack"
@@ -78,7 +79,7 @@ def torch_int8(w: Weights, n_steps: int) -> list[DynamicInt8]:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         # Only the children of what it is given are replaced: a bare layer would stay float32 without a word.
-        eager = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(w.torch()), {kind}, dtype=torch.qint8)[0]
+        eager = quantize_dynamic(torch.nn.Sequential(w.torch()), {kind}, dtype=torch.qint8)[0]
         h = torch.zeros(1, 1, w.n_hidden)
         zeros = (h, h) if w.cell == "lstm" else h
         x = torch.zeros(n_steps, 1, w.n_inputs)
