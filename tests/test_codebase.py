@@ -71,6 +71,10 @@ FORBIDDEN = {
     "hdf5": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "weights", "cli"},
     "weights": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "cli"},
     "reference": {"model", "stream", "_core", "tow", "importers", "layers", "weights", "cli"},
+    "precision": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
+    "packing": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
+    "formulas": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
+    "products": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
 }
 
 

@@ -20,9 +20,9 @@ def add(subparsers: Any) -> None:
         "info",
         info,
         "describe a model, or this machine",
-        "Describe a model: layers, shapes, parameters, state and scratch bytes, instruction set, and the exact\n"
-        "variant of every recurrent layer. Without MODEL: the instruction sets that are built in, run here, and get\n"
-        "picked.",
+        "Describe a model: layers, shapes, parameters, bytes and precision of their weights, state and scratch bytes,\n"
+        "instruction set, and the exact variant of every recurrent layer. Without MODEL: the instruction sets that\n"
+        "are built in, run here, and get picked.",
         "  undertow info model.onnx\n"
         "  undertow info model.tow --isa scalar\n"
         "  undertow info model.onnx --json | jq .state\n"
@@ -34,8 +34,8 @@ def add(subparsers: Any) -> None:
 
 def info(args: argparse.Namespace) -> int:
     if args.model is None:
-        if args.isa or args.option:
-            raise UsageError("--isa and --option say how to load a MODEL; none is given")
+        if args.isa or args.option or args.weights:
+            raise UsageError("--isa, --option and --weights say how to load a MODEL; none is given")
         facts = _machine()
         print(json.dumps(facts, indent=2) if args.json else _show_machine(facts))
         return 0
