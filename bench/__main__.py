@@ -13,7 +13,7 @@ from . import models
 
 models.single_thread()
 
-from . import clock, core, load, memory, overhead, pool, rtneural, sequence, stacked, step, weights  # noqa: E402
+from . import accuracy, clock, core, load, memory, overhead, pool, rtneural, sequence, stacked, step, weights  # noqa: E402
 from .report import Table, summary  # noqa: E402
 
 #: name -> tables, given the seconds to spend on each cell and size
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "rtneural": lambda seconds: [rtneural.table(seconds)],
     "overhead": lambda seconds: [overhead.table(seconds)],
     "load": lambda seconds: [load.table(seconds)],
+    "accuracy": lambda seconds: list(accuracy.tables(100_000 if seconds >= 1 else 10_000)),
     "memory": lambda seconds: memory.tables(10_000_000 if seconds >= 1 else 1_000_000),
 }
 
