@@ -189,7 +189,7 @@ void ut_stream_reset(ut_stream* s) { reset_state(*s->model, s->state); }
 
 void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y) {
   const size_t capacity = n_frames < s->block ? (n_frames ? n_frames : 1) : s->block;
-  run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block}, n_frames, x, y);
+  run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr}, n_frames, x, y);
 }
 
 void ut_step(ut_stream* s, const void* x, void* y) { ut_run(s, 1, &x, &y); }
@@ -258,7 +258,7 @@ ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_f
   for (uint32_t i = 0; states && i < m->file.n_states; ++i)
     if (states[i]) memcpy(state + m->states[i].offset, states[i], m->states[i].width * sizeof(float));
   const size_t capacity = m->measures.frame_by_frame ? 1 : (n_frames ? n_frames : 1);
-  run_frames({m, values, capacity, n_frames, length, state, scratch, m->measures.block}, n_frames, x, y);
+  run_frames({m, values, capacity, n_frames, length, state, scratch, m->measures.block, nullptr}, n_frames, x, y);
   for (uint32_t i = 0; finals && i < m->file.n_states; ++i)
     if (finals[i]) memcpy(finals[i], state + m->states[i].offset, m->states[i].width * sizeof(float));
   return UT_OK;

@@ -12,6 +12,10 @@ enum CpuFeature : uint32_t {
   kCpuFma = 1u << 1,
   kCpuAvx512 = 1u << 2,  // F, BW, DQ and VL, with the operating system saving opmask and ZMM registers
   kCpuNeon = 1u << 3,
+  kCpuF16c = 1u << 4,
+  kCpuAvx512Vnni = 1u << 5,
+  kCpuAvxVnni = 1u << 6,  // the 256-bit form outside AVX-512
+  kCpuNeonDot = 1u << 7,
 };
 
 uint32_t cpu_features();
