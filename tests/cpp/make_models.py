@@ -186,6 +186,24 @@ def cells(g: Graph) -> None:
 
 
 @model
+def precisions(g: Graph) -> None:
+    """Every op that has a matrix or a table, in every precision: a chain of all of them for each."""
+    for p, precision in enumerate(("float16", "bfloat16", "int8", "int4")):
+        ids, first = g.input(f"ids_{precision}", (), "int32"), len(g.nodes)
+        g.values[ids] = Value(ids, (), "int32", False, 3)
+        h = g.add("embedding", [ids], weights={"table": Weights(90 + p)(3, 3)})
+        (h,) = cell(g, "rnn", h, 2, 94 + p)
+        (h,) = cell(g, "gru", h, 3, 98 + p, reset_after=True)
+        (h,) = cell(g, "gru", h, 2, 102 + p)
+        h, _ = cell(g, "lstm", h, 3, 106 + p, fed_back=2)
+        h, _ = cell(g, "lstm", h, 3, 110 + p)
+        g.output(f"y_{precision}", dense(g, h, 2, 114 + p))
+        for node in g.nodes[first:]:
+            matrices = [key for key in ("W", "R", "projection", "table") if key in node.weights]
+            node.precisions.update(dict.fromkeys(matrices, precision))
+
+
+@model
 def decay(g: Graph) -> None:
     """Every cell with a zero fixed point, which its state nears by a factor of about 0.998 a step, one unit faster."""
     x = g.input("x", 2)

@@ -85,6 +85,11 @@ void collect(const std::string& path, std::set<uint32_t>* kinds, std::set<std::s
     const std::string name = type ? type->name : "?";
     if (type == &undertow::kBinary || type == &undertow::kSoftmax || type == &undertow::kActivation)
       variants->insert(name + " " + std::to_string(node.params[0]));
+    for (uint32_t t = 0; t < node.n_tensors; ++t) {
+      if (node.tensors[t] == undertow::kNone) continue;
+      const uint32_t dtype = file.tensor(node.tensors[t]).dtype;
+      variants->insert(name + " weight " + std::to_string(t) + " of type " + std::to_string(dtype));
+    }
     const uint32_t n_acts = type == &undertow::kRnn ? 1 : type == &undertow::kGru ? 2 : type == &undertow::kLstm ? 3 : 0;
     if (n_acts == 0) continue;
     // FORMAT.md, "Nodes": activations of three words each, flags, clip.
@@ -119,6 +124,16 @@ void test_coverage(const std::vector<std::string>& paths) {
       "lstm peephole", "lstm projection", "lstm reverse", "lstm masked", "softmax 0", "softmax 1"};
   for (uint32_t kind = 0; kind < undertow::kNumActs; ++kind) expected.insert("activation " + std::to_string(kind));
   for (uint32_t kind = 0; kind < undertow::kNumBinaries; ++kind) expected.insert("binary " + std::to_string(kind));
+  // FORMAT.md, "Nodes": which weights of an op are matrices or tables.
+  const struct {
+    const char* op;
+    std::vector<int> weights;
+  } kMatrices[] = {{"dense", {0}}, {"embedding", {0}}, {"rnn", {0, 2}}, {"gru", {0, 2, 3}}, {"lstm", {0, 2, 4}}};
+  for (const auto& row : kMatrices)
+    for (const int w : row.weights)
+      for (const uint32_t dtype : {undertow::kTensorFloat32, undertow::kTensorFloat16, undertow::kTensorBfloat16,
+                                   undertow::kTensorInt8, undertow::kTensorInt4})
+        expected.insert(std::string(row.op) + " weight " + std::to_string(w) + " of type " + std::to_string(dtype));
   for (const std::string& path : paths) collect(path, &kinds, &variants);
   int known = 0;
   for (uint32_t kind = 0; kind < 1024; ++kind)
@@ -143,7 +158,7 @@ void test_stream(const Model& m, const char* what, size_t n_steps) {
                 for (size_t i = 0; i < n_steps; ++i) traffic.run(stream.stream, i % kFrames, 1);
                 for (size_t i = 0; single && i < kFrames; ++i)
                   ut_step(stream.stream, traffic.in[0].data(), traffic.out[0].data());
-                for (size_t i = 0; i < n_steps / kFrames; ++i) {
+                for (size_t i = 0; i < n_steps / kFrames / 5; ++i) {
                   traffic.run(stream.stream, 0, kFrames);
                   ut_snapshot_save(stream.stream, snapshot.data());
                   ut_snapshot_load(other.stream, snapshot.data(), snapshot.size(), &err);
