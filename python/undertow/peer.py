@@ -48,7 +48,7 @@ class OnnxRuntime:
         self.version = ort.__version__
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # layouts that do not fit are tried and raise: they need no log
         try:
             self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
