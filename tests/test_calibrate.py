@@ -106,7 +106,7 @@ def test_measure():
     assert found.total.longest == error.max()
     assert [layer.name for layer in found.layers] == ["wide", "narrow", "head"]
     for layer in found.layers:
-        alone = with_weights(g, "int8", layers=[layer.name])
+        alone = calibrate.fit(g, {layer.name: "int8"}, X)
         assert layer.alone.data.max == longest_error(alone, g, X, len(X["x"])).max()
         assert layer.bytes_after < layer.bytes_before and layer.precision == "int8"
         assert layer.alone.step_us > 0
@@ -133,7 +133,7 @@ def test_search_keeps_the_tolerance(tolerance):
     assert all(node.precisions == {} for node in g.nodes)
     after = sum(layer.bytes_after for layer in found.layers)
     for uniform in REDUCED:  # never larger than one precision for all that holds as well
-        if longest_error(with_weights(g, uniform), g, X, calibrate.LONG).max() <= tolerance:
+        if longest_error(calibrate.fit(g, uniform, X), g, X, calibrate.LONG).max() <= tolerance:
             whole = calibrate.measure(g, uniform, X)
             assert after <= sum(layer.bytes_after for layer in whole.layers), uniform
     if tolerance == 10.0:

@@ -3,6 +3,9 @@
 
 The measure is the largest |output - float32 output| over all frames and all numbers of all outputs, both models
 streaming the same frames from a fresh state. It says nothing about data unlike the data it was measured on.
+
+The data also decides how int8 and int4 weights are rounded (`undertow.fitting`): for the first two thirds of its
+frames, and only in layers where that makes the output err less on the last third, which the rounding has not seen.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from .compile import Precisions, weight_bytes, with_weights
 from .describe import human_bytes, precision_of, table
 from .drift import Arrays, Distance, distances, repeated
 from .errors import ShapeError, ToleranceError, UnsupportedError
+from .fitting import fitted
 from .graph import Graph, Node
+from .layerwise import inner_values
 from .model import Model
 from .ops import CATALOGUE
 from .precision import stored
@@ -28,6 +33,8 @@ from .verify import by_name, one_or_all
 LONG = 10_000
 #: The last of them, whose error is shown apart: what is left of a drift.
 LATE = 1_000
+#: Frames that rounding looks at, at most: every value of the graph is held for them.
+FIT = 10_000
 #: Tried in this order, first to last the larger. bfloat16 is as large as float16 and coarser: it stands in where a
 #: weight is too large for float16.
 LADDER = ("int4", "int8", "float16", "bfloat16")
@@ -165,6 +172,17 @@ def search(graph: Graph, X: Arrays, tolerance: float, isa: str | None = None) ->
     return found
 
 
+def fit(graph: Graph, weights: Precisions, X: Arrays, isa: str | None = None) -> Graph:
+    """As `with_weights`, with int8 and int4 weights rounded for the frames X; nothing else is measured.
+
+    Raises:
+        ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
+        UnsupportedError: as `with_weights`.
+    """
+    chosen = {node.name: dict(node.precisions) for node in _layers(with_weights(graph, weights))}
+    return _Bench(with_weights(graph, "float32"), X, isa).reduced(chosen)
+
+
 def step_us(model: Model, X: Arrays, seconds: float = 0.1) -> float:
     """Median microseconds of one step from Python over the frames of X; of a run, by frames, where it must be whole."""
     n = len(next(iter(X.values())))
@@ -211,6 +229,10 @@ class _Bench:
                     f"output {name!r} is NaN or infinite on the calibration data: no error can be measured"
                 )
         self.nodes = {node.name: node for node in _layers(graph)}
+        self.n_fit = 2 * self.n_frames // 3
+        seen = {name: x[: min(self.n_fit, FIT)] for name, x in X.items()}
+        self.values = inner_values(self.exact, graph, seen)[0] if self.n_fit else {}
+        self._fitted: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, np.ndarray]] = {}
 
     def keys(self, layer: str, precision: str) -> dict[str, str]:
         node = self.nodes[layer]
@@ -221,12 +243,38 @@ class _Bench:
             weight_bytes(node, self.keys(name, chosen.get(name, "float32"))) for name, node in self.nodes.items()
         )
 
-    def model(self, chosen: Mapping[str, Any]) -> Model:
-        return Model.from_graph(with_weights(self.graph, chosen), self.isa)
+    def reduced(self, chosen: Mapping[str, Any]) -> Graph:
+        """The graph with these precisions, rounded for the data where that helps."""
+        graph = with_weights(self.graph, chosen)
+        for node in _layers(graph):
+            node.weights.update(self._rounded_for_data(node))
+        return graph
 
-    def on_data(self, model: Model) -> Distance:
-        distance = Distance(1, self.n_frames)
-        distance.add(by_name(model.run(one_or_all(self.X)), model.outputs), self.Y)
+    def _rounded_for_data(self, node: Node) -> dict[str, np.ndarray]:
+        """Weights in place of the nearest ones; none where the output errs less, on frames not seen, with those."""
+        key = node.name, tuple(sorted(node.precisions.items()))
+        if key not in self._fitted:
+            weights = {}
+            if self.values:
+                weights = fitted(self.nodes[node.name], node.precisions, self.graph, self.values)
+            if weights:
+                nearest = with_weights(self.graph, {node.name: node.precisions})
+                other = nearest.copy()
+                next(n for n in other.nodes if n.name == node.name).weights.update(weights)
+                a, b = (self.on_data(Model.from_graph(g, self.isa), self.n_fit).rms for g in (nearest, other))
+                weights = weights if b < a else {}
+            self._fitted[key] = weights
+        return self._fitted[key]
+
+    def model(self, chosen: Mapping[str, Any]) -> Model:
+        return Model.from_graph(self.reduced(chosen), self.isa)
+
+    def on_data(self, model: Model, first: int = 0) -> Distance:
+        """Distance over the data, or from frame `first` on; outputs that are given once count in any case."""
+        distance = Distance(first + 1, self.n_frames)
+        got = by_name(model.run(one_or_all(self.X)), model.outputs)
+        in_time = {name: y.ndim > len(model.outputs[name].shape) for name, y in self.Y.items()}
+        distance.add(*({name: Y[name][first:] if in_time[name] else Y[name] for name in Y} for Y in (got, self.Y)))
         return distance
 
     def error(self, chosen: Mapping[str, Any]) -> float:
@@ -293,7 +341,7 @@ class _Bench:
 
     def report(self, chosen: Mapping[str, dict[str, str]], tolerance: float | None) -> Calibration:
         layers = []
-        graph = with_weights(self.graph, chosen)
+        graph = self.reduced(chosen)
         for node in _layers(graph):
             keys = chosen.get(node.name, {})
             alone = self.cost({node.name: keys}) if node.precisions else None
