@@ -152,7 +152,7 @@ def search(graph: Graph, X: Arrays, tolerance: float, isa: str | None = None) ->
     bench = _Bench(graph, X, isa)
     tried = [bench.greedy(LADDER[first:], tolerance) for first in (0, 1)]
     chosen, refused = min(tried, key=lambda result: bench.size(result[0]))
-    while chosen and not bench.holds_long(chosen, tolerance):
+    while chosen and not bench.holds(chosen, tolerance):
         costly = max(chosen, key=lambda name: bench.error({name: chosen[name]}))
         at = LADDER.index(chosen[costly])
         larger = next((p for p in bench.ladder(costly) if LADDER.index(p) > at), None)
@@ -311,8 +311,10 @@ class _Bench:
         """Before and within the last steps of a long stream; nothing where there are no streams."""
         return distances(model, self.exact, repeated(self.X), (LONG - LATE, LONG)) if model.streamable else []
 
-    def holds_long(self, chosen: Mapping[str, str], tolerance: float) -> bool:
-        return all(distance.max <= tolerance for distance in self.long(self.model(chosen)))
+    def holds(self, chosen: Mapping[str, str], tolerance: float) -> bool:
+        """Whether the output stays within the tolerance, on all of the data and over a long stream."""
+        model = self.model(chosen)
+        return all(distance.max <= tolerance for distance in (self.on_data(model), *self.long(model)))
 
     def greedy(self, allowed: tuple[str, ...], tolerance: float) -> tuple[dict[str, str], dict[str, str]]:
         """Layer -> precision, and for the other layers why not."""
