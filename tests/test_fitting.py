@@ -158,3 +158,15 @@ def test_rounding_to_data_that_does_not_help_is_not_used(monkeypatch):
     monkeypatch.setattr(calibrate, "fitted", lambda node, *_: {"W": np.zeros_like(node.weights["W"])})
     found, plain = calibrate.fit(g, "int8", X), with_weights(g, "int8")
     assert compile_graph(found) == compile_graph(plain)
+
+
+def test_rounding_that_helps_alone_but_not_together_is_given_up():
+    g, X = model(), {"x": correlated(50, 12, 3)}
+    bench = calibrate._Bench(with_weights(g, "float32"), X, None)
+    chosen = {"gru": {"R": "int8"}, "head": {"W": "int8"}}
+    for layer, keys in chosen.items():
+        node = next(node for node in g.nodes if node.name == layer)
+        for key, name in keys.items():
+            bench._fitted[(layer, key), name] = precision.stored(node.weights[key] * np.float32(1.01), name)
+    bench.settle(chosen)
+    assert compile_graph(bench.reduced(chosen)) == compile_graph(with_weights(g, chosen))

@@ -126,9 +126,8 @@ def measure(
         ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
         UnsupportedError: as `with_weights`.
     """
-    bench = _Bench(with_weights(graph, "float32"), X, isa)
-    chosen = with_weights(graph, weights)
-    found = bench.report({node.name: dict(node.precisions) for node in _layers(chosen)}, tolerance)
+    bench, chosen = _settled(graph, weights, X, isa)
+    found = bench.report(chosen, tolerance)
     if tolerance is not None and not _worst(found.total) <= tolerance:
         raise ToleranceError(
             f"{graph.name!r}: these weights change the output by up to {_worst(found.total):.3g}, tolerance "
@@ -182,8 +181,16 @@ def fit(graph: Graph, weights: Precisions, X: Arrays, isa: str | None = None) ->
         ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
         UnsupportedError: as `with_weights`.
     """
+    bench, chosen = _settled(graph, weights, X, isa)
+    return bench.reduced(chosen)
+
+
+def _settled(graph: Graph, weights: Precisions, X: Arrays, isa: str | None) -> tuple[_Bench, dict[str, dict[str, str]]]:
+    """The bench of given precisions, its rounding for the data given up where all of it together does not help."""
     chosen = {node.name: dict(node.precisions) for node in _layers(with_weights(graph, weights))}
-    return _Bench(with_weights(graph, "float32"), X, isa).reduced(chosen)
+    bench = _Bench(with_weights(graph, "float32"), X, isa)
+    bench.settle(chosen)
+    return bench, chosen
 
 
 def step_us(model: Model, X: Arrays, seconds: float = 0.1) -> float:
@@ -288,6 +295,13 @@ class _Bench:
                 found = found if b < a else None
             self._fitted[weight, precision] = found
         return self._fitted[weight, precision]
+
+    def settle(self, chosen: Mapping[str, Mapping[str, str]]) -> None:
+        """Round everything to the nearest where that errs less, on frames not seen, than all rounding for the data."""
+        graphs = with_weights(self.graph, chosen), self.reduced(chosen)
+        nearest, rounded = (self.on_data(Model.from_graph(g, self.isa), self.n_fit).rms for g in graphs)
+        if nearest <= rounded:
+            self._fitted = dict.fromkeys(self._fitted)
 
     def model(self, chosen: Mapping[Weight, str]) -> Model:
         return Model.from_graph(self.reduced(_by_layer(chosen)), self.isa)
