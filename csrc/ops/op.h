@@ -55,7 +55,9 @@ struct Block {
   float* state;
   float* scratch;
   size_t chunk;  // frames that `scratch` was sized for
+  float* const* states;  // a batch: one state block per row, and each row is one timestep of its stream; else null
 
+  bool batch() const { return states != nullptr; }
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {
     const ValuePlan& p = model->values[v];
