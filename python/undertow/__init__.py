@@ -8,13 +8,13 @@ array([ 0.4621, -0.4621], dtype=float32)
 """
 
 from .activations import Activation
-from .errors import Error, FormatError, InternalError, ISAError, ShapeError, StateError, UnsupportedError
+from .errors import Error, FormatError, InternalError, ISAError, PoolError, ShapeError, StateError, UnsupportedError
 from .graph import Graph
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
 from .loading import load
 from .model import Model
-from .stream import Stream
+from .stream import Pool, Stream
 from .support import example, get_include, isas
 from .weights import read_weights
 
@@ -28,6 +28,8 @@ __all__ = [
     "ISAError",
     "InternalError",
     "Model",
+    "Pool",
+    "PoolError",
     "ShapeError",
     "StateError",
     "Stream",

@@ -7,7 +7,8 @@
     +-- FormatError       (ValueError)           a file is damaged, truncated or not what its name says
     +-- UnsupportedError  (NotImplementedError)  well-formed, but not computable exactly: names node, attribute, value
     +-- ShapeError        (ValueError)           shapes that do not fit together, in a model or an input
-    +-- StateError        (ValueError)           a snapshot or state that belongs to another model
+    +-- StateError        (ValueError)           a snapshot or state of another model; a proposal where none belongs
+    +-- PoolError         (ValueError)           a pool has no such stream, has it twice in one call, or has no room
     +-- ISAError          (RuntimeError)         a forced instruction set that is unknown, not built or not on this CPU
     +-- InternalError     (RuntimeError)         undertow's own fault: please report it
 
@@ -32,7 +33,11 @@ class ShapeError(Error, ValueError):
 
 
 class StateError(Error, ValueError):
-    """A snapshot or state does not belong to this model."""
+    """A snapshot or state does not belong to this model, or a proposal is pending, or not pending."""
+
+
+class PoolError(Error, ValueError):
+    """A stream id is closed, of another pool, or twice in one call; or more streams are wanted than the pool has room for."""
 
 
 class ISAError(Error, RuntimeError):
