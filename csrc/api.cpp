@@ -52,12 +52,14 @@ size_t stream_bytes(const ut_model& m, size_t block) {
 // beside the weights.
 constexpr size_t kMostRows = 96, kLeastRows = 12, kBatchBytes = 1024 * 1024;
 size_t most_rows(const ut_model& m) {
-  const uint64_t row_bytes = sizeof(float) * (m.measures.value_floats + m.measures.scratch_floats_per_frame) + 1;
+  const uint64_t row_bytes = sizeof(float) * (m.measures.value_floats + m.measures.scratch_floats_per_row) + 1;
   const uint64_t rows = kBatchBytes / row_bytes / kLeastRows * kLeastRows;
   return rows < kLeastRows ? kLeastRows : rows > kMostRows ? kMostRows : static_cast<size_t>(rows);
 }
 size_t batch_bytes(const ut_model& m, size_t rows) {
-  return aligned(sizeof(ut_batch)) + value_bytes(m, rows) + scratch_bytes(m, rows);
+  const size_t scratch = static_cast<size_t>(m.measures.scratch_floats_per_row) * rows * sizeof(float);
+  const size_t lone = scratch_bytes(m, rows);  // a tile of one row is run as a stream
+  return aligned(sizeof(ut_batch)) + value_bytes(m, rows) + (scratch > lone ? aligned(scratch) : lone);
 }
 
 void fill_info(const ut_model& m, ut_info* info) {

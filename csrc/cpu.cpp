@@ -3,7 +3,8 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
-#include <xmmintrin.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace undertow {
@@ -15,14 +16,13 @@ namespace {
 constexpr uint32_t bit(int n) { return 1u << n; }
 
 // Intel SDM volume 2, CPUID.
-constexpr uint32_t kLeaf1EcxFma = bit(12), kLeaf1EcxOsxsave = bit(27), kLeaf1EcxAvx = bit(28);
+constexpr uint32_t kLeaf1EcxFma = bit(12), kLeaf1EcxOsxsave = bit(27), kLeaf1EcxAvx = bit(28),
+                   kLeaf1EcxF16c = bit(29);
 constexpr uint32_t kLeaf7EbxAvx2 = bit(5), kLeaf7EbxAvx512f = bit(16), kLeaf7EbxAvx512dq = bit(17),
-                   kLeaf7EbxAvx512bw = bit(30), kLeaf7EbxAvx512vl = 1u << 31;
+                   kLeaf7EbxAvx512bw = bit(30), kLeaf7EbxAvx512vl = 1u << 31,
+                   kLeaf7EcxAvx512Vnni = bit(11), kLeaf7Sub1EaxAvxVnni = bit(4);
 // Intel SDM volume 1, XCR0: SSE and AVX state; opmask, upper ZMM halves, upper 16 ZMM.
 constexpr uint32_t kXcr0Ymm = bit(1) | bit(2), kXcr0Zmm = bit(5) | bit(6) | bit(7);
-
-// MXCSR: flush-to-zero, every exception masked, denormals-are-zero; round to nearest even is 0. Bits 0-5 are sticky flags.
-constexpr uint32_t kMxcsrMode = bit(15) | 0x3fu << 7 | bit(6), kMxcsrFlags = 0x3f;
 
 uint32_t xcr0() {
   uint32_t low, high;
@@ -39,35 +39,34 @@ uint32_t cpu_features() {
   const uint32_t leaf1_ecx = c, saved = xcr0();
   if ((saved & kXcr0Ymm) != kXcr0Ymm) return 0;
   uint32_t found = (leaf1_ecx & kLeaf1EcxFma) ? kCpuFma : 0u;
+  if (leaf1_ecx & kLeaf1EcxF16c) found |= kCpuF16c;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return found;
   if (b & kLeaf7EbxAvx2) found |= kCpuAvx2;
   constexpr uint32_t avx512 = kLeaf7EbxAvx512f | kLeaf7EbxAvx512dq | kLeaf7EbxAvx512bw | kLeaf7EbxAvx512vl;
-  if ((b & avx512) == avx512 && (saved & kXcr0Zmm) == kXcr0Zmm) found |= kCpuAvx512;
+  if ((b & avx512) == avx512 && (saved & kXcr0Zmm) == kXcr0Zmm) {
+    found |= kCpuAvx512;
+    if (c & kLeaf7EcxAvx512Vnni) found |= kCpuAvx512Vnni;
+  }
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kLeaf7Sub1EaxAvxVnni)) found |= kCpuAvxVnni;
   return found;
-}
-
-FloatMode::FloatMode() : saved_(_mm_getcsr()) {
-  if ((saved_ & ~uint64_t{kMxcsrFlags}) != kMxcsrMode) _mm_setcsr(kMxcsrMode);
-}
-FloatMode::~FloatMode() {
-  if ((saved_ & ~uint64_t{kMxcsrFlags}) != kMxcsrMode) _mm_setcsr(static_cast<uint32_t>(saved_));
 }
 
 #elif defined(__aarch64__)
 
-uint32_t cpu_features() { return kCpuNeon; }  // AArch64 has NEON by definition
-
-FloatMode::FloatMode() {
-  __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
-  __asm__ volatile("msr fpcr, %0" : : "r"(uint64_t{1} << 24));  // Arm ARM, FPCR: FZ alone; no traps, round to nearest
+uint32_t cpu_features() {  // AArch64 has NEON by definition
+#if defined(__linux__)
+  constexpr unsigned long kHwcapAsimdDp = 1ul << 20;  // Linux, Documentation/arch/arm64/elf_hwcaps.rst
+  return kCpuNeon | (getauxval(AT_HWCAP) & kHwcapAsimdDp ? kCpuNeonDot : 0u);
+#elif defined(__APPLE__) || defined(__ARM_FEATURE_DOTPROD)  // every Apple AArch64 Mac has it
+  return kCpuNeon | kCpuNeonDot;
+#else
+  return kCpuNeon;
+#endif
 }
-FloatMode::~FloatMode() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
 
-#else  // no switch that is known: subnormals are computed as such
+#else
 
 uint32_t cpu_features() { return 0; }
-FloatMode::FloatMode() : saved_(0) {}
-FloatMode::~FloatMode() {}
 
 #endif
 

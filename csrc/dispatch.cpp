@@ -3,11 +3,20 @@
 
 namespace undertow {
 
+#if defined(UT_HAVE_avx512vnni)
+namespace avx512vnni { extern const KernelTable table; }
+#endif
 #if defined(UT_HAVE_avx512)
 namespace avx512 { extern const KernelTable table; }
 #endif
+#if defined(UT_HAVE_avxvnni)
+namespace avxvnni { extern const KernelTable table; }
+#endif
 #if defined(UT_HAVE_avx2)
 namespace avx2 { extern const KernelTable table; }
+#endif
+#if defined(UT_HAVE_neondot)
+namespace neondot { extern const KernelTable table; }
 #endif
 #if defined(UT_HAVE_neon)
 namespace neon { extern const KernelTable table; }
@@ -18,11 +27,20 @@ namespace {
 
 // Best first: the order is the whole policy.
 constexpr const KernelTable* kTables[] = {
+#if defined(UT_HAVE_avx512vnni)
+    &avx512vnni::table,
+#endif
 #if defined(UT_HAVE_avx512)
     &avx512::table,
 #endif
+#if defined(UT_HAVE_avxvnni)
+    &avxvnni::table,
+#endif
 #if defined(UT_HAVE_avx2)
     &avx2::table,
+#endif
+#if defined(UT_HAVE_neondot)
+    &neondot::table,
 #endif
 #if defined(UT_HAVE_neon)
     &neon::table,

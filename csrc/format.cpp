@@ -219,8 +219,8 @@ ut_status File::check_records(ut_error* err) const {
   for (uint32_t i = 0; i < n_tensors; ++i) {
     const uint32_t* r = tensors_ + i * kTensorWords;
     const uint64_t offset = u64_at(r + 2), n = u64_at(r + 4);
-    if (r[0] > UT_INT32 || r[1] != 0) return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": unknown dtype " << r[0];
-    if (offset % UT_ALIGN != 0 || offset < metadata_end_ || offset > n_bytes || n > (n_bytes - offset) / 4)
+    if (r[0] > kTensorInt4 || r[1] != 0) return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": unknown dtype " << r[0];
+    if (offset % UT_ALIGN != 0 || offset < metadata_end_ || offset > n_bytes || n > (n_bytes - offset) / element_bytes(r[0]))
       return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": " << n << " elements at byte " << offset
                                                      << " do not lie in the file's " << n_bytes << " bytes";
   }
@@ -235,7 +235,7 @@ ut_status File::check_records(ut_error* err) const {
     if (const ut_status s = check_shape("state", i, r + 4, r[3], err)) return s;
     if (r[2] == kNone) continue;
     const size_t padded = (state(i).size + 15) / 16 * 16;
-    if (r[2] >= n_tensors || tensor(r[2]).dtype != UT_FLOAT32 || tensor(r[2]).n != padded)
+    if (r[2] >= n_tensors || tensor(r[2]).dtype != kTensorFloat32 || tensor(r[2]).n != padded)
       return Message(err, UT_E_FORMAT, offset_of(r)) << "state " << i << ": initial value is not a float32 tensor of "
                                                      << padded << " elements";
   }

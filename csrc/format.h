@@ -33,6 +33,12 @@ class Message {
   size_t n_ = 0;
 };
 
+// How a tensor is stored: FORMAT.md, "Precisions".
+enum TensorType : uint32_t { kTensorFloat32, kTensorInt32, kTensorFloat16, kTensorBfloat16, kTensorInt8, kTensorInt4 };
+constexpr uint64_t element_bytes(uint32_t dtype) {
+  return dtype >= kTensorInt8 ? 1 : dtype >= kTensorFloat16 ? 2 : 4;
+}
+
 struct TensorView {
   uint32_t dtype;
   const void* data;

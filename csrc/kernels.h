@@ -39,43 +39,96 @@ struct Act {
 
 enum BinaryKind : uint32_t { kBinAdd, kBinSub, kBinMul, kBinDiv, kBinMax, kBinMin, kNumBinaries };
 
-// y[t] = b + W x[t] for T frames. W: [n_panels][K][G * kPanel], b: [n_panels][G * kPanel] or null (zeros).
+// How a matrix is stored: FORMAT.md, "Precisions".
+enum Precision : uint32_t { kFloat32, kFloat16, kBfloat16, kInt8, kInt4, kNumPrecisions };
+
+constexpr size_t kMaxIntegerColumns = 131072;  // 128 * 127 * this fits an int32
+constexpr size_t kGroup = 32;                  // columns of int4 that share a scale
+
+constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+// Bytes of one panel of a matrix of K columns and G gates.
+constexpr size_t panel_bytes(uint32_t precision, size_t K, size_t G) {
+  const size_t width = G * kPanel;
+  switch (precision) {
+    case kFloat32: return K * width * 4;
+    case kInt8: return (round_up(K, 4) + 8) * width;  // weights; scale and sum
+    case kInt4: return round_up(K, kGroup) / 2 * width + round_up(round_up(K, kGroup) / kGroup * width * 2, 64);
+    default: return K * width * 2;
+  }
+}
+
+// A quantised frame in scratch: round_up(K, 64) int8, then its scale, then (int4) the sum of each group as int32.
+constexpr size_t quantized_scale_at(size_t K) { return round_up(K, 64); }
+constexpr size_t quantized_sums_at(size_t K) { return round_up(K, 64) + 64; }
+constexpr size_t quantized_bytes(size_t K) { return round_up(K, 64) + 64 + round_up(round_up(K, 64) / kGroup * 4, 64); }
+constexpr size_t quantized_floats(uint32_t precision, size_t K) {
+  return precision == kInt8 || precision == kInt4 ? quantized_bytes(K) / sizeof(float) : 0;
+}
+
+// Bytes of a row of a table of D columns.
+constexpr size_t table_row_bytes(uint32_t precision, size_t D) {
+  switch (precision) {
+    case kFloat32: return D * 4;
+    case kInt8: return round_up(D, 4) + 4;
+    case kInt4: return round_up(round_up(D, kGroup) / kGroup * 18, 4);
+    default: return D * 2;
+  }
+}
+
+// y[t] = b + W x[t] for T frames. W: n_panels panels of G * kPanel rows, b: [n_panels][G * kPanel] or null (zeros).
 struct DenseArgs {
   float* y;
   size_t y_stride;  // floats between frames of y, at least n_panels * G * kPanel
   const float* x;
   size_t x_stride;
-  const float* W;
+  const void* W;
   const float* b;
   size_t n_panels;
   size_t K;
+  float* quantized;  // T * quantized_floats(precision, K); null where that is 0
 };
 
-// One recurrent layer over T frames, forwards or backwards in time, given its input half a = b + W x for every frame.
-// H units in n_panels panels. Rows of `a` are [n_panels][G][kPanel]. The hidden state before the first frame is read
-// at h0, later ones at the row of y that was written last; c is updated in place.
-struct CellArgs {
-  const float* a;
-  size_t a_stride;
-  const float* h0;
-  float* y;  // hidden states; step s is written at y + s * y_stride
-  ptrdiff_t y_stride, a_step;  // a_step, y_stride: negative when time runs backwards
-  float* c;        // LSTM: cell state, n_panels * kPanel
-  float* c_rows;   // LSTM: a copy of c after each step at c_rows + s * c_stride, or null
-  ptrdiff_t c_stride;
-  const float* R;        // [n_panels][n_fed_back][G][kPanel]; GRU reset-before: gates z and r only
-  const float* R_n;      // GRU reset-before: [n_panels][H][kPanel]
-  const float* rb_n;     // GRU reset-after: recurrent candidate bias, n_panels * kPanel
+// One recurrent layer of H units in n_panels panels, bound to its weights. Built once per model.
+struct Cell {
+  const float* R;        // float32 only: [n_panels][n_fed_back][G][kPanel]; GRU reset-before: gates z and r only
+  const float* R_n;      // GRU reset-before, float32 only: [n_panels][H][kPanel]
+  const float* rb;       // GRU reset-after: recurrent bias, [n_panels][3][kPanel]; only the candidate's is read
   const float* peephole; // LSTM: [3][n_panels * kPanel] for i, f, o, or null
-  const float* projection;  // LSTM: [n_projection_panels][H][kPanel], or null
+  const float* projection;  // LSTM, float32 only: [n_projection_panels][H][kPanel], or null
   size_t n_projection_panels;
   size_t n_panels;
   size_t n_fed_back;  // width of the hidden state that R multiplies: H, or the projection's
   size_t n_hidden;    // H
-  float* scratch;     // 2 * n_panels * kPanel floats: GRU reset-before, LSTM with projection
   Act acts[3];
   float clip;  // bound on the input of every gate's activation; 0: none
   bool input_forget;
+  bool plain;  // default activations, no clip, peephole, projection or input_forget
+};
+
+// Timesteps of one sequence, forwards or backwards in time, given its input half a = b + W x for every frame. The hidden
+// state before the first frame is read at h0, later ones at the row of y that was written last; c is updated in place.
+struct Steps {
+  const float* a;  // rows of [n_panels][G][kPanel]
+  ptrdiff_t a_step;
+  const float* h0;
+  float* y;  // hidden states; step s is written at y + s * y_stride
+  ptrdiff_t y_stride;  // this and a_step, c_stride: negative when time runs backwards
+  float* c;        // LSTM: cell state, n_panels * kPanel
+  float* c_rows;   // LSTM: a copy of c after each step at c_rows + s * c_stride, or null
+  ptrdiff_t c_stride;
+  float* scratch;  // 2 * n_panels * kPanel floats: GRU reset-before, LSTM with projection
+};
+
+// One timestep of one sequence whose products with R are done: the second half of a recurrent layer, for weights and
+// batches that the kernels over Steps do not cover. Same bits as theirs.
+struct CellRow {
+  const float* a;   // b + W x, [n_panels][G][kPanel]
+  const float* q;   // R h, of a GRU with reset_after rb + R h, [n_panels][gates of R][kPanel]
+  const float* h;   // hidden state before
+  float* y;         // hidden state after; of an LSTM with projection, what that takes
+  float* c;         // LSTM: cell state, updated in place
+  float *z, *rh;    // GRU reset-before: what passes from its gates to its candidate, n_panels * kPanel each
 };
 
 struct KernelTable {
@@ -84,18 +137,26 @@ struct KernelTable {
   int lanes;         // float lanes, for reporting only
 
   // One frame op per entry. n counts floats; elementwise ones may touch the padding behind them.
-  void (*dense[5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
+  void (*dense[kNumPrecisions][5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
+  void (*table_row[kNumPrecisions])(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats
   void (*activation)(float* y, const float* x, size_t n, const Act& act);  // y == x allowed
   void (*binary[kNumBinaries])(float* y, const float* a, const float* b, size_t n);
   void (*affine)(float* y, const float* x, const float* scale, const float* shift, size_t n);
   void (*softmax)(float* y, const float* x, size_t n, bool log);  // touches exactly n floats
   void (*layer_norm)(float* y, const float* x, const float* scale, const float* shift, size_t n, float eps);
 
-  // T timesteps of a recurrent layer. `plain`: default activations, no clip, peephole, projection or input_forget.
-  void (*rnn)(const CellArgs& args, size_t T, bool plain);
-  void (*gru_reset_after)(const CellArgs& args, size_t T, bool plain);
-  void (*gru_reset_before)(const CellArgs& args, size_t T, bool plain);
-  void (*lstm)(const CellArgs& args, size_t T, bool plain);
+  // T timesteps of a recurrent layer with float32 weights.
+  void (*rnn)(const Cell& cell, const Steps& steps, size_t T);
+  void (*gru_reset_after)(const Cell& cell, const Steps& steps, size_t T);
+  void (*gru_reset_before)(const Cell& cell, const Steps& steps, size_t T);
+  void (*lstm)(const Cell& cell, const Steps& steps, size_t T);
+
+  // The cell update alone.
+  void (*rnn_update)(const Cell& cell, const CellRow& row);
+  void (*gru_after_update)(const Cell& cell, const CellRow& row);
+  void (*gru_before_gates)(const Cell& cell, const CellRow& row);      // q: gates z and r
+  void (*gru_before_candidate)(const Cell& cell, const CellRow& row);  // q: R_n rh
+  void (*lstm_update)(const Cell& cell, const CellRow& row);
 };
 
 }  // namespace undertow

@@ -77,7 +77,10 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
                                          << " belongs to another layer, or is out of order";
     }
     if (plan.scratch_floats > m.scratch_floats) m.scratch_floats = plan.scratch_floats;
-    if (plan.scratch_floats_per_frame > m.scratch_floats_per_frame) m.scratch_floats_per_frame = plan.scratch_floats_per_frame;
+    const uint64_t per_frame = plan.scratch_floats_per_frame;
+    const uint64_t per_row = plan.scratch_floats_per_row ? plan.scratch_floats_per_row : per_frame;
+    if (per_frame > m.scratch_floats_per_frame) m.scratch_floats_per_frame = per_frame;
+    if (per_row > m.scratch_floats_per_row) m.scratch_floats_per_row = per_row;
     next += node.n_outputs;
   }
   if (has_registers && !m.streamable)
@@ -100,7 +103,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   if (block >= 12) block -= block % 12;
   m.block = block < 1 ? 1 : static_cast<size_t>(block);
   if (m.value_floats > kMaxTotalFloats || m.state_floats > kMaxTotalFloats ||
-      m.scratch_floats + m.scratch_floats_per_frame * m.block > kMaxTotalFloats)
+      m.scratch_floats + (m.scratch_floats_per_frame + m.scratch_floats_per_row) * m.block > kMaxTotalFloats)
     return Message(err, UT_E_UNSUPPORTED) << "the model's frames or states take more than 2^28 elements";
   *out = m;
   return UT_OK;

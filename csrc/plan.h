@@ -45,14 +45,16 @@ struct OpPlan {
   uint32_t n_outputs;
   uint32_t states[2];
   const void* weights[6];
+  uint8_t precisions[6];  // of weights that are matrices or tables
   size_t sizes[4];
   Act acts[3];
   uint32_t flags;
   float number;
+  Cell cell;  // of a recurrent layer
   bool whole_sequence;             // needs all timesteps at once
-  bool plain;                      // a cell with default activations and no extras: the kernels' fast path
   size_t scratch_floats;            // in all
   size_t scratch_floats_per_frame;  // for each frame of a block
+  size_t scratch_floats_per_row;    // instead, for each row of a batch; where 0, as for a frame
 };
 
 constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4;
@@ -61,7 +63,7 @@ constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4;
 struct Measures {
   uint64_t value_floats = 0;  // per frame of capacity
   uint64_t state_floats = 0;
-  uint64_t scratch_floats = 0, scratch_floats_per_frame = 0;  // of the op that needs most
+  uint64_t scratch_floats = 0, scratch_floats_per_frame = 0, scratch_floats_per_row = 0;  // of the op that needs most
   bool streamable = true;
   bool frame_by_frame = false;  // a state that a later op writes is read in the same timestep
   size_t block = 1;             // frames per block of a stream

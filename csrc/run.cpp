@@ -14,7 +14,7 @@ void copy_in(const Block& b, size_t first, size_t step, const void* const* x) {
   for (uint32_t i = 0; i < b.model->file.n_inputs; ++i) {
     const size_t width = b.value(i).width, stride = b.stride(i);
     const float* from = static_cast<const float*>(x[i]) + first * width;
-    for (size_t r = 0; r < b.n; ++r) memcpy(b.row(i) + r * stride, from + r * step * width, width * sizeof(float));
+    for (size_t r = 0; r < b.n; ++r) copy_floats(b.row(i) + r * stride, from + r * step * width, width);
   }
 }
 
@@ -26,8 +26,7 @@ void copy_out(const Block& b, size_t first, size_t step, void* const* y) {
     // A constant of a streamed model is an output at every timestep; only a whole sequence has outputs given once.
     const bool once = b.value(v).once && !b.model->measures.streamable;
     float* to = static_cast<float*>(y[i]) + (once ? 0 : first * width);
-    for (size_t r = 0; r < (once ? 1 : b.n); ++r)
-      memcpy(to + r * step * width, b.row(v) + r * stride, width * sizeof(float));
+    for (size_t r = 0; r < (once ? 1 : b.n); ++r) copy_floats(to + r * step * width, b.row(v) + r * stride, width);
   }
 }
 

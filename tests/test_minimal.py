@@ -19,8 +19,9 @@ def test_doctests():
     import doctest
 
     import undertow.activations
+    import undertow.compile
     import undertow.graph
     import undertow.loading
 
-    for module in (undertow, undertow.activations, undertow.graph, undertow.loading):
+    for module in (undertow, undertow.activations, undertow.compile, undertow.graph, undertow.loading):
         assert doctest.testmod(module).failed == 0, module.__name__

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # One object library per instruction set. The only file of the project that mentions -m flags.
 
+include(CheckCXXCompilerFlag)
+
 # Kernels need -O3: at -O2 accumulators stay in memory. Contraction is off: a fused multiply-add happens exactly where it
 # is written. errno would make square roots a library call.
 set(UT_KERNEL_FLAGS $<IF:$<CONFIG:MinSizeRel>,-Os,-O3> -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno
@@ -19,10 +21,18 @@ endfunction()
 
 ut_add_isa(scalar)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
-  ut_add_isa(avx2 FLAGS -mavx2 -mfma)
+  set(avx2 -mavx2 -mfma -mf16c)
+  set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+  ut_add_isa(avx2 FLAGS ${avx2})
+  check_cxx_compiler_flag(-mavxvnni UT_KNOWS_AVXVNNI)
+  if(UT_KNOWS_AVXVNNI)
+    ut_add_isa(avxvnni FLAGS ${avx2} -mavxvnni)
+  endif()
   # GCC 12's own AVX-512 headers read a variable before it is set (GCC bug 105593).
-  ut_add_isa(avx512 FLAGS -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>)
+  list(APPEND avx512 $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>)
+  ut_add_isa(avx512 FLAGS ${avx512})
+  ut_add_isa(avx512vnni FLAGS ${avx512} -mavx512vnni)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
   ut_add_isa(neon)
+  ut_add_isa(neondot FLAGS -march=armv8.2-a+dotprod)
 endif()

@@ -9,7 +9,7 @@ namespace {
 constexpr int kSub = static_cast<int>(kPanel) / kLanes;  // vectors per gate of a panel
 
 template <bool kPlain>
-inline V apply(const CellArgs& c, int which, uint32_t plain_kind, V x) {
+inline V apply(const Cell& c, int which, uint32_t plain_kind, V x) {
   if (kPlain) return plain_kind == kActTanh ? vtanh(x) : vsigmoid(x);
   if (c.clip != 0.0f) x = min(set1(c.clip), max(set1(-c.clip), x));
   return activate(c.acts[which], x);
@@ -32,216 +32,269 @@ inline void for_panels_backwards(size_t n_panels, const Body& body) {
 // the one before left in the cache. Smaller ones gain nothing.
 constexpr size_t kToAndFroBytes = 48 * 1024;
 template <int NP, class Body>
-inline void for_panels_of_step(const CellArgs& c, size_t n_gates, size_t t, const Body& body) {
+inline void for_panels_of_step(const Cell& c, size_t n_gates, size_t t, const Body& body) {
   if ((t & 1) != 0 && n_gates * c.n_panels * kPanel * c.n_fed_back * sizeof(float) > kToAndFroBytes)
     for_panels_backwards<NP>(c.n_panels, body);
   else
     for_panels<NP>(c.n_panels, body);
 }
 
-// --- RNN: h = f(a + R h) -------------------------------------------------------------------------------------------
+// --- the cell updates ------------------------------------------------------------------------------------------------
+// One vector of units each: `a` and the chains `q` of its gates, at their places in a panel; j is its place in the layer.
 
-template <bool kPlain>
-struct RnnPanels {
-  const CellArgs& c;
-  const float* a;
-  const float* h;
-  float* y;
-
-  template <int NP>
-  inline void run(size_t p) const {
-    V q[NP][kSub];
-    for (auto& row : q)
-      for (V& v : row) v = set1(0.0f);
-    chains<NP, kSub>(q, h, c.R + p * c.n_fed_back * kPanel, c.n_fed_back);
-    for (int i = 0; i < NP; ++i)
-      for (int s = 0; s < kSub; ++s) {
-        const size_t j = (p + static_cast<size_t>(i)) * kPanel + static_cast<size_t>(s) * kLanes;
-        store(y + j, apply<kPlain>(c, 0, kActTanh, add(load(a + j), q[i][s])));
-      }
-  }
+struct Unit {
+  size_t panel, lane;  // in panels, in floats
+  size_t j() const { return panel * kPanel + lane; }
+  size_t gate(int n_gates, int g) const { return (panel * n_gates + g) * kPanel + lane; }
 };
 
-// --- GRU: z, r = f(a + R h); h = n + z (h - n) ------------------------------------------------------------------------
-
-// Reset after: n = g(a_n + r (rb_n + R_n h)).
+// RNN: h = f(a + R h).
 template <bool kPlain>
-struct GruAfterPanels {
-  const CellArgs& c;
-  const float* a;
-  const float* h;
-  float* y;
+inline void rnn_unit(const Cell& c, const Unit& u, const float* a, V q, float* y) {
+  store(y + u.j(), apply<kPlain>(c, 0, kActTanh, add(load(a + u.j()), q)));
+}
 
-  template <int NP>
-  inline void run(size_t p) const {
-    constexpr int NV = 3 * kSub;
-    V q[NP][NV];
-    for (int i = 0; i < NP; ++i)
-      for (int s = 0; s < kSub; ++s) {
-        q[i][s] = q[i][kSub + s] = set1(0.0f);
-        q[i][2 * kSub + s] = load(c.rb_n + (p + static_cast<size_t>(i)) * kPanel + s * kLanes);
-      }
-    chains<NP, NV>(q, h, c.R + p * c.n_fed_back * 3 * kPanel, c.n_fed_back);
-    for (int i = 0; i < NP; ++i)
-      for (int s = 0; s < kSub; ++s) {
-        const size_t panel = p + static_cast<size_t>(i), lane = static_cast<size_t>(s) * kLanes;
-        const float* gates = a + panel * 3 * kPanel + lane;
-        const size_t j = panel * kPanel + lane;
-        const V z = apply<kPlain>(c, 0, kActSigmoid, add(load(gates), q[i][s]));
-        const V r = apply<kPlain>(c, 0, kActSigmoid, add(load(gates + kPanel), q[i][kSub + s]));
-        const V n = apply<kPlain>(c, 1, kActTanh, mul_add(r, q[i][2 * kSub + s], load(gates + 2 * kPanel)));
-        store(y + j, mul_add(z, sub(load(h + j), n), n));
-      }
-  }
-};
-
-// Reset before, first half: z and r * h go to scratch, for the candidate needs every unit's r * h.
+// GRU: z, r = f(a + R h); h = n + z (h - n). Reset after: n = g(a_n + r (rb_n + R_n h)).
 template <bool kPlain>
-struct GruBeforeGates {
-  const CellArgs& c;
-  const float* a;
-  const float* h;
-  float* z_out;
-  float* rh_out;
+inline void gru_after_unit(const Cell& c, const Unit& u, const float* a, const V (&q)[3], const float* h, float* y) {
+  const V z = apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 0)), q[0]));
+  const V r = apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 1)), q[1]));
+  const V n = apply<kPlain>(c, 1, kActTanh, mul_add(r, q[2], load(a + u.gate(3, 2))));
+  store(y + u.j(), mul_add(z, sub(load(h + u.j()), n), n));
+}
 
-  template <int NP>
-  inline void run(size_t p) const {
-    constexpr int NV = 2 * kSub;
-    V q[NP][NV];
-    for (auto& row : q)
-      for (V& v : row) v = set1(0.0f);
-    chains<NP, NV>(q, h, c.R + p * c.n_fed_back * 2 * kPanel, c.n_fed_back);
-    for (int i = 0; i < NP; ++i)
-      for (int s = 0; s < kSub; ++s) {
-        const size_t panel = p + static_cast<size_t>(i), lane = static_cast<size_t>(s) * kLanes;
-        const float* gates = a + panel * 3 * kPanel + lane;
-        const size_t j = panel * kPanel + lane;
-        store(z_out + j, apply<kPlain>(c, 0, kActSigmoid, add(load(gates), q[i][s])));
-        const V r = apply<kPlain>(c, 0, kActSigmoid, add(load(gates + kPanel), q[i][kSub + s]));
-        store(rh_out + j, mul(r, load(h + j)));
-      }
-  }
-};
+// Reset before, first half: z and r * h, for the candidate needs every unit's r * h.
+template <bool kPlain>
+inline void gru_before_gates_unit(const Cell& c, const Unit& u, const float* a, const V (&q)[2], const float* h,
+                                  float* z, float* rh) {
+  store(z + u.j(), apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 0)), q[0])));
+  const V r = apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 1)), q[1]));
+  store(rh + u.j(), mul(r, load(h + u.j())));
+}
 
 // Reset before, second half: n = g(a_n + R_n (r * h)).
 template <bool kPlain>
-struct GruBeforeCandidate {
-  const CellArgs& c;
-  const float* a;
-  const float* h;
-  const float* z;
-  const float* rh;
+inline void gru_before_candidate_unit(const Cell& c, const Unit& u, const float* a, V q, const float* h,
+                                      const float* z, float* y) {
+  const V n = apply<kPlain>(c, 1, kActTanh, add(load(a + u.gate(3, 2)), q));
+  store(y + u.j(), mul_add(load(z + u.j()), sub(load(h + u.j()), n), n));
+}
+
+// LSTM: c = f c + i g; h = o act(c). y: the hidden state, or what the projection takes.
+template <bool kPlain>
+inline void lstm_unit(const Cell& c, const Unit& u, const float* a, const V (&q)[4], float* cell_state, float* y) {
+  const size_t j = u.j();
+  V in = add(load(a + u.gate(4, 0)), q[0]);
+  V forget = add(load(a + u.gate(4, 1)), q[1]);
+  const V cell = add(load(a + u.gate(4, 2)), q[2]);
+  V out = add(load(a + u.gate(4, 3)), q[3]);
+  const V before = load(cell_state + j);
+  if (!kPlain && c.peephole) {
+    in = mul_add(load(c.peephole + j), before, in);
+    forget = mul_add(load(c.peephole + c.n_panels * kPanel + j), before, forget);
+  }
+  in = apply<kPlain>(c, 0, kActSigmoid, in);
+  forget = !kPlain && c.input_forget ? sub(set1(1.0f), in) : apply<kPlain>(c, 0, kActSigmoid, forget);
+  const V after = mul_add(forget, before, mul(in, apply<kPlain>(c, 1, kActTanh, cell)));
+  if (!kPlain && c.peephole) out = mul_add(load(c.peephole + 2 * c.n_panels * kPanel + j), after, out);
+  out = apply<kPlain>(c, 0, kActSigmoid, out);
+  store(cell_state + j, after);
+  // The memory on its way out is never clipped, whatever the specification's "input of activations" may include:
+  // neither ONNX Runtime nor OpenVINO does.
+  store(y + j, mul(out, kPlain ? vtanh(after) : activate(c.acts[2], after)));
+}
+
+// --- one row whose products with R are done --------------------------------------------------------------------------
+
+template <int G>
+inline void load_gates(V (&q)[G], const float* from, const Unit& u) {
+  for (int g = 0; g < G; ++g) q[g] = load(from + u.gate(G, g));
+}
+
+struct RnnRow {
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
+    rnn_unit<kPlain>(c, u, r.a, load(r.q + u.j()), r.y);
+  }
+};
+struct GruAfterRow {
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
+    V q[3];
+    load_gates(q, r.q, u);
+    gru_after_unit<kPlain>(c, u, r.a, q, r.h, r.y);
+  }
+};
+struct GruBeforeGatesRow {
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
+    V q[2];
+    load_gates(q, r.q, u);
+    gru_before_gates_unit<kPlain>(c, u, r.a, q, r.h, r.z, r.rh);
+  }
+};
+struct GruBeforeCandidateRow {
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
+    gru_before_candidate_unit<kPlain>(c, u, r.a, load(r.q + u.j()), r.h, r.z, r.y);
+  }
+};
+struct LstmRow {
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
+    V q[4];
+    load_gates(q, r.q, u);
+    lstm_unit<kPlain>(c, u, r.a, q, r.c, r.y);
+  }
+};
+
+template <class Row, bool kPlain>
+inline void update_units(const Cell& c, const CellRow& row) {
+  for (size_t p = 0; p < c.n_panels; ++p)
+    for (int s = 0; s < kSub; ++s) Row::template unit<kPlain>(c, row, {p, static_cast<size_t>(s) * kLanes});
+}
+template <class Row>
+void update(const Cell& c, const CellRow& row) {
+  c.plain ? update_units<Row, true>(c, row) : update_units<Row, false>(c, row);
+}
+
+// --- float32: the chains of NP panels, and their update while the gates are still in registers -----------------------
+
+// Calls f(unit, chains of its G gates) for every vector of NP panels from p on. The chains of gate g start at zero, or
+// at `start` if that is given, [n_panels][G][kPanel].
+template <int G, int NP, class F>
+inline void for_units(size_t p, const float* h, const float* R, size_t K, const float* start, const F& f) {
+  constexpr int NV = G * kSub;
+  V q[NP][NV];
+  for (int i = 0; i < NP; ++i)
+    for (int v = 0; v < NV; ++v)
+      q[i][v] = start ? load(start + (p + static_cast<size_t>(i)) * G * kPanel + v * kLanes) : set1(0.0f);
+  chains<NP, NV>(q, h, R + p * K * G * kPanel, K);
+  for (int i = 0; i < NP; ++i)
+    for (int s = 0; s < kSub; ++s) {
+      V gates[G];
+      for (int g = 0; g < G; ++g) gates[g] = q[i][g * kSub + s];
+      f(Unit{p + static_cast<size_t>(i), static_cast<size_t>(s) * kLanes}, gates);
+    }
+}
+
+template <bool kPlain>
+struct RnnPanels {
+  const Cell& c;
+  const float *a, *h;
   float* y;
 
   template <int NP>
   inline void run(size_t p) const {
-    V q[NP][kSub];
-    for (auto& row : q)
-      for (V& v : row) v = set1(0.0f);
-    chains<NP, kSub>(q, rh, c.R_n + p * c.n_hidden * kPanel, c.n_hidden);
-    for (int i = 0; i < NP; ++i)
-      for (int s = 0; s < kSub; ++s) {
-        const size_t panel = p + static_cast<size_t>(i), lane = static_cast<size_t>(s) * kLanes;
-        const size_t j = panel * kPanel + lane;
-        const V n = apply<kPlain>(c, 1, kActTanh, add(load(a + panel * 3 * kPanel + 2 * kPanel + lane), q[i][s]));
-        store(y + j, mul_add(load(z + j), sub(load(h + j), n), n));
-      }
+    for_units<1, NP>(p, h, c.R, c.n_fed_back, nullptr,
+                     [&](const Unit& u, const V(&q)[1]) { rnn_unit<kPlain>(c, u, a, q[0], y); });
   }
 };
 
-// --- LSTM: c = f c + i g; h = o act(c) -------------------------------------------------------------------------------
-
 template <bool kPlain>
-struct LstmPanels {
-  const CellArgs& c;
-  const float* a;
-  const float* h;
-  float* y;  // o act(c): the hidden state, or what the projection takes
+struct GruAfterPanels {
+  const Cell& c;
+  const float *a, *h;
+  float* y;
 
   template <int NP>
   inline void run(size_t p) const {
-    constexpr int NV = 4 * kSub;
-    V q[NP][NV];
-    for (auto& row : q)
-      for (V& v : row) v = set1(0.0f);
-    chains<NP, NV>(q, h, c.R + p * c.n_fed_back * 4 * kPanel, c.n_fed_back);
-    for (int i = 0; i < NP; ++i)
-      for (int s = 0; s < kSub; ++s) {
-        const size_t panel = p + static_cast<size_t>(i), lane = static_cast<size_t>(s) * kLanes;
-        const float* gates = a + panel * 4 * kPanel + lane;
-        const size_t j = panel * kPanel + lane;
-        V in = add(load(gates), q[i][s]);
-        V forget = add(load(gates + kPanel), q[i][kSub + s]);
-        const V cell = add(load(gates + 2 * kPanel), q[i][2 * kSub + s]);
-        V out = add(load(gates + 3 * kPanel), q[i][3 * kSub + s]);
-        const V before = load(c.c + j);
-        if (!kPlain && c.peephole) {
-          in = mul_add(load(c.peephole + j), before, in);
-          forget = mul_add(load(c.peephole + c.n_panels * kPanel + j), before, forget);
-        }
-        in = apply<kPlain>(c, 0, kActSigmoid, in);
-        forget = !kPlain && c.input_forget ? sub(set1(1.0f), in) : apply<kPlain>(c, 0, kActSigmoid, forget);
-        const V after = mul_add(forget, before, mul(in, apply<kPlain>(c, 1, kActTanh, cell)));
-        if (!kPlain && c.peephole) out = mul_add(load(c.peephole + 2 * c.n_panels * kPanel + j), after, out);
-        out = apply<kPlain>(c, 0, kActSigmoid, out);
-        store(c.c + j, after);
-        // The memory on its way out is never clipped, whatever the specification's "input of activations" may include:
-        // neither ONNX Runtime nor OpenVINO does.
-        store(y + j, mul(out, kPlain ? vtanh(after) : activate(c.acts[2], after)));
-      }
+    for_units<3, NP>(p, h, c.R, c.n_fed_back, c.rb,
+                     [&](const Unit& u, const V(&q)[3]) { gru_after_unit<kPlain>(c, u, a, q, h, y); });
+  }
+};
+
+template <bool kPlain>
+struct GruBeforeGates {
+  const Cell& c;
+  const float *a, *h;
+  float *z, *rh;
+
+  template <int NP>
+  inline void run(size_t p) const {
+    for_units<2, NP>(p, h, c.R, c.n_fed_back, nullptr,
+                     [&](const Unit& u, const V(&q)[2]) { gru_before_gates_unit<kPlain>(c, u, a, q, h, z, rh); });
+  }
+};
+
+template <bool kPlain>
+struct GruBeforeCandidate {
+  const Cell& c;
+  const float *a, *h, *z, *rh;
+  float* y;
+
+  template <int NP>
+  inline void run(size_t p) const {
+    for_units<1, NP>(p, rh, c.R_n, c.n_hidden, nullptr,
+                     [&](const Unit& u, const V(&q)[1]) { gru_before_candidate_unit<kPlain>(c, u, a, q[0], h, z, y); });
+  }
+};
+
+template <bool kPlain>
+struct LstmPanels {
+  const Cell& c;
+  const float *a, *h;
+  float *cell_state, *y;
+
+  template <int NP>
+  inline void run(size_t p) const {
+    for_units<4, NP>(p, h, c.R, c.n_fed_back, nullptr,
+                     [&](const Unit& u, const V(&q)[4]) { lstm_unit<kPlain>(c, u, a, q, cell_state, y); });
   }
 };
 
 // --- the loops over time ---------------------------------------------------------------------------------------------
 
 template <bool kPlain>
-void rnn_steps(const CellArgs& c, size_t T) {
-  const float *a = c.a, *h = c.h0;
-  float* y = c.y;
-  for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step)
+void rnn_steps(const Cell& c, const Steps& s, size_t T) {
+  const float *a = s.a, *h = s.h0;
+  float* y = s.y;
+  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
     for_panels_of_step<panels_in_flight(kSub)>(c, 1, t, RnnPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
-void gru_after_steps(const CellArgs& c, size_t T) {
-  const float *a = c.a, *h = c.h0;
-  float* y = c.y;
-  for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step)
+void gru_after_steps(const Cell& c, const Steps& s, size_t T) {
+  const float *a = s.a, *h = s.h0;
+  float* y = s.y;
+  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
     for_panels_of_step<panels_in_flight(3 * kSub)>(c, 3, t, GruAfterPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
-void gru_before_steps(const CellArgs& c, size_t T) {
-  const float *a = c.a, *h = c.h0;
-  float *y = c.y, *z = c.scratch, *rh = c.scratch + c.n_panels * kPanel;
-  for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step) {
+void gru_before_steps(const Cell& c, const Steps& s, size_t T) {
+  const float *a = s.a, *h = s.h0;
+  float *y = s.y, *z = s.scratch, *rh = s.scratch + c.n_panels * kPanel;
+  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
     for_panels_of_step<panels_in_flight(2 * kSub)>(c, 2, t, GruBeforeGates<kPlain>{c, a, h, z, rh});
     for_panels_of_step<panels_in_flight(kSub)>(c, 1, t, GruBeforeCandidate<kPlain>{c, a, h, z, rh, y});
   }
 }
 
 template <bool kPlain>
-void lstm_steps(const CellArgs& c, size_t T) {
-  const float *a = c.a, *h = c.h0;
-  float *y = c.y, *c_row = c.c_rows;
-  for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step) {
+void lstm_steps(const Cell& c, const Steps& s, size_t T) {
+  const float *a = s.a, *h = s.h0;
+  float *y = s.y, *c_row = s.c_rows;
+  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
     const bool projects = !kPlain && c.projection;
-    for_panels_of_step<panels_in_flight(4 * kSub)>(c, 4, t, LstmPanels<kPlain>{c, a, h, projects ? c.scratch : y});
-    if (projects) dense<1>({y, 0, c.scratch, 0, c.projection, nullptr, c.n_projection_panels, c.n_hidden}, 1);
+    for_panels_of_step<panels_in_flight(4 * kSub)>(c, 4, t,
+                                                   LstmPanels<kPlain>{c, a, h, s.c, projects ? s.scratch : y});
+    if (projects)
+      dense<Floats<float>, 1>({y, 0, s.scratch, 0, c.projection, nullptr, c.n_projection_panels, c.n_hidden, nullptr}, 1);
     if (c_row) {
-      for (size_t j = 0; j < c.n_panels * kPanel; j += kLanes) store(c_row + j, load(c.c + j));
-      c_row += c.c_stride;
+      for (size_t j = 0; j < c.n_panels * kPanel; j += kLanes) store(c_row + j, load(s.c + j));
+      c_row += s.c_stride;
     }
   }
 }
 
-void rnn(const CellArgs& c, size_t T, bool plain) { plain ? rnn_steps<true>(c, T) : rnn_steps<false>(c, T); }
-void gru_reset_after(const CellArgs& c, size_t T, bool plain) {
-  plain ? gru_after_steps<true>(c, T) : gru_after_steps<false>(c, T);
+void rnn(const Cell& c, const Steps& s, size_t T) { c.plain ? rnn_steps<true>(c, s, T) : rnn_steps<false>(c, s, T); }
+void gru_reset_after(const Cell& c, const Steps& s, size_t T) {
+  c.plain ? gru_after_steps<true>(c, s, T) : gru_after_steps<false>(c, s, T);
 }
-void gru_reset_before(const CellArgs& c, size_t T, bool plain) {
-  plain ? gru_before_steps<true>(c, T) : gru_before_steps<false>(c, T);
+void gru_reset_before(const Cell& c, const Steps& s, size_t T) {
+  c.plain ? gru_before_steps<true>(c, s, T) : gru_before_steps<false>(c, s, T);
 }
-void lstm(const CellArgs& c, size_t T, bool plain) { plain ? lstm_steps<true>(c, T) : lstm_steps<false>(c, T); }
+void lstm(const Cell& c, const Steps& s, size_t T) { c.plain ? lstm_steps<true>(c, s, T) : lstm_steps<false>(c, s, T); }
 
 }  // namespace

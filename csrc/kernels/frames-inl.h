@@ -72,11 +72,14 @@ inline void map(float* y, const float* x, size_t n, float fill, const F& f) {
   }
 }
 
+// The same without results.
 template <class F>
 inline void visit(const float* x, size_t n, float fill, const F& f) {
   for (size_t j = 0; j < n; j += kPanel) {
-    const Chunk c = chunk(x, j, n, fill);
-    for (int i = 0; i < kChunkVectors; ++i) f(j, i, load(c.v + i * kLanes));
+    const bool whole = j + kPanel <= n;
+    Chunk c;
+    if (!whole) c = chunk(x, j, n, fill);
+    for (int i = 0; i < kChunkVectors; ++i) f(j, i, load((whole ? x + j : c.v) + i * kLanes));
   }
 }
 

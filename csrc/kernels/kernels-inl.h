@@ -11,11 +11,15 @@
 
 using namespace undertow;
 
+// each uses what stands before it
 #include "math-inl.h"
-#include "matvec-inl.h"
-// cells use dense for the projection
-#include "cells-inl.h"
 #include "frames-inl.h"
+#include "quantize-inl.h"
+#include "weights-inl.h"
+#include "matvec-inl.h"
+#include "cells-inl.h"
+
+#define UT_DENSE(Weights) {nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}
 
 namespace undertow {
 namespace UT_ISA {
@@ -24,7 +28,9 @@ const KernelTable table = {
     UT_STRING(UT_ISA),
     UT_ISA_NEEDS,
     kLanes,
-    {nullptr, ::dense<1>, ::dense<2>, ::dense<3>, ::dense<4>},
+    {UT_DENSE(Floats<float>), UT_DENSE(Floats<Half>), UT_DENSE(Floats<Bfloat>), UT_DENSE(Int8), UT_DENSE(Int4)},
+    {::table_row<Floats<float>>, ::table_row<Floats<Half>>, ::table_row<Floats<Bfloat>>, ::table_row<Int8>,
+     ::table_row<Int4>},
     ::activation,
     {::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>},
     ::affine,
@@ -34,6 +40,11 @@ const KernelTable table = {
     ::gru_reset_after,
     ::gru_reset_before,
     ::lstm,
+    ::update<RnnRow>,
+    ::update<GruAfterRow>,
+    ::update<GruBeforeGatesRow>,
+    ::update<GruBeforeCandidateRow>,
+    ::update<LstmRow>,
 };
 }  // namespace UT_ISA
 }  // namespace undertow

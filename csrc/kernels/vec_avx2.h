@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 namespace {
 
@@ -32,6 +33,11 @@ inline V copy_sign(V magnitude, V sign) {
 inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
   return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
+inline float max_lane(V a) {  // of lanes that are not NaN
+  __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
@@ -42,6 +48,82 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 inline V mantissa(V a) {  // m of the same
   return _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffff)),
                                              _mm256_set1_epi32(0x3f800000)));
+}
+
+inline V load_half(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline V load_bfloat(const uint16_t* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+// --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
+
+using VI = __m256i;
+inline VI load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline VI broadcast4(const int8_t* p) {
+  int32_t bytes;
+  memcpy(&bytes, p, 4);
+  return _mm256_set1_epi32(bytes);
+}
+inline VI zero_int() { return _mm256_setzero_si256(); }
+inline VI load_int(const int32_t* p) { return load_bytes(p); }
+inline VI set1_int(int32_t a) { return _mm256_set1_epi32(a); }
+inline VI sub_int(VI a, VI b) { return _mm256_sub_epi32(a, b); }
+inline V to_float(VI a) { return _mm256_cvtepi32_ps(a); }
+inline VI round_to_int(V a) { return _mm256_cvtps_epi32(a); }
+inline void store_int8(int8_t* p, VI a) {
+  const __m256i words = _mm256_packs_epi32(a, a);
+  const __m256i bytes = _mm256_packs_epi16(words, words);
+  const int32_t low = _mm256_extract_epi32(bytes, 0), high = _mm256_extract_epi32(bytes, 4);
+  memcpy(p, &low, 4);
+  memcpy(p + 4, &high, 4);
+}
+
+#if defined(__AVXVNNI__)  // unsigned times signed, four products a lane, never saturating: x + 128 is what is multiplied
+struct Quad {
+  VI x;
+};
+inline Quad quad(const int8_t* x) { return {_mm256_xor_si256(broadcast4(x), _mm256_set1_epi8(-128))}; }
+inline VI dot_start(const int32_t* sums) { return sub_int(zero_int(), _mm256_slli_epi32(load_int(sums), 7)); }
+inline VI dot(VI acc, const int8_t* w, const Quad& q) { return _mm256_dpbusd_avx_epi32(acc, q.x, load_bytes(w)); }
+#else  // x's sign moves into the weights: a pair of products is at most 2 * 127 * 127, which no instruction saturates
+struct Quad {
+  VI magnitude, x;
+};
+inline Quad quad(const int8_t* x) {
+  const VI all = broadcast4(x);
+  return {_mm256_abs_epi8(all), all};
+}
+inline VI dot_start(const int32_t*) { return zero_int(); }
+inline VI dot(VI acc, const int8_t* w, const Quad& q) {
+  const VI pairs = _mm256_maddubs_epi16(q.magnitude, _mm256_sign_epi8(load_bytes(w), q.x));
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+#endif
+
+struct Group {
+  VI low[4], high[4];
+};
+inline Group group(const int8_t* x) {
+  Group g;
+  for (int v = 0; v < 4; ++v) {
+    g.low[v] = broadcast4(x + 8 * v);
+    g.high[v] = broadcast4(x + 8 * v + 4);
+  }
+  return g;
+}
+inline VI dot_group(const uint8_t* w, const Group& g) {  // at most 15 * 127 * 16 in 16 bits
+  const VI half = _mm256_set1_epi8(15);
+  VI pairs = zero_int();
+  for (int v = 0; v < 4; ++v) {
+    const VI both = load_bytes(w + 64 * v);
+    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(_mm256_and_si256(both, half), g.low[v]));
+    const VI high = _mm256_and_si256(_mm256_srli_epi16(both, 4), half);
+    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(high, g.high[v]));
+  }
+  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
 }  // namespace

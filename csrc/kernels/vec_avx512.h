@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 namespace {
 
@@ -31,6 +32,7 @@ inline V copy_sign(V magnitude, V sign) {
 inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
+inline float max_lane(V a) { return _mm512_reduce_max_ps(a); }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
@@ -41,6 +43,78 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 inline V mantissa(V a) {  // m of the same
   return _mm512_castsi512_ps(_mm512_or_epi32(_mm512_and_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffff)),
                                              _mm512_set1_epi32(0x3f800000)));
+}
+
+inline V load_half(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline V load_bfloat(const uint16_t* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+// --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
+
+using VI = __m512i;
+inline VI load_bytes(const void* p) { return _mm512_loadu_si512(p); }
+inline VI broadcast4(const int8_t* p) {
+  int32_t bytes;
+  memcpy(&bytes, p, 4);
+  return _mm512_set1_epi32(bytes);
+}
+inline VI zero_int() { return _mm512_setzero_si512(); }
+inline VI load_int(const int32_t* p) { return load_bytes(p); }
+inline VI set1_int(int32_t a) { return _mm512_set1_epi32(a); }
+inline VI sub_int(VI a, VI b) { return _mm512_sub_epi32(a, b); }
+inline V to_float(VI a) { return _mm512_cvtepi32_ps(a); }
+inline VI round_to_int(V a) { return _mm512_cvtps_epi32(a); }
+inline void store_int8(int8_t* p, VI a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a)); }
+
+#if defined(__AVX512VNNI__)  // unsigned times signed, four products a lane, never saturating: x + 128 is what is multiplied
+struct Quad {
+  VI x;
+};
+inline Quad quad(const int8_t* x) { return {_mm512_xor_si512(broadcast4(x), _mm512_set1_epi8(-128))}; }
+inline VI dot_start(const int32_t* sums) { return sub_int(zero_int(), _mm512_slli_epi32(load_int(sums), 7)); }
+inline VI dot(VI acc, const int8_t* w, const Quad& q) { return _mm512_dpbusd_epi32(acc, q.x, load_bytes(w)); }
+#else  // x's sign moves into the weights: a pair of products is at most 2 * 127 * 127, which no instruction saturates
+struct Quad {
+  VI magnitude;
+  __mmask64 negative;
+};
+inline Quad quad(const int8_t* x) {
+  const VI all = broadcast4(x);
+  return {_mm512_abs_epi8(all), _mm512_movepi8_mask(all)};
+}
+inline VI dot_start(const int32_t*) { return zero_int(); }
+inline VI dot(VI acc, const int8_t* w, const Quad& q) {
+  const VI weights = load_bytes(w);
+  const VI pairs = _mm512_maddubs_epi16(q.magnitude, _mm512_mask_sub_epi8(weights, q.negative, zero_int(), weights));
+  return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+#endif
+
+struct Group {
+  VI low[4], high[4];
+};
+inline Group group(const int8_t* x) {
+  Group g;
+  for (int v = 0; v < 4; ++v) {
+    g.low[v] = broadcast4(x + 8 * v);
+    g.high[v] = broadcast4(x + 8 * v + 4);
+  }
+  return g;
+}
+inline VI dot_group(const uint8_t* w, const Group& g) {  // at most 15 * 127 * 16 in 16 bits
+  const VI half = _mm512_set1_epi8(15);
+  VI pairs = zero_int();
+  for (int v = 0; v < 4; ++v) {
+    const VI both = load_bytes(w + 64 * v);
+    pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16(_mm512_and_si512(both, half), g.low[v]));
+    const VI high = _mm512_and_si512(_mm512_srli_epi16(both, 4), half);
+    pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16(high, g.high[v]));
+  }
+  return _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
 }
 
 }  // namespace

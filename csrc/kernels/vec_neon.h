@@ -4,6 +4,7 @@
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 namespace {
 
@@ -30,6 +31,7 @@ inline V copy_sign(V magnitude, V sign) { return vbslq_f32(vdupq_n_u32(0x8000000
 inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
   return vbslq_f32(vcltq_f32(a, b), yes, no);
 }
+inline float max_lane(V a) { return vmaxvq_f32(a); }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
   return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
@@ -40,6 +42,65 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 inline V mantissa(V a) {  // m of the same
   return vreinterpretq_f32_u32(
       vorrq_u32(vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7fffff)), vdupq_n_u32(0x3f800000)));
+}
+
+inline V load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+inline V load_bfloat(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+
+// --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
+
+using VI = int32x4_t;
+inline int8x16_t broadcast4(const int8_t* p) {
+  int32_t bytes;
+  memcpy(&bytes, p, 4);
+  return vreinterpretq_s8_s32(vdupq_n_s32(bytes));
+}
+inline VI zero_int() { return vdupq_n_s32(0); }
+inline VI load_int(const int32_t* p) { return vld1q_s32(p); }
+inline VI set1_int(int32_t a) { return vdupq_n_s32(a); }
+inline VI sub_int(VI a, VI b) { return vsubq_s32(a, b); }
+inline V to_float(VI a) { return vcvtq_f32_s32(a); }
+inline VI round_to_int(V a) { return vcvtnq_s32_f32(a); }
+inline void store_int8(int8_t* p, VI a) {
+  const int16x4_t words = vmovn_s32(a);
+  const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
+  memcpy(p, &bytes, 4);
+}
+
+struct Quad {
+  int8x16_t x;
+};
+inline Quad quad(const int8_t* x) { return {broadcast4(x)}; }
+inline VI dot_start(const int32_t*) { return zero_int(); }
+inline VI dot4(VI acc, int8x16_t w, int8x16_t x) {
+#if defined(__ARM_FEATURE_DOTPROD)
+  return vdotq_s32(acc, w, x);
+#else
+  const int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(x)), high = vmull_high_s8(w, x);
+  return vaddq_s32(acc, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
+#endif
+}
+inline VI dot(VI acc, const int8_t* w, const Quad& q) { return dot4(acc, vld1q_s8(w), q.x); }
+
+struct Group {
+  int8x16_t low[4], high[4];
+};
+inline Group group(const int8_t* x) {
+  Group g;
+  for (int v = 0; v < 4; ++v) {
+    g.low[v] = broadcast4(x + 8 * v);
+    g.high[v] = broadcast4(x + 8 * v + 4);
+  }
+  return g;
+}
+inline VI dot_group(const uint8_t* w, const Group& g) {
+  VI acc = zero_int();
+  for (int v = 0; v < 4; ++v) {
+    const uint8x16_t both = vld1q_u8(w + 64 * v);
+    acc = dot4(acc, vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15))), g.low[v]);
+    acc = dot4(acc, vreinterpretq_s8_u8(vshrq_n_u8(both, 4)), g.high[v]);
+  }
+  return acc;
 }
 
 }  // namespace

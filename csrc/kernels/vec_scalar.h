@@ -63,6 +63,7 @@ inline V copy_sign(V magnitude, V sign) {
   return float_of((bits_of(magnitude) & 0x7fffffffu) | (bits_of(sign) & 0x80000000u));
 }
 inline V select_lt(V a, V b, V yes, V no) { return a < b ? yes : no; }  // no where either is NaN
+inline float max_lane(V a) { return a; }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
   // A NaN must not reach the conversion to int, which C++ leaves undefined; any power will do, the product is NaN.
@@ -73,5 +74,63 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
   return static_cast<float>(static_cast<int32_t>(bits_of(a) >> 23) - 127);
 }
 inline V mantissa(V a) { return float_of((bits_of(a) & 0x7fffffu) | 0x3f800000u); }  // m of the same
+
+// --- 16-bit numbers, widened exactly ---------------------------------------------------------------------------------
+
+inline V load_half(const uint16_t* p) {
+  const uint32_t sign = (*p & 0x8000u) << 16, magnitude = *p & 0x7fffu;
+  if (magnitude >= 0x7c00u) return float_of(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
+  if (magnitude < 0x400u) return float_of(sign | bits_of(static_cast<float>(magnitude) * 0x1p-24f));
+  return float_of(sign | ((magnitude << 13) + 0x38000000u));
+}
+inline V load_bfloat(const uint16_t* p) { return float_of(static_cast<uint32_t>(*p) << 16); }
+
+// --- integers --------------------------------------------------------------------------------------------------------
+
+using VI = int32_t;
+inline VI zero_int() { return 0; }
+inline VI load_int(const int32_t* p) { return *p; }
+inline VI set1_int(int32_t a) { return a; }
+inline VI sub_int(VI a, VI b) { return a - b; }
+inline V to_float(VI a) { return static_cast<float>(a); }
+inline VI round_to_int(V a) {  // ties to even; |a| < 2^22
+  const float shift = 12582912.0f;  // 1.5 * 2^23
+  return static_cast<int32_t>(bits_of(a + shift)) - static_cast<int32_t>(bits_of(shift));
+}
+inline void store_int8(int8_t* p, VI a) { *p = static_cast<int8_t>(a); }
+
+// Four neighbours in k of a quantised frame, ready to meet four weights of every row.
+struct Quad {
+  int8_t x[4];
+};
+inline Quad quad(const int8_t* x) {
+  Quad q;
+  memcpy(q.x, x, 4);
+  return q;
+}
+inline VI dot_start(const int32_t*) { return 0; }
+inline VI dot(VI acc, const int8_t* w, const Quad& q) {  // w: 4 weights of each row
+  for (int i = 0; i < 4; ++i) acc += w[i] * q.x[i];
+  return acc;
+}
+
+// A group of int4: the sum of (q_w + 8) q_x over its 32 columns. w: [4][16][4] bytes.
+struct Group {
+  int8_t x[32];
+};
+inline Group group(const int8_t* x) {
+  Group g;
+  memcpy(g.x, x, 32);
+  return g;
+}
+inline VI dot_group(const uint8_t* w, const Group& g) {
+  VI acc = 0;
+  for (int v = 0; v < 4; ++v)
+    for (int i = 0; i < 4; ++i) {
+      const uint8_t byte = w[64 * v + i];
+      acc += (byte & 15) * g.x[8 * v + i] + (byte >> 4) * g.x[8 * v + 4 + i];
+    }
+  return acc;
+}
 
 }  // namespace

@@ -14,9 +14,10 @@ ut_status check_dense(Check& c) {
   const size_t K = c.input(0), M = c.output(0);
   p->sizes[0] = K;
   p->sizes[1] = padded(M) / kPanel;
-  c.weight(0, uint64_t{padded(M)} * K);
+  c.matrix(0, p->sizes[1], K, 1);
   c.weight(1, padded(M), true);
   p->acts[0] = c.act(0);
+  p->scratch_floats_per_frame = quantized_floats(p->precisions[0], K);
   return c.status();
 }
 
@@ -24,9 +25,12 @@ void run_dense(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
   const KernelTable& k = *b.model->kernels;
   const size_t rows = b.rows(y), width = padded(b.value(y).width);
-  k.dense[1]({b.row(y), width, b.row(x), b.stride(x), static_cast<const float*>(op.weights[0]),
-              static_cast<const float*>(op.weights[1]), op.sizes[1], op.sizes[0]},
-             rows);
+  // Quantised frames take scratch, which is sized for a chunk of them.
+  const size_t most = op.scratch_floats_per_frame ? b.chunk : rows;
+  for (size_t t = 0; t < rows; t += most)
+    k.dense[op.precisions[0]][1]({b.row(y) + t * width, width, b.row(x) + t * b.stride(x), b.stride(x), op.weights[0],
+                                  static_cast<const float*>(op.weights[1]), op.sizes[1], op.sizes[0], b.scratch},
+                                 rows - t < most ? rows - t : most);
   if (op.acts[0].kind != kActIdentity) k.activation(b.row(y), b.row(y), rows * width, op.acts[0]);
 }
 

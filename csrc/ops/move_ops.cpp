@@ -76,16 +76,14 @@ ut_status check_embedding(Check& c) {
   c.require(n_ids != 0 && n_out % n_ids == 0, "output is not a whole number of rows");
   if (c.status() != UT_OK) return c.status();
   const size_t width = n_out / n_ids;
-  const uint64_t n = c.weight(0, 0);
-  c.require(n != 0 && n % width == 0 && n / width <= kMaxFrame, "table is not a whole number of rows, at most 2^24");
-  c.plan()->sizes[0] = static_cast<size_t>(n / width);
+  c.plan()->sizes[0] = c.table(0, width);
   c.plan()->sizes[1] = width;
   return c.status();
 }
 
 void run_embedding(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
-  const float* table = static_cast<const float*>(op.weights[0]);
+  const auto row = b.model->kernels->table_row[op.precisions[0]];
   const size_t width = op.sizes[1];
   for (size_t t = 0; t < b.rows(y); ++t) {
     const float* ids = b.row(x) + t * b.stride(x);
@@ -94,7 +92,7 @@ void run_embedding(const OpPlan& op, const Block& b) {
       int32_t id;
       memcpy(&id, ids + i, sizeof id);
       if (id >= 0 && static_cast<size_t>(id) < op.sizes[0])
-        memcpy(to, table + static_cast<size_t>(id) * width, width * sizeof(float));
+        row(to, op.weights[0], static_cast<size_t>(id), width);
       else
         for (size_t j = 0; j < width; ++j) to[j] = __builtin_nanf("");
     }
@@ -118,7 +116,10 @@ ut_status check_state_read(Check& c) {
 }
 
 void run_state_read(const OpPlan& op, const Block& b) {
-  memcpy(b.row(op.output), b.state_at(op.states[0]), b.value(op.output).width * sizeof(float));
+  const size_t bytes = b.value(op.output).width * sizeof(float);
+  if (!b.batch()) memcpy(b.row(op.output), b.state_at(op.states[0]), bytes);
+  for (size_t i = 0; b.batch() && i < b.n; ++i)
+    memcpy(b.row(op.output) + i * b.stride(op.output), b.state_at(op.states[0], i), bytes);
 }
 
 ut_status check_state_write(Check& c) {
@@ -128,7 +129,10 @@ ut_status check_state_write(Check& c) {
 }
 
 void run_state_write(const OpPlan& op, const Block& b) {
-  memcpy(b.state_at(op.states[0]), b.row(op.inputs[0]), b.value(op.inputs[0]).width * sizeof(float));
+  const size_t bytes = b.value(op.inputs[0]).width * sizeof(float);
+  if (!b.batch()) memcpy(b.state_at(op.states[0]), b.row(op.inputs[0]), bytes);
+  for (size_t i = 0; b.batch() && i < b.n; ++i)
+    memcpy(b.state_at(op.states[0], i), b.row(op.inputs[0]) + i * b.stride(op.inputs[0]), bytes);
 }
 
 // --- last, flip: whole sequences -------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@
 #ifndef UNDERTOW_OPS_OP_H_
 #define UNDERTOW_OPS_OP_H_
 
+#include <string.h>
+
 #include "../plan.h"
 
 namespace undertow {
@@ -24,7 +26,11 @@ class Check {
   ValueView input_view(uint32_t i) const { return file_.value(node_.inputs[i]); }
   size_t state(uint32_t i);  // elements; also binds plan->states[i]
   // Binds plan->weights[i] to a tensor of exactly n elements (null if optional and absent). n == 0: any size, returned.
-  uint64_t weight(uint32_t i, uint64_t n, bool optional = false, uint32_t dtype = UT_FLOAT32);
+  uint64_t weight(uint32_t i, uint64_t n, bool optional = false, uint32_t dtype = kTensorFloat32);
+  // Binds plan->weights[i] and precisions[i] to a matrix of n_panels panels, K columns and G gates, in any precision.
+  void matrix(uint32_t i, size_t n_panels, size_t K, size_t G, bool optional = false);
+  // The same for a table of rows of `width` numbers; returns how many rows it has.
+  size_t table(uint32_t i, size_t width);
   bool has_weight(uint32_t i) const { return i < node_.n_tensors && node_.tensors[i] != kNone; }
   uint32_t param(uint32_t i);
   float param_f32(uint32_t i);
@@ -45,19 +51,18 @@ class Check {
   ut_status status_ = UT_OK;
 };
 
-// A block of frames while the ops walk over it.
+// A block of frames while the ops walk over it: n timesteps of one stream or sequence, or one timestep of n streams.
 struct Block {
   const ut_model* model;
   float* values;
   size_t capacity;  // frames that `values` was sized for
   size_t n;         // frames in this block
   size_t n_valid;   // of a whole sequence, the frames that masked ops consume
-  float* state;
+  float* state;  // of the stream; null in a batch
   float* scratch;
-  size_t chunk;  // frames that `scratch` was sized for
+  size_t chunk;  // frames (rows, in a batch) that `scratch` was sized for
   float* const* states;  // a batch: one state block per row, and each row is one timestep of its stream; else null
 
-  bool batch() const { return states != nullptr; }
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {
     const ValuePlan& p = model->values[v];
@@ -65,8 +70,16 @@ struct Block {
   }
   size_t stride(uint32_t v) const { return value(v).once ? 0 : padded(value(v).width); }
   size_t rows(uint32_t v) const { return value(v).once ? 1 : n; }
+  bool batch() const { return states != nullptr; }
   float* state_at(uint32_t s) const { return state + model->states[s].offset; }
+  float* state_at(uint32_t s, size_t row) const { return states[row] + model->states[s].offset; }
 };
+
+// n floats; a library call would cost more than the few that a small frame has.
+inline void copy_floats(float* to, const float* from, size_t n) {
+  for (; n >= kPanel; n -= kPanel, to += kPanel, from += kPanel) memcpy(to, from, kPanel * sizeof(float));
+  for (; n != 0; --n) memcpy(to++, from++, sizeof(float));
+}
 
 struct OpType {
   uint32_t kind;  // FORMAT.md

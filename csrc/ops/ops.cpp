@@ -16,6 +16,15 @@ const OpType* find_op(uint32_t kind) {
   return nullptr;
 }
 
+namespace {
+
+// The precision that a tensor's dtype stands for; kNumPrecisions for int32.
+uint32_t precision_of(uint32_t dtype) {
+  return dtype == kTensorFloat32 ? kFloat32 : dtype == kTensorInt32 ? kNumPrecisions : dtype - kTensorFloat16 + kFloat16;
+}
+
+}  // namespace
+
 Check::Check(const File& file, const NodeView& node, const char* op_name, OpPlan* plan, ut_error* err)
     : file_(file), node_(node), op_name_(op_name), plan_(plan), err_(err) {
   memset(plan, 0, sizeof *plan);
@@ -90,6 +99,38 @@ uint64_t Check::weight(uint32_t i, uint64_t n, bool optional, uint32_t dtype) {
   if (n != 0 && t.n != n) fail("a weight has the wrong number of elements", ": ", t.n, n);
   plan_->weights[i] = t.data;
   return t.n;
+}
+
+void Check::matrix(uint32_t i, size_t n_panels, size_t K, size_t G, bool optional) {
+  if (!has_weight(i)) {
+    require(optional, "a weight is missing");
+    return;
+  }
+  const TensorView t = file_.tensor(node_.tensors[i]);
+  const uint32_t precision = precision_of(t.dtype);
+  require(precision < kNumPrecisions, "a matrix has the wrong dtype");
+  require(quantized_floats(precision, 1) == 0 || K <= kMaxIntegerColumns, "a matrix of integers has more than 131072 columns");
+  if (status_ != UT_OK) return;
+  const uint64_t expected = uint64_t{n_panels} * panel_bytes(precision, K, G) / element_bytes(t.dtype);
+  if (t.n != expected) fail("a weight has the wrong number of elements", ": ", t.n, expected);
+  plan_->weights[i] = t.data;
+  plan_->precisions[i] = static_cast<uint8_t>(precision);
+}
+
+size_t Check::table(uint32_t i, size_t width) {
+  if (!has_weight(i)) {
+    fail("a weight is missing");
+    return 1;
+  }
+  const TensorView t = file_.tensor(node_.tensors[i]);
+  const uint32_t precision = precision_of(t.dtype);
+  require(precision < kNumPrecisions, "a table has the wrong dtype");
+  if (status_ != UT_OK) return 1;
+  const uint64_t bytes = t.n * element_bytes(t.dtype), row = table_row_bytes(precision, width);
+  require(bytes != 0 && bytes % row == 0 && bytes / row <= kMaxFrame, "a table is not a whole number of rows, at most 2^24");
+  plan_->weights[i] = t.data;
+  plan_->precisions[i] = static_cast<uint8_t>(precision);
+  return static_cast<size_t>(bytes / row);
 }
 
 uint32_t Check::param(uint32_t i) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // rnn, gru and lstm: the input half of a block of frames as one matrix product, then the recurrence step by step.
+// Float32 layers of one stream have kernels that walk time themselves; reduced weights, and batches of streams, take a
+// timestep in two halves: R h of all rows as one product, then the cell update of each row. The bits are the same.
 #include <string.h>
 
 #include "op.h"
@@ -9,7 +11,7 @@ namespace undertow {
 namespace {
 
 // Places in OpPlan::weights and sizes.
-enum { kW, kB, kR, kX1, kX2 };  // kX1: gru R_n, lstm peephole; kX2: gru rb_n, lstm projection
+enum { kW, kB, kR, kX1, kX2 };  // kX1: gru R_n, lstm peephole; kX2: gru rb, lstm projection
 enum { kInputs, kHidden, kFedBack };
 
 constexpr uint32_t kFlags = kFlagReverse | kFlagVariant | kFlagMasked;
@@ -25,131 +27,256 @@ size_t check_cell(Check& c, uint32_t n_gates, uint32_t n_acts, uint32_t n_states
   p->sizes[kHidden] = H;
   p->sizes[kFedBack] = F;
   c.require(c.output(0) == F, "hidden state and output differ in size");
-  c.weight(kW, uint64_t{Hp} * n_gates * I);
+  c.matrix(kW, Hp / kPanel, I, n_gates);
   c.weight(kB, uint64_t{Hp} * n_gates, true);
-  for (uint32_t i = 0; i < n_acts; ++i) p->acts[i] = c.act(3 * i);
+  for (uint32_t i = 0; i < n_acts; ++i) p->cell.acts[i] = c.act(3 * i);
   p->flags = c.param(3 * n_acts);
-  p->number = c.param_f32(3 * n_acts + 1);
+  p->cell.clip = c.param_f32(3 * n_acts + 1);
   c.require((p->flags & ~kFlags) == 0, "unknown flags");
-  c.require(p->number >= 0.0f, "clip is negative or not a number");
+  c.require(p->cell.clip >= 0.0f, "clip is negative or not a number");
   p->whole_sequence = p->flags & kFlagReverse;
-  p->scratch_floats_per_frame = n_gates * Hp;
-  p->scratch_floats = 2 * Hp;
   return Hp;
 }
 
 // Default activations and no extras: the kernels' fast path, with the same formulas.
-bool is_plain(const OpPlan& op, uint32_t n_acts) {
+bool is_plain(const Cell& cell, uint32_t n_acts) {
   static constexpr uint32_t kDefaults[] = {kActSigmoid, kActTanh, kActTanh};
   const uint32_t* defaults = n_acts == 1 ? kDefaults + 1 : kDefaults;
   for (uint32_t i = 0; i < n_acts; ++i)
-    if (op.acts[i].kind != defaults[i]) return false;
-  return op.number == 0.0f;
+    if (cell.acts[i].kind != defaults[i]) return false;
+  return cell.clip == 0.0f && !cell.peephole && !cell.projection && !cell.input_forget;
 }
+
+const float* floats(const void* weights) { return static_cast<const float*>(weights); }
+
+// --- scratch ---------------------------------------------------------------------------------------------------------
+// For each row: R h, h, two vectors of units, the quantised h; then for each frame: b + W x, the quantised x.
+
+size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+size_t quantized_h_floats(const OpPlan& op) {
+  const size_t H = op.sizes[kHidden];
+  const size_t of_units = larger(quantized_floats(op.precisions[kX1], H), quantized_floats(op.precisions[kX2], H));
+  return larger(quantized_floats(op.precisions[kR], op.sizes[kFedBack]), of_units);
+}
+
+struct Layout {
+  size_t q, h, units, quantized_h;  // floats for each row
+  size_t a, quantized_x;            // floats for each frame
+
+  Layout(const OpPlan& op, size_t n_gates) {
+    const size_t Hp = padded(op.sizes[kHidden]);
+    q = a = n_gates * Hp;
+    h = padded(op.sizes[kFedBack]);
+    units = 2 * Hp;
+    quantized_h = quantized_h_floats(op);
+    quantized_x = quantized_floats(op.precisions[kW], op.sizes[kInputs]);
+  }
+  size_t row() const { return q + h + units + quantized_h; }
+  size_t frame() const { return a + quantized_x; }
+};
+
+bool has_float32_state(const OpPlan& op) {
+  return op.precisions[kR] == kFloat32 && op.precisions[kX1] == kFloat32 && op.precisions[kX2] == kFloat32;
+}
+
+// What is left once the weights are bound.
+ut_status finish(Check& c, uint32_t n_gates, uint32_t n_acts) {
+  OpPlan* p = c.plan();
+  Cell& cell = p->cell;
+  cell.R = floats(p->weights[kR]);
+  cell.n_panels = padded(p->sizes[kHidden]) / kPanel;
+  cell.n_fed_back = p->sizes[kFedBack];
+  cell.n_hidden = p->sizes[kHidden];
+  cell.plain = is_plain(cell, n_acts);
+  const Layout layout(*p, n_gates);
+  p->scratch_floats = has_float32_state(*p) ? layout.units : layout.row();
+  p->scratch_floats_per_frame = layout.frame();
+  p->scratch_floats_per_row = layout.row() + layout.frame();
+  return c.status();
+}
+
+// --- checks ----------------------------------------------------------------------------------------------------------
 
 ut_status check_rnn(Check& c) {
   const size_t Hp = check_cell(c, 1, 1, 1, 3);
-  c.weight(kR, uint64_t{Hp} * c.plan()->sizes[kFedBack]);
+  c.matrix(kR, Hp / kPanel, c.plan()->sizes[kFedBack], 1);
   c.require(!(c.plan()->flags & kFlagVariant), "unknown flags");
-  c.plan()->plain = is_plain(*c.plan(), 1);
-  return c.status();
+  return finish(c, 1, 1);
 }
 
 ut_status check_gru(Check& c) {
   const size_t Hp = check_cell(c, 3, 2, 1, 5);
-  const bool reset_after = c.plan()->flags & kFlagVariant;
-  c.plan()->plain = is_plain(*c.plan(), 2);
-  const size_t H = c.plan()->sizes[kHidden];
-  c.weight(kR, uint64_t{Hp} * (reset_after ? 3 : 2) * H);
+  OpPlan* p = c.plan();
+  const bool reset_after = p->flags & kFlagVariant;
+  const size_t H = p->sizes[kHidden];
+  c.matrix(kR, Hp / kPanel, H, reset_after ? 3 : 2);
   c.require(c.has_weight(kX1) == !reset_after && c.has_weight(kX2) == reset_after,
-            "R_n belongs to reset-before, rb_n to reset-after");
+            "R_n belongs to reset-before, rb to reset-after");
   if (reset_after)
-    c.weight(kX2, Hp);
+    c.weight(kX2, uint64_t{Hp} * 3);
   else
-    c.weight(kX1, uint64_t{Hp} * H);
-  return c.status();
+    c.matrix(kX1, Hp / kPanel, H, 1);
+  p->cell.R_n = floats(p->weights[kX1]);
+  p->cell.rb = floats(p->weights[kX2]);
+  return finish(c, 3, 2);
 }
 
 ut_status check_lstm(Check& c) {
   const size_t Hp = check_cell(c, 4, 3, 2, 5);
-  const size_t H = c.plan()->sizes[kHidden], F = c.plan()->sizes[kFedBack];
+  OpPlan* p = c.plan();
+  const size_t H = p->sizes[kHidden], F = p->sizes[kFedBack];
   c.require(c.node().n_outputs < 2 || c.output(1) == H, "cell state and output differ in size");
   c.require(F == H || c.has_weight(kX2), "hidden and cell state differ in size without a projection");
-  c.weight(kR, uint64_t{Hp} * 4 * F);
+  c.matrix(kR, Hp / kPanel, F, 4);
   c.weight(kX1, uint64_t{3} * Hp, true);
-  c.weight(kX2, uint64_t{padded(F)} * H, true);
-  const OpPlan& p = *c.plan();
-  c.plan()->plain = is_plain(p, 3) && !p.weights[kX1] && !p.weights[kX2] && !(p.flags & kFlagVariant);
-  return c.status();
+  c.matrix(kX2, padded(F) / kPanel, H, 1, true);
+  p->cell.peephole = floats(p->weights[kX1]);
+  p->cell.projection = floats(p->weights[kX2]);
+  p->cell.n_projection_panels = padded(F) / kPanel;
+  p->cell.input_forget = p->flags & kFlagVariant;
+  return finish(c, 4, 3);
 }
 
-using Kernel = void (*)(const CellArgs&, size_t, bool);
+// --- running ---------------------------------------------------------------------------------------------------------
 
-// Runs `kernel` over the block, `b.chunk` frames at a time: the input half of that many fits the scratch.
-void run_cell(const OpPlan& op, const Block& b, int n_gates, Kernel kernel, CellArgs& args) {
-  const KernelTable& k = *b.model->kernels;
-  const uint32_t x = op.inputs[0], y = op.output;
-  const size_t Hp = padded(op.sizes[kHidden]), F = op.sizes[kFedBack], width = n_gates * Hp;
-  const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1;
+// b + W x of m frames.
+void input_half(const OpPlan& op, const Block& b, size_t n_gates, float* a, float* quantized, size_t first, size_t m) {
+  const uint32_t x = op.inputs[0];
+  b.model->kernels->dense[op.precisions[kW]][n_gates](
+      {a, n_gates * op.cell.n_panels * kPanel, b.row(x) + first * b.stride(x), b.stride(x), op.weights[kW],
+       floats(op.weights[kB]), op.cell.n_panels, op.sizes[kInputs], quantized},
+      m);
+}
+
+// One timestep of n rows whose input halves are done. Row i: a and y (strides as given), c in states[i].
+struct Rows {
+  size_t n;
+  const float *a, *h;
+  size_t h_stride;
+  float* y;
+  size_t y_stride;
+  float* const* states;
+  float* scratch;  // n * Layout::row()
+};
+
+void step_rows(const OpPlan& op, const ut_model& model, size_t n_gates, const Rows& rows) {
+  const KernelTable& k = *model.kernels;
+  const Cell& cell = op.cell;
+  const Layout layout(op, n_gates);
+  const size_t Hp = cell.n_panels * kPanel, H = cell.n_hidden, n = rows.n;
+  float *q = rows.scratch, *units = q + n * (layout.q + layout.h), *quantized = units + n * layout.units;
+  const bool lstm = op.type == &kLstm, gru = op.type == &kGru, reset_after = gru && op.flags & kFlagVariant;
+  const bool projects = lstm && op.weights[kX2];
+  const size_t R_gates = gru && !reset_after ? 2 : n_gates, q_stride = R_gates * Hp;
+  k.dense[op.precisions[kR]][R_gates]({q, q_stride, rows.h, rows.h_stride, op.weights[kR],
+                                       cell.rb, cell.n_panels, cell.n_fed_back, quantized},
+                                      n);
+  const auto row = [&](size_t i) {
+    float* mine = units + i * layout.units;
+    float* c = lstm ? rows.states[i] + model.states[op.states[1]].offset : nullptr;
+    float* y = projects ? mine : rows.y + i * rows.y_stride;
+    return CellRow{rows.a + i * layout.a, q + i * q_stride, rows.h + i * rows.h_stride, y, c, mine, mine + Hp};
+  };
+  const auto update = lstm          ? k.lstm_update
+                      : reset_after ? k.gru_after_update
+                      : gru         ? k.gru_before_gates
+                                    : k.rnn_update;
+  for (size_t i = 0; i < n; ++i) update(cell, row(i));
+  if (projects)
+    k.dense[op.precisions[kX2]][1]({rows.y, rows.y_stride, units, layout.units, op.weights[kX2], nullptr,
+                                    cell.n_projection_panels, H, quantized},
+                                   n);
+  if (!gru || reset_after) return;
+  k.dense[op.precisions[kX1]][1]({q, q_stride, units + Hp, layout.units, op.weights[kX1], nullptr, cell.n_panels, H, quantized},
+                                 n);
+  for (size_t i = 0; i < n; ++i) k.gru_before_candidate(cell, row(i));
+}
+
+// The recurrence over m timesteps of one stream, in two halves each.
+void walk(const OpPlan& op, const Block& b, size_t n_gates, const Steps& s, size_t m) {
+  const float *a = s.a, *h = s.h0;
+  float *y = s.y, *c_row = s.c_rows;
+  for (size_t t = 0; t < m; ++t, h = y, y += s.y_stride, a += s.a_step) {
+    step_rows(op, *b.model, n_gates, {1, a, h, 0, y, 0, &b.state, b.scratch});
+    if (c_row) {
+      copy_floats(c_row, s.c, op.cell.n_hidden);
+      c_row += s.c_stride;
+    }
+  }
+}
+
+using Kernel = void (*)(const Cell&, const Steps&, size_t);
+
+// One stream: the block is taken `b.chunk` frames at a time, for that many input halves fit the scratch.
+void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
+  const uint32_t y = op.output;
+  const size_t F = op.sizes[kFedBack], width = n_gates * op.cell.n_panels * kPanel;
+  const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1, fused = has_float32_state(op);
   const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, chunk = b.chunk;
-  const ptrdiff_t y_row = static_cast<ptrdiff_t>(b.stride(y));
-  const ptrdiff_t c_row = wants_c ? static_cast<ptrdiff_t>(b.stride(y + 1)) : 0;
+  const ptrdiff_t way = reverse ? -1 : 1;
   float *h = b.state_at(op.states[0]), *a = b.scratch + op.scratch_floats;
 
-  args.R = static_cast<const float*>(op.weights[kR]);
-  args.n_panels = Hp / kPanel;
-  args.n_hidden = op.sizes[kHidden];
-  args.n_fed_back = F;
-  args.scratch = b.scratch;
-  for (int i = 0; i < 3; ++i) args.acts[i] = op.acts[i];
-  args.clip = op.number;
-  args.h0 = h;
+  Steps s;
+  s.a_step = way * static_cast<ptrdiff_t>(width);
+  s.h0 = h;
+  s.y_stride = way * static_cast<ptrdiff_t>(b.stride(y));
+  s.c = op.type == &kLstm ? b.state_at(op.states[1]) : nullptr;
+  s.c_stride = wants_c ? way * static_cast<ptrdiff_t>(b.stride(y + 1)) : 0;
+  s.scratch = b.scratch;
   for (size_t done = 0; done < n;) {
     const size_t m = n - done < chunk ? n - done : chunk;
     const size_t first = reverse ? n - done - m : done;  // earliest timestep of the chunk
-    k.dense[n_gates]({a, width, b.row(x) + first * b.stride(x), b.stride(x), static_cast<const float*>(op.weights[kW]),
-                      static_cast<const float*>(op.weights[kB]), args.n_panels, op.sizes[kInputs]},
-                     m);
+    input_half(op, b, n_gates, a, a + chunk * width, first, m);
     const size_t start = reverse ? first + m - 1 : first;
-    args.a = reverse ? a + (m - 1) * width : a;
-    args.a_step = reverse ? -static_cast<ptrdiff_t>(width) : static_cast<ptrdiff_t>(width);
-    args.y = b.row(y) + start * b.stride(y);
-    args.y_stride = reverse ? -y_row : y_row;
-    args.c_rows = wants_c ? b.row(y + 1) + start * b.stride(y + 1) : nullptr;
-    args.c_stride = reverse ? -c_row : c_row;
-    kernel(args, m, op.plain);
-    args.h0 = b.row(y) + (reverse ? first : first + m - 1) * b.stride(y);
+    s.a = reverse ? a + (m - 1) * width : a;
+    s.y = b.row(y) + start * b.stride(y);
+    s.c_rows = wants_c ? b.row(y + 1) + start * b.stride(y + 1) : nullptr;
+    if (fused)
+      kernel(op.cell, s, m);
+    else
+      walk(op, b, n_gates, s, m);
+    s.h0 = b.row(y) + (reverse ? first : first + m - 1) * b.stride(y);
     done += m;
   }
-  if (n != 0) memcpy(h, args.h0, F * sizeof(float));
+  if (n != 0) copy_floats(h, s.h0, F);
   for (size_t t = n; t < b.n; ++t) {
     memset(b.row(y) + t * b.stride(y), 0, F * sizeof(float));
     if (wants_c) memset(b.row(y + 1) + t * b.stride(y + 1), 0, op.sizes[kHidden] * sizeof(float));
   }
 }
 
-void run_rnn(const OpPlan& op, const Block& b) {
-  CellArgs args{};
-  run_cell(op, b, 1, b.model->kernels->rnn, args);
+// One timestep of each stream of a batch.
+void run_batch(const OpPlan& op, const Block& b, size_t n_gates) {
+  const Layout layout(op, n_gates);
+  const uint32_t y = op.output;
+  const size_t n = b.n, F = op.sizes[kFedBack];
+  float *h = b.scratch + n * layout.q, *a = b.scratch + n * layout.row();
+  input_half(op, b, n_gates, a, a + n * layout.a, 0, n);
+  for (size_t i = 0; i < n; ++i) copy_floats(h + i * layout.h, b.state_at(op.states[0], i), F);
+  step_rows(op, *b.model, n_gates, {n, a, h, layout.h, b.row(y), b.stride(y), b.states, b.scratch});
+  for (size_t i = 0; i < n; ++i) {
+    copy_floats(b.state_at(op.states[0], i), b.row(y) + i * b.stride(y), F);
+    if (op.n_outputs > 1)
+      copy_floats(b.row(y + 1) + i * b.stride(y + 1), b.state_at(op.states[1], i), op.sizes[kHidden]);
+  }
 }
+
+void run_cell(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
+  if (b.batch())
+    run_batch(op, b, n_gates);
+  else
+    run_stream(op, b, n_gates, kernel);
+}
+
+void run_rnn(const OpPlan& op, const Block& b) { run_cell(op, b, 1, b.model->kernels->rnn); }
 
 void run_gru(const OpPlan& op, const Block& b) {
-  CellArgs args{};
-  args.R_n = static_cast<const float*>(op.weights[kX1]);
-  args.rb_n = static_cast<const float*>(op.weights[kX2]);
   const KernelTable& k = *b.model->kernels;
-  run_cell(op, b, 3, op.flags & kFlagVariant ? k.gru_reset_after : k.gru_reset_before, args);
+  run_cell(op, b, 3, op.flags & kFlagVariant ? k.gru_reset_after : k.gru_reset_before);
 }
 
-void run_lstm(const OpPlan& op, const Block& b) {
-  CellArgs args{};
-  args.peephole = static_cast<const float*>(op.weights[kX1]);
-  args.projection = static_cast<const float*>(op.weights[kX2]);
-  args.n_projection_panels = padded(op.sizes[kFedBack]) / kPanel;
-  args.input_forget = op.flags & kFlagVariant;
-  args.c = b.state_at(op.states[1]);
-  run_cell(op, b, 4, b.model->kernels->lstm, args);
-}
+void run_lstm(const OpPlan& op, const Block& b) { run_cell(op, b, 4, b.model->kernels->lstm); }
 
 }  // namespace
 

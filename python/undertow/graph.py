@@ -21,7 +21,7 @@ Graph 'demo'
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -67,6 +67,8 @@ class Node:
     attrs: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     states: tuple[str, ...] = ()
+    #: how a file stores a weight: weight key -> "float16", "bfloat16", "int8" or "int4"; float32 where absent
+    precisions: dict[str, str] = field(default_factory=dict)
 
     @property
     def n_parameters(self) -> int:
@@ -127,14 +129,17 @@ class Graph:
         attrs: Mapping[str, Any] | None = None,
         weights: Mapping[str, np.ndarray] | None = None,
         states: Iterable[str] = (),
+        precisions: Mapping[str, str] | None = None,
     ) -> Any:
         """Add a node and give the name of its output (a tuple of names where an op has several, None for none).
 
+        `precisions` says how a file stores a weight; see `Node`.
+
         Raises:
             ShapeError: an input, weight or attribute does not fit; the message names the node.
-            UnsupportedError: the op or one of its settings does not exist.
+            UnsupportedError: the op, one of its settings or a precision does not exist.
         """
-        from .ops import CATALOGUE  # ops needs Node and Value from here
+        from .ops import CATALOGUE, check_precisions  # ops needs Node and Value from here
 
         if op not in CATALOGUE:
             raise UnsupportedError(f"op {op!r} does not exist; ops: {', '.join(sorted(CATALOGUE))}")
@@ -159,8 +164,9 @@ class Graph:
             for key, w in (weights or {}).items()
             if w is not None
         }
-        node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states))
+        node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states), dict(precisions or {}))
         outputs = CATALOGUE[op].infer(self, node)
+        check_precisions(node)
         node.outputs = tuple(f"{name}.{suffix}" for suffix, _ in outputs)
         for output, (_, made) in zip(node.outputs, outputs, strict=True):
             self._new_value(Value(output, made.shape, made.dtype, made.once))
@@ -192,6 +198,18 @@ class Graph:
         self.values[value.name] = value
         self._taken.add(value.name.rpartition(".")[0] or value.name)
 
+    def copy(self) -> Graph:
+        """A graph that can be changed without changing this one; the arrays of weights are shared."""
+        twin = Graph(self.name)
+        for key, value in vars(self).items():
+            setattr(twin, key, value if isinstance(value, str) else value.copy())
+        twin.states = {name: replace(state) for name, state in self.states.items()}
+        twin.nodes = [
+            replace(node, attrs=dict(node.attrs), weights=dict(node.weights), precisions=dict(node.precisions))
+            for node in self.nodes
+        ]
+        return twin
+
     # -- asking -----------------------------------------------------------------------------------------------
 
     def shape(self, value: str) -> tuple[int, ...]:
@@ -218,7 +236,10 @@ class Graph:
         ]
         for node in self.nodes:
             shapes = ", ".join(show(v) for v in node.outputs)
-            lines.append(f"  {node.name}  {node.op}  {', '.join(node.inputs)} -> {', '.join(node.outputs)}  {shapes}")
+            lines.append(
+                f"  {node.name}  {node.op}  {', '.join(node.inputs)} -> {', '.join(node.outputs)}  {shapes}"
+                + "".join(f"  {key} {precision}" for key, precision in node.precisions.items())
+            )
         lines += [f"  output  {name} = {value}" for name, value in self.outputs.items()]
         return "\n".join(lines)
 

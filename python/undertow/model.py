@@ -27,7 +27,7 @@ class Model:
         name: of the model.
         inputs, outputs: name -> `Value` with the shape and dtype of one timestep.
         states: name -> `State`, every field that a stream remembers.
-        isa: the instruction set in use: "scalar", "avx2", "avx512" or "neon".
+        isa: the instruction set in use, one of `undertow.isas()`.
         streamable: False if some layer needs the whole sequence; then only `run` works.
         state_bytes, scratch_bytes: what each stream holds.
         file_bytes: size of the .tow form, weights included.

@@ -51,6 +51,8 @@ Formulas: ONNX operator specification, RNN/GRU/LSTM; a recurrent pre-activation 
 input of every gate's activation to [-clip, clip] (not c on its way out: ONNX Runtime and OpenVINO do not either).
 `masked` stops a cell at the sequence's length: later outputs are zero and the final state is the one at the length
 (ONNX sequence_lens).
+
+The matrices W, R and projection, and the table of an embedding, may be stored in less than float32: `Op.reducible`.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from . import precision
 from .activations import IDENTITY, SIGMOID, TANH, Activation
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph, Node, Value
@@ -76,6 +79,22 @@ class Op:
     n_inputs: int | None  # None: one or more
     attrs: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    #: weights that `Node.precisions` may name
+    reducible: tuple[str, ...] = ()
+
+
+def check_precisions(node: Node) -> None:
+    """Refuse precisions that do not exist, or of weights that have none to choose; drop those that say float32."""
+    allowed = [key for key in CATALOGUE[node.op].reducible if key in node.weights]
+    for key, name in list(node.precisions.items()):
+        if key not in allowed:
+            raise UnsupportedError(
+                f"{node.op} {node.name!r}: {key!r} cannot be stored as {name!r}; "
+                + (f"precisions are for {', '.join(allowed)}" if allowed else "it has no weight with a precision")
+            )
+        precision.check(name, f"{node.op} {node.name!r}: {key}")
+        if name == "float32":
+            del node.precisions[key]
 
 
 def _fail(node: Node, message: str) -> NoReturn:
@@ -272,7 +291,7 @@ def _flip(graph: Graph, node: Node) -> Outputs:
 _CELL = ("activations", "clip", "reverse", "masked")
 
 CATALOGUE: dict[str, Op] = {
-    "dense": Op(_dense, 1, ("activation",), ("W", "b")),
+    "dense": Op(_dense, 1, ("activation",), ("W", "b"), ("W",)),
     "activation": Op(_unary, 1, ("activation",)),
     **{op: Op(_binary, 2) for op in ("add", "sub", "mul", "div", "max", "min")},
     "affine": Op(_affine, 1, (), ("scale", "shift")),
@@ -282,12 +301,16 @@ CATALOGUE: dict[str, Op] = {
     "concat": Op(_concat, None),
     "select": Op(_select, 1, (), ("indices",)),
     "reshape": Op(_reshape, 1, ("shape",)),
-    "embedding": Op(_embedding, 1, (), ("table",)),
+    "embedding": Op(_embedding, 1, (), ("table",), ("table",)),
     "constant": Op(_constant, 0, (), ("value",)),
-    "rnn": Op(_recurrent(1, (TANH,)), 1, _CELL, ("W", "R", "b")),
-    "gru": Op(_recurrent(3, (SIGMOID, TANH)), 1, (*_CELL, "reset_after"), ("W", "R", "b", "rb_n")),
+    "rnn": Op(_recurrent(1, (TANH,)), 1, _CELL, ("W", "R", "b"), ("W", "R")),
+    "gru": Op(_recurrent(3, (SIGMOID, TANH)), 1, (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
     "lstm": Op(
-        _recurrent(4, (SIGMOID, TANH, TANH)), 1, (*_CELL, "input_forget"), ("W", "R", "b", "peephole", "projection")
+        _recurrent(4, (SIGMOID, TANH, TANH)),
+        1,
+        (*_CELL, "input_forget"),
+        ("W", "R", "b", "peephole", "projection"),
+        ("W", "R", "projection"),
     ),
     "state_read": Op(_state_read, 0),
     "state_write": Op(_state_write, 1),

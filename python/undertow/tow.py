@@ -18,11 +18,21 @@ import numpy as np
 from .activations import BY_CODE, Activation
 from .errors import FormatError
 from .graph import Graph, Node, Value
+from .packing import (
+    ALIGN,
+    DTYPES,
+    pack,
+    pack_bias,
+    pack_table,
+    pad,
+    precision_of,
+    unpack,
+    unpack_bias,
+    unpack_table,
+)
 
 MAGIC = b"\x89TOW\r\n\x1a\n"
 VERSION = 1
-PANEL = 16
-ALIGN = 64
 NONE = 0xFFFFFFFF
 
 _COUNTS = 8
@@ -38,41 +48,14 @@ KIND = {
 }  # fmt: skip
 #: activations of a cell and the attribute behind flag VARIANT
 CELLS = {"rnn": (1, ""), "gru": (2, "reset_after"), "lstm": (3, "input_forget")}
-
-
-def panels(n: int) -> int:
-    return -(-n // PANEL)
-
-
-def pad(array: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Zeros behind `axis` up to a multiple of PANEL."""
-    missing = -array.shape[axis] % PANEL
-    widths = [(0, 0)] * array.ndim
-    widths[axis] = (0, missing)
-    return np.pad(array, widths)
-
-
-def pack(W: np.ndarray) -> np.ndarray:
-    """(gates, rows, K) -> [panel][k][gate][16 rows], rows padded with zeros."""
-    G, _, K = W.shape
-    rows = pad(W, 1)
-    return np.ascontiguousarray(rows.reshape(G, -1, PANEL, K).transpose(1, 3, 0, 2))
-
-
-def unpack(flat: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
-    """Inverse of `pack`."""
-    blocks = flat.reshape(panels(rows), K, G, PANEL).transpose(2, 0, 3, 1)
-    return np.ascontiguousarray(blocks.reshape(G, -1, K)[:, :rows])
-
-
-def pack_bias(b: np.ndarray) -> np.ndarray:
-    """(gates, rows) -> [panel][gate][16 rows]."""
-    return np.ascontiguousarray(pad(b).reshape(b.shape[0], -1, PANEL).transpose(1, 0, 2))
-
-
-def unpack_bias(flat: np.ndarray, G: int, rows: int) -> np.ndarray:
-    """Inverse of `pack_bias`."""
-    return np.ascontiguousarray(flat.reshape(panels(rows), G, PANEL).transpose(1, 0, 2).reshape(G, -1)[:, :rows])
+#: where in a node's tensors the weights stand that may have a precision; a GRU's R_n, number 3, has that of R
+REDUCIBLE = {
+    "dense": {"W": 0},
+    "embedding": {"table": 0},
+    "rnn": {"W": 0, "R": 2},
+    "gru": {"W": 0, "R": 2},
+    "lstm": {"W": 0, "R": 2, "projection": 4},
+}
 
 
 def _f32(x: float) -> int:
@@ -98,7 +81,7 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     w, a = node.weights, node.attrs
     vector = lambda key: None if key not in w else pad(w[key])  # noqa: E731
     if node.op == "dense":
-        return [pack(w["W"][None]), vector("b")], _act_words(a["activation"])
+        return [_matrix(node, "W", w["W"][None]), vector("b")], _act_words(a["activation"])
     if node.op == "activation":
         return [], _act_words(a["activation"])
     if node.op in BINARY:
@@ -112,7 +95,7 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     if node.op == "select":
         return [pad(w["indices"].reshape(-1))], []
     if node.op == "embedding":
-        return [w["table"]], []
+        return [pack_table(w["table"], node.precisions.get("table", "float32"), f"embedding {node.name!r}: table")], []
     if node.op == "constant":
         return [pad(w["value"].reshape(-1))], []
     if node.op == "last":
@@ -122,21 +105,27 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     return [], []
 
 
+def _matrix(node: Node, key: str, W: np.ndarray, name: str = "") -> np.ndarray:
+    return pack(W, node.precisions.get(key, "float32"), f"{node.op} {node.name!r}: {name or key}")
+
+
 def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
     w, a = node.weights, node.attrs
-    hidden = w["W"].shape[1]
     b = pack_bias(w["b"]) if "b" in w else None
     R = w["R"]
-    tensors: list[np.ndarray | None] = [pack(w["W"]), b]
+    tensors: list[np.ndarray | None] = [_matrix(node, "W", w["W"]), b]
     if node.op == "rnn":
-        tensors += [pack(R)]
+        tensors += [_matrix(node, "R", R)]
     elif node.op == "lstm":
         peephole = pad(w["peephole"]) if "peephole" in w else None
-        tensors += [pack(R), peephole, pack(w["projection"][None]) if "projection" in w else None]
+        projection = _matrix(node, "projection", w["projection"][None]) if "projection" in w else None
+        tensors += [_matrix(node, "R", R), peephole, projection]
     elif a["reset_after"]:
-        tensors += [pack(R), None, pad(w.get("rb_n", np.zeros(hidden, np.float32)))]
+        rb = np.zeros(R.shape[:2], np.float32)
+        rb[2] = w.get("rb_n", 0.0)
+        tensors += [_matrix(node, "R", R), None, pack_bias(rb)]
     else:
-        tensors += [pack(R[:2]), pack(R[2:]), None]
+        tensors += [_matrix(node, "R", R[:2]), _matrix(node, "R", R[2:], "R_n"), None]
     flags = REVERSE * a["reverse"] | VARIANT * bool(a.get(CELLS[node.op][1])) | MASKED * a["masked"]
     return tensors, [*_act_words(*a["activations"]), flags, _f32(a["clip"] or 0.0)]
 
@@ -162,7 +151,7 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
     elif op == "reshape":
         attrs = {"shape": y[0]}
     elif op == "embedding":
-        weights = {"table": tensors[0].reshape(-1, y[0][-1])}
+        weights = {"table": unpack_table(tensors[0], y[0][-1])}
     elif op == "constant":
         weights = {"value": cut(tensors[0], *y[0])}
     elif op == "last":
@@ -180,11 +169,18 @@ def _decode_cell(op: str, t: list[Any], params: list[int], sizes: _Sizes) -> tup
     weights: dict[str, Any] = {"W": unpack(t[0], G, hidden, n_in)}
     weights["b"] = None if t[1] is None else unpack_bias(t[1], G, hidden)
     if op == "gru" and not flags & VARIANT:
+        if t[2].dtype != t[3].dtype:
+            raise FormatError(
+                f"a gru has R in {precision_of(t[2])} and R_n in {precision_of(t[3])}; expected one of them"
+            )
         weights["R"] = np.concatenate([unpack(t[2], 2, hidden, hidden), unpack(t[3], 1, hidden, hidden)])
     else:
         weights["R"] = unpack(t[2], G, hidden, fed_back)
     if op == "gru" and flags & VARIANT:
-        weights["rb_n"] = t[4][:hidden]
+        rb = unpack_bias(t[4], G, hidden)
+        if rb[:2].any():
+            raise FormatError("a gru has a recurrent bias for gates z and r; expected zeros, b has it")
+        weights["rb_n"] = rb[2]
     if op == "lstm":
         weights["peephole"] = None if t[3] is None else t[3].reshape(3, -1)[:, :hidden]
         weights["projection"] = None if t[4] is None else unpack(t[4], 1, fed_back, hidden)[0]
@@ -224,8 +220,8 @@ class _Writer:
     def tensor(self, array: np.ndarray | None) -> int:
         if array is None:
             return NONE
-        integer = array.dtype.kind == "i"
-        self.tensors.append((int(integer), np.ascontiguousarray(array, "<i4" if integer else "<f4")))
+        dtype = array.dtype.newbyteorder("<")
+        self.tensors.append((DTYPES.index(dtype), np.ascontiguousarray(array, dtype)))
         return len(self.tensors) - 1
 
 
@@ -326,14 +322,14 @@ class _Reader:
 
     def tensor(self, record: list[int]) -> np.ndarray:
         offset, n = record[2] | record[3] << 32, record[4] | record[5] << 32
-        return np.frombuffer(self.blob, ("<f4", "<i4")[record[0]], n, offset).copy()  # the file may be unmapped later
+        return np.frombuffer(self.blob, DTYPES[record[0]], n, offset).copy()  # the file may be unmapped later
 
 
 def read(blob: bytes | memoryview) -> Graph:
     """Give the graph in the bytes of a .tow file that `undertow` has accepted. Weights are copies, unpadded.
 
     Raises:
-        FormatError: the bytes do not start like a .tow file.
+        FormatError: the bytes do not start like a .tow file, or a GRU says what a Graph cannot.
     """
     if bytes(blob[:8]) != MAGIC:
         raise FormatError("not a .tow file (no .tow signature in its first bytes)")
@@ -374,6 +370,7 @@ def read(blob: bytes | memoryview) -> Graph:
             [shape(values[i], 4) for i in ins], [shape(values[o], 4) for o in outs], [shape(states[s], 3) for s in sts]
         )
         arrays = [None if t == NONE else r.tensor(tensors[t]) for t in tes]
+        stored = {key: arrays[i] for key, i in REDUCIBLE.get(op, {}).items()}
         weights, attrs = _decode(op, arrays, params, sizes)
         made = graph.add(
             op,
@@ -382,6 +379,7 @@ def read(blob: bytes | memoryview) -> Graph:
             attrs=attrs,
             weights=weights,
             states=[state_names[s] for s in sts],
+            precisions={key: precision_of(tensor) for key, tensor in stored.items() if tensor is not None},
         )
         made = (made,) if isinstance(made, str) else made or ()
         for o, value in zip(outs, made, strict=False):

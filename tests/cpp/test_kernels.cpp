@@ -90,12 +90,13 @@ void compare(const char* what, uint64_t seed, const char* isa, const char* varia
 struct Variant {
   Garbage padding;
   bool one_frame_a_call;
+  bool two_halves = false;  // of a timestep: the products with R, then the cell update
 };
 
 // --- recurrent layers, with their input half
 // ---------------------------------------------------------------------------
 
-enum Cell { kRnn, kGruAfter, kGruBefore, kLstm, kNumCells };
+enum Layer { kRnn, kGruAfter, kGruBefore, kLstm, kNumCells };
 const char* const kCellNames[] = {"rnn", "gru_reset_after", "gru_reset_before", "lstm"};
 constexpr size_t kGates[] = {1, 3, 3, 4};
 
@@ -109,7 +110,7 @@ struct CellOptions {
   float clip;
 };
 
-CellOptions random_options(Cell cell, Random& random) {
+CellOptions random_options(Layer cell, Random& random) {
   CellOptions o = {};
   const auto coin = [&] { return random.below(2) == 1; };
   o.plain = random.below(3) == 0;
@@ -130,16 +131,51 @@ CellOptions random_options(Cell cell, Random& random) {
   return o;
 }
 
-Floats run_cell(const Table& table, Cell cell, const Sizes& s, const CellOptions& o, uint64_t seed, Variant variant) {
+// The same timesteps as table.rnn ... table.lstm, through dense and the update kernels.
+void walk_in_halves(const Table& table, Layer layer, const Cell& cell, const Steps& steps, size_t T) {
+  const size_t Hp = cell.n_panels * kPanel;
+  const int G = layer == kGruBefore ? 2 : static_cast<int>(kGates[layer]);
+  Floats q(4 * Hp), z(Hp), rh(Hp), unprojected(Hp);
+  const float *a = steps.a, *h = steps.h0;
+  float *y = steps.y, *c_row = steps.c_rows;
+  for (size_t t = 0; t < T; ++t, h = y, y += steps.y_stride, a += steps.a_step) {
+    table.dense[kFloat32][G]({q.data(), 0, h, 0, cell.R, layer == kGruAfter ? cell.rb : nullptr, cell.n_panels,
+                              cell.n_fed_back, nullptr},
+                             1);
+    const CellRow row = {a, q.data(), h, cell.projection ? unprojected.data() : y, steps.c, z.data(), rh.data()};
+    switch (layer) {
+      case kRnn: table.rnn_update(cell, row); break;
+      case kGruAfter: table.gru_after_update(cell, row); break;
+      case kGruBefore:
+        table.gru_before_gates(cell, row);
+        table.dense[kFloat32][1]({q.data(), 0, rh.data(), 0, cell.R_n, nullptr, cell.n_panels, cell.n_hidden, nullptr}, 1);
+        table.gru_before_candidate(cell, row);
+        break;
+      default: table.lstm_update(cell, row); break;
+    }
+    if (cell.projection)
+      table.dense[kFloat32][1]({y, 0, unprojected.data(), 0, cell.projection, nullptr, cell.n_projection_panels,
+                                cell.n_hidden, nullptr},
+                               1);
+    if (!c_row) continue;
+    std::copy(steps.c, steps.c + Hp, c_row);
+    c_row += steps.c_stride;
+  }
+}
+
+Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptions& o, uint64_t seed, Variant variant) {
   Random values(seed), junk(seed + 1);
-  const size_t G = kGates[cell], Hp = padded_to_panels(s.H), Fp = padded_to_panels(s.F), Ip = padded_to_panels(s.I);
+  const size_t G = kGates[layer], Hp = padded_to_panels(s.H), Fp = padded_to_panels(s.F), Ip = padded_to_panels(s.I);
   const Garbage g = variant.padding;
   const float scale = 1.5f / static_cast<float>(s.H < 4 ? 1 : s.H / 4);
   Floats x = rows(s.T, s.I, 2, values, g, junk);
   if (o.odd_inputs) spice(&x, s.I, values);
   const Floats W = panel_matrix(s.H, s.I, G, 0.5f, values, g, junk), b = panel_matrix(s.H, 1, G, 1, values, g, junk);
-  const Floats R = panel_matrix(s.H, s.F, cell == kGruBefore ? 2 : G, scale, values, g, junk);
-  const Floats R_n = panel_matrix(s.H, s.H, 1, scale, values, g, junk), rb_n = rows(1, s.H, 1, values, g, junk);
+  const Floats R = panel_matrix(s.H, s.F, layer == kGruBefore ? 2 : G, scale, values, g, junk);
+  const Floats R_n = panel_matrix(s.H, s.H, 1, scale, values, g, junk);
+  Floats rb = panel_matrix(s.H, 1, 3, 1, values, g, junk);  // zero for z and r
+  for (size_t i = 0; i < rb.size(); ++i)
+    if (i / kPanel % 3 != 2) rb[i] = 0.0f;
   const Floats peephole = rows(3, s.H, 1, values, g, junk);
   const Floats projection = panel_matrix(s.F, s.H, 1, scale, values, g, junk);
   const Floats h0 = rows(1, s.F, 1, values, g, junk);
@@ -148,47 +184,52 @@ Floats run_cell(const Table& table, Cell cell, const Sizes& s, const CellOptions
   for (Floats* buffer : {&y, &c_rows, &scratch, &a})
     for (float& v : *buffer) v = garbage(g, junk);
 
-  CellArgs args{};
-  args.R = R.data();
-  args.R_n = cell == kGruBefore ? R_n.data() : nullptr;
-  args.rb_n = cell == kGruAfter ? rb_n.data() : nullptr;
-  args.peephole = o.peephole ? peephole.data() : nullptr;
-  args.projection = o.projection ? projection.data() : nullptr;
-  args.n_projection_panels = panels(s.F);
-  args.n_panels = panels(s.H);
-  args.n_fed_back = s.F;
-  args.n_hidden = s.H;
-  args.scratch = scratch.data();
-  std::copy(o.acts, o.acts + 3, args.acts);
-  args.clip = o.clip;
-  args.input_forget = o.input_forget;
-  args.c = c.data();
-  args.h0 = h0.data();
+  Cell cell{};
+  Steps steps{};
+  cell.R = R.data();
+  cell.R_n = layer == kGruBefore ? R_n.data() : nullptr;
+  cell.rb = layer == kGruAfter ? rb.data() : nullptr;
+  cell.peephole = o.peephole ? peephole.data() : nullptr;
+  cell.projection = o.projection ? projection.data() : nullptr;
+  cell.n_projection_panels = panels(s.F);
+  cell.n_panels = panels(s.H);
+  cell.n_fed_back = s.F;
+  cell.n_hidden = s.H;
+  steps.scratch = scratch.data();
+  std::copy(o.acts, o.acts + 3, cell.acts);
+  cell.clip = o.clip;
+  cell.input_forget = o.input_forget;
+  cell.plain = o.plain;
+  steps.c = c.data();
+  steps.h0 = h0.data();
   const ptrdiff_t way = o.reverse ? -1 : 1;
-  args.a_step = way * static_cast<ptrdiff_t>(G * Hp);
-  args.y_stride = way * static_cast<ptrdiff_t>(Fp);
-  args.c_stride = way * static_cast<ptrdiff_t>(Hp);
-  const auto kernel = cell == kRnn         ? table.rnn
-                      : cell == kGruAfter  ? table.gru_reset_after
-                      : cell == kGruBefore ? table.gru_reset_before
+  steps.a_step = way * static_cast<ptrdiff_t>(G * Hp);
+  steps.y_stride = way * static_cast<ptrdiff_t>(Fp);
+  steps.c_stride = way * static_cast<ptrdiff_t>(Hp);
+  const auto kernel = layer == kRnn         ? table.rnn
+                      : layer == kGruAfter  ? table.gru_reset_after
+                      : layer == kGruBefore ? table.gru_reset_before
                                            : table.lstm;
 
   const FloatMode mode;
   const size_t block = variant.one_frame_a_call ? 1 : s.T;
   for (size_t done = 0; done < s.T; done += block) {
     const size_t first = o.reverse ? s.T - done - block : done, start = o.reverse ? first + block - 1 : first;
-    table.dense[G]({a.data() + first * G * Hp, G * Hp, x.data() + first * Ip, Ip, W.data(), o.bias ? b.data() : nullptr,
-                    panels(s.H), s.I},
-                   block);
-    args.a = a.data() + start * G * Hp;
-    args.y = y.data() + start * Fp;
-    args.c_rows = o.c_rows ? c_rows.data() + start * Hp : nullptr;
-    kernel(args, block, o.plain);
-    args.h0 = y.data() + (o.reverse ? first : first + block - 1) * Fp;
+    table.dense[kFloat32][G]({a.data() + first * G * Hp, G * Hp, x.data() + first * Ip, Ip, W.data(),
+                              o.bias ? b.data() : nullptr, panels(s.H), s.I, nullptr},
+                             block);
+    steps.a = a.data() + start * G * Hp;
+    steps.y = y.data() + start * Fp;
+    steps.c_rows = o.c_rows ? c_rows.data() + start * Hp : nullptr;
+    if (variant.two_halves)
+      walk_in_halves(table, layer, cell, steps, block);
+    else
+      kernel(cell, steps, block);
+    steps.h0 = y.data() + (o.reverse ? first : first + block - 1) * Fp;
   }
   Floats out;
   collect(&out, y, s.F);
-  if (cell == kLstm) collect(&out, c, s.H);
+  if (layer == kLstm) collect(&out, c, s.H);
   if (o.c_rows) collect(&out, c_rows, s.H);
   return out;
 }
@@ -198,7 +239,7 @@ void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* h
   constexpr size_t n_sizes = sizeof kSizes / sizeof *kSizes;
   for (int kind = 0; kind < kNumCells; ++kind)
     for (uint64_t seed = 0; seed < n_seeds; ++seed) {
-      const Cell cell = static_cast<Cell>(kind);
+      const Layer cell = static_cast<Layer>(kind);
       Random random(seed * kNumCells + static_cast<uint64_t>(kind));
       const CellOptions o = random_options(cell, random);
       Sizes s = {kSizes[random.below(n_sizes)], kSizes[random.below(n_sizes)], 0, 1 + random.below(30)};
@@ -212,6 +253,8 @@ void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* h
                 run_cell(*table, cell, s, o, seed, {kFinite, false}), expected);
         compare(kCellNames[cell], seed, table->name, "NaN garbage", run_cell(*table, cell, s, o, seed, {kNan, false}),
                 expected);
+        compare(kCellNames[cell], seed, table->name, "in two halves",
+                run_cell(*table, cell, s, o, seed, {kNan, false, true}), expected);
         compare(kCellNames[cell], seed, table->name, "one frame a call",
                 run_cell(*table, cell, s, o, seed, {kNan, true}), expected);
       }
@@ -222,20 +265,78 @@ void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* h
 
 constexpr float kCanary = 12345.0f;
 
-Floats run_dense(const Table& table, size_t G, size_t M, size_t K, size_t T, uint64_t seed, Variant variant) {
+// A matrix in any precision, [panel]... as FORMAT.md stores it. Rows of padding hold garbage, columns of padding zeros.
+using Bytes = std::vector<uint8_t>;
+Bytes matrix(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk) {
+  Bytes out(panels(M) * panel_bytes(precision, K, G));
+  const size_t width = G * kPanel;
+  const auto put = [](uint8_t* to, auto number) { memcpy(to, &number, sizeof number); };
+  for (size_t p = 0; p < panels(M); ++p) {
+    uint8_t* panel = out.data() + p * panel_bytes(precision, K, G);
+    for (size_t j = 0; j < width; ++j) {
+      const bool real = p * kPanel + j % kPanel < M;
+      const size_t gate = j / kPanel, lane = j % kPanel;
+      const auto number = [&] { return real ? values.unit() : garbage(kind, junk); };
+      const auto half_bits = [&] {  // subnormal ones and both signs among them
+        const uint16_t bits = static_cast<uint16_t>(values.below(0x4000) | values.below(2) << 15);
+        return real || kind == kZeros ? bits : static_cast<uint16_t>(junk.bits());
+      };
+      int32_t sum = 0;
+      for (size_t k = 0; k < K; ++k) {
+        const int q8 = static_cast<int>(values.below(255)) - 127, q4 = static_cast<int>(values.below(15)) - 7;
+        switch (precision) {
+          case kFloat32: put(panel + 4 * (k * width + j), number()); break;
+          case kFloat16: put(panel + 2 * (k * width + j), half_bits()); break;
+          case kBfloat16: put(panel + 2 * (k * width + j), static_cast<uint16_t>(as_bits(number()) >> 16)); break;
+          case kInt8: put(panel + (k / 4 * width + j) * 4 + k % 4, static_cast<int8_t>(q8)); break;
+          default: {
+            const size_t g = k / kGroup, in = k % kGroup;
+            uint8_t& byte = panel[(((g * G + gate) * 4 + in / 8) * kPanel + lane) * 4 + in % 4];
+            byte = static_cast<uint8_t>(byte | (q4 + 8) << (in % 8 >= 4 ? 4 : 0));
+          }
+        }
+        sum += q8;
+      }
+      if (precision == kInt8) {
+        uint8_t* behind = panel + round_up(K, 4) * width;
+        put(behind + 4 * j, real ? 0.001f * (1.0f + values.unit()) : garbage(kind, junk));
+        put(behind + 4 * (width + j), sum);
+      }
+      if (precision == kInt4) {
+        const size_t n_groups = round_up(K, kGroup) / kGroup;
+        for (size_t k = K; k < n_groups * kGroup; ++k) {  // q = 0
+          const size_t g = k / kGroup, in = k % kGroup;
+          uint8_t& byte = panel[(((g * G + gate) * 4 + in / 8) * kPanel + lane) * 4 + in % 4];
+          byte = static_cast<uint8_t>(byte | 8 << (in % 8 >= 4 ? 4 : 0));
+        }
+        for (size_t g = 0; g < n_groups; ++g) put(panel + n_groups * G * 256 + 2 * (g * width + j), half_bits());
+      }
+    }
+  }
+  return out;
+}
+
+Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, size_t K, size_t T, uint64_t seed,
+                 Variant variant) {
   Random values(seed), junk(seed + 1);
   Floats x = rows(T, K, 2, values, variant.padding, junk);
   if (seed % 4 == 0) spice(&x, K, values);
-  const Floats W = panel_matrix(M, K, G, 1, values, variant.padding, junk),
-               b = panel_matrix(M, 1, G, 1, values, variant.padding, junk);
+  if (seed % 7 == 0) std::fill(x.begin(), x.begin() + static_cast<ptrdiff_t>(padded_to_panels(K)), 0.0f);  // silence
+  const Bytes W = matrix(precision, M, K, G, values, variant.padding, junk);
+  const Floats b = panel_matrix(M, 1, G, 1, values, variant.padding, junk);
+  Floats quantized(T * quantized_floats(precision, K) + kPanel, kCanary);
   const size_t width = G * padded_to_panels(M), stride = width + kPanel;
   Floats y(T * stride, kCanary);
   const FloatMode mode;
   const size_t block = variant.one_frame_a_call ? 1 : T;
   for (size_t t = 0; t < T; t += block)
-    table.dense[G]({y.data() + t * stride, stride, x.data() + t * padded_to_panels(K), padded_to_panels(K), W.data(),
-                    seed % 3 ? b.data() : nullptr, panels(M), K},
-                   block);
+    table.dense[precision][G]({y.data() + t * stride, stride, x.data() + t * padded_to_panels(K), padded_to_panels(K),
+                               W.data(), seed % 3 ? b.data() : nullptr, panels(M), K,
+                               quantized.data() + t * quantized_floats(precision, K)},
+                              block);
+  for (size_t i = quantized.size() - kPanel; i < quantized.size(); ++i)
+    CHECK(quantized[i] == kCanary, "dense<%zu> seed %llu on %s wrote behind its quantised frames", G,
+          static_cast<unsigned long long>(seed), table.name);
   Floats out;
   for (size_t t = 0; t < T; ++t)
     for (size_t j = 0; j < stride; ++j) {
@@ -249,19 +350,20 @@ Floats run_dense(const Table& table, size_t G, size_t M, size_t K, size_t T, uin
   return out;
 }
 
-void test_dense(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash) {
+void test_dense(const std::vector<const Table*>& tables, Precision precision, size_t n_seeds, Hash* hash) {
+  static const char* const kNames[] = {"dense float32", "dense float16", "dense bfloat16", "dense int8", "dense int4"};
   for (size_t G = 1; G <= 4; ++G)
     for (uint64_t seed = 0; seed < n_seeds; ++seed) {
       Random random(seed * 4 + G);
       const size_t M = 1 + random.below(180), K = 1 + random.below(90), T = 1 + random.below(60);
-      const Floats expected = run_dense(*tables.back(), G, M, K, T, seed, {kZeros, false});
+      const Floats expected = run_dense(*tables.back(), precision, G, M, K, T, seed, {kZeros, false});
       hash->add(expected.data(), expected.size());
       for (const Table* table : tables)
         for (int g = 0; g < kNumGarbage; ++g) {
-          compare("dense", seed, table->name, "a block",
-                  run_dense(*table, G, M, K, T, seed, {static_cast<Garbage>(g), false}), expected);
-          compare("dense", seed, table->name, "one frame a call",
-                  run_dense(*table, G, M, K, T, seed, {static_cast<Garbage>(g), true}), expected);
+          compare(kNames[precision], seed, table->name, "a block",
+                  run_dense(*table, precision, G, M, K, T, seed, {static_cast<Garbage>(g), false}), expected);
+          compare(kNames[precision], seed, table->name, "one frame a call",
+                  run_dense(*table, precision, G, M, K, T, seed, {static_cast<Garbage>(g), true}), expected);
         }
     }
 }
@@ -360,11 +462,11 @@ int main(int argc, char** argv) {
   const std::vector<const Table*> tables = runnable_tables();
   Hash hash, ignored;
   test_cells(tables, 40, &hash);
-  test_dense(tables, 20, &hash);
+  for (uint32_t p = 0; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 20, &hash);
   test_frame_ops(tables, 60, &hash);
   if (!quick) {
     test_cells(tables, 300, &ignored);
-    test_dense(tables, 100, &ignored);
+    for (uint32_t p = 0; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 100, &ignored);
     test_frame_ops(tables, 1000, &ignored);
   }
   for (const Table* table : tables) test_softmax_edges(*table);

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// The kernels, compiled for AVX-512 (F, BW, DQ and VL) with VNNI (flags: csrc/cmake/isa.cmake).
+#if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__) || \
+    !defined(__AVX512VNNI__)
+#error "compile isa_avx512vnni.cpp with the flags of isa_avx512.cpp and -mavx512vnni"
+#endif
+#define UT_ISA avx512vnni
+#define UT_ISA_NEEDS (kCpuAvx512 | kCpuAvx512Vnni)
+#include "vec_avx512.h"
+
+#include "kernels-inl.h"

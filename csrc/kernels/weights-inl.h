@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+// What a panel of weights is made of: one type per precision, each with the innermost loop of a matrix product.
+// Compiled once per ISA. The numerics contract lives here: every output is one chain of fused multiply-adds in ascending
+// k that starts at the bias (integer precisions: FORMAT.md, "What is computed"), whatever the vector width, the number of
+// frames or of panels in flight.
+
+namespace {
+
+// Vectors in a panel of G gates.
+template <int G>
+constexpr int kVectors = G * static_cast<int>(kPanel) / kLanes;
+
+// Where a tile stands: NT frames from t on, NP panels from p on, NV vectors of each from `column` on.
+struct Place {
+  size_t t, p;
+  size_t column;  // in floats
+};
+
+inline V bias_at(const DenseArgs& d, size_t at) { return d.b ? load(d.b + at) : set1(0.0f); }
+
+// --- float32, float16, bfloat16 --------------------------------------------------------------------------------------
+
+struct Half {
+  uint16_t bits;
+};
+struct Bfloat {
+  uint16_t bits;
+};
+inline V load_weights(const float* p) { return load(p); }
+inline V load_weights(const Half* p) { return load_half(&p->bits); }
+inline V load_weights(const Bfloat* p) { return load_bfloat(&p->bits); }
+
+template <class Element>
+struct Floats {
+  static void prepare(const DenseArgs&, size_t) {}
+
+  static inline void table_row(float* y, const void* table, size_t row, size_t D) {
+    const Element* from = static_cast<const Element*>(table) + row * D;
+    for (size_t j = 0; j < D; j += kPanel) {  // the end of the table may be the end of the file
+      const size_t n = D - j < kPanel ? D - j : kPanel;
+      Element some[kPanel] = {};
+      float wide[kPanel];
+      memcpy(some, from + j, n * sizeof(Element));
+      for (size_t i = 0; i < kPanel; i += kLanes) store(wide + i, load_weights(some + i));
+      memcpy(y + j, wide, n * sizeof(float));
+    }
+  }
+
+  template <int G, int NP, int NV, int NT>
+  static inline void tile(const DenseArgs& d, const Place& at) {
+    constexpr size_t width = G * kPanel;
+    const size_t panel = d.K * width, first = at.p * width + at.column;
+    const Element* w = static_cast<const Element*>(d.W) + at.p * panel + at.column;
+    const float* x = d.x + at.t * d.x_stride;
+    V acc[NT][NP][NV];
+    for (int t = 0; t < NT; ++t)
+      for (int p = 0; p < NP; ++p)
+        for (int v = 0; v < NV; ++v) acc[t][p][v] = bias_at(d, first + p * width + v * kLanes);
+    for (size_t k = 0; k < d.K; ++k) {
+      V weight[NP][NV];
+      for (int p = 0; p < NP; ++p)
+        for (int v = 0; v < NV; ++v) weight[p][v] = load_weights(w + k * width + p * panel + v * kLanes);
+      for (int t = 0; t < NT; ++t) {
+        const V xk = set1(x[static_cast<size_t>(t) * d.x_stride + k]);
+        for (int p = 0; p < NP; ++p)
+          for (int v = 0; v < NV; ++v) acc[t][p][v] = mul_add(xk, weight[p][v], acc[t][p][v]);
+      }
+    }
+    for (int t = 0; t < NT; ++t)
+      for (int p = 0; p < NP; ++p)
+        for (int v = 0; v < NV; ++v) store(d.y + (at.t + t) * d.y_stride + first + p * width + v * kLanes, acc[t][p][v]);
+  }
+};
+
+// --- int8, int4: frames are quantised first --------------------------------------------------------------------------
+
+inline int8_t* quantized_frame(const DenseArgs& d, size_t t) {
+  return reinterpret_cast<int8_t*>(d.quantized) + t * quantized_bytes(d.K);
+}
+inline V scale_of(const int8_t* frame, size_t K) {
+  float scale;
+  memcpy(&scale, frame + quantized_scale_at(K), sizeof scale);
+  return set1(scale);
+}
+
+struct Int8 {
+  static void prepare(const DenseArgs& d, size_t T) {
+    for (size_t t = 0; t < T; ++t) quantize<false>(quantized_frame(d, t), d.x + t * d.x_stride, d.K);
+  }
+
+  static inline void table_row(float* y, const void* table, size_t row, size_t D) {
+    const int8_t* q = static_cast<const int8_t*>(table) + row * table_row_bytes(kInt8, D);
+    float scale;
+    memcpy(&scale, q + round_up(D, 4), sizeof scale);
+    for (size_t j = 0; j < D; ++j) y[j] = static_cast<float>(q[j]) * scale;
+  }
+
+  template <int G, int NP, int NV, int NT>
+  static inline void tile(const DenseArgs& d, const Place& at) {
+    constexpr size_t width = G * kPanel, row = 4 * width;
+    const size_t n_quads = (d.K + 3) / 4, panel = panel_bytes(kInt8, d.K, G), first = at.p * width + at.column;
+    const int8_t* w = static_cast<const int8_t*>(d.W) + at.p * panel + 4 * at.column;
+    const float* scales = reinterpret_cast<const float*>(w + n_quads * row);
+    const int32_t* sums = reinterpret_cast<const int32_t*>(scales + width);
+    const size_t stride = quantized_bytes(d.K);
+    const int8_t* x = quantized_frame(d, at.t);
+    VI acc[NT][NP][NV];
+    for (int t = 0; t < NT; ++t)
+      for (int p = 0; p < NP; ++p)
+        for (int v = 0; v < NV; ++v) acc[t][p][v] = dot_start(sums + p * (panel / 4) + v * kLanes);
+    for (size_t k = 0; k < n_quads; ++k)
+      for (int t = 0; t < NT; ++t) {
+        const Quad q = quad(x + static_cast<size_t>(t) * stride + 4 * k);
+        for (int p = 0; p < NP; ++p)
+          for (int v = 0; v < NV; ++v) acc[t][p][v] = dot(acc[t][p][v], w + k * row + p * panel + v * 4 * kLanes, q);
+      }
+    for (int t = 0; t < NT; ++t) {
+      const V scale = scale_of(x + static_cast<size_t>(t) * stride, d.K);
+      for (int p = 0; p < NP; ++p)
+        for (int v = 0; v < NV; ++v) {
+          const size_t j = first + p * width + v * kLanes;
+          const V sum = mul(to_float(acc[t][p][v]), load(scales + p * (panel / 4) + v * kLanes));
+          store(d.y + (at.t + t) * d.y_stride + j, mul_add(sum, scale, bias_at(d, j)));
+        }
+    }
+  }
+};
+
+struct Int4 {
+  static void prepare(const DenseArgs& d, size_t T) {
+    for (size_t t = 0; t < T; ++t) quantize<true>(quantized_frame(d, t), d.x + t * d.x_stride, d.K);
+  }
+
+  static inline void table_row(float* y, const void* table, size_t row, size_t D) {
+    const uint8_t* q = static_cast<const uint8_t*>(table) + row * table_row_bytes(kInt4, D);
+    const uint8_t* scales = q + round_up(D, kGroup) / 2;
+    for (size_t j = 0; j < D; ++j) {
+      uint16_t bits[kLanes] = {};
+      float scale[kLanes];
+      memcpy(bits, scales + j / kGroup * 2, 2);
+      store(scale, load_half(bits));
+      y[j] = static_cast<float>((q[j / 2] >> j % 2 * 4 & 15) - 8) * scale[0];
+    }
+  }
+
+  template <int G, int NP, int NV, int NT>
+  static inline void tile(const DenseArgs& d, const Place& at) {
+    constexpr size_t width = G * kPanel, gate_bytes = kPanel * kGroup / 2;
+    const size_t n_groups = (d.K + kGroup - 1) / kGroup, panel = panel_bytes(kInt4, d.K, G);
+    const size_t first = at.p * width + at.column;
+    const uint8_t* w = static_cast<const uint8_t*>(d.W) + at.p * panel;
+    const uint16_t* scales = reinterpret_cast<const uint16_t*>(w + n_groups * G * gate_bytes) + at.column;
+    const size_t stride = quantized_bytes(d.K);
+    const int8_t* x = quantized_frame(d, at.t);
+    V acc[NT][NP][NV];
+    for (auto& frame : acc)
+      for (auto& row : frame)
+        for (V& v : row) v = set1(0.0f);
+    for (size_t g = 0; g < n_groups; ++g)
+      for (int t = 0; t < NT; ++t) {
+        const int8_t* frame = x + static_cast<size_t>(t) * stride;
+        const Group columns = group(frame + g * kGroup);
+        int32_t sum;
+        memcpy(&sum, frame + quantized_sums_at(d.K) + 4 * g, sizeof sum);
+        const VI offset = set1_int(8 * sum);
+        for (int p = 0; p < NP; ++p)
+          for (int v = 0; v < NV; ++v) {
+            const size_t j = at.column + static_cast<size_t>(v) * kLanes;  // of the panel: gate j / kPanel
+            const uint8_t* from = w + p * panel + (g * G + j / kPanel) * gate_bytes + j % kPanel * 4;
+            const V products = to_float(sub_int(dot_group(from, columns), offset));
+            acc[t][p][v] = mul_add(products, load_half(scales + p * (panel / 2) + g * width + v * kLanes), acc[t][p][v]);
+          }
+      }
+    for (int t = 0; t < NT; ++t) {
+      const V scale = scale_of(x + static_cast<size_t>(t) * stride, d.K);
+      for (int p = 0; p < NP; ++p)
+        for (int v = 0; v < NV; ++v) {
+          const size_t j = first + p * width + v * kLanes;
+          store(d.y + (at.t + t) * d.y_stride + j, mul_add(acc[t][p][v], scale, bias_at(d, j)));
+        }
+    }
+  }
+};
+
+template <class Weights>
+void table_row(float* y, const void* table, size_t row, size_t D) {
+  Weights::table_row(y, table, row, D);
+}
+
+}  // namespace

@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: MIT
+"""Weight precisions without the engine: numbers, layouts against slow loops over FORMAT.md, files, errors."""
+
+import struct
+
+import numpy as np
+import pytest
+
+import undertow
+from networks import round_trip_graphs, single, zoo
+from test_tow import assert_equal_graphs
+from undertow import packing, precision, tow
+from undertow.compile import compile_graph, with_weights
+from undertow.graph import Graph
+
+REDUCED = ["float16", "bfloat16", "int8", "int4"]
+
+
+def matrix(G=3, rows=19, K=37, seed=0):
+    """Weights of all magnitudes, a row and a group of zeros among them."""
+    rng = np.random.default_rng(seed)
+    W = rng.normal(size=(G, rows, K)) * 10.0 ** rng.integers(-3, 3, (G, rows, 1))
+    W[0, 5] = 0
+    W[-1, 3, :32] = 0
+    return W.astype(np.float32)
+
+
+# -- layouts, byte by byte from csrc/FORMAT.md ----------------------------------------------------------------------
+
+
+def half(x):
+    return struct.unpack("<H", struct.pack("<e", float(x)))[0]
+
+
+def int8_matrix(W):
+    """For each panel int8 [ceil(K/4)][G][16][4], float32 scale [G][16], int32 sum [G][16]."""
+    G, rows, K = W.shape
+    out = bytearray()
+    for panel in range((rows + 15) // 16):
+        scale = np.zeros((G, 16), np.float32)
+        total = np.zeros((G, 16), np.int64)
+        q = {}
+        for g in range(G):
+            for i in range(16):
+                row = 16 * panel + i
+                if row < rows:
+                    scale[g, i] = max(abs(w) for w in W[g, row]) / np.float32(127)
+                for k in range(K):
+                    q[g, i, k] = round(float(W[g, row, k]) / float(scale[g, i])) if row < rows and scale[g, i] else 0
+                    total[g, i] += q[g, i, k]
+        for four in range((K + 3) // 4):
+            for g in range(G):
+                for i in range(16):
+                    for j in range(4):
+                        out += struct.pack("<b", q.get((g, i, 4 * four + j), 0))
+        out += struct.pack(f"<{G * 16}f", *scale.ravel()) + struct.pack(f"<{G * 16}i", *total.ravel())
+    return bytes(out)
+
+
+def int4_numbers(row):
+    """Integers (padded to whole groups) and the float16 bits of the scales of one row."""
+    q, scales = [], []
+    for start in range(0, len(row), 32):
+        group = row[start : start + 32]
+        scale = np.float16(max(abs(w) for w in group) / np.float32(7))
+        scales.append(half(scale))
+        q += [round(float(w) / float(scale)) if scale else 0 for w in group] + [0] * (32 - len(group))
+    return q, scales
+
+
+def int4_matrix(W):
+    """For each panel [ceil(K/32)][G][4][16][4] bytes, float16 scale [ceil(K/32)][G][16], zeros up to 64 bytes."""
+    G, rows, K = W.shape
+    groups = (K + 31) // 32
+    out = bytearray()
+    for panel in range((rows + 15) // 16):
+        found = {
+            (g, i): int4_numbers(W[g, 16 * panel + i]) if 16 * panel + i < rows else ([0] * 32 * groups, [0] * groups)
+            for g in range(G)
+            for i in range(16)
+        }
+        for group in range(groups):
+            for g in range(G):
+                for v in range(4):
+                    for i in range(16):
+                        q = found[g, i][0]
+                        for byte in range(4):
+                            k = 32 * group + 8 * v + byte
+                            out.append(q[k] + 8 | q[k + 4] + 8 << 4)
+        for group in range(groups):
+            for g in range(G):
+                for i in range(16):
+                    out += struct.pack("<H", found[g, i][1][group])
+        out += bytes(-len(out) % 64)
+    return bytes(out)
+
+
+def halves_matrix(W, bits):
+    """16-bit numbers where float32 ones would stand: [panel][k][gate][16 rows]."""
+    G, rows, K = W.shape
+    out = bytearray()
+    for panel in range((rows + 15) // 16):
+        for k in range(K):
+            for g in range(G):
+                for i in range(16):
+                    row = 16 * panel + i
+                    out += struct.pack("<H", bits(W[g, row, k]) if row < rows else 0)
+    return bytes(out)
+
+
+def bfloat16_bits(x):
+    """Nearest of the two neighbours, ties to the one whose last bit is 0."""
+    low = struct.unpack("<I", struct.pack("<f", float(x)))[0] >> 16
+    near = [(abs(struct.unpack("<f", struct.pack("<I", b << 16))[0] - float(x)), b & 1, b) for b in (low, low + 1)]
+    return min(near)[2]
+
+
+def test_matrix_layouts():
+    for G, rows, K in [(3, 19, 37), (1, 16, 32), (4, 1, 1), (2, 33, 4), (1, 17, 65)]:
+        W = matrix(G, max(rows, 6), max(K, 1), seed=rows)[:, :rows, :K]
+        assert packing.pack(W, "int8").tobytes() == int8_matrix(W), (G, rows, K)
+        assert packing.pack(W, "int4").tobytes() == int4_matrix(W), (G, rows, K)
+        assert packing.pack(W, "float16").tobytes() == halves_matrix(W, half), (G, rows, K)
+        assert packing.pack(W, "bfloat16").tobytes() == halves_matrix(W, bfloat16_bits), (G, rows, K)
+
+
+def test_table_layouts():
+    for V, D in [(5, 37), (3, 32), (2, 1), (4, 4)]:
+        table = matrix(1, max(V, 6), D, seed=D)[0, :V]
+        int8, int4 = bytearray(), bytearray()
+        for row in table:
+            scale = max(abs(w) for w in row) / np.float32(127)
+            int8 += struct.pack(f"<{D}b", *(round(float(w) / float(scale)) if scale else 0 for w in row))
+            int8 += bytes(-len(int8) % 4) + struct.pack("<f", scale)
+            q, scales = int4_numbers(row)
+            for i in range(0, len(q), 2):
+                int4.append(q[i] + 8 | q[i + 1] + 8 << 4)
+            int4 += struct.pack(f"<{len(scales)}H", *scales)
+            int4 += bytes(-len(int4) % 4)
+        assert packing.pack_table(table, "int8").tobytes() == int8
+        assert packing.pack_table(table, "int4").tobytes() == int4
+        assert packing.pack_table(table, "float16").tobytes() == b"".join(struct.pack("<e", w) for w in table.flat)
+        assert packing.pack_table(table, "bfloat16").tobytes() == b"".join(
+            struct.pack("<H", bfloat16_bits(w)) for w in table.flat
+        )
+
+
+@pytest.mark.parametrize("name", ["float32", *REDUCED])
+@pytest.mark.parametrize("shape", [(3, 19, 37), (1, 16, 32), (4, 6, 1), (2, 33, 100)])
+def test_what_is_packed_comes_back(name, shape):
+    W = matrix(*shape)
+    expected = precision.stored(W, name)
+    flat = packing.pack(W, name)
+    assert packing.precision_of(flat) == name
+    assert flat.nbytes == packing.matrix_bytes(*shape, name)
+    assert np.array_equal(packing.unpack(flat, *shape), expected)
+    table = packing.pack_table(W[0], name)
+    assert table.nbytes == packing.table_bytes(*shape[1:], name)
+    assert np.array_equal(packing.unpack_table(table, shape[2]), precision.stored(W[0], name))
+
+
+# -- numbers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_what_is_stored_is_stored_again(name):
+    """Dequantised weights quantise to themselves, whatever their magnitude: a file that is read and written stays."""
+    rng = np.random.default_rng(1)
+    # Below 2^-149 x 127 (int8) and 2^-24 x 7 (int4) scales vanish; just above they are subnormal.
+    low, high = {"int8": (-149, 127), "int4": (-30, 18), "float16": (-30, 15), "bfloat16": (-149, 127)}[name]
+    exponents = rng.uniform(low, high, (20000, 1))
+    W = (rng.uniform(-1, 1, (20000, 33)) * 2.0**exponents).astype(np.float32)
+    once = precision.stored(W, name)
+    assert np.array_equal(precision.stored(once, name), once)
+    assert np.isfinite(once).all()
+
+
+def test_errors_of_the_precisions_are_bounded():
+    W = matrix(2, 40, 70)
+    top = np.abs(W).max(axis=-1, keepdims=True)
+    assert np.abs(precision.stored(W, "int8") - W).max(where=top > 0, initial=0) <= (top / 127).max() / 2 * 1.0001
+    assert (np.abs(precision.stored(W, "int8") - W) <= top / 127 * 0.5001).all()
+    assert (np.abs(precision.stored(W, "int4") - W) <= top / 7 * 0.505).all()  # a float16 scale is off by up to 2^-11
+    assert (np.abs(precision.stored(W, "float16") - W) <= np.abs(W) * 2.0**-11 + 2.0**-25).all()
+    assert (np.abs(precision.stored(W, "bfloat16") - W) <= np.abs(W) * 2.0**-8).all()
+
+
+def test_zeros_and_weights_too_small_for_a_scale():
+    for tiny in (0.0, 1e-45, 1e-39, 127 * 2.0**-127):
+        W = np.full((1, 3, 40), tiny, np.float32)
+        w = precision.quantise(W, "int8")
+        assert not w.q.any() and not w.scale.any()
+        assert not precision.quantise(W, "int4").q.any()
+    w = precision.quantise(np.full((1, 1, 4), 127 * 2.0**-126, np.float32), "int8")
+    assert (w.q == 127).all() and w.scale == np.float32(2.0**-126)
+    assert not precision.stored(np.full((1, 1, 40), 2e-7, np.float32), "int4").any()
+    assert np.array_equal(
+        precision.stored(np.full((1, 1, 40), 2.0**-24 * 7, np.float32), "int4"), np.full((1, 1, 40), 2.0**-24 * 7)
+    )
+
+
+def test_the_largest_weights():
+    top = np.finfo(np.float32).max
+    w = precision.quantise(np.array([[top, -top, top / 4]], np.float32), "int8")
+    assert w.q.tolist() == [[127, -127, 32]] and np.isfinite(w.values()).all()
+    assert np.isfinite(precision.stored(np.array([[65519.0, -65519.0]], np.float32), "float16")).all()
+    assert np.isfinite(precision.stored(np.array([[7 * 65504.0]], np.float32), "int4")).all()
+
+
+@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers(name, bad):
+    g = single(np.random.default_rng(0), "lstm", 3, 4)
+    g.nodes[0].weights["R"][2, 1, 3] = bad
+    with pytest.raises(
+        undertow.UnsupportedError, match=rf"lstm 'cell': R\[2, 1, 3\] is {bad}; {name} takes finite weights"
+    ):
+        compile_graph(with_weights(g, name))
+
+
+def test_weights_beyond_the_range():
+    for name, value in (("float16", 65520.0), ("int4", 5e5), ("bfloat16", 3.4e38)):
+        with pytest.raises(
+            undertow.UnsupportedError,
+            match=rf"R\[0, 1, 2\] is {np.float32(value):.9g}.*store it as float32".replace("+", r"\+"),
+        ):
+            W = np.ones((1, 2, 3), np.float32)
+            W[0, 1, 2] = value
+            packing.pack(W, name, "R")
+    candidate = single(np.random.default_rng(0), "gru", 3, 4)
+    candidate.nodes[0].weights["R"][2, 0, 0] = 1e9
+    with pytest.raises(undertow.UnsupportedError, match=r"gru 'cell': R_n\[0, 0, 0\] is 1e\+09"):
+        compile_graph(with_weights(candidate, "float16"))
+
+
+def test_too_many_columns():
+    W = np.ones((1, 1, 131073), np.float32)
+    for name in ("int8", "int4"):
+        with pytest.raises(undertow.UnsupportedError, match=f"R has 131073 columns; {name} takes at most 131072"):
+            precision.quantise(W, name, "R")
+        precision.quantise(W[..., 1:], name)
+    precision.stored(W, "float16")
+
+
+# -- graphs and files -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize("graph", [zoo(), *round_trip_graphs()], ids=lambda g: g.name)
+def test_files(graph, name):
+    reduced = with_weights(graph, name)
+    blob = compile_graph(reduced)
+    again = tow.read(blob)
+    for node in reduced.nodes:
+        for key, chosen in node.precisions.items():
+            assert chosen == name
+            node.weights[key] = precision.stored(node.weights[key], name)
+    assert_equal_graphs(reduced, again)
+    assert [n.precisions for n in again.nodes] == [n.precisions for n in reduced.nodes]
+    assert compile_graph(again) == blob
+    assert len(blob) < len(compile_graph(graph))
+    assert not any(node.precisions for node in graph.nodes), "with_weights must leave its graph alone"
+    assert compile_graph(with_weights(reduced, "float32")) == compile_graph(with_weights(again, "float32"))
+
+
+def test_precisions_of_single_layers_and_weights():
+    g = with_weights(zoo(), {"lstm_1": "int8", "gru_1": {"R": "int4"}, "dense": "float16", "embedding": "bfloat16"})
+    found = {n.name: n.precisions for n in tow.read(compile_graph(g)).nodes if n.precisions}
+    assert found == {
+        "embedding": {"table": "bfloat16"},
+        "lstm_1": {"W": "int8", "R": "int8"},
+        "gru_1": {"R": "int4"},
+        "dense": {"W": "float16"},
+    }
+    assert "lstm_1  lstm" in repr(g) and "W int8  R int8" in repr(g)
+    g = with_weights(g, "float32", layers=["lstm_1", "dense"])
+    assert {n.name for n in g.nodes if n.precisions} == {"gru_1", "embedding"}
+    projected = single(np.random.default_rng(0), "lstm", 3, 9, projection=4)
+    assert with_weights(projected, "int8").nodes[0].precisions == dict.fromkeys(("W", "R", "projection"), "int8")
+
+
+def test_every_weight_is_reached():
+    """The two tables of what can be reduced agree, and each key changes the file."""
+    from undertow.ops import CATALOGUE
+
+    assert {op: tuple(keys) for op, keys in tow.REDUCIBLE.items()} == {
+        name: op.reducible for name, op in CATALOGUE.items() if op.reducible
+    }
+
+
+@pytest.mark.parametrize(
+    ("precisions", "message"),
+    [
+        ("int7", r"graph 'zoo': precision 'int7' does not exist; precisions: float32, float16, bfloat16, int8, int4"),
+        ({"lstm_1": "half"}, r"lstm 'lstm_1': W: precision 'half' does not exist"),
+        ({"lstm_1": {"b": "int8"}}, r"lstm 'lstm_1': 'b' cannot be stored as 'int8'; precisions are for W, R$"),
+        ({"lstm_1": {"projection": "int8"}}, r"'projection' cannot be stored as 'int8'"),
+        ({"lstm_9": "int8"}, r"layer 'lstm_9' has no weights with a precision; layers that have: embedding, lstm_1"),
+        ({"affine": "int8"}, r"layer 'affine' has no weights"),
+    ],
+)
+def test_unknown_precisions(precisions, message):
+    with pytest.raises(undertow.UnsupportedError, match=message):
+        with_weights(zoo(), precisions)
+
+
+def test_precisions_are_checked_where_a_graph_is_built_and_compiled():
+    g = Graph("g")
+    x = g.input("x", 3)
+    with pytest.raises(undertow.UnsupportedError, match=r"dense 'head': W: precision 8 does not exist"):
+        g.add("dense", [x], name="head", weights={"W": np.ones((2, 3))}, precisions={"W": 8})
+    with pytest.raises(undertow.UnsupportedError, match=r"softmax 'soft': 'W' .* it has no weight with a precision"):
+        g.add("softmax", [x], name="soft", precisions={"W": "int8"})
+    g.output("y", g.add("dense", [x], name="ok", weights={"W": np.ones((2, 3))}, precisions={"W": "float32"}))
+    assert g.nodes[0].precisions == {}
+    g.nodes[0].precisions["b"] = "int8"
+    with pytest.raises(undertow.UnsupportedError, match="'b' cannot be stored"):
+        compile_graph(g)
+    with pytest.raises(TypeError, match="layers= goes with one precision"):
+        with_weights(zoo(), {"lstm_1": "int8"}, layers=["lstm_1"])
+
+
+def test_copies_of_graphs_are_apart():
+    g = zoo()
+    before = compile_graph(g)
+    twin = g.copy()
+    assert compile_graph(twin) == before
+    twin.nodes[1].attrs["shape"] = (10, 1)
+    twin.nodes[3].weights.pop("b")
+    twin.states["lstm_1.h"].init = None
+    twin.input("another", 3)
+    twin.output("more", "another")
+    assert compile_graph(g) == before and "another" not in g.values
+
+
+def test_gru_that_a_graph_cannot_hold():
+    """R and R_n of different precisions, and a recurrent bias of z: a file may say it, a Graph cannot."""
+    g = single(np.random.default_rng(0), "gru", 3, 4)
+    blob = bytearray(compile_graph(with_weights(g, {"cell": {"R": "float16"}})))
+    table = 64 + 4 * 12
+    assert blob[table + 2 * 24] == 2 and blob[table + 3 * 24] == 2
+    blob[table + 3 * 24] = 3
+    with pytest.raises(undertow.FormatError, match="R in float16 and R_n in bfloat16"):
+        tow.read(blob)
+    blob = bytearray(compile_graph(single(np.random.default_rng(0), "gru", 3, 4, reset_after=True)))
+    at = int.from_bytes(blob[table + 3 * 24 + 8 : table + 3 * 24 + 16], "little")
+    blob[at : at + 4] = struct.pack("<f", 1.0)
+    with pytest.raises(undertow.FormatError, match="recurrent bias for gates z and r"):
+        tow.read(blob)
