@@ -328,8 +328,14 @@ cdef class Pool:
         self._enter()
         ids = self._ids(ids, False)
         n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
-        frames = _inputs.by_name(X, self._names_in, "X")
-        outs = _inputs.by_name(out, self._names_out, "out", True)
+        if self._n_in == 1 and cnp.PyArray_Check(X):
+            frames = [X]
+        else:
+            frames = _inputs.by_name(X, self._names_in, "X")
+        if self._n_out == 1 and (out is None or cnp.PyArray_Check(out)):
+            outs = [out]
+        else:
+            outs = _inputs.by_name(out, self._names_out, "out", True)
         for i in range(self._n_in):
             xs.append(self._input(frames[i], i, lead, n))
             if lead == 2:
