@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not (ROOT / "csrc").exists(), reason="needs the source tree")
 
 C_FILES = sorted(
-    p for folder in ("csrc", "src") for p in (ROOT / folder).rglob("*") if p.suffix in {".h", ".cpp", ".c", ".pyx", ".pxi", ".pxd"}
+    p
+    for folder in ("csrc", "src")
+    for p in (ROOT / folder).rglob("*")
+    if p.suffix in {".h", ".cpp", ".c", ".pyx", ".pxi", ".pxd"}
 )
 PY_FILES = sorted((ROOT / "python").rglob("*.py"))
 ALL = [*C_FILES, *PY_FILES]
