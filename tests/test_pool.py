@@ -12,8 +12,8 @@ import pytest
 import undertow
 from networks import counter, round_trip_graphs, single, zoo
 from undertow.activations import Activation
+from undertow.compile import with_weights
 from undertow.model import Model
-from undertow.model import with_weights
 
 TASKS = Path("/proc/self/task")
 

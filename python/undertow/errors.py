@@ -42,7 +42,7 @@ class StateError(Error, ValueError):
 
 
 class PoolError(Error, ValueError):
-    """A stream id is closed, of another pool, or twice in one call; or more streams are wanted than the pool has room for."""
+    """A stream id is closed, of another pool, or twice in one call; or a pool has no room for so many streams."""
 
 
 class ISAError(Error, RuntimeError):
