@@ -9,15 +9,16 @@ namespace undertow {
 
 namespace {
 
-void copy_in(const Block& b, size_t first, const void* const* x) {
+// Row r of the block is frame first + r * step of x and y.
+void copy_in(const Block& b, size_t first, size_t step, const void* const* x) {
   for (uint32_t i = 0; i < b.model->file.n_inputs; ++i) {
     const size_t width = b.value(i).width, stride = b.stride(i);
     const float* from = static_cast<const float*>(x[i]) + first * width;
-    for (size_t t = 0; t < b.n; ++t) copy_floats(b.row(i) + t * stride, from + t * width, width);
+    for (size_t r = 0; r < b.n; ++r) copy_floats(b.row(i) + r * stride, from + r * step * width, width);
   }
 }
 
-void copy_out(const Block& b, size_t first, void* const* y) {
+void copy_out(const Block& b, size_t first, size_t step, void* const* y) {
   for (uint32_t i = 0; i < b.model->file.n_outputs; ++i) {
     if (!y[i]) continue;
     const uint32_t v = b.model->file.output(i).value;
@@ -25,8 +26,35 @@ void copy_out(const Block& b, size_t first, void* const* y) {
     // A constant of a streamed model is an output at every timestep; only a whole sequence has outputs given once.
     const bool once = b.value(v).once && !b.model->measures.streamable;
     float* to = static_cast<float*>(y[i]) + (once ? 0 : first * width);
-    for (size_t t = 0; t < (once ? 1 : b.n); ++t) copy_floats(to + t * width, b.row(v) + t * stride, width);
+    for (size_t r = 0; r < (once ? 1 : b.n); ++r) copy_floats(to + r * step * width, b.row(v) + r * stride, width);
   }
+}
+
+void walk(const Block& b) {
+  for (uint32_t i = 0; i < b.model->file.n_nodes; ++i) {
+    const OpPlan& op = b.model->ops[i];
+    if (op.run) op.run(op, b);
+  }
+}
+
+// Frames begin .. begin + n_frames of x and y, all of one stream.
+void run_stream(Block b, size_t begin, size_t n_frames, const void* const* x, void* const* y) {
+  for (size_t done = 0; done < n_frames; done += b.capacity) {
+    b.n = n_frames - done < b.capacity ? n_frames - done : b.capacity;
+    if (n_frames > b.capacity) b.n_valid = b.n;
+    copy_in(b, begin + done, 1, x);
+    walk(b);
+    copy_out(b, begin + done, 1, y);
+  }
+}
+
+// Tiles of a batch are of nearly one size, and whole multiples of this: kernels take so many rows at once.
+constexpr size_t kRowsAtOnce = 12;
+
+size_t tile_rows(size_t n_streams, size_t rows) {
+  const size_t n_tiles = (n_streams + rows - 1) / rows;
+  const size_t even = ((n_streams + n_tiles - 1) / n_tiles + kRowsAtOnce - 1) / kRowsAtOnce * kRowsAtOnce;
+  return even < rows ? even : rows;
 }
 
 }  // namespace
@@ -57,15 +85,27 @@ void run_step(const Block& b, const void* const* x, void* const* y) {
 
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {
   const FloatMode mode;
-  for (size_t first = 0; first < n_frames; first += b.capacity) {
-    b.n = n_frames - first < b.capacity ? n_frames - first : b.capacity;
-    if (n_frames > b.capacity) b.n_valid = b.n;
-    copy_in(b, first, x);
-    for (uint32_t i = 0; i < b.model->file.n_nodes; ++i) {
-      const OpPlan& op = b.model->ops[i];
-      if (op.run) op.run(op, b);
+  run_stream(b, 0, n_frames, x, y);
+}
+
+void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams,
+               float* const* states, size_t n_frames, const void* const* x, void* const* y) {
+  if (n_streams == 0 || n_frames == 0) return;
+  const FloatMode mode;
+  const size_t most = tile_rows(n_streams, rows);
+  for (size_t first = 0; first < n_streams; first += most) {
+    const size_t n = n_streams - first < most ? n_streams - first : most;
+    if (n == 1) {  // a lone stream goes through time in blocks
+      const size_t block = model.measures.frame_by_frame ? 1 : n_frames < rows ? n_frames : rows;
+      run_stream({&model, values, block, block, block, states[first], scratch, rows, nullptr}, first * n_frames, n_frames, x, y);
+      continue;
     }
-    copy_out(b, first, y);
+    const Block b = {&model, values, n, n, n, nullptr, scratch, rows, states + first};
+    for (size_t t = 0; t < n_frames; ++t) {
+      copy_in(b, first * n_frames + t, n_frames, x);
+      walk(b);
+      copy_out(b, first * n_frames + t, n_frames, y);
+    }
   }
 }
 

@@ -1,109 +1,30 @@
 # SPDX-License-Identifier: MIT
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, embedsignature=True
-"""Streams: one sequence in flight each. The implementation of the public undertow/stream.pxd."""
+"""Streams: one sequence in flight each, and pools of them. The implementation of the public undertow/stream.pxd."""
 
-from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, uint32_t
+from operator import index
+from os import urandom
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 cimport numpy as cnp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
+from arrays cimport fill_slot, fits, ids_in_range, new_array, spoils
+from capi cimport *
+
+from . import _inputs
+from .errors import PoolError, ShapeError, StateError
+
 cnp.import_array()
 
-
-cdef extern from "undertow.h" nogil:
-    ctypedef int ut_status
-    ctypedef struct ut_error:
-        char detail[208]
-    ctypedef struct ut_model:
-        pass
-    ctypedef struct ut_stream:
-        pass
-    ctypedef struct ut_info:
-        size_t stream_bytes
-        size_t snapshot_bytes
-        size_t state_bytes
-        uint32_t n_inputs
-        uint32_t n_outputs
-        uint32_t n_states
-        uint32_t streamable
-    ctypedef struct ut_tensor:
-        int dtype
-        uint32_t n_ids
-        uint32_t n_dims
-        uint32_t dims[8]
-        size_t size
-    void ut_model_info(const ut_model*, ut_info*)
-    size_t ut_stream_bytes(const ut_model*, size_t)
-    ut_tensor ut_input(const ut_model*, size_t)
-    ut_tensor ut_output(const ut_model*, size_t)
-    ut_tensor ut_state(const ut_model*, size_t)
-    ut_status ut_stream_init(void*, size_t, const ut_model*, ut_stream**)
-    void ut_stream_reset(ut_stream*)
-    void ut_step(ut_stream*, const void*, void*)
-    void ut_run(ut_stream*, size_t, const void* const*, void* const*)
-    float* ut_stream_state(ut_stream*, size_t)
-    void ut_snapshot_save(const ut_stream*, void*)
-    ut_status ut_snapshot_load(ut_stream*, const void*, size_t, ut_error*)
-    ut_status ut_stream_copy(ut_stream*, const ut_stream*)
-
-cdef extern from "stdlib.h" nogil:
-    void* aligned_alloc(size_t, size_t)
-
-
-cdef void _fill(Slot* slot, ut_tensor t) noexcept:
-    cdef uint32_t i
-    slot.typenum = cnp.NPY_INT32 if t.dtype == 1 else cnp.NPY_FLOAT32
-    slot.n_dims = t.n_dims
-    slot.dims[0] = 1
-    for i in range(t.n_dims):
-        slot.dims[i + 1] = t.dims[i]
-    slot.size = t.size
-    slot.n_ids = t.n_ids
-
-
-# Whether x is a C-contiguous, aligned, native array of the slot's dtype with `lead` (0 or 1) axes before the frame's.
-cdef inline bint _fits(object x, const Slot* slot, int lead):
-    cdef int i
-    if not cnp.PyArray_Check(x):
-        return False
-    if cnp.PyArray_TYPE(<cnp.ndarray> x) != slot.typenum or cnp.PyArray_NDIM(<cnp.ndarray> x) != slot.n_dims + lead:
-        return False
-    if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> x):
-        return False
-    for i in range(slot.n_dims):
-        if cnp.PyArray_DIM(<cnp.ndarray> x, i + lead) != slot.dims[i + 1]:
-            return False
-    return True
-
-
-cdef inline bint _ids_in_range(object x, const Slot* slot, Py_ssize_t n):
-    cdef const int32_t* ids = <const int32_t*> cnp.PyArray_DATA(<cnp.ndarray> x)
-    cdef Py_ssize_t i
-    for i in range(n * slot.size):
-        if ids[i] < 0 or ids[i] >= slot.n_ids:
-            return False
-    return True
-
-
-# Whether writing y block by block would change x before it is read: they overlap, other than frame on frame in place.
-cdef inline bint _spoils(const void* x, const Slot* sx, const void* y, const Slot* sy, Py_ssize_t n) noexcept:
-    cdef const char* a = <const char*> x
-    cdef const char* b = <const char*> y
-    if a == b and sy.size <= sx.size:
-        return False
-    return a < b + 4 * n * sy.size and b < a + 4 * n * sx.size
-
-
-cdef inline object _new(const Slot* slot, int lead, Py_ssize_t n):
-    cdef cnp.npy_intp dims[9]
-    cdef int i
-    dims[0] = n
-    for i in range(slot.n_dims):
-        dims[i + lead] = slot.dims[i + 1]
-    return cnp.PyArray_SimpleNew(slot.n_dims + lead, dims, slot.typenum)
+cdef enum:  # what _busy says beside 0
+    WORKING = 1
+    PROPOSED = 2
+    SHUT_DOWN = 3
 
 
 cdef class Stream:
@@ -139,9 +60,9 @@ cdef class Stream:
             from .errors import InternalError
             raise InternalError("ut_stream_init refused a model that Model.stream had accepted")
         for i in range(self._n_in):
-            _fill(&self._slots_in[i], ut_input(m, i))
+            fill_slot(&self._slots_in[i], ut_input(m, i))
         for i in range(self._n_out):
-            _fill(&self._slots_out[i], ut_output(m, i))
+            fill_slot(&self._slots_out[i], ut_output(m, i))
         self._names_in = tuple(model.inputs)
         self._names_out = tuple(model.outputs)
         self._single = self._n_in == 1 and self._n_out == 1
@@ -164,17 +85,26 @@ cdef class Stream:
         ut_run(<ut_stream*> self._stream, n_frames, &x, &y)
 
     cdef int _enter(self) except -1:
+        if self._busy == PROPOSED:
+            raise StateError("a proposal is pending: commit() or rollback() first")
         if self._busy:
             raise RuntimeError("this stream is at work in another thread; give each thread its own: model.stream()")
+        return 0
+
+    cdef int _settle_proposal(self, str how) except -1:
+        if self._busy != PROPOSED:
+            self._enter()
+            raise StateError(f"{how}: there is no proposal; propose(x) makes one")
+        self._busy = 0
         return 0
 
     cdef object _input(self, object x, int i, int lead):
         """x itself if it can be used as it is, an int32 copy of ids, or a clear error."""
         cdef Slot* slot = &self._slots_in[i]
-        if not _fits(x, slot, lead):
+        if not fits(x, slot, lead):
             from ._inputs import coerce
             x = coerce(x, self.model.inputs[self._names_in[i]], lead)
-        if slot.typenum == cnp.NPY_INT32 and not _ids_in_range(x, slot, cnp.PyArray_DIM(x, 0) if lead else 1):
+        if slot.typenum == cnp.NPY_INT32 and not ids_in_range(x, slot, cnp.PyArray_DIM(x, 0) if lead else 1):
             from ._inputs import refuse_ids
             refuse_ids(x, self.model.inputs[self._names_in[i]])
         return x
@@ -182,11 +112,11 @@ cdef class Stream:
     cdef object _output(self, object out, int i, int lead, Py_ssize_t n):
         cdef Slot* slot = &self._slots_out[i]
         if out is None:
-            return _new(slot, lead, n)
-        if not _fits(out, slot, lead) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) or (
+            return new_array(slot, lead, n)
+        if not fits(out, slot, lead) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) or (
                 lead and cnp.PyArray_DIM(<cnp.ndarray> out, 0) != n):
             from ._inputs import refuse_out
-            refuse_out(out, self.model.outputs[self._names_out[i]], n if lead else None)
+            refuse_out(out, self.model.outputs[self._names_out[i]], *((n,) if lead else ()))
         return out
 
     def step(self, x, out=None):
@@ -206,10 +136,10 @@ cdef class Stream:
             self._enter()
         if not self._single:
             return self._many(x, out, 0)
-        if not _fits(x, self._slots_in, 0) or self._slots_in[0].typenum == cnp.NPY_INT32:
+        if not fits(x, self._slots_in, 0) or self._slots_in[0].typenum == cnp.NPY_INT32:
             x = self._input(x, 0, 0)
         if out is None:
-            out = _new(self._slots_out, 0, 1)
+            out = new_array(self._slots_out, 0, 1)
         else:
             out = self._output(out, 0, 0, 1)
         if self._busy:  # converting x may have let another thread in
@@ -217,13 +147,48 @@ cdef class Stream:
         cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> x)
         cdef void* py = cnp.PyArray_DATA(<cnp.ndarray> out)
         if self._release:
-            self._busy = 1
+            self._busy = WORKING
             with nogil:
                 ut_step(<ut_stream*> self._stream, px, py)
             self._busy = 0
         else:
             ut_step(<ut_stream*> self._stream, px, py)
         return out
+
+    def propose(self, x, out=None):
+        """Advance one timestep that may be undone; then either `commit` or `rollback` must follow.
+
+        For decoders that look at an output before they know whether the timestep counts: transducers, beam search.
+        Constant time (one copy of the state) and, with out, no allocation.
+
+        Args, returns: as `step`.
+
+        Raises: as `step`, and StateError: a proposal is pending already. Everything else that reads or changes the
+            stream raises it too until the proposal is settled.
+        """
+        self._enter()
+        if not self._single:
+            return self._many(x, out, 0, True)
+        x = self._input(x, 0, 0)
+        out = self._output(out, 0, 0, 1)
+        self._enter()  # again: converting x may have let another thread in
+        self._x[0] = cnp.PyArray_DATA(<cnp.ndarray> x)
+        self._y[0] = cnp.PyArray_DATA(<cnp.ndarray> out)
+        self._busy = WORKING
+        with nogil:
+            ut_propose(<ut_stream*> self._stream, self._x, self._y)
+        self._busy = PROPOSED
+        return out
+
+    def commit(self):
+        """Keep what `propose` did. Raises StateError if there is no proposal."""
+        self._settle_proposal("commit()")
+        ut_commit(<ut_stream*> self._stream)
+
+    def rollback(self):
+        """Undo what `propose` did, to the bit. Raises StateError if there is no proposal."""
+        self._settle_proposal("rollback()")
+        ut_rollback(<ut_stream*> self._stream)
 
     def run(self, X, out=None):
         """Advance T timesteps in one call, without the GIL; equal, to the bit, to T calls of `step`.
@@ -246,16 +211,16 @@ cdef class Stream:
         self._enter()  # again: converting X may have let another thread in
         cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> X)
         cdef void* py = cnp.PyArray_DATA(<cnp.ndarray> out)
-        if _spoils(px, self._slots_in, py, self._slots_out, n):
+        if spoils(px, self._slots_in, py, self._slots_out, n):
             from ._inputs import refuse_overlap
             refuse_overlap(self._names_in[0], self._names_out[0])
-        self._busy = 1
+        self._busy = WORKING
         with nogil:
             ut_run(<ut_stream*> self._stream, n, &px, &py)
         self._busy = 0
         return out
 
-    cdef object _many(self, object x, object out, int lead):
+    cdef object _many(self, object x, object out, int lead, bint proposal=False):
         from ._inputs import by_name
         cdef Py_ssize_t n = 1
         cdef int i, j
@@ -279,13 +244,16 @@ cdef class Stream:
         if lead and out is not None:
             for i in range(self._n_in):
                 for j in range(self._n_out):
-                    if _spoils(self._x[i], &self._slots_in[i], self._y[j], &self._slots_out[j], n):
+                    if spoils(self._x[i], &self._slots_in[i], self._y[j], &self._slots_out[j], n):
                         from ._inputs import refuse_overlap
                         refuse_overlap(self._names_in[i], self._names_out[j])
-        self._busy = 1
+        self._busy = WORKING
         with nogil:
-            ut_run(<ut_stream*> self._stream, n, self._x, self._y)
-        self._busy = 0
+            if proposal:
+                ut_propose(<ut_stream*> self._stream, self._x, self._y)
+            else:
+                ut_run(<ut_stream*> self._stream, n, self._x, self._y)
+        self._busy = PROPOSED if proposal else 0
         if self._n_out == 1:
             return ys[0]
         return dict(zip(self._names_out, ys))
@@ -313,8 +281,7 @@ cdef class Stream:
                 state[name] = fields[name]
         elif isinstance(to, str):
             if to != "settled" or self._settled is None:
-                from .errors import StateError
-                raise StateError(f"reset(to={to!r}): expected None, a snapshot, or 'settled' after a call of settle(x, steps)")
+                    raise StateError(f"reset(to={to!r}): expected None, a snapshot, or 'settled' after a call of settle(x, steps)")
             self.restore(self._settled)
         else:
             self.restore(to)
@@ -360,7 +327,6 @@ cdef class Stream:
         cdef bytes data = bytes(memoryview(snapshot))
         self._enter()
         if ut_snapshot_load(<ut_stream*> self._stream, PyBytes_AS_STRING(data), len(data), &err) != 0:
-            from .errors import StateError
             raise StateError(err.detail.decode())
 
     def fork(self):
@@ -386,8 +352,8 @@ cdef class Stream:
         cdef ut_tensor t = ut_state(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), i)
         cdef Slot slot
         self._enter()
-        _fill(&slot, t)
-        out = _new(&slot, 0, 1)
+        fill_slot(&slot, t)
+        out = new_array(&slot, 0, 1)
         cdef float* to = <float*> cnp.PyArray_DATA(<cnp.ndarray> out)
         cdef float* start = ut_stream_state(<ut_stream*> self._stream, i)
         cdef Py_ssize_t j
@@ -404,3 +370,6 @@ cdef class Stream:
 
     def __repr__(self):
         return f"<undertow.Stream of {self.model.name!r}, {self.model.state_bytes} bytes of state>"
+
+
+include "pool.pxi"

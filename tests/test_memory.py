@@ -64,9 +64,8 @@ def test_a_stream_is_state_scratch_and_a_little(name, model):
     model = Model.from_graph(zoo()) if name == "zoo" else model
     held = sum(4 * int(np.prod(state.shape)) for state in model.states.values())
     assert held <= model.state_bytes <= held + 64 * (1 + len(model.states))  # fields are padded to 16 floats
-    assert (
-        model.state_bytes + model.scratch_bytes <= model.stream_bytes <= model.state_bytes + model.scratch_bytes + 512
-    )
+    parts = 2 * model.state_bytes + model.scratch_bytes  # a proposal keeps the state from before it
+    assert parts <= model.stream_bytes <= parts + 512
 
 
 @resident_only
@@ -120,6 +119,45 @@ def test_converted_and_named_inputs_are_flat(model):
     assert growth(lambda: several.step(x), 20_000) < NOISE
     assert growth(lambda: several.step(x, out=out), 20_000) < NOISE
     assert growth(lambda: several.run(X), 20_000) < NOISE
+
+
+@resident_only
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pools_are_flat(model, threads):
+    pool, X, Y = model.pool(64, threads), frames(64, 4), np.empty((64, 16), np.float32)
+    ids, live = pool.open(32), []
+
+    def churn():
+        live.extend(pool.open(4))
+        live.extend(pool.fork(live[-4:]))
+        pool.step(live[-8:], X[:8])
+        pool.restore(live[0], pool.snapshot(live[1]))
+        pool.state(live[0])["cell"] = np.zeros(16)
+        pool.propose(live[:2], X[:2])
+        pool.rollback(live[:2])
+        pool.close(live)
+        live.clear()
+
+    assert growth(lambda: pool.step(ids, X[:32], out=Y[:32]), 100_000) < NOISE
+    assert growth(lambda: pool.run(ids, X[:32, None]), 50_000) < NOISE
+    assert growth(churn, 20_000) < NOISE
+
+
+@resident_only
+def test_pools_give_everything_back(model):
+    def work():
+        with model.pool(100, threads=2) as pool:
+            pool.step(pool.open(100), frames(100, 4))
+        model.pool(1000).open(1000)
+
+    assert growth(work, 300, 20) < NOISE
+
+
+@resident_only
+def test_a_pool_takes_memory_as_streams_open(model):
+    pool, before = model.pool(1_000_000), resident()
+    pool.open(1000)
+    assert resident() - before < 1000 * (2 * model.state_bytes + 100) + NOISE
 
 
 @resident_only

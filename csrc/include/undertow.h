@@ -14,9 +14,9 @@
  * Memory   All memory comes from you, aligned to UT_ALIGN; there is nothing to free. `blob` (the bytes of a .tow file,
  *          see FORMAT.md) must outlive the model: weights are used in place. The model must outlive its streams.
  * Threads  A model is read-only after ut_model_init: share it. A stream belongs to one thread at a time.
- * Time     ut_step and ut_run cannot fail, allocate nothing, take no lock, make no system call and have no loop without a
- *          bound: the same operations for every frame, a number that depends on the model and not on what the frames
- *          hold. Left to the machine are its caches, and page faults where a blob that is mapped is touched first.
+ * Time     ut_step, ut_run and ut_batch_run cannot fail, allocate nothing, take no lock, make no system call and have no
+ *          loop without a bound: the same operations for every frame, a number that depends on the model and not on what
+ *          the frames hold. Left to the machine are its caches, and page faults where a blob that is mapped is touched first.
  * Numbers  Same bits on every instruction set with fused multiply-add, and however a sequence is cut into calls.
  *          Subnormals are flushed to zero inside a call. The caller's floating-point mode (rounding, traps) has no
  *          influence and is restored.
@@ -60,6 +60,7 @@ typedef struct ut_error {
 
 typedef struct ut_model ut_model;   /* weights and plan, read-only */
 typedef struct ut_stream ut_stream; /* one sequence in flight      */
+typedef struct ut_batch ut_batch;   /* workspace of one thread that advances many sequences together */
 
 typedef struct ut_string {
   const char* data;
@@ -68,13 +69,14 @@ typedef struct ut_string {
 
 typedef struct ut_info {
   size_t model_bytes;   /* memory for ut_model_init                                    */
-  size_t stream_bytes;  /* memory for a stream: state, scratch and bookkeeping          */
+  size_t stream_bytes;  /* memory for a stream: state twice, scratch and bookkeeping    */
   size_t state_bytes;   /* of these, what a stream remembers between timesteps         */
   size_t scratch_bytes; /* of these, frames in flight                                  */
   size_t snapshot_bytes;
   uint32_t n_inputs, n_outputs, n_states;
   uint32_t streamable;  /* 0: some layer needs the whole sequence; only ut_sequence_run */
   uint32_t block;       /* frames that ut_run works on at a time                       */
+  uint32_t batch_rows;  /* streams that ut_batch_run works on at a time                */
   uint8_t hash[16];     /* of the model, as written in the file                        */
   const char* isa;      /* "scalar", "avx2", ...                                       */
 } ut_info;
@@ -145,6 +147,14 @@ void ut_step(ut_stream* stream, const void* x, void* y);
  * An id outside 0 .. n_ids - 1 selects a frame of NaN. */
 void ut_run(ut_stream* stream, size_t n_frames, const void* const* x, void* const* y);
 
+/* ut_propose - one timestep that may be undone. Cannot fail. x and y as in ut_run.
+ * ut_commit keeps it; ut_rollback makes the stream what it was before, to the bit. Whatever is done to the stream between
+ * ut_propose and ut_rollback is undone with it, further proposals too. Both cost at most one copy of the state, and do
+ * nothing to a stream without a proposal. */
+void ut_propose(ut_stream* stream, const void* const* x, void* const* y);
+void ut_commit(ut_stream* stream);
+void ut_rollback(ut_stream* stream);
+
 /* ut_stream_state - the i-th state field of a stream, ut_state(model, i).size floats, to read or write between calls. */
 float* ut_stream_state(ut_stream* stream, size_t i);
 
@@ -156,6 +166,40 @@ ut_status ut_snapshot_load(ut_stream* stream, const void* bytes, size_t n, ut_er
 
 /* ut_stream_copy - make `to` remember what `from` does. Both must be streams of one model, else UT_E_STATE. */
 ut_status ut_stream_copy(ut_stream* to, const ut_stream* from);
+
+/* --- many streams of one model ---------------------------------------------------------------------------------------
+ * A stream of a batch is nothing but its state: ut_info.state_bytes bytes of yours, best aligned to UT_ALIGN, that you may
+ * copy as you like. What a batch needs beside them is one workspace for each thread. */
+
+/* ut_state_reset - make a state block of any bytes the model's initial state. Cannot fail. */
+void ut_state_reset(const ut_model* model, float* state);
+
+/* ut_state_field - where the i-th field lies in a state block, as ut_stream_state says it of a stream. */
+float* ut_state_field(const ut_model* model, float* state, size_t i);
+
+/* ut_state_save, ut_state_load - as ut_snapshot_save and ut_snapshot_load, with the same bytes. */
+void ut_state_save(const ut_model* model, const float* state, void* bytes);
+ut_status ut_state_load(const ut_model* model, float* state, const void* bytes, size_t n, ut_error* err);
+
+/* ut_batch_bytes - memory for a workspace that takes n_rows streams at a time (1 to ut_info.batch_rows; more counts as
+ * that). */
+size_t ut_batch_bytes(const ut_model* model, size_t n_rows);
+
+/* ut_batch_init - place a workspace in `mem`. It takes as many streams at a time as `bytes` allows: speed depends on that,
+ * bits never do. It remembers nothing between calls.
+ *   mem     `bytes` >= ut_batch_bytes(model, 1), aligned to UT_ALIGN; yours again when you stop using *out
+ *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN, UT_E_MEMORY or UT_E_WHOLE; *out is untouched on failure */
+ut_status ut_batch_init(void* mem, size_t bytes, const ut_model* model, ut_batch** out);
+
+/* ut_batch_run - n_frames timesteps of each of n_streams streams, as many of them as you like. Cannot fail. Equal, to the
+ * bit, to ut_run of each stream alone. A workspace belongs to one thread at a time; threads may run different streams.
+ *   states  one block per stream, each made by ut_state_reset, ut_state_load or a copy; no block twice
+ *   x       n_inputs pointers, each to n_streams sequences one after the other, of n_frames frames each
+ *   y       n_outputs pointers likewise; an entry may be NULL if that output is not wanted */
+void ut_batch_run(ut_batch* batch, size_t n_streams, float* const* states, size_t n_frames, const void* const* x,
+                  void* const* y);
+
+/* --- whole sequences ------------------------------------------------------------------------------------------------- */
 
 /* ut_sequence_bytes - memory that ut_sequence_run needs for n_frames frames; 0 if that does not fit a size_t. */
 size_t ut_sequence_bytes(const ut_model* model, size_t n_frames);

@@ -13,6 +13,7 @@ from .errors import (
     FormatError,
     InternalError,
     ISAError,
+    PoolError,
     ShapeError,
     StateError,
     ToleranceError,
@@ -23,7 +24,7 @@ from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
 from .loading import load
 from .model import Model
-from .stream import Stream
+from .stream import Pool, Stream
 from .support import example, get_include, isas
 from .weights import read_weights
 
@@ -37,6 +38,8 @@ __all__ = [
     "ISAError",
     "InternalError",
     "Model",
+    "Pool",
+    "PoolError",
     "ShapeError",
     "StateError",
     "Stream",

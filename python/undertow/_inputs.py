@@ -12,20 +12,23 @@ from .errors import ShapeError
 from .graph import Value
 
 
-def _expected(value: Value, lead: int) -> str:
-    axes = ", ".join(["T"] * lead + [str(n) for n in value.shape])
-    return f"{value.dtype} with shape ({axes}{',' if len(value.shape) + lead == 1 else ''})"
+def _shape(value: Value, lead: int, n: int | None) -> str:
+    axes = (["T"] if n is None else [str(n), "T"])[:lead] + [str(size) for size in value.shape]
+    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
 
 
-def coerce(x: Any, value: Value, lead: int) -> np.ndarray:
+def coerce(x: Any, value: Value, lead: int, n: int | None = None) -> np.ndarray:
     """Give x as a C-contiguous array of the value's dtype if that loses nothing.
+
+    Frames of a stream have a time axis before them if `lead` is 1. Those of a pool have first an axis of n streams, and
+    then the time axis if `lead` is 2.
 
     Ids may come in any integer dtype, as Python integers, or as whole floats. Strided views are copied.
 
     Raises:
         TypeError: wrong dtype. ShapeError: wrong rank or size.
     """
-    expected = _expected(value, lead)
+    expected = f"{value.dtype} with shape {_shape(value, lead, n)}"
     if value.dtype == "int32" and isinstance(x, (int, np.integer, list, tuple)) and not isinstance(x, bool):
         x = np.asarray(x)
     if not isinstance(x, np.ndarray | np.generic):
@@ -39,9 +42,15 @@ def coerce(x: Any, value: Value, lead: int) -> np.ndarray:
             f"{value.name} must be {expected}, got {x.dtype} {x.shape}; "
             f"try np.ascontiguousarray(x, dtype=np.{value.dtype})"
         )
-    if x.ndim != len(value.shape) + lead or x.shape[lead:] != value.shape:
+    wrong_n = n is not None and x.shape[:1] != (n,)
+    if x.ndim != len(value.shape) + lead or x.shape[lead:] != value.shape or wrong_n:
         hint = ""
-        if lead and x.ndim == 2 and x.shape[:1] == value.shape:
+        if n is not None:
+            if lead == 2 and x.shape == (n, *value.shape):
+                hint = "; for one timestep use step(ids, X)"
+            elif lead == 1 and x.shape[:1] + x.shape[2:] == (n, *value.shape):
+                hint = "; for several timesteps use run(ids, X)"
+        elif lead and x.ndim == 2 and x.shape[:1] == value.shape:
             hint = "; try np.ascontiguousarray(x.T)"
         elif lead and x.shape == value.shape:
             hint = "; for one timestep use step(x)"
@@ -60,8 +69,8 @@ def refuse_ids(x: np.ndarray, value: Value) -> NoReturn:
     raise ValueError(f"{value.name} holds ids of 0 to {(value.n_ids or 1) - 1}, got {x.min()} to {x.max()}")
 
 
-def refuse_out(out: Any, value: Value, n: int | None) -> NoReturn:
-    shape = value.shape if n is None else (n, *value.shape)
+def refuse_out(out: Any, value: Value, *lead: int) -> NoReturn:
+    shape = (*lead, *value.shape)
     got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
     raise ShapeError(
         f"out for {value.name} must be a writable, C-contiguous float32 array with shape {shape}, got {got}"
@@ -69,7 +78,23 @@ def refuse_out(out: Any, value: Value, n: int | None) -> NoReturn:
 
 
 def refuse_overlap(x: str, y: str) -> NoReturn:
-    raise ValueError(f"out for {y} shares memory with {x} other than frame on frame; give run an array of its own")
+    raise ValueError(f"out for {y} shares memory with {x} other than frame on frame; give it an array of its own")
+
+
+def stream_ids(ids: Any, one: bool) -> np.ndarray:
+    """ids as a C-contiguous int64 array of one axis; where `one`, a single id will do too.
+
+    Raises:
+        TypeError: they are not integers. ShapeError: not one axis.
+    """
+    array = np.asarray(ids)
+    if array.size == 0 and not isinstance(ids, np.ndarray):
+        array = array.astype(np.int64)  # an empty list has no dtype of its own
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"ids must be integers as pool.open() gives them, got {array.dtype} {array.shape}")
+    if array.ndim != 1 and not (one and array.ndim == 0):
+        raise ShapeError(f"ids must be an array of one axis, got shape {array.shape}")
+    return np.ascontiguousarray(array, np.int64).reshape(-1)
 
 
 def refuse_lengths(names: Sequence[str], lengths: Sequence[int]) -> NoReturn:

@@ -8,7 +8,8 @@
     +-- UnsupportedError  (NotImplementedError)  well-formed, but not computable exactly: names node, attribute, value
     +-- ShapeError        (ValueError)           shapes that do not fit together, in a model or an input
     +-- ToleranceError    (ValueError)           weight precisions change the output by more than was allowed
-    +-- StateError        (ValueError)           a snapshot or state that belongs to another model
+    +-- StateError        (ValueError)           a snapshot or state of another model; a proposal where none belongs
+    +-- PoolError         (ValueError)           a pool has no such stream, has it twice in one call, or has no room
     +-- ISAError          (RuntimeError)         a forced instruction set that is unknown, not built or not on this CPU
     +-- InternalError     (RuntimeError)         undertow's own fault: please report it
 
@@ -37,7 +38,11 @@ class ToleranceError(Error, ValueError):
 
 
 class StateError(Error, ValueError):
-    """A snapshot or state does not belong to this model."""
+    """A snapshot or state does not belong to this model, or a proposal is pending, or not pending."""
+
+
+class PoolError(Error, ValueError):
+    """A stream id is closed, of another pool, or twice in one call; or a pool has no room for so many streams."""
 
 
 class ISAError(Error, RuntimeError):

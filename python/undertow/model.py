@@ -17,7 +17,7 @@ from .compile import Precisions, compile_graph, with_weights
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph, State, Value
 from .states import expand
-from .stream import Stream
+from .stream import Pool, Stream
 
 
 class Model:
@@ -121,12 +121,7 @@ class Model:
             UnsupportedError: the model needs the whole sequence; names the node.
             StateError: the snapshot is damaged or of another model.
         """
-        if not self.streamable:
-            node, reason = self.graph.whole_sequence_nodes()[0]
-            raise UnsupportedError(
-                f"{self.name!r} cannot be streamed: {node.op} {node.name!r}: {reason}; "
-                "use model.run(X) with the whole sequence"
-            )
+        self._require_streamable()
         if block is not None and not 1 <= block <= self.block:
             raise ValueError(f"block is {block}, expected 1 to {self.block} for {self.name!r}")
         stream = Stream(self, block or 0)
@@ -137,6 +132,27 @@ class Model:
             for name, value in expand(self, state).items():
                 fields[name] = value
         return stream
+
+    def pool(self, capacity: int, threads: int = 1) -> Pool:
+        """A pool of streams that advance together: one read of the weights serves many of them.
+
+        Args:
+            capacity: streams that may be open at a time; memory for all of them is set aside now.
+            threads: that share the streams of a call among them, the caller's included. Bits do not depend on it.
+
+        Raises:
+            UnsupportedError: the model needs the whole sequence; names the node.
+        """
+        self._require_streamable()
+        return Pool(self, capacity, threads)
+
+    def _require_streamable(self) -> None:
+        if not self.streamable:
+            node, reason = self.graph.whole_sequence_nodes()[0]
+            raise UnsupportedError(
+                f"{self.name!r} cannot be streamed: {node.op} {node.name!r}: {reason}; "
+                "use model.run(X) with the whole sequence"
+            )
 
     def run(self, X: Any, *, state: Mapping[str, Any] | None = None, length: int | None = None) -> Any:
         """Run a whole sequence from a fresh state.

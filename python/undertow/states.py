@@ -11,7 +11,7 @@ import numpy as np
 from .errors import ShapeError, StateError
 
 if TYPE_CHECKING:
-    from .stream import Stream
+    from .stream import Member, Stream
 
 
 class LSTMState(NamedTuple):
@@ -24,12 +24,14 @@ class LSTMState(NamedTuple):
 class StateView(Mapping[str, Any]):
     """The state of a stream: `stream.state["lstm_1.h"]`, or `stream.state["lstm_1"]` for all of a layer.
 
+    Of a stream in a pool, `pool.state(id)["lstm_1.h"]`.
+
     Reading gives copies: an array for one field (RNN and GRU layers have just h), an `LSTMState(h, c)` for an LSTM, a
     dict for anything else with several fields. Writing takes the same; shapes must match, and any float dtype is
     converted to float32.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream | Member) -> None:
         self._stream = stream
         self._index = {name: i for i, name in enumerate(stream.model.states)}
 

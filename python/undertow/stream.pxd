@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Public Cython API: `from undertow.stream cimport Stream`; no headers or libraries needed.
 
-A stream belongs to one thread at a time. c_step and c_run need no GIL, cannot fail, and allocate nothing. They are for
-models with one input and one output: n_inputs and n_outputs are the elements (4 bytes each) of their frames, or -1 where
-there are several, and then c_step and c_run must not be called.
+A stream belongs to one thread at a time. c_step and c_run need no GIL, cannot fail, and allocate nothing; between propose
+and rollback they are undone with the proposal. They are for models with one input and one output: n_inputs and n_outputs
+are the elements (4 bytes each) of their frames, or -1 where there are several, and then c_step and c_run must not be
+called.
 """
 
 
@@ -38,4 +39,5 @@ cdef class Stream:
     cdef int _enter(self) except -1
     cdef object _input(self, object x, int i, int lead)
     cdef object _output(self, object out, int i, int lead, Py_ssize_t n)
-    cdef object _many(self, object x, object out, int lead)
+    cdef int _settle_proposal(self, str how) except -1
+    cdef object _many(self, object x, object out, int lead, bint proposal=*)

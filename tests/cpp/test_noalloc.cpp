@@ -148,10 +148,19 @@ void test_coverage(const std::vector<std::string>& paths) {
 // --- the guarantee ---------------------------------------------------------------------------------------------------
 
 void test_stream(const Model& m, const char* what, size_t n_steps) {
-  constexpr size_t kFrames = 1000;
+  constexpr size_t kFrames = 1000, kStreams = 20;
   Stream stream(m), other(m);
   Traffic traffic(m, kFrames, 5);
-  Bytes snapshot(m.info.snapshot_bytes);
+  Bytes snapshot(m.info.snapshot_bytes), workspace(ut_batch_bytes(m.model, 16)), blocks(kStreams * m.info.state_bytes);
+  ut_batch* batch = nullptr;
+  CHECK_INT(ut_batch_init(workspace.data(), workspace.size(), m.model, &batch), UT_OK);
+  float* states[kStreams];
+  for (size_t i = 0; i < kStreams; ++i)
+    ut_state_reset(m.model, states[i] = reinterpret_cast<float*>(blocks.data() + i * m.info.state_bytes));
+  const void* x[4];
+  void* y[4];
+  for (size_t i = 0; i < traffic.in.size(); ++i) x[i] = traffic.in[i].data();
+  for (size_t i = 0; i < traffic.out.size(); ++i) y[i] = traffic.out[i].data();
   ut_error err;
   const bool single = m.info.n_inputs == 1 && m.info.n_outputs == 1;
   check_clean(trapped([&] {
@@ -163,6 +172,9 @@ void test_stream(const Model& m, const char* what, size_t n_steps) {
                   ut_snapshot_save(stream.stream, snapshot.data());
                   ut_snapshot_load(other.stream, snapshot.data(), snapshot.size(), &err);
                   ut_stream_copy(other.stream, stream.stream);
+                  ut_batch_run(batch, kStreams, states, kFrames / kStreams, x, y);
+                  ut_propose(other.stream, x, y);
+                  ut_rollback(other.stream);
                   ut_stream_reset(stream.stream);
                   ut_snapshot_load(stream.stream, snapshot.data(), 7, &err);  // a failure asks for nothing either
                 }

@@ -1,0 +1,474 @@
+# SPDX-License-Identifier: MIT
+# Pools: many streams of one model that advance together. A part of stream.pyx, so that both use one copy of the library.
+
+cdef extern from "crew.h" nogil:
+    cdef cppclass Crew:
+        Crew(const ut_model*, size_t, size_t) except +
+        void run(size_t, float* const*, size_t, const void* const*, void* const*)
+        @staticmethod
+        void dismiss(Crew*)
+
+cdef enum:  # what _pick asks of streams: a proposal, or one of these
+    SETTLED = 0
+    EITHER = -1
+
+cdef int64_t N_GENERATIONS = 0x7fffffff
+
+
+cdef class Pool:
+    """Streams of one model that advance together: one read of the weights serves many of them.
+
+    Made by `Model.pool(capacity, threads)`. A stream is known by its id, an integer that `open` or `fork` gives. An id is
+    not used again until 2^31 streams later, so that of a closed stream is an error and not somebody else's stream; so is
+    that of another pool, but for a chance of 1 in 2^31. Whatever is refused leaves every stream as it was.
+
+    Every stream gives the bits that it would give alone, whatever the company, the order and the number of threads.
+
+    A pool belongs to one thread at a time, as a stream does. Its own threads share out the streams of `step`, `run` and
+    `propose`, which do not hold the GIL; in a process that fork made, the caller does all the work. Memory is taken when
+    the pool is made, and given back by `shutdown`, at the end of a `with` block, or with the pool.
+    """
+
+    cdef readonly object model
+    cdef readonly Py_ssize_t capacity, threads, n_open
+    cdef const ut_model* _m
+    cdef Crew* _crew
+    cdef int _busy, _n_in, _n_out
+    cdef size_t _state_bytes
+    cdef char* _states      # a block for each place, and a spare one
+    cdef char* _before      # for each place its block as it was before what is proposed
+    cdef uint8_t* _pending  # whether something is
+    cdef int64_t* _live     # the id of the stream at each place, or 0
+    cdef int64_t* _named    # the call that last named the place
+    cdef uint32_t* _free    # places of closed streams
+    cdef Py_ssize_t _n_free, _n_used  # places from _n_used on have never held a stream
+    cdef int64_t _generation, _call
+    cdef uint32_t* _at      # places of the streams that this call names
+    cdef float** _blocks    # and their states
+    cdef Slot* _slots_in
+    cdef Slot* _slots_out
+    cdef const void** _x
+    cdef void** _y
+    cdef object _names_in, _names_out
+    cdef object __weakref__
+
+    def __cinit__(self, model, capacity, threads=1):
+        cdef ut_info info
+        cdef int i
+        capacity, threads = index(capacity), index(threads)
+        if not 1 <= capacity <= N_GENERATIONS:
+            raise ValueError(f"capacity is {capacity}, expected 1 to 2^31 - 1 streams")
+        if not 1 <= threads <= 256:
+            raise ValueError(f"threads is {threads}, expected 1 to 256")
+        self._m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
+        ut_model_info(self._m, &info)
+        if not info.streamable:
+            model.pool(capacity)  # raises, naming the node
+        self.model = model
+        self.capacity = capacity
+        self.threads = threads
+        self._n_in = info.n_inputs
+        self._n_out = info.n_outputs
+        self._state_bytes = info.state_bytes
+        if (capacity + 1) * info.state_bytes >= 1 << 62:
+            raise MemoryError
+        # Not touched until a stream opens there, or proposes: until then the system need not give the pages.
+        self._states = <char*> aligned_alloc(64, (self.capacity + 1) * self._state_bytes + 64)
+        self._before = <char*> aligned_alloc(64, self.capacity * self._state_bytes + 64)
+        self._pending = <uint8_t*> calloc(self.capacity, sizeof(uint8_t))
+        self._live = <int64_t*> calloc(self.capacity, sizeof(int64_t))
+        self._named = <int64_t*> calloc(self.capacity, sizeof(int64_t))
+        self._free = <uint32_t*> calloc(self.capacity, sizeof(uint32_t))
+        self._at = <uint32_t*> calloc(self.capacity, sizeof(uint32_t))
+        self._blocks = <float**> calloc(self.capacity, sizeof(float*))
+        self._slots_in = <Slot*> calloc(self._n_in, sizeof(Slot))
+        self._slots_out = <Slot*> calloc(self._n_out, sizeof(Slot))
+        self._x = <const void**> calloc(self._n_in, sizeof(void*))
+        self._y = <void**> calloc(self._n_out, sizeof(void*))
+        if not (self._states and self._before and self._pending and self._live and self._named and self._free
+                and self._at and self._blocks and self._slots_in and self._slots_out and self._x and self._y):
+            raise MemoryError
+        for i in range(self._n_in):
+            fill_slot(&self._slots_in[i], ut_input(self._m, i))
+        for i in range(self._n_out):
+            fill_slot(&self._slots_out[i], ut_output(self._m, i))
+        self._names_in = tuple(model.inputs)
+        self._names_out = tuple(model.outputs)
+        self._generation = int.from_bytes(urandom(4), "little") % N_GENERATIONS
+        self._crew = new Crew(self._m, self.threads, model.file_bytes)
+
+    def __dealloc__(self):
+        self._give_back()
+        free(self._pending)
+        free(self._live)
+        free(self._named)
+        free(self._free)
+        free(self._at)
+        free(self._blocks)
+        free(self._slots_in)
+        free(self._slots_out)
+        free(self._x)
+        free(self._y)
+
+    cdef void _give_back(self) noexcept:
+        with nogil:
+            Crew.dismiss(self._crew)
+        free(self._states)
+        free(self._before)
+        self._crew = NULL
+        self._states = self._before = NULL
+
+    cdef int _enter(self) except -1:
+        if self._busy == SHUT_DOWN:
+            raise PoolError("this pool was shut down")
+        if self._busy:
+            raise RuntimeError("this pool is at work in another thread; give each thread its own: model.pool()")
+        return 0
+
+    cdef inline float* _block(self, Py_ssize_t place) noexcept nogil:
+        return <float*> (self._states + place * self._state_bytes)
+
+    cdef object _ids(self, object ids, bint one):
+        """ids as an int64 array that can be read in place. May run Python code."""
+        if (cnp.PyArray_Check(ids) and cnp.PyArray_TYPE(<cnp.ndarray> ids) == cnp.NPY_INT64
+                and cnp.PyArray_NDIM(<cnp.ndarray> ids) == 1 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> ids)):
+            return ids
+        return _inputs.stream_ids(ids, one)
+
+    cdef Py_ssize_t _pick(self, object ids, int proposed, bint twice=False) except -1:
+        """Writes the places of the streams to _at, and their number is the result; refuses what is not all right."""
+        cdef Py_ssize_t n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0), i
+        cdef const int64_t* given = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> ids)
+        cdef int64_t id, place
+        self._enter()
+        self._call += 1
+        for i in range(n):
+            id = given[i]
+            place = id & 0xffffffff
+            if id <= 0 or place >= self.capacity or self._live[place] != id:
+                raise PoolError(f"ids[{i}] is {id}: no stream of this pool; it was closed, or belongs to another pool")
+            if self._named[place] == self._call and not twice:
+                raise PoolError(f"ids[{i}] is {id}, which stands there twice: name each stream once in a call")
+            if self._pending[place] and proposed == SETTLED:
+                raise StateError(f"ids[{i}] is {id}, which has a proposal pending: commit(ids) or rollback(ids) first")
+            if not self._pending[place] and proposed == PROPOSED:
+                raise StateError(f"ids[{i}] is {id}, which has no proposal; propose(ids, X) makes one")
+            self._named[place] = self._call
+            self._at[i] = place
+        return n
+
+    cdef Py_ssize_t _one(self, object id, int proposed=SETTLED) except -1:
+        """The place of a single stream."""
+        ids = self._ids(id, True)
+        if cnp.PyArray_DIM(<cnp.ndarray> ids, 0) != 1:
+            raise ShapeError(f"expected one id, got {len(ids)}")
+        self._pick(ids, proposed)
+        return self._at[0]
+
+    cdef object _take(self, Py_ssize_t n):
+        """Ids for n new streams; their places are in _at, their states still anything."""
+        cdef cnp.npy_intp size = n
+        cdef Py_ssize_t i
+        cdef uint32_t place
+        if n > self.capacity - self.n_open:
+            raise PoolError(f"no room for {n} more: {self.n_open} of {self.capacity} streams are open; "
+                            "close some, or make a larger pool")
+        ids = cnp.PyArray_SimpleNew(1, &size, cnp.NPY_INT64)
+        cdef int64_t* to = <int64_t*> cnp.PyArray_DATA(<cnp.ndarray> ids)
+        for i in range(n):
+            if self._n_free:
+                self._n_free -= 1
+                place = self._free[self._n_free]
+            else:
+                place = self._n_used
+                self._n_used += 1
+            self._generation = self._generation % N_GENERATIONS + 1
+            to[i] = self._live[place] = self._generation << 32 | place
+            self._at[i] = place
+        self.n_open += n
+        return ids
+
+    cdef object _spare_from(self, object state, object snapshot):
+        """Prepares in the spare block what streams are to start from."""
+        from .states import expand
+        cdef float* spare
+        cdef dict fields = expand(self.model, state) if state else {}
+        cdef bytes data = None if snapshot is None else bytes(memoryview(snapshot))
+        self._enter()  # again: reading them may have let another thread in
+        spare = self._block(self.capacity)
+        if data is None:
+            ut_state_reset(self._m, spare)
+        else:
+            self._load(spare, data)
+        for i, name in enumerate(self.model.states):
+            if name in fields:
+                self._write(spare, i, fields[name].reshape(-1))
+
+    cdef int _load(self, float* block, bytes data) except -1:
+        cdef ut_error err
+        if ut_state_load(self._m, block, PyBytes_AS_STRING(data), len(data), &err) != 0:
+            raise StateError(err.detail.decode())
+        return 0
+
+    cdef int _write(self, float* block, int i, const float[::1] flat) except -1:
+        memcpy(ut_state_field(self._m, block, i), &flat[0], flat.shape[0] * sizeof(float))
+        return 0
+
+    def open(self, n=1, *, state=None, snapshot=None):
+        """Start n streams.
+
+        Args:
+            state: fields to start from, by layer or field name; the others start as the model says.
+            snapshot: continue from one, of a stream or of a pool.
+
+        Returns: their ids, an int64 array (n,).
+
+        Raises:
+            PoolError: there is no room for so many.
+            StateError: the snapshot is damaged or of another model.
+            KeyError, ShapeError: a state that the model does not have, or has in another shape.
+        """
+        cdef Py_ssize_t count = index(n), i
+        if count < 0:
+            raise ValueError(f"open({count}): expected the number of streams")
+        self._enter()
+        self._spare_from(state, snapshot)
+        ids = self._take(count)
+        for i in range(count):
+            memcpy(self._block(self._at[i]), self._block(self.capacity), self._state_bytes)
+        return ids
+
+    def close(self, ids):
+        """End streams: their places are free for others. Proposals end with them. Raises PoolError."""
+        cdef Py_ssize_t n, i
+        ids = self._ids(ids, True)
+        n = self._pick(ids, EITHER)
+        for i in range(n):
+            self._live[self._at[i]] = 0
+            self._pending[self._at[i]] = 0
+            self._free[self._n_free] = self._at[i]
+            self._n_free += 1
+        self.n_open -= n
+
+    def step(self, ids, X, out=None):
+        """Advance streams by one timestep, any of them in any order.
+
+        Args:
+            ids: int64 array (n,), no stream twice. Lists and other integers are converted.
+            X: (n, *frame), row i for stream ids[i], or a dict of such arrays.
+            out: (n, *output frame), or a dict, to write to: then nothing is allocated. It may be X itself if frames
+                have one size, but not overlap X otherwise.
+
+        Returns: (n, *output frame) (`out` itself if given), or a dict of them.
+
+        Raises:
+            PoolError: a stream is closed or of another pool, or stands there twice.
+            StateError: a stream has a proposal pending.
+            ShapeError: an array has the wrong shape. TypeError: the wrong dtype.
+        """
+        return self._advance(ids, X, out, 1, False)
+
+    def run(self, ids, X, out=None):
+        """Advance streams by T timesteps in one call; equal, to the bit, to T calls of `step`.
+
+        Args, returns, raises: as `step`, with a time axis: X (n, T, *frame), out (n, T, *output frame).
+        """
+        return self._advance(ids, X, out, 2, False)
+
+    def propose(self, ids, X, out=None):
+        """Advance streams by one timestep that may be undone; then either `commit` or `rollback` must follow for each.
+
+        Constant time (one more copy of each state) and, with out, no allocation. Until then, everything that reads or
+        changes one of these streams raises StateError, except `close`.
+
+        Args, returns, raises: as `step`.
+        """
+        return self._advance(ids, X, out, 1, True)
+
+    def commit(self, ids):
+        """Keep what `propose` did. Raises PoolError, and StateError if a stream has no proposal."""
+        cdef Py_ssize_t n, i
+        ids = self._ids(ids, True)
+        n = self._pick(ids, PROPOSED)
+        for i in range(n):
+            self._pending[self._at[i]] = 0
+
+    def rollback(self, ids):
+        """Undo what `propose` did, to the bit. Raises PoolError, and StateError if a stream has no proposal."""
+        cdef Py_ssize_t n, i
+        ids = self._ids(ids, True)
+        n = self._pick(ids, PROPOSED)
+        for i in range(n):
+            memcpy(self._block(self._at[i]), self._before + self._at[i] * self._state_bytes, self._state_bytes)
+            self._pending[self._at[i]] = 0
+
+    cdef object _input(self, object x, int i, int lead, Py_ssize_t n):
+        cdef Slot* slot = &self._slots_in[i]
+        if not fits(x, slot, lead) or cnp.PyArray_DIM(<cnp.ndarray> x, 0) != n:
+            x = _inputs.coerce(x, self.model.inputs[self._names_in[i]], lead, n)
+        if slot.typenum == cnp.NPY_INT32 and not ids_in_range(x, slot, cnp.PyArray_SIZE(<cnp.ndarray> x) // slot.size):
+            _inputs.refuse_ids(x, self.model.inputs[self._names_in[i]])
+        return x
+
+    cdef object _output(self, object out, int i, int lead, Py_ssize_t n, Py_ssize_t T):
+        cdef Slot* slot = &self._slots_out[i]
+        if out is None:
+            return new_array(slot, lead, n, T)
+        if (not fits(out, slot, lead) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out)
+                or cnp.PyArray_DIM(<cnp.ndarray> out, 0) != n
+                or (lead == 2 and cnp.PyArray_DIM(<cnp.ndarray> out, 1) != T)):
+            _inputs.refuse_out(out, self.model.outputs[self._names_out[i]], *((n, T)[:lead]))
+        return out
+
+    cdef object _advance(self, object ids, object X, object out, int lead, bint proposal):
+        cdef Py_ssize_t n, T = 1, i, j
+        cdef Slot* sx
+        cdef Slot* sy
+        cdef list xs = [], ys = []
+        self._enter()
+        ids = self._ids(ids, False)
+        n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
+        if self._n_in == 1 and cnp.PyArray_Check(X):
+            frames = [X]
+        else:
+            frames = _inputs.by_name(X, self._names_in, "X")
+        if self._n_out == 1 and (out is None or cnp.PyArray_Check(out)):
+            outs = [out]
+        else:
+            outs = _inputs.by_name(out, self._names_out, "out", True)
+        for i in range(self._n_in):
+            xs.append(self._input(frames[i], i, lead, n))
+            if lead == 2:
+                if i and cnp.PyArray_DIM(<cnp.ndarray> xs[i], 1) != T:
+                    _inputs.refuse_lengths(self._names_in, [x.shape[1] for x in xs])
+                T = cnp.PyArray_DIM(<cnp.ndarray> xs[i], 1)
+        for i in range(self._n_out):
+            ys.append(self._output(outs[i], i, lead, n, T))
+        self._pick(ids, SETTLED)  # last: nothing runs Python code from here on
+        for i in range(self._n_in):
+            self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
+        for i in range(self._n_out):
+            self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+        if out is not None:
+            for i in range(self._n_in):
+                for j in range(self._n_out):
+                    sx, sy = &self._slots_in[i], &self._slots_out[j]
+                    if spoils(self._x[i], sx, self._y[j], sy, n * T) or (
+                            self._x[i] == self._y[j] and sx.size != sy.size and n * T > 1):
+                        _inputs.refuse_overlap(self._names_in[i], self._names_out[j])
+        self._busy = WORKING
+        with nogil:
+            for i in range(n):
+                self._blocks[i] = self._block(self._at[i])
+                if proposal:
+                    memcpy(self._before + self._at[i] * self._state_bytes, self._blocks[i], self._state_bytes)
+                    self._pending[self._at[i]] = 1
+            self._crew.run(n, self._blocks, T, self._x, self._y)
+        self._busy = 0
+        return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
+
+    def reset(self, ids, to=None):
+        """Back to the start.
+
+        Args:
+            to: None for the model's initial state, a dict of states by layer or field name, or a snapshot.
+
+        Raises: as `open`, and PoolError: a stream is closed, of another pool, or stands there twice.
+        """
+        cdef Py_ssize_t n, i
+        self._enter()
+        ids = self._ids(ids, True)
+        if isinstance(to, dict):
+            self._spare_from(to, None)
+        else:
+            self._spare_from(None, to)
+        n = self._pick(ids, SETTLED)
+        for i in range(n):
+            memcpy(self._block(self._at[i]), self._block(self.capacity), self._state_bytes)
+
+    def fork(self, ids):
+        """New streams that continue from where these are; the same stream may be forked several times in a call.
+
+        Returns: the new ids, in that order. Raises PoolError.
+        """
+        cdef Py_ssize_t n, i
+        self._enter()
+        ids = self._ids(ids, True)
+        n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
+        if n <= self.capacity:  # more are refused by _take
+            self._pick(ids, SETTLED, True)
+            for i in range(n):
+                self._blocks[i] = self._block(self._at[i])
+        new = self._take(n)
+        for i in range(n):
+            memcpy(self._block(self._at[i]), self._blocks[i], self._state_bytes)
+        return new
+
+    def snapshot(self, id):
+        """The state of one stream as bytes, as `Stream.snapshot` gives them: streams and pools take both."""
+        cdef Py_ssize_t place = self._one(id)
+        out = PyBytes_FromStringAndSize(NULL, 32 + self._state_bytes)
+        ut_state_save(self._m, self._block(place), PyBytes_AS_STRING(out))
+        return out
+
+    def restore(self, id, snapshot):
+        """Continue one stream from a snapshot. Raises StateError if it is damaged or of another model."""
+        cdef bytes data = bytes(memoryview(snapshot))
+        cdef Py_ssize_t place = self._one(id)
+        self._load(self._block(place), data)
+
+    def state(self, id):
+        """The hidden state of one stream by name, to read and write: see `undertow.states.StateView`."""
+        from .states import StateView
+        self._one(id, EITHER)
+        return StateView(Member(self, index(id)))
+
+    def shutdown(self):
+        """End the pool's threads and give its memory back; nothing can be done with it afterwards."""
+        if self._busy != SHUT_DOWN:
+            self._enter()
+            self._busy = SHUT_DOWN
+            self.n_open = 0
+            self._give_back()
+
+    def __enter__(self):
+        self._enter()
+        return self
+
+    def __exit__(self, *exception):
+        self.shutdown()
+
+    def __len__(self):
+        return self.n_open
+
+    def __contains__(self, id):
+        try:
+            number = index(id)
+        except TypeError:
+            return False
+        cdef Py_ssize_t place = number & 0xffffffff
+        return number > 0 and place < self.capacity and self._busy != SHUT_DOWN and self._live[place] == number
+
+    def __repr__(self):
+        return f"<undertow.Pool of {self.model.name!r}, {self.n_open} of {self.capacity} streams open, {self.threads} threads>"
+
+
+class Member:
+    """One stream of a pool, as `StateView` needs it."""
+
+    def __init__(self, Pool pool, id):
+        self.model, self._pool, self._id = pool.model, pool, id
+
+    def _get_state(self, int i):
+        cdef Pool pool = self._pool
+        cdef Slot slot
+        cdef Py_ssize_t place = pool._one(self._id)
+        fill_slot(&slot, ut_state(pool._m, i))
+        out = new_array(&slot, 0, 1)
+        memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_state_field(pool._m, pool._block(place), i), slot.size * sizeof(float))
+        return out
+
+    def _set_state(self, int i, flat):
+        cdef Pool pool = self._pool
+        cdef Py_ssize_t place = pool._one(self._id)
+        pool._write(pool._block(place), i, flat)
