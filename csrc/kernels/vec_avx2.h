@@ -58,6 +58,8 @@ inline V load_bfloat(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
+inline V broadcast_halves(const float* low, const float* high, int v) { return set1(*(v < 1 ? low : high)); }
+
 // --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
 
 using VI = __m256i;
@@ -70,6 +72,7 @@ inline VI broadcast4(const int8_t* p) {
 inline VI zero_int() { return _mm256_setzero_si256(); }
 inline VI load_int(const int32_t* p) { return load_bytes(p); }
 inline VI set1_int(int32_t a) { return _mm256_set1_epi32(a); }
+inline VI add_int(VI a, VI b) { return _mm256_add_epi32(a, b); }
 inline VI sub_int(VI a, VI b) { return _mm256_sub_epi32(a, b); }
 inline V to_float(VI a) { return _mm256_cvtepi32_ps(a); }
 inline VI round_to_int(V a) { return _mm256_cvtps_epi32(a); }
@@ -102,6 +105,7 @@ inline VI dot(VI acc, const int8_t* w, const Quad& q) {
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 #endif
+inline Quad quad_halves(const int8_t* low, const int8_t* high, int v) { return quad(v < 1 ? low : high); }
 
 struct Group {
   VI low[4], high[4];

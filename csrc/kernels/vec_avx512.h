@@ -45,6 +45,10 @@ inline V mantissa(V a) {  // m of the same
                                              _mm512_set1_epi32(0x3f800000)));
 }
 
+inline V broadcast_halves(const float* low, const float* high, int) {
+  return _mm512_mask_broadcastss_ps(set1(*low), 0xff00, _mm_load_ss(high));
+}
+
 inline V load_half(const uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
@@ -65,6 +69,7 @@ inline VI broadcast4(const int8_t* p) {
 inline VI zero_int() { return _mm512_setzero_si512(); }
 inline VI load_int(const int32_t* p) { return load_bytes(p); }
 inline VI set1_int(int32_t a) { return _mm512_set1_epi32(a); }
+inline VI add_int(VI a, VI b) { return _mm512_add_epi32(a, b); }
 inline VI sub_int(VI a, VI b) { return _mm512_sub_epi32(a, b); }
 inline V to_float(VI a) { return _mm512_cvtepi32_ps(a); }
 inline VI round_to_int(V a) { return _mm512_cvtps_epi32(a); }
@@ -74,7 +79,7 @@ inline void store_int8(int8_t* p, VI a) { _mm_storeu_si128(reinterpret_cast<__m1
 struct Quad {
   VI x;
 };
-inline Quad quad(const int8_t* x) { return {_mm512_xor_si512(broadcast4(x), _mm512_set1_epi8(-128))}; }
+inline Quad quad_of(VI x) { return {_mm512_xor_si512(x, _mm512_set1_epi8(-128))}; }
 inline VI dot_start(const int32_t* sums) { return sub_int(zero_int(), _mm512_slli_epi32(load_int(sums), 7)); }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) { return _mm512_dpbusd_epi32(acc, q.x, load_bytes(w)); }
 #else  // x's sign moves into the weights: a pair of products is at most 2 * 127 * 127, which no instruction saturates
@@ -82,10 +87,7 @@ struct Quad {
   VI magnitude;
   __mmask64 negative;
 };
-inline Quad quad(const int8_t* x) {
-  const VI all = broadcast4(x);
-  return {_mm512_abs_epi8(all), _mm512_movepi8_mask(all)};
-}
+inline Quad quad_of(VI x) { return {_mm512_abs_epi8(x), _mm512_movepi8_mask(x)}; }
 inline VI dot_start(const int32_t*) { return zero_int(); }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) {
   const VI weights = load_bytes(w);
@@ -93,6 +95,10 @@ inline VI dot(VI acc, const int8_t* w, const Quad& q) {
   return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 #endif
+inline Quad quad(const int8_t* x) { return quad_of(broadcast4(x)); }
+inline Quad quad_halves(const int8_t* low, const int8_t* high, int) {
+  return quad_of(_mm512_mask_broadcastd_epi32(broadcast4(low), 0xff00, _mm_loadu_si32(high)));
+}
 
 struct Group {
   VI low[4], high[4];

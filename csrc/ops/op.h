@@ -40,6 +40,7 @@ class Check {
 
  private:
   void fail(const char* what, const char* more = "", uint64_t got = 0, uint64_t expected = 0);
+  void sparse(const TensorView& t, uint32_t precision, uint64_t n_panels, uint64_t K, uint64_t G);
 
   const File& file_;
   const NodeView& node_;
