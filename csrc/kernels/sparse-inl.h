@@ -115,7 +115,7 @@ struct SparseInt8 {
 
   template <int NT>
   static inline void walk(const DenseArgs& d, const Lists& lists, const Walk& at) {
-    constexpr int NC = NT > 1 ? 1 : at_least_1(4 / kSparseVectors);  // chains, to hide the latency of a product
+    constexpr int NC = NT > 1 ? 1 : 2;  // chains: with the next list's, enough to hide the latency of a product
     const size_t column = static_cast<size_t>(at.vector) * kLanes, first = at.list * kPanel + column;
     const size_t stride = quantized_bytes(d.K);
     const int8_t* x = quantized_frame(d, at.t);
@@ -157,20 +157,26 @@ struct SparseInt8 {
   }
 };
 
-// Lists outside, frames inside: the blocks of a list stay in cache while the frames pass.
+// Every list for NT frames from t on.
+template <class Weights, int G, int NT>
+__attribute__((noinline)) void walk_lists(const DenseArgs& d, const Lists& lists, size_t p, size_t n_panels, size_t t) {
+  for (; p < n_panels; ++p)
+    for (size_t g = 0; g < G; ++g)
+      for (int v = 0; v < kVectors<1>; v += kSparseVectors) Weights::template walk<NT>(d, lists, {p * G + g, p, t, v});
+}
+
 template <class Weights, int G>
 void sparse(const DenseArgs& d, size_t T) {
   Weights::prepare(d, T);
   const Lists lists = lists_of(Weights::kPrecision, d.W, d.n_panels * G);
-  for (size_t p = 0; p < d.n_panels; ++p)
-    for (size_t g = 0; g < G; ++g)
-      for (int v = 0; v < kVectors<1>; v += kSparseVectors) {
-        size_t t = 0;
-        if constexpr (Weights::kFrames > 1)
-          for (; t + Weights::kFrames <= T; t += Weights::kFrames)
-            Weights::template walk<Weights::kFrames>(d, lists, {p * G + g, p, t, v});
-        for (; t < T; ++t) Weights::template walk<1>(d, lists, {p * G + g, p, t, v});
-      }
+  if (T == 1) return walk_lists<Weights, G, 1>(d, lists, 0, d.n_panels, 0);
+  // Panels outside, frames inside: the blocks of a panel stay in cache while the frames pass.
+  for (size_t p = 0; p < d.n_panels; ++p) {
+    size_t t = 0;
+    if constexpr (Weights::kFrames > 1)
+      for (; t + Weights::kFrames <= T; t += Weights::kFrames) walk_lists<Weights, G, Weights::kFrames>(d, lists, p, p + 1, t);
+    for (; t < T; ++t) walk_lists<Weights, G, 1>(d, lists, p, p + 1, t);
+  }
 }
 
 }  // namespace

@@ -101,7 +101,7 @@ uint64_t Check::weight(uint32_t i, uint64_t n, bool optional, uint32_t dtype) {
   return t.n;
 }
 
-void Check::matrix(uint32_t i, size_t n_panels, size_t K, size_t G, bool optional) {
+void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   if (!has_weight(i)) {
     require(optional, "a weight is missing");
     return;
@@ -113,9 +113,9 @@ void Check::matrix(uint32_t i, size_t n_panels, size_t K, size_t G, bool optiona
   require(!bounded || K <= kMaxIntegerColumns, "a matrix of integers, or a sparse one, has more than 131072 columns");
   if (status_ != UT_OK) return;
   if (precision >= kNumTablePrecisions) {
-    sparse(t, precision, n_panels, K, G);
+    sparse(t, precision, M, K, G);
   } else {
-    const uint64_t expected = uint64_t{n_panels} * panel_bytes(precision, K, G) / element_bytes(t.dtype);
+    const uint64_t expected = uint64_t{padded(M) / kPanel} * panel_bytes(precision, K, G) / element_bytes(t.dtype);
     if (t.n != expected) fail("a weight has the wrong number of elements", ": ", t.n, expected);
   }
   plan_->weights[i] = t.data;
@@ -123,14 +123,14 @@ void Check::matrix(uint32_t i, size_t n_panels, size_t K, size_t G, bool optiona
 }
 
 // Every number that a kernel uses to find its way: starts, columns, and the size that follows from them.
-void Check::sparse(const TensorView& t, uint32_t precision, uint64_t n_panels, uint64_t K, uint64_t G) {
-  const uint64_t n_lists = n_panels * G, n_columns = (K + kSparseBlock - 1) / kSparseBlock;
+void Check::sparse(const TensorView& t, uint32_t precision, uint64_t M, uint64_t K, uint64_t G) {
+  const uint64_t n_lists = (M + kPanel - 1) / kPanel * G, n_columns = (K + kSparseBlock - 1) / kSparseBlock;
   if (t.n < sparse_starts_bytes(n_lists))
     return fail("a sparse weight is too short for its lists", ": ", t.n, sparse_starts_bytes(n_lists));
   const uint32_t* words = static_cast<const uint32_t*>(t.data);
   const uint32_t flags = words[0], *starts = words + 1;
   require((flags & ~kSparseDiagonal) == 0, "a sparse weight has unknown flags");
-  require(flags == 0 || n_panels == (K + kPanel - 1) / kPanel, "a sparse weight that is not square has a diagonal");
+  require(flags == 0 || M == K, "a sparse weight that is not square has a diagonal");
   require(starts[0] == 0, "the first list of a sparse weight does not start at 0");
   for (uint64_t i = 0; i < n_lists && status_ == UT_OK; ++i)
     require(starts[i] <= starts[i + 1] && starts[i + 1] - starts[i] <= n_columns,

@@ -27,7 +27,7 @@ size_t check_cell(Check& c, uint32_t n_gates, uint32_t n_acts, uint32_t n_states
   p->sizes[kHidden] = H;
   p->sizes[kFedBack] = F;
   c.require(c.output(0) == F, "hidden state and output differ in size");
-  c.matrix(kW, Hp / kPanel, I, n_gates);
+  c.matrix(kW, H, I, n_gates);
   c.weight(kB, uint64_t{Hp} * n_gates, true);
   for (uint32_t i = 0; i < n_acts; ++i) p->acts[i] = c.act(3 * i);
   p->flags = c.param(3 * n_acts);
@@ -88,8 +88,8 @@ void size_scratch(OpPlan* p, size_t n_gates) {
 // --- checks ----------------------------------------------------------------------------------------------------------
 
 ut_status check_rnn(Check& c) {
-  const size_t Hp = check_cell(c, 1, 1, 1, 3);
-  c.matrix(kR, Hp / kPanel, c.plan()->sizes[kFedBack], 1);
+  check_cell(c, 1, 1, 1, 3);
+  c.matrix(kR, c.plan()->sizes[kHidden], c.plan()->sizes[kFedBack], 1);
   c.require(!(c.plan()->flags & kFlagVariant), "unknown flags");
   c.plan()->plain = is_plain(*c.plan(), 1);
   size_scratch(c.plan(), 1);
@@ -101,13 +101,13 @@ ut_status check_gru(Check& c) {
   const bool reset_after = c.plan()->flags & kFlagVariant;
   c.plan()->plain = is_plain(*c.plan(), 2);
   const size_t H = c.plan()->sizes[kHidden];
-  c.matrix(kR, Hp / kPanel, H, reset_after ? 3 : 2);
+  c.matrix(kR, H, H, reset_after ? 3 : 2);
   c.require(c.has_weight(kX1) == !reset_after && c.has_weight(kX2) == reset_after,
             "R_n belongs to reset-before, rb to reset-after");
   if (reset_after)
     c.weight(kX2, uint64_t{Hp} * 3);
   else
-    c.matrix(kX1, Hp / kPanel, H, 1);
+    c.matrix(kX1, H, H, 1);
   size_scratch(c.plan(), 3);
   return c.status();
 }
@@ -117,9 +117,9 @@ ut_status check_lstm(Check& c) {
   const size_t H = c.plan()->sizes[kHidden], F = c.plan()->sizes[kFedBack];
   c.require(c.node().n_outputs < 2 || c.output(1) == H, "cell state and output differ in size");
   c.require(F == H || c.has_weight(kX2), "hidden and cell state differ in size without a projection");
-  c.matrix(kR, Hp / kPanel, F, 4);
+  c.matrix(kR, H, F, 4);
   c.weight(kX1, uint64_t{3} * Hp, true);
-  c.matrix(kX2, padded(F) / kPanel, H, 1, true);
+  c.matrix(kX2, F, H, 1, true);
   const OpPlan& p = *c.plan();
   c.plan()->plain = is_plain(p, 3) && !p.weights[kX1] && !p.weights[kX2] && !(p.flags & kFlagVariant);
   size_scratch(c.plan(), 4);

@@ -171,6 +171,54 @@ def whole(g: Graph) -> None:
     g.output("backward", g.add("last", [c], attrs={"reverse": True, "masked": True}))
 
 
+def reduced(precision: str) -> Callable[[Graph], None]:
+    """Every kind of weight that has a precision, in one: a table, W, R, R_n, a projection and a dense W."""
+
+    def build(g: Graph) -> None:
+        ids = g.input("ids", 1, "int32")
+        g.values["ids"] = Value("ids", (1,), "int32", False, 3)
+        e = g.add("embedding", [ids], weights={"table": Weights(70)(3, 2)})
+        (h,) = cell(g, "gru", g.add("reshape", [e], attrs={"shape": (2,)}), 3, 71)
+        h, _ = cell(g, "lstm", h, 3, 72, fed_back=2)
+        g.output("y", dense(g, h, 2, 73))
+        for node in g.nodes:
+            node.precisions = dict.fromkeys({"W", "R", "projection", "table"} & set(node.weights), precision)
+
+    return build
+
+
+for _precision in ("float16", "bfloat16", "int8", "int4"):
+    MODELS[_precision] = reduced(_precision)
+
+
+@model
+def sparse(g: Graph) -> None:
+    """Lists of no block, of some and of all; halves at other columns; with a diagonal and without; in both numbers."""
+
+    def pruned(W: np.ndarray, keep: str) -> np.ndarray:
+        """keep: for each gate and 8 rows, which blocks of 4 columns stay, as digits; a diagonal stays."""
+        G, rows, K = W.shape
+        kept = np.zeros_like(W)
+        for i, columns in enumerate(keep.split()):
+            gate, half = divmod(i, -(-rows // 8))
+            for c in columns.strip("-"):
+                at = np.s_[gate, 8 * half : 8 * half + 8, 4 * int(c) : 4 * int(c) + 4]
+                kept[at] = W[at]
+        if rows == K:
+            kept[:, range(K), range(K)] = W[:, range(K), range(K)]
+        return kept
+
+    (h,) = cell(g, "gru", g.input("x", 5), 9, 80)
+    w = g.nodes[-1].weights
+    w["W"], w["R"] = pruned(w["W"], "01 0 - 1 - -"), pruned(w["R"], "2 01 - - 0 02")
+    g.nodes[-1].precisions = {"W": "sparse float32", "R": "sparse int8"}
+    (h,) = cell(g, "rnn", h, 6, 81)
+    w = g.nodes[-1].weights
+    w["W"], w["R"] = pruned(w["W"], "02"), pruned(w["R"], "1")
+    g.nodes[-1].precisions = {"W": "sparse int8", "R": "sparse float32"}
+    g.output("y", dense(g, h, 2, 82))
+
+
 def make(name: str) -> bytes:
     graph = Graph(name)
     MODELS[name](graph)
