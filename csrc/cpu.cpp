@@ -3,8 +3,7 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
-#include <xmmintrin.h>
-#elif defined(__aarch64__) && defined(__linux__)
+#elif defined(__aarch64__) && defined(__linux__) && __STDC_HOSTED__
 #include <sys/auxv.h>
 #endif
 
@@ -24,9 +23,6 @@ constexpr uint32_t kLeaf7EbxAvx2 = bit(5), kLeaf7EbxAvx512f = bit(16), kLeaf7Ebx
                    kLeaf7EcxAvx512Vnni = bit(11), kLeaf7Sub1EaxAvxVnni = bit(4);
 // Intel SDM volume 1, XCR0: SSE and AVX state; opmask, upper ZMM halves, upper 16 ZMM.
 constexpr uint32_t kXcr0Ymm = bit(1) | bit(2), kXcr0Zmm = bit(5) | bit(6) | bit(7);
-
-// MXCSR: flush-to-zero, every exception masked, denormals-are-zero; round to nearest even is 0. Bits 0-5 are sticky flags.
-constexpr uint32_t kMxcsrMode = bit(15) | 0x3fu << 7 | bit(6), kMxcsrFlags = 0x3f;
 
 uint32_t xcr0() {
   uint32_t low, high;
@@ -55,17 +51,10 @@ uint32_t cpu_features() {
   return found;
 }
 
-FloatMode::FloatMode() : saved_(_mm_getcsr()) {
-  if ((saved_ & ~uint64_t{kMxcsrFlags}) != kMxcsrMode) _mm_setcsr(kMxcsrMode);
-}
-FloatMode::~FloatMode() {
-  if ((saved_ & ~uint64_t{kMxcsrFlags}) != kMxcsrMode) _mm_setcsr(static_cast<uint32_t>(saved_));
-}
-
 #elif defined(__aarch64__)
 
 uint32_t cpu_features() {  // AArch64 has NEON by definition
-#if defined(__linux__)
+#if defined(__linux__) && __STDC_HOSTED__
   constexpr unsigned long kHwcapAsimdDp = 1ul << 20;  // Linux, Documentation/arch/arm64/elf_hwcaps.rst
   return kCpuNeon | (getauxval(AT_HWCAP) & kHwcapAsimdDp ? kCpuNeonDot : 0u);
 #elif defined(__APPLE__) || defined(__ARM_FEATURE_DOTPROD)  // every Apple AArch64 Mac has it
@@ -75,17 +64,9 @@ uint32_t cpu_features() {  // AArch64 has NEON by definition
 #endif
 }
 
-FloatMode::FloatMode() {
-  __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
-  __asm__ volatile("msr fpcr, %0" : : "r"(uint64_t{1} << 24));  // Arm ARM, FPCR: FZ alone; no traps, round to nearest
-}
-FloatMode::~FloatMode() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
-
-#else  // no switch that is known: subnormals are computed as such
+#else
 
 uint32_t cpu_features() { return 0; }
-FloatMode::FloatMode() : saved_(0) {}
-FloatMode::~FloatMode() {}
 
 #endif
 

@@ -5,6 +5,10 @@
 
 #include <stdint.h>
 
+#if defined(__x86_64__) || defined(__i386__)
+#include <xmmintrin.h>
+#endif
+
 namespace undertow {
 
 enum CpuFeature : uint32_t {
@@ -25,13 +29,33 @@ uint32_t cpu_features();
 // times slower.
 class FloatMode {
  public:
-  FloatMode();
-  ~FloatMode();
   FloatMode(const FloatMode&) = delete;
   FloatMode& operator=(const FloatMode&) = delete;
+#if defined(__x86_64__) || defined(__i386__)
+  FloatMode() : saved_(_mm_getcsr()) {
+    if ((saved_ & ~kFlags) != kMode) _mm_setcsr(kMode);
+  }
+  ~FloatMode() {
+    if ((saved_ & ~kFlags) != kMode) _mm_setcsr(saved_);
+  }
+
+ private:
+  // MXCSR: flush-to-zero, every exception masked, denormals-are-zero; round to nearest even is 0. Bits 0-5 are sticky.
+  static constexpr uint32_t kMode = 1u << 15 | 0x3fu << 7 | 1u << 6, kFlags = 0x3f;
+  uint32_t saved_;
+#elif defined(__aarch64__)
+  FloatMode() {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+    __asm__ volatile("msr fpcr, %0" : : "r"(uint64_t{1} << 24));  // Arm ARM, FPCR: FZ alone; no traps, round to nearest
+  }
+  ~FloatMode() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
 
  private:
   uint64_t saved_;
+#else  // no switch that is known: subnormals are computed as such
+  FloatMode() {}
+  ~FloatMode() {}
+#endif
 };
 
 }  // namespace undertow

@@ -117,35 +117,39 @@ struct DenseArgs {
   float* quantized;  // T * quantized_floats(precision, K); null where that is 0
 };
 
-// One recurrent layer over T frames, forwards or backwards in time, given its input half a = b + W x for every frame.
-// H units in n_panels panels. Rows of `a` are [n_panels][G][kPanel]. The hidden state before the first frame is read
-// at h0, later ones at the row of y that was written last; c is updated in place.
-struct CellArgs {
-  const float* a;
-  size_t a_stride;
-  const float* h0;
-  float* y;  // hidden states; step s is written at y + s * y_stride
-  ptrdiff_t y_stride, a_step;  // a_step, y_stride: negative when time runs backwards
-  float* c;        // LSTM: cell state, n_panels * kPanel
-  float* c_rows;   // LSTM: a copy of c after each step at c_rows + s * c_stride, or null
-  ptrdiff_t c_stride;
-  const float* R;        // [n_panels][n_fed_back][G][kPanel]; GRU reset-before: gates z and r only
-  const float* R_n;      // GRU reset-before: [n_panels][H][kPanel]
+// One recurrent layer of H units in n_panels panels, bound to its weights. Built once per model.
+struct Cell {
+  const float* R;        // float32 only: [n_panels][n_fed_back][G][kPanel]; GRU reset-before: gates z and r only
+  const float* R_n;      // GRU reset-before, float32 only: [n_panels][H][kPanel]
   const float* rb;       // GRU reset-after: recurrent bias, [n_panels][3][kPanel]; only the candidate's is read
   const float* peephole; // LSTM: [3][n_panels * kPanel] for i, f, o, or null
-  const float* projection;  // LSTM: [n_projection_panels][H][kPanel], or null
+  const float* projection;  // LSTM, float32 only: [n_projection_panels][H][kPanel], or null
   size_t n_projection_panels;
   size_t n_panels;
   size_t n_fed_back;  // width of the hidden state that R multiplies: H, or the projection's
   size_t n_hidden;    // H
-  float* scratch;     // 2 * n_panels * kPanel floats: GRU reset-before, LSTM with projection
   Act acts[3];
   float clip;  // bound on the input of every gate's activation; 0: none
   bool input_forget;
+  bool plain;  // default activations, no clip, peephole, projection or input_forget
+};
+
+// Timesteps of one sequence, forwards or backwards in time, given its input half a = b + W x for every frame. The hidden
+// state before the first frame is read at h0, later ones at the row of y that was written last; c is updated in place.
+struct Steps {
+  const float* a;  // rows of [n_panels][G][kPanel]
+  ptrdiff_t a_step;
+  const float* h0;
+  float* y;  // hidden states; step s is written at y + s * y_stride
+  ptrdiff_t y_stride;  // this and a_step, c_stride: negative when time runs backwards
+  float* c;        // LSTM: cell state, n_panels * kPanel
+  float* c_rows;   // LSTM: a copy of c after each step at c_rows + s * c_stride, or null
+  ptrdiff_t c_stride;
+  float* scratch;  // 2 * n_panels * kPanel floats: GRU reset-before, LSTM with projection
 };
 
 // One timestep of one sequence whose products with R are done: the second half of a recurrent layer, for weights and
-// batches that CellArgs' kernels do not cover. Same bits as theirs.
+// batches that the kernels over Steps do not cover. Same bits as theirs.
 struct CellRow {
   const float* a;   // b + W x, [n_panels][G][kPanel]
   const float* q;   // R h, of a GRU with reset_after rb + R h, [n_panels][gates of R][kPanel]
@@ -169,19 +173,18 @@ struct KernelTable {
   void (*softmax)(float* y, const float* x, size_t n, bool log);  // touches exactly n floats
   void (*layer_norm)(float* y, const float* x, const float* scale, const float* shift, size_t n, float eps);
 
-  // T timesteps of a recurrent layer with float32 weights. `plain`: default activations, no clip, peephole, projection
-  // or input_forget.
-  void (*rnn)(const CellArgs& args, size_t T, bool plain);
-  void (*gru_reset_after)(const CellArgs& args, size_t T, bool plain);
-  void (*gru_reset_before)(const CellArgs& args, size_t T, bool plain);
-  void (*lstm)(const CellArgs& args, size_t T, bool plain);
+  // T timesteps of a recurrent layer with float32 weights.
+  void (*rnn)(const Cell& cell, const Steps& steps, size_t T);
+  void (*gru_reset_after)(const Cell& cell, const Steps& steps, size_t T);
+  void (*gru_reset_before)(const Cell& cell, const Steps& steps, size_t T);
+  void (*lstm)(const Cell& cell, const Steps& steps, size_t T);
 
-  // The cell update alone. Of `args` they read sizes, rb, peephole, activations, clip and input_forget.
-  void (*rnn_update)(const CellArgs& args, const CellRow& row, bool plain);
-  void (*gru_after_update)(const CellArgs& args, const CellRow& row, bool plain);
-  void (*gru_before_gates)(const CellArgs& args, const CellRow& row, bool plain);      // q: gates z and r
-  void (*gru_before_candidate)(const CellArgs& args, const CellRow& row, bool plain);  // q: R_n rh
-  void (*lstm_update)(const CellArgs& args, const CellRow& row, bool plain);
+  // The cell update alone.
+  void (*rnn_update)(const Cell& cell, const CellRow& row);
+  void (*gru_after_update)(const Cell& cell, const CellRow& row);
+  void (*gru_before_gates)(const Cell& cell, const CellRow& row);      // q: gates z and r
+  void (*gru_before_candidate)(const Cell& cell, const CellRow& row);  // q: R_n rh
+  void (*lstm_update)(const Cell& cell, const CellRow& row);
 };
 
 }  // namespace undertow

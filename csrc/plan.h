@@ -50,8 +50,8 @@ struct OpPlan {
   Act acts[3];
   uint32_t flags;
   float number;
+  Cell cell;  // of a recurrent layer
   bool whole_sequence;             // needs all timesteps at once
-  bool plain;                      // a cell with default activations and no extras: the kernels' fast path
   size_t scratch_floats;            // in all
   size_t scratch_floats_per_frame;  // for each frame of a block
   size_t scratch_floats_per_row;    // instead, for each row of a batch; where 0, as for a frame

@@ -13,7 +13,7 @@ void copy_in(const Block& b, size_t first, const void* const* x) {
   for (uint32_t i = 0; i < b.model->file.n_inputs; ++i) {
     const size_t width = b.value(i).width, stride = b.stride(i);
     const float* from = static_cast<const float*>(x[i]) + first * width;
-    for (size_t t = 0; t < b.n; ++t) memcpy(b.row(i) + t * stride, from + t * width, width * sizeof(float));
+    for (size_t t = 0; t < b.n; ++t) copy_floats(b.row(i) + t * stride, from + t * width, width);
   }
 }
 
@@ -25,7 +25,7 @@ void copy_out(const Block& b, size_t first, void* const* y) {
     // A constant of a streamed model is an output at every timestep; only a whole sequence has outputs given once.
     const bool once = b.value(v).once && !b.model->measures.streamable;
     float* to = static_cast<float*>(y[i]) + (once ? 0 : first * width);
-    for (size_t t = 0; t < (once ? 1 : b.n); ++t) memcpy(to + t * width, b.row(v) + t * stride, width * sizeof(float));
+    for (size_t t = 0; t < (once ? 1 : b.n); ++t) copy_floats(to + t * width, b.row(v) + t * stride, width);
   }
 }
 

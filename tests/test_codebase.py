@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import undertow
-from undertow import _core, activations, tow
+from undertow import _core, activations, support, tow
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not (ROOT / "csrc").exists(), reason="needs the source tree")
@@ -71,6 +71,10 @@ FORBIDDEN = {
     "hdf5": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "weights", "cli"},
     "weights": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "cli"},
     "reference": {"model", "stream", "_core", "tow", "importers", "layers", "weights", "cli"},
+    "precision": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
+    "packing": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
+    "formulas": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
+    "products": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
 }
 
 
@@ -114,6 +118,12 @@ def test_format_document_agrees_with_the_code():
     kernels = (ROOT / "csrc/kernels.h").read_text()
     enum = re.findall(r"^  kAct(\w+),$", kernels, re.M)
     assert [re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in enum] == list(activations.KINDS)
+
+
+def test_every_instruction_set_says_where_it_was_run():
+    built = {path.stem.removeprefix("isa_") for path in (ROOT / "csrc/kernels").glob("isa_*.cpp")}
+    assert built == set(support.TESTED_ON)
+    assert set(undertow.isas()) <= built
 
 
 def test_only_isa_cmake_sets_machine_flags():

@@ -9,7 +9,7 @@ namespace {
 constexpr int kSub = static_cast<int>(kPanel) / kLanes;  // vectors per gate of a panel
 
 template <bool kPlain>
-inline V apply(const CellArgs& c, int which, uint32_t plain_kind, V x) {
+inline V apply(const Cell& c, int which, uint32_t plain_kind, V x) {
   if (kPlain) return plain_kind == kActTanh ? vtanh(x) : vsigmoid(x);
   if (c.clip != 0.0f) x = min(set1(c.clip), max(set1(-c.clip), x));
   return activate(c.acts[which], x);
@@ -32,7 +32,7 @@ inline void for_panels_backwards(size_t n_panels, const Body& body) {
 // the one before left in the cache. Smaller ones gain nothing.
 constexpr size_t kToAndFroBytes = 48 * 1024;
 template <int NP, class Body>
-inline void for_panels_of_step(const CellArgs& c, size_t n_gates, size_t t, const Body& body) {
+inline void for_panels_of_step(const Cell& c, size_t n_gates, size_t t, const Body& body) {
   if ((t & 1) != 0 && n_gates * c.n_panels * kPanel * c.n_fed_back * sizeof(float) > kToAndFroBytes)
     for_panels_backwards<NP>(c.n_panels, body);
   else
@@ -50,13 +50,13 @@ struct Unit {
 
 // RNN: h = f(a + R h).
 template <bool kPlain>
-inline void rnn_unit(const CellArgs& c, const Unit& u, const float* a, V q, float* y) {
+inline void rnn_unit(const Cell& c, const Unit& u, const float* a, V q, float* y) {
   store(y + u.j(), apply<kPlain>(c, 0, kActTanh, add(load(a + u.j()), q)));
 }
 
 // GRU: z, r = f(a + R h); h = n + z (h - n). Reset after: n = g(a_n + r (rb_n + R_n h)).
 template <bool kPlain>
-inline void gru_after_unit(const CellArgs& c, const Unit& u, const float* a, const V (&q)[3], const float* h, float* y) {
+inline void gru_after_unit(const Cell& c, const Unit& u, const float* a, const V (&q)[3], const float* h, float* y) {
   const V z = apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 0)), q[0]));
   const V r = apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 1)), q[1]));
   const V n = apply<kPlain>(c, 1, kActTanh, mul_add(r, q[2], load(a + u.gate(3, 2))));
@@ -65,7 +65,7 @@ inline void gru_after_unit(const CellArgs& c, const Unit& u, const float* a, con
 
 // Reset before, first half: z and r * h, for the candidate needs every unit's r * h.
 template <bool kPlain>
-inline void gru_before_gates_unit(const CellArgs& c, const Unit& u, const float* a, const V (&q)[2], const float* h,
+inline void gru_before_gates_unit(const Cell& c, const Unit& u, const float* a, const V (&q)[2], const float* h,
                                   float* z, float* rh) {
   store(z + u.j(), apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 0)), q[0])));
   const V r = apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 1)), q[1]));
@@ -74,7 +74,7 @@ inline void gru_before_gates_unit(const CellArgs& c, const Unit& u, const float*
 
 // Reset before, second half: n = g(a_n + R_n (r * h)).
 template <bool kPlain>
-inline void gru_before_candidate_unit(const CellArgs& c, const Unit& u, const float* a, V q, const float* h,
+inline void gru_before_candidate_unit(const Cell& c, const Unit& u, const float* a, V q, const float* h,
                                       const float* z, float* y) {
   const V n = apply<kPlain>(c, 1, kActTanh, add(load(a + u.gate(3, 2)), q));
   store(y + u.j(), mul_add(load(z + u.j()), sub(load(h + u.j()), n), n));
@@ -82,7 +82,7 @@ inline void gru_before_candidate_unit(const CellArgs& c, const Unit& u, const fl
 
 // LSTM: c = f c + i g; h = o act(c). y: the hidden state, or what the projection takes.
 template <bool kPlain>
-inline void lstm_unit(const CellArgs& c, const Unit& u, const float* a, const V (&q)[4], float* cell_state, float* y) {
+inline void lstm_unit(const Cell& c, const Unit& u, const float* a, const V (&q)[4], float* cell_state, float* y) {
   const size_t j = u.j();
   V in = add(load(a + u.gate(4, 0)), q[0]);
   V forget = add(load(a + u.gate(4, 1)), q[1]);
@@ -113,13 +113,13 @@ inline void load_gates(V (&q)[G], const float* from, const Unit& u) {
 
 struct RnnRow {
   template <bool kPlain>
-  static inline void unit(const CellArgs& c, const CellRow& r, const Unit& u) {
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
     rnn_unit<kPlain>(c, u, r.a, load(r.q + u.j()), r.y);
   }
 };
 struct GruAfterRow {
   template <bool kPlain>
-  static inline void unit(const CellArgs& c, const CellRow& r, const Unit& u) {
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
     V q[3];
     load_gates(q, r.q, u);
     gru_after_unit<kPlain>(c, u, r.a, q, r.h, r.y);
@@ -127,7 +127,7 @@ struct GruAfterRow {
 };
 struct GruBeforeGatesRow {
   template <bool kPlain>
-  static inline void unit(const CellArgs& c, const CellRow& r, const Unit& u) {
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
     V q[2];
     load_gates(q, r.q, u);
     gru_before_gates_unit<kPlain>(c, u, r.a, q, r.h, r.z, r.rh);
@@ -135,13 +135,13 @@ struct GruBeforeGatesRow {
 };
 struct GruBeforeCandidateRow {
   template <bool kPlain>
-  static inline void unit(const CellArgs& c, const CellRow& r, const Unit& u) {
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
     gru_before_candidate_unit<kPlain>(c, u, r.a, load(r.q + u.j()), r.h, r.z, r.y);
   }
 };
 struct LstmRow {
   template <bool kPlain>
-  static inline void unit(const CellArgs& c, const CellRow& r, const Unit& u) {
+  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
     V q[4];
     load_gates(q, r.q, u);
     lstm_unit<kPlain>(c, u, r.a, q, r.c, r.y);
@@ -149,13 +149,13 @@ struct LstmRow {
 };
 
 template <class Row, bool kPlain>
-inline void update_units(const CellArgs& c, const CellRow& row) {
+inline void update_units(const Cell& c, const CellRow& row) {
   for (size_t p = 0; p < c.n_panels; ++p)
     for (int s = 0; s < kSub; ++s) Row::template unit<kPlain>(c, row, {p, static_cast<size_t>(s) * kLanes});
 }
 template <class Row>
-void update(const CellArgs& c, const CellRow& row, bool plain) {
-  plain ? update_units<Row, true>(c, row) : update_units<Row, false>(c, row);
+void update(const Cell& c, const CellRow& row) {
+  c.plain ? update_units<Row, true>(c, row) : update_units<Row, false>(c, row);
 }
 
 // --- float32: the chains of NP panels, and their update while the gates are still in registers -----------------------
@@ -180,7 +180,7 @@ inline void for_units(size_t p, const float* h, const float* R, size_t K, const 
 
 template <bool kPlain>
 struct RnnPanels {
-  const CellArgs& c;
+  const Cell& c;
   const float *a, *h;
   float* y;
 
@@ -193,7 +193,7 @@ struct RnnPanels {
 
 template <bool kPlain>
 struct GruAfterPanels {
-  const CellArgs& c;
+  const Cell& c;
   const float *a, *h;
   float* y;
 
@@ -206,7 +206,7 @@ struct GruAfterPanels {
 
 template <bool kPlain>
 struct GruBeforeGates {
-  const CellArgs& c;
+  const Cell& c;
   const float *a, *h;
   float *z, *rh;
 
@@ -219,7 +219,7 @@ struct GruBeforeGates {
 
 template <bool kPlain>
 struct GruBeforeCandidate {
-  const CellArgs& c;
+  const Cell& c;
   const float *a, *h, *z, *rh;
   float* y;
 
@@ -232,68 +232,69 @@ struct GruBeforeCandidate {
 
 template <bool kPlain>
 struct LstmPanels {
-  const CellArgs& c;
+  const Cell& c;
   const float *a, *h;
-  float* y;
+  float *cell_state, *y;
 
   template <int NP>
   inline void run(size_t p) const {
     for_units<4, NP>(p, h, c.R, c.n_fed_back, nullptr,
-                     [&](const Unit& u, const V(&q)[4]) { lstm_unit<kPlain>(c, u, a, q, c.c, y); });
+                     [&](const Unit& u, const V(&q)[4]) { lstm_unit<kPlain>(c, u, a, q, cell_state, y); });
   }
 };
 
 // --- the loops over time ---------------------------------------------------------------------------------------------
 
 template <bool kPlain>
-void rnn_steps(const CellArgs& c, size_t T) {
-  const float *a = c.a, *h = c.h0;
-  float* y = c.y;
-  for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step)
+void rnn_steps(const Cell& c, const Steps& s, size_t T) {
+  const float *a = s.a, *h = s.h0;
+  float* y = s.y;
+  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
     for_panels_of_step<panels_in_flight(kSub)>(c, 1, t, RnnPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
-void gru_after_steps(const CellArgs& c, size_t T) {
-  const float *a = c.a, *h = c.h0;
-  float* y = c.y;
-  for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step)
+void gru_after_steps(const Cell& c, const Steps& s, size_t T) {
+  const float *a = s.a, *h = s.h0;
+  float* y = s.y;
+  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
     for_panels_of_step<panels_in_flight(3 * kSub)>(c, 3, t, GruAfterPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
-void gru_before_steps(const CellArgs& c, size_t T) {
-  const float *a = c.a, *h = c.h0;
-  float *y = c.y, *z = c.scratch, *rh = c.scratch + c.n_panels * kPanel;
-  for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step) {
+void gru_before_steps(const Cell& c, const Steps& s, size_t T) {
+  const float *a = s.a, *h = s.h0;
+  float *y = s.y, *z = s.scratch, *rh = s.scratch + c.n_panels * kPanel;
+  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
     for_panels_of_step<panels_in_flight(2 * kSub)>(c, 2, t, GruBeforeGates<kPlain>{c, a, h, z, rh});
     for_panels_of_step<panels_in_flight(kSub)>(c, 1, t, GruBeforeCandidate<kPlain>{c, a, h, z, rh, y});
   }
 }
 
 template <bool kPlain>
-void lstm_steps(const CellArgs& c, size_t T) {
-  const float *a = c.a, *h = c.h0;
-  float *y = c.y, *c_row = c.c_rows;
-  for (size_t t = 0; t < T; ++t, h = y, y += c.y_stride, a += c.a_step) {
+void lstm_steps(const Cell& c, const Steps& s, size_t T) {
+  const float *a = s.a, *h = s.h0;
+  float *y = s.y, *c_row = s.c_rows;
+  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
     const bool projects = !kPlain && c.projection;
-    for_panels_of_step<panels_in_flight(4 * kSub)>(c, 4, t, LstmPanels<kPlain>{c, a, h, projects ? c.scratch : y});
+    for_panels_of_step<panels_in_flight(4 * kSub)>(c, 4, t,
+                                                   LstmPanels<kPlain>{c, a, h, s.c, projects ? s.scratch : y});
     if (projects)
-      dense<Floats<float>, 1>({y, 0, c.scratch, 0, c.projection, nullptr, c.n_projection_panels, c.n_hidden, nullptr}, 1);
+      dense<Floats<float>, 1>({y, 0, s.scratch, 0, c.projection, nullptr, c.n_projection_panels, c.n_hidden, nullptr}, 1);
     if (c_row) {
-      for (size_t j = 0; j < c.n_panels * kPanel; j += kLanes) store(c_row + j, load(c.c + j));
-      c_row += c.c_stride;
+      for (size_t j = 0; j < c.n_panels * kPanel; j += kLanes) store(c_row + j, load(s.c + j));
+      c_row += s.c_stride;
     }
   }
 }
 
-void rnn(const CellArgs& c, size_t T, bool plain) { plain ? rnn_steps<true>(c, T) : rnn_steps<false>(c, T); }
-void gru_reset_after(const CellArgs& c, size_t T, bool plain) {
-  plain ? gru_after_steps<true>(c, T) : gru_after_steps<false>(c, T);
+void rnn(const Cell& c, const Steps& s, size_t T) { c.plain ? rnn_steps<true>(c, s, T) : rnn_steps<false>(c, s, T); }
+void gru_reset_after(const Cell& c, const Steps& s, size_t T) {
+  c.plain ? gru_after_steps<true>(c, s, T) : gru_after_steps<false>(c, s, T);
 }
-void gru_reset_before(const CellArgs& c, size_t T, bool plain) {
-  plain ? gru_before_steps<true>(c, T) : gru_before_steps<false>(c, T);
+void gru_reset_before(const Cell& c, const Steps& s, size_t T) {
+  c.plain ? gru_before_steps<true>(c, s, T) : gru_before_steps<false>(c, s, T);
 }
-void lstm(const CellArgs& c, size_t T, bool plain) { plain ? lstm_steps<true>(c, T) : lstm_steps<false>(c, T); }
+void lstm(const Cell& c, const Steps& s, size_t T) { c.plain ? lstm_steps<true>(c, s, T) : lstm_steps<false>(c, s, T); }
 
 }  // namespace

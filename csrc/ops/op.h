@@ -4,6 +4,8 @@
 #ifndef UNDERTOW_OPS_OP_H_
 #define UNDERTOW_OPS_OP_H_
 
+#include <string.h>
+
 #include "../plan.h"
 
 namespace undertow {
@@ -73,6 +75,12 @@ struct Block {
   float* state_at(uint32_t s) const { return state + model->states[s].offset; }
   float* state_at(uint32_t s, size_t row) const { return states[row] + model->states[s].offset; }
 };
+
+// n floats; a library call would cost more than the few that a small frame has.
+inline void copy_floats(float* to, const float* from, size_t n) {
+  for (; n >= kPanel; n -= kPanel, to += kPanel, from += kPanel) memcpy(to, from, kPanel * sizeof(float));
+  for (; n != 0; --n) memcpy(to++, from++, sizeof(float));
+}
 
 struct OpType {
   uint32_t kind;  // FORMAT.md

@@ -29,23 +29,25 @@ size_t check_cell(Check& c, uint32_t n_gates, uint32_t n_acts, uint32_t n_states
   c.require(c.output(0) == F, "hidden state and output differ in size");
   c.matrix(kW, H, I, n_gates);
   c.weight(kB, uint64_t{Hp} * n_gates, true);
-  for (uint32_t i = 0; i < n_acts; ++i) p->acts[i] = c.act(3 * i);
+  for (uint32_t i = 0; i < n_acts; ++i) p->cell.acts[i] = c.act(3 * i);
   p->flags = c.param(3 * n_acts);
-  p->number = c.param_f32(3 * n_acts + 1);
+  p->cell.clip = c.param_f32(3 * n_acts + 1);
   c.require((p->flags & ~kFlags) == 0, "unknown flags");
-  c.require(p->number >= 0.0f, "clip is negative or not a number");
+  c.require(p->cell.clip >= 0.0f, "clip is negative or not a number");
   p->whole_sequence = p->flags & kFlagReverse;
   return Hp;
 }
 
 // Default activations and no extras: the kernels' fast path, with the same formulas.
-bool is_plain(const OpPlan& op, uint32_t n_acts) {
+bool is_plain(const Cell& cell, uint32_t n_acts) {
   static constexpr uint32_t kDefaults[] = {kActSigmoid, kActTanh, kActTanh};
   const uint32_t* defaults = n_acts == 1 ? kDefaults + 1 : kDefaults;
   for (uint32_t i = 0; i < n_acts; ++i)
-    if (op.acts[i].kind != defaults[i]) return false;
-  return op.number == 0.0f;
+    if (cell.acts[i].kind != defaults[i]) return false;
+  return cell.clip == 0.0f && !cell.peephole && !cell.projection && !cell.input_forget;
 }
+
+const float* floats(const void* weights) { return static_cast<const float*>(weights); }
 
 // --- scratch ---------------------------------------------------------------------------------------------------------
 // For each row: R h, h, two vectors of units, the quantised h; then for each frame: b + W x, the quantised x.
@@ -78,11 +80,20 @@ bool has_float32_state(const OpPlan& op) {
   return op.precisions[kR] == kFloat32 && op.precisions[kX1] == kFloat32 && op.precisions[kX2] == kFloat32;
 }
 
-void size_scratch(OpPlan* p, size_t n_gates) {
+// What is left once the weights are bound.
+ut_status finish(Check& c, uint32_t n_gates, uint32_t n_acts) {
+  OpPlan* p = c.plan();
+  Cell& cell = p->cell;
+  cell.R = floats(p->weights[kR]);
+  cell.n_panels = padded(p->sizes[kHidden]) / kPanel;
+  cell.n_fed_back = p->sizes[kFedBack];
+  cell.n_hidden = p->sizes[kHidden];
+  cell.plain = is_plain(cell, n_acts);
   const Layout layout(*p, n_gates);
   p->scratch_floats = has_float32_state(*p) ? layout.units : layout.row();
   p->scratch_floats_per_frame = layout.frame();
   p->scratch_floats_per_row = layout.row() + layout.frame();
+  return c.status();
 }
 
 // --- checks ----------------------------------------------------------------------------------------------------------
@@ -91,16 +102,14 @@ ut_status check_rnn(Check& c) {
   check_cell(c, 1, 1, 1, 3);
   c.matrix(kR, c.plan()->sizes[kHidden], c.plan()->sizes[kFedBack], 1);
   c.require(!(c.plan()->flags & kFlagVariant), "unknown flags");
-  c.plan()->plain = is_plain(*c.plan(), 1);
-  size_scratch(c.plan(), 1);
-  return c.status();
+  return finish(c, 1, 1);
 }
 
 ut_status check_gru(Check& c) {
   const size_t Hp = check_cell(c, 3, 2, 1, 5);
-  const bool reset_after = c.plan()->flags & kFlagVariant;
-  c.plan()->plain = is_plain(*c.plan(), 2);
-  const size_t H = c.plan()->sizes[kHidden];
+  OpPlan* p = c.plan();
+  const bool reset_after = p->flags & kFlagVariant;
+  const size_t H = p->sizes[kHidden];
   c.matrix(kR, H, H, reset_after ? 3 : 2);
   c.require(c.has_weight(kX1) == !reset_after && c.has_weight(kX2) == reset_after,
             "R_n belongs to reset-before, rb to reset-after");
@@ -108,49 +117,35 @@ ut_status check_gru(Check& c) {
     c.weight(kX2, uint64_t{Hp} * 3);
   else
     c.matrix(kX1, H, H, 1);
-  size_scratch(c.plan(), 3);
-  return c.status();
+  p->cell.R_n = floats(p->weights[kX1]);
+  p->cell.rb = floats(p->weights[kX2]);
+  return finish(c, 3, 2);
 }
 
 ut_status check_lstm(Check& c) {
   const size_t Hp = check_cell(c, 4, 3, 2, 5);
-  const size_t H = c.plan()->sizes[kHidden], F = c.plan()->sizes[kFedBack];
+  OpPlan* p = c.plan();
+  const size_t H = p->sizes[kHidden], F = p->sizes[kFedBack];
   c.require(c.node().n_outputs < 2 || c.output(1) == H, "cell state and output differ in size");
   c.require(F == H || c.has_weight(kX2), "hidden and cell state differ in size without a projection");
   c.matrix(kR, H, F, 4);
   c.weight(kX1, uint64_t{3} * Hp, true);
   c.matrix(kX2, F, H, 1, true);
-  const OpPlan& p = *c.plan();
-  c.plan()->plain = is_plain(p, 3) && !p.weights[kX1] && !p.weights[kX2] && !(p.flags & kFlagVariant);
-  size_scratch(c.plan(), 4);
-  return c.status();
+  p->cell.peephole = floats(p->weights[kX1]);
+  p->cell.projection = floats(p->weights[kX2]);
+  p->cell.n_projection_panels = padded(F) / kPanel;
+  p->cell.input_forget = p->flags & kFlagVariant;
+  return finish(c, 4, 3);
 }
 
 // --- running ---------------------------------------------------------------------------------------------------------
 
-struct Cell {
-  int n_gates;
-  void (*kernel)(const CellArgs&, size_t, bool);
-};
-
-const float* floats(const void* weights) { return static_cast<const float*>(weights); }
-
-void fill_args(const OpPlan& op, CellArgs& args) {
-  args.n_hidden = op.sizes[kHidden];
-  args.n_panels = padded(op.sizes[kHidden]) / kPanel;
-  args.n_fed_back = op.sizes[kFedBack];
-  args.R = floats(op.weights[kR]);
-  for (int i = 0; i < 3; ++i) args.acts[i] = op.acts[i];
-  args.clip = op.number;
-}
-
 // b + W x of m frames.
-void input_half(const OpPlan& op, const Block& b, const Cell& cell, const CellArgs& args, float* a, float* quantized,
-                size_t first, size_t m) {
+void input_half(const OpPlan& op, const Block& b, size_t n_gates, float* a, float* quantized, size_t first, size_t m) {
   const uint32_t x = op.inputs[0];
-  b.model->kernels->dense[op.precisions[kW]][cell.n_gates](
-      {a, cell.n_gates * padded(op.sizes[kHidden]), b.row(x) + first * b.stride(x), b.stride(x), op.weights[kW],
-       floats(op.weights[kB]), args.n_panels, op.sizes[kInputs], quantized},
+  b.model->kernels->dense[op.precisions[kW]][n_gates](
+      {a, n_gates * op.cell.n_panels * kPanel, b.row(x) + first * b.stride(x), b.stride(x), op.weights[kW],
+       floats(op.weights[kB]), op.cell.n_panels, op.sizes[kInputs], quantized},
       m);
 }
 
@@ -165,18 +160,17 @@ struct Rows {
   float* scratch;  // n * Layout::row()
 };
 
-void step_rows(const OpPlan& op, const ut_model& model, const Cell& cell, const CellArgs& args, const Rows& rows) {
+void step_rows(const OpPlan& op, const ut_model& model, size_t n_gates, const Rows& rows) {
   const KernelTable& k = *model.kernels;
-  const Layout layout(op, static_cast<size_t>(cell.n_gates));
-  const size_t Hp = padded(op.sizes[kHidden]), H = op.sizes[kHidden], n = rows.n;
+  const Cell& cell = op.cell;
+  const Layout layout(op, n_gates);
+  const size_t Hp = cell.n_panels * kPanel, H = cell.n_hidden, n = rows.n;
   float *q = rows.scratch, *units = q + n * (layout.q + layout.h), *quantized = units + n * layout.units;
   const bool lstm = op.type == &kLstm, gru = op.type == &kGru, reset_after = gru && op.flags & kFlagVariant;
   const bool projects = lstm && op.weights[kX2];
-  const int R_gates = gru && !reset_after ? 2 : cell.n_gates;
-  const size_t q_stride = static_cast<size_t>(R_gates) * Hp;
+  const size_t R_gates = gru && !reset_after ? 2 : n_gates, q_stride = R_gates * Hp;
   k.dense[op.precisions[kR]][R_gates]({q, q_stride, rows.h, rows.h_stride, op.weights[kR],
-                                       reset_after ? floats(op.weights[kX2]) : nullptr, args.n_panels, args.n_fed_back,
-                                       quantized},
+                                       cell.rb, cell.n_panels, cell.n_fed_back, quantized},
                                       n);
   const auto row = [&](size_t i) {
     float* mine = units + i * layout.units;
@@ -188,61 +182,64 @@ void step_rows(const OpPlan& op, const ut_model& model, const Cell& cell, const 
                       : reset_after ? k.gru_after_update
                       : gru         ? k.gru_before_gates
                                     : k.rnn_update;
-  for (size_t i = 0; i < n; ++i) update(args, row(i), op.plain);
+  for (size_t i = 0; i < n; ++i) update(cell, row(i));
   if (projects)
     k.dense[op.precisions[kX2]][1]({rows.y, rows.y_stride, units, layout.units, op.weights[kX2], nullptr,
-                                    padded(op.sizes[kFedBack]) / kPanel, H, quantized},
+                                    cell.n_projection_panels, H, quantized},
                                    n);
   if (!gru || reset_after) return;
-  k.dense[op.precisions[kX1]][1]({q, q_stride, units + Hp, layout.units, op.weights[kX1], nullptr, args.n_panels, H, quantized},
+  k.dense[op.precisions[kX1]][1]({q, q_stride, units + Hp, layout.units, op.weights[kX1], nullptr, cell.n_panels, H, quantized},
                                  n);
-  for (size_t i = 0; i < n; ++i) k.gru_before_candidate(args, row(i), op.plain);
+  for (size_t i = 0; i < n; ++i) k.gru_before_candidate(cell, row(i));
 }
 
 // The recurrence over m timesteps of one stream, in two halves each.
-void walk(const OpPlan& op, const Block& b, const Cell& cell, const CellArgs& args, size_t m) {
-  const float *a = args.a, *h = args.h0;
-  float *y = args.y, *c_row = args.c_rows;
-  for (size_t t = 0; t < m; ++t, h = y, y += args.y_stride, a += args.a_step) {
-    step_rows(op, *b.model, cell, args, {1, a, h, 0, y, 0, &b.state, b.scratch});
+void walk(const OpPlan& op, const Block& b, size_t n_gates, const Steps& s, size_t m) {
+  const float *a = s.a, *h = s.h0;
+  float *y = s.y, *c_row = s.c_rows;
+  for (size_t t = 0; t < m; ++t, h = y, y += s.y_stride, a += s.a_step) {
+    step_rows(op, *b.model, n_gates, {1, a, h, 0, y, 0, &b.state, b.scratch});
     if (c_row) {
-      memcpy(c_row, args.c, args.n_hidden * sizeof(float));
-      c_row += args.c_stride;
+      copy_floats(c_row, s.c, op.cell.n_hidden);
+      c_row += s.c_stride;
     }
   }
 }
 
+using Kernel = void (*)(const Cell&, const Steps&, size_t);
+
 // One stream: the block is taken `b.chunk` frames at a time, for that many input halves fit the scratch.
-void run_stream(const OpPlan& op, const Block& b, const Cell& cell, CellArgs& args) {
+void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
   const uint32_t y = op.output;
-  const size_t F = op.sizes[kFedBack], width = cell.n_gates * args.n_panels * kPanel;
+  const size_t F = op.sizes[kFedBack], width = n_gates * op.cell.n_panels * kPanel;
   const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1, fused = has_float32_state(op);
   const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, chunk = b.chunk;
-  const ptrdiff_t y_row = static_cast<ptrdiff_t>(b.stride(y));
-  const ptrdiff_t c_row = wants_c ? static_cast<ptrdiff_t>(b.stride(y + 1)) : 0;
+  const ptrdiff_t way = reverse ? -1 : 1;
   float *h = b.state_at(op.states[0]), *a = b.scratch + op.scratch_floats;
 
-  args.scratch = b.scratch;
-  args.h0 = h;
+  Steps s;
+  s.a_step = way * static_cast<ptrdiff_t>(width);
+  s.h0 = h;
+  s.y_stride = way * static_cast<ptrdiff_t>(b.stride(y));
+  s.c = op.type == &kLstm ? b.state_at(op.states[1]) : nullptr;
+  s.c_stride = wants_c ? way * static_cast<ptrdiff_t>(b.stride(y + 1)) : 0;
+  s.scratch = b.scratch;
   for (size_t done = 0; done < n;) {
     const size_t m = n - done < chunk ? n - done : chunk;
     const size_t first = reverse ? n - done - m : done;  // earliest timestep of the chunk
-    input_half(op, b, cell, args, a, a + chunk * width, first, m);
+    input_half(op, b, n_gates, a, a + chunk * width, first, m);
     const size_t start = reverse ? first + m - 1 : first;
-    args.a = reverse ? a + (m - 1) * width : a;
-    args.a_step = reverse ? -static_cast<ptrdiff_t>(width) : static_cast<ptrdiff_t>(width);
-    args.y = b.row(y) + start * b.stride(y);
-    args.y_stride = reverse ? -y_row : y_row;
-    args.c_rows = wants_c ? b.row(y + 1) + start * b.stride(y + 1) : nullptr;
-    args.c_stride = reverse ? -c_row : c_row;
+    s.a = reverse ? a + (m - 1) * width : a;
+    s.y = b.row(y) + start * b.stride(y);
+    s.c_rows = wants_c ? b.row(y + 1) + start * b.stride(y + 1) : nullptr;
     if (fused)
-      cell.kernel(args, m, op.plain);
+      kernel(op.cell, s, m);
     else
-      walk(op, b, cell, args, m);
-    args.h0 = b.row(y) + (reverse ? first : first + m - 1) * b.stride(y);
+      walk(op, b, n_gates, s, m);
+    s.h0 = b.row(y) + (reverse ? first : first + m - 1) * b.stride(y);
     done += m;
   }
-  if (n != 0) memcpy(h, args.h0, F * sizeof(float));
+  if (n != 0) copy_floats(h, s.h0, F);
   for (size_t t = n; t < b.n; ++t) {
     memset(b.row(y) + t * b.stride(y), 0, F * sizeof(float));
     if (wants_c) memset(b.row(y + 1) + t * b.stride(y + 1), 0, op.sizes[kHidden] * sizeof(float));
@@ -250,51 +247,36 @@ void run_stream(const OpPlan& op, const Block& b, const Cell& cell, CellArgs& ar
 }
 
 // One timestep of each stream of a batch.
-void run_batch(const OpPlan& op, const Block& b, const Cell& cell, const CellArgs& args) {
-  const Layout layout(op, static_cast<size_t>(cell.n_gates));
+void run_batch(const OpPlan& op, const Block& b, size_t n_gates) {
+  const Layout layout(op, n_gates);
   const uint32_t y = op.output;
   const size_t n = b.n, F = op.sizes[kFedBack];
   float *h = b.scratch + n * layout.q, *a = b.scratch + n * layout.row();
-  input_half(op, b, cell, args, a, a + n * layout.a, 0, n);
-  for (size_t i = 0; i < n; ++i) memcpy(h + i * layout.h, b.state_at(op.states[0], i), F * sizeof(float));
-  step_rows(op, *b.model, cell, args, {n, a, h, layout.h, b.row(y), b.stride(y), b.states, b.scratch});
+  input_half(op, b, n_gates, a, a + n * layout.a, 0, n);
+  for (size_t i = 0; i < n; ++i) copy_floats(h + i * layout.h, b.state_at(op.states[0], i), F);
+  step_rows(op, *b.model, n_gates, {n, a, h, layout.h, b.row(y), b.stride(y), b.states, b.scratch});
   for (size_t i = 0; i < n; ++i) {
-    memcpy(b.state_at(op.states[0], i), b.row(y) + i * b.stride(y), F * sizeof(float));
+    copy_floats(b.state_at(op.states[0], i), b.row(y) + i * b.stride(y), F);
     if (op.n_outputs > 1)
-      memcpy(b.row(y + 1) + i * b.stride(y + 1), b.state_at(op.states[1], i), op.sizes[kHidden] * sizeof(float));
+      copy_floats(b.row(y + 1) + i * b.stride(y + 1), b.state_at(op.states[1], i), op.sizes[kHidden]);
   }
 }
 
-void run_cell(const OpPlan& op, const Block& b, const Cell& cell, CellArgs& args) {
-  fill_args(op, args);
+void run_cell(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
   if (b.batch())
-    run_batch(op, b, cell, args);
+    run_batch(op, b, n_gates);
   else
-    run_stream(op, b, cell, args);
+    run_stream(op, b, n_gates, kernel);
 }
 
-void run_rnn(const OpPlan& op, const Block& b) {
-  CellArgs args{};
-  run_cell(op, b, {1, b.model->kernels->rnn}, args);
-}
+void run_rnn(const OpPlan& op, const Block& b) { run_cell(op, b, 1, b.model->kernels->rnn); }
 
 void run_gru(const OpPlan& op, const Block& b) {
-  CellArgs args{};
-  args.R_n = floats(op.weights[kX1]);
-  args.rb = floats(op.weights[kX2]);
   const KernelTable& k = *b.model->kernels;
-  run_cell(op, b, {3, op.flags & kFlagVariant ? k.gru_reset_after : k.gru_reset_before}, args);
+  run_cell(op, b, 3, op.flags & kFlagVariant ? k.gru_reset_after : k.gru_reset_before);
 }
 
-void run_lstm(const OpPlan& op, const Block& b) {
-  CellArgs args{};
-  args.peephole = floats(op.weights[kX1]);
-  args.projection = floats(op.weights[kX2]);
-  args.n_projection_panels = padded(op.sizes[kFedBack]) / kPanel;
-  args.input_forget = op.flags & kFlagVariant;
-  args.c = b.batch() ? nullptr : b.state_at(op.states[1]);
-  run_cell(op, b, {4, b.model->kernels->lstm}, args);
-}
+void run_lstm(const OpPlan& op, const Block& b) { run_cell(op, b, 4, b.model->kernels->lstm); }
 
 }  // namespace
 

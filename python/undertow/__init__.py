@@ -8,7 +8,16 @@ array([ 0.4621, -0.4621], dtype=float32)
 """
 
 from .activations import Activation
-from .errors import Error, FormatError, InternalError, ISAError, ShapeError, StateError, UnsupportedError
+from .errors import (
+    Error,
+    FormatError,
+    InternalError,
+    ISAError,
+    ShapeError,
+    StateError,
+    ToleranceError,
+    UnsupportedError,
+)
 from .graph import Graph
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
@@ -31,6 +40,7 @@ __all__ = [
     "ShapeError",
     "StateError",
     "Stream",
+    "ToleranceError",
     "UnsupportedError",
     "example",
     "get_include",

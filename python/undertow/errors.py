@@ -7,6 +7,7 @@
     +-- FormatError       (ValueError)           a file is damaged, truncated or not what its name says
     +-- UnsupportedError  (NotImplementedError)  well-formed, but not computable exactly: names node, attribute, value
     +-- ShapeError        (ValueError)           shapes that do not fit together, in a model or an input
+    +-- ToleranceError    (ValueError)           weight precisions change the output by more than was allowed
     +-- StateError        (ValueError)           a snapshot or state that belongs to another model
     +-- ISAError          (RuntimeError)         a forced instruction set that is unknown, not built or not on this CPU
     +-- InternalError     (RuntimeError)         undertow's own fault: please report it
@@ -29,6 +30,10 @@ class UnsupportedError(Error, NotImplementedError):
 
 class ShapeError(Error, ValueError):
     """Shapes of weights, values or inputs do not fit together."""
+
+
+class ToleranceError(Error, ValueError):
+    """Weight precisions change the output by more than the tolerance that was given."""
 
 
 class StateError(Error, ValueError):

@@ -96,7 +96,7 @@ struct Variant {
 // --- recurrent layers, with their input half
 // ---------------------------------------------------------------------------
 
-enum Cell { kRnn, kGruAfter, kGruBefore, kLstm, kNumCells };
+enum Layer { kRnn, kGruAfter, kGruBefore, kLstm, kNumCells };
 const char* const kCellNames[] = {"rnn", "gru_reset_after", "gru_reset_before", "lstm"};
 constexpr size_t kGates[] = {1, 3, 3, 4};
 
@@ -110,7 +110,7 @@ struct CellOptions {
   float clip;
 };
 
-CellOptions random_options(Cell cell, Random& random) {
+CellOptions random_options(Layer cell, Random& random) {
   CellOptions o = {};
   const auto coin = [&] { return random.below(2) == 1; };
   o.plain = random.below(3) == 0;
@@ -132,46 +132,46 @@ CellOptions random_options(Cell cell, Random& random) {
 }
 
 // The same timesteps as table.rnn ... table.lstm, through dense and the update kernels.
-void walk_in_halves(const Table& table, Cell cell, const CellArgs& args, size_t T, bool plain) {
-  const size_t Hp = args.n_panels * kPanel;
-  const int G = cell == kGruBefore ? 2 : static_cast<int>(kGates[cell]);
+void walk_in_halves(const Table& table, Layer layer, const Cell& cell, const Steps& steps, size_t T) {
+  const size_t Hp = cell.n_panels * kPanel;
+  const int G = layer == kGruBefore ? 2 : static_cast<int>(kGates[layer]);
   Floats q(4 * Hp), z(Hp), rh(Hp), unprojected(Hp);
-  const float *a = args.a, *h = args.h0;
-  float *y = args.y, *c_row = args.c_rows;
-  for (size_t t = 0; t < T; ++t, h = y, y += args.y_stride, a += args.a_step) {
-    table.dense[kFloat32][G]({q.data(), 0, h, 0, args.R, cell == kGruAfter ? args.rb : nullptr, args.n_panels,
-                              args.n_fed_back, nullptr},
+  const float *a = steps.a, *h = steps.h0;
+  float *y = steps.y, *c_row = steps.c_rows;
+  for (size_t t = 0; t < T; ++t, h = y, y += steps.y_stride, a += steps.a_step) {
+    table.dense[kFloat32][G]({q.data(), 0, h, 0, cell.R, layer == kGruAfter ? cell.rb : nullptr, cell.n_panels,
+                              cell.n_fed_back, nullptr},
                              1);
-    const CellRow row = {a, q.data(), h, args.projection ? unprojected.data() : y, args.c, z.data(), rh.data()};
-    switch (cell) {
-      case kRnn: table.rnn_update(args, row, plain); break;
-      case kGruAfter: table.gru_after_update(args, row, plain); break;
+    const CellRow row = {a, q.data(), h, cell.projection ? unprojected.data() : y, steps.c, z.data(), rh.data()};
+    switch (layer) {
+      case kRnn: table.rnn_update(cell, row); break;
+      case kGruAfter: table.gru_after_update(cell, row); break;
       case kGruBefore:
-        table.gru_before_gates(args, row, plain);
-        table.dense[kFloat32][1]({q.data(), 0, rh.data(), 0, args.R_n, nullptr, args.n_panels, args.n_hidden, nullptr}, 1);
-        table.gru_before_candidate(args, row, plain);
+        table.gru_before_gates(cell, row);
+        table.dense[kFloat32][1]({q.data(), 0, rh.data(), 0, cell.R_n, nullptr, cell.n_panels, cell.n_hidden, nullptr}, 1);
+        table.gru_before_candidate(cell, row);
         break;
-      default: table.lstm_update(args, row, plain); break;
+      default: table.lstm_update(cell, row); break;
     }
-    if (args.projection)
-      table.dense[kFloat32][1]({y, 0, unprojected.data(), 0, args.projection, nullptr, args.n_projection_panels,
-                                args.n_hidden, nullptr},
+    if (cell.projection)
+      table.dense[kFloat32][1]({y, 0, unprojected.data(), 0, cell.projection, nullptr, cell.n_projection_panels,
+                                cell.n_hidden, nullptr},
                                1);
     if (!c_row) continue;
-    std::copy(args.c, args.c + Hp, c_row);
-    c_row += args.c_stride;
+    std::copy(steps.c, steps.c + Hp, c_row);
+    c_row += steps.c_stride;
   }
 }
 
-Floats run_cell(const Table& table, Cell cell, const Sizes& s, const CellOptions& o, uint64_t seed, Variant variant) {
+Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptions& o, uint64_t seed, Variant variant) {
   Random values(seed), junk(seed + 1);
-  const size_t G = kGates[cell], Hp = padded_to_panels(s.H), Fp = padded_to_panels(s.F), Ip = padded_to_panels(s.I);
+  const size_t G = kGates[layer], Hp = padded_to_panels(s.H), Fp = padded_to_panels(s.F), Ip = padded_to_panels(s.I);
   const Garbage g = variant.padding;
   const float scale = 1.5f / static_cast<float>(s.H < 4 ? 1 : s.H / 4);
   Floats x = rows(s.T, s.I, 2, values, g, junk);
   if (o.odd_inputs) spice(&x, s.I, values);
   const Floats W = panel_matrix(s.H, s.I, G, 0.5f, values, g, junk), b = panel_matrix(s.H, 1, G, 1, values, g, junk);
-  const Floats R = panel_matrix(s.H, s.F, cell == kGruBefore ? 2 : G, scale, values, g, junk);
+  const Floats R = panel_matrix(s.H, s.F, layer == kGruBefore ? 2 : G, scale, values, g, junk);
   const Floats R_n = panel_matrix(s.H, s.H, 1, scale, values, g, junk);
   Floats rb = panel_matrix(s.H, 1, 3, 1, values, g, junk);  // zero for z and r
   for (size_t i = 0; i < rb.size(); ++i)
@@ -184,29 +184,31 @@ Floats run_cell(const Table& table, Cell cell, const Sizes& s, const CellOptions
   for (Floats* buffer : {&y, &c_rows, &scratch, &a})
     for (float& v : *buffer) v = garbage(g, junk);
 
-  CellArgs args{};
-  args.R = R.data();
-  args.R_n = cell == kGruBefore ? R_n.data() : nullptr;
-  args.rb = cell == kGruAfter ? rb.data() : nullptr;
-  args.peephole = o.peephole ? peephole.data() : nullptr;
-  args.projection = o.projection ? projection.data() : nullptr;
-  args.n_projection_panels = panels(s.F);
-  args.n_panels = panels(s.H);
-  args.n_fed_back = s.F;
-  args.n_hidden = s.H;
-  args.scratch = scratch.data();
-  std::copy(o.acts, o.acts + 3, args.acts);
-  args.clip = o.clip;
-  args.input_forget = o.input_forget;
-  args.c = c.data();
-  args.h0 = h0.data();
+  Cell cell{};
+  Steps steps{};
+  cell.R = R.data();
+  cell.R_n = layer == kGruBefore ? R_n.data() : nullptr;
+  cell.rb = layer == kGruAfter ? rb.data() : nullptr;
+  cell.peephole = o.peephole ? peephole.data() : nullptr;
+  cell.projection = o.projection ? projection.data() : nullptr;
+  cell.n_projection_panels = panels(s.F);
+  cell.n_panels = panels(s.H);
+  cell.n_fed_back = s.F;
+  cell.n_hidden = s.H;
+  steps.scratch = scratch.data();
+  std::copy(o.acts, o.acts + 3, cell.acts);
+  cell.clip = o.clip;
+  cell.input_forget = o.input_forget;
+  cell.plain = o.plain;
+  steps.c = c.data();
+  steps.h0 = h0.data();
   const ptrdiff_t way = o.reverse ? -1 : 1;
-  args.a_step = way * static_cast<ptrdiff_t>(G * Hp);
-  args.y_stride = way * static_cast<ptrdiff_t>(Fp);
-  args.c_stride = way * static_cast<ptrdiff_t>(Hp);
-  const auto kernel = cell == kRnn         ? table.rnn
-                      : cell == kGruAfter  ? table.gru_reset_after
-                      : cell == kGruBefore ? table.gru_reset_before
+  steps.a_step = way * static_cast<ptrdiff_t>(G * Hp);
+  steps.y_stride = way * static_cast<ptrdiff_t>(Fp);
+  steps.c_stride = way * static_cast<ptrdiff_t>(Hp);
+  const auto kernel = layer == kRnn         ? table.rnn
+                      : layer == kGruAfter  ? table.gru_reset_after
+                      : layer == kGruBefore ? table.gru_reset_before
                                            : table.lstm;
 
   const FloatMode mode;
@@ -216,18 +218,18 @@ Floats run_cell(const Table& table, Cell cell, const Sizes& s, const CellOptions
     table.dense[kFloat32][G]({a.data() + first * G * Hp, G * Hp, x.data() + first * Ip, Ip, W.data(),
                               o.bias ? b.data() : nullptr, panels(s.H), s.I, nullptr},
                              block);
-    args.a = a.data() + start * G * Hp;
-    args.y = y.data() + start * Fp;
-    args.c_rows = o.c_rows ? c_rows.data() + start * Hp : nullptr;
+    steps.a = a.data() + start * G * Hp;
+    steps.y = y.data() + start * Fp;
+    steps.c_rows = o.c_rows ? c_rows.data() + start * Hp : nullptr;
     if (variant.two_halves)
-      walk_in_halves(table, cell, args, block, o.plain);
+      walk_in_halves(table, layer, cell, steps, block);
     else
-      kernel(args, block, o.plain);
-    args.h0 = y.data() + (o.reverse ? first : first + block - 1) * Fp;
+      kernel(cell, steps, block);
+    steps.h0 = y.data() + (o.reverse ? first : first + block - 1) * Fp;
   }
   Floats out;
   collect(&out, y, s.F);
-  if (cell == kLstm) collect(&out, c, s.H);
+  if (layer == kLstm) collect(&out, c, s.H);
   if (o.c_rows) collect(&out, c_rows, s.H);
   return out;
 }
@@ -237,7 +239,7 @@ void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* h
   constexpr size_t n_sizes = sizeof kSizes / sizeof *kSizes;
   for (int kind = 0; kind < kNumCells; ++kind)
     for (uint64_t seed = 0; seed < n_seeds; ++seed) {
-      const Cell cell = static_cast<Cell>(kind);
+      const Layer cell = static_cast<Layer>(kind);
       Random random(seed * kNumCells + static_cast<uint64_t>(kind));
       const CellOptions o = random_options(cell, random);
       Sizes s = {kSizes[random.below(n_sizes)], kSizes[random.below(n_sizes)], 0, 1 + random.below(30)};
