@@ -22,6 +22,7 @@ from .graph import Graph, Node
 from .model import Model
 from .ops import CATALOGUE
 from .precision import stored
+from .sparse import with_blocks
 from .verify import by_name, one_or_all
 
 #: Timesteps over which a choice must hold; the data is repeated to reach them.
@@ -200,7 +201,7 @@ class _Bench:
 
     def __init__(self, graph: Graph, X: Arrays, isa: str | None) -> None:
         self.graph, self.X, self.isa = graph, X, isa
-        self.exact = Model.from_graph(graph, isa)
+        self.exact = Model.from_graph(with_blocks(graph), isa)
         self.n_frames = len(next(iter(X.values())))
         if self.n_frames == 0:
             raise ShapeError("the calibration data has no frames; at least one is needed")
@@ -222,7 +223,7 @@ class _Bench:
         )
 
     def model(self, chosen: Mapping[str, Any]) -> Model:
-        return Model.from_graph(with_weights(self.graph, chosen), self.isa)
+        return Model.from_graph(with_blocks(with_weights(self.graph, chosen)), self.isa)
 
     def on_data(self, model: Model) -> Distance:
         distance = Distance(1, self.n_frames)
@@ -293,7 +294,7 @@ class _Bench:
 
     def report(self, chosen: Mapping[str, dict[str, str]], tolerance: float | None) -> Calibration:
         layers = []
-        graph = with_weights(self.graph, chosen)
+        graph = with_blocks(with_weights(self.graph, chosen))
         for node in _layers(graph):
             keys = chosen.get(node.name, {})
             alone = self.cost({node.name: keys}) if node.precisions else None

@@ -94,7 +94,7 @@ def check_precisions(node: Node) -> None:
             )
         precision.check(name, f"{node.op} {node.name!r}: {key}")
         if key == "table" and name in precision.SPARSE_CODES:
-            raise UnsupportedError(f"{node.op} {node.name!r}: a table cannot be stored as {name!r}: it is not multiplied")
+            raise UnsupportedError(f"{node.op} {node.name!r}: a table cannot be stored as {name!r}")
         if name == "float32":
             del node.precisions[key]
 

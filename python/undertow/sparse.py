@@ -9,22 +9,20 @@ The diagonal of a square matrix is set aside where that saves blocks, because pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .errors import UnsupportedError
 from .graph import Graph, Node
-from .precision import MAX_COLUMNS, Quantised, quantise
+from .precision import MAX_COLUMNS, SPARSE_CODES, Quantised, numbers, quantise
 
 PANEL, HALF, COLUMNS = 16, 8, 4
 ALIGN = 64
 DIAGONAL = 1
 
 #: Bytes of a tensor, by precision; the field's name tells them from those of int4.
-DTYPES = {name: np.dtype([(name.replace(" ", "_"), "u1")]) for name in ("sparse float32", "sparse int8")}
+DTYPES = {name: np.dtype([(name.replace(" ", "_"), "u1")]) for name in SPARSE_CODES}
 
 
 @dataclass(frozen=True)
@@ -198,3 +196,73 @@ def _fill(array: np.ndarray, axis: int, multiple: int) -> np.ndarray:
 def _bytes(part: np.ndarray) -> np.ndarray:
     raw = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
     return _fill(raw, 0, ALIGN)
+
+
+# --- which matrices ------------------------------------------------------------------------------------------------
+
+#: A matrix is stored in blocks when no more than this share of it is left, counted in what is stored.
+LIMITS = {"float32": 0.5, "int8": 0.5}
+#: ... and when it has at least this many columns and rows.
+LEAST = 64
+
+
+def with_blocks(graph: Graph, sparse: str | bool = "auto") -> Graph:
+    """A copy of a graph whose file stores pruned matrices of float32 and int8 in blocks.
+
+    int8 gives the same bits either way; float32 sums in another order, which changes outputs by about 1e-7.
+
+    Args:
+        graph: stays as it is.
+        sparse: "auto" for matrices that are faster in blocks (`LIMITS`, from measurements), and none that are not;
+            True for all matrices of float32 and int8; False for none.
+
+    Raises:
+        ValueError: `sparse` is something else.
+        UnsupportedError: True, and a matrix has too many columns.
+    """
+    if sparse not in ("auto", True, False):
+        raise ValueError(f"sparse is {sparse!r}, expected 'auto', True or False")
+    changed = graph.copy()
+    for node in changed.nodes:
+        for key in _MATRICES.get(node.op, ()):
+            plain = numbers(node.precisions.get(key, "float32"))
+            if key not in node.weights or plain not in LIMITS:
+                continue
+            if _pays(node, key, plain) if sparse == "auto" else sparse:
+                node.precisions[key] = f"sparse {plain}"
+            elif plain == "float32":
+                node.precisions.pop(key, None)
+            else:
+                node.precisions[key] = plain
+    return changed
+
+
+def densities(node: Node) -> dict[str, float]:
+    """Of each matrix that a file stores in blocks, the share that is stored."""
+    return {key: _density(node, key, numbers(name)) for key, name in node.precisions.items() if name in SPARSE_CODES}
+
+
+def tensor_bytes(W: np.ndarray, precision: str) -> int:
+    """Size of a packed matrix (G, rows, K)."""
+    return pack(W, precision).nbytes
+
+
+_MATRICES = {"dense": ("W",), "rnn": ("W", "R"), "gru": ("W", "R"), "lstm": ("W", "R", "projection")}
+
+
+def _pays(node: Node, key: str, precision: str) -> bool:
+    W = node.weights[key]
+    if min(W.shape[-2:]) < LEAST or W.shape[-1] > MAX_COLUMNS:
+        return False
+    if not np.isfinite(W).all():  # int8 refuses it, naming the weight
+        return False
+    return _density(node, key, precision) <= LIMITS[precision]
+
+
+def _density(node: Node, key: str, precision: str) -> float:
+    """Over the tensors that a file makes of this matrix: a GRU with reset_before keeps its candidate apart."""
+    W = node.weights[key].reshape(-1, *node.weights[key].shape[-2:])
+    W = W if precision == "float32" else quantise(W, "int8").q
+    parts = [W[:2], W[2:]] if node.op == "gru" and key == "R" and not node.attrs["reset_after"] else [W]
+    found = [split(part) for part in parts]
+    return sum(len(b.columns) for b in found) / sum((len(b.starts) - 1) * b.n_columns for b in found)

@@ -19,6 +19,7 @@ from .describe import table
 from .drift import Distance, check_same_frames, distances
 from .layerwise import node_errors
 from .peer import CannotFeed, OnnxRuntime, distinct_length, random_inputs
+from .precision import numbers
 
 Arrays = dict[str, np.ndarray]
 

@@ -197,7 +197,7 @@ def sparse(g: Graph) -> None:
 
     def pruned(W: np.ndarray, keep: str) -> np.ndarray:
         """keep: for each gate and 8 rows, which blocks of 4 columns stay, as digits; a diagonal stays."""
-        G, rows, K = W.shape
+        _, rows, K = W.shape
         kept = np.zeros_like(W)
         for i, columns in enumerate(keep.split()):
             gate, half = divmod(i, -(-rows // 8))

@@ -209,6 +209,7 @@ int main(int argc, char** argv) {
     if (!runnable) continue;
     const Model every(folder + "/every_op.tow", isa);
     test_no_allocation(every, "every_op", quick ? 5000 : 100000);
+    test_no_allocation(Model(folder + "/sparse.tow", isa), "sparse", quick ? 5000 : 100000);
     test_floating_point_mode(every);
     for (const char* name : {"rnn", "gru_reset_before", "lstm"})
       test_silence(Model(folder + "/" + name + ".tow", isa), name);

@@ -57,6 +57,6 @@ void test(const std::string& path) {
 
 int main(int argc, char** argv) {
   const std::string folder = argc > 1 ? argv[1] : ".";
-  for (const char* name : {"rnn", "gru_reset_before", "lstm", "every_op"}) test(folder + "/" + name + ".tow");
+  for (const char* name : {"rnn", "gru_reset_before", "lstm", "every_op", "sparse"}) test(folder + "/" + name + ".tow");
   return report("test_threads");
 }
