@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""python -m bench [step sequence core overhead load memory accuracy] [--quick] [--json FILE] [--core N]"""
+"""python -m bench [step sequence core sparse overhead load memory accuracy] [--quick] [--json FILE] [--core N]"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import models
 
 models.single_thread()
 
-from . import accuracy, clock, core, load, memory, overhead, sequence, step  # noqa: E402
+from . import accuracy, clock, core, load, memory, overhead, sequence, sparse, step  # noqa: E402
 from .report import Table, summary  # noqa: E402
 
 #: name -> tables, given the seconds to spend on each cell and size
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "step": lambda seconds: [step.table(seconds)],
     "sequence": lambda seconds: [sequence.table(seconds)],
     "core": lambda seconds: [core.table(seconds / 2)],
+    "sparse": lambda seconds: [sparse.table(seconds)],
     "overhead": lambda seconds: [overhead.table(seconds)],
     "load": lambda seconds: [load.table(seconds)],
     "accuracy": lambda seconds: list(accuracy.tables(100_000 if seconds >= 1 else 10_000)),
