@@ -146,3 +146,12 @@ def test_no_fast_math():
         *(ROOT / "csrc").rglob("CMakeLists.txt"),
     ]:
         assert "fast-math" not in path.read_text()
+
+
+def test_the_engine_has_nothing_to_wait_for():
+    """undertow.h, "Time": no lock, and nothing that one could be built of. Heap and system calls: test_noalloc.cpp."""
+    waits = re.compile(r"\b(\w*atomic\w*|\w*mutex\w*|pthread\w*|volatile|futex|spin\w*|yield|_mm_pause|__sync\w*)\b")
+    for path in C_FILES:
+        if "csrc" in path.parts:
+            code = re.sub(r"__asm__ volatile|//[^\n]*|/\*.*?\*/", "", path.read_text(), flags=re.S)
+            assert not (found := waits.search(code)), f"{path.name}: {found[0]}"
