@@ -75,7 +75,7 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 }
 inline V mantissa(V a) { return float_of((bits_of(a) & 0x7fffffu) | 0x3f800000u); }  // m of the same
 
-// The next two give vector v of a panel, whose rows 0 to 7 meet what is at `low`, 8 to 15 what is at `high`.
+// What vector v of a panel meets: *low in lanes of rows 0 to 7, *high in lanes of rows 8 to 15.
 inline V broadcast_halves(const float* low, const float* high, int v) { return set1(*(v < 8 ? low : high)); }
 
 // --- 16-bit numbers, widened exactly ---------------------------------------------------------------------------------
@@ -112,6 +112,7 @@ inline Quad quad(const int8_t* x) {
   memcpy(q.x, x, 4);
   return q;
 }
+// For vector v of a panel: x at `low` for lanes of rows 0 to 7, at `high` for those of rows 8 to 15.
 inline Quad quad_halves(const int8_t* low, const int8_t* high, int v) { return quad(v < 8 ? low : high); }
 inline VI dot_start(const int32_t*) { return 0; }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) {  // w: 4 weights of each row

@@ -141,7 +141,7 @@ void Check::sparse(const TensorView& t, uint32_t precision, uint64_t M, uint64_t
   const uint16_t* columns = reinterpret_cast<const uint16_t*>(words + layout.columns / 4);
   for (uint64_t i = 0; i < n_lists && status_ == UT_OK; ++i)
     for (uint64_t b = starts[i]; b < starts[i + 1]; ++b)
-      for (int half = 0; half < 2; ++half)
+      for (uint64_t half = 0; half < 2; ++half)
         require(columns[2 * b + half] < n_columns && (b == starts[i] || columns[2 * b + half] > columns[2 * b - 2 + half]),
                 "columns of a sparse weight are out of order, or beyond its last");
 }
