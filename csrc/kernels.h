@@ -76,7 +76,7 @@ struct SparseLayout {
 };
 constexpr uint32_t kSparseDiagonal = 1;  // flag: there is a diagonal
 constexpr size_t kSparseBlock = 4;       // columns of a block
-constexpr size_t sparse_block_bytes(uint32_t precision) { return kPanel * kSparseBlock * (precision == kSparseInt8 ? 1 : 4); }
+static inline constexpr size_t sparse_block_bytes(uint32_t precision) { return kPanel * kSparseBlock * (precision == kSparseInt8 ? 1 : 4); }
 static inline constexpr uint64_t sparse_starts_bytes(uint64_t n_lists) { return (4 * (n_lists + 2) + 63) / 64 * 64; }
 static inline constexpr SparseLayout sparse_layout(uint32_t precision, uint64_t n_lists, uint64_t n_blocks, uint32_t flags) {
   const bool integers = precision == kSparseInt8;
