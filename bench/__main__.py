@@ -13,7 +13,22 @@ from . import models
 
 models.single_thread()
 
-from . import accuracy, clock, core, latency, load, memory, overhead, pool, rtneural, sequence, stacked, step, weights  # noqa: E402
+from . import (  # noqa: E402
+    accuracy,
+    clock,
+    core,
+    latency,
+    load,
+    memory,
+    overhead,
+    pool,
+    rtneural,
+    sequence,
+    sparse,
+    stacked,
+    step,
+    weights,
+)
 from .report import Table, summary  # noqa: E402
 
 #: name -> tables, given the seconds to spend on each cell and size
@@ -21,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "step": lambda seconds: [step.table(seconds)],
     "sequence": lambda seconds: [sequence.table(seconds)],
     "core": lambda seconds: [core.table(seconds / 2)],
+    "sparse": lambda seconds: [sparse.table(seconds)],
     "weights": lambda seconds: weights.tables(seconds),
     "stacked": lambda seconds: [stacked.table(seconds)],
     "pool": lambda seconds: pool.tables(seconds),

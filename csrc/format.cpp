@@ -219,7 +219,7 @@ ut_status File::check_records(ut_error* err) const {
   for (uint32_t i = 0; i < n_tensors; ++i) {
     const uint32_t* r = tensors_ + i * kTensorWords;
     const uint64_t offset = u64_at(r + 2), n = u64_at(r + 4);
-    if (r[0] > kTensorInt4 || r[1] != 0) return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": unknown dtype " << r[0];
+    if (r[0] >= kNumTensorTypes || r[1] != 0) return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": unknown dtype " << r[0];
     if (offset % UT_ALIGN != 0 || offset < metadata_end_ || offset > n_bytes || n > (n_bytes - offset) / element_bytes(r[0]))
       return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": " << n << " elements at byte " << offset
                                                      << " do not lie in the file's " << n_bytes << " bytes";

@@ -34,7 +34,17 @@ class Message {
 };
 
 // How a tensor is stored: FORMAT.md, "Precisions".
-enum TensorType : uint32_t { kTensorFloat32, kTensorInt32, kTensorFloat16, kTensorBfloat16, kTensorInt8, kTensorInt4 };
+enum TensorType : uint32_t {
+  kTensorFloat32,
+  kTensorInt32,
+  kTensorFloat16,
+  kTensorBfloat16,
+  kTensorInt8,
+  kTensorInt4,
+  kTensorSparseFloat32,
+  kTensorSparseInt8,
+  kNumTensorTypes
+};
 constexpr uint64_t element_bytes(uint32_t dtype) {
   return dtype >= kTensorInt8 ? 1 : dtype >= kTensorFloat16 ? 2 : 4;
 }

@@ -40,14 +40,25 @@ struct Act {
 enum BinaryKind : uint32_t { kBinAdd, kBinSub, kBinMul, kBinDiv, kBinMax, kBinMin, kNumBinaries };
 
 // How a matrix is stored: FORMAT.md, "Precisions".
-enum Precision : uint32_t { kFloat32, kFloat16, kBfloat16, kInt8, kInt4, kNumPrecisions };
+// Tables have those below kNumTablePrecisions.
+enum Precision : uint32_t {
+  kFloat32,
+  kFloat16,
+  kBfloat16,
+  kInt8,
+  kInt4,
+  kSparseFloat32,
+  kSparseInt8,
+  kNumPrecisions,
+  kNumTablePrecisions = kSparseFloat32
+};
 
-constexpr size_t kMaxIntegerColumns = 131072;  // 128 * 127 * this fits an int32
+constexpr size_t kMaxIntegerColumns = 131072;  // 128 * 127 * this fits an int32; of sparse matrices too
 constexpr size_t kGroup = 32;                  // columns of int4 that share a scale
 
 constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-// Bytes of one panel of a matrix of K columns and G gates.
+// Bytes of one panel of a dense matrix of K columns and G gates.
 constexpr size_t panel_bytes(uint32_t precision, size_t K, size_t G) {
   const size_t width = G * kPanel;
   switch (precision) {
@@ -58,12 +69,29 @@ constexpr size_t panel_bytes(uint32_t precision, size_t K, size_t G) {
   }
 }
 
+// A sparse matrix (FORMAT.md, "Sparse"): n_lists lists, one for each panel and gate, of n_blocks blocks in all. Byte
+// offsets; each part starts at a multiple of 64.
+struct SparseLayout {
+  uint64_t columns, diagonal, scales, blocks, bytes;
+};
+constexpr uint32_t kSparseDiagonal = 1;  // flag: there is a diagonal
+constexpr size_t kSparseBlock = 4;       // columns of a block
+static inline constexpr size_t sparse_block_bytes(uint32_t precision) { return kPanel * kSparseBlock * (precision == kSparseInt8 ? 1 : 4); }
+static inline constexpr uint64_t sparse_starts_bytes(uint64_t n_lists) { return (4 * (n_lists + 2) + 63) / 64 * 64; }
+static inline constexpr SparseLayout sparse_layout(uint32_t precision, uint64_t n_lists, uint64_t n_blocks, uint32_t flags) {
+  const bool integers = precision == kSparseInt8;
+  const uint64_t columns = sparse_starts_bytes(n_lists), diagonal = columns + (4 * n_blocks + 63) / 64 * 64;
+  const uint64_t diagonal_bytes = flags & kSparseDiagonal ? (integers ? (n_lists * kPanel + 63) / 64 * 64 : n_lists * 64) : 0;
+  const uint64_t scales = diagonal + diagonal_bytes, blocks = scales + (integers ? n_lists * 128 : 0);
+  return {columns, diagonal, scales, blocks, blocks + n_blocks * sparse_block_bytes(precision)};
+}
+
 // A quantised frame in scratch: round_up(K, 64) int8, then its scale, then (int4) the sum of each group as int32.
 constexpr size_t quantized_scale_at(size_t K) { return round_up(K, 64); }
 constexpr size_t quantized_sums_at(size_t K) { return round_up(K, 64) + 64; }
 constexpr size_t quantized_bytes(size_t K) { return round_up(K, 64) + 64 + round_up(round_up(K, 64) / kGroup * 4, 64); }
 constexpr size_t quantized_floats(uint32_t precision, size_t K) {
-  return precision == kInt8 || precision == kInt4 ? quantized_bytes(K) / sizeof(float) : 0;
+  return precision == kInt8 || precision == kInt4 || precision == kSparseInt8 ? quantized_bytes(K) / sizeof(float) : 0;
 }
 
 // Bytes of a row of a table of D columns.
@@ -138,7 +166,7 @@ struct KernelTable {
 
   // One frame op per entry. n counts floats; elementwise ones may touch the padding behind them.
   void (*dense[kNumPrecisions][5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
-  void (*table_row[kNumPrecisions])(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats
+  void (*table_row[kNumTablePrecisions])(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats
   void (*activation)(float* y, const float* x, size_t n, const Act& act);  // y == x allowed
   void (*binary[kNumBinaries])(float* y, const float* a, const float* b, size_t n);
   void (*affine)(float* y, const float* x, const float* scale, const float* shift, size_t n);

@@ -17,9 +17,10 @@ using namespace undertow;
 #include "quantize-inl.h"
 #include "weights-inl.h"
 #include "matvec-inl.h"
+#include "sparse-inl.h"
 #include "cells-inl.h"
 
-#define UT_DENSE(Weights) {nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}
+#define UT_DENSE(dense, Weights) {nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}
 
 namespace undertow {
 namespace UT_ISA {
@@ -28,7 +29,8 @@ const KernelTable table = {
     UT_STRING(UT_ISA),
     UT_ISA_NEEDS,
     kLanes,
-    {UT_DENSE(Floats<float>), UT_DENSE(Floats<Half>), UT_DENSE(Floats<Bfloat>), UT_DENSE(Int8), UT_DENSE(Int4)},
+    {UT_DENSE(dense, Floats<float>), UT_DENSE(dense, Floats<Half>), UT_DENSE(dense, Floats<Bfloat>), UT_DENSE(dense, Int8),
+     UT_DENSE(dense, Int4), UT_DENSE(sparse, SparseFloats), UT_DENSE(sparse, SparseInt8)},
     {::table_row<Floats<float>>, ::table_row<Floats<Half>>, ::table_row<Floats<Bfloat>>, ::table_row<Int8>,
      ::table_row<Int4>},
     ::activation,

@@ -58,6 +58,8 @@ inline V load_bfloat(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
+inline V broadcast_halves(const float* low, const float* high, int v) { return set1(*(v < 1 ? low : high)); }
+
 // --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
 
 // Not __m256i: see vec_avx512.h.
@@ -73,6 +75,7 @@ inline __m256i broadcast4(const int8_t* p) {
 inline VI zero_int() { return VI{}; }
 inline VI load_int(const int32_t* p) { return int_of(load_bytes(p)); }
 inline VI set1_int(int32_t a) { return int_of(_mm256_set1_epi32(a)); }
+inline VI add_int(VI a, VI b) { return int_of(_mm256_add_epi32(bits_int(a), bits_int(b))); }
 inline VI sub_int(VI a, VI b) { return int_of(_mm256_sub_epi32(bits_int(a), bits_int(b))); }
 inline V to_float(VI a) { return _mm256_cvtepi32_ps(bits_int(a)); }
 inline VI round_to_int(V a) { return int_of(_mm256_cvtps_epi32(a)); }
@@ -105,6 +108,7 @@ inline VI dot(VI acc, const int8_t* w, const Quad& q) {
   return int_of(_mm256_add_epi32(bits_int(acc), _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
 }
 #endif
+inline Quad quad_halves(const int8_t* low, const int8_t* high, int v) { return quad(v < 1 ? low : high); }
 
 struct Group {
   __m256i low[4], high[4];

@@ -45,6 +45,10 @@ inline V mantissa(V a) {  // m of the same
                                              _mm512_set1_epi32(0x3f800000)));
 }
 
+inline V broadcast_halves(const float* low, const float* high, int) {
+  return _mm512_mask_broadcastss_ps(set1(*low), 0xff00, _mm_load_ss(high));
+}
+
 inline V load_half(const uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
@@ -68,6 +72,7 @@ inline __m512i broadcast4(const int8_t* p) {
 inline VI zero_int() { return VI{}; }
 inline VI load_int(const int32_t* p) { return int_of(load_bytes(p)); }
 inline VI set1_int(int32_t a) { return int_of(_mm512_set1_epi32(a)); }
+inline VI add_int(VI a, VI b) { return int_of(_mm512_add_epi32(bits_int(a), bits_int(b))); }
 inline VI sub_int(VI a, VI b) { return int_of(_mm512_sub_epi32(bits_int(a), bits_int(b))); }
 inline V to_float(VI a) { return _mm512_cvtepi32_ps(bits_int(a)); }
 inline VI round_to_int(V a) { return int_of(_mm512_cvtps_epi32(a)); }
@@ -77,7 +82,7 @@ inline void store_int8(int8_t* p, VI a) { _mm_storeu_si128(reinterpret_cast<__m1
 struct Quad {
   __m512i x;
 };
-inline Quad quad(const int8_t* x) { return {_mm512_xor_si512(broadcast4(x), _mm512_set1_epi8(-128))}; }
+inline Quad quad_of(__m512i x) { return {_mm512_xor_si512(x, _mm512_set1_epi8(-128))}; }
 inline VI dot_start(const int32_t* sums) { return sub_int(zero_int(), int_of(_mm512_slli_epi32(load_bytes(sums), 7))); }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) { return int_of(_mm512_dpbusd_epi32(bits_int(acc), q.x, load_bytes(w))); }
 #else  // x's sign moves into the weights: a pair of products is at most 2 * 127 * 127, which no instruction saturates
@@ -85,10 +90,7 @@ struct Quad {
   __m512i magnitude;
   __mmask64 negative;
 };
-inline Quad quad(const int8_t* x) {
-  const __m512i all = broadcast4(x);
-  return {_mm512_abs_epi8(all), _mm512_movepi8_mask(all)};
-}
+inline Quad quad_of(__m512i x) { return {_mm512_abs_epi8(x), _mm512_movepi8_mask(x)}; }
 inline VI dot_start(const int32_t*) { return zero_int(); }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) {
   const __m512i weights = load_bytes(w);
@@ -96,6 +98,10 @@ inline VI dot(VI acc, const int8_t* w, const Quad& q) {
   return int_of(_mm512_add_epi32(bits_int(acc), _mm512_madd_epi16(pairs, _mm512_set1_epi16(1))));
 }
 #endif
+inline Quad quad(const int8_t* x) { return quad_of(broadcast4(x)); }
+inline Quad quad_halves(const int8_t* low, const int8_t* high, int) {
+  return quad_of(_mm512_mask_broadcastd_epi32(broadcast4(low), 0xff00, _mm_loadu_si32(high)));
+}
 
 struct Group {
   __m512i low[4], high[4];

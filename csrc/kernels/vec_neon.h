@@ -47,6 +47,8 @@ inline V mantissa(V a) {  // m of the same
 inline V load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 inline V load_bfloat(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
 
+inline V broadcast_halves(const float* low, const float* high, int v) { return set1(*(v < 2 ? low : high)); }
+
 // --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
 
 using VI = int32x4_t;
@@ -58,6 +60,7 @@ inline int8x16_t broadcast4(const int8_t* p) {
 inline VI zero_int() { return vdupq_n_s32(0); }
 inline VI load_int(const int32_t* p) { return vld1q_s32(p); }
 inline VI set1_int(int32_t a) { return vdupq_n_s32(a); }
+inline VI add_int(VI a, VI b) { return vaddq_s32(a, b); }
 inline VI sub_int(VI a, VI b) { return vsubq_s32(a, b); }
 inline V to_float(VI a) { return vcvtq_f32_s32(a); }
 inline VI round_to_int(V a) { return vcvtnq_s32_f32(a); }
@@ -71,6 +74,7 @@ struct Quad {
   int8x16_t x;
 };
 inline Quad quad(const int8_t* x) { return {broadcast4(x)}; }
+inline Quad quad_halves(const int8_t* low, const int8_t* high, int v) { return quad(v < 2 ? low : high); }
 inline VI dot_start(const int32_t*) { return zero_int(); }
 inline VI dot4(VI acc, int8x16_t w, int8x16_t x) {
 #if defined(__ARM_FEATURE_DOTPROD)

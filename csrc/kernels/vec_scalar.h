@@ -75,6 +75,9 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 }
 inline V mantissa(V a) { return float_of((bits_of(a) & 0x7fffffu) | 0x3f800000u); }  // m of the same
 
+// What vector v of a panel meets: *low in lanes of rows 0 to 7, *high in lanes of rows 8 to 15.
+inline V broadcast_halves(const float* low, const float* high, int v) { return set1(*(v < 8 ? low : high)); }
+
 // --- 16-bit numbers, widened exactly ---------------------------------------------------------------------------------
 
 inline V load_half(const uint16_t* p) {
@@ -91,6 +94,7 @@ using VI = int32_t;
 inline VI zero_int() { return 0; }
 inline VI load_int(const int32_t* p) { return *p; }
 inline VI set1_int(int32_t a) { return a; }
+inline VI add_int(VI a, VI b) { return a + b; }
 inline VI sub_int(VI a, VI b) { return a - b; }
 inline V to_float(VI a) { return static_cast<float>(a); }
 inline VI round_to_int(V a) {  // ties to even; |a| < 2^22
@@ -108,6 +112,8 @@ inline Quad quad(const int8_t* x) {
   memcpy(q.x, x, 4);
   return q;
 }
+// For vector v of a panel: x at `low` for lanes of rows 0 to 7, at `high` for those of rows 8 to 15.
+inline Quad quad_halves(const int8_t* low, const int8_t* high, int v) { return quad(v < 8 ? low : high); }
 inline VI dot_start(const int32_t*) { return 0; }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) {  // w: 4 weights of each row
   for (int i = 0; i < 4; ++i) acc += w[i] * q.x[i];

@@ -14,7 +14,7 @@ ut_status check_dense(Check& c) {
   const size_t K = c.input(0), M = c.output(0);
   p->sizes[0] = K;
   p->sizes[1] = padded(M) / kPanel;
-  c.matrix(0, p->sizes[1], K, 1);
+  c.matrix(0, M, K, 1);
   c.weight(1, padded(M), true);
   p->acts[0] = c.act(0);
   p->scratch_floats_per_frame = quantized_floats(p->precisions[0], K);

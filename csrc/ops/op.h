@@ -27,8 +27,8 @@ class Check {
   size_t state(uint32_t i);  // elements; also binds plan->states[i]
   // Binds plan->weights[i] to a tensor of exactly n elements (null if optional and absent). n == 0: any size, returned.
   uint64_t weight(uint32_t i, uint64_t n, bool optional = false, uint32_t dtype = kTensorFloat32);
-  // Binds plan->weights[i] and precisions[i] to a matrix of n_panels panels, K columns and G gates, in any precision.
-  void matrix(uint32_t i, size_t n_panels, size_t K, size_t G, bool optional = false);
+  // Binds plan->weights[i] and precisions[i] to a matrix of M rows, K columns and G gates, in any precision.
+  void matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional = false);
   // The same for a table of rows of `width` numbers; returns how many rows it has.
   size_t table(uint32_t i, size_t width);
   bool has_weight(uint32_t i) const { return i < node_.n_tensors && node_.tensors[i] != kNone; }
@@ -42,6 +42,7 @@ class Check {
 
  private:
   void fail(const char* what, const char* more = "", uint64_t got = 0, uint64_t expected = 0);
+  void sparse(const TensorView& t, uint32_t precision, uint64_t M, uint64_t K, uint64_t G);
 
   const File& file_;
   const NodeView& node_;

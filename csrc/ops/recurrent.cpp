@@ -27,7 +27,7 @@ size_t check_cell(Check& c, uint32_t n_gates, uint32_t n_acts, uint32_t n_states
   p->sizes[kHidden] = H;
   p->sizes[kFedBack] = F;
   c.require(c.output(0) == F, "hidden state and output differ in size");
-  c.matrix(kW, Hp / kPanel, I, n_gates);
+  c.matrix(kW, H, I, n_gates);
   c.weight(kB, uint64_t{Hp} * n_gates, true);
   for (uint32_t i = 0; i < n_acts; ++i) p->cell.acts[i] = c.act(3 * i);
   p->flags = c.param(3 * n_acts);
@@ -96,8 +96,8 @@ ut_status finish(Check& c, uint32_t n_gates, uint32_t n_acts) {
 // --- checks ----------------------------------------------------------------------------------------------------------
 
 ut_status check_rnn(Check& c) {
-  const size_t Hp = check_cell(c, 1, 1, 1, 3);
-  c.matrix(kR, Hp / kPanel, c.plan()->sizes[kFedBack], 1);
+  check_cell(c, 1, 1, 1, 3);
+  c.matrix(kR, c.plan()->sizes[kHidden], c.plan()->sizes[kFedBack], 1);
   c.require(!(c.plan()->flags & kFlagVariant), "unknown flags");
   return finish(c, 1, 1);
 }
@@ -107,13 +107,13 @@ ut_status check_gru(Check& c) {
   OpPlan* p = c.plan();
   const bool reset_after = p->flags & kFlagVariant;
   const size_t H = p->sizes[kHidden];
-  c.matrix(kR, Hp / kPanel, H, reset_after ? 3 : 2);
+  c.matrix(kR, H, H, reset_after ? 3 : 2);
   c.require(c.has_weight(kX1) == !reset_after && c.has_weight(kX2) == reset_after,
             "R_n belongs to reset-before, rb to reset-after");
   if (reset_after)
     c.weight(kX2, uint64_t{Hp} * 3);
   else
-    c.matrix(kX1, Hp / kPanel, H, 1);
+    c.matrix(kX1, H, H, 1);
   p->cell.R_n = floats(p->weights[kX1]);
   p->cell.rb = floats(p->weights[kX2]);
   return finish(c, 3, 2);
@@ -125,9 +125,9 @@ ut_status check_lstm(Check& c) {
   const size_t H = p->sizes[kHidden], F = p->sizes[kFedBack];
   c.require(c.node().n_outputs < 2 || c.output(1) == H, "cell state and output differ in size");
   c.require(F == H || c.has_weight(kX2), "hidden and cell state differ in size without a projection");
-  c.matrix(kR, Hp / kPanel, F, 4);
+  c.matrix(kR, H, F, 4);
   c.weight(kX1, uint64_t{3} * Hp, true);
-  c.matrix(kX2, padded(F) / kPanel, H, 1, true);
+  c.matrix(kX2, F, H, 1, true);
   p->cell.peephole = floats(p->weights[kX1]);
   p->cell.projection = floats(p->weights[kX2]);
   p->cell.n_projection_panels = padded(F) / kPanel;

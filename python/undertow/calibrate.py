@@ -26,6 +26,7 @@ from .layerwise import inner_values
 from .model import Model
 from .ops import CATALOGUE
 from .precision import stored
+from .sparse import with_blocks
 from .verify import by_name, one_or_all
 
 #: (layer, weight key)
@@ -239,7 +240,7 @@ class _Bench:
 
     def __init__(self, graph: Graph, X: Arrays, isa: str | None) -> None:
         self.graph, self.X, self.isa = graph, X, isa
-        self.exact = Model.from_graph(graph, isa)
+        self.exact = Model.from_graph(with_blocks(graph), isa)
         self.n_frames = len(next(iter(X.values())))
         if self.n_frames == 0:
             raise ShapeError("the calibration data has no frames; at least one is needed")
@@ -304,7 +305,7 @@ class _Bench:
             self._fitted = dict.fromkeys(self._fitted)
 
     def model(self, chosen: Mapping[Weight, str]) -> Model:
-        return Model.from_graph(self.reduced(_by_layer(chosen)), self.isa)
+        return Model.from_graph(with_blocks(self.reduced(_by_layer(chosen))), self.isa)
 
     def on_data(self, model: Model, first: int = 0) -> Distance:
         """Distance over the data, or from frame `first` on; outputs that are given once count in any case."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from . import packing, precision, tow
+import numpy as np
+
+from . import packing, precision, sparse, tow
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph, Node
 from .ops import CATALOGUE, check_precisions
@@ -16,7 +18,8 @@ Precisions = str | Mapping[str, str | Mapping[str, str]]
 
 def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] | None = None) -> Graph:
     """A copy of a graph whose file stores its weights in the given precisions: "float32", "float16", "bfloat16",
-    "int8" or "int4". Weights stay float32 in the graph until it is compiled.
+    "int8" or "int4"; for matrices also "sparse float32" or "sparse int8" (`undertow.sparse.with_blocks` finds those
+    that are worth it). Weights stay float32 in the graph until it is compiled.
 
     Args:
         graph: stays as it is.
@@ -67,7 +70,12 @@ def weight_bytes(node: Node, precisions: Mapping[str, str] | None = None) -> int
         elif key in CATALOGUE[node.op].reducible:
             gates, rows, columns = w.reshape(-1, *w.shape[-2:]).shape
             parts = (2, 1) if node.op == "gru" and key == "R" and not node.attrs["reset_after"] else (gates,)
-            total += sum(packing.matrix_bytes(G, rows, columns, precisions.get(key, "float32")) for G in parts)
+            name = precisions.get(key, "float32")
+            if name in precision.SPARSE_CODES:
+                pieces = np.split(w.reshape(gates, rows, columns), np.cumsum(parts)[:-1])
+                total += sum(sparse.tensor_bytes(piece, name) for piece in pieces)
+            else:
+                total += sum(packing.matrix_bytes(G, rows, columns, name) for G in parts)
         elif node.op in tow.CELLS:
             rows = 3 if key == "rb_n" else len(w)
             total += 4 * rows * packing.PANEL * packing.panels(w.shape[-1])

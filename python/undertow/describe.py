@@ -11,6 +11,7 @@ from .activations import IDENTITY, SIGMOID, TANH
 from .compile import weight_bytes
 from .graph import Node
 from .ops import CATALOGUE
+from .sparse import densities
 
 if TYPE_CHECKING:
     from .model import Model
@@ -40,6 +41,7 @@ def describe(model: Model) -> dict[str, Any]:
                 "parameters": node.n_parameters,
                 "bytes": weight_bytes(node),
                 "precision": precision_of(node),
+                "density": densities(node),
                 "variant": variant(node),
             }
             for node in graph.nodes
@@ -70,6 +72,12 @@ def precision_of(node: Node) -> str:
 
 def _precisions(node: Node) -> dict[str, str]:
     return {key: node.precisions.get(key, "float32") for key in CATALOGUE[node.op].reducible if key in node.weights}
+
+
+def _left(density: dict[str, float]) -> str:
+    """Of matrices that are stored in blocks, the share that is stored."""
+    shares = ", ".join(f"{key} {share:.0%}" for key, share in density.items())
+    return f" ({shares} left)" if shares else ""
 
 
 def variant(node: Node) -> str:
@@ -130,7 +138,7 @@ def text(facts: dict[str, Any]) -> str:
             " ".join(map(shape, layer["outputs"])),
             f"{layer['parameters']:,}",
             f"{layer['bytes']:,}",
-            layer["precision"],
+            layer["precision"] + _left(layer["density"]),
             layer["variant"],
         ]
         for layer in facts["layers"]

@@ -15,7 +15,7 @@ import numpy as np
 from .activations import Activation
 from .errors import ShapeError, UnsupportedError
 from .graph import Node
-from .precision import stored
+from .precision import numbers, stored
 from .products import Rounding, times
 
 Weights = dict[str, Any]
@@ -28,7 +28,7 @@ def prepare(node: Node, rounding: bool) -> Weights:
     """
     prepared: Weights = {}
     for key, w in node.weights.items():
-        precision = node.precisions.get(key, "float32")
+        precision = numbers(node.precisions.get(key, "float32"))
         if rounding and precision in ("int8", "int4") and key != "table":
             prepared[key] = Rounding.of(w, precision)
         else:

@@ -13,6 +13,7 @@ from . import tow
 from .compile import Precisions, with_weights
 from .errors import Error, FormatError, UnsupportedError
 from .model import Model
+from .sparse import with_blocks
 
 #: suffix -> module under undertow.importers
 IMPORTERS = {
@@ -30,7 +31,12 @@ IMPORTERS = {
 
 
 def load(
-    path: str | os.PathLike[str], isa: str | None = None, *, weights: Precisions | None = None, **options: Any
+    path: str | os.PathLike[str],
+    isa: str | None = None,
+    *,
+    weights: Precisions | None = None,
+    sparse: str | bool = "auto",
+    **options: Any,
 ) -> Model:
     """Load an exported model.
 
@@ -40,6 +46,9 @@ def load(
         isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
             file.
+        sparse: "auto" stores matrices that were pruned in blocks without their zeros where that is faster, as in
+            `Model.with_weights`; True does so with all, False with none. A .tow file stays as it is unless `weights`
+            or `sparse` says otherwise.
         options: for the importer of the format, such as `states=` for ONNX.
 
     Raises:
@@ -59,9 +68,10 @@ def load(
             if head[: len(tow.MAGIC)] == tow.MAGIC:
                 _refuse_options(path, options)
                 model = Model(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), isa)
-                return model if weights is None else model.with_weights(weights)
+                stays = weights is None and sparse == "auto"
+                return model if stays else model.with_weights(weights or {}, sparse=sparse)
             graph = _importer(path, head).load(path, **options)
-            return Model.from_graph(graph if weights is None else with_weights(graph, weights), isa)
+            return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa)
         except Error as error:
             if path.name in str(error):
                 raise

@@ -16,6 +16,7 @@ from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
 from .compile import Precisions, compile_graph, with_weights
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph, State, Value
+from .sparse import with_blocks
 from .states import expand
 from .stream import Pool, Stream
 
@@ -66,7 +67,7 @@ class Model:
         """Compile a graph. Raises `ShapeError` or `UnsupportedError` for what cannot be compiled."""
         return cls(compile_graph(graph), isa)
 
-    def with_weights(self, weights: Precisions) -> Model:
+    def with_weights(self, weights: Precisions, *, sparse: str | bool = "auto") -> Model:
         """This model with its weights stored in other precisions; this one stays as it is.
 
         What a precision costs is seen on your own data: `undertow convert --weights auto` measures it. Weights are
@@ -76,12 +77,15 @@ class Model:
             weights: "float32", "float16", "bfloat16", "int8" or "int4" for all matrices and embedding tables; or a
                 mapping from the name of a layer to one of them, or to a mapping of weight keys ("W", "R",
                 "projection", "table") to them. Layers and keys that a mapping does not name stay as they are.
+            sparse: how to store matrices of float32 and int8 that were pruned in blocks of 8 or 16 rows and 4 columns:
+                "auto" without their zeros where that is faster; True always; False never. int8 gives the same bits
+                either way, float32 the same within rounding.
 
         Raises:
             UnsupportedError: a precision, layer or key does not exist; or a weight does not fit its precision (it is
                 NaN, infinite or too large), and is named.
         """
-        return Model.from_graph(with_weights(self.graph, weights), self.isa)
+        return Model.from_graph(with_blocks(with_weights(self.graph, weights), sparse), self.isa)
 
     @cached_property
     def graph(self) -> Graph:

@@ -93,6 +93,8 @@ def check_precisions(node: Node) -> None:
                 + (f"precisions are for {', '.join(allowed)}" if allowed else "it has no weight with a precision")
             )
         precision.check(name, f"{node.op} {node.name!r}: {key}")
+        if key == "table" and name in precision.SPARSE_CODES:
+            raise UnsupportedError(f"{node.op} {node.name!r}: a table cannot be stored as {name!r}")
         if name == "float32":
             del node.precisions[key]
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from .precision import CODES, GROUP, Quantised, narrow, quantise, widen
+from . import sparse
+from .precision import CODES, GROUP, SPARSE_CODES, Quantised, narrow, quantise, widen
 
 PANEL = 16
 ALIGN = 64
-#: dtype of a tensor's array, by its code in the file; bfloat16 as bits, int8 and int4 as bytes
-DTYPES = tuple(np.dtype(name) for name in ("<f4", "<i4", "<f2", "<u2", "i1", "u1"))
+#: dtype of a tensor's array, by its code in the file; bfloat16 as bits, int8, int4 and sparse ones as bytes
+DTYPES = (*(np.dtype(name) for name in ("<f4", "<i4", "<f2", "<u2", "i1", "u1")), *sparse.DTYPES.values())
 
-_NAMES = {code: name for name, code in CODES.items()}
+_NAMES = {code: name for name, code in (CODES | SPARSE_CODES).items()}
 
 
 def precision_of(tensor: np.ndarray) -> str:
@@ -52,6 +53,8 @@ def pack(W: np.ndarray, precision: str = "float32", what: str = "weight") -> np.
     Raises:
         UnsupportedError: the weights do not fit the precision; `what` names them.
     """
+    if precision in SPARSE_CODES:
+        return sparse.pack(W.reshape(-1, *W.shape[-2:]), precision, what)
     if precision in ("int8", "int4"):
         w = quantise(W, precision, what)
         if W.ndim == 2:
@@ -66,6 +69,8 @@ def pack(W: np.ndarray, precision: str = "float32", what: str = "weight") -> np.
 
 def unpack(flat: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
     """Inverse of `pack`: the float32 weights that a tensor stores."""
+    if flat.dtype in sparse.DTYPES.values():
+        return sparse.unpack(flat, G, rows, K)
     P = panels(rows)
     if flat.dtype == DTYPES[CODES["int8"]]:
         return _unpack_int8(flat.reshape(P, -1), G, rows, K)

@@ -18,6 +18,8 @@ from .errors import UnsupportedError
 
 #: name -> dtype code of a file, from the most exact to the smallest
 CODES = {"float32": 0, "float16": 2, "bfloat16": 3, "int8": 4, "int4": 5}
+#: the same for matrices that a file stores in blocks (`undertow.sparse`): numbers of float32 and int8
+SPARSE_CODES = {"sparse float32": 6, "sparse int8": 7}
 #: columns of a weight in int8 or int4: 127 * 127 * 2^17 still fits the 32-bit sum of a product
 MAX_COLUMNS = 131072
 #: neighbours along k that share one scale of int4
@@ -48,8 +50,14 @@ class Quantised:
 
 def check(precision: str, what: str) -> None:
     """Refuse a precision that does not exist; `what` names the weight."""
-    if precision not in CODES:
-        raise UnsupportedError(f"{what}: precision {precision!r} does not exist; precisions: {', '.join(CODES)}")
+    if precision not in CODES and precision not in SPARSE_CODES:
+        names = ", ".join([*CODES, *SPARSE_CODES])
+        raise UnsupportedError(f"{what}: precision {precision!r} does not exist; precisions: {names}")
+
+
+def numbers(precision: str) -> str:
+    """The precision of the numbers alone: "sparse int8" is "int8"."""
+    return precision.removeprefix("sparse ")
 
 
 def quantise(w: np.ndarray, precision: str, what: str = "weight") -> Quantised:
@@ -115,6 +123,7 @@ def widen(narrowed: np.ndarray) -> np.ndarray:
 
 def stored(w: np.ndarray, precision: str, what: str = "weight") -> np.ndarray:
     """The float32 numbers that remain of `w` in a file of this precision. Raises what `quantise` and `narrow` do."""
+    precision = numbers(precision)
     if precision == "float32":
         return w
     if precision in ("int8", "int4"):

@@ -19,6 +19,7 @@ from .describe import table
 from .drift import Distance, check_same_frames, distances
 from .layerwise import node_errors
 from .peer import CannotFeed, OnnxRuntime, distinct_length, random_inputs
+from .precision import numbers
 
 Arrays = dict[str, np.ndarray]
 
@@ -139,7 +140,7 @@ def verify(
         ImportError, CannotFeed: against="onnxruntime", and that is not possible.
         ShapeError: `exact` has other inputs or outputs.
     """
-    reduced = any(node.precisions for node in model.graph.nodes)
+    reduced = any(numbers(p) != "float32" for node in model.graph.nodes for p in node.precisions.values())
     if exact is not None:
         check_same_frames(model, exact, "the model to compare with")
     if reduced:

@@ -171,6 +171,54 @@ def whole(g: Graph) -> None:
     g.output("backward", g.add("last", [c], attrs={"reverse": True, "masked": True}))
 
 
+def reduced(precision: str) -> Callable[[Graph], None]:
+    """Every kind of weight that has a precision, in one: a table, W, R, R_n, a projection and a dense W."""
+
+    def build(g: Graph) -> None:
+        ids = g.input("ids", 1, "int32")
+        g.values["ids"] = Value("ids", (1,), "int32", False, 3)
+        e = g.add("embedding", [ids], weights={"table": Weights(70)(3, 2)})
+        (h,) = cell(g, "gru", g.add("reshape", [e], attrs={"shape": (2,)}), 3, 71)
+        h, _ = cell(g, "lstm", h, 3, 72, fed_back=2)
+        g.output("y", dense(g, h, 2, 73))
+        for node in g.nodes:
+            node.precisions = dict.fromkeys({"W", "R", "projection", "table"} & set(node.weights), precision)
+
+    return build
+
+
+for _precision in ("float16", "bfloat16", "int8", "int4"):
+    MODELS[_precision] = reduced(_precision)
+
+
+@model
+def sparse(g: Graph) -> None:
+    """Lists of no block, of some and of all; halves at other columns; with a diagonal and without; in both numbers."""
+
+    def pruned(W: np.ndarray, keep: str) -> np.ndarray:
+        """keep: for each gate and 8 rows, which blocks of 4 columns stay, as digits; a diagonal stays."""
+        _, rows, K = W.shape
+        kept = np.zeros_like(W)
+        for i, columns in enumerate(keep.split()):
+            gate, half = divmod(i, -(-rows // 8))
+            for c in columns.strip("-"):
+                at = np.s_[gate, 8 * half : 8 * half + 8, 4 * int(c) : 4 * int(c) + 4]
+                kept[at] = W[at]
+        if rows == K:
+            kept[:, range(K), range(K)] = W[:, range(K), range(K)]
+        return kept
+
+    (h,) = cell(g, "gru", g.input("x", 5), 9, 80)
+    w = g.nodes[-1].weights
+    w["W"], w["R"] = pruned(w["W"], "01 0 - 1 - -"), pruned(w["R"], "2 01 - - 0 02")
+    g.nodes[-1].precisions = {"W": "sparse float32", "R": "sparse int8"}
+    (h,) = cell(g, "rnn", h, 6, 81)
+    w = g.nodes[-1].weights
+    w["W"], w["R"] = pruned(w["W"], "02"), pruned(w["R"], "1")
+    g.nodes[-1].precisions = {"W": "sparse int8", "R": "sparse float32"}
+    g.output("y", dense(g, h, 2, 82))
+
+
 @model
 def cells(g: Graph) -> None:
     """What the other files leave out of the cells: each option by itself."""
@@ -188,7 +236,8 @@ def cells(g: Graph) -> None:
 @model
 def precisions(g: Graph) -> None:
     """Every op that has a matrix or a table, in every precision: a chain of all of them for each."""
-    for p, precision in enumerate(("float16", "bfloat16", "int8", "int4")):
+    names = ("float16", "bfloat16", "int8", "int4", "sparse float32", "sparse int8")
+    for p, precision in enumerate(names):
         ids, first = g.input(f"ids_{precision}", (), "int32"), len(g.nodes)
         g.values[ids] = Value(ids, (), "int32", False, 3)
         h = g.add("embedding", [ids], weights={"table": Weights(90 + p)(3, 3)})
@@ -199,7 +248,8 @@ def precisions(g: Graph) -> None:
         h, _ = cell(g, "lstm", h, 3, 110 + p)
         g.output(f"y_{precision}", dense(g, h, 2, 114 + p))
         for node in g.nodes[first:]:
-            matrices = [key for key in ("W", "R", "projection", "table") if key in node.weights]
+            keys = ("W", "R", "projection") if precision in names[4:] else ("W", "R", "projection", "table")
+            matrices = [key for key in keys if key in node.weights]
             node.precisions.update(dict.fromkeys(matrices, precision))
 
 

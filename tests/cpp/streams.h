@@ -40,10 +40,13 @@ struct Stream {
 
 // Frames of every input and of every output: n_frames each, in 4-byte elements.
 struct Traffic {
+  static constexpr size_t kMost = 8;
   std::vector<std::vector<float>> in, out;
   std::vector<size_t> in_width, out_width;
 
   Traffic(const Model& m, size_t n_frames, uint64_t seed, float scale = 2.0f) {
+    CHECK(m.info.n_inputs <= kMost && m.info.n_outputs <= kMost, "a model of %zu inputs and outputs; make room",
+          static_cast<size_t>(m.info.n_inputs + m.info.n_outputs));
     Random random(seed);
     for (size_t i = 0; i < m.info.n_inputs; ++i) {
       const ut_tensor t = ut_input(m.model, i);
@@ -61,10 +64,10 @@ struct Traffic {
     }
   }
 
-  // `n` timesteps from frame `first` on, without a heap: at most four inputs and outputs.
+  // `n` timesteps from frame `first` on, without a heap: at most kMost inputs and outputs.
   void run(ut_stream* stream, size_t first, size_t n) {
-    const void* x[4];
-    void* y[4];
+    const void* x[kMost];
+    void* y[kMost];
     for (size_t i = 0; i < in.size(); ++i) x[i] = in[i].data() + first * in_width[i];
     for (size_t i = 0; i < out.size(); ++i) y[i] = out[i].data() + first * out_width[i];
     ut_run(stream, n, x, y);

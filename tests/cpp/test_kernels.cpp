@@ -267,10 +267,13 @@ constexpr float kCanary = 12345.0f;
 
 // A matrix in any precision, [panel]... as FORMAT.md stores it. Rows of padding hold garbage, columns of padding zeros.
 using Bytes = std::vector<uint8_t>;
+template <class Number>
+void put(uint8_t* to, Number number) {
+  memcpy(to, &number, sizeof number);
+}
 Bytes matrix(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk) {
   Bytes out(panels(M) * panel_bytes(precision, K, G));
   const size_t width = G * kPanel;
-  const auto put = [](uint8_t* to, auto number) { memcpy(to, &number, sizeof number); };
   for (size_t p = 0; p < panels(M); ++p) {
     uint8_t* panel = out.data() + p * panel_bytes(precision, K, G);
     for (size_t j = 0; j < width; ++j) {
@@ -316,13 +319,71 @@ Bytes matrix(Precision precision, size_t M, size_t K, size_t G, Random& values, 
   return out;
 }
 
+// Half of the columns of 8 rows, ascending, of `n`.
+std::vector<uint16_t> some_columns(size_t n, size_t n_columns, Random& values) {
+  std::vector<uint16_t> out;
+  for (size_t column = 0; out.size() < n; ++column)
+    if (values.below(n_columns - column) < n - out.size()) out.push_back(static_cast<uint16_t>(column));
+  return out;
+}
+
+// Lists of any length, from none to every block; zeros where a block reaches beyond K, as in a file.
+Bytes sparse_matrix(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk) {
+  const bool integers = precision == kSparseInt8;
+  const size_t n_lists = panels(M) * G, n_columns = (K + 3) / 4;
+  const uint32_t flags = M == K ? static_cast<uint32_t>(values.below(2)) : 0;
+  std::vector<uint32_t> head = {flags, 0};
+  for (size_t i = 0; i < n_lists; ++i) {
+    const size_t most = values.below(4);
+    head.push_back(head.back() + static_cast<uint32_t>(most == 0 ? 0 : most == 1 ? n_columns : values.below(n_columns + 1)));
+  }
+  const SparseLayout at = sparse_layout(precision, n_lists, head.back(), flags);
+  Bytes out(at.bytes);
+  memcpy(out.data(), head.data(), 4 * head.size());
+  for (size_t list = 0; list < n_lists; ++list) {
+    const size_t n = head[list + 2] - head[list + 1];
+    const std::vector<uint16_t> columns[] = {some_columns(n, n_columns, values), some_columns(n, n_columns, values)};
+    int32_t sums[kPanel] = {};
+    for (size_t b = 0; b < n; ++b)
+      for (size_t half = 0; half < 2; ++half) {
+        put(&out[at.columns + 4 * (head[list + 1] + b) + 2 * half], columns[half][b]);
+        uint8_t* block = &out[at.blocks + (head[list + 1] + b) * sparse_block_bytes(precision)];
+        for (size_t lane = 8 * half; lane < 8 * half + 8; ++lane)
+          for (size_t i = 0; i < 4; ++i) {
+            if (4 * columns[half][b] + i >= K) continue;
+            const bool real = list / G * kPanel + lane < M;
+            const int8_t q = static_cast<int8_t>(static_cast<int>(values.below(255)) - 127);
+            const float w = real ? values.unit() : garbage(kind, junk);
+            sums[lane] += q;
+            if (integers)
+              put(block + 4 * lane + i, q);
+            else
+              put(block + 4 * (i * kPanel + lane), w);
+          }
+      }
+    for (size_t lane = 0; lane < kPanel; ++lane) {
+      const bool real = list / G * kPanel + lane < M;
+      const int8_t q = static_cast<int8_t>(static_cast<int>(values.below(255)) - 127);
+      const float d = real ? values.unit() : garbage(kind, junk);
+      const size_t j = list * kPanel + lane;
+      if (flags && integers) put(&out[at.diagonal + j], q);
+      if (flags && !integers) put(&out[at.diagonal + 4 * j], d);
+      if (!integers) continue;
+      put(&out[at.scales + 4 * j], real ? 0.001f * (1.0f + values.unit()) : garbage(kind, junk));
+      put(&out[at.scales + 4 * (n_lists * kPanel + j)], sums[lane]);
+    }
+  }
+  return out;
+}
+
 Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, size_t K, size_t T, uint64_t seed,
                  Variant variant) {
   Random values(seed), junk(seed + 1);
   Floats x = rows(T, K, 2, values, variant.padding, junk);
   if (seed % 4 == 0) spice(&x, K, values);
   if (seed % 7 == 0) std::fill(x.begin(), x.begin() + static_cast<ptrdiff_t>(padded_to_panels(K)), 0.0f);  // silence
-  const Bytes W = matrix(precision, M, K, G, values, variant.padding, junk);
+  const auto make = precision >= kNumTablePrecisions ? sparse_matrix : matrix;
+  const Bytes W = make(precision, M, K, G, values, variant.padding, junk);
   const Floats b = panel_matrix(M, 1, G, 1, values, variant.padding, junk);
   Floats quantized(T * quantized_floats(precision, K) + kPanel, kCanary);
   const size_t width = G * padded_to_panels(M), stride = width + kPanel;
@@ -351,11 +412,14 @@ Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, si
 }
 
 void test_dense(const std::vector<const Table*>& tables, Precision precision, size_t n_seeds, Hash* hash) {
-  static const char* const kNames[] = {"dense float32", "dense float16", "dense bfloat16", "dense int8", "dense int4"};
+  static const char* const kNames[] = {"dense float32", "dense float16", "dense bfloat16", "dense int8", "dense int4",
+                                       "sparse float32", "sparse int8"};
   for (size_t G = 1; G <= 4; ++G)
     for (uint64_t seed = 0; seed < n_seeds; ++seed) {
       Random random(seed * 4 + G);
-      const size_t M = 1 + random.below(180), K = 1 + random.below(90), T = 1 + random.below(60);
+      const size_t M = 1 + random.below(180), some = 1 + random.below(90), T = 1 + random.below(60);
+      const bool square = precision >= kNumTablePrecisions && seed % 3 == 0;  // only then may there be a diagonal
+      const size_t K = square ? M : some;
       const Floats expected = run_dense(*tables.back(), precision, G, M, K, T, seed, {kZeros, false});
       hash->add(expected.data(), expected.size());
       for (const Table* table : tables)
@@ -460,9 +524,10 @@ int main(int argc, char** argv) {
     if (!strcmp(argv[i], "--golden") && i + 1 < argc) golden = argv[++i];
   }
   const std::vector<const Table*> tables = runnable_tables();
-  Hash hash, ignored;
+  Hash hash, sparse, ignored;
   test_cells(tables, 40, &hash);
-  for (uint32_t p = 0; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 20, &hash);
+  for (uint32_t p = 0; p < kNumTablePrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 20, &hash);
+  for (uint32_t p = kNumTablePrecisions; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 20, &sparse);
   test_frame_ops(tables, 60, &hash);
   if (!quick) {
     test_cells(tables, 300, &ignored);
@@ -470,6 +535,9 @@ int main(int argc, char** argv) {
     test_frame_ops(tables, 1000, &ignored);
   }
   for (const Table* table : tables) test_softmax_edges(*table);
-  if (golden) check_golden(golden, "test_kernels", hash.value());
+  if (golden) {
+    check_golden(golden, "test_kernels", hash.value());
+    check_golden(golden, "test_kernels_sparse", sparse.value());
+  }
   return report("test_kernels");
 }

@@ -19,7 +19,8 @@ def add(subparsers: Any) -> None:
         convert,
         "write a model as .tow, with smaller weights if you like",
         "Write a model as one .tow file, which loads in milliseconds, needs no importer, and is what the C library\n"
-        "reads.\n\n"
+        "reads. Matrices that were pruned in blocks (8 or 16 outputs by 4 inputs, all zero) are stored and multiplied\n"
+        "without their zeros where that is faster.\n\n"
         "--weights int8 stores every matrix and embedding table in 8 bits (or float16, bfloat16, int4). With\n"
         "--calibrate it rounds int8 and int4 weights so that the output errs least on your own frames, and prints\n"
         "what they cost there, layer by layer; with --tolerance it writes nothing where the output errs by more.\n\n"
@@ -41,6 +42,9 @@ def add(subparsers: Any) -> None:
         metavar="FRAMES",
         help="frames to measure errors on: a file that `undertow run` reads, .npy ...",
     )
+    parser.add_argument(
+        "--dense", action="store_true", help="store matrices that were pruned in blocks like any other, zeros included"
+    )
     parser.add_argument("--tolerance", type=positive_float, help="largest error of the output that is allowed")
 
 
@@ -58,7 +62,11 @@ def convert(args: argparse.Namespace) -> int:
         raise UsageError("--tolerance and --calibrate say what --weights may cost; --weights is missing")
     if args.tolerance is not None and args.calibrate is None:
         raise UsageError("--tolerance needs --calibrate: the frames on which the error is measured")
-    model = load_model(args) if args.calibrate is None else _calibrated(args)
+    if args.dense and args.calibrate is not None:
+        raise UsageError("--dense goes without --calibrate, which measures what is written otherwise")
+    # Weights that stay as they are, said so: a .tow file, too, is then looked through for pruned matrices.
+    changes = {"weights": args.weights or {}, "sparse": False if args.dense else "auto"}
+    model = load_model(args, **changes) if args.calibrate is None else _calibrated(args)
     model.save(output)
     print(f"{output}: {human_bytes(output.stat().st_size)}, {model.n_parameters:,} parameters")
     return 0
