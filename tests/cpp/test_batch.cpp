@@ -43,8 +43,8 @@ struct Batch {
 void run(const Model& m, const Alone& alone, const char* name, ut_batch* batch, const std::vector<size_t>& order,
          std::vector<float*> states, size_t first, size_t n) {
   std::vector<std::vector<float>> x(m.info.n_inputs), y(m.info.n_outputs);
-  const void* xs[4];
-  void* ys[4];
+  const void* xs[8];
+  void* ys[8];
   for (size_t i = 0; i < x.size(); ++i) {
     const size_t width = alone.traffic[0].in_width[i];
     for (const size_t s : order) {
@@ -121,8 +121,8 @@ void test_proposals(const Model& m, const char* name) {
   Stream stream(m), plain(m);
   Traffic kept(m, 30, 7), expected(m, 30, 7), wrong(m, 30, 8);
   const auto propose = [&](Traffic& traffic, size_t t) {
-    const void* x[4];
-    void* y[4];
+    const void* x[8];
+    void* y[8];
     for (size_t i = 0; i < traffic.in.size(); ++i) x[i] = traffic.in[i].data() + t * traffic.in_width[i];
     for (size_t i = 0; i < traffic.out.size(); ++i) y[i] = traffic.out[i].data() + t * traffic.out_width[i];
     ut_propose(stream.stream, x, y);

@@ -38,7 +38,7 @@ uint64_t run_sequence(const Model& m, size_t length) {
   Traffic traffic(m, kFrames, 11);
   Bytes memory(ut_sequence_bytes(m.model, kFrames));
   const void* x[] = {traffic.in[0].data()};
-  void* y[4];
+  void* y[8];
   for (size_t i = 0; i < traffic.out.size(); ++i) y[i] = traffic.out[i].data();
   CHECK_INT(ut_sequence_run(memory.data(), memory.size(), m.model, kFrames, length, nullptr, x, y, nullptr), UT_OK);
   Hash hash;

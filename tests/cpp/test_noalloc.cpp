@@ -159,8 +159,8 @@ void test_stream(const Model& m, const char* what, size_t n_steps) {
   float* states[kStreams];
   for (size_t i = 0; i < kStreams; ++i)
     ut_state_reset(m.model, states[i] = reinterpret_cast<float*>(blocks.data() + i * m.info.state_bytes));
-  const void* x[4];
-  void* y[4];
+  const void* x[8];
+  void* y[8];
   for (size_t i = 0; i < traffic.in.size(); ++i) x[i] = traffic.in[i].data();
   for (size_t i = 0; i < traffic.out.size(); ++i) y[i] = traffic.out[i].data();
   ut_error err;

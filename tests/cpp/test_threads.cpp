@@ -72,8 +72,8 @@ uint64_t work_in_crew(const Model& m, size_t n_threads, size_t frame_bytes) {
     ut_state_reset(m.model, blocks[i].as<float>());
     states.push_back(blocks[i].as<float>());
   }
-  const void* x[4];
-  void* y[4];
+  const void* x[8];
+  void* y[8];
   for (size_t i = 0; i < traffic.in.size(); ++i) x[i] = traffic.in[i].data();
   for (size_t i = 0; i < traffic.out.size(); ++i) y[i] = traffic.out[i].data();
   Random random(3);
