@@ -39,6 +39,8 @@ struct Act {
 
 enum BinaryKind : uint32_t { kBinAdd, kBinSub, kBinMul, kBinDiv, kBinMax, kBinMin, kNumBinaries };
 
+// Functions of this header are static: each instruction set compiles its own, and none may escape its object file.
+
 // How a matrix is stored: FORMAT.md, "Precisions".
 // Tables have those below kNumTablePrecisions.
 enum Precision : uint32_t {
@@ -56,10 +58,10 @@ enum Precision : uint32_t {
 constexpr size_t kMaxIntegerColumns = 131072;  // 128 * 127 * this fits an int32; of sparse matrices too
 constexpr size_t kGroup = 32;                  // columns of int4 that share a scale
 
-constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+static inline constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 // Bytes of one panel of a dense matrix of K columns and G gates.
-constexpr size_t panel_bytes(uint32_t precision, size_t K, size_t G) {
+static inline constexpr size_t panel_bytes(uint32_t precision, size_t K, size_t G) {
   const size_t width = G * kPanel;
   switch (precision) {
     case kFloat32: return K * width * 4;
@@ -87,15 +89,15 @@ static inline constexpr SparseLayout sparse_layout(uint32_t precision, uint64_t 
 }
 
 // A quantised frame in scratch: round_up(K, 64) int8, then its scale, then (int4) the sum of each group as int32.
-constexpr size_t quantized_scale_at(size_t K) { return round_up(K, 64); }
-constexpr size_t quantized_sums_at(size_t K) { return round_up(K, 64) + 64; }
-constexpr size_t quantized_bytes(size_t K) { return round_up(K, 64) + 64 + round_up(round_up(K, 64) / kGroup * 4, 64); }
-constexpr size_t quantized_floats(uint32_t precision, size_t K) {
+static inline constexpr size_t quantized_scale_at(size_t K) { return round_up(K, 64); }
+static inline constexpr size_t quantized_sums_at(size_t K) { return round_up(K, 64) + 64; }
+static inline constexpr size_t quantized_bytes(size_t K) { return round_up(K, 64) + 64 + round_up(round_up(K, 64) / kGroup * 4, 64); }
+static inline constexpr size_t quantized_floats(uint32_t precision, size_t K) {
   return precision == kInt8 || precision == kInt4 || precision == kSparseInt8 ? quantized_bytes(K) / sizeof(float) : 0;
 }
 
 // Bytes of a row of a table of D columns.
-constexpr size_t table_row_bytes(uint32_t precision, size_t D) {
+static inline constexpr size_t table_row_bytes(uint32_t precision, size_t D) {
   switch (precision) {
     case kFloat32: return D * 4;
     case kInt8: return round_up(D, 4) + 4;
