@@ -52,6 +52,7 @@ struct OpPlan {
   float number;
   Cell cell;  // of a recurrent layer
   bool whole_sequence;             // needs all timesteps at once
+  uint64_t matrix_bytes;            // of weights that a team's workers share
   size_t scratch_floats;            // in all
   size_t scratch_floats_per_frame;  // for each frame of a block
   size_t scratch_floats_per_row;    // instead, for each row of a batch; where 0, as for a frame

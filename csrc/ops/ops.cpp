@@ -115,6 +115,7 @@ void Check::matrix(uint32_t i, size_t n_panels, size_t K, size_t G, bool optiona
   if (t.n != expected) fail("a weight has the wrong number of elements", ": ", t.n, expected);
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);
+  plan_->matrix_bytes += t.n * element_bytes(t.dtype);
 }
 
 size_t Check::table(uint32_t i, size_t width) {
