@@ -28,7 +28,8 @@ struct ut_team {
   Mark* marks;     // one for each worker
   float* scratch;  // of worker 0; those of the others follow
   size_t n_workers, least;
-  void (*pause)(void);
+  Team::Pause pause;
+  void* context;
   size_t n_frames;  // of the call that worker 0 has begun
 };
 
@@ -70,7 +71,7 @@ size_t team_bytes(const ut_stream& s, size_t n_workers) {
 
 // What a worker of the stream's team is during a call, and the block that it walks over.
 Team worker_of(const ut_team& t, size_t worker) {
-  return {t.marks, t.n_workers, worker, t.least, t.pause, t.scratch};
+  return {t.marks, t.n_workers, worker, t.least, t.pause, t.context, t.scratch};
 }
 Block block_of(const ut_team& t, size_t worker, size_t n_frames, Team* team) {
   const ut_stream& s = *t.stream;
@@ -301,8 +302,8 @@ size_t ut_team_bytes(const ut_stream* stream, size_t n_workers) {
   return team_bytes(*stream, n_workers < 2 ? 2 : n_workers > UT_MAX_WORKERS ? UT_MAX_WORKERS : n_workers);
 }
 
-ut_status ut_team_init(void* mem, size_t bytes, ut_stream* stream, size_t n_workers, size_t least, void (*pause)(void),
-                       ut_team** out) {
+ut_status ut_team_init(void* mem, size_t bytes, ut_stream* stream, size_t n_workers, size_t least,
+                       void (*pause)(void* context, size_t worker), void* context, ut_team** out) {
   if (!mem || !stream || !out || n_workers < 2 || n_workers > UT_MAX_WORKERS) return UT_E_ARGUMENT;
   if (ut_shared_bytes(stream->model, least) == 0) return UT_E_ARGUMENT;
   if (!is_aligned(mem)) return UT_E_ALIGN;
@@ -312,7 +313,7 @@ ut_status ut_team_init(void* mem, size_t bytes, ut_stream* stream, size_t n_work
   Mark* marks = reinterpret_cast<Mark*>(p);
   for (size_t w = 0; w < n_workers; ++w) (new (marks + w) Mark)->meeting.store(0, std::memory_order_relaxed);
   float* scratch = reinterpret_cast<float*>(p + n_workers * sizeof(Mark));
-  *out = new (mem) ut_team{stream, marks, scratch, n_workers, least ? least : 1, pause, 0};
+  *out = new (mem) ut_team{stream, marks, scratch, n_workers, least ? least : 1, pause, context, 0};
   stream->team = *out;
   return UT_OK;
 }

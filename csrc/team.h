@@ -28,8 +28,10 @@ struct Panels {
 // Worker number `worker` of a team during a call. Every worker comes to the same meetings in the same order.
 class Team {
  public:
-  Team(Mark* marks, size_t n_workers, size_t worker, size_t least, void (*pause)(void), float* scratch)
-      : marks_(marks), n_workers_(n_workers), worker_(worker), least_(least), pause_(pause), scratch_(scratch),
+  using Pause = void (*)(void* context, size_t worker);
+
+  Team(Mark* marks, size_t n_workers, size_t worker, size_t least, Pause pause, void* context, float* scratch)
+      : marks_(marks), n_workers_(n_workers), worker_(worker), least_(least), pause_(pause), context_(context), scratch_(scratch),
         meeting_(marks[worker].meeting.load(std::memory_order_relaxed)) {}
 
   bool leads() const { return worker_ == 0; }
@@ -63,7 +65,7 @@ class Team {
     // Others may be a meeting ahead, never behind what this worker has seen.
     for (uint32_t tries = 0; static_cast<int32_t>(marks_[w].meeting.load(std::memory_order_acquire) - meeting_) < 0; ++tries) {
       if (tries < kEager) continue;
-      if (tries >= kPatient && pause_) pause_();
+      if (tries >= kPatient && pause_) pause_(context_, worker_);
 #if defined(__x86_64__) || defined(__i386__)
       __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -78,7 +80,8 @@ class Team {
   Mark* marks_;
   size_t n_workers_, worker_;
   uint64_t least_;
-  void (*pause_)(void);
+  Pause pause_;
+  void* context_;
   float* scratch_;
   uint32_t meeting_;
 };

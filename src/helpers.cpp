@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <new>
 
 namespace {
@@ -21,19 +23,22 @@ constexpr double kPatience = 100e-6, kWakeUp = 100e-6;
 
 constexpr unsigned kMostSkipped = 31;
 
+// A call that has lost so much has waited for a thread without a core. Alone for so many times as long, the caller loses
+// no more than 5 % to those who have the core.
+constexpr auto kLate = std::chrono::microseconds(200);
+constexpr int kAversion = 20;
+
 // A measurement: seconds of a turn of one of the two, turns of each, seconds in all (unless the turns take longer).
 constexpr double kTurn = 150e-6, kLongest = 10e-3;
 constexpr size_t kFewestTurns = 5, kMostTurns = 25;
 
-inline void pause() {
+inline void relax() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
 #endif
 }
-
-void yield() { sched_yield(); }
 
 // Threads do not live on in a process that fork made. This counts those between the first process and this one.
 std::atomic<uint32_t> forks{0};
@@ -56,7 +61,7 @@ Helpers::Helpers(const ut_model* model, ut_stream* stream, size_t n_workers, siz
     : model_(model), stream_(stream), forks_(forks_so_far()), gain_(gain) {
   const size_t bytes = (ut_team_bytes(stream, n_workers) + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
   memory_.reset(std::aligned_alloc(UT_ALIGN, bytes));
-  if (!memory_ || ut_team_init(memory_.get(), bytes, stream, n_workers, least, yield, &team_) != UT_OK)
+  if (!memory_ || ut_team_init(memory_.get(), bytes, stream, n_workers, least, pause, this, &team_) != UT_OK)
     throw std::bad_alloc();
   ut_team_use(team_, 0);
   threads_.reserve(n_workers - 1);
@@ -91,8 +96,28 @@ void Helpers::dismiss(Helpers* helpers) noexcept {
   if (helpers && helpers->forks_ == forks) delete helpers;
 }
 
+void Helpers::pause(void* helpers, size_t worker) noexcept {
+  if (worker != 0) {
+    sched_yield();
+    return;
+  }
+  const Clock::time_point start = Clock::now();
+  sched_yield();
+  static_cast<Helpers*>(helpers)->lost_ += Clock::now() - start;
+}
+
+// Whether the caller may wait for helpers again.
+bool Helpers::may_wait() noexcept {
+  if (lost_ > kLate && !std::isinf(gain_)) alone_until_ = Clock::now() + kAversion * lost_;
+  lost_ = {};
+  if (alone_until_ == Clock::time_point{}) return true;
+  if (Clock::now() < alone_until_) return false;
+  alone_until_ = {};
+  return true;
+}
+
 void Helpers::prepare(size_t n_frames) noexcept {
-  if (n_frames == 0 || forks_ != forks.load(std::memory_order_relaxed)) return ut_team_use(team_, 0);
+  if (n_frames == 0 || forks_ != forks.load(std::memory_order_relaxed) || !may_wait()) return ut_team_use(team_, 0);
   // A helper says that it sleeps before it looks at calls_ for the last time: one of the two sees the other.
   calls_.fetch_add(1);
   if (asleep_ == 0) {
@@ -121,7 +146,7 @@ void Helpers::work(size_t worker) noexcept {
     do {
       for (int i = 0; i < 64; ++i) {
         if (ut_team_called(team_, worker)) return true;
-        pause();
+        relax();
       }
     } while (!stop_ && seconds_since(start) < kPatience);
     return false;
@@ -153,30 +178,31 @@ double Helpers::measure() {
 
   const auto step = [&](bool together) {
     if (together) {
-      gain_ = 1.0;  // wait for helpers that sleep
+      gain_ = std::numeric_limits<double>::infinity();  // wait for them, come what may
       prepare(1);
     } else {
       ut_team_use(team_, 0);
     }
     ut_run(stream_, 1, x.data(), y.data());
   };
-  const auto turn = [&](bool together, size_t n) {
+  const auto turn = [&](bool together) {
     step(together);  // not counted: caches, and sleeping helpers
     const Clock::time_point start = Clock::now();
-    for (size_t i = 0; i < n; ++i) step(together);
-    return seconds_since(start) / static_cast<double>(n);
+    double taken = 0;
+    size_t n = 0;
+    for (; taken < kTurn; taken = seconds_since(start), ++n) step(together);
+    return taken / static_cast<double>(n);
   };
-  turn(true, 1);
-  const double once = turn(false, 1);
-  const size_t n = static_cast<size_t>(kTurn / std::max(once, 1e-9)) + 1;
+  turn(true);
   std::vector<double> ratios, gains;
   const Clock::time_point start = Clock::now();
   while (ratios.size() < kFewestTurns || (ratios.size() < kMostTurns && seconds_since(start) < kLongest)) {
-    const double alone = turn(false, n), together = turn(true, n);
+    const double alone = turn(false), together = turn(true);
     ratios.push_back(together / alone);
     gains.push_back(alone - together);
   }
   ut_stream_reset(stream_);
+  lost_ = {};
   gain_ = median(gains);
   return median(ratios);
 }

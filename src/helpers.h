@@ -4,6 +4,7 @@
 #define UNDERTOW_SRC_HELPERS_H_
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -30,7 +31,9 @@ class Helpers {
 
   // Before every ut_step, ut_run and ut_propose of the stream: sees to it that helpers come, or that none are needed.
   // They look for work for a while after a call and sleep then. If they sleep, the call waits for them only where they
-  // save more than it takes to wake them; else it is made alone. No allocation; a lock and a system call if they sleep.
+  // save more than it takes to wake them; else it is made alone. So are calls for twenty times as long as the last call
+  // lost because a helper had no core (unless the gain is infinite): others use the machine too. No allocation; a lock
+  // and a system call if they sleep.
   void prepare(size_t n_frames) noexcept;
 
   // Ends the threads and deletes the helpers; the stream is alone again. In a process that fork made there are no
@@ -43,6 +46,8 @@ class Helpers {
   };
 
   ~Helpers();
+  static void pause(void* helpers, size_t worker) noexcept;
+  bool may_wait() noexcept;
   void work(size_t worker) noexcept;
   void wake() noexcept;
   void stop() noexcept;
@@ -57,6 +62,10 @@ class Helpers {
 
   // Calls without helpers, because they slept, until they are woken for calls to come; more each time that was in vain.
   unsigned skip_ = 0, next_skip_ = 0;
+
+  // Of the caller: what it has waited in the last call, and until when it will not wait again.
+  std::chrono::steady_clock::duration lost_{0};
+  std::chrono::steady_clock::time_point alone_until_{};
 
   std::atomic<uint64_t> calls_{0};  // that need helpers; one who has not helped in all of them must not sleep
   std::atomic<size_t> asleep_{0};

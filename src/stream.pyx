@@ -431,7 +431,8 @@ cdef class Stream:
             to[j] = flat[j]
 
     def __repr__(self):
-        return f"<undertow.Stream of {self.model.name!r}, {self.model.state_bytes} bytes of state>"
+        threads = f", {self.threads} threads" if self.threads > 1 else ""
+        return f"<undertow.Stream of {self.model.name!r}, {self.model.state_bytes} bytes of state{threads}>"
 
 
 include "pool.pxi"

@@ -187,11 +187,12 @@ size_t ut_team_bytes(const ut_stream* stream, size_t n_workers);
 /* ut_team_init - place a team in `mem`; from now on calls of the stream need its helpers.
  *   mem     `bytes` >= ut_team_bytes(stream, n_workers), aligned to UT_ALIGN; yours again after ut_team_use(team, 0)
  *   least   as for ut_shared_bytes
- *   pause   NULL, or what a worker calls again and again once it has spun for a while, such as sched_yield
+ *   pause   NULL, or what a worker that has spun for a while calls, with `context`, again and again: to yield, or to see
+ *           that a helper is late
  *   returns UT_OK, UT_E_ALIGN, UT_E_MEMORY, or UT_E_ARGUMENT, also where there is nothing to share; *out is untouched on
  *           failure */
-ut_status ut_team_init(void* mem, size_t bytes, ut_stream* stream, size_t n_workers, size_t least, void (*pause)(void),
-                       ut_team** out);
+ut_status ut_team_init(void* mem, size_t bytes, ut_stream* stream, size_t n_workers, size_t least,
+                       void (*pause)(void* context, size_t worker), void* context, ut_team** out);
 
 /* ut_team_use - whether the stream's next calls need the helpers (1, as after ut_team_init) or are worker 0's alone (0), as
  * they were without a team. For worker 0, between calls, at any time; helpers are then simply not called. */

@@ -127,8 +127,8 @@ class Model:
         self._require_streamable()
         if block is not None and not 1 <= block <= self.block:
             raise ValueError(f"block is {block}, expected 1 to {self.block} for {self.name!r}")
-        threads = index(threads)
-        if not 1 <= threads <= (cpus := _usable_cpus()):
+        threads, cpus = index(threads), _usable_cpus()
+        if not 1 <= threads <= cpus:
             raise ValueError(f"threads is {threads}, expected 1 to {cpus}, the CPUs that this process may use")
         stream = Stream(self, block or 0, threads, measure)
         if snapshot is not None:

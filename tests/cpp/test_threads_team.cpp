@@ -18,13 +18,13 @@ using namespace ut_test;
 
 constexpr size_t kFrames = 60;
 
-void yield() { sched_yield(); }
+void yield(void* = nullptr, size_t = 0) { sched_yield(); }
 
 // A team on threads that do nothing but spin.
 class Spinning {
  public:
   Spinning(Stream& stream, size_t n_workers) : stream_(stream), memory_(ut_team_bytes(stream.stream, n_workers)) {
-    CHECK_INT(ut_team_init(memory_.data(), memory_.size(), stream.stream, n_workers, 0, yield, &team_), UT_OK);
+    CHECK_INT(ut_team_init(memory_.data(), memory_.size(), stream.stream, n_workers, 0, yield, nullptr, &team_), UT_OK);
     for (size_t w = 1; w < n_workers; ++w)
       threads_.emplace_back([this, w] {
         while (!stop_)
@@ -123,7 +123,7 @@ void test_refused(const Model& m) {
   const size_t bytes = ut_team_bytes(stream.stream, 3), all = ut_shared_bytes(m.model, 0);
   Bytes memory(bytes);
   const auto init = [&](uint8_t* mem, size_t n, size_t n_workers, size_t least) {
-    return ut_team_init(mem, n, stream.stream, n_workers, least, nullptr, &team);
+    return ut_team_init(mem, n, stream.stream, n_workers, least, nullptr, nullptr, &team);
   };
   CHECK_INT(init(nullptr, bytes, 3, 0), UT_E_ARGUMENT);
   CHECK_INT(init(memory.data(), bytes, 1, 0), UT_E_ARGUMENT);
