@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""python -m bench [step sequence core overhead load memory] [--quick] [--json FILE] [--core N]"""
+"""python -m bench [step sequence core overhead latency load accuracy memory] [--quick] [--json FILE] [--core N]"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import models
 
 models.single_thread()
 
-from . import clock, core, load, memory, overhead, sequence, step  # noqa: E402
+from . import accuracy, clock, core, latency, load, memory, overhead, sequence, step  # noqa: E402
 from .report import Table, summary  # noqa: E402
 
 #: name -> tables, given the seconds to spend on each cell and size
@@ -22,7 +22,9 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "sequence": lambda seconds: [sequence.table(seconds)],
     "core": lambda seconds: [core.table(seconds / 2)],
     "overhead": lambda seconds: [overhead.table(seconds)],
+    "latency": lambda seconds: latency.tables(1_000_000 if seconds >= 1 else 100_000),
     "load": lambda seconds: [load.table(seconds)],
+    "accuracy": lambda seconds: list(accuracy.tables(100_000 if seconds >= 1 else 10_000)),
     "memory": lambda seconds: memory.tables(10_000_000 if seconds >= 1 else 1_000_000),
 }
 
@@ -31,7 +33,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="NAME", help=f"some of: {' '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each cell and size (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="0.2 seconds, and a tenth of the timesteps for memory")
+    parser.add_argument(
+        "--quick", action="store_true", help="0.2 seconds, and a tenth of the timesteps for memory and latency"
+    )
     parser.add_argument("--core", type=int, help="CPU to run on (default: the last one this process may use)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     args = parser.parse_args()

@@ -49,8 +49,8 @@ def cache_level(n_bytes: int) -> str:
     return "memory"
 
 
-def build() -> Path:
-    """Compile bench/cpp (once; afterwards only what changed) and give the program."""
+def build(program: str = "bench_core") -> Path:
+    """Compile a program of bench/cpp (once; afterwards only what changed) and give it."""
     folder = Path(os.environ.get("UT_BENCH_BUILD", ROOT / "build" / "bench"))
     cmake = shutil.which("cmake")
     if not cmake:
@@ -65,11 +65,11 @@ def build() -> Path:
         "-DUT_PYTHON=OFF",
         "-DCMAKE_BUILD_TYPE=Release",
     ]
-    for command in (configure, [cmake, "--build", str(folder), "--target", "bench_core"]):
+    for command in (configure, [cmake, "--build", str(folder), "--target", program]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return folder / "bench" / "cpp" / "bench_core"
+    return folder / "bench" / "cpp" / program
 
 
 def run(program: Path, files: Sequence[Path], isas: Sequence[str], seconds: float) -> list[Row]:

@@ -3,7 +3,7 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
-#elif defined(__aarch64__) && defined(__linux__)
+#elif defined(__aarch64__) && defined(__linux__) && __STDC_HOSTED__
 #include <sys/auxv.h>
 #endif
 
@@ -54,7 +54,7 @@ uint32_t cpu_features() {
 #elif defined(__aarch64__)
 
 uint32_t cpu_features() {  // AArch64 has NEON by definition
-#if defined(__linux__)
+#if defined(__linux__) && __STDC_HOSTED__
   constexpr unsigned long kHwcapAsimdDp = 1ul << 20;  // Linux, Documentation/arch/arm64/elf_hwcaps.rst
   return kCpuNeon | (getauxval(AT_HWCAP) & kHwcapAsimdDp ? kCpuNeonDot : 0u);
 #elif defined(__APPLE__) || defined(__ARM_FEATURE_DOTPROD)  // every Apple AArch64 Mac has it

@@ -21,7 +21,7 @@ constexpr size_t kWorthSharing = 1 << 20;
 // How long a thread looks for work, or for the end of it, before it sleeps: a few calls of a busy caller come that soon.
 constexpr auto kPatience = std::chrono::microseconds(50);
 
-constexpr size_t kRowsAtOnce = 12;  // chunks are whole multiples of it: kernels take so many rows at once
+constexpr size_t kRowsAtOnce = 4;  // chunks are whole multiples of it: kernels take several rows at once
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)

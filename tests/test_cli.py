@@ -378,7 +378,7 @@ def test_sound_in_blocks(cli, tmp_path, model):
     assert "last 1 samples" in err
 
 
-# -- verify, convert, bench ------------------------------------------------------------------------------------------
+# -- verify, convert -------------------------------------------------------------------------------------------------
 
 
 def test_verify_against_the_reference(cli, model):
@@ -447,13 +447,6 @@ def test_convert(cli, tmp_path, model):
     assert cli("verify", out)[0] == 0
     failed(cli("convert", model), 2, "the model itself")
     failed(cli("convert", model, "-o", tmp_path / "x.onnx"), 2, ".tow")
-
-
-def test_bench(cli, model):
-    code, out, _ = cli("bench", model, "--seconds", 0.05, "--frames", 10)
-    assert code == 0
-    for words in ("one step", "10 frames", "median", "p99"):
-        assert words in out
 
 
 @pytest.mark.parametrize("n", [(1, "1 bytes"), (1536, "1.5 KiB"), (3 << 20, "3.0 MiB")])

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 import undertow
-from undertow import _core, activations, tow
+from undertow import _core, activations, support, tow
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not (ROOT / "csrc").exists(), reason="needs the source tree")
 
 C_FILES = sorted(
-    p for folder in ("csrc", "src") for p in (ROOT / folder).rglob("*") if p.suffix in {".h", ".cpp", ".c", ".pyx", ".pxi", ".pxd"}
+    p
+    for folder in ("csrc", "src")
+    for p in (ROOT / folder).rglob("*")
+    if p.suffix in {".h", ".cpp", ".c", ".pyx", ".pxi", ".pxd"}
 )
 PY_FILES = sorted((ROOT / "python").rglob("*.py"))
 ALL = [*C_FILES, *PY_FILES]
@@ -72,6 +75,10 @@ FORBIDDEN = {
     "hdf5": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "weights", "cli"},
     "weights": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "cli"},
     "reference": {"model", "stream", "_core", "tow", "importers", "layers", "weights", "cli"},
+    "precision": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
+    "packing": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
+    "formulas": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
+    "products": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
 }
 
 
@@ -117,6 +124,12 @@ def test_format_document_agrees_with_the_code():
     assert [re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in enum] == list(activations.KINDS)
 
 
+def test_every_instruction_set_says_where_it_was_run():
+    built = {path.stem.removeprefix("isa_") for path in (ROOT / "csrc/kernels").glob("isa_*.cpp")}
+    assert built == set(support.TESTED_ON)
+    assert set(undertow.isas()) <= built
+
+
 def test_only_isa_cmake_sets_machine_flags():
     for path in [*ROOT.rglob("CMakeLists.txt"), *(ROOT / "csrc").rglob("*.cmake")]:
         if (
@@ -135,3 +148,12 @@ def test_no_fast_math():
         *(ROOT / "csrc").rglob("CMakeLists.txt"),
     ]:
         assert "fast-math" not in path.read_text()
+
+
+def test_the_engine_has_nothing_to_wait_for():
+    """undertow.h, "Time": no lock, and nothing that one could be built of. Heap and system calls: test_noalloc.cpp."""
+    waits = re.compile(r"\b(\w*atomic\w*|\w*mutex\w*|pthread\w*|volatile|futex|spin\w*|yield|_mm_pause|__sync\w*)\b")
+    for path in C_FILES:
+        if "csrc" in path.parts:
+            code = re.sub(r"__asm__ volatile|//[^\n]*|/\*.*?\*/", "", path.read_text(), flags=re.S)
+            assert not (found := waits.search(code)), f"{path.name}: {found[0]}"

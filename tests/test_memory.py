@@ -4,10 +4,12 @@
 import copy
 import ctypes
 import gc
+import itertools
 import os
 import pickle
 import shutil
 import sys
+import tracemalloc
 import weakref
 from pathlib import Path
 
@@ -120,11 +122,97 @@ def test_converted_and_named_inputs_are_flat(model):
 
 
 @resident_only
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pools_are_flat(model, threads):
+    pool, X, Y = model.pool(64, threads), frames(64, 4), np.empty((64, 16), np.float32)
+    ids, live = pool.open(32), []
+
+    def churn():
+        live.extend(pool.open(4))
+        live.extend(pool.fork(live[-4:]))
+        pool.step(live[-8:], X[:8])
+        pool.restore(live[0], pool.snapshot(live[1]))
+        pool.state(live[0])["cell"] = np.zeros(16)
+        pool.propose(live[:2], X[:2])
+        pool.rollback(live[:2])
+        pool.close(live)
+        live.clear()
+
+    assert growth(lambda: pool.step(ids, X[:32], out=Y[:32]), 100_000) < NOISE
+    assert growth(lambda: pool.run(ids, X[:32, None]), 50_000) < NOISE
+    assert growth(churn, 20_000) < NOISE
+
+
+@resident_only
+def test_pools_give_everything_back(model):
+    def work():
+        with model.pool(100, threads=2) as pool:
+            pool.step(pool.open(100), frames(100, 4))
+        model.pool(1000).open(1000)
+
+    assert growth(work, 300, 20) < NOISE
+
+
+@resident_only
+def test_a_pool_takes_memory_as_streams_open(model):
+    pool, before = model.pool(1_000_000), resident()
+    pool.open(1000)
+    assert resident() - before < 1000 * (2 * model.state_bytes + 100) + NOISE
+
+
+@resident_only
 def test_whole_sequences_are_flat(model):
     backwards = Model.from_graph(single(np.random.default_rng(1), "gru", 4, 16, reverse=True))
     X = frames(100, 4)
     for each in (model, backwards):
         assert growth(lambda each=each: each.run(X, state={"cell": np.zeros(16)}), 3000, 100) < NOISE
+
+
+def steps_under_watch(stream, x, out, n):
+    """(blocks that n steps leave allocated, bytes that they hold at their highest), by Python's own allocators."""
+    step, turns = stream.step, itertools.repeat(None, n)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in itertools.repeat(None, 100):
+            step(x, out=out)
+        blocks = sys.getallocatedblocks()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in turns:
+            step(x, out=out)
+        peak = tracemalloc.get_traced_memory()[1]
+        return sys.getallocatedblocks() - blocks, peak - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts blocks of CPython's allocator")
+def test_steps_into_out_allocate_nothing(model):
+    """Not even for a moment. test_noalloc.cpp holds the same of the engine below."""
+    several, X = Model.from_graph(zoo()).stream(), {name: value[0] for name, value in zoo_input(1).items()}
+    # Room for an object or two of the interpreter's own. A step that kept one would leave 100,000; one that made an
+    # array for a moment would show its 96 bytes and more.
+    blocks, peak = steps_under_watch(model.stream(), frames(1, 4)[0], np.empty(16, np.float32), 100_000)
+    assert (blocks < 10, peak < 96) == (True, True), (blocks, peak)
+    blocks, _ = steps_under_watch(several, X, several.step(X), 20_000)
+    assert blocks < 10
+
+
+def test_the_watch_sees_what_a_step_makes(model):
+    """The test of the test: a step without `out` makes an array: it shows at the peak and, when kept, in the blocks."""
+    stream, x, kept = model.stream(), frames(1, 4)[0], []
+
+    class Makes:
+        def step(self, x, out):
+            return stream.step(x)
+
+    class Keeps:
+        def step(self, x, out):
+            kept.append(stream.step(x))
+
+    assert steps_under_watch(Makes(), x, None, 1000)[1] > 96
+    assert steps_under_watch(Keeps(), x, None, 1000)[0] > 1000
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 import undertow
 from networks import counter, round_trip_graphs, single, zoo
 from undertow.activations import Activation
+from undertow.compile import with_weights
 from undertow.model import Model
 
 TASKS = Path("/proc/self/task")
@@ -36,6 +37,8 @@ GRAPHS = {
     "zoo": zoo,
     "counter": counter,
     **{f"round_trip_{i}": lambda i=i: round_trip_graphs()[i] for i in (1, 2, 3, 4)},
+    **{f"zoo_{p}": lambda p=p: with_weights(zoo(), p) for p in ("float16", "bfloat16", "int8", "int4")},
+    "projection_int8": lambda: with_weights(cell("lstm_projection"), "int8"),
 }
 
 
@@ -124,7 +127,7 @@ def test_more_streams_than_a_tile_holds(isa):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("name", ["zoo", "counter", "lstm_options"])
+@pytest.mark.parametrize("name", ["zoo", "zoo_int8", "counter", "lstm_options"])
 def test_any_subset_in_any_order(name, threads, isa):
     model = Model.from_graph(GRAPHS[name](), isa)
     rng, n = np.random.default_rng(4), 40

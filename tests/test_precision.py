@@ -8,6 +8,7 @@ import pytest
 
 import undertow
 from networks import round_trip_graphs, single, zoo
+from oracle_precision import bfloat16, half, int4_numbers, int8_numbers, stored_row
 from test_tow import assert_equal_graphs
 from undertow import packing, precision, tow
 from undertow.compile import compile_graph, with_weights
@@ -28,10 +29,6 @@ def matrix(G=3, rows=19, K=37, seed=0):
 # -- layouts, byte by byte from csrc/FORMAT.md ----------------------------------------------------------------------
 
 
-def half(x):
-    return struct.unpack("<H", struct.pack("<e", float(x)))[0]
-
-
 def int8_matrix(W):
     """For each panel int8 [ceil(K/4)][G][16][4], float32 scale [G][16], int32 sum [G][16]."""
     G, rows, K = W.shape
@@ -44,10 +41,9 @@ def int8_matrix(W):
             for i in range(16):
                 row = 16 * panel + i
                 if row < rows:
-                    scale[g, i] = max(abs(w) for w in W[g, row]) / np.float32(127)
-                for k in range(K):
-                    q[g, i, k] = round(float(W[g, row, k]) / float(scale[g, i])) if row < rows and scale[g, i] else 0
-                    total[g, i] += q[g, i, k]
+                    numbers, scale[g, i] = int8_numbers(W[g, row])
+                    total[g, i] = sum(numbers)
+                    q.update({(g, i, k): n for k, n in enumerate(numbers)})
         for four in range((K + 3) // 4):
             for g in range(G):
                 for i in range(16):
@@ -55,17 +51,6 @@ def int8_matrix(W):
                         out += struct.pack("<b", q.get((g, i, 4 * four + j), 0))
         out += struct.pack(f"<{G * 16}f", *scale.ravel()) + struct.pack(f"<{G * 16}i", *total.ravel())
     return bytes(out)
-
-
-def int4_numbers(row):
-    """Integers (padded to whole groups) and the float16 bits of the scales of one row."""
-    q, scales = [], []
-    for start in range(0, len(row), 32):
-        group = row[start : start + 32]
-        scale = np.float16(max(abs(w) for w in group) / np.float32(7))
-        scales.append(half(scale))
-        q += [round(float(w) / float(scale)) if scale else 0 for w in group] + [0] * (32 - len(group))
-    return q, scales
 
 
 def int4_matrix(W):
@@ -90,7 +75,7 @@ def int4_matrix(W):
         for group in range(groups):
             for g in range(G):
                 for i in range(16):
-                    out += struct.pack("<H", found[g, i][1][group])
+                    out += struct.pack("<e", found[g, i][1][group])
         out += bytes(-len(out) % 64)
     return bytes(out)
 
@@ -108,20 +93,13 @@ def halves_matrix(W, bits):
     return bytes(out)
 
 
-def bfloat16_bits(x):
-    """Nearest of the two neighbours, ties to the one whose last bit is 0."""
-    low = struct.unpack("<I", struct.pack("<f", float(x)))[0] >> 16
-    near = [(abs(struct.unpack("<f", struct.pack("<I", b << 16))[0] - float(x)), b & 1, b) for b in (low, low + 1)]
-    return min(near)[2]
-
-
 def test_matrix_layouts():
     for G, rows, K in [(3, 19, 37), (1, 16, 32), (4, 1, 1), (2, 33, 4), (1, 17, 65)]:
         W = matrix(G, max(rows, 6), max(K, 1), seed=rows)[:, :rows, :K]
         assert packing.pack(W, "int8").tobytes() == int8_matrix(W), (G, rows, K)
         assert packing.pack(W, "int4").tobytes() == int4_matrix(W), (G, rows, K)
         assert packing.pack(W, "float16").tobytes() == halves_matrix(W, half), (G, rows, K)
-        assert packing.pack(W, "bfloat16").tobytes() == halves_matrix(W, bfloat16_bits), (G, rows, K)
+        assert packing.pack(W, "bfloat16").tobytes() == halves_matrix(W, bfloat16), (G, rows, K)
 
 
 def test_table_layouts():
@@ -129,19 +107,19 @@ def test_table_layouts():
         table = matrix(1, max(V, 6), D, seed=D)[0, :V]
         int8, int4 = bytearray(), bytearray()
         for row in table:
-            scale = max(abs(w) for w in row) / np.float32(127)
-            int8 += struct.pack(f"<{D}b", *(round(float(w) / float(scale)) if scale else 0 for w in row))
+            q, scale = int8_numbers(row)
+            int8 += struct.pack(f"<{D}b", *q)
             int8 += bytes(-len(int8) % 4) + struct.pack("<f", scale)
             q, scales = int4_numbers(row)
             for i in range(0, len(q), 2):
                 int4.append(q[i] + 8 | q[i + 1] + 8 << 4)
-            int4 += struct.pack(f"<{len(scales)}H", *scales)
+            int4 += struct.pack(f"<{len(scales)}e", *scales)
             int4 += bytes(-len(int4) % 4)
         assert packing.pack_table(table, "int8").tobytes() == int8
         assert packing.pack_table(table, "int4").tobytes() == int4
         assert packing.pack_table(table, "float16").tobytes() == b"".join(struct.pack("<e", w) for w in table.flat)
         assert packing.pack_table(table, "bfloat16").tobytes() == b"".join(
-            struct.pack("<H", bfloat16_bits(w)) for w in table.flat
+            struct.pack("<H", bfloat16(w)) for w in table.flat
         )
 
 
@@ -157,6 +135,12 @@ def test_what_is_packed_comes_back(name, shape):
     table = packing.pack_table(W[0], name)
     assert table.nbytes == packing.table_bytes(*shape[1:], name)
     assert np.array_equal(packing.unpack_table(table, shape[2]), precision.stored(W[0], name))
+
+
+def test_numbers_against_the_oracle():
+    for name in ("float32", *REDUCED):
+        W = matrix(2, 20, 45, seed=4)
+        assert np.array_equal(precision.stored(W, name), [[stored_row(row, name) for row in gate] for gate in W]), name
 
 
 # -- numbers --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,10 @@ FLOAT32_MODEL = 1e-5
 #: sums of 128 products of order 1 round at 2^-24 each, and activations add their few ULP.
 FLOAT32_CELL = 2e-6
 
+#: One timestep of a float32 cell of at most 64 units whose products are known (to the bit for int8 and int4 weights;
+#: to the sums of 64 terms for others): activations of a few ULP and a dozen roundings, relative to max(1, |value|).
+FLOAT32_UPDATE = 1e-6
+
 #: Another float32 program (ONNX Runtime, PyTorch) against float64: its own rounding, which we do not control.
 FLOAT32_PEER = 5e-6
 

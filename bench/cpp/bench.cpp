@@ -3,12 +3,7 @@
 // Nanoseconds of ut_step without Python, and of the roofline over the very bytes of weights that the step reads, in turns.
 // One line for each file and instruction set: file, isa, bytes of weights, ns a step, ns of the roofline, step / roofline,
 // ns a timestep of ut_run over 100 frames (medians; the ratio is that of neighbours in time).
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -16,69 +11,29 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "files.h"
 #include "roofline.h"
 #include "undertow.h"
 
 namespace {
 
+using ut_bench::Mapped;
+using ut_bench::Memory;
+using ut_bench::aligned;
+using ut_bench::fail;
+
 constexpr size_t kFrames = 100;
 constexpr double kTurn = 1e-3;  // seconds before the other one has its turn
-
-[[noreturn]] void fail(const std::string& what) {
-  std::fprintf(stderr, "bench_core: %s\n", what.c_str());
-  std::exit(1);
-}
 
 // Processor time: leaves out the turns of other programs on a shared machine.
 double now() {
   timespec t;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-// A file mapped as undertow.load maps it, so that pages, caches and TLB are those of real use.
-struct Mapped {
-  explicit Mapped(const char* path) {
-    const int file = open(path, O_RDONLY);
-    struct stat about;
-    if (file < 0 || fstat(file, &about) != 0) fail(std::string(path) + ": " + std::strerror(errno));
-    n = static_cast<size_t>(about.st_size);
-    data = static_cast<const uint8_t*>(mmap(nullptr, n, PROT_READ, MAP_SHARED, file, 0));
-    if (data == MAP_FAILED) fail(std::string(path) + ": cannot be mapped");
-    close(file);
-  }
-  ~Mapped() { munmap(const_cast<uint8_t*>(data), n); }
-  Mapped(const Mapped&) = delete;
-  Mapped& operator=(const Mapped&) = delete;
-
-  // FORMAT.md: weights follow the metadata at the next multiple of 64.
-  const float* weights() const {
-    uint32_t metadata;
-    std::memcpy(&metadata, data + 24, sizeof metadata);
-    return reinterpret_cast<const float*>(data + (64 + size_t{metadata} + 63) / 64 * 64);
-  }
-  size_t n_weights() const {
-    return static_cast<size_t>(reinterpret_cast<const float*>(data + n) - weights()) / 16 * 16;
-  }
-
-  const uint8_t* data;
-  size_t n;
-};
-
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-using Memory = std::unique_ptr<void, Free>;
-
-Memory aligned(size_t bytes) {
-  Memory memory(std::aligned_alloc(UT_ALIGN, (bytes + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN));
-  if (!memory) fail("out of memory");
-  return memory;
 }
 
 double median(std::vector<double> v) {

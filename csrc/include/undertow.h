@@ -14,7 +14,9 @@
  * Memory   All memory comes from you, aligned to UT_ALIGN; there is nothing to free. `blob` (the bytes of a .tow file,
  *          see FORMAT.md) must outlive the model: weights are used in place. The model must outlive its streams.
  * Threads  A model is read-only after ut_model_init: share it. A stream belongs to one thread at a time.
- * Time     ut_step, ut_run and ut_batch_run do the same work for every frame: no allocation, lock, system call or failure.
+ * Time     ut_step, ut_run and ut_batch_run cannot fail, allocate nothing, take no lock, make no system call and have no
+ *          loop without a bound: the same operations for every frame, a number that depends on the model and not on what
+ *          the frames hold. Left to the machine are its caches, and page faults where a blob that is mapped is touched first.
  * Numbers  Same bits on every instruction set with fused multiply-add, and however a sequence is cut into calls.
  *          Subnormals are flushed to zero inside a call. The caller's floating-point mode (rounding, traps) has no
  *          influence and is restored.

@@ -60,21 +60,24 @@ inline V load_bfloat(const uint16_t* p) {
 
 // --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
 
-using VI = __m256i;
-inline VI load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-inline VI broadcast4(const int8_t* p) {
+// Not __m256i: see vec_avx512.h.
+using VI = int32_t __attribute__((vector_size(32)));
+inline __m256i bits_int(VI a) { return reinterpret_cast<__m256i>(a); }
+inline VI int_of(__m256i a) { return reinterpret_cast<VI>(a); }
+inline __m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m256i broadcast4(const int8_t* p) {
   int32_t bytes;
   memcpy(&bytes, p, 4);
   return _mm256_set1_epi32(bytes);
 }
-inline VI zero_int() { return _mm256_setzero_si256(); }
-inline VI load_int(const int32_t* p) { return load_bytes(p); }
-inline VI set1_int(int32_t a) { return _mm256_set1_epi32(a); }
-inline VI sub_int(VI a, VI b) { return _mm256_sub_epi32(a, b); }
-inline V to_float(VI a) { return _mm256_cvtepi32_ps(a); }
-inline VI round_to_int(V a) { return _mm256_cvtps_epi32(a); }
+inline VI zero_int() { return VI{}; }
+inline VI load_int(const int32_t* p) { return int_of(load_bytes(p)); }
+inline VI set1_int(int32_t a) { return int_of(_mm256_set1_epi32(a)); }
+inline VI sub_int(VI a, VI b) { return int_of(_mm256_sub_epi32(bits_int(a), bits_int(b))); }
+inline V to_float(VI a) { return _mm256_cvtepi32_ps(bits_int(a)); }
+inline VI round_to_int(V a) { return int_of(_mm256_cvtps_epi32(a)); }
 inline void store_int8(int8_t* p, VI a) {
-  const __m256i words = _mm256_packs_epi32(a, a);
+  const __m256i words = _mm256_packs_epi32(bits_int(a), bits_int(a));
   const __m256i bytes = _mm256_packs_epi16(words, words);
   const int32_t low = _mm256_extract_epi32(bytes, 0), high = _mm256_extract_epi32(bytes, 4);
   memcpy(p, &low, 4);
@@ -83,28 +86,28 @@ inline void store_int8(int8_t* p, VI a) {
 
 #if defined(__AVXVNNI__)  // unsigned times signed, four products a lane, never saturating: x + 128 is what is multiplied
 struct Quad {
-  VI x;
+  __m256i x;
 };
 inline Quad quad(const int8_t* x) { return {_mm256_xor_si256(broadcast4(x), _mm256_set1_epi8(-128))}; }
-inline VI dot_start(const int32_t* sums) { return sub_int(zero_int(), _mm256_slli_epi32(load_int(sums), 7)); }
-inline VI dot(VI acc, const int8_t* w, const Quad& q) { return _mm256_dpbusd_avx_epi32(acc, q.x, load_bytes(w)); }
+inline VI dot_start(const int32_t* sums) { return sub_int(zero_int(), int_of(_mm256_slli_epi32(load_bytes(sums), 7))); }
+inline VI dot(VI acc, const int8_t* w, const Quad& q) { return int_of(_mm256_dpbusd_avx_epi32(bits_int(acc), q.x, load_bytes(w))); }
 #else  // x's sign moves into the weights: a pair of products is at most 2 * 127 * 127, which no instruction saturates
 struct Quad {
-  VI magnitude, x;
+  __m256i magnitude, x;
 };
 inline Quad quad(const int8_t* x) {
-  const VI all = broadcast4(x);
+  const __m256i all = broadcast4(x);
   return {_mm256_abs_epi8(all), all};
 }
 inline VI dot_start(const int32_t*) { return zero_int(); }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) {
-  const VI pairs = _mm256_maddubs_epi16(q.magnitude, _mm256_sign_epi8(load_bytes(w), q.x));
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  const __m256i pairs = _mm256_maddubs_epi16(q.magnitude, _mm256_sign_epi8(load_bytes(w), q.x));
+  return int_of(_mm256_add_epi32(bits_int(acc), _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
 }
 #endif
 
 struct Group {
-  VI low[4], high[4];
+  __m256i low[4], high[4];
 };
 inline Group group(const int8_t* x) {
   Group g;
@@ -115,15 +118,15 @@ inline Group group(const int8_t* x) {
   return g;
 }
 inline VI dot_group(const uint8_t* w, const Group& g) {  // at most 15 * 127 * 16 in 16 bits
-  const VI half = _mm256_set1_epi8(15);
-  VI pairs = zero_int();
+  const __m256i half = _mm256_set1_epi8(15);
+  __m256i pairs = _mm256_setzero_si256();
   for (int v = 0; v < 4; ++v) {
-    const VI both = load_bytes(w + 64 * v);
+    const __m256i both = load_bytes(w + 64 * v);
     pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(_mm256_and_si256(both, half), g.low[v]));
-    const VI high = _mm256_and_si256(_mm256_srli_epi16(both, 4), half);
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), half);
     pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(high, g.high[v]));
   }
-  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  return int_of(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 }  // namespace

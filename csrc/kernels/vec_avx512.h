@@ -55,47 +55,50 @@ inline V load_bfloat(const uint16_t* p) {
 
 // --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
 
-using VI = __m512i;
-inline VI load_bytes(const void* p) { return _mm512_loadu_si512(p); }
-inline VI broadcast4(const int8_t* p) {
+// Not __m512i: GCC 12 keeps arrays of that in memory as soon as an intrinsic takes its elements for int32.
+using VI = int32_t __attribute__((vector_size(64)));
+inline __m512i bits_int(VI a) { return reinterpret_cast<__m512i>(a); }
+inline VI int_of(__m512i a) { return reinterpret_cast<VI>(a); }
+inline __m512i load_bytes(const void* p) { return _mm512_loadu_si512(p); }
+inline __m512i broadcast4(const int8_t* p) {
   int32_t bytes;
   memcpy(&bytes, p, 4);
   return _mm512_set1_epi32(bytes);
 }
-inline VI zero_int() { return _mm512_setzero_si512(); }
-inline VI load_int(const int32_t* p) { return load_bytes(p); }
-inline VI set1_int(int32_t a) { return _mm512_set1_epi32(a); }
-inline VI sub_int(VI a, VI b) { return _mm512_sub_epi32(a, b); }
-inline V to_float(VI a) { return _mm512_cvtepi32_ps(a); }
-inline VI round_to_int(V a) { return _mm512_cvtps_epi32(a); }
-inline void store_int8(int8_t* p, VI a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a)); }
+inline VI zero_int() { return VI{}; }
+inline VI load_int(const int32_t* p) { return int_of(load_bytes(p)); }
+inline VI set1_int(int32_t a) { return int_of(_mm512_set1_epi32(a)); }
+inline VI sub_int(VI a, VI b) { return int_of(_mm512_sub_epi32(bits_int(a), bits_int(b))); }
+inline V to_float(VI a) { return _mm512_cvtepi32_ps(bits_int(a)); }
+inline VI round_to_int(V a) { return int_of(_mm512_cvtps_epi32(a)); }
+inline void store_int8(int8_t* p, VI a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(bits_int(a))); }
 
 #if defined(__AVX512VNNI__)  // unsigned times signed, four products a lane, never saturating: x + 128 is what is multiplied
 struct Quad {
-  VI x;
+  __m512i x;
 };
 inline Quad quad(const int8_t* x) { return {_mm512_xor_si512(broadcast4(x), _mm512_set1_epi8(-128))}; }
-inline VI dot_start(const int32_t* sums) { return sub_int(zero_int(), _mm512_slli_epi32(load_int(sums), 7)); }
-inline VI dot(VI acc, const int8_t* w, const Quad& q) { return _mm512_dpbusd_epi32(acc, q.x, load_bytes(w)); }
+inline VI dot_start(const int32_t* sums) { return sub_int(zero_int(), int_of(_mm512_slli_epi32(load_bytes(sums), 7))); }
+inline VI dot(VI acc, const int8_t* w, const Quad& q) { return int_of(_mm512_dpbusd_epi32(bits_int(acc), q.x, load_bytes(w))); }
 #else  // x's sign moves into the weights: a pair of products is at most 2 * 127 * 127, which no instruction saturates
 struct Quad {
-  VI magnitude;
+  __m512i magnitude;
   __mmask64 negative;
 };
 inline Quad quad(const int8_t* x) {
-  const VI all = broadcast4(x);
+  const __m512i all = broadcast4(x);
   return {_mm512_abs_epi8(all), _mm512_movepi8_mask(all)};
 }
 inline VI dot_start(const int32_t*) { return zero_int(); }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) {
-  const VI weights = load_bytes(w);
-  const VI pairs = _mm512_maddubs_epi16(q.magnitude, _mm512_mask_sub_epi8(weights, q.negative, zero_int(), weights));
-  return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+  const __m512i weights = load_bytes(w);
+  const __m512i pairs = _mm512_maddubs_epi16(q.magnitude, _mm512_mask_sub_epi8(weights, q.negative, _mm512_setzero_si512(), weights));
+  return int_of(_mm512_add_epi32(bits_int(acc), _mm512_madd_epi16(pairs, _mm512_set1_epi16(1))));
 }
 #endif
 
 struct Group {
-  VI low[4], high[4];
+  __m512i low[4], high[4];
 };
 inline Group group(const int8_t* x) {
   Group g;
@@ -106,15 +109,15 @@ inline Group group(const int8_t* x) {
   return g;
 }
 inline VI dot_group(const uint8_t* w, const Group& g) {  // at most 15 * 127 * 16 in 16 bits
-  const VI half = _mm512_set1_epi8(15);
-  VI pairs = zero_int();
+  const __m512i half = _mm512_set1_epi8(15);
+  __m512i pairs = _mm512_setzero_si512();
   for (int v = 0; v < 4; ++v) {
-    const VI both = load_bytes(w + 64 * v);
+    const __m512i both = load_bytes(w + 64 * v);
     pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16(_mm512_and_si512(both, half), g.low[v]));
-    const VI high = _mm512_and_si512(_mm512_srli_epi16(both, 4), half);
+    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(both, 4), half);
     pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16(high, g.high[v]));
   }
-  return _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+  return int_of(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 
 }  // namespace

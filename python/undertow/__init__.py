@@ -8,7 +8,17 @@ array([ 0.4621, -0.4621], dtype=float32)
 """
 
 from .activations import Activation
-from .errors import Error, FormatError, InternalError, ISAError, PoolError, ShapeError, StateError, UnsupportedError
+from .errors import (
+    Error,
+    FormatError,
+    InternalError,
+    ISAError,
+    PoolError,
+    ShapeError,
+    StateError,
+    ToleranceError,
+    UnsupportedError,
+)
 from .graph import Graph
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
@@ -33,6 +43,7 @@ __all__ = [
     "ShapeError",
     "StateError",
     "Stream",
+    "ToleranceError",
     "UnsupportedError",
     "example",
     "get_include",

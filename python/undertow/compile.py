@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from . import precision, tow
+from . import packing, precision, tow
 from .errors import ShapeError, UnsupportedError
-from .graph import Graph
+from .graph import Graph, Node
 from .ops import CATALOGUE, check_precisions
 
 #: one precision for every weight; or layer -> precision, or layer -> weight key -> precision
@@ -38,7 +38,7 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
     """
     changed = graph.copy()
     able = {node.name: node for node in changed.nodes if CATALOGUE[node.op].reducible}
-    if isinstance(precisions, str):
+    if not isinstance(precisions, Mapping):
         precision.check(precisions, f"graph {graph.name!r}")
         precisions = dict.fromkeys(able if layers is None else layers, precisions)
     elif layers is not None:
@@ -50,11 +50,30 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
                 f"{', '.join(able) or 'none'}"
             )
         node = able[name]
-        if isinstance(chosen, str):
+        if not isinstance(chosen, Mapping):
             chosen = {key: chosen for key in CATALOGUE[node.op].reducible if key in node.weights}
         node.precisions.update(chosen)
         check_precisions(node)
     return changed
+
+
+def weight_bytes(node: Node, precisions: Mapping[str, str] | None = None) -> int:
+    """Bytes of a node's weights in a file, padding of rows included; in its own precisions where none are given."""
+    precisions = node.precisions if precisions is None else precisions
+    total = 0
+    for key, w in node.weights.items():
+        if key == "table":
+            total += packing.table_bytes(len(w), w.shape[1], precisions.get(key, "float32"))
+        elif key in CATALOGUE[node.op].reducible:
+            gates, rows, columns = w.reshape(-1, *w.shape[-2:]).shape
+            parts = (2, 1) if node.op == "gru" and key == "R" and not node.attrs["reset_after"] else (gates,)
+            total += sum(packing.matrix_bytes(G, rows, columns, precisions.get(key, "float32")) for G in parts)
+        elif node.op in tow.CELLS:
+            rows = 3 if key == "rb_n" else len(w)
+            total += 4 * rows * packing.PANEL * packing.panels(w.shape[-1])
+        else:
+            total += 4 * packing.PANEL * packing.panels(w.size)
+    return total
 
 
 def prune(graph: Graph) -> Graph:

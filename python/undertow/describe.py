@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .activations import IDENTITY, SIGMOID, TANH
+from .compile import weight_bytes
 from .graph import Node
+from .ops import CATALOGUE
 
 if TYPE_CHECKING:
     from .model import Model
@@ -36,6 +38,8 @@ def describe(model: Model) -> dict[str, Any]:
                 "inputs": [list(graph.shape(value)) for value in node.inputs],
                 "outputs": [list(graph.shape(value)) for value in node.outputs],
                 "parameters": node.n_parameters,
+                "bytes": weight_bytes(node),
+                "precision": precision_of(node),
                 "variant": variant(node),
             }
             for node in graph.nodes
@@ -45,7 +49,8 @@ def describe(model: Model) -> dict[str, Any]:
             for s in graph.states.values()
         ],
         "parameters": model.n_parameters,
-        "dtype": "float32",
+        "dtype": ", ".join(dict.fromkeys(p for node in graph.nodes for p in _precisions(node).values())) or "float32",
+        "weight_bytes": sum(weight_bytes(node) for node in graph.nodes),
         "state_bytes": model.state_bytes,
         "scratch_bytes": model.scratch_bytes,
         "isa": model.isa,
@@ -53,6 +58,18 @@ def describe(model: Model) -> dict[str, Any]:
         "not_streamable": [f"{node.op} {node.name!r}: {reason}" for node, reason in graph.whole_sequence_nodes()],
         "warnings": _not_finite(graph.nodes),
     }
+
+
+def precision_of(node: Node) -> str:
+    """How the weights of a layer are stored: "int8", or "W int8, R float16"; "" where there is nothing to choose."""
+    found = _precisions(node)
+    if len(set(found.values())) > 1:
+        return ", ".join(f"{key} {precision}" for key, precision in found.items())
+    return next(iter(found.values()), "")
+
+
+def _precisions(node: Node) -> dict[str, str]:
+    return {key: node.precisions.get(key, "float32") for key in CATALOGUE[node.op].reducible if key in node.weights}
 
 
 def variant(node: Node) -> str:
@@ -105,13 +122,15 @@ def text(facts: dict[str, Any]) -> str:
             for f in facts[f"{kind}s"]
         ]
 
-    layers = [["layer", "op", "in", "out", "parameters", "variant"]] + [
+    layers = [["layer", "op", "in", "out", "parameters", "bytes", "precision", "variant"]] + [
         [
             layer["name"],
             layer["op"],
             " ".join(map(shape, layer["inputs"])),
             " ".join(map(shape, layer["outputs"])),
             f"{layer['parameters']:,}",
+            f"{layer['bytes']:,}",
+            layer["precision"],
             layer["variant"],
         ]
         for layer in facts["layers"]
@@ -129,7 +148,7 @@ def text(facts: dict[str, Any]) -> str:
     lines.append(
         table(
             [
-                ["parameters", f"{facts['parameters']:,} ({human_bytes(4 * facts['parameters'])} of {facts['dtype']})"],
+                ["parameters", f"{facts['parameters']:,} ({human_bytes(facts['weight_bytes'])} of {facts['dtype']})"],
                 *states,
                 ["memory", f"{human_bytes(facts['state_bytes'])} of state and "
                  f"{human_bytes(facts['scratch_bytes'])} of scratch per stream"],

@@ -7,6 +7,7 @@
     +-- FormatError       (ValueError)           a file is damaged, truncated or not what its name says
     +-- UnsupportedError  (NotImplementedError)  well-formed, but not computable exactly: names node, attribute, value
     +-- ShapeError        (ValueError)           shapes that do not fit together, in a model or an input
+    +-- ToleranceError    (ValueError)           weight precisions change the output by more than was allowed
     +-- StateError        (ValueError)           a snapshot or state of another model; a proposal where none belongs
     +-- PoolError         (ValueError)           a pool has no such stream, has it twice in one call, or has no room
     +-- ISAError          (RuntimeError)         a forced instruction set that is unknown, not built or not on this CPU
@@ -32,12 +33,16 @@ class ShapeError(Error, ValueError):
     """Shapes of weights, values or inputs do not fit together."""
 
 
+class ToleranceError(Error, ValueError):
+    """Weight precisions change the output by more than the tolerance that was given."""
+
+
 class StateError(Error, ValueError):
     """A snapshot or state does not belong to this model, or a proposal is pending, or not pending."""
 
 
 class PoolError(Error, ValueError):
-    """A stream id is closed, of another pool, or twice in one call; or more streams are wanted than the pool has room for."""
+    """A stream id is closed, of another pool, or twice in one call; or a pool has no room for so many streams."""
 
 
 class ISAError(Error, RuntimeError):

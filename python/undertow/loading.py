@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tow
+from .compile import Precisions, with_weights
 from .errors import Error, FormatError, UnsupportedError
 from .model import Model
 
@@ -28,13 +29,17 @@ IMPORTERS = {
 }
 
 
-def load(path: str | os.PathLike[str], isa: str | None = None, **options: Any) -> Model:
+def load(
+    path: str | os.PathLike[str], isa: str | None = None, *, weights: Precisions | None = None, **options: Any
+) -> Model:
     """Load an exported model.
 
     Args:
         path: .tow, .onnx, .keras, .h5, .json (RTNeural), or a weights-only file (.pt, .pth, .safetensors, .npz) whose
             wiring is unambiguous.
         isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
+        weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
+            file.
         options: for the importer of the format, such as `states=` for ONNX.
 
     Raises:
@@ -53,9 +58,10 @@ def load(path: str | os.PathLike[str], isa: str | None = None, **options: Any) -
         try:
             if head[: len(tow.MAGIC)] == tow.MAGIC:
                 _refuse_options(path, options)
-                return Model(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), isa)
+                model = Model(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), isa)
+                return model if weights is None else model.with_weights(weights)
             graph = _importer(path, head).load(path, **options)
-            return Model.from_graph(graph, isa)
+            return Model.from_graph(graph if weights is None else with_weights(graph, weights), isa)
         except Error as error:
             if path.name in str(error):
                 raise

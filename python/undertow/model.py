@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _core, describe, tow
 from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
-from .compile import compile_graph
+from .compile import Precisions, compile_graph, with_weights
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph, State, Value
 from .states import expand
@@ -73,9 +73,26 @@ class Model:
         """Compile a graph. Raises `ShapeError` or `UnsupportedError` for what cannot be compiled."""
         return cls(compile_graph(graph), isa)
 
+    def with_weights(self, weights: Precisions) -> Model:
+        """This model with its weights stored in other precisions; this one stays as it is.
+
+        What a precision costs is seen on your own data: `undertow convert --weights auto` measures it. Weights are
+        rounded from the numbers that this model holds: what an earlier precision lost stays lost.
+
+        Args:
+            weights: "float32", "float16", "bfloat16", "int8" or "int4" for all matrices and embedding tables; or a
+                mapping from the name of a layer to one of them, or to a mapping of weight keys ("W", "R",
+                "projection", "table") to them. Layers and keys that a mapping does not name stay as they are.
+
+        Raises:
+            UnsupportedError: a precision, layer or key does not exist; or a weight does not fit its precision (it is
+                NaN, infinite or too large), and is named.
+        """
+        return Model.from_graph(with_weights(self.graph, weights), self.isa)
+
     @cached_property
     def graph(self) -> Graph:
-        """The model as a Graph with unpadded weights (copies)."""
+        """The model as a Graph with unpadded weights (copies); float32 whatever precision they are stored in."""
         return tow.read(memoryview(self._core))
 
     @cached_property

@@ -47,17 +47,19 @@ def unpack_bias(flat: np.ndarray, G: int, rows: int) -> np.ndarray:
 
 
 def pack(W: np.ndarray, precision: str = "float32", what: str = "weight") -> np.ndarray:
-    """(gates, rows, K) float32 -> flat tensor, rows padded with zeros.
+    """(gates, rows, K) or (rows, K) float32 -> flat tensor, rows padded with zeros.
 
     Raises:
         UnsupportedError: the weights do not fit the precision; `what` names them.
     """
-    if precision == "int8":
-        return _pack_int8(quantise(W, precision, what))
-    if precision == "int4":
-        return _pack_int4(quantise(W, precision, what))
+    if precision in ("int8", "int4"):
+        w = quantise(W, precision, what)
+        if W.ndim == 2:
+            w = Quantised(w.q[None], w.scale[None])
+        return _pack_int8(w) if precision == "int8" else _pack_int4(w)
     numbers = W if precision == "float32" else narrow(W, precision, what)
-    G, _, K = W.shape
+    numbers = numbers.reshape(-1, *W.shape[-2:])
+    G, _, K = numbers.shape
     blocks = pad(numbers, 1).reshape(G, -1, PANEL, K).transpose(1, 3, 0, 2)  # [panel][k][gate][16 rows]
     return np.ascontiguousarray(blocks).reshape(-1)
 

@@ -48,7 +48,7 @@ class OnnxRuntime:
         self.version = ort.__version__
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # layouts that do not fit are tried and raise: they need no log
         try:
             self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
@@ -83,7 +83,29 @@ class OnnxRuntime:
         """A call of one frame with the state handed on by the caller, as users of ONNX Runtime write it."""
         if self.n_steps not in (None, 1):
             raise CannotFeed(f"it takes {self.n_steps} frames a call, not one")
-        feed = self._feed({name: x[:1] for name, x in X.items()}, self._zero_states(1), 1)
+        return self._stepper(self._feed({name: x[:1] for name, x in X.items()}, self._zero_states(1), 1))
+
+    def batch_stepper(self, X: Mapping[str, np.ndarray], n_streams: int) -> Callable[[], Any]:
+        """A call of one frame of each of n streams (the first of X for all of them) along the batch axis."""
+        if self.n_steps not in (None, 1):
+            raise CannotFeed(f"it takes {self.n_steps} frames a call, not one")
+        feed = self._feed({name: x[:1] for name, x in X.items()}, self._zero_states(n_streams), 1)
+        for name, (_, batch) in self._time.items():
+            if batch is None or isinstance(self._shape(name)[batch], int):
+                raise CannotFeed(
+                    f"input {name!r} has shape {self._shape(name)}, without a free axis for {n_streams} streams"
+                )
+            feed[name] = np.repeat(feed[name], n_streams, axis=batch)
+        for name in self._lengths:
+            feed[name] = np.repeat(feed[name], n_streams)
+        step = self._stepper(feed)
+        try:
+            step()
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            raise CannotFeed(f"it does not run {n_streams} streams: {_first_line(error)}") from None
+        return step
+
+    def _stepper(self, feed: Arrays) -> Callable[[], Any]:
         names = list(self.model.outputs) + list(self._states.values())
         states, n_outputs, session_run = list(self._states), len(self.model.outputs), self.session.run
 

@@ -2,23 +2,25 @@
 """The slow truth: a float64 evaluator of a Graph, written to be read.
 
 `undertow verify` and the tests compare the engine with it. It shares the catalogue of ops with the engine and not one
-line of arithmetic. Weights are the model's float32 numbers; everything computed from them is float64.
+line of arithmetic. Weights are the numbers that the model's file stores; everything computed from them is float64
+(`undertow.formulas`). Only where it is told to does it round what int8 and int4 weights multiply, as the engine does.
 
 A value is an array of shape (T, *frame), or (*frame) when the graph gives it once per sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from .activations import Activation
 from .errors import ShapeError, UnsupportedError
+from .formulas import CELLS, Weights, activate, frames, prepare
 from .graph import Graph, Node
+
+__all__ = ["Evaluation", "activate", "evaluate", "run", "trace"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -48,6 +50,7 @@ def run(
     length: int | None = None,
     *,
     return_state: bool = False,
+    rounding: bool = False,
 ) -> Any:
     """Run a whole sequence in float64, with the meaning of `Model.run`.
 
@@ -57,6 +60,8 @@ def run(
         state: state name -> array to start from; states not named start as the graph says.
         length: valid frames for nodes that are `masked`; T when omitted.
         return_state: also give the final states.
+        rounding: inputs of int8 and int4 matrices are rounded as the engine rounds them, and these products made of
+            float32 operations (csrc/FORMAT.md, "What is computed"). Otherwise weights are all that is rounded.
 
     Returns:
         (T, *frame) float64, or a dict by output name where the graph has several outputs. When the graph has
@@ -66,7 +71,7 @@ def run(
         ShapeError: an input or state does not fit.
         UnsupportedError: a whole-sequence node inside a loop over state_read and state_write.
     """
-    found = evaluate(graph, X, state, length)
+    found = evaluate(graph, X, state, length, rounding=rounding)
     Y: Any = found.outputs if len(found.outputs) != 1 else next(iter(found.outputs.values()))
     return (Y, found.state) if return_state else Y
 
@@ -76,14 +81,23 @@ def trace(graph: Graph, X: Any, state: Mapping[str, Any] | None = None, length: 
     return evaluate(graph, X, state, length).values
 
 
-def evaluate(graph: Graph, X: Any, state: Mapping[str, Any] | None = None, length: int | None = None) -> Evaluation:
+def evaluate(
+    graph: Graph,
+    X: Any,
+    state: Mapping[str, Any] | None = None,
+    length: int | None = None,
+    *,
+    rounding: bool = False,
+) -> Evaluation:
     """As `run`, and give everything that was found on the way."""
     values, n_steps = _inputs(graph, X)
     if length is None:
         length = n_steps
     elif not 0 <= length <= n_steps:
         raise ShapeError(f"length is {length}, expected 0 to {n_steps}, the number of frames")
-    sequence = _Sequence(graph, values, _initial_state(graph, state), n_steps, length, not graph.whole_sequence_nodes())
+    sequence = _Sequence(
+        graph, values, _initial_state(graph, state), n_steps, length, not graph.whole_sequence_nodes(), rounding
+    )
     with np.errstate(all="ignore"):
         for group in _groups(graph):
             if any(node.states for node in group):
@@ -202,6 +216,7 @@ class _Sequence:
     n_steps: int
     length: int  # valid frames, for masked nodes
     streamable: bool
+    rounding: bool
     states: Arrays = field(default_factory=dict)
 
     def every_frame(self, name: str) -> np.ndarray:
@@ -214,12 +229,13 @@ class _Sequence:
 
     def run_at_once(self, node: Node) -> None:
         """Compute a node without state, over all frames."""
+        w = prepare(node, self.rounding)
         if node.op in ("last", "flip"):
             result = self._whole_sequence(node)
         elif any(self._in_time(name) for name in node.inputs):
-            result = _frames(node, [self.every_frame(name) for name in node.inputs], self.n_steps)
+            result = frames(node, w, [self.every_frame(name) for name in node.inputs], self.n_steps)
         else:  # a constant, or what follows from `last`
-            result = _frames(node, [self.values[name][None] for name in node.inputs], 1)[0]
+            result = frames(node, w, [self.values[name][None] for name in node.inputs], 1)[0]
         self.values[node.outputs[0]] = result
 
     def _whole_sequence(self, node: Node) -> np.ndarray:
@@ -238,12 +254,12 @@ class _Sequence:
         """Advance the nodes of a group together, frame by frame; a state changes at the end of its timestep."""
         inside = {name for node in group for name in node.outputs}
         given = {name: self.every_frame(name) for node in group for name in node.inputs if name not in inside}
-        weights = {}
+        weights: dict[str, Weights] = {}
         for node in group:
             backwards = bool(node.attrs.get("reverse"))
             if len(group) > 1 and (backwards or node.op == "flip" or (node.op == "last" and not self.streamable)):
                 raise UnsupportedError(f"{node.op} {node.name!r}: needs the whole sequence inside a loop over a state")
-            weights[node.name] = {key: w.astype(np.float64) for key, w in node.weights.items()}
+            weights[node.name] = prepare(node, self.rounding)
             for name in node.outputs:
                 self.values[name] = given[name] = np.zeros((self.n_steps, *self.graph.values[name].shape))
             for name in node.states:
@@ -254,12 +270,10 @@ class _Sequence:
             following: Arrays = {}
             for node in group:
                 xs = [given[name][t] for name in node.inputs]
-                if node.op in _CELLS:
+                if node.op in CELLS:
                     if node.attrs["masked"] and t >= self.length:
                         continue  # outputs stay zero, the state stays as it is
-                    results = _CELLS[node.op](
-                        node.attrs, weights[node.name], xs[0], *(self.now[s] for s in node.states)
-                    )
+                    results = CELLS[node.op](node.attrs, weights[node.name], xs[0], *(self.now[s] for s in node.states))
                     following.update(zip(node.states, results, strict=True))
                 elif node.op == "state_read":
                     results = (self.now[node.states[0]],)
@@ -268,7 +282,7 @@ class _Sequence:
                 elif node.op == "last":
                     results = (xs[0],)
                 else:
-                    results = (_frames(node, [x[None] for x in xs], 1)[0],)
+                    results = (frames(node, weights[node.name], [x[None] for x in xs], 1)[0],)
                 for name, result in zip(node.outputs, results, strict=True):
                     self.values[name][t] = result
             self.now.update(following)
@@ -276,126 +290,5 @@ class _Sequence:
                 self.states[name][t] = self.now[name]
 
         for node in group:  # as in ONNX Runtime, a sequence of length 0 ends in zeros, whatever it started from
-            if node.op in _CELLS and node.attrs["masked"] and self.length == 0 and self.n_steps > 0:
+            if node.op in CELLS and node.attrs["masked"] and self.length == 0 and self.n_steps > 0:
                 self.now.update({s: np.zeros_like(self.now[s]) for s in node.states})
-
-
-def _frames(node: Node, xs: list[np.ndarray], n: int) -> np.ndarray:
-    """A frame op on `n` frames: inputs and result have shape (n, *frame)."""
-    w = {key: weight if key == "indices" else weight.astype(np.float64) for key, weight in node.weights.items()}
-    if node.op in _BINARY:
-        return _BINARY[node.op](xs[0], xs[1])
-    if node.op == "constant":
-        return np.broadcast_to(w["value"], (n, *w["value"].shape))
-    if node.op == "concat":
-        return np.concatenate([x.reshape(n, prod(x.shape[1:])) for x in xs], axis=1)
-    (x,) = xs
-    if node.op == "dense":
-        return activate(node.attrs["activation"], x @ w["W"].T + w.get("b", 0.0))
-    if node.op == "activation":
-        return activate(node.attrs["activation"], x)
-    if node.op == "affine":
-        return x * w["scale"] + w["shift"]
-    if node.op == "softmax":
-        e = np.exp(x - x.max(axis=-1, keepdims=True))
-        return e / e.sum(axis=-1, keepdims=True)
-    if node.op == "log_softmax":
-        x = x - x.max(axis=-1, keepdims=True)
-        return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
-    if node.op == "layer_norm":
-        centred = x - x.mean(axis=-1, keepdims=True)
-        variance = (centred**2).mean(axis=-1, keepdims=True)
-        return centred / np.sqrt(variance + node.attrs["eps"]) * w.get("scale", 1.0) + w.get("shift", 0.0)
-    if node.op == "select":
-        return x.reshape(n, prod(x.shape[1:]))[:, w["indices"]]
-    if node.op == "reshape":
-        return x.reshape(n, *node.attrs["shape"])
-    if node.op == "embedding":
-        if x.size and not 0 <= x.min() <= x.max() < len(w["table"]):
-            found = f"ids reach from {x.min()} to {x.max()}"
-            raise ShapeError(f"embedding {node.name!r}: {found}, expected 0 to {len(w['table']) - 1}")
-        return w["table"][x]
-    raise UnsupportedError(f"{node.op} {node.name!r}: the reference does not know this op")
-
-
-_BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "max": np.maximum,
-    "min": np.minimum,
-}
-
-
-# -- cells ----------------------------------------------------------------------------------------------------------
-
-
-def _rnn(attrs: dict[str, Any], w: Arrays, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray]:
-    (f,) = attrs["activations"]
-    a = w["W"][0] @ x + w["R"][0] @ h
-    if "b" in w:
-        a = a + w["b"][0]
-    return (activate(f, _clip(attrs, a)),)
-
-
-def _gru(attrs: dict[str, Any], w: Arrays, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray]:
-    gate, candidate = attrs["activations"]
-    a_z, a_r, a_n = w["W"] @ x + w.get("b", 0.0)
-    R_z, R_r, R_n = w["R"]
-    z = activate(gate, _clip(attrs, a_z + R_z @ h))
-    r = activate(gate, _clip(attrs, a_r + R_r @ h))
-    recurrent = r * (R_n @ h + w.get("rb_n", 0.0)) if attrs["reset_after"] else R_n @ (r * h)
-    n = activate(candidate, _clip(attrs, a_n + recurrent))
-    return ((1.0 - z) * n + z * h,)
-
-
-def _lstm(attrs: dict[str, Any], w: Arrays, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, ...]:
-    gate, cell, out = attrs["activations"]
-    a_i, a_f, a_g, a_o = w["W"] @ x + w["R"] @ h + w.get("b", 0.0)
-    p_i, p_f, p_o = w.get("peephole", (0.0, 0.0, 0.0))
-    i = activate(gate, _clip(attrs, a_i + p_i * c))
-    f = 1.0 - i if attrs["input_forget"] else activate(gate, _clip(attrs, a_f + p_f * c))
-    g = activate(cell, _clip(attrs, a_g))
-    c = f * c + i * g
-    o = activate(gate, _clip(attrs, a_o + p_o * c))
-    h = o * activate(out, c)  # ONNX Runtime and OpenVINO clip the gates' inputs, and never the memory on its way out
-    return (w["projection"] @ h if "projection" in w else h), c
-
-
-_CELLS: dict[str, Callable[..., tuple[np.ndarray, ...]]] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
-
-
-def _clip(attrs: dict[str, Any], a: np.ndarray) -> np.ndarray:
-    return a if attrs["clip"] is None else np.clip(a, -attrs["clip"], attrs["clip"])
-
-
-def activate(activation: Activation, x: np.ndarray) -> np.ndarray:
-    """The activation function of float64 numbers; formulas stand in `undertow.activations`."""
-    if activation.kind not in _FORMULAS:
-        raise UnsupportedError(f"activation {activation.kind!r}: the reference does not know it")
-    return _FORMULAS[activation.kind](x, activation.alpha, activation.beta)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    e = np.exp(-np.abs(x))  # never overflows, and keeps the small end's digits
-    return np.where(x < 0, e, 1.0) / (1.0 + e)
-
-
-_FORMULAS: dict[str, Callable[[np.ndarray, Any, Any], np.ndarray]] = {
-    "identity": lambda x, a, b: x,
-    "relu": lambda x, a, b: np.maximum(x, 0.0),
-    "tanh": lambda x, a, b: np.tanh(x),
-    "sigmoid": lambda x, a, b: _sigmoid(x),
-    "affine": lambda x, a, b: a * x + b,
-    "leaky_relu": lambda x, a, b: np.where(x < 0, a * x, x),
-    "thresholded_relu": lambda x, a, b: np.where(x < a, 0.0, x),
-    "scaled_tanh": lambda x, a, b: a * np.tanh(b * x),
-    "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0.0, 1.0),
-    "elu": lambda x, a, b: b * np.where(x < 0, a * np.expm1(np.minimum(x, 0.0)), x),
-    "softsign": lambda x, a, b: x / (1.0 + np.abs(x)),
-    "softplus": lambda x, a, b: np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))),
-    "clip": lambda x, a, b: np.clip(x, a, b),
-    "exp": lambda x, a, b: np.exp(x),
-    "silu": lambda x, a, b: x * _sigmoid(x),
-}

@@ -22,7 +22,9 @@ class LSTMState(NamedTuple):
 
 
 class StateView(Mapping[str, Any]):
-    """The state of a stream, alone or in a pool: `stream.state["lstm_1.h"]`, or `stream.state["lstm_1"]` for all of a layer.
+    """The state of a stream: `stream.state["lstm_1.h"]`, or `stream.state["lstm_1"]` for all of a layer.
+
+    Of a stream in a pool, `pool.state(id)["lstm_1.h"]`.
 
     Reading gives copies: an array for one field (RNN and GRU layers have just h), an `LSTMState(h, c)` for an LSTM, a
     dict for anything else with several fields. Writing takes the same; shapes must match, and any float dtype is

@@ -10,6 +10,18 @@ from . import _core
 _HERE = Path(__file__).parent
 
 
+#: instruction set -> where the project's tests have run its kernels; "never" means compiled and never executed
+TESTED_ON = {
+    "scalar": "hardware",
+    "avx2": "hardware",
+    "avxvnni": "never",
+    "avx512": "hardware",
+    "avx512vnni": "hardware",
+    "neon": "emulator",
+    "neondot": "emulator",
+}
+
+
 def isas() -> dict[str, bool]:
     """Instruction sets that are built in, best first, and whether this CPU can run each."""
     return dict(_core.isas())

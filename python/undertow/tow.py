@@ -81,7 +81,7 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     w, a = node.weights, node.attrs
     vector = lambda key: None if key not in w else pad(w[key])  # noqa: E731
     if node.op == "dense":
-        return [_matrix(node, "W", w["W"][None]), vector("b")], _act_words(a["activation"])
+        return [_matrix(node, "W", w["W"]), vector("b")], _act_words(a["activation"])
     if node.op == "activation":
         return [], _act_words(a["activation"])
     if node.op in BINARY:
@@ -118,7 +118,7 @@ def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
         tensors += [_matrix(node, "R", R)]
     elif node.op == "lstm":
         peephole = pad(w["peephole"]) if "peephole" in w else None
-        projection = _matrix(node, "projection", w["projection"][None]) if "projection" in w else None
+        projection = _matrix(node, "projection", w["projection"]) if "projection" in w else None
         tensors += [_matrix(node, "R", R), peephole, projection]
     elif a["reset_after"]:
         rb = np.zeros(R.shape[:2], np.float32)

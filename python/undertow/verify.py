@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Does the engine compute what the model says? Whole, in random chunks and step by step, against a second opinion."""
+"""Does the engine compute what the model says? Whole, in random chunks and step by step, against a second opinion.
+
+A model with weights in less than float32 is asked two things apart: whether the engine computes what its file says
+(node by node, see `undertow.layerwise`), and how far that is from float32, as streams get longer (`undertow.drift`).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,15 @@ from typing import Any
 import numpy as np
 
 from . import reference
+from .describe import table
+from .drift import Distance, check_same_frames, distances
+from .layerwise import node_errors
 from .peer import CannotFeed, OnnxRuntime, distinct_length, random_inputs
 
 Arrays = dict[str, np.ndarray]
+
+#: Lengths of a stream up to which errors of reduced weights are shown.
+MARKS = (10, 100, 1_000, 10_000)
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,7 @@ class Worst:
     element: tuple[int, ...] = ()
     expected: float = 0.0
     got: float = 0.0
+    where: str = "output"
 
     def __str__(self) -> str:
         if not self.output:
@@ -33,7 +44,7 @@ class Worst:
         frame = "" if self.frame is None else f", frame {self.frame}"
         element = f", element {self.element}" if self.element else ""
         return (
-            f"largest error {self.error:.3g} at output {self.output!r}{frame}{element}: "
+            f"largest error {self.error:.3g} at {self.where} {self.output!r}{frame}{element}: "
             f"expected {self.expected:.9g}, got {self.got:.9g}"
         )
 
@@ -49,7 +60,10 @@ class Check:
 
 @dataclass
 class Report:
-    """What `verify` found. `str(report)` says it in lines."""
+    """What `verify` found. `str(report)` says it in lines.
+
+    `growth`: where weights are reduced, the distance from `exact` in each stretch of a stream.
+    """
 
     against: str
     n_steps: int
@@ -58,6 +72,8 @@ class Report:
     isa: str = ""
     checks: list[Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    growth: list[Distance] = field(default_factory=list)
+    exact: str = ""
 
     @property
     def worst(self) -> Worst:
@@ -79,7 +95,21 @@ class Report:
         lines.append(
             f"{verdict if self.ok else 'FAILED'}: largest error {self.worst.error:.3g} {sign} {self.tolerance:g}"
         )
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._growth_lines()])
+
+    def _growth_lines(self) -> list[str]:
+        if not self.growth:
+            return []
+        rows = [["frames", "max error", "RMS error", "of output RMS"]]
+        for d in self.growth:
+            rows.append([f"{d.first:,} to {d.last:,}", f"{d.max:.3g}", f"{d.rms:.3g}", f"{d.relative:.2%}"])
+        lines = [f"what the reduced weights change, against {self.exact}:", table(rows)]
+        if len(self.growth) > 2:
+            before, last = self.growth[-2:]
+            grows = last.rms > 1.25 * before.rms
+            ratio = f" ({last.rms / before.rms:.2f} times the RMS of the stretch before)" if before.rms else ""
+            lines.append(f"  the error {'grows' if grows else 'does not grow'} with the length of the stream{ratio}")
+        return lines
 
 
 def verify(
@@ -90,6 +120,7 @@ def verify(
     seed: int = 0,
     tolerance: float = 1e-5,
     against: str = "auto",
+    exact: Any = None,
 ) -> Report:
     """Run random frames through `model` in three ways and compare them with another program.
 
@@ -100,10 +131,21 @@ def verify(
         seed: of inputs (standard normal; valid ids) and of the chunks.
         tolerance: the largest |got - expected| / max(1, |expected|) that passes.
         against: "onnxruntime", "reference" (float64), or "auto": ONNX Runtime where it can be fed, else the reference.
+            Reduced weights are always compared with the reference, which knows them.
+        exact: the `Model` from which errors of reduced weights are measured over a long stream; None for the model
+            itself with the numbers that it stores in float32, so that only the rounding of frames is left.
 
     Raises:
         ImportError, CannotFeed: against="onnxruntime", and that is not possible.
+        ShapeError: `exact` has other inputs or outputs.
     """
+    reduced = any(node.precisions for node in model.graph.nodes)
+    if exact is not None:
+        check_same_frames(model, exact, "the model to compare with")
+    if reduced:
+        if against == "onnxruntime":
+            raise CannotFeed("ONNX Runtime does not know these weights; compare with the reference")
+        return _verify_reduced(model, exact, frames, seed, tolerance)
     notes: list[str] = []
     peer = None
     if against == "onnxruntime" and path is None:
@@ -128,12 +170,51 @@ def verify(
     expected = peer.run(X) if peer else by_name(reference.run(model.graph, one_or_all(X)), model.outputs)
     whole = by_name(model.run(one_or_all(X)), model.outputs)
     report.checks.append(Check("whole sequence", worst_error(expected, whole, model)))
+    report.checks += _streamed(model, X, frames, whole, expected, rng)
+    if exact is not None and model.streamable:
+        report.growth, report.exact = _growth(model, exact, seed), f"{exact.name!r}"
+    return report
+
+
+def _streamed(
+    model: Any, X: Arrays, frames: int, whole: Arrays, expected: Arrays, rng: np.random.Generator
+) -> list[Check]:
+    checks = []
     if model.streamable:
         for name, run in (("random chunks", _in_chunks(rng)), ("step by step", _in_steps)):
             Y = run(model, X, frames)
             same = all(Y[o].tobytes() == np.ascontiguousarray(whole[o]).tobytes() for o in whole)
-            report.checks.append(Check(name, worst_error(expected, Y, model), same))
+            checks.append(Check(name, worst_error(expected, Y, model), same))
+    return checks
+
+
+def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: float) -> Report:
+    """Node by node against the reference, which rounds frames as the engine does; then how far that is from float32."""
+    rng = np.random.default_rng(seed)
+    X = random_inputs(model, frames, rng)
+    report = Report("the reference, node by node", frames, seed, tolerance, model.isa)
+    errors, same = node_errors(model, X, tolerance)
+    found = max(errors, key=lambda e: e.error, default=None)
+    worst = Worst()
+    if found is not None and found.error:
+        worst = Worst(found.error, found.node, found.frame, found.element, found.expected, found.got, "layer")
+    report.checks.append(Check("every node", worst, same))
+    explained = sum(e.explained for e in errors)
+    if explained:
+        report.notes.append(f"in {explained} frames float32 decides to which integer a number inside a cell is rounded")
+    whole = by_name(model.run(one_or_all(X)), model.outputs)
+    report.checks += _streamed(model, X, frames, whole, whole, rng)
+    if model.streamable:
+        report.exact = "the same weights in float32 (rounding of frames alone)"
+        if exact is not None:
+            report.exact = f"{exact.name!r}"
+        report.growth = _growth(model, exact or model.with_weights("float32"), seed)
     return report
+
+
+def _growth(model: Any, exact: Any, seed: int) -> list[Distance]:
+    rng = np.random.default_rng([seed, 1])
+    return distances(model, exact, lambda start, stop: random_inputs(model, stop - start, rng), MARKS)
 
 
 def worst_error(expected: Arrays, got: Arrays, model: Any) -> Worst:

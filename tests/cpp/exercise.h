@@ -79,6 +79,35 @@ inline void exercise_stream(const ut_model* model, const ut_info& info) {
   ut_run(stream, 0, x.pointers.data(), y.pointers.data());
 }
 
+// Three streams in a workspace of two rows, one of them run alone by a stream.
+inline void exercise_batch(const ut_model* model, const ut_info& info) {
+  Bytes memory(ut_batch_bytes(model, 2)), stream_memory(ut_stream_bytes(model, 1));
+  ut_batch* batch = nullptr;
+  ut_stream* stream = nullptr;
+  CHECK_INT(ut_batch_init(memory.data(), memory.size(), model, &batch), UT_OK);
+  CHECK_INT(ut_stream_init(stream_memory.data(), stream_memory.size(), model, &stream), UT_OK);
+  constexpr size_t kStreams = 3, kFrames = 2;
+  Frames x(model, true, kStreams * kFrames, info.n_inputs), y(model, false, kStreams * kFrames, info.n_outputs),
+      z(model, false, kFrames, info.n_outputs);
+  std::vector<Bytes> blocks;
+  float* states[kStreams];
+  for (float*& state : states) {
+    blocks.emplace_back(info.state_bytes);
+    ut_state_reset(model, state = blocks.back().as<float>());
+  }
+  ut_batch_run(batch, kStreams, states, kFrames, x.pointers.data(), y.pointers.data());
+  ut_propose(stream, x.pointers.data(), z.pointers.data());
+  ut_rollback(stream);
+  ut_run(stream, kFrames, x.pointers.data(), z.pointers.data());
+  for (size_t i = 0; i < info.n_outputs; ++i)
+    CHECK(memcmp(y.pointers[i], z.pointers[i], 4 * kFrames * ut_output(model, i).size) == 0,
+          "output %zu of a batch is not that of a stream", i);
+  Bytes a(info.snapshot_bytes), b(info.snapshot_bytes);
+  ut_state_save(model, states[0], a.data());
+  ut_snapshot_save(stream, b.data());
+  CHECK(memcmp(a.data(), b.data(), a.size()) == 0, "%s", "the state in a batch is not that of a stream");
+}
+
 inline void exercise_sequence(const ut_model* model, const ut_info& info, size_t max_bytes) {
   for (const size_t n : {size_t{0}, size_t{1}, size_t{info.block} + 3}) {
     const size_t bytes = ut_sequence_bytes(model, n);
@@ -126,6 +155,7 @@ inline ut_status exercise(const Bytes& blob, size_t max_bytes) {
   if (!model) return status;
   exercise_names(model, info);
   if (info.streamable) exercise_stream(model, info);
+  if (info.streamable && ut_batch_bytes(model, 2) <= max_bytes) exercise_batch(model, info);
   exercise_sequence(model, info, max_bytes);
   return status;
 }

@@ -171,6 +171,65 @@ def whole(g: Graph) -> None:
     g.output("backward", g.add("last", [c], attrs={"reverse": True, "masked": True}))
 
 
+@model
+def cells(g: Graph) -> None:
+    """What the other files leave out of the cells: each option by itself."""
+    sharp = {"activations": (Activation("hard_sigmoid", 0.25, 0.5), Activation("softsign"))}
+    x = g.input("x", 2)
+    (h,) = cell(g, "rnn", x, 3, 70, clip=0.5)
+    (h,) = cell(g, "gru", h, 3, 71, reset_after=True, **sharp)
+    (h,) = cell(g, "gru", h, 3, 72, clip=0.75, **sharp)
+    h, _ = cell(g, "lstm", h, 3, 73, fed_back=2)
+    h, _ = cell(g, "lstm", h, 3, 74, clip=0.5)
+    h, _ = cell(g, "lstm", h, 3, 75, input_forget=True)
+    g.output("y", dense(g, h, 2, 76, "tanh"))
+
+
+@model
+def precisions(g: Graph) -> None:
+    """Every op that has a matrix or a table, in every precision: a chain of all of them for each."""
+    for p, precision in enumerate(("float16", "bfloat16", "int8", "int4")):
+        ids, first = g.input(f"ids_{precision}", (), "int32"), len(g.nodes)
+        g.values[ids] = Value(ids, (), "int32", False, 3)
+        h = g.add("embedding", [ids], weights={"table": Weights(90 + p)(3, 3)})
+        (h,) = cell(g, "rnn", h, 2, 94 + p)
+        (h,) = cell(g, "gru", h, 3, 98 + p, reset_after=True)
+        (h,) = cell(g, "gru", h, 2, 102 + p)
+        h, _ = cell(g, "lstm", h, 3, 106 + p, fed_back=2)
+        h, _ = cell(g, "lstm", h, 3, 110 + p)
+        g.output(f"y_{precision}", dense(g, h, 2, 114 + p))
+        for node in g.nodes[first:]:
+            matrices = [key for key in ("W", "R", "projection", "table") if key in node.weights]
+            node.precisions.update(dict.fromkeys(matrices, precision))
+
+
+@model
+def decay(g: Graph) -> None:
+    """Every cell with a zero fixed point, which its state nears by a factor of about 0.998 a step, one unit faster."""
+    x = g.input("x", 2)
+    near_one = np.array([6.25, 6.25, 1.0], np.float32)  # sigmoid(6.25) is 0.99807
+    for op, name, more in (
+        ("rnn", "rnn", {}),
+        ("gru", "gru_after", {"reset_after": True}),
+        ("gru", "gru_before", {}),
+        ("lstm", "lstm", {}),
+    ):
+        gates = {"rnn": 1, "gru": 3, "lstm": 4}[op]
+        weights = {"W": Weights(80)(gates, 3, 2), "R": Weights(81)(gates, 3, 3, scale=0.125)}
+        if op == "rnn":
+            weights["R"] = np.diag(np.array([0.998, 0.998, 0.5], np.float32))[None]
+        else:
+            weights["b"] = np.zeros((gates, 3), np.float32)
+            weights["b"][0 if op == "gru" else 1] = near_one  # gru: z keeps h; lstm: f keeps c
+        if op != "rnn":
+            weights["R"][2] = 0.0  # n of a gru, g of an lstm: what silence writes into the state is 0
+        if more.get("reset_after"):
+            weights["rb_n"] = np.zeros(3, np.float32)
+        states = [g.state(f"{name}.h", (3,))] + ([g.state(f"{name}.c", (3,))] if op == "lstm" else [])
+        outputs = g.add(op, [x], name=name, attrs=more, weights=weights, states=states)
+        g.output(name, outputs if isinstance(outputs, str) else outputs[0])
+
+
 def make(name: str) -> bytes:
     graph = Graph(name)
     MODELS[name](graph)

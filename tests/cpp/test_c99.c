@@ -30,7 +30,7 @@ static size_t read_file(const char* path, void* to, size_t max) {
 }
 
 static unsigned char file_memory[1 << 14], model_memory[1 << 14], stream_memory[1 << 16], other_memory[1 << 16];
-static unsigned char sequence_memory[1 << 16], snapshot[1 << 12];
+static unsigned char sequence_memory[1 << 16], batch_memory[1 << 16], snapshot[1 << 12], again_snapshot[1 << 12];
 
 int main(int argc, char** argv) {
   void* blob = aligned(file_memory);
@@ -47,6 +47,11 @@ int main(int argc, char** argv) {
   const void* xs[1];
   void* ys[2];
   float* finals[2];
+  ut_batch* batch = NULL;
+  float block[2][64], batch_x[4] = {0.5f, -0.25f, 1.0f, 0.0f}, batch_y[6], batch_c[6], proposed_y[3], proposed_c[3];
+  float* states[2];
+  const void* batch_xs[1];
+  void *batch_ys[2], *proposed_ys[2];
 
   snprintf(path, sizeof path, "%s/lstm.tow", argc > 1 ? argv[1] : ".");
   n = read_file(path, blob, sizeof file_memory - UT_ALIGN);
@@ -89,6 +94,32 @@ int main(int argc, char** argv) {
   EXPECT(ut_stream_state(other, 0)[0] == 0.0f);
   EXPECT(ut_stream_copy(other, stream) == UT_OK);
   EXPECT(memcmp(ut_stream_state(other, 1), c, sizeof c) == 0);
+
+  /* two streams of a batch: state blocks of the caller, one a copy of the stream and one new */
+  EXPECT(info.state_bytes <= sizeof block[0] && info.batch_rows >= 12);
+  EXPECT(ut_batch_bytes(model, 2) <= sizeof batch_memory - UT_ALIGN);
+  EXPECT(ut_batch_init(aligned(batch_memory), sizeof batch_memory - UT_ALIGN, model, &batch) == UT_OK);
+  EXPECT(ut_state_load(model, block[0], snapshot, info.snapshot_bytes, &err) == UT_OK);
+  ut_state_reset(model, block[1]);
+  EXPECT(memcmp(ut_state_field(model, block[0], 1), c, sizeof c) == 0 && ut_state_field(model, block[1], 1)[0] == 0.0f);
+  states[0] = block[0];
+  states[1] = block[1];
+  batch_xs[0] = batch_x;
+  batch_ys[0] = batch_y;
+  batch_ys[1] = batch_c;
+  proposed_ys[0] = proposed_y;
+  proposed_ys[1] = proposed_c;
+  ut_batch_run(batch, 2, states, 1, batch_xs, batch_ys);
+  ut_propose(stream, xs, proposed_ys);
+  EXPECT(memcmp(batch_y, proposed_y, sizeof y) == 0 && memcmp(batch_c, proposed_c, sizeof c) == 0);
+  ut_rollback(stream);
+  EXPECT(memcmp(ut_stream_state(stream, 1), ut_stream_state(other, 1), sizeof c) == 0);
+  ut_propose(stream, xs, proposed_ys);
+  ut_commit(stream);
+  EXPECT(memcmp(ut_stream_state(stream, 0), ut_state_field(model, block[0], 0), sizeof y) == 0);
+  ut_state_save(model, block[0], again_snapshot);
+  ut_snapshot_save(stream, snapshot);
+  EXPECT(memcmp(snapshot, again_snapshot, info.snapshot_bytes) == 0);
 
   finals[0] = ut_stream_state(other, 0);
   finals[1] = NULL;

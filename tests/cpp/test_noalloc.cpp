@@ -1,218 +1,255 @@
 // SPDX-License-Identifier: MIT
-// The promises of a step: no allocation, no system call for memory, the caller's floating-point mode restored and
-// without influence on the result, no subnormal state and so no slowness in silence.
-//     test_noalloc FOLDER [--quick]     --quick: for emulators
-#include <dlfcn.h>
-#include <fenv.h>
-#include <sys/mman.h>
-#include <time.h>
+// The guarantee of a step (undertow.h, "Time"): no allocation and no system call, of every op and every variant of a cell.
+//     test_noalloc FOLDER [--quick]     FOLDER: .tow files; --quick: for emulators
+#include <dirent.h>
 
+#include <algorithm>
+#include <set>
+#include <string>
+
+#include "format.h"
+#include "ops/op.h"
 #include "streams.h"
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
-
-// While armed, every request for memory counts; it is served all the same.
-static bool g_armed = false;
-static long g_trapped = 0;
-
-template <class F>
-static F real(const char* name) {
-  return reinterpret_cast<F>(dlsym(RTLD_NEXT, name));
-}
-
-extern "C" {
-void* __libc_malloc(size_t n);
-void* __libc_calloc(size_t n, size_t size);
-void* __libc_realloc(void* p, size_t n);
-void* __libc_memalign(size_t align, size_t n);
-void __libc_free(void* p);
-
-void* malloc(size_t n) { return g_trapped += g_armed, __libc_malloc(n); }
-void* calloc(size_t n, size_t size) { return g_trapped += g_armed, __libc_calloc(n, size); }
-void* realloc(void* p, size_t n) { return g_trapped += g_armed, __libc_realloc(p, n); }
-void free(void* p) {
-  g_trapped += g_armed;
-  __libc_free(p);
-}
-int posix_memalign(void** p, size_t align, size_t n) {
-  g_trapped += g_armed;
-  *p = __libc_memalign(align, n);
-  return *p ? 0 : 12;
-}
-void* mmap(void* at, size_t n, int protection, int flags, int fd, off_t offset) {
-  g_trapped += g_armed;
-  return real<void* (*)(void*, size_t, int, int, int, off_t)>("mmap")(at, n, protection, flags, fd, offset);
-}
-}
+#include "traps.h"
 
 namespace {
 
 using namespace ut_test;
 
-void test_the_trap() {
-  g_armed = true;
-  void* volatile p = malloc(10);
-  p = realloc(p, 20);
-  free(p);
-  p = calloc(1, 1);
-  free(p);
-  void* q = nullptr;
-  const int status = posix_memalign(&q, 64, 64);
-  free(q);
-  delete new int(1);
-  void* const page = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  g_armed = false;
-  munmap(page, 4096);
-  CHECK_INT(status, 0);
-  CHECK(g_trapped >= 8, "the trap saw %ld of at least 8 requests for memory", g_trapped);
-  g_trapped = 0;
+// --- the traps trap --------------------------------------------------------------------------------------------------
+
+void test_the_memory_trap() {
+  const Report all = trapped([] {
+    void* volatile p = malloc(10);
+    p = realloc(p, 20);
+    free(p);
+    p = calloc(1, 1);
+    free(p);
+    void* q = nullptr;
+    if (posix_memalign(&q, 64, 64) == 0) free(q);
+    ::operator delete(::operator new(1));  // a new-expression may be optimised away
+  });
+  CHECK(!all.clean() && all.requests >= 9, "the trap saw %ld of at least 9 requests for memory", all.requests);
+  const Report one = trapped([] {
+    void* volatile p = malloc(1);
+    (void)p;
+  });
+  CHECK(!one.clean() && one.requests == 1, "the trap saw %ld requests for memory, expected 1", one.requests);
+  const Report pages = trapped([] { mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); });
+  CHECK(!pages.clean() && pages.requests == 1, "the trap saw %ld calls of mmap, expected 1", pages.requests);
 }
 
-void test_no_allocation(const Model& m, const char* what, size_t n_steps) {
-  constexpr size_t kFrames = 1000;
+void test_the_system_call_trap() {
+  volatile int sink = 0;
+  const Report nothing = trapped([&] { sink = 1; });
+  CHECK(nothing.clean(), "nothing was trapped as %ld requests for memory, system call %ld, signal %d", nothing.requests,
+        nothing.system_call, nothing.signal);
+  if (!nothing.filtered) {
+    printf("system calls are not watched: no seccomp filter here (%s); requests for memory are\n", strerror(nothing.error));
+    return;
+  }
+  const auto expect = [](const Report& r, long number) {
+    CHECK(!r.clean() && !r.finished && r.system_call == number, "expected system call %ld to be trapped, got %ld", number,
+          r.system_call);
+  };
+  expect(trapped([] { (void)getpid(); }), SYS_getpid);
+  expect(trapped([] { syscall(SYS_futex, nullptr, 0, 0, nullptr, nullptr, 0); }), SYS_futex);  // how locks wait
+  expect(trapped([] { syscall(SYS_sched_yield); }), SYS_sched_yield);
+  expect(trapped([] { syscall(SYS_mmap, nullptr, 4096, 0, 0, -1, 0); }), SYS_mmap);
+  expect(trapped([] { (void)!write(2, "", 0); }), SYS_write);
+  expect(trapped([&] {
+           for (int i = 0; i < 100000; ++i) sink = i;
+           (void)getppid();  // late
+         }),
+         SYS_getppid);
+}
+
+void check_clean(const Report& r, const char* what, const char* isa) {
+  CHECK(r.clean(), "%s on %s: %ld requests for memory, system call %ld (-1: none), signal %d, %s", what, isa, r.requests,
+        r.system_call, r.signal, r.finished ? "came to its end" : "did not come to its end");
+}
+
+// --- what the files cover --------------------------------------------------------------------------------------------
+
+// "lstm plain", "binary 3", "activation 5" ...: everything that a step of this file does in a way of its own.
+void collect(const std::string& path, std::set<uint32_t>* kinds, std::set<std::string>* variants) {
+  const Bytes blob = read_file(path);
+  undertow::File file;
+  CHECK_INT(undertow::File::open(blob.data(), blob.size(), &file, nullptr), UT_OK);
+  uint32_t next = file.n_inputs;
+  for (uint32_t i = 0; i < file.n_nodes; ++i) {
+    const undertow::NodeView node = file.node(i, next);
+    next += node.n_outputs;
+    kinds->insert(node.kind);
+    const undertow::OpType* type = undertow::find_op(node.kind);
+    const std::string name = type ? type->name : "?";
+    if (type == &undertow::kBinary || type == &undertow::kSoftmax || type == &undertow::kActivation)
+      variants->insert(name + " " + std::to_string(node.params[0]));
+    for (uint32_t t = 0; t < node.n_tensors; ++t) {
+      if (node.tensors[t] == undertow::kNone) continue;
+      const uint32_t dtype = file.tensor(node.tensors[t]).dtype;
+      variants->insert(name + " weight " + std::to_string(t) + " of type " + std::to_string(dtype));
+    }
+    const uint32_t n_acts = type == &undertow::kRnn ? 1 : type == &undertow::kGru ? 2 : type == &undertow::kLstm ? 3 : 0;
+    if (n_acts == 0) continue;
+    // FORMAT.md, "Nodes": activations of three words each, flags, clip.
+    const uint32_t flags = node.params[3 * n_acts], clip = node.params[3 * n_acts + 1];
+    bool custom = false;
+    for (uint32_t a = 0; a < n_acts; ++a)
+      custom = custom || node.params[3 * a] != static_cast<uint32_t>(n_acts > 1 && a == 0 ? undertow::kActSigmoid : undertow::kActTanh);
+    const bool variant = flags & undertow::kFlagVariant;
+    const bool is_lstm = type == &undertow::kLstm, is_gru = type == &undertow::kGru;
+    const auto has = [&](uint32_t t) { return t < node.n_tensors && node.tensors[t] != undertow::kNone; };
+    const std::string cell = is_gru ? (variant ? "gru after" : "gru before") : name;
+    bool plain = !custom && clip == 0;
+    if (custom) variants->insert(cell + " custom");
+    if (clip != 0) variants->insert(cell + " clip");
+    if (flags & undertow::kFlagReverse) variants->insert(cell + " reverse");
+    if (flags & undertow::kFlagMasked) variants->insert(cell + " masked");
+    if (is_lstm) {
+      if (variant) variants->insert("lstm input_forget");
+      if (has(3)) variants->insert("lstm peephole");
+      if (has(4)) variants->insert("lstm projection");
+      plain = plain && !variant && !has(3) && !has(4);
+    }
+    if (plain) variants->insert(cell + " plain");
+  }
+}
+
+void test_coverage(const std::vector<std::string>& paths) {
+  std::set<uint32_t> kinds;
+  std::set<std::string> variants, expected = {
+      "rnn plain", "rnn custom", "rnn clip", "gru after plain", "gru after custom", "gru before plain",
+      "gru before custom", "gru before clip", "lstm plain", "lstm custom", "lstm clip", "lstm input_forget",
+      "lstm peephole", "lstm projection", "lstm reverse", "lstm masked", "softmax 0", "softmax 1"};
+  for (uint32_t kind = 0; kind < undertow::kNumActs; ++kind) expected.insert("activation " + std::to_string(kind));
+  for (uint32_t kind = 0; kind < undertow::kNumBinaries; ++kind) expected.insert("binary " + std::to_string(kind));
+  // FORMAT.md, "Nodes": which weights of an op are matrices or tables.
+  const struct {
+    const char* op;
+    std::vector<int> weights;
+  } kMatrices[] = {{"dense", {0}}, {"embedding", {0}}, {"rnn", {0, 2}}, {"gru", {0, 2, 3}}, {"lstm", {0, 2, 4}}};
+  for (const auto& row : kMatrices)
+    for (const int w : row.weights)
+      for (const uint32_t dtype : {undertow::kTensorFloat32, undertow::kTensorFloat16, undertow::kTensorBfloat16,
+                                   undertow::kTensorInt8, undertow::kTensorInt4})
+        expected.insert(std::string(row.op) + " weight " + std::to_string(w) + " of type " + std::to_string(dtype));
+  for (const std::string& path : paths) collect(path, &kinds, &variants);
+  int known = 0;
+  for (uint32_t kind = 0; kind < 1024; ++kind)
+    if (const undertow::OpType* type = undertow::find_op(kind)) {
+      ++known;
+      CHECK(kinds.count(kind), "no file steps through op %u, %s: add it to make_models.py", kind, type->name);
+    }
+  CHECK(known >= 18, "found %d ops", known);
+  for (const std::string& what : expected) CHECK(variants.count(what), "no file steps through: %s", what.c_str());
+}
+
+// --- the guarantee ---------------------------------------------------------------------------------------------------
+
+void test_stream(const Model& m, const char* what, size_t n_steps) {
+  constexpr size_t kFrames = 1000, kStreams = 20;
   Stream stream(m), other(m);
   Traffic traffic(m, kFrames, 5);
-  Bytes snapshot(m.info.snapshot_bytes);
+  Bytes snapshot(m.info.snapshot_bytes), workspace(ut_batch_bytes(m.model, 16)), blocks(kStreams * m.info.state_bytes);
+  ut_batch* batch = nullptr;
+  CHECK_INT(ut_batch_init(workspace.data(), workspace.size(), m.model, &batch), UT_OK);
+  float* states[kStreams];
+  for (size_t i = 0; i < kStreams; ++i)
+    ut_state_reset(m.model, states[i] = reinterpret_cast<float*>(blocks.data() + i * m.info.state_bytes));
+  const void* x[4];
+  void* y[4];
+  for (size_t i = 0; i < traffic.in.size(); ++i) x[i] = traffic.in[i].data();
+  for (size_t i = 0; i < traffic.out.size(); ++i) y[i] = traffic.out[i].data();
   ut_error err;
-  ut_status status = UT_OK;
-  g_armed = true;
-  for (size_t i = 0; i < n_steps; ++i) traffic.run(stream.stream, i % kFrames, 1);
-  for (size_t i = 0; i < n_steps / kFrames; ++i) {
-    traffic.run(stream.stream, 0, kFrames);
-    ut_snapshot_save(stream.stream, snapshot.data());
-    status = ut_snapshot_load(other.stream, snapshot.data(), snapshot.size(), &err);
-    ut_stream_copy(other.stream, stream.stream);
-    ut_stream_reset(stream.stream);
-    status = ut_snapshot_load(stream.stream, snapshot.data(), 7, &err);  // a failure allocates nothing either
-  }
-  g_armed = false;
-  CHECK(g_trapped == 0, "%s on %s: %ld requests for memory in %zu steps", what, m.info.isa, g_trapped, n_steps);
-  CHECK_INT(status, UT_E_STATE);
-  g_trapped = 0;
+  const bool single = m.info.n_inputs == 1 && m.info.n_outputs == 1;
+  check_clean(trapped([&] {
+                for (size_t i = 0; i < n_steps; ++i) traffic.run(stream.stream, i % kFrames, 1);
+                for (size_t i = 0; single && i < kFrames; ++i)
+                  ut_step(stream.stream, traffic.in[0].data(), traffic.out[0].data());
+                for (size_t i = 0; i < n_steps / kFrames / 5; ++i) {
+                  traffic.run(stream.stream, 0, kFrames);
+                  ut_snapshot_save(stream.stream, snapshot.data());
+                  ut_snapshot_load(other.stream, snapshot.data(), snapshot.size(), &err);
+                  ut_stream_copy(other.stream, stream.stream);
+                  ut_batch_run(batch, kStreams, states, kFrames / kStreams, x, y);
+                  ut_propose(other.stream, x, y);
+                  ut_rollback(other.stream);
+                  ut_stream_reset(stream.stream);
+                  ut_snapshot_load(stream.stream, snapshot.data(), 7, &err);  // a failure asks for nothing either
+                }
+              }),
+              what, m.info.isa);
 }
 
-void test_opening(const std::string& path) {
+// Models of whole sequences have no steps: as many timesteps, in sequences of 100.
+void test_sequences(const Model& m, const char* what, size_t n_steps) {
+  constexpr size_t kFrames = 100;
+  Traffic traffic(m, kFrames, 5);
+  Bytes memory(ut_sequence_bytes(m.model, kFrames));
+  std::vector<const void*> x;
+  std::vector<void*> y;
+  for (auto& in : traffic.in) x.push_back(in.data());
+  for (auto& out : traffic.out) y.push_back(out.data());
+  check_clean(trapped([&] {
+                for (size_t i = 0; i < n_steps / kFrames; ++i)
+                  if (ut_sequence_run(memory.data(), memory.size(), m.model, kFrames, kFrames - i % 50, nullptr, x.data(), y.data(),
+                                      nullptr) != UT_OK)
+                    abort();
+              }),
+              what, m.info.isa);
+}
+
+void test_opening(const std::string& path, const char* isa) {
   const Bytes blob = read_file(path);
   ut_info info;
-  Bytes memory(1 << 16), sequence(1 << 20);
-  const ut_model* model = nullptr;
-  float x[64] = {}, y0[64], y1[64], y2[64];
-  const void* xs[] = {x};
-  void* ys[] = {y0, y1, y2};
-  g_armed = true;
-  const ut_status a = ut_probe(blob.data(), blob.size(), nullptr, &info, nullptr);
-  const ut_status b = ut_model_init(memory.data(), memory.size(), blob.data(), blob.size(), nullptr, &model, nullptr);
-  const ut_status c = ut_sequence_run(sequence.data(), sequence.size(), model, 20, 13, nullptr, xs, ys, nullptr);
-  g_armed = false;
-  CHECK_INT(a, UT_OK);
-  CHECK_INT(b, UT_OK);
-  CHECK_INT(c, UT_OK);
-  CHECK(g_trapped == 0, "opening and running %s: %ld requests for memory", path.c_str(), g_trapped);
-  g_trapped = 0;
-}
-
-uint64_t run_in_mode(const Model& m) {
-  Stream stream(m);
-  Traffic traffic(m, 50, 5);
-  for (size_t i = 0; i < 20; ++i) traffic.run(stream.stream, i, 1);
-  traffic.run(stream.stream, 20, 30);
-  Hash hash;
-  for (const auto& y : traffic.out) hash.add(y.data(), y.size());
-  return hash.value();
-}
-
-// Whatever mode the caller left on, numbers are the same, nothing traps, and the mode is his again.
-void test_floating_point_mode(const Model& m) {
-  const uint64_t expected = run_in_mode(m);
-  for (const int rounding : {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
-    fesetround(rounding);
-    const uint64_t got = run_in_mode(m);
-    const int after = fegetround();
-    fesetround(FE_TONEAREST);
-    CHECK(got == expected, "%s, rounding mode %d: expected %016" PRIx64 ", got %016" PRIx64, m.info.isa, rounding,
-          expected, got);
-    CHECK_INT(after, rounding);
+  if (ut_probe(blob.data(), blob.size(), isa, &info, nullptr) != UT_OK) {
+    CHECK(false, "%s is not accepted", path.c_str());
+    return;
   }
-#if defined(__x86_64__)
-  constexpr unsigned kFlags = 0x3f;  // sticky, not a mode
-  for (const unsigned mode : {0x1f80u, 0x9f80u, 0x1fc0u, 0x9fc0u, 0x0000u /* every exception traps */}) {
-    Stream stream(m);
-    Traffic traffic(m, 60, 5, 1e30f);
-    const unsigned saved = _mm_getcsr();
-    _mm_setcsr(mode);
-    traffic.run(stream.stream, 0, 1);
-    traffic.run(stream.stream, 1, 59);
-    const unsigned after = _mm_getcsr();
-    _mm_setcsr(saved);
-    CHECK((after & ~kFlags) == mode, "MXCSR: expected %04x, got %04x", mode, after);
-  }
-#endif
+  Bytes memory(info.model_bytes);
+  check_clean(trapped([&] {
+                const ut_model* model = nullptr;
+                if (ut_probe(blob.data(), blob.size(), isa, &info, nullptr) != UT_OK) abort();
+                if (ut_model_init(memory.data(), memory.size(), blob.data(), blob.size(), isa, &model, nullptr) != UT_OK)
+                  abort();
+              }),
+              ("opening " + path).c_str(), isa);
 }
 
-double seconds() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-bool states_are_normal(const Model& m, ut_stream* stream, const char* what, size_t step) {
-  for (size_t i = 0; i < m.info.n_states; ++i)
-    for (size_t k = 0; k < ut_state(m.model, i).size; ++k) {
-      const float v = ut_stream_state(stream, i)[k];
-      CHECK(!is_subnormal(v), "%s on %s: silent step %zu leaves the subnormal %a in state %zu[%zu]", what, m.info.isa,
-            step, static_cast<double>(v), i, k);
-      if (is_subnormal(v)) return false;
-    }
-  return true;
-}
-
-// Silence after sound: the state decays, through normal numbers to zero, at full speed.
-void test_silence(const Model& m, const char* what) {
-  Stream stream(m);
-  Traffic sound(m, 100, 5), silence(m, 2000, 5, 0.0f);
-  const auto time_of = [&](Traffic& traffic) {
-    double best = 1e9;
-    for (int repeat = 0; repeat < 20; ++repeat) {
-      const double start = seconds();
-      for (size_t i = 0; i < 100; ++i) traffic.run(stream.stream, i, 1);
-      const double took = (seconds() - start) / 100;
-      if (took < best) best = took;
-    }
-    return best;
-  };
-  const double loud = time_of(sound);
-  for (size_t i = 0; i < 2000; ++i) {
-    silence.run(stream.stream, i, 1);
-    if (!states_are_normal(m, stream.stream, what, i)) break;
+std::vector<std::string> tow_files(const std::string& folder) {
+  std::vector<std::string> found;
+  DIR* const dir = opendir(folder.c_str());
+  while (const dirent* entry = dir ? readdir(dir) : nullptr) {
+    const std::string name = entry->d_name;
+    if (name.size() > 4 && name.compare(name.size() - 4, 4, ".tow") == 0) found.push_back(folder + "/" + name);
   }
-  for (size_t i = 0; i < m.info.n_states; ++i) {  // and if the caller himself writes numbers that small
-    float* state = ut_stream_state(stream.stream, i);
-    for (size_t k = 0; k < ut_state(m.model, i).size; ++k) state[k] = 1e-40f * static_cast<float>(k + 1);
-  }
-  silence.run(stream.stream, 0, 1);
-  states_are_normal(m, stream.stream, what, 0);
-  const double quiet = time_of(silence);
-  printf("  %-16s %-7s %.3f us a step with sound, %.3f in silence\n", what, m.info.isa, loud * 1e6, quiet * 1e6);
-  CHECK(quiet < 3 * loud + 1e-6, "%s on %s: a step takes %.3f us in silence, %.3f with sound", what, m.info.isa,
-        quiet * 1e6, loud * 1e6);
+  if (dir) closedir(dir);
+  std::sort(found.begin(), found.end());
+  return found;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string folder = argc > 1 ? argv[1] : ".";
-  const bool quick = argc > 2 && strcmp(argv[2], "--quick") == 0;
-  test_the_trap();
+  const size_t n_steps = argc > 2 && strcmp(argv[2], "--quick") == 0 ? 5000 : 100000;
+  test_the_memory_trap();
+  test_the_system_call_trap();
+  const std::vector<std::string> paths = tow_files(folder);
+  test_coverage(paths);
   int runnable = 0;
   for (size_t i = 0; const char* isa = ut_isa(i, &runnable); ++i) {
-    if (!runnable) continue;
-    const Model every(folder + "/every_op.tow", isa);
-    test_no_allocation(every, "every_op", quick ? 5000 : 100000);
-    test_floating_point_mode(every);
-    for (const char* name : {"rnn", "gru_reset_before", "lstm"})
-      test_silence(Model(folder + "/" + name + ".tow", isa), name);
+    if (!runnable) {
+      printf("%s: not on this CPU, not tested\n", isa);
+      continue;
+    }
+    for (const std::string& path : paths) {
+      test_opening(path, isa);
+      const Model m(path, isa);
+      (m.info.streamable ? test_stream : test_sequences)(m, path.c_str(), n_steps);
+    }
+    printf("%s: %zu timesteps of each of %zu files\n", isa, n_steps, paths.size());
   }
-  test_opening(folder + "/whole.tow");
   return report("test_noalloc");
 }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The command `undertow`: one module per subcommand, each with `add(subparsers)` and a function of its arguments.
 
-Exit codes: 0 ok, 1 verification failed, 2 wrong usage, 3 unusable file or unsupported model, 130 interrupted.
+Exit codes: 0 ok, 1 verification failed or tolerance missed, 2 wrong usage, 3 unusable file or unsupported model, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..errors import Error, ISAError
+from ..errors import Error, ISAError, ToleranceError
 from . import bench, convert, demo, info, run, trace, verify
 from ._common import UsageError
 
@@ -23,9 +24,10 @@ examples:
   undertow run model.onnx features.npy -o out.npy
   sensor | undertow run model.onnx        one line of numbers in, one line out, as they come
   undertow convert model.onnx -o model.tow
+  undertow convert model.onnx --weights int8 -o small.tow
 
 `undertow COMMAND --help` has more of them.
-exit codes: 0 ok, 1 verification failed, 2 wrong usage, 3 unusable file or unsupported model
+exit codes: 0 ok, 1 verification failed or tolerance missed, 2 wrong usage, 3 unusable file or unsupported model
 """
 
 
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         line, rest = _message(error)
         print(f"undertow: error: {line}{rest}", file=sys.stderr)
-        return 2 if isinstance(error, (UsageError, ISAError)) else 3
+        return 2 if isinstance(error, (UsageError, ISAError)) else 1 if isinstance(error, ToleranceError) else 3
 
 
 def _message(error: Exception) -> tuple[str, str]:

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..precision import CODES
+
 
 class UsageError(Exception):
     """Arguments that are well-formed each but do not go together."""
@@ -34,8 +36,14 @@ def add_command(
     return parser
 
 
-def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """Add MODEL, --isa and --option."""
+_WEIGHTS = (
+    "store weights as float16, bfloat16, int8 or int4 (float32 where the file says so); or JSON, "
+    '\'{"layer": "int8"}\', with a precision for each layer'
+)
+
+
+def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, weights: str = _WEIGHTS) -> None:
+    """Add MODEL, --isa, --option and --weights."""
     parser.add_argument(
         "model", metavar="MODEL", nargs=nargs, help="an exported model: .onnx, .keras, .h5, .json, .pt, .npz, .tow ..."
     )
@@ -47,11 +55,27 @@ def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None
         metavar="NAME=VALUE",
         help="an option of the file's importer (see undertow.load); VALUE is JSON, or else text; may be repeated",
     )
+    parser.add_argument("--weights", metavar="PRECISION", type=precisions, help=weights)
 
 
-def load_model(args: argparse.Namespace) -> Any:
-    """Load MODEL as `undertow.load` does."""
+def precisions(text: str) -> Any:
+    """argparse type: the name of a precision, or a JSON object of layers."""
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
+    if text not in (*CODES, "auto"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no precision; precisions: {', '.join(CODES)}")
+    return text
+
+
+def load_model(args: argparse.Namespace, **changes: Any) -> Any:
+    """Load MODEL as `undertow.load` does; `changes` are arguments of it that go before those of the command line."""
     import undertow
+
+    if {"weights": args.weights, **changes}["weights"] == "auto":
+        raise UsageError("--weights auto is for `undertow convert`, which is given frames to try precisions on")
 
     options = {}
     for option in args.option:
@@ -65,7 +89,7 @@ def load_model(args: argparse.Namespace) -> Any:
     if not Path(args.model).exists():
         raise FileNotFoundError(2, "no such file", args.model)
     try:
-        return undertow.load(args.model, isa=args.isa, **options)
+        return undertow.load(args.model, **{"isa": args.isa, "weights": args.weights, **changes}, **options)
     except TypeError as error:
         if not options:
             raise

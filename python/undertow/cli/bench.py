@@ -1,114 +1,216 @@
 # SPDX-License-Identifier: MIT
-"""`undertow bench`: this model, on this machine, beside ONNX Runtime in one run."""
+"""`undertow bench`: what single calls of this model take, on this machine, beside ONNX Runtime in one run."""
 
 from __future__ import annotations
 
 import argparse
-import time
+import json
+import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import latency
 from ..describe import table
+from ..latency import Call, Cold, Series
 from ..peer import CannotFeed, OnnxRuntime, random_inputs
 from ..verify import one_or_all
-from ._common import add_command, add_model, load_model, positive_float, positive_int
+from ._common import UsageError, add_command, add_model, load_model, positive_float, positive_int
 
-#: Contenders take turns this often, so that a slow spell of the machine meets all of them.
-_ROUNDS = 10
+_DESCRIPTION = """\
+Time single calls from Python, on one thread, beside ONNX Runtime where MODEL is an .onnx file:
+  step    one timestep of one stream
+  chunk   --frames timesteps of one stream in one call
+  pool    one timestep of each of --streams streams in one call
+Every call is timed by itself. Prints percentiles in microseconds, and the ratio of the medians.
+warm: calls follow each other. cold: before each call a pause, and a walk through memory that empties the caches
+of this core. A percentile that too few calls were made for is left out."""
+
+_EXAMPLES = """\
+  undertow bench model.onnx
+  taskset -c 0 undertow bench model.onnx --steps 1000000     one core, held; p99.9 of a step from 10^6 calls
+  undertow bench model.tow --pause 10 --sweep 64             as between two blocks of sound on a busy machine
+  undertow bench model.onnx --json numbers.json --plot histogram.png
+"""
 
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers,
-        "bench",
-        bench,
-        "time a model beside ONNX Runtime",
-        "Time single steps and whole calls from Python, on one thread, beside ONNX Runtime where MODEL is an\n"
-        ".onnx file. Prints median, 99th percentile and maximum of one call in microseconds, and the ratio of the\n"
-        "medians.",
-        "  undertow bench model.onnx\n  taskset -c 0 undertow bench model.onnx --seconds 5      one core, held\n",
+        subparsers, "bench", bench, "time single calls of a model beside ONNX Runtime", _DESCRIPTION, _EXAMPLES
     )
     add_model(parser)
-    parser.add_argument(
-        "--seconds", type=positive_float, default=1.0, help="to spend on each of the measurements (default: 1)"
+    add = parser.add_argument
+    add(
+        "--seconds",
+        type=positive_float,
+        default=1.0,
+        help="to spend on each library in each warm measurement (default: 1)",
     )
-    parser.add_argument("--frames", type=positive_int, default=100, help="in a whole call (default: 100)")
+    add("--steps", type=positive_int, metavar="N", help="warm single steps to time, however long it takes")
+    add("--frames", type=positive_int, default=100, metavar="N", help="timesteps of a chunk (default: 100)")
+    add("--streams", type=positive_int, default=64, metavar="N", help="streams of the pool (default: 64)")
+    add("--cold-calls", type=not_negative_int, default=1000, metavar="N", help="0: warm only (default: 1000)")
+    add("--pause", type=not_negative_float, default=1.0, metavar="MS", help="before a cold call (default: 1)")
+    add(
+        "--sweep",
+        type=not_negative_float,
+        metavar="MIB",
+        help="memory to read before a cold call (default: four times the second-level cache)",
+    )
+    add("--json", type=Path, metavar="OUT", help="write percentiles, histograms and the machine there")
+    add("--plot", type=Path, metavar="OUT", help="draw the histograms, needs matplotlib: .png, .svg or .pdf")
+
+
+def not_negative_float(text: str) -> float:
+    """argparse type: a finite number, 0 or more."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 upwards")
+    return number
+
+
+def not_negative_int(text: str) -> int:
+    """argparse type: a whole number, 0 or more."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
 
 
 def bench(args: argparse.Namespace) -> int:
+    _check_outputs(args)
     model = load_model(args)
-    rng = np.random.default_rng(0)
-    X = random_inputs(model, args.frames, rng)
-    whole, one = one_or_all(X), one_or_all({name: x[0, ...] for name, x in X.items()})
-    peer, note = None, ""
-    if Path(args.model).suffix.lower() == ".onnx":
-        try:
-            peer = OnnxRuntime(args.model, model)
-        except (CannotFeed, ImportError) as error:
-            note = f"ONNX Runtime is not measured: {error}"
-    theirs = f"onnxruntime {peer.version}" if peer else ""
-    ours = f"undertow {model.isa}"
+    cold = None
+    if args.cold_calls:
+        cold = Cold(args.pause, None if args.sweep is None else int(args.sweep * 2**20))
+        if not cold.pause_ms and not cold.sweep_bytes:
+            raise UsageError("--pause 0 --sweep 0 leaves caches as they are; leave cold calls out with --cold-calls 0")
+    notes: list[str] = []
+    peer = _peer(args, model, notes)
+    timer = latency.timer_cost()
+    series: list[Series] = []
+    for what, calls in _contenders(args, model, peer, notes).items():
+        n = [latency.calls_in(call, args.seconds) for call in calls.values()]
+        if what == "step" and args.steps:
+            n = [args.steps] * len(calls)
+        shape = {"n_frames": args.frames if what == "chunk" else 1, "n_streams": args.streams if what == "pool" else 1}
+        measured = [("warm", latency.record(list(calls.values()), n))]
+        if cold:
+            measured.append(("cold", latency.record(list(calls.values()), [args.cold_calls] * len(calls), cold)))
+        for cache, times in measured:
+            series += [Series(what, who, cache, t, **shape) for who, t in zip(calls, times, strict=True)]
 
-    rows = [["", "", "median", "p99", "max", "us per call"]]
-    if model.streamable:
-        stream = model.stream()
-        step = stream.step
-        calls: dict[str, Callable[[], Any]] = {ours: lambda: step(one)}
-        note = _add_peer(calls, theirs, lambda: peer.stepper(X), note) if peer else note
-        rows += _rows("one step", calls, args.seconds)
-        stream = model.stream()
-        calls = {ours: lambda: stream.run(whole)}
-    else:
-        calls = {ours: lambda: model.run(whole)}
-    note = _add_peer(calls, theirs, lambda: peer.sequencer(X), note) if peer else note
-    rows += _rows(f"{args.frames} frames", calls, args.seconds)
-    if peer and peer.carries_state:
-        note = f"ONNX Runtime takes one frame of this file a call: {args.frames} frames are {args.frames} calls"
     print(f"{args.model}: {model.n_parameters:,} parameters, one thread")
-    print(table(rows))
-    if note:
+    print(table(_rows(series)))
+    print(f"  timer: {timer:.0f} ns of every number are the clock's own")
+    if cold:
+        print(f"  cold: {cold}")
+    for note in notes:
         print(f"  note: {note}")
+    if args.json:
+        found = {
+            "model": str(args.model),
+            "n_parameters": model.n_parameters,
+            "machine": {"cpu": _cpu(), "system": f"{platform.system()} {platform.release()}"},
+            "python": platform.python_version(),
+            "timer_ns": timer,
+            "cold": {"pause_ms": cold.pause_ms, "sweep_bytes": cold.sweep_bytes} if cold else None,
+            "notes": notes,
+            "series": [s.data() for s in series],
+        }
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if args.plot:
+        latency.plot(series, args.plot, str(args.model))
     return 0
 
 
-def _add_peer(calls: dict[str, Callable[[], Any]], name: str, make: Callable[[], Callable[[], Any]], note: str) -> str:
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse what cannot be written before the minutes are spent."""
+    if args.plot:
+        if args.plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise UsageError(f"--plot {args.plot}: expected a name that ends in .png, .svg or .pdf")
+        latency.figure_class()
+    for option, path in (("--json", args.json), ("--plot", args.plot)):
+        if path and path.is_dir():
+            raise UsageError(f"{option} {path}: is a folder, expected the name of a file")
+        if path and not path.parent.is_dir():
+            raise UsageError(f"{option} {path}: there is no folder {path.parent}")
+
+
+def _peer(args: argparse.Namespace, model: Any, notes: list[str]) -> OnnxRuntime | None:
+    if Path(args.model).suffix.lower() != ".onnx":
+        return None
     try:
-        calls[name] = make()
-    except CannotFeed as error:
-        return f"ONNX Runtime: {error}"
-    return note
+        peer = OnnxRuntime(args.model, model)
+    except (CannotFeed, ImportError) as error:
+        notes.append(f"ONNX Runtime is not measured: {error}")
+        return None
+    if peer.carries_state:
+        notes.append(f"ONNX Runtime takes one frame of this file a call: {args.frames} frames are {args.frames} calls")
+    return peer
 
 
-def _rows(what: str, calls: dict[str, Callable[[], Any]], seconds: float) -> list[list[str]]:
-    times = measure(list(calls.values()), seconds)
-    rows = []
-    base = float(np.median(times[0]))
-    for i, (name, t) in enumerate(zip(calls, times, strict=True)):
-        median, p99, most = float(np.median(t)), float(np.quantile(t, 0.99)), float(t.max())
-        ratio = "" if i == 0 else f"{median / base:.1f}x the time of undertow"
-        rows.append([what if i == 0 else "", name, f"{median:.2f}", f"{p99:.2f}", f"{most:.2f}", ratio])
+def _contenders(
+    args: argparse.Namespace, model: Any, peer: OnnxRuntime | None, notes: list[str]
+) -> dict[str, dict[str, Call]]:
+    """What is measured -> library -> call. undertow comes first."""
+    rng = np.random.default_rng(0)
+    X = random_inputs(model, args.frames, rng)
+    ours, theirs = f"undertow {model.isa}", f"onnxruntime {peer.version}" if peer else ""
+    whole = one_or_all(X)
+    found: dict[str, dict[str, Call]] = {}
+    makers: dict[str, Callable[[OnnxRuntime], Call]] = {}
+    if model.streamable:
+        found["step"] = {ours: partial(model.stream().step, one_or_all({name: x[0, ...] for name, x in X.items()}))}
+        makers["step"] = lambda peer: peer.stepper(X)
+        found["chunk"] = {ours: partial(model.stream().run, whole)}
+    else:
+        found["chunk"] = {ours: partial(model.run, whole)}
+    makers["chunk"] = lambda peer: peer.sequencer(X)
+    if model.streamable and hasattr(model, "pool"):
+        pool = model.pool(args.streams, threads=1)
+        ids = pool.open(args.streams)
+        frames = one_or_all(random_inputs(model, args.streams, rng))
+        found["pool"] = {ours: partial(pool.step, ids, frames, out=pool.step(ids, frames))}
+        makers["pool"] = lambda peer: peer.batch_stepper(X, args.streams)
+    for what, calls in found.items():
+        if peer:
+            try:
+                calls[theirs] = makers[what](peer)
+            except CannotFeed as error:
+                notes.append(f"ONNX Runtime, {what}: {error}")
+    return found
+
+
+def _rows(series: list[Series]) -> list[list[str]]:
+    names = [f"p{q:g}" for q in latency.PERCENTILES]
+    rows = [["", "", "caches", "calls", *names, "max", "us per call"]]
+    base: dict[tuple[str, str], float] = {}
+    for s in series:
+        median = s.percentile(50)
+        key, ratio = (s.what, s.cache), ""
+        if median and key in base:
+            ratio = f"{median / base[key]:.1f}x the time of undertow"
+        elif median:
+            base[key] = median
+        numbers = [_us(s.percentile(q)) for q in latency.PERCENTILES] + [_us(s.max)]
+        rows.append(
+            [s.label if s.cache == "warm" and not ratio else "", s.who, s.cache, f"{len(s.times):,}", *numbers, ratio]
+        )
     return rows
 
 
-def measure(calls: list[Callable[[], Any]], seconds: float) -> list[np.ndarray]:
-    """Microseconds of every single call, contenders taking turns, `seconds` for each of them in all."""
-    clock = time.perf_counter_ns
-    found: list[list[int]] = [[] for _ in calls]
-    for call in calls:  # caches, lazily made buffers, frequency
-        end = clock() + int(5e7)
-        call()
-        while clock() < end:
-            call()
-    for _ in range(_ROUNDS):
-        for call, times in zip(calls, found, strict=True):
-            end = clock() + int(seconds * 1e9 / _ROUNDS)
-            after = 0
-            while after < end:
-                before = clock()
-                call()
-                after = clock()
-                times.append(after - before)
-    return [np.array(times) / 1e3 for times in found]
+def _us(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()

@@ -10,6 +10,7 @@ import platform
 from typing import Any
 
 from ..describe import describe, table, text
+from ..support import TESTED_ON
 from ._common import UsageError, add_command, add_model, load_model, warn
 
 
@@ -19,9 +20,9 @@ def add(subparsers: Any) -> None:
         "info",
         info,
         "describe a model, or this machine",
-        "Describe a model: layers, shapes, parameters, state and scratch bytes, instruction set, and the exact\n"
-        "variant of every recurrent layer. Without MODEL: the instruction sets that are built in, run here, and get\n"
-        "picked.",
+        "Describe a model: layers, shapes, parameters, bytes and precision of their weights, state and scratch bytes,\n"
+        "instruction set, and the exact variant of every recurrent layer. Without MODEL: the instruction sets that\n"
+        "are built in, run here, and get picked.",
         "  undertow info model.onnx\n"
         "  undertow info model.tow --isa scalar\n"
         "  undertow info model.onnx --json | jq .state\n"
@@ -33,8 +34,8 @@ def add(subparsers: Any) -> None:
 
 def info(args: argparse.Namespace) -> int:
     if args.model is None:
-        if args.isa or args.option:
-            raise UsageError("--isa and --option say how to load a MODEL; none is given")
+        if args.isa or args.option or args.weights:
+            raise UsageError("--isa, --option and --weights say how to load a MODEL; none is given")
         facts = _machine()
         print(json.dumps(facts, indent=2) if args.json else _show_machine(facts))
         return 0
@@ -67,16 +68,17 @@ def _machine() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cpu_features": _cpu_features(),
         "isas": isas,
+        "tested_on": {name: TESTED_ON[name] for name in isas},
         "picked": picked,
         "forced_by_UT_ISA": bool(forced),
     }
 
 
 def _show_machine(facts: dict[str, Any]) -> str:
-    rows = [["isa", "runs here", ""]]
+    rows = [["isa", "runs here", "tested on", ""]]
     for name, runnable in facts["isas"].items():
         mark = "" if name != facts["picked"] else "<-- picked" + " (UT_ISA)" * facts["forced_by_UT_ISA"]
-        rows.append([name, "yes" if runnable else "no", mark])
+        rows.append([name, "yes" if runnable else "no", facts["tested_on"][name], mark])
     lines = [f"undertow {facts['version']}", "", f"  cpu  {facts['cpu']} ({facts['machine']})"]
     if facts["cpu_features"]:
         lines.append(f"  has  {' '.join(facts['cpu_features'])}")
@@ -96,7 +98,21 @@ def _cpu_name() -> str:
 
 def _cpu_features() -> list[str]:
     """Of the features that kernels ask for, those that the operating system reports."""
-    wanted = ("sse4_1", "avx", "fma", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "asimd")
+    wanted = (
+        "sse4_1",
+        "avx",
+        "fma",
+        "avx2",
+        "avx512f",
+        "avx512bw",
+        "avx512dq",
+        "avx512vl",
+        "avx512_vnni",
+        "avx_vnni",
+        "f16c",
+        "asimd",
+        "asimddp",
+    )
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:

@@ -20,10 +20,16 @@ def add(subparsers: Any) -> None:
         "Run random frames through a model whole, in random chunks and step by step, and compare every number with\n"
         "ONNX Runtime (an .onnx file, where onnxruntime is installed and can be fed) or else with undertow's float64\n"
         "reference. Errors are |got - expected| / max(1, |expected|). The three ways must also agree to the bit.\n"
-        "Exits with 1 when the comparison fails.",
+        "Exits with 1 when the comparison fails.\n\n"
+        "A model with weights in less than float32 is compared layer by layer with the reference, which rounds as the\n"
+        "engine does. A table shows what the reduced weights change as a stream gets longer, up to 10,000 frames:\n"
+        "against the model named by --against, against MODEL itself where --weights reduces it, or else against the\n"
+        "same weights in float32. It decides nothing.",
         "  undertow verify model.onnx\n"
         "  undertow verify model.onnx --isa scalar --frames 5000 --seed 3\n"
-        "  undertow verify model.tow --tolerance 1e-6\n",
+        "  undertow verify model.tow --tolerance 1e-6\n"
+        "  undertow verify small.tow --against model.onnx\n"
+        "  undertow verify model.onnx --weights int8\n",
     )
     add_model(parser)
     parser.add_argument("--frames", type=positive_int, default=200, help="length of the sequence (default: 200)")
@@ -33,20 +39,30 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--against",
-        choices=("auto", "onnxruntime", "reference"),
+        metavar="auto|onnxruntime|reference|MODEL",
         default="auto",
-        help="what to compare with (default: ONNX Runtime where possible, else the float64 reference)",
+        help="what to compare with (default: ONNX Runtime where possible, else the float64 reference); a file is the "
+        "model whose weights were reduced",
     )
 
 
 def verify(args: argparse.Namespace) -> int:
+    import undertow
+
     from ..verify import verify as compare
 
     model = load_model(args)
     path = args.model if Path(args.model).suffix.lower() == ".onnx" else None
+    against, exact = args.against, None
+    if against not in ("auto", "onnxruntime", "reference"):
+        if not Path(against).exists():
+            raise UsageError(f"--against {against}: expected auto, onnxruntime, reference, or a model file")
+        against, exact = "auto", undertow.load(against, isa=args.isa)
+    elif args.weights:
+        exact = load_model(args, weights=None)
     try:
         report = compare(
-            model, path, frames=args.frames, seed=args.seed, tolerance=args.tolerance, against=args.against
+            model, path, frames=args.frames, seed=args.seed, tolerance=args.tolerance, against=against, exact=exact
         )
     except CannotFeed as error:
         raise UsageError(str(error)) from None

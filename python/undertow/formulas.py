@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""What every op computes, in float64: the formulas of `undertow.reference`, written to be read.
+
+`w` holds the weights of a node as `prepare` gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .activations import Activation
+from .errors import ShapeError, UnsupportedError
+from .graph import Node
+from .precision import stored
+from .products import Rounding, times
+
+Weights = dict[str, Any]
+
+
+def prepare(node: Node, rounding: bool) -> Weights:
+    """The weights of a node as its file stores them, float64.
+
+    With `rounding`, matrices in int8 and int4 become `Rounding` ones, which round their inputs as the engine does.
+    """
+    prepared: Weights = {}
+    for key, w in node.weights.items():
+        precision = node.precisions.get(key, "float32")
+        if rounding and precision in ("int8", "int4") and key != "table":
+            prepared[key] = Rounding.of(w, precision)
+        else:
+            prepared[key] = w if key == "indices" else stored(w, precision).astype(np.float64)
+    return prepared
+
+
+def frames(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> np.ndarray:
+    """A frame op on `n` frames: inputs and result have shape (n, *frame)."""
+    if node.op in _BINARY:
+        return _BINARY[node.op](xs[0], xs[1])
+    if node.op == "constant":
+        return np.broadcast_to(w["value"], (n, *w["value"].shape))
+    if node.op == "concat":
+        return np.concatenate([x.reshape(n, prod(x.shape[1:])) for x in xs], axis=1)
+    (x,) = xs
+    if node.op == "dense":
+        return activate(node.attrs["activation"], times(w["W"], x, w.get("b", 0.0)))
+    if node.op == "activation":
+        return activate(node.attrs["activation"], x)
+    if node.op == "affine":
+        return x * w["scale"] + w["shift"]
+    if node.op == "softmax":
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        return e / e.sum(axis=-1, keepdims=True)
+    if node.op == "log_softmax":
+        x = x - x.max(axis=-1, keepdims=True)
+        return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    if node.op == "layer_norm":
+        centred = x - x.mean(axis=-1, keepdims=True)
+        variance = (centred**2).mean(axis=-1, keepdims=True)
+        return centred / np.sqrt(variance + node.attrs["eps"]) * w.get("scale", 1.0) + w.get("shift", 0.0)
+    if node.op == "select":
+        return x.reshape(n, prod(x.shape[1:]))[:, w["indices"]]
+    if node.op == "reshape":
+        return x.reshape(n, *node.attrs["shape"])
+    if node.op == "embedding":
+        if x.size and not 0 <= x.min() <= x.max() < len(w["table"]):
+            found = f"ids reach from {x.min()} to {x.max()}"
+            raise ShapeError(f"embedding {node.name!r}: {found}, expected 0 to {len(w['table']) - 1}")
+        return w["table"][x]
+    raise UnsupportedError(f"{node.op} {node.name!r}: the reference does not know this op")
+
+
+_BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+
+
+# -- cells ----------------------------------------------------------------------------------------------------------
+
+
+def _rnn(attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray]:
+    (f,) = attrs["activations"]
+    (a,) = times(w["W"], x, w.get("b", 0.0)) + times(w["R"], h)
+    return (activate(f, _clip(attrs, a)),)
+
+
+def _gru(attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray]:
+    gate, candidate = attrs["activations"]
+    a_z, a_r, a_n = times(w["W"], x, w.get("b", 0.0))
+    R_z, R_r, R_n = (w["R"][g : g + 1] for g in range(3))
+    z = activate(gate, _clip(attrs, a_z + times(R_z, h)[0]))
+    r = activate(gate, _clip(attrs, a_r + times(R_r, h)[0]))
+    (recurrent,) = r * times(R_n, h, w.get("rb_n", 0.0)) if attrs["reset_after"] else times(R_n, r * h)
+    n = activate(candidate, _clip(attrs, a_n + recurrent))
+    return ((1.0 - z) * n + z * h,)
+
+
+def _lstm(attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, ...]:
+    gate, cell, out = attrs["activations"]
+    a_i, a_f, a_g, a_o = times(w["W"], x, w.get("b", 0.0)) + times(w["R"], h)
+    p_i, p_f, p_o = w.get("peephole", (0.0, 0.0, 0.0))
+    i = activate(gate, _clip(attrs, a_i + p_i * c))
+    f = 1.0 - i if attrs["input_forget"] else activate(gate, _clip(attrs, a_f + p_f * c))
+    g = activate(cell, _clip(attrs, a_g))
+    c = f * c + i * g
+    o = activate(gate, _clip(attrs, a_o + p_o * c))
+    h = o * activate(out, c)  # ONNX Runtime and OpenVINO clip the gates' inputs, and never the memory on its way out
+    return (times(w["projection"], h) if "projection" in w else h), c
+
+
+CELLS: dict[str, Callable[..., tuple[np.ndarray, ...]]] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
+
+
+def _clip(attrs: dict[str, Any], a: np.ndarray) -> np.ndarray:
+    return a if attrs["clip"] is None else np.clip(a, -attrs["clip"], attrs["clip"])
+
+
+def activate(activation: Activation, x: np.ndarray) -> np.ndarray:
+    """The activation function of float64 numbers; formulas stand in `undertow.activations`."""
+    if activation.kind not in _FORMULAS:
+        raise UnsupportedError(f"activation {activation.kind!r}: the reference does not know it")
+    return _FORMULAS[activation.kind](x, activation.alpha, activation.beta)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    e = np.exp(-np.abs(x))  # never overflows, and keeps the small end's digits
+    return np.where(x < 0, e, 1.0) / (1.0 + e)
+
+
+_FORMULAS: dict[str, Callable[[np.ndarray, Any, Any], np.ndarray]] = {
+    "identity": lambda x, a, b: x,
+    "relu": lambda x, a, b: np.maximum(x, 0.0),
+    "tanh": lambda x, a, b: np.tanh(x),
+    "sigmoid": lambda x, a, b: _sigmoid(x),
+    "affine": lambda x, a, b: a * x + b,
+    "leaky_relu": lambda x, a, b: np.where(x < 0, a * x, x),
+    "thresholded_relu": lambda x, a, b: np.where(x < a, 0.0, x),
+    "scaled_tanh": lambda x, a, b: a * np.tanh(b * x),
+    "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0.0, 1.0),
+    "elu": lambda x, a, b: b * np.where(x < 0, a * np.expm1(np.minimum(x, 0.0)), x),
+    "softsign": lambda x, a, b: x / (1.0 + np.abs(x)),
+    "softplus": lambda x, a, b: np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))),
+    "clip": lambda x, a, b: np.clip(x, a, b),
+    "exp": lambda x, a, b: np.exp(x),
+    "silu": lambda x, a, b: x * _sigmoid(x),
+}

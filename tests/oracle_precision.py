@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""The slow truth of weight precisions: numbers and products of csrc/FORMAT.md, "Precisions", one at a time.
+
+Shares no code with the package. float32 operations round exact rational numbers; int8 and int4 products are therefore
+right to the bit, and cells take their float64 from there. Weights have undertow's gate order, as in the format.
+"""
+
+import struct
+from fractions import Fraction
+
+import numpy as np
+
+import oracle
+
+F32 = np.float32
+SILENT = Fraction(1, 2**100)
+LARGEST = Fraction(float(np.finfo(F32).max))
+
+
+def to_float32(exact):
+    """The float32 number nearest to a Fraction, ties to even; infinity beyond the largest."""
+    if abs(exact) >= LARGEST + Fraction(2) ** 103:
+        return F32(np.inf if exact > 0 else -np.inf)
+    guess = F32(np.clip(exact.numerator / exact.denominator, -float(LARGEST), float(LARGEST)))
+    with np.errstate(over="ignore"):  # rounded twice: a neighbour may be nearer
+        near = [
+            c for c in (guess, np.nextafter(guess, F32(np.inf)), np.nextafter(guess, F32(-np.inf))) if np.isfinite(c)
+        ]
+    return min(near, key=lambda c: (abs(Fraction(float(c)) - exact), struct.unpack("<I", struct.pack("<f", c))[0] & 1))
+
+
+def fma(a, b, c):
+    """a b + c of float32 numbers, rounded once."""
+    if not all(np.isfinite(v) for v in (a, b, c)):
+        with np.errstate(all="ignore"):
+            return F32(float(a) * float(b) + float(c))
+    return to_float32(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c)))
+
+
+def mul(a, b):
+    return fma(a, b, F32(0))
+
+
+# -- numbers --------------------------------------------------------------------------------------------------------
+
+
+def float16(x):
+    """The nearest float16 number."""
+    return struct.unpack("<e", struct.pack("<e", float(x)))[0]
+
+
+def half(x):
+    """The bits of the nearest float16 number."""
+    return struct.unpack("<H", struct.pack("<e", float(x)))[0]
+
+
+def bfloat16(x):
+    """Bits: the nearer of two neighbours, ties to the one whose last bit is 0."""
+    low = struct.unpack("<I", struct.pack("<f", float(x)))[0] >> 16
+    near = [(abs(struct.unpack("<f", struct.pack("<I", b << 16))[0] - float(x)), b & 1, b) for b in (low, low + 1)]
+    return min(near)[2]
+
+
+def int8_numbers(row):
+    """Integers of one row and its float32 scale."""
+    scale = to_float32(max(abs(Fraction(float(w))) for w in row) / 127)
+    return [round(Fraction(float(w)) / Fraction(float(scale))) if scale else 0 for w in row], scale
+
+
+def int4_numbers(row):
+    """Integers (padded to whole groups) and the float16 scales, as float32, of one row."""
+    q, scales = [], []
+    for start in range(0, len(row), 32):
+        group = row[start : start + 32]
+        (scale,) = struct.unpack(
+            "<e", struct.pack("<H", half(to_float32(max(abs(Fraction(float(w))) for w in group) / 7)))
+        )
+        scales.append(F32(scale))
+        q += [round(Fraction(float(w)) / Fraction(scale)) if scale else 0 for w in group] + [0] * (32 - len(group))
+    return q, scales
+
+
+def stored_row(row, precision):
+    """One row of a matrix or table as float32 numbers after it was stored."""
+    if precision == "float32":
+        return [F32(w) for w in row]
+    if precision == "float16":
+        return [F32(float16(w)) for w in row]
+    if precision == "bfloat16":
+        return [F32(struct.unpack("<f", struct.pack("<I", bfloat16(w) << 16))[0]) for w in row]
+    if precision == "int8":
+        q, scale = int8_numbers(row)
+        return [mul(F32(n), scale) for n in q]
+    q, scales = int4_numbers(row)
+    return [mul(F32(n), scales[k // 32]) for k, n in enumerate(q[: len(row)])]
+
+
+# -- products -------------------------------------------------------------------------------------------------------
+
+
+def rounded(x):
+    """A frame as integers and the factor that makes them numbers again."""
+    if not all(np.isfinite(v) for v in x):
+        return [0] * len(x), F32(np.nan)
+    top = max(abs(F32(v)) for v in x)
+    if Fraction(float(top)) < SILENT:
+        return [0] * len(x), F32(0)
+    inverse = to_float32(127 / Fraction(float(top)))
+    return [round(Fraction(float(mul(F32(v), inverse)))) for v in x], to_float32(Fraction(float(top)) / 127)
+
+
+class Matrix:
+    """Rows (rows, K) in a precision."""
+
+    def __init__(self, rows, precision):
+        self.precision = precision
+        if precision in ("int8", "int4"):
+            self.numbers = [(int8_numbers if precision == "int8" else int4_numbers)(row) for row in rows]
+        else:
+            self.numbers = np.array([stored_row(row, precision) for row in rows], np.float64)
+
+    def times(self, x, b=None):
+        """W x + b: float32 numbers, right to the bit, of int8 and int4; float64 of everything else."""
+        b = [F32(0)] * len(self.numbers) if b is None else [F32(v) for v in b]
+        if self.precision not in ("int8", "int4"):
+            return self.numbers @ np.asarray(x, np.float64) + np.array(b, np.float64)
+        qx, s = rounded(x)
+        return np.array([self._row(row, qx, s, bias) for row, bias in zip(self.numbers, b, strict=True)], np.float32)
+
+    def _row(self, row, qx, s, b):
+        q, scale = row
+        if self.precision == "int8":
+            return fma(mul(to_float32(Fraction(sum(m * n for m, n in zip(q, qx, strict=True)))), scale), s, b)
+        d = F32(0)
+        for g, group_scale in enumerate(scale):
+            here = slice(32 * g, 32 * g + 32)
+            d = fma(to_float32(Fraction(sum(m * n for m, n in zip(q[here], qx[here], strict=False)))), group_scale, d)
+        return fma(d, s, b)
+
+
+# -- cells: one timestep --------------------------------------------------------------------------------------------
+
+
+class Cell:
+    """A recurrent layer of the given precisions (weight key -> name); `step` advances it by one frame."""
+
+    def __init__(self, op, weights, attrs, precisions):
+        self.op, self.attrs, self.w = op, attrs, weights
+        self.gates, self.hidden = weights["W"].shape[:2]
+        matrix = lambda key: Matrix(  # noqa: E731
+            weights[key].reshape(-1, weights[key].shape[-1]), precisions.get(key, "float32")
+        )
+        self.W, self.R = matrix("W"), matrix("R")
+        self.projection = matrix("projection") if "projection" in weights else None
+        if op == "gru" and not attrs["reset_after"]:
+            self.R_n = Matrix(weights["R"][2], precisions.get("R", "float32"))
+
+    def step(self, x, h, c=None):
+        """The next (h,) or (h, c), float64."""
+        act = [oracle.activation((a.kind, a.alpha, a.beta)) for a in self.attrs["activations"]]
+        limit = self.attrs["clip"] or np.inf
+        gate = lambda f, a: f(np.minimum(np.maximum(a, -limit), limit))  # noqa: E731
+        split = lambda y: np.asarray(y, np.float64).reshape(self.gates, self.hidden)  # noqa: E731
+        b = self.w["b"].reshape(-1) if "b" in self.w else None
+        h, c = np.asarray(h, np.float64), None if c is None else np.asarray(c, np.float64)
+        with np.errstate(all="ignore"):
+            a = split(self.W.times(x, b))
+            if self.op == "rnn":
+                return (gate(act[0], a[0] + split(self.R.times(h))[0]),)
+            if self.op == "gru":
+                rb = np.zeros((3, self.hidden), np.float32)
+                rb[2] = self.w.get("rb_n", 0)
+                r_part = split(self.R.times(h, rb.reshape(-1)))
+                z, r = gate(act[0], a[0] + r_part[0]), gate(act[0], a[1] + r_part[1])
+                if self.attrs["reset_after"]:
+                    n = gate(act[1], a[2] + r * r_part[2])
+                else:
+                    n = gate(act[1], a[2] + np.asarray(self.R_n.times(r * h), np.float64))
+                return ((1 - z) * n + z * h,)
+            a = a + split(self.R.times(h))
+            p = self.w.get("peephole", np.zeros((3, self.hidden)))
+            i = gate(act[0], a[0] + p[0] * c)
+            f = 1 - i if self.attrs["input_forget"] else gate(act[0], a[1] + p[1] * c)
+            c = f * c + i * gate(act[1], a[2])
+            h = gate(act[0], a[3] + p[2] * c) * act[2](c)
+            return (h if self.projection is None else np.asarray(self.projection.times(h), np.float64)), c

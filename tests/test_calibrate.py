@@ -1,0 +1,424 @@
+# SPDX-License-Identifier: MIT
+"""What reduced weights cost: distances over streams, the search for precisions, `verify`, and the command line."""
+
+import json
+
+import numpy as np
+import pytest
+
+import undertow
+from networks import counter, round_trip_graphs, single, zoo, zoo_input
+from undertow import calibrate, layerwise, products, reference, tow
+from undertow.activations import Activation
+from undertow.cli import main
+from undertow.compile import weight_bytes, with_weights
+from undertow.drift import Distance, check_same_frames, distances, repeated
+from undertow.errors import ShapeError, ToleranceError
+from undertow.graph import Graph
+from undertow.model import Model
+from undertow.peer import CannotFeed
+from undertow.verify import verify
+
+REDUCED = ["float16", "bfloat16", "int8", "int4"]
+
+
+def stack(seed=0, n_in=6, hidden=24):
+    """Two recurrent layers and a head, of very different sizes."""
+    rng = np.random.default_rng(seed)
+    g = Graph("stack")
+    x = g.input("x", n_in)
+    for name, op, n in (("wide", "gru", hidden), ("narrow", "rnn", 5)):
+        (k,) = g.shape(x)
+        gates = {"gru": 3, "rnn": 1}[op]
+        w = {
+            "W": rng.normal(size=(gates, n, k)) / np.sqrt(k),
+            "R": rng.normal(size=(gates, n, n)) / np.sqrt(n) / 2,
+            "b": rng.normal(size=(gates, n)),
+        }
+        x = g.add(op, [x], name=name, weights=w, states=[g.state(f"{name}.h", n)])
+    g.output("y", g.add("dense", [x], name="head", weights={"W": rng.normal(size=(3, 5)) / 3}))
+    return g
+
+
+def frames(T=60, n_in=6, seed=1):
+    return {"x": np.random.default_rng(seed).normal(size=(T, n_in)).astype(np.float32)}
+
+
+def longest_error(graph, other, X, steps):
+    """The largest difference of two graphs' outputs when X is repeated; computed without undertow.drift."""
+    x = np.tile(X["x"], (-(-steps // len(X["x"])), 1))[:steps]
+    a, b = (Model.from_graph(g).run(x).astype(np.float64) for g in (graph, other))
+    return np.abs(a - b)
+
+
+# -- distances --------------------------------------------------------------------------------------------------------
+
+
+def test_distance_by_hand():
+    d = Distance(1, 2)
+    d.add({"a": np.float32([1, 2]), "b": np.float32([0])}, {"a": np.float32([1, 5]), "b": np.float32([4])})
+    assert (d.max, d.squares, d.n) == (4, 25, 3)
+    assert d.rms == pytest.approx(np.sqrt(25 / 3)) and d.relative == pytest.approx(5 / np.sqrt(42))
+    d.add({"a": np.float32([np.nan, np.inf])}, {"a": np.float32([np.nan, np.inf])})
+    assert d.max == 4
+    for got in (np.nan, np.inf):
+        e = Distance(1, 1)
+        e.add({"a": np.float32([got])}, {"a": np.float32([1])})
+        assert e.max == np.inf
+    assert Distance(1, 1).relative == 0
+
+
+def test_distances_between_marks():
+    g, X = stack(), frames(70)
+    reduced = with_weights(g, "int8")
+    found = distances(Model.from_graph(reduced), Model.from_graph(g), repeated(X), (10, 100, 1234))
+    error = longest_error(reduced, g, X, 1234)
+    assert [(d.first, d.last) for d in found] == [(1, 10), (11, 100), (101, 1234)]
+    for d in found:
+        part = error[d.first - 1 : d.last]
+        assert d.max == part.max() and d.rms == pytest.approx(np.sqrt((part**2).mean()))
+    with pytest.raises(ShapeError, match=r"the original has inputs .*expected those of 'stack'"):
+        check_same_frames(Model.from_graph(g), Model.from_graph(stack(n_in=7)), "the original")
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["float32", *REDUCED])
+def test_bytes_of_layers_are_those_of_the_file(name):
+    for graph in (zoo(), counter(), *round_trip_graphs()):
+        reduced = with_weights(graph, name)
+        for node in reduced.nodes:
+            tensors, _ = tow._encode(reduced, node)
+            assert weight_bytes(node) == sum(t.nbytes for t in tensors if t is not None), f"{graph.name} {node.name}"
+
+
+# -- measure and search -----------------------------------------------------------------------------------------------
+
+
+def test_measure():
+    g, X = stack(), frames()
+    found = calibrate.measure(g, "int8", X)
+    error = longest_error(found.graph, g, X, calibrate.LONG)
+    once = error[: len(X["x"])]
+    assert found.total.data.max == once.max() and found.total.data.rms == pytest.approx(np.sqrt((once**2).mean()))
+    assert found.total.late.max == error[-calibrate.LATE :].max()
+    assert found.total.longest == error.max()
+    assert [layer.name for layer in found.layers] == ["wide", "narrow", "head"]
+    for layer in found.layers:
+        alone = with_weights(g, "int8", layers=[layer.name])
+        assert layer.alone.data.max == longest_error(alone, g, X, len(X["x"])).max()
+        assert layer.bytes_after < layer.bytes_before and layer.precision == "int8"
+        assert layer.alone.step_us > 0
+    text = str(found)
+    for words in ("layer", "before", "after 10,000 steps", "us a step", "wide", "all together", "60 frames"):
+        assert words in text
+    mixed = calibrate.measure(g, {"wide": {"R": "int4"}}, X)
+    assert [layer.precision for layer in mixed.layers] == ["W float32, R int4", "float32", "float32"]
+    assert mixed.layers[1].alone is None
+
+
+def test_measure_refuses_what_exceeds_the_tolerance():
+    g, X = stack(), frames()
+    with pytest.raises(ToleranceError, match=r"'stack': these weights change the output by up to .*, tolerance 1e-06"):
+        calibrate.measure(g, "int8", X, 1e-6)
+    assert calibrate.measure(g, "int8", X, 1.0).tolerance == 1.0
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-2, 5e-2, 10.0])
+def test_search_keeps_the_tolerance(tolerance):
+    g, X = stack(), frames()
+    found = calibrate.search(g, X, tolerance)
+    assert longest_error(found.graph, g, X, calibrate.LONG).max() <= tolerance
+    assert all(node.precisions == {} for node in g.nodes)
+    after = sum(layer.bytes_after for layer in found.layers)
+    for uniform in REDUCED:  # never larger than one precision for all that holds as well
+        if longest_error(with_weights(g, uniform), g, X, calibrate.LONG).max() <= tolerance:
+            whole = calibrate.measure(g, uniform, X)
+            assert after <= sum(layer.bytes_after for layer in whole.layers), uniform
+    if tolerance == 10.0:
+        assert found.layers[0].precision == "int4"
+    if tolerance == 1e-3:
+        assert "int4" not in {layer.precision for layer in found.layers}
+
+
+def test_search_says_which_layers_stay_float32():
+    g = stack()
+    g.nodes[-1].weights["W"] *= 1e4  # whatever else is rounded, the head errs by more than the others may
+    small = Graph("two")
+    x = small.input("x", 6)
+    steep = np.random.default_rng(0).normal(size=(9, 64)) * 1e3
+    x = small.add("dense", [x], name="before", weights={"W": np.full((64, 6), 0.01)})
+    small.output("steep", small.add("dense", [x], name="steep", weights={"W": steep}))
+    small.output("easy", small.add("dense", [x], name="easy", weights={"W": np.full((9, 64), 0.01)}))
+    found = calibrate.search(small, frames(), 1e-3)
+    assert set(found.refused) == {"before", "steep"}
+    assert "steep stays float32: int4 gives " in str(found) and "float16 gives" in str(found)
+    assert {layer.name: layer.precision for layer in found.layers}["steep"] == "float32"
+    with pytest.raises(ToleranceError, match=r"'stack': no precision smaller than float32 .* 1e-07 \(wide: int4"):
+        calibrate.search(g, frames(), 1e-7)
+    with pytest.raises(ToleranceError, match="it has no weights with a precision"):
+        calibrate.search(counter(), {"x": np.ones((3, 3), np.float32)}, 1.0)
+
+
+def test_search_backs_off_where_the_error_grows():
+    """A sum over time: 20 frames err by little, 10,000 by much."""
+    g = Graph("sum")
+    x = g.input("x", 2)
+    w = {"W": [[[0.1, 0.0377]]], "R": [[[1.0]]]}
+    plain = {"activations": (Activation("identity"),)}
+    g.output("sum", g.add("rnn", [x], name="sum", weights=w, attrs=plain, states=[g.state("sum.h", 1)]))
+    g.output("now", g.add("dense", [x], name="now", weights={"W": np.array([[0.5, 0.25], [0.1, 0.0377]])}))
+    X = {"x": np.tile(np.float32([0.01, 0.01]), (20, 1))}
+    tolerance = 1e-4
+    with_int8 = calibrate.measure(g, {"sum": "int8"}, X)
+    assert with_int8.total.data.max <= tolerance < with_int8.total.longest
+    found = calibrate.search(g, X, tolerance)
+    assert "grows beyond the tolerance" in found.refused["sum"]
+    precisions = {layer.name: layer.precision for layer in found.layers}
+    assert precisions["sum"] == "float32" and precisions["now"] != "float32"
+    assert found.total.longest <= tolerance
+
+
+def test_bfloat16_stands_in_for_weights_beyond_float16():
+    g = Graph("large")
+    x = g.input("x", 40)
+    W = np.ones((16, 40), np.float32)
+    W[:, 0] = 2.0**20
+    g.output("y", g.add("dense", [x], name="large", weights={"W": W}))
+    X = {"x": np.ones((3, 40), np.float32)}
+    X["x"][:, 0] = 2.0**-20
+    assert calibrate._Bench(g, X, None).ladder("large") == ["int8", "bfloat16"]
+    assert calibrate.search(g, X, 1e-3).layers[0].precision == "bfloat16"
+
+
+def test_precisions_that_save_nothing_are_passed_over():
+    """With two columns int4 is mostly padding, and int8 mostly scales and sums."""
+    g = single(np.random.default_rng(0), "rnn", 2, 3)
+    assert calibrate._Bench(g, frames(3, 2), None).ladder("cell") == ["float16"]
+
+
+def test_models_that_need_the_whole_sequence():
+    g = single(np.random.default_rng(0), "gru", 6, 9, reverse=True)
+    found = calibrate.search(g, frames(), 0.05)
+    assert found.total.late is None and found.total.data.max <= 0.05
+    assert "all together" in str(found)
+
+
+def test_calibration_data_that_does_not_fit():
+    g = stack()
+    with pytest.raises(ShapeError, match="has no frames"):
+        calibrate.measure(g, "int8", frames(0))
+    with pytest.raises(ShapeError, match=r"x must be float32 with shape \(T, 6\)"):
+        calibrate.measure(g, "int8", frames(5, 7))
+    with pytest.raises(TypeError, match="x must be float32"):
+        calibrate.measure(g, "int8", {"x": np.zeros((5, 6))})
+    with pytest.raises(ShapeError, match="'y' is NaN or infinite on the calibration data"):
+        calibrate.search(g, {"x": np.full((5, 6), np.nan, np.float32)}, 0.1)
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_verify_passes_what_is_right(name, isa):
+    for graph in [zoo(), *round_trip_graphs()[:4]]:
+        model = Model.from_graph(with_weights(graph, name), isa)
+        report = verify(model, frames=60, exact=Model.from_graph(graph))
+        assert report.ok, str(report)
+        assert report.checks[0].name == "every node" and report.isa == isa
+        if model.streamable:
+            assert len(report.checks) == 3
+            assert [d.last for d in report.growth] == [10, 100, 1_000, 10_000]
+            assert f"against '{graph.name}'" in str(report) and "with the length of the stream" in str(report)
+
+
+def test_verify_every_node_of_every_kind_of_graph():
+    graphs = [zoo(), counter(), *round_trip_graphs()]
+    bidirectional = single(np.random.default_rng(1), "lstm", 5, 18, reverse=True)
+    bidirectional.output("end", bidirectional.add("last", [bidirectional.nodes[0].outputs[0]], attrs={"reverse": True}))
+    bidirectional.output("turned", bidirectional.add("flip", [bidirectional.nodes[0].outputs[0]]))
+    for graph in [*graphs, bidirectional]:
+        model = Model.from_graph(with_weights(graph, "int8"))
+        X = zoo_input(30) if graph.name == "zoo" else frames(30, *graph.shape("x"))
+        errors, same = layerwise.node_errors(model, X, 1e-5)
+        assert same and {e.node for e in errors} == {n.name for n in model.graph.nodes if n.op != "state_write"} - {
+            n.name for n in model.graph.nodes if model.graph.values[(*n.outputs, "x")[0]].dtype == "int32"
+        }
+        if "affine" not in str(graph.nodes[0].attrs):  # that one runs away to infinity
+            assert max(e.error for e in errors) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: (np.rint(x * (np.float32(64) / np.abs(x).max())), np.abs(x).max() / np.float32(64)),
+        lambda x: (np.floor(x * (np.float32(127) / np.abs(x).max())), np.abs(x).max() / np.float32(127)),
+        lambda x: (np.asarray(x * 127, np.float64), np.float32(1 / 127)),
+    ],
+    ids=["coarser", "downwards", "not at all"],
+)
+def test_verify_finds_another_way_of_rounding(monkeypatch, wrong):
+    model = Model.from_graph(with_weights(stack(), "int8"))
+    monkeypatch.setattr(products, "round_frame", lambda x: wrong(np.asarray(x, np.float32)))
+    report = verify(model, frames=30)
+    assert not report.ok and "FAIL" in str(report) and "at layer '" in str(report)
+
+
+def test_rounding_inside_a_cell_explains_few_frames_and_one_step():
+    for options, inner in (
+        ({"op": "gru"}, True),
+        ({"op": "gru", "reset_after": True}, False),
+        ({"op": "lstm", "projection": 4}, True),
+        ({"op": "lstm"}, False),
+    ):
+        g = with_weights(single(np.random.default_rng(0), n_in=5, hidden=9, **options), "int8")
+        node = g.nodes[0]
+        w = layerwise.prepare(node, rounding=True)
+        step = layerwise._inner_step(node, w)
+        largest = {"gru": "R", "lstm": "projection"}[node.op]
+        assert step == (pytest.approx(np.abs(node.weights[largest]).max() / 127, rel=0.01) if inner else 0)
+        if not inner:
+            continue
+        expected = [np.zeros((200, *g.shape(name))) for name in node.outputs]
+        values = {name: want.astype(np.float32) for name, want in zip(node.outputs, expected, strict=True)}
+        h = values[node.outputs[0]]
+        h[7, 1] = 0.9 * step
+        found = layerwise._compare(node, w, values, expected, 1e-5)
+        assert (found.explained, found.error) == (1, 0)
+        h[9, 2] = 1.5 * step
+        assert layerwise._compare(node, w, values, expected, 1e-5).error == pytest.approx(1.5 * step)
+        h[9, 2] = 0
+        h[20:30, 0] = 0.9 * step
+        assert layerwise._compare(node, w, values, expected, 1e-5).error == pytest.approx(0.9 * step)
+
+
+def test_verify_against_what(isa):
+    g = stack()
+    model = Model.from_graph(with_weights(g, "int8"), isa)
+    assert "the same weights in float32" in str(verify(model, frames=20))
+    with pytest.raises(CannotFeed, match="does not know these weights"):
+        verify(model, against="onnxruntime")
+    with pytest.raises(ShapeError, match="the model to compare with has inputs"):
+        verify(model, exact=Model.from_graph(stack(n_in=7)))
+    # Without reduced weights the table says how far two models are apart, and the check is the one there was.
+    plain = verify(Model.from_graph(g, isa), frames=20, exact=Model.from_graph(g, "scalar"))
+    assert plain.ok and plain.growth[-1].max == 0
+
+
+def test_growth_is_named():
+    report = verify(Model.from_graph(with_weights(stack(), "int8")), frames=10)
+    report.growth = [Distance(1, 10, 1, 1, 1, 1), Distance(11, 100, 1, 1, 1, 1), Distance(101, 1000, 2, 4, 1, 1)]
+    assert "the error grows with the length of the stream (2.00 times" in str(report)
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cli(capsys):
+    def run(*argv):
+        code = main([str(a) for a in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path):
+    Model.from_graph(stack()).save(tmp_path / "model.tow")
+    np.save(tmp_path / "data.npy", frames()["x"].astype(np.float64))
+    return tmp_path
+
+
+def test_convert_with_weights(cli, files):
+    model, out = files / "model.tow", files / "small.tow"
+    code, text, _ = cli("convert", model, "--weights", "int8", "-o", out)
+    assert code == 0 and "small.tow" in text
+    assert undertow.load(out).hash == undertow.load(model, weights="int8").hash
+    assert out.stat().st_size < model.stat().st_size
+    code, text, _ = cli("convert", model, "--weights", '{"wide": {"R": "int4"}}', "-o", out)
+    assert code == 0 and undertow.load(out).graph.nodes[0].precisions == {"R": "int4"}
+    code, text, _ = cli("convert", model, "--weights", "int8", "--calibrate", files / "data.npy", "-o", out)
+    assert code == 0 and "all together" in text and "after 10,000 steps" in text
+
+
+def test_convert_auto(cli, files):
+    model, out, data = files / "model.tow", files / "auto.tow", files / "data.npy"
+    code, text, _ = cli("convert", model, "--weights", "auto", "--tolerance", 1e-2, "--calibrate", data, "-o", out)
+    assert code == 0 and "tolerance 0.01" in text and "wide" in text
+    x = np.load(data).astype(np.float32)
+    assert 0 < np.abs(undertow.load(out).run(x) - undertow.load(model).run(x)).max() <= 1e-2
+
+
+def test_convert_writes_nothing_where_the_tolerance_is_missed(cli, files):
+    model, out, data = files / "model.tow", files / "out.tow", files / "data.npy"
+    for weights, tolerance, words in (("int8", 1e-6, "change the output by"), ("auto", 1e-9, "no precision smaller")):
+        code, _, err = cli(
+            "convert", model, "--weights", weights, "--tolerance", tolerance, "--calibrate", data, "-o", out
+        )
+        assert code == 1 and words in err and err.startswith("undertow: error: 'stack'")
+        assert not out.exists()
+    assert {p.name for p in files.iterdir()} == {"model.tow", "data.npy"}
+
+
+def test_convert_refuses(cli, files):
+    model, out, data = files / "model.tow", files / "out.tow", files / "data.npy"
+    np.save(files / "wrong.npy", np.zeros((5, 7)))
+    np.save(files / "empty.npy", np.zeros((0, 6)))
+    np.save(files / "words.npy", np.array(["a"]))
+    for argv, code, words in (
+        (["--weights", "int7"], 2, "'int7' is no precision"),
+        (["--weights", "{nonsense"], 2, "is not JSON"),
+        (["--weights", '{"deep": "int8"}'], 3, "layer 'deep' has no weights"),
+        (["--weights", '{"wide": 8}'], 3, "precision 8 does not exist"),
+        (["--weights", "auto"], 2, "--weights auto needs --tolerance and --calibrate"),
+        (["--weights", "auto", "--tolerance", "0.1"], 2, "needs --tolerance and --calibrate"),
+        (["--weights", "int8", "--tolerance", "0.1"], 2, "--tolerance needs --calibrate"),
+        (["--tolerance", "0.1", "--calibrate", data], 2, "--weights is missing"),
+        (["--weights", "int8", "--calibrate", data, "--tolerance", "-1"], 2, "not above 0"),
+        (["--weights", "int8", "--calibrate", files / "wrong.npy"], 3, "(5, 7)"),
+        (["--weights", "int8", "--calibrate", files / "empty.npy"], 3, "has no frames"),
+        (["--weights", "int8", "--calibrate", files / "words.npy"], 3, "real numbers"),
+        (["--weights", "int8", "--calibrate", files / "none.npy"], 3, "none.npy"),
+    ):
+        got, _, err = cli("convert", model, "-o", out, *argv)
+        assert got == code and words in err, (argv, err)
+        assert not out.exists()
+    assert cli("info", model, "--weights", "auto")[0] == 2
+
+
+def test_info_shows_precisions_and_bytes(cli, files):
+    code, text, _ = cli("info", files / "model.tow", "--weights", '{"wide": {"R": "int4"}, "head": "float16"}')
+    assert code == 0 and "W float32, R int4" in text and "float16" in text and "bytes" in text
+    facts = json.loads(cli("info", files / "model.tow", "--weights", "int8", "--json")[1])
+    assert [layer["precision"] for layer in facts["layers"]] == ["int8"] * 3
+    nodes = undertow.load(files / "model.tow", weights="int8").graph.nodes
+    assert [layer["bytes"] for layer in facts["layers"]] == [weight_bytes(node) for node in nodes]
+    assert facts["dtype"] == "int8" and facts["weight_bytes"] == sum(map(weight_bytes, nodes))
+
+
+def test_verify_shows_how_errors_grow(cli, files):
+    model, small = files / "model.tow", files / "small.tow"
+    undertow.load(model, weights="int8").save(small)
+    for argv, against in (
+        ([small], "the same weights in float32"),
+        ([small, "--against", model], "against 'stack'"),
+        ([model, "--weights", "int8"], "against 'stack'"),
+    ):
+        code, text, _ = cli("verify", *argv, "--frames", 40)
+        assert code == 0, text
+        assert against in text and "1,001 to 10,000" in text and "every node" in text
+    code, _, err = cli("verify", small, "--against", files / "none.tow")
+    assert code == 2 and "none.tow" in err
+    code, _, err = cli("verify", small, "--against", "onnxruntime")
+    assert code == 2
+    assert "1,001 to 10,000" not in cli("verify", model)[1]
+
+
+def test_reference_alone_is_not_fooled():
+    """The table of `verify` compares engines; the engine itself is held by the float64 of stored weights."""
+    g = with_weights(stack(), "float16")
+    X = frames()["x"]
+    assert np.abs(Model.from_graph(g).run(X) - reference.run(g, X)).max() < 1e-6
