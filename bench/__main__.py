@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""python -m bench [step sequence core overhead latency load accuracy memory] [--quick] [--json FILE] [--core N]"""
+"""python -m bench [NAME ...] [--quick] [--json FILE] [--core N]: tables of how fast undertow is, and beside whom"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import models
 
 models.single_thread()
 
-from . import accuracy, clock, core, latency, load, memory, overhead, sequence, step  # noqa: E402
+from . import accuracy, clock, core, latency, load, memory, overhead, pool, rtneural, sequence, stacked, step, weights  # noqa: E402
 from .report import Table, summary  # noqa: E402
 
 #: name -> tables, given the seconds to spend on each cell and size
@@ -21,6 +21,10 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "step": lambda seconds: [step.table(seconds)],
     "sequence": lambda seconds: [sequence.table(seconds)],
     "core": lambda seconds: [core.table(seconds / 2)],
+    "weights": lambda seconds: weights.tables(seconds),
+    "stacked": lambda seconds: [stacked.table(seconds)],
+    "pool": lambda seconds: pool.tables(seconds),
+    "rtneural": lambda seconds: [rtneural.table(seconds)],
     "overhead": lambda seconds: [overhead.table(seconds)],
     "latency": lambda seconds: latency.tables(1_000_000 if seconds >= 1 else 100_000),
     "load": lambda seconds: [load.table(seconds)],

@@ -12,7 +12,8 @@ import platform
 import subprocess
 import time
 import timeit
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -40,8 +41,8 @@ class Statement:
     setup: str = "pass"
     per: int = 1
 
-    def timer(self) -> timeit.Timer:
-        return timeit.Timer(self.code, self.setup, timer=time.process_time, globals=dict(self.names))
+    def timer(self, clock: Callable[[], float]) -> timeit.Timer:
+        return timeit.Timer(self.code, self.setup, timer=clock, globals=dict(self.names))
 
 
 @dataclass
@@ -65,14 +66,23 @@ class Times:
         return float(np.median(self.rounds / other.rounds))
 
 
-def measure(statements: Sequence[Statement], seconds: float) -> list[Times]:
-    """Time the statements in turns: A B C A B C ... until about `seconds` have gone, warm-up not counted."""
-    timers = [s.timer() for s in statements]
+def measure(
+    statements: Sequence[Statement], seconds: float, clock: Callable[[], float] = time.process_time
+) -> list[Times]:
+    """Time the statements in turns: A B C A B C ... until about `seconds` have gone, warm-up not counted.
+
+    Every turn begins with one execution that does not count: it pays for the caches that the others have used.
+
+    Args:
+        clock: for contenders of more than one thread, whose processor time is no measure, `time.perf_counter`.
+    """
+    timers = [s.timer(clock) for s in statements]
     repeats = [_repeats(timer) for timer in timers]
-    turns = sum(max(TURN, n * once) for n, once in repeats)
+    turns = sum(max(TURN, n * once) + once for n, once in repeats)
     found: list[list[float]] = [[] for _ in statements]
     for _ in range(max(7, round(seconds / turns))):
         for statement, timer, (n, _once), times in zip(statements, timers, repeats, found, strict=True):
+            timer.timeit(1)
             times.append(timer.timeit(n) / n / statement.per * 1e6)
     return [Times(np.array(times)) for times in found]
 
@@ -95,6 +105,20 @@ def pin(core: int | None) -> int | None:
     core = max(os.sched_getaffinity(0)) if core is None else core
     os.sched_setaffinity(0, {core})
     return core
+
+
+@contextmanager
+def unpinned() -> Iterator[int]:
+    """Every core that the system lets this process use, for what is started inside. Gives how many these are."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield os.cpu_count() or 1
+        return
+    held = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield len(os.sched_getaffinity(0))
+    finally:
+        os.sched_setaffinity(0, held)
 
 
 def machine(core: int | None) -> dict[str, str]:

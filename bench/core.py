@@ -49,37 +49,34 @@ def cache_level(n_bytes: int) -> str:
     return "memory"
 
 
-def build(program: str = "bench_core") -> Path:
-    """Compile a program of bench/cpp (once; afterwards only what changed) and give it."""
+def build(target: str = "bench_core", **options: str) -> Path:
+    """Compile a program of bench/cpp (once; afterwards only what changed) and give it.
+
+    options: of CMake, without their -D.
+    """
     folder = Path(os.environ.get("UT_BENCH_BUILD", ROOT / "build" / "bench"))
     cmake = shutil.which("cmake")
     if not cmake:
         raise SystemExit("the C++ benchmark needs CMake and a C++17 compiler: pip install cmake")
-    configure = [
-        cmake,
-        "-S",
-        str(ROOT),
-        "-B",
-        str(folder),
-        "-DUT_BENCH=ON",
-        "-DUT_PYTHON=OFF",
-        "-DCMAKE_BUILD_TYPE=Release",
-    ]
-    for command in (configure, [cmake, "--build", str(folder), "--target", program]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return folder / "bench" / "cpp" / program
+    options = {"UT_BENCH": "ON", "UT_PYTHON": "OFF", "CMAKE_BUILD_TYPE": "Release"} | options
+    configure = [cmake, "-S", str(ROOT), "-B", str(folder), *(f"-D{name}={value}" for name, value in options.items())]
+    for command in (configure, [cmake, "--build", str(folder), "--target", target]):
+        output(command)
+    return folder / "bench" / "cpp" / target
+
+
+def output(command: Sequence[str]) -> str:
+    """What a program prints; SystemExit with its errors if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def run(program: Path, files: Sequence[Path], isas: Sequence[str], seconds: float) -> list[Row]:
     """Time every file on every instruction set, `seconds` each."""
-    command = [str(program), f"{seconds:g}", ",".join(isas), *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
     rows = []
-    for line in done.stdout.splitlines():
+    for line in output([str(program), f"{seconds:g}", ",".join(isas), *map(str, files)]).splitlines():
         file, isa, weights, *times = line.split("\t")
         rows.append(Row(Path(file).stem, isa, int(weights), *map(float, times)))
     return rows

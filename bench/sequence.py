@@ -81,7 +81,7 @@ def openvino_runs(w: Weights, X: np.ndarray) -> list[Contender]:
     """One request, reused, its input tensor set once."""
     import openvino as ov
 
-    request = models.openvino_request(w.onnx(len(X), ("Y",)))
+    request = models.openvino_model(w.onnx(len(X), ("Y",))).create_infer_request()
     x = X[:, None, :].copy()
     request.set_input_tensor(ov.Tensor(x, shared_memory=True))
 

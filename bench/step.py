@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import models
@@ -37,36 +39,49 @@ def undertow_step(w: Weights, x: np.ndarray) -> list[Contender]:
 
 def ort_run(w: Weights, x: np.ndarray, exported: bool) -> Contender:
     """`session.run`, the state carried from call to call by the caller: the model as PyTorch exports it, or its one
-    node and no output but the state (of which the output is part)."""
-    session = models.ort_session(w.onnx_exported() if exported else w.onnx(1, tuple(f"Y_{s}" for s in w.states)))
-    zeros = np.zeros((1, 1, w.n_hidden), np.float32)
+    node and no output but the state (of which the output is part).
+
+    x: (I,), or (batch, I) if not `exported`
+    """
+    outputs = tuple(f"Y_{s}" for s in w.states)
+    model = w.onnx_exported() if exported else w.onnx(1, outputs, x.size // w.n_inputs)
+    return ort_run_of(models.ort_session(model), w, x, exported)
+
+
+def ort_run_of(session: Any, w: Weights, x: np.ndarray, exported: bool) -> Contender:
+    """As `ort_run`, with a session of a model with the same inputs and outputs."""
+    frame, zeros = x.reshape(1, -1, w.n_inputs), np.zeros((1, x.size // w.n_inputs, w.n_hidden), np.float32)
 
     def answer(X: np.ndarray) -> np.ndarray:
         state, rows = [zeros] * len(w.states), []
         for row in X:
-            got = session.run(None, {"x": row.reshape(1, 1, -1), **dict(zip(w.states, state, strict=True))})
+            got = session.run(None, {"x": row.reshape(frame.shape), **dict(zip(w.states, state, strict=True))})
             state = got[exported:]
-            rows.append(got[0].ravel())
+            rows.append(got[0].reshape(*row.shape[:-1], w.n_hidden))
         return np.array(rows)
 
     # What stands in a user's loop: `h` (and `c`) come out of one call and go into the next.
     feed = ", ".join(f"'{name}': {name}" for name in ("x", *w.states))
     taken = ", ".join((*(("y",) if exported else ()), *w.states))
-    names = {"run": session.run, "x": x.reshape(1, 1, -1), "zeros": zeros}
+    names = {"run": session.run, "x": frame, "zeros": zeros}
     name = "ORT run" if exported else "ORT run, lean"
     return Contender(name, Statement(f"{taken}, = run(None, {{{feed}}})", names, setup="h = c = zeros"), answer)
 
 
 def ort_ping_pong(w: Weights, x: np.ndarray) -> Contender:
     """Two sets of preallocated state and two bindings: each call writes where the next one reads. The frame is written
-    in place by whoever makes it, so nothing is copied and nothing is allocated."""
+    in place by whoever makes it, so nothing is copied and nothing is allocated.
+
+    x: (I,) or (batch, I)
+    """
     import onnxruntime as ort
 
     outputs = tuple(f"Y_{s}" for s in w.states)
-    session = models.ort_session(w.onnx(1, outputs))
-    x = np.ascontiguousarray(x.reshape(1, 1, -1)).copy()
+    batch = x.size // w.n_inputs
+    session = models.ort_session(w.onnx(1, outputs, batch))
+    x = np.ascontiguousarray(x.reshape(1, batch, -1)).copy()
     frame = ort.OrtValue.ortvalue_from_numpy(x)  # on a CPU: the array's own memory
-    arrays = [[np.zeros((1, 1, w.n_hidden), np.float32) for _ in w.states] for _ in range(2)]
+    arrays = [[np.zeros((1, batch, w.n_hidden), np.float32) for _ in w.states] for _ in range(2)]
     values = [[ort.OrtValue.ortvalue_from_numpy(a) for a in side] for side in arrays]
     bindings = []
     for now, then in ((0, 1), (1, 0)):
@@ -85,7 +100,7 @@ def ort_ping_pong(w: Weights, x: np.ndarray) -> Contender:
         for t, row in enumerate(X):
             x[...] = row
             session.run_with_iobinding(bindings[t % 2])
-            rows.append(arrays[1 - t % 2][0].ravel().copy())
+            rows.append(arrays[1 - t % 2][0].reshape(*row.shape[:-1], w.n_hidden).copy())
         x[...] = keep
         return np.array(rows)
 
