@@ -13,7 +13,7 @@ from . import models
 
 models.single_thread()
 
-from . import accuracy, clock, core, latency, load, memory, overhead, pool, rtneural, sequence, stacked, step, weights  # noqa: E402
+from . import accuracy, clock, core, cores, latency, load, memory, overhead, pool, rtneural, sequence, stacked, step, weights  # noqa: E402
 from .report import Table, summary  # noqa: E402
 
 #: name -> tables, given the seconds to spend on each cell and size
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "weights": lambda seconds: weights.tables(seconds),
     "stacked": lambda seconds: [stacked.table(seconds)],
     "pool": lambda seconds: pool.tables(seconds),
+    "cores": lambda seconds: [cores.table(seconds)],
     "rtneural": lambda seconds: [rtneural.table(seconds)],
     "overhead": lambda seconds: [overhead.table(seconds)],
     "latency": lambda seconds: latency.tables(1_000_000 if seconds >= 1 else 100_000),

@@ -8,7 +8,7 @@
 #include <limits>
 #include <thread>
 
-#include "../../src/helpers.h"
+#include "helpers.h"
 #include "isas.h"
 #include "streams.h"
 
