@@ -13,7 +13,22 @@ from . import models
 
 models.single_thread()
 
-from . import accuracy, clock, core, cores, latency, load, memory, overhead, pool, rtneural, sequence, stacked, step, weights  # noqa: E402
+from . import (
+    accuracy,
+    clock,
+    core,
+    cores,
+    latency,
+    load,
+    memory,
+    overhead,
+    pool,
+    rtneural,
+    sequence,
+    stacked,
+    step,
+    weights,
+)
 from .report import Table, summary  # noqa: E402
 
 #: name -> tables, given the seconds to spend on each cell and size

@@ -28,6 +28,10 @@ constexpr unsigned kMostSkipped = 31;
 constexpr auto kLate = std::chrono::microseconds(200);
 constexpr int kAversion = 20;
 
+// How long a worker waits in a call before it yields. Whoever yields sooner, because another has lost its core for a
+// moment, may lose its own to a third, and they hardly ever run at the same time.
+constexpr auto kStubborn = std::chrono::microseconds(500);
+
 // A measurement: seconds of a turn of one of the two, turns of each, seconds in all (unless the turns take longer).
 constexpr double kTurn = 150e-6, kLongest = 10e-3;
 constexpr size_t kFewestTurns = 5, kMostTurns = 25;
@@ -58,7 +62,7 @@ double median(std::vector<double> v) {
 void Helpers::Free::operator()(void* p) const { std::free(p); }
 
 Helpers::Helpers(const ut_model* model, ut_stream* stream, size_t n_workers, size_t least, double gain)
-    : model_(model), stream_(stream), forks_(forks_so_far()), gain_(gain) {
+    : model_(model), stream_(stream), forks_(forks_so_far()), gain_(gain), lost_(n_workers) {
   const size_t bytes = (ut_team_bytes(stream, n_workers) + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
   memory_.reset(std::aligned_alloc(UT_ALIGN, bytes));
   if (!memory_ || ut_team_init(memory_.get(), bytes, stream, n_workers, least, pause, this, &team_) != UT_OK)
@@ -97,19 +101,19 @@ void Helpers::dismiss(Helpers* helpers) noexcept {
 }
 
 void Helpers::pause(void* helpers, size_t worker) noexcept {
-  if (worker != 0) {
-    sched_yield();
-    return;
-  }
+  Clock::duration& lost = static_cast<Helpers*>(helpers)->lost_[worker];
   const Clock::time_point start = Clock::now();
-  sched_yield();
-  static_cast<Helpers*>(helpers)->lost_ += Clock::now() - start;
+  if (lost > kStubborn)
+    sched_yield();
+  else
+    for (int i = 0; i < 64; ++i) relax();
+  lost += Clock::now() - start;
 }
 
 // Whether the caller may wait for helpers again.
 bool Helpers::may_wait() noexcept {
-  if (lost_ > kLate && !std::isinf(gain_)) alone_until_ = Clock::now() + kAversion * lost_;
-  lost_ = {};
+  if (lost_[0] > kLate && !std::isinf(gain_)) alone_until_ = Clock::now() + kAversion * lost_[0];
+  lost_[0] = {};
   if (alone_until_ == Clock::time_point{}) return true;
   if (Clock::now() < alone_until_) return false;
   alone_until_ = {};
@@ -153,6 +157,7 @@ void Helpers::work(size_t worker) noexcept {
   };
   while (!stop_) {
     if (called()) {
+      lost_[worker] = {};
       ut_team_help(team_, worker);
       ++helped;
       continue;
@@ -202,7 +207,7 @@ double Helpers::measure() {
     gains.push_back(alone - together);
   }
   ut_stream_reset(stream_);
-  lost_ = {};
+  lost_[0] = {};
   gain_ = median(gains);
   return median(ratios);
 }

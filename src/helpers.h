@@ -63,9 +63,8 @@ class Helpers {
   // Calls without helpers, because they slept, until they are woken for calls to come; more each time that was in vain.
   unsigned skip_ = 0, next_skip_ = 0;
 
-  // Of the caller: what it has waited in the last call, and until when it will not wait again.
-  std::chrono::steady_clock::duration lost_{0};
-  std::chrono::steady_clock::time_point alone_until_{};
+  std::vector<std::chrono::steady_clock::duration> lost_;  // by each worker, in long waits of its last call
+  std::chrono::steady_clock::time_point alone_until_{};     // when the caller may wait for helpers again
 
   std::atomic<uint64_t> calls_{0};  // that need helpers; one who has not helped in all of them must not sleep
   std::atomic<size_t> asleep_{0};
