@@ -2,7 +2,8 @@
 """Accuracy of reduced weights: real models over long streams, against the same models in float32.
 
 The models belong to other projects: UNDERTOW_MODELS names their folder (its stage1). Each runs on the data that came
-with it, over and over; where that is text, on text of its kind; the guitar amplifier on plucked notes.
+with it, over and over; where that is text, on text of its kind; the guitar amplifier on plucked notes. The first half
+of the data is there to fit the rounding of weights to; errors are measured on the other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import undertow
-from undertow import GRU, LSTM, Dense, Embedding, Model, ScaleShift, Sequential, Softmax
+from undertow import GRU, LSTM, Dense, Embedding, Model, ScaleShift, Sequential, Softmax, calibrate
 from undertow.drift import distances, repeated
 
 from .report import Goal, Table
@@ -27,8 +28,41 @@ TARGET = 0.01
 #: The RMS error of the last stretch of a stream is at most this many times that of the stretch before.
 NO_DRIFT = 1.25
 
-TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n"
-WORDS = ("refuse", "activationist", "fortran", "neural", "network", "streaming", "recurrent", "memory", "phoneme")
+#: The beginning of what the character network was trained on.
+TEXT = """First Citizen:
+Before we proceed any further, hear me speak.
+
+All:
+Speak, speak.
+
+First Citizen:
+You are all resolved rather to die than to famish?
+
+All:
+Resolved. resolved.
+
+First Citizen:
+First, you know Caius Marcius is chief enemy to the people.
+
+All:
+We know't, we know't.
+
+First Citizen:
+Let us kill him, and we'll have corn at our own price. Is't a verdict?
+
+All:
+No more talking on't; let it be done: away, away!
+
+Second Citizen:
+One word, good citizens.
+
+First Citizen:
+We are accounted poor citizens, the patricians good. What authority surfeits on would relieve us: if they would
+yield us but the superfluity, while it were wholesome, we might guess they relieved us humanely; but they think we
+are too dear: the leanness that afflicts us, the object of our misery, is as an inventory to particularise their
+abundance; our sufferance is a gain to them. Let us revenge this with our pikes, ere we become rakes: for the gods
+know I speak this in hunger for bread, not in thirst for revenge.
+"""
 
 Case = tuple[Model, np.ndarray]
 
@@ -98,7 +132,8 @@ def _g2p(folder: Path, side: str) -> GRU:
 def g2p_encoder(folder: Path) -> Case:
     w = undertow.read_weights(folder / "checkpoint20.npz")
     letters = ["<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz"]
-    ids = [letters.index(letter) for word in WORDS for letter in [*word, "</s>"]]
+    words = "".join(c if c.isalpha() else " " for c in TEXT.lower()).split()
+    ids = [letters.index(letter) for word in words for letter in [*word, "</s>"]]
     return Sequential([Embedding(w["enc_emb"]), _g2p(folder, "enc")]), np.array(ids, np.int32)
 
 
@@ -135,24 +170,31 @@ def tables(n_steps: int) -> Iterator[Table]:
     found = {name: make(folder / place) for name, (place, make) in CASES.items()}
     for precision in PRECISIONS:
         columns = ["model", "KiB float32", f"KiB {precision}", *(f"% to frame {mark:,}" for mark in marks)]
-        columns += ["% of weights alone", "largest error", "output RMS", "last / before"]
+        columns += ["last / before", "% weights alone", "% fitted", "largest error", "output RMS"]
         table = Table(f"Accuracy of {precision}: RMS error in per cent of the RMS of the output", columns)
         for name, (model, X) in found.items():
-            table.rows.append([name, *_row(model, precision, repeated({next(iter(model.inputs)): X}), marks)])
-        table.notes.append("to frame n: from the frame of the column before; last / before: RMS errors of these two")
-        table.notes.append("weights alone: what is stored, computed in float32: the rest is the rounding of frames")
+            table.rows.append([name, *_row(model, precision, X, marks)])
+        table.notes.append("on the second half of the data, repeated; to frame n: from the frame of the column before")
+        table.notes.append("last / before: RMS errors of the last two stretches; weights alone: frames are not rounded")
+        table.notes.append("fitted: weights rounded for the first half of the data (`--calibrate`), last stretch")
         yield table
 
 
-def _row(model: Model, precision: str, feed: Callable[[int, int], Any], marks: list[int]) -> list[Any]:
+def _row(model: Model, precision: str, X: np.ndarray, marks: list[int]) -> list[Any]:
+    (name,), half = model.inputs, len(X) // 2
+    feed = repeated({name: X[half:]})
     reduced = model.with_weights(precision)
     errors = distances(reduced, model, feed, marks)
     (alone,) = distances(reduced.with_weights("float32"), model, feed, marks[:1])
-    share, growth = 100 * errors[-1].relative, errors[-1].rms / errors[-2].rms
-    goals: list[Any] = [share, growth]
+    shares: list[Any] = [100 * error.relative for error in errors]
+    growth: Any = errors[-1].rms / errors[-2].rms
+    fitted: Any = None
+    if precision in ("int8", "int4"):
+        graph = calibrate.fit(model.graph, precision, {name: X[:half]})
+        fitted = 100 * distances(Model.from_graph(graph), model, feed, marks)[-1].relative
     if precision == "int8":
-        goals = [Goal(share, 100 * TARGET, at_most=True), Goal(growth, NO_DRIFT, at_most=True)]
-    shares = [*(100 * error.relative for error in errors[:-1]), goals[0]]
+        shares[-1], fitted = (Goal(share, 100 * TARGET, at_most=True) for share in (shares[-1], fitted))
+        growth = Goal(growth, NO_DRIFT, at_most=True)
     largest, rms = max(error.max for error in errors), float(np.sqrt(errors[-1].exact_squares / errors[-1].n))
     sizes = [model.file_bytes / 1024, reduced.file_bytes / 1024]
-    return [*sizes, *shares, 100 * alone.relative, f"{largest:.3g}", f"{rms:.3g}", goals[1]]
+    return [*sizes, *shares, growth, 100 * alone.relative, fitted, f"{largest:.3g}", f"{rms:.3g}"]

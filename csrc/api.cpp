@@ -256,6 +256,7 @@ void ut_stream_reset(ut_stream* s) { reset_state(*s->model, s->state); }
 
 void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y) {
   if (s->team) return lead(*s->team, n_frames, x, y);
+  if (n_frames == 1) return run_step({s->model, s->values, 1, 1, 1, s->state, s->scratch, s->block, nullptr}, x, y);
   const size_t capacity = n_frames < s->block ? (n_frames ? n_frames : 1) : s->block;
   run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr}, n_frames, x, y);
 }

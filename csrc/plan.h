@@ -51,6 +51,7 @@ struct OpPlan {
   uint32_t flags;
   float number;
   Cell cell;  // of a recurrent layer
+  bool fused;  // of one with float32 state: the kernels over Steps can run it
   bool whole_sequence;             // needs all timesteps at once
   uint64_t matrix_bytes;            // of weights that a team's workers share
   size_t scratch_floats;            // in all

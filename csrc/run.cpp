@@ -90,6 +90,19 @@ void reset_state(const ut_model& model, float* state) {
   }
 }
 
+// Apart from run_frames, for a small step is little more than what surrounds it.
+void run_step(const Block& b, const void* const* x, void* const* y) {
+  const FloatMode mode;
+  const ut_model& m = *b.model;
+  for (uint32_t i = 0; i < m.file.n_inputs; ++i) copy_floats(b.row(i), static_cast<const float*>(x[i]), m.values[i].width);
+  for (const OpPlan *op = m.ops, *end = op + m.file.n_nodes; op != end; ++op)
+    if (op->run) op->run(*op, b);
+  for (uint32_t i = 0; i < m.file.n_outputs; ++i) {
+    const uint32_t v = m.file.output(i).value;
+    if (y[i]) copy_floats(static_cast<float*>(y[i]), b.row(v), m.values[v].width);
+  }
+}
+
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {
   const FloatMode mode;
   run_stream(b, 0, n_frames, x, y);

@@ -12,6 +12,9 @@ void reset_state(const ut_model& model, float* state);
 
 // n_frames timesteps in blocks of at most `b.capacity`; x and y as in ut_run. b.n and b.n_valid are set here when the
 // frames come in several blocks, so a caller that needs n_valid must give them all at once.
+// One timestep of a stream: as run_frames, with b.n == 1.
+void run_step(const Block& b, const void* const* x, void* const* y);
+
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
 
 // As run_frames, of a stream with a team: what worker 0 does, and what the others do once they have followed it.

@@ -9,7 +9,7 @@ import pytest
 import undertow
 from networks import counter, round_trip_graphs, single, zoo, zoo_input
 from undertow import tow
-from undertow.compile import compile_graph
+from undertow.compile import compile_graph, with_weights
 from undertow.graph import Graph
 from undertow.model import Model
 
@@ -39,7 +39,7 @@ def test_save_and_load(tmp_path):
     path = tmp_path / "zoo.tow"
     model.save(path)
     loaded = undertow.load(path)
-    assert loaded.mapped and not model.mapped
+    assert loaded.mapped
     assert loaded.hash == model.hash and loaded.name == "zoo"
     X = zoo_input(20)
     for name, y in model.run(X).items():
@@ -71,12 +71,16 @@ def test_files_that_are_not_tow(tmp_path):
         undertow.load(tmp_path / "model.xyz")
 
 
-def small():
-    return compile_graph(single(np.random.default_rng(0), "gru", 2, 3))
+def small(precision="float32"):
+    return compile_graph(with_weights(single(np.random.default_rng(0), "gru", 2, 3), precision))
 
 
-def test_every_truncation_is_refused():
-    blob = small()
+every_precision = pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8", "int4"])
+
+
+@every_precision
+def test_every_truncation_is_refused(precision):
+    blob = small(precision)
     for n in range(len(blob)):
         with pytest.raises(undertow.FormatError):
             Model(blob[:n])
@@ -84,9 +88,10 @@ def test_every_truncation_is_refused():
         Model(blob + b"\0")
 
 
-def test_every_flipped_byte_is_refused_or_harmless():
+@every_precision
+def test_every_flipped_byte_is_refused_or_harmless(precision):
     """Metadata is under a checksum; weights and the gaps between them may hold anything."""
-    blob = small()
+    blob = small(precision)
     weights_start = 64 + int.from_bytes(blob[24:28], "little")
     X = np.ones((3, 2), np.float32)
     for i in range(len(blob)):
@@ -99,8 +104,9 @@ def test_every_flipped_byte_is_refused_or_harmless():
             assert Model(flipped).run(X).shape == (3, 3)
 
 
-def test_flips_behind_a_right_checksum_are_refused_or_harmless():
-    blob = small()
+@every_precision
+def test_flips_behind_a_right_checksum_are_refused_or_harmless(precision):
+    blob = small(precision)
     n_metadata = int.from_bytes(blob[24:28], "little")
     X = np.ones((3, 2), np.float32)
     loaded = 0

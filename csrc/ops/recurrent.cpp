@@ -77,10 +77,6 @@ struct Layout {
   size_t frame() const { return a + quantized_x; }
 };
 
-bool has_float32_state(const OpPlan& op) {
-  return op.precisions[kR] == kFloat32 && op.precisions[kX1] == kFloat32 && op.precisions[kX2] == kFloat32;
-}
-
 // What is left once the weights are bound.
 ut_status finish(Check& c, uint32_t n_gates, uint32_t n_acts) {
   OpPlan* p = c.plan();
@@ -91,7 +87,8 @@ ut_status finish(Check& c, uint32_t n_gates, uint32_t n_acts) {
   cell.n_hidden = p->sizes[kHidden];
   cell.plain = is_plain(cell, n_acts);
   const Layout layout(*p, n_gates);
-  p->scratch_floats = has_float32_state(*p) ? layout.units : layout.row();
+  p->fused = p->precisions[kR] == kFloat32 && p->precisions[kX1] == kFloat32 && p->precisions[kX2] == kFloat32;
+  p->scratch_floats = p->fused ? layout.units : layout.row();
   p->scratch_floats_per_frame = layout.frame();
   p->scratch_floats_per_row = layout.row() + layout.frame();
   return c.status();
@@ -226,7 +223,6 @@ void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel)
   const uint32_t y = op.output;
   const size_t F = op.sizes[kFedBack], width = n_gates * op.cell.n_panels * kPanel;
   const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1;
-  const bool fused = has_float32_state(op) && !b.team;
   const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, chunk = b.chunk;
   const ptrdiff_t way = reverse ? -1 : 1;
   float *h = b.state_at(op.states[0]), *a = b.scratch + (b.team ? Layout(op, n_gates).row() : op.scratch_floats);
@@ -246,7 +242,7 @@ void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel)
     s.a = reverse ? a + (m - 1) * width : a;
     s.y = b.row(y) + start * b.stride(y);
     s.c_rows = wants_c ? b.row(y + 1) + start * b.stride(y + 1) : nullptr;
-    if (fused)
+    if (op.fused && !b.team)
       kernel(op.cell, s, m);
     else
       walk(op, b, n_gates, s, m);
@@ -258,6 +254,19 @@ void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel)
     memset(b.row(y) + t * b.stride(y), 0, F * sizeof(float));
     if (wants_c) memset(b.row(y + 1) + t * b.stride(y + 1), 0, op.sizes[kHidden] * sizeof(float));
   }
+}
+
+// One timestep of one stream with float32 state: run_stream without what only blocks need.
+void run_one(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
+  const Cell& cell = op.cell;
+  const uint32_t y = op.output;
+  float *h = b.state_at(op.states[0]), *h_next = b.row(y), *a = b.scratch + op.scratch_floats;
+  input_half(op, b, n_gates, a, a + n_gates * cell.n_panels * kPanel, 0, 1);
+  kernel(cell,
+         {a, 0, h, h_next, 0, op.type == &kLstm ? b.state_at(op.states[1]) : nullptr,
+          op.n_outputs > 1 ? b.row(y + 1) : nullptr, 0, b.scratch},
+         1);
+  copy_floats(h, h_next, cell.n_fed_back);
 }
 
 // One timestep of each stream of a batch.
@@ -279,6 +288,8 @@ void run_batch(const OpPlan& op, const Block& b, size_t n_gates) {
 void run_cell(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
   if (b.batch())
     run_batch(op, b, n_gates);
+  else if (b.n == 1 && b.n_valid == 1 && op.fused && !b.team)
+    run_one(op, b, n_gates, kernel);
   else
     run_stream(op, b, n_gates, kernel);
 }

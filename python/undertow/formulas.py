@@ -89,17 +89,17 @@ _BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 def _rnn(attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray]:
     (f,) = attrs["activations"]
     (a,) = times(w["W"], x, w.get("b", 0.0)) + times(w["R"], h)
-    return (activate(f, _clip(attrs, a)),)
+    return (activate(f, clipped(attrs, a)),)
 
 
 def _gru(attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray]:
     gate, candidate = attrs["activations"]
     a_z, a_r, a_n = times(w["W"], x, w.get("b", 0.0))
     R_z, R_r, R_n = (w["R"][g : g + 1] for g in range(3))
-    z = activate(gate, _clip(attrs, a_z + times(R_z, h)[0]))
-    r = activate(gate, _clip(attrs, a_r + times(R_r, h)[0]))
+    z = activate(gate, clipped(attrs, a_z + times(R_z, h)[0]))
+    r = activate(gate, clipped(attrs, a_r + times(R_r, h)[0]))
     (recurrent,) = r * times(R_n, h, w.get("rb_n", 0.0)) if attrs["reset_after"] else times(R_n, r * h)
-    n = activate(candidate, _clip(attrs, a_n + recurrent))
+    n = activate(candidate, clipped(attrs, a_n + recurrent))
     return ((1.0 - z) * n + z * h,)
 
 
@@ -107,11 +107,11 @@ def _lstm(attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray, c: np
     gate, cell, out = attrs["activations"]
     a_i, a_f, a_g, a_o = times(w["W"], x, w.get("b", 0.0)) + times(w["R"], h)
     p_i, p_f, p_o = w.get("peephole", (0.0, 0.0, 0.0))
-    i = activate(gate, _clip(attrs, a_i + p_i * c))
-    f = 1.0 - i if attrs["input_forget"] else activate(gate, _clip(attrs, a_f + p_f * c))
-    g = activate(cell, _clip(attrs, a_g))
+    i = activate(gate, clipped(attrs, a_i + p_i * c))
+    f = 1.0 - i if attrs["input_forget"] else activate(gate, clipped(attrs, a_f + p_f * c))
+    g = activate(cell, clipped(attrs, a_g))
     c = f * c + i * g
-    o = activate(gate, _clip(attrs, a_o + p_o * c))
+    o = activate(gate, clipped(attrs, a_o + p_o * c))
     h = o * activate(out, c)  # ONNX Runtime and OpenVINO clip the gates' inputs, and never the memory on its way out
     return (times(w["projection"], h) if "projection" in w else h), c
 
@@ -119,7 +119,8 @@ def _lstm(attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray, c: np
 CELLS: dict[str, Callable[..., tuple[np.ndarray, ...]]] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
 
 
-def _clip(attrs: dict[str, Any], a: np.ndarray) -> np.ndarray:
+def clipped(attrs: dict[str, Any], a: np.ndarray) -> np.ndarray:
+    """The input of a gate within the bounds of the cell."""
     return a if attrs["clip"] is None else np.clip(a, -attrs["clip"], attrs["clip"])
 
 

@@ -54,7 +54,7 @@ def node_errors(model: Model, X: Arrays, tolerance: float) -> tuple[list[NodeErr
         the same bits as `model`.
     """
     graph = model.graph
-    values, same = _inner_values(model, graph, X)
+    values, same = inner_values(model, graph, X)
     found = []
     with np.errstate(all="ignore"):
         for node in graph.nodes:
@@ -66,8 +66,8 @@ def node_errors(model: Model, X: Arrays, tolerance: float) -> tuple[list[NodeErr
     return found, same
 
 
-def _inner_values(model: Model, graph: Graph, X: Arrays) -> tuple[Arrays, bool]:
-    """Every float32 value of the graph over time, as the engine computes it."""
+def inner_values(model: Model, graph: Graph, X: Arrays) -> tuple[Arrays, bool]:
+    """Every value of the graph over time, as the engine computes it; and whether the outputs are those of `model`."""
     opened = graph.copy()
     names = {}
     for name, value in graph.values.items():

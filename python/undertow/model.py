@@ -132,9 +132,10 @@ class Model:
             threads: that share large layers (128 KiB of weights and more) among them, the caller's included: each keeps
                 its part of the weights in the cache of its own core. Bits do not depend on it. Each needs a core for
                 itself while the stream is at work, for they wait for each other by spinning. `Stream.threads` says how
-                many are in use: 1 if the model has no large layer, or if they would not make a step a tenth faster.
-            measure: find that out now, which takes some ten milliseconds, or as many steps if those take longer. False:
-                take the threads unseen.
+                many are in use: 1 if the model has no large layer, or if a step would be less than a tenth faster.
+            measure: find that out now, which takes some ten milliseconds, or 20 steps if those take longer; later calls
+                then go on alone for a while where a helper has lost its core to another program. False: take the
+                threads unseen and always wait for them.
 
         Raises:
             ValueError: threads is less than 1 or more than the CPUs that this process may use, or block is out of range.

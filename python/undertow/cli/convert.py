@@ -21,11 +21,11 @@ def add(subparsers: Any) -> None:
         "Write a model as one .tow file, which loads in milliseconds, needs no importer, and is what the C library\n"
         "reads.\n\n"
         "--weights int8 stores every matrix and embedding table in 8 bits (or float16, bfloat16, int4). With\n"
-        "--calibrate it also prints what that costs on your own frames, layer by layer, and with --tolerance it\n"
-        "writes nothing where the output errs by more.\n\n"
-        "--weights auto chooses for each layer the smallest of int4, int8 and float16 with which the output stays\n"
+        "--calibrate it rounds int8 and int4 weights so that the output errs least on your own frames, and prints\n"
+        "what they cost there, layer by layer; with --tolerance it writes nothing where the output errs by more.\n\n"
+        "--weights auto chooses for each weight the smallest of int4, int8 and float16 with which the output stays\n"
         "within --tolerance: the largest |output - float32 output|, in the units of the output, over all frames of\n"
-        "--calibrate and over 10,000 steps in which they are repeated. It starts with the layers of most bytes.",
+        "--calibrate and over 10,000 steps in which they are repeated. It starts with the weights of most bytes.",
         "  undertow convert model.onnx                  writes model.tow\n"
         "  undertow convert model.keras -o small.tow --weights int8\n"
         "  undertow convert model.onnx --weights auto --tolerance 1e-2 --calibrate data.npy\n",
