@@ -13,7 +13,7 @@ from . import models
 
 models.single_thread()
 
-from . import (
+from . import (  # noqa: E402
     accuracy,
     clock,
     core,

@@ -17,6 +17,7 @@
  * Time     ut_step, ut_run and ut_batch_run cannot fail, allocate nothing, take no lock, make no system call and have no
  *          loop without a bound: the same operations for every frame, a number that depends on the model and not on what
  *          the frames hold. Left to the machine are its caches, and page faults where a blob that is mapped is touched first.
+ *          Calls of a stream that was given a team (ut_team_init) do wait, for its helpers.
  * Numbers  Same bits on every instruction set with fused multiply-add, and however a sequence is cut into calls.
  *          Subnormals are flushed to zero inside a call. The caller's floating-point mode (rounding, traps) has no
  *          influence and is restored.

@@ -138,7 +138,7 @@ class Model:
                 threads unseen and always wait for them.
 
         Raises:
-            ValueError: threads is less than 1 or more than the CPUs that this process may use, or block is out of range.
+            ValueError: threads or block is out of range; at most as many threads as CPUs that this process may use.
             UnsupportedError: the model needs the whole sequence; names the node.
             StateError: the snapshot is damaged or of another model.
         """
