@@ -30,7 +30,7 @@ constexpr int tile_frames() {
   return most > 12 ? 12 : most;
 }
 
-// Frames t to T of one panel, NT at a time, then half as many; NC vectors at a time: a column of a panel stays in cache
+// Frames t to T of one panel, NT at a time, then fewer (64 frames are ten times 6 and 4); NC vectors at a time: a column of a panel stays in cache
 // while the frames pass.
 template <class Weights, int G, int NT>
 inline void frames(const DenseArgs& d, size_t p, size_t t, size_t T) {
@@ -38,7 +38,7 @@ inline void frames(const DenseArgs& d, size_t p, size_t t, size_t T) {
   for (; t + NT <= T; t += NT)
     for (int v = 0; v < kVectors<G>; v += NC)
       Weights::template tile<G, 1, NC, NT>(d, {t, p, static_cast<size_t>(v) * kLanes});
-  if constexpr (NT > 1) frames<Weights, G, NT / 2>(d, p, t, T);
+  if constexpr (NT > 1) frames<Weights, G, NT == 6 ? 4 : NT / 2>(d, p, t, T);
 }
 
 template <class Weights, int G>
