@@ -151,8 +151,10 @@ def test_no_fast_math():
 
 
 def test_the_engine_has_nothing_to_wait_for():
-    """undertow.h, "Time": no lock, and nothing that one could be built of. Heap and system calls: test_noalloc.cpp. Only a
-    team waits (team.h), and a block of frames has one only if its stream was given one."""
+    """undertow.h, "Time": no lock, and nothing that one could be built of. Heap and system calls: test_noalloc.cpp.
+
+    Only a team waits (team.h), and a block of frames has one only if its stream was given one.
+    """
     waits = re.compile(r"\b(\w*atomic\w*|\w*mutex\w*|pthread\w*|volatile|futex|spin\w*|yield|_mm_pause|__sync\w*)\b")
     for path in C_FILES:
         if "csrc" in path.parts and path.name != "team.h":
