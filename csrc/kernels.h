@@ -106,7 +106,8 @@ static inline constexpr size_t table_row_bytes(uint32_t precision, size_t D) {
   }
 }
 
-// y[t] = b + W x[t] for T frames. W: n_panels panels of G * kPanel rows, b: [n_panels][G * kPanel] or null (zeros).
+// y[t] = b + W x[t] for T frames. W: n_panels panels of G * kPanel rows, b: [n_panels][G * kPanel] or null (zeros). Only
+// panels from `first` on are computed.
 struct DenseArgs {
   float* y;
   size_t y_stride;  // floats between frames of y, at least n_panels * G * kPanel
@@ -117,6 +118,7 @@ struct DenseArgs {
   size_t n_panels;
   size_t K;
   float* quantized;  // T * quantized_floats(precision, K); null where that is 0
+  size_t first = 0;
 };
 
 // One recurrent layer of H units in n_panels panels, bound to its weights. Built once per model.
@@ -150,9 +152,10 @@ struct Steps {
   float* scratch;  // 2 * n_panels * kPanel floats: GRU reset-before, LSTM with projection
 };
 
-// One timestep of one sequence whose products with R are done: the second half of a recurrent layer, for weights and
-// batches that the kernels over Steps do not cover. Same bits as theirs.
+// One timestep of one sequence whose products with R are done: the second half of a recurrent layer, for weights, batches
+// and teams that the kernels over Steps do not cover. Same bits as theirs. Panels first to end - 1 are computed.
 struct CellRow {
+  size_t first, end;
   const float* a;   // b + W x, [n_panels][G][kPanel]
   const float* q;   // R h, of a GRU with reset_after rb + R h, [n_panels][gates of R][kPanel]
   const float* h;   // hidden state before

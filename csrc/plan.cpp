@@ -27,7 +27,9 @@ ut_status check_node(const File& file, const NodeView& node, OpPlan* plan, ut_er
     return Message(err, UT_E_UNSUPPORTED) << "node " << node.name << ": op kind " << node.kind << " is not known to this library";
   Check check(file, node, type->name, plan, err);
   plan->type = type;
-  return type->check(check);
+  const ut_status status = type->check(check);
+  if (plan->whole_matrices) plan->matrix_bytes = 0;
+  return status;
 }
 
 // States of recurrent layers: they stand before those of state_read and state_write.

@@ -53,6 +53,8 @@ struct OpPlan {
   Cell cell;  // of a recurrent layer
   bool fused;  // of one with float32 state: the kernels over Steps can run it
   bool whole_sequence;             // needs all timesteps at once
+  uint64_t matrix_bytes;            // of weights that a team's workers share; 0: none
+  bool whole_matrices;              // some are sparse, whose lists cannot be cut into panels: not shared
   size_t scratch_floats;            // in all
   size_t scratch_floats_per_frame;  // for each frame of a block
   size_t scratch_floats_per_row;    // instead, for each row of a batch; where 0, as for a frame

@@ -37,6 +37,26 @@ void walk(const Block& b) {
   }
 }
 
+// As `walk`, of all workers of a team: what is not worth sharing is worker 0's, and the others wait for it where they come
+// to a shared op. `begun`: worker 0 has been waited for already.
+void walk_together(const Block& b, bool begun) {
+  Block alone = b;
+  alone.team = nullptr;
+  bool behind = !begun, first = true;
+  for (uint32_t i = 0; i < b.model->file.n_nodes; ++i) {
+    const OpPlan& op = b.model->ops[i];
+    if (!op.run) continue;
+    if (b.team->shares(op.matrix_bytes)) {
+      if (behind) b.team->follow();
+      op.run(op, b);
+      behind = first = false;
+    } else {
+      if (b.leads()) op.run(op, alone);
+      behind = !(begun && first);
+    }
+  }
+}
+
 // Frames begin .. begin + n_frames of x and y, all of one stream.
 void run_stream(Block b, size_t begin, size_t n_frames, const void* const* x, void* const* y) {
   for (size_t done = 0; done < n_frames; done += b.capacity) {
@@ -86,6 +106,24 @@ void run_step(const Block& b, const void* const* x, void* const* y) {
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {
   const FloatMode mode;
   run_stream(b, 0, n_frames, x, y);
+}
+
+void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {
+  const FloatMode mode;
+  for (size_t done = 0; done < n_frames; done += b.capacity) {
+    b.n = b.n_valid = n_frames - done < b.capacity ? n_frames - done : b.capacity;
+    copy_in(b, done, 1, x);
+    walk_together(b, false);
+    copy_out(b, done, 1, y);
+  }
+}
+
+void help_frames(Block b, size_t n_frames) {
+  const FloatMode mode;
+  for (size_t done = 0; done < n_frames; done += b.capacity) {
+    b.n = b.n_valid = n_frames - done < b.capacity ? n_frames - done : b.capacity;
+    walk_together(b, done == 0);
+  }
 }
 
 void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams,

@@ -17,6 +17,10 @@ void run_step(const Block& b, const void* const* x, void* const* y);
 
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
 
+// As run_frames, of a stream with a team: what worker 0 does, and what the others do once they have followed it.
+void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
+void help_frames(Block b, size_t n_frames);
+
 // n_frames timesteps of each of n_streams streams, with values and scratch for `rows` rows; x and y as in ut_batch_run.
 void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams,
                float* const* states, size_t n_frames, const void* const* x, void* const* y);

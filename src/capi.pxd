@@ -43,6 +43,7 @@ cdef extern from "undertow.h" nogil:
     void ut_propose(ut_stream*, const void* const*, void* const*)
     void ut_commit(ut_stream*)
     void ut_rollback(ut_stream*)
+    size_t ut_shared_bytes(const ut_model*, size_t)
     void ut_state_reset(const ut_model*, float*)
     float* ut_state_field(const ut_model*, float*, size_t)
     void ut_state_save(const ut_model*, const float*, void*)

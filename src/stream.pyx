@@ -5,6 +5,7 @@
 from operator import index
 from os import urandom
 
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -21,6 +22,17 @@ from .errors import PoolError, ShapeError, StateError
 
 cnp.import_array()
 
+cdef extern from "helpers.h" nogil:
+    cdef cppclass Helpers:
+        Helpers(const ut_model*, ut_stream*, size_t, size_t, double) except +
+        double measure() except +
+        double gain()
+        void prepare(size_t)
+        @staticmethod
+        void dismiss(Helpers*)
+
+cdef double SHARE_BELOW = 0.9  # a timestep of all threads as a share of that of one, from which the others are not worth having
+
 cdef enum:  # what _busy says beside 0
     WORKING = 1
     PROPOSED = 2
@@ -35,9 +47,14 @@ cdef class Stream:
 
     Frames are float32 arrays (integer ids for an embedding) with the shape that the exported model gives one timestep. A
     model with one input takes an array, one with several a dict by name; outputs likewise.
+
+    With threads=1 a step takes no lock and makes no system call. With more of them (`threads` says how many are at work),
+    the caller and its helpers wait for each other by spinning; a helper that has had nothing to do for 0.1 ms sleeps, and
+    waking it takes a lock and a system call. In a process that fork made, the caller does all the work.
     """
 
-    def __cinit__(self, model, Py_ssize_t block=0):
+    def __cinit__(self, model, Py_ssize_t block=0, Py_ssize_t threads=1, bint measure=True, size_t least=131072,
+                  double gain=INFINITY):
         cdef ut_info info
         cdef const ut_model* m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
         cdef int i
@@ -70,18 +87,53 @@ cdef class Stream:
         self.n_outputs = self._slots_out[0].size if self._n_out == 1 else -1
         # Giving up the GIL costs about as much as a small step; larger ones let other threads run.
         self._release = model.file_bytes > 262144
+        self.threads = 1
+        if threads != 1:
+            self._share(threads, measure, least, gain)
 
     def __dealloc__(self):
+        Helpers.dismiss(<Helpers*> self._helpers)
         free(self._memory)
         free(self._slots_in)
         free(self._slots_out)
         free(self._x)
         free(self._y)
 
+    cdef int _share(self, Py_ssize_t threads, bint measure, size_t least, double gain) except -1:
+        """Take `threads` threads for the layers that have at least `least` bytes of weights, if that pays."""
+        cdef const ut_model* m = <const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1")
+        cdef Helpers* helpers
+        cdef double ratio = 0
+        if not 1 <= threads <= 64:
+            raise ValueError(f"threads is {threads}, expected 1 to 64")
+        self._least = least
+        if ut_shared_bytes(m, least) == 0:
+            return 0
+        helpers = new Helpers(m, <ut_stream*> self._stream, threads, least, gain)
+        self._helpers = helpers
+        if measure:
+            with nogil:
+                ratio = helpers.measure()
+        if ratio > SHARE_BELOW:
+            self._helpers = NULL
+            with nogil:
+                Helpers.dismiss(helpers)
+        else:
+            self.threads = threads
+            self._release = True  # others may use the time that is spent waiting
+        return 0
+
+    cdef void _prepare(self, Py_ssize_t n_frames) noexcept nogil:
+        (<Helpers*> self._helpers).prepare(n_frames)
+
     cdef void c_step(self, const void* x, void* y) noexcept nogil:
+        if self._helpers:
+            self._prepare(1)
         ut_step(<ut_stream*> self._stream, x, y)
 
     cdef void c_run(self, Py_ssize_t n_frames, const void* x, void* y) noexcept nogil:
+        if self._helpers:
+            self._prepare(n_frames)
         ut_run(<ut_stream*> self._stream, n_frames, &x, &y)
 
     cdef int _enter(self) except -1:
@@ -149,6 +201,8 @@ cdef class Stream:
         if self._release:
             self._busy = WORKING
             with nogil:
+                if self._helpers:
+                    self._prepare(1)
                 ut_step(<ut_stream*> self._stream, px, py)
             self._busy = 0
         else:
@@ -176,6 +230,8 @@ cdef class Stream:
         self._y[0] = cnp.PyArray_DATA(<cnp.ndarray> out)
         self._busy = WORKING
         with nogil:
+            if self._helpers:
+                self._prepare(1)
             ut_propose(<ut_stream*> self._stream, self._x, self._y)
         self._busy = PROPOSED
         return out
@@ -216,6 +272,8 @@ cdef class Stream:
             refuse_overlap(self._names_in[0], self._names_out[0])
         self._busy = WORKING
         with nogil:
+            if self._helpers:
+                self._prepare(n)
             ut_run(<ut_stream*> self._stream, n, &px, &py)
         self._busy = 0
         return out
@@ -249,6 +307,8 @@ cdef class Stream:
                         refuse_overlap(self._names_in[i], self._names_out[j])
         self._busy = WORKING
         with nogil:
+            if self._helpers:
+                self._prepare(n)
             if proposal:
                 ut_propose(<ut_stream*> self._stream, self._x, self._y)
             else:
@@ -330,9 +390,11 @@ cdef class Stream:
             raise StateError(err.detail.decode())
 
     def fork(self):
-        """A new stream of the same model that continues from here."""
-        cdef Stream other = Stream(self.model, self._block)
+        """A new stream of the same model, with as many threads, that continues from here."""
+        cdef Stream other
+        cdef double gain = (<Helpers*> self._helpers).gain() if self._helpers else 0.0
         self._enter()
+        other = Stream(self.model, self._block, self.threads, False, self._least, gain)
         ut_stream_copy(<ut_stream*> other._stream, <ut_stream*> self._stream)
         other._settled = self._settled
         return other
@@ -369,7 +431,8 @@ cdef class Stream:
             to[j] = flat[j]
 
     def __repr__(self):
-        return f"<undertow.Stream of {self.model.name!r}, {self.model.state_bytes} bytes of state>"
+        threads = f", {self.threads} threads" if self.threads > 1 else ""
+        return f"<undertow.Stream of {self.model.name!r}, {self.model.state_bytes} bytes of state{threads}>"
 
 
 include "pool.pxi"

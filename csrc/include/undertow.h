@@ -17,6 +17,7 @@
  * Time     ut_step, ut_run and ut_batch_run cannot fail, allocate nothing, take no lock, make no system call and have no
  *          loop without a bound: the same operations for every frame, a number that depends on the model and not on what
  *          the frames hold. Left to the machine are its caches, and page faults where a blob that is mapped is touched first.
+ *          Calls of a stream that was given a team (ut_team_init) do wait, for its helpers.
  * Numbers  Same bits on every instruction set with fused multiply-add, and however a sequence is cut into calls.
  *          Subnormals are flushed to zero inside a call. The caller's floating-point mode (rounding, traps) has no
  *          influence and is restored.
@@ -37,6 +38,7 @@ extern "C" {
 
 #define UT_ALIGN 64      /* alignment of blob, model and stream memory, in bytes */
 #define UT_MAX_DIMS 8    /* axes of a frame */
+#define UT_MAX_WORKERS 64 /* threads of a team */
 
 typedef enum ut_status {
   UT_OK = 0,
@@ -61,6 +63,7 @@ typedef struct ut_error {
 typedef struct ut_model ut_model;   /* weights and plan, read-only */
 typedef struct ut_stream ut_stream; /* one sequence in flight      */
 typedef struct ut_batch ut_batch;   /* workspace of one thread that advances many sequences together */
+typedef struct ut_team ut_team;     /* several threads that advance one sequence together */
 
 typedef struct ut_string {
   const char* data;
@@ -166,6 +169,44 @@ ut_status ut_snapshot_load(ut_stream* stream, const void* bytes, size_t n, ut_er
 
 /* ut_stream_copy - make `to` remember what `from` does. Both must be streams of one model, else UT_E_STATE. */
 ut_status ut_stream_copy(ut_stream* to, const ut_stream* from);
+
+/* --- several threads for one stream -----------------------------------------------------------------------------------
+ * A team advances one stream: worker 0 is whoever calls ut_step, ut_run or ut_propose, workers 1 to n_workers - 1 are
+ * threads of yours that help:
+ *
+ *     while (working) if (ut_team_called(team, 1)) ut_team_help(team, 1);
+ *
+ * Each worker computes its share of the rows of every large weight, the same ones at every timestep, so that they stay in
+ * the cache of its core. Small layers, and whatever else there is, are worker 0's. Bits are those of the stream alone.
+ * Workers wait for each other by spinning, so each needs a core of its own; a call returns only if all helpers come. */
+
+/* ut_shared_bytes - bytes of the weights that a team shares: of layers that have at least `least` bytes of them. About
+ * 128 KiB is worth two waits for a cache line; 0 shares every layer with weights. */
+size_t ut_shared_bytes(const ut_model* model, size_t least);
+
+/* ut_team_bytes - memory for a team of n_workers (2 to UT_MAX_WORKERS) for a stream. */
+size_t ut_team_bytes(const ut_stream* stream, size_t n_workers);
+
+/* ut_team_init - place a team in `mem`; from now on calls of the stream need its helpers.
+ *   mem     `bytes` >= ut_team_bytes(stream, n_workers), aligned to UT_ALIGN; yours again after ut_team_use(team, 0)
+ *   least   as for ut_shared_bytes
+ *   pause   NULL, or what a worker that has spun for a while calls, with `context`, again and again: to yield, or to see
+ *           that a helper is late
+ *   returns UT_OK, UT_E_ALIGN, UT_E_MEMORY, or UT_E_ARGUMENT, also where there is nothing to share; *out is untouched on
+ *           failure */
+ut_status ut_team_init(void* mem, size_t bytes, ut_stream* stream, size_t n_workers, size_t least,
+                       void (*pause)(void* context, size_t worker), void* context, ut_team** out);
+
+/* ut_team_use - whether the stream's next calls need the helpers (1, as after ut_team_init) or are worker 0's alone (0), as
+ * they were without a team. For worker 0, between calls, at any time; helpers are then simply not called. */
+void ut_team_use(ut_team* team, int together);
+
+/* ut_team_called - 1 if worker 0 is in a call that this worker has not helped in, else 0. For that worker. */
+int ut_team_called(const ut_team* team, size_t worker);
+
+/* ut_team_help - do a worker's share of one call of ut_step, ut_run or ut_propose with at least one frame; waits for that
+ * call to begin. Each worker (1 to n_workers - 1) is one thread at a time. */
+void ut_team_help(ut_team* team, size_t worker);
 
 /* --- many streams of one model ---------------------------------------------------------------------------------------
  * A stream of a batch is nothing but its state: ut_info.state_bytes bytes of yours, best aligned to UT_ALIGN, that you may

@@ -150,7 +150,7 @@ struct LstmRow {
 
 template <class Row, bool kPlain>
 inline void update_units(const Cell& c, const CellRow& row) {
-  for (size_t p = 0; p < c.n_panels; ++p)
+  for (size_t p = row.first; p < row.end; ++p)
     for (int s = 0; s < kSub; ++s) Row::template unit<kPlain>(c, row, {p, static_cast<size_t>(s) * kLanes});
 }
 template <class Row>

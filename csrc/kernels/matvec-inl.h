@@ -13,7 +13,7 @@ constexpr int panels_in_flight(int vectors) {
 
 // One frame: whole rows of NP panels at a time, then of half as many, so every weight is read once, in order.
 template <class Weights, int G, int NP>
-inline void one_frame(const DenseArgs& d, size_t p = 0) {
+inline void one_frame(const DenseArgs& d, size_t p) {
   for (; p + NP <= d.n_panels; p += NP) Weights::template tile<G, NP, kVectors<G>, 1>(d, {0, p, 0});
   if constexpr (NP > 1) one_frame<Weights, G, NP / 2>(d, p);
 }
@@ -44,9 +44,9 @@ inline void frames(const DenseArgs& d, size_t p, size_t t, size_t T) {
 template <class Weights, int G>
 void dense(const DenseArgs& d, size_t T) {
   Weights::prepare(d, T);
-  if (T == 1) return one_frame<Weights, G, panels_in_flight(kVectors<G>)>(d);
+  if (T == 1) return one_frame<Weights, G, panels_in_flight(kVectors<G>)>(d, d.first);
   // Panels outside, frames inside: the panel is read from memory once and then from the cache.
-  for (size_t p = 0; p < d.n_panels; ++p) frames<Weights, G, tile_frames<G>()>(d, p, 0, T);
+  for (size_t p = d.first; p < d.n_panels; ++p) frames<Weights, G, tile_frames<G>()>(d, p, 0, T);
 }
 
 // The h-chains of NP panels: acc = acc + R h.

@@ -25,13 +25,22 @@ void run_dense(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
   const KernelTable& k = *b.model->kernels;
   const size_t rows = b.rows(y), width = padded(b.value(y).width);
+  const Panels mine = b.mine(op.sizes[1]);
   // Quantised frames take scratch, which is sized for a chunk of them.
   const size_t most = op.scratch_floats_per_frame ? b.chunk : rows;
   for (size_t t = 0; t < rows; t += most)
     k.dense[op.precisions[0]][1]({b.row(y) + t * width, width, b.row(x) + t * b.stride(x), b.stride(x), op.weights[0],
-                                  static_cast<const float*>(op.weights[1]), op.sizes[1], op.sizes[0], b.scratch},
+                                  static_cast<const float*>(op.weights[1]), mine.end, op.sizes[0], b.scratch, mine.first},
                                  rows - t < most ? rows - t : most);
-  if (op.acts[0].kind != kActIdentity) k.activation(b.row(y), b.row(y), rows * width, op.acts[0]);
+  if (op.acts[0].kind != kActIdentity) {
+    // All rows at once where they are of one piece.
+    const size_t n = b.team ? rows : 1, n_floats = b.team ? mine.n() * kPanel : rows * width;
+    for (size_t t = 0; t < n; ++t) {
+      float* some = b.row(y) + t * width + mine.first * kPanel;
+      k.activation(some, some, n_floats, op.acts[0]);
+    }
+  }
+  b.meet();
 }
 
 // --- activation: acts[0] ---------------------------------------------------------------------------------------------

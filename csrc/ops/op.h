@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../plan.h"
+#include "../team.h"
 
 namespace undertow {
 
@@ -63,6 +64,7 @@ struct Block {
   float* scratch;
   size_t chunk;  // frames (rows, in a batch) that `scratch` was sized for
   float* const* states;  // a batch: one state block per row, and each row is one timestep of its stream; else null
+  Team* team = nullptr;  // several workers walk over this block, each with a scratch of its own; null: one
 
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {
@@ -72,6 +74,11 @@ struct Block {
   size_t stride(uint32_t v) const { return value(v).once ? 0 : padded(value(v).width); }
   size_t rows(uint32_t v) const { return value(v).once ? 1 : n; }
   bool batch() const { return states != nullptr; }
+  bool leads() const { return !team || team->leads(); }
+  Panels mine(size_t n_panels) const { return team ? team->mine(n_panels) : Panels{0, n_panels}; }
+  void meet() const {
+    if (team) team->meet();
+  }
   float* state_at(uint32_t s) const { return state + model->states[s].offset; }
   float* state_at(uint32_t s, size_t row) const { return states[row] + model->states[s].offset; }
 };

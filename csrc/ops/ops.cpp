@@ -120,6 +120,8 @@ void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   }
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);
+  plan_->matrix_bytes += t.n * element_bytes(t.dtype);
+  if (precision >= kNumTablePrecisions) plan_->whole_matrices = true;
 }
 
 // Every number that a kernel uses to find its way: starts, columns, and the size that follows from them.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // rnn, gru and lstm: the input half of a block of frames as one matrix product, then the recurrence step by step.
-// Float32 layers of one stream have kernels that walk time themselves; reduced weights, and batches of streams, take a
-// timestep in two halves: R h of all rows as one product, then the cell update of each row. The bits are the same.
+// Float32 layers of one stream have kernels that walk time themselves; reduced weights, batches of streams, and teams take
+// a timestep in two halves: R h of all rows as one product, then the cell update of each row. The bits are the same.
+// The workers of a team take the same panels in both halves, so each waits for the others only before it reads all of h.
 #include <string.h>
 
 #include "op.h"
@@ -140,9 +141,10 @@ ut_status check_lstm(Check& c) {
 // b + W x of m frames.
 void input_half(const OpPlan& op, const Block& b, size_t n_gates, float* a, float* quantized, size_t first, size_t m) {
   const uint32_t x = op.inputs[0];
+  const Panels mine = b.mine(op.cell.n_panels);
   b.model->kernels->dense[op.precisions[kW]][n_gates](
       {a, n_gates * op.cell.n_panels * kPanel, b.row(x) + first * b.stride(x), b.stride(x), op.weights[kW],
-       floats(op.weights[kB]), op.cell.n_panels, op.sizes[kInputs], quantized},
+       floats(op.weights[kB]), mine.end, op.sizes[kInputs], quantized, mine.first},
       m);
 }
 
@@ -157,35 +159,44 @@ struct Rows {
   float* scratch;  // n * Layout::row()
 };
 
-void step_rows(const OpPlan& op, const ut_model& model, size_t n_gates, const Rows& rows) {
-  const KernelTable& k = *model.kernels;
+void step_rows(const OpPlan& op, const Block& b, size_t n_gates, const Rows& rows) {
+  const KernelTable& k = *b.model->kernels;
   const Cell& cell = op.cell;
   const Layout layout(op, n_gates);
   const size_t Hp = cell.n_panels * kPanel, H = cell.n_hidden, n = rows.n;
-  float *q = rows.scratch, *units = q + n * (layout.q + layout.h), *quantized = units + n * layout.units;
+  const size_t units_at = n * (layout.q + layout.h);
+  float *q = rows.scratch, *quantized = q + units_at + n * layout.units;
+  float* units = (b.team ? b.team->scratch() : q) + units_at;
+  const Panels mine = b.mine(cell.n_panels);
   const bool lstm = op.type == &kLstm, gru = op.type == &kGru, reset_after = gru && op.flags & kFlagVariant;
   const bool projects = lstm && op.weights[kX2];
   const size_t R_gates = gru && !reset_after ? 2 : n_gates, q_stride = R_gates * Hp;
   k.dense[op.precisions[kR]][R_gates]({q, q_stride, rows.h, rows.h_stride, op.weights[kR],
-                                       cell.rb, cell.n_panels, cell.n_fed_back, quantized},
+                                       cell.rb, mine.end, cell.n_fed_back, quantized, mine.first},
                                       n);
   const auto row = [&](size_t i) {
-    float* mine = units + i * layout.units;
-    float* c = lstm ? rows.states[i] + model.states[op.states[1]].offset : nullptr;
-    float* y = projects ? mine : rows.y + i * rows.y_stride;
-    return CellRow{rows.a + i * layout.a, q + i * q_stride, rows.h + i * rows.h_stride, y, c, mine, mine + Hp};
+    float* unit = units + i * layout.units;
+    float* c = lstm ? rows.states[i] + b.model->states[op.states[1]].offset : nullptr;
+    float* y = projects ? unit : rows.y + i * rows.y_stride;
+    const float *a = rows.a + i * layout.a, *h = rows.h + i * rows.h_stride;
+    return CellRow{mine.first, mine.end, a, q + i * q_stride, h, y, c, unit, unit + Hp};
   };
   const auto update = lstm          ? k.lstm_update
                       : reset_after ? k.gru_after_update
                       : gru         ? k.gru_before_gates
                                     : k.rnn_update;
   for (size_t i = 0; i < n; ++i) update(cell, row(i));
-  if (projects)
-    k.dense[op.precisions[kX2]][1]({rows.y, rows.y_stride, units, layout.units, op.weights[kX2], nullptr,
-                                    cell.n_projection_panels, H, quantized},
+  if (projects) {
+    const Panels projected = b.mine(cell.n_projection_panels);
+    b.meet();
+    k.dense[op.precisions[kX2]][1]({rows.y, rows.y_stride, units, layout.units, op.weights[kX2], nullptr, projected.end,
+                                    H, quantized, projected.first},
                                    n);
+  }
   if (!gru || reset_after) return;
-  k.dense[op.precisions[kX1]][1]({q, q_stride, units + Hp, layout.units, op.weights[kX1], nullptr, cell.n_panels, H, quantized},
+  b.meet();
+  k.dense[op.precisions[kX1]][1]({q, q_stride, units + Hp, layout.units, op.weights[kX1], nullptr, mine.end, H,
+                                  quantized, mine.first},
                                  n);
   for (size_t i = 0; i < n; ++i) k.gru_before_candidate(cell, row(i));
 }
@@ -195,11 +206,13 @@ void walk(const OpPlan& op, const Block& b, size_t n_gates, const Steps& s, size
   const float *a = s.a, *h = s.h0;
   float *y = s.y, *c_row = s.c_rows;
   for (size_t t = 0; t < m; ++t, h = y, y += s.y_stride, a += s.a_step) {
-    step_rows(op, *b.model, n_gates, {1, a, h, 0, y, 0, &b.state, b.scratch});
+    step_rows(op, b, n_gates, {1, a, h, 0, y, 0, &b.state, b.scratch});
     if (c_row) {
-      copy_floats(c_row, s.c, op.cell.n_hidden);
+      const Panels mine = b.mine(op.cell.n_panels);
+      copy_floats(c_row + mine.first * kPanel, s.c + mine.first * kPanel, mine.n() * kPanel);
       c_row += s.c_stride;
     }
+    b.meet();
   }
 }
 
@@ -212,7 +225,7 @@ void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel)
   const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1;
   const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, chunk = b.chunk;
   const ptrdiff_t way = reverse ? -1 : 1;
-  float *h = b.state_at(op.states[0]), *a = b.scratch + op.scratch_floats;
+  float *h = b.state_at(op.states[0]), *a = b.scratch + (b.team ? Layout(op, n_gates).row() : op.scratch_floats);
 
   Steps s;
   s.a_step = way * static_cast<ptrdiff_t>(width);
@@ -229,14 +242,14 @@ void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel)
     s.a = reverse ? a + (m - 1) * width : a;
     s.y = b.row(y) + start * b.stride(y);
     s.c_rows = wants_c ? b.row(y + 1) + start * b.stride(y + 1) : nullptr;
-    if (op.fused)
+    if (op.fused && !b.team)
       kernel(op.cell, s, m);
     else
       walk(op, b, n_gates, s, m);
     s.h0 = b.row(y) + (reverse ? first : first + m - 1) * b.stride(y);
     done += m;
   }
-  if (n != 0) copy_floats(h, s.h0, F);
+  if (n != 0 && b.leads()) copy_floats(h, s.h0, F);
   for (size_t t = n; t < b.n; ++t) {
     memset(b.row(y) + t * b.stride(y), 0, F * sizeof(float));
     if (wants_c) memset(b.row(y + 1) + t * b.stride(y + 1), 0, op.sizes[kHidden] * sizeof(float));
@@ -264,7 +277,7 @@ void run_batch(const OpPlan& op, const Block& b, size_t n_gates) {
   float *h = b.scratch + n * layout.q, *a = b.scratch + n * layout.row();
   input_half(op, b, n_gates, a, a + n * layout.a, 0, n);
   for (size_t i = 0; i < n; ++i) copy_floats(h + i * layout.h, b.state_at(op.states[0], i), F);
-  step_rows(op, *b.model, n_gates, {n, a, h, layout.h, b.row(y), b.stride(y), b.states, b.scratch});
+  step_rows(op, b, n_gates, {n, a, h, layout.h, b.row(y), b.stride(y), b.states, b.scratch});
   for (size_t i = 0; i < n; ++i) {
     copy_floats(b.state_at(op.states[0], i), b.row(y) + i * b.stride(y), F);
     if (op.n_outputs > 1)
@@ -275,7 +288,7 @@ void run_batch(const OpPlan& op, const Block& b, size_t n_gates) {
 void run_cell(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
   if (b.batch())
     run_batch(op, b, n_gates);
-  else if (b.n == 1 && b.n_valid == 1 && op.fused)
+  else if (b.n == 1 && b.n_valid == 1 && op.fused && !b.team)
     run_one(op, b, n_gates, kernel);
   else
     run_stream(op, b, n_gates, kernel);

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ from .graph import Graph, State, Value
 from .sparse import with_blocks
 from .states import expand
 from .stream import Pool, Stream
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Model:
@@ -111,7 +118,13 @@ class Model:
         return self.graph.n_parameters
 
     def stream(
-        self, snapshot: bytes | None = None, *, state: Mapping[str, Any] | None = None, block: int | None = None
+        self,
+        snapshot: bytes | None = None,
+        *,
+        state: Mapping[str, Any] | None = None,
+        block: int | None = None,
+        threads: int = 1,
+        measure: bool = True,
     ) -> Stream:
         """Start a stream.
 
@@ -120,15 +133,26 @@ class Model:
             state: fields to start from (by layer or field name); the others start as the model says.
             block: frames that `run` works on at a time, 1 to `Model.block` (the default). 1 saves most of the memory
                 where thousands of streams only step; bits do not depend on it.
+            threads: that share large layers (128 KiB of weights and more) among them, the caller's included: each keeps
+                its part of the weights in the cache of its own core. Bits do not depend on it. Each needs a core for
+                itself while the stream is at work, for they wait for each other by spinning. `Stream.threads` says how
+                many are in use: 1 if the model has no large layer, or if a step would be less than a tenth faster.
+            measure: find that out now, which takes some ten milliseconds, or 20 steps if those take longer; later calls
+                then go on alone for a while where a helper has lost its core to another program. False: take the
+                threads unseen and always wait for them.
 
         Raises:
+            ValueError: threads or block is out of range; at most as many threads as CPUs that this process may use.
             UnsupportedError: the model needs the whole sequence; names the node.
             StateError: the snapshot is damaged or of another model.
         """
         self._require_streamable()
         if block is not None and not 1 <= block <= self.block:
             raise ValueError(f"block is {block}, expected 1 to {self.block} for {self.name!r}")
-        stream = Stream(self, block or 0)
+        threads, cpus = index(threads), _usable_cpus()
+        if not 1 <= threads <= cpus:
+            raise ValueError(f"threads is {threads}, expected 1 to {cpus}, the CPUs that this process may use")
+        stream = Stream(self, block or 0, threads, measure)
         if snapshot is not None:
             stream.restore(snapshot)
         if state is not None:

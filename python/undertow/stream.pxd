@@ -2,7 +2,8 @@
 """Public Cython API: `from undertow.stream cimport Stream`; no headers or libraries needed.
 
 A stream belongs to one thread at a time. c_step and c_run need no GIL, cannot fail, and allocate nothing; between propose
-and rollback they are undone with the proposal. They are for models with one input and one output: n_inputs and n_outputs
+and rollback they are undone with the proposal. (In a stream of several threads they may lock, sleep and wake: see Stream.)
+They are for models with one input and one output: n_inputs and n_outputs
 are the elements (4 bytes each) of their frames, or -1 where there are several, and then c_step and c_run must not be
 called.
 """
@@ -28,7 +29,10 @@ cdef class Stream:
     cdef int _n_in, _n_out
     cdef bint _single, _release
     cdef int _busy
+    cdef void* _helpers
+    cdef readonly Py_ssize_t threads
     cdef Py_ssize_t _block
+    cdef size_t _least
     cdef object _names_in, _names_out, _settled
     cdef object __weakref__
 
@@ -36,6 +40,8 @@ cdef class Stream:
     cdef void c_run(self, Py_ssize_t n_frames, const void* x, void* y) noexcept nogil
 
     # Private.
+    cdef int _share(self, Py_ssize_t threads, bint measure, size_t least, double gain) except -1
+    cdef void _prepare(self, Py_ssize_t n_frames) noexcept nogil
     cdef int _enter(self) except -1
     cdef object _input(self, object x, int i, int lead)
     cdef object _output(self, object out, int i, int lead, Py_ssize_t n)

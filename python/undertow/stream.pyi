@@ -17,7 +17,16 @@ class Stream:
     model: Model
     n_inputs: int
     n_outputs: int
-    def __init__(self, model: Model, block: int = 0) -> None: ...
+    threads: int
+    def __init__(
+        self,
+        model: Model,
+        block: int = 0,
+        threads: int = 1,
+        measure: bool = True,
+        least: int = 131072,
+        gain: float = ...,
+    ) -> None: ...
     def step(self, x: Frames, out: Any = None) -> Any: ...
     def propose(self, x: Frames, out: Any = None) -> Any: ...
     def commit(self) -> None: ...

@@ -254,6 +254,24 @@ def precisions(g: Graph) -> None:
 
 
 @model
+def wide(g: Graph) -> None:
+    """Layers of two panels, for teams to share: every cell, in float32 and in int8."""
+    x = g.input("x", 4)
+    for precision in ("float32", "int8"):
+        first = len(g.nodes)
+        (h,) = cell(g, "rnn", x, 20, 120)
+        (h,) = cell(g, "gru", h, 20, 121, reset_after=True, initial=True)
+        (h,) = cell(g, "gru", h, 20, 122)
+        h, c = cell(g, "lstm", h, 20, 123, fed_back=18, peephole=True)
+        y = dense(g, h, 20, 124, "tanh")
+        g.output(f"y_{precision}", g.add("add", [y, c]))
+        for node in g.nodes[first:]:
+            if precision != "float32":
+                matrices = [key for key in ("W", "R", "projection") if key in node.weights]
+                node.precisions.update(dict.fromkeys(matrices, precision))
+
+
+@model
 def decay(g: Graph) -> None:
     """Every cell with a zero fixed point, which its state nears by a factor of about 0.998 a step, one unit faster."""
     x = g.input("x", 2)

@@ -142,7 +142,7 @@ void walk_in_halves(const Table& table, Layer layer, const Cell& cell, const Ste
     table.dense[kFloat32][G]({q.data(), 0, h, 0, cell.R, layer == kGruAfter ? cell.rb : nullptr, cell.n_panels,
                               cell.n_fed_back, nullptr},
                              1);
-    const CellRow row = {a, q.data(), h, cell.projection ? unprojected.data() : y, steps.c, z.data(), rh.data()};
+    const CellRow row = {0, cell.n_panels, a, q.data(), h, cell.projection ? unprojected.data() : y, steps.c, z.data(), rh.data()};
     switch (layer) {
       case kRnn: table.rnn_update(cell, row); break;
       case kGruAfter: table.gru_after_update(cell, row); break;
