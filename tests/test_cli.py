@@ -198,7 +198,11 @@ def test_run_reads_and_writes_files(cli, tmp_path, model, suffix):
     (tmp_path / "x.csv").write_text("left,right\n" + "".join(f"{a!s},{b!s}\n" for a, b in X))
     out = tmp_path / ("y" + suffix)
     assert cli("run", model, tmp_path / ("x" + suffix), "-o", out) == (0, "", "")
-    Y = np.load(out) if suffix == ".npy" else np.load(out)["y"] if suffix == ".npz" else np.loadtxt(out, delimiter=",")
+    if suffix == ".npz":
+        with np.load(out) as arrays:
+            Y = arrays["y"]
+    else:
+        Y = np.load(out) if suffix == ".npy" else np.loadtxt(out, delimiter=",")
     assert np.abs(Y - expected(model, X)).max() < VERIFY_DEFAULT
 
 
@@ -244,7 +248,8 @@ def test_run_with_several_inputs_and_outputs(cli, tmp_path, monkeypatch):
     assert cli("run", path)[1] == "7.0,9.0,-5.0,-5.0\n"
     np.savez(tmp_path / "x.npz", x=np.ones((2, 2)), i=np.array([0, 1]))
     assert cli("run", path, tmp_path / "x.npz", "-o", tmp_path / "y.npz")[0] == 0
-    assert np.array_equal(np.load(tmp_path / "y.npz")["sum"], [[1, 2], [3, 4]])
+    with np.load(tmp_path / "y.npz") as arrays:
+        assert np.array_equal(arrays["sum"], [[1, 2], [3, 4]])
     failed(cli("run", path, tmp_path / "x.npz", "-o", tmp_path / "y.npy"), 2, "y.npy", "2 outputs")
     monkeypatch.setattr("sys.stdin", io.StringIO("1,2,2.5\n"))
     failed(cli("run", path), 3, "line 1", "whole numbers")

@@ -987,6 +987,6 @@ def test_real_models(tmp_path):
     if not root:
         pytest.skip("UNDERTOW_MODELS is not set")
     graph = load(Path(root) / "stage2" / "dtln-mask" / "model_1.onnx")
-    expected = np.load(Path(root) / "stage2" / "dtln-mask" / "expected_ort.npz")
-    made = reference.run(graph, expected["input"].reshape(-1, 257))
-    np.testing.assert_allclose(made, expected["output"].reshape(-1, 257), atol=1e-5)
+    with np.load(Path(root) / "stage2" / "dtln-mask" / "expected_ort.npz") as expected:
+        X, Y = expected["input"].reshape(-1, 257), expected["output"].reshape(-1, 257)
+    np.testing.assert_allclose(reference.run(graph, X), Y, atol=1e-5)

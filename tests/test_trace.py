@@ -93,9 +93,9 @@ def test_save(tmp_path, model):
     X = RNG.normal(size=(5, 3)).astype(np.float32)
     found = trace(model.stream(), X)
     found.save(tmp_path / "trace.npz")
-    loaded = np.load(tmp_path / "trace.npz")
-    assert np.array_equal(loaded["state/lstm.c"], found["lstm.c"])
-    assert np.array_equal(loaded["output/delayed"], found.outputs["delayed"])
+    with np.load(tmp_path / "trace.npz") as loaded:
+        assert np.array_equal(loaded["state/lstm.c"], found["lstm.c"])
+        assert np.array_equal(loaded["output/delayed"], found.outputs["delayed"])
 
 
 def test_plot(tmp_path, model):
@@ -115,5 +115,6 @@ def test_command(tmp_path, capsys, model):
     out = str(tmp_path / "trace.npz")
     assert main(["trace", str(tmp_path / "model.tow"), str(tmp_path / "x.npy"), "-o", out]) == 0
     assert "lstm.c" in capsys.readouterr().out
-    assert np.array_equal(np.load(out)["state/lstm.h"], trace(model.stream(), X)["lstm.h"])
+    with np.load(out) as loaded:
+        assert np.array_equal(loaded["state/lstm.h"], trace(model.stream(), X)["lstm.h"])
     assert main(["trace", str(tmp_path / "model.tow"), str(tmp_path / "x.npy"), "-o", "x.csv"]) == 2
