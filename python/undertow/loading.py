@@ -20,6 +20,7 @@ IMPORTERS = {
     ".onnx": "onnx",
     ".json": "rtneural",
     ".aidax": "rtneural",
+    ".nam": "nam",
     ".keras": "keras",
     ".h5": "keras",
     ".hdf5": "keras",
@@ -41,7 +42,7 @@ def load(
     """Load an exported model.
 
     Args:
-        path: .tow, .onnx, .keras, .h5, .json (RTNeural), or a weights-only file (.pt, .pth, .safetensors, .npz) whose
+        path: .tow, .onnx, .keras, .h5, .json (RTNeural), .nam (Neural Amp Modeler), or a weights-only file (.pt, .pth, .safetensors, .npz) whose
             wiring is unambiguous.
         isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
