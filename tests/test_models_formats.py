@@ -6,6 +6,8 @@ The files belong to other projects and lie outside the repository: UNDERTOW_MODE
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 import undertow
@@ -19,7 +21,7 @@ def check(model, X, want):
     np.testing.assert_array_equal(np.stack([stream.step(x) for x in X]), whole)
     stream.reset()
     cuts = [0, 1, 18, len(X) // 2, len(X)]
-    parts = [stream.run(X[a:b]) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [stream.run(X[a:b]) for a, b in pairwise(cuts)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     error = np.abs(whole.reshape(want.shape) - want).max()
     print(f"\n{model.isa}: largest error {error:.3g}, outputs up to {np.abs(want).max():.3g}")

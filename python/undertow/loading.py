@@ -42,8 +42,8 @@ def load(
     """Load an exported model.
 
     Args:
-        path: .tow, .onnx, .keras, .h5, .json (RTNeural), .nam (Neural Amp Modeler), or a weights-only file (.pt, .pth, .safetensors, .npz) whose
-            wiring is unambiguous.
+        path: .tow, .onnx, .keras, .h5, .json (RTNeural), .nam (Neural Amp Modeler), or a weights-only file (.pt, .pth,
+            .safetensors, .npz) whose wiring is unambiguous.
         isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
             file.

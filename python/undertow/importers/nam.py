@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Neural Amp Modeler (`.nam`): JSON with a flat list of weights. LSTM captures are computed, other architectures refused.
+"""Neural Amp Modeler (`.nam`): JSON with a flat list of weights. LSTM captures; other architectures are refused.
 
 The list holds, layer by layer: the matrix [W R] row by row, its 4 * hidden rows in the order i, f, g, o; one bias of
 4 * hidden; the hidden state and the cell at which the capture starts (both learned, neither zero). After the layers:
