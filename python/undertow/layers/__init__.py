@@ -11,6 +11,7 @@ Graph 'lesson'
   output  output = rnn_1.h
 """
 
+from .averages import AttentionAverage, Average
 from .base import Layer, Stack
 from .bidirectional import Bidirectional
 from .feedforward import Activate, Dense, Embedding, LayerNorm, LogSoftmax, Residual, ScaleShift, Softmax
@@ -22,6 +23,8 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activate",
+    "AttentionAverage",
+    "Average",
     "Bidirectional",
     "Dense",
     "Embedding",
