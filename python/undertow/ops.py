@@ -37,7 +37,15 @@ lstm        W (4, H, I), R (4, H, P), b (4, H)?,  activations (gate, cell, out),
             projection (P, H)?
 state_read                                        gives its state as it was before this timestep
 state_write                                       takes the state's next value; gives nothing
+window                                            taps; x of shape S -> (taps, *S): row i is x_{t + taps[i]}, zeros
+                                                  outside of the sequence; taps ascend, positive ones look ahead
+present                                           latency; 1.0 for a frame of the sequence, 0.0 for one of a flush
 =========== ===================================== =========================================================
+
+What a stream cannot see yet, it gives later: `undertow.lookahead` rewrites windows that look ahead into causal ones
+with a state (span, *S) of the last `span` frames, delays what meets their results, and adds to time ops an input of
+shape (1,), the **gate**: where it is 0 the frame is none of the sequence, so a cell or register does not move (its
+output is zero) and a window takes zeros.
 
 Whole-sequence ops, legal in `Model.run` only:
 
@@ -59,6 +67,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NoReturn
 
 import numpy as np
@@ -222,9 +231,19 @@ def _constant(graph: Graph, node: Node) -> Outputs:
     return [("out", Value("", node.weights["value"].shape, once=True))]
 
 
+def _gated(graph: Graph, node: Node) -> Value:
+    """The first input; a second one is the gate."""
+    x, *gate = _frames(graph, node)
+    if len(gate) > 1:
+        _fail(node, f"takes one input and a gate, got {len(gate) + 1}")
+    if gate and gate[0].shape != (1,):
+        _fail(node, f"gate {gate[0].name!r} has shape {gate[0].shape}, expected (1,)")
+    return x
+
+
 def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Graph, Node], Outputs]:
     def infer(graph: Graph, node: Node) -> Outputs:
-        (x,) = _frames(graph, node)
+        x = _gated(graph, node)
         W = node.weights.get("W")
         if W is None or W.ndim != 3 or W.shape[0] != n_gates:
             _fail(node, f"W has shape {None if W is None else W.shape}, expected ({n_gates}, hidden, inputs)")
@@ -270,7 +289,7 @@ def _state_read(graph: Graph, node: Node) -> Outputs:
 
 
 def _state_write(graph: Graph, node: Node) -> Outputs:
-    (x,) = _frames(graph, node)
+    x = _gated(graph, node)
     if len(node.states) != 1:
         _fail(node, f"has {len(node.states)} states, expected 1")
     if graph.states[node.states[0]].shape != x.shape:
@@ -290,6 +309,37 @@ def _flip(graph: Graph, node: Node) -> Outputs:
     return [("out", Value("", x.shape, once=x.once))]
 
 
+#: the furthest that a window may reach; a state of so many frames
+MAX_TAP = 1 << 20
+
+
+def _window(graph: Graph, node: Node) -> Outputs:
+    x = _gated(graph, node)
+    taps = node.attrs["taps"] = tuple(int(t) for t in node.attrs.get("taps", ()))
+    if not taps or any(b <= a for a, b in pairwise(taps)):
+        _fail(node, f"taps are {taps}, expected one or more offsets in frames, ascending")
+    if max(-taps[0], taps[-1]) > MAX_TAP:
+        _fail(node, f"taps reach from {taps[0]} to {taps[-1]}, expected at most {MAX_TAP} frames")
+    if len(x.shape) > 7:
+        _fail(node, f"input {x.name!r} has {len(x.shape)} axes, expected at most 7")
+    if node.states:
+        span = -taps[0]
+        if taps[-1] > 0 or span <= 0 or len(node.states) != 1:
+            _fail(node, f"has {len(node.states)} states; one is for taps in the past alone, got taps {taps}")
+        if graph.states[node.states[0]].shape != (span, *x.shape):
+            shape = graph.states[node.states[0]].shape
+            _fail(node, f"state {node.states[0]!r} has shape {shape}, expected {(span, *x.shape)}")
+    return [("out", Value("", (len(taps), *x.shape)))]
+
+
+def _present(graph: Graph, node: Node) -> Outputs:
+    _frames(graph, node)
+    latency = node.attrs["latency"] = int(node.attrs.get("latency", 0))
+    if not 0 <= latency <= MAX_TAP:
+        _fail(node, f"latency is {latency}, expected 0 to {MAX_TAP} frames")
+    return [("out", Value("", (1,)))]
+
+
 _CELL = ("activations", "clip", "reverse", "masked")
 
 CATALOGUE: dict[str, Op] = {
@@ -305,17 +355,19 @@ CATALOGUE: dict[str, Op] = {
     "reshape": Op(_reshape, 1, ("shape",)),
     "embedding": Op(_embedding, 1, (), ("table",), ("table",)),
     "constant": Op(_constant, 0, (), ("value",)),
-    "rnn": Op(_recurrent(1, (TANH,)), 1, _CELL, ("W", "R", "b"), ("W", "R")),
-    "gru": Op(_recurrent(3, (SIGMOID, TANH)), 1, (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
+    "rnn": Op(_recurrent(1, (TANH,)), None, _CELL, ("W", "R", "b"), ("W", "R")),
+    "gru": Op(_recurrent(3, (SIGMOID, TANH)), None, (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
     "lstm": Op(
         _recurrent(4, (SIGMOID, TANH, TANH)),
-        1,
+        None,
         (*_CELL, "input_forget"),
         ("W", "R", "b", "peephole", "projection"),
         ("W", "R", "projection"),
     ),
     "state_read": Op(_state_read, 0),
-    "state_write": Op(_state_write, 1),
+    "state_write": Op(_state_write, None),
+    "window": Op(_window, None, ("taps",)),
+    "present": Op(_present, 0, ("latency",)),
     "last": Op(_last, 1, ("reverse", "masked")),
     "flip": Op(_flip, 1),
 }
