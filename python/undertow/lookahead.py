@@ -23,7 +23,7 @@ _CELLS = ("rnn", "gru", "lstm")
 
 
 def lower(graph: Graph) -> Graph:
-    """Give a graph that computes what `graph` does, `latency` frames later, with windows that reach into the past alone.
+    """Give a graph that computes what `graph` does, `latency` frames later with windows of the past alone.
 
     A graph with whole-sequence ops, whose windows see everything anyway, and one without windows are given back as they
     are; so is one that was lowered before.
