@@ -15,6 +15,16 @@ from .averages import AttentionAverage, Average
 from .base import Layer, Stack
 from .bidirectional import Bidirectional
 from .feedforward import Activate, Dense, Embedding, LayerNorm, LogSoftmax, Residual, ScaleShift, Softmax
+from .frames import (
+    BatchNorm,
+    Flatten,
+    FrameAveragePool,
+    FrameConv1D,
+    FrameConv2D,
+    FrameMaxPool,
+    Permute,
+    Reshape,
+)
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Sequential, build_sequential
 
@@ -25,12 +35,20 @@ __all__ = [
     "Activate",
     "AttentionAverage",
     "Average",
+    "BatchNorm",
     "Bidirectional",
     "Dense",
     "Embedding",
+    "Flatten",
+    "FrameAveragePool",
+    "FrameConv1D",
+    "FrameConv2D",
+    "FrameMaxPool",
     "Layer",
     "LayerNorm",
     "LogSoftmax",
+    "Permute",
+    "Reshape",
     "Residual",
     "ScaleShift",
     "Sequential",
