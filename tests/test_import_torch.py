@@ -241,7 +241,7 @@ def test_safetensors_is_wired(tmp_path):
             "BatchNorm",
             "BatchNorm.from_torch(w, 'n')",
         ),
-        ({**LSTM_1, "c.weight": np.zeros((3, 3, 2)), "c.bias": np.zeros(3)}, "Conv1d", "FrameConv1D.from_torch(w, 'c', stride=1"),
+        ({**LSTM_1, "c.weight": np.zeros((3, 3, 2)), "c.bias": np.zeros(3)}, "Conv1d", "FrameConv1D.from_torch(w, 'c'"),
         ({**LSTM_1, **part("gru", "weights", "g.")}, "2 recurrent modules: m, g", "GRU.from_torch(w, 'g')"),
         (part("rnn_tanh", "weights", "r."), "tanh or relu", "nonlinearity=\"tanh\"),  # or \"relu\""),
         ({**BOTH, **linear(8, 2)}, "every frame or the two last states", "LSTM.from_torch(w, 'm')"),
