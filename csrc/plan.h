@@ -48,12 +48,13 @@ struct OpPlan {
   uint32_t states[2];
   const void* weights[6];
   uint8_t precisions[6];  // of weights that are matrices or tables
-  size_t sizes[4];
+  size_t sizes[5];
   Act acts[3];
   uint32_t flags;
   float number;
   Cell cell;  // of a recurrent layer
   bool fused;  // of one with float32 state: the kernels over Steps can run it
+  bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
   uint64_t matrix_bytes;            // of weights that a team's workers share; 0: none
   bool whole_matrices;              // some are sparse, whose lists cannot be cut into panels: not shared
@@ -63,7 +64,7 @@ struct OpPlan {
   size_t saved_floats;              // of these the last, where a gate may be shut: the row's states
 };
 
-constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4;
+constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4, kFlagSteps = 8;
 
 // What `measure` finds before there is memory for a plan.
 struct Measures {

@@ -112,7 +112,8 @@ void run_gated(const OpPlan& op, const Block& b);
 const OpType* find_op(uint32_t kind);
 
 extern const OpType kDense, kActivation, kBinary, kAffine, kSoftmax, kLayerNorm, kConcat, kSelect, kReshape, kEmbedding,
-    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip, kWindow, kPresent;
+    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip, kWindow, kPresent, kRnnFramed, kGruFramed,
+    kLstmFramed;
 
 }  // namespace undertow
 
