@@ -36,7 +36,7 @@ LSTM = {"units": 2, "activation": "tanh", "recurrent_activation": "sigmoid"}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (layer("InputLayer", "x", ragged=True, **IN3), "ragged = True"),
     (layer("InputLayer", "x", sparse=True, **IN3), "sparse = True"),
-    (layer("Conv1D", "c", filters=2, **IN3), "Conv1D 'c'"),
+    (layer("Conv3D", "c", filters=2, **IN3), "Conv3D 'c'"),
     (layer("Lambda", "l", function="...", **IN3), "Lambda 'l'"),
     (layer("MyCell>LSTM", "l", **LSTM, **IN3), "not one of Keras's own"),
     ({**layer("LSTM", "l", **LSTM, **IN3), "registered_name": "mine>LSTM"}, "mine>LSTM"),
@@ -51,7 +51,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (layer("LSTM", "l", **LSTM, batch_input_shape=[None, None, 3, 4]), r"shape \(3, 4\)"),
     (layer("Dense", "d", units=2, quantization_config={"bits": 8}, **IN3), "quantization_config"),
     (layer("Dense", "d", units=2, lora_rank=4, **IN3), "lora_rank"),
-    (layer("Dense", "d", units=2, batch_input_shape=[None, None, 2, 3]), r"shape \(2, 3\)"),
     (layer("Flatten", "f", **IN3), "Flatten 'f'"),
     (layer("Reshape", "r", target_shape=[3, -1], **IN3), "moves the time axis"),
     (layer("Permute", "p", dims=[2, 1], **IN3), "move the time axis"),

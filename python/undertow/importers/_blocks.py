@@ -56,9 +56,12 @@ def gated_weights(
 def add_cell(
     graph: Graph, op: str, x: str, *, name: str, weights: dict[str, np.ndarray], attrs: dict[str, Any] | None = None
 ) -> tuple[str, ...]:
-    """Add a recurrent node with its states; give its outputs, (h,) or (h, c)."""
+    """Add a recurrent node with its states (none with attr `steps`); give its outputs, (h,) or (h, c)."""
     name = graph.unique_name(name)
     units = weights["R"].shape[1]
+    if (attrs or {}).get("steps"):
+        outputs = graph.add(op, [x], name=name, attrs=attrs, weights=weights)
+        return (outputs,) if isinstance(outputs, str) else tuple(outputs)
     states = [graph.state(f"{name}.{letter}", (units,)) for letter in ("hc" if op == "lstm" else "h")]
     outputs = graph.add(op, [x], name=name, attrs=attrs, weights=weights, states=states)
     return (outputs,) if isinstance(outputs, str) else tuple(outputs)
