@@ -155,8 +155,8 @@ def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str)
 def pooling(kind: str, rank: int) -> Callable[..., Tensor]:
     """MaxPooling and AveragePooling.
 
-    A mean leaves padding out, as TensorFlow and JAX do. (Keras on PyTorch repeats the last element instead, where "same"
-    pads one end more than the other.)
+    A mean leaves padding out, as TensorFlow and JAX do. (Keras on PyTorch repeats the last element instead, where
+    "same" pads one end more than the other.)
     """
 
     def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
