@@ -146,7 +146,7 @@ ut_model* build(void* mem, const File& file, const Measures& measures, const Ker
     // An output that is its input's memory is there already.
     op.run = place_of(*op.type, measures.streamable) == Place::kOwn || node.n_outputs == 0 ? op.type->run : nullptr;
     bool once = op.type == &kLast;
-    if (op.type->frame_op && node.n_inputs != 0) {
+    if ((op.type->frame_op || op.forgets) && node.n_inputs != 0) {
       once = true;
       for (uint32_t k = 0; k < node.n_inputs; ++k) once = once && m->values[node.inputs[k]].once;
     }

@@ -46,12 +46,13 @@ struct OpPlan {
   uint32_t states[2];
   const void* weights[6];
   uint8_t precisions[6];  // of weights that are matrices or tables
-  size_t sizes[4];
+  size_t sizes[5];
   Act acts[3];
   uint32_t flags;
   float number;
   Cell cell;  // of a recurrent layer
   bool fused;  // of one with float32 state: the kernels over Steps can run it
+  bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
   uint64_t matrix_bytes;            // of weights that a team's workers share; 0: none
   bool whole_matrices;              // some are sparse, whose lists cannot be cut into panels: not shared
@@ -60,7 +61,7 @@ struct OpPlan {
   size_t scratch_floats_per_row;    // instead, for each row of a batch; where 0, as for a frame
 };
 
-constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4;
+constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4, kFlagSteps = 8;
 
 // What `measure` finds before there is memory for a plan.
 struct Measures {

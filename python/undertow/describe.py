@@ -42,7 +42,7 @@ def describe(model: Model) -> dict[str, Any]:
                 "bytes": weight_bytes(node),
                 "precision": precision_of(node),
                 "density": densities(node),
-                "variant": variant(node),
+                "variant": variant(node, graph.shape(node.inputs[0]) if node.inputs else ()),
             }
             for node in graph.nodes
         ],
@@ -80,10 +80,14 @@ def _left(density: dict[str, float]) -> str:
     return f" ({shares} left)" if shares else ""
 
 
-def variant(node: Node) -> str:
-    """What tells this node from others of its op, in a few words."""
+def variant(node: Node, frame: tuple[int, ...] = ()) -> str:
+    """What tells this node from others of its op, in a few words; `frame` is the shape of its first input."""
     attrs, words = node.attrs, []
     if node.op in _DEFAULTS:
+        if attrs["steps"]:
+            words.append(f"{frame[0]} steps of a frame")
+        if len(frame) == 2 + attrs["steps"]:
+            words.append(f"{frame[-2]} rows")
         words.append("backwards" if attrs["reverse"] else "forwards")
         if node.op == "gru":
             words.append("reset after" if attrs["reset_after"] else "reset before")
@@ -101,6 +105,8 @@ def variant(node: Node) -> str:
             words.append(f"clip {attrs['clip']:g}")
         if attrs["masked"]:
             words.append("masked by length")
+        if not node.states:
+            words.append("starts from an input" if len(node.inputs) > 1 else "forgets")
     elif attrs.get("activation", IDENTITY) != IDENTITY:
         words.append(str(attrs["activation"]))
     if node.op == "dense" and "b" not in node.weights:

@@ -38,7 +38,7 @@ NONE = 0xFFFFFFFF
 _COUNTS = 8
 _HEADER = 64
 
-REVERSE, VARIANT, MASKED = 1, 2, 4
+REVERSE, VARIANT, MASKED, STEPS = 1, 2, 4, 8
 
 BINARY = ("add", "sub", "mul", "div", "max", "min")
 KIND = {
@@ -48,6 +48,8 @@ KIND = {
 }  # fmt: skip
 #: activations of a cell and the attribute behind flag VARIANT
 CELLS = {"rnn": (1, ""), "gru": (2, "reset_after"), "lstm": (3, "input_forget")}
+#: of a cell with rows, steps, or no state: added to its kind
+FRAMED = 12
 #: where in a node's tensors the weights stand that may have a precision; a GRU's R_n, number 3, has that of R
 REDUCIBLE = {
     "dense": {"W": 0},
@@ -101,7 +103,7 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     if node.op == "last":
         return [], [REVERSE * a["reverse"] | MASKED * a["masked"]]
     if node.op in CELLS:
-        return _encode_cell(node)
+        return _encode_cell(graph, node)
     return [], []
 
 
@@ -109,7 +111,7 @@ def _matrix(node: Node, key: str, W: np.ndarray, name: str = "") -> np.ndarray:
     return pack(W, node.precisions.get(key, "float32"), f"{node.op} {node.name!r}: {name or key}")
 
 
-def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
+def _encode_cell(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int]]:
     w, a = node.weights, node.attrs
     b = pack_bias(w["b"]) if "b" in w else None
     R = w["R"]
@@ -127,7 +129,14 @@ def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
     else:
         tensors += [_matrix(node, "R", R[:2]), _matrix(node, "R", R[2:], "R_n"), None]
     flags = REVERSE * a["reverse"] | VARIANT * bool(a.get(CELLS[node.op][1])) | MASKED * a["masked"]
-    return tensors, [*_act_words(*a["activations"]), flags, _f32(a["clip"] or 0.0)]
+    flags |= STEPS * a["steps"]
+    hidden = [w["W"].shape[1]] if _framed(graph, node) else []
+    return tensors, [*_act_words(*a["activations"]), flags, _f32(a["clip"] or 0.0), *hidden]
+
+
+def _framed(graph: Graph, node: Node) -> bool:
+    """Whether a node is a cell with rows or steps in its frames, or without states."""
+    return node.op in CELLS and (len(graph.shape(node.inputs[0])) > 1 or not node.states)
 
 
 def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
@@ -164,8 +173,9 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
 def _decode_cell(op: str, t: list[Any], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
     n_acts, variant = CELLS[op]
     G = {"rnn": 1, "gru": 3, "lstm": 4}[op]
-    n_in, fed_back, hidden = prod(sizes.inputs[0]), prod(sizes.states[0]), prod(sizes.states[-1])
-    flags, clip = params[3 * n_acts], _from_f32(params[3 * n_acts + 1])
+    flags, clip, *more = params[3 * n_acts :]
+    hidden = more[0] if more else sizes.states[-1][-1]
+    n_in, fed_back = sizes.inputs[0][-1], sizes.outputs[0][-1]
     weights: dict[str, Any] = {"W": unpack(t[0], G, hidden, n_in)}
     weights["b"] = None if t[1] is None else unpack_bias(t[1], G, hidden)
     if op == "gru" and not flags & VARIANT:
@@ -186,9 +196,10 @@ def _decode_cell(op: str, t: list[Any], params: list[int], sizes: _Sizes) -> tup
         weights["projection"] = None if t[4] is None else unpack(t[4], 1, fed_back, hidden)[0]
     attrs = {
         "activations": tuple(_act(params[3 * i :]) for i in range(n_acts)),
-        "clip": clip or None,
+        "clip": _from_f32(clip) or None,
         "reverse": bool(flags & REVERSE),
         "masked": bool(flags & MASKED),
+        "steps": bool(flags & STEPS),
     }
     if variant:
         attrs[variant] = bool(flags & VARIANT)
@@ -259,7 +270,7 @@ def write(graph: Graph) -> bytes:
     for node in graph.nodes:
         tensors, params = _encode(graph, node)
         counts = [len(node.inputs), len(node_outputs[node.name]), len(node.states), len(tensors), len(params)]
-        nodes += [KIND[node.op], *out.name(node.name), *counts, len(words)]
+        nodes += [KIND[node.op] + FRAMED * _framed(graph, node), *out.name(node.name), *counts, len(words)]
         words += [value_index[v] for v in node.inputs] + [state_index[s] for s in node.states]
         words += [out.tensor(t) for t in tensors] + params
     out.text += b"\0" * (-len(out.text) % 4)
@@ -356,7 +367,7 @@ def read(blob: bytes | memoryview) -> Graph:
         graph.state(r.name(s), state_shape, init)
     state_names = list(graph.states)
     next_value = n_inputs
-    ops = {kind: op for op, kind in KIND.items()}
+    ops = {kind: op for op, kind in KIND.items()} | {KIND[op] + FRAMED: op for op in CELLS}
     for kind, *name, n_in, n_out, n_st, n_te, n_pa, at in nodes:
         took = [words[at : at + n_in]]
         for n in (n_st, n_te, n_pa):
