@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
-from . import elementwise, frame_ops, recurrent
+from . import elementwise, frame_ops, loops, recurrent
 from .walk import Handler
 
-HANDLERS: dict[str, Handler] = {**elementwise.HANDLERS, **frame_ops.HANDLERS, **recurrent.HANDLERS}
+HANDLERS: dict[str, Handler] = {
+    **elementwise.HANDLERS,
+    **frame_ops.HANDLERS,
+    **recurrent.HANDLERS,
+    **loops.HANDLERS,
+}

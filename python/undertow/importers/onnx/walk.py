@@ -28,7 +28,15 @@ class Length:
     """Stands for the sequence_lens of a graph input: its value is given when the model is run."""
 
 
-Operand = np.ndarray | Tensor | Length | None
+@dataclass(frozen=True)
+class Iteration:
+    """Stands for the number of the round, plus `offset`, inside of a Loop over time; `shape` of one element."""
+
+    offset: int = 0
+    shape: tuple[int, ...] = ()
+
+
+Operand = np.ndarray | Tensor | Length | Iteration | None
 Handler = Callable[["Walk", OnnxNode, list[Any]], list[Any]]
 
 
@@ -83,6 +91,7 @@ class Walk:
         self.evaluator = Evaluator()
         self.position = 0
         self.n_traced = 0
+        self.n_walked = 0
         self.values: dict[str, Operand] = dict(self.program.constants)
         self.inputs: dict[str, Place] = {}
         self.state_tensors: dict[str, Tensor] = {}
@@ -104,25 +113,38 @@ class Walk:
             self.values[name] = Length()
         for position, node in enumerate(self.program.nodes):
             self.position = position
-            operands = [self.values.get(name) if name else None for name in node.inputs]
-            for name in node.inputs:
-                if name and name not in self.values:
-                    node.format_error(f"input {name!r} does not exist")
-            try:
-                results = self._apply(node, operands, HANDLERS)
-            except Mixed as error:
-                node.unsupported(f"cannot be computed frame by frame: {error}")
-            except Error:
+            self.walk_node(node, HANDLERS)
+
+    def walk_node(self, node: OnnxNode, handlers: dict[str, Handler]) -> None:
+        """Walk one node: of the model, or of a graph inside of one."""
+        self.n_walked += 1
+        if self.n_walked > limits.MAX_NODES:
+            node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
+        operands = [self.values.get(name) if name else None for name in node.inputs]
+        for name in node.inputs:
+            if name and name not in self.values:
+                node.format_error(f"input {name!r} does not exist")
+        try:
+            results = self._apply(node, operands, handlers)
+        except Mixed as error:
+            if error.located:
                 raise
-            except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
-                raise FormatError(f"{node.op} node {node.name!r} is malformed: {error}") from error
-            for name, result in zip(node.outputs, results, strict=False):
-                if name:
-                    self.values[name] = result
+            raise Mixed(f"{node.op} node {node.name!r}: cannot be computed frame by frame: {error}", True) from None
+        except Error:
+            raise
+        except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
+            raise FormatError(f"{node.op} node {node.name!r} is malformed: {error}") from error
+        for name, result in zip(node.outputs, results, strict=False):
+            if name:
+                self.values[name] = result
 
     def _apply(self, node: OnnxNode, operands: list[Operand], handlers: dict[str, Handler]) -> list[Any]:
+        from .rounds import by_iteration  # which needs Walk from here
+
         if all(o is None or isinstance(o, np.ndarray) for o in operands) and node.op in FOLDABLE:
             return list(self.evaluator.run(node, operands))  # type: ignore[arg-type]
+        if any(isinstance(o, Iteration) for o in operands):
+            return by_iteration(self, node, operands)
         if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):
             return [Length()]
         if node.op in handlers:
