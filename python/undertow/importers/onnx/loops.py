@@ -295,9 +295,10 @@ def _register(walk: Walk, node: OnnxNode, name: str, operand: Any) -> _Register:
     frame = tuple(n for a, n in enumerate(shape) if a != batch)
     if 0 in frame:
         node.unsupported(f"a carried value has shape {shape}, which is empty")
-    state = walk.cell_state(name, frame, None if init is None or not init.any() else init.astype(np.float32))
+    size = codes.n_elements(frame)
+    state = walk.cell_state(name, (size,), None if init is None or not init.any() else init.astype(np.float32).ravel())
     value = builder.graph.add("state_read", [], name=builder.name("read"), states=[state])
-    elements = builder.elements(value)
+    elements = builder.elements(value).reshape(frame)
     items: Any = -1
     if batch is not None:
         elements = np.expand_dims(elements, batch)
