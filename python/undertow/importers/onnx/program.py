@@ -93,9 +93,15 @@ def make_program(
         for name in given:
             if name not in known:
                 raise ShapeError(f"{option}: the model has no input {name!r}; inputs: {[p.name for p in ports]}")
+    named: dict[str, int] = {}
     for port in ports:
         if shapes and port.name in shapes:
-            port.dims = _override(port, list(shapes[port.name]))
+            declared, port.dims = port.dims, _override(port, list(shapes[port.name]))
+            found = zip(declared, port.dims, strict=False)
+            named.update({a: b for a, b in found if isinstance(a, str) and a and isinstance(b, int)})
+    for port in ports:  # an axis of the same name is of the same size; of an input that was given itself, it says so
+        if port.name not in (shapes or {}):
+            port.dims = [named.get(n, n) if isinstance(n, str) else n for n in port.dims]
     for name, array in (fixed or {}).items():
         constants[name] = _bind(name, array, ports, constants)
     ports = [p for p in ports if p.name not in constants]

@@ -46,7 +46,8 @@ class Reading:
 
     axes: input or state input -> (axis of time or None, axis of batch or None). carried: the model is a single step
     whose states the caller carries, so a recurrent node without one forgets at every step. open_batch: the file
-    leaves the size of the batch open, and n_items is one of many.
+    leaves the size of the batch open, and n_items is one of many. inside: recurrent nodes may walk axes of a frame,
+    which without it are taken for time and batch. clip: there is no time, all of every input is one frame.
     """
 
     n_steps: int
@@ -54,6 +55,8 @@ class Reading:
     axes: dict[str, tuple[int | None, int | None]]
     carried: bool = False
     open_batch: bool = False
+    inside: bool = False
+    clip: bool = False
 
 
 @dataclass
@@ -82,8 +85,8 @@ class Walk:
 
     program: Program
     reading: Reading
-    #: element of a state input -> (state of a recurrent node, index, its size), found by a walk before
-    known: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    #: element of a state input -> (state of a recurrent node, index, its shape), found by a walk before
+    known: dict[int, tuple[str, int, tuple[int, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.builder = Builder(self.program.name, self.reading.n_steps, self.reading.n_items)
@@ -230,10 +233,10 @@ class Walk:
             self.reads[source.name] = np.union1d(self.reads.get(source.name, read), read)
             direct = {e: self.known[e] for e in read.tolist() if e in self.known}
             table = {
-                e: builder.elements(self._reader(state, size)).ravel()[i] for e, (state, i, size) in direct.items()
+                e: builder.elements(self._reader(state, shape)).ravel()[i] for e, (state, i, shape) in direct.items()
             }
             if len(direct) < len(read):
-                own = builder.elements(self._reader(self.register(source.name, source.size), source.size)).ravel()
+                own = builder.elements(self._reader(self.register(source.name, source.size), (source.size,))).ravel()
                 table |= {e: own[e - source.base] for e in read.tolist() if e not in direct}
             result[mine] = [table[e] for e in elements[mine].tolist()]
         return result
@@ -253,13 +256,13 @@ class Walk:
             return name
         return self.builder.graph.state(name, shape, init)
 
-    def _reader(self, state: str, size: int) -> str:
+    def _reader(self, state: str, shape: tuple[int, ...]) -> str:
         graph = self.builder.graph
         for node in graph.nodes:
             if node.op == "state_read" and node.states == (state,):
                 return node.outputs[0]
         if state not in graph.states:  # a recurrent node's, which comes later in the walk
-            graph.state(state, (size,))
+            graph.state(state, shape)
         return graph.add("state_read", [], name=self.builder.name("read"), states=[state])
 
     # -- movement -------------------------------------------------------------------------------------------------
