@@ -330,7 +330,8 @@ def test_activation_formulas(kind):
     x = x[:-3] if kind == "exp" else x
     act = Activation(kind)
     expected = oracle.activation((kind, act.alpha, act.beta))(x)
-    close(reference.activate(act, x), expected, FLOAT64_AGREE, kind)
+    with np.errstate(all="ignore"):  # sqrt and log of negative numbers
+        close(reference.activate(act, x), expected, FLOAT64_AGREE, kind)
     if kind == "elu":  # beta makes a SELU of it
         selu = Activation("elu", 1.6732632, 1.0507010)
         close(reference.activate(selu, x), oracle.activation(("selu", selu.alpha, selu.beta))(x), FLOAT64_AGREE, "selu")
