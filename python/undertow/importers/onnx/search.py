@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import Error, ShapeError, UnsupportedError
 from ...graph import Graph
+from ...rebuild import recover
 from . import codes, limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
@@ -229,6 +230,9 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     outputs = {name: _output(walk, name) for name in shown}
     graph = builder.graph
     tidy(graph)
+    recovered = [] if exact else recover(graph)
+    if recovered:
+        tidy(graph)
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
     result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
     for port in program.state_inputs:
@@ -236,6 +240,9 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     lines = [program.origin]
     lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
     lines += [f"lengths: input {name!r}" for name in program.length_inputs]
+    lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
+    registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
+    lines += [f"register: {name} {graph.states[name].shape}, written by frame ops" for name in registers]
     graph.source = "\n".join(lines)
     return result
 

@@ -64,7 +64,7 @@ def _drop(graph: Graph) -> None:
                 states |= set(node.states)
         # A cell whose state is read elsewhere moves that state on, whether or not its output is used.
         for node in graph.nodes:
-            if node.op != "state_write" and states & set(node.states):
+            if node.op not in ("state_read", "state_write") and states & set(node.states):
                 needed |= set(node.outputs)
         if before == (len(needed), len(states)):
             break
