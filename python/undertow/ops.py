@@ -41,11 +41,11 @@ constant   value                                 the same frame at every timeste
 Time ops remember; their states come first in `Node.states`:
 
 =========== ===================================== =========================================================
-rnn         W (1, H, I), R (1, H, H), b (1, H)?   activations (f,), clip, reverse, masked; states h
+rnn         W (1, H, I), R (1, H, H), b (1, H)?   activations (f,), clip, reverse, masked, steps; states h
 gru         W (3, H, I), R (3, H, H), b (3, H)?,  activations (gate, candidate), reset_after, clip, reverse,
-            rb_n (H)? (reset_after only)          masked; states h
+            rb_n (H)? (reset_after only)          masked, steps; states h
 lstm        W (4, H, I), R (4, H, P), b (4, H)?,  activations (gate, cell, out), input_forget, clip, reverse,
-            peephole (3, H)? order i f o,         masked; outputs h and c; states h (P), c (H)
+            peephole (3, H)? order i f o,         masked, steps; outputs h and c; states h (P), c (H)
             projection (P, H)?
 state_read                                        gives its state as it was before this timestep
 state_write                                       takes the state's next value; gives nothing
@@ -63,6 +63,16 @@ Formulas: ONNX operator specification, RNN/GRU/LSTM; a recurrent pre-activation 
 input of every gate's activation to [-clip, clip] (not c on its way out: ONNX Runtime and OpenVINO do not either).
 `masked` stops a cell at the sequence's length: later outputs are zero and the final state is the one at the length
 (ONNX sequence_lens).
+
+A cell takes frames of shape ([L,] [B,] I) and gives h ([L,] [B,] P) and c ([L,] [B,] H):
+
+* the axis B is that many sequences side by side, which share the weights; its states are h (B, P) and c (B, H);
+* with `steps`, the leading axis L is timesteps inside one frame, walked in order, or with `reverse` from the last to
+  the first (which needs no whole sequence: `reverse` is about the axis it walks). Its states are those after the last;
+* without states, a cell forgets at the end of its frame: it starts from zero, or from further inputs h0 ([B,] P) and,
+  of an lstm, c0 ([B,] H). It is a frame op then. Without `steps` it walks one timestep, and needs these inputs.
+
+None of the three goes together with `masked`.
 
 The matrices W, R and projection, and the table of an embedding, may be stored in less than float32: `Op.reducible`.
 """
@@ -88,7 +98,7 @@ class Op:
     """How a node of one kind is checked. `infer` fills attribute defaults and gives (suffix, value) per output."""
 
     infer: Callable[[Graph, Node], Outputs]
-    n_inputs: int | None  # None: one or more
+    n_inputs: int | tuple[int, ...] | None  # a tuple: one of these numbers; None: one or more
     attrs: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     #: weights that `Node.precisions` may name
@@ -118,8 +128,10 @@ def _fail(node: Node, message: str) -> NoReturn:
 def _frames(graph: Graph, node: Node, dtype: str = "float32") -> list[Value]:
     values = [graph.values[v] for v in node.inputs]
     op = CATALOGUE[node.op]
-    if (len(values) != op.n_inputs) if op.n_inputs is not None else not values:
-        _fail(node, f"takes {'one or more' if op.n_inputs is None else op.n_inputs} inputs, got {len(values)}")
+    allowed_counts = (op.n_inputs,) if isinstance(op.n_inputs, int) else op.n_inputs
+    if len(values) not in allowed_counts if allowed_counts is not None else not values:
+        numbers = "one or more" if allowed_counts is None else " or ".join(map(str, allowed_counts))
+        _fail(node, f"takes {numbers} inputs, got {len(values)}")
     for value in values:
         if value.dtype != dtype:
             _fail(node, f"input {value.name!r} is {value.dtype}, expected {dtype}")
@@ -281,13 +293,11 @@ def _constant(graph: Graph, node: Node) -> Outputs:
 
 def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Graph, Node], Outputs]:
     def infer(graph: Graph, node: Node) -> Outputs:
-        (x,) = _frames(graph, node)
+        x, *starts = _frames(graph, node)
         W = node.weights.get("W")
         if W is None or W.ndim != 3 or W.shape[0] != n_gates:
             _fail(node, f"W has shape {None if W is None else W.shape}, expected ({n_gates}, hidden, inputs)")
         _, hidden, n_in = W.shape
-        if x.shape != (n_in,):
-            _fail(node, f"input {x.name!r} has shape {x.shape}, expected ({n_in},): W is {W.shape}")
         fed_back = hidden
         if "projection" in node.weights:
             fed_back = node.weights["projection"].shape[0]
@@ -308,13 +318,36 @@ def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Grap
         if "rb_n" in node.weights and not node.attrs["reset_after"]:
             _fail(node, "rb_n is given, but only a GRU with reset_after has a recurrent candidate bias")
 
-        widths = [("h", (fed_back,))] + ([("c", (hidden,))] if node.op == "lstm" else [])
-        if len(node.states) != len(widths):
-            _fail(node, f"has {len(node.states)} states, expected {[n for n, _ in widths]}")
-        for state, (letter, shape) in zip(node.states, widths, strict=True):
-            if graph.states[state].shape != shape:
-                _fail(node, f"state {letter} ({state!r}) has shape {graph.states[state].shape}, expected {shape}")
-        return [(letter, Value("", shape)) for letter, shape in widths]
+        n_steps_axes = int(node.attrs["steps"])
+        if len(x.shape) - n_steps_axes not in (1, 2) or x.shape[-1] != n_in:
+            expected = f"(steps, {n_in}) or (steps, rows, {n_in})" if n_steps_axes else f"({n_in},) or (rows, {n_in})"
+            _fail(node, f"input {x.name!r} has shape {x.shape}, expected {expected}: W is {W.shape}")
+        outer, rows = x.shape[:-1], x.shape[n_steps_axes:-1]
+        widths = {"h": fed_back, **({"c": hidden} if node.op == "lstm" else {})}
+        if node.attrs["masked"] and (outer or not node.states):
+            raise UnsupportedError(
+                f"{node.op} {node.name!r}: masked goes with frames of shape ({n_in},) and states only, "
+                "not with rows or steps inside of a frame"
+            )
+        if node.states and starts:
+            _fail(node, f"has states and {len(starts)} inputs to start from, expected one of the two")
+        if not node.states and not starts and not node.attrs["steps"]:
+            _fail(node, f"has 0 states, expected {list(widths)}, or as many further inputs to start each frame from")
+        if node.attrs["reverse"] and not node.states and not node.attrs["steps"]:
+            _fail(node, "reverse is given, but a cell without states and steps has no time to walk")
+        if node.states and len(node.states) != len(widths):
+            _fail(node, f"has {len(node.states)} states, expected {list(widths)}")
+        if starts and len(starts) != len(widths):
+            _fail(node, f"has {len(starts)} inputs to start from, expected {[f'{letter}0' for letter in widths]}")
+        for state, (letter, width) in zip(node.states, widths.items(), strict=False):
+            shape = graph.states[state].shape
+            if shape != (*rows, width):
+                _fail(node, f"state {letter} ({state!r}) has shape {shape}, expected {(*rows, width)}")
+        for start, (letter, width) in zip(starts, widths.items(), strict=False):
+            if start.shape != (*rows, width):
+                _fail(node, f"input {letter}0 ({start.name!r}) has shape {start.shape}, expected {(*rows, width)}")
+        once = not node.states and x.once and all(start.once for start in starts)
+        return [(letter, Value("", (*outer, width), once=once)) for letter, width in widths.items()]
 
     return infer
 
@@ -353,7 +386,7 @@ BINARY = (
     *("greater", "less", "equal", "greater_equal", "less_equal"),
 )
 
-_CELL = ("activations", "clip", "reverse", "masked")
+_CELL = ("activations", "clip", "reverse", "masked", "steps")
 
 CATALOGUE: dict[str, Op] = {
     "dense": Op(_dense, 1, ("activation",), ("W", "b"), ("W",)),
@@ -372,11 +405,11 @@ CATALOGUE: dict[str, Op] = {
     "reshape": Op(_reshape, 1, ("shape",)),
     "embedding": Op(_embedding, 1, (), ("table",), ("table",)),
     "constant": Op(_constant, 0, (), ("value",)),
-    "rnn": Op(_recurrent(1, (TANH,)), 1, _CELL, ("W", "R", "b"), ("W", "R")),
-    "gru": Op(_recurrent(3, (SIGMOID, TANH)), 1, (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
+    "rnn": Op(_recurrent(1, (TANH,)), (1, 2), _CELL, ("W", "R", "b"), ("W", "R")),
+    "gru": Op(_recurrent(3, (SIGMOID, TANH)), (1, 2), (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
     "lstm": Op(
         _recurrent(4, (SIGMOID, TANH, TANH)),
-        1,
+        (1, 3),
         (*_CELL, "input_forget"),
         ("W", "R", "b", "peephole", "projection"),
         ("W", "R", "projection"),

@@ -13,7 +13,7 @@ from . import codes, emit
 from .codes import Layout, Tensor
 from .nodes import OnnxNode, float_constant
 from .walk import Handler, Walk
-from .whole import FLOAT, check_final, take
+from .whole import FLOAT, WHOLE, arithmetic, check_final, kind, take
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -174,6 +174,8 @@ def _arithmetic(op: str) -> Handler:
 def _pair(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Any:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return {"add": np.add, "max": np.maximum, "min": np.minimum}[op](a, b)
+    if any(isinstance(o, Tensor) and kind(o.dtype) == WHOLE for o in (a, b)):
+        return arithmetic(walk, node, op, a, b)
     return combine(walk, node, op, a, b)
 
 

@@ -10,6 +10,8 @@ MAX_TOTAL_BYTES = 4 * 2**30
 MAX_NODES = 100_000
 #: graphs inside of graphs
 MAX_NESTING = 16
+#: rounds of a Loop or Scan that is written out or computed while loading (one that is the time axis has no limit)
+MAX_TRIPS = 4096
 #: axes of one tensor
 MAX_RANK = 16
 #: elements of a constant that is computed while loading (ConstantOfShape, Expand, Tile, Range ...)

@@ -11,7 +11,7 @@ from . import codes, emit
 from .codes import Mixed, Tensor
 from .nodes import OnnxNode
 from .walk import Handler, Walk
-from .whole import BOOL, FLOAT, KINDS, RANGES, WHOLE, check_final, lift, take, together, truncate
+from .whole import BOOL, FLOAT, KINDS, RANGES, WHOLE, bound, check_final, kind, lift, take, together, truncate, whole
 
 _COMPARISONS = {
     "Equal": "equal",
@@ -54,10 +54,10 @@ def _where(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if condition is None or any(v is None for v in values):
         node.format_error("an input is missing")
     lifted = [lift(walk, node, v) for v in values]
-    dtypes = {v.dtype for v in lifted}
+    dtypes = {kind(v.dtype) for v in lifted}
     if len(dtypes) > 1:
         node.unsupported(f"chooses between {' and '.join(sorted(dtypes))}, expected one dtype")
-    (dtype,) = dtypes
+    dtype = max((v.dtype for v in lifted), key=lambda d: bound(d) if kind(d) == WHOLE else 0)
     shape = np.broadcast_shapes(*(x.shape for x in operands))
     if isinstance(condition, np.ndarray):
         try:
@@ -99,7 +99,7 @@ def _cast_like(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if not isinstance(x, Tensor):
         node.unsupported("converts a constant to the dtype of a computed tensor")
     name = str(like.dtype)
-    return [_convert(walk, node, x, "int64" if name == WHOLE else name, f"a conversion to {name}")]
+    return [_convert(walk, node, x, "int64" if kind(name) == WHOLE else name, f"a conversion to {name}")]
 
 
 def _convert(walk: Walk, node: OnnxNode, x: Any, name: str, what: str) -> Tensor:
@@ -109,24 +109,25 @@ def _convert(walk: Walk, node: OnnxNode, x: Any, name: str, what: str) -> Tensor
         return x
     layout, elements = take(node, x, (FLOAT, *KINDS))
     walk.count(node, layout.shape)
-    to = WHOLE if name in ("int32", "int64") else name
-    if to not in (FLOAT, *KINDS):
-        node.unsupported(
-            f"attribute to={name} is not supported; float32 frames hold float32, int32, int64, bool exactly"
-        )
-    if to == x.dtype:
+    to, builder = WHOLE if name in ("int32", "int64") else name, walk.builder
+    if to == kind(x.dtype):
         return x
-    builder = walk.builder
+    if to == FLOAT:
+        return layout.tensor(elements, FLOAT)
     if to == BOOL:
         zero = np.broadcast_to(builder.constant(np.float32(0)), elements.shape)
         same = emit.elementwise(builder, "equal", [elements, zero])
         return layout.tensor(emit.affine(builder, same, -1.0, 1.0), BOOL)
-    if x.dtype == FLOAT and to == WHOLE:
-        return layout.tensor(truncate(walk, elements), WHOLE)
-    fits = to in (FLOAT, WHOLE) or (
-        x.dtype in RANGES and RANGES[to][0] <= RANGES[x.dtype][0] and RANGES[x.dtype][1] <= RANGES[to][1]
-    )
-    if not fits:
+    if to == WHOLE:
+        if x.dtype == FLOAT:
+            return layout.tensor(truncate(walk, elements), WHOLE)
+        return layout.tensor(elements, whole(node, bound(x.dtype)))
+    if to not in RANGES:
+        node.unsupported(f"{what} is not supported; float32 frames hold float32, bool and integers exactly")
+    low, high = RANGES.get(x.dtype, (-np.inf, np.inf))
+    if kind(x.dtype) == WHOLE:
+        low, high = -bound(x.dtype), bound(x.dtype)
+    if low < RANGES[to][0] or high > RANGES[to][1]:
         node.unsupported(f"{what} is not supported for {x.dtype}: what does not fit would wrap around")
     return layout.tensor(elements, to)
 

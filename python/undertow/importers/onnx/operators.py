@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import convolution, elementwise, frame_ops, logic, matrix, pooling, powers, quantized, recurrent, reduce
+from . import convolution, elementwise, frame_ops, logic, loops, matrix, pooling, powers, quantized, recurrent, reduce
 from .walk import Handler
 
 HANDLERS: dict[str, Handler] = {
@@ -17,4 +17,5 @@ HANDLERS: dict[str, Handler] = {
     **pooling.HANDLERS,
     **quantized.HANDLERS,
     **recurrent.HANDLERS,
+    **loops.HANDLERS,
 }

@@ -18,7 +18,7 @@ from .elementwise import take_apart
 from .matrix import matmul
 from .nodes import OnnxNode, float_constant
 from .walk import Handler, Walk
-from .whole import EXACT, FLOAT, RANGES, WHOLE, numbers, take, together
+from .whole import FLOAT, RANGES, WHOLE, numbers, take, together, whole
 from .windows import check_not_time, image, window_axes
 
 _QUANTISED = ("int8", "uint8", "int16", "uint16")
@@ -180,24 +180,16 @@ def _largest(x: Any, zero: Any) -> int:
     return high - low if zero is not None else max(high, -low)
 
 
-def _check_exact(node: OnnxNode, bound: float) -> None:
-    if bound >= EXACT:
-        node.unsupported(
-            f"its sums can reach {int(bound)}; in float32 frames whole numbers are exact below {EXACT} (2^24), "
-            "larger ones are not supported"
-        )
-
-
-def _integer_product(walk: Walk, node: OnnxNode, a: Any, a_zero: Any, b: Any, b_zero: Any) -> Tensor:
-    """matmul(a - a_zero, b - b_zero), exactly."""
+def _integer_product(walk: Walk, node: OnnxNode, a: Any, a_zero: Any, b: Any, b_zero: Any) -> tuple[Tensor, str]:
+    """matmul(a - a_zero, b - b_zero), exactly, as float32; and the dtype that it stands for."""
     x, y = _centred(walk, node, a, a_zero, "A"), _centred(walk, node, b, b_zero, "B")
     if isinstance(x, Tensor) and isinstance(y, Tensor):
-        _check_exact(node, float(a.shape[-1]) * _largest(a, a_zero) * _largest(b, b_zero))
+        dtype = whole(node, float(a.shape[-1]) * _largest(a, a_zero) * _largest(b, b_zero))
     elif isinstance(x, Tensor):
-        _check_exact(node, float(np.abs(y).sum(axis=-2 if y.ndim > 1 else 0).max(initial=0)) * _largest(a, a_zero))
+        dtype = whole(node, float(np.abs(y).sum(axis=-2 if y.ndim > 1 else 0).max(initial=0)) * _largest(a, a_zero))
     else:
-        _check_exact(node, float(np.abs(x).sum(axis=-1).max(initial=0)) * _largest(b, b_zero))
-    return matmul(walk, node, x, y)
+        dtype = whole(node, float(np.abs(x).sum(axis=-1).max(initial=0)) * _largest(b, b_zero))
+    return matmul(walk, node, x, y), dtype
 
 
 def _scaled(walk: Walk, node: OnnxNode, product: Tensor, scales: list[Any], zero: Any, shape: list[int]) -> Tensor:
@@ -216,18 +208,20 @@ def _scaled(walk: Walk, node: OnnxNode, product: Tensor, scales: list[Any], zero
 def _qlinear_matmul(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = operands
-    product = _integer_product(walk, node, a, a_zero, b, b_zero)
+    product, _ = _integer_product(walk, node, a, a_zero, b, b_zero)
     return [_scaled(walk, node, product, [a_scale, b_scale, y_scale], y_zero, [-1])]
 
 
 def _matmul_integer(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     a, b = operands[:2]
-    product = _integer_product(walk, node, a, _slot(operands, 2), b, _slot(operands, 3))
-    return [Tensor(product.codes, product.labels, WHOLE)]
+    product, dtype = _integer_product(walk, node, a, _slot(operands, 2), b, _slot(operands, 3))
+    return [Tensor(product.codes, product.labels, dtype)]
 
 
-def _integer_conv(walk: Walk, node: OnnxNode, x: Any, x_zero: Any, W: Any, w_zero: Any, bias: Any = None) -> Tensor:
+def _integer_conv(
+    walk: Walk, node: OnnxNode, x: Any, x_zero: Any, W: Any, w_zero: Any, bias: Any = None
+) -> tuple[Tensor, str]:
     if not isinstance(W, np.ndarray) or isinstance(w_zero, Tensor):
         node.unsupported("its kernel is computed at run time, expected a constant")
     point = np.zeros((), np.int64) if w_zero is None else w_zero.astype(np.int64)
@@ -238,13 +232,14 @@ def _integer_conv(walk: Walk, node: OnnxNode, x: Any, x_zero: Any, W: Any, w_zer
     if not isinstance(centred, Tensor):
         node.unsupported("its input is a constant, expected a computed tensor")
     sums = np.abs(kernel).reshape(len(kernel), -1).sum(axis=1) * _largest(x, x_zero)
-    _check_exact(node, float((sums + (0 if b is None else np.abs(b))).max(initial=0)))
+    dtype = whole(node, float((sums + (0 if b is None else np.abs(b))).max(initial=0)))
     picture = image(walk, node, centred)
     sizes = check_kernel(node, kernel, len(x.shape))
     groups = check_groups(node, x.shape[1], kernel.shape[1], len(kernel))
     axes = window_axes(node, x.shape[2:], sizes)
     check_not_time(walk, node, picture, axes)
-    return picture.result(convolve(walk, node, picture.elements, inside(picture, axes), kernel, b, groups))
+    made = convolve(walk, node, picture.elements, inside(picture, axes), kernel, b, groups)
+    return picture.result(made), dtype
 
 
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
@@ -253,15 +248,15 @@ _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 def _qlinear_conv(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow(*_CONV)
     x, x_scale, x_zero, W, w_scale, w_zero, y_scale, y_zero = operands[:8]
-    product = _integer_conv(walk, node, x, x_zero, W, w_zero, _slot(operands, 8))
+    product, _ = _integer_conv(walk, node, x, x_zero, W, w_zero, _slot(operands, 8))
     shape = [1, -1, *[1] * (len(x.shape) - 2)]
     return [_scaled(walk, node, product, [x_scale, w_scale, y_scale], y_zero, shape)]
 
 
 def _conv_integer(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow(*_CONV)
-    product = _integer_conv(walk, node, operands[0], _slot(operands, 2), operands[1], _slot(operands, 3))
-    return [Tensor(product.codes, product.labels, WHOLE)]
+    product, dtype = _integer_conv(walk, node, operands[0], _slot(operands, 2), operands[1], _slot(operands, 3))
+    return [Tensor(product.codes, product.labels, dtype)]
 
 
 HANDLERS: dict[str, Handler] = {

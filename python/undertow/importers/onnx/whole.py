@@ -2,7 +2,7 @@
 """Booleans and integers that are computed at run time: frames of float32, which hold whole numbers below 2^24 exactly.
 
 `codes.Tensor.dtype` tells what such a frame stands for: "bool", "int8", "uint8", "int16", "uint16" (any number of that
-type), or "whole" (an int32 or int64 that comes from one of those, or from a sum whose bound was checked). The dtype
+type), or "whole 300" (an int32 or int64 from -300 to 300; "whole" where only the model's data bound it). The dtype
 "int32" is something else: ids of a graph input, which only an embedding takes.
 """
 
@@ -26,14 +26,38 @@ KINDS = (*RANGES, WHOLE)
 EXACT = 2**24
 
 
+def kind(dtype: str) -> str:
+    """A dtype without its bound."""
+    return dtype.partition(" ")[0]
+
+
+def whole(node: OnnxNode, bound: float) -> str:
+    """The dtype of integers from -bound to bound; refuses those that float32 frames do not hold exactly."""
+    if bound >= EXACT:
+        shown = f"its integers can reach {int(bound)}" if np.isfinite(bound) else "nothing bounds its integers"
+        node.unsupported(
+            f"{shown}; in float32 frames whole numbers are exact below {EXACT} (2^24), larger ones are not supported"
+        )
+    return f"{WHOLE} {int(bound)}"
+
+
+def bound(dtype: str) -> float:
+    """How large the numbers of an integer dtype can be."""
+    if kind(dtype) == WHOLE:
+        given = dtype.partition(" ")[2]
+        return int(given) if given else np.inf
+    low, high = RANGES[dtype]
+    return max(-low, high)
+
+
 def take(node: OnnxNode, operand: Any, dtypes: tuple[str, ...], what: str = "its input") -> tuple[Layout, np.ndarray]:
     """Layout and frame elements of a computed operand of one of `dtypes`."""
     if isinstance(operand, Length):
         node.unsupported("sequence lengths are used for more than sequence_lens of a recurrent node")
     if not isinstance(operand, Tensor):
         node.unsupported(f"{what} is {'missing' if operand is None else 'a constant'}, expected a computed tensor")
-    if operand.dtype not in dtypes:
-        shown = {"int32": "ids (integers)", WHOLE: "integers"}.get(operand.dtype, operand.dtype)
+    if kind(operand.dtype) not in dtypes:
+        shown = {"int32": "ids (integers)", WHOLE: "integers"}.get(kind(operand.dtype), operand.dtype)
         node.unsupported(f"{what} holds {shown}, expected {' or '.join(dtypes)}")
     return split(operand.codes, operand.labels)
 
@@ -42,7 +66,9 @@ def dtype_of(operand: Any) -> str:
     """The dtype that an operand stands for; a constant's, as a computed tensor would have it."""
     if isinstance(operand, np.ndarray):
         name = str(operand.dtype)
-        return WHOLE if name in ("int32", "int64") else name
+        if name in ("int32", "int64"):
+            return f"{WHOLE} {int(np.abs(operand.astype(np.float64)).max(initial=0))}"
+        return name
     return str(operand.dtype)
 
 
@@ -76,7 +102,7 @@ def together(
     lifted = [lift(walk, node, o) for o in operands]
     for operand in lifted:
         take(node, operand, dtypes)
-    if len({o.dtype for o in lifted}) > 1:
+    if len({kind(o.dtype) for o in lifted}) > 1:
         node.unsupported(f"its inputs have dtypes {[o.dtype for o in lifted]}, expected one")
     try:
         shape = np.broadcast_shapes(*(o.shape for o in lifted))
@@ -97,25 +123,19 @@ def check_final(walk: Walk, node: OnnxNode, tables: list[np.ndarray]) -> None:
         node.unsupported("combines what is known only at the end of the sequence with every timestep")
 
 
+def arithmetic(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Tensor:
+    """add, sub, mul, max or min of integers, whose result is bounded."""
+    layout, tables = together(walk, node, [a, b], (WHOLE,))
+    x, y = (bound(dtype_of(o)) for o in (a, b))
+    reach = {"add": x + y, "sub": x + y, "mul": x * y, "max": max(x, y), "min": max(x, y)}
+    if op not in reach:
+        node.unsupported("is not computed for integers, expected float32")
+    dtype = whole(node, reach[op])
+    return layout.tensor(emit.elementwise(walk.builder, op, tables), dtype)
+
+
 def truncate(walk: Walk, table: np.ndarray) -> np.ndarray:
     """Numbers without their fraction: sign(x) * floor(|x|)"""
     builder = walk.builder
     size = emit.activation(builder, emit.activation(builder, table, "abs"), "floor")
     return emit.elementwise(builder, "mul", [emit.activation(builder, table, "sign"), size])
-
-
-__all__ = [
-    "BOOL",
-    "EXACT",
-    "FLOAT",
-    "KINDS",
-    "RANGES",
-    "WHOLE",
-    "check_final",
-    "dtype_of",
-    "lift",
-    "numbers",
-    "take",
-    "together",
-    "truncate",
-]
