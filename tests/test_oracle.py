@@ -327,11 +327,10 @@ def test_oracle_and_reference_are_torch(op):
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_activation_formulas(kind):
     x = np.concatenate([np.linspace(-6, 6, 241), [-800.0, -40.0, 40.0]])
-    x = x[:-3] if kind == "exp" else x
+    x = x[:-3] if kind == "exp" else abs(x[x != 0]) if kind in ("sqrt", "log", "reciprocal") else x
     act = Activation(kind)
     expected = oracle.activation((kind, act.alpha, act.beta))(x)
-    with np.errstate(all="ignore"):  # sqrt and log of negative numbers
-        close(reference.activate(act, x), expected, FLOAT64_AGREE, kind)
+    close(reference.activate(act, x), expected, FLOAT64_AGREE, kind)
     if kind == "elu":  # beta makes a SELU of it
         selu = Activation("elu", 1.6732632, 1.0507010)
         close(reference.activate(selu, x), oracle.activation(("selu", selu.alpha, selu.beta))(x), FLOAT64_AGREE, "selu")

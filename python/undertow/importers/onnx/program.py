@@ -20,7 +20,9 @@ from .resolve import Resolver
 RECURRENT = ("RNN", "GRU", "LSTM")
 #: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
 CARRIES = MOVEMENT | {"Cast", "Dropout"}
-_ID_TYPES = ("int64", "int32")
+ID_TYPES = ("int64", "int32")
+#: numbers that a float32 frame holds exactly
+NUMBER_TYPES = ("float32", "bool", "int8", "uint8", "int16", "uint16")
 
 
 @dataclass
@@ -227,13 +229,14 @@ def _sort_inputs(program: Program) -> None:
         if made & other or not carries:
             other |= node.uses
     for port in program.inputs:
-        if port.name in lengths and port.name not in other | starts and port.dtype in _ID_TYPES:
+        if port.name in lengths and port.name not in other | starts and port.dtype in ID_TYPES:
             program.length_inputs.append(port.name)
         elif port.name in starts and port.dtype == "float32":
             program.state_inputs.append(port)
-        elif port.dtype not in ("float32", *_ID_TYPES):
+        elif port.dtype not in (*NUMBER_TYPES, *ID_TYPES):
             raise UnsupportedError(
-                f"input {port.name!r} has dtype {port.dtype}, expected float32 (or int64, int32 for ids); "
+                f"input {port.name!r} has dtype {port.dtype}, expected float32 (bool, integers "
+                "of at most 16 bits in float32 frames; int64, int32 for ids); "
                 "convert the model to float32, or bind the input with fixed="
             )
     taken = set(program.length_inputs) | {p.name for p in program.state_inputs}

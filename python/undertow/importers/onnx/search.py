@@ -19,7 +19,7 @@ from ...rebuild import recover
 from . import codes, limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
-from .program import Port, Program
+from .program import NUMBER_TYPES, Port, Program
 from .readings import ITEMS, STEPS, readings, sizes_to_try
 from .states import Pair
 from .tidy import tidy
@@ -267,12 +267,12 @@ def _output(walk: Walk, name: str) -> Place:
     """Make an ONNX output one of the Graph."""
     builder, operand = walk.builder, walk.values.get(name)
     if isinstance(operand, np.ndarray):
-        if operand.dtype != np.float32:
+        if str(operand.dtype) not in NUMBER_TYPES:
             raise UnsupportedError(f"output {name!r} is a constant of dtype {operand.dtype}, expected float32")
         operand = Tensor(builder.constant(operand), ("",) * operand.ndim)
     if not isinstance(operand, Tensor):
         raise UnsupportedError(f"output {name!r} is not computed by the model")
-    if operand.dtype != "float32":
+    if operand.dtype == "int32":
         raise UnsupportedError(f"output {name!r} holds ids (integers), expected float32 numbers")
     try:
         layout, elements = codes.split(operand.codes, operand.labels)
