@@ -114,13 +114,18 @@ def _variants(
         shared = {p.dims[a] for p in program.state_inputs for a in p.dynamic}
         mine = {p.dims[a] for p in program.inputs for a in p.dynamic}
         one_step = one_step and (mine <= shared or "" in shared)
-    if one_step and (given or program.state_inputs):
+    if one_step and given:
         yield True, program, pairs
     elif one_step and given is None:
         found = states.candidates(program)
         if found:
             yield True, states.with_states(program, [p.input for p in found]), found
-            return
+            if not program.state_inputs:
+                return
+        elif program.state_inputs:
+            yield True, program, pairs
+    elif one_step and program.state_inputs:
+        yield True, program, pairs
     yield False, program, pairs
     if not one_step and (given or program.state_inputs):
         yield True, program, pairs
