@@ -153,6 +153,8 @@ def _search(
         for rank in sorted(by_rank, reverse=True):
             found: list[Imported] = []
             for reading in by_rank[rank]:
+                if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
+                    continue  # all of it is one frame: a clip, which is read as such
                 n_tried += 1
                 if n_tried > limits.MAX_READINGS:
                     raise UnsupportedError(
