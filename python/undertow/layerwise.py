@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .formulas import CELLS, Weights, frames, prepare
+from .formulas import CELLS, Weights, frames, prepare, rows_of, states_before
 from .graph import Graph, Node
 from .model import Model
 from .products import Rounding
@@ -97,7 +97,10 @@ def _expected(graph: Graph, node: Node, w: Weights, values: Arrays, T: int, stre
         return x if in_time(name) else np.broadcast_to(x, (T, *x.shape))
 
     if node.op in CELLS:
-        return _cell(graph, node, w, values, over_time(node.inputs[0]))
+        if in_time(node.outputs[0]):
+            return _cell(graph, node, w, values, over_time(node.inputs[0]))
+        once = {name: values[name][None] for name in (*node.inputs, *node.outputs)}
+        return [y[0] for y in _cell(graph, node, w, once, once[node.inputs[0]].astype(np.float64))]
     if node.op == "state_read":
         state = graph.states[node.states[0]]
         start = np.zeros(state.shape) if state.init is None else state.init
@@ -119,20 +122,11 @@ def _expected(graph: Graph, node: Node, w: Weights, values: Arrays, T: int, stre
 
 def _cell(graph: Graph, node: Node, w: Weights, values: Arrays, x: np.ndarray) -> list[np.ndarray]:
     """Each timestep from the state that the engine had before it; its states are the outputs of the cell."""
-    T = len(x)
-    states = [values[name].astype(np.float64) for name in node.outputs]
-    starts = [graph.states[s].init for s in node.states]
-    expected = [np.zeros_like(s) for s in states]
-    back = bool(node.attrs["reverse"])
-    for t in range(T):
-        previous = t + 1 if back else t - 1
-        first = previous in (-1, T)
-        before = [
-            (np.zeros(s.shape[1:]) if start is None else start.astype(np.float64)) if first else s[previous]
-            for s, start in zip(states, starts, strict=True)
-        ]
-        for rows, row in zip(expected, CELLS[node.op](node.attrs, w, x[t], *before), strict=True):
-            rows[t] = row
+    before = [s.astype(np.float64) for s in states_before(graph, node, values)]
+    expected = [np.zeros_like(s) for s in before]
+    for at in np.ndindex(x.shape[: 1 + node.attrs["steps"]]):
+        for rows, row in zip(expected, rows_of(node, w, x[at], tuple(s[at] for s in before)), strict=True):
+            rows[at] = row
     return expected
 
 
