@@ -94,7 +94,31 @@ def zoo(seed=0):
     )
     g.output("soft", g.add("softmax", [g.add("reshape", [y], attrs={"shape": (2, 3)})]))
     g.output("log", g.add("log_softmax", [y]))
+    g.output("rows", _frame_ops(g, rng, x, h))
     return g
+
+
+def _frame_ops(g, rng, x, h):
+    """Convolution, attention and masks: frame ops over frames of several axes; x (7,), h (20,)."""
+    zero = g.add("constant", weights={"value": np.zeros(1)})
+    padded = np.concatenate([[27], np.arange(27), [27, 27, 27]])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 7)[::2]
+    rows = g.add("select", [x, h, zero], weights={"indices": windows})
+    a = g.add("dense", [rows], weights={"W": rng.normal(size=(5, 7)) * 0.3, "b": rng.normal(size=5)})
+    b = g.add("dense", [rows], weights={"W": rng.normal(size=(16, 7))}, attrs={"activation": Activation("erf")})
+    c = g.add("matmul", [g.add("reshape", [a], attrs={"shape": (5, 13)}), b])
+    deep = g.add("select", [c, b], weights={"indices": rng.integers(0, 80 + 13 * 16, (4, 3, 17))})
+    e = g.add("depthwise", [deep], weights={"W": rng.normal(size=(3, 17)) * 0.4, "b": rng.normal(size=17)})
+    parts = [g.add("activation", [e], attrs={"activation": Activation(kind)}) for kind in ("abs", "sin", "cos", "sign")]
+    above = g.add("activation", [e], attrs={"activation": Activation("softplus")})
+    parts += [g.add("activation", [above], attrs={"activation": Activation(k)}) for k in ("sqrt", "log", "reciprocal")]
+    parts += [g.add("activation", [e], attrs={"activation": Activation(k)}) for k in ("round", "floor", "ceil")]
+    masks = [g.add(op, [e, p]) for op, p in zip(("greater", "less", "equal", "greater_equal"), parts, strict=False)]
+    parts += [g.add("where", [mask, parts[0], e]) for mask in (*masks, g.add("less_equal", [parts[1], e]))]
+    joined = g.add("reshape", [g.add("concat", parts)], attrs={"shape": (1, len(parts), 68)})
+    folded = [g.add("reduce", [joined], attrs={"kind": kind}) for kind in ("sum", "max", "min")]
+    near = g.add("activation", [g.add("concat", folded)], attrs={"activation": Activation("scaled_tanh", 1.5, 0.1)})
+    return g.add("reduce", [g.add("reshape", [near], attrs={"shape": (34, 6, 1)})], attrs={"kind": "prod"})
 
 
 def zoo_input(T, seed=0):
@@ -134,3 +158,39 @@ def round_trip_graphs():
         graph.name, graph.source = f"{op}_{i}", "round trip"
         graphs.append(graph)
     return graphs
+
+
+def framed(seed=4):
+    """Cells with rows and steps inside a frame, with states and without: what an enhancer does over bands and time."""
+    rng = np.random.default_rng(seed)
+    g = Graph("framed")
+    x = g.input("x", (5, 3))  # bands, channels
+    (a,) = cell(g, rng, "gru", x, 4, "up", given=[], steps=True, reset_after=True)
+    (b,) = cell(g, rng, "gru", x, 4, "down", given=[], steps=True, reset_after=True, reverse=True)
+    flat = g.add("concat", [g.add("reshape", [v], attrs={"shape": (20,)}) for v in (a, b)])
+    h, c = cell(g, rng, "lstm", g.add("reshape", [flat], attrs={"shape": (5, 8)}), 17, "over_time", start=True)
+    start = g.add("select", [flat], weights={"indices": np.arange(18).reshape(2, 9)})
+    two = g.add("select", [h], weights={"indices": np.arange(80).reshape(4, 2, 10)})
+    (d,) = cell(g, rng, "rnn", two, 9, "given", given=[start], steps=True)
+    (e,) = cell(g, rng, "gru", d, 16, "kept", start=True, steps=True)
+    last = g.add("reshape", [e], attrs={"shape": (128,)})
+    g.output("y", g.add("dense", [last], weights={"W": rng.normal(size=(40, 128)) / 8}))
+    g.output("h", e)
+    g.output("c", c)
+    return g
+
+
+def cached():
+    """A cell whose state the file keeps in a cache of its own: read, sliced, and written back."""
+    rng = np.random.default_rng(5)
+    g = Graph("cached")
+    x = g.input("x", (3, 4))
+    state = g.state("cache.value", (2, 3, 6), rng.uniform(-1, 1, (2, 3, 6)))
+    before = g.add("state_read", states=[state])
+    h0, c0 = (g.add("select", [before], weights={"indices": np.arange(18).reshape(3, 6) + 18 * i}) for i in range(2))
+    h, c = cell(g, rng, "lstm", x, 6, given=[h0, c0])
+    after = g.add("concat", [g.add("reshape", [v], attrs={"shape": (18,)}) for v in (h, c)])
+    g.add("state_write", [g.add("reshape", [after], attrs={"shape": (2, 3, 6)})], states=[state])
+    g.output("h", h)
+    g.output("y", g.add("dense", [after], weights={"W": rng.normal(size=(40, 36)) / 4}))
+    return g

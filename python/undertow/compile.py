@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from . import packing, precision, sparse, tow
+from . import packing, precision, runs, sparse, tow
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph, Node
+from .lookahead import lower
 from .ops import CATALOGUE, check_precisions
 
 #: one precision for every weight; or layer -> precision, or layer -> weight key -> precision
@@ -80,7 +81,8 @@ def weight_bytes(node: Node, precisions: Mapping[str, str] | None = None) -> int
             rows = 3 if key == "rb_n" else len(w)
             total += 4 * rows * packing.PANEL * packing.panels(w.shape[-1])
         else:
-            total += 4 * packing.PANEL * packing.panels(w.size)
+            n = runs.WORDS * len(runs.find(w, node.attrs["sizes"])) if key == "indices" else w.size
+            total += 4 * packing.PANEL * packing.panels(n)
     return total
 
 
@@ -95,7 +97,7 @@ def prune(graph: Graph) -> Graph:
     pruned = Graph(graph.name)
     pruned.source = graph.source
     # What a state was before the timestep is read first, and its next value written last.
-    rank = {"state_read": 0, "state_write": 2}
+    rank = {"present": 0, "state_read": 0, "state_write": 2}
     pruned.nodes = sorted(keep[::-1], key=lambda node: rank.get(node.op, 1))
     pruned.inputs = list(graph.inputs)
     pruned.outputs = dict(graph.outputs)
@@ -111,8 +113,8 @@ def compile_graph(graph: Graph) -> bytes:
 
     Raises:
         ShapeError: the graph has no input or no output.
-        UnsupportedError: it mixes state registers, which go frame by frame, with whole-sequence layers; or weights do
-            not fit their precision.
+        UnsupportedError: it mixes state registers, which go frame by frame, with whole-sequence layers; a loop over a
+            state looks ahead; or weights do not fit their precision.
     """
     if not graph.inputs or not graph.outputs:
         raise ShapeError(
@@ -130,4 +132,4 @@ def compile_graph(graph: Graph) -> bytes:
             f"{node.op} {node.name!r} needs the whole sequence ({reason}), but state {registers[0].states[0]!r} "
             "is carried frame by frame: they cannot be in one model"
         )
-    return tow.write(graph)
+    return tow.write(prune(lower(graph)))
