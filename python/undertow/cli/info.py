@@ -34,8 +34,8 @@ def add(subparsers: Any) -> None:
 
 def info(args: argparse.Namespace) -> int:
     if args.model is None:
-        if args.isa or args.option or args.weights:
-            raise UsageError("--isa, --option and --weights say how to load a MODEL; none is given")
+        if any((args.isa, args.weights, args.option, args.fixed, args.shape, args.states)):
+            raise UsageError("--isa, --weights, --option and their like say how to load a MODEL; none is given")
         facts = _machine()
         print(json.dumps(facts, indent=2) if args.json else _show_machine(facts))
         return 0
