@@ -104,6 +104,7 @@ class Walk:
             self.values[name] = Length()
         for position, node in enumerate(self.program.nodes):
             self.position = position
+            self.builder.graph.origin.take(node.op)
             operands = [self.values.get(name) if name else None for name in node.inputs]
             for name in node.inputs:
                 if name and name not in self.values:
@@ -119,6 +120,7 @@ class Walk:
             for name, result in zip(node.outputs, results, strict=False):
                 if name:
                     self.values[name] = result
+        self.builder.graph.origin.leave()
 
     def _apply(self, node: OnnxNode, operands: list[Operand], handlers: dict[str, Handler]) -> list[Any]:
         if all(o is None or isinstance(o, np.ndarray) for o in operands) and node.op in FOLDABLE:
