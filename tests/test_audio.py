@@ -434,3 +434,20 @@ def test_bindings_that_mean_nothing_are_refused(cli, exported):
     failed(cli("info", path, *bound[:4], "--states", "s=z"), 3, "z")
     failed(cli("info", undertow.example("digits"), "--fixed", "x=1"), 2, "--fixed")
     failed(cli("info", "--fixed", "x=1"), 2, "MODEL")
+
+
+# -- a voice detector on a recording ---------------------------------------------------------------------------------
+
+
+def test_frames_are_those_of_a_voice_detector(models_dir):
+    """Silero's own way of cutting sound: ONNX Runtime on these frames gives the probabilities that came with it."""
+    ort = pytest.importorskip("onnxruntime")
+    folder = models_dir / "stage2" / "silero-vad"
+    session = ort.InferenceSession(str(folder / "silero_vad_openvino_16k.onnx"), providers=["CPUExecutionProvider"])
+    with np.load(folder / "expected_ort_16k.npz") as data:
+        expected = data["prob"]
+    speech = audio.load(folder / "test_16k.wav", 16000)
+    state = np.zeros((2, 1, 128), np.float32)
+    for x, probability in zip(audio.frames(speech, 512, context=64), expected, strict=False):
+        y, state = session.run(None, {"input": x[None], "state": state})
+        assert abs(y.item() - probability) < 1e-6
