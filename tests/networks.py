@@ -22,9 +22,27 @@ def weights(rng, op, n_in, hidden, fed_back=None, bias=True):
     return w
 
 
-def cell(graph, rng, op, x, hidden, name="cell", *, peephole=False, projection=None, start=False, bias=True, **attrs):
-    """Add a recurrent layer; gives its outputs as a tuple."""
-    (n_in,) = graph.shape(x)
+def cell(
+    graph,
+    rng,
+    op,
+    x,
+    hidden,
+    name="cell",
+    *,
+    peephole=False,
+    projection=None,
+    start=False,
+    given=None,
+    bias=True,
+    **attrs,
+):
+    """Add a recurrent layer; gives its outputs as a tuple.
+
+    `given`: values that each frame starts from, in place of states.
+    """
+    shape = graph.shape(x)
+    n_in, rows = shape[-1], shape[int(bool(attrs.get("steps"))) : -1]
     w = weights(rng, op, n_in, hidden, projection, bias)
     if attrs.get("reset_after"):
         w["rb_n"] = rng.normal(size=hidden)
@@ -33,8 +51,11 @@ def cell(graph, rng, op, x, hidden, name="cell", *, peephole=False, projection=N
     if projection:
         w["projection"] = rng.normal(size=(projection, hidden)) / np.sqrt(hidden)
     sizes = {"h": projection or hidden, **({"c": hidden} if op == "lstm" else {})}
-    states = [graph.state(f"{name}.{s}", (n,), rng.uniform(-0.9, 0.9, n) if start else None) for s, n in sizes.items()]
-    out = graph.add(op, [x], name=name, weights=w, states=states, attrs=attrs)
+    states = []
+    for s, n in sizes.items() if given is None else ():
+        init = rng.uniform(-0.9, 0.9, (*rows, n)) if start else None
+        states.append(graph.state(f"{name}.{s}", (*rows, n), init))
+    out = graph.add(op, [x, *(given or ())], name=name, weights=w, states=states, attrs=attrs)
     return out if isinstance(out, tuple) else (out,)
 
 

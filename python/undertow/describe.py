@@ -108,8 +108,10 @@ def variant(node: Node) -> str:
             words.append("masked by length")
     elif attrs.get("activation", IDENTITY) != IDENTITY:
         words.append(str(attrs["activation"]))
-    if node.op == "dense" and "b" not in node.weights:
+    if node.op in ("dense", "depthwise") and "b" not in node.weights:
         words.append("no bias")
+    if node.op == "reduce":
+        words.append(attrs["kind"])
     if node.op == "layer_norm":
         words.append(f"eps {attrs['eps']:g}")
     return ", ".join(words)

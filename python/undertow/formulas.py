@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
+from math import erf, prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from .precision import numbers, stored
 from .products import Rounding, times
 
 Weights = dict[str, Any]
+States = tuple[np.ndarray, ...]
 
 
 def prepare(node: Node, rounding: bool) -> Weights:
@@ -42,11 +43,20 @@ def frames(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> np.ndarray:
         return _BINARY[node.op](xs[0], xs[1])
     if node.op == "constant":
         return np.broadcast_to(w["value"], (n, *w["value"].shape))
-    if node.op == "concat":
-        return np.concatenate([x.reshape(n, prod(x.shape[1:])) for x in xs], axis=1)
+    if node.op in ("concat", "select"):
+        joined = np.concatenate([x.reshape(n, prod(x.shape[1:])) for x in xs], axis=1)
+        return joined if node.op == "concat" else joined[:, w["indices"]]
+    if node.op == "matmul":
+        return xs[0] @ xs[1]
+    if node.op == "where":
+        return np.where(xs[0] == 0, xs[2], xs[1])
     (x,) = xs
     if node.op == "dense":
         return activate(node.attrs["activation"], times(w["W"], x, w.get("b", 0.0)))
+    if node.op == "depthwise":
+        return activate(node.attrs["activation"], (w["W"] * x).sum(axis=-2) + w.get("b", 0.0))
+    if node.op == "reduce":
+        return _REDUCE[node.attrs["kind"]](x, axis=2)
     if node.op == "activation":
         return activate(node.attrs["activation"], x)
     if node.op == "affine":
@@ -61,8 +71,6 @@ def frames(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> np.ndarray:
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = (centred**2).mean(axis=-1, keepdims=True)
         return centred / np.sqrt(variance + node.attrs["eps"]) * w.get("scale", 1.0) + w.get("shift", 0.0)
-    if node.op == "select":
-        return x.reshape(n, prod(x.shape[1:]))[:, w["indices"]]
     if node.op == "reshape":
         return x.reshape(n, *node.attrs["shape"])
     if node.op == "embedding":
@@ -80,7 +88,14 @@ _BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "div": np.divide,
     "max": np.maximum,
     "min": np.minimum,
+    "greater": lambda a, b: (a > b).astype(np.float64),
+    "less": lambda a, b: (a < b).astype(np.float64),
+    "equal": lambda a, b: (a == b).astype(np.float64),
+    "greater_equal": lambda a, b: (a >= b).astype(np.float64),
+    "less_equal": lambda a, b: (a <= b).astype(np.float64),
 }
+
+_REDUCE: dict[str, Callable[..., np.ndarray]] = {"sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod}
 
 
 # -- cells ----------------------------------------------------------------------------------------------------------
@@ -119,6 +134,54 @@ def _lstm(attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray, c: np
 CELLS: dict[str, Callable[..., tuple[np.ndarray, ...]]] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
 
 
+def cell(node: Node, w: Weights, x: np.ndarray, state: States) -> tuple[States, States]:
+    """A recurrent layer on one frame.
+
+    Args:
+        x: ([L,] [B,] I); L is there with the attribute `steps`.
+        state: h ([B,] P), and c ([B,] H) of an lstm, before.
+
+    Returns:
+        h ([L,] [B,] P) and c ([L,] [B,] H) after every step; and the states after the last one.
+    """
+    if not node.attrs["steps"]:
+        state = _rows(node, w, x, state)
+        return state, state
+    outputs = tuple(np.zeros((len(x), *s.shape)) for s in state)
+    for step in reversed(range(len(x))) if node.attrs["reverse"] else range(len(x)):
+        state = _rows(node, w, x[step], state)
+        for output, s in zip(outputs, state, strict=True):
+            output[step] = s
+    return outputs, state
+
+
+def _rows(node: Node, w: Weights, x: np.ndarray, state: States) -> States:
+    """One timestep of a cell: x (I,), or (B, I) with as many rows in its states."""
+    formula = CELLS[node.op]
+    if x.ndim == 1:
+        return formula(node.attrs, w, x, *state)
+    rows = [formula(node.attrs, w, row, *before) for row, *before in zip(x, *state, strict=True)]
+    return tuple(np.stack(after) for after in zip(*rows, strict=True))
+
+
+def zero_states(node: Node, frame: tuple[int, ...]) -> States:
+    """The states of a cell that starts from zero, for inputs of shape ([L,] [B,] I)."""
+    rows = frame[int(node.attrs["steps"]) : -1]
+    widths = [node.weights["R"].shape[2], *([node.weights["W"].shape[1]] if node.op == "lstm" else [])]
+    return tuple(np.zeros((*rows, width)) for width in widths)
+
+
+def forgetful(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> States:
+    """A cell without states on `n` frames: its outputs (n, [L,] [B,] P or H), each frame from its own start."""
+    x, *starts = xs
+    zeros = zero_states(node, x.shape[1:])
+    made = [cell(node, w, x[t], tuple(s[t] for s in starts) or zeros)[0] for t in range(n)]
+    if not made:
+        steps = x.shape[1:2] if node.attrs["steps"] else ()
+        return tuple(np.zeros((0, *steps, *s.shape)) for s in zeros)
+    return tuple(np.stack(output) for output in zip(*made, strict=True))
+
+
 def clipped(attrs: dict[str, Any], a: np.ndarray) -> np.ndarray:
     """The input of a gate within the bounds of the cell."""
     return a if attrs["clip"] is None else np.clip(a, -attrs["clip"], attrs["clip"])
@@ -134,6 +197,11 @@ def activate(activation: Activation, x: np.ndarray) -> np.ndarray:
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     e = np.exp(-np.abs(x))  # never overflows, and keeps the small end's digits
     return np.where(x < 0, e, 1.0) / (1.0 + e)
+
+
+#: numbers beyond this have no sine: a float32 there is known to no better than 1/16
+_TURNS = 2.0**20
+_erf = np.vectorize(erf, otypes=[np.float64])
 
 
 _FORMULAS: dict[str, Callable[[np.ndarray, Any, Any], np.ndarray]] = {
@@ -152,4 +220,15 @@ _FORMULAS: dict[str, Callable[[np.ndarray, Any, Any], np.ndarray]] = {
     "clip": lambda x, a, b: np.clip(x, a, b),
     "exp": lambda x, a, b: np.exp(x),
     "silu": lambda x, a, b: x * _sigmoid(x),
+    "sqrt": lambda x, a, b: np.sqrt(x),
+    "log": lambda x, a, b: np.log(x),
+    "abs": lambda x, a, b: np.abs(x),
+    "round": lambda x, a, b: np.rint(x),
+    "floor": lambda x, a, b: np.floor(x),
+    "ceil": lambda x, a, b: np.ceil(x),
+    "sign": lambda x, a, b: np.sign(x),
+    "reciprocal": lambda x, a, b: 1.0 / x,
+    "erf": lambda x, a, b: _erf(x),
+    "sin": lambda x, a, b: np.where(np.abs(x) > _TURNS, np.nan, np.sin(x)),
+    "cos": lambda x, a, b: np.where(np.abs(x) > _TURNS, np.nan, np.cos(x)),
 }

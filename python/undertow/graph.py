@@ -250,7 +250,7 @@ class Graph:
 
 
 def _needs_whole_sequence(node: Node) -> str:
-    if node.attrs.get("reverse") and node.op in ("rnn", "lstm", "gru"):
+    if node.attrs.get("reverse") and node.op in ("rnn", "lstm", "gru") and not node.attrs["steps"]:
         return "it runs backwards in time (direction reverse, or one half of a bidirectional layer)"
     if node.op == "last" and node.attrs["reverse"]:
         return "it takes what a backward layer gives at the first timestep"

@@ -202,7 +202,8 @@ def _run_item(
         shape, batch = imported.state_layouts[name]
         array = arrays[name].reshape(shape)
         flat = (array if batch is None else array.take(item, batch)).ravel()
-        state.update({field: np.ascontiguousarray(flat[positions], np.float32) for field, positions in fields})
+        for field, positions in fields:
+            state[field] = np.asarray(flat[positions], np.float32).reshape(imported.graph.states[field].shape)
     lengths = {int(arrays[name].reshape(-1)[item]) for name in imported.length_inputs}
     if len(lengths) > 1:
         raise UnsupportedError(

@@ -10,17 +10,29 @@ Frame ops look at one frame at a time:
 ========== ===================================== ===========================================================
 op         weights                               attrs; meaning
 ========== ===================================== ===========================================================
-dense      W (M, K), b (M)?                      activation; y = activation(W x + b), x of shape (K,)
+dense      W (M, K), b (M)?                      activation; x (..., K) -> (..., M), each row y = activation(W x + b)
+depthwise  W (K, C), b (C)?                      activation; x (N, K, C) -> (N, C), y[n, c] =
+                                                 activation(b[c] + sum over k of W[k, c] x[n, k, c])
+matmul                                           two frames (..., I, K) and (..., K, J) of equal leading axes
 activation                                       activation; elementwise
 add sub                                          elementwise on two frames of one shape
-mul div
+mul div                                          max and min give NaN where one input is NaN
 max min
+greater                                          the same; 1 where it holds, else 0. Nothing holds for NaN, not even
+less equal                                       that it equals itself
+greater_equal
+less_equal
+where                                            three frames of one shape: where the first is 0 the third, else
+                                                 (NaN too) the second
+reduce                                           kind: "sum", "max", "min" or "prod"; x (A, N, B) -> (A, B).
+                                                 max and min are NaN where one of the N is
 affine     scale, shift: shape of x              y = x * scale + shift (a folded batch norm)
 softmax                                          over the last axis
 log_softmax                                      over the last axis
 layer_norm scale (n)?, shift (n)?                eps; over the last axis of size n
 concat                                           flattens its inputs and joins them
-select     indices: any shape, into flattened x  y.flat = x.flat[indices]: slices, transposes, repeats
+select     indices: any shape                    inputs flattened and joined, y.flat = x[indices]: slices, repeats,
+                                                 transposes, windows. sizes: elements of each input, filled in
 reshape                                          shape; same elements
 embedding  table (V, D)                          ids of shape S -> (\\*S, D); an int32 input
 constant   value                                 the same frame at every timestep
@@ -29,11 +41,11 @@ constant   value                                 the same frame at every timeste
 Time ops remember; their states come first in `Node.states`:
 
 =========== ===================================== =========================================================
-rnn         W (1, H, I), R (1, H, H), b (1, H)?   activations (f,), clip, reverse, masked; states h
+rnn         W (1, H, I), R (1, H, H), b (1, H)?   activations (f,), clip, reverse, masked, steps; states h
 gru         W (3, H, I), R (3, H, H), b (3, H)?,  activations (gate, candidate), reset_after, clip, reverse,
-            rb_n (H)? (reset_after only)          masked; states h
+            rb_n (H)? (reset_after only)          masked, steps; states h
 lstm        W (4, H, I), R (4, H, P), b (4, H)?,  activations (gate, cell, out), input_forget, clip, reverse,
-            peephole (3, H)? order i f o,         masked; outputs h and c; states h (P), c (H)
+            peephole (3, H)? order i f o,         masked, steps; outputs h and c; states h (P), c (H)
             projection (P, H)?
 state_read                                        gives its state as it was before this timestep
 state_write                                       takes the state's next value; gives nothing
@@ -51,6 +63,16 @@ Formulas: ONNX operator specification, RNN/GRU/LSTM; a recurrent pre-activation 
 input of every gate's activation to [-clip, clip] (not c on its way out: ONNX Runtime and OpenVINO do not either).
 `masked` stops a cell at the sequence's length: later outputs are zero and the final state is the one at the length
 (ONNX sequence_lens).
+
+A cell takes frames of shape ([L,] [B,] I) and gives h ([L,] [B,] P) and c ([L,] [B,] H):
+
+* the axis B is that many sequences side by side, which share the weights; its states are h (B, P) and c (B, H);
+* with `steps`, the leading axis L is timesteps inside one frame, walked in order, or with `reverse` from the last to
+  the first (which needs no whole sequence: `reverse` is about the axis it walks). Its states are those after the last;
+* without states, a cell forgets at the end of its frame: it starts from zero, or from further inputs h0 ([B,] P) and,
+  of an lstm, c0 ([B,] H). It is a frame op then. Without `steps` it walks one timestep, and needs these inputs.
+
+None of the three goes together with `masked`.
 
 The matrices W, R and projection, and the table of an embedding, may be stored in less than float32: `Op.reducible`.
 """
@@ -76,7 +98,7 @@ class Op:
     """How a node of one kind is checked. `infer` fills attribute defaults and gives (suffix, value) per output."""
 
     infer: Callable[[Graph, Node], Outputs]
-    n_inputs: int | None  # None: one or more
+    n_inputs: int | tuple[int, ...] | None  # a tuple: one of these numbers; None: one or more
     attrs: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     #: weights that `Node.precisions` may name
@@ -106,8 +128,10 @@ def _fail(node: Node, message: str) -> NoReturn:
 def _frames(graph: Graph, node: Node, dtype: str = "float32") -> list[Value]:
     values = [graph.values[v] for v in node.inputs]
     op = CATALOGUE[node.op]
-    if (len(values) != op.n_inputs) if op.n_inputs is not None else not values:
-        _fail(node, f"takes {'one or more' if op.n_inputs is None else op.n_inputs} inputs, got {len(values)}")
+    allowed_counts = (op.n_inputs,) if isinstance(op.n_inputs, int) else op.n_inputs
+    if len(values) not in allowed_counts if allowed_counts is not None else not values:
+        numbers = "one or more" if allowed_counts is None else " or ".join(map(str, allowed_counts))
+        _fail(node, f"takes {numbers} inputs, got {len(values)}")
     for value in values:
         if value.dtype != dtype:
             _fail(node, f"input {value.name!r} is {value.dtype}, expected {dtype}")
@@ -144,10 +168,54 @@ def _dense(graph: Graph, node: Node) -> Outputs:
     if "W" not in node.weights or node.weights["W"].ndim != 2:
         _fail(node, "weight W of shape (outputs, inputs) is missing")
     m, k = node.weights["W"].shape
-    if x.shape != (k,):
-        _fail(node, f"input {x.name!r} has shape {x.shape}, expected ({k},): W is {(m, k)}")
+    if x.shape[-1:] != (k,):
+        _fail(node, f"input {x.name!r} has shape {x.shape}, expected (..., {k}): W is {(m, k)}")
     _weight(node, "b", (m,), optional=True)
-    return _out((m,), x)
+    return _out((*x.shape[:-1], m), x)
+
+
+def _depthwise(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    _activation(node)
+    if len(x.shape) != 3:
+        _fail(node, f"input {x.name!r} has shape {x.shape}, expected (rows, taps, channels)")
+    _weight(node, "W", x.shape[1:])
+    _weight(node, "b", x.shape[2:], optional=True)
+    return _out((x.shape[0], x.shape[2]), x)
+
+
+def _matmul(graph: Graph, node: Node) -> Outputs:
+    a, b = _frames(graph, node)
+    fits = len(a.shape) >= 2 and len(a.shape) == len(b.shape) and a.shape[:-2] == b.shape[:-2]
+    if not fits or a.shape[-1] != b.shape[-2]:
+        _fail(
+            node,
+            f"inputs {a.name!r} {a.shape} and {b.name!r} {b.shape} cannot be multiplied; expected (..., I, K) and "
+            "(..., K, J) with equal leading axes",
+        )
+    return _out((*a.shape[:-1], b.shape[-1]), a, b)
+
+
+def _where(graph: Graph, node: Node) -> Outputs:
+    values = _frames(graph, node)
+    if len({v.shape for v in values}) > 1:
+        _fail(node, f"inputs {', '.join(f'{v.name!r} {v.shape}' for v in values)} differ in shape")
+    return _out(values[0].shape, *values)
+
+
+#: kinds of `reduce`, in the order of their codes in a .tow file
+REDUCTIONS = ("sum", "max", "min", "prod")
+
+
+def _reduce(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    if node.attrs.get("kind") not in REDUCTIONS:
+        raise UnsupportedError(
+            f"{node.op} {node.name!r}: kind is {node.attrs.get('kind')!r}, expected one of {list(REDUCTIONS)}"
+        )
+    if len(x.shape) != 3:
+        _fail(node, f"input {x.name!r} has shape {x.shape}, expected three axes, of which the second is reduced")
+    return _out((x.shape[0], x.shape[2]), x)
 
 
 def _unary(graph: Graph, node: Node) -> Outputs:
@@ -189,13 +257,14 @@ def _concat(graph: Graph, node: Node) -> Outputs:
 
 
 def _select(graph: Graph, node: Node) -> Outputs:
-    (x,) = _frames(graph, node)
+    values = _frames(graph, node)
+    sizes = node.attrs["sizes"] = tuple(v.size for v in values)
     indices = node.weights.get("indices")
     if indices is None or indices.dtype != np.int32 or indices.size == 0:
         _fail(node, "weight indices (integers, at least one) is missing")
-    if indices.min() < 0 or indices.max() >= x.size:
-        _fail(node, f"indices reach from {indices.min()} to {indices.max()}, expected 0 to {x.size - 1}")
-    return _out(indices.shape, x)
+    if indices.min() < 0 or indices.max() >= sum(sizes):
+        _fail(node, f"indices reach from {indices.min()} to {indices.max()}, expected 0 to {sum(sizes) - 1}")
+    return _out(indices.shape, *values)
 
 
 def _reshape(graph: Graph, node: Node) -> Outputs:
@@ -224,13 +293,11 @@ def _constant(graph: Graph, node: Node) -> Outputs:
 
 def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Graph, Node], Outputs]:
     def infer(graph: Graph, node: Node) -> Outputs:
-        (x,) = _frames(graph, node)
+        x, *starts = _frames(graph, node)
         W = node.weights.get("W")
         if W is None or W.ndim != 3 or W.shape[0] != n_gates:
             _fail(node, f"W has shape {None if W is None else W.shape}, expected ({n_gates}, hidden, inputs)")
         _, hidden, n_in = W.shape
-        if x.shape != (n_in,):
-            _fail(node, f"input {x.name!r} has shape {x.shape}, expected ({n_in},): W is {W.shape}")
         fed_back = hidden
         if "projection" in node.weights:
             fed_back = node.weights["projection"].shape[0]
@@ -251,13 +318,36 @@ def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Grap
         if "rb_n" in node.weights and not node.attrs["reset_after"]:
             _fail(node, "rb_n is given, but only a GRU with reset_after has a recurrent candidate bias")
 
-        widths = [("h", (fed_back,))] + ([("c", (hidden,))] if node.op == "lstm" else [])
-        if len(node.states) != len(widths):
-            _fail(node, f"has {len(node.states)} states, expected {[n for n, _ in widths]}")
-        for state, (letter, shape) in zip(node.states, widths, strict=True):
-            if graph.states[state].shape != shape:
-                _fail(node, f"state {letter} ({state!r}) has shape {graph.states[state].shape}, expected {shape}")
-        return [(letter, Value("", shape)) for letter, shape in widths]
+        n_steps_axes = int(node.attrs["steps"])
+        if len(x.shape) - n_steps_axes not in (1, 2) or x.shape[-1] != n_in:
+            expected = f"(steps, {n_in}) or (steps, rows, {n_in})" if n_steps_axes else f"({n_in},) or (rows, {n_in})"
+            _fail(node, f"input {x.name!r} has shape {x.shape}, expected {expected}: W is {W.shape}")
+        outer, rows = x.shape[:-1], x.shape[n_steps_axes:-1]
+        widths = {"h": fed_back, **({"c": hidden} if node.op == "lstm" else {})}
+        if node.attrs["masked"] and (outer or not node.states):
+            raise UnsupportedError(
+                f"{node.op} {node.name!r}: masked goes with frames of shape ({n_in},) and states only, "
+                "not with rows or steps inside of a frame"
+            )
+        if node.states and starts:
+            _fail(node, f"has states and {len(starts)} inputs to start from, expected one of the two")
+        if not node.states and not starts and not node.attrs["steps"]:
+            _fail(node, f"has 0 states, expected {list(widths)}, or as many further inputs to start each frame from")
+        if node.attrs["reverse"] and not node.states and not node.attrs["steps"]:
+            _fail(node, "reverse is given, but a cell without states and steps has no time to walk")
+        if node.states and len(node.states) != len(widths):
+            _fail(node, f"has {len(node.states)} states, expected {list(widths)}")
+        if starts and len(starts) != len(widths):
+            _fail(node, f"has {len(starts)} inputs to start from, expected {[f'{letter}0' for letter in widths]}")
+        for state, (letter, width) in zip(node.states, widths.items(), strict=False):
+            shape = graph.states[state].shape
+            if shape != (*rows, width):
+                _fail(node, f"state {letter} ({state!r}) has shape {shape}, expected {(*rows, width)}")
+        for start, (letter, width) in zip(starts, widths.items(), strict=False):
+            if start.shape != (*rows, width):
+                _fail(node, f"input {letter}0 ({start.name!r}) has shape {start.shape}, expected {(*rows, width)}")
+        once = not node.states and x.once and all(start.once for start in starts)
+        return [(letter, Value("", (*outer, width), once=once)) for letter, width in widths.items()]
 
     return infer
 
@@ -290,26 +380,36 @@ def _flip(graph: Graph, node: Node) -> Outputs:
     return [("out", Value("", x.shape, once=x.once))]
 
 
-_CELL = ("activations", "clip", "reverse", "masked")
+#: elementwise ops of two inputs, in the order of their codes in a .tow file
+BINARY = (
+    *("add", "sub", "mul", "div", "max", "min"),
+    *("greater", "less", "equal", "greater_equal", "less_equal"),
+)
+
+_CELL = ("activations", "clip", "reverse", "masked", "steps")
 
 CATALOGUE: dict[str, Op] = {
     "dense": Op(_dense, 1, ("activation",), ("W", "b"), ("W",)),
     "activation": Op(_unary, 1, ("activation",)),
-    **{op: Op(_binary, 2) for op in ("add", "sub", "mul", "div", "max", "min")},
+    "depthwise": Op(_depthwise, 1, ("activation",), ("W", "b")),
+    "matmul": Op(_matmul, 2),
+    **{op: Op(_binary, 2) for op in BINARY},
+    "where": Op(_where, 3),
+    "reduce": Op(_reduce, 1, ("kind",)),
     "affine": Op(_affine, 1, (), ("scale", "shift")),
     "softmax": Op(_unary, 1),
     "log_softmax": Op(_unary, 1),
     "layer_norm": Op(_layer_norm, 1, ("eps",), ("scale", "shift")),
     "concat": Op(_concat, None),
-    "select": Op(_select, 1, (), ("indices",)),
+    "select": Op(_select, None, ("sizes",), ("indices",)),
     "reshape": Op(_reshape, 1, ("shape",)),
     "embedding": Op(_embedding, 1, (), ("table",), ("table",)),
     "constant": Op(_constant, 0, (), ("value",)),
-    "rnn": Op(_recurrent(1, (TANH,)), 1, _CELL, ("W", "R", "b"), ("W", "R")),
-    "gru": Op(_recurrent(3, (SIGMOID, TANH)), 1, (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
+    "rnn": Op(_recurrent(1, (TANH,)), (1, 2), _CELL, ("W", "R", "b"), ("W", "R")),
+    "gru": Op(_recurrent(3, (SIGMOID, TANH)), (1, 2), (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
     "lstm": Op(
         _recurrent(4, (SIGMOID, TANH, TANH)),
-        1,
+        (1, 3),
         (*_CELL, "input_forget"),
         ("W", "R", "b", "peephole", "projection"),
         ("W", "R", "projection"),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ShapeError, UnsupportedError
-from .formulas import CELLS, Weights, activate, frames, prepare
+from .formulas import CELLS, Weights, activate, cell, forgetful, frames, prepare
 from .graph import Graph, Node
 
 __all__ = ["Evaluation", "activate", "evaluate", "run", "trace"]
@@ -205,6 +205,11 @@ def _components(needs: list[set[int]]) -> list[list[int]]:
     return components
 
 
+def _at_once(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> tuple[np.ndarray, ...]:
+    """The outputs of a node without state on `n` frames, (n, *frame) each."""
+    return forgetful(node, w, xs, n) if node.op in CELLS else (frames(node, w, xs, n),)
+
+
 # -- running a sequence ---------------------------------------------------------------------------------------------
 
 
@@ -231,12 +236,15 @@ class _Sequence:
         """Compute a node without state, over all frames."""
         w = prepare(node, self.rounding)
         if node.op in ("last", "flip"):
-            result = self._whole_sequence(node)
-        elif any(self._in_time(name) for name in node.inputs):
-            result = frames(node, w, [self.every_frame(name) for name in node.inputs], self.n_steps)
+            self.values[node.outputs[0]] = self._whole_sequence(node)
+            return
+        in_time = any(self._in_time(name) for name in node.inputs)
+        if in_time:
+            xs, n = [self.every_frame(name) for name in node.inputs], self.n_steps
         else:  # a constant, or what follows from `last`
-            result = frames(node, w, [self.values[name][None] for name in node.inputs], 1)[0]
-        self.values[node.outputs[0]] = result
+            xs, n = [self.values[name][None] for name in node.inputs], 1
+        for name, result in zip(node.outputs, _at_once(node, w, xs, n), strict=True):
+            self.values[name] = result if in_time else result[0]
 
     def _whole_sequence(self, node: Node) -> np.ndarray:
         (name,) = node.inputs
@@ -256,7 +264,7 @@ class _Sequence:
         given = {name: self.every_frame(name) for node in group for name in node.inputs if name not in inside}
         weights: dict[str, Weights] = {}
         for node in group:
-            backwards = bool(node.attrs.get("reverse"))
+            backwards = bool(node.attrs.get("reverse")) and not node.attrs.get("steps")
             if len(group) > 1 and (backwards or node.op == "flip" or (node.op == "last" and not self.streamable)):
                 raise UnsupportedError(f"{node.op} {node.name!r}: needs the whole sequence inside a loop over a state")
             weights[node.name] = prepare(node, self.rounding)
@@ -270,11 +278,12 @@ class _Sequence:
             following: Arrays = {}
             for node in group:
                 xs = [given[name][t] for name in node.inputs]
-                if node.op in CELLS:
+                if node.op in CELLS and node.states:
                     if node.attrs["masked"] and t >= self.length:
                         continue  # outputs stay zero, the state stays as it is
-                    results = CELLS[node.op](node.attrs, weights[node.name], xs[0], *(self.now[s] for s in node.states))
-                    following.update(zip(node.states, results, strict=True))
+                    before = tuple(self.now[s] for s in node.states)
+                    results, after = cell(node, weights[node.name], xs[0], before)
+                    following.update(zip(node.states, after, strict=True))
                 elif node.op == "state_read":
                     results = (self.now[node.states[0]],)
                 elif node.op == "state_write":
@@ -282,7 +291,8 @@ class _Sequence:
                 elif node.op == "last":
                     results = (xs[0],)
                 else:
-                    results = (frames(node, weights[node.name], [x[None] for x in xs], 1)[0],)
+                    found = _at_once(node, weights[node.name], [x[None] for x in xs], 1)
+                    results = tuple(result[0] for result in found)
                 for name, result in zip(node.outputs, results, strict=True):
                     self.values[name][t] = result
             self.now.update(following)

@@ -3,7 +3,19 @@
 
 from __future__ import annotations
 
-from . import elementwise, frame_ops, recurrent
+from . import convolution, elementwise, frame_ops, logic, loops, matrix, pooling, powers, quantized, recurrent, reduce
 from .walk import Handler
 
-HANDLERS: dict[str, Handler] = {**elementwise.HANDLERS, **frame_ops.HANDLERS, **recurrent.HANDLERS}
+HANDLERS: dict[str, Handler] = {
+    **elementwise.HANDLERS,
+    **powers.HANDLERS,
+    **logic.HANDLERS,
+    **matrix.HANDLERS,
+    **reduce.HANDLERS,
+    **frame_ops.HANDLERS,
+    **convolution.HANDLERS,
+    **pooling.HANDLERS,
+    **quantized.HANDLERS,
+    **recurrent.HANDLERS,
+    **loops.HANDLERS,
+}
