@@ -99,6 +99,66 @@ def test_blocks_are_added_where_they_overlap():
         audio.overlap_add(np.zeros((2, 3)), 0)
 
 
+# -- spectra ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "hop"), [(8, 4), (8, 2), (12, 4), (6, 1), (512, 256)])
+def test_spectra_are_those_of_the_definition(size, hop):
+    for n in (0, 1, hop, size, 3 * size + 1):
+        x = noise(n)
+        got = audio.stft(x, size, hop)
+        n_frames = -(-(n + size - hop) // hop) if n else 0
+        assert got.shape == (n_frames, size // 2 + 1, 2)
+        w = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
+        turns = np.exp(-2j * np.pi * np.outer(np.arange(size), np.arange(size // 2 + 1)) / size)
+        for k in range(n_frames):
+            at = range((k + 1) * hop - size, (k + 1) * hop)
+            expected = (np.array([x[i] if 0 <= i < n else 0.0 for i in at]) * w) @ turns
+            assert np.abs(got[k, :, 0] + 1j * got[k, :, 1] - expected).max() < 1e-5
+        back = audio.istft(got, size, hop)
+        assert back.dtype == np.float32
+        assert len(back) >= n
+        assert np.abs(back[:n] - x).max(initial=0.0) < 1e-6
+        assert np.abs(back[n:]).max(initial=0.0) < 1e-6
+
+
+def test_spectra_of_sound_that_arrives_in_pieces():
+    x, framer = noise(3000), audio.Framer(256, context=256)
+    rows = np.concatenate([framer.push(piece) for piece in np.split(x, [10, 700, 2500])])
+    live = np.fft.rfft(rows * audio.window(512))
+    whole = audio.stft(x)[: len(rows)]
+    assert np.abs(whole[..., 0] + 1j * whole[..., 1] - live).max() < 1e-5
+
+
+def test_sizes_that_make_no_spectra_are_refused():
+    for size, hop in ((512, 512), (512, 200), (9, 3), (512, 0)):
+        for call in (lambda: audio.stft(noise(8), size, hop), lambda: audio.istft(np.zeros((1, 5, 2)), size, hop)):  # noqa: B023
+            with pytest.raises(ValueError, match=f"size is {size} and hop {hop}"):
+                call()
+    with pytest.raises(undertow.ShapeError, match=r"\(T, 257, 2\)"):
+        audio.istft(np.zeros((3, 257)))
+
+
+def test_spectra_through_a_model(cli, tmp_path):
+    g = Graph("louder")
+    x = g.input("mix", (5, 2))
+    g.output("louder", g.add("affine", [x], weights={"scale": np.full((5, 2), 1.5), "shift": np.zeros((5, 2))}))
+    undertow.Model.from_graph(g).save(tmp_path / "louder.tow")
+    x = save(tmp_path / "x.wav", noise(333))[:, 0]
+    model, wav, out = tmp_path / "louder.tow", tmp_path / "x.wav", tmp_path / "y.wav"
+    assert cli("run", model, wav, "--stft", "8,4", "-o", out) == (0, "", "")
+    y, rate = audio.read(out)
+    assert (rate, len(y)) == (8000, 333)
+    assert np.abs(y[:, 0] - np.clip(1.5 * x, -1, 32767 / 32768)).max() < 1 / 32768
+    assert cli("run", model, wav, "--stft", "8,4", "-o", tmp_path / "y.npy")[0] == 0
+    assert np.load(tmp_path / "y.npy").shape == (85, 5, 2)
+    failed(cli("run", model, wav, "--stft", "16,8", "-o", out), 2, "(5, 2)", "(9, 2)")
+    failed(cli("run", model, wav, "--stft", "8,3", "-o", out), 2, "hop 3")
+    failed(cli("run", model, wav, "--stft", "8,4", "--frame", "8"), 2, "--frame")
+    failed(cli("run", model, wav, "--stft", "8,4", "--overlap-add", "-o", out), 2, "--overlap-add")
+    assert cli("run", model, wav, "--stft", "8")[0] == 2
+
+
 # -- channels and rates ----------------------------------------------------------------------------------------------
 
 
@@ -451,3 +511,12 @@ def test_frames_are_those_of_a_voice_detector(models_dir):
     for x, probability in zip(audio.frames(speech, 512, context=64), expected, strict=False):
         y, state = session.run(None, {"input": x[None], "state": state})
         assert abs(y.item() - probability) < 1e-6
+
+
+def test_spectra_are_those_of_a_denoiser(models_dir):
+    """But for its first frame: where there is zero before the sound here, it hears the sound mirrored."""
+    folder = models_dir / "stage2" / "gtcrn"
+    with np.load(folder / "expected_ort_simple.npz") as data:
+        expected = data["spec_in"].transpose(1, 0, 2)
+    got = audio.stft(audio.load(folder / "mix.wav", 16000))[: len(expected)]
+    assert np.abs(got[1:] - expected[1:]).max() < 1e-5

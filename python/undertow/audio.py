@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sound: files, frames with overlap, sampling rates.
+"""Sound: files, frames with overlap, sampling rates, spectra.
 
 A WAV needs no other package; other formats go through soundfile, resampling through soxr, both of `undertow[audio]`.
 
@@ -15,7 +15,6 @@ array([[0., 1., 2.],
 from __future__ import annotations
 
 import os
-import struct
 import wave
 from math import gcd
 from operator import index
@@ -23,14 +22,70 @@ from pathlib import Path
 
 import numpy as np
 
+from . import _wav
 from .errors import FormatError, ShapeError, UnsupportedError
+from .spectrum import istft, stft, window
 
-__all__ = ["Framer", "frames", "load", "overlap_add", "read", "resample", "to_mono", "write"]
+__all__ = [
+    "Framer",
+    "frames",
+    "istft",
+    "load",
+    "overlap_add",
+    "read",
+    "resample",
+    "stft",
+    "to_mono",
+    "window",
+    "write",
+]
 
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_MAX_CHANNELS = 256
 #: A rate is a number in the file: a wrong one must not turn a small file into all of the memory.
 _MAX_STRETCH = 256
+
+
+def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
+    """Read a sound file.
+
+    Args:
+        path: a .wav of 8, 16, 24 or 32 bit PCM or of floats; anything else that soundfile reads, where installed.
+
+    Returns:
+        (samples, rate): float32 of shape (T, channels), full scale at -1 and 1; samples per second.
+
+    Raises:
+        FormatError: not a sound file, or cut short.
+        UnsupportedError: compressed or of an unusual sample size.
+    """
+    path = Path(path)
+    data = path.read_bytes()
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return _wav.parse(path, data)
+    try:
+        import soundfile
+    except ImportError:
+        raise FormatError(
+            f'{path}: not a WAV file; for other formats: pip install "undertow[audio]", or convert it to WAV'
+        ) from None
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except RuntimeError as error:
+        raise FormatError(f"{path}: {error}") from None
+    return samples, int(rate)
+
+
+def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> int:
+    """Write float samples of shape (T,) or (T, channels) as a 16-bit WAV; give how many had to be cut to full scale."""
+    samples = np.asarray(samples, np.float64)
+    samples = samples[:, None] if samples.ndim == 1 else samples
+    scaled = np.rint(np.nan_to_num(samples) * 32768.0)
+    whole = np.clip(scaled, -32768, 32767)
+    with wave.open(os.fspath(path), "wb") as file:
+        file.setnchannels(samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(whole.astype("<i2").tobytes())
+    return int(np.count_nonzero(whole != scaled))
 
 
 def load(path: str | os.PathLike[str], rate: int, channel: int | str | None = None) -> np.ndarray:
@@ -242,97 +297,3 @@ def _require_float32(samples: np.ndarray, ranks: tuple[int, ...] = (1, 2)) -> No
         raise ShapeError(
             f"samples have shape {samples.shape}, expected (T,): one channel; take x[:, 0], or x.mean(axis=1)"
         )
-
-
-def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
-    """Read a sound file.
-
-    Args:
-        path: a .wav of 8, 16, 24 or 32 bit PCM or of floats; anything else that soundfile reads, where installed.
-
-    Returns:
-        (samples, rate): float32 of shape (T, channels), full scale at -1 and 1; samples per second.
-
-    Raises:
-        FormatError: not a sound file, or cut short.
-        UnsupportedError: compressed or of an unusual sample size.
-    """
-    path = Path(path)
-    data = path.read_bytes()
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        return _read_wav(path, data)
-    try:
-        import soundfile
-    except ImportError:
-        raise FormatError(
-            f'{path}: not a WAV file; for other formats: pip install "undertow[audio]", or convert it to WAV'
-        ) from None
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except RuntimeError as error:
-        raise FormatError(f"{path}: {error}") from None
-    return samples, int(rate)
-
-
-def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> int:
-    """Write float samples of shape (T,) or (T, channels) as a 16-bit WAV; give how many had to be cut to full scale."""
-    samples = np.asarray(samples, np.float64)
-    samples = samples[:, None] if samples.ndim == 1 else samples
-    scaled = np.rint(np.nan_to_num(samples) * 32768.0)
-    whole = np.clip(scaled, -32768, 32767)
-    with wave.open(os.fspath(path), "wb") as file:
-        file.setnchannels(samples.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(whole.astype("<i2").tobytes())
-    return int(np.count_nonzero(whole != scaled))
-
-
-def _read_wav(path: Path, data: bytes) -> tuple[np.ndarray, int]:
-    # Not the wave module: before Python 3.12 it refuses WAVE_FORMAT_EXTENSIBLE, the usual form of 24 bits, and
-    # it knows no floats.
-    header = None
-    at = 12
-    while at + 8 <= len(data):
-        kind, size = struct.unpack_from("<4sI", data, at)
-        at += 8
-        if kind == b"fmt ":
-            if size < 16 or at + size > len(data):
-                raise FormatError(f"{path}: the fmt chunk is cut short")
-            header = data[at : at + size]
-        elif kind == b"data":
-            if header is None:
-                raise FormatError(f"{path}: the data come before their fmt chunk")
-            # A recorder that was stopped hard leaves a size of 0 or 2^32 - 1: take what is there.
-            end = len(data) if size in (0, 0xFFFFFFFF) else at + size
-            if end > len(data):
-                raise FormatError(f"{path}: cut short: {len(data) - at} bytes of samples, expected {size}")
-            return _decode(path, header, data[at:end])
-        at += size + size % 2
-    raise FormatError(f"{path}: no samples in it (no data chunk)")
-
-
-def _decode(path: Path, header: bytes, raw: bytes) -> tuple[np.ndarray, int]:
-    code, n_channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", header)
-    if code == _EXTENSIBLE and len(header) >= 26:
-        (code,) = struct.unpack_from("<H", header, 24)
-    if not 1 <= n_channels <= _MAX_CHANNELS or rate == 0:
-        raise FormatError(f"{path}: {n_channels} channels at {rate} Hz cannot be")
-    if (code, bits) not in ((_PCM, 8), (_PCM, 16), (_PCM, 24), (_PCM, 32), (_FLOAT, 32), (_FLOAT, 64)):
-        raise UnsupportedError(
-            f"{path}: WAV encoding {code} with {bits} bits is not supported; "
-            "expected PCM of 8, 16, 24 or 32 bits, or floats"
-        )
-    frame_bytes = n_channels * bits // 8
-    raw = raw[: len(raw) // frame_bytes * frame_bytes]
-    if code == _FLOAT:
-        samples = np.frombuffer(raw, f"<f{bits // 8}").astype(np.float32)
-    elif bits == 8:
-        samples = (np.frombuffer(raw, np.uint8).astype(np.float32) - 128.0) / 128.0
-    elif bits == 24:
-        padded = np.zeros((len(raw) // 3, 4), np.uint8)
-        padded[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
-        samples = (padded.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
-    else:
-        samples = (np.frombuffer(raw, f"<i{bits // 8}") / 2.0 ** (bits - 1)).astype(np.float32)
-    return samples.reshape(-1, n_channels), rate

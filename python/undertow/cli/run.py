@@ -175,8 +175,8 @@ def _plot(path: str, model: Any, X: Arrays, Y: Arrays, states: Arrays, sound: An
     for name, y in Y.items():
         if y.ndim > len(model.outputs[name].shape):
             size = model.outputs[name].size
-            is_sound = sound is not None and size == sound.hop
-            rows = y.reshape(-1, 1)[: len(sound.samples)] if is_sound else y.reshape(len(y), size)
+            is_sound = sound is not None and size == (sound.spectrum + 2 if sound.spectrum else sound.hop)
+            rows = sound.joined(y)[:, None] if is_sound else y.reshape(len(y), size)
             panels.append(Panel(f"output {name}", _few(rows), "element"))
     panels += [Panel(name, s.reshape(len(s), -1), lines=False) for name, s in states.items()]
     end, label = (float(n_steps), "frame") if sound is None else (sound.seconds, "seconds")
