@@ -11,7 +11,22 @@ from . import codes, emit
 from .codes import Mixed, Tensor
 from .nodes import OnnxNode
 from .walk import Handler, Walk
-from .whole import BOOL, FLOAT, KINDS, RANGES, WHOLE, bound, check_final, kind, lift, take, together, truncate, whole
+from .whole import (
+    BOOL,
+    FLOAT,
+    KINDS,
+    RANGES,
+    WHOLE,
+    bound,
+    check_final,
+    common,
+    kind,
+    lift,
+    take,
+    together,
+    truncate,
+    whole,
+)
 
 _COMPARISONS = {
     "Equal": "equal",
@@ -54,10 +69,7 @@ def _where(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if condition is None or any(v is None for v in values):
         node.format_error("an input is missing")
     lifted = [lift(walk, node, v) for v in values]
-    dtypes = {kind(v.dtype) for v in lifted}
-    if len(dtypes) > 1:
-        node.unsupported(f"chooses between {' and '.join(sorted(dtypes))}, expected one dtype")
-    dtype = max((v.dtype for v in lifted), key=lambda d: bound(d) if kind(d) == WHOLE else 0)
+    dtype = common(node, [v.dtype for v in lifted])
     shape = np.broadcast_shapes(*(x.shape for x in operands))
     if isinstance(condition, np.ndarray):
         try:

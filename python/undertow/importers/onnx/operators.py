@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from . import convolution, elementwise, frame_ops, logic, loops, matrix, pooling, powers, quantized, recurrent, reduce
+from .fold import FOLDABLE, MOVEMENT
 from .walk import Handler
 
 HANDLERS: dict[str, Handler] = {
@@ -19,3 +20,8 @@ HANDLERS: dict[str, Handler] = {
     **recurrent.HANDLERS,
     **loops.HANDLERS,
 }
+
+#: computed while loading, refused when their inputs are frames
+FOLDED_ONLY = FOLDABLE - MOVEMENT - set(HANDLERS)
+#: computed at run time, or nothing to compute because they only move elements
+COMPUTED = frozenset(HANDLERS) | MOVEMENT

@@ -15,7 +15,7 @@ from .builder import Builder
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
 from .nodes import OnnxNode
-from .program import Port, Program
+from .program import ID_TYPES, Port, Program
 
 INT32_MAX = 2**31 - 1
 
@@ -48,6 +48,7 @@ class Reading:
     whose states the caller carries, so a recurrent node without one forgets at every step. open_batch: the file
     leaves the size of the batch open, and n_items is one of many. inside: recurrent nodes may walk axes of a frame,
     which without it are taken for time and batch. clip: there is no time, all of every input is one frame.
+    fixed: the file leaves no size open. fixed_time: it fixes the number of timesteps.
     """
 
     n_steps: int
@@ -57,6 +58,8 @@ class Reading:
     open_batch: bool = False
     inside: bool = False
     clip: bool = False
+    fixed: bool = False
+    fixed_time: bool = False
 
 
 @dataclass
@@ -185,7 +188,7 @@ class Walk:
         return codes.encode(steps, items, elements), labels
 
     def _input(self, port: Port) -> None:
-        dtype = "float32" if port.dtype == "float32" else "int32"
+        dtype = "int32" if port.dtype in ID_TYPES else "float32"
         time, batch = self.reading.axes[port.name]
         frame = tuple(n for a, n in enumerate(port.dims) if a not in (time, batch))
         if any(isinstance(n, str) for n in frame):
@@ -195,8 +198,7 @@ class Walk:
             )
         value = self.builder.graph.input(port.name, frame, dtype)  # type: ignore[arg-type]
         table, labels = self._codes_of(port, self.builder.source(value).base)
-        tensor = Tensor(table, labels, dtype)
-        self.values[port.name] = tensor
+        self.values[port.name] = Tensor(table, labels, "int32" if port.dtype in ID_TYPES else port.dtype)
         layout, _ = codes.split(table, labels)
         self.inputs[port.name] = Place(layout, value, frame, dtype)  # type: ignore[arg-type]
 
@@ -279,8 +281,11 @@ class Walk:
                 node.unsupported(
                     f"input {node.inputs[i]!r} (a shape, index or condition) is computed from frames at run time"
                 )
-        if len({t.dtype for t in tensors}) > 1:
-            node.unsupported("ids and numbers are mixed")
+        from .whole import common  # which needs Walk from here
+
+        dtype = common(node, [t.dtype for t in tensors])
+        if node.attrs.get("reduction", "none") != "none":
+            node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
         if node.op == "Slice":
             self._check_slice(node, operands)
         arrays: list[Any] = []
@@ -297,7 +302,7 @@ class Walk:
             if result.size == 0:
                 node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
             labels = _labels(node, operands, tensors[0], result.shape)
-            moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, tensors[0].dtype)))
+            moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, dtype)))
         return moved
 
     def count(self, node: OnnxNode, shape: tuple[int, ...]) -> None:
@@ -309,9 +314,11 @@ class Walk:
 
     def _lift(self, node: OnnxNode, slot: int, constant: np.ndarray, like: Tensor) -> np.ndarray:
         """Codes for a constant that is moved together with a computed tensor."""
-        if constant.dtype != np.float32:
-            node.unsupported(f"constant input {node.inputs[slot]!r} has dtype {constant.dtype}, expected float32")
-        elements = self.builder.constant(constant)
+        from .whole import dtype_of, kind, numbers
+
+        if kind(dtype_of(constant)) != kind(like.dtype):
+            node.unsupported(f"constant input {node.inputs[slot]!r} has dtype {constant.dtype}, expected {like.dtype}")
+        elements = self.builder.constant(numbers(node, constant, f"constant input {node.inputs[slot]!r}"))
         if node.op == "Concat" and constant.ndim == len(like.shape):
             axis = int(node.attrs["axis"]) % max(constant.ndim, 1)
             try:

@@ -50,6 +50,13 @@ def bound(dtype: str) -> float:
     return max(-low, high)
 
 
+def common(node: OnnxNode, dtypes: list[str]) -> str:
+    """The dtype of tensors that are joined."""
+    if len({kind(d) for d in dtypes}) > 1:
+        node.unsupported(f"joins {' and '.join(sorted({kind(d) for d in dtypes}))}, expected one dtype")
+    return max(dtypes, key=lambda d: bound(d) if kind(d) == WHOLE else 0)
+
+
 def take(node: OnnxNode, operand: Any, dtypes: tuple[str, ...], what: str = "its input") -> tuple[Layout, np.ndarray]:
     """Layout and frame elements of a computed operand of one of `dtypes`."""
     if isinstance(operand, Length):
