@@ -29,6 +29,17 @@ enum ActKind : uint32_t {
   kActClip,
   kActExp,
   kActSilu,
+  kActSqrt,
+  kActLog,
+  kActAbs,
+  kActRound,
+  kActFloor,
+  kActCeil,
+  kActSign,
+  kActReciprocal,
+  kActErf,
+  kActSin,
+  kActCos,
   kNumActs
 };
 

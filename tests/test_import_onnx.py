@@ -754,9 +754,11 @@ REFUSED = {
         "Det node 'y'",
     ),
     "attention": (
-        lambda: make([node("MatMul", "x x", "y")], {"x": ["T", 3, 3]}, {"y": None}),
+        lambda: make(
+            [node("Transpose", "x", "k", perm=[0, 2, 1]), node("MatMul", "x k", "y")], {"x": ["N", "T", 3]}, {"y": None}
+        ),
         UnsupportedError,
-        "MatMul node 'y'.*two computed",
+        "MatMul node 'y'.*time",
     ),
     "mean over time": (
         lambda: make([node("ReduceMean", "x", "y", axes=[0])], {"x": ["T", "N", 3]}, {"y": None}),

@@ -77,7 +77,7 @@ def weight_bytes(node: Node, precisions: Mapping[str, str] | None = None) -> int
                 total += sum(sparse.tensor_bytes(piece, name) for piece in pieces)
             else:
                 total += sum(packing.matrix_bytes(G, rows, columns, name) for G in parts)
-        elif node.op in tow.CELLS:
+        elif node.op in tow.CELLS or (node.op == "depthwise" and key == "W"):
             rows = 3 if key == "rb_n" else len(w)
             total += 4 * rows * packing.PANEL * packing.panels(w.shape[-1])
         else:

@@ -18,6 +18,7 @@ import numpy as np
 from .activations import BY_CODE, Activation
 from .errors import FormatError
 from .graph import Graph, Node, Value
+from .ops import BINARY, REDUCTIONS
 from .packing import (
     ALIGN,
     DTYPES,
@@ -40,11 +41,11 @@ _HEADER = 64
 
 REVERSE, VARIANT, MASKED, STEPS = 1, 2, 4, 8
 
-BINARY = ("add", "sub", "mul", "div", "max", "min")
 KIND = {
     "dense": 1, "activation": 2, **dict.fromkeys(BINARY, 3), "affine": 4, "softmax": 5, "log_softmax": 5,
     "layer_norm": 6, "concat": 7, "select": 8, "reshape": 9, "embedding": 10, "constant": 11, "rnn": 12, "gru": 13,
-    "lstm": 14, "state_read": 15, "state_write": 16, "last": 17, "flip": 18, "window": 23, "present": 27,
+    "lstm": 14, "state_read": 15, "state_write": 16, "last": 17, "flip": 18, "depthwise": 19, "reduce": 20,
+    "matmul": 21, "where": 22, "window": 23, "present": 27,
 }  # fmt: skip
 #: activations of a cell and the attribute behind flag VARIANT
 CELLS = {"rnn": (1, ""), "gru": (2, "reset_after"), "lstm": (3, "input_forget")}
@@ -84,6 +85,10 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     vector = lambda key: None if key not in w else pad(w[key])  # noqa: E731
     if node.op == "dense":
         return [_matrix(node, "W", w["W"]), vector("b")], _act_words(a["activation"])
+    if node.op == "depthwise":
+        return [pad(w["W"]), vector("b")], _act_words(a["activation"])
+    if node.op == "reduce":
+        return [], [REDUCTIONS.index(a["kind"])]
     if node.op == "activation":
         return [], _act_words(a["activation"])
     if node.op in BINARY:
@@ -150,8 +155,14 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
     weights: dict[str, np.ndarray | None] = {}
     attrs: dict[str, Any] = {}
     if op == "dense":
-        weights = {"W": unpack(tensors[0], 1, prod(y[0]), prod(x[0]))[0], "b": cut(tensors[1], *y[0])}
+        weights = {"W": unpack(tensors[0], 1, y[0][-1], x[0][-1])[0], "b": cut(tensors[1], y[0][-1])}
         attrs = {"activation": _act(params)}
+    elif op == "depthwise":
+        _, taps, channels = x[0]
+        weights = {"W": tensors[0].reshape(taps, -1)[:, :channels], "b": cut(tensors[1], channels)}
+        attrs = {"activation": _act(params)}
+    elif op == "reduce":
+        attrs = {"kind": REDUCTIONS[params[0]]}
     elif op == "activation":
         attrs = {"activation": _act(params)}
     elif op == "affine":

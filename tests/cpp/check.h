@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <atomic>
+
 constexpr long kMaxPrinted = 20;
 
 struct Tally {
-  long passed = 0, failed = 0;
+  std::atomic<long> passed{0}, failed{0};  // tests check on several threads
 };
 inline Tally& tally() {
   static Tally t;
@@ -35,7 +37,7 @@ fail_at(const char* file, int line, const char* format, ...) {
 
 inline int report(const char* test) {
   const Tally& t = tally();
-  printf("%s: %ld checks passed, %ld failed\n", test, t.passed, t.failed);
+  printf("%s: %ld checks passed, %ld failed\n", test, t.passed.load(), t.failed.load());
   return t.failed == 0 && t.passed > 0 ? 0 : 1;
 }
 

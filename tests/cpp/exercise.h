@@ -74,7 +74,7 @@ inline void exercise_stream(const ut_model* model, const ut_info& info) {
   ut_run(stream, n, x.pointers.data(), y.pointers.data());
   ut_run(other, n, x.pointers.data(), z.pointers.data());
   for (size_t i = 0; i < info.n_outputs; ++i)
-    CHECK(memcmp(y.pointers[i], z.pointers[i], 4 * n * ut_output(model, i).size) == 0, "output %zu depends on the block", i);
+    CHECK(same(y.pointers[i], z.pointers[i], n * ut_output(model, i).size), "output %zu depends on the block", i);
   ut_stream_reset(stream);
   ut_run(stream, 0, x.pointers.data(), y.pointers.data());
 }
@@ -100,12 +100,12 @@ inline void exercise_batch(const ut_model* model, const ut_info& info) {
   ut_rollback(stream);
   ut_run(stream, kFrames, x.pointers.data(), z.pointers.data());
   for (size_t i = 0; i < info.n_outputs; ++i)
-    CHECK(memcmp(y.pointers[i], z.pointers[i], 4 * kFrames * ut_output(model, i).size) == 0,
+    CHECK(same(y.pointers[i], z.pointers[i], kFrames * ut_output(model, i).size),
           "output %zu of a batch is not that of a stream", i);
   Bytes a(info.snapshot_bytes), b(info.snapshot_bytes);
   ut_state_save(model, states[0], a.data());
   ut_snapshot_save(stream, b.data());
-  CHECK(memcmp(a.data(), b.data(), a.size()) == 0, "%s", "the state in a batch is not that of a stream");
+  CHECK(same(a.data(), b.data(), a.size() / 4), "%s", "the state in a batch is not that of a stream");
 }
 
 inline void exercise_sequence(const ut_model* model, const ut_info& info, size_t max_bytes) {

@@ -27,6 +27,16 @@ inline bool is_subnormal(float x) {
   return magnitude != 0 && magnitude < 0x00800000u;
 }
 inline bool same(float a, float b) { return as_bits(a) == as_bits(b) || (is_nan(a) && is_nan(b)); }
+// n floats at any address; the sign and payload of a NaN are not part of any law.
+inline bool same(const void* a, const void* b, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    float x, y;
+    memcpy(&x, static_cast<const char*>(a) + 4 * i, 4);
+    memcpy(&y, static_cast<const char*>(b) + 4 * i, 4);
+    if (!same(x, y)) return false;
+  }
+  return true;
+}
 
 // Floats in their order as consecutive integers: -inf ... -0, +0 ... +inf (the two zeros are one).
 inline int64_t rank(float x) {

@@ -111,7 +111,7 @@ class Builder:
         flat = elements.ravel()
         key: tuple[bytes, tuple[int, ...] | None] = (flat.tobytes(), None)
         if key not in self._made:
-            self._made[key] = self._gather(flat, dtype)
+            self._made[key] = self._gather(flat, shape, dtype)
         value = self._made[key]
         if shape is None or self.graph.shape(value) == shape:
             return value
@@ -120,7 +120,7 @@ class Builder:
             self._made[key] = self.add("reshape", [value], attrs={"shape": shape})
         return self._made[key]
 
-    def _gather(self, flat: np.ndarray, dtype: str) -> str:
+    def _gather(self, flat: np.ndarray, shape: tuple[int, ...] | None, dtype: str) -> str:
         sources = self.sources_of(flat)
         if sources[0].base == ZERO or any(s.base == ZERO for s in sources):
             zero = self.constant(np.zeros(1))[0]
@@ -143,7 +143,7 @@ class Builder:
             raise UnsupportedError(
                 f"ids {value!r} are sliced or reordered before their embedding, which is not supported"
             )
-        return self.add("select", [value], weights={"indices": local.astype(np.int64)})
+        return self.add("select", [value], weights={"indices": local.reshape(shape or flat.shape).astype(np.int64)})
 
     def computed(self, layout: Layout, value: str) -> Tensor:
         """The tensor whose frame is a Graph value, elements in order."""

@@ -150,18 +150,18 @@ def _mismatch(walk: Walk, name: str, result: Tensor) -> str:
         return "it has a time axis"
     place = {element: i for i, element in enumerate(mine.tolist())}
     for binding in bound:
-        for element, final in zip(binding.elements.tolist(), binding.final.tolist(), strict=True):
+        for element, final in zip(binding.elements.ravel().tolist(), binding.final.ravel().tolist(), strict=True):
             if element in place and theirs[place[element]] != final:
                 return f"it does not return the final state of {binding.node.op} node {binding.node.name!r}"
     return ""
 
 
-def known_elements(walk: Walk) -> dict[int, tuple[str, int, int]]:
-    """Element of a state input -> its place in a recurrent node's state."""
+def known_elements(walk: Walk) -> dict[int, tuple[str, int, tuple[int, ...]]]:
+    """Element of a state input -> (state of a recurrent node, its place there, the state's shape)."""
     return {
-        int(element): (binding.state, i, len(binding.elements))
+        int(element): (binding.state, i, binding.elements.shape)
         for binding in walk.bindings
-        for i, element in enumerate(binding.elements)
+        for i, element in enumerate(binding.elements.ravel())
     }
 
 
