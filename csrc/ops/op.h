@@ -113,7 +113,7 @@ const OpType* find_op(uint32_t kind);
 
 extern const OpType kDense, kActivation, kBinary, kAffine, kSoftmax, kLayerNorm, kConcat, kSelect, kReshape, kEmbedding,
     kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip, kWindow, kPresent, kRnnFramed, kGruFramed,
-    kLstmFramed;
+    kLstmFramed, kDepthwise, kReduce, kMatmul, kWhere;
 
 }  // namespace undertow
 
