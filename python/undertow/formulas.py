@@ -19,6 +19,7 @@ from .precision import numbers, stored
 from .products import Rounding, times
 
 Weights = dict[str, Any]
+States = tuple[np.ndarray, ...]
 
 
 def prepare(node: Node, rounding: bool) -> Weights:
@@ -80,6 +81,18 @@ def frames(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> np.ndarray:
     raise UnsupportedError(f"{node.op} {node.name!r}: the reference does not know this op")
 
 
+def window(taps: tuple[int, ...], x: np.ndarray, gate: np.ndarray | None = None) -> np.ndarray:
+    """x (T, *S) -> y (T, taps, *S), y[t, i] = x[t + taps[i]]; zeros outside, and where gate (T, 1) is 0."""
+    if gate is not None:
+        x = np.where((gate == 0).reshape(-1, *[1] * (x.ndim - 1)), 0.0, x)
+    y = np.zeros((len(x), len(taps), *x.shape[1:]))
+    for i, tap in enumerate(taps):
+        first, end = max(0, -tap), min(len(x), len(x) - tap)
+        if first < end:
+            y[first:end, i] = x[first + tap : end + tap]
+    return y
+
+
 _BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "add": np.add,
     "sub": np.subtract,
@@ -131,6 +144,54 @@ def _lstm(attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray, c: np
 
 
 CELLS: dict[str, Callable[..., tuple[np.ndarray, ...]]] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
+
+
+def cell(node: Node, w: Weights, x: np.ndarray, state: States) -> tuple[States, States]:
+    """A recurrent layer on one frame.
+
+    Args:
+        x: ([L,] [B,] I); L is there with the attribute `steps`.
+        state: h ([B,] P), and c ([B,] H) of an lstm, before.
+
+    Returns:
+        h ([L,] [B,] P) and c ([L,] [B,] H) after every step; and the states after the last one.
+    """
+    if not node.attrs["steps"]:
+        state = _rows(node, w, x, state)
+        return state, state
+    outputs = tuple(np.zeros((len(x), *s.shape)) for s in state)
+    for step in reversed(range(len(x))) if node.attrs["reverse"] else range(len(x)):
+        state = _rows(node, w, x[step], state)
+        for output, s in zip(outputs, state, strict=True):
+            output[step] = s
+    return outputs, state
+
+
+def _rows(node: Node, w: Weights, x: np.ndarray, state: States) -> States:
+    """One timestep of a cell: x (I,), or (B, I) with as many rows in its states."""
+    formula = CELLS[node.op]
+    if x.ndim == 1:
+        return formula(node.attrs, w, x, *state)
+    rows = [formula(node.attrs, w, row, *before) for row, *before in zip(x, *state, strict=True)]
+    return tuple(np.stack(after) for after in zip(*rows, strict=True))
+
+
+def zero_states(node: Node, frame: tuple[int, ...]) -> States:
+    """The states of a cell that starts from zero, for inputs of shape ([L,] [B,] I)."""
+    rows = frame[int(node.attrs["steps"]) : -1]
+    widths = [node.weights["R"].shape[2], *([node.weights["W"].shape[1]] if node.op == "lstm" else [])]
+    return tuple(np.zeros((*rows, width)) for width in widths)
+
+
+def forgetful(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> States:
+    """A cell without states on `n` frames: its outputs (n, [L,] [B,] P or H), each frame from its own start."""
+    x, *starts = xs
+    zeros = zero_states(node, x.shape[1:])
+    made = [cell(node, w, x[t], tuple(s[t] for s in starts) or zeros)[0] for t in range(n)]
+    if not made:
+        steps = x.shape[1:2] if node.attrs["steps"] else ()
+        return tuple(np.zeros((0, *steps, *s.shape)) for s in zeros)
+    return tuple(np.stack(output) for output in zip(*made, strict=True))
 
 
 def clipped(attrs: dict[str, Any], a: np.ndarray) -> np.ndarray:

@@ -220,6 +220,11 @@ class Graph:
         return [(node, reason) for node in self.nodes if (reason := _needs_whole_sequence(node))]
 
     @property
+    def latency(self) -> int:
+        """Frames by which a stream's outputs come later, where `undertow.lookahead` has lowered this graph; else 0."""
+        return next((node.attrs["latency"] for node in self.nodes if node.op == "present"), 0)
+
+    @property
     def n_parameters(self) -> int:
         return sum(node.n_parameters for node in self.nodes)
 
@@ -245,7 +250,7 @@ class Graph:
 
 
 def _needs_whole_sequence(node: Node) -> str:
-    if node.attrs.get("reverse") and node.op in ("rnn", "lstm", "gru"):
+    if node.attrs.get("reverse") and node.op in ("rnn", "lstm", "gru") and not node.attrs["steps"]:
         return "it runs backwards in time (direction reverse, or one half of a bidirectional layer)"
     if node.op == "last" and node.attrs["reverse"]:
         return "it takes what a backward layer gives at the first timestep"

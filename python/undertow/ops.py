@@ -41,15 +41,24 @@ constant   value                                 the same frame at every timeste
 Time ops remember; their states come first in `Node.states`:
 
 =========== ===================================== =========================================================
-rnn         W (1, H, I), R (1, H, H), b (1, H)?   activations (f,), clip, reverse, masked; states h
+rnn         W (1, H, I), R (1, H, H), b (1, H)?   activations (f,), clip, reverse, masked, steps; states h
 gru         W (3, H, I), R (3, H, H), b (3, H)?,  activations (gate, candidate), reset_after, clip, reverse,
-            rb_n (H)? (reset_after only)          masked; states h
+            rb_n (H)? (reset_after only)          masked, steps; states h
 lstm        W (4, H, I), R (4, H, P), b (4, H)?,  activations (gate, cell, out), input_forget, clip, reverse,
-            peephole (3, H)? order i f o,         masked; outputs h and c; states h (P), c (H)
+            peephole (3, H)? order i f o,         masked, steps; outputs h and c; states h (P), c (H)
             projection (P, H)?
 state_read                                        gives its state as it was before this timestep
 state_write                                       takes the state's next value; gives nothing
+window                                            taps; x of shape S -> (taps, *S): row i is x_{t + taps[i]}, zeros
+                                                  outside of the sequence; taps ascend, positive ones look ahead
+present                                           latency, settles; 1.0 for a frame of the sequence, 0.0 for one
+                                                  of a flush; its state (1,) counts frames up to `settles`
 =========== ===================================== =========================================================
+
+What a stream cannot see yet, it gives later: `undertow.lookahead` rewrites windows that look ahead into causal ones
+with a state (span, *S) of the last `span` frames, delays what meets their results, and adds to time ops an input of
+shape (1,), the **gate**: where it is 0 the frame is none of the sequence, so a cell or register does not move (its
+output is zero) and a window takes zeros.
 
 Whole-sequence ops, legal in `Model.run` only:
 
@@ -64,6 +73,16 @@ input of every gate's activation to [-clip, clip] (not c on its way out: ONNX Ru
 `masked` stops a cell at the sequence's length: later outputs are zero and the final state is the one at the length
 (ONNX sequence_lens).
 
+A cell takes frames of shape ([L,] [B,] I) and gives h ([L,] [B,] P) and c ([L,] [B,] H):
+
+* the axis B is that many sequences side by side, which share the weights; its states are h (B, P) and c (B, H);
+* with `steps`, the leading axis L is timesteps inside one frame, walked in order, or with `reverse` from the last to
+  the first (which needs no whole sequence: `reverse` is about the axis it walks). Its states are those after the last;
+* without states, a cell forgets at the end of its frame: it starts from zero, or from further inputs h0 ([B,] P) and,
+  of an lstm, c0 ([B,] H). It is a frame op then. Without `steps` it walks one timestep, and needs these inputs.
+
+None of the three goes together with `masked`.
+
 The matrices W, R and projection, and the table of an embedding, may be stored in less than float32: `Op.reducible`.
 """
 
@@ -71,6 +90,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NoReturn
 
 import numpy as np
@@ -88,7 +108,7 @@ class Op:
     """How a node of one kind is checked. `infer` fills attribute defaults and gives (suffix, value) per output."""
 
     infer: Callable[[Graph, Node], Outputs]
-    n_inputs: int | None  # None: one or more
+    n_inputs: int | tuple[int, ...] | None  # a tuple: one of these numbers; None: one or more
     attrs: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     #: weights that `Node.precisions` may name
@@ -118,8 +138,10 @@ def _fail(node: Node, message: str) -> NoReturn:
 def _frames(graph: Graph, node: Node, dtype: str = "float32") -> list[Value]:
     values = [graph.values[v] for v in node.inputs]
     op = CATALOGUE[node.op]
-    if (len(values) != op.n_inputs) if op.n_inputs is not None else not values:
-        _fail(node, f"takes {'one or more' if op.n_inputs is None else op.n_inputs} inputs, got {len(values)}")
+    allowed_counts = (op.n_inputs,) if isinstance(op.n_inputs, int) else op.n_inputs
+    if len(values) not in allowed_counts if allowed_counts is not None else not values:
+        numbers = "one or more" if allowed_counts is None else " or ".join(map(str, allowed_counts))
+        _fail(node, f"takes {numbers} inputs, got {len(values)}")
     for value in values:
         if value.dtype != dtype:
             _fail(node, f"input {value.name!r} is {value.dtype}, expected {dtype}")
@@ -279,15 +301,28 @@ def _constant(graph: Graph, node: Node) -> Outputs:
     return [("out", Value("", node.weights["value"].shape, once=True))]
 
 
+def is_gated(node: Node) -> bool:
+    """Whether the second input of a node is a gate."""
+    return len(node.inputs) == 2 and (node.op == "window" or bool(node.states))
+
+
+def _gated(graph: Graph, node: Node) -> list[Value]:
+    """The inputs without the gate."""
+    values = _frames(graph, node)
+    if is_gated(node) and values[1].shape == (1,):
+        values.pop()
+    elif is_gated(node) and node.op in ("window", "state_write"):
+        _fail(node, f"gate {values[1].name!r} has shape {values[1].shape}, expected (1,)")
+    return values
+
+
 def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Graph, Node], Outputs]:
     def infer(graph: Graph, node: Node) -> Outputs:
-        (x,) = _frames(graph, node)
+        x, *starts = _gated(graph, node)
         W = node.weights.get("W")
         if W is None or W.ndim != 3 or W.shape[0] != n_gates:
             _fail(node, f"W has shape {None if W is None else W.shape}, expected ({n_gates}, hidden, inputs)")
         _, hidden, n_in = W.shape
-        if x.shape != (n_in,):
-            _fail(node, f"input {x.name!r} has shape {x.shape}, expected ({n_in},): W is {W.shape}")
         fed_back = hidden
         if "projection" in node.weights:
             fed_back = node.weights["projection"].shape[0]
@@ -308,13 +343,39 @@ def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Grap
         if "rb_n" in node.weights and not node.attrs["reset_after"]:
             _fail(node, "rb_n is given, but only a GRU with reset_after has a recurrent candidate bias")
 
-        widths = [("h", (fed_back,))] + ([("c", (hidden,))] if node.op == "lstm" else [])
-        if len(node.states) != len(widths):
-            _fail(node, f"has {len(node.states)} states, expected {[n for n, _ in widths]}")
-        for state, (letter, shape) in zip(node.states, widths, strict=True):
-            if graph.states[state].shape != shape:
-                _fail(node, f"state {letter} ({state!r}) has shape {graph.states[state].shape}, expected {shape}")
-        return [(letter, Value("", shape)) for letter, shape in widths]
+        n_steps_axes = int(node.attrs["steps"])
+        if len(x.shape) - n_steps_axes not in (1, 2) or x.shape[-1] != n_in:
+            expected = f"(steps, {n_in}) or (steps, rows, {n_in})" if n_steps_axes else f"({n_in},) or (rows, {n_in})"
+            _fail(node, f"input {x.name!r} has shape {x.shape}, expected {expected}: W is {W.shape}")
+        outer, rows = x.shape[:-1], x.shape[n_steps_axes:-1]
+        widths = {"h": fed_back, **({"c": hidden} if node.op == "lstm" else {})}
+        if node.attrs["masked"] and (outer or not node.states):
+            raise UnsupportedError(
+                f"{node.op} {node.name!r}: masked goes with frames of shape ({n_in},) and states only, "
+                "not with rows or steps inside of a frame"
+            )
+        if node.states and starts:
+            _fail(
+                node,
+                f"has states and {len(starts)} inputs to start from, expected one of the two, or a gate (1,)",
+            )
+        if not node.states and not starts and not node.attrs["steps"]:
+            _fail(node, f"has 0 states, expected {list(widths)}, or as many further inputs to start each frame from")
+        if node.attrs["reverse"] and not node.states and not node.attrs["steps"]:
+            _fail(node, "reverse is given, but a cell without states and steps has no time to walk")
+        if node.states and len(node.states) != len(widths):
+            _fail(node, f"has {len(node.states)} states, expected {list(widths)}")
+        if starts and len(starts) != len(widths):
+            _fail(node, f"has {len(starts)} inputs to start from, expected {[f'{letter}0' for letter in widths]}")
+        for state, (letter, width) in zip(node.states, widths.items(), strict=False):
+            shape = graph.states[state].shape
+            if shape != (*rows, width):
+                _fail(node, f"state {letter} ({state!r}) has shape {shape}, expected {(*rows, width)}")
+        for start, (letter, width) in zip(starts, widths.items(), strict=False):
+            if start.shape != (*rows, width):
+                _fail(node, f"input {letter}0 ({start.name!r}) has shape {start.shape}, expected {(*rows, width)}")
+        once = not node.states and x.once and all(start.once for start in starts)
+        return [(letter, Value("", (*outer, width), once=once)) for letter, width in widths.items()]
 
     return infer
 
@@ -327,7 +388,7 @@ def _state_read(graph: Graph, node: Node) -> Outputs:
 
 
 def _state_write(graph: Graph, node: Node) -> Outputs:
-    (x,) = _frames(graph, node)
+    (x,) = _gated(graph, node)
     if len(node.states) != 1:
         _fail(node, f"has {len(node.states)} states, expected 1")
     if graph.states[node.states[0]].shape != x.shape:
@@ -347,13 +408,47 @@ def _flip(graph: Graph, node: Node) -> Outputs:
     return [("out", Value("", x.shape, once=x.once))]
 
 
+#: the furthest that a window may reach; a state of so many frames
+MAX_TAP = 1 << 20
+
+
+def _window(graph: Graph, node: Node) -> Outputs:
+    (x,) = _gated(graph, node)
+    taps = node.attrs["taps"] = tuple(int(t) for t in node.attrs.get("taps", ()))
+    if not taps or any(b <= a for a, b in pairwise(taps)):
+        _fail(node, f"taps are {taps}, expected one or more offsets in frames, ascending")
+    if max(-taps[0], taps[-1]) > MAX_TAP:
+        _fail(node, f"taps reach from {taps[0]} to {taps[-1]}, expected at most {MAX_TAP} frames")
+    if len(x.shape) > 7:
+        _fail(node, f"input {x.name!r} has {len(x.shape)} axes, expected at most 7")
+    if node.states:
+        span = -taps[0]
+        if taps[-1] > 0 or span <= 0 or len(node.states) != 1:
+            _fail(node, f"has {len(node.states)} states; one is for taps in the past alone, got taps {taps}")
+        if graph.states[node.states[0]].shape != (span, *x.shape):
+            shape = graph.states[node.states[0]].shape
+            _fail(node, f"state {node.states[0]!r} has shape {shape}, expected {(span, *x.shape)}")
+    return [("out", Value("", (len(taps), *x.shape)))]
+
+
+def _present(graph: Graph, node: Node) -> Outputs:
+    _frames(graph, node)
+    for key in ("latency", "settles"):
+        n = node.attrs[key] = int(node.attrs.get(key, 0))
+        if not 0 <= n <= MAX_TAP:
+            _fail(node, f"{key} is {n}, expected 0 to {MAX_TAP} frames")
+    if len(node.states) != 1 or graph.states[node.states[0]].shape != (1,):
+        _fail(node, "needs one state of shape (1,), which counts frames")
+    return [("out", Value("", (1,)))]
+
+
 #: elementwise ops of two inputs, in the order of their codes in a .tow file
 BINARY = (
     *("add", "sub", "mul", "div", "max", "min"),
     *("greater", "less", "equal", "greater_equal", "less_equal"),
 )
 
-_CELL = ("activations", "clip", "reverse", "masked")
+_CELL = ("activations", "clip", "reverse", "masked", "steps")
 
 CATALOGUE: dict[str, Op] = {
     "dense": Op(_dense, 1, ("activation",), ("W", "b"), ("W",)),
@@ -372,17 +467,19 @@ CATALOGUE: dict[str, Op] = {
     "reshape": Op(_reshape, 1, ("shape",)),
     "embedding": Op(_embedding, 1, (), ("table",), ("table",)),
     "constant": Op(_constant, 0, (), ("value",)),
-    "rnn": Op(_recurrent(1, (TANH,)), 1, _CELL, ("W", "R", "b"), ("W", "R")),
-    "gru": Op(_recurrent(3, (SIGMOID, TANH)), 1, (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
+    "rnn": Op(_recurrent(1, (TANH,)), (1, 2), _CELL, ("W", "R", "b"), ("W", "R")),
+    "gru": Op(_recurrent(3, (SIGMOID, TANH)), (1, 2), (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
     "lstm": Op(
         _recurrent(4, (SIGMOID, TANH, TANH)),
-        1,
+        (1, 2, 3),
         (*_CELL, "input_forget"),
         ("W", "R", "b", "peephole", "projection"),
         ("W", "R", "projection"),
     ),
     "state_read": Op(_state_read, 0),
-    "state_write": Op(_state_write, 1),
+    "state_write": Op(_state_write, (1, 2)),
+    "window": Op(_window, (1, 2), ("taps",)),
+    "present": Op(_present, 0, ("latency", "settles")),
     "last": Op(_last, 1, ("reverse", "masked")),
     "flip": Op(_flip, 1),
 }
