@@ -7,6 +7,8 @@ T timesteps, B batch, D directions, I inputs, H hidden units, P width of the pro
 An activation is a name of the ONNX specification, or a tuple (name, alpha) or (name, alpha, beta).
 """
 
+import math
+
 import numpy as np
 
 
@@ -61,6 +63,17 @@ def activation(spec):
         return np.exp
     if name in ("silu", "swish"):
         return elementwise(lambda v: v * _sigmoid(v))
+    if name in ("sqrt", "log"):
+        f = getattr(math, name)
+        return elementwise(lambda v: f(v) if v > 0 else np.nan if v < 0 else {"sqrt": v, "log": -np.inf}[name])
+    if name in ("abs", "erf", "sin", "cos", "floor", "ceil"):
+        return elementwise(abs if name == "abs" else getattr(math, name))
+    if name == "round":
+        return elementwise(round)
+    if name == "sign":
+        return elementwise(lambda v: float(v > 0) - float(v < 0))
+    if name == "reciprocal":
+        return elementwise(lambda v: 1 / v if v else math.copysign(np.inf, v))
     raise ValueError(f"the oracle does not know the activation {name!r}")
 
 

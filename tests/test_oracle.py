@@ -327,7 +327,7 @@ def test_oracle_and_reference_are_torch(op):
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_activation_formulas(kind):
     x = np.concatenate([np.linspace(-6, 6, 241), [-800.0, -40.0, 40.0]])
-    x = x[:-3] if kind == "exp" else x
+    x = x[:-3] if kind == "exp" else abs(x[x != 0]) if kind in ("sqrt", "log", "reciprocal") else x
     act = Activation(kind)
     expected = oracle.activation((kind, act.alpha, act.beta))(x)
     close(reference.activate(act, x), expected, FLOAT64_AGREE, kind)

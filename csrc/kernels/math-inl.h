@@ -108,6 +108,76 @@ inline V vsoftplus(V x) {
 // instruction set. This is zero on all.
 inline V flushed(V x) { return select_lt(abs(x), set1(1.17549435e-38f), copy_sign(set1(0.0f), x), x); }
 
+// log: error < 2 ulp. -inf at 0 (and of what is subnormal), NaN below.
+inline V vlog_any(V x) {
+  V y = select_lt(x, set1(__builtin_inff()), vlog(x), x);
+  y = select_lt(x, set1(1.17549435e-38f), set1(-__builtin_inff()), y);
+  return select_lt(x, set1(0.0f), set1(__builtin_nanf("")), y);
+}
+
+// The nearest integer, halves to even: from 2^23 on every float is one. NaN and the sign of zero stay.
+inline V vround(V x) {
+  const V a = abs(x), shift = set1(8388608.0f);
+  return copy_sign(select_lt(a, shift, sub(add(a, shift), shift), a), x);
+}
+inline V vfloor(V x) {
+  const V n = vround(x);
+  return select_lt(x, n, sub(n, set1(1.0f)), n);
+}
+inline V vceil(V x) {
+  const V n = vround(x);
+  return copy_sign(select_lt(n, x, add(n, set1(1.0f)), n), x);
+}
+
+// erf: error < 2 ulp, odd, in [-1, 1].
+inline V verf(V x) {
+  const V a = abs(x);
+  const V u = mul(a, a);
+  V p = set1(-6.1791774e-04f);
+  p = mul_add(p, u, set1(5.0271493e-03f));
+  p = mul_add(p, u, set1(-2.6787648e-02f));
+  p = mul_add(p, u, set1(1.1282329e-01f));
+  p = mul_add(p, u, set1(-3.7612534e-01f));
+  p = mul_add(p, u, set1(1.2837915e-01f));
+  const V small = mul_add(p, a, a);
+  const V far = min(set1(4.0f), a);  // 1 - erf(4) is less than half of the last place
+  V q = set1(-9.36472e-06f);
+  q = mul_add(q, far, set1(3.0433064e-04f));
+  q = mul_add(q, far, set1(-3.568256e-03f));
+  q = mul_add(q, far, set1(2.3607165e-02f));
+  q = mul_add(q, far, set1(-1.0605955e-01f));
+  q = mul_add(q, far, set1(-6.3525695e-01f));
+  q = mul_add(q, far, set1(-1.1286229f));
+  const V large = sub(set1(1.0f), vexp(mul(q, far)));
+  return copy_sign(select_lt(a, set1(0.875f), small, large), x);
+}
+
+// sin(x + quarter pi / 2): error < 2 ulp up to 2^20 in magnitude, NaN beyond. x less n quarters of a turn is exact but for
+// its last rounding: n has 20 bits, so x - n c with the first part c of pi / 2 is a float.
+inline V vsin_of(V x, float quarter) {
+  const V shift = set1(12582912.0f);
+  V n = sub(mul_add(x, set1(6.36619772e-01f), shift), shift);
+  V r = mul_add(n, set1(-1.5707964f), x);
+  r = mul_add(n, set1(4.371139e-08f), r);
+  r = mul_add(n, set1(1.7151245e-15f), r);
+  const V u = mul(r, r);
+  V p = set1(2.8037236e-06f);
+  p = mul_add(p, u, set1(-1.985064e-04f));
+  p = mul_add(p, u, set1(8.333375e-03f));
+  p = mul_add(p, u, set1(-1.6666667e-01f));
+  const V sine = mul_add(mul(u, r), p, r);
+  V q = set1(2.439365e-05f);
+  q = mul_add(q, u, set1(-1.3886959e-03f));
+  q = mul_add(q, u, set1(4.1666638e-02f));
+  const V cosine = mul_add(mul(u, u), q, mul_add(u, set1(-0.5f), set1(1.0f)));
+  n = add(n, set1(quarter));
+  const V odd = sub(n, mul(set1(2.0f), vfloor(mul(n, set1(0.5f)))));
+  const V turn = sub(n, mul(set1(4.0f), vfloor(mul(n, set1(0.25f)))));
+  const V y = select_lt(set1(0.5f), odd, cosine, sine);
+  const V limit = set1(1048576.0f);
+  return select_lt(limit, abs(x), set1(__builtin_nanf("")), select_lt(set1(1.5f), turn, sub(set1(0.0f), y), y));
+}
+
 // Formulas: python/undertow/activations.py and csrc/FORMAT.md.
 inline V activate(const Act& act, V x) {
   const V zero = set1(0.0f), one = set1(1.0f), alpha = set1(act.alpha), beta = set1(act.beta);
@@ -126,6 +196,17 @@ inline V activate(const Act& act, V x) {
     case kActClip: return flushed(min(beta, max(alpha, x)));
     case kActExp: return vexp(x);
     case kActSilu: return div(x, add(one, vexp(sub(zero, x))));
+    case kActSqrt: return square_root(x);
+    case kActLog: return vlog_any(x);
+    case kActAbs: return flushed(abs(x));
+    case kActRound: return vround(x);
+    case kActFloor: return vfloor(x);
+    case kActCeil: return vceil(x);
+    case kActSign: return flushed(select_lt(x, zero, set1(-1.0f), select_lt(zero, x, one, x)));
+    case kActReciprocal: return div(one, x);
+    case kActErf: return verf(x);
+    case kActSin: return select_lt(abs(x), set1(1.17549435e-38f), copy_sign(zero, x), vsin_of(x, 0.0f));
+    case kActCos: return vsin_of(x, 1.0f);
     default: return x;
   }
 }

@@ -2,7 +2,8 @@
 """The activation functions, their parameters and their defaults.
 
 Formulas and defaults follow the ONNX operator specification of RNN, GRU and LSTM where it lists the function.
-The numbers in `CODES` are part of the .tow format (csrc/FORMAT.md).
+The numbers in `KINDS` are part of the .tow format (csrc/FORMAT.md). NaN gives NaN; sqrt and log of a negative number
+are NaN, log(0) is -infinity, 1 / 0 infinity, sin and cos beyond 2^20 NaN. A subnormal number counts as 0.
 """
 
 from __future__ import annotations
@@ -30,6 +31,17 @@ KINDS: dict[str, tuple[int, float, float, str]] = {
     "clip": (12, -1.0, 1.0, "min(max(x, alpha), beta)"),
     "exp": (13, 0.0, 0.0, "exp(x)"),
     "silu": (14, 0.0, 0.0, "x / (1 + exp(-x))"),
+    "sqrt": (15, 0.0, 0.0, "sqrt(x)"),
+    "log": (16, 0.0, 0.0, "log(x)"),
+    "abs": (17, 0.0, 0.0, "abs(x)"),
+    "round": (18, 0.0, 0.0, "the nearest integer to x, halves to the even one"),
+    "floor": (19, 0.0, 0.0, "floor(x)"),
+    "ceil": (20, 0.0, 0.0, "ceil(x)"),
+    "sign": (21, 0.0, 0.0, "-1, 0 or 1"),
+    "reciprocal": (22, 0.0, 0.0, "1 / x"),
+    "erf": (23, 0.0, 0.0, "erf(x)"),
+    "sin": (24, 0.0, 0.0, "sin(x)"),
+    "cos": (25, 0.0, 0.0, "cos(x)"),
 }
 
 

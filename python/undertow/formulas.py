@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import prod
+from math import erf, prod
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,20 @@ def frames(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> np.ndarray:
         return _BINARY[node.op](xs[0], xs[1])
     if node.op == "constant":
         return np.broadcast_to(w["value"], (n, *w["value"].shape))
-    if node.op == "concat":
-        return np.concatenate([x.reshape(n, prod(x.shape[1:])) for x in xs], axis=1)
+    if node.op in ("concat", "select"):
+        joined = np.concatenate([x.reshape(n, prod(x.shape[1:])) for x in xs], axis=1)
+        return joined if node.op == "concat" else joined[:, w["indices"]]
+    if node.op == "matmul":
+        return xs[0] @ xs[1]
+    if node.op == "where":
+        return np.where(xs[0] == 0, xs[2], xs[1])
     (x,) = xs
     if node.op == "dense":
         return activate(node.attrs["activation"], times(w["W"], x, w.get("b", 0.0)))
+    if node.op == "depthwise":
+        return activate(node.attrs["activation"], (w["W"] * x).sum(axis=-2) + w.get("b", 0.0))
+    if node.op == "reduce":
+        return _REDUCE[node.attrs["kind"]](x, axis=2)
     if node.op == "activation":
         return activate(node.attrs["activation"], x)
     if node.op == "affine":
@@ -62,8 +71,6 @@ def frames(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> np.ndarray:
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = (centred**2).mean(axis=-1, keepdims=True)
         return centred / np.sqrt(variance + node.attrs["eps"]) * w.get("scale", 1.0) + w.get("shift", 0.0)
-    if node.op == "select":
-        return x.reshape(n, prod(x.shape[1:]))[:, w["indices"]]
     if node.op == "reshape":
         return x.reshape(n, *node.attrs["shape"])
     if node.op == "embedding":
@@ -81,7 +88,14 @@ _BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "div": np.divide,
     "max": np.maximum,
     "min": np.minimum,
+    "greater": lambda a, b: (a > b).astype(np.float64),
+    "less": lambda a, b: (a < b).astype(np.float64),
+    "equal": lambda a, b: (a == b).astype(np.float64),
+    "greater_equal": lambda a, b: (a >= b).astype(np.float64),
+    "less_equal": lambda a, b: (a <= b).astype(np.float64),
 }
+
+_REDUCE: dict[str, Callable[..., np.ndarray]] = {"sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod}
 
 
 # -- cells ----------------------------------------------------------------------------------------------------------
@@ -210,6 +224,11 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.where(x < 0, e, 1.0) / (1.0 + e)
 
 
+#: numbers beyond this have no sine: a float32 there is known to no better than 1/16
+_TURNS = 2.0**20
+_erf = np.vectorize(erf, otypes=[np.float64])
+
+
 _FORMULAS: dict[str, Callable[[np.ndarray, Any, Any], np.ndarray]] = {
     "identity": lambda x, a, b: x,
     "relu": lambda x, a, b: np.maximum(x, 0.0),
@@ -226,4 +245,15 @@ _FORMULAS: dict[str, Callable[[np.ndarray, Any, Any], np.ndarray]] = {
     "clip": lambda x, a, b: np.clip(x, a, b),
     "exp": lambda x, a, b: np.exp(x),
     "silu": lambda x, a, b: x * _sigmoid(x),
+    "sqrt": lambda x, a, b: np.sqrt(x),
+    "log": lambda x, a, b: np.log(x),
+    "abs": lambda x, a, b: np.abs(x),
+    "round": lambda x, a, b: np.rint(x),
+    "floor": lambda x, a, b: np.floor(x),
+    "ceil": lambda x, a, b: np.ceil(x),
+    "sign": lambda x, a, b: np.sign(x),
+    "reciprocal": lambda x, a, b: 1.0 / x,
+    "erf": lambda x, a, b: _erf(x),
+    "sin": lambda x, a, b: np.where(np.abs(x) > _TURNS, np.nan, np.sin(x)),
+    "cos": lambda x, a, b: np.where(np.abs(x) > _TURNS, np.nan, np.cos(x)),
 }

@@ -10,17 +10,29 @@ Frame ops look at one frame at a time:
 ========== ===================================== ===========================================================
 op         weights                               attrs; meaning
 ========== ===================================== ===========================================================
-dense      W (M, K), b (M)?                      activation; y = activation(W x + b), x of shape (K,)
+dense      W (M, K), b (M)?                      activation; x (..., K) -> (..., M), each row y = activation(W x + b)
+depthwise  W (K, C), b (C)?                      activation; x (N, K, C) -> (N, C), y[n, c] =
+                                                 activation(b[c] + sum over k of W[k, c] x[n, k, c])
+matmul                                           two frames (..., I, K) and (..., K, J) of equal leading axes
 activation                                       activation; elementwise
 add sub                                          elementwise on two frames of one shape
-mul div
+mul div                                          max and min give NaN where one input is NaN
 max min
+greater                                          the same; 1 where it holds, else 0. Nothing holds for NaN, not even
+less equal                                       that it equals itself
+greater_equal
+less_equal
+where                                            three frames of one shape: where the first is 0 the third, else
+                                                 (NaN too) the second
+reduce                                           kind: "sum", "max", "min" or "prod"; x (A, N, B) -> (A, B).
+                                                 max and min are NaN where one of the N is
 affine     scale, shift: shape of x              y = x * scale + shift (a folded batch norm)
 softmax                                          over the last axis
 log_softmax                                      over the last axis
 layer_norm scale (n)?, shift (n)?                eps; over the last axis of size n
 concat                                           flattens its inputs and joins them
-select     indices: any shape, into flattened x  y.flat = x.flat[indices]: slices, transposes, repeats
+select     indices: any shape                    inputs flattened and joined, y.flat = x[indices]: slices, repeats,
+                                                 transposes, windows. sizes: elements of each input, filled in
 reshape                                          shape; same elements
 embedding  table (V, D)                          ids of shape S -> (\\*S, D); an int32 input
 constant   value                                 the same frame at every timestep
@@ -156,10 +168,54 @@ def _dense(graph: Graph, node: Node) -> Outputs:
     if "W" not in node.weights or node.weights["W"].ndim != 2:
         _fail(node, "weight W of shape (outputs, inputs) is missing")
     m, k = node.weights["W"].shape
-    if x.shape != (k,):
-        _fail(node, f"input {x.name!r} has shape {x.shape}, expected ({k},): W is {(m, k)}")
+    if x.shape[-1:] != (k,):
+        _fail(node, f"input {x.name!r} has shape {x.shape}, expected (..., {k}): W is {(m, k)}")
     _weight(node, "b", (m,), optional=True)
-    return _out((m,), x)
+    return _out((*x.shape[:-1], m), x)
+
+
+def _depthwise(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    _activation(node)
+    if len(x.shape) != 3:
+        _fail(node, f"input {x.name!r} has shape {x.shape}, expected (rows, taps, channels)")
+    _weight(node, "W", x.shape[1:])
+    _weight(node, "b", x.shape[2:], optional=True)
+    return _out((x.shape[0], x.shape[2]), x)
+
+
+def _matmul(graph: Graph, node: Node) -> Outputs:
+    a, b = _frames(graph, node)
+    fits = len(a.shape) >= 2 and len(a.shape) == len(b.shape) and a.shape[:-2] == b.shape[:-2]
+    if not fits or a.shape[-1] != b.shape[-2]:
+        _fail(
+            node,
+            f"inputs {a.name!r} {a.shape} and {b.name!r} {b.shape} cannot be multiplied; expected (..., I, K) and "
+            "(..., K, J) with equal leading axes",
+        )
+    return _out((*a.shape[:-1], b.shape[-1]), a, b)
+
+
+def _where(graph: Graph, node: Node) -> Outputs:
+    values = _frames(graph, node)
+    if len({v.shape for v in values}) > 1:
+        _fail(node, f"inputs {', '.join(f'{v.name!r} {v.shape}' for v in values)} differ in shape")
+    return _out(values[0].shape, *values)
+
+
+#: kinds of `reduce`, in the order of their codes in a .tow file
+REDUCTIONS = ("sum", "max", "min", "prod")
+
+
+def _reduce(graph: Graph, node: Node) -> Outputs:
+    (x,) = _frames(graph, node)
+    if node.attrs.get("kind") not in REDUCTIONS:
+        raise UnsupportedError(
+            f"{node.op} {node.name!r}: kind is {node.attrs.get('kind')!r}, expected one of {list(REDUCTIONS)}"
+        )
+    if len(x.shape) != 3:
+        _fail(node, f"input {x.name!r} has shape {x.shape}, expected three axes, of which the second is reduced")
+    return _out((x.shape[0], x.shape[2]), x)
 
 
 def _unary(graph: Graph, node: Node) -> Outputs:
@@ -201,13 +257,14 @@ def _concat(graph: Graph, node: Node) -> Outputs:
 
 
 def _select(graph: Graph, node: Node) -> Outputs:
-    (x,) = _frames(graph, node)
+    values = _frames(graph, node)
+    sizes = node.attrs["sizes"] = tuple(v.size for v in values)
     indices = node.weights.get("indices")
     if indices is None or indices.dtype != np.int32 or indices.size == 0:
         _fail(node, "weight indices (integers, at least one) is missing")
-    if indices.min() < 0 or indices.max() >= x.size:
-        _fail(node, f"indices reach from {indices.min()} to {indices.max()}, expected 0 to {x.size - 1}")
-    return _out(indices.shape, x)
+    if indices.min() < 0 or indices.max() >= sum(sizes):
+        _fail(node, f"indices reach from {indices.min()} to {indices.max()}, expected 0 to {sum(sizes) - 1}")
+    return _out(indices.shape, *values)
 
 
 def _reshape(graph: Graph, node: Node) -> Outputs:
@@ -323,18 +380,28 @@ def _flip(graph: Graph, node: Node) -> Outputs:
     return [("out", Value("", x.shape, once=x.once))]
 
 
+#: elementwise ops of two inputs, in the order of their codes in a .tow file
+BINARY = (
+    *("add", "sub", "mul", "div", "max", "min"),
+    *("greater", "less", "equal", "greater_equal", "less_equal"),
+)
+
 _CELL = ("activations", "clip", "reverse", "masked", "steps")
 
 CATALOGUE: dict[str, Op] = {
     "dense": Op(_dense, 1, ("activation",), ("W", "b"), ("W",)),
     "activation": Op(_unary, 1, ("activation",)),
-    **{op: Op(_binary, 2) for op in ("add", "sub", "mul", "div", "max", "min")},
+    "depthwise": Op(_depthwise, 1, ("activation",), ("W", "b")),
+    "matmul": Op(_matmul, 2),
+    **{op: Op(_binary, 2) for op in BINARY},
+    "where": Op(_where, 3),
+    "reduce": Op(_reduce, 1, ("kind",)),
     "affine": Op(_affine, 1, (), ("scale", "shift")),
     "softmax": Op(_unary, 1),
     "log_softmax": Op(_unary, 1),
     "layer_norm": Op(_layer_norm, 1, ("eps",), ("scale", "shift")),
     "concat": Op(_concat, None),
-    "select": Op(_select, 1, (), ("indices",)),
+    "select": Op(_select, None, ("sizes",), ("indices",)),
     "reshape": Op(_reshape, 1, ("shape",)),
     "embedding": Op(_embedding, 1, (), ("table",), ("table",)),
     "constant": Op(_constant, 0, (), ("value",)),

@@ -66,11 +66,12 @@ class Rounding:
 
 
 def times(W: np.ndarray | Rounding, x: np.ndarray, b: Any = 0.0) -> np.ndarray:
-    """W x + b. W is (rows, K) or (G, rows, K); x one frame (K,), or (n, K) where W has no gates."""
+    """W x + b. W is (rows, K) or (G, rows, K); x one frame (K,), or rows (..., K) where W has no gates."""
     if isinstance(W, np.ndarray):
         return x @ W.T + b if x.ndim > 1 else W @ x + b
     if x.ndim > 1:
-        return np.array([W.times(row, b) for row in x]).reshape(len(x), len(W.q))
+        rows = [W.times(row, b) for row in x.reshape(-1, x.shape[-1])]
+        return np.array(rows).reshape(*x.shape[:-1], len(W.q))
     return W.times(x, b)
 
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from . import runs
 from .activations import BY_CODE, Activation
 from .errors import FormatError
 from .graph import Graph, Node, Value
+from .ops import BINARY, REDUCTIONS
 from .packing import (
     ALIGN,
     DTYPES,
@@ -40,11 +42,11 @@ _HEADER = 64
 
 REVERSE, VARIANT, MASKED, STEPS = 1, 2, 4, 8
 
-BINARY = ("add", "sub", "mul", "div", "max", "min")
 KIND = {
     "dense": 1, "activation": 2, **dict.fromkeys(BINARY, 3), "affine": 4, "softmax": 5, "log_softmax": 5,
     "layer_norm": 6, "concat": 7, "select": 8, "reshape": 9, "embedding": 10, "constant": 11, "rnn": 12, "gru": 13,
-    "lstm": 14, "state_read": 15, "state_write": 16, "last": 17, "flip": 18,
+    "lstm": 14, "state_read": 15, "state_write": 16, "last": 17, "flip": 18, "depthwise": 19, "reduce": 20,
+    "matmul": 21, "where": 22,
 }  # fmt: skip
 #: activations of a cell and the attribute behind flag VARIANT
 CELLS = {"rnn": (1, ""), "gru": (2, "reset_after"), "lstm": (3, "input_forget")}
@@ -84,6 +86,10 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     vector = lambda key: None if key not in w else pad(w[key])  # noqa: E731
     if node.op == "dense":
         return [_matrix(node, "W", w["W"]), vector("b")], _act_words(a["activation"])
+    if node.op == "depthwise":
+        return [pad(w["W"]), vector("b")], _act_words(a["activation"])
+    if node.op == "reduce":
+        return [], [REDUCTIONS.index(a["kind"])]
     if node.op == "activation":
         return [], _act_words(a["activation"])
     if node.op in BINARY:
@@ -95,7 +101,8 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     if node.op == "layer_norm":
         return [vector("scale"), vector("shift")], [_f32(a["eps"])]
     if node.op == "select":
-        return [pad(w["indices"].reshape(-1))], []
+        found = runs.find(w["indices"], a["sizes"])
+        return [pad(found.reshape(-1))], [len(found)]
     if node.op == "embedding":
         return [pack_table(w["table"], node.precisions.get("table", "float32"), f"embedding {node.name!r}: table")], []
     if node.op == "constant":
@@ -146,8 +153,14 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
     weights: dict[str, np.ndarray | None] = {}
     attrs: dict[str, Any] = {}
     if op == "dense":
-        weights = {"W": unpack(tensors[0], 1, prod(y[0]), prod(x[0]))[0], "b": cut(tensors[1], *y[0])}
+        weights = {"W": unpack(tensors[0], 1, y[0][-1], x[0][-1])[0], "b": cut(tensors[1], y[0][-1])}
         attrs = {"activation": _act(params)}
+    elif op == "depthwise":
+        _, taps, channels = x[0]
+        weights = {"W": tensors[0].reshape(taps, -1)[:, :channels], "b": cut(tensors[1], channels)}
+        attrs = {"activation": _act(params)}
+    elif op == "reduce":
+        attrs = {"kind": REDUCTIONS[params[0]]}
     elif op == "activation":
         attrs = {"activation": _act(params)}
     elif op == "affine":
@@ -156,7 +169,8 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
         weights = {"scale": cut(tensors[0], x[0][-1]), "shift": cut(tensors[1], x[0][-1])}
         attrs = {"eps": _from_f32(params[0])}
     elif op == "select":
-        weights = {"indices": cut(tensors[0], *y[0])}
+        found = tensors[0][: runs.WORDS * params[0]]
+        weights = {"indices": runs.expand(found, [prod(shape) for shape in x]).reshape(y[0])}
     elif op == "reshape":
         attrs = {"shape": y[0]}
     elif op == "embedding":
