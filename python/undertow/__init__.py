@@ -20,6 +20,7 @@ from .errors import (
     UnsupportedError,
 )
 from .graph import Graph
+from .importers.torch_module import from_torch
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
 from .loading import load
@@ -46,6 +47,7 @@ __all__ = [
     "ToleranceError",
     "UnsupportedError",
     "example",
+    "from_torch",
     "get_include",
     "isas",
     "load",

@@ -57,6 +57,7 @@ def describe(model: Model) -> dict[str, Any]:
         "scratch_bytes": model.scratch_bytes,
         "isa": model.isa,
         "streamable": model.streamable,
+        "latency": model.latency,
         "not_streamable": [f"{node.op} {node.name!r}: {reason}" for node, reason in graph.whole_sequence_nodes()],
         "warnings": _not_finite(graph.nodes),
     }
@@ -111,11 +112,24 @@ def variant(node: Node, frame: tuple[int, ...] = ()) -> str:
         words.append(str(attrs["activation"]))
     if node.op in ("dense", "depthwise") and "b" not in node.weights:
         words.append("no bias")
+    if node.op == "window":
+        words.append(f"frames {spans(attrs['taps'])}")
     if node.op == "reduce":
         words.append(attrs["kind"])
     if node.op == "layer_norm":
         words.append(f"eps {attrs['eps']:g}")
     return ", ".join(words)
+
+
+def spans(taps: tuple[int, ...]) -> str:
+    """(-4, -2, 0, 1) -> "-4 -2 0 to 1": offsets in words, runs of neighbours by their ends."""
+    runs: list[list[int]] = []
+    for tap in taps:
+        if runs and tap == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], tap]
+        else:
+            runs.append([tap])
+    return " ".join(" to ".join(map(str, run)) for run in runs)
 
 
 def _not_finite(nodes: list[Node]) -> list[str]:
@@ -170,6 +184,7 @@ def text(facts: dict[str, Any]) -> str:
                  f"{human_bytes(facts['scratch_bytes'])} of scratch per stream"],
                 ["isa", facts["isa"]],
                 ["streams", streams],
+                *([["latency", f"{facts['latency']} frames"]] if facts["latency"] else []),
             ]
         )
     )  # fmt: skip

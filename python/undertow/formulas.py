@@ -81,6 +81,18 @@ def frames(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> np.ndarray:
     raise UnsupportedError(f"{node.op} {node.name!r}: the reference does not know this op")
 
 
+def window(taps: tuple[int, ...], x: np.ndarray, gate: np.ndarray | None = None) -> np.ndarray:
+    """x (T, *S) -> y (T, taps, *S), y[t, i] = x[t + taps[i]]; zeros outside, and where gate (T, 1) is 0."""
+    if gate is not None:
+        x = np.where((gate == 0).reshape(-1, *[1] * (x.ndim - 1)), 0.0, x)
+    y = np.zeros((len(x), len(taps), *x.shape[1:]))
+    for i, tap in enumerate(taps):
+        first, end = max(0, -tap), min(len(x), len(x) - tap)
+        if first < end:
+            y[first:end, i] = x[first + tap : end + tap]
+    return y
+
+
 _BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "add": np.add,
     "sub": np.subtract,
@@ -164,8 +176,14 @@ def rows_of(node: Node, w: Weights, x: np.ndarray, state: States) -> States:
     return tuple(np.stack(after) for after in zip(*rows, strict=True))
 
 
-def states_before(graph: Graph, node: Node, values: Mapping[str, np.ndarray]) -> States:
-    """What the states of a cell were before every timestep, as its outputs over time tell: (T, [L,] [B,] P or H)."""
+def states_before(
+    graph: Graph, node: Node, values: Mapping[str, np.ndarray], latest: np.ndarray | None = None
+) -> States:
+    """What the states of a cell were before every timestep, as its outputs over time tell: (T, [L,] [B,] P or H).
+
+    latest: for each frame, the number of the frame before it that moved the states, plus 1; 0 where there is none. None:
+    the one before.
+    """
     steps, back = node.attrs["steps"], node.attrs["reverse"]
     found = []
     for i, name in enumerate(node.outputs):
@@ -176,7 +194,8 @@ def states_before(graph: Graph, node: Node, values: Mapping[str, np.ndarray]) ->
             init = graph.states[node.states[i]].init
             start = np.zeros((1, *rows)) if init is None else init[None]
             ends = ends[::-1] if back and not steps else ends
-            starts = np.concatenate([start, ends])[: len(after)].astype(after.dtype)
+            starts = np.concatenate([start, ends]).astype(after.dtype)
+            starts = starts[: len(after)] if latest is None else starts[latest]
             starts = starts[::-1] if back and not steps else starts
         elif len(node.inputs) > 1:
             starts = np.broadcast_to(values[node.inputs[1 + i]], (len(after), *rows))

@@ -46,7 +46,7 @@ KIND = {
     "dense": 1, "activation": 2, **dict.fromkeys(BINARY, 3), "affine": 4, "softmax": 5, "log_softmax": 5,
     "layer_norm": 6, "concat": 7, "select": 8, "reshape": 9, "embedding": 10, "constant": 11, "rnn": 12, "gru": 13,
     "lstm": 14, "state_read": 15, "state_write": 16, "last": 17, "flip": 18, "depthwise": 19, "reduce": 20,
-    "matmul": 21, "where": 22,
+    "matmul": 21, "where": 22, "window": 23, "present": 27,
 }  # fmt: skip
 #: activations of a cell and the attribute behind flag VARIANT
 CELLS = {"rnn": (1, ""), "gru": (2, "reset_after"), "lstm": (3, "input_forget")}
@@ -109,6 +109,10 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
         return [pad(w["value"].reshape(-1))], []
     if node.op == "last":
         return [], [REVERSE * a["reverse"] | MASKED * a["masked"]]
+    if node.op == "window":
+        return [], [tap & 0xFFFFFFFF for tap in a["taps"]]
+    if node.op == "present":
+        return [], [a["latency"], a["settles"]]
     if node.op in CELLS:
         return _encode_cell(graph, node)
     return [], []
@@ -179,6 +183,10 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
         weights = {"value": cut(tensors[0], *y[0])}
     elif op == "last":
         attrs = {"reverse": bool(params[0] & REVERSE), "masked": bool(params[0] & MASKED)}
+    elif op == "window":
+        attrs = {"taps": tuple(tap - (tap >> 31 << 32) for tap in params)}
+    elif op == "present":
+        attrs = {"latency": params[0], "settles": params[1]}
     elif op in CELLS:
         return _decode_cell(op, tensors, params, sizes)
     return weights, attrs
@@ -257,7 +265,7 @@ def _dims(shape: tuple[int, ...]) -> list[int]:
 def write(graph: Graph) -> bytes:
     """Give the bytes of a .tow file. Nodes must all be needed, in an order that can run (see `undertow.compile`)."""
     out = _Writer()
-    owned = [s for node in graph.nodes if node.op in CELLS for s in node.states]
+    owned = [s for node in graph.nodes if node.op not in ("state_read", "state_write") for s in node.states]
     state_order = [*owned, *(s for s in graph.states if s not in set(owned))]
     title = out.name(graph.name) + out.name(graph.source[:4096])
     used = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs.values())

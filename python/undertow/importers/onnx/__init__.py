@@ -38,6 +38,8 @@ def load(
     only one way to pair them fits. An input that is only used as sequence_lens is left out too: the length is given
     when the model is run. `graph.source` lists what was found.
 
+    Booleans and integers of 8 or 16 bits, as inputs and outputs, are float32 frames that hold these numbers.
+
     Args:
         path: the file; external data may lie beside it or below.
         fixed: input name -> array: bind inputs as constants.
