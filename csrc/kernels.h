@@ -48,7 +48,22 @@ struct Act {
   float alpha, beta;
 };
 
-enum BinaryKind : uint32_t { kBinAdd, kBinSub, kBinMul, kBinDiv, kBinMax, kBinMin, kNumBinaries };
+enum BinaryKind : uint32_t {
+  kBinAdd,
+  kBinSub,
+  kBinMul,
+  kBinDiv,
+  kBinMax,
+  kBinMin,
+  kBinGreater,
+  kBinLess,
+  kBinEqual,
+  kBinGreaterEqual,
+  kBinLessEqual,
+  kNumBinaries
+};
+
+enum ReduceKind : uint32_t { kReduceSum, kReduceMax, kReduceMin, kReduceProd, kNumReduces };
 
 // Functions of this header are static: each instruction set compiles its own, and none may escape its object file.
 
@@ -132,6 +147,16 @@ struct DenseArgs {
   size_t first = 0;
 };
 
+// y[n, c] = b[c] + the sum over k of W[k, c] x[n, k, c], without padding but for W: [n_taps][padded channels] and b, which
+// may be null (zeros).
+struct DepthwiseArgs {
+  float* y;
+  const float* x;
+  const float* W;
+  const float* b;
+  size_t n_rows, n_taps, n_channels;
+};
+
 // One recurrent layer of H units in n_panels panels, bound to its weights. Built once per model.
 struct Cell {
   const float* R;        // float32 only: [n_panels][n_fed_back][G][kPanel]; GRU reset-before: gates z and r only
@@ -185,9 +210,14 @@ struct KernelTable {
   void (*table_row[kNumTablePrecisions])(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats
   void (*activation)(float* y, const float* x, size_t n, const Act& act);  // y == x allowed
   void (*binary[kNumBinaries])(float* y, const float* a, const float* b, size_t n);
+  void (*where)(float* y, const float* cond, const float* a, const float* b, size_t n);  // cond != 0 ? a : b
   void (*affine)(float* y, const float* x, const float* scale, const float* shift, size_t n);
   void (*softmax)(float* y, const float* x, size_t n, bool log);  // touches exactly n floats
   void (*layer_norm)(float* y, const float* x, const float* scale, const float* shift, size_t n, float eps);
+  // These touch exactly the elements of y. x: (A, N, B) to y: (A, B); a: (I, K) times b: (K, J) to y: (I, J).
+  void (*reduce[kNumReduces])(float* y, const float* x, size_t A, size_t N, size_t B);
+  void (*depthwise)(const DepthwiseArgs& args);
+  void (*matmul)(float* y, const float* a, const float* b, size_t I, size_t K, size_t J);
 
   // T timesteps of a recurrent layer with float32 weights.
   void (*rnn)(const Cell& cell, const Steps& steps, size_t T);

@@ -94,7 +94,31 @@ def zoo(seed=0):
     )
     g.output("soft", g.add("softmax", [g.add("reshape", [y], attrs={"shape": (2, 3)})]))
     g.output("log", g.add("log_softmax", [y]))
+    g.output("rows", _frame_ops(g, rng, x, h))
     return g
+
+
+def _frame_ops(g, rng, x, h):
+    """Convolution, attention and masks: frame ops over frames of several axes; x (7,), h (20,)."""
+    zero = g.add("constant", weights={"value": np.zeros(1)})
+    padded = np.concatenate([[27], np.arange(27), [27, 27, 27]])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 7)[::2]
+    rows = g.add("select", [x, h, zero], weights={"indices": windows})
+    a = g.add("dense", [rows], weights={"W": rng.normal(size=(5, 7)) * 0.3, "b": rng.normal(size=5)})
+    b = g.add("dense", [rows], weights={"W": rng.normal(size=(16, 7))}, attrs={"activation": Activation("erf")})
+    c = g.add("matmul", [g.add("reshape", [a], attrs={"shape": (5, 13)}), b])
+    deep = g.add("select", [c, b], weights={"indices": rng.integers(0, 80 + 13 * 16, (4, 3, 17))})
+    e = g.add("depthwise", [deep], weights={"W": rng.normal(size=(3, 17)) * 0.4, "b": rng.normal(size=17)})
+    parts = [g.add("activation", [e], attrs={"activation": Activation(kind)}) for kind in ("abs", "sin", "cos", "sign")]
+    above = g.add("activation", [e], attrs={"activation": Activation("softplus")})
+    parts += [g.add("activation", [above], attrs={"activation": Activation(k)}) for k in ("sqrt", "log", "reciprocal")]
+    parts += [g.add("activation", [e], attrs={"activation": Activation(k)}) for k in ("round", "floor", "ceil")]
+    masks = [g.add(op, [e, p]) for op, p in zip(("greater", "less", "equal", "greater_equal"), parts, strict=False)]
+    parts += [g.add("where", [mask, parts[0], e]) for mask in (*masks, g.add("less_equal", [parts[1], e]))]
+    joined = g.add("reshape", [g.add("concat", parts)], attrs={"shape": (1, len(parts), 68)})
+    folded = [g.add("reduce", [joined], attrs={"kind": kind}) for kind in ("sum", "max", "min")]
+    near = g.add("activation", [g.add("concat", folded)], attrs={"activation": Activation("scaled_tanh", 1.5, 0.1)})
+    return g.add("reduce", [g.add("reshape", [near], attrs={"shape": (34, 6, 1)})], attrs={"kind": "prod"})
 
 
 def zoo_input(T, seed=0):

@@ -71,7 +71,7 @@ def activation(spec):
     if name == "round":
         return elementwise(round)
     if name == "sign":
-        return elementwise(lambda v: (v > 0) - (v < 0))
+        return elementwise(lambda v: float(v > 0) - float(v < 0))
     if name == "reciprocal":
         return elementwise(lambda v: 1 / v if v else math.copysign(np.inf, v))
     raise ValueError(f"the oracle does not know the activation {name!r}")

@@ -22,7 +22,8 @@ C_FILES = sorted(
 PY_FILES = sorted((ROOT / "python").rglob("*.py"))
 ALL = [*C_FILES, *PY_FILES]
 KERNELS = {
-    f"{name}-inl.h" for name in ("kernels", "math", "frames", "quantize", "weights", "matvec", "sparse", "cells")
+    f"{name}-inl.h"
+    for name in ("kernels", "math", "frames", "rows", "quantize", "weights", "matvec", "sparse", "cells")
 }
 
 #: file (or folder) of csrc -> own headers it may include; the system headers of C++ are free outside kernels/

@@ -10,6 +10,7 @@ import undertow
 from undertow import reference
 from undertow.activations import Activation
 from undertow.graph import Graph
+from undertow.model import Model
 
 NAN, INF = math.nan, math.inf
 
@@ -26,9 +27,12 @@ def random_inputs(shapes, T=5, seed=0):
     return {f"x{i}": rng.normal(size=(T, *shape)).astype(np.float32) for i, shape in enumerate(shapes)}
 
 
-def run(graph, X):
-    """float64 by the reference; X has as many frames as the result."""
-    return reference.run(graph, X)
+@pytest.fixture(params=["reference", *(name for name, runs in undertow.isas().items() if runs)])
+def run(request):
+    """Runs a graph: in float64 by the reference, or on an instruction set."""
+    if request.param == "reference":
+        return reference.run
+    return lambda graph, X: Model.from_graph(graph, request.param).run(X)
 
 
 def rows_times(x, W, b):
@@ -43,7 +47,7 @@ ROWS = [(3, 5), (1, 16), (4, 256), (33, 16), (2, 3, 7), (5, 1), (17, 33)]
 
 @pytest.mark.parametrize("shape", ROWS, ids=str)
 @pytest.mark.parametrize("n_out", [1, 16, 19, 48])
-def test_dense_goes_along_the_rows_of_a_frame(shape, n_out):
+def test_dense_goes_along_the_rows_of_a_frame(shape, n_out, run):
     rng = np.random.default_rng(n_out)
     W = (rng.normal(size=(n_out, shape[-1])) / math.sqrt(shape[-1])).astype(np.float32)
     b = rng.normal(size=n_out).astype(np.float32)
@@ -55,7 +59,7 @@ def test_dense_goes_along_the_rows_of_a_frame(shape, n_out):
 
 
 @pytest.mark.parametrize("shape", [(33, 9, 16), (1, 3, 5), (7, 1, 1), (4, 3, 40), (12, 2, 17)], ids=str)
-def test_depthwise_has_weights_of_its_own_for_each_channel(shape):
+def test_depthwise_has_weights_of_its_own_for_each_channel(shape, run):
     rng = np.random.default_rng(1)
     N, K, C = shape
     W, b = rng.normal(size=(K, C)).astype(np.float32), rng.normal(size=C).astype(np.float32)
@@ -74,7 +78,7 @@ def test_depthwise_has_weights_of_its_own_for_each_channel(shape):
     [((3, 4), (4, 5)), ((1, 1), (1, 1)), ((2, 3, 7), (2, 7, 2)), ((5, 33), (33, 17)), ((2, 2, 9, 16), (2, 2, 16, 33))],
     ids=str,
 )
-def test_matmul_of_two_computed_frames(a, b):
+def test_matmul_of_two_computed_frames(a, b, run):
     X = random_inputs([a, b])
     x, y = (X[k].astype(np.float64) for k in ("x0", "x1"))
     expected = (x[..., :, :, None] * y[..., None, :, :]).sum(axis=-2)
@@ -93,7 +97,7 @@ def fold(kind, x):
 
 @pytest.mark.parametrize("kind", ["sum", "max", "min", "prod"])
 @pytest.mark.parametrize("shape", [(3, 5, 1), (1, 40, 1), (2, 7, 16), (4, 9, 21), (1, 1, 3), (5, 16, 2)], ids=str)
-def test_reduce_over_the_middle_axis(kind, shape):
+def test_reduce_over_the_middle_axis(kind, shape, run):
     X = random_inputs([shape])
     g = graph_of("reduce", [shape], attrs={"kind": kind})
     np.testing.assert_allclose(run(g, X), fold(kind, X["x0"]), rtol=1e-5, atol=5e-6)
@@ -118,12 +122,12 @@ PAIRS = {"x0": np.repeat(ODD, 8).reshape(1, 64), "x1": np.tile(ODD, 8).reshape(1
         ("less_equal", lambda a, b: a <= b),
     ],
 )
-def test_comparisons_give_0_or_1_and_0_for_nan(op, holds):
+def test_comparisons_give_0_or_1_and_0_for_nan(op, holds, run):
     expected = [[float(holds(float(a), float(b))) for a, b in zip(PAIRS["x0"][0], PAIRS["x1"][0], strict=True)]]
     assert np.array_equal(run(graph_of(op, [(64,), (64,)]), PAIRS), expected)
 
 
-def test_where_takes_the_third_frame_where_the_first_is_zero():
+def test_where_takes_the_third_frame_where_the_first_is_zero(run):
     cond = np.tile(ODD, 3)[None]
     X = {"x0": cond, "x1": np.arange(24, dtype=np.float32)[None], "x2": -np.arange(24, dtype=np.float32)[None] - 0.5}
     got = run(graph_of("where", [(24,)] * 3), X)
@@ -141,7 +145,7 @@ def test_where_takes_the_third_frame_where_the_first_is_zero():
     ],
     ids=["transpose", "windows", "repeats", "one", "backwards"],
 )
-def test_select_takes_elements_of_several_frames(indices):
+def test_select_takes_elements_of_several_frames(indices, run):
     shapes = [(2, 4), (5,), (11,)]
     X = random_inputs(shapes)
     joined = np.concatenate([X[f"x{i}"].reshape(5, -1) for i in range(3)], axis=1)
@@ -150,7 +154,7 @@ def test_select_takes_elements_of_several_frames(indices):
     assert g.nodes[0].attrs["sizes"] == (8, 5, 11)
 
 
-def test_select_pads_with_a_constant_of_one_element():
+def test_select_pads_with_a_constant_of_one_element(run):
     g = Graph("padded")
     x, zero = g.input("x", (3,)), g.add("constant", weights={"value": np.zeros(1)})
     g.output("y", g.add("select", [x, zero], weights={"indices": np.array([[3, 0, 1, 2, 3]])}))
@@ -177,7 +181,7 @@ FORMULAS = {
 
 
 @pytest.mark.parametrize("kind", FORMULAS)
-def test_activations_of_frames(kind):
+def test_activations_of_frames(kind, run):
     g = graph_of("activation", [(len(NUMBERS),)], attrs={"activation": Activation(kind)})
     expected = [math.nan if math.isnan(v) else FORMULAS[kind](float(v)) for v in NUMBERS]
     np.testing.assert_allclose(run(g, {"x0": NUMBERS[None]})[0], expected, rtol=1e-6, atol=0)

@@ -8,8 +8,19 @@ void activation(float* y, const float* x, size_t n, const Act& act) {
   for (size_t j = 0; j < n; j += kLanes) store(y + j, activate(act, load(x + j)));
 }
 
+// max and min give v where u is NaN; |u| > -1 fails for NaN alone, and then u itself comes out.
+inline V max_or_nan(V u, V v) { return flushed(select_lt(set1(-1.0f), abs(u), max(u, v), u)); }
+inline V min_or_nan(V u, V v) { return flushed(select_lt(set1(-1.0f), abs(u), min(u, v), u)); }
+
+// 1 where neither is NaN, else 0.
+inline V ordered(V u, V v) {
+  const V one = set1(1.0f), zero = set1(0.0f), below = set1(-1.0f);
+  return select_lt(below, abs(u), select_lt(below, abs(v), one, zero), zero);
+}
+
 template <uint32_t kKind>
 void binary(float* y, const float* a, const float* b, size_t n) {
+  const V one = set1(1.0f), zero = set1(0.0f);
   for (size_t j = 0; j < n; j += kLanes) {
     const V u = load(a + j), v = load(b + j);
     V w = u;
@@ -18,12 +29,22 @@ void binary(float* y, const float* a, const float* b, size_t n) {
       case kBinSub: w = sub(u, v); break;
       case kBinMul: w = mul(u, v); break;
       case kBinDiv: w = div(u, v); break;
-      // max and min give v where u is NaN; |u| > -1 fails for NaN alone, and then u itself comes out.
-      case kBinMax: w = flushed(select_lt(set1(-1.0f), abs(u), max(u, v), u)); break;
-      default: w = flushed(select_lt(set1(-1.0f), abs(u), min(u, v), u)); break;
+      case kBinMax: w = max_or_nan(u, v); break;
+      case kBinMin: w = min_or_nan(u, v); break;
+      case kBinGreater: w = select_lt(v, u, one, zero); break;
+      case kBinLess: w = select_lt(u, v, one, zero); break;
+      case kBinEqual: w = select_lt(u, v, zero, select_lt(v, u, zero, ordered(u, v))); break;
+      case kBinGreaterEqual: w = select_lt(u, v, zero, ordered(u, v)); break;
+      default: w = select_lt(v, u, zero, ordered(u, v)); break;
     }
     store(y + j, w);
   }
+}
+
+void where(float* y, const float* cond, const float* a, const float* b, size_t n) {
+  const V least = set1(1.17549435e-38f);  // a condition of NaN is not below it, and not zero
+  for (size_t j = 0; j < n; j += kLanes)
+    store(y + j, flushed(select_lt(abs(load(cond + j)), least, load(b + j), load(a + j))));
 }
 
 void affine(float* y, const float* x, const float* scale, const float* shift, size_t n) {

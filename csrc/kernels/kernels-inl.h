@@ -14,6 +14,7 @@ using namespace undertow;
 // each uses what stands before it
 #include "math-inl.h"
 #include "frames-inl.h"
+#include "rows-inl.h"
 #include "quantize-inl.h"
 #include "weights-inl.h"
 #include "matvec-inl.h"
@@ -34,10 +35,15 @@ const KernelTable table = {
     {::table_row<Floats<float>>, ::table_row<Floats<Half>>, ::table_row<Floats<Bfloat>>, ::table_row<Int8>,
      ::table_row<Int4>},
     ::activation,
-    {::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>},
+    {::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>,
+     ::binary<kBinGreater>, ::binary<kBinLess>, ::binary<kBinEqual>, ::binary<kBinGreaterEqual>, ::binary<kBinLessEqual>},
+    ::where,
     ::affine,
     ::softmax,
     ::layer_norm,
+    {::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>},
+    ::depthwise,
+    ::matmul,
     ::rnn,
     ::gru_reset_after,
     ::gru_reset_before,

@@ -205,7 +205,7 @@ inline V activate(const Act& act, V x) {
     case kActSign: return flushed(select_lt(x, zero, set1(-1.0f), select_lt(zero, x, one, x)));
     case kActReciprocal: return div(one, x);
     case kActErf: return verf(x);
-    case kActSin: return vsin_of(x, 0.0f);
+    case kActSin: return select_lt(abs(x), set1(1.17549435e-38f), copy_sign(zero, x), vsin_of(x, 0.0f));
     case kActCos: return vsin_of(x, 1.0f);
     default: return x;
   }

@@ -39,6 +39,11 @@ constexpr int at_least_1(int n) { return n < 1 ? 1 : n; }
 // Vectors of a panel that a walk takes at once: all of them where four chains of each leave half of the registers free.
 constexpr int kSparseVectors = kVectors<1> < kRegisters / 8 ? kVectors<1> : kRegisters / 8;
 
+// x from j on, as far as it reaches: rows of one frame are not padded.
+inline V load_diagonal(const float* x, size_t j, size_t K) {
+  return j + kLanes <= K ? load(x + j) : j < K ? load_some(x + j, K - j) : set1(0.0f);
+}
+
 struct SparseFloats {
   static constexpr uint32_t kPrecision = kSparseFloat32;
   static constexpr int kFrames = at_least_1(kRegisters / (8 * kSparseVectors));
@@ -71,7 +76,7 @@ struct SparseFloats {
       for (int v = 0; v < kSparseVectors; ++v) {
         V start = bias_at(d, first + v * kLanes);
         if (lists.diagonal)
-          start = mul_add(load(x[t] + at.panel * kPanel + column + v * kLanes), load(diagonal + v * kLanes), start);
+          start = mul_add(load_diagonal(x[t], at.panel * kPanel + column + v * kLanes, d.K), load(diagonal + v * kLanes), start);
         acc[t][0][v] = start;
         acc[t][1][v] = acc[t][2][v] = acc[t][3][v] = set1(0.0f);
       }

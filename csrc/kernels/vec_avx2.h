@@ -15,6 +15,11 @@ constexpr int kRegisters = 16;
 inline V load(const float* p) { return _mm256_loadu_ps(p); }
 inline void store(float* p, V a) { _mm256_storeu_ps(p, a); }
 inline V set1(float a) { return _mm256_set1_ps(a); }
+inline __m256i first_lanes(size_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n < 8 ? n : 8)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline V load_some(const float* p, size_t n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+inline void store_some(float* p, V a, size_t n) { _mm256_maskstore_ps(p, first_lanes(n), a); }
 
 inline V add(V a, V b) { return _mm256_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }

@@ -15,6 +15,9 @@ constexpr int kRegisters = 32;
 inline V load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, V a) { _mm512_storeu_ps(p, a); }
 inline V set1(float a) { return _mm512_set1_ps(a); }
+inline __mmask16 first_lanes(size_t n) { return static_cast<__mmask16>(n < 16 ? (1u << n) - 1 : 0xffffu); }
+inline V load_some(const float* p, size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
+inline void store_some(float* p, V a, size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), a); }
 
 inline V add(V a, V b) { return _mm512_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }

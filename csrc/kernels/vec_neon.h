@@ -15,6 +15,18 @@ constexpr int kRegisters = 32;
 inline V load(const float* p) { return vld1q_f32(p); }
 inline void store(float* p, V a) { vst1q_f32(p, a); }
 inline V set1(float a) { return vdupq_n_f32(a); }
+inline V load_some(const float* p, size_t n) {
+  if (n >= 4) return vld1q_f32(p);
+  float some[4] = {};
+  memcpy(some, p, n * sizeof(float));
+  return vld1q_f32(some);
+}
+inline void store_some(float* p, V a, size_t n) {
+  if (n >= 4) return vst1q_f32(p, a);
+  float some[4];
+  vst1q_f32(some, a);
+  memcpy(p, some, n * sizeof(float));
+}
 
 inline V add(V a, V b) { return vaddq_f32(a, b); }
 inline V sub(V a, V b) { return vsubq_f32(a, b); }

@@ -25,6 +25,8 @@ inline float float_of(uint32_t u) {
 inline V load(const float* p) { return *p; }
 inline void store(float* p, V a) { *p = a; }
 inline V set1(float a) { return a; }
+inline V load_some(const float* p, size_t) { return *p; }  // the first n lanes, n > 0; the others are 0
+inline void store_some(float* p, V a, size_t) { *p = a; }  // the first n lanes, and nothing behind them
 
 inline V add(V a, V b) { return a + b; }
 inline V sub(V a, V b) { return a - b; }

@@ -6,40 +6,95 @@ namespace undertow {
 
 namespace {
 
-// --- dense: sizes[0] K, sizes[1] panels; weights W, b; acts[0] -------------------------------------------------------
+size_t axis(const ValueView& v, uint32_t i) { return i < v.n_dims ? v.dims[i] : 1; }
+size_t last_axis(const ValueView& v) { return v.n_dims == 0 ? 1 : v.dims[v.n_dims - 1]; }
+
+bool same_axes(const ValueView& a, const ValueView& b, uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i)
+    if (a.dims[i] != b.dims[i]) return false;
+  return true;
+}
+
+// --- dense: sizes K, panels, rows in a frame, M; weights W, b; acts[0] -------------------------------------------------
+
+// Rows of frames of several that take scratch at once: a multiple of every tile's (kernels/matvec-inl.h).
+constexpr size_t kRowsAtOnce = 48;
 
 ut_status check_dense(Check& c) {
   c.counts(1, 1, 0, 2, 3);
+  if (c.status() != UT_OK) return c.status();
   OpPlan* p = c.plan();
-  const size_t K = c.input(0), M = c.output(0);
+  const ValueView x = c.input_view(0), y = c.output_view(0);
+  c.require(x.n_dims != 0 && x.n_dims == y.n_dims && same_axes(x, y, x.n_dims - 1), "input and output differ in their rows");
+  const size_t K = last_axis(x), M = last_axis(y), rows = c.input(0) / K;
+  c.output(0);
   p->sizes[0] = K;
   p->sizes[1] = padded(M) / kPanel;
+  p->sizes[2] = rows;
+  p->sizes[3] = M;
   c.matrix(0, M, K, 1);
   c.weight(1, padded(M), true);
   p->acts[0] = c.act(0);
-  p->scratch_floats_per_frame = quantized_floats(p->precisions[0], K);
+  const size_t quantized = quantized_floats(p->precisions[0], K);
+  if (rows == 1)
+    p->scratch_floats_per_frame = quantized;
+  else
+    p->scratch_floats = (rows < kRowsAtOnce ? rows : kRowsAtOnce) * (quantized + (M % kPanel == 0 ? 0 : padded(M)));
   return c.status();
+}
+
+// n rows from x to y, rows of both K and M floats apart. Kernels write whole panels: where that is more than M, they
+// write them into scratch.
+void dense_rows(const OpPlan& op, const Block& b, const DenseArgs& rows, size_t n) {
+  const KernelTable& k = *b.model->kernels;
+  const size_t M = op.sizes[3];
+  DenseArgs d = rows;
+  const bool compact = rows.y_stride < padded(M);
+  if (compact) {
+    d.y = b.scratch;
+    d.y_stride = padded(M);
+    d.quantized = b.scratch + (op.sizes[2] < kRowsAtOnce ? op.sizes[2] : kRowsAtOnce) * padded(M);
+  }
+  k.dense[op.precisions[0]][1](d, n);
+  if (op.acts[0].kind != kActIdentity) {
+    // All rows at once where they are of one piece.
+    const size_t first = d.first * kPanel, width = d.n_panels * kPanel - first, pieces = b.team ? n : 1;
+    for (size_t t = 0; t < pieces; ++t) {
+      float* some = d.y + t * d.y_stride + first;
+      k.activation(some, some, b.team ? width : n * d.y_stride, op.acts[0]);
+    }
+  }
+  if (!compact) return;
+  const size_t first = d.first * kPanel, end = d.n_panels * kPanel < M ? d.n_panels * kPanel : M;
+  for (size_t t = 0; first < end && t < n; ++t)
+    copy_floats(rows.y + t * rows.y_stride + first, d.y + t * d.y_stride + first, end - first);
 }
 
 void run_dense(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
-  const KernelTable& k = *b.model->kernels;
-  const size_t rows = b.rows(y), width = padded(b.value(y).width);
+  const size_t K = op.sizes[0], per_frame = op.sizes[2], M = op.sizes[3];
   const Panels mine = b.mine(op.sizes[1]);
-  // Quantised frames take scratch, which is sized for a chunk of them.
-  const size_t most = op.scratch_floats_per_frame ? b.chunk : rows;
-  for (size_t t = 0; t < rows; t += most)
-    k.dense[op.precisions[0]][1]({b.row(y) + t * width, width, b.row(x) + t * b.stride(x), b.stride(x), op.weights[0],
-                                  static_cast<const float*>(op.weights[1]), mine.end, op.sizes[0], b.scratch, mine.first},
-                                 rows - t < most ? rows - t : most);
-  if (op.acts[0].kind != kActIdentity) {
-    // All rows at once where they are of one piece.
-    const size_t n = b.team ? rows : 1, n_floats = b.team ? mine.n() * kPanel : rows * width;
-    for (size_t t = 0; t < n; ++t) {
-      float* some = b.row(y) + t * width + mine.first * kPanel;
-      k.activation(some, some, n_floats, op.acts[0]);
+  DenseArgs d = {b.row(y), b.stride(y), b.row(x), b.stride(x), op.weights[0], static_cast<const float*>(op.weights[1]),
+                 mine.end, K, b.scratch, mine.first};
+  size_t frames = 1, n = b.rows(y) * per_frame, most = op.scratch_floats_per_frame ? b.chunk : n;
+  d.y_stride = padded(b.value(y).width);
+  if (per_frame != 1) {
+    d.x_stride = K;
+    d.y_stride = M;
+    if (op.scratch_floats) most = per_frame < kRowsAtOnce ? per_frame : kRowsAtOnce;
+    // Frames that are not padded follow each other like the rows of one.
+    if (per_frame * K % kPanel != 0 || per_frame * M % kPanel != 0) {
+      frames = b.rows(y);
+      n = per_frame;
     }
   }
+  for (size_t t = 0; t < frames; ++t)
+    for (size_t r = 0; r < n; r += most) {
+      DenseArgs some = d;
+      some.x += t * b.stride(x) + r * d.x_stride;
+      some.y += t * padded(b.value(y).width) + r * d.y_stride;
+      dense_rows(op, b, some, n - r < most ? n - r : most);
+    }
   b.meet();
 }
 
@@ -57,7 +112,7 @@ void run_activation(const OpPlan& op, const Block& b) {
   b.model->kernels->activation(b.row(y), b.row(x), b.rows(y) * padded(b.value(y).width), op.acts[0]);
 }
 
-// --- add sub mul div max min: flags which ----------------------------------------------------------------------------
+// --- add sub mul div max min and comparisons: flags which --------------------------------------------------------------
 
 ut_status check_binary(Check& c) {
   c.counts(2, 1, 0, 0, 1);
@@ -101,8 +156,6 @@ void run_affine(const OpPlan& op, const Block& b) {
 
 // --- softmax, log_softmax over the last axis: sizes[0] its length, flags 1 log ----------------------------------------
 
-size_t last_axis(const ValueView& v) { return v.n_dims == 0 ? 1 : v.dims[v.n_dims - 1]; }
-
 ut_status check_softmax(Check& c) {
   c.counts(1, 1, 0, 0, 1);
   c.require(c.input(0) == c.output(0), "input and output differ in size");
@@ -145,6 +198,106 @@ void run_layer_norm(const OpPlan& op, const Block& b) {
                                    n, op.number);
 }
 
+// --- where -----------------------------------------------------------------------------------------------------------
+
+ut_status check_where(Check& c) {
+  c.counts(3, 1, 0, 0, 0);
+  const size_t n = c.output(0);
+  for (uint32_t i = 0; i < 3; ++i) c.require(c.input(i) == n, "inputs and output differ in size");
+  return c.status();
+}
+
+void run_where(const OpPlan& op, const Block& b) {
+  const uint32_t *x = op.inputs, y = op.output;
+  const size_t width = padded(b.value(y).width);
+  for (size_t t = 0; t < b.rows(y); ++t)
+    b.model->kernels->where(b.row(y) + t * width, b.row(x[0]) + t * b.stride(x[0]), b.row(x[1]) + t * b.stride(x[1]),
+                            b.row(x[2]) + t * b.stride(x[2]), width);
+}
+
+// --- depthwise: sizes rows, taps, channels; weights W, b; acts[0] -------------------------------------------------------
+
+ut_status check_depthwise(Check& c) {
+  c.counts(1, 1, 0, 2, 3);
+  if (c.status() != UT_OK) return c.status();
+  const ValueView x = c.input_view(0), y = c.output_view(0);
+  c.input(0);
+  c.output(0);
+  c.require(x.n_dims == 3 && y.n_dims == 2 && y.dims[0] == x.dims[0] && y.dims[1] == x.dims[2],
+            "input is not (rows, taps, channels), or output not (rows, channels)");
+  for (uint32_t i = 0; i < 3; ++i) c.plan()->sizes[i] = axis(x, i);
+  const size_t width = padded(axis(x, 2));
+  c.weight(0, uint64_t{axis(x, 1)} * width);
+  c.weight(1, width, true);
+  c.plan()->acts[0] = c.act(0);
+  return c.status();
+}
+
+void run_depthwise(const OpPlan& op, const Block& b) {
+  const uint32_t x = op.inputs[0], y = op.output;
+  const KernelTable& k = *b.model->kernels;
+  DepthwiseArgs d = {b.row(y), b.row(x), static_cast<const float*>(op.weights[0]), static_cast<const float*>(op.weights[1]),
+                     op.sizes[0], op.sizes[1], op.sizes[2]};
+  for (size_t t = 0; t < b.rows(y); ++t, d.x += b.stride(x), d.y += b.stride(y)) {
+    k.depthwise(d);
+    if (op.acts[0].kind != kActIdentity) k.activation(d.y, d.y, b.value(y).width, op.acts[0]);
+  }
+}
+
+// --- reduce: sizes A, N, B; flags which --------------------------------------------------------------------------------
+
+ut_status check_reduce(Check& c) {
+  c.counts(1, 1, 0, 0, 1);
+  if (c.status() != UT_OK) return c.status();
+  const ValueView x = c.input_view(0), y = c.output_view(0);
+  c.input(0);
+  c.output(0);
+  c.require(x.n_dims == 3 && y.n_dims == 2 && y.dims[0] == x.dims[0] && y.dims[1] == x.dims[2],
+            "input has not three axes, or output not the first and the last of them");
+  for (uint32_t i = 0; i < 3; ++i) c.plan()->sizes[i] = axis(x, i);
+  c.plan()->flags = c.param(0);
+  c.require(c.plan()->flags < kNumReduces, "unknown kind of reduction");
+  return c.status();
+}
+
+void run_reduce(const OpPlan& op, const Block& b) {
+  const uint32_t x = op.inputs[0], y = op.output;
+  const auto kernel = b.model->kernels->reduce[op.flags];
+  for (size_t t = 0; t < b.rows(y); ++t)
+    kernel(b.row(y) + t * b.stride(y), b.row(x) + t * b.stride(x), op.sizes[0], op.sizes[1], op.sizes[2]);
+}
+
+// --- matmul: sizes products in a frame, I, K, J ------------------------------------------------------------------------
+
+ut_status check_matmul(Check& c) {
+  c.counts(2, 1, 0, 0, 0);
+  if (c.status() != UT_OK) return c.status();
+  const ValueView l = c.input_view(0), r = c.input_view(1), y = c.output_view(0);
+  c.input(0);
+  c.input(1);
+  const size_t n = c.output(0);
+  const uint32_t d = l.n_dims;
+  c.require(d >= 2 && r.n_dims == d && y.n_dims == d && same_axes(l, r, d - 2) && same_axes(l, y, d - 1) &&
+                l.dims[d - 1] == r.dims[d - 2] && r.dims[d - 1] == y.dims[d - 1],
+            "inputs and output are not (..., I, K), (..., K, J) and (..., I, J)");
+  if (c.status() != UT_OK) return c.status();
+  size_t* sizes = c.plan()->sizes;
+  sizes[1] = l.dims[d - 2];
+  sizes[2] = l.dims[d - 1];
+  sizes[3] = r.dims[d - 1];
+  sizes[0] = n / (sizes[1] * sizes[3]);
+  return c.status();
+}
+
+void run_matmul(const OpPlan& op, const Block& b) {
+  const uint32_t l = op.inputs[0], r = op.inputs[1], y = op.output;
+  const size_t I = op.sizes[1], K = op.sizes[2], J = op.sizes[3];
+  for (size_t t = 0; t < b.rows(y); ++t)
+    for (size_t i = 0; i < op.sizes[0]; ++i)
+      b.model->kernels->matmul(b.row(y) + t * b.stride(y) + i * I * J, b.row(l) + t * b.stride(l) + i * I * K,
+                               b.row(r) + t * b.stride(r) + i * K * J, I, K, J);
+}
+
 }  // namespace
 
 const OpType kDense = {1, "dense", check_dense, run_dense, true};
@@ -153,5 +306,9 @@ const OpType kBinary = {3, "binary", check_binary, run_binary, true};
 const OpType kAffine = {4, "affine", check_affine, run_affine, true};
 const OpType kSoftmax = {5, "softmax", check_softmax, run_softmax, true};
 const OpType kLayerNorm = {6, "layer_norm", check_layer_norm, run_layer_norm, true};
+const OpType kDepthwise = {19, "depthwise", check_depthwise, run_depthwise, true};
+const OpType kReduce = {20, "reduce", check_reduce, run_reduce, true};
+const OpType kMatmul = {21, "matmul", check_matmul, run_matmul, true};
+const OpType kWhere = {22, "where", check_where, run_where, true};
 
 }  // namespace undertow

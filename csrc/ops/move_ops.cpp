@@ -32,30 +32,65 @@ void run_concat(const OpPlan& op, const Block& b) {
   }
 }
 
-// --- select: weights indices -----------------------------------------------------------------------------------------
+// --- select: weights runs, sizes[0] how many --------------------------------------------------------------------------
+
+// `times` runs of `count` elements: element j of run i is start + i * step + j * stride of the input.
+struct Runs {
+  int32_t input, start, count, stride, times, step;
+};
+static_assert(sizeof(Runs) == 24, "runs are read where they lie in the file");
 
 ut_status check_select(Check& c) {
-  c.counts(1, 1, 0, 1, 0);
-  const size_t n_in = c.input(0), n = c.output(0);
-  c.weight(0, padded(n), false, UT_INT32);
+  c.counts(c.node().n_inputs, 1, 0, 1, 1);
+  c.require(c.node().n_inputs != 0, "has no inputs");
+  for (uint32_t i = 0; i < c.node().n_inputs; ++i) c.input(i);
+  const size_t n = c.output(0), n_runs = c.param(0);
+  c.require(n_runs != 0 && n_runs <= n, "has no runs, or more than elements");
   if (c.status() != UT_OK) return c.status();
-  const int32_t* indices = static_cast<const int32_t*>(c.plan()->weights[0]);
-  for (size_t j = 0; j < n; ++j)
-    if (indices[j] < 0 || static_cast<uint32_t>(indices[j]) >= n_in) {
-      c.require(false, "an index lies outside the input frame");
-      break;
-    }
+  c.weight(0, padded(n_runs * (sizeof(Runs) / sizeof(int32_t))), false, UT_INT32);
+  if (c.status() != UT_OK) return c.status();
+  const Runs* runs = static_cast<const Runs*>(c.plan()->weights[0]);
+  uint64_t total = 0;
+  for (size_t i = 0; i < n_runs && c.status() == UT_OK; ++i) {
+    const Runs& r = runs[i];
+    c.require(r.input >= 0 && static_cast<uint32_t>(r.input) < c.node().n_inputs, "a run takes from an input that is not there");
+    c.require(r.count > 0 && r.times > 0 && total + uint64_t(r.count) * uint64_t(r.times) <= n, "runs are empty, or more than the output");
+    if (c.status() != UT_OK) break;
+    total += uint64_t(r.count) * uint64_t(r.times);
+    const int64_t across = int64_t{r.count - 1} * r.stride, along = int64_t{r.times - 1} * r.step;
+    const int64_t first = r.start + (across < 0 ? across : 0) + (along < 0 ? along : 0);
+    const int64_t last = r.start + (across > 0 ? across : 0) + (along > 0 ? along : 0);
+    c.require(first >= 0 && last < static_cast<int64_t>(c.input(static_cast<uint32_t>(r.input))), "a run leaves its input");
+  }
+  c.require(total == n, "runs do not add up to the output");
+  c.plan()->sizes[0] = n_runs;
   return c.status();
 }
 
+void copy_runs(float* to, const float* from, const Runs& r) {
+  const ptrdiff_t count = r.count, times = r.times, stride = r.stride, step = r.step;
+  from += r.start;
+  if (stride == 1 && (count >= 8 || times == 1)) {
+    for (ptrdiff_t i = 0; i < times; ++i) copy_floats(to + i * count, from + i * step, static_cast<size_t>(count));
+  } else if (times > count) {  // the longer of the two loops inside
+    for (ptrdiff_t j = 0; j < count; ++j)
+      for (ptrdiff_t i = 0; i < times; ++i) to[i * count + j] = from[i * step + j * stride];
+  } else {
+    for (ptrdiff_t i = 0; i < times; ++i)
+      for (ptrdiff_t j = 0; j < count; ++j) to[i * count + j] = from[i * step + j * stride];
+  }
+}
+
 void run_select(const OpPlan& op, const Block& b) {
-  const uint32_t x = op.inputs[0], y = op.output;
-  const int32_t* indices = static_cast<const int32_t*>(op.weights[0]);
-  const size_t n = b.value(y).width;
+  const uint32_t y = op.output;
+  const Runs* runs = static_cast<const Runs*>(op.weights[0]);
   for (size_t t = 0; t < b.rows(y); ++t) {
-    const float* from = b.row(x) + t * b.stride(x);
     float* to = b.row(y) + t * b.stride(y);
-    for (size_t j = 0; j < n; ++j) to[j] = from[indices[j]];
+    for (const Runs *r = runs, *end = runs + op.sizes[0]; r != end; ++r) {
+      const uint32_t x = op.inputs[r->input];
+      copy_runs(to, b.row(x) + t * b.stride(x), *r);
+      to += static_cast<size_t>(r->count) * static_cast<size_t>(r->times);
+    }
   }
 }
 

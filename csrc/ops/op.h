@@ -101,7 +101,7 @@ struct OpType {
 const OpType* find_op(uint32_t kind);
 
 extern const OpType kDense, kActivation, kBinary, kAffine, kSoftmax, kLayerNorm, kConcat, kSelect, kReshape, kEmbedding,
-    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip;
+    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip, kDepthwise, kReduce, kMatmul, kWhere;
 
 }  // namespace undertow
 

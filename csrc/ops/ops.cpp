@@ -10,6 +10,7 @@ const OpType* find_op(uint32_t kind) {
   static constexpr const OpType* kTable[] = {
       &kDense,  &kActivation, &kBinary,   &kAffine, &kSoftmax, &kLayerNorm, &kConcat,    &kSelect, &kReshape,
       &kEmbedding, &kConstant, &kRnn,     &kGru,    &kLstm,    &kStateRead, &kStateWrite, &kLast,   &kFlip,
+      &kDepthwise, &kReduce, &kMatmul, &kWhere,
   };
   for (const OpType* type : kTable)
     if (type->kind == kind) return type;

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from . import packing, precision, sparse, tow
+from . import packing, precision, runs, sparse, tow
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph, Node
 from .ops import CATALOGUE, check_precisions
@@ -80,7 +80,8 @@ def weight_bytes(node: Node, precisions: Mapping[str, str] | None = None) -> int
             rows = 3 if key == "rb_n" else len(w)
             total += 4 * rows * packing.PANEL * packing.panels(w.shape[-1])
         else:
-            total += 4 * packing.PANEL * packing.panels(w.size)
+            n = runs.WORDS * len(runs.find(w, node.attrs["sizes"])) if key == "indices" else w.size
+            total += 4 * packing.PANEL * packing.panels(n)
     return total
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from . import runs
 from .activations import BY_CODE, Activation
 from .errors import FormatError
 from .graph import Graph, Node, Value
@@ -98,7 +99,8 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     if node.op == "layer_norm":
         return [vector("scale"), vector("shift")], [_f32(a["eps"])]
     if node.op == "select":
-        return [pad(w["indices"].reshape(-1))], []
+        found = runs.find(w["indices"], a["sizes"])
+        return [pad(found.reshape(-1))], [len(found)]
     if node.op == "embedding":
         return [pack_table(w["table"], node.precisions.get("table", "float32"), f"embedding {node.name!r}: table")], []
     if node.op == "constant":
@@ -158,7 +160,8 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
         weights = {"scale": cut(tensors[0], x[0][-1]), "shift": cut(tensors[1], x[0][-1])}
         attrs = {"eps": _from_f32(params[0])}
     elif op == "select":
-        weights = {"indices": cut(tensors[0], *y[0])}
+        found = tensors[0][: runs.WORDS * params[0]]
+        weights = {"indices": runs.expand(found, [prod(shape) for shape in x]).reshape(y[0])}
     elif op == "reshape":
         attrs = {"shape": y[0]}
     elif op == "embedding":

@@ -129,12 +129,12 @@ def text(g: Graph) -> None:
 
 @model
 def every_op(g: Graph) -> None:
-    """Every op that streams, two inputs and two outputs."""
+    """Every op that streams, two inputs and two outputs; `rows` has those over frames of several axes."""
     x, ids = g.input("x", 3), g.input("id", (), "int32")
     g.values["id"] = Value("id", (), "int32", False, 4)
     (h,) = cell(g, "rnn", x, 2, 20, activations=(Activation("clip", -2.0, 2.0),))
     alpha_beta = {"clip": (-1.0, 1.0)}
-    acts = [Activation(kind, *alpha_beta.get(kind, (0.5, 0.25))) for kind in KINDS]
+    acts = [Activation(kind, *alpha_beta.get(kind, (0.5, 0.25))) for kind in KINDS if KINDS[kind][0] < 15]
     parts = [g.add("activation", [h], attrs={"activation": act}) for act in acts]
     wide = g.add("concat", [*parts, g.add("embedding", [ids], weights={"table": Weights(40)(4, 3)})])
     assert g.values[wide].size == 33
@@ -217,6 +217,40 @@ def sparse(g: Graph) -> None:
     w["W"], w["R"] = pruned(w["W"], "02"), pruned(w["R"], "1")
     g.nodes[-1].precisions = {"W": "sparse int8", "R": "sparse float32"}
     g.output("y", dense(g, h, 2, 82))
+
+
+@model
+def rows(g: Graph) -> None:
+    """Frame ops over frames of several axes, comparisons, and the activations that no other file has."""
+    x, zero = g.input("x", 3), g.add("constant", weights={"value": np.zeros(1)})
+    windows = np.array([[3, 0, 1], [0, 1, 2], [1, 2, 3], [2, 2, 2]])
+    a = g.add("select", [x, zero], weights={"indices": windows})
+    b = g.add("dense", [a], weights={"W": Weights(130)(2, 3), "b": Weights(131)(2)})
+    c = g.add("matmul", [g.add("reshape", [a], attrs={"shape": (3, 4)}), b])
+    deep = g.add("select", [c, a], weights={"indices": np.arange(18).reshape(3, 2, 3).transpose(2, 1, 0)})
+    clip = {"activation": Activation("clip", -2.0, 2.0)}
+    d = g.add("depthwise", [deep], weights={"W": Weights(132)(2, 3), "b": Weights(133)(3)}, attrs=clip)
+    above = g.add("activation", [d], attrs={"activation": Activation("softplus")})
+    parts = [
+        g.add(
+            "activation",
+            [above if kind in ("sqrt", "log", "reciprocal") else d],
+            attrs={"activation": Activation(kind)},
+        )
+        for kind in KINDS
+        if KINDS[kind][0] > 14
+    ]
+    tests = ("greater", "less", "equal", "greater_equal", "less_equal")
+    parts += [g.add("where", [g.add(op, [d, p]), p, d]) for op, p in zip(tests, parts, strict=False)]
+    flat = g.add("reshape", [g.add("concat", parts)], attrs={"shape": (1, len(parts), 9)})
+    folded = [g.add("reduce", [flat], attrs={"kind": kind}) for kind in ("sum", "max", "min", "prod")]
+    tall = [g.add("reshape", [value], attrs={"shape": (3, 3, 1)}) for value in folded]
+    across = [
+        g.add("reduce", [x], attrs={"kind": kind}) for x, kind in zip(tall, ("sum", "max", "min", "prod"), strict=True)
+    ]
+    g.output("folded", g.add("concat", [*folded, *across]))
+    square = g.add("reshape", [folded[1]], attrs={"shape": (3, 3)})
+    g.output("quantised", g.add("dense", [square], weights={"W": Weights(134)(17, 3)}, precisions={"W": "int8"}))
 
 
 @model

@@ -489,6 +489,81 @@ void test_frame_ops(const std::vector<const Table*>& tables, size_t n_seeds, Has
     }
 }
 
+// --- frames of several axes: rows without padding, and nothing touched beside them ----------------------------------
+
+enum RowOp { kReduceOp, kDepthwiseOp, kMatmulOp, kWhereOp, kNumRowOps };
+const char* const kRowOpNames[] = {"reduce", "depthwise", "matmul", "where"};
+
+Floats some_numbers(size_t n, uint64_t seed, Random& values) {
+  Floats out(n);
+  for (float& v : out) v = values.unit() * 2;
+  for (size_t i = 0; seed % 3 == 0 && i < 1 + n / 16; ++i) {
+    static const float kOdd[] = {__builtin_nanf(""), __builtin_inff(), -__builtin_inff(), 1e-40f, 0.0f, -0.0f, 3e38f};
+    out[values.below(n)] = kOdd[values.below(sizeof kOdd / sizeof *kOdd)];
+  }
+  return out;
+}
+
+// `apart`: one row a call, which must give the same bits.
+Floats run_row_op(const Table& table, RowOp op, uint64_t seed, Garbage g, bool apart) {
+  Random values(seed), junk(seed + 1);
+  static const size_t kSizes[] = {1, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64};
+  const auto size = [&] { return kSizes[values.below(sizeof kSizes / sizeof *kSizes)]; };
+  const size_t A = size(), N = size(), B = size();
+  const FloatMode mode;
+  size_t n = A * B;
+  Floats y(n + kPanel, kCanary);
+  const Floats x = some_numbers(A * N * B, seed, values);
+  switch (op) {
+    case kReduceOp:
+      for (size_t a = 0; a < (apart ? A : 1); ++a)
+        table.reduce[seed % kNumReduces](y.data() + a * B, x.data() + a * N * B, apart ? 1 : A, N, B);
+      break;
+    case kDepthwiseOp: {
+      const Floats W = rows(N, B, 1, values, g, junk), b = rows(1, B, 1, values, g, junk);
+      for (size_t a = 0; a < (apart ? A : 1); ++a)
+        table.depthwise({y.data() + a * B, x.data() + a * N * B, W.data(), seed % 2 ? b.data() : nullptr, apart ? 1 : A, N, B});
+      break;
+    }
+    case kMatmulOp: {
+      const Floats a = some_numbers(A * N, seed, values), b = some_numbers(N * B, seed + 1, values);
+      for (size_t i = 0; i < (apart ? A : 1); ++i)
+        table.matmul(y.data() + i * B, a.data() + i * N, b.data(), apart ? 1 : A, N, B);
+      break;
+    }
+    default: {
+      n = x.size();
+      const Floats c = rows(1, n, 2, values, g, junk), d = rows(1, n, 2, values, g, junk);
+      Floats cond = rows(1, n, 1, values, g, junk);
+      std::copy(x.begin(), x.end(), cond.begin());
+      for (size_t i = 0; i < n; i += 3) cond[i] = i % 2 ? 0.0f : -0.0f;
+      y.assign(padded_to_panels(n), 0);
+      table.where(y.data(), cond.data(), c.data(), d.data(), padded_to_panels(n));
+      y.resize(n);
+      return y;
+    }
+  }
+  for (size_t i = n; i < y.size(); ++i)
+    CHECK(y[i] == kCanary, "%s seed %llu on %s wrote element %zu of %zu", kRowOpNames[op],
+          static_cast<unsigned long long>(seed), table.name, i, n);
+  y.resize(n);
+  return y;
+}
+
+void test_row_ops(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash) {
+  for (int kind = 0; kind < kNumRowOps; ++kind)
+    for (uint64_t seed = 0; seed < n_seeds; ++seed) {
+      const RowOp op = static_cast<RowOp>(kind);
+      const Floats expected = run_row_op(*tables.back(), op, seed, kZeros, false);
+      hash->add(expected.data(), expected.size());
+      for (const Table* table : tables)
+        for (int g = 0; g < kNumGarbage; ++g)
+          for (const bool apart : {false, true})
+            compare(kRowOpNames[op], seed, table->name, apart ? "row by row" : "at once",
+                    run_row_op(*table, op, seed, static_cast<Garbage>(g), apart), expected);
+    }
+}
+
 // A mask value such as the lowest float in every place must give equal shares, whatever fills the last chunk.
 void test_softmax_edges(const Table& table) {
   const FloatMode mode;
@@ -524,20 +599,23 @@ int main(int argc, char** argv) {
     if (!strcmp(argv[i], "--golden") && i + 1 < argc) golden = argv[++i];
   }
   const std::vector<const Table*> tables = runnable_tables();
-  Hash hash, sparse, ignored;
+  Hash hash, sparse, by_row, ignored;
   test_cells(tables, 40, &hash);
   for (uint32_t p = 0; p < kNumTablePrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 20, &hash);
   for (uint32_t p = kNumTablePrecisions; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 20, &sparse);
   test_frame_ops(tables, 60, &hash);
+  test_row_ops(tables, 60, &by_row);
   if (!quick) {
     test_cells(tables, 300, &ignored);
     for (uint32_t p = 0; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 100, &ignored);
     test_frame_ops(tables, 1000, &ignored);
+    test_row_ops(tables, 1000, &ignored);
   }
   for (const Table* table : tables) test_softmax_edges(*table);
   if (golden) {
     check_golden(golden, "test_kernels", hash.value());
     check_golden(golden, "test_kernels_sparse", sparse.value());
+    check_golden(golden, "test_kernels_rows", by_row.value());
   }
   return report("test_kernels");
 }

@@ -83,7 +83,7 @@ void collect(const std::string& path, std::set<uint32_t>* kinds, std::set<std::s
     kinds->insert(node.kind);
     const undertow::OpType* type = undertow::find_op(node.kind);
     const std::string name = type ? type->name : "?";
-    if (type == &undertow::kBinary || type == &undertow::kSoftmax || type == &undertow::kActivation)
+    if (type == &undertow::kBinary || type == &undertow::kReduce || type == &undertow::kSoftmax || type == &undertow::kActivation)
       variants->insert(name + " " + std::to_string(node.params[0]));
     for (uint32_t t = 0; t < node.n_tensors; ++t) {
       if (node.tensors[t] == undertow::kNone) continue;
@@ -124,6 +124,7 @@ void test_coverage(const std::vector<std::string>& paths) {
       "lstm peephole", "lstm projection", "lstm reverse", "lstm masked", "softmax 0", "softmax 1"};
   for (uint32_t kind = 0; kind < undertow::kNumActs; ++kind) expected.insert("activation " + std::to_string(kind));
   for (uint32_t kind = 0; kind < undertow::kNumBinaries; ++kind) expected.insert("binary " + std::to_string(kind));
+  for (uint32_t kind = 0; kind < undertow::kNumReduces; ++kind) expected.insert("reduce " + std::to_string(kind));
   // FORMAT.md, "Nodes": which weights of an op are matrices or tables.
   const struct {
     const char* op;
@@ -143,7 +144,7 @@ void test_coverage(const std::vector<std::string>& paths) {
       ++known;
       CHECK(kinds.count(kind), "no file steps through op %u, %s: add it to make_models.py", kind, type->name);
     }
-  CHECK(known >= 18, "found %d ops", known);
+  CHECK(known >= 22, "found %d ops", known);
   for (const std::string& what : expected) CHECK(variants.count(what), "no file steps through: %s", what.c_str());
 }
 

@@ -104,7 +104,7 @@ class Builder:
     def value(self, elements: np.ndarray, shape: tuple[int, ...] | None = None, dtype: str = "float32") -> str:
         """A Graph value with these elements: of `shape`, or of any shape with that order of elements when None.
 
-        Whole values are used as they are, parts of them become `select`, several of them `concat`.
+        Whole values are used as they are, several of them become `concat`, parts of one or several `select`.
         """
         if self.read_state is not None and any(s.is_state for s in self.sources_of(elements)):
             elements = self.read_state(elements)
@@ -126,24 +126,22 @@ class Builder:
             zero = self.constant(np.zeros(1))[0]
             flat = np.where(flat == ZERO, zero, flat)
             sources = self.sources_of(flat)
-        if len(sources) == 1:
-            value, local = sources[0].name, flat - sources[0].base
-        else:
-            # Ascending parts of several values read better, and run faster, as a concat of those parts.
-            starts = np.concatenate([[0], np.cumsum([s.size for s in sources])])
-            local = np.empty_like(flat)
-            for source, start in zip(sources, starts, strict=False):
-                mine = (flat >= source.base) & (flat < source.base + source.size)
-                local[mine] = flat[mine] - source.base + start
-            value = self.add("concat", [s.name for s in sources])
-        size = self.graph.values[value].size
-        if local.size == size and (local == np.arange(size)).all():
-            return value
-        if self.graph.values[value].dtype != "float32":
+        starts = np.concatenate([[0], np.cumsum([s.size for s in sources])])
+        local = np.empty_like(flat)
+        for source, start in zip(sources, starts, strict=False):
+            mine = (flat >= source.base) & (flat < source.base + source.size)
+            local[mine] = flat[mine] - source.base + start
+        names = [s.name for s in sources]
+        whole = local.size == starts[-1] and (local == np.arange(local.size)).all()
+        if whole and len(names) == 1:
+            return names[0]
+        if any(self.graph.values[name].dtype != "float32" for name in names):
             raise UnsupportedError(
-                f"ids {value!r} are sliced or reordered before their embedding, which is not supported"
+                f"ids {names[0]!r} are sliced, joined or reordered before their embedding, which is not supported"
             )
-        return self.add("select", [value], weights={"indices": local.reshape(shape or flat.shape).astype(np.int64)})
+        if whole:
+            return self.add("concat", names)
+        return self.add("select", names, weights={"indices": local.reshape(shape or flat.shape).astype(np.int64)})
 
     def computed(self, layout: Layout, value: str) -> Tensor:
         """The tensor whose frame is a Graph value, elements in order."""

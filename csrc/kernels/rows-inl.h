@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+// Frame ops over frames of several axes, whose rows are not padded. Compiled once per ISA.
+// Lanes run over outputs and each output is one chain in ascending order, whatever the tile; only a reduction whose outputs
+// are not neighbours (B = 1) goes to 16 partial results, element n to number n mod 16, joined pairwise.
+
+namespace {
+
+// Up to kLanes numbers; `n` of them are there.
+inline V load_up_to(const float* p, size_t n) { return n >= kLanes ? load(p) : load_some(p, n); }
+inline void store_up_to(float* p, V a, size_t n) { n >= kLanes ? store(p, a) : store_some(p, a, n); }
+
+template <uint32_t kKind>
+inline V joined(V u, V v) {
+  switch (kKind) {
+    case kReduceSum: return add(u, v);
+    case kReduceMax: return max_or_nan(u, v);
+    case kReduceMin: return min_or_nan(u, v);
+    default: return mul(u, v);
+  }
+}
+
+template <uint32_t kKind>
+constexpr float kNeutral =
+    kKind == kReduceSum ? 0.0f : kKind == kReduceProd ? 1.0f : kKind == kReduceMax ? -__builtin_inff() : __builtin_inff();
+
+// A row of N neighbours.
+template <uint32_t kKind>
+inline float reduce_row(const float* x, size_t N) {
+  V parts[kChunkVectors];
+  for (V& part : parts) part = set1(kNeutral<kKind>);
+  visit(x, N, kNeutral<kKind>, [&](size_t, int i, V v) { parts[i] = joined<kKind>(parts[i], v); });
+  float s[2 * kPanel] = {};
+  for (int i = 0; i < kChunkVectors; ++i) store(s + i * kLanes, parts[i]);
+  for (size_t width = kPanel / 2; width != 0; width /= 2)
+    for (size_t i = 0; i < width; i += kLanes) store(s + i, joined<kKind>(load(s + i), load(s + i + width)));
+  return s[0];
+}
+
+template <uint32_t kKind>
+void reduce(float* y, const float* x, size_t A, size_t N, size_t B) {
+  for (size_t a = 0; a < A; ++a, x += N * B, y += B) {
+    if (B == 1) {
+      *y = reduce_row<kKind>(x, N);
+      continue;
+    }
+    for (size_t j = 0; j < B; j += kLanes) {
+      V acc = set1(kNeutral<kKind>);
+      for (size_t n = 0; n < N; ++n) acc = joined<kKind>(acc, load_up_to(x + n * B + j, B - j));
+      store_up_to(y + j, acc, B - j);
+    }
+  }
+}
+
+// Channels j to j + kLanes - 1 of NT rows: independent chains hide the latency of a multiply-add.
+template <int NT, bool kWhole>
+inline void depthwise_tile(const DepthwiseArgs& d, size_t row, size_t j) {
+  const size_t C = d.n_channels, padded = round_up(C, kPanel), some = C - j;
+  const float* x = d.x + row * d.n_taps * C + j;
+  V acc[NT];
+  for (V& a : acc) a = d.b ? load(d.b + j) : set1(0.0f);
+  for (size_t k = 0; k < d.n_taps; ++k) {
+    const V w = load(d.W + k * padded + j);
+    for (int t = 0; t < NT; ++t) {
+      const float* at = x + (static_cast<size_t>(t) * d.n_taps + k) * C;
+      acc[t] = mul_add(kWhole ? load(at) : load_some(at, some), w, acc[t]);
+    }
+  }
+  for (int t = 0; t < NT; ++t) {
+    float* to = d.y + (row + static_cast<size_t>(t)) * C + j;
+    kWhole ? store(to, acc[t]) : store_some(to, acc[t], some);
+  }
+}
+
+template <int NT>
+inline void depthwise_rows(const DepthwiseArgs& d, size_t row) {
+  for (; row + NT <= d.n_rows; row += NT) {
+    size_t j = 0;
+    for (; j + kLanes <= d.n_channels; j += kLanes) depthwise_tile<NT, true>(d, row, j);
+    if (j < d.n_channels) depthwise_tile<NT, false>(d, row, j);
+  }
+  if constexpr (NT > 1) depthwise_rows<NT / 2>(d, row);
+}
+
+void depthwise(const DepthwiseArgs& d) { depthwise_rows<8>(d, 0); }
+
+struct Product {
+  float* y;
+  const float *a, *b;
+  size_t I, K, J;
+};
+
+template <int NT, bool kWhole>
+inline void matmul_tile(const Product& p, size_t i, size_t j) {
+  const size_t some = p.J - j;
+  const float* a = p.a + i * p.K;
+  V acc[NT];
+  for (V& v : acc) v = set1(0.0f);
+  for (size_t k = 0; k < p.K; ++k) {
+    const float* from = p.b + k * p.J + j;
+    const V b = kWhole ? load(from) : load_some(from, some);
+    for (int t = 0; t < NT; ++t) acc[t] = mul_add(set1(a[static_cast<size_t>(t) * p.K + k]), b, acc[t]);
+  }
+  for (int t = 0; t < NT; ++t) {
+    float* to = p.y + (i + static_cast<size_t>(t)) * p.J + j;
+    kWhole ? store(to, acc[t]) : store_some(to, acc[t], some);
+  }
+}
+
+template <int NT>
+inline void matmul_rows(const Product& p, size_t i) {
+  for (; i + NT <= p.I; i += NT) {
+    size_t j = 0;
+    for (; j + kLanes <= p.J; j += kLanes) matmul_tile<NT, true>(p, i, j);
+    if (j < p.J) matmul_tile<NT, false>(p, i, j);
+  }
+  if constexpr (NT > 1) matmul_rows<NT / 2>(p, i);
+}
+
+void matmul(float* y, const float* a, const float* b, size_t I, size_t K, size_t J) {
+  matmul_rows<8>({y, a, b, I, K, J}, 0);
+}
+
+}  // namespace

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""What a `select` copies, as a file says it: runs of equal strides, and repetitions of runs (csrc/FORMAT.md).
+
+Slices, transposes, windows and repeats are a few runs each; a list of their elements would be read more slowly than
+the elements themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+#: numbers of one record: input, start, count, stride, times, step
+WORDS = 6
+
+
+def find(indices: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Runs (n, 6) int32 that give `indices` into the joined elements of inputs of these sizes.
+
+    Greedy: each run is as long as it can be, then each takes in as many runs like it as follow at equal distances.
+    """
+    flat = indices.reshape(-1).astype(np.int64)
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    owner = np.searchsorted(bounds, flat, side="right") - 1
+    apart = owner[1:] != owner[:-1]
+    runs = [
+        (owner[i], flat[i] - bounds[owner[i]], n, stride) for i, n, stride in _stretches(flat, apart, prefer_plain=True)
+    ]
+    table = np.array(runs, np.int64).reshape(-1, 4)
+    like = table[:, [0, 2, 3]]
+    repeated = _stretches(table[:, 1], (like[1:] != like[:-1]).any(axis=1))
+    return np.array([(*table[i], times, step) for i, times, step in repeated], np.int32).reshape(-1, WORDS)
+
+
+def expand(runs: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """The indices that runs (n, 6) give, int32 (n,): the inverse of `find`."""
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    parts = [
+        (bounds[i] + start + np.arange(times)[:, None] * step + np.arange(count) * stride).reshape(-1)
+        for i, start, count, stride, times, step in runs.reshape(-1, WORDS).astype(np.int64)
+    ]
+    return np.concatenate(parts).astype(np.int32)
+
+
+def _stretches(x: np.ndarray, apart: np.ndarray, prefer_plain: bool = False) -> list[tuple[int, int, int]]:
+    """(first, length, difference) of pieces of x that grow evenly; `apart[i]`: i + 1 may not follow i.
+
+    prefer_plain: two numbers are no piece where the second begins one of neighbours.
+    """
+    n = len(x)
+    step = np.diff(x)
+    # the last difference that is equal to difference i without a break
+    turns = np.flatnonzero((step[1:] != step[:-1]) | apart[1:] | apart[:-1]) if n > 2 else np.zeros(0, np.int64)
+    ends = np.append(turns, n - 2)
+    end = ends[np.searchsorted(ends, np.arange(max(n - 1, 0)))].tolist()
+    steps, breaks = step.tolist(), apart.tolist()
+    found = []
+    i = 0
+    while i < n:
+        if i == n - 1 or breaks[i]:
+            found.append((i, 1, 1))
+            i += 1
+            continue
+        last = end[i]
+        plain_next = last + 1 < n - 1 and not breaks[last + 1] and steps[last + 1] == 1 and end[last + 1] > last + 1
+        if prefer_plain and last == i and steps[i] != 1 and plain_next:
+            found.append((i, 1, 1))
+            i += 1
+            continue
+        found.append((i, last - i + 2, steps[i]))
+        i = last + 2
+    return found
