@@ -81,6 +81,18 @@ def frames(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> np.ndarray:
     raise UnsupportedError(f"{node.op} {node.name!r}: the reference does not know this op")
 
 
+def window(taps: tuple[int, ...], x: np.ndarray, gate: np.ndarray | None = None) -> np.ndarray:
+    """x (T, *S) -> y (T, taps, *S), y[t, i] = x[t + taps[i]]; zeros outside, and where gate (T, 1) is 0."""
+    if gate is not None:
+        x = np.where((gate == 0).reshape(-1, *[1] * (x.ndim - 1)), 0.0, x)
+    y = np.zeros((len(x), len(taps), *x.shape[1:]))
+    for i, tap in enumerate(taps):
+        first, end = max(0, -tap), min(len(x), len(x) - tap)
+        if first < end:
+            y[first:end, i] = x[first + tap : end + tap]
+    return y
+
+
 _BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "add": np.add,
     "sub": np.subtract,

@@ -68,10 +68,17 @@ def run(args: argparse.Namespace) -> int:
 
     stream = model.stream()
     rows: list[dict[str, np.ndarray]] = []
+    skip = model.latency  # output frames from before the first one
     with Progress(n_steps if args.output or not sys.stdout.isatty() else 0) as progress:
-        for start in range(0, n_steps, _CHUNK):
+        for start in range(0, n_steps + 1, _CHUNK):
             part = {name: x[start : start + _CHUNK] for name, x in X.items()}
             Y = by_name(stream.run(one_or_all(part)), model.outputs)
+            if start + _CHUNK > n_steps:
+                tail = by_name(stream.flush(), model.outputs)
+                Y = {name: np.concatenate([y, tail[name]]) for name, y in Y.items()}
+            n_rows = len(next(iter(Y.values())))
+            Y = {name: y[skip:] for name, y in Y.items()}
+            skip -= min(skip, n_rows)
             if args.output is None:
                 for text in _frames.as_lines(Y, model):
                     print(text)
@@ -89,6 +96,12 @@ def run(args: argparse.Namespace) -> int:
 def _live(model: Any) -> int:
     """A line in, a line out, flushed: the other end of a pipe may be a machine that waits for it."""
     stream = model.stream()
+    skip = model.latency  # output frames from before the first one
     for frame in _frames.lines(_frames.standard_input(), "standard input", model):
-        print(_frames.as_line(by_name(stream.step(one_or_all(frame)), model.outputs)), flush=True)
+        y = by_name(stream.step(one_or_all(frame)), model.outputs)
+        if skip == 0:
+            print(_frames.as_line(y), flush=True)
+        skip -= skip > 0
+    for text in _frames.as_lines({name: y[skip:] for name, y in by_name(stream.flush(), model.outputs).items()}, model):
+        print(text)
     return 0

@@ -209,7 +209,7 @@ class _Cell:
             values = [made] if isinstance(made, str) else list(made)
             elements = [builder.elements(v) for v in values]
             final = [self._final(e, reverse) for e in elements]
-            for (state, start), end in zip(waiting, final, strict=True):
+            for (state, start), end in zip(waiting, final, strict=bool(waiting)):
                 if start is not None:
                     self.walk.bindings.append(Binding(state, start, end, self.node))
             outputs.append(elements)

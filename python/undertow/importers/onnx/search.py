@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import Error, ShapeError, UnsupportedError
 from ...graph import Graph
+from ...rebuild import recover
 from . import codes, limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
@@ -113,13 +114,18 @@ def _variants(
         shared = {p.dims[a] for p in program.state_inputs for a in p.dynamic}
         mine = {p.dims[a] for p in program.inputs for a in p.dynamic}
         one_step = one_step and (mine <= shared or "" in shared)
-    if one_step and (given or program.state_inputs):
+    if one_step and given:
         yield True, program, pairs
     elif one_step and given is None:
         found = states.candidates(program)
         if found:
             yield True, states.with_states(program, [p.input for p in found]), found
-            return
+            if not program.state_inputs:
+                return
+        elif program.state_inputs:
+            yield True, program, pairs
+    elif one_step and program.state_inputs:
+        yield True, program, pairs
     yield False, program, pairs
     if not one_step and (given or program.state_inputs):
         yield True, program, pairs
@@ -147,6 +153,8 @@ def _search(
         for rank in sorted(by_rank, reverse=True):
             found: list[Imported] = []
             for reading in by_rank[rank]:
+                if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
+                    continue  # all of it is one frame: a clip, which is read as such
                 n_tried += 1
                 if n_tried > limits.MAX_READINGS:
                     raise UnsupportedError(
@@ -229,6 +237,9 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     outputs = {name: _output(walk, name) for name in shown}
     graph = builder.graph
     tidy(graph)
+    recovered = [] if exact else recover(graph)
+    if recovered:
+        tidy(graph)
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
     result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
     for port in program.state_inputs:
@@ -236,6 +247,9 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     lines = [program.origin]
     lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
     lines += [f"lengths: input {name!r}" for name in program.length_inputs]
+    lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
+    registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
+    lines += [f"register: {name} {graph.states[name].shape}, written by frame ops" for name in registers]
     graph.source = "\n".join(lines)
     return result
 

@@ -48,6 +48,7 @@ class Reading:
     whose states the caller carries, so a recurrent node without one forgets at every step. open_batch: the file
     leaves the size of the batch open, and n_items is one of many. inside: recurrent nodes may walk axes of a frame,
     which without it are taken for time and batch. clip: there is no time, all of every input is one frame.
+    fixed: the file leaves no size open. fixed_time: it fixes the number of timesteps.
     """
 
     n_steps: int
@@ -57,6 +58,8 @@ class Reading:
     open_batch: bool = False
     inside: bool = False
     clip: bool = False
+    fixed: bool = False
+    fixed_time: bool = False
 
 
 @dataclass
