@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Which of ONNX's own node tests must pass: all but those that a rule or a line of this page excludes, with its reason.
 
-Operators that are refused stand in `undertow.importers.onnx.refused`; here are dtypes without frames, and the inputs and
+Operators that are refused stand in `undertow.importers.onnx.refused`; here are dtypes without frames, and inputs and
 attributes of supported operators that are refused by name.
 """
 
