@@ -7,6 +7,7 @@
 array([ 0.4621, -0.4621], dtype=float32)
 """
 
+from . import audio
 from .activations import Activation
 from .errors import (
     Error,
@@ -46,6 +47,7 @@ __all__ = [
     "Stream",
     "ToleranceError",
     "UnsupportedError",
+    "audio",
     "example",
     "from_torch",
     "get_include",

@@ -18,6 +18,8 @@ import numpy as np
 
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph
+from .importers.onnx.fold import FOLDABLE
+from .importers.onnx.operators import FOLDED_ONLY, HANDLERS
 from .importers.onnx.program import RECURRENT, Program, make_program
 from .importers.onnx.read import check_model, require_onnx
 from .importers.onnx.search import Imported, import_program
@@ -43,9 +45,6 @@ class UndertowBackend(Backend):
 
     @classmethod
     def is_compatible(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
-        from .importers.onnx.fold import FOLDABLE
-        from .importers.onnx.operators import HANDLERS
-
         known = set(FOLDABLE) | set(HANDLERS)
         return cls.supports_device(device) and all(
             node.op_type in known and not node.domain for node in model.graph.node
@@ -55,7 +54,7 @@ class UndertowBackend(Backend):
     def prepare(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> PreparedModel:
         """Check a model. Raises FormatError; what is not supported is found when `run` knows the sizes.
 
-        kwargs: `isa` forces an instruction set as in `undertow.load`.
+        kwargs: `isa` forces an instruction set as in `undertow.load`; "reference" is the float64 evaluator.
         """
         if not cls.supports_device(device):
             raise UnsupportedError(f"device {device!r} is not supported, expected CPU")
@@ -93,6 +92,8 @@ class PreparedModel(BackendRep):
         self.isa = isa
         held = {t.name for t in model.graph.initializer}
         self.input_names = [v.name for v in model.graph.input if v.name not in held]
+        self._dtypes = {v.name: _dtype(v) for v in model.graph.output}
+        self._branches = any(node.op_type in ("If", "Loop") for node in model.graph.node)
         self._compiled: list[tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]], Imported, Runner]] = []
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -103,12 +104,24 @@ class PreparedModel(BackendRep):
             ShapeError: arrays that do not fit the model.
         """
         arrays = self._by_name(inputs)
+        known = self._folded(arrays)
+        if known is not None:
+            return known
         imported, run, fixed = self._compile(arrays)
         given = {name: array for name, array in arrays.items() if name not in fixed}
         outputs = {name: np.zeros(place.layout.shape, np.float32) for name, place in imported.outputs.items()}
         for item in range(imported.reading.n_items):
             _run_item(imported, run, given, item, outputs)
-        return tuple(outputs[v.name] for v in self.model.graph.output)
+        return tuple(outputs[v.name].astype(self._dtypes[v.name]) for v in self.model.graph.output)
+
+    def _folded(self, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
+        """The outputs of a model without operators that have anything to do at run time; None of any other model."""
+        if not all(node.op_type in (*FOLDED_ONLY, "If", "Loop") for node in self.model.graph.node):
+            return None
+        program = make_program(self.model, arrays)
+        if any(name not in program.constants for name in program.outputs):
+            return None
+        return tuple(program.constants[name] for name in program.outputs)
 
     def _by_name(self, inputs: Any) -> dict[str, np.ndarray]:
         if isinstance(inputs, Mapping):
@@ -150,7 +163,7 @@ class PreparedModel(BackendRep):
                 return fixed, import_program(make_program(self.model, fixed, left), exact=True, keep_states=True)
             except UnsupportedError as error:
                 first = first or error
-            if len(free) < 2:
+            if len(free) < 2 and (not free or not self._branches):
                 raise first
             name = free.pop()
             fixed[name] = arrays[name]
@@ -172,15 +185,23 @@ def _weight_inputs(program: Program) -> set[str]:
     return {port.name for port in program.inputs} & (weights - other)
 
 
+def _dtype(value: Any) -> np.dtype:
+    """The dtype of a graph output; float32 where the file says nothing."""
+    element = value.type.tensor_type.elem_type
+    return np.dtype(helper.tensor_dtype_to_np_dtype(element) if element else np.float32)
+
+
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
 def _runner(graph: Graph, isa: str | None) -> Runner:
-    """`run(X, state=, length=)` of the engine; of the float64 reference where the engine is not built."""
+    """`run(X, state=, length=)` of the engine; of the float64 reference if told so, or where no engine is built."""
     try:
         from .model import Model
     except ImportError:
+        isa = "reference"
+    if isa == "reference":
         from .reference import run
 
         return lambda X, state, length: run(graph, X, state, length)
@@ -202,7 +223,8 @@ def _run_item(
         shape, batch = imported.state_layouts[name]
         array = arrays[name].reshape(shape)
         flat = (array if batch is None else array.take(item, batch)).ravel()
-        state.update({field: np.ascontiguousarray(flat[positions], np.float32) for field, positions in fields})
+        for field, positions in fields:
+            state[field] = np.asarray(flat[positions], np.float32).reshape(imported.graph.states[field].shape)
     lengths = {int(arrays[name].reshape(-1)[item]) for name in imported.length_inputs}
     if len(lengths) > 1:
         raise UnsupportedError(

@@ -408,12 +408,6 @@ def _flip(graph: Graph, node: Node) -> Outputs:
     return [("out", Value("", x.shape, once=x.once))]
 
 
-#: elementwise ops of two inputs, in the order of their codes in a .tow file
-BINARY = (
-    *("add", "sub", "mul", "div", "max", "min"),
-    *("greater", "less", "equal", "greater_equal", "less_equal"),
-)
-
 #: the furthest that a window may reach; a state of so many frames
 MAX_TAP = 1 << 20
 
@@ -447,6 +441,12 @@ def _present(graph: Graph, node: Node) -> Outputs:
         _fail(node, "needs one state of shape (1,), which counts frames")
     return [("out", Value("", (1,)))]
 
+
+#: elementwise ops of two inputs, in the order of their codes in a .tow file
+BINARY = (
+    *("add", "sub", "mul", "div", "max", "min"),
+    *("greater", "less", "equal", "greater_equal", "less_equal"),
+)
 
 _CELL = ("activations", "clip", "reverse", "masked", "steps")
 

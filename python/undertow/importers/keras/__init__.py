@@ -82,6 +82,8 @@ def _graph(
     graph = builder.graph
     if builder.shapes:
         raise ShapeError(f"shapes= names {brief(next(iter(builder.shapes)))}, but the inputs are {graph.inputs}")
+    graph.origin.leave()
+    graph.origin.contents = graph.origin.taken.copy()
     graph.name = model.name
     for name, tensor in outputs:
         if tensor.state_shape is not None:

@@ -166,6 +166,7 @@ class Builder:
                     "ZeroPadding along time"
                 )
         outputs: list[Output]
+        self.graph.origin.take(layer.cls)
         if layer.cls in SEQUENTIAL or layer.cls in FUNCTIONAL:
             outputs = [t for _, t in self.model(layer, weights, inputs)]
         elif layer.cls in CELLS or layer.cls in ("RNN", "Bidirectional"):

@@ -81,6 +81,11 @@ class Builder:
 
     def sources_of(self, elements: np.ndarray) -> list[Source]:
         """The sources of element numbers, in order of first appearance."""
+        if elements.size == 0:
+            return []
+        lowest, highest = self.source_at(int(elements.min())), self.source_at(int(elements.max()))
+        if lowest is highest:
+            return [lowest]
         unique, first = np.unique(np.searchsorted(self._bases, elements.ravel(), side="right") - 1, return_index=True)
         return [self.sources[i] for i in unique[np.argsort(first)]]
 
@@ -111,7 +116,7 @@ class Builder:
         flat = elements.ravel()
         key: tuple[bytes, tuple[int, ...] | None] = (flat.tobytes(), None)
         if key not in self._made:
-            self._made[key] = self._gather(flat, dtype)
+            self._made[key] = self._gather(flat, shape, dtype)
         value = self._made[key]
         if shape is None or self.graph.shape(value) == shape:
             return value
@@ -120,7 +125,7 @@ class Builder:
             self._made[key] = self.add("reshape", [value], attrs={"shape": shape})
         return self._made[key]
 
-    def _gather(self, flat: np.ndarray, dtype: str) -> str:
+    def _gather(self, flat: np.ndarray, shape: tuple[int, ...] | None, dtype: str) -> str:
         sources = self.sources_of(flat)
         if sources[0].base == ZERO or any(s.base == ZERO for s in sources):
             zero = self.constant(np.zeros(1))[0]
@@ -141,7 +146,7 @@ class Builder:
             )
         if whole:
             return self.add("concat", names)
-        return self.add("select", names, weights={"indices": local.astype(np.int64)})
+        return self.add("select", names, weights={"indices": local.reshape(shape or flat.shape).astype(np.int64)})
 
     def computed(self, layout: Layout, value: str) -> Tensor:
         """The tensor whose frame is a Graph value, elements in order."""

@@ -43,17 +43,17 @@ class Tensor:
     @property
     def elements(self) -> np.ndarray:
         """Element numbers, in the tensor's shape."""
-        return self.codes & _ELEMENT
+        return np.asarray(self.codes & _ELEMENT)
 
     @property
     def steps(self) -> np.ndarray:
         """Timesteps, -1 where an element belongs to none."""
-        return (self.codes >> (_ELEMENT_BITS + _ITEM_BITS)) - 1
+        return np.asarray((self.codes >> (_ELEMENT_BITS + _ITEM_BITS)) - 1)
 
     @property
     def items(self) -> np.ndarray:
         """Batch items, -1 where an element belongs to none."""
-        return ((self.codes >> _ELEMENT_BITS) & _ITEM) - 1
+        return np.asarray(((self.codes >> _ELEMENT_BITS) & _ITEM) - 1)
 
 
 @dataclass
@@ -96,7 +96,11 @@ class Layout:
 
 
 class Mixed(UnsupportedError):
-    """A tensor does not fall apart into whole timesteps and a frame."""
+    """A tensor does not fall apart into whole timesteps and a frame. `located`: the message names the node."""
+
+    def __init__(self, message: str, located: bool = False) -> None:
+        super().__init__(message)
+        self.located = located
 
 
 def encode(steps: np.ndarray | int, items: np.ndarray | int, elements: np.ndarray | int) -> np.ndarray:
@@ -116,7 +120,8 @@ def split(codes: np.ndarray, labels: tuple[str, ...]) -> tuple[Layout, np.ndarra
         Mixed: timesteps or batch items are mixed with each other or with elements of the frame, or some are missing.
     """
     origin, elements = codes & _OUTER, codes & _ELEMENT
-    outer = tuple(a for a in range(codes.ndim) if _varies(origin, a))
+    plain = origin.size == 0 or bool((origin == origin.reshape(-1)[0]).all())
+    outer = () if plain else tuple(a for a in range(codes.ndim) if _varies(origin, a))
     for axis in outer:
         if _varies(elements, axis):
             raise Mixed(f"axis {axis} of shape {codes.shape} mixes timesteps (or batch items) with elements of a frame")

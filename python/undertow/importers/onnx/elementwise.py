@@ -9,50 +9,37 @@ from typing import Any
 import numpy as np
 
 from ...activations import Activation
-from . import codes
+from . import codes, emit
 from .codes import Layout, Tensor
 from .nodes import OnnxNode, float_constant
-from .walk import Handler, Length, Walk
+from .walk import Handler, Walk
+from .whole import FLOAT, WHOLE, arithmetic, check_final, kind, take
 
-FLOAT, INT32, INT64 = 1, 6, 7
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def take_apart(walk: Walk, node: OnnxNode, operand: Any, what: str = "its input") -> tuple[Layout, np.ndarray]:
     """Layout and frame elements of a computed float32 operand."""
-    if isinstance(operand, Length):
-        node.unsupported("sequence lengths are used for more than sequence_lens of a recurrent node")
-    if not isinstance(operand, Tensor):
-        node.unsupported(f"{what} is {'missing' if operand is None else 'a constant'}, expected a computed tensor")
-    if operand.dtype != "float32":
-        node.unsupported(f"{what} holds ids (integers), expected float32 numbers")
-    return codes.split(operand.codes, operand.labels)
+    return take(node, operand, (FLOAT,), what)
 
 
-def apply(walk: Walk, node: OnnxNode, operand: Any, op: str, **settings: Any) -> Tensor:
-    """One elementwise Graph op on a computed tensor."""
+def activate(walk: Walk, node: OnnxNode, operand: Any, kind: str | Activation, *parameters: float) -> Tensor:
     layout, elements = take_apart(walk, node, operand)
     walk.count(node, layout.shape)
-    return walk.builder.computed(layout, walk.builder.add(op, [walk.builder.value(elements)], **settings))
-
-
-def activate(walk: Walk, node: OnnxNode, operand: Any, activation: Activation) -> Tensor:
-    return apply(walk, node, operand, "activation", attrs={"activation": activation})
+    return layout.tensor(emit.activation(walk.builder, elements, kind, *parameters))
 
 
 def affine(walk: Walk, node: OnnxNode, operand: Any, scale: Any, shift: Any) -> Tensor:
     """x * scale + shift; scale and shift broadcast to the operand."""
     layout, elements = take_apart(walk, node, operand)
     walk.count(node, layout.shape)
-    value = walk.builder.value(elements)
-    shape = walk.builder.graph.shape(value)
-    weights = {}
-    for key, array in (("scale", scale), ("shift", shift)):
+    weights = []
+    for array in (scale, shift):
         frame = codes.frame_of(np.asarray(array, np.float32), layout)
         if frame is None:
             node.unsupported("a constant differs between timesteps or batch items")
-        weights[key] = frame.reshape(shape)
-    return walk.builder.computed(layout, walk.builder.add("affine", [value], weights=weights))
+        weights.append(frame)
+    return layout.tensor(emit.affine(walk.builder, elements, *weights))
 
 
 # -- activations ----------------------------------------------------------------------------------------------------
@@ -61,7 +48,7 @@ def affine(walk: Walk, node: OnnxNode, operand: Any, scale: Any, shift: Any) -> 
 def _plain(kind: str) -> Handler:
     def handle(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         node.allow()
-        return [activate(walk, node, operands[0], Activation(kind))]
+        return [activate(walk, node, operands[0], kind)]
 
     return handle
 
@@ -99,18 +86,24 @@ def _hard_swish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 
 def _swish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("alpha")
-    if float(node.attrs.get("alpha", 1.0)) != 1.0:
-        node.unsupported(f"attribute alpha={node.attrs['alpha']} is not supported, expected 1")
+    alpha = float(node.attrs.get("alpha", 1.0))
+    if alpha != 1.0:
+        gate = activate(walk, node, affine(walk, node, operands[0], alpha, 0.0), "sigmoid")
+        return [combine(walk, node, "mul", operands[0], gate)]
     return [activate(walk, node, operands[0], Activation("silu"))]
 
 
 def _prelu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-    """max(x, 0) - slope * max(-x, 0)"""
+    """max(x, slope * x) where no slope is above 1, else max(x, 0) - slope * max(-x, 0)"""
     node.allow()
-    slope = float_constant(node, operands[1], "slope")
-    above = activate(walk, node, operands[0], Activation("relu"))
-    below = activate(walk, node, affine(walk, node, operands[0], -1.0, 0.0), Activation("relu"))
-    return [combine(walk, node, "add", above, affine(walk, node, below, -slope, 0.0))]
+    x, slope = operands[0], float_constant(node, operands[1], "slope")
+    if slope.size and (slope == slope.flat[0]).all() and np.broadcast_shapes(x.shape, slope.shape) == x.shape:
+        return [activate(walk, node, x, "leaky_relu", float(slope.flat[0]))]
+    if (slope <= 1).all():
+        return [combine(walk, node, "max", x, combine(walk, node, "mul", x, slope))]
+    above = activate(walk, node, x, "relu")
+    below = activate(walk, node, affine(walk, node, x, -1.0, 0.0), "relu")
+    return [combine(walk, node, "add", above, combine(walk, node, "mul", below, -slope))]
 
 
 def _clip(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -148,11 +141,8 @@ def combine(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Tensor:
             take_apart(walk, node, operand)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         layout, frames = codes.broadcast([a, b], shape)
-        if builder.is_final(frames[0]) != builder.is_final(frames[1]) and not any(
-            builder.is_constant(f) for f in frames
-        ):
-            node.unsupported("combines what is known only at the end of the sequence with every timestep")
-        return builder.computed(layout, builder.add(op, _one_shape(walk, [builder.value(f) for f in frames])))
+        check_final(walk, node, frames)
+        return layout.tensor(emit.elementwise(builder, op, frames))
 
     tensor, constant = (a, b) if isinstance(a, Tensor) else (b, a)
     layout, (elements,) = codes.broadcast([tensor], shape)
@@ -166,17 +156,8 @@ def combine(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Tensor:
     frame = codes.frame_of(constant, layout)
     if frame is None:
         node.unsupported("a constant differs between timesteps or batch items")
-    fixed = builder.value(builder.constant(frame))
-    value = builder.value(elements)
-    pair = [value, fixed] if tensor is a else [fixed, value]
-    return builder.computed(layout, builder.add(op, _one_shape(walk, pair)))
-
-
-def _one_shape(walk: Walk, values: list[str]) -> list[str]:
-    graph = walk.builder.graph
-    if len({graph.shape(v) for v in values}) == 1:
-        return values
-    return [walk.builder.value(walk.builder.elements(v), (graph.values[v].size,)) for v in values]
+    fixed = builder.constant(frame)
+    return layout.tensor(emit.elementwise(builder, op, [elements, fixed] if tensor is a else [fixed, elements]))
 
 
 def _arithmetic(op: str) -> Handler:
@@ -195,6 +176,8 @@ def _arithmetic(op: str) -> Handler:
 def _pair(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Any:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return {"add": np.add, "max": np.maximum, "min": np.minimum}[op](a, b)
+    if any(isinstance(o, Tensor) and kind(o.dtype) == WHOLE for o in (a, b)):
+        return arithmetic(walk, node, op, a, b)
     return combine(walk, node, op, a, b)
 
 
@@ -206,18 +189,6 @@ def _mean(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 def _negate(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     return [affine(walk, node, operands[0], -1.0, 0.0)]
-
-
-def _power(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-    node.allow()
-    exponent = operands[1]
-    if not isinstance(exponent, np.ndarray) or exponent.size != 1 or float(exponent.reshape(())) not in (1.0, 2.0, 3.0):
-        shown = exponent.tolist() if isinstance(exponent, np.ndarray) else "computed"
-        node.unsupported(f"exponent is {shown}; supported: 1, 2, 3")
-    x = result = operands[0]
-    for _ in range(int(exponent.reshape(())) - 1):
-        result = combine(walk, node, "mul", result, x)
-    return [result]
 
 
 def _batch_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -239,16 +210,6 @@ def _batch_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 # -- nothing to compute ---------------------------------------------------------------------------------------------
 
 
-def _cast(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-    node.allow("to", "saturate", "round_mode")
-    x, to = operands[0], node.attrs.get("to")
-    allowed = (FLOAT,) if x.dtype == "float32" else (INT32, INT64)
-    if to not in allowed:
-        name = walk.evaluator.onnx.TensorProto.DataType.Name(to) if isinstance(to, int) else to
-        node.unsupported(f"attribute to={name} is not supported for {'numbers' if x.dtype == 'float32' else 'ids'}")
-    return [x]
-
-
 def _dropout(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("ratio", "seed")
     training = operands[2] if len(operands) > 2 else None
@@ -267,6 +228,17 @@ HANDLERS: dict[str, Handler] = {
             "Softsign": "softsign",
             "Softplus": "softplus",
             "Exp": "exp",
+            "Sqrt": "sqrt",
+            "Log": "log",
+            "Abs": "abs",
+            "Round": "round",
+            "Floor": "floor",
+            "Ceil": "ceil",
+            "Sign": "sign",
+            "Reciprocal": "reciprocal",
+            "Erf": "erf",
+            "Sin": "sin",
+            "Cos": "cos",
         }.items()
     },
     "LeakyRelu": _parametric(lambda a, _: Activation("leaky_relu", a), 0.01),
@@ -288,8 +260,6 @@ HANDLERS: dict[str, Handler] = {
     "Sum": _arithmetic("add"),
     "Mean": _mean,
     "Neg": _negate,
-    "Pow": _power,
     "BatchNormalization": _batch_norm,
-    "Cast": _cast,
     "Dropout": _dropout,
 }

@@ -124,6 +124,10 @@ FOLDABLE = MOVEMENT | frozenset(
 )
 
 
+#: ops that onnx's evaluator has from this operator set on, and which older ones define alike
+_EVALUATED_FROM = {"DequantizeLinear": 19, "QuantizeLinear": 19}
+
+
 class Evaluator:
     """Runs nodes one by one; counts what it made against the limits."""
 
@@ -152,7 +156,8 @@ class Evaluator:
             [helper.make_value_info(name, anything) for name in names if name],
             [helper.make_value_info(name, anything) for name in node.outputs if name],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.opset)])
+        opset = max(node.opset, _EVALUATED_FROM.get(node.op, 0))
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
         try:
             with np.errstate(all="ignore"):
                 results = self.onnx.reference.ReferenceEvaluator(model).run(None, {k: v for k, v in names.items() if k})

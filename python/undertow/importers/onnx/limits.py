@@ -10,6 +10,8 @@ MAX_TOTAL_BYTES = 4 * 2**30
 MAX_NODES = 100_000
 #: graphs inside of graphs
 MAX_NESTING = 16
+#: rounds of a Loop or Scan that is written out or computed while loading (one that is the time axis has no limit)
+MAX_TRIPS = 4096
 #: axes of one tensor
 MAX_RANK = 16
 #: elements of a constant that is computed while loading (ConstantOfShape, Expand, Tile, Range ...)
@@ -20,9 +22,14 @@ MAX_FOLDED_TOTAL = 2**28
 MAX_TRACED_ELEMENTS = 2**24
 #: elements of all traced tensors of one walk through the graph, together
 MAX_TRACED_TOTAL = 2**27
-#: rows of one frame that a dense layer is applied to one by one
-MAX_ROWS = 256
 #: ways to read the axes of the inputs that are tried
 MAX_READINGS = 400
 #: oldest operator set: before it, broadcasting followed other rules
 MIN_OPSET = 7
+#: groups of a convolution that are computed one by one (a depthwise convolution is one op, of any number of channels)
+MAX_GROUPS = 256
+#: elements along which CumSum adds up inside one frame (its weight has the square of that)
+MAX_SCAN = 4096
+#: different exponents in one constant of a Pow node; largest one that is computed by products
+MAX_EXPONENTS = 16
+MAX_POWER = 64

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,8 +13,26 @@ from ...errors import FormatError, ShapeError, UnsupportedError
 
 
 @dataclass
+class Body:
+    """A graph inside of a node (a branch, the body of a loop): its names are unique in the whole model."""
+
+    inputs: list[str]
+    nodes: list[OnnxNode]
+    outputs: list[str]
+
+    @property
+    def captures(self) -> set[str]:
+        """Values from outside that it uses."""
+        made, used = set(self.inputs), set(self.outputs)
+        for node in self.nodes:
+            used |= node.uses
+            made |= set(node.outputs)
+        return used - made - {""}
+
+
+@dataclass
 class OnnxNode:
-    """One node; `proto` is the original, `opset` the version of its operator set."""
+    """One node; `proto` is the original, `opset` the version of its operator set, `bodies` the graphs that it holds."""
 
     proto: Any
     op: str
@@ -22,6 +41,12 @@ class OnnxNode:
     outputs: list[str]
     attrs: dict[str, Any]
     opset: int
+    bodies: dict[str, Body] = field(default_factory=dict)
+
+    @property
+    def uses(self) -> set[str]:
+        """Everything that it reads: its inputs, and what its bodies take from outside."""
+        return (set(self.inputs) - {""}).union(*(body.captures for body in self.bodies.values()))
 
     def unsupported(self, message: str) -> NoReturn:
         raise UnsupportedError(f"{self.op} node {self.name!r}: {message}")
@@ -36,6 +61,18 @@ class OnnxNode:
         """Refuse every attribute that is not in `names`."""
         for name in sorted(set(self.attrs) - set(names)):
             self.unsupported(f"attribute {name}={self.attrs[name]!r} is not supported")
+
+
+def flat(nodes: Iterable[OnnxNode]) -> Iterator[OnnxNode]:
+    """The nodes, with those of both branches in place of every If, for asking what a value is used for."""
+    for node in nodes:
+        if node.op != "If":
+            yield node
+            continue
+        for body in node.bodies.values():
+            yield from flat(body.nodes)
+            for value, name in zip(body.outputs, node.outputs, strict=True):
+                yield OnnxNode(None, "Identity", node.name, [value], [name], {}, node.opset)
 
 
 def wrap(onnx: Any, proto: Any, opset: int) -> OnnxNode:

@@ -3,7 +3,25 @@
 
 from __future__ import annotations
 
-from . import elementwise, frame_ops, recurrent
+from . import convolution, elementwise, frame_ops, logic, loops, matrix, pooling, powers, quantized, recurrent, reduce
+from .fold import FOLDABLE, MOVEMENT
 from .walk import Handler
 
-HANDLERS: dict[str, Handler] = {**elementwise.HANDLERS, **frame_ops.HANDLERS, **recurrent.HANDLERS}
+HANDLERS: dict[str, Handler] = {
+    **elementwise.HANDLERS,
+    **powers.HANDLERS,
+    **logic.HANDLERS,
+    **matrix.HANDLERS,
+    **reduce.HANDLERS,
+    **frame_ops.HANDLERS,
+    **convolution.HANDLERS,
+    **pooling.HANDLERS,
+    **quantized.HANDLERS,
+    **recurrent.HANDLERS,
+    **loops.HANDLERS,
+}
+
+#: computed while loading, refused when their inputs are frames
+FOLDED_ONLY = FOLDABLE - MOVEMENT - set(HANDLERS)
+#: computed at run time, or nothing to compute because they only move elements
+COMPUTED = frozenset(HANDLERS) | MOVEMENT

@@ -11,15 +11,18 @@ import numpy as np
 
 from ...errors import FormatError, ShapeError, UnsupportedError
 from . import limits
-from .fold import FOLDABLE, MOVEMENT, Evaluator
-from .nodes import OnnxNode, wrap
-from .patterns import recompose
+from .bound import check_bound
+from .fold import MOVEMENT, Evaluator
+from .nodes import OnnxNode, flat
 from .read import require_onnx
+from .resolve import Resolver
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 #: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
 CARRIES = MOVEMENT | {"Cast", "Dropout"}
-_ID_TYPES = ("int64", "int32")
+ID_TYPES = ("int64", "int32")
+#: numbers that a float32 frame holds exactly
+NUMBER_TYPES = ("float32", "bool", "int8", "uint8", "int16", "uint16")
 
 
 @dataclass
@@ -58,15 +61,20 @@ class Program:
 
     @property
     def is_recurrent(self) -> bool:
-        return any(node.op in RECURRENT for node in self.nodes)
+        return any(node.op in RECURRENT or is_loop(node, self.constants) for node in flat(self.nodes))
 
     def depends(self, output: str, name: str) -> bool:
         """Whether an output is computed from an input."""
         needed = {output}
         for node in reversed(self.nodes):
             if needed & set(node.outputs):
-                needed |= set(node.inputs)
+                needed |= node.uses
         return name in needed
+
+
+def is_loop(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
+    """Whether a node could walk over time: a Scan, or a Loop whose body sees more of the frames than it carries."""
+    return node.op == "Scan" or (node.op == "Loop" and not node.bodies["body"].captures <= constants.keys())
 
 
 def make_program(
@@ -91,17 +99,24 @@ def make_program(
         for name in given:
             if name not in known:
                 raise ShapeError(f"{option}: the model has no input {name!r}; inputs: {[p.name for p in ports]}")
+    named: dict[str, int] = {}
     for port in ports:
         if shapes and port.name in shapes:
-            port.dims = _override(port, list(shapes[port.name]))
+            declared, port.dims = port.dims, _override(port, list(shapes[port.name]))
+            found = zip(declared, port.dims, strict=False)
+            named.update({a: b for a, b in found if isinstance(a, str) and a and isinstance(b, int)})
+    for port in ports:  # an axis of the same name is of the same size; of an input that was given itself, it says so
+        if port.name not in (shapes or {}):
+            port.dims = [named.get(n, n) if isinstance(n, str) else n for n in port.dims]
     for name, array in (fixed or {}).items():
         constants[name] = _bind(name, array, ports, constants)
     ports = [p for p in ports if p.name not in constants]
 
-    nodes = [wrap(onnx, node, opset) for node in graph.node]
-    nodes = _needed(nodes, [v.name for v in graph.output])
-    nodes = _needed(recompose(_fold(nodes, constants, evaluator), constants), [v.name for v in graph.output])
-    used = {name for node in nodes for name in node.inputs} | {v.name for v in graph.output}
+    resolver = Resolver(evaluator, opset, constants)
+    for port in ports:
+        resolver.set_type(port.name, port.dtype, [n if isinstance(n, int) else None for n in port.dims])
+    nodes = _needed(resolver.run(graph), [v.name for v in graph.output])
+    used = {name for node in nodes for name in node.uses} | {v.name for v in graph.output}
     program = Program(
         graph.name or "model",
         opset,
@@ -109,9 +124,10 @@ def make_program(
         constants,
         [p for p in ports if p.name in used],
         [v.name for v in graph.output],
-        {v.name: _dims(v) for v in graph.output},
+        {v.name: _output_dims(resolver, v) for v in graph.output},
         " ".join(str(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w),
     )
+    check_bound(nodes, program.inputs, constants)
     _sort_inputs(program)
     return program
 
@@ -170,25 +186,22 @@ def _bind(name: str, array: Any, ports: list[Port], constants: Mapping[str, np.n
     return result
 
 
+def _output_dims(resolver: Resolver, value: Any) -> list[int | str]:
+    """An output's shape: as it is computed where that can be told, since what files declare is often wrong."""
+    declared, found = _dims(value), resolver.sizes(value.name)
+    if found is None:
+        return declared
+    names = [d if isinstance(d, str) else "" for d in declared] if len(declared) == len(found) else [""] * len(found)
+    return [names[a] if n is None else n for a, n in enumerate(found)]
+
+
 def _needed(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
     needed, kept = set(outputs), []
     for node in reversed(nodes):
         if needed & set(node.outputs):
-            needed |= {name for name in node.inputs if name}
+            needed |= node.uses
             kept.append(node)
     return kept[::-1]
-
-
-def _fold(nodes: list[OnnxNode], constants: dict[str, np.ndarray], evaluator: Evaluator) -> list[OnnxNode]:
-    """Compute every node whose inputs are known; give the others. Adds to `constants`."""
-    rest = []
-    for node in nodes:
-        if node.op in FOLDABLE and all(not name or name in constants for name in node.inputs):
-            results = evaluator.run(node, [constants[name] if name else None for name in node.inputs])
-            constants.update({name: array for name, array in zip(node.outputs, results, strict=False) if name})
-        else:
-            rest.append(node)
-    return rest
 
 
 def _sort_inputs(program: Program) -> None:
@@ -196,12 +209,17 @@ def _sort_inputs(program: Program) -> None:
     starts: set[str] = set()
     lengths: set[str] = set()
     other: set[str] = set(program.outputs)
-    for node in reversed(program.nodes):
+    for node in reversed(list(flat(program.nodes))):
         slots = node.inputs
         if node.op in RECURRENT:
             starts |= {name for name in slots[5:7] if name}
             lengths |= {name for name in slots[4:5] if name}
             other |= {name for name in [*slots[:4], *slots[7:]] if name}
+            continue
+        if is_loop(node, program.constants):
+            carried = node.inputs[2:] if node.op == "Loop" else node.inputs[: -int(node.attrs["num_scan_inputs"])]
+            starts |= set(carried) - {""}
+            other |= node.uses - set(carried)
             continue
         made = set(node.outputs)
         carries = node.op in CARRIES
@@ -209,15 +227,16 @@ def _sort_inputs(program: Program) -> None:
             if made & group and carries:
                 group |= set(slots) - {""}
         if made & other or not carries:
-            other |= set(slots) - {""}
+            other |= node.uses
     for port in program.inputs:
-        if port.name in lengths and port.name not in other | starts and port.dtype in _ID_TYPES:
+        if port.name in lengths and port.name not in other | starts and port.dtype in ID_TYPES:
             program.length_inputs.append(port.name)
         elif port.name in starts and port.dtype == "float32":
             program.state_inputs.append(port)
-        elif port.dtype not in ("float32", *_ID_TYPES):
+        elif port.dtype not in (*NUMBER_TYPES, *ID_TYPES):
             raise UnsupportedError(
-                f"input {port.name!r} has dtype {port.dtype}, expected float32 (or int64, int32 for ids); "
+                f"input {port.name!r} has dtype {port.dtype}, expected float32 (bool, integers "
+                "of at most 16 bits in float32 frames; int64, int32 for ids); "
                 "convert the model to float32, or bind the input with fixed="
             )
     taken = set(program.length_inputs) | {p.name for p in program.state_inputs}

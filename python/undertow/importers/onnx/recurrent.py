@@ -128,34 +128,49 @@ class _Cell:
         codes_, labels = X.codes, X.labels
         if self.layout == 1:
             codes_, labels = codes_.swapaxes(0, 1), (labels[1], labels[0], labels[2])
-        n_steps, n_items, _ = codes_.shape
+        n_steps, n_items, n_in = codes_.shape
         layout, elements = codes.split(codes_, labels)
         if 2 in layout.outer:
             raise Mixed("the last axis of X is time (or the batch), expected features")
-        both = np.zeros((n_steps, n_items), np.int64) + layout.origin.reshape(
+        self.origin = np.zeros((n_steps, n_items), np.int64) + layout.origin.reshape(
             [n if a in layout.outer else 1 for a, n in enumerate(codes_.shape[:2])]
         )
-        self.origin = both
-        plan = Layout((n_steps, n_items), (0, 1), both, ("", ""))
-        if self.builder.sequence:
-            if n_steps != self.builder.n_steps or (plan.steps != np.arange(n_steps)[:, None]).any():
-                raise Mixed(
-                    f"X has shape {X.shape} with layout={self.layout}, and its time axis is not the model's; "
-                    "a recurrence inside of one frame, or over the batch, is not supported"
-                )
-        elif n_steps != 1:
-            raise Mixed(f"X has {n_steps} timesteps inside of one frame, which is not supported")
-        if labels[0] == "N" or labels[1] == "T":
-            raise Mixed(f"X has time and batch the other way round than layout={self.layout} says")
-        if n_items != 1 and (np.unique(plan.items[0]).size != n_items or plan.items.min() < 0):
-            raise Mixed(f"axis {1 - self.layout} of X has {n_items} rows that are not the batch")
+        plan = Layout((n_steps, n_items), (0, 1), self.origin, ("", ""))
         self.items = plan.items[0]
-        self.x = self.builder.value(elements.reshape(-1), (self.W.shape[2],))
+        self.inside = self._is_inside(0 in layout.outer, n_steps)
+        self.rows = n_items > 1 and 1 not in layout.outer
+        if labels[0] == "N":
+            raise Mixed(f"X has time and batch the other way round than layout={self.layout} says")
+        if not self.inside:
+            if self.builder.sequence and (
+                n_steps != self.builder.n_steps or (plan.steps != np.arange(n_steps)[:, None]).any()
+            ):
+                raise Mixed(f"X has shape {X.shape} with layout={self.layout}, and its time axis is not the model's")
+            if labels[1] == "T":
+                raise Mixed(f"X has time and batch the other way round than layout={self.layout} says")
+            if n_items != 1 and not self.rows and (np.unique(self.items).size != n_items or self.items.min() < 0):
+                raise Mixed(f"axis {1 - self.layout} of X has {n_items} rows that are not the batch")
+        if (self.inside or self.rows) and not self.walk.reading.inside:
+            raise Mixed(
+                f"X has shape {X.shape} with layout={self.layout}: a recurrence inside of one frame, or rows of one "
+                "side by side, which is not how time and batch are read here"
+            )
+        self.n_rows = (n_items,) if self.rows else ()
+        shape = (*((n_steps,) if self.inside else ()), *self.n_rows, n_in)
+        self.x = self.builder.value(elements.reshape(-1), shape)
         if self.builder.is_final(elements):
             raise Mixed("X is known only at the end of another sequence")
 
+    def _is_inside(self, outer: bool, n_steps: int) -> bool:
+        """Whether the axis that the cell walks lies inside of one frame, and is not the time of the model."""
+        if outer:
+            return False
+        return n_steps != 1 or self.builder.sequence or self.walk.reading.clip
+
     def _read_lengths(self) -> None:
         self.masked = isinstance(self.lengths, Length)
+        if self.masked and (self.inside or self.rows):
+            self.node.unsupported("sequence_lens is an input, while it walks rows or steps inside of one frame")
         if self.lengths is None or self.masked:
             return
         if not isinstance(self.lengths, np.ndarray):
@@ -177,35 +192,41 @@ class _Cell:
         for d, backwards in enumerate(self.backwards):
             name = builder.graph.unique_name(f"{base}_reverse") if D == 2 and backwards else base
             # A step is a sequence of one frame, in which a backward cell does what a forward one does.
-            reverse = backwards and not self.walk.reading.carried
-            states, waiting = self._states(name, d)
+            reverse = backwards and (self.inside or not self.walk.reading.carried)
+            states, starts, waiting = self._start(name, d)
             attrs: dict[str, Any] = {
                 "activations": self.activations[d],
                 "clip": self.clip,
                 "reverse": reverse,
                 "masked": self.masked,
+                "steps": self.inside,
             }
             if self.op == "gru":
                 attrs["reset_after"] = bool(self.node.attrs.get("linear_before_reset", 0))
             if self.op == "lstm":
                 attrs["input_forget"] = bool(self.node.attrs.get("input_forget", 0))
-            made = builder.graph.add(self.op, [self.x], name=name, attrs=attrs, weights=self._weights(d), states=states)
+            made = builder.graph.add(
+                self.op, [self.x, *starts], name=name, attrs=attrs, weights=self._weights(d), states=states
+            )
             values = [made] if isinstance(made, str) else list(made)
             elements = [builder.elements(v) for v in values]
-            final = [builder.derive("last", e, reverse, self.masked) if builder.sequence else e for e in elements]
-            for (state, start), end in zip(waiting, final, strict=True):
+            final = [self._final(e, reverse) for e in elements]
+            for (state, start), end in zip(waiting, final, strict=bool(waiting)):
                 if start is not None:
                     self.walk.bindings.append(Binding(state, start, end, self.node))
             outputs.append(elements)
             finals.append(final)
         n_steps, n_items = self.origin.shape
-        h = np.stack([o[0] for o in outputs])  # (D, H)
-        Y = self.origin[:, None, :, None] | h[None, :, None, :]  # (T, D, N, H)
+        inner = (n_steps if self.inside else 1, n_items if self.rows else 1)
+        h = np.stack([o[0].reshape(*inner, -1) for o in outputs], axis=1)  # (T or 1, D, N or 1, H)
+        Y = self.origin[:, None, :, None] | h  # (T, D, N, H)
+        # A cell inside of a frame ends with every timestep of the model, any other with the sequence.
+        origin = self.origin[0] if self.inside else codes.encode(-1, self.items, 0)
         ends = [
-            codes.encode(-1, self.items[None, :, None], np.stack([f[i] for f in finals])[:, None, :])
+            origin[None, :, None] | np.stack([f[i].reshape(inner[1], -1) for f in finals])
             for i in range(len(finals[0]))
         ]  # (D, N, H)
-        time = "T" if n_steps == 1 else ""
+        time = "T" if n_steps == 1 and not self.inside else ""
         batch = "N" if n_items == 1 else ""
         if self.layout == 1:
             return [
@@ -213,6 +234,12 @@ class _Cell:
                 *(Tensor(e.transpose(1, 0, 2), (batch, "", "")) for e in ends),
             ]
         return [Tensor(Y, (time, "", batch, "")), *(Tensor(e, ("", batch, "")) for e in ends)]
+
+    def _final(self, elements: np.ndarray, reverse: bool) -> np.ndarray:
+        """Elements of what the cell ends with, from those of what it gives."""
+        if self.inside:
+            return elements[0 if reverse else -1]
+        return self.builder.derive("last", elements, reverse, self.masked) if self.builder.sequence else elements
 
     def _weights(self, d: int) -> dict[str, np.ndarray]:
         G, H = len(self.order), self.n_hidden
@@ -233,22 +260,33 @@ class _Cell:
             weights["peephole"] = self.P[d].reshape(3, H)[_PEEPHOLES]
         return weights
 
-    def _states(self, name: str, d: int) -> tuple[list[str], list[tuple[str, np.ndarray | None]]]:
-        """The node's states, and for each the elements of state inputs that it starts from (None: a constant)."""
+    def _start(self, name: str, d: int) -> tuple[list[str], list[str], list[tuple[str, np.ndarray | None]]]:
+        """What direction d starts from: (states, or else inputs h0 and c0; per state the elements of a state input)."""
+        letters = [("h", self.h0, "initial_h"), ("c", self.c0, "initial_c")][: 2 if self.op == "lstm" else 1]
+        found = [(letter, *self._initial(operand, d, what)) for letter, operand, what in letters]
+        shape = (*self.n_rows, self.n_hidden)
+        carried = [start is not None and self._is_state(start) for _, _, start in found]
+        computed = [start is not None and not is_state for (_, _, start), is_state in zip(found, carried, strict=True)]
+        if any(computed) or (self.inside and not all(carried)):
+            if all(init is None and start is None for _, init, start in found):
+                return [], [], []  # zeros
+            builder = self.builder
+            arrays = [builder.constant(np.zeros(shape) if i is None else i) if s is None else s for _, i, s in found]
+            return [], [builder.value(array, shape) for array in arrays], []
         names, waiting = [], []
-        for letter, operand, what in [("h", self.h0, "initial_h"), ("c", self.c0, "initial_c")][
-            : 2 if self.op == "lstm" else 1
-        ]:
-            init, start = self._initial(operand, d, what)
-            state = self.walk.cell_state(f"{name}.{letter}", (self.n_hidden,), init)
+        for letter, init, start in found:
+            state = self.walk.cell_state(f"{name}.{letter}", shape, init)
             names.append(state)
             waiting.append((state, start))
-        return names, waiting
+        return names, [], waiting
+
+    def _is_state(self, elements: np.ndarray) -> bool:
+        return all(s.is_state for s in self.builder.sources_of(elements))
 
     def _initial(self, operand: Any, d: int, what: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """(learned start or None, elements of a state input or None) of direction d."""
+        """(learned start or None, elements that it starts from or None) of direction d."""
         node, H, n_items = self.node, self.n_hidden, self.origin.shape[1]
-        if self.walk.reading.carried and not isinstance(operand, Tensor):
+        if self.walk.reading.carried and not self.inside and not isinstance(operand, Tensor):
             raise Forgets(
                 f"{node.op} node {node.name!r}: {what} is no input of the model, while other states are: in a model of "
                 "one step it would forget at every step, which is not supported; export its state as input and output "
@@ -264,6 +302,8 @@ class _Cell:
         if isinstance(operand, np.ndarray):
             array = float_constant(node, operand, what)
             rows = (array if self.layout == 0 else array.swapaxes(0, 1))[d]
+            if self.rows:
+                return (rows if rows.any() else None), None
             if (rows != rows[:1]).any() and not np.array_equal(
                 rows, np.broadcast_to(rows[:1], rows.shape), equal_nan=True
             ):
@@ -271,11 +311,16 @@ class _Cell:
             return (rows[0] if rows[0].any() else None), None
         table = operand.codes if self.layout == 0 else operand.codes.swapaxes(0, 1)
         layout, elements = codes.split(table, ("", "", ""))
-        if (layout.steps >= 0).any() or not all(s.is_state for s in self.builder.sources_of(elements)):
+        if (layout.steps >= 0).any() and not self.inside:
+            node.unsupported(f"{what} has a time axis, expected a constant or an input of the model")
+        if self.builder.sequence and not self.inside and not self._is_state(elements):
             node.unsupported(f"{what} is computed from other values, expected a constant or an input of the model")
-        if 0 in layout.outer or 2 in layout.outer or (n_items > 1 and 1 not in layout.outer):
+        if 0 in layout.outer or 2 in layout.outer or (n_items > 1 and not self.rows and 1 not in layout.outer):
             raise Mixed(f"{what} has shape {operand.shape}, whose batch axis is not where layout={self.layout} says")
-        return None, elements.reshape(len(self.backwards), H)[d]
+        mine = self.origin[0] if self.inside else codes.encode(-1, self.items, 0)
+        if 1 in layout.outer and (layout.origin != mine).any():
+            raise Mixed(f"{what} has shape {operand.shape}, whose batch is not that of X")
+        return None, elements.reshape(len(self.backwards), *self.n_rows, H)[d]
 
 
 def _recurrent(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:

@@ -15,7 +15,7 @@ from .builder import Builder
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
 from .nodes import OnnxNode
-from .program import Port, Program
+from .program import ID_TYPES, Port, Program
 
 INT32_MAX = 2**31 - 1
 
@@ -28,7 +28,15 @@ class Length:
     """Stands for the sequence_lens of a graph input: its value is given when the model is run."""
 
 
-Operand = np.ndarray | Tensor | Length | None
+@dataclass(frozen=True)
+class Iteration:
+    """Stands for the number of the round, plus `offset`, inside of a Loop over time; `shape` of one element."""
+
+    offset: int = 0
+    shape: tuple[int, ...] = ()
+
+
+Operand = np.ndarray | Tensor | Length | Iteration | None
 Handler = Callable[["Walk", OnnxNode, list[Any]], list[Any]]
 
 
@@ -38,7 +46,9 @@ class Reading:
 
     axes: input or state input -> (axis of time or None, axis of batch or None). carried: the model is a single step
     whose states the caller carries, so a recurrent node without one forgets at every step. open_batch: the file
-    leaves the size of the batch open, and n_items is one of many.
+    leaves the size of the batch open, and n_items is one of many. inside: recurrent nodes may walk axes of a frame,
+    which without it are taken for time and batch. clip: there is no time, all of every input is one frame.
+    fixed: the file leaves no size open. fixed_time: it fixes the number of timesteps.
     """
 
     n_steps: int
@@ -46,6 +56,10 @@ class Reading:
     axes: dict[str, tuple[int | None, int | None]]
     carried: bool = False
     open_batch: bool = False
+    inside: bool = False
+    clip: bool = False
+    fixed: bool = False
+    fixed_time: bool = False
 
 
 @dataclass
@@ -74,8 +88,8 @@ class Walk:
 
     program: Program
     reading: Reading
-    #: element of a state input -> (state of a recurrent node, index, its size), found by a walk before
-    known: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    #: element of a state input -> (state of a recurrent node, index, its shape), found by a walk before
+    known: dict[int, tuple[str, int, tuple[int, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.builder = Builder(self.program.name, self.reading.n_steps, self.reading.n_items)
@@ -83,6 +97,7 @@ class Walk:
         self.evaluator = Evaluator()
         self.position = 0
         self.n_traced = 0
+        self.n_walked = 0
         self.values: dict[str, Operand] = dict(self.program.constants)
         self.inputs: dict[str, Place] = {}
         self.state_tensors: dict[str, Tensor] = {}
@@ -104,25 +119,40 @@ class Walk:
             self.values[name] = Length()
         for position, node in enumerate(self.program.nodes):
             self.position = position
-            operands = [self.values.get(name) if name else None for name in node.inputs]
-            for name in node.inputs:
-                if name and name not in self.values:
-                    node.format_error(f"input {name!r} does not exist")
-            try:
-                results = self._apply(node, operands, HANDLERS)
-            except Mixed as error:
-                node.unsupported(f"cannot be computed frame by frame: {error}")
-            except Error:
+            self.walk_node(node, HANDLERS)
+        self.builder.graph.origin.leave()
+
+    def walk_node(self, node: OnnxNode, handlers: dict[str, Handler]) -> None:
+        """Walk one node: of the model, or of a graph inside of one."""
+        self.n_walked += 1
+        self.builder.graph.origin.take(node.op)
+        if self.n_walked > limits.MAX_NODES:
+            node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
+        operands = [self.values.get(name) if name else None for name in node.inputs]
+        for name in node.inputs:
+            if name and name not in self.values:
+                node.format_error(f"input {name!r} does not exist")
+        try:
+            results = self._apply(node, operands, handlers)
+        except Mixed as error:
+            if error.located:
                 raise
-            except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
-                raise FormatError(f"{node.op} node {node.name!r} is malformed: {error}") from error
-            for name, result in zip(node.outputs, results, strict=False):
-                if name:
-                    self.values[name] = result
+            raise Mixed(f"{node.op} node {node.name!r}: cannot be computed frame by frame: {error}", True) from None
+        except Error:
+            raise
+        except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
+            raise FormatError(f"{node.op} node {node.name!r} is malformed: {error}") from error
+        for name, result in zip(node.outputs, results, strict=False):
+            if name:
+                self.values[name] = result
 
     def _apply(self, node: OnnxNode, operands: list[Operand], handlers: dict[str, Handler]) -> list[Any]:
+        from .rounds import by_iteration  # which needs Walk from here
+
         if all(o is None or isinstance(o, np.ndarray) for o in operands) and node.op in FOLDABLE:
             return list(self.evaluator.run(node, operands))  # type: ignore[arg-type]
+        if any(isinstance(o, Iteration) for o in operands):
+            return by_iteration(self, node, operands)
         if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):
             return [Length()]
         if node.op in handlers:
@@ -158,7 +188,7 @@ class Walk:
         return codes.encode(steps, items, elements), labels
 
     def _input(self, port: Port) -> None:
-        dtype = "float32" if port.dtype == "float32" else "int32"
+        dtype = "int32" if port.dtype in ID_TYPES else "float32"
         time, batch = self.reading.axes[port.name]
         frame = tuple(n for a, n in enumerate(port.dims) if a not in (time, batch))
         if any(isinstance(n, str) for n in frame):
@@ -168,8 +198,7 @@ class Walk:
             )
         value = self.builder.graph.input(port.name, frame, dtype)  # type: ignore[arg-type]
         table, labels = self._codes_of(port, self.builder.source(value).base)
-        tensor = Tensor(table, labels, dtype)
-        self.values[port.name] = tensor
+        self.values[port.name] = Tensor(table, labels, "int32" if port.dtype in ID_TYPES else port.dtype)
         layout, _ = codes.split(table, labels)
         self.inputs[port.name] = Place(layout, value, frame, dtype)  # type: ignore[arg-type]
 
@@ -208,10 +237,10 @@ class Walk:
             self.reads[source.name] = np.union1d(self.reads.get(source.name, read), read)
             direct = {e: self.known[e] for e in read.tolist() if e in self.known}
             table = {
-                e: builder.elements(self._reader(state, size)).ravel()[i] for e, (state, i, size) in direct.items()
+                e: builder.elements(self._reader(state, shape)).ravel()[i] for e, (state, i, shape) in direct.items()
             }
             if len(direct) < len(read):
-                own = builder.elements(self._reader(self.register(source.name, source.size), source.size)).ravel()
+                own = builder.elements(self._reader(self.register(source.name, source.size), (source.size,))).ravel()
                 table |= {e: own[e - source.base] for e in read.tolist() if e not in direct}
             result[mine] = [table[e] for e in elements[mine].tolist()]
         return result
@@ -231,13 +260,13 @@ class Walk:
             return name
         return self.builder.graph.state(name, shape, init)
 
-    def _reader(self, state: str, size: int) -> str:
+    def _reader(self, state: str, shape: tuple[int, ...]) -> str:
         graph = self.builder.graph
         for node in graph.nodes:
             if node.op == "state_read" and node.states == (state,):
                 return node.outputs[0]
         if state not in graph.states:  # a recurrent node's, which comes later in the walk
-            graph.state(state, (size,))
+            graph.state(state, shape)
         return graph.add("state_read", [], name=self.builder.name("read"), states=[state])
 
     # -- movement -------------------------------------------------------------------------------------------------
@@ -252,8 +281,11 @@ class Walk:
                 node.unsupported(
                     f"input {node.inputs[i]!r} (a shape, index or condition) is computed from frames at run time"
                 )
-        if len({t.dtype for t in tensors}) > 1:
-            node.unsupported("ids and numbers are mixed")
+        from .whole import common  # which needs Walk from here
+
+        dtype = common(node, [t.dtype for t in tensors])
+        if node.attrs.get("reduction", "none") != "none":
+            node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
         if node.op == "Slice":
             self._check_slice(node, operands)
         arrays: list[Any] = []
@@ -270,7 +302,7 @@ class Walk:
             if result.size == 0:
                 node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
             labels = _labels(node, operands, tensors[0], result.shape)
-            moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, tensors[0].dtype)))
+            moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, dtype)))
         return moved
 
     def count(self, node: OnnxNode, shape: tuple[int, ...]) -> None:
@@ -282,9 +314,11 @@ class Walk:
 
     def _lift(self, node: OnnxNode, slot: int, constant: np.ndarray, like: Tensor) -> np.ndarray:
         """Codes for a constant that is moved together with a computed tensor."""
-        if constant.dtype != np.float32:
-            node.unsupported(f"constant input {node.inputs[slot]!r} has dtype {constant.dtype}, expected float32")
-        elements = self.builder.constant(constant)
+        from .whole import dtype_of, kind, numbers
+
+        if kind(dtype_of(constant)) != kind(like.dtype):
+            node.unsupported(f"constant input {node.inputs[slot]!r} has dtype {constant.dtype}, expected {like.dtype}")
+        elements = self.builder.constant(numbers(node, constant, f"constant input {node.inputs[slot]!r}"))
         if node.op == "Concat" and constant.ndim == len(like.shape):
             axis = int(node.attrs["axis"]) % max(constant.ndim, 1)
             try:

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""Models that take a whole clip at once and give one answer: read as one frame, when all sizes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from .program import Port, Program
+from .walk import Reading
+
+
+def as_clip(program: Program) -> Program | None:
+    """The program with every input as (part of) one frame; None where a size is open."""
+    ports = [*program.inputs, *program.state_inputs]
+    if program.length_inputs or not ports or any(port.dynamic for port in ports):
+        return None
+    return replace(program, inputs=ports, state_inputs=[])
+
+
+def clip_readings(program: Program) -> Iterator[Reading]:
+    """One clip of a batch where all inputs begin with an axis of size 1, else all axes as they are."""
+    ports = program.inputs
+    if all(port.dims and port.dims[0] == 1 for port in ports):
+        yield Reading(1, 1, {port.name: (None, 0) for port in ports}, inside=True, clip=True, fixed=True)
+    yield Reading(1, 1, {port.name: (None, None) for port in ports}, inside=True, clip=True, fixed=True)
+
+
+def clip_hint(program: Program) -> str:
+    """How to fix the sizes of a model that takes whole clips; empty where none is open."""
+    shown = {port.name: _template(port) for port in program.inputs if port.dynamic}
+    if not shown:
+        return ""
+    given = ", ".join(f"{name!r}: [{', '.join(sizes)}]" for name, sizes in shown.items())
+    return f"if it takes frames or clips of one size, fix it with shapes={{{given}}}"
+
+
+def _template(port: Port) -> list[str]:
+    return [
+        str(n) if not isinstance(n, str) else "1" if axis == 0 and len(port.dims) > 1 else (n or "...")
+        for axis, n in enumerate(port.dims)
+    ]

@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: MIT
+"""Fold what is known while loading, and take the branches and loops that this decides, before any axis is read.
+
+One pass in the order of the nodes: constants are computed, sizes are followed as far as they are fixed (onnx's own
+shape inference, node by node; shapes that the file declares for values inside the graph are never looked at), an `If`
+whose condition becomes known is replaced by the branch that it takes, a `Loop` or `Scan` over constants by what it
+gives. Everything comes out in one flat namespace. An `If`, `Loop` or `Scan` that is still open keeps its graphs as
+`Body`s, for the walk, which knows all sizes.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ...errors import UnsupportedError
+from . import limits
+from .fold import FOLDABLE, Evaluator
+from .nodes import Body, OnnxNode, wrap
+from .patterns import recompose
+from .scan import scan_layout
+
+Scope = ChainMap[str, str]
+Sizes = list[int | None]
+
+#: largest constant whose value shape inference is told: shapes, axes, pads, not weights
+_INFERENCE_DATA = 64
+#: ops that may be computed on shapes of which some sizes are open
+_ON_SIZES = ("Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Identity", "Reshape")
+#: stands for an open size where ops that move elements are run on sizes
+_OPEN = -(2**40)
+
+
+class Resolver:
+    """Holds what is known: `constants` (flat name -> array) and `types` (flat name -> TypeProto) grow as it goes."""
+
+    def __init__(self, evaluator: Evaluator, opset: int, constants: dict[str, np.ndarray]) -> None:
+        self.evaluator, self.onnx = evaluator, evaluator.onnx
+        self.opset, self.constants = opset, constants
+        self.types: dict[str, Any] = {}
+        #: integer vectors of which some entries are open
+        self.partial: dict[str, Sizes] = {}
+        self._taken: set[str] = set()
+        self._n_nodes = 0
+
+    # -- the pass -------------------------------------------------------------------------------------------------
+
+    def run(self, graph: Any) -> list[OnnxNode]:
+        """The nodes of a GraphProto that are left; `types` and `constants` hold its inputs and initializers."""
+        outputs = [v.name for v in graph.output]
+        kept = needed(graph.node, outputs)
+        names = [o for node in kept for o in node.output if o]
+        self._taken |= {*self.constants, *self.types, *names}
+        scope: Scope = ChainMap({name: name for name in self._taken})
+        return self._resolve(kept, scope)
+
+    def _resolve(self, protos: Iterable[Any], scope: Scope) -> list[OnnxNode]:
+        rest: list[OnnxNode] = []
+        for proto in protos:
+            node = self._wrap(proto, scope)
+            if node.bodies or node.op in ("If", "Loop", "Scan"):
+                rest += self._structure(node, proto, scope)
+            elif not self._fold(node):
+                self._follow(node)
+                rest.append(node)
+        return recompose(rest, self.constants)
+
+    def _wrap(self, proto: Any, scope: Scope) -> OnnxNode:
+        """The node with flat names, its outputs entered into the scope."""
+        self._n_nodes += 1
+        if self._n_nodes > limits.MAX_NODES:
+            raise UnsupportedError(f"more than {limits.MAX_NODES} nodes after branches and loops are written out")
+        node = wrap(self.onnx, proto, self.opset)
+        for name in node.inputs:
+            if name and name not in scope:
+                node.format_error(f"input {name!r} does not exist")
+        node.inputs = [scope[name] if name else "" for name in node.inputs]
+        node.outputs = [self._define(name, scope) if name else "" for name in node.outputs]
+        renamed = node.inputs != list(proto.input) or node.outputs != list(proto.output)
+        if renamed and node.op not in ("Constant", "If", "Loop", "Scan"):
+            node.proto = type(proto)()
+            node.proto.CopyFrom(proto)
+            del node.proto.input[:], node.proto.output[:]
+            node.proto.input.extend(node.inputs)
+            node.proto.output.extend(node.outputs)
+        return node
+
+    def _define(self, name: str, scope: Scope) -> str:
+        """A flat name for a value of the innermost graph; the name itself where nobody else has it."""
+        if len(scope.maps) == 1:
+            return name
+        flat, n = name, 2
+        while flat in self._taken:
+            flat, n = f"{name}_{n}", n + 1
+        self._taken.add(flat)
+        scope.maps[0][name] = flat
+        return flat
+
+    # -- constants and sizes --------------------------------------------------------------------------------------
+
+    def _fold(self, node: OnnxNode) -> bool:
+        """Compute a node whose inputs are known."""
+        if node.op in ("Shape", "Size"):
+            return self._shape(node)
+        if node.op not in FOLDABLE:
+            return False
+        if all(not name or name in self.constants for name in node.inputs):
+            results = self.evaluator.run(node, [self.constants[name] if name else None for name in node.inputs])
+            self.constants.update({name: a for name, a in zip(node.outputs, results, strict=False) if name})
+            return True
+        if node.op in _ON_SIZES and any(name in self.partial for name in node.inputs):
+            return self._fold_sizes(node)
+        return False
+
+    def _shape(self, node: OnnxNode) -> bool:
+        (name, *_), (out, *_) = node.inputs, node.outputs
+        sizes = list(self.constants[name].shape) if name in self.constants else self.sizes(name)
+        if sizes is None:
+            return False
+        if node.op == "Size":
+            if None in sizes:
+                return False
+            self.constants[out] = np.array(np.prod([n for n in sizes if n is not None], dtype=np.int64))
+            return True
+        sizes = sizes[node.attrs.get("start", 0) : node.attrs.get("end", None)]
+        return self._know(out, sizes)
+
+    def _know(self, name: str, sizes: Sizes) -> bool:
+        """Keep an integer vector; whether all of it is known."""
+        if None in sizes:
+            self.partial[name] = sizes
+            return False
+        self.constants[name] = np.array(sizes, np.int64)
+        return True
+
+    def _fold_sizes(self, node: OnnxNode) -> bool:
+        """An op that moves entries of shapes, some of them open: what is picked may be known."""
+        arrays: list[np.ndarray | None] = []
+        for name in node.inputs:
+            if name in self.partial:
+                arrays.append(np.array([_OPEN if n is None else n for n in self.partial[name]], np.int64))
+            elif name and name not in self.constants:
+                return False
+            else:
+                arrays.append(self.constants[name] if name else None)
+        moved = arrays[:1] if node.op != "Concat" else arrays
+        if any(a is None or a.dtype.kind != "i" for a in moved):
+            return False
+        if any((a == _OPEN).any() for a in arrays[len(moved) :] if a is not None):
+            return False  # an open size chooses what is moved
+        if node.op == "Cast" and node.attrs.get("to") != self.onnx.TensorProto.INT64:
+            return False
+        (result,) = self.evaluator.run(node, arrays)[:1]
+        if not (result == _OPEN).any():
+            self.constants[node.outputs[0]] = result
+            return True
+        if result.ndim == 1:
+            self.partial[node.outputs[0]] = [None if n == _OPEN else int(n) for n in result]
+        return False
+
+    def sizes(self, name: str) -> Sizes | None:
+        """The shape of a value, None where a size is open; None where not even the rank is known."""
+        if name in self.constants:
+            return list(self.constants[name].shape)
+        kind = self.types.get(name)
+        if kind is None or not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
+            return None
+        return [d.dim_value if d.HasField("dim_value") else None for d in kind.tensor_type.shape.dim]
+
+    def set_type(self, name: str, dtype: Any, sizes: Iterable[int | None]) -> None:
+        helper = self.onnx.helper
+        element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        self.types[name] = helper.make_tensor_type_proto(element, list(sizes))
+
+    def _type(self, name: str) -> Any:
+        if name in self.constants and name not in self.types:
+            array = self.constants[name]
+            try:
+                self.set_type(name, array.dtype, array.shape)
+            except (KeyError, ValueError, TypeError):
+                return None
+        return self.types.get(name)
+
+    def _follow(self, node: OnnxNode) -> None:
+        """Shapes of a node's outputs, as far as they can be told."""
+        if node.op == "Reshape" and len(node.inputs) > 1 and node.inputs[1] in self.partial:
+            self._reshaped(node)
+            return
+        types = {name: self._type(name) for name in node.inputs if name}
+        if None in types.values():
+            return
+        data = {
+            name: self.onnx.numpy_helper.from_array(self.constants[name], name)
+            for name in types
+            if name in self.constants and self.constants[name].size <= _INFERENCE_DATA
+        }
+        try:
+            schema = self.onnx.defs.get_schema(node.op, self.opset)
+            found = self.onnx.shape_inference.infer_node_outputs(
+                schema, node.proto, types, data, opset_imports=[self.onnx.helper.make_opsetid("", self.opset)]
+            )
+        except Exception:
+            return  # whether the node is right is for the walk to say; here its sizes are not known, that is all
+        self.types.update({name: kind for name, kind in found.items() if name})
+
+    def _reshaped(self, node: OnnxNode) -> None:
+        """A Reshape to sizes of which some are open: -1 is open as well."""
+        old = self.sizes(node.inputs[0])
+        wanted = self.partial[node.inputs[1]]
+        kind = self._type(node.inputs[0])
+        if kind is None or (0 in wanted and (old is None or node.attrs.get("allowzero", 0))):
+            return
+        made: Sizes = []
+        for i, n in enumerate(wanted):
+            made.append(old[i] if n == 0 and old is not None and i < len(old) else None if n == -1 else n)
+        self.types[node.outputs[0]] = self.onnx.helper.make_tensor_type_proto(kind.tensor_type.elem_type, made)
+
+    # -- If, Loop, Scan -------------------------------------------------------------------------------------------
+
+    def _structure(self, node: OnnxNode, proto: Any, scope: Scope) -> list[OnnxNode]:
+        graphs = {a.name: a.g for a in proto.attribute if a.HasField("g")}
+        wanted = ("then_branch", "else_branch") if node.op == "If" else ("body",)
+        if node.op not in ("If", "Loop", "Scan"):
+            node.unsupported("this operator is not supported (it holds a graph)")
+        if set(graphs) != set(wanted):
+            node.format_error(f"holds graphs {sorted(graphs)}, expected {list(wanted)}")
+        for key in wanted:
+            node.attrs.pop(key)
+        if node.op == "If":
+            return self._branch(node, graphs, scope)
+        captured = {scope[name] for name in free_names(graphs["body"]) if name in scope}
+        if all(not name or name in self.constants for name in {*node.inputs, *captured}):
+            return self._run_constant(node, graphs["body"], scope)
+        node.bodies = {"body": self._body(node, graphs["body"], scope)}
+        return [node]
+
+    def _branch(self, node: OnnxNode, graphs: Mapping[str, Any], scope: Scope) -> list[OnnxNode]:
+        condition = self.constants.get(node.inputs[0]) if node.inputs else None
+        if condition is None:
+            node.bodies = {key: self._body(node, graph, scope) for key, graph in graphs.items()}
+            for body in node.bodies.values():
+                if len(body.outputs) != len(node.outputs):
+                    _count(node, len(body.outputs), len(node.outputs))
+            return [node]
+        if condition.size != 1:
+            node.shape_error(f"its condition has shape {condition.shape}, expected one element")
+        body = self._body(node, graphs["then_branch" if condition.reshape(()) else "else_branch"], scope)
+        if len(body.outputs) != len(node.outputs):
+            _count(node, len(body.outputs), len(node.outputs))
+        return [*body.nodes, *self._alias(node, body.outputs, node.outputs)]
+
+    def _body(self, node: OnnxNode, graph: Any, scope: Scope, given: Mapping[str, np.ndarray] | None = None) -> Body:
+        """A graph inside of a node, resolved; `given`: its inputs where they are known, by the graph's own names."""
+        inner: Scope = scope.new_child()
+        inputs = [self._define(v.name, inner) for v in graph.input]
+        for value, flat in zip(graph.input, inputs, strict=True):
+            if given is not None:
+                self.constants[flat] = given[value.name]
+        for tensor in graph.initializer:
+            if tensor.name not in inner.maps[0]:
+                self.constants[self._define(tensor.name, inner)] = self.evaluator.to_array(tensor, tensor.name)
+        outputs = [v.name for v in graph.output]
+        nodes = self._resolve(needed(graph.node, outputs), inner)
+        for name in outputs:
+            if name not in inner:
+                node.format_error(f"its graph {graph.name!r} gives {name!r}, which does not exist")
+        return Body(inputs, nodes, [inner[name] for name in outputs])
+
+    def _alias(self, node: OnnxNode, values: list[str], names: list[str]) -> list[OnnxNode]:
+        """Let `names` be `values`: constants at once, others through Identity."""
+        made = []
+        for value, name in zip(values, names, strict=True):
+            if not name:
+                continue
+            if value in self.constants:
+                self.constants[name] = self.constants[value]
+                continue
+            if value in self.types:
+                self.types[name] = self.types[value]
+            if value in self.partial:
+                self.partial[name] = self.partial[value]
+            made.append(identity(self.onnx, value, name, self.opset))
+        return made
+
+    def _run_constant(self, node: OnnxNode, graph: Any, scope: Scope) -> list[OnnxNode]:
+        """A Loop or Scan all of whose inputs are known: run it."""
+        known = [self.constants[name] if name else None for name in node.inputs]
+        if node.op == "Loop":
+            results = self._run_loop(node, graph, scope, known)
+        else:
+            results = self._run_scan(node, graph, scope, known)
+        if len(results) < len(node.outputs):
+            _count(node, len(results), len(node.outputs))
+        self.constants.update({name: a for name, a in zip(node.outputs, results, strict=False) if name})
+        return []
+
+    def _step(self, node: OnnxNode, graph: Any, scope: Scope, given: list[Any]) -> list[np.ndarray]:
+        if len(given) != len(graph.input):
+            _count(node, len(graph.input), len(given), "inputs of its graph")
+        body = self._body(node, graph, scope, {v.name: a for v, a in zip(graph.input, given, strict=True)})
+        if body.nodes:
+            body.nodes[0].unsupported("cannot be computed while loading, inside of a loop over constants")
+        return [self.constants[name] for name in body.outputs]
+
+    def _run_loop(self, node: OnnxNode, graph: Any, scope: Scope, known: list[Any]) -> list[np.ndarray]:
+        trips, going, *carried = [*known, None][: max(len(known), 2)]
+        n_carried = len(carried)
+        limit = limits.MAX_TRIPS if trips is None else int(trips.reshape(()))
+        collected: list[list[np.ndarray]] = [[] for _ in range(len(graph.output) - 1 - n_carried)]
+        alive, n = going is None or bool(going.reshape(())), 0
+        while alive and n < limit:
+            if n >= limits.MAX_TRIPS:
+                node.unsupported(f"runs {limit} times, at most {limits.MAX_TRIPS} are computed while loading")
+            made = self._step(node, graph, scope, [np.array(n, np.int64), np.array(alive), *carried])
+            alive, carried, n = bool(made[0].reshape(())), made[1 : 1 + n_carried], n + 1
+            for rows, row in zip(collected, made[1 + n_carried :], strict=True):
+                rows.append(row)
+        if alive and n == limits.MAX_TRIPS and trips is None:
+            node.unsupported(f"did not end after {n} rounds, at most {limits.MAX_TRIPS} are computed while loading")
+        if not n and collected:
+            node.unsupported("runs 0 times; what it collects would be empty")
+        return [*carried, *(np.stack(rows) for rows in collected)]
+
+    def _run_scan(self, node: OnnxNode, graph: Any, scope: Scope, known: list[Any]) -> list[np.ndarray]:
+        layout = scan_layout(node, len(graph.output), [None if a is None else a.ndim for a in known])
+        carried, scanned = known[: layout.n_carried], known[layout.n_carried :]
+        n_steps = scanned[0].shape[layout.input_axes[0]]
+        if any(a.shape[axis] != n_steps for a, axis in zip(scanned, layout.input_axes, strict=True)):
+            node.shape_error(f"its scan inputs have shapes {[a.shape for a in scanned]}, of different lengths")
+        if not 0 < n_steps <= limits.MAX_TRIPS:
+            node.unsupported(f"runs {n_steps} times; 1 to {limits.MAX_TRIPS} are computed while loading")
+        collected: list[list[np.ndarray]] = [[] for _ in layout.output_axes]
+        for t in range(n_steps):
+            rows = [
+                a.take(n_steps - 1 - t if back else t, axis)
+                for a, axis, back in zip(scanned, layout.input_axes, layout.input_backwards, strict=True)
+            ]
+            made = self._step(node, graph, scope, [*carried, *rows])
+            carried = made[: layout.n_carried]
+            for kept, row in zip(collected, made[layout.n_carried :], strict=True):
+                kept.append(row)
+        outs = zip(collected, layout.output_axes, layout.output_backwards, strict=True)
+        return [*carried, *(np.stack(rows[::-1] if back else rows, axis) for rows, axis, back in outs)]
+
+
+def identity(onnx: Any, value: str, name: str, opset: int) -> OnnxNode:
+    proto = onnx.helper.make_node("Identity", [value], [name], name=name)
+    return OnnxNode(proto, "Identity", name, [value], [name], {}, opset)
+
+
+def free_names(graph: Any) -> set[str]:
+    """Names that a GraphProto uses and does not define itself."""
+    defined = {v.name for v in graph.input} | {t.name for t in graph.initializer}
+    defined |= {name for node in graph.node for name in node.output}
+    return (_used(graph.node) | {v.name for v in graph.output}) - defined - {""}
+
+
+def _used(protos: Iterable[Any]) -> set[str]:
+    used: set[str] = set()
+    for node in protos:
+        used |= set(node.input)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                used |= free_names(attribute.g)
+    return used
+
+
+def needed(protos: Iterable[Any], outputs: Iterable[str]) -> list[Any]:
+    """The nodes that `outputs` are computed from."""
+    names, kept = set(outputs), []
+    for node in reversed(list(protos)):
+        if names & set(node.output):
+            names |= _used([node]) - {""}
+            kept.append(node)
+    return kept[::-1]
+
+
+def _count(node: OnnxNode, found: int, expected: int, what: str = "outputs") -> NoReturn:
+    node.format_error(f"its graph has {found} {what}, the node needs {expected}")
+
+
+__all__ = ["Resolver", "free_names", "identity", "needed"]
