@@ -12,7 +12,6 @@ import undertow
 from tolerances import FLOAT32_CELL, FLOAT64_AGREE
 from undertow import (
     BatchNorm,
-    Conv1D,
     Flatten,
     FrameAveragePool,
     FrameConv1D,
@@ -198,34 +197,3 @@ def test_what_does_not_fit_is_refused():
         build_sequential([FrameConv2D(np.ones((64, 64, 1, 1)), padding="same")], input_shape=(1000, 1000, 1))
     with pytest.raises(ValueError, match="each of 0 to 1 once"):
         Permute((0, 2))
-
-
-@pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize(("padding", "past", "latency"), [("causal", 6, 0), ("same", 3, 3), (5, 5, 1)])
-def test_convolutions_along_time(padding, past, latency, groups):
-    rng = np.random.default_rng(5)
-    n, dilation = 17, 3
-    X, W, b = float32s(rng, n, 4), float32s(rng, 3, 4 // groups, 8), float32s(rng, 8)
-    padded = np.pad(X, ((past, 2 * dilation - past), (0, 0)))
-    want = by_loops(padded, W, b, (1,), (dilation,), (0,), groups)
-    torchs = {"c.weight": W.transpose(2, 1, 0), "c.bias": b}
-    settings = {"dilation": dilation, "padding": padding, "groups": groups}
-    for layer in (Conv1D.from_keras([W, b], **settings), Conv1D.from_torch(torchs, "c", **settings)):
-        np.testing.assert_allclose(reference.run(build_sequential([layer]), X), want, rtol=0, atol=FLOAT64_AGREE)
-    model = undertow.Sequential([layer])
-    assert model.latency == latency
-    whole = model.run(X)
-    np.testing.assert_allclose(whole, want, rtol=0, atol=8 * FLOAT32_CELL)
-    stream = model.stream()
-    rows = [stream.step(x).copy() for x in X]
-    tail = [stream.flush()] if latency else []
-    np.testing.assert_array_equal(np.concatenate([np.stack(rows), *tail])[latency:], whole)
-
-
-def test_a_convolution_along_time_is_refused():
-    with pytest.raises(ValueError, match="padding is 'valid', expected 'causal', 'same' or 0 to 2"):
-        Conv1D(np.ones((3, 2, 1)), padding="valid")
-    with pytest.raises(ValueError, match="padding is 3"):
-        Conv1D(np.ones((3, 2, 1)), padding=3)
-    with pytest.raises(ShapeError, match=r"takes frames of shape \(2,\)"):
-        build_sequential([Conv1D(np.ones((3, 2, 1)))], input_shape=3)

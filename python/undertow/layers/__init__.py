@@ -11,7 +11,6 @@ Graph 'lesson'
   output  output = rnn_1.h
 """
 
-from .along_time import Conv1D
 from .averages import AttentionAverage, Average, LargestSoFar
 from .base import Layer, Stack
 from .bidirectional import Bidirectional
@@ -38,7 +37,6 @@ __all__ = [
     "Average",
     "BatchNorm",
     "Bidirectional",
-    "Conv1D",
     "Dense",
     "Embedding",
     "Flatten",
