@@ -560,7 +560,7 @@ def test_plain_recurrence_is_found_by_shape(tmp_path):
     ]
     model = make(nodes, {"x": ["N", 4], "h": ["N", 3]}, {"y": ["N", 2], "h2": ["N", 3]}, weights)
     graph = load(save(model, tmp_path))
-    assert graph.inputs == ["x"] and list(graph.states) == ["h.value"] and list(graph.outputs) == ["y"]
+    assert graph.inputs == ["x"] and list(graph.states) == ["rnn_1.h"] and list(graph.outputs) == ["y"]
     X = random(rng, 7, 1, 4)
     rows = _stream_by_hand(model, X, {"h": ("h2", np.zeros((1, 3), np.float32))})
     agree(graph, X[:, 0], {"y": np.concatenate([r["y"] for r in rows])})

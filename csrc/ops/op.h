@@ -112,8 +112,8 @@ void run_gated(const OpPlan& op, const Block& b);
 const OpType* find_op(uint32_t kind);
 
 extern const OpType kDense, kActivation, kBinary, kAffine, kSoftmax, kLayerNorm, kConcat, kSelect, kReshape, kEmbedding,
-    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip, kWindow, kPresent, kRnnFramed, kGruFramed,
-    kLstmFramed, kDepthwise, kReduce, kMatmul, kWhere;
+    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip, kRnnFramed, kGruFramed, kLstmFramed, kWindow,
+    kPresent, kDepthwise, kReduce, kMatmul, kWhere;
 
 }  // namespace undertow
 

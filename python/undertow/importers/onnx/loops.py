@@ -64,6 +64,10 @@ def _loop(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         if not isinstance(made.flags[0], np.ndarray) or not made.flags[0].all():
             node.unsupported("its condition changes while it runs, so it may end before the sequence does")
         return [*made.finals, *(_collect(walk, row, 0) for row in made.rows)]
+    if node.inputs[0] and node.inputs[0] not in walk.program.constants and not walk.reading.fixed:
+        node.unsupported(
+            "runs as often as an open size says, and its rounds are not the timesteps of the model as it is read here"
+        )
     return _written_out(walk, node, body, trips, carried)
 
 
@@ -72,9 +76,7 @@ def _is_time(walk: Walk, node: OnnxNode, trips: int) -> bool:
     builder = walk.builder
     if not builder.sequence or trips != builder.n_steps:
         return False
-    axes = walk.reading.axes
-    sizes = [p.dims[axes[p.name][0]] for p in walk.program.inputs if axes[p.name][0] is not None]  # type: ignore[index]
-    return node.inputs[0] not in walk.program.constants or not any(isinstance(n, str) for n in sizes)
+    return node.inputs[0] not in walk.program.constants or walk.reading.fixed_time
 
 
 def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: list[Any]) -> list[Any]:
@@ -160,6 +162,8 @@ def _frames(walk: Walk, node: OnnxNode, scanned: list[Any], layout: ScanLayout, 
             found.append(bool((operand.steps != operand.steps.take([0], axis)).any()))
         else:
             found.append(operand.labels[axis] == "T" and not walk.reading.carried)
+        if operand.labels[axis] == "N" or (operand.items != operand.items.take([0], axis)).any():
+            raise Mixed(f"it scans axis {axis} of shape {operand.shape}, which is the batch")
     if not any(found):
         return None
     if len(found) < len(scanned) or not all(found):

@@ -18,7 +18,6 @@ from .read import require_onnx
 from .resolve import Resolver
 
 RECURRENT = ("RNN", "GRU", "LSTM")
-LOOPS = ("Loop", "Scan")
 #: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
 CARRIES = MOVEMENT | {"Cast", "Dropout"}
 ID_TYPES = ("int64", "int32")
@@ -62,7 +61,7 @@ class Program:
 
     @property
     def is_recurrent(self) -> bool:
-        return any(node.op in RECURRENT or node.op in LOOPS for node in flat(self.nodes))
+        return any(node.op in RECURRENT or is_loop(node, self.constants) for node in flat(self.nodes))
 
     def depends(self, output: str, name: str) -> bool:
         """Whether an output is computed from an input."""
@@ -71,6 +70,11 @@ class Program:
             if needed & set(node.outputs):
                 needed |= node.uses
         return name in needed
+
+
+def is_loop(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
+    """Whether a node could walk over time: a Scan, or a Loop whose body sees more of the frames than it carries."""
+    return node.op == "Scan" or (node.op == "Loop" and not node.bodies["body"].captures <= constants.keys())
 
 
 def make_program(
@@ -212,7 +216,7 @@ def _sort_inputs(program: Program) -> None:
             lengths |= {name for name in slots[4:5] if name}
             other |= {name for name in [*slots[:4], *slots[7:]] if name}
             continue
-        if node.op in LOOPS:
+        if is_loop(node, program.constants):
             carried = node.inputs[2:] if node.op == "Loop" else node.inputs[: -int(node.attrs["num_scan_inputs"])]
             starts |= set(carried) - {""}
             other |= node.uses - set(carried)
@@ -223,7 +227,7 @@ def _sort_inputs(program: Program) -> None:
             if made & group and carries:
                 group |= set(slots) - {""}
         if made & other or not carries:
-            other |= set(slots) - {""}
+            other |= node.uses
     for port in program.inputs:
         if port.name in lengths and port.name not in other | starts and port.dtype in ID_TYPES:
             program.length_inputs.append(port.name)

@@ -42,7 +42,7 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
     ports = program.inputs
     if exact and not program.is_recurrent:
         none: dict[str, Axes] = {p.name: (None, None) for p in [*ports, *program.state_inputs]}
-        yield Reading(1, 1, none)
+        yield Reading(1, 1, none, fixed=True)
         return
     options = [list(_options(p, program, carried, exact)) for p in ports]
     for choice in product(*options):
@@ -54,7 +54,17 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
         for batch in product(*(_batch_axes(p, n_items) for p in program.state_inputs)):
             rest: dict[str, Axes] = {p.name: (None, a) for p, a in zip(program.state_inputs, batch, strict=True)}
             open_batch = n_items == sizes.n_items == ITEMS[0]
-            yield Reading(n_steps, n_items, axes | rest, carried, open_batch)
+            every = [*ports, *program.state_inputs]
+            sizes_of_time = [p.dims[a] for p, (a, _) in zip(ports, choice, strict=True) if a is not None]
+            yield Reading(
+                n_steps,
+                n_items,
+                axes | rest,
+                carried,
+                open_batch,
+                fixed=not any(p.dynamic for p in every),
+                fixed_time=not any(isinstance(n, str) for n in sizes_of_time),
+            )
 
 
 def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterator[Axes]:

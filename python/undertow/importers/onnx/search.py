@@ -15,10 +15,11 @@ import numpy as np
 
 from ...errors import Error, ShapeError, UnsupportedError
 from ...graph import Graph
+from ...rebuild import recover
 from . import codes, limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
-from .program import NUMBER_TYPES, Port, Program
+from .program import ID_TYPES, NUMBER_TYPES, Port, Program
 from .readings import ITEMS, STEPS, readings, sizes_to_try
 from .states import Pair
 from .tidy import tidy
@@ -113,13 +114,18 @@ def _variants(
         shared = {p.dims[a] for p in program.state_inputs for a in p.dynamic}
         mine = {p.dims[a] for p in program.inputs for a in p.dynamic}
         one_step = one_step and (mine <= shared or "" in shared)
-    if one_step and (given or program.state_inputs):
+    if one_step and given:
         yield True, program, pairs
     elif one_step and given is None:
         found = states.candidates(program)
         if found:
             yield True, states.with_states(program, [p.input for p in found]), found
-            return
+            if not program.state_inputs:
+                return
+        elif program.state_inputs:
+            yield True, program, pairs
+    elif one_step and program.state_inputs:
+        yield True, program, pairs
     yield False, program, pairs
     if not one_step and (given or program.state_inputs):
         yield True, program, pairs
@@ -147,6 +153,10 @@ def _search(
         for rank in sorted(by_rank, reverse=True):
             found: list[Imported] = []
             for reading in by_rank[rank]:
+                if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
+                    continue  # all of it is one frame: a clip, which is read as such
+                if inside and reading.n_steps > 1 and reading.n_items == 1 and _has_open_batch(program, reading):
+                    continue  # of size 1 alone, nothing tells an axis that a cell walks from the batch
                 n_tried += 1
                 if n_tried > limits.MAX_READINGS:
                     raise UnsupportedError(
@@ -160,6 +170,10 @@ def _search(
             if found:
                 return _only(found)
     return None
+
+
+def _has_open_batch(program: Program, reading: Reading) -> bool:
+    return any(reading.axes[p.name][1] in p.dynamic for p in program.inputs)
 
 
 def _only(found: list[Imported]) -> Imported:
@@ -229,6 +243,9 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     outputs = {name: _output(walk, name) for name in shown}
     graph = builder.graph
     tidy(graph)
+    recovered = [] if exact else recover(graph)
+    if recovered:
+        tidy(graph)
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
     result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
     for port in program.state_inputs:
@@ -237,6 +254,9 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
     lines += [f"output {name!r}: the model gives none for the first {n} frames" for name, n in walk.missing.items()]
     lines += [f"lengths: input {name!r}" for name in program.length_inputs]
+    lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
+    registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
+    lines += [f"register: {name} {graph.states[name].shape}, written by frame ops" for name in registers]
     graph.source = "\n".join(lines)
     return result
 
@@ -265,9 +285,9 @@ def _output(walk: Walk, name: str) -> Place:
     """Make an ONNX output one of the Graph."""
     builder, operand = walk.builder, walk.values.get(name)
     if isinstance(operand, np.ndarray):
-        if str(operand.dtype) not in NUMBER_TYPES:
+        if str(operand.dtype) not in (*NUMBER_TYPES, *ID_TYPES):
             raise UnsupportedError(f"output {name!r} is a constant of dtype {operand.dtype}, expected float32")
-        operand = Tensor(builder.constant(operand), ("",) * operand.ndim)
+        operand = Tensor(builder.constant(_exact(name, operand)), ("",) * operand.ndim)
     if not isinstance(operand, Tensor):
         raise UnsupportedError(f"output {name!r} is not computed by the model")
     if operand.dtype == "int32":
@@ -302,6 +322,14 @@ def _output(walk: Walk, name: str) -> Place:
         value = builder.add("reshape", [value], attrs={"shape": frame})
     builder.graph.output(name, value)
     return Place(layout, name, frame)
+
+
+def _exact(name: str, array: np.ndarray) -> np.ndarray:
+    """A constant output as float32."""
+    made = array.astype(np.float32)
+    if array.dtype.kind in "iu" and (made.astype(np.int64) != array).any():
+        raise UnsupportedError(f"output {name!r} is a constant of dtype {array.dtype}, beyond float32's exact range")
+    return made
 
 
 def _declared(walk: Walk, name: str, layout: Layout) -> set[int]:

@@ -29,27 +29,36 @@ class Pair:
 
 
 def candidates(program: Program) -> list[Pair]:
-    """Pairs of a single-step model that is not told by recurrent nodes: equal shapes, the output depends on the input.
+    """Pairs of a single-step model that no recurrent node tells: equal shapes, the output depends on the input.
 
-    At least one input and one output remain. Empty when there is no pair; inputs are `program.inputs`.
+    Where more inputs fit than can be states (one at least brings the frames), those are taken whose output is moved
+    from them: a cache of which the oldest part is dropped. Empty when there is no pair.
 
     Raises:
         UnsupportedError: several ways to pair fit.
     """
     dims = {p.name: _sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
+    known = [_sizes(p.dims) for p in program.state_inputs]
     outputs = {name: _sizes(program.output_dims[name]) for name in program.outputs}
     fits = {
         name: [o for o, n in outputs.items() if n == shape and shape and program.depends(o, name)]
         for name, shape in dims.items()
     }
     fits = {name: found for name, found in fits.items() if found}
-    has_states = bool(program.state_inputs)
-    if not fits or has_states or len(program.outputs) < 2 or len(program.inputs) < 2:
+    if not fits or len(program.outputs) < 2 or len(program.inputs) + len(known) < 2:
         return []
+    caches = {name: [o for o in found if name in _origins(program, o)] for name, found in fits.items()}
+    caches = {name: found for name, found in caches.items() if found}
     if len(fits) == len(program.inputs):
-        raise UnsupportedError(_ambiguous(fits, "every input could be a state"))
+        if len(caches) == len(fits) - 1:
+            fits = caches
+        elif known and len(fits) == 1:
+            return []
+        else:
+            raise UnsupportedError(_ambiguous(fits, "every input could be a state"))
     chosen: dict[str, str] = {}
     for name, found in fits.items():
+        found = caches.get(name, found)
         if len(found) > 1 or found[0] in chosen.values():
             raise UnsupportedError(_ambiguous(fits, f"{name!r} could be returned by {found}"))
         chosen[name] = found[0]

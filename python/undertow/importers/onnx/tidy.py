@@ -44,7 +44,10 @@ def _absorb(dense: Node, node: Node) -> bool:
     if dense.op != "dense" or dense.attrs["activation"] != IDENTITY:
         return False
     if node.op == "affine" and "b" not in dense.weights and (node.weights["scale"] == 1).all():
-        dense.weights["b"] = np.ascontiguousarray(node.weights["shift"].reshape(-1))
+        rows = node.weights["shift"].reshape(-1, len(dense.weights["W"]))
+        if (rows != rows[:1]).any():
+            return False  # the layer is applied to rows, each with another shift
+        dense.weights["b"] = np.ascontiguousarray(rows[0])
         return True
     if node.op == "activation":
         dense.attrs["activation"] = node.attrs["activation"]
@@ -64,7 +67,7 @@ def _drop(graph: Graph) -> None:
                 states |= set(node.states)
         # A cell whose state is read elsewhere moves that state on, whether or not its output is used.
         for node in graph.nodes:
-            if node.op != "state_write" and states & set(node.states):
+            if node.op not in ("state_read", "state_write") and states & set(node.states):
                 needed |= set(node.outputs)
         if before == (len(needed), len(states)):
             break

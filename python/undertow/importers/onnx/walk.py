@@ -48,6 +48,7 @@ class Reading:
     whose states the caller carries, so a recurrent node without one forgets at every step. open_batch: the file
     leaves the size of the batch open, and n_items is one of many. inside: recurrent nodes may walk axes of a frame,
     which without it are taken for time and batch. clip: there is no time, all of every input is one frame.
+    fixed: the file leaves no size open. fixed_time: it fixes the number of timesteps.
     """
 
     n_steps: int
@@ -57,6 +58,8 @@ class Reading:
     open_batch: bool = False
     inside: bool = False
     clip: bool = False
+    fixed: bool = False
+    fixed_time: bool = False
 
 
 @dataclass
@@ -119,10 +122,12 @@ class Walk:
         for position, node in enumerate(self.program.nodes):
             self.position = position
             self.walk_node(node, HANDLERS)
+        self.builder.graph.origin.leave()
 
     def walk_node(self, node: OnnxNode, handlers: dict[str, Handler]) -> None:
         """Walk one node: of the model, or of a graph inside of one."""
         self.n_walked += 1
+        self.builder.graph.origin.take(node.op)
         if self.n_walked > limits.MAX_NODES:
             node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
         operands = [self.values.get(name) if name else None for name in node.inputs]

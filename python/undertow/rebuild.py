@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""Put the cells that `recover` finds into a graph, in place of the ops and registers that they were made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .graph import Graph, Node
+from .recover import Cell, find, inputs_of
+
+
+def recover(graph: Graph) -> list[str]:
+    """Replace every cell that was taken apart, in place; gives the names of the new nodes.
+
+    What the old ops computed is left without a use and is for the caller to prune.
+    """
+    made = []
+    while (cell := find(graph)) is not None:
+        made.append(_insert(graph, cell))
+    return made
+
+
+def _insert(graph: Graph, cell: Cell) -> str:
+    name = _next(graph, cell.op)
+    x, W = _input(graph, cell, name)
+    b = np.stack([form.bias for form in cell.gates])
+    states = []
+    for letter, part in zip("hc", cell.parts, strict=False):
+        init = graph.states[part.state].init
+        start = None if init is None else init.reshape(-1)[part.positions]
+        states.append(graph.state(f"{name}.{letter}", (len(part.positions),), start))
+    weights = {"W": W, "R": np.stack(cell.R), "b": b, **cell.weights}
+    outputs = graph.add(cell.op, [x], name=name, attrs=cell.attrs, weights=weights, states=states)
+    for part, output in zip(cell.parts, [outputs] if isinstance(outputs, str) else outputs, strict=False):
+        _replace(graph, part.next.source, output)
+    for state in dict.fromkeys(part.state for part in cell.parts):
+        taken = [(new, part.positions) for new, part in zip(states, cell.parts, strict=True) if part.state == state]
+        _release(graph, state, taken, name)
+    _sort(graph)
+    return name
+
+
+def _next(graph: Graph, op: str) -> str:
+    n = 1
+    while graph.unique_name(f"{op}_{n}") != f"{op}_{n}":
+        n += 1
+    return f"{op}_{n}"
+
+
+def _input(graph: Graph, cell: Cell, name: str) -> tuple[str, np.ndarray]:
+    """(value that the cell takes, W)."""
+    ids = inputs_of(cell)
+    W = np.stack([form.columns(ids) for form in cell.gates])
+    sources = list(dict.fromkeys(source for source, _ in ids))
+    sizes = [graph.values[source].size for source in sources]
+    if len(sources) == 1 and [i for _, i in ids] == list(range(sizes[0])):
+        (x,) = sources
+        if graph.values[x].shape != (sizes[0],):
+            x = graph.add("reshape", [x], name=f"{name}_x", attrs={"shape": (sizes[0],)})
+        return x, W
+    starts = dict(zip(sources, np.cumsum([0, *sizes]), strict=False))
+    indices = np.array([starts[source] + i for source, i in ids], np.int64)
+    if len(sources) > 1 and len(ids) == sum(sizes):
+        return graph.add("concat", sources, name=f"{name}_x"), W
+    joined = sources[0] if len(sources) == 1 else graph.add("concat", sources, name=f"{name}_joined")
+    return graph.add("select", [joined], name=f"{name}_x", weights={"indices": indices}), W
+
+
+def _replace(graph: Graph, old: str, new: str, skip: Node | None = None) -> None:
+    """Let every reader of a value read another one of as many elements."""
+    users = [node for node in graph.nodes if old in node.inputs and node is not skip]
+    shown = [name for name, value in graph.outputs.items() if value == old]
+    if not users and not shown:
+        return
+    shape = graph.values[old].shape
+    if graph.values[new].shape != shape:
+        new = graph.add("reshape", [new], attrs={"shape": shape})
+    for node in users:
+        node.inputs = tuple(new if value == old else value for value in node.inputs)
+    for name in shown:
+        graph.outputs[name] = new
+
+
+def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell: str) -> None:
+    """Take elements out of a register: its readers read the cell's states, and a smaller register for the rest."""
+    old = graph.states[state]
+    size = int(np.prod(old.shape, dtype=np.int64))
+    rest = np.setdiff1d(np.arange(size), np.concatenate([positions for _, positions in taken]))
+    (write,) = (node for node in graph.nodes if node.op == "state_write" and node.states == (state,))
+    reads = [node for node in graph.nodes if node.op == "state_read" and node.states == (state,)]
+    graph.nodes = [node for node in graph.nodes if node is not write]
+    pieces = list(taken)
+    if len(rest):
+        init = None if old.init is None else old.init.reshape(-1)[rest]
+        kept = graph.state(_unused(graph, f"{state}.rest"), (len(rest),), init)
+        pieces.append((kept, rest))
+    wanted = [node for node in reads if _is_read(graph, node.outputs[0])]
+    if wanted:
+        values = [graph.add("state_read", [], name=f"{new}.read", states=[new]) for new, _ in pieces]
+        order = np.argsort(np.concatenate([positions for _, positions in pieces]))
+        joined = values[0] if len(values) == 1 else graph.add("concat", values, name=f"{cell}_{state}")
+        if (order != np.arange(size)).any():
+            joined = graph.add("select", [joined], name=f"{cell}_order", weights={"indices": order})
+        for node in wanted:
+            _replace(graph, node.outputs[0], joined)
+    if len(rest):
+        (written,) = write.inputs
+        part = graph.add("select", [written], name=f"{cell}_rest", weights={"indices": rest})
+        graph.add("state_write", [part], name=f"{kept}.write", states=[kept])
+    graph.nodes = [node for node in graph.nodes if node not in reads]
+    for node in reads:
+        for value in node.outputs:
+            del graph.values[value]
+    del graph.states[state]
+
+
+def _unused(graph: Graph, name: str) -> str:
+    while name in graph.states:
+        name += "_"
+    return name
+
+
+def _is_read(graph: Graph, value: str) -> bool:
+    return value in graph.outputs.values() or any(value in node.inputs for node in graph.nodes)
+
+
+def _sort(graph: Graph) -> None:
+    """Put the nodes in an order in which they can run, changing as little as possible."""
+    made = set(graph.inputs)
+    left, ordered = list(graph.nodes), []
+    while left:
+        waiting = []
+        for node in left:
+            if all(value in made for value in node.inputs):
+                ordered.append(node)
+                made.update(node.outputs)
+            else:
+                waiting.append(node)
+        if len(waiting) == len(left):
+            raise AssertionError("a cell was put into a loop")
+        left = waiting
+    graph.nodes = ordered
+
+
+__all__ = ["recover"]
