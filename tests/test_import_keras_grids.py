@@ -228,6 +228,22 @@ REFUSED = [
     (layer("Conv1D", "c", **CONV, groups=2), FormatError, "groups = 2 for 3 channels"),
     (layer("Conv1D", "c", **{**CONV, "kernel_size": [3, 3]}), FormatError, "kernel_size must be 1 whole numbers"),
     (layer("Conv1D", "c", **{**CONV, "kernel_size": [10**9]}), FormatError, "kernel_size"),
+    (layer("Conv1D", "c", **{**CONV, "kernel_size": [1 << 24]}, padding="causal"), UnsupportedError, "16777216 frames"),
+    (
+        layer("MaxPooling1D", "p", pool_size=9000, strides=1, batch_input_shape=[None, 20000], padding="valid"),
+        UnsupportedError,
+        "expected 1",
+    ),
+    (
+        layer(
+            "TimeDistributed",
+            "t",
+            layer=layer("MaxPooling1D", "p", pool_size=2000, strides=1),
+            batch_input_shape=[None, None, 10000, 400],
+        ),
+        ShapeError,
+        "8001 windows of 2000 positions and 400 channels are too many",
+    ),
     (layer("Conv2D", "c", **{**CONV, "kernel_size": [3, 3]}), UnsupportedError, r"frames of shape \(3,\)"),
     (layer("Conv1D", "c", **CONV, padding="causal", extra=1), UnsupportedError, "extra = 1"),
     (layer("Conv1D", "c", **CONV, padding="causal"), ShapeError, r"expected kernel \(3, 3, 2\), bias \(2,\)"),

@@ -20,6 +20,8 @@ from .graph import Graph
 
 #: most elements that the windows of one layer may have together: what a step moves
 MAX_WINDOWS = 1 << 24
+#: most groups of a convolution that is not depthwise: each is a product of its own
+MAX_GROUPS = 1024
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ def _origin(graph: Graph, inputs: list[str], positions: np.ndarray) -> tuple[lis
 
 def _with_channels(positions: np.ndarray, channels: np.ndarray, n_channels: int) -> np.ndarray:
     """(outputs, taps, channels): elements of a frame (*axes, n_channels)."""
+    if positions.size * channels.size > MAX_WINDOWS:
+        raise ShapeError(
+            f"{len(positions)} windows of {positions.shape[1]} positions and {channels.size} channels are too many; "
+            f"expected at most {MAX_WINDOWS} elements"
+        )
     return np.where(positions[..., None] < 0, -1, positions[..., None] * n_channels + channels)
 
 
@@ -143,6 +150,8 @@ def convolve(
             f"{name}: a kernel of shape {W.shape} in {groups} groups for a frame of shape {graph.shape(x)}; "
             f"expected (*{kernel}, {n_channels} / groups, outputs)"
         )
+    if MAX_GROUPS < groups < n_channels:
+        raise UnsupportedError(f"{name}: {groups} groups are not supported; expected at most {MAX_GROUPS}")
     sizes, positions = windows(name, tuple(grid), axes)
     filters = np.asarray(W, np.float64).reshape(-1, n_channels // groups, n_out)
     if groups > 1 and groups == n_channels:

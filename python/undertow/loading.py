@@ -34,8 +34,8 @@ IMPORTERS = {
 
 #: suffix -> where the model can be read from instead
 ELSEWHERE = {
-    ".tflite": "convert the model with tf2onnx (python -m tf2onnx.convert --tflite ...), or load the Keras model it was "
-    "made from",
+    ".tflite": "convert the model with tf2onnx (python -m tf2onnx.convert --tflite ...), or load the Keras model that "
+    "it was made from",
 }
 
 

@@ -2,8 +2,8 @@
 """Keras models: `.keras` archives and legacy `.h5` files. Neither Keras nor h5py is needed.
 
 Sequential and Functional models of LSTM, GRU, SimpleRNN, RNN over their cells, Bidirectional, TimeDistributed, Dense,
-Embedding, activations, normalisation and merging layers. What the file asks for and undertow does not compute is
-refused by name.
+Embedding, convolution and pooling, activations, normalisation and merging layers. What the file asks for and undertow
+does not compute is refused by name.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from ...errors import FormatError, UnsupportedError
 from ...grids import Axis, convolve, gather, pool
 from ...layers import Average
 from ...layers.averages import LargestSoFar
+from ...ops import MAX_TAP
 from .config import MAX_WIDTH, Config, brief
 from .weights import Weights
 
@@ -131,6 +132,8 @@ def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str)
     first = axes[0]
     if first.stride != 1:
         raise UnsupportedError(f"{layer.where}: strides = {first.stride} along time is not supported; expected 1")
+    if first.reach > MAX_TAP:
+        raise UnsupportedError(f"{layer.where}: a window over {first.reach} frames; expected at most {MAX_TAP}")
     past, ahead = x.padded
     if padding == "same":
         past, ahead = past + (first.reach - 1) // 2, ahead + first.reach - 1 - (first.reach - 1) // 2
