@@ -156,6 +156,8 @@ def _search(
             for reading in by_rank[rank]:
                 if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
                     continue  # all of it is one frame: a clip, which is read as such
+                if inside and reading.n_steps > 1 and reading.n_items == 1 and _has_open_batch(program, reading):
+                    continue  # of size 1 alone, nothing tells an axis that a cell walks from the batch
                 n_tried += 1
                 if n_tried > limits.MAX_READINGS:
                     raise UnsupportedError(
@@ -169,6 +171,10 @@ def _search(
             if found:
                 return _only(found)
     return None
+
+
+def _has_open_batch(program: Program, reading: Reading) -> bool:
+    return any(reading.axes[p.name][1] in p.dynamic for p in program.inputs)
 
 
 def _only(found: list[Imported]) -> Imported:
