@@ -120,10 +120,12 @@ class Walk:
         for position, node in enumerate(self.program.nodes):
             self.position = position
             self.walk_node(node, HANDLERS)
+        self.builder.graph.origin.leave()
 
     def walk_node(self, node: OnnxNode, handlers: dict[str, Handler]) -> None:
         """Walk one node: of the model, or of a graph inside of one."""
         self.n_walked += 1
+        self.builder.graph.origin.take(node.op)
         if self.n_walked > limits.MAX_NODES:
             node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
         operands = [self.values.get(name) if name else None for name in node.inputs]
