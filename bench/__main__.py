@@ -29,6 +29,7 @@ from . import (  # noqa: E402
     stacked,
     step,
     weights,
+    whole,
 )
 from .report import Table, summary  # noqa: E402
 
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "weights": lambda seconds: weights.tables(seconds),
     "stacked": lambda seconds: [stacked.table(seconds)],
     "pool": lambda seconds: pool.tables(seconds),
+    "models": lambda seconds: list(whole.tables(seconds)),
     "cores": lambda seconds: [cores.table(seconds)],
     "rtneural": lambda seconds: [rtneural.table(seconds)],
     "overhead": lambda seconds: [overhead.table(seconds)],

@@ -190,7 +190,8 @@ def cached():
     h0, c0 = (g.add("select", [before], weights={"indices": np.arange(18).reshape(3, 6) + 18 * i}) for i in range(2))
     h, c = cell(g, rng, "lstm", x, 6, given=[h0, c0])
     after = g.add("concat", [g.add("reshape", [v], attrs={"shape": (18,)}) for v in (h, c)])
-    g.add("state_write", [g.add("reshape", [after], attrs={"shape": (2, 3, 6)})], states=[state])
+    following = g.add("reshape", [after], attrs={"shape": (2, 3, 6)})
     g.output("h", h)
     g.output("y", g.add("dense", [after], weights={"W": rng.normal(size=(40, 36)) / 4}))
+    g.add("state_write", [following], states=[state])
     return g

@@ -59,14 +59,29 @@ def late_and_back():
     return g
 
 
+def rows_and_steps():
+    """Cells over rows and steps of a frame, behind look-ahead."""
+    rng = np.random.default_rng(6)
+    g = Graph("rows")
+    a, _ = add_conv(g, rng, g.input("x", 2), (-1, 0, 1), 24, "a", "tanh")
+    rows = g.add("reshape", [a], attrs={"shape": (4, 6)})
+    h = cell(g, rng, "gru", rows, 5, "rows", start=True)[0]
+    b, _ = add_conv(g, rng, g.add("reshape", [h], attrs={"shape": (20,)}), (0, 2), 12, "b", "tanh")
+    steps = g.add("reshape", [b], attrs={"shape": (2, 6)})
+    c = cell(g, rng, "lstm", steps, 3, "steps", steps=True)[0]
+    g.output("y", c)
+    return g
+
+
 GRAPHS = {
+    "rows": rows_and_steps,
     "stack": lambda: stack()[0],
     **{op: lambda op=op: two_paths(op) for op in ("rnn", "gru", "lstm")},
     **{p: lambda p=p: with_weights(two_paths("lstm"), p) for p in ("int8", "float16")},
     "far": far,
     "back": late_and_back,
 }
-LATENCY = {"stack": 2, "far": 60, "back": 0}
+LATENCY = {"rows": 3, "stack": 2, "far": 60, "back": 0}
 
 
 def frames(model, T, seed=0):

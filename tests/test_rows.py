@@ -261,9 +261,10 @@ def ordinary(graph, X, isa):
 PRECISIONS = ["float32", "float16", "bfloat16", "int8", "int4", "sparse float32", "sparse int8"]
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("hidden", "precision"), [(3, "float32"), (16, "float32"), *((21, precision) for precision in PRECISIONS)]
+)
 @pytest.mark.parametrize(("rows", "steps", "start", "reverse"), list(cases()))
-@pytest.mark.parametrize("hidden", [3, 16, 21])
 @pytest.mark.parametrize(("op", "options"), OPTIONS)
 def test_bits_are_those_of_ordinary_layers(op, options, hidden, rows, steps, start, reverse, precision):
     """In blocks, step by step, and in a pool."""

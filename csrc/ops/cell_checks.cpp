@@ -65,7 +65,8 @@ size_t check_common(Check& c, const CellKind& kind, bool framed) {
   c.weight(kB, uint64_t{padded(H)} * kind.n_gates, true);
   for (uint32_t i = 0; i < kind.n_acts; ++i) p->cell.acts[i] = c.act(3 * i);
   p->cell.clip = c.param_f32(3 * kind.n_acts + 1);
-  const uint32_t known = kFlagReverse | kFlagMasked | (kind.n_gates == 1 ? 0 : kFlagVariant) | (framed ? kFlagSteps : 0);
+  const uint32_t known =
+      kFlagReverse | kFlagMasked | (kind.n_gates == 1 ? 0 : kFlagVariant) | (framed ? kFlagSteps : 0);
   c.require((p->flags & ~known) == 0, "unknown flags");
   c.require(p->cell.clip >= 0.0f, "clip is negative or not a number");
   p->whole_sequence = p->flags & kFlagReverse && !(p->flags & kFlagSteps);

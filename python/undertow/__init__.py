@@ -7,6 +7,7 @@
 array([ 0.4621, -0.4621], dtype=float32)
 """
 
+from . import audio
 from .activations import Activation
 from .errors import (
     Error,
@@ -20,6 +21,7 @@ from .errors import (
     UnsupportedError,
 )
 from .graph import Graph
+from .importers.torch_module import from_torch
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
 from .loading import load
@@ -45,7 +47,9 @@ __all__ = [
     "Stream",
     "ToleranceError",
     "UnsupportedError",
+    "audio",
     "example",
+    "from_torch",
     "get_include",
     "isas",
     "load",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from .sparse import densities
 if TYPE_CHECKING:
     from .model import Model
 
+#: Above so many nodes, small ones share a line.
+MANY_LAYERS = 24
+#: Shapes of inputs (outputs) in one line.
+MAX_SHAPES = 3
 _DEFAULTS = {"rnn": (TANH,), "gru": (SIGMOID, TANH), "lstm": (SIGMOID, TANH, TANH)}
 
 
@@ -142,35 +147,26 @@ def _not_finite(nodes: list[Node]) -> list[str]:
     return found
 
 
-def text(facts: dict[str, Any]) -> str:
-    def shape(dims: list[int]) -> str:
-        return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
+def text(facts: dict[str, Any], every: bool = False) -> str:
+    """Facts in lines. Of models with many layers, runs of small ones share a line unless `every` one is wanted."""
 
     def frames(kind: str) -> list[list[str]]:
         return [
-            [kind, f["name"], shape(f["shape"]), f["dtype"] + (f" below {f['ids']}" if f.get("ids") else "")]
+            [kind, f["name"], _shape(f["shape"]), f["dtype"] + (f" below {f['ids']}" if f.get("ids") else "")]
             for f in facts[f"{kind}s"]
         ]
 
-    layers = [["layer", "op", "in", "out", "parameters", "bytes", "precision", "variant"]] + [
-        [
-            layer["name"],
-            layer["op"],
-            " ".join(map(shape, layer["inputs"])),
-            " ".join(map(shape, layer["outputs"])),
-            f"{layer['parameters']:,}",
-            f"{layer['bytes']:,}",
-            layer["precision"] + _left(layer["density"]),
-            layer["variant"],
-        ]
-        for layer in facts["layers"]
-    ]
+    layers = [["layer", "op", "in", "out", "parameters", "bytes", "precision", "variant"]]
+    for run in _runs(facts["layers"], every):
+        layers.append(_row(run[0]) if len(run) == 1 else _row_of_many(run))
     lines = [facts["name"], *(f"  {line}" for line in facts["source"].splitlines()), ""]
     lines += [table(frames("input") + frames("output")), "", table(layers), ""]
+    if len(layers) <= len(facts["layers"]):
+        lines += [f"  {len(facts['layers'])} nodes; undertow info --all gives each of them a line", ""]
     states = [
         [
             "state" if i == 0 else "",
-            s["name"] + " " + shape(s["shape"]) + ("" if s["starts"] == "at zero" else " starts from the model"),
+            s["name"] + " " + _shape(s["shape"]) + ("" if s["starts"] == "at zero" else " starts from the model"),
         ]
         for i, s in enumerate(facts["state"])
     ]
@@ -189,6 +185,60 @@ def text(facts: dict[str, Any]) -> str:
         )
     )  # fmt: skip
     return "\n".join(lines)
+
+
+def _shape(dims: list[int]) -> str:
+    return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
+
+
+def _row(layer: dict[str, Any]) -> list[str]:
+    return [
+        layer["name"],
+        layer["op"],
+        " ".join(map(_shape, layer["inputs"][:MAX_SHAPES])) + _more(layer["inputs"]),
+        " ".join(map(_shape, layer["outputs"][:MAX_SHAPES])) + _more(layer["outputs"]),
+        f"{layer['parameters']:,}",
+        f"{layer['bytes']:,}",
+        layer["precision"] + _left(layer["density"]),
+        layer["variant"],
+    ]
+
+
+def _more(shapes: list[Any]) -> str:
+    return f" and {len(shapes) - MAX_SHAPES} more" if len(shapes) > MAX_SHAPES else ""
+
+
+def _row_of_many(run: list[dict[str, Any]]) -> list[str]:
+    ops = Counter(layer["op"] for layer in run)
+    names = ", ".join(f"{n} {op}" if n > 1 else op for op, n in ops.most_common())
+    parameters, size = (sum(layer[key] for layer in run) for key in ("parameters", "bytes"))
+    return [f"... {len(run)} nodes", "", "", _shape((run[-1]["outputs"] or [[]])[0]),
+            f"{parameters:,}", f"{size:,}", "", names]  # fmt: skip
+
+
+def _runs(layers: list[dict[str, Any]], every: bool) -> list[list[dict[str, Any]]]:
+    """Layers one by one; where there are many, those between the large ones together."""
+    runs: list[list[dict[str, Any]]] = []
+    for layer in layers:
+        small = not every and len(layers) > MANY_LAYERS and not is_main(layer["op"])
+        if small and runs and not is_main(runs[-1][0]["op"]):
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return runs
+
+
+def is_main(op: str) -> bool:
+    """Whether a node of this op is one that people look for: it has matrices, or remembers."""
+    return bool(CATALOGUE[op].reducible) or op in (
+        "depthwise",
+        "window",
+        "matmul",
+        "softmax",
+        "layer_norm",
+        "last",
+        "flip",
+    )
 
 
 def human_bytes(n: int) -> str:

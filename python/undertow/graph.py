@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ShapeError, UnsupportedError
+from .origin import Origin
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Node:
 
     @property
     def n_parameters(self) -> int:
-        return sum(w.size for w in self.weights.values())
+        """Numbers that were learnt, or could have been: where elements lie (`indices`) is none."""
+        return sum(w.size for key, w in self.weights.items() if key != "indices")
 
 
 class Graph:
@@ -92,6 +94,8 @@ class Graph:
         self.outputs: dict[str, str] = {}
         #: free text about where the model came from, shown by `undertow info`
         self.source = ""
+        #: what the file held, and which node was made from what
+        self.origin = Origin()
         self._read: set[str] = set()  # states that a state_read reads
         self._written: set[str] = set()  # states that a layer owns or a state_write writes
         self._taken: set[str] = set()  # names of nodes, and of what values are named after
@@ -171,6 +175,7 @@ class Graph:
         for output, (_, made) in zip(node.outputs, outputs, strict=True):
             self._new_value(Value(output, made.shape, made.dtype, made.once))
         self.nodes.append(node)
+        self.origin.note(name)
         (self._read if op == "state_read" else self._written).update(node.states)
         self._taken.add(name)
         if len(node.outputs) == 1:

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from .picture import figure_class
+
 Call = Callable[[], Any]
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
@@ -222,16 +224,3 @@ def plot(series: Sequence[Series], path: str | Path, title: str = "") -> Any:
     ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=120)
     return figure
-
-
-def figure_class() -> Any:
-    """matplotlib's Figure.
-
-    Raises:
-        ImportError: matplotlib is missing.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('plot needs matplotlib: pip install "undertow[plot]"') from None
-    return Figure

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .formulas import CELLS, Weights, frames, prepare, window
+from .formulas import CELLS, Weights, frames, prepare, rows_of, states_before, window
 from .graph import Graph, Node
 from .model import Model
 from .ops import is_gated
@@ -117,7 +117,10 @@ def _expected(
 
     is_open = over_time(node.inputs[1])[:, 0] != 0 if is_gated(node) else np.ones(T, bool)
     if node.op in CELLS:
-        return _cell(graph, node, w, values, over_time(node.inputs[0]), is_open)
+        if in_time(node.outputs[0]):
+            return _cell(graph, node, w, values, over_time(node.inputs[0]), is_open)
+        once = {name: values[name][None] for name in (*node.inputs, *node.outputs)}
+        return [y[0] for y in _cell(graph, node, w, once, once[node.inputs[0]].astype(np.float64), is_open[:1])]
     if node.op == "present":
         return [(np.arange(T) < n_present).astype(np.float64)[:, None]]
     if node.op == "window":
@@ -151,21 +154,14 @@ def _latest(gate: np.ndarray) -> np.ndarray:
 
 def _cell(graph: Graph, node: Node, w: Weights, values: Arrays, x: np.ndarray, is_open: np.ndarray) -> list[np.ndarray]:
     """Each timestep from the state that the engine had before it; its states are the outputs of the cell."""
-    T = len(x)
-    states = [values[name].astype(np.float64) for name in node.outputs]
-    starts = [graph.states[s].init for s in node.states]
-    expected = [np.zeros_like(s) for s in states]
-    back = bool(node.attrs["reverse"])
-    before_it = _latest(is_open) - 1
-    for t in np.flatnonzero(is_open):
-        previous = t + 1 if back else before_it[t]
-        first = previous in (-1, T)
-        before = [
-            (np.zeros(s.shape[1:]) if start is None else start.astype(np.float64)) if first else s[previous]
-            for s, start in zip(states, starts, strict=True)
-        ]
-        for rows, row in zip(expected, CELLS[node.op](node.attrs, w, x[t], *before), strict=True):
-            rows[t] = row
+    latest = None if is_open.all() else _latest(is_open)
+    before = [s.astype(np.float64) for s in states_before(graph, node, values, latest)]
+    expected = [np.zeros_like(s) for s in before]
+    for at in np.ndindex(x.shape[: 1 + node.attrs["steps"]]):
+        if not is_open[at[0]]:
+            continue
+        for rows, row in zip(expected, rows_of(node, w, x[at], tuple(s[at] for s in before)), strict=True):
+            rows[at] = row
     return expected
 
 

@@ -17,6 +17,7 @@ from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
 from .compile import Precisions, compile_graph, with_weights
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph, State, Value
+from .origin import Origin
 from .sparse import with_blocks
 from .states import expand
 from .stream import Pool, Stream
@@ -53,6 +54,8 @@ class Model:
             FormatError, UnsupportedError: the bytes are damaged or not for this library.
             ISAError: `isa` cannot run here.
         """
+        #: what an importer noted; empty for a .tow file
+        self.origin = Origin()
         self._core = _core.Model(blob, isa or os.environ.get("UT_ISA") or None)
         self._capsule = self._core.capsule()
         info = self._core.info
@@ -74,7 +77,9 @@ class Model:
     @classmethod
     def from_graph(cls, graph: Graph, isa: str | None = None) -> Model:
         """Compile a graph. Raises `ShapeError` or `UnsupportedError` for what cannot be compiled."""
-        return cls(compile_graph(graph), isa)
+        model = cls(compile_graph(graph), isa)
+        model.origin = graph.origin
+        return model
 
     def with_weights(self, weights: Precisions, *, sparse: str | bool = "auto") -> Model:
         """This model with its weights stored in other precisions; this one stays as it is.

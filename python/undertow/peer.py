@@ -40,29 +40,37 @@ class OnnxRuntime:
         CannotFeed: see above.
     """
 
-    def __init__(self, path: Any, model: Any):
+    def __init__(self, path: Any, model: Any, options: Mapping[str, Any] | None = None):
+        """options: those of `undertow.load` that the model was imported with: `fixed`, `shapes` and `states`."""
         try:
             import onnxruntime as ort
         except ImportError:
             raise ImportError('needs ONNX Runtime: pip install "undertow[onnx]"') from None
         self.version = ort.__version__
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # layouts that do not fit are tried and raise: they need no log
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        settings.log_severity_level = 4  # layouts that do not fit are tried and raise: they need no log
         try:
-            self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.session = ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise CannotFeed(f"ONNX Runtime does not load {path}: {_first_line(error)}") from None
         self.model = model
         self._frames = {name: value.shape for name, value in model.inputs.items()}
         self._inputs = {i.name: i for i in self.session.get_inputs()}
         self._outputs = [o.name for o in self.session.get_outputs()]
+        options = options or {}
+        self._shapes = {name: list(shape) for name, shape in (options.get("shapes") or {}).items()}
+        self._pairs: dict[str, str] = dict(options.get("states") or {})
+        self._fixed = {
+            name: np.asarray(x, self._dtype(name)) for name, x in (options.get("fixed") or {}).items()
+            if name in self._inputs
+        }  # fmt: skip
         missing = [n for n in model.inputs if n not in self._inputs] + [
             n for n in model.outputs if n not in self._outputs
         ]
         if missing:
             raise CannotFeed(f"the ONNX graph has no input or output named {missing[0]!r}")
-        others = [i for i in self._inputs.values() if i.name not in model.inputs]
+        others = [i for i in self._inputs.values() if i.name not in model.inputs and i.name not in self._fixed]
         self._lengths = [i.name for i in others if "int" in i.type and len(i.shape) <= 1]  # sequence_lens
         self._start = [i.name for i in others if i.name not in self._lengths]
         self._match()
@@ -170,7 +178,10 @@ class OnnxRuntime:
         # Inputs that undertow has no frames for became state: each has a next value among the outputs, of its shape,
         # and more likely one that undertow does not give.
         outputs = sorted(self.session.get_outputs(), key=lambda o: o.name in self.model.outputs)
-        partners = {i: [o.name for o in outputs if _fits(self._shape(i), o.shape)] for i in self._start}
+        partners = {
+            i: [self._pairs[i]] if i in self._pairs else [o.name for o in outputs if _fits(self._shape(i), o.shape)]
+            for i in self._start
+        }
         partners = {i: names for i, names in partners.items() if names}
         for choice in product(*layouts.values()):
             if len({time is None for time, _ in choice}) > 1:
@@ -181,7 +192,12 @@ class OnnxRuntime:
 
     def _shape(self, name: str) -> list[Any]:
         """Sizes of an input's axes; a str where the size is free, named or not."""
-        return ["" if size is None else size for size in self._inputs[name].shape]
+        declared = list(self._inputs[name].shape)
+        given = self._shapes.get(name, declared)
+        if len(declared) != len(given):  # the file declares no shape
+            declared = given
+        sizes = [d if size is None else size for size, d in zip(given, declared, strict=True)]
+        return ["" if size is None else size for size in sizes]
 
     # -- feeding ------------------------------------------------------------------------------------------------
 
@@ -198,7 +214,7 @@ class OnnxRuntime:
         return _DTYPES[kind]
 
     def _feed(self, X: Mapping[str, np.ndarray], states: Arrays, n: int) -> Arrays:
-        feed = dict(states)
+        feed = {**states, **self._fixed}
         for name, x in X.items():
             time, batch = self._time[name]
             # Frames lie first; the batch axis, put in afterwards, may push them on.

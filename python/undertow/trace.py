@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from . import picture
 from .errors import ShapeError
 
 
@@ -66,32 +67,11 @@ class Trace(Mapping[str, np.ndarray]):
             ImportError: matplotlib is missing.
             ShapeError: there is nothing to draw.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise ImportError('plot needs matplotlib: pip install "undertow[plot]"') from None
+        picture.figure_class()
         if not self._states or self.n_steps == 0:
             raise ShapeError(f"nothing to draw: {len(self._states)} states over {self.n_steps} frames")
-
-        # A row per unit, but no state so small that it cannot be seen and none that fills a wall.
-        heights = [min(max(s[0].size / 24, 1.0), 4.0) for s in self.values()]
-        figure = Figure(figsize=(10, sum(heights) + 0.7 * len(heights) + 0.4), layout="constrained")
-        axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-        for ax, (name, s) in zip(axes, self.items(), strict=True):
-            rows = s.reshape(self.n_steps, -1).T
-            finite = np.abs(rows[np.isfinite(rows)])
-            limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-            image = ax.imshow(
-                rows, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-limit, vmax=limit,
-                extent=(0, self.n_steps, len(rows), 0),
-            )  # fmt: skip
-            ax.set_title(name, loc="left", fontsize="medium")
-            ax.set_ylabel("unit")
-            figure.colorbar(image, ax=ax, pad=0.01)
-        axes[-1].set_xlabel("frame")
-        if path is not None:
-            figure.savefig(os.fspath(path), dpi=120)
-        return figure
+        panels = [picture.Panel(name, s.reshape(self.n_steps, -1), lines=False) for name, s in self.items()]
+        return picture.draw(panels, self.n_steps, path=path)
 
 
 def trace(stream: Any, X: Any) -> Trace:

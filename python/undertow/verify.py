@@ -8,7 +8,7 @@ A model with weights in less than float32 is asked two things apart: whether the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,6 +122,7 @@ def verify(
     tolerance: float = 1e-5,
     against: str = "auto",
     exact: Any = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Report:
     """Run random frames through `model` in three ways and compare them with another program.
 
@@ -135,6 +136,7 @@ def verify(
             Reduced weights are always compared with the reference, which knows them.
         exact: the `Model` from which errors of reduced weights are measured over a long stream; None for the model
             itself with the numbers that it stores in float32, so that only the rounding of frames is left.
+        options: of `undertow.load` that the model was imported with (`fixed`, `shapes`, `states`), for ONNX Runtime.
 
     Raises:
         ImportError, CannotFeed: against="onnxruntime", and that is not possible.
@@ -153,7 +155,7 @@ def verify(
         raise CannotFeed("only an .onnx file can be verified against ONNX Runtime")
     if against != "reference" and path is not None:
         try:
-            peer = OnnxRuntime(path, model)
+            peer = OnnxRuntime(path, model, options)
         except (CannotFeed, ImportError) as error:
             if against == "onnxruntime":
                 raise

@@ -7,8 +7,11 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
+
+import numpy as np
 
 from ..precision import CODES
 
@@ -43,7 +46,7 @@ _WEIGHTS = (
 
 
 def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, weights: str = _WEIGHTS) -> None:
-    """Add MODEL, --isa, --option and --weights."""
+    """Add MODEL and how to load it: --isa, --weights, --fixed, --shape, --states, --option."""
     parser.add_argument(
         "model", metavar="MODEL", nargs=nargs, help="an exported model: .onnx, .keras, .h5, .json, .pt, .npz, .tow ..."
     )
@@ -56,6 +59,30 @@ def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, weights
         help="an option of the file's importer (see undertow.load); VALUE is JSON, or else text; may be repeated",
     )
     parser.add_argument("--weights", metavar="PRECISION", type=precisions, help=weights)
+    parser.add_argument(
+        "--fixed",
+        action="append",
+        default=[],
+        metavar="INPUT=VALUE",
+        help="bind an input of an .onnx file that selects a branch or stays the same, such as sr=16000; VALUE is a "
+        "number, a JSON list, or a .npy file; may be repeated",
+    )
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="INPUT=N,N",
+        help="the shape of an input of an .onnx file that leaves it open or declares it wrong, such as input=1,576; "
+        "? keeps an axis open; may be repeated",
+    )
+    parser.add_argument(
+        "--states",
+        action="append",
+        default=[],
+        metavar="IN=OUT",
+        help="an input and an output of an .onnx file that carry a state, where they are not recognised, such as "
+        "state=stateN; `none`: there are none; may be repeated",
+    )
 
 
 def precisions(text: str) -> Any:
@@ -77,15 +104,7 @@ def load_model(args: argparse.Namespace, **changes: Any) -> Any:
     if {"weights": args.weights, **changes}["weights"] == "auto":
         raise UsageError("--weights auto is for `undertow convert`, which is given frames to try precisions on")
 
-    options = {}
-    for option in args.option:
-        name, sign, value = option.partition("=")
-        if not sign or not name.isidentifier():
-            raise UsageError(f"--option {option!r}: expected NAME=VALUE")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
+    options = {**importer_options(args), **_named(args.option, "--option", "NAME=VALUE", json_or_text)}
     if not Path(args.model).exists():
         raise FileNotFoundError(2, "no such file", args.model)
     try:
@@ -93,7 +112,69 @@ def load_model(args: argparse.Namespace, **changes: Any) -> Any:
     except TypeError as error:
         if not options:
             raise
-        raise UsageError(f"--option: {error}") from error  # a name that this importer does not take
+        raise UsageError(f"{_given(args)}: {error}") from error  # a name that this importer does not take
+
+
+def importer_options(args: argparse.Namespace) -> dict[str, Any]:
+    """`fixed`, `shapes` and `states` of `undertow.load`, those that were given."""
+    found: dict[str, Any] = {
+        "fixed": _named(args.fixed, "--fixed", "INPUT=VALUE", _array),
+        "shapes": _named(args.shape, "--shape", "INPUT=N,N", _dims),
+    }
+    if args.states == ["none"]:
+        found["states"] = {}
+    else:
+        found["states"] = _named(args.states, "--states", "IN=OUT", lambda text, _: text) or None
+    return {name: value for name, value in found.items() if value or (name == "states" and value is not None)}
+
+
+def _given(args: argparse.Namespace) -> str:
+    names = ("option", "fixed", "shape", "states")
+    return ", ".join(f"--{name}" for name in names if getattr(args, name))
+
+
+def _named(given: Iterable[str], option: str, form: str, value_of: Callable[[str, str], Any]) -> dict[str, Any]:
+    """NAME=VALUE, several times, as a dict. Names of tensors may hold any character but =."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not name or not sign or (option == "--option" and not name.isidentifier()):
+            raise UsageError(f"{option} {text!r}: expected {form}")
+        made = value_of(value, f"{option} {name}")
+        if name in found:
+            raise UsageError(f"{option} {name}: given twice")
+        found[name] = made
+    return found
+
+
+def json_or_text(value: str, _: str) -> Any:
+    """VALUE of --option: JSON, or else the text itself."""
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _array(value: str, what: str) -> Any:
+    if value.endswith(".npy"):
+        try:
+            return np.load(value, allow_pickle=False)
+        except ValueError as error:
+            raise UsageError(f"{what}: {value} is not a readable .npy file: {error}") from None
+    try:
+        array = np.asarray(json.loads(value))
+    except ValueError as error:  # no JSON, or lists of different lengths
+        raise UsageError(f"{what}: {value!r} is neither a number, nor a JSON list, nor a .npy file: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise UsageError(f"{what}: {value!r} is not made of numbers")
+    return array
+
+
+def _dims(value: str, what: str) -> list[int | None]:
+    words = [word.strip() for word in value.strip("[]() ").split(",")] if value.strip("[]() ") else []
+    if any(word != "?" and not (word.isascii() and word.isdecimal() and int(word)) for word in words):
+        raise UsageError(f"{what}: {value!r} is no shape; expected sizes such as 1,576, ? for an open one")
+    return [None if word == "?" else int(word) for word in words]
 
 
 def positive_int(text: str) -> int:
@@ -118,10 +199,14 @@ def warn(message: str) -> None:
 
 
 class Progress:
-    """A bar on a terminal, and nothing anywhere else; shown only once the work has taken half a second."""
+    """A bar on a terminal, and nothing anywhere else; shown only once the work has taken half a second.
 
-    def __init__(self, total: int, what: str = "frames", stream: TextIO | None = None):
-        self.total, self.what, self.done = total, what, 0
+    seconds: what the whole of it would last if it came live. The bar tells then how much faster than that it goes, and
+    a line in the end does, too.
+    """
+
+    def __init__(self, total: int, what: str = "frames", stream: TextIO | None = None, seconds: float | None = None):
+        self.total, self.what, self.seconds, self.done = total, what, seconds, 0
         self._stream = sys.stderr if stream is None else stream
         self._active = total > 0 and self._stream.isatty()
         self._start = time.monotonic()
@@ -134,7 +219,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._drawn:
             self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        if self._active and self.seconds and self.done == self.total:
+            spent = time.monotonic() - self._start
+            self._stream.write(
+                f"{self.total:,} {self.what}, {self.seconds:.1f} s of sound in {spent:.2f} s: {self._factor(spent)}\n"
+            )
+        self._stream.flush()
+
+    def _factor(self, spent: float) -> str:
+        """How often faster than live."""
+        return f"{(self.seconds or 0.0) * self.done / self.total / max(spent, 1e-9):,.3g}x real time"
 
     def advance(self, n: int) -> None:
         """Say that n more are done."""
@@ -147,5 +241,6 @@ class Progress:
         rate = self.done / (now - self._start)
         left = (self.total - self.done) / rate if rate else 0.0
         bar = ("#" * round(30 * part)).ljust(30, ".")
-        self._stream.write(f"\r[{bar}] {part:4.0%}  {rate:,.0f} {self.what}/s  {left:.0f} s left\x1b[K")
+        live = f"  {self._factor(now - self._start)}" if self.seconds else ""
+        self._stream.write(f"\r[{bar}] {part:4.0%}  {rate:,.0f} {self.what}/s{live}  {left:.0f} s left\x1b[K")
         self._stream.flush()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,14 +13,18 @@ import numpy as np
 
 from .. import audio
 from ..errors import FormatError, ShapeError
+from . import _sound
 from ._common import UsageError, warn
 
 Arrays = dict[str, np.ndarray]
 
 
-def read(path: str, model: Any) -> tuple[Arrays, int | None]:
-    """Read a file's frames: (input name -> (T, *frame), the sample rate if it is sound)."""
+def read(path: str, model: Any, args: argparse.Namespace) -> tuple[Arrays, _sound.Sound | None]:
+    """Read a file's frames: (input name -> (T, *frame), how they lie in it if it is sound)."""
     suffix = Path(path).suffix.lower()
+    if suffix in _sound.SUFFIXES:
+        return _sound.read(path, model, args)
+    refuse_sound_options(path, args)
     if suffix == ".npy":
         return _from_arrays(path, {"": _numpy(path)}, model), None
     if suffix == ".npz":
@@ -27,10 +32,13 @@ def read(path: str, model: Any) -> tuple[Arrays, int | None]:
     if suffix in (".csv", ".tsv", ".txt"):
         with open(path, encoding="utf-8", errors="replace") as file:
             return stack(list(lines(file, path, model)), model), None
-    if suffix in (".wav", ".flac", ".ogg", ".aiff", ".aif"):
-        samples, rate = audio.read(path)
-        return _from_sound(path, samples, model), rate
     raise UsageError(f"{path}: cannot tell what is in it; expected .npy, .npz, .csv, .tsv, .txt, .wav, or - for lines")
+
+
+def refuse_sound_options(path: str, args: argparse.Namespace) -> None:
+    """Options that say how to cut sound mean nothing where frames come as they are."""
+    if given := _sound.options_given(args):
+        raise UsageError(f"{given[0]}: {path} is no sound file; its frames are taken as they are")
 
 
 def lines(file: TextIO, name: str, model: Any) -> Iterator[Arrays]:
@@ -69,8 +77,8 @@ def as_line(frame: Mapping[str, np.ndarray]) -> str:
     return ",".join(str(number) for y in frame.values() for number in np.ravel(y))
 
 
-def write(path: str, Y: Arrays, model: Any, rate: int | None) -> None:
-    """Write output name -> (T, *frame) to .npy (one output), .npz, .csv or .wav."""
+def write(path: str, Y: Arrays, model: Any, sound: _sound.Sound | None, blocks: bool = False) -> None:
+    """Write output name -> (T, *frame) to .npy (one output), .npz, .csv or .wav (of blocks that overlap, if so)."""
     suffix = Path(path).suffix.lower()
     if suffix == ".npz":
         with open(path, "wb") as file:
@@ -80,8 +88,9 @@ def write(path: str, Y: Arrays, model: Any, rate: int | None) -> None:
         with open(path, "wb") as file:
             np.save(file, next(iter(Y.values())))
     elif suffix == ".wav":
-        y = next(iter(Y.values()))
-        n_cut = audio.write(path, y.reshape(-1, 1), int(rate or 0))
+        assert sound is not None  # check_output has seen to it
+        ((name, y),) = Y.items()
+        n_cut = audio.write(path, sound.joined(y, blocks), sound.output_rate(model.outputs[name].size, blocks))
         if n_cut:
             warn(f"{path}: {n_cut} samples beyond full scale were cut; write a .npy to keep them")
     else:
@@ -96,8 +105,10 @@ def as_lines(Y: Arrays, model: Any) -> Iterator[str]:
         yield as_line({name: y[t] if y.ndim > len(model.outputs[name].shape) else y for name, y in Y.items()})
 
 
-def check_output(path: str | None, model: Any, rate: int | None) -> None:
+def check_output(path: str | None, model: Any, sound: _sound.Sound | None, blocks: bool = False) -> None:
     """Refuse an -o that cannot be written, before the work and not after it."""
+    if blocks and (path is None or Path(path).suffix.lower() != ".wav"):
+        raise UsageError("--overlap-add joins blocks into sound: it needs an -o that ends in .wav")
     if path is None:
         return
     suffix = Path(path).suffix.lower()
@@ -105,8 +116,10 @@ def check_output(path: str | None, model: Any, rate: int | None) -> None:
         raise UsageError(f"-o {path}: expected .npy, .npz, .csv, .txt or .wav")
     if suffix in (".npy", ".wav") and len(model.outputs) > 1:
         raise UsageError(f"-o {path}: the model has {len(model.outputs)} outputs; use .npz or .csv")
-    if suffix == ".wav" and rate is None:
-        raise UsageError(f"-o {path}: a .wav comes out only where a sound file goes in")
+    if suffix == ".wav":
+        if sound is None:
+            raise UsageError(f"-o {path}: a .wav comes out only where a sound file goes in")
+        sound.output_rate(next(iter(model.outputs.values())).size, blocks)
     if not Path(path).parent.is_dir():
         raise UsageError(f"-o {path}: there is no folder {Path(path).parent}")
 
@@ -150,22 +163,6 @@ def _fit(what: str, x: np.ndarray, value: Any) -> np.ndarray:
             raise FormatError(f"{what}: expected ids, whole numbers")
         return np.ascontiguousarray(x, np.int32)
     return np.ascontiguousarray(x, np.float32)
-
-
-def _from_sound(path: str, samples: np.ndarray, model: Any) -> Arrays:
-    """Sound as frames: a sample a frame, all channels a frame, or blocks of one channel."""
-    if len(model.inputs) != 1:
-        raise ShapeError(f"{path}: sound fits a model with one input; this one has {list(model.inputs)}")
-    ((name, value),) = model.inputs.items()
-    if value.dtype != "float32":
-        raise ShapeError(f"{path}: sound does not fit an input of ids")
-    n_channels = samples.shape[1]
-    if n_channels != value.size and n_channels > 1:
-        raise ShapeError(f"{path}: {n_channels} channels do not fit a frame of shape {value.shape}; mix down to one")
-    n_frames = samples.size // value.size
-    if n_frames * value.size != samples.size:
-        warn(f"{path}: the last {samples.size - n_frames * value.size} samples fill no frame of {value.size}")
-    return {name: np.ascontiguousarray(samples.reshape(-1)[: n_frames * value.size].reshape(n_frames, *value.shape))}
 
 
 def _split(numbers: list[float], where: str, model: Any) -> Arrays:

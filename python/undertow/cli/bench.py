@@ -17,8 +17,9 @@ from .. import latency
 from ..describe import table
 from ..latency import Call, Cold, Series
 from ..peer import CannotFeed, OnnxRuntime, random_inputs
+from ..picture import figure_class
 from ..verify import one_or_all
-from ._common import UsageError, add_command, add_model, load_model, positive_float, positive_int
+from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int
 
 _DESCRIPTION = """\
 Time single calls from Python, on one thread, beside ONNX Runtime where MODEL is an .onnx file:
@@ -132,7 +133,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     if args.plot:
         if args.plot.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise UsageError(f"--plot {args.plot}: expected a name that ends in .png, .svg or .pdf")
-        latency.figure_class()
+        figure_class()
     for option, path in (("--json", args.json), ("--plot", args.plot)):
         if path and path.is_dir():
             raise UsageError(f"{option} {path}: is a folder, expected the name of a file")
@@ -144,7 +145,7 @@ def _peer(args: argparse.Namespace, model: Any, notes: list[str]) -> OnnxRuntime
     if Path(args.model).suffix.lower() != ".onnx":
         return None
     try:
-        peer = OnnxRuntime(args.model, model)
+        peer = OnnxRuntime(args.model, model, importer_options(args))
     except (CannotFeed, ImportError) as error:
         notes.append(f"ONNX Runtime is not measured: {error}")
         return None

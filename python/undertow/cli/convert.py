@@ -7,8 +7,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..describe import human_bytes
-from . import _frames
+from . import _frames, _sound
 from ._common import UsageError, add_command, add_model, load_model, positive_float
 
 
@@ -46,6 +48,7 @@ def add(subparsers: Any) -> None:
         "--dense", action="store_true", help="store matrices that were pruned in blocks like any other, zeros included"
     )
     parser.add_argument("--tolerance", type=positive_float, help="largest error of the output that is allowed")
+    _sound.add_options(parser)
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -60,6 +63,8 @@ def convert(args: argparse.Namespace) -> int:
         raise UsageError("--weights auto needs --tolerance and --calibrate: how much error, and on which frames")
     if args.weights is None and (args.tolerance is not None or args.calibrate is not None):
         raise UsageError("--tolerance and --calibrate say what --weights may cost; --weights is missing")
+    if args.calibrate is None and (given := _sound.options_given(args)):
+        raise UsageError(f"{given[0]} says how to cut the sound of --calibrate, which is missing")
     if args.tolerance is not None and args.calibrate is None:
         raise UsageError("--tolerance needs --calibrate: the frames on which the error is measured")
     if args.dense and args.calibrate is not None:
@@ -77,7 +82,8 @@ def _calibrated(args: argparse.Namespace) -> Any:
     from ..model import Model
 
     model = load_model(args, weights=None)
-    X, _ = _frames.read(args.calibrate, model)
+    X, _ = _frames.read(args.calibrate, model, args)
+    X = {name: np.ascontiguousarray(x) for name, x in X.items()}  # frames of sound may share their memory
     if args.weights == "auto":
         found = calibrate.search(model.graph, X, args.tolerance, args.isa)
     else:

@@ -7,8 +7,10 @@ import argparse
 import json
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
+from .. import drawing
 from ..describe import describe, table, text
 from ..support import TESTED_ON
 from ._common import UsageError, add_command, add_model, load_model, warn
@@ -21,27 +23,53 @@ def add(subparsers: Any) -> None:
         info,
         "describe a model, or this machine",
         "Describe a model: layers, shapes, parameters, bytes and precision of their weights, state and scratch bytes,\n"
-        "instruction set, and the exact variant of every recurrent layer. Without MODEL: the instruction sets that\n"
-        "are built in, run here, and get picked.",
+        "instruction set, and the exact variant of every recurrent layer. Of models with many layers, runs of small\n"
+        "ones share a line. Without MODEL: the instruction sets that are built in, run here, and get picked.\n\n"
+        "--graph tells what the file held, how much of it was known while loading, and what the rest became.",
         "  undertow info model.onnx\n"
+        "  undertow info model.onnx --graph model.svg\n"
         "  undertow info model.tow --isa scalar\n"
         "  undertow info model.onnx --json | jq .state\n"
         "  undertow info\n",
     )
     add_model(parser, nargs="?")
+    parser.add_argument("--all", action="store_true", help="a line for every node")
+    parser.add_argument(
+        "--graph",
+        nargs="?",
+        const="",
+        metavar="OUT",
+        help="what became of the file, as tables; and as a picture if OUT is given: .svg, .png, .pdf (needs graphviz) "
+        "or .dot",
+    )
     parser.add_argument("--json", action="store_true", help="the same facts as one JSON object")
 
 
 def info(args: argparse.Namespace) -> int:
+    if args.model is None and args.graph and Path(args.graph).suffix.lower() not in drawing.SUFFIXES:
+        args.model, args.graph = args.graph, ""  # `info --graph MODEL`
     if args.model is None:
-        if args.isa or args.option or args.weights:
-            raise UsageError("--isa, --option and --weights say how to load a MODEL; none is given")
+        if args.graph is not None:
+            raise UsageError("--graph shows a MODEL; none is given")
+        if any((args.isa, args.weights, args.option, args.fixed, args.shape, args.states)):
+            raise UsageError("--isa, --weights, --option and their like say how to load a MODEL; none is given")
         facts = _machine()
         print(json.dumps(facts, indent=2) if args.json else _show_machine(facts))
         return 0
+    if args.graph and Path(args.graph).suffix.lower() not in drawing.SUFFIXES:
+        raise UsageError(f"--graph {args.graph}: expected a name that ends in {', '.join(drawing.SUFFIXES)}")
+    if args.graph and not Path(args.graph).parent.is_dir():
+        raise UsageError(f"--graph {args.graph}: there is no folder {Path(args.graph).parent}")
     model = load_model(args)
     facts = describe(model)
-    print(json.dumps(facts, indent=2) if args.json else text(facts))
+    if args.graph is not None:
+        facts["graph"] = drawing.census(model)
+    if args.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        print(text(facts, args.all) if args.graph is None else drawing.tables(model))
+    if args.graph:
+        drawing.write(model, args.graph)
     for problem in facts["warnings"]:
         warn(problem)
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..verify import one_or_all
-from . import _frames
+from . import _frames, _sound
 from ._common import UsageError, add_command, add_model, load_model
 
 
@@ -26,6 +26,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("input", metavar="INPUT", help="as for `undertow run`; - for standard input")
     parser.add_argument("--plot", metavar="OUT", help="write heat maps, time to the right: .png, .svg or .pdf")
     parser.add_argument("-o", "--output", metavar="OUT", help="write the numbers: .npz")
+    _sound.add_options(parser)
 
 
 def trace(args: argparse.Namespace) -> int:
@@ -35,9 +36,10 @@ def trace(args: argparse.Namespace) -> int:
 
     model = load_model(args)
     if args.input == "-":
+        _frames.refuse_sound_options("standard input", args)
         X = _frames.stack(list(_frames.lines(_frames.standard_input(), "standard input", model)), model)
     else:
-        X, _ = _frames.read(args.input, model)
+        X, _ = _frames.read(args.input, model, args)
     found = follow(model.stream(), one_or_all(X))
     if args.output is not None:
         found.save(args.output)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..peer import CannotFeed
-from ._common import UsageError, add_command, add_model, load_model, positive_float, positive_int
+from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int
 
 
 def add(subparsers: Any) -> None:
@@ -62,8 +62,9 @@ def verify(args: argparse.Namespace) -> int:
         exact = load_model(args, weights=None)
     try:
         report = compare(
-            model, path, frames=args.frames, seed=args.seed, tolerance=args.tolerance, against=against, exact=exact
-        )
+            model, path, frames=args.frames, seed=args.seed, tolerance=args.tolerance, against=against, exact=exact,
+            options=importer_options(args),
+        )  # fmt: skip
     except CannotFeed as error:
         raise UsageError(str(error)) from None
     print(f"{args.model}: {report}")

@@ -105,7 +105,10 @@ def _layer_list(graph: Graph, root: Mapping[str, Any]) -> None:
         x = blocks.scale_shift(graph, x, "in_gain", scale, 0.0)
     y = x
     for position, layer in enumerate(layers):
+        graph.origin.take(layer["type"])
         y = _layer(graph, y, layer, f"layer {position} ({layer['type']})")
+    graph.origin.leave()
+    graph.origin.contents = graph.origin.taken.copy()
     if (skip or gains["out_gain"]) and graph.shape(y) != (1,):
         raise UnsupportedError(f"in_skip and out_gain of a model with {graph.shape(y)[0]} outputs; expected 1 output")
     if skip:

@@ -59,7 +59,9 @@ class Stack(Layer):
                 raise ShapeError(
                     f"layer {i} ({layer!r}) takes frames of shape {layer.input_shape}, but {before} {shape}"
                 )
+            graph.origin.take(type(layer).__name__)
             x = layer.add_to(graph, x)
+        graph.origin.leave()
         return x
 
     def __repr__(self) -> str:

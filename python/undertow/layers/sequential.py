@@ -33,6 +33,7 @@ def build_sequential(
     graph = Graph(name)
     x = graph.input("input", shape, stack.input_dtype)
     graph.output("output", stack.add_to(graph, x))
+    graph.origin.contents = graph.origin.taken.copy()
     return graph
 
 

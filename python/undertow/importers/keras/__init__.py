@@ -68,6 +68,8 @@ def _graph(path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool) ->
     except RecursionError:
         raise FormatError("the configuration is nested too deeply") from None
     graph = builder.graph
+    graph.origin.leave()
+    graph.origin.contents = graph.origin.taken.copy()
     graph.name = model.name
     for name, tensor in outputs:
         if tensor.state_shape is not None:

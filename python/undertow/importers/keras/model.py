@@ -150,6 +150,7 @@ class Builder:
             if t.state_shape is not None:
                 raise UnsupportedError(f"{layer.where}: takes an input that is also an initial state; expected one use")
         outputs: list[Output]
+        self.graph.origin.take(layer.cls)
         if layer.cls in SEQUENTIAL or layer.cls in FUNCTIONAL:
             outputs = [t for _, t in self.model(layer, weights, inputs)]
         elif layer.cls in CELLS or layer.cls in ("RNN", "Bidirectional"):

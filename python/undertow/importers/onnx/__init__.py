@@ -16,7 +16,7 @@ from typing import Any
 from ...errors import Error, FormatError
 from ...graph import Graph
 from .program import make_program
-from .read import read_model
+from .read import node_types, read_model
 from .search import import_program
 
 __all__ = ["load"]
@@ -63,6 +63,7 @@ def load(
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         # The checker lets odd things pass, and a damaged file must not end in an error that means something else.
         raise FormatError(f"{Path(path).name}: damaged, or malformed: {error}") from error
+    graph.origin.contents = node_types(model)
     if not graph.name.strip() or graph.name in ("main_graph", "torch_jit", "torch-jit-export"):
         graph.name = Path(path).stem
     return graph

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -114,6 +115,18 @@ def _tensors(graph: Any, where: str) -> Iterator[Any]:
                 if attribute.HasField("g"):
                     todo.append((attribute.g, depth + 1))
                 todo += [(g, depth + 1) for g in attribute.graphs]
+
+
+def node_types(model: Any) -> Counter[str]:
+    """Operator -> how many nodes of it a checked model holds, graphs inside of nodes included."""
+    found: Counter[str] = Counter()
+    todo = [model.graph]
+    while todo:
+        for node in todo.pop().node:
+            found[node.op_type] += 1
+            for attribute in node.attribute:
+                todo += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+    return found
 
 
 def _check_tensor(onnx: Any, tensor: Any, path: Path | None, where: str) -> int:

@@ -120,10 +120,12 @@ class Walk:
         for position, node in enumerate(self.program.nodes):
             self.position = position
             self.walk_node(node, HANDLERS)
+        self.builder.graph.origin.leave()
 
     def walk_node(self, node: OnnxNode, handlers: dict[str, Handler]) -> None:
         """Walk one node: of the model, or of a graph inside of one."""
         self.count_node(node)
+        self.builder.graph.origin.take(node.op)
         operands = [self.values.get(name) if name else None for name in node.inputs]
         for name in node.inputs:
             if name and name not in self.values:

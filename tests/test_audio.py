@@ -1,0 +1,522 @@
+# SPDX-License-Identifier: MIT
+"""Sound: frames with overlap, sampling rates, and sound through the command line."""
+
+import io
+import sys
+import wave
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import undertow
+from tolerances import FLOAT32_MODEL, VERIFY_DEFAULT
+from undertow import audio
+from undertow.cli import main
+from undertow.cli._common import Progress
+from undertow.graph import Graph
+
+pytest.importorskip("undertow._core", reason="needs the compiled engine")
+
+RNG = np.random.default_rng(31)
+SHAPES = [(512, 64, None), (4, 0, None), (4, 3, 4), (4, 3, 2), (1, 5, 1), (4, 0, 1), (3, 2, 5), (2, 0, 7), (5, 4, 11)]
+
+
+def written_out(samples, frame, context, hop, pad):
+    """The rule of `frames`, sample by sample: at(i) is 0 before the sound and behind it."""
+    found, k = [], 0
+    while k * hop < len(samples):
+        whole = k * hop + frame <= len(samples)
+        # A frame that is filled up is the last: another one would hold nothing new.
+        if whole or (pad and not (k and hop <= frame and (k - 1) * hop + frame >= len(samples))):
+            places = range(k * hop - context, k * hop + frame)
+            found.append([samples[i] if 0 <= i < len(samples) else 0.0 for i in places])
+        k += 1
+    return np.array(found, np.float32).reshape(-1, context + frame)
+
+
+def noise(*shape):
+    return RNG.normal(size=shape, scale=0.2).astype(np.float32)
+
+
+def save(path, samples, rate=8000):
+    """A 16-bit WAV; gives the samples as they lie in it."""
+    samples = np.asarray(samples, np.float64)
+    samples = samples[:, None] if samples.ndim == 1 else samples
+    whole = np.rint(samples * 32768).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(whole.tobytes())
+    return (whole / 32768).astype(np.float32)
+
+
+# -- frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("frame", "context", "hop"), SHAPES)
+@pytest.mark.parametrize("pad", [True, False])
+def test_frames_are_those_of_the_rule(frame, context, hop, pad):
+    for n in [*range(30), 511, 512, 513, 1100]:
+        x = noise(n)
+        got = audio.frames(x, frame, context, hop, pad=pad)
+        assert got.dtype == np.float32
+        assert np.array_equal(got, written_out(x, frame, context, hop or frame, pad)), n
+
+
+@pytest.mark.parametrize(("frame", "context", "hop"), SHAPES)
+def test_a_framer_gives_the_same_frames_however_sound_arrives(frame, context, hop):
+    framer = audio.Framer(frame, context, hop)
+    for n in (0, 1, 3, 4, 5, 29, 600):
+        x = noise(n)
+        cuts = np.sort(RNG.integers(0, n + 1, 6))
+        got = [framer.push(piece) for piece in np.split(x, cuts)]
+        assert all(len(rows) == 0 for piece, rows in zip(np.split(x, cuts), got, strict=True) if not len(piece))
+        got.append(framer.flush())  # and starts anew
+        assert np.array_equal(np.concatenate(got), audio.frames(x, frame, context, hop)), n
+
+
+def test_frames_refuse_what_they_would_have_to_guess():
+    with pytest.raises(TypeError, match=r"int16.*/ 32768"):
+        audio.frames(np.zeros(4, np.int16))
+    with pytest.raises(TypeError, match="float64"):
+        audio.Framer().push(np.zeros(4))
+    with pytest.raises(undertow.ShapeError, match=r"\(4, 2\).*one channel"):
+        audio.frames(np.zeros((4, 2), np.float32))
+    for sizes in ((0, 0, 1), (4, -1, 1), (4, 0, 0)):
+        with pytest.raises(ValueError, match="at least 1, 0 and 1"):
+            audio.frames(np.zeros(4, np.float32), *sizes)
+
+
+def test_blocks_are_added_where_they_overlap():
+    got = audio.overlap_add(np.array([[1, 2, 3], [10, 20, 30], [100, 200, 300]], np.float32), 2)
+    assert got.tolist() == [1, 2, 13, 20, 130, 200, 300]
+    x = noise(40)
+    assert np.array_equal(audio.overlap_add(audio.frames(x, 8), 8), x)
+    assert audio.overlap_add(np.zeros((0, 3)), 2).shape == (0,)
+    with pytest.raises(undertow.ShapeError, match="hop above 0"):
+        audio.overlap_add(np.zeros((2, 3)), 0)
+
+
+# -- spectra ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "hop"), [(8, 4), (8, 2), (12, 4), (6, 1), (512, 256)])
+def test_spectra_are_those_of_the_definition(size, hop):
+    for n in (0, 1, hop, size, 3 * size + 1):
+        x = noise(n)
+        got = audio.stft(x, size, hop)
+        n_frames = -(-(n + size - hop) // hop) if n else 0
+        assert got.shape == (n_frames, size // 2 + 1, 2)
+        w = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
+        turns = np.exp(-2j * np.pi * np.outer(np.arange(size), np.arange(size // 2 + 1)) / size)
+        for k in range(n_frames):
+            at = range((k + 1) * hop - size, (k + 1) * hop)
+            expected = (np.array([x[i] if 0 <= i < n else 0.0 for i in at]) * w) @ turns
+            assert np.abs(got[k, :, 0] + 1j * got[k, :, 1] - expected).max() < 1e-5
+        back = audio.istft(got, size, hop)
+        assert back.dtype == np.float32
+        assert len(back) >= n
+        assert np.abs(back[:n] - x).max(initial=0.0) < 1e-6
+        assert np.abs(back[n:]).max(initial=0.0) < 1e-6
+
+
+def test_spectra_of_sound_that_arrives_in_pieces():
+    x, framer = noise(3000), audio.Framer(256, context=256)
+    rows = np.concatenate([framer.push(piece) for piece in np.split(x, [10, 700, 2500])])
+    live = np.fft.rfft(rows * audio.window(512))
+    whole = audio.stft(x)[: len(rows)]
+    assert np.abs(whole[..., 0] + 1j * whole[..., 1] - live).max() < 1e-5
+
+
+def test_sizes_that_make_no_spectra_are_refused():
+    for size, hop in ((512, 512), (512, 200), (9, 3), (512, 0)):
+        for call in (lambda: audio.stft(noise(8), size, hop), lambda: audio.istft(np.zeros((1, 5, 2)), size, hop)):  # noqa: B023
+            with pytest.raises(ValueError, match=f"size is {size} and hop {hop}"):
+                call()
+    with pytest.raises(undertow.ShapeError, match=r"\(T, 257, 2\)"):
+        audio.istft(np.zeros((3, 257)))
+
+
+def test_spectra_through_a_model(cli, tmp_path):
+    g = Graph("louder")
+    x = g.input("mix", (5, 2))
+    g.output("louder", g.add("affine", [x], weights={"scale": np.full((5, 2), 1.5), "shift": np.zeros((5, 2))}))
+    undertow.Model.from_graph(g).save(tmp_path / "louder.tow")
+    x = save(tmp_path / "x.wav", noise(333))[:, 0]
+    model, wav, out = tmp_path / "louder.tow", tmp_path / "x.wav", tmp_path / "y.wav"
+    assert cli("run", model, wav, "--stft", "8,4", "-o", out) == (0, "", "")
+    y, rate = audio.read(out)
+    assert (rate, len(y)) == (8000, 333)
+    assert np.abs(y[:, 0] - np.clip(1.5 * x, -1, 32767 / 32768)).max() < 1 / 32768
+    assert cli("run", model, wav, "--stft", "8,4", "-o", tmp_path / "y.npy")[0] == 0
+    assert np.load(tmp_path / "y.npy").shape == (85, 5, 2)
+    failed(cli("run", model, wav, "--stft", "16,8", "-o", out), 2, "(5, 2)", "(9, 2)")
+    failed(cli("run", model, wav, "--stft", "8,3", "-o", out), 2, "hop 3")
+    failed(cli("run", model, wav, "--stft", "8,4", "--frame", "8"), 2, "--frame")
+    failed(cli("run", model, wav, "--stft", "8,4", "--overlap-add", "-o", out), 2, "--overlap-add")
+    assert cli("run", model, wav, "--stft", "8")[0] == 2
+
+
+# -- channels and rates ----------------------------------------------------------------------------------------------
+
+
+def test_one_channel_of_several(tmp_path):
+    x = save(tmp_path / "x.wav", RNG.uniform(-0.5, 0.5, (20, 2)))
+    for channel in (0, 1):
+        assert np.array_equal(audio.load(tmp_path / "x.wav", 8000, channel), x[:, channel])
+    mixed = audio.load(tmp_path / "x.wav", 8000, "mix")
+    assert mixed.dtype == np.float32
+    assert np.array_equal(mixed, ((x[:, 0].astype(float) + x[:, 1]) / 2).astype(np.float32))
+    for channel, words in ((None, "2 channels"), (2, "0 to 1"), ("left", "0 to 1")):
+        with pytest.raises(undertow.ShapeError, match=words) as error:
+            audio.load(tmp_path / "x.wav", 8000, channel)
+        assert "x.wav" in str(error.value)
+    mono = save(tmp_path / "mono.wav", x[:, 0])
+    assert np.array_equal(audio.load(tmp_path / "mono.wav", 8000), mono[:, 0])
+
+
+def hide(monkeypatch, *packages):
+    for name in packages:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.parametrize("library", ["soxr", "scipy"])
+@pytest.mark.parametrize(("rate", "to"), [(48000, 16000), (44100, 16000), (8000, 16000)])
+def test_a_tone_stays_that_tone_at_another_rate(library, rate, to, monkeypatch):
+    pytest.importorskip(library)
+    if library == "scipy":
+        hide(monkeypatch, "soxr")
+    t, end = np.arange(rate) / rate, np.arange(to) / to
+    tones = np.stack([np.sin(2 * np.pi * f * t) for f in (440.0, 1000.0)], axis=1).astype(np.float32)
+    got = audio.resample(tones, rate, to)
+    assert got.dtype == np.float32
+    assert abs(len(got) - to) <= 1
+    expected = np.stack([np.sin(2 * np.pi * f * end) for f in (440.0, 1000.0)], axis=1)
+    inside = slice(to // 10, -to // 10)  # the ends ring: there is nothing before and after
+    assert np.abs(got[inside] - expected[: len(got)][inside]).max() < 2e-3
+    assert np.array_equal(audio.resample(tones[:, 0].copy(), rate, to), got[:, 0])
+
+
+@pytest.mark.parametrize("library", ["soxr", "scipy"])
+def test_what_the_lower_rate_cannot_hold_does_not_come_back_as_another_tone(library, monkeypatch):
+    pytest.importorskip(library)
+    if library == "scipy":
+        hide(monkeypatch, "soxr")
+    tone = np.sin(2 * np.pi * 11000 * np.arange(48000) / 48000).astype(np.float32)
+    assert np.abs(audio.resample(tone, 48000, 16000)[1600:-1600]).max() < 2e-3
+
+
+def test_without_a_library_the_error_names_the_extra(monkeypatch):
+    hide(monkeypatch, "soxr", "scipy", "scipy.signal")
+    x = noise(10)
+    assert audio.resample(x, 8000, 8000) is x
+    with pytest.raises(ImportError, match=r"8000 Hz and 16000 Hz.*undertow\[audio\]"):
+        audio.resample(x, 8000, 16000)
+
+
+def test_a_rate_out_of_all_measure_is_refused():
+    for rate, to in ((1, 16000), (16000, 0), (-8000, 8000)):
+        with pytest.raises(undertow.UnsupportedError, match=f"from {rate} Hz to {to} Hz"):
+            audio.resample(noise(4), rate, to)
+
+
+# -- the command line ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cli(capsys):
+    def run(*argv):
+        code = main([str(a) for a in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def failed(result, code, *words):
+    got, _, err = result
+    assert got == code, err
+    assert len(err.strip().splitlines()) == 1, err
+    for word in words:
+        assert word in err, err
+
+
+W, R, HEAD = noise(5, 12), noise(5, 5), noise(8, 5)
+
+
+def detector(folder, n_out=8):
+    """Twelve samples a frame to an RNN and `n_out` numbers."""
+    g = Graph("detector")
+    x, h = g.input("sound", (12,)), g.state("rnn.h", (5,))
+    y = g.add("rnn", [x], name="rnn", weights={"W": W[None], "R": R[None]}, states=[h])
+    g.output("y", g.add("dense", [y], name="head", weights={"W": HEAD[:n_out]}))
+    undertow.Model.from_graph(g).save(folder / "detector.tow")
+    return folder / "detector.tow"
+
+
+def detect(X, n_out=8):
+    h, rows, states = np.zeros(5), [], []
+    for x in X.astype(np.float64):
+        h = np.tanh(W @ x + R @ h)
+        states.append(h)
+        rows.append(HEAD[:n_out] @ h)
+    return np.array(rows), np.array(states)
+
+
+def test_frames_with_context_from_a_file(cli, tmp_path):
+    model, x = detector(tmp_path), save(tmp_path / "x.wav", noise(333))[:, 0]
+    expected, _ = detect(written_out(x, 8, 4, 8, True))
+    wav = tmp_path / "x.wav"
+    for options in (["--frame", 8, "--context", 4], ["--frame", 8], ["--context", 4]):
+        assert cli("run", model, wav, *options, "-o", tmp_path / "y.npy") == (0, "", "")
+        assert np.abs(np.load(tmp_path / "y.npy") - expected).max() < FLOAT32_MODEL
+    out = cli("run", model, wav, "--frame", 8)[1]
+    printed = np.array([[float(v) for v in line.split(",")] for line in out.splitlines()])
+    assert np.array_equal(printed.astype(np.float32), np.load(tmp_path / "y.npy"))
+    cli("run", model, wav, "--frame", 8, "-o", tmp_path / "y.csv")
+    assert (tmp_path / "y.csv").read_text() == out
+    cli("run", model, wav, "--hop", 5, "-o", tmp_path / "y.npy")
+    assert np.abs(np.load(tmp_path / "y.npy") - detect(written_out(x, 12, 0, 5, True))[0]).max() < FLOAT32_MODEL
+
+
+def test_sound_comes_out_at_the_rate_of_what_the_model_gives(cli, tmp_path):
+    x = save(tmp_path / "x.wav", noise(333))[:, 0]
+    Y, _ = detect(written_out(x, 8, 4, 8, True))
+    assert cli("run", detector(tmp_path), tmp_path / "x.wav", "--frame", 8, "-o", tmp_path / "y.wav")[0] == 0
+    y, rate = audio.read(tmp_path / "y.wav")
+    assert rate == 8000
+    assert len(y) == 333, "the zeros that fill up the last frame are no sound"
+    assert np.abs(y[:, 0] - Y.reshape(-1)[:333]).max() < 1 / 32768
+    assert cli("run", detector(tmp_path, 4), tmp_path / "x.wav", "--frame", 8, "-o", tmp_path / "y.wav")[0] == 0
+    y, rate = audio.read(tmp_path / "y.wav")
+    assert (rate, len(y)) == (4000, 166)
+    failed(
+        cli("run", detector(tmp_path, 3), tmp_path / "x.wav", "--hop", 7, "-o", tmp_path / "y.wav"), 2,
+        "3 numbers for 7 samples", ".npy",
+    )  # fmt: skip
+
+
+def test_blocks_that_overlap_are_joined(cli, tmp_path):
+    x = save(tmp_path / "x.wav", noise(100))[:, 0]
+    options = ["--frame", 4, "--context", 8, "--overlap-add"]
+    assert cli("run", detector(tmp_path), tmp_path / "x.wav", *options, "-o", tmp_path / "y.wav")[0] == 0
+    Y, _ = detect(written_out(x, 4, 8, 4, True))
+    expected = np.zeros(200)
+    for k, row in enumerate(Y):
+        expected[4 * k : 4 * k + 8] += row
+    y, rate = audio.read(tmp_path / "y.wav")
+    assert (rate, len(y)) == (8000, 100)
+    assert np.abs(y[:, 0] - expected[:100]).max() < 1 / 32768
+    failed(cli("run", detector(tmp_path), tmp_path / "x.wav", *options, "-o", tmp_path / "y.npy"), 2, "--overlap-add")
+
+
+def test_a_channel_and_a_rate(cli, tmp_path):
+    if find_spec("soxr") is None:
+        pytest.importorskip("scipy")
+    model = detector(tmp_path)
+    x = save(tmp_path / "x.wav", noise(600, 2), 48000)
+    wav, out = tmp_path / "x.wav", tmp_path / "y.npy"
+    failed(cli("run", model, wav), 3, "2 channels", "--channel mix")
+    failed(cli("run", model, wav, "--channel", 2), 3, "x.wav", "0 to 1")
+    assert cli("run", model, wav, "--channel", 1, "--rate", 16000, "--frame", 8, "-o", out)[0] == 0
+    expected, _ = detect(written_out(audio.resample(x[:, 1].copy(), 48000, 16000), 8, 4, 8, True))
+    assert np.abs(np.load(out) - expected).max() < FLOAT32_MODEL
+    assert cli("run", model, wav, "--channel", "mix", "--rate", 16000, "--frame", 8, "-o", tmp_path / "y.wav")[0] == 0
+    assert audio.read(tmp_path / "y.wav")[1] == 16000
+
+
+def test_options_that_do_not_fit(cli, tmp_path, monkeypatch):
+    model = detector(tmp_path)
+    save(tmp_path / "x.wav", noise(40))
+    wav = tmp_path / "x.wav"
+    failed(cli("run", model, wav, "--frame", 8, "--context", 8), 2, "--frame 8, --context 8", "12 numbers")
+    failed(cli("run", model, wav, "--frame", 16), 2, "--frame 16", "12 numbers")
+    np.save(tmp_path / "x.npy", noise(3, 12))
+    for command in ("run", "trace"):
+        failed(cli(command, model, tmp_path / "x.npy", "--hop", 8), 2, "--hop", "no sound file")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    failed(cli("run", model, "--rate", 16000), 2, "--rate", "standard input")
+    failed(cli("convert", model, "-o", tmp_path / "y.tow", "--frame", 8), 2, "--frame", "--calibrate")
+    assert cli("run", model, wav, "--context", -1)[0] == 2
+    assert cli("run", model, wav, "--channel", "left")[0] == 2
+
+
+def test_trace_and_calibration_cut_sound_too(cli, tmp_path):
+    model, x = detector(tmp_path), save(tmp_path / "x.wav", noise(333))[:, 0]
+    assert cli("trace", model, tmp_path / "x.wav", "--frame", 8, "-o", tmp_path / "t.npz")[0] == 0
+    with np.load(tmp_path / "t.npz") as arrays:
+        assert np.abs(arrays["state/rnn.h"] - detect(written_out(x, 8, 4, 8, True))[1]).max() < FLOAT32_MODEL
+    options = ["--calibrate", tmp_path / "x.wav", "--frame", 8, "--weights", "int8", "-o", tmp_path / "small.tow"]
+    assert cli("convert", model, *options)[0] == 0
+    assert undertow.load(tmp_path / "small.tow").graph.nodes[0].precisions
+
+
+def test_a_bar_says_how_much_faster_than_live():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    with Progress(100, stream=terminal, seconds=1000.0) as progress:
+        progress._next = 0
+        progress._start -= 2  # as if it had taken two seconds
+        progress.advance(50)
+        assert "250x real time" in terminal.getvalue() or "249x real time" in terminal.getvalue()
+        progress.advance(50)
+    assert "100 frames, 1000.0 s of sound in 2.0" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("n_samples", [333, 8 * 9000])
+def test_a_picture_of_input_output_and_state(cli, tmp_path, n_samples, monkeypatch):
+    pytest.importorskip("matplotlib")
+    import undertow.cli.run as command
+
+    seen = {}
+    plain = command.draw
+
+    def spy(panels, end, xlabel, path):
+        seen.update({p.title: p.rows for p in panels}, end=end, xlabel=xlabel)
+        return plain(panels, end, xlabel, path)
+
+    monkeypatch.setattr(command, "draw", spy)
+    model, x = detector(tmp_path), save(tmp_path / "x.wav", noise(n_samples))[:, 0]
+    picture, out = tmp_path / "y.png", tmp_path / "y.npy"
+    assert cli("run", model, tmp_path / "x.wav", "--frame", 8, "--plot", picture, "-o", out) == (0, "", "")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    Y, H = detect(written_out(x, 8, 4, 8, True))
+    assert np.abs(np.load(out) - Y).max() < FLOAT32_MODEL
+    assert (seen["end"], seen["xlabel"]) == (n_samples / 8000, "seconds")
+    assert np.array_equal(seen["input sound"][:, 0], x)
+    drawn = seen["output y"]  # eight numbers for eight samples: sound
+    assert np.abs(drawn[:, 0] - Y.reshape(-1)[:n_samples]).max() < FLOAT32_MODEL
+    every = -(-len(H) // 4000)
+    states = seen["rnn.h"]
+    assert len(states) <= 4000
+    assert np.abs(states - H[np.minimum(np.arange(len(states)) * every + every - 1, len(H) - 1)]).max() < FLOAT32_MODEL
+
+
+def test_a_picture_of_frames(cli, tmp_path):
+    pytest.importorskip("matplotlib")
+    model = detector(tmp_path)
+    np.save(tmp_path / "x.npy", noise(30, 12))
+    code, out, _ = cli("run", model, tmp_path / "x.npy", "--plot", tmp_path / "y.svg")
+    assert code == 0
+    assert len(out.splitlines()) == 30
+    assert "output y" in (tmp_path / "y.svg").read_text() or "<svg" in (tmp_path / "y.svg").read_text()
+    failed(cli("run", model, tmp_path / "x.npy", "--plot", tmp_path / "y.doc"), 2, ".png")
+    failed(cli("run", model, tmp_path / "x.npy", "--plot", tmp_path / "no" / "y.png"), 2, "no folder")
+    np.save(tmp_path / "x.npy", noise(0, 12))
+    failed(cli("run", model, tmp_path / "x.npy", "--plot", tmp_path / "y.png"), 3, "nothing to draw")
+
+
+# -- options of ONNX files that every command takes --------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """y = W (gain x) + V s, sn = tanh of it: one step of an exporter, its gain an input, its sizes open."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Mul", ["x", "gain"], ["louder"]),
+        helper.make_node("MatMul", ["louder", "W"], ["Wx"]),
+        helper.make_node("MatMul", ["s", "V"], ["Vs"]),
+        helper.make_node("Add", ["Wx", "Vs"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["sn"]),
+        helper.make_node("Identity", ["sum"], ["y"]),
+    ]
+
+    def info(name, shape):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    weights = [numpy_helper.from_array(a, name) for name, a in (("W", noise(6, 4)), ("V", noise(4, 4)))]
+    graph = helper.make_graph(
+        nodes, "step", [info("x", ["n", "size"]), info("gain", []), info("s", [1, 4])],
+        [info("y", [1, 4]), info("sn", [1, 4])], weights,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    path = tmp_path / "step.onnx"
+    onnx.save(model, path)
+    return path, *map(numpy_helper.to_array, weights)
+
+
+def test_every_command_takes_what_binds_an_onnx_file(cli, tmp_path, exported):
+    pytest.importorskip("onnxruntime")
+    path, w, v = exported
+    bound = ["--fixed", "gain=2.5", "--shape", "x=1,6", "--states", "s=sn"]
+    assert cli("info", path)[0] == 3, "nothing binds its inputs"
+    code, out, err = cli("info", path, *bound)
+    assert code == 0, err
+    assert "input   x  (6,)" in out
+    code, out, err = cli("verify", path, *bound)
+    assert code == 0, err
+    assert "ONNX Runtime" in out
+    assert "not used" not in out
+    code, out, err = cli("bench", path, *bound, "--seconds", 0.01, "--cold-calls", 0)
+    assert code == 0, err
+    assert "onnxruntime" in out
+    assert cli("convert", path, *bound, "-o", tmp_path / "step.tow")[0] == 0
+    X = noise(20, 6)
+    np.save(tmp_path / "x.npy", X)
+    s, expected = np.zeros(4), []
+    for x in X.astype(np.float64):
+        y = 2.5 * x @ w + s @ v
+        expected.append(y)
+        s = np.tanh(y)
+    for argv in ((path, *bound), (tmp_path / "step.tow",)):
+        assert cli("run", argv[0], tmp_path / "x.npy", *argv[1:], "-o", tmp_path / "y.npy")[0] == 0
+        assert np.abs(np.load(tmp_path / "y.npy") - expected).max() < VERIFY_DEFAULT
+    np.save(tmp_path / "gain.npy", np.float32(2.5))
+    same = ["--fixed", f"gain={tmp_path / 'gain.npy'}", *bound[2:]]
+    assert cli("run", path, tmp_path / "x.npy", *same, "-o", tmp_path / "same.npy")[0] == 0
+    assert np.array_equal(np.load(tmp_path / "same.npy"), np.load(tmp_path / "y.npy"))
+
+
+def test_bindings_that_mean_nothing_are_refused(cli, exported):
+    path, *_ = exported
+    bound = ["--fixed", "gain=2.5", "--shape", "x=1,6", "--states", "s=sn"]
+    for option, value, *words in (
+        ("--fixed", "gain", "INPUT=VALUE"),
+        ("--fixed", "gain=loud", "'loud'"),
+        ("--fixed", "gain=[[1],[2,3]]", "gain"),
+        ("--fixed", 'gain="2"', "numbers"),
+        ("--fixed", "gain=2", "twice"),
+        ("--shape", "y=1,x", "'1,x'"),
+        ("--shape", "y=0", "'0'"),
+        ("--states", "s", "IN=OUT"),
+    ):
+        failed(cli("info", path, *bound, option, value), 2, option, *words)
+    failed(cli("info", path, "--fixed", "volume=2"), 3, "volume")
+    failed(cli("info", path, *bound[:4], "--states", "s=z"), 3, "z")
+    failed(cli("info", undertow.example("digits"), "--fixed", "x=1"), 2, "--fixed")
+    failed(cli("info", "--fixed", "x=1"), 2, "MODEL")
+
+
+# -- a voice detector on a recording ---------------------------------------------------------------------------------
+
+
+def test_frames_are_those_of_a_voice_detector(models_dir):
+    """Silero's own way of cutting sound: ONNX Runtime on these frames gives the probabilities that came with it."""
+    ort = pytest.importorskip("onnxruntime")
+    folder = models_dir / "stage2" / "silero-vad"
+    session = ort.InferenceSession(str(folder / "silero_vad_openvino_16k.onnx"), providers=["CPUExecutionProvider"])
+    with np.load(folder / "expected_ort_16k.npz") as data:
+        expected = data["prob"]
+    speech = audio.load(folder / "test_16k.wav", 16000)
+    state = np.zeros((2, 1, 128), np.float32)
+    for x, probability in zip(audio.frames(speech, 512, context=64), expected, strict=False):
+        y, state = session.run(None, {"input": x[None], "state": state})
+        assert abs(y.item() - probability) < 1e-6
+
+
+def test_spectra_are_those_of_a_denoiser(models_dir):
+    """But for its first frame: where there is zero before the sound here, it hears the sound mirrored."""
+    folder = models_dir / "stage2" / "gtcrn"
+    with np.load(folder / "expected_ort_simple.npz") as data:
+        expected = data["spec_in"].transpose(1, 0, 2)
+    got = audio.stft(audio.load(folder / "mix.wav", 16000))[: len(expected)]
+    assert np.abs(got[1:] - expected[1:]).max() < 1e-5
