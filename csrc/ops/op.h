@@ -94,6 +94,7 @@ struct Block {
 // n floats; a library call would cost more than the few that a small frame has.
 inline void copy_floats(float* to, const float* from, size_t n) {
   for (; n >= kPanel; n -= kPanel, to += kPanel, from += kPanel) memcpy(to, from, kPanel * sizeof(float));
+  for (; n >= 4; n -= 4, to += 4, from += 4) memcpy(to, from, 4 * sizeof(float));
   for (; n != 0; --n) memcpy(to++, from++, sizeof(float));
 }
 
