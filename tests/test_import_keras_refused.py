@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import undertow
 from keras_files import GOLDEN, keras2_input, keras2_model, layer, sequential, write_h5
 from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
 from undertow.importers import keras
@@ -36,7 +37,7 @@ LSTM = {"units": 2, "activation": "tanh", "recurrent_activation": "sigmoid"}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (layer("InputLayer", "x", ragged=True, **IN3), "ragged = True"),
     (layer("InputLayer", "x", sparse=True, **IN3), "sparse = True"),
-    (layer("Conv1D", "c", filters=2, **IN3), "Conv1D 'c'"),
+    (layer("Conv3D", "c", filters=2, **IN3), "Conv3D 'c'"),
     (layer("Lambda", "l", function="...", **IN3), "Lambda 'l'"),
     (layer("MyCell>LSTM", "l", **LSTM, **IN3), "not one of Keras's own"),
     ({**layer("LSTM", "l", **LSTM, **IN3), "registered_name": "mine>LSTM"}, "mine>LSTM"),
@@ -51,7 +52,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (layer("LSTM", "l", **LSTM, batch_input_shape=[None, None, 3, 4]), r"shape \(3, 4\)"),
     (layer("Dense", "d", units=2, quantization_config={"bits": 8}, **IN3), "quantization_config"),
     (layer("Dense", "d", units=2, lora_rank=4, **IN3), "lora_rank"),
-    (layer("Dense", "d", units=2, batch_input_shape=[None, None, 2, 3]), r"shape \(2, 3\)"),
     (layer("Flatten", "f", **IN3), "Flatten 'f'"),
     (layer("Reshape", "r", target_shape=[3, -1], **IN3), "moves the time axis"),
     (layer("Permute", "p", dims=[2, 1], **IN3), "move the time axis"),
@@ -311,3 +311,10 @@ def test_configuration_texts_with_swapped_types(tmp_path: Path) -> None:
                 archive.writestr("model.weights.h5", stored)
             with contextlib.suppress(Error):
                 keras.load(tmp_path / "m.keras")
+
+
+def test_tflite_says_where_to_go(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"\x1c\0\0\0TFL3")
+    with pytest.raises(UnsupportedError, match=r"\.tflite files are not read: convert the model with tf2onnx"):
+        undertow.load(path)

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+import undertow
 from tolerances import FLOAT32_CELL, FLOAT64_AGREE
 from undertow import (
     BatchNorm,
@@ -31,6 +32,13 @@ def check(layers, X, want, limit=FLOAT64_AGREE):
     got = reference.run(graph, X)
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, rtol=0, atol=limit)
+    model = undertow.Model.from_graph(graph)
+    x = X.astype(np.float32)
+    whole = model.run(x)
+    rounding = FLOAT32_CELL * max(1.0, float(np.abs(want).max()))
+    np.testing.assert_allclose(whole, want, rtol=0, atol=limit + rounding)
+    stream = model.stream()
+    np.testing.assert_array_equal(np.stack([stream.step(frame) for frame in x]), whole)
     return graph
 
 

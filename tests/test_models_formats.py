@@ -14,7 +14,19 @@ import pytest
 
 import undertow
 from tolerances import FLOAT32_MODEL
-from undertow import LSTM, AttentionAverage, Dense, Embedding, Graph, Model
+from undertow import (
+    LSTM,
+    AttentionAverage,
+    Dense,
+    Embedding,
+    Flatten,
+    FrameConv1D,
+    FrameMaxPool,
+    Graph,
+    Model,
+    Reshape,
+    Sequential,
+)
 
 
 def check(model, X, want):
@@ -36,6 +48,24 @@ def test_an_amplifier_starts_where_its_file_says(models_dir, isa):
     model = undertow.load(folder / "lstm.nam", isa=isa)
     assert model.isa == isa
     with np.load(folder / "lstm_expected_numpy64.npz") as data:
+        check(model, data["input"], data["output"])
+
+
+def test_a_beat_tracker_is_wired_by_hand(models_dir, isa):
+    """Its convolution and pool run over the 272 features of a frame, not over time."""
+    folder = models_dir / "stage2" / "beatnet"
+    w = undertow.read_weights(folder / "model_1_weights.pt")
+    layers = [
+        Reshape((1, 272)),
+        FrameConv1D.from_torch(w, "conv1", activation="relu"),
+        FrameMaxPool(2, channels_first=True),
+        Flatten(),
+        Dense.from_torch(w, "linear0"),
+        LSTM.from_torch(w, "lstm"),
+        Dense.from_torch(w, "linear"),
+    ]
+    model = Sequential(layers, input_shape=272, isa=isa)
+    with np.load(folder / "model_1_expected_numpy64.npz") as data:
         check(model, data["input"], data["output"])
 
 

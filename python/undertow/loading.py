@@ -32,6 +32,12 @@ IMPORTERS = {
     ".npz": "state_dict",
 }
 
+#: suffix -> where the model can be read from instead
+ELSEWHERE = {
+    ".tflite": "convert the model with tf2onnx (python -m tf2onnx.convert --tflite ...), or load the Keras model it was "
+    "made from",
+}
+
 
 def load(
     path: str | os.PathLike[str],
@@ -87,6 +93,8 @@ def _importer(path: Path, head: bytes) -> Any:
         raise FormatError("not a .tow file (no .tow signature in its first bytes)" if head else "the file is empty")
     if head.startswith((b"DNNw", b"rnnoise-nu")):  # these files come as .bin, .txt, or without a suffix
         return import_module(".importers.rnnoise", __package__)
+    if suffix in ELSEWHERE:
+        raise UnsupportedError(f"{suffix} files are not read: {ELSEWHERE[suffix]}")
     if suffix not in IMPORTERS:
         raise UnsupportedError(f"suffix {suffix!r} is not known; known: .tow {' '.join(IMPORTERS)}")
     return import_module(f".importers.{IMPORTERS[suffix]}", __package__)

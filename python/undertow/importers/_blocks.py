@@ -56,9 +56,12 @@ def gated_weights(
 def add_cell(
     graph: Graph, op: str, x: str, *, name: str, weights: dict[str, np.ndarray], attrs: dict[str, Any] | None = None
 ) -> tuple[str, ...]:
-    """Add a recurrent node with its states; give its outputs, (h,) or (h, c)."""
+    """Add a recurrent node with its states (none with attr `steps`); give its outputs, (h,) or (h, c)."""
     name = graph.unique_name(name)
     units = weights["R"].shape[1]
+    if (attrs or {}).get("steps"):
+        outputs = graph.add(op, [x], name=name, attrs=attrs, weights=weights)
+        return (outputs,) if isinstance(outputs, str) else tuple(outputs)
     states = [graph.state(f"{name}.{letter}", (units,)) for letter in ("hc" if op == "lstm" else "h")]
     outputs = graph.add(op, [x], name=name, attrs=attrs, weights=weights, states=states)
     return (outputs,) if isinstance(outputs, str) else tuple(outputs)
@@ -129,16 +132,8 @@ def positions(shape: tuple[int, ...]) -> np.ndarray:
 
 def past(graph: Graph, x: str, n_frames: int, name: str) -> str:
     """The last `n_frames` frames, oldest first, as one frame of shape (n_frames, *frame); zeros before the first."""
-    shape = graph.shape(x)
-    if n_frames == 1:
-        return rearrange(graph, x, positions((1, *shape)), name)
-    size = graph.values[x].size
-    state = graph.state(f"{name}.past", ((n_frames - 1) * size,))
-    before = graph.add("state_read", [], name=f"{name}_past", states=[state])
-    joined = graph.add("concat", [before, x], name=name)
-    kept = rearrange(graph, joined, np.arange(size, n_frames * size), f"{name}_kept")
-    graph.add("state_write", [kept], name=f"{name}_next", states=[state])
-    return rearrange(graph, joined, positions((n_frames, *shape)), f"{name}_rows")
+    frames: str = graph.add("window", [x], name=name, attrs={"taps": tuple(range(1 - n_frames, 1))})
+    return frames
 
 
 def check_frame(where: str, size: int) -> None:

@@ -265,7 +265,8 @@ def suggest(groups: list[Group], path: Path) -> str:
         if "activation=None" in group.line and i + 1 < len(chain):
             notes.append('activation: "relu", "elu", "tanh" ...; the file does not say')
         if group.kind.startswith("Conv"):
-            notes.append("over axes of one frame (channels, *axes); stride and padding are not in the file")
+            along = "; along time: undertow.Conv1D" if group.kind == "Conv1d" else ""
+            notes.append(f"over axes of a frame (channels, *axes){along}; stride and padding are not in the file")
         if group.kind.startswith("Embedding or"):
             notes.append("or undertow.Dense.from_torch")
         lines.append(f"        undertow.{group.line},{'  # ' + '; '.join(notes) if notes else ''}")

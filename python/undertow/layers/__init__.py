@@ -11,9 +11,10 @@ Graph 'lesson'
   output  output = rnn_1.h
 """
 
-from .averages import AttentionAverage, Average
+from .averages import AttentionAverage, Average, LargestSoFar
 from .base import Layer, Stack
 from .bidirectional import Bidirectional
+from .convolution import Conv1D
 from .feedforward import Activate, Dense, Embedding, LayerNorm, LogSoftmax, Residual, ScaleShift, Softmax
 from .frames import (
     BatchNorm,
@@ -37,6 +38,7 @@ __all__ = [
     "Average",
     "BatchNorm",
     "Bidirectional",
+    "Conv1D",
     "Dense",
     "Embedding",
     "Flatten",
@@ -44,6 +46,7 @@ __all__ = [
     "FrameConv1D",
     "FrameConv2D",
     "FrameMaxPool",
+    "LargestSoFar",
     "Layer",
     "LayerNorm",
     "LogSoftmax",

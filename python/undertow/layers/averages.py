@@ -21,7 +21,7 @@ EXP = Activation("exp")
 
 
 class _Sums(Layer):
-    """What averages share: named helpers around registers."""
+    """What layers over all frames so far share."""
 
     def __init__(self, return_sequences: bool, name: str | None) -> None:
         self.return_sequences, self.name = bool(return_sequences), name
@@ -173,3 +173,17 @@ class AttentionAverage(_Sums):
 
     def __repr__(self) -> str:
         return f"AttentionAverage{f' {self.name!r}' if self.name else ''}({self.w.size})"
+
+
+class LargestSoFar(_Sums):
+    """The maximum of all frames so far, elementwise (a stream's GlobalMaxPooling1D). Arguments as for `Average`."""
+
+    def __init__(self, *, return_sequences: bool = False, name: str | None = None) -> None:
+        super().__init__(return_sequences, name)
+
+    def add_to(self, graph: Graph, x: str) -> str:
+        name = node_name(graph, self.name, "largest")
+        state, before = _register(graph, f"{name}.largest", graph.shape(x), float(np.finfo(np.float32).min))
+        y = graph.add("max", [before, x], name=name)
+        graph.add("state_write", [y], name=f"{name}.next", states=[state])
+        return self._finish(graph, y, name)

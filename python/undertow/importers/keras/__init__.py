@@ -9,9 +9,10 @@ refused by name.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ...errors import Error, FormatError, UnsupportedError
+from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...graph import Graph
 from .. import state_dict
 from .config import brief
@@ -26,7 +27,13 @@ def sniff(head: bytes, path: str | os.PathLike[str]) -> bool:
     return head.startswith(HDF5_MAGIC) or (head.startswith(ZIP_MAGIC) and Path(path).suffix.lower() == ".keras")
 
 
-def load(path: str | os.PathLike[str], *, keras_version: str | None = None, assume_unmasked: bool = False) -> Graph:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    keras_version: str | None = None,
+    assume_unmasked: bool = False,
+    shapes: Mapping[str, Iterable[int]] | None = None,
+) -> Graph:
     """Read a Keras model.
 
     A layer's `stateful` makes no difference: a stream always carries its state on. Inputs that a model uses only as the
@@ -37,6 +44,8 @@ def load(path: str | os.PathLike[str], *, keras_version: str | None = None, assu
         keras_version: the version that wrote the file, such as "2" or "3.4", for files that do not say it; it decides
             what `hard_sigmoid` means.
         assume_unmasked: promise that masks (`Masking`, `mask_zero`) never hide a timestep of your input.
+        shapes: input name -> shape, batch 1 in front: such an input is a whole clip, and one frame. For models that mix
+            time (strided convolutions, pools, Flatten over time) and cannot be streamed.
 
     Returns:
         A graph whose inputs and outputs are named as in the model.
@@ -51,16 +60,19 @@ def load(path: str | os.PathLike[str], *, keras_version: str | None = None, assu
     if keras_version is not None and stated is None:
         raise ValueError(f"keras_version must look like '2' or '3.4', got {keras_version!r}")
     try:
-        return _graph(path, stated, assume_unmasked)
+        clips = {name: tuple(int(n) for n in shape) for name, shape in (shapes or {}).items()}
+        return _graph(path, stated, assume_unmasked, clips)
     except WeightsOnlyError:
         return state_dict.load(path)  # wires what is unambiguous, or says what to write
     except Error as error:
         raise type(error)(f"{path}: {error}") from error.__cause__
 
 
-def _graph(path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool) -> Graph:
+def _graph(
+    path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: dict[str, tuple[int, ...]]
+) -> Graph:
     file = read(path)
-    builder = Builder(Graph(path.stem), file.version or stated, assume_unmasked)
+    builder = Builder(Graph(path.stem), file.version or stated, assume_unmasked, shapes)
     try:
         model = builder.layer(file.config)
         builder.time_major = uses_time_major(file.config)
@@ -68,12 +80,16 @@ def _graph(path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool) ->
     except RecursionError:
         raise FormatError("the configuration is nested too deeply") from None
     graph = builder.graph
+    if builder.shapes:
+        raise ShapeError(f"shapes= names {brief(next(iter(builder.shapes)))}, but the inputs are {graph.inputs}")
     graph.origin.leave()
     graph.origin.contents = graph.origin.taken.copy()
     graph.name = model.name
     for name, tensor in outputs:
         if tensor.state_shape is not None:
             raise UnsupportedError(f"output {brief(name)} is an initial state")
+        if tensor.padded != (0, 0):
+            raise UnsupportedError(f"output {brief(name)} ends in padding along time {tensor.padded}")
         unique, n = name, 2
         while unique in graph.outputs:
             unique, n = f"{name}_{n}", n + 1

@@ -12,6 +12,7 @@ from ...activations import IDENTITY, Activation
 from ...errors import FormatError, UnsupportedError
 from .. import _blocks as blocks
 from .config import Config, activation_layer, brief
+from .grids import GRIDS
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ MERGES = {
     "Minimum": "min",
     "Concatenate": "concat",
 }
+#: layers that a TimeDistributed inside one frame leaves as they are: they treat every row alike
+ROW_BY_ROW = {"Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "LayerNormalization", "Rescaling", *NOTHING_TO_DO}
 ACTIVATION_LAYERS = {"Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"}
 
 
@@ -60,9 +63,12 @@ def convert(b: Builder, layer: Layer, inputs: list[Tensor], weights: Weights) ->
             _last_axis(b, config, x, config.get("axis", -1))
         config.finish()
         return activate(b, layer, x, found)
+    if layer.cls in GRIDS:
+        return GRIDS[layer.cls](b, layer, config, x, weights)
     if layer.cls not in LAYERS:
         supported = sorted(
-            {*LAYERS, *NOTHING_TO_DO, *MERGES, *ACTIVATION_LAYERS, "LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"}
+            {*LAYERS, *GRIDS, *NOTHING_TO_DO, *MERGES, *ACTIVATION_LAYERS}
+            | {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed"}
         )
         raise UnsupportedError(f"{layer.where}: this layer is not supported; supported: {', '.join(supported)}")
     y = LAYERS[layer.cls](b, layer, config, x, weights)
@@ -90,22 +96,12 @@ def _dense(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights
     shape = b.graph.shape(x.value)
     if not shape:
         raise UnsupportedError(f"{layer.where}: it would mix timesteps; expected frames with an axis of features")
-    value = x.value
-    if len(shape) > 1:
-        # Dense works on the last axis; several rows in one frame would need it several times
-        if prod(shape[:-1]) != 1:
-            raise UnsupportedError(
-                f"{layer.where}: Dense on frames of shape {shape} is not supported; expected one axis of features"
-            )
-        value = b.graph.add("reshape", [value], name=f"{layer.name}_in", attrs={"shape": shape[-1:]})
     spec = [("kernel", (shape[-1], units)), *([("bias", (units,))] if config.flag("use_bias", True) else [])]
     config.finish()
     kernel, *bias = weights.take(layer.where, spec)
     fused = act if isinstance(act, Activation) else IDENTITY
     named = {"W": kernel.T, **({"b": bias[0]} if bias else {})}
-    value = b.graph.add("dense", [value], name=layer.name, attrs={"activation": fused}, weights=named)
-    if len(shape) > 1:
-        value = b.graph.add("reshape", [value], name=f"{layer.name}_out", attrs={"shape": (*shape[:-1], units)})
+    value = b.graph.add("dense", [x.value], name=layer.name, attrs={"activation": fused}, weights=named)
     return x.like(value) if isinstance(act, Activation) else activate(b, layer, x.like(value), act)
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, TypeAlias
 
-from ...errors import FormatError, UnsupportedError
+from ...errors import FormatError, ShapeError, UnsupportedError
 from ...graph import Graph
 from .. import _blocks as blocks
 from . import layers as frame_layers
 from .config import MAX_WIDTH, Config, brief
+from .grids import CONVOLUTIONS
 from .recurrent import CELLS, bidirectional, recurrent
 from .weights import LegacyWeights, Weights
 
@@ -35,6 +36,7 @@ class Tensor:
         value: name of the graph value.
         time: the tensor is (batch, time, *frame); otherwise (batch, *frame).
         length: the fixed number of timesteps, where the model has one.
+        padded: frames of zeros before and behind it that a ZeroPadding has added in time, and no layer has used.
         state_shape: set for a model input that is the initial state of a cell and nothing else; it has no value.
     """
 
@@ -42,6 +44,7 @@ class Tensor:
     time: bool
     length: int | None = None
     state_shape: tuple[int, ...] | None = None
+    padded: tuple[int, int] = (0, 0)
 
     def like(self, value: str) -> Tensor:
         """Another frame over the same axes."""
@@ -81,10 +84,18 @@ class Builder:
         graph: an empty graph.
         version: the Keras version that wrote the file; None when unknown.
         assume_unmasked: the caller promises that masks never hide a timestep.
+        shapes: inputs that are one clip each, a frame without a time axis: name -> shape with batch 1 in front.
     """
 
-    def __init__(self, graph: Graph, version: tuple[int, ...] | None, assume_unmasked: bool) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        version: tuple[int, ...] | None,
+        assume_unmasked: bool,
+        shapes: dict[str, tuple[int, ...]] | None = None,
+    ) -> None:
         self.graph = graph
+        self.shapes = dict(shapes or {})
         self.version = version
         self.assume_unmasked = assume_unmasked
         self.time_major = False
@@ -149,6 +160,11 @@ class Builder:
         for t in inputs:
             if t.state_shape is not None:
                 raise UnsupportedError(f"{layer.where}: takes an input that is also an initial state; expected one use")
+            if t.padded != (0, 0) and layer.cls not in CONVOLUTIONS:
+                raise UnsupportedError(
+                    f"{layer.where}: takes frames of padding in time {t.padded}; expected a convolution behind a "
+                    "ZeroPadding along time"
+                )
         outputs: list[Output]
         self.graph.origin.take(layer.cls)
         if layer.cls in SEQUENTIAL or layer.cls in FUNCTIONAL:
@@ -176,17 +192,20 @@ class Builder:
 
     def _time_distributed(self, layer: Layer, inputs: list[Tensor], weights: Weights) -> list[Output]:
         (x,) = self.exactly(layer, inputs, 1)
-        if not x.time:
-            raise UnsupportedError(f"{layer.where}: its input has no time axis")
         config = self.config(layer)
         inner = self.layer(config.required("layer"), layer)
         config.finish()
+        if not x.time and (inner.cls not in frame_layers.ROW_BY_ROW or len(self.graph.shape(x.value)) < 2):
+            raise UnsupportedError(
+                f"{layer.where}: its input has no time axis, and a {inner.cls} inside of one frame is not supported; "
+                f"supported there: {', '.join(sorted(frame_layers.ROW_BY_ROW))}"
+            )
         self._depth += 1
         self._check_depth(layer)
         # the inner layer sees (batch * time, *frame): a frame without a time axis
         outputs = self.call(inner, [replace(x, time=False)], [], weights.part("layer"))
         self._depth -= 1
-        return [replace(self.resolve(o), time=True, length=x.length) for o in outputs]
+        return [replace(self.resolve(o), time=x.time, length=x.length) for o in outputs]
 
     def model(self, layer: Layer, weights: Weights, inputs: list[Tensor] | None = None) -> list[tuple[str, Tensor]]:
         """Add a Sequential or Functional model; without `inputs` it is the outermost one and makes its own."""
@@ -253,7 +272,13 @@ class Builder:
         if any(ids) and not all(ids):
             raise UnsupportedError(f"{where}: taken both as ids by an Embedding and as numbers by another layer")
         takes_ids = any(ids)
-        time = len(shape) >= (2 if takes_ids else 3)
+        clip = self.shapes.pop(name, None)
+        if clip is not None:
+            known = list(zip(shape[1:], clip[1:], strict=False))
+            if len(clip) != len(shape) or clip[0] != 1 or not all(n in (None, given) for n, given in known):
+                raise ShapeError(f"{where}: shapes= says {clip}, but the model {brief(shape)}; expected a batch of 1")
+            shape = clip
+        time = clip is None and len(shape) >= (2 if takes_ids else 3)
         frame = tuple(shape[2:] if time else shape[1:])
         if not all(type(n) is int and 0 < n <= MAX_WIDTH for n in frame):
             raise UnsupportedError(

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...activations import SIGMOID, TANH, Activation
 from ...errors import FormatError, ShapeError, UnsupportedError
+from ...grids import gather
 from ...layers.from_keras import cudnn_kernels
 from .. import _blocks as blocks
 from .config import Config, brief
@@ -72,7 +74,8 @@ def recurrent(
         The layer's output, then its final states when it has return_state.
     """
     config = b.config(layer)
-    if not x.time:
+    steps = not x.time and len(b.graph.shape(x.value)) == 2  # the sequence lies inside one frame
+    if not x.time and not steps:
         raise UnsupportedError(f"{layer.where}: its input has no time axis (batch, time, features)")
     b.check_time_major(layer, config.flag("time_major"))
     if config.flag("stateful") and layer.n_calls > 1:
@@ -86,29 +89,30 @@ def recurrent(
         config.skip("unroll", "zero_output_for_mask")
         inner = b.layer(config.required("cell"), layer)
         config.finish()
-        cells = _cells_of_rnn(b, inner, b.frame_width(layer, x), weights.part("cell"))
+        cells = _cells_of_rnn(b, inner, _width(b, layer, x), weights.part("cell"))
     else:
-        cells = [_cell(layer.cls, config, b.frame_width(layer, x), weights.part("cell"))]
+        cells = [_cell(layer.cls, config, _width(b, layer, x), weights.part("cell"))]
+    if steps and initial:
+        raise UnsupportedError(f"{layer.where}: initial_state of a sequence inside a frame is not supported")
     _check_initial(layer, cells, initial)
 
     h: str = x.value
     finals: list[str] = []
     for i, cell in enumerate(cells):
         name = layer.name if len(cells) == 1 else f"{layer.name}_cell{i}"
-        outputs = blocks.add_cell(
-            b.graph, cell.op, h, name=name, weights=cell.weights, attrs={**cell.attrs, "reverse": reverse}
-        )
+        attrs = {**cell.attrs, "reverse": reverse, **({"steps": True} if steps else {})}
+        outputs = blocks.add_cell(b.graph, cell.op, h, name=name, weights=cell.weights, attrs=attrs)
         h = outputs[0]
         finals += outputs
     if states_too and len(cells) > 1:
         raise UnsupportedError(f"{layer.where}: return_state = True with several cells is not supported")
 
-    last = partial(_last, b, f"{layer.name}_last", reverse)
+    last = partial(_last_step if steps else _last, b, f"{layer.name}_last", reverse)
     first: Output
     if not sequences:
         first = last(h)
     elif reverse and flip:
-        first = x.like(b.graph.add("flip", [h], name=f"{layer.name}_flip"))
+        first = _flip(b, layer, x.like(h))
     else:
         first = x.like(h)
     # states that nobody asks for cost nothing: they are made on demand
@@ -154,12 +158,12 @@ def bidirectional(b: Builder, layer: Layer, x: Tensor, initial: list[Tensor], we
     ahead, back = (b.resolve(o[0]) for o in outputs)
     if directions[0] and flags[0]["return_sequences"]:
         # the wrapper flips its second output only: with the backward layer first, both come out turned around
-        ahead, back = (t.like(b.graph.add("flip", [t.value], name=f"{layer.name}_flip")) for t in (ahead, back))
+        ahead, back = (_flip(b, layer, t) for t in (ahead, back))
     merged: list[Output]
     if mode is None:
         merged = [ahead, back]
     elif mode == "concat":
-        merged = [ahead.like(b.graph.add("concat", [ahead.value, back.value], name=layer.name))]
+        merged = [ahead.like(_side_by_side(b, layer, ahead.value, back.value))]
     else:
         if b.graph.shape(ahead.value) != b.graph.shape(back.value):
             raise ShapeError(
@@ -176,6 +180,36 @@ def _last(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
     from .model import Tensor
 
     return Tensor(b.graph.add("last", [value], name=name, attrs={"reverse": reverse}), time=False)
+
+
+def _last_step(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
+    """What a cell inside one frame computes last."""
+    from .model import Tensor
+
+    steps, width = b.graph.shape(value)
+    row = 0 if reverse else steps - 1
+    return Tensor(gather(b.graph, value, np.arange(row * width, (row + 1) * width), name), time=False)
+
+
+def _flip(b: Builder, layer: Layer, x: Tensor) -> Tensor:
+    name = f"{layer.name}_flip"
+    if x.time:
+        return x.like(b.graph.add("flip", [x.value], name=name))
+    return x.like(gather(b.graph, x.value, blocks.positions(b.graph.shape(x.value))[::-1], name))
+
+
+def _side_by_side(b: Builder, layer: Layer, first: str, second: str) -> str:
+    """Two frames joined on their last axis."""
+    shapes = [b.graph.shape(v) for v in (first, second)]
+    joined: str = b.graph.add("concat", [first, second], name=layer.name)
+    if len(shapes[0]) == 1:
+        return joined
+    order = [blocks.positions(shapes[0]), prod(shapes[0]) + blocks.positions(shapes[1])]
+    return gather(b.graph, joined, np.concatenate(order, axis=-1), f"{layer.name}_order")
+
+
+def _width(b: Builder, layer: Layer, x: Tensor) -> int:
+    return b.frame_width(layer, x) if x.time else b.graph.shape(x.value)[-1]
 
 
 def _cells_of_rnn(b: Builder, cell: Layer, n_in: int, weights: Weights) -> list[Cell]:

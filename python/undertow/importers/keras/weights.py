@@ -34,6 +34,12 @@ GROUPS = {
     "LayerNormalization": "layer_normalization",
     "Normalization": "normalization",
     "PReLU": "p_re_lu",
+    "Conv1D": "conv1d",
+    "Conv2D": "conv2d",
+    "DepthwiseConv1D": "depthwise_conv1d",
+    "DepthwiseConv2D": "depthwise_conv2d",
+    "SeparableConv1D": "separable_conv1d",
+    "SeparableConv2D": "separable_conv2d",
     "Sequential": "sequential",
     "Functional": "functional",
 }

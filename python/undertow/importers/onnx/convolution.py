@@ -8,14 +8,14 @@ of an output's place by s (and so on for every axis), which share out the kernel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from . import emit, limits
+from . import along, emit, limits
 from .builder import ZERO
 from .codes import Tensor
 from .nodes import OnnxNode, float_constant
@@ -23,11 +23,6 @@ from .walk import Handler, Walk
 from .windows import Axis, Image, check_not_time, image, integers, taps, time_axis, window_axes
 
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
-
-#: A convolution along time: given walk, node, input, W (M, C / groups, *kernel), b (M,) or None, groups, the spatial
-#: axes and which of them is time. None: not computed.
-AlongTime = Callable[[Walk, OnnxNode, Tensor, np.ndarray, "np.ndarray | None", int, list[Axis], int], Tensor]
-along_time: AlongTime | None = None
 
 
 def check_kernel(node: OnnxNode, W: np.ndarray, rank: int) -> tuple[int, ...]:
@@ -67,8 +62,8 @@ def _conv(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         axes = window_axes(node, x.shape[2:], kernel)
         b = _bias(node, operands, len(W))
         time = time_axis(walk, x)
-        if along_time is not None and time is not None and time >= 2 and not axes[time - 2].is_trivial:
-            return [along_time(walk, node, x, W, b, groups, axes, time - 2)]
+        if time is not None and time >= 2 and not axes[time - 2].is_trivial:
+            return [along.convolution(walk, node, x, W, b, groups, axes, time - 2, convolve)]
     picture = image(walk, node, x)
     check_not_time(walk, node, picture, axes)
     return [picture.result(convolve(walk, node, picture.elements, inside(picture, axes), W, b, groups))]

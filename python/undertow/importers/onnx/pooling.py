@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import codes, emit, limits
+from . import along, codes, emit, limits
 from .codes import Tensor
 from .convolution import inside
 from .elementwise import take_apart
@@ -18,10 +18,6 @@ from .walk import Handler, Walk
 from .windows import Axis, Image, check_not_time, image, taps, time_axis, window_axes
 
 _POOL = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
-
-#: A pool along time: given walk, node, input, the spatial axes and which of them is time. None: not computed.
-AlongTime = Callable[[Walk, OnnxNode, Tensor, list[Axis], int], Tensor]
-along_time: AlongTime | None = None
 
 
 def _pool(compute: Callable[..., np.ndarray], *more: str) -> Handler:
@@ -36,8 +32,8 @@ def _pool(compute: Callable[..., np.ndarray], *more: str) -> Handler:
                 node.shape_error(f"attribute kernel_shape={kernel} does not fit an input of shape {x.shape}")
             axes = window_axes(node, x.shape[2:], kernel)
             time = time_axis(walk, x)
-            if along_time is not None and time is not None and time >= 2 and not axes[time - 2].is_trivial:
-                return [along_time(walk, node, x, axes, time - 2)]
+            if time is not None and time >= 2 and not axes[time - 2].is_trivial:
+                return [along.pool(walk, node, x, axes, time - 2, compute)]
         picture = image(walk, node, x)
         check_not_time(walk, node, picture, axes)
         axes = inside(picture, axes)
@@ -165,9 +161,13 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         node.unsupported(f"attribute mode={mode!r} is not supported, expected constant, reflect, edge or wrap")
     pads = pad_widths(node, operands, len(x.shape))
     layout, elements = codes.split(x.codes, x.labels) if x.dtype != "float32" else take_apart(walk, node, x)
+    time = time_axis(walk, x)
+    over_time = (0, 0)
     for axis in layout.outer:
-        if pads[axis] != (0, 0):
-            node.unsupported(f"pads axis {axis} of {x.shape}, which is time or the batch")
+        if pads[axis] != (0, 0) and (axis != time or mode != "constant"):
+            node.unsupported(f"pads axis {axis} of {x.shape}, which is time or the batch, with mode={mode!r}")
+        if axis == time:
+            over_time, pads[axis] = pads[axis], (0, 0)
     shape = tuple(n + before + after for n, (before, after) in zip(x.shape, pads, strict=True))
     if min(shape, default=1) < 1:
         node.unsupported(f"gives a tensor of shape {shape}, which is empty")
@@ -185,7 +185,10 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         padded = np.pad(elements, widths, constant_values=_fill(walk, node, operands))
     made = codes.Layout(shape, layout.outer, layout.origin, x.labels).tensor(padded, x.dtype)
     labels = tuple(label if n == 1 else "" for label, n in zip(x.labels, shape, strict=True))
-    return [Tensor(made.codes, labels, x.dtype)]
+    result = Tensor(made.codes, labels, x.dtype)
+    if over_time != (0, 0) and time is not None:
+        result = along.padding(node, x, result, time, over_time, _fill(walk, node, operands))
+    return [result]
 
 
 def pad_widths(node: OnnxNode, operands: list[Any], rank: int) -> list[tuple[int, int]]:

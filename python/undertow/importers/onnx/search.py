@@ -255,6 +255,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         _describe_state(walk, port.name, result)
     lines = [program.origin]
     lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
+    lines += [f"output {name!r}: the model gives none for the first {n} frames" for name, n in walk.missing.items()]
     lines += [f"lengths: input {name!r}" for name in program.length_inputs]
     lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
@@ -279,6 +280,10 @@ def _describe_state(walk: Walk, name: str, result: Imported) -> None:
     result.state_layouts[name] = (start.shape, batch)
 
 
+def _is_tail(times: np.ndarray, n_steps: int) -> bool:
+    return bool((times == np.arange(n_steps - times.size, n_steps)).all())
+
+
 def _output(walk: Walk, name: str) -> Place:
     """Make an ONNX output one of the Graph."""
     builder, operand = walk.builder, walk.values.get(name)
@@ -298,10 +303,17 @@ def _output(walk: Walk, name: str) -> Place:
         times = np.unique(layout.steps)
         ordered = [a for a in range(layout.steps.ndim) if (np.diff(layout.steps, axis=a) < 0).any()]
         n_items = max(1, int(layout.items.max()) + 1)
-        if times.size != builder.n_steps or layout.origin.size != times.size * n_items or (ordered and n_items == 1):
+        late = builder.n_steps - times.size  # the first frames may be missing, if they are all
+        if (
+            not _is_tail(times, builder.n_steps)
+            or layout.origin.size != times.size * n_items
+            or (ordered and n_items == 1)
+        ):
             raise UnsupportedError(
                 f"output {name!r} holds {times.size} of {builder.n_steps} timesteps, or another order of them"
             )
+        if late:
+            walk.missing[name] = late
         if builder.is_final(elements) and not builder.is_constant(elements):
             raise UnsupportedError(
                 f"output {name!r} joins what is known at the end of the sequence with every timestep"

@@ -123,7 +123,7 @@ def image(walk: Walk, node: OnnxNode, operand: Any, dtypes: Sequence[str] = ("fl
     if len(operand.shape) < 3:
         node.shape_error(f"its input has shape {operand.shape}, expected [batch, channels, ...]")
     layout, frame = split(operand.codes, operand.labels)
-    if 1 in layout.outer:
+    if 1 in layout.outer or operand.labels[1]:
         node.unsupported("its channels are time (or the batch)")
     shape = [1 if a in layout.outer else n for a, n in enumerate(operand.shape)]
     return Image(operand, frame.reshape(shape), layout.outer, layout.origin)

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: MIT
+"""Convolution, pooling and padding of Keras: over the axes of a frame, and where that is exact over time as well.
+
+Over time a convolution sees a window of frames: with padding "causal", "same" (which looks ahead), or "valid" behind a
+ZeroPadding that makes as many frames again as the convolution takes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...activations import IDENTITY, Activation
+from ...errors import FormatError, UnsupportedError
+from ...grids import Axis, convolve, gather, pool
+from ...layers import Average
+from ...layers.averages import LargestSoFar
+from .config import MAX_WIDTH, Config, brief
+from .weights import Weights
+
+if TYPE_CHECKING:
+    from .model import Builder, Layer, Tensor
+
+#: class -> axes of its window
+CONVOLUTIONS = {
+    "Conv1D": 1,
+    "Conv2D": 2,
+    "DepthwiseConv1D": 1,
+    "DepthwiseConv2D": 2,
+    "SeparableConv1D": 1,
+    "SeparableConv2D": 2,
+}
+Pads = list[tuple[int, int]]
+
+
+def sizes(config: Config, key: str, rank: int, default: Any = None, least: int = 1) -> tuple[int, ...]:
+    """A number for each axis, given as one number or a list."""
+    got = config.get(key)
+    got = default if got is None else got
+    values = [got] * rank if type(got) is int else got
+    if (
+        not isinstance(values, (list, tuple))
+        or len(values) != rank
+        or not all(type(n) is int and least <= n <= MAX_WIDTH for n in values)
+    ):
+        raise FormatError(f"{config.where}: {key} must be {rank} whole numbers of at least {least}, got {brief(got)}")
+    return tuple(values)
+
+
+def _frame(b: Builder, config: Config, layer: Layer, x: Tensor, rank: int) -> None:
+    config.expect("data_format", "channels_last", None)
+    if len(b.graph.shape(x.value)) + x.time != rank + 1:
+        raise UnsupportedError(
+            f"{layer.where}: frames of shape {b.graph.shape(x.value)} are not supported here; expected {rank} "
+            f"ax{'i' if rank == 1 else 'e'}s{' (the first of them time)' if x.time else ''} and channels"
+        )
+
+
+# -- convolution ----------------------------------------------------------------------------------------------------
+
+
+def convolution(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+    """Conv1D and 2D, depthwise and separable ones."""
+    from .layers import activate
+
+    rank = CONVOLUTIONS[layer.cls]
+    _frame(b, config, layer, x, rank)
+    channels = b.graph.shape(x.value)[-1]
+    kernel = sizes(config, "kernel_size", rank)
+    strides, dilations = sizes(config, "strides", rank, 1), sizes(config, "dilation_rate", rank, 1)
+    padding = config.expect("padding", "valid", "same", "causal")
+    groups, act, use_bias = 1, config.activation(), config.flag("use_bias", True)
+    spec: list[tuple[str, tuple[int, ...]]]
+    if layer.cls.startswith("Conv"):
+        filters = config.count("filters")
+        groups = config.get("groups", 1)
+        if type(groups) is not int or groups < 1 or channels % groups or filters % groups:
+            raise FormatError(f"{layer.where}: groups = {brief(groups)} for {channels} channels and {filters} filters")
+        spec = [("kernel", (*kernel, channels // groups, filters))]
+    else:
+        multiplier = config.count("depth_multiplier")
+        spec = [("depthwise_kernel", (*kernel, channels, multiplier))]
+        filters = channels * multiplier
+        if layer.cls.startswith("Separable"):
+            filters = config.count("filters")
+            spec.append(("pointwise_kernel", (*[1] * rank, channels * multiplier, filters)))
+        else:
+            # recent versions call the one kernel of a depthwise layer just that
+            spec = [("kernel" if b.version is not None and b.version[0] >= 3 else "depthwise_kernel", spec[0][1])]
+    config.finish()
+    axes = [Axis(k, s, d) for k, s, d in zip(kernel, strides, dilations, strict=True)]
+    value, axes, kept = _window(b, layer, x, axes, padding)
+    if use_bias:
+        spec.append(("bias", (filters,)))
+    arrays = weights.take(layer.where, spec)
+    bias = arrays.pop() if use_bias else None
+    fused = act if isinstance(act, Activation) else IDENTITY
+    W = arrays[0]
+    if layer.cls.startswith("Conv"):
+        y = convolve(b.graph, value, W, bias, axes, name=layer.name, groups=groups, activation=fused)
+    else:
+        depthwise = W.reshape(*kernel, 1, -1)  # outputs of one channel stand together
+        if len(arrays) == 1:
+            y = convolve(b.graph, value, depthwise, bias, axes, name=layer.name, groups=channels, activation=fused)
+        else:
+            y = convolve(b.graph, value, depthwise, None, axes, name=f"{layer.name}_depthwise", groups=channels)
+            y = convolve(b.graph, y, arrays[1], bias, [Axis(1)] * rank, name=layer.name, activation=fused)
+    if x.time:
+        shape = b.graph.shape(y)[1:]
+        y = gather(b.graph, y, np.arange(prod(shape)).reshape(shape), f"{layer.name}_frame")
+    result = replace(x, value=y, padded=(0, 0), length=kept)
+    return result if isinstance(act, Activation) else activate(b, layer, result, act)
+
+
+def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str) -> tuple[str, list[Axis], int | None]:
+    """(the frames to convolve over, with time as their first axis; the axes as they are padded; the new length)."""
+    shape = b.graph.shape(x.value)
+    grid = axes[x.time :]
+    if padding == "same":
+        grid = [axis.same(n) for axis, n in zip(grid, shape[:-1], strict=True)]
+    if not x.time:
+        if padding == "causal":  # Conv1D alone has it; before Keras 2.6 others ignored it
+            if len(axes) > 1:
+                raise UnsupportedError(f"{layer.where}: padding = 'causal' is not supported in a frame of two axes")
+            grid = [replace(grid[0], before=grid[0].reach - 1)]
+        return x.value, grid, x.length
+    first = axes[0]
+    if first.stride != 1:
+        raise UnsupportedError(f"{layer.where}: strides = {first.stride} along time is not supported; expected 1")
+    past, ahead = x.padded
+    if padding == "same":
+        past, ahead = past + (first.reach - 1) // 2, ahead + first.reach - 1 - (first.reach - 1) // 2
+    elif padding == "causal":
+        past += first.reach - 1
+    if past + ahead != first.reach - 1 or (x.padded != (0, 0) and padding != "valid"):
+        raise UnsupportedError(
+            f"{layer.where}: padding = {padding!r} behind {x.padded} frames of padding gives another number of frames "
+            f"than it takes; expected 'causal' or 'same', or 'valid' behind a ZeroPadding of {first.reach - 1} frames"
+        )
+    if first.size == 1:
+        value = gather(b.graph, x.value, np.arange(prod(shape)).reshape(1, *shape), f"{layer.name}_row")
+    else:
+        taps = tuple(k * first.dilation - past for k in range(first.size))
+        value = b.graph.add("window", [x.value], name=f"{layer.name}_frames", attrs={"taps": taps})
+    return value, [Axis(first.size), *grid], x.length
+
+
+# -- pooling --------------------------------------------------------------------------------------------------------
+
+
+def pooling(kind: str, rank: int) -> Callable[..., Tensor]:
+    """MaxPooling and AveragePooling.
+
+    A mean leaves padding out, as TensorFlow and JAX do. (Keras on PyTorch repeats the last element instead, where
+    "same" pads one end more than the other.)
+    """
+
+    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+        _frame(b, config, layer, x, rank)
+        size = sizes(config, "pool_size", rank, 2)
+        strides = sizes(config, "strides", rank, list(size))
+        padding = config.expect("padding", "valid", "same")
+        config.finish()
+        if x.time and (size[0] != 1 or strides[0] != 1):
+            raise UnsupportedError(
+                f"{layer.where}: pool_size = {size[0]} and strides = {strides[0]} along time is not supported; "
+                "expected 1 (or give the clip's size: shapes=)"
+            )
+        axes = [Axis(k, s) for k, s in zip(size, strides, strict=True)][x.time :]
+        if not axes:
+            return x
+        if padding == "same":
+            axes = [axis.same(n) for axis, n in zip(axes, b.graph.shape(x.value)[:-1], strict=True)]
+        return x.like(pool(b.graph, x.value, kind, axes, name=layer.name))
+
+    return convert
+
+
+def global_pooling(kind: str, rank: int) -> Callable[..., Tensor]:
+    """Over the axes of a frame; over time, of the frames so far."""
+
+    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+        _frame(b, config, layer, x, rank)
+        keep = config.flag("keepdims")
+        config.finish()
+        *grid, channels = b.graph.shape(x.value)
+        value = x.value
+        if grid:
+            axes = [Axis(n) for n in grid]
+            value = pool(b.graph, value, kind, axes, name=f"{layer.name}_frame" if x.time else layer.name)
+        shape = (*[1] * (rank if keep else 0), channels)
+        value = gather(b.graph, value, np.arange(channels).reshape(shape), f"{layer.name}_shape")
+        if not x.time:
+            return x.like(value)
+        # a mean of means: every frame has as many elements
+        so_far = Average(name=layer.name) if kind == "average" else LargestSoFar(name=layer.name)
+        return replace(x, value=so_far.add_to(b.graph, value), time=False, length=None)
+
+    return convert
+
+
+# -- padding, cropping, repeating -----------------------------------------------------------------------------------
+
+
+def _pads(config: Config, key: str, rank: int) -> Pads:
+    """Keras's three ways to say how much stands before and behind each axis."""
+    got = config.required(key)
+    each = [got] * rank if type(got) is int else got
+    if rank == 1 and isinstance(got, list) and len(got) == 2 and all(type(n) is int for n in got):
+        each = [got]
+    pads = [(n, n) if type(n) is int else n for n in each] if isinstance(each, list) and len(each) == rank else []
+    good = [p for p in pads if isinstance(p, (list, tuple)) and len(p) == 2]
+    if len(good) != rank or not all(type(n) is int and 0 <= n <= MAX_WIDTH for p in good for n in p):
+        raise FormatError(f"{config.where}: {key} must say how much before and behind {rank} axes, got {brief(got)}")
+    return [(p[0], p[1]) for p in good]
+
+
+def zero_padding(rank: int) -> Callable[..., Tensor]:
+    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+        _frame(b, config, layer, x, rank)
+        pads = _pads(config, "padding", rank)
+        config.finish()
+        shape = b.graph.shape(x.value)
+        order = np.arange(prod(shape)).reshape(shape)
+        inner = [*pads[x.time :], (0, 0)]
+        _check_size(b, layer, [n + sum(p) for n, p in zip(shape, inner, strict=True)])
+        value = gather(b.graph, x.value, np.pad(order, inner, constant_values=-1), layer.name)
+        return replace(x, value=value, padded=pads[0] if x.time else (0, 0))
+
+    return convert
+
+
+def cropping(rank: int) -> Callable[..., Tensor]:
+    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+        _frame(b, config, layer, x, rank)
+        pads = _pads(config, "cropping", rank)
+        config.finish()
+        if x.time and pads[0] != (0, 0):
+            raise UnsupportedError(f"{layer.where}: cropping = {pads[0]} along time is not supported")
+        shape = b.graph.shape(x.value)
+        inner = pads[x.time :]
+        if any(before + after >= n for (before, after), n in zip(inner, shape, strict=False)):
+            raise FormatError(f"{layer.where}: cropping {inner} leaves nothing of frames {shape}")
+        cut = tuple(slice(before, n - after) for (before, after), n in zip(inner, shape, strict=False))
+        return x.like(gather(b.graph, x.value, np.arange(prod(shape)).reshape(shape)[cut], layer.name))
+
+    return convert
+
+
+def up_sampling(rank: int) -> Callable[..., Tensor]:
+    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+        _frame(b, config, layer, x, rank)
+        times = sizes(config, "size", rank, 2)
+        config.expect("interpolation", "nearest")
+        config.finish()
+        if x.time and times[0] != 1:
+            raise UnsupportedError(f"{layer.where}: size = {times[0]} along time is not supported")
+        shape = b.graph.shape(x.value)
+        _check_size(b, layer, [prod(shape), *times[x.time :]])
+        order = np.arange(prod(shape)).reshape(shape)
+        for axis, n in enumerate(times[x.time :]):
+            order = np.repeat(order, n, axis=axis)
+        return x.like(gather(b.graph, x.value, order, layer.name))
+
+    return convert
+
+
+def _check_size(b: Builder, layer: Layer, factors: list[int]) -> None:
+    from .. import _blocks as blocks
+
+    blocks.check_frame(layer.where, prod(factors))
+
+
+GRIDS = {
+    **dict.fromkeys(CONVOLUTIONS, convolution),
+    **{
+        f"{word}Pooling{rank}D": pooling(kind, rank)
+        for word, kind in (("Max", "max"), ("Average", "average"))
+        for rank in (1, 2)
+    },
+    **{
+        f"Global{word}Pooling{rank}D": global_pooling(kind, rank)
+        for word, kind in (("Max", "max"), ("Average", "average"))
+        for rank in (1, 2)
+    },
+    **{f"ZeroPadding{rank}D": zero_padding(rank) for rank in (1, 2)},
+    **{f"Cropping{rank}D": cropping(rank) for rank in (1, 2)},
+    **{f"UpSampling{rank}D": up_sampling(rank) for rank in (1, 2)},
+}

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+"""Convolutions, pools and padding along time in ONNX models: a stream, flushed, gives what ONNX Runtime does."""
+
+import numpy as np
+import pytest
+
+import undertow
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+F = TensorProto.FLOAT
+
+
+class Chain:
+    """A model of nodes in a row, on input x of `shape` ("T" is time)."""
+
+    def __init__(self, *shape):
+        self.shape, self.nodes, self.weights, self.last, self.n = shape, [], [], "x", 0
+        self.rng = np.random.default_rng(0)
+
+    def constant(self, array):
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def add(self, op, *more, of=None, **attrs):
+        self.n += 1
+        of = [self.last] if of is None else of
+        self.last = f"v{self.n}"
+        self.nodes.append(helper.make_node(op, [*of, *more], [self.last], name=f"{op}_{self.n}", **attrs))
+        return self.last
+
+    def conv(self, n_out, n_in, *kernel, **attrs):
+        groups = attrs.get("group", 1)
+        W = self.rng.normal(size=(n_out, n_in // groups, *kernel)) / np.sqrt(n_in * np.prod(kernel))
+        W = W.astype(np.float32)
+        b = self.rng.normal(size=n_out).astype(np.float32)
+        return self.add("Conv", self.constant(W), self.constant(b), **attrs)
+
+    def pad(self, *pads, mode="constant", value=None):
+        more = [self.constant(np.array(pads, np.int64))]
+        if value is not None:
+            more.append(self.constant(np.float32(value)))
+        return self.add("Pad", *more, mode=mode)
+
+    def gru(self, n_in, hidden):
+        """[1, n_in, T] -> [1, hidden, T]"""
+        self.add("Transpose", perm=[2, 0, 1])
+        W, R = (self.rng.normal(size=(1, 3 * hidden, n)).astype(np.float32) * np.float32(0.4) for n in (n_in, hidden))
+        b = self.rng.normal(size=(1, 6 * hidden)).astype(np.float32)
+        self.add("GRU", *map(self.constant, (W, R, b)), hidden_size=hidden, linear_before_reset=1)
+        self.add("Squeeze", self.constant(np.array([1], np.int64)))
+        return self.add("Transpose", perm=[1, 2, 0])
+
+    def bytes(self):
+        x = helper.make_tensor_value_info("x", F, self.shape)
+        y = helper.make_tensor_value_info(self.last, F, None)
+        graph = helper.make_graph(self.nodes, "g", [x], [y], self.weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        return model.SerializeToString()
+
+
+def frames_first(a, shape):
+    """An ONNX tensor [.., T, ..] with a batch of 1 as (T, *frame)."""
+    return np.moveaxis(np.asarray(a)[0], shape.index("T") - 1, 0)
+
+
+def check(chain, tmp_path, latency, missing=0, T=(1, 2, 5, 40)):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(chain.bytes())
+    model = undertow.load(path)
+    assert model.latency == latency
+    session = ort.InferenceSession(chain.bytes(), providers=["CPUExecutionProvider"])
+    for n in T:
+        shape = [n if s == "T" else s for s in chain.shape]
+        x = np.random.default_rng(n).normal(size=shape).astype(np.float32)
+        if n <= missing:
+            continue
+        expected = frames_first(session.run(None, {"x": x})[0], chain.shape)
+        X = np.ascontiguousarray(frames_first(x, chain.shape))
+        stream = model.stream()
+        rows = np.concatenate([*(stream.step(frame)[None] for frame in X), stream.flush()])[latency:]
+        np.testing.assert_allclose(rows[missing:].reshape(expected.shape), expected, atol=1e-5, rtol=1e-5)
+        assert rows.tobytes() == np.ascontiguousarray(model.run(X)).tobytes()
+    return model
+
+
+SAME = {
+    "3": (1, (3,), {"pads": [1, 1]}),
+    "5 dilated": (4, (5,), {"pads": [4, 4], "dilations": [2]}),
+    "even": (2, (4,), {"pads": [1, 2]}),
+    "causal": (0, (3,), {"pads": [2, 0]}),
+    "ahead": (2, (3,), {"pads": [0, 2]}),
+    "same upper": (2, (4,), {"auto_pad": "SAME_UPPER"}),
+    "same lower": (1, (4,), {"auto_pad": "SAME_LOWER"}),
+    "groups": (1, (3,), {"pads": [1, 1], "group": 2}),
+    "depthwise": (1, (3,), {"pads": [1, 1], "group": 4}),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_convolutions_of_as_many_frames(name, tmp_path):
+    latency, kernel, attrs = SAME[name]
+    c = Chain(1, 4, "T")
+    c.conv(8, 4, *kernel, **attrs)
+    c.add("Relu")
+    check(c, tmp_path, latency)
+
+
+def test_a_stack_with_a_short_cut_and_a_cell(tmp_path):
+    c = Chain(1, 4, "T")
+    a = c.conv(6, 4, 3, pads=[1, 1])
+    c.add("Tanh")
+    c.conv(6, 6, 3, pads=[2, 2], dilations=[2])
+    c.add("Add", of=[c.last, a])
+    c.gru(6, 5)
+    c.conv(3, 5, 3, pads=[1, 1])
+    c.add("Sigmoid")
+    check(c, tmp_path, 4)
+
+
+def test_padding_before_and_chomping_behind(tmp_path):
+    c = Chain(1, 4, "T")
+    c.pad(0, 0, 2, 0, 0, 0)
+    c.conv(6, 4, 3)
+    c.add("Relu")
+    c.conv(6, 6, 3, pads=[4, 4], dilations=[2])  # as many frames once the last four are cut off
+    c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (0, -4, 2)))
+    c.gru(6, 5)
+    check(c, tmp_path, 0)
+
+
+def test_two_dimensions_of_which_one_is_time(tmp_path):
+    c = Chain(1, 2, "T", 9)
+    c.conv(4, 2, 3, 3, pads=[1, 1, 1, 1])
+    c.add("Relu")
+    c.conv(4, 4, 3, 3, pads=[2, 1, 0, 0], strides=[1, 2], group=4)
+    c.conv(3, 4, 1, 2)
+    check(c, tmp_path, 1)
+
+
+def test_time_last_of_two_dimensions(tmp_path):
+    c = Chain(1, 1, 8, "T")
+    c.conv(3, 1, 4, 3, pads=[1, 1, 2, 1], strides=[2, 1])
+    c.add("LeakyRelu", alpha=0.2)
+    check(c, tmp_path, 1)
+
+
+def test_without_padding_the_first_frames_are_missing(tmp_path):
+    c = Chain(1, 4, "T")
+    c.conv(6, 4, 3)
+    c.add("Relu")
+    c.conv(3, 6, 2)
+    model = check(c, tmp_path, 0, missing=3, T=(4, 5, 40))
+    assert "none for the first 3 frames" in model.source
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs", "latency"),
+    [
+        ("MaxPool", {"kernel_shape": [3], "pads": [1, 1]}, 1),
+        ("MaxPool", {"kernel_shape": [3], "pads": [2, 0]}, 0),
+        ("MaxPool", {"kernel_shape": [3], "pads": [2, 2], "dilations": [2]}, 2),
+        ("AveragePool", {"kernel_shape": [3], "pads": [1, 1]}, 1),
+        ("AveragePool", {"kernel_shape": [4], "pads": [2, 1], "count_include_pad": 1}, 1),
+        ("AveragePool", {"kernel_shape": [3], "pads": [2, 0]}, 0),
+        ("LpPool", {"kernel_shape": [3], "pads": [1, 1]}, 1),
+    ],
+)
+def test_pools(op, attrs, latency, tmp_path):
+    c = Chain(1, 4, "T")
+    c.add(op, **attrs)
+    check(c, tmp_path, latency)
+
+
+def test_pools_of_two_dimensions(tmp_path):
+    c = Chain(1, 2, "T", 9)
+    c.add("MaxPool", kernel_shape=[3, 2], pads=[1, 1, 1, 0], strides=[1, 2])
+    c.add("AveragePool", kernel_shape=[3, 2], pads=[2, 1, 0, 0])
+    check(c, tmp_path, 1)
+
+
+REFUSED = {
+    "stride": (lambda c: c.conv(4, 4, 2, strides=[2]), "stride of 2 along time"),
+    "pad of another number": (lambda c: (c.pad(0, 0, 2, 0, 0, 0, value=1.0), c.conv(4, 4, 3)), "another number than 0"),
+    "reflect": (lambda c: (c.pad(0, 0, 2, 0, 0, 2, mode="reflect"), c.conv(4, 4, 5)), "mode='reflect'"),
+    "padding alone": (lambda c: (c.pad(0, 0, 2, 0, 0, 0), c.add("Relu")), "Relu"),
+    "padding behind what is missing": (lambda c: (c.conv(4, 4, 3), c.conv(4, 4, 3, pads=[1, 1])), "first 2 frames"),
+    "a cell behind what is missing": (lambda c: (c.conv(4, 4, 3), c.gru(4, 4)), "GRU"),
+    "too many frames": (lambda c: c.conv(4, 4, 3, pads=[2, 2]), "timesteps"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_streamed_is_refused_by_name(name, tmp_path):
+    build, message = REFUSED[name]
+    c = Chain(1, 4, "T")
+    build(c)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(c.bytes())
+    with pytest.raises(undertow.UnsupportedError, match=message):
+        undertow.load(path)
