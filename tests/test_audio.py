@@ -15,6 +15,7 @@ from undertow import audio
 from undertow.cli import main
 from undertow.cli._common import Progress
 from undertow.graph import Graph
+from undertow.ops import CATALOGUE
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine")
 
@@ -411,6 +412,28 @@ def test_a_picture_of_frames(cli, tmp_path):
     failed(cli("run", model, tmp_path / "x.npy", "--plot", tmp_path / "y.png"), 3, "nothing to draw")
 
 
+@pytest.mark.skipif("window" not in CATALOGUE, reason="the engine has no op that looks ahead")
+@pytest.mark.parametrize("n_frames", [0, 1, 2, 3, 300])
+def test_outputs_of_a_model_that_looks_ahead_belong_to_its_frames(cli, tmp_path, n_frames, monkeypatch):
+    """y_t = x_t - x_(t+2), and zeros after the end."""
+    g = Graph("ahead")
+    x = g.input("x", (3,))
+    both = g.add("window", [x], attrs={"taps": (0, 2)})
+    now, then = (g.add("select", [both], weights={"indices": np.arange(3) + 3 * i}) for i in range(2))
+    g.output("y", g.add("sub", [now, then]))
+    undertow.Model.from_graph(g).save(tmp_path / "ahead.tow")
+    X = noise(n_frames, 3)
+    expected = X - np.concatenate([X[2:], np.zeros((min(2, n_frames), 3), np.float32)])
+    np.save(tmp_path / "x.npy", X)
+    assert cli("run", tmp_path / "ahead.tow", tmp_path / "x.npy", "-o", tmp_path / "y.npy") == (0, "", "")
+    assert np.array_equal(np.load(tmp_path / "y.npy"), expected)
+    printed = cli("run", tmp_path / "ahead.tow", tmp_path / "x.npy")[1]
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(" ".join(map(str, row)) + "\n" for row in X)))
+    for text in (printed, cli("run", tmp_path / "ahead.tow")[1]):
+        rows = [[np.float32(v) for v in line.split(",")] for line in text.splitlines()]
+        assert np.array_equal(np.array(rows, np.float32).reshape(-1, 3), expected)
+
+
 # -- options of ONNX files that every command takes --------------------------------------------------------------------
 
 
@@ -511,6 +534,22 @@ def test_frames_are_those_of_a_voice_detector(models_dir):
     for x, probability in zip(audio.frames(speech, 512, context=64), expected, strict=False):
         y, state = session.run(None, {"input": x[None], "state": state})
         assert abs(y.item() - probability) < 1e-6
+
+
+@pytest.mark.parametrize("export", ["silero_vad_openvino_16k", "silero_vad", "silero_vad_op18_ifless"])
+def test_a_voice_detector_on_a_recording(models_dir, cli, tmp_path, export):
+    folder = models_dir / "stage2" / "silero-vad"
+    path, wav = folder / f"{export}.onnx", folder / "test_16k.wav"
+    with np.load(folder / "expected_ort_16k.npz") as data:
+        expected = data["prob"]
+    bound = [] if "openvino" in export else ["--fixed", "sr=16000", "--shape", "input=1,576"]
+    options = ["--frame", 512, "--rate", 16000, *bound]
+    assert cli("run", path, wav, *options, "-o", tmp_path / "y.npy") == (0, "", "")
+    got = np.load(tmp_path / "y.npy")
+    assert len(got) == 1875
+    error = float(np.abs(got[: len(expected), 0] - expected).max())
+    print(f"{export}: largest error {error:.3g}")
+    assert error < VERIFY_DEFAULT
 
 
 def test_spectra_are_those_of_a_denoiser(models_dir):
