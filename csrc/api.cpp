@@ -30,7 +30,7 @@ struct ut_team {
   size_t n_workers, least;
   Team::Pause pause;
   void* context;
-  size_t n_frames;  // of the call that worker 0 has begun
+  size_t n_frames, singles;  // of the call that worker 0 has begun
 };
 
 struct ut_batch {
@@ -77,13 +77,14 @@ Block block_of(const ut_team& t, size_t worker, size_t n_frames, Team* team) {
   const ut_stream& s = *t.stream;
   const size_t capacity = n_frames < s.block ? n_frames : s.block;
   float* scratch = t.scratch + worker * (worker_bytes(*s.model, s.block) / sizeof(float));
-  return {s.model, s.values, capacity, capacity, capacity, s.state, scratch, s.block, nullptr, team};
+  return {s.model, s.values, capacity, capacity, capacity, s.state, scratch, s.block, nullptr, team, false, t.singles};
 }
 
 void lead(ut_team& t, size_t n_frames, const void* const* x, void* const* y) {
   if (n_frames == 0) return;
   Team team = worker_of(t, 0);
   t.n_frames = n_frames;
+  t.singles = count_singles(*t.stream->model, t.stream->state, n_frames, !x);
   lead_frames(block_of(t, 0, n_frames, &team), n_frames, x, y);
 }
 
@@ -115,6 +116,7 @@ void fill_info(const ut_model& m, ut_info* info) {
   info->n_outputs = m.file.n_outputs;
   info->n_states = m.file.n_states;
   info->streamable = m.measures.streamable;
+  info->latency = m.measures.latency;
   info->block = static_cast<uint32_t>(m.measures.block);
   info->batch_rows = static_cast<uint32_t>(most_rows(m));
   memcpy(info->hash, m.file.hash, sizeof info->hash);
@@ -261,6 +263,14 @@ void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y)
   run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr}, n_frames, x, y);
 }
 
+void ut_flush(ut_stream* s, void* const* y) {
+  const size_t n_frames = s->model->measures.latency;
+  if (n_frames == 0) return;
+  if (s->team) return lead(*s->team, n_frames, nullptr, y);
+  const size_t capacity = n_frames < s->block ? n_frames : s->block;
+  run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr}, n_frames, nullptr, y);
+}
+
 void ut_step(ut_stream* s, const void* x, void* y) { ut_run(s, 1, &x, &y); }
 
 void ut_propose(ut_stream* s, const void* const* x, void* const* y) {
@@ -314,7 +324,7 @@ ut_status ut_team_init(void* mem, size_t bytes, ut_stream* stream, size_t n_work
   Mark* marks = reinterpret_cast<Mark*>(p);
   for (size_t w = 0; w < n_workers; ++w) (new (marks + w) Mark)->meeting.store(0, std::memory_order_relaxed);
   float* scratch = reinterpret_cast<float*>(p + n_workers * sizeof(Mark));
-  *out = new (mem) ut_team{stream, marks, scratch, n_workers, least ? least : 1, pause, context, 0};
+  *out = new (mem) ut_team{stream, marks, scratch, n_workers, least ? least : 1, pause, context, 0, 0};
   stream->team = *out;
   return UT_OK;
 }
@@ -392,7 +402,12 @@ void ut_batch_run(ut_batch* b, size_t n_streams, float* const* states, size_t n_
   run_batch(*b->model, b->values, b->scratch, b->rows, n_streams, states, n_frames, x, y);
 }
 
+void ut_batch_flush(ut_batch* b, size_t n_streams, float* const* states, void* const* y) {
+  run_batch(*b->model, b->values, b->scratch, b->rows, n_streams, states, b->model->measures.latency, nullptr, y);
+}
+
 size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
+  if (m->measures.latency) n_frames = m->measures.block;  // goes through time as a stream does
   const uint64_t per_frame = m->measures.value_floats * sizeof(float);
   const uint64_t fixed = aligned(state_bytes(*m)) + scratch_bytes(*m, m->measures.block) + UT_ALIGN;
   if (per_frame != 0 && n_frames > (SIZE_MAX / 2 - fixed) / per_frame) return 0;
@@ -402,7 +417,7 @@ size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
 ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_frames, size_t length,
                           const float* const* states, const void* const* x, void* const* y, float* const* finals) {
   if (!mem || !m || (!x && m->file.n_inputs) || (!y && m->file.n_outputs) || length > n_frames) return UT_E_ARGUMENT;
-  if (m->measures.frame_by_frame && length != n_frames) return UT_E_ARGUMENT;
+  if ((m->measures.frame_by_frame || m->measures.latency) && length != n_frames) return UT_E_ARGUMENT;
   if (!is_aligned(mem)) return UT_E_ALIGN;
   const size_t needed = ut_sequence_bytes(m, n_frames);
   if (needed == 0 || bytes < needed) return UT_E_MEMORY;
@@ -414,8 +429,13 @@ ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_f
   reset_state(*m, state);
   for (uint32_t i = 0; states && i < m->file.n_states; ++i)
     if (states[i]) memcpy(state + m->states[i].offset, states[i], m->states[i].width * sizeof(float));
-  const size_t capacity = m->measures.frame_by_frame ? 1 : (n_frames ? n_frames : 1);
-  run_frames({m, values, capacity, n_frames, length, state, scratch, m->measures.block, nullptr}, n_frames, x, y);
+  const size_t block = m->measures.block;
+  const size_t capacity = m->measures.frame_by_frame ? 1 : m->measures.latency ? block : (n_frames ? n_frames : 1);
+  const Block b = {m, values, capacity, n_frames, length, state, scratch, block, nullptr};
+  if (m->measures.latency)
+    run_whole(b, n_frames, x, y);
+  else
+    run_frames(b, n_frames, x, y);
   for (uint32_t i = 0; finals && i < m->file.n_states; ++i)
     if (finals[i]) memcpy(finals[i], state + m->states[i].offset, m->states[i].width * sizeof(float));
   return UT_OK;

@@ -21,13 +21,27 @@ Place place_of(const OpType& type, bool streamable) {
   return &type == &kConstant ? Place::kTensor : Place::kOwn;
 }
 
+bool is_register(const OpType& type) { return &type == &kStateRead || &type == &kStateWrite; }
+
 ut_status check_node(const File& file, const NodeView& node, OpPlan* plan, ut_error* err) {
   const OpType* type = find_op(node.kind);
   if (!type)
     return Message(err, UT_E_UNSUPPORTED) << "node " << node.name << ": op kind " << node.kind << " is not known to this library";
-  Check check(file, node, type->name, plan, err);
+  // A layer with states and a second input has a gate, which is not the layer's own affair.
+  const bool behind_gate = !is_register(*type) && type != &kWindow && node.n_states != 0 && node.n_inputs == 2;
+  NodeView alone = node;
+  if (behind_gate) alone.n_inputs = 1;
+  Check check(file, alone, type->name, plan, err);
   plan->type = type;
   const ut_status status = type->check(check);
+  if (status == UT_OK && behind_gate) {
+    if (file.value(node.inputs[1]).size != 1 || file.value(node.inputs[1]).dtype != UT_FLOAT32 || plan->whole_sequence)
+      return Message(err, UT_E_FORMAT) << type->name << " " << node.name << ": its gate is not one float32, or it runs backwards";
+    plan->gate = 1;
+    for (uint32_t s = 0; s < node.n_states; ++s) plan->saved_floats += padded(file.state(node.states[s]).size);
+    if (plan->scratch_floats_per_row == 0) plan->scratch_floats_per_row = plan->scratch_floats_per_frame;
+    plan->scratch_floats_per_row += plan->saved_floats;
+  }
   if (plan->whole_matrices) plan->matrix_bytes = 0;
   return status;
 }
@@ -69,12 +83,19 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     OpPlan plan;
     if (const ut_status s = check_node(file, node, &plan, err)) return s;
     if (plan.whole_sequence) m.streamable = false;
-    const bool is_register = plan.type == &kStateRead || plan.type == &kStateWrite;
-    if (is_register) has_registers = true;
+    const bool registers = is_register(*plan.type);
+    if (registers) has_registers = true;
+    if (plan.type == &kPresent) {
+      if (m.gated) return Message(err, UT_E_FORMAT) << "present " << node.name << ": there is another one";
+      m.gated = true;
+      m.counter = node.states[0];
+      m.latency = node.params[0];
+      m.settles = node.params[1];
+    }
     // A state that two layers shared would make the numbers depend on how frames fall into blocks.
     for (uint32_t k = 0; k < node.n_states; ++k) {
       const bool owned = node.states[k] < n_owned;
-      if (is_register ? owned : node.states[k] != next_state++)
+      if (registers ? owned : node.states[k] != next_state++)
         return Message(err, UT_E_FORMAT) << plan.type->name << " " << node.name << ": state " << node.states[k]
                                          << " belongs to another layer, or is out of order";
     }
@@ -87,6 +108,8 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   }
   if (has_registers && !m.streamable)
     return Message(err, UT_E_UNSUPPORTED) << "state_read and state_write go frame by frame, but the model has layers that need the whole sequence";
+  if (m.gated && !m.streamable)
+    return Message(err, UT_E_UNSUPPORTED) << "present is of streams, but the model has layers that need the whole sequence";
   m.frame_by_frame = has_registers;
 
   for (uint32_t v = 0; v < file.n_inputs; ++v) m.value_floats += padded(file.value(v).size);
@@ -145,8 +168,9 @@ ut_model* build(void* mem, const File& file, const Measures& measures, const Ker
     (void)check_node(file, node, &op, nullptr);  // has passed in `measure`; binds the weights
     // An output that is its input's memory is there already.
     op.run = place_of(*op.type, measures.streamable) == Place::kOwn || node.n_outputs == 0 ? op.type->run : nullptr;
+    if (op.saved_floats != 0) op.run = run_gated;
     bool once = op.type == &kLast;
-    if (op.type->frame_op && node.n_inputs != 0) {
+    if ((op.type->frame_op || op.forgets) && node.n_inputs != 0) {
       once = true;
       for (uint32_t k = 0; k < node.n_inputs; ++k) once = once && m->values[node.inputs[k]].once;
     }

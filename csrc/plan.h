@@ -43,24 +43,28 @@ struct OpPlan {
   uint32_t n_inputs;
   uint32_t output;         // first output value
   uint32_t n_outputs;
+  uint32_t gate;           // the input that says which frames are of the sequence; 0: all are
+  uint32_t n_states;
   uint32_t states[2];
   const void* weights[6];
   uint8_t precisions[6];  // of weights that are matrices or tables
-  size_t sizes[4];
+  size_t sizes[5];
   Act acts[3];
   uint32_t flags;
   float number;
   Cell cell;  // of a recurrent layer
   bool fused;  // of one with float32 state: the kernels over Steps can run it
+  bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
   uint64_t matrix_bytes;            // of weights that a team's workers share; 0: none
   bool whole_matrices;              // some are sparse, whose lists cannot be cut into panels: not shared
   size_t scratch_floats;            // in all
   size_t scratch_floats_per_frame;  // for each frame of a block
   size_t scratch_floats_per_row;    // instead, for each row of a batch; where 0, as for a frame
+  size_t saved_floats;              // of these the last, where a gate may be shut: the row's states
 };
 
-constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4;
+constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4, kFlagSteps = 8;
 
 // What `measure` finds before there is memory for a plan.
 struct Measures {
@@ -69,6 +73,10 @@ struct Measures {
   uint64_t scratch_floats = 0, scratch_floats_per_frame = 0, scratch_floats_per_row = 0;  // of the op that needs most
   bool streamable = true;
   bool frame_by_frame = false;  // a state that a later op writes is read in the same timestep
+  bool gated = false;           // has a `present`: knows frames of a sequence from others
+  uint32_t counter = 0;         // its state
+  uint32_t settles = 0;         // frames after which every gate is open
+  uint32_t latency = 0;         // frames by which a stream's outputs come later
   size_t block = 1;             // frames per block of a stream
 };
 

@@ -9,16 +9,19 @@ namespace undertow {
 
 namespace {
 
-// Row r of the block is frame first + r * step of x and y.
+// Row r of the block is frame first + r * step of x and y. Frames of a flush are zeros.
 void copy_in(const Block& b, size_t first, size_t step, const void* const* x) {
-  for (uint32_t i = 0; i < b.model->file.n_inputs; ++i) {
+  for (uint32_t i = 0; b.flush && i < b.model->file.n_inputs; ++i)
+    memset(b.row(i), 0, b.n * b.stride(i) * sizeof(float));
+  for (uint32_t i = 0; !b.flush && i < b.model->file.n_inputs; ++i) {
     const size_t width = b.value(i).width, stride = b.stride(i);
     const float* from = static_cast<const float*>(x[i]) + first * width;
     for (size_t r = 0; r < b.n; ++r) copy_floats(b.row(i) + r * stride, from + r * step * width, width);
   }
 }
 
-void copy_out(const Block& b, size_t first, size_t step, void* const* y) {
+// The first `skip` rows are not wanted: `first` is the frame of the one after them.
+void copy_out(const Block& b, size_t first, size_t step, void* const* y, size_t skip = 0) {
   for (uint32_t i = 0; i < b.model->file.n_outputs; ++i) {
     if (!y[i]) continue;
     const uint32_t v = b.model->file.output(i).value;
@@ -26,7 +29,7 @@ void copy_out(const Block& b, size_t first, size_t step, void* const* y) {
     // A constant of a streamed model is an output at every timestep; only a whole sequence has outputs given once.
     const bool once = b.value(v).once && !b.model->measures.streamable;
     float* to = static_cast<float*>(y[i]) + (once ? 0 : first * width);
-    for (size_t r = 0; r < (once ? 1 : b.n); ++r) copy_floats(to + r * step * width, b.row(v) + r * stride, width);
+    for (size_t r = skip; r < (once ? 1 : b.n); ++r) copy_floats(to + (r - skip) * step * width, b.row(v) + r * stride, width);
   }
 }
 
@@ -57,11 +60,18 @@ void walk_together(const Block& b, bool begun) {
   }
 }
 
+// Frames of the next block, where `done` of n_frames have been.
+size_t next_block(const Block& b, size_t done, size_t n_frames) {
+  if (done < b.singles) return 1;
+  return n_frames - done < b.capacity ? n_frames - done : b.capacity;
+}
+
 // Frames begin .. begin + n_frames of x and y, all of one stream.
 void run_stream(Block b, size_t begin, size_t n_frames, const void* const* x, void* const* y) {
-  for (size_t done = 0; done < n_frames; done += b.capacity) {
-    b.n = n_frames - done < b.capacity ? n_frames - done : b.capacity;
-    if (n_frames > b.capacity) b.n_valid = b.n;
+  b.singles = count_singles(*b.model, b.state, n_frames, b.flush);
+  for (size_t done = 0; done < n_frames; done += b.n) {
+    b.n = next_block(b, done, n_frames);
+    if (b.n != n_frames) b.n_valid = b.n;
     copy_in(b, begin + done, 1, x);
     walk(b);
     copy_out(b, begin + done, 1, y);
@@ -90,6 +100,14 @@ void reset_state(const ut_model& model, float* state) {
   }
 }
 
+size_t count_singles(const ut_model& model, const float* state, size_t n_frames, bool flush) {
+  const Measures& m = model.measures;
+  if (!m.gated) return 0;
+  if (flush) return n_frames;
+  const float seen = state[model.states[m.counter].offset];
+  return seen >= 0.0f && seen <= static_cast<float>(m.settles) ? m.settles - static_cast<size_t>(seen) : m.settles;
+}
+
 // Apart from run_frames, for a small step is little more than what surrounds it.
 void run_step(const Block& b, const void* const* x, void* const* y) {
   const FloatMode mode;
@@ -105,13 +123,30 @@ void run_step(const Block& b, const void* const* x, void* const* y) {
 
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {
   const FloatMode mode;
+  b.flush = !x;
   run_stream(b, 0, n_frames, x, y);
+}
+
+void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y) {
+  const FloatMode mode;
+  const size_t latency = b.model->measures.latency, end = n_frames + latency;
+  b.singles = count_singles(*b.model, b.state, n_frames, false);
+  for (size_t done = 0; done < end; done += b.n) {
+    b.flush = done >= n_frames;
+    b.n = b.n_valid = b.flush ? 1 : next_block(b, done, n_frames);
+    copy_in(b, done, 1, x);
+    walk(b);
+    if (done + b.n <= latency) continue;
+    const size_t skip = done < latency ? latency - done : 0;
+    copy_out(b, done + skip - latency, 1, y, skip);
+  }
 }
 
 void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {
   const FloatMode mode;
-  for (size_t done = 0; done < n_frames; done += b.capacity) {
-    b.n = b.n_valid = n_frames - done < b.capacity ? n_frames - done : b.capacity;
+  b.flush = !x;
+  for (size_t done = 0; done < n_frames; done += b.n) {
+    b.n = b.n_valid = next_block(b, done, n_frames);
     copy_in(b, done, 1, x);
     walk_together(b, false);
     copy_out(b, done, 1, y);
@@ -120,8 +155,8 @@ void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y)
 
 void help_frames(Block b, size_t n_frames) {
   const FloatMode mode;
-  for (size_t done = 0; done < n_frames; done += b.capacity) {
-    b.n = b.n_valid = n_frames - done < b.capacity ? n_frames - done : b.capacity;
+  for (size_t done = 0; done < n_frames; done += b.n) {
+    b.n = b.n_valid = next_block(b, done, n_frames);
     walk_together(b, done == 0);
   }
 }
@@ -135,10 +170,10 @@ void run_batch(const ut_model& model, float* values, float* scratch, size_t rows
     const size_t n = n_streams - first < most ? n_streams - first : most;
     if (n == 1) {  // a lone stream goes through time in blocks
       const size_t block = model.measures.frame_by_frame ? 1 : n_frames < rows ? n_frames : rows;
-      run_stream({&model, values, block, block, block, states[first], scratch, rows, nullptr}, first * n_frames, n_frames, x, y);
+      run_stream({&model, values, block, block, block, states[first], scratch, rows, nullptr, nullptr, !x}, first * n_frames, n_frames, x, y);
       continue;
     }
-    const Block b = {&model, values, n, n, n, nullptr, scratch, rows, states + first};
+    const Block b = {&model, values, n, n, n, nullptr, scratch, rows, states + first, nullptr, !x};
     for (size_t t = 0; t < n_frames; ++t) {
       copy_in(b, first * n_frames + t, n_frames, x);
       walk(b);

@@ -10,18 +10,25 @@ namespace undertow {
 // Initial state of every field, padding included.
 void reset_state(const ut_model& model, float* state);
 
-// n_frames timesteps in blocks of at most `b.capacity`; x and y as in ut_run. b.n and b.n_valid are set here when the
+// n_frames timesteps in blocks of at most `b.capacity`; x and y as in ut_run, x null for frames of a flush. b.n and b.n_valid are set here when the
 // frames come in several blocks, so a caller that needs n_valid must give them all at once.
 // One timestep of a stream: as run_frames, with b.n == 1.
 void run_step(const Block& b, const void* const* x, void* const* y);
 
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
 
-// As run_frames, of a stream with a team: what worker 0 does, and what the others do once they have followed it.
+// A whole sequence of a model whose outputs come later: n_frames timesteps and a flush, and y as if they came at once.
+void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y);
+
+// Of the next n_frames of a stream, the first that go one by one, for its gates open or shut meanwhile.
+size_t count_singles(const ut_model& model, const float* state, size_t n_frames, bool flush);
+
+// As run_frames, of a stream with a team, with `b.singles` set: what worker 0 does, and what the others do once they have followed it.
 void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
 void help_frames(Block b, size_t n_frames);
 
-// n_frames timesteps of each of n_streams streams, with values and scratch for `rows` rows; x and y as in ut_batch_run.
+// n_frames timesteps of each of n_streams streams, with values and scratch for `rows` rows; x and y as in ut_batch_run. They
+// are those of a flush where x is null.
 void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams,
                float* const* states, size_t n_frames, const void* const* x, void* const* y);
 

@@ -92,6 +92,7 @@ class Model {
     d["scratch_bytes"] = info_.scratch_bytes;
     d["snapshot_bytes"] = info_.snapshot_bytes;
     d["streamable"] = info_.streamable != 0;
+    d["latency"] = info_.latency;
     d["block"] = info_.block;
     d["hash"] = py::bytes(reinterpret_cast<const char*>(info_.hash), sizeof info_.hash);
     d["isa"] = info_.isa;

@@ -21,6 +21,7 @@ cdef extern from "undertow.h" nogil:
         uint32_t n_outputs
         uint32_t n_states
         uint32_t streamable
+        uint32_t latency
     ctypedef struct ut_tensor:
         int dtype
         uint32_t n_ids
@@ -36,6 +37,7 @@ cdef extern from "undertow.h" nogil:
     void ut_stream_reset(ut_stream*)
     void ut_step(ut_stream*, const void*, void*)
     void ut_run(ut_stream*, size_t, const void* const*, void* const*)
+    void ut_flush(ut_stream*, void* const*)
     float* ut_stream_state(ut_stream*, size_t)
     void ut_snapshot_save(const ut_stream*, void*)
     ut_status ut_snapshot_load(ut_stream*, const void*, size_t, ut_error*)

@@ -58,6 +58,7 @@ Crew::Crew(const ut_model* model, size_t n_threads, size_t frame_bytes)
   ut_info info;
   ut_model_info(model, &info);
   rows_ = info.batch_rows;
+  latency_ = info.latency;
   for (size_t i = 0; i < info.n_inputs; ++i) x_bytes_.push_back(4 * ut_input(model, i).size);
   for (size_t i = 0; i < info.n_outputs; ++i) y_bytes_.push_back(4 * ut_output(model, i).size);
   const size_t bytes = (ut_batch_bytes(model, rows_) + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
@@ -94,15 +95,13 @@ void Crew::dismiss(Crew* crew) noexcept {
 void Crew::run(size_t n_streams, float* const* states, size_t n_frames, const void* const* x,
                void* const* y) noexcept {
   const size_t n_threads = members_.size();
-  if (n_threads == 1 || n_streams < 2 || n_streams * n_frames < kWorthSharing / frame_bytes_) {
-    ut_batch_run(members_[0].batch, n_streams, states, n_frames, x, y);
-    return;
-  }
   n_streams_ = n_streams;
   n_frames_ = n_frames;
   states_ = states;
   x_ = x;
   y_ = y;
+  if (n_threads == 1 || n_streams < 2 || n_streams * n_frames < kWorthSharing / frame_bytes_)
+    return batch(members_[0], n_streams, states, x, y);
   // As many chunks for each thread, of at most a workspace's rows; the threads take them as they come.
   const size_t rounds = (n_streams + n_threads * rows_ - 1) / (n_threads * rows_);
   const size_t even = (n_streams + n_threads * rounds - 1) / (n_threads * rounds);
@@ -126,6 +125,17 @@ void Crew::run(size_t n_streams, float* const* states, size_t n_frames, const vo
   waiting_ = false;
 }
 
+void Crew::flush(size_t n_streams, float* const* states, void* const* y) noexcept {
+  if (latency_ != 0) run(n_streams, states, latency_, nullptr, y);
+}
+
+void Crew::batch(Member& me, size_t n_streams, float* const* states, const void* const* x, void* const* y) noexcept {
+  if (x_)
+    ut_batch_run(me.batch, n_streams, states, n_frames_, x, y);
+  else
+    ut_batch_flush(me.batch, n_streams, states, y);
+}
+
 bool Crew::claim_and_run(Member& me) noexcept {
   size_t left = left_;
   do {
@@ -133,10 +143,10 @@ bool Crew::claim_and_run(Member& me) noexcept {
   } while (!left_.compare_exchange_weak(left, left - 1));
   const size_t first = (n_chunks_ - left) * chunk_;
   const size_t n = n_streams_ - first < chunk_ ? n_streams_ - first : chunk_;
-  for (size_t i = 0; i < me.x.size(); ++i)
+  for (size_t i = 0; x_ && i < me.x.size(); ++i)
     me.x[i] = static_cast<const uint8_t*>(x_[i]) + first * n_frames_ * x_bytes_[i];
   for (size_t i = 0; i < me.y.size(); ++i) me.y[i] = static_cast<uint8_t*>(y_[i]) + first * n_frames_ * y_bytes_[i];
-  ut_batch_run(me.batch, n, states_ + first, n_frames_, me.x.data(), me.y.data());
+  batch(me, n, states_ + first, me.x.data(), me.y.data());
   if (unfinished_.fetch_sub(1) == 1 && waiting_) {
     { const std::lock_guard<std::mutex> lock(mutex_); }
     finished_.notify_one();

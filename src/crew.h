@@ -25,6 +25,9 @@ class Crew {
   // As ut_batch_run. One caller at a time. Allocates nothing; without further threads it locks nothing either.
   void run(size_t n_streams, float* const* states, size_t n_frames, const void* const* x, void* const* y) noexcept;
 
+  // As ut_batch_flush, in the same way.
+  void flush(size_t n_streams, float* const* states, void* const* y) noexcept;
+
   // Ends the threads and deletes the crew. A process that fork made has none of them: there the crew is left as it is.
   static void dismiss(Crew* crew) noexcept;
 
@@ -33,10 +36,12 @@ class Crew {
 
   ~Crew();
   void work(Member& me) noexcept;
+  void batch(Member& me, size_t n_streams, float* const* states, const void* const* x, void* const* y) noexcept;
   bool claim_and_run(Member& me) noexcept;
   void stop() noexcept;
 
   const size_t frame_bytes_;
+  size_t latency_;
   size_t rows_;  // that a workspace takes at a time
   std::vector<size_t> x_bytes_, y_bytes_;
   std::vector<Member> members_;  // the first is the caller
@@ -46,7 +51,7 @@ class Crew {
   // The batch in work: written while nothing is left to claim and nothing unfinished, read after a claim.
   size_t n_streams_ = 0, n_frames_ = 0, chunk_ = 0, n_chunks_ = 0;
   float* const* states_ = nullptr;
-  const void* const* x_ = nullptr;
+  const void* const* x_ = nullptr;  // null: a flush
   void* const* y_ = nullptr;
 
   std::atomic<size_t> left_{0};        // chunks to claim

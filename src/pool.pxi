@@ -5,6 +5,7 @@ cdef extern from "crew.h" nogil:
     cdef cppclass Crew:
         Crew(const ut_model*, size_t, size_t) except +
         void run(size_t, float* const*, size_t, const void* const*, void* const*)
+        void flush(size_t, float* const*, void* const*)
         @staticmethod
         void dismiss(Crew*)
 
@@ -35,6 +36,7 @@ cdef class Pool:
     cdef Crew* _crew
     cdef int _busy, _n_in, _n_out
     cdef size_t _state_bytes
+    cdef Py_ssize_t _latency
     cdef char* _states      # a block for each place, and a spare one
     cdef char* _before      # for each place its block as it was before what is proposed
     cdef uint8_t* _pending  # whether something is
@@ -70,6 +72,7 @@ cdef class Pool:
         self._n_in = info.n_inputs
         self._n_out = info.n_outputs
         self._state_bytes = info.state_bytes
+        self._latency = info.latency
         if (capacity + 1) * info.state_bytes >= 1 << 62:
             raise MemoryError
         # Not touched until a stream opens there, or proposes: until then the system need not give the pages.
@@ -284,6 +287,36 @@ cdef class Pool:
         Args, returns, raises: as `step`.
         """
         return self._advance(ids, X, out, 1, True)
+
+    def flush(self, ids, out=None):
+        """End the sequences of streams: the last `Model.latency` output frames of each, as `Stream.flush` gives them.
+
+        Args:
+            ids: as `step`.
+            out: (n, latency, *output frame), or a dict, to write to: then nothing is allocated.
+
+        Returns: (n, latency, *output frame) (`out` itself if given), or a dict of them.
+
+        Raises: as `step`.
+        """
+        cdef Py_ssize_t n, i
+        cdef list ys = []
+        self._enter()
+        ids = self._ids(ids, False)
+        n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
+        outs = _inputs.by_name(out, self._names_out, "out", True)
+        for i in range(self._n_out):
+            ys.append(self._output(outs[i], i, 2, n, self._latency))
+        self._pick(ids, SETTLED)  # last: nothing runs Python code from here on
+        for i in range(self._n_out):
+            self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+        self._busy = WORKING
+        with nogil:
+            for i in range(n):
+                self._blocks[i] = self._block(self._at[i])
+            self._crew.flush(n, self._blocks, self._y)
+        self._busy = 0
+        return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
     def commit(self, ids):
         """Keep what `propose` did. Raises PoolError, and StateError if a stream has no proposal."""

@@ -64,6 +64,7 @@ cdef class Stream:
         self.model = model
         self._n_in = info.n_inputs
         self._n_out = info.n_outputs
+        self._latency = info.latency
         cdef size_t n_bytes = ut_stream_bytes(m, block) if block else info.stream_bytes
         self._block = block
         self._memory = aligned_alloc(64, (n_bytes + 63) // 64 * 64)
@@ -135,6 +136,11 @@ cdef class Stream:
         if self._helpers:
             self._prepare(n_frames)
         ut_run(<ut_stream*> self._stream, n_frames, &x, &y)
+
+    cdef void c_flush(self, void* y) noexcept nogil:
+        if self._helpers and self._latency:
+            self._prepare(self._latency)
+        ut_flush(<ut_stream*> self._stream, &y)
 
     cdef int _enter(self) except -1:
         if self._busy == PROPOSED:
@@ -277,6 +283,40 @@ cdef class Stream:
             ut_run(<ut_stream*> self._stream, n, &px, &py)
         self._busy = 0
         return out
+
+    def flush(self, out=None):
+        """End the sequence: the last `Model.latency` output frames of a model that looks ahead.
+
+        Such a model gives output frame t with input frame t + latency, and zeros before. What run and flush give, one
+        after the other, less its first `latency` frames, is `Model.run` of the whole sequence, to the bit. Reset the
+        stream then. If it goes on instead, recurrent layers continue where they were, and windows over time see a gap
+        of `latency` frames of zeros.
+
+        Args:
+            out: (latency, *output frame), or a dict, to write to: then nothing is allocated.
+
+        Returns: (latency, *output frame) (`out` itself if given), or a dict of them; no frames without look-ahead.
+
+        Raises:
+            ShapeError: `out` does not fit.
+        """
+        from ._inputs import by_name
+        cdef int i
+        cdef list ys = []
+        self._enter()
+        outs = by_name(out, self._names_out, "out", True)
+        for i in range(self._n_out):
+            ys.append(self._output(outs[i], i, 1, self._latency))
+        self._enter()  # again: reading the dict may have let another thread in
+        for i in range(self._n_out):
+            self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+        self._busy = WORKING
+        with nogil:
+            if self._helpers and self._latency:
+                self._prepare(self._latency)
+            ut_flush(<ut_stream*> self._stream, self._y)
+        self._busy = 0
+        return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
     cdef object _many(self, object x, object out, int lead, bint proposal=False):
         from ._inputs import by_name

@@ -158,3 +158,40 @@ def round_trip_graphs():
         graph.name, graph.source = f"{op}_{i}", "round trip"
         graphs.append(graph)
     return graphs
+
+
+def framed(seed=4):
+    """Cells with rows and steps inside a frame, with states and without: what an enhancer does over bands and time."""
+    rng = np.random.default_rng(seed)
+    g = Graph("framed")
+    x = g.input("x", (5, 3))  # bands, channels
+    (a,) = cell(g, rng, "gru", x, 4, "up", given=[], steps=True, reset_after=True)
+    (b,) = cell(g, rng, "gru", x, 4, "down", given=[], steps=True, reset_after=True, reverse=True)
+    flat = g.add("concat", [g.add("reshape", [v], attrs={"shape": (20,)}) for v in (a, b)])
+    h, c = cell(g, rng, "lstm", g.add("reshape", [flat], attrs={"shape": (5, 8)}), 17, "over_time", start=True)
+    start = g.add("select", [flat], weights={"indices": np.arange(18).reshape(2, 9)})
+    two = g.add("select", [h], weights={"indices": np.arange(80).reshape(4, 2, 10)})
+    (d,) = cell(g, rng, "rnn", two, 9, "given", given=[start], steps=True)
+    (e,) = cell(g, rng, "gru", d, 16, "kept", start=True, steps=True)
+    last = g.add("reshape", [e], attrs={"shape": (128,)})
+    g.output("y", g.add("dense", [last], weights={"W": rng.normal(size=(40, 128)) / 8}))
+    g.output("h", e)
+    g.output("c", c)
+    return g
+
+
+def cached():
+    """A cell whose state the file keeps in a cache of its own: read, sliced, and written back."""
+    rng = np.random.default_rng(5)
+    g = Graph("cached")
+    x = g.input("x", (3, 4))
+    state = g.state("cache.value", (2, 3, 6), rng.uniform(-1, 1, (2, 3, 6)))
+    before = g.add("state_read", states=[state])
+    h0, c0 = (g.add("select", [before], weights={"indices": np.arange(18).reshape(3, 6) + 18 * i}) for i in range(2))
+    h, c = cell(g, rng, "lstm", x, 6, given=[h0, c0])
+    after = g.add("concat", [g.add("reshape", [v], attrs={"shape": (18,)}) for v in (h, c)])
+    following = g.add("reshape", [after], attrs={"shape": (2, 3, 6)})
+    g.output("h", h)
+    g.output("y", g.add("dense", [after], weights={"W": rng.normal(size=(40, 36)) / 4}))
+    g.add("state_write", [following], states=[state])
+    return g

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import undertow
-from networks import counter, round_trip_graphs, single, zoo, zoo_input
+from networks import cached, counter, framed, round_trip_graphs, single, zoo, zoo_input
 from undertow import calibrate, layerwise, products, reference, tow
 from undertow.activations import Activation
 from undertow.cli import main
@@ -40,8 +40,8 @@ def stack(seed=0, n_in=6, hidden=24):
     return g
 
 
-def frames(T=60, n_in=6, seed=1):
-    return {"x": np.random.default_rng(seed).normal(size=(T, n_in)).astype(np.float32)}
+def frames(T=60, *shape, seed=1):
+    return {"x": np.random.default_rng(seed).normal(size=(T, *(shape or (6,)))).astype(np.float32)}
 
 
 def longest_error(graph, other, X, steps):
@@ -86,7 +86,7 @@ def test_distances_between_marks():
 
 @pytest.mark.parametrize("name", ["float32", *REDUCED])
 def test_bytes_of_layers_are_those_of_the_file(name):
-    for graph in (zoo(), counter(), *round_trip_graphs()):
+    for graph in (zoo(), counter(), framed(), cached(), *round_trip_graphs()):
         reduced = with_weights(graph, name)
         for node in reduced.nodes:
             tensors, _ = tow._encode(reduced, node)
@@ -234,7 +234,7 @@ def test_calibration_data_that_does_not_fit():
 
 @pytest.mark.parametrize("name", REDUCED)
 def test_verify_passes_what_is_right(name, isa):
-    for graph in [zoo(), *round_trip_graphs()[:4]]:
+    for graph in [zoo(), framed(), *round_trip_graphs()[:4]]:
         model = Model.from_graph(with_weights(graph, name), isa)
         report = verify(model, frames=60, exact=Model.from_graph(graph))
         assert report.ok, str(report)
@@ -246,7 +246,7 @@ def test_verify_passes_what_is_right(name, isa):
 
 
 def test_verify_every_node_of_every_kind_of_graph():
-    graphs = [zoo(), counter(), *round_trip_graphs()]
+    graphs = [zoo(), counter(), framed(), cached(), *round_trip_graphs()]
     bidirectional = single(np.random.default_rng(1), "lstm", 5, 18, reverse=True)
     bidirectional.output("end", bidirectional.add("last", [bidirectional.nodes[0].outputs[0]], attrs={"reverse": True}))
     bidirectional.output("turned", bidirectional.add("flip", [bidirectional.nodes[0].outputs[0]]))

@@ -34,7 +34,7 @@ MAY_INCLUDE = {
     "cpu": {"cpu.h"},
     "dispatch": {"dispatch.h", "kernels.h"},
     "plan": {"plan.h", "format.h", "kernels.h", "op.h"},
-    "ops/": {"op.h", "plan.h", "team.h"},
+    "ops/": {"op.h", "plan.h", "recurrent.h", "team.h"},
     "run": {"run.h", "op.h", "cpu.h"},
     "team": set(),
     "api": {"undertow.h", "cpu.h", "dispatch.h", "plan.h", "run.h", "team.h"},

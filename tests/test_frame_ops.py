@@ -11,6 +11,7 @@ from undertow import reference
 from undertow.activations import Activation
 from undertow.graph import Graph
 from undertow.model import Model
+from undertow.stream import Stream
 
 NAN, INF = math.nan, math.inf
 
@@ -56,6 +57,63 @@ def test_dense_goes_along_the_rows_of_a_frame(shape, n_out, run):
     expected = np.maximum(rows_times(X["x0"], W, b.astype(np.float64)), 0)
     np.testing.assert_allclose(run(g, X), expected, rtol=1e-5, atol=2e-6)
     assert g.values[g.outputs["y"]].shape == (*shape[:-1], n_out)
+
+
+PRECISIONS = ("float32", "float16", "bfloat16", "int8", "int4", "sparse float32", "sparse int8")
+
+
+def pruned(rng, n_out, n_in):
+    """A matrix of which a file may store blocks: a third of its blocks of 8 x 4, and its diagonal if it is square."""
+    W = rng.normal(size=(n_out, n_in)) / math.sqrt(n_in)
+    keep = np.kron(rng.random((-(-n_out // 8), -(-n_in // 4))) < 0.35, np.ones((8, 4)))[:n_out, :n_in]
+    return W * np.maximum(keep, np.eye(n_out, n_in))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "shape, n_out", [((3, 17), 17), ((2, 40), 23), ((60, 9), 32), ((5, 32), 16), ((1, 8), 5), ((4, 33), 64)]
+)
+def test_rows_of_a_frame_have_the_bits_of_frames(shape, n_out, precision, isa):
+    rng = np.random.default_rng(n_out)
+    weights = {"W": pruned(rng, n_out, shape[1]), "b": rng.normal(size=n_out)}
+    settings = {"weights": weights, "attrs": {"activation": Activation("tanh")}, "precisions": {"W": precision}}
+    rows = Model.from_graph(graph_of("dense", [shape], **settings), isa)
+    alone = Model.from_graph(graph_of("dense", [shape[1:]], **settings), isa)
+    x = rng.normal(size=(13, *shape)).astype(np.float32)
+    x[3, 0], x[5, -1, 1], x[6] = 0, NAN, 1e-30
+    expected = np.concatenate([alone.run(frame) for frame in x]).reshape(13, *shape[:1], n_out)
+    stream = rows.stream()
+    for got in (rows.run(x), np.stack([stream.step(frame) for frame in x])):
+        assert (np.isnan(got) == np.isnan(expected)).all()
+        assert np.array_equal(np.nan_to_num(got).view(np.uint32), np.nan_to_num(expected).view(np.uint32))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_dense_rows_of_every_precision_against_the_reference(precision, isa):
+    rng = np.random.default_rng(5)
+    weights = {"W": pruned(rng, 21, 37), "b": rng.normal(size=21)}
+    g = graph_of("dense", [(2, 3, 37)], weights=weights, precisions={"W": precision})
+    X = random_inputs([(2, 3, 37)], T=20)
+    expected = reference.run(g, X, rounding=True)
+    # A number that float32 and float64 round to different sides moves an output by a step of one weight.
+    limit = 2e-2 if "int" in precision else 5e-6
+    got = Model.from_graph(g, isa).run(X)
+    assert np.abs(got - expected).max() < limit
+    assert np.quantile(np.abs(got - expected), 0.95) < 5e-6
+
+
+@pytest.mark.parametrize("n_out", [40, 48])
+@pytest.mark.parametrize("precision", PRECISIONS[:5])
+def test_a_team_shares_the_rows_of_a_frame(n_out, precision, isa):
+    rng = np.random.default_rng(n_out)
+    weights = {"W": rng.normal(size=(n_out, 30)) / 5, "b": rng.normal(size=n_out)}
+    settings = {"attrs": {"activation": Activation("sigmoid")}, "precisions": {"W": precision}}
+    model = Model.from_graph(graph_of("dense", [(7, 30)], weights=weights, **settings), isa)
+    x = random_inputs([(7, 30)], T=50)["x0"]
+    stream = Stream(model, 0, 2, measure=False, least=0)
+    assert stream.threads == 2
+    assert np.array_equal(stream.run(x), model.stream().run(x))
+    assert np.array_equal(np.stack([stream.step(frame) for frame in x]), model.run(x))
 
 
 @pytest.mark.parametrize("shape", [(33, 9, 16), (1, 3, 5), (7, 1, 1), (4, 3, 40), (12, 2, 17)], ids=str)

@@ -239,9 +239,9 @@ def test_safetensors_is_wired(tmp_path):
         (
             {**LSTM_1, **{f"n.{k}": np.ones(3) for k in ("weight", "bias", "running_mean", "running_var")}},
             "BatchNorm",
-            "ScaleShift.from_torch_batch_norm(w, 'n')",
+            "BatchNorm.from_torch(w, 'n')",
         ),
-        ({**LSTM_1, "c.weight": np.zeros((3, 3, 2)), "c.bias": np.zeros(3)}, "Conv1d", "not placed: c: Conv1d"),
+        ({**LSTM_1, "c.weight": np.zeros((3, 3, 2)), "c.bias": np.zeros(3)}, "Conv1d", "FrameConv1D.from_torch(w, 'c'"),
         ({**LSTM_1, **part("gru", "weights", "g.")}, "2 recurrent modules: m, g", "GRU.from_torch(w, 'g')"),
         (part("rnn_tanh", "weights", "r."), "tanh or relu", "nonlinearity=\"tanh\"),  # or \"relu\""),
         ({**BOTH, **linear(8, 2)}, "every frame or the two last states", "LSTM.from_torch(w, 'm')"),

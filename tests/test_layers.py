@@ -281,12 +281,32 @@ def test_from_keras_list_and_dict():
         GRU.from_keras(gru, reset_after=False)
     with pytest.raises(ShapeError, match="GRU has these"):
         LSTM.from_keras(gru)
-    with pytest.raises(UnsupportedError, match="CuDNNLSTM"):
-        LSTM.from_keras([*lstm[:2], np.zeros(8 * H)])
     with pytest.raises(UnsupportedError, match="Keras 3"):
         LSTM.from_keras(lstm, recurrent_activation="hard_sigmoid")
     check([Dense.from_keras([gru[0][:, :4]], activation="linear")], X @ gru[0][:, :4])
     np.testing.assert_array_equal(Embedding.from_keras({"e/embeddings:0": np.eye(3)}).table, np.eye(3))
+
+
+@pytest.mark.parametrize("cls", [LSTM, GRU])
+def test_cudnn_layouts_are_recognised(cls):
+    """Each input gate (I, H) lies in memory as its transpose, each recurrent gate is transposed, biases come twice."""
+    n, H, n_in = {LSTM: 4, GRU: 3}[cls], 5, 3
+    rng = np.random.default_rng(8)
+    kernel, recurrent = rng.normal(size=(n_in, n * H)), rng.normal(size=(H, n * H))
+    bias = rng.normal(size=(2, n * H))
+    cudnn_kernel, cudnn_recurrent = np.empty_like(kernel), np.empty_like(recurrent)
+    for gate in range(n):
+        k = slice(gate * H, (gate + 1) * H)
+        cudnn_kernel[:, k] = np.frombuffer(kernel[:, k].T.tobytes()).reshape(n_in, H)
+        cudnn_recurrent[:, k] = recurrent[:, k].T
+    plain = [kernel, recurrent, bias.sum(axis=0) if cls is LSTM else bias]
+    want = build_sequential([cls.from_keras(plain)])
+    cudnn = {"a/kernel:0": cudnn_kernel, "a/recurrent_kernel:0": cudnn_recurrent, "a/bias:0": bias.ravel()}
+    found = build_sequential([cls.from_keras(cudnn, "a")])
+    for key, a in want.nodes[0].weights.items():
+        np.testing.assert_allclose(found.nodes[0].weights[key], a, rtol=1e-6)
+    with pytest.raises(UnsupportedError, match="CuDNN layer has tanh"):
+        cls.from_keras(cudnn, "a", activation="relu")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras's own, about NumPy

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 # ruff: noqa: E402 (imports follow the check that an optional package is there)
-"""ONNX's own node tests of the recurrent operators, judged by ONNX's own runner, and the backend's manners."""
+"""ONNX's own node tests, judged by ONNX's own runner, the page of operators, and the backend's manners."""
 
 from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,29 +17,86 @@ onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import onnx.backend.test
+    from onnx.backend.test.loader import load_model_tests
 
 import undertow.onnx_backend as backend
+from onnx_cases import excluded
 from undertow.errors import FormatError, ShapeError, UnsupportedError
+from undertow.importers.onnx.operators import COMPUTED, FOLDED_ONLY
+from undertow.importers.onnx.refused import REFUSED
+from undertow.importers.onnx.table import operators_page
 
-RECURRENT = re.compile(r"^test_(rnn|lstm|gru|simple_rnn)_.*_cpu$")
+NAMES = re.compile(r"^test_.*_cpu$")
 
 
-def _recurrent_cases():
-    with warnings.catch_warnings():  # cases of other operators compute with inf while they are made
+class ReferenceBackend(backend.UndertowBackend):
+    """The float64 evaluator: what the importer makes of a model, without the engine's rounding."""
+
+    @classmethod
+    def prepare(cls, model, device="CPU", **kwargs):
+        return super().prepare(model, device, isa="reference")
+
+
+with warnings.catch_warnings():  # cases compute with inf while they are made
+    warnings.simplefilter("ignore")
+    CASES = load_model_tests(kind="node")
+REASONS = {case.name: excluded(case) for case in CASES}
+
+
+def _required(which):
+    """The runner's class of node tests, without those that `onnx_cases` excludes."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        runner = onnx.backend.test.BackendTest(backend.UndertowBackend, __name__)
-    case = runner.include(RECURRENT.pattern).test_cases["OnnxBackendNodeModelTest"]
-    for name in [n for n in vars(case) if n.startswith("test_") and not RECURRENT.match(n)]:
-        delattr(case, name)  # thousands, which would all be reported as skipped
-    return case
+        tests = onnx.backend.test.BackendTest(which, __name__).test_cases["OnnxBackendNodeModelTest"]
+    for name in [n for n in vars(tests) if n.startswith("test_")]:
+        if not NAMES.match(name) or REASONS[name.removesuffix("_cpu")]:
+            delattr(tests, name)
+    return tests
 
 
-OnnxBackendNodeModelTest = _recurrent_cases()
+OnnxBackendReferenceTest = _required(ReferenceBackend)
 
 
-def test_onnx_has_as_many_recurrent_tests_as_we_think():
-    names = [n for n in dir(OnnxBackendNodeModelTest) if RECURRENT.match(n)]
-    assert len(names) >= 18, names
+def test_what_is_excluded():
+    counts = Counter(REASONS.values())
+    print(f"ONNX node tests: {counts['']} must pass, {counts.total() - counts['']} are excluded:")
+    for reason, n in counts.most_common():
+        print(f"{n:6}  {reason or '(must pass)'}")
+    assert counts[""] >= 850
+    assert sum(bool(NAMES.match(n)) for n in vars(OnnxBackendReferenceTest)) == counts[""]
+
+
+def test_every_operator_of_onnx_is_in_one_group():
+    groups = [COMPUTED, FOLDED_ONLY, frozenset(REFUSED)]
+    known = {s.name for s in onnx.defs.get_all_schemas() if s.domain == ""}
+    assert known <= frozenset().union(*groups), "an operator of this onnx is in no group: put it into refused.py"
+    assert sum(map(len, groups)) == len(frozenset().union(*groups))
+    for op in sorted(REFUSED):
+        node = onnx.helper.make_node(op, ["x"], ["y"])
+        assert not backend.is_compatible(_model(node, {"x": [2]}, ["y"])), op
+
+
+#: what 28 files of 12 published recurrent networks are made of
+OF_REAL_MODELS = """
+    Add BatchNormalization Cast Concat Constant ConstantOfShape Conv ConvTranspose DequantizeLinear Div Equal Expand GRU
+    Gather Gemm Identity If LSTM LeakyRelu Less Log Loop MatMul Max MaxPool Min Mul Neg Not PRelu Pad Pow QLinearConv
+    QuantizeLinear Range ReduceMax ReduceMean ReduceSum Relu Reshape Scan ScatterND Shape Sigmoid Size Slice Split Sqrt
+    Squeeze Sub Tanh Tile Transpose Unsqueeze Where
+"""
+
+
+@pytest.mark.parametrize("op", OF_REAL_MODELS.split())
+def test_operators_of_real_models_have_node_tests(op):
+    """Each operator that published recurrent models use is the only one of a case that must pass."""
+    alone = [case.name for case in CASES if {n.op_type for n in case.model.graph.node} == {op}]
+    assert any(not REASONS[name] for name in alone), {name: REASONS[name] for name in alone}
+
+
+def test_operators_page_is_up_to_date():
+    page = Path(__file__).parent.parent / "OPERATORS.md"
+    assert page.read_text(encoding="utf-8") == operators_page(), (
+        "run: python -m undertow.importers.onnx.table > OPERATORS.md"
+    )
 
 
 def _model(node, inputs, outputs, opset=22):

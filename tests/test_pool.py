@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import undertow
-from networks import counter, round_trip_graphs, single, zoo
+from networks import cached, counter, framed, round_trip_graphs, single, zoo
 from undertow.activations import Activation
 from undertow.compile import with_weights
 from undertow.model import Model
@@ -36,8 +36,11 @@ GRAPHS = {
     **{name: lambda name=name: cell(name) for name in CELLS},
     "zoo": zoo,
     "counter": counter,
+    "framed": framed,
+    "cached": cached,
     **{f"round_trip_{i}": lambda i=i: round_trip_graphs()[i] for i in (1, 2, 3, 4)},
     **{f"zoo_{p}": lambda p=p: with_weights(zoo(), p) for p in ("float16", "bfloat16", "int8", "int4")},
+    "framed_int8": lambda: with_weights(framed(), "int8"),
     "projection_int8": lambda: with_weights(cell("lstm_projection"), "int8"),
 }
 

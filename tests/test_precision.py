@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import undertow
-from networks import round_trip_graphs, single, zoo
+from networks import framed, round_trip_graphs, single, zoo
 from oracle_precision import bfloat16, half, int4_numbers, int8_numbers, stored_row
 from test_tow import assert_equal_graphs
 from undertow import packing, precision, tow
@@ -230,7 +230,7 @@ def test_too_many_columns():
 
 
 @pytest.mark.parametrize("name", REDUCED)
-@pytest.mark.parametrize("graph", [zoo(), *round_trip_graphs()], ids=lambda g: g.name)
+@pytest.mark.parametrize("graph", [zoo(), framed(), *round_trip_graphs()], ids=lambda g: g.name)
 def test_files(graph, name):
     reduced = with_weights(graph, name)
     blob = compile_graph(reduced)

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from networks import counter, single, zoo
+from networks import cached, counter, framed, single, zoo
 from test_pool import assert_same_bits, cut, frames
 from undertow import PoolError, StateError
 from undertow.model import Model
@@ -16,6 +16,8 @@ GRAPHS = {
     "lstm": lambda: single(np.random.default_rng(5), "lstm", 5, 21, start=True),
     "zoo": zoo,
     "counter": counter,
+    "framed": framed,
+    "cached": cached,
 }
 
 

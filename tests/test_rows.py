@@ -6,11 +6,13 @@ import pytest
 
 import networks
 import oracle
-from tolerances import FLOAT64_AGREE
+import undertow
+from tolerances import FLOAT32_CELL, FLOAT64_AGREE
 from undertow import reference
 from undertow.activations import Activation
 from undertow.errors import ShapeError, UnsupportedError
 from undertow.graph import Graph
+from undertow.model import Model
 
 #: ONNX's gate order out of undertow's
 ORDER = {"rnn": [0], "gru": [0, 1, 2], "lstm": [0, 3, 1, 2]}
@@ -181,3 +183,180 @@ def test_what_does_not_fit_is_refused(change, error, words):
     states = [g.state("gru.h", state_shape)] if change.get("states", True) else []
     with pytest.raises(error, match=words):
         g.add("gru", inputs, weights=networks.weights(rng, "gru", 5, 6), states=states, attrs=change.get("attrs"))
+
+
+# -- the engine -------------------------------------------------------------------------------------------------------
+
+
+def by_name(y, graph):
+    return y if isinstance(y, dict) else {next(iter(graph.outputs)): y}
+
+
+def one(X):
+    return X if len(X) > 1 else next(iter(X.values()))
+
+
+def same_bits(got, expected, what=""):
+    for name, want in expected.items():
+        got_bits, want_bits = (np.ascontiguousarray(y, np.float32).view(np.uint32) for y in (got[name], want))
+        np.testing.assert_array_equal(got_bits, want_bits, f"{name} {what}")
+
+
+@pytest.mark.parametrize(("op", "options"), OPTIONS)
+@pytest.mark.parametrize(("rows", "steps", "start", "reverse"), list(cases()))
+def test_engine_is_oracle(op, options, rows, steps, start, reverse, isa):
+    graph = build(op, options, rows, steps, start, reverse)
+    X = frames(graph, 4)
+    expected, ends = by_oracle(graph, X)
+    got, state = Model.from_graph(graph, isa).run_with_state(X)
+    got = by_name(got, graph)
+    for name, want in expected.items():
+        np.testing.assert_allclose(got[name], want, rtol=0, atol=FLOAT32_CELL)
+    for name, want in ends.items():
+        np.testing.assert_allclose(state[name], want, rtol=0, atol=FLOAT32_CELL)
+
+
+def ordinary(graph, X, isa):
+    """The cell of `build` by the ordinary layer, row by row and step by step: (outputs, final states)."""
+    (node,) = graph.nodes
+    steps = node.attrs["steps"]
+    x = X["x"] if steps else X["x"][:, None]
+    by_row = x.ndim == 4
+    x = x if by_row else x[:, :, None]
+    T, L, n_rows, n_in = x.shape
+    plain = Graph()
+    plain.input("x", n_in)
+    widths = [node.weights["R"].shape[2], node.weights["R"].shape[1]][: 2 if node.op == "lstm" else 1]
+    states = [plain.state(f"cell.{s}", (n,)) for s, n in zip("hc", widths, strict=False)]
+    attrs = node.attrs | {"steps": False, "reverse": node.attrs["reverse"] and not steps}
+    out = plain.add(
+        node.op, ["x"], name="cell", attrs=attrs, weights=node.weights, states=states, precisions=node.precisions
+    )
+    for name, value in zip("yc", out if isinstance(out, tuple) else (out,), strict=False):
+        plain.output(name, value)
+    model = Model.from_graph(plain, isa)
+    turn = slice(None, None, -1) if steps and node.attrs["reverse"] else slice(None)
+    outputs = {name: np.zeros((T, L, n_rows, n), np.float32) for name, n in zip("yc", widths, strict=False)}
+    ends = {s: np.zeros((n_rows, n), np.float32) for s, n in zip(states, widths, strict=True)}
+    for b in range(n_rows):
+        row = lambda a: np.asarray(a, np.float32).reshape(n_rows, -1)[b]  # noqa: E731, B023
+        pieces = [range(T)] if node.states else [[t] for t in range(T)]
+        for ts in pieces:
+            given = [graph.states[s].init for s in node.states] or [X[name][ts[0]] for name in graph.inputs[1:]]
+            now = {s: row(a) for s, a in zip(states, given, strict=False)}
+            walked = x[ts, turn, b].reshape(-1, n_in)
+            y, now = model.run_with_state(walked, state=now)
+            for name, value in by_name(y, plain).items():
+                outputs[name][ts, turn, b] = value.reshape(len(ts), L, -1)
+        for s in states:
+            ends[s][b] = now[s]
+
+    def as_frame(a):
+        a = a if by_row else a[:, :, 0]
+        return a if steps else a[:, 0]
+
+    return {name: as_frame(a) for name, a in outputs.items()}, [e if by_row else e[0] for e in ends.values()]
+
+
+PRECISIONS = ["float32", "float16", "bfloat16", "int8", "int4", "sparse float32", "sparse int8"]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "precision"), [(3, "float32"), (16, "float32"), *((21, precision) for precision in PRECISIONS)]
+)
+@pytest.mark.parametrize(("rows", "steps", "start", "reverse"), list(cases()))
+@pytest.mark.parametrize(("op", "options"), OPTIONS)
+def test_bits_are_those_of_ordinary_layers(op, options, hidden, rows, steps, start, reverse, precision):
+    """In blocks, step by step, and in a pool."""
+    graph = build(op, options, rows, steps, start, reverse, hidden=hidden)
+    (node,) = graph.nodes
+    keys = [key for key in ("W", "R", "projection") if key in node.weights]
+    node.precisions.update(dict.fromkeys(keys, precision) if precision != "float32" else {})
+    X = frames(graph, 13)
+    isa = next(name for name, runs in undertow.isas().items() if runs)
+    expected, ends = ordinary(graph, X, isa)
+    model = Model.from_graph(graph, isa)
+    got, state = model.run_with_state(X)
+    same_bits(by_name(got, graph), expected, "in blocks")
+    same_bits(state, dict(zip(node.states, ends, strict=False)), "at the end")
+
+    stream = model.stream()
+    stepped = [by_name(stream.step(one({name: x[t] for name, x in X.items()})), graph) for t in range(13)]
+    same_bits({name: np.stack([y[name] for y in stepped]) for name in expected}, expected, "step by step")
+    for name, end in zip(node.states, ends, strict=False):
+        assert stream.state[name].shape == graph.states[name].shape
+        same_bits({name: stream.state[name]}, {name: end}, "of the stream")
+
+    pool = model.pool(3)
+    ids = pool.open(3)
+    wrong = frames(graph, 13, seed=8)
+    for t in range(13):
+        both = {name: np.stack([wrong[name][t], x[t], -x[t]]) for name, x in X.items()}
+        y = by_name(pool.step(ids, one(both)), graph)
+        same_bits({name: a[1] for name, a in y.items()}, {name: a[t] for name, a in expected.items()}, "in a pool")
+
+
+@pytest.mark.parametrize(("op", "options"), OPTIONS)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_whole_sequences_backwards_with_rows(op, options, rows, isa):
+    graph = build(op, options, rows, None, "states", reverse=True, hidden=18)
+    X = frames(graph, 60)
+    model = Model.from_graph(graph, isa)
+    assert not model.streamable
+    got, state = model.run_with_state(X)
+    expected, ends = ordinary(graph, X, isa)
+    same_bits(by_name(got, graph), expected)
+    same_bits(state, dict(zip(graph.nodes[0].states, ends, strict=False)))
+
+
+@pytest.mark.parametrize("name", ["framed", "cached"])
+def test_networks_keep_the_laws(name):
+    """Every cut of a stream, every instruction set, one thread or two; and the reference."""
+    graph = getattr(networks, name)()
+    X = frames(graph, 150)
+    expected = reference.run(graph, X)
+    first = None
+    for isa in [name for name, runs in undertow.isas().items() if runs]:
+        model = Model.from_graph(graph, isa)
+        whole = model.run(X)
+        for output, want in expected.items():
+            np.testing.assert_allclose(whole[output], want, rtol=0, atol=2e-5)
+        first = first or whole
+        same_bits(whole, first, f"on {isa}")
+        stream, parts = model.stream(), []
+        for start, stop in [(0, 1), (1, 2), (2, 50), (50, 57), (57, 150)]:
+            parts.append(stream.run(X["x"][start:stop]))
+        same_bits({output: np.concatenate([p[output] for p in parts]) for output in whole}, first, "in chunks")
+        pool = model.pool(40)
+        ids = pool.open(40)
+        Y = pool.run(ids, np.ascontiguousarray(np.broadcast_to(X["x"][:30], (40, 30, *X["x"].shape[1:]))))
+        for output, y in Y.items():
+            same_bits({output: y}, {output: np.broadcast_to(first[output][:30], y.shape)}, "of a pool")
+
+
+def test_frames_behind_the_last_one_are_given_once():
+    """In a whole sequence, a cell that forgets walks the one frame that is left."""
+    rng = np.random.default_rng(0)
+    g = Graph()
+    x = g.input("x", 6)
+    (h,) = networks.cell(g, rng, "gru", g.add("flip", [x]), 12)
+    end = g.add("reshape", [g.add("last", [h])], attrs={"shape": (3, 4)})
+    (y,) = networks.cell(g, rng, "gru", end, 5, "inner", given=[], steps=True)
+    g.output("y", y)
+    X = {"x": rng.normal(size=(70, 6)).astype(np.float32)}
+    got = Model.from_graph(g).run(X)
+    assert got.shape == (3, 5)
+    np.testing.assert_allclose(got, reference.run(g, X), rtol=0, atol=FLOAT32_CELL)
+
+
+def test_what_print_and_states_say():
+    model = Model.from_graph(networks.framed())
+    text = str(model)
+    assert "5 steps of a frame, backwards, reset after, sigmoid tanh, forgets" in text
+    assert "5 rows, forwards" in text
+    assert "4 steps of a frame, 2 rows, forwards, tanh, starts from an input" in text
+    stream = model.stream()
+    h, c = stream.state["over_time"]
+    assert h.shape == c.shape == (5, 17)
+    stream.state["kept"] = np.ones((2, 16))
+    assert (stream.state["kept.h"] == 1).all()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from networks import counter, round_trip_graphs, single, zoo
+from networks import cached, counter, framed, round_trip_graphs, single, zoo
 from test_pool import CELLS, assert_same_bits, cell, cut, frames
 from undertow.graph import Graph
 from undertow.model import Model
@@ -26,6 +26,8 @@ GRAPHS = {
     **{name: lambda name=name: cell(name, hidden=50) for name in CELLS},
     "zoo": zoo,
     "counter": counter,
+    "framed": framed,
+    "cached": cached,
     **{f"round_trip_{i}": lambda i=i: round_trip_graphs()[i] for i in (1, 2, 3, 4)},
 }
 MATRICES = ("W", "R", "projection")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import undertow
-from networks import counter, round_trip_graphs, single, zoo, zoo_input
+from networks import cached, counter, framed, round_trip_graphs, single, zoo, zoo_input
 from undertow import tow
 from undertow.compile import compile_graph, with_weights
 from undertow.graph import Graph
@@ -26,7 +26,7 @@ def assert_equal_graphs(a, b):
         assert s.init is None or np.array_equal(s.init, t.init)
 
 
-@pytest.mark.parametrize("graph", [zoo(), counter(), *round_trip_graphs()], ids=lambda g: g.name)
+@pytest.mark.parametrize("graph", [zoo(), counter(), framed(), cached(), *round_trip_graphs()], ids=lambda g: g.name)
 def test_round_trip(graph):
     blob = compile_graph(graph)
     again = tow.read(blob)

@@ -14,7 +14,7 @@
  * Memory   All memory comes from you, aligned to UT_ALIGN; there is nothing to free. `blob` (the bytes of a .tow file,
  *          see FORMAT.md) must outlive the model: weights are used in place. The model must outlive its streams.
  * Threads  A model is read-only after ut_model_init: share it. A stream belongs to one thread at a time.
- * Time     ut_step, ut_run and ut_batch_run cannot fail, allocate nothing, take no lock, make no system call and have no
+ * Time     ut_step, ut_run, ut_flush and those of a batch cannot fail, allocate nothing, take no lock, make no system call and have no
  *          loop without a bound: the same operations for every frame, a number that depends on the model and not on what
  *          the frames hold. Left to the machine are its caches, and page faults where a blob that is mapped is touched first.
  *          Calls of a stream that was given a team (ut_team_init) do wait, for its helpers.
@@ -78,6 +78,7 @@ typedef struct ut_info {
   size_t snapshot_bytes;
   uint32_t n_inputs, n_outputs, n_states;
   uint32_t streamable;  /* 0: some layer needs the whole sequence; only ut_sequence_run */
+  uint32_t latency;     /* frames by which a stream's outputs come later; see ut_flush   */
   uint32_t block;       /* frames that ut_run works on at a time                       */
   uint32_t batch_rows;  /* streams that ut_batch_run works on at a time                */
   uint8_t hash[16];     /* of the model, as written in the file                        */
@@ -150,6 +151,14 @@ void ut_step(ut_stream* stream, const void* x, void* y);
  * An id outside 0 .. n_ids - 1 selects a frame of NaN. */
 void ut_run(ut_stream* stream, size_t n_frames, const void* const* x, void* const* y);
 
+/* ut_flush - the end of a sequence: the last ut_info.latency output frames. Cannot fail.
+ * Where a model looks ahead, output frame t comes with input frame t + latency; before, outputs are zeros. A flush stands for
+ * that many further timesteps without a frame: windows over time see zeros, and recurrent layers do not move. What was run
+ * and flushed, less its first `latency` output frames, is the output of the whole sequence. Then reset the stream; one that
+ * goes on instead continues its recurrent layers, behind a gap of `latency` frames of which its windows see zeros.
+ *   y  n_outputs pointers, each to room for `latency` frames; an entry may be NULL if that output is not wanted */
+void ut_flush(ut_stream* stream, void* const* y);
+
 /* ut_propose - one timestep that may be undone. Cannot fail. x and y as in ut_run.
  * ut_commit keeps it; ut_rollback makes the stream what it was before, to the bit. Whatever is done to the stream between
  * ut_propose and ut_rollback is undone with it, further proposals too. Both cost at most one copy of the state, and do
@@ -171,7 +180,7 @@ ut_status ut_snapshot_load(ut_stream* stream, const void* bytes, size_t n, ut_er
 ut_status ut_stream_copy(ut_stream* to, const ut_stream* from);
 
 /* --- several threads for one stream -----------------------------------------------------------------------------------
- * A team advances one stream: worker 0 is whoever calls ut_step, ut_run or ut_propose, workers 1 to n_workers - 1 are
+ * A team advances one stream: worker 0 is whoever calls ut_step, ut_run, ut_flush or ut_propose, workers 1 to n_workers - 1 are
  * threads of yours that help:
  *
  *     while (working) if (ut_team_called(team, 1)) ut_team_help(team, 1);
@@ -204,7 +213,7 @@ void ut_team_use(ut_team* team, int together);
 /* ut_team_called - 1 if worker 0 is in a call that this worker has not helped in, else 0. For that worker. */
 int ut_team_called(const ut_team* team, size_t worker);
 
-/* ut_team_help - do a worker's share of one call of ut_step, ut_run or ut_propose with at least one frame; waits for that
+/* ut_team_help - do a worker's share of one call of ut_step, ut_run, ut_flush or ut_propose with at least one frame; waits for that
  * call to begin. Each worker (1 to n_workers - 1) is one thread at a time. */
 void ut_team_help(ut_team* team, size_t worker);
 
@@ -240,6 +249,9 @@ ut_status ut_batch_init(void* mem, size_t bytes, const ut_model* model, ut_batch
 void ut_batch_run(ut_batch* batch, size_t n_streams, float* const* states, size_t n_frames, const void* const* x,
                   void* const* y);
 
+/* ut_batch_flush - ut_flush of each of n_streams streams; y points to n_streams sequences of ut_info.latency frames each. */
+void ut_batch_flush(ut_batch* batch, size_t n_streams, float* const* states, void* const* y);
+
 /* --- whole sequences ------------------------------------------------------------------------------------------------- */
 
 /* ut_sequence_bytes - memory that ut_sequence_run needs for n_frames frames; 0 if that does not fit a size_t. */
@@ -247,9 +259,11 @@ size_t ut_sequence_bytes(const ut_model* model, size_t n_frames);
 
 /* ut_sequence_run - a whole sequence at once, from the initial state; the only way to run a model that is not streamable.
  *   mem     `bytes` >= ut_sequence_bytes(model, n_frames), aligned to UT_ALIGN
- *   length  frames that masked layers (ONNX sequence_lens) consume, at most n_frames; n_frames if there is no padding
+ *   length  frames that masked layers (ONNX sequence_lens) consume, at most n_frames; n_frames if there is no padding, and
+ *           in models with latency
  *   states  NULL, or n_states pointers: fields to start from; an entry may be NULL for the model's own initial value
- *   x, y    as ut_run; an output marked `once` takes a single frame
+ *   x, y    as ut_run; an output marked `once` takes a single frame, and output frame t is that of input frame t in a
+ *           model with latency too
  *   finals  NULL, or n_states pointers that take the state after the last frame; entries may be NULL
  *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN or UT_E_MEMORY */
 ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* model, size_t n_frames, size_t length,

@@ -41,10 +41,23 @@ inline void frames(const DenseArgs& d, size_t p, size_t t, size_t T) {
   if constexpr (NT > 1) frames<Weights, G, NT == 6 ? 4 : NT / 2>(d, p, t, T);
 }
 
+// NT frames, fewer than a tile takes: panels side by side make up for the chains that are missing.
+template <class Weights, int G, int NT, int NP>
+inline void few_frames(const DenseArgs& d, size_t p) {
+  for (; p + NP <= d.n_panels; p += NP) Weights::template tile<G, NP, kVectors<G>, NT>(d, {0, p, 0});
+  if constexpr (NP > 1) few_frames<Weights, G, NT, NP / 2>(d, p);
+}
+
 template <class Weights, int G>
 void dense(const DenseArgs& d, size_t T) {
   Weights::prepare(d, T);
-  if (T == 1) return one_frame<Weights, G, panels_in_flight(kVectors<G>)>(d, d.first);
+  constexpr int most = panels_in_flight(kVectors<G>);
+  if (T == 1) return one_frame<Weights, G, most>(d, d.first);
+  if constexpr (most >= 8) {
+    if (T == 2) return few_frames<Weights, G, 2, most / 2>(d, d.first);
+    if (T == 3) return few_frames<Weights, G, 3, most / 4>(d, d.first);
+    if (T == 4) return few_frames<Weights, G, 4, most / 4>(d, d.first);
+  }
   // Panels outside, frames inside: the panel is read from memory once and then from the cache.
   for (size_t p = d.first; p < d.n_panels; ++p) frames<Weights, G, tile_frames<G>()>(d, p, 0, T);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Ops that move elements and compute nothing: joins, selections, table look-ups, constants, the state registers, and
-// the two that pick or reorder timesteps of a whole sequence.
+// Ops that move elements and compute nothing: joins, selections, table look-ups, constants, and the two that pick or
+// reorder timesteps of a whole sequence.
 #include <string.h>
 
 #include "op.h"
@@ -142,34 +142,6 @@ ut_status check_constant(Check& c) {
   return c.status();
 }
 
-// --- state_read, state_write -----------------------------------------------------------------------------------------
-
-ut_status check_state_read(Check& c) {
-  c.counts(0, 1, 1, 0, 0);
-  c.require(c.state(0) == c.output(0), "state and output differ in size");
-  return c.status();
-}
-
-void run_state_read(const OpPlan& op, const Block& b) {
-  const size_t bytes = b.value(op.output).width * sizeof(float);
-  if (!b.batch()) memcpy(b.row(op.output), b.state_at(op.states[0]), bytes);
-  for (size_t i = 0; b.batch() && i < b.n; ++i)
-    memcpy(b.row(op.output) + i * b.stride(op.output), b.state_at(op.states[0], i), bytes);
-}
-
-ut_status check_state_write(Check& c) {
-  c.counts(1, 0, 1, 0, 0);
-  c.require(c.state(0) == c.input(0), "state and input differ in size");
-  return c.status();
-}
-
-void run_state_write(const OpPlan& op, const Block& b) {
-  const size_t bytes = b.value(op.inputs[0]).width * sizeof(float);
-  if (!b.batch()) memcpy(b.state_at(op.states[0]), b.row(op.inputs[0]), bytes);
-  for (size_t i = 0; b.batch() && i < b.n; ++i)
-    memcpy(b.state_at(op.states[0], i), b.row(op.inputs[0]) + i * b.stride(op.inputs[0]), bytes);
-}
-
 // --- last, flip: whole sequences -------------------------------------------------------------------------------------
 
 ut_status check_last(Check& c) {
@@ -211,8 +183,6 @@ const OpType kSelect = {8, "select", check_select, run_select, true};
 const OpType kReshape = {9, "reshape", check_reshape, nullptr, true};
 const OpType kEmbedding = {10, "embedding", check_embedding, run_embedding, true};
 const OpType kConstant = {11, "constant", check_constant, nullptr, false};
-const OpType kStateRead = {15, "state_read", check_state_read, run_state_read, false};
-const OpType kStateWrite = {16, "state_write", check_state_write, run_state_write, false};
 const OpType kLast = {17, "last", check_last, run_last, false};
 const OpType kFlip = {18, "flip", check_flip, run_flip, true};
 

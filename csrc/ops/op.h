@@ -32,6 +32,8 @@ class Check {
   void matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional = false);
   // The same for a table of rows of `width` numbers; returns how many rows it has.
   size_t table(uint32_t i, size_t width);
+  // Binds the gate of a time op: input i, where the node has it. Its frames stand in plan->inputs like any other.
+  void gate(uint32_t i);
   bool has_weight(uint32_t i) const { return i < node_.n_tensors && node_.tensors[i] != kNone; }
   uint32_t param(uint32_t i);
   float param_f32(uint32_t i);
@@ -65,6 +67,8 @@ struct Block {
   size_t chunk;  // frames (rows, in a batch) that `scratch` was sized for
   float* const* states;  // a batch: one state block per row, and each row is one timestep of its stream; else null
   Team* team = nullptr;  // several workers walk over this block, each with a scratch of its own; null: one
+  bool flush = false;    // its frames come after the end of the sequence
+  size_t singles = 0;    // of a call's frames, the first that go alone: a gate is open or shut for a whole block
 
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {
@@ -78,6 +82,10 @@ struct Block {
   Panels mine(size_t n_panels) const { return team ? team->mine(n_panels) : Panels{0, n_panels}; }
   void meet() const {
     if (team) team->meet();
+  }
+  // Whether frame (row, in a batch) t of a gated op belongs to the sequence.
+  bool open(const OpPlan& op, size_t t) const {
+    return row(op.inputs[op.gate])[t * stride(op.inputs[op.gate])] != 0.0f;
   }
   float* state_at(uint32_t s) const { return state + model->states[s].offset; }
   float* state_at(uint32_t s, size_t row) const { return states[row] + model->states[s].offset; }
@@ -97,11 +105,15 @@ struct OpType {
   bool frame_op;  // looks at one frame at a time: its output is given once if all its inputs are
 };
 
+// Runs a recurrent layer that has a gate.
+void run_gated(const OpPlan& op, const Block& b);
+
 // The op of a kind, or null.
 const OpType* find_op(uint32_t kind);
 
 extern const OpType kDense, kActivation, kBinary, kAffine, kSoftmax, kLayerNorm, kConcat, kSelect, kReshape, kEmbedding,
-    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip, kDepthwise, kReduce, kMatmul, kWhere;
+    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip, kRnnFramed, kGruFramed, kLstmFramed, kWindow,
+    kPresent, kDepthwise, kReduce, kMatmul, kWhere;
 
 }  // namespace undertow
 

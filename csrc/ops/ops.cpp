@@ -10,7 +10,7 @@ const OpType* find_op(uint32_t kind) {
   static constexpr const OpType* kTable[] = {
       &kDense,  &kActivation, &kBinary,   &kAffine, &kSoftmax, &kLayerNorm, &kConcat,    &kSelect, &kReshape,
       &kEmbedding, &kConstant, &kRnn,     &kGru,    &kLstm,    &kStateRead, &kStateWrite, &kLast,   &kFlip,
-      &kDepthwise, &kReduce, &kMatmul, &kWhere,
+      &kRnnFramed, &kGruFramed, &kLstmFramed, &kWindow, &kPresent, &kDepthwise, &kReduce, &kMatmul, &kWhere,
   };
   for (const OpType* type : kTable)
     if (type->kind == kind) return type;
@@ -33,6 +33,7 @@ Check::Check(const File& file, const NodeView& node, const char* op_name, OpPlan
   plan->n_inputs = node.n_inputs;
   plan->output = node.first_output;
   plan->n_outputs = node.n_outputs;
+  plan->n_states = node.n_states;
 }
 
 void Check::fail(const char* what, const char* more, uint64_t got, uint64_t expected) {
@@ -163,6 +164,13 @@ size_t Check::table(uint32_t i, size_t width) {
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);
   return static_cast<size_t>(bytes / row);
+}
+
+void Check::gate(uint32_t i) {
+  if (node_.n_inputs <= i) return;
+  require(node_.n_inputs == i + 1, "has inputs behind its gate");
+  require(input(i) == 1, "a gate has more than one element");
+  plan_->gate = i;
 }
 
 uint32_t Check::param(uint32_t i) {

@@ -5,136 +5,11 @@
 // The workers of a team take the same panels in both halves, so each waits for the others only before it reads all of h.
 #include <string.h>
 
-#include "op.h"
+#include "recurrent.h"
 
 namespace undertow {
 
 namespace {
-
-// Places in OpPlan::weights and sizes.
-enum { kW, kB, kR, kX1, kX2 };  // kX1: gru R_n, lstm peephole; kX2: gru rb, lstm projection
-enum { kInputs, kHidden, kFedBack };
-
-constexpr uint32_t kFlags = kFlagReverse | kFlagVariant | kFlagMasked;
-
-// What all three cells have: `n_acts` activations, then flags and clip; returns padded(H).
-size_t check_cell(Check& c, uint32_t n_gates, uint32_t n_acts, uint32_t n_states, uint32_t n_tensors) {
-  const uint32_t n_outputs = c.node().n_outputs;
-  c.require(n_outputs >= 1 && n_outputs <= n_states, "outputs are h, and for an lstm c");
-  c.counts(1, n_outputs, n_states, n_tensors, 3 * n_acts + 2);
-  OpPlan* p = c.plan();
-  const size_t H = c.state(n_states - 1), I = c.input(0), F = c.state(0), Hp = padded(H);
-  p->sizes[kInputs] = I;
-  p->sizes[kHidden] = H;
-  p->sizes[kFedBack] = F;
-  c.require(c.output(0) == F, "hidden state and output differ in size");
-  c.matrix(kW, H, I, n_gates);
-  c.weight(kB, uint64_t{Hp} * n_gates, true);
-  for (uint32_t i = 0; i < n_acts; ++i) p->cell.acts[i] = c.act(3 * i);
-  p->flags = c.param(3 * n_acts);
-  p->cell.clip = c.param_f32(3 * n_acts + 1);
-  c.require((p->flags & ~kFlags) == 0, "unknown flags");
-  c.require(p->cell.clip >= 0.0f, "clip is negative or not a number");
-  p->whole_sequence = p->flags & kFlagReverse;
-  return Hp;
-}
-
-// Default activations and no extras: the kernels' fast path, with the same formulas.
-bool is_plain(const Cell& cell, uint32_t n_acts) {
-  static constexpr uint32_t kDefaults[] = {kActSigmoid, kActTanh, kActTanh};
-  const uint32_t* defaults = n_acts == 1 ? kDefaults + 1 : kDefaults;
-  for (uint32_t i = 0; i < n_acts; ++i)
-    if (cell.acts[i].kind != defaults[i]) return false;
-  return cell.clip == 0.0f && !cell.peephole && !cell.projection && !cell.input_forget;
-}
-
-const float* floats(const void* weights) { return static_cast<const float*>(weights); }
-
-// --- scratch ---------------------------------------------------------------------------------------------------------
-// For each row: R h, h, two vectors of units, the quantised h; then for each frame: b + W x, the quantised x.
-
-size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
-size_t quantized_h_floats(const OpPlan& op) {
-  const size_t H = op.sizes[kHidden];
-  const size_t of_units = larger(quantized_floats(op.precisions[kX1], H), quantized_floats(op.precisions[kX2], H));
-  return larger(quantized_floats(op.precisions[kR], op.sizes[kFedBack]), of_units);
-}
-
-struct Layout {
-  size_t q, h, units, quantized_h;  // floats for each row
-  size_t a, quantized_x;            // floats for each frame
-
-  Layout(const OpPlan& op, size_t n_gates) {
-    const size_t Hp = padded(op.sizes[kHidden]);
-    q = a = n_gates * Hp;
-    h = padded(op.sizes[kFedBack]);
-    units = 2 * Hp;
-    quantized_h = quantized_h_floats(op);
-    quantized_x = quantized_floats(op.precisions[kW], op.sizes[kInputs]);
-  }
-  size_t row() const { return q + h + units + quantized_h; }
-  size_t frame() const { return a + quantized_x; }
-};
-
-// What is left once the weights are bound.
-ut_status finish(Check& c, uint32_t n_gates, uint32_t n_acts) {
-  OpPlan* p = c.plan();
-  Cell& cell = p->cell;
-  cell.R = floats(p->weights[kR]);
-  cell.n_panels = padded(p->sizes[kHidden]) / kPanel;
-  cell.n_fed_back = p->sizes[kFedBack];
-  cell.n_hidden = p->sizes[kHidden];
-  cell.plain = is_plain(cell, n_acts);
-  const Layout layout(*p, n_gates);
-  p->fused = p->precisions[kR] == kFloat32 && p->precisions[kX1] == kFloat32 && p->precisions[kX2] == kFloat32;
-  p->scratch_floats = p->fused ? layout.units : layout.row();
-  p->scratch_floats_per_frame = layout.frame();
-  p->scratch_floats_per_row = layout.row() + layout.frame();
-  return c.status();
-}
-
-// --- checks ----------------------------------------------------------------------------------------------------------
-
-ut_status check_rnn(Check& c) {
-  check_cell(c, 1, 1, 1, 3);
-  c.matrix(kR, c.plan()->sizes[kHidden], c.plan()->sizes[kFedBack], 1);
-  c.require(!(c.plan()->flags & kFlagVariant), "unknown flags");
-  return finish(c, 1, 1);
-}
-
-ut_status check_gru(Check& c) {
-  const size_t Hp = check_cell(c, 3, 2, 1, 5);
-  OpPlan* p = c.plan();
-  const bool reset_after = p->flags & kFlagVariant;
-  const size_t H = p->sizes[kHidden];
-  c.matrix(kR, H, H, reset_after ? 3 : 2);
-  c.require(c.has_weight(kX1) == !reset_after && c.has_weight(kX2) == reset_after,
-            "R_n belongs to reset-before, rb to reset-after");
-  if (reset_after)
-    c.weight(kX2, uint64_t{Hp} * 3);
-  else
-    c.matrix(kX1, H, H, 1);
-  p->cell.R_n = floats(p->weights[kX1]);
-  p->cell.rb = floats(p->weights[kX2]);
-  return finish(c, 3, 2);
-}
-
-ut_status check_lstm(Check& c) {
-  const size_t Hp = check_cell(c, 4, 3, 2, 5);
-  OpPlan* p = c.plan();
-  const size_t H = p->sizes[kHidden], F = p->sizes[kFedBack];
-  c.require(c.node().n_outputs < 2 || c.output(1) == H, "cell state and output differ in size");
-  c.require(F == H || c.has_weight(kX2), "hidden and cell state differ in size without a projection");
-  c.matrix(kR, H, F, 4);
-  c.weight(kX1, uint64_t{3} * Hp, true);
-  c.matrix(kX2, F, H, 1, true);
-  p->cell.peephole = floats(p->weights[kX1]);
-  p->cell.projection = floats(p->weights[kX2]);
-  p->cell.n_projection_panels = padded(F) / kPanel;
-  p->cell.input_forget = p->flags & kFlagVariant;
-  return finish(c, 4, 3);
-}
 
 // --- running ---------------------------------------------------------------------------------------------------------
 
@@ -148,16 +23,7 @@ void input_half(const OpPlan& op, const Block& b, size_t n_gates, float* a, floa
       m);
 }
 
-// One timestep of n rows whose input halves are done. Row i: a and y (strides as given), c in states[i].
-struct Rows {
-  size_t n;
-  const float *a, *h;
-  size_t h_stride;
-  float* y;
-  size_t y_stride;
-  float* const* states;
-  float* scratch;  // n * Layout::row()
-};
+}  // namespace
 
 void step_rows(const OpPlan& op, const Block& b, size_t n_gates, const Rows& rows) {
   const KernelTable& k = *b.model->kernels;
@@ -168,7 +34,7 @@ void step_rows(const OpPlan& op, const Block& b, size_t n_gates, const Rows& row
   float *q = rows.scratch, *quantized = q + units_at + n * layout.units;
   float* units = (b.team ? b.team->scratch() : q) + units_at;
   const Panels mine = b.mine(cell.n_panels);
-  const bool lstm = op.type == &kLstm, gru = op.type == &kGru, reset_after = gru && op.flags & kFlagVariant;
+  const bool lstm = n_gates == 4, gru = n_gates == 3, reset_after = gru && op.flags & kFlagVariant;
   const bool projects = lstm && op.weights[kX2];
   const size_t R_gates = gru && !reset_after ? 2 : n_gates, q_stride = R_gates * Hp;
   k.dense[op.precisions[kR]][R_gates]({q, q_stride, rows.h, rows.h_stride, op.weights[kR],
@@ -176,7 +42,9 @@ void step_rows(const OpPlan& op, const Block& b, size_t n_gates, const Rows& row
                                       n);
   const auto row = [&](size_t i) {
     float* unit = units + i * layout.units;
-    float* c = lstm ? rows.states[i] + b.model->states[op.states[1]].offset : nullptr;
+    float* c = !lstm         ? nullptr
+               : rows.states ? rows.states[i] + b.model->states[op.states[1]].offset
+                             : rows.c + i * rows.c_stride;
     float* y = projects ? unit : rows.y + i * rows.y_stride;
     const float *a = rows.a + i * layout.a, *h = rows.h + i * rows.h_stride;
     return CellRow{mine.first, mine.end, a, q + i * q_stride, h, y, c, unit, unit + Hp};
@@ -201,12 +69,14 @@ void step_rows(const OpPlan& op, const Block& b, size_t n_gates, const Rows& row
   for (size_t i = 0; i < n; ++i) k.gru_before_candidate(cell, row(i));
 }
 
+namespace {
+
 // The recurrence over m timesteps of one stream, in two halves each.
 void walk(const OpPlan& op, const Block& b, size_t n_gates, const Steps& s, size_t m) {
   const float *a = s.a, *h = s.h0;
   float *y = s.y, *c_row = s.c_rows;
   for (size_t t = 0; t < m; ++t, h = y, y += s.y_stride, a += s.a_step) {
-    step_rows(op, b, n_gates, {1, a, h, 0, y, 0, &b.state, b.scratch});
+    step_rows(op, b, n_gates, {1, a, h, 0, y, 0, &b.state, nullptr, 0, b.scratch});
     if (c_row) {
       const Panels mine = b.mine(op.cell.n_panels);
       copy_floats(c_row + mine.first * kPanel, s.c + mine.first * kPanel, mine.n() * kPanel);
@@ -277,7 +147,7 @@ void run_batch(const OpPlan& op, const Block& b, size_t n_gates) {
   float *h = b.scratch + n * layout.q, *a = b.scratch + n * layout.row();
   input_half(op, b, n_gates, a, a + n * layout.a, 0, n);
   for (size_t i = 0; i < n; ++i) copy_floats(h + i * layout.h, b.state_at(op.states[0], i), F);
-  step_rows(op, b, n_gates, {n, a, h, layout.h, b.row(y), b.stride(y), b.states, b.scratch});
+  step_rows(op, b, n_gates, {n, a, h, layout.h, b.row(y), b.stride(y), b.states, nullptr, 0, b.scratch});
   for (size_t i = 0; i < n; ++i) {
     copy_floats(b.state_at(op.states[0], i), b.row(y) + i * b.stride(y), F);
     if (op.n_outputs > 1)
@@ -302,6 +172,19 @@ void run_gru(const OpPlan& op, const Block& b) {
 }
 
 void run_lstm(const OpPlan& op, const Block& b) { run_cell(op, b, 4, b.model->kernels->lstm); }
+
+ut_status check(Check& c, const CellKind& kind) {
+  if (const ut_status s = check_cell(c, kind, false)) return s;
+  OpPlan* p = c.plan();
+  const Layout layout(*p, kind.n_gates);
+  p->scratch_floats = p->fused ? layout.units : layout.row();
+  p->scratch_floats_per_frame = layout.frame();
+  p->scratch_floats_per_row = layout.row() + layout.frame();
+  return UT_OK;
+}
+ut_status check_rnn(Check& c) { return check(c, kRnnCell); }
+ut_status check_gru(Check& c) { return check(c, kGruCell); }
+ut_status check_lstm(Check& c) { return check(c, kLstmCell); }
 
 }  // namespace
 

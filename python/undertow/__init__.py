@@ -21,6 +21,7 @@ from .errors import (
     UnsupportedError,
 )
 from .graph import Graph
+from .importers.torch_module import from_torch
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
 from .loading import load
@@ -48,6 +49,7 @@ __all__ = [
     "UnsupportedError",
     "audio",
     "example",
+    "from_torch",
     "get_include",
     "isas",
     "load",

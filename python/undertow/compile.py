@@ -10,6 +10,7 @@ import numpy as np
 from . import packing, precision, runs, sparse, tow
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph, Node
+from .lookahead import lower
 from .ops import CATALOGUE, check_precisions
 
 #: one precision for every weight; or layer -> precision, or layer -> weight key -> precision
@@ -96,7 +97,7 @@ def prune(graph: Graph) -> Graph:
     pruned = Graph(graph.name)
     pruned.source = graph.source
     # What a state was before the timestep is read first, and its next value written last.
-    rank = {"state_read": 0, "state_write": 2}
+    rank = {"present": 0, "state_read": 0, "state_write": 2}
     pruned.nodes = sorted(keep[::-1], key=lambda node: rank.get(node.op, 1))
     pruned.inputs = list(graph.inputs)
     pruned.outputs = dict(graph.outputs)
@@ -112,8 +113,8 @@ def compile_graph(graph: Graph) -> bytes:
 
     Raises:
         ShapeError: the graph has no input or no output.
-        UnsupportedError: it mixes state registers, which go frame by frame, with whole-sequence layers; or weights do
-            not fit their precision.
+        UnsupportedError: it mixes state registers, which go frame by frame, with whole-sequence layers; a loop over a
+            state looks ahead; or weights do not fit their precision.
     """
     if not graph.inputs or not graph.outputs:
         raise ShapeError(
@@ -131,4 +132,4 @@ def compile_graph(graph: Graph) -> bytes:
             f"{node.op} {node.name!r} needs the whole sequence ({reason}), but state {registers[0].states[0]!r} "
             "is carried frame by frame: they cannot be in one model"
         )
-    return tow.write(graph)
+    return tow.write(prune(lower(graph)))

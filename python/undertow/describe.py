@@ -47,7 +47,7 @@ def describe(model: Model) -> dict[str, Any]:
                 "bytes": weight_bytes(node),
                 "precision": precision_of(node),
                 "density": densities(node),
-                "variant": variant(node),
+                "variant": variant(node, graph.shape(node.inputs[0]) if node.inputs else ()),
             }
             for node in graph.nodes
         ],
@@ -62,6 +62,7 @@ def describe(model: Model) -> dict[str, Any]:
         "scratch_bytes": model.scratch_bytes,
         "isa": model.isa,
         "streamable": model.streamable,
+        "latency": model.latency,
         "not_streamable": [f"{node.op} {node.name!r}: {reason}" for node, reason in graph.whole_sequence_nodes()],
         "warnings": _not_finite(graph.nodes),
     }
@@ -85,10 +86,14 @@ def _left(density: dict[str, float]) -> str:
     return f" ({shares} left)" if shares else ""
 
 
-def variant(node: Node) -> str:
-    """What tells this node from others of its op, in a few words."""
+def variant(node: Node, frame: tuple[int, ...] = ()) -> str:
+    """What tells this node from others of its op, in a few words; `frame` is the shape of its first input."""
     attrs, words = node.attrs, []
     if node.op in _DEFAULTS:
+        if attrs["steps"]:
+            words.append(f"{frame[0]} steps of a frame")
+        if len(frame) == 2 + attrs["steps"]:
+            words.append(f"{frame[-2]} rows")
         words.append("backwards" if attrs["reverse"] else "forwards")
         if node.op == "gru":
             words.append("reset after" if attrs["reset_after"] else "reset before")
@@ -106,15 +111,30 @@ def variant(node: Node) -> str:
             words.append(f"clip {attrs['clip']:g}")
         if attrs["masked"]:
             words.append("masked by length")
+        if not node.states:
+            words.append("starts from an input" if len(node.inputs) > 1 else "forgets")
     elif attrs.get("activation", IDENTITY) != IDENTITY:
         words.append(str(attrs["activation"]))
     if node.op in ("dense", "depthwise") and "b" not in node.weights:
         words.append("no bias")
+    if node.op == "window":
+        words.append(f"frames {spans(attrs['taps'])}")
     if node.op == "reduce":
         words.append(attrs["kind"])
     if node.op == "layer_norm":
         words.append(f"eps {attrs['eps']:g}")
     return ", ".join(words)
+
+
+def spans(taps: tuple[int, ...]) -> str:
+    """(-4, -2, 0, 1) -> "-4 -2 0 to 1": offsets in words, runs of neighbours by their ends."""
+    runs: list[list[int]] = []
+    for tap in taps:
+        if runs and tap == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], tap]
+        else:
+            runs.append([tap])
+    return " ".join(" to ".join(map(str, run)) for run in runs)
 
 
 def _not_finite(nodes: list[Node]) -> list[str]:
@@ -160,6 +180,7 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
                  f"{human_bytes(facts['scratch_bytes'])} of scratch per stream"],
                 ["isa", facts["isa"]],
                 ["streams", streams],
+                *([["latency", f"{facts['latency']} frames"]] if facts["latency"] else []),
             ]
         )
     )  # fmt: skip

@@ -9,11 +9,9 @@ Pre-trained Transformers", 2022, equations 2 to 5. Scales, layout and speed stay
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from .formulas import activate, clipped
+from .formulas import activate, clipped, states_before
 from .graph import Graph, Node
 from .precision import GROUP, quantise
 
@@ -87,22 +85,26 @@ def fitted(node: Node, precisions: dict[str, str], graph: Graph, values: Arrays)
         if w is None or precision not in ("int8", "int4"):
             continue
         what = f"{node.op} {node.name!r}: {key}"
-        x = values[node.inputs[0]].reshape(-1, w.shape[-1]) if key == "W" else _before(node, graph, values)
+        frames = values[node.inputs[0]]
+        if key == "W":
+            x = frames.reshape(-1, w.shape[-1])
+        else:
+            h = states_before(graph, node, _in_time(node, graph, values))[0]
+            frames = np.broadcast_to(frames, (*h.shape[:-1], node.weights["W"].shape[-1]))
+            frames, x = (a.reshape(-1, a.shape[-1]) for a in (frames, h))
         if node.op == "gru" and key == "R" and not node.attrs["reset_after"]:
             both = compensated(w[:2].reshape(-1, w.shape[-1]), x, precision, what).reshape(2, *w.shape[1:])
-            candidate = compensated(w[2], _reset(node, values[node.inputs[0]], x) * x, precision, what)
+            candidate = compensated(w[2], _reset(node, frames, x) * x, precision, what)
             found[key] = np.concatenate([both, candidate[None]])
         else:
             found[key] = compensated(w.reshape(-1, w.shape[-1]), x, precision, what).reshape(w.shape)
     return found
 
 
-def _before(node: Node, graph: Graph, values: Arrays) -> np.ndarray:
-    """The hidden state before every timestep."""
-    h = values[node.outputs[0]]
-    init: Any = graph.states[node.states[0]].init
-    start = (np.zeros(h.shape[1:], h.dtype) if init is None else init)[None]
-    return np.concatenate([h[1:], start]) if node.attrs["reverse"] else np.concatenate([start, h[:-1]])
+def _in_time(node: Node, graph: Graph, values: Arrays) -> Arrays:
+    """The values of a node with a time axis, also those that are given once."""
+    names = [*node.inputs, *node.outputs]
+    return {name: values[name].reshape(-1, *graph.shape(name)) for name in names}
 
 
 def _reset(node: Node, x: np.ndarray, h: np.ndarray) -> np.ndarray:

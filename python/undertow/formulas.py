@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import erf, prod
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from .activations import Activation
 from .errors import ShapeError, UnsupportedError
-from .graph import Node
+from .graph import Graph, Node
 from .precision import numbers, stored
 from .products import Rounding, times
 
@@ -81,6 +81,18 @@ def frames(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> np.ndarray:
     raise UnsupportedError(f"{node.op} {node.name!r}: the reference does not know this op")
 
 
+def window(taps: tuple[int, ...], x: np.ndarray, gate: np.ndarray | None = None) -> np.ndarray:
+    """x (T, *S) -> y (T, taps, *S), y[t, i] = x[t + taps[i]]; zeros outside, and where gate (T, 1) is 0."""
+    if gate is not None:
+        x = np.where((gate == 0).reshape(-1, *[1] * (x.ndim - 1)), 0.0, x)
+    y = np.zeros((len(x), len(taps), *x.shape[1:]))
+    for i, tap in enumerate(taps):
+        first, end = max(0, -tap), min(len(x), len(x) - tap)
+        if first < end:
+            y[first:end, i] = x[first + tap : end + tap]
+    return y
+
+
 _BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "add": np.add,
     "sub": np.subtract,
@@ -145,23 +157,55 @@ def cell(node: Node, w: Weights, x: np.ndarray, state: States) -> tuple[States, 
         h ([L,] [B,] P) and c ([L,] [B,] H) after every step; and the states after the last one.
     """
     if not node.attrs["steps"]:
-        state = _rows(node, w, x, state)
+        state = rows_of(node, w, x, state)
         return state, state
     outputs = tuple(np.zeros((len(x), *s.shape)) for s in state)
     for step in reversed(range(len(x))) if node.attrs["reverse"] else range(len(x)):
-        state = _rows(node, w, x[step], state)
+        state = rows_of(node, w, x[step], state)
         for output, s in zip(outputs, state, strict=True):
             output[step] = s
     return outputs, state
 
 
-def _rows(node: Node, w: Weights, x: np.ndarray, state: States) -> States:
+def rows_of(node: Node, w: Weights, x: np.ndarray, state: States) -> States:
     """One timestep of a cell: x (I,), or (B, I) with as many rows in its states."""
     formula = CELLS[node.op]
     if x.ndim == 1:
         return formula(node.attrs, w, x, *state)
     rows = [formula(node.attrs, w, row, *before) for row, *before in zip(x, *state, strict=True)]
     return tuple(np.stack(after) for after in zip(*rows, strict=True))
+
+
+def states_before(
+    graph: Graph, node: Node, values: Mapping[str, np.ndarray], latest: np.ndarray | None = None
+) -> States:
+    """What the states of a cell were before every timestep, as its outputs over time tell: (T, [L,] [B,] P or H).
+
+    latest: for each frame, the number of the frame before it that moved the states, plus 1; 0 where there is none. None:
+    the one before.
+    """
+    steps, back = node.attrs["steps"], node.attrs["reverse"]
+    found = []
+    for i, name in enumerate(node.outputs):
+        after = values[name]
+        rows = after.shape[1 + steps :]
+        ends = after[:, 0 if back else -1] if steps else after  # of frames
+        if node.states:
+            init = graph.states[node.states[i]].init
+            start = np.zeros((1, *rows)) if init is None else init[None]
+            ends = ends[::-1] if back and not steps else ends
+            starts = np.concatenate([start, ends]).astype(after.dtype)
+            starts = starts[: len(after)] if latest is None else starts[latest]
+            starts = starts[::-1] if back and not steps else starts
+        elif len(node.inputs) > 1:
+            starts = np.broadcast_to(values[node.inputs[1 + i]], (len(after), *rows))
+        else:
+            starts = np.zeros((len(after), *rows), after.dtype)
+        if steps:
+            parts = [after[:, 1:], starts[:, None]] if back else [starts[:, None], after[:, :-1]]
+            starts = np.concatenate(parts, axis=1)
+        found.append(starts)
+    return tuple(found)
 
 
 def zero_states(node: Node, frame: tuple[int, ...]) -> States:

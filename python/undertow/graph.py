@@ -225,6 +225,11 @@ class Graph:
         return [(node, reason) for node in self.nodes if (reason := _needs_whole_sequence(node))]
 
     @property
+    def latency(self) -> int:
+        """Frames by which a stream's outputs come later, where `undertow.lookahead` has lowered this graph; else 0."""
+        return next((node.attrs["latency"] for node in self.nodes if node.op == "present"), 0)
+
+    @property
     def n_parameters(self) -> int:
         return sum(node.n_parameters for node in self.nodes)
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from .formulas import CELLS, Weights, frames, prepare
+from .formulas import CELLS, Weights, frames, prepare, rows_of, states_before, window
 from .graph import Graph, Node
 from .model import Model
+from .ops import is_gated
 from .products import Rounding
 
 Arrays = dict[str, np.ndarray]
@@ -55,19 +56,23 @@ def node_errors(model: Model, X: Arrays, tolerance: float) -> tuple[list[NodeErr
     """
     graph = model.graph
     values, same = inner_values(model, graph, X)
+    n_present = len(next(iter(X.values())))
     found = []
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             if node.op == "state_write" or not all(v in values for v in node.outputs):
                 continue
             weights = prepare(node, rounding=True)
-            expected = _expected(graph, node, weights, values, len(next(iter(X.values()))), model.streamable)
+            expected = _expected(graph, node, weights, values, n_present, model.streamable)
             found.append(_compare(node, weights, values, expected, tolerance))
     return found, same
 
 
 def inner_values(model: Model, graph: Graph, X: Arrays) -> tuple[Arrays, bool]:
-    """Every value of the graph over time, as the engine computes it; and whether the outputs are those of `model`."""
+    """Every value of the graph over time, as the engine computes it; and whether the outputs are those of `model`.
+
+    Where the model looks ahead, these are T + latency frames, those of a flush included, each value as late as it is.
+    """
     opened = graph.copy()
     names = {}
     for name, value in graph.values.items():
@@ -75,12 +80,13 @@ def inner_values(model: Model, graph: Graph, X: Arrays) -> tuple[Arrays, bool]:
             names[name] = f"inner:{name}"
             opened.output(names[name], name)
     one = X if len(X) != 1 else next(iter(X.values()))
-    Y = Model.from_graph(opened, model.isa).run(one)
-    plain = model.run(one)
+    Y = _as_it_comes(Model.from_graph(opened, model.isa), one)
+    plain = _as_it_comes(model, one)
     plain = plain if isinstance(plain, dict) else {next(iter(model.outputs)): plain}
     bits = lambda y: np.ascontiguousarray(y).tobytes()  # noqa: E731
     same = all(bits(Y[name]) == bits(y) for name, y in plain.items())
-    values = {name: Y[output] for name, output in names.items()} | dict(X)
+    padded = {name: np.concatenate([x, np.zeros((model.latency, *x.shape[1:]), x.dtype)]) for name, x in X.items()}
+    values = {name: Y[output] for name, output in names.items()} | padded
     for node in graph.nodes:  # ids on their way to an embedding
         if node.op == "reshape" and graph.values[node.outputs[0]].dtype == "int32" and node.inputs[0] in values:
             x = values[node.inputs[0]]
@@ -88,7 +94,20 @@ def inner_values(model: Model, graph: Graph, X: Arrays) -> tuple[Arrays, bool]:
     return values, same
 
 
-def _expected(graph: Graph, node: Node, w: Weights, values: Arrays, T: int, streamable: bool) -> list[np.ndarray]:
+def _as_it_comes(model: Model, X: Any) -> Any:
+    """What a stream gives, flush included; for other models, what `run` does."""
+    if model.latency == 0:
+        return model.run(X)
+    stream = model.stream()
+    Y, tail = stream.run(X), stream.flush()
+    return {name: np.concatenate([Y[name], tail[name]]) for name in Y} if isinstance(Y, dict) else np.append(Y, tail, 0)
+
+
+def _expected(
+    graph: Graph, node: Node, w: Weights, values: Arrays, n_present: int, streamable: bool
+) -> list[np.ndarray]:
+    T = n_present + graph.latency
+
     def in_time(name: str) -> bool:
         return values[name].ndim > len(graph.values[name].shape)
 
@@ -96,15 +115,25 @@ def _expected(graph: Graph, node: Node, w: Weights, values: Arrays, T: int, stre
         x = values[name].astype(np.int64 if graph.values[name].dtype == "int32" else np.float64)
         return x if in_time(name) else np.broadcast_to(x, (T, *x.shape))
 
+    is_open = over_time(node.inputs[1])[:, 0] != 0 if is_gated(node) else np.ones(T, bool)
     if node.op in CELLS:
-        return _cell(graph, node, w, values, over_time(node.inputs[0]))
+        if in_time(node.outputs[0]):
+            return _cell(graph, node, w, values, over_time(node.inputs[0]), is_open)
+        once = {name: values[name][None] for name in (*node.inputs, *node.outputs)}
+        return [y[0] for y in _cell(graph, node, w, once, once[node.inputs[0]].astype(np.float64), is_open[:1])]
+    if node.op == "present":
+        return [(np.arange(T) < n_present).astype(np.float64)[:, None]]
+    if node.op == "window":
+        return [window(node.attrs["taps"], *(over_time(v) for v in node.inputs))]
     if node.op == "state_read":
         state = graph.states[node.states[0]]
         start = np.zeros(state.shape) if state.init is None else state.init
         writer = next((n for n in graph.nodes if n.op == "state_write" and n.states == node.states), None)
         before = np.broadcast_to(start, (T, *state.shape)).astype(np.float64)
         if writer is not None:
-            before = np.concatenate([before[:1], over_time(writer.inputs[0])[:-1]])
+            gate = over_time(writer.inputs[1])[:, 0] != 0 if is_gated(writer) else np.ones(T, bool)
+            written = np.concatenate([before[:1], over_time(writer.inputs[0])])
+            before = written[_latest(gate)]
         return [before]
     if node.op in ("flip", "last"):
         (name,) = node.inputs
@@ -117,22 +146,22 @@ def _expected(graph: Graph, node: Node, w: Weights, values: Arrays, T: int, stre
     return [frames(node, w, [values[v].astype(np.float64)[None] for v in node.inputs], 1)[0]]
 
 
-def _cell(graph: Graph, node: Node, w: Weights, values: Arrays, x: np.ndarray) -> list[np.ndarray]:
+def _latest(gate: np.ndarray) -> np.ndarray:
+    """For each frame, the last one before it whose gate is open, plus 1; 0 where there is none."""
+    opened = np.where(gate, np.arange(1, len(gate) + 1), 0)
+    return np.maximum.accumulate(np.concatenate([[0], opened]))[: len(gate)]
+
+
+def _cell(graph: Graph, node: Node, w: Weights, values: Arrays, x: np.ndarray, is_open: np.ndarray) -> list[np.ndarray]:
     """Each timestep from the state that the engine had before it; its states are the outputs of the cell."""
-    T = len(x)
-    states = [values[name].astype(np.float64) for name in node.outputs]
-    starts = [graph.states[s].init for s in node.states]
-    expected = [np.zeros_like(s) for s in states]
-    back = bool(node.attrs["reverse"])
-    for t in range(T):
-        previous = t + 1 if back else t - 1
-        first = previous in (-1, T)
-        before = [
-            (np.zeros(s.shape[1:]) if start is None else start.astype(np.float64)) if first else s[previous]
-            for s, start in zip(states, starts, strict=True)
-        ]
-        for rows, row in zip(expected, CELLS[node.op](node.attrs, w, x[t], *before), strict=True):
-            rows[t] = row
+    latest = None if is_open.all() else _latest(is_open)
+    before = [s.astype(np.float64) for s in states_before(graph, node, values, latest)]
+    expected = [np.zeros_like(s) for s in before]
+    for at in np.ndindex(x.shape[: 1 + node.attrs["steps"]]):
+        if not is_open[at[0]]:
+            continue
+        for rows, row in zip(expected, rows_of(node, w, x[at], tuple(s[at] for s in before)), strict=True):
+            rows[at] = row
     return expected
 
 

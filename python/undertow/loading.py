@@ -20,6 +20,9 @@ IMPORTERS = {
     ".onnx": "onnx",
     ".json": "rtneural",
     ".aidax": "rtneural",
+    ".nam": "nam",
+    ".rnnn": "rnnoise",
+    ".c": "rnnoise",
     ".keras": "keras",
     ".h5": "keras",
     ".hdf5": "keras",
@@ -41,8 +44,8 @@ def load(
     """Load an exported model.
 
     Args:
-        path: .tow, .onnx, .keras, .h5, .json (RTNeural), or a weights-only file (.pt, .pth, .safetensors, .npz) whose
-            wiring is unambiguous.
+        path: .tow, .onnx, .keras, .h5, .json (RTNeural), .nam (Neural Amp Modeler), RNNoise's weights
+            (text, binary or C), or a weights-only file (.pt, .pth, .safetensors, .npz) whose wiring is unambiguous.
         isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
             file.
@@ -82,6 +85,8 @@ def _importer(path: Path, head: bytes) -> Any:
     suffix = path.suffix.lower()
     if suffix == ".tow":
         raise FormatError("not a .tow file (no .tow signature in its first bytes)" if head else "the file is empty")
+    if head.startswith((b"DNNw", b"rnnoise-nu")):  # these files come as .bin, .txt, or without a suffix
+        return import_module(".importers.rnnoise", __package__)
     if suffix not in IMPORTERS:
         raise UnsupportedError(f"suffix {suffix!r} is not known; known: .tow {' '.join(IMPORTERS)}")
     return import_module(f".importers.{IMPORTERS[suffix]}", __package__)

@@ -38,6 +38,7 @@ class Model:
         states: name -> `State`, every field that a stream remembers.
         isa: the instruction set in use, one of `undertow.isas()`.
         streamable: False if some layer needs the whole sequence; then only `run` works.
+        latency: frames by which the outputs of a stream come later, because some layer looks ahead; see `Stream.flush`.
         state_bytes, scratch_bytes: what each stream holds.
         file_bytes: size of the .tow form, weights included.
         hash: 16 bytes that identify graph and weights; snapshots carry it.
@@ -60,6 +61,7 @@ class Model:
         info = self._core.info
         self.isa: str = info["isa"]
         self.streamable: bool = info["streamable"]
+        self.latency: int = info["latency"]
         self.state_bytes: int = info["state_bytes"]
         self.scratch_bytes: int = info["scratch_bytes"]
         self.stream_bytes: int = info["stream_bytes"]
@@ -195,11 +197,13 @@ class Model:
             state: fields to start from, by layer or field name.
             length: frames that layers with sequence lengths consume (ONNX sequence_lens); T when omitted.
 
-        Returns: (T, *output frame) for every output, as an array or a dict by name. A model that cannot be streamed
-            gives outputs that exist once per sequence without the time axis.
+        Returns: (T, *output frame) for every output, as an array or a dict by name; row t is that of frame t, whatever
+            the latency of a stream. A model that cannot be streamed gives outputs that exist once per sequence without
+            the time axis.
 
         Raises:
             ShapeError, TypeError: X does not fit.
+            UnsupportedError: a length below T for a model that looks ahead.
         """
         outputs, _ = self.run_with_state(X, state=state, length=length)
         return outputs
@@ -225,6 +229,11 @@ class Model:
         length = T if length is None else int(length)
         if not 0 <= length <= T:
             raise ShapeError(f"length is {length}, expected 0 to {T} (the frames of X)")
+        if self.latency and length != T:
+            raise UnsupportedError(
+                f"length is {length} of {T} frames, but {self.name!r} looks {self.latency} frames ahead, into what "
+                "would be padding; run the frames before it alone"
+            )
         fields = expand(self, state or {})
         if self.streamable and length == T:
             return self._run_as_stream(xs, T, fields)
@@ -236,7 +245,14 @@ class Model:
     ) -> tuple[Any, dict[str, np.ndarray]]:
         """Constant memory however long the sequence; the same bits."""
         stream = self.stream(state=fields)
-        Y = stream.run(xs[0] if len(xs) == 1 else dict(zip(self.inputs, xs, strict=True)))
+        X = xs[0] if len(xs) == 1 else dict(zip(self.inputs, xs, strict=True))
+        if self.latency == 0:
+            Y = stream.run(X)
+        else:
+            rows = [np.empty((T + self.latency, *v.shape), np.float32) for v in self.outputs.values()]
+            stream.run(X, out=self._by_name([y[:T] for y in rows]))
+            stream.flush(out=self._by_name([y[T:] for y in rows]))
+            Y = self._by_name([y[self.latency :] for y in rows])
         return Y, {name: stream.state[name] for name in self.states}
 
     def _by_name(self, ys: list[np.ndarray]) -> Any:

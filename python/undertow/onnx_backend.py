@@ -54,7 +54,7 @@ class UndertowBackend(Backend):
     def prepare(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> PreparedModel:
         """Check a model. Raises FormatError; what is not supported is found when `run` knows the sizes.
 
-        kwargs: `isa` forces an instruction set as in `undertow.load`.
+        kwargs: `isa` forces an instruction set as in `undertow.load`; "reference" is the float64 evaluator.
         """
         if not cls.supports_device(device):
             raise UnsupportedError(f"device {device!r} is not supported, expected CPU")
@@ -93,6 +93,7 @@ class PreparedModel(BackendRep):
         held = {t.name for t in model.graph.initializer}
         self.input_names = [v.name for v in model.graph.input if v.name not in held]
         self._dtypes = {v.name: _dtype(v) for v in model.graph.output}
+        self._branches = any(node.op_type in ("If", "Loop") for node in model.graph.node)
         self._compiled: list[tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]], Imported, Runner]] = []
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -115,7 +116,7 @@ class PreparedModel(BackendRep):
 
     def _folded(self, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
         """The outputs of a model without operators that have anything to do at run time; None of any other model."""
-        if not all(node.op_type in FOLDED_ONLY for node in self.model.graph.node):
+        if not all(node.op_type in (*FOLDED_ONLY, "If", "Loop") for node in self.model.graph.node):
             return None
         program = make_program(self.model, arrays)
         if any(name not in program.constants for name in program.outputs):
@@ -162,7 +163,7 @@ class PreparedModel(BackendRep):
                 return fixed, import_program(make_program(self.model, fixed, left), exact=True, keep_states=True)
             except UnsupportedError as error:
                 first = first or error
-            if len(free) < 2:
+            if len(free) < 2 and (not free or not self._branches):
                 raise first
             name = free.pop()
             fixed[name] = arrays[name]
@@ -195,10 +196,12 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _runner(graph: Graph, isa: str | None) -> Runner:
-    """`run(X, state=, length=)` of the engine; of the float64 reference where the engine is not built."""
+    """`run(X, state=, length=)` of the engine; of the float64 reference if told so, or where no engine is built."""
     try:
         from .model import Model
     except ImportError:
+        isa = "reference"
+    if isa == "reference":
         from .reference import run
 
         return lambda X, state, length: run(graph, X, state, length)

@@ -49,7 +49,16 @@ lstm        W (4, H, I), R (4, H, P), b (4, H)?,  activations (gate, cell, out),
             projection (P, H)?
 state_read                                        gives its state as it was before this timestep
 state_write                                       takes the state's next value; gives nothing
+window                                            taps; x of shape S -> (taps, *S): row i is x_{t + taps[i]}, zeros
+                                                  outside of the sequence; taps ascend, positive ones look ahead
+present                                           latency, settles; 1.0 for a frame of the sequence, 0.0 for one
+                                                  of a flush; its state (1,) counts frames up to `settles`
 =========== ===================================== =========================================================
+
+What a stream cannot see yet, it gives later: `undertow.lookahead` rewrites windows that look ahead into causal ones
+with a state (span, *S) of the last `span` frames, delays what meets their results, and adds to time ops an input of
+shape (1,), the **gate**: where it is 0 the frame is none of the sequence, so a cell or register does not move (its
+output is zero) and a window takes zeros.
 
 Whole-sequence ops, legal in `Model.run` only:
 
@@ -81,6 +90,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NoReturn
 
 import numpy as np
@@ -291,9 +301,24 @@ def _constant(graph: Graph, node: Node) -> Outputs:
     return [("out", Value("", node.weights["value"].shape, once=True))]
 
 
+def is_gated(node: Node) -> bool:
+    """Whether the second input of a node is a gate."""
+    return len(node.inputs) == 2 and (node.op == "window" or bool(node.states))
+
+
+def _gated(graph: Graph, node: Node) -> list[Value]:
+    """The inputs without the gate."""
+    values = _frames(graph, node)
+    if is_gated(node) and values[1].shape == (1,):
+        values.pop()
+    elif is_gated(node) and node.op in ("window", "state_write"):
+        _fail(node, f"gate {values[1].name!r} has shape {values[1].shape}, expected (1,)")
+    return values
+
+
 def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Graph, Node], Outputs]:
     def infer(graph: Graph, node: Node) -> Outputs:
-        x, *starts = _frames(graph, node)
+        x, *starts = _gated(graph, node)
         W = node.weights.get("W")
         if W is None or W.ndim != 3 or W.shape[0] != n_gates:
             _fail(node, f"W has shape {None if W is None else W.shape}, expected ({n_gates}, hidden, inputs)")
@@ -330,7 +355,10 @@ def _recurrent(n_gates: int, defaults: tuple[Activation, ...]) -> Callable[[Grap
                 "not with rows or steps inside of a frame"
             )
         if node.states and starts:
-            _fail(node, f"has states and {len(starts)} inputs to start from, expected one of the two")
+            _fail(
+                node,
+                f"has states and {len(starts)} inputs to start from, expected one of the two, or a gate (1,)",
+            )
         if not node.states and not starts and not node.attrs["steps"]:
             _fail(node, f"has 0 states, expected {list(widths)}, or as many further inputs to start each frame from")
         if node.attrs["reverse"] and not node.states and not node.attrs["steps"]:
@@ -360,7 +388,7 @@ def _state_read(graph: Graph, node: Node) -> Outputs:
 
 
 def _state_write(graph: Graph, node: Node) -> Outputs:
-    (x,) = _frames(graph, node)
+    (x,) = _gated(graph, node)
     if len(node.states) != 1:
         _fail(node, f"has {len(node.states)} states, expected 1")
     if graph.states[node.states[0]].shape != x.shape:
@@ -378,6 +406,40 @@ def _last(graph: Graph, node: Node) -> Outputs:
 def _flip(graph: Graph, node: Node) -> Outputs:
     (x,) = _frames(graph, node)
     return [("out", Value("", x.shape, once=x.once))]
+
+
+#: the furthest that a window may reach; a state of so many frames
+MAX_TAP = 1 << 20
+
+
+def _window(graph: Graph, node: Node) -> Outputs:
+    (x,) = _gated(graph, node)
+    taps = node.attrs["taps"] = tuple(int(t) for t in node.attrs.get("taps", ()))
+    if not taps or any(b <= a for a, b in pairwise(taps)):
+        _fail(node, f"taps are {taps}, expected one or more offsets in frames, ascending")
+    if max(-taps[0], taps[-1]) > MAX_TAP:
+        _fail(node, f"taps reach from {taps[0]} to {taps[-1]}, expected at most {MAX_TAP} frames")
+    if len(x.shape) > 7:
+        _fail(node, f"input {x.name!r} has {len(x.shape)} axes, expected at most 7")
+    if node.states:
+        span = -taps[0]
+        if taps[-1] > 0 or span <= 0 or len(node.states) != 1:
+            _fail(node, f"has {len(node.states)} states; one is for taps in the past alone, got taps {taps}")
+        if graph.states[node.states[0]].shape != (span, *x.shape):
+            shape = graph.states[node.states[0]].shape
+            _fail(node, f"state {node.states[0]!r} has shape {shape}, expected {(span, *x.shape)}")
+    return [("out", Value("", (len(taps), *x.shape)))]
+
+
+def _present(graph: Graph, node: Node) -> Outputs:
+    _frames(graph, node)
+    for key in ("latency", "settles"):
+        n = node.attrs[key] = int(node.attrs.get(key, 0))
+        if not 0 <= n <= MAX_TAP:
+            _fail(node, f"{key} is {n}, expected 0 to {MAX_TAP} frames")
+    if len(node.states) != 1 or graph.states[node.states[0]].shape != (1,):
+        _fail(node, "needs one state of shape (1,), which counts frames")
+    return [("out", Value("", (1,)))]
 
 
 #: elementwise ops of two inputs, in the order of their codes in a .tow file
@@ -409,13 +471,15 @@ CATALOGUE: dict[str, Op] = {
     "gru": Op(_recurrent(3, (SIGMOID, TANH)), (1, 2), (*_CELL, "reset_after"), ("W", "R", "b", "rb_n"), ("W", "R")),
     "lstm": Op(
         _recurrent(4, (SIGMOID, TANH, TANH)),
-        (1, 3),
+        (1, 2, 3),
         (*_CELL, "input_forget"),
         ("W", "R", "b", "peephole", "projection"),
         ("W", "R", "projection"),
     ),
     "state_read": Op(_state_read, 0),
-    "state_write": Op(_state_write, 1),
+    "state_write": Op(_state_write, (1, 2)),
+    "window": Op(_window, (1, 2), ("taps",)),
+    "present": Op(_present, 0, ("latency", "settles")),
     "last": Op(_last, 1, ("reverse", "masked")),
     "flip": Op(_flip, 1),
 }

@@ -5,7 +5,8 @@
 line of arithmetic. Weights are the numbers that the model's file stores; everything computed from them is float64
 (`undertow.formulas`). Only where it is told to does it round what int8 and int4 weights multiply, as the engine does.
 
-A value is an array of shape (T, *frame), or (*frame) when the graph gives it once per sequence.
+A value is an array of shape (T, *frame), or (*frame) when the graph gives it once per sequence. A graph that
+`undertow.lookahead` has lowered is run as a stream is, flush included; its outputs are those of the whole sequence.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from .errors import ShapeError, UnsupportedError
-from .formulas import CELLS, Weights, activate, cell, forgetful, frames, prepare
+from .formulas import CELLS, Weights, activate, cell, forgetful, frames, prepare, window
 from .graph import Graph, Node
+from .ops import is_gated
 
 __all__ = ["Evaluation", "activate", "evaluate", "run", "trace"]
 
@@ -31,7 +33,8 @@ class Evaluation:
 
     Attributes:
         outputs: output name -> (T, *frame), or (*frame) where given once per sequence.
-        values: the same for every value of the graph, by value name.
+        values: the same for every value of the graph, by value name; in a graph with latency, (T + latency, *frame),
+            each value as late as a stream computes it.
         state: state name -> array after the last timestep.
         states: state name -> (T, *shape), the state after each timestep; for a cell that runs backwards in time,
             row t is the state after it has seen frame t.
@@ -90,13 +93,23 @@ def evaluate(
     rounding: bool = False,
 ) -> Evaluation:
     """As `run`, and give everything that was found on the way."""
-    values, n_steps = _inputs(graph, X)
+    values, n_present = _inputs(graph, X)
+    latency = graph.latency
     if length is None:
-        length = n_steps
-    elif not 0 <= length <= n_steps:
-        raise ShapeError(f"length is {length}, expected 0 to {n_steps}, the number of frames")
+        length = n_present + latency
+    elif not 0 <= length <= n_present or (latency and length != n_present):
+        least = n_present if latency else 0
+        raise ShapeError(f"length is {length}, expected {least} to {n_present}, the number of frames")
+    values = {name: np.concatenate([x, np.zeros((latency, *x.shape[1:]), x.dtype)]) for name, x in values.items()}
     sequence = _Sequence(
-        graph, values, _initial_state(graph, state), n_steps, length, not graph.whole_sequence_nodes(), rounding
+        graph,
+        values,
+        _initial_state(graph, state),
+        n_present + latency,
+        n_present,
+        length,
+        not graph.whole_sequence_nodes(),
+        rounding,
     )
     with np.errstate(all="ignore"):
         for group in _groups(graph):
@@ -106,7 +119,7 @@ def evaluate(
                 sequence.run_at_once(group[0])
     outputs = {name: values[value] for name, value in graph.outputs.items()}
     if sequence.streamable:  # a stream has no "once": everything comes with every frame
-        outputs = {name: sequence.every_frame(value) for name, value in graph.outputs.items()}
+        outputs = {name: sequence.every_frame(value)[latency:] for name, value in graph.outputs.items()}
     return Evaluation(outputs, values, sequence.now, sequence.states)
 
 
@@ -219,6 +232,7 @@ class _Sequence:
     values: Arrays
     now: Arrays  # state name -> its value at the timestep that has been reached
     n_steps: int
+    n_present: int  # of these, frames of the sequence; the others are a flush
     length: int  # valid frames, for masked nodes
     streamable: bool
     rounding: bool
@@ -237,6 +251,10 @@ class _Sequence:
         w = prepare(node, self.rounding)
         if node.op in ("last", "flip"):
             self.values[node.outputs[0]] = self._whole_sequence(node)
+            return
+        if node.op == "window":
+            xs = [self.every_frame(name) for name in node.inputs]
+            self.values[node.outputs[0]] = window(node.attrs["taps"], *xs)
             return
         in_time = any(self._in_time(name) for name in node.inputs)
         if in_time:
@@ -265,6 +283,8 @@ class _Sequence:
         weights: dict[str, Weights] = {}
         for node in group:
             backwards = bool(node.attrs.get("reverse")) and not node.attrs.get("steps")
+            if len(group) > 1 and node.op == "window" and node.attrs["taps"][-1] > 0:
+                raise UnsupportedError(f"window {node.name!r}: looks ahead inside a loop over a state")
             if len(group) > 1 and (backwards or node.op == "flip" or (node.op == "last" and not self.streamable)):
                 raise UnsupportedError(f"{node.op} {node.name!r}: needs the whole sequence inside a loop over a state")
             weights[node.name] = prepare(node, self.rounding)
@@ -278,8 +298,9 @@ class _Sequence:
             following: Arrays = {}
             for node in group:
                 xs = [given[name][t] for name in node.inputs]
+                gated_off = is_gated(node) and xs[1][0] == 0
                 if node.op in CELLS and node.states:
-                    if node.attrs["masked"] and t >= self.length:
+                    if gated_off or (node.attrs["masked"] and t >= self.length):
                         continue  # outputs stay zero, the state stays as it is
                     before = tuple(self.now[s] for s in node.states)
                     results, after = cell(node, weights[node.name], xs[0], before)
@@ -287,7 +308,15 @@ class _Sequence:
                 elif node.op == "state_read":
                     results = (self.now[node.states[0]],)
                 elif node.op == "state_write":
-                    following[node.states[0]], results = xs[0], ()
+                    results = ()
+                    if not gated_off:
+                        following[node.states[0]] = xs[0]
+                elif node.op == "present":
+                    seen = min(self.now[node.states[0]] + 1, np.full(1, float(node.attrs["settles"])))
+                    results = (np.full(1, float(t < self.n_present)),)
+                    following[node.states[0]] = seen * results[0]
+                elif node.op == "window":
+                    results = (self._window_at(node, t, given, following),)
                 elif node.op == "last":
                     results = (xs[0],)
                 else:
@@ -299,6 +328,21 @@ class _Sequence:
             for name in {s for node in group for s in node.states}:
                 self.states[name][t] = self.now[name]
 
+        self._mask_ends(group)
+
+    def _window_at(self, node: Node, t: int, given: Arrays, following: Arrays) -> np.ndarray:
+        """One frame of a window: from its state where it has one, else from the frames so far."""
+        taps, rows = node.attrs["taps"], [given[name] for name in node.inputs]
+        if not node.states:
+            first = max(0, t + taps[0])
+            return window(taps, *(x[first : t + 1] for x in rows))[t - first]
+        (state,) = node.states
+        x = np.zeros_like(rows[0][t]) if len(rows) > 1 and rows[1][t] == 0 else rows[0][t]
+        seen = np.concatenate([self.now[state], x[None]])
+        following[state] = seen[1:]
+        return seen[np.add(taps, len(seen) - 1)]
+
+    def _mask_ends(self, group: list[Node]) -> None:
         for node in group:  # as in ONNX Runtime, a sequence of length 0 ends in zeros, whatever it started from
             if node.op in CELLS and node.attrs["masked"] and self.length == 0 and self.n_steps > 0:
                 self.now.update({s: np.zeros_like(self.now[s]) for s in node.states})

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Public Cython API: `from undertow.stream cimport Stream`; no headers or libraries needed.
 
-A stream belongs to one thread at a time. c_step and c_run need no GIL, cannot fail, and allocate nothing; between propose
+A stream belongs to one thread at a time. c_step, c_run and c_flush need no GIL, cannot fail, and allocate nothing; between propose
 and rollback they are undone with the proposal. (In a stream of several threads they may lock, sleep and wake: see Stream.)
 They are for models with one input and one output: n_inputs and n_outputs
-are the elements (4 bytes each) of their frames, or -1 where there are several, and then c_step and c_run must not be
+are the elements (4 bytes each) of their frames, or -1 where there are several, and then none of the three may be
 called.
 """
 
@@ -34,10 +34,12 @@ cdef class Stream:
     cdef Py_ssize_t _block
     cdef size_t _least
     cdef object _names_in, _names_out, _settled
+    cdef Py_ssize_t _latency
     cdef object __weakref__
 
     cdef void c_step(self, const void* x, void* y) noexcept nogil
     cdef void c_run(self, Py_ssize_t n_frames, const void* x, void* y) noexcept nogil
+    cdef void c_flush(self, void* y) noexcept nogil  # the last Model.latency output frames
 
     # Private.
     cdef int _share(self, Py_ssize_t threads, bint measure, size_t least, double gain) except -1

@@ -40,16 +40,18 @@ NONE = 0xFFFFFFFF
 _COUNTS = 8
 _HEADER = 64
 
-REVERSE, VARIANT, MASKED = 1, 2, 4
+REVERSE, VARIANT, MASKED, STEPS = 1, 2, 4, 8
 
 KIND = {
     "dense": 1, "activation": 2, **dict.fromkeys(BINARY, 3), "affine": 4, "softmax": 5, "log_softmax": 5,
     "layer_norm": 6, "concat": 7, "select": 8, "reshape": 9, "embedding": 10, "constant": 11, "rnn": 12, "gru": 13,
     "lstm": 14, "state_read": 15, "state_write": 16, "last": 17, "flip": 18, "depthwise": 19, "reduce": 20,
-    "matmul": 21, "where": 22,
+    "matmul": 21, "where": 22, "window": 23, "present": 27,
 }  # fmt: skip
 #: activations of a cell and the attribute behind flag VARIANT
 CELLS = {"rnn": (1, ""), "gru": (2, "reset_after"), "lstm": (3, "input_forget")}
+#: of a cell with rows, steps, or no state: added to its kind
+FRAMED = 12
 #: where in a node's tensors the weights stand that may have a precision; a GRU's R_n, number 3, has that of R
 REDUCIBLE = {
     "dense": {"W": 0},
@@ -107,8 +109,12 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
         return [pad(w["value"].reshape(-1))], []
     if node.op == "last":
         return [], [REVERSE * a["reverse"] | MASKED * a["masked"]]
+    if node.op == "window":
+        return [], [tap & 0xFFFFFFFF for tap in a["taps"]]
+    if node.op == "present":
+        return [], [a["latency"], a["settles"]]
     if node.op in CELLS:
-        return _encode_cell(node)
+        return _encode_cell(graph, node)
     return [], []
 
 
@@ -116,7 +122,7 @@ def _matrix(node: Node, key: str, W: np.ndarray, name: str = "") -> np.ndarray:
     return pack(W, node.precisions.get(key, "float32"), f"{node.op} {node.name!r}: {name or key}")
 
 
-def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
+def _encode_cell(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int]]:
     w, a = node.weights, node.attrs
     b = pack_bias(w["b"]) if "b" in w else None
     R = w["R"]
@@ -134,7 +140,14 @@ def _encode_cell(node: Node) -> tuple[list[np.ndarray | None], list[int]]:
     else:
         tensors += [_matrix(node, "R", R[:2]), _matrix(node, "R", R[2:], "R_n"), None]
     flags = REVERSE * a["reverse"] | VARIANT * bool(a.get(CELLS[node.op][1])) | MASKED * a["masked"]
-    return tensors, [*_act_words(*a["activations"]), flags, _f32(a["clip"] or 0.0)]
+    flags |= STEPS * a["steps"]
+    hidden = [w["W"].shape[1]] if _framed(graph, node) else []
+    return tensors, [*_act_words(*a["activations"]), flags, _f32(a["clip"] or 0.0), *hidden]
+
+
+def _framed(graph: Graph, node: Node) -> bool:
+    """Whether a node is a cell with rows or steps in its frames, or without states."""
+    return node.op in CELLS and (len(graph.shape(node.inputs[0])) > 1 or not node.states)
 
 
 def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
@@ -170,6 +183,10 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
         weights = {"value": cut(tensors[0], *y[0])}
     elif op == "last":
         attrs = {"reverse": bool(params[0] & REVERSE), "masked": bool(params[0] & MASKED)}
+    elif op == "window":
+        attrs = {"taps": tuple(tap - (tap >> 31 << 32) for tap in params)}
+    elif op == "present":
+        attrs = {"latency": params[0], "settles": params[1]}
     elif op in CELLS:
         return _decode_cell(op, tensors, params, sizes)
     return weights, attrs
@@ -178,8 +195,9 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
 def _decode_cell(op: str, t: list[Any], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
     n_acts, variant = CELLS[op]
     G = {"rnn": 1, "gru": 3, "lstm": 4}[op]
-    n_in, fed_back, hidden = prod(sizes.inputs[0]), prod(sizes.states[0]), prod(sizes.states[-1])
-    flags, clip = params[3 * n_acts], _from_f32(params[3 * n_acts + 1])
+    flags, clip, *more = params[3 * n_acts :]
+    hidden = more[0] if more else sizes.states[-1][-1]
+    n_in, fed_back = sizes.inputs[0][-1], sizes.outputs[0][-1]
     weights: dict[str, Any] = {"W": unpack(t[0], G, hidden, n_in)}
     weights["b"] = None if t[1] is None else unpack_bias(t[1], G, hidden)
     if op == "gru" and not flags & VARIANT:
@@ -200,9 +218,10 @@ def _decode_cell(op: str, t: list[Any], params: list[int], sizes: _Sizes) -> tup
         weights["projection"] = None if t[4] is None else unpack(t[4], 1, fed_back, hidden)[0]
     attrs = {
         "activations": tuple(_act(params[3 * i :]) for i in range(n_acts)),
-        "clip": clip or None,
+        "clip": _from_f32(clip) or None,
         "reverse": bool(flags & REVERSE),
         "masked": bool(flags & MASKED),
+        "steps": bool(flags & STEPS),
     }
     if variant:
         attrs[variant] = bool(flags & VARIANT)
@@ -246,7 +265,7 @@ def _dims(shape: tuple[int, ...]) -> list[int]:
 def write(graph: Graph) -> bytes:
     """Give the bytes of a .tow file. Nodes must all be needed, in an order that can run (see `undertow.compile`)."""
     out = _Writer()
-    owned = [s for node in graph.nodes if node.op in CELLS for s in node.states]
+    owned = [s for node in graph.nodes if node.op not in ("state_read", "state_write") for s in node.states]
     state_order = [*owned, *(s for s in graph.states if s not in set(owned))]
     title = out.name(graph.name) + out.name(graph.source[:4096])
     used = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs.values())
@@ -273,7 +292,7 @@ def write(graph: Graph) -> bytes:
     for node in graph.nodes:
         tensors, params = _encode(graph, node)
         counts = [len(node.inputs), len(node_outputs[node.name]), len(node.states), len(tensors), len(params)]
-        nodes += [KIND[node.op], *out.name(node.name), *counts, len(words)]
+        nodes += [KIND[node.op] + FRAMED * _framed(graph, node), *out.name(node.name), *counts, len(words)]
         words += [value_index[v] for v in node.inputs] + [state_index[s] for s in node.states]
         words += [out.tensor(t) for t in tensors] + params
     out.text += b"\0" * (-len(out.text) % 4)
@@ -370,7 +389,7 @@ def read(blob: bytes | memoryview) -> Graph:
         graph.state(r.name(s), state_shape, init)
     state_names = list(graph.states)
     next_value = n_inputs
-    ops = {kind: op for op, kind in KIND.items()}
+    ops = {kind: op for op, kind in KIND.items()} | {KIND[op] + FRAMED: op for op in CELLS}
     for kind, *name, n_in, n_out, n_st, n_te, n_pa, at in nodes:
         took = [words[at : at + n_in]]
         for n in (n_st, n_te, n_pa):

@@ -256,11 +256,11 @@ def one_or_all(X: Arrays) -> Any:
 
 def _in_steps(model: Any, X: Arrays, n: int) -> Arrays:
     stream = model.stream()
-    rows: list[Arrays] = []
+    rows: list[Arrays] = []  # and a flush, which gives several
     for t in range(n):
         y = by_name(stream.step(one_or_all({name: x[t, ...] for name, x in X.items()})), model.outputs)
-        rows.append({name: np.array(row) for name, row in y.items()})
-    return {name: np.stack([row[name] for row in rows]) for name in model.outputs}
+        rows.append({name: np.array(row)[None] for name, row in y.items()})
+    return _as_whole(model, [*rows, by_name(stream.flush(), model.outputs)])
 
 
 def _in_chunks(rng: np.random.Generator) -> Callable[[Any, Arrays, int], Arrays]:
@@ -271,6 +271,11 @@ def _in_chunks(rng: np.random.Generator) -> Callable[[Any, Arrays, int], Arrays]
         for start, end in zip([0, *cuts], [*cuts, n], strict=True):
             Y = by_name(stream.run(one_or_all({name: x[start:end] for name, x in X.items()})), model.outputs)
             parts.append({name: np.array(y) for name, y in Y.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in model.outputs}
+        return _as_whole(model, [*parts, by_name(stream.flush(), model.outputs)])
 
     return run
+
+
+def _as_whole(model: Any, parts: list[Arrays]) -> Arrays:
+    """The outputs of a stream, flush included, as those of the whole sequence."""
+    return {name: np.concatenate([part[name] for part in parts])[model.latency :] for name in model.outputs}

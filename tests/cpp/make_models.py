@@ -51,10 +51,15 @@ class Weights:
 def cell(
     g: Graph, op: str, x: str, hidden: int, seed: int, *, fed_back: int | None = None, **more: object
 ) -> tuple[str, ...]:
-    """Add a recurrent layer. `more` are attrs, or bools for the optional weights bias, peephole and initial states."""
+    """Add a recurrent layer.
+
+    `more` are attrs; bools for the optional weights bias, peephole and initial states; or `given`, values that each
+    frame starts from in place of states.
+    """
     w, fed_back = Weights(seed), fed_back or hidden
     gates = {"rnn": 1, "gru": 3, "lstm": 4}[op]
-    n_in = g.values[x].size
+    shape, given = g.shape(x), more.pop("given", None)
+    n_in, rows = shape[-1], shape[bool(more.get("steps")) : -1]
     weights = {"W": w(gates, hidden, n_in), "R": w(gates, hidden, fed_back, scale=2.0 / hidden)}
     if more.pop("bias", True):
         weights["b"] = w(gates, hidden)
@@ -66,10 +71,11 @@ def cell(
         weights["rb_n"] = w(hidden)
     initial = more.pop("initial", False)
     name = g.unique_name(op)
-    states = [g.state(f"{name}.h", (fed_back,), w(fed_back) if initial else None)]
-    if op == "lstm":
-        states.append(g.state(f"{name}.c", (hidden,), w(hidden) if initial else None))
-    outputs = g.add(op, [x], name=name, attrs=more, weights=weights, states=states)
+    states = []
+    for letter, n in zip("hc", (fed_back, hidden) if op == "lstm" else (hidden,), strict=False):
+        if given is None:
+            states.append(g.state(f"{name}.{letter}", (*rows, n), w(*rows, n) if initial else None))
+    outputs = g.add(op, [x, *(given or ())], name=name, attrs=more, weights=weights, states=states)
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
@@ -251,6 +257,20 @@ def rows(g: Graph) -> None:
     g.output("folded", g.add("concat", [*folded, *across]))
     square = g.add("reshape", [folded[1]], attrs={"shape": (3, 3)})
     g.output("quantised", g.add("dense", [square], weights={"W": Weights(134)(17, 3)}, precisions={"W": "int8"}))
+
+
+@model
+def framed(g: Graph) -> None:
+    """Cells with rows and steps inside a frame: with states, from inputs, from zero; forwards and backwards."""
+    x = g.input("x", (3, 2))
+    (a,) = cell(g, "gru", x, 2, 130, given=[], steps=True, reverse=True, reset_after=True)
+    h, c = cell(g, "lstm", a, 3, 131, fed_back=2, initial=True)
+    start = g.add("select", [c], weights={"indices": np.arange(9).reshape(3, 3)})
+    (b,) = cell(g, "gru", h, 3, 132, given=[start])
+    two = g.add("reshape", [g.add("concat", [a, h])], attrs={"shape": (2, 3, 2)})
+    (d,) = cell(g, "rnn", two, 2, 133, steps=True, initial=True)
+    g.output("b", b)
+    g.output("d", d)
 
 
 @model

@@ -34,7 +34,10 @@ enum Kind {
   kDepthwise,
   kReduce,
   kMatmul,
-  kWhere
+  kWhere,
+  kRnnFramed = 24,
+  kGruFramed,
+  kLstmFramed
 };
 
 uint32_t word_of(float x) {
@@ -251,6 +254,32 @@ const Lie kLies[] = {
     {"sparse", "a column of the lower half twice", UT_E_FORMAT,
      [](Tow& t) { t.data(t.tensor_of(t.find(kGru), 0))[17] = 0x00001; }},
     {"sparse", "as many bytes of dense int8", UT_E_FORMAT, [](Tow& t) { t.tensor(t.tensor_of(t.find(kGru), 0), 0) = 4; }},
+    // framed: gru 0 has 3 steps and no states, lstm 1 has 3 rows, gru 3 starts from an input, rnn 6 has 2 steps of 3 rows.
+    {"framed", "an unknown flag", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kGruFramed), 6) |= 16; }},
+    {"framed", "masked", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kGruFramed), 6) |= 4; }},
+    {"framed", "neither states, nor inputs to start from, nor steps", UT_E_FORMAT,
+     [](Tow& t) { t.param(t.find(kGruFramed), 6) = 2; }},
+    {"framed", "backwards without steps and states", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kGruFramed, 1), 6) |= 1; }},
+    {"framed", "steps that are rows of the states", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kLstmFramed), 9) |= 8; }},
+    {"framed", "rows that are steps", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kRnnFramed), 3) = 0; }},
+    {"framed", "no units", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kGruFramed), 8) = 0; }},
+    {"framed", "more units than the output", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kGruFramed), 8) = 3; }},
+    {"framed", "more units than the cell state", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kLstmFramed), 11) = 4; }},
+    {"framed", "2^32 - 1 units", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kLstmFramed), 11) = kNone; }},
+    {"framed", "a param less", UT_E_FORMAT, [](Tow& t) { --t.node(t.find(kGruFramed), 7); }},
+    {"framed", "an ordinary layer of several rows", UT_E_FORMAT, [](Tow& t) { t.node(t.find(kLstmFramed), 0) = kLstm; }},
+    {"framed", "states of two rows for three", UT_E_FORMAT, [](Tow& t) { t.state(0, 4) = 2; }},
+    {"framed", "cell states of two rows for three", UT_E_FORMAT, [](Tow& t) { t.state(1, 4) = 2; }},
+    {"framed", "an input to start from that is too narrow", UT_E_FORMAT,
+     [](Tow& t) { t.input(t.find(kGruFramed, 1), 1) = static_cast<uint32_t>(t.first_output(t.find(kLstmFramed))); }},
+    {"framed", "an output of two steps for three", UT_E_FORMAT,
+     [](Tow& t) { t.value(t.first_output(t.find(kGruFramed)), 5) = 2; }},
+    {"framed", "a cell output of two rows for three", UT_E_FORMAT,
+     [](Tow& t) { t.value(t.first_output(t.find(kLstmFramed)) + 1, 5) = 2; }},
+    {"framed", "a frame of one axis with steps", UT_E_FORMAT,
+     [](Tow& t) { t.value(0, 4) = 1, t.value(0, 5) = 6, t.value(0, 6) = 0; }},
+    {"framed", "a frame of three axes of rows", UT_E_FORMAT,
+     [](Tow& t) { const size_t v = t.first_output(t.find(kGruFramed)); t.value(v, 4) = 3, t.value(v, 7) = 1; }},
     {"whole", "flip to another size", UT_E_FORMAT, [](Tow& t) { t.value(t.first_output(t.find(kFlip)), 5) = 2; }},
     {"whole", "last to another size", UT_E_FORMAT, [](Tow& t) { t.value(t.first_output(t.find(kLast)), 5) = 2; }},
 };

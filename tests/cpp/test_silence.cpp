@@ -190,11 +190,11 @@ int main(int argc, char** argv) {
       printf("%s: not on this CPU, not tested\n", isa);
       continue;
     }
-    for (const char* name : {"every_op", "precisions", "decay", "gru_reset_before", "lstm_options", "text"}) {
+    for (const char* name : {"every_op", "precisions", "decay", "gru_reset_before", "lstm_options", "text", "framed"}) {
       if (quick && strcmp(name, "every_op") != 0 && strcmp(name, "precisions") != 0) continue;
       test_floating_point_mode(Model(folder + "/" + name + ".tow", isa), name);
     }
-    for (const char* name : {"rnn", "gru_reset_after", "gru_reset_before", "lstm", "lstm_options", "decay", "precisions"})
+    for (const char* name : {"rnn", "gru_reset_after", "gru_reset_before", "lstm", "lstm_options", "decay", "precisions", "framed"})
       test_written_subnormals(Model(folder + "/" + name + ".tow", isa), name);
     const Model decay(folder + "/decay.tow", isa);
     test_decay(decay, 1);

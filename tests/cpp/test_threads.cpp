@@ -110,7 +110,7 @@ void test_crews(const std::string& path) {
 
 int main(int argc, char** argv) {
   const std::string folder = argc > 1 ? argv[1] : ".";
-  for (const char* name : {"rnn", "gru_reset_before", "lstm", "every_op", "sparse"}) {
+  for (const char* name : {"rnn", "gru_reset_before", "lstm", "every_op", "sparse", "framed"}) {
     test(folder + "/" + name + ".tow");
     test_crews(folder + "/" + name + ".tow");
   }

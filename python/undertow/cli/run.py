@@ -104,7 +104,7 @@ def _stream(
     show: gets outputs as they come. remember: states, as often as a picture has columns; outputs are kept for a picture
     or if nobody is shown them.
     """
-    stream, late = model.stream(), _latency(model)
+    stream, late = model.stream(), model.latency
     chunk = min(_CHUNK, -(-n_steps // MAX_COLUMNS)) if remember else _CHUNK
     every = -(-n_steps // (MAX_COLUMNS * max(chunk, 1)))  # of so many chunks, the state is kept once
     empty = {name: np.zeros((0, *value.shape), np.float32) for name, value in model.outputs.items()}
@@ -129,11 +129,6 @@ def _stream(
     return outputs, {name: np.array([state[name] for state in kept]) for name in model.states if kept}
 
 
-def _latency(model: Any) -> int:
-    """Frames by which outputs of a stream come late."""
-    return getattr(model, "latency", 0)
-
-
 def _print(Y: Arrays, model: Any) -> None:
     for text in _frames.as_lines(Y, model):
         print(text)
@@ -141,7 +136,7 @@ def _print(Y: Arrays, model: Any) -> None:
 
 def _live(model: Any) -> int:
     """A line in, a line out, flushed: the other end of a pipe may be a machine that waits for it."""
-    stream, late, n = model.stream(), _latency(model), 0
+    stream, late, n = model.stream(), model.latency, 0
     for n, frame in enumerate(_frames.lines(_frames.standard_input(), "standard input", model), 1):
         y = stream.step(one_or_all(frame))
         if n > late:

@@ -127,6 +127,20 @@ def positions(shape: tuple[int, ...]) -> np.ndarray:
     return np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)
 
 
+def past(graph: Graph, x: str, n_frames: int, name: str) -> str:
+    """The last `n_frames` frames, oldest first, as one frame of shape (n_frames, *frame); zeros before the first."""
+    shape = graph.shape(x)
+    if n_frames == 1:
+        return rearrange(graph, x, positions((1, *shape)), name)
+    size = graph.values[x].size
+    state = graph.state(f"{name}.past", ((n_frames - 1) * size,))
+    before = graph.add("state_read", [], name=f"{name}_past", states=[state])
+    joined = graph.add("concat", [before, x], name=name)
+    kept = rearrange(graph, joined, np.arange(size, n_frames * size), f"{name}_kept")
+    graph.add("state_write", [kept], name=f"{name}_next", states=[state])
+    return rearrange(graph, joined, positions((n_frames, *shape)), f"{name}_rows")
+
+
 def check_frame(where: str, size: int) -> None:
     """Refuse frames above MAX_FRAME before anything of their size is made."""
     if size > MAX_FRAME:

@@ -112,9 +112,7 @@ def _group(prefix: str, names: list[str], weights: Weights) -> list[Group]:
         used = cell
     elif "running_mean" in shape:
         used = last.keys() & {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
-        made = _same_size(
-            prefix, "BatchNorm", shape["running_mean"], f"ScaleShift.from_torch_batch_norm(w, {prefix!r})"
-        )
+        made = _same_size(prefix, "BatchNorm", shape["running_mean"], f"BatchNorm.from_torch(w, {prefix!r})")
     elif "weight" in shape:
         used = last.keys() & {"weight", "bias"}
         made = _weight_and_bias(prefix, shape)
@@ -168,7 +166,9 @@ def _weight_and_bias(prefix: str, shape: dict[str, tuple[int, ...]]) -> Group | 
     elif len(weight) == 1 and bias in (None, weight):
         return _same_size(prefix, "LayerNorm or another norm", weight, f"LayerNorm.from_torch(w, {prefix!r})")
     elif len(weight) in (3, 4):
-        return Group(prefix, f"Conv{len(weight) - 2}d", [])
+        rank = len(weight) - 2
+        line = f"FrameConv{rank}D.from_torch(w, {prefix!r}, stride=1, padding=0, activation=None)"
+        return Group(prefix, f"Conv{rank}d", [], line=line)
     return None
 
 
@@ -264,6 +264,8 @@ def suggest(groups: list[Group], path: Path) -> str:
             notes.append('or "relu": the file does not say')
         if "activation=None" in group.line and i + 1 < len(chain):
             notes.append('activation: "relu", "elu", "tanh" ...; the file does not say')
+        if group.kind.startswith("Conv"):
+            notes.append("over axes of one frame (channels, *axes); stride and padding are not in the file")
         if group.kind.startswith("Embedding or"):
             notes.append("or undertow.Dense.from_torch")
         lines.append(f"        undertow.{group.line},{'  # ' + '; '.join(notes) if notes else ''}")
@@ -280,7 +282,7 @@ def suggest(groups: list[Group], path: Path) -> str:
 
 def _only_order(chain: list[Group]) -> list[Group] | None:
     """The one order in which every layer takes what the one before gives; None when there are none or several."""
-    if not 2 <= len(chain) <= 8:
+    if not 2 <= len(chain) <= 8 or any(group.n_in is None for group in chain):
         return None
     found: list[list[Group]] = []
 

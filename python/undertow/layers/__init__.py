@@ -11,9 +11,20 @@ Graph 'lesson'
   output  output = rnn_1.h
 """
 
+from .averages import AttentionAverage, Average
 from .base import Layer, Stack
 from .bidirectional import Bidirectional
 from .feedforward import Activate, Dense, Embedding, LayerNorm, LogSoftmax, Residual, ScaleShift, Softmax
+from .frames import (
+    BatchNorm,
+    Flatten,
+    FrameAveragePool,
+    FrameConv1D,
+    FrameConv2D,
+    FrameMaxPool,
+    Permute,
+    Reshape,
+)
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Sequential, build_sequential
 
@@ -22,12 +33,22 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activate",
+    "AttentionAverage",
+    "Average",
+    "BatchNorm",
     "Bidirectional",
     "Dense",
     "Embedding",
+    "Flatten",
+    "FrameAveragePool",
+    "FrameConv1D",
+    "FrameConv2D",
+    "FrameMaxPool",
     "Layer",
     "LayerNorm",
     "LogSoftmax",
+    "Permute",
+    "Reshape",
     "Residual",
     "ScaleShift",
     "Sequential",

@@ -90,6 +90,19 @@ def _kernels(
     return kernel, recurrent, None if bias is None else numbers(bias, f"{who}: bias")
 
 
+def cudnn_kernels(kernel: np.ndarray, recurrent: np.ndarray, n_gates: int) -> tuple[np.ndarray, np.ndarray]:
+    """Kernels of a CuDNNLSTM or CuDNNGRU in the layout of an LSTM or GRU.
+
+    cuDNN's own order: each gate's input kernel is transposed as memory (the file's (inputs, hidden) is really (hidden,
+    inputs)), each gate's recurrent kernel as a matrix.
+    """
+    n_in, hidden = kernel.shape[0], recurrent.shape[0]
+    return (
+        np.hstack([k.reshape(hidden, n_in).T for k in np.hsplit(kernel, n_gates)]),
+        np.hstack([k.T for k in np.hsplit(recurrent, n_gates)]),
+    )
+
+
 def lstm(
     cls: type[LSTM],
     weights: Any,
@@ -100,13 +113,27 @@ def lstm(
 ) -> LSTM:
     who = "LSTM.from_keras"
     kernel, recurrent, bias = _kernels(weights, prefix, 4, who)
-    if bias is not None and bias.shape == (2 * kernel.shape[1],):
-        raise UnsupportedError(
-            f"{who}: bias has shape {bias.shape}: a CuDNNLSTM, whose kernels are stored in another layout; "
-            "load and save it with keras.layers.LSTM first"
-        )
+    recurrent_bias = None
+    if bias is not None and bias.shape == (2 * kernel.shape[1],):  # a CuDNNLSTM: two biases, to be added
+        _only_cudnn(who, activation, recurrent_activation)
+        kernel, recurrent = cudnn_kernels(kernel, recurrent, 4)
+        bias, recurrent_bias = bias.reshape(2, -1)
     f, g = keras_activation(recurrent_activation, who), keras_activation(activation, who)
-    return cls(kernel.T, recurrent.T, bias, gate_order="ifco", activations=(f, g, g), **options)
+    return cls(
+        kernel.T,
+        recurrent.T,
+        bias,
+        recurrent_bias=recurrent_bias,
+        gate_order="ifco",
+        activations=(f, g, g),
+        **options,
+    )
+
+
+def _only_cudnn(who: str, activation: Any, recurrent_activation: Any) -> None:
+    for given, only in ((activation, "tanh"), (recurrent_activation, "sigmoid")):
+        if as_activation(keras_activation(given, who)) != as_activation(only):
+            raise UnsupportedError(f"{who}: a CuDNN layer has {only} here, got {given!r}")
 
 
 def gru(cls: type[GRU], weights: Any, prefix: str | None, reset_after: bool | None, options: dict[str, Any]) -> GRU:
@@ -120,14 +147,18 @@ def gru(cls: type[GRU], weights: Any, prefix: str | None, reset_after: bool | No
             raise ShapeError(
                 f"{who}: there is no bias to show reset_after; give reset_after=True (Keras's default) or False"
             )
+    elif bias.shape == (2 * n,) and reset_after is not False:  # a CuDNNGRU
+        _only_cudnn(who, g, f)
+        kernel, recurrent = cudnn_kernels(kernel, recurrent, 3)
+        reset_after, (bias, recurrent_bias) = True, bias.reshape(2, n)
     elif bias.shape == (2, n) and reset_after is not False:
         reset_after, (bias, recurrent_bias) = True, bias
     elif bias.shape == (n,) and not reset_after:
         reset_after = False
     else:
         raise ShapeError(
-            f"{who}: bias has shape {bias.shape}, expected (2, {n}) with reset_after and ({n},) without "
-            f"(got reset_after={reset_after})"
+            f"{who}: bias has shape {bias.shape}, expected (2, {n}) with reset_after, ({n},) without, "
+            f"({2 * n},) of a CuDNNGRU (got reset_after={reset_after})"
         )
     return cls(
         kernel.T,

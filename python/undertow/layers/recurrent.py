@@ -254,6 +254,8 @@ class GRU(Cell):
     ) -> GRU:
         """keras.layers.GRU. `reset_after` shows in the shape of the bias; say it for a layer without one.
 
+        A bias of (6H,) tells a CuDNNGRU, whose kernels lie in cuDNN's layout; it is read as such.
+
         Further options as for `LSTM.from_keras`.
         """
         from .from_keras import gru
@@ -375,6 +377,8 @@ class LSTM(Cell):
         **options: Any,
     ) -> LSTM:
         """keras.layers.LSTM: kernel (I, 4H), recurrent_kernel (H, 4H), bias (4H,), gates i f c o.
+
+        A bias of (8H,) tells a CuDNNLSTM, whose kernels lie in cuDNN's layout; it is read as such.
 
         Args:
             weights: the list of `layer.get_weights()`, or name -> array as from `read_weights`.

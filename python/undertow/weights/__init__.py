@@ -30,7 +30,8 @@ def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) 
 
     Reads `.pt` and `.pth` (``torch.save`` of a state_dict, of anything that holds tensors in dicts, lists and modules,
     in today's zip form or the older one; TorchScript archives), `.safetensors`, `.npz`, `.h5` / `.hdf5` /
-    `.weights.h5` / `.keras`, and pickles of NumPy arrays. The first bytes decide, then the suffix.
+    `.weights.h5` / `.keras`, pickles of NumPy arrays, and RNNoise's weights (`.rnnn`, `DNNw`, `.c`). The first bytes
+    decide, then the suffix.
 
     Names are those of the file (PyTorch: ``lstm.weight_ih_l0``); a dict or module inside another joins its key with
     a dot (``state_dict.lstm.weight_ih_l0``), HDF5 names are paths (``lstm/lstm_cell/kernel:0``). The dtype is that of
@@ -58,6 +59,10 @@ def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) 
         from .hdf5 import read_hdf5
 
         return read_hdf5(path, budget)
+    if head.startswith((b"DNNw", b"rnnoise-nu")) or path.suffix in (".rnnn", ".c"):
+        from .rnnoise import read_rnnoise
+
+        return read_rnnoise(path, budget)
     if path.suffix == ".safetensors" or head[8:9] == b"{":
         from .safetensors import read_safetensors
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...activations import SIGMOID, TANH, Activation
 from ...errors import FormatError, ShapeError, UnsupportedError
+from ...layers.from_keras import cudnn_kernels
 from .. import _blocks as blocks
 from .config import Config, brief
 from .weights import Spec, Weights
@@ -226,14 +227,12 @@ def _cell(cls: str, config: Config, n_in: int, weights: Weights) -> Cell:
 
 
 def _cudnn_cell(op: str, config: Config, units: int, n_in: int, weights: Weights) -> Cell:
-    # cuDNN's own order: input kernels are transposed as memory, recurrent kernels as matrices, biases come twice
     config.finish()
     n_gates = {"gru": 3, "lstm": 4}[op]
     width = n_gates * units
     spec: Spec = [("kernel", (n_in, width)), ("recurrent_kernel", (units, width)), ("bias", (2 * width,))]
     kernel, recurrent_kernel, bias = weights.take(config.where, spec)
-    kernel = np.hstack([k.reshape(units, n_in).T for k in np.hsplit(kernel, n_gates)])
-    recurrent_kernel = np.hstack([k.T for k in np.hsplit(recurrent_kernel, n_gates)])
+    kernel, recurrent_kernel = cudnn_kernels(kernel, recurrent_kernel, n_gates)
     pair = bias.astype(np.float64).reshape(2, width)
     attrs: dict[str, Any] = {"activations": (SIGMOID, TANH) if op == "gru" else (SIGMOID, TANH, TANH)}
     if op == "gru":

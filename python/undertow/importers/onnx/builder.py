@@ -81,6 +81,11 @@ class Builder:
 
     def sources_of(self, elements: np.ndarray) -> list[Source]:
         """The sources of element numbers, in order of first appearance."""
+        if elements.size == 0:
+            return []
+        lowest, highest = self.source_at(int(elements.min())), self.source_at(int(elements.max()))
+        if lowest is highest:
+            return [lowest]
         unique, first = np.unique(np.searchsorted(self._bases, elements.ravel(), side="right") - 1, return_index=True)
         return [self.sources[i] for i in unique[np.argsort(first)]]
 

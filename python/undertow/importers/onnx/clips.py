@@ -32,7 +32,7 @@ def clip_hint(program: Program) -> str:
     if not shown:
         return ""
     given = ", ".join(f"{name!r}: [{', '.join(sizes)}]" for name, sizes in shown.items())
-    return f"if it takes whole clips rather than a stream, fix their size with shapes={{{given}}}"
+    return f"if it takes frames or clips of one size, fix it with shapes={{{given}}}"
 
 
 def _template(port: Port) -> list[str]:

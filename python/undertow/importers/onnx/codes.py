@@ -120,7 +120,8 @@ def split(codes: np.ndarray, labels: tuple[str, ...]) -> tuple[Layout, np.ndarra
         Mixed: timesteps or batch items are mixed with each other or with elements of the frame, or some are missing.
     """
     origin, elements = codes & _OUTER, codes & _ELEMENT
-    outer = tuple(a for a in range(codes.ndim) if _varies(origin, a))
+    plain = origin.size == 0 or bool((origin == origin.reshape(-1)[0]).all())
+    outer = () if plain else tuple(a for a in range(codes.ndim) if _varies(origin, a))
     for axis in outer:
         if _varies(elements, axis):
             raise Mixed(f"axis {axis} of shape {codes.shape} mixes timesteps (or batch items) with elements of a frame")

@@ -86,8 +86,10 @@ def _hard_swish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 
 def _swish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("alpha")
-    if float(node.attrs.get("alpha", 1.0)) != 1.0:
-        node.unsupported(f"attribute alpha={node.attrs['alpha']} is not supported, expected 1")
+    alpha = float(node.attrs.get("alpha", 1.0))
+    if alpha != 1.0:
+        gate = activate(walk, node, affine(walk, node, operands[0], alpha, 0.0), "sigmoid")
+        return [combine(walk, node, "mul", operands[0], gate)]
     return [activate(walk, node, operands[0], Activation("silu"))]
 
 

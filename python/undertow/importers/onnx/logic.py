@@ -108,9 +108,11 @@ def _cast(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 def _cast_like(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("saturate", "round_mode")
     x, like = operands
-    if not isinstance(x, Tensor):
-        node.unsupported("converts a constant to the dtype of a computed tensor")
     name = str(like.dtype)
+    if isinstance(x, np.ndarray):
+        if name not in (FLOAT, BOOL):
+            node.unsupported(f"converts a constant to {name}, expected float32 or bool")
+        return [x.astype(name)]
     return [_convert(walk, node, x, "int64" if kind(name) == WHOLE else name, f"a conversion to {name}")]
 
 

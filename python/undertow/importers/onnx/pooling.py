@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from . import codes, emit
+from . import codes, emit, limits
 from .codes import Tensor
 from .convolution import inside
 from .elementwise import take_apart
 from .nodes import OnnxNode, float_constant
+from .powers import power
 from .walk import Handler, Walk
 from .windows import Axis, Image, check_not_time, image, taps, time_axis, window_axes
 
@@ -84,8 +85,11 @@ def _norm(walk: Walk, node: OnnxNode, table: np.ndarray, along: list[int], p: in
     builder = walk.builder
     if p == 1:
         return emit.reduce(builder, "sum", emit.activation(builder, table, "abs"), along)
+    if p < 1 or p > limits.MAX_POWER:
+        node.unsupported(f"attribute p={p} is not supported, expected 1 to {limits.MAX_POWER}")
     if p != 2:
-        node.unsupported(f"attribute p={p} is not supported, expected 1 or 2")
+        sizes = emit.activation(builder, table, "abs")
+        return power(builder, emit.reduce(builder, "sum", power(builder, sizes, float(p)), along), 1.0 / p)
     total = emit.reduce(builder, "sum", emit.elementwise(builder, "mul", [table, table]), along)
     return emit.activation(builder, total, "sqrt")
 

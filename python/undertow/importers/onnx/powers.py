@@ -34,12 +34,15 @@ def _pow(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     frame = codes.frame_of(np.asarray(exponent, np.float32), layout)
     if frame is None:
         node.unsupported("its exponent differs between timesteps or batch items")
-    different = np.unique(frame)
+    general = (frame != np.rint(frame)) & (np.abs(frame) != 0.5)
+    different = np.unique(frame[~general])
     if different.size > limits.MAX_EXPONENTS:
         node.unsupported(f"has {different.size} different exponents, at most {limits.MAX_EXPONENTS} are supported")
     if (beyond := different[(different == np.rint(different)) & (np.abs(different) > limits.MAX_POWER)]).size:
         node.unsupported(f"exponent {beyond[0]} is not supported, expected whole numbers up to {limits.MAX_POWER}")
     result = np.zeros(elements.shape, np.int64)
+    if general.any():
+        result[general] = _general(walk.builder, elements[general], frame[general])
     for p in different.tolist():
         mine = frame == p
         result[mine] = power(walk.builder, elements[mine], p)
@@ -55,7 +58,7 @@ def power(builder: Builder, x: np.ndarray, p: float) -> np.ndarray:
     if p == 0.5:
         return emit.activation(builder, x, "sqrt")
     if p != int(p):
-        return emit.activation(builder, emit.affine(builder, emit.activation(builder, x, "log"), p, 0.0), "exp")
+        return _general(builder, x, p)
     result = None
     for bit in bin(int(p))[:1:-1]:
         if bit == "1":
@@ -65,6 +68,11 @@ def power(builder: Builder, x: np.ndarray, p: float) -> np.ndarray:
             x = emit.elementwise(builder, "mul", [x, x])
     assert result is not None
     return result
+
+
+def _general(builder: Builder, x: np.ndarray, p: np.ndarray | float) -> np.ndarray:
+    """exp(p log x)"""
+    return emit.activation(builder, emit.affine(builder, emit.activation(builder, x, "log"), p, 0.0), "exp")
 
 
 def _constant_base(walk: Walk, node: OnnxNode, base: np.ndarray, exponent: Any) -> Any:

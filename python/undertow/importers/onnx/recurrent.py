@@ -139,12 +139,14 @@ class _Cell:
         self.items = plan.items[0]
         self.inside = self._is_inside(0 in layout.outer, n_steps)
         self.rows = n_items > 1 and 1 not in layout.outer
+        if labels[0] == "N":
+            raise Mixed(f"X has time and batch the other way round than layout={self.layout} says")
         if not self.inside:
             if self.builder.sequence and (
                 n_steps != self.builder.n_steps or (plan.steps != np.arange(n_steps)[:, None]).any()
             ):
                 raise Mixed(f"X has shape {X.shape} with layout={self.layout}, and its time axis is not the model's")
-            if labels[0] == "N" or labels[1] == "T":
+            if labels[1] == "T":
                 raise Mixed(f"X has time and batch the other way round than layout={self.layout} says")
             if n_items != 1 and not self.rows and (np.unique(self.items).size != n_items or self.items.min() < 0):
                 raise Mixed(f"axis {1 - self.layout} of X has {n_items} rows that are not the batch")

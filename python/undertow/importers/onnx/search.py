@@ -19,7 +19,7 @@ from ...rebuild import recover
 from . import codes, limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
-from .program import NUMBER_TYPES, Port, Program
+from .program import ID_TYPES, NUMBER_TYPES, Port, Program
 from .readings import ITEMS, STEPS, readings, sizes_to_try
 from .states import Pair
 from .tidy import tidy
@@ -155,6 +155,8 @@ def _search(
             for reading in by_rank[rank]:
                 if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
                     continue  # all of it is one frame: a clip, which is read as such
+                if inside and reading.n_steps > 1 and reading.n_items == 1 and _has_open_batch(program, reading):
+                    continue  # of size 1 alone, nothing tells an axis that a cell walks from the batch
                 n_tried += 1
                 if n_tried > limits.MAX_READINGS:
                     raise UnsupportedError(
@@ -168,6 +170,10 @@ def _search(
             if found:
                 return _only(found)
     return None
+
+
+def _has_open_batch(program: Program, reading: Reading) -> bool:
+    return any(reading.axes[p.name][1] in p.dynamic for p in program.inputs)
 
 
 def _only(found: list[Imported]) -> Imported:
@@ -274,9 +280,9 @@ def _output(walk: Walk, name: str) -> Place:
     """Make an ONNX output one of the Graph."""
     builder, operand = walk.builder, walk.values.get(name)
     if isinstance(operand, np.ndarray):
-        if str(operand.dtype) not in NUMBER_TYPES:
+        if str(operand.dtype) not in (*NUMBER_TYPES, *ID_TYPES):
             raise UnsupportedError(f"output {name!r} is a constant of dtype {operand.dtype}, expected float32")
-        operand = Tensor(builder.constant(operand), ("",) * operand.ndim)
+        operand = Tensor(builder.constant(_exact(name, operand)), ("",) * operand.ndim)
     if not isinstance(operand, Tensor):
         raise UnsupportedError(f"output {name!r} is not computed by the model")
     if operand.dtype == "int32":
@@ -304,6 +310,14 @@ def _output(walk: Walk, name: str) -> Place:
         value = builder.add("reshape", [value], attrs={"shape": frame})
     builder.graph.output(name, value)
     return Place(layout, name, frame)
+
+
+def _exact(name: str, array: np.ndarray) -> np.ndarray:
+    """A constant output as float32."""
+    made = array.astype(np.float32)
+    if array.dtype.kind in "iu" and (made.astype(np.int64) != array).any():
+        raise UnsupportedError(f"output {name!r} is a constant of dtype {array.dtype}, beyond float32's exact range")
+    return made
 
 
 def _declared(walk: Walk, name: str, layout: Layout) -> set[int]:

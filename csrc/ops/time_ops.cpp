@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+// Windows over time, the gate that tells frames of a sequence from those of a flush, and the state registers.
+#include <string.h>
+
+#include "op.h"
+
+namespace undertow {
+
+namespace {
+
+// How far a tap may reach, so that spans and offsets fit whatever they are added to.
+constexpr int32_t kMaxTap = 1 << 20;
+
+int32_t tap_at(const void* taps, size_t i) {
+  int32_t tap;
+  memcpy(&tap, static_cast<const uint32_t*>(taps) + i, sizeof tap);
+  return tap;
+}
+
+// --- window: weights[0] the taps, in the file's words; sizes[0] how many, sizes[1] frames of its state -----------------
+// Row i of the output is the frame taps[i] later. The state holds the last frames in the order in which they came; without
+// one the window belongs to a whole sequence, and looks wherever it wants.
+
+enum { kTaps, kSpan };
+
+ut_status check_window(Check& c) {
+  const NodeView& node = c.node();
+  c.counts(node.n_inputs, 1, node.n_states, 0, node.n_params);
+  c.require(node.n_params != 0, "has no taps");
+  c.require(node.n_states <= 1, "has more than one state");
+  c.gate(1);
+  const size_t n_in = c.input(0);
+  c.require(c.output(0) == uint64_t{n_in} * node.n_params, "output is not a frame for each tap");
+  if (c.status() != UT_OK) return c.status();
+  OpPlan* p = c.plan();
+  p->weights[0] = node.params;
+  p->sizes[kTaps] = node.n_params;
+  const int32_t first = tap_at(node.params, 0), last = tap_at(node.params, node.n_params - 1);
+  for (uint32_t i = 1; i < node.n_params; ++i) c.require(tap_at(node.params, i - 1) < tap_at(node.params, i), "taps do not ascend");
+  c.require(first >= -kMaxTap && last <= kMaxTap, "a tap lies more than 2^20 frames away");
+  if (c.status() != UT_OK) return c.status();
+  if (node.n_states != 0) {
+    c.require(first < 0 && last <= 0, "has a state, but its taps are not in the past");
+    if (c.status() != UT_OK) return c.status();
+    p->sizes[kSpan] = static_cast<size_t>(-first);
+    c.require(c.state(0) == uint64_t{p->sizes[kSpan]} * n_in, "state is not a frame for each timestep back to its first tap");
+  }
+  p->whole_sequence = node.n_states == 0 && (first != 0 || last != 0);
+  return c.status();
+}
+
+// Copies a frame of x, or zeros where its gate is shut.
+void put(const OpPlan& op, const Block& b, float* to, size_t t, size_t width) {
+  const uint32_t x = op.inputs[0];
+  if (op.gate && !b.open(op, t))
+    memset(to, 0, width * sizeof(float));
+  else
+    copy_floats(to, b.row(x) + t * b.stride(x), width);
+}
+
+// n frames from row `first` on, of one stream whose state is `past`, or of a whole sequence (null).
+void window_frames(const OpPlan& op, const Block& b, float* past, size_t first, size_t n) {
+  const size_t width = b.value(op.inputs[0]).width, span = op.sizes[kSpan], n_taps = op.sizes[kTaps];
+  for (size_t t = 0; t < n; ++t) {
+    float* to = b.row(op.output) + (first + t) * b.stride(op.output);
+    for (size_t i = 0; i < n_taps; ++i, to += width) {
+      const ptrdiff_t from = static_cast<ptrdiff_t>(t) + tap_at(op.weights[0], i);
+      if (from >= 0 && from < static_cast<ptrdiff_t>(n))
+        put(op, b, to, first + static_cast<size_t>(from), width);
+      else if (past)
+        copy_floats(to, past + (static_cast<ptrdiff_t>(span) + from) * static_cast<ptrdiff_t>(width), width);
+      else
+        memset(to, 0, width * sizeof(float));
+    }
+  }
+  if (!past) return;
+  const size_t kept = n < span ? span - n : 0;
+  memmove(past, past + (span - kept) * width, kept * width * sizeof(float));
+  for (size_t i = kept; i < span; ++i) put(op, b, past + i * width, first + n - span + i, width);
+}
+
+void run_window(const OpPlan& op, const Block& b) {
+  const bool has_past = op.sizes[kSpan] != 0;
+  if (!b.batch()) return window_frames(op, b, has_past ? b.state_at(op.states[0]) : nullptr, 0, b.n);
+  for (size_t i = 0; i < b.n; ++i) window_frames(op, b, has_past ? b.state_at(op.states[0], i) : nullptr, i, 1);
+}
+
+// --- present: 1 for the frames of a sequence, 0 for those of a flush; sizes[0] frames after which every gate is open -----
+// Its state counts frames since the start or the last flush, up to that many.
+
+ut_status check_present(Check& c) {
+  c.counts(0, 1, 1, 0, 2);
+  c.require(c.output(0) == 1 && c.state(0) == 1, "output or state has more than one element");
+  c.require(c.param(0) <= uint32_t{kMaxTap} && c.param(1) <= uint32_t{kMaxTap}, "latency is more than 2^20 frames");
+  c.plan()->sizes[0] = c.param(1);
+  return c.status();
+}
+
+void run_present(const OpPlan& op, const Block& b) {
+  const float settled = static_cast<float>(op.sizes[0]);
+  const auto count = [&](float* seen, size_t n) {
+    const float sum = *seen + static_cast<float>(n);
+    *seen = b.flush ? 0.0f : sum < settled ? sum : settled;
+  };
+  for (size_t t = 0; t < b.n; ++t) {
+    b.row(op.output)[t * b.stride(op.output)] = b.flush ? 0.0f : 1.0f;
+    if (b.batch()) count(b.state_at(op.states[0], t), 1);
+  }
+  if (!b.batch()) count(b.state_at(op.states[0]), b.n);
+}
+
+// --- state_read, state_write -------------------------------------------------------------------------------------------
+
+ut_status check_state_read(Check& c) {
+  c.counts(0, 1, 1, 0, 0);
+  c.require(c.state(0) == c.output(0), "state and output differ in size");
+  return c.status();
+}
+
+void run_state_read(const OpPlan& op, const Block& b) {
+  const size_t bytes = b.value(op.output).width * sizeof(float);
+  if (!b.batch()) memcpy(b.row(op.output), b.state_at(op.states[0]), bytes);
+  for (size_t i = 0; b.batch() && i < b.n; ++i)
+    memcpy(b.row(op.output) + i * b.stride(op.output), b.state_at(op.states[0], i), bytes);
+}
+
+ut_status check_state_write(Check& c) {
+  c.counts(c.node().n_inputs, 0, 1, 0, 0);
+  c.gate(1);
+  c.require(c.state(0) == c.input(0), "state and input differ in size");
+  return c.status();
+}
+
+void run_state_write(const OpPlan& op, const Block& b) {
+  const size_t bytes = b.value(op.inputs[0]).width * sizeof(float);
+  for (size_t i = 0; i < b.n; ++i)
+    if (!op.gate || b.open(op, i))
+      memcpy(b.batch() ? b.state_at(op.states[0], i) : b.state_at(op.states[0]), b.row(op.inputs[0]) + i * b.stride(op.inputs[0]), bytes);
+}
+
+}  // namespace
+
+const OpType kStateRead = {15, "state_read", check_state_read, run_state_read, false};
+const OpType kStateWrite = {16, "state_write", check_state_write, run_state_write, false};
+const OpType kWindow = {23, "window", check_window, run_window, false};
+const OpType kPresent = {27, "present", check_present, run_present, false};
+
+}  // namespace undertow
