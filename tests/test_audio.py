@@ -15,7 +15,6 @@ from undertow import audio
 from undertow.cli import main
 from undertow.cli._common import Progress
 from undertow.graph import Graph
-from undertow.ops import CATALOGUE
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine")
 
@@ -412,7 +411,6 @@ def test_a_picture_of_frames(cli, tmp_path):
     failed(cli("run", model, tmp_path / "x.npy", "--plot", tmp_path / "y.png"), 3, "nothing to draw")
 
 
-@pytest.mark.skipif("window" not in CATALOGUE, reason="the engine has no op that looks ahead")
 @pytest.mark.parametrize("n_frames", [0, 1, 2, 3, 300])
 def test_outputs_of_a_model_that_looks_ahead_belong_to_its_frames(cli, tmp_path, n_frames, monkeypatch):
     """y_t = x_t - x_(t+2), and zeros after the end."""
