@@ -102,6 +102,8 @@ class Walk:
         self.inputs: dict[str, Place] = {}
         self.state_tensors: dict[str, Tensor] = {}
         self.bindings: list[Binding] = []
+        #: how many of the first frames a convolution along time without padding has left out
+        self.left_out = 0
         #: output -> how many of the first frames it does not have
         self.missing: dict[str, int] = {}
         #: state inputs that frame ops read -> elements read
