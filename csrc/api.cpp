@@ -30,7 +30,7 @@ struct ut_team {
   size_t n_workers, least;
   Team::Pause pause;
   void* context;
-  size_t n_frames, singles;  // of the call that worker 0 has begun
+  size_t n_frames;  // of the call that worker 0 has begun
 };
 
 struct ut_batch {
@@ -77,14 +77,13 @@ Block block_of(const ut_team& t, size_t worker, size_t n_frames, Team* team) {
   const ut_stream& s = *t.stream;
   const size_t capacity = n_frames < s.block ? n_frames : s.block;
   float* scratch = t.scratch + worker * (worker_bytes(*s.model, s.block) / sizeof(float));
-  return {s.model, s.values, capacity, capacity, capacity, s.state, scratch, s.block, nullptr, team, false, t.singles};
+  return {s.model, s.values, capacity, capacity, capacity, s.state, scratch, s.block, nullptr, team};
 }
 
 void lead(ut_team& t, size_t n_frames, const void* const* x, void* const* y) {
   if (n_frames == 0) return;
   Team team = worker_of(t, 0);
   t.n_frames = n_frames;
-  t.singles = count_singles(*t.stream->model, t.stream->state, n_frames, !x);
   lead_frames(block_of(t, 0, n_frames, &team), n_frames, x, y);
 }
 
@@ -324,7 +323,7 @@ ut_status ut_team_init(void* mem, size_t bytes, ut_stream* stream, size_t n_work
   Mark* marks = reinterpret_cast<Mark*>(p);
   for (size_t w = 0; w < n_workers; ++w) (new (marks + w) Mark)->meeting.store(0, std::memory_order_relaxed);
   float* scratch = reinterpret_cast<float*>(p + n_workers * sizeof(Mark));
-  *out = new (mem) ut_team{stream, marks, scratch, n_workers, least ? least : 1, pause, context, 0, 0};
+  *out = new (mem) ut_team{stream, marks, scratch, n_workers, least ? least : 1, pause, context, 0};
   stream->team = *out;
   return UT_OK;
 }

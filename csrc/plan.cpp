@@ -88,9 +88,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     if (plan.type == &kPresent) {
       if (m.gated) return Message(err, UT_E_FORMAT) << "present " << node.name << ": there is another one";
       m.gated = true;
-      m.counter = node.states[0];
       m.latency = node.params[0];
-      m.settles = node.params[1];
     }
     // A state that two layers shared would make the numbers depend on how frames fall into blocks.
     for (uint32_t k = 0; k < node.n_states; ++k) {

@@ -74,8 +74,6 @@ struct Measures {
   bool streamable = true;
   bool frame_by_frame = false;  // a state that a later op writes is read in the same timestep
   bool gated = false;           // has a `present`: knows frames of a sequence from others
-  uint32_t counter = 0;         // its state
-  uint32_t settles = 0;         // frames after which every gate is open
   uint32_t latency = 0;         // frames by which a stream's outputs come later
   size_t block = 1;             // frames per block of a stream
 };

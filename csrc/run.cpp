@@ -60,17 +60,10 @@ void walk_together(const Block& b, bool begun) {
   }
 }
 
-// Frames of the next block, where `done` of n_frames have been.
-size_t next_block(const Block& b, size_t done, size_t n_frames) {
-  if (done < b.singles) return 1;
-  return n_frames - done < b.capacity ? n_frames - done : b.capacity;
-}
-
 // Frames begin .. begin + n_frames of x and y, all of one stream.
 void run_stream(Block b, size_t begin, size_t n_frames, const void* const* x, void* const* y) {
-  b.singles = count_singles(*b.model, b.state, n_frames, b.flush);
   for (size_t done = 0; done < n_frames; done += b.n) {
-    b.n = next_block(b, done, n_frames);
+    b.n = n_frames - done < b.capacity ? n_frames - done : b.capacity;
     if (b.n != n_frames) b.n_valid = b.n;
     copy_in(b, begin + done, 1, x);
     walk(b);
@@ -100,14 +93,6 @@ void reset_state(const ut_model& model, float* state) {
   }
 }
 
-size_t count_singles(const ut_model& model, const float* state, size_t n_frames, bool flush) {
-  const Measures& m = model.measures;
-  if (!m.gated) return 0;
-  if (flush) return n_frames;
-  const float seen = state[model.states[m.counter].offset];
-  return seen >= 0.0f && seen <= static_cast<float>(m.settles) ? m.settles - static_cast<size_t>(seen) : m.settles;
-}
-
 // Apart from run_frames, for a small step is little more than what surrounds it.
 void run_step(const Block& b, const void* const* x, void* const* y) {
   const FloatMode mode;
@@ -130,10 +115,10 @@ void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y) 
 void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y) {
   const FloatMode mode;
   const size_t latency = b.model->measures.latency, end = n_frames + latency;
-  b.singles = count_singles(*b.model, b.state, n_frames, false);
   for (size_t done = 0; done < end; done += b.n) {
     b.flush = done >= n_frames;
-    b.n = b.n_valid = b.flush ? 1 : next_block(b, done, n_frames);
+    const size_t left = (b.flush ? end : n_frames) - done;
+    b.n = b.n_valid = left < b.capacity ? left : b.capacity;
     copy_in(b, done, 1, x);
     walk(b);
     if (done + b.n <= latency) continue;
@@ -146,7 +131,7 @@ void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y)
   const FloatMode mode;
   b.flush = !x;
   for (size_t done = 0; done < n_frames; done += b.n) {
-    b.n = b.n_valid = next_block(b, done, n_frames);
+    b.n = b.n_valid = n_frames - done < b.capacity ? n_frames - done : b.capacity;
     copy_in(b, done, 1, x);
     walk_together(b, false);
     copy_out(b, done, 1, y);
@@ -156,7 +141,7 @@ void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y)
 void help_frames(Block b, size_t n_frames) {
   const FloatMode mode;
   for (size_t done = 0; done < n_frames; done += b.n) {
-    b.n = b.n_valid = next_block(b, done, n_frames);
+    b.n = b.n_valid = n_frames - done < b.capacity ? n_frames - done : b.capacity;
     walk_together(b, done == 0);
   }
 }

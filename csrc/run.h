@@ -20,10 +20,7 @@ void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
 // A whole sequence of a model whose outputs come later: n_frames timesteps and a flush, and y as if they came at once.
 void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y);
 
-// Of the next n_frames of a stream, the first that go one by one, for its gates open or shut meanwhile.
-size_t count_singles(const ut_model& model, const float* state, size_t n_frames, bool flush);
-
-// As run_frames, of a stream with a team, with `b.singles` set: what worker 0 does, and what the others do once they have followed it.
+// As run_frames, of a stream with a team: what worker 0 does, and what the others do once they have followed it.
 void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
 void help_frames(Block b, size_t n_frames);
 

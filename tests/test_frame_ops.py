@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import undertow
-from undertow import reference
+from undertow import calibrate, reference
 from undertow.activations import Activation
+from undertow.compile import with_weights
 from undertow.graph import Graph
+from undertow.layerwise import node_errors
 from undertow.model import Model
 from undertow.stream import Stream
 
@@ -264,3 +266,19 @@ REFUSED = [
 def test_what_does_not_fit_is_refused_by_name(op, shapes, settings, message):
     with pytest.raises((undertow.ShapeError, undertow.UnsupportedError), match=f"{op} '{op}': .*{message}"):
         graph_of(op, shapes, **settings)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_rows_are_calibrated_verified_and_described(precision):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(90, 6, 40)).astype(np.float32)
+    g = graph_of("dense", [(6, 40)], weights={"W": rng.normal(size=(24, 40)) / 6, "b": rng.normal(size=24)})
+    found = calibrate.fit(g, {"dense": precision}, {"x0": x})
+    model = Model.from_graph(found)
+    errors, same = node_errors(model, {"x0": x[:30]}, 1e-5)
+    assert same and all(e.error <= 1e-5 for e in errors)
+    exact = rows_times(x[60:], g.nodes[0].weights["W"], g.nodes[0].weights["b"].astype(np.float64))
+    nearest = Model.from_graph(with_weights(g, precision))
+    rms = [np.sqrt(((m.run(x[60:]) - exact) ** 2).mean()) for m in (model, nearest)]
+    assert rms[0] <= rms[1] < {"int8": 0.02, "int4": 0.2}[precision]
+    assert "(6, 40)  (6, 24)" in str(model)

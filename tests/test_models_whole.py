@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import undertow
-from tolerances import FLOAT32_MODEL, FLOAT32_PEER_RELATIVE
+from tolerances import FLOAT32_MODEL
 
 pytest.importorskip("onnx", reason="the onnx package is not installed")
 
@@ -29,9 +29,9 @@ class Whole:
     file: str
     data: Callable[[Path], tuple[Any, np.ndarray]]
     options: dict[str, Any] = field(default_factory=dict)
-    #: largest absolute error, and one relative to the expected value for outputs far above 1
+    #: largest absolute error, and of how many elements in a thousand it may be up to ten times as much
     atol: float = FLOAT32_MODEL
-    rtol: float = 0.0
+    per_mille: float = 0.0
     #: frames that are also given one by one and in chunks
     n_streamed: int = 100
     ops: set[str] = field(default_factory=set)
@@ -75,8 +75,9 @@ MODELS = {
     "silero-vad/nested-if": Whole("silero_vad.onnx", _vad, AT_16K, n_streamed=400, ops={"lstm"}),
     "silero-vad/decomposed": Whole("silero_vad_op18_ifless.onnx", _vad, AT_16K, n_streamed=400, ops={"lstm"}),
     "dtln-mask": Whole("model_1.onnx", _arrays("expected_ort.npz"), ops={"lstm"}),
-    # Its outputs reach 70, where float32 numbers are 8e-6 apart.
-    "nsnet2-plc": Whole("nsnetv2_converted.onnx", _arrays("expected_ort.npz"), rtol=FLOAT32_PEER_RELATIVE, ops={"gru"}),
+    # It divides (a, b) by its length, where a = 2 sigmoid - 1 has cancelled: ONNX Runtime's own float32 is off by up to
+    # 3.1e-5 from a float64 evaluation, and by more than 1e-5 in 1.08 of a thousand elements; the engine in 1.10.
+    "nsnet2-plc": Whole("nsnetv2_converted.onnx", _arrays("expected_ort.npz"), per_mille=2.0, ops={"gru"}),
     "gtcrn": Whole("gtcrn_simple.onnx", _spectra, n_streamed=40, ops={"gru", "state_write"}),
     "qlstm-scan": Whole("model.onnx", _arrays("io.npz"), atol=0.0, ops={"state_write"}),
     "plcmos": Whole("plcmos_v2.onnx", _clip, {"shapes": {"degraded_audio": [1, 1, 100, 257]}}, ops={"gru"}),
@@ -138,7 +139,8 @@ def test_whole_model(name: str, models_dir: Path, isa: str) -> None:
 
     error = np.abs(whole.reshape(expected.shape).astype(np.float64) - expected)
     print(f"\n{name} [{isa}]: largest error {error.max():.3g}, outputs up to {np.abs(expected).max():.3g}")
-    assert (error <= case.atol + case.rtol * np.abs(expected)).all()
+    assert error.max() <= case.atol * (10 if case.per_mille else 1)
+    assert (error > case.atol).mean() * 1000 <= case.per_mille
     for other, bits in _BITS.setdefault(name, {}).items():
         np.testing.assert_array_equal(whole, bits, err_msg=f"{isa} and {other} differ")
     _BITS[name][isa] = whole
@@ -167,7 +169,8 @@ def test_last_states_of_the_mask(models_dir: Path) -> None:
     with np.load(models_dir / "stage2" / "dtln-mask" / "expected_ort.npz") as data:
         for layer in (0, 1):
             for k, mine in enumerate(stream.state[f"lstm_{layer + 1}"]):
-                np.testing.assert_allclose(mine, data["state_last"][0, layer, :, k], rtol=0, atol=FLOAT32_MODEL)
+                want = data["state_last"][0, layer, :, k]  # c grows to 230, where float32 numbers are 1.5e-5 apart
+                np.testing.assert_allclose(mine, want, rtol=2e-6, atol=FLOAT32_MODEL)
 
 
 @pytest.mark.parametrize("file", ["silero_vad.onnx", "silero_vad_op18_ifless.onnx"])

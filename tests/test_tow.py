@@ -142,6 +142,16 @@ def test_registers_and_whole_sequence_layers_do_not_mix():
         compile_graph(g)
 
 
+def test_the_state_of_a_cell_is_its_own():
+    """Also where nobody takes the cell's output, and it could be dropped before the file is written."""
+    g = Graph()
+    x, h = g.input("x", (2,)), g.state("rnn.h", (2,))
+    g.add("rnn", [x], name="rnn", weights={"W": np.eye(2)[None], "R": np.eye(2)[None]}, states=[h])
+    g.output("y", g.add("add", [x, g.add("state_read", states=[h])]))
+    with pytest.raises(undertow.FormatError, match="belongs to another layer"):
+        undertow.Model.from_graph(g)
+
+
 def test_no_inputs_or_outputs():
     g = Graph("empty")
     with pytest.raises(undertow.ShapeError, match="0 inputs and 0 outputs"):

@@ -151,7 +151,8 @@ struct LstmRow {
 template <class Row, bool kPlain>
 inline void update_units(const Cell& c, const CellRow& row) {
   for (size_t p = row.first; p < row.end; ++p)
-    for (int s = 0; s < kSub; ++s) Row::template unit<kPlain>(c, row, {p, static_cast<size_t>(s) * kLanes});
+    for (size_t lane = 0; lane < kPanel && p * kPanel + lane < c.n_hidden; lane += kLanes)
+      Row::template unit<kPlain>(c, row, {p, lane});
 }
 template <class Row>
 void update(const Cell& c, const CellRow& row) {

@@ -32,14 +32,47 @@ void run_rows(const OpPlan& op, const Block& b) {
     if (!b.open(op, i)) silence(op, b, i);
 }
 
+void swap_rows(const Block& b, uint32_t v, size_t t) {
+  float *first = b.row(v), *other = first + t * b.stride(v);
+  for (size_t i = 0; i < b.stride(v); ++i) {
+    const float x = first[i];
+    first[i] = other[i];
+    other[i] = x;
+  }
+}
+
+// A block of a stream of which only some frames belong to the sequence: one frame at a time, each as the first of a block.
+void run_some(const OpPlan& op, const Block& b) {
+  Block one = b;
+  one.n = one.n_valid = 1;
+  for (size_t t = 0; t < b.n; ++t) {
+    if (!b.open(op, t)) {
+      if (b.leads()) silence(op, b, t);
+      continue;
+    }
+    // The first frame's outputs wait in frame t's place.
+    const auto exchange = [&] {
+      if (t == 0 || !b.leads()) return;
+      swap_rows(b, op.inputs[0], t);
+      for (uint32_t v = op.output; v < op.output + op.n_outputs; ++v) swap_rows(b, v, t);
+    };
+    exchange();
+    b.meet();
+    op.type->run(op, one);
+    b.meet();
+    exchange();
+  }
+  b.meet();
+}
+
 }  // namespace
 
-// Of a stream, a block's gates are all open or all shut (Block::singles).
 void run_gated(const OpPlan& op, const Block& b) {
   if (b.batch()) return run_rows(op, b);
-  if (b.open(op, 0)) return op.type->run(op, b);
-  for (size_t t = 0; b.leads() && t < b.n; ++t) silence(op, b, t);
-  b.meet();
+  size_t n_open = 0;
+  for (size_t t = 0; t < b.n; ++t) n_open += b.open(op, t);
+  if (n_open == b.n) return op.type->run(op, b);
+  run_some(op, b);
 }
 
 }  // namespace undertow

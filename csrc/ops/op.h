@@ -68,7 +68,6 @@ struct Block {
   float* const* states;  // a batch: one state block per row, and each row is one timestep of its stream; else null
   Team* team = nullptr;  // several workers walk over this block, each with a scratch of its own; null: one
   bool flush = false;    // its frames come after the end of the sequence
-  size_t singles = 0;    // of a call's frames, the first that go alone: a gate is open or shut for a whole block
 
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {
@@ -94,6 +93,7 @@ struct Block {
 // n floats; a library call would cost more than the few that a small frame has.
 inline void copy_floats(float* to, const float* from, size_t n) {
   for (; n >= kPanel; n -= kPanel, to += kPanel, from += kPanel) memcpy(to, from, kPanel * sizeof(float));
+  for (; n >= 4; n -= 4, to += 4, from += 4) memcpy(to, from, 4 * sizeof(float));
   for (; n != 0; --n) memcpy(to++, from++, sizeof(float));
 }
 

@@ -85,28 +85,17 @@ void run_window(const OpPlan& op, const Block& b) {
   for (size_t i = 0; i < b.n; ++i) window_frames(op, b, has_past ? b.state_at(op.states[0], i) : nullptr, i, 1);
 }
 
-// --- present: 1 for the frames of a sequence, 0 for those of a flush; sizes[0] frames after which every gate is open -----
-// Its state counts frames since the start or the last flush, up to that many.
+// --- present: 1 for the frames of a sequence, 0 for those of a flush ---------------------------------------------------
 
 ut_status check_present(Check& c) {
-  c.counts(0, 1, 1, 0, 2);
-  c.require(c.output(0) == 1 && c.state(0) == 1, "output or state has more than one element");
-  c.require(c.param(0) <= uint32_t{kMaxTap} && c.param(1) <= uint32_t{kMaxTap}, "latency is more than 2^20 frames");
-  c.plan()->sizes[0] = c.param(1);
+  c.counts(0, 1, 0, 0, 1);
+  c.require(c.output(0) == 1, "output has more than one element");
+  c.require(c.param(0) <= uint32_t{kMaxTap}, "latency is more than 2^20 frames");
   return c.status();
 }
 
 void run_present(const OpPlan& op, const Block& b) {
-  const float settled = static_cast<float>(op.sizes[0]);
-  const auto count = [&](float* seen, size_t n) {
-    const float sum = *seen + static_cast<float>(n);
-    *seen = b.flush ? 0.0f : sum < settled ? sum : settled;
-  };
-  for (size_t t = 0; t < b.n; ++t) {
-    b.row(op.output)[t * b.stride(op.output)] = b.flush ? 0.0f : 1.0f;
-    if (b.batch()) count(b.state_at(op.states[0], t), 1);
-  }
-  if (!b.batch()) count(b.state_at(op.states[0]), b.n);
+  for (size_t t = 0; t < b.n; ++t) b.row(op.output)[t * b.stride(op.output)] = b.flush ? 0.0f : 1.0f;
 }
 
 // --- state_read, state_write -------------------------------------------------------------------------------------------

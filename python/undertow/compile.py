@@ -88,12 +88,17 @@ def weight_bytes(node: Node, precisions: Mapping[str, str] | None = None) -> int
 
 def prune(graph: Graph) -> Graph:
     """A graph without the nodes and states that neither an output nor a state register needs."""
-    needed = set(graph.outputs.values())
-    keep = []
-    for node in reversed(graph.nodes):
-        if node.op == "state_write" or needed.intersection(node.outputs):
-            keep.append(node)
-            needed.update(node.inputs)
+    needed, read = set(graph.outputs.values()), set[str]()
+    while True:
+        keep, n_read = [], len(read)
+        for node in reversed(graph.nodes):
+            # Whoever writes a state that is read stays, and is refused by the file if the state is its own.
+            if node.op == "state_write" or needed.intersection(node.outputs) or read.intersection(node.states):
+                keep.append(node)
+                needed.update(node.inputs)
+                read.update(node.states if node.op == "state_read" else ())
+        if len(read) == n_read:
+            break
     pruned = Graph(graph.name)
     pruned.source = graph.source
     # What a state was before the timestep is read first, and its next value written last.

@@ -211,8 +211,9 @@ def _more(shapes: list[Any]) -> str:
 def _row_of_many(run: list[dict[str, Any]]) -> list[str]:
     ops = Counter(layer["op"] for layer in run)
     names = ", ".join(f"{n} {op}" if n > 1 else op for op, n in ops.most_common())
+    made = [layer["outputs"][0] for layer in run if layer["outputs"]]
     parameters, size = (sum(layer[key] for layer in run) for key in ("parameters", "bytes"))
-    return [f"... {len(run)} nodes", "", "", _shape((run[-1]["outputs"] or [[]])[0]),
+    return [f"... {len(run)} nodes", "", "", _shape(made[-1]) if made else "",
             f"{parameters:,}", f"{size:,}", "", names]  # fmt: skip
 
 

@@ -181,8 +181,8 @@ def states_before(
 ) -> States:
     """What the states of a cell were before every timestep, as its outputs over time tell: (T, [L,] [B,] P or H).
 
-    latest: for each frame, the number of the frame before it that moved the states, plus 1; 0: there is none. None:
-    the one before.
+    latest: for each frame, the number of the frame before it that moved the states, plus 1; 0 where there is none.
+    None: the one before.
     """
     steps, back = node.attrs["steps"], node.attrs["reverse"]
     found = []

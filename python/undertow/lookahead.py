@@ -106,10 +106,7 @@ class _Lowering:
         for state in self.old.states.values():
             self.new.state(state.name, state.shape, state.init)
         if self.anything_late:
-            settles = max(late or 0 for late in self.late.values())  # no gate is later than any value
-            states = [self.new.state(f"{(name := self._name('present'))}.count", 1)]
-            attrs = {"latency": self.latency, "settles": settles}
-            self.gates[0] = self.new.add("present", name=name, attrs=attrs, states=states)
+            self.gates[0] = self.new.add("present", name=self._name("present"), attrs={"latency": self.latency})
         for node in self.old.nodes:
             self._add(node)
         for name, value in self.old.outputs.items():

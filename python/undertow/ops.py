@@ -51,8 +51,7 @@ state_read                                        gives its state as it was befo
 state_write                                       takes the state's next value; gives nothing
 window                                            taps; x of shape S -> (taps, *S): row i is x_{t + taps[i]}, zeros
                                                   outside of the sequence; taps ascend, positive ones look ahead
-present                                           latency, settles; 1.0 for a frame of the sequence, 0.0 for one
-                                                  of a flush; its state (1,) counts frames up to `settles`
+present                                           latency; 1.0 for a frame of the sequence, 0.0 for one of a flush
 =========== ===================================== =========================================================
 
 What a stream cannot see yet, it gives later: `undertow.lookahead` rewrites windows that look ahead into causal ones
@@ -433,12 +432,9 @@ def _window(graph: Graph, node: Node) -> Outputs:
 
 def _present(graph: Graph, node: Node) -> Outputs:
     _frames(graph, node)
-    for key in ("latency", "settles"):
-        n = node.attrs[key] = int(node.attrs.get(key, 0))
-        if not 0 <= n <= MAX_TAP:
-            _fail(node, f"{key} is {n}, expected 0 to {MAX_TAP} frames")
-    if len(node.states) != 1 or graph.states[node.states[0]].shape != (1,):
-        _fail(node, "needs one state of shape (1,), which counts frames")
+    latency = node.attrs["latency"] = int(node.attrs.get("latency", 0))
+    if not 0 <= latency <= MAX_TAP:
+        _fail(node, f"latency is {latency}, expected 0 to {MAX_TAP} frames")
     return [("out", Value("", (1,)))]
 
 
@@ -479,7 +475,7 @@ CATALOGUE: dict[str, Op] = {
     "state_read": Op(_state_read, 0),
     "state_write": Op(_state_write, (1, 2)),
     "window": Op(_window, (1, 2), ("taps",)),
-    "present": Op(_present, 0, ("latency", "settles")),
+    "present": Op(_present, 0, ("latency",)),
     "last": Op(_last, 1, ("reverse", "masked")),
     "flip": Op(_flip, 1),
 }

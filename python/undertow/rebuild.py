@@ -31,11 +31,12 @@ def _insert(graph: Graph, cell: Cell) -> str:
         states.append(graph.state(f"{name}.{letter}", (len(part.positions),), start))
     weights = {"W": W, "R": np.stack(cell.R), "b": b, **cell.weights}
     outputs = graph.add(cell.op, [x], name=name, attrs=cell.attrs, weights=weights, states=states)
-    for part, output in zip(cell.parts, [outputs] if isinstance(outputs, str) else outputs, strict=False):
+    ends = [outputs] if isinstance(outputs, str) else list(outputs)
+    for part, output in zip(cell.parts, ends, strict=False):
         _replace(graph, part.next.source, output)
     for state in dict.fromkeys(part.state for part in cell.parts):
         taken = [(new, part.positions) for new, part in zip(states, cell.parts, strict=True) if part.state == state]
-        _release(graph, state, taken, name)
+        _release(graph, state, taken, name, dict(zip(states, ends, strict=False)))
     _sort(graph)
     return name
 
@@ -81,8 +82,10 @@ def _replace(graph: Graph, old: str, new: str, skip: Node | None = None) -> None
         graph.outputs[name] = new
 
 
-def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell: str) -> None:
-    """Take elements out of a register: its readers read the cell's states, and a smaller register for the rest."""
+def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell: str, ends: dict[str, str]) -> None:
+    """Take elements out of a register: a smaller one stays for the rest. A cell's state is its own: who read it from
+    the register reads what the cell gave at the timestep before, kept in a register again; `ends`: state -> that value.
+    """
     old = graph.states[state]
     size = int(np.prod(old.shape, dtype=np.int64))
     rest = np.setdiff1d(np.arange(size), np.concatenate([positions for _, positions in taken]))
@@ -96,7 +99,7 @@ def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell
         pieces.append((kept, rest))
     wanted = [node for node in reads if _is_read(graph, node.outputs[0])]
     if wanted:
-        values = [graph.add("state_read", [], name=f"{new}.read", states=[new]) for new, _ in pieces]
+        values = [_before(graph, new, ends[new]) if new in ends else _read(graph, new) for new, _ in pieces]
         order = np.argsort(np.concatenate([positions for _, positions in pieces]))
         joined = values[0] if len(values) == 1 else graph.add("concat", values, name=f"{cell}_{state}")
         if (order != np.arange(size)).any():
@@ -112,6 +115,18 @@ def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell
         for value in node.outputs:
             del graph.values[value]
     del graph.states[state]
+
+
+def _read(graph: Graph, state: str) -> str:
+    return graph.add("state_read", [], name=f"{state}.read", states=[state])
+
+
+def _before(graph: Graph, state: str, value: str) -> str:
+    """What a cell's state was before the timestep: a register that starts as the state does and is written after it."""
+    kept = graph.state(_unused(graph, f"{state}.before"), graph.states[state].shape, graph.states[state].init)
+    read = _read(graph, kept)
+    graph.add("state_write", [value], name=f"{kept}.write", states=[kept])
+    return read
 
 
 def _unused(graph: Graph, name: str) -> str:

@@ -252,6 +252,9 @@ class _Sequence:
         if node.op in ("last", "flip"):
             self.values[node.outputs[0]] = self._whole_sequence(node)
             return
+        if node.op == "present":
+            self.values[node.outputs[0]] = (np.arange(self.n_steps) < self.n_present).astype(np.float64)[:, None]
+            return
         if node.op == "window":
             xs = [self.every_frame(name) for name in node.inputs]
             self.values[node.outputs[0]] = window(node.attrs["taps"], *xs)
@@ -311,10 +314,6 @@ class _Sequence:
                     results = ()
                     if not gated_off:
                         following[node.states[0]] = xs[0]
-                elif node.op == "present":
-                    seen = min(self.now[node.states[0]] + 1, np.full(1, float(node.attrs["settles"])))
-                    results = (np.full(1, float(t < self.n_present)),)
-                    following[node.states[0]] = seen * results[0]
                 elif node.op == "window":
                     results = (self._window_at(node, t, given, following),)
                 elif node.op == "last":

@@ -112,7 +112,7 @@ def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int
     if node.op == "window":
         return [], [tap & 0xFFFFFFFF for tap in a["taps"]]
     if node.op == "present":
-        return [], [a["latency"], a["settles"]]
+        return [], [a["latency"]]
     if node.op in CELLS:
         return _encode_cell(graph, node)
     return [], []
@@ -186,7 +186,7 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
     elif op == "window":
         attrs = {"taps": tuple(tap - (tap >> 31 << 32) for tap in params)}
     elif op == "present":
-        attrs = {"latency": params[0], "settles": params[1]}
+        attrs = {"latency": params[0]}
     elif op in CELLS:
         return _decode_cell(op, tensors, params, sizes)
     return weights, attrs

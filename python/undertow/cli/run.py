@@ -166,16 +166,20 @@ def _plot(path: str, model: Any, X: Arrays, Y: Arrays, states: Arrays, sound: An
     panels = []
     for name, x in X.items():
         heard = x.reshape(n_steps, -1) if sound is None else sound.samples.reshape(len(sound.samples), -1)
-        panels.append(Panel(f"input {name}", _few(heard), "channel" if sound is not None else "element"))
+        panels.append(Panel(_title("input", name), _few(heard), "channel" if sound is not None else "element"))
     for name, y in Y.items():
         if y.ndim > len(model.outputs[name].shape):
             size = model.outputs[name].size
             is_sound = sound is not None and size == (sound.spectrum + 2 if sound.spectrum else sound.hop)
             rows = sound.joined(y)[:, None] if is_sound else y.reshape(len(y), size)
-            panels.append(Panel(f"output {name}", _few(rows), "element"))
+            panels.append(Panel(_title("output", name), _few(rows), "element"))
     panels += [Panel(name, s.reshape(len(s), -1), lines=False) for name, s in states.items()]
     end, label = (float(n_steps), "frame") if sound is None else (sound.seconds, "seconds")
     draw(panels, end, label, path)
+
+
+def _title(kind: str, name: str) -> str:
+    return name if name == kind else f"{kind} {name}"
 
 
 def _few(rows: np.ndarray) -> np.ndarray:

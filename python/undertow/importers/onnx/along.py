@@ -98,6 +98,7 @@ def _frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis) -> _F
         one = builder.add("constant", [], weights={"value": np.ones(1, np.float32)})
         real = builder.elements(builder.add("window", [one], attrs={"taps": offsets})).ravel()
     rows = int(steps[0]) + shift + np.arange(along.n_out)
+    walk.left_out = max(walk.left_out, int(rows[0]))
     return _Frames(inner, layout, axis, table, offsets, real, rows)
 
 

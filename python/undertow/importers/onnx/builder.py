@@ -86,8 +86,17 @@ class Builder:
         lowest, highest = self.source_at(int(elements.min())), self.source_at(int(elements.max()))
         if lowest is highest:
             return [lowest]
-        unique, first = np.unique(np.searchsorted(self._bases, elements.ravel(), side="right") - 1, return_index=True)
-        return [self.sources[i] for i in unique[np.argsort(first)]]
+        flat = elements.ravel()
+        if not flat.size:
+            return []
+        low, high = (bisect_right(self._bases, int(e)) - 1 for e in (flat.min(), flat.max()))
+        if low == high:
+            return [self.sources[low]]
+        places = np.searchsorted(self._bases[low : high + 1], flat, side="right") - 1
+        found = np.flatnonzero(np.bincount(places))
+        if found.size > 1:
+            found = found[np.argsort([int((places == i).argmax()) for i in found])]
+        return [self.sources[low + i] for i in found]
 
     def source_at(self, element: int) -> Source:
         return self.sources[bisect_right(self._bases, element) - 1]

@@ -22,7 +22,7 @@ def unary(builder: Builder, op: str, table: np.ndarray, **settings: Any) -> np.n
     flat = table.ravel()
     if (np.diff(flat) > 0).all():
         return builder.elements(builder.add(op, [builder.value(flat)], **settings)).reshape(table.shape)
-    unique, inverse = np.unique(flat, return_inverse=True)
+    unique, _, inverse = _different(flat)
     made = builder.elements(builder.add(op, [builder.value(unique)], **settings))
     return made.ravel()[inverse].reshape(table.shape)
 
@@ -39,7 +39,7 @@ def affine(builder: Builder, table: np.ndarray, scale: Any, shift: Any) -> np.nd
     order = np.arange(flat.size)
     back = order
     if not (np.diff(flat) > 0).all():
-        _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
+        _, first, inverse = _different(flat)
         if all(np.array_equal(w, w[first][inverse], equal_nan=True) for w in weights):
             order, back = first, inverse
         else:
@@ -57,8 +57,11 @@ def elementwise(builder: Builder, op: str, tables: Iterable[np.ndarray]) -> np.n
     tables = list(tables)
     shape = tables[0].shape
     flats = [t.ravel() for t in tables]
-    orders = [np.arange(flats[0].size), *(np.argsort(f, kind="stable") for f in flats)]
-    order = max(orders, key=lambda o: sum(bool((np.diff(f[o]) == 1).all()) for f in flats))
+    order = np.arange(flats[0].size)
+    runs = [bool((np.diff(f) == 1).all()) for f in flats]
+    if not all(runs):
+        orders = [order, *(np.argsort(f, kind="stable") for f in flats)]
+        order = max(orders, key=lambda o: sum(bool((np.diff(f[o]) == 1).all()) for f in flats))
     values = [builder.value(f[order]) for f in flats]
     if len({builder.graph.shape(v) for v in values}) > 1:
         values = [builder.value(builder.elements(v), (order.size,)) for v in values]
@@ -127,6 +130,18 @@ def rowwise(builder: Builder, op: str, table: np.ndarray, **settings: Any) -> np
 
 
 # -- order ----------------------------------------------------------------------------------------------------------
+
+
+def _different(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """numpy.unique with return_index and return_inverse (any place for the first); no sort where numbers lie close."""
+    low, high = int(flat.min()), int(flat.max())
+    if high - low >= 4 * flat.size:
+        return np.unique(flat, return_index=True, return_inverse=True)
+    place = np.full(high - low + 1, -1)
+    place[flat - low] = np.arange(flat.size)
+    present = place >= 0
+    rank = np.cumsum(present) - 1
+    return np.flatnonzero(present) + low, place[present], rank[flat - low]
 
 
 def _memory_order(table: np.ndarray, axes: Iterable[int]) -> list[int]:

@@ -86,6 +86,7 @@ def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: li
     rows: list[list[Any]] = [[] for _ in body.outputs[1 + len(carried) :]]
     alive, n = True, 0
     while alive and n < limit:
+        walk.count_node(node)
         walk.values.update(zip(body.inputs, [np.array(n, np.int64), np.array(True), *carried], strict=True))
         flag, *made = _walk_body(walk, body)
         if not isinstance(flag, np.ndarray):
@@ -181,6 +182,7 @@ def _scan_written_out(
     _refuse_forgetting(walk, node, carried, scanned, layout)
     rows: list[list[Any]] = [[] for _ in layout.output_axes]
     for n in range(n_trips):
+        walk.count_node(node)
         given = []
         for operand, axis, back in zip(scanned, layout.input_axes, layout.input_backwards, strict=True):
             at = n_trips - 1 - n if back else n

@@ -146,10 +146,13 @@ class _Cell:
                 n_steps != self.builder.n_steps or (plan.steps != np.arange(n_steps)[:, None]).any()
             ):
                 raise Mixed(f"X has shape {X.shape} with layout={self.layout}, and its time axis is not the model's")
+            if not self.builder.sequence and n_steps != 1:
+                raise Mixed(f"X has shape {X.shape} with layout={self.layout}, and it walks over the batch")
             if labels[1] == "T":
                 raise Mixed(f"X has time and batch the other way round than layout={self.layout} says")
             if n_items != 1 and not self.rows and (np.unique(self.items).size != n_items or self.items.min() < 0):
                 raise Mixed(f"axis {1 - self.layout} of X has {n_items} rows that are not the batch")
+        self.beside = labels[1]
         if (self.inside or self.rows) and not self.walk.reading.inside:
             raise Mixed(
                 f"X has shape {X.shape} with layout={self.layout}: a recurrence inside of one frame, or rows of one "
@@ -227,7 +230,7 @@ class _Cell:
             for i in range(len(finals[0]))
         ]  # (D, N, H)
         time = "T" if n_steps == 1 and not self.inside else ""
-        batch = "N" if n_items == 1 else ""
+        batch = "" if n_items != 1 else self.beside if self.inside else "N"
         if self.layout == 1:
             return [
                 Tensor(Y.transpose(2, 0, 1, 3), (batch, time, "", "")),

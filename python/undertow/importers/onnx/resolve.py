@@ -44,6 +44,7 @@ class Resolver:
         #: integer vectors of which some entries are open
         self.partial: dict[str, Sizes] = {}
         self._taken: set[str] = set()
+        self._last: dict[str, int] = {}  # name -> the number that its last namesake got
         self._n_nodes = 0
 
     # -- the pass -------------------------------------------------------------------------------------------------
@@ -70,9 +71,7 @@ class Resolver:
 
     def _wrap(self, proto: Any, scope: Scope) -> OnnxNode:
         """The node with flat names, its outputs entered into the scope."""
-        self._n_nodes += 1
-        if self._n_nodes > limits.MAX_NODES:
-            raise UnsupportedError(f"more than {limits.MAX_NODES} nodes after branches and loops are written out")
+        self._count()
         node = wrap(self.onnx, proto, self.opset)
         for name in node.inputs:
             if name and name not in scope:
@@ -88,13 +87,19 @@ class Resolver:
             node.proto.output.extend(node.outputs)
         return node
 
+    def _count(self) -> None:
+        self._n_nodes += 1
+        if self._n_nodes > limits.MAX_NODES:
+            raise UnsupportedError(f"more than {limits.MAX_NODES} nodes after branches and loops are written out")
+
     def _define(self, name: str, scope: Scope) -> str:
         """A flat name for a value of the innermost graph; the name itself where nobody else has it."""
         if len(scope.maps) == 1:
             return name
-        flat, n = name, 2
+        flat = name
         while flat in self._taken:
-            flat, n = f"{name}_{n}", n + 1
+            self._last[name] = self._last.get(name, 1) + 1
+            flat = f"{name}_{self._last[name]}"
         self._taken.add(flat)
         scope.maps[0][name] = flat
         return flat
@@ -300,6 +305,7 @@ class Resolver:
     def _step(self, node: OnnxNode, graph: Any, scope: Scope, given: list[Any]) -> list[np.ndarray]:
         if len(given) != len(graph.input):
             _count(node, len(graph.input), len(given), "inputs of its graph")
+        self._count()  # rounds of an empty body, too
         body = self._body(node, graph, scope, {v.name: a for v, a in zip(graph.input, given, strict=True)})
         if body.nodes:
             body.nodes[0].unsupported("cannot be computed while loading, inside of a loop over constants")

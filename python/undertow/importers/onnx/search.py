@@ -19,6 +19,7 @@ from ...rebuild import recover
 from . import codes, limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
+from .fuse import fuse
 from .program import ID_TYPES, NUMBER_TYPES, Port, Program
 from .readings import ITEMS, STEPS, readings, sizes_to_try
 from .states import Pair
@@ -246,6 +247,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     recovered = [] if exact else recover(graph)
     if recovered:
         tidy(graph)
+    if not exact:
+        fuse(graph)
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
     result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
     for port in program.state_inputs:

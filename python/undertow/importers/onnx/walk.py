@@ -102,6 +102,8 @@ class Walk:
         self.inputs: dict[str, Place] = {}
         self.state_tensors: dict[str, Tensor] = {}
         self.bindings: list[Binding] = []
+        #: how many of the first frames a convolution along time without padding has left out
+        self.left_out = 0
         #: output -> how many of the first frames it does not have
         self.missing: dict[str, int] = {}
         #: state inputs that frame ops read -> elements read
@@ -126,10 +128,8 @@ class Walk:
 
     def walk_node(self, node: OnnxNode, handlers: dict[str, Handler]) -> None:
         """Walk one node: of the model, or of a graph inside of one."""
-        self.n_walked += 1
+        self.count_node(node)
         self.builder.graph.origin.take(node.op)
-        if self.n_walked > limits.MAX_NODES:
-            node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
         operands = [self.values.get(name) if name else None for name in node.inputs]
         for name in node.inputs:
             if name and name not in self.values:
@@ -147,6 +147,12 @@ class Walk:
         for name, result in zip(node.outputs, results, strict=False):
             if name:
                 self.values[name] = result
+
+    def count_node(self, node: OnnxNode) -> None:
+        """Refuse to go on beyond the limit of nodes, rounds of loops counted as well."""
+        self.n_walked += 1
+        if self.n_walked > limits.MAX_NODES:
+            node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
 
     def _apply(self, node: OnnxNode, operands: list[Operand], handlers: dict[str, Handler]) -> list[Any]:
         from .rounds import by_iteration  # which needs Walk from here
