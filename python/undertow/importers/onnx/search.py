@@ -303,9 +303,10 @@ def _output(walk: Walk, name: str) -> Place:
         times = np.unique(layout.steps)
         ordered = [a for a in range(layout.steps.ndim) if (np.diff(layout.steps, axis=a) < 0).any()]
         n_items = max(1, int(layout.items.max()) + 1)
-        late = builder.n_steps - times.size  # the first frames may be missing, if they are all
+        late = builder.n_steps - times.size
         if (
-            not _is_tail(times, builder.n_steps)
+            late > walk.left_out
+            or not _is_tail(times, builder.n_steps)
             or layout.origin.size != times.size * n_items
             or (ordered and n_items == 1)
         ):
