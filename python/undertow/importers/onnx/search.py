@@ -20,6 +20,7 @@ from . import codes, limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
 from .fuse import fuse
+from .pairings import only_cells
 from .program import ID_TYPES, NUMBER_TYPES, Port, Program
 from .readings import ITEMS, STEPS, readings, sizes_to_try
 from .states import Pair
@@ -67,7 +68,19 @@ def import_program(
         states.check_given(program, dict(given))
         program = states.with_states(program, list(given))
     failures: list[_Failure] = []
-    variants = list(_variants(program, given, exact))
+    try:
+        variants = list(_variants(program, given, exact))
+    except states.Ambiguous as ambiguity:
+        found = only_cells(
+            ambiguity.fits,
+            len(program.inputs) + len(program.state_inputs),
+            len(program.outputs),
+            lambda pairing: import_program(program, pairing, keep_states=keep_states),
+            lambda imported: imported.graph,
+        )
+        if found is None:
+            raise
+        return found
     for inside in (False, True):
         for carried, variant, pairs in variants:
             found = _search(variant, pairs, carried, inside, exact, keep_states, failures)

@@ -20,6 +20,12 @@ from .program import CARRIES, RECURRENT, Port, Program
 from .walk import Walk
 
 
+class Ambiguous(UnsupportedError):
+    """Several ways to pair inputs with outputs fit; `fits` holds the outputs that each input's shape allows."""
+
+    fits: dict[str, list[str]]
+
+
 @dataclass
 class Pair:
     """A state input and the output that returns it (None: only the start can be given)."""
@@ -55,15 +61,15 @@ def candidates(program: Program) -> list[Pair]:
         elif known and len(fits) == 1:
             return []
         else:
-            raise UnsupportedError(_ambiguous(fits, "every input could be a state"))
+            raise _ambiguous(fits, "every input could be a state")
     chosen: dict[str, str] = {}
     for name, found in fits.items():
         found = caches.get(name, found)
         if len(found) > 1 or found[0] in chosen.values():
-            raise UnsupportedError(_ambiguous(fits, f"{name!r} could be returned by {found}"))
+            raise _ambiguous(fits, f"{name!r} could be returned by {found}")
         chosen[name] = found[0]
     if len(chosen) == len(program.outputs):
-        raise UnsupportedError(_ambiguous(fits, "every output could be a state"))
+        raise _ambiguous(fits, "every output could be a state")
     return [Pair(name, output) for name, output in chosen.items()]
 
 
@@ -100,8 +106,12 @@ def _sizes(dims: list[int | str]) -> tuple[int, ...]:
     return tuple(1 if isinstance(n, str) else n for n in dims)
 
 
-def _ambiguous(fits: dict[str, list[str]], why: str) -> str:
-    return f"cannot tell which inputs are states: {why}; say it with states={{input: output}}. Equal shapes: {fits}"
+def _ambiguous(fits: dict[str, list[str]], why: str) -> Ambiguous:
+    error = Ambiguous(
+        f"cannot tell which inputs are states: {why}; say it with states={{input: output}}. Equal shapes: {fits}"
+    )
+    error.fits = fits
+    return error
 
 
 def with_states(program: Program, names: list[str]) -> Program:
