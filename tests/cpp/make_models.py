@@ -166,6 +166,20 @@ def every_op(g: Graph) -> None:
 
 
 @model
+def ahead(g: Graph) -> None:
+    """A convolution along time that looks ahead; a cell and a register behind it, and an input that waits for them."""
+    x = g.input("x", 2)
+    window = g.add("window", [x], attrs={"taps": (-1, 0, 1)})
+    (h,) = cell(g, "gru", dense(g, g.add("reshape", [window], attrs={"shape": (6,)}), 2, 140, "tanh"), 2, 141)
+    held = g.state("held", (2,), Weights(142)(2))
+    y = g.add(
+        "activation", [g.add("add", [g.add("state_read", states=[held]), h])], attrs={"activation": Activation("tanh")}
+    )
+    g.add("state_write", [y], states=[held])
+    g.output("y", g.add("mul", [y, x]))
+
+
+@model
 def whole(g: Graph) -> None:
     """A bidirectional, masked pair and both ops of whole sequences: cannot be streamed."""
     x = g.input("x", 2)

@@ -12,7 +12,7 @@ using namespace ut_test;
 
 constexpr size_t kFrames = 5, kMost = 200;
 const char* const kStreamed[] = {"rnn",  "gru_reset_after", "gru_reset_before", "lstm",      "lstm_options",
-                                 "text", "every_op",        "cells",            "precisions", "framed"};
+                                 "text", "every_op",        "cells",            "precisions", "framed", "ahead"};
 
 // kMost streams of kFrames frames, each alone: what every batch must give.
 struct Alone {

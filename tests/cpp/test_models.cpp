@@ -11,7 +11,7 @@ using namespace ut_test;
 
 constexpr size_t kFrames = 300;
 const char* const kStreamed[] = {"rnn",  "gru_reset_after", "gru_reset_before", "lstm", "lstm_options",
-                                 "text", "every_op", "float16", "bfloat16", "int8", "int4", "sparse", "rows", "framed"};
+                                 "text", "every_op", "float16", "bfloat16", "int8", "int4", "sparse", "rows", "framed", "ahead"};
 
 // Frames per call; 0: uneven.
 uint64_t run_stream(const Model& m, const char* name, size_t per_call) {
