@@ -87,11 +87,15 @@ def test_keras_time_distributed_dense(tmp_path: Path) -> None:
     check(graph, {graph.inputs[0]: X}, {"td": array(entry["expected"])}, FLOAT32_MODEL, label="TimeDistributed.0")
 
 
-def test_keras_time_distributed_convolution_is_refused(tmp_path: Path) -> None:
-    inner = layer("Conv2D", "conv", filters=6, kernel_size=[3, 3])
-    model = sequential(layer("TimeDistributed", "td", layer=inner, batch_input_shape=[None, 5, 4, 4, 2]))
-    with pytest.raises(UnsupportedError, match="Conv2D 'conv'"):
-        keras.load(write_h5(tmp_path / "m.h5", model, {"td": []}))
+def test_keras_time_distributed_convolution(tmp_path: Path) -> None:
+    entry = cases("TimeDistributed.json")["wrappers.TimeDistributed.1"]
+    X, expected = array(entry["input"]), array(entry["expected"])
+    kernel, bias = map(array, entry["weights"])
+    inner = layer("Conv2D", "conv", filters=len(bias), kernel_size=list(kernel.shape[:2]), activation="linear")
+    model = sequential(layer("TimeDistributed", "td", layer=inner, batch_input_shape=[None, *X.shape]))
+    weights = [("td/kernel:0", kernel), ("td/bias:0", bias)]
+    graph = keras.load(write_h5(tmp_path / "m.h5", model, {"td": weights}, "2.0.4"))
+    check(graph, {graph.inputs[0]: X}, {"td": expected}, FLOAT32_MODEL, label="TimeDistributed.1")
 
 
 # -- whole models ----------------------------------------------------------------------------------------------------
