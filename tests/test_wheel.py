@@ -35,7 +35,7 @@ def wheel(tmp_path_factory):
     here = all(find_spec(name) for name in ("scikit_build_core", "pybind11", "Cython", "numpy"))
     isolation = ["--no-build-isolation"] if here else []
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", *isolation]
-    run(*pip, "-C", f"build-dir={folder / 'build'}", "-w", str(folder), str(ROOT))
+    run(*pip, "--config-settings", f"build-dir={folder / 'build'}", "-w", str(folder), str(ROOT))
     (path,) = folder.glob("*.whl")
     return path
 
