@@ -46,6 +46,7 @@ class Builder:
         self._made: dict[tuple[bytes, tuple[int, ...] | None], str] = {}
         self._counts: dict[str, int] = {}
         self._derived: dict[tuple[str, str | bytes, bool], Source] = {}
+        self._gates: dict[int, str] = {}
         #: reads elements of a state input as a frame: given by `states`
         self.read_state: Callable[[np.ndarray], np.ndarray] | None = None
 
@@ -177,6 +178,14 @@ class Builder:
             mine = (elements >= source.base) & (elements < source.base + source.size)
             result[mine] = elements[mine] - source.base + self._derived[key].base
         return result
+
+    def exists(self, tap: int) -> str:
+        """A value (1,) that is 1 where the frame `tap` frames after this one is one of the sequence, else 0."""
+        if tap not in self._gates:
+            one = self.add("constant", [], weights={"value": np.ones(1, np.float32)})
+            window = self.add("window", [one], attrs={"taps": (tap,)})
+            self._gates[tap] = self.add("reshape", [window], attrs={"shape": (1,)})
+        return self._gates[tap]
 
     def settle(self, tensor: Tensor) -> Tensor:
         """Recognise the last timestep and reversed time in what a movement op gave.

@@ -10,6 +10,7 @@ is checked, never assumed: a tensor that mixes timesteps does not fall apart, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -54,6 +55,15 @@ class Tensor:
     def items(self) -> np.ndarray:
         """Batch items, -1 where an element belongs to none."""
         return np.asarray(((self.codes >> _ELEMENT_BITS) & _ITEM) - 1)
+
+
+@dataclass
+class Uncut(Tensor):
+    """A tensor that may have too many rows along its axis of time, with what makes one of fewer: `cut(before, after)`
+    leaves rows out at both ends. Which rows belong to a frame depends on that."""
+
+    axis: int = 0
+    cut: Callable[[int, int], Tensor] | None = None
 
 
 @dataclass

@@ -3,7 +3,20 @@
 
 from __future__ import annotations
 
-from . import convolution, elementwise, frame_ops, logic, loops, matrix, pooling, powers, quantized, recurrent, reduce
+from . import (
+    convolution,
+    elementwise,
+    frame_ops,
+    logic,
+    loops,
+    matrix,
+    pooling,
+    powers,
+    quantized,
+    recurrent,
+    reduce,
+    transposed,
+)
 from .fold import FOLDABLE, MOVEMENT
 from .walk import Handler
 
@@ -15,6 +28,7 @@ HANDLERS: dict[str, Handler] = {
     **reduce.HANDLERS,
     **frame_ops.HANDLERS,
     **convolution.HANDLERS,
+    **transposed.HANDLERS,
     **pooling.HANDLERS,
     **quantized.HANDLERS,
     **recurrent.HANDLERS,

@@ -14,6 +14,7 @@ from .convolution import inside
 from .elementwise import take_apart
 from .nodes import OnnxNode, float_constant
 from .powers import power
+from .rates import rate_of
 from .walk import Handler, Walk
 from .windows import Axis, Image, check_not_time, image, taps, time_axis, window_axes
 
@@ -30,10 +31,10 @@ def _pool(compute: Callable[..., np.ndarray], *more: str) -> Handler:
         if isinstance(x, Tensor):
             if len(kernel) != len(x.shape) - 2 or min(kernel, default=1) < 1:
                 node.shape_error(f"attribute kernel_shape={kernel} does not fit an input of shape {x.shape}")
+            time = along.time_of(walk, node, x)
             axes = window_axes(node, x.shape[2:], kernel)
-            time = time_axis(walk, x)
-            if time is not None and time >= 2 and not axes[time - 2].is_trivial:
-                return [along.pool(walk, node, x, axes, time - 2, compute)]
+            if time is not None and not (axes[time].is_trivial and rate_of(walk, x) is None):
+                return [along.pool(walk, node, x, axes, time, compute)]
         picture = image(walk, node, x)
         check_not_time(walk, node, picture, axes)
         axes = inside(picture, axes)
@@ -160,6 +161,9 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if numpy_mode is None:
         node.unsupported(f"attribute mode={mode!r} is not supported, expected constant, reflect, edge or wrap")
     pads = pad_widths(node, operands, len(x.shape))
+    found = rate_of(walk, x)
+    if found is not None and mode == "constant" and all(p == (0, 0) for a, p in enumerate(pads) if a != found[0]):
+        return [along.padding(node, x, x, found[0], pads[found[0]], _fill(walk, node, operands))]
     layout, elements = codes.split(x.codes, x.labels) if x.dtype != "float32" else take_apart(walk, node, x)
     time = time_axis(walk, x)
     over_time = (0, 0)

@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from ... import superframes
 from ...errors import Error, ShapeError, UnsupportedError
 from ...graph import Graph
 from ...rebuild import recover
-from . import codes, limits, states
+from . import limits, states
 from .clips import as_clip, clip_hint, clip_readings
-from .codes import Layout, Mixed, Tensor
 from .fuse import fuse
 from .order import order
+from .outputs import output
 from .pairings import only_cells
-from .program import ID_TYPES, NUMBER_TYPES, Port, Program
+from .program import Port, Program
+from .rates import MAX_FRAMES, NeedsRate
 from .readings import ITEMS, STEPS, readings, sizes_to_try
 from .states import Pair
 from .tidy import tidy
@@ -170,7 +172,8 @@ def _search(
             for reading in by_rank[rank]:
                 if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
                     continue  # all of it is one frame: a clip, which is read as such
-                if inside and reading.n_steps > 1 and reading.n_items == 1 and _has_open_batch(program, reading):
+                alone = reading.n_items == 1 and _has_open_batch(program, reading)
+                if inside and alone and (reading.n_steps > 1 or not carried):
                     continue  # of size 1 alone, nothing tells an axis that a cell walks from the batch
                 n_tried += 1
                 if n_tried > limits.MAX_READINGS:
@@ -206,7 +209,16 @@ def _only(found: list[Imported]) -> Imported:
 
 
 def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
-    result = _build(program, pairs, reading, exact, keep_states)
+    try:
+        result = _build(program, pairs, reading, exact, keep_states)
+    except _Failure as failure:
+        if not isinstance(failure.error, NeedsRate) or exact or reading.fixed_time or reading.n_steps == 1:
+            raise
+        frames = reading.frames * failure.error.factor
+        if frames > MAX_FRAMES:
+            message = f"strides along time multiply to {frames} timesteps and more, at most {MAX_FRAMES} make a frame"
+            raise _Failure(failure.position, UnsupportedError(f"{failure.error}; {message}")) from None
+        return _import(program, pairs, replace(reading, frames=frames), exact, keep_states)
     if exact:
         return result
     n_steps = STEPS[1] if reading.n_steps == STEPS[0] else reading.n_steps
@@ -255,7 +267,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         states.connect(walk, pair)
     returned = [pair.output for pair in found if pair.output]
     shown = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
-    outputs = {name: _output(walk, name) for name in shown}
+    outputs = {name: output(walk, name) for name in shown}
     graph = builder.graph
     tidy(graph)
     recovered = [] if exact else recover(graph)
@@ -271,13 +283,27 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         _describe_state(walk, port.name, result)
     lines = [program.origin]
     lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
-    lines += [f"output {name!r}: the model gives none for the first {n} frames" for name, n in walk.missing.items()]
+    lines += [
+        f"output {name!r}: the model gives none for the first {n} {'timesteps' if walk.has_rates else 'frames'}"
+        for name, n in walk.missing.items()
+    ]
     lines += [f"lengths: input {name!r}" for name in program.length_inputs]
     lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
     lines += [f"register: {name} {graph.states[name].shape}, written by frame ops" for name in registers]
+    if walk.has_rates:
+        lines.append(superframes.line(walk.reading.frames, _rate_of_outputs(walk)))
     graph.source = "\n".join(lines)
     return result
+
+
+def _rate_of_outputs(walk: Walk) -> int:
+    if len(set(walk.rates.values())) > 1:
+        raise UnsupportedError(
+            f"outputs {walk.rates} have different numbers of timesteps in a frame of {walk.reading.frames} timesteps "
+            "of the inputs (strides along time); expected the same of all"
+        )
+    return next(iter(walk.rates.values()))
 
 
 def _describe_state(walk: Walk, name: str, result: Imported) -> None:
@@ -294,82 +320,6 @@ def _describe_state(walk: Walk, name: str, result: Imported) -> None:
         found.append((f"{name}.value", np.arange(len(flat))))
     result.state_inputs[name] = found
     result.state_layouts[name] = (start.shape, batch)
-
-
-def _is_tail(times: np.ndarray, n_steps: int) -> bool:
-    return bool((times == np.arange(n_steps - times.size, n_steps)).all())
-
-
-def _output(walk: Walk, name: str) -> Place:
-    """Make an ONNX output one of the Graph."""
-    builder, operand = walk.builder, walk.values.get(name)
-    if isinstance(operand, np.ndarray):
-        if str(operand.dtype) not in (*NUMBER_TYPES, *ID_TYPES):
-            raise UnsupportedError(f"output {name!r} is a constant of dtype {operand.dtype}, expected float32")
-        operand = Tensor(builder.constant(_exact(name, operand)), ("",) * operand.ndim)
-    if not isinstance(operand, Tensor):
-        raise UnsupportedError(f"output {name!r} is not computed by the model")
-    if operand.dtype == "int32":
-        raise UnsupportedError(f"output {name!r} holds ids (integers), expected float32 numbers")
-    try:
-        layout, elements = codes.split(operand.codes, operand.labels)
-    except Mixed as error:
-        raise UnsupportedError(f"output {name!r} cannot be given frame by frame: {error}") from None
-    if builder.sequence and (layout.steps >= 0).any():
-        times = np.unique(layout.steps)
-        ordered = [a for a in range(layout.steps.ndim) if (np.diff(layout.steps, axis=a) < 0).any()]
-        n_items = max(1, int(layout.items.max()) + 1)
-        late = builder.n_steps - times.size
-        if (
-            late > walk.left_out
-            or not _is_tail(times, builder.n_steps)
-            or layout.origin.size != times.size * n_items
-            or (ordered and n_items == 1)
-        ):
-            raise UnsupportedError(
-                f"output {name!r} holds {times.size} of {builder.n_steps} timesteps, or another order of them"
-            )
-        if late:
-            walk.missing[name] = late
-        if builder.is_final(elements) and not builder.is_constant(elements):
-            raise UnsupportedError(
-                f"output {name!r} joins what is known at the end of the sequence with every timestep"
-            )
-    gone = {*layout.outer, *(a for a, label in enumerate(layout.labels) if label), *_declared(walk, name, layout)}
-    frame = tuple(n for a, n in enumerate(layout.shape) if a not in gone)
-    value = builder.value(elements, frame)
-    if value in builder.graph.inputs or value in builder.graph.outputs.values():
-        value = builder.add("reshape", [value], attrs={"shape": frame})
-    builder.graph.output(name, value)
-    return Place(layout, name, frame)
-
-
-def _exact(name: str, array: np.ndarray) -> np.ndarray:
-    """A constant output as float32."""
-    made = array.astype(np.float32)
-    if array.dtype.kind in "iu" and (made.astype(np.int64) != array).any():
-        raise UnsupportedError(f"output {name!r} is a constant of dtype {array.dtype}, beyond float32's exact range")
-    return made
-
-
-def _declared(walk: Walk, name: str, layout: Layout) -> set[int]:
-    """Axes of size 1 that are time or batch although a reshape hid it: by the name that the file gives an input's
-    axis, too, or by their place, when time is where the inputs have it.
-    """
-    shape, ports = layout.shape, walk.program.inputs
-    axes = [walk.reading.axes[p.name] for p in ports]
-    names = {p.dims[a] for p, both in zip(ports, axes, strict=True) for a in both if a is not None} - {""}
-    dims = walk.program.output_dims[name]
-    found = (
-        {a for a, n in enumerate(dims) if isinstance(n, str) and n in names and shape[a] == 1}
-        if len(dims) == len(shape)
-        else set()
-    )
-    if "N" not in layout.labels and len(set(axes)) == 1 and layout.outer == (axes[0][0],):
-        batch = axes[0][1]
-        if batch is not None and batch < len(shape) and shape[batch] == 1 and len(shape) == len(ports[0].dims):
-            found.add(batch)
-    return found
 
 
 def difference(a: Graph, b: Graph) -> str:

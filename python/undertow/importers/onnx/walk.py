@@ -48,7 +48,8 @@ class Reading:
     whose states the caller carries, so a recurrent node without one forgets at every step. open_batch: the file
     leaves the size of the batch open, and n_items is one of many. inside: recurrent nodes may walk axes of a frame,
     which without it are taken for time and batch. clip: there is no time, all of every input is one frame.
-    fixed: the file leaves no size open. fixed_time: it fixes the number of timesteps.
+    fixed: the file leaves no size open. fixed_time: it fixes the number of timesteps. frames: so many timesteps of the
+    inputs belong to one frame of the Graph, and n_steps counts those; see `rates`.
     """
 
     n_steps: int
@@ -60,6 +61,7 @@ class Reading:
     clip: bool = False
     fixed: bool = False
     fixed_time: bool = False
+    frames: int = 1
 
 
 @dataclass
@@ -106,6 +108,10 @@ class Walk:
         self.left_out = 0
         #: output -> how many of the first frames it does not have
         self.missing: dict[str, int] = {}
+        #: whether a frame may have several rows of a tensor's time; see `rates`
+        self.has_rates = self.reading.frames > 1
+        #: output -> how many timesteps of it a frame of the Graph has
+        self.rates: dict[str, int] = {}
         #: state inputs that frame ops read -> elements read
         self.reads: dict[str, np.ndarray] = {}
 
@@ -164,7 +170,10 @@ class Walk:
         if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):
             return [Length()]
         if node.op in handlers:
-            return handlers[node.op](self, node, operands)
+            from .rates import by_rows  # which needs Walk from here
+
+            made = by_rows(self, node, operands, handlers[node.op]) if self.has_rates else None
+            return handlers[node.op](self, node, operands) if made is None else made
         if node.op in MOVEMENT:
             return self.move(node, operands)
         node.unsupported("this operator is not supported here")
@@ -173,9 +182,10 @@ class Walk:
 
     def _codes_of(self, port: Port, base: int) -> tuple[np.ndarray, tuple[str, ...]]:
         time, batch = self.reading.axes[port.name]
+        frames = 1 if time is None else self.reading.frames
         shape = [0] * len(port.dims)
         for axis, n in enumerate(port.dims):
-            fixed = {time: self.reading.n_steps, batch: self.reading.n_items}.get(axis, n)
+            fixed = {time: self.reading.n_steps * frames, batch: self.reading.n_items}.get(axis, n)
             if isinstance(fixed, str):
                 raise UnsupportedError(
                     f"input {port.name!r}: axis {axis} ({fixed or 'no name'}) is neither time nor batch"
@@ -187,7 +197,9 @@ class Walk:
         frame = np.arange(int(np.prod([shape[a] for a in frame_axes], dtype=np.int64)), dtype=np.int64)
         elements += frame.reshape([shape[a] if a in frame_axes else 1 for a in range(len(shape))])
         index = np.indices(shape, sparse=True)
-        steps = index[time] if time is not None and shape[time] > 1 and self.builder.sequence else -1
+        steps = index[time] // frames if time is not None and shape[time] > 1 and self.builder.sequence else -1
+        if time is not None and frames > 1:
+            elements += index[time] % frames * frame.size
         items = index[batch] if batch is not None and shape[batch] > 1 else -1
         labels = tuple(
             "T" if a == time and shape[a] == 1 else "N" if a == batch and shape[a] == 1 else ""
@@ -204,10 +216,15 @@ class Walk:
                 f"input {port.name!r} has shape {port.dims}: an axis is neither fixed, nor time, nor batch; "
                 f"give its size with shapes={{{port.name!r}: [...]}}"
             )
+        rows = (self.reading.frames,) if time is not None and self.reading.frames > 1 else ()
+        frame = (*rows, *frame)
         value = self.builder.graph.input(port.name, frame, dtype)  # type: ignore[arg-type]
         table, labels = self._codes_of(port, self.builder.source(value).base)
         self.values[port.name] = Tensor(table, labels, "int32" if port.dtype in ID_TYPES else port.dtype)
-        layout, _ = codes.split(table, labels)
+        one = table
+        if time is not None and rows:
+            one = table[(slice(None),) * time + (slice(None, None, self.reading.frames),)]
+        layout, _ = codes.split(one, labels)
         self.inputs[port.name] = Place(layout, value, frame, dtype)  # type: ignore[arg-type]
 
     def _state_input(self, port: Port) -> None:
@@ -296,6 +313,8 @@ class Walk:
             node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
         if node.op == "Slice":
             self._check_slice(node, operands)
+            if (cut := self._cut(node, operands)) is not None:
+                return [cut]
         arrays: list[Any] = []
         for i, operand in enumerate(operands):
             if isinstance(operand, Tensor):
@@ -337,6 +356,21 @@ class Walk:
                 origin = layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(like.shape)])
                 return np.broadcast_to(origin, constant.shape) | elements
         return elements
+
+    def _cut(self, node: OnnxNode, operands: list[Operand]) -> Tensor | None:
+        """A slice that leaves out rows at the ends of a tensor which is made of fewer instead, where it is that."""
+        data = operands[0]
+        if not isinstance(data, codes.Uncut) or data.cut is None:
+            return None
+        n = data.shape[data.axis]
+        rows = np.arange(n).reshape([n if a == data.axis else 1 for a in range(len(data.shape))])
+        known = [o for o in operands[1:] if o is None or isinstance(o, np.ndarray)]
+        (kept,) = self.evaluator.run(node, [np.broadcast_to(rows, data.shape), *known])
+        others = [(m, k) for a, (m, k) in enumerate(zip(data.shape, kept.shape, strict=True)) if a != data.axis]
+        if kept.size == 0 or any(m != k for m, k in others):
+            return None
+        row = np.moveaxis(kept, data.axis, 0).reshape(kept.shape[data.axis], -1)[:, 0]
+        return data.cut(int(row[0]), n - 1 - int(row[-1])) if (np.diff(row) == 1).all() else None
 
     def _check_slice(self, node: OnnxNode, operands: list[Operand]) -> None:
         """A slice that keeps all timesteps tried must keep any number of them; one baked into the file might not."""
