@@ -272,6 +272,28 @@ def test_matrices_of_two_axes(tmp_path):
     check(c, tmp_path, 4, 1)
 
 
+def test_every_second_timestep(tmp_path):
+    c = Chain(1, 2, "T")
+    c.conv(4, 2, 4, strides=[2], pads=[2, 0])
+    c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (1, 2**31 - 1, 2, 2)))
+    c.gru(4, 3)
+    check(c, tmp_path, 4, 1)
+
+
+def test_timesteps_stacked_by_a_reshape(tmp_path):
+    """As encoders for speech do: two timesteps become one with features side by side, and again."""
+    c = Chain(1, "T", 3)
+    for n in (6, 12):
+        c.add("Reshape", c.constant(np.array([1, -1, n], np.int64)))
+        c.add("Tanh")
+    W, R = (c.rng.normal(size=(1, 15, n)).astype(np.float32) * np.float32(0.4) for n in (12, 5))
+    c.add("Transpose", perm=[1, 0, 2])
+    c.add("GRU", c.constant(W), c.constant(R), hidden_size=5)
+    c.add("Squeeze", c.constant(np.array([1], np.int64)))
+    c.add("Transpose", perm=[1, 0, 2])
+    check(c, tmp_path, 4, 1)
+
+
 def test_the_last_timestep_of_a_finer_rate(tmp_path):
     """What the last step gives is one row of the last frame."""
     c = Chain(1, 2, "T")

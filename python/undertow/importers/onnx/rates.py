@@ -67,6 +67,28 @@ def rate_of(walk: Walk, tensor: Any) -> tuple[int, int] | None:
     return (axis, rate) if rate > 1 else None
 
 
+def stretch(walk: Walk, node: OnnxNode, operands: list[Any]) -> int:
+    """How many times as many rows a frame needs for a slice that takes every k-th timestep, or a reshape that makes one
+    of k: 1 where it is neither, or they are there."""
+    data = operands[0]
+    if not walk.builder.sequence or walk.reading.fixed_time or not isinstance(data, Tensor) or not data.codes.size:
+        return 1
+    steps = data.steps
+    varying = [a for a in range(steps.ndim) if (steps != steps.take([0], a)).any()]
+    if len(varying) != 1:
+        return 1
+    found = rate_of(walk, data)
+    rate = 1 if found is None else found[1]
+    k = 1
+    if node.op == "Slice" and len(operands) > 4 and all(isinstance(o, np.ndarray) for o in operands[3:5]):
+        axes = operands[3].ravel() % steps.ndim
+        k = max((abs(int(s)) for a, s in zip(axes, operands[4].ravel(), strict=True) if a == varying[0]), default=1)
+    elif node.op == "Reshape" and isinstance(operands[1], np.ndarray) and operands[1].size:
+        last, wanted = data.shape[-1], int(operands[1].ravel()[-1])
+        k = wanted // last if varying[0] != steps.ndim - 1 and wanted > last and wanted % last == 0 else 1
+    return k // gcd(rate, k)
+
+
 def unfold(tensor: Tensor, axis: int, rate: int) -> tuple[Tensor, int] | None:
     """Time of several rows in a frame as two axes (frames, rows), and how many rows the first frame lacks, which are
     filled in as those of the second are; None where a frame in between, or the last one, is not complete."""

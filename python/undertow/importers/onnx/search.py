@@ -49,10 +49,10 @@ class Imported:
 
 
 class _Failure(Exception):
-    """A reading does not work; carries how far the walk got."""
+    """A reading does not work; carries how far the walk got, and what number of timesteps in a frame may work."""
 
-    def __init__(self, position: int, error: Error) -> None:
-        self.position, self.error = position, error
+    def __init__(self, position: int, error: Error, frames: int = 0) -> None:
+        self.position, self.error, self.frames = position, error, frames
 
 
 def import_program(
@@ -169,6 +169,7 @@ def _search(
             by_rank.setdefault(named, []).append(reading)
         for rank in sorted(by_rank, reverse=True):
             found: list[Imported] = []
+            stretched: list[Reading] = []
             for reading in by_rank[rank]:
                 if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
                     continue  # all of it is one frame: a clip, which is read as such
@@ -185,6 +186,14 @@ def _search(
                     found.append(_import(program, pairs, replace(reading, inside=inside), exact, keep_states))
                 except _Failure as failure:
                     failures.append(failure)
+                    if failure.frames and not exact:
+                        stretched.append(replace(reading, inside=inside, frames=failure.frames))
+            for reading in [] if found else stretched:
+                try:
+                    found.append(_import(program, pairs, reading, exact, keep_states))
+                except _Failure as failure:
+                    if failure.frames > reading.frames:
+                        stretched.append(replace(reading, frames=failure.frames))
             if found:
                 return _only(found)
     return None
@@ -249,7 +258,8 @@ def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, k
         walk.position = len(program.nodes)
         return _finish(walk, pairs, exact, keep_states)
     except Error as error:
-        raise _Failure(walk.position, error) from None
+        frames = reading.frames * walk.factor
+        raise _Failure(walk.position, error, frames if reading.frames < frames <= MAX_FRAMES else 0) from None
 
 
 def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Imported:

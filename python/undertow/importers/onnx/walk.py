@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,8 @@ class Walk:
         self.missing: dict[str, int] = {}
         #: whether a frame may have several rows of a tensor's time; see `rates`
         self.has_rates = self.reading.frames > 1
+        #: by how much longer frames may make sense of what a slice or reshape did
+        self.factor = 1
         #: output -> how many timesteps of it a frame of the Graph has
         self.rates: dict[str, int] = {}
         #: state inputs that frame ops read -> elements read
@@ -315,6 +318,10 @@ class Walk:
             self._check_slice(node, operands)
             if (cut := self._cut(node, operands)) is not None:
                 return [cut]
+        if node.op in ("Slice", "Reshape"):
+            from .rates import stretch  # which needs Walk from here
+
+            self.factor = lcm(self.factor, stretch(self, node, operands))
         arrays: list[Any] = []
         for i, operand in enumerate(operands):
             if isinstance(operand, Tensor):
