@@ -15,6 +15,7 @@ from . import codes, limits
 from .builder import Builder
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
+from .moves import INDEX_SLOTS, data_slots, labels_after
 from .nodes import OnnxNode
 from .program import ID_TYPES, Port, Program
 
@@ -305,7 +306,7 @@ class Walk:
         for i, operand in enumerate(operands):
             if isinstance(operand, Length):
                 node.unsupported("sequence lengths are used for more than sequence_lens of a recurrent node")
-            if isinstance(operand, Tensor) and i in _INDEX_SLOTS.get(node.op, ()):
+            if isinstance(operand, Tensor) and i in INDEX_SLOTS.get(node.op, ()):
                 node.unsupported(
                     f"input {node.inputs[i]!r} (a shape, index or condition) is computed from frames at run time"
                 )
@@ -326,7 +327,7 @@ class Walk:
         for i, operand in enumerate(operands):
             if isinstance(operand, Tensor):
                 operand = operand.codes
-            elif operand is not None and i in _data_slots(node):
+            elif operand is not None and i in data_slots(node):
                 operand = self._lift(node, i, operand, tensors[0])  # type: ignore[arg-type]
             arrays.append(operand)
         results = self.evaluator.run(node, arrays)
@@ -335,7 +336,7 @@ class Walk:
             self.count(node, result.shape)
             if result.size == 0:
                 node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
-            labels = _labels(node, operands, tensors[0], result.shape)
+            labels = labels_after(node, operands, tensors[0], result.shape)
             moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, dtype)))
         return moved
 
@@ -396,42 +397,3 @@ class Walk:
             sure = (start == 0 or start <= -INT32_MAX) and (end == n or end >= INT32_MAX)
             if whole and not sure and (steps != steps.take([0], axis)).any():
                 node.unsupported(f"keeps timesteps from {start} to {end} only")
-
-
-#: slots that must be known while loading; a frame cannot decide where it goes
-_INDEX_SLOTS: dict[str, tuple[int, ...]] = {
-    **{op: (1, 2, 3, 4) for op in ("Reshape", "Squeeze", "Unsqueeze", "Slice", "Split", "Expand", "Tile")},
-    **{op: (1,) for op in ("Gather", "GatherND", "GatherElements", "ScatterND", "ScatterElements")},
-    "Where": (0,),
-}
-
-
-def _data_slots(node: OnnxNode) -> tuple[int, ...]:
-    """Slots whose elements move."""
-    if node.op == "Concat":
-        return tuple(range(len(node.inputs)))
-    return {"Where": (1, 2), "ScatterND": (0, 2), "ScatterElements": (0, 2)}.get(node.op, (0,))
-
-
-def _labels(node: OnnxNode, operands: list[Any], data: Tensor, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Where the labelled axes of size 1 have gone: exact for ops on axes, the same leading places for a reshape."""
-    labels, rank = list(data.labels), len(data.shape)
-    axes = node.attrs.get(
-        "axes",
-        operands[1].tolist()
-        if node.op in ("Squeeze", "Unsqueeze") and len(operands) > 1 and operands[1] is not None
-        else None,
-    )
-    if node.op == "Transpose":
-        labels = [labels[a] for a in node.attrs.get("perm", range(rank)[::-1])]
-    elif node.op == "Squeeze":
-        gone = {a % rank for a in axes} if axes is not None else {a for a in range(rank) if data.shape[a] == 1}
-        labels = [label for a, label in enumerate(labels) if a not in gone]
-    elif node.op == "Unsqueeze":
-        new, old = {a % len(shape) for a in axes or ()}, iter(labels)
-        labels = ["" if a in new else next(old) for a in range(len(shape))]
-    elif node.op == "Gather" and isinstance(operands[1], np.ndarray):
-        axis = int(node.attrs.get("axis", 0)) % rank
-        labels[axis : axis + 1] = [labels[axis]] if operands[1].ndim == 1 else [""] * operands[1].ndim
-    labels = (labels + [""] * len(shape))[: len(shape)]
-    return tuple(label if n == 1 else "" for label, n in zip(labels, shape, strict=True))
