@@ -309,10 +309,3 @@ def test_damaged_files_end_in_a_typed_error(tmp_path: Path) -> None:
                 rtneural.load(path)
             except Error as error:
                 assert str(path) in str(error)
-
-
-def test_sniff() -> None:
-    assert rtneural.sniff(b'\xef\xbb\xbf {"in_shape"', "amp.json")
-    assert rtneural.sniff(b"{", Path("amp.aidax"))
-    assert not rtneural.sniff(b"PK\x03\x04", "amp.json")
-    assert not rtneural.sniff(b'{"version": "0.5.1", "architecture": "LSTM"', "amp.json")

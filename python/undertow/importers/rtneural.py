@@ -35,12 +35,6 @@ LAYERS = ("dense", "time-distributed-dense", "lstm", "gru", "activation", "prelu
 HARMLESS = {"samplerate", "author", "esr", "metadata", "name", "input_batch", "output_batch"}
 
 
-def sniff(head: bytes, path: str | os.PathLike[str]) -> bool:
-    """Whether a file that begins with `head` looks like JSON for this importer."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    return text[:1] == b"{" and Path(path).suffix.lower() in (".json", ".aidax", "") and b'"architecture"' not in head
-
-
 def load(path: str | os.PathLike[str]) -> Graph:
     """Read an RTNeural JSON file.
 
