@@ -56,12 +56,13 @@ def load(path: str | os.PathLike[str]) -> Graph:
     path = Path(path)
     root = blocks.parse_json(blocks.read_limited(path, MAX_FILE_BYTES), str(path))
     try:
-        return _graph(root, path.stem)
+        return from_json(root, path.stem)
     except Error as error:
         raise type(error)(f"{path}: {error}") from None
 
 
-def _graph(root: Any, name: str) -> Graph:
+def from_json(root: Any, name: str) -> Graph:
+    """As `load`, but the file's JSON."""
     if not isinstance(root, dict):
         raise FormatError(f"the JSON is a {type(root).__name__}, expected an object with architecture and weights")
     for key in ("version", "architecture", "config", "weights"):
