@@ -103,7 +103,12 @@ def config(**changes):
 
 
 REFUSED = [
-    (changed(architecture="WaveNet"), UnsupportedError, "'WaveNet' is not supported"),
+    (changed(architecture="ConvNet"), UnsupportedError, "'ConvNet' is not supported; expected 'LSTM' or 'WaveNet'"),
+    (
+        changed(architecture="SlimmableContainer", config={"submodels": [{}, {}]}, weights=[]),
+        UnsupportedError,
+        r"'SlimmableContainer' .* holds 2 captures: save .*submodels\[i\]\.model",
+    ),
     (changed(architecture=["LSTM"]), UnsupportedError, "architecture"),
     (changed(version="0.4.0"), UnsupportedError, r"version '0\.4\.0'"),
     (changed(version="1.0.0"), UnsupportedError, r"version '1\.0\.0'"),
@@ -140,3 +145,169 @@ def test_everything_else_is_refused_by_name(tmp_path, table, error, message):
         undertow.load(save(tmp_path, table))
     assert "amp.nam" in str(found.value)
     assert len(str(found.value)) < 1000
+
+
+# -- WaveNet --------------------------------------------------------------------------------------------------------
+
+FUNCTIONS = {
+    "Tanh": np.tanh,
+    "ReLU": lambda x: np.maximum(x, 0),
+    "Sigmoid": sigmoid,
+    "SiLU": lambda x: x * sigmoid(x),
+    "Softsign": lambda x: x / (1 + abs(x)),
+}
+
+
+def stack(n_in, channels, head, dilations, kernel=3, activation="Tanh", gated=False, bias=False, **more):
+    return {
+        "input_size": n_in,
+        "condition_size": 1,
+        "head_size": head,
+        "channels": channels,
+        "kernel_size": kernel,
+        "dilations": dilations,
+        "activation": activation,
+        "gated": gated,
+        "head_bias": bias,
+    } | more
+
+
+def wavenet(rng, stacks, **changes):
+    """A file with random weights: as many as its layers take, and the scale behind them."""
+    n = 1
+    for s in stacks:
+        c, wide = s["channels"], s["channels"] * (2 if s["gated"] else 1)
+        layer = wide * c * s["kernel_size"] + wide + wide + c * c + c
+        n += c * s["input_size"] + len(s["dilations"]) * layer + s["head_size"] * (c + s["head_bias"])
+    return {
+        "version": "0.5.4",
+        "metadata": None,
+        "architecture": "WaveNet",
+        "config": {"layers": stacks, "head": None, "head_scale": 0.02},
+        "weights": [*rng.normal(0, 0.5, n - 1).astype(np.float32).tolist(), 1.25],
+        "sample_rate": 48000,
+    } | changes
+
+
+def wavenet_truth(table, X, rested=True):
+    """Float64: the whole sequence, with silence before it, one convolution after the other."""
+    stacks, weights = table["config"]["layers"], iter(table["weights"])
+
+    def take(*shape):
+        return np.array([next(weights) for _ in range(int(np.prod(shape)))]).reshape(shape)
+
+    silence = sum((s["kernel_size"] - 1) * sum(s["dilations"]) for s in stacks) if rested else 0
+    audio = np.concatenate([np.zeros(silence), X[:, 0].astype(np.float64)])
+    x, head = audio[None], None
+    for s in stacks:
+        c = s["channels"]
+        wide = 2 * c if s["gated"] else c
+        x = take(c, s["input_size"]) @ x
+        total = np.zeros((c, len(audio))) if head is None else head
+        for dilation in s["dilations"]:
+            W, b, M, V, v = take(wide, c, s["kernel_size"]), take(wide), take(wide), take(c, c), take(c)
+            z = b[:, None] + M[:, None] * audio
+            for k in range(s["kernel_size"]):
+                shift = dilation * (s["kernel_size"] - 1 - k)
+                for t in range(shift, len(audio)):
+                    z[:, t] += W[:, :, k] @ x[:, t - shift]
+            activation = s["activation"] if isinstance(s["activation"], str) else s["activation"]["type"]
+            f = FUNCTIONS[activation](z[:c])
+            z = f * sigmoid(z[c:]) if s["gated"] else f
+            total, x = total + z, x + V @ z + v[:, None]
+        head = take(s["head_size"], c) @ total
+        if s["head_bias"]:
+            head = head + take(s["head_size"])[:, None]
+    scale = next(weights)
+    assert next(weights, None) is None
+    return (scale * head)[:, silence:].T
+
+
+LATER = {
+    "bottleneck": 3,
+    "groups_input": 1,
+    "groups_input_mixin": 1,
+    "layer1x1": {"active": True, "groups": 1},
+    "head1x1": {"active": False, "out_channels": 1, "groups": 1},
+    "conv_pre_film": False,
+    "activation_post_film": {"active": False, "shift": True, "groups": 1},
+    "activation": {"type": "Softsign"},
+}
+STACKS = {
+    "one": [stack(1, 4, 1, [1, 2, 4])],
+    "two": [stack(1, 4, 3, [1, 2, 5]), stack(4, 3, 1, [8, 1], kernel=2, activation="ReLU", bias=True)],
+    "gated": [stack(1, 3, 2, [1, 3], gated=True, activation="SiLU"), stack(3, 2, 2, [2], gated=True, bias=True)],
+    "later": [stack(1, 3, 1, [1, 7], kernel=1, activation="Sigmoid"), stack(3, 1, 1, [1]), stack(1, 1, 1, [2])],
+    "neutral": [stack(1, 3, 1, [1, 2, 3]) | LATER],
+}
+
+
+@pytest.mark.parametrize("stacks", STACKS.values(), ids=STACKS)
+def test_wavenets_equal_float64_from_the_first_sample(tmp_path, stacks):
+    rng = np.random.default_rng(7)
+    table = wavenet(rng, stacks)
+    model = undertow.load(save(tmp_path, table))
+    X = rng.normal(0, 1, (60, 1)).astype(np.float32)
+    want = wavenet_truth(table, X)
+    # a start with zeros in every window would show
+    assert stacks[0]["kernel_size"] == 1 or abs(wavenet_truth(table, X, rested=False) - want)[0].max() > 0.01
+    assert model.latency == 0
+    stream = model.stream()
+    got = np.stack([stream.step(x) for x in X])
+    np.testing.assert_array_equal(model.run(X), got)
+    np.testing.assert_allclose(got, want, rtol=0, atol=FLOAT32_MODEL)
+    assert "WaveNet, 48000 Hz" in str(model)
+
+
+def test_a_wavenet_rests_in_silence(tmp_path):
+    model = undertow.load(save(tmp_path, wavenet(np.random.default_rng(3), STACKS["two"])))
+    y = model.run(np.zeros((40, 1), np.float32))
+    assert np.ptp(y, axis=0).max() < 1e-6 < abs(y).max()
+
+
+def altered(*path, value, stacks="two"):
+    table = json.loads(json.dumps(wavenet(np.random.default_rng(4), STACKS[stacks])))
+    *way, last = path
+    place = table
+    for key in way:
+        place = place[key]
+    place[last] = value
+    return table
+
+
+IN = ("config", "layers", 1)
+REFUSED_WAVENETS = [
+    (altered("config", "head", value={"channels": 2}), UnsupportedError, "head = a dict of 1"),
+    (altered("config", "condition_dsp", value={}), UnsupportedError, "'condition_dsp'"),
+    (altered("config", "in_channels", value=2), UnsupportedError, "in_channels = 2"),
+    (altered("config", "layers", value=[]), FormatError, "layers must be a list"),
+    (altered("config", "layers", value=[3]), FormatError, r"layers\[0\] must be an object"),
+    (altered(*IN, "condition_size", value=2), UnsupportedError, "condition_size = 2"),
+    (altered(*IN, "slimmable", value={"method": "x"}), UnsupportedError, "'slimmable'"),
+    (altered(*IN, "groups_input", value=3), UnsupportedError, "'groups_input' = 3"),
+    (altered(*IN, "groups_input", value=True), UnsupportedError, "'groups_input' = True"),
+    (altered(*IN, "bottleneck", value=6), UnsupportedError, "'bottleneck' = 6"),
+    (altered(*IN, "gating_mode", value="blended"), UnsupportedError, "'gating_mode' = 'blended'"),
+    (altered(*IN, "conv_pre_film", value={"active": True}), UnsupportedError, "'conv_pre_film'"),
+    (altered(*IN, "head1x1", value={"active": True}), UnsupportedError, "'head1x1'"),
+    (altered(*IN, "activation", value="Fasttanh"), UnsupportedError, "activation 'Fasttanh'"),
+    (altered(*IN, "activation", value={"type": "PReLU", "negative_slope": 0.1}), UnsupportedError, "activation a dict"),
+    (altered(*IN, "channels", value=0), FormatError, "channels must be"),
+    (altered(*IN, "channels", value=4), FormatError, r"layers\[1\] has 4 channels, the head before 3"),
+    (altered(*IN, "input_size", value=3), FormatError, r"layers\[1\] takes 3 inputs"),
+    (altered(*IN, "kernel_size", value=10**9), FormatError, "kernel_size must be"),
+    (altered(*IN, "dilations", value=[1, 0]), FormatError, "dilations must be whole numbers"),
+    (altered(*IN, "dilations", value=[1 << 20, 1]), UnsupportedError, "look back"),
+    (altered(*IN, "dilations", value="1"), FormatError, "dilations must be a list"),
+    (altered(*IN, "gated", value=1), FormatError, "gated must be true or false"),
+    (altered(*IN, "gated", value=True), ShapeError, "need .* numbers"),
+    (altered("weights", value=[0.0] * 7), ShapeError, "numbers, got 7"),
+    (altered("weights", 0, value="x"), FormatError, r"weights\[0\]"),
+]
+
+
+@pytest.mark.parametrize(("table", "error", "message"), REFUSED_WAVENETS, ids=range(len(REFUSED_WAVENETS)))
+def test_other_wavenets_are_refused_by_name(tmp_path, table, error, message):
+    with pytest.raises(error, match=message) as found:
+        undertow.load(save(tmp_path, table))
+    assert "amp.nam" in str(found.value)
