@@ -40,11 +40,13 @@ _KEYS = {"version", "architecture", "config", "weights", "metadata", "sample_rat
 _CONFIG_KEYS = {"input_size", "hidden_size", "num_layers", "in_channels", "out_channels"}
 
 
-def load(path: str | os.PathLike[str]) -> Graph:
+def load(path: str | os.PathLike[str], *, submodel: int | None = None) -> Graph:
     """Read a NAM file.
 
     Args:
         path: the file.
+        submodel: which capture of a container to take, counted from 0; the last one, which is the full size and what
+            players start with, unless given.
 
     Returns:
         A graph with input "input" of shape (channels,) and output "output" of shape (channels,); `Graph.source` says
@@ -58,24 +60,24 @@ def load(path: str | os.PathLike[str]) -> Graph:
     path = Path(path)
     root = blocks.parse_json(blocks.read_limited(path, MAX_FILE_BYTES), str(path))
     try:
-        return from_json(root, path.stem)
+        return from_json(root, path.stem, submodel)
     except Error as error:
         raise type(error)(f"{path}: {error}") from None
 
 
-def from_json(root: Any, name: str) -> Graph:
+def from_json(root: Any, name: str, submodel: int | None = None) -> Graph:
     """As `load`, but the file's JSON."""
-    if not isinstance(root, dict):
-        raise FormatError(f"the JSON is a {type(root).__name__}, expected an object with architecture and weights")
-    for key in ("version", "architecture", "config", "weights"):
-        if key not in root:
-            raise FormatError(f"{key!r} is missing: not a Neural Amp Modeler file")
-    version = _version(root["version"])
-    architecture, config = root["architecture"], root["config"]
-    if architecture not in ("LSTM", "WaveNet"):
-        raise UnsupportedError(
-            f"architecture {_brief(architecture)} is not supported; expected 'LSTM' or 'WaveNet'{_inside(config)}"
+    _check_keys(root)
+    within = ""
+    if root["architecture"] == "SlimmableContainer":
+        root, within = _contained(root, submodel)
+    elif submodel is not None:
+        raise ValueError(
+            f"submodel is {submodel}, but the file is no container: its architecture is {_brief(root['architecture'])}"
         )
+    version, architecture, config = _version(root["version"]), root["architecture"], root["config"]
+    if architecture not in ("LSTM", "WaveNet"):
+        raise UnsupportedError(f"architecture {_brief(architecture)} is not supported; expected 'LSTM' or 'WaveNet'")
     _refuse_others("the file", root, _KEYS)
     rate = _sample_rate(root)
     if not isinstance(config, dict):
@@ -83,8 +85,36 @@ def from_json(root: Any, name: str) -> Graph:
     graph = Graph(name)
     (_lstm if architecture == "LSTM" else _wavenet)(graph, config, root["weights"])
     rated = f"{rate:g} Hz" if rate else "sampling rate not stated"
-    graph.source = f"Neural Amp Modeler {version}, {architecture}, {rated}"
+    graph.source = f"Neural Amp Modeler {version}, {architecture}{within}, {rated}"
     return graph
+
+
+def _check_keys(root: Any) -> None:
+    if not isinstance(root, dict):
+        raise FormatError(f"the JSON is a {type(root).__name__}, expected an object with architecture and weights")
+    for key in ("version", "architecture", "config", "weights"):
+        if key not in root:
+            raise FormatError(f"{key!r} is missing: not a Neural Amp Modeler file")
+
+
+def _contained(root: Mapping[str, Any], wanted: int | None) -> tuple[Mapping[str, Any], str]:
+    """The file's object of one capture in a container, and words for which of them it is."""
+    _version(root["version"])
+    _refuse_others("the file", root, _KEYS)
+    config = root["config"]
+    models = config.get("submodels") if isinstance(config, dict) else None
+    if not isinstance(models, list) or not models or root["weights"] != []:
+        raise FormatError("a SlimmableContainer must have a list config.submodels and no weights of its own")
+    _refuse_others("config", config, {"submodels"})
+    index = len(models) - 1 if wanted is None else wanted
+    if type(index) is not int or not 0 <= index < len(models):
+        raise ValueError(f"submodel is {index!r}, but the file holds {len(models)}; expected 0 to {len(models) - 1}")
+    entry = models[index]
+    if not isinstance(entry, dict):
+        raise FormatError(f"config.submodels[{index}] must be an object, got {_brief(entry)}")
+    _refuse_others(f"config.submodels[{index}]", entry, {"max_value", "model"})
+    _check_keys(entry.get("model"))
+    return entry["model"], f" (capture {index + 1} of {len(models)})"
 
 
 def _lstm(graph: Graph, config: Mapping[str, Any], values: Any) -> None:
@@ -122,14 +152,6 @@ def _taker(weights: np.ndarray) -> Callable[..., np.ndarray]:
         return weights[at - math.prod(shape) : at].reshape(shape)
 
     return take
-
-
-def _inside(config: Any) -> str:
-    """What to do with a container of several captures."""
-    models = config.get("submodels") if isinstance(config, dict) else None
-    if not isinstance(models, list) or not models:
-        return ""
-    return f". It holds {len(models)} captures: save the one that you want (submodels[i].model) to a file of its own"
 
 
 def _version(value: Any) -> str:
