@@ -139,7 +139,10 @@ def test_sizes_of_a_trainer_that_divides_and_names_of_a_fork(tmp_path):
     fork = re.sub(r"\b((?:rnn_weight|ACTIVATION_|input_|vad_|noise_|denoise_))", r"my_\1", source)
     fork = fork.replace("GRULayer", "MyGRULayer").replace("my_ACTIVATION", "MY_ACTIVATION")
     assert "const my_rnn_weight my_noise_gru_bias[15]" in fork
-    for name, content in (("a.txt", text), ("rnn_data.c", source), ("fork.c", fork)):
+    commented = ("\ufeff/* \u65e0\u566a */\r\n" + source.replace("\n", "\r\n")).encode()
+    in_gbk = "/* \u65e0\u566a */\n".encode("gbk") + source.encode()
+    files = {"a.txt": text, "rnn_data.c": source, "fork.c": fork, "bom.c": commented, "gbk.c": in_gbk}
+    for name, content in files.items():
         agree(undertow.load(save(tmp_path, content, name)), X, first_network(SMALL, arrays, X))
 
 
@@ -203,12 +206,13 @@ BAD_SOURCES = [
         "vad_gru: 'vad_gru_bias' has 18 elements, two biases",
     ),
     (c(lambda t: t + "static const rnn_weight vad_output_bias[1] = {1};"), FormatError, "twice"),
-    ("int main(void) { return 0; }", FormatError, "no constant arrays"),
-    ("/* " * 50_000, FormatError, "no constant arrays"),
+    ("int main(void) { return 0; }", FormatError, "without constant arrays"),
+    ("/* " * 50_000, FormatError, "without constant arrays"),
     ("static const float a[1] = {nan};", FormatError, "plain numbers"),
     ("static const float a[1] = {1e999};", FormatError, "beyond float32"),
     ("static const float a[1] = {e};", FormatError, "no number"),
     ("\u00e9", FormatError, "neither"),
+    (c(lambda t: t.replace("[9] = {\n   ", "[9] = {\n   \u0663, ")), FormatError, "expected 9 plain numbers"),
 ]
 
 

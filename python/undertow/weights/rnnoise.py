@@ -171,10 +171,8 @@ def _add(path: Path, arrays: dict[str, np.ndarray], name: str, array: np.ndarray
 
 
 def _c_source(path: Path, data: bytes) -> tuple[dict[str, Layer], dict[str, np.ndarray]]:
-    try:
-        text = _C_SKIPPED.sub(" ", data.decode("ascii"))
-    except UnicodeDecodeError:
-        raise FormatError(f"{path}: neither RNNoise's text, nor its binary blob, nor C source") from None
+    # Comments are in any language and encoding; what is read of the rest is ASCII.
+    text = _C_SKIPPED.sub(" ", data.removeprefix(b"\xef\xbb\xbf").decode("latin-1"))
     arrays: dict[str, np.ndarray] = {}
     for c_type, name, size, body in _C_ARRAY.findall(text):
         match = _C_TYPE.fullmatch(c_type)
@@ -202,7 +200,10 @@ def _c_source(path: Path, data: bytes) -> tuple[dict[str, Layer], dict[str, np.n
             values = _integers(path, what, [word.encode() for word in words], -bound, bound - 1)
         _add(path, arrays, name, values.astype(dtype))
     if not arrays:
-        raise FormatError(f"{path}: no constant arrays in it; expected C source that RNNoise's trainer wrote")
+        raise FormatError(
+            f"{path}: neither RNNoise's text nor its binary blob, and as C source without constant arrays as its "
+            "trainer writes them"
+        )
     layers = {name: _c_layer(path, kind, name, body, arrays) for kind, name, body in _C_LAYER.findall(text)}
     prefix = next((name.removesuffix(LAYERS[0]) for name in layers if name.endswith(f"_{LAYERS[0]}")), "")
     layers = {name.removeprefix(prefix): layer for name, layer in layers.items()}
