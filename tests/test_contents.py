@@ -238,6 +238,13 @@ def test_what_nothing_fits(tmp_path: Path) -> None:
             undertow.load(tmp_path / name)
 
 
+def test_joblib_is_named(tmp_path: Path) -> None:
+    joblib = pytest.importorskip("joblib")
+    joblib.dump({"a": np.ones(5)}, tmp_path / "m.pkl")
+    with pytest.raises(UnsupportedError, match=r"joblib .* np\.savez"):
+        undertow.read_weights(tmp_path / "m.pkl")
+
+
 def test_a_pickle_that_executes_is_refused_under_any_name(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -33,6 +33,8 @@ IMPORTERS = {
     ".pth": "state_dict",
     ".safetensors": "state_dict",
     ".npz": "state_dict",
+    ".pkl": "state_dict",
+    ".pickle": "state_dict",
 }
 
 #: `contents.kind` that leaves no doubt -> module under undertow.importers, whatever the suffix

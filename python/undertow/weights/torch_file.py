@@ -281,6 +281,10 @@ def read_legacy(path: Path, budget: Budget, data: bytes | None = None) -> dict[s
     if data is None:
         budget.take(path.stat().st_size, "the file")
         data = path.read_bytes()
+    if b"joblib.numpy_pickle" in data[:4096]:
+        raise UnsupportedError(
+            f"{path}: joblib writes arrays between the parts of a pickle, which is not read; save them with np.savez"
+        )
     runs: dict[str, memoryview] = {}
 
     def read_storage(storage: Storage) -> memoryview:
