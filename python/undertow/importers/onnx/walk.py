@@ -313,6 +313,11 @@ class Walk:
             moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, dtype)))
         return moved
 
+    def stands_for_more(self, x: Tensor, axis: int) -> bool:
+        """Whether an axis of size 1 is time or batch of which the model takes more than the one of a step."""
+        one_step = self.reading.carried and self.reading.fixed_time
+        return x.labels[axis] == "N" or (x.labels[axis] == "T" and not one_step)
+
     def count(self, node: OnnxNode, shape: tuple[int, ...]) -> None:
         """Refuse what would need too much memory."""
         self.builder.check_size(shape, f"{node.op} node {node.name!r}")
