@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -15,6 +18,7 @@ ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 from onnx import TensorProto, helper, numpy_helper
 
 from undertow.errors import FormatError, ShapeError, UnsupportedError
+from undertow.importers.onnx.walk import Walk
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
@@ -263,3 +267,50 @@ def test_nodes_on_a_cycle_are_refused(tmp_path, rng):
     path = unsorted(rng, tmp_path, (0, 1, 2), n0=["h_out", "zero", "one"])
     with pytest.raises(FormatError, match="topologically sorted"):
         undertow.load(path)
+
+
+# -- which output is the state --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [("out", "hn"), ("hn", "out")])
+def test_what_a_cell_gives_stays_an_output(order, tmp_path, rng):
+    """In a step `out` and `hn` hold the same numbers; the state is the one that the cell ends with."""
+    nodes = [node("GRU", "x W R B  h0", "Y hn", hidden_size=J), node("Squeeze", "Y one", "out")]
+    nodes[0].input[:] = ["x", "W", "R", "B", "", "h0"]
+    outputs = [info(name, [1, 1, J]) for name in order]
+    weights = {**cell(rng, "GRU", K, J), "one": np.array([1])}
+    path = save(tmp_path, nodes, [info("x", [1, 1, K]), info("h0", [1, 1, J])], outputs, weights)
+    model = undertow.load(path)
+    assert list(model.outputs) == ["out"]
+    X = random(rng, T, K)
+    expected = stepped(path, X[:, None, None], {"h0": ("hn", (1, 1, J))}, output="out")
+    np.testing.assert_allclose(model.stream().run(X).reshape(T, J), expected[:, 0, 0], rtol=0, atol=1e-6)
+
+
+# -- readings that fail leave nothing behind ------------------------------------------------------------------------
+
+
+def test_readings_that_failed_are_forgotten(tmp_path, rng, monkeypatch):
+    """Each holds tables of every element of every tensor: of large models no two fit into memory."""
+    nodes = [
+        node("Conv", "x C", "c", pads=[1, 1]),
+        node("Transpose", "c", "steps", perm=[2, 0, 1]),
+        node("LSTM", "steps W R B", "Y", hidden_size=J, direction="bidirectional"),
+        node("ReduceMax", "Y", "y", axes=[0], keepdims=0),
+    ]
+    weights = {"C": random(rng, K, K, 3), **cell(rng, "LSTM", K, J, direct=2)}
+    path = save(tmp_path, nodes, [info("x", [1, K, 9])], [info("y", [2, 1, J])], weights)
+    alive, most, begin = [], [], Walk.run
+
+    def run(walk):
+        gc.collect()  # walks are on cycles of references of their own
+        alive.append(weakref.ref(walk))
+        most.append(sum(ref() is not None for ref in alive))
+        begin(walk)
+
+    monkeypatch.setattr(Walk, "run", run)
+    model = undertow.load(path)
+    assert len(most) > 5 and max(most) <= 2
+    X = random(rng, K, 9)
+    expected = sequence(path, {"x": X[None]})["y"]
+    np.testing.assert_allclose(model.run(X[None])[0].reshape(expected.shape), expected, rtol=0, atol=1e-6)

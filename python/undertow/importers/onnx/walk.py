@@ -146,6 +146,8 @@ class Walk:
             raise FormatError(f"{node.op} node {node.name!r} is malformed: {error}") from error
         for name, result in zip(node.outputs, results, strict=False):
             if name:
+                if isinstance(result, Tensor):
+                    self.builder.check_size(result.shape, f"{node.op} node {node.name!r}")
                 self.values[name] = result
 
     def count_node(self, node: OnnxNode) -> None:
