@@ -51,6 +51,8 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
         n_items = _common([*ports], [a for _, a in choice], sizes.n_items)
         if n_steps is None or n_items is None or not _names_agree(ports, choice):
             continue
+        if n_steps == 1 and sizes.n_items == 1 and program.is_recurrent and not (carried or exact):
+            continue  # neither of several timesteps nor of several items: nothing tells such an open axis from time
         for batch in product(*(_batch_axes(p, n_items) for p in program.state_inputs)):
             rest: dict[str, Axes] = {p.name: (None, a) for p, a in zip(program.state_inputs, batch, strict=True)}
             open_batch = n_items == sizes.n_items == ITEMS[0]
