@@ -10,9 +10,11 @@ from itertools import product
 from .program import Port, Program
 from .walk import Reading
 
-#: numbers of timesteps and batch items that are tried where the file leaves them open: the first to find a reading, the
-#: second to see that nothing depends on them
-STEPS = (7, 11)
+#: numbers of timesteps that are tried where the file leaves them open -> the number that is tried then, to see that
+#: nothing depends on it; the next pair where a window does not fit into the one before
+STEPS = {7: 11, 61: 67, 509: 521}
+MORE_STEPS = list(STEPS)[1:]
+#: numbers of batch items, likewise
 ITEMS = (2, 3)
 
 Axes = tuple[int | None, int | None]
@@ -29,7 +31,7 @@ class Sizes:
 def sizes_to_try(program: Program, carried: bool, exact: bool) -> list[Sizes]:
     if exact:
         return [Sizes(None, None)]
-    steps = [1] if carried else [STEPS[0], None]
+    steps = [1] if carried else [*STEPS, None]
     dynamic = any(p.dynamic for p in [*program.inputs, *program.state_inputs])
     # A batch of 1 is tried after others: some files fix it inside. Without a recurrent node that could be time misread.
     items: list[int | None] = [None]
@@ -51,6 +53,9 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
         n_items = _common([*ports], [a for _, a in choice], sizes.n_items)
         if n_steps is None or n_items is None or not _names_agree(ports, choice):
             continue
+        shrunk = n_items == 1 and any(a is not None and a in p.dynamic for p, (_, a) in zip(ports, choice, strict=True))
+        if shrunk and not carried and not any(a in p.dynamic for p, (a, _) in zip(ports, choice, strict=True)):
+            continue  # of what is done along an axis of size 1 nothing shows, and the open one may be time
         for batch in product(*(_batch_axes(p, n_items) for p in program.state_inputs)):
             rest: dict[str, Axes] = {p.name: (None, a) for p, a in zip(program.state_inputs, batch, strict=True)}
             open_batch = n_items == sizes.n_items == ITEMS[0]

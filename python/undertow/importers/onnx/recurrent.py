@@ -278,7 +278,7 @@ class _Cell:
             return [], [builder.value(array, shape) for array in arrays], []
         names, waiting = [], []
         for letter, init, start in found:
-            state = self.walk.cell_state(f"{name}.{letter}", shape, init)
+            state = self.builder.graph.state(f"{name}.{letter}", shape, init)
             names.append(state)
             waiting.append((state, start))
         return names, [], waiting

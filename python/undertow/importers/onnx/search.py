@@ -22,10 +22,11 @@ from .codes import Layout, Mixed, Tensor
 from .fuse import fuse
 from .pairings import only_cells
 from .program import ID_TYPES, NUMBER_TYPES, Port, Program
-from .readings import ITEMS, STEPS, readings, sizes_to_try
+from .readings import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
 from .states import Pair
 from .tidy import tidy
 from .walk import Forgets, Place, Reading, Walk
+from .windows import TooShort
 
 
 @dataclass
@@ -101,7 +102,7 @@ def import_program(
                 failures.append(failure)
     if not failures:
         raise UnsupportedError(_no_time(program))
-    error = max(failures, key=lambda f: f.position).error
+    error = max(failures, key=lambda f: (f.position, not isinstance(f.error, TooShort))).error
     if clip is None and not exact and (hint := clip_hint(program)):
         error.args = (f"{error}; {hint}",)
     raise error
@@ -159,7 +160,10 @@ def _search(
     failures: list[_Failure],
 ) -> Imported | None:
     n_tried = 0
+    n_failed = len(failures)
     for sizes in sizes_to_try(program, carried, exact):
+        if sizes.n_steps in MORE_STEPS and not any(isinstance(f.error, TooShort) for f in failures[n_failed:]):
+            continue
         by_rank: dict[int, list[Reading]] = {}
         for reading in readings(program, sizes, carried, exact):
             named = sum(a is not None for p in program.inputs for a in reading.axes[p.name])
@@ -182,7 +186,7 @@ def _search(
                 except _Failure as failure:
                     failures.append(failure)
             if found:
-                return _only(found)
+                return _only(program, found)
     return None
 
 
@@ -190,8 +194,10 @@ def _has_open_batch(program: Program, reading: Reading) -> bool:
     return any(reading.axes[p.name][1] in p.dynamic for p in program.inputs)
 
 
-def _only(found: list[Imported]) -> Imported:
+def _only(program: Program, found: list[Imported]) -> Imported:
     for other in found[1:]:
+        if program.is_recurrent and _differ_in_one(program, found[0].reading, other.reading):
+            continue
         if difference(found[0].graph, other.graph):
             first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (found[0], other))
             raise UnsupportedError(
@@ -201,6 +207,15 @@ def _only(found: list[Imported]) -> Imported:
     return found[0]
 
 
+def _differ_in_one(program: Program, a: Reading, b: Reading) -> bool:
+    """Whether they differ in which axis of size 1 is the batch and in nothing else: both are what the file says."""
+    return all(
+        a.axes[p.name][0] == b.axes[p.name][0]
+        and all(axis is None or p.dims[axis] == 1 for axis in (a.axes[p.name][1], b.axes[p.name][1]))
+        for p in program.inputs
+    )
+
+
 # -- one reading ----------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +223,7 @@ def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
     result = _build(program, pairs, reading, exact, keep_states)
     if exact:
         return result
-    n_steps = STEPS[1] if reading.n_steps == STEPS[0] else reading.n_steps
+    n_steps = STEPS.get(reading.n_steps, reading.n_steps)
     n_items = ITEMS[1] if reading.open_batch else reading.n_items
     if (n_steps, n_items) != (reading.n_steps, reading.n_items):
         try:
@@ -252,6 +267,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         )
     for pair in found:
         states.connect(walk, pair)
+    walk.keep_before()
     returned = [pair.output for pair in found if pair.output]
     shown = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
     outputs = {name: _output(walk, name) for name in shown}
@@ -286,7 +302,8 @@ def _describe_state(walk: Walk, name: str, result: Imported) -> None:
     for binding in walk.bindings:
         elements = binding.elements.ravel().tolist()
         if elements[0] in place and binding.state in result.graph.states:
-            found.append((binding.state, np.array([place[e] for e in elements])))
+            where = np.array([place[e] for e in elements])
+            found += [(s, where) for s in (binding.state, f"{binding.state}.before") if s in result.graph.states]
     if f"{name}.value" in result.graph.states:
         found.append((f"{name}.value", np.arange(len(flat))))
     result.state_inputs[name] = found

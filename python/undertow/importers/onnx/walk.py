@@ -245,7 +245,8 @@ class Walk:
             self.reads[source.name] = np.union1d(self.reads.get(source.name, read), read)
             direct = {e: self.known[e] for e in read.tolist() if e in self.known}
             table = {
-                e: builder.elements(self._reader(state, shape)).ravel()[i] for e, (state, i, shape) in direct.items()
+                e: builder.elements(self._reader(f"{state}.before", shape)).ravel()[i]
+                for e, (state, i, shape) in direct.items()
             }
             if len(direct) < len(read):
                 own = builder.elements(self._reader(self.register(source.name, source.size), (source.size,))).ravel()
@@ -260,20 +261,21 @@ class Walk:
             self.builder.graph.state(state, (size,))
         return state
 
-    def cell_state(self, name: str, shape: tuple[int, ...], init: np.ndarray | None = None) -> str:
-        """A recurrent node's state; it may exist already because a frame op before the node reads it."""
-        states = self.builder.graph.states
-        if name in states:
-            states[name].init = init
-            return name
-        return self.builder.graph.state(name, shape, init)
+    def keep_before(self) -> None:
+        """Write what frame ops read of recurrent nodes' states, which are their own, into registers beside them."""
+        builder = self.builder
+        for binding in self.bindings:
+            state = f"{binding.state}.before"
+            if state in builder.graph.states:
+                value = builder.value(binding.final, binding.elements.shape)
+                builder.graph.add("state_write", [value], name=builder.name("write"), states=[state])
 
     def _reader(self, state: str, shape: tuple[int, ...]) -> str:
         graph = self.builder.graph
         for node in graph.nodes:
             if node.op == "state_read" and node.states == (state,):
                 return node.outputs[0]
-        if state not in graph.states:  # a recurrent node's, which comes later in the walk
+        if state not in graph.states:
             graph.state(state, shape)
         return graph.add("state_read", [], name=self.builder.name("read"), states=[state])
 
@@ -333,6 +335,8 @@ class Walk:
                 layout, _ = codes.split(like.codes, like.labels)
             except Mixed:
                 return elements
+            if axis in layout.outer and not constant.any() and (layout.steps >= 0).any():
+                return np.zeros(constant.shape, np.int64)  # as if padded: see `along`
             if axis not in layout.outer and all(n == like.shape[a] for a, n in enumerate(constant.shape) if a != axis):
                 origin = layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(like.shape)])
                 return np.broadcast_to(origin, constant.shape) | elements
