@@ -15,6 +15,7 @@ ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 from onnx import TensorProto, helper, numpy_helper
 
 import undertow
+from undertow.errors import UnsupportedError
 
 I, H, T = 5, 4, 40
 DTYPES = {"float32": TensorProto.FLOAT, "bool": TensorProto.BOOL, "int64": TensorProto.INT64}
@@ -168,6 +169,63 @@ def test_a_decoder_that_attends_by_the_state_before(tmp_path, rng):
     path = save(tmp_path, nodes, inputs, {"y": [1, 2], "hn": [1, 1, H]}, weights)
     feeds = {"x": random(rng, T, 1, I), "memory": np.repeat(random(rng, 1, 1, 6, 3), T, 0)}
     steps_like(path, undertow.load(path), feeds, {"h": "hn"})
+
+
+# -- inputs without a time axis --------------------------------------------------------------------------------------
+
+
+def joined(rng):
+    """A knob that the file spreads along time and joins to every frame."""
+    nodes = [
+        node("Shape", "x", "n", start=1, end=2),
+        node("Concat", "minus n minus", "size", axis=0),
+        node("Unsqueeze", "k second", "one"),
+        node("Expand", "one size", "spread"),
+        node("Concat", "x spread", "both", axis=2),
+    ]
+    return nodes, I + 3, {"minus": np.array([1]), "second": np.array([1])}
+
+
+def scaled(rng):
+    """Features scaled by what is computed of an input."""
+    nodes = [node("MatMul", "k K", "m"), node("Unsqueeze", "m second", "one"), node("Mul", "x one", "both")]
+    return nodes, I, {"K": random(rng, 3, I), "second": np.array([1])}
+
+
+@pytest.mark.parametrize("use", [joined, scaled])
+@pytest.mark.parametrize("batch", [1, "b"])
+def test_an_input_that_is_the_same_at_every_timestep(use, batch, tmp_path, rng):
+    nodes, n_in, weights = use(rng)
+    nodes += [
+        node("Transpose", "both", "steps", perm=[1, 0, 2]),
+        helper.make_node("GRU", ["steps", "W", "R"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h second", "s"),
+        node("Transpose", "s", "y", perm=[1, 0, 2]),
+    ]
+    inputs = {"x": [batch, "t", I], "k": [batch, 3]}
+    path = save(tmp_path, nodes, inputs, {"y": [batch, "t", H]}, {**weights, **cell(rng, "GRU", n_in)})
+    X, k = random(rng, 1, T, I), random(rng, 1, 3)
+    (expected,) = session(path).run(None, {"x": X, "k": k})
+    model = undertow.load(path)
+    assert "input 'k': the same at all timesteps" in model.graph.source
+    streams_like(model, {"x": X[0], "k": np.repeat(k, T, 0)}, {"y": expected[0]})
+    streams_like(undertow.load(path, fixed={"k": k}), {"x": X[0]}, {"y": expected[0]})
+
+
+def test_an_initial_state_that_is_computed_must_be_bound(tmp_path, rng):
+    nodes = [
+        node("MatMul", "k K", "m"),
+        node("Unsqueeze", "m first", "h0"),
+        helper.make_node("GRU", ["x", "W", "R", "", "", "h0"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h second", "y"),
+    ]
+    weights = {**cell(rng, "GRU", I), "K": random(rng, 3, H), "first": np.array([0]), "second": np.array([1])}
+    path = save(tmp_path, nodes, {"x": ["t", 1, I], "k": [1, 3]}, {"y": ["t", 1, H]}, weights)
+    with pytest.raises(UnsupportedError, match=r"initial_h is computed from other values.*fixed="):
+        undertow.load(path)
+    X, k = random(rng, T, 1, I), random(rng, 1, 3)
+    (expected,) = session(path).run(None, {"x": X, "k": k})
+    streams_like(undertow.load(path, fixed={"k": k}), {"x": X[:, 0]}, {"y": expected[:, 0]})
 
 
 # -- time -----------------------------------------------------------------------------------------------------------

@@ -49,6 +49,9 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
     options = [list(_options(p, program, carried, exact)) for p in ports]
     for choice in product(*options):
         axes = dict(zip([p.name for p in ports], choice, strict=True))
+        times = [p.dims[a] for p, (a, _) in zip(ports, choice, strict=True) if a is not None]
+        if len({isinstance(n, str) for n in times}) > 1:
+            continue  # time is open in all inputs that have it, or in none
         n_steps = _common(ports, [a for a, _ in choice], sizes.n_steps)
         n_items = _common([*ports], [a for _, a in choice], sizes.n_items)
         if n_steps is None or n_items is None or not _names_agree(ports, choice):
@@ -60,7 +63,6 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
             rest: dict[str, Axes] = {p.name: (None, a) for p, a in zip(program.state_inputs, batch, strict=True)}
             open_batch = n_items == sizes.n_items == ITEMS[0]
             every = [*ports, *program.state_inputs]
-            sizes_of_time = [p.dims[a] for p, (a, _) in zip(ports, choice, strict=True) if a is not None]
             yield Reading(
                 n_steps,
                 n_items,
@@ -68,7 +70,7 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
                 carried,
                 open_batch,
                 fixed=not any(p.dynamic for p in every),
-                fixed_time=not any(isinstance(n, str) for n in sizes_of_time),
+                fixed_time=not any(isinstance(n, str) for n in times),
             )
 
 
@@ -82,7 +84,7 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
                 continue
             if not set(port.dynamic) <= {time, batch}:
                 continue
-            if time is None and not carried and not exact and rank:
+            if time is None and not carried and not exact and rank and not _may_be_timeless(port, program):
                 continue
             last = {time, batch} & {rank - 1}
             if last and rank > 1 and not is_ids and not isinstance(port.dims[rank - 1], str):
@@ -93,6 +95,11 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
             if not program.is_recurrent and (_is_size(port, batch) or fixed_time):
                 continue  # without a recurrent node nothing tells such an axis from one of the frame
             yield time, batch
+
+
+def _may_be_timeless(port: Port, program: Program) -> bool:
+    """Whether an input could be the same for a whole sequence: another has an open axis more."""
+    return any(len(p.dynamic) > len(port.dynamic) for p in program.inputs)
 
 
 def _is_size(port: Port, axis: int | None) -> bool:

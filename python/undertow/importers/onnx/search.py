@@ -102,7 +102,8 @@ def import_program(
                 failures.append(failure)
     if not failures:
         raise UnsupportedError(_no_time(program))
-    error = max(failures, key=lambda f: (f.position, not isinstance(f.error, TooShort))).error
+    # Of what stopped at the same node, the axes that were read wrongly say least.
+    error = max(failures, key=lambda f: (f.position, not isinstance(f.error, TooShort | Mixed))).error
     if clip is None and not exact and (hint := clip_hint(program)):
         error.args = (f"{error}; {hint}",)
     raise error
@@ -285,6 +286,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     lines = [program.origin]
     lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
     lines += [f"output {name!r}: the model gives none for the first {n} frames" for name, n in walk.missing.items()]
+    held = [p.name for p in program.inputs if builder.sequence and walk.reading.axes[p.name][0] is None]
+    lines += [f"input {name!r}: the same at all timesteps of the file, here a frame of each" for name in held]
     lines += [f"lengths: input {name!r}" for name in program.length_inputs]
     lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]

@@ -294,6 +294,10 @@ class Walk:
         from .whole import common  # which needs Walk from here
 
         dtype = common(node, [t.dtype for t in tensors])
+        like = tensors[0]
+        if node.op == "Concat":
+            like = next((t for t in tensors if (t.steps >= 0).any()), like)
+            operands = [self._at_every_step(node, o, like) if isinstance(o, Tensor) else o for o in operands]
         if node.attrs.get("reduction", "none") != "none":
             node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
         if node.op == "Slice":
@@ -303,7 +307,7 @@ class Walk:
             if isinstance(operand, Tensor):
                 operand = operand.codes
             elif operand is not None and i in _data_slots(node):
-                operand = self._lift(node, i, operand, tensors[0])  # type: ignore[arg-type]
+                operand = self._lift(node, i, operand, like)  # type: ignore[arg-type]
             arrays.append(operand)
         results = self.evaluator.run(node, arrays)
         moved = []
@@ -341,6 +345,22 @@ class Walk:
                 origin = layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(like.shape)])
                 return np.broadcast_to(origin, constant.shape) | elements
         return elements
+
+    def _at_every_step(self, node: OnnxNode, tensor: Tensor, like: Tensor) -> Tensor:
+        """What is the same at all timesteps, spread along them by the file, joined to what is not: as if of each."""
+        axis = int(node.attrs["axis"])
+        try:
+            layout, _ = codes.split(like.codes, like.labels)
+        except Mixed:
+            return tensor
+        own = self.builder.sequence and (tensor.steps < 0).all() and not self.builder.is_final(tensor.elements)
+        at = [a for a in layout.outer if (like.steps != like.steps.take([0], a)).any()]
+        if not own or not at or axis % len(like.shape) in layout.outer or len(tensor.shape) != len(like.shape):
+            return tensor
+        if any(tensor.shape[a] != like.shape[a] or (tensor.codes != tensor.codes.take([0], a)).any() for a in at):
+            return tensor
+        steps = like.steps.take([0], axis)
+        return Tensor(codes.encode(steps, tensor.items, tensor.elements), tensor.labels, tensor.dtype)
 
     def _check_slice(self, node: OnnxNode, operands: list[Operand]) -> None:
         """A slice that keeps all timesteps tried must keep any number of them; one baked into the file might not."""
