@@ -171,6 +171,26 @@ def test_a_decoder_that_attends_by_the_state_before(tmp_path, rng):
     steps_like(path, undertow.load(path), feeds, {"h": "hn"})
 
 
+def test_a_cache_of_a_convolution_over_open_time_must_be_named(tmp_path, rng):
+    """The file cannot tell the size of what it gives back, and both inputs are moved there."""
+    nodes = [
+        node("Concat", "cache x", "both", axis=2),
+        node("Conv", "both K", "y"),
+        node("Slice", "both from end axis", "next"),
+    ]
+    weights = {"K": random(rng, 3, I, 3), "from": np.array([-2]), "end": np.array([2**62]), "axis": np.array([2])}
+    path = save(
+        tmp_path, nodes, {"x": [1, I, "t"], "cache": [1, I, 2]}, {"y": [1, 3, "u"], "next": [1, I, "v"]}, weights
+    )
+    with pytest.raises(UnsupportedError, match=r"states=\{input: output\}"):
+        undertow.load(path)
+    X = random(rng, 1, I, T)
+    expected = session(path).run(["y"], {"x": X, "cache": np.zeros((1, I, 2), np.float32)})[0]
+    model = undertow.load(path, states={"cache": "next"})
+    y = model.outputs["y"].shape
+    streams_like(model, {"x": X[0].T}, {"y": expected[0].T.reshape(T, *y)})
+
+
 # -- inputs without a time axis --------------------------------------------------------------------------------------
 
 

@@ -73,9 +73,10 @@ def import_program(
         variants = list(_variants(program, given, exact))
     except states.Ambiguous as ambiguity:
         found = only_cells(
-            ambiguity.fits,
+            states.without_caches(program, ambiguity.fits),
             len(program.inputs) + len(program.state_inputs),
             len(program.outputs),
+            len(program.nodes),
             lambda pairing: import_program(program, pairing, keep_states=keep_states),
             lambda imported: imported.graph,
         )
@@ -102,11 +103,16 @@ def import_program(
                 failures.append(failure)
     if not failures:
         raise UnsupportedError(_no_time(program))
-    # Of what stopped at the same node, the axes that were read wrongly say least.
-    error = max(failures, key=lambda f: (f.position, not isinstance(f.error, TooShort | Mixed))).error
+    error = max(failures, key=_worth).error
     if clip is None and not exact and (hint := clip_hint(program)):
         error.args = (f"{error}; {hint}",)
     raise error
+
+
+def _worth(failure: _Failure) -> tuple[int, bool]:
+    """How much it tells: how far the walk got, and whether by more than axes that were read wrongly."""
+    error = failure.error
+    return failure.position, isinstance(error, UnsupportedError) and not isinstance(error, Mixed)
 
 
 def _no_time(program: Program) -> str:

@@ -48,15 +48,18 @@ def candidates(program: Program) -> list[Pair]:
     """
     dims = {p.name: _sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
     known = [_sizes(p.dims) for p in program.state_inputs]
-    outputs = {name: _sizes(program.output_dims[name]) for name in program.outputs}
+    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+    outputs = {name: _Sizes(program.output_dims[name], names) for name in program.outputs}
     copies = {o: _copied(program, o) for o in outputs}
     fits = {
-        name: [o for o, n in outputs.items() if n == shape and shape and program.depends(o, name) and copies[o] != name]
+        name: [
+            o for o, n in outputs.items() if n.fits(shape) and shape and program.depends(o, name) and copies[o] != name
+        ]
         for name, shape in dims.items()
     }
     # An output that is an input again does not return that one, which would never change, but the frame before.
     late = {
-        name: [o for o, n in outputs.items() if n == shape and copies[o] in dims and copies[o] != name]
+        name: [o for o, n in outputs.items() if n.fits(shape) and copies[o] in dims and copies[o] != name]
         for name, shape in dims.items()
         if not fits[name] and name not in copies.values()
     }
@@ -97,6 +100,13 @@ def are_returned(program: Program) -> bool:
     return False
 
 
+def without_caches(program: Program, fits: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Of outputs that could return a state, those that a cell could have computed: none that is moved from an input."""
+    given = {p.name for p in [*program.inputs, *program.state_inputs]}
+    kept = {name: [o for o in found if not _origins(program, o) & given] for name, found in fits.items()}
+    return {name: found for name, found in kept.items() if found}
+
+
 def _by_cells(program: Program, name: str, outputs: list[str]) -> list[str]:
     """The outputs that return what a recurrent node ends with, where it starts from a value made of input `name` in the
     same slot: a state that something resets.
@@ -135,6 +145,16 @@ def _origins(program: Program, name: str) -> set[str]:
 def _sizes(dims: list[int | str]) -> tuple[int, ...]:
     """A shape in which what has no size counts as 1: the batch of a single step."""
     return tuple(1 if isinstance(n, str) else n for n in dims)
+
+
+class _Sizes:
+    """An output's shape. A size whose name an input has is that of the batch; any other that is open may be any."""
+
+    def __init__(self, dims: list[int | str], names: set[str]) -> None:
+        self.dims = [n if not isinstance(n, str) else 1 if n in names else None for n in dims]
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
 
 
 def _ambiguous(fits: dict[str, list[str]], why: str) -> Ambiguous:
