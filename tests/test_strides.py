@@ -143,6 +143,15 @@ def test_padding_in_a_node_of_its_own(tmp_path):
     assert model.latency == 0
 
 
+def test_padding_by_a_concat_with_zeros(tmp_path):
+    c = Chain(1, 3, "T")
+    c.conv(4, 3, 4, strides=[2], pads=[1, 1])
+    c.add("Concat", of=[c.constant(np.zeros((1, 4, 3), np.float32)), c.last], axis=2)
+    c.conv(4, 4, 5, strides=[2])
+    c.gru(4, 3)
+    check(c, tmp_path, 4, 1)
+
+
 def test_padding_at_both_ends_of_a_finer_rate(tmp_path):
     c = Chain(1, 3, "T")
     c.conv(4, 3, 4, strides=[2], pads=[1, 1])

@@ -162,8 +162,8 @@ class Graph:
                 raise ShapeError(f"{op} {name!r}: state {state!r} belongs to another node; give each its own")
         # float64 weights (typed-in examples) become float32 here, once, for every importer alike.
         arrays = {
-            key: np.ascontiguousarray(
-                w, np.int32 if np.asarray(w).dtype.kind in "iu" and key == "indices" else np.float32
+            key: np.asarray(
+                w, np.int32 if np.asarray(w).dtype.kind in "iu" and key == "indices" else np.float32, order="C"
             )
             for key, w in (weights or {}).items()
             if w is not None

@@ -56,7 +56,8 @@ class OnnxRuntime:
             raise CannotFeed(f"ONNX Runtime does not load {path}: {_first_line(error)}") from None
         self.model = model
         self._n_in, self._n_out = model.frames_in, model.frames_out  # timesteps of the file in one frame
-        self._frames = {name: value.shape[self._n_in > 1 :] for name, value in model.inputs.items()}
+        several = {name: self._n_in > 1 and v.shape[:1] == (self._n_in,) for name, v in model.inputs.items()}
+        self._frames = {name: value.shape[several[name] :] for name, value in model.inputs.items()}
         self._inputs = {i.name: i for i in self.session.get_inputs()}
         self._outputs = [o.name for o in self.session.get_outputs()]
         options = options or {}
@@ -218,7 +219,7 @@ class OnnxRuntime:
         feed = {**states, **self._fixed}
         for name, x in X.items():
             time, batch = self._time[name]
-            x = x.reshape(-1, *x.shape[2:]) if self._n_in > 1 else x
+            x = x.reshape(-1, *x.shape[2:]) if self._n_in > 1 and time is not None else x
             # Frames lie first; the batch axis, put in afterwards, may push them on.
             x = x[0] if time is None else np.moveaxis(x, 0, time - (batch is not None and batch < time))
             x = x if batch is None else np.expand_dims(x, batch)

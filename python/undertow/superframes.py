@@ -33,7 +33,9 @@ def as_frames(x: Any, value: Value, frames_in: int) -> Any:
         ShapeError: T is no multiple of frames_in.
     """
     shape = value.shape
-    if frames_in == 1 or not isinstance(x, np.ndarray) or x.ndim != len(shape) or x.shape[1:] != shape[1:]:
+    if frames_in == 1 or shape[:1] != (frames_in,):  # an input that is the same at all timesteps has no such axis
+        return x
+    if not isinstance(x, np.ndarray) or x.ndim != len(shape) or x.shape[1:] != shape[1:]:
         return x
     if len(x) % frames_in:
         raise ShapeError(

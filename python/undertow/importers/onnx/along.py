@@ -75,8 +75,9 @@ def take(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis, below: b
     if 1 in layout.outer or x.labels[1]:
         node.unsupported("its channels are time (or the batch)")
     if late < 0 or (of_time != ((np.arange(n) + late) // rate)[:, None]).any():
-        steps = np.unique(of_time).tolist()
-        node.unsupported(f"works on timesteps {steps} of {builder.n_steps}, expected all up to the last one")
+        steps = np.unique(of_time)
+        some = steps.tolist() if len(steps) <= 8 else f"{steps[0]} to {steps[-1]} ({len(steps)} frames)"
+        node.unsupported(f"works on timesteps {some} of {builder.n_steps}, expected all up to the last one")
     rows = [elements for _, elements in parts]
     if any(builder.is_final(elements) for elements in rows):
         node.unsupported("its input joins what is known at the end of the sequence with every timestep")

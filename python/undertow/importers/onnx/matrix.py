@@ -67,7 +67,7 @@ def matmul(walk: Walk, node: OnnxNode, a: Any, b: Any) -> Tensor:
 
 
 def _two_computed(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
-    """Products inside a frame; time and batch may only be among the leading axes."""
+    """Products inside a frame; time and batch may be among the leading axes, a's rows or b's columns."""
     vector = len(a.shape) == 1, len(b.shape) == 1
     if vector[0]:
         a = _reshaped(a, (1, *a.shape), ("", *a.labels))
@@ -80,13 +80,20 @@ def _two_computed(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
     if lead is None or a.shape[-1] != b.shape[-2]:
         node.shape_error(f"inputs of shapes {a.shape} and {b.shape} cannot be multiplied")
     walk.count(node, (*lead, a.shape[-2], b.shape[-1]))
-    for x in (a, b):
-        layout, _ = take_apart(walk, node, x)
-        if layout.outer and layout.outer[-1] >= len(x.shape) - 2:
-            node.unsupported(
-                f"multiplies along axis {layout.outer[-1]} of {x.shape}, which is time (or the batch): every timestep "
-                "would need others"
-            )
+    outer = [take_apart(walk, node, x)[0].outer for x in (a, b)]
+    for x, axes, summed in ((a, outer[0], -1), (b, outer[1], -2)):
+        if len(x.shape) + summed in axes:
+            node.unsupported("it sums over time (or over the batch)")
+    if (
+        len(a.shape) - 2 in outer[0]
+    ):  # each row belongs to a timestep (or batch item) of its own, and is its frame's one
+        rows = _reshaped(a, (*a.shape[:-1], 1, a.shape[-1]), (*a.labels[:-1], "", a.labels[-1]))
+        beside = _reshaped(b, (*b.shape[:-2], 1, *b.shape[-2:]), (*b.labels[:-2], "", *b.labels[-2:]))
+        made = _two_computed(walk, node, rows, beside)
+        result = _reshaped(made, (*lead, a.shape[-2], b.shape[-1]), (*made.labels[:-2], made.labels[-1]))
+        return _without_vectors(result, vector)
+    if len(b.shape) - 1 in outer[1]:
+        return _without_vectors(swap(_two_computed(walk, node, swap(b), swap(a))), vector)
     corners = [Tensor(x.codes[..., :1, :1], (*x.labels[:-2], "", "")) for x in (a, b)]
     layout, _ = codes.broadcast(corners, (*lead, 1, 1))
     tables = []
@@ -94,10 +101,14 @@ def _two_computed(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
         spread = np.broadcast_to(x.elements, (*lead, *x.shape[-2:]))
         tables.append(spread[tuple(0 if i in layout.outer else slice(None) for i in range(spread.ndim))])
     check_final(walk, node, tables)
-    made = emit.matmul(walk.builder, *tables)
+    product = emit.matmul(walk.builder, *tables)
     shape = (*lead, a.shape[-2], b.shape[-1])
-    result = Layout(shape, layout.outer, layout.origin, layout.labels).tensor(made)
-    for is_vector, axis in ((vector[1], len(shape) - 1), (vector[0], len(shape) - 2)):
+    return _without_vectors(Layout(shape, layout.outer, layout.origin, layout.labels).tensor(product), vector)
+
+
+def _without_vectors(result: Tensor, vector: tuple[bool, bool]) -> Tensor:
+    """The product without the axes that made matrices of vectors."""
+    for is_vector, axis in ((vector[1], len(result.shape) - 1), (vector[0], len(result.shape) - 2)):
         if is_vector:
             kept = [i for i in range(len(result.shape)) if i != axis]
             result = _reshaped(result, tuple(result.shape[i] for i in kept), tuple(result.labels[i] for i in kept))
@@ -180,20 +191,30 @@ def _einsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         term, tensor = summed[0]
         return [_moved(tensor, term, out)]
     (a, x), (b, y) = summed
-    common = [c for c in a if c in b and c in out]
+    outer = {*_outer_letters(walk, node, a, x), *_outer_letters(walk, node, b, y)} & set(out)
+    # Time and batch lead even where one operand has them alone; the other is the same in all of their frames.
+    common = [c for c in a + b.translate({ord(c): None for c in a}) if c in out and (c in outer or (c in a and c in b))]
     met = [c for c in a if c in b and c not in out]
-    rows, columns = [c for c in a if c not in b], [c for c in b if c not in a]
+    rows, columns = ([c for c in own if c not in other and c not in outer] for own, other in ((a, b), (b, a)))
 
     def as_matrix(tensor: Tensor, term: str, first: list[str], last: list[str]) -> Tensor:
-        moved = _moved(tensor, term, "".join(common + first + last))
-        lead = tuple(sizes[c] for c in common)
+        moved = _moved(tensor, term, "".join([c for c in common if c in term] + first + last))
+        labels = dict(zip(term, tensor.labels, strict=True))
+        lead = tuple(sizes[c] if c in term else 1 for c in common)
         shape = (*lead, prod(sizes[c] for c in first), prod(sizes[c] for c in last))
-        return _reshaped(moved, shape, (*moved.labels[: len(common)], "", ""))
+        return _reshaped(moved, shape, (*(labels.get(c, "") for c in common), "", ""))
 
+    kept = dict(zip(a, x.labels, strict=True)) | dict(zip(b, y.labels, strict=True))
     made = _two_computed(walk, node, as_matrix(x, a, rows, met), as_matrix(y, b, met, columns))
     letters = "".join(common + rows + columns)
-    labels = (*made.labels[: len(common)], *[""] * (len(letters) - len(common)))
+    labels = (*made.labels[: len(common)], *(kept[c] for c in rows + columns))
     return [_moved(_reshaped(made, tuple(sizes[c] for c in letters), labels), letters, out)]
+
+
+def _outer_letters(walk: Walk, node: OnnxNode, term: str, tensor: Tensor) -> set[str]:
+    """Letters that stand for time or the batch."""
+    layout, _ = take_apart(walk, node, tensor)
+    return {c for i, c in enumerate(term) if i in layout.outer or tensor.labels[i]}
 
 
 def _sum_alone(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .codes import Tensor
+from .codes import Tensor, Uncut
+from .fold import Evaluator
 from .nodes import OnnxNode
 
 #: slots that must be known while loading; a frame cannot decide where it goes
@@ -49,4 +50,19 @@ def labels_after(node: OnnxNode, operands: list[Any], data: Tensor, shape: tuple
     return tuple(label if n == 1 else "" for label, n in zip(labels, shape, strict=True))
 
 
-__all__ = ["INDEX_SLOTS", "data_slots", "labels_after"]
+def cut(evaluator: Evaluator, node: OnnxNode, operands: list[Any]) -> Tensor | None:
+    """A slice that leaves out rows at the ends of a tensor which is made of fewer instead, where it is that."""
+    data = operands[0]
+    if not isinstance(data, Uncut) or data.cut is None:
+        return None
+    n = data.shape[data.axis]
+    rows = np.arange(n).reshape([n if a == data.axis else 1 for a in range(len(data.shape))])
+    (kept,) = evaluator.run(node, [np.broadcast_to(rows, data.shape), *operands[1:]])
+    others = [(m, k) for a, (m, k) in enumerate(zip(data.shape, kept.shape, strict=True)) if a != data.axis]
+    if kept.size == 0 or any(m != k for m, k in others):
+        return None
+    row = np.moveaxis(kept, data.axis, 0).reshape(kept.shape[data.axis], -1)[:, 0]
+    return data.cut(int(row[0]), n - 1 - int(row[-1])) if (np.diff(row) == 1).all() else None
+
+
+__all__ = ["INDEX_SLOTS", "cut", "data_slots", "labels_after"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from . import (
+    choice,
     convolution,
     elementwise,
     frame_ops,
@@ -26,6 +27,7 @@ HANDLERS: dict[str, Handler] = {
     **logic.HANDLERS,
     **matrix.HANDLERS,
     **reduce.HANDLERS,
+    **choice.HANDLERS,
     **frame_ops.HANDLERS,
     **convolution.HANDLERS,
     **transposed.HANDLERS,

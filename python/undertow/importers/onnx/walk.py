@@ -15,7 +15,7 @@ from . import codes, limits
 from .builder import Builder
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
-from .moves import INDEX_SLOTS, data_slots, labels_after
+from .moves import INDEX_SLOTS, cut, data_slots, labels_after
 from .nodes import OnnxNode
 from .program import ID_TYPES, Port, Program
 
@@ -156,6 +156,8 @@ class Walk:
             raise FormatError(f"{node.op} node {node.name!r} is malformed: {error}") from error
         for name, result in zip(node.outputs, results, strict=False):
             if name:
+                if isinstance(result, Tensor):
+                    self.builder.check_size(result.shape, f"{node.op} node {node.name!r}")
                 self.values[name] = result
 
     def count_node(self, node: OnnxNode) -> None:
@@ -266,7 +268,8 @@ class Walk:
             self.reads[source.name] = np.union1d(self.reads.get(source.name, read), read)
             direct = {e: self.known[e] for e in read.tolist() if e in self.known}
             table = {
-                e: builder.elements(self._reader(state, shape)).ravel()[i] for e, (state, i, shape) in direct.items()
+                e: builder.elements(self._reader(f"{state}.before", shape)).ravel()[i]
+                for e, (state, i, shape) in direct.items()
             }
             if len(direct) < len(read):
                 own = builder.elements(self._reader(self.register(source.name, source.size), (source.size,))).ravel()
@@ -281,20 +284,21 @@ class Walk:
             self.builder.graph.state(state, (size,))
         return state
 
-    def cell_state(self, name: str, shape: tuple[int, ...], init: np.ndarray | None = None) -> str:
-        """A recurrent node's state; it may exist already because a frame op before the node reads it."""
-        states = self.builder.graph.states
-        if name in states:
-            states[name].init = init
-            return name
-        return self.builder.graph.state(name, shape, init)
+    def keep_before(self) -> None:
+        """Write what frame ops read of recurrent nodes' states, which are their own, into registers beside them."""
+        builder = self.builder
+        for binding in self.bindings:
+            state = f"{binding.state}.before"
+            if state in builder.graph.states:
+                value = builder.value(binding.final, binding.elements.shape)
+                builder.graph.add("state_write", [value], name=builder.name("write"), states=[state])
 
     def _reader(self, state: str, shape: tuple[int, ...]) -> str:
         graph = self.builder.graph
         for node in graph.nodes:
             if node.op == "state_read" and node.states == (state,):
                 return node.outputs[0]
-        if state not in graph.states:  # a recurrent node's, which comes later in the walk
+        if state not in graph.states:
             graph.state(state, shape)
         return graph.add("state_read", [], name=self.builder.name("read"), states=[state])
 
@@ -313,12 +317,16 @@ class Walk:
         from .whole import common  # which needs Walk from here
 
         dtype = common(node, [t.dtype for t in tensors])
+        like = tensors[0]
+        if node.op == "Concat":
+            like = next((t for t in tensors if (t.steps >= 0).any()), like)
+            operands = [self._at_every_step(node, o, like) if isinstance(o, Tensor) else o for o in operands]
         if node.attrs.get("reduction", "none") != "none":
             node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
         if node.op == "Slice":
             self._check_slice(node, operands)
-            if (cut := self._cut(node, operands)) is not None:
-                return [cut]
+            if (less := cut(self.evaluator, node, operands)) is not None:
+                return [less]
         if node.op in ("Slice", "Reshape"):
             from .rates import stretch  # which needs Walk from here
 
@@ -328,7 +336,7 @@ class Walk:
             if isinstance(operand, Tensor):
                 operand = operand.codes
             elif operand is not None and i in data_slots(node):
-                operand = self._lift(node, i, operand, tensors[0])  # type: ignore[arg-type]
+                operand = self._lift(node, i, operand, like)  # type: ignore[arg-type]
             arrays.append(operand)
         results = self.evaluator.run(node, arrays)
         moved = []
@@ -339,6 +347,11 @@ class Walk:
             labels = labels_after(node, operands, tensors[0], result.shape)
             moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, dtype)))
         return moved
+
+    def stands_for_more(self, x: Tensor, axis: int) -> bool:
+        """Whether an axis of size 1 is time or batch of which the model takes more than the one of a step."""
+        one_step = self.reading.carried and self.reading.fixed_time
+        return x.labels[axis] == "N" or (x.labels[axis] == "T" and not one_step)
 
     def count(self, node: OnnxNode, shape: tuple[int, ...]) -> None:
         """Refuse what would need too much memory."""
@@ -359,26 +372,33 @@ class Walk:
             try:
                 layout, _ = codes.split(like.codes, like.labels)
             except Mixed:
-                return elements
+                from .rates import rate_of  # which needs Walk from here
+
+                found = rate_of(self, like)
+                padded = found is not None and found[0] == axis and not constant.any()
+                return np.zeros(constant.shape, np.int64) if padded else elements
+            if axis in layout.outer and not constant.any() and (layout.steps >= 0).any():
+                return np.zeros(constant.shape, np.int64)  # as if padded: see `along`
             if axis not in layout.outer and all(n == like.shape[a] for a, n in enumerate(constant.shape) if a != axis):
                 origin = layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(like.shape)])
                 return np.broadcast_to(origin, constant.shape) | elements
         return elements
 
-    def _cut(self, node: OnnxNode, operands: list[Operand]) -> Tensor | None:
-        """A slice that leaves out rows at the ends of a tensor which is made of fewer instead, where it is that."""
-        data = operands[0]
-        if not isinstance(data, codes.Uncut) or data.cut is None:
-            return None
-        n = data.shape[data.axis]
-        rows = np.arange(n).reshape([n if a == data.axis else 1 for a in range(len(data.shape))])
-        known = [o for o in operands[1:] if o is None or isinstance(o, np.ndarray)]
-        (kept,) = self.evaluator.run(node, [np.broadcast_to(rows, data.shape), *known])
-        others = [(m, k) for a, (m, k) in enumerate(zip(data.shape, kept.shape, strict=True)) if a != data.axis]
-        if kept.size == 0 or any(m != k for m, k in others):
-            return None
-        row = np.moveaxis(kept, data.axis, 0).reshape(kept.shape[data.axis], -1)[:, 0]
-        return data.cut(int(row[0]), n - 1 - int(row[-1])) if (np.diff(row) == 1).all() else None
+    def _at_every_step(self, node: OnnxNode, tensor: Tensor, like: Tensor) -> Tensor:
+        """What is the same at all timesteps, spread along them by the file, joined to what is not: as if of each."""
+        axis = int(node.attrs["axis"])
+        try:
+            layout, _ = codes.split(like.codes, like.labels)
+        except Mixed:
+            return tensor
+        own = self.builder.sequence and (tensor.steps < 0).all() and not self.builder.is_final(tensor.elements)
+        at = [a for a in layout.outer if (like.steps != like.steps.take([0], a)).any()]
+        if not own or not at or axis % len(like.shape) in layout.outer or len(tensor.shape) != len(like.shape):
+            return tensor
+        if any(tensor.shape[a] != like.shape[a] or (tensor.codes != tensor.codes.take([0], a)).any() for a in at):
+            return tensor
+        steps = like.steps.take([0], axis)
+        return Tensor(codes.encode(steps, tensor.items, tensor.elements), tensor.labels, tensor.dtype)
 
     def _check_slice(self, node: OnnxNode, operands: list[Operand]) -> None:
         """A slice that keeps all timesteps tried must keep any number of them; one baked into the file might not."""
