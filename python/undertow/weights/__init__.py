@@ -48,19 +48,23 @@ def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) 
         UnsupportedError: it holds a tensor that NumPy cannot hold (quantised, sparse ...); the message names it.
         FileNotFoundError, OSError: it cannot be opened.
     """
-    return read_beside(path, max_bytes)[0]
+    return _some(Path(path), max_bytes, None)
 
 
-def read_beside(path: str | os.PathLike[str], max_bytes: int | None = None) -> tuple[dict[str, np.ndarray], list[str]]:
+def read_beside(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], list[str]]:
     """As `read_weights`, and names of what a PyTorch file says it computes beside its tensors (see `forward`)."""
-    path, beside = Path(path), list[str]()
+    beside: list[str] = []
+    return _some(Path(path), None, beside), beside
+
+
+def _some(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[str, np.ndarray]:
     arrays = _read(path, max_bytes, beside)
     if not arrays:
         raise FormatError(f"{path}: no tensors found")
-    return arrays, beside
+    return arrays
 
 
-def _read(path: Path, max_bytes: int | None, beside: list[str]) -> dict[str, np.ndarray]:
+def _read(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(contents.HEAD)
@@ -104,7 +108,7 @@ def _read(path: Path, max_bytes: int | None, beside: list[str]) -> dict[str, np.
     )
 
 
-def read_archive(archive: Archive, beside: list[str], inside: bool = False) -> dict[str, np.ndarray]:
+def read_archive(archive: Archive, beside: list[str] | None, inside: bool = False) -> dict[str, np.ndarray]:
     """Every tensor of a zip archive: torch, NumPy, Keras, or one of torch files (`inside`: it is one of those)."""
     path, names = archive.path, archive.names
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
@@ -128,7 +132,7 @@ def read_archive(archive: Archive, beside: list[str], inside: bool = False) -> d
     )
 
 
-def _read_bundle(archive: Archive, beside: list[str]) -> dict[str, np.ndarray]:
+def _read_bundle(archive: Archive, beside: list[str] | None) -> dict[str, np.ndarray]:
     """A zip of torch files (Stable-Baselines3): the name of each member, less its suffix, stands before its names."""
     from .torch_file import read_legacy
 
