@@ -314,3 +314,41 @@ def test_readings_that_failed_are_forgotten(tmp_path, rng, monkeypatch):
     X = random(rng, K, 9)
     expected = sequence(path, {"x": X[None]})["y"]
     np.testing.assert_allclose(model.run(X[None])[0].reshape(expected.shape), expected, rtol=0, atol=1e-6)
+
+
+# -- ids that do not look it ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, FLOAT], ids=["bytes", "float32"])
+def test_ids_that_a_cast_makes_integers(kind, tmp_path, rng):
+    """Keras declares the ids of an embedding as float32, and who reads text as bytes, as uint8."""
+    nodes = [
+        node("Cast", "x", "ids", to=INT64),
+        node("Gather", "table ids", "e"),
+        node("Transpose", "e", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R B", "Y", hidden_size=J),
+        node("Squeeze", "Y one", "h"),
+        node("Transpose", "h", "y", perm=[1, 0, 2]),
+    ]
+    weights = {**cell(rng, "GRU", K, J), "table": random(rng, 20, K), "one": np.array([1])}
+    path = save(tmp_path, nodes, [info("x", [1, "T"], kind)], [info("y", [1, "T", J])], weights)
+    ids = rng.integers(0, 20, T)
+    given = ids.astype(np.uint8 if kind == TensorProto.UINT8 else np.float32)
+    expected = sequence(path, {"x": given[None]})["y"][0]
+    model = undertow.load(path)
+    assert model.inputs["x"].n_ids == 20
+    np.testing.assert_allclose(model.stream().run(ids.astype(np.int32)), expected, rtol=0, atol=1e-6)
+
+
+def test_bytes_that_are_numbers_too_are_no_ids(tmp_path, rng):
+    nodes = [
+        node("Cast", "x", "ids", to=INT64),
+        node("Gather", "table ids", "e"),
+        node("Cast", "x", "f", to=FLOAT),
+        node("Unsqueeze", "f last", "g"),
+        node("Mul", "e g", "y"),
+    ]
+    weights = {"table": random(rng, 20, K), "last": np.array([-1])}
+    path = save(tmp_path, nodes, [info("x", ["T"], TensorProto.UINT8)], [info("y", ["T", K])], weights)
+    with pytest.raises(UnsupportedError, match="Gather"):
+        undertow.load(path)
