@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import undertow
 from undertow.errors import UnsupportedError
+from undertow.graph import Graph
+from undertow.importers.onnx.pairings import only_cells
 
 H = 5
 
@@ -106,3 +108,22 @@ def test_what_no_cell_tells_apart_is_refused(tmp_path):
     with pytest.raises(UnsupportedError, match="cannot tell which inputs are states"):
         undertow.load(path)
     assert set(undertow.load(path, states={"a": "a_out", "b": "b_out"}).inputs) == {"x"}
+
+
+def test_stacked_cells_are_told_by_few_trials():
+    """What a layer returns depends on the layers below, so only the two states of each layer can change places."""
+    names = [f"{letter}{layer}" for layer in range(4) for letter in "hc"]
+    fits = {name: [f"{o}_out" for o in names if o[1] >= name[1]] for name in names}
+    right, tried = {name: f"{name}_out" for name in names}, []
+
+    def build(pairing):
+        tried.append(pairing)
+        if pairing != right:
+            raise UnsupportedError("no cells")
+        graph = Graph()
+        graph.state("h", (1,))
+        return graph
+
+    assert only_cells(fits, 9, 9, 100, build, lambda graph: graph) is not None
+    assert len(tried) == 2**4 and all(len(pairing) == 8 for pairing in tried)
+    assert only_cells(fits, 9, 9, 100_000, build, lambda graph: graph) is None  # too large for trials

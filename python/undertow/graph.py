@@ -143,7 +143,7 @@ class Graph:
             ShapeError: an input, weight or attribute does not fit; the message names the node.
             UnsupportedError: the op, one of its settings or a precision does not exist.
         """
-        from .ops import CATALOGUE, check_precisions  # ops needs Node and Value from here
+        from .ops import CATALOGUE, check_precisions, infer  # ops needs Node and Value from here
 
         if op not in CATALOGUE:
             raise UnsupportedError(f"op {op!r} does not exist; ops: {', '.join(sorted(CATALOGUE))}")
@@ -162,14 +162,14 @@ class Graph:
                 raise ShapeError(f"{op} {name!r}: state {state!r} belongs to another node; give each its own")
         # float64 weights (typed-in examples) become float32 here, once, for every importer alike.
         arrays = {
-            key: np.ascontiguousarray(
-                w, np.int32 if np.asarray(w).dtype.kind in "iu" and key == "indices" else np.float32
+            key: np.asarray(
+                w, np.int32 if np.asarray(w).dtype.kind in "iu" and key == "indices" else np.float32, order="C"
             )
             for key, w in (weights or {}).items()
             if w is not None
         }
         node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states), dict(precisions or {}))
-        outputs = CATALOGUE[op].infer(self, node)
+        outputs = infer(self, node)
         check_precisions(node)
         node.outputs = tuple(f"{name}.{suffix}" for suffix, _ in outputs)
         for output, (_, made) in zip(node.outputs, outputs, strict=True):

@@ -218,6 +218,8 @@ def _run_item(
         dtype = np.float32 if place.dtype == "float32" else np.int32
         frames = _outer_first(place.layout, arrays[name])[rows].reshape(-1, *place.frame)
         X[name] = np.ascontiguousarray(frames[np.argsort(steps)], dtype)
+        if (steps < 0).all():  # the same at every timestep
+            X[name] = np.repeat(X[name], imported.reading.n_steps, axis=0)
     state = {}
     for name, fields in imported.state_inputs.items():
         shape, batch = imported.state_layouts[name]

@@ -38,6 +38,9 @@ def load(
     only one way to pair them fits. An input that is only used as sequence_lens is left out too: the length is given
     when the model is run. `graph.source` lists what was found.
 
+    An input without a time axis, beside others that have one (a knob, a speaker), is a frame of every timestep, so that
+    it may change in a stream; `fixed` binds it for good.
+
     Booleans and integers of 8 or 16 bits, as inputs and outputs, are float32 frames that hold these numbers.
 
     Args:

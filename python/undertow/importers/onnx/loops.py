@@ -302,7 +302,9 @@ def _register(walk: Walk, node: OnnxNode, name: str, operand: Any) -> _Register:
     if 0 in frame:
         node.unsupported(f"a carried value has shape {shape}, which is empty")
     size = codes.n_elements(frame)
-    state = walk.cell_state(name, (size,), None if init is None or not init.any() else init.astype(np.float32).ravel())
+    state = walk.builder.graph.state(
+        name, (size,), None if init is None or not init.any() else init.astype(np.float32).ravel()
+    )
     value = builder.graph.add("state_read", [], name=builder.name("read"), states=[state])
     elements = builder.elements(value).reshape(frame)
     items: Any = -1

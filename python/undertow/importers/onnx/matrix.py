@@ -191,21 +191,30 @@ def _einsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         term, tensor = summed[0]
         return [_moved(tensor, term, out)]
     (a, x), (b, y) = summed
-    common = [c for c in a if c in b and c in out]
+    outer = {*_outer_letters(walk, node, a, x), *_outer_letters(walk, node, b, y)} & set(out)
+    # Time and batch lead even where one operand has them alone; the other is the same in all of their frames.
+    common = [c for c in a + b.translate({ord(c): None for c in a}) if c in out and (c in outer or (c in a and c in b))]
     met = [c for c in a if c in b and c not in out]
-    rows, columns = [c for c in a if c not in b], [c for c in b if c not in a]
+    rows, columns = ([c for c in own if c not in other and c not in outer] for own, other in ((a, b), (b, a)))
 
     def as_matrix(tensor: Tensor, term: str, first: list[str], last: list[str]) -> Tensor:
-        moved = _moved(tensor, term, "".join(common + first + last))
-        lead = tuple(sizes[c] for c in common)
+        moved = _moved(tensor, term, "".join([c for c in common if c in term] + first + last))
+        labels = dict(zip(term, tensor.labels, strict=True))
+        lead = tuple(sizes[c] if c in term else 1 for c in common)
         shape = (*lead, prod(sizes[c] for c in first), prod(sizes[c] for c in last))
-        return _reshaped(moved, shape, (*moved.labels[: len(common)], "", ""))
+        return _reshaped(moved, shape, (*(labels.get(c, "") for c in common), "", ""))
 
     kept = dict(zip(a, x.labels, strict=True)) | dict(zip(b, y.labels, strict=True))
     made = _two_computed(walk, node, as_matrix(x, a, rows, met), as_matrix(y, b, met, columns))
     letters = "".join(common + rows + columns)
     labels = (*made.labels[: len(common)], *(kept[c] for c in rows + columns))
     return [_moved(_reshaped(made, tuple(sizes[c] for c in letters), labels), letters, out)]
+
+
+def _outer_letters(walk: Walk, node: OnnxNode, term: str, tensor: Tensor) -> set[str]:
+    """Letters that stand for time or the batch."""
+    layout, _ = take_apart(walk, node, tensor)
+    return {c for i, c in enumerate(term) if i in layout.outer or tensor.labels[i]}
 
 
 def _sum_alone(

@@ -3,7 +3,20 @@
 
 from __future__ import annotations
 
-from . import convolution, elementwise, frame_ops, logic, loops, matrix, pooling, powers, quantized, recurrent, reduce
+from . import (
+    choice,
+    convolution,
+    elementwise,
+    frame_ops,
+    logic,
+    loops,
+    matrix,
+    pooling,
+    powers,
+    quantized,
+    recurrent,
+    reduce,
+)
 from .fold import FOLDABLE, MOVEMENT
 from .walk import Handler
 
@@ -13,6 +26,7 @@ HANDLERS: dict[str, Handler] = {
     **logic.HANDLERS,
     **matrix.HANDLERS,
     **reduce.HANDLERS,
+    **choice.HANDLERS,
     **frame_ops.HANDLERS,
     **convolution.HANDLERS,
     **pooling.HANDLERS,

@@ -19,7 +19,7 @@ from .resolve import Resolver
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 #: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
-CARRIES = MOVEMENT | {"Cast", "Dropout"}
+_CARRIES = MOVEMENT | {"Cast", "Dropout"}
 ID_TYPES = ("int64", "int32")
 #: the same as attributes have them
 _INT32, _INT64 = 6, 7
@@ -72,6 +72,11 @@ class Program:
             if needed & set(node.outputs):
                 needed |= node.uses
         return name in needed
+
+
+def carries(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
+    """Whether a node only moves elements: a choice does, when the condition is known."""
+    return node.op in _CARRIES and (node.op != "Where" or node.inputs[0] in constants)
 
 
 def is_loop(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
@@ -224,11 +229,11 @@ def _sort_inputs(program: Program) -> None:
             other |= node.uses - set(carried)
             continue
         made = set(node.outputs)
-        carries = node.op in CARRIES
+        moves = carries(node, program.constants)
         for group in (starts, lengths):
-            if made & group and carries:
+            if made & group and moves:
                 group |= set(slots) - {""}
-        if made & other or not carries:
+        if made & other or not moves:
             other |= node.uses
     for port in program.inputs:
         if port.dtype in NUMBER_TYPES and port.dtype != "bool" and _only_picks(program, port.name):

@@ -10,9 +10,11 @@ from itertools import product
 from .program import Port, Program
 from .walk import Reading
 
-#: numbers of timesteps and batch items that are tried where the file leaves them open: the first to find a reading, the
-#: second to see that nothing depends on them
-STEPS = (7, 11)
+#: numbers of timesteps that are tried where the file leaves them open -> the number that is tried then, to see that
+#: nothing depends on it; the next pair where a window does not fit into the one before
+STEPS = {7: 11, 61: 67, 509: 521}
+MORE_STEPS = list(STEPS)[1:]
+#: numbers of batch items, likewise
 ITEMS = (2, 3)
 
 Axes = tuple[int | None, int | None]
@@ -29,7 +31,7 @@ class Sizes:
 def sizes_to_try(program: Program, carried: bool, exact: bool) -> list[Sizes]:
     if exact:
         return [Sizes(None, None)]
-    steps = [1] if carried else [STEPS[0], None]
+    steps = [1] if carried else [*STEPS, None]
     dynamic = any(p.dynamic for p in [*program.inputs, *program.state_inputs])
     # A batch of 1 is tried after others: some files fix it inside. Without a recurrent node that could be time misread.
     items: list[int | None] = [None]
@@ -47,17 +49,22 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
     options = [list(_options(p, program, carried, exact)) for p in ports]
     for choice in product(*options):
         axes = dict(zip([p.name for p in ports], choice, strict=True))
+        times = [p.dims[a] for p, (a, _) in zip(ports, choice, strict=True) if a is not None]
+        if len({isinstance(n, str) for n in times}) > 1:
+            continue  # time is open in all inputs that have it, or in none
         n_steps = _common(ports, [a for a, _ in choice], sizes.n_steps)
         n_items = _common([*ports], [a for _, a in choice], sizes.n_items)
         if n_steps is None or n_items is None or not _names_agree(ports, choice):
             continue
         if n_steps == 1 and sizes.n_items == 1 and program.is_recurrent and not (carried or exact):
             continue  # neither of several timesteps nor of several items: nothing tells such an open axis from time
+        shrunk = n_items == 1 and any(a is not None and a in p.dynamic for p, (_, a) in zip(ports, choice, strict=True))
+        if shrunk and not carried and not any(a in p.dynamic for p, (a, _) in zip(ports, choice, strict=True)):
+            continue  # of what is done along an axis of size 1 nothing shows, and the open one may be time
         for batch in product(*(_batch_axes(p, n_items) for p in program.state_inputs)):
             rest: dict[str, Axes] = {p.name: (None, a) for p, a in zip(program.state_inputs, batch, strict=True)}
             open_batch = n_items == sizes.n_items == ITEMS[0]
             every = [*ports, *program.state_inputs]
-            sizes_of_time = [p.dims[a] for p, (a, _) in zip(ports, choice, strict=True) if a is not None]
             yield Reading(
                 n_steps,
                 n_items,
@@ -65,7 +72,7 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
                 carried,
                 open_batch,
                 fixed=not any(p.dynamic for p in every),
-                fixed_time=not any(isinstance(n, str) for n in sizes_of_time),
+                fixed_time=not any(isinstance(n, str) for n in times),
             )
 
 
@@ -79,7 +86,7 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
                 continue
             if not set(port.dynamic) <= {time, batch}:
                 continue
-            if time is None and not carried and not exact and rank:
+            if time is None and not carried and not exact and rank and not _may_be_timeless(port, program):
                 continue
             last = {time, batch} & {rank - 1}
             if last and rank > 1 and not is_ids and not isinstance(port.dims[rank - 1], str):
@@ -90,6 +97,11 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
             if not program.is_recurrent and (_is_size(port, batch) or fixed_time):
                 continue  # without a recurrent node nothing tells such an axis from one of the frame
             yield time, batch
+
+
+def _may_be_timeless(port: Port, program: Program) -> bool:
+    """Whether an input could be the same for a whole sequence: another has an open axis more."""
+    return any(len(p.dynamic) > len(port.dynamic) for p in program.inputs)
 
 
 def _is_size(port: Port, axis: int | None) -> bool:

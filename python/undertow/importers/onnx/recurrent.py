@@ -278,7 +278,7 @@ class _Cell:
             return [], [builder.value(array, shape) for array in arrays], []
         names, waiting = [], []
         for letter, init, start in found:
-            state = self.walk.cell_state(f"{name}.{letter}", shape, init)
+            state = self.builder.graph.state(f"{name}.{letter}", shape, init)
             names.append(state)
             waiting.append((state, start))
         return names, [], waiting
@@ -317,7 +317,10 @@ class _Cell:
         if (layout.steps >= 0).any() and not self.inside:
             node.unsupported(f"{what} has a time axis, expected a constant or an input of the model")
         if self.builder.sequence and not self.inside and not self._is_state(elements):
-            node.unsupported(f"{what} is computed from other values, expected a constant or an input of the model")
+            node.unsupported(
+                f"{what} is computed from other values, expected a constant or an input of the model; where it comes "
+                "from an input that stays the same, bind that with fixed={input: array}"
+            )
         if 0 in layout.outer or 2 in layout.outer or (n_items > 1 and not self.rows and 1 not in layout.outer):
             raise Mixed(f"{what} has shape {operand.shape}, whose batch axis is not where layout={self.layout} says")
         mine = self.origin[0] if self.inside else codes.encode(-1, self.items, 0)

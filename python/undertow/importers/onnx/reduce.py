@@ -79,10 +79,10 @@ def _reduce(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     check_axes(walk, node, x, layout, axes)
     frame = list(layout.frame)
     made = _REDUCTIONS[node.op](walk.builder, elements, [frame.index(a) for a in axes])
-    return [_without(walk, node, x, layout, made, axes, bool(node.attrs.get("keepdims", 1)))]
+    return [without(walk, node, x, layout, made, axes, bool(node.attrs.get("keepdims", 1)))]
 
 
-def _without(
+def without(
     walk: Walk, node: OnnxNode, x: Tensor, layout: Layout, made: np.ndarray, axes: list[int], keep: bool
 ) -> Tensor:
     """The tensor of x after `axes` were reduced; `made` has the other axes of its frame."""
@@ -99,7 +99,7 @@ def _without(
 # -- along one axis, which stays ------------------------------------------------------------------------------------
 
 
-def _axis(node: OnnxNode, x: Any, default: int = 0, given: Any = None) -> int:
+def axis_of(node: OnnxNode, x: Any, default: int = 0, given: Any = None) -> int:
     if given is not None and not isinstance(given, np.ndarray):
         node.unsupported("its axis is computed at run time, expected a constant")
     axis = int(node.attrs.get("axis", default)) if given is None else int(given.reshape(()))
@@ -114,7 +114,7 @@ def _cumsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("exclusive", "reverse")
     x = operands[0]
     layout, elements = take_apart(walk, node, x)
-    axis = _axis(node, x, given=operands[1])
+    axis = axis_of(node, x, given=operands[1])
     check_axes(walk, node, x, layout, [axis])
     walk.count(node, x.shape)
     n = x.shape[axis]
@@ -136,7 +136,7 @@ def _lp_normal(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         node.unsupported(f"attribute p={p} is not supported, expected 1 or 2")
     x = operands[0]
     layout, elements = take_apart(walk, node, x)
-    axis = _axis(node, x, -1)
+    axis = axis_of(node, x, -1)
     check_axes(walk, node, x, layout, [axis])
     walk.count(node, x.shape)
     place = layout.frame.index(axis)
@@ -155,7 +155,7 @@ def _rms_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("axis", "epsilon", "stash_type")
     x = operands[0]
     layout, elements = take_apart(walk, node, x)
-    axes = list(range(_axis(node, x, -1), len(x.shape)))
+    axes = list(range(axis_of(node, x, -1), len(x.shape)))
     check_axes(walk, node, x, layout, axes)
     walk.count(node, x.shape)
     builder, frame = walk.builder, list(layout.frame)

@@ -20,12 +20,14 @@ from . import codes, limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
 from .fuse import fuse
+from .order import order
 from .pairings import only_cells
 from .program import ID_TYPES, NUMBER_TYPES, Port, Program
-from .readings import ITEMS, STEPS, readings, sizes_to_try
+from .readings import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
 from .states import Pair
 from .tidy import tidy
 from .walk import Forgets, Place, Reading, Walk
+from .windows import TooShort
 
 
 @dataclass
@@ -78,9 +80,10 @@ def import_program(
         variants = list(_variants(program, given, exact))
     except states.Ambiguous as ambiguity:
         found = only_cells(
-            ambiguity.fits,
+            states.without_caches(program, ambiguity.fits),
             len(program.inputs) + len(program.state_inputs),
             len(program.outputs),
+            len(program.nodes),
             lambda pairing: import_program(program, pairing, keep_states=keep_states),
             lambda imported: imported.graph,
         )
@@ -108,10 +111,16 @@ def import_program(
     if not failures:
         raise UnsupportedError(_no_time(program))
     # Of those that got equally far the first; where all sizes are known, the clip, which was tried last.
-    error = max(reversed(failures) if clip is not None else failures, key=lambda f: f.position).error
+    error = max(reversed(failures) if clip is not None else failures, key=_worth).error
     if clip is None and not exact and (hint := clip_hint(program)):
         error.args = (f"{error}; {hint}",)
     raise error
+
+
+def _worth(failure: _Failure) -> tuple[int, bool]:
+    """How much it tells: how far the walk got, and whether by more than axes that were read wrongly."""
+    error = failure.error
+    return failure.position, isinstance(error, UnsupportedError) and not isinstance(error, Mixed)
 
 
 def _no_time(program: Program) -> str:
@@ -166,7 +175,10 @@ def _search(
     failures: list[_Failure],
 ) -> Imported | None:
     n_tried = 0
+    n_failed = len(failures)
     for sizes in sizes_to_try(program, carried, exact):
+        if sizes.n_steps in MORE_STEPS and not any(isinstance(f.error, TooShort) for f in failures[n_failed:]):
+            continue
         by_rank: dict[int, list[Reading]] = {}
         for reading in readings(program, sizes, carried, exact):
             named = sum(a is not None for p in program.inputs for a in reading.axes[p.name])
@@ -189,7 +201,7 @@ def _search(
                 except _Failure as failure:
                     failures.append(failure.kept())
             if found:
-                return _only(found)
+                return _only(program, found)
     return None
 
 
@@ -197,8 +209,10 @@ def _has_open_batch(program: Program, reading: Reading) -> bool:
     return any(reading.axes[p.name][1] in p.dynamic for p in program.inputs)
 
 
-def _only(found: list[Imported]) -> Imported:
+def _only(program: Program, found: list[Imported]) -> Imported:
     for other in found[1:]:
+        if program.is_recurrent and _differ_in_one(program, found[0].reading, other.reading):
+            continue
         if difference(found[0].graph, other.graph):
             first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (found[0], other))
             raise UnsupportedError(
@@ -208,6 +222,15 @@ def _only(found: list[Imported]) -> Imported:
     return found[0]
 
 
+def _differ_in_one(program: Program, a: Reading, b: Reading) -> bool:
+    """Whether they differ in which axis of size 1 is the batch and in nothing else: both are what the file says."""
+    return all(
+        a.axes[p.name][0] == b.axes[p.name][0]
+        and all(axis is None or p.dims[axis] == 1 for axis in (a.axes[p.name][1], b.axes[p.name][1]))
+        for p in program.inputs
+    )
+
+
 # -- one reading ----------------------------------------------------------------------------------------------------
 
 
@@ -215,7 +238,7 @@ def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
     result = _build(program, pairs, reading, exact, keep_states)
     if exact:
         return result
-    n_steps = STEPS[1] if reading.n_steps == STEPS[0] else reading.n_steps
+    n_steps = STEPS.get(reading.n_steps, reading.n_steps)
     n_items = ITEMS[1] if reading.open_batch else reading.n_items
     if (n_steps, n_items) != (reading.n_steps, reading.n_items):
         try:
@@ -259,6 +282,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         )
     for pair in found:
         states.connect(walk, pair)
+    walk.keep_before()
     returned = [pair.output for pair in found if pair.output]
     shown = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
     outputs = {name: _output(walk, name) for name in shown}
@@ -269,6 +293,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         tidy(graph)
     if not exact:
         fuse(graph)
+        order(graph)
+        tidy(graph)
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
     result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
     for port in program.state_inputs:
@@ -276,6 +302,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     lines = [program.origin]
     lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
     lines += [f"output {name!r}: the model gives none for the first {n} frames" for name, n in walk.missing.items()]
+    held = [p.name for p in program.inputs if builder.sequence and walk.reading.axes[p.name][0] is None]
+    lines += [f"input {name!r}: the same at all timesteps of the file, here a frame of each" for name in held]
     lines += [f"lengths: input {name!r}" for name in program.length_inputs]
     lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
@@ -293,7 +321,8 @@ def _describe_state(walk: Walk, name: str, result: Imported) -> None:
     for binding in walk.bindings:
         elements = binding.elements.ravel().tolist()
         if elements[0] in place and binding.state in result.graph.states:
-            found.append((binding.state, np.array([place[e] for e in elements])))
+            where = np.array([place[e] for e in elements])
+            found += [(s, where) for s in (binding.state, f"{binding.state}.before") if s in result.graph.states]
     if f"{name}.value" in result.graph.states:
         found.append((f"{name}.value", np.arange(len(flat))))
     result.state_inputs[name] = found

@@ -16,8 +16,11 @@ import numpy as np
 
 from ...errors import ShapeError, UnsupportedError
 from .codes import Tensor
-from .program import CARRIES, RECURRENT, Port, Program
+from .program import RECURRENT, Port, Program, carries
 from .walk import Walk
+
+#: ops that give every element of their first input once
+_WHOLE = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout")
 
 
 class Ambiguous(UnsupportedError):
@@ -45,12 +48,22 @@ def candidates(program: Program) -> list[Pair]:
     """
     dims = {p.name: _sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
     known = [_sizes(p.dims) for p in program.state_inputs]
-    outputs = {name: _sizes(program.output_dims[name]) for name in program.outputs}
+    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+    outputs = {name: _Sizes(program.output_dims[name], names) for name in program.outputs}
+    copies = {o: _copied(program, o) for o in outputs}
     fits = {
-        name: [o for o, n in outputs.items() if n == shape and shape and program.depends(o, name)]
+        name: [
+            o for o, n in outputs.items() if n.fits(shape) and shape and program.depends(o, name) and copies[o] != name
+        ]
         for name, shape in dims.items()
     }
-    fits = {name: found for name, found in fits.items() if found}
+    # An output that is an input again does not return that one, which would never change, but the frame before.
+    late = {
+        name: [o for o, n in outputs.items() if n.fits(shape) and copies[o] in dims and copies[o] != name]
+        for name, shape in dims.items()
+        if not fits[name] and name not in copies.values()
+    }
+    fits = {name: found for name, found in {**fits, **late}.items() if found}
     if not fits or len(program.outputs) < 2 or len(program.inputs) + len(known) < 2:
         return []
     fits = {name: _of_its_cell(program, name, found) for name, found in fits.items()}
@@ -65,7 +78,7 @@ def candidates(program: Program) -> list[Pair]:
             raise _ambiguous(fits, "every input could be a state")
     chosen: dict[str, str] = {}
     for name, found in fits.items():
-        found = caches.get(name, found)
+        found = caches.get(name) or _by_cells(program, name, found) or found
         if len(found) > 1 or found[0] in chosen.values():
             raise _ambiguous(fits, f"{name!r} could be returned by {found}")
         chosen[name] = found[0]
@@ -100,6 +113,34 @@ def are_returned(program: Program) -> bool:
     return False
 
 
+def without_caches(program: Program, fits: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Of outputs that could return a state, those that a cell could have computed: none that is moved from an input."""
+    given = {p.name for p in [*program.inputs, *program.state_inputs]}
+    kept = {name: [o for o in found if not _origins(program, o) & given] for name, found in fits.items()}
+    return {name: found for name, found in kept.items() if found}
+
+
+def _by_cells(program: Program, name: str, outputs: list[str]) -> list[str]:
+    """The outputs that return what a recurrent node ends with, where it starts from a value made of input `name` in the
+    same slot: a state that something resets.
+    """
+    found = set()
+    for node in program.nodes:
+        if node.op in RECURRENT:
+            slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
+            ends = {end for start, end in slots if start and end and program.depends(start, name)}
+            found |= {output for output in outputs if _origins(program, output) & ends}
+    return [output for output in outputs if output in found]
+
+
+def _copied(program: Program, name: str) -> str:
+    """The value whose elements, all of them and no others, are those of `name`."""
+    producer = {made: node for node in program.nodes for made in node.outputs if made}
+    while name in producer and producer[name].op in _WHOLE:
+        name = producer[name].inputs[0]
+    return name
+
+
 def _origins(program: Program, name: str) -> set[str]:
     """The values that `name` is moved from, itself included, without a change to any element."""
     producer = {made: node for node in program.nodes for made in node.outputs if made}
@@ -110,13 +151,23 @@ def _origins(program: Program, name: str) -> set[str]:
         node = producer.get(value)
         if value and value not in found:
             found.add(value)
-            todo += node.inputs if node is not None and node.op in CARRIES else []
+            todo += node.inputs if node is not None and carries(node, program.constants) else []
     return found
 
 
 def _sizes(dims: list[int | str]) -> tuple[int, ...]:
     """A shape in which what has no size counts as 1: the batch of a single step."""
     return tuple(1 if isinstance(n, str) else n for n in dims)
+
+
+class _Sizes:
+    """An output's shape. A size whose name an input has is that of the batch; any other that is open may be any."""
+
+    def __init__(self, dims: list[int | str], names: set[str]) -> None:
+        self.dims = [n if not isinstance(n, str) else 1 if n in names else None for n in dims]
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
 
 
 def _ambiguous(fits: dict[str, list[str]], why: str) -> Ambiguous:

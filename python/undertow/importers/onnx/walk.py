@@ -247,7 +247,8 @@ class Walk:
             self.reads[source.name] = np.union1d(self.reads.get(source.name, read), read)
             direct = {e: self.known[e] for e in read.tolist() if e in self.known}
             table = {
-                e: builder.elements(self._reader(state, shape)).ravel()[i] for e, (state, i, shape) in direct.items()
+                e: builder.elements(self._reader(f"{state}.before", shape)).ravel()[i]
+                for e, (state, i, shape) in direct.items()
             }
             if len(direct) < len(read):
                 own = builder.elements(self._reader(self.register(source.name, source.size), (source.size,))).ravel()
@@ -262,20 +263,21 @@ class Walk:
             self.builder.graph.state(state, (size,))
         return state
 
-    def cell_state(self, name: str, shape: tuple[int, ...], init: np.ndarray | None = None) -> str:
-        """A recurrent node's state; it may exist already because a frame op before the node reads it."""
-        states = self.builder.graph.states
-        if name in states:
-            states[name].init = init
-            return name
-        return self.builder.graph.state(name, shape, init)
+    def keep_before(self) -> None:
+        """Write what frame ops read of recurrent nodes' states, which are their own, into registers beside them."""
+        builder = self.builder
+        for binding in self.bindings:
+            state = f"{binding.state}.before"
+            if state in builder.graph.states:
+                value = builder.value(binding.final, binding.elements.shape)
+                builder.graph.add("state_write", [value], name=builder.name("write"), states=[state])
 
     def _reader(self, state: str, shape: tuple[int, ...]) -> str:
         graph = self.builder.graph
         for node in graph.nodes:
             if node.op == "state_read" and node.states == (state,):
                 return node.outputs[0]
-        if state not in graph.states:  # a recurrent node's, which comes later in the walk
+        if state not in graph.states:
             graph.state(state, shape)
         return graph.add("state_read", [], name=self.builder.name("read"), states=[state])
 
@@ -294,6 +296,10 @@ class Walk:
         from .whole import common  # which needs Walk from here
 
         dtype = common(node, [t.dtype for t in tensors])
+        like = tensors[0]
+        if node.op == "Concat":
+            like = next((t for t in tensors if (t.steps >= 0).any()), like)
+            operands = [self._at_every_step(node, o, like) if isinstance(o, Tensor) else o for o in operands]
         if node.attrs.get("reduction", "none") != "none":
             node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
         if node.op == "Slice":
@@ -303,7 +309,7 @@ class Walk:
             if isinstance(operand, Tensor):
                 operand = operand.codes
             elif operand is not None and i in _data_slots(node):
-                operand = self._lift(node, i, operand, tensors[0])  # type: ignore[arg-type]
+                operand = self._lift(node, i, operand, like)  # type: ignore[arg-type]
             arrays.append(operand)
         results = self.evaluator.run(node, arrays)
         moved = []
@@ -340,10 +346,28 @@ class Walk:
                 layout, _ = codes.split(like.codes, like.labels)
             except Mixed:
                 return elements
+            if axis in layout.outer and not constant.any() and (layout.steps >= 0).any():
+                return np.zeros(constant.shape, np.int64)  # as if padded: see `along`
             if axis not in layout.outer and all(n == like.shape[a] for a, n in enumerate(constant.shape) if a != axis):
                 origin = layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(like.shape)])
                 return np.broadcast_to(origin, constant.shape) | elements
         return elements
+
+    def _at_every_step(self, node: OnnxNode, tensor: Tensor, like: Tensor) -> Tensor:
+        """What is the same at all timesteps, spread along them by the file, joined to what is not: as if of each."""
+        axis = int(node.attrs["axis"])
+        try:
+            layout, _ = codes.split(like.codes, like.labels)
+        except Mixed:
+            return tensor
+        own = self.builder.sequence and (tensor.steps < 0).all() and not self.builder.is_final(tensor.elements)
+        at = [a for a in layout.outer if (like.steps != like.steps.take([0], a)).any()]
+        if not own or not at or axis % len(like.shape) in layout.outer or len(tensor.shape) != len(like.shape):
+            return tensor
+        if any(tensor.shape[a] != like.shape[a] or (tensor.codes != tensor.codes.take([0], a)).any() for a in at):
+            return tensor
+        steps = like.steps.take([0], axis)
+        return Tensor(codes.encode(steps, tensor.items, tensor.elements), tensor.labels, tensor.dtype)
 
     def _check_slice(self, node: OnnxNode, operands: list[Operand]) -> None:
         """A slice that keeps all timesteps tried must keep any number of them; one baked into the file might not."""

@@ -9,10 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import ShapeError
 from .builder import ZERO
 from .codes import Tensor, split
 from .nodes import OnnxNode
 from .walk import Length, Walk
+
+
+class TooShort(ShapeError):
+    """A window does not fit; along time it might, with more of it than was tried."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ def window_axes(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int]) -> 
         else:
             room = size + before + after - reach
             if room < 0:
-                node.shape_error(f"a window of {reach} elements does not fit into {size + before + after}")
+                message = f"a window of {reach} elements does not fit into {size + before + after}"
+                raise TooShort(f"{node.op} node {node.name!r}: {message}")
             n_out = room // strides[i] + 1
             if ceil_mode and room % strides[i] and n_out * strides[i] < size + before:
                 n_out += 1  # a last window that begins inside, and ends behind the padding
@@ -171,4 +177,4 @@ def time_axis(walk: Walk, operand: Any) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-__all__ = ["Axis", "Image", "check_not_time", "image", "integers", "taps", "time_axis", "window_axes"]
+__all__ = ["Axis", "Image", "TooShort", "check_not_time", "image", "integers", "taps", "time_axis", "window_axes"]

@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: MIT
+# ruff: noqa: E402 (imports follow the check that an optional package is there)
+"""What people write around recurrent layers, streamed frame by frame and in chunks, against ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tolerances import FLOAT32_PEER
+
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+from onnx import TensorProto, helper, numpy_helper
+
+import undertow
+from undertow.errors import UnsupportedError
+
+I, H, T = 5, 4, 40
+DTYPES = {"float32": TensorProto.FLOAT, "bool": TensorProto.BOOL, "int64": TensorProto.INT64}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def node(op, inputs, outputs, **attrs):
+    return helper.make_node(op, inputs.split(), outputs.split(), **attrs)
+
+
+def random(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def save(tmp_path, nodes, inputs, outputs, weights, dtypes=None):
+    """inputs, outputs: name -> shape, with names for open sizes."""
+    sides = [
+        [helper.make_tensor_value_info(n, DTYPES[(dtypes or {}).get(n, "float32")], s) for n, s in side.items()]
+        for side in (inputs, outputs)
+    ]
+    held = [numpy_helper.from_array(np.asarray(w), n) for n, w in weights.items()]
+    graph = helper.make_graph(nodes, "g", *sides, held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def session(path):
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    return ort.InferenceSession(path.read_bytes(), options)
+
+
+def cell(rng, op, n_in, n=H):
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
+    return {"W": random(rng, 1, gates * n, n_in) / 2, "R": random(rng, 1, gates * n, n) / 2}
+
+
+def close(made, expected):
+    np.testing.assert_allclose(made, np.asarray(expected, np.float32), rtol=FLOAT32_PEER, atol=FLOAT32_PEER)
+
+
+def streams_like(model, feeds, expected):
+    """Whole, frame by frame, and in chunks; look-ahead is late."""
+    X = feeds if len(feeds) > 1 else next(iter(feeds.values()))
+    names = list(model.outputs)
+    as_dict = lambda y: y if isinstance(y, dict) else {names[0]: y}  # noqa: E731
+    whole = {n: np.array(y) for n, y in as_dict(model.run(X)).items()}
+    for name, e in expected.items():
+        close(whole[name], e)
+    for sizes in ([1] * T, [3, 1, 9, T - 13]):
+        stream, parts, start = model.stream(), [], 0
+        for n in sizes:
+            chunk = {name: x[start : start + n] for name, x in feeds.items()}
+            made = as_dict(stream.run(chunk if len(chunk) > 1 else next(iter(chunk.values()))))
+            parts.append({name: np.array(y) for name, y in made.items()})
+            start += n
+        if model.latency:
+            parts.append({name: np.array(y) for name, y in as_dict(stream.flush()).items()})
+        for name, y in whole.items():
+            np.testing.assert_array_equal(np.concatenate([p[name] for p in parts])[model.latency :], y)
+
+
+def steps_like(path, model, feeds, states):
+    """A model of one step, its states carried by hand; feeds: name -> (T, *shape of the file's input)."""
+    peer = session(path)
+    outputs = [o.name for o in peer.get_outputs()]
+    carried = {
+        name: np.zeros(next(i.shape for i in peer.get_inputs() if i.name == name), np.float32) for name in states
+    }
+    stream = model.stream()
+    for t in range(T):
+        given = {name: x[t] for name, x in feeds.items()}
+        expected = dict(zip(outputs, peer.run(None, {**given, **carried}), strict=True))
+        carried = {name: expected[output] for name, output in states.items()}
+        X = {n: np.asarray(given[n], np.float32).reshape(1, *v.shape) for n, v in model.inputs.items()}
+        made = stream.run(X if len(X) > 1 else next(iter(X.values())))
+        made = made if isinstance(made, dict) else {next(iter(model.outputs)): made}
+        for name, y in made.items():
+            close(y[0].ravel(), expected[name].ravel())
+
+
+# -- states ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op, way", [("GRU", "mul"), ("GRU", "where"), ("LSTM", "mul"), ("LSTM", "where")])
+def test_states_that_an_input_resets(op, way, tmp_path, rng):
+    """h (1 - done), or where(done, 0, h), before the cell; of an LSTM's two states the slots tell which is which."""
+    states = {"h": "hn", "c": "cn"} if op == "LSTM" else {"h": "hn"}
+    nodes = []
+    if way == "mul":
+        nodes += [node("Cast", "done", "d", to=TensorProto.FLOAT), node("Sub", "one d", "kept")]
+        nodes += [node("Mul", f"{s} kept", f"{s}0") for s in states]
+    else:
+        nodes += [node("Where", f"done zeros {s}", f"{s}0") for s in states]
+    starts = " ".join(f"{s}0" for s in states)
+    nodes += [helper.make_node(op, ["x", "W", "R", "", "", *starts.split()], ["", *states.values()], hidden_size=H)]
+    nodes += [node("Squeeze", "hn first", "h2"), node("MatMul", "h2 D", "y")]
+    weights = {"one": np.float32(1), "zeros": np.zeros((1, 1, H), np.float32), "first": np.array([0])}
+    weights |= {**cell(rng, op, I), "D": random(rng, H, 2)}
+    inputs = {"x": [1, 1, I], "done": [1], **{name: [1, 1, H] for name in states}}
+    outputs = {"y": [1, 2], **{name: [1, 1, H] for name in states.values()}}
+    path = save(tmp_path, nodes, inputs, outputs, weights, {"done": "bool"})
+    feeds = {"x": random(rng, T, 1, 1, I), "done": rng.random((T, 1)) < 0.2}
+    steps_like(path, undertow.load(path), feeds, states)
+
+
+def test_an_output_that_is_an_input_again_returns_the_frame_before(tmp_path, rng):
+    """Differences of frames: the caller gives the last one back. It is no state of its own, that would never change."""
+    nodes = [
+        node("Sub", "x p", "d"),
+        node("Concat", "x d", "both", axis=1),
+        node("Unsqueeze", "both first", "steps"),
+        helper.make_node("GRU", ["steps", "W", "R", "", "", "h"], ["", "hn"], hidden_size=H),
+        node("Squeeze", "hn first", "h2"),
+        node("MatMul", "h2 D", "y"),
+        node("Identity", "x", "pn"),
+    ]
+    weights = {**cell(rng, "GRU", 2 * I), "D": random(rng, H, 2), "first": np.array([0])}
+    held = {"p": [1, I], "h": [1, 1, H]}
+    path = save(tmp_path, nodes, {"x": [1, I], **held}, {"y": [1, 2], "pn": [1, I], "hn": [1, 1, H]}, weights)
+    model = undertow.load(path)
+    assert list(model.inputs) == ["x"]
+    steps_like(path, model, {"x": random(rng, T, 1, I)}, {"p": "pn", "h": "hn"})
+
+
+def test_a_decoder_that_attends_by_the_state_before(tmp_path, rng):
+    nodes = [
+        node("MatMul", "memory K", "keys"),
+        node("Squeeze", "h first", "q"),
+        node("Unsqueeze", "q last", "query"),
+        node("MatMul", "keys query", "scores"),
+        node("Softmax", "scores", "w", axis=1),
+        node("Mul", "w memory", "weighted"),
+        node("ReduceSum", "weighted second", "context", keepdims=0),
+        node("Concat", "x context", "both", axis=1),
+        node("Unsqueeze", "both first", "steps"),
+        helper.make_node("GRU", ["steps", "W", "R", "", "", "h"], ["", "hn"], hidden_size=H),
+        node("Squeeze", "hn first", "h2"),
+        node("MatMul", "h2 D", "y"),
+    ]
+    weights = {**cell(rng, "GRU", I + 3), "K": random(rng, 3, H), "D": random(rng, H, 2)}
+    weights |= {"first": np.array([0]), "second": np.array([1]), "last": np.array([2])}
+    inputs = {"x": [1, I], "memory": [1, 6, 3], "h": [1, 1, H]}
+    path = save(tmp_path, nodes, inputs, {"y": [1, 2], "hn": [1, 1, H]}, weights)
+    feeds = {"x": random(rng, T, 1, I), "memory": np.repeat(random(rng, 1, 1, 6, 3), T, 0)}
+    steps_like(path, undertow.load(path), feeds, {"h": "hn"})
+
+
+def test_a_cache_of_a_convolution_over_open_time_must_be_named(tmp_path, rng):
+    """The file cannot tell the size of what it gives back, and both inputs are moved there."""
+    nodes = [
+        node("Concat", "cache x", "both", axis=2),
+        node("Conv", "both K", "y"),
+        node("Slice", "both from end axis", "next"),
+    ]
+    weights = {"K": random(rng, 3, I, 3), "from": np.array([-2]), "end": np.array([2**62]), "axis": np.array([2])}
+    path = save(
+        tmp_path, nodes, {"x": [1, I, "t"], "cache": [1, I, 2]}, {"y": [1, 3, "u"], "next": [1, I, "v"]}, weights
+    )
+    with pytest.raises(UnsupportedError, match=r"states=\{input: output\}"):
+        undertow.load(path)
+    X = random(rng, 1, I, T)
+    expected = session(path).run(["y"], {"x": X, "cache": np.zeros((1, I, 2), np.float32)})[0]
+    model = undertow.load(path, states={"cache": "next"})
+    y = model.outputs["y"].shape
+    streams_like(model, {"x": X[0].T}, {"y": expected[0].T.reshape(T, *y)})
+
+
+# -- inputs without a time axis --------------------------------------------------------------------------------------
+
+
+def joined(rng):
+    """A knob that the file spreads along time and joins to every frame."""
+    nodes = [
+        node("Shape", "x", "n", start=1, end=2),
+        node("Concat", "minus n minus", "size", axis=0),
+        node("Unsqueeze", "k second", "one"),
+        node("Expand", "one size", "spread"),
+        node("Concat", "x spread", "both", axis=2),
+    ]
+    return nodes, I + 3, {"minus": np.array([1]), "second": np.array([1])}
+
+
+def scaled(rng):
+    """Features scaled by what is computed of an input."""
+    nodes = [node("MatMul", "k K", "m"), node("Unsqueeze", "m second", "one"), node("Mul", "x one", "both")]
+    return nodes, I, {"K": random(rng, 3, I), "second": np.array([1])}
+
+
+@pytest.mark.parametrize("use", [joined, scaled])
+@pytest.mark.parametrize("batch", [1, "b"])
+def test_an_input_that_is_the_same_at_every_timestep(use, batch, tmp_path, rng):
+    nodes, n_in, weights = use(rng)
+    nodes += [
+        node("Transpose", "both", "steps", perm=[1, 0, 2]),
+        helper.make_node("GRU", ["steps", "W", "R"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h second", "s"),
+        node("Transpose", "s", "y", perm=[1, 0, 2]),
+    ]
+    inputs = {"x": [batch, "t", I], "k": [batch, 3]}
+    path = save(tmp_path, nodes, inputs, {"y": [batch, "t", H]}, {**weights, **cell(rng, "GRU", n_in)})
+    X, k = random(rng, 1, T, I), random(rng, 1, 3)
+    (expected,) = session(path).run(None, {"x": X, "k": k})
+    model = undertow.load(path)
+    assert "input 'k': the same at all timesteps" in model.graph.source
+    streams_like(model, {"x": X[0], "k": np.repeat(k, T, 0)}, {"y": expected[0]})
+    streams_like(undertow.load(path, fixed={"k": k}), {"x": X[0]}, {"y": expected[0]})
+
+
+def test_an_initial_state_that_is_computed_must_be_bound(tmp_path, rng):
+    nodes = [
+        node("MatMul", "k K", "m"),
+        node("Unsqueeze", "m first", "h0"),
+        helper.make_node("GRU", ["x", "W", "R", "", "", "h0"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h second", "y"),
+    ]
+    weights = {**cell(rng, "GRU", I), "K": random(rng, 3, H), "first": np.array([0]), "second": np.array([1])}
+    path = save(tmp_path, nodes, {"x": ["t", 1, I], "k": [1, 3]}, {"y": ["t", 1, H]}, weights)
+    with pytest.raises(UnsupportedError, match=r"initial_h is computed from other values.*fixed="):
+        undertow.load(path)
+    X, k = random(rng, T, 1, I), random(rng, 1, 3)
+    (expected,) = session(path).run(None, {"x": X, "k": k})
+    streams_like(undertow.load(path, fixed={"k": k}), {"x": X[:, 0]}, {"y": expected[:, 0]})
+
+
+# -- time -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("open_batch", [False, True])
+def test_zeros_joined_to_the_start_are_padding(open_batch, tmp_path, rng):
+    batch = "b" if open_batch else 1
+    nodes = [
+        node("Shape", "x", "n", start=0, end=1),
+        node("Concat", "n rest", "size", axis=0),
+        node("ConstantOfShape", "size", "zeros"),
+        node("Concat", "zeros x", "padded", axis=2),
+        node("Conv", "padded K", "y"),
+    ]
+    weights = {"rest": np.array([I, 2]), "K": random(rng, 3, I, 3)}
+    path = save(tmp_path, nodes, {"x": [batch, I, "t"]}, {"y": [batch, 3, "t"]}, weights)
+    X = random(rng, 1, I, T)
+    expected = session(path).run(None, {"x": X})[0]
+    streams_like(undertow.load(path), {"x": X[0].T}, {"y": expected[0].T})
+
+
+def test_windows_longer_than_what_is_tried_first(tmp_path, rng):
+    nodes = [
+        node("Conv", "x A", "a", dilations=[4]),
+        node("Relu", "a", "r"),
+        node("Conv", "r B", "y", dilations=[8]),
+    ]
+    path = save(
+        tmp_path,
+        nodes,
+        {"x": ["b", I, "t"]},
+        {"y": ["b", 3, "u"]},
+        {"A": random(rng, 4, I, 3), "B": random(rng, 3, 4, 3)},
+    )
+    X = random(rng, 1, I, T)
+    expected = session(path).run(None, {"x": X})[0][0].T
+    made = undertow.load(path).run(X[0].T)
+    close(made[T - len(expected) :], expected)
+
+
+def test_a_cell_over_frequency_before_a_convolution_over_time(tmp_path, rng):
+    """The open axis is time, though a cell walks the other one: of size 1, as a batch, it would show nothing."""
+    nodes = [
+        node("Transpose", "x", "columns", perm=[1, 2, 0]),  # (F, t, 1)
+        helper.make_node("GRU", ["columns", "W", "R"], ["h", ""], hidden_size=H),  # (F, 1, t, H)
+        node("Squeeze", "h second", "s"),
+        node("Transpose", "s", "maps", perm=[0, 2, 1]),  # (F, H, t)
+        node("Conv", "maps K", "y", pads=[1, 1]),
+    ]
+    weights = {**cell(rng, "GRU", 1), "K": random(rng, 2, H, 3), "second": np.array([1])}
+    path = save(tmp_path, nodes, {"x": [1, 6, "t"]}, {"y": [6, 2, "t"]}, weights)
+    X = random(rng, 1, 6, T)
+    expected = session(path).run(None, {"x": X})[0]
+    streams_like(undertow.load(path), {"x": X[0].T}, {"y": expected.transpose(2, 0, 1)})
+
+
+def test_a_frame_that_is_one_number(tmp_path, rng):
+    path = save(tmp_path, [node("Sub", "one x", "y")], {"x": ["t"]}, {"y": ["t"]}, {"one": np.float32(1)})
+    X = random(rng, T)
+    streams_like(undertow.load(path), {"x": X}, {"y": 1 - X})
+
+
+def test_two_axes_of_size_one_of_which_either_is_the_batch(tmp_path, rng):
+    """A cell over time for every band, as of a picture of one channel."""
+    nodes = [
+        node("Reshape", "x bands", "r"),
+        node("Transpose", "r", "rows", perm=[2, 0, 1]),
+        helper.make_node("GRU", ["rows", "W", "R"], ["h", ""], hidden_size=H),
+        node("ReduceMax", "h", "most", axes=[2], keepdims=0),
+        node("Transpose", "most", "y", perm=[1, 2, 0]),
+    ]
+    weights = {**cell(rng, "GRU", 1), "bands": np.array([3, 1, -1])}
+    path = save(tmp_path, nodes, {"x": [1, 1, 3, "t"]}, {"y": [1, H, "t"]}, weights)
+    X = random(rng, 1, 1, 3, T)
+    (expected,) = session(path).run(None, {"x": X})
+    model = undertow.load(path)
+    x, y = model.inputs["x"].shape, model.outputs["y"].shape
+    streams_like(model, {"x": X[0, 0].T.reshape(T, *x)}, {"y": expected[0].T.reshape(T, *y)})
+
+
+# -- numbers and places ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("last", [0, 1])
+def test_the_place_of_the_largest_score(op, last, tmp_path, rng):
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h second", "s"),
+        node("MatMul", "s D", "a"),
+        node("Round", "a", "scores"),  # so that many are equal
+        node(op, "scores", "y", axis=-1, keepdims=0, select_last_index=last),
+    ]
+    weights = {**cell(rng, "GRU", I), "D": random(rng, H, 7), "second": np.array([1])}
+    path = save(tmp_path, nodes, {"x": ["t", 1, I]}, {"y": ["t", 1]}, weights, {"y": "int64"})
+    X = random(rng, T, 1, I)
+    (expected,) = session(path).run(None, {"x": X})
+    np.testing.assert_array_equal(undertow.load(path).run(X[:, 0]), expected[:, 0])
+    assert len(np.unique(expected)) > 2
+
+
+def test_letters_as_one_hot_rows(tmp_path, rng):
+    nodes = [
+        node("OneHot", "x depth values", "rows", axis=-1),
+        helper.make_node("GRU", ["rows", "W", "R"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h second", "y"),
+    ]
+    weights = {**cell(rng, "GRU", 9), "depth": np.array(9), "values": np.array([0, 1], np.float32)}
+    weights["second"] = np.array([1])
+    path = save(tmp_path, nodes, {"x": ["t", 1]}, {"y": ["t", 1, H]}, weights, {"x": "int64"})
+    ids = rng.integers(0, 9, (T, 1))
+    (expected,) = session(path).run(None, {"x": ids})
+    streams_like(undertow.load(path), {"x": ids[:, 0].astype(np.int32)}, {"y": expected[:, 0]})
+
+
+def test_one_hot_of_computed_numbers(tmp_path, rng):
+    nodes = [node("Round", "x", "r"), node("OneHot", "r depth values", "y", axis=1)]
+    weights = {"depth": np.float32(3), "values": np.array([-1, 2], np.float32)}
+    path = save(tmp_path, nodes, {"x": ["t", I]}, {"y": ["t", 3, I]}, weights)
+    X = 2 * random(rng, T, I)  # beyond -3 and 2, too
+    (expected,) = session(path).run(None, {"x": X})
+    streams_like(undertow.load(path), {"x": X}, {"y": expected})
+
+
+def test_einsum_of_grouped_features(tmp_path, rng):
+    """One operand has time and batch alone, a constant the weights of each group."""
+    nodes = [node("Einsum", "x A", "y", equation="btgi,gih->btgh")]
+    path = save(tmp_path, nodes, {"x": ["b", "t", 3, I]}, {"y": ["b", "t", 3, 2]}, {"A": random(rng, 3, I, 2)})
+    X = random(rng, 2, T, 3, I)
+    (expected,) = session(path).run(None, {"x": X})
+    for x, y in zip(X, expected, strict=True):
+        streams_like(undertow.load(path), {"x": x}, {"y": y})
