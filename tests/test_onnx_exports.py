@@ -351,8 +351,6 @@ def test_a_condition_of_the_whole_sequence_can_be_bound(tmp_path, rng):
     path = save(
         tmp_path, nodes, [info("x", ["T", 1, K]), info("knob", [1, J])], [info("y", None)], cell(rng, "GRU", K, J)
     )
-    with pytest.raises(UnsupportedError, match=r"bound with fixed=\{'knob': ...\}"):
-        undertow.load(path)
     X, knob = random(rng, T, K), random(rng, 1, J)
     expected = sequence(path, {"x": X[:, None], "knob": knob})["y"]
     model = undertow.load(path, fixed={"knob": knob})

@@ -27,7 +27,7 @@ def clip_readings(program: Program) -> Iterator[Reading]:
 
 
 def clip_hint(program: Program) -> str:
-    """How to fix the sizes of a model that takes whole clips, and what else may help; empty where no size is open."""
+    """How to fix the sizes of a model that takes whole clips, or its batch; empty where no size is open."""
     shown = {port.name: _template(port) for port in program.inputs if port.dynamic}
     if not shown:
         return ""
@@ -38,9 +38,6 @@ def clip_hint(program: Program) -> str:
     if batched:
         kept = {p.name: ["1", *("None" if isinstance(n, str) else str(n) for n in p.dims[1:])] for p in batched}
         hints.append(f"if the first axis is a batch, fix it to 1 with shapes={_given(kept)}")
-    still = [port.name for port in program.inputs if not port.dynamic]
-    if still and program.is_recurrent:
-        hints.append(f"inputs that are one for the whole sequence are bound with fixed={{{still[0]!r}: ...}}")
     return "; ".join(hints)
 
 
