@@ -268,6 +268,39 @@ def test_zeros_joined_to_the_start_are_padding(open_batch, tmp_path, rng):
     streams_like(undertow.load(path), {"x": X[0].T}, {"y": expected[0].T})
 
 
+@pytest.mark.parametrize("way", ["pad", "join"])
+@pytest.mark.parametrize("late", [1, 3, -2])
+def test_a_sequence_shifted_by_frames(way, late, tmp_path, rng):
+    """What came before, as decoders are fed while they learn; or what comes next, which is look-ahead."""
+    n = abs(late)
+    if way == "pad":
+        nodes = [node("Pad", "x pads", "shifted")]
+    else:
+        order = "zeros part" if late > 0 else "part zeros"
+        nodes = [
+            node("Slice", "x nought few one", "like"),
+            node("Shape", "like", "size"),
+            node("ConstantOfShape", "size", "zeros"),
+            node("Slice", "x from to one", "part"),
+            node("Concat", order, "shifted", axis=1),
+        ]
+    nodes += [
+        node("Transpose", "shifted", "steps", perm=[1, 0, 2]),
+        helper.make_node("GRU", ["steps", "W", "R"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h one", "s"),
+        node("Transpose", "s", "y", perm=[1, 0, 2]),
+    ]
+    first, last = (0, -n) if late > 0 else (n, 2**62)
+    weights = {"nought": np.array([0]), "few": np.array([n]), "one": np.array([1])}
+    weights |= {"from": np.array([first]), "to": np.array([last]), "pads": np.array([0, late, 0, 0, -late, 0])}
+    path = save(tmp_path, nodes, {"x": ["b", "t", I]}, {"y": ["b", "t", H]}, {**weights, **cell(rng, "GRU", I)})
+    X = random(rng, 1, T, I)
+    (expected,) = session(path).run(None, {"x": X})
+    model = undertow.load(path)
+    assert model.latency == max(0, -late)
+    streams_like(model, {"x": X[0]}, {"y": expected[0]})
+
+
 def test_windows_longer_than_what_is_tried_first(tmp_path, rng):
     nodes = [
         node("Conv", "x A", "a", dilations=[4]),
