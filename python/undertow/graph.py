@@ -143,7 +143,7 @@ class Graph:
             ShapeError: an input, weight or attribute does not fit; the message names the node.
             UnsupportedError: the op, one of its settings or a precision does not exist.
         """
-        from .ops import CATALOGUE, check_precisions  # ops needs Node and Value from here
+        from .ops import CATALOGUE, check_precisions, infer  # ops needs Node and Value from here
 
         if op not in CATALOGUE:
             raise UnsupportedError(f"op {op!r} does not exist; ops: {', '.join(sorted(CATALOGUE))}")
@@ -169,7 +169,7 @@ class Graph:
             if w is not None
         }
         node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states), dict(precisions or {}))
-        outputs = CATALOGUE[op].infer(self, node)
+        outputs = infer(self, node)
         check_precisions(node)
         node.outputs = tuple(f"{name}.{suffix}" for suffix, _ in outputs)
         for output, (_, made) in zip(node.outputs, outputs, strict=True):

@@ -23,13 +23,13 @@ def fuse(graph: Graph) -> None:
     for value in (*(v for node in graph.nodes for v in node.inputs), *graph.outputs.values()):
         uses[value] = uses.get(value, 0) + 1
     producer = {output: node for node in graph.nodes for output in node.outputs}
-    rounds = any(n.op == "activation" and n.attrs["activation"].kind in _STEPS for n in graph.nodes)
+    exact = rounds(graph)
     renamed: dict[str, str] = {}
     kept = []
     for node in graph.nodes:
         node.inputs = tuple(renamed.get(v, v) for v in node.inputs)
         before = _source(node, producer, uses) if node.op in ("affine", "activation") else None
-        absorbed = before is not None and _absorb(before, node, graph, exact=rounds)
+        absorbed = before is not None and _absorb(before, node, graph, exact)
         if absorbed or (node.inputs and node.inputs[0] in producer and _changes_nothing(node)):
             (value,), (gone,) = node.inputs, node.outputs
             renamed[gone] = value
@@ -39,6 +39,11 @@ def fuse(graph: Graph) -> None:
             kept.append(node)
     graph.nodes = kept
     graph.outputs = {name: renamed.get(value, value) for name, value in graph.outputs.items()}
+
+
+def rounds(graph: Graph) -> bool:
+    """Whether a model rounds numbers to integers, so that a last bit can decide."""
+    return any(n.op == "activation" and n.attrs["activation"].kind in _STEPS for n in graph.nodes)
 
 
 def _changes_nothing(node: Node) -> bool:

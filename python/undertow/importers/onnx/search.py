@@ -20,6 +20,7 @@ from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
 from .compare import difference
 from .fuse import fuse
+from .order import order
 from .pairings import only_cells
 from .program import ID_TYPES, NUMBER_TYPES, Port, Program
 from .readings import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
@@ -285,6 +286,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         tidy(graph)
     if not exact:
         fuse(graph)
+        order(graph)
+        tidy(graph)
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
     result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
     for port in program.state_inputs:
