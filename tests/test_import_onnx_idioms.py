@@ -232,6 +232,29 @@ def test_an_input_that_is_the_same_at_every_timestep(use, batch, tmp_path, rng):
     streams_like(undertow.load(path, fixed={"k": k}), {"x": X[0]}, {"y": expected[0]})
 
 
+@pytest.mark.parametrize("batch", [1, "b"])
+def test_attention_to_a_memory_that_stays_the_same(batch, tmp_path, rng):
+    """Rows of time meet one matrix, the last axis of the weights is not time: scores, and then what they choose."""
+    nodes = [
+        helper.make_node("GRU", ["steps", "W", "R"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h second", "s"),
+        node("Transpose", "s", "q", perm=[1, 0, 2]),
+        node("Transpose", "memory", "keys", perm=[0, 2, 1]),
+        node("MatMul", "q keys", "scores"),
+        node("Softmax", "scores", "w", axis=-1),
+        node("Transpose", "w", "columns", perm=[0, 2, 1]),
+        node("MatMul", "keys columns", "y"),
+    ]
+    nodes = [node("Transpose", "x", "steps", perm=[1, 0, 2]), *nodes]
+    weights = {**cell(rng, "GRU", I), "second": np.array([1])}
+    inputs = {"x": [batch, "t", I], "memory": [batch, 6, H]}
+    path = save(tmp_path, nodes, inputs, {"y": [batch, H, "t"]}, weights)
+    X, memory = random(rng, 1, T, I), random(rng, 1, 6, H)
+    (expected,) = session(path).run(None, {"x": X, "memory": memory})
+    feeds = {"x": X[0], "memory": np.repeat(memory, T, 0)}
+    streams_like(undertow.load(path), feeds, {"y": expected[0].T})
+
+
 def test_an_initial_state_that_is_computed_must_be_bound(tmp_path, rng):
     nodes = [
         node("MatMul", "k K", "m"),

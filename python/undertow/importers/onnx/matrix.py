@@ -80,6 +80,11 @@ def _two_computed(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
     if lead is None or a.shape[-1] != b.shape[-2]:
         node.shape_error(f"inputs of shapes {a.shape} and {b.shape} cannot be multiplied")
     walk.count(node, (*lead, a.shape[-2], b.shape[-1]))
+    inner = [{i - len(x.shape) for i in take_apart(walk, node, x)[0].outer} & {-1, -2} for x in (a, b)]
+    if inner == [{-2}, set()]:
+        return _row_by_row(walk, node, a, b)
+    if inner == [set(), {-1}]:
+        return swap(_row_by_row(walk, node, swap(b), swap(a)))
     for x in (a, b):
         layout, _ = take_apart(walk, node, x)
         if layout.outer and layout.outer[-1] >= len(x.shape) - 2:
@@ -102,6 +107,14 @@ def _two_computed(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
             kept = [i for i in range(len(result.shape)) if i != axis]
             result = _reshaped(result, tuple(result.shape[i] for i in kept), tuple(result.labels[i] for i in kept))
     return result
+
+
+def _row_by_row(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
+    """Products whose rows are timesteps (or batch items), each with the same b: matrices of one row."""
+    rows = _reshaped(a, (*a.shape[:-1], 1, a.shape[-1]), (*a.labels[:-1], "", a.labels[-1]))
+    matrix = _reshaped(b, (*b.shape[:-2], 1, *b.shape[-2:]), (*b.labels[:-2], "", *b.labels[-2:]))
+    made = _two_computed(walk, node, rows, matrix)
+    return _reshaped(made, (*made.shape[:-2], made.shape[-1]), (*made.labels[:-2], made.labels[-1]))
 
 
 def _matmul(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
