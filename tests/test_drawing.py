@@ -202,3 +202,12 @@ def test_pictures_that_dot_draws(cli, tmp_path, suffix, monkeypatch):
     code, _, err = cli("info", tmp_path / "tower.tow", "--graph", out)
     assert code == 3
     assert "the program dot" in err
+
+
+def test_rows_in_the_middle_of_very_many_share_a_line(cli, tmp_path):
+    tower(60).save(tmp_path / "tower.tow")
+    rows = layer_rows(cli("info", tmp_path / "tower.tow")[1])
+    assert len(rows) == 61
+    assert "150 nodes" in rows[40] and "90 activation, 30 dense, 30 select" in rows[40]
+    assert sum(" dense " in row for row in rows) == 30
+    assert len(layer_rows(cli("info", tmp_path / "tower.tow", "--all")[1])) == 300

@@ -86,13 +86,6 @@ def test_keras_and_h5py_are_not_needed() -> None:
     assert "embedding" in out.stdout
 
 
-def test_sniff() -> None:
-    assert keras.sniff((GOLDEN / "text.keras").read_bytes()[:16], "text.keras")
-    assert keras.sniff(b"\x89HDF\r\n\x1a\n", "model.h5")
-    assert not keras.sniff(b"PK\x03\x04", "state.pt")
-    assert not keras.sniff(b"{", "model.json")
-
-
 # -- cells, against the oracle ---------------------------------------------------------------------------------------
 
 

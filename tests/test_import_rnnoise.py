@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import numpy as np
@@ -124,6 +125,27 @@ def test_the_first_network_equals_float64(tmp_path, sizes, form):
     agree(model, X, first_network(sizes, arrays, X))
 
 
+def test_sizes_of_a_trainer_that_divides_and_names_of_a_fork(tmp_path):
+    """Python 3 writes 9 / 3 as 3.0, and forks put their own prefix before every name."""
+    rng = np.random.default_rng(12)
+    arrays = integers(rng, SMALL)
+    X = rng.normal(0, 1, (20, 7)).astype(np.float32)
+    text, source = as_text(SMALL, arrays), as_c(SMALL, arrays)
+    for name, (n_in, units, act) in SMALL.items():
+        if name.endswith("_gru"):
+            text = text.replace(f"\n{n_in} {units} {CODES[act]}\n", f"\n{n_in} {units}.0 {CODES[act]}\n")
+            source = source.replace(f"   {n_in}, {units}, ACT", f"   {n_in}, {units}.0, ACT")
+    assert text.count(".0 ") == source.count(".0, ") == 3
+    fork = re.sub(r"\b((?:rnn_weight|ACTIVATION_|input_|vad_|noise_|denoise_))", r"my_\1", source)
+    fork = fork.replace("GRULayer", "MyGRULayer").replace("my_ACTIVATION", "MY_ACTIVATION")
+    assert "const my_rnn_weight my_noise_gru_bias[15]" in fork
+    commented = ("\ufeff/* \u65e0\u566a */\r\n" + source.replace("\n", "\r\n")).encode()
+    in_gbk = "/* \u65e0\u566a */\n".encode("gbk") + source.encode()
+    files = {"a.txt": text, "rnn_data.c": source, "fork.c": fork, "bom.c": commented, "gbk.c": in_gbk}
+    for name, content in files.items():
+        agree(undertow.load(save(tmp_path, content, name)), X, first_network(SMALL, arrays, X))
+
+
 @pytest.mark.parametrize("form", ["weights.txt", "rnn_data.c"])
 def test_weights_come_with_keras_names_and_scaled(tmp_path, form):
     arrays = integers(np.random.default_rng(4), SMALL)
@@ -146,7 +168,9 @@ BAD_TEXTS = [
     (text(lambda t: t[:-20]), FormatError, "ends within vad_output"),
     (text(lambda t: t + " 7"), FormatError, "1 numbers behind the last layer"),
     (text(lambda t: t.replace("7 4 0\n", "7 4 3\n")), UnsupportedError, "activation code 3"),
-    (text(lambda t: t.replace("7 4 0\n", "7 4.0 0\n")), FormatError, "whole numbers"),
+    (text(lambda t: t.replace("7 4 0\n", "7 4.5 0\n")), FormatError, "whole numbers"),
+    (text(lambda t: t.replace("7 4 0\n", "7 4.0.0 0\n")), FormatError, "whole numbers"),
+    (text(lambda t: t.replace("7 4 0\n", "7 4-0 0\n")), FormatError, "whole numbers"),
     (text(lambda t: t.replace("7 4 0\n", "7 0 0\n")), FormatError, "0 units"),
     (text(lambda t: t.replace("7 4 0\n", "7 99999 0\n")), FormatError, "expected 0 to 4096"),
     (text(lambda t: t.replace("7 4 0\n", "7 4 0\n128 ")), FormatError, "expected -128 to 127"),
@@ -173,14 +197,22 @@ BAD_SOURCES = [
     (c(lambda t: t.replace("ACTIVATION_TANH", "ACTIVATION_SWISH", 1)), UnsupportedError, "ACTIVATION_SWISH"),
     (c(lambda t: t.replace("7, 4, ACT", "7, 5, ACT")), ShapeError, "input_dense: 'input_dense_bias' has 4 elements"),
     (c(lambda t: t.replace("vad_gru_bias[9]", "some_bias[9]")), FormatError, "'vad_gru_bias' is missing"),
-    (c(lambda t: t.replace("7, 4, ACT", "7, ACT")), FormatError, "expected arrays, sizes and activation"),
+    (c(lambda t: t.replace("7, 4, ACT", "7, ACT")), FormatError, "expected 2 arrays, two sizes .* and an activation"),
+    (c(lambda t: t.replace("7, 4, ACT", "7, 4.5, ACT")), FormatError, "expected 2 arrays, two sizes"),
+    (c(lambda t: t.replace("rnn_weight", "opus_int16")), UnsupportedError, "scale stands in a header"),
+    (
+        c(lambda t: re.sub(r"vad_gru_bias\[9\] = \{([^}]*)\}", r"vad_gru_bias[18] = {\1, \1}", t)),
+        UnsupportedError,
+        "vad_gru: 'vad_gru_bias' has 18 elements, two biases",
+    ),
     (c(lambda t: t + "static const rnn_weight vad_output_bias[1] = {1};"), FormatError, "twice"),
-    ("int main(void) { return 0; }", FormatError, "no constant arrays"),
-    ("/* " * 50_000, FormatError, "no constant arrays"),
+    ("int main(void) { return 0; }", FormatError, "without constant arrays"),
+    ("/* " * 50_000, FormatError, "without constant arrays"),
     ("static const float a[1] = {nan};", FormatError, "plain numbers"),
     ("static const float a[1] = {1e999};", FormatError, "beyond float32"),
     ("static const float a[1] = {e};", FormatError, "no number"),
     ("\u00e9", FormatError, "neither"),
+    (c(lambda t: t.replace("[9] = {\n   ", "[9] = {\n   \u0663, ")), FormatError, "expected 9 plain numbers"),
 ]
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import oracle
+import undertow
 from keras_files import check
 from tolerances import FLOAT32_MODEL
 from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
-from undertow.importers import rtneural
+from undertow.importers import nam, rtneural
 
 rng = np.random.default_rng(11)
 
@@ -80,6 +81,48 @@ def test_every_layer_of_the_keras_dialect(tmp_path: Path) -> None:
     y = np.where(y > 0, y, np.exp(y) - 1)
     y = np.exp(y) / np.exp(y).sum(axis=1, keepdims=True)
     check(rtneural.load(path), {"input": X}, {"output": y}, FLOAT32_MODEL, label="layers")
+
+
+def test_convolutions_see_the_past(tmp_path: Path) -> None:
+    X = rng.normal(size=(30, 2)).astype(np.float32)
+    k0, b0, k1, b1, k2 = weights(3, 2, 4), weights(4), weights(2, 2, 6), weights(6), weights(1, 6, 1)
+    keras_input = {"type": "unknown", "activation": "", "shape": [[None, None, 2]], "weights": []}
+    path = write(
+        tmp_path / "m.json",
+        keras_input,  # the exporter knows no InputLayer
+        entry("conv1d", 4, k0, b0, activation="tanh", kernel_size=[3], dilation=[2]),
+        entry("conv1d", 6, k1, b1, kernel_size=[2], dilation=[3], groups=2),
+        entry("conv1d", 1, k2, activation="relu", kernel_size=[1], dilation=[1], groups=1),
+        n_in=2,
+    )
+    y, rows = X.astype(np.float64), []
+    for t in range(30):
+        rows.append(b0 + sum(y[t - 2 * (2 - k)] @ k0[k] for k in range(3) if t >= 2 * (2 - k)))
+    y, rows = np.tanh(rows), []
+    for t in range(30):
+        halves = [
+            sum(
+                y[t - 3 * (1 - k), 2 * g : 2 * g + 2] @ k1[k][:, 3 * g : 3 * g + 3]
+                for k in range(2)
+                if t >= 3 * (1 - k)
+            )
+            for g in range(2)
+        ]
+        rows.append(b1 + np.concatenate(halves))
+    y = np.maximum(np.array(rows) @ k2[0], 0)
+    check(rtneural.load(path), {"input": X}, {"output": y}, FLOAT32_MODEL, label="conv1d")
+
+
+def test_a_neural_amp_modeler_capture_in_a_json_file(tmp_path: Path) -> None:
+    config = {"input_size": 1, "hidden_size": 2, "num_layers": 1}
+    capture = {"version": "0.5.4", "architecture": "LSTM", "config": config, "weights": weights(39).tolist()}
+    for name in ("a.json", "a.nam", "a"):
+        (tmp_path / name).write_text(json.dumps(capture))
+    assert rtneural.load(tmp_path / "a.json").source == nam.load(tmp_path / "a.nam").source
+    X = rng.normal(size=(9, 1)).astype(np.float32)
+    wanted, *others = (undertow.load(tmp_path / name).run(X) for name in ("a.nam", "a.json", "a"))
+    for y in others:
+        np.testing.assert_array_equal(y, wanted)
 
 
 @pytest.mark.parametrize(
@@ -208,8 +251,28 @@ def trained(tensors: dict[str, Any] | None = None, **data: Any) -> dict[str, Any
     return {"model_data": {**DATA, **data}, "state_dict": as_json(tensors or {**LSTM1, **LIN})}
 
 
+CONV = {"kernel_size": [1], "dilation": [1]}
+INPUT = {"type": "unknown", "activation": "", "shape": [[None, None, 1]], "weights": []}
+
 REFUSED: list[tuple[Any, type[Error], str]] = [
-    (layers(entry("conv1d", 1, [[[1.0]]], [0.0])), UnsupportedError, "layer 0: layer type 'conv1d'"),
+    (layers(entry("conv2d", 1, [[[[1.0]]]], [0.0])), UnsupportedError, "layer 0: layer type 'conv2d'"),
+    (layers(entry("conv1d", 1, [[[1.0]]], [0.0], **CONV, strides=2)), UnsupportedError, "'strides' = 2"),
+    (layers(entry("conv1d", 1, [[[1.0]]], [0.0])), FormatError, "'kernel_size' must be a whole number"),
+    (
+        layers(entry("conv1d", 1, [[[1.0]]], [0.0], kernel_size=[2], dilation=[1])),
+        ShapeError,
+        r"expected \[\(2, 1, 1\)",
+    ),
+    (layers(entry("conv1d", 1, [[[1.0]]], [0.0], **CONV, groups=3)), ShapeError, "groups = 3"),
+    (layers({**INPUT, "shape": [[None, 5]]}, D11), UnsupportedError, "layer 0: layer type 'unknown'"),
+    (layers(D11, INPUT), UnsupportedError, "layer 1: layer type 'unknown'"),
+    (layers(INPUT), UnsupportedError, "layer 0: layer type 'unknown'"),
+    ({"one": layers(D11), "two": layers(D11)}, FormatError, "2 networks \\('one', 'two'\\): save each"),
+    (
+        {"dilations": [1, 2], "variables": [], "filter_width": 3},
+        FormatError,
+        "it holds 'dilations', 'variables', 'filter_width': another program's",
+    ),
     (layers(D11, entry("batchnorm2d", 1)), UnsupportedError, "layer 1: layer type 'batchnorm2d'"),
     (layers(entry("unknown", 1)), UnsupportedError, "'unknown'"),
     (layers({**D11, "activation": "gelu"}), UnsupportedError, "'gelu'"),
@@ -309,10 +372,3 @@ def test_damaged_files_end_in_a_typed_error(tmp_path: Path) -> None:
                 rtneural.load(path)
             except Error as error:
                 assert str(path) in str(error)
-
-
-def test_sniff() -> None:
-    assert rtneural.sniff(b'\xef\xbb\xbf {"in_shape"', "amp.json")
-    assert rtneural.sniff(b"{", Path("amp.aidax"))
-    assert not rtneural.sniff(b"PK\x03\x04", "amp.json")
-    assert not rtneural.sniff(b'{"version": "0.5.1", "architecture": "LSTM"', "amp.json")

@@ -76,6 +76,49 @@ def test_pickled_dict_of_numpy_arrays(tmp_path):
             np.testing.assert_array_equal(got[name], arrays[name])
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_gives_the_same_arrays(protocol, tmp_path):
+    every_byte = np.frombuffer(bytes(range(256)), np.uint8)
+    arrays = {"bytes": every_byte, "zeros": np.zeros((2, 3)), "f": np.linspace(-1, 1, 7, dtype=np.float32)}
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(arrays, protocol))
+    read = read_weights(path)
+    for key, array in arrays.items():
+        assert read[key].dtype == array.dtype
+        np.testing.assert_array_equal(read[key], array)
+
+
+def python_2(array: np.ndarray, binary: bool) -> bytes:
+    """What Python 2's pickle wrote for an array: its bytes as a str, either counted or printed with escapes."""
+    raw = array.tobytes()
+    text = b"T" + len(raw).to_bytes(4, "little") + raw if binary else b"S" + repr(raw)[1:].encode() + b"\n"
+    shape = b"".join(b"I%d\n" % n for n in array.shape)
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(" + shape + b"tcnumpy\ndtype\n"
+        b"(S'" + array.dtype.str[1:].encode() + b"'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\n" + text + b"tb."
+    )
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["counted", "printed"])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 3), np.float32),  # bytes that are ASCII, and so look like text
+        np.frombuffer(b"text" * 4, np.int32),
+        np.frombuffer(b"\\'\"\n\r\t\\x41\\n-", np.int8),
+        np.frombuffer(bytes(range(256)), np.int16),
+        np.linspace(-3, 3, 90_000).reshape(300, 300),  # its line is longer than a megabyte
+    ],
+    ids=["zeros", "text", "escapes", "every byte", "long"],
+)
+def test_arrays_of_python_2(array, binary, tmp_path):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(python_2(array, binary))
+    (read,) = read_weights(path).values()
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
+
+
 def test_torch_writes_what_we_read(tmp_path):
     """With PyTorch at hand: whatever its version, containers in which source code would be committed, and odd views."""
     torch = pytest.importorskip("torch")

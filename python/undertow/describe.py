@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Above so many nodes, small ones share a line.
 MANY_LAYERS = 24
+#: from so many rows on, those in the middle share one
+MAX_ROWS = 80
 #: Shapes of inputs (outputs) in one line.
 MAX_SHAPES = 3
 _DEFAULTS = {"rnn": (TANH,), "gru": (SIGMOID, TANH), "lstm": (SIGMOID, TANH, TANH)}
@@ -157,7 +159,11 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
         ]
 
     layers = [["layer", "op", "in", "out", "parameters", "bytes", "precision", "variant"]]
-    for run in _runs(facts["layers"], every):
+    runs = _runs(facts["layers"], every)
+    if not every and len(runs) > MAX_ROWS:
+        middle = [layer for run in runs[MAX_ROWS // 2 : -MAX_ROWS // 4] for layer in run]
+        runs = [*runs[: MAX_ROWS // 2], middle, *runs[-MAX_ROWS // 4 :]]
+    for run in runs:
         layers.append(_row(run[0]) if len(run) == 1 else _row_of_many(run))
     lines = [facts["name"], *(f"  {line}" for line in facts["source"].splitlines()), ""]
     lines += [table(frames("input") + frames("output")), "", table(layers), ""]

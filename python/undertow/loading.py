@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import mmap
 import os
+import zipfile
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from .compile import Precisions, with_weights
 from .errors import Error, FormatError, UnsupportedError
 from .model import Model
 from .sparse import with_blocks
+from .weights import contents
 
 #: suffix -> module under undertow.importers
 IMPORTERS = {
@@ -30,13 +33,23 @@ IMPORTERS = {
     ".pth": "state_dict",
     ".safetensors": "state_dict",
     ".npz": "state_dict",
+    ".pkl": "state_dict",
+    ".pickle": "state_dict",
 }
 
-#: suffix -> where the model can be read from instead
-ELSEWHERE = {
-    ".tflite": "convert the model with tf2onnx (python -m tf2onnx.convert --tflite ...), or load the Keras model that "
-    "it was made from",
+#: `contents.kind` that leaves no doubt -> module under undertow.importers, whatever the suffix
+BY_CONTENT = {
+    "rnnoise": "rnnoise",
+    "hdf5": "keras",
+    "onnx": "onnx",
+    "pickle": "state_dict",
+    "safetensors": "state_dict",
 }
+
+TFLITE = (
+    "TensorFlow Lite files are not read: convert the model with tf2onnx (python -m tf2onnx.convert --tflite ...), or "
+    "load the Keras model that it was made from"
+)
 
 
 def load(
@@ -52,6 +65,7 @@ def load(
     Args:
         path: .tow, .onnx, .keras, .h5, .json (RTNeural), .nam (Neural Amp Modeler), RNNoise's weights
             (text, binary or C), or a weights-only file (.pt, .pth, .safetensors, .npz) whose wiring is unambiguous.
+            Under any other name (.jit, .ckpt, .tar, .bin ...) the first bytes tell which of these it is.
         isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
             file.
@@ -72,7 +86,7 @@ def load(
     """
     path = Path(path)
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(contents.HEAD)
         try:
             if head[: len(tow.MAGIC)] == tow.MAGIC:
                 _refuse_options(path, options)
@@ -82,22 +96,38 @@ def load(
             graph = _importer(path, head).load(path, **options)
             return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa)
         except Error as error:
-            if path.name in str(error):
+            if str(path) in str(error):
                 raise
             raise type(error)(f"{path}: {error}") from error
 
 
 def _importer(path: Path, head: bytes) -> Any:
+    """The module that reads a file: by its contents, or by its suffix where several formats share a container."""
     suffix = path.suffix.lower()
     if suffix == ".tow":
         raise FormatError("not a .tow file (no .tow signature in its first bytes)" if head else "the file is empty")
-    if head.startswith((b"DNNw", b"rnnoise-nu")):  # these files come as .bin, .txt, or without a suffix
-        return import_module(".importers.rnnoise", __package__)
-    if suffix in ELSEWHERE:
-        raise UnsupportedError(f"{suffix} files are not read: {ELSEWHERE[suffix]}")
-    if suffix not in IMPORTERS:
-        raise UnsupportedError(f"suffix {suffix!r} is not known; known: .tow {' '.join(IMPORTERS)}")
-    return import_module(f".importers.{IMPORTERS[suffix]}", __package__)
+    if what := contents.stranger(head):
+        raise FormatError(what)
+    kind = contents.kind(head)
+    if kind == "tflite" or suffix == ".tflite":
+        raise UnsupportedError(TFLITE)
+    name = BY_CONTENT.get(kind or "") or IMPORTERS.get(suffix)
+    if name is None and kind == "zip":
+        name = "keras" if _is_keras(path) else "state_dict"
+    if name is None and kind == "json":
+        name = "rtneural"
+    if name is None:
+        raise UnsupportedError(
+            f"suffix {suffix!r} is not known, and neither are its first bytes {head[:8]!r}; known: .tow "
+            f"{' '.join(IMPORTERS)}"
+        )
+    return import_module(f".importers.{name}", __package__)
+
+
+def _is_keras(path: Path) -> bool:
+    with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
+        return "model.weights.h5" in archive.namelist()
+    return False
 
 
 def _refuse_options(path: Path, options: dict[str, Any]) -> None:

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Neural Amp Modeler (`.nam`): JSON with a flat list of weights. LSTM captures; other architectures are refused.
+"""Neural Amp Modeler (`.nam`): JSON with a flat list of weights. LSTM and WaveNet captures (`nam_wavenet`).
 
-The list holds, layer by layer: the matrix [W R] row by row, its 4 * hidden rows in the order i, f, g, o; one bias of
-4 * hidden; the hidden state and the cell at which the capture starts (both learned, neither zero). After the layers:
-the head's matrix (outputs, hidden) and its bias. A frame is one audio sample of every channel.
+The list of an LSTM holds, layer by layer: the matrix [W R] row by row, its 4 * hidden rows in the order i, f, g, o; one
+bias of 4 * hidden; the hidden state and the cell at which the capture starts (both learned, neither zero). After the
+layers: the head's matrix (outputs, hidden) and its bias. A frame is one audio sample of every channel.
 
-NAM's own players feed half a second of silence through a capture before the first sample ("prewarm"), so that it
-starts from rest and not from where it was trained to start. A stream here starts at the file's state, which is what
-the trainer computes. To start as a player does: ``stream.run(np.zeros((rate // 2, 1), np.float32))``. Nor are the
-levels in the metadata (loudness, gain, dBu) applied: in NAM they are advice to the program around the capture.
+NAM's own players feed half a second of silence through an LSTM before the first sample ("prewarm"), so that it starts
+from rest and not from where it was trained to start. A stream here starts at the file's state, which is what the
+trainer computes. To start as a player does: ``stream.run(np.zeros((rate // 2, 1), np.float32))``. A WaveNet has silence
+before its start in both, and here. The levels in the metadata (loudness, gain, dBu) are not applied: in NAM they are
+advice to the program around the capture.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +27,26 @@ from ..errors import Error, FormatError, ShapeError, UnsupportedError
 from ..graph import Graph
 from ..layers import LSTM, Dense
 from . import _blocks as blocks
+from . import nam_wavenet
 
 #: limits for hostile files; captures have some thousand weights
 MAX_FILE_BYTES = 64 << 20
 MAX_LAYERS = 100
 MAX_WIDTH = 1 << 16
 
-#: versions of the file whose LSTM is the one above: from the first release to the last one known
+#: versions of the file whose networks are those described: from the first release to the last one known
 VERSIONS = ((0, 5), (0, 7))
 _KEYS = {"version", "architecture", "config", "weights", "metadata", "sample_rate"}
 _CONFIG_KEYS = {"input_size", "hidden_size", "num_layers", "in_channels", "out_channels"}
 
 
-def load(path: str | os.PathLike[str]) -> Graph:
+def load(path: str | os.PathLike[str], *, submodel: int | None = None) -> Graph:
     """Read a NAM file.
 
     Args:
         path: the file.
+        submodel: which capture of a container to take, counted from 0; the last one, which is the full size and what
+            players start with, unless given.
 
     Returns:
         A graph with input "input" of shape (channels,) and output "output" of shape (channels,); `Graph.source` says
@@ -56,25 +60,64 @@ def load(path: str | os.PathLike[str]) -> Graph:
     path = Path(path)
     root = blocks.parse_json(blocks.read_limited(path, MAX_FILE_BYTES), str(path))
     try:
-        return _graph(root, path.stem)
+        return from_json(root, path.stem, submodel)
     except Error as error:
         raise type(error)(f"{path}: {error}") from None
 
 
-def _graph(root: Any, name: str) -> Graph:
+def from_json(root: Any, name: str, submodel: int | None = None) -> Graph:
+    """As `load`, but the file's JSON."""
+    _check_keys(root)
+    within = ""
+    if root["architecture"] == "SlimmableContainer":
+        root, within = _contained(root, submodel)
+    elif submodel is not None:
+        raise ValueError(
+            f"submodel is {submodel}, but the file is no container: its architecture is {_brief(root['architecture'])}"
+        )
+    version, architecture, config = _version(root["version"]), root["architecture"], root["config"]
+    if architecture not in ("LSTM", "WaveNet"):
+        raise UnsupportedError(f"architecture {_brief(architecture)} is not supported; expected 'LSTM' or 'WaveNet'")
+    _refuse_others("the file", root, _KEYS)
+    rate = _sample_rate(root)
+    if not isinstance(config, dict):
+        raise FormatError(f"config must be an object, got {_brief(config)}")
+    graph = Graph(name)
+    (_lstm if architecture == "LSTM" else _wavenet)(graph, config, root["weights"])
+    rated = f"{rate:g} Hz" if rate else "sampling rate not stated"
+    graph.source = f"Neural Amp Modeler {version}, {architecture}{within}, {rated}"
+    return graph
+
+
+def _check_keys(root: Any) -> None:
     if not isinstance(root, dict):
         raise FormatError(f"the JSON is a {type(root).__name__}, expected an object with architecture and weights")
     for key in ("version", "architecture", "config", "weights"):
         if key not in root:
             raise FormatError(f"{key!r} is missing: not a Neural Amp Modeler file")
-    version = _version(root["version"])
-    if root["architecture"] != "LSTM":
-        raise UnsupportedError(f"architecture {_brief(root['architecture'])} is not supported; expected 'LSTM'")
+
+
+def _contained(root: Mapping[str, Any], wanted: int | None) -> tuple[Mapping[str, Any], str]:
+    """The file's object of one capture in a container, and words for which of them it is."""
+    _version(root["version"])
     _refuse_others("the file", root, _KEYS)
-    rate = _sample_rate(root)
     config = root["config"]
-    if not isinstance(config, dict):
-        raise FormatError(f"config must be an object, got {_brief(config)}")
+    models = config.get("submodels") if isinstance(config, dict) else None
+    if not isinstance(models, list) or not models or root["weights"] != []:
+        raise FormatError("a SlimmableContainer must have a list config.submodels and no weights of its own")
+    _refuse_others("config", config, {"submodels"})
+    index = len(models) - 1 if wanted is None else wanted
+    if type(index) is not int or not 0 <= index < len(models):
+        raise ValueError(f"submodel is {index!r}, but the file holds {len(models)}; expected 0 to {len(models) - 1}")
+    entry = models[index]
+    if not isinstance(entry, dict):
+        raise FormatError(f"config.submodels[{index}] must be an object, got {_brief(entry)}")
+    _refuse_others(f"config.submodels[{index}]", entry, {"max_value", "model"})
+    _check_keys(entry.get("model"))
+    return entry["model"], f" (capture {index + 1} of {len(models)})"
+
+
+def _lstm(graph: Graph, config: Mapping[str, Any], values: Any) -> None:
     _refuse_others("config", config, _CONFIG_KEYS)
     n_in, hidden = _count(config, "input_size", MAX_WIDTH), _count(config, "hidden_size", MAX_WIDTH)
     n_layers, n_out = _count(config, "num_layers", MAX_LAYERS), _count(config, "out_channels", MAX_WIDTH, 1)
@@ -84,11 +127,23 @@ def _graph(root: Any, name: str) -> Graph:
             "expected the same number"
         )
     sizes = [(n_in if k == 0 else hidden, hidden) for k in range(n_layers)]
-    expected = sum(4 * h * (i + h) + 6 * h for i, h in sizes) + n_out * (hidden + 1)
-    weights = _numbers(root["weights"], expected)
-
-    graph = Graph(name)
+    take = _taker(_numbers(values, sum(4 * h * (i + h) + 6 * h for i, h in sizes) + n_out * (hidden + 1)))
     y = graph.input("input", (n_in,))
+    for k, (i, h) in enumerate(sizes):
+        both, bias = take(4 * h, i + h), take(4 * h)
+        layer = LSTM(both[:, :i], both[:, i:], bias, gate_order="ifgo", h0=take(h), c0=take(h), name=f"lstm_{k + 1}")
+        y = layer.add_to(graph, y)
+    graph.output("output", Dense(take(n_out, hidden), take(n_out), name="head").add_to(graph, y))
+
+
+def _wavenet(graph: Graph, config: Mapping[str, Any], values: Any) -> None:
+    stacks = nam_wavenet.stacks_of(config)
+    take = _taker(_numbers(values, sum(stack.n_weights for stack in stacks) + 1))
+    y = nam_wavenet.add(graph, graph.input("input", (1,)), stacks, take)
+    graph.output("output", blocks.scale_shift(graph, y, "head_scale", take(1), 0.0))
+
+
+def _taker(weights: np.ndarray) -> Callable[..., np.ndarray]:
     at = 0
 
     def take(*shape: int) -> np.ndarray:
@@ -96,13 +151,7 @@ def _graph(root: Any, name: str) -> Graph:
         at += math.prod(shape)
         return weights[at - math.prod(shape) : at].reshape(shape)
 
-    for k, (i, h) in enumerate(sizes):
-        both, bias = take(4 * h, i + h), take(4 * h)
-        layer = LSTM(both[:, :i], both[:, i:], bias, gate_order="ifgo", h0=take(h), c0=take(h), name=f"lstm_{k + 1}")
-        y = layer.add_to(graph, y)
-    graph.output("output", Dense(take(n_out, hidden), take(n_out), name="head").add_to(graph, y))
-    graph.source = f"Neural Amp Modeler {version}, LSTM, " + (f"{rate:g} Hz" if rate else "sampling rate not stated")
-    return graph
+    return take
 
 
 def _version(value: Any) -> str:

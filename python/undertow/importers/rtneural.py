@@ -2,7 +2,8 @@
 """RTNeural JSON: the three dialects that trainers of audio models write.
 
 * ``{"in_shape": ..., "layers": [...]}``: a chain of layers with Keras weights (RTNeural's own format, and what
-  amp-modelling plugins read: `in_skip` adds the input to the output, `in_gain` and `out_gain` are decibels);
+  amp-modelling plugins read: `in_skip` adds the input to the output, `in_gain` and `out_gain` are decibels). As in
+  RTNeural, a convolution along time sees the present and the past, whatever padding it was trained with;
 * ``{"model_data": {...}, "state_dict": {...}}``: one PyTorch recurrent module, a linear layer, an optional skip;
 * a bare PyTorch state_dict: recurrent modules in file order and at most one linear layer after them.
 
@@ -22,7 +23,9 @@ import numpy as np
 from ..activations import RELU, SIGMOID, TANH, Activation
 from ..errors import Error, FormatError, ShapeError, UnsupportedError
 from ..graph import Graph
+from ..layers import Conv1D
 from . import _blocks as blocks
+from . import nam
 from ._torch_chain import Module, find_modules
 
 #: limits for hostile files
@@ -30,15 +33,11 @@ MAX_FILE_BYTES = 256 << 20
 MAX_LAYERS = 1000
 
 ACTIVATIONS = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "elu": Activation("elu")}
-LAYERS = ("dense", "time-distributed-dense", "lstm", "gru", "activation", "prelu", "batchnorm")
+LAYERS = ("dense", "time-distributed-dense", "conv1d", "lstm", "gru", "activation", "prelu", "batchnorm")
+#: keys that a type has beside those of all
+_OWN_KEYS = {"batchnorm": {"epsilon"}, "conv1d": {"kernel_size", "dilation", "groups"}}
 #: keys that carry no arithmetic; the batches are a recording of the trainer's own output
 HARMLESS = {"samplerate", "author", "esr", "metadata", "name", "input_batch", "output_batch"}
-
-
-def sniff(head: bytes, path: str | os.PathLike[str]) -> bool:
-    """Whether a file that begins with `head` looks like JSON for this importer."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    return text[:1] == b"{" and Path(path).suffix.lower() in (".json", ".aidax", "") and b'"architecture"' not in head
 
 
 def load(path: str | os.PathLike[str]) -> Graph:
@@ -63,6 +62,8 @@ def load(path: str | os.PathLike[str]) -> Graph:
         )
     graph = Graph(path.stem)
     try:
+        if {"architecture", "config", "weights"} <= root.keys():
+            return nam.from_json(root, path.stem)
         if "layers" in root:
             _layer_list(graph, root)
             graph.source = "RTNeural JSON"
@@ -89,6 +90,8 @@ def _layer_list(graph: Graph, root: Mapping[str, Any]) -> None:
     layers = root["layers"]
     if not isinstance(layers, list) or not 0 < len(layers) <= MAX_LAYERS:
         raise FormatError(f"'layers' must be a list of 1 to {MAX_LAYERS} layers, got {_brief(layers)}")
+    if len(layers) > 1 and _is_keras_input(layers[0], root.get("in_shape")):
+        layers = layers[1:]
     for position, layer in enumerate(layers):
         if not isinstance(layer, dict) or not isinstance(layer.get("type"), str):
             raise FormatError(f"layer {position} must be an object with a 'type', got {_brief(layer)}")
@@ -119,6 +122,11 @@ def _layer_list(graph: Graph, root: Mapping[str, Any]) -> None:
     graph.output("output", y)
 
 
+def _is_keras_input(layer: Any, shape: Any) -> bool:
+    """Whether the exporter met Keras's InputLayer: a type that it does not know, and alone the list of one shape."""
+    return isinstance(layer, dict) and layer == {"type": "unknown", "activation": "", "shape": [shape], "weights": []}
+
+
 def _layer(graph: Graph, x: str, layer: dict[str, Any], where: str) -> str:
     kind = layer["type"]
     (n_in,) = graph.shape(x)
@@ -129,7 +137,7 @@ def _layer(graph: Graph, x: str, layer: dict[str, Any], where: str) -> str:
     _refuse_others(
         where,
         layer,
-        {"type", "shape", "weights", "activation", "name"} | ({"epsilon"} if kind == "batchnorm" else set()),
+        {"type", "shape", "weights", "activation", "name"} | _OWN_KEYS.get(kind, set()),
     )
     arrays = [_array(f"{where}: weights[{i}]", w) for i, w in enumerate(weights)]
     name = str(layer.get("name") or kind.replace("-", "_"))
@@ -143,6 +151,14 @@ def _layer(graph: Graph, x: str, layer: dict[str, Any], where: str) -> str:
         shapes([(n_in, units), (units,)], [(n_in, units)])
         named = {"W": arrays[0].T, **({"b": arrays[1]} if len(arrays) == 2 else {})}
         return _activate(graph, graph.add("dense", [x], name=name, weights=named), layer, where, name)
+    if kind == "conv1d":
+        size, dilation = (_count(where, layer, key) for key in ("kernel_size", "dilation"))
+        groups = _count(where, layer, "groups", 1)
+        if n_in % groups or units % groups:
+            raise ShapeError(f"{where}: groups = {groups} divides not both {n_in} inputs and {units} outputs")
+        shapes([(size, n_in // groups, units), (units,)], [(size, n_in // groups, units)])
+        conv = Conv1D(*arrays, dilation=dilation, groups=groups, name=name)
+        return _activate(graph, conv.add_to(graph, x), layer, where, name)
     if kind in ("lstm", "gru"):
         # RTNeural's cells are tanh and sigmoid whatever this key says; a file that says otherwise was trained so
         if layer.get("activation", "") not in ("", "tanh"):
@@ -196,7 +212,7 @@ def _recurrent_with_skip(graph: Graph, root: Mapping[str, Any]) -> None:
     _refuse_others("model_data", data, known | HARMLESS)
     if data.get("model", "SimpleRNN") != "SimpleRNN":
         raise UnsupportedError(f"model_data: model {_brief(data['model'])} is not supported; expected 'SimpleRNN'")
-    sizes = {key: _count(data, key) for key in ("input_size", "output_size", "hidden_size", "num_layers")}
+    sizes = {key: _count("model_data", data, key) for key in ("input_size", "output_size", "hidden_size", "num_layers")}
     skip = _number(data, "skip", 0)
     op = str(data.get("unit_type")).lower()
     if op not in ("lstm", "gru", "rnn"):
@@ -229,7 +245,10 @@ def _recurrent_with_skip(graph: Graph, root: Mapping[str, Any]) -> None:
 
 def _state_dict(graph: Graph, root: Mapping[str, Any]) -> None:
     if not root or not all(isinstance(w, list) for w in root.values()):
-        raise FormatError("expected 'layers', 'model_data' and 'state_dict', or a state_dict of weight arrays")
+        raise FormatError(
+            "expected 'layers', 'model_data' and 'state_dict', or a state_dict of weight arrays; "
+            + (f"it holds {_several(root)}" if root else "it is empty")
+        )
     modules = find_modules({key: _array(key, w) for key, w in root.items()})
     found = ", ".join(f"{m.name} ({m.op} {m.n_in} -> {m.n_out})" for m in modules)
     kinds = [m.op for m in modules]
@@ -248,6 +267,13 @@ def _state_dict(graph: Graph, root: Mapping[str, Any]) -> None:
                 f"{after.name!r} takes {after.n_in} inputs, but {before.name!r} gives {before.n_out}: {found}"
             )
     graph.output("output", _chain(graph, graph.input("input", (modules[0].n_in,)), modules))
+
+
+def _several(root: Mapping[str, Any]) -> str:
+    keys = ", ".join(_brief(key) for key in list(root)[:8]) + (" ..." if len(root) > 8 else "")
+    if all(isinstance(child, dict) and "layers" in child for child in root.values()):
+        return f"{len(root)} networks ({keys}): save each of them to a file of its own"
+    return f"{keys}: another program's file"
 
 
 def _chain(graph: Graph, x: str, modules: list[Module]) -> str:
@@ -297,11 +323,13 @@ def _number(table: Mapping[str, Any], key: str, default: float) -> float:
     return float(value)
 
 
-def _count(table: Mapping[str, Any], key: str) -> int:
-    value = table.get(key)
-    if type(value) is not int or value < 1:
-        raise FormatError(f"model_data: {key!r} must be a whole number above 0, got {_brief(value)}")
-    return value
+def _count(where: str, table: Mapping[str, Any], key: str, default: Any = None) -> int:
+    """A whole number above 0, or a list that ends in one."""
+    value = table.get(key, default)
+    number = value[-1] if isinstance(value, list) and value else value
+    if type(number) is not int or number < 1:
+        raise FormatError(f"{where}: {key!r} must be a whole number above 0, got {_brief(value)}")
+    return number
 
 
 def _width(where: str, shape: Any) -> int:

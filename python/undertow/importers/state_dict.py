@@ -73,7 +73,7 @@ def load(path: str | os.PathLike[str], *, name: str | None = None) -> Graph:
         FormatError, ShapeError: as `read_weights` and `LSTM.from_torch`.
     """
     path = Path(path)
-    weights = {key: w for key, w in read_weights(path).items() if key.split(".")[0].split("/")[0] not in TRAINING}
+    weights = {key: w for key, w in read_weights(path).items() if not _is_training(key)}
     groups = find_groups(weights)
     reason = _ambiguity(groups)
     if reason:
@@ -81,6 +81,11 @@ def load(path: str | os.PathLike[str], *, name: str | None = None) -> Graph:
     graph = build_sequential([_layer(group, weights) for group in _recurrent_first(groups)], name or path.stem)
     graph.source = f"{path.name}: {' -> '.join(str(group) for group in _recurrent_first(groups))}, wired by size"
     return graph
+
+
+def _is_training(key: str) -> bool:
+    first, second, *_ = [*key.replace("/", ".").split(".", 2), ""]
+    return first in TRAINING or second in TRAINING  # in a zip of files the first part is the file
 
 
 def find_groups(weights: Weights) -> list[Group]:

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FormatError
+from . import contents
+from .archive import Archive
 from .limits import Budget
 
 __all__ = ["read_weights"]
 
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_TORCH = (".pth", ".pt")
 
 
 def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> dict[str, np.ndarray]:
@@ -30,8 +31,9 @@ def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) 
 
     Reads `.pt` and `.pth` (``torch.save`` of a state_dict, of anything that holds tensors in dicts, lists and modules,
     in today's zip form or the older one; TorchScript archives), `.safetensors`, `.npz`, `.h5` / `.hdf5` /
-    `.weights.h5` / `.keras`, pickles of NumPy arrays, and RNNoise's weights (`.rnnn`, `DNNw`, `.c`). The first bytes
-    decide, then the suffix.
+    `.weights.h5` / `.keras`, pickles of NumPy arrays, JSON (RTNeural, lists of numbers), RNNoise's weights (`.rnnn`,
+    `DNNw`, `.c`), and zips of torch files (Stable-Baselines3: ``policy.lstm_actor.weight_ih_l0``). The first bytes
+    decide, then the suffix: `.jit`, `.ckpt`, `.tar`, `.bin` and any other will do.
 
     Names are those of the file (PyTorch: ``lstm.weight_ih_l0``); a dict or module inside another joins its key with
     a dot (``state_dict.lstm.weight_ih_l0``), HDF5 names are paths (``lstm/lstm_cell/kernel:0``). The dtype is that of
@@ -47,57 +49,97 @@ def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) 
         FileNotFoundError, OSError: it cannot be opened.
     """
     path = Path(path)
+    arrays = _read(path, max_bytes)
+    if not arrays:
+        raise FormatError(f"{path}: no tensors found")
+    return arrays
+
+
+def _read(path: Path, max_bytes: int | None) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        head = file.read(64)
+        head = file.read(contents.HEAD)
     budget = Budget(path, size, max_bytes)
     if not head:
         raise FormatError(f"{path}: the file is empty")
-    if head.startswith(_ZIP_MAGIC):
-        return _read_zip(path, budget)
-    if head.startswith(_HDF5_MAGIC):
+    if what := contents.stranger(head):
+        raise FormatError(f"{path}: {what}")
+    kind = contents.kind(head)
+    if kind == "zip":
+        with Archive(path, budget) as archive:
+            return read_archive(archive)
+    if kind == "hdf5":
         from .hdf5 import read_hdf5
 
         return read_hdf5(path, budget)
-    if head.startswith((b"DNNw", b"rnnoise-nu")) or path.suffix in (".rnnn", ".c"):
+    if kind == "rnnoise" or path.suffix in (".rnnn", ".c"):
         from .rnnoise import read_rnnoise
 
         return read_rnnoise(path, budget)
-    if path.suffix == ".safetensors" or head[8:9] == b"{":
+    if kind == "safetensors" or path.suffix == ".safetensors":
         from .safetensors import read_safetensors
 
         return read_safetensors(path, budget)
-    if head[0] == 0x80 or path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
+    if kind == "json":
+        from .json_file import read_json
+
+        return read_json(path, budget)
+    if kind in ("onnx", "tflite"):
+        raise FormatError(
+            f"{path}: looks like {'an ONNX' if kind == 'onnx' else 'a TensorFlow Lite'} model, not weights alone; "
+            "whole models are for undertow.load"
+        )
+    if kind == "pickle" or path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
         from .torch_file import read_legacy
 
         return read_legacy(path, budget)
     raise FormatError(
-        f"{path}: not a weights file that undertow knows (.pt .pth .safetensors .npz .h5 .pkl); "
+        f"{path}: not a weights file that undertow knows (.pt .pth .safetensors .npz .h5 .pkl .json); "
         f"it starts with {head[:8]!r}"
     )
 
 
-def _read_zip(path: Path, budget: Budget) -> dict[str, np.ndarray]:
-    from .archive import Archive
+def read_archive(archive: Archive, inside: bool = False) -> dict[str, np.ndarray]:
+    """Every tensor of a zip archive: torch, NumPy, Keras, or one of torch files (`inside`: it is one of those)."""
+    path, names = archive.path, archive.names
+    if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
+        from .torch_file import read_torch_zip
 
-    with Archive(path, budget) as archive:
-        names = archive.names
-        if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
-            from .torch_file import read_torch_zip
+        return read_torch_zip(archive)
+    if "model.weights.h5" in names:  # a .keras file
+        from .hdf5 import read_hdf5
 
-            return read_torch_zip(archive)
-        if "model.weights.h5" in names:  # a .keras file
-            from .hdf5 import read_hdf5
+        return read_hdf5(path, archive.budget, archive.read("model.weights.h5"))
+    if any(name.endswith(".npy") for name in names) or (path.suffix == ".npz" and not inside):
+        from .npz import read_npz
 
-            return read_hdf5(path, budget, archive.read("model.weights.h5"))
-        if (names and any(name.endswith(".npy") for name in names)) or path.suffix == ".npz":
-            from .npz import read_npz
-
-            return read_npz(archive)
-        if any(name.endswith("/model.json") or name.startswith("models/") for name in names):
-            raise FormatError(
-                f"{path}: a torch.export archive; save the weights with torch.save(model.state_dict(), ...)"
-            )
+        return read_npz(archive)
+    if not inside and any(name.endswith(_TORCH) for name in names):
+        return _read_bundle(archive)
+    if any(name.endswith("/model.json") or name.startswith("models/") for name in names):
+        raise FormatError(f"{path}: a torch.export archive; save the weights with torch.save(model.state_dict(), ...)")
     raise FormatError(
-        f"{path}: a zip archive, but neither a torch, NumPy nor Keras one (no data.pkl, *.npy or model.weights.h5)"
+        f"{path}: a zip archive, but no torch, NumPy or Keras one (no data.pkl, *.npy, model.weights.h5, *.pth)"
     )
+
+
+def _read_bundle(archive: Archive) -> dict[str, np.ndarray]:
+    """A zip of torch files (Stable-Baselines3): the name of each member, less its suffix, stands before its names."""
+    from .torch_file import read_legacy
+
+    arrays: dict[str, np.ndarray] = {}
+    for name in archive.names:
+        if not name.endswith(_TORCH):
+            continue
+        data, where = archive.read(name), Path(f"{archive.path}, {name}")
+        if contents.kind(data[: contents.HEAD]) == "zip":
+            with Archive(where, archive.budget, data) as member:
+                found = read_archive(member, inside=True)
+        else:
+            found = read_legacy(where, archive.budget, data)
+        for key, array in found.items():
+            full = f"{name.rpartition('.')[0]}.{key}"
+            if full in arrays:
+                raise FormatError(f"{archive.path}: two tensors are named {full!r}")
+            arrays[full] = array
+    return arrays

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,12 +16,12 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, Runtim
 
 
 class Archive:
-    """Open `path` as a zip file; use as a context manager."""
+    """Open `path` (or `data`, its bytes) as a zip file; use as a context manager."""
 
-    def __init__(self, path: Path, budget: Budget) -> None:
+    def __init__(self, path: Path, budget: Budget, data: bytes | None = None) -> None:
         self.path, self.budget = path, budget
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = zipfile.ZipFile(path if data is None else io.BytesIO(data))
         except _DAMAGE as error:
             raise FormatError(f"{path}: damaged zip archive: {error}") from error
         self._infos: dict[str, zipfile.ZipInfo] = {}

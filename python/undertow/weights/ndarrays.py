@@ -49,6 +49,8 @@ class Array:
         if self.state is None:
             raise FormatError(f"{budget.path}: {what} has no content")
         shape, kind, fortran, data = self.state
+        if isinstance(data, str) and data.isascii():
+            data = data.encode("ascii")  # Python 2's str, whose bytes happen to be text, such as zeros
         dtype = kind.dtype() if isinstance(kind, Dtype) else None
         if dtype is None or not isinstance(data, bytes):
             raise UnsupportedError(f"{budget.path}: {what} holds Python objects or text, expected numbers")

@@ -8,7 +8,7 @@ pass `rebuild`, a table of plain functions for the few names that it wants to un
 
 from __future__ import annotations
 
-import contextlib
+import codecs
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -109,13 +109,16 @@ class Machine:
         self.at += n
         return chunk
 
-    def _line(self, limit: int = MAX_NUMBER_BYTES) -> str:
+    def _raw_line(self, limit: int) -> bytes:
         end = self.data.find(b"\n", self.at, self.at + limit)
         if end < 0:
             raise FormatError(f"{self.path}: pickle has a line without an end (at byte {self.at})")
-        line = self.data[self.at : end].decode("utf-8")
+        line = self.data[self.at : end]
         self.at = end + 1
         return line
+
+    def _line(self) -> str:
+        return self._raw_line(MAX_NUMBER_BYTES).decode("utf-8")
 
     def _number(self, form: str) -> Any:
         return struct.unpack(form, self._take(struct.calcsize(form)))[0]
@@ -213,17 +216,18 @@ class Machine:
         self.stack.append(raw.decode("utf-8", "surrogatepass") if text else raw)
 
     def _quoted(self) -> None:
-        line = self._line(1 << 20)
-        if len(line) < 2 or line[0] != line[-1] or line[0] not in "'\"":
+        """Python 2's str as it prints itself, escapes and all; a large array's bytes are one long line."""
+        line = self._raw_line(len(self.data))
+        if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
             raise ValueError("text without quotes")
-        self.stack.append(line[1:-1])
+        self.stack.append(_text_or_bytes(codecs.escape_decode(line[1:-1])[0]))
 
     def _old_string(self, form: str) -> None:
-        """Python 2's str: text or bytes, told apart by what it holds."""
         self._sized(form, text=False)
-        raw = self.stack[-1]
-        with contextlib.suppress(UnicodeDecodeError):
-            self.stack[-1] = raw.decode("ascii")
+        self.stack[-1] = _text_or_bytes(self.stack[-1])
+
+    def _unicode_line(self) -> None:
+        self.stack.append(self._raw_line(len(self.data)).decode("raw-unicode-escape"))
 
     def _global(self) -> None:
         module = self._line()
@@ -291,6 +295,14 @@ class Machine:
         self.memo[key] = self._top()
 
 
+def _text_or_bytes(raw: bytes) -> str | bytes:
+    """Python 2's str was both: text here when it is ASCII (`ndarrays` takes that for bytes where bytes belong)."""
+    try:
+        return raw.decode("ascii")
+    except UnicodeDecodeError:
+        return raw
+
+
 def _push(make: Callable[[], Any]) -> Callable[[Machine], None]:
     return lambda m: m.stack.append(make())
 
@@ -311,7 +323,7 @@ _OPCODES: dict[int, Callable[[Machine], Any]] = {
     ord("G"): lambda m: m.stack.append(m._number(">d")),
     0x8A: lambda m: m._long("<B"), 0x8B: lambda m: m._long("<i"),
     # text and bytes
-    ord("S"): Machine._quoted, ord("V"): lambda m: m.stack.append(m._line(1 << 20)),
+    ord("S"): Machine._quoted, ord("V"): Machine._unicode_line,
     ord("X"): lambda m: m._sized("<I", True),
     0x8C: lambda m: m._sized("<B", True), 0x8D: lambda m: m._sized("<Q", True),
     ord("B"): lambda m: m._sized("<I", False), ord("C"): lambda m: m._sized("<B", False),

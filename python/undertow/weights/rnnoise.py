@@ -35,9 +35,13 @@ LAYERS = ("input_dense", "vad_gru", "noise_gru", "denoise_gru", "denoise_output"
 #: record type -> dtype and bytes of an element
 _BLOB_TYPES = {0: ("<f4", 4), 1: ("<i4", 4), 3: ("i1", 1)}
 _RECORD = struct.Struct("<4siiii44s")
+#: forks put a prefix of their own before the names of types, arrays and activations
+_C_TYPE = re.compile(r"(?:\w*_)?(rnn_weight|opus_int8|opus_int16|float|int)")
 _C_TYPES = {"rnn_weight": np.int8, "opus_int8": np.int8, "float": np.float32, "int": np.int32}
 _C_ARRAY = re.compile(r"\bconst\s+(\w+)\s+(\w+)\s*\[\s*(\d{1,9})\s*\]\s*=\s*\{([^{}]*)\}\s*;")
-_C_LAYER = re.compile(r"\bconst\s+(DenseLayer|GRULayer)\s+(\w+)\s*=\s*\{([^{}]*)\}\s*;")
+_C_LAYER = re.compile(r"\bconst\s+\w*?(DenseLayer|GRULayer)\s+(\w+)\s*=\s*\{([^{}]*)\}\s*;")
+#: a size; trainers under Python 3 divide and write 24.0, which C takes for 24
+_SIZE = re.compile(r"([1-9]\d{0,3})(?:\.0{0,9})?")
 _C_SKIPPED = re.compile(r"/\*.*?(?:\*/|\Z)|//[^\n]*|^[ \t]*#[^\n]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -77,9 +81,9 @@ def _text(path: Path, data: bytes) -> dict[str, Layer]:
     first, _, rest = data.partition(b"\n")
     if first.rstrip() != TEXT_MAGIC + b" 1":
         raise UnsupportedError(f"{path}: {first[:60]!r} is not supported; expected version 1")
-    if not re.fullmatch(rb"[-0-9\s]*", rest):
+    if not re.fullmatch(rb"(?:\s*-?\d+(?:\.0{0,9})?(?=\s|\Z))*\s*", rest):  # 24.0: a trainer under Python 3
         raise FormatError(f"{path}: something else than whole numbers behind the first line")
-    words = rest.split()
+    words = [word.partition(b".")[0] for word in rest.split()]
     at = 0
 
     def take(n: int, what: str, low: int, high: int) -> np.ndarray:
@@ -167,16 +171,20 @@ def _add(path: Path, arrays: dict[str, np.ndarray], name: str, array: np.ndarray
 
 
 def _c_source(path: Path, data: bytes) -> tuple[dict[str, Layer], dict[str, np.ndarray]]:
-    try:
-        text = _C_SKIPPED.sub(" ", data.decode("ascii"))
-    except UnicodeDecodeError:
-        raise FormatError(f"{path}: neither RNNoise's text, nor its binary blob, nor C source") from None
+    # Comments are in any language and encoding; what is read of the rest is ASCII.
+    text = _C_SKIPPED.sub(" ", data.removeprefix(b"\xef\xbb\xbf").decode("latin-1"))
     arrays: dict[str, np.ndarray] = {}
-    for kind, name, size, body in _C_ARRAY.findall(text):
-        if kind not in _C_TYPES:
+    for c_type, name, size, body in _C_ARRAY.findall(text):
+        match = _C_TYPE.fullmatch(c_type)
+        if match is None:
             continue  # tables of pointers to the arrays
         words = [word.strip() for word in body.split(",")]
-        what = f"array {name!r}"
+        kind, what = match[1], f"array {name!r}"
+        if kind == "opus_int16":
+            raise UnsupportedError(
+                f"{path}: {what} has elements of {c_type}, whose scale stands in a header (rnn.h) and not here; "
+                "expected rnn_weight, in steps of 1/256"
+            )
         if len(words) != int(size) or not all(re.fullmatch(r"[-+.0-9eE]{1,40}", word) for word in words):
             raise FormatError(f"{path}: {what}: expected {size} plain numbers, got {len(words)} items")
         dtype = np.dtype(_C_TYPES[kind])
@@ -192,8 +200,13 @@ def _c_source(path: Path, data: bytes) -> tuple[dict[str, Layer], dict[str, np.n
             values = _integers(path, what, [word.encode() for word in words], -bound, bound - 1)
         _add(path, arrays, name, values.astype(dtype))
     if not arrays:
-        raise FormatError(f"{path}: no constant arrays in it; expected C source that RNNoise's trainer wrote")
+        raise FormatError(
+            f"{path}: neither RNNoise's text nor its binary blob, and as C source without constant arrays as its "
+            "trainer writes them"
+        )
     layers = {name: _c_layer(path, kind, name, body, arrays) for kind, name, body in _C_LAYER.findall(text)}
+    prefix = next((name.removesuffix(LAYERS[0]) for name in layers if name.endswith(f"_{LAYERS[0]}")), "")
+    layers = {name.removeprefix(prefix): layer for name, layer in layers.items()}
     return layers, {} if layers else arrays
 
 
@@ -201,17 +214,28 @@ def _c_layer(path: Path, kind: str, name: str, body: str, arrays: dict[str, np.n
     """A layer from its initialiser: bias, weights, (recurrent weights,) inputs, units, activation."""
     words = [word.strip() for word in body.split(",")]
     keys = ["bias", "kernel", "recurrent_kernel"] if kind == "GRULayer" else ["bias", "kernel"]
-    sizes, act = words[len(keys) : -1], words[-1].removeprefix("ACTIVATION_").lower()
-    if len(words) != len(keys) + 3 or not all(re.fullmatch(r"[1-9]\d{0,3}", n) and int(n) <= MAX_UNITS for n in sizes):
-        raise FormatError(f"{path}: {kind} {name!r} is {{{body.strip()[:80]}}}, expected arrays, sizes and activation")
+    sizes, act = [_SIZE.fullmatch(word) for word in words[len(keys) : -1]], words[-1].lower()
+    act = act.rpartition("activation_")[2]
+    numbers = [int(size[1]) for size in sizes if size]
+    if len(words) != len(keys) + 3 or len(numbers) != 2 or max(numbers) > MAX_UNITS:
+        text = " ".join(body.split())
+        raise FormatError(
+            f"{path}: {kind} {name!r} is {{{text[:160]}}}; expected {len(keys)} arrays, two sizes from 1 to "
+            f"{MAX_UNITS}, and an activation"
+        )
     if act not in ACTIVATIONS.values():
         raise UnsupportedError(f"{path}: {name} has activation {words[-1]!r}; expected tanh, sigmoid or relu")
-    shapes = _shapes(kind == "GRULayer", *map(int, sizes))
+    shapes = _shapes(kind == "GRULayer", *numbers)
     found = {}
     for key, word in zip(keys, words, strict=False):
         array = arrays.get(word)
         if array is None:
             raise FormatError(f"{path}: {name}: array {word!r} is missing")
+        if key == "bias" and kind == "GRULayer" and array.size == 2 * np.prod(shapes[key]):
+            raise UnsupportedError(
+                f"{path}: {name}: {word!r} has {array.size} elements, two biases, as Keras writes a GRU with "
+                "reset_after; RNNoise before 0.2 has one, and its program computes something else with this file"
+            )
         if array.size != np.prod(shapes[key]):
             raise ShapeError(f"{path}: {name}: {word!r} has {array.size} elements, expected {shapes[key]}")
         found[key] = (array.reshape(shapes[key]) / SCALE).astype(np.float32)

@@ -270,13 +270,21 @@ def read_torch_zip(archive: Archive) -> dict[str, np.ndarray]:
         if name and isinstance(value, (list, tuple)):  # the archive's code calls them CONSTANTS.c0, c1 ...
             value = {f"c{i}": v for i, v in enumerate(value)}
         reader.collect(value, arrays, name)
-    return _some(path, arrays)
+    return arrays
 
 
-def read_legacy(path: Path, budget: Budget) -> dict[str, np.ndarray]:
-    """A stream of pickles followed by the storages (torch.save before 1.6), or one pickle of NumPy arrays."""
-    budget.take(path.stat().st_size, "the file")
-    data = path.read_bytes()
+def read_legacy(path: Path, budget: Budget, data: bytes | None = None) -> dict[str, np.ndarray]:
+    """A stream of pickles followed by the storages (torch.save before 1.6), or one pickle of NumPy arrays.
+
+    `data` are the bytes, already paid for, when `path` only names them.
+    """
+    if data is None:
+        budget.take(path.stat().st_size, "the file")
+        data = path.read_bytes()
+    if b"joblib.numpy_pickle" in data[:4096]:
+        raise UnsupportedError(
+            f"{path}: joblib writes arrays between the parts of a pickle, which is not read; save them with np.savez"
+        )
     runs: dict[str, memoryview] = {}
 
     def read_storage(storage: Storage) -> memoryview:
@@ -316,7 +324,7 @@ def read_legacy(path: Path, budget: Budget) -> dict[str, np.ndarray]:
         raise FormatError(f"{path}: {len(data) - at} bytes follow the last pickle or storage")
     arrays: dict[str, np.ndarray] = {}
     reader.collect(value, arrays)
-    return _some(path, arrays)
+    return arrays
 
 
 def _run(path: Path, data: bytes, at: int, storage: Storage, runs: dict[str, memoryview]) -> int:
@@ -332,9 +340,3 @@ def _run(path: Path, data: bytes, at: int, storage: Storage, runs: dict[str, mem
         )
     runs[storage.key] = memoryview(data)[at + 8 : at + 8 + n_bytes]
     return at + 8 + n_bytes
-
-
-def _some(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if not arrays:
-        raise FormatError(f"{path}: no tensors found")
-    return arrays

@@ -16,15 +16,10 @@ from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...graph import Graph
 from .. import state_dict
 from .config import brief
-from .files import HDF5_MAGIC, ZIP_MAGIC, WeightsOnlyError, parse_version, read
+from .files import WeightsOnlyError, parse_version, read
 from .model import Builder, uses_time_major
 
-__all__ = ["load", "sniff"]
-
-
-def sniff(head: bytes, path: str | os.PathLike[str]) -> bool:
-    """Whether a file that begins with `head` looks like a Keras model."""
-    return head.startswith(HDF5_MAGIC) or (head.startswith(ZIP_MAGIC) and Path(path).suffix.lower() == ".keras")
+__all__ = ["load"]
 
 
 def load(

@@ -69,7 +69,8 @@ def _frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis) -> _F
     at = layout.outer.index(axis)
     steps = np.moveaxis(layout.steps, at, 0).reshape(end - first, -1)[:, 0]
     if (np.diff(steps) != 1).any() or steps[-1] != builder.n_steps - 1:
-        node.unsupported(f"works on timesteps {steps.tolist()} of {builder.n_steps}, expected all up to the last one")
+        some = steps.tolist() if len(steps) <= 8 else f"{steps[0]} to {steps[-1]} ({len(steps)} rows)"
+        node.unsupported(f"works on timesteps {some} of {builder.n_steps}, expected all up to the last one")
     if before and steps[0] != 0:
         node.unsupported(
             f"pads the start of a sequence whose first {steps[0]} frames are missing (an earlier convolution "

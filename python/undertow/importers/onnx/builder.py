@@ -46,6 +46,9 @@ class Builder:
         self._made: dict[tuple[bytes, tuple[int, ...] | None], str] = {}
         self._counts: dict[str, int] = {}
         self._derived: dict[tuple[str, str | bytes, bool], Source] = {}
+        #: values of the first nodes of the graph, so many of them, that are known while loading
+        self._known: set[str] = set()
+        self._n_looked_at = 0
         #: reads elements of a state input as a frame: given by `states`
         self.read_state: Callable[[np.ndarray], np.ndarray] | None = None
 
@@ -108,12 +111,15 @@ class Builder:
         return self.graph.add(op, inputs, name=self.name(op), **settings)  # type: ignore[arg-type]
 
     def constant(self, array: np.ndarray) -> np.ndarray:
-        """Element numbers of a constant, in its shape; equal numbers inside it share one element."""
-        unique, inverse = np.unique(np.asarray(array, np.float32), return_inverse=True)
+        """Element numbers of a constant, in its shape; equal numbers inside it share one element where many are."""
+        array = np.asarray(array, np.float32)
+        unique, inverse = np.unique(array, return_inverse=True)
+        if 2 * unique.size > array.size:  # in its own order it need not be gathered, frame after frame
+            unique, inverse = array.ravel(), np.arange(array.size)
         key = ("constant", unique.tobytes(), False)
         if key not in self._derived:
             self._derived[key] = self.source(self.add("constant", [], weights={"value": unique}))
-        return self._derived[key].base + inverse.reshape(np.shape(array))
+        return self._derived[key].base + inverse.reshape(array.shape)
 
     def value(self, elements: np.ndarray, shape: tuple[int, ...] | None = None, dtype: str = "float32") -> str:
         """A Graph value with these elements: of `shape`, or of any shape with that order of elements when None.
@@ -256,14 +262,12 @@ class Builder:
         )
 
     def _value_is_constant(self, value: str) -> bool:
-        producers = {output: node for node in self.graph.nodes for output in node.outputs}
-        todo = [value]
-        while todo:
-            node = producers.get(todo.pop())
-            if node is None or node.op in ("last", "state_read"):
-                return False
-            todo += node.inputs
-        return True
+        nodes = self.graph.nodes
+        for node in nodes[self._n_looked_at :]:
+            known = node.op not in ("last", "state_read") and self._known.issuperset(node.inputs)
+            self._known.update(node.outputs if known else ())
+        self._n_looked_at = len(nodes)
+        return value in self._known
 
     def check_size(self, shape: tuple[int, ...], where: str) -> None:
         """Refuse a computed tensor beyond the limit."""

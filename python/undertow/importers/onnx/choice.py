@@ -23,7 +23,7 @@ def _arg(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     x = operands[0]
     layout, elements = take_apart(walk, node, x)
     axis = axis_of(node, x)
-    check_axes(node, x, layout, [axis])
+    check_axes(walk, node, x, layout, [axis])
     n, place = x.shape[axis], layout.frame.index(axis)
     dtype = whole(node, n)
     last = bool(node.attrs.get("select_last_index", 0))

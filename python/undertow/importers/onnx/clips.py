@@ -32,7 +32,9 @@ def clip_hint(program: Program) -> str:
     if not shown:
         return ""
     given = ", ".join(f"{name!r}: [{', '.join(sizes)}]" for name, sizes in shown.items())
-    return f"if it takes frames or clips of one size, fix it with shapes={{{given}}}"
+    open_ = list(dict.fromkeys(n for sizes in shown.values() for n in sizes if not n.isdigit()))
+    numbers = f", with {'your number' if len(open_) == 1 else 'your numbers'} for {', '.join(open_)}" if open_ else ""
+    return f"if it takes frames or clips of one size, fix it with shapes={{{given}}}{numbers}"
 
 
 def _template(port: Port) -> list[str]:

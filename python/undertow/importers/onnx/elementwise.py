@@ -126,6 +126,11 @@ def _clip(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 # -- arithmetic -----------------------------------------------------------------------------------------------------
 
 
+#: constants that change nothing (but for the sign of a zero), and those that do so as the second operand only
+_NEUTRAL = {"add": 0.0, "mul": 1.0}
+_NEUTRAL_AFTER = {"sub": 0.0, "div": 1.0}
+
+
 def combine(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Tensor:
     """add, sub, mul, div, max or min of two operands, at least one of them computed; broadcasts."""
     builder = walk.builder
@@ -147,6 +152,9 @@ def combine(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Tensor:
     tensor, constant = (a, b) if isinstance(a, Tensor) else (b, a)
     layout, (elements,) = codes.broadcast([tensor], shape)
     spread = layout.tensor(elements)
+    neutral = _NEUTRAL.get(op, _NEUTRAL_AFTER.get(op) if tensor is a else None)
+    if neutral is not None and (constant == neutral).all():
+        return spread
     if op == "add":
         return affine(walk, node, spread, 1.0, constant)
     if op == "mul":

@@ -18,7 +18,7 @@ from .walk import Handler, Walk
 def _rowwise(walk: Walk, node: OnnxNode, x: Any, axes: list[int], op: str, **settings: Any) -> Tensor:
     """An op that works along `axes`, taken as one."""
     layout, elements = take_apart(walk, node, x)
-    check_axes(node, x, layout, axes)
+    check_axes(walk, node, x, layout, axes)
     walk.count(node, x.shape)
     frame = list(layout.frame)
     order = [frame.index(a) for a in frame if a not in axes] + [frame.index(a) for a in axes]

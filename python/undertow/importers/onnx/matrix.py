@@ -67,7 +67,7 @@ def matmul(walk: Walk, node: OnnxNode, a: Any, b: Any) -> Tensor:
 
 
 def _two_computed(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
-    """Products inside a frame; time and batch may only be among the leading axes."""
+    """Products inside a frame; time and batch may be among the leading axes, a's rows or b's columns."""
     vector = len(a.shape) == 1, len(b.shape) == 1
     if vector[0]:
         a = _reshaped(a, (1, *a.shape), ("", *a.labels))
@@ -80,18 +80,20 @@ def _two_computed(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
     if lead is None or a.shape[-1] != b.shape[-2]:
         node.shape_error(f"inputs of shapes {a.shape} and {b.shape} cannot be multiplied")
     walk.count(node, (*lead, a.shape[-2], b.shape[-1]))
-    inner = [{i - len(x.shape) for i in take_apart(walk, node, x)[0].outer} & {-1, -2} for x in (a, b)]
-    if inner == [{-2}, set()]:
-        return _row_by_row(walk, node, a, b)
-    if inner == [set(), {-1}]:
-        return swap(_row_by_row(walk, node, swap(b), swap(a)))
-    for x in (a, b):
-        layout, _ = take_apart(walk, node, x)
-        if layout.outer and layout.outer[-1] >= len(x.shape) - 2:
-            node.unsupported(
-                f"multiplies along axis {layout.outer[-1]} of {x.shape}, which is time (or the batch): every timestep "
-                "would need others"
-            )
+    outer = [take_apart(walk, node, x)[0].outer for x in (a, b)]
+    for x, axes, summed in ((a, outer[0], -1), (b, outer[1], -2)):
+        if len(x.shape) + summed in axes:
+            node.unsupported("it sums over time (or over the batch)")
+    if (
+        len(a.shape) - 2 in outer[0]
+    ):  # each row belongs to a timestep (or batch item) of its own, and is its frame's one
+        rows = _reshaped(a, (*a.shape[:-1], 1, a.shape[-1]), (*a.labels[:-1], "", a.labels[-1]))
+        beside = _reshaped(b, (*b.shape[:-2], 1, *b.shape[-2:]), (*b.labels[:-2], "", *b.labels[-2:]))
+        made = _two_computed(walk, node, rows, beside)
+        result = _reshaped(made, (*lead, a.shape[-2], b.shape[-1]), (*made.labels[:-2], made.labels[-1]))
+        return _without_vectors(result, vector)
+    if len(b.shape) - 1 in outer[1]:
+        return _without_vectors(swap(_two_computed(walk, node, swap(b), swap(a))), vector)
     corners = [Tensor(x.codes[..., :1, :1], (*x.labels[:-2], "", "")) for x in (a, b)]
     layout, _ = codes.broadcast(corners, (*lead, 1, 1))
     tables = []
@@ -99,22 +101,18 @@ def _two_computed(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
         spread = np.broadcast_to(x.elements, (*lead, *x.shape[-2:]))
         tables.append(spread[tuple(0 if i in layout.outer else slice(None) for i in range(spread.ndim))])
     check_final(walk, node, tables)
-    made = emit.matmul(walk.builder, *tables)
+    product = emit.matmul(walk.builder, *tables)
     shape = (*lead, a.shape[-2], b.shape[-1])
-    result = Layout(shape, layout.outer, layout.origin, layout.labels).tensor(made)
-    for is_vector, axis in ((vector[1], len(shape) - 1), (vector[0], len(shape) - 2)):
+    return _without_vectors(Layout(shape, layout.outer, layout.origin, layout.labels).tensor(product), vector)
+
+
+def _without_vectors(result: Tensor, vector: tuple[bool, bool]) -> Tensor:
+    """The product without the axes that made matrices of vectors."""
+    for is_vector, axis in ((vector[1], len(result.shape) - 1), (vector[0], len(result.shape) - 2)):
         if is_vector:
             kept = [i for i in range(len(result.shape)) if i != axis]
             result = _reshaped(result, tuple(result.shape[i] for i in kept), tuple(result.labels[i] for i in kept))
     return result
-
-
-def _row_by_row(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
-    """Products whose rows are timesteps (or batch items), each with the same b: matrices of one row."""
-    rows = _reshaped(a, (*a.shape[:-1], 1, a.shape[-1]), (*a.labels[:-1], "", a.labels[-1]))
-    matrix = _reshaped(b, (*b.shape[:-2], 1, *b.shape[-2:]), (*b.labels[:-2], "", *b.labels[-2:]))
-    made = _two_computed(walk, node, rows, matrix)
-    return _reshaped(made, (*made.shape[:-2], made.shape[-1]), (*made.labels[:-2], made.labels[-1]))
 
 
 def _matmul(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -206,9 +204,10 @@ def _einsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         shape = (*lead, prod(sizes[c] for c in first), prod(sizes[c] for c in last))
         return _reshaped(moved, shape, (*(labels.get(c, "") for c in common), "", ""))
 
+    kept = dict(zip(a, x.labels, strict=True)) | dict(zip(b, y.labels, strict=True))
     made = _two_computed(walk, node, as_matrix(x, a, rows, met), as_matrix(y, b, met, columns))
     letters = "".join(common + rows + columns)
-    labels = (*made.labels[: len(common)], *[""] * (len(letters) - len(common)))
+    labels = (*made.labels[: len(common)], *(kept[c] for c in rows + columns))
     return [_moved(_reshaped(made, tuple(sizes[c] for c in letters), labels), letters, out)]
 
 

@@ -163,8 +163,9 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     layout, elements = codes.split(x.codes, x.labels) if x.dtype != "float32" else take_apart(walk, node, x)
     time = time_axis(walk, x)
     over_time = (0, 0)
-    for axis in layout.outer:
-        if pads[axis] != (0, 0) and (axis != time or mode != "constant"):
+    for axis in range(len(x.shape)):
+        may_pad = axis == time and mode == "constant"
+        if pads[axis] != (0, 0) and not may_pad and (axis in layout.outer or walk.stands_for_more(x, axis)):
             node.unsupported(f"pads axis {axis} of {x.shape}, which is time or the batch, with mode={mode!r}")
         if axis == time:
             over_time, pads[axis] = pads[axis], (0, 0)

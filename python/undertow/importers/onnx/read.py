@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import stat
 from collections import Counter
@@ -67,6 +68,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
     for tensor in _tensors(model.graph, where):
         total += _check_tensor(onnx, tensor, path, where)
         _limit(where, "bytes of tensors", total, limits.MAX_TOTAL_BYTES)
+    _sort(model.graph)
     # Peers load files whose inputs or outputs have no shape, and nothing here relies on it: the checker need not mind.
     bare = [v for v in [*model.graph.input, *model.graph.output] if v.type.HasField("tensor_type")]
     bare = [v for v in bare if not v.type.tensor_type.HasField("shape")]
@@ -115,6 +117,55 @@ def _tensors(graph: Any, where: str) -> Iterator[Any]:
                 if attribute.HasField("g"):
                     todo.append((attribute.g, depth + 1))
                 todo += [(g, depth + 1) for g in attribute.graphs]
+
+
+def _sort(graph: Any) -> None:
+    """Put the nodes of a graph, and of those inside it, where what they use stands before them.
+
+    The format asks for this order, but peers load files without it. Nodes keep their places as far as possible; those
+    on a cycle come last, as they were, and the checker refuses them.
+    """
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+                _sort(body)
+    maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    needs = [{maker[name] for name in _used(node) if name in maker} - {i} for i, node in enumerate(graph.node)]
+    if all(max(before, default=-1) < i for i, before in enumerate(needs)):
+        return
+    waiting: dict[int, list[int]] = {}
+    for i, before in enumerate(needs):
+        for j in before:
+            waiting.setdefault(j, []).append(i)
+    missing = [len(before) for before in needs]
+    ready = [i for i, n in enumerate(missing) if n == 0]
+    order = []
+    while ready:
+        order.append(heapq.heappop(ready))
+        for i in waiting.get(order[-1], ()):
+            missing[i] -= 1
+            if missing[i] == 0:
+                heapq.heappush(ready, i)
+    nodes = list(graph.node)
+    order += sorted(set(range(len(nodes))) - set(order))
+    copies = []
+    for i in order:
+        copies.append(type(nodes[i])())
+        copies[-1].CopyFrom(nodes[i])
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _used(node: Any) -> set[str]:
+    """The names a node takes, those that graphs inside of it take from outside included."""
+    found = set(node.input)
+    for attribute in node.attribute:
+        for body in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+            made = {t.name for t in body.initializer} | {v.name for v in body.input}
+            made |= {name for inner in body.node for name in inner.output}
+            taken = {v.name for v in body.output}.union(*(_used(inner) for inner in body.node))
+            found |= taken - made
+    return found
 
 
 def node_types(model: Any) -> Counter[str]:

@@ -18,9 +18,9 @@ from .walk import Handler, Walk
 Reduction = Callable[[Builder, np.ndarray, list[int]], np.ndarray]
 
 
-def check_axes(node: OnnxNode, x: Tensor, layout: Layout, axes: list[int]) -> None:
+def check_axes(walk: Walk, node: OnnxNode, x: Tensor, layout: Layout, axes: list[int]) -> None:
     """Refuse to work along time or batch; beside axes of the frame, one of size 1 does no harm."""
-    alone = bool(axes) and all(x.labels[a] for a in axes)
+    alone = bool(axes) and all(walk.stands_for_more(x, a) for a in axes)
     for axis in axes:
         if axis in layout.outer or alone:
             node.unsupported(f"works along axis {axis} of {x.shape}, which is time or the batch")
@@ -76,7 +76,7 @@ def _reduce(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if axes is None and node.op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"):
         return [x]
     axes = axes or []
-    check_axes(node, x, layout, axes)
+    check_axes(walk, node, x, layout, axes)
     frame = list(layout.frame)
     made = _REDUCTIONS[node.op](walk.builder, elements, [frame.index(a) for a in axes])
     return [without(walk, node, x, layout, made, axes, bool(node.attrs.get("keepdims", 1)))]
@@ -115,7 +115,7 @@ def _cumsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     x = operands[0]
     layout, elements = take_apart(walk, node, x)
     axis = axis_of(node, x, given=operands[1])
-    check_axes(node, x, layout, [axis])
+    check_axes(walk, node, x, layout, [axis])
     walk.count(node, x.shape)
     n = x.shape[axis]
     if n > limits.MAX_SCAN:
@@ -137,7 +137,7 @@ def _lp_normal(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     x = operands[0]
     layout, elements = take_apart(walk, node, x)
     axis = axis_of(node, x, -1)
-    check_axes(node, x, layout, [axis])
+    check_axes(walk, node, x, layout, [axis])
     walk.count(node, x.shape)
     place = layout.frame.index(axis)
     norm = _REDUCTIONS[f"ReduceL{p}"](walk.builder, elements, [place])
@@ -156,7 +156,7 @@ def _rms_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     x = operands[0]
     layout, elements = take_apart(walk, node, x)
     axes = list(range(axis_of(node, x, -1), len(x.shape)))
-    check_axes(node, x, layout, axes)
+    check_axes(walk, node, x, layout, axes)
     walk.count(node, x.shape)
     builder, frame = walk.builder, list(layout.frame)
     places = [frame.index(a) for a in axes]

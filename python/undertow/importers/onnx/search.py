@@ -53,6 +53,12 @@ class _Failure(Exception):
     def __init__(self, position: int, error: Error) -> None:
         self.position, self.error = position, error
 
+    def kept(self) -> _Failure:
+        """Without the frames that were left, which hold every table of the walk."""
+        for error in (self, self.error):
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+        return self
+
 
 def import_program(
     program: Program, given: Mapping[str, str] | None = None, *, exact: bool = False, keep_states: bool = False
@@ -101,10 +107,11 @@ def import_program(
             try:
                 return _build(clip, [], reading, True, keep_states)
             except _Failure as failure:
-                failures.append(failure)
+                failures.append(failure.kept())
     if not failures:
         raise UnsupportedError(_no_time(program))
-    error = max(failures, key=_worth).error
+    # Of those that got equally far the first; where all sizes are known, the clip, which was tried last.
+    error = max(reversed(failures) if clip is not None else failures, key=_worth).error
     if clip is None and not exact and (hint := clip_hint(program)):
         error.args = (f"{error}; {hint}",)
     raise error
@@ -192,7 +199,7 @@ def _search(
                 try:
                     found.append(_import(program, pairs, replace(reading, inside=inside), exact, keep_states))
                 except _Failure as failure:
-                    failures.append(failure)
+                    failures.append(failure.kept())
             if found:
                 return _only(program, found)
     return None

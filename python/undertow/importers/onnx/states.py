@@ -190,12 +190,21 @@ def check_given(program: Program, states: dict[str, str]) -> None:
 
 
 def find_output(walk: Walk, name: str) -> str | None:
-    """The output that returns the final states of the nodes which start from state input `name`."""
-    for output in walk.program.outputs:
+    """The output that returns the final states of the nodes which start from state input `name`.
+
+    What a cell gives in a step is its state too, so several outputs may do: the last of those is it that are moved from
+    the final states, or else from what the cell gives.
+    """
+    program = walk.program
+    found = []
+    for output in program.outputs:
         result = walk.values.get(output)
         if isinstance(result, Tensor) and not _mismatch(walk, name, result):
-            return output
-    return None
+            found.append(output)
+    if len(found) > 1:
+        ends = {made for node in program.nodes if node.op in RECURRENT for made in node.outputs[1:] if made}
+        found.sort(key=lambda output: bool(ends & _origins(program, output)))
+    return found[-1] if found else None
 
 
 def _flat(walk: Walk, tensor: Tensor) -> np.ndarray:

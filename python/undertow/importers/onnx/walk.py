@@ -148,6 +148,8 @@ class Walk:
             raise FormatError(f"{node.op} node {node.name!r} is malformed: {error}") from error
         for name, result in zip(node.outputs, results, strict=False):
             if name:
+                if isinstance(result, Tensor):
+                    self.builder.check_size(result.shape, f"{node.op} node {node.name!r}")
                 self.values[name] = result
 
     def count_node(self, node: OnnxNode) -> None:
@@ -322,6 +324,11 @@ class Walk:
             made = Tensor(result.astype(np.int64), labels, dtype)
             moved.append(made if name in self.shapes_alone else self.builder.settle(made))
         return moved
+
+    def stands_for_more(self, x: Tensor, axis: int) -> bool:
+        """Whether an axis of size 1 is time or batch of which the model takes more than the one of a step."""
+        one_step = self.reading.carried and self.reading.fixed_time
+        return x.labels[axis] == "N" or (x.labels[axis] == "T" and not one_step)
 
     def count(self, node: OnnxNode, shape: tuple[int, ...]) -> None:
         """Refuse what would need too much memory."""

@@ -164,7 +164,7 @@ def taps(
 def check_not_time(walk: Walk, node: OnnxNode, picture: Image, axes: Sequence[Axis]) -> None:
     """Refuse windows along time or the batch, unless each is the element at its place."""
     for i, axis in enumerate(axes):
-        if 2 + i in picture.outer and not axis.is_trivial:
+        if (2 + i in picture.outer or walk.stands_for_more(picture.tensor, 2 + i)) and not axis.is_trivial:
             node.unsupported(f"works along axis {2 + i} of {picture.tensor.shape}, which is time or the batch")
 
 
