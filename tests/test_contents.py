@@ -17,6 +17,11 @@ import pytest
 import undertow
 from undertow import FormatError, UnsupportedError
 
+try:
+    import torch
+except ImportError:
+    torch = None  # type: ignore[assignment]
+
 DATA = Path(__file__).parent / "data"
 rng = np.random.default_rng(8)
 
@@ -69,6 +74,38 @@ def as_torch(w: dict[str, np.ndarray], legacy: bool = False) -> bytes:
     torch.save(tensors, out, _use_new_zipfile_serialization=not legacy)
     return out.getvalue()
 
+
+class Net(torch.nn.Module if torch else object):  # type: ignore[misc, name-defined]
+    def __init__(self, end: str) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(3, 4, batch_first=True)
+        self.head = torch.nn.Linear(4, 2)
+        self.end = getattr(torch.nn, end)() if hasattr(torch.nn, end) else torch.nn.Identity()
+
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        y, _ = self.lstm(x)
+        return self.end(self.head(y))
+
+
+class Sigmoid(Net):
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        y, _ = self.lstm(x)
+        return torch.sigmoid(self.head(y))
+
+
+class Scaled(Net):
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        y, _ = self.lstm(x)
+        return self.head(y) * 2.0 + 1.0
+
+
+HEADS = {
+    "nothing": lambda _: Net("Identity").eval(),
+    "Dropout": lambda _: Net("Dropout").eval(),
+    "Tanh": lambda _: Net("Tanh").eval(),
+    "sigmoid": lambda _: Sigmoid("Identity").eval(),
+    "scaled": lambda _: Scaled("Identity").eval(),
+}
 
 FORMS = {
     "torch": as_torch,
@@ -236,6 +273,35 @@ def test_what_nothing_fits(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"\x1c\0\0\0TFL3\x14\0 ")
         with pytest.raises(UnsupportedError, match="tf2onnx"):
             undertow.load(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch would rather not have TorchScript
+@pytest.mark.parametrize("end", ["nothing", "Dropout", "Tanh", "sigmoid", "scaled"])
+@pytest.mark.parametrize("saved", ["whole", "old", "scripted", "traced"])
+def test_modules_that_do_more_than_their_layers_are_not_wired(tmp_path: Path, end: str, saved: str) -> None:
+    """A whole module says that it has a Tanh, and TorchScript code what it calls: neither is in the tensors."""
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "net.pt"
+    net = HEADS[end](torch)
+    if saved in ("whole", "old"):
+        torch.save(net, path, _use_new_zipfile_serialization=saved == "whole")
+    else:
+        example = torch.zeros(1, 4, 3)
+        (torch.jit.script(net) if saved == "scripted" else torch.jit.trace(net, example)).save(str(path))
+    # what a class computes in its own forward is in the code of TorchScript alone
+    named = {"Tanh": "Tanh|activation|tanh", "sigmoid": "sigmoid", "scaled": "mul|add"}.get(end)
+    if named is None or (saved in ("whole", "old") and end != "Tanh"):
+        X = rng.normal(size=(5, 3)).astype(np.float32)
+        wired = undertow.load(path).run(X)
+        if named is None:
+            with torch.no_grad():
+                np.testing.assert_allclose(wired, net(torch.from_numpy(X[None]))[0].numpy(), rtol=0, atol=1e-6)
+    else:
+        with pytest.raises(
+            UnsupportedError, match=rf"(more than its layers: .*({named})|CONSTANTS)(.|\n)*undertow\.Seq"
+        ):
+            undertow.load(path)
+    assert {"lstm.weight_ih_l0", "head.weight"} <= undertow.read_weights(path).keys()
 
 
 def test_joblib_is_named(tmp_path: Path) -> None:

@@ -316,5 +316,5 @@ def test_configuration_texts_with_swapped_types(tmp_path: Path) -> None:
 def test_tflite_says_where_to_go(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(b"\x1c\0\0\0TFL3")
-    with pytest.raises(UnsupportedError, match=r"\.tflite files are not read: convert the model with tf2onnx"):
+    with pytest.raises(UnsupportedError, match="TensorFlow Lite files are not read: convert the model with tf2onnx"):
         undertow.load(path)

@@ -130,7 +130,8 @@ REFUSED = [
     ("[1]", FormatError, "is a list"),
     ("[" * 100_000, FormatError, "nested too deeply"),
     ('{"weights": [1]}', FormatError, "'version' is missing"),
-    ("", FormatError, "not valid JSON"),
+    ("", FormatError, "the file is empty"),
+    (" ", FormatError, "not valid JSON"),
 ]
 
 

@@ -104,8 +104,10 @@ def load(
 def _importer(path: Path, head: bytes) -> Any:
     """The module that reads a file: by its contents, or by its suffix where several formats share a container."""
     suffix = path.suffix.lower()
+    if not head:
+        raise FormatError("the file is empty")
     if suffix == ".tow":
-        raise FormatError("not a .tow file (no .tow signature in its first bytes)" if head else "the file is empty")
+        raise FormatError("not a .tow file (no .tow signature in its first bytes)")
     if what := contents.stranger(head):
         raise FormatError(what)
     kind = contents.kind(head)

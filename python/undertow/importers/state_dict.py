@@ -2,7 +2,8 @@
 """Files that hold weights without a wiring (state_dict, TorchScript, .npz): wire the obvious, else say what to write.
 
 Sizes and names say which layers a file has; they do not say what stands between them. So only this is wired: one
-LSTM or GRU, alone, or (in one direction) with one Linear layer behind it, and not a single tensor more. Two Linear
+LSTM or GRU, alone, or (in one direction) with one Linear layer behind it, and not a single tensor more; nor, in a whole
+module or TorchScript archive, anything that computes without tensors. Two Linear
 layers in a row have an unknown activation between them, an RNN may be tanh or relu: those end in an error that
 lists what was found and prints the lines of Python to start from.
 """
@@ -20,7 +21,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..graph import Graph
 from ..layers import GRU, LSTM, Dense, Layer, build_sequential
-from ..weights import read_weights
+from ..weights import read_beside
 
 Weights = dict[str, np.ndarray]
 
@@ -73,9 +74,13 @@ def load(path: str | os.PathLike[str], *, name: str | None = None) -> Graph:
         FormatError, ShapeError: as `read_weights` and `LSTM.from_torch`.
     """
     path = Path(path)
-    weights = {key: w for key, w in read_weights(path).items() if not _is_training(key)}
+    arrays, beside = read_beside(path)
+    weights = {key: w for key, w in arrays.items() if not _is_training(key)}
     groups = find_groups(weights)
     reason = _ambiguity(groups)
+    if not reason and beside:
+        shown = ", ".join(beside[:5]) + (" ..." if len(beside) > 5 else "")
+        reason = f"holds weights and no wiring that can be read, but says that there is more than its layers: {shown}"
     if reason:
         raise UnsupportedError(f"{path}: {reason}\n{describe(groups)}\n{suggest(groups, path)}")
     graph = build_sequential([_layer(group, weights) for group in _recurrent_first(groups)], name or path.stem)

@@ -48,14 +48,23 @@ def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) 
         UnsupportedError: it holds a tensor that NumPy cannot hold (quantised, sparse ...); the message names it.
         FileNotFoundError, OSError: it cannot be opened.
     """
-    path = Path(path)
-    arrays = _read(path, max_bytes)
+    return _some(Path(path), max_bytes, None)
+
+
+def read_beside(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """As `read_weights`, and names of what a PyTorch file says it computes beside its tensors (see `forward`)."""
+    beside: list[str] = []
+    return _some(Path(path), None, beside), beside
+
+
+def _some(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[str, np.ndarray]:
+    arrays = _read(path, max_bytes, beside)
     if not arrays:
         raise FormatError(f"{path}: no tensors found")
     return arrays
 
 
-def _read(path: Path, max_bytes: int | None) -> dict[str, np.ndarray]:
+def _read(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(contents.HEAD)
@@ -67,7 +76,7 @@ def _read(path: Path, max_bytes: int | None) -> dict[str, np.ndarray]:
     kind = contents.kind(head)
     if kind == "zip":
         with Archive(path, budget) as archive:
-            return read_archive(archive)
+            return read_archive(archive, beside)
     if kind == "hdf5":
         from .hdf5 import read_hdf5
 
@@ -92,20 +101,20 @@ def _read(path: Path, max_bytes: int | None) -> dict[str, np.ndarray]:
     if kind == "pickle" or path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
         from .torch_file import read_legacy
 
-        return read_legacy(path, budget)
+        return read_legacy(path, budget, beside=beside)
     raise FormatError(
         f"{path}: not a weights file that undertow knows (.pt .pth .safetensors .npz .h5 .pkl .json); "
         f"it starts with {head[:8]!r}"
     )
 
 
-def read_archive(archive: Archive, inside: bool = False) -> dict[str, np.ndarray]:
+def read_archive(archive: Archive, beside: list[str] | None, inside: bool = False) -> dict[str, np.ndarray]:
     """Every tensor of a zip archive: torch, NumPy, Keras, or one of torch files (`inside`: it is one of those)."""
     path, names = archive.path, archive.names
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
         from .torch_file import read_torch_zip
 
-        return read_torch_zip(archive)
+        return read_torch_zip(archive, beside)
     if "model.weights.h5" in names:  # a .keras file
         from .hdf5 import read_hdf5
 
@@ -115,7 +124,7 @@ def read_archive(archive: Archive, inside: bool = False) -> dict[str, np.ndarray
 
         return read_npz(archive)
     if not inside and any(name.endswith(_TORCH) for name in names):
-        return _read_bundle(archive)
+        return _read_bundle(archive, beside)
     if any(name.endswith("/model.json") or name.startswith("models/") for name in names):
         raise FormatError(f"{path}: a torch.export archive; save the weights with torch.save(model.state_dict(), ...)")
     raise FormatError(
@@ -123,7 +132,7 @@ def read_archive(archive: Archive, inside: bool = False) -> dict[str, np.ndarray
     )
 
 
-def _read_bundle(archive: Archive) -> dict[str, np.ndarray]:
+def _read_bundle(archive: Archive, beside: list[str] | None) -> dict[str, np.ndarray]:
     """A zip of torch files (Stable-Baselines3): the name of each member, less its suffix, stands before its names."""
     from .torch_file import read_legacy
 
@@ -134,9 +143,9 @@ def _read_bundle(archive: Archive) -> dict[str, np.ndarray]:
         data, where = archive.read(name), Path(f"{archive.path}, {name}")
         if contents.kind(data[: contents.HEAD]) == "zip":
             with Archive(where, archive.budget, data) as member:
-                found = read_archive(member, inside=True)
+                found = read_archive(member, beside, inside=True)
         else:
-            found = read_legacy(where, archive.budget, data)
+            found = read_legacy(where, archive.budget, data, beside)
         for key, array in found.items():
             full = f"{name.rpartition('.')[0]}.{key}"
             if full in arrays:

@@ -40,6 +40,7 @@ _C_TYPE = re.compile(r"(?:\w*_)?(rnn_weight|opus_int8|opus_int16|float|int)")
 _C_TYPES = {"rnn_weight": np.int8, "opus_int8": np.int8, "float": np.float32, "int": np.int32}
 _C_ARRAY = re.compile(r"\bconst\s+(\w+)\s+(\w+)\s*\[\s*(\d{1,9})\s*\]\s*=\s*\{([^{}]*)\}\s*;")
 _C_LAYER = re.compile(r"\bconst\s+\w*?(DenseLayer|GRULayer)\s+(\w+)\s*=\s*\{([^{}]*)\}\s*;")
+_C_NUMBERS = re.compile(r"[-+.0-9eE,\s]*")
 #: a size; trainers under Python 3 divide and write 24.0, which C takes for 24
 _SIZE = re.compile(r"([1-9]\d{0,3})(?:\.0{0,9})?")
 _C_SKIPPED = re.compile(r"/\*.*?(?:\*/|\Z)|//[^\n]*|^[ \t]*#[^\n]*$", re.DOTALL | re.MULTILINE)
@@ -185,12 +186,12 @@ def _c_source(path: Path, data: bytes) -> tuple[dict[str, Layer], dict[str, np.n
                 f"{path}: {what} has elements of {c_type}, whose scale stands in a header (rnn.h) and not here; "
                 "expected rnn_weight, in steps of 1/256"
             )
-        if len(words) != int(size) or not all(re.fullmatch(r"[-+.0-9eE]{1,40}", word) for word in words):
+        if len(words) != int(size) or not _C_NUMBERS.fullmatch(body) or max(map(len, words)) > 40:
             raise FormatError(f"{path}: {what}: expected {size} plain numbers, got {len(words)} items")
         dtype = np.dtype(_C_TYPES[kind])
         if dtype.kind == "f":
             try:
-                values = np.array([float(word) for word in words])
+                values = np.array(list(map(float, words)))
             except ValueError:
                 raise FormatError(f"{path}: {what} holds something that is no number") from None
             if np.abs(values).max() > np.finfo(np.float32).max:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, UnsupportedError
-from . import ndarrays
+from . import forward, ndarrays
 from .archive import Archive
 from .limits import MAX_DEPTH, MAX_VISITS, Budget, check_shape, short
 from .pickles import Global, Machine, Record
@@ -242,8 +242,8 @@ def _children(value: Any) -> list[tuple[str, Any]]:
     return children
 
 
-def read_torch_zip(archive: Archive) -> dict[str, np.ndarray]:
-    """A torch.save or TorchScript zip archive."""
+def read_torch_zip(archive: Archive, beside: list[str] | None = None) -> dict[str, np.ndarray]:
+    """A torch.save or TorchScript zip archive; `beside` gets what it computes beside its tensors (`forward`)."""
     path = archive.path
     roots = [
         name for name in archive.names if name == "data.pkl" or (name.endswith("/data.pkl") and name.count("/") == 1)
@@ -270,13 +270,17 @@ def read_torch_zip(archive: Archive) -> dict[str, np.ndarray]:
         if name and isinstance(value, (list, tuple)):  # the archive's code calls them CONSTANTS.c0, c1 ...
             value = {f"c{i}": v for i, v in enumerate(value)}
         reader.collect(value, arrays, name)
+        if beside is not None and not name:
+            beside += forward.silent_modules(value) + forward.other_calls(archive, root)
     return arrays
 
 
-def read_legacy(path: Path, budget: Budget, data: bytes | None = None) -> dict[str, np.ndarray]:
+def read_legacy(
+    path: Path, budget: Budget, data: bytes | None = None, beside: list[str] | None = None
+) -> dict[str, np.ndarray]:
     """A stream of pickles followed by the storages (torch.save before 1.6), or one pickle of NumPy arrays.
 
-    `data` are the bytes, already paid for, when `path` only names them.
+    `data` are the bytes, already paid for, when `path` only names them; `beside` as for `read_torch_zip`.
     """
     if data is None:
         budget.take(path.stat().st_size, "the file")
@@ -324,6 +328,8 @@ def read_legacy(path: Path, budget: Budget, data: bytes | None = None) -> dict[s
         raise FormatError(f"{path}: {len(data) - at} bytes follow the last pickle or storage")
     arrays: dict[str, np.ndarray] = {}
     reader.collect(value, arrays)
+    if beside is not None:
+        beside += forward.silent_modules(value)
     return arrays
 
 
