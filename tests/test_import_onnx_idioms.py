@@ -383,6 +383,18 @@ def test_two_axes_of_size_one_of_which_either_is_the_batch(tmp_path, rng):
     streams_like(model, {"x": X[0, 0].T.reshape(T, *x)}, {"y": expected[0].T.reshape(T, *y)})
 
 
+def test_a_cell_that_walks_an_axis_of_one_remembers_nothing(tmp_path, rng):
+    """Time and batch were mixed up when the file was made: the cell starts anew at every timestep."""
+    nodes = [helper.make_node("GRU", ["x", "W", "R"], ["h", ""], hidden_size=H), node("Squeeze", "h second", "y")]
+    weights = {**cell(rng, "GRU", I), "second": np.array([1])}
+    path = save(tmp_path, nodes, {"x": [1, "t", I]}, {"y": [1, "t", H]}, weights)
+    X = random(rng, 1, T, I)
+    (expected,) = session(path).run(None, {"x": X})
+    model = undertow.load(path)
+    x, y = model.inputs["x"].shape, model.outputs["y"].shape
+    streams_like(model, {"x": X[0].reshape(T, *x)}, {"y": expected[0].reshape(T, *y)})
+
+
 # -- numbers and places ---------------------------------------------------------------------------------------------
 
 
