@@ -193,6 +193,7 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     result = Tensor(made.codes, labels, x.dtype)
     if over_time != (0, 0) and time is not None:
         result = along.padding(node, x, result, time, over_time, _fill(walk, node, operands))
+        result = walk.builder.settle(result)
     return [result]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import Error, FormatError, UnsupportedError
 from . import codes, limits
+from .alike import at_every_step, shapes_alone
 from .builder import Builder
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
@@ -116,6 +117,7 @@ class Walk:
         self.factor = 1
         #: output -> how many timesteps of it a frame of the Graph has
         self.rates: dict[str, int] = {}
+        self.shapes_alone = shapes_alone(self.program)
         #: state inputs that frame ops read -> elements read
         self.reads: dict[str, np.ndarray] = {}
 
@@ -320,7 +322,8 @@ class Walk:
         like = tensors[0]
         if node.op == "Concat":
             like = next((t for t in tensors if (t.steps >= 0).any()), like)
-            operands = [self._at_every_step(node, o, like) if isinstance(o, Tensor) else o for o in operands]
+            axis = int(node.attrs["axis"])
+            operands = [at_every_step(self.builder, o, like, axis) if isinstance(o, Tensor) else o for o in operands]
         if node.attrs.get("reduction", "none") != "none":
             node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
         if node.op == "Slice":
@@ -340,12 +343,13 @@ class Walk:
             arrays.append(operand)
         results = self.evaluator.run(node, arrays)
         moved = []
-        for result in results:
+        for name, result in zip(node.outputs, results, strict=False):
             self.count(node, result.shape)
             if result.size == 0:
                 node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
             labels = labels_after(node, operands, tensors[0], result.shape)
-            moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, dtype)))
+            made = Tensor(result.astype(np.int64), labels, dtype)
+            moved.append(made if name in self.shapes_alone else self.builder.settle(made))
         return moved
 
     def stands_for_more(self, x: Tensor, axis: int) -> bool:
@@ -383,22 +387,6 @@ class Walk:
                 origin = layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(like.shape)])
                 return np.broadcast_to(origin, constant.shape) | elements
         return elements
-
-    def _at_every_step(self, node: OnnxNode, tensor: Tensor, like: Tensor) -> Tensor:
-        """What is the same at all timesteps, spread along them by the file, joined to what is not: as if of each."""
-        axis = int(node.attrs["axis"])
-        try:
-            layout, _ = codes.split(like.codes, like.labels)
-        except Mixed:
-            return tensor
-        own = self.builder.sequence and (tensor.steps < 0).all() and not self.builder.is_final(tensor.elements)
-        at = [a for a in layout.outer if (like.steps != like.steps.take([0], a)).any()]
-        if not own or not at or axis % len(like.shape) in layout.outer or len(tensor.shape) != len(like.shape):
-            return tensor
-        if any(tensor.shape[a] != like.shape[a] or (tensor.codes != tensor.codes.take([0], a)).any() for a in at):
-            return tensor
-        steps = like.steps.take([0], axis)
-        return Tensor(codes.encode(steps, tensor.items, tensor.elements), tensor.labels, tensor.dtype)
 
     def _check_slice(self, node: OnnxNode, operands: list[Operand]) -> None:
         """A slice that keeps all timesteps tried must keep any number of them; one baked into the file might not."""
