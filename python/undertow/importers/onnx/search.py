@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ... import superframes
-from ...errors import Error, ShapeError, UnsupportedError
+from ...errors import Error, UnsupportedError
 from ...graph import Graph
 from ...rebuild import recover
 from . import limits, states
