@@ -82,11 +82,11 @@ def take(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis, below: b
     if any(builder.is_final(elements) for elements in rows):
         node.unsupported("its input joins what is known at the end of the sequence with every timestep")
     if late and (along.before or first or below):
-        rows = [_zero_before(builder, elements, -((row - late) // rate)) for row, elements in enumerate(rows)]
+        rows = [zero_before(builder, elements, -((row - late) // rate)) for row, elements in enumerate(rows)]
     return Operand(inner, layout, rows, late, along.before + first, along.after + zeros[1], zeros)
 
 
-def _zero_before(builder: Builder, elements: np.ndarray, frame: int) -> np.ndarray:
+def zero_before(builder: Builder, elements: np.ndarray, frame: int) -> np.ndarray:
     """Elements that are zeros before some frame of the sequence."""
     if frame <= 0:
         return elements
@@ -293,4 +293,15 @@ def padding(node: OnnxNode, x: Tensor, made: Tensor, axis: int, widths: tuple[in
     return Tensor(np.pad(table, ends), made.labels, made.dtype)
 
 
-__all__ = ["Operand", "check_batch", "convolution", "entries", "padding", "pool", "rows_of", "take", "time_of"]
+__all__ = [
+    "Operand",
+    "check_batch",
+    "convolution",
+    "entries",
+    "padding",
+    "pool",
+    "rows_of",
+    "take",
+    "time_of",
+    "zero_before",
+]

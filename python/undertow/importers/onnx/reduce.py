@@ -110,11 +110,15 @@ def axis_of(node: OnnxNode, x: Any, default: int = 0, given: Any = None) -> int:
 
 
 def _cumsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-    """A dense layer whose weight is a triangle of ones."""
+    """A register where time is summed along, else a dense layer whose weight is a triangle of ones."""
+    from .cumulative import along_time, cumsum  # which needs this module's reductions, by way of `rates`
+
     node.allow("exclusive", "reverse")
     x = operands[0]
-    layout, elements = take_apart(walk, node, x)
     axis = axis_of(node, x, given=operands[1])
+    if isinstance(x, Tensor) and x.dtype == "float32" and along_time(walk, x, axis):
+        return [cumsum(walk, node, x, axis)]
+    layout, elements = take_apart(walk, node, x)
     check_axes(walk, node, x, layout, [axis])
     walk.count(node, x.shape)
     n = x.shape[axis]
