@@ -17,6 +17,24 @@ def cumsum(c, axis, **attrs):
     return c.add("CumSum", c.constant(np.array(axis, np.int64)), **attrs)
 
 
+def length(c, of, axis, op="Gather"):
+    """The size of an axis, as exporters write it."""
+    shape = c.add("Shape", of=[of])
+    if op == "Slice":
+        c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (axis, axis + 1)), of=[shape])
+        return c.add("Squeeze", c.constant(np.array([0], np.int64)))
+    return c.add("Gather", c.constant(np.array(axis, np.int64)), of=[shape], axis=0)
+
+
+def arange(c, of, axis, start=1, step=1, op="Gather"):
+    """torch.arange(start, start + step * T, step) as float32, for T timesteps of a tensor."""
+    first, by = c.constant(np.array(start, np.int64)), c.constant(np.array(step, np.int64))
+    n = c.add("Mul", by, of=[length(c, of, axis, op)])
+    limit = c.add("Add", first, of=[n])
+    c.add("Range", limit, by, of=[first])
+    return c.add("Cast", to=onnx.TensorProto.FLOAT)
+
+
 def check(c, tmp_path, latency=0, missing=0, **options):
     """Whole, step by step, in chunks, proposed, restored, in the float64 reference; see strides.check."""
     model = strides.check(c, tmp_path, 1, 1, missing, **options)
@@ -127,6 +145,187 @@ def test_rows_that_the_first_frame_lacks(tmp_path):
     cumsum(c, 2)
     c.conv(4, 3, 3, strides=[2])
     strides.check(c, tmp_path, 2, 1, missing=1, n=(2, 3, 5, 40))
+
+
+# -- counts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ["Gather", "Slice"])
+def test_a_running_mean(op, tmp_path):
+    """torch.cumsum(x, -1) / torch.arange(1, T + 1)"""
+    c = Chain(1, 3, "T")
+    sums = cumsum(c, 2)
+    c.add("Div", arange(c, "x", 2, op=op), of=[sums])
+    model = check(c, tmp_path)
+    X = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    expected = np.cumsum(X.astype(np.float64), axis=0) / np.arange(1, 301)[:, None]
+    np.testing.assert_allclose(model.run(X), expected, atol=1e-5)
+
+
+def ones_like(c, of):
+    shape = c.add("Shape", of=[of])
+    one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    return c.add("ConstantOfShape", of=[shape], value=one)
+
+
+@pytest.mark.parametrize("kind", ["ones like", "expand", "reciprocal", "last axis", "exclusive"])
+def test_a_running_mean_by_other_counts(kind, tmp_path):
+    c = Chain(1, 3, "T") if kind != "last axis" else Chain(1, "T", 3)
+    axis = c.shape.index("T")
+    sums = cumsum(c, axis)
+    if kind == "ones like":
+        ones_like(c, "x")
+        cumsum(c, 2)
+        c.add("Div", c.last, of=[sums])
+    elif kind == "exclusive":
+        ones_like(c, "x")
+        cumsum(c, 2, exclusive=1)
+        c.add("Add", c.constant(np.float32(1)))
+        c.add("Div", c.last, of=[sums])
+    elif kind == "expand":
+        n = length(c, "x", 2)
+        c.add("Unsqueeze", c.constant(np.array([0], np.int64)), of=[n])
+        c.add("Expand", c.last, of=[c.constant(np.ones(1, np.int64))])
+        cumsum(c, 0)
+        c.add("Cast", to=onnx.TensorProto.FLOAT)
+        c.add("Div", c.last, of=[sums])
+    elif kind == "reciprocal":
+        arange(c, "x", 2)
+        c.add("Reciprocal")
+        c.add("Reshape", c.constant(np.array([1, 1, -1], np.int64)))
+        c.add("Mul", c.last, of=[sums])
+    else:
+        arange(c, "x", 1, start=0)
+        c.add("Add", c.constant(np.float32(1)))
+        c.add("Unsqueeze", c.constant(np.array([0, 2], np.int64)))
+        c.add("Div", c.last, of=[sums])
+    check(c, tmp_path)
+
+
+def test_cumulative_layer_norm(tmp_path):
+    """Conv-TasNet's: mean and variance over channels and all timesteps so far."""
+    c = Chain(1, 4, "T")
+    c.conv(6, 4, 1)
+    c.add("PRelu", c.constant(np.full((1, 1), 0.25, np.float32)))
+    x = c.last
+    count = c.add("Unsqueeze", c.constant(np.array([0, 1], np.int64)), of=[arange(c, x, 2, 6, 6)])
+    c.add("ReduceSum", c.constant(np.array([1], np.int64)), of=[x])
+    mean = c.add("Div", count, of=[cumsum(c, 2)])
+    c.add("Mul", x, of=[x])
+    c.add("ReduceSum", c.constant(np.array([1], np.int64)))
+    powers = c.add("Div", count, of=[cumsum(c, 2)])
+    c.add("Mul", mean, of=[mean])
+    c.add("Sub", c.last, of=[powers])
+    c.add("Add", c.constant(np.float32(1e-3)))
+    deviation = c.add("Sqrt")
+    c.add("Sub", mean, of=[x])
+    c.add("Div", deviation, of=[c.last])
+    c.add("Mul", c.constant(np.linspace(0.5, 2, 6, dtype=np.float32).reshape(1, 6, 1)))
+    normed = c.last
+    model = check(c, tmp_path)
+    weights = {w.name: onnx.numpy_helper.to_array(w).astype(np.float64) for w in c.weights}
+    X = np.random.default_rng(3).normal(size=(120, 4)).astype(np.float32)
+    y = X.astype(np.float64) @ weights["w0"][:, :, 0].T + weights["w1"]
+    y = np.where(y < 0, 0.25 * y, y)
+    counts = 6 * np.arange(1, 121)[:, None]
+    means = np.cumsum(y.sum(1, keepdims=True), 0) / counts
+    variance = np.cumsum((y**2).sum(1, keepdims=True), 0) / counts - means**2
+    expected = (y - means) / np.sqrt(variance + 1e-3) * np.linspace(0.5, 2, 6)
+    np.testing.assert_allclose(model.run(X), expected, atol=1e-4)
+    assert normed == c.last
+
+
+def test_counts_behind_look_ahead(tmp_path):
+    """The first timestep is number 1, however late it comes."""
+    c = Chain(1, 4, "T")
+    x = c.conv(3, 4, 5, pads=[2, 2])
+    sums = cumsum(c, 2)
+    c.add("Div", arange(c, x, 2), of=[sums])
+    c.conv(3, 3, 3, pads=[1, 1])
+    check(c, tmp_path, latency=3)
+
+
+def test_counts_of_what_leaves_frames_out(tmp_path):
+    c = Chain(1, 4, "T")
+    x = c.conv(3, 4, 4)
+    sums = cumsum(c, 2)
+    c.add("Div", arange(c, x, 2), of=[sums])
+    check(c, tmp_path, missing=3)
+
+
+def test_counts_of_rows_of_a_frame(tmp_path):
+    """Each of the timesteps that a stride takes together has its number, and so has the one that comes of them."""
+    c = Chain(1, 2, "T")
+    sums = cumsum(c, 2)
+    c.add("Div", arange(c, "x", 2), of=[sums])
+    x = c.conv(3, 2, 4, strides=[2], pads=[1, 1])
+    sums = cumsum(c, 2)
+    c.add("Div", arange(c, x, 2), of=[sums])
+    strides.check(c, tmp_path, 2, 1)
+
+
+def test_a_count_that_stops(tmp_path):
+    """Nobody may take min(t, 9) for t, because 7 timesteps, or 11, look like it."""
+    c = Chain(1, 3, "T")
+    arange(c, "x", 2)
+    c.add("Min", c.constant(np.float32(9)))
+    c.add("Mul", c.last, of=["x"])
+    check(c, tmp_path)
+
+
+def test_a_position_as_a_channel(tmp_path):
+    c = Chain(1, 3, "T")
+    arange(c, "x", 2, start=0)
+    c.add("Mul", c.constant(np.float32(0.1)))
+    c.add("Sin")
+    c.add("Unsqueeze", c.constant(np.array([0, 1], np.int64)))
+    c.add("Concat", c.last, of=["x"], axis=1)
+    c.conv(4, 4, 3, pads=[2, 0])
+    check(c, tmp_path)
+
+
+def test_counts_beyond_what_float32_holds(tmp_path):
+    """The float32 next to the true number: an addition of 1 would stay at 2^24 for ever."""
+    c = Chain(1, 1, "T")
+    zeros = c.add("Mul", c.constant(np.float32(0)))
+    c.add("Add", arange(c, "x", 2), of=[zeros])
+    stream = load(c, tmp_path).stream()
+    for high in (1, 4095, 4096, 2**20):
+        stream.state["timestep_1.high"] = np.float32([high])
+        stream.state["timestep_1.low"] = np.float32([4094])
+        first = high * 4096 + 4094
+        Y = stream.run(np.zeros((6, 1), np.float32))[:, 0]
+        np.testing.assert_array_equal(Y, (first + 1 + np.arange(6, dtype=np.int64)).astype(np.float32))
+
+
+def test_counts_are_never_guessed(tmp_path):
+    """Times that are a share of the length, and whole numbers that are no progression by their formula."""
+    c = Chain(1, 3, "T")
+    count = arange(c, "x", 2)
+    total = c.add("Cast", of=[length(c, "x", 2)], to=onnx.TensorProto.FLOAT)
+    c.add("Div", total, of=[count])
+    c.add("Mul", c.last, of=["x"])
+    with pytest.raises(UnsupportedError, match="the result depends on the number of timesteps"):
+        load(c, tmp_path)
+    c = Chain(1, 3, "T")
+    arange(c, "x", 2)
+    c.add("Mul", c.constant(np.float32(0.5)))
+    c.add("Cast", to=onnx.TensorProto.INT64)
+    c.add("Cast", to=onnx.TensorProto.FLOAT)
+    c.add("Mul", c.last, of=["x"])
+    with pytest.raises(UnsupportedError, match="Mul node 'Mul_10': a constant differs between timesteps"):
+        load(c, tmp_path)
+
+
+def test_a_table_of_the_length_of_the_file_is_no_count(tmp_path):
+    """Where time is fixed nothing tells what comes after it: the file is a clip of so many timesteps."""
+    c = Chain(1, 3, 10)
+    c.conv(3, 3, 3, pads=[2, 0])
+    c.add("Mul", c.constant(np.arange(10, dtype=np.float32)))
+    model = load(c, tmp_path)
+    x = np.random.default_rng(0).normal(size=(1, 3, 10)).astype(np.float32)
+    np.testing.assert_allclose(model.run(x), session_of(c).run(None, {"x": x})[0], atol=1e-5)
+    assert not model.graph.states
 
 
 def test_refused(tmp_path):

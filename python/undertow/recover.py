@@ -244,6 +244,8 @@ def _rnn(formulas: Formulas, part: Part, parts: list[Part]) -> Cell | None:
     R = form.columns(_ids(h))
     if not R.any() or (h.size > 1 and (np.diag(np.diag(R)) == R).all()):
         return None  # units that do not see each other are faster as they are
+    if act == IDENTITY and (R == 1).all():
+        return None  # a sum or a count, which must not be rounded with a cell's weights
     return Cell("rnn", [part], {"activations": (act,)}, [form], [R], {*_ids(h), *_ids(part.next)})
 
 

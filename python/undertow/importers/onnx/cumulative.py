@@ -71,7 +71,7 @@ def _sums(walk: Walk, rows: list[np.ndarray], late: int, exclusive: bool) -> lis
     """For each row of a frame, the sum up to it. Equal elements are summed up once."""
     builder, rate = walk.builder, len(rows)
     unique, inverse = np.unique(np.stack(rows).reshape(rate, -1), axis=1, return_inverse=True)
-    state = builder.graph.state(builder.graph.unique_name(f"{builder.name('cumsum')}.sum"), (unique.shape[1],))
+    state = builder.graph.state(f"{builder.name('cumsum')}.sum", (unique.shape[1],))
     total = builder.elements(builder.graph.add("state_read", [], name=builder.name("read"), states=[state]))
     sums = []
     for row, elements in enumerate(unique):

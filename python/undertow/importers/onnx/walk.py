@@ -16,6 +16,7 @@ from .alike import at_every_step, shapes_alone
 from .builder import Builder
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
+from .growing import Growing
 from .moves import INDEX_SLOTS, cut, data_slots, labels_after
 from .nodes import OnnxNode
 from .program import ID_TYPES, Port, Program
@@ -100,6 +101,7 @@ class Walk:
         self.builder = Builder(self.program.name, self.reading.n_steps, self.reading.n_items)
         self.builder.read_state = self._read_state
         self.evaluator = Evaluator()
+        self.growing = Growing(self)
         self.position = 0
         self.n_traced = 0
         self.n_walked = 0
@@ -147,7 +149,7 @@ class Walk:
             if name and name not in self.values:
                 node.format_error(f"input {name!r} does not exist")
         try:
-            results = self._apply(node, operands, handlers)
+            results = self.apply(node, self.growing.meet(node, operands), handlers)
         except Mixed as error:
             if error.located:
                 raise
@@ -161,6 +163,7 @@ class Walk:
                 if isinstance(result, Tensor):
                     self.builder.check_size(result.shape, f"{node.op} node {node.name!r}")
                 self.values[name] = result
+        self.growing.note(node, operands, results)
 
     def count_node(self, node: OnnxNode) -> None:
         """Refuse to go on beyond the limit of nodes, rounds of loops counted as well."""
@@ -168,7 +171,8 @@ class Walk:
         if self.n_walked > limits.MAX_NODES:
             node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
 
-    def _apply(self, node: OnnxNode, operands: list[Operand], handlers: dict[str, Handler]) -> list[Any]:
+    def apply(self, node: OnnxNode, operands: list[Operand], handlers: dict[str, Handler]) -> list[Any]:
+        """The results of a node for its operands."""
         from .rounds import by_iteration  # which needs Walk from here
 
         if all(o is None or isinstance(o, np.ndarray) for o in operands) and node.op in FOLDABLE:
