@@ -235,7 +235,8 @@ def test_zeros_of_a_padding_node_are_numbers_to_a_pool(op, pads, own, tmp_path):
 
 
 REFUSED = {
-    "pad of another number": (lambda c: (c.pad(0, 0, 2, 0, 0, 0, value=1.0), c.conv(4, 4, 3)), "another number than 0"),
+    "padding with a number": (lambda c: (c.pad(0, 0, 2, 0, 0, 0, value=1.0), c.add("Relu")), "Relu"),
+    "padding with the edge": (lambda c: (c.pad(0, 0, 2, 0, 0, 0, mode="edge"), c.add("Relu")), "Relu"),
     "reflect": (lambda c: (c.pad(0, 0, 2, 0, 0, 2, mode="reflect"), c.conv(4, 4, 5)), "mode='reflect'"),
     "padding alone": (lambda c: (c.pad(0, 0, 2, 0, 0, 0), c.add("Relu")), "Relu"),
     "too many frames": (lambda c: c.conv(4, 4, 3, pads=[2, 2]), "goes on for 2 frames behind the last"),

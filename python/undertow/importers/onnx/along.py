@@ -17,6 +17,7 @@ import numpy as np
 from . import codes, emit
 from .builder import ZERO, Builder
 from .codes import Layout, Tensor, split
+from .heads import Fill, filled, filling
 from .nodes import OnnxNode
 from .rates import divided, rate_of
 from .walk import Walk
@@ -41,7 +42,8 @@ def rows_of(like: Tensor, layout: Layout, axis: int, elements: np.ndarray, first
 @dataclass
 class Operand:
     """What a window is taken of: `rate` rows in every frame, of which the first `late` of the sequence are missing;
-    `rows` has the elements of each, `before` and `after` are the padding, of which a Pad node made `zeros`."""
+    `rows` has the elements of each, `before` and `after` are the padding, of which a Pad node made `zeros`: zeros, or
+    what `fills` says."""
 
     tensor: Tensor
     layout: Layout
@@ -50,19 +52,27 @@ class Operand:
     before: int
     after: int
     zeros: tuple[int, int]
+    fills: tuple[Fill | None, Fill | None] = (None, None)
 
     @property
     def rate(self) -> int:
         return len(self.rows)
 
 
-def take(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis, below: bool = False) -> Operand:
-    """Take the operand apart, or say why it is none. below: rows before its first one are read, and are zeros."""
+def take(
+    walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis, below: bool = False, fills: bool = False
+) -> Operand:
+    """Take the operand apart, or say why it is none. below: rows before its first one are read, and are zeros. fills: a
+    Pad node may have made something else than zeros."""
     builder = walk.builder
     if x.dtype != "float32":
         node.unsupported(f"its input has dtype {x.dtype}, expected float32")
-    filled = np.flatnonzero(x.codes.any(axis=tuple(a for a in range(x.codes.ndim) if a != axis)))
-    first, end = int(filled[0]), int(filled[-1]) + 1
+    given = np.flatnonzero(x.codes.any(axis=tuple(a for a in range(x.codes.ndim) if a != axis)))
+    first, end = int(given[0]), int(given[-1]) + 1
+    found: list[Fill | None] = [None, None]
+    if fills:
+        (lead, found[0]), (trail, found[1]) = (filling(builder, x, axis, first, end, back) for back in (False, True))
+        first, end = first + lead, end - trail
     zeros = first, along.n_in - end  # a Pad node may stand before this one
     inner = Tensor(x.codes.take(np.arange(first, end), axis), x.labels, x.dtype)
     n, of_time = end - first, np.moveaxis(inner.steps, axis, 0).reshape(end - first, -1)
@@ -81,9 +91,15 @@ def take(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis, below: b
     rows = [elements for _, elements in parts]
     if any(builder.is_final(elements) for elements in rows):
         node.unsupported("its input joins what is known at the end of the sequence with every timestep")
-    if late and (along.before or first or below):
+    for fill, own, place in zip(found, (along.before, along.after), ("in front", "behind"), strict=True):
+        if fill is not None and (rate > 1 or own):
+            node.unsupported(
+                f"pads time (axis {axis} of {x.shape}) {place} with other numbers than 0"
+                + (" in frames of several timesteps" if rate > 1 else " by a Pad node, and with zeros of its own")
+            )
+    if late and found[0] is None and (along.before or first or below):
         rows = [zero_before(builder, elements, -((row - late) // rate)) for row, elements in enumerate(rows)]
-    return Operand(inner, layout, rows, late, along.before + first, along.after + zeros[1], zeros)
+    return Operand(inner, layout, rows, late, along.before + first, along.after + zeros[1], zeros, (found[0], found[1]))
 
 
 def zero_before(builder: Builder, elements: np.ndarray, frame: int) -> np.ndarray:
@@ -154,6 +170,8 @@ def entries(walk: Walk, node: OnnxNode, of: Operand, axis: int, places: np.ndarr
     tap = np.searchsorted(taps, deltas)
     builder.check_size((tap.size, inverse.shape[1]), f"{node.op} node {node.name!r}")
     table = made[tap[:, None], inverse[of_frame]].reshape(tap.size, *shape)
+    if of.fills != (None, None):
+        table = filled(walk, node, of.fills, of.rows[0].reshape(shape), of.late, places, table)
     return np.moveaxis(table, 0, axis + 1).reshape([tap.size if a == axis else n for a, n in enumerate(shape)])
 
 
@@ -162,7 +180,7 @@ def _frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis) -> _F
 
     Row t of the result is that of the window which begins at row late + (t - first) * stride - before of the operand.
     """
-    of = take(walk, node, x, axis, along)
+    of = take(walk, node, x, axis, along, fills=True)
     n_rows = divided(node, of.rate, along.stride, axis, x.shape)
     first = max(0, n_rows * walk.builder.n_steps - along.n_out)
     start = of.late - of.before - first * along.stride
@@ -278,19 +296,19 @@ def _only_real(walk: Walk, node: OnnxNode, frames: _Frames, real: np.ndarray, al
     return emit.elementwise(walk.builder, "where", [is_real, frames.table, itself])
 
 
-def padding(node: OnnxNode, x: Tensor, made: Tensor, axis: int, widths: tuple[int, int], fill: int) -> Tensor:
-    """`made` with frames of zeros (or fewer frames, where a width is negative) at the ends of its axis of time.
+def padding(made: Tensor, axis: int, widths: tuple[int, int], fill: int | None) -> Tensor:
+    """`made` with frames of zeros (or fewer frames, where a width is negative) at the ends of its axis of time; or of
+    another constant, whose element number is `fill`; or of the frame at each end, where it is None.
 
-    Such a tensor has no meaning frame by frame. A convolution or pool along time takes the zeros for its own padding;
-    whatever else computes with it is refused.
+    Such a tensor has no meaning frame by frame. A convolution or pool along time takes it for its own padding; whatever
+    else computes with it is refused.
     """
-    if fill != ZERO:
-        node.unsupported(f"pads axis {axis} of {x.shape}, which is time, with another number than 0")
     before, after = widths
     table = made.codes.take(np.arange(max(0, -before), made.codes.shape[axis] - max(0, -after)), axis)
     ends = [(0, 0)] * table.ndim
     ends[axis] = (max(0, before), max(0, after))
-    return Tensor(np.pad(table, ends), made.labels, made.dtype)
+    padded = np.pad(table, ends, "edge") if fill is None else np.pad(table, ends, constant_values=fill)
+    return Tensor(padded, made.labels, made.dtype)
 
 
 __all__ = [

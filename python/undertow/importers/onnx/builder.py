@@ -212,7 +212,10 @@ class Builder:
         try:
             layout, elements = codes.split(tensor.codes, tensor.labels)
         except Mixed:
-            return tensor  # may yet be put right by another movement op
+            from .heads import headed  # which needs Builder
+
+            made = headed(self, tensor)
+            return tensor if made is None else made  # which may yet be put right by another movement op
         times = layout.steps
         axis = next((a for a in range(times.ndim) if (times != times.take([0], a)).any()), None)
         if axis is not None and times.shape[axis] == self.n_steps:

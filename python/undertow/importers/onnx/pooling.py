@@ -163,12 +163,17 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     pads = pad_widths(node, operands, len(x.shape))
     found = rate_of(walk, x)
     if found is not None and mode == "constant" and all(p == (0, 0) for a, p in enumerate(pads) if a != found[0]):
-        return [along.padding(node, x, x, found[0], pads[found[0]], _fill(walk, node, operands))]
+        return [along.padding(x, found[0], pads[found[0]], _fill(walk, node, operands))]
+    if found is not None and pads[found[0]] != (0, 0) and mode != "constant":
+        node.unsupported(
+            f"pads axis {found[0]} of {x.shape}, which is time, with mode={mode!r} in frames of several timesteps, "
+            "expected mode='constant'"
+        )
     layout, elements = codes.split(x.codes, x.labels) if x.dtype != "float32" else take_apart(walk, node, x)
     time = time_axis(walk, x)
     over_time = (0, 0)
     for axis in range(len(x.shape)):
-        may_pad = axis == time and mode == "constant"
+        may_pad = axis == time and mode in ("constant", "edge")
         if pads[axis] != (0, 0) and not may_pad and (axis in layout.outer or walk.stands_for_more(x, axis)):
             node.unsupported(f"pads axis {axis} of {x.shape}, which is time or the batch, with mode={mode!r}")
         if axis == time:
@@ -192,7 +197,8 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     labels = tuple(label if n == 1 else "" for label, n in zip(x.labels, shape, strict=True))
     result = Tensor(made.codes, labels, x.dtype)
     if over_time != (0, 0) and time is not None:
-        result = along.padding(node, x, result, time, over_time, _fill(walk, node, operands))
+        fill = None if mode == "edge" else _fill(walk, node, operands)
+        result = along.padding(result, time, over_time, fill)
         result = walk.builder.settle(result)
     return [result]
 

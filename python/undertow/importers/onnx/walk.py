@@ -17,6 +17,7 @@ from .builder import Builder
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
 from .growing import Growing
+from .heads import aligned, joined
 from .moves import INDEX_SLOTS, cut, data_slots, labels_after
 from .nodes import OnnxNode
 from .program import ID_TYPES, Port, Program
@@ -120,6 +121,7 @@ class Walk:
         #: output -> how many timesteps of it a frame of the Graph has
         self.rates: dict[str, int] = {}
         self.shapes_alone = shapes_alone(self.program)
+        self.joined = joined(self.program)
         #: state inputs that frame ops read -> elements read
         self.reads: dict[str, np.ndarray] = {}
 
@@ -149,7 +151,7 @@ class Walk:
             if name and name not in self.values:
                 node.format_error(f"input {name!r} does not exist")
         try:
-            results = self.apply(node, self.growing.meet(node, operands), handlers)
+            results = self.apply(node, aligned(self, node, self.growing.meet(node, operands)), handlers)
         except Mixed as error:
             if error.located:
                 raise
@@ -353,7 +355,8 @@ class Walk:
                 node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
             labels = labels_after(node, operands, tensors[0], result.shape)
             made = Tensor(result.astype(np.int64), labels, dtype)
-            moved.append(made if name in self.shapes_alone else self.builder.settle(made))
+            waits = name in self.shapes_alone or (name in self.joined and not made.steps.any())
+            moved.append(made if waits else self.builder.settle(made))
         return moved
 
     def stands_for_more(self, x: Tensor, axis: int) -> bool:
