@@ -135,3 +135,30 @@ def test_what_cannot_be_kept_is_refused():
         undertow.from_torch(Branch(), 1.0)
     with pytest.raises(ValueError, match="time_axis is 2"):
         undertow.from_torch(Branch(), torch.ones(1, 3), time_axis=2)
+
+
+class CumulativeLayerNorm(torch.nn.Module):
+    """Conv-TasNet's, behind what a frame adds to the one before, and a convolution that repeats the first frame."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.linspace(0.5, 2, 6).reshape(1, 6, 1))
+        self.mix = torch.nn.Conv1d(3, 6, 3)
+
+    def forward(self, x):
+        x = torch.cat([x[..., :1], x[..., 1:] - x[..., :-1]], -1)
+        x = self.mix(torch.nn.functional.pad(x, (2, 0), mode="replicate"))
+        count = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype) * x.shape[1]
+        mean = torch.cumsum(x.sum(1, keepdim=True), -1) / count
+        power = torch.cumsum((x * x).sum(1, keepdim=True), -1) / count
+        return (x - mean) / torch.sqrt(power - mean * mean + 1e-2) * self.scale
+
+
+def test_a_cumulative_layer_norm():
+    torch.manual_seed(12)
+    module = CumulativeLayerNorm()
+    X = torch.randn(1, 3, T)
+    model = undertow.from_torch(module, X, time_axis=2)
+    want = in_float64(module, X.double())[0].T
+    got = streamed(model, np.ascontiguousarray(X.numpy()[0].T))
+    np.testing.assert_allclose(got, want, rtol=0, atol=FLOAT32_MODEL)

@@ -78,6 +78,19 @@ def test_many_streams_each_with_its_sum(tmp_path):
     assert rows.tobytes() == alone.tobytes()
 
 
+def test_a_count_for_all_of_a_batch(tmp_path):
+    """Ones as large as the input, whose batch is open too."""
+    c = Chain("N", 3, "T")
+    sums = cumsum(c, 2)
+    ones_like(c, "x")
+    cumsum(c, 2)
+    c.add("Div", c.last, of=[sums])
+    model = load(c, tmp_path)
+    X = np.random.default_rng(1).normal(size=(4, 30, 3)).astype(np.float32)
+    expected = np.moveaxis(session_of(c).run(None, {"x": np.moveaxis(X, 1, 2)})[0], 2, 1)
+    np.testing.assert_allclose(np.stack([model.run(x) for x in X]), expected, atol=1e-6)
+
+
 def test_behind_look_ahead(tmp_path):
     """Frames before the first and after the last, which hold what biases make of zeros, are not summed up."""
     for exclusive in (0, 1):

@@ -8,7 +8,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 import strides
-from strides import Chain, load
+from strides import Chain, load, session_of
 from undertow.errors import UnsupportedError
 
 END = 2**31 - 1
@@ -174,6 +174,60 @@ def test_a_picture_padded_at_all_its_edges(tmp_path):
     c.pad(0, 0, 1, 1, 0, 0, 1, 1, mode="edge")
     c.conv(3, 2, 3, 3)
     check(c, tmp_path, latency=1)
+
+
+def bidirectional(c, n_in, hidden):
+    """[1, n_in, T] -> [T, 2 * hidden]"""
+    c.add("Transpose", perm=[2, 0, 1])
+    W, R = (c.rng.normal(size=(2, 3 * hidden, n)).astype(np.float32) * np.float32(0.4) for n in (n_in, hidden))
+    c.add("GRU", c.constant(W), c.constant(R), hidden_size=hidden, direction="bidirectional", linear_before_reset=1)
+    c.add("Transpose", perm=[0, 2, 1, 3])
+    return c.add("Reshape", c.constant(np.array([-1, 2 * hidden], np.int64)))
+
+
+def test_the_ends_of_both_directions_are_no_first_frame(tmp_path):
+    """What a backward layer ends with is at the first timestep."""
+    c = Chain(1, 3, "T")
+    both = bidirectional(c, 3, 4)
+    last, first = cut(c, -1, END, [both], 0), cut(c, 0, 1, [both], 0)
+    forwards, backwards = cut(c, 0, 4, [last], 1), cut(c, 4, 8, [first], 1)
+    c.add("Concat", backwards, of=[forwards], axis=1)
+    model = load(c, tmp_path)
+    x = np.random.default_rng(0).normal(size=(1, 3, 20)).astype(np.float32)
+    expected = session_of(c).run(None, {"x": x})[0]
+    np.testing.assert_allclose(model.run(np.ascontiguousarray(x[0].T)), expected, atol=1e-5)
+    c = Chain(1, 3, "T")
+    both = bidirectional(c, 3, 4)
+    last, first = cut(c, -1, END, [both], 0), cut(c, 0, 1, [both], 0)
+    c.add("Concat", first, of=[last], axis=1)
+    model = load(c, tmp_path)
+    expected = session_of(c).run(None, {"x": x})[0]
+    np.testing.assert_allclose(model.run(np.ascontiguousarray(x[0].T)).reshape(expected.shape), expected, atol=1e-5)
+
+
+def test_sums_behind_a_layer_that_needs_all_are_those_of_a_clip(tmp_path):
+    """A register goes frame by frame, and a backward layer does not."""
+    c = Chain(1, 3, "T")
+    bidirectional(c, 3, 4)
+    c.add("CumSum", c.constant(np.array(0, np.int64)))
+    with pytest.raises(UnsupportedError, match=r"needs the whole sequence .* shapes="):
+        load(c, tmp_path)
+    model = load(c, tmp_path, shapes={"x": [1, 3, 20]})
+    x = np.random.default_rng(0).normal(size=(1, 3, 20)).astype(np.float32)
+    expected = session_of(c).run(None, {"x": x})[0]
+    np.testing.assert_allclose(model.run(x)[0].reshape(expected.shape), expected, atol=1e-5)
+
+
+def test_differences_behind_a_layer_that_needs_all(tmp_path):
+    """In Model.run."""
+    c = Chain(1, 3, "T")
+    both = bidirectional(c, 3, 4)
+    now, before = cut(c, 1, END, [both], 0), cut(c, 0, -1, [both], 0)
+    c.add("Sub", before, of=[now])
+    model = load(c, tmp_path)
+    x = np.random.default_rng(0).normal(size=(1, 3, 20)).astype(np.float32)
+    expected = session_of(c).run(None, {"x": x})[0]
+    np.testing.assert_allclose(model.run(np.ascontiguousarray(x[0].T))[1:], expected, atol=1e-5)
 
 
 def test_refused(tmp_path):

@@ -129,12 +129,5 @@ def compile_graph(graph: Graph) -> bytes:
     graph = prune(graph)
     for node in graph.nodes:
         check_precisions(node)
-    whole = graph.whole_sequence_nodes()
-    registers = [node for node in graph.nodes if node.op in ("state_read", "state_write")]
-    if whole and registers:
-        node, reason = whole[0]
-        raise UnsupportedError(
-            f"{node.op} {node.name!r} needs the whole sequence ({reason}), but state {registers[0].states[0]!r} "
-            "is carried frame by frame: they cannot be in one model"
-        )
+    graph.check_registers()
     return tow.write(prune(lower(graph)))

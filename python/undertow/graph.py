@@ -224,6 +224,21 @@ class Graph:
         """The nodes that need the whole sequence, each with the reason: none of them can be streamed."""
         return [(node, reason) for node in self.nodes if (reason := _needs_whole_sequence(node))]
 
+    def check_registers(self) -> None:
+        """Refuse registers beside nodes that need the whole sequence.
+
+        Raises:
+            UnsupportedError: names one of each.
+        """
+        whole = self.whole_sequence_nodes()
+        registers = [node for node in self.nodes if node.op in ("state_read", "state_write")]
+        if whole and registers:
+            node, reason = whole[0]
+            raise UnsupportedError(
+                f"{node.op} {node.name!r} needs the whole sequence ({reason}), but state {registers[0].states[0]!r} "
+                "is carried frame by frame: they cannot be in one model"
+            )
+
     @property
     def latency(self) -> int:
         """Frames by which a stream's outputs come later, where `undertow.lookahead` has lowered this graph; else 0."""

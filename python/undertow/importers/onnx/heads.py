@@ -140,8 +140,10 @@ def aligned(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """Operands that are the same sequence cut at different ends, x[1:] and x[:-1], as frames of the latest: what was
     earlier comes through a window, and the first frames have no result. Others as they are."""
     builder = walk.builder
+    if node.op not in _TOGETHER or sum(isinstance(o, Tensor) for o in operands) < 2:
+        return operands
     mine = {i: a for i, o in enumerate(operands) if (a := _time_axis(walk, o)) is not None}
-    if node.op not in _TOGETHER or len(mine) < 2:
+    if len(mine) < 2:
         return operands
     if node.op == "Concat" and any(int(node.attrs["axis"]) % len(operands[i].shape) == a for i, a in mine.items()):
         return operands

@@ -318,6 +318,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         fuse(graph)
         order(graph)
         tidy(graph)
+    graph.check_registers()  # here, so that a clip may be tried
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
     result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
     for port in program.state_inputs:

@@ -355,7 +355,8 @@ class Walk:
                 node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
             labels = labels_after(node, operands, tensors[0], result.shape)
             made = Tensor(result.astype(np.int64), labels, dtype)
-            waits = name in self.shapes_alone or (name in self.joined and not made.steps.any())
+            first = name in self.joined and not made.steps.any() and not self.builder.graph.whole_sequence_nodes()
+            waits = name in self.shapes_alone or first
             moved.append(made if waits else self.builder.settle(made))
         return moved
 
