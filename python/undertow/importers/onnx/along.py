@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import codes, emit
+from . import codes, emit, limits
 from .builder import ZERO
-from .codes import Layout, Tensor, split
+from .codes import Layout, Tensor
 from .nodes import OnnxNode
 from .walk import Walk
 from .windows import Axis, taps
@@ -63,7 +63,7 @@ def _frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis) -> _F
     first, end = int(filled[0]), int(filled[-1]) + 1
     before, after = along.before + first, along.after + along.n_in - end  # a Pad node may stand before this one
     inner = Tensor(x.codes.take(np.arange(first, end), axis), x.labels, x.dtype)
-    layout, frame = split(inner.codes, inner.labels)
+    layout, frame = inner.split()
     if 1 in layout.outer or x.labels[1]:
         node.unsupported("its channels are time (or the batch)")
     at = layout.outer.index(axis)
@@ -79,6 +79,13 @@ def _frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis) -> _F
     if builder.is_final(frame):
         node.unsupported("its input joins what is known at the end of the sequence with every timestep")
     reach = (along.kernel - 1) * along.dilation
+    if along.kernel > limits.MAX_TAPS:
+        node.unsupported(f"has a window of {along.kernel} timesteps, expected at most {limits.MAX_TAPS}")
+    if max(reach, before, after) * codes.n_elements(x.shape) > limits.MAX_WINDOW_ELEMENTS * builder.n_steps:
+        node.unsupported(
+            f"looks at {reach + 1} timesteps, padded with {before} and {after}, of an input of shape {x.shape}: "
+            f"beyond {limits.MAX_WINDOW_ELEMENTS} elements"
+        )
     shift = max(0, reach - before - after)
     offsets = tuple(i * along.dilation - before - shift for i in range(along.kernel))
 
@@ -87,8 +94,8 @@ def _frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis) -> _F
     some = unique[unique != ZERO]
     if some.size == 0:
         node.unsupported("its input is padding as a whole")
+    walk.count(node, (len(offsets), frame.size))
     made = builder.elements(builder.add("window", [builder.value(some)], attrs={"taps": offsets}))
-    walk.count(node, made.shape)
     made = made.reshape(len(offsets), -1)
     if some.size != unique.size:
         made = np.concatenate([np.full((len(offsets), 1), ZERO), made], axis=1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from .builder import ZERO
 from .codes import Tensor
 from .nodes import OnnxNode, float_constant
 from .walk import Handler, Walk
-from .windows import Axis, Image, check_not_time, image, integers, taps, time_axis, window_axes
+from .windows import Axis, Image, check_not_time, image, integers, paddings, taps, time_axis, window_axes
 
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 
@@ -137,6 +138,7 @@ def _conv_transpose(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any
     C, M = W.shape[:2]
     W = W.reshape(groups, C // groups, M, *kernel).swapaxes(1, 2).reshape(n_out, C // groups, *kernel)
 
+    walk.count(node, (picture.elements.shape[0], n_out, *(axis.n_out for axis in axes)))
     result = np.full((picture.elements.shape[0], n_out, *(axis.n_out for axis in axes)), ZERO, np.int64)
     for phase in product(*([_phase(axis, r) for r in range(axis.stride)] for axis in axes)):
         outputs, places, chosen = zip(*phase, strict=True)
@@ -158,10 +160,10 @@ def _transposed_axes(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int]
     """Axis.n_out and pads as the ONNX specification of ConvTranspose has them; pads are cut off from the output."""
     n = len(sizes)
     strides, dilations = integers(node, "strides", n, 1), integers(node, "dilations", n, 1)
+    if prod(strides) > limits.MAX_PHASES:
+        node.unsupported(f"attribute strides={strides} is not supported, expected a product up to {limits.MAX_PHASES}")
     extra = integers(node, "output_padding", n, 0, 0)
-    pads = [int(p) for p in node.attrs.get("pads", [0] * 2 * n)]
-    if len(pads) != 2 * n or min(pads, default=0) < 0:
-        node.unsupported(f"attribute pads={pads} is not supported, expected {2 * n} numbers from 0 on")
+    pads = paddings(node, n)
     auto = node.attrs.get("auto_pad", "NOTSET") or "NOTSET"
     if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         node.unsupported(f"attribute auto_pad={auto!r} is not supported")
@@ -191,8 +193,7 @@ def _phase(axis: Axis, remainder: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
     Tap k of input i adds to output i * stride + k * dilation - before. Inputs that do not exist are marked by -1.
     """
-    outputs = np.arange(axis.n_out)
-    outputs = outputs[(outputs + axis.before) % axis.stride == remainder]
+    outputs = np.arange((remainder - axis.before) % axis.stride, axis.n_out, axis.stride)
     chosen = np.arange(axis.kernel)
     chosen = chosen[(remainder - chosen * axis.dilation) % axis.stride == 0]
     places = (outputs[:, None] + axis.before - chosen[None, :] * axis.dilation) // axis.stride
@@ -206,7 +207,7 @@ def _gather(
 ) -> np.ndarray:
     """Windows at explicit places: items, C, *outputs, *taps."""
     shape = (*elements.shape[:2], *(p.shape[0] for p in places), *(p.shape[1] for p in places))
-    walk.builder.check_size(shape, f"{node.op} node {node.name!r}")
+    walk.count(node, shape)
     n = len(axes)
     for i, place in enumerate(places):
         where = 2 + 2 * i

@@ -15,7 +15,7 @@ from .elementwise import take_apart
 from .nodes import OnnxNode, float_constant
 from .powers import power
 from .walk import Handler, Walk
-from .windows import Axis, Image, check_not_time, image, taps, time_axis, window_axes
+from .windows import Axis, Image, check_not_time, image, integers, taps, time_axis, window_axes
 
 _POOL = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 
@@ -26,10 +26,8 @@ def _pool(compute: Callable[..., np.ndarray], *more: str) -> Handler:
         if any(node.outputs[1:]):
             node.unsupported("its output Indices is not supported")
         x = operands[0]
-        kernel = node.attrs.get("kernel_shape", [])
         if isinstance(x, Tensor):
-            if len(kernel) != len(x.shape) - 2 or min(kernel, default=1) < 1:
-                node.shape_error(f"attribute kernel_shape={kernel} does not fit an input of shape {x.shape}")
+            kernel = integers(node, "kernel_shape", len(x.shape) - 2, 0)
             axes = window_axes(node, x.shape[2:], kernel)
             time = time_axis(walk, x)
             if time is not None and time >= 2 and not axes[time - 2].is_trivial:
@@ -160,7 +158,7 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if numpy_mode is None:
         node.unsupported(f"attribute mode={mode!r} is not supported, expected constant, reflect, edge or wrap")
     pads = pad_widths(node, operands, len(x.shape))
-    layout, elements = codes.split(x.codes, x.labels) if x.dtype != "float32" else take_apart(walk, node, x)
+    layout, elements = x.split() if x.dtype != "float32" else take_apart(walk, node, x)
     time = time_axis(walk, x)
     over_time = (0, 0)
     for axis in range(len(x.shape)):
@@ -188,6 +186,7 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     labels = tuple(label if n == 1 else "" for label, n in zip(x.labels, shape, strict=True))
     result = Tensor(made.codes, labels, x.dtype)
     if over_time != (0, 0) and time is not None:
+        walk.count(node, tuple(n + sum(map(abs, over_time)) * (a == time) for a, n in enumerate(shape)))
         result = along.padding(node, x, result, time, over_time, _fill(walk, node, operands))
     return [result]
 
@@ -209,6 +208,8 @@ def pad_widths(node: OnnxNode, operands: list[Any], rank: int) -> list[tuple[int
     found = [(0, 0)] * rank
     for i, axis in enumerate(axes):
         found[axis] = (int(pads[i]), int(pads[len(axes) + i]))
+        if max(abs(n) for n in found[axis]) > limits.MAX_REACH:
+            node.unsupported(f"pads {pads}, expected at most {limits.MAX_REACH} elements")
     return found
 
 

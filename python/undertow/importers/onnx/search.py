@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import Error, ShapeError, UnsupportedError
 from ...graph import Graph
 from ...rebuild import recover
-from . import codes, limits, states
+from . import limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Layout, Mixed, Tensor
 from .fuse import fuse
@@ -48,16 +48,27 @@ class Imported:
 
 
 class _Failure(Exception):
-    """A reading does not work; carries how far the walk got."""
+    """A reading does not work. Carries how far the walk got, and whether it could end otherwise with `inside`."""
 
-    def __init__(self, position: int, error: Error) -> None:
-        self.position, self.error = position, error
+    def __init__(self, position: int, error: Error, wants_inside: bool = False) -> None:
+        self.position, self.error, self.wants_inside = position, error, wants_inside
 
     def kept(self) -> _Failure:
         """Without the frames that were left, which hold every table of the walk."""
         for error in (self, self.error):
             error.__traceback__ = error.__context__ = error.__cause__ = None
         return self
+
+
+class _Failures(list[_Failure]):
+    """What was tried in vain. settled: (program, reading) that fail alike with `inside`, and need no second walk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[tuple[Program, Reading]] = []
+
+    def is_settled(self, program: Program, reading: Reading) -> bool:
+        return any(program is p and reading == r for p, r in self.settled)
 
 
 def import_program(
@@ -75,7 +86,7 @@ def import_program(
     if given:
         states.check_given(program, dict(given))
         program = states.with_states(program, list(given))
-    failures: list[_Failure] = []
+    failures = _Failures()
     try:
         variants = list(_variants(program, given, exact))
     except states.Ambiguous as ambiguity:
@@ -104,6 +115,7 @@ def import_program(
     clip = None if exact or given or states.are_returned(program) else as_clip(program)
     if clip is not None:
         for reading in clip_readings(clip):
+            program.effort.check()
             try:
                 return _build(clip, [], reading, True, keep_states)
             except _Failure as failure:
@@ -172,7 +184,7 @@ def _search(
     inside: bool,
     exact: bool,
     keep_states: bool,
-    failures: list[_Failure],
+    failures: _Failures,
 ) -> Imported | None:
     n_tried = 0
     n_failed = len(failures)
@@ -196,10 +208,15 @@ def _search(
                         f"more than {limits.MAX_READINGS} ways to read the axes of {[p.name for p in program.inputs]}; "
                         "fix sizes with shapes={name: [...]}"
                     )
+                if inside and failures.is_settled(program, reading):
+                    continue
+                program.effort.check()
                 try:
                     found.append(_import(program, pairs, replace(reading, inside=inside), exact, keep_states))
                 except _Failure as failure:
                     failures.append(failure.kept())
+                    if not (inside or failure.wants_inside):
+                        failures.settled.append((program, reading))
             if found:
                 return _only(program, found)
     return None
@@ -261,12 +278,16 @@ def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, k
     try:
         walk.run()
         if states.needs_second_walk(walk):
+            program.effort.add(walk.n_elements, walk.n_nodes)
             walk = Walk(program, reading, states.known_elements(walk))
             walk.run()
         walk.position = len(program.nodes)
-        return _finish(walk, pairs, exact, keep_states)
+        result = _finish(walk, pairs, exact, keep_states)
     except Error as error:
-        raise _Failure(walk.position, error) from None
+        program.effort.add(walk.n_elements, walk.n_nodes, error)
+        raise _Failure(walk.position, error, walk.wants_inside) from None
+    program.effort.add(walk.n_elements, walk.n_nodes)
+    return result
 
 
 def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Imported:
@@ -345,7 +366,7 @@ def _output(walk: Walk, name: str) -> Place:
     if operand.dtype == "int32":
         raise UnsupportedError(f"output {name!r} holds ids (integers), expected float32 numbers")
     try:
-        layout, elements = codes.split(operand.codes, operand.labels)
+        layout, elements = operand.split()
     except Mixed as error:
         raise UnsupportedError(f"output {name!r} cannot be given frame by frame: {error}") from None
     if builder.sequence and (layout.steps >= 0).any():

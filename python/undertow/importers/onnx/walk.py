@@ -98,6 +98,8 @@ class Walk:
         self.position = 0
         self.n_traced = 0
         self.n_walked = 0
+        #: whether a recurrent node was refused for what it may do where `reading.inside`
+        self.wants_inside = False
         self.values: dict[str, Operand] = dict(self.program.constants)
         self.inputs: dict[str, Place] = {}
         self.state_tensors: dict[str, Tensor] = {}
@@ -115,6 +117,12 @@ class Walk:
         """Walk all nodes; afterwards `values` holds every tensor."""
         from .operators import HANDLERS  # the table's functions need Walk from here
 
+        for what, n, limit in (
+            ("batch items", self.reading.n_items, codes.MAX_ITEMS),
+            ("timesteps", self.reading.n_steps, codes.MAX_STEPS),
+        ):
+            if n > limit:
+                raise UnsupportedError(f"an input has {n} {what}, expected at most {limit}")
         for port in self.program.inputs:
             self._input(port)
         for port in self.program.state_inputs:
@@ -150,6 +158,16 @@ class Walk:
                     self.builder.check_size(result.shape, f"{node.op} node {node.name!r}")
                 self.values[name] = result
 
+    @property
+    def n_elements(self) -> int:
+        """What the walk has cost so far, nodes aside."""
+        return self.n_traced + self.evaluator.n_made
+
+    @property
+    def n_nodes(self) -> int:
+        """How many nodes were walked, or made of them."""
+        return max(self.n_walked, len(self.builder.graph.nodes))
+
     def count_node(self, node: OnnxNode) -> None:
         """Refuse to go on beyond the limit of nodes, rounds of loops counted as well."""
         self.n_walked += 1
@@ -161,6 +179,11 @@ class Walk:
 
         if all(o is None or isinstance(o, np.ndarray) for o in operands) and node.op in FOLDABLE:
             return list(self.evaluator.run(node, operands))  # type: ignore[arg-type]
+        for name, operand in zip(node.inputs, operands, strict=True):
+            if isinstance(operand, np.ndarray) and operand.dtype.kind in "cOSU":
+                node.unsupported(f"constant input {name!r} has dtype {operand.dtype}, which no frame holds")
+            if isinstance(operand, np.ndarray) and operand.dtype.kind == "f" and operand.size == 0 and operand.ndim > 1:
+                node.unsupported(f"constant input {name!r} of shape {operand.shape} is empty")
         if any(isinstance(o, Iteration) for o in operands):
             return by_iteration(self, node, operands)
         if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):
@@ -173,7 +196,7 @@ class Walk:
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
-    def _codes_of(self, port: Port, base: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    def _tensor_of(self, port: Port, base: int, dtype: str) -> Tensor:
         time, batch = self.reading.axes[port.name]
         shape = [0] * len(port.dims)
         for axis, n in enumerate(port.dims):
@@ -184,18 +207,17 @@ class Walk:
                 )
             shape[axis] = fixed
         self.builder.check_size(tuple(shape), f"input {port.name!r}")
-        frame_axes = [a for a in range(len(shape)) if a not in (time, batch)]
-        elements = np.zeros(shape, np.int64) + base
-        frame = np.arange(int(np.prod([shape[a] for a in frame_axes], dtype=np.int64)), dtype=np.int64)
-        elements += frame.reshape([shape[a] if a in frame_axes else 1 for a in range(len(shape))])
-        index = np.indices(shape, sparse=True)
-        steps = index[time] if time is not None and shape[time] > 1 and self.builder.sequence else -1
-        items = index[batch] if batch is not None and shape[batch] > 1 else -1
+        self.n_traced += codes.n_elements(tuple(shape))
+        outer = tuple(a for a, n in enumerate(shape) if a in (time, batch) and n > 1)
+        places = np.indices([shape[a] for a in outer], sparse=True)
+        index: dict[int | None, np.ndarray] = dict(zip(outer, places, strict=True))
+        origin = codes.encode(index.get(time, -1), index.get(batch, -1), 0)
+        frame = base + np.arange(codes.n_elements(tuple(n for a, n in enumerate(shape) if a not in outer)))
         labels = tuple(
             "T" if a == time and shape[a] == 1 else "N" if a == batch and shape[a] == 1 else ""
             for a in range(len(shape))
         )
-        return codes.encode(steps, items, elements), labels
+        return Layout(tuple(shape), outer, origin, labels).tensor(frame, dtype)
 
     def _input(self, port: Port) -> None:
         dtype = "int32" if port.dtype in ID_TYPES else "float32"
@@ -207,10 +229,9 @@ class Walk:
                 f"give its size with shapes={{{port.name!r}: [...]}}"
             )
         value = self.builder.graph.input(port.name, frame, dtype)  # type: ignore[arg-type]
-        table, labels = self._codes_of(port, self.builder.source(value).base)
-        self.values[port.name] = Tensor(table, labels, "int32" if port.dtype in ID_TYPES else port.dtype)
-        layout, _ = codes.split(table, labels)
-        self.inputs[port.name] = Place(layout, value, frame, dtype)  # type: ignore[arg-type]
+        held = "int32" if port.dtype in ID_TYPES else port.dtype
+        tensor = self.values[port.name] = self._tensor_of(port, self.builder.source(value).base, held)
+        self.inputs[port.name] = Place(tensor.split()[0], value, frame, dtype)  # type: ignore[arg-type]
 
     def _state_input(self, port: Port) -> None:
         batch = self.reading.axes[port.name][1]
@@ -228,8 +249,7 @@ class Walk:
                 f"state input {port.name!r} has {size} elements, at most {limits.MAX_TRACED_ELEMENTS}"
             )
         source = self.builder.new_source(port.name, size, is_state=True)
-        table, labels = self._codes_of(port, source.base)
-        self.values[port.name] = self.state_tensors[port.name] = Tensor(table, labels)
+        self.values[port.name] = self.state_tensors[port.name] = self._tensor_of(port, source.base, "float32")
 
     def _read_state(self, elements: np.ndarray) -> np.ndarray:
         """Replace elements of state inputs, used in a frame op, by elements of `state_read` values."""
@@ -311,14 +331,14 @@ class Walk:
             elif operand is not None and i in _data_slots(node):
                 operand = self._lift(node, i, operand, like)  # type: ignore[arg-type]
             arrays.append(operand)
-        results = self.evaluator.run(node, arrays)
+        results = self.evaluator.run(node, arrays, limits.MAX_TRACED_ELEMENTS)
         moved = []
         for result in results:
             self.count(node, result.shape)
             if result.size == 0:
                 node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
             labels = _labels(node, operands, tensors[0], result.shape)
-            moved.append(self.builder.settle(Tensor(result.astype(np.int64), labels, dtype)))
+            moved.append(self.builder.settle(Tensor(result.astype(np.int64, copy=False), labels, dtype)))
         return moved
 
     def stands_for_more(self, x: Tensor, axis: int) -> bool:
@@ -343,7 +363,7 @@ class Walk:
         if node.op == "Concat" and constant.ndim == len(like.shape):
             axis = int(node.attrs["axis"]) % max(constant.ndim, 1)
             try:
-                layout, _ = codes.split(like.codes, like.labels)
+                layout, _ = like.split()
             except Mixed:
                 return elements
             if axis in layout.outer and not constant.any() and (layout.steps >= 0).any():
