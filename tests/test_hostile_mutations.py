@@ -23,7 +23,7 @@ import pytest
 
 import undertow
 from keras_files import GOLDEN
-from test_import_nam import as_file, capture
+from test_import_nam import STACKS, as_file, capture, container, wavenet
 from test_import_rnnoise import SMALL, as_blob, as_c, as_source, as_text, integers, network
 from undertow.errors import Error
 
@@ -121,8 +121,10 @@ def change_number(data: bytes, rng: random.Random) -> bytes:
 
 
 def test_nam(tmp_path: Path) -> None:
-    layers, head = capture(np.random.default_rng(1), n_layers=2)
-    check({"amp": json.dumps(as_file(layers, head)).encode()}, change_json, ".nam", tmp_path)
+    rng = np.random.default_rng(1)
+    tables = {name: wavenet(rng, STACKS[name]) for name in ("one", "two", "A2")}
+    tables |= {"lstm": as_file(*capture(rng, n_layers=2)), "container": container(rng)[1]}
+    check({name: json.dumps(t).encode() for name, t in tables.items()}, change_json, ".nam", tmp_path)
 
 
 def test_rnnoise(tmp_path: Path) -> None:
