@@ -178,10 +178,10 @@ cdef class Stream:
         return out
 
     def step(self, x, out=None):
-        """Advance one timestep.
+        """Advance one timestep, or several where the model strides along time: `Model.frames_in` of them are a frame.
 
         Args:
-            x: one input frame, or a dict of them.
+            x: one input frame, with the shape that `Model.inputs` says, or a dict of them.
             out: array (or dict of arrays) to write the output frame to instead of making one.
 
         Returns: the output frame (`out` itself if given), or a dict of them.

@@ -232,6 +232,29 @@ def test_an_input_that_is_the_same_at_every_timestep(use, batch, tmp_path, rng):
     streams_like(undertow.load(path, fixed={"k": k}), {"x": X[0]}, {"y": expected[0]})
 
 
+@pytest.mark.parametrize("batch", [1, "b"])
+def test_attention_to_a_memory_that_stays_the_same(batch, tmp_path, rng):
+    """Rows of time meet one matrix, the last axis of the weights is not time: scores, and then what they choose."""
+    nodes = [
+        helper.make_node("GRU", ["steps", "W", "R"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h second", "s"),
+        node("Transpose", "s", "q", perm=[1, 0, 2]),
+        node("Transpose", "memory", "keys", perm=[0, 2, 1]),
+        node("MatMul", "q keys", "scores"),
+        node("Softmax", "scores", "w", axis=-1),
+        node("Transpose", "w", "columns", perm=[0, 2, 1]),
+        node("MatMul", "keys columns", "y"),
+    ]
+    nodes = [node("Transpose", "x", "steps", perm=[1, 0, 2]), *nodes]
+    weights = {**cell(rng, "GRU", I), "second": np.array([1])}
+    inputs = {"x": [batch, "t", I], "memory": [batch, 6, H]}
+    path = save(tmp_path, nodes, inputs, {"y": [batch, H, "t"]}, weights)
+    X, memory = random(rng, 1, T, I), random(rng, 1, 6, H)
+    (expected,) = session(path).run(None, {"x": X, "memory": memory})
+    feeds = {"x": X[0], "memory": np.repeat(memory, T, 0)}
+    streams_like(undertow.load(path), feeds, {"y": expected[0].T})
+
+
 def test_an_initial_state_that_is_computed_must_be_bound(tmp_path, rng):
     nodes = [
         node("MatMul", "k K", "m"),
@@ -266,6 +289,39 @@ def test_zeros_joined_to_the_start_are_padding(open_batch, tmp_path, rng):
     X = random(rng, 1, I, T)
     expected = session(path).run(None, {"x": X})[0]
     streams_like(undertow.load(path), {"x": X[0].T}, {"y": expected[0].T})
+
+
+@pytest.mark.parametrize("way", ["pad", "join"])
+@pytest.mark.parametrize("late", [1, 3, -2])
+def test_a_sequence_shifted_by_frames(way, late, tmp_path, rng):
+    """What came before, as decoders are fed while they learn; or what comes next, which is look-ahead."""
+    n = abs(late)
+    if way == "pad":
+        nodes = [node("Pad", "x pads", "shifted")]
+    else:
+        order = "zeros part" if late > 0 else "part zeros"
+        nodes = [
+            node("Slice", "x nought few one", "like"),
+            node("Shape", "like", "size"),
+            node("ConstantOfShape", "size", "zeros"),
+            node("Slice", "x from to one", "part"),
+            node("Concat", order, "shifted", axis=1),
+        ]
+    nodes += [
+        node("Transpose", "shifted", "steps", perm=[1, 0, 2]),
+        helper.make_node("GRU", ["steps", "W", "R"], ["h", ""], hidden_size=H),
+        node("Squeeze", "h one", "s"),
+        node("Transpose", "s", "y", perm=[1, 0, 2]),
+    ]
+    first, last = (0, -n) if late > 0 else (n, 2**62)
+    weights = {"nought": np.array([0]), "few": np.array([n]), "one": np.array([1])}
+    weights |= {"from": np.array([first]), "to": np.array([last]), "pads": np.array([0, late, 0, 0, -late, 0])}
+    path = save(tmp_path, nodes, {"x": ["b", "t", I]}, {"y": ["b", "t", H]}, {**weights, **cell(rng, "GRU", I)})
+    X = random(rng, 1, T, I)
+    (expected,) = session(path).run(None, {"x": X})
+    model = undertow.load(path)
+    assert model.latency == max(0, -late)
+    streams_like(model, {"x": X[0]}, {"y": expected[0]})
 
 
 def test_windows_longer_than_what_is_tried_first(tmp_path, rng):
@@ -325,6 +381,18 @@ def test_two_axes_of_size_one_of_which_either_is_the_batch(tmp_path, rng):
     model = undertow.load(path)
     x, y = model.inputs["x"].shape, model.outputs["y"].shape
     streams_like(model, {"x": X[0, 0].T.reshape(T, *x)}, {"y": expected[0].T.reshape(T, *y)})
+
+
+def test_a_cell_that_walks_an_axis_of_one_remembers_nothing(tmp_path, rng):
+    """Time and batch were mixed up when the file was made: the cell starts anew at every timestep."""
+    nodes = [helper.make_node("GRU", ["x", "W", "R"], ["h", ""], hidden_size=H), node("Squeeze", "h second", "y")]
+    weights = {**cell(rng, "GRU", I), "second": np.array([1])}
+    path = save(tmp_path, nodes, {"x": [1, "t", I]}, {"y": [1, "t", H]}, weights)
+    X = random(rng, 1, T, I)
+    (expected,) = session(path).run(None, {"x": X})
+    model = undertow.load(path)
+    x, y = model.inputs["x"].shape, model.outputs["y"].shape
+    streams_like(model, {"x": X[0].reshape(T, *x)}, {"y": expected[0].reshape(T, *y)})
 
 
 # -- numbers and places ---------------------------------------------------------------------------------------------

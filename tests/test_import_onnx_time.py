@@ -68,12 +68,19 @@ def frames_first(a, shape):
     return np.moveaxis(np.asarray(a)[0], shape.index("T") - 1, 0)
 
 
-def check(chain, tmp_path, latency, missing=0, T=(1, 2, 5, 40)):
+def session_of(chain, optimise=True):
+    options = ort.SessionOptions()
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(chain.bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def check(chain, tmp_path, latency, missing=0, T=(1, 2, 5, 40), optimise=True):
     path = tmp_path / "model.onnx"
     path.write_bytes(chain.bytes())
     model = undertow.load(path)
     assert model.latency == latency
-    session = ort.InferenceSession(chain.bytes(), providers=["CPUExecutionProvider"])
+    session = session_of(chain, optimise)
     for n in T:
         shape = [n if s == "T" else s for s in chain.shape]
         x = np.random.default_rng(n).normal(size=shape).astype(np.float32)
@@ -183,14 +190,56 @@ def test_pools_of_two_dimensions(tmp_path):
     check(c, tmp_path, 1)
 
 
+def test_cells_and_padding_behind_what_is_missing(tmp_path):
+    """A cell starts where its sequence does, and what is missing before it is padding to what comes next."""
+    c = Chain(1, 4, "T")
+    c.conv(4, 4, 3)
+    c.gru(4, 4)
+    check(c, tmp_path, 0, missing=2)
+    c.conv(4, 4, 3, pads=[1, 1])
+    c.add("Tanh")
+    c.conv(4, 4, 5, pads=[4, 0])
+    c.gru(4, 4)
+    check(c, tmp_path, 1, missing=2, T=(3, 4, 40))
+    c = Chain(1, 4, "T")
+    c.conv(4, 4, 4, pads=[0, 2])
+    c.gru(4, 4)
+    c.conv(4, 4, 2)
+    c.gru(4, 4)
+    check(c, tmp_path, 2, missing=2, T=(3, 5, 40))
+
+
+def test_states_end_with_the_sequence(tmp_path):
+    """A cell that starts late does not move in the frames of a flush either, which are there for who looks ahead."""
+    c = Chain(1, 4, "T")
+    c.conv(4, 4, 3)
+    c.gru(4, 4)
+    x = np.random.default_rng(1).normal(size=(1, 4, 9)).astype(np.float32)
+    last = session_of(c).run(None, {"x": x})[0][0, :, -1]
+    c.conv(4, 4, 4, pads=[0, 3])
+    model = check(c, tmp_path, 3, missing=2)
+    _, state = model.run_with_state(np.ascontiguousarray(x[0].T))
+    np.testing.assert_allclose(state["gru_1.h"], last, atol=1e-6)
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool", "LpPool"])
+@pytest.mark.parametrize("pads", [(2, 0), (1, 1), (0, 2)])
+@pytest.mark.parametrize("own", [0, 1])
+def test_zeros_of_a_padding_node_are_numbers_to_a_pool(op, pads, own, tmp_path):
+    """Unlike the pool's own padding. (ONNX Runtime's optimiser takes them for the latter, so it is switched off.)"""
+    c = Chain(1, 3, "T")
+    c.add("Sub", c.constant(np.float32(5)))  # below zero, which is so the maximum
+    c.pad(0, 0, pads[0], 0, 0, pads[1])
+    c.add(op, kernel_shape=[3 + 2 * own], pads=[own, own])
+    check(c, tmp_path, pads[1] + own, optimise=False)
+
+
 REFUSED = {
-    "stride": (lambda c: c.conv(4, 4, 2, strides=[2]), "stride of 2 along time"),
     "pad of another number": (lambda c: (c.pad(0, 0, 2, 0, 0, 0, value=1.0), c.conv(4, 4, 3)), "another number than 0"),
     "reflect": (lambda c: (c.pad(0, 0, 2, 0, 0, 2, mode="reflect"), c.conv(4, 4, 5)), "mode='reflect'"),
     "padding alone": (lambda c: (c.pad(0, 0, 2, 0, 0, 0), c.add("Relu")), "Relu"),
-    "padding behind what is missing": (lambda c: (c.conv(4, 4, 3), c.conv(4, 4, 3, pads=[1, 1])), "first 2 frames"),
-    "a cell behind what is missing": (lambda c: (c.conv(4, 4, 3), c.gru(4, 4)), "GRU"),
-    "too many frames": (lambda c: c.conv(4, 4, 3, pads=[2, 2]), "timesteps"),
+    "too many frames": (lambda c: c.conv(4, 4, 3, pads=[2, 2]), "goes on for 2 frames behind the last"),
+    "a cell over padding": (lambda c: (c.pad(0, 0, 1, 0, 0, 1), c.gru(4, 4)), "GRU"),
 }
 
 

@@ -287,6 +287,76 @@ def test_what_a_cell_gives_stays_an_output(order, tmp_path, rng):
     np.testing.assert_allclose(model.stream().run(X).reshape(T, J), expected[:, 0, 0], rtol=0, atol=1e-6)
 
 
+def test_states_that_the_start_of_an_episode_resets(tmp_path, rng):
+    """Recurrent policies multiply their states by 1 - start; h and c have one shape, their node tells them apart."""
+    nodes = [
+        node("Sub", "one_f start", "keep"),
+        node("Mul", "h keep", "h0"),
+        node("Mul", "c keep", "c0"),
+        node("Unsqueeze", "x zero", "step"),
+        node("LSTM", "step W R B  h0 c0", "Y hn cn", hidden_size=J),
+        node("Squeeze", "Y zeros", "y"),
+    ]
+    nodes[4].input[:] = ["step", "W", "R", "B", "", "h0", "c0"]
+    weights = {**cell(rng, "LSTM", K, J), "zero": np.array([0]), "zeros": np.array([0, 1])}
+    weights["one_f"] = np.float32(1)
+    states = ("h", "c")
+    path = save(
+        tmp_path,
+        nodes,
+        [info("x", [1, K]), *(info(s, [1, 1, J]) for s in states), info("start", [1])],
+        [info("y", [1, J]), *(info(f"{s}n", [1, 1, J]) for s in reversed(states))],
+        weights,
+    )
+    model = undertow.load(path)
+    assert list(model.outputs) == ["y"]
+    stream, peer = model.stream(), session(path)
+    carried = {s: np.zeros((1, 1, J), np.float32) for s in states}
+    for t, frame in enumerate(random(rng, T, K)):
+        start = np.float32([t % 5 == 0])
+        y, c, h = peer.run(None, {"x": frame[None], "start": start, **carried})
+        carried = {"h": h, "c": c}
+        shaped = {name: a.reshape(model.inputs[name].shape) for name, a in (("x", frame), ("start", start))}
+        np.testing.assert_allclose(np.ravel(stream.step(shaped)), y[0], rtol=0, atol=1e-6)
+
+
+# -- what errors propose --------------------------------------------------------------------------------------------
+
+
+def test_the_size_that_an_error_asks_for_is_enough(tmp_path, rng):
+    """Bands of a spectrum as rows of a GRU: beside a batch of any size nothing tells them from its items."""
+    nodes = [
+        node("Softmax", "x", "mixed", axis=2),
+        node("Transpose", "mixed", "m", perm=[0, 2, 1, 3]),
+        node("Shape", "x", "shape"),
+        node("Slice", "shape one two", "n"),
+        node("Concat", "rows n last", "to", axis=0),
+        node("Reshape", "m to", "r"),
+        node("Transpose", "r", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R B", "Y", hidden_size=J),
+        node("Squeeze", "Y one", "y"),
+    ]
+    sizes = {"one": np.array([1]), "two": np.array([2]), "rows": np.array([-1]), "last": np.array([K])}
+    path = save(tmp_path, nodes, [info("x", ["B", "T", 3, K])], [info("y", None)], {**cell(rng, "GRU", K, J), **sizes})
+    with pytest.raises(UnsupportedError, match=r"if the first axis is a batch.*shapes=\{'x': \[1, None, 3, 4\]\}"):
+        undertow.load(path)
+    X = random(rng, T, 3, K)
+    expected = sequence(path, {"x": X[None]})["y"]
+    model = undertow.load(path, shapes={"x": [1, None, 3, K]})
+    np.testing.assert_allclose(model.stream().run(X).reshape(expected.shape), expected, rtol=0, atol=1e-6)
+
+
+def test_a_condition_of_the_whole_sequence_can_be_bound(tmp_path, rng):
+    nodes = [node("GRU", "x W R B", "Y", hidden_size=J), node("Mul", "Y knob", "y")]
+    path = save(
+        tmp_path, nodes, [info("x", ["T", 1, K]), info("knob", [1, J])], [info("y", None)], cell(rng, "GRU", K, J)
+    )
+    X, knob = random(rng, T, K), random(rng, 1, J)
+    expected = sequence(path, {"x": X[:, None], "knob": knob})["y"]
+    model = undertow.load(path, fixed={"knob": knob})
+    np.testing.assert_allclose(model.stream().run(X).reshape(expected.shape), expected, rtol=0, atol=1e-6)
+
+
 # -- readings that fail leave nothing behind ------------------------------------------------------------------------
 
 
@@ -314,3 +384,41 @@ def test_readings_that_failed_are_forgotten(tmp_path, rng, monkeypatch):
     X = random(rng, K, 9)
     expected = sequence(path, {"x": X[None]})["y"]
     np.testing.assert_allclose(model.run(X[None])[0].reshape(expected.shape), expected, rtol=0, atol=1e-6)
+
+
+# -- ids that do not look it ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, FLOAT], ids=["bytes", "float32"])
+def test_ids_that_a_cast_makes_integers(kind, tmp_path, rng):
+    """Keras declares the ids of an embedding as float32, and who reads text as bytes, as uint8."""
+    nodes = [
+        node("Cast", "x", "ids", to=INT64),
+        node("Gather", "table ids", "e"),
+        node("Transpose", "e", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R B", "Y", hidden_size=J),
+        node("Squeeze", "Y one", "h"),
+        node("Transpose", "h", "y", perm=[1, 0, 2]),
+    ]
+    weights = {**cell(rng, "GRU", K, J), "table": random(rng, 20, K), "one": np.array([1])}
+    path = save(tmp_path, nodes, [info("x", [1, "T"], kind)], [info("y", [1, "T", J])], weights)
+    ids = rng.integers(0, 20, T)
+    given = ids.astype(np.uint8 if kind == TensorProto.UINT8 else np.float32)
+    expected = sequence(path, {"x": given[None]})["y"][0]
+    model = undertow.load(path)
+    assert model.inputs["x"].n_ids == 20
+    np.testing.assert_allclose(model.stream().run(ids.astype(np.int32)), expected, rtol=0, atol=1e-6)
+
+
+def test_bytes_that_are_numbers_too_are_no_ids(tmp_path, rng):
+    nodes = [
+        node("Cast", "x", "ids", to=INT64),
+        node("Gather", "table ids", "e"),
+        node("Cast", "x", "f", to=FLOAT),
+        node("Unsqueeze", "f last", "g"),
+        node("Mul", "e g", "y"),
+    ]
+    weights = {"table": random(rng, 20, K), "last": np.array([-1])}
+    path = save(tmp_path, nodes, [info("x", ["T"], TensorProto.UINT8)], [info("y", ["T", K])], weights)
+    with pytest.raises(UnsupportedError, match="Gather"):
+        undertow.load(path)

@@ -65,6 +65,8 @@ def describe(model: Model) -> dict[str, Any]:
         "isa": model.isa,
         "streamable": model.streamable,
         "latency": model.latency,
+        "frames_in": model.frames_in,
+        "frames_out": model.frames_out,
         "not_streamable": [f"{node.op} {node.name!r}: {reason}" for node, reason in graph.whole_sequence_nodes()],
         "warnings": _not_finite(graph.nodes),
     }
@@ -80,6 +82,10 @@ def precision_of(node: Node) -> str:
 
 def _precisions(node: Node) -> dict[str, str]:
     return {key: node.precisions.get(key, "float32") for key in CATALOGUE[node.op].reducible if key in node.weights}
+
+
+def _timesteps(facts: dict[str, Any]) -> str:
+    return f"{facts['frames_in']} timesteps of the inputs, {facts['frames_out']} of the outputs"
 
 
 def _left(density: dict[str, float]) -> str:
@@ -187,6 +193,7 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
                 ["isa", facts["isa"]],
                 ["streams", streams],
                 *([["latency", f"{facts['latency']} frames"]] if facts["latency"] else []),
+                *([["frame", _timesteps(facts)]] if facts["frames_in"] > 1 else []),
             ]
         )
     )  # fmt: skip

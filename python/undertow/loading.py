@@ -96,7 +96,7 @@ def load(
             graph = _importer(path, head).load(path, **options)
             return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa)
         except Error as error:
-            if str(path) in str(error):
+            if str(path) in str(error) or str(error).startswith(f"{path.name}:"):
                 raise
             raise type(error)(f"{path}: {error}") from error
 

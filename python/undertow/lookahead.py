@@ -129,8 +129,8 @@ class _Lowering:
             ]
         of_time = node.op == "window" or (node.op in ("state_write", *_CELLS) and node.states)
         zeros_outside = node.op == "window" and node.inputs[0] in self.old.inputs  # what a flush pushes
-        if of_time and not zeros_outside and len(inputs) == 1:
-            inputs += self._gate(d)
+        if of_time and not zeros_outside and (gate := self._gate(d)):
+            inputs[1:] = [self.new.add("mul", [inputs[1], *gate], name=self._name("gate"))] if inputs[1:] else gate
         self.new.add(
             node.op,
             inputs,

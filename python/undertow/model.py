@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, describe, tow
+from . import _core, describe, superframes, tow
 from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
 from .compile import Precisions, compile_graph, with_weights
 from .errors import ShapeError, UnsupportedError
@@ -39,6 +39,10 @@ class Model:
         isa: the instruction set in use, one of `undertow.isas()`.
         streamable: False if some layer needs the whole sequence; then only `run` works.
         latency: frames by which the outputs of a stream come later, because some layer looks ahead; see `Stream.flush`.
+        frames_in, frames_out: timesteps of the inputs in one frame, and of the outputs. Both are 1 unless the model
+            strides along time. With strides of S in all, S timesteps make one frame of shape (S, *timestep), and what
+            it gives is (frames_out, *timestep), or one timestep without that axis where frames_out is 1. `Stream.step`
+            takes one such frame, `Stream.run` (n, S, *timestep), and latency counts frames.
         state_bytes, scratch_bytes: what each stream holds.
         file_bytes: size of the .tow form, weights included.
         hash: 16 bytes that identify graph and weights; snapshots carry it.
@@ -114,6 +118,14 @@ class Model:
     def source(self) -> str:
         """Where the model came from and what the importer did."""
         return tow.title(memoryview(self._core))[1]
+
+    @cached_property
+    def frames_in(self) -> int:
+        return superframes.read(self.source)[0]
+
+    @cached_property
+    def frames_out(self) -> int:
+        return superframes.read(self.source)[1]
 
     @property
     def mapped(self) -> bool:
@@ -193,13 +205,14 @@ class Model:
         """Run a whole sequence from a fresh state.
 
         Args:
-            X: (T, *frame), or a dict of such arrays.
+            X: (T, *frame), or a dict of such arrays. Where the model strides along time and a frame is several
+                timesteps, it may also be (T, *timestep), T a multiple of `frames_in`.
             state: fields to start from, by layer or field name.
             length: frames that layers with sequence lengths consume (ONNX sequence_lens); T when omitted.
 
         Returns: (T, *output frame) for every output, as an array or a dict by name; row t is that of frame t, whatever
             the latency of a stream. A model that cannot be streamed gives outputs that exist once per sequence without
-            the time axis.
+            the time axis. For an X of timesteps, (T / frames_in * frames_out, *output timestep).
 
         Raises:
             ShapeError, TypeError: X does not fit.
@@ -213,8 +226,10 @@ class Model:
     ) -> tuple[Any, dict[str, np.ndarray]]:
         """As `run`, and give the final state by field name too."""
         names = list(self.inputs)
-        xs = []
-        for value, x in zip(self.inputs.values(), by_name(X, names, "X"), strict=True):
+        xs, of_timesteps = [], False
+        for value, given in zip(self.inputs.values(), by_name(X, names, "X"), strict=True):
+            x = superframes.as_frames(given, value, self.frames_in)
+            of_timesteps = of_timesteps or x is not given
             x = coerce(x, value, 1)
             if value.dtype == "int32" and x.size and (x.min() < 0 or x.max() >= (value.n_ids or 0)):
                 refuse_ids(x, value)
@@ -236,24 +251,26 @@ class Model:
             )
         fields = expand(self, state or {})
         if self.streamable and length == T:
-            return self._run_as_stream(xs, T, fields)
-        ys, finals = self._core.run_sequence(xs, T, length, [fields.get(name) for name in self.states])
-        return self._by_name(ys), dict(zip(self.states, finals, strict=True))
+            ys, final = self._run_as_stream(xs, T, fields)
+        else:
+            ys, finals = self._core.run_sequence(xs, T, length, [fields.get(name) for name in self.states])
+            final = dict(zip(self.states, finals, strict=True))
+        if of_timesteps:
+            each = zip(ys, self.outputs.values(), strict=True)
+            ys = [superframes.as_timesteps(y, value, self.frames_out) for y, value in each]
+        return self._by_name(ys), final
 
     def _run_as_stream(
         self, xs: list[np.ndarray], T: int, fields: dict[str, np.ndarray]
-    ) -> tuple[Any, dict[str, np.ndarray]]:
+    ) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         """Constant memory however long the sequence; the same bits."""
         stream = self.stream(state=fields)
         X = xs[0] if len(xs) == 1 else dict(zip(self.inputs, xs, strict=True))
-        if self.latency == 0:
-            Y = stream.run(X)
-        else:
-            rows = [np.empty((T + self.latency, *v.shape), np.float32) for v in self.outputs.values()]
-            stream.run(X, out=self._by_name([y[:T] for y in rows]))
+        rows = [np.empty((T + self.latency, *v.shape), np.float32) for v in self.outputs.values()]
+        stream.run(X, out=self._by_name([y[:T] for y in rows]))
+        if self.latency:
             stream.flush(out=self._by_name([y[T:] for y in rows]))
-            Y = self._by_name([y[self.latency :] for y in rows])
-        return Y, {name: stream.state[name] for name in self.states}
+        return [y[self.latency :] for y in rows], {name: stream.state[name] for name in self.states}
 
     def _by_name(self, ys: list[np.ndarray]) -> Any:
         return ys[0] if len(ys) == 1 else dict(zip(self.outputs, ys, strict=True))

@@ -55,7 +55,9 @@ class OnnxRuntime:
         except Exception as error:  # its exceptions share no base class of their own
             raise CannotFeed(f"ONNX Runtime does not load {path}: {_first_line(error)}") from None
         self.model = model
-        self._frames = {name: value.shape for name, value in model.inputs.items()}
+        self._n_in, self._n_out = model.frames_in, model.frames_out  # timesteps of the file in one frame
+        several = {name: self._n_in > 1 and v.shape[:1] == (self._n_in,) for name, v in model.inputs.items()}
+        self._frames = {name: value.shape[several[name] :] for name, value in model.inputs.items()}
         self._inputs = {i.name: i for i in self.session.get_inputs()}
         self._outputs = [o.name for o in self.session.get_outputs()]
         options = options or {}
@@ -166,7 +168,7 @@ class OnnxRuntime:
         single = sizes <= {None, 1}
         self.carries_state = single and bool(self._states)
         fixed = 1 if single else next((size for size in sizes if isinstance(size, int)), None)
-        self.n_steps = None if self.carries_state else fixed
+        self.n_steps = None if self.carries_state else fixed and fixed // self._n_in
 
     def _feedings(self) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
         """Ways of feeding: (input -> (time axis, batch axis), state input -> output that is its next value)."""
@@ -217,12 +219,13 @@ class OnnxRuntime:
         feed = {**states, **self._fixed}
         for name, x in X.items():
             time, batch = self._time[name]
+            x = x.reshape(-1, *x.shape[2:]) if self._n_in > 1 and time is not None else x
             # Frames lie first; the batch axis, put in afterwards, may push them on.
             x = x[0] if time is None else np.moveaxis(x, 0, time - (batch is not None and batch < time))
             x = x if batch is None else np.expand_dims(x, batch)
             feed[name] = np.ascontiguousarray(x, self._dtype(name))
         for name in self._lengths:
-            feed[name] = np.full([1] * len(self._shape(name)), n, self._dtype(name))
+            feed[name] = np.full([1] * len(self._shape(name)), n * self._n_in, self._dtype(name))
         return feed
 
     def _call(self, feed: Arrays) -> Arrays:
@@ -233,7 +236,7 @@ class OnnxRuntime:
         for name, value in self.model.outputs.items():
             y = got[name]
             if y.size == n * value.size:
-                axes = [axis for axis, size in enumerate(y.shape) if size == n]
+                axes = [axis for axis, size in enumerate(y.shape) if size == n * self._n_out]
                 y = (np.moveaxis(y, axes[0], 0) if axes else y).reshape(n, *value.shape)
             elif y.size == value.size:
                 y = y.reshape(value.shape)

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import audio
+from .. import audio, superframes
 from ..errors import FormatError, ShapeError
 from . import _sound
 from ._common import UsageError, warn
@@ -146,7 +146,10 @@ def _from_arrays(path: str, arrays: Arrays, model: Any) -> Arrays:
     for name in names:
         if name not in arrays:
             raise ShapeError(f"{path}: has {found}, expected a .npz with an array for each input of the model: {names}")
-    return {name: _fit(f"{path}: {name}", arrays[name], model.inputs[name]) for name in names}
+    fitting = {}
+    for name, value in model.inputs.items():
+        fitting[name] = _fit(f"{path}: {name}", superframes.as_frames(arrays[name], value, model.frames_in), value)
+    return fitting
 
 
 def _fit(what: str, x: np.ndarray, value: Any) -> np.ndarray:

@@ -19,6 +19,8 @@ class Layer:
     input_shape: tuple[int, ...] | None = None
     input_dtype: str = "float32"
     name: str | None = None
+    #: Timesteps of a frame that this layer takes, and of one that it gives, where it strides along time.
+    timesteps: tuple[int, int] | None = None
 
     def add_to(self, graph: Graph, x: str) -> str:
         """Add the layer's nodes and states to `graph`, fed by the value `x`; gives the name of the output value.
@@ -50,6 +52,11 @@ class Stack(Layer):
     @property
     def input_dtype(self) -> str:  # type: ignore[override]
         return self.layers[0].input_dtype
+
+    @property
+    def timesteps(self) -> tuple[int, int] | None:  # type: ignore[override]
+        found = [layer.timesteps for layer in self.layers if layer.timesteps is not None]
+        return (found[0][0], found[-1][1]) if found else None
 
     def add_to(self, graph: Graph, x: str) -> str:
         for i, layer in enumerate(self.layers):

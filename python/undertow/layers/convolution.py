@@ -10,7 +10,7 @@ import numpy as np
 from ..activations import Activation, as_activation
 from ..errors import ShapeError, UnsupportedError
 from ..graph import Graph
-from ..grids import Axis, convolve
+from ..grids import Axis, convolve, gather
 from .base import Layer, node_name, numbers, vector
 
 
@@ -19,10 +19,16 @@ class Conv1D(Layer):
 
     y_t[m] = activation(b[m] + sum over k, c of W[k, c, m] x_{t + tap(k)}[c]),  zeros before the start and after the end
 
+    With a stride, stride timesteps make one frame of shape (stride, channels), and y_t is that of timestep t * stride.
+    Where another layer with a stride follows, this one gives several `steps` in a frame: (steps, outputs), from frames
+    of shape (steps * stride, channels). `Model.frames_in` and `frames_out` say so of the whole chain.
+
     Args:
         W: (window, channels / groups, outputs).
         b: (outputs,), or None.
-        dilation: frames from one tap to the next.
+        dilation: timesteps from one tap to the next.
+        stride: timesteps from one output to the next.
+        steps: outputs in one frame: the product of the strides behind this layer.
         padding: where the taps lie; the last one is (window - 1) * dilation frames, the reach, after the first.
             "causal": the last tap is the frame itself. "same": half the reach lies ahead, the odd frame too, as in
             Keras and PyTorch. A number p: p zeros at both ends, as in PyTorch; twice p must be at most the reach.
@@ -30,7 +36,8 @@ class Conv1D(Layer):
 
             Where padding is less than the reach, the exporter's layer gives fewer frames, and the first ones are those
             that are missing: y_t is that of the window that ends at t (or p frames later). The frames before them are
-            computed too, with zeros before the start; drop reach - 2 p of them to have the exporter's.
+            computed too, with zeros before the start; drop ceil((reach + 1 - 2 p) / stride) - 1 of them, without
+            a stride reach - 2 p, to have the exporter's.
         groups: outputs of a group see the channels of that group alone.
         activation: a kind of `activations.KINDS` or an `Activation`; None for none.
 
@@ -46,12 +53,15 @@ class Conv1D(Layer):
         b: Any = None,
         *,
         dilation: int = 1,
+        stride: int = 1,
+        steps: int = 1,
         padding: int | str = "causal",
         groups: int = 1,
         activation: Activation | str | None = None,
         name: str | None = None,
     ) -> None:
         self.name, self.groups, self.dilation = name, int(groups), int(dilation)
+        self.stride, self.steps = int(stride), int(steps)
         self.W = numbers(W, f"{self!r}: W")
         if self.W.ndim != 3 or not self.W.size:
             raise ShapeError(f"{self!r}: W has shape {self.W.shape}, expected (window, channels / groups, outputs)")
@@ -60,28 +70,37 @@ class Conv1D(Layer):
         self.activation = as_activation(activation)
         if self.groups < 1 or n_out % self.groups:
             raise ValueError(f"{self!r}: groups is {groups}, expected a divisor of {n_out}, the number of outputs")
-        if self.dilation < 1:
-            raise ValueError(f"{self!r}: dilation is {dilation}, expected at least 1")
-        self.input_shape = (taken * self.groups,)
-        self.taps = _taps(window, self.dilation, padding, repr(self))
+        for what, given in (("dilation", self.dilation), ("stride", self.stride), ("steps", self.steps)):
+            if given < 1:
+                raise ValueError(f"{self!r}: {what} is {given}, expected at least 1")
+        rows, self.n_in = self.steps * self.stride, taken * self.groups
+        self.input_shape = (self.n_in,) if rows == 1 else (rows, self.n_in)
+        self.timesteps = (rows, self.steps) if rows > 1 else None
+        self.before = _before(window, self.dilation, self.stride, padding, repr(self))
 
     def add_to(self, graph: Graph, x: str) -> str:
         if graph.shape(x) != self.input_shape:
             raise ShapeError(f"{self!r}: takes frames of shape {self.input_shape}, but {x!r} has {graph.shape(x)}")
         name = node_name(graph, self.name, "conv1d")
-        window, _, n_out = self.W.shape
-        frames = graph.add("window", [x], name=f"{name}_window", attrs={"taps": self.taps})
-        y = convolve(
-            graph,
-            frames,
-            self.W,
-            self.b,
-            [Axis(window, 1, 1)],
-            name=name,
-            groups=self.groups,
-            activation=self.activation,
-        )
-        return str(graph.add("reshape", [y], name=f"{name}_frame", attrs={"shape": (n_out,)}))
+        n_out = self.W.shape[2]
+        frames, axis = self._frames(graph, x, name)
+        y = convolve(graph, frames, self.W, self.b, [axis], name=name, groups=self.groups, activation=self.activation)
+        shape = (n_out,) if self.steps == 1 else (self.steps, n_out)
+        return str(graph.add("reshape", [y], name=f"{name}_frame", attrs={"shape": shape}))
+
+    def _frames(self, graph: Graph, x: str, name: str) -> tuple[str, Axis]:
+        """The timesteps that the windows of one frame lie on, and how the windows do."""
+        window, rows = len(self.W), self.steps * self.stride
+        if rows == 1:
+            taps = tuple(k * self.dilation - self.before for k in range(window))
+            return str(graph.add("window", [x], name=f"{name}_window", attrs={"taps": taps})), Axis(window)
+        axis = Axis(window, self.stride, self.dilation)
+        n = (self.steps - 1) * self.stride + axis.reach  # timesteps from the first one on, which is before this frame
+        first = -self.before // rows
+        taps = tuple(range(first, (n - 1 - self.before) // rows + 1))
+        frames = x if taps == (0,) else graph.add("window", [x], name=f"{name}_window", attrs={"taps": taps})
+        places = np.arange(n * self.n_in).reshape(n, self.n_in) + (-self.before - first * rows) * self.n_in
+        return gather(graph, frames, places, f"{name}_timesteps"), axis
 
     @classmethod
     def from_torch(
@@ -90,6 +109,8 @@ class Conv1D(Layer):
         prefix: str = "",
         *,
         dilation: int = 1,
+        stride: int = 1,
+        steps: int = 1,
         padding: int | str = 0,
         groups: int = 1,
         activation: Activation | str | None = None,
@@ -97,8 +118,8 @@ class Conv1D(Layer):
     ) -> Conv1D:
         """torch.nn.Conv1d over time: `prefix`.weight (outputs, channels / groups, window), `prefix`.bias if there.
 
-        Dilation, padding and groups are not in the file; say them as in torch, or padding="causal" for a layer behind
-        a pad (or before a cut) that makes it so.
+        Dilation, stride, padding and groups are not in the file; say them as in torch, or padding="causal" for a layer
+        behind a pad (or before a cut) that makes it so.
         """
         from .from_torch import optional, tensor
 
@@ -106,6 +127,8 @@ class Conv1D(Layer):
             np.transpose(tensor(weights, prefix, "weight", 3, cls.__name__), (2, 1, 0)),
             optional(weights, prefix, "bias"),
             dilation=dilation,
+            stride=stride,
+            steps=steps,
             padding=padding,
             groups=groups,
             activation=activation,
@@ -119,6 +142,8 @@ class Conv1D(Layer):
         prefix: str | None = None,
         *,
         dilation: int = 1,
+        stride: int = 1,
+        steps: int = 1,
         padding: str = "valid",
         groups: int = 1,
         activation: Activation | str | None = None,
@@ -132,6 +157,8 @@ class Conv1D(Layer):
             kernel,
             bias,
             dilation=dilation,
+            stride=stride,
+            steps=steps,
             padding=padding,
             groups=groups,
             activation=as_activation(keras_activation(activation, "Conv1D.from_keras")),
@@ -139,19 +166,21 @@ class Conv1D(Layer):
         )
 
 
-def _taps(window: int, dilation: int, padding: int | str, what: str) -> tuple[int, ...]:
+def _before(window: int, dilation: int, stride: int, padding: int | str, what: str) -> int:
+    """How many timesteps the first tap of output t lies before timestep t * stride."""
     reach = (window - 1) * dilation
-    if isinstance(padding, str):
-        ahead = {"causal": 0, "same": reach - reach // 2, "valid": 0}.get(padding)
-        if ahead is None:
-            raise ValueError(f"{what}: padding is {padding!r}, expected a number, 'causal', 'same' or 'valid'")
-    elif isinstance(padding, (int, np.integer)) and padding >= 0:
-        ahead = int(padding)
-        if 2 * ahead > reach:
-            raise UnsupportedError(
-                f"{what}: padding of {ahead} at both ends makes more frames than there are, for the window reaches "
-                f"over {reach} others; if what is too many is cut off behind, padding='causal' is that layer"
-            )
-    else:
+    if padding == "causal":
+        return reach
+    if padding == "same":
+        return max(reach + 1 - stride, 0) // 2
+    if padding == "valid":
+        padding = 0
+    if isinstance(padding, str) or not isinstance(padding, (int, np.integer)) or padding < 0:
         raise ValueError(f"{what}: padding is {padding!r}, expected a number, 'causal', 'same' or 'valid'")
-    return tuple(k * dilation - (reach - ahead) for k in range(window))
+    missing = -((2 * int(padding) - reach - 1) // stride) - 1
+    if missing < 0:
+        raise UnsupportedError(
+            f"{what}: padding of {padding} at both ends makes more frames than there are, for the window reaches "
+            f"over {reach} others; if what is too many is cut off behind, padding='causal' is that layer"
+        )
+    return int(padding) + missing * stride

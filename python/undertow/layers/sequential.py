@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .. import superframes
 from ..errors import ShapeError
 from ..graph import Graph
 from .base import Layer, Stack
@@ -34,6 +35,8 @@ def build_sequential(
     x = graph.input("input", shape, stack.input_dtype)
     graph.output("output", stack.add_to(graph, x))
     graph.origin.contents = graph.origin.taken.copy()
+    if stack.timesteps is not None:
+        graph.source = superframes.line(*stack.timesteps)
     return graph
 
 

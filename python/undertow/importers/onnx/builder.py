@@ -48,6 +48,7 @@ class Builder:
         self._made: dict[tuple[bytes, tuple[int, ...] | None], str] = {}
         self._counts: dict[str, int] = {}
         self._derived: dict[tuple[str, str | bytes, bool], Source] = {}
+        self._gates: dict[int, str] = {}
         #: values that are known while loading, among the outputs of the first nodes
         self._known: set[str] = set()
         self._n_seen = 0
@@ -184,8 +185,16 @@ class Builder:
             result[mine] = elements[mine] - source.base + self._derived[key].base
         return result
 
+    def exists(self, tap: int) -> str:
+        """A value (1,) that is 1 where the frame `tap` frames after this one is one of the sequence, else 0."""
+        if tap not in self._gates:
+            one = self.add("constant", [], weights={"value": np.ones(1, np.float32)})
+            window = self.add("window", [one], attrs={"taps": (tap,)})
+            self._gates[tap] = self.add("reshape", [window], attrs={"shape": (1,)})
+        return self._gates[tap]
+
     def settle(self, tensor: Tensor) -> Tensor:
-        """Recognise the last timestep and reversed time in what a movement op gave.
+        """Recognise the last timestep, reversed and shifted time in what a movement op gave.
 
         Raises:
             Mixed: a single timestep that is neither, in a model that could otherwise be streamed.
@@ -202,6 +211,8 @@ class Builder:
             return tensor
         if low == high:
             return self._one_step(tensor, high)
+        if low < 0 and (shifted := self._shifted(tensor)) is not None:
+            return shifted
         if layout is None:
             return tensor  # may yet be put right by another movement op
         axis = next((a for a in range(times.ndim) if (times != times.take([0], a)).any()), None)
@@ -220,6 +231,30 @@ class Builder:
         else:
             raise Mixed(f"takes timestep {step} of {self.n_steps} alone; only the last one can be told in a stream")
         return Tensor(codes.encode(-1, tensor.items, elements), tensor.labels, tensor.dtype)
+
+    def _shifted(self, tensor: Tensor) -> Tensor | None:
+        """Frames with zeros in place of the first or the last ones, as many as timesteps: a window of one tap."""
+        for axis in (a for a, n in enumerate(tensor.shape) if n == self.n_steps):
+            filled = np.flatnonzero(tensor.codes.any(axis=tuple(a for a in range(tensor.codes.ndim) if a != axis)))
+            if not 0 < filled.size < self.n_steps or (np.diff(filled) != 1).any():
+                continue
+            try:
+                layout, frame = codes.split(tensor.codes.take(filled, axis), tensor.labels)
+            except Mixed:
+                continue
+            if axis not in layout.outer:
+                continue
+            times = np.moveaxis(layout.steps, layout.outer.index(axis), 0).reshape(filled.size, -1)
+            tap = int(times[0, 0] - filled[0])
+            ends = (filled[0], filled[-1]) == ((0, self.n_steps - 1 - tap) if tap > 0 else (-tap, self.n_steps - 1))
+            if not tap or not ends or (times != filled[:, None] + tap).any() or self.is_final(frame):
+                continue
+            made = self.add("window", [self.value(frame)], attrs={"taps": (tap,)})
+            steps = np.arange(self.n_steps).reshape([-1 if a == axis else 1 for a in range(tensor.codes.ndim)])
+            shape = [1 if a in layout.outer else n for a, n in enumerate(tensor.shape)]
+            items = tensor.items.take(filled[:1], axis)
+            return Tensor(codes.encode(steps, items, self.elements(made).reshape(shape)), tensor.labels, tensor.dtype)
+        return None
 
     def is_final(self, elements: np.ndarray) -> bool:
         """Whether some element exists only once per sequence, and is no constant."""

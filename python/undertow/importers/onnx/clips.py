@@ -27,14 +27,22 @@ def clip_readings(program: Program) -> Iterator[Reading]:
 
 
 def clip_hint(program: Program) -> str:
-    """How to fix the sizes of a model that takes whole clips; empty where none is open."""
+    """How to fix the sizes of a model that takes whole clips, or its batch; empty where no size is open."""
     shown = {port.name: _template(port) for port in program.inputs if port.dynamic}
     if not shown:
         return ""
-    given = ", ".join(f"{name!r}: [{', '.join(sizes)}]" for name, sizes in shown.items())
     open_ = list(dict.fromkeys(n for sizes in shown.values() for n in sizes if not n.isdigit()))
     numbers = f", with {'your number' if len(open_) == 1 else 'your numbers'} for {', '.join(open_)}" if open_ else ""
-    return f"if it takes frames or clips of one size, fix it with shapes={{{given}}}{numbers}"
+    hints = [f"if it takes frames or clips of one size, fix it with shapes={_given(shown)}{numbers}"]
+    batched = [port for port in program.inputs if len(port.dynamic) > 1 and 0 in port.dynamic and len(port.dims) > 2]
+    if batched:
+        kept = {p.name: ["1", *("None" if isinstance(n, str) else str(n) for n in p.dims[1:])] for p in batched}
+        hints.append(f"if the first axis is a batch, fix it to 1 with shapes={_given(kept)}")
+    return "; ".join(hints)
+
+
+def _given(shapes: dict[str, list[str]]) -> str:
+    return "{" + ", ".join(f"{name!r}: [{', '.join(sizes)}]" for name, sizes in shapes.items()) + "}"
 
 
 def _template(port: Port) -> list[str]:

@@ -10,6 +10,7 @@ is checked, never assumed: a tensor that mixes timesteps does not fall apart, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -104,6 +105,17 @@ def _steps(codes: np.ndarray) -> np.ndarray:
 
 def _items(codes: np.ndarray) -> np.ndarray:
     return np.asarray(((codes >> _ELEMENT_BITS) & _ITEM) - 1)
+
+
+class Uncut(Tensor):
+    """A tensor that may have too many rows along its axis of time, with what makes one of fewer: `cut(before, after)`
+    leaves rows out at both ends. Which rows belong to a frame depends on that."""
+
+    def __init__(
+        self, codes: np.ndarray, labels: tuple[str, ...], dtype: str, axis: int, cut: Callable[[int, int], Tensor]
+    ) -> None:
+        super().__init__(codes, labels, dtype)
+        self.axis, self.cut = axis, cut
 
 
 @dataclass

@@ -16,6 +16,7 @@ from . import (
     quantized,
     recurrent,
     reduce,
+    transposed,
 )
 from .fold import FOLDABLE, MOVEMENT
 from .walk import Handler
@@ -29,6 +30,7 @@ HANDLERS: dict[str, Handler] = {
     **choice.HANDLERS,
     **frame_ops.HANDLERS,
     **convolution.HANDLERS,
+    **transposed.HANDLERS,
     **pooling.HANDLERS,
     **quantized.HANDLERS,
     **recurrent.HANDLERS,

@@ -31,9 +31,9 @@ def order(graph: Graph) -> None:
     uses = _Uses(graph)
     for region in _regions(graph, uses):
         region.choose(graph)
-    selections = [node for node in graph.nodes if node.op == "select"]
-    for node in selections:
-        if not rounds(graph):
+    exact = rounds(graph)
+    for node in [node for node in graph.nodes if node.op == "select"]:
+        if not exact:
             _order_columns(graph, node, uses)
         _drop_idle(graph, node)
 

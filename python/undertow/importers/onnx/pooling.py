@@ -14,6 +14,7 @@ from .convolution import inside
 from .elementwise import take_apart
 from .nodes import OnnxNode, float_constant
 from .powers import power
+from .rates import rate_of
 from .walk import Handler, Walk
 from .windows import Axis, Image, check_not_time, image, integers, taps, time_axis, window_axes
 
@@ -28,10 +29,10 @@ def _pool(compute: Callable[..., np.ndarray], *more: str) -> Handler:
         x = operands[0]
         if isinstance(x, Tensor):
             kernel = integers(node, "kernel_shape", len(x.shape) - 2, 0)
+            time = along.time_of(walk, node, x)
             axes = window_axes(node, x.shape[2:], kernel)
-            time = time_axis(walk, x)
-            if time is not None and time >= 2 and not axes[time - 2].is_trivial:
-                return [along.pool(walk, node, x, axes, time - 2, compute)]
+            if time is not None and not (axes[time].is_trivial and rate_of(walk, x) is None):
+                return [along.pool(walk, node, x, axes, time, compute)]
         picture = image(walk, node, x)
         check_not_time(walk, node, picture, axes)
         axes = inside(picture, axes)
@@ -158,6 +159,10 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if numpy_mode is None:
         node.unsupported(f"attribute mode={mode!r} is not supported, expected constant, reflect, edge or wrap")
     pads = pad_widths(node, operands, len(x.shape))
+    found = rate_of(walk, x)
+    if found is not None and mode == "constant" and all(p == (0, 0) for a, p in enumerate(pads) if a != found[0]):
+        walk.count(node, tuple(n + sum(map(abs, p)) for n, p in zip(x.shape, pads, strict=True)))
+        return [along.padding(node, x, x, found[0], pads[found[0]], _fill(walk, node, operands))]
     layout, elements = x.split() if x.dtype != "float32" else take_apart(walk, node, x)
     time = time_axis(walk, x)
     over_time = (0, 0)
@@ -188,6 +193,7 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if over_time != (0, 0) and time is not None:
         walk.count(node, tuple(n + sum(map(abs, over_time)) * (a == time) for a, n in enumerate(shape)))
         result = along.padding(node, x, result, time, over_time, _fill(walk, node, operands))
+        result = walk.builder.settle(result)
     return [result]
 
 

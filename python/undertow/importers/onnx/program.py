@@ -23,6 +23,8 @@ RECURRENT = ("RNN", "GRU", "LSTM")
 #: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
 _CARRIES = MOVEMENT | {"Cast", "Dropout"}
 ID_TYPES = ("int64", "int32")
+#: the same as attributes have them
+_INT32, _INT64 = 6, 7
 #: numbers that a float32 frame holds exactly
 NUMBER_TYPES = ("float32", "bool", "int8", "uint8", "int16", "uint16")
 
@@ -240,6 +242,8 @@ def _sort_inputs(program: Program) -> None:
         if made & other or not moves:
             other |= node.uses
     for port in program.inputs:
+        if port.dtype in NUMBER_TYPES and port.dtype != "bool" and _only_picks(program, port.name):
+            port.dtype = "int64"
         if port.name in lengths and port.name not in other | starts and port.dtype in ID_TYPES:
             program.length_inputs.append(port.name)
         elif port.name in starts and port.dtype == "float32":
@@ -252,3 +256,19 @@ def _sort_inputs(program: Program) -> None:
             )
     taken = set(program.length_inputs) | {p.name for p in program.state_inputs}
     program.inputs = [p for p in program.inputs if p.name not in taken]
+
+
+def _only_picks(program: Program, name: str) -> bool:
+    """Whether an input holds ids, though as bytes or float32 numbers: made integers, all it does is to pick rows."""
+    same, picks = {name}, False
+    for node in flat(program.nodes):
+        if not same & node.uses:
+            continue
+        slots = [i for i, used in enumerate(node.inputs) if used in same]
+        if node.op == "Gather" and slots == [1] and node.inputs[0] in program.constants:
+            picks = True
+        elif (node.op == "Cast" and node.attrs.get("to") in (_INT32, _INT64)) or (node.op in MOVEMENT and slots == [0]):
+            same |= set(node.outputs)
+        elif node.op not in ("Shape", "Size"):
+            return False
+    return picks and not same & set(program.outputs)

@@ -53,6 +53,9 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
         times = [p.dims[a] for p, (a, _) in zip(ports, choice, strict=True) if a is not None]
         if len({isinstance(n, str) for n in times}) > 1:
             continue  # time is open in all inputs that have it, or in none
+        many = [a is not None and p.dims[a] != 1 for p, (_, a) in zip(ports, choice, strict=True)]
+        if program.is_recurrent and not (carried or exact) and times and set(times) == {1} and any(many):
+            continue  # cells that forget at every step, and nobody carries their states: it is no sequence
         n_steps = _common(ports, [a for a, _ in choice], sizes.n_steps)
         n_items = _common([*ports], [a for _, a in choice], sizes.n_items)
         if n_steps is None or n_items is None or not _names_agree(ports, choice):

@@ -11,6 +11,7 @@ from ...activations import Activation
 from . import codes
 from .codes import Layout, Mixed, Tensor
 from .nodes import OnnxNode, float_constant
+from .rates import rate_of, rows
 from .walk import Binding, Forgets, Handler, Length, Walk
 
 #: operator -> (Graph op, order of its gates in ours: LSTM i o f c -> i f g o; GRU z r h and RNN as they are)
@@ -128,8 +129,17 @@ class _Cell:
         codes_, labels = X.codes, X.labels
         if self.layout == 1:
             codes_, labels = codes_.swapaxes(0, 1), (labels[1], labels[0], labels[2])
+        rate = rate_of(self.walk, Tensor(codes_, labels))
+        self.rate = 1
+        if rate is None:
+            layout, elements = codes.split(codes_, labels)
+        else:
+            if rate[0] != 0:
+                raise Mixed("axis 0 of X is not its time, which has several rows in a frame")
+            self.rate = rate[1]
+            layout, parts = rows(Tensor(codes_, labels), *rate)
+            elements, codes_ = np.stack(parts), codes_[:: self.rate]
         n_steps, n_items, n_in = codes_.shape
-        layout, elements = codes.split(codes_, labels)
         if 2 in layout.outer:
             raise Mixed("the last axis of X is time (or the batch), expected features")
         self.origin = np.zeros((n_steps, n_items), np.int64) + layout.origin.reshape(
@@ -138,12 +148,16 @@ class _Cell:
         plan = Layout((n_steps, n_items), (0, 1), self.origin, ("", ""))
         self.items = plan.items[0]
         self.inside = self._is_inside(0 in layout.outer, n_steps)
+        self.late = 0
         self.rows = n_items > 1 and 1 not in layout.outer
         if labels[0] == "N":
             raise Mixed(f"X has time and batch the other way round than layout={self.layout} says")
         if not self.inside:
+            # Frames at the start that a convolution without padding left out are none of the cell's sequence.
+            self.late = self.builder.n_steps - n_steps if self.builder.sequence else 0
             if self.builder.sequence and (
-                n_steps != self.builder.n_steps or (plan.steps != np.arange(n_steps)[:, None]).any()
+                not 0 <= self.late <= self.walk.left_out
+                or (plan.steps != np.arange(self.late, self.builder.n_steps)[:, None]).any()
             ):
                 raise Mixed(f"X has shape {X.shape} with layout={self.layout}, and its time axis is not the model's")
             if not self.builder.sequence and n_steps != 1:
@@ -160,7 +174,8 @@ class _Cell:
                 "side by side, which is not how time and batch are read here"
             )
         self.n_rows = (n_items,) if self.rows else ()
-        shape = (*((n_steps,) if self.inside else ()), *self.n_rows, n_in)
+        steps = n_steps if self.inside else self.rate
+        shape = (*((steps,) if self.inside or self.rate > 1 else ()), *self.n_rows, n_in)
         self.x = self.builder.value(elements.reshape(-1), shape)
         if self.builder.is_final(elements):
             raise Mixed("X is known only at the end of another sequence")
@@ -175,11 +190,13 @@ class _Cell:
         self.masked = isinstance(self.lengths, Length)
         if self.masked and (self.inside or self.rows):
             self.node.unsupported("sequence_lens is an input, while it walks rows or steps inside of one frame")
+        if self.masked and self.walk.has_rates:
+            self.node.unsupported("sequence_lens is an input, in a model whose frames are several timesteps")
         if self.lengths is None or self.masked:
             return
         if not isinstance(self.lengths, np.ndarray):
             self.node.unsupported("sequence_lens is computed from frames, expected a graph input or a constant")
-        n_steps = self.origin.shape[0]
+        n_steps = self.origin.shape[0] * self.rate
         if (self.lengths != n_steps).any():
             self.node.unsupported(
                 f"sequence_lens is the constant {self.lengths.tolist()} for {n_steps} timesteps; "
@@ -197,20 +214,32 @@ class _Cell:
             name = builder.graph.unique_name(f"{base}_reverse") if D == 2 and backwards else base
             # A step is a sequence of one frame, in which a backward cell does what a forward one does.
             reverse = backwards and (self.inside or not self.walk.reading.carried)
+            if reverse and self.rate > 1:
+                self.node.unsupported(
+                    f"attribute direction={self.node.attrs['direction']!r} over time of which {self.rate} "
+                    "steps are in a frame (strides along time), expected forward; fix the sizes with "
+                    "shapes={input: [...]} to read a clip"
+                )
+            if reverse and self.late:
+                self.node.unsupported(
+                    f"attribute direction={self.node.attrs['direction']!r} over a sequence whose first {self.late} "
+                    "frames are missing (an earlier convolution along time has no padding), expected forward"
+                )
             states, starts, waiting = self._start(name, d)
+            gate = [builder.exists(-self.late)] if self.late else []
             attrs: dict[str, Any] = {
                 "activations": self.activations[d],
                 "clip": self.clip,
                 "reverse": reverse,
                 "masked": self.masked,
-                "steps": self.inside,
+                "steps": self.inside or self.rate > 1,
             }
             if self.op == "gru":
                 attrs["reset_after"] = bool(self.node.attrs.get("linear_before_reset", 0))
             if self.op == "lstm":
                 attrs["input_forget"] = bool(self.node.attrs.get("input_forget", 0))
             made = builder.graph.add(
-                self.op, [self.x, *starts], name=name, attrs=attrs, weights=self._weights(d), states=states
+                self.op, [self.x, *starts, *gate], name=name, attrs=attrs, weights=self._weights(d), states=states
             )
             values = [made] if isinstance(made, str) else list(made)
             elements = [builder.elements(v) for v in values]
@@ -221,9 +250,12 @@ class _Cell:
             outputs.append(elements)
             finals.append(final)
         n_steps, n_items = self.origin.shape
-        inner = (n_steps if self.inside else 1, n_items if self.rows else 1)
+        inner = (n_steps if self.inside else self.rate, n_items if self.rows else 1)
         h = np.stack([o[0].reshape(*inner, -1) for o in outputs], axis=1)  # (T or 1, D, N or 1, H)
-        Y = self.origin[:, None, :, None] | h  # (T, D, N, H)
+        if self.rate > 1:
+            Y = (self.origin[:, None, None, :, None] | h).reshape(n_steps * self.rate, D, n_items, -1)
+        else:
+            Y = self.origin[:, None, :, None] | h  # (T, D, N, H)
         # A cell inside of a frame ends with every timestep of the model, any other with the sequence.
         origin = self.origin[0] if self.inside else codes.encode(-1, self.items, 0)
         ends = [
@@ -243,6 +275,7 @@ class _Cell:
         """Elements of what the cell ends with, from those of what it gives."""
         if self.inside:
             return elements[0 if reverse else -1]
+        elements = elements[-1] if self.rate > 1 else elements
         return self.builder.derive("last", elements, reverse, self.masked) if self.builder.sequence else elements
 
     def _weights(self, d: int) -> dict[str, np.ndarray]:

@@ -53,7 +53,7 @@ def _log_sum_exp(builder: Builder, table: np.ndarray, axes: list[int]) -> np.nda
     return emit.elementwise(builder, "add", [total, most])
 
 
-_REDUCTIONS: dict[str, Reduction] = {
+REDUCTIONS: dict[str, Reduction] = {
     "ReduceSum": lambda b, t, axes: emit.reduce(b, "sum", t, axes),
     "ReduceMean": emit.mean,
     "ReduceMax": lambda b, t, axes: emit.reduce(b, "max", t, axes),
@@ -78,7 +78,7 @@ def _reduce(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     axes = axes or []
     check_axes(walk, node, x, layout, axes)
     frame = list(layout.frame)
-    made = _REDUCTIONS[node.op](walk.builder, elements, [frame.index(a) for a in axes])
+    made = REDUCTIONS[node.op](walk.builder, elements, [frame.index(a) for a in axes])
     return [without(walk, node, x, layout, made, axes, bool(node.attrs.get("keepdims", 1)))]
 
 
@@ -140,7 +140,7 @@ def _lp_normal(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     check_axes(walk, node, x, layout, [axis])
     walk.count(node, x.shape)
     place = layout.frame.index(axis)
-    norm = _REDUCTIONS[f"ReduceL{p}"](walk.builder, elements, [place])
+    norm = REDUCTIONS[f"ReduceL{p}"](walk.builder, elements, [place])
     spread = np.broadcast_to(np.expand_dims(norm, place), elements.shape)
     # A row of zeros stays one, as in ONNX Runtime: it is divided by 1.
     builder = walk.builder
@@ -171,7 +171,7 @@ def _rms_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 
 
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(_REDUCTIONS, _reduce),
+    **dict.fromkeys(REDUCTIONS, _reduce),
     "CumSum": _cumsum,
     "LpNormalization": _lp_normal,
     "RMSNormalization": _rms_norm,

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
-from ...errors import Error, ShapeError, UnsupportedError
+from ... import superframes
+from ...errors import Error, UnsupportedError
 from ...graph import Graph
 from ...rebuild import recover
 from . import limits, states
 from .clips import as_clip, clip_hint, clip_readings
-from .codes import Layout, Mixed, Tensor
+from .codes import Mixed
+from .compare import difference
 from .fuse import fuse
 from .order import order
+from .outputs import output
 from .pairings import only_cells
-from .program import ID_TYPES, NUMBER_TYPES, Port, Program
+from .program import Port, Program
+from .rates import MAX_FRAMES, NeedsRate
 from .readings import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
 from .states import Pair
 from .tidy import tidy
@@ -48,10 +51,12 @@ class Imported:
 
 
 class _Failure(Exception):
-    """A reading does not work. Carries how far the walk got, and whether it could end otherwise with `inside`."""
+    """A reading does not work. Carries how far the walk got, whether it could end otherwise with `inside`, and what
+    number of timesteps in a frame may work.
+    """
 
-    def __init__(self, position: int, error: Error, wants_inside: bool = False) -> None:
-        self.position, self.error, self.wants_inside = position, error, wants_inside
+    def __init__(self, position: int, error: Error, wants_inside: bool = False, frames: int = 0) -> None:
+        self.position, self.error, self.wants_inside, self.frames = position, error, wants_inside, frames
 
     def kept(self) -> _Failure:
         """Without the frames that were left, which hold every table of the walk."""
@@ -197,10 +202,12 @@ def _search(
             by_rank.setdefault(named, []).append(reading)
         for rank in sorted(by_rank, reverse=True):
             found: list[Imported] = []
+            stretched: list[Reading] = []
             for reading in by_rank[rank]:
                 if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
                     continue  # all of it is one frame: a clip, which is read as such
-                if inside and reading.n_steps > 1 and reading.n_items == 1 and _has_open_batch(program, reading):
+                alone = reading.n_items == 1 and _has_open_batch(program, reading)
+                if inside and alone and (reading.n_steps > 1 or not carried):
                     continue  # of size 1 alone, nothing tells an axis that a cell walks from the batch
                 n_tried += 1
                 if n_tried > limits.MAX_READINGS:
@@ -215,8 +222,17 @@ def _search(
                     found.append(_import(program, pairs, replace(reading, inside=inside), exact, keep_states))
                 except _Failure as failure:
                     failures.append(failure.kept())
-                    if not (inside or failure.wants_inside):
+                    if not (inside or failure.wants_inside or failure.frames):
                         failures.settled.append((program, reading))
+                    if failure.frames and not exact:
+                        stretched.append(replace(reading, inside=inside, frames=failure.frames))
+            for reading in [] if found else stretched:
+                program.effort.check()
+                try:
+                    found.append(_import(program, pairs, reading, exact, keep_states))
+                except _Failure as failure:
+                    if failure.frames > reading.frames:
+                        stretched.append(replace(reading, frames=failure.frames))
             if found:
                 return _only(program, found)
     return None
@@ -252,7 +268,16 @@ def _differ_in_one(program: Program, a: Reading, b: Reading) -> bool:
 
 
 def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
-    result = _build(program, pairs, reading, exact, keep_states)
+    try:
+        result = _build(program, pairs, reading, exact, keep_states)
+    except _Failure as failure:
+        if not isinstance(failure.error, NeedsRate) or exact or reading.fixed_time or reading.n_steps == 1:
+            raise
+        frames = reading.frames * failure.error.factor
+        if frames > MAX_FRAMES:
+            message = f"strides along time multiply to {frames} timesteps and more, at most {MAX_FRAMES} make a frame"
+            raise _Failure(failure.position, UnsupportedError(f"{failure.error}; {message}")) from None
+        return _import(program, pairs, replace(reading, frames=frames), exact, keep_states)
     if exact:
         return result
     n_steps = STEPS.get(reading.n_steps, reading.n_steps)
@@ -285,7 +310,9 @@ def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, k
         result = _finish(walk, pairs, exact, keep_states)
     except Error as error:
         program.effort.add(walk.n_elements, walk.n_nodes, error)
-        raise _Failure(walk.position, error, walk.wants_inside) from None
+        frames = reading.frames * walk.factor
+        frames = frames if reading.frames < frames <= MAX_FRAMES else 0
+        raise _Failure(walk.position, error, walk.wants_inside, frames) from None
     program.effort.add(walk.n_elements, walk.n_nodes)
     return result
 
@@ -306,7 +333,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     walk.keep_before()
     returned = [pair.output for pair in found if pair.output]
     shown = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
-    outputs = {name: _output(walk, name) for name in shown}
+    outputs = {name: output(walk, name) for name in shown}
     graph = builder.graph
     tidy(graph)
     recovered = [] if exact else recover(graph)
@@ -322,15 +349,29 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         _describe_state(walk, port.name, result)
     lines = [program.origin]
     lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
-    lines += [f"output {name!r}: the model gives none for the first {n} frames" for name, n in walk.missing.items()]
+    lines += [
+        f"output {name!r}: the model gives none for the first {n} {'timesteps' if walk.has_rates else 'frames'}"
+        for name, n in walk.missing.items()
+    ]
     held = [p.name for p in program.inputs if builder.sequence and walk.reading.axes[p.name][0] is None]
     lines += [f"input {name!r}: the same at all timesteps of the file, here a frame of each" for name in held]
     lines += [f"lengths: input {name!r}" for name in program.length_inputs]
     lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
     lines += [f"register: {name} {graph.states[name].shape}, written by frame ops" for name in registers]
+    if walk.has_rates:
+        lines.append(superframes.line(walk.reading.frames, _rate_of_outputs(walk)))
     graph.source = "\n".join(lines)
     return result
+
+
+def _rate_of_outputs(walk: Walk) -> int:
+    if len(set(walk.rates.values())) > 1:
+        raise UnsupportedError(
+            f"outputs {walk.rates} have different numbers of timesteps in a frame of {walk.reading.frames} timesteps "
+            "of the inputs (strides along time); expected the same of all"
+        )
+    return next(iter(walk.rates.values()))
 
 
 def _describe_state(walk: Walk, name: str, result: Imported) -> None:
@@ -350,103 +391,4 @@ def _describe_state(walk: Walk, name: str, result: Imported) -> None:
     result.state_layouts[name] = (start.shape, batch)
 
 
-def _is_tail(times: np.ndarray, n_steps: int) -> bool:
-    return bool((times == np.arange(n_steps - times.size, n_steps)).all())
-
-
-def _output(walk: Walk, name: str) -> Place:
-    """Make an ONNX output one of the Graph."""
-    builder, operand = walk.builder, walk.values.get(name)
-    if isinstance(operand, np.ndarray):
-        if str(operand.dtype) not in (*NUMBER_TYPES, *ID_TYPES):
-            raise UnsupportedError(f"output {name!r} is a constant of dtype {operand.dtype}, expected float32")
-        operand = Tensor(builder.constant(_exact(name, operand)), ("",) * operand.ndim)
-    if not isinstance(operand, Tensor):
-        raise UnsupportedError(f"output {name!r} is not computed by the model")
-    if operand.dtype == "int32":
-        raise UnsupportedError(f"output {name!r} holds ids (integers), expected float32 numbers")
-    try:
-        layout, elements = operand.split()
-    except Mixed as error:
-        raise UnsupportedError(f"output {name!r} cannot be given frame by frame: {error}") from None
-    if builder.sequence and (layout.steps >= 0).any():
-        times = np.unique(layout.steps)
-        ordered = [a for a in range(layout.steps.ndim) if (np.diff(layout.steps, axis=a) < 0).any()]
-        n_items = max(1, int(layout.items.max()) + 1)
-        late = builder.n_steps - times.size
-        if (
-            late > walk.left_out
-            or not _is_tail(times, builder.n_steps)
-            or layout.origin.size != times.size * n_items
-            or (ordered and n_items == 1)
-        ):
-            raise UnsupportedError(
-                f"output {name!r} holds {times.size} of {builder.n_steps} timesteps, or another order of them"
-            )
-        if late:
-            walk.missing[name] = late
-        if builder.is_final(elements) and not builder.is_constant(elements):
-            raise UnsupportedError(
-                f"output {name!r} joins what is known at the end of the sequence with every timestep"
-            )
-    gone = {*layout.outer, *(a for a, label in enumerate(layout.labels) if label), *_declared(walk, name, layout)}
-    frame = tuple(n for a, n in enumerate(layout.shape) if a not in gone)
-    value = builder.value(elements, frame)
-    if value in builder.graph.inputs or value in builder.graph.outputs.values():
-        value = builder.add("reshape", [value], attrs={"shape": frame})
-    builder.graph.output(name, value)
-    return Place(layout, name, frame)
-
-
-def _exact(name: str, array: np.ndarray) -> np.ndarray:
-    """A constant output as float32."""
-    made = array.astype(np.float32)
-    if array.dtype.kind in "iu" and (made.astype(np.int64) != array).any():
-        raise UnsupportedError(f"output {name!r} is a constant of dtype {array.dtype}, beyond float32's exact range")
-    return made
-
-
-def _declared(walk: Walk, name: str, layout: Layout) -> set[int]:
-    """Axes of size 1 that are time or batch although a reshape hid it: by the name that the file gives an input's
-    axis, too, or by their place, when time is where the inputs have it.
-    """
-    shape, ports = layout.shape, walk.program.inputs
-    axes = [walk.reading.axes[p.name] for p in ports]
-    names = {p.dims[a] for p, both in zip(ports, axes, strict=True) for a in both if a is not None} - {""}
-    dims = walk.program.output_dims[name]
-    found = (
-        {a for a, n in enumerate(dims) if isinstance(n, str) and n in names and shape[a] == 1}
-        if len(dims) == len(shape)
-        else set()
-    )
-    if "N" not in layout.labels and len(set(axes)) == 1 and layout.outer == (axes[0][0],):
-        batch = axes[0][1]
-        if batch is not None and batch < len(shape) and shape[batch] == 1 and len(shape) == len(ports[0].dims):
-            found.add(batch)
-    return found
-
-
-def difference(a: Graph, b: Graph) -> str:
-    """Where two Graphs differ, in words; empty when they are equal."""
-    if len(a.nodes) != len(b.nodes):
-        return "the number of nodes"
-    for x, y in zip(a.nodes, b.nodes, strict=True):
-        same = (x.op, x.name, x.inputs, x.attrs, x.states) == (y.op, y.name, y.inputs, y.attrs, y.states)
-        if not same or x.weights.keys() != y.weights.keys():
-            return f"{x.op} {x.name!r}"
-        if any(not np.array_equal(w, y.weights[key], equal_nan=w.dtype.kind == "f") for key, w in x.weights.items()):
-            return f"{x.op} {x.name!r}"
-    if a.outputs != b.outputs or {n: v.shape for n, v in a.values.items()} != {n: v.shape for n, v in b.values.items()}:
-        return "a frame's shape"
-    if a.states.keys() != b.states.keys() or any(
-        not np.array_equal(_start(s), _start(b.states[n]), equal_nan=True) for n, s in a.states.items()
-    ):
-        return "a state"
-    return ""
-
-
-def _start(state: Any) -> np.ndarray:
-    return np.zeros(state.shape, np.float32) if state.init is None else state.init
-
-
-__all__ = ["Imported", "ShapeError", "difference", "import_program"]
+__all__ = ["Imported", "import_program"]

@@ -66,6 +66,7 @@ def candidates(program: Program) -> list[Pair]:
     fits = {name: found for name, found in {**fits, **late}.items() if found}
     if not fits or len(program.outputs) < 2 or len(program.inputs) + len(known) < 2:
         return []
+    fits = {name: _of_its_cell(program, name, found) for name, found in fits.items()}
     caches = {name: [o for o in found if name in _origins(program, o)] for name, found in fits.items()}
     caches = {name: found for name, found in caches.items() if found}
     if len(fits) == len(program.inputs):
@@ -84,6 +85,18 @@ def candidates(program: Program) -> list[Pair]:
     if len(chosen) == len(program.outputs):
         raise _ambiguous(fits, "every output could be a state")
     return [Pair(name, output) for name, output in chosen.items()]
+
+
+def _of_its_cell(program: Program, name: str, found: list[str]) -> list[str]:
+    """Of several outputs those that are the final state which a recurrent node began, by some way, from this input."""
+    if len(found) < 2:
+        return found
+    ends: set[str] = set()
+    for node in program.nodes:
+        if node.op in RECURRENT:
+            starts = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
+            ends |= {end for start, end in starts if start and end and program.depends(start, name)}
+    return [output for output in found if ends & _origins(program, output)] or found
 
 
 def are_returned(program: Program) -> bool:

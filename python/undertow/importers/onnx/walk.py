@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import lcm
 from typing import Any
 
 import numpy as np
 
 from ...errors import Error, FormatError, UnsupportedError
 from . import codes, limits
+from .alike import at_every_step, shapes_alone
 from .builder import Builder
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
+from .moves import INDEX_SLOTS, cut, data_slots, labels_after
 from .nodes import OnnxNode
 from .program import ID_TYPES, Port, Program
 
@@ -48,7 +51,8 @@ class Reading:
     whose states the caller carries, so a recurrent node without one forgets at every step. open_batch: the file
     leaves the size of the batch open, and n_items is one of many. inside: recurrent nodes may walk axes of a frame,
     which without it are taken for time and batch. clip: there is no time, all of every input is one frame.
-    fixed: the file leaves no size open. fixed_time: it fixes the number of timesteps.
+    fixed: the file leaves no size open. fixed_time: it fixes the number of timesteps. frames: so many timesteps of the
+    inputs belong to one frame of the Graph, and n_steps counts those; see `rates`.
     """
 
     n_steps: int
@@ -60,6 +64,7 @@ class Reading:
     clip: bool = False
     fixed: bool = False
     fixed_time: bool = False
+    frames: int = 1
 
 
 @dataclass
@@ -108,6 +113,13 @@ class Walk:
         self.left_out = 0
         #: output -> how many of the first frames it does not have
         self.missing: dict[str, int] = {}
+        #: whether a frame may have several rows of a tensor's time; see `rates`
+        self.has_rates = self.reading.frames > 1
+        #: by how much longer frames may make sense of what a slice or reshape did
+        self.factor = 1
+        #: output -> how many timesteps of it a frame of the Graph has
+        self.rates: dict[str, int] = {}
+        self.shapes_alone = shapes_alone(self.program)
         #: state inputs that frame ops read -> elements read
         self.reads: dict[str, np.ndarray] = {}
 
@@ -189,7 +201,10 @@ class Walk:
         if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):
             return [Length()]
         if node.op in handlers:
-            return handlers[node.op](self, node, operands)
+            from .rates import by_rows  # which needs Walk from here
+
+            made = by_rows(self, node, operands, handlers[node.op]) if self.has_rates else None
+            return handlers[node.op](self, node, operands) if made is None else made
         if node.op in MOVEMENT:
             return self.move(node, operands)
         node.unsupported("this operator is not supported here")
@@ -198,9 +213,10 @@ class Walk:
 
     def _tensor_of(self, port: Port, base: int, dtype: str) -> Tensor:
         time, batch = self.reading.axes[port.name]
+        frames = 1 if time is None else self.reading.frames
         shape = [0] * len(port.dims)
         for axis, n in enumerate(port.dims):
-            fixed = {time: self.reading.n_steps, batch: self.reading.n_items}.get(axis, n)
+            fixed = {time: self.reading.n_steps * frames, batch: self.reading.n_items}.get(axis, n)
             if isinstance(fixed, str):
                 raise UnsupportedError(
                     f"input {port.name!r}: axis {axis} ({fixed or 'no name'}) is neither time nor batch"
@@ -211,13 +227,21 @@ class Walk:
         outer = tuple(a for a, n in enumerate(shape) if a in (time, batch) and n > 1)
         places = np.indices([shape[a] for a in outer], sparse=True)
         index: dict[int | None, np.ndarray] = dict(zip(outer, places, strict=True))
-        origin = codes.encode(index.get(time, -1), index.get(batch, -1), 0)
+        origin = codes.encode(index[time] // frames if time in index else -1, index.get(batch, -1), 0)
         frame = base + np.arange(codes.n_elements(tuple(n for a, n in enumerate(shape) if a not in outer)))
         labels = tuple(
             "T" if a == time and shape[a] == 1 else "N" if a == batch and shape[a] == 1 else ""
             for a in range(len(shape))
         )
-        return Layout(tuple(shape), outer, origin, labels).tensor(frame, dtype)
+        layout = Layout(tuple(shape), outer, origin, labels)
+        if time is None or frames == 1:
+            return layout.tensor(frame, dtype)
+        # a timestep has several rows, one behind the other
+        inner = frame.reshape([1 if a in outer else n for a, n in enumerate(shape)])
+        row = index[time] % frames * frame.size
+        row = row.reshape([-1 if a == time else 1 for a in range(len(shape))])
+        origin = origin.reshape([n if a in outer else 1 for a, n in enumerate(shape)])
+        return Tensor(np.broadcast_to(origin | (inner + row), shape), labels, dtype)
 
     def _input(self, port: Port) -> None:
         dtype = "int32" if port.dtype in ID_TYPES else "float32"
@@ -228,9 +252,14 @@ class Walk:
                 f"input {port.name!r} has shape {port.dims}: an axis is neither fixed, nor time, nor batch; "
                 f"give its size with shapes={{{port.name!r}: [...]}}"
             )
+        rows = (self.reading.frames,) if time is not None and self.reading.frames > 1 else ()
+        frame = (*rows, *frame)
         value = self.builder.graph.input(port.name, frame, dtype)  # type: ignore[arg-type]
         held = "int32" if port.dtype in ID_TYPES else port.dtype
         tensor = self.values[port.name] = self._tensor_of(port, self.builder.source(value).base, held)
+        if time is not None and rows:
+            one = tensor.codes[(slice(None),) * time + (slice(None, None, self.reading.frames),)]
+            tensor = Tensor(one, tensor.labels, held)
         self.inputs[port.name] = Place(tensor.split()[0], value, frame, dtype)  # type: ignore[arg-type]
 
     def _state_input(self, port: Port) -> None:
@@ -309,7 +338,7 @@ class Walk:
         for i, operand in enumerate(operands):
             if isinstance(operand, Length):
                 node.unsupported("sequence lengths are used for more than sequence_lens of a recurrent node")
-            if isinstance(operand, Tensor) and i in _INDEX_SLOTS.get(node.op, ()):
+            if isinstance(operand, Tensor) and i in INDEX_SLOTS.get(node.op, ()):
                 node.unsupported(
                     f"input {node.inputs[i]!r} (a shape, index or condition) is computed from frames at run time"
                 )
@@ -319,26 +348,34 @@ class Walk:
         like = tensors[0]
         if node.op == "Concat":
             like = next((t for t in tensors if (t.steps >= 0).any()), like)
-            operands = [self._at_every_step(node, o, like) if isinstance(o, Tensor) else o for o in operands]
+            axis = int(node.attrs["axis"])
+            operands = [at_every_step(self.builder, o, like, axis) if isinstance(o, Tensor) else o for o in operands]
         if node.attrs.get("reduction", "none") != "none":
             node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
         if node.op == "Slice":
             self._check_slice(node, operands)
+            if (less := cut(self.evaluator, node, operands)) is not None:
+                return [less]
+        if node.op in ("Slice", "Reshape"):
+            from .rates import stretch  # which needs Walk from here
+
+            self.factor = lcm(self.factor, stretch(self, node, operands))
         arrays: list[Any] = []
         for i, operand in enumerate(operands):
             if isinstance(operand, Tensor):
                 operand = operand.codes
-            elif operand is not None and i in _data_slots(node):
+            elif operand is not None and i in data_slots(node):
                 operand = self._lift(node, i, operand, like)  # type: ignore[arg-type]
             arrays.append(operand)
         results = self.evaluator.run(node, arrays, limits.MAX_TRACED_ELEMENTS)
         moved = []
-        for result in results:
+        for name, result in zip(node.outputs, results, strict=False):
             self.count(node, result.shape)
             if result.size == 0:
                 node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
-            labels = _labels(node, operands, tensors[0], result.shape)
-            moved.append(self.builder.settle(Tensor(result.astype(np.int64, copy=False), labels, dtype)))
+            labels = labels_after(node, operands, tensors[0], result.shape)
+            made = Tensor(result.astype(np.int64, copy=False), labels, dtype)
+            moved.append(made if name in self.shapes_alone else self.builder.settle(made))
         return moved
 
     def stands_for_more(self, x: Tensor, axis: int) -> bool:
@@ -365,29 +402,17 @@ class Walk:
             try:
                 layout, _ = like.split()
             except Mixed:
-                return elements
+                from .rates import rate_of  # which needs Walk from here
+
+                found = rate_of(self, like)
+                padded = found is not None and found[0] == axis and not constant.any()
+                return np.zeros(constant.shape, np.int64) if padded else elements
             if axis in layout.outer and not constant.any() and (layout.steps >= 0).any():
                 return np.zeros(constant.shape, np.int64)  # as if padded: see `along`
             if axis not in layout.outer and all(n == like.shape[a] for a, n in enumerate(constant.shape) if a != axis):
                 origin = layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(like.shape)])
                 return np.broadcast_to(origin, constant.shape) | elements
         return elements
-
-    def _at_every_step(self, node: OnnxNode, tensor: Tensor, like: Tensor) -> Tensor:
-        """What is the same at all timesteps, spread along them by the file, joined to what is not: as if of each."""
-        axis = int(node.attrs["axis"])
-        try:
-            layout, _ = codes.split(like.codes, like.labels)
-        except Mixed:
-            return tensor
-        own = self.builder.sequence and (tensor.steps < 0).all() and not self.builder.is_final(tensor.elements)
-        at = [a for a in layout.outer if (like.steps != like.steps.take([0], a)).any()]
-        if not own or not at or axis % len(like.shape) in layout.outer or len(tensor.shape) != len(like.shape):
-            return tensor
-        if any(tensor.shape[a] != like.shape[a] or (tensor.codes != tensor.codes.take([0], a)).any() for a in at):
-            return tensor
-        steps = like.steps.take([0], axis)
-        return Tensor(codes.encode(steps, tensor.items, tensor.elements), tensor.labels, tensor.dtype)
 
     def _check_slice(self, node: OnnxNode, operands: list[Operand]) -> None:
         """A slice that keeps all timesteps tried must keep any number of them; one baked into the file might not."""
@@ -406,42 +431,3 @@ class Walk:
             sure = (start == 0 or start <= -INT32_MAX) and (end == n or end >= INT32_MAX)
             if whole and not sure and (steps != steps.take([0], axis)).any():
                 node.unsupported(f"keeps timesteps from {start} to {end} only")
-
-
-#: slots that must be known while loading; a frame cannot decide where it goes
-_INDEX_SLOTS: dict[str, tuple[int, ...]] = {
-    **{op: (1, 2, 3, 4) for op in ("Reshape", "Squeeze", "Unsqueeze", "Slice", "Split", "Expand", "Tile")},
-    **{op: (1,) for op in ("Gather", "GatherND", "GatherElements", "ScatterND", "ScatterElements")},
-    "Where": (0,),
-}
-
-
-def _data_slots(node: OnnxNode) -> tuple[int, ...]:
-    """Slots whose elements move."""
-    if node.op == "Concat":
-        return tuple(range(len(node.inputs)))
-    return {"Where": (1, 2), "ScatterND": (0, 2), "ScatterElements": (0, 2)}.get(node.op, (0,))
-
-
-def _labels(node: OnnxNode, operands: list[Any], data: Tensor, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Where the labelled axes of size 1 have gone: exact for ops on axes, the same leading places for a reshape."""
-    labels, rank = list(data.labels), len(data.shape)
-    axes = node.attrs.get(
-        "axes",
-        operands[1].tolist()
-        if node.op in ("Squeeze", "Unsqueeze") and len(operands) > 1 and operands[1] is not None
-        else None,
-    )
-    if node.op == "Transpose":
-        labels = [labels[a] for a in node.attrs.get("perm", range(rank)[::-1])]
-    elif node.op == "Squeeze":
-        gone = {a % rank for a in axes} if axes is not None else {a for a in range(rank) if data.shape[a] == 1}
-        labels = [label for a, label in enumerate(labels) if a not in gone]
-    elif node.op == "Unsqueeze":
-        new, old = {a % len(shape) for a in axes or ()}, iter(labels)
-        labels = ["" if a in new else next(old) for a in range(len(shape))]
-    elif node.op == "Gather" and isinstance(operands[1], np.ndarray):
-        axis = int(node.attrs.get("axis", 0)) % rank
-        labels[axis : axis + 1] = [labels[axis]] if operands[1].ndim == 1 else [""] * operands[1].ndim
-    labels = (labels + [""] * len(shape))[: len(shape)]
-    return tuple(label if n == 1 else "" for label, n in zip(labels, shape, strict=True))

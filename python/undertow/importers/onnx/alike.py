@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Tensors that others are made like: those asked for their shape alone, and those that lend their time."""
+
+from __future__ import annotations
+
+from . import codes
+from .builder import Builder
+from .codes import Mixed, Tensor
+from .program import Program
+
+
+def shapes_alone(program: Program) -> set[str]:
+    """Values that serve to make zeros like them, and nothing else."""
+    asking = [node for node in program.nodes if node.op in ("Shape", "Size")]
+    rest = (node.uses for node in program.nodes if node.op not in ("Shape", "Size"))
+    return {name for node in asking for name in node.inputs} - {*program.outputs}.union(*rest)
+
+
+def at_every_step(builder: Builder, tensor: Tensor, like: Tensor, axis: int) -> Tensor:
+    """What is the same at all timesteps, spread along them by the file, joined along `axis` to what is not: as if of
+    each timestep; others as they are.
+    """
+    try:
+        layout, _ = codes.split(like.codes, like.labels)
+    except Mixed:
+        return tensor
+    own = builder.sequence and (tensor.steps < 0).all() and not builder.is_final(tensor.elements)
+    at = [a for a in layout.outer if (like.steps != like.steps.take([0], a)).any()]
+    if not own or not at or axis % len(like.shape) in layout.outer or len(tensor.shape) != len(like.shape):
+        return tensor
+    if any(tensor.shape[a] != like.shape[a] or (tensor.codes != tensor.codes.take([0], a)).any() for a in at):
+        return tensor
+    return Tensor(codes.encode(like.steps.take([0], axis), tensor.items, tensor.elements), tensor.labels, tensor.dtype)
+
+
+__all__ = ["at_every_step", "shapes_alone"]
