@@ -20,8 +20,12 @@ from .graph import Graph
 
 #: most elements that the windows of one layer may have together: what a step moves
 MAX_WINDOWS = 1 << 24
+#: the same for all layers of a graph together
+MAX_ALL_WINDOWS = 1 << 26
 #: most groups of a convolution that is not depthwise: each is a product of its own
 MAX_GROUPS = 1024
+#: windows up to which nobody looks at their sum
+_SMALL = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,13 @@ def gather(graph: Graph, x: str, positions: np.ndarray, name: str, padding: floa
     size = sum(graph.values[v].size for v in inputs)
     if positions.size > MAX_WINDOWS:
         raise ShapeError(f"{name}: {positions.size} elements of windows, expected at most {MAX_WINDOWS}")
+    if positions.size > _SMALL:
+        moved = sum(node.weights["indices"].size for node in graph.nodes if node.op == "select")
+        if moved + positions.size > MAX_ALL_WINDOWS:
+            raise ShapeError(
+                f"{name}: {positions.size} elements of windows after {moved} of other layers, expected at most "
+                f"{MAX_ALL_WINDOWS} together"
+            )
     if len(inputs) == 1 and positions.size == size and np.array_equal(positions.ravel(), np.arange(size)):
         if positions.shape == graph.shape(inputs[0]):
             return inputs[0]

@@ -50,24 +50,28 @@ def _stretches(x: np.ndarray, apart: np.ndarray, prefer_plain: bool = False) -> 
     """
     n = len(x)
     step = np.diff(x)
-    # the last difference that is equal to difference i without a break
+    # the differences fall into groups, each equal and without a break; here is where they end
     turns = np.flatnonzero((step[1:] != step[:-1]) | apart[1:] | apart[:-1]) if n > 2 else np.zeros(0, np.int64)
-    ends = np.append(turns, n - 2)
-    end = ends[np.searchsorted(ends, np.arange(max(n - 1, 0)))].tolist()
-    steps, breaks = step.tolist(), apart.tolist()
+    last_of = np.append(turns, n - 2)
+    steps, breaks, ends = (a.tolist() for a in (step[last_of], apart[last_of], last_of)) if n > 1 else ([], [], [])
     found = []
-    i = 0
-    while i < n:
-        if i == n - 1 or breaks[i]:
+    i = group = 0
+    while i < n - 1:
+        while ends[group] < i:
+            group += 1
+        if breaks[group]:
             found.append((i, 1, 1))
             i += 1
             continue
-        last = end[i]
-        plain_next = last + 1 < n - 1 and not breaks[last + 1] and steps[last + 1] == 1 and end[last + 1] > last + 1
-        if prefer_plain and last == i and steps[i] != 1 and plain_next:
+        last, follows = ends[group], group + 1
+        # of one difference that is not 1, where one of 1 and another one follow
+        alone = prefer_plain and last == i and steps[group] != 1 and follows < len(ends)
+        if alone and not breaks[follows] and steps[follows] == 1 and ends[follows] > last + 1:
             found.append((i, 1, 1))
             i += 1
             continue
-        found.append((i, last - i + 2, steps[i]))
+        found.append((i, last - i + 2, steps[group]))
         i = last + 2
+    if i == n - 1:
+        found.append((i, 1, 1))
     return found

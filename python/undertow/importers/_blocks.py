@@ -8,6 +8,7 @@ only the axes move. Sums of biases are made in float64.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,8 @@ def parse_json(text: bytes | str, where: str) -> Any:
 def read_limited(path: str | Path, limit: int) -> bytes:
     """The bytes of a file that must not be larger than `limit`."""
     with open(path, "rb") as file:
-        data = file.read(limit + 1)
+        # a read of n bytes takes memory for n bytes first, however short the file is
+        data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     if len(data) > limit:
         raise FormatError(f"{path}: larger than {limit >> 20} MiB, expected a smaller file")
     return data

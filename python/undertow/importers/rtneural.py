@@ -30,6 +30,8 @@ from ._torch_chain import Module, find_modules
 
 #: limits for hostile files
 MAX_FILE_BYTES = 256 << 20
+#: beyond it a gain is no float32
+MAX_DECIBELS = 770.0
 MAX_LAYERS = 1000
 
 ACTIVATIONS = {"tanh": TANH, "relu": RELU, "sigmoid": SIGMOID, "elu": Activation("elu")}
@@ -86,6 +88,9 @@ def _layer_list(graph: Graph, root: Mapping[str, Any]) -> None:
     if skip not in (0, 1):
         raise UnsupportedError(f"in_skip is {skip}; expected 0 or 1 (the first input channel is added to the output)")
     gains = {key: _number(root, key, 0.0) for key in ("in_gain", "out_gain")}
+    for key, gain in gains.items():
+        if not gain <= MAX_DECIBELS:
+            raise FormatError(f"{key} = {_brief(root[key])} dB, expected at most {MAX_DECIBELS}")
     _refuse_others("the file", root, {"in_shape", "layers", "in_skip", "in_gain", "out_gain"} | HARMLESS)
     layers = root["layers"]
     if not isinstance(layers, list) or not 0 < len(layers) <= MAX_LAYERS:

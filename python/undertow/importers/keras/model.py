@@ -20,6 +20,7 @@ from .weights import LegacyWeights, Weights
 
 #: limits for hostile files
 MAX_LAYERS = 2000
+MAX_CALLS = 10_000
 MAX_DEPTH = 16
 
 SEQUENTIAL = ("Sequential",)
@@ -100,7 +101,7 @@ class Builder:
         self.assume_unmasked = assume_unmasked
         self.time_major = False
         self.notes: list[str] = []
-        self._depth = 0
+        self._depth = self._n_calls = 0
 
     # -- for layers -----------------------------------------------------------------------------------------------
 
@@ -157,6 +158,9 @@ class Builder:
 
     def call(self, layer: Layer, inputs: list[Tensor], initial: list[Tensor], weights: Weights) -> list[Output]:
         """Add one call of a layer to the graph."""
+        self._n_calls += 1  # a shared model is written out at every call
+        if self._n_calls > MAX_CALLS:
+            raise FormatError(f"{layer.where}: beyond {MAX_CALLS} calls of layers")
         for t in inputs:
             if t.state_shape is not None:
                 raise UnsupportedError(f"{layer.where}: takes an input that is also an initial state; expected one use")

@@ -12,6 +12,7 @@ from .config import brief
 from .layers import MERGES
 from .model import (
     FUNCTIONAL,
+    MAX_CALLS,
     SEQUENTIAL,
     Builder,
     Layer,
@@ -27,7 +28,6 @@ from .recurrent import CELLS
 from .weights import Weights
 
 #: limits for hostile files
-MAX_CALLS = 10_000
 MAX_INPUTS = 1000
 
 #: a tensor of the model: layer, which call of it, which of its outputs

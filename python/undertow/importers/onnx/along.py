@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import codes, emit
+from . import codes, emit, limits
 from .builder import ZERO, Builder
 from .codes import Layout, Tensor, split
 from .heads import Fill, filled, filling
@@ -159,16 +159,23 @@ def entries(walk: Walk, node: OnnxNode, of: Operand, axis: int, places: np.ndarr
     if some.size == 0:
         node.unsupported("its input is padding as a whole")
     taps = tuple(int(d) for d in np.unique(deltas))
+    if len(taps) > limits.MAX_TAPS:
+        node.unsupported(f"has a window of {len(taps)} timesteps, expected at most {limits.MAX_TAPS}")
+    if max(map(abs, taps)) * some.size > limits.MAX_WINDOW_ELEMENTS:
+        node.unsupported(
+            f"looks at timesteps from {taps[0]} to {taps[-1]} of a frame of {some.size} elements: beyond "
+            f"{limits.MAX_WINDOW_ELEMENTS} elements"
+        )
+    walk.count(node, (len(taps), *some.shape))
     if taps == (0,):
         made = some[None]
     else:
         made = builder.elements(builder.add("window", [builder.value(some)], attrs={"taps": taps}))
-    walk.count(node, (len(taps), *some.shape))
     made = made.reshape(len(taps), -1)
     if some.size != unique.size:
         made = np.concatenate([np.full((len(taps), 1), ZERO), made], axis=1)
     tap = np.searchsorted(taps, deltas)
-    builder.check_size((tap.size, inverse.shape[1]), f"{node.op} node {node.name!r}")
+    walk.count(node, (tap.size, inverse.shape[1]))
     table = made[tap[:, None], inverse[of_frame]].reshape(tap.size, *shape)
     if of.fills != (None, None):
         table = filled(walk, node, of.fills, of.rows[0].reshape(shape), of.late, places, table)
@@ -184,6 +191,8 @@ def _frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis) -> _F
     n_rows = divided(node, of.rate, along.stride, axis, x.shape)
     first = max(0, n_rows * walk.builder.n_steps - along.n_out)
     start = of.late - of.before - first * along.stride
+    if along.kernel > limits.MAX_TAPS:
+        node.unsupported(f"has a window of {along.kernel} timesteps, expected at most {limits.MAX_TAPS}")
     places = start + along.stride * np.arange(n_rows)[:, None] + along.dilation * np.arange(along.kernel)
     last = start + (first + along.n_out - 1) * along.stride + (along.kernel - 1) * along.dilation
     behind = last - (of.rate * walk.builder.n_steps - 1)

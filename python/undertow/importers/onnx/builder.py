@@ -6,6 +6,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
@@ -43,13 +44,14 @@ class Builder:
         self.sources: list[Source] = [Source(ZERO, 1, "")]
         self._bases: list[int] = [ZERO]
         self._of_value: dict[str, Source] = {}
+        #: digest of element numbers, shape -> the value made of them
         self._made: dict[tuple[bytes, tuple[int, ...] | None], str] = {}
         self._counts: dict[str, int] = {}
         self._derived: dict[tuple[str, str | bytes, bool], Source] = {}
         self._gates: dict[int, str] = {}
-        #: values of the first nodes of the graph, so many of them, that are known while loading
+        #: values that are known while loading, among the outputs of the first nodes
         self._known: set[str] = set()
-        self._n_looked_at = 0
+        self._n_seen = 0
         #: reads elements of a state input as a frame: given by `states`
         self.read_state: Callable[[np.ndarray], np.ndarray] | None = None
 
@@ -87,15 +89,10 @@ class Builder:
         """The sources of element numbers, in order of first appearance."""
         if elements.size == 0:
             return []
-        lowest, highest = self.source_at(int(elements.min())), self.source_at(int(elements.max()))
-        if lowest is highest:
-            return [lowest]
-        flat = elements.ravel()
-        if not flat.size:
-            return []
-        low, high = (bisect_right(self._bases, int(e)) - 1 for e in (flat.min(), flat.max()))
+        low, high = (bisect_right(self._bases, int(e)) - 1 for e in (elements.min(), elements.max()))
         if low == high:
             return [self.sources[low]]
+        flat = elements.ravel()
         places = np.searchsorted(self._bases[low : high + 1], flat, side="right") - 1
         found = np.flatnonzero(np.bincount(places))
         if found.size > 1:
@@ -130,13 +127,14 @@ class Builder:
         if self.read_state is not None and any(s.is_state for s in self.sources_of(elements)):
             elements = self.read_state(elements)
         flat = elements.ravel()
-        key: tuple[bytes, tuple[int, ...] | None] = (flat.tobytes(), None)
+        digest = blake2b(np.ascontiguousarray(flat).data).digest()
+        key: tuple[bytes, tuple[int, ...] | None] = (digest, None)
         if key not in self._made:
             self._made[key] = self._gather(flat, shape, dtype)
         value = self._made[key]
         if shape is None or self.graph.shape(value) == shape:
             return value
-        key = (flat.tobytes(), shape)
+        key = (digest, shape)
         if key not in self._made:
             self._made[key] = self.add("reshape", [value], attrs={"shape": shape})
         return self._made[key]
@@ -148,11 +146,13 @@ class Builder:
             flat = np.where(flat == ZERO, zero, flat)
             sources = self.sources_of(flat)
         starts = np.concatenate([[0], np.cumsum([s.size for s in sources])])
-        local = np.empty_like(flat)
-        for source, start in zip(sources, starts, strict=False):
-            mine = (flat >= source.base) & (flat < source.base + source.size)
-            local[mine] = flat[mine] - source.base + start
         names = [s.name for s in sources]
+        if len(sources) == 1:
+            local = flat - sources[0].base
+        else:
+            order = sorted(range(len(sources)), key=lambda i: sources[i].base)
+            place = np.searchsorted([sources[i].base for i in order], flat, side="right") - 1
+            local = flat + np.array([starts[i] - sources[i].base for i in order])[place]
         whole = local.size == starts[-1] and (local == np.arange(local.size)).all()
         if whole and len(names) == 1:
             return names[0]
@@ -199,24 +199,25 @@ class Builder:
         Raises:
             Mixed: a single timestep that is neither, in a model that could otherwise be streamed.
         """
-        if not self.sequence or tensor.codes.size == 0:
+        if not self.sequence or 0 in tensor.shape:
             return tensor
-        steps = tensor.steps
-        low, high = int(steps.min()), int(steps.max())
+        try:
+            layout, elements = tensor.split()
+            times = layout.steps
+        except Mixed:
+            layout, times = None, tensor.steps
+        low, high = int(times.min()), int(times.max())
         if high < 0:
             return tensor
         if low == high:
             return self._one_step(tensor, high)
         if low < 0 and (shifted := self._shifted(tensor)) is not None:
             return shifted
-        try:
-            layout, elements = codes.split(tensor.codes, tensor.labels)
-        except Mixed:
+        if layout is None:
             from .heads import headed  # which needs Builder
 
             made = headed(self, tensor)
             return tensor if made is None else made  # which may yet be put right by another movement op
-        times = layout.steps
         axis = next((a for a in range(times.ndim) if (times != times.take([0], a)).any()), None)
         if axis is not None and times.shape[axis] == self.n_steps:
             row = times.take(0, next(a for a in range(times.ndim) if a != axis)) if times.ndim > 1 else times
@@ -274,11 +275,10 @@ class Builder:
         )
 
     def _value_is_constant(self, value: str) -> bool:
-        nodes = self.graph.nodes
-        for node in nodes[self._n_looked_at :]:
-            known = node.op not in ("last", "state_read") and self._known.issuperset(node.inputs)
-            self._known.update(node.outputs if known else ())
-        self._n_looked_at = len(nodes)
+        for node in self.graph.nodes[self._n_seen :]:
+            if node.op not in ("last", "state_read") and self._known.issuperset(node.inputs):
+                self._known.update(node.outputs)
+        self._n_seen = len(self.graph.nodes)
         return value in self._known
 
     def check_size(self, shape: tuple[int, ...], where: str) -> None:

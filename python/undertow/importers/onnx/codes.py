@@ -11,7 +11,7 @@ is checked, never assumed: a tensor that mixes timesteps does not fall apart, an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -26,44 +26,96 @@ _OUTER = ~_ELEMENT
 MAX_ELEMENTS, MAX_ITEMS, MAX_STEPS = 1 << _ELEMENT_BITS, (1 << _ITEM_BITS) - 2, (1 << 18) - 2
 
 
-@dataclass
 class Tensor:
     """A tensor that is computed at run time: its codes, in its ONNX shape at the sizes tried for batch and time.
 
     labels: per axis "T" or "N" where an axis of size 1 stands for time or batch (codes cannot tell), else "".
+    What has been taken apart, or put together, keeps layout and frame alone; codes are made when somebody asks.
     """
 
-    codes: np.ndarray
-    labels: tuple[str, ...]
-    dtype: str = "float32"
+    def __init__(self, codes: np.ndarray, labels: tuple[str, ...], dtype: str = "float32") -> None:
+        self._codes: np.ndarray | None = codes
+        self._parts: tuple[Layout, np.ndarray] | None = None
+        self.labels, self.dtype = labels, dtype
+
+    @classmethod
+    def of_frame(cls, layout: Layout, frame: np.ndarray, dtype: str) -> Tensor:
+        """The tensor that `split` takes apart into `layout` and `frame`."""
+        made = cls.__new__(cls)
+        made._codes, made._parts = None, (layout, frame)
+        made.labels, made.dtype = layout.labels, dtype
+        return made
+
+    @property
+    def codes(self) -> np.ndarray:
+        if self._codes is not None:
+            return self._codes
+        outer, elements = self.compact()
+        return np.broadcast_to(outer | elements, self.shape)
+
+    def split(self) -> tuple[Layout, np.ndarray]:
+        """The layout and the element numbers of the frame.
+
+        Raises:
+            Mixed: timesteps or batch items are mixed with each other or with elements of the frame, or are missing.
+        """
+        if self._parts is None:
+            self._parts, self._codes = split(self.codes, self.labels), None
+        layout, frame = self._parts
+        return replace(layout, labels=self.labels), frame
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.codes.shape
+        return self._parts[0].shape if self._parts else self.codes.shape
+
+    def compact(self) -> tuple[np.ndarray, np.ndarray]:
+        """(outer part of the codes, element numbers), of the tensor's rank; size 1 along axes known not to matter."""
+        if self._parts is None:
+            return self.codes & _OUTER, self.codes & _ELEMENT
+        layout, frame = self._parts
+        return (
+            layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(layout.shape)]),
+            frame.reshape([1 if a in layout.outer else n for a, n in enumerate(layout.shape)]),
+        )
 
     @property
     def elements(self) -> np.ndarray:
         """Element numbers, in the tensor's shape."""
-        return np.asarray(self.codes & _ELEMENT)
+        return np.broadcast_to(self.compact()[1], self.shape)
 
     @property
     def steps(self) -> np.ndarray:
         """Timesteps, -1 where an element belongs to none."""
-        return np.asarray((self.codes >> (_ELEMENT_BITS + _ITEM_BITS)) - 1)
+        return np.broadcast_to(_steps(self.compact()[0]), self.shape)
 
     @property
     def items(self) -> np.ndarray:
         """Batch items, -1 where an element belongs to none."""
-        return np.asarray(((self.codes >> _ELEMENT_BITS) & _ITEM) - 1)
+        return np.broadcast_to(_items(self.compact()[0]), self.shape)
+
+    def axes_of_time(self) -> list[int]:
+        """The axes along which timesteps change."""
+        steps = _steps(self.compact()[0])
+        return [a for a in range(steps.ndim) if _varies(steps, a)]
 
 
-@dataclass
+def _steps(codes: np.ndarray) -> np.ndarray:
+    return np.asarray((codes >> (_ELEMENT_BITS + _ITEM_BITS)) - 1)
+
+
+def _items(codes: np.ndarray) -> np.ndarray:
+    return np.asarray(((codes >> _ELEMENT_BITS) & _ITEM) - 1)
+
+
 class Uncut(Tensor):
     """A tensor that may have too many rows along its axis of time, with what makes one of fewer: `cut(before, after)`
     leaves rows out at both ends. Which rows belong to a frame depends on that."""
 
-    axis: int = 0
-    cut: Callable[[int, int], Tensor] | None = None
+    def __init__(
+        self, codes: np.ndarray, labels: tuple[str, ...], dtype: str, axis: int, cut: Callable[[int, int], Tensor]
+    ) -> None:
+        super().__init__(codes, labels, dtype)
+        self.axis, self.cut = axis, cut
 
 
 @dataclass
@@ -91,18 +143,16 @@ class Layout:
     @property
     def steps(self) -> np.ndarray:
         """Timesteps over the outer axes, -1: none."""
-        return (self.origin >> (_ELEMENT_BITS + _ITEM_BITS)) - 1
+        return _steps(self.origin)
 
     @property
     def items(self) -> np.ndarray:
         """Batch items over the outer axes, -1: none."""
-        return ((self.origin >> _ELEMENT_BITS) & _ITEM) - 1
+        return _items(self.origin)
 
     def tensor(self, elements: np.ndarray, dtype: str = "float32") -> Tensor:
         """The tensor of this layout whose frame consists of `elements` (of frame_shape)."""
-        outer = self.origin.reshape([n if a in self.outer else 1 for a, n in enumerate(self.shape)])
-        frame = np.asarray(elements, np.int64).reshape([1 if a in self.outer else n for a, n in enumerate(self.shape)])
-        return Tensor(np.broadcast_to(outer | frame, self.shape), self.labels, dtype)
+        return Tensor.of_frame(self, np.asarray(elements, np.int64).reshape(self.frame_shape), dtype)
 
 
 class Mixed(UnsupportedError):
@@ -120,7 +170,12 @@ def encode(steps: np.ndarray | int, items: np.ndarray | int, elements: np.ndarra
 
 
 def _varies(array: np.ndarray, axis: int) -> bool:
-    return array.shape[axis] > 1 and bool((array != array.take([0], axis)).any())
+    return array.shape[axis] > 1 and bool((array != _first(array, axis)).any())
+
+
+def _first(array: np.ndarray, axis: int) -> np.ndarray:
+    """The first along an axis, which stays."""
+    return array[(slice(None),) * axis + (slice(1),)]
 
 
 def split(codes: np.ndarray, labels: tuple[str, ...]) -> tuple[Layout, np.ndarray]:
@@ -129,20 +184,27 @@ def split(codes: np.ndarray, labels: tuple[str, ...]) -> tuple[Layout, np.ndarra
     Raises:
         Mixed: timesteps or batch items are mixed with each other or with elements of the frame, or some are missing.
     """
-    origin, elements = codes & _OUTER, codes & _ELEMENT
-    plain = origin.size == 0 or bool((origin == origin.reshape(-1)[0]).all())
-    outer = () if plain else tuple(a for a in range(codes.ndim) if _varies(origin, a))
+    shape = codes.shape
+    if codes.size == 0:
+        raise Mixed(f"a tensor of shape {shape} is empty")
+    compact = codes[tuple(slice(1) if stride == 0 else slice(None) for stride in codes.strides)]  # numpy repeats it
+    origin, elements = compact & _OUTER, compact & _ELEMENT
+    outer: tuple[int, ...] = ()
+    for axis in reversed(range(codes.ndim)):  # mostly of the frame: what has no influence is left out at once
+        if _varies(origin, axis):
+            outer = (axis, *outer)
+        else:
+            origin = _first(origin, axis)
     for axis in outer:
         if _varies(elements, axis):
-            raise Mixed(f"axis {axis} of shape {codes.shape} mixes timesteps (or batch items) with elements of a frame")
-    inner = tuple(a for a in range(codes.ndim) if a not in outer)
-    layout = Layout(
-        codes.shape, outer, origin[tuple(slice(None) if a in outer else 0 for a in range(codes.ndim))], labels
-    )
-    frame = elements[tuple(slice(None) if a in inner else 0 for a in range(codes.ndim))]
-    if np.unique(layout.origin).size != layout.origin.size:
-        raise Mixed(f"a tensor of shape {codes.shape} holds a timestep or batch item twice")
-    return layout, frame
+            raise Mixed(f"axis {axis} of shape {shape} mixes timesteps (or batch items) with elements of a frame")
+        elements = _first(elements, axis)
+    origin = origin.reshape([shape[a] for a in outer])
+    if np.unique(origin).size != origin.size:
+        raise Mixed(f"a tensor of shape {shape} holds a timestep or batch item twice")
+    layout = Layout(shape, outer, origin, labels)
+    frame = np.broadcast_to(elements, [1 if a in outer else n for a, n in enumerate(shape)])
+    return layout, frame.reshape(layout.frame_shape)
 
 
 def broadcast(tensors: list[Tensor], shape: tuple[int, ...]) -> tuple[Layout, list[np.ndarray]]:
@@ -151,26 +213,29 @@ def broadcast(tensors: list[Tensor], shape: tuple[int, ...]) -> tuple[Layout, li
     Raises:
         Mixed: they are not aligned in time.
     """
-    spread = [np.broadcast_to(t.codes, shape) for t in tensors]
-    origin = np.zeros(shape, np.int64)
-    for codes in spread:
+    rank = len(shape)
+    parts = [[np.reshape(p, (1,) * (rank - p.ndim) + p.shape) for p in t.compact()] for t in tensors]
+    origin = np.zeros((1,) * rank, np.int64)
+    for own, _ in parts:
         for mask in (_ITEM << _ELEMENT_BITS, _OUTER & ~(_ITEM << _ELEMENT_BITS)):
-            part, have = codes & mask, origin & mask
+            part, have = own & mask, origin & mask
             if ((part != have) & (part != 0) & (have != 0)).any():
                 raise Mixed("its inputs belong to different timesteps or batch items")
-            origin |= part
-    labels = [""] * len(shape)
+        origin = origin | own
+    labels = [""] * rank
     for t in tensors:
-        for i, label in enumerate(t.labels, len(shape) - len(t.labels)):
+        for i, label in enumerate(t.labels, rank - len(t.labels)):
             if label and shape[i] == 1:
                 labels[i] = label
-    layout, _ = split(origin, tuple(labels))
+    layout, _ = split(np.broadcast_to(origin, shape), tuple(labels))
     frames = []
-    for codes in spread:
-        elements = codes & _ELEMENT
-        if any(_varies(elements, a) for a in layout.outer):
-            raise Mixed("one input's frame lies along another input's timesteps or batch")
-        frames.append(elements[tuple(slice(None) if a in layout.frame else 0 for a in range(len(shape)))])
+    for _, elements in parts:
+        for a in layout.outer:
+            if _varies(elements, a):
+                raise Mixed("one input's frame lies along another input's timesteps or batch")
+            elements = _first(elements, a)
+        frame = np.broadcast_to(elements, [1 if a in layout.outer else n for a, n in enumerate(shape)])
+        frames.append(frame.reshape(layout.frame_shape))
     return layout, frames
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, UnsupportedError
-from . import limits
+from . import gathers, limits
 from .nodes import OnnxNode
 from .read import require_onnx
 
@@ -128,6 +128,10 @@ FOLDABLE = MOVEMENT | frozenset(
 _EVALUATED_FROM = {"DequantizeLinear": 19, "QuantizeLinear": 19}
 
 
+#: how much slower an element is than one of other ops, where onnx's evaluator computes them one by one
+_COSTS = {"Erf": 16}
+
+
 class Evaluator:
     """Runs nodes one by one; counts what it made against the limits."""
 
@@ -135,19 +139,26 @@ class Evaluator:
         self.onnx = require_onnx()
         self.n_made = 0
 
-    def run(self, node: OnnxNode, arrays: list[np.ndarray | None]) -> list[np.ndarray]:
+    def charge(self, node: OnnxNode, size: int, limit: int = limits.MAX_FOLDED_ELEMENTS) -> None:
+        """Count elements that are about to be made; refuse too many."""
+        self.n_made += size
+        if size > limit or self.n_made > limits.MAX_FOLDED_TOTAL:
+            node.unsupported(
+                f"makes a tensor of {size} elements while loading; at most {limit} in one and "
+                f"{limits.MAX_FOLDED_TOTAL} elements together are computed"
+            )
+
+    def run(
+        self, node: OnnxNode, arrays: list[np.ndarray | None], limit: int = limits.MAX_FOLDED_ELEMENTS
+    ) -> list[np.ndarray]:
         """The outputs of `node` for its inputs (None where an optional input is missing)."""
         if node.op not in FOLDABLE:
             node.unsupported("this operator is not supported")
-        size = _result_size(node, arrays)
-        self.n_made += size
-        if size > limits.MAX_FOLDED_ELEMENTS or self.n_made > limits.MAX_FOLDED_TOTAL:
-            node.unsupported(
-                f"makes a constant of {size} elements; at most {limits.MAX_FOLDED_ELEMENTS} each and "
-                f"{limits.MAX_FOLDED_TOTAL} together are computed while loading"
-            )
+        self.charge(node, _result_size(node, arrays) * _COSTS.get(node.op, 1), limit)
         if node.op == "Constant":
             return [self._constant(node)]
+        if node.op in gathers.OPS:
+            return [gathers.run(node, arrays)]
         helper, names = self.onnx.helper, dict(zip(node.inputs, arrays, strict=True))
         anything = self.onnx.TypeProto()
         graph = helper.make_graph(
@@ -214,12 +225,19 @@ def _result_size(node: OnnxNode, arrays: list[np.ndarray | None]) -> int:
         return prod(n + grown for n in known[0].shape) if known else 0
     if node.op == "OneHot":
         return known[0].size * abs(int(known[1].ravel()[0])) if len(known) > 1 and known[1].size else total
-    if node.op in ("Gather", "GatherND") and len(known) > 1:
-        axis = int(node.attrs.get("axis", 0)) if node.op == "Gather" else 0
+    if node.op == "Gather" and len(known) > 1:
+        axis = int(node.attrs.get("axis", 0))
         width = known[0].shape[axis] if -known[0].ndim <= axis < known[0].ndim else 1
         return known[1].size * (known[0].size // max(1, width))
+    if node.op == "GatherND" and len(known) > 1 and known[1].ndim:
+        depth = int(node.attrs.get("batch_dims", 0)) + known[1].shape[-1]
+        return prod(known[1].shape[:-1]) * prod(known[0].shape[max(0, depth) :])
     if node.op in ("MatMul", "Gemm") and len(known) > 1:
-        return max(1, known[0].size) * max(1, max(known[1].shape or (1,)))
+        return _product_size(node, known)
+    if node.op in ("ScatterND", "ScatterElements"):
+        return total
+    if node.op == "Where":
+        return _broadcast_size([a.shape for a in known])
     if node.op == "NonZero":
         return known[0].size * max(1, known[0].ndim)
     if node.op in (
@@ -236,6 +254,15 @@ def _result_size(node: OnnxNode, arrays: list[np.ndarray | None]) -> int:
     ):
         return total
     return max(total, _broadcast_size([a.shape for a in known]))
+
+
+def _product_size(node: OnnxNode, known: list[np.ndarray]) -> int:
+    """Elements of a matrix product, or what its sums cost as so many elements."""
+    a, b = (x.shape if x.ndim > 1 else (1, x.size) for x in known[:2])
+    a = (*a[:-2], a[-1], a[-2]) if node.attrs.get("transA") else a
+    b = (b[1], b[0]) if known[1].ndim == 1 else (*b[:-2], b[-1], b[-2]) if node.attrs.get("transB") else b
+    size = _broadcast_size([a[:-2] or (1,), b[:-2] or (1,)]) * a[-2] * b[-1]
+    return max(size, size * a[-1] // (64 if known[0].dtype.kind == "f" else 4))
 
 
 def _product(shape: np.ndarray) -> int:

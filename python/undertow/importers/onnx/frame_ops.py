@@ -51,6 +51,8 @@ def _layer_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     x = operands[0]
     rank = len(x.shape)
     axis = int(node.attrs.get("axis", -1))
+    if any(not -rank <= int(a) < rank for a in [axis, *node.attrs.get("axes", [])]):
+        node.shape_error(f"its axes {node.attrs.get('axes', axis)} do not fit an input of shape {x.shape}")
     axes = sorted({int(a) % max(rank, 1) for a in node.attrs.get("axes", range(axis % max(rank, 1), rank))})
     weights = {}
     for key, slot in (("scale", 1), ("shift", 2)):
@@ -77,7 +79,7 @@ def _gather(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     table = float_constant(node, table, "the table")
     if int(node.attrs.get("axis", 0)) % max(table.ndim, 1) != 0 or table.ndim < 1:
         node.unsupported(f"attribute axis={node.attrs.get('axis')} is not supported with computed ids, expected 0")
-    layout, elements = codes.split(ids.codes, ids.labels)
+    layout, elements = ids.split()
     shape = (*ids.shape, *table.shape[1:])
     walk.count(node, shape)
     builder = walk.builder

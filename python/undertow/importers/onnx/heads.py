@@ -7,7 +7,7 @@ A gate tells the first frames of a sequence from the rest (`Builder.exists`), so
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -163,12 +163,12 @@ def aligned(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         tensor = operands[i]
         if start == first:
             continue
-        layout, frame = codes.split(tensor.codes, tensor.labels)
+        layout, frame = tensor.split()
         if builder.is_final(frame):
             return operands
         window = builder.add("window", [builder.value(frame)], attrs={"taps": (start - first,)})
         late = layout.tensor(builder.elements(window).reshape(layout.frame_shape))
-        made[i] = replace(late, codes=late.codes + codes.encode(first - start - 1, -1, 0))
+        made[i] = Tensor(late.codes + codes.encode(first - start - 1, -1, 0), late.labels, late.dtype)
     walk.left_out = max(walk.left_out, first)
     return made
 
@@ -218,6 +218,7 @@ def filled(
     if fills[1] is not None and after is None:
         if reach > MAX_HELD:
             node.unsupported(f"repeats the last frame for {reach} frames behind it, at most {MAX_HELD} are supported")
+        walk.count(node, (reach, frame.size))
         last = _last_frames(builder, frame, reach)
     if fills[0] is not None and before is None:
         before = first_frame(builder, frame, late)

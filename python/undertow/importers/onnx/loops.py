@@ -104,10 +104,12 @@ def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: li
 def _stack(walk: Walk, node: OnnxNode, rows: list[Any], axis: int) -> Any:
     """The rows of all rounds along a new axis."""
     if all(isinstance(row, np.ndarray) for row in rows):
+        walk.evaluator.charge(node, len(rows) * rows[0].size)
         return np.stack(rows, axis)
     tensors = [_tensor(walk, node, row) for row in rows]
     if len({t.shape for t in tensors}) > 1:
         node.unsupported(f"collects rows of different shapes {[t.shape for t in tensors]}")
+    walk.count(node, (len(tensors), *tensors[0].shape))
     labels = list(tensors[0].labels)
     labels.insert(axis, "")
     return walk.builder.settle(Tensor(np.stack([t.codes for t in tensors], axis), tuple(labels), tensors[0].dtype))
@@ -271,7 +273,7 @@ def _over_time(walk: Walk, node: OnnxNode, body: Body, carried: list[Any], given
 
 def _first_item(tensor: Tensor) -> np.ndarray:
     """The elements of the frame that every item of the batch has."""
-    return codes.split(codes.encode(-1, tensor.items, tensor.elements), tensor.labels)[1]
+    return Tensor(codes.encode(-1, tensor.items, tensor.elements), tensor.labels).split()[1]
 
 
 def _register(walk: Walk, node: OnnxNode, name: str, operand: Any) -> _Register:
@@ -292,7 +294,7 @@ def _register(walk: Walk, node: OnnxNode, name: str, operand: Any) -> _Register:
     elif isinstance(operand, Tensor):
         if not all(s.is_state for s in builder.sources_of(operand.elements)):
             node.unsupported("a carried value starts from a computed one; expected a constant or an input of the model")
-        layout, start = codes.split(operand.codes, operand.labels)
+        layout, start = operand.split()
         if (operand.steps >= 0).any() or len(layout.outer) > 1:
             node.unsupported("a carried value starts from something with a time axis")
         batch, shape, labels = (layout.outer or (None,))[0], operand.shape, operand.labels

@@ -8,10 +8,8 @@ from typing import TypeVar
 
 from ...errors import Error
 from ...graph import Graph
-
-#: pairings of inputs with outputs that are tried; and nodes of the model that are walked for it, all together
-MAX_TRIED = 120
-MAX_WALKED = 3000
+from . import limits
+from .effort import Exhausted
 
 Found = TypeVar("Found")
 
@@ -30,7 +28,7 @@ def only_cells(
     the one with most states counts. None where no pairing, or more than one, leaves no state that is a mere register,
     or where there are too many to try in a model of n_nodes.
     """
-    left = min(MAX_TRIED, MAX_WALKED // max(1, n_nodes))
+    left = min(limits.MAX_PAIRINGS, limits.MAX_PAIRING_NODES // max(1, n_nodes))
     for size in range(min(len(fits), n_inputs - 1, n_outputs - 1), 0, -1):
         found = []
         for pairing in _pairings(list(fits.items()), size):
@@ -39,6 +37,8 @@ def only_cells(
             left -= 1
             try:
                 made = build(pairing)
+            except Exhausted:
+                return None
             except Error:
                 continue
             graph = graph_of(made)

@@ -16,7 +16,7 @@ from .nodes import OnnxNode, float_constant
 from .powers import power
 from .rates import rate_of
 from .walk import Handler, Walk
-from .windows import Axis, Image, check_not_time, image, taps, time_axis, window_axes
+from .windows import Axis, Image, check_not_time, image, integers, taps, time_axis, window_axes
 
 _POOL = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 
@@ -27,10 +27,8 @@ def _pool(compute: Callable[..., np.ndarray], *more: str) -> Handler:
         if any(node.outputs[1:]):
             node.unsupported("its output Indices is not supported")
         x = operands[0]
-        kernel = node.attrs.get("kernel_shape", [])
         if isinstance(x, Tensor):
-            if len(kernel) != len(x.shape) - 2 or min(kernel, default=1) < 1:
-                node.shape_error(f"attribute kernel_shape={kernel} does not fit an input of shape {x.shape}")
+            kernel = integers(node, "kernel_shape", len(x.shape) - 2, 0)
             time = along.time_of(walk, node, x)
             axes = window_axes(node, x.shape[2:], kernel)
             if time is not None and not (axes[time].is_trivial and rate_of(walk, x) is None):
@@ -163,13 +161,14 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     pads = pad_widths(node, operands, len(x.shape))
     found = rate_of(walk, x)
     if found is not None and mode == "constant" and all(p == (0, 0) for a, p in enumerate(pads) if a != found[0]):
+        walk.count(node, tuple(n + sum(map(abs, p)) for n, p in zip(x.shape, pads, strict=True)))
         return [along.padding(x, found[0], pads[found[0]], _fill(walk, node, operands))]
     if found is not None and pads[found[0]] != (0, 0) and mode != "constant":
         node.unsupported(
             f"pads axis {found[0]} of {x.shape}, which is time, with mode={mode!r} in frames of several timesteps, "
             "expected mode='constant'"
         )
-    layout, elements = codes.split(x.codes, x.labels) if x.dtype != "float32" else take_apart(walk, node, x)
+    layout, elements = x.split() if x.dtype != "float32" else take_apart(walk, node, x)
     time = time_axis(walk, x)
     over_time = (0, 0)
     for axis in range(len(x.shape)):
@@ -197,6 +196,7 @@ def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     labels = tuple(label if n == 1 else "" for label, n in zip(x.labels, shape, strict=True))
     result = Tensor(made.codes, labels, x.dtype)
     if over_time != (0, 0) and time is not None:
+        walk.count(node, tuple(n + sum(map(abs, over_time)) * (a == time) for a, n in enumerate(shape)))
         fill = None if mode == "edge" else _fill(walk, node, operands)
         result = along.padding(result, time, over_time, fill)
         result = walk.builder.settle(result)
@@ -220,6 +220,8 @@ def pad_widths(node: OnnxNode, operands: list[Any], rank: int) -> list[tuple[int
     found = [(0, 0)] * rank
     for i, axis in enumerate(axes):
         found[axis] = (int(pads[i]), int(pads[len(axes) + i]))
+        if max(abs(n) for n in found[axis]) > limits.MAX_REACH:
+            node.unsupported(f"pads {pads}, expected at most {limits.MAX_REACH} elements")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from ...errors import FormatError, ShapeError, UnsupportedError
 from . import limits
 from .bound import check_bound
+from .effort import Effort
 from .fold import MOVEMENT, Evaluator
 from .nodes import OnnxNode, flat
 from .read import require_onnx
@@ -60,18 +62,22 @@ class Program:
     origin: str = ""
     state_inputs: list[Port] = field(default_factory=list)
     length_inputs: list[str] = field(default_factory=list)
+    effort: Effort = field(default_factory=Effort)
+    #: output -> all that it is computed from
+    _needed: dict[str, set[str]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def is_recurrent(self) -> bool:
         return any(node.op in RECURRENT or is_loop(node, self.constants) for node in flat(self.nodes))
 
     def depends(self, output: str, name: str) -> bool:
         """Whether an output is computed from an input."""
-        needed = {output}
-        for node in reversed(self.nodes):
-            if needed & set(node.outputs):
-                needed |= node.uses
-        return name in needed
+        if output not in self._needed:
+            needed = self._needed[output] = {output}
+            for node in reversed(self.nodes):
+                if not needed.isdisjoint(node.outputs):
+                    needed |= node.uses
+        return name in self._needed[output]
 
 
 def carries(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:

@@ -53,21 +53,10 @@ def check_model(model: Any, path: Path | None = None) -> Any:
     where = str(path) if path else "model"
     if not model.HasField("graph") or not model.opset_import:
         raise FormatError(f"{where}: not an ONNX model: it has no graph or no operator set")
+    _check_text(model, where)
     if model.functions:
-        _limit(where, "nodes", sum(len(f.node) for f in model.functions), limits.MAX_NODES)
-        for function in model.functions:
-            if any(a.type in (a.GRAPH, a.GRAPHS) for node in function.node for a in node.attribute):
-                raise UnsupportedError(
-                    f"{where}: function {function.name!r} holds nested graphs, which is not supported"
-                )
-            if any((n.domain, n.op_type) == (f.domain, f.name) for n in function.node for f in model.functions):
-                raise UnsupportedError(
-                    f"{where}: function {function.name!r} calls another function, which is not supported"
-                )
-    total = 0
-    for tensor in _tensors(model.graph, where):
-        total += _check_tensor(onnx, tensor, path, where)
-        _limit(where, "bytes of tensors", total, limits.MAX_TOTAL_BYTES)
+        _check_functions(model, where)
+    _check_tensors(onnx, model, path, where)
     _sort(model.graph)
     # Peers load files whose inputs or outputs have no shape, and nothing here relies on it: the checker need not mind.
     bare = [v for v in [*model.graph.input, *model.graph.output] if v.type.HasField("tensor_type")]
@@ -88,24 +77,61 @@ def check_model(model: Any, path: Path | None = None) -> Any:
             model = onnx.inliner.inline_local_functions(model)
         except Exception as error:
             raise FormatError(f"{where}: its functions cannot be inlined: {_first_line(error)}") from error
-        for _ in _tensors(model.graph, where):
-            pass  # counts nodes again: inlining multiplies them
+        _check_tensors(onnx, model, path, where)
     return model
+
+
+def _check_text(model: Any, where: str) -> None:
+    """Refuse names that are no UTF-8: protobuf gives those as bytes."""
+    for graph in _graphs(model.graph, where):
+        _all_text([graph.name, *(v.name for v in (*graph.input, *graph.output, *graph.initializer))], where)
+        _all_text([d.dim_param for v in (*graph.input, *graph.output) for d in v.type.tensor_type.shape.dim], where)
+    for node in (*_nodes(model.graph, where), *(n for f in model.functions for n in f.node)):
+        _all_text([node.name, node.op_type, node.domain, *node.input, *node.output], where)
+        _all_text([a.name for a in node.attribute], where)
+    for f in model.functions:
+        _all_text([f.name, f.domain, *f.input, *f.output, *f.attribute], where)
+    _all_text([model.producer_name, model.producer_version, *(o.domain for o in model.opset_import)], where)
+
+
+def _all_text(names: list[Any], where: str) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise FormatError(f"{where}: damaged: the name {name[:40]!r} is not UTF-8")
+
+
+def _check_functions(model: Any, where: str) -> None:
+    """Refuse functions in functions, and what would become too large where they are called."""
+    functions = {(f.domain, f.name): f for f in model.functions}
+    for function in functions.values():
+        if any(a.type in (a.GRAPH, a.GRAPHS) for node in function.node for a in node.attribute):
+            raise UnsupportedError(f"{where}: function {function.name!r} holds nested graphs, which is not supported")
+        if any((n.domain, n.op_type) in functions for n in function.node):
+            raise UnsupportedError(
+                f"{where}: function {function.name!r} calls another function, which is not supported"
+            )
+    calls = [functions.get((node.domain, node.op_type)) for node in _nodes(model.graph, where)]
+    counted = Counter(id(f) for f in calls if f is not None)
+    _limit(where, "nodes", sum(counted[id(f)] * len(f.node) for f in functions.values()), limits.MAX_NODES)
+    n_bytes = sum(counted[id(f)] * f.ByteSize() for f in functions.values())
+    _limit(where, "bytes of functions where they are called", n_bytes, limits.MAX_INLINED_BYTES)
+
+
+def _check_tensors(onnx: Any, model: Any, path: Path | None, where: str) -> None:
+    total = 0
+    for tensor in _tensors(model.graph, where):
+        total += _check_tensor(onnx, tensor, path, where)
+        _limit(where, "bytes of tensors", total, limits.MAX_TOTAL_BYTES)
 
 
 def _tensors(graph: Any, where: str) -> Iterator[Any]:
     """Every tensor of a graph and of the graphs inside it; counts nodes and depth on the way."""
-    todo, n_nodes = [(graph, 1)], 0
-    while todo:
-        graph, depth = todo.pop()
-        _limit(where, "levels of nested graphs", depth, limits.MAX_NESTING)
-        n_nodes += len(graph.node)
-        _limit(where, "nodes", n_nodes, limits.MAX_NODES)
-        yield from graph.initializer
-        if graph.sparse_initializer:
-            name = graph.sparse_initializer[0].values.name
+    for inner in _graphs(graph, where):
+        yield from inner.initializer
+        if inner.sparse_initializer:
+            name = inner.sparse_initializer[0].values.name
             raise UnsupportedError(f"{where}: initializer {name!r} is sparse, which is not supported")
-        for node in graph.node:
+        for node in inner.node:
             for attribute in node.attribute:
                 if attribute.HasField("t"):
                     yield attribute.t
@@ -114,9 +140,27 @@ def _tensors(graph: Any, where: str) -> Iterator[Any]:
                     raise UnsupportedError(
                         f"{where}: {node.op_type} node {node.name!r} holds a sparse tensor: not supported"
                     )
+
+
+def _graphs(graph: Any, where: str) -> Iterator[Any]:
+    """A graph and those inside it; counts nodes and depth on the way."""
+    todo, n_nodes = [(graph, 1)], 0
+    while todo:
+        graph, depth = todo.pop()
+        _limit(where, "levels of nested graphs", depth, limits.MAX_NESTING)
+        n_nodes += len(graph.node)
+        _limit(where, "nodes", n_nodes, limits.MAX_NODES)
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
                 if attribute.HasField("g"):
                     todo.append((attribute.g, depth + 1))
                 todo += [(g, depth + 1) for g in attribute.graphs]
+
+
+def _nodes(graph: Any, where: str) -> Iterator[Any]:
+    for inner in _graphs(graph, where):
+        yield from inner.node
 
 
 def _sort(graph: Any) -> None:
@@ -170,14 +214,7 @@ def _used(node: Any) -> set[str]:
 
 def node_types(model: Any) -> Counter[str]:
     """Operator -> how many nodes of it a checked model holds, graphs inside of nodes included."""
-    found: Counter[str] = Counter()
-    todo = [model.graph]
-    while todo:
-        for node in todo.pop().node:
-            found[node.op_type] += 1
-            for attribute in node.attribute:
-                todo += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
-    return found
+    return Counter(node.op_type for node in _nodes(model.graph, "model"))
 
 
 def _check_tensor(onnx: Any, tensor: Any, path: Path | None, where: str) -> int:

@@ -48,6 +48,7 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
         return
     options = [list(_options(p, program, carried, exact)) for p in ports]
     for choice in product(*options):
+        program.effort.add_option(len(ports))
         axes = dict(zip([p.name for p in ports], choice, strict=True))
         times = [p.dims[a] for p, (a, _) in zip(ports, choice, strict=True) if a is not None]
         if len({isinstance(n, str) for n in times}) > 1:
@@ -65,6 +66,7 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
         if shrunk and not carried and not any(a in p.dynamic for p, (a, _) in zip(ports, choice, strict=True)):
             continue  # of what is done along an axis of size 1 nothing shows, and the open one may be time
         for batch in product(*(_batch_axes(p, n_items) for p in program.state_inputs)):
+            program.effort.add_option(len(program.state_inputs))
             rest: dict[str, Axes] = {p.name: (None, a) for p, a in zip(program.state_inputs, batch, strict=True)}
             open_batch = n_items == sizes.n_items == ITEMS[0]
             every = [*ports, *program.state_inputs]

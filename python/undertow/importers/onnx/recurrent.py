@@ -168,6 +168,7 @@ class _Cell:
                 raise Mixed(f"axis {1 - self.layout} of X has {n_items} rows that are not the batch")
         self.beside = labels[1]
         if (self.inside or self.rows) and not self.walk.reading.inside:
+            self.walk.wants_inside = True
             raise Mixed(
                 f"X has shape {X.shape} with layout={self.layout}: a recurrence inside of one frame, or rows of one "
                 "side by side, which is not how time and batch are read here"

@@ -195,7 +195,7 @@ class Resolver:
             self._reshaped(node)
             return
         types = {name: self._type(name) for name in node.inputs if name}
-        if None in types.values():
+        if None in types.values() or not _axes_exist(node, types.values()):
             return
         data = {
             name: self.onnx.numpy_helper.from_array(self.constants[name], name)
@@ -257,8 +257,17 @@ class Resolver:
             _count(node, len(body.outputs), len(node.outputs))
         return [*body.nodes, *self._alias(node, body.outputs, node.outputs)]
 
-    def _body(self, node: OnnxNode, graph: Any, scope: Scope, given: Mapping[str, np.ndarray] | None = None) -> Body:
-        """A graph inside of a node, resolved; `given`: its inputs where they are known, by the graph's own names."""
+    def _body(
+        self,
+        node: OnnxNode,
+        graph: Any,
+        scope: Scope,
+        given: Mapping[str, np.ndarray] | None = None,
+        protos: Iterable[Any] | None = None,
+    ) -> Body:
+        """A graph inside of a node, resolved; `given`: its inputs where they are known, by the graph's own names;
+        protos: the nodes that its outputs need, where somebody knows them already.
+        """
         inner: Scope = scope.new_child()
         inputs = [self._define(v.name, inner) for v in graph.input]
         for value, flat in zip(graph.input, inputs, strict=True):
@@ -268,7 +277,7 @@ class Resolver:
             if tensor.name not in inner.maps[0]:
                 self.constants[self._define(tensor.name, inner)] = self.evaluator.to_array(tensor, tensor.name)
         outputs = [v.name for v in graph.output]
-        nodes = self._resolve(needed(graph.node, outputs), inner)
+        nodes = self._resolve(needed(graph.node, outputs) if protos is None else protos, inner)
         for name in outputs:
             if name not in inner:
                 node.format_error(f"its graph {graph.name!r} gives {name!r}, which does not exist")
@@ -302,25 +311,35 @@ class Resolver:
         self.constants.update({name: a for name, a in zip(node.outputs, results, strict=False) if name})
         return []
 
-    def _step(self, node: OnnxNode, graph: Any, scope: Scope, given: list[Any]) -> list[np.ndarray]:
+    def _step(self, node: OnnxNode, graph: Any, scope: Scope, protos: list[Any], given: list[Any]) -> list[np.ndarray]:
         if len(given) != len(graph.input):
             _count(node, len(graph.input), len(given), "inputs of its graph")
         self._count()  # rounds of an empty body, too
-        body = self._body(node, graph, scope, {v.name: a for v, a in zip(graph.input, given, strict=True)})
+        n_known = len(self.constants)
+        named = {v.name: a for v, a in zip(graph.input, given, strict=True)}
+        body = self._body(node, graph, scope, named, protos)
         if body.nodes:
             body.nodes[0].unsupported("cannot be computed while loading, inside of a loop over constants")
-        return [self.constants[name] for name in body.outputs]
+        made = [self.constants[name] for name in body.outputs]
+        while len(self.constants) > n_known:  # the round's own, which nobody can ask for any more
+            self.constants.popitem()
+        return made
+
+    def _stack(self, node: OnnxNode, rows: list[np.ndarray], axis: int = 0) -> np.ndarray:
+        self.evaluator.charge(node, len(rows) * rows[0].size)
+        return np.stack(rows, axis)
 
     def _run_loop(self, node: OnnxNode, graph: Any, scope: Scope, known: list[Any]) -> list[np.ndarray]:
         trips, going, *carried = [*known, None][: max(len(known), 2)]
         n_carried = len(carried)
         limit = limits.MAX_TRIPS if trips is None else int(trips.reshape(()))
         collected: list[list[np.ndarray]] = [[] for _ in range(len(graph.output) - 1 - n_carried)]
+        protos = needed(graph.node, [v.name for v in graph.output])
         alive, n = going is None or bool(going.reshape(())), 0
         while alive and n < limit:
             if n >= limits.MAX_TRIPS:
                 node.unsupported(f"runs {limit} times, at most {limits.MAX_TRIPS} are computed while loading")
-            made = self._step(node, graph, scope, [np.array(n, np.int64), np.array(alive), *carried])
+            made = self._step(node, graph, scope, protos, [np.array(n, np.int64), np.array(alive), *carried])
             alive, carried, n = bool(made[0].reshape(())), made[1 : 1 + n_carried], n + 1
             for rows, row in zip(collected, made[1 + n_carried :], strict=True):
                 rows.append(row)
@@ -328,7 +347,7 @@ class Resolver:
             node.unsupported(f"did not end after {n} rounds, at most {limits.MAX_TRIPS} are computed while loading")
         if not n and collected:
             node.unsupported("runs 0 times; what it collects would be empty")
-        return [*carried, *(np.stack(rows) for rows in collected)]
+        return [*carried, *(self._stack(node, rows) for rows in collected)]
 
     def _run_scan(self, node: OnnxNode, graph: Any, scope: Scope, known: list[Any]) -> list[np.ndarray]:
         layout = scan_layout(node, len(graph.output), [None if a is None else a.ndim for a in known])
@@ -339,17 +358,29 @@ class Resolver:
         if not 0 < n_steps <= limits.MAX_TRIPS:
             node.unsupported(f"runs {n_steps} times; 1 to {limits.MAX_TRIPS} are computed while loading")
         collected: list[list[np.ndarray]] = [[] for _ in layout.output_axes]
+        protos = needed(graph.node, [v.name for v in graph.output])
         for t in range(n_steps):
             rows = [
                 a.take(n_steps - 1 - t if back else t, axis)
                 for a, axis, back in zip(scanned, layout.input_axes, layout.input_backwards, strict=True)
             ]
-            made = self._step(node, graph, scope, [*carried, *rows])
+            made = self._step(node, graph, scope, protos, [*carried, *rows])
             carried = made[: layout.n_carried]
             for kept, row in zip(collected, made[layout.n_carried :], strict=True):
                 kept.append(row)
         outs = zip(collected, layout.output_axes, layout.output_backwards, strict=True)
-        return [*carried, *(np.stack(rows[::-1] if back else rows, axis) for rows, axis, back in outs)]
+        return [*carried, *(self._stack(node, rows[::-1] if back else rows, axis) for rows, axis, back in outs)]
+
+
+def _axes_exist(node: OnnxNode, types: Iterable[Any]) -> bool:
+    """Whether attributes name axes that the inputs have; onnx's shape inference looks at others without a check."""
+    named = [n for key in ("axis", "axes", "perm", "batch_dims") for n in np.ravel(node.attrs.get(key, ()))]
+    if not named:
+        return True
+    rank = next((len(t.tensor_type.shape.dim) for t in types), 0)  # of the first input
+    rank += len(named) if node.op in ("Unsqueeze", "OneHot") else 0
+    end = node.op in ("Flatten", "Softmax", "LogSoftmax", "Hardmax")  # which have an axis behind the last one
+    return all(-rank <= int(n) < rank + end for n in named)
 
 
 def identity(onnx: Any, value: str, name: str, opset: int) -> OnnxNode:

@@ -51,16 +51,29 @@ class Imported:
 
 
 class _Failure(Exception):
-    """A reading does not work; carries how far the walk got, and what number of timesteps in a frame may work."""
+    """A reading does not work. Carries how far the walk got, whether it could end otherwise with `inside`, and what
+    number of timesteps in a frame may work.
+    """
 
-    def __init__(self, position: int, error: Error, frames: int = 0) -> None:
-        self.position, self.error, self.frames = position, error, frames
+    def __init__(self, position: int, error: Error, wants_inside: bool = False, frames: int = 0) -> None:
+        self.position, self.error, self.wants_inside, self.frames = position, error, wants_inside, frames
 
     def kept(self) -> _Failure:
         """Without the frames that were left, which hold every table of the walk."""
         for error in (self, self.error):
             error.__traceback__ = error.__context__ = error.__cause__ = None
         return self
+
+
+class _Failures(list[_Failure]):
+    """What was tried in vain. settled: (program, reading) that fail alike with `inside`, and need no second walk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[tuple[Program, Reading]] = []
+
+    def is_settled(self, program: Program, reading: Reading) -> bool:
+        return any(program is p and reading == r for p, r in self.settled)
 
 
 def import_program(
@@ -78,7 +91,7 @@ def import_program(
     if given:
         states.check_given(program, dict(given))
         program = states.with_states(program, list(given))
-    failures: list[_Failure] = []
+    failures = _Failures()
     try:
         variants = list(_variants(program, given, exact))
     except states.Ambiguous as ambiguity:
@@ -107,6 +120,7 @@ def import_program(
     clip = None if exact or given or states.are_returned(program) else as_clip(program)
     if clip is not None:
         for reading in clip_readings(clip):
+            program.effort.check()
             try:
                 return _build(clip, [], reading, True, keep_states)
             except _Failure as failure:
@@ -175,7 +189,7 @@ def _search(
     inside: bool,
     exact: bool,
     keep_states: bool,
-    failures: list[_Failure],
+    failures: _Failures,
 ) -> Imported | None:
     n_tried = 0
     n_failed = len(failures)
@@ -201,13 +215,19 @@ def _search(
                         f"more than {limits.MAX_READINGS} ways to read the axes of {[p.name for p in program.inputs]}; "
                         "fix sizes with shapes={name: [...]}"
                     )
+                if inside and failures.is_settled(program, reading):
+                    continue
+                program.effort.check()
                 try:
                     found.append(_import(program, pairs, replace(reading, inside=inside), exact, keep_states))
                 except _Failure as failure:
                     failures.append(failure.kept())
+                    if not (inside or failure.wants_inside or failure.frames):
+                        failures.settled.append((program, reading))
                     if failure.frames and not exact:
                         stretched.append(replace(reading, inside=inside, frames=failure.frames))
             for reading in [] if found else stretched:
+                program.effort.check()
                 try:
                     found.append(_import(program, pairs, reading, exact, keep_states))
                 except _Failure as failure:
@@ -283,13 +303,18 @@ def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, k
     try:
         walk.run()
         if states.needs_second_walk(walk):
+            program.effort.add(walk.n_elements, walk.n_nodes)
             walk = Walk(program, reading, states.known_elements(walk))
             walk.run()
         walk.position = len(program.nodes)
-        return _finish(walk, pairs, exact, keep_states)
+        result = _finish(walk, pairs, exact, keep_states)
     except Error as error:
+        program.effort.add(walk.n_elements, walk.n_nodes, error)
         frames = reading.frames * walk.factor
-        raise _Failure(walk.position, error, frames if reading.frames < frames <= MAX_FRAMES else 0) from None
+        frames = frames if reading.frames < frames <= MAX_FRAMES else 0
+        raise _Failure(walk.position, error, walk.wants_inside, frames) from None
+    program.effort.add(walk.n_elements, walk.n_nodes)
+    return result
 
 
 def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Imported:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from .convolution import CONV, bias, check_kernel, inside, products
 from .nodes import OnnxNode, float_constant
 from .rates import rate_of
 from .walk import Handler, Walk
-from .windows import Axis, check_not_time, image, integers, time_axis
+from .windows import Axis, check_not_time, image, integers, paddings, time_axis
 
 #: outputs along an axis, (n, taps) inputs that they are made of (-1: none), taps of the kernel
 _Phase = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -64,6 +65,7 @@ def _compute(
 ) -> np.ndarray:
     """W (M, C / groups, *kernel) over a table [items, C, *spatial]; gives one [items, M, *sizes]."""
     n_out = len(W)
+    walk.count(node, (elements.shape[0], n_out, *sizes))
     result = np.full((elements.shape[0], n_out, *sizes), ZERO, np.int64)
     for phase in product(*phases):
         outputs, places, chosen = zip(*phase, strict=True)
@@ -140,10 +142,10 @@ def _axes(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int]) -> list[A
     """Axis.n_out and pads as the ONNX specification of ConvTranspose has them; pads are cut off from the output."""
     n = len(sizes)
     strides, dilations = integers(node, "strides", n, 1), integers(node, "dilations", n, 1)
+    if prod(strides) > limits.MAX_PHASES:
+        node.unsupported(f"attribute strides={strides} is not supported, expected a product up to {limits.MAX_PHASES}")
     extra = integers(node, "output_padding", n, 0, 0)
-    pads = [int(p) for p in node.attrs.get("pads", [0] * 2 * n)]
-    if len(pads) != 2 * n or min(pads, default=0) < 0:
-        node.unsupported(f"attribute pads={pads} is not supported, expected {2 * n} numbers from 0 on")
+    pads = paddings(node, n)
     auto = node.attrs.get("auto_pad", "NOTSET") or "NOTSET"
     if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         node.unsupported(f"attribute auto_pad={auto!r} is not supported")
@@ -173,8 +175,7 @@ def _phase(axis: Axis, remainder: int) -> _Phase:
 
     Tap k of input i adds to output i * stride + k * dilation - before. Inputs that do not exist are marked by -1.
     """
-    outputs = np.arange(axis.n_out)
-    outputs = outputs[(outputs + axis.before) % axis.stride == remainder]
+    outputs = np.arange((remainder - axis.before) % axis.stride, axis.n_out, axis.stride)
     chosen = np.arange(axis.kernel)
     chosen = chosen[(remainder - chosen * axis.dilation) % axis.stride == 0]
     places = (outputs[:, None] + axis.before - chosen[None, :] * axis.dilation) // axis.stride
@@ -186,7 +187,7 @@ def _phase(axis: Axis, remainder: int) -> _Phase:
 def _gather(walk: Walk, node: OnnxNode, elements: np.ndarray, places: Sequence[np.ndarray]) -> np.ndarray:
     """Windows at explicit places: items, C, *outputs, *taps."""
     shape = (*elements.shape[:2], *(p.shape[0] for p in places), *(p.shape[1] for p in places))
-    walk.builder.check_size(shape, f"{node.op} node {node.name!r}")
+    walk.count(node, shape)
     n = len(places)
     for i, place in enumerate(places):
         where = 2 + 2 * i

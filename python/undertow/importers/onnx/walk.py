@@ -106,6 +106,8 @@ class Walk:
         self.position = 0
         self.n_traced = 0
         self.n_walked = 0
+        #: whether a recurrent node was refused for what it may do where `reading.inside`
+        self.wants_inside = False
         self.values: dict[str, Operand] = dict(self.program.constants)
         self.inputs: dict[str, Place] = {}
         self.state_tensors: dict[str, Tensor] = {}
@@ -131,6 +133,12 @@ class Walk:
         """Walk all nodes; afterwards `values` holds every tensor."""
         from .operators import HANDLERS  # the table's functions need Walk from here
 
+        for what, n, limit in (
+            ("batch items", self.reading.n_items, codes.MAX_ITEMS),
+            ("timesteps", self.reading.n_steps, codes.MAX_STEPS),
+        ):
+            if n > limit:
+                raise UnsupportedError(f"an input has {n} {what}, expected at most {limit}")
         for port in self.program.inputs:
             self._input(port)
         for port in self.program.state_inputs:
@@ -167,6 +175,16 @@ class Walk:
                 self.values[name] = result
         self.growing.note(node, operands, results)
 
+    @property
+    def n_elements(self) -> int:
+        """What the walk has cost so far, nodes aside."""
+        return self.n_traced + self.evaluator.n_made
+
+    @property
+    def n_nodes(self) -> int:
+        """How many nodes were walked, or made of them."""
+        return max(self.n_walked, len(self.builder.graph.nodes))
+
     def count_node(self, node: OnnxNode) -> None:
         """Refuse to go on beyond the limit of nodes, rounds of loops counted as well."""
         self.n_walked += 1
@@ -179,6 +197,11 @@ class Walk:
 
         if all(o is None or isinstance(o, np.ndarray) for o in operands) and node.op in FOLDABLE:
             return list(self.evaluator.run(node, operands))  # type: ignore[arg-type]
+        for name, operand in zip(node.inputs, operands, strict=True):
+            if isinstance(operand, np.ndarray) and operand.dtype.kind in "cOSU":
+                node.unsupported(f"constant input {name!r} has dtype {operand.dtype}, which no frame holds")
+            if isinstance(operand, np.ndarray) and operand.dtype.kind == "f" and operand.size == 0 and operand.ndim > 1:
+                node.unsupported(f"constant input {name!r} of shape {operand.shape} is empty")
         if any(isinstance(o, Iteration) for o in operands):
             return by_iteration(self, node, operands)
         if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):
@@ -194,7 +217,7 @@ class Walk:
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
-    def _codes_of(self, port: Port, base: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    def _tensor_of(self, port: Port, base: int, dtype: str) -> Tensor:
         time, batch = self.reading.axes[port.name]
         frames = 1 if time is None else self.reading.frames
         shape = [0] * len(port.dims)
@@ -206,20 +229,25 @@ class Walk:
                 )
             shape[axis] = fixed
         self.builder.check_size(tuple(shape), f"input {port.name!r}")
-        frame_axes = [a for a in range(len(shape)) if a not in (time, batch)]
-        elements = np.zeros(shape, np.int64) + base
-        frame = np.arange(int(np.prod([shape[a] for a in frame_axes], dtype=np.int64)), dtype=np.int64)
-        elements += frame.reshape([shape[a] if a in frame_axes else 1 for a in range(len(shape))])
-        index = np.indices(shape, sparse=True)
-        steps = index[time] // frames if time is not None and shape[time] > 1 and self.builder.sequence else -1
-        if time is not None and frames > 1:
-            elements += index[time] % frames * frame.size
-        items = index[batch] if batch is not None and shape[batch] > 1 else -1
+        self.n_traced += codes.n_elements(tuple(shape))
+        outer = tuple(a for a, n in enumerate(shape) if a in (time, batch) and n > 1)
+        places = np.indices([shape[a] for a in outer], sparse=True)
+        index: dict[int | None, np.ndarray] = dict(zip(outer, places, strict=True))
+        origin = codes.encode(index[time] // frames if time in index else -1, index.get(batch, -1), 0)
+        frame = base + np.arange(codes.n_elements(tuple(n for a, n in enumerate(shape) if a not in outer)))
         labels = tuple(
             "T" if a == time and shape[a] == 1 else "N" if a == batch and shape[a] == 1 else ""
             for a in range(len(shape))
         )
-        return codes.encode(steps, items, elements), labels
+        layout = Layout(tuple(shape), outer, origin, labels)
+        if time is None or frames == 1:
+            return layout.tensor(frame, dtype)
+        # a timestep has several rows, one behind the other
+        inner = frame.reshape([1 if a in outer else n for a, n in enumerate(shape)])
+        row = index[time] % frames * frame.size
+        row = row.reshape([-1 if a == time else 1 for a in range(len(shape))])
+        origin = origin.reshape([n if a in outer else 1 for a, n in enumerate(shape)])
+        return Tensor(np.broadcast_to(origin | (inner + row), shape), labels, dtype)
 
     def _input(self, port: Port) -> None:
         dtype = "int32" if port.dtype in ID_TYPES else "float32"
@@ -233,13 +261,12 @@ class Walk:
         rows = (self.reading.frames,) if time is not None and self.reading.frames > 1 else ()
         frame = (*rows, *frame)
         value = self.builder.graph.input(port.name, frame, dtype)  # type: ignore[arg-type]
-        table, labels = self._codes_of(port, self.builder.source(value).base)
-        self.values[port.name] = Tensor(table, labels, "int32" if port.dtype in ID_TYPES else port.dtype)
-        one = table
+        held = "int32" if port.dtype in ID_TYPES else port.dtype
+        tensor = self.values[port.name] = self._tensor_of(port, self.builder.source(value).base, held)
         if time is not None and rows:
-            one = table[(slice(None),) * time + (slice(None, None, self.reading.frames),)]
-        layout, _ = codes.split(one, labels)
-        self.inputs[port.name] = Place(layout, value, frame, dtype)  # type: ignore[arg-type]
+            one = tensor.codes[(slice(None),) * time + (slice(None, None, self.reading.frames),)]
+            tensor = Tensor(one, tensor.labels, held)
+        self.inputs[port.name] = Place(tensor.split()[0], value, frame, dtype)  # type: ignore[arg-type]
 
     def _state_input(self, port: Port) -> None:
         batch = self.reading.axes[port.name][1]
@@ -257,8 +284,7 @@ class Walk:
                 f"state input {port.name!r} has {size} elements, at most {limits.MAX_TRACED_ELEMENTS}"
             )
         source = self.builder.new_source(port.name, size, is_state=True)
-        table, labels = self._codes_of(port, source.base)
-        self.values[port.name] = self.state_tensors[port.name] = Tensor(table, labels)
+        self.values[port.name] = self.state_tensors[port.name] = self._tensor_of(port, source.base, "float32")
 
     def _read_state(self, elements: np.ndarray) -> np.ndarray:
         """Replace elements of state inputs, used in a frame op, by elements of `state_read` values."""
@@ -347,14 +373,14 @@ class Walk:
             elif operand is not None and i in data_slots(node):
                 operand = self._lift(node, i, operand, like)  # type: ignore[arg-type]
             arrays.append(operand)
-        results = self.evaluator.run(node, arrays)
+        results = self.evaluator.run(node, arrays, limits.MAX_TRACED_ELEMENTS)
         moved = []
         for name, result in zip(node.outputs, results, strict=False):
             self.count(node, result.shape)
             if result.size == 0:
                 node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
             labels = labels_after(node, operands, tensors[0], result.shape)
-            made = Tensor(result.astype(np.int64), labels, dtype)
+            made = Tensor(result.astype(np.int64, copy=False), labels, dtype)
             first = name in self.joined and not made.steps.any() and not self.builder.graph.whole_sequence_nodes()
             waits = name in self.shapes_alone or first
             moved.append(made if waits else self.builder.settle(made))
@@ -382,7 +408,7 @@ class Walk:
         if node.op == "Concat" and constant.ndim == len(like.shape):
             axis = int(node.attrs["axis"]) % max(constant.ndim, 1)
             try:
-                layout, _ = codes.split(like.codes, like.labels)
+                layout, _ = like.split()
             except Mixed:
                 from .rates import rate_of  # which needs Walk from here
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import codes, emit
-from .codes import Layout, Tensor, split
+from .codes import Layout, Tensor
 from .nodes import OnnxNode
 from .walk import Length, Walk
 
@@ -68,7 +68,7 @@ def take(node: OnnxNode, operand: Any, dtypes: tuple[str, ...], what: str = "its
         ids = operand.dtype == "int32"
         setting = "; an input that is a setting is bound with load(..., fixed={name: value})" if ids else ""
         node.unsupported(f"{what} holds {shown}, expected {' or '.join(dtypes)}{setting}")
-    return split(operand.codes, operand.labels)
+    return operand.split()
 
 
 def dtype_of(operand: Any) -> str:
@@ -83,16 +83,15 @@ def dtype_of(operand: Any) -> str:
 
 def numbers(node: OnnxNode, array: np.ndarray, what: str) -> np.ndarray:
     """A constant of any dtype that float32 holds exactly, as float32."""
-    made = np.asarray(array).astype(np.float32)
-    if array.dtype.kind not in "fiub" or (
-        array.dtype.kind in "iu" and (np.abs(array.astype(np.float64)) >= EXACT).any()
-    ):
+    if array.dtype.kind not in "fiub":
+        node.unsupported(f"{what} has dtype {array.dtype}, expected float32")
+    if array.dtype.kind == "f" and array.dtype != np.float32:
+        node.unsupported(f"{what} has dtype {array.dtype}, expected float32; convert the model to float32")
+    if array.dtype.kind in "iu" and (np.abs(array.astype(np.float64)) >= EXACT).any():
         node.unsupported(
             f"{what} has dtype {array.dtype} and numbers from 2^24 on, which float32 does not hold exactly"
         )
-    if array.dtype.kind == "f" and array.dtype != np.float32:
-        node.unsupported(f"{what} has dtype {array.dtype}, expected float32; convert the model to float32")
-    return made
+    return array.astype(np.float32)
 
 
 def lift(walk: Walk, node: OnnxNode, operand: Any, what: str = "a constant input") -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import ShapeError
+from . import limits
 from .builder import ZERO
-from .codes import Tensor, split
+from .codes import Layout, Tensor
 from .nodes import OnnxNode
 from .walk import Length, Walk
 
@@ -49,23 +50,26 @@ def integers(node: OnnxNode, key: str, n: int, default: int, low: int = 1) -> li
     values = [int(v) for v in node.attrs.get(key, [default] * n)]
     if len(values) != n:
         node.shape_error(f"attribute {key}={values} has {len(values)} numbers, expected {n}")
-    if min(values, default=low) < low:
-        node.unsupported(f"attribute {key}={values} is not supported, expected numbers from {low} on")
+    if min(values, default=low) < low or max(values, default=low) > limits.MAX_REACH:
+        node.unsupported(
+            f"attribute {key}={values} is not supported, expected numbers from {low} to {limits.MAX_REACH}"
+        )
     return values
+
+
+def paddings(node: OnnxNode, n: int) -> list[int]:
+    """The attribute pads: n numbers of elements before, n after."""
+    return integers(node, "pads", 2 * n, 0, 0)
 
 
 def window_axes(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int]) -> list[Axis]:
     """The spatial axes of a Conv or pool node, from its attributes; output sizes as the ONNX specification has them."""
     n = len(sizes)
     strides, dilations = integers(node, "strides", n, 1), integers(node, "dilations", n, 1)
-    pads = [int(p) for p in node.attrs.get("pads", [0] * 2 * n)]
+    pads = paddings(node, n)
     auto = node.attrs.get("auto_pad", "NOTSET") or "NOTSET"
     if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         node.unsupported(f"attribute auto_pad={auto!r} is not supported")
-    if len(pads) != 2 * n:
-        node.shape_error(f"attribute pads={pads} has {len(pads)} numbers, expected {2 * n}")
-    if min(pads, default=0) < 0:
-        node.unsupported(f"attribute pads={pads} is not supported, expected numbers from 0 on")
     if auto != "NOTSET" and any(pads):
         node.unsupported(f"attributes auto_pad={auto!r} and pads={pads} exclude each other")
     ceil_mode = bool(node.attrs.get("ceil_mode", 0))
@@ -106,9 +110,8 @@ class Image:
     def result(self, elements: np.ndarray) -> Tensor:
         """The tensor of what was computed from it: another number of channels and elements along spatial axes."""
         shape = tuple(self.tensor.shape[a] if a in self.outer else n for a, n in enumerate(elements.shape))
-        origin = self.origin.reshape([n if a in self.outer else 1 for a, n in enumerate(shape)])
         labels = tuple(label if n == 1 else "" for label, n in zip(self.tensor.labels, shape, strict=True))
-        return Tensor(np.broadcast_to(origin | elements, shape), labels, self.tensor.dtype)
+        return Layout(shape, self.outer, self.origin, labels).tensor(elements, self.tensor.dtype)
 
 
 def image(walk: Walk, node: OnnxNode, operand: Any, dtypes: Sequence[str] = ("float32",)) -> Image:
@@ -128,7 +131,7 @@ def image(walk: Walk, node: OnnxNode, operand: Any, dtypes: Sequence[str] = ("fl
         node.unsupported(f"its input has dtype {operand.dtype}, expected {' or '.join(dtypes)}")
     if len(operand.shape) < 3:
         node.shape_error(f"its input has shape {operand.shape}, expected [batch, channels, ...]")
-    layout, frame = split(operand.codes, operand.labels)
+    layout, frame = operand.split()
     if 1 in layout.outer or operand.labels[1]:
         node.unsupported("its channels are time (or the batch)")
     shape = [1 if a in layout.outer else n for a, n in enumerate(operand.shape)]
@@ -144,7 +147,7 @@ def taps(
     """
     outputs = [axis.n_out for axis in axes]
     kernel = [axis.kernel for axis in axes]
-    walk.builder.check_size((*elements.shape[:first], *outputs, *kernel), f"{node.op} node {node.name!r}")
+    walk.count(node, (*elements.shape[:first], *outputs, *kernel))
     valid = np.ones((), bool)
     n = len(axes)
     for i, axis in enumerate(axes):
@@ -170,11 +173,21 @@ def check_not_time(walk: Walk, node: OnnxNode, picture: Image, axes: Sequence[Ax
 
 def time_axis(walk: Walk, operand: Any) -> int | None:
     """The axis of a computed tensor along which timesteps lie, if there is one and only one."""
-    if not isinstance(operand, Tensor) or not walk.builder.sequence or operand.codes.size == 0:
+    if not isinstance(operand, Tensor) or not walk.builder.sequence or 0 in operand.shape:
         return None
-    steps = operand.steps
-    found = [a for a in range(steps.ndim) if (steps != steps.take([0], a)).any()]
+    found = operand.axes_of_time()
     return found[0] if len(found) == 1 else None
 
 
-__all__ = ["Axis", "Image", "TooShort", "check_not_time", "image", "integers", "taps", "time_axis", "window_axes"]
+__all__ = [
+    "Axis",
+    "Image",
+    "TooShort",
+    "check_not_time",
+    "image",
+    "integers",
+    "paddings",
+    "taps",
+    "time_axis",
+    "window_axes",
+]
