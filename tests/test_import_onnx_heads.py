@@ -230,6 +230,21 @@ def test_differences_behind_a_layer_that_needs_all(tmp_path):
     np.testing.assert_allclose(model.run(np.ascontiguousarray(x[0].T))[1:], expected, atol=1e-5)
 
 
+def test_rows_that_repeat_are_no_padding(tmp_path):
+    """Every timestep twice, as an upsampling does, before a convolution."""
+    c = Chain(1, 3, "T")
+    c.add("Unsqueeze", c.constant(np.array([3], np.int64)))
+    c.add("Expand", c.constant(np.array([1, 3, 1, 2], np.int64)))
+    c.add("Reshape", c.constant(np.array([1, 3, -1], np.int64)))
+    c.conv(4, 3, 3, pads=[2, 0])
+    c.conv(4, 4, 2, strides=[2])
+    model = load(c, tmp_path)
+    x = np.random.default_rng(0).normal(size=(1, 3, 24)).astype(np.float32)
+    expected = session_of(c).run(None, {"x": x})[0][0].T
+    frames = x[0].T.reshape(-1, *next(iter(model.inputs.values())).shape)
+    np.testing.assert_allclose(model.run(frames).reshape(expected.shape), expected, atol=1e-5)
+
+
 def test_refused(tmp_path):
     c = Chain(1, 3, "T")
     c.pad(0, 0, 2, 0, 0, 0, mode="reflect")

@@ -183,6 +183,11 @@ class Fill:
 def filling(builder: Builder, x: Tensor, axis: int, first: int, end: int, back: bool) -> tuple[int, Fill | None]:
     """How many rows at the start (or the end) of x, which has zeros before `first` and from `end` on, are padding with
     something else than zeros, and with what."""
+    at, beside = (end - 1, end - 2) if back else (first, first + 1)
+    row = x.codes.take([at], axis)
+    of_time = bool((Tensor(row, x.labels).steps >= 0).any())
+    if end - first < 2 or (of_time and (row != x.codes.take([beside], axis)).any()):
+        return 0, None  # as nearly always
     table, steps = (np.moveaxis(a, axis, 0)[first:end] for a in (x.codes, x.steps))
     if back:
         table, steps = table[::-1], steps[::-1]
@@ -194,7 +199,9 @@ def filling(builder: Builder, x: Tensor, axis: int, first: int, end: int, back: 
         return 0, None
     count = (timeless if timeless[0] else again).index(False)
     if not timeless[0]:
-        return count, Fill(None)
+        at_other_end = again[-2::-1].index(False) if False in again[:-1] else n
+        repeats = any(again[count : n - 1 - at_other_end])  # all rows do, as where something made them longer
+        return (0, None) if repeats or at_other_end == n else (count, Fill(None))
     row = x.elements.take([x.shape[axis] - 1 if back else 0], axis)
     alike = (table[:count] == table[0]).all() and builder.is_constant(row)
     return (count, Fill(row)) if alike else (0, None)
