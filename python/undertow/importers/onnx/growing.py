@@ -36,7 +36,7 @@ _EXACT = MOVEMENT | {"Add", "Sub", "Mul", "Neg", "Cast", "CastLike"}
 _NUMBERS = ("float32", "int32", "int64")
 
 
-@dataclass
+@dataclass(eq=False)
 class Recipe:
     """How a constant was made: `operands` are arrays, None or recipes; `coefficients` those of its operands, `array` is
     what it is with as many timesteps as are tried."""
@@ -56,7 +56,7 @@ class Growing:
         #: constant -> for each element, how much it is more with one frame more; a linear function of their number
         self.coefficients: dict[str, np.ndarray] = {}
         self.recipes: dict[str, Recipe] = {}
-        self._frames: dict[int, Tensor | None] = {}
+        self._frames: dict[Recipe, Tensor | None] = {}
         self._count: tuple[np.ndarray, np.ndarray] | None = None
 
     # -- what depends on it ---------------------------------------------------------------------------------------
@@ -150,12 +150,12 @@ class Growing:
 
     def _frame(self, recipe: Recipe) -> Tensor | None:
         """The frames of a constant; None where it cannot be told frame by frame, or not exactly."""
-        if id(recipe) not in self._frames:
+        if recipe not in self._frames:
             try:
-                self._frames[id(recipe)] = self._made(recipe)
+                self._frames[recipe] = self._made(recipe)
             except Error:  # whoever meets the constant says what is wrong with it
-                self._frames[id(recipe)] = None
-        return self._frames[id(recipe)]
+                self._frames[recipe] = None
+        return self._frames[recipe]
 
     def _made(self, recipe: Recipe) -> Tensor | None:
         from .operators import HANDLERS  # the table's functions need Walk
