@@ -4,6 +4,7 @@
 //     test_format FOLDER             rnn.tow: every byte to every value; the others: single bits, 00 and ff
 //     test_format FOLDER --all       every file: every byte to every value
 //     test_format FOLDER --brief     rnn.tow only
+//     test_format FOLDER --but NAME ..., --only NAME ...     all files but these, or these alone
 #include <algorithm>
 
 #include "exercise.h"
@@ -167,8 +168,11 @@ void test_arguments(const Bytes& blob) {
 
 int main(int argc, char** argv) {
   const std::string folder = argc > 1 ? argv[1] : ".";
-  const bool all = argc > 2 && strcmp(argv[2], "--all") == 0, brief = argc > 2 && strcmp(argv[2], "--brief") == 0;
+  const auto asked = [&](const char* option) { return argc > 2 && strcmp(argv[2], option) == 0; };
+  const bool all = asked("--all"), brief = asked("--brief"), but = asked("--but"), only = asked("--only");
   for (const char* name : kFiles) {
+    const bool named = std::any_of(argv + std::min(argc, 3), argv + argc, [&](const char* n) { return strcmp(n, name) == 0; });
+    if ((but && named) || (only && !named)) continue;
     const Bytes whole = read_file(folder + "/" + name + ".tow");
     CHECK(attempt(whole) == UT_OK, "%s.tow is not accepted", name);
     if (strcmp(name, "lstm") == 0) test_arguments(whole);
