@@ -154,6 +154,16 @@ def test_the_drawing_has_every_node_and_every_way(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_cells_that_walk_a_frame_are_drawn_with_their_steps_and_rows(backwards):
+    g = Graph()
+    x = g.input("x", (6, 2, 3))
+    weights = {"W": np.ones((1, 4, 3)), "R": np.zeros((1, 4, 4))}
+    g.output("h", g.add("rnn", [x], weights=weights, attrs={"steps": True, "reverse": backwards}))
+    label = re.search(r'label="rnn\\n([^"]*)"', drawing.dot(undertow.Model.from_graph(g)))[1]
+    assert label.startswith(f"6 steps of a frame, 2 rows, {'backwards' if backwards else 'forwards'}")
+
+
 HOSTILE = 'a"]; b [label="\\\n\x00{<|>}'
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .activations import IDENTITY, SIGMOID, TANH
 from .compile import weight_bytes
-from .graph import Node
+from .graph import Graph, Node
 from .ops import CATALOGUE
 from .sparse import densities
 
@@ -49,7 +49,7 @@ def describe(model: Model) -> dict[str, Any]:
                 "bytes": weight_bytes(node),
                 "precision": precision_of(node),
                 "density": densities(node),
-                "variant": variant(node, graph.shape(node.inputs[0]) if node.inputs else ()),
+                "variant": variant(graph, node),
             }
             for node in graph.nodes
         ],
@@ -94,10 +94,11 @@ def _left(density: dict[str, float]) -> str:
     return f" ({shares} left)" if shares else ""
 
 
-def variant(node: Node, frame: tuple[int, ...] = ()) -> str:
-    """What tells this node from others of its op, in a few words; `frame` is the shape of its first input."""
+def variant(graph: Graph, node: Node) -> str:
+    """What tells this node from others of its op, in a few words."""
     attrs, words = node.attrs, []
     if node.op in _DEFAULTS:
+        frame = graph.shape(node.inputs[0])
         if attrs["steps"]:
             words.append(f"{frame[0]} steps of a frame")
         if len(frame) == 2 + attrs["steps"]:

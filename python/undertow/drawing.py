@@ -128,7 +128,7 @@ def dot(model: Model) -> str:
         values[name] = f"i{i}"
     for i, node in enumerate(graph.nodes):
         colour = "#fde7c8" if node.states else "#e6f4ea" if is_main(node.op) else "white"
-        lines.append(f'  n{i} [label={_quoted(_label(node))}, fillcolor="{colour}"];')
+        lines.append(f'  n{i} [label={_quoted(_label(graph, node))}, fillcolor="{colour}"];')
         for value in node.inputs:
             lines.append(f"  {values[value]} -> n{i} [label={_quoted(_size(graph, value))}];")
         values.update(dict.fromkeys(node.outputs, f"n{i}"))
@@ -157,11 +157,11 @@ def _before(model: Model) -> list[str]:
     return [f'  before [label="{label}", shape=note, style=filled, fillcolor="#f1f3f4", fontname="monospace"];']
 
 
-def _label(node: Node) -> str:
+def _label(graph: Graph, node: Node) -> str:
     words = [
         node.name,
         node.op if node.name.rpartition("_")[0] != node.op and node.name != node.op else "",
-        variant(node),
+        variant(graph, node),
     ]
     precisions = Counter(node.precisions.values())
     return "\n".join([word for word in words if word] + [", ".join(precisions)] * bool(precisions))
