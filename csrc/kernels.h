@@ -159,6 +159,8 @@ struct DepthwiseArgs {
 
 // One recurrent layer of H units in n_panels panels, bound to its weights. Built once per model.
 struct Cell {
+  const float* W;        // float32 only: [n_panels][n_inputs][G][kPanel]
+  const float* b;        // [n_panels][G][kPanel], or null
   const float* R;        // float32 only: [n_panels][n_fed_back][G][kPanel]; GRU reset-before: gates z and r only
   const float* R_n;      // GRU reset-before, float32 only: [n_panels][H][kPanel]
   const float* rb;       // GRU reset-after: recurrent bias, [n_panels][3][kPanel]; only the candidate's is read
@@ -166,6 +168,7 @@ struct Cell {
   const float* projection;  // LSTM, float32 only: [n_projection_panels][H][kPanel], or null
   size_t n_projection_panels;
   size_t n_panels;
+  size_t n_inputs;
   size_t n_fed_back;  // width of the hidden state that R multiplies: H, or the projection's
   size_t n_hidden;    // H
   Act acts[3];
@@ -186,6 +189,15 @@ struct Steps {
   float* c_rows;   // LSTM: a copy of c after each step at c_rows + s * c_stride, or null
   ptrdiff_t c_stride;
   float* scratch;  // 2 * n_panels * kPanel floats: GRU reset-before, LSTM with projection
+};
+
+// One timestep of a plain layer of which W is float32 too, with its input half: fewer calls, and chains of both halves side
+// by side. Same bits.
+struct OneStep {
+  const float* x;
+  float* h;  // hidden state, n_panels * kPanel, updated in place
+  float* y;  // the same once more; not h
+  float* c;  // LSTM: cell state, updated in place
 };
 
 // One timestep of one sequence whose products with R are done: the second half of a recurrent layer, for weights, batches
@@ -224,6 +236,10 @@ struct KernelTable {
   void (*gru_reset_after)(const Cell& cell, const Steps& steps, size_t T);
   void (*gru_reset_before)(const Cell& cell, const Steps& steps, size_t T);
   void (*lstm)(const Cell& cell, const Steps& steps, size_t T);
+
+  void (*rnn_step)(const Cell& cell, const OneStep& step);
+  void (*gru_step)(const Cell& cell, const OneStep& step);  // reset-after
+  void (*lstm_step)(const Cell& cell, const OneStep& step);
 
   // The cell update alone.
   void (*rnn_update)(const Cell& cell, const CellRow& row);

@@ -54,6 +54,7 @@ struct OpPlan {
   float number;
   Cell cell;  // of a recurrent layer
   bool fused;  // of one with float32 state: the kernels over Steps can run it
+  bool joint;  // of one that is plain besides, with float32 W: the kernels over OneStep can
   bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
   uint64_t matrix_bytes;            // of weights that a team's workers share; 0: none

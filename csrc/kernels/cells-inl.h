@@ -40,7 +40,7 @@ inline void for_panels_of_step(const Cell& c, size_t n_gates, size_t t, const Bo
 }
 
 // --- the cell updates ------------------------------------------------------------------------------------------------
-// One vector of units each: `a` and the chains `q` of its gates, at their places in a panel; j is its place in the layer.
+// One vector of units each: the x-chains `a` and the h-chains `q` of its gates; j is its place in the layer.
 
 struct Unit {
   size_t panel, lane;  // in panels, in floats
@@ -48,18 +48,23 @@ struct Unit {
   size_t gate(int n_gates, int g) const { return (panel * n_gates + g) * kPanel + lane; }
 };
 
+template <int G>
+inline void load_gates(V (&v)[G], const float* from, const Unit& u) {
+  for (int g = 0; g < G; ++g) v[g] = load(from + u.gate(G, g));
+}
+
 // RNN: h = f(a + R h).
 template <bool kPlain>
-inline void rnn_unit(const Cell& c, const Unit& u, const float* a, V q, float* y) {
-  store(y + u.j(), apply<kPlain>(c, 0, kActTanh, add(load(a + u.j()), q)));
+inline void rnn_unit(const Cell& c, const Unit& u, V a, V q, float* y) {
+  store(y + u.j(), apply<kPlain>(c, 0, kActTanh, add(a, q)));
 }
 
 // GRU: z, r = f(a + R h); h = n + z (h - n). Reset after: n = g(a_n + r (rb_n + R_n h)).
 template <bool kPlain>
-inline void gru_after_unit(const Cell& c, const Unit& u, const float* a, const V (&q)[3], const float* h, float* y) {
-  const V z = apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 0)), q[0]));
-  const V r = apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 1)), q[1]));
-  const V n = apply<kPlain>(c, 1, kActTanh, mul_add(r, q[2], load(a + u.gate(3, 2))));
+inline void gru_after_unit(const Cell& c, const Unit& u, const V (&a)[3], const V (&q)[3], const float* h, float* y) {
+  const V z = apply<kPlain>(c, 0, kActSigmoid, add(a[0], q[0]));
+  const V r = apply<kPlain>(c, 0, kActSigmoid, add(a[1], q[1]));
+  const V n = apply<kPlain>(c, 1, kActTanh, mul_add(r, q[2], a[2]));
   store(y + u.j(), mul_add(z, sub(load(h + u.j()), n), n));
 }
 
@@ -82,12 +87,12 @@ inline void gru_before_candidate_unit(const Cell& c, const Unit& u, const float*
 
 // LSTM: c = f c + i g; h = o act(c). y: the hidden state, or what the projection takes.
 template <bool kPlain>
-inline void lstm_unit(const Cell& c, const Unit& u, const float* a, const V (&q)[4], float* cell_state, float* y) {
+inline void lstm_unit(const Cell& c, const Unit& u, const V (&a)[4], const V (&q)[4], float* cell_state, float* y) {
   const size_t j = u.j();
-  V in = add(load(a + u.gate(4, 0)), q[0]);
-  V forget = add(load(a + u.gate(4, 1)), q[1]);
-  const V cell = add(load(a + u.gate(4, 2)), q[2]);
-  V out = add(load(a + u.gate(4, 3)), q[3]);
+  V in = add(a[0], q[0]);
+  V forget = add(a[1], q[1]);
+  const V cell = add(a[2], q[2]);
+  V out = add(a[3], q[3]);
   const V before = load(cell_state + j);
   if (!kPlain && c.peephole) {
     in = mul_add(load(c.peephole + j), before, in);
@@ -106,23 +111,19 @@ inline void lstm_unit(const Cell& c, const Unit& u, const float* a, const V (&q)
 
 // --- one row whose products with R are done --------------------------------------------------------------------------
 
-template <int G>
-inline void load_gates(V (&q)[G], const float* from, const Unit& u) {
-  for (int g = 0; g < G; ++g) q[g] = load(from + u.gate(G, g));
-}
-
 struct RnnRow {
   template <bool kPlain>
   static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
-    rnn_unit<kPlain>(c, u, r.a, load(r.q + u.j()), r.y);
+    rnn_unit<kPlain>(c, u, load(r.a + u.j()), load(r.q + u.j()), r.y);
   }
 };
 struct GruAfterRow {
   template <bool kPlain>
   static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
-    V q[3];
+    V a[3], q[3];
+    load_gates(a, r.a, u);
     load_gates(q, r.q, u);
-    gru_after_unit<kPlain>(c, u, r.a, q, r.h, r.y);
+    gru_after_unit<kPlain>(c, u, a, q, r.h, r.y);
   }
 };
 struct GruBeforeGatesRow {
@@ -142,9 +143,10 @@ struct GruBeforeCandidateRow {
 struct LstmRow {
   template <bool kPlain>
   static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
-    V q[4];
+    V a[4], q[4];
+    load_gates(a, r.a, u);
     load_gates(q, r.q, u);
-    lstm_unit<kPlain>(c, u, r.a, q, r.c, r.y);
+    lstm_unit<kPlain>(c, u, a, q, r.c, r.y);
   }
 };
 
@@ -161,15 +163,20 @@ void update(const Cell& c, const CellRow& row) {
 
 // --- float32: the chains of NP panels, and their update while the gates are still in registers -----------------------
 
-// Calls f(unit, chains of its G gates) for every vector of NP panels from p on. The chains of gate g start at zero, or
-// at `start` if that is given, [n_panels][G][kPanel].
+// Chains start at zero, or where `start` is given, [n_panels][G][kPanel], there.
+template <int NP, int NV>
+inline void start_chains(V (&acc)[NP][NV], const float* start, size_t p) {
+  for (int i = 0; i < NP; ++i)
+    for (int v = 0; v < NV; ++v)
+      acc[i][v] = start ? load(start + ((p + static_cast<size_t>(i)) * NV + static_cast<size_t>(v)) * kLanes) : set1(0.0f);
+}
+
+// Calls f(unit, chains of its G gates) for every vector of NP panels from p on.
 template <int G, int NP, class F>
 inline void for_units(size_t p, const float* h, const float* R, size_t K, const float* start, const F& f) {
   constexpr int NV = G * kSub;
   V q[NP][NV];
-  for (int i = 0; i < NP; ++i)
-    for (int v = 0; v < NV; ++v)
-      q[i][v] = start ? load(start + (p + static_cast<size_t>(i)) * G * kPanel + v * kLanes) : set1(0.0f);
+  start_chains(q, start, p);
   chains<NP, NV>(q, h, R + p * K * G * kPanel, K);
   for (int i = 0; i < NP; ++i)
     for (int s = 0; s < kSub; ++s) {
@@ -188,7 +195,7 @@ struct RnnPanels {
   template <int NP>
   inline void run(size_t p) const {
     for_units<1, NP>(p, h, c.R, c.n_fed_back, nullptr,
-                     [&](const Unit& u, const V(&q)[1]) { rnn_unit<kPlain>(c, u, a, q[0], y); });
+                     [&](const Unit& u, const V(&q)[1]) { rnn_unit<kPlain>(c, u, load(a + u.j()), q[0], y); });
   }
 };
 
@@ -200,8 +207,11 @@ struct GruAfterPanels {
 
   template <int NP>
   inline void run(size_t p) const {
-    for_units<3, NP>(p, h, c.R, c.n_fed_back, c.rb,
-                     [&](const Unit& u, const V(&q)[3]) { gru_after_unit<kPlain>(c, u, a, q, h, y); });
+    for_units<3, NP>(p, h, c.R, c.n_fed_back, c.rb, [&](const Unit& u, const V(&q)[3]) {
+      V of_x[3];
+      load_gates(of_x, a, u);
+      gru_after_unit<kPlain>(c, u, of_x, q, h, y);
+    });
   }
 };
 
@@ -239,8 +249,11 @@ struct LstmPanels {
 
   template <int NP>
   inline void run(size_t p) const {
-    for_units<4, NP>(p, h, c.R, c.n_fed_back, nullptr,
-                     [&](const Unit& u, const V(&q)[4]) { lstm_unit<kPlain>(c, u, a, q, cell_state, y); });
+    for_units<4, NP>(p, h, c.R, c.n_fed_back, nullptr, [&](const Unit& u, const V(&q)[4]) {
+      V of_x[4];
+      load_gates(of_x, a, u);
+      lstm_unit<kPlain>(c, u, of_x, q, cell_state, y);
+    });
   }
 };
 

@@ -20,6 +20,7 @@ using namespace undertow;
 #include "matvec-inl.h"
 #include "sparse-inl.h"
 #include "cells-inl.h"
+#include "step-inl.h"
 
 #define UT_DENSE(dense, Weights) {nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}
 
@@ -48,6 +49,9 @@ const KernelTable table = {
     ::gru_reset_after,
     ::gru_reset_before,
     ::lstm,
+    ::one_step<RnnStep>,
+    ::one_step<GruStep>,
+    ::one_step<LstmStep>,
     ::update<RnnRow>,
     ::update<GruAfterRow>,
     ::update<GruBeforeGatesRow>,

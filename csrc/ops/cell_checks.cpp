@@ -135,12 +135,16 @@ ut_status check_cell(Check& c, const CellKind& kind, bool framed) {
   else
     kind.n_gates == 3 ? check_gru(c, Hp) : check_lstm(c, Hp);
   Cell& cell = p->cell;
+  cell.W = floats(p->weights[kW]);
+  cell.b = floats(p->weights[kB]);
   cell.R = floats(p->weights[kR]);
   cell.n_panels = Hp / kPanel;
+  cell.n_inputs = p->sizes[kInputs];
   cell.n_fed_back = p->sizes[kFedBack];
   cell.n_hidden = p->sizes[kHidden];
   cell.plain = is_plain(cell, kind.n_acts);
   p->fused = p->precisions[kR] == kFloat32 && p->precisions[kX1] == kFloat32 && p->precisions[kX2] == kFloat32;
+  p->joint = p->fused && cell.plain && p->precisions[kW] == kFloat32 && (kind.n_gates != 3 || p->flags & kFlagVariant);
   return c.status();
 }
 

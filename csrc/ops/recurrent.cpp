@@ -86,10 +86,14 @@ void walk(const OpPlan& op, const Block& b, size_t n_gates, const Steps& s, size
   }
 }
 
-using Kernel = void (*)(const Cell&, const Steps&, size_t);
+// What a cell has in a kernel table.
+struct Kernels {
+  void (*walk)(const Cell&, const Steps&, size_t);
+  void (*step)(const Cell&, const OneStep&);  // of joint layers only
+};
 
 // One stream: the block is taken `b.chunk` frames at a time, for that many input halves fit the scratch.
-void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
+void run_stream(const OpPlan& op, const Block& b, size_t n_gates, const Kernels& kernels) {
   const uint32_t y = op.output;
   const size_t F = op.sizes[kFedBack], width = n_gates * op.cell.n_panels * kPanel;
   const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1;
@@ -113,7 +117,7 @@ void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel)
     s.y = b.row(y) + start * b.stride(y);
     s.c_rows = wants_c ? b.row(y + 1) + start * b.stride(y + 1) : nullptr;
     if (op.fused && !b.team)
-      kernel(op.cell, s, m);
+      kernels.walk(op.cell, s, m);
     else
       walk(op, b, n_gates, s, m);
     s.h0 = b.row(y) + (reverse ? first : first + m - 1) * b.stride(y);
@@ -127,15 +131,18 @@ void run_stream(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel)
 }
 
 // One timestep of one stream with float32 state: run_stream without what only blocks need.
-void run_one(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
+void run_one(const OpPlan& op, const Block& b, size_t n_gates, const Kernels& kernels) {
   const Cell& cell = op.cell;
   const uint32_t y = op.output;
-  float *h = b.state_at(op.states[0]), *h_next = b.row(y), *a = b.scratch + op.scratch_floats;
+  float *h = b.state_at(op.states[0]), *h_next = b.row(y), *c = op.type == &kLstm ? b.state_at(op.states[1]) : nullptr;
+  if (op.joint) {
+    kernels.step(cell, {b.row(op.inputs[0]), h, h_next, c});
+    if (op.n_outputs > 1) copy_floats(b.row(y + 1), c, cell.n_hidden);
+    return;
+  }
+  float* a = b.scratch + op.scratch_floats;
   input_half(op, b, n_gates, a, a + n_gates * cell.n_panels * kPanel, 0, 1);
-  kernel(cell,
-         {a, 0, h, h_next, 0, op.type == &kLstm ? b.state_at(op.states[1]) : nullptr,
-          op.n_outputs > 1 ? b.row(y + 1) : nullptr, 0, b.scratch},
-         1);
+  kernels.walk(cell, {a, 0, h, h_next, 0, c, op.n_outputs > 1 ? b.row(y + 1) : nullptr, 0, b.scratch}, 1);
   copy_floats(h, h_next, cell.n_fed_back);
 }
 
@@ -155,23 +162,29 @@ void run_batch(const OpPlan& op, const Block& b, size_t n_gates) {
   }
 }
 
-void run_cell(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
+void run_cell(const OpPlan& op, const Block& b, size_t n_gates, const Kernels& kernels) {
   if (b.batch())
     run_batch(op, b, n_gates);
   else if (b.n == 1 && b.n_valid == 1 && op.fused && !b.team)
-    run_one(op, b, n_gates, kernel);
+    run_one(op, b, n_gates, kernels);
   else
-    run_stream(op, b, n_gates, kernel);
+    run_stream(op, b, n_gates, kernels);
 }
 
-void run_rnn(const OpPlan& op, const Block& b) { run_cell(op, b, 1, b.model->kernels->rnn); }
+void run_rnn(const OpPlan& op, const Block& b) {
+  const KernelTable& k = *b.model->kernels;
+  run_cell(op, b, 1, {k.rnn, k.rnn_step});
+}
 
 void run_gru(const OpPlan& op, const Block& b) {
   const KernelTable& k = *b.model->kernels;
-  run_cell(op, b, 3, op.flags & kFlagVariant ? k.gru_reset_after : k.gru_reset_before);
+  run_cell(op, b, 3, {op.flags & kFlagVariant ? k.gru_reset_after : k.gru_reset_before, k.gru_step});
 }
 
-void run_lstm(const OpPlan& op, const Block& b) { run_cell(op, b, 4, b.model->kernels->lstm); }
+void run_lstm(const OpPlan& op, const Block& b) {
+  const KernelTable& k = *b.model->kernels;
+  run_cell(op, b, 4, {k.lstm, k.lstm_step});
+}
 
 ut_status check(Check& c, const CellKind& kind) {
   if (const ut_status s = check_cell(c, kind, false)) return s;

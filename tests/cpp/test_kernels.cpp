@@ -91,12 +91,15 @@ struct Variant {
   Garbage padding;
   bool one_frame_a_call;
   bool two_halves = false;  // of a timestep: the products with R, then the cell update
+  bool one_step = false;  // with the input half, a call for each timestep
 };
 
 // --- recurrent layers, with their input half
 // ---------------------------------------------------------------------------
 
 enum Layer { kRnn, kGruAfter, kGruBefore, kLstm, kNumCells };
+constexpr float kCanary = 12345.0f;
+
 const char* const kCellNames[] = {"rnn", "gru_reset_after", "gru_reset_before", "lstm"};
 constexpr size_t kGates[] = {1, 3, 3, 4};
 
@@ -163,6 +166,18 @@ void walk_in_halves(const Table& table, Layer layer, const Cell& cell, const Ste
   }
 }
 
+// The same timestep through the kernels that take the input half too.
+void one_step(const Table& table, Layer layer, const Cell& cell, const float* x, const Steps& steps) {
+  Floats h(steps.h0, steps.h0 + cell.n_hidden);
+  h.resize(cell.n_panels * kPanel, kCanary);
+  (layer == kRnn        ? table.rnn_step
+   : layer == kGruAfter ? table.gru_step
+                        : table.lstm_step)(cell, {x, h.data(), steps.y, steps.c});
+  CHECK(memcmp(h.data(), steps.y, cell.n_hidden * sizeof(float)) == 0, "%s: the state is not the output", kCellNames[layer]);
+  for (size_t j = cell.n_hidden; j < h.size(); ++j)
+    CHECK(h[j] == kCanary, "%s: padding of the state is touched", kCellNames[layer]);
+}
+
 Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptions& o, uint64_t seed, Variant variant) {
   Random values(seed), junk(seed + 1);
   const size_t G = kGates[layer], Hp = padded_to_panels(s.H), Fp = padded_to_panels(s.F), Ip = padded_to_panels(s.I);
@@ -186,6 +201,8 @@ Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptio
 
   Cell cell{};
   Steps steps{};
+  cell.W = W.data();
+  cell.b = o.bias ? b.data() : nullptr;
   cell.R = R.data();
   cell.R_n = layer == kGruBefore ? R_n.data() : nullptr;
   cell.rb = layer == kGruAfter ? rb.data() : nullptr;
@@ -193,6 +210,7 @@ Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptio
   cell.projection = o.projection ? projection.data() : nullptr;
   cell.n_projection_panels = panels(s.F);
   cell.n_panels = panels(s.H);
+  cell.n_inputs = s.I;
   cell.n_fed_back = s.F;
   cell.n_hidden = s.H;
   steps.scratch = scratch.data();
@@ -221,7 +239,9 @@ Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptio
     steps.a = a.data() + start * G * Hp;
     steps.y = y.data() + start * Fp;
     steps.c_rows = o.c_rows ? c_rows.data() + start * Hp : nullptr;
-    if (variant.two_halves)
+    if (variant.one_step)
+      one_step(table, layer, cell, x.data() + first * Ip, steps);
+    else if (variant.two_halves)
       walk_in_halves(table, layer, cell, steps, block);
     else
       kernel(cell, steps, block);
@@ -257,13 +277,14 @@ void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* h
                 run_cell(*table, cell, s, o, seed, {kNan, false, true}), expected);
         compare(kCellNames[cell], seed, table->name, "one frame a call",
                 run_cell(*table, cell, s, o, seed, {kNan, true}), expected);
+        if (o.plain && cell != kGruBefore && !o.c_rows)
+          compare(kCellNames[cell], seed, table->name, "both halves in one step",
+                  run_cell(*table, cell, s, o, seed, {kNan, true, false, true}), expected);
       }
     }
 }
 
 // --- dense -----------------------------------------------------------------------------------------------------------
-
-constexpr float kCanary = 12345.0f;
 
 // A matrix in any precision, [panel]... as FORMAT.md stores it. Rows of padding hold garbage, columns of padding zeros.
 using Bytes = std::vector<uint8_t>;
