@@ -157,7 +157,8 @@ def test_states_of_the_voice_detector(name: str, models_dir: Path, isa: str) -> 
             stream.run(taken(frames, slice(done, index + 1)))
             done = index + 1
             for mine, theirs in zip(stream.state["lstm_1"], state[:, 0], strict=True):
-                np.testing.assert_allclose(mine, theirs, rtol=0, atol=FLOAT32_MODEL)
+                # c grows to 15, where ONNX Runtime's own is 7e-6 from float64
+                np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=FLOAT32_MODEL)
 
 
 def test_last_states_of_the_mask(models_dir: Path) -> None:

@@ -67,11 +67,20 @@ ut_status check_select(Check& c) {
   return c.status();
 }
 
+// Strides that the compiler makes vectors of when it knows them.
+template <ptrdiff_t kStride>
+void copy_strided(float* __restrict to, const float* __restrict from, ptrdiff_t n) {
+  for (ptrdiff_t j = 0; j < n; ++j) to[j] = from[j * kStride];
+}
+
 void copy_runs(float* to, const float* from, const Runs& r) {
   const ptrdiff_t count = r.count, times = r.times, stride = r.stride, step = r.step;
   from += r.start;
   if (stride == 1 && (count >= 8 || times == 1)) {
     for (ptrdiff_t i = 0; i < times; ++i) copy_floats(to + i * count, from + i * step, static_cast<size_t>(count));
+  } else if ((stride == -1 || stride == 0) && count >= 8) {
+    const auto copy = stride == 0 ? copy_strided<0> : copy_strided<-1>;
+    for (ptrdiff_t i = 0; i < times; ++i) copy(to + i * count, from + i * step, count);
   } else if (times > count) {  // the longer of the two loops inside
     for (ptrdiff_t j = 0; j < count; ++j)
       for (ptrdiff_t i = 0; i < times; ++i) to[i * count + j] = from[i * step + j * stride];

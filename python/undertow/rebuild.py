@@ -33,11 +33,11 @@ def _insert(graph: Graph, cell: Cell) -> str:
     outputs = graph.add(cell.op, [x], name=name, attrs=cell.attrs, weights=weights, states=states)
     ends = [outputs] if isinstance(outputs, str) else list(outputs)
     for part, output in zip(cell.parts, ends, strict=False):
-        _replace(graph, part.next.source, output)
+        replace_value(graph, part.next.source, output)
     for state in dict.fromkeys(part.state for part in cell.parts):
         taken = [(new, part.positions) for new, part in zip(states, cell.parts, strict=True) if part.state == state]
         _release(graph, state, taken, name, dict(zip(states, ends, strict=False)))
-    _sort(graph)
+    sort_nodes(graph)
     return name
 
 
@@ -67,7 +67,7 @@ def _input(graph: Graph, cell: Cell, name: str) -> tuple[str, np.ndarray]:
     return graph.add("select", [joined], name=f"{name}_x", weights={"indices": indices}), W
 
 
-def _replace(graph: Graph, old: str, new: str, skip: Node | None = None) -> None:
+def replace_value(graph: Graph, old: str, new: str, skip: Node | None = None) -> None:
     """Let every reader of a value read another one of as many elements."""
     users = [node for node in graph.nodes if old in node.inputs and node is not skip]
     shown = [name for name, value in graph.outputs.items() if value == old]
@@ -105,7 +105,7 @@ def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell
         if (order != np.arange(size)).any():
             joined = graph.add("select", [joined], name=f"{cell}_order", weights={"indices": order})
         for node in wanted:
-            _replace(graph, node.outputs[0], joined)
+            replace_value(graph, node.outputs[0], joined)
     if len(rest):
         (written,) = write.inputs
         part = graph.add("select", [written], name=f"{cell}_rest", weights={"indices": rest})
@@ -139,7 +139,7 @@ def _is_read(graph: Graph, value: str) -> bool:
     return value in graph.outputs.values() or any(value in node.inputs for node in graph.nodes)
 
 
-def _sort(graph: Graph) -> None:
+def sort_nodes(graph: Graph) -> None:
     """Put the nodes in an order in which they can run, changing as little as possible."""
     made = set(graph.inputs)
     left, ordered = list(graph.nodes), []
@@ -157,4 +157,4 @@ def _sort(graph: Graph) -> None:
     graph.nodes = ordered
 
 
-__all__ = ["recover"]
+__all__ = ["recover", "replace_value", "sort_nodes"]

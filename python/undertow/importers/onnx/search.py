@@ -20,7 +20,8 @@ from . import limits, states
 from .clips import as_clip, clip_hint, clip_readings
 from .codes import Mixed
 from .compare import difference
-from .fuse import fuse
+from .fuse import fuse, rounds
+from .mirror import halve
 from .order import order
 from .outputs import output
 from .pairings import only_cells
@@ -336,11 +337,13 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     outputs = {name: output(walk, name) for name in shown}
     graph = builder.graph
     tidy(graph)
+    halved: list[str] = []
     recovered = [] if exact else recover(graph)
     if recovered:
         tidy(graph)
     if not exact:
         fuse(graph)
+        halved = [] if rounds(graph) else halve(graph)
         order(graph)
         tidy(graph)
     graph.check_registers()  # here, so that a clip may be tried
@@ -358,6 +361,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     lines += [f"input {name!r}: the same at all timesteps of the file, here a frame of each" for name in held]
     lines += [f"lengths: input {name!r}" for name in program.length_inputs]
     lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
+    lines += [f"halved: {name}, whose rows are mirror images of themselves" for name in halved]
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
     lines += [f"register: {name} {graph.states[name].shape}, written by frame ops" for name in registers]
     if walk.has_rates:
