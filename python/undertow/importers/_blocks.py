@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,26 @@ def gated_weights(
 
 
 def add_cell(
-    graph: Graph, op: str, x: str, *, name: str, weights: dict[str, np.ndarray], attrs: dict[str, Any] | None = None
+    graph: Graph,
+    op: str,
+    x: str,
+    *,
+    name: str,
+    weights: dict[str, np.ndarray],
+    attrs: dict[str, Any] | None = None,
+    gate: Iterable[str] = (),
 ) -> tuple[str, ...]:
-    """Add a recurrent node with its states (none with attr `steps`); give its outputs, (h,) or (h, c)."""
+    """Add a recurrent node with its states (none with attr `steps`); give its outputs, (h,) or (h, c).
+
+    gate: the value that tells frames of the sequence from others, or nothing.
+    """
     name = graph.unique_name(name)
     units = weights["R"].shape[1]
     if (attrs or {}).get("steps"):
         outputs = graph.add(op, [x], name=name, attrs=attrs, weights=weights)
         return (outputs,) if isinstance(outputs, str) else tuple(outputs)
     states = [graph.state(f"{name}.{letter}", (units,)) for letter in ("hc" if op == "lstm" else "h")]
-    outputs = graph.add(op, [x], name=name, attrs=attrs, weights=weights, states=states)
+    outputs = graph.add(op, [x, *gate], name=name, attrs=attrs, weights=weights, states=states)
     return (outputs,) if isinstance(outputs, str) else tuple(outputs)
 
 

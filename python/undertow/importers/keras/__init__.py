@@ -16,8 +16,8 @@ from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...graph import Graph
 from .. import state_dict
 from .config import brief
-from .files import WeightsOnlyError, parse_version, read
-from .model import Builder, uses_time_major
+from .files import KerasFile, WeightsOnlyError, parse_version, read
+from .model import Builder, Layer, Tensor, uses_time_major
 
 __all__ = ["load"]
 
@@ -40,7 +40,8 @@ def load(
             what `hard_sigmoid` means.
         assume_unmasked: promise that masks (`Masking`, `mask_zero`) never hide a timestep of your input.
         shapes: input name -> shape, batch 1 in front: such an input is a whole clip, and one frame. For models that mix
-            time (strided convolutions, pools, Flatten over time) and cannot be streamed.
+            time (strided convolutions, pools, Flatten over time) and cannot be streamed. Where the model fixes all
+            sizes itself and works no other way, that happens without.
 
     Returns:
         A graph whose inputs and outputs are named as in the model.
@@ -63,17 +64,33 @@ def load(
         raise type(error)(f"{path}: {error}") from error.__cause__
 
 
+def _read(builder: Builder, file: KerasFile) -> tuple[Layer, list[tuple[str, Tensor]]]:
+    try:
+        model = builder.layer(file.config)
+        builder.time_major = uses_time_major(file.config)
+        return model, builder.model(model, file.weights)
+    except RecursionError:
+        raise FormatError("the configuration is nested too deeply") from None
+
+
 def _graph(
     path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: dict[str, tuple[int, ...]]
 ) -> Graph:
     file = read(path)
     builder = Builder(Graph(path.stem), file.version or stated, assume_unmasked, shapes)
     try:
-        model = builder.layer(file.config)
-        builder.time_major = uses_time_major(file.config)
-        outputs = builder.model(model, file.weights)
-    except RecursionError:
-        raise FormatError("the configuration is nested too deeply") from None
+        model, outputs = _read(builder, file)
+    except UnsupportedError as error:
+        # What a stream cannot do may be possible in one clip, where the model fixes its size.
+        clips = builder.fixed
+        if shapes or not clips or set(clips) != set(builder.graph.inputs):
+            raise
+        builder = Builder(Graph(path.stem), file.version or stated, assume_unmasked, clips)
+        try:
+            model, outputs = _read(builder, read(path))
+        except Error:
+            raise error from None
+        builder.notes.append(f"the whole clip is one frame, for {str(error).partition(';')[0]}")
     graph = builder.graph
     if builder.shapes:
         raise ShapeError(f"shapes= names {brief(next(iter(builder.shapes)))}, but the inputs are {graph.inputs}")
@@ -89,6 +106,8 @@ def _graph(
         while unique in graph.outputs:
             unique, n = f"{name}_{n}", n + 1
         graph.output(unique, tensor.value)
+        if tensor.time and tensor.late:
+            builder.notes.append(f"output {unique!r}: the model gives none for the first {tensor.late} frames")
     version = ".".join(map(str, builder.version)) if builder.version else "of unknown version"
     graph.source = "; ".join([f"Keras {version}", *builder.notes])
     return graph

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Convolution, pooling and padding of Keras: over the axes of a frame, and where that is exact over time as well.
 
-Over time a convolution sees a window of frames: with padding "causal", "same" (which looks ahead), or "valid" behind a
-ZeroPadding that makes as many frames again as the convolution takes away.
+Over time a convolution sees a window of frames: with padding "causal", "same" (which looks ahead), or "valid", whose
+first frames are missing unless a ZeroPadding has made as many as the convolution takes away.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def convolution(b: Builder, layer: Layer, config: Config, x: Tensor, weights: We
             spec = [("kernel" if b.version is not None and b.version[0] >= 3 else "depthwise_kernel", spec[0][1])]
     config.finish()
     axes = [Axis(k, s, d) for k, s, d in zip(kernel, strides, dilations, strict=True)]
-    value, axes, kept = _window(b, layer, x, axes, padding)
+    value, axes, missing = _window(b, layer, x, axes, padding)
     if use_bias:
         spec.append(("bias", (filters,)))
     arrays = weights.take(layer.where, spec)
@@ -113,12 +113,17 @@ def convolution(b: Builder, layer: Layer, config: Config, x: Tensor, weights: We
     if x.time:
         shape = b.graph.shape(y)[1:]
         y = gather(b.graph, y, np.arange(prod(shape)).reshape(shape), f"{layer.name}_frame")
-    result = replace(x, value=y, padded=(0, 0), length=kept)
+    length = None if x.length is None else x.length - missing
+    result = replace(x, value=y, padded=(0, 0), length=length, late=x.late + missing)
     return result if isinstance(act, Activation) else activate(b, layer, result, act)
 
 
-def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str) -> tuple[str, list[Axis], int | None]:
-    """(the frames to convolve over, with time as their first axis; the axes as they are padded; the new length)."""
+_ELSE = "give the clip's size: shapes="
+
+
+def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str) -> tuple[str, list[Axis], int]:
+    """(the frames to convolve over, with time as their first axis; the axes as they are padded; how many frames fewer
+    come out than there were)."""
     shape = b.graph.shape(x.value)
     grid = axes[x.time :]
     if padding == "same":
@@ -128,10 +133,12 @@ def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str)
             if len(axes) > 1:
                 raise UnsupportedError(f"{layer.where}: padding = 'causal' is not supported in a frame of two axes")
             grid = [replace(grid[0], before=grid[0].reach - 1)]
-        return x.value, grid, x.length
+        return x.value, grid, 0
     first = axes[0]
     if first.stride != 1:
-        raise UnsupportedError(f"{layer.where}: strides = {first.stride} along time is not supported; expected 1")
+        raise UnsupportedError(
+            f"{layer.where}: strides = {first.stride} along time is not supported; expected 1 ({_ELSE})"
+        )
     if first.reach > MAX_TAP:
         raise UnsupportedError(f"{layer.where}: a window over {first.reach} frames; expected at most {MAX_TAP}")
     past, ahead = x.padded
@@ -139,17 +146,20 @@ def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str)
         past, ahead = past + (first.reach - 1) // 2, ahead + first.reach - 1 - (first.reach - 1) // 2
     elif padding == "causal":
         past += first.reach - 1
-    if past + ahead != first.reach - 1 or (x.padded != (0, 0) and padding != "valid"):
+    missing = first.reach - 1 - past - ahead
+    if missing < 0 or (x.padded != (0, 0) and padding != "valid"):
         raise UnsupportedError(
-            f"{layer.where}: padding = {padding!r} behind {x.padded} frames of padding gives another number of frames "
-            f"than it takes; expected 'causal' or 'same', or 'valid' behind a ZeroPadding of {first.reach - 1} frames"
+            f"{layer.where}: padding = {padding!r} behind {x.padded} frames of padding gives more frames than it "
+            f"takes; expected 'causal' or 'same' without them, or 'valid' behind at most {first.reach - 1} ({_ELSE})"
         )
+    gate = b.gate(layer, x) if past + ahead else []  # padding stands beside the frames that x has
+    past += missing
     if first.size == 1:
         value = gather(b.graph, x.value, np.arange(prod(shape)).reshape(1, *shape), f"{layer.name}_row")
     else:
         taps = tuple(k * first.dilation - past for k in range(first.size))
-        value = b.graph.add("window", [x.value], name=f"{layer.name}_frames", attrs={"taps": taps})
-    return value, [Axis(first.size), *grid], x.length
+        value = b.graph.add("window", [x.value, *gate], name=f"{layer.name}_frames", attrs={"taps": taps})
+    return value, [Axis(first.size), *grid], missing
 
 
 # -- pooling --------------------------------------------------------------------------------------------------------
@@ -171,7 +181,7 @@ def pooling(kind: str, rank: int) -> Callable[..., Tensor]:
         if x.time and (size[0] != 1 or strides[0] != 1):
             raise UnsupportedError(
                 f"{layer.where}: pool_size = {size[0]} and strides = {strides[0]} along time is not supported; "
-                "expected 1 (or give the clip's size: shapes=)"
+                f"expected 1 ({_ELSE})"
             )
         axes = [Axis(k, s) for k, s in zip(size, strides, strict=True)][x.time :]
         if not axes:
@@ -190,6 +200,11 @@ def global_pooling(kind: str, rank: int) -> Callable[..., Tensor]:
         _frame(b, config, layer, x, rank)
         keep = config.flag("keepdims")
         config.finish()
+        if x.late:
+            raise UnsupportedError(
+                f"{layer.where}: over time of which the first {x.late} frames are missing, for a convolution before it "
+                "has no padding; expected padding = 'causal' or 'same' there, or the clip's size (shapes=)"
+            )
         *grid, channels = b.graph.shape(x.value)
         value = x.value
         if grid:
@@ -242,14 +257,20 @@ def cropping(rank: int) -> Callable[..., Tensor]:
         _frame(b, config, layer, x, rank)
         pads = _pads(config, "cropping", rank)
         config.finish()
-        if x.time and pads[0] != (0, 0):
-            raise UnsupportedError(f"{layer.where}: cropping = {pads[0]} along time is not supported")
+        cropped = pads[0][0] if x.time else 0
+        if x.time and pads[0][1] != 0:
+            raise UnsupportedError(
+                f"{layer.where}: cropping = {pads[0]} along time is not supported; expected none behind the end "
+                f"({_ELSE})"
+            )
         shape = b.graph.shape(x.value)
         inner = pads[x.time :]
         if any(before + after >= n for (before, after), n in zip(inner, shape, strict=False)):
             raise FormatError(f"{layer.where}: cropping {inner} leaves nothing of frames {shape}")
         cut = tuple(slice(before, n - after) for (before, after), n in zip(inner, shape, strict=False))
-        return x.like(gather(b.graph, x.value, np.arange(prod(shape)).reshape(shape)[cut], layer.name))
+        value = gather(b.graph, x.value, np.arange(prod(shape)).reshape(shape)[cut], layer.name)
+        length = None if x.length is None else x.length - cropped
+        return replace(x, value=value, length=length, late=x.late + cropped)
 
     return convert
 
@@ -261,7 +282,9 @@ def up_sampling(rank: int) -> Callable[..., Tensor]:
         config.expect("interpolation", "nearest")
         config.finish()
         if x.time and times[0] != 1:
-            raise UnsupportedError(f"{layer.where}: size = {times[0]} along time is not supported")
+            raise UnsupportedError(
+                f"{layer.where}: size = {times[0]} along time is not supported; expected 1 ({_ELSE})"
+            )
         shape = b.graph.shape(x.value)
         _check_size(b, layer, [prod(shape), *times[x.time :]])
         order = np.arange(prod(shape)).reshape(shape)

@@ -284,6 +284,11 @@ def _merge(b: Builder, layer: Layer, inputs: list[Tensor]) -> Tensor:
     lengths = [t.length for t in inputs if t.length is not None]
     if len(set(lengths)) > 1:
         raise UnsupportedError(f"{layer.where}: its inputs have different numbers of timesteps: {lengths}")
+    if len({t.late for t in inputs}) > 1:
+        raise UnsupportedError(
+            f"{layer.where}: of its inputs the first {[t.late for t in inputs]} frames are missing, so they differ in "
+            "length; expected the same number"
+        )
     if layer.cls == "Concatenate":
         return first.like(_concat(b, layer, inputs, shapes, axis))
     try:

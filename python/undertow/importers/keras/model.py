@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from ...errors import FormatError, ShapeError, UnsupportedError
 from ...graph import Graph
 from .. import _blocks as blocks
@@ -38,6 +40,8 @@ class Tensor:
         time: the tensor is (batch, time, *frame); otherwise (batch, *frame).
         length: the fixed number of timesteps, where the model has one.
         padded: frames of zeros before and behind it that a ZeroPadding has added in time, and no layer has used.
+        late: the first so many frames are none of it: a convolution without padding gives fewer frames than it takes,
+            and frame t is here the one that ends with timestep t.
         state_shape: set for a model input that is the initial state of a cell and nothing else; it has no value.
     """
 
@@ -46,6 +50,7 @@ class Tensor:
     length: int | None = None
     state_shape: tuple[int, ...] | None = None
     padded: tuple[int, int] = (0, 0)
+    late: int = 0
 
     def like(self, value: str) -> Tensor:
         """Another frame over the same axes."""
@@ -101,6 +106,9 @@ class Builder:
         self.assume_unmasked = assume_unmasked
         self.time_major = False
         self.notes: list[str] = []
+        #: input -> shape with batch 1, of those whose sizes the model fixes: what could be read as one clip
+        self.fixed: dict[str, tuple[int, ...]] = {}
+        self._gates: dict[int, str] = {}
         self._depth = self._n_calls = 0
 
     # -- for layers -----------------------------------------------------------------------------------------------
@@ -138,6 +146,16 @@ class Builder:
 
     def resolve(self, output: Output) -> Tensor:
         return output if isinstance(output, Tensor) else output()
+
+    def gate(self, layer: Layer, x: Tensor) -> list[str]:
+        """The gate of what must not see the frames that `x` has not: a value (1,), or nothing where it has them all."""
+        if not x.late:
+            return []
+        if x.late not in self._gates:
+            one = self.graph.add("constant", [], weights={"value": np.ones(1, np.float32)})
+            window = self.graph.add("window", [one], name=f"{layer.name}_since", attrs={"taps": (-x.late,)})
+            self._gates[x.late] = self.graph.add("reshape", [window], attrs={"shape": (1,)})
+        return [self._gates[x.late]]
 
     def frame_width(self, layer: Layer, x: Tensor) -> int:
         """Width of a frame that must have one axis."""
@@ -277,6 +295,8 @@ class Builder:
             raise UnsupportedError(f"{where}: taken both as ids by an Embedding and as numbers by another layer")
         takes_ids = any(ids)
         clip = self.shapes.pop(name, None)
+        if all(type(n) is int and n > 0 for n in shape[1:]):
+            self.fixed[name] = (1, *shape[1:])
         if clip is not None:
             known = list(zip(shape[1:], clip[1:], strict=False))
             if len(clip) != len(shape) or clip[0] != 1 or not all(n in (None, given) for n, given in known):

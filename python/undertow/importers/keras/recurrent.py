@@ -92,6 +92,12 @@ def recurrent(
         cells = _cells_of_rnn(b, inner, _width(b, layer, x), weights.part("cell"))
     else:
         cells = [_cell(layer.cls, config, _width(b, layer, x), weights.part("cell"))]
+    if x.late and reverse:
+        raise UnsupportedError(
+            f"{layer.where}: runs backwards over time of which the first {x.late} frames are missing, for a "
+            "convolution before it has no padding; expected padding = 'causal' or 'same' there, or the clip's size: "
+            "shapes="
+        )
     if steps and initial:
         raise UnsupportedError(f"{layer.where}: initial_state of a sequence inside a frame is not supported")
     _check_initial(layer, cells, initial)
@@ -101,7 +107,8 @@ def recurrent(
     for i, cell in enumerate(cells):
         name = layer.name if len(cells) == 1 else f"{layer.name}_cell{i}"
         attrs = {**cell.attrs, "reverse": reverse, **({"steps": True} if steps else {})}
-        outputs = blocks.add_cell(b.graph, cell.op, h, name=name, weights=cell.weights, attrs=attrs)
+        gate = b.gate(layer, x)
+        outputs = blocks.add_cell(b.graph, cell.op, h, name=name, weights=cell.weights, attrs=attrs, gate=gate)
         h = outputs[0]
         finals += outputs
     if states_too and len(cells) > 1:
