@@ -64,14 +64,17 @@ def add_cell(
     weights: dict[str, np.ndarray],
     attrs: dict[str, Any] | None = None,
     gate: Iterable[str] = (),
+    forgets: bool = False,
 ) -> tuple[str, ...]:
-    """Add a recurrent node with its states (none with attr `steps`); give its outputs, (h,) or (h, c).
+    """Add a recurrent node with its states; give its outputs, (h,) or (h, c).
 
-    gate: the value that tells frames of the sequence from others, or nothing.
+    Args:
+        gate: the value that tells frames of the sequence from others, or nothing.
+        forgets: with attr `steps`, every frame starts from zero: no states.
     """
     name = graph.unique_name(name)
     units = weights["R"].shape[1]
-    if (attrs or {}).get("steps"):
+    if forgets:
         outputs = graph.add(op, [x], name=name, attrs=attrs, weights=weights)
         return (outputs,) if isinstance(outputs, str) else tuple(outputs)
     states = [graph.state(f"{name}.{letter}", (units,)) for letter in ("hc" if op == "lstm" else "h")]

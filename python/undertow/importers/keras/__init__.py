@@ -15,9 +15,12 @@ from pathlib import Path
 from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...graph import Graph
 from .. import state_dict
+from . import strides
 from .config import brief
 from .files import KerasFile, WeightsOnlyError, parse_version, read
-from .model import Builder, Layer, Tensor, uses_time_major
+from .model import Builder, Tensor
+from .strides import NeedsSteps
+from .tables import Layer, uses_time_major
 
 __all__ = ["load"]
 
@@ -73,30 +76,45 @@ def _read(builder: Builder, file: KerasFile) -> tuple[Layer, list[tuple[str, Ten
         raise FormatError("the configuration is nested too deeply") from None
 
 
+def _built(
+    path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: dict[str, tuple[int, ...]]
+) -> tuple[Builder, Layer, list[tuple[str, Tensor]]]:
+    """The model frame by frame; else, where it fixes its sizes, as one clip; else with several timesteps in a frame."""
+    tried: list[int] = []
+
+    def build(clips: dict[str, tuple[int, ...]], steps: int | None) -> tuple[Builder, Layer, list[tuple[str, Tensor]]]:
+        file = read(path)
+        builder = Builder(Graph(path.stem), file.version or stated, assume_unmasked, clips, steps)
+        try:
+            return builder, *_read(builder, file)
+        except UnsupportedError as error:
+            whole = not clips and builder.fixed and set(builder.fixed) == set(builder.graph.inputs)
+            if whole and steps is None:
+                try:
+                    made = build(builder.fixed, None)
+                except Error:
+                    raise error from None
+                made[0].notes.append(f"the whole clip is one frame, for {str(error).partition(';')[0]}")
+                return made
+            if not isinstance(error, NeedsSteps) or len(tried) > 16:
+                raise
+            tried.append(error.steps)
+            return build(clips, error.steps)
+
+    return build(shapes, None)
+
+
 def _graph(
     path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: dict[str, tuple[int, ...]]
 ) -> Graph:
-    file = read(path)
-    builder = Builder(Graph(path.stem), file.version or stated, assume_unmasked, shapes)
-    try:
-        model, outputs = _read(builder, file)
-    except UnsupportedError as error:
-        # What a stream cannot do may be possible in one clip, where the model fixes its size.
-        clips = builder.fixed
-        if shapes or not clips or set(clips) != set(builder.graph.inputs):
-            raise
-        builder = Builder(Graph(path.stem), file.version or stated, assume_unmasked, clips)
-        try:
-            model, outputs = _read(builder, read(path))
-        except Error:
-            raise error from None
-        builder.notes.append(f"the whole clip is one frame, for {str(error).partition(';')[0]}")
+    builder, model, outputs = _built(path, stated, assume_unmasked, shapes)
     graph = builder.graph
     if builder.shapes:
         raise ShapeError(f"shapes= names {brief(next(iter(builder.shapes)))}, but the inputs are {graph.inputs}")
     graph.origin.leave()
     graph.origin.contents = graph.origin.taken.copy()
     graph.name = model.name
+    rates: set[int] = set()
     for name, tensor in outputs:
         if tensor.state_shape is not None:
             raise UnsupportedError(f"output {brief(name)} is an initial state")
@@ -105,9 +123,12 @@ def _graph(
         unique, n = name, 2
         while unique in graph.outputs:
             unique, n = f"{name}_{n}", n + 1
-        graph.output(unique, tensor.value)
+        value, rate = strides.output(builder, tensor)
+        rates.add(rate)
+        graph.output(unique, value)
         if tensor.time and tensor.late:
-            builder.notes.append(f"output {unique!r}: the model gives none for the first {tensor.late} frames")
+            what = "frames" if builder.steps is None else "timesteps"
+            builder.notes.append(f"output {unique!r}: the model gives none for the first {tensor.late * rate} {what}")
     version = ".".join(map(str, builder.version)) if builder.version else "of unknown version"
-    graph.source = "; ".join([f"Keras {version}", *builder.notes])
+    graph.source = "\n".join(["; ".join([f"Keras {version}", *builder.notes]), *strides.line(builder, rates)])
     return graph

@@ -20,11 +20,13 @@ from ...grids import Axis, convolve, gather, pool
 from ...layers import Average
 from ...layers.averages import LargestSoFar
 from ...ops import MAX_TAP
+from . import strides
 from .config import MAX_WIDTH, Config, brief
 from .weights import Weights
 
 if TYPE_CHECKING:
-    from .model import Builder, Layer, Tensor
+    from .model import Builder, Tensor
+    from .tables import Layer
 
 #: class -> axes of its window
 CONVOLUTIONS = {
@@ -34,6 +36,11 @@ CONVOLUTIONS = {
     "DepthwiseConv2D": 2,
     "SeparableConv1D": 1,
     "SeparableConv2D": 2,
+}
+#: what may change how many timesteps there are
+STRIDING = {
+    *CONVOLUTIONS,
+    *(f"{kind}{rank}D" for kind in ("MaxPooling", "AveragePooling", "UpSampling") for rank in (1, 2)),
 }
 Pads = list[tuple[int, int]]
 
@@ -54,7 +61,7 @@ def sizes(config: Config, key: str, rank: int, default: Any = None, least: int =
 
 def _frame(b: Builder, config: Config, layer: Layer, x: Tensor, rank: int) -> None:
     config.expect("data_format", "channels_last", None)
-    if len(b.graph.shape(x.value)) + x.time != rank + 1:
+    if len(b.graph.shape(x.value)) + (x.time and not x.rows) != rank + 1:
         raise UnsupportedError(
             f"{layer.where}: frames of shape {b.graph.shape(x.value)} are not supported here; expected {rank} "
             f"ax{'i' if rank == 1 else 'e'}s{' (the first of them time)' if x.time else ''} and channels"
@@ -72,7 +79,7 @@ def convolution(b: Builder, layer: Layer, config: Config, x: Tensor, weights: We
     _frame(b, config, layer, x, rank)
     channels = b.graph.shape(x.value)[-1]
     kernel = sizes(config, "kernel_size", rank)
-    strides, dilations = sizes(config, "strides", rank, 1), sizes(config, "dilation_rate", rank, 1)
+    steps, dilations = sizes(config, "strides", rank, 1), sizes(config, "dilation_rate", rank, 1)
     padding = config.expect("padding", "valid", "same", "causal")
     groups, act, use_bias = 1, config.activation(), config.flag("use_bias", True)
     spec: list[tuple[str, tuple[int, ...]]]
@@ -93,7 +100,7 @@ def convolution(b: Builder, layer: Layer, config: Config, x: Tensor, weights: We
             # recent versions call the one kernel of a depthwise layer just that
             spec = [("kernel" if b.version is not None and b.version[0] >= 3 else "depthwise_kernel", spec[0][1])]
     config.finish()
-    axes = [Axis(k, s, d) for k, s, d in zip(kernel, strides, dilations, strict=True)]
+    axes = [Axis(k, s, d) for k, s, d in zip(kernel, steps, dilations, strict=True)]
     value, axes, missing = _window(b, layer, x, axes, padding)
     if use_bias:
         spec.append(("bias", (filters,)))
@@ -110,11 +117,12 @@ def convolution(b: Builder, layer: Layer, config: Config, x: Tensor, weights: We
         else:
             y = convolve(b.graph, value, depthwise, None, axes, name=f"{layer.name}_depthwise", groups=channels)
             y = convolve(b.graph, y, arrays[1], bias, [Axis(1)] * rank, name=layer.name, activation=fused)
-    if x.time:
+    if x.time and not x.rows:
         shape = b.graph.shape(y)[1:]
         y = gather(b.graph, y, np.arange(prod(shape)).reshape(shape), f"{layer.name}_frame")
     length = None if x.length is None else x.length - missing
-    result = replace(x, value=y, padded=(0, 0), length=length, late=x.late + missing)
+    rows = x.rows and b.graph.shape(y)[0]
+    result = replace(x, value=y, padded=(0, 0), length=length, late=x.late + missing, rows=rows)
     return result if isinstance(act, Activation) else activate(b, layer, result, act)
 
 
@@ -127,7 +135,7 @@ def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str)
     shape = b.graph.shape(x.value)
     grid = axes[x.time :]
     if padding == "same":
-        grid = [axis.same(n) for axis, n in zip(grid, shape[:-1], strict=True)]
+        grid = [axis.same(n) for axis, n in zip(grid, shape[bool(x.rows) : -1], strict=True)]
     if not x.time:
         if padding == "causal":  # Conv1D alone has it; before Keras 2.6 others ignored it
             if len(axes) > 1:
@@ -135,12 +143,11 @@ def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str)
             grid = [replace(grid[0], before=grid[0].reach - 1)]
         return x.value, grid, 0
     first = axes[0]
-    if first.stride != 1:
-        raise UnsupportedError(
-            f"{layer.where}: strides = {first.stride} along time is not supported; expected 1 ({_ELSE})"
-        )
     if first.reach > MAX_TAP:
         raise UnsupportedError(f"{layer.where}: a window over {first.reach} frames; expected at most {MAX_TAP}")
+    if x.rows or first.stride != 1:
+        value, missing = strides.window(b, layer, x, first, padding)
+        return value, [first, *grid], missing
     past, ahead = x.padded
     if padding == "same":
         past, ahead = past + (first.reach - 1) // 2, ahead + first.reach - 1 - (first.reach - 1) // 2
@@ -175,20 +182,23 @@ def pooling(kind: str, rank: int) -> Callable[..., Tensor]:
     def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
         _frame(b, config, layer, x, rank)
         size = sizes(config, "pool_size", rank, 2)
-        strides = sizes(config, "strides", rank, list(size))
+        steps = sizes(config, "strides", rank, list(size))
         padding = config.expect("padding", "valid", "same")
         config.finish()
-        if x.time and (size[0] != 1 or strides[0] != 1):
-            raise UnsupportedError(
-                f"{layer.where}: pool_size = {size[0]} and strides = {strides[0]} along time is not supported; "
-                f"expected 1 ({_ELSE})"
-            )
-        axes = [Axis(k, s) for k, s in zip(size, strides, strict=True)][x.time :]
+        rows = 0
+        if x.time and (size[0] != 1 or steps[0] != 1):
+            if size[0] != steps[0]:
+                raise UnsupportedError(
+                    f"{layer.where}: pool_size = {size[0]} and strides = {steps[0]} along time is not supported; "
+                    f"expected the same number for both ({_ELSE})"
+                )
+            rows = strides.divide(b, layer, x, steps[0])
+        axes = [Axis(k, s) for k, s in zip(size, steps, strict=True)][x.time and not x.rows :]
         if not axes:
             return x
         if padding == "same":
             axes = [axis.same(n) for axis, n in zip(axes, b.graph.shape(x.value)[:-1], strict=True)]
-        return x.like(pool(b.graph, x.value, kind, axes, name=layer.name))
+        return replace(x, value=pool(b.graph, x.value, kind, axes, name=layer.name), rows=rows or x.rows)
 
     return convert
 
@@ -281,16 +291,17 @@ def up_sampling(rank: int) -> Callable[..., Tensor]:
         times = sizes(config, "size", rank, 2)
         config.expect("interpolation", "nearest")
         config.finish()
-        if x.time and times[0] != 1:
-            raise UnsupportedError(
-                f"{layer.where}: size = {times[0]} along time is not supported; expected 1 ({_ELSE})"
+        if x.time and not x.rows and times[0] != 1:
+            raise strides.NeedsSteps(
+                f"{layer.where}: size = {times[0]} along time is not supported; expected 1 ({_ELSE})", 1
             )
         shape = b.graph.shape(x.value)
-        _check_size(b, layer, [prod(shape), *times[x.time :]])
+        inner = times[x.time and not x.rows :]
+        _check_size(b, layer, [prod(shape), *inner])
         order = np.arange(prod(shape)).reshape(shape)
-        for axis, n in enumerate(times[x.time :]):
+        for axis, n in enumerate(inner):
             order = np.repeat(order, n, axis=axis)
-        return x.like(gather(b.graph, x.value, order, layer.name))
+        return replace(x, value=gather(b.graph, x.value, order, layer.name), rows=x.rows * times[0])
 
     return convert
 

@@ -13,23 +13,13 @@ from ...errors import FormatError, UnsupportedError
 from .. import _blocks as blocks
 from .config import Config, activation_layer, brief
 from .grids import GRIDS
+from .tables import NOTHING_TO_DO, flatten
 from .weights import Weights
 
 if TYPE_CHECKING:
-    from .model import Builder, Layer, Tensor
+    from .model import Builder, Tensor
+    from .tables import Layer
 
-#: layers that do nothing at inference
-NOTHING_TO_DO = {
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "GaussianDropout",
-    "GaussianNoise",
-    "AlphaDropout",
-    "ActivityRegularization",
-    "Identity",
-}
 #: merging layer -> op
 MERGES = {
     "Add": "add",
@@ -42,6 +32,20 @@ MERGES = {
 }
 #: layers that a TimeDistributed inside one frame leaves as they are: they treat every row alike
 ROW_BY_ROW = {"Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "LayerNormalization", "Rescaling", *NOTHING_TO_DO}
+#: layers that treat all timesteps alike, whatever the axes of one
+TIMESTEPS_ALIKE = {
+    *ROW_BY_ROW,
+    *MERGES,
+    "BatchNormalization",
+    "BatchNormalizationV1",
+    "Embedding",
+    "Normalization",
+    "PReLU",
+    "Permute",
+    "Reshape",
+    "Softmax",
+    "ThresholdedReLU",
+}
 ACTIVATION_LAYERS = {"Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"}
 
 
@@ -227,7 +231,7 @@ def _reshape(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weigh
     if -1 in frame:
         rest = prod(n for n in frame if n != -1)
         frame = [prod(shape) // max(rest, 1) if n == -1 else n for n in frame]
-    if prod(frame) != prod(shape):
+    if prod(frame) != prod(shape) or (x.rows and frame[:1] != [x.rows]):
         raise UnsupportedError(f"{layer.where}: target_shape {target} is not supported for frames of shape {shape}")
     return x.like(blocks.rearrange(b.graph, x.value, np.arange(prod(shape)).reshape(frame), layer.name))
 
@@ -242,7 +246,7 @@ def _permute(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weigh
         or len(dims) != n
     ):
         raise FormatError(f"{layer.where}: dims must be an order of the axes 1 to {n}, got {brief(dims)}")
-    if x.time and dims[0] != 1:
+    if (x.time or x.rows) and dims[0] != 1:
         raise UnsupportedError(f"{layer.where}: dims {dims} move the time axis")
     order = [d - 1 - x.time for d in dims[x.time :]]
     return x.like(blocks.rearrange(b.graph, x.value, blocks.positions(shape).transpose(order), layer.name))
@@ -284,6 +288,10 @@ def _merge(b: Builder, layer: Layer, inputs: list[Tensor]) -> Tensor:
     lengths = [t.length for t in inputs if t.length is not None]
     if len(set(lengths)) > 1:
         raise UnsupportedError(f"{layer.where}: its inputs have different numbers of timesteps: {lengths}")
+    if len({t.rows for t in inputs}) > 1:
+        raise UnsupportedError(
+            f"{layer.where}: its inputs have {[t.rows for t in inputs]} timesteps in a frame; expected the same number"
+        )
     if len({t.late for t in inputs}) > 1:
         raise UnsupportedError(
             f"{layer.where}: of its inputs the first {[t.late for t in inputs]} frames are missing, so they differ in "
@@ -318,9 +326,9 @@ def _concat(b: Builder, layer: Layer, inputs: list[Tensor], shapes: list[tuple[i
     if type(axis) is not int or not -rank <= axis < rank:
         raise FormatError(f"{layer.where}: axis must be a whole number from {-rank} to {rank - 1}, got {brief(axis)}")
     inner = axis % rank - lead
-    if inner < 0:
+    if inner < 0 or (inner == 0 and inputs[0].rows):
         raise UnsupportedError(
-            f"{layer.where}: axis = {axis} joins {'timesteps' if inner == -1 and lead == 2 else 'batches'}, "
+            f"{layer.where}: axis = {axis} joins {'timesteps' if axis % rank == 1 else 'batches'}, "
             "which is not supported"
         )
     blocks.check_frame(layer.where, sum(map(prod, shapes)))
@@ -350,8 +358,6 @@ def _last_axis(b: Builder, config: Config, x: Tensor, axis: Any) -> None:
 
 def _numbers(layer: Layer, config: Config, key: str) -> Any:
     """A number or nested lists of them; NaN when not given."""
-    from .model import flatten
-
     value = config.get(key)
     if value is None:
         return np.nan

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, TypeAlias
@@ -16,17 +15,25 @@ from ...graph import Graph
 from .. import _blocks as blocks
 from . import layers as frame_layers
 from .config import MAX_WIDTH, Config, brief
-from .grids import CONVOLUTIONS
+from .grids import CONVOLUTIONS, STRIDING
 from .recurrent import CELLS, bidirectional, recurrent
+from .tables import (
+    FUNCTIONAL,
+    NOTHING_TO_DO,
+    SEQUENTIAL,
+    Layer,
+    check_keys,
+    check_layer_list,
+    dtype_name,
+    input_shape,
+    wants_ids,
+)
 from .weights import LegacyWeights, Weights
 
 #: limits for hostile files
-MAX_LAYERS = 2000
 MAX_CALLS = 10_000
 MAX_DEPTH = 16
 
-SEQUENTIAL = ("Sequential",)
-FUNCTIONAL = ("Functional", "Model")
 #: where Keras's own classes live; anything else is somebody's own class, whatever its name
 MODULES = ("keras.layers", "keras.models", "keras.src.layers", "keras.src.models", "keras.src.engine", "keras.engine")
 
@@ -42,6 +49,7 @@ class Tensor:
         padded: frames of zeros before and behind it that a ZeroPadding has added in time, and no layer has used.
         late: the first so many frames are none of it: a convolution without padding gives fewer frames than it takes,
             and frame t is here the one that ends with timestep t.
+        rows: in a model that strides along time, how many timesteps of it are in a frame of the graph: its first axis.
         state_shape: set for a model input that is the initial state of a cell and nothing else; it has no value.
     """
 
@@ -51,6 +59,7 @@ class Tensor:
     state_shape: tuple[int, ...] | None = None
     padded: tuple[int, int] = (0, 0)
     late: int = 0
+    rows: int = 0
 
     def like(self, value: str) -> Tensor:
         """Another frame over the same axes."""
@@ -61,28 +70,6 @@ class Tensor:
 Output: TypeAlias = Tensor | Callable[[], Tensor]
 
 
-@dataclass
-class Layer:
-    """A layer as the file describes it."""
-
-    cls: str
-    name: str
-    config: dict[str, Any]
-    table: dict[str, Any]
-    n_calls: int = 1
-
-    @property
-    def where(self) -> str:
-        return f"{self.cls} {self.name!r}"
-
-    def renamed(self, name: str) -> Layer:
-        return replace(self, name=name)
-
-    def turned(self) -> Layer:
-        """The same layer in the other direction."""
-        return replace(self, config={**self.config, "go_backwards": not self.config.get("go_backwards", False)})
-
-
 class Builder:
     """Fills a graph from a model's configuration and arrays.
 
@@ -91,6 +78,8 @@ class Builder:
         version: the Keras version that wrote the file; None when unknown.
         assume_unmasked: the caller promises that masks never hide a timestep.
         shapes: inputs that are one clip each, a frame without a time axis: name -> shape with batch 1 in front.
+        steps: timesteps of the inputs in a frame of the graph, for a model that strides along time; None: the frame is
+            the timestep.
     """
 
     def __init__(
@@ -99,8 +88,10 @@ class Builder:
         version: tuple[int, ...] | None,
         assume_unmasked: bool,
         shapes: dict[str, tuple[int, ...]] | None = None,
+        steps: int | None = None,
     ) -> None:
         self.graph = graph
+        self.steps = steps
         self.shapes = dict(shapes or {})
         self.version = version
         self.assume_unmasked = assume_unmasked
@@ -196,9 +187,11 @@ class Builder:
             outputs = (bidirectional if layer.cls == "Bidirectional" else recurrent)(self, layer, x, initial, weights)
         elif layer.cls == "TimeDistributed":
             outputs = self._time_distributed(layer, inputs, weights)
+        elif any(t.rows for t in inputs) and layer.cls not in STRIDING:
+            outputs = [self._timesteps_alike(layer, inputs, weights)]
         else:
             outputs = [frame_layers.convert(self, layer, inputs, weights)]
-        if isinstance(weights, LegacyWeights) and weights.left_over and layer.cls not in frame_layers.NOTHING_TO_DO:
+        if isinstance(weights, LegacyWeights) and weights.left_over and layer.cls not in NOTHING_TO_DO:
             raise FormatError(f"{layer.where}: arrays {weights.left_over[:4]} belong to nothing in its configuration")
         if initial and layer.cls not in CELLS and layer.cls not in ("RNN", "Bidirectional"):
             raise UnsupportedError(f"{layer.where}: initial_state is not supported here")
@@ -212,22 +205,41 @@ class Builder:
             raise FormatError(f"{layer.where}: takes {n} input{'s' * (n > 1)}, got {len(inputs)}")
         return inputs
 
+    def _timesteps_alike(self, layer: Layer, inputs: list[Tensor], weights: Weights) -> Tensor:
+        """A layer that treats all timesteps alike, over frames of several of them."""
+        if layer.cls not in frame_layers.TIMESTEPS_ALIKE:
+            raise UnsupportedError(
+                f"{layer.where}: not supported in a model that strides along time ({inputs[0].rows} timesteps are in a "
+                f"frame here); supported there: {', '.join(sorted(frame_layers.TIMESTEPS_ALIKE))}; or give the clip's "
+                "size: shapes="
+            )
+        made = frame_layers.convert(self, layer, [replace(t, time=False) for t in inputs], weights)
+        return replace(made, time=inputs[0].time)
+
     def _time_distributed(self, layer: Layer, inputs: list[Tensor], weights: Weights) -> list[Output]:
         (x,) = self.exactly(layer, inputs, 1)
         config = self.config(layer)
         inner = self.layer(config.required("layer"), layer)
         config.finish()
-        if not x.time and (inner.cls not in frame_layers.ROW_BY_ROW or len(self.graph.shape(x.value)) < 2):
+        if x.rows and inner.cls == "Flatten":
+            of_rows = self.config(inner)
+            of_rows.expect("data_format", "channels_last", None)
+            of_rows.finish()
+            shape = self.graph.shape(x.value)
+            order = blocks.positions(shape).reshape(shape[0], -1)
+            return [x.like(blocks.rearrange(self.graph, x.value, order, layer.name))]
+        if (x.rows or not x.time) and (inner.cls not in frame_layers.ROW_BY_ROW or len(self.graph.shape(x.value)) < 2):
+            has = "has several timesteps in a frame" if x.rows else "has no time axis"
             raise UnsupportedError(
-                f"{layer.where}: its input has no time axis, and a {inner.cls} inside of one frame is not supported; "
+                f"{layer.where}: its input {has}, and a {inner.cls} inside of one frame is not supported; "
                 f"supported there: {', '.join(sorted(frame_layers.ROW_BY_ROW))}"
             )
         self._depth += 1
         self._check_depth(layer)
         # the inner layer sees (batch * time, *frame): a frame without a time axis
-        outputs = self.call(inner, [replace(x, time=False)], [], weights.part("layer"))
+        outputs = self.call(inner, [replace(x, time=False, rows=0)], [], weights.part("layer"))
         self._depth -= 1
-        return [replace(self.resolve(o), time=x.time, length=x.length) for o in outputs]
+        return [replace(self.resolve(o), time=x.time, length=x.length, rows=x.rows) for o in outputs]
 
     def model(self, layer: Layer, weights: Weights, inputs: list[Tensor] | None = None) -> list[tuple[str, Tensor]]:
         """Add a Sequential or Functional model; without `inputs` it is the outermost one and makes its own."""
@@ -313,89 +325,10 @@ class Builder:
             raise UnsupportedError(
                 f"{where}: dtype {brief(dtype_name(dtype))} is not supported; expected float32, or ids for an Embedding"
             )
-        value = self.graph.input(name, frame, "int32" if takes_ids else "float32")
         length = shape[1] if time and type(shape[1]) is int and not self.time_major else None
-        return Tensor(value, time, length)
-
-
-# -- shared with the functional wiring ------------------------------------------------------------------------------
-
-
-def check_layer_list(model: Layer, tables: Any) -> list[Any]:
-    if not isinstance(tables, list) or not 0 < len(tables) <= MAX_LAYERS:
-        raise FormatError(f"{model.where}: layers must be a list of 1 to {MAX_LAYERS} layers, got {brief(tables)}")
-    return tables
-
-
-def check_keys(model: Layer, known: set[str]) -> None:
-    for key in model.config:
-        if key not in known | {"name", "trainable", "dtype", "batch_input_shape"}:
-            raise UnsupportedError(f"{model.where}: {key} = {brief(model.config[key])} is not known to undertow")
-
-
-def input_shape(config: dict[str, Any]) -> Any:
-    return config.get("batch_shape") or config.get("batch_input_shape")
-
-
-def dtype_name(dtype: Any) -> Any:
-    if isinstance(dtype, dict):
-        inner = dtype.get("config")
-        return inner.get("name") if isinstance(inner, dict) else None
-    return dtype
-
-
-def wants_ids(layer: Layer) -> bool | None:
-    """Whether a layer takes ids; None when it passes its input on."""
-    if layer.cls == "Embedding":
-        return True
-    if layer.cls in frame_layers.NOTHING_TO_DO or layer.cls == "InputLayer":
-        return None
-    inner: list[Any] = []
-    if layer.cls == "TimeDistributed":
-        inner = [layer.config.get("layer")]
-    elif layer.cls in SEQUENTIAL:
-        inner = _list(layer.config.get("layers"))
-    elif layer.cls in FUNCTIONAL:
-        # a nested model with one input: what the layers right behind its InputLayer say
-        inner = [
-            t for t in _list(layer.config.get("layers")) if isinstance(t, dict) and t.get("class_name") != "InputLayer"
-        ]
-    for table in inner:
-        if (
-            isinstance(table, dict)
-            and isinstance(table.get("class_name"), str)
-            and isinstance(table.get("config"), dict)
-        ):
-            found = wants_ids(Layer(table["class_name"], "", table["config"], table))
-            if found is not None:
-                return found
-    return False
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def uses_time_major(table: Any) -> bool:
-    """Whether any layer in a configuration has time_major set."""
-    queue = deque([table])
-    while queue:
-        item = queue.popleft()
-        if isinstance(item, dict):
-            if item.get("time_major") is True:
-                return True
-            queue.extend(item.values())
-        elif isinstance(item, list):
-            queue.extend(item)
-    return False
-
-
-def flatten(nested: Any) -> Iterator[Any]:
-    """The leaves of lists within lists."""
-    stack = [nested]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, (list, tuple)):
-            stack.extend(reversed(item))
-        else:
-            yield item
+        rows = self.steps if time and self.steps is not None else 0
+        blocks.check_frame(where, max(1, rows) * prod(frame))
+        value = self.graph.input(name, (rows, *frame) if rows > 1 else frame, "int32" if takes_ids else "float32")
+        if rows == 1:  # a single timestep has no axis of its own for who runs the model
+            value = self.graph.add("reshape", [value], name=f"{name}_timestep", attrs={"shape": (1, *frame)})
+        return Tensor(value, time, length, rows=rows)

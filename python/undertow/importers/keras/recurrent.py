@@ -24,7 +24,8 @@ from .config import Config, brief
 from .weights import Spec, Weights
 
 if TYPE_CHECKING:
-    from .model import Builder, Layer, Output, Tensor
+    from .model import Builder, Output, Tensor
+    from .tables import Layer
 
 #: class of the layer or of its cell -> op
 CELLS = {
@@ -92,6 +93,10 @@ def recurrent(
         cells = _cells_of_rnn(b, inner, _width(b, layer, x), weights.part("cell"))
     else:
         cells = [_cell(layer.cls, config, _width(b, layer, x), weights.part("cell"))]
+    if x.rows and reverse:
+        raise UnsupportedError(
+            f"{layer.where}: runs backwards in a model that strides along time; give the clip's size: shapes="
+        )
     if x.late and reverse:
         raise UnsupportedError(
             f"{layer.where}: runs backwards over time of which the first {x.late} frames are missing, for a "
@@ -106,15 +111,19 @@ def recurrent(
     finals: list[str] = []
     for i, cell in enumerate(cells):
         name = layer.name if len(cells) == 1 else f"{layer.name}_cell{i}"
-        attrs = {**cell.attrs, "reverse": reverse, **({"steps": True} if steps else {})}
+        attrs = {**cell.attrs, "reverse": reverse, **({"steps": True} if steps or x.rows else {})}
         gate = b.gate(layer, x)
-        outputs = blocks.add_cell(b.graph, cell.op, h, name=name, weights=cell.weights, attrs=attrs, gate=gate)
+        outputs = blocks.add_cell(
+            b.graph, cell.op, h, name=name, weights=cell.weights, attrs=attrs, gate=gate, forgets=steps
+        )
         h = outputs[0]
         finals += outputs
     if states_too and len(cells) > 1:
         raise UnsupportedError(f"{layer.where}: return_state = True with several cells is not supported")
 
     last = partial(_last_step if steps else _last, b, f"{layer.name}_last", reverse)
+    if x.rows:
+        last = partial(_last_of_rows, b, f"{layer.name}_last")
     first: Output
     if not sequences:
         first = last(h)
@@ -189,6 +198,10 @@ def _last(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
     return Tensor(b.graph.add("last", [value], name=name, attrs={"reverse": reverse}), time=False)
 
 
+def _last_of_rows(b: Builder, name: str, value: str) -> Tensor:
+    return _last(b, name, False, _last_step(b, f"{name}_step", False, value).value)
+
+
 def _last_step(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
     """What a cell inside one frame computes last."""
     from .model import Tensor
@@ -216,7 +229,11 @@ def _side_by_side(b: Builder, layer: Layer, first: str, second: str) -> str:
 
 
 def _width(b: Builder, layer: Layer, x: Tensor) -> int:
-    return b.frame_width(layer, x) if x.time else b.graph.shape(x.value)[-1]
+    if x.rows and len(b.graph.shape(x.value)) != 2:
+        raise UnsupportedError(
+            f"{layer.where}: timesteps of shape {b.graph.shape(x.value)[1:]} are not supported here; expected one axis"
+        )
+    return b.frame_width(layer, x) if x.time and not x.rows else b.graph.shape(x.value)[-1]
 
 
 def _cells_of_rnn(b: Builder, cell: Layer, n_in: int, weights: Weights) -> list[Cell]:

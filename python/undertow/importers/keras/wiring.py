@@ -10,21 +10,9 @@ from typing import Any
 from ...errors import FormatError, UnsupportedError
 from .config import brief
 from .layers import MERGES
-from .model import (
-    FUNCTIONAL,
-    MAX_CALLS,
-    SEQUENTIAL,
-    Builder,
-    Layer,
-    Output,
-    Tensor,
-    check_keys,
-    check_layer_list,
-    flatten,
-    input_shape,
-    wants_ids,
-)
+from .model import MAX_CALLS, Builder, Output, Tensor
 from .recurrent import CELLS
+from .tables import FUNCTIONAL, SEQUENTIAL, Layer, check_keys, check_layer_list, flatten, input_shape, wants_ids
 from .weights import Weights
 
 #: limits for hostile files
