@@ -4,6 +4,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import undertow
@@ -30,6 +31,11 @@ def models_dir():
     if not folder:
         pytest.skip("UNDERTOW_MODELS is not set: the folder of real models")
     return Path(folder)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
 
 
 _largest = []

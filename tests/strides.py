@@ -4,14 +4,12 @@
 import numpy as np
 
 import undertow
-from test_import_onnx_time import Chain, session_of
+from onnx_files import Chain, save, session_of
 from undertow import reference
 
 
 def load(chain, tmp_path, **options):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(chain.bytes())
-    return undertow.load(path, **options)
+    return undertow.load(save(chain, tmp_path), **options)
 
 
 def whole(rows, model):
@@ -86,6 +84,3 @@ def encoder():
     c.conv(4, 2, 4, strides=[2], pads=[1, 1])
     c.gru(4, 3)
     return c
-
-
-__all__ = ["Chain", "check", "encoder", "load", "session_of", "up"]

@@ -438,31 +438,21 @@ def test_outputs_of_a_model_that_looks_ahead_belong_to_its_frames(cli, tmp_path,
 @pytest.fixture
 def exported(tmp_path):
     """y = W (gain x) + V s, sn = tanh of it: one step of an exporter, its gain an input, its sizes open."""
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx_files import model_of, node, onnx, save
 
     nodes = [
-        helper.make_node("Mul", ["x", "gain"], ["louder"]),
-        helper.make_node("MatMul", ["louder", "W"], ["Wx"]),
-        helper.make_node("MatMul", ["s", "V"], ["Vs"]),
-        helper.make_node("Add", ["Wx", "Vs"], ["sum"]),
-        helper.make_node("Tanh", ["sum"], ["sn"]),
-        helper.make_node("Identity", ["sum"], ["y"]),
+        node("Mul", "x gain", "louder"),
+        node("MatMul", "louder W", "Wx"),
+        node("MatMul", "s V", "Vs"),
+        node("Add", "Wx Vs", "sum"),
+        node("Tanh", "sum", "sn"),
+        node("Identity", "sum", "y"),
     ]
-
-    def info(name, shape):
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    weights = [numpy_helper.from_array(a, name) for name, a in (("W", noise(6, 4)), ("V", noise(4, 4)))]
-    graph = helper.make_graph(
-        nodes, "step", [info("x", ["n", "size"]), info("gain", []), info("s", [1, 4])],
-        [info("y", [1, 4]), info("sn", [1, 4])], weights,
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    weights = {"W": noise(6, 4), "V": noise(4, 4)}
+    inputs = {"x": ["n", "size"], "gain": [], "s": [1, 4]}
+    model = model_of(nodes, inputs, {"y": [1, 4], "sn": [1, 4]}, weights)
     onnx.checker.check_model(model)
-    path = tmp_path / "step.onnx"
-    onnx.save(model, path)
-    return path, *map(numpy_helper.to_array, weights)
+    return save(model, tmp_path, "step.onnx"), *weights.values()
 
 
 def test_every_command_takes_what_binds_an_onnx_file(cli, tmp_path, exported):

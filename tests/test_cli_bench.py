@@ -251,23 +251,13 @@ def test_plot_without_matplotlib_is_refused_before_the_work(cli, model, tmp_path
 
 def exported(path, batch):
     """An LSTM of which the caller carries the state: x (1, batch, 3), h and c (1, batch, 4)."""
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx_files import cell, helper, model_of, onnx, onnxruntime
 
-    rng = np.random.default_rng(0)
-    shapes = {"x": [1, batch, 3], "h": [1, batch, 4], "c": [1, batch, 4], "hn": [1, batch, 4], "cn": [1, batch, 4]}
-    weights = {"W": (1, 16, 3), "R": (1, 16, 4), "B": (1, 32)}
+    onnxruntime()
+    shapes = {"x": [1, batch, 3], "h": [1, batch, 4], "c": [1, batch, 4]}
     node = helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "c"], ["", "hn", "cn"], hidden_size=4)
-    value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name])  # noqa: E731
-    graph = helper.make_graph(
-        [node],
-        "lstm",
-        [value(n) for n in ("x", "h", "c")],
-        [value(n) for n in ("hn", "cn")],
-        [numpy_helper.from_array(rng.normal(size=s).astype(np.float32), n) for n, s in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8), path)
+    weights = cell(np.random.default_rng(0), "LSTM", 3, 4, bias=True)
+    onnx.save(model_of([node], shapes, {"hn": shapes["h"], "cn": shapes["c"]}, weights, opset=14), path)
     return path
 
 

@@ -149,18 +149,11 @@ def test_whole_keras_models_under_any_name(tmp_path: Path, file: str, name: str)
 
 
 def test_onnx_under_another_name(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    helper = onnx.helper
-    W, R = rng.normal(size=(1, 12, 2)).astype(np.float32), rng.normal(size=(1, 12, 3)).astype(np.float32)
-    node = helper.make_node("LSTM", ["x", "W", "R"], ["y"], hidden_size=3)
-    graph = helper.make_graph(
-        [node],
-        "g",
-        [helper.make_tensor_value_info("x", 1, ["t", 1, 2])],
-        [helper.make_tensor_value_info("y", 1, ["t", 1, 1, 3])],
-        [onnx.numpy_helper.from_array(W, "W"), onnx.numpy_helper.from_array(R, "R")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="t")
+    from onnx_files import cell, model_of, node, onnx
+
+    lstm = node("LSTM", "x W R", "y", hidden_size=3)
+    model = model_of([lstm], {"x": ["t", 1, 2]}, {"y": ["t", 1, 1, 3]}, cell(rng, "LSTM", 2, 3))
+    model.producer_name = "t"
     X = rng.normal(size=(5, 2)).astype(np.float32)
     rows = []
     for name in ("m.onnx", "m.bin", "m.pt"):

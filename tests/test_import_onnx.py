@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-# ruff: noqa: E402 (imports follow the check that an optional package is there)
 """The ONNX importer against ONNX Runtime: cells with every attribute, ops beside them, states, and refusals."""
 
 from __future__ import annotations
@@ -12,58 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnx_files import GATES, TensorProto, helper, model_of, node, peer, random, save, stepped
 from tolerances import FLOAT32_PEER
-
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
-ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-
-from onnx import TensorProto, helper, numpy_helper
-
 from undertow import Model, reference
 from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
 from undertow.importers.onnx import limits, load
 
-GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-
-
 # -- helpers --------------------------------------------------------------------------------------------------------
-
-
-def make(nodes, inputs, outputs, weights=None, opset=17):
-    """A model; inputs: name -> shape, or (shape, type)."""
-    infos = []
-    for name, shape in inputs.items():
-        shape, kind = shape if isinstance(shape, tuple) else (shape, TensorProto.FLOAT)
-        infos.append(helper.make_tensor_value_info(name, kind, shape))
-    graph = helper.make_graph(
-        nodes,
-        "demo",
-        infos,
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
-        [numpy_helper.from_array(np.asarray(w), n) for n, w in (weights or {}).items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-
-
-def node(op, inputs, outputs, **attrs):
-    return helper.make_node(op, inputs.split(), outputs.split(), **attrs)
-
-
-def save(model, tmp_path, name="model.onnx"):
-    path = tmp_path / name
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def peer(model, feeds):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options)
-    return dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
-
-
-def random(rng, *shape):
-    return rng.standard_normal(shape).astype(np.float32)
 
 
 def last_row(graph, name, y):
@@ -131,7 +85,7 @@ def random_cell(rng, op, direction):
     outputs = {"Y": [None, D, 1, H], "Y_h": [D, 1, H], **({"Y_c": [D, 1, H]} if op == "LSTM" else {})}
     kept = [n for n in outputs if rng.random() < 0.7] or ["Y"]
     made = helper.make_node(op, slots, [n if n in kept else "" for n in outputs], **attrs)
-    model = make([made], {"X": ["T", 1, I]}, {n: outputs[n] for n in kept}, weights, opset=14)
+    model = model_of([made], {"X": ["T", 1, I]}, {n: outputs[n] for n in kept}, weights, opset=14)
     return model, T, I
 
 
@@ -172,7 +126,7 @@ def test_layout_1_is_layout_0_transposed(op, direction, tmp_path):
         )
         shapes = {"Y": ["N", "T", D, H], "Y_h": ["N", D, H]} if layout else {"Y": ["T", "N", D, H], "Y_h": [D, "N", H]}
         # h0 is a constant of one row, so that the batch must be 1
-        model = make([cell], {"X": [1, "T", I] if layout else ["T", 1, I]}, shapes, w, opset=14)
+        model = model_of([cell], {"X": [1, "T", I] if layout else ["T", 1, I]}, shapes, w, opset=14)
         graphs.append(load(save(model, tmp_path)))
     first, second = (reference.evaluate(g, X[:, 0]).outputs for g in graphs)
     for name in first:
@@ -206,17 +160,17 @@ def test_y_h_and_last_timestep(tmp_path):
     }
     X = random(rng, 5, 1, 3)
     for way, nodes in ways.items():
-        model = make([lstm, *nodes], {"X": ["T", "N", 3]}, {"z": [1, "N", 2]}, weights)
+        model = model_of([lstm, *nodes], {"X": ["T", "N", 3]}, {"z": [1, "N", 2]}, weights)
         graph = load(save(model, tmp_path))
         assert [n.op for n in graph.nodes][:2] == ["lstm", "last"], way
         made = reference.evaluate(graph, X[:, 0]).outputs["z"][-1]
         np.testing.assert_allclose(made, peer(model, {"X": X})["z"][:, 0], atol=FLOAT32_PEER)
-    model = make([lstm, node("Gather", "Y start", "z", axis=0)], {"X": ["T", "N", 3]}, {"z": None}, weights)
+    model = model_of([lstm, node("Gather", "Y start", "z", axis=0)], {"X": ["T", "N", 3]}, {"z": None}, weights)
     with pytest.raises(UnsupportedError, match=r"Gather node 'z'.*timestep 0"):
         load(save(model, tmp_path))
     for end in (5, 3):
         weights["end"] = np.array([end])
-        model = make([lstm, node("Slice", "Y start end axis", "z")], {"X": ["T", "N", 3]}, {"z": None}, weights)
+        model = model_of([lstm, node("Slice", "Y start end axis", "z")], {"X": ["T", "N", 3]}, {"z": None}, weights)
         with pytest.raises(UnsupportedError):
             load(save(model, tmp_path))
 
@@ -227,7 +181,7 @@ def test_sequence_lens(tmp_path):
     gru = node("GRU", "X W R  lens", "Y Y_h", hidden_size=4, direction="bidirectional")
     gru.input[:] = ["X", "W", "R", "", "lens"]
     inputs = {"X": ["T", "N", 3], "lens": (["N"], TensorProto.INT32)}
-    model = make([gru], inputs, {"Y": ["T", 2, "N", 4], "Y_h": [2, "N", 4]}, weights)
+    model = model_of([gru], inputs, {"Y": ["T", 2, "N", 4], "Y_h": [2, "N", 4]}, weights)
     graph = load(save(model, tmp_path))
     assert graph.inputs == ["X"] and "lengths: input 'lens'" in graph.source
     X = random(rng, 6, 1, 3)
@@ -238,7 +192,7 @@ def test_sequence_lens(tmp_path):
         np.testing.assert_allclose(made["Y_h"], expected["Y_h"][:, 0], atol=FLOAT32_PEER)
     gru.input[:] = ["X", "W", "R", "", "seven"]
     with pytest.raises(UnsupportedError, match=r"GRU node 'Y': sequence_lens is the constant \[7\]"):
-        load(save(make([gru], {"X": [9, 1, 3]}, {"Y": [9, 2, 1, 4]}, weights), tmp_path))
+        load(save(model_of([gru], {"X": [9, 1, 3]}, {"Y": [9, 2, 1, 4]}, weights), tmp_path))
 
 
 # -- the ops beside the cells ---------------------------------------------------------------------------------------
@@ -410,7 +364,7 @@ def _frame_cases():
 def test_frame_ops(name, tmp_path):
     nodes, weights, *rest = _frame_cases()[name]
     batch = rest[1] if len(rest) > 1 else "N"
-    model = make(nodes, {"x": ["T", batch, 4]}, {"y": ["T", batch, None]}, weights, opset=rest[0] if rest else 17)
+    model = model_of(nodes, {"x": ["T", batch, 4]}, {"y": ["T", batch, None]}, weights, opset=rest[0] if rest else 17)
     graph = load(save(model, tmp_path))
     X = random(np.random.default_rng(11), 5, 1, 4)
     expected = peer(model, {"x": X})["y"]
@@ -431,7 +385,7 @@ def test_embedding_and_cast_of_ids(tmp_path):
         node("RNN", "t W R", "Y", hidden_size=4),
         node("Transpose", "Y", "yt", perm=[2, 0, 1, 3]),
     ]
-    model = make(nodes, {"ids": (["N", "T"], TensorProto.INT32)}, {"yt": ["N", "T", 1, 4]}, weights)
+    model = model_of(nodes, {"ids": (["N", "T"], TensorProto.INT32)}, {"yt": ["N", "T", 1, 4]}, weights)
     graph = load(save(model, tmp_path))
     assert graph.values["ids"].dtype == "int32" and graph.shape("ids") == () and graph.values["ids"].n_ids == 6
     ids = np.array([[5, 0, 3, 3]], np.int32)
@@ -447,7 +401,7 @@ def test_several_inputs_and_outputs(tmp_path):
         node("Squeeze", "Y one", "y"),
         node("Sigmoid", "b", "p"),
     ]
-    model = make(nodes, {"a": ["T", "N", 2], "b": ["T", "N", 3]}, {"y": ["T", "N", 3], "p": ["T", "N", 3]}, weights)
+    model = model_of(nodes, {"a": ["T", "N", 2], "b": ["T", "N", 3]}, {"y": ["T", "N", 3], "p": ["T", "N", 3]}, weights)
     graph = load(save(model, tmp_path))
     a, b = random(rng, 4, 1, 2), random(rng, 4, 1, 3)
     expected = peer(model, {"a": a, "b": b})
@@ -455,17 +409,6 @@ def test_several_inputs_and_outputs(tmp_path):
 
 
 # -- states ---------------------------------------------------------------------------------------------------------
-
-
-def _stream_by_hand(model, X, states):
-    """What a caller of a single-step model does: feed every step its states. states: input -> (output, start)."""
-    now = {name: start for name, (_, start) in states.items()}
-    rows = []
-    for x in X:
-        made = peer(model, {"x": x, **now})
-        now = {name: made[output] for name, (output, _) in states.items()}
-        rows.append({name: y for name, y in made.items() if name not in {o for o, _ in states.values()}})
-    return rows
 
 
 def test_single_step_with_states(tmp_path):
@@ -486,16 +429,15 @@ def test_single_step_with_states(tmp_path):
         node("Concat", "cn0 cn1", "s", axis=0),
     ]
     inputs = {"x": [1, 4], "p": [2, 1, 3], "q": [2, 1, 3]}
-    model = make(nodes, inputs, {"s": [2, 1, 3], "y": [1, 2], "r": [2, 1, 3]}, weights, opset=13)
+    model = model_of(nodes, inputs, {"s": [2, 1, 3], "y": [1, 2], "r": [2, 1, 3]}, weights, opset=13)
     graph = load(save(model, tmp_path))
     assert graph.inputs == ["x"] and list(graph.outputs) == ["y"]
     assert sorted(graph.states) == ["lstm_1.c", "lstm_1.h", "lstm_2.c", "lstm_2.h"]
     assert [n.op for n in graph.nodes] == ["lstm", "lstm", "dense"]
     assert "state: input 'p', output 'r'" in graph.source and "state: input 'q', output 's'" in graph.source
     X = random(rng, 6, 1, 4)
-    start = np.zeros((2, 1, 3), np.float32)
-    rows = _stream_by_hand(model, X, {"p": ("r", start), "q": ("s", start)})
-    agree(graph, X[:, 0], {"y": np.concatenate([r["y"] for r in rows])})
+    expected = stepped(model, {"x": X}, {"p": ("r", (2, 1, 3)), "q": ("s", (2, 1, 3))})
+    agree(graph, X[:, 0], {"y": expected["y"][:, 0]})
 
 
 def test_state_that_frame_ops_read_too(tmp_path):
@@ -507,12 +449,11 @@ def test_state_that_frame_ops_read_too(tmp_path):
         node("Squeeze", "Y one", "a"),
         node("Sub", "a h", "y"),
     ]
-    model = make(nodes, {"x": [1, 1, 4], "h": [1, 1, 3]}, {"y": [1, 1, 3], "hn": [1, 1, 3]}, weights)
+    model = model_of(nodes, {"x": [1, 1, 4], "h": [1, 1, 3]}, {"y": [1, 1, 3], "hn": [1, 1, 3]}, weights)
     graph = load(save(model, tmp_path))
     assert sorted(graph.states) == ["gru_1.h", "gru_1.h.before"]
     X = random(rng, 5, 1, 1, 4)
-    rows = _stream_by_hand(model, X, {"h": ("hn", np.zeros((1, 1, 3), np.float32))})
-    expected = np.concatenate([r["y"][0] for r in rows])
+    expected = stepped(model, {"x": X}, {"h": ("hn", (1, 1, 3))})["y"][:, 0, 0]
     agree(graph, X[:, 0, 0], {"y": expected})
     np.testing.assert_allclose(Model.from_graph(graph).run(X[:, 0, 0]), expected, rtol=0, atol=FLOAT32_PEER)
 
@@ -528,14 +469,13 @@ def _textbook_cell(outputs):
         node("Tanh", "s", "h2"),
         node("MatMul", "h2 D", "y"),
     ]
-    return make(nodes, {"x": [1, 2], "h": [1, 3]}, outputs, weights)
+    return model_of(nodes, {"x": [1, 2], "h": [1, 3]}, outputs, weights)
 
 
 def test_plain_recurrence_becomes_a_register(tmp_path):
     model = _textbook_cell({"y": [1, 2], "h2": [1, 3]})
     X = random(np.random.default_rng(1), 7, 1, 2)
-    rows = _stream_by_hand(model, X, {"h": ("h2", np.zeros((1, 3), np.float32))})
-    expected = {"y": np.concatenate([r["y"] for r in rows])}
+    expected = {"y": stepped(model, {"x": X}, {"h": ("h2", (1, 3))})["y"][:, 0]}
     graph = load(save(model, tmp_path), states={"h": "h2"})
     agree(graph, X[:, 0], expected)
     told = load(save(model, tmp_path))  # x has y's shape, but only h and h2 make a cell
@@ -561,12 +501,11 @@ def test_plain_recurrence_is_found_by_shape(tmp_path):
         node("Clip", "s lo hi", "h2"),
         node("MatMul", "h2 D", "y"),
     ]
-    model = make(nodes, {"x": ["N", 4], "h": ["N", 3]}, {"y": ["N", 2], "h2": ["N", 3]}, weights)
+    model = model_of(nodes, {"x": ["N", 4], "h": ["N", 3]}, {"y": ["N", 2], "h2": ["N", 3]}, weights)
     graph = load(save(model, tmp_path))
     assert graph.inputs == ["x"] and list(graph.states) == ["rnn_1.h"] and list(graph.outputs) == ["y"]
     X = random(rng, 7, 1, 4)
-    rows = _stream_by_hand(model, X, {"h": ("h2", np.zeros((1, 3), np.float32))})
-    agree(graph, X[:, 0], {"y": np.concatenate([r["y"] for r in rows])})
+    agree(graph, X[:, 0], {"y": stepped(model, {"x": X}, {"h": ("h2", (1, 3))})["y"][:, 0]})
 
 
 @pytest.mark.parametrize(
@@ -599,14 +538,14 @@ def test_a_cell_beside_carried_states_must_not_forget(tmp_path):
     ]
     nodes[-1].output[:] = ["", "y"]
     scale = node("Mul", "hn hn", "other")  # and no output returns the state: not a pair
-    model = make(nodes, {"x": [1, 1, 4], "h": [1, 1, 3]}, {"y": [1, 1, 3], "hn": [1, 1, 3]}, weights)
+    model = model_of(nodes, {"x": [1, 1, 4], "h": [1, 1, 3]}, {"y": [1, 1, 3], "hn": [1, 1, 3]}, weights)
     with pytest.raises(UnsupportedError, match=r"RNN node 'y': initial_h .* forget"):
         load(save(model, tmp_path))
     graph = load(save(model, tmp_path), shapes={"x": [None, 1, 4]})
     assert sorted(graph.states) == ["gru_1.h", "rnn_1.h"]
     # Where no output returns the state, h is where a sequence starts.
     outputs = {"y": [1, 1, 3], "other": [1, 1, 3]}
-    model = make([*nodes, scale], {"x": [1, 1, 4], "h": [1, 1, 3]}, outputs, weights)
+    model = model_of([*nodes, scale], {"x": [1, 1, 4], "h": [1, 1, 3]}, outputs, weights)
     assert load(save(model, tmp_path)).inputs == ["x"]
 
 
@@ -703,7 +642,7 @@ def _cell_model(op="LSTM", drop=(), weights=None, inputs=None, opset=14, dtype=n
     w = {"W": random(rng, 1, G * 3, 2).astype(dtype), "R": random(rng, 1, G * 3, 3).astype(dtype), **(weights or {})}
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     made = helper.make_node(op, ["X", "W", "R"], ["Y"], **{"hidden_size": 3, **attrs})
-    model = make(
+    model = model_of(
         [made],
         inputs or {"X": (["T", "N", 2], kind)},
         {"Y": None},
@@ -745,31 +684,31 @@ REFUSED = {
         "W is computed at run time.*fixed=",
     ),
     "features from time": (
-        lambda: make(
+        lambda: model_of(
             [node("Transpose", "x", "t", perm=[0, 2, 1]), node("Softmax", "t", "y")], {"x": ["N", "T", 4]}, {"y": None}
         ),
         UnsupportedError,
         "Softmax node 'y'.*time",
     ),
     "unknown operator": (
-        lambda: make([node("Det", "x", "y")], {"x": ["T", 3, 3]}, {"y": None}),
+        lambda: model_of([node("Det", "x", "y")], {"x": ["T", 3, 3]}, {"y": None}),
         UnsupportedError,
         "Det node 'y'",
     ),
     "attention": (
-        lambda: make(
+        lambda: model_of(
             [node("Transpose", "x", "k", perm=[0, 2, 1]), node("MatMul", "x k", "y")], {"x": ["N", "T", 3]}, {"y": None}
         ),
         UnsupportedError,
         "MatMul node 'y'.*time",
     ),
     "mean over time": (
-        lambda: make([node("ReduceMean", "x", "y", axes=[0])], {"x": ["T", "N", 3]}, {"y": None}),
+        lambda: model_of([node("ReduceMean", "x", "y", axes=[0])], {"x": ["T", "N", 3]}, {"y": None}),
         UnsupportedError,
         "ReduceMean node 'y'",
     ),
     "time shifted": (
-        lambda: make(
+        lambda: model_of(
             [node("Slice", "x a b z", "s"), node("Tanh", "s", "y")],
             {"x": ["T", "N", 3]},
             {"y": None},
@@ -779,19 +718,19 @@ REFUSED = {
         "y",
     ),
     "cast": (
-        lambda: make([node("Cast", "x", "y", to=10)], {"x": ["T", "N", 3]}, {"y": None}),
+        lambda: model_of([node("Cast", "x", "y", to=10)], {"x": ["T", "N", 3]}, {"y": None}),
         UnsupportedError,
         "Cast node 'y'.*FLOAT16",
     ),
     "length baked in": (
-        lambda: make(
+        lambda: model_of(
             [node("Add", "x p", "y")], {"x": ["T", "N", 3]}, {"y": None}, {"p": np.ones((7, 1, 3), np.float32)}
         ),
         ShapeError,
         "Add node 'y'.*11 timesteps",
     ),
     "position": (
-        lambda: make(
+        lambda: model_of(
             [
                 node("Shape", "x", "s"),
                 node("Gather", "s z", "n"),
@@ -806,7 +745,7 @@ REFUSED = {
         "depends on the number of timesteps",
     ),
     "training dropout": (
-        lambda: make(
+        lambda: model_of(
             [node("Dropout", "x r t", "y")],
             {"x": ["T", "N", 3]},
             {"y": None},
@@ -816,12 +755,12 @@ REFUSED = {
         "Dropout node 'y'.*training",
     ),
     "string input": (
-        lambda: make([node("Identity", "x", "y")], {"x": (["T"], TensorProto.STRING)}, {"y": None}),
+        lambda: model_of([node("Identity", "x", "y")], {"x": (["T"], TensorProto.STRING)}, {"y": None}),
         UnsupportedError,
         "'x'",
     ),
     "too many open axes": (
-        lambda: make([node("Tanh", "x", "y")], {"x": ["a", "b", "c"]}, {"y": None}),
+        lambda: model_of([node("Tanh", "x", "y")], {"x": ["a", "b", "c"]}, {"y": None}),
         UnsupportedError,
         "shapes=",
     ),
@@ -846,7 +785,7 @@ def test_options(tmp_path):
         load(save(model, tmp_path), fixed={"W": W[0]})
     with pytest.raises(ShapeError, match="declares"):
         load(save(model, tmp_path), fixed={"W": W}, shapes={"X": [2, 2]})
-    open_ = make([node("Tanh", "x", "y")], {"x": ["a", "b", "c"]}, {"y": None})
+    open_ = model_of([node("Tanh", "x", "y")], {"x": ["a", "b", "c"]}, {"y": None})
     assert load(save(open_, tmp_path), shapes={"x": [10, 1, 5]}).shape("x") == (5,)
     assert load(save(open_, tmp_path), shapes={"x": [None, None, 5]}).shape("x") == (5,)
     assert load(save(open_, tmp_path), shapes={"x": [None, 4, 5]}).shape("x") == (4, 5)
@@ -927,7 +866,7 @@ def test_external_data_with_odd_places(key, value, tmp_path):
 
 
 def _bomb(nodes, weights, **inputs):
-    return make(nodes, {"x": ["T", "N", 2], **inputs}, {"y": None}, weights)
+    return model_of(nodes, {"x": ["T", "N", 2], **inputs}, {"y": None}, weights)
 
 
 BOMBS = {

@@ -4,10 +4,8 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
-from strides import Chain, load, session_of, whole
+from onnx_files import Chain, session_of
+from strides import load, whole
 from test_import_onnx_cumulative import arange, cumsum
 from test_import_onnx_heads import cut, difference
 from undertow.errors import UnsupportedError

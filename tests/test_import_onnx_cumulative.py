@@ -4,13 +4,10 @@
 import numpy as np
 import pytest
 
+import strides
+from onnx_files import FLOAT, INT64, Chain, numpy_helper, session_of
+from strides import load
 from undertow.errors import UnsupportedError
-
-onnx = pytest.importorskip("onnx")
-ort = pytest.importorskip("onnxruntime")
-
-import strides  # noqa: E402
-from strides import Chain, load, session_of  # noqa: E402
 
 
 def cumsum(c, axis, **attrs):
@@ -32,7 +29,7 @@ def arange(c, of, axis, start=1, step=1, op="Gather"):
     n = c.add("Mul", by, of=[length(c, of, axis, op)])
     limit = c.add("Add", first, of=[n])
     c.add("Range", limit, by, of=[first])
-    return c.add("Cast", to=onnx.TensorProto.FLOAT)
+    return c.add("Cast", to=FLOAT)
 
 
 def check(c, tmp_path, latency=0, missing=0, **options):
@@ -177,7 +174,7 @@ def test_a_running_mean(op, tmp_path):
 
 def ones_like(c, of):
     shape = c.add("Shape", of=[of])
-    one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    one = numpy_helper.from_array(np.ones(1, np.float32))
     return c.add("ConstantOfShape", of=[shape], value=one)
 
 
@@ -200,7 +197,7 @@ def test_a_running_mean_by_other_counts(kind, tmp_path):
         c.add("Unsqueeze", c.constant(np.array([0], np.int64)), of=[n])
         c.add("Expand", c.last, of=[c.constant(np.ones(1, np.int64))])
         cumsum(c, 0)
-        c.add("Cast", to=onnx.TensorProto.FLOAT)
+        c.add("Cast", to=FLOAT)
         c.add("Div", c.last, of=[sums])
     elif kind == "reciprocal":
         arange(c, "x", 2)
@@ -236,7 +233,7 @@ def test_cumulative_layer_norm(tmp_path):
     c.add("Mul", c.constant(np.linspace(0.5, 2, 6, dtype=np.float32).reshape(1, 6, 1)))
     normed = c.last
     model = check(c, tmp_path)
-    weights = {w.name: onnx.numpy_helper.to_array(w).astype(np.float64) for w in c.weights}
+    weights = {w.name: numpy_helper.to_array(w).astype(np.float64) for w in c.weights}
     X = np.random.default_rng(3).normal(size=(120, 4)).astype(np.float32)
     y = X.astype(np.float64) @ weights["w0"][:, :, 0].T + weights["w1"]
     y = np.where(y < 0, 0.25 * y, y)
@@ -315,7 +312,7 @@ def test_counts_are_never_guessed(tmp_path):
     """Times that are a share of the length, and whole numbers that are no progression by their formula."""
     c = Chain(1, 3, "T")
     count = arange(c, "x", 2)
-    total = c.add("Cast", of=[length(c, "x", 2)], to=onnx.TensorProto.FLOAT)
+    total = c.add("Cast", of=[length(c, "x", 2)], to=FLOAT)
     c.add("Div", total, of=[count])
     c.add("Mul", c.last, of=["x"])
     with pytest.raises(UnsupportedError, match="the result depends on the number of timesteps"):
@@ -323,8 +320,8 @@ def test_counts_are_never_guessed(tmp_path):
     c = Chain(1, 3, "T")
     arange(c, "x", 2)
     c.add("Mul", c.constant(np.float32(0.5)))
-    c.add("Cast", to=onnx.TensorProto.INT64)
-    c.add("Cast", to=onnx.TensorProto.FLOAT)
+    c.add("Cast", to=INT64)
+    c.add("Cast", to=FLOAT)
     c.add("Mul", c.last, of=["x"])
     with pytest.raises(UnsupportedError, match="Mul node 'Mul_10': a constant differs between timesteps"):
         load(c, tmp_path)

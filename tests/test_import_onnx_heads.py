@@ -4,11 +4,9 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
 import strides
-from strides import Chain, load, session_of
+from onnx_files import Chain, numpy_helper, session_of
+from strides import load
 from undertow.errors import UnsupportedError
 
 END = 2**31 - 1
@@ -127,8 +125,6 @@ def test_convolutions_of_padding(mode, pads, kernel, dilation, latency, tmp_path
 
 
 def weights_of(c):
-    from onnx import numpy_helper
-
     return [a for a in map(numpy_helper.to_array, c.weights) if a.dtype == np.float32 and a.ndim in (1, 3)]
 
 

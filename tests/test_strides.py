@@ -5,13 +5,10 @@ import numpy as np
 import pytest
 
 import undertow
+from onnx_files import Chain, session_of
+from strides import check, encoder, load, up
 from undertow.model import Model
 from undertow.verify import verify
-
-pytest.importorskip("onnx")
-ort = pytest.importorskip("onnxruntime")
-
-from strides import Chain, check, encoder, load, up  # noqa: E402
 
 CONVS = {
     "even": (8, 4, {"pads": [2, 2]}),
@@ -310,11 +307,9 @@ def test_the_last_timestep_of_a_finer_rate(tmp_path):
     fine = c.last
     c.conv(4, 4, 2, strides=[2])
     c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (-1, 2**31 - 1, 2)), of=[fine])
-    path = tmp_path / "model.onnx"
-    path.write_bytes(c.bytes())
-    model = undertow.load(path)
+    model = load(c, tmp_path)
     x = np.random.default_rng(0).normal(size=(1, 2, 24)).astype(np.float32)
-    expected = ort.InferenceSession(str(path)).run(None, {"x": x})[0]
+    expected = session_of(c).run(None, {"x": x})[0]
     y = model.run(np.ascontiguousarray(x[0].T).reshape(-1, model.frames_in, 2))
     np.testing.assert_allclose(y[-1].ravel(), expected.ravel(), atol=1e-5)
 

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-# ruff: noqa: E402 (imports follow the check that an optional package is there)
 """Branches, loops and cells that were taken apart, in ONNX models, against ONNX Runtime."""
 
 from __future__ import annotations
@@ -7,52 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, peer, random, save, stepped
 from tolerances import FLOAT32_PEER
-
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
-ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-
-from onnx import TensorProto, helper, numpy_helper
-
 from undertow import reference
 from undertow.errors import UnsupportedError
 from undertow.importers.onnx import limits, load
 
-FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 T, N, I, H = 9, 1, 5, 4
-
-
-def node(op, inputs, outputs, **attrs):
-    return helper.make_node(op, inputs.split(), outputs.split(), **attrs)
-
-
-def info(name, shape=None, kind=FLOAT):
-    return helper.make_tensor_value_info(name, kind, shape)
-
-
-def graph_of(nodes, inputs, outputs, weights=None, name="body"):
-    """A graph: inputs and outputs are value infos or names without a shape."""
-    infos = [[v if not isinstance(v, str) else info(v) for v in side] for side in (inputs, outputs)]
-    held = [numpy_helper.from_array(np.asarray(w), n) for n, w in (weights or {}).items()]
-    return helper.make_graph(nodes, name, *infos, held)
-
-
-def save(graph, tmp_path, opset=17):
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    path = tmp_path / "model.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def peer(path, feeds):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(path.read_bytes(), options)
-    return dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
-
-
-def random(rng, *shape):
-    return rng.standard_normal(shape).astype(np.float32)
 
 
 def sequence_agrees(path, X, output="Y", batch_axis=1, **options):
@@ -67,11 +27,6 @@ def sequence_agrees(path, X, output="Y", batch_axis=1, **options):
 
 def ops(graph):
     return [n.op for n in graph.nodes]
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(4)
 
 
 # -- cells as the body of a Scan ------------------------------------------------------------------------------------
@@ -251,7 +206,7 @@ def scan_file(tmp_path, body, batch=N, start=None, steps="T"):
     scan = node(
         "Scan", " ".join([*starts, "X"]), " ".join([*(f"{s}_T" for s in states), "Y"]), num_scan_inputs=1, body=inner
     )
-    outer = graph_of([scan], [info("X", [steps, batch, I])], [info("Y", [steps, batch, H])], starts, "scan")
+    outer = graph_of([scan], [info("X", [steps, batch, I])], [info("Y", [steps, batch, H])], starts)
     return save(outer, tmp_path)
 
 
@@ -530,23 +485,9 @@ def test_step_with_a_stacked_state(name, stack, tmp_path, rng):
     path = save(outer, tmp_path)
     graph = load(path)
     assert "lstm" in ops(graph) and "state_write" not in ops(graph)
-    X, state, expected = random(rng, T, I), np.zeros(shape, np.float32), []
-    for x in X:
-        made = peer(path, {"x": x[None], "state": state})
-        state = made["state_out"]
-        expected.append(made["y"][0])
+    X = random(rng, T, I)
+    expected = stepped(path, {"x": X[:, None]}, {"state": ("state_out", shape)})["y"][:, 0]
     np.testing.assert_allclose(reference.run(graph, X), expected, rtol=0, atol=FLOAT32_PEER)
-
-
-def step_by_step(path, X, states):
-    """A model of one step, driven by hand with ONNX Runtime: its state inputs are fed what its outputs gave."""
-    carried = {name: np.zeros(shape, np.float32) for name, (_, shape) in states.items()}
-    rows = []
-    for x in X:
-        made = peer(path, {"x": x, **carried})
-        carried = {name: made[output] for name, (output, _) in states.items()}
-        rows.append(made["y"])
-    return np.stack(rows)
 
 
 def history_file(tmp_path, rng, write):
@@ -590,7 +531,7 @@ def test_cache_of_frames(write, tmp_path, rng):
     assert graph.inputs == ["x"] and list(graph.outputs) == ["y"]
     assert "state: input 'cache', output 'cache_out'" in graph.source
     X = random(rng, T, 1, I)
-    expected = step_by_step(path, X, {"cache": ("cache_out", (1, I, 2))})
+    expected = stepped(path, {"x": X}, {"cache": ("cache_out", (1, I, 2))})["y"]
     made = reference.run(graph, X[:, 0])
     np.testing.assert_allclose(made.reshape(T, I), expected[:, 0], rtol=0, atol=FLOAT32_PEER)
 
@@ -615,7 +556,7 @@ def test_two_pairings_are_not_guessed(tmp_path, rng):
         load(path)
     pairs = {"h": "h_out", "g": "g_out"}
     X = random(rng, T, 1, I)
-    expected = step_by_step(path, X, {name: (output, (1, H)) for name, output in pairs.items()})
+    expected = stepped(path, {"x": X}, {name: (output, (1, H)) for name, output in pairs.items()})["y"]
     made = reference.run(load(path, states=pairs), X[:, 0])
     np.testing.assert_allclose(made, expected[:, 0], rtol=0, atol=FLOAT32_PEER)
 
@@ -659,7 +600,7 @@ def test_recurrence_inside_of_a_frame(tmp_path, rng):
     graph = load(path)
     assert [s.shape for s in graph.states.values()] == [(bands, H)]
     X = random(rng, T, 1, bands, I)
-    expected = step_by_step(path, X, {"h": ("h_out", (1, bands, H))})
+    expected = stepped(path, {"x": X}, {"h": ("h_out", (1, bands, H))})["y"]
     made = reference.run(graph, X[:, 0])
     np.testing.assert_allclose(made.reshape(T, bands, H), expected[:, 0], rtol=0, atol=FLOAT32_PEER)
 
