@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tolerances import FLOAT32_PEER
+from undertow import reference
+
 onnx = pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
 helper, numpy_helper, TensorProto = onnx.helper, onnx.numpy_helper, onnx.TensorProto
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -171,3 +174,20 @@ def stepped(source, feeds, states, fixed=None):
         for name, row in rows.items():
             row.append(made[name])
     return {name: np.stack(row) for name, row in rows.items()}
+
+
+# -- what is made of them -------------------------------------------------------------------------------------------
+
+
+def last_row(graph, name, y):
+    """An output that is given once, also where a stream gives it with every frame."""
+    return y[-1] if y.ndim > len(graph.values[graph.outputs[name]].shape) else y
+
+
+def agree(graph, X, expected, once=(), atol=FLOAT32_PEER, **kwargs):
+    """Outputs of the Graph, in float64, against (T, *frame) arrays."""
+    made = reference.evaluate(graph, X, **kwargs).outputs
+    assert set(made) == set(expected)
+    for name, e in expected.items():
+        y = last_row(graph, name, made[name]) if name in once else made[name]
+        np.testing.assert_allclose(y, e, rtol=0, atol=atol, err_msg=name)

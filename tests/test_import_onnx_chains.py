@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 
 from onnx_files import Chain, session_of
-from strides import load, whole
-from test_import_onnx_cumulative import arange, cumsum
-from test_import_onnx_heads import cut, difference
+from strides import arange, cumsum, cut, difference, load, whole
 from undertow.errors import UnsupportedError
 
 

@@ -6,37 +6,9 @@ import pytest
 
 import strides
 from onnx_files import FLOAT, INT64, Chain, numpy_helper, session_of
-from strides import load
+from strides import arange, cumsum, length, load
+from strides import check_timesteps as check
 from undertow.errors import UnsupportedError
-
-
-def cumsum(c, axis, **attrs):
-    return c.add("CumSum", c.constant(np.array(axis, np.int64)), **attrs)
-
-
-def length(c, of, axis, op="Gather"):
-    """The size of an axis, as exporters write it."""
-    shape = c.add("Shape", of=[of])
-    if op == "Slice":
-        c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (axis, axis + 1)), of=[shape])
-        return c.add("Squeeze", c.constant(np.array([0], np.int64)))
-    return c.add("Gather", c.constant(np.array(axis, np.int64)), of=[shape], axis=0)
-
-
-def arange(c, of, axis, start=1, step=1, op="Gather"):
-    """torch.arange(start, start + step * T, step) as float32, for T timesteps of a tensor."""
-    first, by = c.constant(np.array(start, np.int64)), c.constant(np.array(step, np.int64))
-    n = c.add("Mul", by, of=[length(c, of, axis, op)])
-    limit = c.add("Add", first, of=[n])
-    c.add("Range", limit, by, of=[first])
-    return c.add("Cast", to=FLOAT)
-
-
-def check(c, tmp_path, latency=0, missing=0, **options):
-    """Whole, step by step, in chunks, proposed, restored, in the float64 reference; see strides.check."""
-    model = strides.check(c, tmp_path, 1, 1, missing, **options)
-    assert model.latency == latency
-    return model
 
 
 def sums_of(X, exclusive=False):
