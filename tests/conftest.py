@@ -29,7 +29,7 @@ def models_dir():
     """The folder of real models that the project does not own."""
     folder = os.environ.get("UNDERTOW_MODELS")
     if not folder:
-        pytest.skip("UNDERTOW_MODELS is not set: the folder of real models")
+        pytest.skip("needs real models: set UNDERTOW_MODELS to their folder")
     return Path(folder)
 
 

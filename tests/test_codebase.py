@@ -144,6 +144,14 @@ def test_only_isa_cmake_sets_machine_flags():
             assert not re.search(r"-m(avx|fma|sse|arch|tune)", path.read_text()), path
 
 
+def test_what_skips_says_what_to_install():
+    for path in [*(ROOT / "tests").glob("*.py"), *(ROOT / "bench").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "importorskip":
+                reasons = [ast.unparse(k.value) for k in node.keywords if k.arg == "reason"]
+                assert reasons and "pip install" in reasons[0], f"{path.name}, line {node.lineno}"
+
+
 def test_no_fast_math():
     for path in [
         *ROOT.glob("CMakeLists.txt"),

@@ -68,7 +68,7 @@ def as_npz(w: dict[str, np.ndarray]) -> bytes:
 
 
 def as_torch(w: dict[str, np.ndarray], legacy: bool = False) -> bytes:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     out = io.BytesIO()
     tensors = {key: torch.from_numpy(a) for key, a in w.items()}
     torch.save(tensors, out, _use_new_zipfile_serialization=not legacy)
@@ -167,7 +167,7 @@ def test_onnx_under_another_name(tmp_path: Path) -> None:
 
 def test_a_zip_of_torch_files(tmp_path: Path) -> None:
     """Stable-Baselines3: the policy, its optimizer, and often an empty dict of further variables."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     w, out = lstm(), io.BytesIO()
     torch.save({}, out)
     path = tmp_path / "agent.zip"
@@ -273,7 +273,7 @@ def test_what_nothing_fits(tmp_path: Path) -> None:
 @pytest.mark.parametrize("saved", ["whole", "old", "scripted", "traced"])
 def test_modules_that_do_more_than_their_layers_are_not_wired(tmp_path: Path, end: str, saved: str) -> None:
     """A whole module says that it has a Tanh, and TorchScript code what it calls: neither is in the tensors."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     path = tmp_path / "net.pt"
     net = HEADS[end](torch)
     if saved in ("whole", "old"):
@@ -298,7 +298,7 @@ def test_modules_that_do_more_than_their_layers_are_not_wired(tmp_path: Path, en
 
 
 def test_joblib_is_named(tmp_path: Path) -> None:
-    joblib = pytest.importorskip("joblib")
+    joblib = pytest.importorskip("joblib", reason="needs joblib: pip install joblib")
     joblib.dump({"a": np.ones(5)}, tmp_path / "m.pkl")
     with pytest.raises(UnsupportedError, match=r"joblib .* np\.savez"):
         undertow.read_weights(tmp_path / "m.pkl")

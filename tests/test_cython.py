@@ -42,7 +42,7 @@ def build(folder, site):
 def built(tmp_path_factory):
     """The folder in which the consumer was built against the undertow that these tests import."""
     if not compiler():
-        pytest.skip("no C compiler")
+        pytest.skip("needs a C compiler: apt install gcc")
     folder = tmp_path_factory.mktemp("consumer") / "package"
     build(folder, Path(undertow.__file__).parents[1])
     return folder

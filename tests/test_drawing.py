@@ -15,7 +15,7 @@ from undertow import drawing
 from undertow.cli import main
 from undertow.graph import Graph
 
-pytest.importorskip("undertow._core", reason="needs the compiled engine")
+pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 CAN_DRAW = find_spec("graphviz") is not None and shutil.which("dot") is not None
 
@@ -192,7 +192,7 @@ def test_pictures(cli, tmp_path, monkeypatch):
     assert "undertow[graph]" in err
 
 
-@pytest.mark.skipif(not CAN_DRAW, reason="needs graphviz, the package and the program")
+@pytest.mark.skipif(not CAN_DRAW, reason="needs Graphviz and its program dot: pip and apt install graphviz")
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
 def test_pictures_that_dot_draws(cli, tmp_path, suffix, monkeypatch):
     tower(2).save(tmp_path / "tower.tow")

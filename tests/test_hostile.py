@@ -431,7 +431,7 @@ def test_indices_along_a_long_axis(op: str, tmp_path: Path) -> None:
 
 
 def test_keras_layers_without_weights_are_bounded(tmp_path: Path) -> None:
-    pytest.importorskip("h5py", reason="writing Keras files needs h5py")
+    pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
     pool = {"pool_size": 200, "strides": 1, "padding": "same"}
     layers = [layer("InputLayer", "x", batch_input_shape=[None, None, 2**12, 16], dtype="float32")]
     layers += [layer("TimeDistributed", f"t{i}", layer=layer("MaxPooling1D", f"p{i}", **pool)) for i in range(100)]

@@ -50,7 +50,7 @@ def _torch_model(torch, cell, layers, bidirectional, batch_first, norm, last, st
     ids=lambda s: "-".join(f"{k}={v}" for k, v in s.items()),
 )
 def test_pytorch_exports(settings, opset, tmp_path):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     options = {"bidirectional": False, "batch_first": True, "norm": False, "last": False, "states": False, "ids": False}
     dynamic, settings = settings.get("dynamic", True), options | {k: v for k, v in settings.items() if k != "dynamic"}
     torch.manual_seed(3)

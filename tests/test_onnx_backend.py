@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+onnx = pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -197,7 +197,7 @@ def test_clip_leaves_the_memory_alone():
 def test_oracle_on_printed_vectors(op):
     """Hand-made vectors of ONNX Runtime's kernel tests: ragged and zero lengths, saturation, alpha and beta."""
     if not os.environ.get("UNDERTOW_MODELS"):
-        pytest.skip("UNDERTOW_MODELS is not set: needs the folder of real models and vectors")
+        pytest.skip("needs real models and vectors: set UNDERTOW_MODELS to their folder")
     path = Path(os.environ["UNDERTOW_MODELS"]) / "vectors" / "ort-kernels" / f"{op}.json"
     for case in json.loads(path.read_text()):
         T, B, n_in, H, D = (case[k] for k in ("seq_length", "batch", "input_size", "hidden_size", "num_directions"))
@@ -270,7 +270,7 @@ def test_reference_is_oracle(op, options):
 
 @pytest.mark.parametrize("op", ["rnn", "gru", "lstm", "lstm-projection"])
 def test_oracle_and_reference_are_torch(op):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     n_in, H, T, B = 5, 4, 6, 3
     torch.manual_seed(3)
     options = {"proj_size": 2} if op == "lstm-projection" else {}
