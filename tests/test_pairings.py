@@ -110,3 +110,29 @@ def test_stacked_cells_are_told_by_few_trials():
     assert only_cells(fits, 9, 9, 100, build, lambda graph: graph) is not None
     assert len(tried) == 2**4 and all(len(pairing) == 8 for pairing in tried)
     assert only_cells(fits, 9, 9, 100_000, build, lambda graph: graph) is None  # too large for trials
+
+
+class Counted(list):
+    """Options of an input, which count how often they are looked at."""
+
+    looks = 0
+
+    def __iter__(self):
+        Counted.looks += 1
+        return super().__iter__()
+
+
+def test_trials_of_pairings_have_a_limit(monkeypatch):
+    """Eight layers have 2^8 pairings, however small the model is; and what fits is found without long search."""
+    names = [f"{letter}{layer}" for layer in range(8) for letter in "hc"]
+    fits = {name: Counted(f"{o}_out" for o in names if o[1] >= name[1]) for name in names}
+    tried = []
+    monkeypatch.setattr(Counted, "looks", 0)
+
+    def build(pairing):
+        tried.append(pairing)
+        raise UnsupportedError("no cells")
+
+    assert only_cells(fits, 17, 17, 1, build, lambda graph: graph) is None
+    assert len(tried) == 120 and all(list(pairing) == names for pairing in tried)
+    assert Counted.looks < 20 * 120
