@@ -159,6 +159,58 @@ def clamped_body(rng):
     return nodes, weights | {"low": np.float32(-0.3), "high": np.float32(0.3)}, states
 
 
+def altered(body, nodes, **weights):
+    """A body with other nodes in place of some; `nodes`: output -> what stands where it is made."""
+    old, held, states = body
+    return [new for n in old for new in nodes.get(n.output[0], [n])], held | weights, states
+
+
+def hard(gate):
+    """HardSigmoid, for which 1 - s(x) is not s(-x)."""
+    return {gate: [node("HardSigmoid", f"p_{gate}", gate, alpha=0.3, beta=0.4)]}
+
+
+#: no cell computes these, though all but one node of each is a cell's
+NEARLY = {
+    "lstm_hard_output": lambda rng: altered(lstm_body(rng), hard("o")),
+    "lstm_candidate_sees_c": lambda rng: altered(
+        lstm_body(rng),
+        {"g": [node("Mul", "c P", "cp"), node("Add", "p_g cp", "q_g"), node("Tanh", "q_g", "g")]},
+        P=random(rng, H),
+    ),
+    "lstm_full_peephole": lambda rng: altered(
+        lstm_body(rng),
+        {"i": [node("MatMul", "c V", "cv"), node("Add", "p_i cv", "q_i"), node("Sigmoid", "q_i", "i")]},
+        V=random(rng, H, H),
+    ),
+    "lstm_doubled": lambda rng: altered(
+        lstm_body(rng), {"h_next": [node("Mul", "o t", "ot"), node("Mul", "ot two", "h_next")]}, two=np.float32(2)
+    ),
+    "lstm_forgets_apart": lambda rng: altered(
+        lstm_body(rng), {"fc": [node("Mul", "f c", "gone"), node("Sub", "c gone", "fc")]}
+    ),
+    "lstm_output_sees_tanh": lambda rng: altered(
+        lstm_body(rng),
+        {
+            "o": [],
+            "h_next": [
+                node("MatMul", "t V", "tv"),
+                node("Add", "p_o tv", "q_o"),
+                node("Sigmoid", "q_o", "o"),
+                node("Mul", "o t", "h_next"),
+            ],
+        },
+        V=random(rng, H, H),
+    ),
+    "gru_hard_flipped": lambda rng: altered(gru_body(rng, False, "flipped"), hard("z") | hard("r")),
+    "gru_hard_reset": lambda rng: altered(gru_body(rng, True, "onnx"), hard("r")),
+    "gru_state_beside_reset": lambda rng: altered(
+        gru_body(rng, False, "onnx"),
+        {"s_n": [node("MatMul", "h U", "hu"), node("Add", "ru hu", "rhu"), node("Add", "rhu xw_n", "s_n")]},
+        U=random(rng, H, H),
+    ),
+}
+
 BODIES = {
     "lstm": (lstm_body, "lstm"),
     "lstm_peephole": (peephole_body, "lstm"),
@@ -173,6 +225,7 @@ BODIES = {
     "sru": (sru_body, None),
     "ind_rnn": (ind_rnn_body, None),
     "clamped": (clamped_body, None),
+    **{name: (body, None) for name, body in NEARLY.items()},
 }
 
 

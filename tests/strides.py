@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Chains of nodes along time, streamed and compared with what ONNX Runtime gives; and links that several tests use."""
 
+import re
+
 import numpy as np
 
 import undertow
@@ -42,6 +44,8 @@ def check(chain, tmp_path, frames_in, frames_out, missing=0, n=(1, 2, 3, 5, 40),
     """n: frames of `frames_in` timesteps; missing: timesteps at the start for which the model gives nothing."""
     model = load(chain, tmp_path, **options)
     assert (model.frames_in, model.frames_out) == (frames_in, frames_out)
+    said = re.search(r"the model gives none for the first (\d+)", model.graph.source)
+    assert (int(said[1]) if said else 0) == missing
     session = session_of(chain)
     time = chain.shape.index("T")
     for frames in n:

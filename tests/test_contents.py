@@ -99,12 +99,19 @@ class Scaled(Net):
         return self.head(y) * 2.0 + 1.0
 
 
+class Shifted(Net):
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        y, _ = self.lstm(x)
+        return self.head(y) + 1.0
+
+
 HEADS = {
     "nothing": lambda _: Net("Identity").eval(),
     "Dropout": lambda _: Net("Dropout").eval(),
     "Tanh": lambda _: Net("Tanh").eval(),
     "sigmoid": lambda _: Sigmoid("Identity").eval(),
     "scaled": lambda _: Scaled("Identity").eval(),
+    "shifted": lambda _: Shifted("Identity").eval(),
 }
 
 FORMS = {
@@ -269,7 +276,7 @@ def test_what_nothing_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch would rather not have TorchScript
-@pytest.mark.parametrize("end", ["nothing", "Dropout", "Tanh", "sigmoid", "scaled"])
+@pytest.mark.parametrize("end", HEADS)
 @pytest.mark.parametrize("saved", ["whole", "old", "scripted", "traced"])
 def test_modules_that_do_more_than_their_layers_are_not_wired(tmp_path: Path, end: str, saved: str) -> None:
     """A whole module says that it has a Tanh, and TorchScript code what it calls: neither is in the tensors."""
@@ -282,7 +289,7 @@ def test_modules_that_do_more_than_their_layers_are_not_wired(tmp_path: Path, en
         example = torch.zeros(1, 4, 3)
         (torch.jit.script(net) if saved == "scripted" else torch.jit.trace(net, example)).save(str(path))
     # what a class computes in its own forward is in the code of TorchScript alone
-    named = {"Tanh": "Tanh|activation|tanh", "sigmoid": "sigmoid", "scaled": "mul|add"}.get(end)
+    named = {"Tanh": "Tanh|activation|tanh", "sigmoid": "sigmoid", "scaled": "mul|add", "shifted": "add"}.get(end)
     if named is None or (saved in ("whole", "old") and end != "Tanh"):
         X = rng.normal(size=(5, 3)).astype(np.float32)
         wired = undertow.load(path).run(X)
@@ -315,3 +322,31 @@ def test_a_pickle_that_executes_is_refused_under_any_name(tmp_path: Path) -> Non
         with pytest.raises(FormatError):
             read(path)
     assert not (tmp_path / "executed").exists()
+
+
+BROKEN = {
+    "onnx": b"\x08\x08\x12\x01t\x3a\x02\x0a\x00",
+    "tow": b"\x89TOW\r\n\x1a\n" + bytes(200),
+    "npz": as_npz(lstm())[:-30],
+    "safetensors": as_safetensors(lstm())[:-3],
+    "pkl": b"\x80\x04\x95",
+    "h5": b"\x89HDF\r\n\x1a\n" + bytes(100),
+    "json": b'{"layers": 3}',
+    "nam": b'{"architecture": "LSTM"}',
+    "rnnn": b"rnnoise-nu model file version 1\n5",
+    "weights": b"nothing that is known",
+    "zip": b"",
+}
+
+
+@pytest.mark.parametrize("suffix", BROKEN)
+def test_an_error_names_the_file_once(tmp_path: Path, suffix: str) -> None:
+    """Importers name it or leave that to `load`; nobody reads it twice."""
+    path = tmp_path / f"broken_model.{suffix}"
+    path.write_bytes(BROKEN[suffix])
+    if suffix == "onnx":
+        pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
+    with pytest.raises(undertow.Error) as caught:
+        undertow.load(path)
+    assert str(caught.value).count("broken_model") == 1, caught.value
+    assert str(caught.value).startswith((str(path), path.name)), caught.value

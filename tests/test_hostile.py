@@ -305,6 +305,49 @@ def einsum() -> Case:
     return made, UnsupportedError, "equation"
 
 
+@case
+def window_of_many_elements() -> Case:
+    made = model(
+        [node("Conv", "x W", "y", dilations=[2**23], pads=[2**23, 0])], {"x": [1, 32, "T"]}, W=_ones(32, 32, 2)
+    )
+    return made, UnsupportedError, "134217728 elements"
+
+
+@case
+def groups_one_by_one() -> Case:
+    made = model([node("Conv", "x W", "y", group=257)], {"x": [1, 514, "T"]}, W=_ones(514, 2, 1))
+    return made, UnsupportedError, "group=257 is not supported, expected at most 256"
+
+
+@case
+def sums_along_a_frame() -> Case:
+    made = model([node("CumSum", "x a", "y")], {"x": ["T", 1, 4097]}, a=np.array(2))
+    return made, UnsupportedError, "sums along 4097 elements, at most 4096"
+
+
+@case
+def many_exponents() -> Case:
+    made = model([node("Pow", "x p", "y")], {"x": ["T", 1, 17]}, p=np.arange(17, dtype=np.float32))
+    return made, UnsupportedError, "has 17 different exponents, at most 16"
+
+
+@case
+def large_exponent() -> Case:
+    made = model([node("Pow", "x p", "y")], p=np.float32(65))
+    return made, UnsupportedError, "exponent 65.* is not supported, expected whole numbers up to 64"
+
+
+@case
+def large_norm() -> Case:
+    nodes = [node("LpPool", "x", "y", kernel_shape=[2], p=65)]
+    return model(nodes, {"x": ["T", 4, 8]}), UnsupportedError, "p=65 is not supported, expected 1 to 64"
+
+
+@case
+def many_axes() -> Case:
+    return model([node("Relu", "x", "y")], {"x": ["T", *[1] * 16]}), UnsupportedError, "more than 16 axes"
+
+
 # -- graphs that cannot be --------------------------------------------------------------------------------------------
 
 

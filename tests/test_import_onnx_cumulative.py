@@ -299,6 +299,74 @@ def test_counts_are_never_guessed(tmp_path):
         load(c, tmp_path)
 
 
+@pytest.mark.parametrize(("step", "fits"), [(4000, True), (5000, False)])
+def test_counts_in_large_steps(step, fits, tmp_path):
+    """A part of the number times the step must be exact in float32."""
+    c = Chain(1, 1, "T")
+    zeros = c.add("Mul", c.constant(np.float32(0)))
+    c.add("Add", arange(c, "x", 2, start=0, step=step), of=[zeros])
+    if not fits:
+        with pytest.raises(UnsupportedError, match="a constant differs between timesteps"):
+            load(c, tmp_path)
+        return
+    Y = load(c, tmp_path).run(np.zeros((9000, 1), np.float32))[:, 0]
+    np.testing.assert_array_equal(Y, (step * np.arange(9000, dtype=np.int64)).astype(np.float32))
+
+
+INTEGERS = {
+    "the number halved": lambda c: c.add("Div", c.constant(np.array(2, np.int64))),
+    "beyond 2^24": lambda c: c.add("Add", c.constant(np.array(2**24 + 1, np.int64))),
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_that_no_frame_counts(name, tmp_path):
+    """Whole numbers are refused where frames of float32 would give others."""
+    c = Chain(1, 3, "T")
+    arange(c, "x", 2)
+    c.nodes.pop()  # the Cast
+    c.last = c.nodes[-1].output[0]
+    INTEGERS[name](c)
+    c.add("Cast", to=FLOAT)
+    c.add("Mul", c.last, of=["x"])
+    with pytest.raises(UnsupportedError, match="a constant differs between timesteps"):
+        load(c, tmp_path)
+
+
+def test_numbers_of_timesteps_ahead(tmp_path):
+    """Longer than the sequence, and cut again: look-ahead, and zeros behind the end."""
+    c = Chain(1, 3, "T")
+    arange(c, "x", 2)
+    c.nodes.pop()  # the Cast
+    c.last = c.nodes[-1].output[0]
+    c.add("Concat", c.constant(np.array([0, 0], np.int64)), axis=0)
+    c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (2, 2**31 - 1, 0)))
+    c.add("Cast", to=FLOAT)
+    c.add("Mul", c.last, of=["x"])
+    check(c, tmp_path, latency=2)
+
+
+def test_sums_of_the_next_frames(tmp_path):
+    c = Chain(1, 2, "T")
+    c.pad(0, 0, -1, 0, 0, 1)
+    cumsum(c, 2)
+    check(c, tmp_path, latency=1)
+
+
+def test_sums_of_a_part_are_summed_up(tmp_path):
+    """One tenth for each timestep: the sum of so many in float32 is not the tenth of their number."""
+    c = Chain(1, 3, "T")
+    ones_like(c, "x")
+    c.add("Mul", c.constant(np.float32(0.1)))
+    cumsum(c, 2)
+    c.add("Mul", c.last, of=["x"])
+    model = load(c, tmp_path)
+    X = np.random.default_rng(4).normal(size=(500, 3)).astype(np.float32)
+    expected = np.float32(X) * np.cumsum(np.full((500, 1), 0.1, np.float32), axis=0, dtype=np.float32)
+    np.testing.assert_array_equal(model.run(X), expected)
+    np.testing.assert_array_equal(expected.T, session_of(c).run(None, {"x": X.T[None]})[0][0])
+
+
 def test_a_table_of_the_length_of_the_file_is_no_count(tmp_path):
     """Where time is fixed nothing tells what comes after it: the file is a clip of so many timesteps."""
     c = Chain(1, 3, 10)

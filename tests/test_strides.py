@@ -314,6 +314,15 @@ def test_the_last_timestep_of_a_finer_rate(tmp_path):
     np.testing.assert_allclose(y[-1].ravel(), expected.ravel(), atol=1e-5)
 
 
+def test_timesteps_of_another_width_are_refused(tmp_path):
+    """As many numbers as frames have, but others."""
+    model = load(encoder(), tmp_path)
+    assert model.run(np.zeros((8, 2), np.float32)).shape == (4, 3)
+    for shape in ((8, 4), (4, 4), (16, 1), (16,)):
+        with pytest.raises(undertow.ShapeError, match=r"expected|must be"):
+            model.run(np.zeros(shape, np.float32))
+
+
 def test_a_sequence_that_is_no_whole_number_of_frames_is_refused(tmp_path):
     model = load(encoder(), tmp_path)
     with pytest.raises(undertow.ShapeError, match=r"7 timesteps.*a multiple of 2"):
