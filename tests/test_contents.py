@@ -121,6 +121,8 @@ FORMS = {
     "safetensors": as_safetensors,
     "npz": as_npz,
     "json": lambda w: json.dumps({key: a.tolist() for key, a in w.items()}).encode(),
+    "pickle, latest": lambda w: pickle.dumps(w, protocol=5),
+    "json, marked": lambda w: json.dumps({key: a.tolist() for key, a in w.items()}).encode("utf-8-sig"),
 }
 
 
@@ -204,6 +206,14 @@ def test_a_zip_of_torch_files_costs_what_is_in_it(tmp_path: Path) -> None:
         undertow.read_weights(path)
 
 
+def test_json_that_begins_like_safetensors(tmp_path: Path) -> None:
+    """Eight bytes and a brace: but as the length of a header they are absurd."""
+    text = '{"lstm":{"bias_hh_l0":[1,2,3,4]}}'
+    (tmp_path / "m.bin").write_text(text)
+    assert text[8] == "{"
+    np.testing.assert_array_equal(undertow.read_weights(tmp_path / "m.bin")["lstm.bias_hh_l0"], [1, 2, 3, 4])
+
+
 def test_json_of_layers(tmp_path: Path) -> None:
     """The arrays of a Keras layer stay apart, even where they have one shape; numbers and text are none."""
     square, more = np.ones((2, 2)), np.zeros((2, 2))
@@ -269,6 +279,13 @@ def test_what_nothing_fits(tmp_path: Path) -> None:
         undertow.load(path)
     with pytest.raises(FormatError, match="not a weights file"):
         undertow.read_weights(path)
+    path.write_bytes(b"\x08\x07\x00 which is no ONNX model")
+    with pytest.raises(UnsupportedError, match=r"'\.weights' is not known"):
+        undertow.load(path)
+    with zipfile.ZipFile(path, "w"):
+        pass
+    with pytest.raises(FormatError, match="a zip archive, but no torch, NumPy or Keras one"):
+        undertow.load(path)
     for name in ("m.tflite", "m.bin"):
         (tmp_path / name).write_bytes(b"\x1c\0\0\0TFL3\x14\0 ")
         with pytest.raises(UnsupportedError, match="tf2onnx"):
@@ -350,3 +367,10 @@ def test_an_error_names_the_file_once(tmp_path: Path, suffix: str) -> None:
         undertow.load(path)
     assert str(caught.value).count("broken_model") == 1, caught.value
     assert str(caught.value).startswith((str(path), path.name)), caught.value
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt", "m.tow", "m.json", "m"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(FormatError, match="the file is empty"):
+        undertow.load(tmp_path / name)
