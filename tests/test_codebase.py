@@ -79,6 +79,7 @@ FORBIDDEN = {
     "weights": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "cli"},
     "reference": {"model", "stream", "_core", "tow", "importers", "layers", "weights", "cli"},
     "precision": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
+    "container": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
     "packing": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
     "formulas": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
     "products": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
