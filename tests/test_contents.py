@@ -374,3 +374,12 @@ def test_an_empty_file_is_called_empty(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(FormatError, match="the file is empty"):
         undertow.load(tmp_path / name)
+
+
+def test_a_refusal_of_an_importer_names_the_file_once(tmp_path: Path) -> None:
+    from onnx_files import model_of, node, save
+
+    path = save(model_of([node("Det", "x", "y")], {"x": ["T", 3, 3]}, {"y": None}), tmp_path, "broken_model.onnx")
+    with pytest.raises(UnsupportedError, match="Det node 'y'") as caught:
+        undertow.load(path)
+    assert str(caught.value).count("broken_model") == 1, caught.value
