@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import Chain, session_of
+from onnx_files import Chain, onnxruntime, session_of
 from strides import check, encoder, load, up
 from undertow.model import Model
 from undertow.verify import verify
@@ -334,6 +334,7 @@ def test_a_sequence_that_is_no_whole_number_of_frames_is_refused(tmp_path):
 
 
 def test_verify_knows_how_the_file_has_them(tmp_path):
+    onnxruntime()
     model = load(encoder(), tmp_path)
     report = verify(model, path=tmp_path / "model.onnx", against="onnxruntime")
     assert report.ok, str(report)
