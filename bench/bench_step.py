@@ -10,7 +10,7 @@ import undertow
 
 from .models import CELLS, GATES, Weights
 
-pytest.importorskip("pytest_benchmark")
+pytest.importorskip("pytest_benchmark", reason="needs pytest-benchmark: pip install pytest-benchmark")
 
 SIZES = (16, 40, 64, 128, 256, 512, 1024)
 ISAS = [isa for isa, runnable in undertow.isas().items() if runnable]

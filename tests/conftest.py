@@ -4,6 +4,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import undertow
@@ -28,8 +29,13 @@ def models_dir():
     """The folder of real models that the project does not own."""
     folder = os.environ.get("UNDERTOW_MODELS")
     if not folder:
-        pytest.skip("UNDERTOW_MODELS is not set: the folder of real models")
+        pytest.skip("needs real models: set UNDERTOW_MODELS to their folder")
     return Path(folder)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
 
 
 _largest = []

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""ONNX models that stride along time, streamed and compared with what ONNX Runtime gives; for test_strides*.py."""
+"""Chains of nodes along time, streamed and compared with what ONNX Runtime gives; and links that several tests use."""
+
+import re
 
 import numpy as np
 
 import undertow
-from test_import_onnx_time import Chain, session_of
+from onnx_files import FLOAT, Chain, save, session_of
 from undertow import reference
+
+#: the end of a slice that takes all that is there
+END = 2**31 - 1
 
 
 def load(chain, tmp_path, **options):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(chain.bytes())
-    return undertow.load(path, **options)
+    return undertow.load(save(chain, tmp_path), **options)
 
 
 def whole(rows, model):
@@ -41,6 +44,8 @@ def check(chain, tmp_path, frames_in, frames_out, missing=0, n=(1, 2, 3, 5, 40),
     """n: frames of `frames_in` timesteps; missing: timesteps at the start for which the model gives nothing."""
     model = load(chain, tmp_path, **options)
     assert (model.frames_in, model.frames_out) == (frames_in, frames_out)
+    said = re.search(r"the model gives none for the first (\d+)", model.graph.source)
+    assert (int(said[1]) if said else 0) == missing
     session = session_of(chain)
     time = chain.shape.index("T")
     for frames in n:
@@ -66,6 +71,13 @@ def check(chain, tmp_path, frames_in, frames_out, missing=0, n=(1, 2, 3, 5, 40),
     return model
 
 
+def check_timesteps(chain, tmp_path, latency=0, missing=0, **options):
+    """As check, where a frame is one timestep."""
+    model = check(chain, tmp_path, 1, 1, missing, **options)
+    assert model.latency == latency
+    return model
+
+
 def up(c, n_in, n_out, kernel, stride, cut=None, **attrs):
     W = (c.rng.normal(size=(n_in, n_out // attrs.get("group", 1), kernel)) / n_in).astype(np.float32)
     c.add(
@@ -88,4 +100,33 @@ def encoder():
     return c
 
 
-__all__ = ["Chain", "check", "encoder", "load", "session_of", "up"]
+def cumsum(c, axis, **attrs):
+    return c.add("CumSum", c.constant(np.array(axis, np.int64)), **attrs)
+
+
+def length(c, of, axis, op="Gather"):
+    """The size of an axis, as exporters write it."""
+    shape = c.add("Shape", of=[of])
+    if op == "Slice":
+        c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (axis, axis + 1)), of=[shape])
+        return c.add("Squeeze", c.constant(np.array([0], np.int64)))
+    return c.add("Gather", c.constant(np.array(axis, np.int64)), of=[shape], axis=0)
+
+
+def arange(c, of, axis, start=1, step=1, op="Gather"):
+    """torch.arange(start, start + step * T, step) as float32, for T timesteps of a tensor."""
+    first, by = c.constant(np.array(start, np.int64)), c.constant(np.array(step, np.int64))
+    n = c.add("Mul", by, of=[length(c, of, axis, op)])
+    limit = c.add("Add", first, of=[n])
+    c.add("Range", limit, by, of=[first])
+    return c.add("Cast", to=FLOAT)
+
+
+def cut(c, start, end, of=None, axis=2):
+    return c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (start, end, axis)), of=of)
+
+
+def difference(c, of="x"):
+    """x[1:] - x[:-1]"""
+    now, before = cut(c, 1, END, [of]), cut(c, 0, -1, [of])
+    return c.add("Sub", before, of=[now])

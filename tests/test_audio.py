@@ -16,7 +16,7 @@ from undertow.cli import main
 from undertow.cli._common import Progress
 from undertow.graph import Graph
 
-pytest.importorskip("undertow._core", reason="needs the compiled engine")
+pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 RNG = np.random.default_rng(31)
 SHAPES = [(512, 64, None), (4, 0, None), (4, 3, 4), (4, 3, 2), (1, 5, 1), (4, 0, 1), (3, 2, 5), (2, 0, 7), (5, 4, 11)]
@@ -185,7 +185,7 @@ def hide(monkeypatch, *packages):
 @pytest.mark.parametrize("library", ["soxr", "scipy"])
 @pytest.mark.parametrize(("rate", "to"), [(48000, 16000), (44100, 16000), (8000, 16000)])
 def test_a_tone_stays_that_tone_at_another_rate(library, rate, to, monkeypatch):
-    pytest.importorskip(library)
+    pytest.importorskip(library, reason=f"needs {library}: pip install {library}")
     if library == "scipy":
         hide(monkeypatch, "soxr")
     t, end = np.arange(rate) / rate, np.arange(to) / to
@@ -201,7 +201,7 @@ def test_a_tone_stays_that_tone_at_another_rate(library, rate, to, monkeypatch):
 
 @pytest.mark.parametrize("library", ["soxr", "scipy"])
 def test_what_the_lower_rate_cannot_hold_does_not_come_back_as_another_tone(library, monkeypatch):
-    pytest.importorskip(library)
+    pytest.importorskip(library, reason=f"needs {library}: pip install {library}")
     if library == "scipy":
         hide(monkeypatch, "soxr")
     tone = np.sin(2 * np.pi * 11000 * np.arange(48000) / 48000).astype(np.float32)
@@ -314,7 +314,7 @@ def test_blocks_that_overlap_are_joined(cli, tmp_path):
 
 def test_a_channel_and_a_rate(cli, tmp_path):
     if find_spec("soxr") is None:
-        pytest.importorskip("scipy")
+        pytest.importorskip("scipy", reason="needs SciPy: pip install scipy")
     model = detector(tmp_path)
     x = save(tmp_path / "x.wav", noise(600, 2), 48000)
     wav, out = tmp_path / "x.wav", tmp_path / "y.npy"
@@ -370,7 +370,7 @@ def test_a_bar_says_how_much_faster_than_live():
 
 @pytest.mark.parametrize("n_samples", [333, 8 * 9000])
 def test_a_picture_of_input_output_and_state(cli, tmp_path, n_samples, monkeypatch):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
     import undertow.cli.run as command
 
     seen = {}
@@ -398,7 +398,7 @@ def test_a_picture_of_input_output_and_state(cli, tmp_path, n_samples, monkeypat
 
 
 def test_a_picture_of_frames(cli, tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
     model = detector(tmp_path)
     np.save(tmp_path / "x.npy", noise(30, 12))
     code, out, _ = cli("run", model, tmp_path / "x.npy", "--plot", tmp_path / "y.svg")
@@ -438,35 +438,25 @@ def test_outputs_of_a_model_that_looks_ahead_belong_to_its_frames(cli, tmp_path,
 @pytest.fixture
 def exported(tmp_path):
     """y = W (gain x) + V s, sn = tanh of it: one step of an exporter, its gain an input, its sizes open."""
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx_files import model_of, node, onnx, save
 
     nodes = [
-        helper.make_node("Mul", ["x", "gain"], ["louder"]),
-        helper.make_node("MatMul", ["louder", "W"], ["Wx"]),
-        helper.make_node("MatMul", ["s", "V"], ["Vs"]),
-        helper.make_node("Add", ["Wx", "Vs"], ["sum"]),
-        helper.make_node("Tanh", ["sum"], ["sn"]),
-        helper.make_node("Identity", ["sum"], ["y"]),
+        node("Mul", "x gain", "louder"),
+        node("MatMul", "louder W", "Wx"),
+        node("MatMul", "s V", "Vs"),
+        node("Add", "Wx Vs", "sum"),
+        node("Tanh", "sum", "sn"),
+        node("Identity", "sum", "y"),
     ]
-
-    def info(name, shape):
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    weights = [numpy_helper.from_array(a, name) for name, a in (("W", noise(6, 4)), ("V", noise(4, 4)))]
-    graph = helper.make_graph(
-        nodes, "step", [info("x", ["n", "size"]), info("gain", []), info("s", [1, 4])],
-        [info("y", [1, 4]), info("sn", [1, 4])], weights,
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    weights = {"W": noise(6, 4), "V": noise(4, 4)}
+    inputs = {"x": ["n", "size"], "gain": [], "s": [1, 4]}
+    model = model_of(nodes, inputs, {"y": [1, 4], "sn": [1, 4]}, weights)
     onnx.checker.check_model(model)
-    path = tmp_path / "step.onnx"
-    onnx.save(model, path)
-    return path, *map(numpy_helper.to_array, weights)
+    return save(model, tmp_path, "step.onnx"), *weights.values()
 
 
 def test_every_command_takes_what_binds_an_onnx_file(cli, tmp_path, exported):
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")
     path, w, v = exported
     bound = ["--fixed", "gain=2.5", "--shape", "x=1,6", "--states", "s=sn"]
     assert cli("info", path)[0] == 3, "nothing binds its inputs"
@@ -522,7 +512,7 @@ def test_bindings_that_mean_nothing_are_refused(cli, exported):
 
 def test_frames_are_those_of_a_voice_detector(models_dir):
     """Silero's own way of cutting sound: ONNX Runtime on these frames gives the probabilities that came with it."""
-    ort = pytest.importorskip("onnxruntime")
+    ort = pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")
     folder = models_dir / "stage2" / "silero-vad"
     session = ort.InferenceSession(str(folder / "silero_vad_openvino_16k.onnx"), providers=["CPUExecutionProvider"])
     with np.load(folder / "expected_ort_16k.npz") as data:

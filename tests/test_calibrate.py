@@ -184,6 +184,8 @@ def test_search_backs_off_where_the_error_grows():
     tolerance = 1e-4
     with_int8 = calibrate.measure(g, {"sum": "int8"}, X)
     assert with_int8.total.data.max <= tolerance < with_int8.total.longest
+    with pytest.raises(ToleranceError, match="change the output by up to"):
+        calibrate.measure(g, {"sum": "int8"}, X, tolerance)
     found = calibrate.search(g, X, tolerance)
     assert "grows beyond the tolerance" in found.refused["sum W"]
     precisions = {layer.name: layer.precision for layer in found.layers}
@@ -208,6 +210,26 @@ def test_precisions_that_save_nothing_are_passed_over():
     """With two columns int4 is mostly padding, and int8 mostly scales and sums."""
     g = single(np.random.default_rng(0), "rnn", 2, 3)
     assert calibrate._Bench(g, frames(3, 2), None).ladder(("cell", "W")) == ["float16"]
+    g = single(np.random.default_rng(0), "rnn", 8, 3)  # of eight columns int8 takes the bytes of float16
+    assert calibrate._Bench(g, frames(3, 8), None).ladder(("cell", "W")) == ["float16"]
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_int4_in_one_layer_does_not_keep_int8_from_the_other(seed):
+    """The tolerance is what int4 costs in the larger layer; beside int8 there, the smaller one has room for int8."""
+    rng = np.random.default_rng(seed)
+    g = Graph("two")
+    x = g.input("x", 64)
+    less = g.add("select", [x], weights={"indices": np.arange(60)})
+    layers = [
+        g.add("dense", [value], name=name, weights={"W": rng.normal(size=(16, n))})
+        for name, value, n in (("large", x, 64), ("small", less, 60))
+    ]
+    g.output("y", g.add("add", layers))
+    X = {"x": rng.normal(size=(50, 64)).astype(np.float32)}
+    four = calibrate.measure(g, {"large": "int4"}, X).total
+    found = calibrate.search(g, X, max(four.data.max, four.longest))
+    assert [layer.precision for layer in found.layers] == ["int8", "int8"]
 
 
 def test_models_that_need_the_whole_sequence():

@@ -21,7 +21,7 @@ from undertow.cli._common import Progress
 from undertow.describe import human_bytes
 from undertow.graph import Graph
 
-pytest.importorskip("undertow._core", reason="needs the compiled engine")
+pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 RNG = np.random.default_rng(5)
 

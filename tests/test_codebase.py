@@ -79,6 +79,7 @@ FORBIDDEN = {
     "weights": {"graph", "model", "stream", "_core", "tow", "compile", "importers", "layers", "cli"},
     "reference": {"model", "stream", "_core", "tow", "importers", "layers", "weights", "cli"},
     "precision": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
+    "container": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
     "packing": {"graph", "ops", "model", "stream", "_core", "tow", "compile", "cli"},
     "formulas": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
     "products": {"model", "stream", "_core", "tow", "packing", "compile", "cli"},
@@ -142,6 +143,14 @@ def test_only_isa_cmake_sets_machine_flags():
             and "bench" not in path.parts
         ):
             assert not re.search(r"-m(avx|fma|sse|arch|tune)", path.read_text()), path
+
+
+def test_what_skips_says_what_to_install():
+    for path in [*(ROOT / "tests").glob("*.py"), *(ROOT / "bench").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "importorskip":
+                reasons = [ast.unparse(k.value) for k in node.keywords if k.arg == "reason"]
+                assert reasons and "pip install" in reasons[0], f"{path.name}, line {node.lineno}"
 
 
 def test_no_fast_math():

@@ -68,7 +68,7 @@ def as_npz(w: dict[str, np.ndarray]) -> bytes:
 
 
 def as_torch(w: dict[str, np.ndarray], legacy: bool = False) -> bytes:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     out = io.BytesIO()
     tensors = {key: torch.from_numpy(a) for key, a in w.items()}
     torch.save(tensors, out, _use_new_zipfile_serialization=not legacy)
@@ -99,12 +99,19 @@ class Scaled(Net):
         return self.head(y) * 2.0 + 1.0
 
 
+class Shifted(Net):
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        y, _ = self.lstm(x)
+        return self.head(y) + 1.0
+
+
 HEADS = {
     "nothing": lambda _: Net("Identity").eval(),
     "Dropout": lambda _: Net("Dropout").eval(),
     "Tanh": lambda _: Net("Tanh").eval(),
     "sigmoid": lambda _: Sigmoid("Identity").eval(),
     "scaled": lambda _: Scaled("Identity").eval(),
+    "shifted": lambda _: Shifted("Identity").eval(),
 }
 
 FORMS = {
@@ -114,6 +121,8 @@ FORMS = {
     "safetensors": as_safetensors,
     "npz": as_npz,
     "json": lambda w: json.dumps({key: a.tolist() for key, a in w.items()}).encode(),
+    "pickle, latest": lambda w: pickle.dumps(w, protocol=5),
+    "json, marked": lambda w: json.dumps({key: a.tolist() for key, a in w.items()}).encode("utf-8-sig"),
 }
 
 
@@ -149,18 +158,11 @@ def test_whole_keras_models_under_any_name(tmp_path: Path, file: str, name: str)
 
 
 def test_onnx_under_another_name(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    helper = onnx.helper
-    W, R = rng.normal(size=(1, 12, 2)).astype(np.float32), rng.normal(size=(1, 12, 3)).astype(np.float32)
-    node = helper.make_node("LSTM", ["x", "W", "R"], ["y"], hidden_size=3)
-    graph = helper.make_graph(
-        [node],
-        "g",
-        [helper.make_tensor_value_info("x", 1, ["t", 1, 2])],
-        [helper.make_tensor_value_info("y", 1, ["t", 1, 1, 3])],
-        [onnx.numpy_helper.from_array(W, "W"), onnx.numpy_helper.from_array(R, "R")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="t")
+    from onnx_files import cell, model_of, node, onnx
+
+    lstm = node("LSTM", "x W R", "y", hidden_size=3)
+    model = model_of([lstm], {"x": ["t", 1, 2]}, {"y": ["t", 1, 1, 3]}, cell(rng, "LSTM", 2, 3))
+    model.producer_name = "t"
     X = rng.normal(size=(5, 2)).astype(np.float32)
     rows = []
     for name in ("m.onnx", "m.bin", "m.pt"):
@@ -174,7 +176,7 @@ def test_onnx_under_another_name(tmp_path: Path) -> None:
 
 def test_a_zip_of_torch_files(tmp_path: Path) -> None:
     """Stable-Baselines3: the policy, its optimizer, and often an empty dict of further variables."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     w, out = lstm(), io.BytesIO()
     torch.save({}, out)
     path = tmp_path / "agent.zip"
@@ -202,6 +204,14 @@ def test_a_zip_of_torch_files_costs_what_is_in_it(tmp_path: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("policy.pth", as_torch(w)[:-100])
         undertow.read_weights(path)
+
+
+def test_json_that_begins_like_safetensors(tmp_path: Path) -> None:
+    """Eight bytes and a brace: but as the length of a header they are absurd."""
+    text = '{"lstm":{"bias_hh_l0":[1,2,3,4]}}'
+    (tmp_path / "m.bin").write_text(text)
+    assert text[8] == "{"
+    np.testing.assert_array_equal(undertow.read_weights(tmp_path / "m.bin")["lstm.bias_hh_l0"], [1, 2, 3, 4])
 
 
 def test_json_of_layers(tmp_path: Path) -> None:
@@ -269,6 +279,13 @@ def test_what_nothing_fits(tmp_path: Path) -> None:
         undertow.load(path)
     with pytest.raises(FormatError, match="not a weights file"):
         undertow.read_weights(path)
+    path.write_bytes(b"\x08\x07\x00 which is no ONNX model")
+    with pytest.raises(UnsupportedError, match=r"'\.weights' is not known"):
+        undertow.load(path)
+    with zipfile.ZipFile(path, "w"):
+        pass
+    with pytest.raises(FormatError, match="a zip archive, but no torch, NumPy or Keras one"):
+        undertow.load(path)
     for name in ("m.tflite", "m.bin"):
         (tmp_path / name).write_bytes(b"\x1c\0\0\0TFL3\x14\0 ")
         with pytest.raises(UnsupportedError, match="tf2onnx"):
@@ -276,11 +293,11 @@ def test_what_nothing_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch would rather not have TorchScript
-@pytest.mark.parametrize("end", ["nothing", "Dropout", "Tanh", "sigmoid", "scaled"])
+@pytest.mark.parametrize("end", HEADS)
 @pytest.mark.parametrize("saved", ["whole", "old", "scripted", "traced"])
 def test_modules_that_do_more_than_their_layers_are_not_wired(tmp_path: Path, end: str, saved: str) -> None:
     """A whole module says that it has a Tanh, and TorchScript code what it calls: neither is in the tensors."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     path = tmp_path / "net.pt"
     net = HEADS[end](torch)
     if saved in ("whole", "old"):
@@ -289,7 +306,7 @@ def test_modules_that_do_more_than_their_layers_are_not_wired(tmp_path: Path, en
         example = torch.zeros(1, 4, 3)
         (torch.jit.script(net) if saved == "scripted" else torch.jit.trace(net, example)).save(str(path))
     # what a class computes in its own forward is in the code of TorchScript alone
-    named = {"Tanh": "Tanh|activation|tanh", "sigmoid": "sigmoid", "scaled": "mul|add"}.get(end)
+    named = {"Tanh": "Tanh|activation|tanh", "sigmoid": "sigmoid", "scaled": "mul|add", "shifted": "add"}.get(end)
     if named is None or (saved in ("whole", "old") and end != "Tanh"):
         X = rng.normal(size=(5, 3)).astype(np.float32)
         wired = undertow.load(path).run(X)
@@ -305,7 +322,7 @@ def test_modules_that_do_more_than_their_layers_are_not_wired(tmp_path: Path, en
 
 
 def test_joblib_is_named(tmp_path: Path) -> None:
-    joblib = pytest.importorskip("joblib")
+    joblib = pytest.importorskip("joblib", reason="needs joblib: pip install joblib")
     joblib.dump({"a": np.ones(5)}, tmp_path / "m.pkl")
     with pytest.raises(UnsupportedError, match=r"joblib .* np\.savez"):
         undertow.read_weights(tmp_path / "m.pkl")
@@ -322,3 +339,47 @@ def test_a_pickle_that_executes_is_refused_under_any_name(tmp_path: Path) -> Non
         with pytest.raises(FormatError):
             read(path)
     assert not (tmp_path / "executed").exists()
+
+
+BROKEN = {
+    "onnx": b"\x08\x08\x12\x01t\x3a\x02\x0a\x00",
+    "tow": b"\x89TOW\r\n\x1a\n" + bytes(200),
+    "npz": as_npz(lstm())[:-30],
+    "safetensors": as_safetensors(lstm())[:-3],
+    "pkl": b"\x80\x04\x95",
+    "h5": b"\x89HDF\r\n\x1a\n" + bytes(100),
+    "json": b'{"layers": 3}',
+    "nam": b'{"architecture": "LSTM"}',
+    "rnnn": b"rnnoise-nu model file version 1\n5",
+    "weights": b"nothing that is known",
+    "zip": b"",
+}
+
+
+@pytest.mark.parametrize("suffix", BROKEN)
+def test_an_error_names_the_file_once(tmp_path: Path, suffix: str) -> None:
+    """Importers name it or leave that to `load`; nobody reads it twice."""
+    path = tmp_path / f"broken_model.{suffix}"
+    path.write_bytes(BROKEN[suffix])
+    if suffix == "onnx":
+        pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
+    with pytest.raises(undertow.Error) as caught:
+        undertow.load(path)
+    assert str(caught.value).count("broken_model") == 1, caught.value
+    assert str(caught.value).startswith((str(path), path.name)), caught.value
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt", "m.tow", "m.json", "m"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(FormatError, match="the file is empty"):
+        undertow.load(tmp_path / name)
+
+
+def test_a_refusal_of_an_importer_names_the_file_once(tmp_path: Path) -> None:
+    from onnx_files import model_of, node, save
+
+    path = save(model_of([node("Det", "x", "y")], {"x": ["T", 3, 3]}, {"y": None}), tmp_path, "broken_model.onnx")
+    with pytest.raises(UnsupportedError, match="Det node 'y'") as caught:
+        undertow.load(path)
+    assert str(caught.value).count("broken_model") == 1, caught.value

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import undertow
+from frames import bits, vectors
 from networks import single, zoo
 from undertow.graph import Graph
 from undertow.model import Model
@@ -42,7 +43,7 @@ def build(folder, site):
 def built(tmp_path_factory):
     """The folder in which the consumer was built against the undertow that these tests import."""
     if not compiler():
-        pytest.skip("no C compiler")
+        pytest.skip("needs a C compiler: apt install gcc")
     folder = tmp_path_factory.mktemp("consumer") / "package"
     build(folder, Path(undertow.__file__).parents[1])
     return folder
@@ -57,14 +58,6 @@ def consumer(built):
     return module
 
 
-def frames(T, n, seed=0):
-    return np.random.default_rng(seed).normal(size=(T, n)).astype(np.float32)
-
-
-def bits(y):
-    return np.ascontiguousarray(y).view(np.uint32)
-
-
 @pytest.mark.parametrize("way", ["step_all", "run_all"])
 @pytest.mark.parametrize("op", ["rnn", "gru", "lstm"])
 def test_same_bits_as_run(consumer, way, op, isa):
@@ -72,7 +65,7 @@ def test_same_bits_as_run(consumer, way, op, isa):
     if op == "lstm":
         del graph.outputs["c"]
     model = Model.from_graph(graph, isa)
-    X = frames(200, 5)
+    X = vectors(200, 5)
     expected = model.run(X)
     Y = np.full_like(expected, np.nan)
     stream = model.stream()
@@ -86,7 +79,7 @@ def test_same_bits_as_run(consumer, way, op, isa):
 
 def test_example_model(consumer):
     model = undertow.load(undertow.example("digits"))
-    X = frames(50, 8)
+    X = vectors(50, 8)
     Y = np.empty((50, 10), np.float32)
     consumer.step_all(model.stream(), X, Y)
     np.testing.assert_array_equal(bits(Y), bits(model.run(X)))
@@ -106,7 +99,7 @@ def test_ids_go_through_the_same_pointers(consumer):
 
 def test_input_and_output_may_be_one_array(consumer):
     model = Model.from_graph(single(np.random.default_rng(4), "gru", 6, 6))
-    x = frames(1, 6)[0]
+    x = vectors(1, 6)[0]
     y, stream = x, model.stream()
     for _ in range(30):
         y = stream.step(y)
@@ -116,7 +109,7 @@ def test_input_and_output_may_be_one_array(consumer):
 
 def test_compiled_loops_run_side_by_side(consumer):
     model = Model.from_graph(single(np.random.default_rng(5), "gru", 4, 32))
-    X = [frames(3000, 4, seed) for seed in range(4)]
+    X = [vectors(3000, 4, seed) for seed in range(4)]
     Y = [np.empty((3000, 32), np.float32) for _ in X]
     threads = [
         threading.Thread(target=consumer.step_all, args=(model.stream(), x, y)) for x, y in zip(X, Y, strict=True)

@@ -15,7 +15,7 @@ from undertow import drawing
 from undertow.cli import main
 from undertow.graph import Graph
 
-pytest.importorskip("undertow._core", reason="needs the compiled engine")
+pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 CAN_DRAW = find_spec("graphviz") is not None and shutil.which("dot") is not None
 
@@ -72,31 +72,22 @@ def row_of(table, name):
 
 def onnx_file(path):
     """What exporters write: a size computed from constants, a branch chosen by one, a recurrent cell, an activation."""
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx_files import model_of, node, onnx
 
     rng = np.random.default_rng(0)
     weights = {"W": rng.normal(size=(1, 12, 3)), "R": rng.normal(size=(1, 12, 4)), "gain": rng.normal(size=4)}
+    weights = {name: a.astype(np.float32) for name, a in weights.items()} | {"one": [1], "minus": [-1]}
     nodes = [
-        helper.make_node("Add", ["one", "one"], ["two"]),
-        helper.make_node("Mul", ["two", "two"], ["four"]),
-        helper.make_node("Concat", ["minus", "four"], ["shape"], axis=0),
-        helper.make_node("GRU", ["x", "W", "R"], ["Y"], hidden_size=4, name="memory"),
-        helper.make_node("Reshape", ["Y", "shape"], ["flat"]),
-        helper.make_node("Sigmoid", ["flat"], ["open"]),
-        helper.make_node("Mul", ["open", "gain"], ["scaled"]),
-        helper.make_node("Mul", ["scaled", "flat"], ["y"]),
+        node("Add", "one one", "two"),
+        node("Mul", "two two", "four"),
+        node("Concat", "minus four", "shape", axis=0),
+        node("GRU", "x W R", "Y", hidden_size=4, name="memory"),
+        node("Reshape", "Y shape", "flat"),
+        node("Sigmoid", "flat", "open"),
+        node("Mul", "open gain", "scaled"),
+        node("Mul", "scaled flat", "y"),
     ]
-    integers = {"one": [1], "minus": [-1]}
-    graph = helper.make_graph(
-        nodes,
-        "exported",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["t", 1, 3])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["t", 4])],
-        [numpy_helper.from_array(a.astype(np.float32), name) for name, a in weights.items()]
-        + [numpy_helper.from_array(np.array(a), name) for name, a in integers.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    onnx.save(model_of(nodes, {"x": ["t", 1, 3]}, {"y": ["t", 4]}, weights), path)
     return path
 
 
@@ -201,7 +192,7 @@ def test_pictures(cli, tmp_path, monkeypatch):
     assert "undertow[graph]" in err
 
 
-@pytest.mark.skipif(not CAN_DRAW, reason="needs graphviz, the package and the program")
+@pytest.mark.skipif(not CAN_DRAW, reason="needs Graphviz and its program dot: pip and apt install graphviz")
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
 def test_pictures_that_dot_draws(cli, tmp_path, suffix, monkeypatch):
     tower(2).save(tmp_path / "tower.tow")

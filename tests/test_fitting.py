@@ -170,3 +170,19 @@ def test_rounding_that_helps_alone_but_not_together_is_given_up():
             bench._fitted[(layer, key), name] = precision.stored(node.weights[key] * np.float32(1.01), name)
     bench.settle(chosen)
     assert compile_graph(bench.reduced(chosen)) == compile_graph(with_weights(g, chosen))
+
+
+def test_a_layer_whose_data_changes_is_rounded_to_the_nearest():
+    """Of two layers side by side, one sees in the last third what it has not seen before."""
+    rng = np.random.default_rng(3)
+    g = Graph("two")
+    weights = {name: rng.normal(size=(16, 64)).astype(np.float32) for name in ("steady", "shifted")}
+    for name, W in weights.items():
+        g.output(name, g.add("dense", [g.input(f"x of {name}", 64)], name=name, weights={"W": W}))
+    mixed = rng.normal(size=(3, 64))  # few directions, so that rounding has room for them
+    X = {"x of steady": rng.normal(size=(300, 3)) @ mixed, "x of shifted": rng.normal(size=(300, 3)) @ mixed}
+    X["x of shifted"][200:] = rng.normal(size=(100, 3)) @ rng.normal(size=(3, 64))
+    X["x of steady"] *= 10
+    fitted = calibrate.fit(g, "int4", {name: x.astype(np.float32) for name, x in X.items()})
+    kept = {node.name: np.array_equal(node.weights["W"], weights[node.name]) for node in fitted.nodes}
+    assert kept == {"steady": False, "shifted": True}

@@ -12,8 +12,8 @@ import undertow
 from tolerances import FLOAT32_CELL, FLOAT32_MODEL
 from undertow import UnsupportedError
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("onnx", reason="onnx is not installed")
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
 
 T = 23
 

@@ -18,7 +18,7 @@ from undertow.hdf5 import File, Group
 from undertow.hdf5.filters import fletcher32
 from undertow.hdf5.source import Fields, Source, lookup3
 
-h5py = pytest.importorskip("h5py", reason="writing HDF5 needs h5py")
+h5py = pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
 
 VERSIONS = [None, "earliest", ("v108", "v108"), ("v110", "v110"), "latest"]
 DTYPES = ["<f4", ">f4", "<f2", ">f2", "<f8", "i1", "u1", "<i2", ">u2", "<i4", ">i4", "<u8", ">i8", "?", "<c8", ">c16"]

@@ -13,12 +13,9 @@ import pytest
 
 import undertow
 from keras_files import layer, sequential, write_h5
+from onnx_files import BOOL, FLOAT, INT64, graph_of, helper, info, model_of, node, numpy_helper, onnx, save
 from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
 from undertow.importers.onnx import limits
-
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
-helper, numpy_helper = onnx.helper, onnx.numpy_helper
-FLOAT, INT64, BOOL = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL
 
 Case = tuple[Any, type[Error], str]
 CASES: dict[str, Callable[[], Case]] = {}
@@ -29,24 +26,10 @@ def case(function: Callable[[], Case]) -> Callable[[], Case]:
     return function
 
 
-def info(name: str, shape: Any = None, kind: int = FLOAT) -> Any:
-    return helper.make_tensor_value_info(name, kind, shape)
-
-
-def node(op: str, inputs: str, outputs: str, **attrs: Any) -> Any:
-    return helper.make_node(op, inputs.split(), outputs.split(), **attrs)
-
-
-def arrays(table: dict[str, Any]) -> list[Any]:
-    return [numpy_helper.from_array(np.asarray(w), name) for name, w in table.items()]
-
-
 def model(nodes: list[Any], inputs: Any = None, outputs: Any = None, opset: int = 17, **weights: Any) -> Any:
     """A graph from x, by default (time, 1, 4), to y."""
-    infos = [info(name, shape) for name, shape in (inputs or {"x": ["T", 1, 4]}).items()]
-    made = [info(name, shape) for name, shape in ({"y": None} if outputs is None else outputs).items()]
-    graph = helper.make_graph(nodes, "hostile", infos, made, arrays(weights))
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    outputs = {"y": None} if outputs is None else outputs
+    return model_of(nodes, inputs or {"x": ["T", 1, 4]}, outputs, weights, opset)
 
 
 def added(nodes: list[Any], **weights: Any) -> Any:
@@ -62,7 +45,7 @@ def loop(body: list[Any], trips: int, rows: tuple[str, ...] = (), start: Any = N
     """A Loop that carries c, which the body makes c2 of, to r; weights are constants beside it."""
     inputs = [info("n", [], INT64), info("go", [], BOOL), info("c")]
     outputs = [info("go2", [], BOOL), info("c2"), *[info(row) for row in rows]]
-    graph = helper.make_graph([node("Identity", "go", "go2"), *body], "body", inputs, outputs)
+    graph = graph_of([node("Identity", "go", "go2"), *body], inputs, outputs)
     names = " ".join(f"rows{i}" for i in range(len(rows)))
     return [
         node("Constant", "", "trips", value=numpy_helper.from_array(np.array(trips, np.int64))),
@@ -120,8 +103,7 @@ def test_constants_are_bounded(name: str, tmp_path: Path) -> None:
 
 
 def refused(proto: Any, error: type[Error], message: str, tmp_path: Path) -> None:
-    path = tmp_path / "hostile.onnx"
-    path.write_bytes(proto.SerializeToString())
+    path = save(proto, tmp_path, "hostile.onnx")
     with pytest.raises(error, match=message):
         undertow.load(path)
 
@@ -152,11 +134,10 @@ def rounds_over_frames() -> Case:
 
 @case
 def scan_of_many_rounds() -> Case:
-    body = helper.make_graph(
+    body = graph_of(
         [node("Add", "c f", "c2"), node("Identity", "c2", "row")],
-        "body",
-        [info("c", [4]), info("f", [4])],
-        [info("c2", [4]), info("row", [4])],
+        {"c": [4], "f": [4]},
+        {"c2": [4], "row": [4]},
     )
     nodes = [FILL, node("Scan", "z s", "r rows", body=body, num_scan_inputs=1), node("Add", "x r", "y")]
     return model(nodes, k=ints(2**20, 4), z=np.zeros(4, np.float32)), UnsupportedError, "runs 1048576 times"
@@ -164,16 +145,16 @@ def scan_of_many_rounds() -> Case:
 
 @case
 def nested_branches() -> Case:
-    inner = helper.make_graph([node("Identity", "x", "i0")], "body", [], [info("i0")])
+    inner = graph_of([node("Identity", "x", "i0")], [], ["i0"])
     for depth in range(1, 20):
         made = node("If", "c", f"i{depth}", then_branch=inner, else_branch=_identity(f"e{depth}"))
-        inner = helper.make_graph([made], "body", [], [info(f"i{depth}")])
+        inner = graph_of([made], [], [f"i{depth}"])
     nodes = [node("If", "c", "y", then_branch=inner, else_branch=_identity("e"))]
     return model(nodes, c=np.array(True)), UnsupportedError, "levels of nested graphs"
 
 
 def _identity(name: str) -> Any:
-    return helper.make_graph([node("Identity", "x", name)], "else", [], [info(name)])
+    return graph_of([node("Identity", "x", name)], [], [name])
 
 
 def _calls(n_calls: int, nodes: list[Any]) -> Any:
@@ -324,6 +305,49 @@ def einsum() -> Case:
     return made, UnsupportedError, "equation"
 
 
+@case
+def window_of_many_elements() -> Case:
+    made = model(
+        [node("Conv", "x W", "y", dilations=[2**23], pads=[2**23, 0])], {"x": [1, 32, "T"]}, W=_ones(32, 32, 2)
+    )
+    return made, UnsupportedError, "134217728 elements"
+
+
+@case
+def groups_one_by_one() -> Case:
+    made = model([node("Conv", "x W", "y", group=257)], {"x": [1, 514, "T"]}, W=_ones(514, 2, 1))
+    return made, UnsupportedError, "group=257 is not supported, expected at most 256"
+
+
+@case
+def sums_along_a_frame() -> Case:
+    made = model([node("CumSum", "x a", "y")], {"x": ["T", 1, 4097]}, a=np.array(2))
+    return made, UnsupportedError, "sums along 4097 elements, at most 4096"
+
+
+@case
+def many_exponents() -> Case:
+    made = model([node("Pow", "x p", "y")], {"x": ["T", 1, 17]}, p=np.arange(17, dtype=np.float32))
+    return made, UnsupportedError, "has 17 different exponents, at most 16"
+
+
+@case
+def large_exponent() -> Case:
+    made = model([node("Pow", "x p", "y")], p=np.float32(65))
+    return made, UnsupportedError, "exponent 65.* is not supported, expected whole numbers up to 64"
+
+
+@case
+def large_norm() -> Case:
+    nodes = [node("LpPool", "x", "y", kernel_shape=[2], p=65)]
+    return model(nodes, {"x": ["T", 4, 8]}), UnsupportedError, "p=65 is not supported, expected 1 to 64"
+
+
+@case
+def many_axes() -> Case:
+    return model([node("Relu", "x", "y")], {"x": ["T", *[1] * 16]}), UnsupportedError, "more than 16 axes"
+
+
 # -- graphs that cannot be --------------------------------------------------------------------------------------------
 
 
@@ -450,7 +474,7 @@ def test_indices_along_a_long_axis(op: str, tmp_path: Path) -> None:
 
 
 def test_keras_layers_without_weights_are_bounded(tmp_path: Path) -> None:
-    pytest.importorskip("h5py", reason="writing Keras files needs h5py")
+    pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
     pool = {"pool_size": 200, "strides": 1, "padding": "same"}
     layers = [layer("InputLayer", "x", batch_input_shape=[None, None, 2**12, 16], dtype="float32")]
     layers += [layer("TimeDistributed", f"t{i}", layer=layer("MaxPooling1D", f"p{i}", **pool)) for i in range(100)]

@@ -170,7 +170,7 @@ def graphs(graph: Any) -> Iterator[Any]:
 
 def change_onnx(data: bytes, rng: random.Random) -> bytes:
     """The fields of one to three places of the protobuf: attributes, sizes, types, names, order, weights."""
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
     model = onnx.ModelProto()
     model.ParseFromString(data)
     for _ in range(rng.choice([1, 1, 2, 3])):
@@ -279,7 +279,7 @@ NODE_TESTS = re.compile(
 
 
 def test_onnx(tmp_path: Path) -> None:
-    pytest.importorskip("onnx", reason="the onnx package is not installed")
+    pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
     from onnx.backend.test.case.node import collect_testcases
 
     with warnings.catch_warnings():

@@ -20,7 +20,7 @@ from undertow.activations import Activation
 from undertow.errors import UnsupportedError
 from undertow.importers import keras
 
-h5py = pytest.importorskip("h5py", reason="writing Keras files needs h5py")
+h5py = pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
 
 MODELS = ["cells", "bidirectional", "text", "wiring", "decoder", "dense"]
 rng = np.random.default_rng(7)

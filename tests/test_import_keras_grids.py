@@ -22,8 +22,8 @@ T = 12
 
 @pytest.fixture(scope="module")
 def keras() -> Any:
-    pytest.importorskip("h5py", reason="h5py is not installed")
-    return pytest.importorskip("keras", reason="keras is not installed")
+    pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
+    return pytest.importorskip("keras", reason="needs Keras and a backend: pip install keras torch")
 
 
 def models(keras: Any) -> dict[str, tuple[tuple[int | None, ...], list[Any]]]:
@@ -197,7 +197,7 @@ def test_clips_are_one_frame(keras: Any, tmp_path: Path) -> None:
 
 def test_a_kernel_of_keras_2_by_hand(tmp_path: Path) -> None:
     """What lies where, without Keras: kernel (window, channels, filters), depthwise (window, channels, multiplier)."""
-    pytest.importorskip("h5py", reason="h5py is not installed")
+    pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
     rng = np.random.default_rng(8)
     W, b = rng.normal(size=(3, 2, 4)).astype(np.float32), rng.normal(size=4).astype(np.float32)
     D = rng.normal(size=(2, 4, 2)).astype(np.float32)
@@ -269,13 +269,13 @@ REFUSED = [
 
 @pytest.mark.parametrize(("table", "error", "message"), REFUSED, ids=range(len(REFUSED)))
 def test_the_rest_is_refused_by_name(table: Any, error: Any, message: str, tmp_path: Path) -> None:
-    pytest.importorskip("h5py", reason="h5py is not installed")
+    pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
     with pytest.raises(error, match=message):
         undertow.load(write_h5(tmp_path / "m.h5", sequential(table), {}))
 
 
 def test_padding_in_time_must_be_used(tmp_path: Path) -> None:
-    pytest.importorskip("h5py", reason="h5py is not installed")
+    pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
     padding = layer("ZeroPadding1D", "p", padding=[2, 0], batch_input_shape=[None, None, 3])
     for behind, message in [
         (layer("Activation", "a", activation="exponential"), "takes frames of padding in time"),

@@ -21,7 +21,7 @@ from keras_files import GOLDEN, keras2_input, keras2_model, layer, sequential, w
 from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
 from undertow.importers import keras
 
-h5py = pytest.importorskip("h5py", reason="writing Keras files needs h5py")
+h5py = pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
 
 rng = np.random.default_rng(8)
 

@@ -4,12 +4,8 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
-from strides import Chain, load, session_of, whole
-from test_import_onnx_cumulative import arange, cumsum
-from test_import_onnx_heads import cut, difference
+from onnx_files import Chain, session_of
+from strides import arange, cumsum, cut, difference, load, whole
 from undertow.errors import UnsupportedError
 
 

@@ -4,42 +4,11 @@
 import numpy as np
 import pytest
 
+import strides
+from onnx_files import FLOAT, INT64, Chain, numpy_helper, session_of
+from strides import arange, cumsum, length, load
+from strides import check_timesteps as check
 from undertow.errors import UnsupportedError
-
-onnx = pytest.importorskip("onnx")
-ort = pytest.importorskip("onnxruntime")
-
-import strides  # noqa: E402
-from strides import Chain, load, session_of  # noqa: E402
-
-
-def cumsum(c, axis, **attrs):
-    return c.add("CumSum", c.constant(np.array(axis, np.int64)), **attrs)
-
-
-def length(c, of, axis, op="Gather"):
-    """The size of an axis, as exporters write it."""
-    shape = c.add("Shape", of=[of])
-    if op == "Slice":
-        c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (axis, axis + 1)), of=[shape])
-        return c.add("Squeeze", c.constant(np.array([0], np.int64)))
-    return c.add("Gather", c.constant(np.array(axis, np.int64)), of=[shape], axis=0)
-
-
-def arange(c, of, axis, start=1, step=1, op="Gather"):
-    """torch.arange(start, start + step * T, step) as float32, for T timesteps of a tensor."""
-    first, by = c.constant(np.array(start, np.int64)), c.constant(np.array(step, np.int64))
-    n = c.add("Mul", by, of=[length(c, of, axis, op)])
-    limit = c.add("Add", first, of=[n])
-    c.add("Range", limit, by, of=[first])
-    return c.add("Cast", to=onnx.TensorProto.FLOAT)
-
-
-def check(c, tmp_path, latency=0, missing=0, **options):
-    """Whole, step by step, in chunks, proposed, restored, in the float64 reference; see strides.check."""
-    model = strides.check(c, tmp_path, 1, 1, missing, **options)
-    assert model.latency == latency
-    return model
 
 
 def sums_of(X, exclusive=False):
@@ -177,7 +146,7 @@ def test_a_running_mean(op, tmp_path):
 
 def ones_like(c, of):
     shape = c.add("Shape", of=[of])
-    one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    one = numpy_helper.from_array(np.ones(1, np.float32))
     return c.add("ConstantOfShape", of=[shape], value=one)
 
 
@@ -200,7 +169,7 @@ def test_a_running_mean_by_other_counts(kind, tmp_path):
         c.add("Unsqueeze", c.constant(np.array([0], np.int64)), of=[n])
         c.add("Expand", c.last, of=[c.constant(np.ones(1, np.int64))])
         cumsum(c, 0)
-        c.add("Cast", to=onnx.TensorProto.FLOAT)
+        c.add("Cast", to=FLOAT)
         c.add("Div", c.last, of=[sums])
     elif kind == "reciprocal":
         arange(c, "x", 2)
@@ -236,7 +205,7 @@ def test_cumulative_layer_norm(tmp_path):
     c.add("Mul", c.constant(np.linspace(0.5, 2, 6, dtype=np.float32).reshape(1, 6, 1)))
     normed = c.last
     model = check(c, tmp_path)
-    weights = {w.name: onnx.numpy_helper.to_array(w).astype(np.float64) for w in c.weights}
+    weights = {w.name: numpy_helper.to_array(w).astype(np.float64) for w in c.weights}
     X = np.random.default_rng(3).normal(size=(120, 4)).astype(np.float32)
     y = X.astype(np.float64) @ weights["w0"][:, :, 0].T + weights["w1"]
     y = np.where(y < 0, 0.25 * y, y)
@@ -315,7 +284,7 @@ def test_counts_are_never_guessed(tmp_path):
     """Times that are a share of the length, and whole numbers that are no progression by their formula."""
     c = Chain(1, 3, "T")
     count = arange(c, "x", 2)
-    total = c.add("Cast", of=[length(c, "x", 2)], to=onnx.TensorProto.FLOAT)
+    total = c.add("Cast", of=[length(c, "x", 2)], to=FLOAT)
     c.add("Div", total, of=[count])
     c.add("Mul", c.last, of=["x"])
     with pytest.raises(UnsupportedError, match="the result depends on the number of timesteps"):
@@ -323,11 +292,79 @@ def test_counts_are_never_guessed(tmp_path):
     c = Chain(1, 3, "T")
     arange(c, "x", 2)
     c.add("Mul", c.constant(np.float32(0.5)))
-    c.add("Cast", to=onnx.TensorProto.INT64)
-    c.add("Cast", to=onnx.TensorProto.FLOAT)
+    c.add("Cast", to=INT64)
+    c.add("Cast", to=FLOAT)
     c.add("Mul", c.last, of=["x"])
     with pytest.raises(UnsupportedError, match="Mul node 'Mul_10': a constant differs between timesteps"):
         load(c, tmp_path)
+
+
+@pytest.mark.parametrize(("step", "fits"), [(4000, True), (5000, False)])
+def test_counts_in_large_steps(step, fits, tmp_path):
+    """A part of the number times the step must be exact in float32."""
+    c = Chain(1, 1, "T")
+    zeros = c.add("Mul", c.constant(np.float32(0)))
+    c.add("Add", arange(c, "x", 2, start=0, step=step), of=[zeros])
+    if not fits:
+        with pytest.raises(UnsupportedError, match="a constant differs between timesteps"):
+            load(c, tmp_path)
+        return
+    Y = load(c, tmp_path).run(np.zeros((9000, 1), np.float32))[:, 0]
+    np.testing.assert_array_equal(Y, (step * np.arange(9000, dtype=np.int64)).astype(np.float32))
+
+
+INTEGERS = {
+    "the number halved": lambda c: c.add("Div", c.constant(np.array(2, np.int64))),
+    "beyond 2^24": lambda c: c.add("Add", c.constant(np.array(2**24 + 1, np.int64))),
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_that_no_frame_counts(name, tmp_path):
+    """Whole numbers are refused where frames of float32 would give others."""
+    c = Chain(1, 3, "T")
+    arange(c, "x", 2)
+    c.nodes.pop()  # the Cast
+    c.last = c.nodes[-1].output[0]
+    INTEGERS[name](c)
+    c.add("Cast", to=FLOAT)
+    c.add("Mul", c.last, of=["x"])
+    with pytest.raises(UnsupportedError, match="a constant differs between timesteps"):
+        load(c, tmp_path)
+
+
+def test_numbers_of_timesteps_ahead(tmp_path):
+    """Longer than the sequence, and cut again: look-ahead, and zeros behind the end."""
+    c = Chain(1, 3, "T")
+    arange(c, "x", 2)
+    c.nodes.pop()  # the Cast
+    c.last = c.nodes[-1].output[0]
+    c.add("Concat", c.constant(np.array([0, 0], np.int64)), axis=0)
+    c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (2, 2**31 - 1, 0)))
+    c.add("Cast", to=FLOAT)
+    c.add("Mul", c.last, of=["x"])
+    check(c, tmp_path, latency=2)
+
+
+def test_sums_of_the_next_frames(tmp_path):
+    c = Chain(1, 2, "T")
+    c.pad(0, 0, -1, 0, 0, 1)
+    cumsum(c, 2)
+    check(c, tmp_path, latency=1)
+
+
+def test_sums_of_a_part_are_summed_up(tmp_path):
+    """One tenth for each timestep: the sum of so many in float32 is not the tenth of their number."""
+    c = Chain(1, 3, "T")
+    ones_like(c, "x")
+    c.add("Mul", c.constant(np.float32(0.1)))
+    cumsum(c, 2)
+    c.add("Mul", c.last, of=["x"])
+    model = load(c, tmp_path)
+    X = np.random.default_rng(4).normal(size=(500, 3)).astype(np.float32)
+    expected = np.float32(X) * np.cumsum(np.full((500, 1), 0.1, np.float32), axis=0, dtype=np.float32)
+    np.testing.assert_array_equal(model.run(X), expected)
+    np.testing.assert_array_equal(expected.T, session_of(c).run(None, {"x": X.T[None]})[0][0])
 
 
 def test_a_table_of_the_length_of_the_file_is_no_count(tmp_path):

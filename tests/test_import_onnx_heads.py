@@ -4,30 +4,11 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
 import strides
-from strides import Chain, load, session_of
+from onnx_files import Chain, numpy_helper, session_of
+from strides import END, cut, difference, load
+from strides import check_timesteps as check
 from undertow.errors import UnsupportedError
-
-END = 2**31 - 1
-
-
-def cut(c, start, end, of=None, axis=2):
-    return c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (start, end, axis)), of=of)
-
-
-def difference(c, of="x"):
-    """x[1:] - x[:-1]"""
-    now, before = cut(c, 1, END, [of]), cut(c, 0, -1, [of])
-    return c.add("Sub", before, of=[now])
-
-
-def check(c, tmp_path, latency=0, missing=0):
-    model = strides.check(c, tmp_path, 1, 1, missing)
-    assert model.latency == latency
-    return model
 
 
 def frames(n=50, width=3):
@@ -127,8 +108,6 @@ def test_convolutions_of_padding(mode, pads, kernel, dilation, latency, tmp_path
 
 
 def weights_of(c):
-    from onnx import numpy_helper
-
     return [a for a in map(numpy_helper.to_array, c.weights) if a.dtype == np.float32 and a.ndim in (1, 3)]
 
 

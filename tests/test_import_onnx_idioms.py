@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-# ruff: noqa: E402 (imports follow the check that an optional package is there)
 """What people write around recurrent layers, streamed frame by frame and in chunks, against ONNX Runtime."""
 
 from __future__ import annotations
@@ -7,57 +6,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tolerances import FLOAT32_PEER
-
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
-ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-
-from onnx import TensorProto, helper, numpy_helper
-
 import undertow
+from onnx_files import BOOL, FLOAT, INT64, cell, helper, model_of, node, onnx, random, session_of, stepped
+from onnx_files import save as write
+from tolerances import FLOAT32_PEER
 from undertow.errors import UnsupportedError
 
 I, H, T = 5, 4, 40
-DTYPES = {"float32": TensorProto.FLOAT, "bool": TensorProto.BOOL, "int64": TensorProto.INT64}
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
-def node(op, inputs, outputs, **attrs):
-    return helper.make_node(op, inputs.split(), outputs.split(), **attrs)
-
-
-def random(rng, *shape):
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def save(tmp_path, nodes, inputs, outputs, weights, dtypes=None):
-    """inputs, outputs: name -> shape, with names for open sizes."""
-    sides = [
-        [helper.make_tensor_value_info(n, DTYPES[(dtypes or {}).get(n, "float32")], s) for n, s in side.items()]
-        for side in (inputs, outputs)
-    ]
-    held = [numpy_helper.from_array(np.asarray(w), n) for n, w in weights.items()]
-    graph = helper.make_graph(nodes, "g", *sides, held)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+def save(tmp_path, nodes, inputs, outputs, weights):
+    model = model_of(nodes, inputs, outputs, weights)
     onnx.checker.check_model(model)
-    path = tmp_path / "model.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def session(path):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    return ort.InferenceSession(path.read_bytes(), options)
-
-
-def cell(rng, op, n_in, n=H):
-    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
-    return {"W": random(rng, 1, gates * n, n_in) / 2, "R": random(rng, 1, gates * n, n) / 2}
+    return write(model, tmp_path)
 
 
 def close(made, expected):
@@ -86,22 +47,15 @@ def streams_like(model, feeds, expected):
 
 
 def steps_like(path, model, feeds, states):
-    """A model of one step, its states carried by hand; feeds: name -> (T, *shape of the file's input)."""
-    peer = session(path)
-    outputs = [o.name for o in peer.get_outputs()]
-    carried = {
-        name: np.zeros(next(i.shape for i in peer.get_inputs() if i.name == name), np.float32) for name in states
-    }
+    """A model of one step; feeds: name -> (T, *shape of the file's input), states: input -> (output, shape)."""
+    expected = stepped(path, feeds, states)
     stream = model.stream()
     for t in range(T):
-        given = {name: x[t] for name, x in feeds.items()}
-        expected = dict(zip(outputs, peer.run(None, {**given, **carried}), strict=True))
-        carried = {name: expected[output] for name, output in states.items()}
-        X = {n: np.asarray(given[n], np.float32).reshape(1, *v.shape) for n, v in model.inputs.items()}
+        X = {n: np.asarray(feeds[n][t], np.float32).reshape(1, *v.shape) for n, v in model.inputs.items()}
         made = stream.run(X if len(X) > 1 else next(iter(X.values())))
         made = made if isinstance(made, dict) else {next(iter(model.outputs)): made}
         for name, y in made.items():
-            close(y[0].ravel(), expected[name].ravel())
+            close(y[0].ravel(), expected[name][t].ravel())
 
 
 # -- states ---------------------------------------------------------------------------------------------------------
@@ -113,7 +67,7 @@ def test_states_that_an_input_resets(op, way, tmp_path, rng):
     states = {"h": "hn", "c": "cn"} if op == "LSTM" else {"h": "hn"}
     nodes = []
     if way == "mul":
-        nodes += [node("Cast", "done", "d", to=TensorProto.FLOAT), node("Sub", "one d", "kept")]
+        nodes += [node("Cast", "done", "d", to=FLOAT), node("Sub", "one d", "kept")]
         nodes += [node("Mul", f"{s} kept", f"{s}0") for s in states]
     else:
         nodes += [node("Where", f"done zeros {s}", f"{s}0") for s in states]
@@ -121,12 +75,12 @@ def test_states_that_an_input_resets(op, way, tmp_path, rng):
     nodes += [helper.make_node(op, ["x", "W", "R", "", "", *starts.split()], ["", *states.values()], hidden_size=H)]
     nodes += [node("Squeeze", "hn first", "h2"), node("MatMul", "h2 D", "y")]
     weights = {"one": np.float32(1), "zeros": np.zeros((1, 1, H), np.float32), "first": np.array([0])}
-    weights |= {**cell(rng, op, I), "D": random(rng, H, 2)}
-    inputs = {"x": [1, 1, I], "done": [1], **{name: [1, 1, H] for name in states}}
+    weights |= {**cell(rng, op, I, H), "D": random(rng, H, 2)}
+    inputs = {"x": [1, 1, I], "done": ([1], BOOL), **{name: [1, 1, H] for name in states}}
     outputs = {"y": [1, 2], **{name: [1, 1, H] for name in states.values()}}
-    path = save(tmp_path, nodes, inputs, outputs, weights, {"done": "bool"})
+    path = save(tmp_path, nodes, inputs, outputs, weights)
     feeds = {"x": random(rng, T, 1, 1, I), "done": rng.random((T, 1)) < 0.2}
-    steps_like(path, undertow.load(path), feeds, states)
+    steps_like(path, undertow.load(path), feeds, {name: (output, (1, 1, H)) for name, output in states.items()})
 
 
 def test_an_output_that_is_an_input_again_returns_the_frame_before(tmp_path, rng):
@@ -140,12 +94,12 @@ def test_an_output_that_is_an_input_again_returns_the_frame_before(tmp_path, rng
         node("MatMul", "h2 D", "y"),
         node("Identity", "x", "pn"),
     ]
-    weights = {**cell(rng, "GRU", 2 * I), "D": random(rng, H, 2), "first": np.array([0])}
+    weights = {**cell(rng, "GRU", 2 * I, H), "D": random(rng, H, 2), "first": np.array([0])}
     held = {"p": [1, I], "h": [1, 1, H]}
     path = save(tmp_path, nodes, {"x": [1, I], **held}, {"y": [1, 2], "pn": [1, I], "hn": [1, 1, H]}, weights)
     model = undertow.load(path)
     assert list(model.inputs) == ["x"]
-    steps_like(path, model, {"x": random(rng, T, 1, I)}, {"p": "pn", "h": "hn"})
+    steps_like(path, model, {"x": random(rng, T, 1, I)}, {"p": ("pn", (1, I)), "h": ("hn", (1, 1, H))})
 
 
 def test_a_decoder_that_attends_by_the_state_before(tmp_path, rng):
@@ -163,12 +117,12 @@ def test_a_decoder_that_attends_by_the_state_before(tmp_path, rng):
         node("Squeeze", "hn first", "h2"),
         node("MatMul", "h2 D", "y"),
     ]
-    weights = {**cell(rng, "GRU", I + 3), "K": random(rng, 3, H), "D": random(rng, H, 2)}
+    weights = {**cell(rng, "GRU", I + 3, H), "K": random(rng, 3, H), "D": random(rng, H, 2)}
     weights |= {"first": np.array([0]), "second": np.array([1]), "last": np.array([2])}
     inputs = {"x": [1, I], "memory": [1, 6, 3], "h": [1, 1, H]}
     path = save(tmp_path, nodes, inputs, {"y": [1, 2], "hn": [1, 1, H]}, weights)
     feeds = {"x": random(rng, T, 1, I), "memory": np.repeat(random(rng, 1, 1, 6, 3), T, 0)}
-    steps_like(path, undertow.load(path), feeds, {"h": "hn"})
+    steps_like(path, undertow.load(path), feeds, {"h": ("hn", (1, 1, H))})
 
 
 def test_a_cache_of_a_convolution_over_open_time_must_be_named(tmp_path, rng):
@@ -185,7 +139,7 @@ def test_a_cache_of_a_convolution_over_open_time_must_be_named(tmp_path, rng):
     with pytest.raises(UnsupportedError, match=r"states=\{input: output\}"):
         undertow.load(path)
     X = random(rng, 1, I, T)
-    expected = session(path).run(["y"], {"x": X, "cache": np.zeros((1, I, 2), np.float32)})[0]
+    expected = session_of(path).run(["y"], {"x": X, "cache": np.zeros((1, I, 2), np.float32)})[0]
     model = undertow.load(path, states={"cache": "next"})
     y = model.outputs["y"].shape
     streams_like(model, {"x": X[0].T}, {"y": expected[0].T.reshape(T, *y)})
@@ -223,9 +177,9 @@ def test_an_input_that_is_the_same_at_every_timestep(use, batch, tmp_path, rng):
         node("Transpose", "s", "y", perm=[1, 0, 2]),
     ]
     inputs = {"x": [batch, "t", I], "k": [batch, 3]}
-    path = save(tmp_path, nodes, inputs, {"y": [batch, "t", H]}, {**weights, **cell(rng, "GRU", n_in)})
+    path = save(tmp_path, nodes, inputs, {"y": [batch, "t", H]}, {**weights, **cell(rng, "GRU", n_in, H)})
     X, k = random(rng, 1, T, I), random(rng, 1, 3)
-    (expected,) = session(path).run(None, {"x": X, "k": k})
+    (expected,) = session_of(path).run(None, {"x": X, "k": k})
     model = undertow.load(path)
     assert "input 'k': the same at all timesteps" in model.graph.source
     streams_like(model, {"x": X[0], "k": np.repeat(k, T, 0)}, {"y": expected[0]})
@@ -246,11 +200,11 @@ def test_attention_to_a_memory_that_stays_the_same(batch, tmp_path, rng):
         node("MatMul", "keys columns", "y"),
     ]
     nodes = [node("Transpose", "x", "steps", perm=[1, 0, 2]), *nodes]
-    weights = {**cell(rng, "GRU", I), "second": np.array([1])}
+    weights = {**cell(rng, "GRU", I, H), "second": np.array([1])}
     inputs = {"x": [batch, "t", I], "memory": [batch, 6, H]}
     path = save(tmp_path, nodes, inputs, {"y": [batch, H, "t"]}, weights)
     X, memory = random(rng, 1, T, I), random(rng, 1, 6, H)
-    (expected,) = session(path).run(None, {"x": X, "memory": memory})
+    (expected,) = session_of(path).run(None, {"x": X, "memory": memory})
     feeds = {"x": X[0], "memory": np.repeat(memory, T, 0)}
     streams_like(undertow.load(path), feeds, {"y": expected[0].T})
 
@@ -262,12 +216,12 @@ def test_an_initial_state_that_is_computed_must_be_bound(tmp_path, rng):
         helper.make_node("GRU", ["x", "W", "R", "", "", "h0"], ["h", ""], hidden_size=H),
         node("Squeeze", "h second", "y"),
     ]
-    weights = {**cell(rng, "GRU", I), "K": random(rng, 3, H), "first": np.array([0]), "second": np.array([1])}
+    weights = {**cell(rng, "GRU", I, H), "K": random(rng, 3, H), "first": np.array([0]), "second": np.array([1])}
     path = save(tmp_path, nodes, {"x": ["t", 1, I], "k": [1, 3]}, {"y": ["t", 1, H]}, weights)
     with pytest.raises(UnsupportedError, match=r"initial_h is computed from other values.*fixed="):
         undertow.load(path)
     X, k = random(rng, T, 1, I), random(rng, 1, 3)
-    (expected,) = session(path).run(None, {"x": X, "k": k})
+    (expected,) = session_of(path).run(None, {"x": X, "k": k})
     streams_like(undertow.load(path, fixed={"k": k}), {"x": X[:, 0]}, {"y": expected[:, 0]})
 
 
@@ -287,7 +241,7 @@ def test_zeros_joined_to_the_start_are_padding(open_batch, tmp_path, rng):
     weights = {"rest": np.array([I, 2]), "K": random(rng, 3, I, 3)}
     path = save(tmp_path, nodes, {"x": [batch, I, "t"]}, {"y": [batch, 3, "t"]}, weights)
     X = random(rng, 1, I, T)
-    expected = session(path).run(None, {"x": X})[0]
+    expected = session_of(path).run(None, {"x": X})[0]
     streams_like(undertow.load(path), {"x": X[0].T}, {"y": expected[0].T})
 
 
@@ -316,9 +270,9 @@ def test_a_sequence_shifted_by_frames(way, late, tmp_path, rng):
     first, last = (0, -n) if late > 0 else (n, 2**62)
     weights = {"nought": np.array([0]), "few": np.array([n]), "one": np.array([1])}
     weights |= {"from": np.array([first]), "to": np.array([last]), "pads": np.array([0, late, 0, 0, -late, 0])}
-    path = save(tmp_path, nodes, {"x": ["b", "t", I]}, {"y": ["b", "t", H]}, {**weights, **cell(rng, "GRU", I)})
+    path = save(tmp_path, nodes, {"x": ["b", "t", I]}, {"y": ["b", "t", H]}, {**weights, **cell(rng, "GRU", I, H)})
     X = random(rng, 1, T, I)
-    (expected,) = session(path).run(None, {"x": X})
+    (expected,) = session_of(path).run(None, {"x": X})
     model = undertow.load(path)
     assert model.latency == max(0, -late)
     streams_like(model, {"x": X[0]}, {"y": expected[0]})
@@ -338,7 +292,7 @@ def test_windows_longer_than_what_is_tried_first(tmp_path, rng):
         {"A": random(rng, 4, I, 3), "B": random(rng, 3, 4, 3)},
     )
     X = random(rng, 1, I, T)
-    expected = session(path).run(None, {"x": X})[0][0].T
+    expected = session_of(path).run(None, {"x": X})[0][0].T
     made = undertow.load(path).run(X[0].T)
     close(made[T - len(expected) :], expected)
 
@@ -352,10 +306,10 @@ def test_a_cell_over_frequency_before_a_convolution_over_time(tmp_path, rng):
         node("Transpose", "s", "maps", perm=[0, 2, 1]),  # (F, H, t)
         node("Conv", "maps K", "y", pads=[1, 1]),
     ]
-    weights = {**cell(rng, "GRU", 1), "K": random(rng, 2, H, 3), "second": np.array([1])}
+    weights = {**cell(rng, "GRU", 1, H), "K": random(rng, 2, H, 3), "second": np.array([1])}
     path = save(tmp_path, nodes, {"x": [1, 6, "t"]}, {"y": [6, 2, "t"]}, weights)
     X = random(rng, 1, 6, T)
-    expected = session(path).run(None, {"x": X})[0]
+    expected = session_of(path).run(None, {"x": X})[0]
     streams_like(undertow.load(path), {"x": X[0].T}, {"y": expected.transpose(2, 0, 1)})
 
 
@@ -374,10 +328,10 @@ def test_two_axes_of_size_one_of_which_either_is_the_batch(tmp_path, rng):
         node("ReduceMax", "h", "most", axes=[2], keepdims=0),
         node("Transpose", "most", "y", perm=[1, 2, 0]),
     ]
-    weights = {**cell(rng, "GRU", 1), "bands": np.array([3, 1, -1])}
+    weights = {**cell(rng, "GRU", 1, H), "bands": np.array([3, 1, -1])}
     path = save(tmp_path, nodes, {"x": [1, 1, 3, "t"]}, {"y": [1, H, "t"]}, weights)
     X = random(rng, 1, 1, 3, T)
-    (expected,) = session(path).run(None, {"x": X})
+    (expected,) = session_of(path).run(None, {"x": X})
     model = undertow.load(path)
     x, y = model.inputs["x"].shape, model.outputs["y"].shape
     streams_like(model, {"x": X[0, 0].T.reshape(T, *x)}, {"y": expected[0].T.reshape(T, *y)})
@@ -386,10 +340,10 @@ def test_two_axes_of_size_one_of_which_either_is_the_batch(tmp_path, rng):
 def test_a_cell_that_walks_an_axis_of_one_remembers_nothing(tmp_path, rng):
     """Time and batch were mixed up when the file was made: the cell starts anew at every timestep."""
     nodes = [helper.make_node("GRU", ["x", "W", "R"], ["h", ""], hidden_size=H), node("Squeeze", "h second", "y")]
-    weights = {**cell(rng, "GRU", I), "second": np.array([1])}
+    weights = {**cell(rng, "GRU", I, H), "second": np.array([1])}
     path = save(tmp_path, nodes, {"x": [1, "t", I]}, {"y": [1, "t", H]}, weights)
     X = random(rng, 1, T, I)
-    (expected,) = session(path).run(None, {"x": X})
+    (expected,) = session_of(path).run(None, {"x": X})
     model = undertow.load(path)
     x, y = model.inputs["x"].shape, model.outputs["y"].shape
     streams_like(model, {"x": X[0].reshape(T, *x)}, {"y": expected[0].reshape(T, *y)})
@@ -408,10 +362,10 @@ def test_the_place_of_the_largest_score(op, last, tmp_path, rng):
         node("Round", "a", "scores"),  # so that many are equal
         node(op, "scores", "y", axis=-1, keepdims=0, select_last_index=last),
     ]
-    weights = {**cell(rng, "GRU", I), "D": random(rng, H, 7), "second": np.array([1])}
-    path = save(tmp_path, nodes, {"x": ["t", 1, I]}, {"y": ["t", 1]}, weights, {"y": "int64"})
+    weights = {**cell(rng, "GRU", I, H), "D": random(rng, H, 7), "second": np.array([1])}
+    path = save(tmp_path, nodes, {"x": ["t", 1, I]}, {"y": (["t", 1], INT64)}, weights)
     X = random(rng, T, 1, I)
-    (expected,) = session(path).run(None, {"x": X})
+    (expected,) = session_of(path).run(None, {"x": X})
     np.testing.assert_array_equal(undertow.load(path).run(X[:, 0]), expected[:, 0])
     assert len(np.unique(expected)) > 2
 
@@ -422,11 +376,11 @@ def test_letters_as_one_hot_rows(tmp_path, rng):
         helper.make_node("GRU", ["rows", "W", "R"], ["h", ""], hidden_size=H),
         node("Squeeze", "h second", "y"),
     ]
-    weights = {**cell(rng, "GRU", 9), "depth": np.array(9), "values": np.array([0, 1], np.float32)}
+    weights = {**cell(rng, "GRU", 9, H), "depth": np.array(9), "values": np.array([0, 1], np.float32)}
     weights["second"] = np.array([1])
-    path = save(tmp_path, nodes, {"x": ["t", 1]}, {"y": ["t", 1, H]}, weights, {"x": "int64"})
+    path = save(tmp_path, nodes, {"x": (["t", 1], INT64)}, {"y": ["t", 1, H]}, weights)
     ids = rng.integers(0, 9, (T, 1))
-    (expected,) = session(path).run(None, {"x": ids})
+    (expected,) = session_of(path).run(None, {"x": ids})
     streams_like(undertow.load(path), {"x": ids[:, 0].astype(np.int32)}, {"y": expected[:, 0]})
 
 
@@ -435,7 +389,7 @@ def test_one_hot_of_computed_numbers(tmp_path, rng):
     weights = {"depth": np.float32(3), "values": np.array([-1, 2], np.float32)}
     path = save(tmp_path, nodes, {"x": ["t", I]}, {"y": ["t", 3, I]}, weights)
     X = 2 * random(rng, T, I)  # beyond -3 and 2, too
-    (expected,) = session(path).run(None, {"x": X})
+    (expected,) = session_of(path).run(None, {"x": X})
     streams_like(undertow.load(path), {"x": X}, {"y": expected})
 
 
@@ -444,6 +398,6 @@ def test_einsum_of_grouped_features(tmp_path, rng):
     nodes = [node("Einsum", "x A", "y", equation="btgi,gih->btgh")]
     path = save(tmp_path, nodes, {"x": ["b", "t", 3, I]}, {"y": ["b", "t", 3, 2]}, {"A": random(rng, 3, I, 2)})
     X = random(rng, 2, T, 3, I)
-    (expected,) = session(path).run(None, {"x": X})
+    (expected,) = session_of(path).run(None, {"x": X})
     for x, y in zip(X, expected, strict=True):
         streams_like(undertow.load(path), {"x": x}, {"y": y})

@@ -5,62 +5,7 @@ import numpy as np
 import pytest
 
 import undertow
-
-onnx = pytest.importorskip("onnx")
-ort = pytest.importorskip("onnxruntime")
-
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-
-F = TensorProto.FLOAT
-
-
-class Chain:
-    """A model of nodes in a row, on input x of `shape` ("T" is time)."""
-
-    def __init__(self, *shape):
-        self.shape, self.nodes, self.weights, self.last, self.n = shape, [], [], "x", 0
-        self.rng = np.random.default_rng(0)
-
-    def constant(self, array):
-        name = f"w{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.asarray(array), name))
-        return name
-
-    def add(self, op, *more, of=None, **attrs):
-        self.n += 1
-        of = [self.last] if of is None else of
-        self.last = f"v{self.n}"
-        self.nodes.append(helper.make_node(op, [*of, *more], [self.last], name=f"{op}_{self.n}", **attrs))
-        return self.last
-
-    def conv(self, n_out, n_in, *kernel, **attrs):
-        groups = attrs.get("group", 1)
-        W = self.rng.normal(size=(n_out, n_in // groups, *kernel)) / np.sqrt(n_in * np.prod(kernel))
-        W = W.astype(np.float32)
-        b = self.rng.normal(size=n_out).astype(np.float32)
-        return self.add("Conv", self.constant(W), self.constant(b), **attrs)
-
-    def pad(self, *pads, mode="constant", value=None):
-        more = [self.constant(np.array(pads, np.int64))]
-        if value is not None:
-            more.append(self.constant(np.float32(value)))
-        return self.add("Pad", *more, mode=mode)
-
-    def gru(self, n_in, hidden):
-        """[1, n_in, T] -> [1, hidden, T]"""
-        self.add("Transpose", perm=[2, 0, 1])
-        W, R = (self.rng.normal(size=(1, 3 * hidden, n)).astype(np.float32) * np.float32(0.4) for n in (n_in, hidden))
-        b = self.rng.normal(size=(1, 6 * hidden)).astype(np.float32)
-        self.add("GRU", *map(self.constant, (W, R, b)), hidden_size=hidden, linear_before_reset=1)
-        self.add("Squeeze", self.constant(np.array([1], np.int64)))
-        return self.add("Transpose", perm=[1, 2, 0])
-
-    def bytes(self):
-        x = helper.make_tensor_value_info("x", F, self.shape)
-        y = helper.make_tensor_value_info(self.last, F, None)
-        graph = helper.make_graph(self.nodes, "g", [x], [y], self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        return model.SerializeToString()
+from onnx_files import Chain, save, session_of
 
 
 def frames_first(a, shape):
@@ -68,17 +13,8 @@ def frames_first(a, shape):
     return np.moveaxis(np.asarray(a)[0], shape.index("T") - 1, 0)
 
 
-def session_of(chain, optimise=True):
-    options = ort.SessionOptions()
-    if not optimise:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(chain.bytes(), options, providers=["CPUExecutionProvider"])
-
-
 def check(chain, tmp_path, latency, missing=0, T=(1, 2, 5, 40), optimise=True):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(chain.bytes())
-    model = undertow.load(path)
+    model = undertow.load(save(chain, tmp_path))
     assert model.latency == latency
     session = session_of(chain, optimise)
     for n in T:
@@ -249,7 +185,6 @@ def test_what_cannot_be_streamed_is_refused_by_name(name, tmp_path):
     build, message = REFUSED[name]
     c = Chain(1, 4, "T")
     build(c)
-    path = tmp_path / "model.onnx"
-    path.write_bytes(c.bytes())
+    path = save(c, tmp_path)
     with pytest.raises(undertow.UnsupportedError, match=message):
         undertow.load(path)

@@ -81,7 +81,7 @@ def test_state_by_name():
 
 
 def test_torch_state_dict_as_it_is():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     torch.manual_seed(0)
     net = torch.nn.ModuleDict({"rnn": torch.nn.GRU(3, 4, 2), "head": torch.nn.Linear(4, 2)})
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_torch_state_dict_as_it_is():
 
 
 def test_norms_and_embedding_agree_with_torch():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     torch.manual_seed(0)
     bn, ln = torch.nn.BatchNorm1d(3, eps=1e-4), torch.nn.LayerNorm(3)
     with torch.no_grad():
@@ -220,7 +220,7 @@ def test_one_linear_behind_it_is_wired(file):
 
 
 def test_safetensors_is_wired(tmp_path):
-    torch_like = pytest.importorskip("safetensors.numpy")
+    torch_like = pytest.importorskip("safetensors.numpy", reason="needs safetensors: pip install safetensors")
     path = tmp_path / "net.safetensors"
     torch_like.save_file({**part("lstm", "weights", "lstm."), **linear(4, 2)}, path)
     assert undertow.load(path).run(X).shape == (len(X), 2)

@@ -311,7 +311,7 @@ def test_cudnn_layouts_are_recognised(cls):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras's own, about NumPy
 def test_keras_itself_agrees():
-    pytest.importorskip("keras")
+    pytest.importorskip("keras", reason="needs Keras and a backend: pip install keras torch")
     import keras
 
     x = keras.Input((T, I))

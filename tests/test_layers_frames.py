@@ -97,7 +97,7 @@ def test_convolutions(case):
 
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
 def test_convolutions_are_pytorchs(case):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     grid, channels, n_out, window, stride, dilation, padding, groups = case
     torch.manual_seed(1)
     kind = torch.nn.Conv1d if len(grid) == 1 else torch.nn.Conv2d
@@ -120,7 +120,7 @@ POOLS = [
 
 @pytest.mark.parametrize("case", POOLS, ids=str)
 def test_pools_are_pytorchs(case):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     grid, size, stride, padding, dilation = case
     X = torch.randn(T, 2, *grid, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     ours = {"stride": stride, "padding": padding, "channels_first": True}

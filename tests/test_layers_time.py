@@ -60,7 +60,7 @@ def test_conv1d(case):
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("case", [c for c in SETTINGS if c[4] != "causal"], ids=str)
 def test_from_torch(case):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     window, channels, n_out, dilation, padding, groups, _ = case
     torch.manual_seed(0)
     conv = torch.nn.Conv1d(channels, n_out, window, dilation=dilation, padding=padding, groups=groups)
@@ -75,7 +75,7 @@ def test_from_torch(case):
 @pytest.mark.filterwarnings("ignore:__array__ implementation")
 @pytest.mark.parametrize("padding", ["causal", "same", "valid"])
 def test_from_keras(padding):
-    keras = pytest.importorskip("keras")
+    keras = pytest.importorskip("keras", reason="needs Keras and a backend: pip install keras torch")
     layer = keras.layers.Conv1D(6, 4, padding=padding, dilation_rate=2, activation="tanh")
     x = np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32)
     expected = keras.ops.convert_to_numpy(layer(x[None]))[0]
@@ -182,7 +182,7 @@ def test_several_strides_and_a_cell():
 
 @pytest.mark.parametrize("padding", [0, 1])
 def test_strides_from_torch(padding):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     conv = torch.nn.Conv1d(3, 5, 4, stride=2, padding=padding)
     layer = Conv1D.from_torch(conv.state_dict(), stride=2, padding=padding)
     x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
@@ -193,7 +193,7 @@ def test_strides_from_torch(padding):
 @pytest.mark.filterwarnings("ignore:__array__ implementation")
 @pytest.mark.parametrize("padding", ["causal", "same", "valid"])
 def test_strides_from_keras(padding):
-    keras = pytest.importorskip("keras")
+    keras = pytest.importorskip("keras", reason="needs Keras and a backend: pip install keras torch")
     layer = keras.layers.Conv1D(6, 5, padding=padding, strides=3, activation="tanh")
     x = np.random.default_rng(1).normal(size=(30, 2)).astype(np.float32)
     expected = keras.ops.convert_to_numpy(layer(x[None]))[0]

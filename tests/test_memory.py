@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import undertow
+from frames import vectors
 from networks import single, zoo, zoo_input
 from undertow.model import Model
 
@@ -50,10 +51,6 @@ def growth(work, n, warm=None):
 @pytest.fixture
 def model():
     return Model.from_graph(single(np.random.default_rng(1), "gru", 4, 16))
-
-
-def frames(T, n, seed=0):
-    return np.random.default_rng(seed).normal(size=(T, n)).astype(np.float32)
 
 
 # -- what a stream holds ----------------------------------------------------------------------------------------------
@@ -92,26 +89,26 @@ def test_forks_take_no_more_than_streams(model):
 
 @resident_only
 def test_steps_into_out_are_flat(model):
-    stream, x, out = model.stream(), frames(1, 4)[0], np.empty(16, np.float32)
+    stream, x, out = model.stream(), vectors(1, 4)[0], np.empty(16, np.float32)
     assert growth(lambda: stream.step(x, out=out), 1_000_000) < NOISE
 
 
 @resident_only
 def test_steps_are_flat(model):
-    stream, x = model.stream(), frames(1, 4)[0]
+    stream, x = model.stream(), vectors(1, 4)[0]
     assert growth(lambda: stream.step(x), 300_000) < NOISE
 
 
 @resident_only
 def test_runs_are_flat(model):
-    stream, X, out = model.stream(), frames(1000, 4), np.empty((1000, 16), np.float32)
+    stream, X, out = model.stream(), vectors(1000, 4), np.empty((1000, 16), np.float32)
     assert growth(lambda: stream.run(X, out=out), 500, 10) < NOISE
     assert growth(lambda: stream.run(X), 500, 10) < NOISE
 
 
 @resident_only
 def test_converted_and_named_inputs_are_flat(model):
-    stream, strided = model.stream(), frames(1, 8)[0, ::2]
+    stream, strided = model.stream(), vectors(1, 8)[0, ::2]
     assert growth(lambda: stream.step(strided), 50_000) < NOISE
     several, X = Model.from_graph(zoo()).stream(), zoo_input(1)
     x = {name: value[0] for name, value in X.items()}
@@ -124,7 +121,7 @@ def test_converted_and_named_inputs_are_flat(model):
 @resident_only
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pools_are_flat(model, threads):
-    pool, X, Y = model.pool(64, threads), frames(64, 4), np.empty((64, 16), np.float32)
+    pool, X, Y = model.pool(64, threads), vectors(64, 4), np.empty((64, 16), np.float32)
     ids, live = pool.open(32), []
 
     def churn():
@@ -147,7 +144,7 @@ def test_pools_are_flat(model, threads):
 def test_pools_give_everything_back(model):
     def work():
         with model.pool(100, threads=2) as pool:
-            pool.step(pool.open(100), frames(100, 4))
+            pool.step(pool.open(100), vectors(100, 4))
         model.pool(1000).open(1000)
 
     assert growth(work, 300, 20) < NOISE
@@ -163,7 +160,7 @@ def test_a_pool_takes_memory_as_streams_open(model):
 @resident_only
 def test_whole_sequences_are_flat(model):
     backwards = Model.from_graph(single(np.random.default_rng(1), "gru", 4, 16, reverse=True))
-    X = frames(100, 4)
+    X = vectors(100, 4)
     for each in (model, backwards):
         assert growth(lambda each=each: each.run(X, state={"cell": np.zeros(16)}), 3000, 100) < NOISE
 
@@ -193,7 +190,7 @@ def test_steps_into_out_allocate_nothing(model):
     several, X = Model.from_graph(zoo()).stream(), {name: value[0] for name, value in zoo_input(1).items()}
     # Room for an object or two of the interpreter's own. A step that kept one would leave 100,000; one that made an
     # array for a moment would show its 96 bytes and more.
-    blocks, peak = steps_under_watch(model.stream(), frames(1, 4)[0], np.empty(16, np.float32), 100_000)
+    blocks, peak = steps_under_watch(model.stream(), vectors(1, 4)[0], np.empty(16, np.float32), 100_000)
     assert (blocks < 10, peak < 96) == (True, True), (blocks, peak)
     blocks, _ = steps_under_watch(several, X, several.step(X), 20_000)
     assert blocks < 10
@@ -201,7 +198,7 @@ def test_steps_into_out_allocate_nothing(model):
 
 def test_the_watch_sees_what_a_step_makes(model):
     """The test of the test: a step without `out` makes an array: it shows at the peak and, when kept, in the blocks."""
-    stream, x, kept = model.stream(), frames(1, 4)[0], []
+    stream, x, kept = model.stream(), vectors(1, 4)[0], []
 
     class Makes:
         def step(self, x, out):
@@ -218,15 +215,15 @@ def test_the_watch_sees_what_a_step_makes(model):
 @pytest.mark.slow
 @resident_only
 def test_ten_million_steps_are_flat(model):
-    stream, x, out = model.stream(), frames(1, 4)[0], np.empty(16, np.float32)
-    X, outs = frames(1000, 4), np.empty((1000, 16), np.float32)
+    stream, x, out = model.stream(), vectors(1, 4)[0], np.empty(16, np.float32)
+    X, outs = vectors(1000, 4), np.empty((1000, 16), np.float32)
     assert growth(lambda: stream.step(x, out=out), 10_000_000) < NOISE
     assert growth(lambda: stream.run(X, out=outs), 10_000, 10) < NOISE
 
 
 def test_out_is_the_only_thing_a_step_touches(model):
-    stream, x, out = model.stream(), frames(1, 4)[0], np.empty(16, np.float32)
-    X, outs = frames(5, 4), np.empty((5, 16), np.float32)
+    stream, x, out = model.stream(), vectors(1, 4)[0], np.empty(16, np.float32)
+    X, outs = vectors(5, 4), np.empty((5, 16), np.float32)
     before = [sys.getrefcount(a) for a in (x, out, X, outs, stream, model)]
     for _ in range(100):
         assert stream.step(x, out) is out and stream.step(x, out=out) is out
@@ -240,9 +237,9 @@ def test_out_is_the_only_thing_a_step_touches(model):
 @resident_only
 def test_snapshots_forks_and_resets_do_not_leak(model):
     stream = model.stream()
-    stream.run(frames(9, 4))
+    stream.run(vectors(9, 4))
     snapshot, h = stream.snapshot(), np.zeros(16, np.float32)
-    stream.settle(frames(1, 4)[0], 5)
+    stream.settle(vectors(1, 4)[0], 5)
     works = {
         "snapshot": (lambda: stream.snapshot(), 100_000),
         "fork": (lambda: stream.fork(), 100_000),
@@ -254,14 +251,14 @@ def test_snapshots_forks_and_resets_do_not_leak(model):
         "read": (lambda: stream.state["cell.h"], 30_000),
         "write": (lambda: stream.state.__setitem__("cell.h", h), 30_000),
         "settle": (lambda: stream.settle(h[:4], 3), 10_000),
-        "trace": (lambda: stream.trace(frames(2, 4)), 2_000),
+        "trace": (lambda: stream.trace(vectors(2, 4)), 2_000),
     }
     assert {name: growth(work, n) >= NOISE for name, (work, n) in works.items()} == dict.fromkeys(works, False)
 
 
 @resident_only
 def test_refused_calls_do_not_leak(model):
-    stream, x, snapshot = model.stream(), frames(1, 4)[0], bytearray(model.stream().snapshot())
+    stream, x, snapshot = model.stream(), vectors(1, 4)[0], bytearray(model.stream().snapshot())
     snapshot[-1] ^= 1
 
     def refused(call):
@@ -290,7 +287,7 @@ def test_refused_calls_do_not_leak(model):
 @resident_only
 def test_loading_leaves_nothing_behind():
     path = undertow.example("digits")
-    x = frames(1, 8)[0]
+    x = vectors(1, 8)[0]
 
     def work():
         undertow.load(path).stream().step(x)
@@ -307,7 +304,7 @@ def test_loading_leaves_nothing_behind():
 
 
 def test_a_stream_keeps_its_model(model):
-    X = frames(20, 4)
+    X = vectors(20, 4)
     expected = model.run(X)
     watch, stream = weakref.ref(model), model.stream()
     fork = stream.fork()
@@ -335,7 +332,7 @@ def test_everything_goes_with_the_last_stream():
 
 
 def test_copies_and_results_outlive_everything(model, tmp_path):
-    X = frames(20, 4)
+    X = vectors(20, 4)
     expected, stream = model.run(X), model.stream()
     Y, h, snapshot, graph = stream.run(X), stream.state["cell"], stream.snapshot(), model.graph
     model.save(tmp_path / "model.tow")
@@ -355,7 +352,7 @@ def test_copies_and_results_outlive_everything(model, tmp_path):
 def test_a_mapped_file_may_be_deleted_or_replaced(tmp_path):
     path = tmp_path / "model.tow"
     shutil.copy(undertow.example("digits"), path)
-    X = frames(8, 8)
+    X = vectors(8, 8)
     model = undertow.load(path)
     assert model.mapped
     expected, stream = model.run(X), model.stream()
@@ -374,7 +371,7 @@ def test_a_mapped_file_may_be_deleted_or_replaced(tmp_path):
 def test_a_model_may_be_saved_over_its_own_file(tmp_path):
     path = tmp_path / "model.tow"
     shutil.copy(undertow.example("digits"), path)
-    X, model = frames(8, 8), undertow.load(path)
+    X, model = vectors(8, 8), undertow.load(path)
     expected, stream = model.run(X), model.stream()
     model.save(path)
     np.testing.assert_array_equal(stream.run(X), expected)

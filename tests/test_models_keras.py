@@ -19,11 +19,11 @@ from undertow import reference
 from undertow.errors import ShapeError, UnsupportedError
 from undertow.importers import keras, rtneural
 
-pytest.importorskip("h5py", reason="writing Keras files needs h5py")
+pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
 
 MODELS = Path(os.environ.get("UNDERTOW_MODELS", ""))
 needs_models = pytest.mark.skipif(
-    "UNDERTOW_MODELS" not in os.environ, reason="set UNDERTOW_MODELS to the folder of real models"
+    "UNDERTOW_MODELS" not in os.environ, reason="needs real models: set UNDERTOW_MODELS to their folder"
 )
 pytestmark = needs_models
 

@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 
 import undertow
+from onnx_files import session_of
 from tolerances import FLOAT32_MODEL
-
-pytest.importorskip("onnx", reason="the onnx package is not installed")
 
 
 @dataclass
@@ -177,12 +176,11 @@ def test_last_states_of_the_mask(models_dir: Path) -> None:
 @pytest.mark.parametrize("file", ["silero_vad.onnx", "silero_vad_op18_ifless.onnx"])
 def test_the_other_rate_of_the_voice_detector(file: str, models_dir: Path) -> None:
     """8 kHz: frames of 256 new samples behind 32 of the frame before, another network of the same file."""
-    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     path = models_dir / "stage2" / "silero-vad" / file
     model = undertow.load(path, fixed={"sr": 8000}, shapes={"input": [1, 288]})
     rng = np.random.default_rng(8)
     X = (rng.standard_normal((40, 288)) * 0.1).astype(np.float32)
-    session, state, expected = ort.InferenceSession(path), np.zeros((2, 1, 128), np.float32), []
+    session, state, expected = session_of(path), np.zeros((2, 1, 128), np.float32), []
     for x in X:
         y, state = session.run(None, {"input": x[None], "state": state, "sr": np.array(8000, np.int64)})
         expected.append(y[0])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+onnx = pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -21,7 +21,9 @@ with warnings.catch_warnings():
 
 import undertow.onnx_backend as backend
 from onnx_cases import excluded
+from onnx_files import model_of, node
 from undertow.errors import FormatError, ShapeError, UnsupportedError
+from undertow.importers.onnx.fold import MOVEMENT
 from undertow.importers.onnx.operators import COMPUTED, FOLDED_ONLY
 from undertow.importers.onnx.refused import REFUSED
 from undertow.importers.onnx.table import operators_page
@@ -64,8 +66,7 @@ def test_every_operator_of_onnx_is_in_one_group():
     assert known <= frozenset().union(*groups), "an operator of this onnx is in no group: put it into refused.py"
     assert sum(map(len, groups)) == len(frozenset().union(*groups))
     for op in sorted(REFUSED):
-        node = onnx.helper.make_node(op, ["x"], ["y"])
-        assert not backend.is_compatible(_model(node, {"x": [2]}, ["y"])), op
+        assert not backend.is_compatible(_model(node(op, "x", "y"), {"x": [2]}, ["y"])), op
 
 
 #: what 28 files of 12 published recurrent networks are made of
@@ -89,27 +90,22 @@ def test_operators_of_real_models_have_node_tests(op):
 
 
 def test_operators_page_is_up_to_date():
-    page = Path(__file__).parent.parent / "OPERATORS.md"
-    assert page.read_text(encoding="utf-8") == operators_page(), (
+    root = Path(__file__).parent.parent
+    assert (root / "OPERATORS.md").read_text(encoding="utf-8") == operators_page(), (
         "run: python -m undertow.importers.onnx.table > OPERATORS.md"
     )
+    said = re.search(r"\[(\d+) operators\]\(OPERATORS\.md\)", (root / "README.md").read_text(encoding="utf-8"))
+    assert said and int(said[1]) == len(COMPUTED - MOVEMENT), "README.md says another number of computed operators"
 
 
-def _model(node, inputs, outputs, opset=22):
-    helper = onnx.helper
-    graph = helper.make_graph(
-        [node],
-        "g",
-        [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in inputs.items()],
-        [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in outputs],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+def _model(one, inputs, outputs):
+    return model_of([one], inputs, outputs, opset=22)
 
 
 def test_weights_may_change_between_runs():
     rng = np.random.default_rng(1)
-    node = onnx.helper.make_node("RNN", ["X", "W", "R"], ["Y"], hidden_size=2)
-    prepared = backend.prepare(_model(node, {"X": [3, 2, 4], "W": [1, 2, 4], "R": [1, 2, 2]}, ["Y"]))
+    rnn = node("RNN", "X W R", "Y", hidden_size=2)
+    prepared = backend.prepare(_model(rnn, {"X": [3, 2, 4], "W": [1, 2, 4], "R": [1, 2, 2]}, ["Y"]))
     arrays = [rng.standard_normal(s).astype(np.float32) for s in ((3, 2, 4), (1, 2, 4), (1, 2, 2))]
     (a,) = prepared.run(arrays)
     (b,) = prepared.run([arrays[0], -arrays[1], arrays[2]])
@@ -121,20 +117,19 @@ def test_weights_may_change_between_runs():
 
 def test_run_node():
     x = np.array([[-1.0, 2.0]], np.float32)
-    (y,) = backend.run_node(onnx.helper.make_node("Relu", ["x"], ["y"]), [x])
+    (y,) = backend.run_node(node("Relu", "x", "y"), [x])
     np.testing.assert_array_equal(y, [[0.0, 2.0]])
     assert backend.supports_device("CPU") and not backend.supports_device("CUDA:0")
 
 
 def test_refusals_are_the_importers_own():
-    node = onnx.helper.make_node("Det", ["x"], ["y"])
-    model = _model(node, {"x": [2, 2]}, ["y"])
+    model = _model(node("Det", "x", "y"), {"x": [2, 2]}, ["y"])
     assert not backend.is_compatible(model)
     with pytest.raises(UnsupportedError, match="Det node 'y'"):
         backend.prepare(model).run([np.eye(2, dtype=np.float32)])
     with pytest.raises(FormatError, match="checker"):
-        backend.prepare(_model(onnx.helper.make_node("Relu", ["x", "x"], ["y"]), {"x": [2, 2]}, ["y"]))
-    relu = _model(onnx.helper.make_node("Relu", ["x"], ["y"]), {"x": [2, 2]}, ["y"])
+        backend.prepare(_model(node("Relu", "x x", "y"), {"x": [2, 2]}, ["y"]))
+    relu = _model(node("Relu", "x", "y"), {"x": [2, 2]}, ["y"])
     with pytest.raises(ShapeError, match="2 arrays were given"):
         backend.prepare(relu).run([np.eye(2, dtype=np.float32)] * 2)
     with pytest.raises(UnsupportedError, match="CUDA"):

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-# ruff: noqa: E402 (imports follow the check that an optional package is there)
 """Habits of exporters and of people who patch their files, against ONNX Runtime: each test is one such pattern."""
 
 from __future__ import annotations
@@ -10,76 +9,24 @@ import weakref
 import numpy as np
 import pytest
 
+import onnx_files
 import undertow
-
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
-ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-
-from onnx import TensorProto, helper, numpy_helper
-
+from onnx_files import FLOAT, INT64, TensorProto, cell, graph_of, info, peer, session_of, stepped
 from undertow.errors import FormatError, ShapeError, UnsupportedError
 from undertow.importers.onnx.walk import Walk
 
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
-
 
 def node(op, inputs, outputs, **attrs):
-    return helper.make_node(op, inputs.split(), outputs.split(), name=f"{op}_{outputs.split()[0]}", **attrs)
-
-
-def info(name, shape=None, kind=FLOAT):
-    return helper.make_tensor_value_info(name, kind, shape)
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
+    """Exporters name their nodes."""
+    return onnx_files.node(op, inputs, outputs, name=f"{op}_{outputs.split()[0]}", **attrs)
 
 
 def random(rng, *shape):
-    return (rng.standard_normal(shape) * 0.5).astype(np.float32)
+    return onnx_files.random(rng, *shape) / 2
 
 
-def cell(rng, op, n_in, n_hidden, direct=1):
-    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op] * n_hidden
-    return {
-        "W": random(rng, direct, gates, n_in),
-        "R": random(rng, direct, gates, n_hidden),
-        "B": random(rng, direct, 2 * gates),
-    }
-
-
-def save(tmp_path, nodes, inputs, outputs, weights=None):
-    held = [numpy_helper.from_array(np.asarray(w), n) for n, w in (weights or {}).items()]
-    graph = helper.make_graph(nodes, "g", inputs, outputs, held)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path = tmp_path / "model.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def session(path):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-
-
-def sequence(path, feeds):
-    """The outputs of a model for whole sequences, by name."""
-    peer = session(path)
-    return dict(zip([o.name for o in peer.get_outputs()], peer.run(None, feeds), strict=True))
-
-
-def stepped(path, frames, states, fixed=None, name="x", output="y"):
-    """The outputs of a model of one step, called for every frame, its states ({input: (output, shape)}) carried."""
-    peer = session(path)
-    feeds = dict(fixed or {}) | {key: np.zeros(shape, np.float32) for key, (_, shape) in states.items()}
-    rows = []
-    for frame in frames:
-        made = dict(zip([o.name for o in peer.get_outputs()], peer.run(None, {**feeds, name: frame}), strict=True))
-        feeds |= {key: made[back] for key, (back, _) in states.items()}
-        rows.append(made[output])
-    return np.stack(rows)
+def save(tmp_path, nodes, inputs, outputs, weights):
+    return onnx_files.save(graph_of(nodes, inputs, outputs, weights), tmp_path)
 
 
 # -- products by stacks of matrices ---------------------------------------------------------------------------------
@@ -103,7 +50,7 @@ def grouped(rng, tmp_path, product):
         node("Transpose", "h", "y", perm=[1, 0, 2]),
     ]
     weights = {
-        **cell(rng, "GRU", GROUPS * J, J),
+        **cell(rng, "GRU", GROUPS * J, J, bias=True),
         "M": random(rng, GROUPS, K, J),
         "zero": np.array([0]),
         "one": np.array([1]),
@@ -136,7 +83,7 @@ def grouped(rng, tmp_path, product):
 def test_a_stack_of_matrices_along_time(product, tmp_path, rng):
     path = grouped(rng, tmp_path, product)
     X = random(rng, T, GROUPS * K)
-    expected = sequence(path, {"x": X[None]})["y"][0]
+    expected = peer(path, {"x": X[None]})["y"][0]
     made = undertow.load(path).stream().run(X)
     np.testing.assert_allclose(made, expected, rtol=0, atol=1e-6)
 
@@ -149,7 +96,7 @@ def test_a_product_that_sums_over_time_is_refused(tmp_path, rng):
         node("MatMul", "columns rows", "y"),
     ]
     nodes.insert(0, node("GRU", "x W R B", "Y", hidden_size=J))
-    weights = {**cell(rng, "GRU", K, J), "one": np.array([1])}
+    weights = {**cell(rng, "GRU", K, J, bias=True), "one": np.array([1])}
     path = save(tmp_path, nodes, [info("x", ["T", 1, K])], [info("y", [1, J, J])], weights)
     with pytest.raises(UnsupportedError, match="sums over time"):
         undertow.load(path)
@@ -167,7 +114,7 @@ def test_a_padded_open_axis_is_never_taken_for_a_batch_of_one(tmp_path, rng):
         node("GRU", "r W R B", "Y h", hidden_size=J),
     ]
     weights = {
-        **cell(rng, "GRU", 4 * K, J),
+        **cell(rng, "GRU", 4 * K, J, bias=True),
         "pads": np.array([0, 0, 2, 0, 0, 0, 0, 0]),
         "C": random(rng, 4, 2, 3, 1),
         "fixed": np.array([1, 1, 4 * K]),
@@ -195,7 +142,7 @@ def test_a_state_that_a_setting_times_zero_is_added_to(tmp_path, rng):
         node("Squeeze", "h1 zero", "y"),
     ]
     nodes[3].input[:] = ["step", "W", "R", "B", "", "h0", "c0"]
-    weights = {**cell(rng, "LSTM", K, J), **{n: np.array([i]) for i, n in enumerate(("zero", "one", "two"))}}
+    weights = {**cell(rng, "LSTM", K, J, bias=True), **{n: np.array([i]) for i, n in enumerate(("zero", "one", "two"))}}
     weights["nothing"] = np.array(0)
     path = save(
         tmp_path,
@@ -209,7 +156,7 @@ def test_a_state_that_a_setting_times_zero_is_added_to(tmp_path, rng):
     model = undertow.load(path, fixed={"sr": 16000})
     assert "state: input 'state', output 'state_out'" in model.source
     X = random(rng, T, K)
-    expected = stepped(path, X[:, None], {"state": ("state_out", (2, 1, J))}, {"sr": np.array(16000)})
+    expected = stepped(path, {"x": X[:, None]}, {"state": ("state_out", (2, 1, J))}, {"sr": np.array(16000)})["y"]
     np.testing.assert_allclose(model.stream().run(X), expected[:, 0], rtol=0, atol=1e-6)
 
 
@@ -226,10 +173,10 @@ def test_a_mean_over_the_one_step_of_a_step(tmp_path, rng):
         nodes,
         [info("x", [1, 1, K]), info("h", [1, 1, J])],
         [info("y", [1, J]), info("h_out", [1, 1, J])],
-        {**cell(rng, "GRU", K, J), "one": np.array([1])},
+        {**cell(rng, "GRU", K, J, bias=True), "one": np.array([1])},
     )
     X = random(rng, T, K)
-    expected = stepped(path, X[:, None, None], {"h": ("h_out", (1, 1, J))})
+    expected = stepped(path, {"x": X[:, None, None]}, {"h": ("h_out", (1, 1, J))})["y"]
     model = undertow.load(path)
     assert list(model.states) and list(model.outputs) == ["y"]
     np.testing.assert_allclose(model.stream().run(X).reshape(T, J), expected[:, 0], rtol=0, atol=1e-6)
@@ -247,7 +194,7 @@ def unsorted(rng, tmp_path, order, **more):
     nodes[1].input[:] = ["x", "W", "R", "B", "", "h0"]
     for i, names in more.items():
         nodes[int(i[1:])].input[:] = names
-    weights = {**cell(rng, "GRU", K, J), "zero": np.array([0]), "one": np.array([1])}
+    weights = {**cell(rng, "GRU", K, J, bias=True), "zero": np.array([0]), "one": np.array([1])}
     inputs = [info("x", ["T", 1, K]), info("state", [1, 1, J])]
     return save(
         tmp_path, [nodes[i] for i in order], inputs, [info("y", ["T", 1, J]), info("h_out", [1, 1, J])], weights
@@ -259,7 +206,7 @@ def test_nodes_that_stand_before_what_they_use(order, tmp_path, rng):
     """A patched file has its new nodes at the end; ONNX Runtime minds as little."""
     path = unsorted(rng, tmp_path, order)
     X = random(rng, T, K)
-    expected = sequence(path, {"x": X[:, None], "state": np.zeros((1, 1, J), np.float32)})["y"][:, 0]
+    expected = peer(path, {"x": X[:, None], "state": np.zeros((1, 1, J), np.float32)})["y"][:, 0]
     np.testing.assert_allclose(undertow.load(path).stream().run(X), expected, rtol=0, atol=1e-6)
 
 
@@ -278,12 +225,12 @@ def test_what_a_cell_gives_stays_an_output(order, tmp_path, rng):
     nodes = [node("GRU", "x W R B  h0", "Y hn", hidden_size=J), node("Squeeze", "Y one", "out")]
     nodes[0].input[:] = ["x", "W", "R", "B", "", "h0"]
     outputs = [info(name, [1, 1, J]) for name in order]
-    weights = {**cell(rng, "GRU", K, J), "one": np.array([1])}
+    weights = {**cell(rng, "GRU", K, J, bias=True), "one": np.array([1])}
     path = save(tmp_path, nodes, [info("x", [1, 1, K]), info("h0", [1, 1, J])], outputs, weights)
     model = undertow.load(path)
     assert list(model.outputs) == ["out"]
     X = random(rng, T, K)
-    expected = stepped(path, X[:, None, None], {"h0": ("hn", (1, 1, J))}, output="out")
+    expected = stepped(path, {"x": X[:, None, None]}, {"h0": ("hn", (1, 1, J))})["out"]
     np.testing.assert_allclose(model.stream().run(X).reshape(T, J), expected[:, 0, 0], rtol=0, atol=1e-6)
 
 
@@ -298,7 +245,7 @@ def test_states_that_the_start_of_an_episode_resets(tmp_path, rng):
         node("Squeeze", "Y zeros", "y"),
     ]
     nodes[4].input[:] = ["step", "W", "R", "B", "", "h0", "c0"]
-    weights = {**cell(rng, "LSTM", K, J), "zero": np.array([0]), "zeros": np.array([0, 1])}
+    weights = {**cell(rng, "LSTM", K, J, bias=True), "zero": np.array([0]), "zeros": np.array([0, 1])}
     weights["one_f"] = np.float32(1)
     states = ("h", "c")
     path = save(
@@ -310,11 +257,11 @@ def test_states_that_the_start_of_an_episode_resets(tmp_path, rng):
     )
     model = undertow.load(path)
     assert list(model.outputs) == ["y"]
-    stream, peer = model.stream(), session(path)
+    stream, session = model.stream(), session_of(path)
     carried = {s: np.zeros((1, 1, J), np.float32) for s in states}
     for t, frame in enumerate(random(rng, T, K)):
         start = np.float32([t % 5 == 0])
-        y, c, h = peer.run(None, {"x": frame[None], "start": start, **carried})
+        y, c, h = session.run(None, {"x": frame[None], "start": start, **carried})
         carried = {"h": h, "c": c}
         shaped = {name: a.reshape(model.inputs[name].shape) for name, a in (("x", frame), ("start", start))}
         np.testing.assert_allclose(np.ravel(stream.step(shaped)), y[0], rtol=0, atol=1e-6)
@@ -337,11 +284,17 @@ def test_the_size_that_an_error_asks_for_is_enough(tmp_path, rng):
         node("Squeeze", "Y one", "y"),
     ]
     sizes = {"one": np.array([1]), "two": np.array([2]), "rows": np.array([-1]), "last": np.array([K])}
-    path = save(tmp_path, nodes, [info("x", ["B", "T", 3, K])], [info("y", None)], {**cell(rng, "GRU", K, J), **sizes})
+    path = save(
+        tmp_path,
+        nodes,
+        [info("x", ["B", "T", 3, K])],
+        [info("y", None)],
+        {**cell(rng, "GRU", K, J, bias=True), **sizes},
+    )
     with pytest.raises(UnsupportedError, match=r"if the first axis is a batch.*shapes=\{'x': \[1, None, 3, 4\]\}"):
         undertow.load(path)
     X = random(rng, T, 3, K)
-    expected = sequence(path, {"x": X[None]})["y"]
+    expected = peer(path, {"x": X[None]})["y"]
     model = undertow.load(path, shapes={"x": [1, None, 3, K]})
     np.testing.assert_allclose(model.stream().run(X).reshape(expected.shape), expected, rtol=0, atol=1e-6)
 
@@ -349,10 +302,14 @@ def test_the_size_that_an_error_asks_for_is_enough(tmp_path, rng):
 def test_a_condition_of_the_whole_sequence_can_be_bound(tmp_path, rng):
     nodes = [node("GRU", "x W R B", "Y", hidden_size=J), node("Mul", "Y knob", "y")]
     path = save(
-        tmp_path, nodes, [info("x", ["T", 1, K]), info("knob", [1, J])], [info("y", None)], cell(rng, "GRU", K, J)
+        tmp_path,
+        nodes,
+        [info("x", ["T", 1, K]), info("knob", [1, J])],
+        [info("y", None)],
+        cell(rng, "GRU", K, J, bias=True),
     )
     X, knob = random(rng, T, K), random(rng, 1, J)
-    expected = sequence(path, {"x": X[:, None], "knob": knob})["y"]
+    expected = peer(path, {"x": X[:, None], "knob": knob})["y"]
     model = undertow.load(path, fixed={"knob": knob})
     np.testing.assert_allclose(model.stream().run(X).reshape(expected.shape), expected, rtol=0, atol=1e-6)
 
@@ -368,7 +325,7 @@ def test_readings_that_failed_are_forgotten(tmp_path, rng, monkeypatch):
         node("LSTM", "steps W R B", "Y", hidden_size=J, direction="bidirectional"),
         node("ReduceMax", "Y", "y", axes=[0], keepdims=0),
     ]
-    weights = {"C": random(rng, K, K, 3), **cell(rng, "LSTM", K, J, direct=2)}
+    weights = {"C": random(rng, K, K, 3), **cell(rng, "LSTM", K, J, directions=2, bias=True)}
     path = save(tmp_path, nodes, [info("x", [1, K, 9])], [info("y", [2, 1, J])], weights)
     alive, most, begin = [], [], Walk.run
 
@@ -382,7 +339,7 @@ def test_readings_that_failed_are_forgotten(tmp_path, rng, monkeypatch):
     model = undertow.load(path)
     assert len(most) > 5 and max(most) <= 2
     X = random(rng, K, 9)
-    expected = sequence(path, {"x": X[None]})["y"]
+    expected = peer(path, {"x": X[None]})["y"]
     np.testing.assert_allclose(model.run(X[None])[0].reshape(expected.shape), expected, rtol=0, atol=1e-6)
 
 
@@ -400,11 +357,11 @@ def test_ids_that_a_cast_makes_integers(kind, tmp_path, rng):
         node("Squeeze", "Y one", "h"),
         node("Transpose", "h", "y", perm=[1, 0, 2]),
     ]
-    weights = {**cell(rng, "GRU", K, J), "table": random(rng, 20, K), "one": np.array([1])}
+    weights = {**cell(rng, "GRU", K, J, bias=True), "table": random(rng, 20, K), "one": np.array([1])}
     path = save(tmp_path, nodes, [info("x", [1, "T"], kind)], [info("y", [1, "T", J])], weights)
     ids = rng.integers(0, 20, T)
     given = ids.astype(np.uint8 if kind == TensorProto.UINT8 else np.float32)
-    expected = sequence(path, {"x": given[None]})["y"][0]
+    expected = peer(path, {"x": given[None]})["y"][0]
     model = undertow.load(path)
     assert model.inputs["x"].n_ids == 20
     np.testing.assert_allclose(model.stream().run(ids.astype(np.int32)), expected, rtol=0, atol=1e-6)

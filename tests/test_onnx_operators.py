@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-# ruff: noqa: E402 (imports follow the check that an optional package is there)
 """Random graphs of ONNX operators against ONNX Runtime, integers to the bit, and what the handlers refuse."""
 
 from __future__ import annotations
@@ -7,13 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
-ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-
-from onnx import TensorProto, helper, numpy_helper
-
 import undertow
-import undertow.onnx_backend as backend
+from onnx_files import FLOAT, TensorProto, helper, model_of, onnx
+from onnx_files import peer as outputs_of
+from undertow import onnx_backend as backend
 from undertow.errors import ShapeError, UnsupportedError
 from undertow.importers.onnx import load
 
@@ -21,24 +17,14 @@ from undertow.importers.onnx import load
 CLOSE = 1e-5
 
 
-def make(nodes, inputs, weights=None, dtypes=None, opset=18, output="y", kind=TensorProto.FLOAT):
-    inputs = {name: (shape, (dtypes or {}).get(name, TensorProto.FLOAT)) for name, shape in inputs.items()}
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(name, dtype, shape) for name, (shape, dtype) in inputs.items()],
-        [helper.make_tensor_value_info(output, kind, None)],
-        [numpy_helper.from_array(np.asarray(w), name) for name, w in (weights or {}).items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+def make(nodes, inputs, weights=None, dtypes=None, opset=18, output="y", kind=FLOAT):
+    inputs = {name: (shape, (dtypes or {}).get(name, FLOAT)) for name, shape in inputs.items()}
+    return model_of(nodes, inputs, {output: (None, kind)}, weights, opset)
 
 
 def peer(model, arrays):
     """ONNX Runtime without its optimisations, some of which change numbers."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    return ort.InferenceSession(model.SerializeToString(), options).run(None, arrays)[0]
+    return next(iter(outputs_of(model, arrays, optimise=False).values()))
 
 
 def compare(model, arrays, exact=False):

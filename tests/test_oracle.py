@@ -76,7 +76,7 @@ def make(op, options, *, n_in=5, n_hidden=4, n_steps=6, seed=7, scale=0.6):
 
 def onnx_model(op, arrays, options):
     """One node of ONNX, with the arrays as graph inputs, and the feed for it."""
-    from onnx import TensorProto, helper
+    from onnx_files import FLOAT, TensorProto, helper, model_of
 
     D = arrays["W"].shape[0]
     H = arrays["R"].shape[2]
@@ -94,16 +94,8 @@ def onnx_model(op, arrays, options):
                 attributes[key] = values
     outputs = ["Y", "Y_h", "Y_c"][: 3 if op == "lstm" else 2]
     node = helper.make_node(op.upper(), names, outputs, hidden_size=H, **attributes)
-    inputs = [
-        helper.make_tensor_value_info(
-            name, TensorProto.INT32 if name == "lengths" else TensorProto.FLOAT, arrays[name].shape
-        )
-        for name in given
-    ]
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-    graph = helper.make_graph([node], op, inputs, results)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
-    return model, {name: arrays[name] for name in given}
+    inputs = {name: (arrays[name].shape, TensorProto.INT32 if name == "lengths" else FLOAT) for name in given}
+    return model_of([node], inputs, outputs, opset=14), {name: arrays[name] for name in given}
 
 
 def undertow_graph(op, arrays, options, d, b, masked):
@@ -168,15 +160,12 @@ def run_oracle(op, arrays, options):
 
 @pytest.mark.parametrize(("op", "options"), VARIANTS)
 def test_oracle_is_onnxruntime(op, options):
-    ort = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
+    from onnx_files import peer
+
     arrays, options = make(op, options)
-    model, feed = onnx_model(op, arrays, options)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    for name, ours, theirs in zip(
-        ["Y", "Y_h", "Y_c"], run_oracle(op, arrays, options), session.run(None, feed), strict=False
-    ):
-        close(theirs, ours, FLOAT32_PEER, f"{op} {name}")
+    theirs = peer(*onnx_model(op, arrays, options))
+    for name, ours in zip(["Y", "Y_h", "Y_c"], run_oracle(op, arrays, options), strict=False):
+        close(theirs[name], ours, FLOAT32_PEER, f"{op} {name}")
 
 
 @pytest.mark.parametrize(
@@ -185,12 +174,10 @@ def test_oracle_is_onnxruntime(op, options):
 )
 def test_oracle_is_onnx_reference(op, options):
     """ONNX's own evaluator, where it has the setting at all."""
-    pytest.importorskip("onnx")
-    from onnx.reference import ReferenceEvaluator
-
+    evaluator = pytest.importorskip("onnx.reference", reason="needs ONNX: pip install onnx").ReferenceEvaluator
     arrays, options = make(op, options)
     model, feed = onnx_model(op, arrays, options)
-    Y, Y_h = ReferenceEvaluator(model).run(None, feed)[:2]
+    Y, Y_h = evaluator(model).run(None, feed)[:2]
     ours = run_oracle(op, arrays, options)
     close(Y, ours[0], FLOAT32_PEER, f"{op} Y")
     close(Y_h, ours[1], FLOAT32_PEER, f"{op} Y_h")
@@ -210,7 +197,7 @@ def test_clip_leaves_the_memory_alone():
 def test_oracle_on_printed_vectors(op):
     """Hand-made vectors of ONNX Runtime's kernel tests: ragged and zero lengths, saturation, alpha and beta."""
     if not os.environ.get("UNDERTOW_MODELS"):
-        pytest.skip("UNDERTOW_MODELS is not set: needs the folder of real models and vectors")
+        pytest.skip("needs real models and vectors: set UNDERTOW_MODELS to their folder")
     path = Path(os.environ["UNDERTOW_MODELS"]) / "vectors" / "ort-kernels" / f"{op}.json"
     for case in json.loads(path.read_text()):
         T, B, n_in, H, D = (case[k] for k in ("seq_length", "batch", "input_size", "hidden_size", "num_directions"))
@@ -251,17 +238,15 @@ PARAMETERS = {
 @pytest.mark.parametrize("op", ["rnn", "gru", "lstm"])
 def test_every_activation_of_onnx(op, kind):
     """Oracle, ONNX Runtime and the reference agree on each activation in each place of each cell."""
-    ort = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
+    from onnx_files import peer
+
     for place in range(len(ACTIVATIONS[op])):
         specs = list(ACTIVATIONS[op])
         specs[place] = (kind, *PARAMETERS.get(kind, ()))
         # Small weights: with gates that do not saturate, larger ones grow without bound.
         arrays, options = make(op, {"activations": specs}, scale=0.25)
         ours = run_oracle(op, arrays, options)
-        model, feed = onnx_model(op, arrays, options)
-        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        close(session.run(None, feed)[0], ours[0], FLOAT32_PEER, f"{op} {specs}")
+        close(peer(*onnx_model(op, arrays, options))["Y"], ours[0], FLOAT32_PEER, f"{op} {specs}")
         for b in range(3):
             y = reference.run(undertow_graph(op, arrays, options, 0, b, False), arrays["X"][:, b])
             close(y, ours[0][:, 0, b], FLOAT64_AGREE, f"reference {op} {specs}")
@@ -285,7 +270,7 @@ def test_reference_is_oracle(op, options):
 
 @pytest.mark.parametrize("op", ["rnn", "gru", "lstm", "lstm-projection"])
 def test_oracle_and_reference_are_torch(op):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     n_in, H, T, B = 5, 4, 6, 3
     torch.manual_seed(3)
     options = {"proj_size": 2} if op == "lstm-projection" else {}

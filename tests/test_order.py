@@ -204,3 +204,45 @@ def test_random_graphs_compute_what_they_did(seed):
 def test_most_of_the_random_graphs_are_changed():
     graphs = [_random_graph(np.random.default_rng(seed)) for seed in range(60)]
     assert sum(_copied(_ordered(g)) < _copied(g) for g in graphs) >= 40
+
+
+def test_columns_that_somebody_else_reads_keep_their_order():
+    """Shown, or the start of a cell as well as its input."""
+    rng = np.random.default_rng(6)
+    indices = np.arange(60).reshape(5, 12)[:, ::-1]
+    for also in ("nobody", "output", "start"):
+        g = Graph()
+        rows = g.add("select", [g.input("x", (12, 5))], name="rows", weights={"indices": indices})
+        if also == "output":
+            g.output("rows", rows)
+        if also != "start":
+            y = g.add("dense", [rows], weights={"W": rng.normal(size=(4, 12))})
+        else:
+            W, R = rng.normal(size=(1, 12, 12)), rng.normal(size=(1, 12, 12))
+            y = g.add("rnn", [rows, rows], weights={"W": W, "R": R})
+        g.output("y", y)
+        kept = [np.array_equal(n.weights["indices"], indices) for n in _ordered(g).nodes if n.op == "select"]
+        assert kept == ([] if also == "nobody" else [True])
+
+
+def test_columns_that_share_scales_stay_together():
+    """int4 has a scale for 32 columns: in another order its numbers would be others."""
+    for precision, moves in (("int4", False), ("int8", True)):
+        g = Graph()
+        rows = g.add(
+            "select", [g.input("x", (2, 64))], weights={"indices": np.arange(128).reshape(2, 64).T.reshape(-1)}
+        )
+        W = np.random.default_rng(7).normal(size=(4, 128))
+        g.output("y", g.add("dense", [rows], name="d", weights={"W": W}, precisions={"W": precision}))
+        assert np.array_equal(_node(_ordered(g), "d").weights["W"], g.nodes[-1].weights["W"]) != moves
+
+
+def test_a_selection_stays_once_or_always():
+    """Of a frame that is given once and one of every timestep: without the second it would be given once itself."""
+    g = Graph()
+    x = g.input("x", (4,))
+    flipped = g.add("rnn", [x], weights={"W": np.ones((1, 3, 4)), "R": np.eye(3)[None]}, attrs={"reverse": True},
+                    states=[g.state("h", (3,))])  # fmt: skip
+    last = g.add("last", [flipped], attrs={"reverse": True})
+    g.output("y", g.add("select", [last, x], weights={"indices": np.arange(3)}))
+    _ordered(g)

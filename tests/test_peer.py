@@ -5,53 +5,33 @@ import numpy as np
 import pytest
 
 import undertow
+from onnx_files import cell, helper, model_of, onnx, onnxruntime, save
 from undertow.cli import main
 from undertow.peer import CannotFeed, OnnxRuntime
 from undertow.verify import verify
 
-pytest.importorskip("undertow._core", reason="needs the compiled engine")
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+onnxruntime()
 
 N_IN, N_HIDDEN = 3, 4
 RNG = np.random.default_rng(21)
 
 
 def weights(op, n_directions=1):
-    n_gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
-    shapes = {
-        "W": (n_directions, n_gates * N_HIDDEN, N_IN),
-        "R": (n_directions, n_gates * N_HIDDEN, N_HIDDEN),
-        "B": (n_directions, 2 * n_gates * N_HIDDEN),
-    }
-    return {name: RNG.normal(size=shape, scale=0.5).astype(np.float32) for name, shape in shapes.items()}
+    return cell(RNG, op, N_IN, N_HIDDEN, n_directions, bias=True)
 
 
 def saved(folder, nodes, inputs, outputs, constants):
-    def info(name, shape, kind=TensorProto.FLOAT):
-        return helper.make_tensor_value_info(name, kind, shape)
-
-    graph = helper.make_graph(
-        nodes,
-        "judged",
-        [info(*i) for i in inputs],
-        [info(*o) for o in outputs],
-        [numpy_helper.from_array(a, name) for name, a in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    """inputs, outputs: name -> shape"""
+    model = model_of(nodes, inputs, outputs, constants, opset=14)
     onnx.checker.check_model(model)
-    path = folder / "model.onnx"
-    onnx.save(model, path)
-    return path
+    return save(model, folder)
 
 
 def sequence(folder, op="LSTM", length="time", direction="forward"):
     """X (T, B, I) -> Y (T, D, B, H)."""
     n = 2 if direction == "bidirectional" else 1
     node = helper.make_node(op, ["x", "W", "R", "B"], ["y"], hidden_size=N_HIDDEN, direction=direction)
-    return saved(folder, [node], [("x", [length, 1, N_IN])], [("y", [length, n, 1, N_HIDDEN])], weights(op, n))
+    return saved(folder, [node], {"x": [length, 1, N_IN]}, {"y": [length, n, 1, N_HIDDEN]}, weights(op, n))
 
 
 def batch_first(folder):
@@ -65,8 +45,8 @@ def batch_first(folder):
     return saved(
         folder,
         nodes,
-        [("x", ["batch", "frames", N_IN])],
-        [("y", ["batch", "frames", N_HIDDEN])],
+        {"x": ["batch", "frames", N_IN]},
+        {"y": ["batch", "frames", N_HIDDEN]},
         {**weights("GRU"), "axes": np.array([1], np.int64)},
     )
 
@@ -79,8 +59,8 @@ def single_step(folder):
     return saved(
         folder,
         [node, squeeze],
-        [("x", [1, 1, N_IN]), ("h", shape), ("c", shape)],
-        [("y", [1, 1, N_HIDDEN]), ("hn", shape), ("cn", shape)],
+        {"x": [1, 1, N_IN], "h": shape, "c": shape},
+        {"y": [1, 1, N_HIDDEN], "hn": shape, "cn": shape},
         {**weights("LSTM"), "axes": np.array([1], np.int64)},
     )
 
@@ -88,7 +68,7 @@ def single_step(folder):
 def last_only(folder):
     """X (T, B, I) -> Y_h (D, B, H): a classifier's use of a sequence."""
     node = helper.make_node("GRU", ["x", "W", "R", "B"], ["", "y"], hidden_size=N_HIDDEN)
-    return saved(folder, [node], [("x", ["time", 1, N_IN])], [("y", [1, 1, N_HIDDEN])], weights("GRU"))
+    return saved(folder, [node], {"x": ["time", 1, N_IN]}, {"y": [1, 1, N_HIDDEN]}, weights("GRU"))
 
 
 CASES = {
@@ -142,7 +122,7 @@ def test_a_file_with_other_names_is_refused(tmp_path):
     with pytest.raises(CannotFeed, match="'y'"):
         (tmp_path / "other").mkdir()
         node = helper.make_node("Relu", ["x"], ["z"])
-        OnnxRuntime(saved(tmp_path / "other", [node], [("x", ["t", 1, 3])], [("z", ["t", 1, 3])], {}), model)
+        OnnxRuntime(saved(tmp_path / "other", [node], {"x": ["t", 1, 3]}, {"z": ["t", 1, 3]}, {}), model)
 
 
 @pytest.mark.parametrize("case", ["sequence", "single step", "fixed length", "bidirectional"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import undertow
+from frames import assert_same_bits, cut, frames
 from networks import cached, counter, framed, round_trip_graphs, single, zoo
 from undertow.activations import Activation
 from undertow.compile import with_weights
@@ -43,37 +44,6 @@ GRAPHS = {
     "framed_int8": lambda: with_weights(framed(), "int8"),
     "projection_int8": lambda: with_weights(cell("lstm_projection"), "int8"),
 }
-
-
-def frames(model, *lead, seed=0):
-    """Input of `model` with leading axes, as a pool takes it."""
-    rng = np.random.default_rng(seed)
-    out = {}
-    for value in model.inputs.values():
-        shape = (*lead, *value.shape)
-        if value.dtype == "int32":
-            out[value.name] = rng.integers(0, value.n_ids, shape).astype(np.int32)
-        else:
-            out[value.name] = rng.normal(size=shape).astype(np.float32)
-    return next(iter(out.values())) if len(out) == 1 else out
-
-
-def cut(X, at):
-    """X[at] of an array or of every array of a dict, C-contiguous."""
-    if isinstance(X, dict):
-        return {name: np.ascontiguousarray(x[at]) for name, x in X.items()}
-    return np.ascontiguousarray(X[at])
-
-
-def assert_same_bits(a, b, what=""):
-    a, b = (y if isinstance(y, dict) else {"y": y} for y in (a, b))
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(
-            np.ascontiguousarray(a[name]).view(np.uint32),
-            np.ascontiguousarray(b[name]).view(np.uint32),
-            f"{what} {name}",
-        )
 
 
 def alone(model, X, n):

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from frames import assert_same_bits, cut, frames
 from networks import counter, single, zoo
-from test_pool import assert_same_bits, cut, frames
 from undertow import PoolError, StateError
 from undertow.model import Model
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import undertow
+from frames import assert_same_bits, cut, frames
 from networks import single, zoo
-from test_pool import assert_same_bits, cut, frames
 from undertow import PoolError, ShapeError, StateError, UnsupportedError, _inputs
 from undertow.graph import Graph
 from undertow.model import Model

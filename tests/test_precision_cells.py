@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import undertow
+from frames import assert_same_bits
 from networks import counter, single, zoo, zoo_input
 from oracle_precision import Cell, Matrix, stored_row
 from test_cells import OPTIONS
-from test_streaming import assert_same_bits, cut
+from test_streaming import cut
 from tolerances import FLOAT32_UPDATE
 from undertow import precision, reference
 from undertow.compile import with_weights

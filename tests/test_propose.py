@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 
+from frames import assert_same_bits, cut, frames
 from networks import cached, counter, framed, single, zoo
-from test_pool import assert_same_bits, cut, frames
 from undertow import PoolError, StateError
 from undertow.model import Model
 

@@ -5,20 +5,12 @@ import numpy as np
 import pytest
 
 import undertow
+from frames import assert_same_bits
 from networks import counter, single, zoo, zoo_input
 from undertow import reference
 from undertow.model import Model
 
 ISAS = [name for name, runs in undertow.isas().items() if runs]
-
-
-def bits(y):
-    return np.ascontiguousarray(y).view(np.uint32)
-
-
-def assert_same_bits(a, b, what=""):
-    for name in a:
-        assert np.array_equal(bits(a[name]), bits(b[name])), f"{name} differs {what}"
 
 
 def cut(X, start, stop):

@@ -5,13 +5,10 @@ import numpy as np
 import pytest
 
 import undertow
+from onnx_files import Chain, onnxruntime, session_of
+from strides import check, encoder, load, up
 from undertow.model import Model
 from undertow.verify import verify
-
-pytest.importorskip("onnx")
-ort = pytest.importorskip("onnxruntime")
-
-from strides import Chain, check, encoder, load, up  # noqa: E402
 
 CONVS = {
     "even": (8, 4, {"pads": [2, 2]}),
@@ -310,13 +307,20 @@ def test_the_last_timestep_of_a_finer_rate(tmp_path):
     fine = c.last
     c.conv(4, 4, 2, strides=[2])
     c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (-1, 2**31 - 1, 2)), of=[fine])
-    path = tmp_path / "model.onnx"
-    path.write_bytes(c.bytes())
-    model = undertow.load(path)
+    model = load(c, tmp_path)
     x = np.random.default_rng(0).normal(size=(1, 2, 24)).astype(np.float32)
-    expected = ort.InferenceSession(str(path)).run(None, {"x": x})[0]
+    expected = session_of(c).run(None, {"x": x})[0]
     y = model.run(np.ascontiguousarray(x[0].T).reshape(-1, model.frames_in, 2))
     np.testing.assert_allclose(y[-1].ravel(), expected.ravel(), atol=1e-5)
+
+
+def test_timesteps_of_another_width_are_refused(tmp_path):
+    """As many numbers as frames have, but others."""
+    model = load(encoder(), tmp_path)
+    assert model.run(np.zeros((8, 2), np.float32)).shape == (4, 3)
+    for shape in ((8, 4), (4, 4), (16, 1), (16,)):
+        with pytest.raises(undertow.ShapeError, match=r"expected|must be"):
+            model.run(np.zeros(shape, np.float32))
 
 
 def test_a_sequence_that_is_no_whole_number_of_frames_is_refused(tmp_path):
@@ -330,6 +334,7 @@ def test_a_sequence_that_is_no_whole_number_of_frames_is_refused(tmp_path):
 
 
 def test_verify_knows_how_the_file_has_them(tmp_path):
+    onnxruntime()
     model = load(encoder(), tmp_path)
     report = verify(model, path=tmp_path / "model.onnx", against="onnxruntime")
     assert report.ok, str(report)

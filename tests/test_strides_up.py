@@ -5,12 +5,9 @@ import numpy as np
 import pytest
 
 import undertow
+from onnx_files import Chain, session_of
+from strides import check, encoder, load, up
 from undertow.cli import main
-
-pytest.importorskip("onnx")
-ort = pytest.importorskip("onnxruntime")
-
-from strides import Chain, check, encoder, load, session_of, up  # noqa: E402
 
 UP = {
     "no overlap": (4, None, {}),

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from frames import assert_same_bits, cut, frames
 from networks import cached, counter, framed, round_trip_graphs, single, zoo
-from test_pool import CELLS, assert_same_bits, cell, cut, frames
+from test_pool import CELLS, cell
 from undertow.graph import Graph
 from undertow.model import Model
 from undertow.sparse import with_blocks

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import undertow
+from frames import bits, vectors
 from networks import cell, single, zoo, zoo_input
 from undertow import _inputs
 from undertow.graph import Graph
@@ -18,16 +19,8 @@ from undertow.model import Model
 BUSY = "at work in another thread"
 
 
-def frames(T, n, seed=0):
-    return np.random.default_rng(seed).normal(size=(T, n)).astype(np.float32)
-
-
 def gru(hidden=32, n_in=4, **options):
     return Model.from_graph(single(np.random.default_rng(1), "gru", n_in, hidden, **options))
-
-
-def bits(y):
-    return np.ascontiguousarray(y).view(np.uint32)
 
 
 def in_threads(work, n):
@@ -65,7 +58,7 @@ def eager_switching():
 def test_many_streams_in_many_threads_equal_lone_ones(isa, eager_switching):
     model = Model.from_graph(single(np.random.default_rng(1), "gru", 4, 32), isa)
     n_threads, n_streams, T = 6, 4, 600
-    X = [[frames(T, 4, 10 * i + k) for k in range(n_streams)] for i in range(n_threads)]
+    X = [[vectors(T, 4, 10 * i + k) for k in range(n_streams)] for i in range(n_threads)]
     Y = [[np.full((T, 32), np.nan, np.float32) for _ in range(n_streams)] for _ in range(n_threads)]
 
     def work(i):
@@ -106,7 +99,7 @@ def test_streams_with_names_in_many_threads(eager_switching):
 
 def test_whole_sequences_in_many_threads(eager_switching):
     model = gru(reverse=True)  # not a stream's work: the other way into the engine
-    X = [frames(300, 4, seed) for seed in range(4)]
+    X = [vectors(300, 4, seed) for seed in range(4)]
     expected = [model.run(x) for x in X]
 
     def work(i):
@@ -117,12 +110,12 @@ def test_whole_sequences_in_many_threads(eager_switching):
 
 
 def test_models_are_loaded_in_many_threads():
-    expected = undertow.load(undertow.example("digits")).run(frames(8, 8))
+    expected = undertow.load(undertow.example("digits")).run(vectors(8, 8))
 
     def work(_):
         for _ in range(50):
             model = undertow.load(undertow.example("digits"))
-            np.testing.assert_array_equal(model.run(frames(8, 8)), expected)
+            np.testing.assert_array_equal(model.run(vectors(8, 8)), expected)
 
     in_threads(work, 4)
 
@@ -133,12 +126,12 @@ def test_models_are_loaded_in_many_threads():
 def long_run(model, seconds=0.4):
     """(stream, X, out) of a run that takes about that long."""
     (value,) = model.inputs.values()
-    probe = frames(2000, *value.shape)
+    probe = vectors(2000, *value.shape)
     start = time.perf_counter()
     model.stream().run(probe)
     T = max(2000, int(2000 * seconds / (time.perf_counter() - start)))
     (output,) = model.outputs.values()
-    return model.stream(), frames(T, *value.shape), np.zeros((T, *output.shape), np.float32)
+    return model.stream(), vectors(T, *value.shape), np.zeros((T, *output.shape), np.float32)
 
 
 def wait_until_busy(stream, thread):
@@ -153,7 +146,7 @@ def wait_until_busy(stream, thread):
 def test_a_stream_at_work_refuses_other_threads_and_goes_on_unharmed():
     model = gru(128)
     stream, X, out = long_run(model)
-    snapshot, x = model.stream().snapshot(), frames(1, 4)[0]
+    snapshot, x = model.stream().snapshot(), vectors(1, 4)[0]
     thread = threading.Thread(target=stream.run, args=(X, out))
     thread.start()
     wait_until_busy(stream, thread)
@@ -188,7 +181,7 @@ def test_a_stream_at_work_refuses_other_threads_and_goes_on_unharmed():
 
 def test_a_large_step_refuses_other_threads_too():
     model = gru(1200)  # large enough to give up the GIL
-    stream, x = model.stream(), frames(1, 4)[0]
+    stream, x = model.stream(), vectors(1, 4)[0]
     refused, stop = [], threading.Event()
 
     def meddle():
@@ -245,7 +238,7 @@ def two_inputs():
 def test_a_run_that_begins_while_another_call_reads_its_inputs_by_name(way):
     model = two_inputs()
     stream = model.stream()
-    X = {"a": frames(150_000, 2), "b": frames(150_000, 2, 1)}
+    X = {"a": vectors(150_000, 2), "b": vectors(150_000, 2, 1)}
     out = {"y": np.zeros((150_000, 64), np.float32)}
     thread = threading.Thread(target=stream.run, args=(X, out))
 
@@ -275,7 +268,7 @@ def test_a_run_that_begins_while_another_call_converts_its_input(way, monkeypatc
         return convert(*args)
 
     monkeypatch.setattr(_inputs, "coerce", slow)
-    strided = frames(3, 8)[:, ::2]
+    strided = vectors(3, 8)[:, ::2]
     with pytest.raises(RuntimeError, match=BUSY):
         getattr(stream, way)(strided if way == "run" else strided[0])
     thread.join()
@@ -340,12 +333,12 @@ def test_run_lets_other_threads_run():
 
 def test_whole_sequences_let_other_threads_run():
     model = gru(64, reverse=True)
-    X = frames(40_000, 4)
+    X = vectors(40_000, 4)
     assert ticks_during(lambda: model.run(X)) > 5
 
 
 def test_large_steps_let_other_threads_run():
-    stream, x = gru(1200).stream(), frames(1, 4)[0]
+    stream, x = gru(1200).stream(), vectors(1, 4)[0]
 
     def work():
         end = time.perf_counter() + 0.3

@@ -11,7 +11,7 @@ from undertow.cli import main
 from undertow.graph import Graph
 from undertow.trace import trace
 
-pytest.importorskip("undertow._core", reason="needs the compiled engine")
+pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 RNG = np.random.default_rng(9)
 
@@ -84,7 +84,7 @@ def test_no_frames(model):
     found = trace(model.stream(), np.zeros((0, 3), np.float32))
     assert found["lstm.h"].shape == (0, 4)
     assert "0 frames" in repr(found)
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
     with pytest.raises(undertow.ShapeError, match="nothing to draw"):
         found.plot()
 
@@ -99,7 +99,7 @@ def test_save(tmp_path, model):
 
 
 def test_plot(tmp_path, model):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
     X = RNG.normal(size=(30, 3)).astype(np.float32)
     X[3] = np.nan  # a picture of something that went wrong is wanted most
     figure = trace(model.stream(), X).plot(tmp_path / "memory.png")

@@ -13,14 +13,14 @@ import pytest
 
 from tolerances import ONNX_NODE_ATOL, ONNX_NODE_RTOL, PRINTED_VECTORS
 
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+onnx = pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
 
 import undertow.onnx_backend as backend
 from undertow.errors import UnsupportedError
 
 _ROOT = os.environ.get("UNDERTOW_MODELS")
 VECTORS = Path(_ROOT) / "vectors" if _ROOT else None
-pytestmark = pytest.mark.skipif(VECTORS is None, reason="UNDERTOW_MODELS is not set")
+pytestmark = pytest.mark.skipif(VECTORS is None, reason="needs vectors: set UNDERTOW_MODELS to their folder")
 
 #: printed rounded, and some of them beyond their last digit
 PEER_FLOAT = 1e-5

@@ -121,7 +121,7 @@ def test_arrays_of_python_2(array, binary, tmp_path):
 
 def test_torch_writes_what_we_read(tmp_path):
     """With PyTorch at hand: whatever its version, containers in which source code would be committed, and odd views."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     module = torch.nn.ModuleDict({"rnn": torch.nn.LSTM(3, 4, 2, bidirectional=True), "head": torch.nn.Linear(8, 2)})
     state = {name: w.numpy() for name, w in module.state_dict().items()}
     torch.save(module, tmp_path / "module.pt")
@@ -140,7 +140,7 @@ def test_torch_writes_what_we_read(tmp_path):
 
 
 def test_tensors_that_numpy_cannot_hold_are_named(tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     path = tmp_path / "sparse.pt"
     torch.save({"ok": torch.ones(1), "s": torch.eye(3).to_sparse()}, path)
     with pytest.raises(UnsupportedError, match=r"'s'.*_rebuild_sparse_tensor"):
@@ -503,7 +503,7 @@ def test_npz_with_objects_or_strangers(tmp_path):
 
 
 def test_hdf5_does_not_leave_the_file(tmp_path):
-    h5py = pytest.importorskip("h5py")
+    h5py = pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["w"] = np.ones(2)
@@ -543,7 +543,7 @@ def test_hdf5_does_not_leave_the_file(tmp_path):
 
 
 def test_hdf5_bombs(tmp_path):
-    h5py = pytest.importorskip("h5py")
+    h5py = pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
     path = tmp_path / "bomb.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("w", (1 << 30,), "f8", chunks=(1 << 16,), compression="gzip")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        os.environ.get("UNDERTOW_TEST_WHEEL") != "1", reason="UNDERTOW_TEST_WHEEL is not 1: builds a wheel"
+        os.environ.get("UNDERTOW_TEST_WHEEL") != "1", reason="builds a wheel: set UNDERTOW_TEST_WHEEL=1"
     ),
 ]
 
@@ -106,7 +106,7 @@ def test_runs_by_itself(installed, tmp_path):
     assert out[-2].startswith(str(installed)) and out[-1] == "['undertow.h']"
 
 
-@pytest.mark.skipif(not test_cython.compiler(), reason="no C compiler")
+@pytest.mark.skipif(not test_cython.compiler(), reason="needs a C compiler: apt install gcc")
 def test_other_packages_build_against_it(installed, tmp_path):
     test_cython.build(tmp_path / "package", installed)
     code = (

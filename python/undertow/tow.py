@@ -17,12 +17,11 @@ import numpy as np
 
 from . import runs
 from .activations import BY_CODE, Activation
+from .container import COUNTS, HEADER, NONE, Reader, Writer, align, dims
 from .errors import FormatError
 from .graph import Graph, Node, Value
 from .ops import BINARY, REDUCTIONS
 from .packing import (
-    ALIGN,
-    DTYPES,
     pack,
     pack_bias,
     pack_table,
@@ -35,10 +34,6 @@ from .packing import (
 
 MAGIC = b"\x89TOW\r\n\x1a\n"
 VERSION = 1
-NONE = 0xFFFFFFFF
-
-_COUNTS = 8
-_HEADER = 64
 
 REVERSE, VARIANT, MASKED, STEPS = 1, 2, 4, 8
 
@@ -240,31 +235,9 @@ class _Sizes:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-class _Writer:
-    def __init__(self) -> None:
-        self.text = bytearray()
-        self.tensors: list[tuple[int, np.ndarray]] = []  # dtype code, array
-
-    def name(self, text: str) -> list[int]:
-        data = text.encode()
-        self.text += data
-        return [len(self.text) - len(data), len(data)]
-
-    def tensor(self, array: np.ndarray | None) -> int:
-        if array is None:
-            return NONE
-        dtype = array.dtype.newbyteorder("<")
-        self.tensors.append((DTYPES.index(dtype), np.ascontiguousarray(array, dtype)))
-        return len(self.tensors) - 1
-
-
-def _dims(shape: tuple[int, ...]) -> list[int]:
-    return [len(shape), *shape, *[0] * (8 - len(shape))]
-
-
 def write(graph: Graph) -> bytes:
     """Give the bytes of a .tow file. Nodes must all be needed, in an order that can run (see `undertow.compile`)."""
-    out = _Writer()
+    out = Writer()
     owned = [s for node in graph.nodes if node.op not in ("state_read", "state_write") for s in node.states]
     state_order = [*owned, *(s for s in graph.states if s not in set(owned))]
     title = out.name(graph.name) + out.name(graph.source[:4096])
@@ -281,11 +254,11 @@ def write(graph: Graph) -> bytes:
     for name in order:
         v = graph.values[name]
         n_ids = 0 if v.dtype == "float32" else v.n_ids or 2**31 - 1
-        values += [*out.name(name), int(v.dtype == "int32"), n_ids, *_dims(v.shape)]
+        values += [*out.name(name), int(v.dtype == "int32"), n_ids, *dims(v.shape)]
     states: list[int] = []
     for s in map(graph.states.__getitem__, state_order):
         init = None if s.init is None else pad(s.init.reshape(-1))
-        states += [*out.name(s.name), out.tensor(init), *_dims(s.shape)]
+        states += [*out.name(s.name), out.tensor(init), *dims(s.shape)]
     outputs = [word for name, value in graph.outputs.items() for word in (*out.name(name), value_index[value])]
     nodes: list[int] = []
     words: list[int] = []
@@ -300,62 +273,37 @@ def write(graph: Graph) -> bytes:
     counts = [len(out.tensors), len(order), len(graph.states), len(graph.inputs), len(graph.outputs), len(graph.nodes)]
     counts += [len(words), len(out.text)]
     n_words = (
-        _COUNTS + len(title) + 6 * len(out.tensors) + len(values) + len(states) + len(outputs) + len(nodes) + len(words)
+        COUNTS + len(title) + 6 * len(out.tensors) + len(values) + len(states) + len(outputs) + len(nodes) + len(words)
     )
     metadata_bytes = 4 * n_words + len(out.text)
-    offset = _align(_HEADER + metadata_bytes)
+    offset = align(HEADER + metadata_bytes)
     table: list[int] = []
     for dtype, array in out.tensors:
         table += [dtype, 0, offset & 0xFFFFFFFF, offset >> 32, array.size & 0xFFFFFFFF, array.size >> 32]
-        offset = _align(offset + array.nbytes)
+        offset = align(offset + array.nbytes)
     metadata = (
         struct.pack(f"<{n_words}I", *counts, *title, *table, *values, *states, *outputs, *nodes, *words) + out.text
     )
 
     blob = bytearray(offset)
-    blob[_HEADER : _HEADER + len(metadata)] = metadata
-    at = _align(_HEADER + metadata_bytes)
+    blob[HEADER : HEADER + len(metadata)] = metadata
+    at = align(HEADER + metadata_bytes)
     for _, array in out.tensors:
         blob[at : at + array.nbytes] = array.tobytes()
-        at = _align(at + array.nbytes)
-    digest = hashlib.blake2b(memoryview(blob)[_HEADER:]).digest()[:16]
+        at = align(at + array.nbytes)
+    digest = hashlib.blake2b(memoryview(blob)[HEADER:]).digest()[:16]
     seal(blob, len(metadata), digest)
     return bytes(blob)
 
 
 def seal(blob: bytearray, metadata_bytes: int, digest: bytes) -> None:
     """Fill in the header of a file whose metadata and weights stand."""
-    blob[:_HEADER] = struct.pack("<8sIIQII16s16x", MAGIC, VERSION, 0, len(blob), metadata_bytes, 0, digest)
-    crc = zlib.crc32(blob[_HEADER : _HEADER + metadata_bytes], zlib.crc32(blob[32:64], zlib.crc32(blob[:28])))
+    blob[:HEADER] = struct.pack("<8sIIQII16s16x", MAGIC, VERSION, 0, len(blob), metadata_bytes, 0, digest)
+    crc = zlib.crc32(blob[HEADER : HEADER + metadata_bytes], zlib.crc32(blob[32:64], zlib.crc32(blob[:28])))
     blob[28:32] = struct.pack("<I", crc)
 
 
-def _align(n: int) -> int:
-    return -(-n // ALIGN) * ALIGN
-
-
 # --- reading -------------------------------------------------------------------------------------------------------
-
-
-class _Reader:
-    def __init__(self, blob: bytes | memoryview) -> None:
-        self.blob = memoryview(blob)
-        (metadata_bytes,) = struct.unpack_from("<I", self.blob, 24)
-        self.words = np.frombuffer(self.blob, "<u4", metadata_bytes // 4, _HEADER)
-        self.counts = [int(n) for n in self.words[:_COUNTS]]
-        self.at = _COUNTS
-        self.text = bytes(self.blob[_HEADER + metadata_bytes - self.counts[7] : _HEADER + metadata_bytes])
-
-    def take(self, n: int) -> list[int]:
-        self.at += n
-        return [int(w) for w in self.words[self.at - n : self.at]]
-
-    def name(self, record: list[int]) -> str:
-        return self.text[record[0] : record[0] + record[1]].decode(errors="replace")
-
-    def tensor(self, record: list[int]) -> np.ndarray:
-        offset, n = record[2] | record[3] << 32, record[4] | record[5] << 32
-        return np.frombuffer(self.blob, DTYPES[record[0]], n, offset).copy()  # the file may be unmapped later
 
 
 def read(blob: bytes | memoryview) -> Graph:
@@ -366,7 +314,7 @@ def read(blob: bytes | memoryview) -> Graph:
     """
     if bytes(blob[:8]) != MAGIC:
         raise FormatError("not a .tow file (no .tow signature in its first bytes)")
-    r = _Reader(blob)
+    r = Reader(blob)
     n_tensors, n_values, n_states, n_inputs, n_outputs, n_nodes, n_words, _ = r.counts
     graph = Graph(r.name(r.take(2)))
     graph.source = r.name(r.take(2))
@@ -425,5 +373,5 @@ def read(blob: bytes | memoryview) -> Graph:
 
 def title(blob: bytes | memoryview) -> tuple[str, str]:
     """Model name and source of a file, without its graph."""
-    r = _Reader(blob)
+    r = Reader(blob)
     return r.name(r.take(2)), r.name(r.take(2))

@@ -10,6 +10,7 @@ import numpy as np
 from . import codes, emit
 from .codes import Layout, Tensor
 from .elementwise import take_apart
+from .movement import move
 from .nodes import OnnxNode, float_constant
 from .reduce import check_axes
 from .walk import Handler, Walk
@@ -73,7 +74,7 @@ def _gather(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("axis")
     table, ids = operands
     if not isinstance(ids, Tensor):
-        return list(walk.move(node, operands))
+        return list(move(walk, node, operands))
     if isinstance(table, Tensor) or ids.dtype != "int32":
         node.unsupported("picks by a computed index; only ids of a graph input into a constant table are supported")
     table = float_constant(node, table, "the table")

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import codes, emit
 from .codes import Mixed, Tensor
+from .movement import move
 from .nodes import OnnxNode
 from .walk import Handler, Walk
 from .whole import (
@@ -75,10 +76,10 @@ def _where(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         try:
             layout, tables = codes.broadcast(lifted, shape)
         except Mixed:
-            return list(walk.move(node, operands))
+            return list(move(walk, node, operands))
         chosen = codes.frame_of(condition, layout)
         if chosen is None:  # it tells timesteps apart, which a later op may make good
-            return list(walk.move(node, operands))
+            return list(move(walk, node, operands))
         walk.count(node, shape)
         return [layout.tensor(np.where(chosen, *tables), dtype)]
     take(node, condition, (BOOL,), "its condition")

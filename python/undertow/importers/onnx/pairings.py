@@ -50,11 +50,15 @@ def only_cells(
 
 
 def _pairings(fits: list[tuple[str, Sequence[str]]], size: int) -> Iterator[dict[str, str]]:
-    """Every way to give so many inputs an output of their own, none twice."""
+    """Every way to give so many inputs an output of their own, none twice.
+
+    Inputs of few choices come first: of stacked layers the others' outputs would be given away, and found missing late.
+    """
+    names = [name for name, _ in fits]
 
     def extend(rest: list[tuple[str, Sequence[str]]], chosen: dict[str, str]) -> Iterator[dict[str, str]]:
         if len(chosen) == size:
-            yield dict(chosen)
+            yield {name: chosen[name] for name in names if name in chosen}
         elif len(chosen) + len(rest) >= size:
             (name, options), *others = rest
             for output in options:
@@ -62,4 +66,4 @@ def _pairings(fits: list[tuple[str, Sequence[str]]], size: int) -> Iterator[dict
                     yield from extend(others, {**chosen, name: output})
             yield from extend(others, chosen)
 
-    yield from extend(fits, {})
+    yield from extend(sorted(fits, key=lambda item: len(item[1])), {})

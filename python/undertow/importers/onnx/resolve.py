@@ -10,20 +10,19 @@ gives. Everything comes out in one flat namespace. An `If`, `Loop` or `Scan` tha
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from ...errors import UnsupportedError
 from . import limits
+from .constant_loops import run_constant
 from .fold import FOLDABLE, Evaluator
 from .nodes import Body, OnnxNode, wrap
 from .patterns import recompose
-from .scan import scan_layout
+from .protos import Scope, free_names, identity, needed, wrong_number
 
-Scope = ChainMap[str, str]
 Sizes = list[int | None]
 
 #: largest constant whose value shape inference is told: shapes, axes, pads, not weights
@@ -55,7 +54,7 @@ class Resolver:
         kept = needed(graph.node, outputs)
         names = [o for node in kept for o in node.output if o]
         self._taken |= {*self.constants, *self.types, *names}
-        scope: Scope = ChainMap({name: name for name in self._taken})
+        scope = Scope({name: name for name in self._taken})
         return self._resolve(kept, scope)
 
     def _resolve(self, protos: Iterable[Any], scope: Scope) -> list[OnnxNode]:
@@ -71,7 +70,7 @@ class Resolver:
 
     def _wrap(self, proto: Any, scope: Scope) -> OnnxNode:
         """The node with flat names, its outputs entered into the scope."""
-        self._count()
+        self.count()
         node = wrap(self.onnx, proto, self.opset)
         for name in node.inputs:
             if name and name not in scope:
@@ -87,7 +86,8 @@ class Resolver:
             node.proto.output.extend(node.outputs)
         return node
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """Refuse to go on beyond the limit of nodes; a round of a loop is one as well."""
         self._n_nodes += 1
         if self._n_nodes > limits.MAX_NODES:
             raise UnsupportedError(f"more than {limits.MAX_NODES} nodes after branches and loops are written out")
@@ -238,26 +238,27 @@ class Resolver:
             return self._branch(node, graphs, scope)
         captured = {scope[name] for name in free_names(graphs["body"]) if name in scope}
         if all(not name or name in self.constants for name in {*node.inputs, *captured}):
-            return self._run_constant(node, graphs["body"], scope)
-        node.bodies = {"body": self._body(node, graphs["body"], scope)}
+            run_constant(self, node, graphs["body"], scope)
+            return []
+        node.bodies = {"body": self.body(node, graphs["body"], scope)}
         return [node]
 
     def _branch(self, node: OnnxNode, graphs: Mapping[str, Any], scope: Scope) -> list[OnnxNode]:
         condition = self.constants.get(node.inputs[0]) if node.inputs else None
         if condition is None:
-            node.bodies = {key: self._body(node, graph, scope) for key, graph in graphs.items()}
+            node.bodies = {key: self.body(node, graph, scope) for key, graph in graphs.items()}
             for body in node.bodies.values():
                 if len(body.outputs) != len(node.outputs):
-                    _count(node, len(body.outputs), len(node.outputs))
+                    wrong_number(node, len(body.outputs), len(node.outputs))
             return [node]
         if condition.size != 1:
             node.shape_error(f"its condition has shape {condition.shape}, expected one element")
-        body = self._body(node, graphs["then_branch" if condition.reshape(()) else "else_branch"], scope)
+        body = self.body(node, graphs["then_branch" if condition.reshape(()) else "else_branch"], scope)
         if len(body.outputs) != len(node.outputs):
-            _count(node, len(body.outputs), len(node.outputs))
+            wrong_number(node, len(body.outputs), len(node.outputs))
         return [*body.nodes, *self._alias(node, body.outputs, node.outputs)]
 
-    def _body(
+    def body(
         self,
         node: OnnxNode,
         graph: Any,
@@ -299,78 +300,6 @@ class Resolver:
             made.append(identity(self.onnx, value, name, self.opset))
         return made
 
-    def _run_constant(self, node: OnnxNode, graph: Any, scope: Scope) -> list[OnnxNode]:
-        """A Loop or Scan all of whose inputs are known: run it."""
-        known = [self.constants[name] if name else None for name in node.inputs]
-        if node.op == "Loop":
-            results = self._run_loop(node, graph, scope, known)
-        else:
-            results = self._run_scan(node, graph, scope, known)
-        if len(results) < len(node.outputs):
-            _count(node, len(results), len(node.outputs))
-        self.constants.update({name: a for name, a in zip(node.outputs, results, strict=False) if name})
-        return []
-
-    def _step(self, node: OnnxNode, graph: Any, scope: Scope, protos: list[Any], given: list[Any]) -> list[np.ndarray]:
-        if len(given) != len(graph.input):
-            _count(node, len(graph.input), len(given), "inputs of its graph")
-        self._count()  # rounds of an empty body, too
-        n_known = len(self.constants)
-        named = {v.name: a for v, a in zip(graph.input, given, strict=True)}
-        body = self._body(node, graph, scope, named, protos)
-        if body.nodes:
-            body.nodes[0].unsupported("cannot be computed while loading, inside of a loop over constants")
-        made = [self.constants[name] for name in body.outputs]
-        while len(self.constants) > n_known:  # the round's own, which nobody can ask for any more
-            self.constants.popitem()
-        return made
-
-    def _stack(self, node: OnnxNode, rows: list[np.ndarray], axis: int = 0) -> np.ndarray:
-        self.evaluator.charge(node, len(rows) * rows[0].size)
-        return np.stack(rows, axis)
-
-    def _run_loop(self, node: OnnxNode, graph: Any, scope: Scope, known: list[Any]) -> list[np.ndarray]:
-        trips, going, *carried = [*known, None][: max(len(known), 2)]
-        n_carried = len(carried)
-        limit = limits.MAX_TRIPS if trips is None else int(trips.reshape(()))
-        collected: list[list[np.ndarray]] = [[] for _ in range(len(graph.output) - 1 - n_carried)]
-        protos = needed(graph.node, [v.name for v in graph.output])
-        alive, n = going is None or bool(going.reshape(())), 0
-        while alive and n < limit:
-            if n >= limits.MAX_TRIPS:
-                node.unsupported(f"runs {limit} times, at most {limits.MAX_TRIPS} are computed while loading")
-            made = self._step(node, graph, scope, protos, [np.array(n, np.int64), np.array(alive), *carried])
-            alive, carried, n = bool(made[0].reshape(())), made[1 : 1 + n_carried], n + 1
-            for rows, row in zip(collected, made[1 + n_carried :], strict=True):
-                rows.append(row)
-        if alive and n == limits.MAX_TRIPS and trips is None:
-            node.unsupported(f"did not end after {n} rounds, at most {limits.MAX_TRIPS} are computed while loading")
-        if not n and collected:
-            node.unsupported("runs 0 times; what it collects would be empty")
-        return [*carried, *(self._stack(node, rows) for rows in collected)]
-
-    def _run_scan(self, node: OnnxNode, graph: Any, scope: Scope, known: list[Any]) -> list[np.ndarray]:
-        layout = scan_layout(node, len(graph.output), [None if a is None else a.ndim for a in known])
-        carried, scanned = known[: layout.n_carried], known[layout.n_carried :]
-        n_steps = scanned[0].shape[layout.input_axes[0]]
-        if any(a.shape[axis] != n_steps for a, axis in zip(scanned, layout.input_axes, strict=True)):
-            node.shape_error(f"its scan inputs have shapes {[a.shape for a in scanned]}, of different lengths")
-        if not 0 < n_steps <= limits.MAX_TRIPS:
-            node.unsupported(f"runs {n_steps} times; 1 to {limits.MAX_TRIPS} are computed while loading")
-        collected: list[list[np.ndarray]] = [[] for _ in layout.output_axes]
-        protos = needed(graph.node, [v.name for v in graph.output])
-        for t in range(n_steps):
-            rows = [
-                a.take(n_steps - 1 - t if back else t, axis)
-                for a, axis, back in zip(scanned, layout.input_axes, layout.input_backwards, strict=True)
-            ]
-            made = self._step(node, graph, scope, protos, [*carried, *rows])
-            carried = made[: layout.n_carried]
-            for kept, row in zip(collected, made[layout.n_carried :], strict=True):
-                kept.append(row)
-        outs = zip(collected, layout.output_axes, layout.output_backwards, strict=True)
-        return [*carried, *(self._stack(node, rows[::-1] if back else rows, axis) for rows, axis, back in outs)]
-
 
 def _axes_exist(node: OnnxNode, types: Iterable[Any]) -> bool:
     """Whether attributes name axes that the inputs have; onnx's shape inference looks at others without a check."""
@@ -383,40 +312,4 @@ def _axes_exist(node: OnnxNode, types: Iterable[Any]) -> bool:
     return all(-rank <= int(n) < rank + end for n in named)
 
 
-def identity(onnx: Any, value: str, name: str, opset: int) -> OnnxNode:
-    proto = onnx.helper.make_node("Identity", [value], [name], name=name)
-    return OnnxNode(proto, "Identity", name, [value], [name], {}, opset)
-
-
-def free_names(graph: Any) -> set[str]:
-    """Names that a GraphProto uses and does not define itself."""
-    defined = {v.name for v in graph.input} | {t.name for t in graph.initializer}
-    defined |= {name for node in graph.node for name in node.output}
-    return (_used(graph.node) | {v.name for v in graph.output}) - defined - {""}
-
-
-def _used(protos: Iterable[Any]) -> set[str]:
-    used: set[str] = set()
-    for node in protos:
-        used |= set(node.input)
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                used |= free_names(attribute.g)
-    return used
-
-
-def needed(protos: Iterable[Any], outputs: Iterable[str]) -> list[Any]:
-    """The nodes that `outputs` are computed from."""
-    names, kept = set(outputs), []
-    for node in reversed(list(protos)):
-        if names & set(node.output):
-            names |= _used([node]) - {""}
-            kept.append(node)
-    return kept[::-1]
-
-
-def _count(node: OnnxNode, found: int, expected: int, what: str = "outputs") -> NoReturn:
-    node.format_error(f"its graph has {found} {what}, the node needs {expected}")
-
-
-__all__ = ["Resolver", "free_names", "identity", "needed"]
+__all__ = ["Resolver"]

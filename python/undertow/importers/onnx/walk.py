@@ -5,24 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import lcm
 from typing import Any
 
 import numpy as np
 
 from ...errors import Error, FormatError, UnsupportedError
 from . import codes, limits
-from .alike import at_every_step, shapes_alone
+from .alike import shapes_alone
 from .builder import Builder
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
 from .growing import Growing
 from .heads import aligned, joined
-from .moves import INDEX_SLOTS, cut, data_slots, labels_after
 from .nodes import OnnxNode
 from .program import ID_TYPES, Port, Program
-
-INT32_MAX = 2**31 - 1
 
 
 class Forgets(UnsupportedError):
@@ -212,7 +208,9 @@ class Walk:
             made = by_rows(self, node, operands, handlers[node.op]) if self.has_rates else None
             return handlers[node.op](self, node, operands) if made is None else made
         if node.op in MOVEMENT:
-            return self.move(node, operands)
+            from .movement import move  # which needs Walk from here
+
+            return list(move(self, node, operands))
         node.unsupported("this operator is not supported here")
 
     # -- inputs ---------------------------------------------------------------------------------------------------
@@ -336,55 +334,7 @@ class Walk:
             graph.state(state, shape)
         return graph.add("state_read", [], name=self.builder.name("read"), states=[state])
 
-    # -- movement -------------------------------------------------------------------------------------------------
-
-    def move(self, node: OnnxNode, operands: list[Operand]) -> list[Tensor]:
-        """Run an op that only moves elements, on codes."""
-        tensors = [o for o in operands if isinstance(o, Tensor)]
-        for i, operand in enumerate(operands):
-            if isinstance(operand, Length):
-                node.unsupported("sequence lengths are used for more than sequence_lens of a recurrent node")
-            if isinstance(operand, Tensor) and i in INDEX_SLOTS.get(node.op, ()):
-                node.unsupported(
-                    f"input {node.inputs[i]!r} (a shape, index or condition) is computed from frames at run time"
-                )
-        from .whole import common  # which needs Walk from here
-
-        dtype = common(node, [t.dtype for t in tensors])
-        like = tensors[0]
-        if node.op == "Concat":
-            like = next((t for t in tensors if (t.steps >= 0).any()), like)
-            axis = int(node.attrs["axis"])
-            operands = [at_every_step(self.builder, o, like, axis) if isinstance(o, Tensor) else o for o in operands]
-        if node.attrs.get("reduction", "none") != "none":
-            node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
-        if node.op == "Slice":
-            self._check_slice(node, operands)
-            if (less := cut(self.evaluator, node, operands)) is not None:
-                return [less]
-        if node.op in ("Slice", "Reshape"):
-            from .rates import stretch  # which needs Walk from here
-
-            self.factor = lcm(self.factor, stretch(self, node, operands))
-        arrays: list[Any] = []
-        for i, operand in enumerate(operands):
-            if isinstance(operand, Tensor):
-                operand = operand.codes
-            elif operand is not None and i in data_slots(node):
-                operand = self._lift(node, i, operand, like)  # type: ignore[arg-type]
-            arrays.append(operand)
-        results = self.evaluator.run(node, arrays, limits.MAX_TRACED_ELEMENTS)
-        moved = []
-        for name, result in zip(node.outputs, results, strict=False):
-            self.count(node, result.shape)
-            if result.size == 0:
-                node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
-            labels = labels_after(node, operands, tensors[0], result.shape)
-            made = Tensor(result.astype(np.int64, copy=False), labels, dtype)
-            first = name in self.joined and not made.steps.any() and not self.builder.graph.whole_sequence_nodes()
-            waits = name in self.shapes_alone or first
-            moved.append(made if waits else self.builder.settle(made))
-        return moved
+    # -- limits and sizes -----------------------------------------------------------------------------------------
 
     def stands_for_more(self, x: Tensor, axis: int) -> bool:
         """Whether an axis of size 1 is time or batch of which the model takes more than the one of a step."""
@@ -397,45 +347,3 @@ class Walk:
         self.n_traced += codes.n_elements(shape)
         if self.n_traced > limits.MAX_TRACED_TOTAL:
             node.unsupported(f"the tensors up to here have more than {limits.MAX_TRACED_TOTAL} elements together")
-
-    def _lift(self, node: OnnxNode, slot: int, constant: np.ndarray, like: Tensor) -> np.ndarray:
-        """Codes for a constant that is moved together with a computed tensor."""
-        from .whole import dtype_of, kind, numbers
-
-        if kind(dtype_of(constant)) != kind(like.dtype):
-            node.unsupported(f"constant input {node.inputs[slot]!r} has dtype {constant.dtype}, expected {like.dtype}")
-        elements = self.builder.constant(numbers(node, constant, f"constant input {node.inputs[slot]!r}"))
-        if node.op == "Concat" and constant.ndim == len(like.shape):
-            axis = int(node.attrs["axis"]) % max(constant.ndim, 1)
-            try:
-                layout, _ = like.split()
-            except Mixed:
-                from .rates import rate_of  # which needs Walk from here
-
-                found = rate_of(self, like)
-                padded = found is not None and found[0] == axis and not constant.any()
-                return np.zeros(constant.shape, np.int64) if padded else elements
-            if axis in layout.outer and not constant.any() and (layout.steps >= 0).any():
-                return np.zeros(constant.shape, np.int64)  # as if padded: see `along`
-            if axis not in layout.outer and all(n == like.shape[a] for a, n in enumerate(constant.shape) if a != axis):
-                origin = layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(like.shape)])
-                return np.broadcast_to(origin, constant.shape) | elements
-        return elements
-
-    def _check_slice(self, node: OnnxNode, operands: list[Operand]) -> None:
-        """A slice that keeps all timesteps tried must keep any number of them; one baked into the file might not."""
-        data = operands[0]
-        if not self.builder.sequence or not isinstance(data, Tensor):
-            return
-        given = [node.attrs.get(key) for key in ("starts", "ends", "axes", "steps")]
-        for i, operand in enumerate(operands[1:5]):
-            given[i] = operand.tolist() if isinstance(operand, np.ndarray) else given[i]
-        starts, ends = given[0] or [], given[1] or []
-        axes, strides = given[2] or range(len(starts)), given[3] or [1] * len(starts)
-        steps = data.steps
-        for start, end, axis, stride in zip(starts, ends, axes, strides, strict=True):
-            n = data.shape[axis]
-            whole = stride == 1 and (start == 0 or start <= -n) and end >= n
-            sure = (start == 0 or start <= -INT32_MAX) and (end == n or end >= INT32_MAX)
-            if whole and not sure and (steps != steps.take([0], axis)).any():
-                node.unsupported(f"keeps timesteps from {start} to {end} only")

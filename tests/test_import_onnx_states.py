@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""States that an ONNX model of one step takes and returns, against ONNX Runtime driven by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx_files import agree, helper, model_of, node, random, save, stepped
+from tolerances import FLOAT32_PEER
+from undertow import Model, reference
+from undertow.errors import ShapeError, UnsupportedError
+from undertow.importers.onnx import load
+
+
+def test_single_step_with_states(tmp_path):
+    """h and c of two layers stacked in one tensor each, batch axis of size 1, names that say nothing."""
+    rng = np.random.default_rng(8)
+    weights = {f"{k}{i}": random(rng, 1, 12, 4 if k == "W" and i == 0 else 3) for k in "WR" for i in (0, 1)}
+    weights |= {"one": np.array([1]), "zero": np.array([0]), "D": random(rng, 3, 2)}
+    nodes = [
+        node("Unsqueeze", "x zero", "u"),
+        node("Split", "p", "h0 h1", axis=0),
+        node("Split", "q", "c0 c1", axis=0),
+        helper.make_node("LSTM", ["u", "W0", "R0", "", "", "h0", "c0"], ["Y0", "hn0", "cn0"], hidden_size=3),
+        node("Squeeze", "Y0 one", "y0"),
+        helper.make_node("LSTM", ["y0", "W1", "R1", "", "", "h1", "c1"], ["Y1", "hn1", "cn1"], hidden_size=3),
+        node("Squeeze", "hn1 zero", "last"),
+        node("MatMul", "last D", "y"),
+        node("Concat", "hn0 hn1", "r", axis=0),
+        node("Concat", "cn0 cn1", "s", axis=0),
+    ]
+    inputs = {"x": [1, 4], "p": [2, 1, 3], "q": [2, 1, 3]}
+    model = model_of(nodes, inputs, {"s": [2, 1, 3], "y": [1, 2], "r": [2, 1, 3]}, weights, opset=13)
+    graph = load(save(model, tmp_path))
+    assert graph.inputs == ["x"] and list(graph.outputs) == ["y"]
+    assert sorted(graph.states) == ["lstm_1.c", "lstm_1.h", "lstm_2.c", "lstm_2.h"]
+    assert [n.op for n in graph.nodes] == ["lstm", "lstm", "dense"]
+    assert "state: input 'p', output 'r'" in graph.source and "state: input 'q', output 's'" in graph.source
+    X = random(rng, 6, 1, 4)
+    expected = stepped(model, {"x": X}, {"p": ("r", (2, 1, 3)), "q": ("s", (2, 1, 3))})
+    agree(graph, X[:, 0], {"y": expected["y"][:, 0]})
+
+
+def test_state_that_frame_ops_read_too(tmp_path):
+    """A head that looks at the state before the step, which the cell keeps for itself: a register beside it."""
+    rng = np.random.default_rng(9)
+    weights = {"W": random(rng, 1, 9, 4), "R": random(rng, 1, 9, 3), "one": np.array([1])}
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R", "", "", "h"], ["Y", "hn"], hidden_size=3),
+        node("Squeeze", "Y one", "a"),
+        node("Sub", "a h", "y"),
+    ]
+    model = model_of(nodes, {"x": [1, 1, 4], "h": [1, 1, 3]}, {"y": [1, 1, 3], "hn": [1, 1, 3]}, weights)
+    graph = load(save(model, tmp_path))
+    assert sorted(graph.states) == ["gru_1.h", "gru_1.h.before"]
+    X = random(rng, 5, 1, 1, 4)
+    expected = stepped(model, {"x": X}, {"h": ("hn", (1, 1, 3))})["y"][:, 0, 0]
+    agree(graph, X[:, 0, 0], {"y": expected})
+    np.testing.assert_allclose(Model.from_graph(graph).run(X[:, 0, 0]), expected, rtol=0, atol=FLOAT32_PEER)
+
+
+def _textbook_cell(outputs):
+    """h2 = tanh(x W + h R), y = h2 D, of plain frame ops."""
+    rng = np.random.default_rng(10)
+    weights = {"W": random(rng, 2, 3), "R": random(rng, 3, 3), "D": random(rng, 3, 2)}
+    nodes = [
+        node("MatMul", "x W", "a"),
+        node("MatMul", "h R", "b"),
+        node("Add", "a b", "s"),
+        node("Tanh", "s", "h2"),
+        node("MatMul", "h2 D", "y"),
+    ]
+    return model_of(nodes, {"x": [1, 2], "h": [1, 3]}, outputs, weights)
+
+
+def test_plain_recurrence_becomes_a_register(tmp_path):
+    model = _textbook_cell({"y": [1, 2], "h2": [1, 3]})
+    X = random(np.random.default_rng(1), 7, 1, 2)
+    expected = {"y": stepped(model, {"x": X}, {"h": ("h2", (1, 3))})["y"][:, 0]}
+    graph = load(save(model, tmp_path), states={"h": "h2"})
+    agree(graph, X[:, 0], expected)
+    told = load(save(model, tmp_path))  # x has y's shape, but only h and h2 make a cell
+    assert told.inputs == ["x"]
+    agree(told, X[:, 0], expected)
+    plain = load(save(model, tmp_path), states={})
+    assert plain.inputs == ["x", "h"] and not plain.states
+
+
+def test_plain_recurrence_is_found_by_shape(tmp_path):
+    rng = np.random.default_rng(12)
+    weights = {
+        "W": random(rng, 4, 3),
+        "R": random(rng, 3, 3),
+        "D": random(rng, 3, 2),
+        "lo": np.float32(-2),
+        "hi": np.float32(2),
+    }
+    nodes = [
+        node("MatMul", "x W", "a"),
+        node("MatMul", "h R", "b"),
+        node("Add", "a b", "s"),
+        node("Clip", "s lo hi", "h2"),
+        node("MatMul", "h2 D", "y"),
+    ]
+    model = model_of(nodes, {"x": ["N", 4], "h": ["N", 3]}, {"y": ["N", 2], "h2": ["N", 3]}, weights)
+    graph = load(save(model, tmp_path))
+    assert graph.inputs == ["x"] and list(graph.states) == ["rnn_1.h"] and list(graph.outputs) == ["y"]
+    X = random(rng, 7, 1, 4)
+    agree(graph, X[:, 0], {"y": stepped(model, {"x": X}, {"h": ("h2", (1, 3))})["y"][:, 0]})
+
+
+@pytest.mark.parametrize(
+    ("states", "error", "message"),
+    [
+        ({"nothing": "h2"}, ShapeError, "no input 'nothing'"),
+        ({"h": "nothing"}, ShapeError, "no output 'nothing'"),
+        ({"h": "y"}, ShapeError, "state input 'h' has shape"),
+        ({"h": "h2", "x": "h2"}, ShapeError, "one output"),
+    ],
+)
+def test_states_that_do_not_fit(states, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        load(save(_textbook_cell({"y": [1, 2], "h2": [1, 3]}), tmp_path), states=states)
+
+
+def test_a_cell_beside_carried_states_must_not_forget(tmp_path):
+    rng = np.random.default_rng(13)
+    weights = {
+        "W": random(rng, 1, 9, 4),
+        "R": random(rng, 1, 9, 3),
+        "W2": random(rng, 1, 3, 3),
+        "R2": random(rng, 1, 3, 3),
+        "one": np.array([1]),
+    }
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R", "", "", "h"], ["Y", "hn"], hidden_size=3),
+        node("Squeeze", "Y one", "a"),
+        node("RNN", "a W2 R2", "_ y", hidden_size=3),
+    ]
+    nodes[-1].output[:] = ["", "y"]
+    scale = node("Mul", "hn hn", "other")  # and no output returns the state: not a pair
+    model = model_of(nodes, {"x": [1, 1, 4], "h": [1, 1, 3]}, {"y": [1, 1, 3], "hn": [1, 1, 3]}, weights)
+    with pytest.raises(UnsupportedError, match=r"RNN node 'y': initial_h .* forget"):
+        load(save(model, tmp_path))
+    graph = load(save(model, tmp_path), shapes={"x": [None, 1, 4]})
+    assert sorted(graph.states) == ["gru_1.h", "rnn_1.h"]
+    # Where no output returns the state, h is where a sequence starts.
+    outputs = {"y": [1, 1, 3], "other": [1, 1, 3]}
+    model = model_of([*nodes, scale], {"x": [1, 1, 4], "h": [1, 1, 3]}, outputs, weights)
+    assert load(save(model, tmp_path)).inputs == ["x"]
+
+
+def test_real_models(models_dir):
+    """A denoiser whose two LSTM states lie in one tensor, on its last axis."""
+    folder = models_dir / "stage2" / "dtln-mask"
+    graph = load(folder / "model_1.onnx")
+    with np.load(folder / "expected_ort.npz") as expected:
+        X, Y = expected["input"].reshape(-1, 257), expected["output"].reshape(-1, 257)
+    np.testing.assert_allclose(reference.run(graph, X), Y, atol=1e-5)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""Loops in ONNX models, over time, inside of a frame, over constants, against ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from decomposed import H, I, N, T, ops, rnn_body, sequence_agrees
+from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, random, save
+from undertow.errors import UnsupportedError
+from undertow.importers.onnx import limits, load
+
+
+def loop_file(tmp_path, rng, pick, trips, weights=None, outside=()):
+    """A Loop over time that picks its timestep from outside by the number of the round."""
+    nodes, inner_weights, _ = rnn_body(rng)
+    body = graph_of(
+        [*pick, *nodes, node("Identity", "on", "on_next"), node("Identity", "h_next", "row")],
+        [info("i", [], INT64), info("on", [], BOOL), "h"],
+        [info("on_next", [], BOOL), "h_next", "row"],
+        inner_weights,
+    )
+    held = {"h_0": np.zeros((N, H), np.float32), "true": np.array(True), "zero": np.array(0), **(weights or {})}
+    loop = node("Loop", f"{trips} true h_0", "h_T Y", body=body)
+    nodes = [*outside, loop]
+    return save(graph_of(nodes, [info("X", ["T", N, I])], [info("Y", ["T", N, H])], held), tmp_path)
+
+
+COUNT = [node("Shape", "X", "shape"), node("Gather", "shape zero", "count", axis=0)]
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        [node("Gather", "X i", "x", axis=0)],
+        [
+            node("Unsqueeze", "i first", "from"),
+            node("Add", "from one", "to"),
+            node("Slice", "X from to first", "xs"),
+            node("Squeeze", "xs first", "x"),
+        ],
+    ],
+    ids=["gather", "slice"],
+)
+def test_loop_over_time(pick, tmp_path, rng):
+    more = {"first": np.array([0]), "one": np.array([1])} if len(pick) > 1 else {}
+    graph = sequence_agrees(loop_file(tmp_path, rng, pick, "count", more, COUNT), random(rng, T, N, I))
+    assert ops(graph) == ["rnn"]
+
+
+@pytest.mark.parametrize(
+    ("pick", "message"),
+    [
+        ([node("Sub", "i one", "j"), node("Gather", "X j", "x", axis=0)], "-1 rounds away"),
+        ([node("Mul", "i one", "j"), node("Gather", "X j", "x", axis=0)], "number of a round"),
+        ([node("ReduceMean", "X", "x", axes=[0], keepdims=0)], "ReduceMean"),
+    ],
+)
+def test_loop_that_looks_elsewhere_is_refused(pick, message, tmp_path, rng):
+    path = loop_file(tmp_path, rng, pick, "count", {"one": np.array(1)}, COUNT)
+    with pytest.raises(UnsupportedError, match=message):
+        load(path)
+
+
+def test_loop_with_a_number_of_rounds_in_the_file_is_no_time(tmp_path, rng):
+    """7 rounds are 7 rounds, even if 7 timesteps are tried while loading."""
+    path = loop_file(tmp_path, rng, [node("Gather", "X i", "x", axis=0)], "seven", {"seven": np.array(7)})
+    with pytest.raises(UnsupportedError, match=r"timestep 0 of 7|Gather"):
+        load(path)
+
+
+def test_loop_inside_of_a_frame_is_written_out(tmp_path, rng):
+    """y_t = A(A(A(x_t)))"""
+    body = graph_of(
+        [node("MatMul", "y A", "z"), node("Tanh", "z", "y_next"), node("Identity", "on", "on_next")],
+        [info("i", [], INT64), info("on", [], BOOL), "y"],
+        [info("on_next", [], BOOL), "y_next"],
+        {"A": random(rng, I, I)},
+    )
+    loop = node("Loop", "three  X", "Y", body=body)
+    loop.input[:] = ["three", "", "X"]
+    path = save(graph_of([loop], [info("X", ["T", N, I])], [info("Y", ["T", N, I])], {"three": np.array(3)}), tmp_path)
+    graph = sequence_agrees(path, random(rng, T, N, I))
+    assert ops(graph).count("dense") == 3
+
+
+def powers_loop(rounds):
+    """A weight computed by a Loop over constants: A to the power of 2^rounds, its rows scaled by the round."""
+    body = graph_of(
+        [
+            node("MatMul", "a a", "a_next"),
+            node("Cast", "i", "row", to=FLOAT),
+            node("Less", "i stop", "on_next"),
+        ],
+        [info("i", [], INT64), info("on", [], BOOL), "a"],
+        [info("on_next", [], BOOL), "a_next", "row"],
+        {"stop": np.array(2)},
+    )
+    return node("Loop", f"{rounds} true A", "W scale", body=body)
+
+
+def test_loop_over_constants_is_computed(tmp_path, rng):
+    """It ends by its condition after round 2."""
+    weights = {"A": random(rng, I, I) * 0.4, "true": np.array(True), "many": np.array(100)}
+    nodes = [
+        powers_loop("many"),
+        node("ReduceSum", "scale", "s", keepdims=0),
+        node("MatMul", "X W", "XW"),
+        node("Mul", "XW s", "Y"),
+    ]
+    graph = graph_of(nodes, [info("X", ["T", N, I])], [info("Y", ["T", N, I])], weights)
+    sequence_agrees(save(graph, tmp_path), random(rng, T, N, I))
+
+
+def test_loops_have_a_limit(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_TRIPS", 2)
+    weights = {"A": random(rng, I, I) * 0.4, "true": np.array(True), "many": np.array(100)}
+    nodes = [powers_loop("many"), node("MatMul", "X W", "Y")]
+    path = save(graph_of(nodes, [info("X", ["T", N, I])], [info("Y", ["T", N, I])], weights), tmp_path)
+    with pytest.raises(UnsupportedError, match="runs 100 times, at most 2"):
+        load(path)
+
+
+def test_empty_rounds_are_counted(tmp_path, rng):
+    """Loops inside of loops, without a single node to compute: they end in an error, soon."""
+
+    def nest(depth):
+        inner = [] if depth == 0 else [node("Loop", "many true v", f"w{depth}", body=nest(depth - 1))]
+        names = [info(f"i{depth}", [], INT64), info(f"on{depth}", [], BOOL), f"v{depth}"]
+        return graph_of(inner, names, [info(f"on{depth}", [], BOOL), f"w{depth}" if depth else "v0"])
+
+    weights = {"many": np.array(4000), "true": np.array(True), "v": np.ones(I, np.float32)}
+    nodes = [node("Loop", "many true v", "w", body=nest(3)), node("Add", "X w", "Y")]
+    path = save(graph_of(nodes, [info("X", ["T", N, I])], [info("Y", ["T", N, I])], weights), tmp_path)
+    with pytest.raises(UnsupportedError, match="nodes after branches and loops"):
+        load(path)

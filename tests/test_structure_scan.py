@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""ONNX models that walk time, or constants, in a Scan, against ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from decomposed import BODIES, H, I, N, T, lstm_body, ops, rnn_body, sequence_agrees
+from onnx_files import graph_of, info, node, random, save
+from undertow.errors import UnsupportedError
+from undertow.importers.onnx import load
+
+
+def scan_file(tmp_path, body, batch=N, start=None, steps="T"):
+    nodes, weights, states = body
+    inner = graph_of(
+        [*nodes, node("Identity", "h_next", "row")],
+        [*states, "x"],
+        [*(f"{s}_next" for s in states), "row"],
+        weights,
+    )
+    starts = {f"{s}_0": np.zeros((batch, H), np.float32) if start is None else start[s] for s in states}
+    scan = node(
+        "Scan", " ".join([*starts, "X"]), " ".join([*(f"{s}_T" for s in states), "Y"]), num_scan_inputs=1, body=inner
+    )
+    outer = graph_of([scan], [info("X", [steps, batch, I])], [info("Y", [steps, batch, H])], starts)
+    return save(outer, tmp_path)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", BODIES)
+def test_scan_over_time(name, batch, tmp_path, rng):
+    make, op = BODIES[name]
+    path = scan_file(tmp_path, make(rng), batch)
+    graph = sequence_agrees(path, random(rng, T, batch, I))
+    if op is None:
+        assert "state_write" in ops(graph) and not {"rnn", "gru", "lstm"} & set(ops(graph))
+        assert "register: " in graph.source
+    else:
+        assert ops(graph) == [op], "one cell and nothing else is left"
+        assert f"recovered: {op}_1" in graph.source
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_after_torch", "sru"])
+def test_scan_starts_where_the_file_says(name, tmp_path, rng):
+    start = {"h": random(rng, 1, H), "c": random(rng, 1, H)}
+    sequence_agrees(scan_file(tmp_path, BODIES[name][0](rng), start=start), random(rng, T, 1, I))
+
+
+def test_scan_of_a_projected_sequence(tmp_path, rng):
+    """Exporters take x W out of the loop, over all timesteps at once; the cell takes it back."""
+    nodes, weights, _ = lstm_body(rng)
+    nodes = [n for n in nodes if not n.output[0].startswith("xw_")]
+    for n in nodes:
+        n.input[:] = ["xw" + name[2:] + "_t" if name.startswith("xw_") else name for name in n.input]
+    slices = [node("Split", "z", " ".join(f"xw_{k}_t" for k in "ifgo"), axis=1)]
+    inner = graph_of(
+        [*slices, *nodes, node("Identity", "h_next", "row")],
+        ["h", "c", "z"],
+        ["h_next", "c_next", "row"],
+        {k: w for k, w in weights.items() if k[0] != "W"},
+    )
+    outside = {
+        "W": np.concatenate([weights[f"W_{k}"] for k in "ifgo"], 1),
+        "h_0": np.zeros((N, H), np.float32),
+        "c_0": np.zeros((N, H), np.float32),
+    }
+    scan = node("Scan", "h_0 c_0 XW", "h_T c_T Y", num_scan_inputs=1, body=inner)
+    outer = graph_of([node("MatMul", "X W", "XW"), scan], [info("X", ["T", N, I])], [info("Y", ["T", N, H])], outside)
+    graph = sequence_agrees(save(outer, tmp_path), random(rng, T, N, I))
+    assert ops(graph) == ["lstm"] and graph.nodes[0].weights["W"].shape == (4, H, I)
+
+
+def test_scan_over_constants_is_computed(tmp_path, rng):
+    body = graph_of([node("Add", "s a", "s_next"), node("Tanh", "s_next", "row")], ["s", "a"], ["s_next", "row"])
+    scan = node("Scan", "zero A", "s W", num_scan_inputs=1, scan_output_axes=[1], scan_input_directions=[1], body=body)
+    weights = {"A": random(rng, I, I), "zero": np.zeros(I, np.float32)}
+    nodes = [scan, node("MatMul", "X W", "Y")]
+    path = save(graph_of(nodes, [info("X", ["T", N, I])], [info("Y", ["T", N, I])], weights), tmp_path)
+    sequence_agrees(path, random(rng, T, N, I))
+
+
+def test_scan_backwards_in_time_is_refused(tmp_path, rng):
+    nodes, weights, _ = rnn_body(rng)
+    inner = graph_of([*nodes, node("Identity", "h_next", "row")], ["h", "x"], ["h_next", "row"], weights)
+    scan = node("Scan", "h_0 X", "h_T Y", num_scan_inputs=1, scan_input_directions=[1], body=inner)
+    start = {"h_0": np.zeros((N, H), np.float32)}
+    path = save(graph_of([scan], [info("X", ["T", N, I])], [info("Y", ["T", N, H])], start), tmp_path)
+    with pytest.raises(UnsupportedError, match="backwards in time"):
+        load(path)
