@@ -171,9 +171,9 @@ inline void start_chains(V (&acc)[NP][NV], const float* start, size_t p) {
       acc[i][v] = start ? load(start + ((p + static_cast<size_t>(i)) * NV + static_cast<size_t>(v)) * kLanes) : set1(0.0f);
 }
 
-// Calls f(unit, chains of its G gates) for every vector of NP panels from p on.
+// Calls f(unit, chains of its G gates) for every vector of NP panels from p on that has a unit.
 template <int G, int NP, class F>
-inline void for_units(size_t p, const float* h, const float* R, size_t K, const float* start, const F& f) {
+inline void for_units(const Cell& c, size_t p, const float* h, const float* R, size_t K, const float* start, const F& f) {
   constexpr int NV = G * kSub;
   V q[NP][NV];
   start_chains(q, start, p);
@@ -182,7 +182,8 @@ inline void for_units(size_t p, const float* h, const float* R, size_t K, const 
     for (int s = 0; s < kSub; ++s) {
       V gates[G];
       for (int g = 0; g < G; ++g) gates[g] = q[i][g * kSub + s];
-      f(Unit{p + static_cast<size_t>(i), static_cast<size_t>(s) * kLanes}, gates);
+      const Unit u = {p + static_cast<size_t>(i), static_cast<size_t>(s) * kLanes};
+      if (u.j() < c.n_hidden) f(u, gates);
     }
 }
 
@@ -194,7 +195,7 @@ struct RnnPanels {
 
   template <int NP>
   inline void run(size_t p) const {
-    for_units<1, NP>(p, h, c.R, c.n_fed_back, nullptr,
+    for_units<1, NP>(c, p, h, c.R, c.n_fed_back, nullptr,
                      [&](const Unit& u, const V(&q)[1]) { rnn_unit<kPlain>(c, u, load(a + u.j()), q[0], y); });
   }
 };
@@ -207,7 +208,7 @@ struct GruAfterPanels {
 
   template <int NP>
   inline void run(size_t p) const {
-    for_units<3, NP>(p, h, c.R, c.n_fed_back, c.rb, [&](const Unit& u, const V(&q)[3]) {
+    for_units<3, NP>(c, p, h, c.R, c.n_fed_back, c.rb, [&](const Unit& u, const V(&q)[3]) {
       V of_x[3];
       load_gates(of_x, a, u);
       gru_after_unit<kPlain>(c, u, of_x, q, h, y);
@@ -223,7 +224,7 @@ struct GruBeforeGates {
 
   template <int NP>
   inline void run(size_t p) const {
-    for_units<2, NP>(p, h, c.R, c.n_fed_back, nullptr,
+    for_units<2, NP>(c, p, h, c.R, c.n_fed_back, nullptr,
                      [&](const Unit& u, const V(&q)[2]) { gru_before_gates_unit<kPlain>(c, u, a, q, h, z, rh); });
   }
 };
@@ -236,7 +237,7 @@ struct GruBeforeCandidate {
 
   template <int NP>
   inline void run(size_t p) const {
-    for_units<1, NP>(p, rh, c.R_n, c.n_hidden, nullptr,
+    for_units<1, NP>(c, p, rh, c.R_n, c.n_hidden, nullptr,
                      [&](const Unit& u, const V(&q)[1]) { gru_before_candidate_unit<kPlain>(c, u, a, q[0], h, z, y); });
   }
 };
@@ -249,7 +250,7 @@ struct LstmPanels {
 
   template <int NP>
   inline void run(size_t p) const {
-    for_units<4, NP>(p, h, c.R, c.n_fed_back, nullptr, [&](const Unit& u, const V(&q)[4]) {
+    for_units<4, NP>(c, p, h, c.R, c.n_fed_back, nullptr, [&](const Unit& u, const V(&q)[4]) {
       V of_x[4];
       load_gates(of_x, a, u);
       lstm_unit<kPlain>(c, u, of_x, q, cell_state, y);
