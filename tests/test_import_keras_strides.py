@@ -59,6 +59,20 @@ MODELS: dict[str, tuple[int, int, int, Any]] = {
     "down and up": (2, 2, 0, lambda k: [
         causal(k, 4, 4, strides=2), k.GRU(4, return_sequences=True), k.UpSampling1D(2), causal(k, 3, 3),
         k.LSTM(2, return_sequences=True)]),
+    "transposed": (1, 2, 1, lambda k: [
+        k.GRU(6, return_sequences=True), k.Conv1DTranspose(5, 4, strides=2, padding="same"), k.Dense(2)]),
+    "transposed, odd": (1, 3, 1, lambda k: [
+        k.Conv1DTranspose(5, 5, strides=3, padding="same", activation="relu"), k.LSTM(4, return_sequences=True)]),
+    "transposed without strides": (1, 1, 2, lambda k: [k.Conv1DTranspose(5, 5, padding="same", use_bias=False)]),
+    "transposed side by side": (1, 3, 0, lambda k: [
+        k.Conv1DTranspose(5, 3, strides=3), k.SimpleRNN(4, return_sequences=True)]),
+    "transposed with gaps": (1, 3, 0, lambda k: [k.Conv1DTranspose(5, 2, strides=3, activation="softmax")]),
+    "down and up again": (4, 2, 1, lambda k: [
+        causal(k, 4, 4, strides=4), k.LSTM(4, return_sequences=True),
+        k.Conv1DTranspose(3, 6, strides=2, padding="same")]),
+    "pictures, up again": (2, 2, 1, lambda k: [
+        k.Reshape((-1, 4, 2)), k.Conv2D(4, 3, strides=2, padding="same"),
+        k.Conv2DTranspose(3, 3, strides=2, padding="same")]),
     "more out than in": (2, 3, 0, lambda k: [
         k.MaxPooling1D(2), k.UpSampling1D(3), k.SimpleRNN(3, return_sequences=True)]),
     "pictures": (4, 1, 1, lambda k: [
@@ -122,6 +136,22 @@ def test_a_shortcut_around_a_slower_part(keras: Any, tmp_path: Path) -> None:
     compare(model, ours, np.random.default_rng(6).normal(size=(T, 5)).astype(np.float32))
 
 
+@pytest.mark.parametrize("shape", [(11, 8), (7, 6, 3)], ids=["line", "picture"])
+def test_transposed_convolutions_of_a_clip(keras: Any, shape: tuple[int, ...], tmp_path: Path) -> None:
+    k = keras.layers
+    if len(shape) == 2:
+        layers = [k.Conv1DTranspose(5, 5, strides=2), k.Conv1DTranspose(3, 4, strides=3, padding="same"), k.LSTM(3)]
+    else:
+        layers = [
+            k.Conv2DTranspose(4, (3, 4), strides=(2, 3)),
+            k.Conv2DTranspose(2, (5, 2), strides=(3, 1), padding="same"),
+        ]
+    model = keras.Sequential([k.Input(shape), *layers])
+    ours = saved(keras, model, tmp_path / "m.keras")
+    X = np.random.default_rng(10).normal(size=(3, *shape)).astype(np.float32)
+    np.testing.assert_allclose(ours.run(X), np.asarray(model(X).detach()), rtol=0, atol=FLOAT32_MODEL)
+
+
 def test_ids(keras: Any, tmp_path: Path) -> None:
     k = keras.layers
     x = k.Input((None,), dtype="int32")
@@ -159,6 +189,8 @@ def test_a_file_keeps_what_it_says(keras: Any, tmp_path: Path) -> None:
         (lambda k: [k.Cropping1D((1, 0))], "Cropping1D .* not supported in a model that strides"),
         (lambda k: [k.MaxPooling1D(3, strides=1)], "pool_size = 3 and strides = 1 along time"),
         (lambda k: [k.Reshape((-1, 3)), k.LSTM(3)], "target_shape"),
+        (lambda k: [k.Conv1DTranspose(3, 4, strides=2)], "kernel_size = 4 and strides = 2 along time goes on behind"),
+        (lambda k: [k.Conv1DTranspose(3, 4, dilation_rate=2)], "dilation_rate = 2 is not supported"),
         (lambda k: [k.Conv1D(3, 4, strides=1)], r"padding = 'valid' gives 3 outputs fewer, where 2 are in a frame"),
     ],
 )
@@ -192,3 +224,20 @@ def test_by_hand(tmp_path: Path) -> None:
         h = np.tanh((padded[2 * i] @ W[0] + padded[2 * i + 1] @ W[1] + b) @ V + h @ U)
         want.append(h)
     np.testing.assert_allclose(streamed(ours, X), want, rtol=0, atol=FLOAT32_MODEL)
+
+
+def test_a_transposed_convolution_by_hand(tmp_path: Path) -> None:
+    """Without Keras: x_j adds W[k] x_j to output 2 j + k - 1, of a window of 4 with stride 2 and padding "same"."""
+    pytest.importorskip("h5py", reason="h5py is not installed: pip install h5py")
+    rng = np.random.default_rng(11)
+    W, b = rng.normal(size=(4, 2, 3)).astype(np.float32), rng.normal(size=2).astype(np.float32)
+    settings = {"filters": 2, "kernel_size": [4], "strides": [2], "padding": "same", "activation": "linear"}
+    table = sequential(layer("Conv1DTranspose", "c", **settings, use_bias=True, batch_input_shape=[None, None, 3]))
+    ours = undertow.load(write_h5(tmp_path / "m.h5", table, {"c": [("c/kernel:0", W), ("c/bias:0", b)]}))
+    assert (ours.frames_in, ours.frames_out, ours.latency) == (1, 2, 1)
+    X = rng.normal(size=(T, 3)).astype(np.float32)
+    want = np.zeros((2 * T + 4, 2))
+    for j in range(T):
+        for k in range(4):
+            want[2 * j + k] += W[k].astype(np.float64) @ X[j]
+    np.testing.assert_allclose(streamed(ours, X), want[1 : 2 * T + 1] + b, rtol=0, atol=FLOAT32_MODEL)

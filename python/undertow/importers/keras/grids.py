@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from ...layers.averages import LargestSoFar
 from ...ops import MAX_TAP
 from . import strides
 from .config import MAX_WIDTH, Config, brief
+from .sizes import check_axes, sizes
+from .transposed import TRANSPOSED, transposed
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -40,32 +42,10 @@ CONVOLUTIONS = {
 #: what may change how many timesteps there are
 STRIDING = {
     *CONVOLUTIONS,
+    *TRANSPOSED,
     *(f"{kind}{rank}D" for kind in ("MaxPooling", "AveragePooling", "UpSampling") for rank in (1, 2)),
 }
 Pads = list[tuple[int, int]]
-
-
-def sizes(config: Config, key: str, rank: int, default: Any = None, least: int = 1) -> tuple[int, ...]:
-    """A number for each axis, given as one number or a list."""
-    got = config.get(key)
-    got = default if got is None else got
-    values = [got] * rank if type(got) is int else got
-    if (
-        not isinstance(values, (list, tuple))
-        or len(values) != rank
-        or not all(type(n) is int and least <= n <= MAX_WIDTH for n in values)
-    ):
-        raise FormatError(f"{config.where}: {key} must be {rank} whole numbers of at least {least}, got {brief(got)}")
-    return tuple(values)
-
-
-def _frame(b: Builder, config: Config, layer: Layer, x: Tensor, rank: int) -> None:
-    config.expect("data_format", "channels_last", None)
-    if len(b.graph.shape(x.value)) + (x.time and not x.rows) != rank + 1:
-        raise UnsupportedError(
-            f"{layer.where}: frames of shape {b.graph.shape(x.value)} are not supported here; expected {rank} "
-            f"ax{'i' if rank == 1 else 'e'}s{' (the first of them time)' if x.time else ''} and channels"
-        )
 
 
 # -- convolution ----------------------------------------------------------------------------------------------------
@@ -76,7 +56,7 @@ def convolution(b: Builder, layer: Layer, config: Config, x: Tensor, weights: We
     from .layers import activate
 
     rank = CONVOLUTIONS[layer.cls]
-    _frame(b, config, layer, x, rank)
+    check_axes(b, config, layer, x, rank)
     channels = b.graph.shape(x.value)[-1]
     kernel = sizes(config, "kernel_size", rank)
     steps, dilations = sizes(config, "strides", rank, 1), sizes(config, "dilation_rate", rank, 1)
@@ -180,7 +160,7 @@ def pooling(kind: str, rank: int) -> Callable[..., Tensor]:
     """
 
     def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        _frame(b, config, layer, x, rank)
+        check_axes(b, config, layer, x, rank)
         size = sizes(config, "pool_size", rank, 2)
         steps = sizes(config, "strides", rank, list(size))
         padding = config.expect("padding", "valid", "same")
@@ -207,7 +187,7 @@ def global_pooling(kind: str, rank: int) -> Callable[..., Tensor]:
     """Over the axes of a frame; over time, of the frames so far."""
 
     def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        _frame(b, config, layer, x, rank)
+        check_axes(b, config, layer, x, rank)
         keep = config.flag("keepdims")
         config.finish()
         if x.late:
@@ -249,7 +229,7 @@ def _pads(config: Config, key: str, rank: int) -> Pads:
 
 def zero_padding(rank: int) -> Callable[..., Tensor]:
     def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        _frame(b, config, layer, x, rank)
+        check_axes(b, config, layer, x, rank)
         pads = _pads(config, "padding", rank)
         config.finish()
         shape = b.graph.shape(x.value)
@@ -264,7 +244,7 @@ def zero_padding(rank: int) -> Callable[..., Tensor]:
 
 def cropping(rank: int) -> Callable[..., Tensor]:
     def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        _frame(b, config, layer, x, rank)
+        check_axes(b, config, layer, x, rank)
         pads = _pads(config, "cropping", rank)
         config.finish()
         cropped = pads[0][0] if x.time else 0
@@ -287,7 +267,7 @@ def cropping(rank: int) -> Callable[..., Tensor]:
 
 def up_sampling(rank: int) -> Callable[..., Tensor]:
     def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        _frame(b, config, layer, x, rank)
+        check_axes(b, config, layer, x, rank)
         times = sizes(config, "size", rank, 2)
         config.expect("interpolation", "nearest")
         config.finish()
@@ -313,6 +293,7 @@ def _check_size(b: Builder, layer: Layer, factors: list[int]) -> None:
 
 
 GRIDS = {
+    **dict.fromkeys(TRANSPOSED, transposed),
     **dict.fromkeys(CONVOLUTIONS, convolution),
     **{
         f"{word}Pooling{rank}D": pooling(kind, rank)

@@ -27,7 +27,7 @@ MAX_STEPS = 4096
 class NeedsSteps(UnsupportedError):
     """Strides along time, with so many timesteps in a frame."""
 
-    def __init__(self, message: str, steps: int) -> None:
+    def __init__(self, message: str, steps: int = 1) -> None:
         super().__init__(message)
         self.steps = steps
 
@@ -72,7 +72,12 @@ def window(b: Builder, layer: Layer, x: Tensor, axis: Axis, padding: str) -> tup
         missing = short // n_out
         past = missing * rows
     gate = b.gate(layer, x) if padding != "valid" else []  # padding stands beside the frames that x has
-    n = (n_out - 1) * axis.stride + axis.reach
+    return timesteps(b, layer, x, past, (n_out - 1) * axis.stride + axis.reach, gate), missing
+
+
+def timesteps(b: Builder, layer: Layer, x: Tensor, past: int, n: int, gate: list[str]) -> str:
+    """n timesteps on end, the first of which lies `past` before a frame's first."""
+    rows = x.rows
     first = -past // rows
     taps = tuple(range(first, (n - 1 - past) // rows + 1))
     value = x.value
@@ -80,7 +85,7 @@ def window(b: Builder, layer: Layer, x: Tensor, axis: Axis, padding: str) -> tup
         value = b.graph.add("window", [value, *gate], name=f"{layer.name}_frames", attrs={"taps": taps})
     shape = b.graph.shape(x.value)[1:]
     places = np.arange(n * prod(shape)).reshape(n, *shape) + (-past - first * rows) * prod(shape)
-    return gather(b.graph, value, places, f"{layer.name}_timesteps"), missing
+    return gather(b.graph, value, places, f"{layer.name}_timesteps")
 
 
 def output(b: Builder, x: Tensor) -> tuple[str, int]:

@@ -36,6 +36,8 @@ GROUPS = {
     "PReLU": "p_re_lu",
     "Conv1D": "conv1d",
     "Conv2D": "conv2d",
+    "Conv1DTranspose": "conv1d_transpose",
+    "Conv2DTranspose": "conv2d_transpose",
     "DepthwiseConv1D": "depthwise_conv1d",
     "DepthwiseConv2D": "depthwise_conv2d",
     "SeparableConv1D": "separable_conv1d",

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""Sizes and axes of windows, as a configuration says them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...errors import FormatError, UnsupportedError
+from .config import MAX_WIDTH, Config, brief
+
+if TYPE_CHECKING:
+    from .model import Builder, Tensor
+    from .tables import Layer
+
+
+def sizes(config: Config, key: str, rank: int, default: Any = None, least: int = 1) -> tuple[int, ...]:
+    """A number for each axis, given as one number or a list."""
+    got = config.get(key)
+    got = default if got is None else got
+    values = [got] * rank if type(got) is int else got
+    if (
+        not isinstance(values, (list, tuple))
+        or len(values) != rank
+        or not all(type(n) is int and least <= n <= MAX_WIDTH for n in values)
+    ):
+        raise FormatError(f"{config.where}: {key} must be {rank} whole numbers of at least {least}, got {brief(got)}")
+    return tuple(values)
+
+
+def check_axes(b: Builder, config: Config, layer: Layer, x: Tensor, rank: int) -> None:
+    """Refuse frames that have not `rank` axes (one of them time, where there is one) and channels behind them."""
+    config.expect("data_format", "channels_last", None)
+    if len(b.graph.shape(x.value)) + (x.time and not x.rows) != rank + 1:
+        raise UnsupportedError(
+            f"{layer.where}: frames of shape {b.graph.shape(x.value)} are not supported here; expected {rank} "
+            f"ax{'i' if rank == 1 else 'e'}s{' (the first of them time)' if x.time else ''} and channels"
+        )
