@@ -15,9 +15,9 @@ from typing import Any
 
 from ...errors import Error, FormatError
 from ...graph import Graph
-from .program import make_program
+from .program import Program, make_program
 from .read import node_types, read_model
-from .search import import_program
+from .search import Imported, import_program
 
 __all__ = ["load"]
 
@@ -59,7 +59,7 @@ def load(
     """
     model = read_model(path)
     try:
-        graph = import_program(make_program(model, fixed, shapes), states).graph
+        graph = _import(make_program(model, fixed, shapes), states).graph
     except Error as error:
         error.args = (f"{Path(path).name}: {error}",)
         raise
@@ -70,3 +70,16 @@ def load(
     if not graph.name.strip() or graph.name in ("main_graph", "torch_jit", "torch-jit-export"):
         graph.name = Path(path).stem
     return graph
+
+
+def _import(program: Program, states: Mapping[str, str] | None) -> Imported:
+    """What a program gives frame by frame, its loops rolled up; otherwise as it stands in the file."""
+    if program.rolled is not None:
+        try:
+            found = import_program(program.rolled, states)
+        except Error:
+            pass
+        else:
+            if any(time is not None for time, _ in found.reading.axes.values()):
+                return found
+    return import_program(program, states)

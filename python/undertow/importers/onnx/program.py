@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from .fold import MOVEMENT, Evaluator
 from .nodes import OnnxNode, flat
 from .read import require_onnx
 from .resolve import Resolver
+from .rolled import rolled_up
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 #: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
@@ -63,6 +64,8 @@ class Program:
     state_inputs: list[Port] = field(default_factory=list)
     length_inputs: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
+    #: the same with its written out loops rolled up, where there are such
+    rolled: Program | None = None
     #: output -> all that it is computed from
     _needed: dict[str, set[str]] = field(default_factory=dict)
 
@@ -128,20 +131,23 @@ def make_program(
     resolver = Resolver(evaluator, opset, constants)
     for port in ports:
         resolver.set_type(port.name, port.dtype, [n if isinstance(n, int) else None for n in port.dims])
-    nodes = _needed(resolver.run(graph), [v.name for v in graph.output])
-    used = {name for node in nodes for name in node.uses} | {v.name for v in graph.output}
-    program = Program(
-        graph.name or "model",
-        opset,
-        nodes,
-        constants,
-        [p for p in ports if p.name in used],
-        [v.name for v in graph.output],
-        {v.name: _output_dims(resolver, v) for v in graph.output},
-        " ".join(str(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w),
-    )
-    check_bound(nodes, program.inputs, constants)
-    _sort_inputs(program)
+    outputs = [v.name for v in graph.output]
+    dims = {v.name: _output_dims(resolver, v) for v in graph.output}
+    origin = " ".join(str(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
+
+    def finish(nodes: list[OnnxNode], constants: dict[str, np.ndarray]) -> Program:
+        nodes = _needed(nodes, outputs)
+        used = {name for node in nodes for name in node.uses} | {*outputs}
+        inputs = [replace(p) for p in ports if p.name in used]
+        program = Program(graph.name or "model", opset, nodes, constants, inputs, outputs, dims, origin)
+        check_bound(nodes, program.inputs, constants)
+        _sort_inputs(program)
+        return program
+
+    nodes = _needed(resolver.run(graph), outputs)
+    program = finish(nodes, constants)
+    rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
+    program.rolled = None if rolled is None else finish(*rolled)
     return program
 
 

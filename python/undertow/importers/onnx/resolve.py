@@ -43,6 +43,8 @@ class Resolver:
         self.types: dict[str, Any] = {}
         #: integer vectors of which some entries are open
         self.partial: dict[str, Sizes] = {}
+        #: constant -> the node that it was computed by
+        self.origins: dict[str, OnnxNode] = {}
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}  # name -> the number that its last namesake got
         self._n_nodes = 0
@@ -115,6 +117,7 @@ class Resolver:
         if all(not name or name in self.constants for name in node.inputs):
             results = self.evaluator.run(node, [self.constants[name] if name else None for name in node.inputs])
             self.constants.update({name: a for name, a in zip(node.outputs, results, strict=False) if name})
+            self.origins.update(dict.fromkeys(node.outputs, node))
             return True
         if node.op in _ON_SIZES and any(name in self.partial for name in node.inputs):
             return self._fold_sizes(node)
