@@ -14,7 +14,7 @@ from .elementwise import take_apart
 from .nodes import OnnxNode
 from .reduce import axis_of, check_axes, without
 from .walk import Handler, Walk
-from .whole import WHOLE, numbers, take, whole
+from .whole import BOOL, WHOLE, numbers, take, whole
 
 
 def _arg(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -72,6 +72,23 @@ def _one_hot(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     labels = list(indices.labels)
     labels.insert(axis, "")
     return [Tensor(np.moveaxis(out.codes, -1, axis), tuple(labels), dtype)]
+
+
+def places_of_ids(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
+    """Equal of ids and of all numbers from 0, along an axis of its own: a OneHot written out. None: it is none."""
+    ids, places = operands if isinstance(operands[0], Tensor) else operands[::-1]
+    if not isinstance(ids, Tensor) or ids.dtype != "int32" or not isinstance(places, np.ndarray):
+        return None
+    n = places.size
+    if not ids.shape or ids.shape[-1] != 1 or places.shape[-1:] != (n,) or (places.ravel() != np.arange(n)).any():
+        return None
+    layout, elements = ids.split()
+    shape = (*ids.shape[:-1], n)
+    if places.ndim > len(shape):
+        return None
+    walk.count(node, shape)
+    made = _rows(walk.builder, elements[..., 0], n, 0.0, 1.0)
+    return [Layout(shape, layout.outer, layout.origin, (*ids.labels[:-1], "")).tensor(made, BOOL)]
 
 
 def _rows(builder: Builder, ids: np.ndarray, n: int, off: float, on: float) -> np.ndarray:

@@ -22,6 +22,7 @@ from .fold import FOLDABLE, Evaluator
 from .nodes import Body, OnnxNode, wrap
 from .patterns import recompose
 from .scan import scan_layout
+from .sequences import Sequences
 
 Scope = ChainMap[str, str]
 Sizes = list[int | None]
@@ -45,6 +46,7 @@ class Resolver:
         self.partial: dict[str, Sizes] = {}
         #: constant -> the node that it was computed by
         self.origins: dict[str, OnnxNode] = {}
+        self.sequences = Sequences(self.onnx, constants)
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}  # name -> the number that its last namesake got
         self._n_nodes = 0
@@ -66,9 +68,11 @@ class Resolver:
             node = self._wrap(proto, scope)
             if node.bodies or node.op in ("If", "Loop", "Scan"):
                 rest += self._structure(node, proto, scope)
-            elif not self._fold(node):
-                self._follow(node)
-                rest.append(node)
+                continue
+            for plain in self.sequences.spelled_out(node):
+                if not self._fold(plain):
+                    self._follow(plain)
+                    rest.append(plain)
         return recompose(rest, self.constants)
 
     def _wrap(self, proto: Any, scope: Scope) -> OnnxNode:

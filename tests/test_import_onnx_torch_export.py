@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+# ruff: noqa: E402 (imports follow the check that an optional package is there)
+"""What torch.export and onnxscript write into files, against ONNX Runtime: each test is one such pattern."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import undertow
+
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+from onnx import TensorProto, helper, numpy_helper
+
+from undertow.errors import Error, ShapeError, UnsupportedError
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+T, K, J = 6, 3, 4
+
+
+def node(op, inputs, outputs, **attrs):
+    return helper.make_node(op, inputs.split(), outputs.split(), name=f"{op}_{outputs.split()[0]}", **attrs)
+
+
+def info(name, shape=None, kind=FLOAT):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def random(rng, *shape):
+    return (rng.standard_normal(shape) * 0.5).astype(np.float32)
+
+
+def cell(rng, op, n_in, n_hidden):
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op] * n_hidden
+    return {"W": random(rng, 1, gates, n_in), "R": random(rng, 1, gates, n_hidden), "B": random(rng, 1, 2 * gates)}
+
+
+def save(tmp_path, nodes, inputs, outputs, weights=None):
+    held = [numpy_helper.from_array(np.asarray(w), n) for n, w in (weights or {}).items()]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def peer(path, feeds):
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)[0]
+
+
+def check(path, X, batch_axis=0):
+    """The one output of a model of one input, as a stream; gives the model."""
+    model = undertow.load(path)
+    want = np.squeeze(peer(path, {"x": np.expand_dims(X, batch_axis)}), batch_axis)
+    stream = model.stream()
+    made = np.stack([stream.step(x) for x in X])
+    np.testing.assert_allclose(made, want, rtol=0, atol=1e-6)
+    return model
+
+
+# -- a length that the file calls open, and has fixed ---------------------------------------------------------------
+
+
+def behind_a_gru(rng, tmp_path, dims, out, nodes, **weights):
+    """[B, T, K], its sizes as in `dims`, through a GRU to h of [B, T, J], and on to y"""
+    nodes = [
+        node("Transpose", "x", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R B", "Y", hidden_size=J, linear_before_reset=1),
+        node("Transpose", "Y", "rows", perm=[0, 2, 1, 3]),
+        node("Reshape", "rows size", "flat"),
+        node("Transpose", "flat", "h", perm=[1, 0, 2]),
+        *nodes,
+    ]
+    weights = {**cell(rng, "GRU", K, J), "size": np.array([T, -1, J]), **weights}
+    return save(tmp_path, nodes, [info("x", dims)], [info("y", out)], weights)
+
+
+@pytest.mark.parametrize("dims", [[1, "s27", K], ["s77", "s27", K]])
+def test_the_length_of_the_example_is_found(dims, tmp_path, rng):
+    path = behind_a_gru(rng, tmp_path, dims, [dims[0], T, J], [node("Tanh", "h", "y")])
+    model = check(path, random(rng, T, K))
+    assert model.inputs["x"].shape == (K,) and "fixed the sizes of its inputs" in model.source
+
+
+def test_a_length_that_is_open_stays_so(tmp_path, rng):
+    """An output whose size has a name of an input's axis takes any; what fails then, fails as before."""
+    path = behind_a_gru(rng, tmp_path, [1, "t", K], [1, "t", J], [node("TopK", "h k", "y i")], k=np.array([J]))
+    with pytest.raises(Error) as caught:
+        undertow.load(path)
+    assert "it loads with" not in str(caught.value)
+
+
+def test_a_clip_of_the_length_is_for_the_user_to_ask_for(tmp_path, rng):
+    """Positions of their own, T of them: no stream, and not what somebody meant who left the axis open."""
+    path = behind_a_gru(
+        rng, tmp_path, [1, "s27", K], [1, T, J], [node("Add", "h places", "y")], places=random(rng, 1, T, J)
+    )
+    with pytest.raises((ShapeError, UnsupportedError), match=r"it loads with shapes=\{'x': \[1, 6, 3\]\}"):
+        undertow.load(path)
+    X = random(rng, T, K)
+    made = undertow.load(path, shapes={"x": [1, T, K]}).run(X[None])
+    np.testing.assert_allclose(made[0], peer(path, {"x": X[None]})[0], rtol=0, atol=1e-6)
+
+
+# -- sequences of tensors -------------------------------------------------------------------------------------------
+
+
+def whole_gru(rng, tmp_path, nodes, n_in, **weights):
+    """[T, 1, K] through `nodes` to f of [T, 1, n_in], through a GRU"""
+    nodes = [
+        *nodes,
+        node("GRU", "f W R B", "Y", hidden_size=J, linear_before_reset=1),
+        node("Squeeze", "Y one", "y"),
+    ]
+    weights = {**cell(rng, "GRU", n_in, J), "one": np.array([1]), "last": np.array(-1), "first": np.array(0), **weights}
+    return save(tmp_path, nodes, [info("x", ["T", 1, K])], [info("y", ["T", 1, J])], weights)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "split"),
+    [("a b", np.array([1, 2])), ("b a", np.array(2)), ("b a", np.array([2, 1]))],
+)
+def test_pieces_of_a_split_to_a_sequence(pieces, split, tmp_path, rng):
+    nodes = [
+        node("SplitToSequence", "x sizes", "pieces", axis=2),
+        node("SequenceAt", "pieces first", "a"),
+        node("SequenceAt", "pieces second", "b"),
+        node("Concat", pieces, "f", axis=2),
+    ]
+    path = whole_gru(rng, tmp_path, nodes, K, sizes=split, second=np.array(1))
+    check(path, random(rng, T, K), batch_axis=1)
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_single_places_of_a_sequence(keepdims, tmp_path, rng):
+    nodes = [
+        node("SplitToSequence", "x", "pieces", axis=-1, keepdims=keepdims),
+        node("SequenceAt", "pieces last", "a"),
+        node("SequenceAt", "pieces first", "b"),
+        node("SequenceConstruct", "a b a", "three"),
+        node("ConcatFromSequence", "three", "f", axis=2, new_axis=1 - keepdims),
+    ]
+    check(whole_gru(rng, tmp_path, nodes, 3), random(rng, T, K), batch_axis=1)
+
+
+def test_a_place_that_a_sequence_does_not_have(tmp_path, rng):
+    nodes = [node("SequenceConstruct", "x x", "two"), node("SequenceAt", "two second", "f")]
+    path = whole_gru(rng, tmp_path, nodes, K, second=np.array(2))
+    with pytest.raises(ShapeError, match="takes place 2 of a sequence of 2"):
+        undertow.load(path)
+
+
+def test_a_sequence_whose_place_is_computed(tmp_path, rng):
+    nodes = [
+        node("SplitToSequence", "x", "pieces", axis=2),
+        node("ArgMax", "x", "places", axis=2, keepdims=0),
+        node("ReduceMax", "places", "place", keepdims=0),
+        node("SequenceAt", "pieces place", "f"),
+    ]
+    with pytest.raises(UnsupportedError, match="Sequence"):
+        undertow.load(whole_gru(rng, tmp_path, nodes, 1))
+
+
+# -- one-hot rows ---------------------------------------------------------------------------------------------------
+
+
+def test_ids_compared_with_all_places(tmp_path, rng):
+    """F.one_hot, as torch.export writes it."""
+    nodes = [
+        node("Unsqueeze", "x last", "column"),
+        node("Equal", "column places", "same"),
+        node("Cast", "same", "whole", to=INT64),
+        node("Cast", "whole", "rows", to=FLOAT),
+        node("Transpose", "rows", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R B", "Y", hidden_size=J, linear_before_reset=1),
+        node("Squeeze", "Y one", "h"),
+        node("Transpose", "h", "y", perm=[1, 0, 2]),
+    ]
+    weights = {**cell(rng, "GRU", 5, J), "places": np.arange(5), "one": np.array([1]), "last": np.array([-1])}
+    path = save(tmp_path, nodes, [info("x", [1, "T"], INT64)], [info("y", [1, "T", J])], weights)
+    model = check(path, rng.integers(0, 5, T))
+    assert model.inputs["x"].n_ids == 5
+    weights["places"] = np.array([0, 1, 2, 4, 3])
+    path = save(tmp_path, nodes, [info("x", [1, "T"], INT64)], [info("y", [1, "T", J])], weights)
+    with pytest.raises(UnsupportedError, match=r"Equal.*ids \(integers\)"):
+        undertow.load(path)
+
+
+# -- inputs without time beside a sequence of fixed length ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [[1, 2], [1, 1, 2]])
+def test_a_condition_of_a_sequence_of_fixed_length(shape, tmp_path, rng):
+    nodes = [
+        node("Transpose", "x", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R B", "Y", hidden_size=J, linear_before_reset=1),
+        node("Squeeze", "Y one", "h"),
+        node("Transpose", "h", "rows", perm=[1, 0, 2]),
+        node("MatMul", "knob M", "scale"),
+        *([node("Unsqueeze", "scale one", "wide")] if len(shape) == 2 else [node("Identity", "scale", "wide")]),
+        node("Mul", "rows wide", "y"),
+    ]
+    weights = {**cell(rng, "GRU", K, J), "one": np.array([1]), "M": random(rng, 2, J)}
+    path = save(tmp_path, nodes, [info("x", [1, T, K]), info("knob", shape)], [info("y", [1, T, J])], weights)
+    X, knob = random(rng, T, K), random(rng, 2)
+    want = peer(path, {"x": X[None], "knob": knob.reshape(shape)})[0]
+    model = undertow.load(path)
+    stream = model.stream()
+    made = [stream.step({"x": x, "knob": knob.reshape(model.inputs["knob"].shape)}) for x in X]
+    np.testing.assert_allclose(np.reshape(made, want.shape), want, rtol=0, atol=1e-6)
