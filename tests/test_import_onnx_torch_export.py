@@ -196,6 +196,48 @@ def test_ids_compared_with_all_places(tmp_path, rng):
         undertow.load(path)
 
 
+@pytest.mark.parametrize("op", ["Equal", "Less", "GreaterOrEqual"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_ids_compared_with_one_number(op, swapped, tmp_path, rng):
+    """A mask of padding, from the ids that an embedding reads."""
+    nodes = [
+        node(op, "limit x" if swapped else "x limit", "mask"),
+        node("Not", "mask", "kept"),
+        node("Unsqueeze", "kept last", "column"),
+        node("Gather", "table x", "rows"),
+        node("Where", "column rows zero", "y"),
+    ]
+    weights = {"table": random(rng, 5, K), "limit": np.array(2), "last": np.array([-1]), "zero": np.float32(0)}
+    path = save(tmp_path, nodes, [info("x", [1, "T"], INT64)], [info("y", [1, "T", K])], weights)
+    check(path, np.arange(T) % 5)
+    weights["limit"] = np.arange(5)  # of all lengths but one, a comparison with the number of the timestep
+    path = save(tmp_path, nodes, [info("x", [1, 5], INT64)], [info("y", [1, 5, K])], weights)
+    with pytest.raises(Error, match=op):
+        undertow.load(path)
+
+
+# -- what a step returns twice --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outputs", ["h h", "h copy"])
+def test_a_state_that_is_the_output_too(outputs, tmp_path, rng):
+    """`return h, h`: the older exporter names one value twice, the newer one makes a copy."""
+    nodes = [
+        node("Concat", "x state", "both", axis=1),
+        node("MatMul", "both W", "sum"),
+        node("Tanh", "sum", "h"),
+        node("Identity", "h", "copy"),
+    ]
+    given = [info("x", [1, K]), info("state", [1, J])]
+    path = save(tmp_path, nodes, given, [info(n, [1, J]) for n in outputs.split()], {"W": random(rng, K + J, J)})
+    model = undertow.load(path)
+    assert list(model.outputs) == ["h"] and list(model.inputs) == ["x"]
+    stream, state = model.stream(), np.zeros((1, J), np.float32)
+    for x in random(rng, T, K):
+        state = peer(path, {"x": x[None], "state": state})
+        np.testing.assert_allclose(stream.step(x), state[0], rtol=0, atol=1e-6)
+
+
 # -- inputs without time beside a sequence of fixed length ----------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import codes, emit
-from .choice import places_of_ids
+from .choice import compared_ids, places_of_ids
 from .codes import Mixed, Tensor
 from .nodes import OnnxNode
 from .walk import Handler, Walk
@@ -44,6 +44,8 @@ def _compare(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     if node.op == "Equal" and (places := places_of_ids(walk, node, operands)) is not None:
         return places
+    if (compared := compared_ids(walk, node, operands, getattr(np, _COMPARISONS[node.op]))) is not None:
+        return compared
     allowed = (FLOAT, *KINDS) if node.op == "Equal" else (FLOAT, *(k for k in KINDS if k != BOOL))
     layout, tables = together(walk, node, operands, allowed)
     return [layout.tensor(emit.elementwise(walk.builder, _COMPARISONS[node.op], tables), BOOL)]

@@ -17,7 +17,7 @@ from .effort import Effort
 from .fold import MOVEMENT, Evaluator
 from .nodes import OnnxNode, flat
 from .read import require_onnx
-from .resolve import Resolver
+from .resolve import Resolver, identity
 from .rolled import rolled_up
 
 RECURRENT = ("RNN", "GRU", "LSTM")
@@ -131,8 +131,9 @@ def make_program(
     resolver = Resolver(evaluator, opset, constants)
     for port in ports:
         resolver.set_type(port.name, port.dtype, [n if isinstance(n, int) else None for n in port.dims])
-    outputs = [v.name for v in graph.output]
-    dims = {v.name: _output_dims(resolver, v) for v in graph.output}
+    nodes = resolver.run(graph)
+    outputs = _output_names(resolver, nodes, graph)
+    dims = {name: _output_dims(resolver, v) for name, v in zip(outputs, graph.output, strict=True)}
     origin = " ".join(str(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
 
     def finish(nodes: list[OnnxNode], constants: dict[str, np.ndarray]) -> Program:
@@ -144,7 +145,7 @@ def make_program(
         _sort_inputs(program)
         return program
 
-    nodes = _needed(resolver.run(graph), outputs)
+    nodes = _needed(nodes, outputs)
     program = finish(nodes, constants)
     rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
     program.rolled = None if rolled is None else finish(*rolled)
@@ -212,6 +213,22 @@ def _output_dims(resolver: Resolver, value: Any) -> list[int | str]:
         return declared
     names = [d if isinstance(d, str) else "" for d in declared] if len(declared) == len(found) else [""] * len(found)
     return [names[a] if n is None else n for a, n in enumerate(found)]
+
+
+def _output_names(resolver: Resolver, nodes: list[OnnxNode], graph: Any) -> list[str]:
+    """The outputs; what stands there twice, as an output and a state say, is copied under a name of its own."""
+    names: list[str] = []
+    for value in graph.output:
+        name, n = value.name, 1
+        while name in names or (n > 1 and (name in resolver.types or name in resolver.constants)):
+            n += 1
+            name = f"{value.name}_{n}"
+        if n > 1:
+            nodes.append(identity(resolver.onnx, value.name, name, resolver.opset))
+            if value.name in resolver.constants:
+                resolver.constants[name] = resolver.constants[value.name]
+        names.append(name)
+    return names
 
 
 def _needed(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
