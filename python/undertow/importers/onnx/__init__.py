@@ -18,7 +18,7 @@ from ...graph import Graph
 from .program import Program, make_program
 from .read import node_types, read_model
 from .search import Imported, import_program
-from .wired import wired_shapes
+from .wired import keeps_time, wired_shapes
 
 __all__ = ["load"]
 
@@ -89,8 +89,7 @@ def _load(
                 imported = _import(make_program(model, fixed, {**shapes, **found}), states)
             except Error:
                 continue
-            axes = imported.reading.axes
-            if all(axes.get(p.name, (None,))[0] in p.dynamic for p in program.inputs if p.name in found):
+            if keeps_time(imported, program, found):
                 imported.graph.source += f"; the file has fixed the sizes of its inputs: {found}"
                 return imported.graph
             if " it loads with shapes=" not in str(error):

@@ -64,6 +64,8 @@ class Program:
     state_inputs: list[Port] = field(default_factory=list)
     length_inputs: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
+    #: output -> its shape as the file declares it, where it does
+    declared: dict[str, list[int | str]] = field(default_factory=dict)
     #: the same with its written out loops rolled up, where there are such
     rolled: Program | None = None
     #: output -> all that it is computed from
@@ -141,6 +143,7 @@ def make_program(
         used = {name for node in nodes for name in node.uses} | {*outputs}
         inputs = [replace(p) for p in ports if p.name in used]
         program = Program(graph.name or "model", opset, nodes, constants, inputs, outputs, dims, origin)
+        program.declared = {v.name: _dims(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
         check_bound(nodes, program.inputs, constants)
         _sort_inputs(program)
         return program

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import islice, product
 
 from .program import Port, Program
+from .search import Imported
 
 #: sizes that are tried
 MAX_TRIED = 6
@@ -18,8 +19,12 @@ def wired_shapes(program: Program) -> Iterator[dict[str, list[int | None]]]:
     """Shapes of inputs with an open axis fixed to the size that outputs of at least as many axes have in its place.
 
     Only axes count whose name no output has: any other is as open behind the file's nodes as it is in front of them.
+    So a file must name all sizes that it leaves open.
     """
-    named = {n for dims in program.output_dims.values() for n in dims if isinstance(n, str) and n}
+    declared = list(program.declared.values())
+    if len(declared) < len(set(program.outputs)) or any(n == "" for dims in declared for n in dims):
+        return
+    named = {n for dims in declared for n in dims if isinstance(n, str)}
     ports = [port for port in program.inputs if port.dynamic]
     sizes = [list(_sizes(port, program, named)) for port in ports]
     for choice in islice(product(*sizes), MAX_TRIED):
@@ -31,7 +36,7 @@ def wired_shapes(program: Program) -> Iterator[dict[str, list[int | None]]]:
 def _sizes(port: Port, program: Program, named: set[str]) -> Iterator[list[int | None]]:
     """The shapes that a port may have; as it is, when there is nothing to tell."""
     rank = len(port.dims) + (port.dtype != "float32")  # ids have no axis of features
-    wide = [dims for dims in program.output_dims.values() if len(dims) >= rank]
+    wide = [dims for dims in program.declared.values() if len(dims) >= rank]
     options: list[list[int | None]] = []
     for axis, n in enumerate(port.dims):
         known: set[int] = set()
@@ -43,4 +48,18 @@ def _sizes(port: Port, program: Program, named: set[str]) -> Iterator[list[int |
     yield from (list(shape) for shape in product(*options))
 
 
-__all__ = ["wired_shapes"]
+def keeps_time(imported: Imported, program: Program, found: dict[str, list[int | None]]) -> bool:
+    """Whether the axes whose sizes were found are time, in the inputs and in an output that told them."""
+    axes: set[int] = set()
+    for port in program.inputs:
+        if port.name in found:
+            time = imported.reading.axes.get(port.name, (None, None))[0]
+            if time is None or time not in port.dynamic or found[port.name][time] is None:
+                return False
+            axes.add(time)
+    layouts = [place.layout for place in imported.outputs.values()]
+    outer = [(axis, layout.steps, i) for layout in layouts for i, axis in enumerate(layout.outer)]
+    return axes <= {axis for axis, steps, i in outer if (steps != steps.take([0], i)).any()}
+
+
+__all__ = ["keeps_time", "wired_shapes"]
