@@ -260,3 +260,26 @@ def test_a_condition_of_a_sequence_of_fixed_length(shape, tmp_path, rng):
     stream = model.stream()
     made = [stream.step({"x": x, "knob": knob.reshape(model.inputs["knob"].shape)}) for x in X]
     np.testing.assert_allclose(np.reshape(made, want.shape), want, rtol=0, atol=1e-6)
+
+
+# -- which of two axes of fixed size is time ------------------------------------------------------------------------
+
+
+def test_the_axis_along_which_it_can_go_on_is_time(tmp_path, rng):
+    """[1, T, F, K]: both ways over the bands of a timestep, then forwards over time for each band."""
+    F = 5
+    both = {name: np.concatenate([w, w[..., ::-1]]) for name, w in cell(rng, "GRU", K, J).items()}
+    nodes = [
+        node("Reshape", "x bands", "rows"),
+        node("Transpose", "rows", "r", perm=[1, 0, 2]),
+        node("GRU", "r V S C", "Y1", hidden_size=J, linear_before_reset=1, direction="bidirectional"),
+        node("Transpose", "Y1", "y1", perm=[2, 0, 1, 3]),  # [T, F, 2, J]
+        node("Reshape", "y1 joined", "steps"),
+        node("GRU", "steps W R B", "Y2", hidden_size=J, linear_before_reset=1),
+        node("Reshape", "Y2 split", "y"),
+    ]
+    weights = {**cell(rng, "GRU", 2 * J, J), **dict(zip("VSC", both.values(), strict=True))}
+    weights |= {"bands": np.array([T, F, K]), "joined": np.array([T, F, 2 * J]), "split": np.array([1, T, F, J])}
+    path = save(tmp_path, nodes, [info("x", [1, T, F, K])], [info("y", [1, T, F, J])], weights)
+    model = check(path, random(rng, T, F, K))
+    assert model.inputs["x"].shape == (F, K)
