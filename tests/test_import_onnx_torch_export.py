@@ -262,6 +262,33 @@ def test_a_condition_of_a_sequence_of_fixed_length(shape, tmp_path, rng):
     np.testing.assert_allclose(np.reshape(made, want.shape), want, rtol=0, atol=1e-6)
 
 
+# -- files that ONNX Runtime or a converter has changed -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("op", "advice"),
+    [("FusedConv", "the file that this one was made from"), ("DynamicQuantizeLSTM", "weights='int8'")],
+)
+def test_operators_of_onnx_runtime(op, advice, tmp_path):
+    """Said before anything else: without knowing the operator, nothing tells states from inputs."""
+    fused = helper.make_node(op, ["x", "h"], ["y", "hn"], name="fused", domain="com.microsoft")
+    graph = helper.make_graph([fused], "g", [info(n, [1, J]) for n in "xh"], [info(n, [1, J]) for n in ("y", "hn")])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
+    with pytest.raises(UnsupportedError, match=rf"com\.microsoft\.{op} node 'fused'.*{advice}"):
+        undertow.load(path)
+
+
+@pytest.mark.parametrize("keeps_inputs", [False, True])
+def test_float16(keeps_inputs, tmp_path):
+    half = TensorProto.FLOAT16
+    nodes = [node("Cast", "x", "x16", to=half), node("Tanh", "x16", "y16"), node("Cast", "y16", "y", to=FLOAT)]
+    path = save(tmp_path, nodes, [info("x", ["T", K], FLOAT if keeps_inputs else half)], [info("y", ["T", K])])
+    with pytest.raises(UnsupportedError, match="weights='float16'"):
+        undertow.load(path)
+
+
 # -- which of two axes of fixed size is time ------------------------------------------------------------------------
 
 

@@ -142,7 +142,8 @@ def _convert(walk: Walk, node: OnnxNode, x: Any, name: str, what: str) -> Tensor
             return layout.tensor(truncate(walk, elements), WHOLE)
         return layout.tensor(elements, whole(node, bound(x.dtype)))
     if to not in RANGES:
-        node.unsupported(f"{what} is not supported; float32 frames hold float32, bool and integers exactly")
+        half = "; load the float32 model, with weights='float16' if its size matters" if to.endswith("float16") else ""
+        node.unsupported(f"{what} is not supported; float32 frames hold float32, bool and integers exactly{half}")
     low, high = RANGES.get(x.dtype, (-np.inf, np.inf))
     if kind(x.dtype) == WHOLE:
         low, high = -bound(x.dtype), bound(x.dtype)

@@ -149,6 +149,7 @@ def make_program(
         return program
 
     nodes = _needed(nodes, outputs)
+    _refuse_domains(nodes)
     program = finish(nodes, constants)
     rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
     program.rolled = None if rolled is None else finish(*rolled)
@@ -218,6 +219,20 @@ def _output_dims(resolver: Resolver, value: Any) -> list[int | str]:
     return [names[a] if n is None else n for a, n in enumerate(found)]
 
 
+def _refuse_domains(nodes: list[OnnxNode]) -> None:
+    """Refuse operators of other domains, before the rest of the file is judged without them."""
+    for node in flat(nodes):
+        domain, _, op = node.op.rpartition(".")
+        if domain.startswith("com.microsoft"):
+            quantised = "; undertow.load(path, weights='int8') quantises it" if "Quant" in op or "Integer" in op else ""
+            node.unsupported(
+                "operators of this domain are ONNX Runtime's own, of files that it has optimised or quantised; load "
+                f"the file that this one was made from{quantised}"
+            )
+        if domain:
+            node.unsupported(f"this operator is not supported (it is none of ONNX's own, but of the domain {domain!r})")
+
+
 def _output_names(resolver: Resolver, nodes: list[OnnxNode], graph: Any) -> list[str]:
     """The outputs; what stands there twice, as an output and a state say, is copied under a name of its own."""
     names: list[str] = []
@@ -278,10 +293,15 @@ def _sort_inputs(program: Program) -> None:
             raise UnsupportedError(
                 f"input {port.name!r} has dtype {port.dtype}, expected float32 (bool, integers "
                 "of at most 16 bits in float32 frames; int64, int32 for ids); "
-                "convert the model to float32, or bind the input with fixed="
+                f"convert the model to float32, or bind the input with fixed={_half(port.dtype)}"
             )
     taken = set(program.length_inputs) | {p.name for p in program.state_inputs}
     program.inputs = [p for p in program.inputs if p.name not in taken]
+
+
+def _half(dtype: str) -> str:
+    half = "; undertow.load(path, weights='float16') stores the weights of the float32 model so"
+    return half if dtype in ("float16", "bfloat16") else ""
 
 
 def _only_picks(program: Program, name: str) -> bool:
