@@ -238,6 +238,15 @@ def test_a_state_that_is_the_output_too(outputs, tmp_path, rng):
         np.testing.assert_allclose(stream.step(x), state[0], rtol=0, atol=1e-6)
 
 
+def test_an_output_that_is_named_twice(tmp_path, rng):
+    path = save(tmp_path, [node("Relu", "x", "y")], [info("x", ["T", K])], [info("y", ["T", K])] * 2)
+    X = random(rng, T, K)
+    made = undertow.load(path).run(X)
+    assert list(made) == ["y", "y_2"]
+    for y in made.values():
+        np.testing.assert_array_equal(y, np.maximum(X, 0))
+
+
 # -- inputs without time beside a sequence of fixed length ----------------------------------------------------------
 
 

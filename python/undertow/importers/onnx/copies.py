@@ -19,6 +19,8 @@ from .nodes import OnnxNode, wrap
 
 #: copies from which on it counts as a loop; most nodes on a path through one
 MIN_TRIPS, MAX_DEPTH = 3, 300
+#: names that are looked at, for each node of the model, before the search gives up
+MAX_LOOKS = 64
 
 #: what one value of the loop is called at each timestep; None: at the first one it was computed in advance
 Names = tuple[str | None, ...]
@@ -61,7 +63,8 @@ class Copies:
         """Follow a value back through the copies. Raises `NoLoop`."""
         if names in self.seen:
             return
-        if depth > MAX_DEPTH:
+        self.given.looks -= self.n
+        if depth > MAX_DEPTH or self.given.looks < 0:
             raise NoLoop
         self.seen.add(names)
         if self._is_captured(names):
@@ -144,6 +147,7 @@ class Given:
     ) -> None:
         self.nodes, self.constants, self.sizes, self.outputs = nodes, constants, sizes, outputs
         self.evaluator, self.origins = evaluator, origins
+        self.looks = MAX_LOOKS * len(nodes)
         self.producer = {name: node for node in nodes for name in node.outputs if name}
 
     def same(self, a: str | None, b: str | None) -> bool:
