@@ -271,6 +271,22 @@ def test_a_condition_of_a_sequence_of_fixed_length(shape, tmp_path, rng):
     np.testing.assert_allclose(np.reshape(made, want.shape), want, rtol=0, atol=1e-6)
 
 
+# -- casts that change nothing --------------------------------------------------------------------------------------
+
+
+def test_a_cast_between_padding_and_its_convolution(tmp_path, rng):
+    """Keras's exporter casts what it has to what it is, at every turn."""
+    nodes = [
+        node("Transpose", "x", "c", perm=[0, 2, 1]),
+        node("Pad", "c pads", "p"),
+        node("Cast", "p", "f", to=FLOAT),
+        node("Conv", "f C", "d"),
+        node("Transpose", "d", "y", perm=[0, 2, 1]),
+    ]
+    weights = {"pads": np.array([0, 0, 2, 0, 0, 0]), "C": random(rng, J, K, 3)}
+    check(save(tmp_path, nodes, [info("x", [1, "T", K])], [info("y", [1, "T", J])], weights), random(rng, T, K))
+
+
 # -- files that ONNX Runtime or a converter has changed -------------------------------------------------------------
 
 

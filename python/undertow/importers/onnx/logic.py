@@ -126,11 +126,11 @@ def _convert(walk: Walk, node: OnnxNode, x: Any, name: str, what: str) -> Tensor
         if name not in ("int32", "int64"):
             node.unsupported(f"{what} is not supported for ids, expected int32 or int64")
         return x
+    to, builder = WHOLE if name in ("int32", "int64") else name, walk.builder
+    if isinstance(x, Tensor) and to == kind(x.dtype):
+        return x  # whatever it is made of
     layout, elements = take(node, x, (FLOAT, *KINDS))
     walk.count(node, layout.shape)
-    to, builder = WHOLE if name in ("int32", "int64") else name, walk.builder
-    if to == kind(x.dtype):
-        return x
     if to == FLOAT:
         return layout.tensor(elements, FLOAT)
     if to == BOOL:
