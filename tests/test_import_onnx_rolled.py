@@ -140,7 +140,7 @@ def test_two_layers_one_after_the_other(tmp_path):
     assert ops(check(f.save(tmp_path / "m.onnx", [stacked(f, states)]))) == ["rnn", "rnn"]
 
 
-def lstm(f, n_heads=1):
+def lstm(f, n_heads=1, last=False):
     W, U, b = f.const(f.random(K, 4 * J)), f.const(f.random(J, 4 * J)), f.const(f.random(4 * J))
     heads = [f.const(f.random(J, 2)) for _ in range(n_heads)]
     h = c = f.const(np.zeros((1, J), np.float32))
@@ -153,12 +153,32 @@ def lstm(f, n_heads=1):
         h = f.op("Mul", f.op("Sigmoid", o), f.op("Tanh", c))
         for row, head in zip(rows, heads, strict=True):
             row.append(f.op("MatMul", h, head))
-    return [stacked(f, row) for row in rows]
+    return [rows[0][-1]] if last else [stacked(f, row) for row in rows]
 
 
 def test_an_lstm(tmp_path):
     f = File()
     assert ops(check(f.save(tmp_path / "m.onnx", lstm(f)))) == ["dense", "lstm"]
+
+
+def test_an_lstm_of_which_the_last_copy_is_used_alone(tmp_path):
+    """Nobody joins what the copies give, and all but the last of their heads are without a use."""
+    f = File()
+    assert ops(check(f.save(tmp_path / "m.onnx", lstm(f, last=True)))) == ["dense", "last", "lstm"]
+
+
+@pytest.mark.parametrize("start", [None, "numbers"])
+def test_an_rnn_of_which_the_last_copy_is_used_alone(start, tmp_path):
+    f = File()
+    h = rnn(f, start=start and f.const(f.random(1, J)))[-1]
+    made = f.op("Add", f.op("MatMul", h, f.const(f.random(J, 2))), f.const(f.random(2)))
+    assert ops(check(f.save(tmp_path / "m.onnx", [made]))) == ["dense", "last", "rnn"]
+
+
+def test_a_last_copy_that_differs(tmp_path):
+    f = File()
+    R = [f.const(f.random(J, J))] * (N - 1) + [f.const(f.random(J, J))]
+    check(f.save(tmp_path / "m.onnx", [rnn(f, R=R)[-1]]), streams=False)
 
 
 def test_two_outputs_of_one_loop(tmp_path):

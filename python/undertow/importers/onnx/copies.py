@@ -115,10 +115,10 @@ class Copies:
             raise NoLoop
         slot = model.outputs.index(names[1] or "")
         for name, maker in zip(names[2:], makers[2:], strict=True):
-            if maker is None or not _alike(model, maker) or maker.outputs.index(name or "") != slot:
+            if maker is None or not alike(model, maker) or maker.outputs.index(name or "") != slot:
                 raise NoLoop
         head = makers[0] or self.given.origins.get(names[0] or "")
-        if head is not None and (not _alike(model, head) or head.outputs.index(names[0] or "") != slot):
+        if head is not None and (not alike(model, head) or head.outputs.index(names[0] or "") != slot):
             head = None
         if head is None and names[0] is not None:
             if names[0] not in self.given.constants:
@@ -167,21 +167,28 @@ class Given:
         if node is None or not node.inputs or node.inputs[0] in self.constants:
             return None
         source, rank = node.inputs[0], self.sizes(node.inputs[0])
-        if rank is None:
+        if not rank:
             return None
         if node.op == "Split":
-            axis = int(node.attrs.get("axis", 0)) % len(rank)
-            return Pick(source, axis, node.outputs.index(name), True) if self.size(name, axis) == 1 else None
+            axis = int(node.attrs.get("axis", 0))
+            if self.size(name, axis) != 1:
+                return None
+            return Pick(source, axis % len(rank), node.outputs.index(name), True)
         known = [self.constants.get(i) for i in node.inputs[1:]]
-        if any(a is None or a.size != 1 for a in known):
+        if node.op not in ("Gather", "Slice") or any(a is None or a.size != 1 or a.dtype.kind != "i" for a in known):
             return None
         numbers = [int(a.reshape(())) for a in known if a is not None]
         if node.op == "Gather":
-            axis = int(node.attrs.get("axis", 0)) % len(rank)
-            keeps = known[0] is not None and known[0].ndim > 0
-            at = numbers[0]
+            axis, at = int(node.attrs.get("axis", 0)), numbers[0]
+            keeps = known[0] is not None and known[0].ndim == 1
+            if known[0] is None or known[0].ndim > 1 or not -len(rank) <= axis < len(rank):
+                return None
+            axis %= len(rank)
         elif node.op == "Slice" and 3 <= len(numbers) + 1 <= 5 and (len(numbers) < 4 or numbers[3] == 1):
-            axis, at, keeps = (numbers[2] if len(numbers) > 2 else 0) % len(rank), numbers[0], True
+            axis, at, keeps = numbers[2] if len(numbers) > 2 else 0, numbers[0], True
+            if not -len(rank) <= axis < len(rank):
+                return None
+            axis %= len(rank)
             n = rank[axis]
             end = numbers[1] + (n if n is not None and numbers[1] < 0 else 0)
             start = at + (n if n is not None and at < 0 else 0)
@@ -218,7 +225,8 @@ class Given:
         return wrap(self.evaluator.onnx, proto, opset)
 
 
-def _alike(a: OnnxNode, b: OnnxNode) -> bool:
+def alike(a: OnnxNode, b: OnnxNode) -> bool:
+    """Whether two nodes are the same operator with the same attributes."""
     if a.op != b.op or len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs) or a.bodies or b.bodies:
         return False
     return a.attrs.keys() == b.attrs.keys() and all(_equal(value, b.attrs[key]) for key, value in a.attrs.items())
@@ -230,4 +238,4 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(a.SerializeToString() == b.SerializeToString() if hasattr(a, "dims") else a == b)
 
 
-__all__ = ["MIN_TRIPS", "Copies", "Given", "Names", "NoLoop", "Sizes"]
+__all__ = ["MAX_DEPTH", "MIN_TRIPS", "Copies", "Given", "Names", "NoLoop", "Sizes", "alike"]

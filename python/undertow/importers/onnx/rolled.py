@@ -2,8 +2,8 @@
 """Loops over time that an exporter has written out, step after step, rolled up into a Scan again.
 
 A trace knows no loop: `for t in range(T): h = cell(x[:, t], h)` leaves T copies of the cell, and torch.export leaves
-them of every `nn.RNN`. They are found from the Concat of what they give (`copies`). What the file has computed of the
-first copy in advance is computed again, and compared.
+them of every `nn.RNN`. They are found from the Concat of what they give, or from what they carry (`chains`), and
+compared (`copies`). What the file has computed of the first copy in advance is computed again, and compared as well.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import Error
+from .chains import carried_values
 from .copies import MIN_TRIPS, Copies, Given, Names, NoLoop, Sizes
 from .fold import FOLDABLE, Evaluator
 from .nodes import Body, OnnxNode
@@ -22,7 +23,7 @@ from .resolve import identity
 
 @dataclass
 class _Loop:
-    """A loop with the Concats of what it gives."""
+    """A loop with the Concats of what it gives; without any, `copies` began with a value that is carried."""
 
     copies: Copies
     joins: list[OnnxNode]
@@ -64,6 +65,15 @@ def _loops(given: Given) -> list[_Loop]:
         together = _try(given, joins) if shared else copies
         if together is not None:
             loops = [loop for loop in loops if loop not in shared] + [_Loop(together, joins)]
+    for value in carried_values(given):
+        copies = Copies(given, len(value))
+        try:
+            copies.match(value)
+        except NoLoop:
+            continue
+        own = not any(loop.copies.nodes.keys() & copies.nodes.keys() for loop in loops)
+        if own and copies.picked and value in copies.carried:
+            loops.append(_Loop(copies, []))
     return loops
 
 
@@ -91,7 +101,8 @@ def _replace(given: Given, loop: _Loop) -> list[OnnxNode]:
     starts = {value: _start(given, value, name) for value, name in copies.carried.items()}
     _check_folded(copies, starts)
 
-    opset, base, picks = joins[0].opset, joins[0].outputs[0], copies.picked
+    first = joins[0] if joins else given.producer[_name(copies.values[0], -1)]
+    opset, base, picks = first.opset, first.outputs[0], copies.picked
     body = Body([_name(value, 1) for value in starts], [], [])
     for value, pick in picks.items():
         step = f"{_name(value, 2)}.step" if pick.keeps else _name(value, 2)
@@ -112,7 +123,7 @@ def _replace(given: Given, loop: _Loop) -> list[OnnxNode]:
         "scan_output_axes": axes + [0] * (len(rows) - len(axes)),
     }
     sources = [pick.source for pick in picks.values()]
-    name = f"{joins[0].name} and its {copies.n} copies"
+    name = f"{first.name} and its {copies.n} copies"
     inputs = [*starts.values(), *sources]
     made = [OnnxNode(None, "Scan", name, inputs, [*finals, *collected], attrs, opset, {"body": body})]
     for join, axis, row in zip(joins, axes, collected, strict=False):
