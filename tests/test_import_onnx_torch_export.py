@@ -42,10 +42,10 @@ def cell(rng, op, n_in, n_hidden):
     return {"W": random(rng, 1, gates, n_in), "R": random(rng, 1, gates, n_hidden), "B": random(rng, 1, 2 * gates)}
 
 
-def save(tmp_path, nodes, inputs, outputs, weights=None):
+def save(tmp_path, nodes, inputs, outputs, weights=None, opset=18):
     held = [numpy_helper.from_array(np.asarray(w), n) for n, w in (weights or {}).items()]
     graph = helper.make_graph(nodes, "g", inputs, outputs, held)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
     return path
@@ -285,6 +285,23 @@ def test_a_cast_between_padding_and_its_convolution(tmp_path, rng):
     ]
     weights = {"pads": np.array([0, 0, 2, 0, 0, 0]), "C": random(rng, J, K, 3)}
     check(save(tmp_path, nodes, [info("x", [1, "T", K])], [info("y", [1, "T", J])], weights), random(rng, T, K))
+
+
+# -- a norm of rows -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dims", [["T", 4], ["T", 4, 2]])
+def test_a_group_norm_of_rows(dims, tmp_path, rng):
+    """Of features alone, or of all that a timestep has of each channel."""
+    weights = {"s": random(rng, 4), "b": random(rng, 4)}
+    nodes = [node("GroupNormalization", "x s b", "y", num_groups=2, epsilon=1e-3)]
+    path = save(tmp_path, nodes, [info("x", dims)], [info("y", dims)], weights, opset=21)
+    X = random(rng, T, *dims[1:])
+    shaped = X.reshape(T, 2, -1).astype(np.float64)
+    normed = (shaped - shaped.mean(-1, keepdims=True)) / np.sqrt(shaped.var(-1, keepdims=True) + 1e-3)
+    wide = [-1, *[1] * (len(dims) - 2)]
+    want = normed.reshape(X.shape) * weights["s"].reshape(wide) + weights["b"].reshape(wide)
+    np.testing.assert_allclose(undertow.load(path).stream().run(X), want, rtol=0, atol=1e-6)
 
 
 # -- files that ONNX Runtime or a converter has changed -------------------------------------------------------------
