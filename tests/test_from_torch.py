@@ -11,6 +11,7 @@ import pytest
 import undertow
 from tolerances import FLOAT32_CELL, FLOAT32_MODEL
 from undertow import UnsupportedError
+from undertow.importers import torch_module
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
 pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
@@ -162,3 +163,41 @@ def test_a_cumulative_layer_norm():
     want = in_float64(module, X.double())[0].T
     got = streamed(model, np.ascontiguousarray(X.numpy()[0].T))
     np.testing.assert_allclose(got, want, rtol=0, atol=FLOAT32_MODEL)
+
+
+# -- which of torch's exporters -------------------------------------------------------------------------------------
+
+
+def removed(torch, call, path):
+    raise RuntimeError("TorchScript-based export has been removed")
+
+
+def test_without_torchscript_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(torch_module, "_by_torchscript", removed)
+    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError, match=r"export has been removed.*pip install onnxscript"):
+        undertow.from_torch(torch.nn.GRU(3, 5), torch.zeros(4, 1, 3))
+
+
+def test_the_other_exporter_takes_its_place(monkeypatch):
+    monkeypatch.setattr(torch_module, "_by_export", torch_module._by_torchscript)
+    monkeypatch.setattr(torch_module, "_by_torchscript", removed)
+    monkeypatch.setattr(torch_module, "find_spec", lambda name: name)
+    model = undertow.from_torch(torch.nn.GRU(3, 5), torch.zeros(4, 1, 3))
+    assert [node.op for node in model.graph.nodes] == ["gru"]
+    with pytest.raises(UnsupportedError, match=r"removed; torch.export cannot either: Broken: KeyError"):
+        undertow.from_torch(Broken(), torch.ones(1, 3))
+
+
+def test_torch_export(monkeypatch):
+    """The newer exporter alone: nn.RNN written out step by step, a loop in Python, a branch on values."""
+    pytest.importorskip("onnxscript", reason="needs onnxscript: pip install onnxscript")
+    monkeypatch.setattr(torch_module, "_by_torchscript", removed)
+    torch.manual_seed(13)
+    module = torch.nn.RNN(3, 5, batch_first=True)
+    X = torch.randn(1, T, 3)
+    model = undertow.from_torch(module, X[:, :4])
+    want = in_float64(module, X.double())[0].numpy()[0]
+    np.testing.assert_allclose(streamed(model, X.numpy()[0]), want, rtol=0, atol=FLOAT32_CELL)
+    with pytest.raises(UnsupportedError, match=r"torch\.export cannot either"):
+        undertow.from_torch(Branch(), torch.ones(1, 3))

@@ -368,13 +368,6 @@ def name_twice() -> Case:
 
 
 @case
-def output_twice() -> Case:
-    made = model([node("Relu", "x", "y")])
-    made.graph.output.add().CopyFrom(made.graph.output[0])
-    return made, ShapeError, "'y'"
-
-
-@case
 def no_output() -> Case:
     return model([node("Relu", "x", "y")], outputs={}), ShapeError, "0 outputs"
 

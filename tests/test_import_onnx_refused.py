@@ -216,7 +216,8 @@ def test_external_data(tmp_path):
     with pytest.raises(FormatError, match="99 bytes, expected 100"):
         load(path)
     (path.parent / "deep" / "weights.bin").unlink()
-    with pytest.raises(FormatError, match="cannot be read"):
+    (path.parent / "model.onnx.data").write_bytes(data)
+    with pytest.raises(FormatError, match=r"keep its name; found 'model.onnx.data'"):
         load(path)
 
 

@@ -118,6 +118,8 @@ def _importer(path: Path, head: bytes) -> Any:
         name = "keras" if _is_keras(path) else "state_dict"
     if name is None and kind == "json":
         name = "rtneural"
+    if name is None and path.name.endswith(".onnx.data"):
+        raise UnsupportedError(f"holds the weights of {path.name.removesuffix('.data')!r}: load that file")
     if name is None:
         raise UnsupportedError(
             f"suffix {suffix!r} is not known, and neither are its first bytes {head[:8]!r}; known: .tow "

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: MIT
 """PyTorch modules, live: exported to ONNX by torch itself, and read from there. Needs torch and onnx.
 
-torch's TorchScript-based exporter is used, because it keeps LSTM, GRU and RNN whole.
+torch has two exporters. The one that is based on TorchScript comes first: it keeps LSTM, GRU and RNN whole and open in
+length, and needs nothing besides torch. Where it fails, or a torch has it no more, torch.export's takes its place, if
+onnxscript is installed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +26,10 @@ from ..graph import Graph
 if TYPE_CHECKING:
     from ..model import Model
 
-#: of ONNX's operators; LSTM, GRU and RNN have not changed since 14
-OPSET = 17
+#: of ONNX's operators; LSTM, GRU and RNN have not changed since 14. torch.export's exporter writes none below 18
+OPSET, EXPORT_OPSET = 17, 18
+
+Exporter = Callable[[Any, "_Call", Path], None]
 
 
 def from_torch(
@@ -55,7 +63,8 @@ def from_torch(
     Raises:
         ImportError: torch or onnx is not installed.
         UnsupportedError: something in the module cannot be exported, or is not computed exactly; a branch or loop that
-            depends on values counts, since an export would fix it to what it did for `example`.
+            depends on values counts, since an export would fix it to what it did for `example`. Some modules need
+            torch's newer exporter, which needs onnxscript; where that is missing, the message says so.
         ShapeError: shapes that do not fit together.
     """
     from ..model import Model
@@ -88,13 +97,8 @@ def graph_of(
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"from_torch: argument {key!r} is a {type(tensor).__name__}, expected tensors")
     axes = _time_axes(torch, module, names, tensors, time_axis)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.onnx"
-        _export(torch, module, arguments, names, axes, path)
-        try:
-            graph = onnx.load(path, fixed=fixed, states=states)
-        except Error as error:
-            raise type(error)(f"from_torch, {error}") from error
+    call = _Call(module, arguments, names, axes)
+    graph = _first_graph(torch, call, lambda path: onnx.load(path, fixed=fixed, states=states))
     if not graph.whole_sequence_nodes():
         for output in list(graph.outputs)[1:]:
             if _is_final_state(graph, graph.outputs[output]):
@@ -159,30 +163,100 @@ def _time_axes(torch: Any, module: Any, names: list[str], tensors: list[Any], ax
     return found
 
 
-def _export(
-    torch: Any, module: Any, arguments: tuple[Any, ...], names: list[str], axes: dict[str, Any], path: Path
-) -> None:
-    training = module.training
+@dataclass
+class _Call:
+    """A module, what it is called with, the names of the tensors therein, and torch's dynamic_axes of those."""
+
+    module: Any
+    arguments: tuple[Any, ...]
+    names: list[str]
+    axes: dict[str, dict[int, str]]
+
+    @property
+    def name(self) -> str:
+        return type(self.module).__name__
+
+
+def _first_graph(torch: Any, call: _Call, load: Callable[[Path], Graph]) -> Graph:
+    """The graph that comes of the first exporter whose file can be read; otherwise the first one's error."""
+    can_export = find_spec("onnxscript") is not None and hasattr(torch, "export")
+    has_both = "dynamo" in inspect.signature(torch.onnx.export).parameters
+    errors: list[Error] = []
+    for exporter in (_by_torchscript, _by_export) if can_export and has_both else (_by_torchscript,):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{call.name}.onnx"
+            try:
+                _export(torch, call, exporter, path)
+                try:
+                    return load(path)
+                except Error as error:
+                    raise type(error)(f"from_torch, {error}") from error
+            except Error as error:
+                errors.append(error)
+    first, last = errors[0], errors[-1]
+    if not _is_export_error(first):
+        raise first
+    if last is not first and not _is_export_error(last):
+        raise last
+    if last is not first:
+        first.args = (f"{first}; torch.export cannot either: {str(last).partition(': torch cannot export ')[2]}",)
+    elif has_both:
+        first.args = (f"{first}; torch's other exporter may do it: pip install onnxscript",)
+    raise first
+
+
+def _is_export_error(error: Error) -> bool:
+    return ": torch cannot export " in str(error)
+
+
+def _export(torch: Any, call: _Call, exporter: Exporter, path: Path) -> None:
+    training = call.module.training
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            module.eval()
+            call.module.eval()
             with torch.no_grad():
-                results = list(_leaves(module(*arguments)))
-            outputs = ["output", *(f"output_{i}" for i in range(1, len(results)))]
-            settings = {"input_names": names, "output_names": outputs, "dynamic_axes": axes, "opset_version": OPSET}
-            if "dynamo" in inspect.signature(torch.onnx.export).parameters:
-                settings["dynamo"] = False
-            torch.onnx.export(module, arguments, str(path), **settings)
+                exporter(torch, call, path)
         except Exception as error:  # torch raises a dozen kinds, and the module is anybody's code
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise UnsupportedError(
-                f"from_torch: torch cannot export {type(module).__name__}: {type(error).__name__}: "
-                f"{lines[0] if lines else ''}"
+                f"from_torch: torch cannot export {call.name}: {type(error).__name__}: {lines[0] if lines else ''}"
             ) from error
         finally:
-            module.train(training)
+            call.module.train(training)
     _refuse_fixed_values(torch, caught)
+
+
+def _output_names(call: _Call) -> list[str]:
+    results = list(_leaves(call.module(*call.arguments)))
+    return ["output", *(f"output_{i}" for i in range(1, len(results)))]
+
+
+def _by_torchscript(torch: Any, call: _Call, path: Path) -> None:
+    settings: dict[str, Any] = {"input_names": call.names, "output_names": _output_names(call)}
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+        settings["dynamo"] = False
+    settings |= {"dynamic_axes": call.axes, "opset_version": OPSET}
+    with contextlib.redirect_stdout(io.StringIO()):  # where it fails it prints all of its graph
+        torch.onnx.export(call.module, call.arguments, str(path), **settings)
+
+
+def _by_export(torch: Any, call: _Call, path: Path) -> None:
+    """torch.export by itself: called by torch.onnx, it falls back to ways that keep the branches of the example."""
+    leaves = iter(call.names)
+
+    def shapes(value: Any) -> Any:
+        if isinstance(value, (tuple, list)):
+            return type(value)(shapes(item) for item in value)
+        axes = call.axes.get(next(leaves), {})
+        return dict.fromkeys(axes, torch.export.Dim.AUTO) or None
+
+    names = _output_names(call)
+    program = torch.export.export(
+        call.module, call.arguments, dynamic_shapes=shapes(call.arguments) if call.axes else None, strict=False
+    )
+    settings = {"input_names": call.names, "output_names": names, "opset_version": EXPORT_OPSET, "verbose": False}
+    torch.onnx.export(program, (), str(path), dynamo=True, **settings)
 
 
 def _refuse_fixed_values(torch: Any, caught: Iterable[warnings.WarningMessage]) -> None:

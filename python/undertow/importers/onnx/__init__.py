@@ -15,9 +15,10 @@ from typing import Any
 
 from ...errors import Error, FormatError
 from ...graph import Graph
-from .program import make_program
+from .program import Program, make_program
 from .read import node_types, read_model
-from .search import import_program
+from .search import Imported, import_program
+from .wired import keeps_time, wired_shapes
 
 __all__ = ["load"]
 
@@ -59,7 +60,7 @@ def load(
     """
     model = read_model(path)
     try:
-        graph = import_program(make_program(model, fixed, shapes), states).graph
+        graph = _load(model, fixed, dict(shapes or {}), states)
     except Error as error:
         error.args = (f"{Path(path).name}: {error}",)
         raise
@@ -70,3 +71,40 @@ def load(
     if not graph.name.strip() or graph.name in ("main_graph", "torch_jit", "torch-jit-export"):
         graph.name = Path(path).stem
     return graph
+
+
+def _load(
+    model: Any,
+    fixed: Mapping[str, Any] | None,
+    shapes: dict[str, Iterable[int | None]],
+    states: Mapping[str, str] | None,
+) -> Graph:
+    """The graph of a checked model, with sizes that it has fixed though it calls them open (`wired`)."""
+    program = make_program(model, fixed, shapes)
+    try:
+        return _import(program, states).graph
+    except Error as error:
+        for found in wired_shapes(program):
+            try:
+                imported = _import(make_program(model, fixed, {**shapes, **found}), states)
+            except Error:
+                continue
+            if keeps_time(imported, program, found):
+                imported.graph.source += f"; the file has fixed the sizes of its inputs: {found}"
+                return imported.graph
+            if " it loads with shapes=" not in str(error):
+                error.args = (f"{error}; it loads with shapes={found}, which is what its outputs are declared for",)
+        raise
+
+
+def _import(program: Program, states: Mapping[str, str] | None) -> Imported:
+    """What a program gives frame by frame, its loops rolled up; otherwise as it stands in the file."""
+    if program.rolled is not None:
+        try:
+            found = import_program(program.rolled, states)
+        except Error:
+            pass
+        else:
+            if any(time is not None for time, _ in found.reading.axes.values()):
+                return found
+    return import_program(program, states)

@@ -11,10 +11,10 @@ from . import emit
 from .builder import Builder
 from .codes import Layout, Tensor
 from .elementwise import take_apart
-from .nodes import OnnxNode
+from .nodes import OnnxNode, flat
 from .reduce import axis_of, check_axes, without
 from .walk import Handler, Walk
-from .whole import WHOLE, numbers, take, whole
+from .whole import BOOL, WHOLE, numbers, take, whole
 
 
 def _arg(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -72,6 +72,50 @@ def _one_hot(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     labels = list(indices.labels)
     labels.insert(axis, "")
     return [Tensor(np.moveaxis(out.codes, -1, axis), tuple(labels), dtype)]
+
+
+def places_of_ids(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
+    """Equal of ids and of all numbers from 0, along an axis of its own: a OneHot written out. None: it is none."""
+    ids, places = operands if isinstance(operands[0], Tensor) else operands[::-1]
+    if not isinstance(ids, Tensor) or ids.dtype != "int32" or not isinstance(places, np.ndarray):
+        return None
+    n = places.size
+    if not ids.shape or ids.shape[-1] != 1 or places.shape[-1:] != (n,) or (places.ravel() != np.arange(n)).any():
+        return None
+    layout, elements = ids.split()
+    shape = (*ids.shape[:-1], n)
+    if places.ndim > len(shape):
+        return None
+    walk.count(node, shape)
+    made = _rows(walk.builder, elements[..., 0], n, 0.0, 1.0)
+    return [Layout(shape, layout.outer, layout.origin, (*ids.labels[:-1], "")).tensor(made, BOOL)]
+
+
+def compared_ids(walk: Walk, node: OnnxNode, operands: list[Any], op: Any) -> list[Any] | None:
+    """A comparison of ids with one number: a column of a table with as many rows as those that ids pick. None: none."""
+    at = next((i for i, o in enumerate(operands) if isinstance(o, Tensor) and o.dtype == "int32"), None)
+    if at is None:
+        return None
+    ids, number, n = operands[at], operands[1 - at], _n_ids(walk)
+    if not isinstance(number, np.ndarray) or number.size != 1 or n is None or number.ndim > len(ids.shape):
+        return None
+    layout, elements = ids.split()
+    walk.count(node, layout.shape)
+    places, value = np.arange(n), int(number.reshape(()))
+    table = (op(places, value) if at == 0 else op(value, places)).astype(np.float32)
+    builder = walk.builder
+    made = builder.add("embedding", [builder.value(elements, None, "int32")], weights={"table": table[:, None]})
+    return [layout.tensor(builder.elements(made).reshape(elements.shape), BOOL)]
+
+
+def _n_ids(walk: Walk) -> int | None:
+    """How many rows the tables have that ids pick from; None where there are none, or of several sizes."""
+    known = walk.program.constants
+    picks = [node.inputs for node in flat(walk.program.nodes) if node.op == "Gather"]
+    sizes = {
+        len(known[table]) for table, index in picks if table in known and known[table].ndim > 1 and index not in known
+    }
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _rows(builder: Builder, ids: np.ndarray, n: int, off: float, on: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import codes, emit
+from .choice import compared_ids, places_of_ids
 from .codes import Mixed, Tensor
 from .movement import move
 from .nodes import OnnxNode
@@ -42,6 +43,10 @@ _CONNECTIVES = {"And": "mul", "Or": "max", "Xor": "equal"}
 
 def _compare(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
+    if node.op == "Equal" and (places := places_of_ids(walk, node, operands)) is not None:
+        return places
+    if (compared := compared_ids(walk, node, operands, getattr(np, _COMPARISONS[node.op]))) is not None:
+        return compared
     allowed = (FLOAT, *KINDS) if node.op == "Equal" else (FLOAT, *(k for k in KINDS if k != BOOL))
     layout, tables = together(walk, node, operands, allowed)
     return [layout.tensor(emit.elementwise(walk.builder, _COMPARISONS[node.op], tables), BOOL)]
@@ -122,11 +127,11 @@ def _convert(walk: Walk, node: OnnxNode, x: Any, name: str, what: str) -> Tensor
         if name not in ("int32", "int64"):
             node.unsupported(f"{what} is not supported for ids, expected int32 or int64")
         return x
+    to, builder = WHOLE if name in ("int32", "int64") else name, walk.builder
+    if isinstance(x, Tensor) and to == kind(x.dtype):
+        return x  # whatever it is made of
     layout, elements = take(node, x, (FLOAT, *KINDS))
     walk.count(node, layout.shape)
-    to, builder = WHOLE if name in ("int32", "int64") else name, walk.builder
-    if to == kind(x.dtype):
-        return x
     if to == FLOAT:
         return layout.tensor(elements, FLOAT)
     if to == BOOL:
@@ -138,7 +143,8 @@ def _convert(walk: Walk, node: OnnxNode, x: Any, name: str, what: str) -> Tensor
             return layout.tensor(truncate(walk, elements), WHOLE)
         return layout.tensor(elements, whole(node, bound(x.dtype)))
     if to not in RANGES:
-        node.unsupported(f"{what} is not supported; float32 frames hold float32, bool and integers exactly")
+        half = "; load the float32 model, with weights='float16' if its size matters" if to.endswith("float16") else ""
+        node.unsupported(f"{what} is not supported; float32 frames hold float32, bool and integers exactly{half}")
     low, high = RANGES.get(x.dtype, (-np.inf, np.inf))
     if kind(x.dtype) == WHOLE:
         low, high = -bound(x.dtype), bound(x.dtype)

@@ -100,8 +100,8 @@ def _global(compute: Callable[[Walk, OnnxNode, np.ndarray, list[int]], np.ndarra
     return handle
 
 
-def _whole_image(walk: Walk, node: OnnxNode, operand: Any) -> Image:
-    picture = image(walk, node, operand)
+def _whole_image(walk: Walk, node: OnnxNode, operand: Any, least: int = 3) -> Image:
+    picture = image(walk, node, operand, least=least)
     for axis in picture.outer:
         if axis >= 2:
             node.unsupported(f"works along axis {axis} of {picture.tensor.shape}, which is time or the batch")
@@ -119,7 +119,7 @@ def _instance_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]
 
 def _group_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("epsilon", "num_groups", "stash_type")
-    picture = _whole_image(walk, node, operands[0])
+    picture = _whole_image(walk, node, operands[0], least=2)
     groups = int(node.attrs.get("num_groups", 1))
     if groups < 1 or picture.elements.shape[1] % groups:
         node.shape_error(f"attribute num_groups={groups} does not divide {picture.elements.shape[1]} channels")

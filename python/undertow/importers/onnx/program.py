@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,8 +16,10 @@ from .bound import check_bound
 from .effort import Effort
 from .fold import MOVEMENT, Evaluator
 from .nodes import OnnxNode, flat
+from .protos import identity
 from .read import require_onnx
 from .resolve import Resolver
+from .rolled import rolled_up
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 #: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
@@ -63,6 +65,10 @@ class Program:
     state_inputs: list[Port] = field(default_factory=list)
     length_inputs: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
+    #: output -> its shape as the file declares it, where it does
+    declared: dict[str, list[int | str]] = field(default_factory=dict)
+    #: the same with its written out loops rolled up, where there are such
+    rolled: Program | None = None
     #: output -> all that it is computed from
     _needed: dict[str, set[str]] = field(default_factory=dict)
 
@@ -128,20 +134,26 @@ def make_program(
     resolver = Resolver(evaluator, opset, constants)
     for port in ports:
         resolver.set_type(port.name, port.dtype, [n if isinstance(n, int) else None for n in port.dims])
-    nodes = _needed(resolver.run(graph), [v.name for v in graph.output])
-    used = {name for node in nodes for name in node.uses} | {v.name for v in graph.output}
-    program = Program(
-        graph.name or "model",
-        opset,
-        nodes,
-        constants,
-        [p for p in ports if p.name in used],
-        [v.name for v in graph.output],
-        {v.name: _output_dims(resolver, v) for v in graph.output},
-        " ".join(str(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w),
-    )
-    check_bound(nodes, program.inputs, constants)
-    _sort_inputs(program)
+    nodes = resolver.run(graph)
+    outputs = _output_names(resolver, nodes, graph)
+    dims = {name: _output_dims(resolver, v) for name, v in zip(outputs, graph.output, strict=True)}
+    origin = " ".join(str(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
+
+    def finish(nodes: list[OnnxNode], constants: dict[str, np.ndarray]) -> Program:
+        nodes = _needed(nodes, outputs)
+        used = {name for node in nodes for name in node.uses} | {*outputs}
+        inputs = [replace(p) for p in ports if p.name in used]
+        program = Program(graph.name or "model", opset, nodes, constants, inputs, outputs, dims, origin)
+        program.declared = {v.name: _dims(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
+        check_bound(nodes, program.inputs, constants)
+        _sort_inputs(program)
+        return program
+
+    nodes = _needed(nodes, outputs)
+    _refuse_domains(nodes)
+    program = finish(nodes, constants)
+    rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
+    program.rolled = None if rolled is None else finish(*rolled)
     return program
 
 
@@ -208,6 +220,36 @@ def _output_dims(resolver: Resolver, value: Any) -> list[int | str]:
     return [names[a] if n is None else n for a, n in enumerate(found)]
 
 
+def _refuse_domains(nodes: list[OnnxNode]) -> None:
+    """Refuse operators of other domains, before the rest of the file is judged without them."""
+    for node in flat(nodes):
+        domain, _, op = node.op.rpartition(".")
+        if domain.startswith("com.microsoft"):
+            quantised = "; undertow.load(path, weights='int8') quantises it" if "Quant" in op or "Integer" in op else ""
+            node.unsupported(
+                "operators of this domain are ONNX Runtime's own, of files that it has optimised or quantised; load "
+                f"the file that this one was made from{quantised}"
+            )
+        if domain:
+            node.unsupported(f"this operator is not supported (it is none of ONNX's own, but of the domain {domain!r})")
+
+
+def _output_names(resolver: Resolver, nodes: list[OnnxNode], graph: Any) -> list[str]:
+    """The outputs; what stands there twice, as an output and a state say, is copied under a name of its own."""
+    names: list[str] = []
+    for value in graph.output:
+        name, n = value.name, 1
+        while name in names or (n > 1 and (name in resolver.types or name in resolver.constants)):
+            n += 1
+            name = f"{value.name}_{n}"
+        if n > 1:
+            nodes.append(identity(resolver.onnx, value.name, name, resolver.opset))
+            if value.name in resolver.constants:
+                resolver.constants[name] = resolver.constants[value.name]
+        names.append(name)
+    return names
+
+
 def _needed(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
     needed, kept = set(outputs), []
     for node in reversed(nodes):
@@ -252,10 +294,15 @@ def _sort_inputs(program: Program) -> None:
             raise UnsupportedError(
                 f"input {port.name!r} has dtype {port.dtype}, expected float32 (bool, integers "
                 "of at most 16 bits in float32 frames; int64, int32 for ids); "
-                "convert the model to float32, or bind the input with fixed="
+                f"convert the model to float32, or bind the input with fixed={_half(port.dtype)}"
             )
     taken = set(program.length_inputs) | {p.name for p in program.state_inputs}
     program.inputs = [p for p in program.inputs if p.name not in taken]
+
+
+def _half(dtype: str) -> str:
+    half = "; undertow.load(path, weights='float16') stores the weights of the float32 model so"
+    return half if dtype in ("float16", "bfloat16") else ""
 
 
 def _only_picks(program: Program, name: str) -> bool:

@@ -283,6 +283,13 @@ def _external_data(tensor: Any, path: Path | None, name: str, n_bytes: int) -> b
                 raise FormatError(f"{name}: {location!r} has {status.st_size} bytes, expected {offset + length}")
             stream.seek(offset)
             return stream.read(length)
+    except FileNotFoundError as error:
+        others = sorted(p.name for p in path.parent.glob("*.data") if p.is_file())
+        found = f"; found {', '.join(map(repr, others[:3]))}" if others else ""
+        raise FormatError(
+            f"{name}: external data {location!r} is missing: the file must lie beside the model, as it was written, "
+            f"and keep its name{found}; torch.onnx.export(..., external_data=False) writes one file"
+        ) from error
     except OSError as error:
         raise FormatError(f"{name}: external data {location!r} cannot be read: {error.strerror}") from error
 

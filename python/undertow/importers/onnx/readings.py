@@ -105,8 +105,17 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
 
 
 def _may_be_timeless(port: Port, program: Program) -> bool:
-    """Whether an input could be the same for a whole sequence: another has an open axis more."""
-    return any(len(p.dynamic) > len(port.dynamic) for p in program.inputs)
+    """Whether an input could be the same for a whole sequence: another has an open axis more; or, of a sequence of
+    fixed length, an axis more, or a size where this one has 1.
+    """
+    if any(p.dynamic for p in program.inputs) or not program.is_recurrent:
+        return any(len(p.dynamic) > len(port.dynamic) for p in program.inputs)
+    sizes = [p.dims for p in program.inputs]
+    return any(
+        len(dims) > len(port.dims)
+        or (len(dims) == len(port.dims) and any(a != 1 and b == 1 for a, b in zip(dims, port.dims, strict=True)))
+        for dims in sizes
+    )
 
 
 def _is_size(port: Port, axis: int | None) -> bool:

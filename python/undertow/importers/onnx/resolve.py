@@ -22,6 +22,7 @@ from .fold import FOLDABLE, Evaluator
 from .nodes import Body, OnnxNode, wrap
 from .patterns import recompose
 from .protos import Scope, free_names, identity, needed, wrong_number
+from .sequences import Sequences
 
 Sizes = list[int | None]
 
@@ -42,6 +43,9 @@ class Resolver:
         self.types: dict[str, Any] = {}
         #: integer vectors of which some entries are open
         self.partial: dict[str, Sizes] = {}
+        #: constant -> the node that it was computed by
+        self.origins: dict[str, OnnxNode] = {}
+        self.sequences = Sequences(self.onnx, constants)
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}  # name -> the number that its last namesake got
         self._n_nodes = 0
@@ -63,9 +67,11 @@ class Resolver:
             node = self._wrap(proto, scope)
             if node.bodies or node.op in ("If", "Loop", "Scan"):
                 rest += self._structure(node, proto, scope)
-            elif not self._fold(node):
-                self._follow(node)
-                rest.append(node)
+                continue
+            for plain in self.sequences.spelled_out(node):
+                if not self._fold(plain):
+                    self._follow(plain)
+                    rest.append(plain)
         return recompose(rest, self.constants)
 
     def _wrap(self, proto: Any, scope: Scope) -> OnnxNode:
@@ -115,6 +121,7 @@ class Resolver:
         if all(not name or name in self.constants for name in node.inputs):
             results = self.evaluator.run(node, [self.constants[name] if name else None for name in node.inputs])
             self.constants.update({name: a for name, a in zip(node.outputs, results, strict=False) if name})
+            self.origins.update(dict.fromkeys(node.outputs, node))
             return True
         if node.op in _ON_SIZES and any(name in self.partial for name in node.inputs):
             return self._fold_sizes(node)

@@ -244,14 +244,18 @@ def _has_open_batch(program: Program, reading: Reading) -> bool:
 
 
 def _only(program: Program, found: list[Imported]) -> Imported:
+    streaming = [f for f in found if not f.graph.whole_sequence_nodes()]
+    if streaming and found[0].reading.fixed:
+        found = streaming  # all sizes are the file's, so all compute the same; some can go on behind the last timestep
     for other in found[1:]:
         if program.is_recurrent and _differ_in_one(program, found[0].reading, other.reading):
             continue
         if difference(found[0].graph, other.graph):
             first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (found[0], other))
+            how = "open the axis that is time, as None," if found[0].reading.fixed else "fix the batch"
             raise UnsupportedError(
                 f"cannot tell time from batch: (time, batch) axes {first} and {second} both fit; "
-                "fix the batch with shapes={name: [...]}"
+                f"{how} with shapes={{name: [...]}}"
             )
     return found[0]
 

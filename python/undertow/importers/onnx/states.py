@@ -66,7 +66,7 @@ def candidates(program: Program) -> list[Pair]:
     fits = {name: found for name, found in {**fits, **late}.items() if found}
     if not fits or len(program.outputs) < 2 or len(program.inputs) + len(known) < 2:
         return []
-    fits = {name: _of_its_cell(program, name, found) for name, found in fits.items()}
+    fits = {name: _of_its_cell(program, name, _last_copies(copies, found)) for name, found in fits.items()}
     caches = {name: [o for o in found if name in _origins(program, o)] for name, found in fits.items()}
     caches = {name: found for name, found in caches.items() if found}
     if len(fits) == len(program.inputs):
@@ -85,6 +85,12 @@ def candidates(program: Program) -> list[Pair]:
     if len(chosen) == len(program.outputs):
         raise _ambiguous(fits, "every output could be a state")
     return [Pair(name, output) for name, output in chosen.items()]
+
+
+def _last_copies(copies: dict[str, str], found: list[str]) -> list[str]:
+    """Of outputs that are copies of one value the last: a step gives its result, and behind it the state it became."""
+    last = {copies[output]: output for output in found}
+    return [output for output in found if last[copies[output]] == output]
 
 
 def _of_its_cell(program: Program, name: str, found: list[str]) -> list[str]:

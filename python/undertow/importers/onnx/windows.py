@@ -114,8 +114,8 @@ class Image:
         return Layout(shape, self.outer, self.origin, labels).tensor(elements, self.tensor.dtype)
 
 
-def image(walk: Walk, node: OnnxNode, operand: Any, dtypes: Sequence[str] = ("float32",)) -> Image:
-    """Take a computed operand of at least three axes apart.
+def image(walk: Walk, node: OnnxNode, operand: Any, dtypes: Sequence[str] = ("float32",), least: int = 3) -> Image:
+    """Take a computed operand of at least `least` axes apart.
 
     Raises:
         Mixed: it does not fall apart into frames.
@@ -129,7 +129,7 @@ def image(walk: Walk, node: OnnxNode, operand: Any, dtypes: Sequence[str] = ("fl
         )
     if operand.dtype not in dtypes:
         node.unsupported(f"its input has dtype {operand.dtype}, expected {' or '.join(dtypes)}")
-    if len(operand.shape) < 3:
+    if len(operand.shape) < least:
         node.shape_error(f"its input has shape {operand.shape}, expected [batch, channels, ...]")
     layout, frame = operand.split()
     if 1 in layout.outer or operand.labels[1]:
