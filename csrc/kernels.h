@@ -198,6 +198,7 @@ struct OneStep {
   float* h;  // hidden state, n_panels * kPanel, updated in place
   float* y;  // the same once more; not h
   float* c;  // LSTM: cell state, updated in place
+  bool back;  // from the last panel to the first: weights that the timestep before left in the cache come first
 };
 
 // One timestep of one sequence whose products with R are done: the second half of a recurrent layer, for weights, batches

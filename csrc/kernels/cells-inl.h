@@ -28,15 +28,19 @@ inline void for_panels_backwards(size_t n_panels, const Body& body) {
   if constexpr (NP > 1) for_panels_backwards<NP / 2>(p, body);
 }
 
-// Recurrent weights that do not fit the first-level cache are walked to and fro: a timestep starts with the panels that
-// the one before left in the cache. Smaller ones gain nothing.
-constexpr size_t kToAndFroBytes = 48 * 1024;
-template <int NP, class Body>
-inline void for_panels_of_step(const Cell& c, size_t n_gates, size_t t, const Body& body) {
-  if ((t & 1) != 0 && n_gates * c.n_panels * kPanel * c.n_fed_back * sizeof(float) > kToAndFroBytes)
-    for_panels_backwards<NP>(c.n_panels, body);
+// Recurrent weights that do not fit the first-level cache beside everything else are walked to and fro: a timestep starts
+// with the panels that the one before left there, of which narrow passes find more. Smaller ones gain nothing.
+constexpr size_t kToAndFroBytes = 24 * 1024;
+template <int G, class Body>
+inline void for_panels_of_step(const Cell& c, size_t t, const Body& body) {
+  constexpr int vectors = G * kSub, most = panels_in_flight(vectors), few = most * vectors >= 8 && most > 1 ? most / 2 : most;
+  const bool large = G * c.n_panels * kPanel * c.n_fed_back * sizeof(float) > kToAndFroBytes;
+  if constexpr (few < most)
+    if (!large) return for_panels<most>(c.n_panels, body);
+  if (large && (t & 1) != 0)
+    for_panels_backwards<few>(c.n_panels, body);
   else
-    for_panels<NP>(c.n_panels, body);
+    for_panels<few>(c.n_panels, body);
 }
 
 // --- the cell updates ------------------------------------------------------------------------------------------------
@@ -265,7 +269,7 @@ void rnn_steps(const Cell& c, const Steps& s, size_t T) {
   const float *a = s.a, *h = s.h0;
   float* y = s.y;
   for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
-    for_panels_of_step<panels_in_flight(kSub)>(c, 1, t, RnnPanels<kPlain>{c, a, h, y});
+    for_panels_of_step<1>(c, t, RnnPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
@@ -273,7 +277,7 @@ void gru_after_steps(const Cell& c, const Steps& s, size_t T) {
   const float *a = s.a, *h = s.h0;
   float* y = s.y;
   for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
-    for_panels_of_step<panels_in_flight(3 * kSub)>(c, 3, t, GruAfterPanels<kPlain>{c, a, h, y});
+    for_panels_of_step<3>(c, t, GruAfterPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
@@ -281,8 +285,8 @@ void gru_before_steps(const Cell& c, const Steps& s, size_t T) {
   const float *a = s.a, *h = s.h0;
   float *y = s.y, *z = s.scratch, *rh = s.scratch + c.n_panels * kPanel;
   for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
-    for_panels_of_step<panels_in_flight(2 * kSub)>(c, 2, t, GruBeforeGates<kPlain>{c, a, h, z, rh});
-    for_panels_of_step<panels_in_flight(kSub)>(c, 1, t, GruBeforeCandidate<kPlain>{c, a, h, z, rh, y});
+    for_panels_of_step<2>(c, t, GruBeforeGates<kPlain>{c, a, h, z, rh});
+    for_panels_of_step<1>(c, t, GruBeforeCandidate<kPlain>{c, a, h, z, rh, y});
   }
 }
 
@@ -292,8 +296,7 @@ void lstm_steps(const Cell& c, const Steps& s, size_t T) {
   float *y = s.y, *c_row = s.c_rows;
   for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
     const bool projects = !kPlain && c.projection;
-    for_panels_of_step<panels_in_flight(4 * kSub)>(c, 4, t,
-                                                   LstmPanels<kPlain>{c, a, h, s.c, projects ? s.scratch : y});
+    for_panels_of_step<4>(c, t, LstmPanels<kPlain>{c, a, h, s.c, projects ? s.scratch : y});
     if (projects)
       dense<Floats<float>, 1>({y, 0, s.scratch, 0, c.projection, nullptr, c.n_projection_panels, c.n_hidden, nullptr}, 1);
     if (c_row) {

@@ -61,11 +61,18 @@ struct LstmStep {
   }
 };
 
+// As few panels as have the chains that hide the latency of a multiply-add: the way back then finds more of the last ones
+// in the cache. (LSTM on AVX2 has more chains than registers; keeping some in memory costs less than passes over half.)
+constexpr int panels_of_step(int vectors) {
+  int n = 1;
+  while (2 * n * vectors < 6) n *= 2;
+  return n;
+}
+
 template <class Step>
 void one_step(const Cell& c, const OneStep& s) {
-  // Two sets of chains; a few of them in memory (LSTM on AVX2) cost less than half a panel at a time would.
-  constexpr int vectors = Step::kGates * kSub, most = panels_in_flight(vectors);
-  for_panels<(most > 1 && 2 * most * vectors >= kRegisters) ? most / 2 : most>(c.n_panels, Step{c, s});
+  constexpr int NP = panels_of_step(Step::kGates * kSub);
+  s.back ? for_panels_backwards<NP>(c.n_panels, Step{c, s}) : for_panels<NP>(c.n_panels, Step{c, s});
   for (size_t j = 0; j < c.n_hidden; j += kLanes) store_up_to(s.h + j, load(s.y + j), c.n_hidden - j);
 }
 

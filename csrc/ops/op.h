@@ -68,6 +68,7 @@ struct Block {
   float* const* states;  // a batch: one state block per row, and each row is one timestep of its stream; else null
   Team* team = nullptr;  // several workers walk over this block, each with a scratch of its own; null: one
   bool flush = false;    // its frames come after the end of the sequence
+  bool back = false;     // every other timestep of a stream: large layers walk their weights to and fro
 
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {

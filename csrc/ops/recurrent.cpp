@@ -136,7 +136,7 @@ void run_one(const OpPlan& op, const Block& b, size_t n_gates, const Kernels& ke
   const uint32_t y = op.output;
   float *h = b.state_at(op.states[0]), *h_next = b.row(y), *c = op.type == &kLstm ? b.state_at(op.states[1]) : nullptr;
   if (op.joint) {
-    kernels.step(cell, {b.row(op.inputs[0]), h, h_next, c});
+    kernels.step(cell, {b.row(op.inputs[0]), h, h_next, c, b.back});
     if (op.n_outputs > 1) copy_floats(b.row(y + 1), c, cell.n_hidden);
     return;
   }

@@ -74,12 +74,12 @@ void walk_in_halves(const Table& table, Layer layer, const Cell& cell, const Ste
 }
 
 // The same timestep through the kernels that take the input half too.
-void one_step(const Table& table, Layer layer, const Cell& cell, const float* x, const Steps& steps) {
+void one_step(const Table& table, Layer layer, const Cell& cell, const float* x, const Steps& steps, bool back) {
   Floats h(steps.h0, steps.h0 + cell.n_hidden);
   h.resize(cell.n_panels * kPanel, kCanary);
   (layer == kRnn        ? table.rnn_step
    : layer == kGruAfter ? table.gru_step
-                        : table.lstm_step)(cell, {x, h.data(), steps.y, steps.c});
+                        : table.lstm_step)(cell, {x, h.data(), steps.y, steps.c, back});
   CHECK(memcmp(h.data(), steps.y, cell.n_hidden * sizeof(float)) == 0, "%s: the state is not the output", kCellNames[layer]);
   for (size_t j = cell.n_hidden; j < h.size(); ++j)
     CHECK(h[j] == kCanary, "%s: padding of the state is touched", kCellNames[layer]);
@@ -147,7 +147,7 @@ Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptio
     steps.y = y.data() + start * Fp;
     steps.c_rows = o.c_rows ? c_rows.data() + start * Hp : nullptr;
     if (variant.one_step)
-      one_step(table, layer, cell, x.data() + first * Ip, steps);
+      one_step(table, layer, cell, x.data() + first * Ip, steps, (done & 1) != 0);
     else if (variant.two_halves)
       walk_in_halves(table, layer, cell, steps, block);
     else
