@@ -213,6 +213,7 @@ struct CellRow {
   float *z, *rh;    // GRU reset-before: what passes from its gates to its candidate, n_panels * kPanel each
 };
 
+// A table may leave entries out, as null: `completed` in dispatch.h. All after `lanes` are pointers to functions.
 struct KernelTable {
   const char* name;  // the spelling that users see and force
   uint32_t needs;    // CpuFeature bits that must all be present

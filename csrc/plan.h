@@ -87,7 +87,8 @@ ut_status measure(const File& file, Measures* out, ut_error* err);
 struct ut_model {
   undertow::File file;
   undertow::Measures measures;
-  const undertow::KernelTable* kernels;
+  const undertow::KernelTable* kernels;  // `table`, whole
+  undertow::KernelTable table;
   undertow::ValuePlan* values;
   undertow::StatePlan* states;
   undertow::OpPlan* ops;

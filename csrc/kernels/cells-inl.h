@@ -29,18 +29,23 @@ inline void for_panels_backwards(size_t n_panels, const Body& body) {
 }
 
 // Recurrent weights that do not fit the first-level cache beside everything else are walked to and fro: a timestep starts
-// with the panels that the one before left there, of which narrow passes find more. Smaller ones gain nothing.
+// with the panels that the one before left there, of which narrow passes find more. Smaller ones gain nothing. Cells that
+// are not plain take narrow passes, one way: they wait for their activations, and every other pass is more code.
 constexpr size_t kToAndFroBytes = 24 * 1024;
-template <int G, class Body>
+template <int G, bool kPlain, class Body>
 inline void for_panels_of_step(const Cell& c, size_t t, const Body& body) {
   constexpr int vectors = G * kSub, most = panels_in_flight(vectors), few = most * vectors >= 8 && most > 1 ? most / 2 : most;
-  const bool large = G * c.n_panels * kPanel * c.n_fed_back * sizeof(float) > kToAndFroBytes;
-  if constexpr (few < most)
-    if (!large) return for_panels<most>(c.n_panels, body);
-  if (large && (t & 1) != 0)
-    for_panels_backwards<few>(c.n_panels, body);
-  else
+  if constexpr (!kPlain) {
     for_panels<few>(c.n_panels, body);
+  } else {
+    const bool large = G * c.n_panels * kPanel * c.n_fed_back * sizeof(float) > kToAndFroBytes;
+    if constexpr (few < most)
+      if (!large) return for_panels<most>(c.n_panels, body);
+    if (large && (t & 1) != 0)
+      for_panels_backwards<few>(c.n_panels, body);
+    else
+      for_panels<few>(c.n_panels, body);
+  }
 }
 
 // --- the cell updates ------------------------------------------------------------------------------------------------
@@ -177,7 +182,7 @@ inline void start_chains(V (&acc)[NP][NV], const float* start, size_t p) {
 
 // Calls f(unit, chains of its G gates) for every vector of NP panels from p on that has a unit.
 template <int G, int NP, class F>
-inline void for_units(const Cell& c, size_t p, const float* h, const float* R, size_t K, const float* start, const F& f) {
+__attribute__((noinline)) void for_units(const Cell& c, size_t p, const float* h, const float* R, size_t K, const float* start, const F& f) {
   constexpr int NV = G * kSub;
   V q[NP][NV];
   start_chains(q, start, p);
@@ -269,7 +274,7 @@ void rnn_steps(const Cell& c, const Steps& s, size_t T) {
   const float *a = s.a, *h = s.h0;
   float* y = s.y;
   for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
-    for_panels_of_step<1>(c, t, RnnPanels<kPlain>{c, a, h, y});
+    for_panels_of_step<1, kPlain>(c, t, RnnPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
@@ -277,7 +282,7 @@ void gru_after_steps(const Cell& c, const Steps& s, size_t T) {
   const float *a = s.a, *h = s.h0;
   float* y = s.y;
   for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
-    for_panels_of_step<3>(c, t, GruAfterPanels<kPlain>{c, a, h, y});
+    for_panels_of_step<3, kPlain>(c, t, GruAfterPanels<kPlain>{c, a, h, y});
 }
 
 template <bool kPlain>
@@ -285,8 +290,8 @@ void gru_before_steps(const Cell& c, const Steps& s, size_t T) {
   const float *a = s.a, *h = s.h0;
   float *y = s.y, *z = s.scratch, *rh = s.scratch + c.n_panels * kPanel;
   for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
-    for_panels_of_step<2>(c, t, GruBeforeGates<kPlain>{c, a, h, z, rh});
-    for_panels_of_step<1>(c, t, GruBeforeCandidate<kPlain>{c, a, h, z, rh, y});
+    for_panels_of_step<2, kPlain>(c, t, GruBeforeGates<kPlain>{c, a, h, z, rh});
+    for_panels_of_step<1, kPlain>(c, t, GruBeforeCandidate<kPlain>{c, a, h, z, rh, y});
   }
 }
 
@@ -296,7 +301,7 @@ void lstm_steps(const Cell& c, const Steps& s, size_t T) {
   float *y = s.y, *c_row = s.c_rows;
   for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
     const bool projects = !kPlain && c.projection;
-    for_panels_of_step<4>(c, t, LstmPanels<kPlain>{c, a, h, s.c, projects ? s.scratch : y});
+    for_panels_of_step<4, kPlain>(c, t, LstmPanels<kPlain>{c, a, h, s.c, projects ? s.scratch : y});
     if (projects)
       dense<Floats<float>, 1>({y, 0, s.scratch, 0, c.projection, nullptr, c.n_projection_panels, c.n_hidden, nullptr}, 1);
     if (c_row) {

@@ -51,16 +51,6 @@ void affine(float* y, const float* x, const float* scale, const float* shift, si
   for (size_t j = 0; j < n; j += kLanes) store(y + j, mul_add(load(x + j), load(scale + j), load(shift + j)));
 }
 
-// 16 elements at x + j, with `fill` in place of those at or behind n.
-struct Chunk {
-  float v[kPanel];
-};
-inline Chunk chunk(const float* x, size_t j, size_t n, float fill) {
-  Chunk c;
-  for (size_t i = 0; i < kPanel; ++i) c.v[i] = j + i < n ? x[j + i] : fill;
-  return c;
-}
-
 struct Sums {
   V v[kPanel / kLanes];
   void clear() {
@@ -75,34 +65,6 @@ struct Sums {
     return s[0];
   }
 };
-
-constexpr int kChunkVectors = static_cast<int>(kPanel) / kLanes;
-
-// Applies f(i, vector) -> vector to every vector of x[0, n) and writes the n results to y.
-template <class F>
-inline void map(float* y, const float* x, size_t n, float fill, const F& f) {
-  for (size_t j = 0; j < n; j += kPanel) {
-    const bool whole = j + kPanel <= n;
-    Chunk c;
-    if (!whole) c = chunk(x, j, n, fill);
-    const float* from = whole ? x + j : c.v;
-    float* to = whole ? y + j : c.v;
-    for (int i = 0; i < kChunkVectors; ++i) store(to + i * kLanes, f(j, i, load(from + i * kLanes)));
-    if (!whole)
-      for (size_t i = 0; j + i < n; ++i) y[j + i] = c.v[i];
-  }
-}
-
-// The same without results.
-template <class F>
-inline void visit(const float* x, size_t n, float fill, const F& f) {
-  for (size_t j = 0; j < n; j += kPanel) {
-    const bool whole = j + kPanel <= n;
-    Chunk c;
-    if (!whole) c = chunk(x, j, n, fill);
-    for (int i = 0; i < kChunkVectors; ++i) f(j, i, load((whole ? x + j : c.v) + i * kLanes));
-  }
-}
 
 // softmax: y = e^(x - max) / sum; log_softmax: y = (x - max) - log(sum).
 void softmax(float* y, const float* x, size_t n, bool log) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Everything that is compiled once per ISA, gathered; defines undertow::<UT_ISA>::table and no other symbol.
-// The including isa_*.cpp defines UT_ISA and UT_ISA_NEEDS and includes its vec_*.h first.
+// The including isa_*.cpp defines UT_ISA and UT_ISA_NEEDS and includes its vec_*.h first. With UT_INTEGERS_ONLY the table has
+// the integer products alone, and leaves the rest to another one (dispatch.h).
 #include "../cpu.h"
 #include "../kernels.h"
 
@@ -12,15 +13,20 @@
 using namespace undertow;
 
 // each uses what stands before it
+#include "chunks-inl.h"
+#if !defined(UT_INTEGERS_ONLY)
 #include "math-inl.h"
 #include "frames-inl.h"
 #include "rows-inl.h"
+#endif
 #include "quantize-inl.h"
 #include "weights-inl.h"
 #include "matvec-inl.h"
 #include "sparse-inl.h"
+#if !defined(UT_INTEGERS_ONLY)
 #include "cells-inl.h"
 #include "step-inl.h"
+#endif
 
 #define UT_DENSE(dense, Weights) {nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}
 
@@ -31,6 +37,11 @@ const KernelTable table = {
     UT_STRING(UT_ISA),
     UT_ISA_NEEDS,
     kLanes,
+#if defined(UT_INTEGERS_ONLY)
+    {{}, {}, {}, UT_DENSE(dense, Int8), UT_DENSE(dense, Int4), {}, UT_DENSE(sparse, SparseInt8)},
+    {}, nullptr, {}, nullptr, nullptr, nullptr, nullptr, {}, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+    nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+#else
     {UT_DENSE(dense, Floats<float>), UT_DENSE(dense, Floats<Half>), UT_DENSE(dense, Floats<Bfloat>), UT_DENSE(dense, Int8),
      UT_DENSE(dense, Int4), UT_DENSE(sparse, SparseFloats), UT_DENSE(sparse, SparseInt8)},
     {::table_row<Floats<float>>, ::table_row<Floats<Half>>, ::table_row<Floats<Bfloat>>, ::table_row<Int8>,
@@ -57,6 +68,7 @@ const KernelTable table = {
     ::update<GruBeforeGatesRow>,
     ::update<GruBeforeCandidateRow>,
     ::update<LstmRow>,
+#endif
 };
 }  // namespace UT_ISA
 }  // namespace undertow
