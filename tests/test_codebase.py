@@ -23,7 +23,19 @@ PY_FILES = sorted((ROOT / "python").rglob("*.py"))
 ALL = [*C_FILES, *PY_FILES]
 KERNELS = {
     f"{name}-inl.h"
-    for name in ("kernels", "chunks", "math", "frames", "rows", "quantize", "weights", "matvec", "sparse", "cells", "step")
+    for name in (
+        "kernels",
+        "chunks",
+        "math",
+        "frames",
+        "rows",
+        "quantize",
+        "weights",
+        "matvec",
+        "sparse",
+        "cells",
+        "step",
+    )
 }
 
 #: file (or folder) of csrc -> own headers it may include; the system headers of C++ are free outside kernels/

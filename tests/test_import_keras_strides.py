@@ -191,6 +191,7 @@ def test_a_file_keeps_what_it_says(keras: Any, tmp_path: Path) -> None:
         (lambda k: [k.Reshape((-1, 3)), k.LSTM(3)], "target_shape"),
         (lambda k: [k.Conv1DTranspose(3, 4, strides=2)], "kernel_size = 4 and strides = 2 along time goes on behind"),
         (lambda k: [k.Conv1DTranspose(3, 4, dilation_rate=2)], "dilation_rate = 2 is not supported"),
+        (lambda k: [k.UpSampling1D(5000)], r"outputs give \[5000\] timesteps in a frame"),
         (lambda k: [k.Conv1D(3, 4, strides=1)], r"padding = 'valid' gives 3 outputs fewer, where 2 are in a frame"),
     ],
 )
@@ -202,6 +203,14 @@ def test_what_stays_refused(keras: Any, layers: Any, message: str, tmp_path: Pat
         model.add(causal(k, 3, 2, strides=2))
     with pytest.raises(UnsupportedError, match=message):
         saved(keras, model, tmp_path / "m.keras")
+
+
+def test_a_clip_that_fails_too_leaves_the_first_error(tmp_path: Path) -> None:
+    pytest.importorskip("h5py", reason="h5py is not installed: pip install h5py")
+    pool = layer("MaxPooling1D", "p", pool_size=2, strides=2, batch_input_shape=[None, 10**7, 3])
+    with pytest.raises(UnsupportedError, match="strides = 2 along time") as raised:
+        undertow.load(write_h5(tmp_path / "m.h5", sequential(pool), {}))
+    assert raised.type is UnsupportedError
 
 
 def test_by_hand(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _built(
                 try:
                     made = build(builder.fixed, None)
                 except Error:
-                    raise error from None
+                    raise UnsupportedError(str(error)) from None
                 made[0].notes.append(f"the whole clip is one frame, for {str(error).partition(';')[0]}")
                 return made
             if not isinstance(error, NeedsSteps) or len(tried) > 16:

@@ -100,10 +100,12 @@ def line(b: Builder, rates: set[int]) -> list[str]:
     """The line of the source that says how many timesteps go in and out.
 
     Raises:
-        UnsupportedError: outputs give different numbers of them.
+        UnsupportedError: outputs give different numbers of them, or too many.
     """
     if b.steps is None:
         return []
-    if len(rates) > 1:
-        raise UnsupportedError(f"outputs give {sorted(rates)} timesteps in a frame; expected the same number")
+    if len(rates) > 1 or max(rates) > MAX_STEPS:
+        raise UnsupportedError(
+            f"outputs give {sorted(rates)} timesteps in a frame; expected the same number, at most {MAX_STEPS}"
+        )
     return [superframes.line(b.steps, *rates)]
