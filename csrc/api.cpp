@@ -208,7 +208,7 @@ ut_status ut_model_init(void* mem, size_t bytes, const void* blob, size_t n, con
   ut_model m = {};
   if (const ut_status s = open_model(blob, n, isa, &m, err)) return s;
   if (bytes < model_bytes(m.file)) return Message(err, UT_E_MEMORY) << "mem is " << uint64_t{bytes} << " bytes, expected " << uint64_t{model_bytes(m.file)};
-  *out = build(mem, m.file, m.measures, m.kernels);
+  *out = build(mem, m.file, m.measures, completed(*m.kernels));
   return UT_OK;
 }
 

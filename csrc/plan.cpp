@@ -3,7 +3,6 @@
 
 #include <new>
 
-#include "dispatch.h"
 #include "ops/op.h"
 
 namespace undertow {
@@ -138,9 +137,9 @@ size_t model_bytes(const File& file) {
                              aligned(file.n_states * sizeof(StatePlan)) + aligned(file.n_nodes * sizeof(OpPlan)));
 }
 
-ut_model* build(void* mem, const File& file, const Measures& measures, const KernelTable* kernels) {
+ut_model* build(void* mem, const File& file, const Measures& measures, const KernelTable& kernels) {
   uint8_t* p = static_cast<uint8_t*>(mem);
-  ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, nullptr, completed(*kernels), nullptr, nullptr, nullptr};
+  ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, nullptr, kernels, nullptr, nullptr, nullptr};
   m->kernels = &m->table;
   m->values = carve<ValuePlan>(p, file.n_values);
   m->states = carve<StatePlan>(p, file.n_states);

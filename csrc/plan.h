@@ -98,8 +98,9 @@ namespace undertow {
 
 size_t model_bytes(const File& file);
 
-// Lays the plan out in `mem` (model_bytes(file) bytes, aligned to UT_ALIGN). `file` must have passed `measure`.
-ut_model* build(void* mem, const File& file, const Measures& measures, const KernelTable* kernels);
+// Lays the plan out in `mem` (model_bytes(file) bytes, aligned to UT_ALIGN). `file` must have passed `measure`, and `kernels`
+// be whole.
+ut_model* build(void* mem, const File& file, const Measures& measures, const KernelTable& kernels);
 
 }  // namespace undertow
 
