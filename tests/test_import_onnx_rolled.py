@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-# ruff: noqa: E402 (imports follow the check that an optional package is there)
 """Loops over time that an exporter has written out: each is streamed, against ONNX Runtime on the file as it is."""
 
 from __future__ import annotations
@@ -8,14 +7,9 @@ import numpy as np
 import pytest
 
 import undertow
-
-onnx = pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
-ort = pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")
-
-from onnx import TensorProto, helper, numpy_helper
+from onnx_files import helper, model_of, session_of
 
 N, K, J = 5, 3, 4
-FLOAT = TensorProto.FLOAT
 
 
 class File:
@@ -47,20 +41,9 @@ class File:
         return self.op("Squeeze", one, self.const(np.array([axis])))
 
     def save(self, path, outputs, x_shape=(1, N, K)):
-        kept = [numpy_helper.from_array(a, n) for n, a in self.weights.items()]
-        given = [helper.make_tensor_value_info("x", FLOAT, x_shape)]
-        made = [helper.make_tensor_value_info(n, FLOAT, None) for n in outputs]
-        graph = helper.make_graph(self.nodes, "g", given, made, kept)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+        model = model_of(self.nodes, {"x": list(x_shape)}, list(outputs), self.weights, self.opset)
         path.write_bytes(model.SerializeToString())
         return path
-
-
-def peer(path, X):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": X})
 
 
 def ops(model):
@@ -71,7 +54,7 @@ def check(path, streams=True):
     """Every output, whole and step by step; gives the model."""
     model = undertow.load(path)
     X = np.random.default_rng(3).standard_normal((N, K)).astype(np.float32)
-    expected = peer(path, X[None])
+    expected = session_of(path).run(None, {"x": X[None]})
     if not streams:
         assert model.inputs["x"].shape == (N, K)  # a clip
         for y, want in zip([model.run(X[None])], expected, strict=True):

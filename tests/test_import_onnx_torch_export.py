@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-# ruff: noqa: E402 (imports follow the check that an optional package is there)
 """What torch.export and onnxscript write into files, against ONNX Runtime: each test is one such pattern."""
 
 from __future__ import annotations
@@ -7,55 +6,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import onnx_files
 import undertow
-
-onnx = pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
-ort = pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")
-
-from onnx import TensorProto, helper, numpy_helper
-
+from onnx_files import FLOAT, INT64, TensorProto, cell, helper, info, model_of, node, random
 from undertow.errors import Error, ShapeError, UnsupportedError
 
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 T, K, J = 6, 3, 4
 
 
-def node(op, inputs, outputs, **attrs):
-    return helper.make_node(op, inputs.split(), outputs.split(), name=f"{op}_{outputs.split()[0]}", **attrs)
-
-
-def info(name, shape=None, kind=FLOAT):
-    return helper.make_tensor_value_info(name, kind, shape)
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
-def random(rng, *shape):
-    return (rng.standard_normal(shape) * 0.5).astype(np.float32)
-
-
-def cell(rng, op, n_in, n_hidden):
-    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op] * n_hidden
-    return {"W": random(rng, 1, gates, n_in), "R": random(rng, 1, gates, n_hidden), "B": random(rng, 1, 2 * gates)}
-
-
 def save(tmp_path, nodes, inputs, outputs, weights=None, opset=18):
-    held = [numpy_helper.from_array(np.asarray(w), n) for n, w in (weights or {}).items()]
-    graph = helper.make_graph(nodes, "g", inputs, outputs, held)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-    path = tmp_path / "model.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
+    return onnx_files.save(model_of(nodes, inputs, outputs, weights, opset), tmp_path)
 
 
 def peer(path, feeds):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, feeds)[0]
+    """The first output."""
+    return next(iter(onnx_files.peer(path, feeds).values()))
 
 
 def check(path, X, batch_axis=0):
@@ -81,7 +46,7 @@ def behind_a_gru(rng, tmp_path, dims, out, nodes, **weights):
         node("Transpose", "flat", "h", perm=[1, 0, 2]),
         *nodes,
     ]
-    weights = {**cell(rng, "GRU", K, J), "size": np.array([T, -1, J]), **weights}
+    weights = {**cell(rng, "GRU", K, J, bias=True), "size": np.array([T, -1, J]), **weights}
     return save(tmp_path, nodes, [info("x", dims)], [info("y", out)], weights)
 
 
@@ -122,7 +87,13 @@ def whole_gru(rng, tmp_path, nodes, n_in, **weights):
         node("GRU", "f W R B", "Y", hidden_size=J, linear_before_reset=1),
         node("Squeeze", "Y one", "y"),
     ]
-    weights = {**cell(rng, "GRU", n_in, J), "one": np.array([1]), "last": np.array(-1), "first": np.array(0), **weights}
+    weights = {
+        **cell(rng, "GRU", n_in, J, bias=True),
+        "one": np.array([1]),
+        "last": np.array(-1),
+        "first": np.array(0),
+        **weights,
+    }
     return save(tmp_path, nodes, [info("x", ["T", 1, K])], [info("y", ["T", 1, J])], weights)
 
 
@@ -186,7 +157,12 @@ def test_ids_compared_with_all_places(tmp_path, rng):
         node("Squeeze", "Y one", "h"),
         node("Transpose", "h", "y", perm=[1, 0, 2]),
     ]
-    weights = {**cell(rng, "GRU", 5, J), "places": np.arange(5), "one": np.array([1]), "last": np.array([-1])}
+    weights = {
+        **cell(rng, "GRU", 5, J, bias=True),
+        "places": np.arange(5),
+        "one": np.array([1]),
+        "last": np.array([-1]),
+    }
     path = save(tmp_path, nodes, [info("x", [1, "T"], INT64)], [info("y", [1, "T", J])], weights)
     model = check(path, rng.integers(0, 5, T))
     assert model.inputs["x"].n_ids == 5
@@ -229,7 +205,7 @@ def test_a_state_that_is_the_output_too(outputs, tmp_path, rng):
         node("Identity", "h", "copy"),
     ]
     given = [info("x", [1, K]), info("state", [1, J])]
-    path = save(tmp_path, nodes, given, [info(n, [1, J]) for n in outputs.split()], {"W": random(rng, K + J, J)})
+    path = save(tmp_path, nodes, given, [info(n, [1, J]) for n in outputs.split()], {"W": random(rng, K + J, J) / 2})
     model = undertow.load(path)
     assert list(model.outputs) == ["h"] and list(model.inputs) == ["x"]
     stream, state = model.stream(), np.zeros((1, J), np.float32)
@@ -261,7 +237,7 @@ def test_a_condition_of_a_sequence_of_fixed_length(shape, tmp_path, rng):
         *([node("Unsqueeze", "scale one", "wide")] if len(shape) == 2 else [node("Identity", "scale", "wide")]),
         node("Mul", "rows wide", "y"),
     ]
-    weights = {**cell(rng, "GRU", K, J), "one": np.array([1]), "M": random(rng, 2, J)}
+    weights = {**cell(rng, "GRU", K, J, bias=True), "one": np.array([1]), "M": random(rng, 2, J)}
     path = save(tmp_path, nodes, [info("x", [1, T, K]), info("knob", shape)], [info("y", [1, T, J])], weights)
     X, knob = random(rng, T, K), random(rng, 2)
     want = peer(path, {"x": X[None], "knob": knob.reshape(shape)})[0]
@@ -337,7 +313,7 @@ def test_float16(keeps_inputs, tmp_path):
 def test_the_axis_along_which_it_can_go_on_is_time(tmp_path, rng):
     """[1, T, F, K]: both ways over the bands of a timestep, then forwards over time for each band."""
     F = 5
-    both = {name: np.concatenate([w, w[..., ::-1]]) for name, w in cell(rng, "GRU", K, J).items()}
+    both = {name: np.concatenate([w, w[..., ::-1]]) for name, w in cell(rng, "GRU", K, J, bias=True).items()}
     nodes = [
         node("Reshape", "x bands", "rows"),
         node("Transpose", "rows", "r", perm=[1, 0, 2]),
@@ -347,7 +323,7 @@ def test_the_axis_along_which_it_can_go_on_is_time(tmp_path, rng):
         node("GRU", "steps W R B", "Y2", hidden_size=J, linear_before_reset=1),
         node("Reshape", "Y2 split", "y"),
     ]
-    weights = {**cell(rng, "GRU", 2 * J, J), **dict(zip("VSC", both.values(), strict=True))}
+    weights = {**cell(rng, "GRU", 2 * J, J, bias=True), **dict(zip("VSC", both.values(), strict=True))}
     weights |= {"bands": np.array([T, F, K]), "joined": np.array([T, F, 2 * J]), "split": np.array([1, T, F, J])}
     path = save(tmp_path, nodes, [info("x", [1, T, F, K])], [info("y", [1, T, F, J])], weights)
     model = check(path, random(rng, T, F, K))
