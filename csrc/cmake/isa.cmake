@@ -8,6 +8,15 @@ include(CheckCXXCompilerFlag)
 set(UT_KERNEL_FLAGS $<IF:$<CONFIG:MinSizeRel>,-Os,-O3> -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno
   -fno-lto -fvisibility=hidden)
 
+# Tables of integer products alone are completed from those of the instruction sets that they extend.
+foreach(pair "avx512vnni;avx512" "avxvnni;avx2" "neondot;neon")
+  list(GET pair 0 extension)
+  list(GET pair 1 extended)
+  if(extension IN_LIST UT_ISAS AND NOT extended IN_LIST UT_ISAS)
+    list(APPEND UT_ISAS ${extended})
+  endif()
+endforeach()
+
 function(ut_add_isa name)
   cmake_parse_arguments(A "" "" "FLAGS" ${ARGN})
   if(NOT UT_ISAS STREQUAL "all" AND NOT name IN_LIST UT_ISAS AND NOT name STREQUAL "scalar")
