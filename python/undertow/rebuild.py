@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .graph import Graph, Node
+from .graph import Graph
 from .recover import Cell, find, inputs_of
+from .rewire import replace_value, sort_nodes
 
 
 def recover(graph: Graph) -> list[str]:
@@ -67,21 +68,6 @@ def _input(graph: Graph, cell: Cell, name: str) -> tuple[str, np.ndarray]:
     return graph.add("select", [joined], name=f"{name}_x", weights={"indices": indices}), W
 
 
-def replace_value(graph: Graph, old: str, new: str, skip: Node | None = None) -> None:
-    """Let every reader of a value read another one of as many elements."""
-    users = [node for node in graph.nodes if old in node.inputs and node is not skip]
-    shown = [name for name, value in graph.outputs.items() if value == old]
-    if not users and not shown:
-        return
-    shape = graph.values[old].shape
-    if graph.values[new].shape != shape:
-        new = graph.add("reshape", [new], attrs={"shape": shape})
-    for node in users:
-        node.inputs = tuple(new if value == old else value for value in node.inputs)
-    for name in shown:
-        graph.outputs[name] = new
-
-
 def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell: str, ends: dict[str, str]) -> None:
     """Take elements out of a register: a smaller one stays for the rest. A cell's state is its own: who read it from
     the register reads what the cell gave at the timestep before, kept in a register again; `ends`: state -> that value.
@@ -139,22 +125,4 @@ def _is_read(graph: Graph, value: str) -> bool:
     return value in graph.outputs.values() or any(value in node.inputs for node in graph.nodes)
 
 
-def sort_nodes(graph: Graph) -> None:
-    """Put the nodes in an order in which they can run, changing as little as possible."""
-    made = set(graph.inputs)
-    left, ordered = list(graph.nodes), []
-    while left:
-        waiting = []
-        for node in left:
-            if all(value in made for value in node.inputs):
-                ordered.append(node)
-                made.update(node.outputs)
-            else:
-                waiting.append(node)
-        if len(waiting) == len(left):
-            raise AssertionError("a cell was put into a loop")
-        left = waiting
-    graph.nodes = ordered
-
-
-__all__ = ["recover", "replace_value", "sort_nodes"]
+__all__ = ["recover"]

@@ -80,7 +80,6 @@ def _built(
     path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: dict[str, tuple[int, ...]]
 ) -> tuple[Builder, Layer, list[tuple[str, Tensor]]]:
     """The model frame by frame; else, where it fixes its sizes, as one clip; else with several timesteps in a frame."""
-    tried: list[int] = []
 
     def build(clips: dict[str, tuple[int, ...]], steps: int | None) -> tuple[Builder, Layer, list[tuple[str, Tensor]]]:
         file = read(path)
@@ -96,9 +95,8 @@ def _built(
                     raise UnsupportedError(str(error)) from None
                 made[0].notes.append(f"the whole clip is one frame, for {str(error).partition(';')[0]}")
                 return made
-            if not isinstance(error, NeedsSteps) or len(tried) > 16:
+            if not isinstance(error, NeedsSteps) or error.steps <= (steps or 0):
                 raise
-            tried.append(error.steps)
             return build(clips, error.steps)
 
     return build(shapes, None)

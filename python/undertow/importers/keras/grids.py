@@ -272,9 +272,7 @@ def up_sampling(rank: int) -> Callable[..., Tensor]:
         config.expect("interpolation", "nearest")
         config.finish()
         if x.time and not x.rows and times[0] != 1:
-            raise strides.NeedsSteps(
-                f"{layer.where}: size = {times[0]} along time is not supported; expected 1 ({_ELSE})", 1
-            )
+            raise strides.NeedsSteps(layer, f"size = {times[0]}", 1)
         shape = b.graph.shape(x.value)
         inner = times[x.time and not x.rows :]
         _check_size(b, layer, [prod(shape), *inner])

@@ -25,10 +25,10 @@ MAX_STEPS = 4096
 
 
 class NeedsSteps(UnsupportedError):
-    """Strides along time, with so many timesteps in a frame."""
+    """A layer that changes how many timesteps there are wants so many of them in a frame."""
 
-    def __init__(self, message: str, steps: int = 1) -> None:
-        super().__init__(message)
+    def __init__(self, layer: Layer, setting: str, steps: int) -> None:
+        super().__init__(f"{layer.where}: {setting} along time is not supported; give the clip's size: shapes=")
         self.steps = steps
 
 
@@ -42,10 +42,9 @@ def divide(b: Builder, layer: Layer, x: Tensor, stride: int) -> int:
     if x.rows and rows % stride == 0:
         return rows // stride
     steps = (b.steps or 1) * (stride // gcd(rows, stride))
-    message = f"{layer.where}: strides = {stride} along time is not supported; give the clip's size: shapes="
     if steps > MAX_STEPS:
         raise UnsupportedError(f"{layer.where}: strides of {steps} along time; expected at most {MAX_STEPS} in all")
-    raise NeedsSteps(message, steps)
+    raise NeedsSteps(layer, f"strides = {stride}", steps)
 
 
 def window(b: Builder, layer: Layer, x: Tensor, axis: Axis, padding: str) -> tuple[str, int]:

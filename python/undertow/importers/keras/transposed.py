@@ -72,8 +72,7 @@ def transposed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Wei
     act, use_bias = config.activation(), config.flag("use_bias", True)
     config.finish()
     if x.time and not x.rows:
-        message = f"{layer.where}: strides = {steps[0]} along time is not supported; give the clip's size: shapes="
-        raise strides.NeedsSteps(message, 1)
+        raise strides.NeedsSteps(layer, f"strides = {steps[0]}", 1)
     axes = []
     for k, s in zip(kernel, steps, strict=True):
         more = max(k - s, 0)

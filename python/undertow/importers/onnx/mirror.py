@@ -14,7 +14,7 @@ import numpy as np
 
 from ...graph import Graph, Node
 from ...packing import PANEL, panels
-from ...rebuild import replace_value, sort_nodes
+from ...rewire import replace_value, sort_nodes
 
 _FEWEST_PRODUCTS = 4096  # below, the products cost no more than the sums and moves
 _GAIN = 0.75  # of the products that were there, the most that may be left
