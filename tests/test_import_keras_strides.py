@@ -70,6 +70,8 @@ MODELS: dict[str, tuple[int, int, int, Any]] = {
     "down and up again": (4, 2, 1, lambda k: [
         causal(k, 4, 4, strides=4), k.LSTM(4, return_sequences=True),
         k.Conv1DTranspose(3, 6, strides=2, padding="same")]),
+    "transposed behind frames that are missing": (1, 2, 1, lambda k: [
+        k.Conv1D(6, 3, activation="sigmoid"), k.Conv1DTranspose(5, 4, strides=2, padding="same")]),
     "pictures, up again": (2, 2, 1, lambda k: [
         k.Reshape((-1, 4, 2)), k.Conv2D(4, 3, strides=2, padding="same"),
         k.Conv2DTranspose(3, 3, strides=2, padding="same")]),
@@ -152,6 +154,15 @@ def test_transposed_convolutions_of_a_clip(keras: Any, shape: tuple[int, ...], t
     np.testing.assert_allclose(ours.run(X), np.asarray(model(X).detach()), rtol=0, atol=FLOAT32_MODEL)
 
 
+def test_timesteps_are_not_joined(keras: Any, tmp_path: Path) -> None:
+    k = keras.layers
+    x = k.Input((None, 5))
+    slow = causal(k, 4, 4, strides=2)(x)
+    model = keras.Model(x, causal(k, 3, 2, strides=2)(k.Concatenate(axis=1)([slow, slow])))
+    with pytest.raises(UnsupportedError, match="axis = 1 joins timesteps"):
+        saved(keras, model, tmp_path / "m.keras")
+
+
 def test_ids(keras: Any, tmp_path: Path) -> None:
     k = keras.layers
     x = k.Input((None,), dtype="int32")
@@ -189,6 +200,7 @@ def test_a_file_keeps_what_it_says(keras: Any, tmp_path: Path) -> None:
         (lambda k: [k.Cropping1D((1, 0))], "Cropping1D .* not supported in a model that strides"),
         (lambda k: [k.MaxPooling1D(3, strides=1)], "pool_size = 3 and strides = 1 along time"),
         (lambda k: [k.Reshape((-1, 3)), k.LSTM(3)], "target_shape"),
+        (lambda k: [k.Reshape((-1, 3, 2)), k.Permute((2, 1, 3))], "move the time axis"),
         (lambda k: [k.Conv1DTranspose(3, 4, strides=2)], "kernel_size = 4 and strides = 2 along time goes on behind"),
         (lambda k: [k.Conv1DTranspose(3, 4, dilation_rate=2)], "dilation_rate = 2 is not supported"),
         (lambda k: [k.UpSampling1D(5000)], r"outputs give \[5000\] timesteps in a frame"),

@@ -52,6 +52,15 @@ SHORTER: dict[str, tuple[int, Any]] = {
     "dilated, two": (8, lambda k: [k.Conv1D(6, 4, dilation_rate=2), k.Conv1D(3, 3), k.GRU(4, return_sequences=True)]),
     "separable": (2, lambda k: [k.SeparableConv1D(6, 3), k.GRU(4, return_sequences=True, reset_after=False)]),
     "depthwise": (2, lambda k: [k.DepthwiseConv1D(3), k.SimpleRNN(4, return_sequences=True)]),
+    "a cell, and again": (
+        6,
+        lambda k: [
+            k.Conv1D(6, 5),
+            k.LSTM(4, return_sequences=True),
+            k.Conv1D(3, 3, activation="sigmoid"),
+            k.GRU(3, return_sequences=True),
+        ],
+    ),
     "cells in a row": (3, lambda k: [k.Conv1D(6, 4), k.RNN([k.LSTMCell(3), k.GRUCell(4)], return_sequences=True)]),
     "padded behind": (  # zeros stand before the first frame that is there
         4,
