@@ -60,7 +60,7 @@ void walk_together(const Block& b, bool begun) {
   }
 }
 
-// Frames begin .. begin + n_frames of x and y, all of one stream.
+// n_frames frames of x and y from `begin` on, all of one stream.
 void run_stream(Block b, size_t begin, size_t n_frames, const void* const* x, void* const* y) {
   for (size_t done = 0; done < n_frames; done += b.n) {
     b.n = n_frames - done < b.capacity ? n_frames - done : b.capacity;
@@ -146,23 +146,23 @@ void help_frames(Block b, size_t n_frames) {
   }
 }
 
-void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams,
-               float* const* states, size_t n_frames, const void* const* x, void* const* y) {
-  if (n_streams == 0 || n_frames == 0) return;
+void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams, float* const* states,
+               const Part& part, const void* const* x, void* const* y) {
+  if (n_streams == 0 || part.n == 0) return;
   const FloatMode mode;
   const size_t most = tile_rows(n_streams, rows);
   for (size_t first = 0; first < n_streams; first += most) {
-    const size_t n = n_streams - first < most ? n_streams - first : most;
+    const size_t n = n_streams - first < most ? n_streams - first : most, begin = first * part.of + part.first;
     if (n == 1) {  // a lone stream goes through time in blocks
-      const size_t block = model.measures.frame_by_frame ? 1 : n_frames < rows ? n_frames : rows;
-      run_stream({&model, values, block, block, block, states[first], scratch, rows, nullptr, nullptr, !x}, first * n_frames, n_frames, x, y);
+      const size_t block = model.measures.frame_by_frame ? 1 : part.n < rows ? part.n : rows;
+      run_stream({&model, values, block, block, block, states[first], scratch, rows, nullptr, nullptr, !x}, begin, part.n, x, y);
       continue;
     }
     const Block b = {&model, values, n, n, n, nullptr, scratch, rows, states + first, nullptr, !x};
-    for (size_t t = 0; t < n_frames; ++t) {
-      copy_in(b, first * n_frames + t, n_frames, x);
+    for (size_t t = 0; t < part.n; ++t) {
+      copy_in(b, begin + t, part.of, x);
       walk(b);
-      copy_out(b, first * n_frames + t, n_frames, y);
+      copy_out(b, begin + t, part.of, y);
     }
   }
 }

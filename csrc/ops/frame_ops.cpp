@@ -33,6 +33,7 @@ ut_status check_dense(Check& c) {
   p->sizes[2] = rows;
   p->sizes[3] = M;
   c.matrix(0, M, K, 1);
+  p->multiply_adds *= rows;
   c.weight(1, padded(M), true);
   p->acts[0] = c.act(0);
   const size_t quantized = quantized_floats(p->precisions[0], K);
@@ -226,6 +227,7 @@ ut_status check_depthwise(Check& c) {
   c.require(x.n_dims == 3 && y.n_dims == 2 && y.dims[0] == x.dims[0] && y.dims[1] == x.dims[2],
             "input is not (rows, taps, channels), or output not (rows, channels)");
   for (uint32_t i = 0; i < 3; ++i) c.plan()->sizes[i] = axis(x, i);
+  c.plan()->multiply_adds = c.input(0);
   const size_t width = padded(axis(x, 2));
   c.weight(0, uint64_t{axis(x, 1)} * width);
   c.weight(1, width, true);
@@ -255,6 +257,7 @@ ut_status check_reduce(Check& c) {
   c.require(x.n_dims == 3 && y.n_dims == 2 && y.dims[0] == x.dims[0] && y.dims[1] == x.dims[2],
             "input has not three axes, or output not the first and the last of them");
   for (uint32_t i = 0; i < 3; ++i) c.plan()->sizes[i] = axis(x, i);
+  c.plan()->multiply_adds = c.input(0);
   c.plan()->flags = c.param(0);
   c.require(c.plan()->flags < kNumReduces, "unknown kind of reduction");
   return c.status();
@@ -286,6 +289,7 @@ ut_status check_matmul(Check& c) {
   sizes[2] = l.dims[d - 1];
   sizes[3] = r.dims[d - 1];
   sizes[0] = n / (sizes[1] * sizes[3]);
+  c.plan()->multiply_adds = uint64_t{n} * sizes[2];
   return c.status();
 }
 

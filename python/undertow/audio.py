@@ -25,6 +25,7 @@ import numpy as np
 from . import _wav
 from .errors import FormatError, ShapeError, UnsupportedError
 from .spectrum import istft, stft, window
+from .weights.contents import open_file
 
 __all__ = [
     "Framer",
@@ -58,7 +59,8 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         UnsupportedError: compressed or of an unusual sample size.
     """
     path = Path(path)
-    data = path.read_bytes()
+    with open_file(path) as file:
+        data = file.read()
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return _wav.parse(path, data)
     try:

@@ -14,6 +14,8 @@ NONE = 0xFFFFFFFF
 #: words of counts that the metadata begins with; bytes of the header before it
 COUNTS = 8
 HEADER = 64
+#: where the header holds the model hash, 16 bytes
+HASH_AT = 32
 
 
 class Writer:
@@ -67,4 +69,4 @@ def align(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
-__all__ = ["COUNTS", "HEADER", "NONE", "Reader", "Writer", "align", "dims"]
+__all__ = ["COUNTS", "HASH_AT", "HEADER", "NONE", "Reader", "Writer", "align", "dims"]

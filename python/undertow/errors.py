@@ -6,6 +6,7 @@
     Error
     +-- FormatError       (ValueError)           a file is damaged, truncated or not what its name says
     +-- UnsupportedError  (NotImplementedError)  well-formed, but not computable exactly: names node, attribute, value
+    |   +-- LimitError                           the file asks for more than `load(limits=)` allows
     +-- ShapeError        (ValueError)           shapes that do not fit together, in a model or an input
     +-- ToleranceError    (ValueError)           weight precisions change the output by more than was allowed
     +-- StateError        (ValueError)           a snapshot or state of another model; a proposal where none belongs
@@ -27,6 +28,10 @@ class FormatError(Error, ValueError):
 
 class UnsupportedError(Error, NotImplementedError):
     """A well-formed model asks for something that undertow does not compute exactly."""
+
+
+class LimitError(UnsupportedError):
+    """A model asks for more memory or work than its loader was told to allow."""
 
 
 class ShapeError(Error, ValueError):

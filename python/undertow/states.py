@@ -62,8 +62,7 @@ class StateView(Mapping[str, Any]):
         if len(values) != len(fields):
             raise StateError(f"state {key!r} has the fields {', '.join(fields)}, got {len(values)} values")
         arrays = [as_field(self._stream.model, f, v) for f, v in zip(fields, values, strict=True)]
-        for field, array in zip(fields, arrays, strict=True):
-            self._stream._set_state(self._index[field], array.reshape(-1))
+        self._stream._set_states([self._index[f] for f in fields], arrays)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._index)
@@ -101,3 +100,10 @@ def expand(model: Any, state: Mapping[str, Any]) -> dict[str, np.ndarray]:
             raise StateError(f"state {key!r} has the fields {', '.join(names)}, got {len(values)} values")
         fields.update({n: as_field(model, n, v) for n, v in zip(names, values, strict=True)})
     return fields
+
+
+def flat_fields(model: Any, state: Mapping[str, Any] | None) -> tuple[list[int], list[np.ndarray]]:
+    """As `expand`, by the numbers of the fields: what a stream takes in one piece."""
+    fields = expand(model, state or {})
+    numbers = {name: i for i, name in enumerate(model.states)}
+    return [numbers[name] for name in fields], list(fields.values())

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import audio, superframes
 from ..errors import FormatError, ShapeError
+from ..weights.contents import open_file
 from . import _sound
 from ._common import UsageError, warn
 
@@ -126,7 +127,7 @@ def check_output(path: str | None, model: Any, sound: _sound.Sound | None, block
 
 def _numpy(path: str) -> Any:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except OSError:
