@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import _files
 from .describe import is_main, table, variant
 from .errors import UnsupportedError
 from .graph import Graph, Node
@@ -88,6 +89,7 @@ def write(model: Model, path: str | os.PathLike[str]) -> None:
     Raises:
         ImportError: the package graphviz, or the program `dot`, is missing.
         UnsupportedError: the graph has too many nodes to be looked at, or the suffix is none of these.
+        OSError: it cannot be written; what was there before stays as it is.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -95,7 +97,7 @@ def write(model: Model, path: str | os.PathLike[str]) -> None:
         raise UnsupportedError(f"{path}: a graph is written as {', '.join(SUFFIXES)}")
     description = dot(model)
     if suffix == ".dot":
-        path.write_text(description, encoding="utf-8")
+        _files.write(path, description)
         return
     try:
         import graphviz
@@ -107,7 +109,7 @@ def write(model: Model, path: str | os.PathLike[str]) -> None:
         raise ImportError(
             "pictures of graphs need the program dot: install your system's package graphviz; or write a .dot"
         ) from None
-    path.write_bytes(picture)
+    _files.write(path, picture)
 
 
 def dot(model: Model) -> str:

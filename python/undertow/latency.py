@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from .picture import figure_class
+from .picture import figure_class, save
 
 Call = Callable[[], Any]
 
@@ -202,6 +202,7 @@ def plot(series: Sequence[Series], path: str | Path, title: str = "") -> Any:
 
     Raises:
         ImportError: matplotlib is missing.
+        UnsupportedError, OSError: as `picture.save`.
     """
     Figure = figure_class()
     figure = Figure(figsize=(12, 5), layout="constrained")
@@ -222,5 +223,5 @@ def plot(series: Sequence[Series], path: str | Path, title: str = "") -> Any:
     ax.set(xscale="log", yscale="log", xlabel="microseconds of a call", ylabel="share of the calls", title=title)
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(path, dpi=120)
+    save(figure, path)
     return figure

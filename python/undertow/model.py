@@ -7,12 +7,11 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from operator import index
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import _core, describe, superframes, tow
+from . import _core, _files, describe, superframes, tow
 from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
 from .compile import Precisions, compile_graph, with_weights
 from .errors import FormatError, ISAError, LimitError, ShapeError, UnsupportedError
@@ -334,11 +333,18 @@ class Model:
         return ys[0] if len(ys) == 1 else dict(zip(self.outputs, ys, strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as a .tow file, which needs no importer to load and whose weights are mapped, not read."""
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(self._file())
-        partial.replace(path)  # a reader never sees half a file
+        """Write the model as a .tow file, which needs no importer to load and whose weights are mapped, not read.
+
+        The file appears whole or not at all, whoever else reads or writes it, and may be the one that the model was
+        loaded from. A file that was there before leaves its permission bits; a symbolic link is replaced, not followed.
+
+        Raises:
+            OSError: it cannot be written; what was there before stays as it is.
+            FormatError: the model lies in a mapped file that has changed since.
+
+        >>> undertow.load("model.onnx").save("model.tow")   # doctest: +SKIP
+        """
+        _files.write(path, self._file())
 
     def __repr__(self) -> str:
         return f"<undertow.Model {self.name!r}, {self.n_parameters} parameters, {self.isa}>"

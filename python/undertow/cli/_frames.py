@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import audio, superframes
+from .. import _files, audio, superframes
 from ..errors import FormatError, ShapeError
 from ..weights.contents import open_file
 from . import _sound
@@ -82,11 +82,11 @@ def write(path: str, Y: Arrays, model: Any, sound: _sound.Sound | None, blocks: 
     """Write output name -> (T, *frame) to .npy (one output), .npz, .csv or .wav (of blocks that overlap, if so)."""
     suffix = Path(path).suffix.lower()
     if suffix == ".npz":
-        with open(path, "wb") as file:
+        with _files.opened(path) as file:
             np.savez(file, **Y)  # type: ignore[arg-type]
         return
     if suffix == ".npy":
-        with open(path, "wb") as file:
+        with _files.opened(path) as file:
             np.save(file, next(iter(Y.values())))
     elif suffix == ".wav":
         assert sound is not None  # check_output has seen to it
@@ -95,8 +95,8 @@ def write(path: str, Y: Arrays, model: Any, sound: _sound.Sound | None, blocks: 
         if n_cut:
             warn(f"{path}: {n_cut} samples beyond full scale were cut; write a .npy to keep them")
     else:
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(text + "\n" for text in as_lines(Y, model))
+        with _files.opened(path) as file:
+            file.writelines(f"{text}\n".encode() for text in as_lines(Y, model))
 
 
 def as_lines(Y: Arrays, model: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import latency
+from .. import _files, latency
 from ..describe import table
 from ..latency import Call, Cold, Series
 from ..peer import CannotFeed, OnnxRuntime, random_inputs
@@ -122,7 +122,7 @@ def bench(args: argparse.Namespace) -> int:
             "notes": notes,
             "series": [s.data() for s in series],
         }
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        _files.write(args.json, json.dumps(found, indent=1) + "\n")
     if args.plot:
         latency.plot(series, args.plot, str(args.model))
     return 0

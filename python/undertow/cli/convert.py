@@ -73,7 +73,7 @@ def convert(args: argparse.Namespace) -> int:
     changes = {"weights": args.weights or {}, "sparse": False if args.dense else "auto"}
     model = load_model(args, **changes) if args.calibrate is None else _calibrated(args)
     model.save(output)
-    print(f"{output}: {human_bytes(output.stat().st_size)}, {model.n_parameters:,} parameters")
+    print(f"{output}: {human_bytes(model.file_bytes)}, {model.n_parameters:,} parameters")
     return 0
 
 
