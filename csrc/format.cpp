@@ -325,7 +325,8 @@ ut_status File::check_records(ut_error* err) const {
 }
 
 ut_status File::check_nodes(ut_error* err) const {
-  if (n_inputs == 0) return Message(err, UT_E_FORMAT, kHeaderBytes + 12) << "the model has no inputs";
+  if (n_inputs == 0 || n_outputs == 0)
+    return Message(err, UT_E_FORMAT, kHeaderBytes + 12) << "the model has no " << (n_inputs == 0 ? "inputs" : "outputs");
   if (n_inputs > n_values) return Message(err, UT_E_FORMAT, kHeaderBytes + 12) << n_inputs << " inputs, but " << n_values << " values";
   uint64_t word = 0;
   uint32_t next_value = n_inputs;

@@ -323,7 +323,7 @@ cdef class Pool:
         for i in range(self._n_out):
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
         if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * self._latency, &i, &j):
-            _inputs.refuse_overlap(self._names_out[i], self._names_out[j])
+            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         self._busy = WORKING
         with nogil:
             self._find_blocks(n)
@@ -409,7 +409,7 @@ cdef class Pool:
                             self._x[i] == self._y[j] and sx.size != sy.size and n * T > 1):
                         _inputs.refuse_overlap(self._names_in[i], self._names_out[j])
         if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * T, &i, &j):
-            _inputs.refuse_overlap(self._names_out[i], self._names_out[j])
+            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         self._busy = WORKING
         with nogil:
             self._find_blocks(n)

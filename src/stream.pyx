@@ -385,7 +385,7 @@ cdef class Stream:
         for i in range(self._n_out):
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
         if out is not None and overlapping(self._y, self._slots_out, self._n_out, self._latency, &i, &j):
-            _inputs.refuse_overlap(self._names_out[i], self._names_out[j])
+            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         self._busy = WORKING
         with nogil:
             if self._helpers and self._latency:
@@ -416,7 +416,7 @@ cdef class Stream:
         for i in range(self._n_out):
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
         if out is not None and overlapping(self._y, self._slots_out, self._n_out, n, &i, &j):
-            _inputs.refuse_overlap(self._names_out[i], self._names_out[j])
+            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         if lead and out is not None:
             for i in range(self._n_in):
                 for j in range(self._n_out):

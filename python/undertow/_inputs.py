@@ -81,6 +81,10 @@ def refuse_overlap(x: str, y: str) -> NoReturn:
     raise ValueError(f"out for {y} shares memory with {x} other than frame on frame; give it an array of its own")
 
 
+def refuse_shared(y: str, other: str) -> NoReturn:
+    raise ValueError(f"out for {other} shares memory with out for {y}; give each an array of its own")
+
+
 def stream_ids(ids: Any, one: bool) -> np.ndarray:
     """ids as a C-contiguous int64 array of one axis; where `one`, a single id will do too.
 

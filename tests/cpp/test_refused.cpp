@@ -124,6 +124,7 @@ const Lie kLies[] = {
      [](Tow& t) { t.output(1, 0) = t.output(0, 0), t.output(1, 1) = t.output(0, 1); }},
     {"text", "two inputs of one name", UT_E_FORMAT, [](Tow& t) { t.value(1, 0) = t.value(0, 0), t.value(1, 1) = t.value(0, 1); t.count(3) = 2; }},
     {"rnn", "no inputs", UT_E_FORMAT, [](Tow& t) { t.count(3) = 0; }},
+    {"rnn", "no outputs", UT_E_FORMAT, [](Tow& t) { t.count(4) = 0, t.count(6) += 3; }},
     {"rnn", "tensors over each other", UT_E_FORMAT,
      [](Tow& t) { t.tensor(1, 2) = t.tensor(2, 2) = t.tensor(0, 2), t.tensor(1, 4) = t.tensor(2, 4) = 4 * t.tensor(0, 4); }},
     {"int8", "a weight of -128", UT_E_FORMAT, [](Tow& t) { reinterpret_cast<uint8_t*>(t.data(t.tensor_of(t.find(kGru), 0)))[0] = 0x80; }},
