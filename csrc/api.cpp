@@ -217,6 +217,7 @@ const char* ut_status_text(ut_status status) {
     case UT_E_ISA: return "the instruction set is unknown, not built in, or not on this CPU";
     case UT_E_STATE: return "the snapshot is damaged or belongs to another model";
     case UT_E_WHOLE: return "the model needs whole sequences and cannot be streamed";
+    case UT_E_STOPPED: return "the caller ended the run";
   }
   return "unknown status";
 }
@@ -466,6 +467,12 @@ size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
 
 ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_frames, size_t length,
                           const float* const* states, const void* const* x, void* const* y, float* const* finals) {
+  return ut_sequence_run_until(mem, bytes, m, n_frames, length, states, x, y, finals, nullptr, nullptr);
+}
+
+ut_status ut_sequence_run_until(void* mem, size_t bytes, const ut_model* m, size_t n_frames, size_t length,
+                                const float* const* states, const void* const* x, void* const* y, float* const* finals,
+                                int (*stop)(void* context), void* context) {
   if (!mem || !m || (!x && m->file.n_inputs) || (!y && m->file.n_outputs) || length > n_frames) return UT_E_ARGUMENT;
   if ((m->measures.frame_by_frame || m->measures.latency) && length != n_frames) return UT_E_ARGUMENT;
   if (!is_aligned(mem)) return UT_E_ALIGN;
@@ -481,11 +488,14 @@ ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_f
     if (states[i]) memcpy(state + m->states[i].offset, states[i], m->states[i].width * sizeof(float));
   const size_t block = m->measures.block;
   const size_t capacity = m->measures.frame_by_frame ? 1 : m->measures.latency ? block : (n_frames ? n_frames : 1);
-  const Block b = {m, values, capacity, n_frames, length, state, scratch, block, nullptr};
+  const Watch watch = {stop, context};
+  Block b = {m, values, capacity, n_frames, length, state, scratch, block, nullptr};
+  if (stop) b.watch = &watch;
   if (m->measures.latency)
     run_whole(b, n_frames, x, y);
   else
     run_frames(b, n_frames, x, y);
+  if (b.stopped()) return UT_E_STOPPED;
   for (uint32_t i = 0; finals && i < m->file.n_states; ++i)
     if (finals[i]) memcpy(finals[i], state + m->states[i].offset, m->states[i].width * sizeof(float));
   return UT_OK;

@@ -37,6 +37,7 @@ void walk(const Block& b) {
   for (uint32_t i = 0; i < b.model->file.n_nodes; ++i) {
     const OpPlan& op = b.model->ops[i];
     if (op.run) op.run(op, b);
+    if (b.stopped()) return;
   }
 }
 
@@ -67,6 +68,7 @@ void run_stream(Block b, size_t begin, size_t n_frames, const void* const* x, vo
     if (b.n != n_frames) b.n_valid = b.n;
     copy_in(b, begin + done, 1, x);
     walk(b);
+    if (b.stopped()) return;
     copy_out(b, begin + done, 1, y);
   }
 }
@@ -121,6 +123,7 @@ void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y) {
     b.n = b.n_valid = left < b.capacity ? left : b.capacity;
     copy_in(b, done, 1, x);
     walk(b);
+    if (b.stopped()) return;
     if (done + b.n <= latency) continue;
     const size_t skip = done < latency ? latency - done : 0;
     copy_out(b, done + skip - latency, 1, y, skip);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #endif
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -57,6 +58,26 @@ py::tuple describe(const ut_tensor& t) {
   if (t.dtype == UT_INT32) n_ids = py::int_(t.n_ids);
   return py::make_tuple(text(t.name), shape_of(t), dtype, t.once != 0, n_ids);
 }
+
+// Asked during a long run, without the GIL: whether a handler of signals has raised something, which then waits to be thrown.
+class Signals {
+ public:
+  static int look(void* context) {
+    Signals& self = *static_cast<Signals*>(context);
+    const Clock::time_point now = Clock::now();
+    if (!self.raised_ && now - self.looked_ > std::chrono::milliseconds(40)) {
+      const py::gil_scoped_acquire acquire;
+      self.raised_ = PyErr_CheckSignals() != 0;
+      self.looked_ = Clock::now();
+    }
+    return self.raised_;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point looked_ = Clock::now();
+  bool raised_ = false;
+};
 
 // Bytes that somebody else owns, kept from being given back, but not from being changed.
 class Buffer {
@@ -169,16 +190,16 @@ class Model {
     }
     const size_t bytes = ut_sequence_bytes(model_, n_frames);
     if (bytes == 0) throw std::bad_alloc();
+    Signals signals;
+    ut_status status;
     {
-      py::gil_scoped_release release;
+      const py::gil_scoped_release release;
       const Memory memory = aligned_memory(bytes);
-      const ut_status status =
-          ut_sequence_run(memory.get(), bytes, model_, n_frames, length, start.data(), x.data(), y.data(), end.data());
-      if (status != UT_OK) {
-        py::gil_scoped_acquire acquire;
-        check(status, ut_error{});
-      }
+      status = ut_sequence_run_until(memory.get(), bytes, model_, n_frames, length, start.data(), x.data(), y.data(), end.data(),
+                                     Signals::look, &signals);
     }
+    if (status == UT_E_STOPPED) throw py::error_already_set();
+    check(status, ut_error{});
     return py::make_tuple(outputs, finals);
   }
 

@@ -159,3 +159,22 @@ def test_position_counts_frames(model):
     assert stream.position == 2
     with pytest.raises(AttributeError):
         stream.position = 5
+
+
+@pytest.mark.parametrize("op", ["gru", "lstm"])
+def test_a_whole_sequence_stops_too(op):
+    """Of a model that cannot be streamed nothing is left; the next run is as if there had been none."""
+    rng = np.random.default_rng(0)
+    g = Graph("backwards")
+    h, *_ = cell(g, rng, op, g.input("x", 1), 192, reverse=True)
+    g.output("y", g.add("dense", [h], weights={"W": rng.normal(size=(3, 192)) / 14}))
+    model, X = Model.from_graph(g), signals_of(400_000)
+    assert not model.streamable
+    assert stopped(lambda: model.run(X))
+    few = model.run(X[:N])
+    heard = []
+    assert not stopped(lambda: heard.append(model.run(X[:20_000])), lambda *_: heard.append("signal"), 0.02)
+    assert "signal" in heard
+    (whole,) = [y for y in heard if not isinstance(y, str)]
+    np.testing.assert_array_equal(whole, model.run(X[:20_000]))
+    assert few.shape == (N, 3)

@@ -51,7 +51,8 @@ typedef enum ut_status {
   UT_E_UNSUPPORTED = -6, /* well-formed, but this build cannot run it                   */
   UT_E_ISA = -7,         /* forced instruction set unknown, not built, or not on this CPU */
   UT_E_STATE = -8,       /* a snapshot that is damaged or belongs to another model      */
-  UT_E_WHOLE = -9        /* the model needs whole sequences and cannot be streamed      */
+  UT_E_WHOLE = -9,       /* the model needs whole sequences and cannot be streamed      */
+  UT_E_STOPPED = -10     /* the caller's own function ended the run                      */
 } ut_status;             /* values never change; new ones are appended                  */
 
 /* What went wrong and where. `detail` is a NUL-terminated sentence; `offset` the byte of the blob, or 0. */
@@ -290,6 +291,14 @@ size_t ut_sequence_bytes(const ut_model* model, size_t n_frames);
  *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN or UT_E_MEMORY */
 ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* model, size_t n_frames, size_t length,
                           const float* const* states, const void* const* x, void* const* y, float* const* finals);
+
+/* ut_sequence_run_until - the same, with a function that may end it: to answer a signal, say.
+ *   stop    called with `context` between layers, and within them every thousand frames or so of a large one, more often in
+ *           recurrent layers. Once it gives another number than 0, so must it from then on
+ *   returns as ut_sequence_run, or UT_E_STOPPED: y and finals then hold anything */
+ut_status ut_sequence_run_until(void* mem, size_t bytes, const ut_model* model, size_t n_frames, size_t length,
+                                const float* const* states, const void* const* x, void* const* y, float* const* finals,
+                                int (*stop)(void* context), void* context);
 
 #if defined(__cplusplus)
 }

@@ -19,6 +19,8 @@ bool same_axes(const ValueView& a, const ValueView& b, uint32_t n) {
 
 // Rows of frames of several that take scratch at once: a multiple of every tile's (kernels/matvec-inl.h).
 constexpr size_t kRowsAtOnce = 48;
+// Rows of a whole sequence between two looks whether it shall go on.
+constexpr size_t kRowsAtATime = 48 * 24;
 
 ut_status check_dense(Check& c) {
   c.counts(1, 1, 0, 2, 3);
@@ -78,6 +80,7 @@ void run_dense(const OpPlan& op, const Block& b) {
   DenseArgs d = {b.row(y), b.stride(y), b.row(x), b.stride(x), op.weights[0], static_cast<const float*>(op.weights[1]),
                  mine.end, K, b.scratch, mine.first};
   size_t frames = 1, n = b.rows(y) * per_frame, most = op.scratch_floats_per_frame ? b.chunk : n;
+  if (b.watch && most > kRowsAtATime) most = kRowsAtATime;
   d.y_stride = padded(b.value(y).width);
   if (per_frame != 1) {
     d.x_stride = K;
@@ -89,8 +92,8 @@ void run_dense(const OpPlan& op, const Block& b) {
       n = per_frame;
     }
   }
-  for (size_t t = 0; t < frames; ++t)
-    for (size_t r = 0; r < n; r += most) {
+  for (size_t t = 0; t < frames && !b.stopped(); ++t)
+    for (size_t r = 0; r < n && !b.stopped(); r += most) {
       DenseArgs some = d;
       some.x += t * b.stride(x) + r * d.x_stride;
       some.y += t * padded(b.value(y).width) + r * d.y_stride;

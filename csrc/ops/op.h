@@ -61,6 +61,12 @@ class Check {
   ut_status status_ = UT_OK;
 };
 
+// Who may end the run of a whole sequence, and is asked between layers and between some frames of them.
+struct Watch {
+  int (*stop)(void* context);
+  void* context;
+};
+
 // A block of frames while the ops walk over it: n timesteps of one stream or sequence, or one timestep of n streams.
 struct Block {
   const ut_model* model;
@@ -75,6 +81,7 @@ struct Block {
   Team* team = nullptr;  // several workers walk over this block, each with a scratch of its own; null: one
   bool flush = false;    // its frames come after the end of the sequence
   bool back = false;     // every other timestep of a stream: large layers walk their weights to and fro
+  const Watch* watch = nullptr;  // of a whole sequence; null: nobody
 
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {
@@ -84,6 +91,7 @@ struct Block {
   size_t stride(uint32_t v) const { return value(v).once ? 0 : padded(value(v).width); }
   size_t rows(uint32_t v) const { return value(v).once ? 1 : n; }
   bool batch() const { return states != nullptr; }
+  bool stopped() const { return watch && watch->stop(watch->context) != 0; }
   bool leads() const { return !team || team->leads(); }
   Panels mine(size_t n_panels) const { return team ? team->mine(n_panels) : Panels{0, n_panels}; }
   void meet() const {
