@@ -7,6 +7,8 @@ import struct
 
 import numpy as np
 
+from ._text import quoted
+from .errors import FormatError
 from .packing import ALIGN, DTYPES
 
 #: in place of a tensor's number where there is none
@@ -25,8 +27,17 @@ class Writer:
         self.text = bytearray()
         self.tensors: list[tuple[int, np.ndarray]] = []  # dtype code, array
 
+    def title(self, text: str) -> list[int]:
+        """Words about the model, which nobody asks for by name: half a character (of a file's name) is written out."""
+        return self.name(text.encode(errors="backslashreplace").decode())
+
     def name(self, text: str) -> list[int]:
-        data = text.encode()
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise FormatError(
+                f"the name {quoted(text)} cannot be stored: {text[error.start]!r} is half a character; expected Unicode"
+            ) from None
         self.text += data
         return [len(self.text) - len(data), len(data)]
 

@@ -17,9 +17,25 @@
 An input of the wrong dtype is a plain ``TypeError``.
 """
 
+from ._text import MAX_LINE, shown
+
 
 class Error(Exception):
-    """Base of every exception that undertow defines."""
+    """Base of every exception that undertow defines.
+
+    Each argument is a line of the message. Messages quote names from files, and libraries that quote these: what is not
+    printable is escaped, a newline too, and the middle of a very long line is left out.
+
+    >>> print(Error("layer 'a\\nb'", "  at line 2"))
+    layer 'a\\nb'
+      at line 2
+    """
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*(shown(line, MAX_LINE) for line in lines))
+
+    def __str__(self) -> str:
+        return "\n".join(shown(line, MAX_LINE) for line in self.args)
 
 
 class FormatError(Error, ValueError):

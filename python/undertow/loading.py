@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tow
+from ._text import MAX_LINE, escaped, shown
 from .compile import Precisions, with_weights
 from .errors import Error, FormatError, UnsupportedError
 from .model import Model
@@ -108,7 +109,7 @@ def load(
             graph = _importer(path, head).load(path, **options)
             return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
         except Error as error:
-            if str(path) in str(error) or str(error).startswith(f"{path.name}:"):
+            if escaped(str(path)) in str(error) or str(error).startswith(f"{escaped(path.name)}:"):
                 raise
             raise type(error)(f"{path}: {error}") from error
 
@@ -148,4 +149,4 @@ def _is_keras(path: Path) -> bool:
 
 def _refuse_options(path: Path, options: dict[str, Any]) -> None:
     if options:
-        raise TypeError(f"{path}: a .tow file takes no importer options, got {', '.join(options)}")
+        raise TypeError(f"{shown(path, MAX_LINE)}: a .tow file takes no importer options, got {', '.join(options)}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _core, _files, describe, superframes, tow
 from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
+from ._text import quoted
 from .compile import Precisions, compile_graph, with_weights
 from .errors import FormatError, ISAError, LimitError, ShapeError, UnsupportedError
 from .graph import Graph, State, Value
@@ -224,7 +225,7 @@ class Model:
         """
         self._require_streamable()
         if block is not None and not 1 <= block <= self.block:
-            raise ValueError(f"block is {block}, expected 1 to {self.block} for {self.name!r}")
+            raise ValueError(f"block is {block}, expected 1 to {self.block} for {quoted(self.name)}")
         threads, cpus = index(threads), _usable_cpus()
         if not 1 <= threads <= cpus:
             raise ValueError(f"threads is {threads}, expected 1 to {cpus}, the CPUs that this process may use")
@@ -254,7 +255,7 @@ class Model:
         if not self.streamable:
             node, reason = self.graph.whole_sequence_nodes()[0]
             raise UnsupportedError(
-                f"{self.name!r} cannot be streamed: {node.op} {node.name!r}: {reason}; "
+                f"{quoted(self.name)} cannot be streamed: {node.op} {quoted(node.name)}: {reason}; "
                 "use model.run(X) with the whole sequence"
             )
 
@@ -296,15 +297,15 @@ class Model:
             refuse_lengths(names, [len(x) for x in xs])
         if T == 0 and any(v.once for v in self.outputs.values()):
             raise ShapeError(
-                f"X has no frames, but {self.name!r} gives one result per sequence: at least one is needed"
+                f"X has no frames, but {quoted(self.name)} gives one result per sequence: at least one is needed"
             )
         length = T if length is None else int(length)
         if not 0 <= length <= T:
             raise ShapeError(f"length is {length}, expected 0 to {T} (the frames of X)")
         if self.latency and length != T:
             raise UnsupportedError(
-                f"length is {length} of {T} frames, but {self.name!r} looks {self.latency} frames ahead, into what "
-                "would be padding; run the frames before it alone"
+                f"length is {length} of {T} frames, but {quoted(self.name)} looks {self.latency} frames ahead, into "
+                "what would be padding; run the frames before it alone"
             )
         fields = expand(self, state or {})
         if self.streamable and length == T:
@@ -347,7 +348,7 @@ class Model:
         _files.write(path, self._file())
 
     def __repr__(self) -> str:
-        return f"<undertow.Model {self.name!r}, {self.n_parameters} parameters, {self.isa}>"
+        return f"<undertow.Model {quoted(self.name)}, {self.n_parameters} parameters, {self.isa}>"
 
     def __str__(self) -> str:
         return describe.text(describe.describe(self))

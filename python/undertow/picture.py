@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _files
+from ._text import shown
 from .errors import ShapeError, UnsupportedError
 
 #: Up to so many numbers a frame are drawn as lines; more of them as a heat map.
@@ -73,7 +74,7 @@ def draw(panels: Sequence[Panel], end: float, xlabel: str = "frame", path: str |
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, panel in zip(axes, panels, strict=True):
         (_lines if _as_lines(panel) else _heat_map)(figure, ax, panel, end)
-        ax.set_title(panel.title, loc="left", fontsize="medium")
+        ax.set_title(shown(panel.title), loc="left", fontsize="medium", parse_math=False)
     axes[-1].set_xlabel(xlabel)
     axes[-1].set_xlim(0, end)
     if path is not None:

@@ -240,7 +240,7 @@ def write(graph: Graph) -> bytes:
     out = Writer()
     owned = [s for node in graph.nodes if node.op not in ("state_read", "state_write") for s in node.states]
     state_order = [*owned, *(s for s in graph.states if s not in set(owned))]
-    title = out.name(graph.name) + out.name(graph.source[:4096])
+    title = out.title(graph.name) + out.title(graph.source[:4096])
     used = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs.values())
     node_outputs = {  # a cell state that nothing reads need not be computed into a frame
         node.name: node.outputs[:1] if node.op == "lstm" and node.outputs[1] not in used else node.outputs

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _files, picture
+from ._text import shown
 from .errors import ShapeError
 
 
@@ -39,7 +40,7 @@ class Trace(Mapping[str, np.ndarray]):
         lines = [f"Trace of {self.n_steps} frames"]
         for name, s in self.items():
             reach = f"{np.nanmin(s):.3g} to {np.nanmax(s):.3g}" if s.size else "empty"
-            lines.append(f"  {name}  {s.shape}  {reach}")
+            lines.append(f"  {shown(name)}  {s.shape}  {reach}")
         return "\n".join(lines)
 
     @property

@@ -12,10 +12,11 @@ from typing import Any, TextIO
 import numpy as np
 
 from .. import _files, audio, superframes
+from .._text import shown
 from ..errors import FormatError, ShapeError
 from ..weights.contents import open_file
 from . import _sound
-from ._common import UsageError, warn
+from ._common import UsageError, say, warn
 
 Arrays = dict[str, np.ndarray]
 
@@ -60,7 +61,7 @@ def lines(file: TextIO, name: str, model: Any) -> Iterator[Arrays]:
             raise FormatError(f"{name}: line {n}: {bad[:40]!r} is not a number") from None
         first = False
         if len(numbers) != n_numbers:
-            wanted = " + ".join(f"{value.size} ({key})" for key, value in model.inputs.items())
+            wanted = " + ".join(f"{value.size} ({shown(key)})" for key, value in model.inputs.items())
             raise FormatError(f"{name}: line {n}: {len(numbers)} numbers, expected {wanted}, one frame per line")
         yield _split(numbers, f"{name}: line {n}", model)
 
@@ -149,7 +150,9 @@ def _from_arrays(path: str, arrays: Arrays, model: Any) -> Arrays:
             raise ShapeError(f"{path}: has {found}, expected a .npz with an array for each input of the model: {names}")
     fitting = {}
     for name, value in model.inputs.items():
-        fitting[name] = _fit(f"{path}: {name}", superframes.as_frames(arrays[name], value, model.frames_in), value)
+        fitting[name] = _fit(
+            f"{path}: {shown(name)}", superframes.as_frames(arrays[name], value, model.frames_in), value
+        )
     return fitting
 
 
@@ -175,7 +178,7 @@ def _split(numbers: list[float], where: str, model: Any) -> Arrays:
         part = np.array(numbers[at : at + value.size])
         at += value.size
         if value.dtype == "int32" and not np.array_equal(part, np.rint(part)):
-            raise FormatError(f"{where}: {name}: expected ids, whole numbers")
+            raise FormatError(f"{where}: {shown(name)}: expected ids, whole numbers")
         frame[name] = part.astype(value.dtype).reshape(value.shape)
     return frame
 
@@ -191,5 +194,5 @@ def _is_number(word: str) -> bool:
 def standard_input() -> TextIO:
     """Standard input, with a word to a person who sits at it."""
     if sys.stdin.isatty():
-        print("undertow: reading frames from the keyboard, one line of numbers each; end with Ctrl-D", file=sys.stderr)
+        say("undertow: reading frames from the keyboard, one line of numbers each; end with Ctrl-D", file=sys.stderr)
     return sys.stdin

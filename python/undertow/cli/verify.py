@@ -7,8 +7,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .._text import escaped
 from ..peer import CannotFeed
-from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int
+from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int, say
 
 
 def add(subparsers: Any) -> None:
@@ -68,5 +69,5 @@ def verify(args: argparse.Namespace) -> int:
         )  # fmt: skip
     except CannotFeed as error:
         raise UsageError(str(error)) from None
-    print(f"{args.model}: {report}")
+    say(f"{escaped(args.model)}: {report}")
     return 0 if report.ok else 1
