@@ -94,7 +94,7 @@ def gemm(onnx):
 
 
 def test_limits_hold_for_other_formats(tmp_path):
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason='pip install "undertow[onnx]"')
     path = tmp_path / "dense.onnx"
     onnx.save(gemm(onnx), path)
     assert undertow.load(path, limits={"multiply_adds": 600}).multiply_adds == 600
