@@ -256,7 +256,7 @@ ut_status File::check_texts(ut_error* err) {
 // Names are compared with those of a group of kGroup, which is sorted by insertion, and then with those of the next:
 // n^2 log(kGroup) / (2 kGroup) comparisons at most, whatever the names are, with no memory but the stack.
 ut_status File::check_names(const Table& table, ut_error* err) const {
-  constexpr uint32_t kGroup = 256;
+  constexpr uint32_t kGroup = 512;
   uint16_t sorted[kGroup];  // numbers within the group
   const auto name_of = [&](uint32_t i) { return text(table.first + i * table.stride + table.at); };
   for (uint32_t first = 0; first < table.n; first += kGroup) {
