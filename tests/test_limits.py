@@ -35,6 +35,7 @@ def test_multiply_adds_are_those_of_the_products():
     a, b = g.input("a", (5, 6, 7)), g.input("b", (5, 7, 8))
     g.output("y", g.add("matmul", [a, b]))
     assert Model.from_graph(g).multiply_adds == 5 * 6 * 7 * 8
+    assert "about 210 multiply-adds and 1.1 KiB a step" in str(dense(30, 7))
     g = Graph("elements")
     g.output("y", g.add("add", [g.input("a", 100), g.input("b", 100)]))
     assert Model.from_graph(g).multiply_adds == 100

@@ -64,6 +64,8 @@ def describe(model: Model) -> dict[str, Any]:
         "weight_bytes": sum(weight_bytes(node) for node in graph.nodes),
         "state_bytes": model.state_bytes,
         "scratch_bytes": model.scratch_bytes,
+        "multiply_adds": model.multiply_adds,
+        "bytes_per_step": model.bytes_per_step,
         "isa": model.isa,
         "streamable": model.streamable,
         "latency": model.latency,
@@ -193,6 +195,8 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
                 *states,
                 ["memory", f"{human_bytes(facts['state_bytes'])} of state and "
                  f"{human_bytes(facts['scratch_bytes'])} of scratch per stream"],
+                ["work", f"about {facts['multiply_adds']:,} multiply-adds and "
+                 f"{human_bytes(facts['bytes_per_step'])} a step"],
                 ["isa", facts["isa"]],
                 ["streams", streams],
                 *([["latency", f"{facts['latency']} frames"]] if facts["latency"] else []),
