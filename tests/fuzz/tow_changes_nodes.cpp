@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Nodes: new ones, copies, fewer, in another order; their kinds, params, gates and wires.
+// Nodes: new ones, copies, fewer, in another order, of another kind.
 #include <algorithm>
 
 #include "tow_changes.h"
@@ -8,28 +8,10 @@ namespace ut_fuzz {
 
 namespace {
 
-Node* any_node(File* f, Random* random) { return f->nodes.empty() ? nullptr : &f->nodes[random->below(f->nodes.size())]; }
-
-uint32_t blank(File* f, uint32_t dtype) {
-  Tensor t;
-  t.dtype = dtype;
-  f->tensors.push_back(t);
-  return static_cast<uint32_t>(f->tensors.size() - 1);
-}
-
-// Some value before node `at`, or kNone.
-uint32_t value_before(const File& f, size_t at, uint32_t dtype, uint64_t size, Random* random) {
-  const uint32_t end = f.first_output(at), start = end ? static_cast<uint32_t>(random->below(end)) : 0;
-  for (uint32_t k = 0; k < end; ++k) {
-    const uint32_t v = (start + k) % end;
-    if (f.values[v].dtype == dtype && (size == 0 || size_of(f.values[v].shape) == size)) return v;
-  }
-  return kNone;
-}
-
 // Tensors for `fit` to make, and which of those that may be left out there are.
 void begin_tensors(File* f, Node* node, Random* random) {
-  static const uint32_t kMatrix[] = {kFloat32, kFloat32, kFloat16, kBfloat16, kInt8, kInt4, kSparseFloat32, kSparseInt8};
+  static const uint32_t kMatrix[] = {kFloat32, kFloat32, kFloat16,       kBfloat16,
+                                     kInt8,    kInt4,    kSparseFloat32, kSparseInt8};
   const auto add = [&](uint32_t dtype, bool optional) {
     node->tensors.push_back(optional && one_in(random, 2) ? kNone : blank(f, dtype));
   };
@@ -47,20 +29,24 @@ void begin_tensors(File* f, Node* node, Random* random) {
 
 void begin_params(Node* node, Random* random) {
   if (node->kind == kWindow)
-    for (uint32_t k = 1 + static_cast<uint32_t>(random->below(4)); k != 0; --k) node->params.push_back(-static_cast<uint32_t>(random->below(6)));
+    for (uint32_t k = 1 + static_cast<uint32_t>(random->below(4)); k != 0; --k)
+      node->params.push_back(-static_cast<uint32_t>(random->below(6)));
   if (node->kind == kDense || node->kind == kActivation || node->kind == kDepthwise) {
     const bool plain = node->kind != kActivation && one_in(random, 2);
     const float alpha = one_in(random, 8) ? odd_number(random) : random->unit();
-    node->params = {plain ? 0 : static_cast<uint32_t>(random->below(26)), ut_test::as_bits(alpha), ut_test::as_bits(random->unit() + 1)};
+    node->params = {plain ? 0 : static_cast<uint32_t>(random->below(26)), ut_test::as_bits(alpha),
+                    ut_test::as_bits(random->unit() + 1)};
   }
-  if (node->kind == kBinary || node->kind == kReduce || node->kind == kSoftmax) node->params = {static_cast<uint32_t>(random->below(11))};
+  if (node->kind == kBinary || node->kind == kReduce || node->kind == kSoftmax)
+    node->params = {static_cast<uint32_t>(random->below(11))};
 }
 
 // An op of some kind on values that are there, with what stands around it: reshapes for those of several axes, a
 // state_write for every state_read.
 bool new_op(File* f, Random* random) {
   static const uint32_t kCells[] = {kDense, kRnn, kGru, kLstm, kRnnFramed, kGruFramed, kLstmFramed};
-  const uint32_t kind = one_in(random, 3) ? kCells[random->below(7)] : 1 + static_cast<uint32_t>(random->below(kEndOfKinds - 1));
+  const uint32_t kind =
+      one_in(random, 3) ? kCells[random->below(7)] : 1 + static_cast<uint32_t>(random->below(kEndOfKinds - 1));
   size_t at = one_in(random, 2) ? f->nodes.size() : random->below(f->nodes.size() + 1);
   uint32_t x = value_before(*f, at, kind == kEmbedding ? kInt32 : kFloat32, 0, random);
   if (x == kNone && kind != kConstant && kind != kPresent && kind != kStateRead) return false;
@@ -87,7 +73,8 @@ bool new_op(File* f, Random* random) {
     if (kind == kBinary || kind == kWhere)
       for (size_t k = 1 + (kind == kWhere); k != 0; --k) inputs.push_back(value_before(*f, at, kFloat32, n, random));
     if (is_framed(kind) && one_in(random, 3))
-      for (size_t k = n_gates(kind) == 4 ? 2 : 1; k != 0; --k) inputs.push_back(value_before(*f, at, kFloat32, 0, random));
+      for (size_t k = n_gates(kind) == 4 ? 2 : 1; k != 0; --k)
+        inputs.push_back(value_before(*f, at, kFloat32, 0, random));
   }
   if (kind == kStateWrite || kind == kPresent)
     for (const Node& other : f->nodes)
@@ -96,7 +83,8 @@ bool new_op(File* f, Random* random) {
   if (kind == kStateRead) {
     const uint32_t state = f->nodes[at].states[0], y = f->first_output(at);
     const uint32_t from = value_before(*f, f->nodes.size(), kFloat32, size_of(f->states[state].shape), random);
-    if (insert_node(f, f->nodes.size(), kStateWrite, {from == kNone ? y : from}, random)) f->nodes.back().states = {state};
+    if (insert_node(f, f->nodes.size(), kStateWrite, {from == kNone ? y : from}, random))
+      f->nodes.back().states = {state};
   }
   if (f->nodes[at].n_outputs != 0) read_value(f, f->first_output(at), random);
   return true;
@@ -174,7 +162,8 @@ bool kind(File* f, Random* random) {
   if (!node) return false;
   const uint32_t before = node->kind;
   for (const std::vector<uint32_t>& some : kAlike)
-    if (std::count(some.begin(), some.end(), before) && !one_in(random, 8)) node->kind = some[random->below(some.size())];
+    if (std::count(some.begin(), some.end(), before) && !one_in(random, 8))
+      node->kind = some[random->below(some.size())];
   if (node->kind == before) node->kind = static_cast<uint32_t>(random->below(kEndOfKinds + 1));
   if (is_cell(before) && is_cell(node->kind) && n_gates(before) == n_gates(node->kind)) return true;
   node->params.clear();
@@ -185,113 +174,27 @@ bool kind(File* f, Random* random) {
   return true;
 }
 
-bool params(File* f, Random* random) {
-  Node* node = any_node(f, random);
-  if (!node || node->params.empty()) return false;
-  uint32_t& word = node->params[random->below(node->params.size())];
-  switch (random->below(6)) {
-    case 0: word = static_cast<uint32_t>(random->below(28)); break;
-    case 1: word ^= 1u << random->below(5); break;
-    case 2: word = ut_test::as_bits(random->unit() * 4); break;
-    case 3: word = ut_test::as_bits(odd_number(random)); break;
-    case 4: word += static_cast<uint32_t>(random->below(3)) - 1; break;
-    default: word = -static_cast<uint32_t>(random->below(70));
-  }
-  return true;
-}
-bool flags(File* f, Random* random) {
-  Node* node = any_node(f, random);
-  if (!node || (!is_cell(node->kind) && node->kind != kLast) || node->params.empty()) return false;
-  const size_t at = is_cell(node->kind) ? 3 * n_acts(node->kind) : 0;
-  if (at + 1 >= node->params.size() + (node->kind == kLast)) return false;
-  node->params[at] ^= 1u << random->below(4);
-  if (is_cell(node->kind) && one_in(random, 3)) node->params[at + 1] = ut_test::as_bits(one_in(random, 2) ? 0.0f : 0.5f);
-  if (is_framed(node->kind) && one_in(random, 3)) node->params.back() = 1 + static_cast<uint32_t>(random->below(20));
-  return true;
-}
-bool taps(File* f, Random* random) {
-  for (Node& node : f->nodes) {
-    if (node.kind != kWindow || !one_in(random, 2)) continue;
-    if (one_in(random, 2) && node.params.size() > 1)
-      node.params.erase(node.params.begin() + static_cast<ptrdiff_t>(random->below(node.params.size())));
-    else
-      node.params.push_back(static_cast<uint32_t>(random->below(3)) - static_cast<uint32_t>(random->below(one_in(random, 4) ? 60 : 5)));
-    return true;
-  }
-  return false;
-}
-
-bool wire(File* f, Random* random) {
-  if (f->nodes.empty()) return false;
-  const size_t at = random->below(f->nodes.size());
-  Node& node = f->nodes[at];
-  if (node.inputs.empty()) return false;
-  uint32_t& input = node.inputs[random->below(node.inputs.size())];
-  if (input >= f->values.size()) return false;
-  const Value& now = f->values[input];
-  const uint32_t other = value_before(*f, at, now.dtype, one_in(random, 4) ? 0 : size_of(now.shape), random);
-  if (other != kNone) input = other;
-  if (one_in(random, 40)) input = static_cast<uint32_t>(random->below(f->values.size()));
-  if (one_in(random, 8)) node.inputs.push_back(input);
-  return true;
-}
-
-// A second input of a layer with states, a window or a state_write: the layer's own input, its memory under another
-// number, an element of some value, or anything of one element; or none any more.
-bool gate(File* f, Random* random) {
-  std::vector<size_t> may;
-  for (size_t i = 0; i < f->nodes.size(); ++i)
-    if ((is_cell(f->nodes[i].kind) && !f->nodes[i].states.empty()) || f->nodes[i].kind == kWindow || f->nodes[i].kind == kStateWrite)
-      may.push_back(i);
-  if (may.empty()) return false;
-  size_t at = may[random->below(may.size())];
-  if (f->nodes[at].inputs.empty() || f->nodes[at].inputs[0] >= f->values.size()) return false;
-  const uint32_t x = f->nodes[at].inputs[0];
-  uint32_t g = kNone;
-  if (f->nodes[at].inputs.size() > 1 && one_in(random, 2)) {
-    f->nodes[at].inputs.resize(1);
-    return true;
-  }
-  switch (random->below(5)) {
-    case 0:
-      f->values[x].shape = {1};
-      g = x;
-      break;
-    case 1:
-      f->values[x].shape = {1, 1};
-      if (insert_node(f, at, kReshape, {x}, random)) g = f->first_output(at++);
-      break;
-    case 2: {
-      const uint32_t from = value_before(*f, at, kFloat32, 0, random);
-      if (from == kNone || !insert_node(f, at, kSelect, {from}, random)) break;
-      Tensor one;
-      one.dtype = kInt32;
-      one.bytes.resize(64);
-      const uint8_t run[] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1};
-      std::copy(run, run + sizeof run, one.bytes.begin());
-      f->tensors.push_back(one);
-      f->nodes[at].tensors = {static_cast<uint32_t>(f->tensors.size() - 1)};
-      f->nodes[at].params = {1};
-      g = f->first_output(at);
-      f->values[g].shape = {1};
-      ++at;
-      break;
-    }
-    case 3: {
-      for (size_t i = 0; i < at; ++i)
-        if (f->nodes[i].kind == kPresent) g = f->first_output(i);
-      if (g == kNone && insert_node(f, 0, kPresent, {}, random)) g = f->first_output(0), ++at;
-      break;
-    }
-    default: g = value_before(*f, at, kFloat32, 1, random);
-  }
-  if (g == kNone) return false;
-  f->nodes[at].inputs.resize(1);
-  f->nodes[at].inputs.push_back(g);
-  return true;
-}
-
 }  // namespace
+
+Node* any_node(File* f, Random* random) {
+  return f->nodes.empty() ? nullptr : &f->nodes[random->below(f->nodes.size())];
+}
+
+uint32_t blank(File* f, uint32_t dtype) {
+  Tensor t;
+  t.dtype = dtype;
+  f->tensors.push_back(t);
+  return static_cast<uint32_t>(f->tensors.size() - 1);
+}
+
+uint32_t value_before(const File& f, size_t at, uint32_t dtype, uint64_t size, Random* random) {
+  const uint32_t end = f.first_output(at), start = end ? static_cast<uint32_t>(random->below(end)) : 0;
+  for (uint32_t k = 0; k < end; ++k) {
+    const uint32_t v = (start + k) % end;
+    if (f.values[v].dtype == dtype && (size == 0 || size_of(f.values[v].shape) == size)) return v;
+  }
+  return kNone;
+}
 
 std::string new_name(const File& file) {
   return "new " + std::to_string(file.nodes.size()) + "." + std::to_string(file.values.size()) + "." +
@@ -321,7 +224,8 @@ void read_value(File* file, uint32_t value, Random* random) {
     if (!node || node->inputs.empty()) continue;
     uint32_t& input = node->inputs[random->below(node->inputs.size())];
     const size_t at = static_cast<size_t>(node - file->nodes.data());
-    if (value >= file->first_output(at) || input >= file->values.size() || file->values[input].dtype != v.dtype) continue;
+    if (value >= file->first_output(at) || input >= file->values.size() || file->values[input].dtype != v.dtype)
+      continue;
     if (size_of(file->values[input].shape) != size_of(v.shape) && !one_in(random, 4)) continue;
     input = value;
     return;
@@ -341,10 +245,11 @@ void insert_inputs(File* file, const std::vector<Value>& values) {
 }
 
 std::vector<Change> changes_of_nodes() {
-  return {{"new op", 16, kNothing, new_op},      {"copied node", 3, kNothing, copy_node}, {"dropped node", 4, kNothing, drop_node},
-          {"swapped nodes", 2, kNothing, swap_nodes}, {"kind", 4, kNothing, kind},     {"params", 6, kNothing, params},
-          {"flags", 5, kNothing, flags},         {"taps", 3, kNothing, taps},             {"wire", 6, kNothing, wire},
-          {"gate", 6, kNothing, gate}};
+  return {{"new op", 16, kNothing, new_op},
+          {"copied node", 3, kNothing, copy_node},
+          {"dropped node", 4, kNothing, drop_node},
+          {"swapped nodes", 2, kNothing, swap_nodes},
+          {"kind", 4, kNothing, kind}};
 }
 
 }  // namespace ut_fuzz

@@ -21,7 +21,8 @@ uint32_t any_dim(Random* random) {
 bool change_shape(Shape* shape, Random* random) {
   switch (random->below(6)) {
     case 0:
-      if (shape->size() < 8) shape->insert(shape->begin() + static_cast<ptrdiff_t>(random->below(shape->size() + 1)), any_dim(random));
+      if (shape->size() < 8)
+        shape->insert(shape->begin() + static_cast<ptrdiff_t>(random->below(shape->size() + 1)), any_dim(random));
       return true;
     case 1:
       if (!shape->empty()) shape->erase(shape->begin() + static_cast<ptrdiff_t>(random->below(shape->size())));
@@ -84,15 +85,21 @@ std::vector<std::string*> names(File* f, size_t which) {
 }
 
 bool name(File* f, Random* random) {
-  static const char* const kNames[] = {"", "\xff", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf", "\xe2\x82\xac",
-                                       "a b", "a/b", "a\nb", "\x1b[2J", "x", "y"};
+  static const char* const kNames[] = {
+      "",        "\xff", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf", "\xe2\x82\xac", "a b", "a/b", "a\nb",
+      "\x1b[2J", "x",    "y"};
   const std::vector<std::string*> all = names(f, random->below(4));
   if (all.empty()) return false;
   std::string* changed = all[random->below(all.size())];
   switch (random->below(4)) {
-    case 0: *changed = std::string(random->below(2000), 'n'); break;
-    case 1: *changed += std::string("\0z", 2); break;
-    default: *changed = kNames[random->below(sizeof kNames / sizeof *kNames)];
+    case 0:
+      *changed = std::string(random->below(2000), 'n');
+      break;
+    case 1:
+      *changed += std::string("\0z", 2);
+      break;
+    default:
+      *changed = kNames[random->below(sizeof kNames / sizeof *kNames)];
   }
   return true;
 }
@@ -165,15 +172,68 @@ bool state_order(File* f, Random* random) {
   return true;
 }
 
+void drop_input(File* f, uint32_t i) {
+  f->values.erase(f->values.begin() + i);
+  --f->n_inputs;
+  for (Node& node : f->nodes)
+    for (uint32_t& v : node.inputs) v -= v > i;
+  for (Output& o : f->outputs) o.value -= o.value > i;
+}
+
+// Which values and nodes the outputs need, and the registers of those.
+void find_needed(const File& f, std::vector<bool>* values, std::vector<bool>* nodes) {
+  std::vector<bool> states(f.states.size());
+  for (const Output& o : f.outputs) (*values)[o.value] = true;
+  for (bool more = true; more;) {
+    more = false;
+    for (size_t i = f.nodes.size(); i-- > 0;) {
+      const Node& node = f.nodes[i];
+      bool needed = node.n_outputs == 0 && !node.states.empty() && states[node.states[0]];
+      for (uint32_t k = 0; k < node.n_outputs; ++k) needed = needed || (*values)[f.first_output(i) + k];
+      if (!needed || (*nodes)[i]) continue;
+      more = (*nodes)[i] = true;
+      for (const uint32_t v : node.inputs) (*values)[v] = true;
+      for (const uint32_t s : node.states) states[s] = true;
+    }
+  }
+}
+
 }  // namespace
 
+bool keep_some(File* f, Random* random) {
+  if (f->outputs.empty()) return false;
+  std::vector<Output> kept;
+  for (const Output& o : f->outputs)
+    if (one_in(random, f->outputs.size())) kept.push_back(o);
+  f->outputs = kept.empty() ? std::vector<Output>{any_of(&f->outputs, random)} : kept;
+  // Somewhere inside, so that what is left gets small.
+  if (one_in(random, 3)) f->outputs[0].value = static_cast<uint32_t>(random->below(f->values.size()));
+  std::vector<bool> values(f->values.size()), nodes(f->nodes.size());
+  find_needed(*f, &values, &nodes);
+  for (size_t i = f->nodes.size(); i-- > 0;) {
+    if (nodes[i]) continue;
+    set_outputs(f, i, 0);
+    f->nodes.erase(f->nodes.begin() + static_cast<ptrdiff_t>(i));
+  }
+  for (uint32_t i = f->n_inputs; i-- > 0;)
+    if (!values[i]) drop_input(f, i);
+  return true;
+}
+
 std::vector<Change> changes_of_tables() {
-  return {{"input shape", 6, kNothing, input_shape},     {"output shape", 6, kNothing, output_shape},
-          {"state shape", 6, kNothing, state_shape},     {"value dtype", 1, kNothing, value_dtype},
-          {"n_ids", 1, kNothing, n_ids},                 {"name", 2, kNames, name},
-          {"same names", 2, kNames, same_names},         {"output value", 3, kNothing, output_value},
-          {"more outputs", 3, kNothing, more_outputs},   {"fewer outputs", 1, kNothing, fewer_outputs},
-          {"more inputs", 2, kNothing, more_inputs},     {"initial state", 3, kNothing, initial_state},
+  return {{"input shape", 6, kNothing, input_shape},
+          {"output shape", 6, kNothing, output_shape},
+          {"state shape", 6, kNothing, state_shape},
+          {"value dtype", 1, kNothing, value_dtype},
+          {"n_ids", 1, kNothing, n_ids},
+          {"name", 2, kNames, name},
+          {"same names", 2, kNames, same_names},
+          {"output value", 3, kNothing, output_value},
+          {"more outputs", 3, kNothing, more_outputs},
+          {"fewer outputs", 1, kNothing, fewer_outputs},
+          {"more inputs", 2, kNothing, more_inputs},
+          {"initial state", 3, kNothing, initial_state},
+          {"fewer of all", 4, kNothing, keep_some},
           {"state order", 1, kOrder, state_order}};
 }
 

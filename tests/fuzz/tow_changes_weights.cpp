@@ -96,14 +96,6 @@ bool sparse_lists(File* f, Random* random) {
   return true;
 }
 
-// A tensor without numbers, for `fit` to make: its dtype stays.
-uint32_t blank(File* f, uint32_t dtype) {
-  Tensor t;
-  t.dtype = dtype;
-  f->tensors.push_back(t);
-  return static_cast<uint32_t>(f->tensors.size() - 1);
-}
-
 Node* node_with_tensors(File* f, Random* random) {
   for (int tries = 0; tries < 8 && !f->nodes.empty(); ++tries) {
     Node& node = f->nodes[random->below(f->nodes.size())];
@@ -168,11 +160,16 @@ bool shared_bytes(File* f, Random* random) {
 }  // namespace
 
 std::vector<Change> changes_of_weights() {
-  return {{"odd numbers", 6, kNothing, odd_numbers},         {"all numbers", 2, kNothing, all_numbers},
-          {"scaled numbers", 2, kNothing, scale_numbers},    {"bits of weights", 2, kNothing, bits},
-          {"wrong integers", 1, kIntegers, wrong_integers},  {"sparse lists", 1, kNothing, sparse_lists},
-          {"precision", 6, kNothing, precision},             {"optional tensor", 4, kNothing, optional_tensor},
-          {"other tensor", 1, kNothing, other_tensor},       {"shared bytes", 1, kOverlaps, shared_bytes}};
+  return {{"odd numbers", 6, kNothing, odd_numbers},
+          {"all numbers", 2, kNothing, all_numbers},
+          {"scaled numbers", 2, kNothing, scale_numbers},
+          {"bits of weights", 2, kNothing, bits},
+          {"wrong integers", 1, kIntegers, wrong_integers},
+          {"sparse lists", 1, kNothing, sparse_lists},
+          {"precision", 6, kNothing, precision},
+          {"optional tensor", 4, kNothing, optional_tensor},
+          {"other tensor", 1, kNothing, other_tensor},
+          {"shared bytes", 1, kOverlaps, shared_bytes}};
 }
 
 }  // namespace ut_fuzz

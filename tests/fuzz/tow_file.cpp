@@ -243,8 +243,8 @@ Data write(const File& file) {
     const auto size = [](const std::vector<uint32_t>& v) { return static_cast<uint32_t>(v.size()); };
     words.push_back(node.kind);
     text(node.name);
-    for (const uint32_t n : {size(node.inputs), node.n_outputs, size(node.states), size(node.tensors), size(node.params),
-                             size(of_nodes)})
+    for (const uint32_t n :
+         {size(node.inputs), node.n_outputs, size(node.states), size(node.tensors), size(node.params), size(of_nodes)})
       words.push_back(n);
     for (const auto* list : {&node.inputs, &node.states, &node.tensors, &node.params})
       of_nodes.insert(of_nodes.end(), list->begin(), list->end());
@@ -260,7 +260,8 @@ Data write(const File& file) {
   std::vector<uint64_t> offsets;
   for (size_t i = 0; i < file.tensors.size(); ++i) {
     const Tensor& t = file.tensors[i];
-    const bool apart = t.inside >= i || t.at % kAlign != 0 || t.at + t.bytes.size() > file.tensors[t.inside].bytes.size();
+    const bool apart =
+        t.inside >= i || t.at % kAlign != 0 || t.at + t.bytes.size() > file.tensors[t.inside].bytes.size();
     offsets.push_back(apart ? end : offsets[t.inside] + t.at);
     if (apart) end = aligned(end + t.bytes.size());
     const uint64_t n = t.n(), offset = offsets[i];
@@ -281,7 +282,8 @@ Data write(const File& file) {
   memcpy(out.data() + kHeader, words.data(), 4 * words.size());
   memcpy(out.data() + kHeader + 4 * words.size(), pool.data(), pool.size());
   for (size_t i = file.tensors.size(); i-- > 0;)  // the first of two that share a piece has the last word
-    if (!file.tensors[i].bytes.empty()) memcpy(out.data() + offsets[i], file.tensors[i].bytes.data(), file.tensors[i].bytes.size());
+    if (!file.tensors[i].bytes.empty())
+      memcpy(out.data() + offsets[i], file.tensors[i].bytes.data(), file.tensors[i].bytes.size());
   seal(&out);
   return out;
 }

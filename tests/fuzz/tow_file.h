@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A .tow file as tables that can be changed: read and written by csrc/FORMAT.md alone, without the library, so that what
-// the library accepts has a second reader.
+// A .tow file as tables that can be changed: read and written by csrc/FORMAT.md alone, without the library, so that
+// what the library accepts has a second reader.
 #ifndef UNDERTOW_TESTS_FUZZ_TOW_FILE_H_
 #define UNDERTOW_TESTS_FUZZ_TOW_FILE_H_
 

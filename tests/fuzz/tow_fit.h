@@ -7,7 +7,9 @@
 
 namespace ut_fuzz {
 
-inline bool is_cell(uint32_t kind) { return (kind >= kRnn && kind <= kLstm) || (kind >= kRnnFramed && kind <= kLstmFramed); }
+inline bool is_cell(uint32_t kind) {
+  return (kind >= kRnn && kind <= kLstm) || (kind >= kRnnFramed && kind <= kLstmFramed);
+}
 inline bool is_framed(uint32_t kind) { return kind >= kRnnFramed && kind <= kLstmFramed; }
 inline bool is_register(uint32_t kind) { return kind == kStateRead || kind == kStateWrite; }
 inline uint32_t n_gates(uint32_t kind) { return (kind - kRnn) % 12 == 0 ? 1 : (kind - kRnn) % 12 == 1 ? 3 : 4; }
@@ -27,8 +29,8 @@ std::vector<Matrix> matrices(const File& file, size_t node);
 uint64_t work(const File& file);
 uint64_t floats(const File& file);
 
-// Makes a node's outputs, states, tensors and params fit its kind and its inputs; what fits already stays as it is. False
-// where no change of those can help.
+// Makes a node's outputs, states, tensors and params fit its kind and its inputs; what fits already stays as it is.
+// False where no change of those can help.
 bool fit(File* file, size_t node, Random* random);
 
 // As many outputs as that; numbers of values behind them follow.

@@ -12,9 +12,12 @@ namespace ut_fuzz {
 
 namespace {
 
+constexpr size_t kMostGrown = 48 << 10;  // bytes that a file may grow to: small ones are run more often
+
 std::vector<Change> all_changes() {
   std::vector<Change> all;
-  for (const auto& some : {changes_of_tables(), changes_of_nodes(), changes_of_weights()}) all.insert(all.end(), some.begin(), some.end());
+  for (const auto& some : {changes_of_tables(), changes_of_nodes(), changes_of_wires(), changes_of_weights()})
+    all.insert(all.end(), some.begin(), some.end());
   return all;
 }
 
@@ -35,8 +38,9 @@ bool is_plain_ascii(const std::string& name) {
 
 // Inputs, states and outputs have names of their own.
 void mend_names(File* f) {
-  const auto mend = [](std::set<std::string>* seen, std::string* name) {
-    while (!is_plain_ascii(*name) || !seen->insert(*name).second) *name = "n" + std::to_string(seen->size()) + "." + std::to_string(name->size());
+  size_t n = 0;
+  const auto mend = [&](std::set<std::string>* seen, std::string* name) {
+    while (!is_plain_ascii(*name) || !seen->insert(*name).second) *name = "n" + std::to_string(n++);
   };
   std::set<std::string> inputs, states, outputs;
   for (uint32_t i = 0; i < f->n_inputs; ++i) mend(&inputs, &f->values[i].name);
@@ -115,9 +119,6 @@ Data finish(File f, uint32_t broken, Random* random) {
   return out;
 }
 
-// Whether all that a fitted file does stands in the limits of what is worth running.
-bool is_small(const Data& data, size_t max_bytes) { return data.size() <= max_bytes; }
-
 }  // namespace
 
 bool mend_header(Data* file) {
@@ -137,6 +138,7 @@ Data mutate(const Data& data, size_t max_bytes, uint64_t seed) {
   Data mended = data;
   File file;
   if (!mend_header(&mended) || !read(mended.data(), mended.size(), &file)) return {};
+  const size_t most = std::min(max_bytes, std::max(kMostGrown, data.size()));
   for (int tries = 0; tries < 8; ++tries) {
     File changed = file;
     uint32_t broken = kNothing;
@@ -145,7 +147,7 @@ Data mutate(const Data& data, size_t max_bytes, uint64_t seed) {
       if (change.make(&changed, &random)) broken |= change.breaks;
     }
     const Data out = finish(changed, broken, &random);
-    if (is_small(out, max_bytes) && out != data) return out;
+    if (out.size() <= most && out != data) return out;
   }
   return {};
 }
@@ -160,6 +162,8 @@ Data splice(const Data& a, const Data& b, size_t max_bytes, uint64_t seed) {
   const auto has_present = [](const File& file) {
     return std::any_of(file.nodes.begin(), file.nodes.end(), [](const Node& n) { return n.kind == kPresent; });
   };
+  if (!one_in(&random, 4)) keep_some(&f, &random);
+  if (!one_in(&random, 4)) keep_some(&g, &random);
   if (has_present(f) && has_present(g)) return {};
   const uint32_t n_inputs = f.n_inputs, n_before = static_cast<uint32_t>(f.values.size());
   // Where each value of g is in what comes out.
@@ -210,7 +214,7 @@ Data splice(const Data& a, const Data& b, size_t max_bytes, uint64_t seed) {
       read_value(&f, o.value, &random);
   }
   const Data out = finish(f, kNothing, &random);
-  return is_small(out, max_bytes) ? out : Data();
+  return out.size() <= std::min(max_bytes, std::max({kMostGrown, a.size(), b.size()})) ? out : Data();
 }
 
 }  // namespace ut_fuzz

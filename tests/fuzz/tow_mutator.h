@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Other .tow files from one, or from two: most are such that the library takes them, for what is refused teaches a fuzzer
-// little. The same seed gives the same bytes.
+// Other .tow files from one, or from two: most are such that the library takes them, for what is refused teaches a
+// fuzzer little. The same seed gives the same bytes.
 #ifndef UNDERTOW_TESTS_FUZZ_TOW_MUTATOR_H_
 #define UNDERTOW_TESTS_FUZZ_TOW_MUTATOR_H_
 

@@ -98,7 +98,8 @@ void visit_integers(const Tensor& t, const Matrix& m, const std::function<void(u
     for (uint64_t list = 0; list < p.n_lists; ++list)
       for (uint64_t b = at<uint32_t>(t.bytes, 4 + 4 * list); b < at<uint32_t>(t.bytes, 8 + 4 * list); ++b)
         for (uint64_t i = 0; i < kPanel * kBlock; ++i)
-          visit(p.blocks + b * kPanel * kBlock + i, static_cast<int64_t>(p.scales / 4 + (p.n_lists + list) * kPanel + i / kBlock));
+          visit(p.blocks + b * kPanel * kBlock + i,
+                static_cast<int64_t>(p.scales / 4 + (p.n_lists + list) * kPanel + i / kBlock));
     return;
   }
   const uint64_t width = m.G * kPanel, quads = round_up(m.K, 4) / 4, panel = (quads * 4 + 8) * width;
@@ -178,9 +179,14 @@ float odd_number(Random* random) {
 
 void add_numbers(Data* to, uint32_t dtype, uint64_t n, Random* random) {
   for (uint64_t i = 0; i < n; ++i) switch (dtype) {
-      case kFloat16: add(to, half(random)); break;
-      case kBfloat16: add(to, bfloat16(random->unit())); break;
-      default: add(to, random->unit());
+      case kFloat16:
+        add(to, half(random));
+        break;
+      case kBfloat16:
+        add(to, bfloat16(random->unit()));
+        break;
+      default:
+        add(to, random->unit());
     }
 }
 
@@ -227,7 +233,8 @@ Tensor make_table(uint32_t dtype, uint64_t rows, uint64_t width, Random* random)
       add_numbers(&t.bytes, dtype, width, random);
       continue;
     }
-    const uint64_t end = t.bytes.size() + table_row_bytes(dtype, width), n = dtype == kInt8 ? width : round_up(width, 32) / 2;
+    const uint64_t end = t.bytes.size() + table_row_bytes(dtype, width),
+                   n = dtype == kInt8 ? width : round_up(width, 32) / 2;
     for (uint64_t i = 0; i < n; ++i) t.bytes.push_back(dtype == kInt8 ? int8(random) : two_int4(random));
     if (dtype == kInt8) {
       t.bytes.resize(end - 4);
