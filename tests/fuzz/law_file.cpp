@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// What a program may rely on once the library has taken a file.
+#include <algorithm>
+#include <set>
+
+#include "laws.h"
+#include "tow_fit.h"
+
+namespace ut_fuzz {
+
+namespace {
+
+// Well-formed: no overlong forms, no surrogates, at most U+10FFFF.
+bool is_utf8(const std::string& text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = [&](size_t k) { return i + k < text.size() ? static_cast<uint8_t>(text[i + k]) : 0u; };
+    const unsigned first = byte(0), n = first < 0x80   ? 1
+                                        : first < 0xc2 ? 0
+                                        : first < 0xe0 ? 2
+                                        : first < 0xf0 ? 3
+                                        : first < 0xf5 ? 4
+                                                       : 0;
+    if (n == 0) return false;
+    for (unsigned k = 1; k < n; ++k)
+      if (byte(k) >> 6 != 2) return false;
+    if ((first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f) || (first == 0xf0 && byte(1) < 0x90) ||
+        (first == 0xf4 && byte(1) > 0x8f))
+      return false;
+    i += n;
+  }
+  return true;
+}
+
+template <class Named>
+void check_names(const char* what, const Named* first, size_t n) {
+  std::set<std::string> seen;
+  for (size_t i = 0; i < n; ++i) {
+    CHECK(is_utf8(first[i].name), "%s %zu has a name that is no UTF-8", what, i);
+    CHECK(seen.insert(first[i].name).second, "%s %zu has the name of another: \"%.40s\"", what, i,
+          first[i].name.c_str());
+  }
+}
+
+void check_tensors(const File& file) {
+  std::vector<bool> used(file.tensors.size());
+  const auto use = [&](uint32_t t) {
+    if (t == kNone) return;
+    CHECK(!used[t] && file.tensors[t].inside == kNone, "tensor %u stands for two", t);
+    used[t] = true;
+  };
+  for (const State& s : file.states) use(s.init);
+  for (const Node& node : file.nodes)
+    for (const uint32_t t : node.tensors) use(t);
+}
+
+void check_matrices(const File& file) {
+  for (size_t i = 0; i < file.nodes.size(); ++i)
+    for (const Matrix& m : matrices(file, i)) {
+      const Tensor& t = file.tensors[file.nodes[i].tensors[m.slot]];
+      const bool is_one = is_matrix(t, m), integers = t.dtype == kInt8 || t.dtype == kSparseInt8;
+      CHECK(is_one, "node %zu: tensor %u is no matrix of its shape", i, m.slot);
+      CHECK(!is_one || !integers || integers_hold(t, m),
+            "node %zu: tensor %u has -128, or sums that are not those of its rows", i, m.slot);
+    }
+}
+
+}  // namespace
+
+uint64_t check_file(const Bytes& blob) {
+  File file;
+  const bool is_read = read(blob.data(), blob.size(), &file);
+  CHECK(is_read, "%s", "a file was taken whose tables cannot be read");
+  if (!is_read) return 0;
+  check_names("input", file.values.data(), file.n_inputs);
+  check_names("state", file.states.data(), file.states.size());
+  check_names("output", file.outputs.data(), file.outputs.size());
+  check_tensors(file);
+  check_matrices(file);
+  uint64_t latency = 0;
+  for (const Node& node : file.nodes)
+    if (node.kind == kPresent) latency = node.params[0];
+  const uint64_t step = work(file);
+  return step <= kMostWork && floats(file) <= kMostWork && latency <= 64 && latency * step <= kMostSequenceWork ? step
+                                                                                                                : 0;
+}
+
+}  // namespace ut_fuzz

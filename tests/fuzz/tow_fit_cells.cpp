@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+#include "fitter.h"
+
+namespace ut_fuzz {
+
+// Flags, inputs and states of a framed cell that go together.
+bool Fitter::framed_sizes(size_t n_flags, size_t n_states) {
+  uint32_t& flags = node.params[n_flags];
+  uint32_t& H = node.params[n_flags + 2];
+  if (H == 0 || H > 256) H = small();
+  flags &= ~kMasked;
+  const size_t rank = shape(0).size();
+  if (rank == 0 || rank > 3) return false;
+  if (rank == 1) flags &= ~kSteps;
+  if (rank == 3) flags |= kSteps;
+  if (node.states.empty() && !(flags & kSteps) && node.inputs.size() == 1) states(n_states);
+  if (node.states.empty() && !(flags & kSteps)) flags &= ~kReverse;
+  return true;
+}
+
+bool Fitter::cell() {
+  const uint32_t kind = node.kind, G = n_gates(kind), acts = n_acts(kind);
+  const size_t n_states = G == 4 ? 2 : 1, n_flags = 3 * acts, n_params = n_flags + (is_framed(kind) ? 3 : 2);
+  const bool starts = is_framed(kind) && node.states.empty() && node.inputs.size() == 1 + n_states;
+  if (starts ? !inputs(1 + n_states) : !gated(!is_framed(kind) || !node.states.empty())) return false;
+  if (node.params.size() != n_params) {
+    static const uint32_t kDefaults[] = {3, 2, 2};
+    node.params.assign(n_params, 0);
+    for (uint32_t k = 0; k < acts; ++k) node.params[3 * k] = kDefaults[acts == 1 ? 1 : k];
+    if (G == 3 && one_in(r, 2)) node.params[n_flags] = kVariant;
+  }
+  for (uint32_t k = 0; k < acts; ++k) act(3 * k);
+  uint32_t& flags = node.params[n_flags];
+  flags &= kReverse | kMasked | (G == 1 ? 0 : kVariant) | (is_framed(kind) ? kSteps : 0);
+  if (!(ut_test::as_float(node.params[n_flags + 1]) >= 0.0f)) node.params[n_flags + 1] = 0;
+  if (is_framed(kind) ? !framed_sizes(n_flags, n_states) : (states(n_states), false)) return false;
+  if (!node.states.empty()) states(n_states);
+  if (node.inputs.size() == 2 && !node.states.empty() && !(flags & kSteps)) flags &= ~kReverse;  // there is a gate
+  counts(node.states.size(), G == 1 ? 3 : 5, n_params);
+  outputs(std::min<size_t>(std::max<uint32_t>(node.n_outputs, 1), n_states));
+
+  CellSizes s = sizes_of_cell(f, i_);
+  const bool may_differ = G == 4 && node.tensors[4] != kNone;
+  if (s.F == 0 || s.F > 256 || !may_differ) s.F = s.H;
+  const uint64_t widths[2] = {s.F, n_states == 1 ? s.F : s.H};
+  if (s.H == 0 || s.H > 256 || s.B * s.L * std::max(s.F, s.H) > kMostElements) return false;
+  for (size_t k = 0; k < n_states; ++k) {
+    if (!node.states.empty()) state(k, widths[k] * s.B);
+    if (starts && size(1 + k) != widths[k] * s.B && !find(&node.inputs[1 + k], kFloat32, widths[k] * s.B)) return false;
+  }
+  for (size_t k = 0; k < node.n_outputs; ++k) {
+    Shape y = {static_cast<uint32_t>(widths[k])};
+    if (is_framed(kind)) y.insert(y.begin(), shape(0).begin(), shape(0).end() - 1);
+    if (!output(k, y, is_framed(kind))) return false;
+  }
+  vector(1, padded(s.H) * G, true);
+  if (G == 3) {
+    const bool after = flags & kVariant;
+    if (after) node.tensors[3] = kNone;
+    if (!after) node.tensors[4] = kNone;
+    if (after) vector(4, padded(s.H) * 3);
+  }
+  if (G == 4) vector(3, padded(s.H) * 3, true);
+  for (const Matrix& m : matrices(f, i_))
+    if (!matrix(m)) return false;
+  return true;
+}
+
+}  // namespace ut_fuzz

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT
+#include "tow_weights.h"
+
+#include <string.h>
+
+#include <algorithm>
+#include <functional>
+
+namespace ut_fuzz {
+
+namespace {
+
+constexpr uint64_t kPanel = 16, kBlock = 4;  // rows of a panel, columns of a sparse block
+
+constexpr uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+uint64_t panels(const Matrix& m) { return round_up(m.M, kPanel) / kPanel; }
+
+template <class T>
+T at(const Data& bytes, uint64_t offset) {
+  T t;
+  memcpy(&t, bytes.data() + offset, sizeof t);
+  return t;
+}
+template <class T>
+void put(Data* bytes, uint64_t offset, T t) {
+  memcpy(bytes->data() + offset, &t, sizeof t);
+}
+template <class T>
+void add(Data* bytes, T t) {
+  bytes->resize(bytes->size() + sizeof t);
+  put(bytes, bytes->size() - sizeof t, t);
+}
+
+uint16_t bfloat16(float x) { return static_cast<uint16_t>(ut_test::as_bits(x) >> 16); }
+uint8_t int8(Random* random) { return static_cast<uint8_t>(random->below(255) - 127); }
+uint8_t two_int4(Random* random) { return static_cast<uint8_t>((1 + random->below(15)) * 16 + 1 + random->below(15)); }
+// Normal halves from 2^-5 to nearly 1.
+uint16_t half(Random* random) {
+  return static_cast<uint16_t>(random->below(2) << 15 | (10 + random->below(5)) << 10 | random->below(1024));
+}
+
+// Of a dense matrix.
+uint64_t matrix_bytes(uint32_t dtype, const Matrix& m) {
+  const uint64_t width = m.G * kPanel;
+  uint64_t panel = m.K * width * element_bytes(dtype);
+  if (dtype == kInt8) panel = (round_up(m.K, 4) + 8) * width;
+  if (dtype == kInt4) panel = round_up(m.K, 32) / 2 * width + round_up(round_up(m.K, 32) / 32 * width * 2, 64);
+  return panels(m) * panel;
+}
+
+struct SparseParts {
+  uint64_t n_lists, n_columns, columns, diagonal, scales, blocks, bytes;
+};
+
+SparseParts sparse_parts(uint32_t dtype, const Matrix& m, uint64_t n_blocks, bool has_diagonal) {
+  const bool integers = dtype == kSparseInt8;
+  SparseParts p;
+  p.n_lists = panels(m) * m.G;
+  p.n_columns = round_up(m.K, kBlock) / kBlock;
+  p.columns = round_up(4 * (p.n_lists + 2), 64);
+  p.diagonal = p.columns + round_up(4 * n_blocks, 64);
+  p.scales = p.diagonal + (has_diagonal ? round_up(p.n_lists * kPanel * (integers ? 1 : 4), 64) : 0);
+  p.blocks = p.scales + (integers ? p.n_lists * 128 : 0);
+  p.bytes = p.blocks + n_blocks * kPanel * kBlock * (integers ? 1 : 4);
+  return p;
+}
+
+SparseParts parts_of(const Tensor& t, const Matrix& m) {
+  const uint64_t n_lists = panels(m) * m.G;
+  return sparse_parts(t.dtype, m, at<uint32_t>(t.bytes, 4 + 4 * n_lists), at<uint32_t>(t.bytes, 0) != 0);
+}
+
+bool is_sparse(const Tensor& t, const Matrix& m) {
+  const uint64_t n_lists = panels(m) * m.G;
+  if (t.bytes.size() < round_up(4 * (n_lists + 2), 64)) return false;
+  const uint32_t flags = at<uint32_t>(t.bytes, 0);
+  if (flags > 1 || (flags == 1 && m.M != m.K) || at<uint32_t>(t.bytes, 4) != 0) return false;
+  const auto start = [&](uint64_t i) { return at<uint32_t>(t.bytes, 4 + 4 * i); };
+  for (uint64_t i = 0; i < n_lists; ++i)
+    if (start(i) > start(i + 1) || start(i + 1) - start(i) > round_up(m.K, kBlock) / kBlock) return false;
+  const SparseParts p = parts_of(t, m);
+  if (t.bytes.size() != p.bytes) return false;
+  for (uint64_t i = 0; i < n_lists; ++i)
+    for (uint64_t b = start(i); b < start(i + 1); ++b)
+      for (uint64_t half = 0; half < 2; ++half) {
+        const uint64_t column = at<uint16_t>(t.bytes, p.columns + 4 * b + 2 * half);
+        if (column >= p.n_columns) return false;
+        if (b != start(i) && column <= at<uint16_t>(t.bytes, p.columns + 4 * b + 2 * half - 4)) return false;
+      }
+  return true;
+}
+
+// Calls visit(q, sum) for the offset of each int8 and the 32-bit word of the sum that it counts in: -1, if in none.
+void visit_integers(const Tensor& t, const Matrix& m, const std::function<void(uint64_t q, int64_t sum)>& visit) {
+  if (t.dtype == kSparseInt8) {
+    const SparseParts p = parts_of(t, m);
+    for (uint64_t q = p.diagonal; q < p.scales; ++q) visit(q, -1);
+    for (uint64_t list = 0; list < p.n_lists; ++list)
+      for (uint64_t b = at<uint32_t>(t.bytes, 4 + 4 * list); b < at<uint32_t>(t.bytes, 8 + 4 * list); ++b)
+        for (uint64_t i = 0; i < kPanel * kBlock; ++i)
+          visit(p.blocks + b * kPanel * kBlock + i,
+                static_cast<int64_t>(p.scales / 4 + (p.n_lists + list) * kPanel + i / kBlock));
+    return;
+  }
+  const uint64_t width = m.G * kPanel, quads = round_up(m.K, 4) / 4, panel = (quads * 4 + 8) * width;
+  for (uint64_t p = 0; p < panels(m); ++p)
+    for (uint64_t i = 0; i < quads * 4 * width; ++i)
+      visit(p * panel + i, static_cast<int64_t>((p * panel + quads * 4 * width) / 4 + width + i / 4 % width));
+}
+
+// The sums that rows have, by the number of the 32-bit word where the tensor says them.
+std::vector<int32_t> sums_of(const Tensor& t, const Matrix& m) {
+  std::vector<int32_t> sums(t.bytes.size() / 4);
+  visit_integers(t, m, [&](uint64_t q, int64_t sum) {
+    if (sum >= 0) sums[static_cast<size_t>(sum)] += at<int8_t>(t.bytes, q);
+  });
+  return sums;
+}
+
+// The words of sums: those that some q counts in, and of lists without blocks.
+void visit_sums(const Tensor& t, const Matrix& m, const std::function<void(uint64_t word)>& visit) {
+  if (t.dtype == kSparseInt8) {
+    const SparseParts p = parts_of(t, m);
+    for (uint64_t i = 0; i < p.n_lists * kPanel; ++i) visit(p.scales / 4 + p.n_lists * kPanel + i);
+    return;
+  }
+  const uint64_t width = m.G * kPanel, panel = (round_up(m.K, 4) + 8) * width;
+  for (uint64_t p = 0; p < panels(m); ++p)
+    for (uint64_t i = 0; i < width; ++i) visit(((p + 1) * panel) / 4 - width + i);
+}
+
+Tensor make_sparse(uint32_t dtype, const Matrix& m, Random* random) {
+  const bool integers = dtype == kSparseInt8, diagonal = m.M == m.K && one_in(random, 2);
+  const uint64_t n_lists = panels(m) * m.G, n_columns = round_up(m.K, kBlock) / kBlock;
+  std::vector<uint32_t> starts = {0};
+  std::vector<uint16_t> columns[2];
+  for (uint64_t i = 0; i < n_lists; ++i) {
+    const uint64_t n = std::min<uint64_t>(random->below(one_in(random, 4) ? n_columns + 1 : 4), n_columns);
+    for (auto& half : columns) {  // n of the columns, in order
+      uint64_t wanted = n;
+      for (uint64_t c = 0; c < n_columns && wanted != 0; ++c)
+        if (random->below(n_columns - c) < wanted) half.push_back(static_cast<uint16_t>(c)), --wanted;
+    }
+    starts.push_back(static_cast<uint32_t>(starts.back() + n));
+  }
+  const SparseParts p = sparse_parts(dtype, m, starts.back(), diagonal);
+  Tensor t;
+  t.dtype = dtype;
+  add<uint32_t>(&t.bytes, diagonal);
+  for (const uint32_t start : starts) add(&t.bytes, start);
+  t.bytes.resize(p.columns);
+  for (size_t b = 0; b < columns[0].size(); ++b)
+    for (const auto& half : columns) add(&t.bytes, half[b]);
+  t.bytes.resize(p.diagonal);
+  if (!integers) {
+    add_numbers(&t.bytes, kFloat32, (p.scales - p.diagonal) / 4, random);
+    add_numbers(&t.bytes, kFloat32, (p.bytes - p.blocks) / 4, random);
+    return t;
+  }
+  for (uint64_t i = p.diagonal; i < p.scales; ++i) t.bytes.push_back(int8(random));
+  add_numbers(&t.bytes, kFloat32, p.n_lists * kPanel, random);
+  t.bytes.resize(p.blocks);
+  for (uint64_t i = p.blocks; i < p.bytes; ++i) t.bytes.push_back(int8(random));
+  mend_integers(&t, m);
+  return t;
+}
+
+}  // namespace
+
+bool one_in(Random* random, size_t n) { return random->below(n) == 0; }
+
+float odd_number(Random* random) {
+  static const uint32_t kOdd[] = {0x00000000, 0x80000000, 0x7fc00000, 0xffc00001, 0x7f800000, 0xff800000, 0x00000001,
+                                  0x807fffff, 0x00800000, 0x7f7fffff, 0xff7fffff, 0x3f800000, 0x4b800000, 0x0d800000,
+                                  0x33800000, 0x42b17218, 0xc2cff1b5, 0x49800001, 0x4f000000, 0xcf000000};
+  const size_t n = sizeof kOdd / sizeof *kOdd, which = random->below(n + 4);
+  return ut_test::as_float(which < n ? kOdd[which] : static_cast<uint32_t>(random->bits()));
+}
+
+void add_numbers(Data* to, uint32_t dtype, uint64_t n, Random* random) {
+  for (uint64_t i = 0; i < n; ++i) switch (dtype) {
+      case kFloat16:
+        add(to, half(random));
+        break;
+      case kBfloat16:
+        add(to, bfloat16(random->unit()));
+        break;
+      default:
+        add(to, random->unit());
+    }
+}
+
+bool is_matrix(const Tensor& t, const Matrix& m) {
+  if (t.dtype == kInt32 || t.dtype >= kEndOfDtypes) return false;
+  return t.dtype >= kSparseFloat32 ? is_sparse(t, m) : t.bytes.size() == matrix_bytes(t.dtype, m);
+}
+
+Tensor make_matrix(uint32_t dtype, const Matrix& m, Random* random) {
+  if (dtype >= kSparseFloat32) return make_sparse(dtype, m, random);
+  Tensor t;
+  t.dtype = dtype;
+  const uint64_t n_bytes = matrix_bytes(dtype, m), width = m.G * kPanel;
+  if (dtype < kInt8) {
+    add_numbers(&t.bytes, dtype, n_bytes / element_bytes(dtype), random);
+    return t;
+  }
+  for (uint64_t p = 0; p < panels(m); ++p) {
+    const uint64_t panel = t.bytes.size(), groups = round_up(m.K, 32) / 32;
+    const uint64_t weights = dtype == kInt8 ? round_up(m.K, 4) * width : groups * 16 * width;
+    for (uint64_t i = 0; i < weights; ++i) t.bytes.push_back(dtype == kInt8 ? int8(random) : two_int4(random));
+    if (dtype == kInt8) {
+      for (uint64_t i = 0; i < width; ++i) add(&t.bytes, random->unit() * 0.0625f);
+    } else {
+      add_numbers(&t.bytes, kFloat16, groups * width, random);
+    }
+    t.bytes.resize(panel + n_bytes / panels(m));
+  }
+  if (dtype == kInt8) mend_integers(&t, m);
+  return t;
+}
+
+uint64_t table_row_bytes(uint32_t dtype, uint64_t width) {
+  if (dtype == kInt8) return round_up(width, 4) + 4;
+  if (dtype == kInt4) return round_up(round_up(width, 32) / 32 * 18, 4);
+  return width * element_bytes(dtype);
+}
+
+Tensor make_table(uint32_t dtype, uint64_t rows, uint64_t width, Random* random) {
+  Tensor t;
+  t.dtype = dtype;
+  for (uint64_t r = 0; r < rows; ++r) {
+    if (dtype < kInt8) {
+      add_numbers(&t.bytes, dtype, width, random);
+      continue;
+    }
+    const uint64_t end = t.bytes.size() + table_row_bytes(dtype, width),
+                   n = dtype == kInt8 ? width : round_up(width, 32) / 2;
+    for (uint64_t i = 0; i < n; ++i) t.bytes.push_back(dtype == kInt8 ? int8(random) : two_int4(random));
+    if (dtype == kInt8) {
+      t.bytes.resize(end - 4);
+      add(&t.bytes, random->unit() * 0.0625f);
+    } else {
+      add_numbers(&t.bytes, kFloat16, round_up(width, 32) / 32, random);
+      t.bytes.resize(end);
+    }
+  }
+  return t;
+}
+
+bool integers_hold(const Tensor& t, const Matrix& m) {
+  bool hold = true;
+  visit_integers(t, m, [&](uint64_t q, int64_t) { hold = hold && at<int8_t>(t.bytes, q) != -128; });
+  const std::vector<int32_t> sums = sums_of(t, m);
+  visit_sums(t, m, [&](uint64_t word) { hold = hold && at<int32_t>(t.bytes, 4 * word) == sums[word]; });
+  return hold;
+}
+
+void mend_integers(Tensor* t, const Matrix& m) {
+  visit_integers(*t, m, [&](uint64_t q, int64_t) {
+    if (at<int8_t>(t->bytes, q) == -128) put<int8_t>(&t->bytes, q, -127);
+  });
+  const std::vector<int32_t> sums = sums_of(*t, m);
+  visit_sums(*t, m, [&](uint64_t word) { put(&t->bytes, 4 * word, sums[word]); });
+}
+
+}  // namespace ut_fuzz
