@@ -129,9 +129,20 @@ def embedding(graph: Graph, node: Node) -> Outputs:
     if "table" not in node.weights or node.weights["table"].ndim != 2:
         fail(node, "weight table of shape (ids, width) is missing")
     n_ids, width = node.weights["table"].shape
-    limit = n_ids if ids.n_ids is None else min(n_ids, ids.n_ids)
-    graph.values[ids.name] = Value(ids.name, ids.shape, ids.dtype, ids.once, limit)
+    for name in _same_ids(graph, ids.name):
+        v = graph.values[name]
+        limit = n_ids if v.n_ids is None else min(n_ids, v.n_ids)
+        graph.values[name] = Value(v.name, v.shape, v.dtype, v.once, limit)
     return out((*ids.shape, width), ids)
+
+
+def _same_ids(graph: Graph, name: str) -> list[str]:
+    """A value of ids, and those that it shows in other shapes: an input says which ids the tables behind it take."""
+    names = [name]
+    for node in reversed(graph.nodes):
+        if node.op == "reshape" and names[-1] in node.outputs:
+            names.append(node.inputs[0])
+    return names
 
 
 def constant(graph: Graph, node: Node) -> Outputs:
