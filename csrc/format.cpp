@@ -292,7 +292,7 @@ ut_status File::check_shape(const char* what, uint32_t i, const uint32_t* dims, 
 }
 
 ut_status File::check_records(ut_error* err) const {
-  uint64_t stored = 0;
+  uint64_t end = metadata_end_;  // of the tensor before
   for (uint32_t i = 0; i < n_tensors; ++i) {
     const uint32_t* r = tensors_ + i * kTensorWords;
     const uint64_t offset = u64_at(r + 2), n = u64_at(r + 4);
@@ -300,8 +300,8 @@ ut_status File::check_records(ut_error* err) const {
     if (offset % UT_ALIGN != 0 || offset < metadata_end_ || offset > n_bytes || n > (n_bytes - offset) / element_bytes(r[0]))
       return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": " << n << " elements at byte " << offset
                                                      << " do not lie in the file's " << n_bytes << " bytes";
-    if ((stored += n * element_bytes(r[0])) > n_bytes)
-      return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": tensors take more bytes than the file has";
+    if (offset < end) return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": begins before the end of the one before";
+    end = offset + n * element_bytes(r[0]);
   }
   for (uint32_t i = 0; i < n_values; ++i) {
     const uint32_t* r = values_ + i * kValueWords;
@@ -309,10 +309,13 @@ ut_status File::check_records(ut_error* err) const {
       return Message(err, UT_E_FORMAT, offset_of(r)) << "value " << i << ": unknown dtype, or ids that are float32";
     if (const ut_status s = check_shape("value", i, r + 5, r[4], err)) return s;
   }
+  uint32_t unused = 0;  // tensors before it stand for something already
   for (uint32_t i = 0; i < n_states; ++i) {
     const uint32_t* r = states_ + i * kStateWords;
     if (const ut_status s = check_shape("state", i, r + 4, r[3], err)) return s;
     if (r[2] == kNone) continue;
+    if (r[2] < unused) return Message(err, UT_E_FORMAT, offset_of(r)) << "state " << i << ": tensor " << r[2] << " is another's";
+    unused = r[2] + 1;
     const size_t padded = (state(i).size + 15) / 16 * 16;
     if (r[2] >= n_tensors || tensor(r[2]).dtype != kTensorFloat32 || tensor(r[2]).n != padded)
       return Message(err, UT_E_FORMAT, offset_of(r)) << "state " << i << ": initial value is not a float32 tensor of "
@@ -329,7 +332,9 @@ ut_status File::check_nodes(ut_error* err) const {
     return Message(err, UT_E_FORMAT, kHeaderBytes + 12) << "the model has no " << (n_inputs == 0 ? "inputs" : "outputs");
   if (n_inputs > n_values) return Message(err, UT_E_FORMAT, kHeaderBytes + 12) << n_inputs << " inputs, but " << n_values << " values";
   uint64_t word = 0;
-  uint32_t next_value = n_inputs;
+  uint32_t next_value = n_inputs, unused = 0;
+  for (uint32_t i = 0; i < n_states; ++i)
+    if (state(i).init != kNone) unused = state(i).init + 1;
   for (uint32_t i = 0; i < n_nodes; ++i) {
     const uint32_t* r = nodes_ + i * kNodeWords;
     const uint64_t n = uint64_t{r[3]} + r[5] + r[6] + r[7];
@@ -345,6 +350,13 @@ ut_status File::check_nodes(ut_error* err) const {
     for (uint32_t k = 0; k < node.n_tensors; ++k)
       if (node.tensors[k] != kNone && node.tensors[k] >= n_tensors)
         return Message(err, UT_E_FORMAT, offset_of(node.tensors + k)) << "node " << i << ": no tensor " << node.tensors[k];
+    for (uint32_t k = 0; k < node.n_tensors; ++k) {
+      if (node.tensors[k] == kNone) continue;
+      // Checks look at every byte of a tensor, once for each that it stands for.
+      if (node.tensors[k] < unused)
+        return Message(err, UT_E_FORMAT, offset_of(node.tensors + k)) << "node " << i << ": tensor " << node.tensors[k] << " is another's";
+      unused = node.tensors[k] + 1;
+    }
     next_value += node.n_outputs;
   }
   if (word != n_words_ || next_value != n_values)

@@ -115,7 +115,7 @@ constexpr uint64_t aligned(uint64_t bytes) { return (bytes + UT_ALIGN - 1) / UT_
 ut_status measure(const File& file, Measures* out, ut_error* err) {
   Measures m;
   bool has_registers = false;
-  uint64_t n_elements = 0, tensor_bytes = 0, looks = 0;
+  uint64_t n_elements = 0, looks = 0;
   const uint32_t n_owned = count_owned_states(file);
   uint32_t next_state = 0;
   uint32_t next = file.n_inputs;
@@ -125,11 +125,6 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     for (uint32_t k = 0; k < node.n_outputs; ++k) n_elements += file.value(next + k).size;
     if (n_elements > kMaxTotalFloats)
       return Message(err, UT_E_UNSUPPORTED) << "the model's frames take more than 2^28 elements";
-    // So are those of its weights, by the file's size.
-    for (uint32_t k = 0; k < node.n_tensors; ++k)
-      if (node.tensors[k] != kNone) tensor_bytes += file.tensor(node.tensors[k]).n * element_bytes(file.tensor(node.tensors[k]).dtype);
-    if (tensor_bytes > file.n_bytes)
-      return Message(err, UT_E_FORMAT) << "node " << node.name << ": nodes share tensors, of more bytes than the file has";
     OpPlan plan;
     if (const ut_status s = check_node(file, node, &plan, nullptr, err)) return s;
     if (has_gate(*plan.type, node))

@@ -58,7 +58,7 @@ struct OpPlan {
   bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
   uint64_t multiply_adds;           // of a timestep, at most; one for each element of ops without products
-  uint64_t tensor_bytes, read_bytes;  // of its tensors, and of these what a timestep reads
+  uint64_t read_bytes;              // of its tensors, in a timestep
   size_t list_bytes;                // of these, what `Check::list` copies
   size_t view_bytes;                // of the SparseMatrix of each sparse weight
   uint64_t matrix_bytes;            // of weights that a team's workers share; 0: none

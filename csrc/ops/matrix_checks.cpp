@@ -74,7 +74,6 @@ void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);
   plan_->matrix_bytes += t.n * element_bytes(t.dtype);
-  plan_->tensor_bytes += t.n * element_bytes(t.dtype);
   plan_->read_bytes += t.n * element_bytes(t.dtype);
   if (precision >= kNumTablePrecisions) {
     plan_->whole_matrices = true;
@@ -155,7 +154,6 @@ size_t Check::table(uint32_t i, size_t width) {
   require(bytes != 0 && bytes % row == 0 && bytes / row <= kMaxFrame, "a table is not a whole number of rows, at most 2^24");
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);
-  plan_->tensor_bytes += bytes;
   return static_cast<size_t>(bytes / row);
 }
 

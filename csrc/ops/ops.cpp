@@ -91,7 +91,6 @@ uint64_t Check::weight(uint32_t i, uint64_t n, bool optional, uint32_t dtype) {
   require(t.dtype == dtype, "a weight has the wrong dtype");
   if (n != 0 && t.n != n) fail("a weight has the wrong number of elements", ": ", t.n, n);
   plan_->weights[i] = t.data;
-  plan_->tensor_bytes += t.n * element_bytes(t.dtype);
   plan_->read_bytes += t.n * element_bytes(t.dtype);
   return t.n;
 }

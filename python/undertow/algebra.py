@@ -20,6 +20,10 @@ from .graph import Graph, Node
 MAX_TERMS = 8
 #: deepest nesting of sums and products that is followed
 MAX_DEPTH = 24
+#: elements of one matrix of a linear form: as many as the weights of the graph have, times this, but not below a floor.
+#: Elementwise sums of a large frame have the square of its size, and are not worth that.
+WEIGHT_RATIO = 4
+LEAST_ELEMENTS = 2**22
 
 
 class NoFormula(Exception):
@@ -66,6 +70,8 @@ class Formulas:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.producer: dict[str, Node] = {value: node for node in graph.nodes for value in node.outputs}
+        n_weights = sum(w.size for node in graph.nodes for w in node.weights.values())
+        self._most_elements = max(WEIGHT_RATIO * n_weights, LEAST_ELEMENTS)
         #: state -> the value that stands for it wherever it is read
         self.reads: dict[str, str] = {}
         for node in graph.nodes:
@@ -167,12 +173,16 @@ class Formulas:
         """The vector as bias + matrix @ elements: sums, scales and one dense layer are expanded, the rest are elements.
 
         before_activation: of a dense layer with an activation, what goes into that. stop: vectors that stay elements.
+
+        Raises:
+            NoFormula: its matrix would be much larger than all weights of the graph.
         """
         bias, parts = self._terms(vector, before_activation, stop, 0)
         ids: dict[tuple[str, int], int] = {}
         for _, keys in parts:
             for key in keys:
                 ids.setdefault(key, len(ids))
+        self._afford(vector.size, len(ids))
         matrix = np.zeros((vector.size, len(ids)))
         for part, keys in parts:
             for column, key in zip(part.T, keys, strict=True):
@@ -204,7 +214,12 @@ class Formulas:
         known = self.constant(vector)
         if known is not None:
             return known, []
+        self._afford(n, n)
         return np.zeros(n), [(np.eye(n), [(vector.source, i) for i in index])]
+
+    def _afford(self, rows: int, columns: int) -> None:
+        if rows * columns > self._most_elements:
+            raise NoFormula(f"a matrix of {rows} x {columns}")
 
     def _dense(
         self, node: Node, index: np.ndarray
