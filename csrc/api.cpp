@@ -107,7 +107,10 @@ size_t batch_bytes(const ut_model& m, size_t rows) {
 
 void fill_info(const ut_model& m, ut_info* info) {
   memset(info, 0, sizeof *info);
-  info->model_bytes = model_bytes(m.file);
+  info->model_bytes = model_bytes(m.file, m.measures, false);
+  info->mapped_bytes = aligned(m.file.metadata_bytes()) + model_bytes(m.file, m.measures, true);
+  info->multiply_adds = m.measures.multiply_adds;
+  info->bytes_per_step = m.measures.bytes_per_step;
   info->state_bytes = state_bytes(m);
   info->scratch_bytes = value_bytes(m, m.measures.block) + scratch_bytes(m, m.measures.block);
   info->stream_bytes = stream_bytes(m, m.measures.block);
@@ -123,22 +126,54 @@ void fill_info(const ut_model& m, ut_info* info) {
   info->isa = m.kernels->name;
 }
 
-ut_status open_model(const void* blob, size_t n, const char* isa, ut_model* m, ut_error* err) {
-  if (err) {
-    err->status = UT_OK;
-    err->offset = 0;
-    err->detail[0] = '\0';
-  }
-  if (const ut_status s = File::open(blob, n, &m->file, err)) return s;
+void clear(ut_error* err) {
+  if (!err) return;
+  err->status = UT_OK;
+  err->offset = 0;
+  err->detail[0] = '\0';
+}
+
+// metadata: the blob itself, or a copy of its first bytes.
+ut_status open_model(const void* metadata, const void* blob, size_t n, const char* isa, ut_model* m, ut_error* err) {
+  if (const ut_status s = File::open(metadata, blob, n, &m->file, err)) return s;
   if (const ut_status s = measure(m->file, &m->measures, err)) return s;
   const uint32_t cpu = cpu_features();
   m->kernels = pick(isa, cpu);
   if (m->kernels) return UT_OK;
   Message message(err, UT_E_ISA);
-  message << "isa \"" << isa << "\" cannot run here; available:";
+  size_t size = 0;
+  while (size < 48 && isa[size]) ++size;
+  message << "isa " << ut_string{isa, size} << " cannot run here; available:";
   for (size_t i = 0; built_table(i); ++i)
     if (runnable(*built_table(i), cpu)) message << " " << built_table(i)->name;
   return message;
+}
+
+// Both ways to make a model. copies: of metadata and lists, which are then what is checked.
+ut_status init(uint8_t* mem, size_t bytes, const void* blob, size_t n, const char* isa, bool copies, const ut_model** out,
+               ut_error* err) {
+  clear(err);
+  if (!mem || !out) return Message(err, UT_E_ARGUMENT) << "mem or out is NULL";
+  if (!is_aligned(mem)) return Message(err, UT_E_ALIGN) << "mem is not aligned to UT_ALIGN bytes";
+  size_t metadata = 0;
+  if (const ut_status s = File::metadata_size(blob, n, &metadata, err)) return s;
+  const auto too_small = [&](size_t expected) -> ut_status {
+    return Message(err, UT_E_MEMORY) << "mem is " << uint64_t{bytes} << " bytes, expected " << uint64_t{expected};
+  };
+  size_t used = 0;
+  if (copies) {
+    used = aligned(metadata);
+    if (bytes < used) return too_small(used);
+    memcpy(mem, blob, metadata);
+  }
+  ut_model m = {};
+  if (const ut_status s = open_model(copies ? mem : blob, blob, n, isa, &m, err)) return s;
+  const size_t expected = used + model_bytes(m.file, m.measures, copies);
+  if (bytes < expected) return too_small(expected);
+  ut_model* built = nullptr;
+  if (const ut_status s = build(mem + used, m.file, m.measures, completed(*m.kernels), copies, &built, err)) return s;
+  *out = built;
+  return UT_OK;
 }
 
 template <class View>
@@ -182,6 +217,7 @@ const char* ut_status_text(ut_status status) {
     case UT_E_ISA: return "the instruction set is unknown, not built in, or not on this CPU";
     case UT_E_STATE: return "the snapshot is damaged or belongs to another model";
     case UT_E_WHOLE: return "the model needs whole sequences and cannot be streamed";
+    case UT_E_STOPPED: return "the caller ended the run";
   }
   return "unknown status";
 }
@@ -194,25 +230,31 @@ const char* ut_isa(size_t i, int* can_run) {
 }
 
 ut_status ut_probe(const void* blob, size_t n, const char* isa, ut_info* info, ut_error* err) {
+  clear(err);
   if (!info) return Message(err, UT_E_ARGUMENT) << "info is NULL";
+  size_t metadata = 0;
+  if (const ut_status s = File::metadata_size(blob, n, &metadata, err)) return s;
   ut_model m = {};
-  if (const ut_status s = open_model(blob, n, isa, &m, err)) return s;
+  if (const ut_status s = open_model(blob, blob, n, isa, &m, err)) return s;
   fill_info(m, info);
   return UT_OK;
 }
 
 ut_status ut_model_init(void* mem, size_t bytes, const void* blob, size_t n, const char* isa, const ut_model** out,
                         ut_error* err) {
-  if (!mem || !out) return Message(err, UT_E_ARGUMENT) << "mem or out is NULL";
-  if (!is_aligned(mem)) return Message(err, UT_E_ALIGN) << "mem is not aligned to UT_ALIGN bytes";
-  ut_model m = {};
-  if (const ut_status s = open_model(blob, n, isa, &m, err)) return s;
-  if (bytes < model_bytes(m.file)) return Message(err, UT_E_MEMORY) << "mem is " << uint64_t{bytes} << " bytes, expected " << uint64_t{model_bytes(m.file)};
-  *out = build(mem, m.file, m.measures, completed(*m.kernels));
-  return UT_OK;
+  return init(static_cast<uint8_t*>(mem), bytes, blob, n, isa, false, out, err);
+}
+
+ut_status ut_model_init_mapped(void* mem, size_t bytes, const void* blob, size_t n, const char* isa, const ut_model** out,
+                               ut_error* err) {
+  return init(static_cast<uint8_t*>(mem), bytes, blob, n, isa, true, out, err);
 }
 
 void ut_model_info(const ut_model* model, ut_info* info) { fill_info(*model, info); }
+
+ut_string ut_model_name(const ut_model* model) { return model->file.name; }
+
+ut_string ut_model_source(const ut_model* model) { return model->file.source; }
 
 ut_tensor ut_input(const ut_model* model, size_t i) {
   return i < model->file.n_inputs ? describe_value(*model, static_cast<uint32_t>(i)) : ut_tensor{};
@@ -402,11 +444,17 @@ ut_status ut_batch_init(void* mem, size_t bytes, const ut_model* model, ut_batch
 
 void ut_batch_run(ut_batch* b, size_t n_streams, float* const* states, size_t n_frames, const void* const* x,
                   void* const* y) {
-  run_batch(*b->model, b->values, b->scratch, b->rows, n_streams, states, n_frames, x, y);
+  ut_batch_run_part(b, n_streams, states, n_frames, 0, n_frames, x, y);
+}
+
+void ut_batch_run_part(ut_batch* b, size_t n_streams, float* const* states, size_t n_frames, size_t first, size_t count,
+                       const void* const* x, void* const* y) {
+  run_batch(*b->model, b->values, b->scratch, b->rows, n_streams, states, {first, count, n_frames}, x, y);
 }
 
 void ut_batch_flush(ut_batch* b, size_t n_streams, float* const* states, void* const* y) {
-  run_batch(*b->model, b->values, b->scratch, b->rows, n_streams, states, b->model->measures.latency, nullptr, y);
+  const size_t latency = b->model->measures.latency;
+  run_batch(*b->model, b->values, b->scratch, b->rows, n_streams, states, {0, latency, latency}, nullptr, y);
 }
 
 size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
@@ -419,6 +467,12 @@ size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
 
 ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_frames, size_t length,
                           const float* const* states, const void* const* x, void* const* y, float* const* finals) {
+  return ut_sequence_run_until(mem, bytes, m, n_frames, length, states, x, y, finals, nullptr, nullptr);
+}
+
+ut_status ut_sequence_run_until(void* mem, size_t bytes, const ut_model* m, size_t n_frames, size_t length,
+                                const float* const* states, const void* const* x, void* const* y, float* const* finals,
+                                int (*stop)(void* context), void* context) {
   if (!mem || !m || (!x && m->file.n_inputs) || (!y && m->file.n_outputs) || length > n_frames) return UT_E_ARGUMENT;
   if ((m->measures.frame_by_frame || m->measures.latency) && length != n_frames) return UT_E_ARGUMENT;
   if (!is_aligned(mem)) return UT_E_ALIGN;
@@ -434,11 +488,14 @@ ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_f
     if (states[i]) memcpy(state + m->states[i].offset, states[i], m->states[i].width * sizeof(float));
   const size_t block = m->measures.block;
   const size_t capacity = m->measures.frame_by_frame ? 1 : m->measures.latency ? block : (n_frames ? n_frames : 1);
-  const Block b = {m, values, capacity, n_frames, length, state, scratch, block, nullptr};
+  const Watch watch = {stop, context};
+  Block b = {m, values, capacity, n_frames, length, state, scratch, block, nullptr};
+  if (stop) b.watch = &watch;
   if (m->measures.latency)
     run_whole(b, n_frames, x, y);
   else
     run_frames(b, n_frames, x, y);
+  if (b.stopped()) return UT_E_STOPPED;
   for (uint32_t i = 0; finals && i < m->file.n_states; ++i)
     if (finals[i]) memcpy(finals[i], state + m->states[i].offset, m->states[i].width * sizeof(float));
   return UT_OK;

@@ -10,7 +10,7 @@ namespace {
 constexpr uint8_t kMagic[8] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n'};
 constexpr uint32_t kFormatVersion = 1;
 constexpr size_t kHeaderBytes = 64;
-constexpr size_t kCrcOffset = 28;
+constexpr size_t kMetadataOffset = 24, kCrcOffset = 28;
 
 // Words per record.
 constexpr size_t kCountWords = 8, kTitleWords = 4, kTensorWords = 6, kValueWords = 13, kStateWords = 12, kOutputWords = 3,
@@ -52,6 +52,29 @@ uint64_t elements(const uint32_t* dims, uint32_t n_dims) {
     if (n > kMaxFrame) return n;
   }
   return n;
+}
+
+// Shorter first: an order that is cheap to find, not that of an alphabet.
+int compare(ut_string a, ut_string b) {
+  if (a.size != b.size) return a.size < b.size ? -1 : 1;
+  return memcmp(a.data, b.data, a.size);
+}
+
+// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
+bool is_utf8(ut_string text) {
+  const uint8_t *p = reinterpret_cast<const uint8_t*>(text.data), *end = p + text.size;
+  while (p < end) {
+    const uint8_t lead = *p++;
+    if (lead < 0x80) continue;
+    const int more = lead < 0xc2 ? 0 : lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : lead < 0xf5 ? 3 : 0;
+    if (more == 0 || end - p < more) return false;
+    const uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80, high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    if (*p < low || *p > high) return false;
+    for (int i = 1; i < more; ++i)
+      if ((p[i] & 0xc0) != 0x80) return false;
+    p += more;
+  }
+  return true;
 }
 
 }  // namespace
@@ -101,7 +124,7 @@ size_t File::offset_of(const uint32_t* record) const {
 
 TensorView File::tensor(uint32_t i) const {
   const uint32_t* r = tensors_ + i * kTensorWords;
-  return {r[0], bytes + u64_at(r + 2), u64_at(r + 4)};
+  return {r[0], blob + u64_at(r + 2), u64_at(r + 4)};
 }
 
 ValueView File::value(uint32_t i) const {
@@ -131,24 +154,33 @@ NodeView File::node(uint32_t i, uint32_t first_output) const {
 
 // --- validation ------------------------------------------------------------------------------------------------------
 
-ut_status File::open(const void* blob, size_t n, File* out, ut_error* err) {
+ut_status File::metadata_size(const void* blob, size_t n, size_t* out, ut_error* err) {
+  if (!blob) return Message(err, UT_E_ARGUMENT) << "blob is NULL";
+  if (reinterpret_cast<uintptr_t>(blob) % UT_ALIGN != 0)
+    return Message(err, UT_E_ALIGN) << "blob is not aligned to " << uint64_t{UT_ALIGN} << " bytes";
+  const uint8_t* bytes = static_cast<const uint8_t*>(blob);
+  if (n < kHeaderBytes || memcmp(bytes, kMagic, sizeof kMagic) != 0)
+    return Message(err, UT_E_FORMAT) << "not a .tow file (no .tow signature in its first bytes)";
+  const uint64_t size = kHeaderBytes + uint64_t{u32_at(bytes + kMetadataOffset)};
+  *out = static_cast<size_t>(size < n ? size : n);
+  return UT_OK;
+}
+
+ut_status File::open(const void* metadata, const void* blob, size_t n, File* out, ut_error* err) {
   File f;
-  ut_status status = f.check_header(blob, n, err);
+  f.bytes = static_cast<const uint8_t*>(metadata);
+  f.blob = static_cast<const uint8_t*>(blob);
+  ut_status status = f.check_header(n, err);
   if (status == UT_OK) status = f.check_tables(err);
+  if (status == UT_OK) status = f.check_texts(err);
   if (status == UT_OK) status = f.check_records(err);
   if (status == UT_OK) status = f.check_nodes(err);
   if (status == UT_OK) *out = f;
   return status;
 }
 
-ut_status File::check_header(const void* blob, size_t n, ut_error* err) {
-  if (!blob) return Message(err, UT_E_ARGUMENT) << "blob is NULL";
-  if (reinterpret_cast<uintptr_t>(blob) % UT_ALIGN != 0)
-    return Message(err, UT_E_ALIGN) << "blob is not aligned to " << uint64_t{UT_ALIGN} << " bytes";
+ut_status File::check_header(size_t n, ut_error* err) {
   if (!little_endian()) return Message(err, UT_E_UNSUPPORTED) << ".tow files need a little-endian CPU";
-  bytes = static_cast<const uint8_t*>(blob);
-  if (n < kHeaderBytes || memcmp(bytes, kMagic, sizeof kMagic) != 0)
-    return Message(err, UT_E_FORMAT) << "not a .tow file (no .tow signature in its first bytes)";
   if (u32_at(bytes + 8) != kFormatVersion)
     return Message(err, UT_E_VERSION, 8) << "format version " << u32_at(bytes + 8) << ", this library reads version "
                                          << kFormatVersion;
@@ -156,10 +188,10 @@ ut_status File::check_header(const void* blob, size_t n, ut_error* err) {
   if (n_bytes != n)
     return Message(err, UT_E_FORMAT, 16) << "file is " << n << " bytes, its header says " << n_bytes
                                          << (n < n_bytes ? ": truncated" : "");
-  const uint64_t metadata_bytes = u32_at(bytes + 24);
+  const uint64_t metadata_bytes = u32_at(bytes + kMetadataOffset);
   metadata_end_ = static_cast<size_t>(kHeaderBytes + metadata_bytes);
   if (metadata_bytes % 4 != 0 || kHeaderBytes + metadata_bytes > n_bytes)
-    return Message(err, UT_E_FORMAT, 24) << "metadata of " << metadata_bytes << " bytes does not fit the file";
+    return Message(err, UT_E_FORMAT, kMetadataOffset) << "metadata of " << metadata_bytes << " bytes does not fit the file";
   uint32_t crc = crc32(0, bytes, kCrcOffset);
   crc = crc32(crc, bytes + kCrcOffset + 4, metadata_end_ - kCrcOffset - 4);
   if (crc != u32_at(bytes + kCrcOffset)) return Message(err, UT_E_FORMAT, kCrcOffset) << "metadata is damaged (CRC-32)";
@@ -192,19 +224,63 @@ ut_status File::check_tables(ut_error* err) {
   nodes_ = outputs_ + n_outputs * kOutputWords;
   words_ = nodes_ + n_nodes * kNodeWords;
   text_ = reinterpret_cast<const char*>(words_ + n_words_);
-  const auto outside = [&](const uint32_t* r) { return uint64_t{r[0]} + r[1] > text_bytes_; };
-  const auto bad_text = [&](const uint32_t* table, size_t n, size_t stride, size_t at) -> const uint32_t* {
-    for (size_t i = 0; i < n; ++i)
-      if (outside(table + i * stride + at)) return table + i * stride;
-    return nullptr;
-  };
-  const uint32_t* bad = bad_text(title, 2, 2, 0);
-  if (!bad) bad = bad_text(values_, n_values, kValueWords, 0);
-  if (!bad) bad = bad_text(states_, n_states, kStateWords, 0);
-  if (!bad) bad = bad_text(outputs_, n_outputs, kOutputWords, 0);
-  if (!bad) bad = bad_text(nodes_, n_nodes, kNodeWords, 1);
-  if (bad) return Message(err, UT_E_FORMAT, offset_of(bad)) << "a name lies outside the text pool";
+  return UT_OK;
+}
+
+ut_status File::check_texts(ut_error* err) {
+  const uint32_t* title = tensors_ - kTitleWords;
+  const Table all[] = {{"title", title, 2, 2, 0},
+                       {"value", values_, n_values, kValueWords, 0},
+                       {"state", states_, n_states, kStateWords, 0},
+                       {"output", outputs_, n_outputs, kOutputWords, 0},
+                       {"node", nodes_, n_nodes, kNodeWords, 1}};
+  uint64_t total = 0;
+  for (const Table& table : all)
+    for (uint32_t i = 0; i < table.n; ++i) {
+      const uint32_t* r = table.first + i * table.stride + table.at;
+      if (uint64_t{r[0]} + r[1] > text_bytes_)
+        return Message(err, UT_E_FORMAT, offset_of(r)) << table.what << " " << i << ": its text lies outside the text pool";
+      // What follows looks at every byte of every text: more than the pool has would be work without a bound.
+      if ((total += r[1]) > text_bytes_)
+        return Message(err, UT_E_FORMAT, offset_of(r)) << table.what << " " << i << ": texts share bytes of the text pool";
+      if (!is_utf8(text(r))) return Message(err, UT_E_FORMAT, offset_of(r)) << table.what << " " << i << ": its text is not UTF-8";
+    }
   name = text(title);
+  source = text(title + 2);
+  const Table named[] = {{"input", values_, n_inputs < n_values ? n_inputs : n_values, kValueWords, 0}, all[2], all[3]};
+  for (const Table& table : named)
+    if (const ut_status s = check_names(table, err)) return s;
+  return UT_OK;
+}
+
+// Names are compared with those of a group of kGroup, which is sorted by insertion, and then with those of the next:
+// n^2 log(kGroup) / (2 kGroup) comparisons at most, whatever the names are, with no memory but the stack.
+ut_status File::check_names(const Table& table, ut_error* err) const {
+  constexpr uint32_t kGroup = 512;
+  uint16_t sorted[kGroup];  // numbers within the group
+  const auto name_of = [&](uint32_t i) { return text(table.first + i * table.stride + table.at); };
+  for (uint32_t first = 0; first < table.n; first += kGroup) {
+    uint32_t n = 0;
+    for (uint32_t i = first; i < table.n; ++i) {
+      const ut_string name_i = name_of(i);
+      uint32_t low = 0, high = n;
+      while (low < high) {
+        const uint32_t middle = (low + high) / 2;
+        const int order = compare(name_i, name_of(first + sorted[middle]));
+        if (order == 0)
+          return Message(err, UT_E_FORMAT, offset_of(table.first + i * table.stride))
+                 << table.what << "s " << first + sorted[middle] << " and " << i << " are both named " << name_i;
+        if (order < 0)
+          high = middle;
+        else
+          low = middle + 1;
+      }
+      if (n == kGroup) continue;
+      memmove(sorted + low + 1, sorted + low, (n - low) * sizeof *sorted);
+      sorted[low] = static_cast<uint16_t>(i - first);
+      ++n;
+    }
+  }
   return UT_OK;
 }
 
@@ -216,6 +292,7 @@ ut_status File::check_shape(const char* what, uint32_t i, const uint32_t* dims, 
 }
 
 ut_status File::check_records(ut_error* err) const {
+  uint64_t stored = 0;
   for (uint32_t i = 0; i < n_tensors; ++i) {
     const uint32_t* r = tensors_ + i * kTensorWords;
     const uint64_t offset = u64_at(r + 2), n = u64_at(r + 4);
@@ -223,6 +300,8 @@ ut_status File::check_records(ut_error* err) const {
     if (offset % UT_ALIGN != 0 || offset < metadata_end_ || offset > n_bytes || n > (n_bytes - offset) / element_bytes(r[0]))
       return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": " << n << " elements at byte " << offset
                                                      << " do not lie in the file's " << n_bytes << " bytes";
+    if ((stored += n * element_bytes(r[0])) > n_bytes)
+      return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": tensors take more bytes than the file has";
   }
   for (uint32_t i = 0; i < n_values; ++i) {
     const uint32_t* r = values_ + i * kValueWords;
@@ -246,6 +325,8 @@ ut_status File::check_records(ut_error* err) const {
 }
 
 ut_status File::check_nodes(ut_error* err) const {
+  if (n_inputs == 0 || n_outputs == 0)
+    return Message(err, UT_E_FORMAT, kHeaderBytes + 12) << "the model has no " << (n_inputs == 0 ? "inputs" : "outputs");
   if (n_inputs > n_values) return Message(err, UT_E_FORMAT, kHeaderBytes + 12) << n_inputs << " inputs, but " << n_values << " values";
   uint64_t word = 0;
   uint32_t next_value = n_inputs;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The .tow file (FORMAT.md) as validated views into its bytes. The only code that sees untrusted bytes: once `open`
-// and the ops' `check` have passed, nothing behind them tests again. Needs no memory.
+// and the ops' `check` have passed, nothing behind them tests again. Needs no memory. Metadata and weights are two
+// places: of a file that may change while it is used, the metadata is a copy.
 #ifndef UNDERTOW_FORMAT_H_
 #define UNDERTOW_FORMAT_H_
 
@@ -84,10 +85,11 @@ struct NodeView {
 };
 
 struct File {
-  const uint8_t* bytes = nullptr;
+  const uint8_t* bytes = nullptr;  // header and metadata
+  const uint8_t* blob = nullptr;   // the whole file, for its weights
   uint64_t n_bytes = 0;
   const uint8_t* hash = nullptr;  // 16 bytes
-  ut_string name = {nullptr, 0};
+  ut_string name = {nullptr, 0}, source = {nullptr, 0};
   uint32_t n_tensors = 0, n_values = 0, n_states = 0, n_inputs = 0, n_outputs = 0, n_nodes = 0;
 
   TensorView tensor(uint32_t i) const;
@@ -97,13 +99,28 @@ struct File {
   // Nodes are walked in order: the cursor carries the number of the next output value.
   NodeView node(uint32_t i, uint32_t first_output) const;
 
-  // Validates header, tables and every record but the params of nodes, which belong to the ops.
-  static ut_status open(const void* blob, size_t n, File* out, ut_error* err);
+  size_t metadata_bytes() const { return metadata_end_; }  // header included
+
+  // How many bytes at the start of a blob are header and metadata. Looks at nothing but their number.
+  static ut_status metadata_size(const void* blob, size_t n, size_t* out, ut_error* err);
+
+  // Validates header, tables and every record but the params of nodes, which belong to the ops. `metadata`: the first
+  // metadata_size bytes of the blob, or a copy of them.
+  static ut_status open(const void* metadata, const void* blob, size_t n, File* out, ut_error* err);
 
  private:
+  // Records of one kind: `n` of `stride` words, each with a text at word `at`.
+  struct Table {
+    const char* what;
+    const uint32_t* first;
+    uint32_t n;
+    size_t stride, at;
+  };
+  ut_status check_names(const Table& table, ut_error* err) const;
   ut_string text(const uint32_t* record) const;
-  ut_status check_header(const void* blob, size_t n, ut_error* err);
+  ut_status check_header(size_t n, ut_error* err);
   ut_status check_tables(ut_error* err);
+  ut_status check_texts(ut_error* err);
   ut_status check_records(ut_error* err) const;
   ut_status check_nodes(ut_error* err) const;
   ut_status check_shape(const char* what, uint32_t i, const uint32_t* dims, uint32_t n_dims, ut_error* err) const;

@@ -122,6 +122,29 @@ static inline constexpr size_t quantized_floats(uint32_t precision, size_t K) {
   return precision == kInt8 || precision == kInt4 || precision == kSparseInt8 ? quantized_bytes(K) / sizeof(float) : 0;
 }
 
+// Where the parts of a sparse matrix stand. Lists may stand apart from its numbers: a kernel finds its way by them.
+struct SparseMatrix {
+  const uint32_t* starts;
+  const uint16_t* columns;  // [block][half], in blocks of 4 columns
+  const uint8_t* diagonal;  // or null
+  const float* scales;      // this and sums: int8 only
+  const int32_t* sums;
+  const uint8_t* blocks;
+};
+// `lists`: flags, starts and columns, and nothing behind them; `tensor`: all of it, of which the rest is used.
+static inline SparseMatrix sparse_matrix(uint32_t precision, const void* lists, const void* tensor, uint64_t n_lists) {
+  const uint32_t* words = static_cast<const uint32_t*>(lists);
+  const uint8_t* bytes = static_cast<const uint8_t*>(tensor);
+  const SparseLayout at = sparse_layout(precision, n_lists, words[1 + n_lists], words[0]);
+  const uint8_t* scales = bytes + at.scales;
+  return {words + 1,
+          reinterpret_cast<const uint16_t*>(static_cast<const uint8_t*>(lists) + at.columns),
+          words[0] & kSparseDiagonal ? bytes + at.diagonal : nullptr,
+          reinterpret_cast<const float*>(scales),
+          reinterpret_cast<const int32_t*>(scales + n_lists * kPanel * sizeof(float)),
+          bytes + at.blocks};
+}
+
 // Bytes of a row of a table of D columns.
 static inline constexpr size_t table_row_bytes(uint32_t precision, size_t D) {
   switch (precision) {
@@ -139,7 +162,7 @@ struct DenseArgs {
   size_t y_stride;  // floats between frames of y, at least n_panels * G * kPanel
   const float* x;
   size_t x_stride;
-  const void* W;
+  const void* W;  // of a sparse precision, a SparseMatrix
   const float* b;
   size_t n_panels;
   size_t K;

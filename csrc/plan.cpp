@@ -23,27 +23,72 @@ Place place_of(const OpType& type, bool streamable) {
 
 bool is_register(const OpType& type) { return &type == &kStateRead || &type == &kStateWrite; }
 
-ut_status check_node(const File& file, const NodeView& node, OpPlan* plan, ut_error* err) {
+// A layer with states and a second input has a gate, which is not the layer's own affair.
+bool has_gate(const OpType& type, const NodeView& node) {
+  return !is_register(type) && &type != &kWindow && node.n_states != 0 && node.n_inputs == 2;
+}
+
+// The value whose memory a value is: itself, or what it shows through ops whose output is their input's memory. Looks back
+// from node `end`, whose outputs begin at value `next`.
+struct Origin {
+  uint32_t value;
+  bool constant;
+};
+Origin origin_of(const File& file, uint32_t end, uint32_t next, uint32_t v, uint64_t* looks) {
+  for (uint32_t i = end; v >= file.n_inputs && i-- > 0;) {
+    next -= file.node(i, 0).n_outputs;
+    ++*looks;
+    if (v < next) continue;
+    const NodeView node = file.node(i, next);
+    const OpType* type = find_op(node.kind);
+    if (!type || place_of(*type, true) != Place::kInput || node.n_inputs == 0) return {v, type == &kConstant};
+    v = node.inputs[0];
+  }
+  return {v, false};
+}
+
+// Looks for the origins of gates in all: that of each is close, but a file may be made of nothing else.
+constexpr uint64_t kMostLooks = uint64_t{1} << 24;
+
+ut_status check_gate(const File& file, const NodeView& node, uint32_t number, const OpPlan* plan, uint64_t* looks, ut_error* err) {
+  const auto refuse = [&](const char* what) -> ut_status {
+    return Message(err, UT_E_FORMAT) << plan->type->name << " " << node.name << ": " << what;
+  };
+  const ValueView gate = file.value(node.inputs[1]);
+  if (gate.size != 1 || gate.dtype != UT_FLOAT32 || plan->whole_sequence) return refuse("its gate is not one float32, or it runs backwards");
+  // A gate is read several times in a timestep, while rows of the input change places (ops/gated.cpp), and decides where the
+  // workers of a team meet: it must be a value of the timestep, and not the input.
+  const Origin of_gate = origin_of(file, number, node.first_output, node.inputs[1], looks);
+  const bool alike = file.value(node.inputs[0]).size == 1;
+  if (alike && origin_of(file, number, node.first_output, node.inputs[0], looks).value == of_gate.value)
+    return refuse("its gate is its own input");
+  if (of_gate.constant) return refuse("its gate is a constant");
+  if (*looks > kMostLooks) return Message(err, UT_E_UNSUPPORTED) << "the model has too many gates, too far from what they say";
+  return UT_OK;
+}
+
+// keep: as in Check.
+ut_status check_node(const File& file, const NodeView& node, OpPlan* plan, Keep* keep, ut_error* err) {
   const OpType* type = find_op(node.kind);
   if (!type)
     return Message(err, UT_E_UNSUPPORTED) << "node " << node.name << ": op kind " << node.kind << " is not known to this library";
-  // A layer with states and a second input has a gate, which is not the layer's own affair.
-  const bool behind_gate = !is_register(*type) && type != &kWindow && node.n_states != 0 && node.n_inputs == 2;
   NodeView alone = node;
-  if (behind_gate) alone.n_inputs = 1;
-  Check check(file, alone, type->name, plan, err);
+  if (has_gate(*type, node)) alone.n_inputs = 1;
+  Check check(file, alone, type->name, plan, keep, err);
   plan->type = type;
   const ut_status status = type->check(check);
-  if (status == UT_OK && behind_gate) {
-    if (file.value(node.inputs[1]).size != 1 || file.value(node.inputs[1]).dtype != UT_FLOAT32 || plan->whole_sequence)
-      return Message(err, UT_E_FORMAT) << type->name << " " << node.name << ": its gate is not one float32, or it runs backwards";
+  if (status != UT_OK) return status;
+  uint64_t elements = 0;
+  for (uint32_t k = 0; k < node.n_outputs; ++k) elements += file.value(node.first_output + k).size;
+  if (plan->multiply_adds == 0 && place_of(*type, true) == Place::kOwn) plan->multiply_adds = elements;
+  if (has_gate(*type, node)) {
     plan->gate = 1;
     for (uint32_t s = 0; s < node.n_states; ++s) plan->saved_floats += padded(file.state(node.states[s]).size);
     if (plan->scratch_floats_per_row == 0) plan->scratch_floats_per_row = plan->scratch_floats_per_frame;
     plan->scratch_floats_per_row += plan->saved_floats;
   }
   if (plan->whole_matrices) plan->matrix_bytes = 0;
-  return status;
+  return UT_OK;
 }
 
 // States of recurrent layers: they stand before those of state_read and state_write.
@@ -70,7 +115,7 @@ constexpr uint64_t aligned(uint64_t bytes) { return (bytes + UT_ALIGN - 1) / UT_
 ut_status measure(const File& file, Measures* out, ut_error* err) {
   Measures m;
   bool has_registers = false;
-  uint64_t n_elements = 0;
+  uint64_t n_elements = 0, tensor_bytes = 0, looks = 0;
   const uint32_t n_owned = count_owned_states(file);
   uint32_t next_state = 0;
   uint32_t next = file.n_inputs;
@@ -80,8 +125,19 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     for (uint32_t k = 0; k < node.n_outputs; ++k) n_elements += file.value(next + k).size;
     if (n_elements > kMaxTotalFloats)
       return Message(err, UT_E_UNSUPPORTED) << "the model's frames take more than 2^28 elements";
+    // So are those of its weights, by the file's size.
+    for (uint32_t k = 0; k < node.n_tensors; ++k)
+      if (node.tensors[k] != kNone) tensor_bytes += file.tensor(node.tensors[k]).n * element_bytes(file.tensor(node.tensors[k]).dtype);
+    if (tensor_bytes > file.n_bytes)
+      return Message(err, UT_E_FORMAT) << "node " << node.name << ": nodes share tensors, of more bytes than the file has";
     OpPlan plan;
-    if (const ut_status s = check_node(file, node, &plan, err)) return s;
+    if (const ut_status s = check_node(file, node, &plan, nullptr, err)) return s;
+    if (has_gate(*plan.type, node))
+      if (const ut_status s = check_gate(file, node, i, &plan, &looks, err)) return s;
+    m.view_bytes += plan.view_bytes;
+    m.list_bytes += plan.list_bytes;
+    m.multiply_adds += plan.multiply_adds;
+    m.bytes_per_step += plan.read_bytes;
     if (plan.whole_sequence) m.streamable = false;
     const bool registers = is_register(*plan.type);
     if (registers) has_registers = true;
@@ -119,6 +175,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     next += node.n_outputs;
   }
   for (uint32_t s = 0; s < file.n_states; ++s) m.state_floats += padded(file.state(s).size);
+  m.bytes_per_step += sizeof(float) * (m.value_floats + m.state_floats);
 
   const uint64_t frame_bytes = 4 * (m.value_floats + m.scratch_floats_per_frame) + 1;
   uint64_t block = m.frame_by_frame ? 1 : kBlockBytes / frame_bytes;
@@ -132,18 +189,22 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   return UT_OK;
 }
 
-size_t model_bytes(const File& file) {
+size_t model_bytes(const File& file, const Measures& measures, bool copies) {
   return static_cast<size_t>(aligned(sizeof(ut_model)) + aligned(file.n_values * sizeof(ValuePlan)) +
-                             aligned(file.n_states * sizeof(StatePlan)) + aligned(file.n_nodes * sizeof(OpPlan)));
+                             aligned(file.n_states * sizeof(StatePlan)) + aligned(file.n_nodes * sizeof(OpPlan)) +
+                             measures.view_bytes + (copies ? measures.list_bytes : 0));
 }
 
-ut_model* build(void* mem, const File& file, const Measures& measures, const KernelTable& kernels) {
+ut_status build(void* mem, const File& file, const Measures& measures, const KernelTable& kernels, bool copies, ut_model** out,
+                ut_error* err) {
   uint8_t* p = static_cast<uint8_t*>(mem);
+  uint8_t* const end = p + model_bytes(file, measures, copies);
   ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, nullptr, kernels, nullptr, nullptr, nullptr};
   m->kernels = &m->table;
   m->values = carve<ValuePlan>(p, file.n_values);
   m->states = carve<StatePlan>(p, file.n_states);
   m->ops = carve<OpPlan>(p, file.n_nodes);
+  Keep keep = {p, end, copies};
 
   size_t offset = 0;
   for (uint32_t s = 0; s < file.n_states; ++s) {
@@ -164,7 +225,7 @@ ut_model* build(void* mem, const File& file, const Measures& measures, const Ker
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     const NodeView node = file.node(i, next);
     OpPlan& op = m->ops[i];
-    (void)check_node(file, node, &op, nullptr);  // has passed in `measure`; binds the weights
+    if (const ut_status s = check_node(file, node, &op, &keep, err)) return s;  // binds the weights
     // An output that is its input's memory is there already.
     op.run = place_of(*op.type, measures.streamable) == Place::kOwn || node.n_outputs == 0 ? op.type->run : nullptr;
     if (op.saved_floats != 0) op.run = run_gated;
@@ -182,7 +243,8 @@ ut_model* build(void* mem, const File& file, const Measures& measures, const Ker
       }
     next += node.n_outputs;
   }
-  return m;
+  *out = m;
+  return UT_OK;
 }
 
 }  // namespace undertow

@@ -57,6 +57,10 @@ struct OpPlan {
   bool joint;  // of one that is plain besides, with float32 W: the kernels over OneStep can
   bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
+  uint64_t multiply_adds;           // of a timestep, at most; one for each element of ops without products
+  uint64_t tensor_bytes, read_bytes;  // of its tensors, and of these what a timestep reads
+  size_t list_bytes;                // of these, what `Check::list` copies
+  size_t view_bytes;                // of the SparseMatrix of each sparse weight
   uint64_t matrix_bytes;            // of weights that a team's workers share; 0: none
   bool whole_matrices;              // some are sparse, whose lists cannot be cut into panels: not shared
   size_t scratch_floats;            // in all
@@ -77,10 +81,19 @@ struct Measures {
   bool gated = false;           // has a `present`: knows frames of a sequence from others
   uint32_t latency = 0;         // frames by which a stream's outputs come later
   size_t block = 1;             // frames per block of a stream
+  size_t view_bytes = 0, list_bytes = 0;          // of all ops
+  uint64_t multiply_adds = 0, bytes_per_step = 0;  // what a timestep costs
 };
 
 // Checks every node with its op and adds up what a model needs.
 ut_status measure(const File& file, Measures* out, ut_error* err);
+
+// What a model has beside its plan: the parts of sparse weights, and where the file may change, copies of its lists.
+struct Keep {
+  uint8_t* at;
+  uint8_t* end;
+  bool copies;
+};
 
 }  // namespace undertow
 
@@ -96,11 +109,13 @@ struct ut_model {
 
 namespace undertow {
 
-size_t model_bytes(const File& file);
+// `copies`: the model's lists are its own.
+size_t model_bytes(const File& file, const Measures& measures, bool copies);
 
-// Lays the plan out in `mem` (model_bytes(file) bytes, aligned to UT_ALIGN). `file` must have passed `measure`, and `kernels`
-// be whole.
-ut_model* build(void* mem, const File& file, const Measures& measures, const KernelTable& kernels);
+// Lays the plan out in `mem` (model_bytes, aligned to UT_ALIGN). `file` must have passed `measure`, and `kernels` be whole.
+// Fails only with `copies`, where what is copied is not what was measured.
+ut_status build(void* mem, const File& file, const Measures& measures, const KernelTable& kernels, bool copies, ut_model** out,
+                ut_error* err);
 
 }  // namespace undertow
 

@@ -37,6 +37,7 @@ void walk(const Block& b) {
   for (uint32_t i = 0; i < b.model->file.n_nodes; ++i) {
     const OpPlan& op = b.model->ops[i];
     if (op.run) op.run(op, b);
+    if (b.stopped()) return;
   }
 }
 
@@ -60,13 +61,14 @@ void walk_together(const Block& b, bool begun) {
   }
 }
 
-// Frames begin .. begin + n_frames of x and y, all of one stream.
+// n_frames frames of x and y from `begin` on, all of one stream.
 void run_stream(Block b, size_t begin, size_t n_frames, const void* const* x, void* const* y) {
   for (size_t done = 0; done < n_frames; done += b.n) {
     b.n = n_frames - done < b.capacity ? n_frames - done : b.capacity;
     if (b.n != n_frames) b.n_valid = b.n;
     copy_in(b, begin + done, 1, x);
     walk(b);
+    if (b.stopped()) return;
     copy_out(b, begin + done, 1, y);
   }
 }
@@ -121,6 +123,7 @@ void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y) {
     b.n = b.n_valid = left < b.capacity ? left : b.capacity;
     copy_in(b, done, 1, x);
     walk(b);
+    if (b.stopped()) return;
     if (done + b.n <= latency) continue;
     const size_t skip = done < latency ? latency - done : 0;
     copy_out(b, done + skip - latency, 1, y, skip);
@@ -146,23 +149,23 @@ void help_frames(Block b, size_t n_frames) {
   }
 }
 
-void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams,
-               float* const* states, size_t n_frames, const void* const* x, void* const* y) {
-  if (n_streams == 0 || n_frames == 0) return;
+void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams, float* const* states,
+               const Part& part, const void* const* x, void* const* y) {
+  if (n_streams == 0 || part.n == 0) return;
   const FloatMode mode;
   const size_t most = tile_rows(n_streams, rows);
   for (size_t first = 0; first < n_streams; first += most) {
-    const size_t n = n_streams - first < most ? n_streams - first : most;
+    const size_t n = n_streams - first < most ? n_streams - first : most, begin = first * part.of + part.first;
     if (n == 1) {  // a lone stream goes through time in blocks
-      const size_t block = model.measures.frame_by_frame ? 1 : n_frames < rows ? n_frames : rows;
-      run_stream({&model, values, block, block, block, states[first], scratch, rows, nullptr, nullptr, !x}, first * n_frames, n_frames, x, y);
+      const size_t block = model.measures.frame_by_frame ? 1 : part.n < rows ? part.n : rows;
+      run_stream({&model, values, block, block, block, states[first], scratch, rows, nullptr, nullptr, !x}, begin, part.n, x, y);
       continue;
     }
     const Block b = {&model, values, n, n, n, nullptr, scratch, rows, states + first, nullptr, !x};
-    for (size_t t = 0; t < n_frames; ++t) {
-      copy_in(b, first * n_frames + t, n_frames, x);
+    for (size_t t = 0; t < part.n; ++t) {
+      copy_in(b, begin + t, part.of, x);
       walk(b);
-      copy_out(b, first * n_frames + t, n_frames, y);
+      copy_out(b, begin + t, part.of, y);
     }
   }
 }

@@ -24,10 +24,15 @@ void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y);
 void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
 void help_frames(Block b, size_t n_frames);
 
-// n_frames timesteps of each of n_streams streams, with values and scratch for `rows` rows; x and y as in ut_batch_run. They
+// Some timesteps of sequences: n from `first` on, of the `of` that each has in x and y.
+struct Part {
+  size_t first, n, of;
+};
+
+// Part of the timesteps of each of n_streams streams, with values and scratch for `rows` rows; x and y as in ut_batch_run. They
 // are those of a flush where x is null.
-void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams,
-               float* const* states, size_t n_frames, const void* const* x, void* const* y);
+void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams, float* const* states,
+               const Part& part, const void* const* x, void* const* y);
 
 }  // namespace undertow
 

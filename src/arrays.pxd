@@ -54,6 +54,18 @@ cdef inline bint spoils(const void* x, const Slot* sx, const void* y, const Slot
     return a < b + 4 * n * sy.size and b < a + 4 * n * sx.size
 
 
+# Whether two of the outputs share memory, and which: arrays of n frames each.
+cdef inline bint overlapping(void* const* y, const Slot* slots, int n_out, Py_ssize_t n, int* first, int* other) noexcept:
+    cdef int i, j
+    for i in range(1, n_out):
+        for j in range(i):
+            if (<const char*> y[i] < <const char*> y[j] + 4 * n * slots[j].size
+                    and <const char*> y[j] < <const char*> y[i] + 4 * n * slots[i].size):
+                first[0], other[0] = i, j
+                return True
+    return False
+
+
 # An array of the slot's dtype: frames with `lead` axes before them, of n and T entries.
 cdef inline object new_array(const Slot* slot, int lead, Py_ssize_t n, Py_ssize_t T=1):
     cdef cnp.npy_intp dims[10]

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #endif
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -58,35 +59,82 @@ py::tuple describe(const ut_tensor& t) {
   return py::make_tuple(text(t.name), shape_of(t), dtype, t.once != 0, n_ids);
 }
 
+// Asked during a long run, without the GIL: whether a handler of signals has raised something, which then waits to be thrown.
+class Signals {
+ public:
+  static int look(void* context) {
+    Signals& self = *static_cast<Signals*>(context);
+    const Clock::time_point now = Clock::now();
+    if (!self.raised_ && now - self.looked_ > std::chrono::milliseconds(40)) {
+      const py::gil_scoped_acquire acquire;
+      self.raised_ = PyErr_CheckSignals() != 0;
+      self.looked_ = Clock::now();
+    }
+    return self.raised_;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point looked_ = Clock::now();
+  bool raised_ = false;
+};
+
+// Bytes that somebody else owns, kept from being given back, but not from being changed.
+class Buffer {
+ public:
+  explicit Buffer(const py::object& owner) {
+    if (PyObject_GetBuffer(owner.ptr(), &view_, PyBUF_C_CONTIGUOUS) == 0) return;
+    if (!PyObject_CheckBuffer(owner.ptr())) throw py::error_already_set();
+    PyErr_Clear();  // what it is depends on the owner's class
+    throw py::buffer_error("a .tow file must be the bytes of a buffer, one after the other (C-contiguous); try np.ascontiguousarray");
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { release(); }
+
+  const void* data() const { return view_.buf; }
+  size_t size() const { return static_cast<size_t>(view_.len); }
+  bool read_only() const { return view_.readonly != 0; }
+  void release() { PyBuffer_Release(&view_); }
+
+ private:
+  Py_buffer view_ = {};
+};
+
 class Model {
  public:
-  Model(py::buffer blob, const std::optional<std::string>& isa) {
-    view_ = blob.request();
-    n_ = static_cast<size_t>(view_.size * view_.itemsize);
-    const void* bytes = view_.ptr;
-    if (reinterpret_cast<uintptr_t>(bytes) % UT_ALIGN != 0) {  // a mapped file is aligned; bytes objects are not
+  // in_place: use weights where they lie, if the buffer is read-only and aligned: a mapped file. That does not keep others
+  // from changing them.
+  Model(const py::object& blob, const std::optional<std::string>& isa, bool in_place) : view_(blob), n_(view_.size()) {
+    const void* bytes = view_.data();
+    mapped_ = in_place && view_.read_only() && reinterpret_cast<uintptr_t>(bytes) % UT_ALIGN == 0;
+    if (!mapped_) {
       copy_ = aligned_memory(n_);
-      std::memcpy(copy_.get(), bytes, n_);
+      if (n_ != 0) std::memcpy(copy_.get(), bytes, n_);
       bytes = copy_.get();
-      view_ = py::buffer_info();
+      view_.release();
     }
     const char* want = isa ? isa->c_str() : nullptr;
     ut_error err = {};
     check(ut_probe(bytes, n_, want, &info_, &err), err);
-    memory_ = aligned_memory(info_.model_bytes);
-    check(ut_model_init(memory_.get(), info_.model_bytes, bytes, n_, want, &model_, &err), err);
+    const size_t size = mapped_ ? info_.mapped_bytes : info_.model_bytes;
+    memory_ = aligned_memory(size);
+    check((mapped_ ? ut_model_init_mapped : ut_model_init)(memory_.get(), size, bytes, n_, want, &model_, &err), err);
+    ut_model_info(model_, &info_);
     blob_ = static_cast<const char*>(bytes);
   }
 
   const ut_model* get() const { return model_; }
-  bool mapped() const { return !copy_; }
+  bool mapped() const { return mapped_; }
+  py::str name() const { return text(ut_model_name(model_)); }
+  py::str source() const { return text(ut_model_source(model_)); }
   py::buffer_info buffer() const {
     return py::buffer_info(const_cast<char*>(blob_), 1, "B", 1, {static_cast<py::ssize_t>(n_)}, {1}, true);
   }
 
   py::dict info() const {
     py::dict d;
-    d["model_bytes"] = info_.model_bytes;
+    d["model_bytes"] = mapped_ ? info_.mapped_bytes : info_.model_bytes;
     d["stream_bytes"] = info_.stream_bytes;
     d["state_bytes"] = info_.state_bytes;
     d["scratch_bytes"] = info_.scratch_bytes;
@@ -96,6 +144,8 @@ class Model {
     d["block"] = info_.block;
     d["hash"] = py::bytes(reinterpret_cast<const char*>(info_.hash), sizeof info_.hash);
     d["isa"] = info_.isa;
+    d["multiply_adds"] = info_.multiply_adds;
+    d["bytes_per_step"] = info_.bytes_per_step;
     d["file_bytes"] = n_;
     return d;
   }
@@ -104,15 +154,24 @@ class Model {
   py::list outputs() const { return list(info_.n_outputs, ut_output); }
   py::list states() const { return list(info_.n_states, ut_state); }
 
-  // Inputs and states come checked from model.py: C-contiguous arrays of the declared dtypes and shapes.
+  // Inputs and states come checked from model.py; here once more, that nothing beyond an array is read.
   py::tuple run_sequence(const std::vector<py::array>& inputs, size_t n_frames, size_t length,
                          const std::vector<std::optional<py::array>>& states) const {
+    const auto holds = [](const py::array& a, size_t n) {
+      return a.itemsize() == 4 && static_cast<size_t>(a.size()) == n && (a.flags() & py::array::c_style) != 0;
+    };
+    if (inputs.size() != info_.n_inputs || states.size() != info_.n_states || length > n_frames || n_frames > SIZE_MAX >> 28)
+      throw py::value_error("run_sequence: wrong number of inputs, states or frames");
     std::vector<const void*> x;
-    for (const py::array& a : inputs) x.push_back(a.data());
+    for (uint32_t i = 0; i < info_.n_inputs; ++i) {
+      if (!holds(inputs[i], n_frames * ut_input(model_, i).size)) throw py::value_error("run_sequence: an input does not fit");
+      x.push_back(inputs[i].data());
+    }
     std::vector<const float*> start;
-    for (const auto& s : states) start.push_back(s ? static_cast<const float*>(s->data()) : nullptr);
-    if (x.size() != info_.n_inputs || start.size() != info_.n_states)
-      throw py::value_error("run_sequence: wrong number of inputs or states");
+    for (uint32_t i = 0; i < info_.n_states; ++i) {
+      if (states[i] && !holds(*states[i], ut_state(model_, i).size)) throw py::value_error("run_sequence: a state does not fit");
+      start.push_back(states[i] ? static_cast<const float*>(states[i]->data()) : nullptr);
+    }
     std::vector<py::array_t<float>> outputs, finals;
     std::vector<void*> y;
     std::vector<float*> end;
@@ -131,16 +190,16 @@ class Model {
     }
     const size_t bytes = ut_sequence_bytes(model_, n_frames);
     if (bytes == 0) throw std::bad_alloc();
+    Signals signals;
+    ut_status status;
     {
-      py::gil_scoped_release release;
+      const py::gil_scoped_release release;
       const Memory memory = aligned_memory(bytes);
-      const ut_status status =
-          ut_sequence_run(memory.get(), bytes, model_, n_frames, length, start.data(), x.data(), y.data(), end.data());
-      if (status != UT_OK) {
-        py::gil_scoped_acquire acquire;
-        check(status, ut_error{});
-      }
+      status = ut_sequence_run_until(memory.get(), bytes, model_, n_frames, length, start.data(), x.data(), y.data(), end.data(),
+                                     Signals::look, &signals);
     }
+    if (status == UT_E_STOPPED) throw py::error_already_set();
+    check(status, ut_error{});
     return py::make_tuple(outputs, finals);
   }
 
@@ -154,8 +213,9 @@ class Model {
     return out;
   }
 
-  py::buffer_info view_;  // keeps a mapped file open
+  Buffer view_;  // keeps a mapped file open
   Memory copy_, memory_;
+  bool mapped_ = false;
   const ut_model* model_ = nullptr;
   const char* blob_ = nullptr;
   size_t n_ = 0;
@@ -168,12 +228,15 @@ void register_model(py::module_& m) {
   // Its buffer is the .tow file; a memoryview of it keeps the model.
   py::class_<Model>(m, "Model", py::buffer_protocol())
       .def_buffer(&Model::buffer)
-      .def(py::init<py::buffer, std::optional<std::string>>(), py::arg("blob"), py::arg("isa") = py::none())
+      .def(py::init<const py::object&, const std::optional<std::string>&, bool>(), py::arg("blob"), py::arg("isa") = py::none(),
+           py::arg("in_place") = true)
       .def_property_readonly("info", &Model::info)
       .def_property_readonly("inputs", &Model::inputs)
       .def_property_readonly("outputs", &Model::outputs)
       .def_property_readonly("states", &Model::states)
       .def_property_readonly("mapped", &Model::mapped)
+      .def_property_readonly("name", &Model::name)
+      .def_property_readonly("source", &Model::source)
       .def("run_sequence", &Model::run_sequence)
       .def("capsule", &Model::capsule);  // valid while this Model lives: whoever takes it keeps the Model
 }

@@ -2,7 +2,7 @@
 """What streams and pools use of undertow.h."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef extern from "undertow.h" nogil:
@@ -22,6 +22,8 @@ cdef extern from "undertow.h" nogil:
         uint32_t n_states
         uint32_t streamable
         uint32_t latency
+        uint32_t block
+        uint64_t multiply_adds
     ctypedef struct ut_tensor:
         int dtype
         uint32_t n_ids

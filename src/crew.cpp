@@ -92,15 +92,17 @@ void Crew::dismiss(Crew* crew) noexcept {
   if (crew && crew->process_ == getpid()) delete crew;
 }
 
-void Crew::run(size_t n_streams, float* const* states, size_t n_frames, const void* const* x,
+void Crew::run(size_t n_streams, float* const* states, size_t n_frames, size_t first, size_t count, const void* const* x,
                void* const* y) noexcept {
   const size_t n_threads = members_.size();
   n_streams_ = n_streams;
   n_frames_ = n_frames;
+  first_ = first;
+  count_ = count;
   states_ = states;
   x_ = x;
   y_ = y;
-  if (n_threads == 1 || n_streams < 2 || n_streams * n_frames < kWorthSharing / frame_bytes_)
+  if (n_threads == 1 || n_streams < 2 || n_streams * count < kWorthSharing / frame_bytes_)
     return batch(members_[0], n_streams, states, x, y);
   // As many chunks for each thread, of at most a workspace's rows; the threads take them as they come.
   const size_t rounds = (n_streams + n_threads * rows_ - 1) / (n_threads * rows_);
@@ -126,12 +128,12 @@ void Crew::run(size_t n_streams, float* const* states, size_t n_frames, const vo
 }
 
 void Crew::flush(size_t n_streams, float* const* states, void* const* y) noexcept {
-  if (latency_ != 0) run(n_streams, states, latency_, nullptr, y);
+  if (latency_ != 0) run(n_streams, states, latency_, 0, latency_, nullptr, y);
 }
 
 void Crew::batch(Member& me, size_t n_streams, float* const* states, const void* const* x, void* const* y) noexcept {
   if (x_)
-    ut_batch_run(me.batch, n_streams, states, n_frames_, x, y);
+    ut_batch_run_part(me.batch, n_streams, states, n_frames_, first_, count_, x, y);
   else
     ut_batch_flush(me.batch, n_streams, states, y);
 }

@@ -22,8 +22,9 @@ class Crew {
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
 
-  // As ut_batch_run. One caller at a time. Allocates nothing; without further threads it locks nothing either.
-  void run(size_t n_streams, float* const* states, size_t n_frames, const void* const* x, void* const* y) noexcept;
+  // As ut_batch_run_part. One caller at a time. Allocates nothing; without further threads it locks nothing either.
+  void run(size_t n_streams, float* const* states, size_t n_frames, size_t first, size_t count, const void* const* x,
+           void* const* y) noexcept;
 
   // As ut_batch_flush, in the same way.
   void flush(size_t n_streams, float* const* states, void* const* y) noexcept;
@@ -49,7 +50,7 @@ class Crew {
   pid_t process_;
 
   // The batch in work: written while nothing is left to claim and nothing unfinished, read after a claim.
-  size_t n_streams_ = 0, n_frames_ = 0, chunk_ = 0, n_chunks_ = 0;
+  size_t n_streams_ = 0, n_frames_ = 0, first_ = 0, count_ = 0, chunk_ = 0, n_chunks_ = 0;
   float* const* states_ = nullptr;
   const void* const* x_ = nullptr;  // null: a flush
   void* const* y_ = nullptr;

@@ -4,7 +4,7 @@
 cdef extern from "crew.h" nogil:
     cdef cppclass Crew:
         Crew(const ut_model*, size_t, size_t) except +
-        void run(size_t, float* const*, size_t, const void* const*, void* const*)
+        void run(size_t, float* const*, size_t, size_t, size_t, const void* const*, void* const*)
         void flush(size_t, float* const*, void* const*)
         @staticmethod
         void dismiss(Crew*)
@@ -28,10 +28,16 @@ cdef class Pool:
     A pool belongs to one thread at a time, as a stream does. Its own threads share out the streams of `step`, `run` and
     `propose`, which do not hold the GIL; in a process that fork made, the caller does all the work. Memory is taken when
     the pool is made, and given back by `shutdown`, at the end of a `with` block, or with the pool.
+
+    Attributes:
+        capacity, n_open: streams that may be open at a time, and that are. threads: as they were asked for.
+        advanced: frames that the last call of `step`, `run` or `propose` took each of its streams on. All of X, unless
+            Ctrl-C ended a `run`: then all its streams stand behind as many frames, and this many.
     """
 
     cdef readonly object model
-    cdef readonly Py_ssize_t capacity, threads, n_open
+    cdef readonly Py_ssize_t capacity, threads, n_open, advanced
+    cdef unsigned long long _multiply_adds
     cdef const ut_model* _m
     cdef Crew* _crew
     cdef int _busy, _n_in, _n_out
@@ -73,6 +79,7 @@ cdef class Pool:
         self._n_out = info.n_outputs
         self._state_bytes = info.state_bytes
         self._latency = info.latency
+        self._multiply_adds = info.multiply_adds
         if (capacity + 1) * info.state_bytes >= 1 << 62:
             raise MemoryError
         # Not touched until a stream opens there, or proposes: until then the system need not give the pages.
@@ -95,8 +102,8 @@ cdef class Pool:
             fill_slot(&self._slots_in[i], ut_input(self._m, i))
         for i in range(self._n_out):
             fill_slot(&self._slots_out[i], ut_output(self._m, i))
-        self._names_in = tuple(model.inputs)
-        self._names_out = tuple(model.outputs)
+        self._names_in = names_of(model.inputs, self._n_in)
+        self._names_out = names_of(model.outputs, self._n_out)
         self._generation = int.from_bytes(urandom(4), "little") % N_GENERATIONS
         self._crew = new Crew(self._m, self.threads, model.file_bytes)
 
@@ -191,21 +198,21 @@ cdef class Pool:
         self.n_open += n
         return ids
 
-    cdef object _spare_from(self, object state, object snapshot):
+    cdef int _spare_from(self, object state, object snapshot) except -1:
         """Prepares in the spare block what streams are to start from."""
-        from .states import expand
+        from .states import flat_fields
         cdef float* spare
-        cdef dict fields = expand(self.model, state) if state else {}
+        cdef list numbers, arrays
         cdef bytes data = None if snapshot is None else bytes(memoryview(snapshot))
+        numbers, arrays = flat_fields(self.model, state)
         self._enter()  # again: reading them may have let another thread in
         spare = self._block(self.capacity)
         if data is None:
             ut_state_reset(self._m, spare)
         else:
             self._load(spare, data)
-        for i, name in enumerate(self.model.states):
-            if name in fields:
-                self._write(spare, i, fields[name].reshape(-1))
+        self._write(spare, numbers, arrays)
+        return 0
 
     cdef int _load(self, float* block, bytes data) except -1:
         cdef ut_error err
@@ -213,9 +220,12 @@ cdef class Pool:
             raise StateError(err.detail.decode())
         return 0
 
-    cdef int _write(self, float* block, int i, const float[::1] flat) except -1:
-        memcpy(ut_state_field(self._m, block, i), &flat[0], flat.shape[0] * sizeof(float))
-        return 0
+    cdef void _write(self, float* block, list numbers, list arrays):
+        cdef Py_ssize_t k
+        cdef cnp.ndarray array
+        for k in range(len(numbers)):
+            array = <cnp.ndarray> arrays[k]
+            memcpy(ut_state_field(self._m, block, numbers[k]), cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array))
 
     def open(self, n=1, *, state=None, snapshot=None):
         """Start n streams.
@@ -260,7 +270,7 @@ cdef class Pool:
             ids: int64 array (n,), no stream twice. Lists and other integers are converted.
             X: (n, *frame), row i for stream ids[i], or a dict of such arrays.
             out: (n, *output frame), or a dict, to write to: then nothing is allocated. It may be X itself if frames
-                have one size, but not overlap X otherwise.
+                have one size, but not overlap X, or another output, otherwise.
 
         Returns: (n, *output frame) (`out` itself if given), or a dict of them.
 
@@ -274,7 +284,8 @@ cdef class Pool:
     def run(self, ids, X, out=None):
         """Advance streams by T timesteps in one call; equal, to the bit, to T calls of `step`.
 
-        Args, returns, raises: as `step`, with a time axis: X (n, T, *frame), out (n, T, *output frame).
+        Args, returns, raises: as `step`, with a time axis: X (n, T, *frame), out (n, T, *output frame); and
+            KeyboardInterrupt, or what else a handler of signals raises, between frames: `advanced` says between which.
         """
         return self._advance(ids, X, out, 2, False)
 
@@ -299,7 +310,8 @@ cdef class Pool:
 
         Raises: as `step`.
         """
-        cdef Py_ssize_t n, i
+        cdef Py_ssize_t n
+        cdef int i, j
         cdef list ys = []
         self._enter()
         ids = self._ids(ids, False)
@@ -310,10 +322,11 @@ cdef class Pool:
         self._pick(ids, SETTLED)  # last: nothing runs Python code from here on
         for i in range(self._n_out):
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+        if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * self._latency, &i, &j):
+            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         self._busy = WORKING
         with nogil:
-            for i in range(n):
-                self._blocks[i] = self._block(self._at[i])
+            self._find_blocks(n)
             self._crew.flush(n, self._blocks, self._y)
         self._busy = 0
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
@@ -353,8 +366,14 @@ cdef class Pool:
             _inputs.refuse_out(out, self.model.outputs[self._names_out[i]], *((n, T)[:lead]))
         return out
 
+    cdef void _find_blocks(self, Py_ssize_t n) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(n):
+            self._blocks[i] = self._block(self._at[i])
+
     cdef object _advance(self, object ids, object X, object out, int lead, bint proposal):
-        cdef Py_ssize_t n, T = 1, i, j
+        cdef Py_ssize_t n, T = 1, k
+        cdef int i, j
         cdef Slot* sx
         cdef Slot* sy
         cdef list xs = [], ys = []
@@ -389,16 +408,37 @@ cdef class Pool:
                     if spoils(self._x[i], sx, self._y[j], sy, n * T) or (
                             self._x[i] == self._y[j] and sx.size != sy.size and n * T > 1):
                         _inputs.refuse_overlap(self._names_in[i], self._names_out[j])
+        if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * T, &i, &j):
+            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         self._busy = WORKING
         with nogil:
-            for i in range(n):
-                self._blocks[i] = self._block(self._at[i])
-                if proposal:
-                    memcpy(self._before + self._at[i] * self._state_bytes, self._blocks[i], self._state_bytes)
-                    self._pending[self._at[i]] = 1
-            self._crew.run(n, self._blocks, T, self._x, self._y)
-        self._busy = 0
+            self._find_blocks(n)
+            for k in range(n if proposal else 0):
+                memcpy(self._before + self._at[k] * self._state_bytes, self._blocks[k], self._state_bytes)
+                self._pending[self._at[k]] = 1
+        self._run_frames(n, T)
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
+
+    cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T) except -1:
+        """T timesteps of the n streams in _blocks, all of them at once; between them Ctrl-C is answered."""
+        cdef Slices slices
+        cdef Py_ssize_t some
+        slices.begin(self._multiply_adds * <unsigned long long> n, 1)
+        self.advanced = 0
+        try:
+            with nogil:
+                while True:
+                    some = slices.next(T - self.advanced)
+                    self._crew.run(n, self._blocks, T, self.advanced, some, self._x, self._y)
+                    self.advanced += some
+                    if self.advanced == T:
+                        break
+                    if slices.look():
+                        with gil:
+                            PyErr_CheckSignals()
+        finally:
+            self._busy = 0
+        return 0
 
     def reset(self, ids, to=None):
         """Back to the start.
@@ -439,8 +479,8 @@ cdef class Pool:
 
     def snapshot(self, id):
         """The state of one stream as bytes, as `Stream.snapshot` gives them: streams and pools take both."""
-        cdef Py_ssize_t place = self._one(id)
         out = PyBytes_FromStringAndSize(NULL, 32 + self._state_bytes)
+        cdef Py_ssize_t place = self._one(id)
         ut_state_save(self._m, self._block(place), PyBytes_AS_STRING(out))
         return out
 
@@ -495,13 +535,14 @@ class Member:
     def _get_state(self, int i):
         cdef Pool pool = self._pool
         cdef Slot slot
-        cdef Py_ssize_t place = pool._one(self._id)
-        fill_slot(&slot, ut_state(pool._m, i))
+        fill_slot(&slot, field_of(pool._m, i))
         out = new_array(&slot, 0, 1)
+        cdef Py_ssize_t place = pool._one(self._id)
         memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_state_field(pool._m, pool._block(place), i), slot.size * sizeof(float))
         return out
 
-    def _set_state(self, int i, flat):
+    def _set_states(self, list numbers, list arrays):
         cdef Pool pool = self._pool
+        check_fields(pool._m, numbers, arrays)
         cdef Py_ssize_t place = pool._one(self._id)
-        pool._write(pool._block(place), i, flat)
+        pool._write(pool._block(place), numbers, arrays)

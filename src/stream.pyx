@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, embedsignature=True
+# cython: language_level=3, boundscheck=True, wraparound=False, cdivision=True, embedsignature=True
 """Streams: one sequence in flight each, and pools of them. The implementation of the public undertow/stream.pxd."""
 
 from operator import index
@@ -12,13 +12,14 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
-from arrays cimport fill_slot, fits, ids_in_range, new_array, spoils
+from arrays cimport fill_slot, fits, ids_in_range, new_array, overlapping, spoils
 from capi cimport *
 
 from . import _inputs
-from .errors import PoolError, ShapeError, StateError
+from .errors import InternalError, PoolError, ShapeError, StateError
 
 cnp.import_array()
 
@@ -31,12 +32,49 @@ cdef extern from "helpers.h" nogil:
         @staticmethod
         void dismiss(Helpers*)
 
+cdef extern from "slices.h" nogil:
+    cdef cppclass Slices:
+        void begin(unsigned long long, size_t)
+        size_t next(size_t)
+        bint look()
+
 cdef double SHARE_BELOW = 0.9  # a timestep of all threads as a share of that of one, from which the others are not worth having
 
 cdef enum:  # what _busy says beside 0
     WORKING = 1
     PROPOSED = 2
     SHUT_DOWN = 3
+
+
+cdef ut_tensor field_of(const ut_model* m, int i) except *:
+    """The i-th state field of a model."""
+    cdef ut_info info
+    ut_model_info(m, &info)
+    if not 0 <= i < info.n_states:
+        raise IndexError(f"state {i} of a model that has {info.n_states}")
+    return ut_state(m, i)
+
+
+cdef int check_fields(const ut_model* m, list numbers, list arrays) except -1:
+    """Whether arrays hold, element for element, what goes into these state fields."""
+    cdef Py_ssize_t k
+    if len(numbers) != len(arrays):
+        raise ShapeError(f"{len(numbers)} states, but {len(arrays)} arrays")
+    for k in range(len(numbers)):
+        array = arrays[k]
+        if (not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(<cnp.ndarray> array) != cnp.NPY_FLOAT32
+                or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
+                or cnp.PyArray_SIZE(<cnp.ndarray> array) != <Py_ssize_t> field_of(m, numbers[k]).size):
+            raise ShapeError(f"state {numbers[k]} does not take this: {array!r:.80}")
+    return 0
+
+
+cdef tuple names_of(object values, Py_ssize_t n):
+    """The names in a dict of inputs or outputs, of which the library counts n."""
+    names = tuple(values)
+    if len(names) != n:
+        raise InternalError(f"a model of {n} inputs or outputs is described by {len(names)} names")
+    return names
 
 
 cdef class Stream:
@@ -51,6 +89,10 @@ cdef class Stream:
     With threads=1 a step takes no lock and makes no system call. With more of them (`threads` says how many are at work),
     the caller and its helpers wait for each other by spinning; a helper that has had nothing to do for 0.1 ms sleeps, and
     waking it takes a lock and a system call. In a process that fork made, the caller does all the work.
+
+    Attributes:
+        position: frames that the stream has taken since it was made, reset, restored or settled. A `run` that Ctrl-C ends
+            has taken whole frames, and this many.
     """
 
     def __cinit__(self, model, Py_ssize_t block=0, Py_ssize_t threads=1, bint measure=True, size_t least=131072,
@@ -75,14 +117,15 @@ cdef class Stream:
         if not self._memory or not self._slots_in or not self._slots_out or not self._x or not self._y:
             raise MemoryError
         if ut_stream_init(self._memory, n_bytes, m, <ut_stream**> &self._stream) != 0:
-            from .errors import InternalError
             raise InternalError("ut_stream_init refused a model that Model.stream had accepted")
         for i in range(self._n_in):
             fill_slot(&self._slots_in[i], ut_input(m, i))
         for i in range(self._n_out):
             fill_slot(&self._slots_out[i], ut_output(m, i))
-        self._names_in = tuple(model.inputs)
-        self._names_out = tuple(model.outputs)
+        self._names_in = names_of(model.inputs, self._n_in)
+        self._names_out = names_of(model.outputs, self._n_out)
+        self._multiply_adds = info.multiply_adds
+        self._whole_block = min(block, info.block) if block else info.block
         self._single = self._n_in == 1 and self._n_out == 1
         self.n_inputs = self._slots_in[0].size if self._n_in == 1 else -1
         self.n_outputs = self._slots_out[0].size if self._n_out == 1 else -1
@@ -131,11 +174,13 @@ cdef class Stream:
         if self._helpers:
             self._prepare(1)
         ut_step(<ut_stream*> self._stream, x, y)
+        self.position += 1
 
     cdef void c_run(self, Py_ssize_t n_frames, const void* x, void* y) noexcept nogil:
         if self._helpers:
             self._prepare(n_frames)
         ut_run(<ut_stream*> self._stream, n_frames, &x, &y)
+        self.position += n_frames
 
     cdef void c_flush(self, void* y) noexcept nogil:
         if self._helpers and self._latency:
@@ -213,6 +258,7 @@ cdef class Stream:
             self._busy = 0
         else:
             ut_step(<ut_stream*> self._stream, px, py)
+        self.position += 1
         return out
 
     def propose(self, x, out=None):
@@ -239,6 +285,7 @@ cdef class Stream:
             if self._helpers:
                 self._prepare(1)
             ut_propose(<ut_stream*> self._stream, self._x, self._y)
+        self.position += 1
         self._busy = PROPOSED
         return out
 
@@ -251,6 +298,7 @@ cdef class Stream:
         """Undo what `propose` did, to the bit. Raises StateError if there is no proposal."""
         self._settle_proposal("rollback()")
         ut_rollback(<ut_stream*> self._stream)
+        self.position -= 1
 
     def run(self, X, out=None):
         """Advance T timesteps in one call, without the GIL; equal, to the bit, to T calls of `step`.
@@ -258,11 +306,12 @@ cdef class Stream:
         Args:
             X: (T, *frame), or a dict of such arrays with one T.
             out: (T, *output frame), or a dict, to write to: then nothing is allocated. It may be X itself if frames
-                have one size, but not overlap X otherwise.
+                have one size, but not overlap X, or another output, otherwise.
 
         Returns: (T, *output frame) (`out` itself if given), or a dict of them.
 
-        Raises: as `step`.
+        Raises: as `step`; and KeyboardInterrupt, or what else a handler of signals raises, between frames: `position` says
+            between which.
         """
         self._enter()
         if not self._single:
@@ -276,13 +325,38 @@ cdef class Stream:
         if spoils(px, self._slots_in, py, self._slots_out, n):
             from ._inputs import refuse_overlap
             refuse_overlap(self._names_in[0], self._names_out[0])
-        self._busy = WORKING
-        with nogil:
-            if self._helpers:
-                self._prepare(n)
-            ut_run(<ut_stream*> self._stream, n, &px, &py)
-        self._busy = 0
+        self._x[0], self._y[0] = px, py
+        self._run_frames(n)
         return out
+
+    cdef int _run_frames(self, Py_ssize_t n) except -1:
+        """Take n frames from _x to _y, both of which it moves on; between them Ctrl-C is answered."""
+        cdef Slices slices
+        cdef Py_ssize_t done = 0, some
+        cdef int i
+        self._busy = WORKING
+        slices.begin(self._multiply_adds, self._whole_block)
+        try:
+            with nogil:
+                while True:
+                    some = slices.next(n - done)
+                    if self._helpers:
+                        self._prepare(some)
+                    ut_run(<ut_stream*> self._stream, some, self._x, self._y)
+                    done += some
+                    if done == n:
+                        break
+                    for i in range(self._n_in):
+                        self._x[i] = <const char*> self._x[i] + 4 * some * self._slots_in[i].size
+                    for i in range(self._n_out):
+                        self._y[i] = <char*> self._y[i] + 4 * some * self._slots_out[i].size
+                    if slices.look():
+                        with gil:
+                            PyErr_CheckSignals()
+        finally:
+            self.position += done
+            self._busy = 0
+        return 0
 
     def flush(self, out=None):
         """End the sequence: the last `Model.latency` output frames of a model that looks ahead.
@@ -301,7 +375,7 @@ cdef class Stream:
             ShapeError: `out` does not fit.
         """
         from ._inputs import by_name
-        cdef int i
+        cdef int i, j
         cdef list ys = []
         self._enter()
         outs = by_name(out, self._names_out, "out", True)
@@ -310,6 +384,8 @@ cdef class Stream:
         self._enter()  # again: reading the dict may have let another thread in
         for i in range(self._n_out):
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+        if out is not None and overlapping(self._y, self._slots_out, self._n_out, self._latency, &i, &j):
+            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         self._busy = WORKING
         with nogil:
             if self._helpers and self._latency:
@@ -339,21 +415,24 @@ cdef class Stream:
             self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
         for i in range(self._n_out):
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+        if out is not None and overlapping(self._y, self._slots_out, self._n_out, n, &i, &j):
+            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         if lead and out is not None:
             for i in range(self._n_in):
                 for j in range(self._n_out):
                     if spoils(self._x[i], &self._slots_in[i], self._y[j], &self._slots_out[j], n):
                         from ._inputs import refuse_overlap
                         refuse_overlap(self._names_in[i], self._names_out[j])
-        self._busy = WORKING
-        with nogil:
-            if self._helpers:
-                self._prepare(n)
-            if proposal:
+        if not proposal:
+            self._run_frames(n)
+        else:
+            self._busy = WORKING
+            with nogil:
+                if self._helpers:
+                    self._prepare(1)
                 ut_propose(<ut_stream*> self._stream, self._x, self._y)
-            else:
-                ut_run(<ut_stream*> self._stream, n, self._x, self._y)
-        self._busy = PROPOSED if proposal else 0
+            self.position += 1
+            self._busy = PROPOSED
         if self._n_out == 1:
             return ys[0]
         return dict(zip(self._names_out, ys))
@@ -369,22 +448,20 @@ cdef class Stream:
             StateError: `to` belongs to another model, or "settled" was asked for before `settle`.
             KeyError, ShapeError: a state that the model does not have, or has in another shape.
         """
-        self._enter()
-        if to is None:
-            ut_stream_reset(<ut_stream*> self._stream)
-        elif isinstance(to, dict):
-            from .states import expand
-            fields = expand(self.model, to)
-            ut_stream_reset(<ut_stream*> self._stream)
-            state = self.state
-            for name in fields:
-                state[name] = fields[name]
+        cdef list numbers = [], arrays = []
+        if isinstance(to, dict):
+            from .states import flat_fields
+            numbers, arrays = flat_fields(self.model, to)
         elif isinstance(to, str):
             if to != "settled" or self._settled is None:
-                    raise StateError(f"reset(to={to!r}): expected None, a snapshot, or 'settled' after a call of settle(x, steps)")
-            self.restore(self._settled)
-        else:
-            self.restore(to)
+                raise StateError(f"reset(to={to!r}): expected None, a snapshot, or 'settled' after a call of settle(x, steps)")
+            return self.restore(self._settled)
+        elif to is not None:
+            return self.restore(to)
+        self._enter()  # last: reading `to` may have let another thread in
+        ut_stream_reset(<ut_stream*> self._stream)
+        self._write_states(numbers, arrays)
+        self.position = 0
 
     def settle(self, x, steps):
         """Reset, then take `steps` timesteps of the constant input x: the state at rest, without a start-up transient.
@@ -394,26 +471,32 @@ cdef class Stream:
         Returns: the number of timesteps taken.
         """
         cdef Py_ssize_t taken = 0
+        cdef Stream other
         if steps < 1:
             raise ValueError(f"steps is {steps}, expected at least 1")
-        self.reset()
-        before = self.snapshot()
+        self._enter()
+        # Apart, so that a refused x leaves this stream as it was.
+        other = Stream(self.model, 1)
+        before = other.snapshot()
         while taken < steps:
-            self.step(x)
+            other.step(x)
             taken += 1
-            after = self.snapshot()
+            after = other.snapshot()
             if after == before:
                 break
             before = after
-        self._settled = self.snapshot()
+        self._enter()  # again: other threads may have come meanwhile
+        ut_stream_copy(<ut_stream*> self._stream, <ut_stream*> other._stream)
+        self._settled = before
+        self.position = 0
         return taken
 
     def snapshot(self):
         """The whole state as bytes: for `restore`, `Model.stream(snapshot)`, a file, another machine."""
         cdef ut_info info
-        self._enter()
         ut_model_info(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), &info)
         out = PyBytes_FromStringAndSize(NULL, info.snapshot_bytes)
+        self._enter()
         ut_snapshot_save(<ut_stream*> self._stream, PyBytes_AS_STRING(out))
         return out
 
@@ -428,6 +511,7 @@ cdef class Stream:
         self._enter()
         if ut_snapshot_load(<ut_stream*> self._stream, PyBytes_AS_STRING(data), len(data), &err) != 0:
             raise StateError(err.detail.decode())
+        self.position = 0
 
     def fork(self):
         """A new stream of the same model, with as many threads, that continues from here."""
@@ -435,8 +519,10 @@ cdef class Stream:
         cdef double gain = (<Helpers*> self._helpers).gain() if self._helpers else 0.0
         self._enter()
         other = Stream(self.model, self._block, self.threads, False, self._least, gain)
+        self._enter()  # again: making it may have let another thread in
         ut_stream_copy(<ut_stream*> other._stream, <ut_stream*> self._stream)
         other._settled = self._settled
+        other.position = self.position
         return other
 
     @property
@@ -451,24 +537,25 @@ cdef class Stream:
         return trace(self, X)
 
     def _get_state(self, int i):
-        cdef ut_tensor t = ut_state(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), i)
         cdef Slot slot
-        self._enter()
-        fill_slot(&slot, t)
+        fill_slot(&slot, field_of(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), i))
         out = new_array(&slot, 0, 1)
-        cdef float* to = <float*> cnp.PyArray_DATA(<cnp.ndarray> out)
-        cdef float* start = ut_stream_state(<ut_stream*> self._stream, i)
-        cdef Py_ssize_t j
-        for j in range(slot.size):
-            to[j] = start[j]
+        self._enter()
+        memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_stream_state(<ut_stream*> self._stream, i), slot.size * sizeof(float))
         return out
 
-    def _set_state(self, int i, const float[::1] flat):
+    def _set_states(self, list numbers, list arrays):
+        """All of these fields or none; float32 arrays that lie in one piece."""
+        check_fields(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), numbers, arrays)
         self._enter()
-        cdef float* to = ut_stream_state(<ut_stream*> self._stream, i)
-        cdef Py_ssize_t j
-        for j in range(flat.shape[0]):
-            to[j] = flat[j]
+        self._write_states(numbers, arrays)
+
+    cdef void _write_states(self, list numbers, list arrays):
+        cdef Py_ssize_t k
+        cdef cnp.ndarray array
+        for k in range(len(numbers)):
+            array = <cnp.ndarray> arrays[k]
+            memcpy(ut_stream_state(<ut_stream*> self._stream, numbers[k]), cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array))
 
     def __repr__(self):
         threads = f", {self.threads} threads" if self.threads > 1 else ""

@@ -108,10 +108,10 @@ def test_unusable_file_is_3(cli, tmp_path, model):
     failed(cli("info", broken), 3, "broken.tow")
 
 
-def test_debug_shows_the_traceback(tmp_path):
+def test_debug_shows_the_traceback(cli):
     for argv in (["--debug", "info", "none.tow"], ["info", "none.tow", "--debug"]):
-        with pytest.raises(FileNotFoundError):
-            main(argv)
+        code, _, err = cli(*argv)
+        assert code == 3 and err.startswith("Traceback") and "FileNotFoundError" in err.splitlines()[-1]
 
 
 def test_module_runs_as_a_program(model):

@@ -230,6 +230,11 @@ def quantised(rng, *shape, dtype=np.int8):
     return rng.integers(info.min, info.max + 1, shape).astype(dtype)
 
 
+def seven_bits(rng, *shape):
+    """int8 weights of which ONNX Runtime is sure: without VNNI it adds two products in 16 bits, which may saturate."""
+    return quantised(rng, *shape) // 2
+
+
 @pytest.mark.parametrize("zero", [0, 17])
 @pytest.mark.parametrize("groups", [1, 3])
 def test_qlinear_conv_to_the_bit(zero, groups):
@@ -237,7 +242,7 @@ def test_qlinear_conv_to_the_bit(zero, groups):
     weights = {
         "xs": np.float32(0.02),
         "xz": np.uint8(zero),
-        "W": quantised(rng, 6, 6 // groups, 3, 2),
+        "W": seven_bits(rng, 6, 6 // groups, 3, 2),
         "ws": rng.uniform(0.01, 0.05, 6).astype(np.float32),
         "wz": np.zeros(6, np.int8),
         "ys": np.float32(0.11),
@@ -273,7 +278,7 @@ def test_quantise_and_back_to_the_bit():
 
 def test_dynamic_quantisation_as_pytorch_exports_it():
     rng = np.random.default_rng(6)
-    weights = {"W": quantised(rng, 40, 8), "wz": np.int8(0), "ws": np.float32(0.013)}
+    weights = {"W": seven_bits(rng, 40, 8), "wz": np.int8(0), "ws": np.float32(0.013)}
     nodes = [
         helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
         helper.make_node("MatMulInteger", ["q", "W", "z", "wz"], ["i"]),

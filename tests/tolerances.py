@@ -30,3 +30,18 @@ PRINTED_VECTORS = 7e-5
 
 #: Default of `undertow verify`: FLOAT32_MODEL, as a user meets it.
 VERIFY_DEFAULT = 1e-5
+
+#: How far a smooth random model moves when every weight, input and result of a node is off by 2^-20 is its condition;
+#: float32 rounds at 2^-24, and the errors of a chain of 130 products and of activations gather to a few times that.
+#: So the engine stays within what the largest of SHAKEN such shakes moves an output by, times this for chance; half of
+#: one shake is the most that was seen in thousands of models.
+CONDITION = 2.0
+SHAKEN = 3
+
+#: Beyond this share of the largest number so far, the condition of a model says nothing about its outputs.
+ILL_CONDITIONED = 1e-2
+
+#: A graph and what `lookahead.lower` makes of it, both in float64, relative to the largest number: the same operations
+#: on the same numbers, but for products of matrices, which NumPy sums in another order for another number of frames,
+#: about 1e-15 each. A state may multiply that over the test lengths.
+LOWERED = 1e-9

@@ -12,7 +12,8 @@
  *     ut_step(stream, x, y);                                           as often as you like
  *
  * Memory   All memory comes from you, aligned to UT_ALIGN; there is nothing to free. `blob` (the bytes of a .tow file,
- *          see FORMAT.md) must outlive the model: weights are used in place. The model must outlive its streams.
+ *          see FORMAT.md) must outlive the model, which uses it in place, and stay as it is; ut_model_init_mapped is for one
+ *          that may change. The model must outlive its streams.
  * Threads  A model is read-only after ut_model_init: share it. A stream belongs to one thread at a time.
  * Time     ut_step, ut_run, ut_flush and those of a batch cannot fail, allocate nothing, take no lock, make no system call and have no
  *          loop without a bound: the same operations for every frame, a number that depends on the model and not on what
@@ -50,7 +51,8 @@ typedef enum ut_status {
   UT_E_UNSUPPORTED = -6, /* well-formed, but this build cannot run it                   */
   UT_E_ISA = -7,         /* forced instruction set unknown, not built, or not on this CPU */
   UT_E_STATE = -8,       /* a snapshot that is damaged or belongs to another model      */
-  UT_E_WHOLE = -9        /* the model needs whole sequences and cannot be streamed      */
+  UT_E_WHOLE = -9,       /* the model needs whole sequences and cannot be streamed      */
+  UT_E_STOPPED = -10     /* the caller's own function ended the run                      */
 } ut_status;             /* values never change; new ones are appended                  */
 
 /* What went wrong and where. `detail` is a NUL-terminated sentence; `offset` the byte of the blob, or 0. */
@@ -72,6 +74,7 @@ typedef struct ut_string {
 
 typedef struct ut_info {
   size_t model_bytes;   /* memory for ut_model_init                                    */
+  size_t mapped_bytes;  /* memory for ut_model_init_mapped                             */
   size_t stream_bytes;  /* memory for a stream: state twice, scratch and bookkeeping    */
   size_t state_bytes;   /* of these, what a stream remembers between timesteps         */
   size_t scratch_bytes; /* of these, frames in flight                                  */
@@ -83,6 +86,8 @@ typedef struct ut_info {
   uint32_t batch_rows;  /* streams that ut_batch_run works on at a time                */
   uint8_t hash[16];     /* of the model, as written in the file                        */
   const char* isa;      /* "scalar", "avx2", ...                                       */
+  uint64_t multiply_adds;  /* of a timestep, about: of every product, one for each element of other ops */
+  uint64_t bytes_per_step; /* weights that a timestep reads, and its frames and states                  */
 } ut_info;
 
 typedef enum ut_dtype { UT_FLOAT32 = 0, UT_INT32 = 1 } ut_dtype;
@@ -115,15 +120,28 @@ const char* ut_isa(size_t i, int* runnable);
  *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN, UT_E_FORMAT, UT_E_VERSION, UT_E_UNSUPPORTED or UT_E_ISA */
 ut_status ut_probe(const void* blob, size_t n, const char* isa, ut_info* info, ut_error* err);
 
-/* ut_model_init - as ut_probe, and build the model in `mem`.
+/* ut_model_init - as ut_probe, and build the model in `mem`. All of the blob is used where it lies (in flash, say): nobody may
+ * change a byte of it while the model is in use, for steps find their way by what was checked once.
  *   mem   `bytes` >= ut_info.model_bytes, aligned to UT_ALIGN
  *   returns as ut_probe, or UT_E_MEMORY; *out is untouched on failure */
 ut_status ut_model_init(void* mem, size_t bytes, const void* blob, size_t n, const char* isa, const ut_model** out,
                         ut_error* err);
 
-/* ut_model_info, ut_input, ut_output, ut_state - ask a model. i counts from 0 and must be below n_inputs,
+/* ut_model_init_mapped - the same for a blob that others may change: a mapped file, or memory that is shared. All that steps
+ * find their way by (metadata, indices, the lists of sparse weights) is copied into `mem` first, and the copy is what is
+ * checked and used. Only weights stay in the blob. If somebody overwrites them, numbers are wrong, perhaps on each CPU in
+ * another way, and nothing else happens. If a mapped file is cut short, the system ends the program (SIGBUS) where a step
+ * reads what is gone: copy the file where that may happen.
+ *   mem   `bytes` >= ut_info.mapped_bytes, aligned to UT_ALIGN
+ *   returns as ut_model_init, and UT_E_FORMAT or UT_E_MEMORY where the blob changes meanwhile */
+ut_status ut_model_init_mapped(void* mem, size_t bytes, const void* blob, size_t n, const char* isa, const ut_model** out,
+                               ut_error* err);
+
+/* ut_model_info and those after it - ask a model. i counts from 0 and must be below n_inputs,
  * n_outputs or n_states of its ut_info; else the result has a NULL name. */
 void ut_model_info(const ut_model* model, ut_info* info);
+ut_string ut_model_name(const ut_model* model);
+ut_string ut_model_source(const ut_model* model); /* where it came from, for people */
 ut_tensor ut_input(const ut_model* model, size_t i);
 ut_tensor ut_output(const ut_model* model, size_t i);
 ut_tensor ut_state(const ut_model* model, size_t i);
@@ -249,6 +267,11 @@ ut_status ut_batch_init(void* mem, size_t bytes, const ut_model* model, ut_batch
 void ut_batch_run(ut_batch* batch, size_t n_streams, float* const* states, size_t n_frames, const void* const* x,
                   void* const* y);
 
+/* ut_batch_run_part - `count` of these timesteps, from number `first` on: calls that follow each other are one ut_batch_run, to
+ * the bit, between which a program may look whether it shall go on. x and y as there, with room for all n_frames. */
+void ut_batch_run_part(ut_batch* batch, size_t n_streams, float* const* states, size_t n_frames, size_t first, size_t count,
+                       const void* const* x, void* const* y);
+
 /* ut_batch_flush - ut_flush of each of n_streams streams; y points to n_streams sequences of ut_info.latency frames each. */
 void ut_batch_flush(ut_batch* batch, size_t n_streams, float* const* states, void* const* y);
 
@@ -268,6 +291,14 @@ size_t ut_sequence_bytes(const ut_model* model, size_t n_frames);
  *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN or UT_E_MEMORY */
 ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* model, size_t n_frames, size_t length,
                           const float* const* states, const void* const* x, void* const* y, float* const* finals);
+
+/* ut_sequence_run_until - the same, with a function that may end it: to answer a signal, say.
+ *   stop    called with `context` between layers, and within them every thousand frames or so of a large one, more often in
+ *           recurrent layers. Once it gives another number than 0, so must it from then on
+ *   returns as ut_sequence_run, or UT_E_STOPPED: y and finals then hold anything */
+ut_status ut_sequence_run_until(void* mem, size_t bytes, const ut_model* model, size_t n_frames, size_t length,
+                                const float* const* states, const void* const* x, void* const* y, float* const* finals,
+                                int (*stop)(void* context), void* context);
 
 #if defined(__cplusplus)
 }

@@ -6,29 +6,6 @@
 
 namespace {
 
-struct Lists {
-  const uint32_t* starts;
-  const uint16_t* columns;  // [block][half], in blocks of 4 columns
-  const uint8_t* diagonal;  // or null
-  const float* scales;
-  const int32_t* sums;
-  const uint8_t* blocks;
-};
-
-inline Lists lists_of(uint32_t precision, const void* W, size_t n_lists) {
-  const uint8_t* bytes = static_cast<const uint8_t*>(W);
-  const uint32_t* words = static_cast<const uint32_t*>(W);
-  const uint32_t flags = words[0];
-  const SparseLayout at = sparse_layout(precision, n_lists, words[1 + n_lists], flags);
-  const uint8_t* scales = bytes + at.scales;
-  return {words + 1,
-          reinterpret_cast<const uint16_t*>(bytes + at.columns),
-          flags & kSparseDiagonal ? bytes + at.diagonal : nullptr,
-          reinterpret_cast<const float*>(scales),
-          reinterpret_cast<const int32_t*>(scales + n_lists * kPanel * sizeof(float)),
-          bytes + at.blocks};
-}
-
 // One list and some vectors of its panel, for NT frames from t on.
 struct Walk {
   size_t list, panel, t;
@@ -45,7 +22,6 @@ inline V load_diagonal(const float* x, size_t j, size_t K) {
 }
 
 struct SparseFloats {
-  static constexpr uint32_t kPrecision = kSparseFloat32;
   static constexpr int kFrames = at_least_1(kRegisters / (8 * kSparseVectors));
   static void prepare(const DenseArgs&, size_t) {}
 
@@ -66,9 +42,9 @@ struct SparseFloats {
   }
 
   template <int NT>
-  static inline void walk(const DenseArgs& d, const Lists& lists, const Walk& at) {
+  static inline void walk(const DenseArgs& d, const SparseMatrix& lists, const Walk& at) {
     const size_t column = static_cast<size_t>(at.vector) * kLanes, first = at.list * kPanel + column;
-    const float* diagonal = reinterpret_cast<const float*>(lists.diagonal) + first;
+    const float* diagonal = lists.diagonal ? reinterpret_cast<const float*>(lists.diagonal) + first : nullptr;
     const float* x[NT];
     Chains<NT> acc;
     for (int t = 0; t < NT; ++t) {
@@ -114,12 +90,11 @@ struct SparseFloats {
 };
 
 struct SparseInt8 {
-  static constexpr uint32_t kPrecision = kSparseInt8;
   static constexpr int kFrames = at_least_1(kRegisters / (4 * kSparseVectors));
   static void prepare(const DenseArgs& d, size_t T) { Int8::prepare(d, T); }
 
   template <int NT>
-  static inline void walk(const DenseArgs& d, const Lists& lists, const Walk& at) {
+  static inline void walk(const DenseArgs& d, const SparseMatrix& lists, const Walk& at) {
     constexpr int NC = NT > 1 ? 1 : 2;  // chains: with the next list's, enough to hide the latency of a product
     const size_t column = static_cast<size_t>(at.vector) * kLanes, first = at.list * kPanel + column;
     const size_t stride = quantized_bytes(d.K);
@@ -164,7 +139,7 @@ struct SparseInt8 {
 
 // Every list for NT frames from t on.
 template <class Weights, int G, int NT>
-__attribute__((noinline)) void walk_lists(const DenseArgs& d, const Lists& lists, size_t p, size_t n_panels, size_t t) {
+__attribute__((noinline)) void walk_lists(const DenseArgs& d, const SparseMatrix& lists, size_t p, size_t n_panels, size_t t) {
   for (; p < n_panels; ++p)
     for (size_t g = 0; g < G; ++g)
       for (int v = 0; v < kVectors<1>; v += kSparseVectors) Weights::template walk<NT>(d, lists, {p * G + g, p, t, v});
@@ -173,7 +148,7 @@ __attribute__((noinline)) void walk_lists(const DenseArgs& d, const Lists& lists
 template <class Weights, int G>
 void sparse(const DenseArgs& d, size_t T) {
   Weights::prepare(d, T);
-  const Lists lists = lists_of(Weights::kPrecision, d.W, d.n_panels * G);
+  const SparseMatrix lists = *static_cast<const SparseMatrix*>(d.W);
   if (T == 1) return walk_lists<Weights, G, 1>(d, lists, 0, d.n_panels, 0);
   // Panels outside, frames inside: the blocks of a panel stay in cache while the frames pass.
   for (size_t p = 0; p < d.n_panels; ++p) {

@@ -134,6 +134,7 @@ ut_status check_cell(Check& c, const CellKind& kind, bool framed) {
     c.matrix(kR, p->sizes[kHidden], p->sizes[kFedBack], 1);
   else
     kind.n_gates == 3 ? check_gru(c, Hp) : check_lstm(c, Hp);
+  p->multiply_adds *= p->sizes[kRows] * p->sizes[kSteps];
   Cell& cell = p->cell;
   cell.W = floats(p->weights[kW]);
   cell.b = floats(p->weights[kB]);

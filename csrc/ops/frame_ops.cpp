@@ -19,6 +19,8 @@ bool same_axes(const ValueView& a, const ValueView& b, uint32_t n) {
 
 // Rows of frames of several that take scratch at once: a multiple of every tile's (kernels/matvec-inl.h).
 constexpr size_t kRowsAtOnce = 48;
+// Rows of a whole sequence between two looks whether it shall go on.
+constexpr size_t kRowsAtATime = 48 * 24;
 
 ut_status check_dense(Check& c) {
   c.counts(1, 1, 0, 2, 3);
@@ -33,6 +35,7 @@ ut_status check_dense(Check& c) {
   p->sizes[2] = rows;
   p->sizes[3] = M;
   c.matrix(0, M, K, 1);
+  p->multiply_adds *= rows;
   c.weight(1, padded(M), true);
   p->acts[0] = c.act(0);
   const size_t quantized = quantized_floats(p->precisions[0], K);
@@ -77,6 +80,7 @@ void run_dense(const OpPlan& op, const Block& b) {
   DenseArgs d = {b.row(y), b.stride(y), b.row(x), b.stride(x), op.weights[0], static_cast<const float*>(op.weights[1]),
                  mine.end, K, b.scratch, mine.first};
   size_t frames = 1, n = b.rows(y) * per_frame, most = op.scratch_floats_per_frame ? b.chunk : n;
+  if (b.watch && most > kRowsAtATime) most = kRowsAtATime;
   d.y_stride = padded(b.value(y).width);
   if (per_frame != 1) {
     d.x_stride = K;
@@ -88,8 +92,8 @@ void run_dense(const OpPlan& op, const Block& b) {
       n = per_frame;
     }
   }
-  for (size_t t = 0; t < frames; ++t)
-    for (size_t r = 0; r < n; r += most) {
+  for (size_t t = 0; t < frames && !b.stopped(); ++t)
+    for (size_t r = 0; r < n && !b.stopped(); r += most) {
       DenseArgs some = d;
       some.x += t * b.stride(x) + r * d.x_stride;
       some.y += t * padded(b.value(y).width) + r * d.y_stride;
@@ -226,6 +230,7 @@ ut_status check_depthwise(Check& c) {
   c.require(x.n_dims == 3 && y.n_dims == 2 && y.dims[0] == x.dims[0] && y.dims[1] == x.dims[2],
             "input is not (rows, taps, channels), or output not (rows, channels)");
   for (uint32_t i = 0; i < 3; ++i) c.plan()->sizes[i] = axis(x, i);
+  c.plan()->multiply_adds = c.input(0);
   const size_t width = padded(axis(x, 2));
   c.weight(0, uint64_t{axis(x, 1)} * width);
   c.weight(1, width, true);
@@ -255,6 +260,7 @@ ut_status check_reduce(Check& c) {
   c.require(x.n_dims == 3 && y.n_dims == 2 && y.dims[0] == x.dims[0] && y.dims[1] == x.dims[2],
             "input has not three axes, or output not the first and the last of them");
   for (uint32_t i = 0; i < 3; ++i) c.plan()->sizes[i] = axis(x, i);
+  c.plan()->multiply_adds = c.input(0);
   c.plan()->flags = c.param(0);
   c.require(c.plan()->flags < kNumReduces, "unknown kind of reduction");
   return c.status();
@@ -286,6 +292,7 @@ ut_status check_matmul(Check& c) {
   sizes[2] = l.dims[d - 1];
   sizes[3] = r.dims[d - 1];
   sizes[0] = n / (sizes[1] * sizes[3]);
+  c.plan()->multiply_adds = uint64_t{n} * sizes[2];
   return c.status();
 }
 

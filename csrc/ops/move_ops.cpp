@@ -49,10 +49,11 @@ ut_status check_select(Check& c) {
   if (c.status() != UT_OK) return c.status();
   c.weight(0, padded(n_runs * (sizeof(Runs) / sizeof(int32_t))), false, UT_INT32);
   if (c.status() != UT_OK) return c.status();
-  const Runs* runs = static_cast<const Runs*>(c.plan()->weights[0]);
+  const Runs* runs = static_cast<const Runs*>(c.list(c.plan()->weights[0], n_runs * sizeof(Runs)));
+  c.plan()->weights[0] = runs;
   uint64_t total = 0;
   for (size_t i = 0; i < n_runs && c.status() == UT_OK; ++i) {
-    const Runs& r = runs[i];
+    const Runs r = runs[i];
     c.require(r.input >= 0 && static_cast<uint32_t>(r.input) < c.node().n_inputs, "a run takes from an input that is not there");
     c.require(r.count > 0 && r.times > 0 && total + uint64_t(r.count) * uint64_t(r.times) <= n, "runs are empty, or more than the output");
     if (c.status() != UT_OK) break;
@@ -122,6 +123,7 @@ ut_status check_embedding(Check& c) {
   const size_t width = n_out / n_ids;
   c.plan()->sizes[0] = c.table(0, width);
   c.plan()->sizes[1] = width;
+  if (c.status() == UT_OK) c.plan()->read_bytes = n_ids * table_row_bytes(c.plan()->precisions[0], width);
   return c.status();
 }
 

@@ -15,7 +15,8 @@ namespace undertow {
 // an op reads straight through its node and returns `status()`.
 class Check {
  public:
-  Check(const File& file, const NodeView& node, const char* op_name, OpPlan* plan, ut_error* err);
+  // keep: null while a model is measured; where it is built, what `list` and sparse matrices are put in.
+  Check(const File& file, const NodeView& node, const char* op_name, OpPlan* plan, Keep* keep, ut_error* err);
 
   // How many of each the op takes; anything else is an error.
   void counts(uint32_t n_inputs, uint32_t n_outputs, uint32_t n_states, uint32_t n_tensors, uint32_t n_params);
@@ -28,6 +29,8 @@ class Check {
   size_t state(uint32_t i);  // elements; also binds plan->states[i]
   // Binds plan->weights[i] to a tensor of exactly n elements (null if optional and absent). n == 0: any size, returned.
   uint64_t weight(uint32_t i, uint64_t n, bool optional = false, uint32_t dtype = kTensorFloat32);
+  // `bytes` of the file that steps find their way by, where they must be checked and used: there, or in a copy.
+  const void* list(const void* data, size_t bytes);
   // Binds plan->weights[i] and precisions[i] to a matrix of M rows, K columns and G gates, in any precision.
   void matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional = false);
   // The same for a table of rows of `width` numbers; returns how many rows it has.
@@ -45,14 +48,23 @@ class Check {
 
  private:
   void fail(const char* what, const char* more = "", uint64_t got = 0, uint64_t expected = 0);
-  void sparse(const TensorView& t, uint32_t precision, uint64_t M, uint64_t K, uint64_t G);
+  const void* sparse(const TensorView& t, uint32_t precision, uint64_t M, uint64_t K, uint64_t G);
+  void integers(const int8_t* panels, size_t n_panels, size_t K, size_t G);
+  void sparse_integers(const SparseMatrix& lists, size_t n_lists, size_t n_blocks);
 
   const File& file_;
   const NodeView& node_;
   const char* op_name_;
   OpPlan* plan_;
+  Keep* keep_;
   ut_error* err_;
   ut_status status_ = UT_OK;
+};
+
+// Who may end the run of a whole sequence, and is asked between layers and between some frames of them.
+struct Watch {
+  int (*stop)(void* context);
+  void* context;
 };
 
 // A block of frames while the ops walk over it: n timesteps of one stream or sequence, or one timestep of n streams.
@@ -69,6 +81,7 @@ struct Block {
   Team* team = nullptr;  // several workers walk over this block, each with a scratch of its own; null: one
   bool flush = false;    // its frames come after the end of the sequence
   bool back = false;     // every other timestep of a stream: large layers walk their weights to and fro
+  const Watch* watch = nullptr;  // of a whole sequence; null: nobody
 
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {
@@ -78,6 +91,7 @@ struct Block {
   size_t stride(uint32_t v) const { return value(v).once ? 0 : padded(value(v).width); }
   size_t rows(uint32_t v) const { return value(v).once ? 1 : n; }
   bool batch() const { return states != nullptr; }
+  bool stopped() const { return watch && watch->stop(watch->context) != 0; }
   bool leads() const { return !team || team->leads(); }
   Panels mine(size_t n_panels) const { return team ? team->mine(n_panels) : Panels{0, n_panels}; }
   void meet() const {

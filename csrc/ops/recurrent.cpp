@@ -108,7 +108,7 @@ void run_stream(const OpPlan& op, const Block& b, size_t n_gates, const Kernels&
   s.c = op.type == &kLstm ? b.state_at(op.states[1]) : nullptr;
   s.c_stride = wants_c ? way * static_cast<ptrdiff_t>(b.stride(y + 1)) : 0;
   s.scratch = b.scratch;
-  for (size_t done = 0; done < n;) {
+  for (size_t done = 0; done < n && !b.stopped();) {
     const size_t m = n - done < chunk ? n - done : chunk;
     const size_t first = reverse ? n - done - m : done;  // earliest timestep of the chunk
     input_half(op, b, n_gates, a, a + chunk * width, first, m);

@@ -136,7 +136,7 @@ struct Framed {
 
   void run(Kernel kernel) const {
     const size_t n = op.forgets ? b.rows(op.output) : b.n;
-    for (size_t done = 0; done < n;) {
+    for (size_t done = 0; done < n && !b.stopped();) {
       const size_t m = n - done < b.chunk ? n - done : b.chunk;
       const size_t first = frames_back && !parallel ? n - done - m : done;
       const size_t n_rows = m * L * B;

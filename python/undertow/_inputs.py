@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ._text import listed, shown
 from .errors import ShapeError
 from .graph import Value
 
@@ -33,13 +34,13 @@ def coerce(x: Any, value: Value, lead: int, n: int | None = None) -> np.ndarray:
         x = np.asarray(x)
     if not isinstance(x, np.ndarray | np.generic):
         raise TypeError(
-            f"{value.name} must be a NumPy array, {expected}, got {type(x).__name__}; "
+            f"{shown(value.name)} must be a NumPy array, {expected}, got {type(x).__name__}; "
             f"try np.asarray(x, np.{value.dtype})"
         )
     x = np.asarray(x)
     if x.dtype.kind not in "iuf" or (value.dtype == "float32" and x.dtype != np.float32):
         raise TypeError(
-            f"{value.name} must be {expected}, got {x.dtype} {x.shape}; "
+            f"{shown(value.name)} must be {expected}, got {x.dtype} {x.shape}; "
             f"try np.ascontiguousarray(x, dtype=np.{value.dtype})"
         )
     wrong_n = n is not None and x.shape[:1] != (n,)
@@ -56,29 +57,34 @@ def coerce(x: Any, value: Value, lead: int, n: int | None = None) -> np.ndarray:
             hint = "; for one timestep use step(x)"
         elif not lead and x.shape[1:] == value.shape:
             hint = "; for several timesteps use run(X)"
-        raise ShapeError(f"{value.name} must be {expected}, got {x.dtype} {x.shape}{hint}")
+        raise ShapeError(f"{shown(value.name)} must be {expected}, got {x.dtype} {x.shape}{hint}")
     if value.dtype == "int32":
         if x.dtype.kind == "f" and not (np.isfinite(x).all() and (x == np.floor(x)).all()):
-            raise TypeError(f"{value.name} holds ids: whole numbers, got {x.dtype} values that are not")
+            raise TypeError(f"{shown(value.name)} holds ids: whole numbers, got {x.dtype} values that are not")
         if x.size and not (x.min() >= -(2**31) and x.max() < 2**31):
             refuse_ids(x, value)
     return np.ascontiguousarray(x, dtype=value.dtype).reshape(x.shape)
 
 
 def refuse_ids(x: np.ndarray, value: Value) -> NoReturn:
-    raise ValueError(f"{value.name} holds ids of 0 to {(value.n_ids or 1) - 1}, got {x.min()} to {x.max()}")
+    raise ValueError(f"{shown(value.name)} holds ids of 0 to {(value.n_ids or 1) - 1}, got {x.min()} to {x.max()}")
 
 
 def refuse_out(out: Any, value: Value, *lead: int) -> NoReturn:
     shape = (*lead, *value.shape)
     got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
     raise ShapeError(
-        f"out for {value.name} must be a writable, C-contiguous float32 array with shape {shape}, got {got}"
+        f"out for {shown(value.name)} must be a writable, C-contiguous float32 array with shape {shape}, got {got}"
     )
 
 
 def refuse_overlap(x: str, y: str) -> NoReturn:
+    x, y = shown(x), shown(y)
     raise ValueError(f"out for {y} shares memory with {x} other than frame on frame; give it an array of its own")
+
+
+def refuse_shared(y: str, other: str) -> NoReturn:
+    raise ValueError(f"out for {other} shares memory with out for {y}; give each an array of its own")
 
 
 def stream_ids(ids: Any, one: bool) -> np.ndarray:
@@ -100,7 +106,7 @@ def stream_ids(ids: Any, one: bool) -> np.ndarray:
 def refuse_lengths(names: Sequence[str], lengths: Sequence[int]) -> NoReturn:
     raise ShapeError(
         "inputs differ in their number of frames: "
-        + ", ".join(f"{n} {t}" for n, t in zip(names, lengths, strict=False))
+        + ", ".join(f"{shown(n)} {t}" for n, t in zip(names, lengths, strict=False))
     )
 
 
@@ -111,9 +117,9 @@ def by_name(x: Any, names: Sequence[str], what: str, optional: bool = False) -> 
     if not isinstance(x, Mapping):
         if len(names) == 1:
             return [x]
-        raise TypeError(f"{what} must be a dict with {', '.join(names)}, got {type(x).__name__}")
+        raise TypeError(f"{what} must be a dict with {listed(names)}, got {type(x).__name__}")
     unknown = sorted(set(x) - set(names))
     missing = [n for n in names if n not in x]
     if unknown or (missing and not optional):
-        raise KeyError(f"{what}: expected {', '.join(names)}, got {', '.join(map(str, x)) or 'nothing'}")
+        raise KeyError(f"{what}: expected {listed(names)}, got {listed(x) or 'nothing'}")
     return [x.get(n) for n in names]

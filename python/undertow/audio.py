@@ -22,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import _wav
+from . import _files, _wav
 from .errors import FormatError, ShapeError, UnsupportedError
 from .spectrum import istft, stft, window
+from .weights.contents import open_file
 
 __all__ = [
     "Framer",
@@ -58,7 +59,8 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         UnsupportedError: compressed or of an unusual sample size.
     """
     path = Path(path)
-    data = path.read_bytes()
+    with open_file(path) as file:
+        data = file.read()
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return _wav.parse(path, data)
     try:
@@ -75,16 +77,20 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
 
 
 def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> int:
-    """Write float samples of shape (T,) or (T, channels) as a 16-bit WAV; give how many had to be cut to full scale."""
+    """Write float samples of shape (T,) or (T, channels) as a 16-bit WAV; give how many had to be cut to full scale.
+
+    Raises:
+        OSError: it cannot be written; what was there before stays as it is.
+    """
     samples = np.asarray(samples, np.float64)
     samples = samples[:, None] if samples.ndim == 1 else samples
     scaled = np.rint(np.nan_to_num(samples) * 32768.0)
     whole = np.clip(scaled, -32768, 32767)
-    with wave.open(os.fspath(path), "wb") as file:
-        file.setnchannels(samples.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(whole.astype("<i2").tobytes())
+    with _files.opened(path) as file, wave.open(file, "wb") as sound:
+        sound.setnchannels(samples.shape[1])
+        sound.setsampwidth(2)
+        sound.setframerate(rate)
+        sound.writeframes(whole.astype("<i2").tobytes())
     return int(np.count_nonzero(whole != scaled))
 
 

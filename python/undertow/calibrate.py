@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ._text import quoted, shown
 from .compile import Precisions, weight_bytes, with_weights
 from .describe import human_bytes, precision_of, table
 from .drift import Arrays, Distance, distances, repeated
@@ -96,7 +97,7 @@ class Calibration:
         rows = [head]
         for layer in self.layers:
             sizes = [human_bytes(layer.bytes_before), human_bytes(layer.bytes_after)]
-            rows.append([layer.name, layer.precision, *sizes, *_errors(layer.alone)])
+            rows.append([shown(layer.name), layer.precision, *sizes, *_errors(layer.alone)])
         before, after = (sum(getattr(layer, key) for layer in self.layers) for key in ("bytes_before", "bytes_after"))
         rows.append(["all together", "", human_bytes(before), human_bytes(after), *_errors(self.total)])
         rows.append(["float32", "", human_bytes(before), human_bytes(before), "0", "0", "0", f"{self.step_us:.2f}"])
@@ -107,7 +108,7 @@ class Calibration:
             "  a layer's row: only that layer is reduced. After: largest error in the last "
             f"{LATE:,} of {LONG:,} steps, the data repeated.",
         ]
-        return "\n".join([*lines, *(f"  {name} stays float32: {why}" for name, why in self.refused.items())])
+        return "\n".join([*lines, *(f"  {shown(name)} stays float32: {why}" for name, why in self.refused.items())])
 
 
 def _errors(cost: Cost | None) -> list[str]:
@@ -131,8 +132,9 @@ def measure(
     found = bench.report(chosen, tolerance)
     if tolerance is not None and not _worst(found.total) <= tolerance:
         raise ToleranceError(
-            f"{graph.name!r}: these weights change the output by up to {_worst(found.total):.3g}, tolerance "
-            f"{tolerance:g}; weights='auto' keeps the layers that cost most in a larger precision\n{found}"
+            f"{quoted(graph.name)}: these weights change the output by up to {_worst(found.total):.3g}, tolerance "
+            f"{tolerance:g}; weights='auto' keeps the layers that cost most in a larger precision",
+            *str(found).split("\n"),
         )
     return found
 
@@ -167,7 +169,7 @@ def search(graph: Graph, X: Arrays, tolerance: float, isa: str | None = None) ->
     if not chosen:
         why = "; ".join(f"{name}: {reason}" for name, reason in said.items()) or "it has no weights with a precision"
         raise ToleranceError(
-            f"{graph.name!r}: no precision smaller than float32 keeps the output within {tolerance:g} ({why}); "
+            f"{quoted(graph.name)}: no precision smaller than float32 keeps the output within {tolerance:g} ({why}); "
             "allow more, or keep float32"
         )
     found = bench.report(_by_layer(chosen), tolerance)

@@ -7,6 +7,8 @@ import struct
 
 import numpy as np
 
+from ._text import quoted
+from .errors import FormatError
 from .packing import ALIGN, DTYPES
 
 #: in place of a tensor's number where there is none
@@ -14,6 +16,8 @@ NONE = 0xFFFFFFFF
 #: words of counts that the metadata begins with; bytes of the header before it
 COUNTS = 8
 HEADER = 64
+#: where the header holds the model hash, 16 bytes
+HASH_AT = 32
 
 
 class Writer:
@@ -23,8 +27,17 @@ class Writer:
         self.text = bytearray()
         self.tensors: list[tuple[int, np.ndarray]] = []  # dtype code, array
 
+    def title(self, text: str) -> list[int]:
+        """Words about the model, which nobody asks for by name: half a character (of a file's name) is written out."""
+        return self.name(text.encode(errors="backslashreplace").decode())
+
     def name(self, text: str) -> list[int]:
-        data = text.encode()
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise FormatError(
+                f"the name {quoted(text)} cannot be stored: {text[error.start]!r} is half a character; expected Unicode"
+            ) from None
         self.text += data
         return [len(self.text) - len(data), len(data)]
 
@@ -67,4 +80,4 @@ def align(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
-__all__ = ["COUNTS", "HEADER", "NONE", "Reader", "Writer", "align", "dims"]
+__all__ = ["COUNTS", "HASH_AT", "HEADER", "NONE", "Reader", "Writer", "align", "dims"]

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._text import MAX_LINE, escaped, quoted, shown
 from .activations import IDENTITY, SIGMOID, TANH
 from .compile import weight_bytes
 from .graph import Graph, Node
@@ -62,12 +64,14 @@ def describe(model: Model) -> dict[str, Any]:
         "weight_bytes": sum(weight_bytes(node) for node in graph.nodes),
         "state_bytes": model.state_bytes,
         "scratch_bytes": model.scratch_bytes,
+        "multiply_adds": model.multiply_adds,
+        "bytes_per_step": model.bytes_per_step,
         "isa": model.isa,
         "streamable": model.streamable,
         "latency": model.latency,
         "frames_in": model.frames_in,
         "frames_out": model.frames_out,
-        "not_streamable": [f"{node.op} {node.name!r}: {reason}" for node, reason in graph.whole_sequence_nodes()],
+        "not_streamable": [f"{node.op} {quoted(node.name)}: {reason}" for node, reason in graph.whole_sequence_nodes()],
         "warnings": _not_finite(graph.nodes),
     }
 
@@ -152,7 +156,7 @@ def _not_finite(nodes: list[Node]) -> list[str]:
         for key, w in node.weights.items():
             for what, n in (("NaN", int(np.isnan(w).sum())), ("infinite", int(np.isinf(w).sum()))):
                 if n:
-                    found.append(f"{node.op} {node.name!r}: {n} of {w.size} numbers of {key} are {what}")
+                    found.append(f"{node.op} {quoted(node.name)}: {n} of {w.size} numbers of {key} are {what}")
     return found
 
 
@@ -161,7 +165,7 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
 
     def frames(kind: str) -> list[list[str]]:
         return [
-            [kind, f["name"], _shape(f["shape"]), f["dtype"] + (f" below {f['ids']}" if f.get("ids") else "")]
+            [kind, shown(f["name"]), _shape(f["shape"]), f["dtype"] + (f" below {f['ids']}" if f.get("ids") else "")]
             for f in facts[f"{kind}s"]
         ]
 
@@ -172,14 +176,14 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
         runs = [*runs[: MAX_ROWS // 2], middle, *runs[-MAX_ROWS // 4 :]]
     for run in runs:
         layers.append(_row(run[0]) if len(run) == 1 else _row_of_many(run))
-    lines = [facts["name"], *(f"  {line}" for line in facts["source"].splitlines()), ""]
+    lines = [shown(facts["name"]), *_source(facts["source"]), ""]
     lines += [table(frames("input") + frames("output")), "", table(layers), ""]
     if len(layers) <= len(facts["layers"]):
         lines += [f"  {len(facts['layers'])} nodes; undertow info --all gives each of them a line", ""]
     states = [
         [
             "state" if i == 0 else "",
-            s["name"] + " " + _shape(s["shape"]) + ("" if s["starts"] == "at zero" else " starts from the model"),
+            f"{shown(s['name'])} {_shape(s['shape'])}" + ("" if s["starts"] == "at zero" else " starts from the model"),
         ]
         for i, s in enumerate(facts["state"])
     ]
@@ -191,6 +195,8 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
                 *states,
                 ["memory", f"{human_bytes(facts['state_bytes'])} of state and "
                  f"{human_bytes(facts['scratch_bytes'])} of scratch per stream"],
+                ["work", f"about {facts['multiply_adds']:,} multiply-adds and "
+                 f"{human_bytes(facts['bytes_per_step'])} a step"],
                 ["isa", facts["isa"]],
                 ["streams", streams],
                 *([["latency", f"{facts['latency']} frames"]] if facts["latency"] else []),
@@ -201,13 +207,21 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
     return "\n".join(lines)
 
 
+def _source(source: str) -> list[str]:
+    """Where the model came from; in a column of its own, so that no line of it passes for a fact of ours."""
+    said = [shown(re.sub(" +", " ", line).strip(), MAX_LINE) for line in source.split("\n")] if source else []
+    if len(said) > MAX_ROWS:
+        said[MAX_ROWS:] = [f"... and {len(said) - MAX_ROWS} more lines"]
+    return [f"  {'source' if i == 0 else '':6}  {line}".rstrip() for i, line in enumerate(said)]
+
+
 def _shape(dims: list[int]) -> str:
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
 def _row(layer: dict[str, Any]) -> list[str]:
     return [
-        layer["name"],
+        shown(layer["name"]),
         layer["op"],
         " ".join(map(_shape, layer["inputs"][:MAX_SHAPES])) + _more(layer["inputs"]),
         " ".join(map(_shape, layer["outputs"][:MAX_SHAPES])) + _more(layer["outputs"]),
@@ -267,7 +281,8 @@ def human_bytes(n: int) -> str:
 
 
 def table(rows: list[list[str]], indent: str = "  ") -> str:
-    """Columns padded to their widest cell."""
+    """Columns padded to their widest cell; a cell is one line, whatever its text holds."""
+    rows = [[escaped(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()

@@ -11,6 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import _files
+from ._text import quoted, shown
 from .describe import is_main, table, variant
 from .errors import UnsupportedError
 from .graph import Graph, Node
@@ -88,6 +90,7 @@ def write(model: Model, path: str | os.PathLike[str]) -> None:
     Raises:
         ImportError: the package graphviz, or the program `dot`, is missing.
         UnsupportedError: the graph has too many nodes to be looked at, or the suffix is none of these.
+        OSError: it cannot be written; what was there before stays as it is.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -95,7 +98,7 @@ def write(model: Model, path: str | os.PathLike[str]) -> None:
         raise UnsupportedError(f"{path}: a graph is written as {', '.join(SUFFIXES)}")
     description = dot(model)
     if suffix == ".dot":
-        path.write_text(description, encoding="utf-8")
+        _files.write(path, description)
         return
     try:
         import graphviz
@@ -107,38 +110,38 @@ def write(model: Model, path: str | os.PathLike[str]) -> None:
         raise ImportError(
             "pictures of graphs need the program dot: install your system's package graphviz; or write a .dot"
         ) from None
-    path.write_bytes(picture)
+    _files.write(path, picture)
 
 
 def dot(model: Model) -> str:
     """The model in the language of graphviz."""
     graph = model.graph
     if len(graph.nodes) > MAX_NODES:
-        raise UnsupportedError(f"{model.name!r} has {len(graph.nodes)} nodes; at most {MAX_NODES} are drawn")
+        raise UnsupportedError(f"{quoted(model.name)} has {len(graph.nodes)} nodes; at most {MAX_NODES} are drawn")
     lines = [
         "digraph model {",
         '  node [shape=box, style="rounded,filled", fillcolor=white, fontname="sans-serif", fontsize=11];',
         '  edge [fontname="sans-serif", fontsize=9, color="#555555"];',
-        f'  label={_quoted(model.name)}; labelloc=t; fontname="sans-serif";',
+        f'  label={_label([model.name])}; labelloc=t; fontname="sans-serif";',
         *_before(model),
     ]
     values: dict[str, str] = {}
     for i, name in enumerate(graph.inputs):
-        lines.append(f'  i{i} [label={_quoted(f"{name}")}, shape=ellipse, fillcolor="#e8f0fe"];')
+        lines.append(f'  i{i} [label={_label([name])}, shape=ellipse, fillcolor="#e8f0fe"];')
         values[name] = f"i{i}"
     for i, node in enumerate(graph.nodes):
         colour = "#fde7c8" if node.states else "#e6f4ea" if is_main(node.op) else "white"
-        lines.append(f'  n{i} [label={_quoted(_label(graph, node))}, fillcolor="{colour}"];')
+        lines.append(f'  n{i} [label={_label(_words(graph, node))}, fillcolor="{colour}"];')
         for value in node.inputs:
-            lines.append(f"  {values[value]} -> n{i} [label={_quoted(_size(graph, value))}];")
+            lines.append(f"  {values[value]} -> n{i} [label={_label([_size(graph, value)])}];")
         values.update(dict.fromkeys(node.outputs, f"n{i}"))
     for i, (name, value) in enumerate(graph.outputs.items()):
-        lines.append(f'  o{i} [label={_quoted(name)}, shape=ellipse, fillcolor="#e8f0fe"];')
-        lines.append(f"  {values[value]} -> o{i} [label={_quoted(_size(graph, value))}];")
+        lines.append(f'  o{i} [label={_label([name])}, shape=ellipse, fillcolor="#e8f0fe"];')
+        lines.append(f"  {values[value]} -> o{i} [label={_label([_size(graph, value)])}];")
     places = {name: f"s{i}" for i, name in enumerate(graph.states)}
     for state in graph.states.values():
-        label = f"{state.name}\n{_shape(state.shape)}"
-        lines.append(f'  {places[state.name]} [label={_quoted(label)}, shape=cylinder, fillcolor="#fff8e1"];')
+        label = _label([state.name, _shape(state.shape)])
+        lines.append(f'  {places[state.name]} [label={label}, shape=cylinder, fillcolor="#fff8e1"];')
     for i, node in enumerate(graph.nodes):
         for name in node.states:
             ends = {"state_read": f"{places[name]} -> n{i}", "state_write": f"n{i} -> {places[name]}"}
@@ -153,18 +156,18 @@ def _before(model: Model) -> list[str]:
     if not found:
         return []
     rows = [f"{facts['in_file']:>5}  {kind}" for kind, facts in found.items()]
-    label = "\\l".join(_escaped(row) for row in ["in the file:", *rows]) + "\\l"
-    return [f'  before [label="{label}", shape=note, style=filled, fillcolor="#f1f3f4", fontname="monospace"];']
+    label = _label(["in the file:", *rows], left=True)
+    return [f'  before [label={label}, shape=note, style=filled, fillcolor="#f1f3f4", fontname="monospace"];']
 
 
-def _label(graph: Graph, node: Node) -> str:
+def _words(graph: Graph, node: Node) -> list[str]:
     words = [
         node.name,
         node.op if node.name.rpartition("_")[0] != node.op and node.name != node.op else "",
         variant(graph, node),
     ]
     precisions = Counter(node.precisions.values())
-    return "\n".join([word for word in words if word] + [", ".join(precisions)] * bool(precisions))
+    return [word for word in words if word] + [", ".join(precisions)] * bool(precisions)
 
 
 def _size(graph: Graph, value: str) -> str:
@@ -175,11 +178,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "1"
 
 
-def _quoted(text: str) -> str:
-    return '"' + _escaped(text).replace("\n", "\\n") + '"'
-
-
-def _escaped(text: str) -> str:
-    """Names come from files: nothing in them may end the string, or mean something to graphviz."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-    return shown.replace("\\", "\\\\").replace('"', '\\"')
+def _label(lines: list[str], left: bool = False) -> str:
+    """A string of graphviz. Names come from files: nothing in them may end it, or mean something to graphviz."""
+    plain = (shown(line).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines)
+    return '"' + ("".join(f"{line}\\l" for line in plain) if left else "\\n".join(plain)) + '"'

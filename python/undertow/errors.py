@@ -6,6 +6,7 @@
     Error
     +-- FormatError       (ValueError)           a file is damaged, truncated or not what its name says
     +-- UnsupportedError  (NotImplementedError)  well-formed, but not computable exactly: names node, attribute, value
+    |   +-- LimitError                           the file asks for more than `load(limits=)` allows
     +-- ShapeError        (ValueError)           shapes that do not fit together, in a model or an input
     +-- ToleranceError    (ValueError)           weight precisions change the output by more than was allowed
     +-- StateError        (ValueError)           a snapshot or state of another model; a proposal where none belongs
@@ -16,9 +17,25 @@
 An input of the wrong dtype is a plain ``TypeError``.
 """
 
+from ._text import MAX_LINE, shown
+
 
 class Error(Exception):
-    """Base of every exception that undertow defines."""
+    """Base of every exception that undertow defines.
+
+    Each argument is a line of the message. Messages quote names from files, and libraries that quote these: what is not
+    printable is escaped, a newline too, and the middle of a very long line is left out.
+
+    >>> print(Error("layer 'a\\nb'", "  at line 2"))
+    layer 'a\\nb'
+      at line 2
+    """
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*(shown(line, MAX_LINE) for line in lines))
+
+    def __str__(self) -> str:
+        return "\n".join(shown(line, MAX_LINE) for line in self.args)
 
 
 class FormatError(Error, ValueError):
@@ -27,6 +44,10 @@ class FormatError(Error, ValueError):
 
 class UnsupportedError(Error, NotImplementedError):
     """A well-formed model asks for something that undertow does not compute exactly."""
+
+
+class LimitError(UnsupportedError):
+    """A model asks for more memory or work than its loader was told to allow."""
 
 
 class ShapeError(Error, ValueError):

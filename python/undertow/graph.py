@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from ._text import listed, quoted, shown
 from .errors import ShapeError, UnsupportedError
 from .origin import Origin
 
@@ -151,15 +152,17 @@ class Graph:
         inputs = tuple(inputs)
         for value in inputs:
             if value not in self.values:
-                raise ShapeError(f"{op} {name!r}: input {value!r} does not exist")
+                raise ShapeError(f"{op} {quoted(name)}: input {quoted(value)} does not exist")
         for state in states:
             if state not in self.states:
-                raise ShapeError(f"{op} {name!r}: state {state!r} does not exist")
+                raise ShapeError(f"{op} {quoted(name)}: state {quoted(state)} does not exist")
             # A layer owns its states; a register may be read often, but written once.
             if (op != "state_read" and state in self._written) or (
                 op not in ("state_read", "state_write") and state in self._read
             ):
-                raise ShapeError(f"{op} {name!r}: state {state!r} belongs to another node; give each its own")
+                raise ShapeError(
+                    f"{op} {quoted(name)}: state {quoted(state)} belongs to another node; give each its own"
+                )
         # float64 weights (typed-in examples) become float32 here, once, for every importer alike.
         arrays = {
             key: np.asarray(
@@ -253,19 +256,19 @@ class Graph:
             v = self.values[value]
             return f"{v.shape} {v.dtype}{' once' if v.once else ''}"
 
-        lines = [f"Graph {self.name!r}"]
-        lines += [f"  input   {name}  {show(name)}" for name in self.inputs]
+        lines = [f"Graph {quoted(self.name)}"]
+        lines += [f"  input   {shown(name)}  {show(name)}" for name in self.inputs]
         lines += [
-            f"  state   {s.name}  {s.shape}{'' if s.init is None else '  (learned start)'}"
+            f"  state   {shown(s.name)}  {s.shape}{'' if s.init is None else '  (learned start)'}"
             for s in self.states.values()
         ]
         for node in self.nodes:
             shapes = ", ".join(show(v) for v in node.outputs)
             lines.append(
-                f"  {node.name}  {node.op}  {', '.join(node.inputs)} -> {', '.join(node.outputs)}  {shapes}"
+                f"  {shown(node.name)}  {node.op}  {listed(node.inputs)} -> {listed(node.outputs)}  {shapes}"
                 + "".join(f"  {key} {precision}" for key, precision in node.precisions.items())
             )
-        lines += [f"  output  {name} = {value}" for name, value in self.outputs.items()]
+        lines += [f"  output  {shown(name)} = {shown(value)}" for name, value in self.outputs.items()]
         return "\n".join(lines)
 
 

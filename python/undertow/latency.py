@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from .picture import figure_class
+from ._text import shown
+from .picture import figure_class, save
 
 Call = Callable[[], Any]
 
@@ -202,6 +203,7 @@ def plot(series: Sequence[Series], path: str | Path, title: str = "") -> Any:
 
     Raises:
         ImportError: matplotlib is missing.
+        UnsupportedError, OSError: as `picture.save`.
     """
     Figure = figure_class()
     figure = Figure(figsize=(12, 5), layout="constrained")
@@ -219,8 +221,9 @@ def plot(series: Sequence[Series], path: str | Path, title: str = "") -> Any:
             alpha=1.0 if whos.index(s.who) == 0 else 0.5,
             **style,
         )
-    ax.set(xscale="log", yscale="log", xlabel="microseconds of a call", ylabel="share of the calls", title=title)
+    ax.set(xscale="log", yscale="log", xlabel="microseconds of a call", ylabel="share of the calls")
+    ax.set_title(shown(title), parse_math=False)
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(path, dpi=120)
+    save(figure, path)
     return figure

@@ -6,12 +6,14 @@ from __future__ import annotations
 import mmap
 import os
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from . import tow
+from ._text import MAX_LINE, escaped, shown
 from .compile import Precisions, with_weights
 from .errors import Error, FormatError, UnsupportedError
 from .model import Model
@@ -58,6 +60,9 @@ def load(
     *,
     weights: Precisions | None = None,
     sparse: str | bool = "auto",
+    mapped: bool = True,
+    check: bool = False,
+    limits: Mapping[str, int] | None = None,
     **options: Any,
 ) -> Model:
     """Load an exported model.
@@ -72,11 +77,18 @@ def load(
         sparse: "auto" stores matrices that were pruned in blocks without their zeros where that is faster, as in
             `Model.with_weights`; True does so with all, False with none. A .tow file stays as it is unless `weights`
             or `sparse` says otherwise.
+        mapped: use the weights of a .tow file where it lies: processes share them, and loading reads little. Replace
+            such a file by renaming another over it, as `Model.save` does. If it is overwritten, numbers are wrong; if
+            it is cut short, the system ends the program (SIGBUS). False: copy it.
+        check: compare the hash in a .tow file with one of its bytes, which finds any damage. (Other formats have none.)
+        limits: what the model may ask for at most, such as {"stream_bytes": 1 << 20, "multiply_adds": 10**8}; see
+            `Model`. For files of strangers: a small file may ask for a large stream, or a step of seconds.
         options: for the importer of the format, such as `states=` for ONNX.
 
     Raises:
         FormatError: the file is damaged or not of its format.
         UnsupportedError: it holds something that cannot be computed exactly; names node, attribute and value.
+        LimitError: the model asks for more than `limits` allows.
         ISAError: `isa` cannot run here.
         ImportError: the format needs an extra that is not installed.
 
@@ -85,18 +97,19 @@ def load(
     >>> stream = model.stream()
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with contents.open_file(path) as file:
         head = file.read(contents.HEAD)
         try:
             if head[: len(tow.MAGIC)] == tow.MAGIC:
                 _refuse_options(path, options)
-                model = Model(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), isa)
                 stays = weights is None and sparse == "auto"
+                blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else head + file.read()
+                model = Model(blob, isa, mapped=mapped, check=check, limits=limits)
                 return model if stays else model.with_weights(weights or {}, sparse=sparse)
             graph = _importer(path, head).load(path, **options)
-            return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa)
+            return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
         except Error as error:
-            if str(path) in str(error) or str(error).startswith(f"{path.name}:"):
+            if escaped(str(path)) in str(error) or str(error).startswith(f"{escaped(path.name)}:"):
                 raise
             raise type(error)(f"{path}: {error}") from error
 
@@ -136,4 +149,4 @@ def _is_keras(path: Path) -> bool:
 
 def _refuse_options(path: Path, options: dict[str, Any]) -> None:
     if options:
-        raise TypeError(f"{path}: a .tow file takes no importer options, got {', '.join(options)}")
+        raise TypeError(f"{shown(path, MAX_LINE)}: a .tow file takes no importer options, got {', '.join(options)}")

@@ -7,20 +7,31 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from operator import index
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import _core, describe, superframes, tow
+from . import _core, _files, describe, superframes, tow
 from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
+from ._text import quoted
 from .compile import Precisions, compile_graph, with_weights
-from .errors import ShapeError, UnsupportedError
+from .errors import FormatError, ISAError, LimitError, ShapeError, UnsupportedError
 from .graph import Graph, State, Value
 from .origin import Origin
 from .sparse import with_blocks
 from .states import expand
 from .stream import Pool, Stream
+
+#: attributes of a Model that `limits` may bound
+LIMITS = (
+    "file_bytes",
+    "model_bytes",
+    "state_bytes",
+    "scratch_bytes",
+    "stream_bytes",
+    "multiply_adds",
+    "bytes_per_step",
+)
 
 
 def _usable_cpus() -> int:
@@ -43,24 +54,47 @@ class Model:
             strides along time. With strides of S in all, S timesteps make one frame of shape (S, *timestep), and what
             it gives is (frames_out, *timestep), or one timestep without that axis where frames_out is 1. `Stream.step`
             takes one such frame, `Stream.run` (n, S, *timestep), and latency counts frames.
-        state_bytes, scratch_bytes: what each stream holds.
+        state_bytes, scratch_bytes: what each stream holds; stream_bytes: all that it takes.
+        model_bytes: what the plan takes, beside the weights.
         file_bytes: size of the .tow form, weights included.
+        multiply_adds: of a timestep, about: those of every product, and one for each element of other ops.
+        bytes_per_step: weights that a timestep reads, and its frames and states.
+        source: where the model came from and what the importer did.
         hash: 16 bytes that identify graph and weights; snapshots carry it.
     """
 
-    def __init__(self, blob: Any, isa: str | None = None) -> None:
+    def __init__(
+        self,
+        blob: Any,
+        isa: str | None = None,
+        *,
+        mapped: bool = True,
+        check: bool = False,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
         """
         Args:
-            blob: the bytes of a .tow file, or any buffer of them (a mapped file is used in place).
+            blob: the bytes of a .tow file, or any C-contiguous buffer of them. What may be written to is copied.
             isa: force an instruction set; None for the value of UT_ISA in the environment, or else the best there is.
+            mapped: use the weights of a read-only buffer, such as a mapped file, where they lie; whoever changes them
+                afterwards makes numbers wrong, and whoever cuts a mapped file short ends the program (SIGBUS). False:
+                copy them.
+            check: compare the hash in the file with one of its metadata and weights.
+            limits: what the model may ask for at most, by attribute: file_bytes, model_bytes, state_bytes,
+                scratch_bytes, stream_bytes, multiply_adds or bytes_per_step.
 
         Raises:
             FormatError, UnsupportedError: the bytes are damaged or not for this library.
+            LimitError: the model asks for more than `limits` allows.
+            BufferError: the bytes of the buffer do not follow each other.
             ISAError: `isa` cannot run here.
         """
         #: what an importer noted; empty for a .tow file
         self.origin = Origin()
-        self._core = _core.Model(blob, isa or os.environ.get("UT_ISA") or None)
+        isa = isa or os.environ.get("UT_ISA") or None
+        if isa is not None and not (isinstance(isa, str) and isa.isascii() and isa.isprintable()):
+            raise ISAError(f"isa {isa!r:.60} is not one of {', '.join(name for name, _ in _core.isas())}")
+        self._core = _core.Model(blob, isa, mapped)
         self._capsule = self._core.capsule()
         info = self._core.info
         self.isa: str = info["isa"]
@@ -72,16 +106,35 @@ class Model:
         self.file_bytes: int = info["file_bytes"]
         self.block: int = info["block"]
         self.hash: bytes = info["hash"]
+        self.name: str = self._core.name
+        self.source: str = self._core.source
+        self.model_bytes: int = info["model_bytes"]
+        self.multiply_adds: int = info["multiply_adds"]
+        self.bytes_per_step: int = info["bytes_per_step"]
+        self._keep_within(limits or {})
+        if check:
+            tow.check_hash(memoryview(self._core))
         self.inputs = {
             name: Value(name, shape, dtype, once, n_ids) for name, shape, dtype, once, n_ids in self._core.inputs
         }
         self.outputs = {name: Value(name, shape, dtype, once) for name, shape, dtype, once, _ in self._core.outputs}
         self.states = {name: State(name, shape) for name, shape, *_ in self._core.states}
 
+    def _keep_within(self, limits: Mapping[str, int]) -> None:
+        unknown = sorted(set(limits) - set(LIMITS))
+        if unknown:
+            raise TypeError(f"limits: {unknown[0]!r} is not a limit; there are: {', '.join(LIMITS)}")
+        for name, most in limits.items():
+            if (asked := getattr(self, name)) > most:
+                raise LimitError(
+                    f"{self.name!r} asks for {name} = {asked:,}, limits allow {most:,}; "
+                    f"if you trust it, load it with limits={{{name!r}: {asked}}} or without this limit"
+                )
+
     @classmethod
-    def from_graph(cls, graph: Graph, isa: str | None = None) -> Model:
-        """Compile a graph. Raises `ShapeError` or `UnsupportedError` for what cannot be compiled."""
-        model = cls(compile_graph(graph), isa)
+    def from_graph(cls, graph: Graph, isa: str | None = None, *, limits: Mapping[str, int] | None = None) -> Model:
+        """Compile a graph. Raises `ShapeError` or `UnsupportedError` for what cannot be compiled, and `LimitError`."""
+        model = cls(compile_graph(graph), isa, limits=limits)
         model.origin = graph.origin
         return model
 
@@ -108,16 +161,21 @@ class Model:
     @cached_property
     def graph(self) -> Graph:
         """The model as a Graph with unpadded weights (copies); float32 whatever precision they are stored in."""
-        return tow.read(memoryview(self._core))
+        return tow.read(self._file())
 
-    @cached_property
-    def name(self) -> str:
-        return tow.title(memoryview(self._core))[0]
+    def _file(self) -> memoryview:
+        """The .tow form, as it was when it was loaded.
 
-    @property
-    def source(self) -> str:
-        """Where the model came from and what the importer did."""
-        return tow.title(memoryview(self._core))[1]
+        Raises:
+            FormatError: it lies in a mapped file that has changed since.
+        """
+        view = memoryview(self._core)
+        if not self.mapped:
+            return view
+        copy = _core.Model(view, "scalar", False)  # of bytes that no longer change: checked again
+        if copy.info["hash"] != self.hash:
+            raise FormatError(f"{self.name!r} lies in a file that has changed since it was loaded")
+        return memoryview(copy)
 
     @cached_property
     def frames_in(self) -> int:
@@ -167,7 +225,7 @@ class Model:
         """
         self._require_streamable()
         if block is not None and not 1 <= block <= self.block:
-            raise ValueError(f"block is {block}, expected 1 to {self.block} for {self.name!r}")
+            raise ValueError(f"block is {block}, expected 1 to {self.block} for {quoted(self.name)}")
         threads, cpus = index(threads), _usable_cpus()
         if not 1 <= threads <= cpus:
             raise ValueError(f"threads is {threads}, expected 1 to {cpus}, the CPUs that this process may use")
@@ -197,7 +255,7 @@ class Model:
         if not self.streamable:
             node, reason = self.graph.whole_sequence_nodes()[0]
             raise UnsupportedError(
-                f"{self.name!r} cannot be streamed: {node.op} {node.name!r}: {reason}; "
+                f"{quoted(self.name)} cannot be streamed: {node.op} {quoted(node.name)}: {reason}; "
                 "use model.run(X) with the whole sequence"
             )
 
@@ -239,15 +297,15 @@ class Model:
             refuse_lengths(names, [len(x) for x in xs])
         if T == 0 and any(v.once for v in self.outputs.values()):
             raise ShapeError(
-                f"X has no frames, but {self.name!r} gives one result per sequence: at least one is needed"
+                f"X has no frames, but {quoted(self.name)} gives one result per sequence: at least one is needed"
             )
         length = T if length is None else int(length)
         if not 0 <= length <= T:
             raise ShapeError(f"length is {length}, expected 0 to {T} (the frames of X)")
         if self.latency and length != T:
             raise UnsupportedError(
-                f"length is {length} of {T} frames, but {self.name!r} looks {self.latency} frames ahead, into what "
-                "would be padding; run the frames before it alone"
+                f"length is {length} of {T} frames, but {quoted(self.name)} looks {self.latency} frames ahead, into "
+                "what would be padding; run the frames before it alone"
             )
         fields = expand(self, state or {})
         if self.streamable and length == T:
@@ -276,14 +334,21 @@ class Model:
         return ys[0] if len(ys) == 1 else dict(zip(self.outputs, ys, strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as a .tow file, which needs no importer to load and whose weights are mapped, not read."""
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(memoryview(self._core))
-        partial.replace(path)  # a reader never sees half a file
+        """Write the model as a .tow file, which needs no importer to load and whose weights are mapped, not read.
+
+        The file appears whole or not at all, whoever else reads or writes it, and may be the one that the model was
+        loaded from. A file that was there before leaves its permission bits; a symbolic link is replaced, not followed.
+
+        Raises:
+            OSError: it cannot be written; what was there before stays as it is.
+            FormatError: the model lies in a mapped file that has changed since.
+
+        >>> undertow.load("model.onnx").save("model.tow")   # doctest: +SKIP
+        """
+        _files.write(path, self._file())
 
     def __repr__(self) -> str:
-        return f"<undertow.Model {self.name!r}, {self.n_parameters} parameters, {self.isa}>"
+        return f"<undertow.Model {quoted(self.name)}, {self.n_parameters} parameters, {self.isa}>"
 
     def __str__(self) -> str:
         return describe.text(describe.describe(self))

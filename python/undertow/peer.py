@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
+from .errors import Error
 
 Arrays = dict[str, np.ndarray]
 _DTYPES = {"float": np.float32, "double": np.float64, "float16": np.float16, "int64": np.int64, "int32": np.int32}
@@ -23,7 +24,7 @@ _MAX_TRIALS = 200
 _TIME_NAMES = ("time", "seq", "step", "len", "frame")
 
 
-class CannotFeed(Exception):
+class CannotFeed(Error):
     """The session's inputs or outputs cannot be matched with the model's frames; says which and why."""
 
 

@@ -6,11 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import ShapeError
+from . import _files
+from ._text import shown
+from .errors import ShapeError, UnsupportedError
 
 #: Up to so many numbers a frame are drawn as lines; more of them as a heat map.
 MAX_LINES = 4
@@ -60,6 +63,7 @@ def draw(panels: Sequence[Panel], end: float, xlabel: str = "frame", path: str |
     Raises:
         ImportError: matplotlib is missing.
         ShapeError: there is nothing to draw.
+        UnsupportedError, OSError: as `save`.
     """
     Figure = figure_class()
     if not panels or any(len(p.rows) == 0 for p in panels):
@@ -70,12 +74,29 @@ def draw(panels: Sequence[Panel], end: float, xlabel: str = "frame", path: str |
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, panel in zip(axes, panels, strict=True):
         (_lines if _as_lines(panel) else _heat_map)(figure, ax, panel, end)
-        ax.set_title(panel.title, loc="left", fontsize="medium")
+        ax.set_title(shown(panel.title), loc="left", fontsize="medium", parse_math=False)
     axes[-1].set_xlabel(xlabel)
     axes[-1].set_xlim(0, end)
     if path is not None:
-        figure.savefig(os.fspath(path), dpi=120)
+        save(figure, path)
     return figure
+
+
+def save(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a matplotlib Figure.
+
+    Args:
+        path: its suffix says the format: .png, .svg, .pdf, or another that matplotlib writes.
+
+    Raises:
+        UnsupportedError: matplotlib does not write such files.
+        OSError: it cannot be written; what was there before stays as it is.
+    """
+    suffix = Path(os.fsdecode(path)).suffix.lower()
+    if suffix[1:] not in figure.canvas.get_supported_filetypes():
+        raise UnsupportedError(f"{os.fsdecode(path)}: expected a name that ends in .png, .svg or .pdf")
+    with _files.opened(path) as file:
+        figure.savefig(file, format=suffix[1:], dpi=120)
 
 
 def _as_lines(panel: Panel) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ._text import listed, quoted, shown
 from .errors import ShapeError, StateError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class StateView(Mapping[str, Any]):
             return [key]
         fields = [name for name in self._index if name.rpartition(".")[0] == key]
         if not fields:
-            raise KeyError(f"no state {key!r}; there are: {', '.join(self._index) or 'none'}")
+            raise KeyError(f"no state {quoted(key)}; there are: {listed(self._index) or 'none'}")
         return fields
 
     def __getitem__(self, key: str) -> Any:
@@ -62,8 +63,7 @@ class StateView(Mapping[str, Any]):
         if len(values) != len(fields):
             raise StateError(f"state {key!r} has the fields {', '.join(fields)}, got {len(values)} values")
         arrays = [as_field(self._stream.model, f, v) for f, v in zip(fields, values, strict=True)]
-        for field, array in zip(fields, arrays, strict=True):
-            self._stream._set_state(self._index[field], array.reshape(-1))
+        self._stream._set_states([self._index[f] for f in fields], arrays)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._index)
@@ -72,14 +72,15 @@ class StateView(Mapping[str, Any]):
         return len(self._index)
 
     def __repr__(self) -> str:
-        return "<state " + ", ".join(f"{name} {self._stream.model.states[name].shape}" for name in self._index) + ">"
+        states = self._stream.model.states
+        return "<state " + ", ".join(f"{shown(name)} {states[name].shape}" for name in self._index) + ">"
 
 
 def as_field(model: Any, field: str, value: Any) -> np.ndarray:
     """`value` as a float32 array of the field's shape."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"state {field!r} must be numbers, got {array.dtype}")
+        raise TypeError(f"state {quoted(field)} must be numbers, got {array.dtype}")
     shape = model.states[field].shape
     if array.shape != shape:
         raise ShapeError(f"state {field!r} has shape {shape}, got {array.shape}")
@@ -92,7 +93,7 @@ def expand(model: Any, state: Mapping[str, Any]) -> dict[str, np.ndarray]:
     for key, value in state.items():
         names = [key] if key in model.states else [n for n in model.states if n.rpartition(".")[0] == key]
         if not names:
-            raise KeyError(f"no state {key!r}; there are: {', '.join(model.states) or 'none'}")
+            raise KeyError(f"no state {quoted(key)}; there are: {listed(model.states) or 'none'}")
         if len(names) == 1:
             values = [value]
         else:
@@ -101,3 +102,10 @@ def expand(model: Any, state: Mapping[str, Any]) -> dict[str, np.ndarray]:
             raise StateError(f"state {key!r} has the fields {', '.join(names)}, got {len(values)} values")
         fields.update({n: as_field(model, n, v) for n, v in zip(names, values, strict=True)})
     return fields
+
+
+def flat_fields(model: Any, state: Mapping[str, Any] | None) -> tuple[list[int], list[np.ndarray]]:
+    """As `expand`, by the numbers of the fields: what a stream takes in one piece."""
+    fields = expand(model, state or {})
+    numbers = {name: i for i, name in enumerate(model.states)}
+    return [numbers[name] for name in fields], list(fields.values())

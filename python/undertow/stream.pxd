@@ -35,6 +35,9 @@ cdef class Stream:
     cdef size_t _least
     cdef object _names_in, _names_out, _settled
     cdef Py_ssize_t _latency
+    cdef readonly long long position
+    cdef unsigned long long _multiply_adds
+    cdef Py_ssize_t _whole_block  # frames that a run works on at a time
     cdef object __weakref__
 
     cdef void c_step(self, const void* x, void* y) noexcept nogil
@@ -49,3 +52,5 @@ cdef class Stream:
     cdef object _output(self, object out, int i, int lead, Py_ssize_t n)
     cdef int _settle_proposal(self, str how) except -1
     cdef object _many(self, object x, object out, int lead, bint proposal=*)
+    cdef int _run_frames(self, Py_ssize_t n) except -1
+    cdef void _write_states(self, list numbers, list arrays)

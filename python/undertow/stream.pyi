@@ -18,6 +18,7 @@ class Stream:
     n_inputs: int
     n_outputs: int
     threads: int
+    position: int
     def __init__(
         self,
         model: Model,
@@ -42,13 +43,14 @@ class Stream:
     def state(self) -> StateView: ...
     def trace(self, X: Frames) -> Trace: ...
     def _get_state(self, i: int) -> np.ndarray: ...
-    def _set_state(self, i: int, flat: np.ndarray) -> None: ...
+    def _set_states(self, numbers: list[int], arrays: list[np.ndarray]) -> None: ...
 
 class Pool:
     model: Model
     capacity: int
     threads: int
     n_open: int
+    advanced: int
     def __init__(self, model: Model, capacity: SupportsIndex, threads: SupportsIndex = 1) -> None: ...
     def open(
         self, n: SupportsIndex = 1, *, state: Mapping[str, Any] | None = None, snapshot: bytes | None = None
@@ -76,4 +78,4 @@ class Pool:
 class Member:
     model: Model
     def _get_state(self, i: int) -> np.ndarray: ...
-    def _set_state(self, i: int, flat: np.ndarray) -> None: ...
+    def _set_states(self, numbers: list[int], arrays: list[np.ndarray]) -> None: ...

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._text import shown
 from .errors import ShapeError
 from .graph import Value
 
@@ -39,8 +40,8 @@ def as_frames(x: Any, value: Value, frames_in: int) -> Any:
         return x
     if len(x) % frames_in:
         raise ShapeError(
-            f"{value.name} has {len(x)} timesteps, but the model strides along time and takes {frames_in} of them as a "
-            f"frame: expected a multiple of {frames_in}, or shape (T, {', '.join(map(str, shape))})"
+            f"{shown(value.name)} has {len(x)} timesteps, but the model strides along time and takes {frames_in} of "
+            f"them as a frame: expected a multiple of {frames_in}, or shape (T, {', '.join(map(str, shape))})"
         )
     return x.reshape(-1, *shape)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import runs
 from .activations import BY_CODE, Activation
-from .container import COUNTS, HEADER, NONE, Reader, Writer, align, dims
+from .container import COUNTS, HASH_AT, HEADER, NONE, Reader, Writer, align, dims
 from .errors import FormatError
 from .graph import Graph, Node, Value
 from .ops import BINARY, REDUCTIONS
@@ -240,7 +240,7 @@ def write(graph: Graph) -> bytes:
     out = Writer()
     owned = [s for node in graph.nodes if node.op not in ("state_read", "state_write") for s in node.states]
     state_order = [*owned, *(s for s in graph.states if s not in set(owned))]
-    title = out.name(graph.name) + out.name(graph.source[:4096])
+    title = out.title(graph.name) + out.title(graph.source[:4096])
     used = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs.values())
     node_outputs = {  # a cell state that nothing reads need not be computed into a frame
         node.name: node.outputs[:1] if node.op == "lstm" and node.outputs[1] not in used else node.outputs
@@ -291,9 +291,27 @@ def write(graph: Graph) -> bytes:
     for _, array in out.tensors:
         blob[at : at + array.nbytes] = array.tobytes()
         at = align(at + array.nbytes)
-    digest = hashlib.blake2b(memoryview(blob)[HEADER:]).digest()[:16]
-    seal(blob, len(metadata), digest)
+    seal(blob, len(metadata), digest(blob))
     return bytes(blob)
+
+
+def digest(blob: bytes | bytearray | memoryview) -> bytes:
+    """The model hash: 16 bytes of BLAKE2b over metadata and weights."""
+    return hashlib.blake2b(memoryview(blob)[HEADER:]).digest()[:16]
+
+
+def check_hash(blob: bytes | memoryview) -> None:
+    """Compare the hash in a file's header with that of its bytes.
+
+    Raises:
+        FormatError: they differ, so the file is damaged: not the one that was written.
+    """
+    stored, found = bytes(blob[HASH_AT : HASH_AT + 16]), digest(blob)
+    if stored != found:
+        raise FormatError(
+            f"the file is damaged: the hash of its metadata and weights is {found.hex()}, its header says "
+            f"{stored.hex()}; fetch or convert it again"
+        )
 
 
 def seal(blob: bytearray, metadata_bytes: int, digest: bytes) -> None:
@@ -369,9 +387,3 @@ def read(blob: bytes | memoryview) -> Graph:
     for record in outputs:
         graph.output(r.name(record), names[record[2]])
     return graph
-
-
-def title(blob: bytes | memoryview) -> tuple[str, str]:
-    """Model name and source of a file, without its graph."""
-    r = Reader(blob)
-    return r.name(r.take(2)), r.name(r.take(2))

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import picture
+from . import _files, picture
+from ._text import shown
 from .errors import ShapeError
 
 
@@ -39,7 +40,7 @@ class Trace(Mapping[str, np.ndarray]):
         lines = [f"Trace of {self.n_steps} frames"]
         for name, s in self.items():
             reach = f"{np.nanmin(s):.3g} to {np.nanmax(s):.3g}" if s.size else "empty"
-            lines.append(f"  {name}  {s.shape}  {reach}")
+            lines.append(f"  {shown(name)}  {s.shape}  {reach}")
         return "\n".join(lines)
 
     @property
@@ -48,10 +49,14 @@ class Trace(Mapping[str, np.ndarray]):
         return len(next(iter({**self.outputs, **self._states}.values()), ()))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write states and outputs to a .npz, under `state/NAME` and `output/NAME`."""
+        """Write states and outputs to a .npz, under `state/NAME` and `output/NAME`.
+
+        Raises:
+            OSError: it cannot be written; what was there before stays as it is.
+        """
         arrays = {f"state/{name}": s for name, s in self.items()}
         arrays |= {f"output/{name}": y for name, y in self.outputs.items()}
-        with open(path, "wb") as file:
+        with _files.opened(path) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:

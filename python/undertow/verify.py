@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
+from ._text import MAX_LINE, quoted, shown
 from .describe import table
 from .drift import Distance, check_same_frames, distances
 from .layerwise import node_errors
@@ -45,7 +46,7 @@ class Worst:
         frame = "" if self.frame is None else f", frame {self.frame}"
         element = f", element {self.element}" if self.element else ""
         return (
-            f"largest error {self.error:.3g} at {self.where} {self.output!r}{frame}{element}: "
+            f"largest error {self.error:.3g} at {self.where} {quoted(self.output)}{frame}{element}: "
             f"expected {self.expected:.9g}, got {self.got:.9g}"
         )
 
@@ -87,7 +88,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.n_steps} random frames (seed {self.seed}) on {self.isa} against {self.against}"]
-        lines += [f"  note: {note}" for note in self.notes]
+        lines += [f"  note: {shown(note, MAX_LINE)}" for note in self.notes]
         for check in self.checks:
             good = check.worst.error <= self.tolerance and check.same_bits is not False
             bits = {None: "", True: "; same bits as whole", False: "; BITS DIFFER FROM WHOLE"}[check.same_bits]
@@ -175,7 +176,7 @@ def verify(
     report.checks.append(Check("whole sequence", worst_error(expected, whole, model)))
     report.checks += _streamed(model, X, frames, whole, expected, rng)
     if exact is not None and model.streamable:
-        report.growth, report.exact = _growth(model, exact, seed), f"{exact.name!r}"
+        report.growth, report.exact = _growth(model, exact, seed), quoted(exact.name)
     return report
 
 
@@ -210,7 +211,7 @@ def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: f
     if model.streamable:
         report.exact = "the same weights in float32 (rounding of frames alone)"
         if exact is not None:
-            report.exact = f"{exact.name!r}"
+            report.exact = quoted(exact.name)
         report.growth = _growth(model, exact or model.with_weights("float32"), seed)
     return report
 

@@ -12,7 +12,7 @@ template <class Number>
 void put(uint8_t* to, Number number) {
   memcpy(to, &number, sizeof number);
 }
-Bytes matrix(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk) {
+Bytes matrix_bytes(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk) {
   Bytes out(panels(M) * panel_bytes(precision, K, G));
   const size_t width = G * kPanel;
   for (size_t p = 0; p < panels(M); ++p) {
@@ -69,7 +69,7 @@ std::vector<uint16_t> some_columns(size_t n, size_t n_columns, Random& values) {
 }
 
 // Lists of any length, from none to every block; zeros where a block reaches beyond K, as in a file.
-Bytes sparse_matrix(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk) {
+Bytes sparse_bytes(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk) {
   const bool integers = precision == kSparseInt8;
   const size_t n_lists = panels(M) * G, n_columns = (K + 3) / 4;
   const uint32_t flags = M == K ? static_cast<uint32_t>(values.below(2)) : 0;
@@ -117,14 +117,26 @@ Bytes sparse_matrix(Precision precision, size_t M, size_t K, size_t G, Random& v
   return out;
 }
 
+size_t list_bytes(Precision precision, const Bytes& W, size_t M, size_t G) {
+  const size_t n_lists = panels(M) * G;
+  uint32_t flags, n_blocks;
+  memcpy(&flags, W.data(), 4);
+  memcpy(&n_blocks, W.data() + 4 * (1 + n_lists), 4);
+  return sparse_layout(precision, n_lists, n_blocks, flags).diagonal;
+}
+
 Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, size_t K, size_t T, uint64_t seed,
                  Variant variant) {
   Random values(seed), junk(seed + 1);
   Floats x = rows(T, K, 2, values, variant.padding, junk);
   if (seed % 4 == 0) spice(&x, K, values);
   if (seed % 7 == 0) std::fill(x.begin(), x.begin() + static_cast<ptrdiff_t>(padded_to_panels(K)), 0.0f);  // silence
-  const auto make = precision >= kNumTablePrecisions ? sparse_matrix : matrix;
+  const auto make = precision >= kNumTablePrecisions ? sparse_bytes : matrix_bytes;
   const Bytes W = make(precision, M, K, G, values, variant.padding, junk);
+  const bool is_sparse = precision >= kNumTablePrecisions;
+  // Lists apart from the rest, as a model has them of a file that may change.
+  const Bytes lists(W.begin(), W.begin() + static_cast<ptrdiff_t>(is_sparse ? list_bytes(precision, W, M, G) : 0));
+  const SparseMatrix matrix = is_sparse ? sparse_matrix(precision, lists.data(), W.data(), panels(M) * G) : SparseMatrix{};
   const Floats b = panel_matrix(M, 1, G, 1, values, variant.padding, junk);
   Floats quantized(T * quantized_floats(precision, K) + kPanel, kCanary);
   const size_t width = G * padded_to_panels(M), stride = width + kPanel;
@@ -133,7 +145,7 @@ Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, si
   const size_t block = variant.one_frame_a_call ? 1 : T;
   for (size_t t = 0; t < T; t += block)
     table.dense[precision][G]({y.data() + t * stride, stride, x.data() + t * padded_to_panels(K), padded_to_panels(K),
-                               W.data(), seed % 3 ? b.data() : nullptr, panels(M), K,
+                               is_sparse ? static_cast<const void*>(&matrix) : W.data(), seed % 3 ? b.data() : nullptr, panels(M), K,
                                quantized.data() + t * quantized_floats(precision, K)},
                               block);
   for (size_t i = quantized.size() - kPanel; i < quantized.size(); ++i)

@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
   EXPECT(n > 64);
   EXPECT(strcmp(ut_version(), "0.1.0") == 0 && UT_VERSION_MAJOR == 0 && UT_VERSION_MINOR == 1 && UT_VERSION_PATCH == 0);
   EXPECT(UT_OK == 0 && UT_E_ARGUMENT == -1 && UT_E_ALIGN == -2 && UT_E_MEMORY == -3 && UT_E_FORMAT == -4);
-  EXPECT(UT_E_VERSION == -5 && UT_E_UNSUPPORTED == -6 && UT_E_ISA == -7 && UT_E_STATE == -8 && UT_E_WHOLE == -9);
+  EXPECT(UT_E_VERSION == -5 && UT_E_UNSUPPORTED == -6 && UT_E_ISA == -7 && UT_E_STATE == -8 && UT_E_WHOLE == -9 && UT_E_STOPPED == -10);
   EXPECT(strcmp(ut_status_text(UT_OK), "ok") == 0);
   EXPECT(ut_isa(0, &runnable) != NULL && (runnable == 0 || runnable == 1));
   EXPECT(ut_isa(1000, NULL) == NULL);

@@ -75,7 +75,7 @@ void check_clean(const Report& r, const char* what, const char* isa) {
 void collect(const std::string& path, std::set<uint32_t>* kinds, std::set<std::string>* variants) {
   const Bytes blob = read_file(path);
   undertow::File file;
-  CHECK_INT(undertow::File::open(blob.data(), blob.size(), &file, nullptr), UT_OK);
+  CHECK_INT(undertow::File::open(blob.data(), blob.data(), blob.size(), &file, nullptr), UT_OK);
   uint32_t next = file.n_inputs;
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     const undertow::NodeView node = file.node(i, next);

@@ -71,6 +71,7 @@ class Tow {
   size_t n_outputs() { return count(4); }
   size_t n_nodes() { return count(5); }
   uint32_t text_bytes() { return count(7); }
+  char* text(uint32_t offset) { return reinterpret_cast<char*>(bytes_.data() + 64 + u32_at(bytes_, 24) - text_bytes() + offset); }
 
   // The nth node of a kind; its inputs, states, tensors and params; and its first output value.
   size_t find(uint32_t kind, size_t nth = 0) {
@@ -112,6 +113,22 @@ const Lie kLies[] = {
     {"rnn", "name of a state outside the text pool", UT_E_FORMAT, [](Tow& t) { t.state(0, 0) = t.text_bytes(); }},
     {"rnn", "name of an output outside the text pool", UT_E_FORMAT, [](Tow& t) { t.output(0, 0) = t.text_bytes(); }},
     {"rnn", "name of a node outside the text pool", UT_E_FORMAT, [](Tow& t) { t.node(0, 1) = t.text_bytes(); }},
+    {"rnn", "text that is not UTF-8", UT_E_FORMAT, [](Tow& t) { t.text(t.value(0, 0))[0] = static_cast<char>(0xff); }},
+    {"rnn", "two texts of the same bytes", UT_E_FORMAT,
+     [](Tow& t) { t.value(1, 0) = 0, t.value(1, 1) = t.text_bytes(); }},
+    {"cells", "two states of one name", UT_E_FORMAT,
+     [](Tow& t) { t.state(1, 0) = t.state(0, 0), t.state(1, 1) = t.state(0, 1); }},
+    {"cells", "the last state named as the first", UT_E_FORMAT,
+     [](Tow& t) { t.state(t.n_states() - 1, 0) = t.state(0, 0), t.state(t.n_states() - 1, 1) = t.state(0, 1); }},
+    {"lstm", "two outputs of one name", UT_E_FORMAT,
+     [](Tow& t) { t.output(1, 0) = t.output(0, 0), t.output(1, 1) = t.output(0, 1); }},
+    {"text", "two inputs of one name", UT_E_FORMAT, [](Tow& t) { t.value(1, 0) = t.value(0, 0), t.value(1, 1) = t.value(0, 1); t.count(3) = 2; }},
+    {"rnn", "no inputs", UT_E_FORMAT, [](Tow& t) { t.count(3) = 0; }},
+    {"rnn", "no outputs", UT_E_FORMAT, [](Tow& t) { t.count(4) = 0, t.count(6) += 3; }},
+    {"rnn", "tensors over each other", UT_E_FORMAT,
+     [](Tow& t) { t.tensor(1, 2) = t.tensor(2, 2) = t.tensor(0, 2), t.tensor(1, 4) = t.tensor(2, 4) = 4 * t.tensor(0, 4); }},
+    {"int8", "a weight of -128", UT_E_FORMAT, [](Tow& t) { reinterpret_cast<uint8_t*>(t.data(t.tensor_of(t.find(kGru), 0)))[0] = 0x80; }},
+    {"int8", "a weight and not its sum", UT_E_FORMAT, [](Tow& t) { ++reinterpret_cast<int8_t*>(t.data(t.tensor_of(t.find(kDense), 0)))[0]; }},
     {"rnn", "more inputs than values", UT_E_FORMAT, [](Tow& t) { t.count(3) = 3; }},
     {"rnn", "an input more", UT_E_FORMAT, [](Tow& t) { t.count(3) = 2; }},
     {"rnn", "a tensor less", UT_E_FORMAT, [](Tow& t) { --t.count(0); }},

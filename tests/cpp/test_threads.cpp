@@ -80,7 +80,9 @@ uint64_t work_in_crew(const Model& m, size_t n_threads, size_t frame_bytes) {
   Hash hash;
   for (size_t call = 0; call < kCalls; ++call) {
     const size_t n = random.below(kMost + 1), n_frames = random.below(4);
-    crew->run(n, states.data(), n_frames, x, y);
+    const size_t cut = random.below(n_frames + 1);  // a call may be taken in parts
+    if (cut != 0) crew->run(n, states.data(), n_frames, 0, cut, x, y);
+    crew->run(n, states.data(), n_frames, cut, n_frames - cut, x, y);
     for (size_t i = 0; i < traffic.out.size(); ++i) hash.add(traffic.out[i].data(), n * n_frames * traffic.out_width[i]);
     if (call % 40 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until all of them sleep
   }

@@ -11,11 +11,15 @@ import argparse
 import contextlib
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
+from .._text import MAX_LINE, shown
 from ..errors import Error, ISAError, ToleranceError
 from . import bench, convert, demo, info, run, trace, verify
-from ._common import UsageError
+from ._common import Parser, UsageError, say
 
 _EPILOG = """\
 examples:
@@ -33,7 +37,7 @@ exit codes: 0 ok, 1 verification failed or tolerance missed, 2 wrong usage, 3 un
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="undertow",
         description="Run exported recurrent networks (RNN, LSTM, GRU) over streams.",
         epilog=_EPILOG,
@@ -44,10 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in (demo, info, run, verify, convert, bench, trace):
         command.add(subparsers)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _run(parser, argv)
+
+
+def _run(parser: Parser, argv: Sequence[str] | None) -> int:
     try:
         args = parser.parse_args(argv)
         if args.version:
-            print(f"undertow {info.version()}")
+            say(f"undertow {info.version()}")
             return 0
         if not args.command:
             parser.print_help()
@@ -65,18 +75,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if "--debug" in (sys.argv[1:] if argv is None else argv):
-            raise
-        line, rest = _message(error)
-        print(f"undertow: error: {line}{rest}", file=sys.stderr)
+            say(traceback.format_exc().rstrip(), file=sys.stderr)
+        else:
+            say(f"undertow: error: {_message(error)}", file=sys.stderr)
         return 2 if isinstance(error, (UsageError, ISAError)) else 1 if isinstance(error, ToleranceError) else 3
 
 
-def _message(error: Exception) -> tuple[str, str]:
-    """One line that says it all, and the lines below it, if any: an importer may print the code to write instead."""
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """A warning of Python or NumPy may quote a file, too."""
+    said = warnings.formatwarning(shown(message, MAX_LINE), category, filename, lineno, line)
+    say(said.rstrip(), file=sys.stderr if file is None else file)
+
+
+def _message(error: Exception) -> str:
+    """One line that says it all; below it, where an importer prints the code to write instead, the lines of that."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fspath(error.filename)}: {error.strerror}", ""
-    line, newline, rest = (str(error).strip() or type(error).__name__).partition("\n")
+        return f"{shown(error.filename, MAX_LINE)}: {error.strerror}"
+    if isinstance(error, Error) and str(error).strip():
+        return str(error).strip()
+    line = shown(" ".join(str(error).split()) or type(error).__name__, MAX_LINE)
     # Errors that a user can act on say what to do. Anything else is our fault, and its class helps us.
-    if not isinstance(error, (Error, OSError, UsageError, ImportError, ValueError)):
+    if not isinstance(error, (Error, OSError, ImportError, ValueError)):
         line = f"{type(error).__name__}: {line} (`undertow --debug ...` shows where)"
-    return line, newline + rest
+    return line

@@ -9,15 +9,38 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
+from .._text import escaped, lines
+from ..errors import Error
 from ..precision import CODES
 
 
-class UsageError(Exception):
+class UsageError(Error):
     """Arguments that are well-formed each but do not go together."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Repeats in its errors what it was given, as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escaped(message))
+
+
+def say(*texts: object, file: TextIO | None = None, flush: bool = False) -> None:
+    """The one place that prints: control characters never get past it, and what `file` cannot encode is escaped too.
+
+    Newlines count as ours. Whoever makes a line out of text from a file has escaped them with `_text.shown`.
+    """
+    file = sys.stdout if file is None else file
+    text = "\n".join(lines(str(text)) for text in texts)
+    try:
+        print(text, file=file, flush=flush)
+    except UnicodeEncodeError:
+        coding = file.encoding
+        print(text.encode(coding, "backslashreplace").decode(coding), file=file, flush=flush)
 
 
 def add_command(
@@ -195,7 +218,7 @@ def positive_float(text: str) -> float:
 
 def warn(message: str) -> None:
     """One line on standard error."""
-    print(f"undertow: warning: {message}", file=sys.stderr)
+    say(f"undertow: warning: {escaped(message)}", file=sys.stderr)
 
 
 class Progress:

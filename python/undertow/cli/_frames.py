@@ -11,10 +11,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import audio, superframes
+from .. import _files, audio, superframes
+from .._text import shown
 from ..errors import FormatError, ShapeError
+from ..weights.contents import open_file
 from . import _sound
-from ._common import UsageError, warn
+from ._common import UsageError, say, warn
 
 Arrays = dict[str, np.ndarray]
 
@@ -59,7 +61,7 @@ def lines(file: TextIO, name: str, model: Any) -> Iterator[Arrays]:
             raise FormatError(f"{name}: line {n}: {bad[:40]!r} is not a number") from None
         first = False
         if len(numbers) != n_numbers:
-            wanted = " + ".join(f"{value.size} ({key})" for key, value in model.inputs.items())
+            wanted = " + ".join(f"{value.size} ({shown(key)})" for key, value in model.inputs.items())
             raise FormatError(f"{name}: line {n}: {len(numbers)} numbers, expected {wanted}, one frame per line")
         yield _split(numbers, f"{name}: line {n}", model)
 
@@ -81,11 +83,11 @@ def write(path: str, Y: Arrays, model: Any, sound: _sound.Sound | None, blocks: 
     """Write output name -> (T, *frame) to .npy (one output), .npz, .csv or .wav (of blocks that overlap, if so)."""
     suffix = Path(path).suffix.lower()
     if suffix == ".npz":
-        with open(path, "wb") as file:
+        with _files.opened(path) as file:
             np.savez(file, **Y)  # type: ignore[arg-type]
         return
     if suffix == ".npy":
-        with open(path, "wb") as file:
+        with _files.opened(path) as file:
             np.save(file, next(iter(Y.values())))
     elif suffix == ".wav":
         assert sound is not None  # check_output has seen to it
@@ -94,8 +96,8 @@ def write(path: str, Y: Arrays, model: Any, sound: _sound.Sound | None, blocks: 
         if n_cut:
             warn(f"{path}: {n_cut} samples beyond full scale were cut; write a .npy to keep them")
     else:
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(text + "\n" for text in as_lines(Y, model))
+        with _files.opened(path) as file:
+            file.writelines(f"{text}\n".encode() for text in as_lines(Y, model))
 
 
 def as_lines(Y: Arrays, model: Any) -> Iterator[str]:
@@ -126,7 +128,7 @@ def check_output(path: str | None, model: Any, sound: _sound.Sound | None, block
 
 def _numpy(path: str) -> Any:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except OSError:
@@ -148,7 +150,9 @@ def _from_arrays(path: str, arrays: Arrays, model: Any) -> Arrays:
             raise ShapeError(f"{path}: has {found}, expected a .npz with an array for each input of the model: {names}")
     fitting = {}
     for name, value in model.inputs.items():
-        fitting[name] = _fit(f"{path}: {name}", superframes.as_frames(arrays[name], value, model.frames_in), value)
+        fitting[name] = _fit(
+            f"{path}: {shown(name)}", superframes.as_frames(arrays[name], value, model.frames_in), value
+        )
     return fitting
 
 
@@ -174,7 +178,7 @@ def _split(numbers: list[float], where: str, model: Any) -> Arrays:
         part = np.array(numbers[at : at + value.size])
         at += value.size
         if value.dtype == "int32" and not np.array_equal(part, np.rint(part)):
-            raise FormatError(f"{where}: {name}: expected ids, whole numbers")
+            raise FormatError(f"{where}: {shown(name)}: expected ids, whole numbers")
         frame[name] = part.astype(value.dtype).reshape(value.shape)
     return frame
 
@@ -190,5 +194,5 @@ def _is_number(word: str) -> bool:
 def standard_input() -> TextIO:
     """Standard input, with a word to a person who sits at it."""
     if sys.stdin.isatty():
-        print("undertow: reading frames from the keyboard, one line of numbers each; end with Ctrl-D", file=sys.stderr)
+        say("undertow: reading frames from the keyboard, one line of numbers each; end with Ctrl-D", file=sys.stderr)
     return sys.stdin

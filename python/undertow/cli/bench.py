@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import latency
+from .. import _files, latency
+from .._text import escaped
 from ..describe import table
 from ..latency import Call, Cold, Series
 from ..peer import CannotFeed, OnnxRuntime, random_inputs
 from ..picture import figure_class
 from ..verify import one_or_all
-from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int
+from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int, say
 
 _DESCRIPTION = """\
 Time single calls from Python, on one thread, beside ONNX Runtime where MODEL is an .onnx file:
@@ -104,13 +105,13 @@ def bench(args: argparse.Namespace) -> int:
         for cache, times in measured:
             series += [Series(what, who, cache, t, **shape) for who, t in zip(calls, times, strict=True)]
 
-    print(f"{args.model}: {model.n_parameters:,} parameters, one thread")
-    print(table(_rows(series)))
-    print(f"  timer: {timer:.0f} ns of every number are the clock's own")
+    say(f"{escaped(args.model)}: {model.n_parameters:,} parameters, one thread")
+    say(table(_rows(series)))
+    say(f"  timer: {timer:.0f} ns of every number are the clock's own")
     if cold:
-        print(f"  cold: {cold}")
+        say(f"  cold: {cold}")
     for note in notes:
-        print(f"  note: {note}")
+        say(f"  note: {escaped(note)}")
     if args.json:
         found = {
             "model": str(args.model),
@@ -122,7 +123,7 @@ def bench(args: argparse.Namespace) -> int:
             "notes": notes,
             "series": [s.data() for s in series],
         }
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        _files.write(args.json, json.dumps(found, indent=1) + "\n")
     if args.plot:
         latency.plot(series, args.plot, str(args.model))
     return 0

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from .._text import escaped
 from ..describe import human_bytes
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, load_model, positive_float
+from ._common import UsageError, add_command, add_model, load_model, positive_float, say
 
 
 def add(subparsers: Any) -> None:
@@ -73,7 +74,7 @@ def convert(args: argparse.Namespace) -> int:
     changes = {"weights": args.weights or {}, "sparse": False if args.dense else "auto"}
     model = load_model(args, **changes) if args.calibrate is None else _calibrated(args)
     model.save(output)
-    print(f"{output}: {human_bytes(output.stat().st_size)}, {model.n_parameters:,} parameters")
+    say(f"{escaped(str(output))}: {human_bytes(model.file_bytes)}, {model.n_parameters:,} parameters")
     return 0
 
 
@@ -88,5 +89,5 @@ def _calibrated(args: argparse.Namespace) -> Any:
         found = calibrate.search(model.graph, X, args.tolerance, args.isa)
     else:
         found = calibrate.measure(model.graph, args.weights, X, args.tolerance, args.isa)
-    print(found)
+    say(found)
     return Model.from_graph(found.graph, args.isa)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..loading import load
 from ..support import example
-from ._common import add_command
+from ._common import add_command, say
 
 #: Beliefs shown after each row, and the cells of a full bar: with the picture they fill 78 columns.
 _TOP, _BAR = 3, 10
@@ -82,22 +82,22 @@ def show(digits: int = 5, delay: float = 0.0, seed: int = SEED) -> int:
     chosen = np.random.default_rng(seed).permutation(len(images))[:digits]
     frames = images[chosen] / np.float32(16)
 
-    print(f"A GRU of {model.states['memory.h'].shape[0]} units reads handwritten digits that it was not trained on,")
-    print("one row a step, and says after each row what it believes.")
+    say(f"A GRU of {model.states['memory.h'].shape[0]} units reads handwritten digits that it was not trained on,")
+    say("one row a step, and says after each row what it believes.")
     stream = model.stream()
     right = 0
     for i in range(digits):
-        print(f"\ndigit {i + 1} of {digits}", flush=True)
+        say(f"\ndigit {i + 1} of {digits}", flush=True)
         stream.reset()
         for pixels, frame in zip(images[chosen[i]], frames[i], strict=True):
             beliefs = stream.step(frame)
-            print(f"  {draw_row(pixels, glyphs)}  {draw_beliefs(beliefs, glyphs)}".rstrip(), flush=True)
+            say(f"  {draw_row(pixels, glyphs)}  {draw_beliefs(beliefs, glyphs)}".rstrip(), flush=True)
             time.sleep(delay)
         answer, label = int(beliefs.argmax()), int(labels[chosen[i]])
         right += answer == label
-        print(f"  says {answer}, is {label}: {'right' if answer == label else 'wrong'}")
+        say(f"  says {answer}, is {label}: {'right' if answer == label else 'wrong'}")
     seconds, steps = _time_steps(model, frames)
-    print(f"\n{right} of {digits} right; {1e6 * seconds / steps:.2f} us a step (mean of {steps:,} calls, {model.isa})")
+    say(f"\n{right} of {digits} right; {1e6 * seconds / steps:.2f} us a step (mean of {steps:,} calls, {model.isa})")
     return right
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from .. import drawing
 from ..describe import describe, table, text
 from ..support import TESTED_ON
-from ._common import UsageError, add_command, add_model, load_model, warn
+from ._common import UsageError, add_command, add_model, load_model, say, warn
 
 
 def add(subparsers: Any) -> None:
@@ -54,7 +54,7 @@ def info(args: argparse.Namespace) -> int:
         if any((args.isa, args.weights, args.option, args.fixed, args.shape, args.states)):
             raise UsageError("--isa, --weights, --option and their like say how to load a MODEL; none is given")
         facts = _machine()
-        print(json.dumps(facts, indent=2) if args.json else _show_machine(facts))
+        say(json.dumps(facts, indent=2) if args.json else _show_machine(facts))
         return 0
     if args.graph and Path(args.graph).suffix.lower() not in drawing.SUFFIXES:
         raise UsageError(f"--graph {args.graph}: expected a name that ends in {', '.join(drawing.SUFFIXES)}")
@@ -65,9 +65,9 @@ def info(args: argparse.Namespace) -> int:
     if args.graph is not None:
         facts["graph"] = drawing.census(model)
     if args.json:
-        print(json.dumps(facts, indent=2))
+        say(json.dumps(facts, indent=2))
     else:
-        print(text(facts, args.all) if args.graph is None else drawing.tables(model))
+        say(text(facts, args.all) if args.graph is None else drawing.tables(model))
     if args.graph:
         drawing.write(model, args.graph)
     for problem in facts["warnings"]:

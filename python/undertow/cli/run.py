@@ -15,7 +15,7 @@ from ..errors import ShapeError
 from ..picture import MAX_COLUMNS, MAX_LINES, Panel, draw, figure_class
 from ..verify import by_name, one_or_all
 from . import _frames, _sound
-from ._common import Progress, UsageError, add_command, add_model, load_model
+from ._common import Progress, UsageError, add_command, add_model, load_model, say
 
 #: Frames handed to the engine at a time: large enough for its block kernels, small enough for a live bar.
 _CHUNK = 256
@@ -131,7 +131,7 @@ def _stream(
 
 def _print(Y: Arrays, model: Any) -> None:
     for text in _frames.as_lines(Y, model):
-        print(text)
+        say(text)
 
 
 def _live(model: Any) -> int:
@@ -140,7 +140,7 @@ def _live(model: Any) -> int:
     for n, frame in enumerate(_frames.lines(_frames.standard_input(), "standard input", model), 1):
         y = stream.step(one_or_all(frame))
         if n > late:
-            print(_frames.as_line(by_name(y, model.outputs)), flush=True)
+            say(_frames.as_line(by_name(y, model.outputs)), flush=True)
     if late:
         _print({name: y[max(0, late - n) :] for name, y in by_name(stream.flush(), model.outputs).items()}, model)
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..verify import one_or_all
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, load_model
+from ._common import UsageError, add_command, add_model, load_model, say
 
 
 def add(subparsers: Any) -> None:
@@ -45,5 +45,5 @@ def trace(args: argparse.Namespace) -> int:
         found.save(args.output)
     if args.plot is not None:
         found.plot(args.plot)
-    print(found)
+    say(found)
     return 0

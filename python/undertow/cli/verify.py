@@ -7,8 +7,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .._text import escaped
 from ..peer import CannotFeed
-from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int
+from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int, say
 
 
 def add(subparsers: Any) -> None:
@@ -20,6 +21,7 @@ def add(subparsers: Any) -> None:
         "Run random frames through a model whole, in random chunks and step by step, and compare every number with\n"
         "ONNX Runtime (an .onnx file, where onnxruntime is installed and can be fed) or else with undertow's float64\n"
         "reference. Errors are |got - expected| / max(1, |expected|). The three ways must also agree to the bit.\n"
+        "The hash that a .tow file holds is compared with one of its bytes first: a damaged file is an error.\n"
         "Exits with 1 when the comparison fails.\n\n"
         "A model with weights in less than float32 is compared layer by layer with the reference, which rounds as the\n"
         "engine does. A table shows what the reduced weights change as a stream gets longer, up to 10,000 frames:\n"
@@ -51,7 +53,7 @@ def verify(args: argparse.Namespace) -> int:
 
     from ..verify import verify as compare
 
-    model = load_model(args)
+    model = load_model(args, check=True)
     path = args.model if Path(args.model).suffix.lower() == ".onnx" else None
     against, exact = args.against, None
     if against not in ("auto", "onnxruntime", "reference"):
@@ -67,5 +69,5 @@ def verify(args: argparse.Namespace) -> int:
         )  # fmt: skip
     except CannotFeed as error:
         raise UsageError(str(error)) from None
-    print(f"{args.model}: {report}")
+    say(f"{escaped(args.model)}: {report}")
     return 0 if report.ok else 1

@@ -21,6 +21,7 @@ import torch
 from sklearn.datasets import load_digits
 
 import undertow
+from undertow import _files
 
 SEED = 20
 HIDDEN = 48
@@ -114,17 +115,19 @@ def main() -> None:
     right = (beliefs.argmax(-1) == labels[test_part, None]).mean(0)
 
     weights_file = args.folder / "digits.safetensors"
-    weights_file.write_bytes(safetensors.torch.save(net.state_dict()))
+    _files.write(weights_file, safetensors.torch.save(net.state_dict()))
     model = convert(weights_file)
     model.save(args.folder / "digits.tow")
     held_out = test_part[:HELD_OUT]
-    np.savez_compressed(args.folder / "digits.npz", images=images[held_out], labels=labels[held_out])
+    with _files.opened(args.folder / "digits.npz") as file:
+        np.savez_compressed(file, images=images[held_out], labels=labels[held_out])
     made_by = (
         f"seed {SEED}, Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, "
         f"scikit-learn {sklearn.__version__}, safetensors {safetensors.__version__}"
     )
     if args.golden:
-        np.savez_compressed(args.golden, beliefs=beliefs[:HELD_OUT], made_by=made_by)
+        with _files.opened(args.golden) as file:
+            np.savez_compressed(file, beliefs=beliefs[:HELD_OUT], made_by=made_by)
 
     ours = np.stack([model.run(image) for image in rows[test_part].numpy()])
     print(f"test images right after each row, of {len(test_part)}: {' '.join(f'{r:.1%}' for r in right)}")

@@ -18,6 +18,7 @@ import numpy as np
 from ..activations import RELU
 from ..errors import FormatError, ShapeError
 from ..graph import Graph
+from ..weights.contents import open_file
 
 #: most elements in one frame: a network that widens itself without weights must not exhaust memory
 MAX_FRAME = 1 << 22
@@ -169,7 +170,7 @@ def parse_json(text: bytes | str, where: str) -> Any:
 
 def read_limited(path: str | Path, limit: int) -> bytes:
     """The bytes of a file that must not be larger than `limit`."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         # a read of n bytes takes memory for n bytes first, however short the file is
         data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     if len(data) > limit:

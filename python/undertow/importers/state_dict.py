@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._text import MAX_LINE, listed, shown
 from ..errors import UnsupportedError
 from ..graph import Graph
 from ..layers import GRU, LSTM, Dense, Layer, build_sequential
@@ -59,7 +60,7 @@ class Group:
 
     def __str__(self) -> str:
         what = f"{self.kind} {self.n_in} -> {self.n_out}" if self.n_in is not None else f"{self.kind} {self.shapes[0]}"
-        return f"{self.prefix or '(no prefix)'}: {what}{f', {self.note}' if self.note else ''}"
+        return f"{shown(self.prefix) or '(no prefix)'}: {what}{f', {self.note}' if self.note else ''}"
 
 
 def load(path: str | os.PathLike[str], *, name: str | None = None) -> Graph:
@@ -79,12 +80,13 @@ def load(path: str | os.PathLike[str], *, name: str | None = None) -> Graph:
     groups = find_groups(weights)
     reason = _ambiguity(groups)
     if not reason and beside:
-        shown = ", ".join(beside[:5]) + (" ..." if len(beside) > 5 else "")
-        reason = f"holds weights and no wiring that can be read, but says that there is more than its layers: {shown}"
+        some = listed(beside[:5]) + (" ..." if len(beside) > 5 else "")
+        reason = f"holds weights and no wiring that can be read, but says that there is more than its layers: {some}"
     if reason:
-        raise UnsupportedError(f"{path}: {reason}\n{describe(groups)}\n{suggest(groups, path)}")
+        raise UnsupportedError(f"{path}: {reason}", *describe(groups), *suggest(groups, path))
     graph = build_sequential([_layer(group, weights) for group in _recurrent_first(groups)], name or path.stem)
-    graph.source = f"{path.name}: {' -> '.join(str(group) for group in _recurrent_first(groups))}, wired by size"
+    chain = " -> ".join(str(group) for group in _recurrent_first(groups))
+    graph.source = f"{shown(path.name)}: {chain}, wired by size"
     return graph
 
 
@@ -248,15 +250,15 @@ def _layer(group: Group, weights: Weights) -> Layer:
 # -- words for the reader -----------------------------------------------------------------------------------------
 
 
-def describe(groups: list[Group]) -> str:
+def describe(groups: list[Group]) -> list[str]:
     """What was found, one layer or loose tensor a line."""
     lines = [f"  {group}" for group in groups[:_MAX_LISTED]]
     if len(groups) > _MAX_LISTED:
         lines.append(f"  ... and {len(groups) - _MAX_LISTED} more")
-    return "\n".join(["It holds:", *lines])
+    return ["It holds:", *lines]
 
 
-def suggest(groups: list[Group], path: Path) -> str:
+def suggest(groups: list[Group], path: Path) -> list[str]:
     """Lines of Python to start from: layers in the order in which their sizes fit, else in the file's."""
     chain = [g for g in groups if g.line][:_MAX_LISTED]
     left_out = [g for g in groups if not g.line][:_MAX_LISTED]
@@ -287,8 +289,17 @@ def suggest(groups: list[Group], path: Path) -> str:
         lines.append('        undertow.LSTM(W, R, b, recurrent_bias=None, gate_order="ifgo"),')
     lines.append("    ])")
     for group in left_out:
-        lines.append(f"    # not placed: {group}" + (f'  (w["{group.names[0]}"])' if group.kind == "tensor" else ""))
-    return "\n".join(lines)
+        place = f"  (w[{_literal(group.names[0])}])" if group.kind == "tensor" else ""
+        lines.append(f"    # not placed: {group}{place}")
+    # Cut in its middle, a line could end a string where the name has a quote, and make code of the rest.
+    return [
+        line if len(line) <= MAX_LINE else "        # (a name that is too long to be written here)" for line in lines
+    ]
+
+
+def _literal(name: str) -> str:
+    """A name as Python reads it: in double quotes, if nothing in it can end them."""
+    return f'"{name}"' if name.isprintable() and not set(name) & {'"', "\\"} else repr(name)
 
 
 def _only_order(chain: list[Group]) -> list[Group] | None:

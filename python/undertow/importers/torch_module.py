@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._text import shown
 from ..errors import Error, UnsupportedError
 from ..graph import Graph
 
@@ -103,7 +104,7 @@ def graph_of(
         for output in list(graph.outputs)[1:]:
             if _is_final_state(graph, graph.outputs[output]):
                 del graph.outputs[output]
-    graph.source = f"torch.nn.Module {name}; {graph.source}"
+    graph.source = f"torch.nn.Module {shown(name)}; {graph.source}"
     return graph
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from .._text import quoted
 from ..activations import IDENTITY, Activation
 from ..errors import ShapeError
 from ..graph import Graph, Node, Value
@@ -13,7 +14,7 @@ Outputs = list[tuple[str, Value]]
 
 
 def fail(node: Node, message: str) -> NoReturn:
-    raise ShapeError(f"{node.op} {node.name!r}: {message}")
+    raise ShapeError(f"{node.op} {quoted(node.name)}: {message}")
 
 
 def inputs(graph: Graph, node: Node, dtype: str = "float32") -> list[Value]:
@@ -40,4 +41,4 @@ def out(shape: tuple[int, ...], *inputs: Value, dtype: str = "float32") -> Outpu
 def activation(node: Node) -> None:
     act = node.attrs.setdefault("activation", IDENTITY)
     if not isinstance(act, Activation):
-        raise TypeError(f"{node.op} {node.name!r}: activation must be an Activation, got {act!r}")
+        raise TypeError(f"{node.op} {quoted(node.name)}: activation must be an Activation, got {act!r}")

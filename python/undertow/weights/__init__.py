@@ -65,7 +65,7 @@ def _some(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[s
 
 
 def _read(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[str, np.ndarray]:
-    with open(path, "rb") as file:
+    with contents.open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(contents.HEAD)
     budget = Budget(path, size, max_bytes)

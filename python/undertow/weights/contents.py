@@ -3,6 +3,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from errno import EISDIR
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import FormatError
 from .limits import MAX_HEADER_BYTES
 
 #: bytes of a file that `kind` and `stranger` look at
@@ -31,6 +38,28 @@ _STRANGERS = (
     (0, b"\x7felf", "a compiled program or object file"),
     (0, b"\xfd\xfd\xfd\xfd", "a checkpoint of TensorFlow: save the model with model.save('model.keras')"),
 )
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read, and nothing that is none: a pipe would keep its reader waiting, a device has no end.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder.
+        FormatError: it is a pipe, a socket or a device.
+    """
+    name = os.fspath(path)
+    descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), name)
+        if not stat.S_ISREG(mode):
+            what = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+            raise FormatError(f"{Path(name)}: a {what}, expected a file; write what it gives to a file first")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def kind(head: bytes) -> str | None:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ..._text import quoted
 from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...graph import Graph
 from .. import state_dict
@@ -126,7 +127,9 @@ def _graph(
         graph.output(unique, value)
         if tensor.time and tensor.late:
             what = "frames" if builder.steps is None else "timesteps"
-            builder.notes.append(f"output {unique!r}: the model gives none for the first {tensor.late * rate} {what}")
+            builder.notes.append(
+                f"output {quoted(unique)}: the model gives none for the first {tensor.late * rate} {what}"
+            )
     version = ".".join(map(str, builder.version)) if builder.version else "of unknown version"
-    graph.source = "\n".join(["; ".join([f"Keras {version}", *builder.notes]), *strides.line(builder, rates)])
+    graph.source = "\n".join([*strides.line(builder, rates), "; ".join([f"Keras {version}", *builder.notes])])
     return graph

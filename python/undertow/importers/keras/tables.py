@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..._text import quoted, shown
 from ...errors import FormatError, UnsupportedError
 from .config import brief
 
@@ -42,7 +43,7 @@ class Layer:
 
     @property
     def where(self) -> str:
-        return f"{self.cls} {self.name!r}"
+        return f"{shown(self.cls)} {quoted(self.name)}"
 
     def renamed(self, name: str) -> Layer:
         return replace(self, name=name)

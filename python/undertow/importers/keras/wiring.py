@@ -7,6 +7,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..._text import quoted
 from ...errors import FormatError, UnsupportedError
 from .config import brief
 from .layers import MERGES
@@ -251,7 +252,7 @@ def _make_inputs(
             if not isinstance(shape, list) or not all(type(n) is int for n in shape[1:]):
                 raise FormatError(f"{layer.where}: its shape must be a list of axes, got {brief(shape)}")
             values[ref] = Tensor("", time=False, state_shape=tuple(shape[1:]))
-            b.notes.append(f"input {layer.name!r} is the state of a cell")
+            b.notes.append(f"input {quoted(layer.name)} is the state of a cell")
         else:
             values[ref] = b.make_input(layer.name, shape, layer.config.get("dtype"), takers.get(ref, [False]))
     timeless = [r[0] for r in entries if not b.resolve(values[r]).time and b.resolve(values[r]).state_shape is None]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..._text import cause, shown
 from ...errors import Error, FormatError
 from ...graph import Graph
 from .program import Program, make_program
@@ -62,11 +63,11 @@ def load(
     try:
         graph = _load(model, fixed, dict(shapes or {}), states)
     except Error as error:
-        error.args = (f"{Path(path).name}: {error}",)
+        error.args = (f"{shown(Path(path).name)}: {error}",)
         raise
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         # The checker lets odd things pass, and a damaged file must not end in an error that means something else.
-        raise FormatError(f"{Path(path).name}: damaged, or malformed: {error}") from error
+        raise FormatError(f"{Path(path).name}: damaged, or malformed: {error}") from cause(error)
     graph.origin.contents = node_types(model)
     if not graph.name.strip() or graph.name in ("main_graph", "torch_jit", "torch-jit-export"):
         graph.name = Path(path).stem
@@ -90,7 +91,7 @@ def _load(
             except Error:
                 continue
             if keeps_time(imported, program, found):
-                imported.graph.source += f"; the file has fixed the sizes of its inputs: {found}"
+                imported.graph.source += f"\nthe file has fixed the sizes of its inputs: {shown(found)}"
                 return imported.graph
             if " it loads with shapes=" not in str(error):
                 error.args = (f"{error}; it loads with shapes={found}, which is what its outputs are declared for",)

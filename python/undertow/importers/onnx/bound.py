@@ -71,7 +71,7 @@ def _refuse(node: OnnxNode, port: Port, nodes: list[OnnxNode], constants: Mappin
     values = f"; the graph compares it with {', '.join(map(str, seen))}" if seen else ""
     what = "which branch is taken" if node.op == "If" else "how often it runs"
     raise UnsupportedError(
-        f"input {port.name!r} must be bound, for its value decides {what} by {node.op} node {node.name!r}: "
+        f"input {port.name!r} must be bound, for its value decides {what} by {node.where}: "
         f"load(..., fixed={{{port.name!r}: {example}}}){values}"
     )
 

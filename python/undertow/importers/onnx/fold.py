@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import FormatError, UnsupportedError
+from ..._text import cause
+from ...errors import FormatError, ShapeError, UnsupportedError
 from . import gathers, limits
 from .nodes import OnnxNode
 from .read import require_onnx
@@ -173,12 +174,10 @@ class Evaluator:
             with np.errstate(all="ignore"):
                 results = self.onnx.reference.ReferenceEvaluator(model).run(None, {k: v for k, v in names.items() if k})
         except NotImplementedError as error:
-            raise UnsupportedError(
-                f"{node.op} node {node.name!r}: cannot be computed while loading: {error}"
-            ) from error
+            raise UnsupportedError(f"{node.where}: cannot be computed while loading: {error}") from cause(error)
         except Exception as error:
             shapes = [None if a is None else a.shape for a in arrays]
-            node.shape_error(f"does not fit its inputs of shapes {shapes}: {error}")
+            raise ShapeError(f"{node.where}: does not fit its inputs of shapes {shapes}: {error}") from cause(error)
         made = iter(results)
         return [np.asarray(next(made)) if name else np.zeros(0) for name in node.outputs]
 
@@ -196,7 +195,7 @@ class Evaluator:
         try:
             return self.onnx.numpy_helper.to_array(tensor)
         except Exception as error:
-            raise FormatError(f"tensor {tensor.name or name!r} is damaged: {error}") from error
+            raise FormatError(f"tensor {tensor.name or name!r} is damaged: {error}") from cause(error)
 
 
 def _result_size(node: OnnxNode, arrays: list[np.ndarray | None]) -> int:

@@ -217,7 +217,7 @@ def _refuse_forgetting(walk: Walk, node: OnnxNode, carried: list[Any], scanned: 
     )
     if walk.reading.carried and over_time and any(isinstance(o, np.ndarray) for o in carried):
         raise Forgets(
-            f"{node.op} node {node.name!r}: starts from a constant, while other states are inputs of the model: in a "
+            f"{node.where}: starts from a constant, while other states are inputs of the model: in a "
             "model of one step it would forget at every step, which is not supported; export its state as input and "
             "output as well, or open the time axis with shapes={input: [None, ...]}"
         )

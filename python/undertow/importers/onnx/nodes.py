@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..._text import quoted, shown
 from ...errors import FormatError, ShapeError, UnsupportedError
 
 
@@ -48,14 +49,19 @@ class OnnxNode:
         """Everything that it reads: its inputs, and what its bodies take from outside."""
         return (set(self.inputs) - {""}).union(*(body.captures for body in self.bodies.values()))
 
+    @property
+    def where(self) -> str:
+        """Operator and name, for messages."""
+        return f"{shown(self.op)} node {quoted(self.name)}"
+
     def unsupported(self, message: str) -> NoReturn:
-        raise UnsupportedError(f"{self.op} node {self.name!r}: {message}")
+        raise UnsupportedError(f"{self.where}: {message}")
 
     def shape_error(self, message: str) -> NoReturn:
-        raise ShapeError(f"{self.op} node {self.name!r}: {message}")
+        raise ShapeError(f"{self.where}: {message}")
 
     def format_error(self, message: str) -> NoReturn:
-        raise FormatError(f"{self.op} node {self.name!r}: {message}")
+        raise FormatError(f"{self.where}: {message}")
 
     def allow(self, *names: str) -> None:
         """Refuse every attribute that is not in `names`."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._text import shown
 from ...errors import FormatError, ShapeError, UnsupportedError
 from . import limits
 from .bound import check_bound
@@ -137,7 +138,7 @@ def make_program(
     nodes = resolver.run(graph)
     outputs = _output_names(resolver, nodes, graph)
     dims = {name: _output_dims(resolver, v) for name, v in zip(outputs, graph.output, strict=True)}
-    origin = " ".join(str(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
+    origin = " ".join(shown(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
 
     def finish(nodes: list[OnnxNode], constants: dict[str, np.ndarray]) -> Program:
         nodes = _needed(nodes, outputs)

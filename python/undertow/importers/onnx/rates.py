@@ -43,7 +43,7 @@ def divided(node: OnnxNode, rate: int, stride: int, axis: int, shape: tuple[int,
     """
     if rate % stride:
         raise NeedsRate(
-            f"{node.op} node {node.name!r}: has a stride of {stride} along time (axis {axis} of {shape}), expected 1 "
+            f"{node.where}: has a stride of {stride} along time (axis {axis} of {shape}), expected 1 "
             "where the model is not read in frames of several timesteps, which needs an axis of time of open size",
             stride // gcd(rate, stride),
         )

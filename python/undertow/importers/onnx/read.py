@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from ..._text import cause, quoted, shown
 from ...errors import FormatError, UnsupportedError
 from . import limits
 
@@ -66,7 +67,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
     try:
         onnx.checker.check_model(model)
     except Exception as error:
-        raise FormatError(f"{where}: onnx's checker refuses it: {_first_line(error)}") from error
+        raise FormatError(f"{where}: onnx's checker refuses it: {_first_line(error)}") from cause(error)
     finally:
         for value in bare:
             value.type.tensor_type.ClearField("shape")
@@ -76,7 +77,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
         try:
             model = onnx.inliner.inline_local_functions(model)
         except Exception as error:
-            raise FormatError(f"{where}: its functions cannot be inlined: {_first_line(error)}") from error
+            raise FormatError(f"{where}: its functions cannot be inlined: {_first_line(error)}") from cause(error)
         _check_tensors(onnx, model, path, where)
     return model
 
@@ -138,7 +139,7 @@ def _tensors(graph: Any, where: str) -> Iterator[Any]:
                 yield from attribute.tensors
                 if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
                     raise UnsupportedError(
-                        f"{where}: {node.op_type} node {node.name!r} holds a sparse tensor: not supported"
+                        f"{where}: {shown(node.op_type)} node {quoted(node.name)} holds a sparse tensor: not supported"
                     )
 
 
@@ -219,7 +220,7 @@ def node_types(model: Any) -> Counter[str]:
 
 def _check_tensor(onnx: Any, tensor: Any, path: Path | None, where: str) -> int:
     """Check one tensor's size against its data; read external data. Gives its bytes."""
-    name = f"{where}: tensor {tensor.name!r}"
+    name = f"{where}: tensor {quoted(tensor.name)}"
     if len(tensor.dims) > limits.MAX_RANK or any(d < 0 for d in tensor.dims):
         raise FormatError(f"{name}: shape {list(tensor.dims)} is not possible")
     n_elements = prod(tensor.dims)

@@ -325,7 +325,7 @@ class _Cell:
         node, H, n_items = self.node, self.n_hidden, self.origin.shape[1]
         if self.walk.reading.carried and not self.inside and not isinstance(operand, Tensor):
             raise Forgets(
-                f"{node.op} node {node.name!r}: {what} is no input of the model, while other states are: in a model of "
+                f"{node.where}: {what} is no input of the model, while other states are: in a model of "
                 "one step it would forget at every step, which is not supported; export its state as input and output "
                 "as well, or open the time axis with shapes={input: [None, ...]}"
             )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ... import superframes
+from ..._text import quoted, shown
 from ...errors import Error, UnsupportedError
 from ...graph import Graph
 from ...rebuild import recover
@@ -142,9 +143,9 @@ def _worth(failure: _Failure) -> tuple[int, bool]:
 
 
 def _no_time(program: Program) -> str:
-    shown = {p.name: p.dims for p in [*program.inputs, *program.state_inputs]}
+    dims = {p.name: p.dims for p in [*program.inputs, *program.state_inputs]}
     return (
-        f"no axis of the inputs can be time and batch; their shapes are {shown}: fix sizes with shapes={{name: [...]}}"
+        f"no axis of the inputs can be time and batch; their shapes are {dims}: fix sizes with shapes={{name: [...]}}"
     )
 
 
@@ -337,8 +338,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         states.connect(walk, pair)
     walk.keep_before()
     returned = [pair.output for pair in found if pair.output]
-    shown = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
-    outputs = {name: output(walk, name) for name in shown}
+    left = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
+    outputs = {name: output(walk, name) for name in left}
     graph = builder.graph
     tidy(graph)
     halved: list[str] = []
@@ -356,20 +357,20 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     for port in program.state_inputs:
         _describe_state(walk, port.name, result)
     lines = [program.origin]
-    lines += [f"state: input {p.input!r}" + (f", output {p.output!r}" if p.output else "") for p in found]
+    if walk.has_rates:  # a .tow file keeps the first 4096 characters, and this must be among them
+        lines.append(superframes.line(walk.reading.frames, _rate_of_outputs(walk)))
+    lines += [f"state: input {quoted(p.input)}" + (f", output {quoted(p.output)}" if p.output else "") for p in found]
     lines += [
-        f"output {name!r}: the model gives none for the first {n} {'timesteps' if walk.has_rates else 'frames'}"
+        f"output {quoted(name)}: the model gives none for the first {n} {'timesteps' if walk.has_rates else 'frames'}"
         for name, n in walk.missing.items()
     ]
     held = [p.name for p in program.inputs if builder.sequence and walk.reading.axes[p.name][0] is None]
-    lines += [f"input {name!r}: the same at all timesteps of the file, here a frame of each" for name in held]
-    lines += [f"lengths: input {name!r}" for name in program.length_inputs]
-    lines += [f"recovered: {name} from products, sums and registers" for name in recovered]
-    lines += [f"halved: {name}, whose rows are mirror images of themselves" for name in halved]
+    lines += [f"input {quoted(name)}: the same at all timesteps of the file, here a frame of each" for name in held]
+    lines += [f"lengths: input {quoted(name)}" for name in program.length_inputs]
+    lines += [f"recovered: {shown(name)} from products, sums and registers" for name in recovered]
+    lines += [f"halved: {shown(name)}, whose rows are mirror images of themselves" for name in halved]
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
-    lines += [f"register: {name} {graph.states[name].shape}, written by frame ops" for name in registers]
-    if walk.has_rates:
-        lines.append(superframes.line(walk.reading.frames, _rate_of_outputs(walk)))
+    lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]
     graph.source = "\n".join(lines)
     return result
 

@@ -250,7 +250,7 @@ def _mismatch(walk: Walk, name: str, result: Tensor) -> str:
     for binding in bound:
         for element, final in zip(binding.elements.ravel().tolist(), binding.final.ravel().tolist(), strict=True):
             if element in place and theirs[place[element]] != final:
-                return f"it does not return the final state of {binding.node.op} node {binding.node.name!r}"
+                return f"it does not return the final state of {binding.node.where}"
     return ""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._text import cause
 from ...errors import Error, FormatError, UnsupportedError
 from . import codes, limits
 from .alike import shapes_alone
@@ -159,15 +160,15 @@ class Walk:
         except Mixed as error:
             if error.located:
                 raise
-            raise Mixed(f"{node.op} node {node.name!r}: cannot be computed frame by frame: {error}", True) from None
+            raise Mixed(f"{node.where}: cannot be computed frame by frame: {error}", True) from None
         except Error:
             raise
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
-            raise FormatError(f"{node.op} node {node.name!r} is malformed: {error}") from error
+            raise FormatError(f"{node.where} is malformed: {error}") from cause(error)
         for name, result in zip(node.outputs, results, strict=False):
             if name:
                 if isinstance(result, Tensor):
-                    self.builder.check_size(result.shape, f"{node.op} node {node.name!r}")
+                    self.builder.check_size(result.shape, f"{node.where}")
                 self.values[name] = result
         self.growing.note(node, operands, results)
 
@@ -343,7 +344,7 @@ class Walk:
 
     def count(self, node: OnnxNode, shape: tuple[int, ...]) -> None:
         """Refuse what would need too much memory."""
-        self.builder.check_size(shape, f"{node.op} node {node.name!r}")
+        self.builder.check_size(shape, f"{node.where}")
         self.n_traced += codes.n_elements(shape)
         if self.n_traced > limits.MAX_TRACED_TOTAL:
             node.unsupported(f"the tensors up to here have more than {limits.MAX_TRACED_TOTAL} elements together")

@@ -86,7 +86,7 @@ def window_axes(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int]) -> 
             room = size + before + after - reach
             if room < 0:
                 message = f"a window of {reach} elements does not fit into {size + before + after}"
-                raise TooShort(f"{node.op} node {node.name!r}: {message}")
+                raise TooShort(f"{node.where}: {message}")
             n_out = room // strides[i] + 1
             if ceil_mode and room % strides[i] and n_out * strides[i] < size + before:
                 n_out += 1  # a last window that begins inside, and ends behind the padding

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""Damage is noticed: by the hash where it is asked for, and in int8 weights always, for kernels count on them."""
+
+import numpy as np
+import pytest
+
+import undertow
+from networks import single
+from tow_words import Words
+from undertow import FormatError
+from undertow.cli import main
+from undertow.compile import compile_graph, with_weights
+from undertow.model import Model
+from undertow.sparse import with_blocks
+
+
+@pytest.fixture
+def blob():
+    return compile_graph(single(np.random.default_rng(0), "gru", 5, 20))
+
+
+def test_any_flipped_bit_is_found_by_the_hash(blob, tmp_path):
+    path = tmp_path / "model.tow"
+    path.write_bytes(blob)
+    assert undertow.load(path, check=True).hash == blob[32:48]
+    weights = 64 + int.from_bytes(blob[24:28], "little")
+    for at in range(weights, len(blob), 7):
+        flipped = bytearray(blob)
+        flipped[at] ^= 1 << at % 8
+        Model(flipped)  # float32 weights and gaps may hold anything
+        path.write_bytes(flipped)
+        with pytest.raises(
+            FormatError, match=r"model\.tow: the file is damaged: the hash .* is [0-9a-f]{32}, its header says"
+        ):
+            undertow.load(path, check=True)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_check_goes_with_every_other_option(blob, tmp_path, mapped):
+    path = tmp_path / "model.tow"
+    path.write_bytes(blob)
+    undertow.load(path, check=True, mapped=mapped, weights="int8")
+    path.write_bytes(Words(blob).sealed()[:-1] + b"\1")
+    with pytest.raises(FormatError, match="damaged"):
+        undertow.load(path, check=True, mapped=mapped, weights="int8")
+
+
+def test_verify_compares_the_hash(blob, tmp_path, capsys):
+    path = tmp_path / "model.tow"
+    path.write_bytes(blob)
+    assert main(["verify", str(path)]) == 0
+    capsys.readouterr()
+    path.write_bytes(blob[:-1] + b"\1")
+    assert main(["verify", str(path)]) not in (0, 1)
+    assert "damaged" in capsys.readouterr().err
+    assert main(["info", str(path)]) == 0  # which reads no weights
+
+
+def int8_blob(sparse):
+    rng = np.random.default_rng(1)
+    graph = single(rng, "gru", 64, 64)
+    if sparse:
+        for key in ("W", "R"):
+            w = graph.nodes[0].weights[key].reshape(3, 4, 16, 16, 4)
+            w[rng.random((3, 4, 1, 16, 1)).repeat(16, 2).repeat(4, 4) < 0.7] = 0
+    return compile_graph(with_blocks(with_weights(graph, "int8"), bool(sparse)))
+
+
+def first_int8(words):
+    """Where the first int8 tensor of a file lies."""
+    return words.weights(next(i for i in range(words.words[0]) if words.words[words.place("tensor", i)] in (4, 7)))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_an_int8_weight_that_is_not_in_its_sum(sparse):
+    words = Words(int8_blob(sparse))
+    Model(words.sealed())
+    # The weights of a sparse matrix end its tensor; a dense one begins with them.
+    at = first_int8(words).stop - 5 if sparse else first_int8(words).start + 5
+    words.blob[at] = 6 if words.blob[at] == 5 else 5
+    with pytest.raises(FormatError, match="the sum of a row of int8 weights is not the one stored"):
+        Model(words.sealed())
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_minus_128_is_no_int8_weight(sparse):
+    words = Words(int8_blob(sparse))
+    at = first_int8(words).stop - 5 if sparse else first_int8(words).start + 5
+    before = np.frombuffer(words.blob, np.int8)[at]
+    words.blob[at] = 0x80
+    if not sparse:  # W of 64 columns and 3 gates: 16 quads of [3][16][4], scales [3][16], sums [3][16]
+        sums = first_int8(words).start // 4 + 16 * 48 + 48
+        np.frombuffer(words.blob, "<i4")[sums + 1] += -128 - before
+    with pytest.raises(FormatError, match="an int8 weight is -128, below -127"):
+        Model(words.sealed())
+
+
+def test_int4_weights_may_hold_any_bits(rng):
+    """No kernel counts on anything there: the same bits on every instruction set, whatever the file holds."""
+    blob = compile_graph(with_weights(single(rng, "gru", 40, 33), "int4"))
+    words = Words(blob)
+    for i in range(words.words[0]):
+        if words.words[words.place("tensor", i)] == 5:
+            at = words.weights(i)
+            words.blob[at] = rng.integers(0, 256, at.stop - at.start, np.uint8).tobytes()
+    X = rng.standard_normal((20, 40)).astype(np.float32)
+    ways = [Model(words.sealed(), isa).run(X) for isa, runs in undertow.isas().items() if runs]
+    for got in ways:
+        np.testing.assert_array_equal(got, ways[-1])
