@@ -100,11 +100,27 @@ class Team {
   std::vector<std::thread> threads_;
 };
 
+// One input frame becomes the output frame where it stands.
+void check_in_place(const Subject& s, const Feed& feed, const Record& expected) {
+  if (s.info.n_inputs != 1 || s.info.n_outputs != 1) return;
+  const size_t n_in = feed.widths[0], n_out = ut_output(s.model, 0).size;
+  Stream stream(s, 1);
+  stream.start(s, feed);
+  Bytes frame(4 * std::max(n_in, n_out));
+  for (size_t t = 0; t < std::min(feed.n_frames, feed.gap); ++t) {
+    memcpy(frame.data(), pointers(feed, t)[0], 4 * n_in);
+    ut_step(*stream, frame.data(), frame.data());
+    CHECK(ut_test::same(frame.data(), expected.y[0].data() + t * n_out, n_out), "a step in place on %s: frame %zu",
+          s.info.isa, t);
+  }
+}
+
 }  // namespace
 
 void check_streams(const Subject& s, const std::vector<Feed>& feeds, const std::vector<Record>& expected,
                    Random* random) {
   for (size_t i = 0; i < feeds.size(); ++i) {
+    check_in_place(s, feeds[i], expected[i]);
     const size_t block = one_in(random, 2) ? s.info.block : 1 + random->below(s.info.block);
     Stream stream(s, block), other(s, 1);
     stream.start(s, feeds[i]);

@@ -1,23 +1,26 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Builds the fuzz targets and runs them, each on one core, from the corpus of the repository and from what earlier runs left
-# in build/fuzz. Ends with a row for the table in README.md for each; fails if there was a finding.
-#     tests/fuzz/run.sh [--seconds N] [--target tow|snapshot] [--choose]
+# in their folder. Ends with a row for the table in README.md for each; fails if there was a finding.
+#     tests/fuzz/run.sh [--seconds N] [--target tow|snapshot] [--dir FOLDER] [--choose]
 #         --seconds N   how long to run each target: 600
 #         --target T    this one alone
+#         --dir FOLDER  for what runs leave: build/fuzz
 #         --choose      do not run: choose a new corpus from what runs have left, and write it into the repository
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 seconds=600
 targets="tow snapshot"
+folder=build/fuzz
 choose=
 while [ $# -gt 0 ]; do
   case "$1" in
     --seconds) seconds=$2; shift 2 ;;
     --target) targets=$2; shift 2 ;;
+    --dir) folder=$2; shift 2 ;;
     --choose) choose=1; shift ;;
-    *) sed -n 's/^# \{0,1\}//; 3,9p' "$0"; exit 2 ;;
+    *) sed -n '3,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
   esac
 done
 
@@ -26,13 +29,13 @@ seeds_of() { [ "$1" = tow ] && echo tests/data/tow || true; }
 # Twice the largest seed.
 max_len_of() { [ "$1" = tow ] && echo 196608 || echo 16384; }
 
-mkdir -p build/fuzz
-echo "building the fuzz targets (build/fuzz/build.log)"
-{ cmake --preset fuzz && cmake --build --preset fuzz; } >build/fuzz/build.log 2>&1 || { tail -40 build/fuzz/build.log; exit 1; }
+mkdir -p "$folder"
+echo "building the fuzz targets ($folder/build.log)"
+{ cmake --preset fuzz && cmake --build --preset fuzz; } >"$folder/build.log" 2>&1 || { tail -40 "$folder/build.log"; exit 1; }
 
 # One process, which ends at a finding or when its time is over.
 fuzz() {
-  local target=$1 time=$2 log=$3 dir=build/fuzz/$1
+  local target=$1 time=$2 log=$3 dir=$folder/$1
   # shellcheck disable=SC2046
   build/cpp-fuzz/tests/fuzz/fuzz_"$target" -max_len="$(max_len_of "$target")" -max_total_time="$time" -timeout=120 \
     -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix="$dir/findings/" "$dir/new" $(corpus_of "$target") \
@@ -43,7 +46,7 @@ fuzz() {
 last() { sed -n "s/.*$1\\([0-9][0-9]*\\).*/\\1/p" "$2" | tail -1; }
 
 run() {
-  local target=$1 dir=build/fuzz/$1 begin=$SECONDS executions=0 edges=0 findings=0 left log
+  local target=$1 dir=$folder/$1 begin=$SECONDS executions=0 edges=0 findings=0 left log
   mkdir -p "$dir/new" "$dir/findings"
   while left=$((seconds - (SECONDS - begin))) && [ "$left" -gt 0 ]; do
     log=$dir/$(date +%Y%m%d-%H%M%S).log
@@ -63,7 +66,7 @@ run() {
 }
 
 choose_corpus() {
-  local target=$1 dir=build/fuzz/$1 corpus
+  local target=$1 dir=$folder/$1 corpus
   corpus=$(corpus_of "$target")
   rm -rf "$dir/merged" "$dir/merge.txt"
   mkdir -p "$dir/new" "$dir/merged"
@@ -81,4 +84,4 @@ rows=
 total=0
 for target in $targets; do run "$target"; done
 printf '\n| date | commit | target | hours | executions | edges | findings |\n|---|---|---|---|---|---|---|\n%s' "$rows"
-[ "$total" = 0 ] || { echo "$total findings in build/fuzz/*/findings"; exit 1; }
+[ "$total" = 0 ] || { echo "$total findings in $folder/*/findings"; exit 1; }

@@ -13,6 +13,9 @@ Subject::Subject(const Bytes& blob, const char* isa) {
   memory_ = Bytes(info.model_bytes);
   CHECK_INT(ut_model_init(memory_.data(), memory_.size(), blob.data(), blob.size(), isa, &model, &err), UT_OK);
   before_ = memory_;
+  ut_info again;
+  ut_model_info(model, &again);
+  CHECK(memcmp(&info, &again, sizeof info) == 0, "%s", "a model says something else of itself than its file");
 }
 
 std::vector<Subject> subjects(const Bytes& blob) {

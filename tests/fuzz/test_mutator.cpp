@@ -30,7 +30,6 @@ struct Seen {
   std::map<std::string, size_t> traits;
 
   void add(const File& file) {
-    std::set<std::string> inputs, outputs;
     for (const Tensor& t : file.tensors) dtypes.insert(t.dtype);
     for (uint32_t i = 0; i < file.n_inputs; ++i) traits["input of ids"] += file.values[i].dtype == kInt32;
     for (const State& s : file.states) traits["initial state"] += s.init != kNone;
