@@ -84,8 +84,9 @@ void attempt(const Fixed& m, const Bytes& snapshot) {
 }
 
 Data input_of(size_t model, const Bytes& snapshot) {
-  Data input = {static_cast<uint8_t>(model)};
-  input.insert(input.end(), snapshot.data(), snapshot.data() + snapshot.size());
+  Data input(1 + snapshot.size());
+  input[0] = static_cast<uint8_t>(model);
+  memcpy(input.data() + 1, snapshot.data(), snapshot.size());
   return input;
 }
 
