@@ -180,20 +180,25 @@ void drop_input(File* f, uint32_t i) {
   for (Output& o : f->outputs) o.value -= o.value > i;
 }
 
-// Which values and nodes the outputs need, and the registers of those.
+// Which values and nodes the outputs need, and the registers of those. The file may be one that was left broken: what it names
+// need not be there.
 void find_needed(const File& f, std::vector<bool>* values, std::vector<bool>* nodes) {
   std::vector<bool> states(f.states.size());
-  for (const Output& o : f.outputs) (*values)[o.value] = true;
+  const auto mark = [](std::vector<bool>* all, uint32_t i) {
+    if (i < all->size()) (*all)[i] = true;
+  };
+  const auto marked = [](const std::vector<bool>& all, uint32_t i) { return i < all.size() && all[i]; };
+  for (const Output& o : f.outputs) mark(values, o.value);
   for (bool more = true; more;) {
     more = false;
     for (size_t i = f.nodes.size(); i-- > 0;) {
       const Node& node = f.nodes[i];
-      bool needed = node.n_outputs == 0 && !node.states.empty() && states[node.states[0]];
-      for (uint32_t k = 0; k < node.n_outputs; ++k) needed = needed || (*values)[f.first_output(i) + k];
+      bool needed = node.n_outputs == 0 && !node.states.empty() && marked(states, node.states[0]);
+      for (uint32_t k = 0; k < node.n_outputs; ++k) needed = needed || marked(*values, static_cast<uint32_t>(f.first_output(i)) + k);
       if (!needed || (*nodes)[i]) continue;
       more = (*nodes)[i] = true;
-      for (const uint32_t v : node.inputs) (*values)[v] = true;
-      for (const uint32_t s : node.states) states[s] = true;
+      for (const uint32_t v : node.inputs) mark(values, v);
+      for (const uint32_t s : node.states) mark(&states, s);
     }
   }
 }
