@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 # Builds the fuzz targets and runs them, each on one core, from the corpus of the repository and from what earlier runs left
 # in their folder. Ends with a row for the table in README.md for each; fails if there was a finding.
-#     tests/fuzz/run.sh [--seconds N] [--target tow|snapshot] [--dir FOLDER] [--choose]
+#     tests/fuzz/run.sh [--seconds N] [--target tow|snapshot] [--dir FOLDER] [--seed N] [--choose]
 #         --seconds N   how long to run each target: 600
 #         --target T    this one alone
 #         --dir FOLDER  for what runs leave: build/fuzz
+#         --seed N      of the first inputs; 0, as without: another one each time
 #         --choose      do not run: choose a new corpus from what runs have left, and write it into the repository
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -14,11 +15,13 @@ seconds=600
 targets="tow snapshot"
 folder=build/fuzz
 choose=
+seed=0
 while [ $# -gt 0 ]; do
   case "$1" in
     --seconds) seconds=$2; shift 2 ;;
     --target) targets=$2; shift 2 ;;
     --dir) folder=$2; shift 2 ;;
+    --seed) seed=$2; shift 2 ;;
     --choose) choose=1; shift ;;
     *) sed -n '3,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
   esac
@@ -38,7 +41,7 @@ fuzz() {
   local target=$1 time=$2 log=$3 dir=$folder/$1
   # shellcheck disable=SC2046
   build/cpp-fuzz/tests/fuzz/fuzz_"$target" -max_len="$(max_len_of "$target")" -max_total_time="$time" -timeout=120 \
-    -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix="$dir/findings/" "$dir/new" $(corpus_of "$target") \
+    -rss_limit_mb=4096 -seed="$seed" -print_final_stats=1 -artifact_prefix="$dir/findings/" "$dir/new" $(corpus_of "$target") \
     $(seeds_of "$target") >"$log" 2>&1
 }
 
