@@ -172,7 +172,8 @@ class Model {
       if (states[i] && !holds(*states[i], ut_state(model_, i).size)) throw py::value_error("run_sequence: a state does not fit");
       start.push_back(states[i] ? static_cast<const float*>(states[i]->data()) : nullptr);
     }
-    std::vector<py::array_t<float>> outputs, finals;
+    std::vector<py::array> outputs;
+    std::vector<py::array_t<float>> finals;
     std::vector<void*> y;
     std::vector<float*> end;
     for (uint32_t i = 0; i < info_.n_outputs; ++i) {
@@ -180,7 +181,7 @@ class Model {
       std::vector<py::ssize_t> shape;
       if (!t.once) shape.push_back(static_cast<py::ssize_t>(n_frames));
       for (uint32_t k = 0; k < t.n_dims; ++k) shape.push_back(t.dims[k]);
-      outputs.emplace_back(shape);
+      outputs.emplace_back(t.dtype == UT_INT32 ? py::dtype::of<int32_t>() : py::dtype::of<float>(), shape);
       y.push_back(outputs.back().mutable_data());
     }
     for (uint32_t i = 0; i < info_.n_states; ++i) {

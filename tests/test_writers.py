@@ -208,7 +208,13 @@ def _trace(files):
 
 def _cli(*argv):
     """A command that ends well, or with the error that it was stopped by: as `main` catches it."""
-    assert main(["--debug", *map(str, argv)]) == 0
+    errors, message = [], undertow.cli._message
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(undertow.cli, "_message", lambda error: errors.append(error) or message(error))
+        code = main([*map(str, argv)])
+    if errors:
+        raise errors[0]
+    assert code == 0
 
 
 def _plot(files, path):

@@ -122,11 +122,10 @@ class _Lowering:
             to = self.late[node.outputs[0]] or 0
             attrs["taps"] = tuple(tap + d - to for tap in node.attrs["taps"])
             states = self._past(node.name, attrs["taps"], self.old.shape(node.inputs[0]))
-        else:
-            inputs = [
-                self._delay(value, d - from_) if (from_ := self.late[old]) is not None else value
-                for old, value in zip(node.inputs, inputs, strict=True)
-            ]
+        inputs = [  # those of a window too, which may have a gate that comes earlier, or later, than what it gates
+            self._delay(value, d - from_) if (from_ := self.late[old]) is not None else value
+            for old, value in zip(node.inputs, inputs, strict=True)
+        ]
         of_time = node.op == "window" or (node.op in ("state_write", *_CELLS) and node.states)
         zeros_outside = node.op == "window" and node.inputs[0] in self.old.inputs  # what a flush pushes
         if of_time and not zeros_outside and (gate := self._gate(d)):

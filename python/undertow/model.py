@@ -324,7 +324,7 @@ class Model:
         """Constant memory however long the sequence; the same bits."""
         stream = self.stream(state=fields)
         X = xs[0] if len(xs) == 1 else dict(zip(self.inputs, xs, strict=True))
-        rows = [np.empty((T + self.latency, *v.shape), np.float32) for v in self.outputs.values()]
+        rows = [np.empty((T + self.latency, *v.shape), v.dtype) for v in self.outputs.values()]
         stream.run(X, out=self._by_name([y[:T] for y in rows]))
         if self.latency:
             stream.flush(out=self._by_name([y[T:] for y in rows]))

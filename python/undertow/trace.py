@@ -104,7 +104,7 @@ def trace(stream: Any, X: Any) -> Trace:
     values = stream.model.outputs
     initial = {name: np.array(stream.state[name]) for name in names}
     states = {name: np.empty((n_steps, *s.shape), s.dtype) for name, s in initial.items()}
-    outputs = {name: np.empty((n_steps, *value.shape), np.float32) for name, value in values.items()}
+    outputs = {name: np.empty((n_steps, *value.shape), value.dtype) for name, value in values.items()}
     for t in range(n_steps):
         frame = {name: x[t, ...] for name, x in inputs.items()}
         y = stream.step(frame if several else frame[""])
