@@ -43,10 +43,15 @@ class Crowd {
       y[i].resize(states_.size() * n_rows * ut_output(s_.model, i).size);
       to.push_back(nulls && one_in(nulls, 3) ? nullptr : y[i].data());
     }
-    if (n != 0)
+    const auto part = [&](size_t first, size_t count) {
+      ut_batch_run_part(batch, states_.size(), states_.data(), n, first, count, from.data(), to.data());
+    };
+    if (n == 0)
+      ut_batch_flush(batch, states_.size(), states_.data(), to.data());
+    else if (t % 2 == 0)
       ut_batch_run(batch, states_.size(), states_.data(), n, from.data(), to.data());
     else
-      ut_batch_flush(batch, states_.size(), states_.data(), to.data());
+      part(0, t % n), part(t % n, n - t % n);
     for (size_t k = 0; k < states_.size(); ++k) {
       const std::vector<void*> rows = records_[k].pointers(row, n_rows);
       for (size_t i = 0; i < y.size(); ++i) {
@@ -116,10 +121,15 @@ Whole run_whole(const Subject& s, const Feed& feed, size_t length, bool null_sta
   std::vector<Bytes> again = fields(s, Bytes());
   std::vector<void*> some = pointers_of<void>(whole);
   for (size_t i = feed.n_frames % 2; i < some.size(); i += 2) some[i] = nullptr;
-  CHECK_INT(ut_sequence_run(memory.data(), memory.size(), s.model, feed.n_frames, length,
-                            null_states ? nullptr : states.data(), pointers(feed, 0).data(), some.data(),
-                            pointers_of<float>(again).data()),
-            UT_OK);
+  const auto run_until = [&](int n_calls) {
+    const auto stop = [](void* left) -> int { return (*static_cast<int*>(left))-- <= 0; };
+    return ut_sequence_run_until(memory.data(), memory.size(), s.model, feed.n_frames, length,
+                                 null_states ? nullptr : states.data(), pointers(feed, 0).data(), some.data(),
+                                 pointers_of<float>(again).data(), stop, &n_calls);
+  };
+  const ut_status stopped = run_until(static_cast<int>(feed.n_frames));
+  CHECK(stopped == UT_OK || stopped == UT_E_STOPPED, "a sequence that was ended: status %d", static_cast<int>(stopped));
+  CHECK_INT(run_until(1 << 30), UT_OK);
   for (size_t i = 0; i < again.size(); ++i)
     CHECK(ut_test::same(again[i].data(), finals[i].data(), again[i].size() / 4),
           "state %zu on %s depends on what is asked for", i, s.info.isa);

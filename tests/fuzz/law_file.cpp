@@ -41,12 +41,22 @@ void check_names(const char* what, const Named* first, size_t n) {
   }
 }
 
-void check_tensors(const File& file) {
-  std::vector<bool> used(file.tensors.size());
+// What a file makes others read, copy or show is no more than its own size: each tensor stands for one thing, in order,
+// and texts share no bytes.
+void check_sizes(const File& file, size_t n_bytes) {
+  uint64_t texts = file.name.size() + file.source.size();
+  for (const Value& v : file.values) texts += v.name.size();
+  for (const State& s : file.states) texts += s.name.size();
+  for (const Output& o : file.outputs) texts += o.name.size();
+  for (const Node& node : file.nodes) texts += node.name.size();
+  CHECK(texts <= n_bytes, "texts of %zu bytes in a file of %zu", static_cast<size_t>(texts), n_bytes);
+  for (size_t i = 0; i < file.tensors.size(); ++i)
+    CHECK(file.tensors[i].inside == kNone, "tensor %zu lies inside of another", i);
+  uint32_t unused = 0;
   const auto use = [&](uint32_t t) {
     if (t == kNone) return;
-    CHECK(!used[t] && file.tensors[t].inside == kNone, "tensor %u stands for two", t);
-    used[t] = true;
+    CHECK(t >= unused, "tensor %u stands for two, or is out of order", t);
+    unused = t + 1;
   };
   for (const State& s : file.states) use(s.init);
   for (const Node& node : file.nodes)
@@ -74,7 +84,10 @@ uint64_t check_file(const Bytes& blob) {
   check_names("input", file.values.data(), file.n_inputs);
   check_names("state", file.states.data(), file.states.size());
   check_names("output", file.outputs.data(), file.outputs.size());
-  check_tensors(file);
+  for (const std::string* text : {&file.name, &file.source}) CHECK(is_utf8(*text), "%s", "a title that is no UTF-8");
+  for (const Node& node : file.nodes) CHECK(is_utf8(node.name), "%s", "a node has a name that is no UTF-8");
+  CHECK(file.n_inputs != 0 && !file.outputs.empty(), "%s", "a model without inputs or outputs");
+  check_sizes(file, blob.size());
   check_matrices(file);
   uint64_t latency = 0;
   for (const Node& node : file.nodes)
@@ -82,6 +95,25 @@ uint64_t check_file(const Bytes& blob) {
   const uint64_t step = work(file);
   return step <= kMostWork && floats(file) <= kMostWork && latency <= 64 && latency * step <= kMostSequenceWork ? step
                                                                                                                 : 0;
+}
+
+Bytes apart(const Bytes& blob, Parts* copied) {
+  File file;
+  std::vector<uint64_t> offsets;
+  const bool is_read = read(blob.data(), blob.size(), &file);
+  CHECK(is_read, "%s", "a file that was read is not read again");
+  for (Tensor& t : file.tensors) t.inside = kNone;
+  const Data data = write(file, &offsets);
+  const Bytes made(data.data(), data.size());
+  *copied = {{0, 64 + ut_test::u32_at(made, 24)}};
+  for (size_t i = 0; i < file.tensors.size(); ++i)
+    if (file.tensors[i].dtype == kInt32) copied->push_back({offsets[i], file.tensors[i].bytes.size()});
+  for (size_t i = 0; i < file.nodes.size(); ++i)
+    for (const Matrix& m : matrices(file, i)) {
+      const uint32_t t = file.nodes[i].tensors[m.slot];
+      if (file.tensors[t].dtype >= kSparseFloat32) copied->push_back({offsets[t], list_bytes(file.tensors[t], m)});
+    }
+  return made;
 }
 
 }  // namespace ut_fuzz

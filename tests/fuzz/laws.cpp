@@ -18,6 +18,11 @@ size_t any_length(const ut_info& info, uint64_t work, Random* random) {
   return static_cast<size_t>(std::min(n, most));
 }
 
+// A stream takes what another one remembers only if they are of one model.
+void check_strangers(const Subject& a, const Subject& b) {
+  CHECK_INT(ut_stream_copy(*Stream(a, 1), *Stream(b, 1)), UT_E_STATE);
+}
+
 void check_streamed(const std::vector<Subject>& all, uint64_t work, Random* random) {
   const auto any = [&]() -> const Subject& { return all[random->below(all.size())]; };
   const size_t n = any_length(all[0].info, work, random);
@@ -42,6 +47,7 @@ void check_streamed(const std::vector<Subject>& all, uint64_t work, Random* rand
       fesetround(FE_TONEAREST);
       check_same(expected[i], got, "steps", s);
     }
+  check_strangers(all.front(), all.back());
   check_streams(any(), feeds, expected, random);
   check_batch(any(), feeds, expected, static_cast<size_t>(4 * kMostSequenceWork / (n * work + 1)), random);
   const size_t which = random->below(feeds.size());
@@ -56,11 +62,17 @@ void check_streamed(const std::vector<Subject>& all, uint64_t work, Random* rand
 void check_laws(const Bytes& blob, uint64_t work, uint64_t seed) {
   const Bytes before = blob;
   Random random(seed);
-  const std::vector<Subject> all = subjects(blob);
+  std::vector<Subject> all = subjects(blob);
+  Parts copied;
+  const Bytes again = apart(blob, &copied);
+  all.emplace_back(again, all[random.below(all.size())].info.isa, copied);
   if (all[0].info.streamable)
     check_streamed(all, work, &random);
   else
     check_whole(all, any_length(all[0].info, work, &random), &random);
+  all.back().change_weights(&random);
+  if (all[0].info.streamable && all[0].info.stream_bytes <= kMostBytes)
+    steps(all.back(), make_feed(all[0], 3, 3, &random));
   for (const Subject& s : all) CHECK(s.is_intact(), "a model on %s has changed", s.info.isa);
   CHECK(memcmp(before.data(), blob.data(), blob.size()) == 0, "%s", "the bytes of a file have changed");
 }

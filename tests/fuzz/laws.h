@@ -17,6 +17,9 @@ constexpr size_t kMostBytes = size_t{1} << 22;
 // large to be run here.
 uint64_t check_file(const Bytes& blob);
 
+// A file that says the same, and which of its bytes a model that was mapped has copied: all but weights.
+Bytes apart(const Bytes& blob, Parts* copied);
+
 // Streams, in chunks, blocks, proposals, copies, and with several threads.
 void check_streams(const Subject& s, const std::vector<Feed>& feeds, const std::vector<Record>& expected,
                    Random* random);

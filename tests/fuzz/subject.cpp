@@ -7,11 +7,25 @@
 
 namespace ut_fuzz {
 
-Subject::Subject(const Bytes& blob, const char* isa) {
+Subject::Subject(const Bytes& blob, const char* isa) { open(blob, isa, false); }
+
+Subject::Subject(const Bytes& blob, const char* isa, const Parts& copied) : blob_(blob) {
+  open(blob_, isa, true);
+  for (const Part& part : copied) memset(blob_.data() + part.at, 0xdb, part.size);
+}
+
+void Subject::change_weights(Random* random) {
+  for (size_t i = 0; i < blob_.size(); ++i) blob_.data()[i] = static_cast<uint8_t>(random->bits());
+}
+
+void Subject::open(const Bytes& blob, const char* isa, bool mapped) {
   ut_error err;
   CHECK_INT(ut_probe(blob.data(), blob.size(), isa, &info, &err), UT_OK);
-  memory_ = Bytes(info.model_bytes);
-  CHECK_INT(ut_model_init(memory_.data(), memory_.size(), blob.data(), blob.size(), isa, &model, &err), UT_OK);
+  memory_ = Bytes(mapped ? info.mapped_bytes : info.model_bytes);
+  const auto init = mapped ? ut_model_init_mapped : ut_model_init;
+  CHECK_INT(init(memory_.data(), memory_.size() - 1, blob.data(), blob.size(), isa, &model, &err), UT_E_MEMORY);
+  CHECK(model == nullptr, "%s", "a model came out of too little memory");
+  CHECK_INT(init(memory_.data(), memory_.size(), blob.data(), blob.size(), isa, &model, &err), UT_OK);
   before_ = memory_;
   ut_info again;
   ut_model_info(model, &again);

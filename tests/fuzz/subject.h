@@ -16,18 +16,29 @@ namespace ut_fuzz {
 using ut_test::Bytes;
 using ut_test::Random;
 
-// A model that the library took, in memory of its own. Another way to make one is another constructor.
+// Pieces of a file: where they begin and how many bytes they are.
+struct Part {
+  size_t at, size;
+};
+using Parts = std::vector<Part>;
+
+// A model that the library took, in memory of its own.
 class Subject {
  public:
   Subject(const Bytes& blob, const char* isa);
-  // Neither calls nor streams change a model or its file.
+  // One that was mapped, of a file that has changed since in all that the model has copied.
+  Subject(const Bytes& blob, const char* isa, const Parts& copied);
+  // Weights change too, of one that was mapped.
+  void change_weights(Random* random);
+  // Calls do not change a model.
   bool is_intact() const { return memcmp(memory_.data(), before_.data(), before_.size()) == 0; }
 
   const ut_model* model = nullptr;
   ut_info info;
 
  private:
-  Bytes memory_, before_;
+  void open(const Bytes& blob, const char* isa, bool mapped);
+  Bytes memory_, before_, blob_;
 };
 
 // Subjects of one file, for each instruction set that runs here.

@@ -180,8 +180,8 @@ void drop_input(File* f, uint32_t i) {
   for (Output& o : f->outputs) o.value -= o.value > i;
 }
 
-// Which values and nodes the outputs need, and the registers of those. The file may be one that was left broken: what it names
-// need not be there.
+// Which values and nodes the outputs need, and the registers of those. The file may be one that was left broken: what
+// it names need not be there.
 void find_needed(const File& f, std::vector<bool>* values, std::vector<bool>* nodes) {
   std::vector<bool> states(f.states.size());
   const auto mark = [](std::vector<bool>* all, uint32_t i) {
@@ -194,7 +194,8 @@ void find_needed(const File& f, std::vector<bool>* values, std::vector<bool>* no
     for (size_t i = f.nodes.size(); i-- > 0;) {
       const Node& node = f.nodes[i];
       bool needed = node.n_outputs == 0 && !node.states.empty() && marked(states, node.states[0]);
-      for (uint32_t k = 0; k < node.n_outputs; ++k) needed = needed || marked(*values, static_cast<uint32_t>(f.first_output(i)) + k);
+      for (uint32_t k = 0; k < node.n_outputs; ++k)
+        needed = needed || marked(*values, static_cast<uint32_t>(f.first_output(i)) + k);
       if (!needed || (*nodes)[i]) continue;
       more = (*nodes)[i] = true;
       for (const uint32_t v : node.inputs) mark(values, v);

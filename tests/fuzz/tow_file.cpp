@@ -206,7 +206,7 @@ bool read(const uint8_t* bytes, size_t n, File* out) {
   return !w.bad && n_values == counts[1];
 }
 
-Data write(const File& file) {
+Data write(const File& file, std::vector<uint64_t>* where) {
   std::string pool;
   std::vector<uint32_t> words, records;
   const auto text = [&](const std::string& s) {
@@ -285,6 +285,7 @@ Data write(const File& file) {
     if (!file.tensors[i].bytes.empty())
       memcpy(out.data() + offsets[i], file.tensors[i].bytes.data(), file.tensors[i].bytes.size());
   seal(&out);
+  if (where) *where = offsets;
   return out;
 }
 

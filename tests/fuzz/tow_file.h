@@ -113,7 +113,8 @@ struct File {
 bool read(const uint8_t* bytes, size_t n, File* out);
 
 // The bytes of a file whose numbers may say anything: sizes, offsets, padding and checksum are those of its tables.
-Data write(const File& file);
+// `offsets`, if given, gets those of the tensors.
+Data write(const File& file, std::vector<uint64_t>* offsets = nullptr);
 
 // Makes the checksum of a file fit its bytes.
 void seal(Data* file);

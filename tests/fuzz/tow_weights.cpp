@@ -247,9 +247,11 @@ Tensor make_table(uint32_t dtype, uint64_t rows, uint64_t width, Random* random)
   return t;
 }
 
+uint64_t list_bytes(const Tensor& t, const Matrix& m) { return parts_of(t, m).diagonal; }
+
 bool integers_hold(const Tensor& t, const Matrix& m) {
   bool hold = true;
-  visit_integers(t, m, [&](uint64_t q, int64_t) { hold = hold && at<int8_t>(t.bytes, q) != -128; });
+  visit_integers(t, m, [&](uint64_t q, int64_t sum) { hold = hold && (sum < 0 || at<int8_t>(t.bytes, q) != -128); });
   const std::vector<int32_t> sums = sums_of(t, m);
   visit_sums(t, m, [&](uint64_t word) { hold = hold && at<int32_t>(t.bytes, 4 * word) == sums[word]; });
   return hold;
