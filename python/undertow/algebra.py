@@ -9,69 +9,41 @@ Coefficients are float64.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from .activations import IDENTITY, Activation
+from .budget import Budget
 from .graph import Graph, Node
+from .linear import Linear, Term
+from .vectors import Index, Vector, compose, index_of, pick, shifted, table
 
 #: most terms of a polynomial: a cell has three
 MAX_TERMS = 8
+#: most factors of a term: a cell has two
+MAX_FACTORS = 8
 #: deepest nesting of sums and products that is followed
 MAX_DEPTH = 24
-#: elements of one matrix of a linear form: as many as the weights of the graph have, times this, but not below a floor.
-#: Elementwise sums of a large frame have the square of its size, and are not worth that.
-WEIGHT_RATIO = 4
-LEAST_ELEMENTS = 2**22
+#: most terms of a linear form: v + v has twice those of v
+MAX_SUMMANDS = 2**10
 
 
 class NoFormula(Exception):
     """A vector is no such formula."""
 
 
-@dataclass(frozen=True)
-class Vector:
-    """Elements `index` of the flattened value `source`, which no movement made."""
-
-    source: str
-    index: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        return len(self.index)
-
-
 #: product of vectors, sorted by name -> its coefficient
 Polynomial = dict[tuple[Vector, ...], float]
 
 
-@dataclass
-class Linear:
-    """bias + matrix @ (elements `ids`); an id is (value, index)."""
-
-    bias: np.ndarray
-    matrix: np.ndarray
-    ids: list[tuple[str, int]]
-
-    def columns(self, ids: list[tuple[str, int]]) -> np.ndarray:
-        """The columns that multiply `ids`, zero where there is none."""
-        place = {key: i for i, key in enumerate(self.ids)}
-        found = np.zeros((len(self.bias), len(ids)))
-        for i, key in enumerate(ids):
-            if key in place:
-                found[:, i] = self.matrix[:, place[key]]
-        return found
-
-
 class Formulas:
-    """Asks a graph what its vectors are."""
+    """Asks a graph what its vectors are. Whatever it does is work of the budget."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, budget: Budget) -> None:
+        self.graph, self.budget = graph, budget
         self.producer: dict[str, Node] = {value: node for node in graph.nodes for value in node.outputs}
-        n_weights = sum(w.size for node in graph.nodes for w in node.weights.values())
-        self._most_elements = max(WEIGHT_RATIO * n_weights, LEAST_ELEMENTS)
+        self._polynomials: dict[tuple[Vector, int], Polynomial | None] = {}
         #: state -> the value that stands for it wherever it is read
         self.reads: dict[str, str] = {}
         for node in graph.nodes:
@@ -80,47 +52,54 @@ class Formulas:
 
     # -- movement -------------------------------------------------------------------------------------------------
 
-    def origins(self, value: str, index: np.ndarray) -> list[tuple[str, int]]:
-        """Where elements of a value come from, movement looked through."""
-        node = self.producer.get(value)
-        if node is not None and node.op == "state_read":
-            value = self.reads[node.states[0]]
-        if node is None or node.op not in ("reshape", "select", "concat"):
-            return [(value, int(i)) for i in index]
-        if node.op == "reshape":
-            return self.origins(node.inputs[0], index)
-        if node.op == "select":
-            index = node.weights["indices"].reshape(-1)[index]
-        starts = np.cumsum([0, *(self.graph.values[v].size for v in node.inputs)])
-        part = np.searchsorted(starts, index, side="right") - 1
-        found: list[tuple[str, int]] = [("", 0)] * len(index)
-        for k in np.unique(part):
-            mine = np.flatnonzero(part == k)
-            for at, origin in zip(mine, self.origins(node.inputs[k], index[mine] - starts[k]), strict=True):
-                found[at] = origin
-        return found
+    def origins(self, value: str, index: Index) -> list[tuple[Vector, Index]]:
+        """Where elements of a value come from, movement looked through: vectors of different values and the places
+        that they fill, ascending; ordered by their first place.
+        """
+        found: dict[str, list[tuple[Index, Index]]] = {}
+        todo: list[tuple[str, Index, Index]] = [(value, index, range(len(index)))]
+        while todo:
+            value, index, places = todo.pop()
+            self.budget.spend(len(index))
+            node = self.producer.get(value)
+            if node is not None and node.op == "state_read":
+                value = self.reads[node.states[0]]
+            if node is None or node.op not in ("reshape", "select", "concat"):
+                found.setdefault(value, []).append((places, index))
+                continue
+            if node.op == "select":
+                index = compose(node.weights["indices"].reshape(-1), index)
+            if len(node.inputs) == 1:
+                todo.append((node.inputs[0], index, places))
+                continue
+            starts = np.cumsum([0, *(self.graph.values[v].size for v in node.inputs)]).tolist()
+            for k, mine in _parts(starts, index):
+                inside = shifted(compose(index, mine), -starts[k])
+                todo.append((node.inputs[k], inside, compose(places, mine)))
+        vectors = [(Vector(source, inner), places) for source, (places, inner) in _sorted(found).items()]
+        return sorted(vectors, key=lambda part: part[1][0] if len(part[1]) else 0)
 
-    def vector(self, value: str, index: np.ndarray | None = None) -> Vector:
+    def vector(self, value: str, index: Index | None = None) -> Vector:
         """Elements of a value as a vector.
 
         Raises:
             NoFormula: they come from several values.
         """
-        found = self.origins(value, np.arange(self.graph.values[value].size) if index is None else index)
-        sources = {source for source, _ in found}
-        if len(sources) != 1:
+        found = self.origins(value, range(self.graph.values[value].size) if index is None else index)
+        if len(found) != 1:
             raise NoFormula("elements of several values")
-        return Vector(sources.pop(), tuple(i for _, i in found))
+        return found[0][0]
 
-    def _child(self, vector: Vector, slot: int) -> Vector:
-        return self.vector(self.producer[vector.source].inputs[slot], np.array(vector.index))
+    def child(self, vector: Vector, slot: int) -> Vector:
+        """The vector that an elementwise op takes for this one."""
+        return self.vector(self.producer[vector.source].inputs[slot], vector.index)
 
     def constant(self, vector: Vector) -> np.ndarray | None:
         """The numbers of a constant vector."""
         node = self.producer.get(vector.source)
         if node is None or node.op != "constant":
             return None
-        return node.weights["value"].reshape(-1)[list(vector.index)].astype(np.float64)
+        return pick(node.weights["value"].reshape(-1), vector.index)
 
     # -- activations and products ---------------------------------------------------------------------------------
 
@@ -128,7 +107,7 @@ class Formulas:
         """(function, the vector itself before it): of an activation, or of a dense layer with one."""
         node = self.producer.get(vector.source)
         if node is not None and node.op == "activation":
-            return node.attrs["activation"], self._child(vector, 0)
+            return node.attrs["activation"], self.child(vector, 0)
         if node is not None and node.op == "dense" and node.attrs["activation"] != IDENTITY:
             return node.attrs["activation"], vector
         return None
@@ -139,15 +118,26 @@ class Formulas:
         Raises:
             NoFormula: it has too many terms, or coefficients that differ between elements.
         """
-        node = self.producer.get(vector.source)
-        op = node.op if node is not None else ""
         if depth > MAX_DEPTH:
             raise NoFormula("nested too deep")
+        key = vector, depth
+        if key not in self._polynomials:
+            self._polynomials[key] = None
+            self._polynomials[key] = self._expanded(vector, depth)
+        found = self._polynomials[key]
+        if found is None:
+            raise NoFormula("not the first time either")
+        return found
+
+    def _expanded(self, vector: Vector, depth: int) -> Polynomial:
+        self.budget.spend(vector.size)
+        node = self.producer.get(vector.source)
+        op = node.op if node is not None else ""
         if op in ("add", "sub"):
-            a, b = (self.polynomial(self._child(vector, slot), depth + 1) for slot in (0, 1))
+            a, b = (self.polynomial(self.child(vector, slot), depth + 1) for slot in (0, 1))
             return _sum(a, b, 1.0 if op == "add" else -1.0)
         if op == "mul":
-            a, b = (self.polynomial(self._child(vector, slot), depth + 1) for slot in (0, 1))
+            a, b = (self.polynomial(self.child(vector, slot), depth + 1) for slot in (0, 1))
             if len(a) * len(b) > MAX_TERMS:
                 raise NoFormula("too many terms")
             total: Polynomial = {}
@@ -156,10 +146,8 @@ class Formulas:
                     total = _sum(total, {_product(x, y): p * q})
             return total
         if op == "affine" and node is not None:
-            index = list(vector.index)
-            scale = _one(node.weights["scale"].reshape(-1)[index])
-            shift = _one(node.weights["shift"].reshape(-1)[index])
-            child = self.polynomial(self._child(vector, 0), depth + 1)
+            scale, shift = (_one(pick(node.weights[key].reshape(-1), vector.index)) for key in ("scale", "shift"))
+            child = self.polynomial(self.child(vector, 0), depth + 1)
             return _sum({key: scale * c for key, c in child.items() if scale}, {(): shift} if shift else {})
         known = self.constant(vector)
         if known is not None:
@@ -175,74 +163,105 @@ class Formulas:
         before_activation: of a dense layer with an activation, what goes into that. stop: vectors that stay elements.
 
         Raises:
-            NoFormula: its matrix would be much larger than all weights of the graph.
+            Spent: the budget's work is done.
         """
-        bias, parts = self._terms(vector, before_activation, stop, 0)
-        ids: dict[tuple[str, int], int] = {}
-        for _, keys in parts:
-            for key in keys:
-                ids.setdefault(key, len(ids))
-        self._afford(vector.size, len(ids))
-        matrix = np.zeros((vector.size, len(ids)))
-        for part, keys in parts:
-            for column, key in zip(part.T, keys, strict=True):
-                matrix[:, ids[key]] += column
-        return Linear(bias, matrix, list(ids))
+        return Linear(vector.size, *_Expansion(self, stop).terms(vector, before_activation), self.budget)
 
-    def _terms(
-        self, vector: Vector, before_activation: bool, stop: frozenset[Vector], depth: int
-    ) -> tuple[np.ndarray, list[tuple[np.ndarray, list[tuple[str, int]]]]]:
-        node, n = self.producer.get(vector.source), vector.size
-        op = node.op if node is not None and vector not in stop and depth <= MAX_DEPTH else ""
-        index = list(vector.index)
+    def dense(self, node: Node, index: Index) -> tuple[np.ndarray, list[Term]]:
+        """(bias, terms) of rows of a dense layer, before its activation.
+
+        Raises:
+            NoFormula: it works on each row of a matrix.
+        """
+        W = node.weights["W"]
+        if self.graph.values[node.outputs[0]].size != len(W):
+            raise NoFormula("a dense layer on several rows")
+        bias = node.weights["b"].astype(np.float64) if "b" in node.weights else np.zeros(len(W))
+        known, pieces = np.full(W.shape[1], np.nan), []
+        for vector, columns in self.origins(node.inputs[0], range(W.shape[1])):
+            numbers = self.constant(vector)
+            if numbers is not None:
+                known[table(columns)] = numbers
+                rest = index_of(np.flatnonzero(np.isnan(numbers)))
+                vector, columns = Vector(vector.source, compose(vector.index, rest)), compose(columns, rest)
+            if vector.size:
+                pieces.append((vector, columns))
+        fixed = ~np.isnan(known)
+        bias = bias + W[:, fixed].astype(np.float64) @ known[fixed]
+        return pick(bias, index), [Term(tuple(pieces), W=W, rows=index)]
+
+
+class _Expansion:
+    """Expands one linear form, each vector of it once."""
+
+    def __init__(self, formulas: Formulas, stop: frozenset[Vector]) -> None:
+        self.formulas, self.stop = formulas, stop
+        self._known: dict[tuple[Vector, int], tuple[np.ndarray, list[Term]]] = {}
+
+    def terms(self, vector: Vector, before_activation: bool = False, depth: int = 0) -> tuple[np.ndarray, list[Term]]:
+        """(bias, what is added to it)"""
+        key = vector, depth
+        if key not in self._known:
+            self._known[key] = self._terms(vector, before_activation, depth)
+        return self._known[key]
+
+    def _terms(self, vector: Vector, before_activation: bool, depth: int) -> tuple[np.ndarray, list[Term]]:
+        formulas = self.formulas
+        formulas.budget.spend(vector.size)
+        node = formulas.producer.get(vector.source)
+        op = node.op if node is not None and vector not in self.stop and depth <= MAX_DEPTH else ""
         try:
             if node is None or not op:
                 pass
             elif op in ("add", "sub"):
-                a, b = (self._terms(self._child(vector, slot), False, stop, depth + 1) for slot in (0, 1))
-                sign = 1.0 if op == "add" else -1.0
-                return a[0] + sign * b[0], a[1] + [(sign * part, keys) for part, keys in b[1]]
+                a, b = (self.terms(formulas.child(vector, slot), depth=depth + 1) for slot in (0, 1))
+                if len(a[1]) + len(b[1]) > MAX_SUMMANDS:
+                    raise NoFormula("too many terms")
+                if op == "add":
+                    return a[0] + b[0], a[1] + b[1]
+                return a[0] - b[0], a[1] + [term.scaled(np.array(-1.0)) for term in b[1]]
             elif op == "affine":
-                scale = node.weights["scale"].reshape(-1)[index].astype(np.float64)
-                shift = node.weights["shift"].reshape(-1)[index].astype(np.float64)
-                bias, parts = self._terms(self._child(vector, 0), False, stop, depth + 1)
-                return scale * bias + shift, [(scale[:, None] * part, keys) for part, keys in parts]
+                scale, shift = (
+                    _numbers(pick(node.weights[key].reshape(-1), vector.index)) for key in ("scale", "shift")
+                )
+                bias, terms = self.terms(formulas.child(vector, 0), depth=depth + 1)
+                return scale * bias + shift, [term.scaled(scale) for term in terms]
             elif op == "dense" and (before_activation or node.attrs["activation"] == IDENTITY):
-                return self._dense(node, np.array(index))
+                return formulas.dense(node, vector.index)
         except NoFormula:
             pass
-        known = self.constant(vector)
+        known = formulas.constant(vector)
         if known is not None:
-            return known, []
-        self._afford(n, n)
-        return np.zeros(n), [(np.eye(n), [(vector.source, i) for i in index])]
+            return _numbers(known), []
+        return np.zeros(()), [Term(((vector, range(vector.size)),))]
 
-    def _afford(self, rows: int, columns: int) -> None:
-        if rows * columns > self._most_elements:
-            raise NoFormula(f"a matrix of {rows} x {columns}")
 
-    def _dense(
-        self, node: Node, index: np.ndarray
-    ) -> tuple[np.ndarray, list[tuple[np.ndarray, list[tuple[str, int]]]]]:
-        W = node.weights["W"].astype(np.float64)
-        if self.graph.values[node.outputs[0]].size != len(W):
-            raise NoFormula("a dense layer on several rows")
-        bias = node.weights["b"].astype(np.float64) if "b" in node.weights else np.zeros(len(W))
-        keys = self.origins(node.inputs[0], np.arange(W.shape[1]))
-        known = np.array([self._constant_element(key) for key in keys])
-        free = np.isnan(known)
-        bias = bias + W[:, ~free] @ known[~free]
-        return bias[index], [
-            (W[np.ix_(index, free)], [key for key, is_free in zip(keys, free, strict=True) if is_free])
-        ]
+def _parts(starts: list[int], index: Index) -> list[tuple[int, Index]]:
+    """Places of the elements that lie between starts[k] and starts[k + 1], for each k that has some."""
+    if isinstance(index, range):
+        ends = [(max(a, index.start), min(b, index.stop)) for a, b in pairwise(starts)]
+        return [(k, range(a - index.start, b - index.start)) for k, (a, b) in enumerate(ends) if a < b]
+    owner = np.searchsorted(starts, index, side="right") - 1
+    return [(int(k), index_of(np.flatnonzero(owner == k))) for k in np.unique(owner)]
 
-    def _constant_element(self, key: tuple[str, int]) -> float:
-        value = self.constant(Vector(key[0], (key[1],)))
-        return float("nan") if value is None else float(value[0])
+
+def _sorted(found: dict[str, list[tuple[Index, Index]]]) -> dict[str, tuple[Index, Index]]:
+    """Of each value (places, elements), from pieces of both; places ascend."""
+    joined = {}
+    for source, pieces in found.items():
+        if len(pieces) == 1:
+            joined[source] = pieces[0]
+            continue
+        places, inner = (np.concatenate([table(piece[i]) for piece in pieces]) for i in (0, 1))
+        order = np.argsort(places, kind="stable")
+        joined[source] = index_of(places[order]), index_of(inner[order])
+    return joined
 
 
 def _product(a: tuple[Vector, ...], b: tuple[Vector, ...]) -> tuple[Vector, ...]:
-    return tuple(sorted((*a, *b), key=lambda v: (v.source, v.index)))
+    if len(a) + len(b) > MAX_FACTORS:
+        raise NoFormula("too many factors")
+    return tuple(sorted((*a, *b)))
 
 
 def _sum(a: Polynomial, b: Polynomial, sign: float = 1.0) -> Polynomial:
@@ -259,6 +278,11 @@ def _one(numbers: np.ndarray) -> float:
     if numbers.size == 0 or (numbers != numbers[0]).any():
         raise NoFormula("coefficients differ between elements")
     return float(numbers[0])
+
+
+def _numbers(array: np.ndarray) -> np.ndarray:
+    """In float64: one number where all are equal."""
+    return (array[:1].reshape(()) if (array == array[0]).all() else array).astype(np.float64)
 
 
 __all__ = ["Formulas", "Linear", "NoFormula", "Polynomial", "Vector"]

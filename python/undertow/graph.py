@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from ._text import listed, quoted, shown
+from .budget import WEIGHT_BYTES, room, watch
 from .errors import ShapeError, UnsupportedError
 from .origin import Origin
 
@@ -101,6 +102,7 @@ class Graph:
         self._written: set[str] = set()  # states that a layer owns or a state_write writes
         self._taken: set[str] = set()  # names of nodes, and of what values are named after
         self._stateful: set[str] = set()  # names that states are named after, before their node exists
+        watch(self)
 
     # -- building ---------------------------------------------------------------------------------------------
 
@@ -171,6 +173,8 @@ class Graph:
             for key, w in (weights or {}).items()
             if w is not None
         }
+        for key, array in arrays.items():
+            room(array.size, array.itemsize if key == "indices" else WEIGHT_BYTES)
         node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states), dict(precisions or {}))
         outputs = infer(self, node)
         check_precisions(node)
@@ -250,6 +254,12 @@ class Graph:
     @property
     def n_parameters(self) -> int:
         return sum(node.n_parameters for node in self.nodes)
+
+    @property
+    def n_bytes(self) -> int:
+        """About what the arrays of all nodes take until there is a model."""
+        indices = sum(node.weights["indices"].nbytes for node in self.nodes if "indices" in node.weights)
+        return indices + WEIGHT_BYTES * self.n_parameters
 
     def __repr__(self) -> str:
         def show(value: str) -> str:

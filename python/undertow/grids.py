@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 from .activations import IDENTITY, Activation
+from .budget import room
 from .errors import ShapeError, UnsupportedError
 from .graph import Graph
 
@@ -26,6 +27,8 @@ MAX_ALL_WINDOWS = 1 << 26
 MAX_GROUPS = 1024
 #: windows up to which nobody looks at their sum
 _SMALL = 1 << 12
+#: tables of the same size that there are at a time
+_COPIES = 2
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Axis:
     def taps(self, n: int) -> np.ndarray:
         """(outputs, taps): the position under each tap; -1 for padding."""
         at = np.arange(self.n_out(n))[:, None] * self.stride + np.arange(self.size) * self.dilation - self.before
-        return np.where((at >= 0) & (at < n), at, -1)
+        return np.where((at >= 0) & (at < n), at, -1).astype(np.int32)
 
 
 def windows(where: str, shape: tuple[int, ...], axes: Sequence[Axis]) -> tuple[tuple[int, ...], np.ndarray]:
@@ -73,12 +76,13 @@ def windows(where: str, shape: tuple[int, ...], axes: Sequence[Axis]) -> tuple[t
     sizes = tuple(axis.n_out(n) for n, axis in zip(shape, axes, strict=True))
     if prod(sizes) * prod(axis.size for axis in axes) > MAX_WINDOWS:
         raise ShapeError(f"{where}: {sizes} windows of {[axis.size for axis in axes]} positions are too many")
-    found = np.zeros((1, 1), np.int64)
+    room(prod(sizes) * prod(axis.size for axis in axes), _COPIES * 4, where)
+    found = np.zeros((1, 1), np.int32)
     for n, axis in zip(shape, axes, strict=True):
         taps = axis.taps(n)
         both = found[:, None, :, None] * n + taps[None, :, None, :]
         outside = (found < 0)[:, None, :, None] | (taps < 0)[None, :, None, :]
-        found = np.where(outside, -1, both).reshape(both.shape[0] * both.shape[1], -1)
+        found = np.where(outside, np.int32(-1), both).reshape(both.shape[0] * both.shape[1], -1)
     return sizes, found
 
 
@@ -88,6 +92,7 @@ def gather(graph: Graph, x: str, positions: np.ndarray, name: str, padding: floa
     size = sum(graph.values[v].size for v in inputs)
     if positions.size > MAX_WINDOWS:
         raise ShapeError(f"{name}: {positions.size} elements of windows, expected at most {MAX_WINDOWS}")
+    room(positions.size, _COPIES * 4, name)
     if positions.size > _SMALL:
         moved = sum(node.weights["indices"].size for node in graph.nodes if node.op == "select")
         if moved + positions.size > MAX_ALL_WINDOWS:
@@ -103,7 +108,7 @@ def gather(graph: Graph, x: str, positions: np.ndarray, name: str, padding: floa
     if (positions < 0).any():
         value = np.full(1, padding, np.float32)
         inputs.append(graph.add("constant", [], name=f"{name}_padding", weights={"value": value}))
-    indices = np.where(positions < 0, size, positions).astype(np.int32)
+    indices = np.where(positions < 0, np.int32(size), positions.astype(np.int32, copy=False))
     y: str = graph.add("select", inputs, name=name, weights={"indices": indices})
     return y
 
@@ -114,19 +119,21 @@ def _origin(graph: Graph, inputs: list[str], positions: np.ndarray) -> tuple[lis
     while len(inputs) == 1 and (node := by_output.get(inputs[0])) is not None and node.op in ("select", "reshape"):
         if node.op == "select":
             taken = node.weights["indices"].ravel()
-            positions = np.where(positions < 0, -1, taken[positions])
+            positions = np.where(positions < 0, np.int32(-1), taken[positions])
         inputs = list(node.inputs)
     return inputs, positions
 
 
-def _with_channels(positions: np.ndarray, channels: np.ndarray, n_channels: int) -> np.ndarray:
-    """(outputs, taps, channels): elements of a frame (*axes, n_channels)."""
+def _with_channels(positions: np.ndarray, channels: np.ndarray, n_channels: int, name: str) -> np.ndarray:
+    """(outputs, taps, channels): elements of a frame (*axes, n_channels), int32."""
     if positions.size * channels.size > MAX_WINDOWS:
         raise ShapeError(
-            f"{len(positions)} windows of {positions.shape[1]} positions and {channels.size} channels are too many; "
-            f"expected at most {MAX_WINDOWS} elements"
+            f"{name}: {len(positions)} windows of {positions.shape[1]} positions and {channels.size} channels are too "
+            f"many; expected at most {MAX_WINDOWS} elements"
         )
-    return np.where(positions[..., None] < 0, -1, positions[..., None] * n_channels + channels)
+    room(positions.size * channels.size, _COPIES * 4, name)
+    elements = positions[..., None] * np.int32(n_channels) + channels.astype(np.int32)
+    return np.where(positions[..., None] < 0, np.int32(-1), elements)
 
 
 def convolve(
@@ -177,7 +184,7 @@ def _depthwise(
 ) -> str:
     n_channels, n_out = graph.shape(x)[-1], filters.shape[-1]
     channels = np.repeat(np.arange(n_channels), n_out // n_channels)
-    rows = gather(graph, x, _with_channels(positions, channels, n_channels), f"{name}_windows")
+    rows = gather(graph, x, _with_channels(positions, channels, n_channels, name), f"{name}_windows")
     weights = {"W": filters} if b is None else {"W": filters, "b": b}
     y: str = graph.add("depthwise", [rows], name=name, attrs={"activation": act}, weights=weights)
     return y
@@ -198,7 +205,7 @@ def _grouped(
     parts = []
     for g in range(groups):
         part = name if groups == 1 else f"{name}_group{g}"
-        elements = _with_channels(positions, np.arange(g * taken, (g + 1) * taken), n_channels)
+        elements = _with_channels(positions, np.arange(g * taken, (g + 1) * taken), n_channels, name)
         rows = gather(graph, x, elements.reshape(len(positions), -1), f"{part}_windows")
         own = slice(g * given, (g + 1) * given)
         weights = {"W": filters[..., own].reshape(-1, given).T}
@@ -235,7 +242,7 @@ def pool(graph: Graph, x: str, kind: str, axes: Sequence[Axis], *, name: str, co
         raise ShapeError(f"{name}: a window lies in the padding alone")
     if kind == "max":  # an element of the window again, instead of padding
         positions = np.where(positions < 0, positions.max(axis=1, keepdims=True), positions)
-    elements = _with_channels(positions, np.arange(n_channels), n_channels)
+    elements = _with_channels(positions, np.arange(n_channels), n_channels, name)
     rows = gather(graph, x, elements, f"{name}_windows")
     y: str = graph.add("reduce", [rows], name=name, attrs={"kind": "max" if kind == "max" else "sum"})
     if kind == "average":

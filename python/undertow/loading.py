@@ -14,8 +14,10 @@ from typing import Any
 
 from . import tow
 from ._text import MAX_LINE, escaped, shown
+from .budget import Held, TooMuch, too_much
 from .compile import Precisions, with_weights
 from .errors import Error, FormatError, UnsupportedError
+from .graph import Graph
 from .model import Model
 from .sparse import with_blocks
 from .weights import contents
@@ -47,6 +49,9 @@ BY_CONTENT = {
     "pickle": "state_dict",
     "safetensors": "state_dict",
 }
+
+#: how much larger than itself an archive may be, unpacked, and still count as that large
+_UNPACKED = 8
 
 TFLITE = (
     "TensorFlow Lite files are not read: convert the model with tf2onnx (python -m tf2onnx.convert --tflite ...), or "
@@ -106,12 +111,32 @@ def load(
                 blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else head + file.read()
                 model = Model(blob, isa, mapped=mapped, check=check, limits=limits)
                 return model if stays else model.with_weights(weights or {}, sparse=sparse)
-            graph = _importer(path, head).load(path, **options)
+            graph = _graph(path, head, options)
             return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
         except Error as error:
             if escaped(str(path)) in str(error) or str(error).startswith(f"{escaped(path.name)}:"):
                 raise
             raise type(error)(f"{path}: {error}") from error
+
+
+def _graph(path: Path, head: bytes, options: dict[str, Any]) -> Graph:
+    """What the importer of a file makes of it, in memory that is bounded by the file's size."""
+    importer = _importer(path, head)
+    held = Held.of_file(_size(path))
+    try:
+        with held:
+            graph: Graph = importer.load(path, **options)
+    except TooMuch as error:
+        raise UnsupportedError(f"{error.where or shown(path.name)}: {too_much(error, held.limit)}") from None
+    return graph
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, of a zip archive as it is unpacked, as long as no bomb says so."""
+    size = path.stat().st_size
+    with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
+        return max(size, min(sum(member.file_size for member in archive.infolist()), _UNPACKED * size))
+    return size
 
 
 def _importer(path: Path, head: bytes) -> Any:

@@ -3,43 +3,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from .budget import Budget, Spent
 from .graph import Graph
+from .linear import Linear
 from .recover import Cell, find, inputs_of
 from .rewire import replace_value, sort_nodes
+from .vectors import Vector, shifted, table
+
+#: a cell may have so many weights, and so many times those of its graph: of an elementwise recurrence, and of a few
+#: numbers that are spread over a frame, it would hold the square of what the file has
+_WEIGHTS, _TIMES = 2**21, 4
+#: work of the search in one graph, and for each of its weights
+_WORK, _WORK_EACH = 2**27, 64
 
 
-def recover(graph: Graph) -> list[str]:
-    """Replace every cell that was taken apart, in place; gives the names of the new nodes.
+def recover(graph: Graph) -> tuple[list[str], int]:
+    """Replace cells that were taken apart, in place; gives the names of the new nodes, and the work that it took.
 
-    What the old ops computed is left without a use and is for the caller to prune.
+    A cell whose matrices would be much larger than what the graph holds stays as it is, and so do those that are not
+    found within a bounded search: they stream through their registers, only slower. What the old ops computed is left
+    without a use and is for the caller to prune.
     """
+    n = graph.n_parameters
+    budget = Budget(8 * (_WEIGHTS + _TIMES * n), _WORK + _WORK_EACH * n)
     made = []
-    while (cell := find(graph)) is not None:
-        made.append(_insert(graph, cell))
-    return made
+    try:
+        while (cell := find(graph, budget)) is not None:
+            made.append(_insert(graph, cell))
+    except Spent:
+        pass
+    return made, budget.used
 
 
 def _insert(graph: Graph, cell: Cell) -> str:
     name = _next(graph, cell.op)
-    x, W = _input(graph, cell, name)
+    inputs = inputs_of(cell)
+    W = _stacked([(form, inputs) for form in cell.gates])
+    R = _stacked([(form, [of]) for form, of in cell.recurrent])
+    x = _input(graph, inputs, name)
     b = np.stack([form.bias for form in cell.gates])
     states = []
     for letter, part in zip("hc", cell.parts, strict=False):
         init = graph.states[part.state].init
-        start = None if init is None else init.reshape(-1)[part.positions]
+        start = None if init is None else init.reshape(-1)[table(part.positions)]
         states.append(graph.state(f"{name}.{letter}", (len(part.positions),), start))
-    weights = {"W": W, "R": np.stack(cell.R), "b": b, **cell.weights}
+    weights = {"W": W, "R": R, "b": b, **cell.weights}
     outputs = graph.add(cell.op, [x], name=name, attrs=cell.attrs, weights=weights, states=states)
     ends = [outputs] if isinstance(outputs, str) else list(outputs)
     for part, output in zip(cell.parts, ends, strict=False):
         replace_value(graph, part.next.source, output)
     for state in dict.fromkeys(part.state for part in cell.parts):
-        taken = [(new, part.positions) for new, part in zip(states, cell.parts, strict=True) if part.state == state]
+        taken = [
+            (new, table(part.positions)) for new, part in zip(states, cell.parts, strict=True) if part.state == state
+        ]
         _release(graph, state, taken, name, dict(zip(states, ends, strict=False)))
     sort_nodes(graph)
     return name
+
+
+def _stacked(forms: Sequence[tuple[Linear, Sequence[Vector]]]) -> np.ndarray:
+    """The coefficients of forms, one gate after another: float32 (gates, rows, elements)."""
+    first, of = forms[0]
+    made = np.empty((len(forms), first.size, sum(vector.size for vector in of)), np.float32)
+    for gate, (form, vectors) in zip(made, forms, strict=True):
+        gate[:] = form.matrix(vectors)
+    return made
 
 
 def _next(graph: Graph, op: str) -> str:
@@ -49,23 +81,22 @@ def _next(graph: Graph, op: str) -> str:
     return f"{op}_{n}"
 
 
-def _input(graph: Graph, cell: Cell, name: str) -> tuple[str, np.ndarray]:
-    """(value that the cell takes, W)."""
-    ids = inputs_of(cell)
-    W = np.stack([form.columns(ids) for form in cell.gates])
-    sources = list(dict.fromkeys(source for source, _ in ids))
+def _input(graph: Graph, inputs: Sequence[Vector], name: str) -> str:
+    """The value that the cell takes."""
+    sources = [vector.source for vector in inputs]
     sizes = [graph.values[source].size for source in sources]
-    if len(sources) == 1 and [i for _, i in ids] == list(range(sizes[0])):
+    whole = [vector == Vector(vector.source, range(n)) for vector, n in zip(inputs, sizes, strict=True)]
+    if len(sources) == 1 and whole[0]:
         (x,) = sources
         if graph.values[x].shape != (sizes[0],):
             x = graph.add("reshape", [x], name=f"{name}_x", attrs={"shape": (sizes[0],)})
-        return x, W
-    starts = dict(zip(sources, np.cumsum([0, *sizes]), strict=False))
-    indices = np.array([starts[source] + i for source, i in ids], np.int64)
-    if len(sources) > 1 and len(ids) == sum(sizes):
-        return graph.add("concat", sources, name=f"{name}_x"), W
+        return x
+    if len(sources) > 1 and all(whole):
+        return graph.add("concat", sources, name=f"{name}_x")
+    starts = np.cumsum([0, *sizes]).tolist()
+    indices = np.concatenate([shifted(table(v.index), start) for v, start in zip(inputs, starts, strict=False)])
     joined = sources[0] if len(sources) == 1 else graph.add("concat", sources, name=f"{name}_joined")
-    return graph.add("select", [joined], name=f"{name}_x", weights={"indices": indices}), W
+    return graph.add("select", [joined], name=f"{name}_x", weights={"indices": indices})
 
 
 def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell: str, ends: dict[str, str]) -> None:

@@ -23,9 +23,13 @@ import numpy as np
 
 from .activations import IDENTITY, SIGMOID, Activation
 from .algebra import Formulas, Linear, NoFormula, Vector
+from .budget import Budget, TooMuch
 from .graph import Graph
+from .linear import NotDiagonal
+from .vectors import Index, table
 
-Ids = list[tuple[str, int]]
+#: what a node costs that is only passed over, in elements
+_EACH_NODE = 2**5
 
 
 @dataclass
@@ -33,59 +37,66 @@ class Part:
     """Elements of a register: where they are read, and the vector that is written there next."""
 
     state: str
-    positions: np.ndarray
+    positions: Index
     next: Vector
     before: Vector
 
 
 @dataclass
 class Cell:
-    """A cell that was found; weights by gate in undertow's order. `parts`: of h, and of c for an lstm."""
+    """A cell that was found; weights by gate in undertow's order.
+
+    parts: of h, and of c for an lstm. gates: what goes into each gate. recurrent: what multiplies the hidden state in
+    each of them, as a form and the elements that stand for the state there. own: elements that are no input of the
+    cell: its state, and what is made from it.
+    """
 
     op: str
     parts: list[Part]
     attrs: dict[str, Any]
     gates: list[Linear]
-    R: list[np.ndarray]
-    own: set[tuple[str, int]]  # elements that are no input: its state, and what is made from it
+    recurrent: list[tuple[Linear, Vector]]
+    own: list[Vector]
     weights: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def find(graph: Graph) -> Cell | None:
-    """The first cell that is taken apart in a graph."""
-    formulas = Formulas(graph)
+def find(graph: Graph, budget: Budget) -> Cell | None:
+    """The first cell that is taken apart in a graph.
+
+    Raises:
+        Spent: the budget's work is done.
+    """
+    budget.spend(len(graph.nodes) * _EACH_NODE)
+    formulas = Formulas(graph, budget)
     parts = _parts(graph, formulas)
     for part in parts:
         for match in (_lstm, _gru, _rnn):
             try:
                 cell = match(formulas, part, parts)
-            except NoFormula:
+            except (NoFormula, NotDiagonal, TooMuch):
                 continue
-            if cell is not None and not _loops(graph, formulas, cell):
+            if cell is not None and not _loops(formulas, cell) and 8 * _n_weights(cell) <= budget.memory:
                 return cell
     return None
 
 
+def _n_weights(cell: Cell) -> int:
+    """Numbers in W and R."""
+    width = sum(vector.size for vector in inputs_of(cell))
+    return sum(form.size * (width + of.size) for form, of in cell.recurrent)
+
+
 def _parts(graph: Graph, formulas: Formulas) -> list[Part]:
     """Registers, cut by what is written to them; only parts that are written by one whole value."""
-    found = []
+    found, reads = [], set(formulas.reads.values())
     for node in graph.nodes:
         if node.op != "state_write" or node.states[0] not in formulas.reads:
             continue
         state = node.states[0]
-        origins = formulas.origins(node.inputs[0], np.arange(graph.values[node.inputs[0]].size))
-        for source in dict.fromkeys(source for source, _ in origins):
-            positions = np.array([i for i, (s, _) in enumerate(origins) if s == source])
-            index = tuple(origins[i][1] for i in positions)
-            if index != tuple(range(graph.values[source].size)) or source in formulas.reads.values():
-                continue
-            before = Vector(formulas.reads[state], tuple(positions.tolist()))
-            found.append(Part(state, positions, Vector(source, index), before))
+        for made, positions in formulas.origins(node.inputs[0], range(graph.values[node.inputs[0]].size)):
+            if made == Vector(made.source, range(graph.values[made.source].size)) and made.source not in reads:
+                found.append(Part(state, positions, made, Vector(formulas.reads[state], positions)))
     return found
-
-
-def _ids(vector: Vector) -> Ids:
-    return [(vector.source, i) for i in vector.index]
 
 
 def _gate(formulas: Formulas, vector: Vector, stop: Vector | None = None) -> tuple[Activation, Linear]:
@@ -93,18 +104,6 @@ def _gate(formulas: Formulas, vector: Vector, stop: Vector | None = None) -> tup
     found = formulas.activation(vector)
     act, inside = found or (IDENTITY, vector)
     return act, formulas.linear(inside, found is not None and inside == vector, frozenset([stop] if stop else []))
-
-
-def _diagonal(matrix: np.ndarray) -> np.ndarray:
-    """The diagonal of a matrix that has nothing else.
-
-    Raises:
-        NoFormula: it has.
-    """
-    diagonal = np.diag(matrix)
-    if (matrix != np.diag(diagonal)).any():
-        raise NoFormula("c goes through a full matrix")
-    return diagonal
 
 
 def _lstm(formulas: Formulas, c: Part, parts: list[Part]) -> Cell | None:
@@ -131,18 +130,17 @@ def _lstm(formulas: Formulas, c: Part, parts: list[Part]) -> Cell | None:
     if any(gates[k][0] != act for k in (0, 1, 3)):
         return None
     linear = [form for _, form in gates]
-    peepholes = [_diagonal(linear[k].columns(_ids(c.before if k < 2 else c.next))) for k in (0, 1, 3)]
-    strays = linear[2].columns(_ids(c.before)).any() or linear[3].columns(_ids(c.before)).any()
-    if strays or any(form.columns(_ids(c.next)).any() for form in linear[:3]):
+    peepholes = [linear[k].diagonal(c.before if k < 2 else c.next) for k in (0, 1, 3)]
+    if not all(form.is_zero(c.before) for form in linear[2:]) or not all(form.is_zero(c.next) for form in linear[:3]):
         return None
     attrs = {"activations": (act, gates[2][0], act_out), "input_forget": coupled}
-    own = {*_ids(part.before), *_ids(c.before), *_ids(c.next)}
-    cell = Cell("lstm", [part, c], attrs, linear, [form.columns(_ids(part.before)) for form in linear], own)
+    own = [part.before, c.before, c.next]
+    cell = Cell("lstm", [part, c], attrs, linear, [(form, part.before) for form in linear], own)
     if any(p.any() for p in peepholes):
         cell.weights["peephole"] = np.stack(peepholes)
     if projection is not None:
         cell.weights["projection"] = projection
-    return cell if any(R.any() for R in cell.R) else None
+    return None if all(form.is_zero(of) for form, of in cell.recurrent) else cell
 
 
 def _other(pair: tuple[Vector, ...], one: Vector) -> Vector:
@@ -196,70 +194,70 @@ def _gru(formulas: Formulas, part: Part, parts: list[Part]) -> Cell | None:
     if flipped:
         if act != SIGMOID:
             return None
-        z_form = Linear(-z_form.bias, -z_form.matrix, z_form.ids)
+        z_form = z_form.negated()
     act_n, n_form = _gate(formulas, n)
     reset = _reset(formulas, n_form, h)
     if reset is None:
         return None
-    r, after, R_n, rb_n, product = reset
+    r, after, R_n, product = reset
     act_r, r_form = _gate(formulas, r)
     if act_r != act:
         return None
     attrs = {"activations": (act, act_n), "reset_after": after}
-    R = [z_form.columns(_ids(h)), r_form.columns(_ids(h)), R_n]
-    own = {*_ids(h), *_ids(product), *_ids(part.next)}
-    cell = Cell("gru", [part], attrs, [z_form, r_form, n_form], R, own)
-    if n_form.columns(_ids(h)).any():
+    cell = Cell(
+        "gru", [part], attrs, [z_form, r_form, n_form], [(z_form, h), (r_form, h), R_n], [h, product, part.next]
+    )
+    if not n_form.is_zero(h):
         return None  # h enters the candidate beside the reset gate
     if after:
-        cell.weights["rb_n"] = rb_n
-    return cell if R_n.any() else None
+        cell.weights["rb_n"] = R_n[0].bias
+    return None if R_n[0].is_zero(R_n[1]) else cell
 
 
-def _reset(formulas: Formulas, n: Linear, h: Vector) -> tuple[Vector, bool, np.ndarray, np.ndarray, Vector] | None:
-    """(r, reset after R h, R of the candidate, its recurrent bias, the product with r) of what a candidate is made."""
-    for source in dict.fromkeys(source for source, _ in n.ids):
+def _reset(formulas: Formulas, n: Linear, h: Vector) -> tuple[Vector, bool, tuple[Linear, Vector], Vector] | None:
+    """(r, reset after R h, R of the candidate, the product with r) of what a candidate is made."""
+    for source in dict.fromkeys(vector.source for vector in n.pieces()):
         node = formulas.producer.get(source)
         if node is None or node.op != "mul":
             continue
-        product = Vector(source, tuple(range(h.size)))
+        product = Vector(source, range(h.size))
         if formulas.graph.values[source].size != h.size:
             continue
-        columns = n.columns(_ids(product))
         factors = [formulas.vector(node.inputs[slot]) for slot in (0, 1)]
         for r, other in (factors, factors[::-1]):
             if formulas.activation(r) is None:
                 continue
             if other == h:
-                return r, False, columns, np.zeros(h.size), product
+                return r, False, (n, product), product
             inner = formulas.linear(other)
-            if set(inner.ids) <= set(_ids(h)) and (columns == np.eye(h.size)).all():
-                return r, True, inner.columns(_ids(h)), inner.bias, product
+            if inner.reads_only(h) and n.is_identity(product):
+                return r, True, (inner, h), product
     return None
 
 
 def _rnn(formulas: Formulas, part: Part, parts: list[Part]) -> Cell | None:
     h = part.before
     act, form = _gate(formulas, part.next)
-    R = form.columns(_ids(h))
-    if not R.any() or (h.size > 1 and (np.diag(np.diag(R)) == R).all()):
+    if form.is_zero(h) or (h.size > 1 and form.is_diagonal(h)):
         return None  # units that do not see each other are faster as they are
-    if act == IDENTITY and (R == 1).all():
+    if act == IDENTITY and (form.matrix([h]) == 1).all():
         return None  # a sum or a count, which must not be rounded with a cell's weights
-    return Cell("rnn", [part], {"activations": (act,)}, [form], [R], {*_ids(h), *_ids(part.next)})
+    return Cell("rnn", [part], {"activations": (act,)}, [form], [(form, h)], [h, part.next])
 
 
-def inputs_of(cell: Cell) -> Ids:
-    """The elements that a cell takes besides its own state, in the order of their values."""
-    every = dict.fromkeys(key for form in cell.gates for key in form.ids if key not in cell.own)
-    order = {source: i for i, source in enumerate(dict.fromkeys(source for source, _ in every))}
-    return sorted(every, key=lambda key: (order[key[0]], key[1]))
+def inputs_of(cell: Cell) -> list[Vector]:
+    """The elements that a cell takes besides its own state: of each value in ascending order, none twice."""
+    found: dict[str, list[np.ndarray]] = {}
+    for form in cell.gates:
+        for vector in form.inputs(cell.own):
+            found.setdefault(vector.source, []).append(table(vector.index))
+    return [Vector(source, np.unique(np.concatenate(parts))) for source, parts in found.items()]
 
 
-def _loops(graph: Graph, formulas: Formulas, cell: Cell) -> bool:
+def _loops(formulas: Formulas, cell: Cell) -> bool:
     """Whether an input of the cell is computed from what the cell gives at the same timestep; or it has no input."""
-    ids = inputs_of(cell)
-    todo = [source for source, _ in dict.fromkeys(ids)]
+    inputs = inputs_of(cell)
+    todo = [vector.source for vector in inputs]
     made = {part.next.source for part in cell.parts}
     seen: set[str] = set()
     while todo:
@@ -270,7 +268,7 @@ def _loops(graph: Graph, formulas: Formulas, cell: Cell) -> bool:
         if value not in seen and node is not None:
             todo += node.inputs
         seen.add(value)
-    return not ids
+    return not inputs
 
 
 __all__ = ["Cell", "Part", "find", "inputs_of"]

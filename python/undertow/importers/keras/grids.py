@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...activations import IDENTITY, Activation
+from ...budget import room
 from ...errors import FormatError, UnsupportedError
 from ...grids import Axis, convolve, gather, pool
 from ...layers import Average
@@ -288,6 +289,7 @@ def _check_size(b: Builder, layer: Layer, factors: list[int]) -> None:
     from .. import _blocks as blocks
 
     blocks.check_frame(layer.where, prod(factors))
+    room(prod(factors), 2 * 8, layer.where)
 
 
 GRIDS = {

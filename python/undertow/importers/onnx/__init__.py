@@ -16,6 +16,7 @@ from typing import Any
 from ..._text import cause, shown
 from ...errors import Error, FormatError
 from ...graph import Graph
+from .effort import Effort
 from .program import Program, make_program
 from .read import node_types, read_model
 from .search import Imported, import_program
@@ -85,9 +86,10 @@ def _load(
     try:
         return _import(program, states).graph
     except Error as error:
+        effort = Effort(program.effort.n_bytes)
         for found in wired_shapes(program):
             try:
-                imported = _import(make_program(model, fixed, {**shapes, **found}), states)
+                imported = _import(make_program(model, fixed, {**shapes, **found}, effort), states)
             except Error:
                 continue
             if keeps_time(imported, program, found):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...budget import room
 from . import codes, emit, limits
 from .builder import ZERO, Builder
 from .codes import Layout, Tensor, split
@@ -34,6 +35,7 @@ def rows_of(like: Tensor, layout: Layout, axis: int, elements: np.ndarray, first
     spread[axis] = -1
     items = layout.items.take([0], outer.index(axis))
     items = items.reshape([like.shape[a] if a in outer and a != axis else 1 for a in range(len(shape))])
+    room(elements.size // n_rows * numbers.size, codes.COPIES * 8)
     made = codes.encode((numbers // n_rows).reshape(spread), items, elements.take(numbers % n_rows, axis))
     labels = tuple(label if n == 1 else "" for label, n in zip(like.labels, shape, strict=True))
     return Tensor(np.broadcast_to(made, shape), labels, like.dtype)

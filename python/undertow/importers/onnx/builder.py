@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from ...budget import room
 from ...errors import UnsupportedError
 from ...graph import Graph
 from . import codes, limits
@@ -83,7 +84,8 @@ class Builder:
     def elements(self, value: str) -> np.ndarray:
         """Element numbers of a Graph value, in its shape."""
         source = self.source(value)
-        return source.base + np.arange(source.size, dtype=np.int64).reshape(self.graph.shape(value))
+        room(source.size)
+        return np.arange(source.base, source.base + source.size).reshape(self.graph.shape(value))
 
     def sources_of(self, elements: np.ndarray) -> list[Source]:
         """The sources of element numbers, in order of first appearance."""
@@ -92,12 +94,15 @@ class Builder:
         low, high = (bisect_right(self._bases, int(e)) - 1 for e in (elements.min(), elements.max()))
         if low == high:
             return [self.sources[low]]
-        flat = elements.ravel()
-        places = np.searchsorted(self._bases[low : high + 1], flat, side="right") - 1
-        found = np.flatnonzero(np.bincount(places))
-        if found.size > 1:
-            found = found[np.argsort([int((places == i).argmax()) for i in found])]
-        return [self.sources[low + i] for i in found]
+        flat = elements.reshape(-1)
+        bases = np.array(self._bases[low : high + 1])
+        first: dict[int, int] = {}
+        for part in codes.parts(flat.size):
+            places = np.searchsorted(bases, flat[part], side="right") - 1
+            for place in np.flatnonzero(np.bincount(places)).tolist():
+                if place not in first:
+                    first[place] = part.start + int((places == place).argmax())
+        return [self.sources[low + place] for place in sorted(first, key=first.__getitem__)]
 
     def source_at(self, element: int) -> Source:
         return self.sources[bisect_right(self._bases, element) - 1]
@@ -126,8 +131,12 @@ class Builder:
         """
         if self.read_state is not None and any(s.is_state for s in self.sources_of(elements)):
             elements = self.read_state(elements)
-        flat = elements.ravel()
-        digest = blake2b(np.ascontiguousarray(flat).data).digest()
+        room(elements.size, elements.itemsize + 4)
+        flat = elements.reshape(-1)
+        hashed = blake2b()
+        for part in codes.parts(flat.size):
+            hashed.update(np.ascontiguousarray(flat[part], np.int64).data)
+        digest = hashed.digest()
         key: tuple[bytes, tuple[int, ...] | None] = (digest, None)
         if key not in self._made:
             self._made[key] = self._gather(flat, shape, dtype)
@@ -140,20 +149,23 @@ class Builder:
         return self._made[key]
 
     def _gather(self, flat: np.ndarray, shape: tuple[int, ...] | None, dtype: str) -> str:
-        sources = self.sources_of(flat)
-        if sources[0].base == ZERO or any(s.base == ZERO for s in sources):
-            zero = self.constant(np.zeros(1))[0]
-            flat = np.where(flat == ZERO, zero, flat)
-            sources = self.sources_of(flat)
-        starts = np.concatenate([[0], np.cumsum([s.size for s in sources])])
-        names = [s.name for s in sources]
-        if len(sources) == 1:
-            local = flat - sources[0].base
-        else:
-            order = sorted(range(len(sources)), key=lambda i: sources[i].base)
-            place = np.searchsorted([sources[i].base for i in order], flat, side="right") - 1
-            local = flat + np.array([starts[i] - sources[i].base for i in order])[place]
-        whole = local.size == starts[-1] and (local == np.arange(local.size)).all()
+        sources, zero = self.sources_of(flat), ZERO
+        if any(s.base == ZERO for s in sources):
+            zero = int(self.constant(np.zeros(1))[0])
+            found = [self.source_at(zero) if s.base == ZERO else s for s in sources]
+            sources = list({s.base: s for s in found}.values())
+        elif len(sources) == 1 and flat.size == sources[0].size and codes.is_run(flat):
+            return sources[0].name
+        names, starts = [s.name for s in sources], np.cumsum([0, *(s.size for s in sources)])
+        bases = np.array(sorted(s.base for s in sources))
+        moved = {s.base: int(start) - s.base for s, start in zip(sources, starts, strict=False)}
+        shift = np.array([moved[int(base)] for base in bases])
+        local = np.empty(flat.size, np.int32)
+        for part in codes.parts(flat.size):
+            mine = flat[part].astype(np.int64)
+            mine[mine == ZERO] = zero
+            local[part] = mine + shift[np.searchsorted(bases, mine, side="right") - 1]
+        whole = local.size == starts[-1] and codes.is_run(local) and local[0] == 0
         if whole and len(names) == 1:
             return names[0]
         if any(self.graph.values[name].dtype != "float32" for name in names):
@@ -162,7 +174,7 @@ class Builder:
             )
         if whole:
             return self.add("concat", names)
-        return self.add("select", names, weights={"indices": local.reshape(shape or flat.shape).astype(np.int64)})
+        return self.add("select", names, weights={"indices": local.reshape(shape or flat.shape)})
 
     def computed(self, layout: Layout, value: str) -> Tensor:
         """The tensor whose frame is a Graph value, elements in order."""

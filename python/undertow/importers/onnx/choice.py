@@ -100,7 +100,7 @@ def compared_ids(walk: Walk, node: OnnxNode, operands: list[Any], op: Any) -> li
     if not isinstance(number, np.ndarray) or number.size != 1 or n is None or number.ndim > len(ids.shape):
         return None
     layout, elements = ids.split()
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     places, value = np.arange(n), int(number.reshape(()))
     table = (op(places, value) if at == 0 else op(value, places)).astype(np.float32)
     builder = walk.builder

@@ -10,18 +10,24 @@ is checked, never assumed: a tensor that mixes timesteps does not fall apart, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
+from ...budget import room
 from ...errors import UnsupportedError
 
 _ELEMENT_BITS, _ITEM_BITS = 33, 10
 _ELEMENT = np.int64((1 << _ELEMENT_BITS) - 1)
 _ITEM = np.int64((1 << _ITEM_BITS) - 1)
 _OUTER = ~_ELEMENT
+#: tables of the same size that there are at a time, where one is made of another
+COPIES = 4
+#: elements that are looked at together
+_PART = 2**16
 #: most elements that all values together may have, most timesteps and batch items that can be told apart
 MAX_ELEMENTS, MAX_ITEMS, MAX_STEPS = 1 << _ELEMENT_BITS, (1 << _ITEM_BITS) - 2, (1 << 18) - 2
 
@@ -35,14 +41,14 @@ class Tensor:
 
     def __init__(self, codes: np.ndarray, labels: tuple[str, ...], dtype: str = "float32") -> None:
         self._codes: np.ndarray | None = codes
-        self._parts: tuple[Layout, np.ndarray] | None = None
+        self._parts: tuple[Layout, np.ndarray | int] | None = None
         self.labels, self.dtype = labels, dtype
 
     @classmethod
     def of_frame(cls, layout: Layout, frame: np.ndarray, dtype: str) -> Tensor:
         """The tensor that `split` takes apart into `layout` and `frame`."""
         made = cls.__new__(cls)
-        made._codes, made._parts = None, (layout, frame)
+        made._codes, made._parts = None, (layout, _kept(frame))
         made.labels, made.dtype = layout.labels, dtype
         return made
 
@@ -51,7 +57,10 @@ class Tensor:
         if self._codes is not None:
             return self._codes
         outer, elements = self.compact()
-        return np.broadcast_to(outer | elements, self.shape)
+        if outer.size > 1 < elements.size:
+            room(prod(self.shape), COPIES * 8)
+        plain = outer.size == 1 and not outer.any()
+        return np.broadcast_to(elements if plain else outer | elements, self.shape)
 
     def split(self) -> tuple[Layout, np.ndarray]:
         """The layout and the element numbers of the frame.
@@ -60,9 +69,20 @@ class Tensor:
             Mixed: timesteps or batch items are mixed with each other or with elements of the frame, or are missing.
         """
         if self._parts is None:
-            self._parts, self._codes = split(self.codes, self.labels), None
-        layout, frame = self._parts
-        return replace(layout, labels=self.labels), frame
+            layout, frame = split(self.codes, self.labels)
+            self._parts, self._codes = (layout, _kept(frame)), None
+        layout = self._parts[0]
+        return replace(layout, labels=self.labels), self._frame()
+
+    def _frame(self) -> np.ndarray:
+        """The element numbers of the frame of a tensor that was taken apart."""
+        assert self._parts is not None
+        layout, kept = self._parts
+        if isinstance(kept, np.ndarray):
+            return kept
+        size = prod(layout.frame_shape)
+        room(size)
+        return np.arange(kept, kept + size).reshape(layout.frame_shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,12 +91,24 @@ class Tensor:
     def compact(self) -> tuple[np.ndarray, np.ndarray]:
         """(outer part of the codes, element numbers), of the tensor's rank; size 1 along axes known not to matter."""
         if self._parts is None:
-            return self.codes & _OUTER, self.codes & _ELEMENT
-        layout, frame = self._parts
-        return (
-            layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(layout.shape)]),
-            frame.reshape([1 if a in layout.outer else n for a, n in enumerate(layout.shape)]),
-        )
+            return self._outer(), self.codes & _ELEMENT
+        layout, frame = self._parts[0], self._frame()
+        return self._outer(), frame.reshape([1 if a in layout.outer else n for a, n in enumerate(layout.shape)])
+
+    def _outer(self) -> np.ndarray:
+        if self._parts is None:
+            room(self.codes.size, (COPIES - 1) * 8)
+            return self.codes & _OUTER
+        layout = self._parts[0]
+        return layout.origin.reshape([n if a in layout.outer else 1 for a, n in enumerate(layout.shape)])
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the tables that it keeps."""
+        if self._parts is None:
+            return 8 * prod(n for n, stride in zip(self.codes.shape, self.codes.strides, strict=True) if stride)
+        layout, kept = self._parts
+        return layout.origin.nbytes + (kept.nbytes if isinstance(kept, np.ndarray) else 0)
 
     @property
     def elements(self) -> np.ndarray:
@@ -86,16 +118,16 @@ class Tensor:
     @property
     def steps(self) -> np.ndarray:
         """Timesteps, -1 where an element belongs to none."""
-        return np.broadcast_to(_steps(self.compact()[0]), self.shape)
+        return np.broadcast_to(_steps(self._outer()), self.shape)
 
     @property
     def items(self) -> np.ndarray:
         """Batch items, -1 where an element belongs to none."""
-        return np.broadcast_to(_items(self.compact()[0]), self.shape)
+        return np.broadcast_to(_items(self._outer()), self.shape)
 
     def axes_of_time(self) -> list[int]:
         """The axes along which timesteps change."""
-        steps = _steps(self.compact()[0])
+        steps = _steps(self._outer())
         return [a for a in range(steps.ndim) if _varies(steps, a)]
 
 
@@ -166,6 +198,7 @@ class Mixed(UnsupportedError):
 def encode(steps: np.ndarray | int, items: np.ndarray | int, elements: np.ndarray | int) -> np.ndarray:
     """Codes from timesteps, batch items (-1: none) and element numbers; broadcasts."""
     steps, items = np.asarray(steps, np.int64) + 1, np.asarray(items, np.int64) + 1
+    room(prod(np.broadcast_shapes(steps.shape, items.shape, np.shape(elements))), COPIES * 8)
     return (steps << (_ELEMENT_BITS + _ITEM_BITS)) | (items << _ELEMENT_BITS) | np.asarray(elements, np.int64)
 
 
@@ -188,7 +221,11 @@ def split(codes: np.ndarray, labels: tuple[str, ...]) -> tuple[Layout, np.ndarra
     if codes.size == 0:
         raise Mixed(f"a tensor of shape {shape} is empty")
     compact = codes[tuple(slice(1) if stride == 0 else slice(None) for stride in codes.strides)]  # numpy repeats it
-    origin, elements = compact & _OUTER, compact & _ELEMENT
+    if compact.max() <= _ELEMENT:  # of no timestep and no item
+        origin, elements = np.zeros((1,) * codes.ndim, np.int64), compact
+    else:
+        room(compact.size, (COPIES - 1) * 8)
+        origin, elements = compact & _OUTER, compact & _ELEMENT
     outer: tuple[int, ...] = ()
     for axis in reversed(range(codes.ndim)):  # mostly of the frame: what has no influence is left out at once
         if _varies(origin, axis):
@@ -203,8 +240,15 @@ def split(codes: np.ndarray, labels: tuple[str, ...]) -> tuple[Layout, np.ndarra
     if np.unique(origin).size != origin.size:
         raise Mixed(f"a tensor of shape {shape} holds a timestep or batch item twice")
     layout = Layout(shape, outer, origin, labels)
-    frame = np.broadcast_to(elements, [1 if a in outer else n for a, n in enumerate(shape)])
-    return layout, frame.reshape(layout.frame_shape)
+    return layout, _spread(elements, layout)
+
+
+def _spread(elements: np.ndarray, layout: Layout) -> np.ndarray:
+    """Elements of the layout's rank, of size 1 where they are the same along an axis, as a frame."""
+    if elements.size < prod(layout.frame_shape):
+        room(prod(layout.frame_shape))
+    frame = np.broadcast_to(elements, [1 if a in layout.outer else n for a, n in enumerate(layout.shape)])
+    return frame.reshape(layout.frame_shape)
 
 
 def broadcast(tensors: list[Tensor], shape: tuple[int, ...]) -> tuple[Layout, list[np.ndarray]]:
@@ -234,8 +278,7 @@ def broadcast(tensors: list[Tensor], shape: tuple[int, ...]) -> tuple[Layout, li
             if _varies(elements, a):
                 raise Mixed("one input's frame lies along another input's timesteps or batch")
             elements = _first(elements, a)
-        frame = np.broadcast_to(elements, [1 if a in layout.outer else n for a, n in enumerate(shape)])
-        frames.append(frame.reshape(layout.frame_shape))
+        frames.append(_spread(elements, layout))
     return layout, frames
 
 
@@ -245,6 +288,36 @@ def frame_of(constant: np.ndarray, layout: Layout) -> np.ndarray | None:
     if any(_varies(spread, a) for a in layout.outer):
         return None
     return spread[tuple(slice(None) if a in layout.frame else 0 for a in range(len(layout.shape)))]
+
+
+def parts(size: int) -> Iterator[slice]:
+    """Parts of a long table, one after another: what is made of each is small."""
+    return (slice(first, first + _PART) for first in range(0, size, _PART))
+
+
+def is_run(flat: np.ndarray) -> bool:
+    """Whether each number is the one before plus 1."""
+    if flat.size and int(flat[-1]) - int(flat[0]) != flat.size - 1:
+        return False
+    return all(bool((np.diff(flat[p.start : p.stop + 1]) == 1).all()) for p in parts(flat.size))
+
+
+def ascends(flat: np.ndarray) -> bool:
+    """Whether each number is larger than the one before."""
+    return all(bool((np.diff(flat[p.start : p.stop + 1]) > 0).all()) for p in parts(flat.size))
+
+
+def distinct(flat: np.ndarray) -> tuple[np.ndarray, Any]:
+    """The different numbers, ascending, and what takes them apart again."""
+    if ascends(flat):
+        return flat, slice(None)
+    unique, inverse = np.unique(flat, return_inverse=True)
+    return unique, inverse.reshape(-1)
+
+
+def _kept(frame: np.ndarray) -> np.ndarray | int:
+    """What is kept of a frame's element numbers: the first one, where each is the one before plus 1."""
+    return int(frame.flat[0]) if frame.size > _PART and is_run(frame.reshape(-1)) else frame
 
 
 def n_elements(shape: tuple[int, ...]) -> int:

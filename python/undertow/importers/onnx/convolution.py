@@ -82,8 +82,8 @@ def convolve(
     groups: int,
 ) -> np.ndarray:
     """W (M, C / groups, *kernel) over a table [items, C, *spatial]; gives one [items, M, *n_out]."""
-    found, _ = taps(walk, node, elements, axes)  # items, C, *out, *kernel
-    return products(walk, node, found, len(axes), W, b, groups)
+    # items, C, *out, *kernel; nobody keeps the table, so that it goes once it stands in another order
+    return products(walk, node, taps(walk, node, elements, axes)[0], len(axes), W, b, groups)
 
 
 def products(

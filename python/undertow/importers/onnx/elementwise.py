@@ -25,14 +25,14 @@ def take_apart(walk: Walk, node: OnnxNode, operand: Any, what: str = "its input"
 
 def activate(walk: Walk, node: OnnxNode, operand: Any, kind: str | Activation, *parameters: float) -> Tensor:
     layout, elements = take_apart(walk, node, operand)
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     return layout.tensor(emit.activation(walk.builder, elements, kind, *parameters))
 
 
 def affine(walk: Walk, node: OnnxNode, operand: Any, scale: Any, shift: Any) -> Tensor:
     """x * scale + shift; scale and shift broadcast to the operand."""
     layout, elements = take_apart(walk, node, operand)
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     weights = []
     for array in (scale, shift):
         frame = codes.frame_of(np.asarray(array, np.float32), layout)
@@ -138,7 +138,7 @@ def combine(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Tensor:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         node.shape_error(f"inputs of shapes {a.shape} and {b.shape} do not fit together")
-    walk.count(node, shape)
+    walk.builder.check_size(shape, f"{node.op} node {node.name!r}")
     for operand in (a, b):
         if isinstance(operand, np.ndarray):
             float_constant(node, operand, "a constant input")
@@ -146,11 +146,13 @@ def combine(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Tensor:
             take_apart(walk, node, operand)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         layout, frames = codes.broadcast([a, b], shape)
+        walk.count(node, shape, layout.outer)
         check_final(walk, node, frames)
         return layout.tensor(emit.elementwise(builder, op, frames))
 
     tensor, constant = (a, b) if isinstance(a, Tensor) else (b, a)
     layout, (elements,) = codes.broadcast([tensor], shape)
+    walk.count(node, shape, layout.outer)
     spread = layout.tensor(elements)
     neutral = _NEUTRAL.get(op, _NEUTRAL_AFTER.get(op) if tensor is a else None)
     if neutral is not None and (constant == neutral).all():

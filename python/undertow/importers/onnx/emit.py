@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from ...activations import Activation
+from . import codes
 from .builder import Builder
 
 
 def unary(builder: Builder, op: str, table: np.ndarray, **settings: Any) -> np.ndarray:
     """An elementwise op of one input; equal elements are computed once."""
     flat = table.ravel()
-    if (np.diff(flat) > 0).all():
+    if codes.ascends(flat):
         return builder.elements(builder.add(op, [builder.value(flat)], **settings)).reshape(table.shape)
     unique, _, inverse = _different(flat)
     made = builder.elements(builder.add(op, [builder.value(unique)], **settings))
@@ -36,9 +37,9 @@ def affine(builder: Builder, table: np.ndarray, scale: Any, shift: Any) -> np.nd
     """table * scale + shift; scale and shift broadcast to the table."""
     flat = table.ravel()
     weights = [np.broadcast_to(np.asarray(w, np.float32), table.shape).ravel() for w in (scale, shift)]
-    order = np.arange(flat.size)
+    order: Any = slice(None)
     back = order
-    if not (np.diff(flat) > 0).all():
+    if not codes.ascends(flat):
         _, first, inverse = _different(flat)
         if all(np.array_equal(w, w[first][inverse], equal_nan=True) for w in weights):
             order, back = first, inverse
@@ -57,16 +58,17 @@ def elementwise(builder: Builder, op: str, tables: Iterable[np.ndarray]) -> np.n
     tables = list(tables)
     shape = tables[0].shape
     flats = [t.ravel() for t in tables]
-    order = np.arange(flats[0].size)
-    runs = [bool((np.diff(f) == 1).all()) for f in flats]
-    if not all(runs):
+    order: Any = slice(None)
+    back = order
+    if not all(codes.is_run(f) for f in flats):
         orders = [order, *(np.argsort(f, kind="stable") for f in flats)]
-        order = max(orders, key=lambda o: sum(bool((np.diff(f[o]) == 1).all()) for f in flats))
+        order = max(orders, key=lambda o: sum(codes.is_run(f[o]) for f in flats))
+        back = order if isinstance(order, slice) else np.argsort(order)
     values = [builder.value(f[order]) for f in flats]
     if len({builder.graph.shape(v) for v in values}) > 1:
-        values = [builder.value(builder.elements(v), (order.size,)) for v in values]
+        values = [builder.value(builder.elements(v), (flats[0].size,)) for v in values]
     made = builder.elements(builder.add(op, values)).ravel()
-    return made[np.argsort(order)].reshape(shape)
+    return made[back].reshape(shape)
 
 
 def reduce(builder: Builder, kind: str, table: np.ndarray, axes: Iterable[int]) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..._text import cause
+from ...budget import TooMuch, room
 from ...errors import FormatError, ShapeError, UnsupportedError
 from . import gathers, limits
 from .nodes import OnnxNode
@@ -132,30 +133,47 @@ _EVALUATED_FROM = {"DequantizeLinear": 19, "QuantizeLinear": 19}
 #: how much slower an element is than one of other ops, where onnx's evaluator computes them one by one
 _COSTS = {"Erf": 16}
 
+#: ops that give booleans
+_TRUE_OR_FALSE = frozenset("Equal Less LessOrEqual Greater GreaterOrEqual Not And Or Xor IsNaN IsInf".split())  # noqa: SIM905
+
 
 class Evaluator:
-    """Runs nodes one by one; counts what it made against the limits."""
+    """Runs nodes one by one; counts what it made, and what is held of it, against the limits."""
 
     def __init__(self) -> None:
         self.onnx = require_onnx()
         self.n_made = 0
 
-    def charge(self, node: OnnxNode, size: int, limit: int = limits.MAX_FOLDED_ELEMENTS) -> None:
-        """Count elements that are about to be made; refuse too many."""
-        self.n_made += size
-        if size > limit or self.n_made > limits.MAX_FOLDED_TOTAL:
+    def charge(
+        self, node: OnnxNode, size: int, limit: int = limits.MAX_FOLDED_ELEMENTS, cost: int = 1, item_bytes: int = 8
+    ) -> None:
+        """Count elements that are about to be made; refuse too many. cost: how much slower they are than others."""
+        self.n_made += size * cost
+        if size * cost > limit or self.n_made > limits.MAX_FOLDED_TOTAL:
             node.unsupported(
-                f"makes a tensor of {size} elements while loading; at most {limit} in one and "
+                f"makes a tensor of {size * cost} elements while loading; at most {limit} in one and "
                 f"{limits.MAX_FOLDED_TOTAL} elements together are computed"
+            )
+        try:
+            room(size, item_bytes)
+        except TooMuch:
+            node.unsupported(
+                f"makes a tensor of {size} elements while loading, which with all else that is held takes more memory "
+                "than a file of this size may; let it be computed from smaller inputs (shapes=, fixed=), or export the "
+                "model with its result"
             )
 
     def run(
-        self, node: OnnxNode, arrays: list[np.ndarray | None], limit: int = limits.MAX_FOLDED_ELEMENTS
+        self, node: OnnxNode, arrays: list[np.ndarray | None], limit: int = limits.MAX_FOLDED_ELEMENTS, copies: int = 1
     ) -> list[np.ndarray]:
-        """The outputs of `node` for its inputs (None where an optional input is missing)."""
+        """The outputs of `node` for its inputs (None where an optional input is missing).
+
+        copies: how many tables of that size the caller makes of them, the outputs counted.
+        """
         if node.op not in FOLDABLE:
             node.unsupported("this operator is not supported")
-        self.charge(node, _result_size(node, arrays) * _COSTS.get(node.op, 1), limit)
+        cost, item_bytes = _COSTS.get(node.op, 1), copies * self._item_bytes(node, arrays)
+        self.charge(node, _result_size(node, arrays), limit, cost, item_bytes)
         if node.op == "Constant":
             return [self._constant(node)]
         if node.op in gathers.OPS:
@@ -180,6 +198,19 @@ class Evaluator:
             raise ShapeError(f"{node.where}: does not fit its inputs of shapes {shapes}: {error}") from cause(error)
         made = iter(results)
         return [np.asarray(next(made)) if name else np.zeros(0) for name in node.outputs]
+
+    def _item_bytes(self, node: OnnxNode, arrays: list[np.ndarray | None]) -> int:
+        """Bytes of an element of the result."""
+        if node.op in _TRUE_OR_FALSE:
+            return 1
+        if node.op == "ConstantOfShape":
+            value = node.attrs.get("value")
+            return 4 if value is None else self.to_array(value, node.name).itemsize
+        if node.op == "Cast":
+            kind = self.onnx.TensorProto.DataType
+            wide = int(node.attrs.get("to", 0)) in (kind.Value("INT64"), kind.Value("DOUBLE"), kind.Value("UINT64"))
+            return 8 if wide else 4
+        return max((a.itemsize for a in arrays if a is not None), default=8)
 
     def _constant(self, node: OnnxNode) -> np.ndarray:
         node.allow("value", "value_float", "value_floats", "value_int", "value_ints")

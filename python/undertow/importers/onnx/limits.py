@@ -16,6 +16,9 @@ MAX_NESTING = 16
 MAX_TRIPS = 4096
 #: axes of one tensor
 MAX_RANK = 16
+#: elements of all walks through the graph together, beyond which no other reading of the axes is tried, and so many
+#: more for each byte of the file; a node counts as many of them as take its time
+EFFORT, EFFORT_EACH, MAX_EFFORT = 2**26, 2**6, 2**28
 #: elements of a constant that is computed while loading (ConstantOfShape, Expand, Tile, Range ...)
 MAX_FOLDED_ELEMENTS = 2**25
 #: elements of all constants that are computed while loading, together
@@ -24,9 +27,6 @@ MAX_FOLDED_TOTAL = 2**27
 MAX_TRACED_ELEMENTS = 2**24
 #: elements of all traced tensors of one walk through the graph, together
 MAX_TRACED_TOTAL = 2**27
-#: elements of all walks through the graph together, beyond which no other reading of the axes is tried; a node counts
-#: as many of them as take its time
-MAX_EFFORT = 2**28
 ELEMENTS_PER_NODE = 2**13
 #: the same for an input of a reading that is looked at, before it is tried
 ELEMENTS_PER_OPTION = 2**9

@@ -64,7 +64,7 @@ def _connect(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 def _not(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     layout, elements = take(node, operands[0], (BOOL,))
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     return [layout.tensor(emit.affine(walk.builder, elements, -1.0, 1.0), BOOL)]
 
 
@@ -131,7 +131,7 @@ def _convert(walk: Walk, node: OnnxNode, x: Any, name: str, what: str) -> Tensor
     if isinstance(x, Tensor) and to == kind(x.dtype):
         return x  # whatever it is made of
     layout, elements = take(node, x, (FLOAT, *KINDS))
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     if to == FLOAT:
         return layout.tensor(elements, FLOAT)
     if to == BOOL:

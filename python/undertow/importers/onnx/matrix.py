@@ -25,7 +25,7 @@ def dense(walk: Walk, node: OnnxNode, x: Any, W: np.ndarray, b: np.ndarray | Non
     if len(x.shape) - 1 in layout.outer:
         node.unsupported("it sums over time (or over the batch)")
     shape = (*x.shape[:-1], n_out)
-    walk.count(node, shape)
+    walk.count(node, shape, layout.outer)
     made = emit.dense(walk.builder, elements, W, b)
     return Layout(shape, layout.outer, layout.origin, (*x.labels[:-1], "")).tensor(made)
 

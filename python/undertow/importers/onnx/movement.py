@@ -10,7 +10,7 @@ import numpy as np
 
 from . import limits
 from .alike import at_every_step
-from .codes import Mixed, Tensor
+from .codes import COPIES, Mixed, Tensor
 from .moves import INDEX_SLOTS, cut, data_slots, labels_after
 from .nodes import OnnxNode
 from .rates import rate_of, stretch
@@ -51,7 +51,7 @@ def move(walk: Walk, node: OnnxNode, operands: list[Operand]) -> list[Tensor]:
         elif operand is not None and i in data_slots(node):
             operand = _lift(walk, node, i, operand, like)  # type: ignore[arg-type]
         arrays.append(operand)
-    results = walk.evaluator.run(node, arrays, limits.MAX_TRACED_ELEMENTS)
+    results = walk.evaluator.run(node, arrays, limits.MAX_TRACED_ELEMENTS, COPIES)
     moved = []
     for name, result in zip(node.outputs, results, strict=False):
         walk.count(node, result.shape)

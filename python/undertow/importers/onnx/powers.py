@@ -98,7 +98,7 @@ def _gelu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if kind not in ("none", "tanh"):
         node.unsupported(f"attribute approximate={kind!r} is not supported, expected none or tanh")
     layout, x = take_apart(walk, node, operands[0])
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     builder = walk.builder
     if kind == "none":
         inner = emit.activation(builder, emit.affine(builder, x, 1.0 / sqrt(2.0), 0.0), "erf")
@@ -113,7 +113,7 @@ def _mish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """x tanh(log(1 + exp(x)))"""
     node.allow()
     layout, x = take_apart(walk, node, operands[0])
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     gate = emit.activation(walk.builder, emit.activation(walk.builder, x, "softplus"), "tanh")
     return [layout.tensor(emit.elementwise(walk.builder, "mul", [x, gate]))]
 
@@ -123,7 +123,7 @@ def _shrink(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("bias", "lambd")
     bias, lambd = float(node.attrs.get("bias", 0.0)), float(node.attrs.get("lambd", 0.5))
     layout, x = take_apart(walk, node, operands[0])
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     builder = walk.builder
 
     def constant(value: float) -> np.ndarray:

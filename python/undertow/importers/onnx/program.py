@@ -18,7 +18,7 @@ from .effort import Effort
 from .fold import MOVEMENT, Evaluator
 from .nodes import OnnxNode, flat
 from .protos import identity
-from .read import require_onnx
+from .read import file_bytes, require_onnx
 from .resolve import Resolver
 from .rolled import rolled_up
 
@@ -70,21 +70,27 @@ class Program:
     declared: dict[str, list[int | str]] = field(default_factory=dict)
     #: the same with its written out loops rolled up, where there are such
     rolled: Program | None = None
-    #: output -> all that it is computed from
-    _needed: dict[str, set[str]] = field(default_factory=dict)
 
     @cached_property
     def is_recurrent(self) -> bool:
         return any(node.op in RECURRENT or is_loop(node, self.constants) for node in flat(self.nodes))
 
-    def depends(self, output: str, name: str) -> bool:
-        """Whether an output is computed from an input."""
-        if output not in self._needed:
-            needed = self._needed[output] = {output}
-            for node in reversed(self.nodes):
-                if not needed.isdisjoint(node.outputs):
-                    needed |= node.uses
-        return name in self._needed[output]
+    def depends(self, value: str, name: str) -> bool:
+        """Whether a value is computed from an input."""
+        bit = self._reach.get(name, 0)
+        return value == name or bool(self._reach.get(value, 0) & bit)
+
+    @cached_property
+    def _reach(self) -> dict[str, int]:
+        """The inputs of the graph that each value is computed from, as bits of a number."""
+        ports = [port.name for port in (*self.inputs, *self.state_inputs)]
+        reach = {name: 1 << i for i, name in enumerate([*ports, *self.length_inputs])}
+        for node in self.nodes:
+            mine = 0
+            for name in node.uses:
+                mine |= reach.get(name, 0)
+            reach.update(dict.fromkeys(node.outputs, mine))
+        return reach
 
 
 def carries(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
@@ -98,19 +104,24 @@ def is_loop(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
 
 
 def make_program(
-    model: Any, fixed: Mapping[str, Any] | None = None, shapes: Mapping[str, Iterable[int | None]] | None = None
+    model: Any,
+    fixed: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Iterable[int | None]] | None = None,
+    effort: Effort | None = None,
 ) -> Program:
     """Read a checked ModelProto.
 
     fixed: input name -> array, bound as a constant. shapes: input name -> shape, replacing the declared one (None:
-    open).
+    open). effort: of the load, where it has begun already.
 
     Raises:
         UnsupportedError: operator set, dtype or operator that is not supported, by name.
         FormatError, ShapeError: the model, or an argument, does not fit.
     """
     onnx = require_onnx()
-    graph, evaluator = model.graph, Evaluator()
+    graph = model.graph
+    effort = Effort(file_bytes(model)) if effort is None else effort
+    evaluator = Evaluator()
     opset = _opset(model)
     constants = {t.name: evaluator.to_array(t, t.name) for t in graph.initializer}
     ports = [_port(onnx, v, {*(fixed or {}), *(shapes or {})}) for v in graph.input if v.name not in constants]
@@ -135,7 +146,9 @@ def make_program(
     resolver = Resolver(evaluator, opset, constants)
     for port in ports:
         resolver.set_type(port.name, port.dtype, [n if isinstance(n, int) else None for n in port.dims])
-    nodes = resolver.run(graph)
+    held = effort.held(lambda: sum(array.nbytes for array in constants.values()))
+    with held:
+        nodes = resolver.run(graph)
     outputs = _output_names(resolver, nodes, graph)
     dims = {name: _output_dims(resolver, v) for name, v in zip(outputs, graph.output, strict=True)}
     origin = " ".join(shown(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
@@ -144,7 +157,8 @@ def make_program(
         nodes = _needed(nodes, outputs)
         used = {name for node in nodes for name in node.uses} | {*outputs}
         inputs = [replace(p) for p in ports if p.name in used]
-        program = Program(graph.name or "model", opset, nodes, constants, inputs, outputs, dims, origin)
+        kept = {name: array for name, array in constants.items() if name in used}
+        program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
         program.declared = {v.name: _dims(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
         check_bound(nodes, program.inputs, constants)
         _sort_inputs(program)
@@ -153,8 +167,13 @@ def make_program(
     nodes = _needed(nodes, outputs)
     _refuse_domains(nodes)
     program = finish(nodes, constants)
-    rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
-    program.rolled = None if rolled is None else finish(*rolled)
+    program.effort = effort
+    with held:
+        rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
+    if rolled is not None:
+        program.rolled = finish(*rolled)
+        program.rolled.effort = Effort(effort.n_bytes)
+    effort.used += evaluator.n_made
     return program
 
 

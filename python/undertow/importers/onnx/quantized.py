@@ -64,7 +64,7 @@ def _dequantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     _refuse_blocks(node)
     x, scale, zero = operands[0], operands[1], _slot(operands, 2)
     layout, elements = take(node, x, (*_QUANTISED, WHOLE))
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     if isinstance(scale, Tensor) or isinstance(zero, Tensor):
         node.unsupported("its scale or zero point is computed at run time, expected a constant")
     builder = walk.builder
@@ -94,7 +94,7 @@ def _quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         if node.attrs.get(key, 0):
             node.unsupported(f"attribute {key}={node.attrs[key]} is not supported")
     layout, elements = take_apart(walk, node, x)
-    walk.count(node, layout.shape)
+    walk.count(node, layout.shape, layout.outer)
     factor = _scalar_or_axis(node, float_constant(node, scale, "the scale"), x.shape, "the scale")
     divided = emit.elementwise(walk.builder, "div", [elements, _constant(walk, node, layout, factor)])
     shift = np.zeros(()) if zero is None else _scalar_or_axis(node, numbers(node, zero, "zero"), x.shape, "zero")

@@ -213,6 +213,14 @@ def _used(node: Any) -> set[str]:
     return found
 
 
+def file_bytes(model: Any) -> int:
+    """Bytes of a checked model, its external data included; weights of fewer than 32 bits as if they had 32."""
+    kinds = require_onnx().TensorProto.DataType
+    wide = {kinds.Value(name) for name in ("FLOAT", "DOUBLE", "INT32", "UINT32", "INT64", "UINT64", "STRING")}
+    narrow = (tensor for tensor in _tensors(model.graph, "model") if tensor.data_type not in wide)
+    return int(model.ByteSize()) + sum(4 * prod(tensor.dims) for tensor in narrow)
+
+
 def node_types(model: Any) -> Counter[str]:
     """Operator -> how many nodes of it a checked model holds, graphs inside of nodes included."""
     return Counter(node.op_type for node in _nodes(model.graph, "model"))

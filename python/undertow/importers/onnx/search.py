@@ -14,6 +14,7 @@ import numpy as np
 
 from ... import superframes
 from ..._text import quoted, shown
+from ...budget import TooMuch
 from ...errors import Error, UnsupportedError
 from ...graph import Graph
 from ...rebuild import recover
@@ -31,7 +32,7 @@ from .rates import MAX_FRAMES, NeedsRate
 from .readings import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
 from .states import Pair
 from .tidy import tidy
-from .walk import Forgets, Place, Reading, Walk
+from .walk import Forgets, Known, Place, Reading, Walk
 from .windows import TooShort
 
 
@@ -310,15 +311,20 @@ def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, k
         walk.run()
         if states.needs_second_walk(walk):
             program.effort.add(walk.n_elements, walk.n_nodes)
-            walk = Walk(program, reading, states.known_elements(walk))
+            walk.release()
+            walk = Walk(program, reading, Known(walk.bindings))
             walk.run()
         walk.position = len(program.nodes)
-        result = _finish(walk, pairs, exact, keep_states)
-    except Error as error:
-        program.effort.add(walk.n_elements, walk.n_nodes, error)
+        with walk.held:
+            result = _finish(walk, pairs, exact, keep_states)
+    except (Error, TooMuch) as found:
+        error = UnsupportedError(walk.say_too_much(found)) if isinstance(found, TooMuch) else found
+        program.effort.add(walk.n_elements, walk.n_nodes, error, walk.position)
         frames = reading.frames * walk.factor
         frames = frames if reading.frames < frames <= MAX_FRAMES else 0
         raise _Failure(walk.position, error, walk.wants_inside, frames) from None
+    finally:
+        walk.release()
     program.effort.add(walk.n_elements, walk.n_nodes)
     return result
 
@@ -343,7 +349,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     graph = builder.graph
     tidy(graph)
     halved: list[str] = []
-    recovered = [] if exact else recover(graph)
+    recovered, work = ([], 0) if exact else recover(graph)
+    program.effort.used += work
     if recovered:
         tidy(graph)
     if not exact:
@@ -388,12 +395,13 @@ def _describe_state(walk: Walk, name: str, result: Imported) -> None:
     start = walk.state_tensors[name]
     batch = walk.reading.axes[name][1]
     flat = start.elements.take(0, batch).ravel() if batch is not None else start.elements.ravel()
-    place = {e: i for i, e in enumerate(flat.tolist())}
+    places = states.Places(flat)
     found = []
     for binding in walk.bindings:
-        elements = binding.elements.ravel().tolist()
-        if elements[0] in place and binding.state in result.graph.states:
-            where = np.array([place[e] for e in elements])
+        where = places.of(binding.elements.ravel())
+        if where[0] >= 0 and binding.state in result.graph.states:
+            if (where < 0).any():
+                raise ValueError(f"state {binding.state!r} starts from elements of more than input {name!r}")
             found += [(s, where) for s in (binding.state, f"{binding.state}.before") if s in result.graph.states]
     if f"{name}.value" in result.graph.states:
         found.append((f"{name}.value", np.arange(len(flat))))

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...errors import ShapeError, UnsupportedError
-from .codes import Tensor
+from .codes import Tensor, ascends
 from .program import RECURRENT, Port, Program, carries
-from .walk import Walk
+from .walk import Known, Walk
 
 #: ops that give every element of their first input once
 _WHOLE = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout")
@@ -246,27 +246,37 @@ def _mismatch(walk: Walk, name: str, result: Tensor) -> str:
         return f"no recurrent node starts from {name!r}"
     if (result.steps >= 0).any():
         return "it has a time axis"
-    place = {element: i for i, element in enumerate(mine.tolist())}
+    place = Places(mine)
     for binding in bound:
-        for element, final in zip(binding.elements.ravel().tolist(), binding.final.ravel().tolist(), strict=True):
-            if element in place and theirs[place[element]] != final:
-                return f"it does not return the final state of {binding.node.where}"
+        elements, finals = binding.elements.ravel(), binding.final.ravel()
+        if elements.shape != finals.shape:
+            raise ValueError(f"{elements.size} elements of a state become {finals.size}")
+        at = place.of(elements)
+        if (theirs[at[at >= 0]] != finals[at >= 0]).any():
+            return f"it does not return the final state of {binding.node.where}"
     return ""
 
 
-def known_elements(walk: Walk) -> dict[int, tuple[str, int, tuple[int, ...]]]:
-    """Element of a state input -> (state of a recurrent node, its place there, the state's shape)."""
-    return {
-        int(element): (binding.state, i, binding.elements.shape)
-        for binding in walk.bindings
-        for i, element in enumerate(binding.elements.ravel())
-    }
+class Places:
+    """Where elements stand in a table that has each once."""
+
+    def __init__(self, table: np.ndarray) -> None:
+        self.order = np.argsort(table, kind="stable")
+        self.sorted = table[self.order]
+
+    def of(self, elements: np.ndarray) -> np.ndarray:
+        """The place of each element, -1 where the table has it not."""
+        at = np.minimum(np.searchsorted(self.sorted, elements), len(self.sorted) - 1)
+        return np.where(self.sorted[at] == elements, self.order[at], -1)
 
 
 def needs_second_walk(walk: Walk) -> bool:
     """Whether a frame op read an element before it was known to be a recurrent node's state."""
-    known = known_elements(walk)
-    return any(e in known and e not in walk.known for read in walk.reads.values() for e in read.tolist())
+    if not walk.bindings:
+        return False
+    known, bases = Known(walk.bindings), {s.name: s.base for s in walk.builder.sources if s.is_state}
+    read = np.concatenate([np.zeros(0, np.int64), *(np.flatnonzero(r) + bases[n] for n, r in walk.reads.items())])
+    return bool((known.has(read) & ~walk.known.has(read)).any())
 
 
 def connect(walk: Walk, pair: Pair) -> None:
@@ -276,9 +286,8 @@ def connect(walk: Walk, pair: Pair) -> None:
         ShapeError, UnsupportedError: the output does not return the state.
     """
     builder, start = walk.builder, walk.state_tensors[pair.input]
-    known = known_elements(walk)
     mine = _flat(walk, start)
-    unbound = [e for e in mine.tolist() if e not in known]
+    free = ~Known(walk.bindings).has(mine)  # of recurrent nodes
     if pair.output is None:
         if pair.input in walk.reads:
             raise UnsupportedError(
@@ -290,10 +299,10 @@ def connect(walk: Walk, pair: Pair) -> None:
     if not isinstance(result, Tensor) or result.shape != start.shape:
         shape = getattr(result, "shape", "none")
         raise ShapeError(f"state input {pair.input!r} has shape {start.shape}, its output {pair.output!r} has {shape}")
-    if len(unbound) < len(mine) and (why := _mismatch(walk, pair.input, result)):
+    if not free.all() and (why := _mismatch(walk, pair.input, result)):
         raise UnsupportedError(f"state input {pair.input!r} and output {pair.output!r} are no pair: {why}")
-    read = walk.reads.get(pair.input, np.zeros(0, np.int64))
-    if not np.isin(read, unbound).any():
+    read = walk.reads.get(pair.input)
+    if read is None or not (free & read[mine - builder.sources_of(mine)[0].base]).any():
         return
     if builder.sequence:
         raise UnsupportedError(
@@ -302,7 +311,6 @@ def connect(walk: Walk, pair: Pair) -> None:
         )
     size = mine.size
     # The register holds the whole state in the input's order; what a recurrent node keeps is a copy there, never read.
-    table = {int(e): i for i, e in enumerate(np.sort(mine))}
-    order = np.argsort([table[int(e)] for e in mine])
+    order = slice(None) if ascends(mine) else np.argsort(mine)
     written = builder.value(_flat(walk, result)[order], (size,))
     builder.graph.add("state_write", [written], name=builder.name("write"), states=[walk.register(pair.input, size)])

@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..._text import cause
+from ...budget import TooMuch, room, too_much
 from ...errors import Error, FormatError, UnsupportedError
 from . import codes, limits
 from .alike import shapes_alone
-from .builder import Builder
+from .builder import Builder, Source
 from .codes import Layout, Mixed, Tensor
 from .fold import FOLDABLE, MOVEMENT, Evaluator
 from .growing import Growing
 from .heads import aligned, joined
-from .nodes import OnnxNode
+from .nodes import Body, OnnxNode
 from .program import ID_TYPES, Port, Program
 
 
@@ -76,6 +77,31 @@ class Binding:
     node: OnnxNode
 
 
+class Known:
+    """The elements of state inputs that are some recurrent node's state: of which, and where there."""
+
+    def __init__(self, bindings: Sequence[Binding] = ()) -> None:
+        #: (state of a recurrent node, its shape)
+        self.states = [(binding.state, binding.elements.shape) for binding in bindings]
+        parts = [binding.elements.ravel() for binding in bindings]
+        flat = np.concatenate([np.zeros(0, np.int64), *parts])[::-1]  # what is bound twice is the last one's
+        self.elements, last = np.unique(flat, return_index=True)
+        owner = np.repeat(np.arange(len(parts)), np.array([part.size for part in parts], np.int64))[::-1]
+        place = np.concatenate([np.zeros(0, np.int64), *(np.arange(part.size) for part in parts)])[::-1]
+        self.owner, self.place = owner[last], place[last]
+
+    def has(self, elements: np.ndarray) -> np.ndarray:
+        """Which elements are such."""
+        if not self.elements.size:
+            return np.zeros(elements.shape, bool)
+        return np.isin(elements, self.elements, kind="sort")
+
+    def where(self, elements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(number of the state, place there) of elements that are such."""
+        at = np.searchsorted(self.elements, elements)
+        return self.owner[at], self.place[at]
+
+
 @dataclass
 class Place:
     """How a Graph input or output lies in its ONNX tensor: the tensor's layout, the Graph's name and frame shape."""
@@ -86,16 +112,35 @@ class Place:
     dtype: str = "float32"
 
 
+def last_uses(program: Program) -> list[set[str]]:
+    """Of each node, the values that no later one reads and that are no outputs: their tables are no longer needed."""
+    done: list[set[str]] = []
+    later = set(program.outputs)
+    for node in reversed(program.nodes):
+        here = node.uses.union(node.outputs, *(_made(body) for body in node.bodies.values()))
+        done.append(here - later)
+        later |= here
+    return done[::-1]
+
+
+def _made(body: Body) -> set[str]:
+    """The values of a graph inside of a node."""
+    nodes = set().union(*(_made(inner) for node in body.nodes for inner in node.bodies.values()))
+    return nodes.union(body.inputs, *(node.outputs for node in body.nodes))
+
+
 @dataclass
 class Walk:
     """One walk. `position` is the index of the node in work, so that the search can tell which reading got furthest."""
 
     program: Program
     reading: Reading
-    #: element of a state input -> (state of a recurrent node, index, its shape), found by a walk before
-    known: dict[int, tuple[str, int, tuple[int, ...]]] = field(default_factory=dict)
+    #: found by a walk before
+    known: Known = field(default_factory=Known)
 
     def __post_init__(self) -> None:
+        self.values: dict[str, Operand] = dict(self.program.constants)
+        self.held = self.program.effort.held(self._live)
         self.builder = Builder(self.program.name, self.reading.n_steps, self.reading.n_items)
         self.builder.read_state = self._read_state
         self.evaluator = Evaluator()
@@ -105,7 +150,6 @@ class Walk:
         self.n_walked = 0
         #: whether a recurrent node was refused for what it may do where `reading.inside`
         self.wants_inside = False
-        self.values: dict[str, Operand] = dict(self.program.constants)
         self.inputs: dict[str, Place] = {}
         self.state_tensors: dict[str, Tensor] = {}
         self.bindings: list[Binding] = []
@@ -121,7 +165,7 @@ class Walk:
         self.rates: dict[str, int] = {}
         self.shapes_alone = shapes_alone(self.program)
         self.joined = joined(self.program)
-        #: state inputs that frame ops read -> elements read
+        #: state inputs that frame ops read -> which of their elements
         self.reads: dict[str, np.ndarray] = {}
 
     # -- the walk -------------------------------------------------------------------------------------------------
@@ -136,16 +180,26 @@ class Walk:
         ):
             if n > limit:
                 raise UnsupportedError(f"an input has {n} {what}, expected at most {limit}")
-        for port in self.program.inputs:
-            self._input(port)
-        for port in self.program.state_inputs:
-            self._state_input(port)
-        for name in self.program.length_inputs:
-            self.values[name] = Length()
-        for position, node in enumerate(self.program.nodes):
-            self.position = position
-            self.walk_node(node, HANDLERS)
+        with self.held:
+            for port in self.program.inputs:
+                self._input(port)
+            for port in self.program.state_inputs:
+                self._state_input(port)
+            for name in self.program.length_inputs:
+                self.values[name] = Length()
+            done = last_uses(self.program)
+            for position, node in enumerate(self.program.nodes):
+                self.position = position
+                self.walk_node(node, HANDLERS)
+                for name in done[position] - self.program.constants.keys():
+                    self.values.pop(name, None)
         self.builder.graph.origin.leave()
+
+    def release(self) -> None:
+        """Let go of the tables. What the walk and its helpers know of each other would keep them until a collection."""
+        self.values.clear()
+        self.builder.read_state = None
+        del self.growing, self.held
 
     def walk_node(self, node: OnnxNode, handlers: dict[str, Handler]) -> None:
         """Walk one node: of the model, or of a graph inside of one."""
@@ -157,6 +211,8 @@ class Walk:
                 node.format_error(f"input {name!r} does not exist")
         try:
             results = self.apply(node, aligned(self, node, self.growing.meet(node, operands)), handlers)
+        except TooMuch as error:
+            node.unsupported(self.say_too_much(error))
         except Mixed as error:
             if error.located:
                 raise
@@ -171,6 +227,11 @@ class Walk:
                     self.builder.check_size(result.shape, f"{node.where}")
                 self.values[name] = result
         self.growing.note(node, operands, results)
+
+    def _live(self) -> int:
+        """Bytes that are held: tables, constants, what the graph has been given."""
+        tables = sum(v.n_bytes if isinstance(v, Tensor) else getattr(v, "nbytes", 0) for v in self.values.values())
+        return tables + self.builder.graph.n_bytes
 
     @property
     def n_elements(self) -> int:
@@ -187,6 +248,7 @@ class Walk:
         self.n_walked += 1
         if self.n_walked > limits.MAX_NODES:
             node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
+        self._check_work(node)
 
     def apply(self, node: OnnxNode, operands: list[Operand], handlers: dict[str, Handler]) -> list[Any]:
         """The results of a node for its operands."""
@@ -228,12 +290,14 @@ class Walk:
                 )
             shape[axis] = fixed
         self.builder.check_size(tuple(shape), f"input {port.name!r}")
+        room(codes.n_elements(tuple(n for a, n in enumerate(shape) if a not in (time, batch))), 8)
         self.n_traced += codes.n_elements(tuple(shape))
         outer = tuple(a for a, n in enumerate(shape) if a in (time, batch) and n > 1)
         places = np.indices([shape[a] for a in outer], sparse=True)
         index: dict[int | None, np.ndarray] = dict(zip(outer, places, strict=True))
         origin = codes.encode(index[time] // frames if time in index else -1, index.get(batch, -1), 0)
-        frame = base + np.arange(codes.n_elements(tuple(n for a, n in enumerate(shape) if a not in outer)))
+        size = codes.n_elements(tuple(n for a, n in enumerate(shape) if a not in outer))
+        frame = np.arange(base, base + size)
         labels = tuple(
             "T" if a == time and shape[a] == 1 else "N" if a == batch and shape[a] == 1 else ""
             for a in range(len(shape))
@@ -287,7 +351,7 @@ class Walk:
 
     def _read_state(self, elements: np.ndarray) -> np.ndarray:
         """Replace elements of state inputs, used in a frame op, by elements of `state_read` values."""
-        builder, result = self.builder, elements.copy()
+        builder, result = self.builder, elements.astype(np.int64)
         for source in builder.sources_of(elements):
             if not source.is_state:
                 continue
@@ -296,19 +360,32 @@ class Walk:
                     f"state input {source.name!r} is used for more than the initial state of a recurrent node, "
                     "in a model with a time axis"
                 )
-            mine = (elements >= source.base) & (elements < source.base + source.size)
-            read = np.unique(elements[mine])
-            self.reads[source.name] = np.union1d(self.reads.get(source.name, read), read)
-            direct = {e: self.known[e] for e in read.tolist() if e in self.known}
-            table = {
-                e: builder.elements(self._reader(f"{state}.before", shape)).ravel()[i]
-                for e, (state, i, shape) in direct.items()
-            }
-            if len(direct) < len(read):
-                own = builder.elements(self._reader(self.register(source.name, source.size), (source.size,))).ravel()
-                table |= {e: own[e - source.base] for e in read.tolist() if e not in direct}
-            result[mine] = [table[e] for e in elements[mine].tolist()]
+            mine: Any = (elements >= source.base) & (elements < source.base + source.size)
+            if mine.all():
+                mine = ...
+            self._note_read(source, elements[mine])
+            if not self.known.elements.size:
+                own = builder.source(self._reader(self.register(source.name, source.size), (source.size,)))
+                result[mine] += own.base - source.base
+                continue
+            read, inverse = codes.distinct(elements[mine].ravel())
+            known = self.known.has(read)
+            made = np.empty(read.size, np.int64)
+            owner, place = self.known.where(read[known])
+            for number in dict.fromkeys(owner.tolist()):
+                state, shape = self.known.states[number]
+                table = builder.elements(self._reader(f"{state}.before", shape)).ravel()
+                made[np.flatnonzero(known)[owner == number]] = table[place[owner == number]]
+            if not known.all():
+                own = builder.source(self._reader(self.register(source.name, source.size), (source.size,)))
+                made[~known] = read[~known] + (own.base - source.base)
+            result[mine] = made[inverse].reshape(result[mine].shape)
         return result
+
+    def _note_read(self, source: Source, elements: np.ndarray) -> None:
+        read = self.reads.setdefault(source.name, np.zeros(source.size, bool))
+        for part in codes.parts(elements.size):
+            read[elements.reshape(-1)[part] - source.base] = True
 
     def register(self, name: str, size: int) -> str:
         """The Graph state that holds a state input whole."""
@@ -342,9 +419,26 @@ class Walk:
         one_step = self.reading.carried and self.reading.fixed_time
         return x.labels[axis] == "N" or (x.labels[axis] == "T" and not one_step)
 
-    def count(self, node: OnnxNode, shape: tuple[int, ...]) -> None:
-        """Refuse what would need too much memory."""
+    def say_too_much(self, error: TooMuch) -> str:
+        """What to say of an array that is not made, and what may help."""
+        return (
+            f"{too_much(error, self.held.limit)}; where an input's size is open or larger than it must be, fix a "
+            "smaller one with shapes={name: [...]}"
+        )
+
+    def count(self, node: OnnxNode, shape: tuple[int, ...], outer: tuple[int, ...] = ()) -> None:
+        """Refuse what would need too much memory or time. outer: axes along which nothing is done."""
         self.builder.check_size(shape, f"{node.where}")
-        self.n_traced += codes.n_elements(shape)
+        self.n_traced += codes.n_elements(tuple(n for a, n in enumerate(shape) if a not in outer))
         if self.n_traced > limits.MAX_TRACED_TOTAL:
             node.unsupported(f"the tensors up to here have more than {limits.MAX_TRACED_TOTAL} elements together")
+        self._check_work(node)
+
+    def _check_work(self, node: OnnxNode) -> None:
+        """Refuse to go on where this walk, after all before, takes much more than the load may."""
+        effort = self.program.effort
+        spent = effort.used + self.n_elements + self.n_walked * limits.ELEMENTS_PER_NODE
+        if spent > effort.work + limits.EFFORT:
+            node.unsupported(
+                "the nodes and elements of tensors up to here are more work than a file of this size may be"
+            )

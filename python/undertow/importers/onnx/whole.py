@@ -116,8 +116,9 @@ def together(
         shape = np.broadcast_shapes(*(o.shape for o in lifted))
     except ValueError:
         node.shape_error(f"inputs of shapes {[o.shape for o in lifted]} do not fit together")
-    walk.count(node, shape)
+    walk.builder.check_size(shape, f"{node.op} node {node.name!r}")
     layout, frames = codes.broadcast(lifted, shape)
+    walk.count(node, shape, layout.outer)
     check_final(walk, node, frames)
     return layout, frames
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from ...budget import room
 from ...errors import ShapeError
 from . import limits
 from .builder import ZERO
@@ -147,7 +149,11 @@ def taps(
     """
     outputs = [axis.n_out for axis in axes]
     kernel = [axis.kernel for axis in axes]
-    walk.count(node, (*elements.shape[:first], *outputs, *kernel))
+    shape = (*elements.shape[:first], *outputs, *kernel)
+    walk.count(node, shape)
+    if elements.max() < 2**31:
+        elements = elements.astype(np.int32)
+    room(prod(shape), 2 * elements.itemsize)
     valid = np.ones((), bool)
     n = len(axes)
     for i, axis in enumerate(axes):
@@ -157,7 +163,7 @@ def taps(
         elements = elements.take(np.clip(places, 0, axis.n_in - 1), where)
         spread = [1] * elements.ndim
         spread[where : where + 2] = places.shape
-        elements = np.where(inside.reshape(spread), elements, ZERO)
+        np.copyto(elements, ZERO, where=~inside.reshape(spread))
         valid = valid[..., None, None] & inside
     order = [*range(0, 2 * n, 2), *range(1, 2 * n, 2)]
     elements = elements.transpose(*range(first), *(first + a for a in order))
