@@ -300,7 +300,7 @@ void ut_stream_reset(ut_stream* s) { reset_state(*s->model, s->state); }
 
 void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y) {
   if (s->team) return lead(*s->team, n_frames, x, y);
-  if (n_frames == 1) {
+  if (n_frames == 1 && x) {
     s->back = !s->back;
     return run_step({s->model, s->values, 1, 1, 1, s->state, s->scratch, s->block, nullptr, nullptr, false, s->back}, x, y);
   }
@@ -310,10 +310,7 @@ void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y)
 
 void ut_flush(ut_stream* s, void* const* y) {
   const size_t n_frames = s->model->measures.latency;
-  if (n_frames == 0) return;
-  if (s->team) return lead(*s->team, n_frames, nullptr, y);
-  const size_t capacity = n_frames < s->block ? n_frames : s->block;
-  run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr}, n_frames, nullptr, y);
+  if (n_frames != 0) ut_run(s, n_frames, nullptr, y);
 }
 
 void ut_step(ut_stream* s, const void* x, void* y) { ut_run(s, 1, &x, &y); }
@@ -454,7 +451,7 @@ void ut_batch_run_part(ut_batch* b, size_t n_streams, float* const* states, size
 
 void ut_batch_flush(ut_batch* b, size_t n_streams, float* const* states, void* const* y) {
   const size_t latency = b->model->measures.latency;
-  run_batch(*b->model, b->values, b->scratch, b->rows, n_streams, states, {0, latency, latency}, nullptr, y);
+  ut_batch_run_part(b, n_streams, states, latency, 0, latency, nullptr, y);
 }
 
 size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {

@@ -58,7 +58,6 @@ Crew::Crew(const ut_model* model, size_t n_threads, size_t frame_bytes)
   ut_info info;
   ut_model_info(model, &info);
   rows_ = info.batch_rows;
-  latency_ = info.latency;
   for (size_t i = 0; i < info.n_inputs; ++i) x_bytes_.push_back(4 * ut_input(model, i).size);
   for (size_t i = 0; i < info.n_outputs; ++i) y_bytes_.push_back(4 * ut_output(model, i).size);
   const size_t bytes = (ut_batch_bytes(model, rows_) + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
@@ -127,15 +126,8 @@ void Crew::run(size_t n_streams, float* const* states, size_t n_frames, size_t f
   waiting_ = false;
 }
 
-void Crew::flush(size_t n_streams, float* const* states, void* const* y) noexcept {
-  if (latency_ != 0) run(n_streams, states, latency_, 0, latency_, nullptr, y);
-}
-
 void Crew::batch(Member& me, size_t n_streams, float* const* states, const void* const* x, void* const* y) noexcept {
-  if (x_)
-    ut_batch_run_part(me.batch, n_streams, states, n_frames_, first_, count_, x, y);
-  else
-    ut_batch_flush(me.batch, n_streams, states, y);
+  ut_batch_run_part(me.batch, n_streams, states, n_frames_, first_, count_, x_ ? x : nullptr, y);
 }
 
 bool Crew::claim_and_run(Member& me) noexcept {

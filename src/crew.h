@@ -22,12 +22,10 @@ class Crew {
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
 
-  // As ut_batch_run_part. One caller at a time. Allocates nothing; without further threads it locks nothing either.
+  // As ut_batch_run_part, without x too. One caller at a time. Allocates nothing; without further threads it locks nothing
+  // either.
   void run(size_t n_streams, float* const* states, size_t n_frames, size_t first, size_t count, const void* const* x,
            void* const* y) noexcept;
-
-  // As ut_batch_flush, in the same way.
-  void flush(size_t n_streams, float* const* states, void* const* y) noexcept;
 
   // Ends the threads and deletes the crew. A process that fork made has none of them: there the crew is left as it is.
   static void dismiss(Crew* crew) noexcept;
@@ -42,7 +40,6 @@ class Crew {
   void stop() noexcept;
 
   const size_t frame_bytes_;
-  size_t latency_;
   size_t rows_;  // that a workspace takes at a time
   std::vector<size_t> x_bytes_, y_bytes_;
   std::vector<Member> members_;  // the first is the caller

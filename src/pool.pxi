@@ -31,8 +31,8 @@ cdef class Pool:
 
     Attributes:
         capacity, n_open: streams that may be open at a time, and that are. threads: as they were asked for.
-        advanced: frames that the last call of `step`, `run` or `propose` took each of its streams on. All of X, unless
-            Ctrl-C ended a `run`: then all its streams stand behind as many frames, and this many.
+        advanced: frames that the last call of `step`, `run`, `propose` or `flush` took each of its streams on. All of them,
+            unless Ctrl-C ended it: then all its streams stand behind as many frames, and this many.
     """
 
     cdef readonly object model
@@ -308,7 +308,7 @@ cdef class Pool:
 
         Returns: (n, latency, *output frame) (`out` itself if given), or a dict of them.
 
-        Raises: as `step`.
+        Raises: as `run`.
         """
         cdef Py_ssize_t n
         cdef int i, j
@@ -327,7 +327,8 @@ cdef class Pool:
         self._busy = WORKING
         with nogil:
             self._find_blocks(n)
-            self._crew.flush(n, self._blocks, self._y)
+        if self._latency:
+            self._run_frames(n, self._latency, NULL)
         self._busy = 0
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
@@ -416,11 +417,11 @@ cdef class Pool:
             for k in range(n if proposal else 0):
                 memcpy(self._before + self._at[k] * self._state_bytes, self._blocks[k], self._state_bytes)
                 self._pending[self._at[k]] = 1
-        self._run_frames(n, T)
+        self._run_frames(n, T, self._x)
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
-    cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T) except -1:
-        """T timesteps of the n streams in _blocks, all of them at once; between them Ctrl-C is answered."""
+    cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T, const void** x) except -1:
+        """T timesteps of the n streams in _blocks, all of them at once; between them Ctrl-C is answered. x: NULL to flush."""
         cdef Slices slices
         cdef Py_ssize_t some
         slices.begin(self._multiply_adds * <unsigned long long> n, 1)
@@ -429,7 +430,7 @@ cdef class Pool:
             with nogil:
                 while True:
                     some = slices.next(T - self.advanced)
-                    self._crew.run(n, self._blocks, T, self.advanced, some, self._x, self._y)
+                    self._crew.run(n, self._blocks, T, self.advanced, some, x, self._y)
                     self.advanced += some
                     if self.advanced == T:
                         break

@@ -329,11 +329,14 @@ cdef class Stream:
         self._run_frames(n)
         return out
 
-    cdef int _run_frames(self, Py_ssize_t n) except -1:
-        """Take n frames from _x to _y, both of which it moves on; between them Ctrl-C is answered."""
+    cdef int _run_frames(self, Py_ssize_t n, bint flush=False) except -1:
+        """Take n frames from _x, none to flush, to _y, both of which it moves on; between them Ctrl-C is answered."""
         cdef Slices slices
+        cdef const void** x = self._x
         cdef Py_ssize_t done = 0, some
         cdef int i
+        if flush:
+            x = NULL
         self._busy = WORKING
         slices.begin(self._multiply_adds, self._whole_block)
         try:
@@ -342,11 +345,11 @@ cdef class Stream:
                     some = slices.next(n - done)
                     if self._helpers:
                         self._prepare(some)
-                    ut_run(<ut_stream*> self._stream, some, self._x, self._y)
+                    ut_run(<ut_stream*> self._stream, some, x, self._y)
                     done += some
                     if done == n:
                         break
-                    for i in range(self._n_in):
+                    for i in range(0 if flush else self._n_in):
                         self._x[i] = <const char*> self._x[i] + 4 * some * self._slots_in[i].size
                     for i in range(self._n_out):
                         self._y[i] = <char*> self._y[i] + 4 * some * self._slots_out[i].size
@@ -354,7 +357,8 @@ cdef class Stream:
                         with gil:
                             PyErr_CheckSignals()
         finally:
-            self.position += done
+            if not flush:
+                self.position += done
             self._busy = 0
         return 0
 
@@ -373,6 +377,7 @@ cdef class Stream:
 
         Raises:
             ShapeError: `out` does not fit.
+            KeyboardInterrupt, or what else a handler of signals raises: reset the stream, which stands within the gap.
         """
         from ._inputs import by_name
         cdef int i, j
@@ -386,12 +391,8 @@ cdef class Stream:
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
         if out is not None and overlapping(self._y, self._slots_out, self._n_out, self._latency, &i, &j):
             _inputs.refuse_shared(self._names_out[j], self._names_out[i])
-        self._busy = WORKING
-        with nogil:
-            if self._helpers and self._latency:
-                self._prepare(self._latency)
-            ut_flush(<ut_stream*> self._stream, self._y)
-        self._busy = 0
+        if self._latency:
+            self._run_frames(self._latency, True)
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
     cdef object _many(self, object x, object out, int lead, bint proposal=False):

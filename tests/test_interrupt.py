@@ -130,6 +130,41 @@ def test_a_stream_of_two_threads_stops_too(model):
     np.testing.assert_array_equal(got, model.run(X[: taken + N])["y"][taken:])
 
 
+@pytest.mark.parametrize("kind", ["stream", "pool", "threads"])
+def test_a_flush_stops(kind):
+    """And a reset takes back what it has done."""
+    rng = np.random.default_rng(0)
+    g = Graph("late")
+    h = g.add("dense", [g.input("x", 1)], weights={"W": rng.normal(size=(1024, 1))})
+    for _ in range(3):  # a cell does not move in a flush
+        h = g.add("dense", [h], weights={"W": rng.normal(size=(1024, 1024)) / 32})
+    few = g.add("select", [h], weights={"indices": np.arange(3)})
+    ahead = g.add("window", [few], attrs={"taps": (0, 1500)})
+    g.output("y", g.add("select", [ahead], weights={"indices": np.arange(6)}))
+    model = Model.from_graph(g)
+    assert model.latency == 1500
+    X = signals_of(20)
+    expected = model.run(X)
+    if kind == "pool":
+        pool = model.pool(2)
+        ids = pool.open(2)
+        pool.run(ids, np.stack([X, X]))
+        assert stopped(lambda: pool.flush(ids), after=0.05)
+        assert 0 < pool.advanced < 1500
+        pool.reset(ids)
+        pool.run(ids, np.stack([X, X]))
+        got = pool.flush(ids)[0]
+    else:
+        stream = model.stream(threads=2, measure=False) if kind == "threads" else model.stream()
+        stream.run(X)
+        assert stopped(stream.flush, after=0.05)
+        assert stream.position == len(X)
+        stream.reset()
+        stream.run(X)
+        got = stream.flush()
+    np.testing.assert_array_equal(got[-20:], expected)
+
+
 def test_model_run_stops(model):
     X = signals_of(1_000_000)
     assert stopped(lambda: model.run(X))

@@ -164,15 +164,15 @@ void ut_stream_reset(ut_stream* stream);
 void ut_step(ut_stream* stream, const void* x, void* y);
 
 /* ut_run - n_frames timesteps. Cannot fail. Equal, to the bit, to as many calls with one frame.
- *   x  n_inputs pointers, each to n_frames frames one after the other
+ *   x  n_inputs pointers, each to n_frames frames one after the other; NULL for timesteps without a frame, as those of ut_flush
  *   y  n_outputs pointers likewise; an entry may be NULL if that output is not wanted
  * An id outside 0 .. n_ids - 1 selects a frame of NaN. */
 void ut_run(ut_stream* stream, size_t n_frames, const void* const* x, void* const* y);
 
 /* ut_flush - the end of a sequence: the last ut_info.latency output frames. Cannot fail.
  * Where a model looks ahead, output frame t comes with input frame t + latency; before, outputs are zeros. A flush stands for
- * that many further timesteps without a frame: windows over time see zeros, and recurrent layers do not move. What was run
- * and flushed, less its first `latency` output frames, is the output of the whole sequence. Then reset the stream; one that
+ * that many further timesteps without a frame: windows over time see zeros, and recurrent layers do not move (ut_run without
+ * x takes as many of them as a program wants before it looks whether it shall go on). What was run and flushed, less its first `latency` output frames, is the output of the whole sequence. Then reset the stream; one that
  * goes on instead continues its recurrent layers, behind a gap of `latency` frames of which its windows see zeros.
  *   y  n_outputs pointers, each to room for `latency` frames; an entry may be NULL if that output is not wanted */
 void ut_flush(ut_stream* stream, void* const* y);
@@ -268,7 +268,8 @@ void ut_batch_run(ut_batch* batch, size_t n_streams, float* const* states, size_
                   void* const* y);
 
 /* ut_batch_run_part - `count` of these timesteps, from number `first` on: calls that follow each other are one ut_batch_run, to
- * the bit, between which a program may look whether it shall go on. x and y as there, with room for all n_frames. */
+ * the bit, between which a program may look whether it shall go on. x and y as there, with room for all n_frames; x NULL for
+ * timesteps of ut_batch_flush, which has ut_info.latency of them. */
 void ut_batch_run_part(ut_batch* batch, size_t n_streams, float* const* states, size_t n_frames, size_t first, size_t count,
                        const void* const* x, void* const* y);
 

@@ -52,5 +52,5 @@ cdef class Stream:
     cdef object _output(self, object out, int i, int lead, Py_ssize_t n)
     cdef int _settle_proposal(self, str how) except -1
     cdef object _many(self, object x, object out, int lead, bint proposal=*)
-    cdef int _run_frames(self, Py_ssize_t n) except -1
+    cdef int _run_frames(self, Py_ssize_t n, bint flush=*) except -1
     cdef void _write_states(self, list numbers, list arrays)

@@ -44,14 +44,14 @@ class Crowd {
       to.push_back(nulls && one_in(nulls, 3) ? nullptr : y[i].data());
     }
     const auto part = [&](size_t first, size_t count) {
-      ut_batch_run_part(batch, states_.size(), states_.data(), n, first, count, from.data(), to.data());
+      ut_batch_run_part(batch, states_.size(), states_.data(), n_rows, first, count, n != 0 ? from.data() : nullptr, to.data());
     };
-    if (n == 0)
+    if (t % 2 != 0)
+      part(0, t % n_rows), part(t % n_rows, n_rows - t % n_rows);
+    else if (n == 0)
       ut_batch_flush(batch, states_.size(), states_.data(), to.data());
-    else if (t % 2 == 0)
-      ut_batch_run(batch, states_.size(), states_.data(), n, from.data(), to.data());
     else
-      part(0, t % n), part(t % n, n - t % n);
+      ut_batch_run(batch, states_.size(), states_.data(), n, from.data(), to.data());
     for (size_t k = 0; k < states_.size(); ++k) {
       const std::vector<void*> rows = records_[k].pointers(row, n_rows);
       for (size_t i = 0; i < y.size(); ++i) {

@@ -38,8 +38,12 @@ Record play(const Subject& s, ut_stream* stream, const Feed& feed,
             const std::function<size_t(Record*, size_t t)>& between, Random* random) {
   Record record(s, feed);
   const auto flush = [&](size_t t) {
-    if (feed.latency != 0 && (t == feed.n_frames || t == feed.gap))
-      ut_flush(stream, record.pointers(feed.row(t - 1) + 1, feed.latency, one_in(random, 3) ? random : nullptr).data());
+    if (feed.latency == 0 || (t != feed.n_frames && t != feed.gap)) return;
+    const size_t row = feed.row(t - 1) + 1, first = random->below(feed.latency + 1);
+    const auto to = [&](size_t i, size_t n) { return record.pointers(row + i, n, one_in(random, 3) ? random : nullptr); };
+    if (one_in(random, 2)) return ut_flush(stream, to(0, feed.latency).data());
+    ut_run(stream, first, nullptr, to(0, first).data());
+    ut_run(stream, feed.latency - first, nullptr, to(first, feed.latency - first).data());
   };
   for (size_t t = 0; t < feed.n_frames;) {
     if (const size_t n = between(&record, t)) {
