@@ -45,11 +45,19 @@ fuzz() {
     $(seeds_of "$target") >"$log" 2>&1
 }
 
+# Seconds of CPU that all fuzzers have taken (others may want it too), into cpu_seconds: a subshell would count its own.
+count_cpu() {
+  times >"$folder/times"
+  cpu_seconds=$(awk -F '[ms ]+' 'END { print int($1 * 60 + $2 + $3 * 60 + $4) }' "$folder/times")
+}
+
 # What a run wrote last of a number.
 last() { sed -n "s/.*$1\\([0-9][0-9]*\\).*/\\1/p" "$2" | tail -1; }
 
 run() {
-  local target=$1 dir=$folder/$1 begin=$SECONDS executions=0 edges=0 findings=0 left log
+  local target=$1 dir=$folder/$1 begin=$SECONDS executions=0 edges=0 findings=0 left log before hundredths
+  count_cpu
+  before=$cpu_seconds
   mkdir -p "$dir/new" "$dir/findings"
   while left=$((seconds - (SECONDS - begin))) && [ "$left" -gt 0 ]; do
     log=$dir/$(date +%Y%m%d-%H%M%S).log
@@ -62,8 +70,10 @@ run() {
     edges=$(last 'cov: ' "$log")
     [ "$findings" -lt 20 ] || { echo "$target: 20 findings, that will do"; break; }
   done
+  count_cpu
+  hundredths=$(((cpu_seconds - before) / 36))
   rows+=$(printf '| %s | %s | %s | %d.%02d | %s | %s of %s | %s |' "$(date +%Y-%m-%d)" "$(git rev-parse --short HEAD)" \
-    "$target" $(((SECONDS - begin) / 3600)) $(((SECONDS - begin) % 3600 / 36)) "$executions" "${edges:-0}" \
+    "$target" $((hundredths / 100)) $((hundredths % 100)) "$executions" "${edges:-0}" \
     "$(last '(' <(grep -o 'modules *([0-9]* inline' "$log"))" "$findings")$'\n'
   total=$((total + findings))
 }
@@ -86,5 +96,5 @@ fi
 rows=
 total=0
 for target in $targets; do run "$target"; done
-printf '\n| date | commit | target | hours | executions | edges | findings |\n|---|---|---|---|---|---|---|\n%s' "$rows"
+printf '\n| date | commit | target | CPU hours | executions | edges | findings |\n|---|---|---|---|---|---|---|\n%s' "$rows"
 [ "$total" = 0 ] || { echo "$total findings in $folder/*/findings"; exit 1; }
