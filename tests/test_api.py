@@ -147,6 +147,23 @@ def test_ids_that_are_no_ids():
         stream.step(True)
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["streamed", "whole"])
+def test_ids_that_are_given_back(reverse):
+    g = Graph("ids")
+    ids = g.input("ids", 2, "int32")
+    e = g.add("embedding", [ids], weights={"table": np.ones((9, 1))})
+    x = g.add("reshape", [e], attrs={"shape": (2,)})
+    rnn = single(np.random.default_rng(0), "rnn", 2, 3).nodes[0]
+    h = g.add("rnn", [x], weights=rnn.weights, states=[g.state("h", 3)], attrs={"reverse": reverse})
+    g.output("h", h)
+    g.output("ids", ids)
+    model = Model.from_graph(g)
+    X = np.array([[8, 0], [1, 7], [3, 3]], np.int32)
+    found = model.run(X)["ids"]
+    assert model.streamable != reverse
+    assert found.dtype == np.int32 and np.array_equal(found, X)
+
+
 def test_state_by_name():
     model = Model.from_graph(zoo())
     stream = model.stream()

@@ -487,12 +487,14 @@ def test_every_command_takes_what_binds_an_onnx_file(cli, tmp_path, exported):
     assert np.array_equal(np.load(tmp_path / "same.npy"), np.load(tmp_path / "y.npy"))
 
 
-def test_bindings_that_mean_nothing_are_refused(cli, exported):
+def test_bindings_that_mean_nothing_are_refused(cli, exported, tmp_path):
     path, *_ = exported
+    (tmp_path / "empty.npy").write_bytes(b"")
     bound = ["--fixed", "gain=2.5", "--shape", "x=1,6", "--states", "s=sn"]
     for option, value, *words in (
         ("--fixed", "gain", "INPUT=VALUE"),
         ("--fixed", "gain=loud", "'loud'"),
+        ("--fixed", f"gain={tmp_path / 'empty.npy'}", "not a readable .npy file"),
         ("--fixed", "gain=[[1],[2,3]]", "gain"),
         ("--fixed", 'gain="2"', "numbers"),
         ("--fixed", "gain=2", "twice"),

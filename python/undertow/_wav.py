@@ -53,7 +53,8 @@ def _decode(path: Path, header: bytes, raw: bytes) -> tuple[np.ndarray, int]:
     frame_bytes = n_channels * bits // 8
     raw = raw[: len(raw) // frame_bytes * frame_bytes]
     if code == _FLOAT:
-        samples = np.frombuffer(raw, f"<f{bits // 8}").astype(np.float32)
+        with np.errstate(all="ignore"):  # a sample beyond float32 is infinite, as it may be in a file of float32
+            samples = np.frombuffer(raw, f"<f{bits // 8}").astype(np.float32)
     elif bits == 8:
         samples = (np.frombuffer(raw, np.uint8).astype(np.float32) - 128.0) / 128.0
     elif bits == 24:

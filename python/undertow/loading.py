@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import tow
 from ._text import MAX_LINE, escaped, shown
 from .budget import Held, TooMuch, too_much
@@ -111,8 +113,9 @@ def load(
                 blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else head + file.read()
                 model = Model(blob, isa, mapped=mapped, check=check, limits=limits)
                 return model if stays else model.with_weights(weights or {}, sparse=sparse)
-            graph = _graph(path, head, options)
-            return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
+            with np.errstate(all="ignore"):  # NaN and infinite weights are the model's own affair; `info` counts them
+                graph = _graph(path, head, options)
+                return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
         except Error as error:
             if escaped(str(path)) in str(error) or str(error).startswith(f"{escaped(path.name)}:"):
                 raise

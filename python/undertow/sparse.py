@@ -254,7 +254,12 @@ def densities(node: Node) -> dict[str, float]:
 
 def tensor_bytes(W: np.ndarray, precision: str) -> int:
     """Size of a packed matrix (G, rows, K)."""
-    return pack(W, precision).nbytes
+    return pack(_finite(W), precision).nbytes
+
+
+def _finite(W: np.ndarray) -> np.ndarray:
+    """W for counting blocks: a damaged file may hold what could not be stored anew."""
+    return np.where(np.isfinite(W), W, 1)
 
 
 _MATRICES = {"dense": ("W",), "rnn": ("W", "R"), "gru": ("W", "R"), "lstm": ("W", "R", "projection")}
@@ -272,7 +277,7 @@ def _pays(node: Node, key: str, precision: str) -> bool:
 def _density(node: Node, key: str, precision: str) -> float:
     """Over the tensors that a file makes of this matrix: a GRU with reset_before keeps its candidate apart."""
     W = node.weights[key].reshape(-1, *node.weights[key].shape[-2:])
-    W = W if precision == "float32" else quantise(W, "int8").q
+    W = W if precision == "float32" else quantise(_finite(W), "int8").q
     parts = [W[:2], W[2:]] if node.op == "gru" and key == "R" and not node.attrs["reset_after"] else [W]
     found = [split(part) for part in parts]
     return sum(len(b.columns) for b in found) / sum((len(b.starts) - 1) * b.n_columns for b in found)

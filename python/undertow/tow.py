@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from . import runs
+from ._text import quoted
 from .activations import BY_CODE, Activation
 from .container import COUNTS, HASH_AT, HEADER, NONE, Reader, Writer, align, dims
-from .errors import FormatError
+from .errors import Error, FormatError
 from .graph import Graph, Node, Value
 from .ops import BINARY, REDUCTIONS
 from .packing import (
@@ -173,7 +174,7 @@ def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tu
     elif op == "reshape":
         attrs = {"shape": y[0]}
     elif op == "embedding":
-        weights = {"table": unpack_table(tensors[0], y[0][-1])}
+        weights = {"table": unpack_table(tensors[0], prod(y[0]) // prod(x[0]))}
     elif op == "constant":
         weights = {"value": cut(tensors[0], *y[0])}
     elif op == "last":
@@ -328,7 +329,8 @@ def read(blob: bytes | memoryview) -> Graph:
     """Give the graph in the bytes of a .tow file that `undertow` has accepted. Weights are copies, unpadded.
 
     Raises:
-        FormatError: the bytes do not start like a .tow file, or a GRU says what a Graph cannot.
+        FormatError: the bytes do not start like a .tow file, or say what a Graph cannot: the engine looks at the size
+            of a frame where a Graph looks at its axes.
     """
     if bytes(blob[:8]) != MAGIC:
         raise FormatError("not a .tow file (no .tow signature in its first bytes)")
@@ -370,7 +372,14 @@ def read(blob: bytes | memoryview) -> Graph:
         )
         arrays = [None if t == NONE else r.tensor(tensors[t]) for t in tes]
         stored = {key: arrays[i] for key, i in REDUCIBLE.get(op, {}).items()}
-        weights, attrs = _decode(op, arrays, params, sizes)
+        what = f"{op} {quoted(r.name(name))}"
+        try:
+            with np.errstate(all="ignore"):  # damaged scales may be anything
+                weights, attrs = _decode(op, arrays, params, sizes)
+        except (ValueError, IndexError) as error:
+            if isinstance(error, Error):
+                raise
+            raise FormatError(f"{what}: its weights do not fit its frames, {sizes}: {error}") from error
         made = graph.add(
             op,
             [names[i] for i in ins],
@@ -383,6 +392,8 @@ def read(blob: bytes | memoryview) -> Graph:
         made = (made,) if isinstance(made, str) else made or ()
         for o, value in zip(outs, made, strict=False):
             names[o] = value
+            if graph.shape(value) != shape(values[o], 4):
+                raise FormatError(f"{what} gives frames of {graph.shape(value)}, the file says {shape(values[o], 4)}")
         next_value += n_out
     for record in outputs:
         graph.output(r.name(record), names[record[2]])

@@ -16,6 +16,7 @@ import numpy as np
 from .._text import escaped, lines
 from ..errors import Error
 from ..precision import CODES
+from ..weights.contents import open_file
 
 
 class UsageError(Error):
@@ -180,10 +181,11 @@ def json_or_text(value: str, _: str) -> Any:
 
 def _array(value: str, what: str) -> Any:
     if value.endswith(".npy"):
-        try:
-            return np.load(value, allow_pickle=False)
-        except ValueError as error:
-            raise UsageError(f"{what}: {value} is not a readable .npy file: {error}") from None
+        with open_file(value) as file:
+            try:
+                return np.load(file, allow_pickle=False)
+            except Exception as error:  # numpy raises a dozen kinds on damaged files
+                raise UsageError(f"{what}: {value} is not a readable .npy file: {error}") from None
     try:
         array = np.asarray(json.loads(value))
     except ValueError as error:  # no JSON, or lists of different lengths

@@ -127,14 +127,12 @@ def check_output(path: str | None, model: Any, sound: _sound.Sound | None, block
 
 
 def _numpy(path: str) -> Any:
-    try:
-        with open_file(path) as file:
+    with open_file(path) as file:
+        try:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
-    except OSError:
-        raise
-    except Exception as error:  # numpy and zipfile raise a dozen kinds on damaged files
-        raise FormatError(f"{path}: not a readable NumPy file: {' '.join(str(error).split())[:160]}") from None
+        except Exception as error:  # numpy and zipfile raise a dozen kinds on damaged files, OSError among them
+            raise FormatError(f"{path}: not a readable NumPy file: {' '.join(str(error).split())[:160]}") from None
 
 
 def _from_arrays(path: str, arrays: Arrays, model: Any) -> Arrays:

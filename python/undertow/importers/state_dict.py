@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._text import MAX_LINE, listed, shown
+from .._text import MAX_LINE, listed, quoted, shown
 from ..errors import UnsupportedError
 from ..graph import Graph
 from ..layers import GRU, LSTM, Dense, Layer, build_sequential
@@ -84,6 +84,9 @@ def load(path: str | os.PathLike[str], *, name: str | None = None) -> Graph:
         reason = f"holds weights and no wiring that can be read, but says that there is more than its layers: {some}"
     if reason:
         raise UnsupportedError(f"{path}: {reason}", *describe(groups), *suggest(groups, path))
+    for key, w in weights.items():
+        if w.dtype.kind not in "fiub":
+            raise UnsupportedError(f"{path}: {quoted(key)} has dtype {w.dtype}, expected real numbers")
     graph = build_sequential([_layer(group, weights) for group in _recurrent_first(groups)], name or path.stem)
     chain = " -> ".join(str(group) for group in _recurrent_first(groups))
     graph.source = f"{shown(path.name)}: {chain}, wired by size"

@@ -172,6 +172,9 @@ class Evaluator:
         """
         if node.op not in FOLDABLE:
             node.unsupported("this operator is not supported")
+        n = node.attrs.get("num_outputs", len(node.outputs)) if node.op == "Split" else len(node.outputs)
+        if n != len(node.outputs):
+            node.format_error(f"num_outputs is {n}, expected {len(node.outputs)}, the number of its outputs")
         cost, item_bytes = _COSTS.get(node.op, 1), copies * self._item_bytes(node, arrays)
         self.charge(node, _result_size(node, arrays), limit, cost, item_bytes)
         if node.op == "Constant":

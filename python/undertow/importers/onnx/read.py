@@ -14,6 +14,7 @@ from typing import Any
 
 from ..._text import cause, quoted, shown
 from ...errors import FormatError, UnsupportedError
+from ...weights.contents import open_file
 from . import limits
 
 
@@ -37,12 +38,14 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     """
     onnx = require_onnx()
     path = Path(path)
-    size = path.stat().st_size
-    if size > limits.MAX_FILE_BYTES:
-        raise UnsupportedError(f"{path}: {size} bytes, at most {limits.MAX_FILE_BYTES} are read")
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limits.MAX_FILE_BYTES:
+            raise UnsupportedError(f"{path}: {size} bytes, at most {limits.MAX_FILE_BYTES} are read")
+        data = file.read(size)
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError; its module differs between protobuf versions
         raise FormatError(f"{path}: not an ONNX file, or damaged: {error}") from error
     return check_model(model, path)
@@ -256,6 +259,7 @@ def _check_tensor(onnx: Any, tensor: Any, path: Path | None, where: str) -> int:
 
 def _external_data(tensor: Any, path: Path | None, name: str, n_bytes: int) -> bytes:
     entries = {entry.key: entry.value for entry in tensor.external_data}
+    _all_text([*entries, *entries.values()], name)
     location = entries.get("location", "")
     if path is None:
         raise UnsupportedError(
