@@ -325,8 +325,7 @@ cdef class Pool:
         if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * self._latency, &i, &j):
             _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         self._busy = WORKING
-        with nogil:
-            self._find_blocks(n)
+        self._find_blocks(n)
         if self._latency:
             self._run_frames(n, self._latency, NULL)
         self._busy = 0
@@ -412,11 +411,12 @@ cdef class Pool:
         if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * T, &i, &j):
             _inputs.refuse_shared(self._names_out[j], self._names_out[i])
         self._busy = WORKING
-        with nogil:
-            self._find_blocks(n)
-            for k in range(n if proposal else 0):
-                memcpy(self._before + self._at[k] * self._state_bytes, self._blocks[k], self._state_bytes)
-                self._pending[self._at[k]] = 1
+        self._find_blocks(n)
+        if proposal:
+            with nogil:
+                for k in range(n):
+                    memcpy(self._before + self._at[k] * self._state_bytes, self._blocks[k], self._state_bytes)
+                    self._pending[self._at[k]] = 1
         self._run_frames(n, T, self._x)
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
@@ -424,6 +424,12 @@ cdef class Pool:
         """T timesteps of the n streams in _blocks, all of them at once; between them Ctrl-C is answered. x: NULL to flush."""
         cdef Slices slices
         cdef Py_ssize_t some
+        if T == 1:  # a step, which is not cut
+            with nogil:
+                self._crew.run(n, self._blocks, 1, 0, 1, x, self._y)
+            self.advanced = 1
+            self._busy = 0
+            return 0
         slices.begin(self._multiply_adds * <unsigned long long> n, 1)
         self.advanced = 0
         try:

@@ -12,13 +12,15 @@ class Slices {
   // Before the first call. multiply_adds: of one frame. block: frames that the library works on at a time; whole blocks cost
   // least.
   void begin(uint64_t multiply_adds, size_t block) {
+    multiply_adds_ = multiply_adds;
     block_ = block;
-    n_ = static_cast<size_t>(kFirst / (multiply_adds + 1));
-    if (n_ < 1) n_ = 1;
   }
 
   // Frames of the next call, of `left`.
   size_t next(size_t left) {
+    if (left <= 1) return left;  // as of every step: not worth a division
+    if (n_ == 0) n_ = static_cast<size_t>(kFirst / (multiply_adds_ + 1));
+    if (n_ < 1) n_ = 1;
     if (n_ >= left) return left;
     if (!timed_) start_ = looked_ = Clock::now(), timed_ = true;
     return n_ > block_ ? n_ / block_ * block_ : n_;
@@ -43,7 +45,8 @@ class Slices {
   static constexpr uint64_t kFirst = uint64_t{1} << 24;
   static constexpr double kShort = 5e-3, kLong = 40e-3;
 
-  size_t block_ = 1, n_ = 1;
+  uint64_t multiply_adds_ = 0;
+  size_t block_ = 1, n_ = 0;  // 0: before the first call
   bool timed_ = false;
   Clock::time_point start_, looked_;
 };
