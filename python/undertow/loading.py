@@ -6,8 +6,8 @@ from __future__ import annotations
 import mmap
 import os
 import zipfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ import numpy as np
 
 from . import tow
 from ._text import MAX_LINE, escaped, shown
-from .budget import Held, TooMuch, too_much
+from .budget import MEMORY, Held, TooMuch, too_much
 from .compile import Precisions, with_weights
 from .errors import Error, FormatError, UnsupportedError
-from .graph import Graph
 from .model import Model
 from .sparse import with_blocks
 from .weights import contents
@@ -114,24 +113,28 @@ def load(
                 model = Model(blob, isa, mapped=mapped, check=check, limits=limits)
                 return model if stays else model.with_weights(weights or {}, sparse=sparse)
             with np.errstate(all="ignore"):  # NaN and infinite weights are the model's own affair; `info` counts them
-                graph = _graph(path, head, options)
-                return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
+                importer = _importer(path, head)
+                held = Held.of_file(_size(path))
+                with _within(held, path):
+                    graph = importer.load(path, **options)
+                # Weights may lie outside of the file.
+                left = Held(max(held.limit, graph.n_bytes + MEMORY // 4), lambda: graph.n_bytes)
+                with _within(left, path):
+                    return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
         except Error as error:
             if escaped(str(path)) in str(error) or str(error).startswith(f"{escaped(path.name)}:"):
                 raise
             raise type(error)(f"{path}: {error}") from error
 
 
-def _graph(path: Path, head: bytes, options: dict[str, Any]) -> Graph:
-    """What the importer of a file makes of it, in memory that is bounded by the file's size."""
-    importer = _importer(path, head)
-    held = Held.of_file(_size(path))
+@contextmanager
+def _within(held: Held, path: Path) -> Iterator[None]:
+    """What is counted while this lasts must fit: memory that is bounded by the file's size."""
     try:
         with held:
-            graph: Graph = importer.load(path, **options)
+            yield
     except TooMuch as error:
         raise UnsupportedError(f"{error.where or shown(path.name)}: {too_much(error, held.limit)}") from None
-    return graph
 
 
 def _size(path: Path) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ...budget import room
 from ...graph import Graph, Node
 from ...ops import BINARY
 from .fuse import rounds
@@ -24,6 +25,7 @@ _ELEMENTWISE = frozenset({*BINARY, "where", "activation", "affine", "reshape"})
 _LAYERS = ("dense", "rnn", "gru", "lstm")
 _GROUPED = ("int4",)  # precisions whose columns share scales
 _PIECE = 8  # neighbours that the engine copies as one piece
+_BYTES_EACH = 32  # that choosing takes for each element of a selection
 
 
 def order(graph: Graph) -> None:
@@ -33,6 +35,7 @@ def order(graph: Graph) -> None:
         region.choose(graph)
     exact = rounds(graph)
     for node in [node for node in graph.nodes if node.op == "select"]:
+        room(node.weights["indices"].size, _BYTES_EACH)
         if not exact:
             _order_columns(graph, node, uses)
         _drop_idle(graph, node)
@@ -76,6 +79,7 @@ class _Region:
         size = graph.values[self.nodes[0].outputs[0]].size
         frames = {output for node in self.nodes for output in node.outputs}
         made = [node for node in self.sources.values() if node.op == "select"]
+        room((len(made) + len(self.targets)) * size, _BYTES_EACH)
         orders = [np.argsort(node.weights["indices"].reshape(-1), kind="stable") for node in made]
         orders += [_as_read(graph, node, frames, size) for node in self.targets.values()]
 
@@ -194,19 +198,22 @@ def _zeros(graph: Graph, node: Node, uses: _Uses) -> np.ndarray:
 
 def _drop_idle(graph: Graph, node: Node) -> None:
     """Take out inputs that a selection no longer reads, and make a reshape of one that moves nothing."""
-    sizes = np.array([graph.values[v].size for v in node.inputs])
-    starts = np.cumsum([0, *sizes])
     indices = node.weights["indices"]
-    owner = np.searchsorted(starts, indices, side="right") - 1
-    kept = np.unique(owner)
-    once = all(graph.values[node.inputs[i]].once for i in kept)
-    if once != graph.values[node.outputs[0]].once:
+    if len(node.inputs) > 1:
+        sizes = np.array([graph.values[v].size for v in node.inputs])
+        starts = np.cumsum([0, *sizes])
+        owner = np.searchsorted(starts, indices, side="right") - 1
+        kept = np.unique(owner)
+        once = all(graph.values[node.inputs[i]].once for i in kept)
+        if once != graph.values[node.outputs[0]].once:
+            return
+        shift = np.zeros(len(sizes), np.int64)
+        shift[kept] = starts[kept] - np.cumsum([0, *sizes[kept]])[:-1]
+        node.inputs = tuple(node.inputs[i] for i in kept)
+        node.attrs["sizes"] = tuple(sizes[kept].tolist())
+        node.weights["indices"] = np.ascontiguousarray(indices - shift[owner], np.int32)
+    elif graph.values[node.inputs[0]].once != graph.values[node.outputs[0]].once:
         return
-    shift = np.zeros(len(sizes), np.int64)
-    shift[kept] = starts[kept] - np.cumsum([0, *sizes[kept]])[:-1]
-    node.inputs = tuple(node.inputs[i] for i in kept)
-    node.attrs["sizes"] = tuple(sizes[kept].tolist())
-    node.weights["indices"] = np.ascontiguousarray(indices - shift[owner], np.int32)
     flat = node.weights["indices"].reshape(-1)
     if node.attrs["sizes"] == (flat.size,) and (flat == np.arange(flat.size)).all():
         node.op, node.attrs, node.weights = "reshape", {"shape": indices.shape}, {}
