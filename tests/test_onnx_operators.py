@@ -10,7 +10,7 @@ import undertow
 from onnx_files import FLOAT, TensorProto, helper, model_of, onnx
 from onnx_files import peer as outputs_of
 from undertow import onnx_backend as backend
-from undertow.errors import ShapeError, UnsupportedError
+from undertow.errors import FormatError, ShapeError, UnsupportedError
 from undertow.importers.onnx import load
 
 #: a peer that computes in float32 in another order; relative to the largest number
@@ -394,6 +394,14 @@ def test_refused_by_name(name):
     model = make(nodes, {"x4" if wide else "x": shape}, weights)
     with pytest.raises(UnsupportedError, match=message):
         backend.prepare(model).run([np.ones(shape, np.float32)])
+
+
+@pytest.mark.parametrize("equation", ["a!b", "a.b", "a-b", "ab>a", "ab->a->b", "a....b", "\xe4b"])
+def test_what_is_no_equation(equation):
+    """From some of these onnx's shape inference does not come back."""
+    model = make([helper.make_node("Einsum", ["x"], ["y"], equation=equation)], {"x": [2, 3]}, {})
+    with pytest.raises(FormatError, match=r"Einsum node .*equation=.* is not letters for each operand"):
+        backend.prepare(model).run([np.ones((2, 3), np.float32)])
 
 
 def test_windows_along_time_are_computed_or_refused(tmp_path):

@@ -10,6 +10,7 @@ gives. Everything comes out in one flat namespace. An `If`, `Loop` or `Scan` tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,6 +31,9 @@ Sizes = list[int | None]
 _INFERENCE_DATA = 64
 #: ops that may be computed on shapes of which some sizes are open
 _ON_SIZES = ("Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Identity", "Reshape")
+#: an equation of Einsum; onnx's shape inference does not come back from some that are none
+_TERM = r"[A-Za-z ]*(\.\.\.[A-Za-z ]*)?"
+_EQUATION = re.compile(f"{_TERM}(,{_TERM})*(->{_TERM})?")
 #: stands for an open size where ops that move elements are run on sizes
 _OPEN = -(2**40)
 
@@ -201,6 +205,8 @@ class Resolver:
         if node.op == "Reshape" and len(node.inputs) > 1 and node.inputs[1] in self.partial:
             self._reshaped(node)
             return
+        if node.op == "Einsum" and not _EQUATION.fullmatch(equation := str(node.attrs.get("equation", ""))):
+            node.format_error(f"attribute equation={equation!r} is not letters for each operand, and for the result")
         types = {name: self._type(name) for name in node.inputs if name}
         if None in types.values() or not _axes_exist(node, types.values()):
             return
