@@ -93,6 +93,7 @@ void lead(ut_team& t, size_t n_frames, const void* const* x, void* const* y) {
 // need not fit the second-level cache as a whole.
 constexpr size_t kMostRows = 96, kLeastRows = 12;
 constexpr uint64_t kBatchBytes = 4 << 20, kLargeBytes = 64 << 20;
+constexpr size_t kZeroedAtATime = size_t{1} << 24;
 size_t most_rows(const ut_model& m) {
   const uint64_t row_bytes = sizeof(float) * (m.measures.value_floats + m.measures.scratch_floats_per_row) + 1;
   if (kLargeBytes / row_bytes < kLeastRows) return kLargeBytes / row_bytes < 2 ? 1 : static_cast<size_t>(kLargeBytes / row_bytes);
@@ -475,8 +476,11 @@ ut_status ut_sequence_run_until(void* mem, size_t bytes, const ut_model* m, size
   if (!is_aligned(mem)) return UT_E_ALIGN;
   const size_t needed = ut_sequence_bytes(m, n_frames);
   if (needed == 0 || bytes < needed) return UT_E_MEMORY;
-  memset(mem, 0, needed);
   uint8_t* p = static_cast<uint8_t*>(mem);
+  for (size_t done = 0; done < needed; done += kZeroedAtATime) {  // memory that is new takes about a second for each GiB
+    if (stop && stop(context)) return UT_E_STOPPED;
+    memset(p + done, 0, needed - done < kZeroedAtATime ? needed - done : kZeroedAtATime);
+  }
   float* state = reinterpret_cast<float*>(p);
   float* scratch = reinterpret_cast<float*>(p += aligned(state_bytes(*m)));
   float* values = reinterpret_cast<float*>(p + scratch_bytes(*m, m->measures.block));

@@ -470,6 +470,8 @@ cdef class Stream:
         Stops early once a timestep leaves the state as it was. `reset(to="settled")` comes back here in one copy.
 
         Returns: the number of timesteps taken.
+
+        Raises: as `step`, and KeyboardInterrupt, or what else a handler of signals raises; the stream is as it was.
         """
         cdef Py_ssize_t taken = 0
         cdef Stream other
@@ -482,6 +484,7 @@ cdef class Stream:
         while taken < steps:
             other.step(x)
             taken += 1
+            PyErr_CheckSignals()
             after = other.snapshot()
             if after == before:
                 break

@@ -165,6 +165,19 @@ def test_a_flush_stops(kind):
     np.testing.assert_array_equal(got[-20:], expected)
 
 
+def test_settling_stops_and_leaves_the_stream():
+    g = Graph("never at rest")
+    state = g.state("count", (1,))
+    count = g.add("add", [g.add("state_read", states=[state]), g.input("x", 1)])
+    g.add("state_write", [count], states=[state])
+    g.output("y", count)
+    stream = Model.from_graph(g).stream()
+    stream.run(signals_of(7))
+    before = stream.snapshot()
+    assert stopped(lambda: stream.settle(np.ones(1, np.float32), 10**9), after=0.05)
+    assert stream.snapshot() == before and stream.position == 7
+
+
 def test_model_run_stops(model):
     X = signals_of(1_000_000)
     assert stopped(lambda: model.run(X))

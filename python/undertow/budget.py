@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 #: bytes that a load may hold at one time, and so many more for each of the file: constants that are computed, tables of
 #: where elements come from, what is made of them. An array that is about to be made counts with its copies on the way.
-MEMORY, MEMORY_EACH = 3 * 2**24, 6
+MEMORY, MEMORY_EACH = 5 * 2**23, 6
 #: bytes that a float32 weight takes until there is a model: in the graph, as it is written, in the file's bytes
 WEIGHT_BYTES = 12
 

@@ -149,6 +149,7 @@ class Given:
         self.evaluator, self.origins = evaluator, origins
         self.looks = MAX_LOOKS * len(nodes)
         self.producer = {name: node for node in nodes for name in node.outputs if name}
+        self._slots = {name: slot for node in nodes if node.op == "Split" for slot, name in enumerate(node.outputs)}
 
     def same(self, a: str | None, b: str | None) -> bool:
         """Whether two constants hold the same."""
@@ -173,7 +174,7 @@ class Given:
             axis = int(node.attrs.get("axis", 0))
             if self.size(name, axis) != 1:
                 return None
-            return Pick(source, axis % len(rank), node.outputs.index(name), True)
+            return Pick(source, axis % len(rank), self._slots[name], True)
         known = [self.constants.get(i) for i in node.inputs[1:]]
         if node.op not in ("Gather", "Slice") or any(a is None or a.size != 1 or a.dtype.kind != "i" for a in known):
             return None

@@ -28,6 +28,8 @@ MAX_TRACED_ELEMENTS = 2**24
 #: elements of all traced tensors of one walk through the graph, together
 MAX_TRACED_TOTAL = 2**27
 ELEMENTS_PER_NODE = 2**13
+#: inputs and outputs that a node has; one with more of them counts once more for each
+PORTS_PER_NODE = 2**5
 #: the same for an input of a reading that is looked at, before it is tried
 ELEMENTS_PER_OPTION = 2**9
 #: ways to read the axes of the inputs that are tried
@@ -53,3 +55,8 @@ MAX_SCAN = 4096
 #: different exponents in one constant of a Pow node; largest one that is computed by products
 MAX_EXPONENTS = 16
 MAX_POWER = 64
+
+
+def nodes_of(n_ports: int) -> int:
+    """As how many nodes one with so many inputs and outputs counts."""
+    return 1 + max(0, n_ports - PORTS_PER_NODE)

@@ -116,7 +116,8 @@ def _check_functions(model: Any, where: str) -> None:
             )
     calls = [functions.get((node.domain, node.op_type)) for node in _nodes(model.graph, where)]
     counted = Counter(id(f) for f in calls if f is not None)
-    _limit(where, "nodes", sum(counted[id(f)] * len(f.node) for f in functions.values()), limits.MAX_NODES)
+    sizes = {id(f): sum(limits.nodes_of(len(n.input) + len(n.output)) for n in f.node) for f in functions.values()}
+    _limit(where, "nodes", sum(counted[k] * n for k, n in sizes.items()), limits.MAX_NODES)
     n_bytes = sum(counted[id(f)] * f.ByteSize() for f in functions.values())
     _limit(where, "bytes of functions where they are called", n_bytes, limits.MAX_INLINED_BYTES)
 
@@ -152,7 +153,7 @@ def _graphs(graph: Any, where: str) -> Iterator[Any]:
     while todo:
         graph, depth = todo.pop()
         _limit(where, "levels of nested graphs", depth, limits.MAX_NESTING)
-        n_nodes += len(graph.node)
+        n_nodes += sum(limits.nodes_of(len(node.input) + len(node.output)) for node in graph.node)
         _limit(where, "nodes", n_nodes, limits.MAX_NODES)
         yield graph
         for node in graph.node:

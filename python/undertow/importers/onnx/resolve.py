@@ -80,7 +80,7 @@ class Resolver:
 
     def _wrap(self, proto: Any, scope: Scope) -> OnnxNode:
         """The node with flat names, its outputs entered into the scope."""
-        self.count()
+        self.count(len(proto.input) + len(proto.output))
         node = wrap(self.onnx, proto, self.opset)
         for name in node.inputs:
             if name and name not in scope:
@@ -96,9 +96,9 @@ class Resolver:
             node.proto.output.extend(node.outputs)
         return node
 
-    def count(self) -> None:
+    def count(self, n_ports: int = 0) -> None:
         """Refuse to go on beyond the limit of nodes; a round of a loop is one as well."""
-        self._n_nodes += 1
+        self._n_nodes += limits.nodes_of(n_ports)
         if self._n_nodes > limits.MAX_NODES:
             raise UnsupportedError(f"more than {limits.MAX_NODES} nodes after branches and loops are written out")
 

@@ -245,7 +245,7 @@ class Walk:
 
     def count_node(self, node: OnnxNode) -> None:
         """Refuse to go on beyond the limit of nodes, rounds of loops counted as well."""
-        self.n_walked += 1
+        self.n_walked += limits.nodes_of(len(node.inputs) + len(node.outputs))
         if self.n_walked > limits.MAX_NODES:
             node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
         self._check_work(node)
