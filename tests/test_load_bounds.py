@@ -139,6 +139,26 @@ def chain(n: int, *ops: str) -> Any:
     return model_of(nodes, {"x": [1, n], "h": [1, n]}, {"y": [1, n], "h_out": [1, n]}, weights)
 
 
+def ports(n: int) -> Any:
+    """Two nodes: one of n outputs, and one of n inputs."""
+    names = " ".join(f"v{i}" for i in range(n))
+    nodes = [node("Split", "x", names, axis=1, num_outputs=n), node("Concat", names, "y", axis=1)]
+    return model_of(nodes, {"x": [1, n]}, {"y": [1, n]}, {})
+
+
+def again(n: int) -> Any:
+    """A number n * n times."""
+    nodes = [node("Concat", " ".join(["x"] * n), "a", axis=1), node("Concat", " ".join(["a"] * n), "y", axis=1)]
+    return model_of(nodes, {"x": [1, 1]}, {"y": None}, {})
+
+
+def interleaved(n: int) -> Any:
+    """A transposed convolution: elements that stand beside each other in its result come from far apart."""
+    nodes = [node("ConvTranspose", "x W", "y", strides=[3, 2], output_padding=[1, 1])]
+    weights = {"W": np.ones((1, 2, 3, 3), np.float32)}
+    return model_of(nodes, {"x": [1, 1, 3, n]}, {"y": None}, weights)
+
+
 #: name -> (model, states, an op that it has)
 LOADED: dict[str, tuple[Any, dict[str, str], str]] = {
     "gru, a batch of 512": (step("gru", 512), {"h": "h_out"}, "dense"),
@@ -158,6 +178,9 @@ REFUSED: dict[str, tuple[Any, dict[str, str], str]] = {
         {"h": "h_out"},
         r"Mul node .* a tensor of 1048576 elements takes more memory.* fix a smaller one with shapes=",
     ),
+    "20000 ports": (ports(20000), {}, "nodes, at most 16384"),
+    "2^18 columns, interleaved": (interleaved(65536), {}, "takes more memory"),
+    "2^24 times the same": (again(4096), {}, "a tensor of|no way to read the axes"),
     "2^23 elements": (chain(2**23, "Tanh"), {"h": "h_out"}, "a tensor of 8388608 elements takes more memory"),
 }
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from math import lcm
+from math import lcm, prod
 from typing import Any
 
 import numpy as np
 
+from ...budget import room
 from . import limits
 from .alike import at_every_step
 from .codes import COPIES, Mixed, Tensor
@@ -45,9 +46,12 @@ def move(walk: Walk, node: OnnxNode, operands: list[Operand]) -> list[Tensor]:
     if node.op in ("Slice", "Reshape"):
         walk.factor = lcm(walk.factor, stretch(walk, node, operands))
     arrays: list[Any] = []
+    distinct = {id(o): o for o in operands if isinstance(o, Tensor)}
+    room(sum(prod(o.shape) for o in distinct.values()), COPIES * 8)  # together: they are held until the op has run
+    tables = {key: o.codes for key, o in distinct.items()}
     for i, operand in enumerate(operands):
         if isinstance(operand, Tensor):
-            operand = operand.codes
+            operand = tables[id(operand)]
         elif operand is not None and i in data_slots(node):
             operand = _lift(walk, node, i, operand, like)  # type: ignore[arg-type]
         arrays.append(operand)
