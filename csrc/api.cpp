@@ -416,7 +416,8 @@ ut_status ut_state_load(const ut_model* m, float* state, const void* bytes, size
     return Message(err, UT_E_STATE) << "the snapshot belongs to another model than " << m->file.name;
   memcpy(&claimed, p + 24, 8);
   if (claimed != expected || n - kSnapshotHeader != expected)
-    return Message(err, UT_E_STATE) << "the snapshot has " << uint64_t{n - kSnapshotHeader} << " bytes of state, expected " << expected;
+    return Message(err, UT_E_STATE) << "the snapshot has " << uint64_t{n - kSnapshotHeader} << " bytes of state and says "
+                                    << claimed << ", expected " << expected;
   memcpy(state, p + kSnapshotHeader, expected);
   return UT_OK;
 }

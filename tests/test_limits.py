@@ -82,6 +82,10 @@ def test_limits_refuse_by_name(tmp_path):
     undertow.load(path, limits=dict.fromkeys(LIMITS, 1 << 40))
     with pytest.raises(TypeError, match="'stream' is not a limit; there are: file_bytes"):
         undertow.load(path, limits={"stream": 5})
+    for what in ("100", None, float("nan")):
+        with pytest.raises(TypeError, match=r"limits: stream_bytes is .*, expected a number"):
+            undertow.load(path, limits={"stream_bytes": what})
+    undertow.load(path, limits={"stream_bytes": 1e12})
 
 
 def gemm(onnx):

@@ -169,6 +169,8 @@ def test_length_stops_masked_layers():
     graph = single(np.random.default_rng(2), "lstm", 3, 5, masked=True)
     model = Model.from_graph(graph)
     X = np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
+    with pytest.raises(TypeError, match="integer"):
+        model.run_with_state(X, length=3.5)
     short, (h, c) = model.run(X[:4]), None or model.run_with_state(X, length=4)[1].values()
     padded = model.run(X, length=4)
     assert np.array_equal(padded["y"][:4], short["y"])

@@ -96,6 +96,7 @@ def load(
         UnsupportedError: it holds something that cannot be computed exactly; names node, attribute and value.
         LimitError: the model asks for more than `limits` allows.
         ISAError: `isa` cannot run here.
+        OSError: the file cannot be read, or is a folder.
         ImportError: the format needs an extra that is not installed.
 
     >>> import undertow

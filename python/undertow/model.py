@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from numbers import Real
 from operator import index
 from typing import Any
 
@@ -125,6 +126,8 @@ class Model:
         if unknown:
             raise TypeError(f"limits: {unknown[0]!r} is not a limit; there are: {', '.join(LIMITS)}")
         for name, most in limits.items():
+            if not isinstance(most, Real) or most != most:
+                raise TypeError(f"limits: {name} is {most!r}, expected a number")
             if (asked := getattr(self, name)) > most:
                 raise LimitError(
                     f"{self.name!r} asks for {name} = {asked:,}, limits allow {most:,}; "
@@ -299,7 +302,7 @@ class Model:
             raise ShapeError(
                 f"X has no frames, but {quoted(self.name)} gives one result per sequence: at least one is needed"
             )
-        length = T if length is None else int(length)
+        length = T if length is None else index(length)
         if not 0 <= length <= T:
             raise ShapeError(f"length is {length}, expected 0 to {T} (the frames of X)")
         if self.latency and length != T:

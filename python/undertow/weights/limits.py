@@ -26,7 +26,7 @@ MAX_HEADER_BYTES = 100_000_000
 #: Bytes of a .npy header (NumPy's own limit).
 MAX_NPY_HEADER_BYTES = 10_000
 #: Unpacked bytes allowed by default: BASE + RATIO * size of the file. Weights hardly compress: only bombs need more.
-BASE_BYTES = 64 << 20
+BASE_BYTES = 32 << 20
 RATIO = 8
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import codes
 from .builder import Builder
 from .codes import Mixed, Tensor
@@ -16,21 +18,28 @@ def shapes_alone(program: Program) -> set[str]:
     return {name for node in asking for name in node.inputs} - {*program.outputs}.union(*rest)
 
 
-def at_every_step(builder: Builder, tensor: Tensor, like: Tensor, axis: int) -> Tensor:
+def at_every_step(builder: Builder, operands: list[Any], like: Tensor, axis: int) -> list[Any]:
     """What is the same at all timesteps, spread along them by the file, joined along `axis` to what is not: as if of
     each timestep; others as they are.
     """
     try:
         layout, _ = codes.split(like.codes, like.labels)
     except Mixed:
-        return tensor
-    own = builder.sequence and (tensor.steps < 0).all() and not builder.is_final(tensor.elements)
-    at = [a for a in layout.outer if (like.steps != like.steps.take([0], a)).any()]
-    if not own or not at or axis % len(like.shape) in layout.outer or len(tensor.shape) != len(like.shape):
-        return tensor
-    if any(tensor.shape[a] != like.shape[a] or (tensor.codes != tensor.codes.take([0], a)).any() for a in at):
-        return tensor
-    return Tensor(codes.encode(like.steps.take([0], axis), tensor.items, tensor.elements), tensor.labels, tensor.dtype)
+        return operands
+    steps = like.steps
+    at = [a for a in layout.outer if (steps != steps.take([0], a)).any()]
+    if not builder.sequence or not at or axis % len(like.shape) in layout.outer:
+        return operands
+    steps = steps.take([0], axis)
+
+    def spread(tensor: Tensor) -> Tensor:
+        if not (tensor.steps < 0).all() or builder.is_final(tensor.elements) or len(tensor.shape) != len(like.shape):
+            return tensor
+        if any(tensor.shape[a] != like.shape[a] or (tensor.codes != tensor.codes.take([0], a)).any() for a in at):
+            return tensor
+        return Tensor(codes.encode(steps, tensor.items, tensor.elements), tensor.labels, tensor.dtype)
+
+    return [spread(o) if isinstance(o, Tensor) else o for o in operands]
 
 
 __all__ = ["at_every_step", "shapes_alone"]

@@ -36,7 +36,7 @@ def move(walk: Walk, node: OnnxNode, operands: list[Operand]) -> list[Tensor]:
     if node.op == "Concat":
         like = next((t for t in tensors if (t.steps >= 0).any()), like)
         axis = int(node.attrs["axis"])
-        operands = [at_every_step(walk.builder, o, like, axis) if isinstance(o, Tensor) else o for o in operands]
+        operands = at_every_step(walk.builder, operands, like, axis)
     if node.attrs.get("reduction", "none") != "none":
         node.unsupported(f"attribute reduction={node.attrs['reduction']!r} is not supported, expected none")
     if node.op == "Slice":
