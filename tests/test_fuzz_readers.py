@@ -65,8 +65,9 @@ def test_the_manifest_names_every_file() -> None:
 
 def test_the_corpus_of_the_engine() -> None:
     """The files that the C fuzz target starts from and has failed with, as they are and made to fit, as it does."""
-    found = [p for folder in (seeds.CORPUS, seeds.DATA / "tow") for p in sorted(folder.glob("*.tow"))]
-    files = {p.name: p.read_bytes() for p in found}
+    found = [*sorted(seeds.CORPUS.iterdir()), *sorted((seeds.DATA / "tow").glob("*.tow"))]
+    files = {f"{p.stem}.tow": p.read_bytes() for p in found}
+    assert len(files) == len(found) > 100
     cases = [Case({name: blob}, name) for name, blob in files.items()]
     cases += [Case({name: fitted(blob)}, f"{name}, fitted") for name, blob in files.items() if len(blob) >= 64]
     for outcome in read(READERS["tow"], *cases):

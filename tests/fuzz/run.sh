@@ -29,6 +29,7 @@ done
 
 corpus_of() { [ "$1" = tow ] && echo tests/fuzz/corpus || echo tests/fuzz/snapshots; }
 seeds_of() { [ "$1" = tow ] && echo tests/data/tow || true; }
+bytes_of() { [ "$1" = tow ] && echo 240000 || echo 60000; }
 # Twice the largest seed.
 max_len_of() { [ "$1" = tow ] && echo 196608 || echo 16384; }
 
@@ -86,7 +87,8 @@ choose_corpus() {
   # shellcheck disable=SC2046
   build/cpp-fuzz/tests/fuzz/fuzz_"$target" -merge=1 -merge_control_file="$dir/merge.txt" -max_len="$(max_len_of "$target")" \
     -timeout=120 "$dir/merged" $(seeds_of "$target") "$corpus" "$dir/new" >"$dir/merge.log" 2>&1
-  python3 tests/fuzz/choose.py "$dir/merge.txt" "$corpus" --keep $(seeds_of "$target")
+  python3 tests/fuzz/choose.py "$dir/merge.txt" "$corpus" --bytes "$(bytes_of "$target")" \
+    --keep $(seeds_of "$target")
 }
 
 if [ -n "$choose" ]; then
