@@ -126,7 +126,7 @@ class Formulas:
             self._polynomials[key] = self._expanded(vector, depth)
         found = self._polynomials[key]
         if found is None:
-            raise NoFormula("not the first time either")
+            raise NoFormula("no polynomial, as was found before")
         return found
 
     def _expanded(self, vector: Vector, depth: int) -> Polynomial:
