@@ -21,10 +21,10 @@ WEIGHT_BYTES = 12
 class TooMuch(Exception):
     """An array would be larger than the budget allows; smaller ones may fit.
 
-    Its argument: the elements of it. where: what asked for it, if it said so.
+    Its argument: the elements of it. where: what asked for it, if it said so. what: what it is, if no array.
     """
 
-    where = ""
+    where, what = "", ""
 
 
 class Spent(Exception):
@@ -123,10 +123,10 @@ class Held:
 _HELD: ContextVar[Held | None] = ContextVar("held", default=None)
 
 
-def room(n_elements: int, n_bytes: int = 8, where: str = "") -> None:
+def room(n_elements: int, n_bytes: int = 8, where: str = "", what: str = "") -> None:
     """Count an array that is about to be made, of so many bytes for each element, where something counts them.
 
-    where: what asks for it.
+    where: what asks for it. what: what is made, if it is no array.
 
     Raises:
         TooMuch: as `Held.add`.
@@ -137,7 +137,7 @@ def room(n_elements: int, n_bytes: int = 8, where: str = "") -> None:
     try:
         held.add(n_elements, n_bytes)
     except TooMuch as error:
-        error.where = where
+        error.where, error.what = where, what
         raise
 
 
@@ -150,9 +150,10 @@ def watch(thing: HasBytes) -> None:
 
 def too_much(error: TooMuch, limit: int) -> str:
     """What to say of an array that is not made."""
+    what = error.what or f"a tensor of {error.args[0]} elements"
     return (
-        f"a tensor of {error.args[0]} elements takes more memory, with what is there already, than the "
-        f"{limit >> 20} MiB that a file of this size may hold while it is loaded"
+        f"{what} takes more memory, with what is there already, than the {limit >> 20} MiB that a file of this size "
+        "may hold while it is loaded"
     )
 
 

@@ -7,7 +7,6 @@ only the axes move. Sums of biases are made in float64.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..activations import RELU
+from ..budget import room
 from ..errors import FormatError, ShapeError
 from ..graph import Graph
+from ..weights import json_text
 from ..weights.contents import open_file
 
 #: most elements in one frame: a network that widens itself without weights must not exhaust memory
@@ -158,14 +159,15 @@ def check_frame(where: str, size: int) -> None:
         raise ShapeError(f"{where}: a frame of {size} elements, expected at most {MAX_FRAME}")
 
 
-def parse_json(text: bytes | str, where: str) -> Any:
-    """`json.loads` whose every failure is a FormatError that begins with `where`."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise FormatError(f"{where}: JSON is nested too deeply") from None
-    except (ValueError, MemoryError) as error:  # JSONDecodeError, bad UTF-8, a number of thousands of digits
-        raise FormatError(f"{where}: not valid JSON: {error}") from None
+def parse_json(text: bytes, where: str) -> Any:
+    """The values of a JSON text, whose memory is counted before they are made. Every failure begins with `where`.
+
+    Raises:
+        FormatError: no valid JSON, or nested too deeply.
+        TooMuch: its values take more memory than the file may hold.
+    """
+    room(json_text.parsed_bytes(text), 1, where, "its JSON, once parsed,")
+    return json_text.parse(text, where)
 
 
 def read_limited(path: str | Path, limit: int) -> bytes:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import FormatError
+from .json_text import parse, parsed_bytes
 from .limits import MAX_DEPTH, MAX_ENTRIES, Budget, check_shape
 
 
@@ -19,13 +19,10 @@ def read_json(path: Path, budget: Budget) -> dict[str, np.ndarray]:
     The weights of a Keras layer (an object with `type` and `weights`) stay apart: ``layers.0.weights.1``. Numbers and
     text that stand alone are no arrays.
     """
-    budget.take(4 * path.stat().st_size, "the parsed file")
-    try:
-        root = json.loads(path.read_bytes())
-    except RecursionError:
-        raise FormatError(f"{path}: JSON is nested too deeply") from None
-    except (ValueError, MemoryError) as error:
-        raise FormatError(f"{path}: not valid JSON: {error}") from None
+    budget.take(path.stat().st_size, "the file")
+    text = path.read_bytes()
+    budget.take(parsed_bytes(text), "its JSON, once parsed,")
+    root = parse(text, str(path))
     arrays: dict[str, np.ndarray] = {}
     _collect(path, root, "", 0, arrays)
     return arrays

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, UnsupportedError
+from .json_text import parse, parsed_bytes
 from .limits import MAX_ENTRIES, MAX_HEADER_BYTES, Budget, check_shape
 from .tensors import DTYPES, finish, finished_bytes
 
@@ -32,7 +32,9 @@ def read_safetensors(path: Path, budget: Budget) -> dict[str, np.ndarray]:
         raise FormatError(
             f"{path}: the header claims {n_header} bytes, but {len(data) - 8} follow (limit {MAX_HEADER_BYTES})"
         )
-    header = _parse(path, data[8 : 8 + n_header])
+    text = data[8 : 8 + n_header]
+    budget.take(parsed_bytes(text), "its header, once parsed,")
+    header = _parse(path, text)
     body = memoryview(data)[8 + n_header :]
 
     _check_metadata(path, header.pop("__metadata__", {}))
@@ -67,10 +69,7 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
 
     if text[:1] != b"{":
         raise FormatError(f"{path}: the header does not start with '{{': not a safetensors file")
-    try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise FormatError(f"{path}: damaged safetensors header: {error}") from error
+    header: dict[str, Any] = parse(text, f"{path}: damaged safetensors header", unique)
     return header
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...budget import TooMuch
 from ...errors import Error, FormatError, UnsupportedError
 from ...hdf5 import MAGIC as HDF5_MAGIC
 from ...hdf5 import File, Group
@@ -57,7 +58,7 @@ def _archive_members(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _members(archive)
-    except Error:
+    except (Error, TooMuch):
         raise
     except Exception as error:  # zipfile and zlib raise a dozen kinds for a damaged archive
         raise FormatError(f"the archive is damaged: {type(error).__name__}: {error}") from error
@@ -101,7 +102,7 @@ def _legacy(root: Group) -> KerasFile:
     texts = root.attributes.get("model_config")
     if texts is None:
         raise WeightsOnlyError("the file holds weights without a wiring (no model_config)")
-    config = blocks.parse_json("".join(texts), "model_config")
+    config = blocks.parse_json("".join(texts).encode(), "model_config")
     if not isinstance(config, dict):
         raise FormatError("model_config must hold a JSON object")
     group = root.get("model_weights")

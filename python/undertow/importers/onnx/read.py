@@ -13,9 +13,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ..._text import cause, quoted, shown
+from ...budget import MEMORY, MEMORY_EACH, room
 from ...errors import FormatError, UnsupportedError
 from ...weights.contents import open_file
 from . import limits
+from .wire import parsed_bytes
 
 
 def require_onnx() -> Any:
@@ -34,6 +36,7 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     Raises:
         FormatError: not an ONNX file, damaged, or its external data lies where it must not.
         UnsupportedError: beyond a limit of `undertow.importers.onnx.limits`.
+        TooMuch: its messages take more memory than the file may hold.
         ImportError: the onnx package is missing.
     """
     onnx = require_onnx()
@@ -44,6 +47,8 @@ def read_model(path: str | os.PathLike[str]) -> Any:
             raise UnsupportedError(f"{path}: {size} bytes, at most {limits.MAX_FILE_BYTES} are read")
         data = file.read(size)
     model = onnx.ModelProto()
+    most = MEMORY + MEMORY_EACH * size
+    room(parsed_bytes(data, model.DESCRIPTOR, most), 1, str(path), "its graph, once parsed,")
     try:
         model.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError; its module differs between protobuf versions
@@ -148,8 +153,8 @@ def _tensors(graph: Any, where: str) -> Iterator[Any]:
 
 
 def _graphs(graph: Any, where: str) -> Iterator[Any]:
-    """A graph and those inside it; counts nodes and depth on the way."""
-    todo, n_nodes = [(graph, 1)], 0
+    """A graph and those inside it; counts nodes, graphs and depth on the way."""
+    todo, n_nodes, n_graphs = [(graph, 1)], 0, 1
     while todo:
         graph, depth = todo.pop()
         _limit(where, "levels of nested graphs", depth, limits.MAX_NESTING)
@@ -158,6 +163,8 @@ def _graphs(graph: Any, where: str) -> Iterator[Any]:
         yield graph
         for node in graph.node:
             for attribute in node.attribute:
+                n_graphs += len(attribute.graphs)
+                _limit(where, "graphs inside of nodes", n_graphs, limits.MAX_NODES)
                 if attribute.HasField("g"):
                     todo.append((attribute.g, depth + 1))
                 todo += [(g, depth + 1) for g in attribute.graphs]
