@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 import undertow
-from undertow import GRU, LSTM, Dense, Embedding, Model, ScaleShift, Sequential, Softmax, calibrate
-from undertow.drift import distances, repeated
+from undertow import GRU, LSTM, Dense, Embedding, Model, ScaleShift, Sequential, Softmax
+from undertow.accuracy import calibrate
+from undertow.accuracy.drift import distances, repeated
 
 from .report import Goal, Table
 

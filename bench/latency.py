@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import undertow
-from undertow.latency import Series, record
+from undertow.accuracy.timing import Series, record
 
 from . import core
 from .models import GATES, Weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from undertow.sparse import densities
+from undertow.tow.sparse import densities
 
 from .clock import Statement, measure
 from .models import Weights

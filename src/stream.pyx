@@ -536,8 +536,8 @@ cdef class Stream:
         return StateView(self)
 
     def trace(self, X):
-        """Run X and record every state after every timestep: see `undertow.trace.trace`."""
-        from .trace import trace
+        """Run X and record every state after every timestep: see `undertow.inspect.trace.trace`."""
+        from .inspect.trace import trace
         return trace(self, X)
 
     def _get_state(self, int i):

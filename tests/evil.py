@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import undertow
-from undertow import drawing
+from undertow.inspect import drawing
 
 #: escape sequences of 7 and 8 bits, a bell, overrides of direction, separators of lines, a delete; markup, what
 #: graphviz and matplotlib read as more than text; and a line that says what only a line of ours may say

@@ -14,7 +14,7 @@ import numpy as np
 
 import undertow
 from undertow import reference
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 
 GOLDEN = Path(__file__).parent / "data" / "keras"
 

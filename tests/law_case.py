@@ -11,7 +11,7 @@ import random_models
 import undertow
 from undertow import tow
 from undertow.compile import compile_graph
-from undertow.graph import Graph, Node
+from undertow.ir.graph import Graph, Node
 from undertow.model import Model
 
 ISAS = [name for name, runs in undertow.isas().items() if runs]

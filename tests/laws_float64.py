@@ -18,11 +18,12 @@ from law_case import Case, again, rebuilt
 from random_models import CELLS
 from tolerances import CONDITION, FLOAT64_AGREE, ILL_CONDITIONED, LOWERED, SHAKEN
 from truths import Rows, Truths, by_oracle, judged_rows
-from undertow import formulas, reference
-from undertow.compile import prune
-from undertow.graph import Graph, Node
-from undertow.lookahead import latencies
-from undertow.precision import numbers, stored
+from undertow import reference
+from undertow.ir.graph import Graph, Node
+from undertow.ir.precision import numbers, stored
+from undertow.passes.latency import latencies
+from undertow.passes.unused import prune
+from undertow.reference import formulas
 
 #: rows of a node that the oracle and the reference compute
 ROWS = 3
@@ -82,7 +83,7 @@ def agree(case: Case, truths: Truths, node: Node, balls: list[Ball], row: int, m
 
 
 def by_formulas(truths: Truths, node: Node, judged: np.ndarray, rng) -> Rows:
-    """As truths.by_oracle, by `undertow.formulas`: all that `undertow.reference` computes of a node."""
+    """As truths.by_oracle, by `undertow.reference.formulas`: all that `undertow.reference` computes of a node."""
     if node.op in ("window", "present", "last", "flip", "state_read", "constant"):
         return []
     w = formulas.prepare(node, rounding=True)

@@ -11,10 +11,11 @@ import undertow
 from law_case import ISAS, Case, again, rebuilt
 from random_cells import CELLS
 from undertow import tow
-from undertow.compile import compile_graph, prune
-from undertow.graph import Graph, Node
+from undertow.compile import compile_graph
+from undertow.ir.graph import Graph, Node
+from undertow.ir.precision import stored
 from undertow.model import Model
-from undertow.precision import stored
+from undertow.passes.unused import prune
 
 
 def files(case: Case, rng) -> None:

@@ -3,8 +3,8 @@
 
 import numpy as np
 
-from undertow.activations import Activation
-from undertow.graph import Graph
+from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 N_ACTS = {"rnn": 1, "gru": 2, "lstm": 3}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from undertow.importers.onnx import limits
+from undertow.importers.onnx.file import limits
 from undertow.importers.onnx.operators import COMPUTED, FOLDED_ONLY
 from undertow.importers.onnx.refused import REFUSED
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from networks import GATES
 from random_nodes import CENTRES, PLACES, SMOOTH, Builder
-from undertow.activations import KINDS, Activation
+from undertow.ir.activations import KINDS, Activation
 
 CELLS = tuple(GATES)
 #: activations of gates under which a smooth cell stays bounded

@@ -5,7 +5,7 @@ import numpy as np
 
 import undertow as ut
 from random_nodes import SMOOTH, TAME, Builder
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 from undertow.layers import Layer, build_sequential
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from random_cells import CELLS, PLACES, cell
 from random_layers import chain, strided
 from random_nodes import PRECISIONS, SIZES, Builder
-from undertow import superframes
-from undertow.activations import KINDS
-from undertow.compile import prune
-from undertow.graph import Graph, Node
-from undertow.ops import BINARY, CATALOGUE, is_gated
+from undertow.ir import superframes
+from undertow.ir.activations import KINDS
+from undertow.ir.graph import Graph, Node
+from undertow.ir.ops import BINARY, CATALOGUE, is_gated
+from undertow.passes.unused import prune
 
 #: what a model is made as; those that look ahead or stride may be chains of layers too
 THEMES = ("plain", "plain", "ahead", "whole", "registers", "chain", "ahead", "strides", "plain", "whole")

@@ -10,11 +10,11 @@ from math import prod
 
 import numpy as np
 
-from undertow.activations import KINDS, Activation
-from undertow.graph import Graph
-from undertow.ops import BINARY
-from undertow.ops.frames import REDUCTIONS
-from undertow.precision import CODES, SPARSE_CODES
+from undertow.ir.activations import KINDS, Activation
+from undertow.ir.graph import Graph
+from undertow.ir.ops import BINARY
+from undertow.ir.ops.frames import REDUCTIONS
+from undertow.ir.precision import CODES, SPARSE_CODES
 
 #: widths at which panels, tiles and blocks begin and end
 SIZES = (1, 15, 16, 17, 31, 32, 33, 64, 65, 127, 128, 129, 130)

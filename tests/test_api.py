@@ -8,7 +8,7 @@ import pytest
 
 import undertow
 from networks import single, zoo, zoo_input
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 from undertow.model import Model
 
 

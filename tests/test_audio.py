@@ -14,7 +14,7 @@ from tolerances import FLOAT32_MODEL, VERIFY_DEFAULT
 from undertow import audio
 from undertow.cli import main
 from undertow.cli._common import Progress
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 

@@ -18,7 +18,7 @@ from tow_words import Words
 from undertow import FormatError
 from undertow.compile import compile_graph
 from undertow.model import Model
-from undertow.sparse import with_blocks
+from undertow.passes.sparsify import with_blocks
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="a mapped file cannot be changed there")
 

@@ -8,16 +8,20 @@ import pytest
 
 import undertow
 from networks import cached, counter, framed, round_trip_graphs, single, zoo, zoo_input
-from undertow import calibrate, layerwise, products, reference, tow
-from undertow.activations import Activation
+from undertow import reference
+from undertow.accuracy import calibrate, layerwise
+from undertow.accuracy.drift import Distance, check_same_frames, distances, repeated
+from undertow.accuracy.peer import CannotFeed
+from undertow.accuracy.verify import verify
 from undertow.cli import main
-from undertow.compile import weight_bytes, with_weights
-from undertow.drift import Distance, check_same_frames, distances, repeated
 from undertow.errors import ShapeError, ToleranceError
-from undertow.graph import Graph
+from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph
 from undertow.model import Model
-from undertow.peer import CannotFeed
-from undertow.verify import verify
+from undertow.passes.precisions import with_weights
+from undertow.reference import products
+from undertow.tow import codec
+from undertow.tow.sizes import weight_bytes
 
 REDUCED = ["float16", "bfloat16", "int8", "int4"]
 
@@ -45,7 +49,7 @@ def frames(T=60, *shape, seed=1):
 
 
 def longest_error(graph, other, X, steps):
-    """The largest difference of two graphs' outputs when X is repeated; computed without undertow.drift."""
+    """The largest difference of two graphs' outputs when X is repeated; computed without undertow.accuracy.drift."""
     x = np.tile(X["x"], (-(-steps // len(X["x"])), 1))[:steps]
     a, b = (Model.from_graph(g).run(x).astype(np.float64) for g in (graph, other))
     return np.abs(a - b)
@@ -89,7 +93,7 @@ def test_bytes_of_layers_are_those_of_the_file(name):
     for graph in (zoo(), counter(), framed(), cached(), *round_trip_graphs()):
         reduced = with_weights(graph, name)
         for node in reduced.nodes:
-            tensors, _ = tow._encode(reduced, node)
+            tensors, _ = codec._encode(reduced, node)
             assert weight_bytes(node) == sum(t.nbytes for t in tensors if t is not None), f"{graph.name} {node.name}"
 
 

@@ -7,7 +7,7 @@ import pytest
 import oracle
 from networks import N_ACTS, single
 from tolerances import FLOAT32_CELL, FLOAT32_MODEL
-from undertow.activations import KINDS, SIGMOID, TANH, Activation
+from undertow.ir.activations import KINDS, SIGMOID, TANH, Activation
 from undertow.model import Model
 
 # undertow gate order -> ONNX gate order, which the oracle speaks

@@ -15,11 +15,11 @@ import pytest
 import undertow
 from tolerances import VERIFY_DEFAULT
 from undertow import audio, reference
-from undertow.activations import Activation
 from undertow.cli import main
 from undertow.cli._common import Progress
-from undertow.describe import human_bytes
-from undertow.graph import Graph
+from undertow.inspect.describe import human_bytes
+from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
@@ -405,7 +405,7 @@ def test_verify_fails_above_the_tolerance_and_says_where(cli, model):
 
 def test_verify_finds_a_wrong_number(monkeypatch):
     """The test of the test: spoil one number of one way of running, and each is found with its place."""
-    from undertow.verify import verify
+    from undertow.accuracy.verify import verify
 
     model = undertow.Model.from_graph(memory())
     plain = type(model).run
@@ -425,7 +425,7 @@ def test_verify_finds_a_wrong_number(monkeypatch):
 
 
 def test_verify_does_not_pass_nan():
-    from undertow.verify import worst_error
+    from undertow.accuracy.verify import worst_error
 
     model = undertow.Model.from_graph(memory())
     good, bad = np.zeros((4, 2)), np.zeros((4, 2))

@@ -11,9 +11,9 @@ import pytest
 
 import undertow
 from networks import single, zoo
-from undertow import latency
+from undertow.accuracy import timing
+from undertow.accuracy.timing import Cold, Series
 from undertow.cli import main
-from undertow.latency import Cold, Series
 from undertow.model import Model
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
@@ -82,7 +82,7 @@ def test_histogram_holds_every_call():
 def test_every_call_is_recorded_and_in_turn():
     order = []
     calls = [lambda: order.append("a"), lambda: order.append("b")]
-    a, b = latency.record(calls, [100, 50])
+    a, b = timing.record(calls, [100, 50])
     assert (len(a), len(b)) == (100, 50)
     assert (order.count("a"), order.count("b")) == (100, 50)
     assert order[:15] == ["a"] * 10 + ["b"] * 5
@@ -97,7 +97,7 @@ def test_cold_calls_each_have_their_pause():
         def __call__(self):
             order.append("cold")
 
-    a, b = latency.record([lambda: order.append("a"), lambda: order.append("b")], [3, 2], Watched(0, 0))
+    a, b = timing.record([lambda: order.append("a"), lambda: order.append("b")], [3, 2], Watched(0, 0))
     assert (len(a), len(b)) == (3, 2)
     assert order.count("cold") == 5
     assert order[::2] == ["cold"] * 5
@@ -110,26 +110,26 @@ def test_a_pause_sleeps_and_sweeps(monkeypatch):
     cold()
     assert slept == [0.0025]
     assert cold._buffer.nbytes == 1 << 20
-    assert Cold().sweep_bytes == 4 * latency.private_cache_bytes() >= 1 << 20
+    assert Cold().sweep_bytes == 4 * timing.private_cache_bytes() >= 1 << 20
     Cold(0, 0)()  # nothing to do
     assert slept == [0.0025]
 
 
 def test_a_known_time_is_found():
     """The test of the test: a call that takes 3 ms is recorded as that, and the clock's own cost is far below it."""
-    (times,) = latency.record([lambda: time.sleep(3e-3)], [5])
+    (times,) = timing.record([lambda: time.sleep(3e-3)], [5])
     assert (times >= 3e6).all()
-    assert 0 < latency.timer_cost(1000) < 1e6
-    assert latency.calls_in(lambda: time.sleep(3e-3), 0.03) <= 10
+    assert 0 < timing.timer_cost(1000) < 1e6
+    assert timing.calls_in(lambda: time.sleep(3e-3), 0.03) <= 10
 
 
 def test_the_garbage_collector_rests_and_comes_back():
     seen = []
-    latency.record([lambda: seen.append(gc.isenabled())], [3])
+    timing.record([lambda: seen.append(gc.isenabled())], [3])
     assert seen == [False] * 3
     assert gc.isenabled()
     with pytest.raises(ZeroDivisionError):
-        latency.record([lambda: 1 // 0], [1])
+        timing.record([lambda: 1 // 0], [1])
     assert gc.isenabled()
 
 
@@ -171,7 +171,7 @@ def test_a_line_for_each_series(tmp_path):
     several = [
         Series(what, "undertow", cache, np.arange(1, 99)) for what in ("step", "pool") for cache in ("warm", "cold")
     ]
-    figure = latency.plot(several, tmp_path / "x.png", "title")
+    figure = timing.plot(several, tmp_path / "x.png", "title")
     (ax,) = figure.axes
     assert len(ax.lines) == 4
     assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 4
@@ -238,7 +238,7 @@ def test_plot_without_matplotlib_is_refused_before_the_work(cli, model, tmp_path
         return plain(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.setattr(latency, "record", None)
+    monkeypatch.setattr(timing, "record", None)
     code, out, err = cli("bench", model, "--plot", tmp_path / "x.png")
     assert (code, out) == (3, "")
     assert 'pip install "undertow[plot]"' in err
@@ -272,7 +272,7 @@ def test_beside_onnxruntime(cli, tmp_path):
 
 
 def test_batches_of_onnxruntime_are_streams_side_by_side(tmp_path):
-    from undertow.peer import CannotFeed, OnnxRuntime
+    from undertow.accuracy.peer import CannotFeed, OnnxRuntime
 
     path = exported(tmp_path / "lstm.onnx", "batch")
     model = undertow.load(path)

@@ -16,7 +16,7 @@ import pytest
 import undertow
 from frames import bits, vectors
 from networks import single, zoo
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 from undertow.model import Model
 
 CONSUMER = Path(__file__).parent / "cython_consumer"

@@ -9,9 +9,10 @@ from networks import single
 from tow_words import Words
 from undertow import FormatError
 from undertow.cli import main
-from undertow.compile import compile_graph, with_weights
+from undertow.compile import compile_graph
 from undertow.model import Model
-from undertow.sparse import with_blocks
+from undertow.passes.precisions import with_weights
+from undertow.passes.sparsify import with_blocks
 
 
 @pytest.fixture

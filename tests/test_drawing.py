@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import undertow
-from undertow import drawing
 from undertow.cli import main
-from undertow.graph import Graph
+from undertow.inspect import drawing
+from undertow.ir.graph import Graph
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 
 from networks import cell, single
-from undertow import calibrate, fitting, precision, reference, tow
-from undertow.compile import compile_graph, with_weights
-from undertow.fitting import DAMPING, compensated
-from undertow.graph import Graph
-from undertow.layerwise import inner_values
+from undertow import reference, tow
+from undertow.accuracy import calibrate, fitting
+from undertow.accuracy.fitting import DAMPING, compensated
+from undertow.accuracy.layerwise import inner_values
+from undertow.compile import compile_graph
+from undertow.ir import precision
+from undertow.ir.graph import Graph
 from undertow.model import Model
+from undertow.passes.precisions import with_weights
 
 
 def correlated(n, K, rank, seed=0):

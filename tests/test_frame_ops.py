@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import undertow
-from undertow import calibrate, reference
-from undertow.activations import Activation
-from undertow.compile import with_weights
-from undertow.graph import Graph
-from undertow.layerwise import node_errors
+from undertow import reference
+from undertow.accuracy import calibrate
+from undertow.accuracy.layerwise import node_errors
+from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph
 from undertow.model import Model
+from undertow.passes.precisions import with_weights
 from undertow.stream import Stream
 
 NAN, INF = math.nan, math.inf

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from undertow import reference
-from undertow.activations import Activation
-from undertow.graph import Graph
-from undertow.importers.onnx.fuse import fuse
+from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph
+from undertow.passes.fuse import fuse
 
 RNG = np.random.default_rng(0)
 SCALE = ("affine", {"weights": {"scale": np.full(5, 0.3), "shift": np.ones(5)}})

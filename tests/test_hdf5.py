@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from undertow.errors import Error, FormatError, UnsupportedError
-from undertow.hdf5 import File, Group
-from undertow.hdf5.filters import fletcher32
-from undertow.hdf5.source import Fields, Source, lookup3
+from undertow.weights.hdf5_reader import File, Group
+from undertow.weights.hdf5_reader.filters import fletcher32
+from undertow.weights.hdf5_reader.source import Fields, Source, lookup3
 
 h5py = pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
 

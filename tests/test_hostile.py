@@ -15,7 +15,7 @@ import undertow
 from keras_files import layer, sequential, write_h5
 from onnx_files import BOOL, FLOAT, INT64, graph_of, helper, info, model_of, node, numpy_helper, onnx, save
 from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
-from undertow.importers.onnx import limits
+from undertow.importers.onnx.file import limits
 
 Case = tuple[Any, type[Error], str]
 CASES: dict[str, Callable[[], Case]] = {}

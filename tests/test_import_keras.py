@@ -16,9 +16,9 @@ import oracle
 from keras_files import GOLDEN, check, keras2_input, keras2_model, layer, sequential, write_h5, write_keras
 from tolerances import FLOAT32_MODEL, FLOAT32_PEER
 from undertow import reference
-from undertow.activations import Activation
 from undertow.errors import UnsupportedError
 from undertow.importers import keras
+from undertow.ir.activations import Activation
 
 h5py = pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
 

@@ -10,7 +10,8 @@ import pytest
 
 from onnx_files import GATES, TensorProto, helper, model_of, node, random, save
 from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
-from undertow.importers.onnx import limits, load
+from undertow.importers.onnx import load
+from undertow.importers.onnx.file import limits
 
 # -- refusals -------------------------------------------------------------------------------------------------------
 

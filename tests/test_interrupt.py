@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from networks import cell
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 from undertow.model import Model
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="has no timers that send signals")

@@ -14,9 +14,9 @@ import random_models
 from bounds import Ball, Floats, Integers, U, activation, exact, mul_add, total
 from law_case import Broken, Case, bits
 from undertow import tow
-from undertow.activations import KINDS, Activation
 from undertow.compile import compile_graph
-from undertow.precision import quantise
+from undertow.ir.activations import KINDS, Activation
+from undertow.ir.precision import quantise
 
 SEEDS = range(200)
 

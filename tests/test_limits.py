@@ -11,9 +11,10 @@ import pytest
 import undertow
 from networks import single, zoo
 from undertow import FormatError, LimitError, UnsupportedError, audio
-from undertow.compile import compile_graph, with_weights
-from undertow.graph import Graph
+from undertow.compile import compile_graph
+from undertow.ir.graph import Graph
 from undertow.model import LIMITS, Model
+from undertow.passes.precisions import with_weights
 
 
 def dense(rows, columns, *batch):

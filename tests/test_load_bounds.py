@@ -20,11 +20,11 @@ from onnx_files import model_of, node, onnxruntime, random, save
 from undertow import reference
 from undertow.budget import MEMORY, MEMORY_EACH, Budget, Held, Spent, TooMuch, room
 from undertow.importers.onnx import load
-from undertow.importers.onnx.effort import Effort
-from undertow.importers.onnx.program import make_program
-from undertow.importers.onnx.read import read_model
+from undertow.importers.onnx.file.read import read_model
 from undertow.importers.onnx.search import import_program
-from undertow.rebuild import recover
+from undertow.importers.onnx.simplify.budget import Effort
+from undertow.importers.onnx.simplify.program import make_program
+from undertow.passes.rebuild_cells import recover
 
 # -- models that are small files --------------------------------------------------------------------------------------
 

@@ -8,10 +8,10 @@ import undertow
 from networks import cell
 from test_window import add_conv, stack
 from undertow import reference
-from undertow.compile import with_weights
-from undertow.graph import Graph
+from undertow.accuracy.verify import verify
+from undertow.ir.graph import Graph
 from undertow.model import Model
-from undertow.verify import verify
+from undertow.passes.precisions import with_weights
 
 ISAS = [name for name, runs in undertow.isas().items() if runs]
 
@@ -35,7 +35,7 @@ def two_paths(op, seed=0):
     return g
 
 
-HALF = undertow.activations.Activation("affine", 0.5, 0.0)
+HALF = undertow.ir.activations.Activation("affine", 0.5, 0.0)
 
 
 def far():

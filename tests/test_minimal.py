@@ -18,10 +18,10 @@ def test_it_works():
 def test_doctests():
     import doctest
 
-    import undertow.activations
     import undertow.compile
-    import undertow.graph
+    import undertow.ir.activations
+    import undertow.ir.graph
     import undertow.loading
 
-    for module in (undertow, undertow.activations, undertow.compile, undertow.graph, undertow.loading):
+    for module in (undertow, undertow.ir.activations, undertow.compile, undertow.ir.graph, undertow.loading):
         assert doctest.testmod(module).failed == 0, module.__name__

@@ -6,10 +6,10 @@ import pytest
 
 import undertow
 from undertow import reference
-from undertow.activations import RELU
-from undertow.graph import Graph
-from undertow.importers.onnx.mirror import halve
-from undertow.importers.onnx.tidy import tidy
+from undertow.ir.activations import RELU
+from undertow.ir.graph import Graph
+from undertow.passes.symmetric_dense import halve
+from undertow.passes.unused import tidy
 
 
 def fourier(K, window):

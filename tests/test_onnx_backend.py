@@ -23,10 +23,10 @@ import undertow.onnx_backend as backend
 from onnx_cases import excluded
 from onnx_files import model_of, node
 from undertow.errors import FormatError, ShapeError, UnsupportedError
-from undertow.importers.onnx.fold import MOVEMENT
 from undertow.importers.onnx.operators import COMPUTED, FOLDED_ONLY
+from undertow.importers.onnx.operators_page import operators_page
 from undertow.importers.onnx.refused import REFUSED
-from undertow.importers.onnx.table import operators_page
+from undertow.importers.onnx.simplify.fold import MOVEMENT
 
 NAMES = re.compile(r"^test_.*_cpu$")
 
@@ -92,7 +92,7 @@ def test_operators_of_real_models_have_node_tests(op):
 def test_operators_page_is_up_to_date():
     root = Path(__file__).parent.parent
     assert (root / "OPERATORS.md").read_text(encoding="utf-8") == operators_page(), (
-        "run: python -m undertow.importers.onnx.table > OPERATORS.md"
+        "run: python -m undertow.importers.onnx.operators_page > OPERATORS.md"
     )
     said = re.search(r"\[(\d+) operators\]\(OPERATORS\.md\)", (root / "README.md").read_text(encoding="utf-8"))
     assert said and int(said[1]) == len(COMPUTED - MOVEMENT), "README.md says another number of computed operators"

@@ -13,7 +13,7 @@ import onnx_files
 import undertow
 from onnx_files import FLOAT, INT64, TensorProto, cell, graph_of, info, peer, session_of, stepped
 from undertow.errors import FormatError, ShapeError, UnsupportedError
-from undertow.importers.onnx.walk import Walk
+from undertow.importers.onnx.driver import Driver
 
 
 def node(op, inputs, outputs, **attrs):
@@ -327,7 +327,7 @@ def test_readings_that_failed_are_forgotten(tmp_path, rng, monkeypatch):
     ]
     weights = {"C": random(rng, K, K, 3), **cell(rng, "LSTM", K, J, directions=2, bias=True)}
     path = save(tmp_path, nodes, [info("x", [1, K, 9])], [info("y", [2, 1, J])], weights)
-    alive, most, begin = [], [], Walk.run
+    alive, most, begin = [], [], Driver.run
 
     def run(walk):
         gc.collect()  # walks are on cycles of references of their own
@@ -335,7 +335,7 @@ def test_readings_that_failed_are_forgotten(tmp_path, rng, monkeypatch):
         most.append(sum(ref() is not None for ref in alive))
         begin(walk)
 
-    monkeypatch.setattr(Walk, "run", run)
+    monkeypatch.setattr(Driver, "run", run)
     model = undertow.load(path)
     assert len(most) > 5 and max(most) <= 2
     X = random(rng, K, 9)

@@ -11,8 +11,8 @@ import pytest
 import oracle
 from tolerances import FLOAT32_PEER, FLOAT64_AGREE, PRINTED_VECTORS
 from undertow import reference
-from undertow.activations import KINDS, Activation
-from undertow.graph import Graph
+from undertow.ir.activations import KINDS, Activation
+from undertow.ir.graph import Graph
 
 #: undertow's gate order out of ONNX's
 ORDER = {"rnn": [0], "gru": [0, 1, 2], "lstm": [0, 2, 3, 1]}

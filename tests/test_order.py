@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from undertow import reference
-from undertow.activations import RELU, Activation
-from undertow.graph import Graph
-from undertow.importers.onnx.order import cost, order
-from undertow.importers.onnx.tidy import tidy
+from undertow.ir.activations import RELU, Activation
+from undertow.ir.graph import Graph
+from undertow.passes.layout import cost, order
+from undertow.passes.unused import tidy
 
 
 def _ordered(graph, frames=5, seed=0):

@@ -11,8 +11,8 @@ import undertow
 from onnx_files import model_of, node, onnx, stepped
 from tolerances import FLOAT32_PEER
 from undertow.errors import UnsupportedError
-from undertow.graph import Graph
-from undertow.importers.onnx.pairings import only_cells
+from undertow.importers.onnx.search.state_pairing import only_cells
+from undertow.ir.graph import Graph
 
 H = 5
 

@@ -18,8 +18,8 @@ from load_apart import EACH, FREE, load_apart, measured
 from onnx_files import model_of, node, save
 from undertow.budget import MEMORY, MEMORY_EACH, Held
 from undertow.errors import FormatError
-from undertow.importers.onnx.read import read_model
-from undertow.importers.onnx.wire import parsed_bytes as messages_bytes
+from undertow.importers.onnx.file.read import read_model
+from undertow.importers.onnx.file.wire import parsed_bytes as messages_bytes
 from undertow.weights import json_text, read_weights
 
 onnx = pytest.importorskip("onnx", reason='needs the onnx package: pip install "undertow[onnx]"')

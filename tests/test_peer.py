@@ -6,9 +6,9 @@ import pytest
 
 import undertow
 from onnx_files import cell, helper, model_of, onnx, onnxruntime, save
+from undertow.accuracy.peer import CannotFeed, OnnxRuntime
+from undertow.accuracy.verify import verify
 from undertow.cli import main
-from undertow.peer import CannotFeed, OnnxRuntime
-from undertow.verify import verify
 
 onnxruntime()
 

@@ -12,9 +12,9 @@ import pytest
 import undertow
 from frames import assert_same_bits, cut, frames
 from networks import cached, counter, framed, round_trip_graphs, single, zoo
-from undertow.activations import Activation
-from undertow.compile import with_weights
+from undertow.ir.activations import Activation
 from undertow.model import Model
+from undertow.passes.precisions import with_weights
 
 TASKS = Path("/proc/self/task")
 

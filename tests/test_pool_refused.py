@@ -13,7 +13,7 @@ import undertow
 from frames import assert_same_bits, cut, frames
 from networks import single, zoo
 from undertow import PoolError, ShapeError, StateError, UnsupportedError, _inputs
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 from undertow.model import Model
 
 

@@ -10,9 +10,12 @@ import undertow
 from networks import framed, round_trip_graphs, single, zoo
 from oracle_precision import bfloat16, half, int4_numbers, int8_numbers, stored_row
 from test_tow import assert_equal_graphs
-from undertow import packing, precision, tow
-from undertow.compile import compile_graph, with_weights
-from undertow.graph import Graph
+from undertow import tow
+from undertow.compile import compile_graph
+from undertow.ir import precision
+from undertow.ir.graph import Graph
+from undertow.passes.precisions import with_weights
+from undertow.tow import codec, packing
 
 REDUCED = ["float16", "bfloat16", "int8", "int4"]
 
@@ -265,9 +268,9 @@ def test_precisions_of_single_layers_and_weights():
 
 def test_every_weight_is_reached():
     """The two tables of what can be reduced agree, and each key changes the file."""
-    from undertow.ops import CATALOGUE
+    from undertow.ir.ops import CATALOGUE
 
-    assert {op: tuple(keys) for op, keys in tow.REDUCIBLE.items()} == {
+    assert {op: tuple(keys) for op, keys in codec.REDUCIBLE.items()} == {
         name: op.reducible for name, op in CATALOGUE.items() if op.reducible
     }
 

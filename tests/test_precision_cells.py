@@ -17,10 +17,11 @@ from oracle_precision import Cell, Matrix, stored_row
 from test_cells import OPTIONS
 from test_streaming import cut
 from tolerances import FLOAT32_UPDATE
-from undertow import precision, reference
-from undertow.compile import with_weights
-from undertow.graph import Graph
+from undertow import reference
+from undertow.ir import precision
+from undertow.ir.graph import Graph
 from undertow.model import Model
+from undertow.passes.precisions import with_weights
 
 ISAS = [name for name, runs in undertow.isas().items() if runs]
 REDUCED = ["float16", "bfloat16", "int8", "int4"]

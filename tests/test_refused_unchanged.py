@@ -10,7 +10,7 @@ import undertow
 from frames import frames
 from networks import single
 from undertow import ShapeError
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 from undertow.model import Model
 
 

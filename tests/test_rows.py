@@ -9,9 +9,9 @@ import oracle
 import undertow
 from tolerances import FLOAT32_CELL, FLOAT64_AGREE
 from undertow import reference
-from undertow.activations import Activation
 from undertow.errors import ShapeError, UnsupportedError
-from undertow.graph import Graph
+from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph
 from undertow.model import Model
 
 #: ONNX's gate order out of undertow's

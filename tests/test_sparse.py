@@ -11,11 +11,14 @@ import pytest
 import undertow
 from networks import single, zoo
 from test_tow import assert_equal_graphs
-from undertow import packing, sparse, tow
+from undertow import tow
 from undertow.cli import main
-from undertow.compile import compile_graph, weight_bytes, with_weights
-from undertow.graph import Graph
-from undertow.sparse import with_blocks
+from undertow.compile import compile_graph
+from undertow.ir.graph import Graph
+from undertow.passes.precisions import with_weights
+from undertow.passes.sparsify import with_blocks
+from undertow.tow import packing, sparse
+from undertow.tow.sizes import weight_bytes
 
 NAMES = ["sparse float32", "sparse int8"]
 
@@ -342,7 +345,7 @@ def test_load_convert_and_info(tmp_path, capsys):
 
 def test_the_reference_knows_them():
     """A sparse model is verified like its dense twin: float32 against float64, int8 with its rounding of frames."""
-    from undertow.verify import verify
+    from undertow.accuracy.verify import verify
 
     g = pruned_cell("gru", 70, 64, keep=0.3)
     for name in NAMES:

@@ -7,8 +7,8 @@ import pytest
 import undertow
 from onnx_files import Chain, onnxruntime, session_of
 from strides import check, encoder, load, up
+from undertow.accuracy.verify import verify
 from undertow.model import Model
-from undertow.verify import verify
 
 CONVS = {
     "even": (8, 4, {"pads": [2, 2]}),

@@ -9,7 +9,8 @@ import pytest
 from decomposed import H, I, N, T, ops, rnn_body, sequence_agrees
 from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, random, save
 from undertow.errors import UnsupportedError
-from undertow.importers.onnx import limits, load
+from undertow.importers.onnx import load
+from undertow.importers.onnx.file import limits
 
 
 def loop_file(tmp_path, rng, pick, trips, weights=None, outside=()):

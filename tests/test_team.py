@@ -15,9 +15,9 @@ import pytest
 from frames import assert_same_bits, cut, frames
 from networks import cached, counter, framed, round_trip_graphs, single, zoo
 from test_pool import CELLS, cell
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 from undertow.model import Model
-from undertow.sparse import with_blocks
+from undertow.passes.sparsify import with_blocks
 from undertow.stream import Stream
 
 TASKS = Path("/proc/self/task")

@@ -13,7 +13,7 @@ import undertow
 from frames import bits, vectors
 from networks import cell, single, zoo, zoo_input
 from undertow import _inputs
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 from undertow.model import Model
 
 BUSY = "at work in another thread"

@@ -9,9 +9,10 @@ import pytest
 import undertow
 from networks import cached, counter, framed, round_trip_graphs, single, zoo, zoo_input
 from undertow import tow
-from undertow.compile import compile_graph, with_weights
-from undertow.graph import Graph
+from undertow.compile import compile_graph
+from undertow.ir.graph import Graph
 from undertow.model import Model
+from undertow.passes.precisions import with_weights
 
 
 def assert_equal_graphs(a, b):

@@ -8,8 +8,8 @@ import undertow
 from tolerances import FLOAT32_MODEL
 from undertow import reference
 from undertow.cli import main
-from undertow.graph import Graph
-from undertow.trace import trace
+from undertow.inspect.trace import trace
+from undertow.ir.graph import Graph
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 

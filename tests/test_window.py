@@ -7,8 +7,8 @@ import pytest
 import undertow
 from networks import cell
 from undertow import reference
-from undertow.graph import Graph
-from undertow.lookahead import latencies, lower
+from undertow.ir.graph import Graph
+from undertow.passes.latency import latencies, lower
 
 
 def window_of(x, taps):
@@ -31,7 +31,7 @@ def add_conv(g, rng, x, taps, m, name, activation="identity"):
     W, b = rng.normal(size=(m, len(taps), c)).astype(np.float32), rng.normal(size=m).astype(np.float32)
     w = g.add("window", [x], name=f"{name}.window", attrs={"taps": taps})
     flat = g.add("reshape", [w], attrs={"shape": (len(taps) * c,)})
-    act = {"activation": undertow.activations.Activation(activation)}
+    act = {"activation": undertow.ir.activations.Activation(activation)}
     return g.add("dense", [flat], name=name, weights={"W": W.reshape(m, -1), "b": b}, attrs=act), (W, b, taps)
 
 

@@ -16,9 +16,11 @@ import pytest
 
 import undertow
 from networks import single
-from undertow import Model, audio, drawing, latency, picture
+from undertow import Model, audio
+from undertow.accuracy import timing
+from undertow.accuracy.timing import Series
 from undertow.cli import main
-from undertow.latency import Series
+from undertow.inspect import drawing, picture
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
@@ -191,7 +193,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     Model.from_graph(single(np.random.default_rng(1), "gru", 4, 8)).save(folder / "model.tow")
     np.save(folder / "x.npy", X)
-    g = undertow.graph.Graph("quieter")
+    g = undertow.ir.graph.Graph("quieter")
     g.output("y", g.add("affine", [g.input("x", (1,))], weights={"scale": np.full(1, 0.5), "shift": np.zeros(1)}))
     Model.from_graph(g).save(folder / "sound.tow")
     audio.write(folder / "x.wav", X[:, 0] / 8, 8000)
@@ -224,7 +226,7 @@ def _plot(files, path):
 
 def _histogram(files, path):
     needs_matplotlib()
-    latency.plot([Series("step", "undertow", "warm", np.arange(1, 99))], path)
+    timing.plot([Series("step", "undertow", "warm", np.arange(1, 99))], path)
 
 
 def _bench(files, path, option):

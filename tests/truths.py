@@ -14,9 +14,9 @@ import oracle
 import oracle_precision
 from bounds import Ball, Cell, Floats, Integers, activation, add, div, exact, mul, mul_add, normal, rounded, total
 from random_cells import CELLS
-from undertow.activations import Activation
-from undertow.graph import Graph, Node
-from undertow.precision import numbers, quantise
+from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph, Node
+from undertow.ir.precision import numbers, quantise
 
 #: ops that hand numbers on as they are, subnormal ones too
 MOVE = ("concat", "select", "reshape", "constant")

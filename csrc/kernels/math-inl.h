@@ -178,7 +178,7 @@ inline V vsin_of(V x, float quarter) {
   return select_lt(limit, abs(x), set1(__builtin_nanf("")), select_lt(set1(1.5f), turn, sub(set1(0.0f), y), y));
 }
 
-// Formulas: python/undertow/activations.py and csrc/FORMAT.md.
+// Formulas: python/undertow/ir/activations.py and csrc/FORMAT.md.
 inline V activate(const Act& act, V x) {
   const V zero = set1(0.0f), one = set1(1.0f), alpha = set1(act.alpha), beta = set1(act.beta);
   switch (act.kind) {

@@ -8,7 +8,6 @@ array([ 0.4621, -0.4621], dtype=float32)
 """
 
 from . import audio
-from .activations import Activation
 from .errors import (
     Error,
     FormatError,
@@ -21,8 +20,9 @@ from .errors import (
     ToleranceError,
     UnsupportedError,
 )
-from .graph import Graph
 from .importers.torch_module import from_torch
+from .ir.activations import Activation
+from .ir.graph import Graph
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
 from .loading import load

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._text import listed, shown
 from .errors import ShapeError
-from .graph import Value
+from .ir.graph import Value
 
 
 def _shape(value: Value, lead: int, n: int | None) -> str:

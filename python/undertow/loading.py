@@ -17,10 +17,10 @@ import numpy as np
 from . import tow
 from ._text import MAX_LINE, escaped, shown
 from .budget import MEMORY, Held, TooMuch, too_much
-from .compile import Precisions, with_weights
 from .errors import Error, FormatError, UnsupportedError
 from .model import Model
-from .sparse import with_blocks
+from .passes.precisions import Precisions, with_weights
+from .passes.sparsify import with_blocks
 from .weights import contents
 
 #: suffix -> module under undertow.importers

@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, _files, describe, superframes, tow
+from . import _core, _files, tow
 from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
 from ._text import quoted
-from .compile import Precisions, compile_graph, with_weights
+from .compile import compile_graph
 from .errors import FormatError, ISAError, LimitError, ShapeError, UnsupportedError
-from .graph import Graph, State, Value
-from .origin import Origin
-from .sparse import with_blocks
+from .inspect import describe
+from .ir import superframes
+from .ir.graph import Graph, State, Value
+from .ir.origin import Origin
+from .passes.precisions import Precisions, with_weights
+from .passes.sparsify import with_blocks
 from .states import expand
 from .stream import Pool, Stream
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from .errors import ShapeError, UnsupportedError
-from .graph import Graph
-from .importers.onnx.fold import FOLDABLE
+from .importers.onnx.file.read import check_model, require_onnx
 from .importers.onnx.operators import FOLDED_ONLY, HANDLERS
-from .importers.onnx.program import RECURRENT, Program, make_program
-from .importers.onnx.read import check_model, require_onnx
 from .importers.onnx.search import Imported, import_program
+from .importers.onnx.simplify.fold import FOLDABLE
+from .importers.onnx.simplify.program import RECURRENT, Program, make_program
+from .ir.graph import Graph
 
 require_onnx()
 

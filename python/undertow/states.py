@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ._text import listed, quoted, shown
 from .errors import ShapeError, StateError
 
-if TYPE_CHECKING:
-    from .stream import Member, Stream
+
+class Stateful(Protocol):
+    """A stream, or one of a pool."""
+
+    @property
+    def model(self) -> Any: ...
+    def _get_state(self, number: int) -> np.ndarray: ...
+    def _set_states(self, numbers: list[int], arrays: list[np.ndarray]) -> None: ...
 
 
 class LSTMState(NamedTuple):
@@ -32,7 +38,7 @@ class StateView(Mapping[str, Any]):
     converted to float32.
     """
 
-    def __init__(self, stream: Stream | Member) -> None:
+    def __init__(self, stream: Stateful) -> None:
         self._stream = stream
         self._index = {name: i for i, name in enumerate(stream.model.states)}
 

@@ -6,9 +6,9 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from .inspect.trace import Trace
 from .model import Model
 from .states import StateView
-from .trace import Trace
 
 Frames = np.ndarray | Mapping[str, np.ndarray] | Any
 Ids = Any  # integers; an int64 array is used in place

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from undertow.activations import KINDS, Activation
 from undertow.compile import compile_graph
-from undertow.graph import Graph, Value
+from undertow.ir.activations import KINDS, Activation
+from undertow.ir.graph import Graph, Value
 
 FOLDER = Path(__file__).parents[1] / "data" / "tow"
 MODELS: dict[str, Callable[[Graph], None]] = {}

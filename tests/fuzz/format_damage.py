@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fuzz.damage import NUMBERS, Change, change_json, change_number, flip, in_zip, packed
 from fuzz.pickle_damage import change_pickle
-from undertow.hdf5 import source
 from undertow.weights.hdf5 import read_hdf5
+from undertow.weights.hdf5_reader import source
 from undertow.weights.limits import Budget
 
 

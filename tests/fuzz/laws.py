@@ -10,7 +10,7 @@ import numpy as np
 
 import undertow
 from frames import frames
-from undertow import describe, drawing
+from undertow.inspect import describe, drawing
 
 #: frames that are run, and what a stream may hold and a run may write to be worth it
 FRAMES = 5

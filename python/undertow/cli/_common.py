@@ -15,7 +15,7 @@ import numpy as np
 
 from .._text import escaped, lines
 from ..errors import Error
-from ..precision import CODES
+from ..ir.precision import CODES
 from ..weights.contents import open_file
 
 

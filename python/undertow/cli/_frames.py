@@ -11,9 +11,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import _files, audio, superframes
+from .. import _files, audio
 from .._text import shown
 from ..errors import FormatError, ShapeError
+from ..ir import superframes
 from ..weights.contents import open_file
 from . import _sound
 from ._common import UsageError, say, warn

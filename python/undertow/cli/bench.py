@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import _files, latency
+from .. import _files
 from .._text import escaped
-from ..describe import table
-from ..latency import Call, Cold, Series
-from ..peer import CannotFeed, OnnxRuntime, random_inputs
-from ..picture import figure_class
-from ..verify import one_or_all
+from ..accuracy import timing
+from ..accuracy.peer import CannotFeed, OnnxRuntime, random_inputs
+from ..accuracy.timing import Call, Cold, Series
+from ..accuracy.verify import one_or_all
+from ..inspect.describe import table
+from ..inspect.picture import figure_class
 from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int, say
 
 _DESCRIPTION = """\
@@ -92,16 +93,16 @@ def bench(args: argparse.Namespace) -> int:
             raise UsageError("--pause 0 --sweep 0 leaves caches as they are; leave cold calls out with --cold-calls 0")
     notes: list[str] = []
     peer = _peer(args, model, notes)
-    timer = latency.timer_cost()
+    timer = timing.timer_cost()
     series: list[Series] = []
     for what, calls in _contenders(args, model, peer, notes).items():
-        n = [latency.calls_in(call, args.seconds) for call in calls.values()]
+        n = [timing.calls_in(call, args.seconds) for call in calls.values()]
         if what == "step" and args.steps:
             n = [args.steps] * len(calls)
         shape = {"n_frames": args.frames if what == "chunk" else 1, "n_streams": args.streams if what == "pool" else 1}
-        measured = [("warm", latency.record(list(calls.values()), n))]
+        measured = [("warm", timing.record(list(calls.values()), n))]
         if cold:
-            measured.append(("cold", latency.record(list(calls.values()), [args.cold_calls] * len(calls), cold)))
+            measured.append(("cold", timing.record(list(calls.values()), [args.cold_calls] * len(calls), cold)))
         for cache, times in measured:
             series += [Series(what, who, cache, t, **shape) for who, t in zip(calls, times, strict=True)]
 
@@ -125,7 +126,7 @@ def bench(args: argparse.Namespace) -> int:
         }
         _files.write(args.json, json.dumps(found, indent=1) + "\n")
     if args.plot:
-        latency.plot(series, args.plot, str(args.model))
+        timing.plot(series, args.plot, str(args.model))
     return 0
 
 
@@ -188,7 +189,7 @@ def _contenders(
 
 
 def _rows(series: list[Series]) -> list[list[str]]:
-    names = [f"p{q:g}" for q in latency.PERCENTILES]
+    names = [f"p{q:g}" for q in timing.PERCENTILES]
     rows = [["", "", "caches", "calls", *names, "max", "us per call"]]
     base: dict[tuple[str, str], float] = {}
     for s in series:
@@ -198,7 +199,7 @@ def _rows(series: list[Series]) -> list[list[str]]:
             ratio = f"{median / base[key]:.1f}x the time of undertow"
         elif median:
             base[key] = median
-        numbers = [_us(s.percentile(q)) for q in latency.PERCENTILES] + [_us(s.max)]
+        numbers = [_us(s.percentile(q)) for q in timing.PERCENTILES] + [_us(s.max)]
         rows.append(
             [s.label if s.cache == "warm" and not ratio else "", s.who, s.cache, f"{len(s.times):,}", *numbers, ratio]
         )

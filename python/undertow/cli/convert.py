@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._text import escaped
-from ..describe import human_bytes
+from ..inspect.describe import human_bytes
 from . import _frames, _sound
 from ._common import UsageError, add_command, add_model, load_model, positive_float, say
 
@@ -79,7 +79,7 @@ def convert(args: argparse.Namespace) -> int:
 
 
 def _calibrated(args: argparse.Namespace) -> Any:
-    from .. import calibrate
+    from ..accuracy import calibrate
     from ..model import Model
 
     model = load_model(args, weights=None)

@@ -10,8 +10,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from .. import drawing
-from ..describe import describe, table, text
+from ..inspect import drawing
+from ..inspect.describe import describe, table, text
 from ..support import TESTED_ON
 from ._common import UsageError, add_command, add_model, load_model, say, warn
 

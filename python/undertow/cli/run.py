@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..accuracy.verify import by_name, one_or_all
 from ..errors import ShapeError
-from ..picture import MAX_COLUMNS, MAX_LINES, Panel, draw, figure_class
-from ..verify import by_name, one_or_all
+from ..inspect.picture import MAX_COLUMNS, MAX_LINES, Panel, draw, figure_class
 from . import _frames, _sound
 from ._common import Progress, UsageError, add_command, add_model, load_model, say
 

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..verify import one_or_all
+from ..accuracy.verify import one_or_all
 from . import _frames, _sound
 from ._common import UsageError, add_command, add_model, load_model, say
 
@@ -32,7 +32,7 @@ def add(subparsers: Any) -> None:
 def trace(args: argparse.Namespace) -> int:
     if args.output is not None and Path(args.output).suffix.lower() != ".npz":
         raise UsageError(f"-o {args.output}: expected a name that ends in .npz")
-    from ..trace import trace as follow
+    from ..inspect.trace import trace as follow
 
     model = load_model(args)
     if args.input == "-":

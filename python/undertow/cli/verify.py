@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._text import escaped
-from ..peer import CannotFeed
+from ..accuracy.peer import CannotFeed
 from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int, say
 
 
@@ -51,7 +51,7 @@ def add(subparsers: Any) -> None:
 def verify(args: argparse.Namespace) -> int:
     import undertow
 
-    from ..verify import verify as compare
+    from ..accuracy.verify import verify as compare
 
     model = load_model(args, check=True)
     path = args.model if Path(args.model).suffix.lower() == ".onnx" else None

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import RELU
 from ..budget import room
 from ..errors import FormatError, ShapeError
-from ..graph import Graph
+from ..ir.activations import RELU
+from ..ir.graph import Graph
 from ..weights import json_text
 from ..weights.contents import open_file
 

@@ -22,7 +22,7 @@ class Module:
     Attributes:
         name: the prefix of its keys; op itself when the keys have none.
         op: "lstm", "gru", "rnn" or "linear".
-        layers: weights of each layer, named and ordered as `undertow.ops` wants them.
+        layers: weights of each layer, named and ordered as `undertow.ir.ops` wants them.
         n_in, n_out: widths of its input and output frames.
     """
 

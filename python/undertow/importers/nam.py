@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Error, FormatError, ShapeError, UnsupportedError
-from ..graph import Graph
+from ..ir.graph import Graph
 from ..layers import LSTM, Dense
 from . import _blocks as blocks
 from . import nam_wavenet

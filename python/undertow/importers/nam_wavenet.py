@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import SIGMOID, Activation
 from ..errors import FormatError, UnsupportedError
-from ..graph import Graph
+from ..ir.activations import SIGMOID, Activation
+from ..ir.graph import Graph
 from ..layers import Dense
 from . import _blocks as blocks
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..activations import SIGMOID, TANH, as_activation
 from ..errors import FormatError, ShapeError, UnsupportedError
-from ..graph import Graph
+from ..ir.activations import SIGMOID, TANH, as_activation
+from ..ir.graph import Graph
 from ..layers import GRU, Dense
 from ..weights.limits import Budget
 from ..weights.rnnoise import LAYERS, Layer, parse

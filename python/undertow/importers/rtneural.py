@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import RELU, SIGMOID, TANH, Activation
 from ..errors import Error, FormatError, ShapeError, UnsupportedError
-from ..graph import Graph
+from ..ir.activations import RELU, SIGMOID, TANH, Activation
+from ..ir.graph import Graph
 from ..layers import Conv1D
 from . import _blocks as blocks
 from . import nam

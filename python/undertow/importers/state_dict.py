@@ -20,7 +20,7 @@ import numpy as np
 
 from .._text import MAX_LINE, listed, quoted, shown
 from ..errors import UnsupportedError
-from ..graph import Graph
+from ..ir.graph import Graph
 from ..layers import GRU, LSTM, Dense, Layer, build_sequential
 from ..weights import read_beside
 

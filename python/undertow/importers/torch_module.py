@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._text import shown
 from ..errors import Error, UnsupportedError
-from ..graph import Graph
+from ..ir.graph import Graph
 
 if TYPE_CHECKING:
     from ..model import Model

@@ -16,16 +16,7 @@ from .base import Layer, Stack
 from .bidirectional import Bidirectional
 from .convolution import Conv1D
 from .feedforward import Activate, Dense, Embedding, LayerNorm, LogSoftmax, Residual, ScaleShift, Softmax
-from .frames import (
-    BatchNorm,
-    Flatten,
-    FrameAveragePool,
-    FrameConv1D,
-    FrameConv2D,
-    FrameMaxPool,
-    Permute,
-    Reshape,
-)
+from .frames import BatchNorm, Flatten, FrameAveragePool, FrameConv1D, FrameConv2D, FrameMaxPool, Permute, Reshape
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Sequential, build_sequential
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import Activation, as_activation
 from ..errors import ShapeError
-from ..graph import Graph
+from ..ir.activations import Activation, as_activation
+from ..ir.graph import Graph
 from .base import Layer, node_name, numbers, vector
 
 #: below every score that a float32 network gives; exp(of it - a score) is 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph import Graph
+from ..ir.graph import Graph
 
 
 class Layer:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from ..activations import Activation
 from ..errors import ShapeError, UnsupportedError
-from ..graph import Graph
+from ..ir.activations import Activation
+from ..ir.graph import Graph
 from .base import Layer, node_name
 from .recurrent import Cell
 

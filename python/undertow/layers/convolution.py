@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import Activation, as_activation
 from ..errors import ShapeError, UnsupportedError
-from ..graph import Graph
-from ..grids import Axis, convolve, gather
+from ..ir.activations import Activation, as_activation
+from ..ir.graph import Graph
+from ..ir.grids import Axis, convolve, gather
 from .base import Layer, node_name, numbers, vector
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import Activation, as_activation
 from ..errors import ShapeError
-from ..graph import Graph
+from ..ir.activations import Activation, as_activation
+from ..ir.graph import Graph
 from .base import Layer, Stack, node_name, numbers, vector
 
 #: Names that `Dense` and `Activate` take besides those of `activations.KINDS`: ops over a whole frame.

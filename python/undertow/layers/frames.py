@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..activations import Activation, as_activation
 from ..errors import ShapeError
-from ..graph import Graph
-from ..grids import Axis, convolve, gather, pool
+from ..ir.activations import Activation, as_activation
+from ..ir.graph import Graph
+from ..ir.grids import Axis, convolve, gather, pool
 from .base import Layer, node_name, numbers, vector
 
 _Self = TypeVar("_Self", bound="_FrameConv")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import as_activation
 from ..errors import ShapeError, UnsupportedError
+from ..ir.activations import as_activation
 from .base import numbers
 from .feedforward import Dense
 from .recurrent import GRU, LSTM, RNN

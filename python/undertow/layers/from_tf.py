@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import SIGMOID
 from ..errors import ShapeError
+from ..ir.activations import SIGMOID
 from .base import numbers
 from .feedforward import Dense
 from .from_keras import keras_activation, matrix

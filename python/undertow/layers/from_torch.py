@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import Activation
 from ..errors import ShapeError, UnsupportedError
+from ..ir.activations import Activation
 from .base import Layer, Stack, numbers
 from .bidirectional import Bidirectional
 from .feedforward import Dense

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import SIGMOID, TANH, Activation, as_activation
 from ..errors import ShapeError, UnsupportedError
-from ..graph import Graph
+from ..ir.activations import SIGMOID, TANH, Activation, as_activation
+from ..ir.graph import Graph
 from .base import Layer, node_name, numbers, vector
 
 # Letters that people write for a gate -> ours.

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .. import superframes
 from ..errors import ShapeError
-from ..graph import Graph
+from ..ir import superframes
+from ..ir.graph import Graph
 from .base import Layer, Stack
 
 if TYPE_CHECKING:

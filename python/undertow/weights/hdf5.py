@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import Error, FormatError
-from ..hdf5 import Dataset, File, Group
+from .hdf5_reader import Dataset, File, Group
 from .limits import MAX_DEPTH, MAX_ENTRIES, Budget, check_shape
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from ..._text import quoted
 from ...errors import Error, FormatError, ShapeError, UnsupportedError
-from ...graph import Graph
+from ...ir.graph import Graph
 from .. import state_dict
 from . import strides
+from .builder import Tensor
 from .config import brief
 from .files import KerasFile, WeightsOnlyError, parse_version, read
-from .model import Builder, Tensor
+from .model import KerasModel
 from .strides import NeedsSteps
 from .tables import Layer, uses_time_major
 
@@ -68,7 +69,7 @@ def load(
         raise type(error)(f"{path}: {error}") from error.__cause__
 
 
-def _read(builder: Builder, file: KerasFile) -> tuple[Layer, list[tuple[str, Tensor]]]:
+def _read(builder: KerasModel, file: KerasFile) -> tuple[Layer, list[tuple[str, Tensor]]]:
     try:
         model = builder.layer(file.config)
         builder.time_major = uses_time_major(file.config)
@@ -79,12 +80,14 @@ def _read(builder: Builder, file: KerasFile) -> tuple[Layer, list[tuple[str, Ten
 
 def _built(
     path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: dict[str, tuple[int, ...]]
-) -> tuple[Builder, Layer, list[tuple[str, Tensor]]]:
+) -> tuple[KerasModel, Layer, list[tuple[str, Tensor]]]:
     """The model frame by frame; else, where it fixes its sizes, as one clip; else with several timesteps in a frame."""
 
-    def build(clips: dict[str, tuple[int, ...]], steps: int | None) -> tuple[Builder, Layer, list[tuple[str, Tensor]]]:
+    def build(
+        clips: dict[str, tuple[int, ...]], steps: int | None
+    ) -> tuple[KerasModel, Layer, list[tuple[str, Tensor]]]:
         file = read(path)
-        builder = Builder(Graph(path.stem), file.version or stated, assume_unmasked, clips, steps)
+        builder = KerasModel(Graph(path.stem), file.version or stated, assume_unmasked, clips, steps)
         try:
             return builder, *_read(builder, file)
         except UnsupportedError as error:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...activations import RELU, SIGMOID, TANH, Activation
 from ...errors import FormatError, UnsupportedError
+from ...ir.activations import RELU, SIGMOID, TANH, Activation
 
 #: limit for hostile files: no axis of a layer is wider
 MAX_WIDTH = 1 << 24

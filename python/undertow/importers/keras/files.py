@@ -12,8 +12,8 @@ from typing import Any
 
 from ...budget import TooMuch
 from ...errors import Error, FormatError, UnsupportedError
-from ...hdf5 import MAGIC as HDF5_MAGIC
-from ...hdf5 import File, Group
+from ...weights.hdf5_reader import MAGIC as HDF5_MAGIC
+from ...weights.hdf5_reader import File, Group
 from .. import _blocks as blocks
 from .weights import ArchiveWeights, LegacyModelWeights, Weights
 

@@ -10,26 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...activations import IDENTITY, Activation
 from ...budget import room
 from ...errors import FormatError, UnsupportedError
-from ...grids import Axis, convolve, gather, pool
+from ...ir.activations import IDENTITY, Activation
+from ...ir.grids import Axis, convolve, gather, pool
+from ...ir.ops import MAX_TAP
 from ...layers import Average
 from ...layers.averages import LargestSoFar
-from ...ops import MAX_TAP
+from .. import _blocks as blocks
 from . import strides
+from .builder import Builder, Tensor, activate
 from .config import MAX_WIDTH, Config, brief
 from .sizes import check_axes, sizes
+from .tables import Layer
 from .transposed import TRANSPOSED, transposed
 from .weights import Weights
-
-if TYPE_CHECKING:
-    from .model import Builder, Tensor
-    from .tables import Layer
 
 #: class -> axes of its window
 CONVOLUTIONS = {
@@ -54,8 +52,6 @@ Pads = list[tuple[int, int]]
 
 def convolution(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     """Conv1D and 2D, depthwise and separable ones."""
-    from .layers import activate
-
     rank = CONVOLUTIONS[layer.cls]
     check_axes(b, config, layer, x, rank)
     channels = b.graph.shape(x.value)[-1]
@@ -286,8 +282,6 @@ def up_sampling(rank: int) -> Callable[..., Tensor]:
 
 
 def _check_size(b: Builder, layer: Layer, factors: list[int]) -> None:
-    from .. import _blocks as blocks
-
     blocks.check_frame(layer.where, prod(factors))
     room(prod(factors), 2 * 8, layer.where)
 

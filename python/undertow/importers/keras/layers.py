@@ -4,32 +4,19 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ...activations import IDENTITY, Activation
 from ...errors import FormatError, UnsupportedError
+from ...ir.activations import IDENTITY, Activation
 from .. import _blocks as blocks
+from .builder import Builder, Tensor, activate
 from .config import Config, activation_layer, brief
 from .grids import GRIDS
-from .tables import NOTHING_TO_DO, flatten
+from .tables import MERGES, NOTHING_TO_DO, Layer, flatten
 from .weights import Weights
 
-if TYPE_CHECKING:
-    from .model import Builder, Tensor
-    from .tables import Layer
-
-#: merging layer -> op
-MERGES = {
-    "Add": "add",
-    "Subtract": "sub",
-    "Multiply": "mul",
-    "Average": "add",
-    "Maximum": "max",
-    "Minimum": "min",
-    "Concatenate": "concat",
-}
 #: layers that a TimeDistributed inside one frame leaves as they are: they treat every row alike
 ROW_BY_ROW = {"Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "LayerNormalization", "Rescaling", *NOTHING_TO_DO}
 #: layers that treat all timesteps alike, whatever the axes of one
@@ -78,17 +65,6 @@ def convert(b: Builder, layer: Layer, inputs: list[Tensor], weights: Weights) ->
     y = LAYERS[layer.cls](b, layer, config, x, weights)
     config.finish()
     return y
-
-
-def activate(b: Builder, layer: Layer, x: Tensor, act: Activation | str | None) -> Tensor:
-    """Apply an activation, or one of the softmaxes, over the last axis of a frame."""
-    if isinstance(act, str):
-        if not b.graph.shape(x.value):
-            raise UnsupportedError(f"{layer.where}: {act} over time is not supported")
-        return x.like(b.graph.add(act, [x.value], name=f"{layer.name}_{act}"))
-    if act in (None, IDENTITY):
-        return x
-    return x.like(b.graph.add("activation", [x.value], name=layer.name, attrs={"activation": act}))
 
 
 # -- one function per class -----------------------------------------------------------------------------------------

@@ -11,21 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ...activations import SIGMOID, TANH, Activation
 from ...errors import FormatError, ShapeError, UnsupportedError
-from ...grids import gather
+from ...ir.activations import SIGMOID, TANH, Activation
+from ...ir.grids import gather
 from ...layers.from_keras import cudnn_kernels
 from .. import _blocks as blocks
+from .builder import Builder, Output, Tensor
 from .config import Config, brief
+from .tables import Layer
 from .weights import Spec, Weights
-
-if TYPE_CHECKING:
-    from .model import Builder, Output, Tensor
-    from .tables import Layer
 
 #: class of the layer or of its cell -> op
 CELLS = {
@@ -193,8 +191,6 @@ def bidirectional(b: Builder, layer: Layer, x: Tensor, initial: list[Tensor], we
 
 
 def _last(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
-    from .model import Tensor
-
     return Tensor(b.graph.add("last", [value], name=name, attrs={"reverse": reverse}), time=False)
 
 
@@ -204,8 +200,6 @@ def _last_of_rows(b: Builder, name: str, value: str) -> Tensor:
 
 def _last_step(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
     """What a cell inside one frame computes last."""
-    from .model import Tensor
-
     steps, width = b.graph.shape(value)
     row = 0 if reverse else steps - 1
     return Tensor(gather(b.graph, value, np.arange(row * width, (row + 1) * width), name), time=False)

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import FormatError, UnsupportedError
+from .builder import Builder, Tensor
 from .config import MAX_WIDTH, Config, brief
-
-if TYPE_CHECKING:
-    from .model import Builder, Tensor
-    from .tables import Layer
+from .tables import Layer
 
 
 def sizes(config: Config, key: str, rank: int, default: Any = None, least: int = 1) -> tuple[int, ...]:

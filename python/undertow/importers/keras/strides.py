@@ -8,17 +8,14 @@ again. With R timesteps in a frame, a window with stride s gives R / s; what it 
 from __future__ import annotations
 
 from math import gcd, prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ... import superframes
 from ...errors import UnsupportedError
-from ...grids import Axis, gather
-
-if TYPE_CHECKING:
-    from .model import Builder, Tensor
-    from .tables import Layer
+from ...ir import superframes
+from ...ir.grids import Axis, gather
+from .builder import Builder, Tensor
+from .tables import Layer
 
 #: most timesteps in a frame
 MAX_STEPS = 4096

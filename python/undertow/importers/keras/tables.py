@@ -12,11 +12,22 @@ from ..._text import quoted, shown
 from ...errors import FormatError, UnsupportedError
 from .config import brief
 
-#: limit for hostile files
+#: limits for hostile files
 MAX_LAYERS = 2000
+MAX_CALLS = 10_000
 
 SEQUENTIAL = ("Sequential",)
 FUNCTIONAL = ("Functional", "Model")
+#: merging layer -> op
+MERGES = {
+    "Add": "add",
+    "Subtract": "sub",
+    "Multiply": "mul",
+    "Average": "add",
+    "Maximum": "max",
+    "Minimum": "min",
+    "Concatenate": "concat",
+}
 #: layers that do nothing at inference
 NOTHING_TO_DO = {
     "Dropout",

@@ -10,21 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...activations import IDENTITY, Activation
 from ...errors import UnsupportedError
-from ...grids import Axis, convolve, gather
+from ...ir.activations import IDENTITY, Activation
+from ...ir.grids import Axis, convolve, gather
 from . import strides
+from .builder import Builder, Tensor, activate
 from .config import Config
 from .sizes import check_axes, sizes
+from .tables import Layer
 from .weights import Weights
-
-if TYPE_CHECKING:
-    from .model import Builder, Tensor
-    from .tables import Layer
 
 #: class -> axes
 TRANSPOSED = {"Conv1DTranspose": 1, "Conv2DTranspose": 2}
@@ -58,8 +55,6 @@ class _Axis:
 
 def transposed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     """Conv1DTranspose and Conv2DTranspose."""
-    from .layers import activate
-
     rank = TRANSPOSED[layer.cls]
     check_axes(b, config, layer, x, rank)
     filters, kernel = config.count("filters"), sizes(config, "kernel_size", rank)

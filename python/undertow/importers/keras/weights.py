@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from ...errors import FormatError, ShapeError, UnsupportedError
-from ...hdf5 import Dataset, Group, Item
+from ...weights.hdf5_reader import Dataset, Group, Item
 
 #: class name -> name of its groups in a `.keras` archive, for the classes that have arrays
 GROUPS = {

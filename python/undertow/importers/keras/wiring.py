@@ -9,11 +9,21 @@ from typing import Any
 
 from ..._text import quoted
 from ...errors import FormatError, UnsupportedError
+from .builder import Builder, Output, Tensor
 from .config import brief
-from .layers import MERGES
-from .model import MAX_CALLS, Builder, Output, Tensor
 from .recurrent import CELLS
-from .tables import FUNCTIONAL, SEQUENTIAL, Layer, check_keys, check_layer_list, flatten, input_shape, wants_ids
+from .tables import (
+    FUNCTIONAL,
+    MAX_CALLS,
+    MERGES,
+    SEQUENTIAL,
+    Layer,
+    check_keys,
+    check_layer_list,
+    flatten,
+    input_shape,
+    wants_ids,
+)
 from .weights import Weights
 
 #: limits for hostile files

@@ -15,12 +15,12 @@ from typing import Any
 
 from ..._text import cause, shown
 from ...errors import Error, FormatError
-from ...graph import Graph
-from .effort import Effort
-from .program import Program, make_program
-from .read import node_types, read_model
+from ...ir.graph import Graph
+from .file.read import node_types, read_model
 from .search import Imported, import_program
-from .wired import keeps_time, wired_shapes
+from .search.baked_sizes import keeps_time, wired_shapes
+from .simplify.budget import Effort
+from .simplify.program import Program, make_program
 
 __all__ = ["load"]
 

@@ -3,23 +3,24 @@
 
 from __future__ import annotations
 
-from . import (
-    choice,
+from .frames.context import Handler
+from .handlers import (
+    argmax,
+    control_flow,
+    conv_transpose,
     convolution,
+    cumulative,
     elementwise,
-    frame_ops,
     logic,
-    loops,
     matrix,
+    normalise,
     pooling,
     powers,
     quantized,
     recurrent,
     reduce,
-    transposed,
 )
-from .fold import FOLDABLE, MOVEMENT
-from .walk import Handler
+from .simplify.fold import FOLDABLE, MOVEMENT
 
 HANDLERS: dict[str, Handler] = {
     **elementwise.HANDLERS,
@@ -27,14 +28,15 @@ HANDLERS: dict[str, Handler] = {
     **logic.HANDLERS,
     **matrix.HANDLERS,
     **reduce.HANDLERS,
-    **choice.HANDLERS,
-    **frame_ops.HANDLERS,
+    **cumulative.HANDLERS,
+    **argmax.HANDLERS,
+    **normalise.HANDLERS,
     **convolution.HANDLERS,
-    **transposed.HANDLERS,
+    **conv_transpose.HANDLERS,
     **pooling.HANDLERS,
     **quantized.HANDLERS,
     **recurrent.HANDLERS,
-    **loops.HANDLERS,
+    **control_flow.HANDLERS,
 }
 
 #: computed while loading, refused when their inputs are frames

@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: MIT
+"""What weight precisions cost and save on somebody's own data, and the smallest that stay within a tolerance.
+
+The measure is the largest |output - float32 output| over all frames and all numbers of all outputs, both models
+streaming the same frames from a fresh state. It says nothing about data unlike the data it was measured on.
+
+The data also decides how int8 and int4 weights are rounded (`undertow.accuracy.fitting`): for the first two thirds of
+its frames, and only in layers where that makes the output err less on the last third, which the rounding has not seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .._text import quoted, shown
+from ..errors import ShapeError, ToleranceError, UnsupportedError
+from ..inspect.describe import human_bytes, precision_of, table
+from ..ir.graph import Graph, Node
+from ..ir.ops import CATALOGUE
+from ..ir.precision import stored
+from ..model import Model
+from ..passes.precisions import Precisions, with_weights
+from ..passes.sparsify import with_blocks
+from ..tow.sizes import weight_bytes
+from .drift import Arrays, Distance, distances, repeated
+from .fitting import fitted
+from .layerwise import inner_values
+from .verify import by_name, one_or_all
+
+#: (layer, weight key)
+Weight = tuple[str, str]
+
+#: Timesteps over which a choice must hold; the data is repeated to reach them.
+LONG = 10_000
+#: The last of them, whose error is shown apart: what is left of a drift.
+LATE = 1_000
+#: Frames that rounding looks at, at most: every value of the graph is held for them.
+FIT = 10_000
+#: Tried in this order, first to last the larger. bfloat16 is as large as float16 and coarser: it stands in where a
+#: weight is too large for float16.
+LADDER = ("int4", "int8", "float16", "bfloat16")
+
+
+@dataclass
+class Cost:
+    """What a set of precisions does to the output, and to the time of a step.
+
+    Attributes:
+        data: distance from float32 over the data, once.
+        late: the same over the last 1,000 of 10,000 timesteps; None where the model cannot be streamed.
+        longest: largest error in all of them.
+        step_us: median microseconds of one step from Python; of a run, by frames, where it cannot be streamed.
+    """
+
+    data: Distance
+    late: Distance | None
+    longest: float
+    step_us: float
+
+
+@dataclass
+class Layer:
+    """One layer with weights that have a precision. `alone`: when this is the only layer that is not float32."""
+
+    name: str
+    precision: str
+    bytes_before: int
+    bytes_after: int
+    alone: Cost | None
+
+
+@dataclass
+class Calibration:
+    """What was chosen, and what it costs. `str` of it is a table.
+
+    Attributes:
+        graph: the graph with `Node.precisions` set.
+        layers: in the order of the graph.
+        total: all layers together.
+        step_us: of float32.
+        refused: what stays float32 (a layer, or one weight of it) -> what smaller precisions would have cost.
+    """
+
+    graph: Graph
+    layers: list[Layer]
+    total: Cost
+    step_us: float
+    n_frames: int
+    tolerance: float | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        head = ["layer", "precision", "before", "after", "max error", "RMS", f"after {LONG:,} steps", "us a step"]
+        rows = [head]
+        for layer in self.layers:
+            sizes = [human_bytes(layer.bytes_before), human_bytes(layer.bytes_after)]
+            rows.append([shown(layer.name), layer.precision, *sizes, *_errors(layer.alone)])
+        before, after = (sum(getattr(layer, key) for layer in self.layers) for key in ("bytes_before", "bytes_after"))
+        rows.append(["all together", "", human_bytes(before), human_bytes(after), *_errors(self.total)])
+        rows.append(["float32", "", human_bytes(before), human_bytes(before), "0", "0", "0", f"{self.step_us:.2f}"])
+        limit = "" if self.tolerance is None else f"; tolerance {self.tolerance:g}"
+        lines = [
+            f"errors are |output - float32 output| on {self.n_frames:,} frames of calibration data{limit}",
+            table(rows),
+            "  a layer's row: only that layer is reduced. After: largest error in the last "
+            f"{LATE:,} of {LONG:,} steps, the data repeated.",
+        ]
+        return "\n".join([*lines, *(f"  {shown(name)} stays float32: {why}" for name, why in self.refused.items())])
+
+
+def _errors(cost: Cost | None) -> list[str]:
+    if cost is None:
+        return ["0", "0", "0", ""]
+    late = "-" if cost.late is None else f"{cost.late.max:.2g}"
+    return [f"{cost.data.max:.2g}", f"{cost.data.rms:.2g}", late, f"{cost.step_us:.2f}"]
+
+
+def measure(
+    graph: Graph, weights: Precisions, X: Arrays, tolerance: float | None = None, isa: str | None = None
+) -> Calibration:
+    """Give what `weights` (see `with_weights`) cost on the frames X (input name -> (T, *frame)).
+
+    Raises:
+        ToleranceError: the error exceeds `tolerance`, on the data or when it is repeated to 10,000 steps.
+        ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
+        UnsupportedError: as `with_weights`.
+    """
+    bench, chosen = _settled(graph, weights, X, isa)
+    found = bench.report(chosen, tolerance)
+    if tolerance is not None and not _worst(found.total) <= tolerance:
+        raise ToleranceError(
+            f"{quoted(graph.name)}: these weights change the output by up to {_worst(found.total):.3g}, tolerance "
+            f"{tolerance:g}; weights='auto' keeps the layers that cost most in a larger precision",
+            *str(found).split("\n"),
+        )
+    return found
+
+
+def search(graph: Graph, X: Arrays, tolerance: float, isa: str | None = None) -> Calibration:
+    """Choose for each weight the smallest precision that keeps the output within `tolerance` on the frames X.
+
+    Greedy, weights of most bytes first, those for inputs and those for the hidden state of a layer apart: each takes
+    the first of int4, int8 and float16 with which, beside what the weights before it took, the output stays within the
+    tolerance on X. A precision that saves no bytes is passed over. This is done a second time without int4, and the
+    smaller result is kept: int4 in one layer may use up what int8 in all of them would not. The result must then hold
+    over 10,000 steps; while it does not, the weight that costs most by itself takes the next larger precision.
+
+    Raises:
+        ToleranceError: no weight can be anything but float32.
+        ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
+    """
+    graph = with_weights(graph, "float32")
+    bench = _Bench(graph, X, isa)
+    tried = [bench.greedy(LADDER[first:], tolerance) for first in (0, 1)]
+    chosen, refused = min(tried, key=lambda result: bench.size(result[0]))
+    while chosen and not bench.holds(chosen, tolerance):
+        costly = max(chosen, key=lambda weight: bench.error({weight: chosen[weight]}))
+        at = LADDER.index(chosen[costly])
+        larger = next((p for p in bench.ladder(costly) if LADDER.index(p) > at), None)
+        if larger is None:
+            del chosen[costly]
+            refused[costly] = f"the error grows beyond the tolerance within {LONG:,} steps"
+        else:
+            chosen[costly] = larger
+    said = {bench.title(weight): why for weight, why in refused.items()}
+    if not chosen:
+        why = "; ".join(f"{name}: {reason}" for name, reason in said.items()) or "it has no weights with a precision"
+        raise ToleranceError(
+            f"{quoted(graph.name)}: no precision smaller than float32 keeps the output within {tolerance:g} ({why}); "
+            "allow more, or keep float32"
+        )
+    found = bench.report(_by_layer(chosen), tolerance)
+    found.refused = said
+    return found
+
+
+def fit(graph: Graph, weights: Precisions, X: Arrays, isa: str | None = None) -> Graph:
+    """As `with_weights`, with int8 and int4 weights rounded for the frames X; nothing else is measured.
+
+    Raises:
+        ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
+        UnsupportedError: as `with_weights`.
+    """
+    bench, chosen = _settled(graph, weights, X, isa)
+    return bench.reduced(chosen)
+
+
+def _settled(graph: Graph, weights: Precisions, X: Arrays, isa: str | None) -> tuple[_Bench, dict[str, dict[str, str]]]:
+    """The bench of given precisions, its rounding for the data given up where all of it together does not help."""
+    chosen = {node.name: dict(node.precisions) for node in _layers(with_weights(graph, weights))}
+    bench = _Bench(with_weights(graph, "float32"), X, isa)
+    bench.settle(chosen)
+    return bench, chosen
+
+
+def step_us(model: Model, X: Arrays, seconds: float = 0.1) -> float:
+    """Median microseconds of one step from Python over the frames of X; of a run, by frames, where it must be whole."""
+    n = len(next(iter(X.values())))
+    clock = time.perf_counter_ns
+    times: list[float] = []
+    end = clock() + int(seconds * 1e9)
+    if not model.streamable:
+        while not times or clock() < end:
+            before = clock()
+            model.run(one_or_all(X))
+            times.append((clock() - before) / n)
+        return float(np.median(times)) / 1e3
+    stream = model.stream()
+    frames = [one_or_all({name: x[t, ...] for name, x in X.items()}) for t in range(min(n, 1000))]
+    while not times or clock() < end:
+        for x in frames:
+            before = clock()
+            stream.step(x)
+            times.append(clock() - before)
+    return float(np.median(times)) / 1e3
+
+
+def _layers(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if CATALOGUE[node.op].reducible]
+
+
+def _reducible(node: Node) -> tuple[str, ...]:
+    return CATALOGUE[node.op].reducible
+
+
+def _by_layer(chosen: Mapping[Weight, str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for (layer, key), precision in chosen.items():
+        found.setdefault(layer, {})[key] = precision
+    return found
+
+
+def _worst(cost: Cost) -> float:
+    return max(cost.data.max, cost.longest)
+
+
+class _Bench:
+    """A float32 graph and its outputs on some frames, against which choices (weight -> precision) are held."""
+
+    def __init__(self, graph: Graph, X: Arrays, isa: str | None) -> None:
+        self.graph, self.X, self.isa = graph, X, isa
+        self.exact = Model.from_graph(with_blocks(graph), isa)
+        self.n_frames = len(next(iter(X.values())))
+        if self.n_frames == 0:
+            raise ShapeError("the calibration data has no frames; at least one is needed")
+        self.Y = by_name(self.exact.run(one_or_all(X)), self.exact.outputs)
+        for name, y in self.Y.items():
+            if not np.isfinite(y).all():
+                raise ShapeError(
+                    f"output {name!r} is NaN or infinite on the calibration data: no error can be measured"
+                )
+        self.nodes = {node.name: node for node in _layers(graph)}
+        self.n_fit = 2 * self.n_frames // 3
+        seen = {name: x[: min(self.n_fit, FIT)] for name, x in X.items()}
+        self.values = inner_values(self.exact, graph, seen)[0] if self.n_fit else {}
+        self._fitted: dict[tuple[Weight, str], np.ndarray | None] = {}
+
+    def weights(self) -> list[Weight]:
+        """All that have a precision, largest first."""
+        found = [(name, key) for name, node in self.nodes.items() for key in node.weights if key in _reducible(node)]
+        return sorted(found, key=lambda weight: -self.nodes[weight[0]].weights[weight[1]].size)
+
+    def title(self, weight: Weight) -> str:
+        """The layer, and which weight of it where it has several."""
+        layer, key = weight
+        several = sum(other == layer for other, _ in self.weights()) > 1
+        return f"{layer} {key}" if several else layer
+
+    def size(self, chosen: Mapping[Weight, str]) -> int:
+        precisions = _by_layer(chosen)
+        return sum(weight_bytes(node, precisions.get(name, {})) for name, node in self.nodes.items())
+
+    def reduced(self, chosen: Mapping[str, Mapping[str, str]]) -> Graph:
+        """The graph with these precisions (layer -> weight key -> precision), rounded for the data where that helps."""
+        graph = with_weights(self.graph, chosen)
+        for node in _layers(graph):
+            for key, precision in node.precisions.items():
+                rounded = self._rounded_for_data((node.name, key), precision)
+                if rounded is not None:
+                    node.weights[key] = rounded
+        return graph
+
+    def _rounded_for_data(self, weight: Weight, precision: str) -> np.ndarray | None:
+        """In place of the nearest integers; None where the output errs less, on frames not seen, with those."""
+        if (weight, precision) not in self._fitted:
+            layer, key = weight
+            found = None
+            if self.values:
+                found = fitted(self.nodes[layer], {key: precision}, self.graph, self.values).get(key)
+            if found is not None:
+                nearest = with_weights(self.graph, {layer: {key: precision}})
+                other = nearest.copy()
+                next(node for node in other.nodes if node.name == layer).weights[key] = found
+                a, b = (self.on_data(Model.from_graph(g, self.isa), self.n_fit).rms for g in (nearest, other))
+                found = found if b < a else None
+            self._fitted[weight, precision] = found
+        return self._fitted[weight, precision]
+
+    def settle(self, chosen: Mapping[str, Mapping[str, str]]) -> None:
+        """Round everything to the nearest where that errs less, on frames not seen, than all rounding for the data."""
+        graphs = with_weights(self.graph, chosen), self.reduced(chosen)
+        nearest, rounded = (self.on_data(Model.from_graph(g, self.isa), self.n_fit).rms for g in graphs)
+        if nearest <= rounded:
+            self._fitted = dict.fromkeys(self._fitted)
+
+    def model(self, chosen: Mapping[Weight, str]) -> Model:
+        return Model.from_graph(with_blocks(self.reduced(_by_layer(chosen))), self.isa)
+
+    def on_data(self, model: Model, first: int = 0) -> Distance:
+        """Distance over the data, or from frame `first` on; outputs that are given once count in any case."""
+        distance = Distance(first + 1, self.n_frames)
+        got = by_name(model.run(one_or_all(self.X)), model.outputs)
+        in_time = {name: y.ndim > len(model.outputs[name].shape) for name, y in self.Y.items()}
+        distance.add(*({name: Y[name][first:] if in_time[name] else Y[name] for name in Y} for Y in (got, self.Y)))
+        return distance
+
+    def error(self, chosen: Mapping[Weight, str]) -> float:
+        return self.on_data(self.model(chosen)).max
+
+    def ladder(self, weight: Weight) -> list[str]:
+        """The precisions that can hold a weight and save bytes, smallest first.
+
+        One that is no smaller than a more exact one is left out: groups of 32 are mostly padding where K is small.
+        """
+        layer, key = weight
+
+        def holds(precision: str) -> bool:
+            try:
+                stored(self.nodes[layer].weights[key], precision)
+            except UnsupportedError:
+                return False
+            return True
+
+        fitting = [precision for precision in LADDER if holds(precision)]
+        found: list[str] = []
+        least = self.size({})
+        for precision in reversed(fitting):
+            if precision == "bfloat16" and "float16" in fitting:
+                continue
+            size = self.size({weight: precision})
+            if size < least:
+                least = size
+                found.insert(0, precision)
+        return found
+
+    def long(self, model: Model) -> list[Distance]:
+        """Before and within the last steps of a long stream; nothing where there are no streams."""
+        return distances(model, self.exact, repeated(self.X), (LONG - LATE, LONG)) if model.streamable else []
+
+    def holds(self, chosen: Mapping[Weight, str], tolerance: float) -> bool:
+        """Whether the output stays within the tolerance, on all of the data and over a long stream."""
+        model = self.model(chosen)
+        return all(distance.max <= tolerance for distance in (self.on_data(model), *self.long(model)))
+
+    def greedy(self, allowed: tuple[str, ...], tolerance: float) -> tuple[dict[Weight, str], dict[Weight, str]]:
+        """Weight -> precision, and for the others why not."""
+        chosen: dict[Weight, str] = {}
+        refused: dict[Weight, str] = {}
+        for weight in self.weights():
+            why = []
+            for precision in self.ladder(weight):
+                if precision not in allowed:
+                    continue
+                error = self.error({**chosen, weight: precision})
+                if error <= tolerance:
+                    chosen[weight] = precision
+                    break
+                why.append(f"{precision} gives {error:.2g}")
+            else:
+                refused[weight] = ", ".join(why) or "no precision that can hold its weights is smaller"
+        return chosen, refused
+
+    def cost(self, chosen: Mapping[str, Mapping[str, str]]) -> Cost:
+        model = Model.from_graph(self.reduced(chosen), self.isa)
+        data, long = self.on_data(model), self.long(model)
+        longest = max((distance.max for distance in long), default=data.max)
+        return Cost(data, long[-1] if long else None, longest, step_us(model, self.X))
+
+    def report(self, chosen: Mapping[str, dict[str, str]], tolerance: float | None) -> Calibration:
+        layers = []
+        graph = self.reduced(chosen)
+        for node in _layers(graph):
+            keys = chosen.get(node.name, {})
+            alone = self.cost({node.name: keys}) if node.precisions else None
+            before = weight_bytes(node, {})
+            layers.append(Layer(node.name, precision_of(node), before, weight_bytes(node, node.precisions), alone))
+        total, plain = self.cost(chosen), step_us(self.exact, self.X)
+        return Calibration(graph, layers, total, plain, self.n_frames, tolerance)

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: MIT
+"""ONNX Runtime as the other opinion on an .onnx file: fed with undertow's frames, answering in undertow's frames.
+
+An ONNX model says neither which axis is time nor which outputs are its state. This module works that out from the
+frames that undertow's importer found, and refuses (`CannotFeed`) rather than compare unlike things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations, islice, product
+from typing import Any
+
+import numpy as np
+
+from .. import reference
+from ..errors import Error
+
+Arrays = dict[str, np.ndarray]
+_DTYPES = {"float": np.float32, "double": np.float64, "float16": np.float16, "int64": np.int64, "int32": np.int32}
+#: Far above what float32 loses in a few frames, far below what frames in the wrong order do.
+_AGREES = 1e-3
+_MAX_TRIALS = 200
+_TIME_NAMES = ("time", "seq", "step", "len", "frame")
+
+
+class CannotFeed(Error):
+    """The session's inputs or outputs cannot be matched with the model's frames; says which and why."""
+
+
+class OnnxRuntime:
+    """A session on one thread, over the same file as `model`.
+
+    Attributes:
+        version: of ONNX Runtime.
+        n_steps: frames that one call must have, or None for any number.
+        carries_state: the caller hands the state from call to call, one frame at a time.
+
+    Raises:
+        ImportError: onnxruntime is missing.
+        CannotFeed: see above.
+    """
+
+    def __init__(self, path: Any, model: Any, options: Mapping[str, Any] | None = None):
+        """options: those of `undertow.load` that the model was imported with: `fixed`, `shapes` and `states`."""
+        try:
+            import onnxruntime as ort
+        except ImportError:
+            raise ImportError('needs ONNX Runtime: pip install "undertow[onnx]"') from None
+        self.version = ort.__version__
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        settings.log_severity_level = 4  # layouts that do not fit are tried and raise: they need no log
+        try:
+            self.session = ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class of their own
+            raise CannotFeed(f"ONNX Runtime does not load {path}: {_first_line(error)}") from None
+        self.model = model
+        self._n_in, self._n_out = model.frames_in, model.frames_out  # timesteps of the file in one frame
+        several = {name: self._n_in > 1 and v.shape[:1] == (self._n_in,) for name, v in model.inputs.items()}
+        self._frames = {name: value.shape[several[name] :] for name, value in model.inputs.items()}
+        self._inputs = {i.name: i for i in self.session.get_inputs()}
+        self._outputs = [o.name for o in self.session.get_outputs()]
+        options = options or {}
+        self._shapes = {name: list(shape) for name, shape in (options.get("shapes") or {}).items()}
+        self._pairs: dict[str, str] = dict(options.get("states") or {})
+        self._fixed = {
+            name: np.asarray(x, self._dtype(name)) for name, x in (options.get("fixed") or {}).items()
+            if name in self._inputs
+        }  # fmt: skip
+        missing = [n for n in model.inputs if n not in self._inputs] + [
+            n for n in model.outputs if n not in self._outputs
+        ]
+        if missing:
+            raise CannotFeed(f"the ONNX graph has no input or output named {missing[0]!r}")
+        others = [i for i in self._inputs.values() if i.name not in model.inputs and i.name not in self._fixed]
+        self._lengths = [i.name for i in others if "int" in i.type and len(i.shape) <= 1]  # sequence_lens
+        self._start = [i.name for i in others if i.name not in self._lengths]
+        self._match()
+
+    def run(self, X: Mapping[str, np.ndarray]) -> Arrays:
+        """Run T frames from the start. Outputs have T rows, or no time axis where only the last frame is given."""
+        n = len(next(iter(X.values())))
+        if not self.carries_state:
+            return self._answer(self._call(self._feed(X, self._zero_states(1), n)), n)
+        state, rows = self._zero_states(1), []
+        for t in range(n):
+            got = self._call(self._feed({name: x[t : t + 1] for name, x in X.items()}, state, 1))
+            rows.append(self._answer(got, 1))
+            state = {i: got[o] for i, o in self._states.items()}
+        return {name: np.concatenate([row[name] for row in rows]) for name in self.model.outputs}
+
+    def stepper(self, X: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+        """A call of one frame with the state handed on by the caller, as users of ONNX Runtime write it."""
+        if self.n_steps not in (None, 1):
+            raise CannotFeed(f"it takes {self.n_steps} frames a call, not one")
+        return self._stepper(self._feed({name: x[:1] for name, x in X.items()}, self._zero_states(1), 1))
+
+    def batch_stepper(self, X: Mapping[str, np.ndarray], n_streams: int) -> Callable[[], Any]:
+        """A call of one frame of each of n streams (the first of X for all of them) along the batch axis."""
+        if self.n_steps not in (None, 1):
+            raise CannotFeed(f"it takes {self.n_steps} frames a call, not one")
+        feed = self._feed({name: x[:1] for name, x in X.items()}, self._zero_states(n_streams), 1)
+        for name, (_, batch) in self._time.items():
+            if batch is None or isinstance(self._shape(name)[batch], int):
+                raise CannotFeed(
+                    f"input {name!r} has shape {self._shape(name)}, without a free axis for {n_streams} streams"
+                )
+            feed[name] = np.repeat(feed[name], n_streams, axis=batch)
+        for name in self._lengths:
+            feed[name] = np.repeat(feed[name], n_streams)
+        step = self._stepper(feed)
+        try:
+            step()
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            raise CannotFeed(f"it does not run {n_streams} streams: {_first_line(error)}") from None
+        return step
+
+    def _stepper(self, feed: Arrays) -> Callable[[], Any]:
+        names = list(self.model.outputs) + list(self._states.values())
+        states, n_outputs, session_run = list(self._states), len(self.model.outputs), self.session.run
+
+        def step() -> Any:
+            got = session_run(names, feed)
+            for i, name in enumerate(states):
+                feed[name] = got[n_outputs + i]
+            return got
+
+        return step
+
+    def sequencer(self, X: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+        """A call for all frames of X: one `session.run`, or a loop of them where the caller carries the state."""
+        n = len(next(iter(X.values())))
+        if self.carries_state:
+            step = self.stepper(X)
+            return lambda: [step() for _ in range(n)]
+        if self.n_steps not in (None, n):
+            raise CannotFeed(f"it takes {self.n_steps} frames a call, not {n}")
+        feed, names = self._feed(X, self._zero_states(1), n), list(self.model.outputs)
+        return lambda: self.session.run(names, feed)
+
+    # -- matching -----------------------------------------------------------------------------------------------
+
+    def _match(self) -> None:
+        """Take the first way of feeding the session whose first frames undertow agrees with, or else the nearest."""
+        rng = np.random.default_rng(0)
+        best, nearest, reason = None, np.inf, "no layout of its inputs runs"
+        for feeding in islice(self._feedings(), _MAX_TRIALS):
+            self._use(feeding)
+            X = random_inputs(self.model, self.n_steps or distinct_length(self.model, 5), rng)
+            try:
+                got = self.run(X)
+            except Exception as error:  # wrong layouts fail in as many ways as there are models
+                reason = _first_line(error)
+                continue
+            expected = reference.evaluate(self.model.graph, X).outputs
+            distance = max(_distance(expected[name], got[name]) for name in got)
+            if best is None or distance < nearest:
+                best, nearest = feeding, distance
+            if distance < _AGREES:  # likely ways come first, and two can agree where an axis has size 1
+                break
+        if best is None:
+            raise CannotFeed(reason)
+        self._use(best)
+
+    def _use(self, feeding: tuple[dict[str, Any], dict[str, str]]) -> None:
+        self._time, self._states = feeding
+        sizes = {None if time is None else self._shape(name)[time] for name, (time, _) in self._time.items()}
+        single = sizes <= {None, 1}
+        self.carries_state = single and bool(self._states)
+        fixed = 1 if single else next((size for size in sizes if isinstance(size, int)), None)
+        self.n_steps = None if self.carries_state else fixed and fixed // self._n_in
+
+    def _feedings(self) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+        """Ways of feeding: (input -> (time axis, batch axis), state input -> output that is its next value)."""
+        layouts = {name: _layouts(self._shape(name), frame) for name, frame in self._frames.items()}
+        for name, found in layouts.items():
+            if not found:
+                shape = self._shape(name)
+                raise CannotFeed(f"input {name!r} has shape {shape}, no room for a frame of {self._frames[name]}")
+        # Inputs that undertow has no frames for became state: each has a next value among the outputs, of its shape,
+        # and more likely one that undertow does not give.
+        outputs = sorted(self.session.get_outputs(), key=lambda o: o.name in self.model.outputs)
+        partners = {
+            i: [self._pairs[i]] if i in self._pairs else [o.name for o in outputs if _fits(self._shape(i), o.shape)]
+            for i in self._start
+        }
+        partners = {i: names for i, names in partners.items() if names}
+        for choice in product(*layouts.values()):
+            if len({time is None for time, _ in choice}) > 1:
+                continue
+            for pairing in product(*partners.values()):
+                if len(set(pairing)) == len(pairing):
+                    yield dict(zip(layouts, choice, strict=True)), dict(zip(partners, pairing, strict=True))
+
+    def _shape(self, name: str) -> list[Any]:
+        """Sizes of an input's axes; a str where the size is free, named or not."""
+        declared = list(self._inputs[name].shape)
+        given = self._shapes.get(name, declared)
+        if len(declared) != len(given):  # the file declares no shape
+            declared = given
+        sizes = [d if size is None else size for size, d in zip(given, declared, strict=True)]
+        return ["" if size is None else size for size in sizes]
+
+    # -- feeding ------------------------------------------------------------------------------------------------
+
+    def _zero_states(self, batch: int) -> Arrays:
+        return {
+            name: np.zeros([n if isinstance(n, int) else batch for n in self._shape(name)], self._dtype(name))
+            for name in self._start
+        }
+
+    def _dtype(self, name: str) -> Any:
+        kind = self._inputs[name].type[len("tensor(") : -1]
+        if kind not in _DTYPES:
+            raise CannotFeed(f"input {name!r} is of type {self._inputs[name].type}")
+        return _DTYPES[kind]
+
+    def _feed(self, X: Mapping[str, np.ndarray], states: Arrays, n: int) -> Arrays:
+        feed = {**states, **self._fixed}
+        for name, x in X.items():
+            time, batch = self._time[name]
+            x = x.reshape(-1, *x.shape[2:]) if self._n_in > 1 and time is not None else x
+            # Frames lie first; the batch axis, put in afterwards, may push them on.
+            x = x[0] if time is None else np.moveaxis(x, 0, time - (batch is not None and batch < time))
+            x = x if batch is None else np.expand_dims(x, batch)
+            feed[name] = np.ascontiguousarray(x, self._dtype(name))
+        for name in self._lengths:
+            feed[name] = np.full([1] * len(self._shape(name)), n * self._n_in, self._dtype(name))
+        return feed
+
+    def _call(self, feed: Arrays) -> Arrays:
+        return dict(zip(self._outputs, self.session.run(None, feed), strict=True))
+
+    def _answer(self, got: Arrays, n: int) -> Arrays:
+        answer = {}
+        for name, value in self.model.outputs.items():
+            y = got[name]
+            if y.size == n * value.size:
+                axes = [axis for axis, size in enumerate(y.shape) if size == n * self._n_out]
+                y = (np.moveaxis(y, axes[0], 0) if axes else y).reshape(n, *value.shape)
+            elif y.size == value.size:
+                y = y.reshape(value.shape)
+            else:
+                raise CannotFeed(f"output {name!r} has shape {y.shape}, which holds no {n} frames of {value.shape}")
+            answer[name] = y
+        return answer
+
+
+def random_inputs(model: Any, n_steps: int, rng: np.random.Generator) -> Arrays:
+    """Input name -> (n_steps, *frame): standard normal numbers, or valid ids."""
+    X: Arrays = {}
+    for name, value in model.inputs.items():
+        shape = (n_steps, *value.shape)
+        if value.dtype == "int32":
+            X[name] = rng.integers(0, value.n_ids or 1, shape, dtype=np.int32)
+        else:
+            X[name] = rng.standard_normal(shape, dtype=np.float32)
+    return X
+
+
+def distinct_length(model: Any, n: int) -> int:
+    """A number of frames from n upwards that no axis of a frame has, so that the time axis can be told from others."""
+    sizes = {size for value in (*model.inputs.values(), *model.outputs.values()) for size in value.shape}
+    while n in sizes:
+        n += 1
+    return n
+
+
+def _layouts(shape: list[Any], frame: tuple[int, ...]) -> list[tuple[int | None, int | None]]:
+    """(time axis, batch axis) by which frames of this shape can lie in the tensor, likely ones first."""
+    found: list[tuple[int | None, int | None]] = []
+    extra = len(shape) - len(frame)
+    if not 0 <= extra <= 2:
+        return []
+    for axes in combinations(range(len(shape)), extra):
+        if not _fits([n for axis, n in enumerate(shape) if axis not in axes], frame):
+            continue
+        if extra == 0:
+            found.append((None, None))
+        for time, batch in (
+            ((axes[0], None), (None, axes[0])) if extra == 1 else (axes, axes[::-1]) if extra == 2 else ()
+        ):
+            if batch is not None and isinstance(shape[batch], int) and shape[batch] != 1:
+                continue
+            found.append((time, batch))
+
+    def unlikeliness(layout: tuple[int | None, int | None]) -> int:
+        size = _size(shape, layout[0])
+        if isinstance(size, str):
+            return int(not any(word in size.lower() for word in _TIME_NAMES))
+        return 2 * (size == 1)
+
+    return sorted(found, key=unlikeliness)
+
+
+def _size(shape: list[Any], axis: int | None) -> Any:
+    return None if axis is None else shape[axis]
+
+
+def _fits(a: Any, b: Any) -> bool:
+    return len(a) == len(b) and all(
+        m == n or not isinstance(m, int) or not isinstance(n, int) for m, n in zip(a, b, strict=True)
+    )
+
+
+def _distance(expected: np.ndarray, got: np.ndarray) -> float:
+    expected = expected[-1] if expected.ndim > got.ndim else expected
+    return float(np.abs(expected - got).max(initial=0.0)) if expected.shape == got.shape else np.inf
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

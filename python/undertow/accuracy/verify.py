@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: MIT
+"""Does the engine compute what the model says? Whole, in random chunks and step by step, against a second opinion.
+
+A model with weights in less than float32 is asked two things apart: whether the engine computes what its file says
+(node by node, see `undertow.accuracy.layerwise`), and how far that is from float32, as streams get longer
+(`undertow.accuracy.drift`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import reference
+from .._text import MAX_LINE, quoted, shown
+from ..inspect.describe import table
+from ..ir.precision import numbers
+from .drift import Distance, check_same_frames, distances
+from .layerwise import node_errors
+from .peer import CannotFeed, OnnxRuntime, distinct_length, random_inputs
+
+Arrays = dict[str, np.ndarray]
+
+#: Lengths of a stream up to which errors of reduced weights are shown.
+MARKS = (10, 100, 1_000, 10_000)
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The largest error of one comparison: |got - expected| / max(1, |expected|)."""
+
+    error: float = 0.0
+    output: str = ""
+    frame: int | None = None  # None: the output is given once per sequence
+    element: tuple[int, ...] = ()
+    expected: float = 0.0
+    got: float = 0.0
+    where: str = "output"
+
+    def __str__(self) -> str:
+        if not self.output:
+            return "every number is equal"
+        frame = "" if self.frame is None else f", frame {self.frame}"
+        element = f", element {self.element}" if self.element else ""
+        return (
+            f"largest error {self.error:.3g} at {self.where} {quoted(self.output)}{frame}{element}: "
+            f"expected {self.expected:.9g}, got {self.got:.9g}"
+        )
+
+
+@dataclass
+class Check:
+    """One way of running the sequence. `same_bits`: as the whole sequence (None: it is the whole sequence)."""
+
+    name: str
+    worst: Worst
+    same_bits: bool | None = None
+
+
+@dataclass
+class Report:
+    """What `verify` found. `str(report)` says it in lines.
+
+    `growth`: where weights are reduced, the distance from `exact` in each stretch of a stream.
+    """
+
+    against: str
+    n_steps: int
+    seed: int
+    tolerance: float
+    isa: str = ""
+    checks: list[Check] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    growth: list[Distance] = field(default_factory=list)
+    exact: str = ""
+
+    @property
+    def worst(self) -> Worst:
+        return max((check.worst for check in self.checks), key=lambda worst: worst.error, default=Worst())
+
+    @property
+    def ok(self) -> bool:
+        # Written so that a NaN does not pass.
+        return all(c.worst.error <= self.tolerance and c.same_bits is not False for c in self.checks)
+
+    def __str__(self) -> str:
+        lines = [f"{self.n_steps} random frames (seed {self.seed}) on {self.isa} against {self.against}"]
+        lines += [f"  note: {shown(note, MAX_LINE)}" for note in self.notes]
+        for check in self.checks:
+            good = check.worst.error <= self.tolerance and check.same_bits is not False
+            bits = {None: "", True: "; same bits as whole", False: "; BITS DIFFER FROM WHOLE"}[check.same_bits]
+            lines.append(f"  {check.name:15} {'ok  ' if good else 'FAIL'}  {check.worst}{bits}")
+        sign, verdict = ("<=", "ok") if self.worst.error <= self.tolerance else (">", "FAILED")
+        lines.append(
+            f"{verdict if self.ok else 'FAILED'}: largest error {self.worst.error:.3g} {sign} {self.tolerance:g}"
+        )
+        return "\n".join([*lines, *self._growth_lines()])
+
+    def _growth_lines(self) -> list[str]:
+        if not self.growth:
+            return []
+        rows = [["frames", "max error", "RMS error", "of output RMS"]]
+        for d in self.growth:
+            rows.append([f"{d.first:,} to {d.last:,}", f"{d.max:.3g}", f"{d.rms:.3g}", f"{d.relative:.2%}"])
+        lines = [f"what the reduced weights change, against {self.exact}:", table(rows)]
+        if len(self.growth) > 2:
+            before, last = self.growth[-2:]
+            grows = last.rms > 1.25 * before.rms
+            ratio = f" ({last.rms / before.rms:.2f} times the RMS of the stretch before)" if before.rms else ""
+            lines.append(f"  the error {'grows' if grows else 'does not grow'} with the length of the stream{ratio}")
+        return lines
+
+
+def verify(
+    model: Any,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    frames: int = 200,
+    seed: int = 0,
+    tolerance: float = 1e-5,
+    against: str = "auto",
+    exact: Any = None,
+    options: Mapping[str, Any] | None = None,
+) -> Report:
+    """Run random frames through `model` in three ways and compare them with another program.
+
+    Args:
+        model: a `Model`.
+        path: the .onnx file it was loaded from, which ONNX Runtime reads too; None for the float64 reference.
+        frames: length of the sequence; a model that fixes its length has its own.
+        seed: of inputs (standard normal; valid ids) and of the chunks.
+        tolerance: the largest |got - expected| / max(1, |expected|) that passes.
+        against: "onnxruntime", "reference" (float64), or "auto": ONNX Runtime where it can be fed, else the reference.
+            Reduced weights are always compared with the reference, which knows them.
+        exact: the `Model` from which errors of reduced weights are measured over a long stream; None for the model
+            itself with the numbers that it stores in float32, so that only the rounding of frames is left.
+        options: of `undertow.load` that the model was imported with (`fixed`, `shapes`, `states`), for ONNX Runtime.
+
+    Raises:
+        ImportError, CannotFeed: against="onnxruntime", and that is not possible.
+        ShapeError: `exact` has other inputs or outputs.
+    """
+    reduced = any(numbers(p) != "float32" for node in model.graph.nodes for p in node.precisions.values())
+    if exact is not None:
+        check_same_frames(model, exact, "the model to compare with")
+    if reduced:
+        if against == "onnxruntime":
+            raise CannotFeed("ONNX Runtime does not know these weights; compare with the reference")
+        return _verify_reduced(model, exact, frames, seed, tolerance)
+    notes: list[str] = []
+    peer = None
+    if against == "onnxruntime" and path is None:
+        raise CannotFeed("only an .onnx file can be verified against ONNX Runtime")
+    if against != "reference" and path is not None:
+        try:
+            peer = OnnxRuntime(path, model, options)
+        except (CannotFeed, ImportError) as error:
+            if against == "onnxruntime":
+                raise
+            notes.append(f"ONNX Runtime not used: {error}")
+    if peer is not None and peer.n_steps is not None and peer.n_steps != frames:
+        frames = peer.n_steps
+        notes.append(f"the file fixes the length of a sequence to {frames}")
+    elif peer is not None:
+        frames = distinct_length(model, frames)
+
+    rng = np.random.default_rng(seed)
+    X = random_inputs(model, frames, rng)
+    judge = f"ONNX Runtime {peer.version}" if peer else "the float64 reference"
+    report = Report(judge, frames, seed, tolerance, model.isa, notes=notes)
+    expected = peer.run(X) if peer else by_name(reference.run(model.graph, one_or_all(X)), model.outputs)
+    whole = by_name(model.run(one_or_all(X)), model.outputs)
+    report.checks.append(Check("whole sequence", worst_error(expected, whole, model)))
+    report.checks += _streamed(model, X, frames, whole, expected, rng)
+    if exact is not None and model.streamable:
+        report.growth, report.exact = _growth(model, exact, seed), quoted(exact.name)
+    return report
+
+
+def _streamed(
+    model: Any, X: Arrays, frames: int, whole: Arrays, expected: Arrays, rng: np.random.Generator
+) -> list[Check]:
+    checks = []
+    if model.streamable:
+        for name, run in (("random chunks", _in_chunks(rng)), ("step by step", _in_steps)):
+            Y = run(model, X, frames)
+            same = all(Y[o].tobytes() == np.ascontiguousarray(whole[o]).tobytes() for o in whole)
+            checks.append(Check(name, worst_error(expected, Y, model), same))
+    return checks
+
+
+def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: float) -> Report:
+    """Node by node against the reference, which rounds frames as the engine does; then how far that is from float32."""
+    rng = np.random.default_rng(seed)
+    X = random_inputs(model, frames, rng)
+    report = Report("the reference, node by node", frames, seed, tolerance, model.isa)
+    errors, same = node_errors(model, X, tolerance)
+    found = max(errors, key=lambda e: e.error, default=None)
+    worst = Worst()
+    if found is not None and found.error:
+        worst = Worst(found.error, found.node, found.frame, found.element, found.expected, found.got, "layer")
+    report.checks.append(Check("every node", worst, same))
+    explained = sum(e.explained for e in errors)
+    if explained:
+        report.notes.append(f"in {explained} frames float32 decides to which integer a number inside a cell is rounded")
+    whole = by_name(model.run(one_or_all(X)), model.outputs)
+    report.checks += _streamed(model, X, frames, whole, whole, rng)
+    if model.streamable:
+        report.exact = "the same weights in float32 (rounding of frames alone)"
+        if exact is not None:
+            report.exact = quoted(exact.name)
+        report.growth = _growth(model, exact or model.with_weights("float32"), seed)
+    return report
+
+
+def _growth(model: Any, exact: Any, seed: int) -> list[Distance]:
+    rng = np.random.default_rng([seed, 1])
+    return distances(model, exact, lambda start, stop: random_inputs(model, stop - start, rng), MARKS)
+
+
+def worst_error(expected: Arrays, got: Arrays, model: Any) -> Worst:
+    """The largest error over all outputs. Where only the last frame is expected, the last frame is compared."""
+    worst = Worst()
+    for name, want in expected.items():
+        y = np.asarray(got[name], np.float64)
+        first = 0
+        if y.ndim > want.ndim:
+            first = len(y) - 1
+            y = y[-1]
+        want = np.asarray(want, np.float64)
+        if y.shape != want.shape:
+            return Worst(np.inf, name, None, y.shape, np.nan, np.nan)
+        with np.errstate(all="ignore"):
+            error = np.abs(y - want) / np.maximum(1.0, np.abs(want))
+        error = np.where((y == want) | (np.isnan(y) & np.isnan(want)), 0.0, np.where(np.isnan(error), np.inf, error))
+        if error.size and error.max() > worst.error:
+            at = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
+            in_time = np.ndim(got[name]) > len(model.outputs[name].shape)
+            has_row = want.ndim > len(model.outputs[name].shape)
+            frame = (at[0] if has_row else first) if in_time else None
+            worst = Worst(float(error.max()), name, frame, at[1:] if has_row else at, float(want[at]), float(y[at]))
+    return worst
+
+
+def by_name(Y: Any, outputs: Any) -> Arrays:
+    """Outputs as a dict, also where a model has only one."""
+    return dict(Y) if isinstance(Y, dict) else {next(iter(outputs)): Y}
+
+
+def one_or_all(X: Arrays) -> Any:
+    """What a model takes: the array of its only input, or a dict of several."""
+    return X if len(X) != 1 else next(iter(X.values()))
+
+
+def _in_steps(model: Any, X: Arrays, n: int) -> Arrays:
+    stream = model.stream()
+    rows: list[Arrays] = []  # and a flush, which gives several
+    for t in range(n):
+        y = by_name(stream.step(one_or_all({name: x[t, ...] for name, x in X.items()})), model.outputs)
+        rows.append({name: np.array(row)[None] for name, row in y.items()})
+    return _as_whole(model, [*rows, by_name(stream.flush(), model.outputs)])
+
+
+def _in_chunks(rng: np.random.Generator) -> Callable[[Any, Arrays, int], Arrays]:
+    def run(model: Any, X: Arrays, n: int) -> Arrays:
+        cuts = np.unique(rng.integers(0, n + 1, max(2, n // 16)))
+        stream = model.stream()
+        parts = []
+        for start, end in zip([0, *cuts], [*cuts, n], strict=True):
+            Y = by_name(stream.run(one_or_all({name: x[start:end] for name, x in X.items()})), model.outputs)
+            parts.append({name: np.array(y) for name, y in Y.items()})
+        return _as_whole(model, [*parts, by_name(stream.flush(), model.outputs)])
+
+    return run
+
+
+def _as_whole(model: Any, parts: list[Arrays]) -> Arrays:
+    """The outputs of a stream, flush included, as those of the whole sequence."""
+    return {name: np.concatenate([part[name] for part in parts])[model.latency :] for name in model.outputs}

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""Sound: files, frames with overlap, sampling rates, spectra.
+
+A WAV needs no other package; other formats go through soundfile, resampling through soxr, both of `undertow[audio]`.
+
+>>> import numpy as np
+>>> from undertow import audio
+>>> samples = np.arange(1, 6, dtype=np.float32)
+>>> audio.frames(samples, frame=2, context=1)
+array([[0., 1., 2.],
+       [2., 3., 4.],
+       [4., 5., 0.]], dtype=float32)
+"""
+
+from .framing import Framer, frames, overlap_add
+from .signal import load, read, resample, to_mono, write
+from .spectrum import istft, stft, window
+
+__all__ = [
+    "Framer",
+    "frames",
+    "istft",
+    "load",
+    "overlap_add",
+    "read",
+    "resample",
+    "stft",
+    "to_mono",
+    "window",
+    "write",
+]

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""Walk an ONNX graph once, under one reading of its inputs' axes: each node by the row that its operator has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..._text import cause
+from ...budget import TooMuch
+from ...errors import Error, FormatError, UnsupportedError
+from .file.nodes import OnnxNode
+from .frames import provenance
+from .frames.boundary import aligned
+from .frames.context import Iteration, Length, Operand, Walk
+from .frames.length_constants import Growing
+from .frames.loop_index import by_iteration
+from .frames.movement import move
+from .frames.provenance import Mixed, Tensor
+from .frames.uses import last_uses
+from .handlers.row_by_row import by_rows
+from .operators import HANDLERS
+from .simplify.fold import FOLDABLE, MOVEMENT
+
+
+class Driver(Walk):
+    """A walk that knows every operator; handlers see the `Walk` alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.growing = Growing(self)
+
+    def run(self) -> None:
+        """Walk all nodes; afterwards `values` holds every tensor."""
+        for what, n, limit in (
+            ("batch items", self.reading.n_items, provenance.MAX_ITEMS),
+            ("timesteps", self.reading.n_steps, provenance.MAX_STEPS),
+        ):
+            if n > limit:
+                raise UnsupportedError(f"an input has {n} {what}, expected at most {limit}")
+        with self.held:
+            self.take_inputs()
+            done = last_uses(self.program)
+            for position, node in enumerate(self.program.nodes):
+                self.position = position
+                self.walk_node(node)
+                for name in done[position] - self.program.constants.keys():
+                    self.values.pop(name, None)
+        self.builder.graph.origin.leave()
+
+    def release(self) -> None:
+        """Let go of the tables. What the walk and its helpers know of each other would keep them until a collection."""
+        self.values.clear()
+        self.builder.read_state = None
+        del self.growing, self.held
+
+    def walk_node(self, node: OnnxNode) -> None:
+        self.count_node(node)
+        self.builder.graph.origin.take(node.op)
+        operands = [self.values.get(name) if name else None for name in node.inputs]
+        for name in node.inputs:
+            if name and name not in self.values:
+                node.format_error(f"input {name!r} does not exist")
+        try:
+            results = self.apply(node, aligned(self, node, self.growing.meet(node, operands)))
+        except TooMuch as error:
+            node.unsupported(self.say_too_much(error))
+        except Mixed as error:
+            if error.located:
+                raise
+            raise Mixed(f"{node.where}: cannot be computed frame by frame: {error}", True) from None
+        except Error:
+            raise
+        except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
+            raise FormatError(f"{node.where} is malformed: {error}") from cause(error)
+        for name, result in zip(node.outputs, results, strict=False):
+            if name:
+                if isinstance(result, Tensor):
+                    self.builder.check_size(result.shape, f"{node.where}")
+                self.values[name] = result
+        self.growing.note(node, operands, results)
+
+    def apply(self, node: OnnxNode, operands: list[Operand]) -> list[Any]:
+        if all(o is None or isinstance(o, np.ndarray) for o in operands) and node.op in FOLDABLE:
+            return list(self.evaluator.run(node, operands))  # type: ignore[arg-type]
+        for name, operand in zip(node.inputs, operands, strict=True):
+            if isinstance(operand, np.ndarray) and operand.dtype.kind in "cOSU":
+                node.unsupported(f"constant input {name!r} has dtype {operand.dtype}, which no frame holds")
+            if isinstance(operand, np.ndarray) and operand.dtype.kind == "f" and operand.size == 0 and operand.ndim > 1:
+                node.unsupported(f"constant input {name!r} of shape {operand.shape} is empty")
+        if any(isinstance(o, Iteration) for o in operands):
+            return by_iteration(self, node, operands)
+        if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):
+            return [Length()]
+        if node.op in HANDLERS:
+            made = by_rows(self, node, operands, HANDLERS[node.op]) if self.has_rates else None
+            return HANDLERS[node.op](self, node, operands) if made is None else made
+        if node.op in MOVEMENT:
+            return list(move(self, node, operands))
+        node.unsupported("this operator is not supported here")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""An .onnx file, read without trust."""

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: MIT
+"""Constants that grow with the number of timesteps: arange(1, T + 1), ones of a tensor's length, what is made of them.
+
+While loading they are arrays for the number of timesteps that is tried. Where one meets frames and is not the same at
+every timestep, it becomes a frame: the number of the timestep is a register that counts. That an array is such a
+progression is never read off its numbers. `Shape` says which sizes are so many timesteps times a coefficient plus
+something, the coefficients go through integer arithmetic and movement, and a Range up to such a size, or a constant
+expanded to it, is one by its formula. What follows is computed again from frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ....errors import Error
+from ..file.nodes import OnnxNode
+from ..simplify.fold import FOLDABLE, MOVEMENT
+from . import emit, provenance
+from .builder import Builder
+from .context import Walk
+from .moves import data_slots
+from .provenance import Tensor
+from .superframes import rate_of
+
+#: a timestep's number is held in two parts, each exact in float32, and rounded when they are added: so it is exact up
+#: to 2^24 timesteps, and the float32 next to it up to 2^36
+_PART = 4096
+#: ops that take a frame where they would refuse a constant that differs between timesteps
+_TAKES_FRAMES = frozenset("Add Sub Mul Div Pow Max Min Sum Mean Concat".split())  # noqa: SIM905
+#: what may be computed from whole numbers below 2^24 in float32, and is exact
+_EXACT = MOVEMENT | {"Add", "Sub", "Mul", "Neg", "Cast", "CastLike"}
+_NUMBERS = ("float32", "int32", "int64")
+
+
+@dataclass(eq=False)
+class Recipe:
+    """How a constant was made: `operands` are arrays, None or recipes; `coefficients` those of its operands, `array` is
+    what it is with as many timesteps as are tried."""
+
+    node: OnnxNode
+    operands: list[Any]
+    coefficients: list[np.ndarray | None]
+    array: np.ndarray
+    slot: int
+
+
+class Growing:
+    """Notes which constants of a walk depend on the number of timesteps, and makes frames of them where asked."""
+
+    def __init__(self, walk: Walk) -> None:
+        self.walk = walk
+        #: constant -> for each element, how much it is more with one frame more; a linear function of their number
+        self.coefficients: dict[str, np.ndarray] = {}
+        self.recipes: dict[str, Recipe] = {}
+        self._frames: dict[Recipe, Tensor | None] = {}
+        self._count: tuple[np.ndarray, np.ndarray] | None = None
+
+    # -- what depends on it ---------------------------------------------------------------------------------------
+
+    def note(self, node: OnnxNode, operands: list[Any], results: list[Any]) -> None:
+        """Look at a node that was walked. A file that fixes its length is never generalised."""
+        for name in node.outputs:
+            self.coefficients.pop(name, None)
+            self.recipes.pop(name, None)
+        if not self.walk.builder.sequence or self.walk.reading.fixed_time or not results:
+            return
+        if node.op == "Shape" and isinstance(operands[0], Tensor):
+            found = self._of_shape(node, operands[0])
+        elif all(o is None or isinstance(o, np.ndarray) for o in operands):
+            given = [self.coefficients.get(name) for name in node.inputs]
+            found = self._through(node, operands, given) if any(c is not None for c in given) else None
+            self._recipe(node, operands, given, results)
+        else:
+            return
+        if found is not None and found.any():
+            self.coefficients[node.outputs[0]] = found
+
+    def _of_shape(self, node: OnnxNode, x: Tensor) -> np.ndarray | None:
+        steps = x.steps
+        axes = [a for a in range(steps.ndim) if x.codes.size and (steps != steps.take([0], a)).any()]
+        if len(axes) != 1:
+            return None
+        found = rate_of(self.walk, x)
+        made = np.zeros(len(x.shape), np.int64)
+        made[axes[0]] = 1 if found is None else found[1]
+        return made[node.attrs.get("start", 0) : node.attrs.get("end", None)]
+
+    def _through(self, node: OnnxNode, operands: list[Any], given: list[np.ndarray | None]) -> np.ndarray | None:
+        """The coefficients after a node, where they are linear."""
+        if any(o is not None and o.dtype.kind not in "if" for o in operands):
+            return None
+        spread = [
+            o if o is None or i not in data_slots(node) else np.zeros(o.shape, np.int64) if c is None else c
+            for i, (o, c) in enumerate(zip(operands, given, strict=True))
+        ]
+        if node.op in MOVEMENT:
+            if any(c is not None and i not in data_slots(node) for i, c in enumerate(given)):
+                return None
+            return np.asarray(self.walk.evaluator.run(node, spread)[0])
+        if node.op == "Cast":
+            return given[0]
+        if node.op in ("Add", "Sub"):
+            a, b = (np.zeros(o.shape, np.int64) if c is None else c for o, c in zip(operands, given, strict=True))
+            return np.asarray(a + b if node.op == "Add" else a - b)
+        if node.op == "Mul" and (given[0] is None) != (given[1] is None):
+            coefficients, factor = (given[1], operands[0]) if given[0] is None else (given[0], operands[1])
+            return np.asarray(coefficients * factor) if (factor == np.round(factor)).all() else None
+        return None
+
+    def _recipe(self, node: OnnxNode, operands: list[Any], given: list[np.ndarray | None], results: list[Any]) -> None:
+        starts = {"Range": 1, "ConstantOfShape": 0, "Expand": 1}.get(node.op)
+        is_root = starts is not None and any(c is not None for c in given[starts:])
+        if node.op not in FOLDABLE or not (is_root or any(name in self.recipes for name in node.inputs)):
+            return
+        known = [self.recipes.get(name, o) for name, o in zip(node.inputs, operands, strict=True)]
+        for slot, (name, result) in enumerate(zip(node.outputs, results, strict=False)):
+            if name and isinstance(result, np.ndarray):
+                self.recipes[name] = Recipe(node, known, given, result, slot)
+
+    # -- as frames ------------------------------------------------------------------------------------------------
+
+    def meet(self, node: OnnxNode, operands: list[Any]) -> list[Any]:
+        """The operands of a node that computes, constants as frames where they differ between timesteps."""
+        tensors = [o for o in operands if isinstance(o, Tensor)]
+        mine = [i for i, name in enumerate(node.inputs) if name in self.recipes]
+        if not mine or not tensors or node.op not in _TAKES_FRAMES or not self.walk.builder.sequence:
+            return operands
+        rank = max(len(o.shape) for o in operands if o is not None)
+        over_time = {
+            a - len(t.shape)
+            for t in tensors
+            for a in range(len(t.shape))
+            if t.codes.size and (t.steps != t.steps.take([0], a)).any()
+        }
+        made = list(operands)
+        for i in mine:
+            array = operands[i]
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+                continue
+            whole = array.reshape((1,) * (rank - array.ndim) + array.shape)
+            if any((whole != whole.take([0], a)).any() for a in over_time):
+                made[i] = self._frame(self.recipes[node.inputs[i]]) or array
+        return made
+
+    def _frame(self, recipe: Recipe) -> Tensor | None:
+        """The frames of a constant; None where it cannot be told frame by frame, or not exactly."""
+        if recipe not in self._frames:
+            try:
+                self._frames[recipe] = self._made(recipe)
+            except Error:  # whoever meets the constant says what is wrong with it
+                self._frames[recipe] = None
+        return self._frames[recipe]
+
+    def _made(self, recipe: Recipe) -> Tensor | None:
+        node, operands = recipe.node, list(recipe.operands)
+        whole = recipe.array.dtype.kind == "i"
+        if str(recipe.array.dtype) not in _NUMBERS:
+            return None
+        if node.op == "Range":
+            return self._range(recipe)
+        shape_slot = {"ConstantOfShape": 0, "Expand": 1}.get(node.op)
+        if shape_slot is not None and not isinstance(operands[0], Recipe):
+            return self._spread(recipe, recipe.coefficients[shape_slot])
+        if node.op == "CumSum" and isinstance(operands[0], Recipe):
+            return self._sums(recipe, operands[0])
+        if whole and node.op not in _EXACT:
+            return None
+        moves = data_slots(node) if node.op in MOVEMENT else tuple(range(len(operands)))
+        for i, operand in enumerate(operands):
+            if isinstance(operand, Recipe):
+                frame = self._frame(operand) if i in moves else None
+                operand = operand.array if frame is None else frame
+            if isinstance(operand, np.ndarray) and i in moves and operand.dtype.kind == "i":
+                if (np.abs(operand) >= 2**24).any():
+                    return None
+                operand = operand.astype(np.float32)
+            operands[i] = operand
+        if not isinstance(operands[0], Tensor) and not any(isinstance(operands[i], Tensor) for i in moves):
+            return None
+        if node.op in ("Cast", "CastLike"):
+            given = recipe.operands[0]
+            exact = not whole or given.array.dtype.kind == "i"
+            return operands[0] if exact and isinstance(operands[0], Tensor) else None
+        results = self.walk.apply(node, operands)
+        result = results[recipe.slot]
+        return result if isinstance(result, Tensor) and result.shape == recipe.array.shape else None
+
+    def _over_time(self, shape: tuple[int, ...], axis: int, per_frame: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """For rows along an axis of `per_frame` rows for every frame, the first ones missing where there are fewer: the
+        timestep of each, and its number, in the shape to broadcast."""
+        late = per_frame * self.walk.builder.n_steps - shape[axis]
+        if per_frame < 1 or late < 0:
+            return None
+        row = (np.arange(shape[axis]) + late).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+        return row // per_frame, row
+
+    def _range(self, recipe: Recipe) -> Tensor | None:
+        """start + i * delta, i up to the number of timesteps."""
+        start, limit, delta = (o.array if isinstance(o, Recipe) else o for o in recipe.operands)
+        per_start, per_limit, per_delta = recipe.coefficients
+        if per_start is not None or per_delta is not None or per_limit is None:
+            return None
+        first, step, grows = (float(np.asarray(a).reshape(())) for a in (start, delta, per_limit))
+        if step != round(step) or first != round(first) or step == 0 or grows % step:
+            return None
+        per_frame, n = int(grows / step), recipe.array.shape[0]
+        along = self._over_time((n,), 0, per_frame)
+        if along is None or n != round((float(np.asarray(limit).reshape(())) - first) / step):
+            return None
+        steps, rows = along
+        late = int(rows.ravel()[0])
+        offsets = first + step * (np.arange(per_frame) - late)
+        elements = self._counted(np.full(per_frame, grows), offsets)
+        return None if elements is None else Tensor(provenance.encode(steps, -1, elements[rows % per_frame]), ("",))
+
+    def _spread(self, recipe: Recipe, per_frame: np.ndarray | None) -> Tensor | None:
+        """A constant along time."""
+        shape = recipe.array.shape
+        if per_frame is None or np.count_nonzero(per_frame) != 1:
+            return None
+        axis = int(np.flatnonzero(per_frame)[0]) + len(shape) - per_frame.size
+        along = self._over_time(shape, axis, int(per_frame[np.flatnonzero(per_frame)[0]]))
+        array = recipe.array
+        if along is None or (array != array.take([0], axis)).any():
+            return None
+        elements = self.walk.builder.constant(array.take([0], axis).astype(np.float32))
+        table = np.broadcast_to(provenance.encode(along[0], -1, elements), shape)
+        return Tensor(table, ("",) * len(shape))
+
+    def _sums(self, recipe: Recipe, of: Recipe) -> Tensor | None:
+        """Sums along time of what is the same at every timestep: a multiple of its number, if it is whole."""
+        node, frame, axis = recipe.node, self._frame(of), recipe.operands[1]
+        if frame is None or not isinstance(axis, np.ndarray) or node.attrs.get("reverse", 0):
+            return None
+        at = int(axis.reshape(())) % len(frame.shape)
+        values = of.array.take([0], at)
+        steps = frame.steps
+        if (steps == steps.take([0], at)).all() or (of.array != values).any() or (values != np.round(values)).any():
+            return self.walk.apply(node, [frame, axis])[0] if of.array.dtype == np.float32 else None
+        moved = np.moveaxis(steps, at, 0).reshape(len(np.moveaxis(steps, at, 0)), -1)[:, 0]
+        per_frame = int((moved == moved[-1]).sum())
+        along = self._over_time(frame.shape, at, per_frame)
+        if along is None or (along[0].ravel() != moved).any():
+            return None
+        late = int(along[1].ravel()[0])
+        numbers = np.arange(per_frame) - late + (0 if node.attrs.get("exclusive", 0) else 1)
+        place = numbers.reshape([-1 if a == at else 1 for a in range(len(frame.shape))])
+        elements = self._counted(np.broadcast_to(values * per_frame, (values * place).shape), values * place)
+        if elements is None:
+            return None
+        table = provenance.encode(along[0], -1, elements.take(along[1].ravel() % per_frame, at))
+        return Tensor(np.broadcast_to(table, frame.shape), ("",) * len(frame.shape))
+
+    # -- the count ------------------------------------------------------------------------------------------------
+
+    def _counted(self, slopes: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
+        """Elements of slope * (number of this frame, from 0) + offset, all whole; None where a part is not exact."""
+        if (np.abs(slopes) * _PART + np.abs(offsets) >= 2**24).any():
+            return None
+        builder = self.walk.builder
+        high, low = self._parts()
+        pairs, inverse = np.unique(np.stack([slopes.ravel(), offsets.ravel()]), axis=1, return_inverse=True)
+        highs, lows = (np.broadcast_to(part, pairs.shape[1:]) for part in (high, low))
+        much = emit.affine(builder, highs, pairs[0] * _PART, 0.0)
+        made = emit.elementwise(builder, "add", [much, emit.affine(builder, lows, *pairs)])
+        return made[inverse.reshape(-1)].reshape(slopes.shape)
+
+    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The number of this frame, from 0, divided by _PART, and the remainder."""
+        if self._count is None:
+            builder = self.walk.builder
+            name = builder.name("timestep")
+            high, low = (_read(builder, f"{name}.{part}") for part in ("high", "low"))
+            more = emit.affine(builder, low, 1.0, 1.0)
+            full = emit.elementwise(builder, "greater_equal", [more, builder.constant(np.full(1, _PART))])
+            _write(
+                builder, f"{name}.low", emit.elementwise(builder, "add", [more, emit.affine(builder, full, -_PART, 0)])
+            )
+            _write(builder, f"{name}.high", emit.elementwise(builder, "add", [high, full]))
+            self._count = high, low
+        return self._count
+
+
+def _read(builder: Builder, state: str) -> np.ndarray:
+    builder.graph.state(state, (1,))
+    return builder.elements(builder.graph.add("state_read", [], name=builder.name("read"), states=[state]))
+
+
+def _write(builder: Builder, state: str, elements: np.ndarray) -> None:
+    builder.graph.add("state_write", [builder.value(elements)], name=builder.name("write"), states=[state])
+
+
+__all__ = ["Growing", "Recipe"]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Inside of a loop over time: this timestep of a sequence, told by the number of the round."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..file.nodes import OnnxNode
+from . import provenance
+from .context import Iteration, Walk
+from .provenance import Mixed, Tensor
+
+
+def take_step(walk: Walk, tensor: Tensor, axis: int) -> Tensor:
+    """The frame of "this timestep" of a tensor whose `axis` is the model's time.
+
+    Raises:
+        Mixed: the axis is not all of time, in order.
+    """
+    n_steps = walk.builder.n_steps
+    shape = [1] * len(tensor.shape)
+    shape[axis] = -1
+    if walk.builder.sequence and (
+        tensor.shape[axis] != n_steps or (tensor.steps != np.arange(n_steps).reshape(shape)).any()
+    ):
+        raise Mixed(f"axis {axis} of shape {tensor.shape} is not the time of the model from its start to its end")
+    elements, items = tensor.elements, tensor.items
+    if (elements != elements.take([0], axis)).any():
+        raise Mixed(f"axis {axis} of shape {tensor.shape} mixes timesteps with elements of a frame")
+    table = provenance.encode(-1, items.take(0, axis), elements.take(0, axis))
+    return Tensor(table, tuple(label for a, label in enumerate(tensor.labels) if a != axis), tensor.dtype)
+
+
+def by_iteration(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    """What a loop over time does with the number of its round: pick this timestep."""
+    first = operands[0]
+    if isinstance(first, Iteration) and node.op in ("Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape"):
+        known = [np.zeros(first.shape, np.int64), *operands[1:]]
+        if any(isinstance(o, Iteration) for o in known):
+            _refuse(node)
+        (result,) = walk.evaluator.run(node, known)
+        return [Iteration(first.offset, result.shape)]
+    if node.op in ("Add", "Sub"):
+        return [_shifted(node, operands)]
+    if node.op == "Gather" and isinstance(first, Tensor) and isinstance(operands[1], Iteration):
+        return [_pick(walk, node, first, operands[1], int(node.attrs.get("axis", 0)))]
+    if node.op == "Slice" and isinstance(first, Tensor) and len(operands) >= 3:
+        return [_slice(walk, node, first, operands)]
+    _refuse(node)
+
+
+def _refuse(node: OnnxNode) -> NoReturn:
+    node.unsupported(
+        "computes with the number of a round of a loop over time; only picking this round's timestep is supported"
+    )
+
+
+def _shifted(node: OnnxNode, operands: list[Any]) -> Iteration:
+    a, b = operands
+    if isinstance(a, Iteration) == isinstance(b, Iteration):
+        _refuse(node)
+    iteration, other = (a, b) if isinstance(a, Iteration) else (b, a)
+    if not isinstance(other, np.ndarray) or other.size != 1 or (node.op == "Sub" and iteration is b):
+        _refuse(node)
+    by = int(other.reshape(()))
+    shape = np.broadcast_shapes(iteration.shape, other.shape)
+    return Iteration(iteration.offset + (by if node.op == "Add" else -by), shape)
+
+
+def _pick(walk: Walk, node: OnnxNode, data: Tensor, at: Iteration, axis: int) -> Tensor:
+    axis %= len(data.shape)
+    if at.offset != 0:
+        node.unsupported(
+            f"picks the timestep {at.offset:+d} rounds away from its own; only its own can be told in a loop"
+        )
+    walk.builder.sequence = True
+    try:
+        frame = take_step(walk, data, axis)
+    finally:
+        walk.builder.sequence = False
+    table, labels = frame.codes, list(frame.labels)
+    for _ in at.shape:
+        table = np.expand_dims(table, axis)
+        labels.insert(axis, "T")
+    return Tensor(table, tuple(labels), data.dtype)
+
+
+def _slice(walk: Walk, node: OnnxNode, data: Tensor, operands: list[Any]) -> Tensor:
+    starts, ends, axes, strides = [*operands[1:5], *[None] * (5 - len(operands))][:4]
+    plain = all(o is None or (isinstance(o, np.ndarray) and o.size == 1) for o in (axes, strides))
+    if not (isinstance(starts, Iteration) and isinstance(ends, Iteration) and plain):
+        _refuse(node)
+    if ends.offset - starts.offset != 1 or (strides is not None and int(strides.reshape(())) != 1):
+        node.unsupported("takes more than one timestep in a round of a loop over time")
+    axis = 0 if axes is None else int(axes.reshape(()))
+    return _pick(walk, node, data, Iteration(starts.offset, (1,)), axis)

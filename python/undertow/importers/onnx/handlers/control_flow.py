@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: MIT
+"""If, Loop and Scan during the walk, when all sizes are known.
+
+A Loop or Scan whose rounds are the timesteps is walked once: inside of its body there is no time, what it carries are
+state registers, what it scans or picks by the number of the round are frames, what it collects gets the time axis
+back. Any other is written out, round after round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..file import limits
+from ..file.nodes import Body, OnnxNode
+from ..frames import provenance
+from ..frames.context import Binding, Forgets, Handler, Iteration, Length, Walk
+from ..frames.loop_index import take_step
+from ..frames.provenance import Mixed, Tensor
+from ..frames.settle import settle
+from ..simplify.scan import ScanLayout, scan_layout
+
+# -- If -------------------------------------------------------------------------------------------------------------
+
+
+def _if(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    condition = operands[0]
+    if not isinstance(condition, np.ndarray) or condition.size != 1:
+        node.unsupported(
+            "its condition is computed from frames at run time; a branch that depends on the data is not supported"
+        )
+    body = node.bodies["then_branch" if condition.reshape(()) else "else_branch"]
+    _walk_body(walk, body)
+    return [walk.values[name] for name in body.outputs]
+
+
+def _walk_body(walk: Walk, body: Body) -> list[Any]:
+    for node in body.nodes:
+        walk.walk_node(node)
+    return [walk.values[name] for name in body.outputs]
+
+
+# -- Loop -----------------------------------------------------------------------------------------------------------
+
+
+def _loop(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    node.allow()
+    body = node.bodies["body"]
+    trips, going, *carried = [*operands, None][: max(len(operands), 2)]
+    n_carried = len(carried)
+    if len(body.inputs) != 2 + n_carried or len(body.outputs) < 1 + n_carried:
+        node.format_error(
+            f"carries {n_carried} values; its body has {len(body.inputs)} inputs, {len(body.outputs)} outputs"
+        )
+    if any(not isinstance(o, np.ndarray | None) for o in (trips, going)):
+        node.unsupported("how often it runs is computed from frames at run time, which is not supported")
+    if going is not None and not going.reshape(()):
+        trips = np.zeros((), np.int64)
+    if trips is not None and _is_time(walk, node, int(trips.reshape(()))):
+        given: list[Any] = [Iteration(), np.array(True)]
+        made = _over_time(walk, node, body, carried, given, 1)
+        if not isinstance(made.flags[0], np.ndarray) or not made.flags[0].all():
+            node.unsupported("its condition changes while it runs, so it may end before the sequence does")
+        return [*made.finals, *(_collect(walk, row, 0) for row in made.rows)]
+    if node.inputs[0] and node.inputs[0] not in walk.program.constants and not walk.reading.fixed:
+        node.unsupported(
+            "runs as often as an open size says, and its rounds are not the timesteps of the model as it is read here"
+        )
+    return _written_out(walk, node, body, trips, carried)
+
+
+def _is_time(walk: Walk, node: OnnxNode, trips: int) -> bool:
+    """Whether the rounds of a Loop are the timesteps: as many, and not by a number that stands in the file."""
+    builder = walk.builder
+    if not builder.sequence or trips != builder.n_steps:
+        return False
+    return node.inputs[0] not in walk.program.constants or walk.reading.fixed_time
+
+
+def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: list[Any]) -> list[Any]:
+    limit = limits.MAX_TRIPS if trips is None else int(trips.reshape(()))
+    if limit > limits.MAX_TRIPS:
+        node.unsupported(f"runs {limit} times; at most {limits.MAX_TRIPS} rounds that are no timesteps are supported")
+    rows: list[list[Any]] = [[] for _ in body.outputs[1 + len(carried) :]]
+    alive, n = True, 0
+    while alive and n < limit:
+        walk.count_node(node)
+        walk.values.update(zip(body.inputs, [np.array(n, np.int64), np.array(True), *carried], strict=True))
+        flag, *made = _walk_body(walk, body)
+        if not isinstance(flag, np.ndarray):
+            node.unsupported("its condition is computed from frames at run time, which is not supported")
+        alive, carried, n = bool(flag.reshape(())), made[: len(carried)], n + 1
+        for kept, row in zip(rows, made[len(carried) :], strict=True):
+            kept.append(row)
+    if alive and trips is None:
+        node.unsupported(f"did not end after {limits.MAX_TRIPS} rounds")
+    if rows and not n:
+        node.unsupported("runs 0 times; what it collects would be empty")
+    return [*carried, *(_stack(walk, node, kept, 0) for kept in rows)]
+
+
+def _stack(walk: Walk, node: OnnxNode, rows: list[Any], axis: int) -> Any:
+    """The rows of all rounds along a new axis."""
+    if all(isinstance(row, np.ndarray) for row in rows):
+        walk.evaluator.charge(node, len(rows) * rows[0].size)
+        return np.stack(rows, axis)
+    tensors = [_tensor(walk, node, row) for row in rows]
+    if len({t.shape for t in tensors}) > 1:
+        node.unsupported(f"collects rows of different shapes {[t.shape for t in tensors]}")
+    walk.count(node, (len(tensors), *tensors[0].shape))
+    labels = list(tensors[0].labels)
+    labels.insert(axis, "")
+    return settle(walk.builder, Tensor(np.stack([t.codes for t in tensors], axis), tuple(labels), tensors[0].dtype))
+
+
+def _tensor(walk: Walk, node: OnnxNode, value: Any) -> Tensor:
+    """A constant as a tensor; a tensor as it is."""
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray):
+        node.unsupported("carries or collects a sequence length, or the number of the round, which is not supported")
+    dtype = "float32" if value.dtype == np.float32 else str(value.dtype)
+    return Tensor(walk.builder.constant(value), ("",) * value.ndim, dtype)
+
+
+# -- Scan -----------------------------------------------------------------------------------------------------------
+
+
+def _scan(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    body = node.bodies["body"]
+    if node.opset < 9:
+        node.unsupported("is of operator set 8, where a Scan meant something else; convert the model to 9 or newer")
+    for operand in operands:
+        if operand is None or isinstance(operand, Length | Iteration):
+            node.unsupported("an input is missing, or a sequence length")
+    layout = scan_layout(node, len(body.outputs), [len(o.shape) for o in operands])
+    if len(body.inputs) != len(operands):
+        node.format_error(f"has {len(operands)} inputs, its body {len(body.inputs)}")
+    carried, scanned = operands[: layout.n_carried], operands[layout.n_carried :]
+    trips = {o.shape[axis] for o, axis in zip(scanned, layout.input_axes, strict=True)}
+    if len(trips) != 1:
+        node.shape_error(f"its scan inputs have shapes {[o.shape for o in scanned]}, of different lengths")
+    (n_trips,) = trips
+    frames = _frames(walk, node, scanned, layout, n_trips)
+    if frames is None:
+        return _scan_written_out(walk, node, body, carried, scanned, layout, n_trips)
+    made = _over_time(walk, node, body, carried, frames, 0)
+    out_axes = [a % (len(_shape(row)) + 1) for a, row in zip(layout.output_axes, made.rows, strict=True)]
+    return [*made.finals, *(_collect(walk, row, axis) for row, axis in zip(made.rows, out_axes, strict=True))]
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(value.shape)
+
+
+def _frames(walk: Walk, node: OnnxNode, scanned: list[Any], layout: ScanLayout, n_trips: int) -> list[Tensor] | None:
+    """What is scanned without its time axis, when that is the time of the model; None when it is none."""
+    builder, found = walk.builder, []
+    for operand, axis in zip(scanned, layout.input_axes, strict=True):
+        if not isinstance(operand, Tensor):
+            continue
+        if builder.sequence:
+            found.append(bool((operand.steps != operand.steps.take([0], axis)).any()))
+        else:
+            found.append(operand.labels[axis] == "T" and not walk.reading.carried)
+        if operand.labels[axis] == "N" or (operand.items != operand.items.take([0], axis)).any():
+            raise Mixed(f"it scans axis {axis} of shape {operand.shape}, which is the batch")
+    if not any(found):
+        return None
+    if len(found) < len(scanned) or not all(found):
+        node.unsupported("scans over time and over something else at once")
+    if any(layout.input_backwards) or any(layout.output_backwards):
+        node.unsupported("scans backwards in time, which is not supported; export the layer as RNN, GRU or LSTM")
+    return [take_step(walk, o, axis) for o, axis in zip(scanned, layout.input_axes, strict=True)]
+
+
+def _scan_written_out(
+    walk: Walk, node: OnnxNode, body: Body, carried: list[Any], scanned: list[Any], layout: ScanLayout, n_trips: int
+) -> list[Any]:
+    if not 0 < n_trips <= limits.MAX_TRIPS:
+        node.unsupported(f"runs {n_trips} times; 1 to {limits.MAX_TRIPS} rounds that are no timesteps are supported")
+    _refuse_forgetting(walk, node, carried, scanned, layout)
+    rows: list[list[Any]] = [[] for _ in layout.output_axes]
+    for n in range(n_trips):
+        walk.count_node(node)
+        given = []
+        for operand, axis, back in zip(scanned, layout.input_axes, layout.input_backwards, strict=True):
+            at = n_trips - 1 - n if back else n
+            if isinstance(operand, np.ndarray):
+                given.append(operand.take(at, axis))
+            else:
+                labels = tuple(label for a, label in enumerate(operand.labels) if a != axis)
+                given.append(Tensor(operand.codes.take(at, axis), labels, operand.dtype))
+        walk.values.update(zip(body.inputs, [*carried, *given], strict=True))
+        made = _walk_body(walk, body)
+        carried = made[: layout.n_carried]
+        for kept, row in zip(rows, made[layout.n_carried :], strict=True):
+            kept.append(row)
+    collected = []
+    for kept, axis, back in zip(rows, layout.output_axes, layout.output_backwards, strict=True):
+        stacked = _stack(walk, node, kept[::-1] if back else kept, axis % (len(_shape(kept[0])) + 1))
+        if isinstance(stacked, Tensor) and any(
+            isinstance(o, Tensor) and o.labels[a] == "T" for o, a in zip(scanned, layout.input_axes, strict=True)
+        ):
+            place = axis % len(stacked.shape)
+            stacked.labels = tuple("T" if a == place else label for a, label in enumerate(stacked.labels))
+        collected.append(stacked)
+    return [*carried, *collected]
+
+
+def _refuse_forgetting(walk: Walk, node: OnnxNode, carried: list[Any], scanned: list[Any], layout: ScanLayout) -> None:
+    """In a model of one step, what starts from a constant at every step would forget."""
+    over_time = any(
+        isinstance(o, Tensor) and o.labels[a] == "T" for o, a in zip(scanned, layout.input_axes, strict=True)
+    )
+    if walk.reading.carried and over_time and any(isinstance(o, np.ndarray) for o in carried):
+        raise Forgets(
+            f"{node.where}: starts from a constant, while other states are inputs of the model: in a "
+            "model of one step it would forget at every step, which is not supported; export its state as input and "
+            "output as well, or open the time axis with shapes={input: [None, ...]}"
+        )
+
+
+# -- over time ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Made:
+    flags: list[Any]  # what the body gives before the carried values
+    finals: list[Any]  # carried values at the end of the sequence
+    rows: list[Any]  # one timestep of what is collected
+
+
+@dataclass
+class _Register:
+    state: str
+    tensor: Tensor  # as the body reads it
+    start: np.ndarray | None  # elements of a state input that it starts from
+
+
+def _over_time(walk: Walk, node: OnnxNode, body: Body, carried: list[Any], given: list[Any], n_flags: int) -> _Made:
+    """Walk the body once, carried values in registers. `given`: a Loop's round and condition, or a Scan's frames."""
+    builder = walk.builder
+    for name in body.captures:
+        value = walk.values.get(name)
+        if isinstance(value, Tensor) and builder.is_final(value.elements) and not builder.is_constant(value.elements):
+            node.unsupported(f"its body uses {name!r}, which is known at the end of the sequence only")
+    base = builder.name(node.op.lower())
+    sequence, builder.sequence = builder.sequence, False
+    try:
+        registers = [_register(walk, node, f"{base}.{i + 1}", operand) for i, operand in enumerate(carried)]
+        read = [register.tensor for register in registers]
+        walk.values.update(zip(body.inputs, [*given, *read] if n_flags else [*read, *given], strict=True))
+        made = _walk_body(walk, body)
+        flags, results, rows = made[:n_flags], made[n_flags : n_flags + len(carried)], made[n_flags + len(carried) :]
+        written = [_write(walk, node, r, value) for r, value in zip(registers, results, strict=True)]
+    finally:
+        builder.sequence = sequence
+    for row in rows:
+        if isinstance(row, Tensor) and (row.steps >= 0).any():
+            raise Mixed("a round of the loop looks at timesteps other than its own")
+    finals: list[Any] = []
+    for register, tensor in zip(registers, written, strict=True):
+        final = builder.derive("last", tensor.elements) if sequence else tensor.elements
+        if register.start is not None:
+            end = Tensor(provenance.encode(-1, tensor.items, final), tensor.labels)
+            walk.bindings.append(Binding(register.state, register.start, _first_item(end).ravel(), node))
+        finals.append(Tensor(provenance.encode(-1, tensor.items, final), tensor.labels, tensor.dtype))
+    return _Made(flags, finals, [_tensor(walk, node, row) for row in rows])
+
+
+def _first_item(tensor: Tensor) -> np.ndarray:
+    """The elements of the frame that every item of the batch has."""
+    return Tensor(provenance.encode(-1, tensor.items, tensor.elements), tensor.labels).split()[1]
+
+
+def _register(walk: Walk, node: OnnxNode, name: str, operand: Any) -> _Register:
+    """A state register for a carried value; what it starts from is a constant or a state input."""
+    builder = walk.builder
+    n_items = builder.n_items
+    start: np.ndarray | None = None
+    init: np.ndarray | None = None
+    labels: tuple[str, ...] = ("",) * len(operand.shape)
+    dtype = "float32"
+    if isinstance(operand, np.ndarray):
+        dtype = "float32" if operand.dtype == np.float32 else str(operand.dtype)
+        batch = next((a for a, n in enumerate(operand.shape) if n == n_items), None) if n_items > 1 else None
+        if batch is not None and (operand != operand.take([0], batch)).any():
+            node.unsupported("a carried value starts from a constant that differs between items of the batch")
+        init = operand if batch is None else operand.take(0, batch)
+        shape = operand.shape
+    elif isinstance(operand, Tensor):
+        if not all(s.is_state for s in builder.sources_of(operand.elements)):
+            node.unsupported("a carried value starts from a computed one; expected a constant or an input of the model")
+        layout, start = operand.split()
+        if (operand.steps >= 0).any() or len(layout.outer) > 1:
+            node.unsupported("a carried value starts from something with a time axis")
+        batch, shape, labels = (layout.outer or (None,))[0], operand.shape, operand.labels
+    else:
+        node.unsupported("a carried value starts from a sequence length")
+    frame = tuple(n for a, n in enumerate(shape) if a != batch)
+    if 0 in frame:
+        node.unsupported(f"a carried value has shape {shape}, which is empty")
+    size = provenance.n_elements(frame)
+    state = walk.builder.graph.state(
+        name, (size,), None if init is None or not init.any() else init.astype(np.float32).ravel()
+    )
+    value = builder.graph.add("state_read", [], name=builder.name("read"), states=[state])
+    elements = builder.elements(value).reshape(frame)
+    items: Any = -1
+    if batch is not None:
+        elements = np.expand_dims(elements, batch)
+        items = np.arange(n_items).reshape([-1 if a == batch else 1 for a in range(len(shape))])
+    table = np.broadcast_to(provenance.encode(-1, items, elements), shape)
+    return _Register(state, Tensor(table, labels, dtype), None if start is None else start.ravel())
+
+
+def _write(walk: Walk, node: OnnxNode, register: _Register, value: Any) -> Tensor:
+    """Write a carried value's next one into its register; gives it as a tensor."""
+    tensor = _tensor(walk, node, value)
+    if tensor.shape != register.tensor.shape:
+        node.shape_error(f"a carried value has shape {register.tensor.shape}, and {tensor.shape} after a round")
+    if tensor.dtype != register.tensor.dtype:
+        node.unsupported(f"a carried value is {register.tensor.dtype}, and {tensor.dtype} after a round")
+    if (tensor.steps >= 0).any():
+        raise Mixed("a round of the loop looks at timesteps other than its own")
+    if isinstance(value, np.ndarray):
+        tensor = Tensor(provenance.encode(-1, register.tensor.items, tensor.elements), tensor.labels, tensor.dtype)
+    if (tensor.items != register.tensor.items).any():
+        raise Mixed("a carried value's axes change places from round to round, or it mixes items of the batch")
+    graph = walk.builder.graph
+    frame = graph.states[register.state].shape
+    written = walk.builder.value(_first_item(tensor), frame)
+    graph.add("state_write", [written], name=walk.builder.name("write"), states=[register.state])
+    return Tensor(
+        tensor.codes, tuple(a or b for a, b in zip(tensor.labels, register.tensor.labels, strict=True)), tensor.dtype
+    )
+
+
+def _collect(walk: Walk, row: Tensor, axis: int) -> Tensor:
+    """One timestep's row as the sequence that it belongs to."""
+    n_steps = walk.builder.n_steps
+    steps = np.arange(n_steps) if walk.builder.sequence else np.full(1, -1)
+    shape = [1] * (len(row.shape) + 1)
+    shape[axis] = n_steps
+    table = provenance.encode(steps.reshape(shape), np.expand_dims(row.items, axis), np.expand_dims(row.elements, axis))
+    labels = list(row.labels)
+    labels.insert(axis, "" if walk.builder.sequence else "T")
+    return Tensor(table, tuple(labels), row.dtype)
+
+
+HANDLERS: dict[str, Handler] = {"If": _if, "Loop": _loop, "Scan": _scan}

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: MIT
+"""Find out which axis of an input is time and which is batch: try readings, keep the one under which the graph works.
+
+Names and declared sizes are not trusted further than that an axis without a fixed size must be time or batch. Where
+the file allows, a walk is repeated with another number of timesteps: a Graph that differs would depend on the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ...._text import quoted, shown
+from ....budget import TooMuch
+from ....errors import Error, UnsupportedError
+from ....ir import superframes
+from ....ir.compare import difference
+from ....ir.graph import Graph
+from ....passes.fuse import fuse, rounds
+from ....passes.layout import order
+from ....passes.rebuild_cells import recover
+from ....passes.symmetric_dense import halve
+from ....passes.unused import tidy
+from ..driver import Driver
+from ..file import limits
+from ..frames.context import Forgets, Known, Place, Reading, Walk
+from ..frames.provenance import Mixed
+from ..frames.superframes import MAX_FRAMES, NeedsRate
+from ..frames.windows import TooShort
+from ..simplify.ports import Port
+from ..simplify.program import Program
+from . import states
+from .axis_candidates import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
+from .outputs import output
+from .single_frame import as_clip, clip_hint, clip_readings
+from .state_pairing import only_cells
+from .states import Pair
+
+
+@dataclass
+class Imported:
+    """A Graph, and how its inputs, outputs and states lie in the tensors of the ONNX model.
+
+    state_inputs: ONNX input -> [(Graph state, positions of its elements in one batch item of the input, flattened)].
+    """
+
+    graph: Graph
+    reading: Reading
+    inputs: dict[str, Place]
+    outputs: dict[str, Place]
+    pairs: list[Pair]
+    length_inputs: list[str]
+    state_inputs: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=dict)
+    state_layouts: dict[str, tuple[tuple[int, ...], int | None]] = field(default_factory=dict)
+
+
+class _Failure(Exception):
+    """A reading does not work. Carries how far the walk got, whether it could end otherwise with `inside`, and what
+    number of timesteps in a frame may work.
+    """
+
+    def __init__(self, position: int, error: Error, wants_inside: bool = False, frames: int = 0) -> None:
+        self.position, self.error, self.wants_inside, self.frames = position, error, wants_inside, frames
+
+    def kept(self) -> _Failure:
+        """Without the frames that were left, which hold every table of the walk."""
+        for error in (self, self.error):
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+        return self
+
+
+class _Failures(list[_Failure]):
+    """What was tried in vain. settled: (program, reading) that fail alike with `inside`, and need no second walk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[tuple[Program, Reading]] = []
+
+    def is_settled(self, program: Program, reading: Reading) -> bool:
+        return any(program is p and reading == r for p, r in self.settled)
+
+
+def import_program(
+    program: Program, given: Mapping[str, str] | None = None, *, exact: bool = False, keep_states: bool = False
+) -> Imported:
+    """Find the reading and build the Graph.
+
+    given: state input -> output, as the user says; empty: none besides those of recurrent nodes; None: find them.
+    exact: all sizes are fixed, and stay as they are (for running one ONNX
+    test). keep_states: outputs that return states remain outputs.
+
+    Raises:
+        UnsupportedError: no reading works (the error of the one that got furthest), or several do.
+    """
+    if given:
+        states.check_given(program, dict(given))
+        program = states.with_states(program, list(given))
+    failures = _Failures()
+    try:
+        variants = list(_variants(program, given, exact))
+    except states.Ambiguous as ambiguity:
+        found = only_cells(
+            states.without_caches(program, ambiguity.fits),
+            len(program.inputs) + len(program.state_inputs),
+            len(program.outputs),
+            len(program.nodes),
+            lambda pairing: import_program(program, pairing, keep_states=keep_states),
+            lambda imported: imported.graph,
+        )
+        if found is None:
+            raise
+        return found
+    for inside in (False, True):
+        for carried, variant, pairs in variants:
+            found = _search(variant, pairs, carried, inside, exact, keep_states, failures)
+            forgets = next((f.error for f in failures if isinstance(f.error, Forgets)), None)
+            if found is None and carried and forgets is not None and states.are_returned(program):
+                # Read as a sequence it would remember, which is something else than the file's steps do.
+                found = None if inside else _search(variant, pairs, carried, True, exact, keep_states, failures)
+                if found is None:
+                    raise forgets
+            if found is not None:
+                return found
+    clip = None if exact or given or states.are_returned(program) else as_clip(program)
+    if clip is not None:
+        for reading in clip_readings(clip):
+            program.effort.check()
+            try:
+                return _build(clip, [], reading, True, keep_states)
+            except _Failure as failure:
+                failures.append(failure.kept())
+    if not failures:
+        raise UnsupportedError(_no_time(program))
+    # Of those that got equally far the first; where all sizes are known, the clip, which was tried last.
+    error = max(reversed(failures) if clip is not None else failures, key=_worth).error
+    if clip is None and not exact and (hint := clip_hint(program)):
+        error.args = (f"{error}; {hint}",)
+    raise error
+
+
+def _worth(failure: _Failure) -> tuple[int, bool]:
+    """How much it tells: how far the walk got, and whether by more than axes that were read wrongly."""
+    error = failure.error
+    return failure.position, isinstance(error, UnsupportedError) and not isinstance(error, Mixed)
+
+
+def _no_time(program: Program) -> str:
+    dims = {p.name: p.dims for p in [*program.inputs, *program.state_inputs]}
+    return (
+        f"no axis of the inputs can be time and batch; their shapes are {dims}: fix sizes with shapes={{name: [...]}}"
+    )
+
+
+def _variants(
+    program: Program, given: Mapping[str, str] | None, exact: bool
+) -> Iterator[tuple[bool, Program, list[Pair]]]:
+    """(is one step with carried states, program, pairs known beforehand), likely ones first."""
+    pairs = [Pair(name, output) for name, output in (given or {}).items()]
+    if exact:
+        yield False, program, pairs
+        return
+    # Where no axis is open except a batch, states that come and go mean that the model is one step.
+    one_step = all(len(p.dynamic) <= 1 and _could_be_step(p) for p in program.inputs)
+    if program.state_inputs:  # which share the batch with the inputs, and have no time
+        shared = {p.dims[a] for p in program.state_inputs for a in p.dynamic}
+        mine = {p.dims[a] for p in program.inputs for a in p.dynamic}
+        one_step = one_step and (mine <= shared or "" in shared)
+    if one_step and given:
+        yield True, program, pairs
+    elif one_step and given is None:
+        found = states.candidates(program)
+        if found:
+            yield True, states.with_states(program, [p.input for p in found]), found
+            if not program.state_inputs:
+                return
+        elif program.state_inputs:
+            yield True, program, pairs
+    elif one_step and program.state_inputs:
+        yield True, program, pairs
+    yield False, program, pairs
+    if not one_step and (given or program.state_inputs):
+        yield True, program, pairs
+
+
+def _could_be_step(port: Port) -> bool:
+    return len(port.dims) < 3 or any(n == 1 or isinstance(n, str) for n in port.dims)
+
+
+def _search(
+    program: Program,
+    pairs: list[Pair],
+    carried: bool,
+    inside: bool,
+    exact: bool,
+    keep_states: bool,
+    failures: _Failures,
+) -> Imported | None:
+    n_tried = 0
+    n_failed = len(failures)
+    for sizes in sizes_to_try(program, carried, exact):
+        if sizes.n_steps in MORE_STEPS and not any(isinstance(f.error, TooShort) for f in failures[n_failed:]):
+            continue
+        by_rank: dict[int, list[Reading]] = {}
+        for reading in readings(program, sizes, carried, exact):
+            named = sum(a is not None for p in program.inputs for a in reading.axes[p.name])
+            by_rank.setdefault(named, []).append(reading)
+        for rank in sorted(by_rank, reverse=True):
+            found: list[Imported] = []
+            stretched: list[Reading] = []
+            for reading in by_rank[rank]:
+                if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
+                    continue  # all of it is one frame: a clip, which is read as such
+                alone = reading.n_items == 1 and _has_open_batch(program, reading)
+                if inside and alone and (reading.n_steps > 1 or not carried):
+                    continue  # of size 1 alone, nothing tells an axis that a cell walks from the batch
+                n_tried += 1
+                if n_tried > limits.MAX_READINGS:
+                    raise UnsupportedError(
+                        f"more than {limits.MAX_READINGS} ways to read the axes of {[p.name for p in program.inputs]}; "
+                        "fix sizes with shapes={name: [...]}"
+                    )
+                if inside and failures.is_settled(program, reading):
+                    continue
+                program.effort.check()
+                try:
+                    found.append(_import(program, pairs, replace(reading, inside=inside), exact, keep_states))
+                except _Failure as failure:
+                    failures.append(failure.kept())
+                    if not (inside or failure.wants_inside or failure.frames):
+                        failures.settled.append((program, reading))
+                    if failure.frames and not exact:
+                        stretched.append(replace(reading, inside=inside, frames=failure.frames))
+            for reading in [] if found else stretched:
+                program.effort.check()
+                try:
+                    found.append(_import(program, pairs, reading, exact, keep_states))
+                except _Failure as failure:
+                    if failure.frames > reading.frames:
+                        stretched.append(replace(reading, frames=failure.frames))
+            if found:
+                return _only(program, found)
+    return None
+
+
+def _has_open_batch(program: Program, reading: Reading) -> bool:
+    return any(reading.axes[p.name][1] in p.dynamic for p in program.inputs)
+
+
+def _only(program: Program, found: list[Imported]) -> Imported:
+    streaming = [f for f in found if not f.graph.whole_sequence_nodes()]
+    if streaming and found[0].reading.fixed:
+        found = streaming  # all sizes are the file's, so all compute the same; some can go on behind the last timestep
+    for other in found[1:]:
+        if program.is_recurrent and _differ_in_one(program, found[0].reading, other.reading):
+            continue
+        if difference(found[0].graph, other.graph):
+            first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (found[0], other))
+            how = "open the axis that is time, as None," if found[0].reading.fixed else "fix the batch"
+            raise UnsupportedError(
+                f"cannot tell time from batch: (time, batch) axes {first} and {second} both fit; "
+                f"{how} with shapes={{name: [...]}}"
+            )
+    return found[0]
+
+
+def _differ_in_one(program: Program, a: Reading, b: Reading) -> bool:
+    """Whether they differ in which axis of size 1 is the batch and in nothing else: both are what the file says."""
+    return all(
+        a.axes[p.name][0] == b.axes[p.name][0]
+        and all(axis is None or p.dims[axis] == 1 for axis in (a.axes[p.name][1], b.axes[p.name][1]))
+        for p in program.inputs
+    )
+
+
+# -- one reading ----------------------------------------------------------------------------------------------------
+
+
+def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
+    try:
+        result = _build(program, pairs, reading, exact, keep_states)
+    except _Failure as failure:
+        if not isinstance(failure.error, NeedsRate) or exact or reading.fixed_time or reading.n_steps == 1:
+            raise
+        frames = reading.frames * failure.error.factor
+        if frames > MAX_FRAMES:
+            message = f"strides along time multiply to {frames} timesteps and more, at most {MAX_FRAMES} make a frame"
+            raise _Failure(failure.position, UnsupportedError(f"{failure.error}; {message}")) from None
+        return _import(program, pairs, replace(reading, frames=frames), exact, keep_states)
+    if exact:
+        return result
+    n_steps = STEPS.get(reading.n_steps, reading.n_steps)
+    n_items = ITEMS[1] if reading.open_batch else reading.n_items
+    if (n_steps, n_items) != (reading.n_steps, reading.n_items):
+        try:
+            again = _build(program, pairs, replace(reading, n_steps=n_steps, n_items=n_items), exact, keep_states)
+        except _Failure as failure:
+            tried = (
+                f"{n_steps} timesteps and a batch of {n_items}; with {reading.n_steps} and {reading.n_items} it works"
+            )
+            failure.error.args = (f"{failure.error} (with {tried})",)
+            raise
+        if where := difference(result.graph, again.graph):
+            what = "number of timesteps" if n_steps != reading.n_steps else "size of the batch"
+            message = f"the result depends on the {what}: {where} differs between two of them"
+            raise _Failure(len(program.nodes), UnsupportedError(message))
+    return result
+
+
+def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
+    walk = Driver(program, reading)
+    try:
+        walk.run()
+        if states.needs_second_walk(walk):
+            program.effort.add(walk.n_elements, walk.n_nodes)
+            walk.release()
+            walk = Driver(program, reading, Known(walk.bindings))
+            walk.run()
+        walk.position = len(program.nodes)
+        with walk.held:
+            result = _finish(walk, pairs, exact, keep_states)
+    except (Error, TooMuch) as found:
+        error = UnsupportedError(walk.say_too_much(found)) if isinstance(found, TooMuch) else found
+        program.effort.add(walk.n_elements, walk.n_nodes, error, walk.position)
+        frames = reading.frames * walk.factor
+        frames = frames if reading.frames < frames <= MAX_FRAMES else 0
+        raise _Failure(walk.position, error, walk.wants_inside, frames) from None
+    finally:
+        walk.release()
+    program.effort.add(walk.n_elements, walk.n_nodes)
+    return result
+
+
+def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Imported:
+    program, builder = walk.program, walk.builder
+    named = {pair.input for pair in pairs}
+    found = list(pairs)
+    for port in program.state_inputs:
+        if port.name not in named:
+            found.append(Pair(port.name, states.find_output(walk, port.name)))
+    if walk.reading.carried and not any(pair.output for pair in found):
+        raise UnsupportedError(
+            f"inputs {[p.input for p in found]} start recurrent nodes, but no output returns what they end with"
+        )
+    for pair in found:
+        states.connect(walk, pair)
+    walk.keep_before()
+    returned = [pair.output for pair in found if pair.output]
+    left = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
+    outputs = {name: output(walk, name) for name in left}
+    graph = builder.graph
+    tidy(graph)
+    halved: list[str] = []
+    recovered, work = ([], 0) if exact else recover(graph)
+    program.effort.used += work
+    if recovered:
+        tidy(graph)
+    if not exact:
+        fuse(graph)
+        halved = [] if rounds(graph) else halve(graph)
+        order(graph)
+        tidy(graph)
+    graph.check_registers()  # here, so that a clip may be tried
+    places = {p.name: walk.inputs[p.name] for p in program.inputs}
+    result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
+    for port in program.state_inputs:
+        _describe_state(walk, port.name, result)
+    lines = [program.origin]
+    if walk.has_rates:  # a .tow file keeps the first 4096 characters, and this must be among them
+        lines.append(superframes.line(walk.reading.frames, _rate_of_outputs(walk)))
+    lines += [f"state: input {quoted(p.input)}" + (f", output {quoted(p.output)}" if p.output else "") for p in found]
+    lines += [
+        f"output {quoted(name)}: the model gives none for the first {n} {'timesteps' if walk.has_rates else 'frames'}"
+        for name, n in walk.missing.items()
+    ]
+    held = [p.name for p in program.inputs if builder.sequence and walk.reading.axes[p.name][0] is None]
+    lines += [f"input {quoted(name)}: the same at all timesteps of the file, here a frame of each" for name in held]
+    lines += [f"lengths: input {quoted(name)}" for name in program.length_inputs]
+    lines += [f"recovered: {shown(name)} from products, sums and registers" for name in recovered]
+    lines += [f"halved: {shown(name)}, whose rows are mirror images of themselves" for name in halved]
+    registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
+    lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]
+    graph.source = "\n".join(lines)
+    return result
+
+
+def _rate_of_outputs(walk: Walk) -> int:
+    if len(set(walk.rates.values())) > 1:
+        raise UnsupportedError(
+            f"outputs {walk.rates} have different numbers of timesteps in a frame of {walk.reading.frames} timesteps "
+            "of the inputs (strides along time); expected the same of all"
+        )
+    return next(iter(walk.rates.values()))
+
+
+def _describe_state(walk: Walk, name: str, result: Imported) -> None:
+    start = walk.state_tensors[name]
+    batch = walk.reading.axes[name][1]
+    flat = start.elements.take(0, batch).ravel() if batch is not None else start.elements.ravel()
+    places = states.Places(flat)
+    found = []
+    for binding in walk.bindings:
+        where = places.of(binding.elements.ravel())
+        if where[0] >= 0 and binding.state in result.graph.states:
+            if (where < 0).any():
+                raise ValueError(f"state {binding.state!r} starts from elements of more than input {name!r}")
+            found += [(s, where) for s in (binding.state, f"{binding.state}.before") if s in result.graph.states]
+    if f"{name}.value" in result.graph.states:
+        found.append((f"{name}.value", np.arange(len(flat))))
+    result.state_inputs[name] = found
+    result.state_layouts[name] = (start.shape, batch)
+
+
+__all__ = ["Imported", "import_program"]

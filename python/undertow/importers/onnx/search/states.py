@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: MIT
+"""States that a model carries through its inputs and outputs: which belong together, and what becomes of them.
+
+A state input is recognised by use: it reaches initial_h or initial_c of a recurrent node through ops that only move
+elements. Its output is the one that returns, element for element, that node's final state. Such a pair vanishes into
+the node. Any other pair (of a model that is a single step) is recognised by shape and dependence, when only one way
+fits, and kept as a
+register: read at the start of a step, written at its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ....errors import ShapeError, UnsupportedError
+from ..frames.context import Known, Walk
+from ..frames.provenance import Tensor, ascends
+from ..simplify.ports import Port
+from ..simplify.program import RECURRENT, Program, carries
+
+#: ops that give every element of their first input once
+_WHOLE = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout")
+
+
+class Ambiguous(UnsupportedError):
+    """Several ways to pair inputs with outputs fit; `fits` holds the outputs that each input's shape allows."""
+
+    fits: dict[str, list[str]]
+
+
+@dataclass
+class Pair:
+    """A state input and the output that returns it (None: only the start can be given)."""
+
+    input: str
+    output: str | None
+
+
+def candidates(program: Program) -> list[Pair]:
+    """Pairs of a single-step model that no recurrent node tells: equal shapes, the output depends on the input.
+
+    Where more inputs fit than can be states (one at least brings the frames), those are taken whose output is moved
+    from them: a cache of which the oldest part is dropped. Empty when there is no pair.
+
+    Raises:
+        UnsupportedError: several ways to pair fit.
+    """
+    dims = {p.name: _sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
+    known = [_sizes(p.dims) for p in program.state_inputs]
+    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+    outputs = {name: _Sizes(program.output_dims[name], names) for name in program.outputs}
+    copies = {o: _copied(program, o) for o in outputs}
+    fits = {
+        name: [
+            o for o, n in outputs.items() if n.fits(shape) and shape and program.depends(o, name) and copies[o] != name
+        ]
+        for name, shape in dims.items()
+    }
+    # An output that is an input again does not return that one, which would never change, but the frame before.
+    late = {
+        name: [o for o, n in outputs.items() if n.fits(shape) and copies[o] in dims and copies[o] != name]
+        for name, shape in dims.items()
+        if not fits[name] and name not in copies.values()
+    }
+    fits = {name: found for name, found in {**fits, **late}.items() if found}
+    if not fits or len(program.outputs) < 2 or len(program.inputs) + len(known) < 2:
+        return []
+    fits = {name: _of_its_cell(program, name, _last_copies(copies, found)) for name, found in fits.items()}
+    caches = {name: [o for o in found if name in _origins(program, o)] for name, found in fits.items()}
+    caches = {name: found for name, found in caches.items() if found}
+    if len(fits) == len(program.inputs):
+        if len(caches) == len(fits) - 1:
+            fits = caches
+        elif known and len(fits) == 1:
+            return []
+        else:
+            raise _ambiguous(fits, "every input could be a state")
+    chosen: dict[str, str] = {}
+    for name, found in fits.items():
+        found = caches.get(name) or _by_cells(program, name, found) or found
+        if len(found) > 1 or found[0] in chosen.values():
+            raise _ambiguous(fits, f"{name!r} could be returned by {found}")
+        chosen[name] = found[0]
+    if len(chosen) == len(program.outputs):
+        raise _ambiguous(fits, "every output could be a state")
+    return [Pair(name, output) for name, output in chosen.items()]
+
+
+def _last_copies(copies: dict[str, str], found: list[str]) -> list[str]:
+    """Of outputs that are copies of one value the last: a step gives its result, and behind it the state it became."""
+    last = {copies[output]: output for output in found}
+    return [output for output in found if last[copies[output]] == output]
+
+
+def _of_its_cell(program: Program, name: str, found: list[str]) -> list[str]:
+    """Of several outputs those that are the final state which a recurrent node began, by some way, from this input."""
+    if len(found) < 2:
+        return found
+    ends: set[str] = set()
+    for node in program.nodes:
+        if node.op in RECURRENT:
+            starts = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
+            ends |= {end for start, end in starts if start and end and program.depends(start, name)}
+    return [output for output in found if ends & _origins(program, output)] or found
+
+
+def are_returned(program: Program) -> bool:
+    """Whether an output could return a carried state: its shape, and moved from a node that starts from it."""
+    ports = {p.name: _sizes(p.dims) for p in program.state_inputs}
+    for output in program.outputs:
+        if _sizes(program.output_dims[output]) in ports.values():
+            moved = _origins(program, output)
+            for node in program.nodes:
+                if not moved & set(node.outputs):
+                    continue
+                if node.op in RECURRENT and any(_origins(program, start) & set(ports) for start in node.inputs[5:7]):
+                    return True
+    return False
+
+
+def without_caches(program: Program, fits: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Of outputs that could return a state, those that a cell could have computed: none that is moved from an input."""
+    given = {p.name for p in [*program.inputs, *program.state_inputs]}
+    kept = {name: [o for o in found if not _origins(program, o) & given] for name, found in fits.items()}
+    return {name: found for name, found in kept.items() if found}
+
+
+def _by_cells(program: Program, name: str, outputs: list[str]) -> list[str]:
+    """The outputs that return what a recurrent node ends with, where it starts from a value made of input `name` in the
+    same slot: a state that something resets.
+    """
+    found = set()
+    for node in program.nodes:
+        if node.op in RECURRENT:
+            slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
+            ends = {end for start, end in slots if start and end and program.depends(start, name)}
+            found |= {output for output in outputs if _origins(program, output) & ends}
+    return [output for output in outputs if output in found]
+
+
+def _copied(program: Program, name: str) -> str:
+    """The value whose elements, all of them and no others, are those of `name`."""
+    producer = {made: node for node in program.nodes for made in node.outputs if made}
+    while name in producer and producer[name].op in _WHOLE:
+        name = producer[name].inputs[0]
+    return name
+
+
+def _origins(program: Program, name: str) -> set[str]:
+    """The values that `name` is moved from, itself included, without a change to any element."""
+    producer = {made: node for node in program.nodes for made in node.outputs if made}
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        value = todo.pop()
+        node = producer.get(value)
+        if value and value not in found:
+            found.add(value)
+            todo += node.inputs if node is not None and carries(node, program.constants) else []
+    return found
+
+
+def _sizes(dims: list[int | str]) -> tuple[int, ...]:
+    """A shape in which what has no size counts as 1: the batch of a single step."""
+    return tuple(1 if isinstance(n, str) else n for n in dims)
+
+
+class _Sizes:
+    """An output's shape. A size whose name an input has is that of the batch; any other that is open may be any."""
+
+    def __init__(self, dims: list[int | str], names: set[str]) -> None:
+        self.dims = [n if not isinstance(n, str) else 1 if n in names else None for n in dims]
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
+
+
+def _ambiguous(fits: dict[str, list[str]], why: str) -> Ambiguous:
+    error = Ambiguous(
+        f"cannot tell which inputs are states: {why}; say it with states={{input: output}}. Equal shapes: {fits}"
+    )
+    error.fits = fits
+    return error
+
+
+def with_states(program: Program, names: list[str]) -> Program:
+    """The program with some inputs counted as state inputs."""
+    moved = [p for p in program.inputs if p.name in names]
+    return replace(
+        program,
+        inputs=[p for p in program.inputs if p.name not in names],
+        state_inputs=[*program.state_inputs, *moved],
+    )
+
+
+def check_given(program: Program, states: dict[str, str]) -> None:
+    """Refuse `states=` that names what the model does not have."""
+    ports: dict[str, Port] = {p.name: p for p in [*program.inputs, *program.state_inputs]}
+    for name, output in states.items():
+        if name not in ports:
+            raise ShapeError(f"states: the model has no input {name!r}; inputs: {sorted(ports)}")
+        if output not in program.outputs:
+            raise ShapeError(f"states: the model has no output {output!r}; outputs: {program.outputs}")
+        if ports[name].dtype != "float32":
+            raise UnsupportedError(f"states: input {name!r} has dtype {ports[name].dtype}, expected float32")
+    if len(set(states.values())) < len(states):
+        raise ShapeError(f"states: two inputs are paired with one output in {states}")
+
+
+def find_output(walk: Walk, name: str) -> str | None:
+    """The output that returns the final states of the nodes which start from state input `name`.
+
+    What a cell gives in a step is its state too, so several outputs may do: the last of those is it that are moved from
+    the final states, or else from what the cell gives.
+    """
+    program = walk.program
+    found = []
+    for output in program.outputs:
+        result = walk.values.get(output)
+        if isinstance(result, Tensor) and not _mismatch(walk, name, result):
+            found.append(output)
+    if len(found) > 1:
+        ends = {made for node in program.nodes if node.op in RECURRENT for made in node.outputs[1:] if made}
+        found.sort(key=lambda output: bool(ends & _origins(program, output)))
+    return found[-1] if found else None
+
+
+def _flat(walk: Walk, tensor: Tensor) -> np.ndarray:
+    """Elements of a state tensor in order, the first batch item's."""
+    items = tensor.items
+    if walk.builder.n_items > 1 and (items >= 0).any():
+        return tensor.elements[items <= 0]
+    return tensor.elements.ravel()
+
+
+def _mismatch(walk: Walk, name: str, result: Tensor) -> str:
+    """Why an output does not return, element for element, the states that start from `name`; empty when it does."""
+    start = walk.state_tensors[name]
+    if start.shape != result.shape:
+        return f"its shape is {result.shape}, expected {start.shape}"
+    mine, theirs = _flat(walk, start), _flat(walk, result)
+    source = walk.builder.sources_of(mine)[0]
+    bound = [b for b in walk.bindings if ((b.elements >= source.base) & (b.elements < source.base + source.size)).any()]
+    if not bound:
+        return f"no recurrent node starts from {name!r}"
+    if (result.steps >= 0).any():
+        return "it has a time axis"
+    place = Places(mine)
+    for binding in bound:
+        elements, finals = binding.elements.ravel(), binding.final.ravel()
+        if elements.shape != finals.shape:
+            raise ValueError(f"{elements.size} elements of a state become {finals.size}")
+        at = place.of(elements)
+        if (theirs[at[at >= 0]] != finals[at >= 0]).any():
+            return f"it does not return the final state of {binding.node.where}"
+    return ""
+
+
+class Places:
+    """Where elements stand in a table that has each once."""
+
+    def __init__(self, table: np.ndarray) -> None:
+        self.order = np.argsort(table, kind="stable")
+        self.sorted = table[self.order]
+
+    def of(self, elements: np.ndarray) -> np.ndarray:
+        """The place of each element, -1 where the table has it not."""
+        at = np.minimum(np.searchsorted(self.sorted, elements), len(self.sorted) - 1)
+        return np.where(self.sorted[at] == elements, self.order[at], -1)
+
+
+def needs_second_walk(walk: Walk) -> bool:
+    """Whether a frame op read an element before it was known to be a recurrent node's state."""
+    if not walk.bindings:
+        return False
+    known, bases = Known(walk.bindings), {s.name: s.base for s in walk.builder.sources if s.is_state}
+    read = np.concatenate([np.zeros(0, np.int64), *(np.flatnonzero(r) + bases[n] for n, r in walk.reads.items())])
+    return bool((known.has(read) & ~walk.known.has(read)).any())
+
+
+def connect(walk: Walk, pair: Pair) -> None:
+    """Check a pair and write back what is not a recurrent node's own state.
+
+    Raises:
+        ShapeError, UnsupportedError: the output does not return the state.
+    """
+    builder, start = walk.builder, walk.state_tensors[pair.input]
+    mine = _flat(walk, start)
+    free = ~Known(walk.bindings).has(mine)  # of recurrent nodes
+    if pair.output is None:
+        if pair.input in walk.reads:
+            raise UnsupportedError(
+                f"input {pair.input!r} starts a recurrent node and is used elsewhere, but no output returns it; "
+                "say which does with states={input: output}"
+            )
+        return
+    result = walk.values[pair.output]
+    if not isinstance(result, Tensor) or result.shape != start.shape:
+        shape = getattr(result, "shape", "none")
+        raise ShapeError(f"state input {pair.input!r} has shape {start.shape}, its output {pair.output!r} has {shape}")
+    if not free.all() and (why := _mismatch(walk, pair.input, result)):
+        raise UnsupportedError(f"state input {pair.input!r} and output {pair.output!r} are no pair: {why}")
+    read = walk.reads.get(pair.input)
+    if read is None or not (free & read[mine - builder.sources_of(mine)[0].base]).any():
+        return
+    if builder.sequence:
+        raise UnsupportedError(
+            f"state {pair.input!r} is used by more than recurrent nodes, in a model with a time axis; "
+            "this is supported in models of one step only"
+        )
+    size = mine.size
+    # The register holds the whole state in the input's order; what a recurrent node keeps is a copy there, never read.
+    order = slice(None) if ascends(mine) else np.argsort(mine)
+    written = builder.value(_flat(walk, result)[order], (size,))
+    builder.graph.add("state_write", [written], name=builder.name("write"), states=[walk.register(pair.input, size)])

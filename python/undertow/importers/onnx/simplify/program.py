@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: MIT
+"""An ONNX graph made ready to be walked: nodes in order, constants folded, inputs and outputs described."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...._text import shown
+from ....errors import ShapeError, UnsupportedError
+from ..file import limits
+from ..file.nodes import OnnxNode, flat
+from ..file.protos import identity
+from ..file.read import file_bytes, require_onnx
+from .budget import Effort
+from .fold import MOVEMENT, Evaluator
+from .ports import Port, dims_of, override, port_of
+from .required_inputs import check_bound
+from .resolve import Resolver
+from .unrolled import rolled_up
+
+RECURRENT = ("RNN", "GRU", "LSTM")
+#: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
+_CARRIES = MOVEMENT | {"Cast", "Dropout"}
+ID_TYPES = ("int64", "int32")
+#: the same as attributes have them
+_INT32, _INT64 = 6, 7
+#: numbers that a float32 frame holds exactly
+NUMBER_TYPES = ("float32", "bool", "int8", "uint8", "int16", "uint16")
+
+
+@dataclass
+class Program:
+    """What a walk needs to know.
+
+    inputs: frames (each timestep brings one); state_inputs: by use, the initial state of a recurrent node;
+    length_inputs: the sequence_lens of recurrent nodes.
+    """
+
+    name: str
+    opset: int
+    nodes: list[OnnxNode]
+    constants: dict[str, np.ndarray]
+    inputs: list[Port]
+    outputs: list[str]
+    output_dims: dict[str, list[int | str]]
+    origin: str = ""
+    state_inputs: list[Port] = field(default_factory=list)
+    length_inputs: list[str] = field(default_factory=list)
+    effort: Effort = field(default_factory=Effort)
+    #: output -> its shape as the file declares it, where it does
+    declared: dict[str, list[int | str]] = field(default_factory=dict)
+    #: the same with its written out loops rolled up, where there are such
+    rolled: Program | None = None
+
+    @cached_property
+    def is_recurrent(self) -> bool:
+        return any(node.op in RECURRENT or is_loop(node, self.constants) for node in flat(self.nodes))
+
+    def depends(self, value: str, name: str) -> bool:
+        """Whether a value is computed from an input."""
+        bit = self._reach.get(name, 0)
+        return value == name or bool(self._reach.get(value, 0) & bit)
+
+    @cached_property
+    def _reach(self) -> dict[str, int]:
+        """The inputs of the graph that each value is computed from, as bits of a number."""
+        ports = [port.name for port in (*self.inputs, *self.state_inputs)]
+        reach = {name: 1 << i for i, name in enumerate([*ports, *self.length_inputs])}
+        for node in self.nodes:
+            mine = 0
+            for name in node.uses:
+                mine |= reach.get(name, 0)
+            reach.update(dict.fromkeys(node.outputs, mine))
+        return reach
+
+
+def carries(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
+    """Whether a node only moves elements: a choice does, when the condition is known."""
+    return node.op in _CARRIES and (node.op != "Where" or node.inputs[0] in constants)
+
+
+def is_loop(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
+    """Whether a node could walk over time: a Scan, or a Loop whose body sees more of the frames than it carries."""
+    return node.op == "Scan" or (node.op == "Loop" and not node.bodies["body"].captures <= constants.keys())
+
+
+def make_program(
+    model: Any,
+    fixed: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Iterable[int | None]] | None = None,
+    effort: Effort | None = None,
+) -> Program:
+    """Read a checked ModelProto.
+
+    fixed: input name -> array, bound as a constant. shapes: input name -> shape, replacing the declared one (None:
+    open). effort: of the load, where it has begun already.
+
+    Raises:
+        UnsupportedError: operator set, dtype or operator that is not supported, by name.
+        FormatError, ShapeError: the model, or an argument, does not fit.
+    """
+    onnx = require_onnx()
+    graph = model.graph
+    effort = Effort(file_bytes(model)) if effort is None else effort
+    evaluator = Evaluator()
+    opset = _opset(model)
+    constants = {t.name: evaluator.to_array(t, t.name) for t in graph.initializer}
+    ports = [port_of(onnx, v, {*(fixed or {}), *(shapes or {})}) for v in graph.input if v.name not in constants]
+    known = {p.name for p in ports} | set(constants)
+    for option, given in (("fixed", fixed or {}), ("shapes", shapes or {})):
+        for name in given:
+            if name not in known:
+                raise ShapeError(f"{option}: the model has no input {name!r}; inputs: {[p.name for p in ports]}")
+    named: dict[str, int] = {}
+    for port in ports:
+        if shapes and port.name in shapes:
+            declared, port.dims = port.dims, override(port, list(shapes[port.name]))
+            found = zip(declared, port.dims, strict=False)
+            named.update({a: b for a, b in found if isinstance(a, str) and a and isinstance(b, int)})
+    for port in ports:  # an axis of the same name is of the same size; of an input that was given itself, it says so
+        if port.name not in (shapes or {}):
+            port.dims = [named.get(n, n) if isinstance(n, str) else n for n in port.dims]
+    for name, array in (fixed or {}).items():
+        constants[name] = _bind(name, array, ports, constants)
+    ports = [p for p in ports if p.name not in constants]
+
+    resolver = Resolver(evaluator, opset, constants)
+    for port in ports:
+        resolver.set_type(port.name, port.dtype, [n if isinstance(n, int) else None for n in port.dims])
+    held = effort.held(lambda: sum(array.nbytes for array in constants.values()))
+    with held:
+        nodes = resolver.run(graph)
+    outputs = _output_names(resolver, nodes, graph)
+    dims = {name: _output_dims(resolver, v) for name, v in zip(outputs, graph.output, strict=True)}
+    origin = " ".join(shown(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
+
+    def finish(nodes: list[OnnxNode], constants: dict[str, np.ndarray]) -> Program:
+        nodes = _needed(nodes, outputs)
+        used = {name for node in nodes for name in node.uses} | {*outputs}
+        inputs = [replace(p) for p in ports if p.name in used]
+        kept = {name: array for name, array in constants.items() if name in used}
+        program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
+        program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
+        check_bound(nodes, program.inputs, constants)
+        _sort_inputs(program)
+        return program
+
+    nodes = _needed(nodes, outputs)
+    _refuse_domains(nodes)
+    program = finish(nodes, constants)
+    program.effort = effort
+    with held:
+        rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
+    if rolled is not None:
+        program.rolled = finish(*rolled)
+        program.rolled.effort = Effort(effort.n_bytes)
+    effort.used += evaluator.n_made
+    return program
+
+
+def _opset(model: Any) -> int:
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    if opset is None:
+        found = [(o.domain, o.version) for o in model.opset_import]
+        raise UnsupportedError(f"the model uses none of ONNX's own operator sets, found {found}")
+    if opset < limits.MIN_OPSET:
+        raise UnsupportedError(
+            f"operator set {opset} is not supported; convert the model to {limits.MIN_OPSET} or newer"
+        )
+    return int(opset)
+
+
+def _bind(name: str, array: Any, ports: list[Port], constants: Mapping[str, np.ndarray]) -> np.ndarray:
+    port = next((p for p in ports if p.name == name), None)
+    dtype = port.dtype if port else str(constants[name].dtype)
+    result = np.asarray(array, dtype)
+    if port and port.shaped and result.ndim != len(port.dims):
+        raise ShapeError(f"fixed: {name!r} was given shape {result.shape}, the model declares {port.dims}")
+    return result
+
+
+def _output_dims(resolver: Resolver, value: Any) -> list[int | str]:
+    """An output's shape: as it is computed where that can be told, since what files declare is often wrong."""
+    declared, found = dims_of(value), resolver.sizes(value.name)
+    if found is None:
+        return declared
+    names = [d if isinstance(d, str) else "" for d in declared] if len(declared) == len(found) else [""] * len(found)
+    return [names[a] if n is None else n for a, n in enumerate(found)]
+
+
+def _refuse_domains(nodes: list[OnnxNode]) -> None:
+    """Refuse operators of other domains, before the rest of the file is judged without them."""
+    for node in flat(nodes):
+        domain, _, op = node.op.rpartition(".")
+        if domain.startswith("com.microsoft"):
+            quantised = "; undertow.load(path, weights='int8') quantises it" if "Quant" in op or "Integer" in op else ""
+            node.unsupported(
+                "operators of this domain are ONNX Runtime's own, of files that it has optimised or quantised; load "
+                f"the file that this one was made from{quantised}"
+            )
+        if domain:
+            node.unsupported(f"this operator is not supported (it is none of ONNX's own, but of the domain {domain!r})")
+
+
+def _output_names(resolver: Resolver, nodes: list[OnnxNode], graph: Any) -> list[str]:
+    """The outputs; what stands there twice, as an output and a state say, is copied under a name of its own."""
+    names: list[str] = []
+    for value in graph.output:
+        name, n = value.name, 1
+        while name in names or (n > 1 and (name in resolver.types or name in resolver.constants)):
+            n += 1
+            name = f"{value.name}_{n}"
+        if n > 1:
+            nodes.append(identity(resolver.onnx, value.name, name, resolver.opset))
+            if value.name in resolver.constants:
+                resolver.constants[name] = resolver.constants[value.name]
+        names.append(name)
+    return names
+
+
+def _needed(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed & set(node.outputs):
+            needed |= node.uses
+            kept.append(node)
+    return kept[::-1]
+
+
+def _sort_inputs(program: Program) -> None:
+    """Tell frames, initial states and sequence lengths apart by what they are used for."""
+    starts: set[str] = set()
+    lengths: set[str] = set()
+    other: set[str] = set(program.outputs)
+    for node in reversed(list(flat(program.nodes))):
+        slots = node.inputs
+        if node.op in RECURRENT:
+            starts |= {name for name in slots[5:7] if name}
+            lengths |= {name for name in slots[4:5] if name}
+            other |= {name for name in [*slots[:4], *slots[7:]] if name}
+            continue
+        if is_loop(node, program.constants):
+            carried = node.inputs[2:] if node.op == "Loop" else node.inputs[: -int(node.attrs["num_scan_inputs"])]
+            starts |= set(carried) - {""}
+            other |= node.uses - set(carried)
+            continue
+        made = set(node.outputs)
+        moves = carries(node, program.constants)
+        for group in (starts, lengths):
+            if made & group and moves:
+                group |= set(slots) - {""}
+        if made & other or not moves:
+            other |= node.uses
+    for port in program.inputs:
+        if port.dtype in NUMBER_TYPES and port.dtype != "bool" and _only_picks(program, port.name):
+            port.dtype = "int64"
+        if port.name in lengths and port.name not in other | starts and port.dtype in ID_TYPES:
+            program.length_inputs.append(port.name)
+        elif port.name in starts and port.dtype == "float32":
+            program.state_inputs.append(port)
+        elif port.dtype not in (*NUMBER_TYPES, *ID_TYPES):
+            raise UnsupportedError(
+                f"input {port.name!r} has dtype {port.dtype}, expected float32 (bool, integers "
+                "of at most 16 bits in float32 frames; int64, int32 for ids); "
+                f"convert the model to float32, or bind the input with fixed={_half(port.dtype)}"
+            )
+    taken = set(program.length_inputs) | {p.name for p in program.state_inputs}
+    program.inputs = [p for p in program.inputs if p.name not in taken]
+
+
+def _half(dtype: str) -> str:
+    half = "; undertow.load(path, weights='float16') stores the weights of the float32 model so"
+    return half if dtype in ("float16", "bfloat16") else ""
+
+
+def _only_picks(program: Program, name: str) -> bool:
+    """Whether an input holds ids, though as bytes or float32 numbers: made integers, all it does is to pick rows."""
+    same, picks = {name}, False
+    for node in flat(program.nodes):
+        if not same & node.uses:
+            continue
+        slots = [i for i, used in enumerate(node.inputs) if used in same]
+        if node.op == "Gather" and slots == [1] and node.inputs[0] in program.constants:
+            picks = True
+        elif (node.op == "Cast" and node.attrs.get("to") in (_INT32, _INT64)) or (node.op in MOVEMENT and slots == [0]):
+            same |= set(node.outputs)
+        elif node.op not in ("Shape", "Size"):
+            return False
+    return picks and not same & set(program.outputs)

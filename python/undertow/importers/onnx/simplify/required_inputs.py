@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What must be bound before a model can be read: inputs whose values choose a branch or a number of rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+import numpy as np
+
+from ....errors import UnsupportedError
+from ..file.nodes import OnnxNode, flat
+from .fold import MOVEMENT
+from .ports import Port
+
+_COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+#: ops that look at the shape of their input only
+_SIZE_ONLY = ("Shape", "Size")
+_CARRIES = MOVEMENT | {"Cast"}
+
+
+def check_bound(nodes: list[OnnxNode], ports: list[Port], constants: Mapping[str, np.ndarray]) -> None:
+    """Refuse branches and loops that an input's value chooses; what only its shape chooses is for the walk.
+
+    Raises:
+        UnsupportedError: names the node and the input, says how to bind it, and what the graph compares it with.
+    """
+    every = list(flat(nodes))
+    inner = [n for node in every for body in node.bodies.values() for n in flat(body.nodes)]
+    producer = {name: node for node in [*every, *inner] for name in node.outputs if name}
+    by_name = {port.name: port for port in ports}
+    for node in _structures(nodes):
+        chooses = node.inputs[:1] if node.op == "If" else node.inputs[:2]
+        for name in chooses:
+            for source in sorted(_sources(name, producer) & set(by_name)):
+                _refuse(node, by_name[source], [*every, *inner], constants)
+
+
+def _structures(nodes: list[OnnxNode]) -> list[OnnxNode]:
+    found = [node for node in nodes if node.op in ("If", "Loop")]
+    for node in nodes:
+        for body in node.bodies.values():
+            found += _structures(body.nodes)
+    return found
+
+
+def _sources(name: str, producer: Mapping[str, OnnxNode]) -> set[str]:
+    """What a value is computed from, leaving out values of which only the shape is used."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        value = todo.pop()
+        if value and value not in found:
+            found.add(value)
+            node = producer.get(value)
+            if node is not None and node.op not in _SIZE_ONLY:
+                todo += node.uses
+    return found
+
+
+def _refuse(node: OnnxNode, port: Port, nodes: list[OnnxNode], constants: Mapping[str, np.ndarray]) -> NoReturn:
+    if port.dtype == "float32" and any(n != 1 for n in port.dims):
+        node.unsupported(
+            f"input {port.name!r} decides at run time what is computed: a branch or a number of rounds that depends on "
+            "the frames themselves is not supported"
+        )
+    seen = _compared(port.name, nodes, constants)
+    example = seen[0] if seen else "..."
+    values = f"; the graph compares it with {', '.join(map(str, seen))}" if seen else ""
+    what = "which branch is taken" if node.op == "If" else "how often it runs"
+    raise UnsupportedError(
+        f"input {port.name!r} must be bound, for its value decides {what} by {node.where}: "
+        f"load(..., fixed={{{port.name!r}: {example}}}){values}"
+    )
+
+
+def _compared(name: str, nodes: list[OnnxNode], constants: Mapping[str, np.ndarray]) -> list[float | int]:
+    """The constants that a value is compared with, after moves and casts."""
+    same = {name}
+    found: list[float | int] = []
+    for node in nodes:
+        if node.op in _CARRIES and same & set(node.inputs):
+            same |= set(node.outputs)
+        elif node.op in _COMPARISONS and same & set(node.inputs):
+            for other in node.inputs:
+                array = constants.get(other)
+                if array is not None and array.size == 1 and array.reshape(()).item() not in found:
+                    found.append(array.reshape(()).item())
+    return found
+
+
+__all__ = ["check_bound"]

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: MIT
+"""Fold what is known while loading, and take the branches and loops that this decides, before any axis is read.
+
+One pass in the order of the nodes: constants are computed, sizes are followed as far as they are fixed (onnx's own
+shape inference, node by node; shapes that the file declares for values inside the graph are never looked at), an `If`
+whose condition becomes known is replaced by the branch that it takes, a `Loop` or `Scan` over constants by what it
+gives. Everything comes out in one flat namespace. An `If`, `Loop` or `Scan` that is still open keeps its graphs as
+`Body`s, for the walk, which knows all sizes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ....errors import UnsupportedError
+from ..file import limits
+from ..file.nodes import Body, OnnxNode, wrap
+from ..file.protos import Scope, free_names, identity, needed, wrong_number
+from .constant_loops import run_constant
+from .fold import FOLDABLE, Evaluator
+from .patterns import recompose
+from .sequences import Sequences
+
+Sizes = list[int | None]
+
+#: largest constant whose value shape inference is told: shapes, axes, pads, not weights
+_INFERENCE_DATA = 64
+#: ops that may be computed on shapes of which some sizes are open
+_ON_SIZES = ("Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Identity", "Reshape")
+#: an equation of Einsum; onnx's shape inference does not come back from some that are none
+_TERM = r"[A-Za-z ]*(\.\.\.[A-Za-z ]*)?"
+_EQUATION = re.compile(f"{_TERM}(,{_TERM})*(->{_TERM})?")
+#: stands for an open size where ops that move elements are run on sizes
+_OPEN = -(2**40)
+
+
+class Resolver:
+    """Holds what is known: `constants` (flat name -> array) and `types` (flat name -> TypeProto) grow as it goes."""
+
+    def __init__(self, evaluator: Evaluator, opset: int, constants: dict[str, np.ndarray]) -> None:
+        self.evaluator, self.onnx = evaluator, evaluator.onnx
+        self.opset, self.constants = opset, constants
+        self.types: dict[str, Any] = {}
+        #: integer vectors of which some entries are open
+        self.partial: dict[str, Sizes] = {}
+        #: constant -> the node that it was computed by
+        self.origins: dict[str, OnnxNode] = {}
+        self.sequences = Sequences(self.onnx, constants)
+        self._taken: set[str] = set()
+        self._last: dict[str, int] = {}  # name -> the number that its last namesake got
+        self._n_nodes = 0
+
+    # -- the pass -------------------------------------------------------------------------------------------------
+
+    def run(self, graph: Any) -> list[OnnxNode]:
+        """The nodes of a GraphProto that are left; `types` and `constants` hold its inputs and initializers."""
+        outputs = [v.name for v in graph.output]
+        kept = needed(graph.node, outputs)
+        names = [o for node in kept for o in node.output if o]
+        self._taken |= {*self.constants, *self.types, *names}
+        scope = Scope({name: name for name in self._taken})
+        return self._resolve(kept, scope)
+
+    def _resolve(self, protos: Iterable[Any], scope: Scope) -> list[OnnxNode]:
+        rest: list[OnnxNode] = []
+        for proto in protos:
+            node = self._wrap(proto, scope)
+            if node.bodies or node.op in ("If", "Loop", "Scan"):
+                rest += self._structure(node, proto, scope)
+                continue
+            for plain in self.sequences.spelled_out(node):
+                if not self._fold(plain):
+                    self._follow(plain)
+                    rest.append(plain)
+        return recompose(rest, self.constants)
+
+    def _wrap(self, proto: Any, scope: Scope) -> OnnxNode:
+        """The node with flat names, its outputs entered into the scope."""
+        self.count(len(proto.input) + len(proto.output))
+        node = wrap(self.onnx, proto, self.opset)
+        for name in node.inputs:
+            if name and name not in scope:
+                node.format_error(f"input {name!r} does not exist")
+        node.inputs = [scope[name] if name else "" for name in node.inputs]
+        node.outputs = [self._define(name, scope) if name else "" for name in node.outputs]
+        renamed = node.inputs != list(proto.input) or node.outputs != list(proto.output)
+        if renamed and node.op not in ("Constant", "If", "Loop", "Scan"):
+            node.proto = type(proto)()
+            node.proto.CopyFrom(proto)
+            del node.proto.input[:], node.proto.output[:]
+            node.proto.input.extend(node.inputs)
+            node.proto.output.extend(node.outputs)
+        return node
+
+    def count(self, n_ports: int = 0) -> None:
+        """Refuse to go on beyond the limit of nodes; a round of a loop is one as well."""
+        self._n_nodes += limits.nodes_of(n_ports)
+        if self._n_nodes > limits.MAX_NODES:
+            raise UnsupportedError(f"more than {limits.MAX_NODES} nodes after branches and loops are written out")
+
+    def _define(self, name: str, scope: Scope) -> str:
+        """A flat name for a value of the innermost graph; the name itself where nobody else has it."""
+        if len(scope.maps) == 1:
+            return name
+        flat = name
+        while flat in self._taken:
+            self._last[name] = self._last.get(name, 1) + 1
+            flat = f"{name}_{self._last[name]}"
+        self._taken.add(flat)
+        scope.maps[0][name] = flat
+        return flat
+
+    # -- constants and sizes --------------------------------------------------------------------------------------
+
+    def _fold(self, node: OnnxNode) -> bool:
+        """Compute a node whose inputs are known."""
+        if node.op in ("Shape", "Size"):
+            return self._shape(node)
+        if node.op not in FOLDABLE:
+            return False
+        if all(not name or name in self.constants for name in node.inputs):
+            results = self.evaluator.run(node, [self.constants[name] if name else None for name in node.inputs])
+            self.constants.update({name: a for name, a in zip(node.outputs, results, strict=False) if name})
+            self.origins.update(dict.fromkeys(node.outputs, node))
+            return True
+        if node.op in _ON_SIZES and any(name in self.partial for name in node.inputs):
+            return self._fold_sizes(node)
+        return False
+
+    def _shape(self, node: OnnxNode) -> bool:
+        (name, *_), (out, *_) = node.inputs, node.outputs
+        sizes = list(self.constants[name].shape) if name in self.constants else self.sizes(name)
+        if sizes is None:
+            return False
+        if node.op == "Size":
+            if None in sizes:
+                return False
+            self.constants[out] = np.array(np.prod([n for n in sizes if n is not None], dtype=np.int64))
+            return True
+        sizes = sizes[node.attrs.get("start", 0) : node.attrs.get("end", None)]
+        return self._know(out, sizes)
+
+    def _know(self, name: str, sizes: Sizes) -> bool:
+        """Keep an integer vector; whether all of it is known."""
+        if None in sizes:
+            self.partial[name] = sizes
+            return False
+        self.constants[name] = np.array(sizes, np.int64)
+        return True
+
+    def _fold_sizes(self, node: OnnxNode) -> bool:
+        """An op that moves entries of shapes, some of them open: what is picked may be known."""
+        arrays: list[np.ndarray | None] = []
+        for name in node.inputs:
+            if name in self.partial:
+                arrays.append(np.array([_OPEN if n is None else n for n in self.partial[name]], np.int64))
+            elif name and name not in self.constants:
+                return False
+            else:
+                arrays.append(self.constants[name] if name else None)
+        moved = arrays[:1] if node.op != "Concat" else arrays
+        if any(a is None or a.dtype.kind != "i" for a in moved):
+            return False
+        if any((a == _OPEN).any() for a in arrays[len(moved) :] if a is not None):
+            return False  # an open size chooses what is moved
+        if node.op == "Cast" and node.attrs.get("to") != self.onnx.TensorProto.INT64:
+            return False
+        (result,) = self.evaluator.run(node, arrays)[:1]
+        if not (result == _OPEN).any():
+            self.constants[node.outputs[0]] = result
+            return True
+        if result.ndim == 1:
+            self.partial[node.outputs[0]] = [None if n == _OPEN else int(n) for n in result]
+        return False
+
+    def sizes(self, name: str) -> Sizes | None:
+        """The shape of a value, None where a size is open; None where not even the rank is known."""
+        if name in self.constants:
+            return list(self.constants[name].shape)
+        kind = self.types.get(name)
+        if kind is None or not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
+            return None
+        return [d.dim_value if d.HasField("dim_value") else None for d in kind.tensor_type.shape.dim]
+
+    def set_type(self, name: str, dtype: Any, sizes: Iterable[int | None]) -> None:
+        helper = self.onnx.helper
+        element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        self.types[name] = helper.make_tensor_type_proto(element, list(sizes))
+
+    def _type(self, name: str) -> Any:
+        if name in self.constants and name not in self.types:
+            array = self.constants[name]
+            try:
+                self.set_type(name, array.dtype, array.shape)
+            except (KeyError, ValueError, TypeError):
+                return None
+        return self.types.get(name)
+
+    def _follow(self, node: OnnxNode) -> None:
+        """Shapes of a node's outputs, as far as they can be told."""
+        if node.op == "Reshape" and len(node.inputs) > 1 and node.inputs[1] in self.partial:
+            self._reshaped(node)
+            return
+        if node.op == "Einsum" and not _EQUATION.fullmatch(equation := str(node.attrs.get("equation", ""))):
+            node.format_error(f"attribute equation={equation!r} is not letters for each operand, and for the result")
+        types = {name: self._type(name) for name in node.inputs if name}
+        if None in types.values() or not _axes_exist(node, types.values()):
+            return
+        data = {
+            name: self.onnx.numpy_helper.from_array(self.constants[name], name)
+            for name in types
+            if name in self.constants and self.constants[name].size <= _INFERENCE_DATA
+        }
+        try:
+            schema = self.onnx.defs.get_schema(node.op, self.opset)
+            found = self.onnx.shape_inference.infer_node_outputs(
+                schema, node.proto, types, data, opset_imports=[self.onnx.helper.make_opsetid("", self.opset)]
+            )
+        except Exception:
+            return  # whether the node is right is for the walk to say; here its sizes are not known, that is all
+        self.types.update({name: kind for name, kind in found.items() if name})
+
+    def _reshaped(self, node: OnnxNode) -> None:
+        """A Reshape to sizes of which some are open: -1 is open as well."""
+        old = self.sizes(node.inputs[0])
+        wanted = self.partial[node.inputs[1]]
+        kind = self._type(node.inputs[0])
+        if kind is None or (0 in wanted and (old is None or node.attrs.get("allowzero", 0))):
+            return
+        made: Sizes = []
+        for i, n in enumerate(wanted):
+            made.append(old[i] if n == 0 and old is not None and i < len(old) else None if n == -1 else n)
+        self.types[node.outputs[0]] = self.onnx.helper.make_tensor_type_proto(kind.tensor_type.elem_type, made)
+
+    # -- If, Loop, Scan -------------------------------------------------------------------------------------------
+
+    def _structure(self, node: OnnxNode, proto: Any, scope: Scope) -> list[OnnxNode]:
+        graphs = {a.name: a.g for a in proto.attribute if a.HasField("g")}
+        wanted = ("then_branch", "else_branch") if node.op == "If" else ("body",)
+        if node.op not in ("If", "Loop", "Scan"):
+            node.unsupported("this operator is not supported (it holds a graph)")
+        if set(graphs) != set(wanted):
+            node.format_error(f"holds graphs {sorted(graphs)}, expected {list(wanted)}")
+        for key in wanted:
+            node.attrs.pop(key)
+        if node.op == "If":
+            return self._branch(node, graphs, scope)
+        captured = {scope[name] for name in free_names(graphs["body"]) if name in scope}
+        if all(not name or name in self.constants for name in {*node.inputs, *captured}):
+            run_constant(self, node, graphs["body"], scope)
+            return []
+        node.bodies = {"body": self.body(node, graphs["body"], scope)}
+        return [node]
+
+    def _branch(self, node: OnnxNode, graphs: Mapping[str, Any], scope: Scope) -> list[OnnxNode]:
+        condition = self.constants.get(node.inputs[0]) if node.inputs else None
+        if condition is None:
+            node.bodies = {key: self.body(node, graph, scope) for key, graph in graphs.items()}
+            for body in node.bodies.values():
+                if len(body.outputs) != len(node.outputs):
+                    wrong_number(node, len(body.outputs), len(node.outputs))
+            return [node]
+        if condition.size != 1:
+            node.shape_error(f"its condition has shape {condition.shape}, expected one element")
+        body = self.body(node, graphs["then_branch" if condition.reshape(()) else "else_branch"], scope)
+        if len(body.outputs) != len(node.outputs):
+            wrong_number(node, len(body.outputs), len(node.outputs))
+        return [*body.nodes, *self._alias(node, body.outputs, node.outputs)]
+
+    def body(
+        self,
+        node: OnnxNode,
+        graph: Any,
+        scope: Scope,
+        given: Mapping[str, np.ndarray] | None = None,
+        protos: Iterable[Any] | None = None,
+    ) -> Body:
+        """A graph inside of a node, resolved; `given`: its inputs where they are known, by the graph's own names;
+        protos: the nodes that its outputs need, where somebody knows them already.
+        """
+        inner: Scope = scope.new_child()
+        inputs = [self._define(v.name, inner) for v in graph.input]
+        for value, flat in zip(graph.input, inputs, strict=True):
+            if given is not None:
+                self.constants[flat] = given[value.name]
+        for tensor in graph.initializer:
+            if tensor.name not in inner.maps[0]:
+                self.constants[self._define(tensor.name, inner)] = self.evaluator.to_array(tensor, tensor.name)
+        outputs = [v.name for v in graph.output]
+        nodes = self._resolve(needed(graph.node, outputs) if protos is None else protos, inner)
+        for name in outputs:
+            if name not in inner:
+                node.format_error(f"its graph {graph.name!r} gives {name!r}, which does not exist")
+        return Body(inputs, nodes, [inner[name] for name in outputs])
+
+    def _alias(self, node: OnnxNode, values: list[str], names: list[str]) -> list[OnnxNode]:
+        """Let `names` be `values`: constants at once, others through Identity."""
+        made = []
+        for value, name in zip(values, names, strict=True):
+            if not name:
+                continue
+            if value in self.constants:
+                self.constants[name] = self.constants[value]
+                continue
+            if value in self.types:
+                self.types[name] = self.types[value]
+            if value in self.partial:
+                self.partial[name] = self.partial[value]
+            made.append(identity(self.onnx, value, name, self.opset))
+        return made
+
+
+def _axes_exist(node: OnnxNode, types: Iterable[Any]) -> bool:
+    """Whether attributes name axes that the inputs have; onnx's shape inference looks at others without a check."""
+    named = [n for key in ("axis", "axes", "perm", "batch_dims") for n in np.ravel(node.attrs.get(key, ()))]
+    if not named:
+        return True
+    rank = next((len(t.tensor_type.shape.dim) for t in types), 0)  # of the first input
+    rank += len(named) if node.op in ("Unsqueeze", "OneHot") else 0
+    end = node.op in ("Flatten", "Softmax", "LogSoftmax", "Hardmax")  # which have an axis behind the last one
+    return all(-rank <= int(n) < rank + end for n in named)
+
+
+__all__ = ["Resolver"]

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: MIT
+"""What is in a model, as plain data and as the text that `print(model)` and `undertow info` show."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from .._text import MAX_LINE, escaped, quoted, shown
+from ..ir.activations import IDENTITY, SIGMOID, TANH
+from ..ir.graph import Graph, Node, Value
+from ..ir.ops import CATALOGUE
+from ..ir.origin import Origin
+from ..tow.sizes import weight_bytes
+from ..tow.sparse import densities
+
+#: Above so many nodes, small ones share a line.
+MANY_LAYERS = 24
+#: from so many rows on, those in the middle share one
+MAX_ROWS = 80
+#: Shapes of inputs (outputs) in one line.
+MAX_SHAPES = 3
+_DEFAULTS = {"rnn": (TANH,), "gru": (SIGMOID, TANH), "lstm": (SIGMOID, TANH, TANH)}
+
+
+class Described(Protocol):
+    """What is asked of a `Model`."""
+
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def origin(self) -> Origin: ...
+    @property
+    def inputs(self) -> Mapping[str, Value]: ...
+    @property
+    def outputs(self) -> Mapping[str, Value]: ...
+    @property
+    def n_parameters(self) -> int: ...
+    @property
+    def state_bytes(self) -> int: ...
+    @property
+    def scratch_bytes(self) -> int: ...
+    @property
+    def multiply_adds(self) -> int: ...
+    @property
+    def bytes_per_step(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def streamable(self) -> bool: ...
+    @property
+    def latency(self) -> int: ...
+    @property
+    def frames_in(self) -> int: ...
+    @property
+    def frames_out(self) -> int: ...
+
+
+def describe(model: Described) -> dict[str, Any]:
+    """Everything that there is to say about a model, as plain data."""
+    graph = model.graph
+
+    def frame(name: str, value: Any) -> dict[str, Any]:
+        facts = {"name": name, "shape": list(value.shape), "dtype": value.dtype}
+        return {**facts, "ids": value.n_ids} if value.n_ids is not None else facts
+
+    return {
+        "name": model.name,
+        "source": graph.source,
+        "inputs": [frame(name, value) for name, value in model.inputs.items()],
+        "outputs": [frame(name, value) for name, value in model.outputs.items()],
+        "layers": [
+            {
+                "name": node.name,
+                "op": node.op,
+                "inputs": [list(graph.shape(value)) for value in node.inputs],
+                "outputs": [list(graph.shape(value)) for value in node.outputs],
+                "parameters": node.n_parameters,
+                "bytes": weight_bytes(node),
+                "precision": precision_of(node),
+                "density": densities(node),
+                "variant": variant(graph, node),
+            }
+            for node in graph.nodes
+        ],
+        "state": [
+            {"name": s.name, "shape": list(s.shape), "starts": "at zero" if s.init is None else "from the model"}
+            for s in graph.states.values()
+        ],
+        "parameters": model.n_parameters,
+        "dtype": ", ".join(dict.fromkeys(p for node in graph.nodes for p in _precisions(node).values())) or "float32",
+        "weight_bytes": sum(weight_bytes(node) for node in graph.nodes),
+        "state_bytes": model.state_bytes,
+        "scratch_bytes": model.scratch_bytes,
+        "multiply_adds": model.multiply_adds,
+        "bytes_per_step": model.bytes_per_step,
+        "isa": model.isa,
+        "streamable": model.streamable,
+        "latency": model.latency,
+        "frames_in": model.frames_in,
+        "frames_out": model.frames_out,
+        "not_streamable": [f"{node.op} {quoted(node.name)}: {reason}" for node, reason in graph.whole_sequence_nodes()],
+        "warnings": _not_finite(graph.nodes),
+    }
+
+
+def precision_of(node: Node) -> str:
+    """How the weights of a layer are stored: "int8", or "W int8, R float16"; "" where there is nothing to choose."""
+    found = _precisions(node)
+    if len(set(found.values())) > 1:
+        return ", ".join(f"{key} {precision}" for key, precision in found.items())
+    return next(iter(found.values()), "")
+
+
+def _precisions(node: Node) -> dict[str, str]:
+    return {key: node.precisions.get(key, "float32") for key in CATALOGUE[node.op].reducible if key in node.weights}
+
+
+def _timesteps(facts: dict[str, Any]) -> str:
+    return f"{facts['frames_in']} timesteps of the inputs, {facts['frames_out']} of the outputs"
+
+
+def _left(density: dict[str, float]) -> str:
+    """Of matrices that are stored in blocks, the share that is stored."""
+    shares = ", ".join(f"{key} {share:.0%}" for key, share in density.items())
+    return f" ({shares} left)" if shares else ""
+
+
+def variant(graph: Graph, node: Node) -> str:
+    """What tells this node from others of its op, in a few words."""
+    attrs, words = node.attrs, []
+    if node.op in _DEFAULTS:
+        frame = graph.shape(node.inputs[0])
+        if attrs["steps"]:
+            words.append(f"{frame[0]} steps of a frame")
+        if len(frame) == 2 + attrs["steps"]:
+            words.append(f"{frame[-2]} rows")
+        words.append("backwards" if attrs["reverse"] else "forwards")
+        if node.op == "gru":
+            words.append("reset after" if attrs["reset_after"] else "reset before")
+        usual = tuple(attrs["activations"]) == _DEFAULTS[node.op]
+        words.append(" ".join(str(a) for a in attrs["activations"]) + ("" if usual else " (not the usual ones)"))
+        if "b" not in node.weights:
+            words.append("no bias")
+        for key in ("peephole", "projection"):
+            if key in node.weights:
+                n = node.weights[key].shape[0]
+                words.append(f"projection to {n}" if key == "projection" else key)
+        if attrs.get("input_forget"):
+            words.append("input_forget")
+        if attrs["clip"] is not None:
+            words.append(f"clip {attrs['clip']:g}")
+        if attrs["masked"]:
+            words.append("masked by length")
+        if not node.states:
+            words.append("starts from an input" if len(node.inputs) > 1 else "forgets")
+    elif attrs.get("activation", IDENTITY) != IDENTITY:
+        words.append(str(attrs["activation"]))
+    if node.op in ("dense", "depthwise") and "b" not in node.weights:
+        words.append("no bias")
+    if node.op == "window":
+        words.append(f"frames {spans(attrs['taps'])}")
+    if node.op == "reduce":
+        words.append(attrs["kind"])
+    if node.op == "layer_norm":
+        words.append(f"eps {attrs['eps']:g}")
+    return ", ".join(words)
+
+
+def spans(taps: tuple[int, ...]) -> str:
+    """(-4, -2, 0, 1) -> "-4 -2 0 to 1": offsets in words, runs of neighbours by their ends."""
+    runs: list[list[int]] = []
+    for tap in taps:
+        if runs and tap == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], tap]
+        else:
+            runs.append([tap])
+    return " ".join(" to ".join(map(str, run)) for run in runs)
+
+
+def _not_finite(nodes: list[Node]) -> list[str]:
+    found = []
+    for node in nodes:
+        for key, w in node.weights.items():
+            for what, n in (("NaN", int(np.isnan(w).sum())), ("infinite", int(np.isinf(w).sum()))):
+                if n:
+                    found.append(f"{node.op} {quoted(node.name)}: {n} of {w.size} numbers of {key} are {what}")
+    return found
+
+
+def text(facts: dict[str, Any], every: bool = False) -> str:
+    """Facts in lines. Of models with many layers, runs of small ones share a line unless `every` one is wanted."""
+
+    def frames(kind: str) -> list[list[str]]:
+        return [
+            [kind, shown(f["name"]), _shape(f["shape"]), f["dtype"] + (f" below {f['ids']}" if f.get("ids") else "")]
+            for f in facts[f"{kind}s"]
+        ]
+
+    layers = [["layer", "op", "in", "out", "parameters", "bytes", "precision", "variant"]]
+    runs = _runs(facts["layers"], every)
+    if not every and len(runs) > MAX_ROWS:
+        middle = [layer for run in runs[MAX_ROWS // 2 : -MAX_ROWS // 4] for layer in run]
+        runs = [*runs[: MAX_ROWS // 2], middle, *runs[-MAX_ROWS // 4 :]]
+    for run in runs:
+        layers.append(_row(run[0]) if len(run) == 1 else _row_of_many(run))
+    lines = [shown(facts["name"]), *_source(facts["source"]), ""]
+    lines += [table(frames("input") + frames("output")), "", table(layers), ""]
+    if len(layers) <= len(facts["layers"]):
+        lines += [f"  {len(facts['layers'])} nodes; undertow info --all gives each of them a line", ""]
+    states = [
+        [
+            "state" if i == 0 else "",
+            f"{shown(s['name'])} {_shape(s['shape'])}" + ("" if s["starts"] == "at zero" else " starts from the model"),
+        ]
+        for i, s in enumerate(facts["state"])
+    ]
+    streams = "yes" if facts["streamable"] else "no: " + "; ".join(facts["not_streamable"])
+    lines.append(
+        table(
+            [
+                ["parameters", f"{facts['parameters']:,} ({human_bytes(facts['weight_bytes'])} of {facts['dtype']})"],
+                *states,
+                ["memory", f"{human_bytes(facts['state_bytes'])} of state and "
+                 f"{human_bytes(facts['scratch_bytes'])} of scratch per stream"],
+                ["work", f"about {facts['multiply_adds']:,} multiply-adds and "
+                 f"{human_bytes(facts['bytes_per_step'])} a step"],
+                ["isa", facts["isa"]],
+                ["streams", streams],
+                *([["latency", f"{facts['latency']} frames"]] if facts["latency"] else []),
+                *([["frame", _timesteps(facts)]] if facts["frames_in"] > 1 else []),
+            ]
+        )
+    )  # fmt: skip
+    return "\n".join(lines)
+
+
+def _source(source: str) -> list[str]:
+    """Where the model came from; in a column of its own, so that no line of it passes for a fact of ours."""
+    said = [shown(re.sub(" +", " ", line).strip(), MAX_LINE) for line in source.split("\n")] if source else []
+    if len(said) > MAX_ROWS:
+        said[MAX_ROWS:] = [f"... and {len(said) - MAX_ROWS} more lines"]
+    return [f"  {'source' if i == 0 else '':6}  {line}".rstrip() for i, line in enumerate(said)]
+
+
+def _shape(dims: list[int]) -> str:
+    return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
+
+
+def _row(layer: dict[str, Any]) -> list[str]:
+    return [
+        shown(layer["name"]),
+        layer["op"],
+        " ".join(map(_shape, layer["inputs"][:MAX_SHAPES])) + _more(layer["inputs"]),
+        " ".join(map(_shape, layer["outputs"][:MAX_SHAPES])) + _more(layer["outputs"]),
+        f"{layer['parameters']:,}",
+        f"{layer['bytes']:,}",
+        layer["precision"] + _left(layer["density"]),
+        layer["variant"],
+    ]
+
+
+def _more(shapes: list[Any]) -> str:
+    return f" and {len(shapes) - MAX_SHAPES} more" if len(shapes) > MAX_SHAPES else ""
+
+
+def _row_of_many(run: list[dict[str, Any]]) -> list[str]:
+    ops = Counter(layer["op"] for layer in run)
+    names = ", ".join(f"{n} {op}" if n > 1 else op for op, n in ops.most_common())
+    made = [layer["outputs"][0] for layer in run if layer["outputs"]]
+    parameters, size = (sum(layer[key] for layer in run) for key in ("parameters", "bytes"))
+    return [f"... {len(run)} nodes", "", "", _shape(made[-1]) if made else "",
+            f"{parameters:,}", f"{size:,}", "", names]  # fmt: skip
+
+
+def _runs(layers: list[dict[str, Any]], every: bool) -> list[list[dict[str, Any]]]:
+    """Layers one by one; where there are many, those between the large ones together."""
+    runs: list[list[dict[str, Any]]] = []
+    for layer in layers:
+        small = not every and len(layers) > MANY_LAYERS and not is_main(layer["op"])
+        if small and runs and not is_main(runs[-1][0]["op"]):
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return runs
+
+
+def is_main(op: str) -> bool:
+    """Whether a node of this op is one that people look for: it has matrices, or remembers."""
+    return bool(CATALOGUE[op].reducible) or op in (
+        "depthwise",
+        "window",
+        "matmul",
+        "softmax",
+        "layer_norm",
+        "last",
+        "flip",
+    )
+
+
+def human_bytes(n: int) -> str:
+    """1536 -> '1.5 KiB'."""
+    size, unit = float(n), "bytes"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{n:,} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def table(rows: list[list[str]], indent: str = "  ") -> str:
+    """Columns padded to their widest cell; a cell is one line, whatever its text holds."""
+    rows = [[escaped(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: MIT
+"""The graph that importers fill and the compiler lowers: frames, states and the nodes between them.
+
+A value is a **frame**: the part of a tensor that belongs to one timestep (batch and time axes removed), of dtype
+float32, or int32 for the ids of an embedding. A value marked `once` is given once per sequence instead of once per
+timestep (a constant, or the last frame of a whole sequence). Nodes are held in an order in which they can run.
+
+>>> from undertow.ir.graph import Graph
+>>> import numpy as np
+>>> g = Graph("demo")
+>>> x = g.input("x", (3,))
+>>> y = g.add("dense", [x], name="head", weights={"W": np.ones((2, 3)), "b": np.zeros(2)})
+>>> g.output("y", y)
+>>> g
+Graph 'demo'
+  input   x  (3,) float32
+  head  dense  x -> head.out  (2,) float32
+  output  y = head.out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .._text import listed, quoted, shown
+from ..budget import WEIGHT_BYTES, room, watch
+from ..errors import ShapeError, UnsupportedError
+from .nodes import Node, State, Value
+from .ops import CATALOGUE, check_precisions, infer
+from .origin import Origin
+
+
+class Graph:
+    """A recurrent network as nodes over frames, for models that are no chain.
+
+    Build it with `input`, `state`, `add` (or a layer's `add_to(graph, value)`) and `output`, then run it through
+    `Model.from_graph`.
+    """
+
+    def __init__(self, name: str = "model") -> None:
+        self.name = name
+        self.values: dict[str, Value] = {}
+        self.states: dict[str, State] = {}
+        self.nodes: list[Node] = []
+        self.inputs: list[str] = []
+        #: name that the user sees -> value
+        self.outputs: dict[str, str] = {}
+        #: free text about where the model came from, shown by `undertow info`
+        self.source = ""
+        #: what the file held, and which node was made from what
+        self.origin = Origin()
+        self._read: set[str] = set()  # states that a state_read reads
+        self._written: set[str] = set()  # states that a layer owns or a state_write writes
+        self._taken: set[str] = set()  # names of nodes, and of what values are named after
+        self._stateful: set[str] = set()  # names that states are named after, before their node exists
+        watch(self)
+
+    # -- building ---------------------------------------------------------------------------------------------
+
+    def input(self, name: str, shape: int | Iterable[int], dtype: str = "float32") -> str:
+        """Add an input frame. dtype is "float32", or "int32" for the ids of an embedding."""
+        if dtype not in ("float32", "int32"):
+            raise UnsupportedError(f"input {name!r}: dtype {dtype} is not supported; expected float32 or int32")
+        self._new_value(Value(name, _as_shape(shape), dtype))
+        self.inputs.append(name)
+        return name
+
+    def state(self, name: str, shape: int | Iterable[int], init: np.ndarray | None = None) -> str:
+        """Add a state field; `init` (same shape) is where a fresh stream starts."""
+        shape = _as_shape(shape)
+        if name in self.states:
+            raise ShapeError(f"state {name!r} exists already; state names must differ")
+        if init is not None:
+            init = np.asarray(init, np.float32)
+            if init.shape != shape:
+                raise ShapeError(f"state {name!r}: initial value has shape {init.shape}, expected {shape}")
+        self.states[name] = State(name, shape, init)
+        self._stateful.add(name.rpartition(".")[0] or name)
+        return name
+
+    def add(
+        self,
+        op: str,
+        inputs: Iterable[str] = (),
+        *,
+        name: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        weights: Mapping[str, np.ndarray] | None = None,
+        states: Iterable[str] = (),
+        precisions: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Add a node and give the name of its output (a tuple of names where an op has several, None for none).
+
+        `precisions` says how a file stores a weight; see `Node`.
+
+        Raises:
+            ShapeError: an input, weight or attribute does not fit; the message names the node.
+            UnsupportedError: the op, one of its settings or a precision does not exist.
+        """
+        if op not in CATALOGUE:
+            raise UnsupportedError(f"op {op!r} does not exist; ops: {', '.join(sorted(CATALOGUE))}")
+        name = self.unique_name(name or op)
+        inputs = tuple(inputs)
+        for value in inputs:
+            if value not in self.values:
+                raise ShapeError(f"{op} {quoted(name)}: input {quoted(value)} does not exist")
+        for state in states:
+            if state not in self.states:
+                raise ShapeError(f"{op} {quoted(name)}: state {quoted(state)} does not exist")
+            # A layer owns its states; a register may be read often, but written once.
+            if (op != "state_read" and state in self._written) or (
+                op not in ("state_read", "state_write") and state in self._read
+            ):
+                raise ShapeError(
+                    f"{op} {quoted(name)}: state {quoted(state)} belongs to another node; give each its own"
+                )
+        # float64 weights (typed-in examples) become float32 here, once, for every importer alike.
+        arrays = {
+            key: np.asarray(
+                w, np.int32 if np.asarray(w).dtype.kind in "iu" and key == "indices" else np.float32, order="C"
+            )
+            for key, w in (weights or {}).items()
+            if w is not None
+        }
+        for key, array in arrays.items():
+            room(array.size, array.itemsize if key == "indices" else WEIGHT_BYTES)
+        node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states), dict(precisions or {}))
+        outputs = infer(self, node)
+        check_precisions(node)
+        node.outputs = tuple(f"{name}.{suffix}" for suffix, _ in outputs)
+        for output, (_, made) in zip(node.outputs, outputs, strict=True):
+            self._new_value(Value(output, made.shape, made.dtype, made.once))
+        self.nodes.append(node)
+        self.origin.note(name)
+        (self._read if op == "state_read" else self._written).update(node.states)
+        self._taken.add(name)
+        if len(node.outputs) == 1:
+            return node.outputs[0]
+        return node.outputs or None
+
+    def output(self, name: str, value: str) -> None:
+        """Make `value` an output that users see as `name`."""
+        if value not in self.values:
+            raise ShapeError(f"output {name!r}: value {value!r} does not exist")
+        if name in self.outputs:
+            raise ShapeError(f"output {name!r} exists already")
+        self.outputs[name] = value
+
+    def unique_name(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3` ... when a node, value or another layer's state has it already."""
+        candidate, n = name, 2
+        while candidate in self._taken or (n > 2 and candidate in self._stateful):
+            candidate, n = f"{name}_{n}", n + 1
+        return candidate
+
+    def _new_value(self, value: Value) -> None:
+        if value.name in self.values:
+            raise ShapeError(f"value {value.name!r} exists already; names must differ")
+        self.values[value.name] = value
+        self._taken.add(value.name.rpartition(".")[0] or value.name)
+
+    def copy(self) -> Graph:
+        """A graph that can be changed without changing this one; the arrays of weights are shared."""
+        twin = Graph(self.name)
+        for key, value in vars(self).items():
+            setattr(twin, key, value if isinstance(value, str) else value.copy())
+        twin.states = {name: replace(state) for name, state in self.states.items()}
+        twin.nodes = [
+            replace(node, attrs=dict(node.attrs), weights=dict(node.weights), precisions=dict(node.precisions))
+            for node in self.nodes
+        ]
+        return twin
+
+    # -- asking -----------------------------------------------------------------------------------------------
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        return self.values[value].shape
+
+    def whole_sequence_nodes(self) -> list[tuple[Node, str]]:
+        """The nodes that need the whole sequence, each with the reason: none of them can be streamed."""
+        return [(node, reason) for node in self.nodes if (reason := _needs_whole_sequence(node))]
+
+    def check_registers(self) -> None:
+        """Refuse registers beside nodes that need the whole sequence.
+
+        Raises:
+            UnsupportedError: names one of each.
+        """
+        whole = self.whole_sequence_nodes()
+        registers = [node for node in self.nodes if node.op in ("state_read", "state_write")]
+        if whole and registers:
+            node, reason = whole[0]
+            raise UnsupportedError(
+                f"{node.op} {node.name!r} needs the whole sequence ({reason}), but state {registers[0].states[0]!r} "
+                "is carried frame by frame: they cannot be in one model"
+            )
+
+    @property
+    def latency(self) -> int:
+        """Frames by which a stream's outputs come later: of a graph that `passes.latency` has lowered; else 0."""
+        return next((node.attrs["latency"] for node in self.nodes if node.op == "present"), 0)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(node.n_parameters for node in self.nodes)
+
+    @property
+    def n_bytes(self) -> int:
+        """About what the arrays of all nodes take until there is a model."""
+        indices = sum(node.weights["indices"].nbytes for node in self.nodes if "indices" in node.weights)
+        return indices + WEIGHT_BYTES * self.n_parameters
+
+    def __repr__(self) -> str:
+        def show(value: str) -> str:
+            v = self.values[value]
+            return f"{v.shape} {v.dtype}{' once' if v.once else ''}"
+
+        lines = [f"Graph {quoted(self.name)}"]
+        lines += [f"  input   {shown(name)}  {show(name)}" for name in self.inputs]
+        lines += [
+            f"  state   {shown(s.name)}  {s.shape}{'' if s.init is None else '  (learned start)'}"
+            for s in self.states.values()
+        ]
+        for node in self.nodes:
+            shapes = ", ".join(show(v) for v in node.outputs)
+            lines.append(
+                f"  {shown(node.name)}  {node.op}  {listed(node.inputs)} -> {listed(node.outputs)}  {shapes}"
+                + "".join(f"  {key} {precision}" for key, precision in node.precisions.items())
+            )
+        lines += [f"  output  {shown(name)} = {shown(value)}" for name, value in self.outputs.items()]
+        return "\n".join(lines)
+
+
+def _needs_whole_sequence(node: Node) -> str:
+    if node.attrs.get("reverse") and node.op in ("rnn", "lstm", "gru") and not node.attrs["steps"]:
+        return "it runs backwards in time (direction reverse, or one half of a bidirectional layer)"
+    if node.op == "last" and node.attrs["reverse"]:
+        return "it takes what a backward layer gives at the first timestep"
+    if node.op == "flip":
+        return "it reverses the order of the timesteps"
+    return ""
+
+
+def _as_shape(shape: int | Iterable[int]) -> tuple[int, ...]:
+    shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    if any(n < 1 for n in shape):
+        raise ShapeError(f"a frame of shape {shape} is empty; every axis must be at least 1")
+    return shape

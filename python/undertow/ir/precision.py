@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MIT
+"""Weights in fewer bits: what number stands for what (csrc/FORMAT.md, "Precisions"). Layouts: `undertow.tow.packing`.
+
+A Graph keeps its weights as float32 and says in `Node.precisions` how a file stores them. Reading a file gives the
+numbers that it stores, and storing those again gives the same file: every function here finds its own results again.
+
+A weight has shape (..., K); its last axis is the one that a product sums over, or the columns of a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from ..errors import UnsupportedError
+
+#: name -> dtype code of a file, from the most exact to the smallest
+CODES = {"float32": 0, "float16": 2, "bfloat16": 3, "int8": 4, "int4": 5}
+#: the same for matrices that a file stores in blocks (`undertow.tow.sparse`): numbers of float32 and int8
+SPARSE_CODES = {"sparse float32": 6, "sparse int8": 7}
+#: columns of a weight in int8 or int4: 127 * 127 * 2^17 still fits the 32-bit sum of a product
+MAX_COLUMNS = 131072
+#: neighbours along k that share one scale of int4
+GROUP = 32
+
+_SMALLEST_NORMAL = np.float32(2.0**-126)
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Integers and the factors that make them weights: int8 w[..., k] = q[..., k] scale[...], int4 one for each group.
+
+    Attributes:
+        q: (..., K) int8, in -127..127 or -7..7.
+        scale: float32 (...) of int8; float16 (..., ceil(K / 32)) of int4.
+    """
+
+    q: np.ndarray
+    scale: np.ndarray
+
+    def values(self) -> np.ndarray:
+        """The weights that these numbers mean, float32."""
+        if self.scale.ndim < self.q.ndim:
+            return self.q * self.scale[..., None]
+        scale = np.repeat(self.scale.astype(np.float32), GROUP, axis=-1)[..., : self.q.shape[-1]]
+        return self.q * scale
+
+
+def check(precision: str, what: str) -> None:
+    """Refuse a precision that does not exist; `what` names the weight."""
+    if precision not in CODES and precision not in SPARSE_CODES:
+        names = ", ".join([*CODES, *SPARSE_CODES])
+        raise UnsupportedError(f"{what}: precision {precision!r} does not exist; precisions: {names}")
+
+
+def numbers(precision: str) -> str:
+    """The precision of the numbers alone: "sparse int8" is "int8"."""
+    return precision.removeprefix("sparse ")
+
+
+def quantise(w: np.ndarray, precision: str, what: str = "weight") -> Quantised:
+    """The integers nearest to float32 weights; symmetric, so that 0 stays 0.
+
+    A scale is 0, and its integers too, where all weights are 0 or so small that the scale would be subnormal (int8,
+    below 1.5e-36: kernels flush those) or 0 (int4, below 2e-7).
+
+    Args:
+        w: (..., K) float32.
+        precision: "int8" or "int4".
+        what: names the weight in errors.
+
+    Raises:
+        UnsupportedError: a weight is NaN or infinite, an int4 scale exceeds float16, or K exceeds MAX_COLUMNS.
+    """
+    _refuse_columns(w, precision, what)
+    _refuse_nonfinite(w, precision, what)
+    if precision == "int8":
+        scale = _top(w) / np.float32(127)
+        scale[scale < _SMALLEST_NORMAL] = 0
+        with np.errstate(over="ignore"):  # the largest float32 number must come back finite
+            scale = np.where(np.isinf(scale * np.float32(127)), np.nextafter(scale, np.float32(0)), scale)
+        return Quantised(_integers(w, scale[..., None], 127), scale)
+    *rows, K = w.shape
+    groups = _padded(w, GROUP).reshape(*rows, -1, GROUP)
+    scale = _int4_scales(_top(groups))
+    if np.isinf(scale).any():
+        at = np.unravel_index(int(np.abs(w).argmax()), w.shape)
+        _refuse(what, at, w[at], precision, f"weights up to {7 * 65504} (float16 scales)")
+    q = _integers(groups, scale.astype(np.float32)[..., None], 7)
+    return Quantised(np.ascontiguousarray(q.reshape(*rows, -1)[..., :K]), scale)
+
+
+def narrow(w: np.ndarray, precision: str, what: str = "weight") -> np.ndarray:
+    """Float32 weights rounded to 16 bits, ties to even: float16 numbers, or bfloat16 ones as uint16 bits.
+
+    Raises:
+        UnsupportedError: a weight is NaN or infinite, or becomes infinite.
+    """
+    _refuse_nonfinite(w, precision, what)
+    narrowed: np.ndarray
+    if precision == "float16":
+        with np.errstate(over="ignore"):
+            narrowed = w.astype(np.float16)
+        lost, limit = np.isinf(narrowed), "weights up to 65504"
+    else:
+        bits = np.ascontiguousarray(w, np.float32).view(np.uint32)
+        narrowed = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+        lost, limit = narrowed & 0x7FFF == 0x7F80, "weights up to 3.38953139e38"
+    if lost.any():
+        at = np.unravel_index(int(lost.argmax()), w.shape)
+        _refuse(what, at, w[at], precision, limit)
+    return narrowed
+
+
+def widen(narrowed: np.ndarray) -> np.ndarray:
+    """The float32 numbers of what `narrow` gave; exact."""
+    if narrowed.dtype == np.float16:
+        return narrowed.astype(np.float32)
+    return (narrowed.astype(np.uint32) << 16).view(np.float32)
+
+
+def stored(w: np.ndarray, precision: str, what: str = "weight") -> np.ndarray:
+    """The float32 numbers that remain of `w` in a file of this precision. Raises what `quantise` and `narrow` do."""
+    precision = numbers(precision)
+    if precision == "float32":
+        return w
+    if precision in ("int8", "int4"):
+        return quantise(w, precision, what).values()
+    return widen(narrow(w, precision, what))
+
+
+def _top(w: np.ndarray) -> np.ndarray:
+    """max|w| over the last axis, without an array of |w|."""
+    return np.abs(np.maximum(w.max(axis=-1), -w.min(axis=-1))).astype(np.float32)  # never -0
+
+
+def _integers(w: np.ndarray, scale: np.ndarray, limit: int) -> np.ndarray:
+    q = np.divide(w, scale, out=np.zeros(w.shape, np.float32), where=scale > 0)
+    np.clip(np.rint(q, out=q), -limit, limit, out=q)  # a subnormal float16 scale is coarse: q may lie beyond
+    return q.astype(np.int8)
+
+
+def _int4_scales(top: np.ndarray) -> np.ndarray:
+    """float16 scales for groups whose largest weight is `top`.
+
+    Where the scale is a subnormal float16, rounding it may leave the largest integer below 7; the scale of what is
+    stored is then smaller than the one it was stored with. Scales only fall, so that the search ends. An infinite
+    scale is left to the caller.
+    """
+    with np.errstate(over="ignore"):
+        scale = (top / np.float32(7)).astype(np.float16)
+    while np.isfinite(scale).all():
+        wide = scale.astype(np.float32)
+        q = np.divide(top, wide, out=np.zeros_like(top), where=wide > 0)
+        again = (np.minimum(np.rint(q), 7) * wide / np.float32(7)).astype(np.float16)
+        if np.array_equal(again, scale):
+            break
+        scale = again
+    return scale
+
+
+def _padded(w: np.ndarray, multiple: int) -> np.ndarray:
+    return np.pad(w, [(0, 0)] * (w.ndim - 1) + [(0, -w.shape[-1] % multiple)])
+
+
+def _refuse_columns(w: np.ndarray, precision: str, what: str) -> None:
+    if w.shape[-1] > MAX_COLUMNS:
+        raise UnsupportedError(
+            f"{what} has {w.shape[-1]} columns; {precision} takes at most {MAX_COLUMNS}: "
+            "store it as float16, bfloat16 or float32"
+        )
+
+
+def _refuse_nonfinite(w: np.ndarray, precision: str, what: str) -> None:
+    finite = np.isfinite(w)
+    if not finite.all():
+        at = np.unravel_index(int(finite.argmin()), w.shape)
+        _refuse(what, at, w[at], precision, "finite weights")
+
+
+def _refuse(what: str, at: tuple, value: float, precision: str, expected: str) -> NoReturn:
+    index = ", ".join(str(int(i)) for i in at)
+    raise UnsupportedError(f"{what}[{index}] is {value:.9g}; {precision} takes {expected}: store it as float32")

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""Hold elements in the order in which they are read, so that a `select` copies pieces instead of single elements.
+
+Exporters keep images and spectra as (channel, place), the engine's layers read and write rows of channels, and between
+the two stand transposes. Two orders are free and are chosen here:
+
+* that of frames which elementwise nodes compute from selections, for selections (`_Region`);
+* that of the columns of a dense layer or a cell which reads a selection. A column that sees nothing but padding goes.
+
+The second changes the order of a sum, so an output moves by its rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..budget import room
+from ..ir.graph import Graph, Node
+from ..ir.ops import BINARY
+from .fuse import rounds
+
+_ELEMENTWISE = frozenset({*BINARY, "where", "activation", "affine", "reshape"})
+_LAYERS = ("dense", "rnn", "gru", "lstm")
+_GROUPED = ("int4",)  # precisions whose columns share scales
+_PIECE = 8  # neighbours that the engine copies as one piece
+_BYTES_EACH = 32  # that choosing takes for each element of a selection
+
+
+def order(graph: Graph) -> None:
+    """Choose orders that make selections cheaper. Changes the graph in place; its inputs, outputs and states stay."""
+    uses = _Uses(graph)
+    for region in _regions(graph, uses):
+        region.choose(graph)
+    exact = rounds(graph)
+    for node in [node for node in graph.nodes if node.op == "select"]:
+        room(node.weights["indices"].size, _BYTES_EACH)
+        if not exact:
+            _order_columns(graph, node, uses)
+        _drop_idle(graph, node)
+
+
+def cost(indices: np.ndarray) -> float:
+    """What a selection takes, in elements that are copied one by one: a run of neighbours is copied faster."""
+    flat = indices.reshape(-1)
+    ends = np.append(np.flatnonzero(np.diff(flat) != 1), flat.size - 1)
+    lengths = np.diff(ends, prepend=-1)
+    return float(np.where(lengths < _PIECE, lengths, _PIECE / 2 + lengths / 8).sum())
+
+
+class _Uses:
+    """Who makes a value and who reads it."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.producer = {output: node for node in graph.nodes for output in node.outputs}
+        self.shown = set(graph.outputs.values())
+        self.readers: dict[str, dict[str, Node]] = {}  # of a value, by name
+        for node in graph.nodes:
+            for value in node.inputs:
+                self.readers.setdefault(value, {})[node.name] = node
+
+    def of(self, value: str) -> list[Node]:
+        return list(self.readers.get(value, {}).values())
+
+
+# --- frames between elementwise nodes --------------------------------------------------------------------------------
+
+
+@dataclass
+class _Region:
+    """Elementwise nodes that exchange frames: the frames have one order."""
+
+    nodes: list[Node] = field(default_factory=list)
+    sources: dict[str, Node] = field(default_factory=dict)  # selections and constants that they read
+    targets: dict[str, Node] = field(default_factory=dict)  # selections that read them
+
+    def choose(self, graph: Graph) -> None:
+        size = graph.values[self.nodes[0].outputs[0]].size
+        frames = {output for node in self.nodes for output in node.outputs}
+        made = [node for node in self.sources.values() if node.op == "select"]
+        room((len(made) + len(self.targets)) * size, _BYTES_EACH)
+        orders = [np.argsort(node.weights["indices"].reshape(-1), kind="stable") for node in made]
+        orders += [_as_read(graph, node, frames, size) for node in self.targets.values()]
+
+        def total(new: np.ndarray) -> float:  # element new[i] at place i
+            before = sum(cost(node.weights["indices"].reshape(-1)[new]) for node in made)
+            return before + sum(cost(_moved(graph, node, frames, new)) for node in self.targets.values())
+
+        best = min(orders, key=total)
+        if total(best) >= total(np.arange(size)):
+            return
+        for node in (*self.sources.values(), *self.nodes):
+            for key, w in node.weights.items():
+                node.weights[key] = np.ascontiguousarray(w.reshape(-1)[best].reshape(w.shape))
+        for node in self.targets.values():
+            node.weights["indices"] = _moved(graph, node, frames, best)
+
+
+def _regions(graph: Graph, uses: _Uses) -> list[_Region]:
+    """The regions whose order is nobody else's business."""
+    region_of: dict[str, _Region] = {}
+    for node in graph.nodes:
+        if node.op not in _ELEMENTWISE:
+            continue
+        near = [region_of[v] for v in node.inputs if v in region_of]
+        home = near[0] if near else _Region()
+        for other in near[1:]:
+            if other is not home:
+                home.nodes += other.nodes
+                region_of.update({v: home for n in other.nodes for v in n.outputs})
+        home.nodes.append(node)
+        region_of[node.outputs[0]] = home
+    regions = {id(region): region for region in region_of.values()}
+    return [region for region in regions.values() if _is_free(region, uses)]
+
+
+def _is_free(region: _Region, uses: _Uses) -> bool:
+    """Whether only selections, and constants of its own, reach a region and only selections leave it; notes them."""
+    inside = {node.name for node in region.nodes}
+    for value in {v for node in region.nodes for v in (*node.inputs, *node.outputs)}:
+        producer = uses.producer.get(value)
+        if producer is None or value in uses.shown:
+            return False
+        others = [reader for reader in uses.of(value) if reader.name not in inside]
+        if producer.name in inside:
+            if any(reader.op != "select" for reader in others):
+                return False
+            region.targets.update({reader.name: reader for reader in others})
+        else:
+            if others or producer.op not in ("select", "constant"):
+                return False
+            region.sources[producer.name] = producer
+    return bool(region.targets) and any(node.op == "select" for node in region.sources.values())
+
+
+def _moved(graph: Graph, node: Node, frames: set[str], new: np.ndarray) -> np.ndarray:
+    """The indices of a selection once element new[i] of each of `frames` is at place i."""
+    place = np.empty(len(new), np.int64)
+    place[new] = np.arange(len(new))
+    starts = np.cumsum([0, *(graph.values[v].size for v in node.inputs)])
+    table = np.arange(starts[-1])
+    for value, start in zip(node.inputs, starts[:-1], strict=True):
+        if value in frames:
+            table[start : start + len(new)] = start + place
+    return np.ascontiguousarray(table[node.weights["indices"]], np.int32)
+
+
+def _as_read(graph: Graph, node: Node, frames: set[str], size: int) -> np.ndarray:
+    """The elements of one of `frames` as a selection comes upon them, then those that it does not read."""
+    at = next(i for i, value in enumerate(node.inputs) if value in frames)
+    start = sum(graph.values[v].size for v in node.inputs[:at])
+    read = node.weights["indices"].reshape(-1) - start
+    _, first = np.unique(np.concatenate([read[(read >= 0) & (read < size)], np.arange(size)]), return_index=True)
+    return np.argsort(first, kind="stable")
+
+
+# --- columns ---------------------------------------------------------------------------------------------------------
+
+
+def _order_columns(graph: Graph, node: Node, uses: _Uses) -> None:
+    (value,) = node.outputs
+    readers = uses.of(value)
+    fits = all(
+        reader.op in _LAYERS and reader.inputs.count(value) == 1 and reader.inputs[0] == value for reader in readers
+    )
+    if not fits or value in uses.shown or any(r.precisions.get("W") in _GROUPED for r in readers):
+        return
+    indices = node.weights["indices"]
+    rows = indices.reshape(-1, indices.shape[-1])
+    padding = _zeros(graph, node, uses)[rows]
+    weights = [reader.weights["W"] for reader in readers]
+    idle = padding.all(axis=0) & np.all([np.isfinite(W).reshape(-1, W.shape[-1]).all(axis=0) for W in weights], axis=0)
+    idle[0] &= not idle.all()
+    columns = np.flatnonzero(~idle)
+    model = rows[padding.sum(axis=1).argmin()]  # a row in the middle of the image, where there is one
+    sorted_columns = columns[np.argsort(model[columns], kind="stable")]
+    if cost(rows[:, sorted_columns]) < cost(rows[:, columns]):
+        columns = sorted_columns
+    elif len(columns) == len(idle):
+        return
+    chosen = np.ascontiguousarray(rows[:, columns]).reshape(*indices.shape[:-1], len(columns))
+    node.weights["indices"] = chosen
+    graph.values[value] = replace(graph.values[value], shape=chosen.shape)
+    for reader, W in zip(readers, weights, strict=True):
+        reader.weights["W"] = np.ascontiguousarray(W[..., columns])
+
+
+def _zeros(graph: Graph, node: Node, uses: _Uses) -> np.ndarray:
+    """Which of the elements that a selection may take are zero whatever the frame."""
+    parts = []
+    for value in node.inputs:
+        made = uses.producer.get(value)
+        fixed = made.weights["value"].reshape(-1) == 0 if made and made.op == "constant" else None
+        parts.append(np.zeros(graph.values[value].size, bool) if fixed is None else fixed)
+    return np.concatenate(parts)
+
+
+def _drop_idle(graph: Graph, node: Node) -> None:
+    """Take out inputs that a selection no longer reads, and make a reshape of one that moves nothing."""
+    indices = node.weights["indices"]
+    if len(node.inputs) > 1:
+        sizes = np.array([graph.values[v].size for v in node.inputs])
+        starts = np.cumsum([0, *sizes])
+        owner = np.searchsorted(starts, indices, side="right") - 1
+        kept = np.unique(owner)
+        once = all(graph.values[node.inputs[i]].once for i in kept)
+        if once != graph.values[node.outputs[0]].once:
+            return
+        shift = np.zeros(len(sizes), np.int64)
+        shift[kept] = starts[kept] - np.cumsum([0, *sizes[kept]])[:-1]
+        node.inputs = tuple(node.inputs[i] for i in kept)
+        node.attrs["sizes"] = tuple(sizes[kept].tolist())
+        node.weights["indices"] = np.ascontiguousarray(indices - shift[owner], np.int32)
+    elif graph.values[node.inputs[0]].once != graph.values[node.outputs[0]].once:
+        return
+    flat = node.weights["indices"].reshape(-1)
+    if node.attrs["sizes"] == (flat.size,) and (flat == np.arange(flat.size)).all():
+        node.op, node.attrs, node.weights = "reshape", {"shape": indices.shape}, {}

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""Choose the precisions in which a file stores weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ..errors import UnsupportedError
+from ..ir import precision
+from ..ir.graph import Graph
+from ..ir.ops import CATALOGUE, check_precisions
+
+#: one precision for every weight; or layer -> precision, or layer -> weight key -> precision
+Precisions = str | Mapping[str, str | Mapping[str, str]]
+
+
+def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] | None = None) -> Graph:
+    """A copy of a graph whose file stores its weights in the given precisions: "float32", "float16", "bfloat16",
+    "int8" or "int4"; for matrices also "sparse float32" or "sparse int8" (`undertow.passes.sparsify` finds those that
+    are worth it). Weights stay float32 in the graph until it is compiled.
+
+    Args:
+        graph: stays as it is.
+        precisions: one for every matrix and embedding table, or a mapping from the name of a layer to a precision or
+            to a mapping of its weight keys ("W", "R", "projection", "table") to precisions. Layers and keys that a
+            mapping does not name stay as they are.
+        layers: where precisions is a string, the layers that it is for; all when omitted.
+
+    Raises:
+        UnsupportedError: a precision, layer or key does not exist.
+        TypeError: layers beside a mapping.
+
+    >>> import numpy as np, undertow
+    >>> g = undertow.Graph("demo")
+    >>> x = g.input("x", 3)
+    >>> g.output("y", g.add("dense", [x], name="head", weights={"W": np.ones((2, 3))}))
+    >>> with_weights(g, "int8").nodes[0].precisions
+    {'W': 'int8'}
+    """
+    changed = graph.copy()
+    able = {node.name: node for node in changed.nodes if CATALOGUE[node.op].reducible}
+    if not isinstance(precisions, Mapping):
+        precision.check(precisions, f"graph {graph.name!r}")
+        precisions = dict.fromkeys(able if layers is None else layers, precisions)
+    elif layers is not None:
+        raise TypeError("layers= goes with one precision for all of them; a mapping names its layers itself")
+    for name, chosen in precisions.items():
+        if name not in able:
+            raise UnsupportedError(
+                f"graph {graph.name!r}: layer {name!r} has no weights with a precision; layers that have: "
+                f"{', '.join(able) or 'none'}"
+            )
+        node = able[name]
+        if not isinstance(chosen, Mapping):
+            chosen = {key: chosen for key in CATALOGUE[node.op].reducible if key in node.weights}
+        node.precisions.update(chosen)
+        check_precisions(node)
+    return changed

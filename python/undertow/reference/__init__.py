@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+"""The slow truth: a float64 evaluator of a Graph, on formulas written to be read (`formulas`, `products`)."""
+
+from .evaluate import Evaluation, activate, evaluate, run, trace
+
+__all__ = ["Evaluation", "activate", "evaluate", "run", "trace"]

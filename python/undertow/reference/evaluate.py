@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: MIT
+"""The slow truth: a float64 evaluator of a Graph, written to be read.
+
+`undertow verify` and the tests compare the engine with it. It shares the catalogue of ops with the engine and not one
+line of arithmetic. Weights are the numbers that the model's file stores; everything computed from them is float64
+(`undertow.reference.formulas`). Only where it is told to does it round what int8 and int4 weights multiply, as the
+engine does.
+
+A value is an array of shape (T, *frame), or (*frame) when the graph gives it once per sequence. A graph that
+`undertow.passes.latency` has lowered is run as a stream is, flush included; its outputs are of the whole sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError, UnsupportedError
+from ..ir.graph import Graph, Node
+from ..ir.ops import is_gated
+from .formulas import CELLS, Weights, activate, cell, forgetful, frames, prepare, window
+
+__all__ = ["Evaluation", "activate", "evaluate", "run", "trace"]
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass
+class Evaluation:
+    """Everything that one evaluation found.
+
+    Attributes:
+        outputs: output name -> (T, *frame), or (*frame) where given once per sequence.
+        values: the same for every value of the graph, by value name; in a graph with latency, (T + latency, *frame),
+            each value as late as a stream computes it.
+        state: state name -> array after the last timestep.
+        states: state name -> (T, *shape), the state after each timestep; for a cell that runs backwards in time,
+            row t is the state after it has seen frame t.
+    """
+
+    outputs: Arrays
+    values: Arrays
+    state: Arrays
+    states: Arrays = field(default_factory=dict)
+
+
+def run(
+    graph: Graph,
+    X: Any,
+    state: Mapping[str, Any] | None = None,
+    length: int | None = None,
+    *,
+    return_state: bool = False,
+    rounding: bool = False,
+) -> Any:
+    """Run a whole sequence in float64, with the meaning of `Model.run`.
+
+    Args:
+        graph: what to run.
+        X: (T, *frame); a dict of them by input name where the graph has several inputs.
+        state: state name -> array to start from; states not named start as the graph says.
+        length: valid frames for nodes that are `masked`; T when omitted.
+        return_state: also give the final states.
+        rounding: inputs of int8 and int4 matrices are rounded as the engine rounds them, and these products made of
+            float32 operations (csrc/FORMAT.md, "What is computed"). Otherwise weights are all that is rounded.
+
+    Returns:
+        (T, *frame) float64, or a dict by output name where the graph has several outputs. When the graph has
+        whole-sequence nodes, values given once have no time axis. With return_state: (that, dict of states).
+
+    Raises:
+        ShapeError: an input or state does not fit.
+        UnsupportedError: a whole-sequence node inside a loop over state_read and state_write.
+    """
+    found = evaluate(graph, X, state, length, rounding=rounding)
+    Y: Any = found.outputs if len(found.outputs) != 1 else next(iter(found.outputs.values()))
+    return (Y, found.state) if return_state else Y
+
+
+def trace(graph: Graph, X: Any, state: Mapping[str, Any] | None = None, length: int | None = None) -> Arrays:
+    """Every value of the graph over time, by value name; arguments as in `run`."""
+    return evaluate(graph, X, state, length).values
+
+
+def evaluate(
+    graph: Graph,
+    X: Any,
+    state: Mapping[str, Any] | None = None,
+    length: int | None = None,
+    *,
+    rounding: bool = False,
+) -> Evaluation:
+    """As `run`, and give everything that was found on the way."""
+    values, n_present = _inputs(graph, X)
+    latency = graph.latency
+    if length is None:
+        length = n_present + latency
+    elif not 0 <= length <= n_present or (latency and length != n_present):
+        least = n_present if latency else 0
+        raise ShapeError(f"length is {length}, expected {least} to {n_present}, the number of frames")
+    values = {name: np.concatenate([x, np.zeros((latency, *x.shape[1:]), x.dtype)]) for name, x in values.items()}
+    sequence = _Sequence(
+        graph,
+        values,
+        _initial_state(graph, state),
+        n_present + latency,
+        n_present,
+        length,
+        not graph.whole_sequence_nodes(),
+        rounding,
+    )
+    with np.errstate(all="ignore"):
+        for group in _groups(graph):
+            if any(node.states for node in group):
+                sequence.run_in_time(group)
+            else:
+                sequence.run_at_once(group[0])
+    outputs = {name: values[value] for name, value in graph.outputs.items()}
+    if sequence.streamable:  # a stream has no "once": everything comes with every frame
+        outputs = {name: sequence.every_frame(value)[latency:] for name, value in graph.outputs.items()}
+    return Evaluation(outputs, values, sequence.now, sequence.states)
+
+
+# -- getting started ------------------------------------------------------------------------------------------------
+
+
+def _inputs(graph: Graph, X: Any) -> tuple[Arrays, int]:
+    if not isinstance(X, Mapping):
+        if len(graph.inputs) != 1:
+            raise ShapeError(f"X is one array, expected a dict of arrays: the inputs are {graph.inputs}")
+        X = {graph.inputs[0]: X}
+    if set(X) != set(graph.inputs):
+        raise ShapeError(f"X has inputs {sorted(X)}, expected {sorted(graph.inputs)}")
+    values = {}
+    for name in graph.inputs:
+        value = graph.values[name]
+        x = np.asarray(X[name])
+        if x.ndim != 1 + len(value.shape) or x.shape[1:] != value.shape:
+            shape = ", ".join(["T", *map(str, value.shape)])
+            raise ShapeError(f"input {name!r} has shape {x.shape}, expected ({shape})")
+        values[name] = x.astype(np.int64 if value.dtype == "int32" else np.float64)
+    lengths = {name: len(x) for name, x in values.items()}
+    if len(set(lengths.values())) > 1:
+        raise ShapeError(f"inputs have different numbers of frames: {lengths}")
+    return values, next(iter(lengths.values()), 1)
+
+
+def _initial_state(graph: Graph, given: Mapping[str, Any] | None) -> Arrays:
+    unknown = sorted(set(given or {}) - set(graph.states))
+    if unknown:
+        raise ShapeError(f"state {unknown[0]!r} does not exist; states: {sorted(graph.states)}")
+    start = {}
+    for name, s in graph.states.items():
+        value = (given or {}).get(name, s.init)
+        start[name] = np.zeros(s.shape) if value is None else np.array(value, np.float64)
+        if start[name].shape != s.shape:
+            raise ShapeError(f"state {name!r} has shape {start[name].shape}, expected {s.shape}")
+    return start
+
+
+# -- the order of work ----------------------------------------------------------------------------------------------
+
+
+def _groups(graph: Graph) -> list[list[Node]]:
+    """The nodes in groups that run one after another, each over the whole sequence.
+
+    Nodes that a state ties into a loop (what is written now is read at the next timestep) form one group, whose nodes
+    advance together frame by frame; every other node is a group of its own. Groups are strongly connected components
+    of the graph in which the users of one state all depend on each other.
+    """
+    producer = {value: i for i, node in enumerate(graph.nodes) for value in node.outputs}
+    needs: list[set[int]] = [{producer[v] for v in node.inputs if v in producer} for node in graph.nodes]
+    users: dict[str, list[int]] = {}
+    for i, node in enumerate(graph.nodes):
+        for name in node.states:
+            users.setdefault(name, []).append(i)
+    for together in users.values():
+        for a, b in zip(together, together[1:] + together[:1], strict=True):
+            needs[a].add(b)
+    return [[graph.nodes[i] for i in sorted(group)] for group in _components(needs)]
+
+
+def _components(needs: list[set[int]]) -> list[list[int]]:
+    """Tarjan's strongly connected components, each after those it needs; iterative, so depth is not limited."""
+    index: dict[int, int] = {}
+    low: dict[int, int] = {}
+    stack: list[int] = []
+    on_stack: set[int] = set()
+    components: list[list[int]] = []
+    for root in range(len(needs)):
+        if root in index:
+            continue
+        work = [(root, iter(sorted(needs[root])))]
+        while work:
+            node, rest = work[-1]
+            if node not in index:
+                index[node] = low[node] = len(index)
+                stack.append(node)
+                on_stack.add(node)
+            for other in rest:
+                if other not in index:
+                    work.append((other, iter(sorted(needs[other]))))
+                    break
+                if other in on_stack:
+                    low[node] = min(low[node], index[other])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == index[node]:
+                    component: list[int] = []
+                    while not component or component[-1] != node:
+                        component.append(stack.pop())
+                        on_stack.discard(component[-1])
+                    components.append(component)
+    return components
+
+
+def _at_once(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> tuple[np.ndarray, ...]:
+    """The outputs of a node without state on `n` frames, (n, *frame) each."""
+    return forgetful(node, w, xs, n) if node.op in CELLS else (frames(node, w, xs, n),)
+
+
+# -- running a sequence ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Sequence:
+    graph: Graph
+    values: Arrays
+    now: Arrays  # state name -> its value at the timestep that has been reached
+    n_steps: int
+    n_present: int  # of these, frames of the sequence; the others are a flush
+    length: int  # valid frames, for masked nodes
+    streamable: bool
+    rounding: bool
+    states: Arrays = field(default_factory=dict)
+
+    def every_frame(self, name: str) -> np.ndarray:
+        """A value with a time axis: what is given once is the same at every timestep."""
+        value = self.values[name]
+        return value if self._in_time(name) else np.broadcast_to(value, (self.n_steps, *value.shape))
+
+    def _in_time(self, name: str) -> bool:
+        return self.values[name].ndim > len(self.graph.values[name].shape)
+
+    def run_at_once(self, node: Node) -> None:
+        """Compute a node without state, over all frames."""
+        w = prepare(node, self.rounding)
+        if node.op in ("last", "flip"):
+            self.values[node.outputs[0]] = self._whole_sequence(node)
+            return
+        if node.op == "present":
+            self.values[node.outputs[0]] = (np.arange(self.n_steps) < self.n_present).astype(np.float64)[:, None]
+            return
+        if node.op == "window":
+            xs = [self.every_frame(name) for name in node.inputs]
+            self.values[node.outputs[0]] = window(node.attrs["taps"], *xs)
+            return
+        in_time = any(self._in_time(name) for name in node.inputs)
+        if in_time:
+            xs, n = [self.every_frame(name) for name in node.inputs], self.n_steps
+        else:  # a constant, or what follows from `last`
+            xs, n = [self.values[name][None] for name in node.inputs], 1
+        for name, result in zip(node.outputs, _at_once(node, w, xs, n), strict=True):
+            self.values[name] = result if in_time else result[0]
+
+    def _whole_sequence(self, node: Node) -> np.ndarray:
+        (name,) = node.inputs
+        x = self.values[name]
+        if not self._in_time(name) or (node.op == "last" and self.streamable):
+            return x
+        if node.op == "flip":
+            return x[::-1]
+        if self.n_steps == 0:
+            return np.zeros(x.shape[1:])
+        n = self.length if node.attrs["masked"] else self.n_steps
+        return x[0 if node.attrs["reverse"] else max(n - 1, 0)]
+
+    def run_in_time(self, group: list[Node]) -> None:
+        """Advance the nodes of a group together, frame by frame; a state changes at the end of its timestep."""
+        inside = {name for node in group for name in node.outputs}
+        given = {name: self.every_frame(name) for node in group for name in node.inputs if name not in inside}
+        weights: dict[str, Weights] = {}
+        for node in group:
+            backwards = bool(node.attrs.get("reverse")) and not node.attrs.get("steps")
+            if len(group) > 1 and node.op == "window" and node.attrs["taps"][-1] > 0:
+                raise UnsupportedError(f"window {node.name!r}: looks ahead inside a loop over a state")
+            if len(group) > 1 and (backwards or node.op == "flip" or (node.op == "last" and not self.streamable)):
+                raise UnsupportedError(f"{node.op} {node.name!r}: needs the whole sequence inside a loop over a state")
+            weights[node.name] = prepare(node, self.rounding)
+            for name in node.outputs:
+                self.values[name] = given[name] = np.zeros((self.n_steps, *self.graph.values[name].shape))
+            for name in node.states:
+                self.states[name] = np.zeros((self.n_steps, *self.now[name].shape))
+
+        times = range(self.n_steps)
+        for t in reversed(times) if backwards else times:
+            following: Arrays = {}
+            for node in group:
+                xs = [given[name][t] for name in node.inputs]
+                gated_off = is_gated(node) and xs[1][0] == 0
+                if node.op in CELLS and node.states:
+                    if gated_off or (node.attrs["masked"] and t >= self.length):
+                        continue  # outputs stay zero, the state stays as it is
+                    before = tuple(self.now[s] for s in node.states)
+                    results, after = cell(node, weights[node.name], xs[0], before)
+                    following.update(zip(node.states, after, strict=True))
+                elif node.op == "state_read":
+                    results = (self.now[node.states[0]],)
+                elif node.op == "state_write":
+                    results = ()
+                    if not gated_off:
+                        following[node.states[0]] = xs[0]
+                elif node.op == "window":
+                    results = (self._window_at(node, t, given, following),)
+                elif node.op == "last":
+                    results = (xs[0],)
+                else:
+                    found = _at_once(node, weights[node.name], [x[None] for x in xs], 1)
+                    results = tuple(result[0] for result in found)
+                for name, result in zip(node.outputs, results, strict=True):
+                    self.values[name][t] = result
+            self.now.update(following)
+            for name in {s for node in group for s in node.states}:
+                self.states[name][t] = self.now[name]
+
+        self._mask_ends(group)
+
+    def _window_at(self, node: Node, t: int, given: Arrays, following: Arrays) -> np.ndarray:
+        """One frame of a window: from its state where it has one, else from the frames so far."""
+        taps, rows = node.attrs["taps"], [given[name] for name in node.inputs]
+        if not node.states:
+            first = max(0, t + taps[0])
+            return window(taps, *(x[first : t + 1] for x in rows))[t - first]
+        (state,) = node.states
+        x = np.zeros_like(rows[0][t]) if len(rows) > 1 and rows[1][t] == 0 else rows[0][t]
+        seen = np.concatenate([self.now[state], x[None]])
+        following[state] = seen[1:]
+        return seen[np.add(taps, len(seen) - 1)]
+
+    def _mask_ends(self, group: list[Node]) -> None:
+        for node in group:  # as in ONNX Runtime, a sequence of length 0 ends in zeros, whatever it started from
+            if node.op in CELLS and node.attrs["masked"] and self.length == 0 and self.n_steps > 0:
+                self.now.update({s: np.zeros_like(self.now[s]) for s in node.states})

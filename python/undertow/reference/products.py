@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""A matrix times a frame, as the reference computes it: in float64, or as the engine does for int8 and int4 weights.
+
+The engine rounds a frame to 8 bits before it multiplies it with integers (csrc/FORMAT.md, "What is computed"). Half a
+step of that rounding is 1/254 of the largest number in the frame, and whether a number falls to this or that side can
+turn on its last bit; so `Rounding` makes the float32 operations that the engine makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ir.precision import GROUP, quantise
+
+_SILENCE = np.float32(2.0**-100)
+
+
+def round_frame(x: np.ndarray) -> tuple[np.ndarray, np.float32]:
+    """A frame as integers in -127..127 (float64) and the factor that makes them numbers again.
+
+    Silence (nothing above 2^-100) is all zeros, factor 0; a frame with NaN or infinity has the factor NaN.
+    """
+    x = np.asarray(x, np.float32)
+    if not np.isfinite(x).all():
+        return np.zeros(x.shape), np.float32(np.nan)
+    top = np.abs(x).max(initial=np.float32(0))
+    if top < _SILENCE:
+        return np.zeros(x.shape), np.float32(0)
+    return np.rint(x * (np.float32(127) / top)).astype(np.float64), top / np.float32(127)
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """A matrix in int8 or int4 that rounds what it multiplies.
+
+    Attributes:
+        q: (G, rows, K) integers as float64, in which their sums are exact.
+        scale: float32 (G, rows) of int8, (G, rows, groups) of int4.
+    """
+
+    q: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, w: np.ndarray, precision: str) -> Rounding:
+        found = quantise(w, precision)
+        return cls(found.q.astype(np.float64), found.scale.astype(np.float32))
+
+    def __getitem__(self, gates: slice) -> Rounding:
+        return Rounding(self.q[gates], self.scale[gates])
+
+    def times(self, x: np.ndarray, b: Any) -> np.ndarray:
+        """q x scale + b for one frame x (K,): (G, rows) float64, holding float32 numbers."""
+        qx, s = round_frame(x)
+        if self.scale.ndim < self.q.ndim:
+            y = (self.q @ qx).astype(np.float32) * self.scale
+        else:
+            y = np.zeros(self.scale.shape[:-1], np.float32)
+            for g in range(self.scale.shape[-1]):
+                columns = slice(GROUP * g, GROUP * (g + 1))
+                y = _fma((self.q[..., columns] @ qx[columns]).astype(np.float32), self.scale[..., g], y)
+        return _fma(y, s, np.asarray(b, np.float32)).astype(np.float64)
+
+
+def times(W: np.ndarray | Rounding, x: np.ndarray, b: Any = 0.0) -> np.ndarray:
+    """W x + b. W is (rows, K) or (G, rows, K); x one frame (K,), or rows (..., K) where W has no gates."""
+    if isinstance(W, np.ndarray):
+        return x @ W.T + b if x.ndim > 1 else W @ x + b
+    if x.ndim > 1:
+        rows = [W.times(row, b) for row in x.reshape(-1, x.shape[-1])]
+        return np.array(rows).reshape(*x.shape[:-1], len(W.q))
+    return W.times(x, b)
+
+
+def _fma(a: np.ndarray, b: Any, c: np.ndarray) -> np.ndarray:
+    """Products of float32 are exact in float64; the sum is rounded there once before it is rounded to float32."""
+    return (a.astype(np.float64) * np.float64(b) + c).astype(np.float32)

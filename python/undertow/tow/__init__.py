@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+"""The .tow file (csrc/FORMAT.md): its only writer, and a reader."""
+
+from .codec import MAGIC, check_hash, digest, read, seal, write
+
+__all__ = ["MAGIC", "check_hash", "digest", "read", "seal", "write"]

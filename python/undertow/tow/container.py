@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The container of a .tow file (csrc/FORMAT.md): names, tensors and words of the metadata, whatever they stand for."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from .._text import quoted
+from ..errors import FormatError
+from .packing import ALIGN, DTYPES
+
+#: in place of a tensor's number where there is none
+NONE = 0xFFFFFFFF
+#: words of counts that the metadata begins with; bytes of the header before it
+COUNTS = 8
+HEADER = 64
+#: where the header holds the model hash, 16 bytes
+HASH_AT = 32
+
+
+class Writer:
+    """Collects what `write` refers to by place or number."""
+
+    def __init__(self) -> None:
+        self.text = bytearray()
+        self.tensors: list[tuple[int, np.ndarray]] = []  # dtype code, array
+
+    def title(self, text: str) -> list[int]:
+        """Words about the model, which nobody asks for by name: half a character (of a file's name) is written out."""
+        return self.name(text.encode(errors="backslashreplace").decode())
+
+    def name(self, text: str) -> list[int]:
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise FormatError(
+                f"the name {quoted(text)} cannot be stored: {text[error.start]!r} is half a character; expected Unicode"
+            ) from None
+        self.text += data
+        return [len(self.text) - len(data), len(data)]
+
+    def tensor(self, array: np.ndarray | None) -> int:
+        if array is None:
+            return NONE
+        dtype = array.dtype.newbyteorder("<")
+        self.tensors.append((DTYPES.index(dtype), np.ascontiguousarray(array, dtype)))
+        return len(self.tensors) - 1
+
+
+class Reader:
+    """Takes the words of the metadata one record after the other."""
+
+    def __init__(self, blob: bytes | memoryview) -> None:
+        self.blob = memoryview(blob)
+        (metadata_bytes,) = struct.unpack_from("<I", self.blob, 24)
+        self.words = np.frombuffer(self.blob, "<u4", metadata_bytes // 4, HEADER)
+        self.counts = [int(n) for n in self.words[:COUNTS]]
+        self.at = COUNTS
+        self.text = bytes(self.blob[HEADER + metadata_bytes - self.counts[7] : HEADER + metadata_bytes])
+
+    def take(self, n: int) -> list[int]:
+        self.at += n
+        return [int(w) for w in self.words[self.at - n : self.at]]
+
+    def name(self, record: list[int]) -> str:
+        return self.text[record[0] : record[0] + record[1]].decode(errors="replace")
+
+    def tensor(self, record: list[int]) -> np.ndarray:
+        offset, n = record[2] | record[3] << 32, record[4] | record[5] << 32
+        return np.frombuffer(self.blob, DTYPES[record[0]], n, offset).copy()  # the file may be unmapped later
+
+
+def dims(shape: tuple[int, ...]) -> list[int]:
+    return [len(shape), *shape, *[0] * (8 - len(shape))]
+
+
+def align(n: int) -> int:
+    return -(-n // ALIGN) * ALIGN
+
+
+__all__ = ["COUNTS", "HASH_AT", "HEADER", "NONE", "Reader", "Writer", "align", "dims"]

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""How weights lie in a .tow file (csrc/FORMAT.md, "Weights" and "Precisions"): arrays to tensors and back.
+
+A tensor is a flat array whose NumPy dtype says its dtype in the file (`DTYPES`). Matrices have shape (gates, rows, K),
+tables (ids, width).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir.precision import CODES, GROUP, SPARSE_CODES, Quantised, narrow, quantise, widen
+from . import sparse
+
+PANEL = 16
+ALIGN = 64
+#: dtype of a tensor's array, by its code in the file; bfloat16 as bits, int8, int4 and sparse ones as bytes
+DTYPES = (*(np.dtype(name) for name in ("<f4", "<i4", "<f2", "<u2", "i1", "u1")), *sparse.DTYPES.values())
+
+_NAMES = {code: name for name, code in (CODES | SPARSE_CODES).items()}
+
+
+def precision_of(tensor: np.ndarray) -> str:
+    """ "float32", "int8" ...: how this tensor stores its weights."""
+    return _NAMES[DTYPES.index(tensor.dtype)]
+
+
+def panels(n: int) -> int:
+    return -(-n // PANEL)
+
+
+def pad(array: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Zeros behind `axis` up to a multiple of PANEL."""
+    return _fill(array, axis, PANEL, 0)
+
+
+def pack_bias(b: np.ndarray) -> np.ndarray:
+    """(gates, rows) -> [panel][gate][16 rows]."""
+    return np.ascontiguousarray(pad(b).reshape(b.shape[0], -1, PANEL).transpose(1, 0, 2))
+
+
+def unpack_bias(flat: np.ndarray, G: int, rows: int) -> np.ndarray:
+    """Inverse of `pack_bias`."""
+    return np.ascontiguousarray(flat.reshape(panels(rows), G, PANEL).transpose(1, 0, 2).reshape(G, -1)[:, :rows])
+
+
+# --- matrices ------------------------------------------------------------------------------------------------------
+
+
+def pack(W: np.ndarray, precision: str = "float32", what: str = "weight") -> np.ndarray:
+    """(gates, rows, K) or (rows, K) float32 -> flat tensor, rows padded with zeros.
+
+    Raises:
+        UnsupportedError: the weights do not fit the precision; `what` names them.
+    """
+    if precision in SPARSE_CODES:
+        return sparse.pack(W.reshape(-1, *W.shape[-2:]), precision, what)
+    if precision in ("int8", "int4"):
+        w = quantise(W, precision, what)
+        if W.ndim == 2:
+            w = Quantised(w.q[None], w.scale[None])
+        return _pack_int8(w) if precision == "int8" else _pack_int4(w)
+    numbers = W if precision == "float32" else narrow(W, precision, what)
+    numbers = numbers.reshape(-1, *W.shape[-2:])
+    G, _, K = numbers.shape
+    blocks = pad(numbers, 1).reshape(G, -1, PANEL, K).transpose(1, 3, 0, 2)  # [panel][k][gate][16 rows]
+    return np.ascontiguousarray(blocks).reshape(-1)
+
+
+def unpack(flat: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
+    """Inverse of `pack`: the float32 weights that a tensor stores."""
+    if flat.dtype in sparse.DTYPES.values():
+        return sparse.unpack(flat, G, rows, K)
+    P = panels(rows)
+    if flat.dtype == DTYPES[CODES["int8"]]:
+        return _unpack_int8(flat.reshape(P, -1), G, rows, K)
+    if flat.dtype == DTYPES[CODES["int4"]]:
+        return _unpack_int4(flat.reshape(P, -1), G, rows, K)
+    blocks = flat.reshape(P, K, G, PANEL).transpose(2, 0, 3, 1).reshape(G, -1, K)[:, :rows]
+    return np.ascontiguousarray(blocks) if flat.dtype == DTYPES[0] else widen(np.ascontiguousarray(blocks))
+
+
+def _pack_int8(w: Quantised) -> np.ndarray:
+    G = len(w.q)
+    q = _fill(pad(w.q, 1), 2, 4, 0)
+    blocks = q.reshape(G, -1, PANEL, q.shape[2] // 4, 4).transpose(1, 3, 0, 2, 4)  # [panel][k / 4][gate][16 rows][4]
+    sums = pack_bias(w.q.sum(axis=2, dtype=np.int32))
+    return _join(blocks, pack_bias(w.scale.astype("<f4")), sums.astype("<i4")).view("i1")
+
+
+def _unpack_int8(panel: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
+    n = -(-K // 4) * G * PANEL * 4
+    q = panel[:, :n].reshape(len(panel), -1, G, PANEL, 4).transpose(2, 0, 3, 1, 4).reshape(G, len(panel) * PANEL, -1)
+    scale = np.ascontiguousarray(panel[:, n : n + 4 * G * PANEL]).view("<f4")
+    return Quantised(q[:, :rows, :K], unpack_bias(scale, G, rows)).values()
+
+
+def _pack_int4(w: Quantised) -> np.ndarray:
+    G, _, groups = w.scale.shape
+    q = _fill(_fill(w.q, 1, PANEL, 0), 2, GROUP, 0)
+    # k = 32 group + 8 vector + 4 half + byte
+    halves = (q + 8).astype(np.uint8).reshape(G, -1, PANEL, groups, 4, 2, 4)
+    data = halves[..., 0, :] | halves[..., 1, :] << 4
+    scale = pad(w.scale, 1).reshape(G, -1, PANEL, groups).transpose(1, 3, 0, 2)  # [panel][group][gate][16 rows]
+    # [panel][group][gate][vector][16 rows][byte]
+    return _join(data.transpose(1, 3, 0, 4, 2, 5), scale.astype("<f2"), multiple=ALIGN)
+
+
+def _unpack_int4(panel: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
+    P, groups = len(panel), -(-K // GROUP)
+    n = groups * G * 4 * PANEL * 4
+    data = panel[:, :n].reshape(P, groups, G, 4, PANEL, 4).transpose(2, 0, 4, 1, 3, 5)
+    q = np.stack([data & 15, data >> 4], axis=-2).astype(np.int8) - 8
+    scale = np.ascontiguousarray(panel[:, n : n + 2 * groups * G * PANEL]).view("<f2").reshape(P, groups, G, PANEL)
+    scale = scale.transpose(2, 0, 3, 1).reshape(G, P * PANEL, groups)
+    return Quantised(q.reshape(G, P * PANEL, -1)[:, :rows, :K], scale[:, :rows]).values()
+
+
+# --- tables --------------------------------------------------------------------------------------------------------
+
+
+def pack_table(table: np.ndarray, precision: str = "float32", what: str = "table") -> np.ndarray:
+    """(ids, width) float32 -> flat tensor, rows one after another.
+
+    Raises:
+        UnsupportedError: the weights do not fit the precision; `what` names them.
+    """
+    if precision == "int8":
+        w = quantise(table, precision, what)
+        return _join(_fill(w.q, 1, 4, 0), w.scale.astype("<f4")[:, None]).view("i1")
+    if precision == "int4":
+        w = quantise(table, precision, what)
+        pairs = (_fill(w.q, 1, GROUP, 0) + 8).astype(np.uint8).reshape(len(table), -1, 2)
+        return _join(pairs[..., 0] | pairs[..., 1] << 4, w.scale.astype("<f2"), multiple=4)
+    return (table if precision == "float32" else narrow(table, precision, what)).reshape(-1)
+
+
+def unpack_table(flat: np.ndarray, width: int) -> np.ndarray:
+    """Inverse of `pack_table`."""
+    if flat.dtype == DTYPES[CODES["int8"]]:
+        n = -(-width // 4) * 4
+        rows = flat.reshape(-1, n + 4)
+        return Quantised(rows[:, :width], np.ascontiguousarray(rows[:, n:]).view("<f4")[:, 0]).values()
+    if flat.dtype == DTYPES[CODES["int4"]]:
+        groups = -(-width // GROUP)
+        rows = flat.reshape(-1, -(-groups * 18 // 4) * 4)
+        data = rows[:, : 16 * groups]
+        q = np.stack([data & 15, data >> 4], axis=-1).astype(np.int8).reshape(len(rows), -1) - 8
+        scale = np.ascontiguousarray(rows[:, 16 * groups : 18 * groups]).view("<f2")
+        return Quantised(q[:, :width], scale).values()
+    rows = flat.reshape(-1, width)
+    return rows if flat.dtype == DTYPES[0] else widen(rows)
+
+
+# --- bytes ---------------------------------------------------------------------------------------------------------
+
+
+def matrix_bytes(G: int, rows: int, K: int, precision: str) -> int:
+    """Size of a packed matrix."""
+    if precision == "int8":
+        return panels(rows) * G * PANEL * (-(-K // 4) * 4 + 8)
+    if precision == "int4":
+        groups = -(-K // GROUP)
+        return panels(rows) * -(-groups * G * PANEL * 18 // ALIGN) * ALIGN
+    return panels(rows) * PANEL * G * K * (4 if precision == "float32" else 2)
+
+
+def table_bytes(n: int, width: int, precision: str) -> int:
+    """Size of a packed table."""
+    if precision == "int8":
+        return n * (-(-width // 4) * 4 + 4)
+    if precision == "int4":
+        return n * -(-(-(-width // GROUP) * 18) // 4) * 4
+    return n * width * (4 if precision == "float32" else 2)
+
+
+def _fill(array: np.ndarray, axis: int, multiple: int, value: int) -> np.ndarray:
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, -array.shape[axis] % multiple)
+    return np.pad(array, widths, constant_values=value)
+
+
+def _join(*parts: np.ndarray, multiple: int = 1) -> np.ndarray:
+    """Arrays of one first axis as bytes, joined row by row; each row is filled with zeros up to a multiple."""
+    rows = [np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8) for part in parts]
+    return _fill(np.concatenate(rows, axis=1), 1, multiple, 0).reshape(-1)
