@@ -8,8 +8,31 @@ import numpy as np
 import pytest
 
 import undertow
+from undertow import passes
+from undertow.ir.check import check
 
 ISAS = undertow.isas()
+
+_broken = []
+
+
+def _after_pass(graph, name):
+    """An error here might be taken for one of the file."""
+    try:
+        check(graph)
+    except undertow.InternalError as error:
+        _broken.append(f"after {name}: {error}")
+
+
+passes.watchers.append(_after_pass)
+
+
+@pytest.fixture(autouse=True)
+def every_pass_leaves_a_graph():
+    yield
+    broken = _broken.copy()
+    _broken.clear()
+    assert not broken, "\n".join(broken)
 
 
 def pytest_report_header():

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import tow
+from . import passes, tow
 from ._text import MAX_LINE, escaped, shown
 from .budget import MEMORY, Held, TooMuch, too_much
 from .errors import Error, FormatError, UnsupportedError
@@ -121,6 +121,7 @@ def load(
                 # Weights may lie outside of the file.
                 left = Held(max(held.limit, graph.n_bytes + MEMORY // 4), lambda: graph.n_bytes)
                 with _within(left, path):
+                    passes.run(graph)
                     return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
         except Error as error:
             if escaped(str(path)) in str(error) or str(error).startswith(f"{escaped(path.name)}:"):

@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import passes
 from .._text import shown
 from ..errors import Error, UnsupportedError
 from ..ir.graph import Graph
@@ -104,6 +105,7 @@ def graph_of(
         for output in list(graph.outputs)[1:]:
             if _is_final_state(graph, graph.outputs[output]):
                 del graph.outputs[output]
+    passes.run(graph)
     graph.source = f"torch.nn.Module {shown(name)}; {graph.source}"
     return graph
 

@@ -51,6 +51,8 @@ class Graph:
         self.outputs: dict[str, str] = {}
         #: free text about where the model came from, shown by `undertow info`
         self.source = ""
+        #: names of the passes that it has been through (`undertow.passes`)
+        self.passed: list[str] = []
         #: what the file held, and which node was made from what
         self.origin = Origin()
         self._read: set[str] = set()  # states that a state_read reads

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from .. import passes
 from ..errors import ShapeError
 from ..ir import superframes
 from ..ir.graph import Graph
+from ..model import Model
 from .base import Layer, Stack
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 
 def build_sequential(
@@ -47,6 +45,6 @@ def Sequential(
 
     `isa` forces an instruction set by name, as in `undertow.load`.
     """
-    from ..model import Model
-
-    return Model.from_graph(build_sequential(layers, name, input_shape), isa=isa)
+    graph = build_sequential(layers, name, input_shape)
+    passes.run(graph)
+    return Model.from_graph(graph, isa=isa)

@@ -1,2 +1,116 @@
 # SPDX-License-Identifier: MIT
-"""What is done to a Graph."""
+"""What is done to a Graph between its importer and its file: nothing that it computes changes but by a rounding.
+
+`PIPELINE` is the one list, in order, for every importer and for models written in Python; `run` goes through it, from
+where a graph stands in it. What is asked for beside it has functions of its own: `precisions`, blocks of zeros
+(`sparsify`), and windows that look ahead (`latency`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from .._text import shown
+from ..ir.graph import Graph
+from .fuse import fuse, rounds
+from .layout import order
+from .rebuild_cells import recover
+from .symmetric_dense import halve
+from .unused import tidy
+
+
+@dataclass
+class Report:
+    """What passes have found, in lines for `Graph.source`, and the elements of arrays that they have looked through."""
+
+    notes: list[str] = field(default_factory=list)
+    work: int = 0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One step of the pipeline, which changes a graph in place.
+
+    name: it is done once with a graph, which notes it. why: what it is for, and why it stands where it stands.
+    """
+
+    name: str
+    run: Callable[[Graph], Report]
+    why: str
+
+
+def _tidy(graph: Graph) -> Report:
+    tidy(graph)
+    return Report()
+
+
+def _cells(graph: Graph) -> Report:
+    recovered, work = recover(graph)
+    if recovered:
+        tidy(graph)
+    return Report([f"recovered: {shown(name)} from products, sums and registers" for name in recovered], work)
+
+
+def _fuse(graph: Graph) -> Report:
+    fuse(graph)
+    return Report()
+
+
+def _symmetric_dense(graph: Graph) -> Report:
+    halved = [] if rounds(graph) else halve(graph)
+    return Report([f"halved: {shown(name)}, whose rows are mirror images of themselves" for name in halved])
+
+
+def _layout(graph: Graph) -> Report:
+    order(graph)
+    return Report()
+
+
+#: that without which nobody can say what a graph is: whether it has a cell, whether it can be streamed
+ESSENTIAL = (
+    Pass("tidy", _tidy, "exporters leave nodes that nobody reads, and write the bias of a layer behind it"),
+    Pass("cells", _cells, "a cell is found in the formulas that an exporter wrote, before others change them"),
+)
+PIPELINE = (
+    *ESSENTIAL,
+    Pass("fuse", _fuse, "a layer takes in the scale, shift and activation behind it: fewer nodes, each a call"),
+    Pass("symmetric_dense", _symmetric_dense, "needs the scales of `fuse` inside of the matrix whose rows it compares"),
+    Pass(
+        "layout",
+        _layout,
+        "elements are moved to where they are read, by all selections that there are then",
+    ),
+    Pass("clean", _tidy, "what moved inputs of layers that are gone has no reader any more"),
+)
+
+#: called after each pass, for tests: with the graph, and the name of the pass
+watchers: list[Callable[[Graph, str], None]] = []
+
+
+def run(graph: Graph, passes: Iterable[Pass] = PIPELINE) -> Report:
+    """Run those passes, in place, that the graph has not been through; what they have found joins `graph.source`.
+
+    >>> import numpy as np, undertow
+    >>> graph = undertow.Graph("demo")
+    >>> x = graph.add("dense", [graph.input("x", 2)], weights={"W": np.full((2, 2), 0.5)})
+    >>> graph.output("y", graph.add("affine", [x], weights={"scale": np.full(2, 3.0), "shift": np.ones(2)}))
+    >>> _ = run(graph)
+    >>> [(node.op, node.weights["W"].tolist()) for node in graph.nodes]
+    [('dense', [[1.5, 1.5], [1.5, 1.5]])]
+    """
+    total = Report()
+    for step in passes:
+        if step.name in graph.passed:
+            continue
+        report = step.run(graph)
+        graph.passed.append(step.name)
+        total.notes += report.notes
+        total.work += report.work
+        for watcher in watchers:
+            watcher(graph, step.name)
+    graph.source = "\n".join([*([graph.source] if graph.source else []), *total.notes])
+    return total
+
+
+__all__ = ["ESSENTIAL", "PIPELINE", "Pass", "Report", "run", "watchers"]

@@ -12,11 +12,12 @@ The second changes the order of a sum, so an output moves by its rounding.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..budget import room
+from ..budget import TooMuch, room
 from ..ir.graph import Graph, Node
 from ..ir.ops import BINARY
 from .fuse import rounds
@@ -29,16 +30,21 @@ _BYTES_EACH = 32  # that choosing takes for each element of a selection
 
 
 def order(graph: Graph) -> None:
-    """Choose orders that make selections cheaper. Changes the graph in place; its inputs, outputs and states stay."""
+    """Choose orders that make selections cheaper. Changes the graph in place; its inputs, outputs and states stay.
+
+    A selection so large that there is no room to choose stays as it is.
+    """
     uses = _Uses(graph)
     for region in _regions(graph, uses):
-        region.choose(graph)
+        with suppress(TooMuch):
+            region.choose(graph)
     exact = rounds(graph)
     for node in [node for node in graph.nodes if node.op == "select"]:
-        room(node.weights["indices"].size, _BYTES_EACH)
-        if not exact:
-            _order_columns(graph, node, uses)
-        _drop_idle(graph, node)
+        with suppress(TooMuch):
+            room(node.weights["indices"].size, _BYTES_EACH)
+            if not exact:
+                _order_columns(graph, node, uses)
+            _drop_idle(graph, node)
 
 
 def cost(indices: np.ndarray) -> float:

@@ -12,17 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .... import passes
 from ...._text import quoted, shown
 from ....budget import TooMuch
 from ....errors import Error, UnsupportedError
 from ....ir import superframes
 from ....ir.compare import difference
 from ....ir.graph import Graph
-from ....passes.fuse import fuse, rounds
-from ....passes.layout import order
-from ....passes.rebuild_cells import recover
-from ....passes.symmetric_dense import halve
-from ....passes.unused import tidy
 from ..driver import Driver
 from ..file import limits
 from ..frames.context import Forgets, Known, Place, Reading, Walk
@@ -350,17 +346,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     left = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
     outputs = {name: output(walk, name) for name in left}
     graph = builder.graph
-    tidy(graph)
-    halved: list[str] = []
-    recovered, work = ([], 0) if exact else recover(graph)
-    program.effort.used += work
-    if recovered:
-        tidy(graph)
-    if not exact:
-        fuse(graph)
-        halved = [] if rounds(graph) else halve(graph)
-        order(graph)
-        tidy(graph)
+    report = passes.run(graph, passes.ESSENTIAL[:1] if exact else passes.ESSENTIAL)
+    program.effort.used += report.work
     graph.check_registers()  # here, so that a clip may be tried
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
     result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
@@ -377,8 +364,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     held = [p.name for p in program.inputs if builder.sequence and walk.reading.axes[p.name][0] is None]
     lines += [f"input {quoted(name)}: the same at all timesteps of the file, here a frame of each" for name in held]
     lines += [f"lengths: input {quoted(name)}" for name in program.length_inputs]
-    lines += [f"recovered: {shown(name)} from products, sums and registers" for name in recovered]
-    lines += [f"halved: {shown(name)}, whose rows are mirror images of themselves" for name in halved]
+    lines += report.notes
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
     lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]
     graph.source = "\n".join(lines)
