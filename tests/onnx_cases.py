@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Which of ONNX's own node tests must pass: all but those that a rule or a line of this page excludes, with its reason.
 
-Operators that are refused stand in `undertow.importers.onnx.refused`; here are dtypes without frames, and inputs and
+Operators that are refused stand in `undertow.importers.onnx.traits`; here are dtypes without frames, and inputs and
 attributes of supported operators that are refused by name.
 """
 
@@ -14,8 +14,7 @@ import numpy as np
 import onnx
 
 from undertow.importers.onnx.file import limits
-from undertow.importers.onnx.operators import COMPUTED, FOLDED_ONLY
-from undertow.importers.onnx.refused import REFUSED
+from undertow.importers.onnx.traits import COMPUTED, FOLDED_ONLY, REFUSED
 
 #: dtypes that float32 frames do not hold, or whose shape is not a tensor's
 FRAMES = {"float32", "bool", "int8", "uint8", "int16", "uint16", "int32", "int64"}

@@ -68,7 +68,7 @@ def bytes_of(source: Any) -> bytes:
     if isinstance(source, Path):
         return source.read_bytes()
     if isinstance(source, Chain):
-        source = source.graph()
+        source = _model(source.graph(), source.opset)
     return (_model(source) if isinstance(source, onnx.GraphProto) else source).SerializeToString()
 
 
@@ -84,6 +84,7 @@ class Chain:
     def __init__(self, *shape):
         self.shape, self.nodes, self.weights, self.last, self.n = shape, [], [], "x", 0
         self.rng = np.random.default_rng(0)
+        self.opset = 17
 
     def constant(self, array):
         name = f"w{len(self.weights)}"

@@ -108,11 +108,12 @@ INNER_FLOORS = {
         {"keras", "rtneural", "torch_module"},
     ],
     "importers.onnx": [
+        {"traits"},
         {"file"},
         {"simplify"},
         {"frames"},
         {"handlers"},
-        {"operators", "refused"},
+        {"operators"},
         {"driver", "operators_page"},
         {"search"},
     ],

@@ -311,6 +311,47 @@ def test_constants_take_no_more(op: str, tmp_path: Path) -> None:
     assert "elements while loading" in found
 
 
+#: what is computed of small constants -> (nodes from c [1, 1, 4096], further constants)
+COSTLY: dict[str, tuple[list[Any], dict[str, np.ndarray]]] = {
+    "Conv": ([node("Conv", "c K", "r", pads=[2**24, 2**24])], {"K": np.ones((1, 1, 64), np.float32)}),
+    "ConvTranspose": ([node("ConvTranspose", "c K", "r", strides=[2**20])], {"K": np.ones((1, 1, 3), np.float32)}),
+    "ConvTranspose, shape": (
+        [node("ConvTranspose", "c K", "r", output_shape=[2**30])],
+        {"K": np.ones((1, 1, 3), np.float32)},
+    ),
+    "AveragePool": ([node("AveragePool", "c", "r", kernel_shape=[2**14], pads=[2**13, 2**13])], {}),
+    "Einsum": ([node("Squeeze", "c", "s"), node("Einsum", "s s s", "r", equation="a,b,c->")], {}),
+    "QLinearConv": (
+        [
+            node("QuantizeLinear", "c f z", "q"),
+            node("QLinearConv", "q f z K f z f z", "p", pads=[2**24, 2**24]),
+            node("DequantizeLinear", "p f z", "r"),
+        ],
+        {"K": np.ones((1, 1, 64), np.uint8), "z": np.uint8(0), "f": np.float32(1)},
+    ),
+    "LSTM": (
+        [node("Reshape", "c steps", "s"), node("LSTM", "s W R", "r", hidden_size=2)],
+        {
+            "steps": np.array([4096, 1, 1]),
+            "W": np.ones((1, 8, 1), np.float32),
+            "R": np.ones((1, 8, 2), np.float32),
+        },
+    ),
+}
+
+
+@measured
+@pytest.mark.parametrize("op", COSTLY)
+def test_what_is_computed_of_constants_costs_no_more(op: str, tmp_path: Path) -> None:
+    nodes, weights = COSTLY[op]
+    nodes = [node("ConstantOfShape", "n", "c"), *nodes]
+    nodes += [node("ReduceMax", "r", "most", keepdims=0), node("Add", "x most", "y")]
+    model = model_of(nodes, {"x": ["T", 1, 4]}, {"y": ["T", 1, 4]}, weights | {"n": np.array([1, 1, 4096])})
+    found, taken = load_apart(save(model, tmp_path))
+    assert "elements while loading" in found
+    assert taken < FREE, f"{taken / 2**20:.0f} MiB"
+
+
 @measured
 def test_windows_of_a_clip_take_no_more(tmp_path: Path) -> None:
     """Convolutions over one clip of 768 x 512, whose windows would be 14 million elements and more."""

@@ -23,10 +23,8 @@ import undertow.onnx_backend as backend
 from onnx_cases import excluded
 from onnx_files import model_of, node
 from undertow.errors import FormatError, ShapeError, UnsupportedError
-from undertow.importers.onnx.operators import COMPUTED, FOLDED_ONLY
 from undertow.importers.onnx.operators_page import operators_page
-from undertow.importers.onnx.refused import REFUSED
-from undertow.importers.onnx.simplify.fold import MOVEMENT
+from undertow.importers.onnx.traits import COMPUTED, FOLDED_ONLY, MOVEMENT, REFUSED
 
 NAMES = re.compile(r"^test_.*_cpu$")
 
@@ -63,7 +61,7 @@ def test_what_is_excluded():
 def test_every_operator_of_onnx_is_in_one_group():
     groups = [COMPUTED, FOLDED_ONLY, frozenset(REFUSED)]
     known = {s.name for s in onnx.defs.get_all_schemas() if s.domain == ""}
-    assert known <= frozenset().union(*groups), "an operator of this onnx is in no group: put it into refused.py"
+    assert known <= frozenset().union(*groups), "an operator of this onnx has no row in importers/onnx/traits.py"
     assert sum(map(len, groups)) == len(frozenset().union(*groups))
     for op in sorted(REFUSED):
         assert not backend.is_compatible(_model(node(op, "x", "y"), {"x": [2]}, ["y"])), op

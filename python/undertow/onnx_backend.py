@@ -18,10 +18,9 @@ import numpy as np
 
 from .errors import ShapeError, UnsupportedError
 from .importers.onnx.file.read import check_model, require_onnx
-from .importers.onnx.operators import FOLDED_ONLY, HANDLERS
 from .importers.onnx.search import Imported, import_program
-from .importers.onnx.simplify.fold import FOLDABLE
 from .importers.onnx.simplify.program import RECURRENT, Program, make_program
+from .importers.onnx.traits import FOLDED_ONLY, OPERATORS
 from .ir.graph import Graph
 
 require_onnx()
@@ -45,7 +44,7 @@ class UndertowBackend(Backend):
 
     @classmethod
     def is_compatible(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
-        known = set(FOLDABLE) | set(HANDLERS)
+        known = {op.name for op in OPERATORS.values() if not op.refused}
         return cls.supports_device(device) and all(
             node.op_type in known and not node.domain for node in model.graph.node
         )

@@ -21,7 +21,7 @@ from .frames.provenance import Mixed, Tensor
 from .frames.uses import last_uses
 from .handlers.row_by_row import by_rows
 from .operators import HANDLERS
-from .simplify.fold import FOLDABLE, MOVEMENT
+from .traits import MOVEMENT, traits, why_refused
 
 
 class Driver(Walk):
@@ -82,7 +82,7 @@ class Driver(Walk):
         self.growing.note(node, operands, results)
 
     def apply(self, node: OnnxNode, operands: list[Operand]) -> list[Any]:
-        if all(o is None or isinstance(o, np.ndarray) for o in operands) and node.op in FOLDABLE:
+        if all(o is None or isinstance(o, np.ndarray) for o in operands) and traits(node.op).pure:
             return list(self.evaluator.run(node, operands))  # type: ignore[arg-type]
         for name, operand in zip(node.inputs, operands, strict=True):
             if isinstance(operand, np.ndarray) and operand.dtype.kind in "cOSU":
@@ -98,4 +98,4 @@ class Driver(Walk):
             return HANDLERS[node.op](self, node, operands) if made is None else made
         if node.op in MOVEMENT:
             return list(move(self, node, operands))
-        node.unsupported("this operator is not supported here")
+        node.unsupported(f"this operator is not supported here{why_refused(node.op)}")

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which function imports which ONNX operator. Ops that only move elements are in `fold.MOVEMENT` and need none."""
+"""The functions of the rows of `traits`."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 from .frames.context import Handler
 from .handlers import (
@@ -20,26 +22,34 @@ from .handlers import (
     recurrent,
     reduce,
 )
-from .simplify.fold import FOLDABLE, MOVEMENT
+from .traits import OPERATORS
 
-HANDLERS: dict[str, Handler] = {
-    **elementwise.HANDLERS,
-    **powers.HANDLERS,
-    **logic.HANDLERS,
-    **matrix.HANDLERS,
-    **reduce.HANDLERS,
-    **cumulative.HANDLERS,
-    **argmax.HANDLERS,
-    **normalise.HANDLERS,
-    **convolution.HANDLERS,
-    **conv_transpose.HANDLERS,
-    **pooling.HANDLERS,
-    **quantized.HANDLERS,
-    **recurrent.HANDLERS,
-    **control_flow.HANDLERS,
+_MODULES: dict[str, ModuleType] = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (
+        argmax,
+        control_flow,
+        conv_transpose,
+        convolution,
+        cumulative,
+        elementwise,
+        logic,
+        matrix,
+        normalise,
+        pooling,
+        powers,
+        quantized,
+        recurrent,
+        reduce,
+    )
 }
 
-#: computed while loading, refused when their inputs are frames
-FOLDED_ONLY = FOLDABLE - MOVEMENT - set(HANDLERS)
-#: computed at run time, or nothing to compute because they only move elements
-COMPUTED = frozenset(HANDLERS) | MOVEMENT
+
+def _function(handler: str) -> Handler:
+    module, _, name = handler.partition(".")
+    found: Handler = getattr(_MODULES[module], name)
+    return found
+
+
+#: operator type -> the function that computes it on frames
+HANDLERS: dict[str, Handler] = {op.name: _function(op.handler) for op in OPERATORS.values() if op.handler}

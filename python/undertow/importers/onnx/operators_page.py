@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from textwrap import fill
 
-from .operators import COMPUTED, FOLDED_ONLY
-from .refused import REFUSED
-from .simplify.fold import MOVEMENT
+from .traits import COMPUTED, FOLDED_ONLY, MOVEMENT, REFUSED
 
 _HEAD = """# ONNX operators
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..file.nodes import OnnxNode
+from ..traits import traits
 from . import emit, provenance
 from .builder import Builder
 from .context import Walk
@@ -116,15 +117,11 @@ def first_frame(builder: Builder, elements: np.ndarray, late: int = 0) -> np.nda
     return made[inverse.reshape(-1)].reshape(elements.shape)
 
 
-#: ops whose operands belong to the same timesteps
-_TOGETHER = frozenset("Add Sub Mul Div Pow Max Min Sum Mean Concat".split())  # noqa: SIM905
-
-
 def aligned(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """Operands that are the same sequence cut at different ends, x[1:] and x[:-1], as frames of the latest: what was
     earlier comes through a window, and the first frames have no result. Others as they are."""
     builder = walk.builder
-    if node.op not in _TOGETHER or sum(isinstance(o, Tensor) for o in operands) < 2:
+    if not traits(node.op).together or sum(isinstance(o, Tensor) for o in operands) < 2:
         return operands
     mine = {i: a for i, o in enumerate(operands) if (a := walk.time_axis(o)) is not None}
     if len(mine) < 2:

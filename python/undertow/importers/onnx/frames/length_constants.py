@@ -17,7 +17,7 @@ import numpy as np
 
 from ....errors import Error
 from ..file.nodes import OnnxNode
-from ..simplify.fold import FOLDABLE, MOVEMENT
+from ..traits import MOVEMENT, traits
 from . import emit, provenance
 from .builder import Builder
 from .context import Walk
@@ -28,10 +28,6 @@ from .superframes import rate_of
 #: a timestep's number is held in two parts, each exact in float32, and rounded when they are added: so it is exact up
 #: to 2^24 timesteps, and the float32 next to it up to 2^36
 _PART = 4096
-#: ops that take a frame where they would refuse a constant that differs between timesteps
-_TAKES_FRAMES = frozenset("Add Sub Mul Div Pow Max Min Sum Mean Concat".split())  # noqa: SIM905
-#: what may be computed from whole numbers below 2^24 in float32, and is exact
-_EXACT = MOVEMENT | {"Add", "Sub", "Mul", "Neg", "Cast", "CastLike"}
 _NUMBERS = ("float32", "int32", "int64")
 
 
@@ -113,7 +109,7 @@ class Growing:
     def _recipe(self, node: OnnxNode, operands: list[Any], given: list[np.ndarray | None], results: list[Any]) -> None:
         starts = {"Range": 1, "ConstantOfShape": 0, "Expand": 1}.get(node.op)
         is_root = starts is not None and any(c is not None for c in given[starts:])
-        if node.op not in FOLDABLE or not (is_root or any(name in self.recipes for name in node.inputs)):
+        if not traits(node.op).pure or not (is_root or any(name in self.recipes for name in node.inputs)):
             return
         known = [self.recipes.get(name, o) for name, o in zip(node.inputs, operands, strict=True)]
         for slot, (name, result) in enumerate(zip(node.outputs, results, strict=False)):
@@ -126,7 +122,7 @@ class Growing:
         """The operands of a node that computes, constants as frames where they differ between timesteps."""
         tensors = [o for o in operands if isinstance(o, Tensor)]
         mine = [i for i, name in enumerate(node.inputs) if name in self.recipes]
-        if not mine or not tensors or node.op not in _TAKES_FRAMES or not self.walk.builder.sequence:
+        if not mine or not tensors or not traits(node.op).together or not self.walk.builder.sequence:
             return operands
         rank = max(len(o.shape) for o in operands if o is not None)
         over_time = {
@@ -166,7 +162,7 @@ class Growing:
             return self._spread(recipe, recipe.coefficients[shape_slot])
         if node.op == "CumSum" and isinstance(operands[0], Recipe):
             return self._sums(recipe, operands[0])
-        if whole and node.op not in _EXACT:
+        if whole and not traits(node.op).exact and node.op not in MOVEMENT:
             return None
         moves = data_slots(node) if node.op in MOVEMENT else tuple(range(len(operands)))
         for i, operand in enumerate(operands):

@@ -11,9 +11,10 @@ import numpy as np
 from ....budget import room
 from ..file import limits
 from ..file.nodes import OnnxNode
+from ..traits import traits
 from .context import Length, Operand, Walk
 from .integers import common, dtype_of, kind, numbers
-from .moves import INDEX_SLOTS, cut, data_slots, labels_after
+from .moves import cut, data_slots, labels_after
 from .provenance import COPIES, Mixed, Tensor
 from .settle import settle
 from .superframes import rate_of, stretch
@@ -28,7 +29,7 @@ def move(walk: Walk, node: OnnxNode, operands: list[Operand]) -> list[Tensor]:
     for i, operand in enumerate(operands):
         if isinstance(operand, Length):
             node.unsupported("sequence lengths are used for more than sequence_lens of a recurrent node")
-        if isinstance(operand, Tensor) and i in INDEX_SLOTS.get(node.op, ()):
+        if isinstance(operand, Tensor) and i in traits(node.op).chosen_by:
             node.unsupported(
                 f"input {node.inputs[i]!r} (a shape, index or condition) is computed from frames at run time"
             )

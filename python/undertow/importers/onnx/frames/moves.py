@@ -9,21 +9,14 @@ import numpy as np
 
 from ..file.nodes import OnnxNode
 from ..simplify.fold import Evaluator
+from ..traits import EVERY, traits
 from .provenance import Tensor, Uncut
-
-#: slots that must be known while loading; a frame cannot decide where it goes
-INDEX_SLOTS: dict[str, tuple[int, ...]] = {
-    **{op: (1, 2, 3, 4) for op in ("Reshape", "Squeeze", "Unsqueeze", "Slice", "Split", "Expand", "Tile")},
-    **{op: (1,) for op in ("Gather", "GatherND", "GatherElements", "ScatterND", "ScatterElements")},
-    "Where": (0,),
-}
 
 
 def data_slots(node: OnnxNode) -> tuple[int, ...]:
     """Slots whose elements move."""
-    if node.op == "Concat":
-        return tuple(range(len(node.inputs)))
-    return {"Where": (1, 2), "ScatterND": (0, 2), "ScatterElements": (0, 2)}.get(node.op, (0,))
+    moves = traits(node.op).moves or ()
+    return tuple(range(len(node.inputs))) if moves is EVERY else moves
 
 
 def labels_after(node: OnnxNode, operands: list[Any], data: Tensor, shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -65,4 +58,4 @@ def cut(evaluator: Evaluator, node: OnnxNode, operands: list[Any]) -> Tensor | N
     return data.cut(int(row[0]), n - 1 - int(row[-1])) if (np.diff(row) == 1).all() else None
 
 
-__all__ = ["INDEX_SLOTS", "cut", "data_slots", "labels_after"]
+__all__ = ["cut", "data_slots", "labels_after"]

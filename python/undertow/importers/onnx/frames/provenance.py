@@ -285,8 +285,10 @@ def broadcast(tensors: list[Tensor], shape: tuple[int, ...]) -> tuple[Layout, li
 def frame_of(constant: np.ndarray, layout: Layout) -> np.ndarray | None:
     """A constant broadcast to the layout's shape, as a frame; None when it differs between timesteps or batch items."""
     spread = np.broadcast_to(constant, layout.shape)
-    if any(_varies(spread, a) for a in layout.outer):
-        return None
+    for axis in layout.outer:
+        first = _first(spread, axis)
+        if ((spread != first) & ((spread == spread) | (first == first))).any():  # NaN differs from itself
+            return None
     return spread[tuple(slice(None) if a in layout.frame else 0 for a in range(len(layout.shape)))]
 
 

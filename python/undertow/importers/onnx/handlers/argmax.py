@@ -10,14 +10,15 @@ import numpy as np
 from ..file.nodes import OnnxNode, flat
 from ..frames import emit
 from ..frames.builder import Builder
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from ..frames.integers import BOOL, WHOLE, numbers, take, whole
 from ..frames.provenance import Layout, Tensor
+from ..traits import traits
 from .elementwise import take_apart
 from .reduce import axis_of, check_axes, without
 
 
-def _arg(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def arg(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """The first place (or the last) whose number no other exceeds: the least place among those, all others being n."""
     node.allow("axis", "keepdims", "select_last_index")
     x = operands[0]
@@ -28,7 +29,7 @@ def _arg(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     dtype = whole(node, n)
     last = bool(node.attrs.get("select_last_index", 0))
     builder = walk.builder
-    if node.op == "ArgMin":
+    if traits(node.op).of == "min":
         elements = emit.affine(builder, elements, -1.0, 0.0)
     most = np.broadcast_to(np.expand_dims(emit.reduce(builder, "max", elements, [place]), place), elements.shape)
     is_less = emit.elementwise(builder, "less", [elements, most])
@@ -46,7 +47,7 @@ def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
     return values.reshape(shape)
 
 
-def _one_hot(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def one_hot(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """A comparison of every index with every place; of ids, which no op but an embedding reads, rows of a table."""
     node.allow("axis")
     indices, depth, values = operands
@@ -132,6 +133,3 @@ def _compared(builder: Builder, indices: np.ndarray, n: int, off: float, on: flo
         for p in (np.arange(n), np.arange(-n, 0))
     ]
     return emit.affine(builder, emit.elementwise(builder, "max", equal), on - off, off)
-
-
-HANDLERS: dict[str, Handler] = {"ArgMax": _arg, "ArgMin": _arg, "OneHot": _one_hot}

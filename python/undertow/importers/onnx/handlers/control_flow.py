@@ -16,7 +16,7 @@ import numpy as np
 from ..file import limits
 from ..file.nodes import Body, OnnxNode
 from ..frames import provenance
-from ..frames.context import Binding, Forgets, Handler, Iteration, Length, Walk
+from ..frames.context import Binding, Forgets, Iteration, Length, Walk
 from ..frames.loop_index import take_step
 from ..frames.provenance import Mixed, Tensor
 from ..frames.settle import settle
@@ -25,7 +25,7 @@ from ..simplify.scan import ScanLayout, scan_layout
 # -- If -------------------------------------------------------------------------------------------------------------
 
 
-def _if(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def if_(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     condition = operands[0]
     if not isinstance(condition, np.ndarray) or condition.size != 1:
         node.unsupported(
@@ -45,7 +45,7 @@ def _walk_body(walk: Walk, body: Body) -> list[Any]:
 # -- Loop -----------------------------------------------------------------------------------------------------------
 
 
-def _loop(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def loop(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     body = node.bodies["body"]
     trips, going, *carried = [*operands, None][: max(len(operands), 2)]
@@ -128,7 +128,7 @@ def _tensor(walk: Walk, node: OnnxNode, value: Any) -> Tensor:
 # -- Scan -----------------------------------------------------------------------------------------------------------
 
 
-def _scan(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def scan(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     body = node.bodies["body"]
     if node.opset < 9:
         node.unsupported("is of operator set 8, where a Scan meant something else; convert the model to 9 or newer")
@@ -349,6 +349,3 @@ def _collect(walk: Walk, row: Tensor, axis: int) -> Tensor:
     labels = list(row.labels)
     labels.insert(axis, "" if walk.builder.sequence else "T")
     return Tensor(table, tuple(labels), row.dtype)
-
-
-HANDLERS: dict[str, Handler] = {"If": _if, "Loop": _loop, "Scan": _scan}

@@ -19,7 +19,7 @@ from ..file import limits
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import time_windows
 from ..frames.builder import ZERO
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from ..frames.provenance import Tensor, Uncut
 from ..frames.superframes import rate_of
 from ..frames.windows import Axis, check_not_time, image, integers, paddings
@@ -29,7 +29,7 @@ from .convolution import CONV, bias, check_kernel, inside, products
 _Phase = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _conv_transpose(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def conv_transpose(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow(*CONV, "output_padding", "output_shape")
     W = float_constant(node, operands[1], "W")
     x = operands[0]
@@ -197,6 +197,3 @@ def _gather(walk: Walk, node: OnnxNode, elements: np.ndarray, places: Sequence[n
         spread[where : where + 2] = place.shape
         elements = np.where((place >= 0).reshape(spread), elements, ZERO)
     return elements.transpose(0, 1, *range(2, 2 + 2 * n, 2), *range(3, 3 + 2 * n, 2))
-
-
-HANDLERS: dict[str, Handler] = {"ConvTranspose": _conv_transpose}

@@ -16,7 +16,7 @@ import numpy as np
 from ..file import limits
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import emit, time_windows
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from ..frames.provenance import Tensor
 from ..frames.superframes import rate_of
 from ..frames.windows import Axis, Image, check_not_time, image, taps, window_axes
@@ -51,7 +51,7 @@ def bias(node: OnnxNode, operands: list[Any], n_out: int) -> np.ndarray | None:
     return b
 
 
-def _conv(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def conv(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow(*CONV)
     W = float_constant(node, operands[1], "W")
     x = operands[0]
@@ -113,6 +113,3 @@ def products(
         rows = part.reshape(*part.shape[:-2], -1)
         parts.append(emit.dense(walk.builder, rows, w.reshape(len(w), -1), shift))
     return np.moveaxis(np.concatenate(parts, -1), -1, 1)
-
-
-HANDLERS: dict[str, Handler] = {"Conv": _conv}

@@ -10,7 +10,7 @@ import numpy as np
 from ..file import limits
 from ..file.nodes import OnnxNode
 from ..frames import emit, provenance
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from ..frames.provenance import Layout, Mixed, Tensor
 from ..frames.superframes import rate_of
 from ..frames.time_windows import rows_of, zero_before
@@ -88,7 +88,7 @@ def _sums(walk: Walk, rows: list[np.ndarray], late: int, exclusive: bool) -> lis
     return sums
 
 
-def _cumsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def cumulative_sum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """A register where time is summed along, else a dense layer whose weight is a triangle of ones."""
     node.allow("exclusive", "reverse")
     x = operands[0]
@@ -107,6 +107,3 @@ def _cumsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     place = layout.frame.index(axis)
     made = emit.dense(walk.builder, np.moveaxis(elements, place, -1), triangle)
     return [layout.tensor(np.moveaxis(made, -1, place))]
-
-
-HANDLERS: dict[str, Handler] = {"CumSum": _cumsum}

@@ -10,10 +10,11 @@ import numpy as np
 
 from ....ir.activations import Activation
 from ..file.nodes import OnnxNode, float_constant
-from ..frames import emit, provenance
+from ..frames import emit, integers, provenance
 from ..frames.context import Handler, Walk
-from ..frames.integers import FLOAT, WHOLE, arithmetic, check_final, kind, take
+from ..frames.integers import FLOAT, WHOLE, check_final, kind, take
 from ..frames.provenance import Layout, Tensor
+from ..traits import traits
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -45,12 +46,9 @@ def affine(walk: Walk, node: OnnxNode, operand: Any, scale: Any, shift: Any) -> 
 # -- activations ----------------------------------------------------------------------------------------------------
 
 
-def _plain(kind: str) -> Handler:
-    def handle(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-        node.allow()
-        return [activate(walk, node, operands[0], kind)]
-
-    return handle
+def plain(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    node.allow()
+    return [activate(walk, node, operands[0], traits(node.op).of)]
 
 
 def _parametric(
@@ -69,7 +67,19 @@ def _thresholded(alpha: float, _: float) -> Activation:
     return Activation("thresholded_relu", float(np.nextafter(np.float32(alpha), np.float32(np.inf))))
 
 
-def _celu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+leaky_relu = _parametric(lambda a, _: Activation("leaky_relu", a), 0.01)
+elu = _parametric(lambda a, _: Activation("elu", a), 1.0)
+selu = _parametric(
+    lambda a, gamma: Activation("elu", a, gamma),
+    1.67326319217681884765625,
+    1.05070102214813232421875,
+    ("alpha", "gamma"),
+)
+hard_sigmoid = _parametric(lambda a, b: Activation("hard_sigmoid", a, b), 0.2, 0.5, ("alpha", "beta"))
+thresholded_relu = _parametric(_thresholded, 1.0)
+
+
+def celu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("alpha")
     alpha = float(node.attrs.get("alpha", 1.0))
     if not alpha > 0:
@@ -78,13 +88,13 @@ def _celu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [activate(walk, node, x, Activation("elu", 1.0, alpha))]
 
 
-def _hard_swish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def hard_swish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     gate = activate(walk, node, operands[0], Activation("hard_sigmoid", 1.0 / 6.0, 0.5))
     return [combine(walk, node, "mul", operands[0], gate)]
 
 
-def _swish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def swish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("alpha")
     alpha = float(node.attrs.get("alpha", 1.0))
     if alpha != 1.0:
@@ -93,7 +103,7 @@ def _swish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [activate(walk, node, operands[0], Activation("silu"))]
 
 
-def _prelu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def prelu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """max(x, slope * x) where no slope is above 1, else max(x, 0) - slope * max(-x, 0)"""
     node.allow()
     x, slope = operands[0], float_constant(node, operands[1], "slope")
@@ -106,7 +116,7 @@ def _prelu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [combine(walk, node, "add", above, combine(walk, node, "mul", below, -slope))]
 
 
-def _clip(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def clip(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("min", "max")
     bounds = []
     for slot, key, default in ((1, "min", -FLOAT32_MAX), (2, "max", FLOAT32_MAX)):
@@ -170,38 +180,39 @@ def combine(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Tensor:
     return layout.tensor(emit.elementwise(builder, op, [elements, fixed] if tensor is a else [fixed, elements]))
 
 
-def _arithmetic(op: str) -> Handler:
-    def handle(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-        node.allow()
-        result = operands[0]
-        if any(o is None for o in operands):
-            node.format_error("an input is missing")
-        for operand in operands[1:]:
-            result = _pair(walk, node, op, result, operand)
-        return [result]
+def arithmetic(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    return [_combined(walk, node, traits(node.op).of, operands)]
 
-    return handle
+
+def _combined(walk: Walk, node: OnnxNode, op: str, operands: list[Any]) -> Any:
+    node.allow()
+    result = operands[0]
+    if any(o is None for o in operands):
+        node.format_error("an input is missing")
+    for operand in operands[1:]:
+        result = _pair(walk, node, op, result, operand)
+    return result
 
 
 def _pair(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Any:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return {"add": np.add, "max": np.maximum, "min": np.minimum}[op](a, b)
     if any(isinstance(o, Tensor) and kind(o.dtype) == WHOLE for o in (a, b)):
-        return arithmetic(walk, node, op, a, b)
+        return integers.arithmetic(walk, node, op, a, b)
     return combine(walk, node, op, a, b)
 
 
-def _mean(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-    (total,) = _arithmetic("add")(walk, node, operands)
+def mean(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    total = _combined(walk, node, "add", operands)
     return [affine(walk, node, total, 1.0 / len(operands), 0.0)]
 
 
-def _negate(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def negate(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     return [affine(walk, node, operands[0], -1.0, 0.0)]
 
 
-def _batch_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def batch_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("epsilon", "momentum", "training_mode", "spatial")
     if node.attrs.get("training_mode", 0) or not node.attrs.get("spatial", 1) or any(node.outputs[1:]):
         node.unsupported("training mode (or spatial=0) is not supported, expected inference")
@@ -220,56 +231,9 @@ def _batch_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 # -- nothing to compute ---------------------------------------------------------------------------------------------
 
 
-def _dropout(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def dropout(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("ratio", "seed")
     training = operands[2] if len(operands) > 2 else None
     if (training is not None and (not isinstance(training, np.ndarray) or training.any())) or any(node.outputs[1:]):
         node.unsupported("training mode is not supported, expected inference")
     return [operands[0]]
-
-
-HANDLERS: dict[str, Handler] = {
-    **{
-        op: _plain(kind)
-        for op, kind in {
-            "Relu": "relu",
-            "Tanh": "tanh",
-            "Sigmoid": "sigmoid",
-            "Softsign": "softsign",
-            "Softplus": "softplus",
-            "Exp": "exp",
-            "Sqrt": "sqrt",
-            "Log": "log",
-            "Abs": "abs",
-            "Round": "round",
-            "Floor": "floor",
-            "Ceil": "ceil",
-            "Sign": "sign",
-            "Reciprocal": "reciprocal",
-            "Erf": "erf",
-            "Sin": "sin",
-            "Cos": "cos",
-        }.items()
-    },
-    "LeakyRelu": _parametric(lambda a, _: Activation("leaky_relu", a), 0.01),
-    "Elu": _parametric(lambda a, _: Activation("elu", a), 1.0),
-    "Selu": _parametric(
-        lambda a, gamma: Activation("elu", a, gamma),
-        1.67326319217681884765625,
-        1.05070102214813232421875,
-        ("alpha", "gamma"),
-    ),
-    "HardSigmoid": _parametric(lambda a, b: Activation("hard_sigmoid", a, b), 0.2, 0.5, ("alpha", "beta")),
-    "ThresholdedRelu": _parametric(_thresholded, 1.0),
-    "Celu": _celu,
-    "HardSwish": _hard_swish,
-    "Swish": _swish,
-    "PRelu": _prelu,
-    "Clip": _clip,
-    **{op: _arithmetic(op.lower()) for op in ("Add", "Sub", "Mul", "Div", "Max", "Min")},
-    "Sum": _arithmetic("add"),
-    "Mean": _mean,
-    "Neg": _negate,
-    "BatchNormalization": _batch_norm,
-    "Dropout": _dropout,
-}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..file.nodes import OnnxNode
 from ..frames import emit, provenance
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from ..frames.integers import (
     BOOL,
     FLOAT,
@@ -28,47 +28,38 @@ from ..frames.integers import (
 )
 from ..frames.movement import move
 from ..frames.provenance import Mixed, Tensor
+from ..traits import traits
 from .argmax import compared_ids, places_of_ids
 
-_COMPARISONS = {
-    "Equal": "equal",
-    "Less": "less",
-    "LessOrEqual": "less_equal",
-    "Greater": "greater",
-    "GreaterOrEqual": "greater_equal",
-}
-#: And, Or and Xor of 0 and 1
-_CONNECTIVES = {"And": "mul", "Or": "max", "Xor": "equal"}
 
-
-def _compare(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def compare(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     if node.op == "Equal" and (places := places_of_ids(walk, node, operands)) is not None:
         return places
-    if (compared := compared_ids(walk, node, operands, getattr(np, _COMPARISONS[node.op]))) is not None:
+    if (compared := compared_ids(walk, node, operands, getattr(np, traits(node.op).of))) is not None:
         return compared
     allowed = (FLOAT, *KINDS) if node.op == "Equal" else (FLOAT, *(k for k in KINDS if k != BOOL))
     layout, tables = together(walk, node, operands, allowed)
-    return [layout.tensor(emit.elementwise(walk.builder, _COMPARISONS[node.op], tables), BOOL)]
+    return [layout.tensor(emit.elementwise(walk.builder, traits(node.op).of, tables), BOOL)]
 
 
-def _connect(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def connect(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     layout, tables = together(walk, node, operands, (BOOL,))
-    made = emit.elementwise(walk.builder, _CONNECTIVES[node.op], tables)
+    made = emit.elementwise(walk.builder, traits(node.op).of, tables)
     if node.op == "Xor":
         made = emit.affine(walk.builder, made, -1.0, 1.0)
     return [layout.tensor(made, BOOL)]
 
 
-def _not(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def logical_not(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     layout, elements = take(node, operands[0], (BOOL,))
     walk.count(node, layout.shape, layout.outer)
     return [layout.tensor(emit.affine(walk.builder, elements, -1.0, 1.0), BOOL)]
 
 
-def _where(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def where(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """A choice that is known while loading only moves elements; a computed one is an op."""
     node.allow()
     condition, *values = operands
@@ -99,7 +90,7 @@ def _where(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 # -- dtypes ---------------------------------------------------------------------------------------------------------
 
 
-def _cast(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def cast(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """Between numbers that float32 frames hold: a change of name, a comparison with 0, or a truncation."""
     node.allow("to", "saturate", "round_mode")
     x, to = operands[0], node.attrs.get("to")
@@ -111,7 +102,7 @@ def _cast(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [_convert(walk, node, x, name, f"attribute to={shown}")]
 
 
-def _cast_like(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def cast_like(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("saturate", "round_mode")
     x, like = operands
     name = str(like.dtype)
@@ -151,13 +142,3 @@ def _convert(walk: Walk, node: OnnxNode, x: Any, name: str, what: str) -> Tensor
     if low < RANGES[to][0] or high > RANGES[to][1]:
         node.unsupported(f"{what} is not supported for {x.dtype}: what does not fit would wrap around")
     return layout.tensor(elements, to)
-
-
-HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(_COMPARISONS, _compare),
-    **dict.fromkeys(_CONNECTIVES, _connect),
-    "Not": _not,
-    "Where": _where,
-    "Cast": _cast,
-    "CastLike": _cast_like,
-}

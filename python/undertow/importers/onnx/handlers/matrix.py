@@ -10,7 +10,7 @@ import numpy as np
 
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import emit, provenance
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from ..frames.integers import check_final
 from ..frames.provenance import Layout, Tensor
 from .elementwise import affine, combine, take_apart
@@ -115,12 +115,12 @@ def _without_vectors(result: Tensor, vector: tuple[bool, bool]) -> Tensor:
     return result
 
 
-def _matmul(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def matrix_product(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     return [matmul(walk, node, *operands[:2])]
 
 
-def _gemm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def gemm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("alpha", "beta", "transA", "transB")
     a, b = operands[:2]
     c = operands[2] if len(operands) > 2 else None
@@ -160,7 +160,7 @@ def _gemm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 # -- Einsum ---------------------------------------------------------------------------------------------------------
 
 
-def _einsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def einsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """One or two operands as a matrix product: common letters lead, summed ones meet, others are rows and columns."""
     node.allow("equation")
     equation = str(node.attrs.get("equation", "")).replace(" ", "")
@@ -240,6 +240,3 @@ def _sum_alone(
 def _moved(tensor: Tensor, term: str, out: str) -> Tensor:
     order = [term.index(c) for c in out]
     return Tensor(tensor.codes.transpose(order), tuple(tensor.labels[i] for i in order), tensor.dtype)
-
-
-HANDLERS: dict[str, Handler] = {"MatMul": _matmul, "Gemm": _gemm, "Einsum": _einsum}

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import emit, provenance
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from ..frames.movement import move
 from ..frames.provenance import Layout, Tensor
+from ..traits import traits
 from .elementwise import take_apart
 from .reduce import check_axes
 
@@ -29,23 +30,20 @@ def _rowwise(walk: Walk, node: OnnxNode, x: Any, axes: list[int], op: str, **set
     return layout.tensor(made.transpose(np.argsort(order)))
 
 
-def _softmax(op: str) -> Handler:
-    def handle(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-        node.allow("axis")
-        x = operands[0]
-        rank = len(x.shape)
-        # Before operator set 13 everything from `axis` on was one row.
-        axis = int(node.attrs.get("axis", 1 if node.opset < 13 else -1))
-        axis += rank if axis < 0 else 0
-        axes = list(range(axis, rank)) if node.opset < 13 else [axis]
-        if not 0 <= axis < max(rank, 1):
-            node.shape_error(f"attribute axis={node.attrs.get('axis')} does not fit an input of shape {x.shape}")
-        return [_rowwise(walk, node, x, axes, op)]
-
-    return handle
+def softmax(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    node.allow("axis")
+    x = operands[0]
+    rank = len(x.shape)
+    # Before operator set 13 everything from `axis` on was one row.
+    axis = int(node.attrs.get("axis", 1 if node.opset < 13 else -1))
+    axis += rank if axis < 0 else 0
+    axes = list(range(axis, rank)) if node.opset < 13 else [axis]
+    if not 0 <= axis < max(rank, 1):
+        node.shape_error(f"attribute axis={node.attrs.get('axis')} does not fit an input of shape {x.shape}")
+    return [_rowwise(walk, node, x, axes, traits(node.op).of)]
 
 
-def _layer_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def layer_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("axis", "axes", "epsilon", "stash_type")
     if any(node.outputs[1:]):
         node.unsupported("its outputs Mean and InvStdDev are not supported")
@@ -69,7 +67,7 @@ def _layer_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [_rowwise(walk, node, x, axes, "layer_norm", attrs={"eps": epsilon}, weights=weights)]
 
 
-def _gather(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def gather(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """Rows of a constant table chosen by ids are an embedding; known places in a computed tensor are movement."""
     node.allow("axis")
     table, ids = operands
@@ -92,22 +90,12 @@ def _gather(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [out.tensor(builder.elements(value).reshape(out.frame_shape))]
 
 
-def _shape(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def shape(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("start", "end")
     shape = operands[0].shape[node.attrs.get("start", 0) : node.attrs.get("end", None)]
     return [np.array(shape, np.int64)]
 
 
-def _size(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def size(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     return [np.array(provenance.n_elements(operands[0].shape), np.int64)]
-
-
-HANDLERS: dict[str, Handler] = {
-    "Softmax": _softmax("softmax"),
-    "LogSoftmax": _softmax("log_softmax"),
-    "LayerNormalization": _layer_norm,
-    "Gather": _gather,
-    "Shape": _shape,
-    "Size": _size,
-}

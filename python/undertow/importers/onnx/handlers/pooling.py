@@ -113,13 +113,13 @@ def _whole_image(walk: Walk, node: OnnxNode, operand: Any, least: int = 3) -> Im
 # -- norms over spatial axes ----------------------------------------------------------------------------------------
 
 
-def _instance_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def instance_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("epsilon")
     picture = _whole_image(walk, node, operands[0])
     return [_normalised(walk, node, picture, operands, picture.elements.shape[1])]
 
 
-def _group_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def group_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("epsilon", "num_groups", "stash_type")
     picture = _whole_image(walk, node, operands[0], least=2)
     groups = int(node.attrs.get("num_groups", 1))
@@ -150,7 +150,7 @@ def _normalised(walk: Walk, node: OnnxNode, picture: Image, operands: list[Any],
 # -- padding --------------------------------------------------------------------------------------------------------
 
 
-def _pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """Padding with elements of the frame itself, or with a constant."""
     node.allow("mode", "pads", "value")
     x = operands[0]
@@ -238,14 +238,9 @@ def _fill(walk: Walk, node: OnnxNode, operands: list[Any]) -> int:
     return 0 if value == 0 else int(walk.builder.constant(np.array([value], np.float32))[0])
 
 
-HANDLERS: dict[str, Handler] = {
-    "MaxPool": _pool(_max, "storage_order"),
-    "AveragePool": _pool(_average, "count_include_pad"),
-    "LpPool": _pool(_lp, "p"),
-    "GlobalMaxPool": _global(lambda w, n, t, axes: emit.reduce(w.builder, "max", t, axes)),
-    "GlobalAveragePool": _global(lambda w, n, t, axes: emit.mean(w.builder, t, axes)),
-    "GlobalLpPool": _global(lambda w, n, t, axes: _norm(w, n, t, axes, int(n.attrs.get("p", 2))), "p"),
-    "InstanceNormalization": _instance_norm,
-    "GroupNormalization": _group_norm,
-    "Pad": _pad,
-}
+max_pool = _pool(_max, "storage_order")
+average_pool = _pool(_average, "count_include_pad")
+lp_pool = _pool(_lp, "p")
+global_max_pool = _global(lambda w, n, t, axes: emit.reduce(w.builder, "max", t, axes))
+global_average_pool = _global(lambda w, n, t, axes: emit.mean(w.builder, t, axes))
+global_lp_pool = _global(lambda w, n, t, axes: _norm(w, n, t, axes, int(n.attrs.get("p", 2))), "p")

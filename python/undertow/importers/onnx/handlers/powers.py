@@ -12,11 +12,11 @@ from ..file import limits
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import emit, provenance
 from ..frames.builder import Builder
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from .elementwise import take_apart
 
 
-def _pow(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def power_of(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """A constant exponent: whole numbers by products, halves by a root, others as exp(p log x).
 
     exp(p log x) is p log x times 2^-24 off, relatively: at most 1e-6 where the result lies between 1e-7 and 1e7.
@@ -92,7 +92,7 @@ def _constant_base(walk: Walk, node: OnnxNode, base: np.ndarray, exponent: Any) 
     return layout.tensor(emit.activation(walk.builder, emit.affine(walk.builder, elements, frame, 0.0), "exp"))
 
 
-def _gelu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def gelu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """x/2 (1 + erf(x / sqrt 2)), or x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))"""
     node.allow("approximate")
     kind = node.attrs.get("approximate", "none")
@@ -110,7 +110,7 @@ def _gelu(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [layout.tensor(emit.elementwise(builder, "mul", [emit.affine(builder, inner, 0.5, 0.5), x]))]
 
 
-def _mish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def mish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """x tanh(log(1 + exp(x)))"""
     node.allow()
     layout, x = take_apart(walk, node, operands[0])
@@ -119,7 +119,7 @@ def _mish(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [layout.tensor(emit.elementwise(walk.builder, "mul", [x, gate]))]
 
 
-def _shrink(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def shrink(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """x + bias below -lambd, x - bias above lambd, else 0"""
     node.allow("bias", "lambd")
     bias, lambd = float(node.attrs.get("bias", 0.0)), float(node.attrs.get("lambd", 0.5))
@@ -135,6 +135,3 @@ def _shrink(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     low, high = emit.affine(builder, x, 1.0, bias), emit.affine(builder, x, 1.0, -bias)
     upper = emit.elementwise(builder, "where", [above, high, constant(0.0)])
     return [layout.tensor(emit.elementwise(builder, "where", [below, low, upper]))]
-
-
-HANDLERS: dict[str, Handler] = {"Pow": _pow, "Gelu": _gelu, "Mish": _mish, "Shrink": _shrink}

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import emit, provenance
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from ..frames.integers import FLOAT, RANGES, WHOLE, numbers, take, together, whole
 from ..frames.provenance import Layout, Tensor
 from ..frames.windows import check_not_time, image, window_axes
@@ -58,7 +58,7 @@ def _slot(operands: list[Any], i: int) -> Any:
 # -- one by one -----------------------------------------------------------------------------------------------------
 
 
-def _dequantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def dequantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """(x - zero point) * scale"""
     node.allow("axis", "block_size", "output_dtype")
     _refuse_blocks(node)
@@ -80,7 +80,7 @@ def _dequantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [layout.tensor(made, FLOAT)]
 
 
-def _quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """round(x / scale) + zero point, kept within the range of its dtype"""
     node.allow("axis", "saturate", "block_size", "output_dtype", "precision")
     given = node.attrs.get("output_dtype", 0)
@@ -115,7 +115,7 @@ def _rounded(walk: Walk, node: OnnxNode, layout: Layout, elements: np.ndarray, z
     return layout.tensor(emit.activation(builder, made, "clip", low, high), dtype)
 
 
-def _dynamic_quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def dynamic_quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """To uint8, with scale and zero point from the smallest and largest number of the frame and 0."""
     node.allow()
     x = operands[0]
@@ -207,14 +207,14 @@ def _scaled(walk: Walk, node: OnnxNode, product: Tensor, scales: list[Any], zero
     return _rounded(walk, node, layout, made, numbers(node, zero, "zero").reshape(()), str(zero.dtype))
 
 
-def _qlinear_matmul(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def qlinear_matmul(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = operands
     product, _ = _integer_product(walk, node, a, a_zero, b, b_zero)
     return [_scaled(walk, node, product, [a_scale, b_scale, y_scale], y_zero, [-1])]
 
 
-def _matmul_integer(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def matmul_integer(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     a, b = operands[:2]
     product, dtype = _integer_product(walk, node, a, _slot(operands, 2), b, _slot(operands, 3))
@@ -247,7 +247,7 @@ def _integer_conv(
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 
 
-def _qlinear_conv(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def qlinear_conv(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow(*_CONV)
     x, x_scale, x_zero, W, w_scale, w_zero, y_scale, y_zero = operands[:8]
     product, _ = _integer_conv(walk, node, x, x_zero, W, w_zero, _slot(operands, 8))
@@ -255,18 +255,7 @@ def _qlinear_conv(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [_scaled(walk, node, product, [x_scale, w_scale, y_scale], y_zero, shape)]
 
 
-def _conv_integer(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def conv_integer(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow(*_CONV)
     product, dtype = _integer_conv(walk, node, operands[0], _slot(operands, 2), operands[1], _slot(operands, 3))
     return [Tensor(product.codes, product.labels, dtype)]
-
-
-HANDLERS: dict[str, Handler] = {
-    "DequantizeLinear": _dequantize,
-    "QuantizeLinear": _quantize,
-    "DynamicQuantizeLinear": _dynamic_quantize,
-    "QLinearMatMul": _qlinear_matmul,
-    "QLinearConv": _qlinear_conv,
-    "MatMulInteger": _matmul_integer,
-    "ConvInteger": _conv_integer,
-}

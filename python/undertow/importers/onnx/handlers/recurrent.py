@@ -10,12 +10,13 @@ import numpy as np
 from ....ir.activations import Activation
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import provenance
-from ..frames.context import Binding, Forgets, Handler, Length, Walk
+from ..frames.context import Binding, Forgets, Length, Walk
 from ..frames.provenance import Layout, Mixed, Tensor
 from ..frames.superframes import rate_of, rows
+from ..traits import traits
 
-#: operator -> (Graph op, order of its gates in ours: LSTM i o f c -> i f g o; GRU z r h and RNN as they are)
-_CELLS = {"RNN": ("rnn", [0]), "GRU": ("gru", [0, 1, 2]), "LSTM": ("lstm", [0, 2, 3, 1])}
+#: operator -> order of its gates in ours: LSTM i o f c -> i f g o; GRU z r h and RNN as they are
+_GATES = {"RNN": [0], "GRU": [0, 1, 2], "LSTM": [0, 2, 3, 1]}
 #: per direction of a node, whether it runs backwards
 _DIRECTIONS = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
 _PEEPHOLES = [0, 2, 1]  # i o f -> i f o
@@ -84,7 +85,7 @@ class _Cell:
         self.clip = float(attrs["clip"]) if "clip" in attrs else None
         if self.clip is not None and not self.clip > 0:
             node.unsupported(f"attribute clip={self.clip} is not supported, expected a number above 0")
-        self.op, self.order = _CELLS[node.op]
+        self.op, self.order = traits(node.op).of, _GATES[node.op]
         self.activations = activations(node, len(self.backwards))
         self._read_weights(W, R, B, P)
         self._read_input(X)
@@ -363,9 +364,6 @@ class _Cell:
         return None, elements.reshape(len(self.backwards), *self.n_rows, H)[d]
 
 
-def _recurrent(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def recurrent(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     results = _Cell(walk, node, operands).run()
     return results[: len(node.outputs)]
-
-
-HANDLERS: dict[str, Handler] = {op: _recurrent for op in _CELLS}

@@ -11,7 +11,7 @@ import numpy as np
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import emit, provenance
 from ..frames.builder import Builder
-from ..frames.context import Handler, Walk
+from ..frames.context import Walk
 from ..frames.provenance import Layout, Tensor
 from .elementwise import take_apart
 
@@ -67,7 +67,7 @@ REDUCTIONS: dict[str, Reduction] = {
 }
 
 
-def _reduce(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def reduction(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("axes", "keepdims", "noop_with_empty_axes")
     x = operands[0]
     layout, elements = take_apart(walk, node, x)
@@ -109,7 +109,7 @@ def axis_of(node: OnnxNode, x: Any, default: int = 0, given: Any = None) -> int:
     return axis % rank
 
 
-def _lp_normal(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def lp_normal(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """x / (sum |x|^p)^(1/p) along one axis"""
     node.allow("axis", "p")
     p = int(node.attrs.get("p", 2))
@@ -131,7 +131,7 @@ def _lp_normal(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return [layout.tensor(emit.elementwise(builder, "div", [elements, divisor]))]
 
 
-def _rms_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+def rms_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """x / sqrt(mean(x^2) + epsilon) * scale, over the axes from `axis` on"""
     node.allow("axis", "epsilon", "stash_type")
     x = operands[0]
@@ -149,10 +149,3 @@ def _rms_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if scale is None:
         node.unsupported("scale differs between timesteps or batch items")
     return [layout.tensor(emit.affine(builder, made, scale, 0.0))]
-
-
-HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(REDUCTIONS, _reduce),
-    "LpNormalization": _lp_normal,
-    "RMSNormalization": _rms_norm,
-}

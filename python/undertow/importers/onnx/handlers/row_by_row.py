@@ -13,18 +13,9 @@ from ..file.nodes import OnnxNode
 from ..frames.context import Handler, Walk
 from ..frames.provenance import Tensor
 from ..frames.superframes import fold, rate_of, unfold
+from ..traits import ACROSS, ALONG, CHANNELS, COLUMNS, EACH, traits
 from . import matrix
-from .reduce import REDUCTIONS, given_axes
-
-#: ops of elements, whose operands are broadcast
-_BROADCAST = frozenset(
-    """Abs Add And Cast CastLike Ceil Celu Clip Cos Div Dropout Elu Equal Erf Exp Floor Gelu Greater
-    GreaterOrEqual HardSigmoid HardSwish LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mul Neg Not Or PRelu Pow
-    Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Swish Tanh ThresholdedRelu
-    Where Xor""".split()  # noqa: SIM905
-)
-#: op -> its attribute axis where the node has none: from the end
-_ALONG = {"LayerNormalization": -1, "RMSNormalization": -1, "LpNormalization": -1, "Softmax": -1, "LogSoftmax": -1}
+from .reduce import given_axes
 
 
 @dataclass
@@ -44,10 +35,11 @@ def by_rows(walk: Walk, node: OnnxNode, operands: list[Any], apply: Handler) -> 
     time = _Time(*times.pop())
     if node.op == "Gemm":
         return _gemm(walk, node, operands, time)
-    changed = _reduction(node, operands, time) if node.op in REDUCTIONS else _changed(node, operands, time)
+    across = traits(node.op).rows == ACROSS
+    changed = _reduction(node, operands, time) if across else _changed(node, operands, time)
     if changed is None:
         return None
-    if node.op in REDUCTIONS:
+    if across:
         operands, found = operands[:1], found[:1]
     apart, heads = [], set()
     for operand, f in zip(operands, found, strict=True):
@@ -67,19 +59,20 @@ def by_rows(walk: Walk, node: OnnxNode, operands: list[Any], apply: Handler) -> 
 
 def _changed(node: OnnxNode, operands: list[Any], time: _Time) -> OnnxNode | None:
     """The node for operands whose time is two axes; None where it works along time, or is no op of rows."""
-    if node.op in _BROADCAST:
+    rows = traits(node.op).rows
+    if rows == EACH:
         return node
     rank = len(operands[0].shape)
     at = rank - time.from_end
-    if node.op == "MatMul":
+    if rows == COLUMNS:
         return node if time.from_end >= 2 else None
-    if node.op == "BatchNormalization":
+    if rows == CHANNELS:
         return node if at >= 2 else None
     if "axes" in node.attrs:  # a layer norm that an exporter took apart
         return _over(node, [int(a) % rank for a in node.attrs["axes"]], at)
-    if node.op in _ALONG:
+    if rows == ALONG:
         old = node.op in ("Softmax", "LogSoftmax") and node.opset < 13
-        axis = int(node.attrs.get("axis", 1 if old else _ALONG[node.op])) % rank
+        axis = int(node.attrs.get("axis", 1 if old else -1)) % rank
         if axis <= at and (axis == at or node.op not in ("Softmax", "LogSoftmax", "LpNormalization") or old):
             return None
         return replace(node, attrs={**node.attrs, "axis": axis + (axis > at)})
@@ -101,11 +94,11 @@ def _reduction(node: OnnxNode, operands: list[Any], time: _Time) -> OnnxNode | N
 
 def _widened(node: OnnxNode, operand: Any, time: _Time) -> Any:
     """An operand that every row meets alike, for operands whose time is two axes; None where they differ."""
-    if node.op not in (*_BROADCAST, "MatMul") or not isinstance(operand, (np.ndarray, Tensor)):
+    if traits(node.op).rows not in (EACH, COLUMNS) or not isinstance(operand, (np.ndarray, Tensor)):
         return operand
     rank = len(operand.shape)
     at = rank - time.from_end
-    if at < 0 or (node.op == "MatMul" and time.from_end == 2):
+    if at < 0 or (traits(node.op).rows == COLUMNS and time.from_end == 2):
         return operand
     if operand.shape[at] != 1:
         return None

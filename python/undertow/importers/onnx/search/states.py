@@ -19,9 +19,7 @@ from ..frames.context import Known, Walk
 from ..frames.provenance import Tensor, ascends
 from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program, carries
-
-#: ops that give every element of their first input once
-_WHOLE = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout")
+from ..traits import traits
 
 
 class Ambiguous(UnsupportedError):
@@ -143,7 +141,7 @@ def _by_cells(program: Program, name: str, outputs: list[str]) -> list[str]:
 def _copied(program: Program, name: str) -> str:
     """The value whose elements, all of them and no others, are those of `name`."""
     producer = {made: node for node in program.nodes for made in node.outputs if made}
-    while name in producer and producer[name].op in _WHOLE:
+    while name in producer and traits(producer[name].op).whole:
         name = producer[name].inputs[0]
     return name
 

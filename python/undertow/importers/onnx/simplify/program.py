@@ -16,16 +16,15 @@ from ..file import limits
 from ..file.nodes import OnnxNode, flat
 from ..file.protos import identity
 from ..file.read import file_bytes, require_onnx
+from ..traits import MOVEMENT, OPERATORS, traits, why_refused
 from .budget import Effort
-from .fold import MOVEMENT, Evaluator
+from .fold import Evaluator
 from .ports import Port, dims_of, override, port_of
 from .required_inputs import check_bound
 from .resolve import Resolver
 from .unrolled import rolled_up
 
 RECURRENT = ("RNN", "GRU", "LSTM")
-#: ops through which a whole tensor passes unchanged in content, for finding what a state input is used for
-_CARRIES = MOVEMENT | {"Cast", "Dropout"}
 ID_TYPES = ("int64", "int32")
 #: the same as attributes have them
 _INT32, _INT64 = 6, 7
@@ -81,7 +80,7 @@ class Program:
 
 def carries(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
     """Whether a node only moves elements: a choice does, when the condition is known."""
-    return node.op in _CARRIES and (node.op != "Where" or node.inputs[0] in constants)
+    return (node.op in MOVEMENT or traits(node.op).carries) and (node.op != "Where" or node.inputs[0] in constants)
 
 
 def is_loop(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
@@ -151,7 +150,7 @@ def make_program(
         return program
 
     nodes = _needed(nodes, outputs)
-    _refuse_domains(nodes)
+    _refuse_operators(nodes)
     program = finish(nodes, constants)
     program.effort = effort
     with held:
@@ -193,8 +192,11 @@ def _output_dims(resolver: Resolver, value: Any) -> list[int | str]:
     return [names[a] if n is None else n for a, n in enumerate(found)]
 
 
-def _refuse_domains(nodes: list[OnnxNode]) -> None:
-    """Refuse operators of other domains, before the rest of the file is judged without them."""
+def _refuse_operators(nodes: list[OnnxNode]) -> None:
+    """Refuse what no reading of the axes can help: operators of other domains, and those that are refused.
+
+    What stands in a branch that is still open may never be taken, so it is left to the walk.
+    """
     for node in flat(nodes):
         domain, _, op = node.op.rpartition(".")
         if domain.startswith("com.microsoft"):
@@ -205,6 +207,9 @@ def _refuse_domains(nodes: list[OnnxNode]) -> None:
             )
         if domain:
             node.unsupported(f"this operator is not supported (it is none of ONNX's own, but of the domain {domain!r})")
+    for node in nodes:
+        if traits(node.op).refused or node.op not in OPERATORS:
+            node.unsupported(f"this operator is not supported{why_refused(node.op)}")
 
 
 def _output_names(resolver: Resolver, nodes: list[OnnxNode], graph: Any) -> list[str]:
@@ -289,6 +294,6 @@ def _only_picks(program: Program, name: str) -> bool:
             picks = True
         elif (node.op == "Cast" and node.attrs.get("to") in (_INT32, _INT64)) or (node.op in MOVEMENT and slots == [0]):
             same |= set(node.outputs)
-        elif node.op not in ("Shape", "Size"):
+        elif not traits(node.op).asks_shape:
             return False
     return picks and not same & set(program.outputs)

@@ -10,13 +10,10 @@ import numpy as np
 
 from ....errors import UnsupportedError
 from ..file.nodes import OnnxNode, flat
-from .fold import MOVEMENT
+from ..traits import MOVEMENT, traits
 from .ports import Port
 
 _COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
-#: ops that look at the shape of their input only
-_SIZE_ONLY = ("Shape", "Size")
-_CARRIES = MOVEMENT | {"Cast"}
 
 
 def check_bound(nodes: list[OnnxNode], ports: list[Port], constants: Mapping[str, np.ndarray]) -> None:
@@ -53,7 +50,7 @@ def _sources(name: str, producer: Mapping[str, OnnxNode]) -> set[str]:
         if value and value not in found:
             found.add(value)
             node = producer.get(value)
-            if node is not None and node.op not in _SIZE_ONLY:
+            if node is not None and not traits(node.op).asks_shape:
                 todo += node.uses
     return found
 
@@ -79,7 +76,7 @@ def _compared(name: str, nodes: list[OnnxNode], constants: Mapping[str, np.ndarr
     same = {name}
     found: list[float | int] = []
     for node in nodes:
-        if node.op in _CARRIES and same & set(node.inputs):
+        if (node.op in MOVEMENT or traits(node.op).carries) and same & set(node.inputs):
             same |= set(node.outputs)
         elif node.op in _COMPARISONS and same & set(node.inputs):
             for other in node.inputs:

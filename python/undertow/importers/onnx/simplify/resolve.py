@@ -20,8 +20,9 @@ from ....errors import UnsupportedError
 from ..file import limits
 from ..file.nodes import Body, OnnxNode, wrap
 from ..file.protos import Scope, free_names, identity, needed, wrong_number
+from ..traits import traits
 from .constant_loops import run_constant
-from .fold import FOLDABLE, Evaluator
+from .fold import Evaluator
 from .patterns import recompose
 from .sequences import Sequences
 
@@ -29,8 +30,6 @@ Sizes = list[int | None]
 
 #: largest constant whose value shape inference is told: shapes, axes, pads, not weights
 _INFERENCE_DATA = 64
-#: ops that may be computed on shapes of which some sizes are open
-_ON_SIZES = ("Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Identity", "Reshape")
 #: an equation of Einsum; onnx's shape inference does not come back from some that are none
 _TERM = r"[A-Za-z ]*(\.\.\.[A-Za-z ]*)?"
 _EQUATION = re.compile(f"{_TERM}(,{_TERM})*(->{_TERM})?")
@@ -118,16 +117,16 @@ class Resolver:
 
     def _fold(self, node: OnnxNode) -> bool:
         """Compute a node whose inputs are known."""
-        if node.op in ("Shape", "Size"):
+        if traits(node.op).asks_shape:
             return self._shape(node)
-        if node.op not in FOLDABLE:
+        if not traits(node.op).pure:
             return False
         if all(not name or name in self.constants for name in node.inputs):
             results = self.evaluator.run(node, [self.constants[name] if name else None for name in node.inputs])
             self.constants.update({name: a for name, a in zip(node.outputs, results, strict=False) if name})
             self.origins.update(dict.fromkeys(node.outputs, node))
             return True
-        if node.op in _ON_SIZES and any(name in self.partial for name in node.inputs):
+        if traits(node.op).on_sizes and any(name in self.partial for name in node.inputs):
             return self._fold_sizes(node)
         return False
 

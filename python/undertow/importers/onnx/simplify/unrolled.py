@@ -16,7 +16,8 @@ import numpy as np
 from ....errors import Error
 from ..file.nodes import Body, OnnxNode
 from ..file.protos import identity
-from .fold import FOLDABLE, Evaluator
+from ..traits import traits
+from .fold import Evaluator
 from .unrolled_chains import carried_values
 from .unrolled_match import MIN_TRIPS, Copies, Given, Names, NoLoop, Sizes
 
@@ -169,7 +170,7 @@ def _check_folded(copies: Copies, starts: Mapping[Names, str]) -> None:
             if name in given.constants or node is None:
                 known[name] = given.constants.get(name)
             else:
-                if node.op not in FOLDABLE:
+                if not traits(node.op).pure:
                     raise NoLoop
                 arrays = [compute(used) if used else None for used in node.inputs]
                 known.update(zip(node.outputs, given.evaluator.run(node, arrays), strict=False))

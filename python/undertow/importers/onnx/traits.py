@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: MIT
+"""One row for each ONNX operator: which function imports it, and what else is true of it.
+
+Every question of the importer about operators as such is a view of these rows; so are OPERATORS.md and the number in
+README.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: all slots of an operator that takes any number of inputs
+EVERY: tuple[int, ...] = tuple(range(2**16))
+
+#: how an operator treats rows that lie along time, several in a frame: each element alone, with operands broadcast;
+#: each row of a matrix alone; each channel alone, which is axis 1; along its attribute axis; across its axes
+EACH, COLUMNS, CHANNELS, ALONG, ACROSS = "each", "columns", "channels", "along", "across"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of ONNX.
+
+    Attributes:
+        handler: "module.function" in handlers/, which computes it on frames; "" where nothing needs to, or can.
+        of: what that function makes of it, where it serves several: a kind of activation or an op of the Graph.
+        pure: what it gives follows from its inputs and attributes; where they are known, it is computed while loading.
+        moves: slots whose elements it moves, unchanged: of a table of where elements come from it makes another one.
+        chosen_by: slots that say where to; they must be known while loading, for a frame cannot decide where it goes.
+        whole: it moves all elements of one operand, each to one place.
+        carries: what it gives is what it takes, moved or in another dtype.
+        rows: how it treats rows along time (EACH ...), where a stride has put several into a frame; "": not at all.
+        together: its operands belong to the same timesteps.
+        exact: whole numbers below 2^24 are as exact in float32 as they are in integers.
+        on_sizes: it may be computed on shapes of which some sizes are open.
+        boolean: it gives booleans.
+        asks_shape: it looks at the shape of its input only.
+        cost: how much slower an element is than those of others, in onnx's evaluator.
+        evaluated_from: the operator set from which that evaluator has it, where older ones define it alike.
+        refused: why it is refused; "" where it is not.
+    """
+
+    name: str
+    handler: str = ""
+    of: str = ""
+    pure: bool = True
+    moves: tuple[int, ...] | None = None
+    chosen_by: tuple[int, ...] = ()
+    whole: bool = False
+    carries: bool = False
+    rows: str = ""
+    together: bool = False
+    exact: bool = False
+    on_sizes: bool = False
+    boolean: bool = False
+    asks_shape: bool = False
+    cost: int = 1
+    evaluated_from: int = 0
+    refused: str = ""
+
+
+_ROWS = (
+    # -- activations and arithmetic of single elements
+    Operator("Relu", "elementwise.plain", "relu", rows=EACH),
+    Operator("Tanh", "elementwise.plain", "tanh", rows=EACH),
+    Operator("Sigmoid", "elementwise.plain", "sigmoid", rows=EACH),
+    Operator("Softsign", "elementwise.plain", "softsign", rows=EACH),
+    Operator("Softplus", "elementwise.plain", "softplus", rows=EACH),
+    Operator("Exp", "elementwise.plain", "exp", rows=EACH),
+    Operator("Sqrt", "elementwise.plain", "sqrt", rows=EACH),
+    Operator("Log", "elementwise.plain", "log", rows=EACH),
+    Operator("Abs", "elementwise.plain", "abs", rows=EACH),
+    Operator("Round", "elementwise.plain", "round", rows=EACH),
+    Operator("Floor", "elementwise.plain", "floor", rows=EACH),
+    Operator("Ceil", "elementwise.plain", "ceil", rows=EACH),
+    Operator("Sign", "elementwise.plain", "sign", rows=EACH),
+    Operator("Reciprocal", "elementwise.plain", "reciprocal", rows=EACH),
+    Operator("Erf", "elementwise.plain", "erf", rows=EACH, cost=16),
+    Operator("Sin", "elementwise.plain", "sin", rows=EACH),
+    Operator("Cos", "elementwise.plain", "cos", rows=EACH),
+    Operator("LeakyRelu", "elementwise.leaky_relu", rows=EACH),
+    Operator("Elu", "elementwise.elu", rows=EACH),
+    Operator("Selu", "elementwise.selu", rows=EACH),
+    Operator("HardSigmoid", "elementwise.hard_sigmoid", rows=EACH),
+    Operator("ThresholdedRelu", "elementwise.thresholded_relu", rows=EACH),
+    Operator("Celu", "elementwise.celu", rows=EACH),
+    Operator("HardSwish", "elementwise.hard_swish", rows=EACH),
+    Operator("Swish", "elementwise.swish", rows=EACH),
+    Operator("PRelu", "elementwise.prelu", rows=EACH),
+    Operator("Clip", "elementwise.clip", rows=EACH),
+    Operator("Mean", "elementwise.mean", rows=EACH, together=True),
+    Operator("Neg", "elementwise.negate", rows=EACH, exact=True),
+    Operator("BatchNormalization", "elementwise.batch_norm", rows=CHANNELS),
+    Operator("Dropout", "elementwise.dropout", rows=EACH, carries=True, whole=True),
+    Operator("Add", "elementwise.arithmetic", "add", rows=EACH, together=True, exact=True),
+    Operator("Sub", "elementwise.arithmetic", "sub", rows=EACH, together=True, exact=True),
+    Operator("Mul", "elementwise.arithmetic", "mul", rows=EACH, together=True, exact=True),
+    Operator("Div", "elementwise.arithmetic", "div", rows=EACH, together=True),
+    Operator("Max", "elementwise.arithmetic", "max", rows=EACH, together=True),
+    Operator("Min", "elementwise.arithmetic", "min", rows=EACH, together=True),
+    Operator("Sum", "elementwise.arithmetic", "add", rows=EACH, together=True),
+    Operator("Pow", "powers.power_of", rows=EACH, together=True),
+    Operator("Gelu", "powers.gelu", rows=EACH),
+    Operator("Mish", "powers.mish", rows=EACH),
+    Operator("Shrink", "powers.shrink", rows=EACH),
+    # -- comparisons, logic, choices: booleans are frames of 0 and 1
+    Operator("Equal", "logic.compare", "equal", rows=EACH, boolean=True),
+    Operator("Less", "logic.compare", "less", rows=EACH, boolean=True),
+    Operator("LessOrEqual", "logic.compare", "less_equal", rows=EACH, boolean=True),
+    Operator("Greater", "logic.compare", "greater", rows=EACH, boolean=True),
+    Operator("GreaterOrEqual", "logic.compare", "greater_equal", rows=EACH, boolean=True),
+    Operator("And", "logic.connect", "mul", rows=EACH, boolean=True),
+    Operator("Or", "logic.connect", "max", rows=EACH, boolean=True),
+    Operator("Xor", "logic.connect", "equal", rows=EACH, boolean=True),
+    Operator("Not", "logic.logical_not", rows=EACH, boolean=True),
+    Operator("Where", "logic.where", moves=(1, 2), chosen_by=(0,), rows=EACH),
+    Operator("Cast", "logic.cast", rows=EACH, exact=True, carries=True, on_sizes=True),
+    Operator("CastLike", "logic.cast_like", rows=EACH, exact=True),
+    # -- matrix products
+    Operator("MatMul", "matrix.matrix_product", rows=COLUMNS),
+    Operator("Gemm", "matrix.gemm", rows=COLUMNS),
+    Operator("Einsum", "matrix.einsum"),
+    # -- reductions and norms
+    Operator("ReduceSum", "reduce.reduction", rows=ACROSS),
+    Operator("ReduceMean", "reduce.reduction", rows=ACROSS),
+    Operator("ReduceMax", "reduce.reduction", rows=ACROSS),
+    Operator("ReduceMin", "reduce.reduction", rows=ACROSS),
+    Operator("ReduceProd", "reduce.reduction", rows=ACROSS),
+    Operator("ReduceL1", "reduce.reduction", rows=ACROSS),
+    Operator("ReduceL2", "reduce.reduction", rows=ACROSS),
+    Operator("ReduceSumSquare", "reduce.reduction", rows=ACROSS),
+    Operator("ReduceLogSum", "reduce.reduction", rows=ACROSS),
+    Operator("ReduceLogSumExp", "reduce.reduction", rows=ACROSS),
+    Operator("LpNormalization", "reduce.lp_normal", rows=ALONG),
+    Operator("RMSNormalization", "reduce.rms_norm", rows=ALONG),
+    Operator("CumSum", "cumulative.cumulative_sum"),
+    Operator("ArgMax", "argmax.arg", "max"),
+    Operator("ArgMin", "argmax.arg", "min"),
+    Operator("OneHot", "argmax.one_hot"),
+    Operator("Softmax", "normalise.softmax", "softmax", rows=ALONG),
+    Operator("LogSoftmax", "normalise.softmax", "log_softmax", rows=ALONG),
+    Operator("LayerNormalization", "normalise.layer_norm", rows=ALONG),
+    Operator("Gather", "normalise.gather", moves=(0,), chosen_by=(1,), on_sizes=True),
+    Operator("Shape", "normalise.shape", asks_shape=True),
+    Operator("Size", "normalise.size", asks_shape=True),
+    # -- windows
+    Operator("Conv", "convolution.conv"),
+    Operator("ConvTranspose", "conv_transpose.conv_transpose"),
+    Operator("MaxPool", "pooling.max_pool"),
+    Operator("AveragePool", "pooling.average_pool"),
+    Operator("LpPool", "pooling.lp_pool"),
+    Operator("GlobalMaxPool", "pooling.global_max_pool"),
+    Operator("GlobalAveragePool", "pooling.global_average_pool"),
+    Operator("GlobalLpPool", "pooling.global_lp_pool"),
+    Operator("InstanceNormalization", "pooling.instance_norm"),
+    Operator("GroupNormalization", "pooling.group_norm"),
+    Operator("Pad", "pooling.pad"),
+    # -- integers
+    Operator("DequantizeLinear", "quantized.dequantize", evaluated_from=19),
+    Operator("QuantizeLinear", "quantized.quantize", evaluated_from=19),
+    Operator("DynamicQuantizeLinear", "quantized.dynamic_quantize"),
+    Operator("QLinearMatMul", "quantized.qlinear_matmul"),
+    Operator("QLinearConv", "quantized.qlinear_conv"),
+    Operator("MatMulInteger", "quantized.matmul_integer"),
+    Operator("ConvInteger", "quantized.conv_integer"),
+    # -- recurrences and graphs inside of nodes
+    Operator("RNN", "recurrent.recurrent", "rnn"),
+    Operator("GRU", "recurrent.recurrent", "gru"),
+    Operator("LSTM", "recurrent.recurrent", "lstm"),
+    Operator("If", "control_flow.if_", pure=False),
+    Operator("Loop", "control_flow.loop", pure=False),
+    Operator("Scan", "control_flow.scan", pure=False),
+    # -- what only moves
+    Operator("Identity", moves=(0,), whole=True, on_sizes=True),
+    Operator("Transpose", moves=(0,), whole=True),
+    Operator("Reshape", moves=(0,), chosen_by=(1, 2, 3, 4), whole=True, on_sizes=True),
+    Operator("Flatten", moves=(0,), whole=True),
+    Operator("Squeeze", moves=(0,), chosen_by=(1, 2, 3, 4), whole=True, on_sizes=True),
+    Operator("Unsqueeze", moves=(0,), chosen_by=(1, 2, 3, 4), whole=True, on_sizes=True),
+    Operator("Slice", moves=(0,), chosen_by=(1, 2, 3, 4), on_sizes=True),
+    Operator("Split", moves=(0,), chosen_by=(1, 2, 3, 4)),
+    Operator("Concat", moves=EVERY, together=True, on_sizes=True),
+    Operator("Expand", moves=(0,), chosen_by=(1, 2, 3, 4)),
+    Operator("Tile", moves=(0,), chosen_by=(1, 2, 3, 4)),
+    Operator("GatherElements", moves=(0,), chosen_by=(1,)),
+    Operator("GatherND", moves=(0,), chosen_by=(1,)),
+    Operator("ScatterElements", moves=(0, 2), chosen_by=(1,)),
+    Operator("ScatterND", moves=(0, 2), chosen_by=(1,)),
+    Operator("DepthToSpace", moves=(0,)),
+    Operator("SpaceToDepth", moves=(0,)),
+    # -- computed while loading, refused on frames
+    Operator("Constant"),
+    Operator("ConstantOfShape"),
+    Operator("EyeLike"),
+    Operator("IsInf", boolean=True),
+    Operator("IsNaN", boolean=True),
+    Operator("Mod"),
+    Operator("NonZero"),
+    Operator("Range"),
+    Operator("Trilu"),
+)
+
+#: why operators are refused -> which
+_REFUSED: dict[str, list[str]] = {
+    "It looks at the whole sequence": ["Attention", "LinearAttention", "ReverseSequence", "STFT"],
+    "What it gives has no fixed size": [
+        *("Compress", "ConcatFromSequence", "NonMaxSuppression", "Optional", "OptionalGetElement"),
+        *("OptionalHasElement", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase"),
+        *("SequenceInsert", "SequenceLength", "SequenceMap", "SplitToSequence", "Unique"),
+    ],
+    "It takes text or files": [
+        *("ImageDecoder", "RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"),
+    ],
+    "It draws random numbers": [
+        *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+    ],
+    "It serves training": ["NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"],
+    "It works on the bits of integers": ["BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"],
+    "It picks by numbers that are computed": ["MaxUnpool", "TensorScatter", "TopK"],
+    "It samples images": [
+        *("AffineGrid", "CenterCropPad", "Col2Im", "DeformConv", "GridSample", "MaxRoiPool", "Resize", "RoiAlign"),
+        "Upsample",
+    ],
+    "It is not computed yet": [
+        *("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan"),
+        *("BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"),
+        *("CausalConvWithState", "CumProd", "DFT", "Det", "Hardmax", "LRN", "MeanVarianceNormalization"),
+        *("RotaryEmbedding", "Scatter", "SwiGLU"),
+    ],
+}
+
+#: operator type -> its row
+OPERATORS: dict[str, Operator] = {
+    **{operator.name: operator for operator in _ROWS},
+    **{op: Operator(op, pure=False, refused=reason) for reason, ops in _REFUSED.items() for op in ops},
+}
+_UNKNOWN = Operator("", pure=False)
+
+
+def traits(op: str) -> Operator:
+    """The row of an operator; one of which nothing is true for what is none of ONNX's own.
+
+    >>> traits("Transpose").moves
+    (0,)
+    """
+    return OPERATORS.get(op, _UNKNOWN)
+
+
+def why_refused(op: str) -> str:
+    """What to say behind "not supported".
+
+    >>> why_refused("TopK")
+    ': it picks by numbers that are computed'
+    """
+    row = traits(op)
+    if row.name and not row.refused:
+        return ": it is computed from constants alone, and an input is computed at run time"
+    return f": {row.refused[0].lower()}{row.refused[1:]}" if row.refused else ""
+
+
+def _names(holds: Callable[[Operator], object]) -> frozenset[str]:
+    return frozenset(op.name for op in OPERATORS.values() if holds(op))
+
+
+MOVEMENT = _names(lambda op: op.moves is not None)
+#: computed at run time, or nothing to compute because they only move elements
+COMPUTED = _names(lambda op: op.handler or op.moves is not None)
+#: computed while loading, refused when their inputs are frames
+FOLDED_ONLY = _names(lambda op: op.pure and not op.handler and op.moves is None)
+#: operator type -> why it is refused
+REFUSED: dict[str, str] = {op.name: op.refused for op in OPERATORS.values() if op.refused}
+
+__all__ = [
+    "ACROSS",
+    "ALONG",
+    "CHANNELS",
+    "COLUMNS",
+    "COMPUTED",
+    "EACH",
+    "EVERY",
+    "FOLDED_ONLY",
+    "MOVEMENT",
+    "OPERATORS",
+    "REFUSED",
+    "Operator",
+    "traits",
+    "why_refused",
+]
