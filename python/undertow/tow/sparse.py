@@ -49,6 +49,7 @@ class Blocks:
         return len(self.columns) / ((len(self.starts) - 1) * self.n_columns)
 
 
+@np.errstate(invalid="ignore")  # a signalling NaN is no zero, and that is all that is asked
 def split(W: np.ndarray) -> Blocks:
     """Find the blocks of a matrix (G, rows, K) that are not all zero."""
     G, rows, K = W.shape

@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import UnsupportedError
 from ...ir.activations import IDENTITY, Activation
 from ...ir.grids import Axis, convolve, gather
+from .. import _blocks as blocks
 from . import strides
 from .builder import Builder, Tensor, activate
 from .config import Config
@@ -23,6 +24,8 @@ from .sizes import check_axes, sizes
 from .tables import Layer
 from .weights import Weights
 
+#: outputs that a stride makes of one input, at most
+MAX_PHASES = 4096
 #: class -> axes
 TRANSPOSED = {"Conv1DTranspose": 1, "Conv2DTranspose": 2}
 
@@ -64,6 +67,11 @@ def transposed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Wei
     for n in sizes(config, "dilation_rate", rank, 1):
         if n != 1:
             raise UnsupportedError(f"{layer.where}: dilation_rate = {n} is not supported; expected 1")
+    if prod(steps) > MAX_PHASES:
+        raise UnsupportedError(
+            f"{layer.where}: strides = {list(steps)} make {prod(steps)} outputs of each input, expected at most "
+            f"{MAX_PHASES}"
+        )
     act, use_bias = config.activation(), config.flag("use_bias", True)
     config.finish()
     if x.time and not x.rows:
@@ -80,6 +88,8 @@ def transposed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Wei
     if x.time:
         value = _timesteps(b, layer, x, axes[0])
         windows[0] = Axis(len(axes[0].taps))
+    ends = [axis.n_out(n) for axis, n in zip(axes, counts, strict=True)]
+    blocks.check_frame(layer.where, prod(ends) * filters)
     fused = act if isinstance(act, Activation) else IDENTITY
     y = convolve(
         b.graph,
@@ -90,7 +100,6 @@ def transposed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Wei
         name=layer.name,
         activation=fused,
     )
-    ends = [axis.n_out(n) for axis, n in zip(axes, counts, strict=True)]
     y = gather(b.graph, y, _side_by_side(b.graph.shape(y)[:-1], steps, filters, ends), f"{layer.name}_frame")
     result = replace(x, value=y, rows=x.rows and ends[0])
     return result if isinstance(act, Activation) else activate(b, layer, result, act)

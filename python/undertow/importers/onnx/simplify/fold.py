@@ -22,6 +22,13 @@ from . import gathers
 from .result_size import result_size
 
 
+def check_outputs(node: OnnxNode) -> None:
+    """Refuse a Split that says another number of outputs than it has: onnx would write beyond them."""
+    n = node.attrs.get("num_outputs", len(node.outputs)) if node.op == "Split" else len(node.outputs)
+    if n != len(node.outputs):
+        node.format_error(f"num_outputs is {n}, expected {len(node.outputs)}, the number of its outputs")
+
+
 class Evaluator:
     """Runs nodes one by one; counts what it made, and what is held of it, against the limits."""
 
@@ -57,9 +64,7 @@ class Evaluator:
         """
         if not traits(node.op).pure:
             node.unsupported(f"this operator is not supported{why_refused(node.op)}")
-        n = node.attrs.get("num_outputs", len(node.outputs)) if node.op == "Split" else len(node.outputs)
-        if n != len(node.outputs):
-            node.format_error(f"num_outputs is {n}, expected {len(node.outputs)}, the number of its outputs")
+        check_outputs(node)
         cost, item_bytes = traits(node.op).cost, copies * self._item_bytes(node, arrays)
         self.charge(node, result_size(node, arrays), limit, cost, item_bytes)
         if node.op == "Constant":

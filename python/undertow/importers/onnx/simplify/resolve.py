@@ -22,7 +22,7 @@ from ..file.nodes import Body, OnnxNode, wrap
 from ..file.protos import Scope, free_names, identity, needed, wrong_number
 from ..traits import traits
 from .constant_loops import run_constant
-from .fold import Evaluator
+from .fold import Evaluator, check_outputs
 from .patterns import recompose
 from .sequences import Sequences
 
@@ -206,6 +206,7 @@ class Resolver:
             return
         if node.op == "Einsum" and not _EQUATION.fullmatch(equation := str(node.attrs.get("equation", ""))):
             node.format_error(f"attribute equation={equation!r} is not letters for each operand, and for the result")
+        check_outputs(node)
         types = {name: self._type(name) for name in node.inputs if name}
         if None in types.values() or not _axes_exist(node, types.values()):
             return
