@@ -11,7 +11,7 @@ def frames(model, *lead, seed=0):
     for value in model.inputs.values():
         shape = (*lead, *value.shape)
         if value.dtype == "int32":
-            out[value.name] = rng.integers(0, value.n_ids, shape).astype(np.int32)
+            out[value.name] = rng.integers(0, min(value.n_ids, 2**31), shape).astype(np.int32)
         else:
             out[value.name] = rng.normal(size=shape).astype(np.float32)
     return next(iter(out.values())) if len(out) == 1 else out

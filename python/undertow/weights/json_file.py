@@ -19,7 +19,6 @@ def read_json(path: Path, budget: Budget) -> dict[str, np.ndarray]:
     The weights of a Keras layer (an object with `type` and `weights`) stay apart: ``layers.0.weights.1``. Numbers and
     text that stand alone are no arrays.
     """
-    budget.take(path.stat().st_size, "the file")
     text = path.read_bytes()
     budget.take(parsed_bytes(text), "its JSON, once parsed,")
     root = parse(text, str(path))

@@ -10,6 +10,10 @@ MAX_TOTAL_BYTES = 4 * 2**30
 MAX_NODES = 2**14
 #: bytes of functions, each as often as it is called
 MAX_INLINED_BYTES = 2**28
+#: bytes that nodes, attributes and names may take once they are parsed, however large the file
+MAX_PARSED_BYTES = 2**27
+#: inputs and outputs of the model, weights not counted
+MAX_PORTS = 512
 #: graphs inside of graphs
 MAX_NESTING = 16
 #: rounds of a Loop or Scan that is written out or computed while loading (one that is the time axis has no limit)

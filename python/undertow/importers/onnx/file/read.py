@@ -47,8 +47,13 @@ def read_model(path: str | os.PathLike[str]) -> Any:
             raise UnsupportedError(f"{path}: {size} bytes, at most {limits.MAX_FILE_BYTES} are read")
         data = file.read(size)
     model = onnx.ModelProto()
-    most = MEMORY + MEMORY_EACH * size
-    room(parsed_bytes(data, model.DESCRIPTOR, most), 1, str(path), "its graph, once parsed,")
+    most = min(MEMORY + MEMORY_EACH * size, limits.MAX_PARSED_BYTES)
+    n_bytes = parsed_bytes(data, model.DESCRIPTOR, most)
+    if n_bytes > most:
+        raise UnsupportedError(
+            f"{path}: its graph, once parsed, takes more memory than the {most >> 20} MiB that it may"
+        )
+    room(n_bytes, 1, str(path), "its graph, once parsed,")
     try:
         model.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError; its module differs between protobuf versions
@@ -62,6 +67,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
     where = str(path) if path else "model"
     if not model.HasField("graph") or not model.opset_import:
         raise FormatError(f"{where}: not an ONNX model: it has no graph or no operator set")
+    _check_ports(model.graph, where)
     _check_text(model, where)
     if model.functions:
         _check_functions(model, where)
@@ -88,6 +94,16 @@ def check_model(model: Any, path: Path | None = None) -> Any:
             raise FormatError(f"{where}: its functions cannot be inlined: {_first_line(error)}") from cause(error)
         _check_tensors(onnx, model, path, where)
     return model
+
+
+def _check_ports(graph: Any, where: str) -> None:
+    """Refuse more inputs and outputs than a model has; what is asked of pairs of them is asked of each pair."""
+    n = len(graph.input) + len(graph.output)
+    _limit(where, "inputs and outputs", n, limits.MAX_NODES)
+    if n > limits.MAX_PORTS:
+        weights = {tensor.name for tensor in graph.initializer}  # old files list them as inputs too
+        n = len(graph.output) + sum(value.name not in weights for value in graph.input)
+        _limit(where, "inputs and outputs", n, limits.MAX_PORTS)
 
 
 def _check_text(model: Any, where: str) -> None:
@@ -158,6 +174,7 @@ def _graphs(graph: Any, where: str) -> Iterator[Any]:
     while todo:
         graph, depth = todo.pop()
         _limit(where, "levels of nested graphs", depth, limits.MAX_NESTING)
+        _limit(where, "inputs and outputs of a graph", len(graph.input) + len(graph.output), limits.MAX_NODES)
         n_nodes += sum(limits.nodes_of(len(node.input) + len(node.output)) for node in graph.node)
         _limit(where, "nodes", n_nodes, limits.MAX_NODES)
         yield graph

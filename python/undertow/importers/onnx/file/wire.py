@@ -10,15 +10,19 @@ from typing import Any
 
 #: bytes that a message takes at most, and so many for each field that it may have: in protobuf's Python package and in
 #: onnx's checker, which parses it again. Measured for each message of onnx.proto (`tests/test_parser_bounds.py`).
-_MESSAGE, _FIELD = 40, 30
-#: the same for a string, and for a number that is packed or stands alone
-_STRING, _NUMBER = 80, 26
+_MESSAGE, _FIELD = 60, 35
+#: the same for a string; for a number, packed or alone; for a field that the message does not have, which it keeps
+_STRING, _NUMBER, _UNKNOWN = 80, 26, 160
+#: messages in messages, at most: parsers refuse more
+_DEEP = 100
 
+#: bytes that are not the last of a varint
+_GOES_ON = bytes(range(0x80, 0x100))
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class _Kind:
-    """What scanning needs of a message's descriptor: numbers of fields that hold messages, strings, packed varints."""
+    """What scanning needs of a message's descriptor: numbers of fields that hold messages, strings, varints, floats."""
 
     def __init__(self, descriptor: Any, known: dict[str, _Kind]) -> None:
         known[descriptor.full_name] = self
@@ -26,13 +30,16 @@ class _Kind:
         self.messages: dict[int, _Kind] = {}
         self.strings: set[int] = set()
         self.varints: set[int] = set()
+        self.fixed: set[int] = set()
         for field in descriptor.fields:
             if field.message_type is not None:
                 inner = known.get(field.message_type.full_name) or _Kind(field.message_type, known)
                 self.messages[field.number] = inner
             elif field.type in (field.TYPE_STRING, field.TYPE_BYTES):
                 self.strings.add(field.number)
-            elif field.type not in (field.TYPE_FLOAT, field.TYPE_DOUBLE):
+            elif field.type in (field.TYPE_FLOAT, field.TYPE_DOUBLE):
+                self.fixed.add(field.number)
+            else:
                 self.varints.add(field.number)
 
 
@@ -46,46 +53,55 @@ def parsed_bytes(data: bytes, descriptor: Any, most: int) -> int:
     >>> parsed_bytes(bytes([0x08, 10, 0x3A, 2, 0x0A, 0]), onnx.ModelProto.DESCRIPTOR, 2**20)  # a graph of one node
     1106
     """
-    top = _Kind(descriptor, {})
-    total, todo = top.n_bytes, [(0, len(data), top)]
-    while todo and total <= most:
-        at, end, kind = todo.pop()
-        messages, strings, varints = kind.messages, kind.strings, kind.varints
-        while at < end and total <= most:
-            tag = data[at]
-            at += 1
-            if tag >= 0x80:
-                tag, at = _varint(data, at - 1, end)
-            wire, number = tag & 7, tag >> 3
-            if wire == _BYTES:
-                if at < end and data[at] < 0x80:
-                    length, at = data[at], at + 1
-                else:
-                    length, at = _varint(data, at, end)
-                stop = at + length
-                if stop > end:
-                    return total
-                if number in messages:
-                    inner = messages[number]
-                    total += inner.n_bytes
-                    if length:
-                        todo.append((at, stop, inner))
-                elif number in strings:
-                    total += _STRING
-                elif number in varints:
-                    total += _NUMBER * length
-                at = stop
-            elif wire == _VARINT:
-                total += _NUMBER
-                while at < end and data[at] >= 0x80:
-                    at += 1
+    kind = _Kind(descriptor, {})
+    total, at, end = kind.n_bytes, 0, len(data)
+    around: list[tuple[int, int, _Kind]] = []  # where it goes on in the messages that this one is in
+    while total <= most:
+        if at >= end:
+            if not around:
+                break
+            at, end, kind = around.pop()
+            continue
+        tag = data[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = _varint(data, at - 1, end)
+        wire, number = tag & 7, tag >> 3
+        if wire == _BYTES:
+            if at < end and data[at] < 0x80:
+                length, at = data[at], at + 1
+            else:
+                length, at = _varint(data, at, end)
+            stop = at + length
+            if stop > end:
+                break
+            if number in kind.messages:
+                inner = kind.messages[number]
+                total += inner.n_bytes
+                if length and len(around) < _DEEP:
+                    around.append((stop, end, kind))
+                    at, end, kind = at, stop, inner
+                    continue
+            elif number in kind.strings:
+                total += _STRING
+            elif number in kind.varints:
+                total += _NUMBER * len(data[at:stop].translate(None, _GOES_ON))
+            elif number not in kind.fixed:
+                total += _UNKNOWN
+            at = stop
+        elif wire == _VARINT:
+            total += _NUMBER if number in kind.varints else _UNKNOWN
+            while at < end and data[at] >= 0x80:
                 at += 1
-            elif wire in (_FIXED32, _FIXED64):
-                total += _NUMBER
-                at += 4 if wire == _FIXED32 else 8
-            # What is between the begin and the end of a group (3, 4) counts as if it stood without.
-            elif wire not in (3, 4):
-                return total
+            at += 1
+        elif wire in (_FIXED32, _FIXED64):
+            total += _NUMBER if number in kind.fixed else _UNKNOWN
+            at += 4 if wire == _FIXED32 else 8
+        # What is between the begin and the end of a group (3, 4) counts as if it stood without.
+        elif wire in (3, 4):
+            total += _UNKNOWN
+        else:
+            break
     return total
 
 
