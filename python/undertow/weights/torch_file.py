@@ -215,9 +215,9 @@ class TorchReader:
             )
         flat = np.frombuffer(data, raw_dtype, count=len(data) // raw_dtype.itemsize)
         # In bounds: _tensor checked the last element against storage.n, and the line above storage.n against the bytes.
-        view = np.lib.stride_tricks.as_strided(
-            flat[tensor.offset :], tensor.size, [s * raw_dtype.itemsize for s in tensor.stride], writeable=False
-        )
+        # The stride of an axis of one element is any number.
+        strides = [s * raw_dtype.itemsize if n > 1 else 0 for s, n in zip(tensor.stride, tensor.size, strict=True)]
+        view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.size, strides, writeable=False)
         return finish(view, tensor.dtype)
 
 
