@@ -420,7 +420,6 @@ def input_of_all_memory() -> Case:
 @pytest.mark.parametrize("name", CASES)
 def test_hostile_graphs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_EFFORT", 2**25)  # the same errors, sooner
-    monkeypatch.setattr(limits, "MAX_PAIRING_NODES", 300)
     refused(*CASES[name](), tmp_path)
 
 

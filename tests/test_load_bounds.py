@@ -162,14 +162,6 @@ def test_memory_grows_with_the_file(name: str, tmp_path: Path) -> None:
         assert isinstance(made, str) and re.search(expected, made), made
 
 
-@measured
-def test_pairings_share_a_budget(tmp_path: Path) -> None:
-    """Which of two states of one shape is which is asked of every pairing: none of them may take what others took."""
-    made, taken = load_apart(save(step("lstm", 20000), tmp_path))
-    assert taken < FREE
-    assert "say it with states=" in made
-
-
 # -- the same models as ever ------------------------------------------------------------------------------------------
 
 

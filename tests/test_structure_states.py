@@ -90,29 +90,39 @@ def test_cache_of_frames(write, tmp_path, rng):
     np.testing.assert_allclose(made.reshape(T, I), expected[:, 0], rtol=0, atol=FLOAT32_PEER)
 
 
-def twin_states(tmp_path, rng):
+def twin_states(tmp_path, rng, h_out="h_out", g_out="g_out"):
     nodes = [
         node("MatMul", "x A", "a"),
         node("Add", "a h", "s"),
         node("Add", "s g", "u"),
-        node("Tanh", "u", "h_out"),
-        node("Relu", "u", "g_out"),
-        node("Add", "h_out g_out", "y"),
+        node("Tanh", "u", h_out),
+        node("Relu", "u", g_out),
+        node("Add", f"{h_out} {g_out}", "y"),
     ]
     inputs = [info("x", [1, I]), info("h", [1, H]), info("g", [1, H])]
-    outputs = [info("y", [1, H]), info("h_out", [1, H]), info("g_out", [1, H])]
+    outputs = [info("y", [1, H]), info(h_out, [1, H]), info(g_out, [1, H])]
     return save(graph_of(nodes, inputs, outputs, {"A": random(rng, I, H)}), tmp_path)
 
 
 def test_two_pairings_are_not_guessed(tmp_path, rng):
-    path = twin_states(tmp_path, rng)
+    path = twin_states(tmp_path, rng, "p", "q")
     with pytest.raises(UnsupportedError, match=r"'h' could be returned by .*states=\{input: output\}"):
         load(path)
-    pairs = {"h": "h_out", "g": "g_out"}
+    pairs = {"h": "p", "g": "q"}
     X = random(rng, T, 1, I)
     expected = stepped(path, {"x": X}, {name: (output, (1, H)) for name, output in pairs.items()})["y"]
     made = reference.run(load(path, states=pairs), X[:, 0])
     np.testing.assert_allclose(made, expected[:, 0], rtol=0, atol=FLOAT32_PEER)
+
+
+def test_two_pairings_are_told_by_names(tmp_path, rng):
+    path = twin_states(tmp_path, rng)
+    pairs = {"h": "h_out", "g": "g_out"}
+    X = random(rng, T, 1, I)
+    expected = stepped(path, {"x": X}, {name: (output, (1, H)) for name, output in pairs.items()})["y"]
+    np.testing.assert_allclose(reference.run(load(path), X[:, 0]), expected[:, 0], rtol=0, atol=FLOAT32_PEER)
+    swapped = twin_states(tmp_path, rng, "g_out", "h_out")  # the names decide, and follow nothing else
+    assert "state: input 'h', output 'h_out'" in load(swapped).source
 
 
 def test_recurrence_inside_of_a_frame(tmp_path, rng):

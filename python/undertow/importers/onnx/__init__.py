@@ -37,9 +37,10 @@ def load(
     Time is found by following the axes of every tensor through the graph. The batch is 1: items of a batch never meet.
     Inputs that are the initial state of an RNN, GRU or LSTM become states; an output that returns such a state's
     final value is left out (read it from the stream's state), unless the model has no other output. In a model of one
-    step, an input and an output of equal shape, of which the second depends on the first, become a state as well when
-    only one way to pair them fits. An input that is only used as sequence_lens is left out too: the length is given
-    when the model is run. `graph.source` lists what was found.
+    step, an input and an output of equal shape, of which the second depends on the first, become a state as well where
+    their names say so (h_in and h_out, past.0 and present.0, state and stateN ...) or only one way to pair them fits.
+    An input that is only used as sequence_lens is left out too: the length is given when the model is run.
+    `graph.source` lists what was found.
 
     An input without a time axis, beside others that have one (a knob, a speaker), is a frame of every timestep, so that
     it may change in a stream; `fixed` binds it for good.

@@ -38,10 +38,6 @@ PORTS_PER_NODE = 2**5
 ELEMENTS_PER_OPTION = 2**9
 #: ways to read the axes of the inputs that are tried
 MAX_READINGS = 400
-#: pairings of inputs with outputs that are tried, where several states have one shape
-MAX_PAIRINGS = 120
-#: nodes of the model that are walked for all pairings together
-MAX_PAIRING_NODES = 3000
 #: oldest operator set: before it, broadcasting followed other rules
 MIN_OPSET = 7
 #: groups of a convolution that are computed one by one (a depthwise convolution is one op, of any number of channels)

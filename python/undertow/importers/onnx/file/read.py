@@ -98,9 +98,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
 
 def _check_ports(graph: Any, where: str) -> None:
     """Refuse more inputs and outputs than a model has; what is asked of pairs of them is asked of each pair."""
-    n = len(graph.input) + len(graph.output)
-    _limit(where, "inputs and outputs", n, limits.MAX_NODES)
-    if n > limits.MAX_PORTS:
+    if len(graph.input) + len(graph.output) > limits.MAX_PORTS:
         weights = {tensor.name for tensor in graph.initializer}  # old files list them as inputs too
         n = len(graph.output) + sum(value.name not in weights for value in graph.input)
         _limit(where, "inputs and outputs", n, limits.MAX_PORTS)
@@ -174,9 +172,9 @@ def _graphs(graph: Any, where: str) -> Iterator[Any]:
     while todo:
         graph, depth = todo.pop()
         _limit(where, "levels of nested graphs", depth, limits.MAX_NESTING)
-        _limit(where, "inputs and outputs of a graph", len(graph.input) + len(graph.output), limits.MAX_NODES)
         n_nodes += sum(limits.nodes_of(len(node.input) + len(node.output)) for node in graph.node)
         _limit(where, "nodes", n_nodes, limits.MAX_NODES)
+        _limit(where, "inputs and outputs of a graph", len(graph.input) + len(graph.output), limits.MAX_NODES)
         yield graph
         for node in graph.node:
             for attribute in node.attribute:

@@ -31,7 +31,6 @@ from . import states
 from .axis_candidates import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
 from .outputs import output
 from .single_frame import as_clip, clip_hint, clip_readings
-from .state_pairing import only_cells
 from .states import Pair
 
 
@@ -94,20 +93,7 @@ def import_program(
         states.check_given(program, dict(given))
         program = states.with_states(program, list(given))
     failures = _Failures()
-    try:
-        variants = list(_variants(program, given, exact))
-    except states.Ambiguous as ambiguity:
-        found = only_cells(
-            states.without_caches(program, ambiguity.fits),
-            len(program.inputs) + len(program.state_inputs),
-            len(program.outputs),
-            len(program.nodes),
-            lambda pairing: import_program(program, pairing, keep_states=keep_states),
-            lambda imported: imported.graph,
-        )
-        if found is None:
-            raise
-        return found
+    variants = list(_variants(program, given, exact))
     for inside in (False, True):
         for carried, variant, pairs in variants:
             found = _search(variant, pairs, carried, inside, exact, keep_states, failures)

@@ -10,6 +10,7 @@ register: read at the start of a step, written at its end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,12 +21,7 @@ from ..frames.provenance import Tensor, ascends
 from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program, carries
 from ..traits import traits
-
-
-class Ambiguous(UnsupportedError):
-    """Several ways to pair inputs with outputs fit; `fits` holds the outputs that each input's shape allows."""
-
-    fits: dict[str, list[str]]
+from .names import by_names
 
 
 @dataclass
@@ -37,38 +33,38 @@ class Pair:
 
 
 def candidates(program: Program) -> list[Pair]:
-    """Pairs of a single-step model that no recurrent node tells: equal shapes, the output depends on the input.
+    """Pairs of a single-step model that no recurrent node tells: equal shapes, and the output depends on the input.
 
-    Where more inputs fit than can be states (one at least brings the frames), those are taken whose output is moved
-    from them: a cache of which the oldest part is dropped. Empty when there is no pair.
+    Names decide where they tell pairs (`names.by_names`); where they do, also for a state that is overwritten without
+    being read for it, as the frame before. Of other inputs those are states of which an output is moved:
+    a cache of which the oldest part is dropped. Where neither says anything, every input that an output could return is
+    one, if there is one way alone to pair them. Empty when there is no pair.
 
     Raises:
         UnsupportedError: several ways to pair fit.
     """
-    dims = {p.name: _sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
-    known = [_sizes(p.dims) for p in program.state_inputs]
-    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
-    outputs = {name: _Sizes(program.output_dims[name], names) for name in program.outputs}
-    copies = {o: _copied(program, o) for o in outputs}
-    fits = {
-        name: [
-            o for o, n in outputs.items() if n.fits(shape) and shape and program.depends(o, name) and copies[o] != name
-        ]
-        for name, shape in dims.items()
-    }
-    # An output that is an input again does not return that one, which would never change, but the frame before.
-    late = {
-        name: [o for o, n in outputs.items() if n.fits(shape) and copies[o] in dims and copies[o] != name]
-        for name, shape in dims.items()
-        if not fits[name] and name not in copies.values()
-    }
-    fits = {name: found for name, found in {**fits, **late}.items() if found}
-    if not fits or len(program.outputs) < 2 or len(program.inputs) + len(known) < 2:
+    fits, alike = _fits(program)
+    known = len(program.state_inputs)
+    if not fits or len(program.outputs) < 2 or len(program.inputs) + known < 2:
         return []
-    fits = {name: _of_its_cell(program, name, _last_copies(copies, found)) for name, found in fits.items()}
+    named = by_names(fits)
+    if len(named) == len(program.inputs) and not known:
+        named = {}  # one at least brings the frames: names that say otherwise say nothing
+    if named:
+        named = by_names(alike)
+        fits |= {name: [output] for name, output in named.items()}
+        if len(named) == len(program.inputs) and not known:
+            raise _ambiguous(fits, "names say that every input is a state")
+        fits = {
+            name: [named[name]] if name in named else [o for o in found if o not in named.values()]
+            for name, found in fits.items()
+        }
+        fits = {name: found for name, found in fits.items() if found}
     caches = {name: [o for o in found if name in _origins(program, o)] for name, found in fits.items()}
     caches = {name: found for name, found in caches.items() if found}
-    if len(fits) == len(program.inputs):
+    if named:
+        fits = {name: found for name, found in fits.items() if name in named or name in caches}
+    elif len(fits) == len(program.inputs):
         if len(caches) == len(fits) - 1:
             fits = caches
         elif known and len(fits) == 1:
@@ -81,9 +77,56 @@ def candidates(program: Program) -> list[Pair]:
         if len(found) > 1 or found[0] in chosen.values():
             raise _ambiguous(fits, f"{name!r} could be returned by {found}")
         chosen[name] = found[0]
-    if len(chosen) == len(program.outputs):
+    if len(chosen) == len(program.outputs) and not named:
         raise _ambiguous(fits, "every output could be a state")
     return [Pair(name, output) for name, output in chosen.items()]
+
+
+def _fits(program: Program) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Input -> outputs that could return it, where no recurrent node starts from it: of its shape and computed from it;
+    and those of its shape alone.
+    """
+    dims = {p.name: _sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
+    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+    outputs = {name: _Sizes(program.output_dims[name], names) for name in program.outputs}
+    copies = {o: _copied(program, o) for o in outputs}
+    claimed = _claimed(program, outputs)
+    fits = {
+        name: [
+            o
+            for o, n in outputs.items()
+            if n.fits(shape) and shape and program.depends(o, name) and copies[o] != name and o not in claimed
+        ]
+        for name, shape in dims.items()
+    }
+    # An output that is an input again does not return that one, which would never change, but the frame before.
+    late = {
+        name: [o for o, n in outputs.items() if n.fits(shape) and copies[o] in dims and copies[o] != name]
+        for name, shape in dims.items()
+        if not fits[name] and name not in copies.values()
+    }
+    fits = {name: found for name, found in {**fits, **late}.items() if found}
+    fits = {name: _of_its_cell(program, name, _last_copies(copies, found)) for name, found in fits.items()}
+    alike = {
+        name: [o for o, n in outputs.items() if n.fits(shape) and o not in claimed and copies[o] != name]
+        for name, shape in dims.items()
+        if shape
+    }
+    return fits, alike
+
+
+def _claimed(program: Program, outputs: Mapping[str, _Sizes]) -> set[str]:
+    """Outputs that return the state which a recurrent node starts from: moved from what it ends with, of that shape."""
+    claimed = set()
+    for port in program.state_inputs:
+        ends: set[str] = set()
+        for node in program.nodes:
+            if node.op in RECURRENT:
+                slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
+                ends |= {end for start, end in slots if start and end and port.name in _origins(program, start)}
+        shape = _sizes(port.dims)
+        claimed |= {o for o, sizes in outputs.items() if sizes.fits(shape) and ends & _origins(program, o)}
+    return claimed
 
 
 def _last_copies(copies: dict[str, str], found: list[str]) -> list[str]:
@@ -116,13 +159,6 @@ def are_returned(program: Program) -> bool:
                 if node.op in RECURRENT and any(_origins(program, start) & set(ports) for start in node.inputs[5:7]):
                     return True
     return False
-
-
-def without_caches(program: Program, fits: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Of outputs that could return a state, those that a cell could have computed: none that is moved from an input."""
-    given = {p.name for p in [*program.inputs, *program.state_inputs]}
-    kept = {name: [o for o in found if not _origins(program, o) & given] for name, found in fits.items()}
-    return {name: found for name, found in kept.items() if found}
 
 
 def _by_cells(program: Program, name: str, outputs: list[str]) -> list[str]:
@@ -175,12 +211,10 @@ class _Sizes:
         return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
 
 
-def _ambiguous(fits: dict[str, list[str]], why: str) -> Ambiguous:
-    error = Ambiguous(
+def _ambiguous(fits: dict[str, list[str]], why: str) -> UnsupportedError:
+    return UnsupportedError(
         f"cannot tell which inputs are states: {why}; say it with states={{input: output}}. Equal shapes: {fits}"
     )
-    error.fits = fits
-    return error
 
 
 def with_states(program: Program, names: list[str]) -> Program:
