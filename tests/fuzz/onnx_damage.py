@@ -144,7 +144,7 @@ def _attribute(model: Any, graph: Any, rng: random.Random) -> None:
     if dice < 0.15:
         del node.attribute[at]
     elif attribute.type == attribute.INT:
-        attribute.i = rng.choice([*NUMBERS, attribute.i + 1, -attribute.i])
+        attribute.i = rng.choice([*NUMBERS, min(attribute.i, 2**63 - 2) + 1, -max(attribute.i, 1 - 2**63)])
     elif attribute.type == attribute.INTS and attribute.ints and dice < 0.7:
         attribute.ints[rng.randrange(len(attribute.ints))] = rng.choice(NUMBERS)
     elif attribute.type == attribute.INTS:
