@@ -119,6 +119,22 @@ def test_without_names_it_is_asked_for(make: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.run(X[:, 0]), expected, rtol=0, atol=1e-5)
 
 
+def test_a_path_tells_more_than_a_name(tmp_path: Path) -> None:
+    """h_next has nothing of h, so h_out alone returns it; seen is overwritten by each frame, and its name says so."""
+    rng = np.random.default_rng(0)
+    nodes, weights = residual(rng)
+    nodes += [node("Relu", "x", "h_next"), node("Sigmoid", "x", "seen_out"), node("Add", "y seen", "z")]
+    shape = [1, N]
+    inputs, outputs = ("x", "h", "seen"), ("z", "h_out", "h_next", "seen_out")
+    path = save(model_of(nodes, dict.fromkeys(inputs, shape), dict.fromkeys(outputs, shape), weights), tmp_path)
+    loaded = undertow.load(path)
+    assert list(loaded.inputs) == ["x"] and list(loaded.outputs) == ["z", "h_next"]
+    X = random(rng, 12, 1, N)
+    states = {"h": ("h_out", (1, N)), "seen": ("seen_out", (1, N))}
+    expected = stepped(path, {"x": X}, states)["z"][:, 0]
+    np.testing.assert_allclose(loaded.run(X[:, 0])["z"], expected, rtol=0, atol=1e-5)
+
+
 def test_an_output_feeds_one_state(tmp_path: Path) -> None:
     """A recurrent node's state claims the output that returns it, though a frame has its shape and its path."""
     rng = np.random.default_rng(0)

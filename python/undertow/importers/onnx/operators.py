@@ -3,51 +3,15 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from importlib import import_module
 
 from .frames.context import Handler
-from .handlers import (
-    argmax,
-    control_flow,
-    conv_transpose,
-    convolution,
-    cumulative,
-    elementwise,
-    logic,
-    matrix,
-    normalise,
-    pooling,
-    powers,
-    quantized,
-    recurrent,
-    reduce,
-)
 from .traits import OPERATORS
-
-_MODULES: dict[str, ModuleType] = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (
-        argmax,
-        control_flow,
-        conv_transpose,
-        convolution,
-        cumulative,
-        elementwise,
-        logic,
-        matrix,
-        normalise,
-        pooling,
-        powers,
-        quantized,
-        recurrent,
-        reduce,
-    )
-}
 
 
 def _function(handler: str) -> Handler:
     module, _, name = handler.partition(".")
-    found: Handler = getattr(_MODULES[module], name)
+    found: Handler = getattr(import_module(f".handlers.{module}", __package__), name)
     return found
 
 

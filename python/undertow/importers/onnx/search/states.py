@@ -51,7 +51,10 @@ def candidates(program: Program) -> list[Pair]:
     if len(named) == len(program.inputs) and not known:
         named = {}  # one at least brings the frames: names that say otherwise say nothing
     if named:
-        named = by_names(alike)
+        taken = set(named.values())
+        named |= by_names(
+            {name: [o for o in found if o not in taken] for name, found in alike.items() if name not in named}
+        )
         fits |= {name: [output] for name, output in named.items()}
         if len(named) == len(program.inputs) and not known:
             raise _ambiguous(fits, "names say that every input is a state")
