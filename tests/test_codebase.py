@@ -111,7 +111,7 @@ INNER_FLOORS = {
         {"traits"},
         {"file"},
         {"simplify"},
-        {"frames"},
+        {"dependence", "frames"},
         {"handlers"},
         {"operators"},
         {"driver", "operators_page"},

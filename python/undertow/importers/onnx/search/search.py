@@ -30,6 +30,7 @@ from ..simplify.program import Program
 from . import states
 from .axis_candidates import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
 from .outputs import output
+from .proof import Claim, Proof, prove
 from .single_frame import as_clip, clip_hint, clip_readings
 from .states import Pair
 
@@ -47,6 +48,7 @@ class Imported:
     outputs: dict[str, Place]
     pairs: list[Pair]
     length_inputs: list[str]
+    rates: dict[str, int]
     state_inputs: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=dict)
     state_layouts: dict[str, tuple[tuple[int, ...], int | None]] = field(default_factory=dict)
 
@@ -287,7 +289,16 @@ def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
             what = "number of timesteps" if n_steps != reading.n_steps else "size of the batch"
             message = f"the result depends on the {what}: {where} differs between two of them"
             raise _Failure(len(program.nodes), UnsupportedError(message))
+    _prove(program, result)
     return result
+
+
+def _prove(program: Program, found: Imported) -> Proof:
+    states = {pair.input: pair.output for pair in found.pairs if pair.output}
+    try:
+        return prove(program, Claim(found.reading, found.graph, found.outputs, found.rates, states))
+    except UnsupportedError as error:
+        raise _Failure(len(program.nodes), error) from None
 
 
 def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
@@ -336,7 +347,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     program.effort.used += report.work
     graph.check_registers()  # here, so that a clip may be tried
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
-    result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs)
+    result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs, walk.rates)
     for port in program.state_inputs:
         _describe_state(walk, port.name, result)
     lines = [program.origin]

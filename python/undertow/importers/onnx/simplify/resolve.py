@@ -22,6 +22,7 @@ from ..file.nodes import Body, OnnxNode, wrap
 from ..file.protos import Scope, free_names, identity, needed, wrong_number
 from ..traits import traits
 from .constant_loops import run_constant
+from .counted_loops import counted
 from .fold import Evaluator, check_outputs
 from .patterns import recompose
 from .sequences import Sequences
@@ -254,7 +255,7 @@ class Resolver:
             run_constant(self, node, graphs["body"], scope)
             return []
         node.bodies = {"body": self.body(node, graphs["body"], scope)}
-        return [node]
+        return counted(self.onnx, node, self.constants) if node.op == "Loop" else [node]
 
     def _branch(self, node: OnnxNode, graphs: Mapping[str, Any], scope: Scope) -> list[OnnxNode]:
         condition = self.constants.get(node.inputs[0]) if node.inputs else None

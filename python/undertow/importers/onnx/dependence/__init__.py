@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: MIT
+"""What each element of an ONNX graph's outputs depends on, told from the nodes of the file alone.
+
+This shares no code with the walk that builds a Graph, and no idea: it knows nothing of frames, only of sets. The search
+asks it whether a reading of the axes can be right.
+"""
+
+from .reach import MAX_CELLS, Reach, Unclear
+from .trace import Walked, trace
+
+__all__ = ["MAX_CELLS", "Reach", "Unclear", "Walked", "trace"]

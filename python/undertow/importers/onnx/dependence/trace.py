@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Follow what the inputs' cells reach through all nodes of a program, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+
+from ....budget import TooMuch
+from ....errors import Error
+from ..file.nodes import Body, OnnxNode
+from ..simplify.fold import Evaluator
+from ..simplify.program import Program
+from ..traits import EACH, OPERATORS, traits
+from .reach import Context, Operand, Reach, Rule, Unclear
+
+
+def _rule(spreads: str) -> Rule:
+    module, _, name = spreads.partition(".")
+    found: Rule = getattr(import_module(f".{module}", __package__), name)
+    return found
+
+
+#: operator type -> what its results depend on
+RULES: dict[str, Rule] = {
+    op.name: _rule(op.spreads or "elements.each") for op in OPERATORS.values() if op.spreads or op.rows == EACH
+}
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A node that goes on from round to round, and what each of its rounds adds."""
+
+    node: OnnxNode
+    gained: tuple[np.uint64, ...]
+
+
+class _Trace(Context):
+    def __init__(self, program: Program, evaluator: Evaluator) -> None:
+        self.values: dict[str, Operand] = dict(program.constants)
+        self.evaluator = evaluator
+        self.walked: list[Walked] = []
+        self.n_run = 0
+
+    def evaluate(self, node: OnnxNode, arrays: list[np.ndarray | None]) -> list[np.ndarray]:
+        return self.evaluator.run(node, arrays)
+
+    def run_body(self, body: Body, given: Sequence[Operand]) -> list[Operand]:
+        self.values.update(zip(body.inputs, given, strict=True))
+        for node in body.nodes:
+            self.run(node)
+        return [self.values[name] for name in body.outputs]
+
+    def note_walk(self, node: OnnxNode, gained: Sequence[np.uint64]) -> None:
+        self.walked.append(Walked(node, tuple(gained)))
+
+    def run(self, node: OnnxNode) -> None:
+        self.n_run += 1
+        operands = [self.values[name] if name else None for name in node.inputs]
+        known = [o for o in operands if not isinstance(o, Reach)]
+        if len(known) == len(operands) and traits(node.op).pure:
+            results: Sequence[Operand] = self.evaluate(node, known)
+        elif node.op in RULES:
+            results = RULES[node.op](self, node, operands)
+        else:
+            raise Unclear(f"{node.where}: what it depends on is not known")
+        for name, result in zip(node.outputs, results, strict=False):
+            if name:
+                self.values[name] = result
+
+
+def trace(
+    program: Program, inputs: Mapping[str, Reach], evaluator: Evaluator | None = None
+) -> tuple[dict[str, Operand], list[Walked]]:
+    """What the outputs depend on when the inputs (of sizes that fit) do on what they are given with; an output that
+    depends on nothing may be an array. And the nodes that went from round to round.
+
+    Raises:
+        Unclear: it cannot be told, or the sizes do not fit.
+    """
+    run = _Trace(program, evaluator or Evaluator())
+    run.values.update(inputs)
+    try:
+        for node in program.nodes:
+            run.run(node)
+        program.effort.used += run.n_run * 2**10
+        return {name: run.values[name] for name in program.outputs}, run.walked
+    except (Error, TooMuch, ValueError, IndexError, KeyError, TypeError) as error:
+        raise Unclear(str(error)) from error
+
+
+__all__ = ["RULES", "Walked", "trace"]

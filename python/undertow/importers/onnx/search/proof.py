@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: MIT
+"""Whether a reading can be right, by what the file's own nodes say of which timesteps and batch items meet.
+
+The walk tells time from the batch by tables; an axis that it was given in one size alone could mislead it. So what it
+found is held against `dependence`, which is given every open axis in a size above 1. A timestep's outputs may depend on
+it, on earlier ones as far back as the Graph remembers, and on later ones only as far as the Graph looks ahead; an
+item's outputs on that item alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+
+from ....errors import UnsupportedError
+from ....ir.graph import Graph
+from ..dependence import MAX_CELLS, Reach, Unclear, Walked, trace
+from ..file.nodes import OnnxNode
+from ..frames.context import Place, Reading
+from ..frames.provenance import Layout
+from ..simplify.ports import Port
+from ..simplify.program import Program
+
+#: sizes of open axes that the walk was given as 1
+_MANY_STEPS, _MANY_ITEMS = 3, 2
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many timesteps (each of `frames` rows) and batch items the nodes are given."""
+
+    n_steps: int
+    n_items: int
+    frames: int
+
+
+class Cells:
+    """Timesteps of batch items as bits; of many timesteps some, spread over all. -1 is what is no timestep's."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.items = list(range(min(sizes.n_items, _MANY_ITEMS)))
+        n = MAX_CELLS // len(self.items) - 1
+        steps = np.unique(np.linspace(0, sizes.n_steps - 1, min(n, sizes.n_steps)).round().astype(int)).tolist()
+        self.steps = [-1, *steps]
+        self.number = {(t, i): n for n, (t, i) in enumerate((t, i) for i in self.items for t in self.steps)}
+
+    def bit(self, step: int, item: int) -> np.uint64:
+        """The cell's bit; 0 of one that is not told apart."""
+        n = self.number.get((step, item))
+        return np.uint64(0) if n is None else np.uint64(1) << np.uint64(n)
+
+    def of(self, bits: np.uint64) -> list[tuple[int, int]]:
+        """(timestep, item) of each cell."""
+        return [cell for cell, n in self.number.items() if int(bits) >> n & 1]
+
+    def where(self, steps: tuple[float, float], items: list[int]) -> np.uint64:
+        """All cells of timesteps from one to another and of some items, with what is no timestep's."""
+        found = np.uint64(0)
+        for t, i in self.number:
+            if i in items and (t == -1 or steps[0] <= t <= steps[1]):
+                found |= self.bit(t, i)
+        return found
+
+
+@dataclass
+class Proof:
+    """What was learned on the way. walks: nodes that go along time; stretched: the sizes were not those of the walk."""
+
+    walks: list[OnnxNode] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is to be proven: the graph that was made under a reading, how its outputs lie in the file's, how many rows
+    of them a frame has, and which outputs return which states.
+    """
+
+    reading: Reading
+    graph: Graph
+    outputs: Mapping[str, Place]
+    rates: Mapping[str, int]
+    states: Mapping[str, str]
+
+
+def prove(program: Program, claim: Claim) -> Proof:
+    """Hold a claim against the nodes.
+
+    Raises:
+        UnsupportedError: they say otherwise, or do not tell.
+    """
+    reading = claim.reading
+    found = Proof()
+    if reading.clip:
+        return found
+    base = Sizes(reading.n_steps, reading.n_items, reading.frames)
+    wide = _widened(program, reading, base)
+    if wide != base:
+        try:
+            found.walks = _Check(program, claim, wide, base).run()
+        except Unclear:
+            wide = base  # the file has fixed the size inside, though it calls it open
+        else:
+            return found
+    try:
+        found.walks = _Check(program, claim, base, base).run()
+    except Unclear as error:
+        raise UnsupportedError(f"cannot prove which axis is time and which the batch: {error}") from None
+    return found
+
+
+def _widened(program: Program, reading: Reading, base: Sizes) -> Sizes:
+    """The sizes with those of open axes above 1."""
+    ports = [*program.inputs, *program.state_inputs]
+    is_open = [
+        any(reading.axes[p.name][kind] in p.dynamic for p in ports if reading.axes[p.name][kind] is not None)
+        for kind in (0, 1)
+    ]
+    return Sizes(
+        _MANY_STEPS if is_open[0] and base.n_steps == 1 else base.n_steps,
+        _MANY_ITEMS if is_open[1] and base.n_items == 1 else base.n_items,
+        base.frames,
+    )
+
+
+class _Check:
+    def __init__(self, program: Program, claim: Claim, sizes: Sizes, walked: Sizes) -> None:
+        self.program, self.claim, self.sizes = program, claim, sizes
+        self.longer, self.more = sizes.n_steps > walked.n_steps, sizes.n_items > walked.n_items
+        self.cells = Cells(sizes)
+
+    def run(self) -> list[OnnxNode]:
+        ports = [*self.program.inputs, *self.program.state_inputs]
+        inputs = {port.name: self._input(port) for port in ports}
+        inputs |= {name: Reach.none((self.sizes.n_items,)) for name in self.program.length_inputs}
+        made, walked = trace(self.program, inputs)
+        walks = [walk.node for walk in walked if self._walks_time(walk)]
+        horizons = _horizons(self.claim.graph)
+        for name, place in self.claim.outputs.items():
+            reach = made[name]
+            if isinstance(reach, Reach):
+                self._output(name, reach, place.layout, horizons[self.claim.graph.outputs[name]], bool(walks))
+        for name, output in self.claim.states.items():
+            reach = made[output]
+            batch = self.claim.reading.axes[name][1]
+            if isinstance(reach, Reach) and batch is not None and self.sizes.n_items > 1 and batch < len(reach.shape):
+                self._items(output, reach, batch)
+        return list({id(node): node for node in walks}.values())
+
+    def _input(self, port: Port) -> Reach:
+        time, batch = self.claim.reading.axes[port.name]
+        frames = self.sizes.frames
+        full = {time: self.sizes.n_steps * frames, batch: self.sizes.n_items}
+        shape = [full.get(axis, n) for axis, n in enumerate(port.dims)]
+        if any(isinstance(n, str) for n in shape):
+            raise Unclear(f"an axis of input {port.name!r} has no size")
+        steps = [-1] if time is None else [row // frames for row in range(self.sizes.n_steps * frames)]
+        items = [0] if batch is None else list(range(self.sizes.n_items))
+        bits = np.array([[self.cells.bit(t, i) for i in items] for t in steps], np.uint64)
+        if batch is None and self.sizes.n_items > 1:
+            bits = bits & np.uint64(0)  # shared by all items, so it is of none
+        if time is not None and batch is not None and batch < time:
+            bits = bits.T
+        places = [len(steps) if a == time else len(items) if a == batch else 1 for a in range(len(shape))]
+        return Reach.of([int(n) for n in shape], bits.reshape(places))
+
+    def _walks_time(self, walk: Walked) -> bool:
+        """Whether different rounds bring different timesteps."""
+        times = [{t for t, _ in self.cells.of(gained) if t >= 0} for gained in walk.gained]
+        times = [t for t in times if t]
+        return len(times) > 1 and any(a != times[0] for a in times)
+
+    def _output(self, name: str, reach: Reach, layout: Layout, horizon: tuple[float, float], is_walked: bool) -> None:
+        """Check what each timestep and item of an output depends on."""
+        steps, items, outer = self._places(name, reach, layout)
+        bits = reach.over([a for a in range(len(reach.shape)) if a not in outer]).along(outer)
+        bits = bits.reshape([reach.shape[a] for a in outer])
+        back, ahead = horizon
+        own = list(self.cells.items)
+        for t in np.unique(steps).tolist():
+            for i in np.unique(items).tolist():
+                here = np.broadcast_to((steps == t) & (items == i), bits.shape)
+                if not here.any():
+                    continue
+                found = np.uint64(np.bitwise_or.reduce(bits[here]))
+                mine = own if i < 0 and len(own) == 1 else [i]
+                mixed = found & ~self.cells.where((-inf, inf), mine)
+                if mixed and (i in own or i < 0):
+                    raise UnsupportedError(self._mixed(name))
+                if t < 0:
+                    if self.longer and not is_walked and len({s for s, _ in self.cells.of(found) if s >= 0}) > 1:
+                        raise UnsupportedError(self._not_time(name))
+                    continue
+                if wrong := found & ~self.cells.where((t - back, t + ahead), own):
+                    raise UnsupportedError(self._forgets(name, t, self.cells.of(wrong)[0][0]))
+
+    def _items(self, name: str, reach: Reach, batch: int) -> None:
+        """Check that an output's items, along an axis, depend on themselves."""
+        bits = reach.over([a for a in range(len(reach.shape)) if a != batch]).along([batch]).ravel()
+        for i, found in enumerate(bits[: len(self.cells.items)]):
+            if len(bits) > 1 and found & ~self.cells.where((-inf, inf), [i]):
+                raise UnsupportedError(self._mixed(name))
+
+    def _places(self, name: str, reach: Reach, layout: Layout) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """(timesteps, items) over the axes of an output that are time or batch, and which these are; -1: of none."""
+        steps, items = layout.steps, layout.items
+        outer = list(layout.outer)
+        rate = self.claim.rates.get(name, 1)
+        for axis, (n, walked) in enumerate(zip(reach.shape, layout.shape, strict=True)):
+            if n == walked:
+                continue
+            if axis in outer and rate > 1:  # several rows of a frame; those that lack are of the first
+                frame = walked - 1 - (n - 1 - np.arange(n)) // rate
+                steps, items = (table.take(np.maximum(frame, 0), outer.index(axis)) for table in (steps, items))
+            elif walked == 1 and (kind := self._stretched(n, layout.labels[axis])):
+                at = sum(a < axis for a in outer)
+                outer.insert(at, axis)
+                numbers = np.arange(n).reshape([-1 if a == at else 1 for a in range(len(outer))])
+                steps, items = (np.expand_dims(table, at) for table in (steps, items))
+                steps, items = (numbers + 0 * steps, items) if kind == "T" else (steps, numbers + 0 * items)
+            elif self.longer or self.more:
+                raise UnsupportedError(self._not_time(name))
+            else:
+                raise Unclear(f"output {name!r} has shape {reach.shape}, where the walk has {layout.shape}")
+        return steps, items, outer
+
+    def _stretched(self, n: int, label: str) -> str:
+        """What an axis of an output may be that is longer at these sizes: "T" time, "N" the batch, or nothing."""
+        if self.longer and label != "N" and n == self.sizes.n_steps * self.sizes.frames:
+            return "T"
+        return "N" if self.more and label != "T" and n == self.sizes.n_items else ""
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    def _axes(self, kind: int) -> str:
+        ports = [*self.program.inputs, *self.program.state_inputs]
+        found = {p.name: self.claim.reading.axes[p.name][kind] for p in ports}
+        return ", ".join(
+            f"axis {axis} of {name!r}" + (f" ({dims[axis]})" if isinstance(dims[axis], str) and dims[axis] else "")
+            for (name, axis), dims in zip(found.items(), (p.dims for p in ports), strict=True)
+            if axis is not None
+        )
+
+    def _mixed(self, output: str) -> str:
+        return (
+            f"{self._axes(1)} cannot be the batch: along it output {output!r} of one item depends on other items; "
+            f"where it is neither time nor batch, give its size with {self._advice(1)}"
+        )
+
+    def _not_time(self, output: str) -> str:
+        kind = 0 if self.longer else 1
+        return (
+            f"{self._axes(kind)} is neither time nor batch: output {output!r} depends on all of it at once; give its "
+            f"size with {self._advice(kind)}"
+        )
+
+    def _advice(self, kind: int) -> str:
+        shapes = {
+            p.name: [n if isinstance(n, int) else "None" if a != self.claim.reading.axes[p.name][kind] else "N"
+                     for a, n in enumerate(p.dims)]
+            for p in [*self.program.inputs, *self.program.state_inputs]
+            if self.claim.reading.axes[p.name][kind] in p.dynamic
+        }  # fmt: skip
+        given = ", ".join(f"{name!r}: [{', '.join(map(str, dims))}]" for name, dims in shapes.items())
+        return f"shapes={{{given or 'name: [...]'}}}, with your number for N"
+
+    def _forgets(self, output: str, step: int, other: int) -> str:
+        what = "later" if other > step else "earlier"
+        return (
+            f"{self._axes(0)} is not time as it was read: output {output!r} at timestep {step} depends on timestep "
+            f"{other}, which is {what} than what is known there"
+        )
+
+
+def _horizons(graph: Graph) -> dict[str, tuple[float, float]]:
+    """How many frames back and ahead of its own each value depends on."""
+    whole = {node.name for node, _ in graph.whole_sequence_nodes()}
+    known: dict[str, tuple[float, float]] = dict.fromkeys(graph.inputs, (0, 0))
+    for node in graph.nodes:
+        back = max((known[v][0] for v in node.inputs), default=0)
+        ahead = max((known[v][1] for v in node.inputs), default=0)
+        if node.name in whole:
+            back, ahead = inf, inf
+        elif node.op == "window":
+            taps = node.attrs["taps"]
+            back, ahead = back + max(0, -taps[0]), ahead + max(0, taps[-1])
+        elif node.states:
+            back = inf
+        known.update(dict.fromkeys(node.outputs, (back, ahead)))
+    return known
+
+
+__all__ = ["Claim", "Proof", "prove"]
