@@ -108,7 +108,7 @@ INNER_FLOORS = {
         {"keras", "rtneural", "torch_module"},
     ],
     "importers.onnx": [
-        {"traits"},
+        {"retry", "traits"},
         {"file"},
         {"simplify"},
         {"dependence", "frames"},

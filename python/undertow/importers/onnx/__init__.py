@@ -9,6 +9,7 @@ use), `search` (which axis is time), `walk` (node by node: movement ops on `code
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ from ...ir.graph import Graph
 from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, wired_shapes
+from .search.roles import forgets
 from .simplify.budget import Effort
 from .simplify.program import Program, make_program
 
 __all__ = ["load"]
+
+#: frames between a warning and the line that called `undertow.load`
+_CALLER = 5
 
 
 def load(
@@ -55,6 +60,9 @@ def load(
         states: input name -> output name: pairs of tensors that carry a state, where they are not recognised. An
             empty dict says that there are none.
 
+    Warns:
+        UserWarning: the file holds a recurrence that an exporter cut off behind its first step.
+
     Raises:
         FormatError: the file is damaged, or its external data lies where it must not.
         UnsupportedError: something is not computed exactly; the message names node, attribute and value.
@@ -67,7 +75,7 @@ def load(
     except Error as error:
         error.args = (f"{shown(Path(path).name)}: {error}",)
         raise
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         # The checker lets odd things pass, and a damaged file must not end in an error that means something else.
         raise FormatError(f"{Path(path).name}: damaged, or malformed: {error}") from cause(error)
     graph.origin.contents = node_types(model)
@@ -85,7 +93,7 @@ def _load(
     """The graph of a checked model, with sizes that it has fixed though it calls them open (`wired`)."""
     program = make_program(model, fixed, shapes)
     try:
-        return _import(program, states).graph
+        return _graph(_import(program, states))
     except Error as error:
         effort = Effort(program.effort.n_bytes)
         for found in wired_shapes(program):
@@ -95,10 +103,19 @@ def _load(
                 continue
             if keeps_time(imported, program, found):
                 imported.graph.source += f"\nthe file has fixed the sizes of its inputs: {shown(found)}"
-                return imported.graph
+                return _graph(imported)
             if " it loads with shapes=" not in str(error):
                 error.args = (f"{error}; it loads with shapes={found}, which is what its outputs are declared for",)
         raise
+
+
+def _graph(imported: Imported) -> Graph:
+    """The graph of what was imported; warns of what it does not remember."""
+    graph = imported.graph
+    if said := forgets(imported.proof):
+        graph.source += f"\nwarning: {said}"
+        warnings.warn(said, UserWarning, stacklevel=_CALLER)
+    return graph
 
 
 def _import(program: Program, states: Mapping[str, str] | None) -> Imported:

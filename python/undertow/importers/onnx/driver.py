@@ -21,6 +21,7 @@ from .frames.provenance import Mixed, Tensor
 from .frames.uses import last_uses
 from .handlers.row_by_row import by_rows
 from .operators import HANDLERS
+from .retry import Retry
 from .traits import MOVEMENT, traits, why_refused
 
 
@@ -70,9 +71,9 @@ class Driver(Walk):
             if error.located:
                 raise
             raise Mixed(f"{node.where}: cannot be computed frame by frame: {error}", True) from None
-        except Error:
+        except (Error, Retry):
             raise
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
+        except (ValueError, IndexError, KeyError, OverflowError) as error:
             raise FormatError(f"{node.where} is malformed: {error}") from cause(error)
         for name, result in zip(node.outputs, results, strict=False):
             if name:

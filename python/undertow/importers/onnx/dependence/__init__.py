@@ -5,7 +5,7 @@ This shares no code with the walk that builds a Graph, and no idea: it knows not
 asks it whether a reading of the axes can be right.
 """
 
-from .reach import MAX_CELLS, Reach, Unclear
-from .trace import Walked, trace
+from .reach import MAX_CELLS, Operand, Reach, Unclear
+from .trace import Trace, Walked, trace
 
-__all__ = ["MAX_CELLS", "Reach", "Unclear", "Walked", "trace"]
+__all__ = ["MAX_CELLS", "Operand", "Reach", "Trace", "Unclear", "Walked", "trace"]

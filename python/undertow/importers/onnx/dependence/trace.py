@@ -16,6 +16,7 @@ from ..simplify.fold import Evaluator
 from ..simplify.program import Program
 from ..traits import EACH, OPERATORS, traits
 from .reach import Context, Operand, Reach, Rule, Unclear
+from .zeros import Starts
 
 
 def _rule(spreads: str) -> Rule:
@@ -31,6 +32,19 @@ RULES: dict[str, Rule] = {
 
 
 @dataclass(frozen=True)
+class Trace:
+    """What was seen.
+
+    outputs: what each depends on; an array where that is nothing. walked: the nodes that went from round to round.
+    lost: a node of a recurrence that ended with its first step, if there is one.
+    """
+
+    outputs: dict[str, Operand]
+    walked: list[Walked]
+    lost: OnnxNode | None
+
+
+@dataclass(frozen=True)
 class Walked:
     """A node that goes on from round to round, and what each of its rounds adds."""
 
@@ -38,11 +52,12 @@ class Walked:
     gained: tuple[np.uint64, ...]
 
 
-class _Trace(Context):
+class _Run(Context):
     def __init__(self, program: Program, evaluator: Evaluator) -> None:
         self.values: dict[str, Operand] = dict(program.constants)
         self.evaluator = evaluator
         self.walked: list[Walked] = []
+        self.starts = Starts()
         self.n_run = 0
 
     def evaluate(self, node: OnnxNode, arrays: list[np.ndarray | None]) -> list[np.ndarray]:
@@ -60,6 +75,7 @@ class _Trace(Context):
     def run(self, node: OnnxNode) -> None:
         self.n_run += 1
         operands = [self.values[name] if name else None for name in node.inputs]
+        self.starts.look(node, operands)
         known = [o for o in operands if not isinstance(o, Reach)]
         if len(known) == len(operands) and traits(node.op).pure:
             results: Sequence[Operand] = self.evaluate(node, known)
@@ -72,24 +88,23 @@ class _Trace(Context):
                 self.values[name] = result
 
 
-def trace(
-    program: Program, inputs: Mapping[str, Reach], evaluator: Evaluator | None = None
-) -> tuple[dict[str, Operand], list[Walked]]:
-    """What the outputs depend on when the inputs (of sizes that fit) do on what they are given with; an output that
-    depends on nothing may be an array. And the nodes that went from round to round.
+def trace(program: Program, inputs: Mapping[str, Reach], evaluator: Evaluator | None = None) -> Trace:
+    """What the outputs depend on, when the inputs (of sizes that fit) do on what they are given with.
 
     Raises:
         Unclear: it cannot be told, or the sizes do not fit.
     """
-    run = _Trace(program, evaluator or Evaluator())
+    run = _Run(program, evaluator or Evaluator())
     run.values.update(inputs)
     try:
+        for node, arrays in program.folded_products:
+            run.starts.look(node, arrays)
         for node in program.nodes:
             run.run(node)
         program.effort.used += run.n_run * 2**10
-        return {name: run.values[name] for name in program.outputs}, run.walked
+        return Trace({name: run.values[name] for name in program.outputs}, run.walked, run.starts.lost)
     except (Error, TooMuch, ValueError, IndexError, KeyError, TypeError) as error:
         raise Unclear(str(error)) from error
 
 
-__all__ = ["RULES", "Walked", "trace"]
+__all__ = ["RULES", "Trace", "Walked", "trace"]

@@ -14,6 +14,7 @@ from ....budget import TooMuch, room, too_much
 from ....errors import UnsupportedError
 from ..file import limits
 from ..file.nodes import OnnxNode
+from ..retry import Retry
 from ..simplify.fold import Evaluator
 from ..simplify.ports import Port
 from ..simplify.program import ID_TYPES, Program
@@ -23,7 +24,7 @@ from .provenance import Layout, Mixed, Tensor
 from .uses import joined, shapes_alone
 
 
-class Forgets(UnsupportedError):
+class Forgets(Retry):
     """A recurrent node starts anew at every step of a model whose other states are carried."""
 
 

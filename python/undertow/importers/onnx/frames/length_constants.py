@@ -17,6 +17,7 @@ import numpy as np
 
 from ....errors import Error
 from ..file.nodes import OnnxNode
+from ..retry import Retry
 from ..traits import MOVEMENT, traits
 from . import emit, provenance
 from .builder import Builder
@@ -146,7 +147,7 @@ class Growing:
         if recipe not in self._frames:
             try:
                 self._frames[recipe] = self._made(recipe)
-            except Error:  # whoever meets the constant says what is wrong with it
+            except (Error, Retry):  # whoever meets the constant says what is wrong with it
                 self._frames[recipe] = None
         return self._frames[recipe]
 

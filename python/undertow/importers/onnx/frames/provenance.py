@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ....budget import room
-from ....errors import UnsupportedError
+from ..retry import Retry
 
 _ELEMENT_BITS, _ITEM_BITS = 33, 10
 _ELEMENT = np.int64((1 << _ELEMENT_BITS) - 1)
@@ -187,7 +187,7 @@ class Layout:
         return Tensor.of_frame(self, np.asarray(elements, np.int64).reshape(self.frame_shape), dtype)
 
 
-class Mixed(UnsupportedError):
+class Mixed(Retry):
     """A tensor does not fall apart into whole timesteps and a frame. `located`: the message names the node."""
 
     def __init__(self, message: str, located: bool = False) -> None:

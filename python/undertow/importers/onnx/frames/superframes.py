@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ....errors import UnsupportedError
 from ..file.nodes import OnnxNode
+from ..retry import Retry
 from . import provenance
 from .context import Walk
 from .provenance import Layout, Tensor
@@ -24,7 +24,7 @@ from .provenance import Layout, Tensor
 MAX_FRAMES = 4096
 
 
-class NeedsRate(UnsupportedError):
+class NeedsRate(Retry):
     """A node needs `factor` times as many timesteps in a frame."""
 
     def __init__(self, message: str, factor: int) -> None:

@@ -14,13 +14,16 @@ from ....budget import room
 from ....errors import ShapeError
 from ..file import limits
 from ..file.nodes import OnnxNode
+from ..retry import Retry
 from .builder import ZERO
 from .context import Length, Walk
 from .provenance import Layout, Tensor
 
 
-class TooShort(ShapeError):
+class TooShort(Retry):
     """A window does not fit; along time it might, with more of it than was tried."""
+
+    public = ShapeError
 
 
 @dataclass(frozen=True)

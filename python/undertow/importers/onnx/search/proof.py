@@ -15,9 +15,8 @@ from math import inf
 
 import numpy as np
 
-from ....errors import UnsupportedError
 from ....ir.graph import Graph
-from ..dependence import MAX_CELLS, Reach, Unclear, Walked, trace
+from ..dependence import MAX_CELLS, Operand, Reach, Unclear, Walked, trace
 from ..file.nodes import OnnxNode
 from ..frames.context import Place, Reading
 from ..frames.provenance import Layout
@@ -67,9 +66,13 @@ class Cells:
 
 @dataclass
 class Proof:
-    """What was learned on the way. walks: nodes that go along time; stretched: the sizes were not those of the walk."""
+    """What was learned on the way.
+
+    walks: nodes that go along time. lost: one of a recurrence that ends with its first step, if there is one.
+    """
 
     walks: list[OnnxNode] = field(default_factory=list)
+    lost: OnnxNode | None = None
 
 
 @dataclass(frozen=True)
@@ -89,26 +92,22 @@ def prove(program: Program, claim: Claim) -> Proof:
     """Hold a claim against the nodes.
 
     Raises:
-        UnsupportedError: they say otherwise, or do not tell.
+        Refuted: they say otherwise, or do not tell.
     """
     reading = claim.reading
-    found = Proof()
-    if reading.clip:
-        return found
     base = Sizes(reading.n_steps, reading.n_items, reading.frames)
     wide = _widened(program, reading, base)
     if wide != base:
         try:
-            found.walks = _Check(program, claim, wide, base).run()
+            return _Check(program, claim, wide, base).run()
         except Unclear:
-            wide = base  # the file has fixed the size inside, though it calls it open
-        else:
-            return found
+            pass  # the file has fixed the size inside, though it calls it open
     try:
-        found.walks = _Check(program, claim, base, base).run()
+        return _Check(program, claim, base, base).run()
     except Unclear as error:
-        raise UnsupportedError(f"cannot prove which axis is time and which the batch: {error}") from None
-    return found
+        if reading.clip:
+            return Proof()
+        raise Refuted(f"cannot prove which axis is time and which the batch: {error}") from None
 
 
 def _widened(program: Program, reading: Reading, base: Sizes) -> Sizes:
@@ -125,18 +124,27 @@ def _widened(program: Program, reading: Reading, base: Sizes) -> Sizes:
     )
 
 
+class Refuted(Exception):
+    """The nodes say otherwise, or do not tell; its argument is what to tell the user, with what to give."""
+
+
 class _Check:
     def __init__(self, program: Program, claim: Claim, sizes: Sizes, walked: Sizes) -> None:
         self.program, self.claim, self.sizes = program, claim, sizes
         self.longer, self.more = sizes.n_steps > walked.n_steps, sizes.n_items > walked.n_items
         self.cells = Cells(sizes)
 
-    def run(self) -> list[OnnxNode]:
+    def run(self) -> Proof:
         ports = [*self.program.inputs, *self.program.state_inputs]
         inputs = {port.name: self._input(port) for port in ports}
         inputs |= {name: Reach.none((self.sizes.n_items,)) for name in self.program.length_inputs}
-        made, walked = trace(self.program, inputs)
-        walks = [walk.node for walk in walked if self._walks_time(walk)]
+        found = trace(self.program, inputs)
+        made = found.outputs
+        walks = [walk.node for walk in found.walked if self._walks_time(walk)]
+        proof = Proof(list({id(node): node for node in walks}.values()), found.lost)
+        if self.claim.reading.clip:
+            return proof
+        self._all_items_count(made)
         horizons = _horizons(self.claim.graph)
         for name, place in self.claim.outputs.items():
             reach = made[name]
@@ -147,7 +155,7 @@ class _Check:
             batch = self.claim.reading.axes[name][1]
             if isinstance(reach, Reach) and batch is not None and self.sizes.n_items > 1 and batch < len(reach.shape):
                 self._items(output, reach, batch)
-        return list({id(node): node for node in walks}.values())
+        return proof
 
     def _input(self, port: Port) -> Reach:
         time, batch = self.claim.reading.axes[port.name]
@@ -188,20 +196,32 @@ class _Check:
                 mine = own if i < 0 and len(own) == 1 else [i]
                 mixed = found & ~self.cells.where((-inf, inf), mine)
                 if mixed and (i in own or i < 0):
-                    raise UnsupportedError(self._mixed(name))
+                    raise Refuted(self._mixed(name))
                 if t < 0:
                     if self.longer and not is_walked and len({s for s, _ in self.cells.of(found) if s >= 0}) > 1:
-                        raise UnsupportedError(self._not_time(name))
+                        raise Refuted(self._not_time(name))
                     continue
                 if wrong := found & ~self.cells.where((t - back, t + ahead), own):
-                    raise UnsupportedError(self._forgets(name, t, self.cells.of(wrong)[0][0]))
+                    raise Refuted(self._forgets(name, t, self.cells.of(wrong)[0][0]))
+
+    def _all_items_count(self, made: Mapping[str, Operand]) -> None:
+        """Check that each item of the batch reaches something, if one does."""
+        found = np.uint64(0)
+        for reach in made.values():
+            found |= reach.everything if isinstance(reach, Reach) else np.uint64(0)
+        used = {i for _, i in self.cells.of(found)}
+        if used and used != set(self.cells.items):
+            raise Refuted(
+                f"{self._axes(1)} is not the batch: of several items only number {min(used)} is used; the file has "
+                f"fixed its size inside, though it calls it open: give it with {self._advice(1, 1)}"
+            )
 
     def _items(self, name: str, reach: Reach, batch: int) -> None:
         """Check that an output's items, along an axis, depend on themselves."""
         bits = reach.over([a for a in range(len(reach.shape)) if a != batch]).along([batch]).ravel()
         for i, found in enumerate(bits[: len(self.cells.items)]):
             if len(bits) > 1 and found & ~self.cells.where((-inf, inf), [i]):
-                raise UnsupportedError(self._mixed(name))
+                raise Refuted(self._mixed(name))
 
     def _places(self, name: str, reach: Reach, layout: Layout) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """(timesteps, items) over the axes of an output that are time or batch, and which these are; -1: of none."""
@@ -221,7 +241,7 @@ class _Check:
                 steps, items = (np.expand_dims(table, at) for table in (steps, items))
                 steps, items = (numbers + 0 * steps, items) if kind == "T" else (steps, numbers + 0 * items)
             elif self.longer or self.more:
-                raise UnsupportedError(self._not_time(name))
+                raise Refuted(self._not_time(name))
             else:
                 raise Unclear(f"output {name!r} has shape {reach.shape}, where the walk has {layout.shape}")
         return steps, items, outer
@@ -256,15 +276,16 @@ class _Check:
             f"size with {self._advice(kind)}"
         )
 
-    def _advice(self, kind: int) -> str:
-        shapes = {
-            p.name: [n if isinstance(n, int) else "None" if a != self.claim.reading.axes[p.name][kind] else "N"
-                     for a, n in enumerate(p.dims)]
-            for p in [*self.program.inputs, *self.program.state_inputs]
-            if self.claim.reading.axes[p.name][kind] in p.dynamic
-        }  # fmt: skip
-        given = ", ".join(f"{name!r}: [{', '.join(map(str, dims))}]" for name, dims in shapes.items())
-        return f"shapes={{{given or 'name: [...]'}}}, with your number for N"
+    def _advice(self, kind: int, size: int | None = None) -> str:
+        shapes = []
+        for port in [*self.program.inputs, *self.program.state_inputs]:
+            axis = self.claim.reading.axes[port.name][kind]
+            if axis in port.dynamic:
+                dims = ["None" if isinstance(n, str) else str(n) for n in port.dims]
+                dims[axis] = str(size or "N")
+                shapes.append(f"{port.name!r}: [{', '.join(dims)}]")
+        number = "" if size else ", with your number for N"
+        return f"shapes={{{', '.join(shapes) or 'name: [...]'}}}{number}"
 
     def _forgets(self, output: str, step: int, other: int) -> str:
         what = "later" if other > step else "earlier"
@@ -292,4 +313,4 @@ def _horizons(graph: Graph) -> dict[str, tuple[float, float]]:
     return known
 
 
-__all__ = ["Claim", "Proof", "prove"]
+__all__ = ["Claim", "Proof", "Refuted", "prove"]

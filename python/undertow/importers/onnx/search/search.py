@@ -8,58 +8,50 @@ the file allows, a walk is repeated with another number of timesteps: a Graph th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from .... import passes
-from ...._text import quoted, shown
 from ....budget import TooMuch
-from ....errors import Error, UnsupportedError
-from ....ir import superframes
+from ....errors import Error, FormatError, UnsupportedError
 from ....ir.compare import difference
-from ....ir.graph import Graph
 from ..driver import Driver
 from ..file import limits
-from ..frames.context import Forgets, Known, Place, Reading, Walk
+from ..frames.context import Forgets, Known, Reading, Walk
 from ..frames.provenance import Mixed
 from ..frames.superframes import MAX_FRAMES, NeedsRate
 from ..frames.windows import TooShort
+from ..retry import Retry
+from ..simplify.budget import Exhausted
 from ..simplify.ports import Port
 from ..simplify.program import Program
 from . import states
 from .axis_candidates import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
+from .imported import Imported
 from .outputs import output
-from .proof import Claim, Proof, prove
+from .proof import Claim, Refuted, prove
+from .roles import source
 from .single_frame import as_clip, clip_hint, clip_readings
 from .states import Pair
 
 
-@dataclass
-class Imported:
-    """A Graph, and how its inputs, outputs and states lie in the tensors of the ONNX model.
-
-    state_inputs: ONNX input -> [(Graph state, positions of its elements in one batch item of the input, flattened)].
-    """
-
-    graph: Graph
-    reading: Reading
-    inputs: dict[str, Place]
-    outputs: dict[str, Place]
-    pairs: list[Pair]
-    length_inputs: list[str]
-    rates: dict[str, int]
-    state_inputs: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=dict)
-    state_layouts: dict[str, tuple[tuple[int, ...], int | None]] = field(default_factory=dict)
-
-
 class _Failure(Exception):
-    """A reading does not work. Carries how far the walk got, whether it could end otherwise with `inside`, and what
-    number of timesteps in a frame may work.
+    """A reading does not work. Carries how far the walk got, whether it could end otherwise with `inside`, what number
+    of timesteps in a frame may work, whether the error says what to do already, and which walk it was.
     """
 
-    def __init__(self, position: int, error: Error, wants_inside: bool = False, frames: int = 0) -> None:
+    def __init__(
+        self,
+        position: int,
+        error: Error | Retry,
+        wants_inside: bool = False,
+        frames: int = 0,
+        advised: bool = False,
+        walk: tuple[Program, Reading] | None = None,
+    ) -> None:
         self.position, self.error, self.wants_inside, self.frames = position, error, wants_inside, frames
+        self.advised, self.walk = advised, walk
 
     def kept(self) -> _Failure:
         """Without the frames that were left, which hold every table of the walk."""
@@ -91,6 +83,13 @@ def import_program(
     Raises:
         UnsupportedError: no reading works (the error of the one that got furthest), or several do.
     """
+    try:
+        return _found(program, given, exact, keep_states)
+    except Exhausted as error:
+        raise error.error() from None
+
+
+def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_states: bool) -> Imported:
     if given:
         states.check_given(program, dict(given))
         program = states.with_states(program, list(given))
@@ -104,7 +103,7 @@ def import_program(
                 # Read as a sequence it would remember, which is something else than the file's steps do.
                 found = None if inside else _search(variant, pairs, carried, True, exact, keep_states, failures)
                 if found is None:
-                    raise forgets
+                    raise forgets.error()
             if found is not None:
                 return found
     clip = None if exact or given or states.are_returned(program) else as_clip(program)
@@ -112,22 +111,31 @@ def import_program(
         for reading in clip_readings(clip):
             program.effort.check()
             try:
-                return _build(clip, [], reading, True, keep_states)
+                return _proven(clip, _build(clip, [], reading, True, keep_states))
             except _Failure as failure:
                 failures.append(failure.kept())
     if not failures:
         raise UnsupportedError(_no_time(program))
     # Of those that got equally far the first; where all sizes are known, the clip, which was tried last.
-    error = max(reversed(failures) if clip is not None else failures, key=_worth).error
-    if clip is None and not exact and (hint := clip_hint(program)):
+    furthest = max(reversed(failures) if clip is not None else failures, key=_worth)
+    error = _public(furthest.error)
+    if isinstance(error, FormatError) and furthest.walk is not None:
+        Driver(*furthest.walk).run()  # once more, for what it was raised from: a bug keeps its traceback
+    if clip is None and not (exact or furthest.advised) and (hint := clip_hint(program)):
         error.args = (f"{error}; {hint}",)
     raise error
+
+
+def _public(error: Error | Retry) -> Error:
+    """The error that a user is told."""
+    return error.error() if isinstance(error, Retry) else error
 
 
 def _worth(failure: _Failure) -> tuple[int, bool]:
     """How much it tells: how far the walk got, and whether by more than axes that were read wrongly."""
     error = failure.error
-    return failure.position, isinstance(error, UnsupportedError) and not isinstance(error, Mixed)
+    told = isinstance(error, UnsupportedError) or (isinstance(error, Retry) and error.public is UnsupportedError)
+    return failure.position, told and not isinstance(error, Mixed)
 
 
 def _no_time(program: Program) -> str:
@@ -141,7 +149,7 @@ def _variants(
     program: Program, given: Mapping[str, str] | None, exact: bool
 ) -> Iterator[tuple[bool, Program, list[Pair]]]:
     """(is one step with carried states, program, pairs known beforehand), likely ones first."""
-    pairs = [Pair(name, output) for name, output in (given or {}).items()]
+    pairs = [Pair(name, output, "as the caller says") for name, output in (given or {}).items()]
     if exact:
         yield False, program, pairs
         return
@@ -273,6 +281,7 @@ def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
             raise _Failure(failure.position, UnsupportedError(f"{failure.error}; {message}")) from None
         return _import(program, pairs, replace(reading, frames=frames), exact, keep_states)
     if exact:
+        result.graph.source = source(program, result, result.notes)
         return result
     n_steps = STEPS.get(reading.n_steps, reading.n_steps)
     n_items = ITEMS[1] if reading.open_batch else reading.n_items
@@ -289,16 +298,18 @@ def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
             what = "number of timesteps" if n_steps != reading.n_steps else "size of the batch"
             message = f"the result depends on the {what}: {where} differs between two of them"
             raise _Failure(len(program.nodes), UnsupportedError(message))
-    _prove(program, result)
-    return result
+    return _proven(program, result)
 
 
-def _prove(program: Program, found: Imported) -> Proof:
+def _proven(program: Program, found: Imported) -> Imported:
+    """What was found, held against the file's own nodes."""
     states = {pair.input: pair.output for pair in found.pairs if pair.output}
     try:
-        return prove(program, Claim(found.reading, found.graph, found.outputs, found.rates, states))
-    except UnsupportedError as error:
-        raise _Failure(len(program.nodes), error) from None
+        found.proof = prove(program, Claim(found.reading, found.graph, found.outputs, found.rates, states))
+    except Refuted as error:
+        raise _Failure(len(program.nodes), UnsupportedError(str(error)), advised=True) from None
+    found.graph.source = source(program, found, found.notes)
+    return found
 
 
 def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
@@ -313,12 +324,12 @@ def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, k
         walk.position = len(program.nodes)
         with walk.held:
             result = _finish(walk, pairs, exact, keep_states)
-    except (Error, TooMuch) as found:
+    except (Error, Retry, TooMuch) as found:
         error = UnsupportedError(walk.say_too_much(found)) if isinstance(found, TooMuch) else found
         program.effort.add(walk.n_elements, walk.n_nodes, error, walk.position)
         frames = reading.frames * walk.factor
         frames = frames if reading.frames < frames <= MAX_FRAMES else 0
-        raise _Failure(walk.position, error, walk.wants_inside, frames) from None
+        raise _Failure(walk.position, error, walk.wants_inside, frames, walk=(program, reading)) from None
     finally:
         walk.release()
     program.effort.add(walk.n_elements, walk.n_nodes)
@@ -331,7 +342,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     found = list(pairs)
     for port in program.state_inputs:
         if port.name not in named:
-            found.append(Pair(port.name, states.find_output(walk, port.name)))
+            why = "a recurrent node starts from the one and ends with the other"
+            found.append(Pair(port.name, states.find_output(walk, port.name), why))
     if walk.reading.carried and not any(pair.output for pair in found):
         raise UnsupportedError(
             f"inputs {[p.input for p in found]} start recurrent nodes, but no output returns what they end with"
@@ -347,34 +359,32 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     program.effort.used += report.work
     graph.check_registers()  # here, so that a clip may be tried
     places = {p.name: walk.inputs[p.name] for p in program.inputs}
-    result = Imported(graph, walk.reading, places, outputs, found, program.length_inputs, walk.rates)
+    if walk.has_rates:
+        _check_rates(walk)
+    result = Imported(
+        graph,
+        walk.reading,
+        places,
+        outputs,
+        found,
+        program.length_inputs,
+        walk.rates,
+        walk.missing,
+        builder.sequence,
+        walk.has_rates,
+    )
     for port in program.state_inputs:
         _describe_state(walk, port.name, result)
-    lines = [program.origin]
-    if walk.has_rates:  # a .tow file keeps the first 4096 characters, and this must be among them
-        lines.append(superframes.line(walk.reading.frames, _rate_of_outputs(walk)))
-    lines += [f"state: input {quoted(p.input)}" + (f", output {quoted(p.output)}" if p.output else "") for p in found]
-    lines += [
-        f"output {quoted(name)}: the model gives none for the first {n} {'timesteps' if walk.has_rates else 'frames'}"
-        for name, n in walk.missing.items()
-    ]
-    held = [p.name for p in program.inputs if builder.sequence and walk.reading.axes[p.name][0] is None]
-    lines += [f"input {quoted(name)}: the same at all timesteps of the file, here a frame of each" for name in held]
-    lines += [f"lengths: input {quoted(name)}" for name in program.length_inputs]
-    lines += report.notes
-    registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
-    lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]
-    graph.source = "\n".join(lines)
+    result.notes = report.notes
     return result
 
 
-def _rate_of_outputs(walk: Walk) -> int:
+def _check_rates(walk: Walk) -> None:
     if len(set(walk.rates.values())) > 1:
         raise UnsupportedError(
             f"outputs {walk.rates} have different numbers of timesteps in a frame of {walk.reading.frames} timesteps "
             "of the inputs (strides along time); expected the same of all"
         )
-    return next(iter(walk.rates.values()))
 
 
 def _describe_state(walk: Walk, name: str, result: Imported) -> None:

@@ -26,10 +26,11 @@ from .names import by_names
 
 @dataclass
 class Pair:
-    """A state input and the output that returns it (None: only the start can be given)."""
+    """A state input and the output that returns it (None: only the start can be given). why: the evidence, in words."""
 
     input: str
     output: str | None
+    why: str = ""
 
 
 def candidates(program: Program) -> list[Pair]:
@@ -75,14 +76,25 @@ def candidates(program: Program) -> list[Pair]:
         else:
             raise _ambiguous(fits, "every input could be a state")
     chosen: dict[str, str] = {}
+    whys: dict[str, str] = {}
     for name, found in fits.items():
-        found = caches.get(name) or _by_cells(program, name, found) or found
+        of_cells = _by_cells(program, name, found)
+        whys[name] = (
+            "by name and shape"
+            if name in named
+            else "its elements are moved there"
+            if name in caches
+            else "a recurrent node starts from the one and ends with the other"
+            if of_cells
+            else "no other pair is possible"
+        )
+        found = caches.get(name) or of_cells or found
         if len(found) > 1 or found[0] in chosen.values():
             raise _ambiguous(fits, f"{name!r} could be returned by {found}")
         chosen[name] = found[0]
     if len(chosen) == len(program.outputs) and not named:
         raise _ambiguous(fits, "every output could be a state")
-    return [Pair(name, output) for name, output in chosen.items()]
+    return [Pair(name, output, whys[name]) for name, output in chosen.items()]
 
 
 def _fits(program: Program) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

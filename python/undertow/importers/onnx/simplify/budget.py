@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ....budget import MEMORY, MEMORY_EACH, Budget, Held
-from ....errors import UnsupportedError
 from ..file import limits
+from ..retry import Retry
 
 
-class Exhausted(UnsupportedError):
+class Exhausted(Retry):
     """All walks together have become too long. No other reading or pairing is worth a try."""
 
 

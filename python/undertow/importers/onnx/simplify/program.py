@@ -53,6 +53,8 @@ class Program:
     effort: Effort = field(default_factory=Effort)
     #: output -> its shape as the file declares it, where it does
     declared: dict[str, list[int | str]] = field(default_factory=dict)
+    #: matrix products with zeros, which were computed while loading, and what they multiply
+    folded_products: list[tuple[OnnxNode, list[np.ndarray]]] = field(default_factory=list)
     #: the same with its written out loops rolled up, where there are such
     rolled: Program | None = None
 
@@ -153,13 +155,40 @@ def make_program(
     _refuse_operators(nodes)
     program = finish(nodes, constants)
     program.effort = effort
+    program.folded_products = _products_with_zeros(resolver, set(fixed or {}))
     with held:
         rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
     if rolled is not None:
         program.rolled = finish(*rolled)
         program.rolled.effort = Effort(effort.n_bytes)
+        program.rolled.folded_products = program.folded_products
     effort.used += evaluator.n_made
     return program
+
+
+def _products_with_zeros(resolver: Resolver, bound: set[str]) -> list[tuple[OnnxNode, list[np.ndarray]]]:
+    """Products of a matrix and zeros that the file holds; zeros that the caller has bound are his."""
+    found = []
+    for node in {id(node): node for node in resolver.origins.values()}.values():
+        if node.op in ("MatMul", "Gemm") and resolver.constants.keys() >= set(node.inputs[:2]):
+            arrays = [resolver.constants[name] for name in node.inputs[:2]]
+            of_zeros = any(a.size > 1 and not a.any() for a in arrays)
+            if of_zeros and not any(_comes_from(resolver, name, bound) for name in node.inputs[:2]):
+                found.append((node, arrays))
+    return found
+
+
+def _comes_from(resolver: Resolver, name: str, bound: set[str]) -> bool:
+    """Whether a constant was computed from one of some others."""
+    waiting, seen = [name], set()
+    while waiting:
+        name = waiting.pop()
+        if name in bound:
+            return True
+        if name not in seen and (node := resolver.origins.get(name)) is not None:
+            waiting += node.inputs
+        seen.add(name)
+    return False
 
 
 def _opset(model: Any) -> int:

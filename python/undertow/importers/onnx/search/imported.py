@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""What the search gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ....ir.graph import Graph
+from ..frames.context import Place, Reading
+from .proof import Proof
+from .states import Pair
+
+
+@dataclass
+class Imported:
+    """A Graph, and how its inputs, outputs and states lie in the tensors of the ONNX model.
+
+    state_inputs: ONNX input -> [(Graph state, positions of its elements in one batch item of the input, flattened)].
+    """
+
+    graph: Graph
+    reading: Reading
+    inputs: dict[str, Place]
+    outputs: dict[str, Place]
+    pairs: list[Pair]
+    length_inputs: list[str]
+    rates: dict[str, int]
+    #: output -> how many of the first frames it does not have
+    missing: dict[str, int]
+    #: whether the file has a time axis; whether a frame has several timesteps of it
+    is_sequence: bool
+    has_rates: bool
+    state_inputs: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=dict)
+    state_layouts: dict[str, tuple[tuple[int, ...], int | None]] = field(default_factory=dict)
+    #: of the passes
+    notes: list[str] = field(default_factory=list)
+    proof: Proof = field(default_factory=Proof)
+
+
+__all__ = ["Imported"]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""What was found, in words: which axis is time and why, which the batch, which output returns which state, and what of
+the model is else than one would think. The lines of `Graph.source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...._text import quoted, shown
+from ....ir import superframes
+from ..frames.context import Reading
+from ..simplify.ports import Port
+from ..simplify.program import Program
+from .imported import Imported
+from .proof import Proof
+
+#: axes that share a line, and nodes that are named of those that walk them
+_AXES, _NODES = 4, 2
+
+
+def source(program: Program, found: Imported, notes: Iterable[str]) -> str:
+    """The lines. notes: of the passes. A .tow file keeps the first 4,096 characters: what programs read comes first."""
+    graph, reading = found.graph, found.reading
+    lines = [program.origin]
+    if found.has_rates:
+        lines.append(superframes.line(reading.frames, next(iter(found.rates.values()), 1)))
+    lines += _time(program, reading, found.proof)
+    lines += _batch(program, reading)
+    lines += [
+        f"state: input {quoted(p.input)}" + (f", output {quoted(p.output)}, {p.why}" if p.output else "")
+        for p in found.pairs
+    ]
+    lines += [
+        f"output {quoted(name)}: the model gives none for the first {n} {'timesteps' if found.has_rates else 'frames'}"
+        for name, n in found.missing.items()
+    ]
+    held = [p.name for p in program.inputs if found.is_sequence and reading.axes[p.name][0] is None]
+    lines += [f"input {quoted(name)}: the same at all timesteps of the file, here a frame of each" for name in held]
+    lines += [f"lengths: input {quoted(name)}" for name in program.length_inputs]
+    lines += notes
+    registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
+    lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]
+    return "\n".join(lines)
+
+
+def forgets(proof: Proof) -> str:
+    """What to warn of, where a recurrence was cut off behind its first step; else nothing."""
+    if proof.lost is None:
+        return ""
+    return (
+        f"the file remembers nothing of what {proof.lost.where} belongs to: a recurrence that was exported with one "
+        "timestep starts from zeros and ends there, so every frame is computed as if it were the first. Export it with "
+        "an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export, of a layer, not of a Python loop), "
+        "with several timesteps, or as one step whose states are inputs and outputs. Of Keras, load the .keras file"
+    )
+
+
+def _time(program: Program, reading: Reading, proof: Proof) -> list[str]:
+    if reading.clip:
+        return ["time: none, all of each input is one frame"]
+    axes = _axes(program.inputs, reading, 0)
+    if reading.carried:
+        along = f", or many along {_some(axes, _AXES)}" if axes else ""
+        return [f"time: the file is one step{along}"]
+    if not axes:
+        return []
+    names = [node.where for node in proof.walks]
+    walks = f", walked by {_some(names, _NODES)}" if names else ""
+    return [f"time: {_some(axes, _AXES)}{walks}"]
+
+
+def _batch(program: Program, reading: Reading) -> list[str]:
+    axes = _axes(program.inputs, reading, 1)
+    return [f"batch: {_some(axes, _AXES)}"] if axes else []
+
+
+def _axes(ports: list[Port], reading: Reading, kind: int) -> list[str]:
+    """Axes of that kind, but those of size 1, which could be of any."""
+    found = [(port, reading.axes[port.name][kind]) for port in ports]
+    return [f"axis {axis} of {quoted(port.name)}" for port, axis in found if axis is not None and port.dims[axis] != 1]
+
+
+def _some(names: list[str], n: int) -> str:
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return ", ".join(names[:n]) + more
+
+
+__all__ = ["forgets", "source"]

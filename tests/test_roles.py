@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""A model says why each axis, input and output is what it was taken for; and what it forgets."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import undertow
+from onnx_files import graph_of, node, random, save
+
+I, H = 4, 8
+
+
+def lines(path: Path, **options) -> list[str]:
+    return undertow.load(path, **options).source.split("\n")
+
+
+def test_time_is_what_a_node_walks(tmp_path, rng):
+    weights = {"W": random(rng, 1, 4 * H, I), "R": random(rng, 1, 4 * H, H)}
+    nodes = [node("LSTM", "X W R", "Y", name="memory", hidden_size=H)]
+    path = save(graph_of(nodes, {"X": ["T", "N", I]}, {"Y": ["T", 1, "N", H]}, weights), tmp_path)
+    said = lines(path)
+    assert "time: axis 0 of 'X', walked by LSTM node 'memory'" in said
+    assert "batch: axis 1 of 'X'" in said
+
+
+def test_a_window_is_not_a_walk(tmp_path, rng):
+    nodes = [node("Conv", "X K", "Y", pads=[2, 0])]
+    path = save(graph_of(nodes, {"X": [1, I, "T"]}, {"Y": [1, H, "T"]}, {"K": random(rng, H, I, 3)}), tmp_path)
+    assert "time: axis 2 of 'X'" in lines(path)
+
+
+def step_file(folder: Path, rng: np.random.Generator, state: str, returned: str) -> Path:
+    nodes = [
+        node("MatMul", "x W", "a"),
+        node("MatMul", f"{state} R", "b"),
+        node("Add", "a b", "s"),
+        node("Tanh", "s", returned),
+        node("MatMul", f"{returned} V", "y"),
+    ]
+    weights = {"W": random(rng, I, H), "R": random(rng, H, H), "V": random(rng, H, 3)}
+    return save(graph_of(nodes, {"x": [1, I], state: [1, H]}, {"y": [1, 3], returned: [1, H]}, weights), folder)
+
+
+def test_states_say_by_what_they_are_told(tmp_path, rng):
+    named = step_file(tmp_path, rng, "h_in", "h_out")
+    said = lines(named)
+    assert "time: the file is one step" in said
+    assert "state: input 'h_in', output 'h_out', by name and shape" in said
+    assert "state: input 'h_in', output 'h_out', as the caller says" in lines(named, states={"h_in": "h_out"})
+    alone = step_file(tmp_path, rng, "p", "q")
+    assert "state: input 'p', output 'q', no other pair is possible" in lines(alone)
+
+
+# -- recurrences that end with their first step -----------------------------------------------------------------------
+
+
+def traced(folder: Path, rng: np.random.Generator, n_steps: int, first: str = "zeros") -> Path:
+    """h = tanh(W x_t + R h), traced with so many timesteps."""
+    nodes, rows, h = [], [], first
+    for t in range(n_steps):
+        nodes += [
+            node("Gather", f"X at_{t}", f"x_{t}", axis=1),
+            node("MatMul", f"x_{t} W", f"a_{t}"),
+            node("MatMul", f"{h} R", f"b_{t}"),
+            node("Add", f"a_{t} b_{t}", f"s_{t}"),
+            node("Tanh", f"s_{t}", f"h_{t}"),
+            node("Unsqueeze", f"h_{t} one", f"row_{t}"),
+        ]
+        rows, h = [*rows, f"row_{t}"], f"h_{t}"
+    nodes.append(node("Concat", " ".join(rows), "Y", axis=1))
+    weights = {
+        "W": random(rng, I, H),
+        "R": random(rng, H, H),
+        "one": np.array([1]),
+        **{f"at_{t}": np.array(t) for t in range(n_steps)},
+    }
+    inputs = {"X": [1, n_steps, I]}
+    if first == "zeros":
+        weights["zeros"] = np.zeros((1, H), np.float32)
+    else:
+        inputs[first] = [1, H]
+    return save(graph_of(nodes, inputs, {"Y": [1, n_steps, H]}, weights), folder)
+
+
+def test_a_recurrence_of_one_timestep_is_warned_of(tmp_path, rng):
+    path = traced(tmp_path, rng, 1)
+    with pytest.warns(UserWarning, match=r"remembers nothing of what MatMul node '\w+' belongs to") as told:
+        model = undertow.load(path)
+    assert told[0].filename == __file__
+    assert model.state_bytes == 0
+    assert any(line.startswith("warning: the file remembers nothing") for line in model.source.split("\n"))
+
+
+def test_a_gate_on_a_cell_of_zeros_is_warned_of(tmp_path, rng):
+    """c = i g + f 0, where an exporter has computed R 0 itself."""
+    nodes = [
+        node("MatMul", "x W", "f"),
+        node("Sigmoid", "f", "gate"),
+        node("Mul", "gate zeros", "kept"),
+        node("Tanh", "f", "new"),
+        node("Add", "kept new", "y"),
+    ]
+    weights = {"W": random(rng, I, H), "zeros": np.zeros((1, H), np.float32)}
+    path = save(graph_of(nodes, {"x": [1, I]}, {"y": [1, H]}, weights), tmp_path)
+    with pytest.warns(UserWarning, match="Mul node 'kept'"):
+        undertow.load(path)
+
+
+@pytest.mark.parametrize("n_steps", [2, 5])
+def test_a_recurrence_that_goes_on_is_not(n_steps, tmp_path, rng):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        undertow.load(traced(tmp_path, rng, n_steps))
+
+
+def test_zeros_that_the_caller_gives_are_his(tmp_path, rng):
+    path = traced(tmp_path, rng, 1, "h")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        undertow.load(path, fixed={"h": np.zeros((1, H))})
+
+
+def test_an_open_axis_of_which_one_row_is_used_is_neither(tmp_path, rng):
+    """As Keras's exporter leaves it: the loop ran once, and the file calls its axis open."""
+    path = traced(tmp_path, rng, 1)
+    onnx = pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
+    model = onnx.load(path)
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    dims[0].dim_param, dims[1].dim_param = "batch", "time"
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "rows"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(undertow.UnsupportedError, match=r"only number 0 is used.*shapes=\{'X': \[None, 1, 4\]\}$"):
+        undertow.load(path)
+    with pytest.warns(UserWarning, match="remembers nothing"):
+        undertow.load(path, shapes={"X": [None, 1, I]})
