@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import cell, helper, model_of, onnx, onnxruntime, save
+from onnx_files import cell, graph_of, helper, model_of, node, onnx, onnxruntime, save
 from undertow.accuracy.peer import CannotFeed, OnnxRuntime
 from undertow.accuracy.verify import verify
 from undertow.cli import main
+from undertow.importers.onnx.search import search
+from undertow.importers.onnx.search.proof import Proof
+from undertow.ir.activations import Activation
 
 onnxruntime()
 
@@ -132,3 +135,101 @@ def test_bench_beside_onnxruntime(tmp_path, capsys, case):
     out = capsys.readouterr().out
     assert "onnxruntime" in out
     assert "x the time of undertow" in out or case == "fixed length"
+
+
+# -- a wrong reading fails, although it agrees on one sequence of one length -------------------------------------------
+
+
+def accept(monkeypatch):
+    """Let the importer accept whatever goes through."""
+    monkeypatch.setattr(search, "prove", lambda *_: Proof())
+
+
+def failed(report):
+    assert not report.ok
+    return {check.name for check in report.checks if not check.worst.error <= report.tolerance}
+
+
+def test_a_batch_that_is_walked_is_noticed(tmp_path):
+    """h_i = tanh(x_i + h_(i - 1)) along axis 0; a model without memory is right for one item."""
+    body = graph_of(
+        [node("Add", "x h", "s"), node("Tanh", "s", "h_next"), node("Identity", "h_next", "row")],
+        ["h", "x"],
+        ["h_next", "row"],
+    )
+    scan = node("Scan", "h_0 x", "h_n y", body=body, num_scan_inputs=1)
+    shape = ["items", "time", N_IN]
+    start = [node("Gather", "x zero", "first", axis=0), node("Mul", "first zeros", "h_0")]
+    constants = {"zero": np.array(0), "zeros": np.zeros(N_IN, np.float32)}
+    path = save(model_of([*start, scan], {"x": shape}, {"y": shape}, constants), tmp_path)
+    graph = undertow.Graph("forgets")
+    graph.output("y", graph.add("activation", [graph.input("x", N_IN)], attrs={"activation": Activation("tanh")}))
+    assert failed(verify(undertow.Model.from_graph(graph), path)) == {"batch of 2"}
+
+
+def test_a_memory_of_one_row_is_noticed(tmp_path, monkeypatch):
+    accept(monkeypatch)
+    nodes = [
+        node("Unsqueeze", "x axis", "q"),
+        node("Transpose", "memory", "keys", perm=[0, 2, 1]),
+        node("MatMul", "q keys", "scores"),
+        node("Softmax", "scores", "shares", axis=-1),
+        node("MatMul", "shares memory", "context"),
+        node("Squeeze", "context axis", "y"),
+        node("Add", "x h", "h_out"),
+    ]
+    shapes = {"x": [1, N_IN], "h": [1, N_IN], "memory": [1, "src", N_IN]}
+    outputs = {"y": [1, N_IN], "h_out": [1, N_IN]}
+    path = saved(tmp_path, nodes, shapes, outputs, {"axis": np.array([1])})
+    report = verify(undertow.load(path), path)
+    assert failed(report) == {"open axes"}
+    assert any("axis 1 of input 'memory' is open" in note for note in report.notes)
+
+
+def elman(folder):
+    """h_out = tanh(W x + U h), where x is as large as h."""
+    nodes = [
+        node("MatMul", "x W", "a"),
+        node("MatMul", "h U", "b"),
+        node("Add", "a b", "s"),
+        node("Tanh", "s", "h_out"),
+        node("MatMul", "h_out V", "y"),
+    ]
+    shapes, outputs = {"x": [1, N_IN], "h": [1, N_IN]}, {"y": [1, N_IN], "h_out": [1, N_IN]}
+    constants = {name: RNG.normal(size=(N_IN, N_IN)).astype(np.float32) for name in "WUV"}
+    return saved(folder, nodes, shapes, outputs, constants)
+
+
+def test_a_state_that_is_another_input_is_noticed(tmp_path):
+    path = elman(tmp_path)
+    report = verify(undertow.load(path), path)
+    assert report.ok
+    assert "state 'h' was fed with output 'h_out', by their names" in report.notes
+    report = verify(undertow.load(path, states={"x": "h_out"}), path)
+    assert failed(report) == {"states"}
+    assert any("returns state 'h', which is an input here" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("length", ["time", 1])
+def test_a_fixed_batch_is_fed_with_different_sequences(length, tmp_path):
+    """Four rows of a batch of four, each a sequence of its own."""
+    shape = [1, 4, N_HIDDEN]
+    gru = helper.make_node("GRU", ["x", "W", "R", "B", "", "h"], ["y4", "hn"], hidden_size=N_HIDDEN)
+    squeeze = helper.make_node("Squeeze", ["y4", "axes"], ["y"])
+    path = saved(
+        tmp_path,
+        [gru, squeeze],
+        {"x": [length, 4, N_IN], "h": shape},
+        {"y": [length, 4, N_HIDDEN], "hn": shape},
+        {**weights("GRU"), "axes": np.array([1], np.int64)},
+    )
+    report = verify(undertow.load(path), path)
+    assert report.ok, report
+    assert "batch of 4" in {check.name for check in report.checks}
+
+
+def test_lengths_and_batches_are_tried(tmp_path):
+    path = batch_first(tmp_path)
+    report = verify(undertow.load(path), path)
+    assert report.ok, report
+    assert {"batch of 2", "lengths 1, 2, 5, 13, 34"} <= {check.name for check in report.checks}

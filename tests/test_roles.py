@@ -103,7 +103,8 @@ def test_a_gate_on_a_cell_of_zeros_is_warned_of(tmp_path, rng):
         node("Sigmoid", "f", "gate"),
         node("Mul", "gate zeros", "kept"),
         node("Tanh", "f", "new"),
-        node("Add", "kept new", "y"),
+        node("Mul", "gate new", "added"),
+        node("Add", "kept added", "y"),
     ]
     weights = {"W": random(rng, I, H), "zeros": np.zeros((1, H), np.float32)}
     path = save(graph_of(nodes, {"x": [1, I]}, {"y": [1, H]}, weights), tmp_path)
@@ -116,6 +117,15 @@ def test_a_recurrence_that_goes_on_is_not(n_steps, tmp_path, rng):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         undertow.load(traced(tmp_path, rng, n_steps))
+
+
+def test_scales_of_zeros_are_no_recurrence(tmp_path, rng):
+    """As norms in front of a residual connection begin."""
+    nodes = [node("MatMul", "x W", "a"), node("Mul", "a zeros", "b"), node("Mul", "a a", "c"), node("Add", "b c", "y")]
+    weights = {"W": random(rng, I, H), "zeros": np.zeros(H, np.float32)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        undertow.load(save(graph_of(nodes, {"x": ["T", I]}, {"y": ["T", H]}, weights), tmp_path))
 
 
 def test_zeros_that_the_caller_gives_are_his(tmp_path, rng):

@@ -7,7 +7,7 @@ frames that undertow's importer found, and refuses (`CannotFeed`) rather than co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, islice, product
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import reference
 from ..errors import Error
+from ..importers.onnx.search.names import by_names
 
 Arrays = dict[str, np.ndarray]
 _DTYPES = {"float": np.float32, "double": np.float64, "float16": np.float16, "int64": np.int64, "int32": np.int32}
@@ -28,13 +29,21 @@ class CannotFeed(Error):
     """The session's inputs or outputs cannot be matched with the model's frames; says which and why."""
 
 
+class NoItems(CannotFeed):
+    """An output has no place for the items of a batch, though inputs were given several."""
+
+
 class OnnxRuntime:
     """A session on one thread, over the same file as `model`.
 
     Attributes:
         version: of ONNX Runtime.
         n_steps: frames that one call must have, or None for any number.
+        n_items: sequences that one call must have side by side, which the file fixes, or 1.
+        open_batch: the file leaves their number open.
         carries_state: the caller hands the state from call to call, one frame at a time.
+        states: state input -> output that is its next value, as names say, or else as far as the shapes allow.
+        told: those of `states` that the file's names tell.
 
     Raises:
         ImportError: onnxruntime is missing.
@@ -76,31 +85,86 @@ class OnnxRuntime:
         others = [i for i in self._inputs.values() if i.name not in model.inputs and i.name not in self._fixed]
         self._lengths = [i.name for i in others if "int" in i.type and len(i.shape) <= 1]  # sequence_lens
         self._start = [i.name for i in others if i.name not in self._lengths]
+        shapes = {i.name: [o.name for o in self.session.get_outputs() if _fits(self._shape(i.name), o.shape)]
+                  for i in self._inputs.values() if i.name not in self._fixed}  # fmt: skip
+        self.told = {**by_names(shapes), **self._pairs}
         self._match()
 
     def run(self, X: Mapping[str, np.ndarray]) -> Arrays:
-        """Run T frames from the start. Outputs have T rows, or no time axis where only the last frame is given."""
+        """Run T frames from the start. Outputs have T rows, or no time axis where only the last frame is given. Where
+        the file fixes a batch of several, the others are sequences of their own.
+        """
         n = len(next(iter(X.values())))
+        rng = np.random.default_rng(1)
+        return self.run_batch([X, *(random_inputs(self.model, n, rng) for _ in range(self.n_items - 1))])[0]
+
+    def run_batch(self, items: Sequence[Mapping[str, np.ndarray]]) -> list[Arrays]:
+        """Run sequences of equal length side by side.
+
+        Raises:
+            NoItems: an output has no place for them.
+        """
+        n = len(next(iter(items[0].values())))
         if not self.carries_state:
-            return self._answer(self._call(self._feed(X, self._zero_states(1), n)), n)
-        state, rows = self._zero_states(1), []
+            feed = self._feed(items, self._zero_states(len(items)), n)
+            return self._answers(self._call(feed), n, len(items))
+        state, rows = self._zero_states(len(items)), []
         for t in range(n):
-            got = self._call(self._feed({name: x[t : t + 1] for name, x in X.items()}, state, 1))
-            rows.append(self._answer(got, 1))
-            state = {i: got[o] for i, o in self._states.items()}
-        return {name: np.concatenate([row[name] for row in rows]) for name in self.model.outputs}
+            frame = [{name: x[t : t + 1] for name, x in item.items()} for item in items]
+            got = self._call(self._feed(frame, state, 1))
+            rows.append(self._answers(got, 1, len(items)))
+            state = {i: got[o] for i, o in self.states.items()}
+        return [
+            {name: np.concatenate([row[i][name] for row in rows]) for name in self.model.outputs}
+            for i in range(len(items))
+        ]
+
+    def unvaried(self) -> Iterator[tuple[str, int]]:
+        """(input, axis) that the file leaves open, and of which no batch and no length shows another size."""
+        for name, (time, batch) in self._time.items():
+            for axis, size in enumerate(self._shape(name)):
+                lengths = axis == time and self.n_steps is None and not self.carries_state
+                if isinstance(size, str) and axis != batch and not lengths:
+                    yield name, axis
+
+    def depends_on_size(self, name: str, axis: int, X: Mapping[str, np.ndarray]) -> str:
+        """An output whose first row, or all of it, is another one where more rows follow along an axis of an input; ""
+        if there is none. X: as in `run`.
+
+        Raises:
+            Exception: ONNX Runtime does not run it with more rows.
+        """
+        n = len(next(iter(X.values())))
+        feed = self._feed([X] * self.n_items, self._zero_states(self.n_items), n)
+        size = self._shape(name)[axis]
+        more = dict(feed)
+        for other in self._time if size else [name]:
+            for at, length in enumerate(self._shape(other)):
+                if (size and length == size) or (other == name and at == axis):
+                    rows = np.roll(feed[other], 1, axis=-1)  # others than those before
+                    more[other] = np.concatenate([feed[other], rows, rows], axis=at)
+        before, after = self._call(feed), self._call(more)
+        for output in self.model.outputs:
+            a, b = before[output], after[output]
+            if a.ndim == b.ndim:
+                b = b[tuple(slice(length) for length in a.shape)]
+            if a.shape != b.shape or _distance(a, b) > _AGREES:
+                return output
+        return ""
 
     def stepper(self, X: Mapping[str, np.ndarray]) -> Callable[[], Any]:
         """A call of one frame with the state handed on by the caller, as users of ONNX Runtime write it."""
         if self.n_steps not in (None, 1):
             raise CannotFeed(f"it takes {self.n_steps} frames a call, not one")
-        return self._stepper(self._feed({name: x[:1] for name, x in X.items()}, self._zero_states(1), 1))
+        return self._stepper(
+            self._feed([{name: x[:1] for name, x in X.items()}] * self.n_items, self._zero_states(1), 1)
+        )
 
     def batch_stepper(self, X: Mapping[str, np.ndarray], n_streams: int) -> Callable[[], Any]:
         """A call of one frame of each of n streams (the first of X for all of them) along the batch axis."""
         if self.n_steps not in (None, 1):
             raise CannotFeed(f"it takes {self.n_steps} frames a call, not one")
-        feed = self._feed({name: x[:1] for name, x in X.items()}, self._zero_states(n_streams), 1)
+        feed = self._feed([{name: x[:1] for name, x in X.items()}], self._zero_states(n_streams), 1)
         for name, (_, batch) in self._time.items():
             if batch is None or isinstance(self._shape(name)[batch], int):
                 raise CannotFeed(
@@ -117,8 +181,8 @@ class OnnxRuntime:
         return step
 
     def _stepper(self, feed: Arrays) -> Callable[[], Any]:
-        names = list(self.model.outputs) + list(self._states.values())
-        states, n_outputs, session_run = list(self._states), len(self.model.outputs), self.session.run
+        names = list(self.model.outputs) + list(self.states.values())
+        states, n_outputs, session_run = list(self.states), len(self.model.outputs), self.session.run
 
         def step() -> Any:
             got = session_run(names, feed)
@@ -136,7 +200,7 @@ class OnnxRuntime:
             return lambda: [step() for _ in range(n)]
         if self.n_steps not in (None, n):
             raise CannotFeed(f"it takes {self.n_steps} frames a call, not {n}")
-        feed, names = self._feed(X, self._zero_states(1), n), list(self.model.outputs)
+        feed, names = self._feed([X] * self.n_items, self._zero_states(1), n), list(self.model.outputs)
         return lambda: self.session.run(names, feed)
 
     # -- matching -----------------------------------------------------------------------------------------------
@@ -144,9 +208,11 @@ class OnnxRuntime:
     def _match(self) -> None:
         """Take the first way of feeding the session whose first frames undertow agrees with, or else the nearest."""
         rng = np.random.default_rng(0)
-        best, nearest, reason = None, np.inf, "no layout of its inputs runs"
+        best, nearest, reason = None, (True, np.inf), "no layout of its inputs runs"
         for feeding in islice(self._feedings(), _MAX_TRIALS):
             self._use(feeding)
+            if self.n_items > 1 and self.n_steps == 1 and not self.carries_state:
+                continue  # one step of several items shows nothing of how it goes on
             X = random_inputs(self.model, self.n_steps or distinct_length(self.model, 5), rng)
             try:
                 got = self.run(X)
@@ -155,19 +221,23 @@ class OnnxRuntime:
                 continue
             expected = reference.evaluate(self.model.graph, X).outputs
             distance = max(_distance(expected[name], got[name]) for name in got)
-            if best is None or distance < nearest:
-                best, nearest = feeding, distance
             if distance < _AGREES:  # likely ways come first, and two can agree where an axis has size 1
+                best = feeding
                 break
+            if best is None or (self.n_items > 1, distance) < nearest:
+                best, nearest = feeding, (self.n_items > 1, distance)
         if best is None:
             raise CannotFeed(reason)
         self._use(best)
 
     def _use(self, feeding: tuple[dict[str, Any], dict[str, str]]) -> None:
-        self._time, self._states = feeding
+        self._time, self.states = feeding
+        batches = [self._shape(name)[batch] for name, (_, batch) in self._time.items() if batch is not None]
+        self.n_items = next((size for size in batches if isinstance(size, int)), 1)
+        self.open_batch = any(isinstance(size, str) for size in batches)
         sizes = {None if time is None else self._shape(name)[time] for name, (time, _) in self._time.items()}
         single = sizes <= {None, 1}
-        self.carries_state = single and bool(self._states)
+        self.carries_state = single and bool(self.states)
         fixed = 1 if single else next((size for size in sizes if isinstance(size, int)), None)
         self.n_steps = None if self.carries_state else fixed and fixed // self._n_in
 
@@ -185,7 +255,8 @@ class OnnxRuntime:
             i: [self._pairs[i]] if i in self._pairs else [o.name for o in outputs if _fits(self._shape(i), o.shape)]
             for i in self._start
         }
-        partners = {i: names for i, names in partners.items() if names}
+        # What names say goes first, whatever agrees with the model.
+        partners = {i: [self.told[i]] if i in self.told else names for i, names in partners.items() if names}
         for choice in product(*layouts.values()):
             if len({time is None for time, _ in choice}) > 1:
                 continue
@@ -216,21 +287,42 @@ class OnnxRuntime:
             raise CannotFeed(f"input {name!r} is of type {self._inputs[name].type}")
         return _DTYPES[kind]
 
-    def _feed(self, X: Mapping[str, np.ndarray], states: Arrays, n: int) -> Arrays:
+    def _feed(self, items: Sequence[Mapping[str, np.ndarray]], states: Arrays, n: int) -> Arrays:
         feed = {**states, **self._fixed}
-        for name, x in X.items():
+        for name in items[0]:
             time, batch = self._time[name]
-            x = x.reshape(-1, *x.shape[2:]) if self._n_in > 1 and time is not None else x
-            # Frames lie first; the batch axis, put in afterwards, may push them on.
-            x = x[0] if time is None else np.moveaxis(x, 0, time - (batch is not None and batch < time))
-            x = x if batch is None else np.expand_dims(x, batch)
+            laid = []
+            for item in items if batch is not None else items[:1]:
+                x = item[name]
+                x = x.reshape(-1, *x.shape[2:]) if self._n_in > 1 and time is not None else x
+                # Frames lie first; the batch axis, put in afterwards, may push them on.
+                laid.append(x[0] if time is None else np.moveaxis(x, 0, time - (batch is not None and batch < time)))
+            x = laid[0] if batch is None else np.stack(laid, axis=batch)
             feed[name] = np.ascontiguousarray(x, self._dtype(name))
         for name in self._lengths:
-            feed[name] = np.full([1] * len(self._shape(name)), n * self._n_in, self._dtype(name))
+            shape = [len(items)] if self._shape(name) else []
+            feed[name] = np.full(shape, n * self._n_in, self._dtype(name))
         return feed
 
     def _call(self, feed: Arrays) -> Arrays:
         return dict(zip(self._outputs, self.session.run(None, feed), strict=True))
+
+    def _answers(self, got: Arrays, n: int, n_items: int) -> list[Arrays]:
+        """The answer for each item of a batch."""
+        if n_items == 1:
+            return [self._answer(got, n)]
+        parts = {name: self._parted(name, got[name], n, n_items) for name in self.model.outputs}
+        return [self._answer({name: part[i] for name, part in parts.items()}, n) for i in range(n_items)]
+
+    def _parted(self, name: str, y: np.ndarray, n: int, n_items: int) -> list[np.ndarray]:
+        """An output's items, along the axis where the first input has them, or else any other that fits."""
+        size = self.model.outputs[name].size
+        first, (_, batch) = next(iter(self._time.items()))
+        axes = [axis for axis, length in enumerate(y.shape) if length == n_items]
+        if y.size not in (n_items * size, n_items * size * n) or not axes:
+            raise NoItems(f"output {name!r} has shape {y.shape}, without a place for {n_items} items of a batch")
+        alike = y.ndim == len(self._shape(first)) and batch in axes
+        return list(np.moveaxis(y, batch if alike and batch is not None else axes[0], 0))
 
     def _answer(self, got: Arrays, n: int) -> Arrays:
         answer = {}
@@ -281,8 +373,6 @@ def _layouts(shape: list[Any], frame: tuple[int, ...]) -> list[tuple[int | None,
         for time, batch in (
             ((axes[0], None), (None, axes[0])) if extra == 1 else (axes, axes[::-1]) if extra == 2 else ()
         ):
-            if batch is not None and isinstance(shape[batch], int) and shape[batch] != 1:
-                continue
             found.append((time, batch))
 
     def unlikeliness(layout: tuple[int | None, int | None]) -> int:

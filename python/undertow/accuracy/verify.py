@@ -9,7 +9,8 @@ A model with weights in less than float32 is asked two things apart: whether the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +22,14 @@ from ..inspect.describe import table
 from ..ir.precision import numbers
 from .drift import Distance, check_same_frames, distances
 from .layerwise import node_errors
-from .peer import CannotFeed, OnnxRuntime, distinct_length, random_inputs
+from .peer import CannotFeed, NoItems, OnnxRuntime, distinct_length, random_inputs
 
 Arrays = dict[str, np.ndarray]
 
 #: Lengths of a stream up to which errors of reduced weights are shown.
 MARKS = (10, 100, 1_000, 10_000)
+#: frames of each sequence of a batch; lengths of sequences beside the one that was asked for
+_BATCH_FRAMES, _LENGTHS = 20, (1, 2, 5, 13, 34)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Worst:
     def __str__(self) -> str:
         if not self.output:
             return "every number is equal"
+        if np.isinf(self.error) and self.frame is None and not self.element:
+            return f"{self.where} {quoted(self.output)} is something else than the model gives: see the notes"
         frame = "" if self.frame is None else f", frame {self.frame}"
         element = f", element {self.element}" if self.element else ""
         return (
@@ -128,6 +133,11 @@ def verify(
 ) -> Report:
     """Run random frames through `model` in three ways and compare them with another program.
 
+    With ONNX Runtime also what one sequence of one length cannot show, so that a file whose axes or states were taken
+    for others fails: different sequences side by side in one call, where the file takes a batch, other lengths, more
+    rows along every axis that it leaves open, and states fed back as the file's own names say. `Report.notes` tells by
+    what each state was paired.
+
     Args:
         model: a `Model`.
         path: the .onnx file it was loaded from, which ONNX Runtime reads too; None for the float64 reference.
@@ -176,6 +186,8 @@ def verify(
     whole = by_name(model.run(one_or_all(X)), model.outputs)
     report.checks.append(Check("whole sequence", worst_error(expected, whole, model)))
     report.checks += _streamed(model, X, frames, whole, expected, rng)
+    if peer is not None:
+        _check_reading(model, peer, report, rng)
     if exact is not None and model.streamable:
         report.growth, report.exact = _growth(model, exact, seed), quoted(exact.name)
     return report
@@ -191,6 +203,75 @@ def _streamed(
             same = all(Y[o].tobytes() == np.ascontiguousarray(whole[o]).tobytes() for o in whole)
             checks.append(Check(name, worst_error(expected, Y, model), same))
     return checks
+
+
+def _check_reading(model: Any, peer: OnnxRuntime, report: Report, rng: np.random.Generator) -> None:
+    """What one sequence of one length cannot show: whether the file's axes and states are what the model took them for.
+
+    Different sequences side by side, other lengths, and the states that the file's own names tell.
+    """
+    for name, output in peer.told.items():
+        if name in model.inputs:
+            report.notes.append(f"the names say that output {output!r} returns state {name!r}, which is an input here")
+            report.checks.append(Check("states", Worst(np.inf, output)))
+    for name, output in peer.states.items():
+        how = "by their names" if name in peer.told else "by shapes alone, so nothing proves it"
+        report.notes.append(f"state {name!r} was fed with output {output!r}, {how}")
+    if "\nwarning: " in model.source:
+        report.notes.append(model.source.partition("\nwarning: ")[2].partition("\n")[0])
+    for name, axis in peer.unvaried():
+        with suppress(Exception):  # the file may have fixed inside what it calls open
+            X = random_inputs(model, peer.n_steps or 1, rng)
+            if output := peer.depends_on_size(name, axis, X):
+                report.notes.append(
+                    f"axis {axis} of input {name!r} is open, and output {output!r} depends on all of it, but the model "
+                    "has it in one size"
+                )
+                report.checks.append(Check("open axes", Worst(np.inf, output)))
+    if peer.open_batch or peer.n_items > 1:
+        _check_batch(model, peer, report, rng)
+    if peer.n_steps is None and not peer.carries_state:
+        _check_lengths(model, peer, report, rng)
+
+
+def _check_batch(model: Any, peer: OnnxRuntime, report: Report, rng: np.random.Generator) -> None:
+    """Different sequences in one call, each as the model gives it alone."""
+    sizes = {n for value in (*model.inputs.values(), *model.outputs.values()) for n in value.shape}
+    n_items = peer.n_items if peer.n_items > 1 else next(n for n in range(2, 99) if n not in sizes)
+    n = peer.n_steps or distinct_length(model, _BATCH_FRAMES)
+    items = [random_inputs(model, n + (n == n_items), rng) for _ in range(n_items)]
+    name = f"batch of {n_items}"
+    try:
+        expected = peer.run_batch(items)
+    except NoItems as error:
+        report.notes.append(f"what was taken for the batch is none: {error}")
+        report.checks.append(Check(name, Worst(np.inf, next(iter(model.outputs)))))
+        return
+    except Exception as error:  # the file may have fixed inside what it calls open
+        report.notes.append(f"ONNX Runtime runs no batch of {n_items}: {_first_line(error)}")
+        return
+    report.checks.append(Check(name, _worst_of(model, zip(items, expected, strict=True))))
+
+
+def _check_lengths(model: Any, peer: OnnxRuntime, report: Report, rng: np.random.Generator) -> None:
+    """Sequences of other lengths, where the file takes them."""
+    pairs = []
+    for n in _LENGTHS:
+        X = random_inputs(model, n, rng)
+        with suppress(Exception):  # shorter than a window
+            pairs.append((X, peer.run(X)))
+    if pairs:
+        lengths = ", ".join(str(len(next(iter(X.values())))) for X, _ in pairs)
+        report.checks.append(Check(f"lengths {lengths}", _worst_of(model, pairs)))
+
+
+def _worst_of(model: Any, pairs: Iterable[tuple[Arrays, Arrays]]) -> Worst:
+    found = [worst_error(want, by_name(model.run(one_or_all(X)), model.outputs), model) for X, want in pairs]
+    return max(found, key=lambda worst: worst.error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: float) -> Report:

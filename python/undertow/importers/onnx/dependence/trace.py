@@ -102,7 +102,7 @@ def trace(program: Program, inputs: Mapping[str, Reach], evaluator: Evaluator | 
         for node in program.nodes:
             run.run(node)
         program.effort.used += run.n_run * 2**10
-        return Trace({name: run.values[name] for name in program.outputs}, run.walked, run.starts.lost)
+        return Trace({name: run.values[name] for name in program.outputs}, run.walked, run.starts.lost(program.nodes))
     except (Error, TooMuch, ValueError, IndexError, KeyError, TypeError) as error:
         raise Unclear(str(error)) from error
 

@@ -7,7 +7,7 @@ zeros. With several timesteps R is a factor of the next steps too, so there noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,8 @@ from .reach import Operand, Reach
 
 #: products -> slots of both matrices
 PRODUCTS = {"MatMul": (0, 1), "Gemm": (0, 1)}
+#: others of which a weight that two share tells that a recurrence goes on
+_OTHERS = ("Conv", "ConvInteger", "Einsum", "MatMulInteger", "QLinearConv", "QLinearMatMul")
 
 
 @dataclass
@@ -25,18 +27,23 @@ class Starts:
 
     #: nodes that multiply a constant matrix with zeros, and that matrix
     of_zeros: list[tuple[OnnxNode, np.ndarray]] = field(default_factory=list)
-    #: constant matrices of all other products
+    #: constant matrices of all other products, each as often as it is one
     matrices: list[np.ndarray] = field(default_factory=list)
-    #: nodes that multiply something computed with zeros, element by element
-    gates: list[OnnxNode] = field(default_factory=list)
+    #: output -> the node that multiplies something computed with zeros, or with something else computed
+    gates: dict[str, OnnxNode] = field(default_factory=dict)
+    products: set[str] = field(default_factory=set)
 
     def look(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
         """Note a node that is about to be run."""
         if node.op == "Mul":
             known = [o for o in operands if isinstance(o, np.ndarray)]
-            if len(known) == 1 and known[0].size > 1 and not known[0].any():
-                self.gates.append(node)
+            if len(known) == 1 and known[0].ndim > 1 and known[0].size > 1 and not known[0].any():
+                self.gates[node.outputs[0]] = node
+            elif not known:
+                self.products.add(node.outputs[0])
             return
+        if node.op in _OTHERS:
+            self.matrices += [o for o in operands if isinstance(o, np.ndarray) and o.ndim > 1 and o.any()]
         if node.op not in PRODUCTS:
             return
         pair = [operands[slot] for slot in PRODUCTS[node.op]]
@@ -48,14 +55,28 @@ class Starts:
             elif isinstance(other, np.ndarray) and other.size > 1 and not other.any():
                 self.of_zeros.append((node, mine))
 
-    @property
-    def lost(self) -> OnnxNode | None:
-        """A node of a recurrence that does not go on, if there is one."""
+    def lost(self, nodes: Iterable[OnnxNode]) -> OnnxNode | None:
+        """A node of a recurrence that does not go on, if there is one. nodes: of the graph itself."""
         for node, matrix in self.of_zeros:
             if not any(_alike(matrix, other) for other in self.matrices):
                 return node
-        repeated = any(_alike(a, b) for i, a in enumerate(self.matrices) for b in self.matrices[:i])
-        return self.gates[0] if self.gates and not repeated else None
+        if not self.gates or self._goes_on():
+            return None
+        for node in nodes:  # a cell: i * g + f * 0
+            mine = set(node.inputs) & self.gates.keys() - self.products
+            if node.op == "Add" and mine and set(node.inputs) & self.products:
+                return self.gates[mine.pop()]
+        return None
+
+    def _goes_on(self) -> bool:
+        """Whether two products share a matrix."""
+        seen: dict[tuple[int, float], np.ndarray] = {}
+        for matrix in self.matrices:
+            key = matrix.size, float(matrix.min())
+            if key in seen and _alike(matrix, seen[key]):
+                return True
+            seen[key] = matrix
+        return False
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> bool:
