@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 
 import numpy as np
@@ -16,7 +17,7 @@ from undertow.importers import torch_module
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
 pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
 
-T = 23
+T, I = 23, 4
 
 
 def in_float64(module, *arguments):
@@ -121,8 +122,12 @@ class Branch(torch.nn.Module):
 
 
 class Broken(torch.nn.Module):
+    """Runs, and is not to be traced."""
+
     def forward(self, frame):
-        raise KeyError("nothing works")
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            raise KeyError("nothing works")
+        return frame
 
 
 def test_what_cannot_be_kept_is_refused():
@@ -201,3 +206,245 @@ def test_torch_export(monkeypatch):
     np.testing.assert_allclose(streamed(model, X.numpy()[0]), want, rtol=0, atol=FLOAT32_CELL)
     with pytest.raises(UnsupportedError, match=r"torch\.export cannot either"):
         undertow.from_torch(Branch(), torch.ones(1, 3))
+
+
+# -- states that a module keeps in itself ---------------------------------------------------------------------------
+
+
+class InPlace(torch.nn.Module):
+    """The hidden state in buffers, written in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = torch.nn.LSTM(I, 8), torch.nn.Linear(8, 3)
+        self.register_buffer("h", torch.zeros(1, 1, 8))
+        self.register_buffer("c", torch.zeros(1, 1, 8))
+
+    def forward(self, x):
+        y, (h, c) = self.rnn(x.unsqueeze(0), (self.h, self.c))
+        self.h[:] = h
+        self.c.copy_(c)
+        return self.head(y.squeeze(0))
+
+
+class Assigned(torch.nn.Module):
+    """A cell's buffer, assigned anew; the cell is inside of another module."""
+
+    class Cell(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = torch.nn.GRUCell(I, 8)
+            self.register_buffer("h", torch.full((1, 8), 0.3))
+
+        def forward(self, x):
+            self.h = self.cell(x, self.h)
+            return self.h
+
+    def __init__(self):
+        super().__init__()
+        self.inner = self.Cell()
+
+    def forward(self, x):
+        return torch.tanh(self.inner(x))
+
+
+class Attribute(torch.nn.Module):
+    """A running mean in an attribute that is no buffer, which zeros would not change."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = torch.zeros(1, I)
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x
+        return x - self.mean
+
+
+class Cache(torch.nn.Module):
+    """A convolution that keeps its last frames."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv1d(I, 3, 4)
+        self.register_buffer("past", torch.zeros(1, I, 3), persistent=False)
+
+    def forward(self, x):
+        frames = torch.cat([self.past, x.unsqueeze(2)], 2)
+        self.past = frames[:, :, 1:]
+        return self.conv(frames).squeeze(2)
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "export"])
+@pytest.mark.parametrize("kind", [InPlace, Assigned, Attribute, Cache])
+def test_states_that_a_module_keeps(kind, exporter, monkeypatch):
+    if exporter == "export":
+        pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+        monkeypatch.setattr(torch_module, "_by_torchscript", torch_module._by_export)
+    torch.manual_seed(0)
+    net = kind()
+    truth = copy.deepcopy(net).eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    model = undertow.from_torch(net, torch.zeros(1, I))
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    if kind is Attribute:
+        assert not net.mean.any()
+    stream = model.stream()
+    for _ in range(2):  # and again from the start
+        truth = copy.deepcopy(net).eval()
+        for x in torch.randn(6, 1, I):
+            with torch.no_grad():
+                expected = truth(x)[0].numpy()
+            np.testing.assert_allclose(stream.step(x[0].numpy()).ravel(), expected, atol=1e-5)
+        stream.reset()
+
+
+class Forgetful(torch.nn.Module):
+    def __init__(self, **attributes):
+        super().__init__()
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+class Counts(Forgetful):
+    def forward(self, x):
+        self.n += 1
+        return x
+
+
+class CountsInIntegers(Forgetful):
+    def forward(self, x):
+        self.n = self.n + 1
+        return x * self.n
+
+
+class Late(Forgetful):
+    def forward(self, x):
+        self.h = x if self.h is None else self.h + x
+        return self.h
+
+
+class Grows(Forgetful):
+    def forward(self, x):
+        self.past = torch.cat([self.past, x])
+        return self.past.mean(0, keepdim=True)
+
+
+class Lists(Forgetful):
+    def forward(self, x):
+        self.past.append(x)
+        return sum(self.past)
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (Counts(n=0), "'n', which was 0 and is 1"),
+        (CountsInIntegers(n=torch.zeros(1, dtype=torch.int64)), r"'n', which is of torch\.int64"),
+        (Late(h=None), "'h', which is a tensor only after the first call"),
+        (Grows(past=torch.zeros(1, I)), r"'past', which grows from shape \(1, 4\) to \(2, 4\)"),
+        (Lists(past=[]), "'past', which was"),
+        (Lists(past=collections.deque(maxlen=3)), "'past', which was"),
+    ],
+)
+def test_what_no_stream_carries_is_refused_by_name(net, message):
+    with pytest.raises(UnsupportedError, match=message):
+        undertow.from_torch(net, torch.zeros(1, I))
+
+
+# -- projections, and modules that torch has made something of --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"num_layers": 2}, {"batch_first": True}, {"bias": False}, {"bidirectional": True}]
+)
+def test_projections(settings):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.LSTM(I, 12, proj_size=5, **settings)
+
+        def forward(self, x):
+            return self.rnn(x)[0]
+
+    torch.manual_seed(0)
+    net = Net().eval()
+    batch = 0 if settings.get("batch_first") else 1
+    x = torch.randn(17, I).unsqueeze(batch)
+    model = undertow.from_torch(net, x[:, :5] if batch == 0 else x[:5])
+    assert [node.op for node in model.graph.nodes].count("lstm") == settings.get("num_layers", 1) * (
+        2 if settings.get("bidirectional") else 1
+    )
+    with torch.no_grad():
+        expected = net(x).squeeze(batch).numpy()
+    np.testing.assert_allclose(model.run(x.squeeze(batch).numpy()), expected, atol=1e-5)
+
+
+def made_of(net, x, kind):
+    if kind == "traced":
+        return torch.jit.trace(net, x)
+    if kind == "scripted":
+        return torch.jit.script(net)
+    if kind == "compiled":
+        return torch.compile(net)
+    program = torch.export.export(net, (x,))
+    return program if kind == "program" else program.module()
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted", "compiled", "program", "module of a program"])
+@pytest.mark.filterwarnings("ignore")  # of torch about torch
+def test_what_torch_has_made_of_a_module(kind, capfd):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.GRU(I, 8, batch_first=True)
+
+        def forward(self, x):
+            return self.rnn(x)[0]
+
+    if "program" in kind:
+        pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+    torch.manual_seed(0)
+    net = Net().eval()
+    x = torch.randn(1, 9, I)
+    with torch.no_grad():
+        expected = net(x)[0].numpy()
+    made = made_of(net, x, kind)
+    capfd.readouterr()
+    model = undertow.from_torch(made) if kind == "program" else undertow.from_torch(made, x)
+    said = capfd.readouterr()
+    assert not said.out
+    assert not said.err
+    stream = model.stream()
+    np.testing.assert_allclose(np.stack([stream.step(frame) for frame in x[0].numpy()]), expected, atol=1e-5)
+
+
+def test_a_program_of_open_length():
+    pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+    net = torch.nn.Sequential(torch.nn.Conv1d(I, 3, 3), torch.nn.Tanh())
+    x = torch.randn(1, I, 12)
+    program = torch.export.export(net, (x,), dynamic_shapes=({2: torch.export.Dim("time", min=4)},))
+    model = undertow.from_torch(program)
+    long = torch.randn(1, I, 31)
+    with torch.no_grad():
+        expected = net(long)[0].numpy().T
+    np.testing.assert_allclose(model.run(long[0].numpy().T)[-29:], expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch about torch
+def test_a_file_of_a_program_says_what_to_call(tmp_path):
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(torch.nn.Linear(I, 3).eval(), (torch.zeros(1, I),)), path)
+    with pytest.raises(UnsupportedError, match=r"undertow\.from_torch\(torch\.export\.load\(path\)\)"):
+        undertow.load(path)
+    pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+    assert undertow.from_torch(torch.export.load(path)).inputs["input"].shape == (I,)
+
+
+def test_what_is_no_module_is_named():
+    with pytest.raises(TypeError, match=r"the module is a dict, expected a torch\.nn\.Module or torch\.export"):
+        undertow.from_torch({}, torch.zeros(1, I))
+    with pytest.raises(TypeError, match="an example of what the module takes is missing"):
+        undertow.from_torch(torch.nn.Linear(I, 3))
+    with pytest.raises(UnsupportedError, match="Linear does not run on the example: RuntimeError"):
+        undertow.from_torch(torch.nn.Linear(I, 3), torch.zeros(1, I + 1))

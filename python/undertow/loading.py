@@ -161,7 +161,12 @@ def _importer(path: Path, head: bytes) -> Any:
         raise UnsupportedError(TFLITE)
     name = BY_CONTENT.get(kind or "") or IMPORTERS.get(suffix)
     if name is None and kind == "zip":
-        name = "keras" if _is_keras(path) else "state_dict"
+        members = _members(path)
+        if any(member.endswith("/archive_format") for member in members):
+            raise UnsupportedError(
+                "holds a program of torch.export: undertow.from_torch(torch.export.load(path)) computes it, with torch"
+            )
+        name = "keras" if "model.weights.h5" in members else "state_dict"
     if name is None and kind == "json":
         name = "rtneural"
     if name is None and path.name.endswith(".onnx.data"):
@@ -174,10 +179,11 @@ def _importer(path: Path, head: bytes) -> Any:
     return import_module(f".importers.{name}", __package__)
 
 
-def _is_keras(path: Path) -> bool:
+def _members(path: Path) -> list[str]:
+    """The names in an archive; none where it cannot be read."""
     with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
-        return "model.weights.h5" in archive.namelist()
-    return False
+        return archive.namelist()
+    return []
 
 
 def _refuse_options(path: Path, options: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ onnxscript is installed.
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import io
 import os
@@ -24,6 +25,8 @@ from .. import passes
 from .._text import shown
 from ..errors import Error, UnsupportedError
 from ..ir.graph import Graph
+from ._torch_projected import written_out
+from ._torch_states import Remembered, remembered, stateless
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -36,26 +39,29 @@ Exporter = Callable[[Any, "_Call", Path], None]
 
 def from_torch(
     module: Any,
-    example: Any,
+    example: Any = None,
     *,
     time_axis: int | str | None = "auto",
     isa: str | None = None,
     fixed: Mapping[str, Any] | None = None,
     states: Mapping[str, str] | None = None,
 ) -> Model:
-    """A model of a PyTorch module: its forward, in evaluation mode.
+    """A model of a PyTorch module: its forward, in evaluation mode. The module itself stays as it is.
+
+    Buffers, and tensors in attributes, that forward changes are states of the stream: a module that keeps its hidden
+    state in itself computes one step, and begins with what they hold now.
 
     >>> net = torch.nn.GRU(8, 16, batch_first=True)                                   # doctest: +SKIP
     >>> undertow.from_torch(net, torch.zeros(1, 10, 8)).stream()                      # doctest: +SKIP
 
     Args:
-        module: a `torch.nn.Module`.
+        module: a `torch.nn.Module`, scripted, traced or compiled ones included, or a `torch.export.ExportedProgram`.
         example: what forward takes: a tensor, or a tuple of its positional arguments, each a tensor or a tuple of
-            tensors, of batch size 1. Values do not matter, shapes and dtypes do.
+            tensors, of batch size 1. Values do not matter, shapes and dtypes do. An ExportedProgram has its own.
         time_axis: the axis of time in the first argument (and in every further one of the same length there, unless
             it is only the initial state of a cell). None when the module computes one step, with its states as
-            arguments and results. "auto": as the recurrent layers of the module say (batch_first); a module without
-            one computes a step.
+            arguments, results or buffers. "auto": as the recurrent layers of the module say (batch_first); a module
+            without one, or that keeps states itself, computes a step. Of an ExportedProgram its dynamic shapes say so.
         isa: as in `undertow.load`.
         fixed, states: as in `undertow.load` of an .onnx file. Inputs are named as in the signature of forward, with _0,
             _1 ... behind the name for the parts of a tuple; outputs "output", "output_1" ... Of a model that streams,
@@ -89,25 +95,95 @@ def graph_of(
         raise ImportError("undertow.from_torch needs torch, which is not installed") from error
     from . import onnx
 
-    name = type(module).__name__
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(f"from_torch: the module is a {name}, expected a torch.nn.Module")
-    arguments = example if isinstance(example, tuple) else (example,)
-    names = list(_input_names(module, arguments))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about torch
+        given = _given(torch, module, example)
+        inner = _copied(given.module)
+    arguments = given.arguments
+    names = list(_input_names(torch, given.module, arguments))
     tensors = list(_leaves(arguments))
     for key, tensor in zip(names, tensors, strict=True):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"from_torch: argument {key!r} is a {type(tensor).__name__}, expected tensors")
-    axes = _time_axes(torch, module, names, tensors, time_axis)
-    call = _Call(module, arguments, names, axes)
-    graph = _first_graph(torch, call, lambda path: onnx.load(path, fixed=fixed, states=states))
+    kept = _memories(torch, given)
+    axis = None if kept and time_axis == "auto" else time_axis
+    axes = {} if given.program is not None else _time_axes(torch, given.module, names, tensors, axis)
+    call = _Call(given.name, inner, arguments, names, axes, kept, given.program)
+    if kept:
+        call.module = stateless(torch, call.module, kept)
+        call.arguments = (*arguments, *(state.start for state in kept))
+        call.names = [*names, *(state.name for state in kept)]
+        states = {**{state.name: f"{state.name}_next" for state in kept}, **(states or {})}
+    else:
+        call.module = written_out(torch, call.module)
+    starts = {state.name: state.start.numpy() for state in kept if bool(state.start.any())}
+    graph = _first_graph(torch, call, lambda path: onnx.load(path, fixed=fixed, states=states, starts=starts))
     if not graph.whole_sequence_nodes():
         for output in list(graph.outputs)[1:]:
             if _is_final_state(graph, graph.outputs[output]):
                 del graph.outputs[output]
     passes.run(graph)
-    graph.source = f"torch.nn.Module {shown(name)}; {graph.source}"
+    graph.source = f"torch.nn.Module {shown(given.name)}; {graph.source}"
     return graph
+
+
+@dataclass
+class _Given:
+    """A module that can be called and copied, as the caller has given it; with the program that it is of."""
+
+    name: str
+    module: Any
+    arguments: tuple[Any, ...]
+    program: Any = None
+
+
+def _given(torch: Any, module: Any, example: Any) -> _Given:
+    """What can be called of what was given: a program's module, a compiled module as it was before."""
+    name, program = type(module).__name__, None
+    exported = getattr(getattr(torch, "export", None), "ExportedProgram", None)
+    if exported is not None and isinstance(module, exported):
+        program, module = module, module.module()
+        if example is None and program.example_inputs is not None:
+            example = tuple(program.example_inputs[0])
+    original = getattr(module, "_orig_mod", None)
+    if isinstance(original, torch.nn.Module):
+        module, name = original, type(original).__name__
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(
+            f"from_torch: the module is a {name}, expected a torch.nn.Module or torch.export.ExportedProgram"
+        )
+    if example is None:
+        raise TypeError("from_torch: an example of what the module takes is missing: from_torch(module, example)")
+    name = str(getattr(module, "original_name", name))
+    return _Given(name, module, example if isinstance(example, tuple) else (example,), program)
+
+
+def _copied(module: Any) -> Any:
+    """A copy, in evaluation mode, that shares the weights."""
+    try:
+        made = copy.deepcopy(module, {id(p): p for p in module.parameters()})
+    except Exception as error:  # anybody's code
+        raise UnsupportedError(
+            f"from_torch: the module {type(module).__name__} cannot be copied, and it is not to be changed: "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from error
+    with contextlib.suppress(NotImplementedError):  # what torch.export made is of one mode
+        made.eval()
+    return made
+
+
+def _memories(torch: Any, given: _Given) -> list[Remembered]:
+    """What calls change, found on a copy."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return remembered(torch, _copied(given.module), given.arguments)
+    except Error:
+        raise
+    except Exception as error:  # anybody's code
+        raise UnsupportedError(
+            f"from_torch: {given.name} does not run on the example: {type(error).__name__}: {_first_line(error)}"
+        ) from error
 
 
 def _is_final_state(graph: Graph, value: str) -> bool:
@@ -131,22 +207,37 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _input_names(module: Any, arguments: tuple[Any, ...]) -> Iterator[str]:
-    parameters = [
-        p.name
-        for p in inspect.signature(module.forward).parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+def _input_names(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Iterator[str]:
     for i, argument in enumerate(arguments):
+        parameters = _parameters(torch, module)
         name = parameters[i] if i < len(parameters) else f"input_{i}"
         leaves = list(_leaves(argument))
         yield from [name] if not isinstance(argument, (tuple, list)) else [f"{name}_{k}" for k in range(len(leaves))]
 
 
+def _parameters(torch: Any, module: Any) -> list[str]:
+    """The names of what forward takes."""
+    if isinstance(module, torch.jit.ScriptModule):
+        if not hasattr(module, "forward"):  # of several signatures, as nn.LSTM has them
+            raise UnsupportedError(
+                "from_torch: the scripted module has no forward of its own, so it cannot be called; script a module "
+                "that holds it, or pass the module as it was before"
+            )
+        return [argument.name for argument in module.forward.schema.arguments][1:]
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in inspect.signature(module.forward).parameters.values() if p.kind in kinds]
+
+
 def _time_axes(torch: Any, module: Any, names: list[str], tensors: list[Any], axis: Any) -> dict[str, dict[int, str]]:
     """torch's dynamic_axes of the inputs."""
     if axis == "auto":
-        layers = [m for m in module.modules() if isinstance(m, torch.nn.RNNBase)]
+        kinds = ("RNN", "GRU", "LSTM")  # of scripted layers, which are of no class
+        layers = [
+            m
+            for m in module.modules()
+            if isinstance(m, torch.nn.RNNBase)
+            or (getattr(m, "original_name", "") in kinds and hasattr(m, "batch_first"))
+        ]
         first = {bool(m.batch_first) for m in layers}
         if len(first) > 1:
             raise UnsupportedError(
@@ -168,16 +259,17 @@ def _time_axes(torch: Any, module: Any, names: list[str], tensors: list[Any], ax
 
 @dataclass
 class _Call:
-    """A module, what it is called with, the names of the tensors therein, and torch's dynamic_axes of those."""
+    """A module, what it is called with, the names of the tensors therein, torch's dynamic_axes of those, the states
+    that come last among them, and the program that it is of.
+    """
 
+    name: str
     module: Any
     arguments: tuple[Any, ...]
     names: list[str]
     axes: dict[str, dict[int, str]]
-
-    @property
-    def name(self) -> str:
-        return type(self.module).__name__
+    states: list[Remembered]
+    program: Any = None
 
 
 def _first_graph(torch: Any, call: _Call, load: Callable[[Path], Graph]) -> Graph:
@@ -185,7 +277,10 @@ def _first_graph(torch: Any, call: _Call, load: Callable[[Path], Graph]) -> Grap
     can_export = find_spec("onnxscript") is not None and hasattr(torch, "export")
     has_both = "dynamo" in inspect.signature(torch.onnx.export).parameters
     errors: list[Error] = []
-    for exporter in (_by_torchscript, _by_export) if can_export and has_both else (_by_torchscript,):
+    exporters = [_by_torchscript, _by_export] if can_export and has_both else [_by_torchscript]
+    if call.program is not None:
+        exporters = exporters[::-1]  # which knows its open sizes
+    for exporter in exporters:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{call.name}.onnx"
             try:
@@ -213,26 +308,45 @@ def _is_export_error(error: Error) -> bool:
 
 
 def _export(torch: Any, call: _Call, exporter: Exporter, path: Path) -> None:
-    training = call.module.training
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            call.module.eval()
-            with torch.no_grad():
+            with torch.no_grad(), _quiet():
                 exporter(torch, call, path)
         except Exception as error:  # torch raises a dozen kinds, and the module is anybody's code
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise UnsupportedError(
-                f"from_torch: torch cannot export {call.name}: {type(error).__name__}: {lines[0] if lines else ''}"
+                f"from_torch: torch cannot export {call.name}: {type(error).__name__}: {_first_line(error)}"
             ) from error
-        finally:
-            call.module.train(training)
     _refuse_fixed_values(torch, caught)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep exporters, which print graphs and reports from Python and C++, off the screen."""
+    kept: list[tuple[int, int]] = []
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            for number in (1, 2):
+                with contextlib.suppress(OSError):  # a program without a screen
+                    kept.append((number, os.dup(number)))
+                    os.dup2(nowhere, number)
+            yield
+        finally:
+            os.close(nowhere)
+            for number, saved in kept:
+                os.dup2(saved, number)
+                os.close(saved)
 
 
 def _output_names(call: _Call) -> list[str]:
     results = list(_leaves(call.module(*call.arguments)))
-    return ["output", *(f"output_{i}" for i in range(1, len(results)))]
+    n = len(results) - len(call.states)
+    return [*["output", *(f"output_{i}" for i in range(1, n))][:n], *(f"{state.name}_next" for state in call.states)]
 
 
 def _by_torchscript(torch: Any, call: _Call, path: Path) -> None:
@@ -240,8 +354,7 @@ def _by_torchscript(torch: Any, call: _Call, path: Path) -> None:
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         settings["dynamo"] = False
     settings |= {"dynamic_axes": call.axes, "opset_version": OPSET}
-    with contextlib.redirect_stdout(io.StringIO()):  # where it fails it prints all of its graph
-        torch.onnx.export(call.module, call.arguments, str(path), **settings)
+    torch.onnx.export(call.module, call.arguments, str(path), **settings)
 
 
 def _by_export(torch: Any, call: _Call, path: Path) -> None:
@@ -255,9 +368,10 @@ def _by_export(torch: Any, call: _Call, path: Path) -> None:
         return dict.fromkeys(axes, torch.export.Dim.AUTO) or None
 
     names = _output_names(call)
-    program = torch.export.export(
-        call.module, call.arguments, dynamic_shapes=shapes(call.arguments) if call.axes else None, strict=False
-    )
+    program = call.program
+    if program is None or call.states:
+        dynamic = shapes(call.arguments) if call.axes else None
+        program = torch.export.export(call.module, call.arguments, dynamic_shapes=dynamic, strict=False)
     settings = {"input_names": call.names, "output_names": names, "opset_version": EXPORT_OPSET, "verbose": False}
     torch.onnx.export(program, (), str(path), dynamo=True, **settings)
 

@@ -36,6 +36,7 @@ def load(
     fixed: Mapping[str, Any] | None = None,
     shapes: Mapping[str, Iterable[int | None]] | None = None,
     states: Mapping[str, str] | None = None,
+    starts: Mapping[str, Any] | None = None,
 ) -> Graph:
     """Read an .onnx file as a Graph of frames.
 
@@ -59,6 +60,7 @@ def load(
             time, or what else stays open.
         states: input name -> output name: pairs of tensors that carry a state, where they are not recognised. An
             empty dict says that there are none.
+        starts: state input -> array of its shape, for one stream: what a sequence starts with; zeros where not given.
 
     Warns:
         UserWarning: the file holds a recurrence that an exporter cut off behind its first step.
@@ -71,7 +73,7 @@ def load(
     """
     model = read_model(path)
     try:
-        graph = _load(model, fixed, dict(shapes or {}), states)
+        graph = _load(model, fixed, dict(shapes or {}), states, dict(starts or {}))
     except Error as error:
         error.args = (f"{shown(Path(path).name)}: {error}",)
         raise
@@ -89,16 +91,17 @@ def _load(
     fixed: Mapping[str, Any] | None,
     shapes: dict[str, Iterable[int | None]],
     states: Mapping[str, str] | None,
+    starts: Mapping[str, Any],
 ) -> Graph:
     """The graph of a checked model, with sizes that it has fixed though it calls them open (`wired`)."""
     program = make_program(model, fixed, shapes)
     try:
-        return _graph(_import(program, states))
+        return _graph(_import(program, states, starts))
     except Error as error:
         effort = Effort(program.effort.n_bytes)
         for found in wired_shapes(program):
             try:
-                imported = _import(make_program(model, fixed, {**shapes, **found}, effort), states)
+                imported = _import(make_program(model, fixed, {**shapes, **found}, effort), states, starts)
             except Error:
                 continue
             if keeps_time(imported, program, found):
@@ -118,9 +121,11 @@ def _graph(imported: Imported) -> Graph:
     return graph
 
 
-def _import(program: Program, states: Mapping[str, str] | None) -> Imported:
+def _import(program: Program, states: Mapping[str, str] | None, starts: Mapping[str, Any]) -> Imported:
     """What a program gives frame by frame, its loops rolled up; otherwise as it stands in the file."""
+    program.starts = dict(starts)
     if program.rolled is not None:
+        program.rolled.starts = program.starts
         try:
             found = import_program(program.rolled, states)
         except Error:

@@ -7,14 +7,14 @@ the file allows, a walk is repeated with another number of timesteps: a Graph th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from .... import passes
 from ....budget import TooMuch
-from ....errors import Error, FormatError, UnsupportedError
+from ....errors import Error, FormatError, ShapeError, UnsupportedError
 from ....ir.compare import difference
 from ..driver import Driver
 from ..file import limits
@@ -351,6 +351,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     for pair in found:
         states.connect(walk, pair)
     walk.keep_before()
+    for name in program.starts:
+        _start(walk, name, {pair.input for pair in found})
     returned = [pair.output for pair in found if pair.output]
     left = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
     outputs = {name: output(walk, name) for name in left}
@@ -377,6 +379,27 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         _describe_state(walk, port.name, result)
     result.notes = report.notes
     return result
+
+
+def _start(walk: Walk, name: str, states_found: Iterable[str]) -> None:
+    """Let the states of an input start with what the caller gives."""
+    if name not in states_found:
+        raise ShapeError(f"starts: input {name!r} was not found to be a state, those are {sorted(states_found)}")
+    start, batch = walk.state_tensors[name], walk.reading.axes[name][1]
+    given = np.asarray(walk.program.starts[name], np.float32)
+    shape = tuple(1 if axis == batch else n for axis, n in enumerate(start.shape))
+    if given.shape != shape:
+        raise ShapeError(f"starts: {name!r} was given shape {given.shape}, expected {shape}")
+    elements = start.elements if batch is None else start.elements.take([0], batch)
+    places, values, graph = states.Places(elements.ravel()), given.ravel(), walk.builder.graph
+    starting = {f"{name}.value": np.arange(values.size)}
+    for binding in walk.bindings:
+        where = places.of(binding.elements.ravel())
+        if where[0] >= 0:
+            starting |= {binding.state: where, f"{binding.state}.before": where}
+    for state, where in starting.items():
+        if state in graph.states:
+            graph.states[state] = replace(graph.states[state], init=values[where].reshape(graph.states[state].shape))
 
 
 def _check_rates(walk: Walk) -> None:

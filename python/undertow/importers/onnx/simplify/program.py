@@ -53,6 +53,8 @@ class Program:
     effort: Effort = field(default_factory=Effort)
     #: output -> its shape as the file declares it, where it does
     declared: dict[str, list[int | str]] = field(default_factory=dict)
+    #: state input -> what a sequence starts with, where that is no zeros
+    starts: dict[str, np.ndarray] = field(default_factory=dict)
     #: matrix products with zeros, which were computed while loading, and what they multiply
     folded_products: list[tuple[OnnxNode, list[np.ndarray]]] = field(default_factory=list)
     #: the same with its written out loops rolled up, where there are such

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""What a PyTorch module remembers from call to call: buffers and attributes that its forward changes.
+
+A module is never changed: it is called on copies, and exported as one whose states come and go as arguments and
+results.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._text import shown
+from ..errors import UnsupportedError
+
+_PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A tensor that calls change. path: as in `module.rnn.h`, without the module."""
+
+    path: str
+    start: Any
+
+    @property
+    def name(self) -> str:
+        """As an input; the output that returns it ends with "_next"."""
+        return self.path.replace(".", "_")
+
+
+def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Remembered]:
+    """The buffers and tensor attributes that a call changes.
+
+    module: a copy, which is called. arguments: an example; floats in it are replaced, for zeros may change nothing.
+
+    Raises:
+        UnsupportedError: a call changes something that no stream can carry: a number, a list, a tensor of integers, one
+            that is there only after the first call, or that grows. Names it.
+    """
+    before = dict(_contents(torch, module))
+    kept = {path: value.detach().clone() for path, value in before.items() if isinstance(value, torch.Tensor)}
+    plain = {path: copy.deepcopy(value) for path, value in before.items() if path not in kept}
+    with torch.no_grad():
+        module(*_random(torch, arguments))
+    after = dict(_contents(torch, module))
+    found = []
+    for path in dict.fromkeys([*before, *after]):
+        old, new = kept.get(path, plain.get(path)), after.get(path)
+        if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
+            if old.shape == new.shape and old.dtype == new.dtype and torch.equal(old, new.detach()):
+                continue
+            if old.shape != new.shape:
+                _refuse(path, f"grows from shape {tuple(old.shape)} to {tuple(new.shape)}")
+            if new.dtype != torch.float32:
+                _refuse(path, f"is of {new.dtype}; a stream carries torch.float32")
+            found.append(Remembered(path, old))
+        elif isinstance(new, torch.Tensor):
+            _refuse(path, "is a tensor only after the first call; give it its first value in __init__, as a buffer")
+        elif isinstance(old, torch.Tensor) or not _same(torch, old, new):
+            _refuse(path, f"was {shown(repr(old))} and is {shown(repr(new))}; a stream carries tensors, as buffers")
+    return found
+
+
+def _refuse(path: str, why: str) -> None:
+    raise UnsupportedError(
+        f"from_torch: a call of the module changes its {shown(path)!r}, which {why}; export one step that takes it as "
+        "an argument and returns it instead"
+    )
+
+
+def _contents(torch: Any, module: Any) -> Iterator[tuple[str, Any]]:
+    """Everything that forward could change, by its path: buffers, tensors, and plain values in attributes."""
+    own = vars(torch.nn.Module()).keys()
+    for prefix, owner in module.named_modules():
+        values = dict(owner.named_buffers(recurse=False))
+        if not isinstance(owner, torch.jit.ScriptModule):
+            values |= {name: value for name, value in vars(owner).items() if name not in own}
+        for name, value in values.items():
+            if isinstance(value, (torch.Tensor, *_PLAIN, list, tuple, dict, deque)):
+                yield f"{prefix}.{name}".lstrip("."), value
+
+
+def _same(torch: Any, a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.shape == b.shape and torch.equal(a, b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(_same(torch, a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple, deque)):
+        mine, theirs = list(a), list(b)
+        return len(mine) == len(theirs) and all(_same(torch, x, y) for x, y in zip(mine, theirs, strict=True))
+    return not isinstance(a, _PLAIN) or a == b or a != a
+
+
+def _random(torch: Any, value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_random(torch, item) for item in value)
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(value.shape, generator=generator, dtype=value.dtype)
+    return value
+
+
+def stateless(torch: Any, module: Any, states: list[Remembered]) -> Any:
+    """A module that takes the states behind the arguments, and returns them behind the results; `module` stays as it is
+    after every call.
+    """
+
+    class Stateless(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, *values: Any) -> tuple[Any, ...]:
+            n = len(values) - len(states)
+            places = [_place(self.inner, state.path) for state in states]
+            originals = [place[name] for place, name in places]
+            try:
+                for (place, name), value in zip(places, values[n:], strict=True):
+                    place[name] = value.clone()
+                result = self.inner(*values[:n])
+                after = [place[name] for place, name in places]
+            finally:
+                for (place, name), original in zip(places, originals, strict=True):
+                    place[name] = original
+            return (*_leaves(result), *(value.clone() for value in after))
+
+    return Stateless()
+
+
+def _place(module: Any, path: str) -> tuple[dict[str, Any], str]:
+    """Where a tensor stands, and its name there."""
+    *owners, name = path.split(".")
+    for owner in owners:
+        module = getattr(module, owner)
+    return (module._buffers if name in module._buffers else vars(module)), name
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+__all__ = ["Remembered", "remembered", "stateless"]
