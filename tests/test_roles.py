@@ -89,7 +89,7 @@ def traced(folder: Path, rng: np.random.Generator, n_steps: int, first: str = "z
 
 def test_a_recurrence_of_one_timestep_is_warned_of(tmp_path, rng):
     path = traced(tmp_path, rng, 1)
-    with pytest.warns(UserWarning, match=r"remembers nothing of what MatMul node '\w+' belongs to") as told:
+    with pytest.warns(undertow.ModelWarning, match=r"remembers nothing of what MatMul node '\w+' belongs to") as told:
         model = undertow.load(path)
     assert told[0].filename == __file__
     assert model.state_bytes == 0
@@ -108,7 +108,7 @@ def test_a_gate_on_a_cell_of_zeros_is_warned_of(tmp_path, rng):
     ]
     weights = {"W": random(rng, I, H), "zeros": np.zeros((1, H), np.float32)}
     path = save(graph_of(nodes, {"x": [1, I]}, {"y": [1, H]}, weights), tmp_path)
-    with pytest.warns(UserWarning, match="Mul node 'kept'"):
+    with pytest.warns(undertow.ModelWarning, match="Mul node 'kept'"):
         undertow.load(path)
 
 
@@ -146,5 +146,5 @@ def test_an_open_axis_of_which_one_row_is_used_is_neither(tmp_path, rng):
     path.write_bytes(model.SerializeToString())
     with pytest.raises(undertow.UnsupportedError, match=r"only number 0 is used.*shapes=\{'X': \[None, 1, 4\]\}$"):
         undertow.load(path)
-    with pytest.warns(UserWarning, match="remembers nothing"):
+    with pytest.warns(undertow.ModelWarning, match="remembers nothing"):
         undertow.load(path, shapes={"X": [None, 1, I]})

@@ -70,5 +70,9 @@ class ISAError(Error, RuntimeError):
     """A forced instruction set is unknown, not built, or cannot run on this CPU."""
 
 
+class ModelWarning(UserWarning):
+    """A file loads, and its model does something that its author can hardly have wanted."""
+
+
 class InternalError(Error, RuntimeError):
     """An undertow layer broke its contract with another one."""

@@ -6,11 +6,13 @@ from __future__ import annotations
 import mmap
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -69,7 +71,16 @@ def load(
     mapped: bool = True,
     check: bool = False,
     limits: Mapping[str, int] | None = None,
-    **options: Any,
+    fixed: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Iterable[int | None]] | None = None,
+    states: Mapping[str, str] | None = None,
+    starts: Mapping[str, Any] | None = None,
+    time_axis: int | Mapping[str, int | None] | None = None,
+    keras_version: str | None = None,
+    assume_unmasked: bool | None = None,
+    submodel: int | None = None,
+    name: str | None = None,
+    **unknown: NoReturn,
 ) -> Model:
     """Load an exported model.
 
@@ -89,9 +100,24 @@ def load(
         check: compare the hash in a .tow file with one of its bytes, which finds any damage. (Other formats have none.)
         limits: what the model may ask for at most, such as {"stream_bytes": 1 << 20, "multiply_adds": 10**8}; see
             `Model`. For files of strangers: a small file may ask for a large stream, or a step of seconds.
-        options: for the importer of the format, such as `states=` for ONNX.
+        fixed: (.onnx) input name -> array: bind inputs as constants, such as one that selects a branch.
+        shapes: (.onnx) input name -> shape: sizes that the file leaves open or declares wrong; None for time, or what
+            else stays open. (.keras, .h5) such an input is a whole clip, and one frame.
+        states: (.onnx) input name -> output name: pairs of tensors that carry a state, where they are not recognised.
+            An empty dict says that there are none.
+        starts: (.onnx) state input -> array of its shape: what a sequence starts with, zeros where not given.
+        time_axis: (.onnx) the axis of time of every input that has one; or input name -> axis, None for an input
+            without. Where nothing in the file tells.
+        keras_version: (.keras, .h5) the version that wrote a file which does not say it, such as "2" or "3.4".
+        assume_unmasked: (.keras, .h5) promise that masks never hide a timestep of your input.
+        submodel: (.nam) which capture of a container to take, from 0; the last one unless given.
+        name: (weights alone) of the graph; the file's name unless given.
+
+    Warns:
+        ModelWarning: the file holds a recurrence that an exporter cut off behind its first step, so it forgets.
 
     Raises:
+        TypeError: an option that this format does not take; lists those that it does.
         FormatError: the file is damaged or not of its format.
         UnsupportedError: it holds something that cannot be computed exactly; names node, attribute and value.
         LimitError: the model asks for more than `limits` allows.
@@ -104,6 +130,16 @@ def load(
     >>> stream = model.stream()
     """
     path = Path(path)
+    given = {
+        "fixed": fixed, "shapes": shapes, "states": states, "starts": starts, "time_axis": time_axis,
+        "keras_version": keras_version, "assume_unmasked": assume_unmasked, "submodel": submodel, "name": name,
+    }  # fmt: skip
+    if unknown:
+        raise TypeError(
+            f"load() has no option {', '.join(unknown)}; options: isa, weights, sparse, mapped, check, limits, "
+            f"{', '.join(given)}{_meant(next(iter(unknown)), given)}"
+        )
+    options = {option: value for option, value in given.items() if value is not None}
     with contents.open_file(path) as file:
         head = file.read(contents.HEAD)
         try:
@@ -115,6 +151,7 @@ def load(
                 return model if stays else model.with_weights(weights or {}, sparse=sparse)
             with np.errstate(all="ignore"):  # NaN and infinite weights are the model's own affair; `info` counts them
                 importer = _importer(path, head)
+                _check_options(path, importer, options)
                 held = Held.of_file(_size(path))
                 with _within(held, path):
                     graph = importer.load(path, **options)
@@ -184,6 +221,20 @@ def _members(path: Path) -> list[str]:
     with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
         return archive.namelist()
     return []
+
+
+def _meant(option: str, known: Iterable[str]) -> str:
+    close = get_close_matches(option, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _check_options(path: Path, importer: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what the format's importer does not take."""
+    takes = [p.name for p in signature(importer.load).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in takes:
+            others = f"it takes {', '.join(takes)}" if takes else "it takes none"
+            raise TypeError(f"{shown(path, MAX_LINE)}: a file of this format takes no {option}=; {others}")
 
 
 def _refuse_options(path: Path, options: dict[str, Any]) -> None:

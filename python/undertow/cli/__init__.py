@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._text import MAX_LINE, shown
-from ..errors import Error, ISAError, ToleranceError
+from ..errors import Error, ISAError, ModelWarning, ToleranceError
 from . import bench, convert, demo, info, run, trace, verify
 from ._common import Parser, UsageError, say
+from ._words import in_shell
 
 _EPILOG = """\
 examples:
@@ -85,6 +86,9 @@ def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
     """A warning of Python or NumPy may quote a file, too."""
+    if issubclass(category, ModelWarning):
+        say(f"undertow: warning: {shown(in_shell(str(message)), MAX_LINE)}", file=sys.stderr if file is None else file)
+        return
     said = warnings.formatwarning(shown(message, MAX_LINE), category, filename, lineno, line)
     say(said.rstrip(), file=sys.stderr if file is None else file)
 
@@ -94,7 +98,7 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{shown(error.filename, MAX_LINE)}: {error.strerror}"
     if isinstance(error, Error) and str(error).strip():
-        return str(error).strip()
+        return in_shell(str(error).strip())
     line = shown(" ".join(str(error).split()) or type(error).__name__, MAX_LINE)
     # Errors that a user can act on say what to do. Anything else is our fault, and its class helps us.
     if not isinstance(error, (Error, OSError, ImportError, ValueError)):

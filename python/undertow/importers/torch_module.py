@@ -13,6 +13,7 @@ import copy
 import inspect
 import io
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -288,7 +289,7 @@ def _first_graph(torch: Any, call: _Call, load: Callable[[Path], Graph]) -> Grap
                 try:
                     return load(path)
                 except Error as error:
-                    raise type(error)(f"from_torch, {error}") from error
+                    raise type(error)(f"from_torch, {_own_words(str(error))}") from error
             except Error as error:
                 errors.append(error)
     first, last = errors[0], errors[-1]
@@ -301,6 +302,17 @@ def _first_graph(torch: Any, call: _Call, load: Callable[[Path], Graph]) -> Grap
     elif has_both:
         first.args = (f"{first}; torch's other exporter may do it: pip install onnxscript",)
     raise first
+
+
+#: what `undertow.load` would take, and this not
+_SIZES = re.compile(r"(?:fix sizes with |with |)\bshapes=(?:\{[^{}]*\})?(?:, with your numbers? for [^;]*)?")
+
+
+def _own_words(text: str) -> str:
+    """A message of the importer with what a caller of `from_torch` can do: sizes are those of the example."""
+    said, hint, _ = text.partition("; if it takes frames or clips of one size")
+    said = _SIZES.sub("by an example of that size (and time_axis=)", said)
+    return f"{said}; an example with time_axis=None is read as one frame, or one step, of its size" if hint else said
 
 
 def _is_export_error(error: Error) -> bool:

@@ -11,11 +11,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..._text import cause, shown
-from ...errors import Error, FormatError
+from ...errors import Error, FormatError, ModelWarning, ShapeError
 from ...ir.graph import Graph
 from .file.read import node_types, read_model
 from .search import Imported, import_program
@@ -30,6 +33,15 @@ __all__ = ["load"]
 _CALLER = 5
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What the caller says of inputs; see `load`."""
+
+    states: Mapping[str, str] | None
+    starts: dict[str, Any]
+    time_axis: int | Mapping[str, int | None] | None
+
+
 def load(
     path: str | os.PathLike[str],
     *,
@@ -37,6 +49,7 @@ def load(
     shapes: Mapping[str, Iterable[int | None]] | None = None,
     states: Mapping[str, str] | None = None,
     starts: Mapping[str, Any] | None = None,
+    time_axis: int | Mapping[str, int | None] | None = None,
 ) -> Graph:
     """Read an .onnx file as a Graph of frames.
 
@@ -62,8 +75,11 @@ def load(
             empty dict says that there are none.
         starts: state input -> array of its shape, for one stream: what a sequence starts with; zeros where not given.
 
+        time_axis: the axis of time of every input that has one; or input name -> axis, None for an input without.
+            Where it is not told by what walks it.
+
     Warns:
-        UserWarning: the file holds a recurrence that an exporter cut off behind its first step.
+        ModelWarning: the file holds a recurrence that an exporter cut off behind its first step.
 
     Raises:
         FormatError: the file is damaged, or its external data lies where it must not.
@@ -73,7 +89,7 @@ def load(
     """
     model = read_model(path)
     try:
-        graph = _load(model, fixed, dict(shapes or {}), states, dict(starts or {}))
+        graph = _load(model, fixed, dict(shapes or {}), _Said(states, dict(starts or {}), time_axis))
     except Error as error:
         error.args = (f"{shown(Path(path).name)}: {error}",)
         raise
@@ -90,18 +106,19 @@ def _load(
     model: Any,
     fixed: Mapping[str, Any] | None,
     shapes: dict[str, Iterable[int | None]],
-    states: Mapping[str, str] | None,
-    starts: Mapping[str, Any],
+    said: _Said,
 ) -> Graph:
     """The graph of a checked model, with sizes that it has fixed though it calls them open (`wired`)."""
     program = make_program(model, fixed, shapes)
+    _check_axes(program, said.time_axis)
+    _check_starts(program, said.starts)
     try:
-        return _graph(_import(program, states, starts))
+        return _graph(_import(program, said))
     except Error as error:
         effort = Effort(program.effort.n_bytes)
         for found in wired_shapes(program):
             try:
-                imported = _import(make_program(model, fixed, {**shapes, **found}, effort), states, starts)
+                imported = _import(make_program(model, fixed, {**shapes, **found}, effort), said)
             except Error:
                 continue
             if keeps_time(imported, program, found):
@@ -112,25 +129,53 @@ def _load(
         raise
 
 
+def _check_axes(program: Program, given: int | Mapping[str, int | None] | None) -> None:
+    """Refuse `time_axis=` that names what the model does not have."""
+    ranks = {port.name: len(port.dims) for port in [*program.inputs, *program.state_inputs]}
+    if isinstance(given, int):
+        if not any(-rank <= given < rank for rank in ranks.values()):
+            raise ShapeError(f"time_axis is {given}, but no input has that axis; numbers of axes: {ranks}")
+        return
+    for name, axis in (given or {}).items():
+        if name not in ranks:
+            raise ShapeError(f"time_axis: the model has no input {name!r}; inputs: {sorted(ranks)}")
+        if axis is not None and not -ranks[name] <= axis < ranks[name]:
+            raise ShapeError(f"time_axis: input {name!r} has {ranks[name]} axes, expected one of them, got {axis}")
+
+
+def _check_starts(program: Program, given: Mapping[str, Any]) -> None:
+    """Refuse `starts=` that does not fit the inputs; what is open is one stream's."""
+    dims = {port.name: port.dims for port in [*program.inputs, *program.state_inputs]}
+    for name, start in given.items():
+        if name not in dims:
+            raise ShapeError(f"starts: the model has no input {name!r}; inputs: {sorted(dims)}")
+        shape = np.shape(start)
+        if len(shape) != len(dims[name]) or any(
+            n != m for n, m in zip(dims[name], shape, strict=True) if isinstance(n, int)
+        ):
+            raise ShapeError(f"starts: {name!r} was given shape {shape}, expected {tuple(dims[name])}")
+
+
 def _graph(imported: Imported) -> Graph:
     """The graph of what was imported; warns of what it does not remember."""
     graph = imported.graph
     if said := forgets(imported.proof):
         graph.source += f"\nwarning: {said}"
-        warnings.warn(said, UserWarning, stacklevel=_CALLER)
+        warnings.warn(said, ModelWarning, stacklevel=_CALLER)
     return graph
 
 
-def _import(program: Program, states: Mapping[str, str] | None, starts: Mapping[str, Any]) -> Imported:
+def _import(program: Program, said: _Said) -> Imported:
     """What a program gives frame by frame, its loops rolled up; otherwise as it stands in the file."""
-    program.starts = dict(starts)
+    for one in (program, program.rolled):
+        if one is not None:
+            one.starts, one.time_axis = said.starts, said.time_axis
     if program.rolled is not None:
-        program.rolled.starts = program.starts
         try:
-            found = import_program(program.rolled, states)
+            found = import_program(program.rolled, said.states)
         except Error:
             pass
         else:
             if any(time is not None for time, _ in found.reading.axes.values()):
                 return found
-    return import_program(program, states)
+    return import_program(program, said.states)

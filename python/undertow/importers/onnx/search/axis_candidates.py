@@ -52,6 +52,8 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
         program.effort.add_option(len(ports))
         axes = dict(zip([p.name for p in ports], choice, strict=True))
         times = [p.dims[a] for p, (a, _) in zip(ports, choice, strict=True) if a is not None]
+        if isinstance(program.time_axis, int) and not times:
+            continue
         if len({isinstance(n, str) for n in times}) > 1:
             continue  # time is open in all inputs that have it, or in none
         many = [a is not None and p.dims[a] != 1 for p, (_, a) in zip(ports, choice, strict=True)]
@@ -88,7 +90,7 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
     is_ids = port.dtype != "float32"
     for time in (*range(rank), None):
         for batch in (*range(rank), None):
-            if batch is not None and batch == time:
+            if (batch is not None and batch == time) or not program.may_be_time(port, time):
                 continue
             if not set(port.dynamic) <= {time, batch}:
                 continue

@@ -106,7 +106,8 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
                     raise forgets.error()
             if found is not None:
                 return found
-    clip = None if exact or given or states.are_returned(program) else as_clip(program)
+    no_clip = exact or given or program.time_axis is not None or states.are_returned(program)
+    clip = None if no_clip else as_clip(program)
     if clip is not None:
         for reading in clip_readings(clip):
             program.effort.check()
@@ -140,6 +141,8 @@ def _worth(failure: _Failure) -> tuple[int, bool]:
 
 def _no_time(program: Program) -> str:
     dims = {p.name: p.dims for p in [*program.inputs, *program.state_inputs]}
+    if program.time_axis is not None:
+        return f"time_axis={program.time_axis} does not go with the inputs; their shapes are {dims}"
     return (
         f"no axis of the inputs can be time and batch; their shapes are {dims}: fix sizes with shapes={{name: [...]}}"
     )
@@ -384,7 +387,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
 def _start(walk: Walk, name: str, states_found: Iterable[str]) -> None:
     """Let the states of an input start with what the caller gives."""
     if name not in states_found:
-        raise ShapeError(f"starts: input {name!r} was not found to be a state, those are {sorted(states_found)}")
+        raise ShapeError(f"starts: input {name!r} was not found to be a state; say so with states={{input: output}}")
     start, batch = walk.state_tensors[name], walk.reading.axes[name][1]
     given = np.asarray(walk.program.starts[name], np.float32)
     shape = tuple(1 if axis == batch else n for axis, n in enumerate(start.shape))

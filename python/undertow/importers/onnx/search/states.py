@@ -228,8 +228,19 @@ class _Sizes:
 
 def _ambiguous(fits: dict[str, list[str]], why: str) -> UnsupportedError:
     return UnsupportedError(
-        f"cannot tell which inputs are states: {why}; say it with states={{input: output}}. Equal shapes: {fits}"
+        f"cannot tell which inputs are states: {why}; say it with states={{input: output}}{_likely(fits)}. Equal "
+        f"shapes: {fits}"
     )
+
+
+def _likely(fits: dict[str, list[str]]) -> str:
+    """A line to paste: what names say, or else the last outputs that fit, to all inputs but the first."""
+    told = by_names(fits)
+    for name in list(fits)[len(fits) > 1 :] if not told else ():
+        left = [output for output in fits[name] if output not in told.values()]
+        if left:
+            told[name] = left[-1]
+    return f", such as states={told} if that is so" if told else ""
 
 
 def with_states(program: Program, names: list[str]) -> Program:

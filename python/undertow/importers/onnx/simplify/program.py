@@ -53,6 +53,8 @@ class Program:
     effort: Effort = field(default_factory=Effort)
     #: output -> its shape as the file declares it, where it does
     declared: dict[str, list[int | str]] = field(default_factory=dict)
+    #: input -> its axis of time, None where it has none; or the one that every input has which has any
+    time_axis: int | Mapping[str, int | None] | None = None
     #: state input -> what a sequence starts with, where that is no zeros
     starts: dict[str, np.ndarray] = field(default_factory=dict)
     #: matrix products with zeros, which were computed while loading, and what they multiply
@@ -63,6 +65,15 @@ class Program:
     @cached_property
     def is_recurrent(self) -> bool:
         return any(node.op in RECURRENT or is_loop(node, self.constants) for node in flat(self.nodes))
+
+    def may_be_time(self, port: Port, axis: int | None) -> bool:
+        """Whether the caller leaves it open that an axis of an input is time, None: that it has none."""
+        if self.time_axis is None:
+            return True
+        if isinstance(self.time_axis, int):
+            return axis is None or axis == self.time_axis % max(len(port.dims), 1)
+        given = self.time_axis.get(port.name, axis)
+        return axis == (None if given is None else given % max(len(port.dims), 1))
 
     def depends(self, value: str, name: str) -> bool:
         """Whether a value is computed from an input."""
