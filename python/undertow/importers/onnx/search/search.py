@@ -168,8 +168,8 @@ def _variants(
         found = states.candidates(program)
         if found:
             yield True, states.with_states(program, [p.input for p in found]), found
-            if not program.state_inputs:
-                return
+            if not program.state_inputs or all(pair.is_told for pair in found):
+                return  # as a sequence it would take a state for something else
         elif program.state_inputs:
             yield True, program, pairs
     elif one_step and program.state_inputs:
@@ -221,8 +221,12 @@ def _search(
                 program.effort.check()
                 try:
                     found.append(_import(program, pairs, replace(reading, inside=inside), exact, keep_states))
+                    if _is_one_step(program, reading):
+                        return found[0]  # whatever its axes of size 1 are called
                 except _Failure as failure:
                     failures.append(failure.kept())
+                    if failure.wants_inside and not inside and _is_one_step(program, reading):
+                        return None
                     if not (inside or failure.wants_inside or failure.frames):
                         failures.settled.append((program, reading))
                     if failure.frames and not exact:
@@ -237,6 +241,12 @@ def _search(
             if found:
                 return _only(program, found)
     return None
+
+
+def _is_one_step(program: Program, reading: Reading) -> bool:
+    """Whether all sizes are fixed, those of time and batch to 1, and states are carried: no other reading says more."""
+    axes = [(p, axis) for p in [*program.inputs, *program.state_inputs] for axis in reading.axes[p.name]]
+    return reading.carried and reading.fixed and all(axis is None or p.dims[axis] == 1 for p, axis in axes)
 
 
 def _has_open_batch(program: Program, reading: Reading) -> bool:

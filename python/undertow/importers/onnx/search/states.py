@@ -23,6 +23,8 @@ from ..simplify.program import RECURRENT, Program, carries
 from ..traits import traits
 from .names import by_names
 
+_ALONE = "no other pair is possible"
+
 
 @dataclass
 class Pair:
@@ -31,6 +33,8 @@ class Pair:
     input: str
     output: str | None
     why: str = ""
+    #: by more than that no other pair is possible
+    is_told: bool = True
 
 
 def candidates(program: Program) -> list[Pair]:
@@ -86,7 +90,7 @@ def candidates(program: Program) -> list[Pair]:
             if name in caches
             else "a recurrent node starts from the one and ends with the other"
             if of_cells
-            else "no other pair is possible"
+            else _ALONE
         )
         found = caches.get(name) or of_cells or found
         if len(found) > 1 or found[0] in chosen.values():
@@ -94,7 +98,7 @@ def candidates(program: Program) -> list[Pair]:
         chosen[name] = found[0]
     if len(chosen) == len(program.outputs) and not named:
         raise _ambiguous(fits, "every output could be a state")
-    return [Pair(name, output, whys[name]) for name, output in chosen.items()]
+    return [Pair(name, output, whys[name], whys[name] != _ALONE) for name, output in chosen.items()]
 
 
 def _fits(program: Program) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
