@@ -337,16 +337,19 @@ def test_two_axes_of_size_one_of_which_either_is_the_batch(tmp_path, rng):
     streams_like(model, {"x": X[0, 0].T.reshape(T, *x)}, {"y": expected[0].T.reshape(T, *y)})
 
 
-def test_a_cell_that_walks_an_axis_of_one_remembers_nothing(tmp_path, rng):
-    """Time and batch were mixed up when the file was made: the cell starts anew at every timestep."""
+def test_an_axis_of_one_that_a_cell_walks_is_time(tmp_path, rng):
+    """Whatever the open axis is called: it is the cell's batch, and the file has one timestep."""
     nodes = [helper.make_node("GRU", ["x", "W", "R"], ["h", ""], hidden_size=H), node("Squeeze", "h second", "y")]
     weights = {**cell(rng, "GRU", I, H), "second": np.array([1])}
     path = save(tmp_path, nodes, {"x": [1, "t", I]}, {"y": [1, "t", H]}, weights)
-    X = random(rng, 1, T, I)
-    (expected,) = session_of(path).run(None, {"x": X})
     model = undertow.load(path)
+    assert "time: axis 0 of 'x' (of size 1), walked by GRU node 'h'" in model.source
+    assert "a stream carries the state on" in model.source
+    open_path = save(tmp_path, nodes, {"x": ["t", "n", I]}, {"y": ["t", "n", H]}, weights)
+    X = random(rng, T, 1, I)
+    (expected,) = session_of(open_path).run(None, {"x": X})
     x, y = model.inputs["x"].shape, model.outputs["y"].shape
-    streams_like(model, {"x": X[0].reshape(T, *x)}, {"y": expected[0].reshape(T, *y)})
+    streams_like(model, {"x": X.reshape(T, *x)}, {"y": expected.reshape(T, *y)})
 
 
 # -- numbers and places ---------------------------------------------------------------------------------------------

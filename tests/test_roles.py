@@ -52,8 +52,19 @@ def test_states_say_by_what_they_are_told(tmp_path, rng):
     assert "time: the file is one step" in said
     assert "state: input 'h_in', output 'h_out', by name and shape" in said
     assert "state: input 'h_in', output 'h_out', as the caller says" in lines(named, states={"h_in": "h_out"})
-    alone = step_file(tmp_path, rng, "p", "q")
-    assert "state: input 'p', output 'q', no other pair is possible" in lines(alone)
+    alone = step_file(tmp_path, rng, "hidden", "q")
+    assert "state: input 'hidden', output 'q', by its name, and no other output could return it" in lines(alone)
+
+
+def test_one_pair_of_one_shape_is_no_evidence(tmp_path, rng):
+    """It may be a frame and what is made of it: a query and its context, a noisy frame and a clean one."""
+    path = step_file(tmp_path, rng, "p", "q")
+    with pytest.raises(undertow.UnsupportedError, match=r"such as states=\{'p': 'q'\} .* with states=\{\} if"):
+        undertow.load(path)
+    assert "as the caller says" in undertow.load(path, states={"p": "q"}).source
+    model = undertow.load(path, states={})
+    assert sorted(model.inputs) == ["p", "x"]
+    assert not model.states
 
 
 # -- recurrences that end with their first step -----------------------------------------------------------------------

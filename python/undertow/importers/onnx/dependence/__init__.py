@@ -5,7 +5,8 @@ This shares no code with the walk that builds a Graph, and no idea: it knows not
 asks it whether a reading of the axes can be right.
 """
 
+from .numbers import Numbers
 from .reach import MAX_CELLS, Operand, Reach, Unclear
 from .trace import Trace, Walked, trace
 
-__all__ = ["MAX_CELLS", "Operand", "Reach", "Trace", "Unclear", "Walked", "trace"]
+__all__ = ["MAX_CELLS", "Numbers", "Operand", "Reach", "Trace", "Unclear", "Walked", "trace"]

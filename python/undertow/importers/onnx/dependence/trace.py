@@ -15,6 +15,7 @@ from ..file.nodes import Body, OnnxNode
 from ..simplify.fold import Evaluator
 from ..simplify.program import Program
 from ..traits import EACH, OPERATORS, traits
+from .numbers import Numbers
 from .reach import Context, Operand, Reach, Rule, Unclear
 from .zeros import Starts
 
@@ -36,12 +37,13 @@ class Trace:
     """What was seen.
 
     outputs: what each depends on; an array where that is nothing. walked: the nodes that went from round to round.
-    lost: a node of a recurrence that ended with its first step, if there is one.
+    lost: a node of a recurrence that ended with its first step, if there is one. numbers: what lengths have met.
     """
 
     outputs: dict[str, Operand]
     walked: list[Walked]
     lost: OnnxNode | None
+    numbers: Numbers
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,13 @@ class Walked:
 
 class _Run(Context):
     def __init__(self, program: Program, evaluator: Evaluator) -> None:
+        self.constants = program.constants.keys()
         self.values: dict[str, Operand] = dict(program.constants)
         self.evaluator = evaluator
         self.walked: list[Walked] = []
         self.starts = Starts()
+        self.numbers = Numbers()
+        self.depth = 0
         self.n_run = 0
 
     def evaluate(self, node: OnnxNode, arrays: list[np.ndarray | None]) -> list[np.ndarray]:
@@ -65,8 +70,10 @@ class _Run(Context):
 
     def run_body(self, body: Body, given: Sequence[Operand]) -> list[Operand]:
         self.values.update(zip(body.inputs, given, strict=True))
+        self.depth += 1
         for node in body.nodes:
             self.run(node)
+        self.depth -= 1
         return [self.values[name] for name in body.outputs]
 
     def note_walk(self, node: OnnxNode, gained: Sequence[np.uint64]) -> None:
@@ -79,13 +86,22 @@ class _Run(Context):
         known = [o for o in operands if not isinstance(o, Reach)]
         if len(known) == len(operands) and traits(node.op).pure:
             results: Sequence[Operand] = self.evaluate(node, known)
+            self._note_numbers(node, known, results)
         elif node.op in RULES:
             results = RULES[node.op](self, node, operands)
+            self.numbers.look_along(node, operands)
         else:
             raise Unclear(f"{node.where}: what it depends on is not known")
         for name, result in zip(node.outputs, results, strict=False):
             if name:
                 self.values[name] = result
+
+    def _note_numbers(self, node: OnnxNode, known: Sequence[Operand], results: Sequence[Operand]) -> None:
+        constants = [name in self.constants for name in node.inputs]
+        if not all(constants):  # something of it follows from a size
+            self.numbers.look(node, known, constants, results)
+            if self.depth and self.numbers.decisions and self.numbers.decisions[-1][0] is node:
+                self.numbers.decisions.pop()  # of a round, not of the sequence
 
 
 def trace(program: Program, inputs: Mapping[str, Reach], evaluator: Evaluator | None = None) -> Trace:
@@ -102,7 +118,12 @@ def trace(program: Program, inputs: Mapping[str, Reach], evaluator: Evaluator | 
         for node in program.nodes:
             run.run(node)
         program.effort.used += run.n_run * 2**10
-        return Trace({name: run.values[name] for name in program.outputs}, run.walked, run.starts.lost(program.nodes))
+        return Trace(
+            {name: run.values[name] for name in program.outputs},
+            run.walked,
+            run.starts.lost(program.nodes),
+            run.numbers,
+        )
     except (Error, TooMuch, ValueError, IndexError, KeyError, TypeError) as error:
         raise Unclear(str(error)) from error
 

@@ -153,6 +153,8 @@ class _Cell:
         self.rows = n_items > 1 and 1 not in layout.outer
         if labels[0] == "N":
             raise Mixed(f"X has time and batch the other way round than layout={self.layout} says")
+        if self.inside and n_steps == 1 and not self.walk.reading.clip:
+            raise Mixed(f"X has shape {X.shape} with layout={self.layout}, so it takes one step alone in every frame")
         if not self.inside:
             # Frames at the start that a convolution without padding left out are none of the cell's sequence.
             self.late = self.builder.n_steps - n_steps if self.builder.sequence else 0

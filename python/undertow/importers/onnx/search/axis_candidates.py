@@ -56,7 +56,8 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
             continue
         if len({isinstance(n, str) for n in times}) > 1:
             continue  # time is open in all inputs that have it, or in none
-        many = [a is not None and p.dims[a] != 1 for p, (_, a) in zip(ports, choice, strict=True)]
+        items = [p.dims[a] for p, (_, a) in zip(ports, choice, strict=True) if a is not None]
+        many = [isinstance(n, int) and n > 1 for n in items]
         if program.is_recurrent and not (carried or exact) and times and set(times) == {1} and any(many):
             continue  # cells that forget at every step, and nobody carries their states: it is no sequence
         n_steps = _common(ports, [a for a, _ in choice], sizes.n_steps)

@@ -51,6 +51,46 @@ def by_names(fits: Mapping[str, Iterable[str]]) -> dict[str, str]:
     return {name: outputs[0] for name, outputs in named.items() if len(outputs) == 1 and taken[outputs[0]] == 1}
 
 
+#: what names of states say by themselves
+_STATES = frozenset(
+    [
+        "state",
+        "states",
+        "hidden",
+        "hx",
+        "cx",
+        "h",
+        "h0",
+        "hn",
+        "carry",
+        "cache",
+        "caches",
+        "past",
+        "prev",
+        "previous",
+        "memory",
+        "mem",
+        "history",
+        "hist",
+        "buffer",
+        "buf",
+        "rnn",
+        "gru",
+        "lstm",
+        "recurrent",
+    ]
+)
+
+
+def is_state(name: str) -> bool:
+    """Whether a name says that it is a state's, without another name beside it.
+
+    >>> is_state("encoder_hidden"), is_state("query")
+    (True, False)
+    """
+    return bool(_STATES & set(_words(name)))
+
+
 def same_state(name: str, output: str) -> bool:
     """Whether an input and an output are called the same, but for one word each that says before or behind a step."""
     befores, afters = _stems(name, _BEFORE), _stems(output, _AFTER)
@@ -87,4 +127,4 @@ def _words(name: str) -> Words:
     return tuple(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name))
 
 
-__all__ = ["by_names", "same_state"]
+__all__ = ["by_names", "is_state", "same_state"]

@@ -10,13 +10,13 @@ item's outputs on that item alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
 
 from ....ir.graph import Graph
-from ..dependence import MAX_CELLS, Operand, Reach, Unclear, Walked, trace
+from ..dependence import MAX_CELLS, Numbers, Operand, Reach, Unclear, Walked, trace
 from ..file.nodes import OnnxNode
 from ..frames.context import Place, Reading
 from ..frames.provenance import Layout
@@ -68,11 +68,13 @@ class Cells:
 class Proof:
     """What was learned on the way.
 
-    walks: nodes that go along time. lost: one of a recurrence that ends with its first step, if there is one.
+    walks: nodes that go along time. lost: one of a recurrence that ends with its first step, if there is one. numbers:
+    what the length of a sequence has met.
     """
 
     walks: list[OnnxNode] = field(default_factory=list)
     lost: OnnxNode | None = None
+    numbers: Numbers = field(default_factory=Numbers)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,37 @@ def prove(program: Program, claim: Claim) -> Proof:
         raise Refuted(f"cannot prove which axis is time and which the batch: {error}") from None
 
 
+def longest(proof: Proof, reading: Reading) -> int | None:
+    """A number of frames that reaches beyond all that the length has met, where that is more than the walk had."""
+    needed = -(-(max(proof.numbers.lengths, default=0) + 2) // reading.frames) + 1
+    return needed if needed > reading.n_steps else None
+
+
+def check_decisions(program: Program, reading: Reading, proof: Proof) -> None:
+    """Hold what the walk's sizes decided against other lengths, and a batch of one, which is what a stream is.
+
+    Raises:
+        Refuted: a comparison of sizes comes out otherwise.
+    """
+    base = Sizes(reading.n_steps, reading.n_items, reading.frames)
+    rows = base.n_steps * base.frames
+    near = {n + i for n in proof.numbers.thresholds for i in (-1, 0, 1)}
+    lengths = [replace(base, n_steps=n) for n in sorted(near) if base.frames == 1 and 1 <= n < rows]
+    others = ([replace(base, n_items=1)] if base.n_items > 1 else []) + lengths
+    for sizes in others if proof.numbers.thresholds else ():
+        try:
+            mine, theirs = (trace(program, _inputs(program, reading, s)).numbers.decisions for s in (base, sizes))
+        except Unclear:
+            continue  # a window does not fit
+        for (node, here), (other, there) in zip(mine, theirs, strict=False):
+            if node is other and here != there:
+                what = "a batch of 1" if sizes.n_items != base.n_items else f"{sizes.n_steps} timesteps"
+                raise Refuted(
+                    f"{node.where} decides by a size: for {what} otherwise than for {base.n_steps} timesteps of a "
+                    f"batch of {base.n_items}; fix the size that it compares with shapes={{name: [...]}}"
+                )
+
+
 def _widened(program: Program, reading: Reading, base: Sizes) -> Sizes:
     """The sizes with those of open axes above 1."""
     ports = [*program.inputs, *program.state_inputs]
@@ -124,6 +157,32 @@ def _widened(program: Program, reading: Reading, base: Sizes) -> Sizes:
     )
 
 
+def _inputs(program: Program, reading: Reading, sizes: Sizes) -> dict[str, Reach]:
+    cells = Cells(sizes)
+    ports = [*program.inputs, *program.state_inputs]
+    lengths = {name: Reach.none((sizes.n_items,)) for name in program.length_inputs}
+    return {port.name: _input(port, reading, sizes, cells) for port in ports} | lengths
+
+
+def _input(port: Port, reading: Reading, sizes: Sizes, cells: Cells) -> Reach:
+    """An input whose rows and items are cells."""
+    time, batch = reading.axes[port.name]
+    frames = sizes.frames
+    full = {time: sizes.n_steps * frames, batch: sizes.n_items}
+    shape = [full.get(axis, n) for axis, n in enumerate(port.dims)]
+    if any(isinstance(n, str) for n in shape):
+        raise Unclear(f"an axis of input {port.name!r} has no size")
+    steps = [-1] if time is None else [row // frames for row in range(sizes.n_steps * frames)]
+    items = [0] if batch is None else list(range(sizes.n_items))
+    bits = np.array([[cells.bit(t, i) for i in items] for t in steps], np.uint64)
+    if batch is None and sizes.n_items > 1:
+        bits = bits & np.uint64(0)  # shared by all items, so it is of none
+    if time is not None and batch is not None and batch < time:
+        bits = bits.T
+    places = [len(steps) if a == time else len(items) if a == batch else 1 for a in range(len(shape))]
+    return Reach.of([int(n) for n in shape], bits.reshape(places))
+
+
 class Refuted(Exception):
     """The nodes say otherwise, or do not tell; its argument is what to tell the user, with what to give."""
 
@@ -135,13 +194,10 @@ class _Check:
         self.cells = Cells(sizes)
 
     def run(self) -> Proof:
-        ports = [*self.program.inputs, *self.program.state_inputs]
-        inputs = {port.name: self._input(port) for port in ports}
-        inputs |= {name: Reach.none((self.sizes.n_items,)) for name in self.program.length_inputs}
-        found = trace(self.program, inputs)
+        found = trace(self.program, _inputs(self.program, self.claim.reading, self.sizes))
         made = found.outputs
         walks = [walk.node for walk in found.walked if self._walks_time(walk)]
-        proof = Proof(list({id(node): node for node in walks}.values()), found.lost)
+        proof = Proof(list({id(node): node for node in walks}.values()), found.lost, found.numbers)
         if self.claim.reading.clip:
             return proof
         self._all_items_count(made)
@@ -156,23 +212,6 @@ class _Check:
             if isinstance(reach, Reach) and batch is not None and self.sizes.n_items > 1 and batch < len(reach.shape):
                 self._items(output, reach, batch)
         return proof
-
-    def _input(self, port: Port) -> Reach:
-        time, batch = self.claim.reading.axes[port.name]
-        frames = self.sizes.frames
-        full = {time: self.sizes.n_steps * frames, batch: self.sizes.n_items}
-        shape = [full.get(axis, n) for axis, n in enumerate(port.dims)]
-        if any(isinstance(n, str) for n in shape):
-            raise Unclear(f"an axis of input {port.name!r} has no size")
-        steps = [-1] if time is None else [row // frames for row in range(self.sizes.n_steps * frames)]
-        items = [0] if batch is None else list(range(self.sizes.n_items))
-        bits = np.array([[self.cells.bit(t, i) for i in items] for t in steps], np.uint64)
-        if batch is None and self.sizes.n_items > 1:
-            bits = bits & np.uint64(0)  # shared by all items, so it is of none
-        if time is not None and batch is not None and batch < time:
-            bits = bits.T
-        places = [len(steps) if a == time else len(items) if a == batch else 1 for a in range(len(shape))]
-        return Reach.of([int(n) for n in shape], bits.reshape(places))
 
     def _walks_time(self, walk: Walked) -> bool:
         """Whether different rounds bring different timesteps."""
@@ -313,4 +352,4 @@ def _horizons(graph: Graph) -> dict[str, tuple[float, float]]:
     return known
 
 
-__all__ = ["Claim", "Proof", "Refuted", "prove"]
+__all__ = ["Claim", "Proof", "Refuted", "check_decisions", "longest", "prove"]

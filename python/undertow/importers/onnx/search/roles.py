@@ -59,7 +59,7 @@ def forgets(proof: Proof) -> str:
 def _time(program: Program, reading: Reading, proof: Proof) -> list[str]:
     if reading.clip:
         return ["time: none, all of each input is one frame"]
-    axes = _axes(program.inputs, reading, 0)
+    axes = _axes(program.inputs, reading, 0, bool(proof.walks))
     if reading.carried:
         along = f", or many along {_some(axes, _AXES)}" if axes else ""
         return [f"time: the file is one step{along}"]
@@ -67,18 +67,25 @@ def _time(program: Program, reading: Reading, proof: Proof) -> list[str]:
         return []
     names = [node.where for node in proof.walks]
     walks = f", walked by {_some(names, _NODES)}" if names else ""
-    return [f"time: {_some(axes, _AXES)}{walks}"]
+    times = [(p, reading.axes[p.name][0]) for p in program.inputs]
+    one = bool(names) and all(axis is None or p.dims[axis] == 1 for p, axis in times)
+    more = ["the file has one timestep and starts anew in every call; a stream carries the state on"] if one else []
+    return [f"time: {_some(axes, _AXES)}{walks}", *more]
 
 
 def _batch(program: Program, reading: Reading) -> list[str]:
-    axes = _axes(program.inputs, reading, 1)
+    axes = _axes(program.inputs, reading, 1, False)
     return [f"batch: {_some(axes, _AXES)}"] if axes else []
 
 
-def _axes(ports: list[Port], reading: Reading, kind: int) -> list[str]:
-    """Axes of that kind, but those of size 1, which could be of any."""
+def _axes(ports: list[Port], reading: Reading, kind: int, every: bool) -> list[str]:
+    """Axes of that kind; those of size 1, which could be of any, only where asked for."""
     found = [(port, reading.axes[port.name][kind]) for port in ports]
-    return [f"axis {axis} of {quoted(port.name)}" for port, axis in found if axis is not None and port.dims[axis] != 1]
+    return [
+        f"axis {axis} of {quoted(port.name)}" + (" (of size 1)" if port.dims[axis] == 1 else "")
+        for port, axis in found
+        if axis is not None and (every or port.dims[axis] != 1)
+    ]
 
 
 def _some(names: list[str], n: int) -> str:

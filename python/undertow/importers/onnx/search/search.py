@@ -30,15 +30,19 @@ from . import states
 from .axis_candidates import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
 from .imported import Imported
 from .outputs import output
-from .proof import Claim, Refuted, prove
+from .proof import Claim, Refuted, check_decisions, longest, prove
 from .roles import source
 from .single_frame import as_clip, clip_hint, clip_readings
 from .states import Pair
 
+#: timesteps that are tried at most because a number of the file meets the length of a sequence
+MAX_LONGER = 1100
+
 
 class _Failure(Exception):
     """A reading does not work. Carries how far the walk got, whether it could end otherwise with `inside`, what number
-    of timesteps in a frame may work, whether the error says what to do already, and which walk it was.
+    of timesteps in a frame may work, whether the error says what to do already, which walk it was, and whether more
+    timesteps could do.
     """
 
     def __init__(
@@ -49,9 +53,10 @@ class _Failure(Exception):
         frames: int = 0,
         advised: bool = False,
         walk: tuple[Program, Reading] | None = None,
+        longer: bool = False,
     ) -> None:
         self.position, self.error, self.wants_inside, self.frames = position, error, wants_inside, frames
-        self.advised, self.walk = advised, walk
+        self.advised, self.walk, self.longer = advised, walk, longer
 
     def kept(self) -> _Failure:
         """Without the frames that were left, which hold every table of the walk."""
@@ -168,8 +173,7 @@ def _variants(
         found = states.candidates(program)
         if found:
             yield True, states.with_states(program, [p.input for p in found]), found
-            if not program.state_inputs or all(pair.is_told for pair in found):
-                return  # as a sequence it would take a state for something else
+            return  # as a sequence it would take a state for something else
         elif program.state_inputs:
             yield True, program, pairs
     elif one_step and program.state_inputs:
@@ -195,7 +199,8 @@ def _search(
     n_tried = 0
     n_failed = len(failures)
     for sizes in sizes_to_try(program, carried, exact):
-        if sizes.n_steps in MORE_STEPS and not any(isinstance(f.error, TooShort) for f in failures[n_failed:]):
+        short = any(f.longer or isinstance(f.error, TooShort) for f in failures[n_failed:])
+        if sizes.n_steps in MORE_STEPS and not short:
             continue
         by_rank: dict[int, list[Reading]] = {}
         for reading in readings(program, sizes, carried, exact):
@@ -311,7 +316,35 @@ def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
             what = "number of timesteps" if n_steps != reading.n_steps else "size of the batch"
             message = f"the result depends on the {what}: {where} differs between two of them"
             raise _Failure(len(program.nodes), UnsupportedError(message))
-    return _proven(program, result)
+    result = _proven(program, result)
+    _try_longer(program, pairs, result, keep_states)
+    return result
+
+
+def _try_longer(program: Program, pairs: list[Pair], found: Imported, keep_states: bool) -> None:
+    """Look beyond the numbers that the length of a sequence meets: a delay, a position from which on all is else."""
+    reading = found.reading
+    try:
+        check_decisions(program, reading, found.proof)
+    except Refuted as error:
+        raise _Failure(len(program.nodes), UnsupportedError(str(error)), advised=True) from None
+    n_steps = longest(found.proof, reading)
+    if n_steps is None or reading.fixed_time or reading.n_steps == 1:
+        return
+    if n_steps > MAX_LONGER:
+        number = max(found.proof.numbers.lengths)
+        message = f"the number {number} meets the length of a sequence, which is more than {MAX_LONGER} can show"
+        raise _Failure(len(program.nodes), UnsupportedError(message), longer=True)
+    try:
+        again = _build(program, pairs, replace(reading, n_steps=n_steps), False, keep_states)
+        _proven(program, again)
+    except _Failure as failure:
+        failure.longer = True
+        raise
+    if where := difference(found.graph, again.graph):
+        lengths = f"{reading.n_steps} and {n_steps}"
+        message = f"the result depends on the number of timesteps: {where} differs between {lengths}"
+        raise _Failure(len(program.nodes), UnsupportedError(message), longer=True)
 
 
 def _proven(program: Program, found: Imported) -> Imported:

@@ -21,8 +21,9 @@ from ..frames.provenance import Tensor, ascends
 from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program, carries
 from ..traits import traits
-from .names import by_names
+from .names import by_names, is_state
 
+#: no evidence
 _ALONE = "no other pair is possible"
 
 
@@ -33,8 +34,6 @@ class Pair:
     input: str
     output: str | None
     why: str = ""
-    #: by more than that no other pair is possible
-    is_told: bool = True
 
 
 def candidates(program: Program) -> list[Pair]:
@@ -90,6 +89,8 @@ def candidates(program: Program) -> list[Pair]:
             if name in caches
             else "a recurrent node starts from the one and ends with the other"
             if of_cells
+            else "by its name, and no other output could return it"
+            if is_state(name)
             else _ALONE
         )
         found = caches.get(name) or of_cells or found
@@ -98,7 +99,10 @@ def candidates(program: Program) -> list[Pair]:
         chosen[name] = found[0]
     if len(chosen) == len(program.outputs) and not named:
         raise _ambiguous(fits, "every output could be a state")
-    return [Pair(name, output, whys[name], whys[name] != _ALONE) for name, output in chosen.items()]
+    for name, output in chosen.items():
+        if whys[name] == _ALONE:  # so may be a frame and what is made of it
+            raise _ambiguous(fits, f"{name!r} and {output!r} have one shape, and nothing else says that they are one")
+    return [Pair(name, output, whys[name]) for name, output in chosen.items()]
 
 
 def _fits(program: Program) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -244,7 +248,7 @@ def _likely(fits: dict[str, list[str]]) -> str:
         left = [output for output in fits[name] if output not in told.values()]
         if left:
             told[name] = left[-1]
-    return f", such as states={told} if that is so" if told else ""
+    return f", such as states={told} if that is so, or with states={{}} if there are none"
 
 
 def with_states(program: Program, names: list[str]) -> Program:
