@@ -64,6 +64,8 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
         n_items = _common([*ports], [a for _, a in choice], sizes.n_items)
         if n_steps is None or n_items is None or not _names_agree(ports, choice):
             continue
+        if n_steps == 1 and times and program.is_recurrent and not (carried or exact):
+            continue  # that a state may be carried on shows with several timesteps, or not at all
         if n_steps == 1 and sizes.n_items == 1 and program.is_recurrent and not (carried or exact):
             continue  # neither of several timesteps nor of several items: nothing tells such an open axis from time
         shrunk = n_items == 1 and any(a is not None and a in p.dynamic for p, (_, a) in zip(ports, choice, strict=True))
