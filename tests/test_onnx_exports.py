@@ -291,7 +291,7 @@ def test_the_size_that_an_error_asks_for_is_enough(tmp_path, rng):
         [info("y", None)],
         {**cell(rng, "GRU", K, J, bias=True), **sizes},
     )
-    with pytest.raises(UnsupportedError, match=r"if the first axis is a batch.*shapes=\{'x': \[1, None, 3, 4\]\}"):
+    with pytest.raises(UnsupportedError, match=r"axis 0 of 'x' is a batch.*shapes=\{'x': \[1, None, 3, 4\]\}"):
         undertow.load(path)
     X = random(rng, T, 3, K)
     expected = peer(path, {"x": X[None]})["y"]

@@ -15,8 +15,9 @@ from ..file.nodes import OnnxNode
 from .reach import Operand, Reach
 
 #: what computes a size, or a place, from another one and a number
-_ARITHMETIC = frozenset(["Add", "Sub", "Min", "Max", "Clip", "Range", "Mod"])
-_COMPARISONS = frozenset(["Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"])
+_ARITHMETIC = frozenset(["Add", "Sub", "Range", "Mod"])
+#: what comes out otherwise from some number on
+_COMPARISONS = frozenset(["Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Min", "Max", "Clip"])
 #: larger ones mean "to the end"; a constant of more numbers than that is a table
 _LARGEST, _MOST = 2**20, 64
 
@@ -48,7 +49,9 @@ class Numbers:
                     self.thresholds |= found
         result = results[0]
         if node.op in _COMPARISONS and isinstance(result, np.ndarray) and result.size == 1:
-            self.decisions.append((node, bool(result.reshape(()))))
+            first = operands[0]
+            chosen = result == first if result.dtype.kind != "b" and isinstance(first, np.ndarray) else result
+            self.decisions.append((node, bool(np.all(chosen))))
 
     def look_along(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
         """Note by how much a node shifts, cuts or lengthens an axis along which something differs."""

@@ -81,6 +81,11 @@ def _is_time(walk: Walk, node: OnnxNode, trips: int) -> bool:
 
 def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: list[Any]) -> list[Any]:
     limit = limits.MAX_TRIPS if trips is None else int(trips.reshape(()))
+    if limit >= 2**31 - 1:  # no number of rounds, but what exporters write for none
+        node.unsupported(
+            "runs until its condition says otherwise, which is not that a counter (from a known number, by 1 a round) "
+            "is below the length of the sequence"
+        )
     if limit > limits.MAX_TRIPS:
         node.unsupported(f"runs {limit} times; at most {limits.MAX_TRIPS} rounds that are no timesteps are supported")
     rows: list[list[Any]] = [[] for _ in body.outputs[1 + len(carried) :]]

@@ -112,6 +112,15 @@ def prove(program: Program, claim: Claim) -> Proof:
         raise Refuted(f"cannot prove which axis is time and which the batch: {error}") from None
 
 
+def lengths_met(program: Program, reading: Reading) -> set[int]:
+    """Numbers of the file that the length of a sequence meets; none where that cannot be told."""
+    try:
+        sizes = Sizes(reading.n_steps, reading.n_items, reading.frames)
+        return trace(program, _inputs(program, reading, sizes)).numbers.lengths
+    except Unclear:
+        return set()
+
+
 def longest(proof: Proof, reading: Reading) -> int | None:
     """A number of frames that reaches beyond all that the length has met, where that is more than the walk had."""
     needed = -(-(max(proof.numbers.lengths, default=0) + 2) // reading.frames) + 1
@@ -251,8 +260,8 @@ class _Check:
         used = {i for _, i in self.cells.of(found)}
         if used and used != set(self.cells.items):
             raise Refuted(
-                f"{self._axes(1)} is not the batch: of several items only number {min(used)} is used; the file has "
-                f"fixed its size inside, though it calls it open: give it with {self._advice(1, 1)}"
+                f"{self._axes(1)} is not the batch: of several items only number {min(used)} is used, as in a file of "
+                f"one timestep whose loop was written out; if its size is 1, give it with {self._advice(1, 1)}"
             )
 
     def _items(self, name: str, reach: Reach, batch: int) -> None:
@@ -352,4 +361,4 @@ def _horizons(graph: Graph) -> dict[str, tuple[float, float]]:
     return known
 
 
-__all__ = ["Claim", "Proof", "Refuted", "check_decisions", "longest", "prove"]
+__all__ = ["Claim", "Proof", "Refuted", "check_decisions", "lengths_met", "longest", "prove"]

@@ -30,7 +30,7 @@ from . import states
 from .axis_candidates import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
 from .imported import Imported
 from .outputs import output
-from .proof import Claim, Refuted, check_decisions, longest, prove
+from .proof import Claim, Refuted, check_decisions, lengths_met, longest, prove
 from .roles import source
 from .single_frame import as_clip, clip_hint, clip_readings
 from .states import Pair
@@ -197,10 +197,11 @@ def _search(
     failures: _Failures,
 ) -> Imported | None:
     n_tried = 0
+    tried: dict[int, Reading] = {}  # one of each number of timesteps
     n_failed = len(failures)
     for sizes in sizes_to_try(program, carried, exact):
         short = any(f.longer or isinstance(f.error, TooShort) for f in failures[n_failed:])
-        if sizes.n_steps in MORE_STEPS and not short:
+        if sizes.n_steps in MORE_STEPS and not (short or _meet_numbers(program, tried)):
             continue
         by_rank: dict[int, list[Reading]] = {}
         for reading in readings(program, sizes, carried, exact):
@@ -216,6 +217,7 @@ def _search(
                 if inside and alone and (reading.n_steps > 1 or not carried):
                     continue  # of size 1 alone, nothing tells an axis that a cell walks from the batch
                 n_tried += 1
+                tried[reading.n_steps] = reading
                 if n_tried > limits.MAX_READINGS:
                     raise UnsupportedError(
                         f"more than {limits.MAX_READINGS} ways to read the axes of {[p.name for p in program.inputs]}; "
@@ -246,6 +248,14 @@ def _search(
             if found:
                 return _only(program, found)
     return None
+
+
+def _meet_numbers(program: Program, tried: Mapping[int, Reading]) -> bool:
+    """Whether a number of the file is as large as the most timesteps that were tried: a delay would not fit in."""
+    if not tried:
+        return False
+    n_steps = max(tried)
+    return max(lengths_met(program, tried[n_steps]), default=0) >= n_steps - 1
 
 
 def _is_one_step(program: Program, reading: Reading) -> bool:

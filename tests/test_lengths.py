@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""What begins late is not lost: delays longer than a walk, masks, factors and loops that a length decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import undertow
+from onnx_files import BOOL, INT64, graph_of, info, node, onnxruntime, random, save
+from undertow.errors import UnsupportedError
+
+I = 4
+SIZES = [node("Shape", "x", "shape"), node("Gather", "shape one", "n", axis=0)]
+NUMBERS = {"zero": np.array(0), "one": np.array(1), "first": np.array([0]), "second": np.array([1])}
+
+
+def file_of(folder, nodes: list[Any], weights: dict[str, Any], batch: Any = 1):
+    graph = graph_of(nodes, {"x": [batch, "T", I]}, {"y": [batch, "T", I]}, {**NUMBERS, **weights})
+    return save(graph, folder)
+
+
+def agrees(path, rng, lengths=(1, 2, 9, 40, 130)):
+    session, model = onnxruntime().InferenceSession(str(path)), undertow.load(path)
+    for n in lengths:
+        x = random(rng, 1, n, I)
+        (expected,) = session.run(None, {"x": x})
+        np.testing.assert_allclose(model.run(x[0]), expected[0], atol=1e-5)
+    return model
+
+
+@pytest.mark.parametrize("k", [3, 6, 7, 10, 11, 12, 13, 30, 64, 100])
+def test_a_delay_is_a_window_however_long(k, tmp_path, rng):
+    """x + 0.5 x delayed by k, as padding in front and a slice at the end."""
+    nodes = [
+        node("Pad", "x pads", "padded"),
+        node("Slice", "padded first end second", "late"),
+        node("Mul", "late half", "echo"),
+        node("Add", "x echo", "y"),
+    ]
+    weights = {"pads": np.array([0, k, 0, 0, 0, 0]), "end": np.array([-k]), "half": np.float32(0.5)}
+    model = agrees(file_of(tmp_path, nodes, weights), rng)
+    assert [node.op for node in model.graph.nodes].count("window") == 1
+
+
+@pytest.mark.parametrize("k", [5, 12, 70])
+def test_a_moving_sum(k, tmp_path, rng):
+    """What was summed up, less the same k timesteps ago, which zeros joined in front delay."""
+    nodes = [
+        node("CumSum", "x one", "sum"),
+        node("Concat", "zeros sum", "both", axis=1),
+        node("Slice", "both first end second", "late"),
+        node("Sub", "sum late", "y"),
+    ]
+    weights = {"zeros": np.zeros((1, k, I), np.float32), "end": np.array([-k])}
+    path = file_of(tmp_path, nodes, weights)
+    try:
+        model = undertow.load(path)
+    except UnsupportedError:
+        return
+    assert "window" in [node.op for node in model.graph.nodes]
+    agrees(path, rng)
+
+
+POSITIONS = [*SIZES, node("Range", "zero n one", "at")]
+DEPENDS = {
+    "a mask of positions": (
+        [
+            *POSITIONS,
+            node("Less", "at k", "early"),
+            node("Cast", "early", "mask", to=1),
+            node("Unsqueeze", "mask second", "column"),
+            node("Mul", "x column", "y"),
+        ],
+        [2, 11, 12, 20, 100],
+    ),
+    "a factor": (
+        [
+            *SIZES,
+            node("Greater", "n k", "long"),
+            node("Cast", "long", "factor", to=1),
+            node("Mul", "x factor", "y"),
+        ],
+        [1, 3, 6, 20, 100],
+    ),
+    "a bound": (
+        [
+            *SIZES,
+            node("Min", "n k", "used"),
+            node("Cast", "used", "number", to=1),
+            node("Mul", "x number", "y"),
+        ],
+        [20, 100],
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "k"), [(kind, k) for kind, (_, numbers) in DEPENDS.items() for k in numbers])
+def test_what_depends_on_the_length_is_refused(kind, k, tmp_path):
+    path = file_of(tmp_path, DEPENDS[kind][0], {"k": np.array(k)})
+    with pytest.raises(UnsupportedError):
+        undertow.load(path)
+
+
+@pytest.mark.parametrize("k", [20, 100])
+def test_a_loop_that_ends_at_a_number_is_refused(k, tmp_path, rng):
+    """As many rounds as there are timesteps, and k at most."""
+    body = graph_of(
+        [node("Gather", "rows i", "row", axis=0), node("Add", "h row", "h_next"), node("Identity", "on", "on_next")],
+        [info("i", [], INT64), info("on", [], BOOL), "h"],
+        [info("on_next", [], BOOL), "h_next"],
+    )
+    nodes = [
+        *SIZES,
+        node("Min", "n k", "trips"),
+        node("Transpose", "x", "rows", perm=[1, 0, 2]),
+        node("Loop", "trips true h_0", "h_n", body=body),
+        node("Unsqueeze", "h_n second", "end"),
+        node("Add", "x end", "y"),
+    ]
+    weights = {"k": np.array(k), "true": np.array(True), "h_0": np.zeros((1, I), np.float32)}
+    with pytest.raises(UnsupportedError):
+        undertow.load(file_of(tmp_path, nodes, weights))
+
+
+def test_a_batch_of_one_decides_as_one(tmp_path, rng):
+    """Items are added to 1 where there are several of them: a stream is one."""
+    nodes = [
+        node("Shape", "x", "shape"),
+        node("Gather", "shape zero", "items", axis=0),
+        node("Greater", "items one", "several"),
+        node("Cast", "several", "more", to=1),
+        node("CumSum", "x one", "sum"),
+        node("Add", "sum more", "y"),
+    ]
+    with pytest.raises(UnsupportedError, match=r"Greater node 'several' decides by a size: for a batch of 1 otherwise"):
+        undertow.load(file_of(tmp_path, nodes, {}, "N"))
+    graph = graph_of(nodes, {"x": [1, "T", I]}, {"y": [1, "T", I]}, NUMBERS)
+    agrees(save(graph, tmp_path), rng)
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_one_timestep_that_a_cell_walks_is_time(batch, tmp_path, rng):
+    """The default of exporters: the example's one timestep is fixed, the batch may be open."""
+    weights = {"W": random(rng, 1, 3 * I, I), "R": random(rng, 1, 3 * I, I)}
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        node("GRU", "t W R", "g", hidden_size=I),
+        node("Squeeze", "g second", "s"),
+        node("Transpose", "s", "y", perm=[1, 0, 2]),
+    ]
+    graph = graph_of(nodes, {"x": [batch, 1, I]}, {"y": [batch, 1, I]}, {**NUMBERS, **weights})
+    model = undertow.load(save(graph, tmp_path))
+    assert "time: axis 1 of 'x' (of size 1), walked by GRU" in model.source
+    open_graph = graph_of(nodes, {"x": [1, "T", I]}, {"y": [1, "T", I]}, {**NUMBERS, **weights})
+    session = onnxruntime().InferenceSession(str(save(open_graph, tmp_path, "open.onnx")))
+    x = random(rng, 1, 12, I)
+    np.testing.assert_allclose(model.run(x[0]), session.run(None, {"x": x})[0][0], atol=1e-5)
