@@ -3,9 +3,8 @@
 
 A state input is recognised by use: it reaches initial_h or initial_c of a recurrent node through ops that only move
 elements. Its output is the one that returns, element for element, that node's final state. Such a pair vanishes into
-the node. Any other pair (of a model that is a single step) is recognised by shape and dependence, when only one way
-fits, and kept as a
-register: read at the start of a step, written at its end.
+the node. Any other pair (of a model that is a single step) is recognised by names, or by elements that are moved from the
+one to the other, beside shapes and dependence, and kept as a register: read at the start of a step, written at its end.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ def candidates(program: Program) -> list[Pair]:
 
     Names decide where they tell pairs (`names.by_names`); where they do, also for a state that is overwritten without
     being read for it, as the frame before. Of other inputs those are states of which an output is moved:
-    a cache of which the oldest part is dropped. Where neither says anything, every input that an output could return is
-    one, if there is one way alone to pair them. Empty when there is no pair.
+    a cache of which the oldest part is dropped; or their own name says so, and one output alone could return them. That
+    shapes leave one pair is no evidence: it may be a frame and what is made of it. Empty when no pair is possible.
 
     Raises:
-        UnsupportedError: several ways to pair fit.
+        UnsupportedError: a pair is possible, and nothing tells whether it is one, or which; with the line to paste.
     """
     fits, alike = _fits(program)
     known = len(program.state_inputs)
