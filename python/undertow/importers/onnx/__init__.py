@@ -57,8 +57,8 @@ def load(
     Inputs that are the initial state of an RNN, GRU or LSTM become states; an output that returns such a state's
     final value is left out (read it from the stream's state), unless the model has no other output. In a model of one
     step, an input and an output of equal shape, of which the second depends on the first, become a state as well where
-    their names say so (h_in and h_out, past.0 and present.0, state and stateN ..., or an input called hidden or cache of
-    which one output alone has the shape), or elements are moved from the one to the other.
+    their names say so (h_in and h_out, past.0 and present.0, state and stateN ..., or an input called hidden or cache
+    of which one output alone has the shape), or elements are moved from the one to the other.
     An input that is only used as sequence_lens is left out too: the length is given when the model is run.
     `graph.source` lists what was found.
 

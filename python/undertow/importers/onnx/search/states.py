@@ -3,8 +3,9 @@
 
 A state input is recognised by use: it reaches initial_h or initial_c of a recurrent node through ops that only move
 elements. Its output is the one that returns, element for element, that node's final state. Such a pair vanishes into
-the node. Any other pair (of a model that is a single step) is recognised by names, or by elements that are moved from the
-one to the other, beside shapes and dependence, and kept as a register: read at the start of a step, written at its end.
+the node. Any other pair (of a model that is a single step) is recognised by names, or by elements that are moved from
+the one to the other, beside shapes and dependence, and kept as a register: read at the start of a step, written at its
+end.
 """
 
 from __future__ import annotations
