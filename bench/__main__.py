@@ -20,6 +20,7 @@ from . import (  # noqa: E402
     cores,
     latency,
     load,
+    load_cost,
     memory,
     overhead,
     pool,
@@ -47,7 +48,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "rtneural": lambda seconds: [rtneural.table(seconds)],
     "overhead": lambda seconds: [overhead.table(seconds)],
     "latency": lambda seconds: latency.tables(1_000_000 if seconds >= 1 else 100_000),
-    "load": lambda seconds: [load.table(seconds)],
+    "load": lambda seconds: [load.table(seconds), load_cost.table()],
     "accuracy": lambda seconds: list(accuracy.tables(100_000 if seconds >= 1 else 10_000)),
     "memory": lambda seconds: memory.tables(10_000_000 if seconds >= 1 else 1_000_000),
 }

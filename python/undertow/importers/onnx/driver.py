@@ -46,8 +46,9 @@ class Driver(Walk):
             for position, node in enumerate(self.program.nodes):
                 self.position = position
                 self.walk_node(node)
-                for name in done[position] - self.program.constants.keys():
-                    self.values.pop(name, None)
+                for name in done[position]:
+                    if name not in self.program.constants:
+                        self.values.pop(name, None)
         self.builder.graph.origin.leave()
 
     def release(self) -> None:

@@ -55,12 +55,11 @@ class Cells:
         """(timestep, item) of each cell."""
         return [cell for cell, n in self.number.items() if int(bits) >> n & 1]
 
-    def where(self, steps: tuple[float, float], items: list[int]) -> np.uint64:
-        """All cells of timesteps from one to another and of some items, with what is no timestep's."""
+    def of_item(self, item: int) -> np.uint64:
+        """All cells of an item."""
         found = np.uint64(0)
         for t, i in self.number:
-            if i in items and (t == -1 or steps[0] <= t <= steps[1]):
-                found |= self.bit(t, i)
+            found |= self.bit(t, i) if i == item else np.uint64(0)
         return found
 
 
@@ -233,24 +232,19 @@ class _Check:
         steps, items, outer = self._places(name, reach, layout)
         bits = reach.over([a for a in range(len(reach.shape)) if a not in outer]).along(outer)
         bits = bits.reshape([reach.shape[a] for a in outer])
+        flat, step, item = (np.broadcast_to(table, bits.shape).reshape(-1) for table in (bits, steps, items))
         back, ahead = horizon
-        own = list(self.cells.items)
-        for t in np.unique(steps).tolist():
-            for i in np.unique(items).tolist():
-                here = np.broadcast_to((steps == t) & (items == i), bits.shape)
-                if not here.any():
-                    continue
-                found = np.uint64(np.bitwise_or.reduce(bits[here]))
-                mine = own if i < 0 and len(own) == 1 else [i]
-                mixed = found & ~self.cells.where((-inf, inf), mine)
-                if mixed and (i in own or i < 0):
-                    raise Refuted(self._mixed(name))
-                if t < 0:
-                    if self.longer and not is_walked and len({s for s, _ in self.cells.of(found) if s >= 0}) > 1:
-                        raise Refuted(self._not_time(name))
-                    continue
-                if wrong := found & ~self.cells.where((t - back, t + ahead), own):
-                    raise Refuted(self._forgets(name, t, self.cells.of(wrong)[0][0]))
+        timeless = np.uint64(np.bitwise_or.reduce(flat[step < 0], initial=0))
+        for (t, i), number in self.cells.number.items():
+            has = (flat >> np.uint64(number) & np.uint64(1)).astype(bool)
+            if len(self.cells.items) > 1 and (has & (item != i) & (item < len(self.cells.items))).any():
+                raise Refuted(self._mixed(name))
+            if t >= 0:
+                late = has & (step >= 0) & ((t < step - back) | (t > step + ahead))
+                if late.any():
+                    raise Refuted(self._forgets(name, int(step[late][0]), t))
+        if self.longer and not is_walked and len({t for t, _ in self.cells.of(timeless) if t >= 0}) > 1:
+            raise Refuted(self._not_time(name))
 
     def _all_items_count(self, made: Mapping[str, Operand]) -> None:
         """Check that each item of the batch reaches something, if one does."""
@@ -268,7 +262,7 @@ class _Check:
         """Check that an output's items, along an axis, depend on themselves."""
         bits = reach.over([a for a in range(len(reach.shape)) if a != batch]).along([batch]).ravel()
         for i, found in enumerate(bits[: len(self.cells.items)]):
-            if len(bits) > 1 and found & ~self.cells.where((-inf, inf), [i]):
+            if len(bits) > 1 and found & ~self.cells.of_item(i):
                 raise Refuted(self._mixed(name))
 
     def _places(self, name: str, reach: Reach, layout: Layout) -> tuple[np.ndarray, np.ndarray, list[int]]:
