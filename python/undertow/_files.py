@@ -24,7 +24,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, BinaryIO
 
 # Not every system has them all. Without O_BINARY, Windows would write \r\n for \n.
@@ -270,3 +270,22 @@ def _naming(target: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, target, getattr(error, "winerror", None)) from None
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep what is printed meanwhile, by Python or by C++, off the screen."""
+    kept: list[tuple[int, int]] = []
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            for number in (1, 2):
+                with suppress(OSError):  # a program without a screen
+                    kept.append((number, os.dup(number)))
+                    os.dup2(nowhere, number)
+            yield
+        finally:
+            os.close(nowhere)
+            for number, saved in kept:
+                os.dup2(saved, number)
+                os.close(saved)

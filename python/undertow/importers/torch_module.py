@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import io
 import os
 import re
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import passes
+from .._files import silenced
 from .._text import shown
 from ..errors import Error, UnsupportedError
 from ..ir.graph import Graph
@@ -323,7 +323,7 @@ def _export(torch: Any, call: _Call, exporter: Exporter, path: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            with torch.no_grad(), _quiet():
+            with torch.no_grad(), silenced():
                 exporter(torch, call, path)
         except Exception as error:  # torch raises a dozen kinds, and the module is anybody's code
             raise UnsupportedError(
@@ -334,25 +334,6 @@ def _export(torch: Any, call: _Call, exporter: Exporter, path: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep exporters, which print graphs and reports from Python and C++, off the screen."""
-    kept: list[tuple[int, int]] = []
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            for number in (1, 2):
-                with contextlib.suppress(OSError):  # a program without a screen
-                    kept.append((number, os.dup(number)))
-                    os.dup2(nowhere, number)
-            yield
-        finally:
-            os.close(nowhere)
-            for number, saved in kept:
-                os.dup2(saved, number)
-                os.close(saved)
 
 
 def _output_names(call: _Call) -> list[str]:

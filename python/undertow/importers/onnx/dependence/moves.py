@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from ....budget import room
 from ..file.nodes import OnnxNode
 from ..traits import traits
 from .reach import Context, Operand, Reach, Unclear, broadcast, numbers, reach
@@ -89,6 +90,7 @@ def concat(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]
     others = [a for a in range(len(first)) if a != axis and any(r.bits.shape[a] > 1 for r in reaches)]
     parts = [r.along([*others, axis]) for r in reaches]
     shape = [sum(r.shape[axis] for r in reaches) if a == axis else n for a, n in enumerate(first)]
+    room(sum(part.size for part in parts), 16)
     return [Reach.of(shape, np.concatenate(parts, axis))]
 
 
@@ -104,7 +106,9 @@ def expand(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]
 def tile(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
     x = reach(operands[0])
     times = numbers(node, operands, 1, "repeats") or []
-    bits = np.tile(x.bits, [n if m > 1 else 1 for n, m in zip(times, x.bits.shape, strict=True)])
+    copies = [n if m > 1 else 1 for n, m in zip(times, x.bits.shape, strict=True)]
+    room(x.bits.size * prod(copies), 16)
+    bits = np.tile(x.bits, copies)
     return [Reach.of([n * k for n, k in zip(x.shape, times, strict=True)], bits)]
 
 
@@ -150,12 +154,16 @@ def pad(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
         axis, before, after = axis % len(shape), pads[i], pads[len(axes) + i]
         n = shape[axis]
         shape[axis] += before + after
+        if shape[axis] < 1:
+            raise Unclear(f"an axis of {n} is cut to {shape[axis]}")
         if before or after:
+            room(shape[axis], 32)
             index = np.arange(-before, n + after)
             inside = (index >= 0) & (index < n)
             if mode == "reflect":
                 index = np.abs((index + n - 1) % max(2 * n - 2, 1) - (n - 1))
             index = index % n if mode == "wrap" else np.clip(index, 0, n - 1)
+            room(bits.size // bits.shape[axis] * shape[axis], 24)
             full = np.broadcast_to(bits, [n if a == axis else m for a, m in enumerate(bits.shape)])
             bits = full.take(index, axis)
             if mode == "constant":

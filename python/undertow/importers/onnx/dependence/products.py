@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ....budget import room
 from ..file.nodes import OnnxNode
 from .reach import Context, Operand, Reach, Unclear, broadcast, join, reach, with_settings
 
@@ -70,6 +71,7 @@ def _seen(matrix: Operand, rows: Reach) -> np.ndarray | None:
         return None
     if matrix.shape[1] > MAX_LOOKED_AT or matrix.all():
         return None
+    room(rows.bits.size // rows.bits.shape[-1] * matrix.shape[0], 16)
     made = np.zeros((*rows.bits.shape[:-1], matrix.shape[0]), np.uint64)
     for k in range(matrix.shape[1]):
         made |= np.where(matrix[:, k] != 0, rows.bits[..., k : k + 1], np.uint64(0))

@@ -117,11 +117,13 @@ class Reach:
 
     def take(self, axis: int, index: Any) -> Reach:
         """Rows along an axis, by a slice or an array of their numbers, whose axes stand in its place."""
-        shape = np.broadcast_to(np.int8(0), self.shape)[(slice(None),) * axis + (index,)].shape
+        n = self.shape[axis]
+        new = (len(range(*index.indices(n))),) if isinstance(index, slice) else np.shape(index)
+        shape = (*self.shape[:axis], *new, *self.shape[axis + 1 :])
         if self.bits.shape[axis] > 1:
+            room(self.bits.size // self.bits.shape[axis] * max(np.size(index), 1), 16)
             return Reach.of(shape, self.bits[(slice(None),) * axis + (index,)])
-        n_new = len(shape) - len(self.shape) + 1
-        bits = self.bits.reshape(*self.bits.shape[:axis], *(1,) * n_new, *self.bits.shape[axis + 1 :])
+        bits = self.bits.reshape(*self.bits.shape[:axis], *(1,) * len(new), *self.bits.shape[axis + 1 :])
         return Reach.of(shape, bits)
 
 
@@ -158,7 +160,9 @@ def join(shape: Sequence[int], reaches: Iterable[Reach]) -> Reach:
     """Of what is computed element by element from operands that are broadcast to a shape."""
     bits = np.zeros((1,) * len(shape), np.uint64)
     for one in reaches:
-        bits = bits | one.bits.reshape((1,) * (len(shape) - len(one.shape)) + one.bits.shape)
+        mine = one.bits.reshape((1,) * (len(shape) - len(one.shape)) + one.bits.shape)
+        room(prod(np.broadcast_shapes(bits.shape, mine.shape)), 16)
+        bits = bits | mine
     return Reach.of(shape, bits)
 
 
@@ -179,6 +183,7 @@ def stack(rows: Sequence[Reach], axis: int) -> Reach:
     full = np.broadcast_shapes(*(row.bits.shape for row in rows))
     shape = list(rows[0].shape)
     shape.insert(axis, len(rows))
+    room(prod(full) * len(rows), 16)
     return Reach.of(shape, np.stack([np.broadcast_to(row.bits, full) for row in rows], axis))
 
 

@@ -19,6 +19,9 @@ from .numbers import Numbers
 from .reach import Context, Operand, Reach, Rule, Unclear
 from .zeros import Starts
 
+#: what a node counts in a load's effort; after how many of them that is looked at
+_EACH, _CHECKED = 2**10, 2**10
+
 
 def _rule(spreads: str) -> Rule:
     module, _, name = spreads.partition(".")
@@ -58,12 +61,17 @@ class _Run(Context):
     def __init__(self, program: Program, evaluator: Evaluator) -> None:
         self.constants = program.constants.keys()
         self.values: dict[str, Operand] = dict(program.constants)
-        self.evaluator = evaluator
+        self.evaluator, self.effort = evaluator, program.effort
         self.walked: list[Walked] = []
         self.starts = Starts()
         self.numbers = Numbers()
         self.depth = 0
         self.n_run = 0
+
+    def live(self) -> int:
+        """Bytes that are held."""
+        values = {id(v): v for v in self.values.values()}.values()
+        return sum(v.bits.nbytes if isinstance(v, Reach) else getattr(v, "nbytes", 0) for v in values)
 
     def evaluate(self, node: OnnxNode, arrays: list[np.ndarray | None]) -> list[np.ndarray]:
         return self.evaluator.run(node, arrays)
@@ -81,6 +89,9 @@ class _Run(Context):
 
     def run(self, node: OnnxNode) -> None:
         self.n_run += 1
+        self.effort.used += _EACH
+        if self.n_run % _CHECKED == 0:  # rounds of a loop may be many
+            self.effort.check()
         operands = [self.values[name] if name else None for name in node.inputs]
         self.starts.look(node, operands)
         known = [o for o in operands if not isinstance(o, Reach)]
@@ -113,11 +124,11 @@ def trace(program: Program, inputs: Mapping[str, Reach], evaluator: Evaluator | 
     run = _Run(program, evaluator or Evaluator())
     run.values.update(inputs)
     try:
-        for node, arrays in program.folded_products:
-            run.starts.look(node, arrays)
-        for node in program.nodes:
-            run.run(node)
-        program.effort.used += run.n_run * 2**10
+        with program.effort.held(run.live):
+            for node, arrays in program.folded_products:
+                run.starts.look(node, arrays)
+            for node in program.nodes:
+                run.run(node)
         return Trace(
             {name: run.values[name] for name in program.outputs},
             run.walked,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ....budget import room
 from ..file.nodes import OnnxNode
 from .reach import Context, Operand, Reach, Unclear, reach, with_settings
 
@@ -52,6 +53,7 @@ def _slide(bits: np.ndarray, axis: int, window: _Window) -> np.ndarray:
     if bits.shape[axis] == 1:
         return bits
     rows = np.moveaxis(bits, axis, 0)
+    room(window.count * rows[0].size, 16)
     made = np.zeros((window.count, *rows.shape[1:]), np.uint64)
     if window.count < window.kernel:
         for at in range(window.count):
@@ -122,6 +124,7 @@ def conv_transpose(_: Context, node: OnnxNode, operands: list[Operand]) -> list[
         axis = 2 + i
         if bits.shape[axis] > 1:
             rows = np.moveaxis(bits, axis, 0)
+            room(made * rows[0].size, 16)
             laid = np.zeros((made, *rows.shape[1:]), np.uint64)
             for tap in range(k):
                 index = np.arange(size) * stride + tap * dilations[i] - before

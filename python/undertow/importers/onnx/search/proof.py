@@ -15,6 +15,7 @@ from math import inf
 
 import numpy as np
 
+from ....budget import room
 from ....ir.graph import Graph
 from ..dependence import MAX_CELLS, Numbers, Operand, Reach, Unclear, Walked, trace
 from ..file.nodes import OnnxNode
@@ -180,14 +181,17 @@ def _input(port: Port, reading: Reading, sizes: Sizes, cells: Cells) -> Reach:
     shape = [full.get(axis, n) for axis, n in enumerate(port.dims)]
     if any(isinstance(n, str) for n in shape):
         raise Unclear(f"an axis of input {port.name!r} has no size")
-    steps = [-1] if time is None else [row // frames for row in range(sizes.n_steps * frames)]
-    items = [0] if batch is None else list(range(sizes.n_items))
-    bits = np.array([[cells.bit(t, i) for i in items] for t in steps], np.uint64)
+    n_rows, n_items = 1 if time is None else sizes.n_steps * frames, 1 if batch is None else sizes.n_items
+    room(n_rows * n_items, 24)
+    bits = np.zeros((n_rows, n_items), np.uint64)
+    for (t, i), _ in cells.number.items():
+        if i < n_items and (t < 0) == (time is None):
+            bits[slice(None) if t < 0 else slice(t * frames, (t + 1) * frames), i] = cells.bit(t, i)
     if batch is None and sizes.n_items > 1:
         bits = bits & np.uint64(0)  # shared by all items, so it is of none
     if time is not None and batch is not None and batch < time:
         bits = bits.T
-    places = [len(steps) if a == time else len(items) if a == batch else 1 for a in range(len(shape))]
+    places = [n_rows if a == time else n_items if a == batch else 1 for a in range(len(shape))]
     return Reach.of([int(n) for n in shape], bits.reshape(places))
 
 
