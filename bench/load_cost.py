@@ -142,7 +142,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     yield _pairs(folder, 4_000), {}
     models = os.environ.get("UNDERTOW_MODELS", "")
     for path in sorted(Path(models).rglob("*.onnx")) if models else ():
-        if path.stat().st_size <= LARGEST:
+        if SMALLEST <= path.stat().st_size <= LARGEST:
             yield path, {"fixed": {"sr": 16000}, "shapes": {"input": [1, 576]}} if "silero" in path.name else {}
 
 
@@ -160,7 +160,9 @@ def table() -> Table:
             outcome, seconds, peak = json.loads(done.stdout)
             size = path.stat().st_size
             memory = Goal(peak / 2**20, (FREE + EACH * size) / 2**20, at_most=True)
-            result.rows.append([path.stem, size / 1024, outcome, Goal(seconds, SECONDS, at_most=True), memory])
+            own = path.parent == folder
+            title = path.stem if own else f"{path.parent.name}/{path.name}"
+            result.rows.append([title, size / 1024, outcome, Goal(seconds, SECONDS, at_most=True), memory])
     return result
 
 
