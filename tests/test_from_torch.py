@@ -275,12 +275,13 @@ class Cache(torch.nn.Module):
 
 
 @pytest.mark.parametrize("exporter", ["torchscript", "export"])
-@pytest.mark.parametrize("kind", [InPlace, Assigned, Attribute, Cache])
+@pytest.mark.parametrize("kind", [InPlace, Assigned, Attribute, Cache, "Biquad", "Latch"])
 def test_states_that_a_module_keeps(kind, exporter, monkeypatch):
     if exporter == "export":
         pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
         monkeypatch.setattr(torch_module, "_by_torchscript", torch_module._by_export)
     torch.manual_seed(0)
+    kind = globals()[kind] if isinstance(kind, str) else kind
     net = kind()
     truth = copy.deepcopy(net).eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -289,14 +290,42 @@ def test_states_that_a_module_keeps(kind, exporter, monkeypatch):
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     if kind is Attribute:
         assert not net.mean.any()
+    assert len(model.states) == {InPlace: 2, Biquad: 4}.get(kind, 1)
     stream = model.stream()
     for _ in range(2):  # and again from the start
         truth = copy.deepcopy(net).eval()
-        for x in torch.randn(6, 1, I):
+        for x in 3 * torch.randn(6, 1, I):
             with torch.no_grad():
                 expected = truth(x)[0].numpy()
             np.testing.assert_allclose(stream.step(x[0].numpy()).ravel(), expected, atol=1e-5)
         stream.reset()
+
+
+class Biquad(torch.nn.Module):
+    """A register is assigned from another one, so it changes with the second call alone."""
+
+    def __init__(self):
+        super().__init__()
+        for name in ("x1", "x2", "y1", "y2"):
+            self.register_buffer(name, torch.zeros(1, I))
+
+    def forward(self, x):
+        y = 0.2 * x + 0.1 * self.x1 + 0.05 * self.x2 + 0.6 * self.y1 - 0.2 * self.y2
+        self.x2, self.x1 = self.x1, x
+        self.y2, self.y1 = self.y1, y
+        return y * 1.0
+
+
+class Latch(torch.nn.Module):
+    """What few inputs change."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("h", torch.zeros(1, I))
+
+    def forward(self, x):
+        self.h = torch.where(x > 4.0, self.h + 1, self.h)
+        return x + self.h
 
 
 class Forgetful(torch.nn.Module):
@@ -350,6 +379,72 @@ class Lists(Forgetful):
 def test_what_no_stream_carries_is_refused_by_name(net, message):
     with pytest.raises(UnsupportedError, match=message):
         undertow.from_torch(net, torch.zeros(1, I))
+
+
+class Parameter(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.p = torch.nn.Parameter(torch.zeros(1, I))
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.p.add_(x)
+        return x + self.p
+
+
+class Shared(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("a", torch.zeros(1, I))
+        self.register_buffer("b", self.a.view(1, I))
+
+    def forward(self, x):
+        self.a.add_(x)
+        return self.b * 1.0
+
+
+class Elsewhere(torch.nn.Module):
+    """The state is in a list that is no attribute."""
+
+    def __init__(self):
+        super().__init__()
+        held = [torch.zeros(1, I)]
+
+        def step(x):
+            held[0] = 0.5 * held[0] + x
+            return held[0]
+
+        self.step = step
+
+    def forward(self, x):
+        return self.step(x)
+
+
+class Hooked(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("h", torch.zeros(1, I))
+        self.register_forward_pre_hook(lambda *_: self.h.add_(1))
+
+    def forward(self, x):
+        return x + self.h
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Parameter, "'p', which is a parameter"),
+        (Shared, "'[ab]', which shares memory with '[ab]'"),
+        (Elsewhere, "gives another 'output' than the module"),
+        (Hooked, "changes 'h' of the module that it was copied from"),
+    ],
+)
+def test_states_that_are_no_buffers_of_their_own_are_refused(kind, message):
+    net = kind()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(UnsupportedError, match=message):
+        undertow.from_torch(net, torch.zeros(1, I))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 # -- projections, and modules that torch has made something of --------------------------------------------------------

@@ -42,27 +42,55 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
             that is there only after the first call, or that grows. Names it.
     """
     before = dict(_contents(torch, module))
-    kept = {path: value.detach().clone() for path, value in before.items() if isinstance(value, torch.Tensor)}
+    kept = {path: value for path, value in before.items() if isinstance(value, torch.Tensor)}
+    starts = {path: value.detach().clone() for path, value in kept.items()}
+    marks = {path: _mark(value) for path, value in kept.items()}
+    parameters = {name: _mark(value) for name, value in module.named_parameters()}
     plain = {path: copy.deepcopy(value) for path, value in before.items() if path not in kept}
     with torch.no_grad():
         module(*_random(torch, arguments))
     after = dict(_contents(torch, module))
+    for name, value in module.named_parameters():
+        if parameters.get(name) != _mark(value):
+            _refuse(name, "is a parameter, which no stream changes")
     found = []
     for path in dict.fromkeys([*before, *after]):
         old, new = kept.get(path, plain.get(path)), after.get(path)
         if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
-            if old.shape == new.shape and old.dtype == new.dtype and torch.equal(old, new.detach()):
+            if marks[path] == _mark(new):
                 continue
             if old.shape != new.shape:
                 _refuse(path, f"grows from shape {tuple(old.shape)} to {tuple(new.shape)}")
-            if new.dtype != torch.float32:
+            if starts[path].dtype != torch.float32 or new.dtype != torch.float32:
                 _refuse(path, f"is of {new.dtype}; a stream carries torch.float32")
-            found.append(Remembered(path, old))
+            found.append(Remembered(path, starts[path]))
         elif isinstance(new, torch.Tensor):
             _refuse(path, "is a tensor only after the first call; give it its first value in __init__, as a buffer")
         elif isinstance(old, torch.Tensor) or not _same(torch, old, new):
             _refuse(path, f"was {shown(repr(old))} and is {shown(repr(new))}; a stream carries tensors, as buffers")
+    _check_memory(kept, found)
     return found
+
+
+def _mark(tensor: Any) -> tuple[int, int, Any]:
+    """What is another number after every assignment and every change in place."""
+    return tensor.data_ptr(), tensor._version, tensor.shape
+
+
+def _check_memory(tensors: Mapping[str, Any], found: list[Remembered]) -> None:
+    """Refuse states that share memory with another buffer: each would go on for itself."""
+    owners: dict[int, str] = {}
+    for path, tensor in tensors.items():
+        owners.setdefault(tensor.untyped_storage().data_ptr(), path)
+    for state in found:
+        first = owners[tensors[state.path].untyped_storage().data_ptr()]
+        others = [p for p, t in tensors.items() if p != state.path and _same_memory(t, tensors[state.path])]
+        if others:
+            _refuse(state.path, f"shares memory with {shown(first if first != state.path else others[0])!r}")
+
+
+def _same_memory(a: Any, b: Any) -> bool:
+    return bool(a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr())
 
 
 def _refuse(path: str, why: str) -> None:

@@ -26,6 +26,7 @@ from .._files import silenced
 from .._text import shown
 from ..errors import Error, UnsupportedError
 from ..ir.graph import Graph
+from ._torch_check import differs
 from ._torch_projected import written_out
 from ._torch_states import Remembered, remembered, stateless
 
@@ -100,6 +101,7 @@ def graph_of(
         warnings.simplefilter("ignore")  # of torch about torch
         given = _given(torch, module, example)
         inner = _copied(given.module)
+    _refuse_lazy(torch, given)
     arguments = given.arguments
     names = list(_input_names(torch, given.module, arguments))
     tensors = list(_leaves(arguments))
@@ -118,7 +120,17 @@ def graph_of(
     else:
         call.module = written_out(torch, call.module)
     starts = {state.name: state.start.numpy() for state in kept if bool(state.start.any())}
-    graph = _first_graph(torch, call, lambda path: onnx.load(path, fixed=fixed, states=states, starts=starts))
+
+    def load(path: Path) -> Graph:
+        graph = onnx.load(path, fixed=fixed, states=states, starts=starts)
+        if not fixed and (output := _differs(torch, given, names, axes, graph)):
+            raise UnsupportedError(
+                f"what torch exports of {given.name} gives another {output!r} than the module; it may change tensors "
+                "through views, or keep what no buffer holds (a closure, a global, another object)"
+            )
+        return graph
+
+    graph = _first_graph(torch, call, load)
     if not graph.whole_sequence_nodes():
         for output in list(graph.outputs)[1:]:
             if _is_final_state(graph, graph.outputs[output]):
@@ -159,10 +171,10 @@ def _given(torch: Any, module: Any, example: Any) -> _Given:
     return _Given(name, module, example if isinstance(example, tuple) else (example,), program)
 
 
-def _copied(module: Any) -> Any:
-    """A copy, in evaluation mode, that shares the weights."""
+def _copied(module: Any, share: bool = True) -> Any:
+    """A copy, in evaluation mode. share: the weights, which are not to be changed then."""
     try:
-        made = copy.deepcopy(module, {id(p): p for p in module.parameters()})
+        made = copy.deepcopy(module, {id(p): p for p in module.parameters()} if share else {})
     except Exception as error:  # anybody's code
         raise UnsupportedError(
             f"from_torch: the module {type(module).__name__} cannot be copied, and it is not to be changed: "
@@ -173,18 +185,68 @@ def _copied(module: Any) -> Any:
     return made
 
 
+def _differs(torch: Any, given: _Given, names: list[str], axes: dict[str, dict[int, str]], graph: Graph) -> str:
+    """See `_torch_check.differs`; of a copy that shares no weights."""
+    with warnings.catch_warnings(), silenced():
+        warnings.simplefilter("ignore")
+        try:
+            return differs(torch, _copied(given.module, False), given.arguments, names, axes, graph)
+        except Exception:  # random numbers may be none that the module takes
+            return ""
+
+
+def _refuse_lazy(torch: Any, given: _Given) -> None:
+    for name, parameter in given.module.named_parameters():
+        if torch.nn.parameter.is_lazy(parameter):
+            raise UnsupportedError(
+                f"from_torch: parameter {name!r} of {given.name} has no shape yet; call the module once before"
+            )
+
+
 def _memories(torch: Any, given: _Given) -> list[Remembered]:
     """What calls change, found on a copy."""
+    before: list[tuple[Any, ...]] = [
+        (owner._buffers, name, tensor, tensor._version, tensor.detach().clone())
+        for owner in given.module.modules()
+        if not isinstance(owner, torch.jit.ScriptModule)
+        for name, tensor in owner._buffers.items()
+        if tensor is not None
+    ]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return remembered(torch, _copied(given.module), given.arguments)
+            return remembered(torch, _copied(given.module, False), given.arguments)
     except Error:
         raise
     except Exception as error:  # anybody's code
         raise UnsupportedError(
             f"from_torch: {given.name} does not run on the example: {type(error).__name__}: {_first_line(error)}"
         ) from error
+    finally:
+        _restore(torch, given, before)
+
+
+def _restore(torch: Any, given: _Given, before: list[tuple[Any, ...]]) -> None:
+    """Undo what a copy has done to the module itself, and refuse it.
+
+    Raises:
+        UnsupportedError: a hook or closure of the copy still knows the module.
+    """
+    changed = [
+        (buffers, name, tensor, value)
+        for buffers, name, tensor, version, value in before
+        if buffers.get(name) is not tensor or tensor._version != version
+    ]
+    with torch.no_grad():
+        for buffers, name, tensor, value in changed:
+            buffers[name] = tensor
+            if not torch.equal(tensor, value):
+                tensor.copy_(value)
+    if changed:
+        raise UnsupportedError(
+            f"from_torch: a copy of {given.name} changes {changed[0][1]!r} of the module that it was copied from, "
+            "which a hook or closure knows; export one step that takes it as an argument and returns it"
+        )
 
 
 def _is_final_state(graph: Graph, value: str) -> bool:

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Does a graph compute what the module does that it was exported from? An exporter may have dropped a change in place,
+kept a branch, or missed what the module keeps elsewhere; a few calls show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import reference
+from ..ir.graph import Graph
+
+#: calls of a module that computes a step; how large random numbers are in each
+_CALLS, _SCALES = 5, (1.0, 3.0)
+#: of the largest number, far above what float32 loses
+_TOLERANCE = 1e-3
+
+
+def differs(
+    torch: Any, module: Any, arguments: tuple[Any, ...], names: Sequence[str], axes: dict[str, dict[int, str]],
+    graph: Graph,
+) -> str:  # fmt: skip
+    """The output that is another one than the module gives, "" if there is none, or it cannot be told.
+
+    module: a copy, which is called. names: of the tensors in `arguments`; axes: of time, as torch's dynamic_axes.
+    """
+    rng = np.random.default_rng(0)
+    calls = []
+    goes_on = not axes and all(name in graph.inputs for name in names)
+    for number in range(_CALLS if goes_on else 1):
+        scale = _SCALES[number % len(_SCALES)]
+        inputs = _drawn(torch, arguments, iter(names), graph, rng, scale)
+        try:
+            with torch.no_grad():
+                result = module(*inputs)
+            wanted = [leaf.detach().numpy() for leaf in _leaves(result) if isinstance(leaf, torch.Tensor)]
+        except Exception:  # it ran before the export: something of that is left in what it keeps elsewhere
+            return "output" if number == 0 else ""
+        frames = {}
+        for name, tensor in zip(names, _leaves(inputs), strict=True):
+            if name in graph.inputs:
+                laid = _frames(tensor.numpy(), next(iter(axes.get(name, ())), None), graph.shape(name))
+                if laid is None:
+                    return ""
+                frames[name] = laid
+        calls.append((frames, wanted))
+    lengths = {len(x) for frames, _ in calls for x in frames.values()}
+    if len(lengths) != 1 or (not axes and lengths != {1}):
+        return ""
+    X = {name: np.concatenate([frames[name] for frames, _ in calls]) for name in graph.inputs}
+    made = reference.evaluate(graph, X).outputs
+    for number, (name, value) in enumerate(graph.outputs.items()):
+        at = 0 if name == "output" else int(name.rpartition("_")[2]) if name.startswith("output_") else None
+        if at is None or at >= len(calls[0][1]) or graph.values[value].once:
+            continue
+        want = [results[at].astype(np.float64) for _, results in calls]
+        got = np.asarray(made[name])
+        if not _agree(got, want, len(calls), next(iter(lengths))):
+            return name if number or name else "output"
+    return ""
+
+
+def _drawn(torch: Any, value: Any, names: Iterator[str], graph: Graph, rng: np.random.Generator, scale: float) -> Any:
+    """The example with random numbers in it; ids, and what starts a state, stay zeros or as they are."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_drawn(torch, item, names, graph, rng, scale) for item in value)
+    if next(names) not in graph.inputs:
+        return torch.zeros_like(value)
+    if not value.is_floating_point():
+        return value
+    return torch.from_numpy((scale * rng.standard_normal(tuple(value.shape))).astype(np.float32)).to(value.dtype)
+
+
+def _frames(array: np.ndarray, time: int | None, frame: tuple[int, ...]) -> np.ndarray | None:
+    """A tensor as frames, along its axis of time."""
+    rows = array[None] if time is None else np.moveaxis(array, time, 0)
+    size = int(np.prod(frame, dtype=np.int64))
+    if rows.size != len(rows) * size:
+        return None
+    return rows.reshape(len(rows), *frame)
+
+
+def _agree(got: np.ndarray, want: list[np.ndarray], n_calls: int, n_steps: int) -> bool:
+    """Whether frames are what the calls gave, whichever axis is time; what has another size cannot be told."""
+    if got.size != sum(w.size for w in want):
+        return True
+    limit = _TOLERANCE * max(1.0, float(np.nanmax(np.abs(np.concatenate([w.ravel() for w in want])), initial=0.0)))
+    axes = [None] if n_calls > 1 else [None, *(a for a, n in enumerate(want[0].shape) if n == n_steps)]
+    for axis in axes:
+        flat = np.concatenate([(w if axis is None else np.moveaxis(w, axis, 0)).ravel() for w in want])
+        close = np.abs(got.ravel() - flat) <= limit
+        if (close | ~np.isfinite(flat)).all():
+            return True
+    return False
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+__all__ = ["differs"]
