@@ -104,6 +104,48 @@ def test_what_depends_on_the_length_is_refused(kind, k, tmp_path):
         undertow.load(path)
 
 
+LATE = {
+    "a quotient": [node("Div", "n k", "q"), node("Cast", "q", "late", to=1), node("Add", "x late", "y")],
+    "a remainder": [
+        node("Mod", "n k", "rest"),
+        node("Equal", "rest zero", "even"),
+        node("Cast", "even", "late", to=1),
+        node("Add", "x late", "y"),
+    ],
+    "one length": [node("Equal", "n k", "is"), node("Cast", "is", "late", to=1), node("Add", "x late", "y")],
+    "positions in parts": [
+        node("Range", "zero n one", "at"),
+        node("Div", "at k", "part"),
+        node("Cast", "part", "number", to=1),
+        node("Unsqueeze", "number second", "late"),
+        node("Add", "x late", "y"),
+    ],
+    "a table that begins with zeros": [
+        node("Unsqueeze", "n first", "end"),
+        node("Slice", "table first end first", "late"),
+        node("Add", "x late", "y"),
+    ],
+    "a delay": [
+        node("Div", "n k", "by"),
+        node("Unsqueeze", "by first", "before"),
+        node("Concat", "first before first nothing", "pads", axis=0),
+        node("Pad", "x pads", "padded"),
+        node("Unsqueeze", "n first", "end"),
+        node("Slice", "padded first end second", "y"),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", LATE)
+@pytest.mark.parametrize("k", [12, 30, 100])
+def test_what_is_nothing_for_short_sequences_is_seen(kind, k, tmp_path):
+    table = np.zeros((2000, I), np.float32)
+    table[k:] = 1
+    weights = {"k": np.array(k), "table": table, "nothing": np.zeros(3, np.int64)}
+    with pytest.raises(UnsupportedError):
+        undertow.load(file_of(tmp_path, [*SIZES, *LATE[kind]], weights))
+
+
 @pytest.mark.parametrize("k", [20, 100])
 def test_a_loop_that_ends_at_a_number_is_refused(k, tmp_path, rng):
     """As many rounds as there are timesteps, and k at most."""

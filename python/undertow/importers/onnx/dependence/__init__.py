@@ -7,6 +7,7 @@ asks it whether a reading of the axes can be right.
 
 from .numbers import Numbers
 from .reach import MAX_CELLS, Operand, Reach, Unclear
+from .sizes import same
 from .trace import Trace, Walked, trace
 
-__all__ = ["MAX_CELLS", "Numbers", "Operand", "Reach", "Trace", "Unclear", "Walked", "trace"]
+__all__ = ["MAX_CELLS", "Numbers", "Operand", "Reach", "Trace", "Unclear", "Walked", "same", "trace"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ..simplify.program import Program
 from ..traits import EACH, OPERATORS, traits
 from .numbers import Numbers
 from .reach import Context, Operand, Reach, Rule, Unclear
+from .sizes import summary
 from .zeros import Starts
 
 #: what a node counts in a load's effort; after how many of them that is looked at
@@ -47,6 +49,10 @@ class Trace:
     walked: list[Walked]
     lost: OnnxNode | None
     numbers: Numbers
+    #: value -> what it is, of those that follow from sizes
+    known: dict[str, np.ndarray]
+    #: (place of a node, slot) -> the node, the value there that follows from sizes, what must not change with them
+    met: dict[tuple[int, int], tuple[OnnxNode, str, Any]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class _Run(Context):
         self.starts = Starts()
         self.numbers = Numbers()
         self.depth = 0
+        self.known: dict[str, np.ndarray] = {}
+        self.met: dict[tuple[int, int], tuple[OnnxNode, str, Any]] = {}
         self.n_run = 0
 
     def live(self) -> int:
@@ -101,27 +109,40 @@ class _Run(Context):
         elif node.op in RULES:
             results = RULES[node.op](self, node, operands)
             self.numbers.look_along(node, operands)
+            if not self.depth:
+                self._note_met(node, operands)
+                self._note_known(node, results)
         else:
             raise Unclear(f"{node.where}: what it depends on is not known")
         for name, result in zip(node.outputs, results, strict=False):
             if name:
                 self.values[name] = result
 
+    def _note_known(self, node: OnnxNode, results: Sequence[Operand]) -> None:
+        self.known.update({n: r for n, r in zip(node.outputs, results, strict=False) if isinstance(r, np.ndarray)})
+
+    def _note_met(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
+        for slot, (name, operand) in enumerate(zip(node.inputs, operands, strict=True)):
+            if isinstance(operand, np.ndarray) and name not in self.constants:
+                self.met[self.n_run, slot] = node, name, summary(node, slot, operands)
+
     def _note_numbers(self, node: OnnxNode, known: Sequence[Operand], results: Sequence[Operand]) -> None:
         constants = [name in self.constants for name in node.inputs]
         if not all(constants):  # something of it follows from a size
             self.numbers.look(node, known, constants, results)
+            if not self.depth:
+                self._note_known(node, results)
             if self.depth and self.numbers.decisions and self.numbers.decisions[-1][0] is node:
                 self.numbers.decisions.pop()  # of a round, not of the sequence
 
 
-def trace(program: Program, inputs: Mapping[str, Reach], evaluator: Evaluator | None = None) -> Trace:
+def trace(program: Program, inputs: Mapping[str, Reach]) -> Trace:
     """What the outputs depend on, when the inputs (of sizes that fit) do on what they are given with.
 
     Raises:
         Unclear: it cannot be told, or the sizes do not fit.
     """
-    run = _Run(program, evaluator or Evaluator())
+    run = _Run(program, Evaluator())
     run.values.update(inputs)
     try:
         with program.effort.held(run.live):
@@ -134,6 +155,8 @@ def trace(program: Program, inputs: Mapping[str, Reach], evaluator: Evaluator | 
             run.walked,
             run.starts.lost(program.nodes),
             run.numbers,
+            run.known,
+            run.met,
         )
     except (Error, TooMuch, ValueError, IndexError, KeyError, TypeError) as error:
         raise Unclear(str(error)) from error

@@ -116,7 +116,7 @@ def lengths_met(program: Program, reading: Reading) -> set[int]:
     """Numbers of the file that the length of a sequence meets; none where that cannot be told."""
     try:
         sizes = Sizes(reading.n_steps, reading.n_items, reading.frames)
-        return trace(program, _inputs(program, reading, sizes)).numbers.lengths
+        return trace(program, inputs_of(program, reading, sizes)).numbers.lengths
     except Unclear:
         return set()
 
@@ -140,7 +140,7 @@ def check_decisions(program: Program, reading: Reading, proof: Proof) -> None:
     others = ([replace(base, n_items=1)] if base.n_items > 1 else []) + lengths
     for sizes in others if proof.numbers.thresholds else ():
         try:
-            mine, theirs = (trace(program, _inputs(program, reading, s)).numbers.decisions for s in (base, sizes))
+            mine, theirs = (trace(program, inputs_of(program, reading, s)).numbers.decisions for s in (base, sizes))
         except Unclear:
             continue  # a window does not fit
         for (node, here), (other, there) in zip(mine, theirs, strict=False):
@@ -166,7 +166,8 @@ def _widened(program: Program, reading: Reading, base: Sizes) -> Sizes:
     )
 
 
-def _inputs(program: Program, reading: Reading, sizes: Sizes) -> dict[str, Reach]:
+def inputs_of(program: Program, reading: Reading, sizes: Sizes) -> dict[str, Reach]:
+    """All inputs, whose rows and items are cells."""
     cells = Cells(sizes)
     ports = [*program.inputs, *program.state_inputs]
     lengths = {name: Reach.none((sizes.n_items,)) for name in program.length_inputs}
@@ -206,7 +207,7 @@ class _Check:
         self.cells = Cells(sizes)
 
     def run(self) -> Proof:
-        found = trace(self.program, _inputs(self.program, self.claim.reading, self.sizes))
+        found = trace(self.program, inputs_of(self.program, self.claim.reading, self.sizes))
         made = found.outputs
         walks = [walk.node for walk in found.walked if self._walks_time(walk)]
         proof = Proof(list({id(node): node for node in walks}.values()), found.lost, found.numbers)
@@ -359,4 +360,4 @@ def _horizons(graph: Graph) -> dict[str, tuple[float, float]]:
     return known
 
 
-__all__ = ["Claim", "Proof", "Refuted", "check_decisions", "lengths_met", "longest", "prove"]
+__all__ = ["Claim", "Proof", "Refuted", "Sizes", "check_decisions", "inputs_of", "lengths_met", "longest", "prove"]

@@ -29,6 +29,7 @@ from ..simplify.program import Program
 from . import states
 from .axis_candidates import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
 from .imported import Imported
+from .other_lengths import check_lengths
 from .outputs import output
 from .proof import Claim, Refuted, check_decisions, lengths_met, longest, prove
 from .roles import source
@@ -336,6 +337,8 @@ def _try_longer(program: Program, pairs: list[Pair], found: Imported, keep_state
     reading = found.reading
     try:
         check_decisions(program, reading, found.proof)
+        if reading.n_steps > 1 and not reading.fixed_time:
+            check_lengths(program, reading)
     except Refuted as error:
         raise _Failure(len(program.nodes), UnsupportedError(str(error)), advised=True) from None
     n_steps = longest(found.proof, reading)

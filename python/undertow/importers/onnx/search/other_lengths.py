@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Whether what follows from the length of a sequence is the same for other lengths than the walk had."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..dependence import Trace, Unclear, same, trace
+from ..file.nodes import OnnxNode
+from ..frames.context import Reading
+from ..simplify.program import Program
+from ..traits import traits
+from .proof import Refuted, Sizes, inputs_of
+
+#: lengths that are looked at: short ones, of which a number could be a factor, then fewer and fewer
+LENGTHS = (
+    *(1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 13, 15, 16, 20, 24, 25, 29, 30, 31, 32, 36, 40, 48, 50, 59, 60, 61, 63, 64, 65),
+    *(72, 80, 96, 99, 100, 101, 120, 127, 128, 129, 144, 150, 151, 160, 192, 199, 200, 201, 240, 250, 255, 256, 257),
+    *(300, 301, 320, 360, 400, 480, 500, 501, 512, 600, 640, 720, 768, 800, 900, 960, 1000, 1001, 1024, 1100),
+)
+
+
+def check_lengths(program: Program, reading: Reading) -> None:
+    """Hold what meets the data at the walk's length against what does at others.
+
+    Raises:
+        Refuted: a factor, a mask, a bound or a decision is another one there.
+    """
+    base = Sizes(reading.n_steps, reading.n_items, reading.frames)
+    other = _trace(program, reading, replace(base, n_steps=base.n_steps + 4))
+    mine = _trace(program, reading, base)
+    if mine is None or other is None:
+        return
+    of_time = _of_time(program, mine, other)
+    met = {at: found for at, found in mine.met.items() if found[1] in of_time and found[2] is not None}
+    decided = any(set(node.inputs) & of_time for node, _ in mine.numbers.decisions)
+    if not met and not decided:
+        return
+    for n in LENGTHS:
+        there = _trace(program, reading, replace(base, n_steps=n))
+        if there is None:
+            continue  # a window does not fit
+        for at, (node, name, here) in met.items():
+            if at in there.met and not same(here, there.met[at][2]):
+                raise Refuted(_message(node, f"{name!r}, which follows from it, is another one", n, base.n_steps))
+        for (node, decision), (peer, then) in zip(mine.numbers.decisions, there.numbers.decisions, strict=False):
+            if node is peer and decision != then:
+                raise Refuted(_message(node, "it decides otherwise", n, base.n_steps))
+
+
+def _message(node: OnnxNode, what: str, n: int, walked: int) -> str:
+    return (
+        f"{node.where} depends on the length of a sequence: with {n} timesteps {what} than with {walked}; if it takes "
+        "frames or clips of one size, fix it with shapes={name: [...]}"
+    )
+
+
+def _trace(program: Program, reading: Reading, sizes: Sizes) -> Trace | None:
+    try:
+        return trace(program, inputs_of(program, reading, sizes))
+    except Unclear:
+        return None
+
+
+def _of_time(program: Program, mine: Trace, other: Trace) -> set[str]:
+    """Values that follow from the length: what is picked of sizes is told by its value, any other by its operands."""
+    found: set[str] = set()
+    for node in program.nodes:
+        picks = traits(node.op).moves is not None or traits(node.op).asks_shape
+        for name in node.outputs:
+            if name in mine.known and name in other.known:
+                a, b = mine.known[name], other.known[name]
+                differs = a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+                if differs or (not picks and found & set(node.inputs)):
+                    found.add(name)
+    return found
+
+
+__all__ = ["check_lengths"]
