@@ -22,6 +22,10 @@ LENGTHS = (
 )
 
 
+#: what takes one size of several
+_PICKS = ("Gather", "GatherElements", "GatherND", "Slice", "Split")
+
+
 def check_lengths(program: Program, reading: Reading) -> None:
     """Hold what meets the data at the walk's length against what does at others.
 
@@ -68,12 +72,12 @@ def _of_time(program: Program, mine: Trace, other: Trace) -> set[str]:
     """Values that follow from the length: what is picked of sizes is told by its value, any other by its operands."""
     found: set[str] = set()
     for node in program.nodes:
-        picks = traits(node.op).moves is not None or traits(node.op).asks_shape
+        by = set(node.inputs[1:] if node.op in _PICKS else () if traits(node.op).asks_shape else node.inputs)
         for name in node.outputs:
             if name in mine.known and name in other.known:
                 a, b = mine.known[name], other.known[name]
                 differs = a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-                if differs or (not picks and found & set(node.inputs)):
+                if differs or found & by:
                     found.add(name)
     return found
 
