@@ -22,6 +22,8 @@ LENGTHS = (
 )
 
 
+#: rounds of a loop that are traced at most
+_ROUNDS = 40
 #: what takes one size of several
 _PICKS = ("Gather", "GatherElements", "GatherND", "Slice", "Split")
 
@@ -42,7 +44,8 @@ def check_lengths(program: Program, reading: Reading) -> None:
     decided = any(set(node.inputs) & of_time for node, _ in mine.numbers.decisions)
     if not met and not decided:
         return
-    for n in LENGTHS:
+    loops = any(node.bodies for node in program.nodes)  # of which every round is traced
+    for n in (n for n in LENGTHS if n <= _ROUNDS or not loops):
         there = _trace(program, reading, replace(base, n_steps=n))
         if there is None:
             continue  # a window does not fit
