@@ -143,7 +143,16 @@ def _files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     models = os.environ.get("UNDERTOW_MODELS", "")
     for path in sorted(Path(models).rglob("*.onnx")) if models else ():
         if SMALLEST <= path.stat().st_size <= LARGEST:
-            yield path, {"fixed": {"sr": 16000}, "shapes": {"input": [1, 576]}} if "silero" in path.name else {}
+            yield path, _options(path)
+
+
+def _options(path: Path) -> dict[str, Any]:
+    """What a file of a voice activity detector leaves open: its rate, and the samples of a frame."""
+    import onnx
+
+    names = {value.name for value in onnx.load(path, load_external_data=False).graph.input}
+    options = {"fixed": {"sr": 16000}, "shapes": {"input": [1, 576]}}
+    return options if "sr" in names else {}
 
 
 def table() -> Table:

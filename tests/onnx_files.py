@@ -33,6 +33,18 @@ def node(op: str, inputs: str, outputs: str, **attrs: Any) -> Any:
     return helper.make_node(op, inputs.split(), outputs.split(), **attrs)
 
 
+def reading_memory(result: str) -> list[Any]:
+    """result [1, H] = softmax(x memory^T) memory, of x [1, H] and memory [1, n, H]; takes a constant axis = [1]."""
+    return [
+        node("Unsqueeze", "x axis", "query"),
+        node("Transpose", "memory", "keys", perm=[0, 2, 1]),
+        node("MatMul", "query keys", "scores"),
+        node("Softmax", "scores", "shares", axis=-1),
+        node("MatMul", "shares memory", "context"),
+        node("Squeeze", "context axis", result),
+    ]
+
+
 def info(name: str, shape: Any = None, kind: int = FLOAT) -> Any:
     """What a graph says of an input or output; shape: sizes, names of open ones, or None for not said."""
     return helper.make_tensor_value_info(name, kind, shape)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import graph_of, model_of, node, onnxruntime, random, save
+from onnx_files import graph_of, model_of, node, onnxruntime, random, reading_memory, save
 from undertow.errors import UnsupportedError
 from undertow.importers.onnx.driver import Driver
 from undertow.importers.onnx.frames.context import Reading
@@ -87,12 +87,7 @@ def test_items_that_meet_are_no_batch(rng):
 def attention(rng: np.random.Generator, folder: Path) -> Path:
     """A step over a memory [1, src, H] of open length: y = softmax(q memory^T) memory."""
     nodes = [
-        node("Unsqueeze", "x axis", "q"),
-        node("Transpose", "memory", "keys", perm=[0, 2, 1]),
-        node("MatMul", "q keys", "scores"),
-        node("Softmax", "scores", "shares", axis=-1),
-        node("MatMul", "shares memory", "context"),
-        node("Squeeze", "context axis", "read"),
+        *reading_memory("read"),
         node("MatMul", "read W", "y"),
         node("Add", "x h", "sum"),
         node("Tanh", "sum", "h_out"),

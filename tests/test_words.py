@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import graph_of, node, random, save
+from onnx_files import graph_of, node, random, reading_memory, save
 from undertow.cli import main
 from undertow.cli._words import in_shell
 from undertow.errors import Error, ShapeError, UnsupportedError
@@ -71,12 +71,7 @@ def test_a_wrong_option_lists_the_right_ones(tmp_path, rng):
 
 def memory(folder: Path, rng: np.random.Generator) -> Path:
     nodes = [
-        node("Transpose", "memory", "keys", perm=[0, 2, 1]),
-        node("Unsqueeze", "x axis", "q"),
-        node("MatMul", "q keys", "scores"),
-        node("Softmax", "scores", "shares", axis=-1),
-        node("MatMul", "shares memory", "context"),
-        node("Squeeze", "context axis", "y"),
+        *reading_memory("y"),
         node("Add", "x h", "h_out"),
     ]
     inputs = {"x": [1, H], "h": [1, H], "memory": [1, "src", H]}

@@ -63,7 +63,7 @@ class OnnxRuntime:
         try:
             self.session = ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
-            raise CannotFeed(f"ONNX Runtime does not load {path}: {_first_line(error)}") from None
+            raise CannotFeed(f"ONNX Runtime does not load {path}: {first_line(error)}") from None
         self.model = model
         self._n_in, self._n_out = model.frames_in, model.frames_out  # timesteps of the file in one frame
         several = {name: self._n_in > 1 and v.shape[:1] == (self._n_in,) for name, v in model.inputs.items()}
@@ -177,7 +177,7 @@ class OnnxRuntime:
         try:
             step()
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise CannotFeed(f"it does not run {n_streams} streams: {_first_line(error)}") from None
+            raise CannotFeed(f"it does not run {n_streams} streams: {first_line(error)}") from None
         return step
 
     def _stepper(self, feed: Arrays) -> Callable[[], Any]:
@@ -217,7 +217,7 @@ class OnnxRuntime:
             try:
                 got = self.run(X)
             except Exception as error:  # wrong layouts fail in as many ways as there are models
-                reason = _first_line(error)
+                reason = first_line(error)
                 continue
             expected = reference.evaluate(self.model.graph, X).outputs
             distance = max(_distance(expected[name], got[name]) for name in got)
@@ -399,5 +399,6 @@ def _distance(expected: np.ndarray, got: np.ndarray) -> float:
     return float(np.abs(expected - got).max(initial=0.0)) if expected.shape == got.shape else np.inf
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of ONNX Runtime's says first."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

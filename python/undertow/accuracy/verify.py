@@ -22,7 +22,7 @@ from ..inspect.describe import table
 from ..ir.precision import numbers
 from .drift import Distance, check_same_frames, distances
 from .layerwise import node_errors
-from .peer import CannotFeed, NoItems, OnnxRuntime, distinct_length, random_inputs
+from .peer import CannotFeed, NoItems, OnnxRuntime, distinct_length, first_line, random_inputs
 
 Arrays = dict[str, np.ndarray]
 
@@ -248,7 +248,7 @@ def _check_batch(model: Any, peer: OnnxRuntime, report: Report, rng: np.random.G
         report.checks.append(Check(name, Worst(np.inf, next(iter(model.outputs)))))
         return
     except Exception as error:  # the file may have fixed inside what it calls open
-        report.notes.append(f"ONNX Runtime runs no batch of {n_items}: {_first_line(error)}")
+        report.notes.append(f"ONNX Runtime runs no batch of {n_items}: {first_line(error)}")
         return
     report.checks.append(Check(name, _worst_of(model, zip(items, expected, strict=True))))
 
@@ -268,10 +268,6 @@ def _check_lengths(model: Any, peer: OnnxRuntime, report: Report, rng: np.random
 def _worst_of(model: Any, pairs: Iterable[tuple[Arrays, Arrays]]) -> Worst:
     found = [worst_error(want, by_name(model.run(one_or_all(X)), model.outputs), model) for X, want in pairs]
     return max(found, key=lambda worst: worst.error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: float) -> Report:

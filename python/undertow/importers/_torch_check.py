@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import reference
 from ..ir.graph import Graph
+from ._torch_given import leaves
 
 #: calls of a module that computes a step; how large random numbers are in each
 _CALLS, _SCALES = 5, (1.0, 3.0)
@@ -36,11 +37,11 @@ def differs(
         try:
             with torch.no_grad():
                 result = module(*inputs)
-            wanted = [leaf.detach().numpy() for leaf in _leaves(result) if isinstance(leaf, torch.Tensor)]
+            wanted = [leaf.detach().numpy() for leaf in leaves(result) if isinstance(leaf, torch.Tensor)]
         except Exception:  # it ran before the export: something of that is left in what it keeps elsewhere
             return "output" if number == 0 else ""
         frames = {}
-        for name, tensor in zip(names, _leaves(inputs), strict=True):
+        for name, tensor in zip(names, leaves(inputs), strict=True):
             if name in graph.inputs:
                 laid = _frames(tensor.numpy(), next(iter(axes.get(name, ())), None), graph.shape(name))
                 if laid is None:
@@ -52,14 +53,14 @@ def differs(
         return ""
     X = {name: np.concatenate([frames[name] for frames, _ in calls]) for name in graph.inputs}
     made = reference.evaluate(graph, X).outputs
-    for number, (name, value) in enumerate(graph.outputs.items()):
+    for name, value in graph.outputs.items():
         at = 0 if name == "output" else int(name.rpartition("_")[2]) if name.startswith("output_") else None
         if at is None or at >= len(calls[0][1]) or graph.values[value].once:
             continue
         want = [results[at].astype(np.float64) for _, results in calls]
         got = np.asarray(made[name])
         if not _agree(got, want, len(calls), next(iter(lengths))):
-            return name if number or name else "output"
+            return name
     return ""
 
 
@@ -95,16 +96,6 @@ def _agree(got: np.ndarray, want: list[np.ndarray], n_calls: int, n_steps: int) 
         if (close | ~np.isfinite(flat)).all():
             return True
     return False
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        value = tuple(value.values())
-    if isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
 
 
 __all__ = ["differs"]

@@ -8,13 +8,15 @@ results.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .._text import shown
-from ..errors import UnsupportedError
+from ..errors import Error, UnsupportedError
+from ._torch_given import Given, copied, first_line, leaves
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
@@ -156,7 +158,7 @@ def stateless(torch: Any, module: Any, states: list[Remembered]) -> Any:
             finally:
                 for (place, name), original in zip(places, originals, strict=True):
                     place[name] = original
-            return (*_leaves(result), *(value.clone() for value in after))
+            return (*leaves(result), *(value.clone() for value in after))
 
     return Stateless()
 
@@ -169,12 +171,50 @@ def _place(module: Any, path: str) -> tuple[dict[str, Any], str]:
     return (module._buffers if name in module._buffers else vars(module)), name
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
+def memories(torch: Any, given: Given) -> list[Remembered]:
+    """What calls change, found on a copy."""
+    before: list[tuple[Any, ...]] = [
+        (owner._buffers, name, tensor, tensor._version, tensor.detach().clone())
+        for owner in given.module.modules()
+        if not isinstance(owner, torch.jit.ScriptModule)
+        for name, tensor in owner._buffers.items()
+        if tensor is not None
+    ]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return remembered(torch, copied(given.module, False), given.arguments)
+    except Error:
+        raise
+    except Exception as error:  # anybody's code
+        raise UnsupportedError(
+            f"from_torch: {given.name} does not run on the example: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    finally:
+        _restore(torch, given, before)
 
 
-__all__ = ["Remembered", "remembered", "stateless"]
+def _restore(torch: Any, given: Given, before: list[tuple[Any, ...]]) -> None:
+    """Undo what a copy has done to the module itself, and refuse it.
+
+    Raises:
+        UnsupportedError: a hook or closure of the copy still knows the module.
+    """
+    changed = [
+        (buffers, name, tensor, value)
+        for buffers, name, tensor, version, value in before
+        if buffers.get(name) is not tensor or tensor._version != version
+    ]
+    with torch.no_grad():
+        for buffers, name, tensor, value in changed:
+            buffers[name] = tensor
+            if not torch.equal(tensor, value):
+                tensor.copy_(value)
+    if changed:
+        raise UnsupportedError(
+            f"from_torch: a copy of {given.name} changes {changed[0][1]!r} of the module that it was copied from, "
+            "which a hook or closure knows; export one step that takes it as an argument and returns it"
+        )
+
+
+__all__ = ["Remembered", "memories", "remembered", "stateless"]

@@ -8,8 +8,6 @@ onnxscript is installed.
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import inspect
 import os
 import re
@@ -27,8 +25,9 @@ from .._text import shown
 from ..errors import Error, UnsupportedError
 from ..ir.graph import Graph
 from ._torch_check import differs
+from ._torch_given import Given, copied, first_line, given_of, leaves, refuse_lazy
 from ._torch_projected import written_out
-from ._torch_states import Remembered, remembered, stateless
+from ._torch_states import Remembered, memories, stateless
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -99,16 +98,16 @@ def graph_of(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about torch
-        given = _given(torch, module, example)
-        inner = _copied(given.module)
-    _refuse_lazy(torch, given)
+        given = given_of(torch, module, example)
+        inner = copied(given.module)
+    refuse_lazy(torch, given)
     arguments = given.arguments
     names = list(_input_names(torch, given.module, arguments))
-    tensors = list(_leaves(arguments))
+    tensors = list(leaves(arguments))
     for key, tensor in zip(names, tensors, strict=True):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"from_torch: argument {key!r} is a {type(tensor).__name__}, expected tensors")
-    kept = _memories(torch, given)
+    kept = memories(torch, given)
     axis = None if kept and time_axis == "auto" else time_axis
     axes = {} if given.program is not None else _time_axes(torch, given.module, names, tensors, axis)
     call = _Call(given.name, inner, arguments, names, axes, kept, given.program)
@@ -140,113 +139,14 @@ def graph_of(
     return graph
 
 
-@dataclass
-class _Given:
-    """A module that can be called and copied, as the caller has given it; with the program that it is of."""
-
-    name: str
-    module: Any
-    arguments: tuple[Any, ...]
-    program: Any = None
-
-
-def _given(torch: Any, module: Any, example: Any) -> _Given:
-    """What can be called of what was given: a program's module, a compiled module as it was before."""
-    name, program = type(module).__name__, None
-    exported = getattr(getattr(torch, "export", None), "ExportedProgram", None)
-    if exported is not None and isinstance(module, exported):
-        program, module = module, module.module()
-        if example is None and program.example_inputs is not None:
-            example = tuple(program.example_inputs[0])
-    original = getattr(module, "_orig_mod", None)
-    if isinstance(original, torch.nn.Module):
-        module, name = original, type(original).__name__
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(
-            f"from_torch: the module is a {name}, expected a torch.nn.Module or torch.export.ExportedProgram"
-        )
-    if example is None:
-        raise TypeError("from_torch: an example of what the module takes is missing: from_torch(module, example)")
-    name = str(getattr(module, "original_name", name))
-    return _Given(name, module, example if isinstance(example, tuple) else (example,), program)
-
-
-def _copied(module: Any, share: bool = True) -> Any:
-    """A copy, in evaluation mode. share: the weights, which are not to be changed then."""
-    try:
-        made = copy.deepcopy(module, {id(p): p for p in module.parameters()} if share else {})
-    except Exception as error:  # anybody's code
-        raise UnsupportedError(
-            f"from_torch: the module {type(module).__name__} cannot be copied, and it is not to be changed: "
-            f"{type(error).__name__}: {_first_line(error)}"
-        ) from error
-    with contextlib.suppress(NotImplementedError):  # what torch.export made is of one mode
-        made.eval()
-    return made
-
-
-def _differs(torch: Any, given: _Given, names: list[str], axes: dict[str, dict[int, str]], graph: Graph) -> str:
+def _differs(torch: Any, given: Given, names: list[str], axes: dict[str, dict[int, str]], graph: Graph) -> str:
     """See `_torch_check.differs`; of a copy that shares no weights."""
     with warnings.catch_warnings(), silenced():
         warnings.simplefilter("ignore")
         try:
-            return differs(torch, _copied(given.module, False), given.arguments, names, axes, graph)
+            return differs(torch, copied(given.module, False), given.arguments, names, axes, graph)
         except Exception:  # random numbers may be none that the module takes
             return ""
-
-
-def _refuse_lazy(torch: Any, given: _Given) -> None:
-    for name, parameter in given.module.named_parameters():
-        if torch.nn.parameter.is_lazy(parameter):
-            raise UnsupportedError(
-                f"from_torch: parameter {name!r} of {given.name} has no shape yet; call the module once before"
-            )
-
-
-def _memories(torch: Any, given: _Given) -> list[Remembered]:
-    """What calls change, found on a copy."""
-    before: list[tuple[Any, ...]] = [
-        (owner._buffers, name, tensor, tensor._version, tensor.detach().clone())
-        for owner in given.module.modules()
-        if not isinstance(owner, torch.jit.ScriptModule)
-        for name, tensor in owner._buffers.items()
-        if tensor is not None
-    ]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return remembered(torch, _copied(given.module, False), given.arguments)
-    except Error:
-        raise
-    except Exception as error:  # anybody's code
-        raise UnsupportedError(
-            f"from_torch: {given.name} does not run on the example: {type(error).__name__}: {_first_line(error)}"
-        ) from error
-    finally:
-        _restore(torch, given, before)
-
-
-def _restore(torch: Any, given: _Given, before: list[tuple[Any, ...]]) -> None:
-    """Undo what a copy has done to the module itself, and refuse it.
-
-    Raises:
-        UnsupportedError: a hook or closure of the copy still knows the module.
-    """
-    changed = [
-        (buffers, name, tensor, value)
-        for buffers, name, tensor, version, value in before
-        if buffers.get(name) is not tensor or tensor._version != version
-    ]
-    with torch.no_grad():
-        for buffers, name, tensor, value in changed:
-            buffers[name] = tensor
-            if not torch.equal(tensor, value):
-                tensor.copy_(value)
-    if changed:
-        raise UnsupportedError(
-            f"from_torch: a copy of {given.name} changes {changed[0][1]!r} of the module that it was copied from, "
-            "which a hook or closure knows; export one step that takes it as an argument and returns it"
-        )
 
 
 def _is_final_state(graph: Graph, value: str) -> bool:
@@ -262,20 +162,12 @@ def _is_final_state(graph: Graph, value: str) -> bool:
     return last
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
-
-
 def _input_names(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Iterator[str]:
     for i, argument in enumerate(arguments):
         parameters = _parameters(torch, module)
         name = parameters[i] if i < len(parameters) else f"input_{i}"
-        leaves = list(_leaves(argument))
-        yield from [name] if not isinstance(argument, (tuple, list)) else [f"{name}_{k}" for k in range(len(leaves))]
+        parts = list(leaves(argument))
+        yield from [name] if not isinstance(argument, (tuple, list)) else [f"{name}_{k}" for k in range(len(parts))]
 
 
 def _parameters(torch: Any, module: Any) -> list[str]:
@@ -389,17 +281,13 @@ def _export(torch: Any, call: _Call, exporter: Exporter, path: Path) -> None:
                 exporter(torch, call, path)
         except Exception as error:  # torch raises a dozen kinds, and the module is anybody's code
             raise UnsupportedError(
-                f"from_torch: torch cannot export {call.name}: {type(error).__name__}: {_first_line(error)}"
+                f"from_torch: torch cannot export {call.name}: {type(error).__name__}: {first_line(error)}"
             ) from error
     _refuse_fixed_values(torch, caught)
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-
-
 def _output_names(call: _Call) -> list[str]:
-    results = list(_leaves(call.module(*call.arguments)))
+    results = list(leaves(call.module(*call.arguments)))
     n = len(results) - len(call.states)
     return [*["output", *(f"output_{i}" for i in range(1, n))][:n], *(f"{state.name}_next" for state in call.states)]
 

@@ -9,6 +9,7 @@ use), `search` (which axis is time), `walk` (node by node: movement ops on `code
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,9 +29,6 @@ from .simplify.budget import Effort
 from .simplify.program import Program, make_program
 
 __all__ = ["load"]
-
-#: frames between a warning and the line that called `undertow.load`
-_CALLER = 5
 
 
 @dataclass(frozen=True)
@@ -162,8 +160,17 @@ def _graph(imported: Imported) -> Graph:
     graph = imported.graph
     if said := forgets(imported.proof):
         graph.source += f"\nwarning: {said}"
-        warnings.warn(said, ModelWarning, stacklevel=_CALLER)
+        warnings.warn(said, ModelWarning, stacklevel=_caller())
     return graph
+
+
+def _caller() -> int:
+    """The `stacklevel` of the line that called the package."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _import(program: Program, said: _Said) -> Imported:

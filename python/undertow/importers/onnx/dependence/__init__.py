@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What each element of an ONNX graph's outputs depends on, told from the nodes of the file alone.
 
-This shares no code with the walk that builds a Graph, and no idea: it knows nothing of frames, only of sets. The search
-asks it whether a reading of the axes can be right.
+With the walk that builds a Graph this shares the simplified nodes and onnx's evaluator of constants, and no idea: it
+knows nothing of frames, only of sets. The search asks it whether a reading of the axes can be right.
 """
 
 from .numbers import Numbers

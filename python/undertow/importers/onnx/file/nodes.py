@@ -69,6 +69,16 @@ class OnnxNode:
             self.unsupported(f"attribute {name}={self.attrs[name]!r} is not supported")
 
 
+def needed(nodes: Iterable[OnnxNode], outputs: Iterable[str]) -> list[OnnxNode]:
+    """The nodes that values are computed by, in order."""
+    wanted, kept = set(outputs), []
+    for node in reversed(list(nodes)):
+        if wanted & set(node.outputs):
+            wanted |= node.uses
+            kept.append(node)
+    return kept[::-1]
+
+
 def flat(nodes: Iterable[OnnxNode]) -> Iterator[OnnxNode]:
     """The nodes, with those of both branches in place of every If, for asking what a value is used for."""
     for node in nodes:

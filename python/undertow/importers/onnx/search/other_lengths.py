@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..file.nodes import OnnxNode
 from ..frames.context import Reading
 from ..simplify.program import Program
 from ..traits import traits
-from .proof import Refuted, Sizes, inputs_of
+from .proof import Proof, Refuted, Sizes, inputs_of
 
 #: lengths that are looked at: short ones, of which a number could be a factor, then fewer and fewer
 LENGTHS = (
@@ -28,39 +29,52 @@ _ROUNDS = 40
 _PICKS = ("Gather", "GatherElements", "GatherND", "Slice", "Split")
 
 
-def check_lengths(program: Program, reading: Reading) -> None:
-    """Hold what meets the data at the walk's length against what does at others.
+Met = dict[tuple[int, int], tuple[OnnxNode, str, Any]]
+
+
+def check_lengths(program: Program, reading: Reading, proof: Proof) -> None:
+    """Hold what meets the data, and what sizes decide, against other lengths, and a batch of one, which a stream is.
 
     Raises:
         Refuted: a factor, a mask, a bound or a decision is another one there.
     """
     base = Sizes(reading.n_steps, reading.n_items, reading.frames)
-    other = _trace(program, reading, replace(base, n_steps=base.n_steps + 4))
     mine = _trace(program, reading, base)
-    if mine is None or other is None:
+    if mine is None:
+        return
+    if mine.numbers.decisions and base.n_items > 1:
+        _compare(mine, {}, _trace(program, reading, replace(base, n_items=1)), "a batch of 1", f"one of {base.n_items}")
+    other = _trace(program, reading, replace(base, n_steps=base.n_steps + 4))
+    if other is None or reading.fixed_time or reading.n_steps == 1:
         return
     of_time = _of_time(program, mine, other)
     met = {at: found for at, found in mine.met.items() if found[1] in of_time and found[2] is not None}
-    decided = any(set(node.inputs) & of_time for node, _ in mine.numbers.decisions)
-    if not met and not decided:
+    if not met and not any(set(node.inputs) & of_time for node, _ in mine.numbers.decisions):
         return
     loops = any(node.bodies for node in program.nodes)  # of which every round is traced
-    for n in (n for n in LENGTHS if n <= _ROUNDS or not loops):
-        there = _trace(program, reading, replace(base, n_steps=n))
-        if there is None:
-            continue  # a window does not fit
-        for at, (node, name, here) in met.items():
-            if at in there.met and not same(here, there.met[at][2]):
-                raise Refuted(_message(node, f"{name!r}, which follows from it, is another one", n, base.n_steps))
-        for (node, decision), (peer, then) in zip(mine.numbers.decisions, there.numbers.decisions, strict=False):
-            if node is peer and decision != then:
-                raise Refuted(_message(node, "it decides otherwise", n, base.n_steps))
+    near = {n + i for n in proof.numbers.thresholds for i in (-1, 0, 1) if 1 <= n + i <= LENGTHS[-1]}
+    for n in sorted({*LENGTHS, *near}):
+        if n <= _ROUNDS or not loops:
+            there = _trace(program, reading, replace(base, n_steps=n))
+            _compare(mine, met, there, f"{n} timesteps", f"{base.n_steps}")
 
 
-def _message(node: OnnxNode, what: str, n: int, walked: int) -> str:
+def _compare(mine: Trace, met: Met, there: Trace | None, sizes: str, walked: str) -> None:
+    """Refuse what is another one at other sizes; None where they do not fit, as a window that is longer."""
+    if there is None:
+        return
+    for at, (node, name, here) in met.items():
+        if at in there.met and not same(here, there.met[at][2]):
+            raise Refuted(_message(node, f"{name!r}, which follows from sizes, is another one", sizes, walked))
+    for (node, decision), (peer, then) in zip(mine.numbers.decisions, there.numbers.decisions, strict=False):
+        if node is peer and decision != then:
+            raise Refuted(_message(node, "it decides otherwise", sizes, walked))
+
+
+def _message(node: OnnxNode, what: str, sizes: str, walked: str) -> str:
     return (
-        f"{node.where} depends on the length of a sequence: with {n} timesteps {what} than with {walked}; if it takes "
-        "frames or clips of one size, fix it with shapes={name: [...]}"
+        f"{node.where} depends on a size that is open: for {sizes} {what} than for {walked}; if it takes frames or "
+        "clips of one size, fix it with shapes={name: [...]}"
     )
 
 

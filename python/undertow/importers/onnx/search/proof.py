@@ -10,7 +10,7 @@ item's outputs on that item alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
@@ -125,31 +125,6 @@ def longest(proof: Proof, reading: Reading) -> int | None:
     """A number of frames that reaches beyond all that the length has met, where that is more than the walk had."""
     needed = -(-(max(proof.numbers.lengths, default=0) + 2) // reading.frames) + 1
     return needed if needed > reading.n_steps else None
-
-
-def check_decisions(program: Program, reading: Reading, proof: Proof) -> None:
-    """Hold what the walk's sizes decided against other lengths, and a batch of one, which is what a stream is.
-
-    Raises:
-        Refuted: a comparison of sizes comes out otherwise.
-    """
-    base = Sizes(reading.n_steps, reading.n_items, reading.frames)
-    rows = base.n_steps * base.frames
-    near = {n + i for n in proof.numbers.thresholds for i in (-1, 0, 1)}
-    lengths = [replace(base, n_steps=n) for n in sorted(near) if base.frames == 1 and 1 <= n < rows]
-    others = ([replace(base, n_items=1)] if base.n_items > 1 else []) + lengths
-    for sizes in others if proof.numbers.thresholds else ():
-        try:
-            mine, theirs = (trace(program, inputs_of(program, reading, s)).numbers.decisions for s in (base, sizes))
-        except Unclear:
-            continue  # a window does not fit
-        for (node, here), (other, there) in zip(mine, theirs, strict=False):
-            if node is other and here != there:
-                what = "a batch of 1" if sizes.n_items != base.n_items else f"{sizes.n_steps} timesteps"
-                raise Refuted(
-                    f"{node.where} decides by a size: for {what} otherwise than for {base.n_steps} timesteps of a "
-                    f"batch of {base.n_items}; fix the size that it compares with shapes={{name: [...]}}"
-                )
 
 
 def _widened(program: Program, reading: Reading, base: Sizes) -> Sizes:
@@ -360,4 +335,4 @@ def _horizons(graph: Graph) -> dict[str, tuple[float, float]]:
     return known
 
 
-__all__ = ["Claim", "Proof", "Refuted", "Sizes", "check_decisions", "inputs_of", "lengths_met", "longest", "prove"]
+__all__ = ["Claim", "Proof", "Refuted", "Sizes", "inputs_of", "lengths_met", "longest", "prove"]

@@ -7,66 +7,30 @@ the file allows, a walk is repeated with another number of timesteps: a Graph th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
-
-from .... import passes
-from ....budget import TooMuch
-from ....errors import Error, FormatError, ShapeError, UnsupportedError
+from ....errors import Error, FormatError, UnsupportedError
 from ....ir.compare import difference
 from ..driver import Driver
 from ..file import limits
-from ..frames.context import Forgets, Known, Reading, Walk
+from ..frames.context import Forgets, Reading
 from ..frames.provenance import Mixed
-from ..frames.superframes import MAX_FRAMES, NeedsRate
 from ..frames.windows import TooShort
 from ..retry import Retry
 from ..simplify.budget import Exhausted
 from ..simplify.ports import Port
 from ..simplify.program import Program
 from . import states
-from .axis_candidates import ITEMS, MORE_STEPS, STEPS, readings, sizes_to_try
+from .attempt import Failure, attempt, build, proven
+from .axis_candidates import MORE_STEPS, readings, sizes_to_try
 from .imported import Imported
-from .other_lengths import check_lengths
-from .outputs import output
-from .proof import Claim, Refuted, check_decisions, lengths_met, longest, prove
-from .roles import source
+from .proof import lengths_met
 from .single_frame import as_clip, clip_hint, clip_readings
 from .states import Pair
 
-#: timesteps that are tried at most because a number of the file meets the length of a sequence
-MAX_LONGER = 1100
 
-
-class _Failure(Exception):
-    """A reading does not work. Carries how far the walk got, whether it could end otherwise with `inside`, what number
-    of timesteps in a frame may work, whether the error says what to do already, which walk it was, and whether more
-    timesteps could do.
-    """
-
-    def __init__(
-        self,
-        position: int,
-        error: Error | Retry,
-        wants_inside: bool = False,
-        frames: int = 0,
-        advised: bool = False,
-        walk: tuple[Program, Reading] | None = None,
-        longer: bool = False,
-    ) -> None:
-        self.position, self.error, self.wants_inside, self.frames = position, error, wants_inside, frames
-        self.advised, self.walk, self.longer = advised, walk, longer
-
-    def kept(self) -> _Failure:
-        """Without the frames that were left, which hold every table of the walk."""
-        for error in (self, self.error):
-            error.__traceback__ = error.__context__ = error.__cause__ = None
-        return self
-
-
-class _Failures(list[_Failure]):
+class _Failures(list[Failure]):
     """What was tried in vain. settled: (program, reading) that fail alike with `inside`, and need no second walk."""
 
     def __init__(self) -> None:
@@ -118,8 +82,8 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
         for reading in clip_readings(clip):
             program.effort.check()
             try:
-                return _proven(clip, _build(clip, [], reading, True, keep_states))
-            except _Failure as failure:
+                return proven(clip, build(clip, [], reading, True, keep_states))
+            except Failure as failure:
                 failures.append(failure.kept())
     if not failures:
         raise UnsupportedError(_no_time(program))
@@ -138,7 +102,7 @@ def _public(error: Error | Retry) -> Error:
     return error.error() if isinstance(error, Retry) else error
 
 
-def _worth(failure: _Failure) -> tuple[int, bool]:
+def _worth(failure: Failure) -> tuple[int, bool]:
     """How much it tells: how far the walk got, and whether by more than axes that were read wrongly."""
     error = failure.error
     told = isinstance(error, UnsupportedError) or (isinstance(error, Retry) and error.public is UnsupportedError)
@@ -228,10 +192,10 @@ def _search(
                     continue
                 program.effort.check()
                 try:
-                    found.append(_import(program, pairs, replace(reading, inside=inside), exact, keep_states))
+                    found.append(attempt(program, pairs, replace(reading, inside=inside), exact, keep_states))
                     if _is_one_step(program, reading):
                         return found[0]  # whatever its axes of size 1 are called
-                except _Failure as failure:
+                except Failure as failure:
                     failures.append(failure.kept())
                     if failure.wants_inside and not inside and _is_one_step(program, reading):
                         return None
@@ -242,8 +206,8 @@ def _search(
             for reading in [] if found else stretched:
                 program.effort.check()
                 try:
-                    found.append(_import(program, pairs, reading, exact, keep_states))
-                except _Failure as failure:
+                    found.append(attempt(program, pairs, reading, exact, keep_states))
+                except Failure as failure:
                     if failure.frames > reading.frames:
                         stretched.append(replace(reading, frames=failure.frames))
             if found:
@@ -293,198 +257,6 @@ def _differ_in_one(program: Program, a: Reading, b: Reading) -> bool:
         and all(axis is None or p.dims[axis] == 1 for axis in (a.axes[p.name][1], b.axes[p.name][1]))
         for p in program.inputs
     )
-
-
-# -- one reading ----------------------------------------------------------------------------------------------------
-
-
-def _import(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
-    try:
-        result = _build(program, pairs, reading, exact, keep_states)
-    except _Failure as failure:
-        if not isinstance(failure.error, NeedsRate) or exact or reading.fixed_time or reading.n_steps == 1:
-            raise
-        frames = reading.frames * failure.error.factor
-        if frames > MAX_FRAMES:
-            message = f"strides along time multiply to {frames} timesteps and more, at most {MAX_FRAMES} make a frame"
-            raise _Failure(failure.position, UnsupportedError(f"{failure.error}; {message}")) from None
-        return _import(program, pairs, replace(reading, frames=frames), exact, keep_states)
-    if exact:
-        result.graph.source = source(program, result, result.notes)
-        return result
-    n_steps = STEPS.get(reading.n_steps, reading.n_steps)
-    n_items = ITEMS[1] if reading.open_batch else reading.n_items
-    if (n_steps, n_items) != (reading.n_steps, reading.n_items):
-        try:
-            again = _build(program, pairs, replace(reading, n_steps=n_steps, n_items=n_items), exact, keep_states)
-        except _Failure as failure:
-            tried = (
-                f"{n_steps} timesteps and a batch of {n_items}; with {reading.n_steps} and {reading.n_items} it works"
-            )
-            failure.error.args = (f"{failure.error} (with {tried})",)
-            raise
-        if where := difference(result.graph, again.graph):
-            what = "number of timesteps" if n_steps != reading.n_steps else "size of the batch"
-            message = f"the result depends on the {what}: {where} differs between two of them"
-            raise _Failure(len(program.nodes), UnsupportedError(message))
-    result = _proven(program, result)
-    _try_longer(program, pairs, result, keep_states)
-    return result
-
-
-def _try_longer(program: Program, pairs: list[Pair], found: Imported, keep_states: bool) -> None:
-    """Look beyond the numbers that the length of a sequence meets: a delay, a position from which on all is else."""
-    reading = found.reading
-    try:
-        check_decisions(program, reading, found.proof)
-        if reading.n_steps > 1 and not reading.fixed_time:
-            check_lengths(program, reading)
-    except Refuted as error:
-        raise _Failure(len(program.nodes), UnsupportedError(str(error)), advised=True) from None
-    n_steps = longest(found.proof, reading)
-    if n_steps is None or reading.fixed_time or reading.n_steps == 1:
-        return
-    if n_steps > MAX_LONGER:
-        number = max(found.proof.numbers.lengths)
-        message = f"the number {number} meets the length of a sequence, which is more than {MAX_LONGER} can show"
-        raise _Failure(len(program.nodes), UnsupportedError(message), longer=True)
-    try:
-        again = _build(program, pairs, replace(reading, n_steps=n_steps), False, keep_states)
-        _proven(program, again)
-    except _Failure as failure:
-        failure.longer = True
-        raise
-    if where := difference(found.graph, again.graph):
-        lengths = f"{reading.n_steps} and {n_steps}"
-        message = f"the result depends on the number of timesteps: {where} differs between {lengths}"
-        raise _Failure(len(program.nodes), UnsupportedError(message), longer=True)
-
-
-def _proven(program: Program, found: Imported) -> Imported:
-    """What was found, held against the file's own nodes."""
-    states = {pair.input: pair.output for pair in found.pairs if pair.output}
-    try:
-        found.proof = prove(program, Claim(found.reading, found.graph, found.outputs, found.rates, states))
-    except Refuted as error:
-        raise _Failure(len(program.nodes), UnsupportedError(str(error)), advised=True) from None
-    found.graph.source = source(program, found, found.notes)
-    return found
-
-
-def _build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
-    walk = Driver(program, reading)
-    try:
-        walk.run()
-        if states.needs_second_walk(walk):
-            program.effort.add(walk.n_elements, walk.n_nodes)
-            walk.release()
-            walk = Driver(program, reading, Known(walk.bindings))
-            walk.run()
-        walk.position = len(program.nodes)
-        with walk.held:
-            result = _finish(walk, pairs, exact, keep_states)
-    except (Error, Retry, TooMuch) as found:
-        error = UnsupportedError(walk.say_too_much(found)) if isinstance(found, TooMuch) else found
-        program.effort.add(walk.n_elements, walk.n_nodes, error, walk.position)
-        frames = reading.frames * walk.factor
-        frames = frames if reading.frames < frames <= MAX_FRAMES else 0
-        raise _Failure(walk.position, error, walk.wants_inside, frames, walk=(program, reading)) from None
-    finally:
-        walk.release()
-    program.effort.add(walk.n_elements, walk.n_nodes)
-    return result
-
-
-def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Imported:
-    program, builder = walk.program, walk.builder
-    named = {pair.input for pair in pairs}
-    found = list(pairs)
-    for port in program.state_inputs:
-        if port.name not in named:
-            why = "a recurrent node starts from the one and ends with the other"
-            found.append(Pair(port.name, states.find_output(walk, port.name), why))
-    if walk.reading.carried and not any(pair.output for pair in found):
-        raise UnsupportedError(
-            f"inputs {[p.input for p in found]} start recurrent nodes, but no output returns what they end with"
-        )
-    for pair in found:
-        states.connect(walk, pair)
-    walk.keep_before()
-    for name in program.starts:
-        _start(walk, name, {pair.input for pair in found})
-    returned = [pair.output for pair in found if pair.output]
-    left = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
-    outputs = {name: output(walk, name) for name in left}
-    graph = builder.graph
-    report = passes.run(graph, passes.ESSENTIAL[:1] if exact else passes.ESSENTIAL)
-    program.effort.used += report.work
-    graph.check_registers()  # here, so that a clip may be tried
-    places = {p.name: walk.inputs[p.name] for p in program.inputs}
-    if walk.has_rates:
-        _check_rates(walk)
-    result = Imported(
-        graph,
-        walk.reading,
-        places,
-        outputs,
-        found,
-        program.length_inputs,
-        walk.rates,
-        walk.missing,
-        builder.sequence,
-        walk.has_rates,
-    )
-    for port in program.state_inputs:
-        _describe_state(walk, port.name, result)
-    result.notes = report.notes
-    return result
-
-
-def _start(walk: Walk, name: str, states_found: Iterable[str]) -> None:
-    """Let the states of an input start with what the caller gives."""
-    if name not in states_found:
-        raise ShapeError(f"starts: input {name!r} was not found to be a state; say so with states={{input: output}}")
-    start, batch = walk.state_tensors[name], walk.reading.axes[name][1]
-    given = np.asarray(walk.program.starts[name], np.float32)
-    shape = tuple(1 if axis == batch else n for axis, n in enumerate(start.shape))
-    if given.shape != shape:
-        raise ShapeError(f"starts: {name!r} was given shape {given.shape}, expected {shape}")
-    elements = start.elements if batch is None else start.elements.take([0], batch)
-    places, values, graph = states.Places(elements.ravel()), given.ravel(), walk.builder.graph
-    starting = {f"{name}.value": np.arange(values.size)}
-    for binding in walk.bindings:
-        where = places.of(binding.elements.ravel())
-        if where[0] >= 0:
-            starting |= {binding.state: where, f"{binding.state}.before": where}
-    for state, where in starting.items():
-        if state in graph.states:
-            graph.states[state] = replace(graph.states[state], init=values[where].reshape(graph.states[state].shape))
-
-
-def _check_rates(walk: Walk) -> None:
-    if len(set(walk.rates.values())) > 1:
-        raise UnsupportedError(
-            f"outputs {walk.rates} have different numbers of timesteps in a frame of {walk.reading.frames} timesteps "
-            "of the inputs (strides along time); expected the same of all"
-        )
-
-
-def _describe_state(walk: Walk, name: str, result: Imported) -> None:
-    start = walk.state_tensors[name]
-    batch = walk.reading.axes[name][1]
-    flat = start.elements.take(0, batch).ravel() if batch is not None else start.elements.ravel()
-    places = states.Places(flat)
-    found = []
-    for binding in walk.bindings:
-        where = places.of(binding.elements.ravel())
-        if where[0] >= 0 and binding.state in result.graph.states:
-            if (where < 0).any():
-                raise ValueError(f"state {binding.state!r} starts from elements of more than input {name!r}")
-            found += [(s, where) for s in (binding.state, f"{binding.state}.before") if s in result.graph.states]
-    if f"{name}.value" in result.graph.states:
-        found.append((f"{name}.value", np.arange(len(flat))))
-    result.state_inputs[name] = found
-    result.state_layouts[name] = (start.shape, batch)
 
 
 __all__ = ["Imported", "import_program"]

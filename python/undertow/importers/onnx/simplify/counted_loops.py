@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..file.nodes import Body, OnnxNode, wrap
+from ..file.nodes import Body, OnnxNode, needed, wrap
 from ..traits import traits
 
 #: operator set of the nodes that are added, in which Min and Max take integers
@@ -88,7 +88,7 @@ class _Loop:
             goes_on = self._constant("goes_on", np.array(True))
         body.inputs = [*body.inputs[:2], *(body.inputs[2 + i] for i in kept)]
         results = [goes_on, *(body.outputs[1 + i] for i in kept), *body.outputs[1 + self.n_carried :]]
-        node.bodies["body"] = Body(body.inputs, _needed([*inner, *body.nodes], results), results)
+        node.bodies["body"] = Body(body.inputs, needed([*inner, *body.nodes], results), results)
         return [*self.before, node, *self.behind]
 
     # -- what is carried ------------------------------------------------------------------------------------------
@@ -289,15 +289,6 @@ class _Loop:
 
     def _node(self, op: str, inputs: list[str], output: str, **attrs: Any) -> OnnxNode:
         return wrap(self.onnx, self.onnx.helper.make_node(op, inputs, [output], name=output, **attrs), _OPSET)
-
-
-def _needed(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if needed & set(node.outputs):
-            needed |= node.uses
-            kept.append(node)
-    return kept[::-1]
 
 
 __all__ = ["counted"]

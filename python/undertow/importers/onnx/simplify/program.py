@@ -13,7 +13,7 @@ import numpy as np
 from ...._text import shown
 from ....errors import ShapeError, UnsupportedError
 from ..file import limits
-from ..file.nodes import OnnxNode, flat
+from ..file.nodes import OnnxNode, flat, needed
 from ..file.protos import identity
 from ..file.read import file_bytes, require_onnx
 from ..traits import MOVEMENT, OPERATORS, traits, why_refused
@@ -154,7 +154,7 @@ def make_program(
     origin = " ".join(shown(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
 
     def finish(nodes: list[OnnxNode], constants: dict[str, np.ndarray]) -> Program:
-        nodes = _needed(nodes, outputs)
+        nodes = needed(nodes, outputs)
         used = {name for node in nodes for name in node.uses} | {*outputs}
         inputs = [replace(p) for p in ports if p.name in used]
         kept = {name: array for name, array in constants.items() if name in used}
@@ -164,7 +164,7 @@ def make_program(
         _sort_inputs(program)
         return program
 
-    nodes = _needed(nodes, outputs)
+    nodes = needed(nodes, outputs)
     _refuse_operators(nodes)
     program = finish(nodes, constants)
     program.effort = effort
@@ -268,15 +268,6 @@ def _output_names(resolver: Resolver, nodes: list[OnnxNode], graph: Any) -> list
                 resolver.constants[name] = resolver.constants[value.name]
         names.append(name)
     return names
-
-
-def _needed(nodes: list[OnnxNode], outputs: list[str]) -> list[OnnxNode]:
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if needed & set(node.outputs):
-            needed |= node.uses
-            kept.append(node)
-    return kept[::-1]
 
 
 def _sort_inputs(program: Program) -> None:
