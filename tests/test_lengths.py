@@ -146,6 +146,27 @@ def test_what_is_nothing_for_short_sequences_is_seen(kind, k, tmp_path):
         undertow.load(file_of(tmp_path, [*SIZES, *LATE[kind]], weights))
 
 
+@pytest.mark.parametrize("k", [2, 12])
+def test_a_branch_that_the_length_takes_is_seen(k, tmp_path):
+    """If T // k > 12: the sum over time, else x."""
+    branches = {
+        "then_branch": graph_of([node("CumSum", "x one", "summed")], [], ["summed"]),
+        "else_branch": graph_of([node("Identity", "x", "same")], [], ["same"]),
+    }
+    nodes = [*SIZES, node("Div", "n k", "q"), node("Greater", "q twelve", "long"), node("If", "long", "y", **branches)]
+    with pytest.raises(UnsupportedError, match=r"If node 'y' depends on a size .* 'long', which follows from sizes"):
+        undertow.load(file_of(tmp_path, nodes, {"k": np.array(k), "twelve": np.array(12)}))
+
+
+@pytest.mark.parametrize("rows", [1200, 5000])
+def test_the_last_rows_of_a_table_are_seen(rows, tmp_path):
+    table = np.zeros((rows, I), np.float32)
+    table[-1] = 1
+    kind = "a table that begins with zeros"
+    with pytest.raises(UnsupportedError, match=f"for {rows} timesteps 'late', which follows from sizes"):
+        undertow.load(file_of(tmp_path, [*SIZES, *LATE[kind]], {"table": table}))
+
+
 @pytest.mark.parametrize("k", [20, 100])
 def test_a_loop_that_ends_at_a_number_is_refused(k, tmp_path, rng):
     """As many rounds as there are timesteps, and k at most."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dependence import Trace, Unclear, same, trace
-from ..file.nodes import OnnxNode
+from ..file.nodes import OnnxNode, flat
 from ..frames.context import Reading
 from ..simplify.program import Program
 from ..traits import traits
@@ -23,6 +23,8 @@ LENGTHS = (
 )
 
 
+#: rows of a table that are looked at
+_LONGEST = 2**14
 #: rounds of a loop that are traced at most
 _ROUNDS = 40
 #: what takes one size of several
@@ -51,9 +53,9 @@ def check_lengths(program: Program, reading: Reading, proof: Proof) -> None:
     met = {at: found for at, found in mine.met.items() if found[1] in of_time and found[2] is not None}
     if not met and not any(set(node.inputs) & of_time for node, _ in mine.numbers.decisions):
         return
-    loops = any(node.bodies for node in program.nodes)  # of which every round is traced
+    loops = any(node.op in ("Loop", "Scan") for node in flat(program.nodes))  # of which every round is traced
     near = {n + i for n in proof.numbers.thresholds for i in (-1, 0, 1) if 1 <= n + i <= LENGTHS[-1]}
-    for n in sorted({*LENGTHS, *near}):
+    for n in sorted({*LENGTHS, *near, *_tables(program, of_time)}):
         if n <= _ROUNDS or not loops:
             there = _trace(program, reading, replace(base, n_steps=n))
             _compare(mine, met, there, f"{n} timesteps", f"{base.n_steps}")
@@ -76,6 +78,16 @@ def _message(node: OnnxNode, what: str, sizes: str, walked: str) -> str:
         f"{node.where} depends on a size that is open: for {sizes} {what} than for {walked}; if it takes frames or "
         "clips of one size, fix it with shapes={name: [...]}"
     )
+
+
+def _tables(program: Program, of_time: set[str]) -> set[int]:
+    """How long the tables are of which the length picks: what stands in their last rows shows there alone."""
+    found: set[int] = set()
+    for node in program.nodes:
+        table = program.constants.get(node.inputs[0]) if node.op in _PICKS else None
+        if table is not None and of_time & set(node.outputs):
+            found |= {n for n in table.shape if LENGTHS[-1] < n <= _LONGEST}
+    return found
 
 
 def _trace(program: Program, reading: Reading, sizes: Sizes) -> Trace | None:
