@@ -21,7 +21,7 @@ from .frames.provenance import Mixed, Tensor
 from .frames.uses import last_uses
 from .handlers.row_by_row import by_rows
 from .operators import HANDLERS
-from .retry import Retry
+from .retry import Retry, TooLarge
 from .traits import MOVEMENT, traits, why_refused
 
 
@@ -67,7 +67,7 @@ class Driver(Walk):
         try:
             results = self.apply(node, aligned(self, node, self.growing.meet(node, operands)))
         except TooMuch as error:
-            node.unsupported(self.say_too_much(error))
+            raise TooLarge(f"{node.where}: {self.say_too_much(error)}") from None
         except Mixed as error:
             if error.located:
                 raise

@@ -17,4 +17,8 @@ class Retry(Exception):
         return self.public(str(self))
 
 
-__all__ = ["Retry"]
+class TooLarge(Retry):
+    """A table of this reading is beyond the memory or the elements that one may have."""
+
+
+__all__ = ["Retry", "TooLarge"]

@@ -14,6 +14,7 @@ from ....budget import room
 from ....errors import UnsupportedError
 from ....ir.graph import Graph
 from ..file import limits
+from ..retry import TooLarge
 from . import provenance
 from .provenance import Layout, Tensor
 
@@ -231,6 +232,4 @@ class Builder:
     def check_size(self, shape: tuple[int, ...], where: str) -> None:
         """Refuse a computed tensor beyond the limit."""
         if provenance.n_elements(shape) > limits.MAX_TRACED_ELEMENTS:
-            raise UnsupportedError(
-                f"{where}: a tensor of shape {shape} is beyond {limits.MAX_TRACED_ELEMENTS} elements"
-            )
+            raise TooLarge(f"{where}: a tensor of shape {shape} is beyond {limits.MAX_TRACED_ELEMENTS} elements")

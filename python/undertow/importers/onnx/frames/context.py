@@ -14,7 +14,7 @@ from ....budget import TooMuch, room, too_much
 from ....errors import UnsupportedError
 from ..file import limits
 from ..file.nodes import OnnxNode
-from ..retry import Retry
+from ..retry import Retry, TooLarge
 from ..simplify.fold import Evaluator
 from ..simplify.ports import Port
 from ..simplify.program import ID_TYPES, Program
@@ -357,7 +357,8 @@ class Walk(ABC):
         self.builder.check_size(shape, f"{node.where}")
         self.n_traced += provenance.n_elements(tuple(n for a, n in enumerate(shape) if a not in outer))
         if self.n_traced > limits.MAX_TRACED_TOTAL:
-            node.unsupported(f"the tensors up to here have more than {limits.MAX_TRACED_TOTAL} elements together")
+            message = f"the tensors up to here have more than {limits.MAX_TRACED_TOTAL} elements together"
+            raise TooLarge(f"{node.where}: {message}")
         self._check_work(node)
 
     def _check_work(self, node: OnnxNode) -> None:

@@ -319,7 +319,9 @@ def distinct(flat: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def _kept(frame: np.ndarray) -> np.ndarray | int:
     """What is kept of a frame's element numbers: the first one, where each is the one before plus 1."""
-    return int(frame.flat[0]) if frame.size > _PART and is_run(frame.reshape(-1)) else frame
+    if frame.size <= _PART or frame.flat[1] != frame.flat[0] + 1:  # of what lies in another order no copy is made
+        return frame
+    return int(frame.flat[0]) if is_run(frame.reshape(-1)) else frame
 
 
 def n_elements(shape: tuple[int, ...]) -> int:

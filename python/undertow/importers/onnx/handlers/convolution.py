@@ -112,4 +112,5 @@ def products(
     ):
         rows = part.reshape(*part.shape[:-2], -1)
         parts.append(emit.dense(walk.builder, rows, w.reshape(len(w), -1), shift))
-    return np.moveaxis(np.concatenate(parts, -1), -1, 1)
+    made = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)  # which would copy one table, too
+    return np.moveaxis(made, -1, 1)

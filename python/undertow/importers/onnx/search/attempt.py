@@ -17,7 +17,7 @@ from ....ir.compare import difference
 from ..driver import Driver
 from ..frames.context import Known, Reading, Walk
 from ..frames.superframes import MAX_FRAMES, NeedsRate
-from ..retry import Retry
+from ..retry import Retry, TooLarge
 from ..simplify.program import Program
 from . import states
 from .axis_candidates import ITEMS, STEPS
@@ -152,7 +152,7 @@ def build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, ke
         with walk.held:
             result = _finish(walk, pairs, exact, keep_states)
     except (Error, Retry, TooMuch) as found:
-        error = UnsupportedError(walk.say_too_much(found)) if isinstance(found, TooMuch) else found
+        error = TooLarge(walk.say_too_much(found)) if isinstance(found, TooMuch) else found
         program.effort.add(walk.n_elements, walk.n_nodes, error, walk.position)
         frames = reading.frames * walk.factor
         frames = frames if reading.frames < frames <= MAX_FRAMES else 0

@@ -17,7 +17,7 @@ from ..file import limits
 from ..frames.context import Forgets, Reading
 from ..frames.provenance import Mixed
 from ..frames.windows import TooShort
-from ..retry import Retry
+from ..retry import Retry, TooLarge
 from ..simplify.budget import Exhausted
 from ..simplify.ports import Port
 from ..simplify.program import Program
@@ -39,6 +39,11 @@ class _Failures(list[Failure]):
 
     def is_settled(self, program: Program, reading: Reading) -> bool:
         return any(program is p and reading == r for p, r in self.settled)
+
+    def was_too_much(self, program: Program, reading: Reading) -> bool:
+        """Whether fewer timesteps along the same axes made too large tables already."""
+        walks = [failure.walk for failure in self if isinstance(failure.error, TooLarge) and failure.walk]
+        return any(program is p and reading.axes == r.axes and reading.n_steps > r.n_steps for p, r in walks)
 
 
 def import_program(
@@ -188,7 +193,7 @@ def _search(
                         f"more than {limits.MAX_READINGS} ways to read the axes of {[p.name for p in program.inputs]}; "
                         "fix sizes with shapes={name: [...]}"
                     )
-                if inside and failures.is_settled(program, reading):
+                if (inside and failures.is_settled(program, reading)) or failures.was_too_much(program, reading):
                     continue
                 program.effort.check()
                 try:
