@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import graph_of, node, random, save
+from onnx_files import graph_of, model_of, node, random, save
 
 I, H = 4, 8
 
@@ -67,6 +67,36 @@ def test_one_pair_of_one_shape_is_no_evidence(tmp_path, rng):
     assert not model.states
 
 
+def cell_file(folder: Path, rng: np.random.Generator, state: str, returned: str) -> Path:
+    """A cell whose one output is its result and its state."""
+    nodes = [
+        node("MatMul", "x W", "a"),
+        node("MatMul", f"{state} R", "b"),
+        node("Add", "a b", "s"),
+        node("Tanh", "s", returned),
+    ]
+    weights = {"W": random(rng, I, H), "R": random(rng, H, H)}
+    return save(graph_of(nodes, {"x": [1, I], state: [1, H]}, {returned: [1, H]}, weights), folder)
+
+
+def test_the_only_output_is_a_state_too_where_both_names_say_so(tmp_path, rng):
+    path = cell_file(tmp_path, rng, "h_in", "h_out")
+    assert "state: input 'h_in', output 'h_out', by name and shape" in lines(path)
+    model = undertow.load(path)
+    assert (sorted(model.inputs), sorted(model.outputs)) == (["x"], ["h_out"])
+
+
+def test_the_only_output_may_be_what_an_input_called_like_a_state_is_asked_for(tmp_path, rng):
+    path = cell_file(tmp_path, rng, "hidden", "context")
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"'hidden' is called like a state.*states=\{'hidden': 'context'\}"
+    ):
+        undertow.load(path)
+    assert sorted(undertow.load(path, states={"hidden": "context"}).inputs) == ["x"]
+    assert sorted(undertow.load(path, states={}).inputs) == ["hidden", "x"]
+    assert sorted(undertow.load(cell_file(tmp_path, rng, "query", "context")).inputs) == ["query", "x"]
+
+
 # -- recurrences that end with their first step -----------------------------------------------------------------------
 
 
@@ -121,6 +151,55 @@ def test_a_gate_on_a_cell_of_zeros_is_warned_of(tmp_path, rng):
     path = save(graph_of(nodes, {"x": [1, I]}, {"y": [1, H]}, weights), tmp_path)
     with pytest.warns(undertow.ModelWarning, match="Mul node 'kept'"):
         undertow.load(path)
+
+
+def test_a_difference_from_a_state_of_zeros_is_warned_of(tmp_path, rng):
+    """h' = n + z (0 - n), where an exporter has computed R 0 itself."""
+    nodes = [
+        node("MatMul", "x W", "a"),
+        node("Sigmoid", "a", "z"),
+        node("Tanh", "a", "n"),
+        node("Sub", "zeros n", "d"),
+        node("Mul", "d z", "zd"),
+        node("Add", "zd n", "y"),
+    ]
+    weights = {"W": random(rng, I, H), "zeros": np.zeros((1, H), np.float32)}
+    path = save(graph_of(nodes, {"x": [1, I]}, {"y": [1, H]}, weights), tmp_path)
+    with pytest.warns(undertow.ModelWarning, match="Sub node 'd'"):
+        undertow.load(path)
+
+
+@pytest.mark.parametrize("call", ["(%x, %p_r_weight_ih_l0, %p_r_bias_ih_l0)", "(%tanh, %p_r_weight_hh_l0)"])
+def test_a_layer_that_the_exporter_names_and_of_which_nothing_goes_on_is_warned_of(call, tmp_path, rng):
+    """torch.onnx.export(dynamo=True) of nn.RNN: with one timestep all that is left of R and h is a bias."""
+    nodes = [node("MatMul", "x W", "a"), node("Tanh", "a", "y")]
+    model = model_of(nodes, {"x": [1, I]}, {"y": [1, H]}, {"W": random(rng, I, H)})
+    notes = {
+        "class_hierarchy": "['net.Model', 'torch.nn.modules.rnn.RNN', 'aten.linear.default']",
+        "name_scopes": "['', 'r', 'linear']",
+        "fx_node": f"%linear : [num_users=1] = call_function[target=torch.ops.aten.linear.default](args = {call})",
+    }
+    for key, value in notes.items():
+        model.graph.node[0].metadata_props.add(key=f"pkg.torch.onnx.{key}", value=value)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        undertow.load(save(model, tmp_path))
+    assert [str(w.message)[:60] for w in told] == (
+        ["the file remembers nothing of what MatMul node 'a' belongs to"[:60]] if "weight_ih" in call else []
+    )
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_a_cell_of_one_timestep_in_a_clip_is_warned_of(n_steps, tmp_path, rng):
+    """A Reshape fixes what is the time of the cell, so that no other number of timesteps goes through."""
+    weights = {"W": random(rng, 1, 4 * H, I), "R": random(rng, 1, 4 * H, H), "shape": np.array([1, n_steps * H])}
+    nodes = [node("LSTM", "X W R", "Y", name="memory", hidden_size=H), node("Reshape", "Y shape", "flat")]
+    path = save(graph_of(nodes, {"X": [n_steps, 1, I]}, {"flat": [1, n_steps * H]}, weights), tmp_path)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model = undertow.load(path)
+    assert "time: none, all of each input is one frame" in model.source
+    assert ["LSTM node 'memory'" in str(w.message) for w in told] == [True] * (n_steps == 1)
 
 
 @pytest.mark.parametrize("n_steps", [2, 5])

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Recurrences that an exporter cut off behind their first step: they start from zeros, and never go on.
 
-Traced with one timestep, h' = tanh(W x + R h) leaves R times zeros in the file, and i * g + f * c the product of f with
-zeros. With several timesteps R is a factor of the next steps too, so there nothing is lost.
+Traced with one timestep, h' = tanh(W x + R h) leaves R times zeros in the file, i * g + f * c the product of f with
+zeros, and n + z * (h - n) the difference of zeros and n. With several timesteps R is a factor of the next steps too, so
+there nothing is lost. Where an exporter has folded R times zeros into a bias, what it notes of the module of each node
+tells that one of PyTorch's recurrent layers was there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +20,8 @@ from .reach import Operand, Reach
 
 #: products -> slots of both matrices
 PRODUCTS = {"MatMul": (0, 1), "Gemm": (0, 1)}
+#: before the names of what PyTorch's exporter notes of a node
+_NOTES = "pkg.torch.onnx."
 #: others of which a weight that two share tells that a recurrence goes on
 _OTHERS = ("Conv", "ConvInteger", "Einsum", "MatMulInteger", "QLinearConv", "QLinearMatMul")
 
@@ -32,15 +37,23 @@ class Starts:
     #: output -> the node that multiplies something computed with zeros, or with something else computed
     gates: dict[str, OnnxNode] = field(default_factory=dict)
     products: set[str] = field(default_factory=set)
+    #: output -> the node that subtracts something computed from zeros: its own, and those of products with it
+    differences: dict[str, OnnxNode] = field(default_factory=dict)
 
     def look(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
         """Note a node that is about to be run."""
         if node.op == "Mul":
             known = [o for o in operands if isinstance(o, np.ndarray)]
-            if len(known) == 1 and known[0].ndim > 1 and known[0].size > 1 and not known[0].any():
+            if len(known) == 1 and _are_zeros(known[0]):
                 self.gates[node.outputs[0]] = node
             elif not known:
                 self.products.add(node.outputs[0])
+                for name in node.inputs:
+                    if name in self.differences:
+                        self.differences[node.outputs[0]] = self.differences[name]
+            return
+        if node.op == "Sub" and isinstance(operands[1], Reach) and _are_zeros(operands[0]):
+            self.differences[node.outputs[0]] = node
             return
         if node.op in _OTHERS:
             self.matrices += [o for o in operands if isinstance(o, np.ndarray) and o.ndim > 1 and o.any()]
@@ -60,12 +73,20 @@ class Starts:
         for node, matrix in self.of_zeros:
             if not any(_alike(matrix, other) for other in self.matrices):
                 return node
-        if not self.gates or self._goes_on():
+        nodes = list(nodes)
+        if (noted := _noted(nodes)) is not None:
+            return noted
+        if not (self.gates or self.differences) or self._goes_on():
             return None
-        for node in nodes:  # a cell: i * g + f * 0
+        for node in nodes:
+            if node.op != "Add":
+                continue
             mine = set(node.inputs) & self.gates.keys() - self.products
-            if node.op == "Add" and mine and set(node.inputs) & self.products:
+            if mine and set(node.inputs) & self.products:  # i * g + f * 0
                 return self.gates[mine.pop()]
+            for name, other in (node.inputs, node.inputs[::-1]):
+                if name in self.products and name in self.differences and self.differences[name].inputs[1] == other:
+                    return self.differences[name]  # n + z * (0 - n)
         return None
 
     def _goes_on(self) -> bool:
@@ -77,6 +98,41 @@ class Starts:
                 return True
             seen[key] = matrix
         return False
+
+
+def _are_zeros(operand: Operand) -> bool:
+    """Whether it is a matrix of zeros."""
+    return isinstance(operand, np.ndarray) and operand.ndim > 1 and operand.size > 1 and not operand.any()
+
+
+def _noted(nodes: Iterable[OnnxNode]) -> OnnxNode | None:
+    """A node that PyTorch's exporter made of a recurrent layer of which no node reads the recurrent weights.
+
+    It notes the classes of the modules around each node, their names, and the call that the node was made of.
+    """
+    first: dict[str, OnnxNode] = {}
+    whole = set()
+    for node in _all(nodes):
+        notes = {entry.key: entry.value for entry in getattr(node.proto, "metadata_props", ())}
+        classes, names = (
+            re.findall(r"'([^']*)'", notes.get(_NOTES + key, "")) for key in ("class_hierarchy", "name_scopes")
+        )
+        layer = next((i for i, name in enumerate(classes) if name.startswith("torch.nn.modules.rnn.")), None)
+        if layer is None or _NOTES + "fx_node" not in notes:
+            continue
+        scope = ".".join(names[: layer + 1])
+        first.setdefault(scope, node)
+        if "weight_hh" in notes[_NOTES + "fx_node"]:
+            whole.add(scope)
+    return next((node for scope, node in first.items() if scope not in whole), None)
+
+
+def _all(nodes: Iterable[OnnxNode]) -> Iterator[OnnxNode]:
+    """The nodes, and those of their bodies."""
+    for node in nodes:
+        yield node
+        for body in node.bodies.values():
+            yield from _all(body.nodes)
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> bool:

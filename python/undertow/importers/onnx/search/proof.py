@@ -22,7 +22,7 @@ from ..file.nodes import OnnxNode
 from ..frames.context import Place, Reading
 from ..frames.provenance import Layout
 from ..simplify.ports import Port
-from ..simplify.program import Program
+from ..simplify.program import RECURRENT, Program
 
 #: sizes of open axes that the walk was given as 1
 _MANY_STEPS, _MANY_ITEMS = 3, 2
@@ -187,6 +187,7 @@ class _Check:
         walks = [walk.node for walk in found.walked if self._walks_time(walk)]
         proof = Proof(list({id(node): node for node in walks}.values()), found.lost, found.numbers)
         if self.claim.reading.clip:
+            proof.lost = proof.lost or self._single_step()
             return proof
         self._all_items_count(made)
         horizons = _horizons(self.claim.graph)
@@ -200,6 +201,12 @@ class _Check:
             if isinstance(reach, Reach) and batch is not None and self.sizes.n_items > 1 and batch < len(reach.shape):
                 self._items(output, reach, batch)
         return proof
+
+    def _single_step(self) -> OnnxNode | None:
+        """A recurrent node, where all of them take one timestep in every frame."""
+        graph = self.claim.graph
+        steps = {graph.shape(node.inputs[0])[0] for node in graph.nodes if node.attrs.get("steps")}
+        return next((node for node in self.program.nodes if node.op in RECURRENT), None) if steps == {1} else None
 
     def _walks_time(self, walk: Walked) -> bool:
         """Whether different rounds bring different timesteps."""

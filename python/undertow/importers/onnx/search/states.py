@@ -49,9 +49,11 @@ def candidates(program: Program) -> list[Pair]:
     """
     fits, alike = _fits(program)
     known = len(program.state_inputs)
-    if not fits or len(program.outputs) < 2 or len(program.inputs) + known < 2:
+    if not fits or len(program.inputs) + known < 2:
         return []
     named = by_names(fits)
+    if len(program.outputs) == 1:
+        return _returned_alone(fits, named)
     if len(named) == len(program.inputs) and not known:
         named = {}  # one at least brings the frames: names that say otherwise say nothing
     if named:
@@ -103,6 +105,17 @@ def candidates(program: Program) -> list[Pair]:
         if whys[name] == _ALONE:  # so may be a frame and what is made of it
             raise _ambiguous(fits, f"{name!r} and {output!r} have one shape, and nothing else says that they are one")
     return [Pair(name, output, whys[name]) for name, output in chosen.items()]
+
+
+def _returned_alone(fits: dict[str, list[str]], named: dict[str, str]) -> list[Pair]:
+    """The state of a cell whose one output is its result too: by both names. An input that alone is called like a state
+    may be one, or what a decoder looks at.
+    """
+    doubtful = [name for name in fits if is_state(name) and not named]
+    if doubtful:
+        why = f"input {doubtful[0]!r} is called like a state, and the only output could return it"
+        raise _ambiguous({name: fits[name] for name in doubtful[:1]}, why)
+    return [Pair(name, output, "by name and shape") for name, output in named.items()]
 
 
 def _fits(program: Program) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
