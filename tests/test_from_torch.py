@@ -365,9 +365,63 @@ class Lists(Forgetful):
         return sum(self.past)
 
 
+class Memory:
+    """An object that is no module; its state shows where the input is large alone."""
+
+    def __init__(self):
+        self.h, self.n_seen = torch.zeros(1, I), 0
+
+    def __call__(self, x):
+        self.h = torch.where(x > 9.0, self.h + 1, self.h)
+        return x + self.h
+
+
+class Counter:
+    __slots__ = ("n_seen",)
+
+    def __init__(self):
+        self.n_seen = 0
+
+
+class Remembers(Forgetful):
+    def forward(self, x):
+        return self.memory(x)
+
+
+class CountsInAnObject(Forgetful):
+    def forward(self, x):
+        self.memory.n_seen += 1
+        return x
+
+
+class RemembersInAList(Forgetful):
+    def forward(self, x):
+        return self.memories[0](x)
+
+
+class RemembersInNumpy(Forgetful):
+    def forward(self, x):
+        self.h = self.h + float(x[0, 0] > 9.0) + 1e-9
+        return x
+
+
+def test_a_state_in_an_object_of_a_module_is_a_state():
+    net = Remembers(memory=Memory())
+    model = undertow.from_torch(net, torch.zeros(1, I))
+    assert "state: input 'memory_h', output 'memory_h_next'" in model.source
+    assert torch.equal(net.memory.h, torch.zeros(1, I))
+    stream = model.stream()
+    x = np.full(I, 10.0, np.float32)
+    np.testing.assert_array_equal([stream.step(x), stream.step(x)], [x + 1, x + 2])
+
+
 @pytest.mark.parametrize(
     ("net", "message"),
     [
+        (CountsInAnObject(memory=Memory()), r"'memory\.n_seen', which was 0 and is 1"),
+        (CountsInAnObject(memory=Counter()), r"'memory\.n_seen', which was 0 and is 1"),
+        (RemembersInAList(memories=[Memory()]), r"'memories\[0\]\.h', which is inside of a list"),
+        (RemembersInNumpy(h=np.zeros(I)), "'h', which was"),
         (Counts(n=0), "'n', which was 0 and is 1"),
         (CountsInIntegers(n=torch.zeros(1, dtype=torch.int64)), r"'n', which is of torch\.int64"),
         (Late(h=None), "'h', which is a tensor only after the first call"),

@@ -8,11 +8,14 @@ results.
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from .._text import shown
 from ..errors import Error, UnsupportedError
@@ -63,6 +66,8 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
                 continue
             if old.shape != new.shape:
                 _refuse(path, f"grows from shape {tuple(old.shape)} to {tuple(new.shape)}")
+            if "[" in path:
+                _refuse(path, "is inside of a list or dict; a stream carries buffers and attributes")
             if starts[path].dtype != torch.float32 or new.dtype != torch.float32:
                 _refuse(path, f"is of {new.dtype}; a stream carries torch.float32")
             found.append(Remembered(path, starts[path]))
@@ -103,15 +108,55 @@ def _refuse(path: str, why: str) -> None:
 
 
 def _contents(torch: Any, module: Any) -> Iterator[tuple[str, Any]]:
-    """Everything that forward could change, by its path: buffers, tensors, and plain values in attributes."""
-    own = vars(torch.nn.Module()).keys()
+    """Everything that forward could change, by its path: buffers, tensors, and plain values in attributes; those of
+    objects in attributes too, but for what torch or Python brought.
+    """
+    seen = {id(owner) for owner in module.modules()}
     for prefix, owner in module.named_modules():
-        values = dict(owner.named_buffers(recurse=False))
-        if not isinstance(owner, torch.jit.ScriptModule):
-            values |= {name: value for name, value in vars(owner).items() if name not in own}
-        for name, value in values.items():
-            if isinstance(value, (torch.Tensor, *_PLAIN, list, tuple, dict, deque)):
-                yield f"{prefix}.{name}".lstrip("."), value
+        for name, value in _attributes(torch, owner):
+            yield from _inside(torch, f"{prefix}.{name}".lstrip("."), value, seen)
+
+
+def _attributes(torch: Any, owner: Any) -> Iterator[tuple[str, Any]]:
+    """The buffers of a module, and what its attributes hold; of another object these."""
+    if not isinstance(owner, torch.nn.Module):
+        yield from list(getattr(owner, "__dict__", {}).items())
+        yield from [(name, getattr(owner, name)) for name in _slots(type(owner)) if hasattr(owner, name)]
+        return
+    yield from list(owner.named_buffers(recurse=False))
+    if not isinstance(owner, torch.jit.ScriptModule):
+        own = vars(torch.nn.Module()).keys()
+        yield from [(name, value) for name, value in vars(owner).items() if name not in own]
+
+
+def _slots(kind: type) -> list[str]:
+    found = [getattr(base, "__slots__", ()) for base in kind.__mro__]
+    return [name for names in found for name in ([names] if isinstance(names, str) else names) if name[:2] != "__"]
+
+
+def _inside(torch: Any, path: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (torch.Tensor, np.ndarray, *_PLAIN)):
+        yield path, value
+        return
+    if id(value) in seen:
+        return
+    if isinstance(value, (list, tuple, dict, deque)):
+        yield path, value
+        seen.add(id(value))
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if not isinstance(item, (torch.Tensor, np.ndarray, *_PLAIN)):
+                yield from _inside(torch, f"{path}[{key!r}]", item, seen)
+    elif _is_own(torch, value):
+        seen.add(id(value))
+        for name, item in _attributes(torch, value):
+            yield from _inside(torch, f"{path}.{name}", item, seen)
+
+
+def _is_own(torch: Any, value: Any) -> bool:
+    """Whether it is an object of the caller's own classes, or a module that no module has as its child."""
+    room = type(value).__module__.partition(".")[0]
+    theirs = room in ("torch", "numpy") or room in sys.stdlib_module_names
+    return isinstance(value, torch.nn.Module) or not (theirs or isinstance(value, type))
 
 
 def _same(torch: Any, a: Any, b: Any) -> bool:
@@ -124,6 +169,8 @@ def _same(torch: Any, a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple, deque)):
         mine, theirs = list(a), list(b)
         return len(mine) == len(theirs) and all(_same(torch, x, y) for x, y in zip(mine, theirs, strict=True))
+    if isinstance(a, np.ndarray):
+        return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
     return not isinstance(a, _PLAIN) or a == b or a != a
 
 
@@ -168,7 +215,8 @@ def _place(module: Any, path: str) -> tuple[dict[str, Any], str]:
     *owners, name = path.split(".")
     for owner in owners:
         module = getattr(module, owner)
-    return (module._buffers if name in module._buffers else vars(module)), name
+    buffers = getattr(module, "_buffers", {})
+    return (buffers if name in buffers else vars(module)), name
 
 
 def memories(torch: Any, given: Given) -> list[Remembered]:
