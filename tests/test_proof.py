@@ -126,3 +126,16 @@ def test_a_step_with_a_window_over_open_time_is_right(rng, tmp_path):
     stream = model.stream()
     found = np.stack([stream.step(X[0, :, t]).ravel() for t in range(T)])
     np.testing.assert_allclose(found, expected[0].T, atol=1e-5)
+
+
+def test_an_open_axis_that_goes_with_one_and_another_size_is_neither(tmp_path, rng):
+    """With 1 it would be broadcast: a frame of one number, added to every element of the state."""
+    nodes = [node("Add", "x h", "sum"), node("Tanh", "sum", "h_out"), node("Mul", "h_out sum", "y")]
+    ports = {"x": [1, "T"], "h": [1, 4]}, {"y": [1, 4], "h_out": [1, 4]}
+    path = save(graph_of(nodes, *ports, {}), tmp_path)
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"axis 1 of 'x' \(T\) is open and goes with size 4 or 1.*shapes="
+    ):
+        undertow.load(path)
+    for size in (1, 4):
+        assert undertow.load(path, shapes={"x": [1, size]}).inputs["x"].shape == (size,)

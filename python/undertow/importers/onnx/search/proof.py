@@ -10,7 +10,7 @@ item's outputs on that item alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
@@ -24,6 +24,8 @@ from ..frames.provenance import Layout
 from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program
 
+#: sizes that a file may have meant with an open axis: how many are tried, and the largest
+_MAX_SIZES, _MAX_SIZE = 24, 4096
 #: sizes of open axes that the walk was given as 1
 _MANY_STEPS, _MANY_ITEMS = 3, 2
 
@@ -103,13 +105,36 @@ def prove(program: Program, claim: Claim) -> Proof:
         try:
             return _Check(program, claim, wide, base).run()
         except Unclear:
-            pass  # the file has fixed the size inside, though it calls it open
+            _refuse_other_sizes(program, claim, wide, base)  # else the file has fixed it, though it calls it open
     try:
         return _Check(program, claim, base, base).run()
     except Unclear as error:
         if reading.clip:
             return Proof()
         raise Refuted(f"cannot prove which axis is time and which the batch: {error}") from None
+
+
+def _refuse_other_sizes(program: Program, claim: Claim, wide: Sizes, base: Sizes) -> None:
+    """Refuse open axes that go with size 1 and with one of the file's own: of size 1 they are broadcast.
+
+    Raises:
+        Refuted: they do.
+    """
+    ports = [*program.inputs, *program.state_inputs]
+    shapes = [*(p.dims for p in ports), *(array.shape for array in program.constants.values())]
+    found = {n for dims in shapes for n in dims if isinstance(n, int) and 1 < n <= _MAX_SIZE}
+    kind = 0 if wide.n_steps > base.n_steps else 1
+    for n in sorted(found)[:_MAX_SIZES]:
+        sizes = replace(wide, **{"n_items" if kind else "n_steps": n})
+        try:
+            trace(program, inputs_of(program, claim.reading, sizes))
+        except Unclear:
+            continue
+        check = _Check(program, claim, wide, base)
+        raise Refuted(
+            f"{check.axes(kind)} is open and goes with size {n} or 1, not with any, so it is neither time nor batch; "
+            f"give its size with {check.advice(kind)}"
+        )
 
 
 def lengths_met(program: Program, reading: Reading) -> set[int]:
@@ -241,8 +266,8 @@ class _Check:
         used = {i for _, i in self.cells.of(found)}
         if used and used != set(self.cells.items):
             raise Refuted(
-                f"{self._axes(1)} is not the batch: of several items only number {min(used)} is used, as in a file of "
-                f"one timestep whose loop was written out; if its size is 1, give it with {self._advice(1, 1)}"
+                f"{self.axes(1)} is not the batch: of several items only number {min(used)} is used, as in a file of "
+                f"one timestep whose loop was written out; if its size is 1, give it with {self.advice(1, 1)}"
             )
 
     def _items(self, name: str, reach: Reach, batch: int) -> None:
@@ -283,7 +308,7 @@ class _Check:
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    def _axes(self, kind: int) -> str:
+    def axes(self, kind: int) -> str:
         ports = [*self.program.inputs, *self.program.state_inputs]
         found = {p.name: self.claim.reading.axes[p.name][kind] for p in ports}
         return ", ".join(
@@ -294,18 +319,18 @@ class _Check:
 
     def _mixed(self, output: str) -> str:
         return (
-            f"{self._axes(1)} cannot be the batch: along it output {output!r} of one item depends on other items; "
-            f"where it is neither time nor batch, give its size with {self._advice(1)}"
+            f"{self.axes(1)} cannot be the batch: along it output {output!r} of one item depends on other items; "
+            f"where it is neither time nor batch, give its size with {self.advice(1)}"
         )
 
     def _not_time(self, output: str) -> str:
         kind = 0 if self.longer else 1
         return (
-            f"{self._axes(kind)} is neither time nor batch: output {output!r} depends on all of it at once; give its "
-            f"size with {self._advice(kind)}"
+            f"{self.axes(kind)} is neither time nor batch: output {output!r} depends on all of it at once; give its "
+            f"size with {self.advice(kind)}"
         )
 
-    def _advice(self, kind: int, size: int | None = None) -> str:
+    def advice(self, kind: int, size: int | None = None) -> str:
         shapes = []
         for port in [*self.program.inputs, *self.program.state_inputs]:
             axis = self.claim.reading.axes[port.name][kind]
@@ -319,7 +344,7 @@ class _Check:
     def _forgets(self, output: str, step: int, other: int) -> str:
         what = "later" if other > step else "earlier"
         return (
-            f"{self._axes(0)} is not time as it was read: output {output!r} at timestep {step} depends on timestep "
+            f"{self.axes(0)} is not time as it was read: output {output!r} at timestep {step} depends on timestep "
             f"{other}, which is {what} than what is known there"
         )
 
