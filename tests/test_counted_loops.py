@@ -167,6 +167,10 @@ def test_where_a_counter_ends(tmp_path, rng):
     model = undertow.load(path, shapes={"X": [1, T, I]})
     X = random(rng, 1, T, I)
     expected = onnxruntime().InferenceSession(str(path)).run(None, {"X": X})
-    found = model.stream().step(X[0] if model.inputs["X"].shape == (T, I) else X)
+    assert "walked by Loop node" in model.source
+    found = model.run(X[0])
     for name, want in zip(("Y", "count", "size"), expected, strict=True):
-        np.testing.assert_allclose(np.reshape(found[name], want.shape), want, atol=1e-5)
+        if name != "Y":  # of every frame
+            assert (found[name] == want.ravel()[0]).all()
+        else:
+            np.testing.assert_allclose(found[name].reshape(want.shape), want, atol=1e-5)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import undertow
 from decomposed import H, I, N, T, ops, rnn_body, sequence_agrees
-from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, random, save
+from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, onnxruntime, random, save
 from undertow.errors import UnsupportedError
 from undertow.importers.onnx import load
 from undertow.importers.onnx.file import limits
@@ -69,6 +70,31 @@ def test_loop_with_a_number_of_rounds_in_the_file_is_no_time(tmp_path, rng):
     path = loop_file(tmp_path, rng, [node("Gather", "X i", "x", axis=0)], "seven", {"seven": np.array(7)})
     with pytest.raises(UnsupportedError, match=r"timestep 0 of 7|Gather"):
         load(path)
+
+
+@pytest.mark.parametrize("rounds", [T, T - 1])
+def test_as_many_rounds_as_a_fixed_axis_is_long_walk_it(rounds, tmp_path, rng):
+    """One cell, and none of its weights twice; of fewer rounds the rest of the axis is never read, so it is no time."""
+    nodes, weights, _ = rnn_body(rng)
+    body = graph_of(
+        [node("Gather", "X i", "x", axis=0), *nodes, node("Identity", "on", "on_next")],
+        [info("i", [], INT64), info("on", [], BOOL), "h"],
+        [info("on_next", [], BOOL), "h_next"],
+        weights,
+    )
+    held = {"h_0": np.zeros((1, H), np.float32), "true": np.array(True), "rounds": np.array(rounds)}
+    loop = node("Loop", "rounds true h_0", "h_T", body=body)
+    path = save(graph_of([loop], [info("X", [T, 1, I])], [info("h_T", [1, H])], held), tmp_path)
+    X = random(rng, T, 1, I)
+    want = onnxruntime().InferenceSession(str(path)).run(None, {"X": X})[0]
+    model = undertow.load(path)
+    if rounds == T:
+        assert ops(model.graph) == ["rnn", "last"]
+        np.testing.assert_allclose(model.run(X[:, 0])[-1:], want, atol=1e-5)
+    else:
+        assert "walked by" not in model.source
+        frame = X.reshape(model.inputs["X"].shape)
+        np.testing.assert_allclose(model.stream().step(frame).reshape(want.shape), want, atol=1e-5)
 
 
 def test_loop_inside_of_a_frame_is_written_out(tmp_path, rng):

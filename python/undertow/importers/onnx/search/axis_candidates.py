@@ -32,13 +32,24 @@ class Sizes:
 def sizes_to_try(program: Program, carried: bool, exact: bool) -> list[Sizes]:
     if exact:
         return [Sizes(None, None)]
-    steps = [1] if carried else [*STEPS, None]
+    steps: list[int | None] = [*STEPS, None]
+    if carried:
+        steps = [1]
+    elif _runs_as_often_as_an_axis_is_long(program):
+        steps = [None, *STEPS]
     dynamic = any(p.dynamic for p in [*program.inputs, *program.state_inputs])
     # A batch of 1 is tried after others: some files fix it inside. Without a recurrent node that could be time misread.
     items: list[int | None] = [None]
     if dynamic:
         items = [ITEMS[0], 1, None] if program.is_recurrent or carried else [ITEMS[0], None]
     return [Sizes(t, n) for t in steps for n in items]
+
+
+def _runs_as_often_as_an_axis_is_long(program: Program) -> bool:
+    """Whether a Loop's constant number of rounds is the fixed size of an input's axis, so that it walks no other."""
+    rounds = [program.constants.get(node.inputs[0]) for node in program.nodes if node.op == "Loop"]
+    sizes = {n for port in program.inputs for n in port.dims if isinstance(n, int) and n > 1}
+    return any(n is not None and n.size == 1 and int(n.reshape(())) in sizes for n in rounds)
 
 
 def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iterator[Reading]:
