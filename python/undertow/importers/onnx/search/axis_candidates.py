@@ -143,12 +143,14 @@ def _is_size(port: Port, axis: int | None) -> bool:
 def _common(ports: list[Port], axes: list[int | None], size: int | None) -> int | None:
     """The size of time (or batch) in all inputs; None when they disagree."""
     fixed = {p.dims[a] for p, a in zip(ports, axes, strict=True) if a is not None and isinstance(p.dims[a], int)}
+    if len(fixed) > 1:
+        return None
     open_ = any(a is not None and isinstance(p.dims[a], str) for p, a in zip(ports, axes, strict=True))
     if size is not None and size > 1 and all(a is None for a in axes):
         return None
     if size is not None and (open_ or size in STEPS):
         return size
-    if open_ or len(fixed) > 1:
+    if open_:
         return None
     return int(next(iter(fixed), 1))
 
