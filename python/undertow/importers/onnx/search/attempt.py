@@ -103,7 +103,7 @@ def _try_longer(program: Program, pairs: list[Pair], found: Imported, keep_state
     try:
         check_lengths(program, reading, found.proof)
     except Refuted as error:
-        raise Failure(len(program.nodes), UnsupportedError(str(error)), advised=True) from None
+        raise Failure(len(program.nodes), UnsupportedError(str(error))) from None
     n_steps = longest(found.proof, reading)
     if n_steps is None or reading.fixed_time or reading.n_steps == 1:
         return

@@ -74,10 +74,7 @@ def _compare(mine: Trace, met: Met, there: Trace | None, sizes: str, walked: str
 
 
 def _message(node: OnnxNode, what: str, sizes: str, walked: str) -> str:
-    return (
-        f"{node.where} depends on a size that is open: for {sizes} {what} than for {walked}; if it takes frames or "
-        "clips of one size, fix it with shapes={name: [...]}"
-    )
+    return f"{node.where} depends on a size that is open: for {sizes} {what} than for {walked}"
 
 
 def _tables(program: Program, of_time: set[str]) -> set[int]:

@@ -247,10 +247,10 @@ def _only(program: Program, found: list[Imported]) -> Imported:
             continue
         if difference(found[0].graph, other.graph):
             first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (found[0], other))
-            how = "open the axis that is time, as None," if found[0].reading.fixed else "fix the batch"
+            times = [{name: time for name, (time, _) in axes.items()} for axes in (first, second)]
+            said = f"time_axis={times[0]} or time_axis={times[1]}" if times[0] != times[1] else "shapes={name: [...]}"
             raise UnsupportedError(
-                f"cannot tell time from batch: (time, batch) axes {first} and {second} both fit; "
-                f"{how} with shapes={{name: [...]}}"
+                f"cannot tell time from batch: (time, batch) axes {first} and {second} both fit; say which with {said}"
             )
     return found[0]
 
