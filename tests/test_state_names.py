@@ -119,6 +119,24 @@ def test_without_names_it_is_asked_for(make: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.run(X[:, 0]), expected, rtol=0, atol=1e-5)
 
 
+def test_a_pair_whose_name_is_no_states_beside_an_input_whose_is(tmp_path: Path) -> None:
+    """cur and cur_out: what comes next to the frame, or what its state becomes?"""
+    rng = np.random.default_rng(0)
+    nodes = [
+        node("MatMul", "cur W", "a"),
+        node("MatMul", "prev U", "b"),
+        node("Add", "a b", "s"),
+        node("Tanh", "s", "cur_out"),
+    ]
+    weights, shape = {"W": random(rng, N, N), "U": random(rng, N, N)}, [1, N]
+    for more in ({}, {"y": shape}):
+        wired = [*nodes, node("Add", "cur cur_out", "y")] if more else nodes
+        path = save(model_of(wired, {"cur": shape, "prev": shape}, {"cur_out": shape, **more}, weights), tmp_path)
+        with pytest.raises(undertow.UnsupportedError, match=r"'prev'.* is called like a state"):
+            undertow.load(path)
+        assert list(undertow.load(path, states={"prev": "cur_out"}).inputs) == ["cur"]
+
+
 def test_a_path_tells_more_than_a_name(tmp_path: Path) -> None:
     """h_next has nothing of h, so h_out alone returns it; seen is overwritten by each frame, and its name says so."""
     rng = np.random.default_rng(0)

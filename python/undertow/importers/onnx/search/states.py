@@ -64,6 +64,13 @@ def candidates(program: Program) -> list[Pair]:
         fits |= {name: [output] for name, output in named.items()}
         if len(named) == len(program.inputs) and not known:
             raise _ambiguous(fits, "names say that every input is a state")
+        for name, output in named.items():
+            rivals = [n for n, found in alike.items() if n not in named and is_state(n) and output in found]
+            if rivals and not is_state(name):
+                why = (
+                    f"{name!r} and {output!r} are called alike, but {rivals[0]!r} is called like a state, of that shape"
+                )
+                raise _ambiguous(fits, why)
         fits = {
             name: [named[name]] if name in named else [o for o in found if o not in named.values()]
             for name, found in fits.items()
@@ -111,7 +118,7 @@ def _returned_alone(fits: dict[str, list[str]], named: dict[str, str]) -> list[P
     """The state of a cell whose one output is its result too: by both names. An input that alone is called like a state
     may be one, or what a decoder looks at.
     """
-    doubtful = [name for name in fits if is_state(name) and not named]
+    doubtful = [name for name in fits if is_state(name) and name not in named and not any(map(is_state, named))]
     if doubtful:
         why = f"input {doubtful[0]!r} is called like a state, and the only output could return it"
         raise _ambiguous({name: fits[name] for name in doubtful[:1]}, why)
