@@ -125,6 +125,9 @@ void fill_info(const ut_model& m, ut_info* info) {
   info->batch_rows = static_cast<uint32_t>(most_rows(m));
   memcpy(info->hash, m.file.hash, sizeof info->hash);
   info->isa = m.kernels->name;
+  info->version = m.file.version;
+  info->frames_in = m.file.frames_in;
+  info->frames_out = m.file.frames_out;
 }
 
 void clear(ut_error* err) {

@@ -8,9 +8,9 @@ namespace undertow {
 namespace {
 
 constexpr uint8_t kMagic[8] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n'};
-constexpr uint32_t kFormatVersion = 1;
+constexpr uint32_t kFormatVersions = 2;  // 1 to this
 constexpr size_t kHeaderBytes = 64;
-constexpr size_t kMetadataOffset = 24, kCrcOffset = 28;
+constexpr size_t kMetadataOffset = 24, kCrcOffset = 28, kFramesOffset = 48;
 
 // Words per record.
 constexpr size_t kCountWords = 8, kTitleWords = 4, kTensorWords = 6, kValueWords = 13, kStateWords = 12, kOutputWords = 3,
@@ -181,9 +181,10 @@ ut_status File::open(const void* metadata, const void* blob, size_t n, File* out
 
 ut_status File::check_header(size_t n, ut_error* err) {
   if (!little_endian()) return Message(err, UT_E_UNSUPPORTED) << ".tow files need a little-endian CPU";
-  if (u32_at(bytes + 8) != kFormatVersion)
-    return Message(err, UT_E_VERSION, 8) << "format version " << u32_at(bytes + 8) << ", this library reads version "
-                                         << kFormatVersion;
+  version = u32_at(bytes + 8);
+  if (version == 0 || version > kFormatVersions)
+    return Message(err, UT_E_VERSION, 8) << "format version " << version << ", this library reads versions 1 to "
+                                         << kFormatVersions;
   n_bytes = u64_at(bytes + 16);
   if (n_bytes != n)
     return Message(err, UT_E_FORMAT, 16) << "file is " << n << " bytes, its header says " << n_bytes
@@ -195,8 +196,15 @@ ut_status File::check_header(size_t n, ut_error* err) {
   uint32_t crc = crc32(0, bytes, kCrcOffset);
   crc = crc32(crc, bytes + kCrcOffset + 4, metadata_end_ - kCrcOffset - 4);
   if (crc != u32_at(bytes + kCrcOffset)) return Message(err, UT_E_FORMAT, kCrcOffset) << "metadata is damaged (CRC-32)";
-  if (u32_at(bytes + 12) != 0 || u64_at(bytes + 48) != 0 || u64_at(bytes + 56) != 0)
+  if (u32_at(bytes + 12) != 0 || (version == 1 && u64_at(bytes + kFramesOffset) != 0) || u64_at(bytes + 56) != 0)
     return Message(err, UT_E_FORMAT, 12) << "reserved header fields are not zero";
+  if (version > 1) {
+    frames_in = u32_at(bytes + kFramesOffset), frames_out = u32_at(bytes + kFramesOffset + 4);
+    const auto is_wrong = [](uint32_t timesteps) { return timesteps == 0 || timesteps > kMaxFrame; };
+    if (is_wrong(frames_in) || is_wrong(frames_out))
+      return Message(err, UT_E_FORMAT, kFramesOffset) << "frames of " << frames_in << " timesteps, " << frames_out
+                                                      << " out, expected 1 to 2^24 of each";
+  }
   hash = bytes + 32;
   return UT_OK;
 }

@@ -147,6 +147,9 @@ class Model {
     d["multiply_adds"] = info_.multiply_adds;
     d["bytes_per_step"] = info_.bytes_per_step;
     d["file_bytes"] = n_;
+    d["version"] = info_.version;
+    d["frames_in"] = info_.frames_in;
+    d["frames_out"] = info_.frames_out;
     return d;
   }
 

@@ -133,8 +133,8 @@ def test_flips_behind_a_right_checksum_are_refused_or_harmless(precision):
 
 def test_newer_version_is_refused():
     blob = bytearray(small())
-    blob[8] = 2
-    with pytest.raises(undertow.FormatError, match="format version 2, this library reads version 1"):
+    blob[8] = 3
+    with pytest.raises(undertow.FormatError, match="format version 3, this library reads versions 1 to 2"):
         Model(blob)
 
 

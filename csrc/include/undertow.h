@@ -88,7 +88,16 @@ typedef struct ut_info {
   const char* isa;      /* "scalar", "avx2", ...                                       */
   uint64_t multiply_adds;  /* of a timestep, about: of every product, one for each element of other ops */
   uint64_t bytes_per_step; /* weights that a timestep reads, and its frames and states                  */
+  uint32_t version;        /* of the file's format                                                      */
+  uint32_t frames_in;      /* see below                                                                 */
+  uint32_t frames_out;
 } ut_info;
+
+/* ut_info.frames_in, frames_out - how many timesteps of a sequence one frame of the inputs holds, and how many one of the
+ * outputs: both 1, unless the model strides along time (sound through convolutions that keep every second sample, say).
+ * Then what this header calls a timestep, one ut_step, takes frames_in of the sequence's own, one after the other in the
+ * frames of inputs that have them as their first axis, and gives frames_out of them. A file of format version 1 has no such
+ * numbers and counts as 1 and 1: where its ut_model_source says else, `undertow convert` makes one that has them. */
 
 typedef enum ut_dtype { UT_FLOAT32 = 0, UT_INT32 = 1 } ut_dtype;
 

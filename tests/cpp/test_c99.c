@@ -68,6 +68,7 @@ int main(int argc, char** argv) {
   EXPECT(info.n_inputs == 1 && info.n_outputs == 2 && info.n_states == 2 && info.streamable == 1);
   EXPECT(info.model_bytes <= sizeof model_memory - UT_ALIGN && info.stream_bytes <= sizeof stream_memory - UT_ALIGN);
   EXPECT(info.snapshot_bytes <= sizeof snapshot);
+  EXPECT(info.version == 1 && info.frames_in == 1 && info.frames_out == 1);
   EXPECT(ut_model_init(aligned(model_memory), info.model_bytes, blob, n, "scalar", &model, &err) == UT_OK);
   if (!model) return 1;
   ut_model_info(model, &again);

@@ -11,7 +11,8 @@ using namespace ut_test;
 
 constexpr size_t kFrames = 300;
 const char* const kStreamed[] = {"rnn",  "gru_reset_after", "gru_reset_before", "lstm", "lstm_options",
-                                 "text", "every_op", "float16", "bfloat16", "int8", "int4", "sparse", "rows", "framed", "ahead"};
+                                 "text", "every_op", "float16", "bfloat16", "int8", "int4", "sparse", "rows", "framed", "ahead",
+                                 "strides", "strides_1"};
 
 // Frames per call; 0: uneven.
 uint64_t run_stream(const Model& m, const char* name, size_t per_call) {
@@ -73,6 +74,11 @@ int main(int argc, char** argv) {
     }
     if (golden) check_golden(golden, name, expected);
   }
+  const Model strides(folder + "/strides.tow", "scalar"), old(folder + "/strides_1.tow", "scalar");
+  CHECK(strides.info.version == 2 && strides.info.frames_in == 4 && strides.info.frames_out == 2, "%s",
+        "frames of four timesteps, two out, are others");
+  CHECK(old.info.version == 1 && old.info.frames_in == 1 && old.info.frames_out == 1, "%s", "version 1 says of no frames");
+  CHECK(memcmp(strides.info.hash, old.info.hash, sizeof old.info.hash) == 0, "%s", "another hash than in version 1");
   const std::string whole = folder + "/whole.tow";
   for (const size_t length : {kFrames, kFrames / 3, size_t{0}}) {
     const uint64_t expected = run_sequence(Model(whole, "scalar"), length);

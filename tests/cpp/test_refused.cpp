@@ -57,6 +57,7 @@ class Tow {
   }
 
   uint32_t& word(size_t i) { return *reinterpret_cast<uint32_t*>(bytes_.data() + 64 + 4 * i); }
+  uint32_t& header(size_t i) { return *reinterpret_cast<uint32_t*>(bytes_.data() + 4 * i); }
   uint32_t& count(size_t i) { return word(i); }
   uint32_t& title(size_t i) { return word(8 + i); }
   uint32_t& tensor(size_t i, size_t k) { return word(at_[0] + 6 * i + k); }
@@ -107,6 +108,18 @@ constexpr uint32_t kNone = 0xffffffffu;
 const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 const Lie kLies[] = {
+    {"rnn", "format version 0", UT_E_VERSION, [](Tow& t) { t.header(2) = 0; }},
+    {"rnn", "format version 3", UT_E_VERSION, [](Tow& t) { t.header(2) = 3; }},
+    {"rnn", "format version 2 that says no frames", UT_E_FORMAT, [](Tow& t) { t.header(2) = 2; }},
+    {"rnn", "timesteps of the inputs in version 1", UT_E_FORMAT, [](Tow& t) { t.header(12) = 1; }},
+    {"rnn", "timesteps of the outputs in version 1", UT_E_FORMAT, [](Tow& t) { t.header(13) = 1; }},
+    {"strides", "a frame of no timesteps", UT_E_FORMAT, [](Tow& t) { t.header(12) = 0; }},
+    {"strides", "a frame of no timesteps of the outputs", UT_E_FORMAT, [](Tow& t) { t.header(13) = 0; }},
+    {"strides", "a frame of 2^24 timesteps", UT_OK, [](Tow& t) { t.header(12) = 1u << 24; }},
+    {"strides", "a frame of 2^24 + 1 timesteps", UT_E_FORMAT, [](Tow& t) { t.header(12) = (1u << 24) + 1; }},
+    {"strides", "a frame of 2^32 - 1 timesteps out", UT_E_FORMAT, [](Tow& t) { t.header(13) = 0xffffffff; }},
+    {"strides", "a reserved word behind the timesteps", UT_E_FORMAT, [](Tow& t) { t.header(14) = 1; }},
+    {"strides", "a last word that is reserved", UT_E_FORMAT, [](Tow& t) { t.header(15) = 1; }},
     {"rnn", "title outside the text pool", UT_E_FORMAT, [](Tow& t) { t.title(1) = t.text_bytes() + 1; }},
     {"rnn", "source outside the text pool", UT_E_FORMAT, [](Tow& t) { t.title(2) = kNone; }},
     {"rnn", "name of a value outside the text pool", UT_E_FORMAT, [](Tow& t) { t.value(0, 1) = t.text_bytes() + 1; }},

@@ -63,6 +63,18 @@ void check_sizes(const File& file, size_t n_bytes) {
     for (const uint32_t t : node.tensors) use(t);
 }
 
+// What a program is told of a frame's timesteps is what the header says.
+void check_frames(const File& file, const Bytes& blob) {
+  ut_info info = {};
+  CHECK_INT(ut_probe(blob.data(), blob.size(), nullptr, &info, nullptr), UT_OK);
+  const bool says = file.version == 2;
+  CHECK(says || (file.frames_in == 0 && file.frames_out == 0), "%s", "version 1 with timesteps in its header");
+  CHECK_INT(info.version, file.version);
+  CHECK_INT(info.frames_in, says ? file.frames_in : 1);
+  CHECK_INT(info.frames_out, says ? file.frames_out : 1);
+  for (const uint32_t n : {info.frames_in, info.frames_out}) CHECK(n >= 1 && n <= kMaxFrame, "a frame of %u timesteps", n);
+}
+
 void check_matrices(const File& file) {
   for (size_t i = 0; i < file.nodes.size(); ++i)
     for (const Matrix& m : matrices(file, i)) {
@@ -87,6 +99,7 @@ uint64_t check_file(const Bytes& blob) {
   for (const std::string* text : {&file.name, &file.source}) CHECK(is_utf8(*text), "%s", "a title that is no UTF-8");
   for (const Node& node : file.nodes) CHECK(is_utf8(node.name), "%s", "a node has a name that is no UTF-8");
   CHECK(file.n_inputs != 0 && !file.outputs.empty(), "%s", "a model without inputs or outputs");
+  check_frames(file, blob);
   check_sizes(file, blob.size());
   check_matrices(file);
   uint64_t latency = 0;

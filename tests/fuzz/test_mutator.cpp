@@ -32,6 +32,7 @@ struct Seen {
   void add(const File& file) {
     for (const Tensor& t : file.tensors) dtypes.insert(t.dtype);
     for (uint32_t i = 0; i < file.n_inputs; ++i) traits["input of ids"] += file.values[i].dtype == kInt32;
+    traits["frames of several timesteps"] += file.frames_in > 1;
     for (const State& s : file.states) traits["initial state"] += s.init != kNone;
     for (const Node& node : file.nodes) {
       kinds.insert(node.kind);

@@ -119,6 +119,14 @@ bool same_names(File* f, Random* random) {
   return true;
 }
 
+bool frames(File* f, Random* random) {
+  static const uint32_t kCounts[] = {1, 1, 2, 3, 160, 4096, 1u << 24, 0, (1u << 24) + 1, 0xffffffff};
+  f->version = one_in(random, 16) ? static_cast<uint32_t>(random->below(4)) : one_in(random, 2) ? 1 : 2;
+  f->frames_in = f->version == 1 ? 0 : kCounts[random->below(one_in(random, 4) ? 10 : 7)];
+  f->frames_out = f->version == 1 ? 0 : kCounts[random->below(one_in(random, 4) ? 10 : 7)];
+  return true;
+}
+
 bool output_value(File* f, Random* random) {
   if (f->outputs.empty() || f->values.empty()) return false;
   any_of(&f->outputs, random).value = static_cast<uint32_t>(random->below(f->values.size()));
@@ -234,6 +242,7 @@ std::vector<Change> changes_of_tables() {
           {"n_ids", 1, kNothing, n_ids},
           {"name", 2, kNames, name},
           {"same names", 2, kNames, same_names},
+          {"frames", 1, kNothing, frames},
           {"output value", 3, kNothing, output_value},
           {"more outputs", 3, kNothing, more_outputs},
           {"fewer outputs", 1, kNothing, fewer_outputs},

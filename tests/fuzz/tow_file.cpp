@@ -10,8 +10,7 @@ namespace ut_fuzz {
 namespace {
 
 constexpr size_t kHeader = 64, kAlign = 64, kMaxDims = 8;
-constexpr uint64_t kMaxFrame = uint64_t{1} << 24;
-constexpr uint8_t kStart[12] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n', 1, 0, 0, 0};
+constexpr uint8_t kStart[8] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n'};
 
 constexpr uint64_t aligned(uint64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 
@@ -123,6 +122,10 @@ bool read(const uint8_t* bytes, size_t n, File* out) {
   memcpy(&metadata, bytes + 24, 4);
   if (n_bytes != n || metadata % 4 != 0 || metadata > n - kHeader) return false;
   *out = File();
+  memcpy(&out->version, bytes + 8, 4);
+  memcpy(&out->frames_in, bytes + 48, 4);
+  memcpy(&out->frames_out, bytes + 52, 4);
+  if (out->version != 1 && out->version != 2) return false;
   memcpy(out->hash, bytes + 32, 16);
   Reader r{Words(bytes + kHeader, metadata / 4)};
   Words& w = r.words;
@@ -275,6 +278,9 @@ Data write(const File& file, std::vector<uint64_t>* where) {
   }
   Data out(end);
   memcpy(out.data(), kStart, sizeof kStart);
+  memcpy(out.data() + 8, &file.version, 4);
+  memcpy(out.data() + 48, &file.frames_in, 4);
+  memcpy(out.data() + 52, &file.frames_out, 4);
   const uint32_t metadata_bytes = static_cast<uint32_t>(metadata);
   memcpy(out.data() + 16, &end, 8);
   memcpy(out.data() + 24, &metadata_bytes, 4);

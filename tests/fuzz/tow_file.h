@@ -55,6 +55,7 @@ enum Dtype : uint32_t {
 };
 
 constexpr uint32_t kNone = 0xffffffffu;
+constexpr uint32_t kMaxFrame = 1u << 24;  // elements of one frame, and timesteps
 constexpr uint32_t kReverse = 1, kVariant = 2, kMasked = 4, kSteps = 8;  // flags of a cell
 
 using Shape = std::vector<uint32_t>;
@@ -97,6 +98,8 @@ struct Node {
 };
 
 struct File {
+  uint32_t version = 1;
+  uint32_t frames_in = 0, frames_out = 0;  // of version 2
   std::string name, source;
   uint8_t hash[16] = {};
   std::vector<Tensor> tensors;

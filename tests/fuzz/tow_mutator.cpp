@@ -125,9 +125,21 @@ bool mend_header(Data* file) {
   static const uint8_t kStart[16] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n', 1};
   if (file->size() < 64) return false;
   const uint64_t n = file->size();
+  const bool says_frames = file->data()[8] == 2;
   memcpy(file->data(), kStart, sizeof kStart);
   memcpy(file->data() + 16, &n, 8);
-  memset(file->data() + 48, 0, 16);
+  if (says_frames) {
+    file->data()[8] = 2;
+    for (const size_t at : {size_t{48}, size_t{52}}) {
+      uint32_t frames;
+      memcpy(&frames, file->data() + at, 4);
+      frames = frames % kMaxFrame + (frames % kMaxFrame == 0);
+      memcpy(file->data() + at, &frames, 4);
+    }
+  } else {
+    memset(file->data() + 48, 0, 8);
+  }
+  memset(file->data() + 56, 0, 8);
   seal(file);
   return true;
 }
