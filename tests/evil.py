@@ -90,7 +90,7 @@ def in_pickle(data: bytes) -> Iterator[bytes]:
             yield data[:at] + f"c{name}\n".encode() + data[end:]
 
 
-def in_proto(message: Any) -> Iterator[Any]:
+def in_proto(message: Any, evil: str = EVIL) -> Iterator[Any]:
     """Copies of a protobuf message: in each, one text ends evil."""
 
     def places(part: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -109,7 +109,7 @@ def in_proto(message: Any) -> Iterator[Any]:
         for field, k in path:
             part = getattr(part, field) if k is None else getattr(part, field)[k]
         old = getattr(part, name) if i is None else getattr(part, name)[i]
-        new = old + (EVIL if isinstance(old, str) else EVIL.encode())
+        new = old + (evil if isinstance(old, str) else evil.encode())
         if i is None:
             setattr(part, name, new)
         else:

@@ -161,8 +161,7 @@ class Case:
 
 def rebuilt(graph: Graph, add: Callable[[Graph, Node, list[str]], tuple[str, ...]], start=lambda init: init) -> Graph:
     """A graph whose nodes `add` makes anew: of the new graph, an old node and its new inputs it makes new outputs."""
-    other = Graph(graph.name)
-    other.source = graph.source
+    other = graph.blank()
     found = {name: other.input(name, graph.shape(name), graph.values[name].dtype) for name in graph.inputs}
     for state in graph.states.values():
         other.state(state.name, state.shape, None if state.init is None else start(state.init))

@@ -13,7 +13,6 @@ import numpy as np
 from random_cells import CELLS, PLACES, cell
 from random_layers import chain, strided
 from random_nodes import PRECISIONS, SIZES, Builder
-from undertow.ir import superframes
 from undertow.ir.activations import KINDS
 from undertow.ir.graph import Graph, Node
 from undertow.ir.ops import BINARY, CATALOGUE, is_gated
@@ -89,7 +88,7 @@ def _graph(b: Builder, theme: str, wild_gates: bool) -> Graph:
     if b.chance(0.15) and theme != "registers":  # frames of several timesteps, as an importer says it
         rows = int(b.rng.integers(2, 5))
         b.keep(g.input("timesteps", (rows, b.size(17))))
-        g.source = superframes.line(rows, 1)
+        g.frames_in = rows
     steps = [lambda: _main_cell(b, seed // 6 if wild_gates else None)]
     if wild_gates:
         steps.append(lambda: b.op_activation(tuple(KINDS)[seed // 6 % len(KINDS)]))
@@ -192,8 +191,8 @@ def features(model: RandomModel, lowered: Graph) -> set[str]:
         "a constant is an output": any(v in made_by and made_by[v].op == "constant" for v in outputs),
         "ids": any(graph.values[i].dtype == "int32" for i in graph.inputs),
         "frames without axes": any(graph.values[i].shape == () for i in graph.inputs),
-        "frames of several timesteps": bool(superframes.read(graph.source)[0] > 1),
-        "several timesteps out": bool(superframes.read(graph.source)[1] > 1),
+        "frames of several timesteps": graph.frames_in > 1,
+        "several timesteps out": graph.frames_out > 1,
         "whole sequences": bool(graph.whole_sequence_nodes()),
         "given once": any(graph.values[v].once for v in outputs) and bool(graph.whole_sequence_nodes()),
         "looks ahead": lowered.latency > 0,

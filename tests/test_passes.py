@@ -246,6 +246,18 @@ def bad_input(graph: Graph) -> None:
     graph.nodes.reverse()
 
 
+def no_frames(graph: Graph) -> None:
+    graph.frames_in = 0
+
+
+def too_long_frames(graph: Graph) -> None:
+    graph.frames_out = (1 << 24) + 1
+
+
+def two_notes_in_one(graph: Graph) -> None:
+    graph.notes = ("a", "b\nc")
+
+
 BROKEN: list[tuple[Callable[[Graph], None], str]] = [
     (drop_value, "an output has no value"),
     (wrong_shape, r"is \(\(7,\), 'float32', False\), it gives"),
@@ -257,6 +269,9 @@ BROKEN: list[tuple[Callable[[Graph], None], str]] = [
     (no_state, "does not exist"),
     (bad_output, "output 'z': nothing makes 'nowhere'"),
     (bad_input, "is not made before"),
+    (no_frames, "frames_in is 0, expected 1 to 16,777,216"),
+    (too_long_frames, "frames_out is 16777217, expected 1 to 16,777,216"),
+    (two_notes_in_one, r"a note of several lines: 'b\\nc'"),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from . import tow
 from .errors import ShapeError
+from .ir import superframes
 from .ir.graph import Graph
 from .ir.ops import check_precisions
 from .passes.latency import lower
@@ -15,7 +16,7 @@ def compile_graph(graph: Graph) -> bytes:
     """Give the .tow bytes of a graph.
 
     Raises:
-        ShapeError: the graph has no input or no output.
+        ShapeError: the graph has no input or no output, or no file can say how many timesteps its frames hold.
         UnsupportedError: it mixes state registers, which go frame by frame, with whole-sequence layers; a loop over a
             state looks ahead; or weights do not fit their precision.
     """
@@ -24,6 +25,8 @@ def compile_graph(graph: Graph) -> bytes:
             f"graph {graph.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
             "it needs one of each"
         )
+    if said := superframes.wrong(graph):
+        raise ShapeError(f"graph {graph.name!r}: {said}")
     graph = prune(graph)
     for node in graph.nodes:
         check_precisions(node)

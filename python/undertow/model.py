@@ -112,6 +112,9 @@ class Model:
         self.hash: bytes = info["hash"]
         self.name: str = self._core.name
         self.source: str = self._core.source
+        self.frames_in, self.frames_out = tow.frames(
+            info["version"], info["frames_in"], info["frames_out"], self.source
+        )
         self.model_bytes: int = info["model_bytes"]
         self.multiply_adds: int = info["multiply_adds"]
         self.bytes_per_step: int = info["bytes_per_step"]
@@ -182,14 +185,6 @@ class Model:
         if copy.info["hash"] != self.hash:
             raise FormatError(f"{self.name!r} lies in a file that has changed since it was loaded")
         return memoryview(copy)
-
-    @cached_property
-    def frames_in(self) -> int:
-        return superframes.read(self.source)[0]
-
-    @cached_property
-    def frames_out(self) -> int:
-        return superframes.read(self.source)[1]
 
     @property
     def mapped(self) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from undertow.compile import compile_graph
+from undertow.ir import superframes
 from undertow.ir.activations import KINDS, Activation
 from undertow.ir.graph import Graph, Value
 
@@ -364,6 +365,17 @@ def decay(g: Graph) -> None:
         states = [g.state(f"{name}.h", (3,))] + ([g.state(f"{name}.c", (3,))] if op == "lstm" else [])
         outputs = g.add(op, [x], name=name, attrs=more, weights=weights, states=states)
         g.output(name, outputs if isinstance(outputs, str) else outputs[0])
+
+
+@model
+def strides(g: Graph) -> None:
+    """A convolution along time of 2 timesteps and stride 2, in frames of four timesteps: two of the output."""
+    x = g.input("x", (4, 2))
+    w = Weights(90)
+    y = g.add("dense", [g.add("reshape", [x], attrs={"shape": (2, 4)})], weights={"W": w(3, 4), "b": w(3)})
+    g.output("y", y)
+    g.frames_in, g.frames_out = 4, 2
+    g.note(superframes.note(g))
 
 
 def make(name: str) -> bytes:

@@ -27,6 +27,7 @@ class Tow:
     text: bytes
     weights: bytes
     digest: bytes
+    frames: tuple[int, int]
 
     @classmethod
     def parse(cls, blob: bytes) -> Tow:
@@ -39,7 +40,8 @@ class Tow:
             records[kind] = [words[at + i * width : at + (i + 1) * width] for i in range(counts[kind])]
             at += counts[kind] * width
         end = HEADER + n_metadata
-        return cls(version, n_inputs, records, blob[end - n_text : end], blob[_aligned(end) :], blob[32:48])
+        text, weights = blob[end - n_text : end], blob[_aligned(end) :]
+        return cls(version, n_inputs, records, text, weights, blob[32:48], struct.unpack_from("<II", blob, 48))
 
     def pack(self) -> bytes:
         """The file, its checksum right and its weights where the tensors say that they are, if they did before."""
@@ -50,9 +52,8 @@ class Tow:
         start = _aligned(HEADER + len(metadata))
         blob = bytearray(start) + self.weights
         blob[HEADER : HEADER + len(metadata)] = metadata
-        blob[:HEADER] = struct.pack(
-            "<8sIIQII16s16x", b"\x89TOW\r\n\x1a\n", self.version, 0, len(blob), len(metadata), 0, self.digest
-        )
+        start = (b"\x89TOW\r\n\x1a\n", self.version, 0, len(blob), len(metadata), 0, self.digest)
+        blob[:HEADER] = struct.pack("<8sIIQII16sII8x", *start, *self.frames)
         return seal(blob)
 
 
@@ -90,6 +91,9 @@ def change_tow(data: bytes, rng: random.Random) -> bytes:
         _change_record(tow, rng)
     if rng.random() < 0.1:
         tow.weights = flip(tow.weights, rng)
+    if rng.random() < 0.05:
+        tow.version = rng.choice([1, 2, 2, 3])
+        tow.frames = tuple(rng.choice([0, 1, 2, 3, 1 << 24, NONE]) for _ in range(2)) if tow.version > 1 else (0, 0)
     packed = tow.pack()
     moved = _aligned(HEADER + int.from_bytes(packed[24:28], "little")) - start
     if moved and rng.random() < 0.9:

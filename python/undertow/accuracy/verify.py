@@ -217,8 +217,7 @@ def _check_reading(model: Any, peer: OnnxRuntime, report: Report, rng: np.random
     for name, output in peer.states.items():
         how = "by their names" if name in peer.told else "by shapes alone, so nothing proves it"
         report.notes.append(f"state {name!r} was fed with output {output!r}, {how}")
-    if "\nwarning: " in model.source:
-        report.notes.append(model.source.partition("\nwarning: ")[2].partition("\n")[0])
+    report.notes += [note.removeprefix("warning: ") for note in model.graph.notes if note.startswith("warning: ")]
     for name, axis in peer.unvaried():
         with suppress(Exception):  # the file may have fixed inside what it calls open
             X = random_inputs(model, peer.n_steps or 1, rng)

@@ -49,7 +49,7 @@ def load(path: str | os.PathLike[str], *, submodel: int | None = None) -> Graph:
             players start with, unless given.
 
     Returns:
-        A graph with input "input" of shape (channels,) and output "output" of shape (channels,); `Graph.source` says
+        A graph with input "input" of shape (channels,) and output "output" of shape (channels,); `Graph.notes` say
         the sampling rate for which the capture was made, where the file does.
 
     Raises:
@@ -85,7 +85,7 @@ def from_json(root: Any, name: str, submodel: int | None = None) -> Graph:
     graph = Graph(name)
     (_lstm if architecture == "LSTM" else _wavenet)(graph, config, root["weights"])
     rated = f"{rate:g} Hz" if rate else "sampling rate not stated"
-    graph.source = f"Neural Amp Modeler {version}, {architecture}{within}, {rated}"
+    graph.note(f"Neural Amp Modeler {version}, {architecture}{within}, {rated}")
     return graph
 
 

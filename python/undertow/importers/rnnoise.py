@@ -61,10 +61,10 @@ def load(path: str | os.PathLike[str]) -> Graph:
     graph = Graph(path.stem)
     if layers:
         _first_network(graph, layers, str(path))
-        graph.source = "RNNoise before 0.2"
+        graph.note("RNNoise before 0.2")
     else:
         _second_network(graph, arrays, str(path))
-        graph.source = "RNNoise 0.2"
+        graph.note("RNNoise 0.2")
     return graph
 
 

@@ -68,13 +68,13 @@ def load(path: str | os.PathLike[str]) -> Graph:
             return nam.from_json(root, path.stem)
         if "layers" in root:
             _layer_list(graph, root)
-            graph.source = "RTNeural JSON"
+            graph.note("RTNeural JSON")
         elif "model_data" in root or "state_dict" in root:
             _recurrent_with_skip(graph, root)
-            graph.source = "RTNeural JSON (model_data and state_dict)"
+            graph.note("RTNeural JSON (model_data and state_dict)")
         else:
             _state_dict(graph, root)
-            graph.source = "RTNeural JSON (state_dict)"
+            graph.note("RTNeural JSON (state_dict)")
     except Error as error:
         raise type(error)(f"{path}: {error}") from None
     return graph

@@ -89,7 +89,7 @@ def load(path: str | os.PathLike[str], *, name: str | None = None) -> Graph:
             raise UnsupportedError(f"{path}: {quoted(key)} has dtype {w.dtype}, expected real numbers")
     graph = build_sequential([_layer(group, weights) for group in _recurrent_first(groups)], name or path.stem)
     chain = " -> ".join(str(group) for group in _recurrent_first(groups))
-    graph.source = f"{shown(path.name)}: {chain}, wired by size"
+    graph.note(f"{shown(path.name)}: {chain}, wired by size")
     return graph
 
 

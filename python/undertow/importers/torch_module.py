@@ -135,7 +135,9 @@ def graph_of(
             if _is_final_state(graph, graph.outputs[output]):
                 del graph.outputs[output]
     passes.run(graph)
-    graph.source = f"torch.nn.Module {shown(given.name)}; {graph.source}"
+    first, *others = graph.notes
+    graph.notes = ()
+    graph.note(f"torch.nn.Module {shown(given.name)}; {first}", *others)
     return graph
 
 

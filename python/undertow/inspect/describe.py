@@ -73,6 +73,7 @@ def describe(model: Described) -> dict[str, Any]:
     return {
         "name": model.name,
         "source": graph.source,
+        "notes": list(graph.notes),
         "inputs": [frame(name, value) for name, value in model.inputs.items()],
         "outputs": [frame(name, value) for name, value in model.outputs.items()],
         "layers": [
@@ -210,7 +211,7 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
         runs = [*runs[: MAX_ROWS // 2], middle, *runs[-MAX_ROWS // 4 :]]
     for run in runs:
         layers.append(_row(run[0]) if len(run) == 1 else _row_of_many(run))
-    lines = [shown(facts["name"]), *_source(facts["source"]), ""]
+    lines = [shown(facts["name"]), *_notes(facts["notes"]), ""]
     lines += [table(frames("input") + frames("output")), "", table(layers), ""]
     if len(layers) <= len(facts["layers"]):
         lines += [f"  {len(facts['layers'])} nodes; undertow info --all gives each of them a line", ""]
@@ -241,9 +242,9 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _source(source: str) -> list[str]:
+def _notes(notes: list[str]) -> list[str]:
     """Where the model came from; in a column of its own, so that no line of it passes for a fact of ours."""
-    said = [shown(re.sub(" +", " ", line).strip(), MAX_LINE) for line in source.split("\n")] if source else []
+    said = [shown(re.sub(" +", " ", note).strip(), MAX_LINE) for note in notes]
     if len(said) > MAX_ROWS:
         said[MAX_ROWS:] = [f"... and {len(said) - MAX_ROWS} more lines"]
     return [f"  {'source' if i == 0 else '':6}  {line}".rstrip() for i, line in enumerate(said)]

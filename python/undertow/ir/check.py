@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from .._text import quoted
 from ..errors import InternalError
+from . import superframes
 from .graph import Graph
 from .nodes import Node, Value
 from .ops import check_precisions, infer
@@ -16,11 +17,16 @@ def check(graph: Graph) -> None:
     """Compare what a graph says of itself with what its nodes give.
 
     Every value has one producer, which stands before its readers, and the shape that the producer gives it; nothing is
-    kept that nobody makes; names of nodes differ; a state is a layer's own or a register, written once.
+    kept that nobody makes; names of nodes differ; a state is a layer's own or a register, written once; a frame has at
+    least one timestep, and a note is one line.
 
     Raises:
         InternalError: it does not; names the node, value or state.
     """
+    if said := superframes.wrong(graph):
+        raise InternalError(said)
+    if lines := [note for note in graph.notes if "\n" in note]:
+        raise InternalError(f"a note of several lines: {quoted(lines[0])}")
     made = dict.fromkeys(graph.inputs, "an input")
     names: set[str] = set()
     twin = graph.copy()  # what is inferred may be noted in attributes and values

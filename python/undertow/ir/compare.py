@@ -20,6 +20,8 @@ def difference(a: Graph, b: Graph) -> str:
             return f"{x.op} {x.name!r}"
         if any(not np.array_equal(w, y.weights[key], equal_nan=w.dtype.kind == "f") for key, w in x.weights.items()):
             return f"{x.op} {x.name!r}"
+    if (a.frames_in, a.frames_out) != (b.frames_in, b.frames_out):
+        return "how many timesteps are in a frame"
     if a.outputs != b.outputs or {n: v.shape for n, v in a.values.items()} != {n: v.shape for n, v in b.values.items()}:
         return "a frame's shape"
     if a.states.keys() != b.states.keys() or any(

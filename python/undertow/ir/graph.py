@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from .._text import listed, quoted, shown
+from .._text import escaped, listed, quoted, shown
 from ..budget import WEIGHT_BYTES, room, watch
 from ..errors import ShapeError, UnsupportedError
 from .nodes import Node, State, Value
@@ -49,8 +49,10 @@ class Graph:
         self.inputs: list[str] = []
         #: name that the user sees -> value
         self.outputs: dict[str, str] = {}
-        #: free text about where the model came from, shown by `undertow info`
-        self.source = ""
+        #: timesteps of the inputs and of the outputs in one frame, more than 1 where the model strides along time
+        self.frames_in = self.frames_out = 1
+        #: where the model came from and what was found in it, a line each
+        self.notes: tuple[str, ...] = ()
         #: names of the passes that it has been through (`undertow.passes`)
         self.passed: list[str] = []
         #: what the file held, and which node was made from what
@@ -60,6 +62,19 @@ class Graph:
         self._taken: set[str] = set()  # names of nodes, and of what values are named after
         self._stateful: set[str] = set()  # names that states are named after, before their node exists
         watch(self)
+
+    @property
+    def source(self) -> str:
+        """`notes` as one text, for people; its lines are the notes."""
+        return "\n".join(self.notes)
+
+    @source.setter
+    def source(self, text: str) -> None:
+        self.notes = tuple(text.split("\n")) if text else ()
+
+    def note(self, *notes: str) -> None:
+        """Add notes. Each becomes one line, whatever text of a file it quotes."""
+        self.notes += tuple(map(escaped, notes))
 
     # -- building ---------------------------------------------------------------------------------------------
 
@@ -169,12 +184,18 @@ class Graph:
         """A graph that can be changed without changing this one; the arrays of weights are shared."""
         twin = Graph(self.name)
         for key, value in vars(self).items():
-            setattr(twin, key, value if isinstance(value, str) else value.copy())
+            setattr(twin, key, value if isinstance(value, (str, int, tuple)) else value.copy())
         twin.states = {name: replace(state) for name, state in self.states.items()}
         twin.nodes = [
             replace(node, attrs=dict(node.attrs), weights=dict(node.weights), precisions=dict(node.precisions))
             for node in self.nodes
         ]
+        return twin
+
+    def blank(self) -> Graph:
+        """A graph without values and nodes, of which the same is said."""
+        twin = Graph(self.name)
+        twin.frames_in, twin.frames_out, twin.notes = self.frames_in, self.frames_out, self.notes
         return twin
 
     # -- asking -----------------------------------------------------------------------------------------------

@@ -1,30 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""Frames of several timesteps, in models that stride along time: how many they are, which a line of the source that a
-model carries says, and sequences as timesteps or as frames."""
+"""Frames of several timesteps, in models that stride along time: how many they may be, and sequences as timesteps or as
+frames."""
 
 from __future__ import annotations
 
-import re
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from .._text import shown
 from ..errors import ShapeError
-from .graph import Value
+from .graph import Graph
+from .nodes import Value
 
-_LINE = re.compile(r"^strides along time: (\d{1,6}) timesteps in a frame, (\d{1,6}) out$", re.MULTILINE)
-
-
-def line(frames_in: int, frames_out: int) -> str:
-    """The line of `Graph.source` that says so."""
-    return f"strides along time: {frames_in} timesteps in a frame, {frames_out} out"
+#: most timesteps in a frame, for it has no more elements
+MAX_TIMESTEPS = 1 << 24
 
 
-def read(source: str) -> tuple[int, int]:
-    """(timesteps of the inputs in one frame, timesteps of the outputs); (1, 1) where nothing is said."""
-    found = _LINE.search(source)
-    return (int(found[1]), int(found[2])) if found else (1, 1)
+def note(graph: Graph) -> str:
+    """What a graph's notes say of them."""
+    return f"strides along time: {graph.frames_in} timesteps in a frame, {graph.frames_out} out"
+
+
+def wrong(graph: Graph) -> str:
+    """What no file can say of a graph's frames, in words; nothing if they are as they should be."""
+    for name, n in (("frames_in", graph.frames_in), ("frames_out", graph.frames_out)):
+        if not 1 <= index(n) <= MAX_TIMESTEPS:
+            return f"{name} is {n}, expected 1 to {MAX_TIMESTEPS:,}, the timesteps in a frame"
+    return ""
 
 
 def as_frames(x: Any, value: Value, frames_in: int) -> Any:
@@ -47,8 +51,19 @@ def as_frames(x: Any, value: Value, frames_in: int) -> Any:
 
 
 def as_timesteps(y: np.ndarray, value: Value, frames_out: int) -> np.ndarray:
-    """Outputs (T, frames_out, *timestep) as (T * frames_out, *timestep)."""
-    return y if frames_out == 1 or value.once else y.reshape(len(y) * frames_out, *value.shape[1:])
+    """Outputs (T, frames_out, *timestep) as (T * frames_out, *timestep).
+
+    Raises:
+        ShapeError: frames of an output are no such timesteps.
+    """
+    if frames_out == 1 or value.once:
+        return y
+    if value.shape[:1] != (frames_out,):
+        raise ShapeError(
+            f"{shown(value.name)} has frames of shape {value.shape}, not of {frames_out} timesteps as the model says; "
+            "give frames in place of timesteps"
+        )
+    return y.reshape(len(y) * frames_out, *value.shape[1:])
 
 
-__all__ = ["as_frames", "as_timesteps", "line", "read"]
+__all__ = ["MAX_TIMESTEPS", "as_frames", "as_timesteps", "note", "wrong"]

@@ -34,7 +34,8 @@ def build_sequential(
     graph.output("output", stack.add_to(graph, x))
     graph.origin.contents = graph.origin.taken.copy()
     if stack.timesteps is not None:
-        graph.source = superframes.line(*stack.timesteps)
+        graph.frames_in, graph.frames_out = stack.timesteps
+        graph.note(superframes.note(graph))
     return graph
 
 

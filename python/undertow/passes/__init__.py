@@ -22,7 +22,7 @@ from .unused import tidy
 
 @dataclass
 class Report:
-    """What passes have found, in lines for `Graph.source`, and the elements of arrays that they have looked through."""
+    """What passes have found, for `Graph.notes`, and the elements of arrays that they have looked through."""
 
     notes: list[str] = field(default_factory=list)
     work: int = 0
@@ -89,7 +89,7 @@ watchers: list[Callable[[Graph, str], None]] = []
 
 
 def run(graph: Graph, passes: Iterable[Pass] = PIPELINE) -> Report:
-    """Run those passes, in place, that the graph has not been through; what they have found joins `graph.source`.
+    """Run those passes, in place, that the graph has not been through; what they have found joins its notes.
 
     >>> import numpy as np, undertow
     >>> graph = undertow.Graph("demo")
@@ -109,7 +109,7 @@ def run(graph: Graph, passes: Iterable[Pass] = PIPELINE) -> Report:
         total.work += report.work
         for watcher in watchers:
             watcher(graph, step.name)
-    graph.source = "\n".join([*([graph.source] if graph.source else []), *total.notes])
+    graph.note(*total.notes)
     return total
 
 

@@ -89,8 +89,7 @@ class _Lowering:
         self.late = latencies(graph)
         self.latency = max(self.late[value] or 0 for value in graph.outputs.values())
         self.anything_late = any(self.late.values())
-        self.new = Graph(graph.name)
-        self.new.source = graph.source
+        self.new = graph.blank()
         self.reserved = {node.name for node in graph.nodes} | set(graph.inputs)
         self.values: dict[str, str] = {}  # of the old graph -> of the new one
         self.delayed: dict[tuple[str, int], str] = {}

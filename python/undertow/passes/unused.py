@@ -92,8 +92,7 @@ def prune(graph: Graph) -> Graph:
                 read.update(node.states if node.op == "state_read" else ())
         if len(read) == n_read:
             break
-    pruned = Graph(graph.name)
-    pruned.source = graph.source
+    pruned = graph.blank()
     # What a state was before the timestep is read first, and its next value written last.
     rank = {"present": 0, "state_read": 0, "state_write": 2}
     pruned.nodes = sorted(keep[::-1], key=lambda node: rank.get(node.op, 1))

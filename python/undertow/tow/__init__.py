@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The .tow file (csrc/FORMAT.md): its only writer, and a reader."""
 
-from .codec import MAGIC, check_hash, digest, read, seal, write
+from .codec import MAGIC, check_hash, digest, read, write
+from .versions import frames
 
-__all__ = ["MAGIC", "check_hash", "digest", "read", "seal", "write"]
+__all__ = ["MAGIC", "check_hash", "digest", "frames", "read", "write"]

@@ -20,12 +20,13 @@ from ..errors import Error, FormatError
 from ..ir.activations import BY_CODE, Activation
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops import BINARY, REDUCTIONS
-from . import runs
-from .container import COUNTS, HASH_AT, HEADER, NONE, Reader, Writer, align, dims
+from . import runs, versions
+from .container import COUNTS, FRAMES_AT, HASH_AT, HEADER, NONE, Reader, Writer, align, dims
 from .packing import pack, pack_bias, pack_table, pad, precision_of, unpack, unpack_bias, unpack_table
 
 MAGIC = b"\x89TOW\r\n\x1a\n"
-VERSION = 1
+#: characters of the source that a file keeps
+MAX_SOURCE = 4096
 
 REVERSE, VARIANT, MASKED, STEPS = 1, 2, 4, 8
 
@@ -232,7 +233,8 @@ def write(graph: Graph) -> bytes:
     out = Writer()
     owned = [s for node in graph.nodes if node.op not in ("state_read", "state_write") for s in node.states]
     state_order = [*owned, *(s for s in graph.states if s not in set(owned))]
-    title = out.title(graph.name) + out.title(graph.source[:4096])
+    source = graph.source[:MAX_SOURCE]
+    title = out.title(graph.name) + out.title(source)
     used = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs.values())
     node_outputs = {  # a cell state that nothing reads need not be computed into a frame
         node.name: node.outputs[:1] if node.op == "lstm" and node.outputs[1] not in used else node.outputs
@@ -283,7 +285,7 @@ def write(graph: Graph) -> bytes:
     for _, array in out.tensors:
         blob[at : at + array.nbytes] = array.tobytes()
         at = align(at + array.nbytes)
-    seal(blob, len(metadata), digest(blob))
+    _seal(blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, source))
     return bytes(blob)
 
 
@@ -306,9 +308,11 @@ def check_hash(blob: bytes | memoryview) -> None:
         )
 
 
-def seal(blob: bytearray, metadata_bytes: int, digest: bytes) -> None:
-    """Fill in the header of a file whose metadata and weights stand."""
-    blob[:HEADER] = struct.pack("<8sIIQII16s16x", MAGIC, VERSION, 0, len(blob), metadata_bytes, 0, digest)
+def _seal(blob: bytearray, metadata_bytes: int, said: tuple[int, int, int]) -> None:
+    """Fill in the header of a file whose metadata and weights stand. said: version, timesteps of inputs and outputs."""
+    version, *frames = said
+    start = (MAGIC, version, 0, len(blob), metadata_bytes, 0, digest(blob))
+    blob[:HEADER] = struct.pack("<8sIIQII16sII8x", *start, *frames)
     crc = zlib.crc32(blob[HEADER : HEADER + metadata_bytes], zlib.crc32(blob[32:64], zlib.crc32(blob[:28])))
     blob[28:32] = struct.pack("<I", crc)
 
@@ -329,6 +333,8 @@ def read(blob: bytes | memoryview) -> Graph:
     n_tensors, n_values, n_states, n_inputs, n_outputs, n_nodes, n_words, _ = r.counts
     graph = Graph(r.name(r.take(2)))
     graph.source = r.name(r.take(2))
+    (version,), (frames_in, frames_out) = struct.unpack_from("<I", blob, 8), struct.unpack_from("<II", blob, FRAMES_AT)
+    graph.frames_in, graph.frames_out = versions.frames(version, frames_in, frames_out, graph.source)
     tensors = [r.take(6) for _ in range(n_tensors)]
     values = [r.take(13) for _ in range(n_values)]
     states = [r.take(12) for _ in range(n_states)]

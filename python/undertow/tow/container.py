@@ -18,6 +18,8 @@ COUNTS = 8
 HEADER = 64
 #: where the header holds the model hash, 16 bytes
 HASH_AT = 32
+#: where it holds the timesteps of a frame, two words
+FRAMES_AT = 48
 
 
 class Writer:
@@ -80,4 +82,4 @@ def align(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
-__all__ = ["COUNTS", "HASH_AT", "HEADER", "NONE", "Reader", "Writer", "align", "dims"]
+__all__ = ["COUNTS", "FRAMES_AT", "HASH_AT", "HEADER", "NONE", "Reader", "Writer", "align", "dims"]

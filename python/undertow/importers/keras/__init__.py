@@ -134,5 +134,6 @@ def _graph(
                 f"output {quoted(unique)}: the model gives none for the first {tensor.late * rate} {what}"
             )
     version = ".".join(map(str, builder.version)) if builder.version else "of unknown version"
-    graph.source = "\n".join([*strides.line(builder, rates), "; ".join([f"Keras {version}", *builder.notes])])
+    strides.say(builder, rates)
+    graph.note("; ".join([f"Keras {version}", *builder.notes]))
     return graph

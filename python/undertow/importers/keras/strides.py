@@ -92,16 +92,17 @@ def output(b: Builder, x: Tensor) -> tuple[str, int]:
     return gather(b.graph, x.value, np.arange(prod(shape)).reshape(shape), f"{x.value.rpartition('.')[0]}_timestep"), 1
 
 
-def line(b: Builder, rates: set[int]) -> list[str]:
-    """The line of the source that says how many timesteps go in and out.
+def say(b: Builder, rates: set[int]) -> None:
+    """Let the graph say how many timesteps go in and out.
 
     Raises:
         UnsupportedError: outputs give different numbers of them, or too many.
     """
     if b.steps is None:
-        return []
+        return
     if len(rates) > 1 or max(rates) > MAX_STEPS:
         raise UnsupportedError(
             f"outputs give {sorted(rates)} timesteps in a frame; expected the same number, at most {MAX_STEPS}"
         )
-    return [superframes.line(b.steps, *rates)]
+    b.graph.frames_in, b.graph.frames_out = b.steps, *rates
+    b.graph.note(superframes.note(b.graph))

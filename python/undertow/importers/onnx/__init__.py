@@ -58,7 +58,7 @@ def load(
     their names say so (h_in and h_out, past.0 and present.0, state and stateN ..., or an input called hidden or cache
     of which one output alone has the shape), or elements are moved from the one to the other.
     An input that is only used as sequence_lens is left out too: the length is given when the model is run.
-    `graph.source` lists what was found.
+    `graph.notes` list what was found.
 
     An input without a time axis, beside others that have one (a knob, a speaker), is a frame of every timestep, so that
     it may change in a stream; `fixed` binds it for good.
@@ -121,7 +121,7 @@ def _load(
             except Error:
                 continue
             if keeps_time(imported, program, found):
-                imported.graph.source += f"\nthe file has fixed the sizes of its inputs: {shown(found)}"
+                imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(found)}")
                 return _graph(imported)
             if " it loads with shapes=" not in str(error):
                 error.args = (f"{error}; it loads with shapes={found}, which is what its outputs are declared for",)
@@ -159,7 +159,7 @@ def _graph(imported: Imported) -> Graph:
     """The graph of what was imported; warns of what it does not remember."""
     graph = imported.graph
     if said := forgets(imported.proof):
-        graph.source += f"\nwarning: {said}"
+        graph.note(f"warning: {said}")
         warnings.warn(said, ModelWarning, stacklevel=_caller())
     return graph
 

@@ -25,7 +25,7 @@ from .imported import Imported
 from .other_lengths import check_lengths
 from .outputs import output
 from .proof import Claim, Refuted, longest, prove
-from .roles import source
+from .roles import note
 from .states import Pair
 
 #: timesteps that are tried at most because a number of the file meets the length of a sequence
@@ -75,7 +75,7 @@ def attempt(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
             raise Failure(failure.position, UnsupportedError(f"{failure.error}; {message}")) from None
         return attempt(program, pairs, replace(reading, frames=frames), exact, keep_states)
     if exact:
-        result.graph.source = source(program, result, result.notes)
+        note(program, result)
         return result
     n_steps = STEPS.get(reading.n_steps, reading.n_steps)
     n_items = ITEMS[1] if reading.open_batch else reading.n_items
@@ -130,7 +130,7 @@ def proven(program: Program, found: Imported) -> Imported:
         found.proof = prove(program, Claim(found.reading, found.graph, found.outputs, found.rates, states))
     except Refuted as error:
         raise Failure(len(program.nodes), UnsupportedError(str(error)), advised=True) from None
-    found.graph.source = source(program, found, found.notes)
+    note(program, found)
     return found
 
 
@@ -205,6 +205,8 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     for port in program.state_inputs:
         _describe_state(walk, port.name, result)
     result.notes = report.notes
+    if walk.has_rates:
+        graph.frames_in, graph.frames_out = walk.reading.frames, int(next(iter(walk.rates.values()), 1))
     return result
 
 

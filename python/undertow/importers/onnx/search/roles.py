@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What was found, in words: which axis is time and why, which the batch, which output returns which state, and what of
-the model is else than one would think. The lines of `Graph.source`.
+the model is else than one would think. The notes of a Graph.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from ...._text import quoted, shown
 from ....ir import superframes
@@ -19,12 +17,12 @@ from .proof import Proof
 _AXES, _NODES = 4, 2
 
 
-def source(program: Program, found: Imported, notes: Iterable[str]) -> str:
-    """The lines. notes: of the passes. A .tow file keeps the first 4,096 characters: what programs read comes first."""
+def note(program: Program, found: Imported) -> None:
+    """Make them the notes of the Graph. A .tow file keeps the first 4,096 characters."""
     graph, reading = found.graph, found.reading
     lines = [program.origin]
     if found.has_rates:
-        lines.append(superframes.line(reading.frames, next(iter(found.rates.values()), 1)))
+        lines.append(superframes.note(graph))
     lines += _time(program, reading, found.proof)
     lines += _batch(program, reading)
     lines += [
@@ -38,10 +36,11 @@ def source(program: Program, found: Imported, notes: Iterable[str]) -> str:
     held = [p.name for p in program.inputs if found.is_sequence and reading.axes[p.name][0] is None]
     lines += [f"input {quoted(name)}: the same at all timesteps of the file, here a frame of each" for name in held]
     lines += [f"lengths: input {quoted(name)}" for name in program.length_inputs]
-    lines += notes
+    lines += found.notes
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
     lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]
-    return "\n".join(lines)
+    graph.notes = ()
+    graph.note(*lines)
 
 
 def forgets(proof: Proof) -> str:
@@ -93,4 +92,4 @@ def _some(names: list[str], n: int) -> str:
     return ", ".join(names[:n]) + more
 
 
-__all__ = ["forgets", "source"]
+__all__ = ["forgets", "note"]

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""What the versions of the format say of the timesteps in a frame (csrc/FORMAT.md, "Versions")."""
+
+from __future__ import annotations
+
+import re
+
+#: how writers said it before version 2, in a line of the source
+_LINE = re.compile(r"^strides along time: ([1-9]\d{0,5}) timesteps in a frame, ([1-9]\d{0,5}) out$", re.MULTILINE)
+
+
+def frames(version: int, frames_in: int, frames_out: int, source: str) -> tuple[int, int]:
+    """Timesteps in one frame of the inputs and of the outputs, of a file with this header and source."""
+    if version > 1:
+        return frames_in, frames_out
+    found = _LINE.search(source)
+    return (int(found[1]), int(found[2])) if found else (1, 1)
+
+
+def header(frames_in: int, frames_out: int, source: str) -> tuple[int, int, int]:
+    """The first version that says it, and its two numbers in the header."""
+    if (frames_in, frames_out) == (1, 1) == frames(1, 0, 0, source):
+        return 1, 0, 0
+    return 2, frames_in, frames_out
+
+
+__all__ = ["frames", "header"]
