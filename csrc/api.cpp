@@ -175,7 +175,7 @@ ut_status init(uint8_t* mem, size_t bytes, const void* blob, size_t n, const cha
   const size_t expected = used + model_bytes(m.file, m.measures, copies);
   if (bytes < expected) return too_small(expected);
   ut_model* built = nullptr;
-  if (const ut_status s = build(mem + used, m.file, m.measures, completed(*m.kernels), copies, &built, err)) return s;
+  if (const ut_status s = build(mem + used, m.file, m.measures, *m.kernels, copies, &built, err)) return s;
   *out = built;
   return UT_OK;
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "dispatch.h"
 
-#include <string.h>
-
 namespace undertow {
 
 #if defined(UT_HAVE_avx512vnni)
@@ -60,25 +58,6 @@ bool same(const char* a, const char* b) {
 const KernelTable* built_table(size_t i) { return i < sizeof kTables / sizeof *kTables ? kTables[i] : nullptr; }
 
 bool runnable(const KernelTable& table, uint32_t cpu) { return (table.needs & ~cpu) == 0; }
-
-KernelTable completed(const KernelTable& table) {
-  constexpr size_t first = offsetof(KernelTable, dense), n = (sizeof(KernelTable) - first) / sizeof(uintptr_t);
-  static_assert(first + n * sizeof(uintptr_t) == sizeof(KernelTable) && sizeof(table.rnn) == sizeof(uintptr_t), "pointers");
-  KernelTable whole = table;
-  uintptr_t found[n], behind[n];
-  memcpy(found, reinterpret_cast<const char*>(&table) + first, sizeof found);
-  bool passed = false;
-  for (const KernelTable* t : kTables) {
-    if (passed) {
-      memcpy(behind, reinterpret_cast<const char*>(t) + first, sizeof behind);
-      for (size_t i = 0; i < n; ++i)
-        if (found[i] == 0) found[i] = behind[i];
-    }
-    passed = passed || t == &table;
-  }
-  memcpy(reinterpret_cast<char*>(&whole) + first, found, sizeof found);
-  return whole;
-}
 
 const KernelTable* pick(const char* want, uint32_t cpu) {
   for (const KernelTable* t : kTables)

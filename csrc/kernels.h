@@ -180,11 +180,15 @@ struct DepthwiseArgs {
   size_t n_rows, n_taps, n_channels;
 };
 
-// One recurrent layer of H units in n_panels panels, bound to its weights. Built once per model.
+// Cells of recurrent layers; what each is besides its kernels: ops/cells.cpp.
+enum CellKind : uint32_t { kCellRnn, kCellGruAfter, kCellGruBefore, kCellLstm, kNumCells };
+
+// One recurrent layer of H units in n_panels panels, bound to its weights. Built once per model. G: the gates of W and b,
+// and of R but for a GRU with reset before, whose R has z and r alone.
 struct Cell {
   const float* W;        // float32 only: [n_panels][n_inputs][G][kPanel]
   const float* b;        // [n_panels][G][kPanel], or null
-  const float* R;        // float32 only: [n_panels][n_fed_back][G][kPanel]; GRU reset-before: gates z and r only
+  const float* R;        // float32 only: [n_panels][n_fed_back][gates of R][kPanel]
   const float* R_n;      // GRU reset-before, float32 only: [n_panels][H][kPanel]
   const float* rb;       // GRU reset-after: recurrent bias, [n_panels][3][kPanel]; only the candidate's is read
   const float* peephole; // LSTM: [3][n_panels * kPanel] for i, f, o, or null
@@ -208,10 +212,10 @@ struct Steps {
   const float* h0;
   float* y;  // hidden states; step s is written at y + s * y_stride
   ptrdiff_t y_stride;  // this and a_step, c_stride: negative when time runs backwards
-  float* c;        // LSTM: cell state, n_panels * kPanel
-  float* c_rows;   // LSTM: a copy of c after each step at c_rows + s * c_stride, or null
+  float* c;        // cell state, n_panels * kPanel, of cells that have one
+  float* c_rows;   // a copy of c after each step at c_rows + s * c_stride, or null
   ptrdiff_t c_stride;
-  float* scratch;  // 2 * n_panels * kPanel floats: GRU reset-before, LSTM with projection
+  float* scratch;  // 2 * n_panels * kPanel floats, for cells whose timestep has a second product
 };
 
 // One timestep of a plain layer of which W is float32 too, with its input half: fewer calls, and chains of both halves side
@@ -220,7 +224,7 @@ struct OneStep {
   const float* x;
   float* h;  // hidden state, n_panels * kPanel, updated in place
   float* y;  // the same once more; not h
-  float* c;  // LSTM: cell state, updated in place
+  float* c;  // cell state, updated in place
   bool back;  // from the last panel to the first: weights that the timestep before left in the cache come first
 };
 
@@ -228,23 +232,22 @@ struct OneStep {
 // and teams that the kernels over Steps do not cover. Same bits as theirs. Panels first to end - 1 are computed.
 struct CellRow {
   size_t first, end;
-  const float* a;   // b + W x, [n_panels][G][kPanel]
-  const float* q;   // R h, of a GRU with reset_after rb + R h, [n_panels][gates of R][kPanel]
-  const float* h;   // hidden state before
-  float* y;         // hidden state after; of an LSTM with projection, what that takes
-  float* c;         // LSTM: cell state, updated in place
-  float *z, *rh;    // GRU reset-before: what passes from its gates to its candidate, n_panels * kPanel each
+  const float* a;  // b + W x, [n_panels][G][kPanel]
+  const float* q;  // rb + R h, [n_panels][gates of R][kPanel]; for `finish` the second product
+  const float* h;  // hidden state before
+  float* y;        // hidden state after, or before a second product what that takes: r * h, or what is projected
+  float* c;        // cell state, updated in place
+  float* z;        // what a cell passes on to `finish`, n_panels * kPanel: z of a GRU with reset before
 };
 
-// A table may leave entries out, as null: `completed` in dispatch.h. All after `lanes` are pointers to functions.
-struct KernelTable {
-  const char* name;  // the spelling that users see and force
-  uint32_t needs;    // CpuFeature bits that must all be present
-  int lanes;         // float lanes, for reporting only
+// Products with weights of one precision.
+struct Products {
+  void (*dense[5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
+  void (*table_row)(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats; sparse: null
+};
 
-  // One frame op per entry. n counts floats; elementwise ones may touch the padding behind them.
-  void (*dense[kNumPrecisions][5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
-  void (*table_row[kNumTablePrecisions])(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats
+// One op over frames per entry. n counts floats; elementwise ones may touch the padding behind them.
+struct FrameKernels {
   void (*activation)(float* y, const float* x, size_t n, const Act& act);  // y == x allowed
   void (*binary[kNumBinaries])(float* y, const float* a, const float* b, size_t n);
   void (*where)(float* y, const float* cond, const float* a, const float* b, size_t n);  // cond != 0 ? a : b
@@ -255,23 +258,32 @@ struct KernelTable {
   void (*reduce[kNumReduces])(float* y, const float* x, size_t A, size_t N, size_t B);
   void (*depthwise)(const DepthwiseArgs& args);
   void (*matmul)(float* y, const float* a, const float* b, size_t I, size_t K, size_t J);
+};
 
-  // T timesteps of a recurrent layer with float32 weights.
-  void (*rnn)(const Cell& cell, const Steps& steps, size_t T);
-  void (*gru_reset_after)(const Cell& cell, const Steps& steps, size_t T);
-  void (*gru_reset_before)(const Cell& cell, const Steps& steps, size_t T);
-  void (*lstm)(const Cell& cell, const Steps& steps, size_t T);
+// One cell.
+struct CellKernels {
+  void (*walk)(const Cell& cell, const Steps& steps, size_t T);  // T timesteps with float32 weights
+  void (*step)(const Cell& cell, const OneStep& step);           // null: it has none
+  void (*update)(const Cell& cell, const CellRow& row);          // after the product with R
+  void (*finish)(const Cell& cell, const CellRow& row);          // after the second product; null: the update was all
+};
 
-  void (*rnn_step)(const Cell& cell, const OneStep& step);
-  void (*gru_step)(const Cell& cell, const OneStep& step);  // reset-after
-  void (*lstm_step)(const Cell& cell, const OneStep& step);
+// What one instruction set compiles.
+struct Kernels {
+  Products products[kNumPrecisions];
+  FrameKernels frames;
+  CellKernels cells[kNumCells];
+};
 
-  // The cell update alone.
-  void (*rnn_update)(const Cell& cell, const CellRow& row);
-  void (*gru_after_update)(const Cell& cell, const CellRow& row);
-  void (*gru_before_gates)(const Cell& cell, const CellRow& row);      // q: gates z and r
-  void (*gru_before_candidate)(const Cell& cell, const CellRow& row);  // q: R_n rh
-  void (*lstm_update)(const Cell& cell, const CellRow& row);
+// What a model uses. An instruction set that changes a few kernels alone points to those of the one that it extends for
+// all others.
+struct KernelTable {
+  const char* name;  // the spelling that users see and force
+  uint32_t needs;    // CpuFeature bits that must all be present
+  int lanes;         // float lanes, for reporting only
+  const Products* products[kNumPrecisions];
+  const FrameKernels* frames;
+  const CellKernels* cells;  // [kNumCells]
 };
 
 }  // namespace undertow

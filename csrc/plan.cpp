@@ -194,8 +194,7 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
                 ut_error* err) {
   uint8_t* p = static_cast<uint8_t*>(mem);
   uint8_t* const end = p + model_bytes(file, measures, copies);
-  ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, nullptr, kernels, nullptr, nullptr, nullptr};
-  m->kernels = &m->table;
+  ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, &kernels, nullptr, nullptr, nullptr};
   m->values = carve<ValuePlan>(p, file.n_values);
   m->states = carve<StatePlan>(p, file.n_states);
   m->ops = carve<OpPlan>(p, file.n_nodes);

@@ -100,8 +100,7 @@ struct Keep {
 struct ut_model {
   undertow::File file;
   undertow::Measures measures;
-  const undertow::KernelTable* kernels;  // `table`, whole
-  undertow::KernelTable table;
+  const undertow::KernelTable* kernels;
   undertow::ValuePlan* values;
   undertow::StatePlan* states;
   undertow::OpPlan* ops;
@@ -112,8 +111,8 @@ namespace undertow {
 // `copies`: the model's lists are its own.
 size_t model_bytes(const File& file, const Measures& measures, bool copies);
 
-// Lays the plan out in `mem` (model_bytes, aligned to UT_ALIGN). `file` must have passed `measure`, and `kernels` be whole.
-// Fails only with `copies`, where what is copied is not what was measured.
+// Lays the plan out in `mem` (model_bytes, aligned to UT_ALIGN). `file` must have passed `measure`. Fails only with
+// `copies`, where what is copied is not what was measured.
 ut_status build(void* mem, const File& file, const Measures& measures, const KernelTable& kernels, bool copies, ut_model** out,
                 ut_error* err);
 

@@ -8,7 +8,7 @@ include(CheckCXXCompilerFlag)
 set(UT_KERNEL_FLAGS $<IF:$<CONFIG:MinSizeRel>,-Os,-O3> -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno
   -fno-lto -fvisibility=hidden)
 
-# Tables of integer products alone are completed from those of the instruction sets that they extend.
+# An instruction set that extends another (UT_ISA_EXTENDS) needs that one's kernels.
 foreach(pair "avx512vnni;avx512" "avxvnni;avx2" "neondot;neon")
   list(GET pair 0 extension)
   list(GET pair 1 extended)

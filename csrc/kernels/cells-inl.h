@@ -48,8 +48,9 @@ inline void for_panels_of_step(const Cell& c, size_t t, const Body& body) {
   }
 }
 
-// --- the cell updates ------------------------------------------------------------------------------------------------
-// One vector of units each: the x-chains `a` and the h-chains `q` of its gates; j is its place in the layer.
+// --- the cells -------------------------------------------------------------------------------------------------------
+// A cell is one pass over its units, or two. A pass is a product, of kChains chains for each unit, and what `unit` makes
+// of these, `q`, and of the x-chains of all kGates gates, `a`, for one vector of units.
 
 struct Unit {
   size_t panel, lane;  // in panels, in floats
@@ -57,117 +58,107 @@ struct Unit {
   size_t gate(int n_gates, int g) const { return (panel * n_gates + g) * kPanel + lane; }
 };
 
+// Most passes take R h, all gates of it.
+template <int G, int Chains = G>
+struct Recurrent {
+  static constexpr int kGates = G, kChains = Chains;
+  static constexpr bool kHasC = false;  // a cell state, and with it perhaps a projection
+  static const float* matrix(const Cell& c) { return c.R; }
+  static size_t n_columns(const Cell& c) { return c.n_fed_back; }
+  static const float* start(const Cell&) { return nullptr; }
+};
+
+// RNN: h = f(a + R h).
+struct Rnn : Recurrent<1> {
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[1], const V (&q)[1]) {
+    store(row.y + u.j(), apply<kPlain>(c, 0, kActTanh, add(a[0], q[0])));
+  }
+};
+
+// GRU: z, r = f(a + R h); h = n + z (h - n). Reset after: n = g(a_n + r (rb_n + R_n h)).
+struct GruAfter : Recurrent<3> {
+  static const float* start(const Cell& c) { return c.rb; }
+
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[3]) {
+    const V z = apply<kPlain>(c, 0, kActSigmoid, add(a[0], q[0]));
+    const V r = apply<kPlain>(c, 0, kActSigmoid, add(a[1], q[1]));
+    const V n = apply<kPlain>(c, 1, kActTanh, mul_add(r, q[2], a[2]));
+    store(row.y + u.j(), mul_add(z, sub(load(row.h + u.j()), n), n));
+  }
+};
+
+// Reset before, first pass: z and r * h, for the candidate needs every unit's r * h.
+struct GruBeforeGates : Recurrent<3, 2> {
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[2]) {
+    store(row.z + u.j(), apply<kPlain>(c, 0, kActSigmoid, add(a[0], q[0])));
+    const V r = apply<kPlain>(c, 0, kActSigmoid, add(a[1], q[1]));
+    store(row.y + u.j(), mul(r, load(row.h + u.j())));
+  }
+};
+
+// Reset before, second pass: n = g(a_n + R_n (r * h)).
+struct GruBeforeCandidate : Recurrent<3, 1> {
+  static const float* matrix(const Cell& c) { return c.R_n; }
+
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[1]) {
+    const V n = apply<kPlain>(c, 1, kActTanh, add(a[2], q[0]));
+    store(row.y + u.j(), mul_add(load(row.z + u.j()), sub(load(row.h + u.j()), n), n));
+  }
+};
+
+// LSTM: c = f c + i g; h = o act(c).
+struct Lstm : Recurrent<4> {
+  static constexpr bool kHasC = true;
+
+  template <bool kPlain>
+  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[4], const V (&q)[4]) {
+    const size_t j = u.j();
+    V in = add(a[0], q[0]);
+    V forget = add(a[1], q[1]);
+    const V cell = add(a[2], q[2]);
+    V out = add(a[3], q[3]);
+    const V before = load(row.c + j);
+    if (!kPlain && c.peephole) {
+      in = mul_add(load(c.peephole + j), before, in);
+      forget = mul_add(load(c.peephole + c.n_panels * kPanel + j), before, forget);
+    }
+    in = apply<kPlain>(c, 0, kActSigmoid, in);
+    forget = !kPlain && c.input_forget ? sub(set1(1.0f), in) : apply<kPlain>(c, 0, kActSigmoid, forget);
+    const V after = mul_add(forget, before, mul(in, apply<kPlain>(c, 1, kActTanh, cell)));
+    if (!kPlain && c.peephole) out = mul_add(load(c.peephole + 2 * c.n_panels * kPanel + j), after, out);
+    out = apply<kPlain>(c, 0, kActSigmoid, out);
+    store(row.c + j, after);
+    // The memory on its way out is never clipped, whatever the specification's "input of activations" may include:
+    // neither ONNX Runtime nor OpenVINO does.
+    store(row.y + j, mul(out, kPlain ? vtanh(after) : activate(c.acts[2], after)));
+  }
+};
+
 template <int G>
 inline void load_gates(V (&v)[G], const float* from, const Unit& u) {
   for (int g = 0; g < G; ++g) v[g] = load(from + u.gate(G, g));
 }
 
-// RNN: h = f(a + R h).
-template <bool kPlain>
-inline void rnn_unit(const Cell& c, const Unit& u, V a, V q, float* y) {
-  store(y + u.j(), apply<kPlain>(c, 0, kActTanh, add(a, q)));
-}
+// --- one row whose products are done ---------------------------------------------------------------------------------
 
-// GRU: z, r = f(a + R h); h = n + z (h - n). Reset after: n = g(a_n + r (rb_n + R_n h)).
-template <bool kPlain>
-inline void gru_after_unit(const Cell& c, const Unit& u, const V (&a)[3], const V (&q)[3], const float* h, float* y) {
-  const V z = apply<kPlain>(c, 0, kActSigmoid, add(a[0], q[0]));
-  const V r = apply<kPlain>(c, 0, kActSigmoid, add(a[1], q[1]));
-  const V n = apply<kPlain>(c, 1, kActTanh, mul_add(r, q[2], a[2]));
-  store(y + u.j(), mul_add(z, sub(load(h + u.j()), n), n));
-}
-
-// Reset before, first half: z and r * h, for the candidate needs every unit's r * h.
-template <bool kPlain>
-inline void gru_before_gates_unit(const Cell& c, const Unit& u, const float* a, const V (&q)[2], const float* h,
-                                  float* z, float* rh) {
-  store(z + u.j(), apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 0)), q[0])));
-  const V r = apply<kPlain>(c, 0, kActSigmoid, add(load(a + u.gate(3, 1)), q[1]));
-  store(rh + u.j(), mul(r, load(h + u.j())));
-}
-
-// Reset before, second half: n = g(a_n + R_n (r * h)).
-template <bool kPlain>
-inline void gru_before_candidate_unit(const Cell& c, const Unit& u, const float* a, V q, const float* h,
-                                      const float* z, float* y) {
-  const V n = apply<kPlain>(c, 1, kActTanh, add(load(a + u.gate(3, 2)), q));
-  store(y + u.j(), mul_add(load(z + u.j()), sub(load(h + u.j()), n), n));
-}
-
-// LSTM: c = f c + i g; h = o act(c). y: the hidden state, or what the projection takes.
-template <bool kPlain>
-inline void lstm_unit(const Cell& c, const Unit& u, const V (&a)[4], const V (&q)[4], float* cell_state, float* y) {
-  const size_t j = u.j();
-  V in = add(a[0], q[0]);
-  V forget = add(a[1], q[1]);
-  const V cell = add(a[2], q[2]);
-  V out = add(a[3], q[3]);
-  const V before = load(cell_state + j);
-  if (!kPlain && c.peephole) {
-    in = mul_add(load(c.peephole + j), before, in);
-    forget = mul_add(load(c.peephole + c.n_panels * kPanel + j), before, forget);
-  }
-  in = apply<kPlain>(c, 0, kActSigmoid, in);
-  forget = !kPlain && c.input_forget ? sub(set1(1.0f), in) : apply<kPlain>(c, 0, kActSigmoid, forget);
-  const V after = mul_add(forget, before, mul(in, apply<kPlain>(c, 1, kActTanh, cell)));
-  if (!kPlain && c.peephole) out = mul_add(load(c.peephole + 2 * c.n_panels * kPanel + j), after, out);
-  out = apply<kPlain>(c, 0, kActSigmoid, out);
-  store(cell_state + j, after);
-  // The memory on its way out is never clipped, whatever the specification's "input of activations" may include:
-  // neither ONNX Runtime nor OpenVINO does.
-  store(y + j, mul(out, kPlain ? vtanh(after) : activate(c.acts[2], after)));
-}
-
-// --- one row whose products with R are done --------------------------------------------------------------------------
-
-struct RnnRow {
-  template <bool kPlain>
-  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
-    rnn_unit<kPlain>(c, u, load(r.a + u.j()), load(r.q + u.j()), r.y);
-  }
-};
-struct GruAfterRow {
-  template <bool kPlain>
-  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
-    V a[3], q[3];
-    load_gates(a, r.a, u);
-    load_gates(q, r.q, u);
-    gru_after_unit<kPlain>(c, u, a, q, r.h, r.y);
-  }
-};
-struct GruBeforeGatesRow {
-  template <bool kPlain>
-  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
-    V q[2];
-    load_gates(q, r.q, u);
-    gru_before_gates_unit<kPlain>(c, u, r.a, q, r.h, r.z, r.rh);
-  }
-};
-struct GruBeforeCandidateRow {
-  template <bool kPlain>
-  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
-    gru_before_candidate_unit<kPlain>(c, u, r.a, load(r.q + u.j()), r.h, r.z, r.y);
-  }
-};
-struct LstmRow {
-  template <bool kPlain>
-  static inline void unit(const Cell& c, const CellRow& r, const Unit& u) {
-    V a[4], q[4];
-    load_gates(a, r.a, u);
-    load_gates(q, r.q, u);
-    lstm_unit<kPlain>(c, u, a, q, r.c, r.y);
-  }
-};
-
-template <class Row, bool kPlain>
+template <class Pass, bool kPlain>
 inline void update_units(const Cell& c, const CellRow& row) {
   for (size_t p = row.first; p < row.end; ++p)
-    for (size_t lane = 0; lane < kPanel && p * kPanel + lane < c.n_hidden; lane += kLanes)
-      Row::template unit<kPlain>(c, row, {p, lane});
+    for (size_t lane = 0; lane < kPanel && p * kPanel + lane < c.n_hidden; lane += kLanes) {
+      const Unit u = {p, lane};
+      V a[Pass::kGates], q[Pass::kChains];
+      load_gates(a, row.a, u);
+      load_gates(q, row.q, u);
+      Pass::template unit<kPlain>(c, row, u, a, q);
+    }
 }
-template <class Row>
+template <class Pass>
 void update(const Cell& c, const CellRow& row) {
-  c.plain ? update_units<Row, true>(c, row) : update_units<Row, false>(c, row);
+  c.plain ? update_units<Pass, true>(c, row) : update_units<Pass, false>(c, row);
 }
 
 // --- float32: the chains of NP panels, and their update while the gates are still in registers -----------------------
@@ -180,144 +171,56 @@ inline void start_chains(V (&acc)[NP][NV], const float* start, size_t p) {
       acc[i][v] = start ? load(start + ((p + static_cast<size_t>(i)) * NV + static_cast<size_t>(v)) * kLanes) : set1(0.0f);
 }
 
-// Calls f(unit, chains of its G gates) for every vector of NP panels from p on that has a unit.
-template <int G, int NP, class F>
-__attribute__((noinline)) void for_units(const Cell& c, size_t p, const float* h, const float* R, size_t K, const float* start, const F& f) {
-  constexpr int NV = G * kSub;
-  V q[NP][NV];
-  start_chains(q, start, p);
-  chains<NP, NV>(q, h, R + p * K * G * kPanel, K);
-  for (int i = 0; i < NP; ++i)
-    for (int s = 0; s < kSub; ++s) {
-      V gates[G];
-      for (int g = 0; g < G; ++g) gates[g] = q[i][g * kSub + s];
-      const Unit u = {p + static_cast<size_t>(i), static_cast<size_t>(s) * kLanes};
-      if (u.j() < c.n_hidden) f(u, gates);
-    }
-}
-
-template <bool kPlain>
-struct RnnPanels {
+// The product of a pass with `in`, and its update, for every vector of NP panels from p on that has a unit.
+template <class Pass, bool kPlain>
+struct Panels {
   const Cell& c;
-  const float *a, *h;
-  float* y;
+  const CellRow& row;
+  const float* in;
 
   template <int NP>
-  inline void run(size_t p) const {
-    for_units<1, NP>(c, p, h, c.R, c.n_fed_back, nullptr,
-                     [&](const Unit& u, const V(&q)[1]) { rnn_unit<kPlain>(c, u, load(a + u.j()), q[0], y); });
+  __attribute__((noinline)) void run(size_t p) const {
+    constexpr int G = Pass::kChains, NV = G * kSub;
+    const size_t K = Pass::n_columns(c);
+    V q[NP][NV];
+    start_chains(q, Pass::start(c), p);
+    chains<NP, NV>(q, in, Pass::matrix(c) + p * K * G * kPanel, K);
+    for (int i = 0; i < NP; ++i)
+      for (int s = 0; s < kSub; ++s) {
+        const Unit u = {p + static_cast<size_t>(i), static_cast<size_t>(s) * kLanes};
+        if (u.j() >= c.n_hidden) continue;
+        V of_x[Pass::kGates], of_in[G];
+        load_gates(of_x, row.a, u);
+        for (int g = 0; g < G; ++g) of_in[g] = q[i][g * kSub + s];
+        Pass::template unit<kPlain>(c, row, u, of_x, of_in);
+      }
   }
 };
 
-template <bool kPlain>
-struct GruAfterPanels {
-  const Cell& c;
-  const float *a, *h;
-  float* y;
+// --- the loop over time ----------------------------------------------------------------------------------------------
 
-  template <int NP>
-  inline void run(size_t p) const {
-    for_units<3, NP>(c, p, h, c.R, c.n_fed_back, c.rb, [&](const Unit& u, const V(&q)[3]) {
-      V of_x[3];
-      load_gates(of_x, a, u);
-      gru_after_unit<kPlain>(c, u, of_x, q, h, y);
-    });
-  }
-};
-
-template <bool kPlain>
-struct GruBeforeGates {
-  const Cell& c;
-  const float *a, *h;
-  float *z, *rh;
-
-  template <int NP>
-  inline void run(size_t p) const {
-    for_units<2, NP>(c, p, h, c.R, c.n_fed_back, nullptr,
-                     [&](const Unit& u, const V(&q)[2]) { gru_before_gates_unit<kPlain>(c, u, a, q, h, z, rh); });
-  }
-};
-
-template <bool kPlain>
-struct GruBeforeCandidate {
-  const Cell& c;
-  const float *a, *h, *z, *rh;
-  float* y;
-
-  template <int NP>
-  inline void run(size_t p) const {
-    for_units<1, NP>(c, p, rh, c.R_n, c.n_hidden, nullptr,
-                     [&](const Unit& u, const V(&q)[1]) { gru_before_candidate_unit<kPlain>(c, u, a, q[0], h, z, y); });
-  }
-};
-
-template <bool kPlain>
-struct LstmPanels {
-  const Cell& c;
-  const float *a, *h;
-  float *cell_state, *y;
-
-  template <int NP>
-  inline void run(size_t p) const {
-    for_units<4, NP>(c, p, h, c.R, c.n_fed_back, nullptr, [&](const Unit& u, const V(&q)[4]) {
-      V of_x[4];
-      load_gates(of_x, a, u);
-      lstm_unit<kPlain>(c, u, of_x, q, cell_state, y);
-    });
-  }
-};
-
-// --- the loops over time ---------------------------------------------------------------------------------------------
-
-template <bool kPlain>
-void rnn_steps(const Cell& c, const Steps& s, size_t T) {
-  const float *a = s.a, *h = s.h0;
-  float* y = s.y;
-  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
-    for_panels_of_step<1, kPlain>(c, t, RnnPanels<kPlain>{c, a, h, y});
-}
-
-template <bool kPlain>
-void gru_after_steps(const Cell& c, const Steps& s, size_t T) {
-  const float *a = s.a, *h = s.h0;
-  float* y = s.y;
-  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step)
-    for_panels_of_step<3, kPlain>(c, t, GruAfterPanels<kPlain>{c, a, h, y});
-}
-
-template <bool kPlain>
-void gru_before_steps(const Cell& c, const Steps& s, size_t T) {
-  const float *a = s.a, *h = s.h0;
-  float *y = s.y, *z = s.scratch, *rh = s.scratch + c.n_panels * kPanel;
-  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
-    for_panels_of_step<2, kPlain>(c, t, GruBeforeGates<kPlain>{c, a, h, z, rh});
-    for_panels_of_step<1, kPlain>(c, t, GruBeforeCandidate<kPlain>{c, a, h, z, rh, y});
-  }
-}
-
-template <bool kPlain>
-void lstm_steps(const Cell& c, const Steps& s, size_t T) {
-  const float *a = s.a, *h = s.h0;
+template <bool kPlain, class First, class... Second>
+void walk_steps(const Cell& c, const Steps& s, size_t T) {
+  CellRow row = {0, c.n_panels, s.a, nullptr, s.h0, s.y, s.c, s.scratch + c.n_panels * kPanel};
   float *y = s.y, *c_row = s.c_rows;
-  for (size_t t = 0; t < T; ++t, h = y, y += s.y_stride, a += s.a_step) {
-    const bool projects = !kPlain && c.projection;
-    for_panels_of_step<4, kPlain>(c, t, LstmPanels<kPlain>{c, a, h, s.c, projects ? s.scratch : y});
+  const bool projects = First::kHasC && !kPlain && c.projection;
+  for (size_t t = 0; t < T; ++t, row.h = y, y += s.y_stride, row.a += s.a_step) {
+    row.y = projects || sizeof...(Second) != 0 ? s.scratch : y;
+    for_panels_of_step<First::kChains, kPlain>(c, t, Panels<First, kPlain>{c, row, row.h});
+    row.y = y;
+    (for_panels_of_step<Second::kChains, kPlain>(c, t, Panels<Second, kPlain>{c, row, s.scratch}), ...);
     if (projects)
       dense<Floats<float>, 1>({y, 0, s.scratch, 0, c.projection, nullptr, c.n_projection_panels, c.n_hidden, nullptr}, 1);
-    if (c_row) {
+    if (First::kHasC && c_row) {
       for (size_t j = 0; j < c.n_panels * kPanel; j += kLanes) store(c_row + j, load(s.c + j));
       c_row += s.c_stride;
     }
   }
 }
 
-void rnn(const Cell& c, const Steps& s, size_t T) { c.plain ? rnn_steps<true>(c, s, T) : rnn_steps<false>(c, s, T); }
-void gru_reset_after(const Cell& c, const Steps& s, size_t T) {
-  c.plain ? gru_after_steps<true>(c, s, T) : gru_after_steps<false>(c, s, T);
+template <class... Passes>
+void walk(const Cell& c, const Steps& s, size_t T) {
+  c.plain ? walk_steps<true, Passes...>(c, s, T) : walk_steps<false, Passes...>(c, s, T);
 }
-void gru_reset_before(const Cell& c, const Steps& s, size_t T) {
-  c.plain ? gru_before_steps<true>(c, s, T) : gru_before_steps<false>(c, s, T);
-}
-void lstm(const Cell& c, const Steps& s, size_t T) { c.plain ? lstm_steps<true>(c, s, T) : lstm_steps<false>(c, s, T); }
 
 }  // namespace

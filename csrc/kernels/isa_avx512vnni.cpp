@@ -5,7 +5,7 @@
 #error "compile isa_avx512vnni.cpp with the flags of isa_avx512.cpp and -mavx512vnni"
 #endif
 #define UT_ISA avx512vnni
-#define UT_INTEGERS_ONLY  // all that these instructions change
+#define UT_ISA_EXTENDS avx512  // integer products are all that these instructions change
 #define UT_ISA_NEEDS (kCpuAvx512 | kCpuAvx512Vnni)
 #include "vec_avx512.h"
 

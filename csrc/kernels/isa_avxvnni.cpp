@@ -4,7 +4,7 @@
 #error "compile isa_avxvnni.cpp with the flags of isa_avx2.cpp and -mavxvnni"
 #endif
 #define UT_ISA avxvnni
-#define UT_INTEGERS_ONLY  // all that these instructions change
+#define UT_ISA_EXTENDS avx2  // integer products are all that these instructions change
 #define UT_ISA_NEEDS (kCpuAvx2 | kCpuFma | kCpuF16c | kCpuAvxVnni)
 #include "vec_avx2.h"
 

@@ -4,7 +4,7 @@
 #error "compile isa_neondot.cpp for AArch64 with -march=armv8.2-a+dotprod"
 #endif
 #define UT_ISA neondot
-#define UT_INTEGERS_ONLY  // all that these instructions change
+#define UT_ISA_EXTENDS neon  // integer products are all that these instructions change
 #define UT_ISA_NEEDS (kCpuNeon | kCpuNeonDot)
 #include "vec_neon.h"
 

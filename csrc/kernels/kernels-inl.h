@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Everything that is compiled once per ISA, gathered; defines undertow::<UT_ISA>::table and no other symbol.
-// The including isa_*.cpp defines UT_ISA and UT_ISA_NEEDS and includes its vec_*.h first. With UT_INTEGERS_ONLY the table has
-// the integer products alone, and leaves the rest to another one (dispatch.h).
+// Everything that is compiled once per ISA, gathered; defines undertow::<UT_ISA>::table, and no other symbol but the
+// `kernels` that it points to. The including isa_*.cpp defines UT_ISA and UT_ISA_NEEDS and includes its vec_*.h first. Where
+// it defines UT_ISA_EXTENDS, another instruction set, integer products alone are compiled, and all else is that one's.
 #include "../cpu.h"
 #include "../kernels.h"
 
-#define UT_CONCAT_(a, b) a##b
-#define UT_CONCAT(a, b) UT_CONCAT_(a, b)
 #define UT_STRING_(a) #a
 #define UT_STRING(a) UT_STRING_(a)
 
@@ -14,7 +12,7 @@ using namespace undertow;
 
 // each uses what stands before it
 #include "chunks-inl.h"
-#if !defined(UT_INTEGERS_ONLY)
+#if !defined(UT_ISA_EXTENDS)
 #include "math-inl.h"
 #include "frames-inl.h"
 #include "rows-inl.h"
@@ -23,52 +21,65 @@ using namespace undertow;
 #include "weights-inl.h"
 #include "matvec-inl.h"
 #include "sparse-inl.h"
-#if !defined(UT_INTEGERS_ONLY)
+#if !defined(UT_ISA_EXTENDS)
 #include "cells-inl.h"
 #include "step-inl.h"
 #endif
 
-#define UT_DENSE(dense, Weights) {nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}
+#define UT_PRODUCTS(dense, Weights, table_row) \
+  {{nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}, table_row}
+#define UT_DENSE(Weights) UT_PRODUCTS(dense, Weights, ::table_row<Weights>)
+#define UT_SPARSE(Weights) UT_PRODUCTS(sparse, Weights, nullptr)
 
 namespace undertow {
+#if defined(UT_ISA_EXTENDS)
+namespace UT_ISA_EXTENDS {
+extern const Kernels kernels;
+}
+#endif
+
 namespace UT_ISA {
+
+#if defined(UT_ISA_EXTENDS)
+namespace {
+constexpr const Kernels& kernels = UT_ISA_EXTENDS::kernels;
+constexpr Products int8 = UT_DENSE(Int8), int4 = UT_DENSE(Int4), sparse_int8 = UT_SPARSE(SparseInt8);
+}  // namespace
+#else
+extern const Kernels kernels;
+const Kernels kernels = {
+    {UT_DENSE(Floats<float>), UT_DENSE(Floats<Half>), UT_DENSE(Floats<Bfloat>), UT_DENSE(Int8), UT_DENSE(Int4),
+     UT_SPARSE(SparseFloats), UT_SPARSE(SparseInt8)},
+    {::activation,
+     {::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>,
+      ::binary<kBinGreater>, ::binary<kBinLess>, ::binary<kBinEqual>, ::binary<kBinGreaterEqual>,
+      ::binary<kBinLessEqual>},
+     ::where,
+     ::affine,
+     ::softmax,
+     ::layer_norm,
+     {::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>},
+     ::depthwise,
+     ::matmul},
+    {{::walk<Rnn>, ::one_step<Rnn>, ::update<Rnn>, nullptr},
+     {::walk<GruAfter>, ::one_step<GruAfter>, ::update<GruAfter>, nullptr},
+     {::walk<GruBeforeGates, GruBeforeCandidate>, nullptr, ::update<GruBeforeGates>, ::update<GruBeforeCandidate>},
+     {::walk<Lstm>, ::one_step<Lstm>, ::update<Lstm>, nullptr}}};
+namespace {
+constexpr const Products &int8 = kernels.products[kInt8], &int4 = kernels.products[kInt4],
+                         &sparse_int8 = kernels.products[kSparseInt8];
+}  // namespace
+#endif
+
 extern const KernelTable table;
 const KernelTable table = {
     UT_STRING(UT_ISA),
     UT_ISA_NEEDS,
     kLanes,
-#if defined(UT_INTEGERS_ONLY)
-    {{}, {}, {}, UT_DENSE(dense, Int8), UT_DENSE(dense, Int4), {}, UT_DENSE(sparse, SparseInt8)},
-    {}, nullptr, {}, nullptr, nullptr, nullptr, nullptr, {}, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
-    nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
-#else
-    {UT_DENSE(dense, Floats<float>), UT_DENSE(dense, Floats<Half>), UT_DENSE(dense, Floats<Bfloat>), UT_DENSE(dense, Int8),
-     UT_DENSE(dense, Int4), UT_DENSE(sparse, SparseFloats), UT_DENSE(sparse, SparseInt8)},
-    {::table_row<Floats<float>>, ::table_row<Floats<Half>>, ::table_row<Floats<Bfloat>>, ::table_row<Int8>,
-     ::table_row<Int4>},
-    ::activation,
-    {::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>,
-     ::binary<kBinGreater>, ::binary<kBinLess>, ::binary<kBinEqual>, ::binary<kBinGreaterEqual>, ::binary<kBinLessEqual>},
-    ::where,
-    ::affine,
-    ::softmax,
-    ::layer_norm,
-    {::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>},
-    ::depthwise,
-    ::matmul,
-    ::rnn,
-    ::gru_reset_after,
-    ::gru_reset_before,
-    ::lstm,
-    ::one_step<RnnStep>,
-    ::one_step<GruStep>,
-    ::one_step<LstmStep>,
-    ::update<RnnRow>,
-    ::update<GruAfterRow>,
-    ::update<GruBeforeGatesRow>,
-    ::update<GruBeforeCandidateRow>,
-    ::update<LstmRow>,
-#endif
-};
+    {&kernels.products[kFloat32], &kernels.products[kFloat16], &kernels.products[kBfloat16], &int8, &int4,
+     &kernels.products[kSparseFloat32], &sparse_int8},
+    &kernels.frames,
+    kernels.cells};
+
 }  // namespace UT_ISA
 }  // namespace undertow

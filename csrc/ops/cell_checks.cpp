@@ -7,7 +7,7 @@ namespace undertow {
 namespace {
 
 // Sizes of an ordinary layer follow from its states.
-void read_sizes(Check& c, const CellKind& kind) {
+void read_sizes(Check& c, const CellCounts& kind) {
   OpPlan* p = c.plan();
   p->sizes[kInputs] = c.input(0);
   p->sizes[kHidden] = c.state(kind.n_states - 1);
@@ -16,7 +16,7 @@ void read_sizes(Check& c, const CellKind& kind) {
 }
 
 // Sizes of a layer with rows and steps: those of the input say how many, a param how many units.
-void read_framed_sizes(Check& c, const CellKind& kind) {
+void read_framed_sizes(Check& c, const CellCounts& kind) {
   OpPlan* p = c.plan();
   const uint32_t n_starts = c.node().n_inputs - 1;
   const size_t size = c.input(0), H = c.param(3 * kind.n_acts + 2), steps_axes = p->flags & kFlagSteps ? 1 : 0;
@@ -47,7 +47,7 @@ void read_framed_sizes(Check& c, const CellKind& kind) {
 }
 
 // What all three cells have; returns padded(H).
-size_t check_common(Check& c, const CellKind& kind, bool framed) {
+size_t check_common(Check& c, const CellCounts& kind, bool framed) {
   const NodeView& node = c.node();
   OpPlan* p = c.plan();
   c.require(node.n_outputs >= 1 && node.n_outputs <= kind.n_states, "outputs are h, and for an lstm c");
@@ -126,7 +126,7 @@ Layout::Layout(const OpPlan& op, size_t n_gates) {
   quantized_x = quantized_floats(op.precisions[kW], op.sizes[kInputs]);
 }
 
-ut_status check_cell(Check& c, const CellKind& kind, bool framed) {
+ut_status check_cell(Check& c, const CellCounts& kind, bool framed) {
   const size_t Hp = check_common(c, kind, framed);
   if (c.status() != UT_OK) return c.status();
   OpPlan* p = c.plan();

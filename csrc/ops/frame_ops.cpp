@@ -58,13 +58,13 @@ void dense_rows(const OpPlan& op, const Block& b, const DenseArgs& rows, size_t 
     d.y_stride = padded(M);
     d.quantized = b.scratch + (op.sizes[2] < kRowsAtOnce ? op.sizes[2] : kRowsAtOnce) * padded(M);
   }
-  k.dense[op.precisions[0]][1](d, n);
+  k.products[op.precisions[0]]->dense[1](d, n);
   if (op.acts[0].kind != kActIdentity) {
     // All rows at once where they are of one piece.
     const size_t first = d.first * kPanel, width = d.n_panels * kPanel - first, pieces = b.team ? n : 1;
     for (size_t t = 0; t < pieces; ++t) {
       float* some = d.y + t * d.y_stride + first;
-      k.activation(some, some, b.team ? width : n * d.y_stride, op.acts[0]);
+      k.frames->activation(some, some, b.team ? width : n * d.y_stride, op.acts[0]);
     }
   }
   if (!compact) return;
@@ -113,7 +113,7 @@ ut_status check_activation(Check& c) {
 
 void run_activation(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
-  b.model->kernels->activation(b.row(y), b.row(x), b.rows(y) * padded(b.value(y).width), op.acts[0]);
+  b.model->kernels->frames->activation(b.row(y), b.row(x), b.rows(y) * padded(b.value(y).width), op.acts[0]);
 }
 
 // --- add sub mul div max min and comparisons: flags which --------------------------------------------------------------
@@ -129,7 +129,7 @@ ut_status check_binary(Check& c) {
 
 void run_binary(const OpPlan& op, const Block& b) {
   const uint32_t l = op.inputs[0], r = op.inputs[1], y = op.output;
-  const auto kernel = b.model->kernels->binary[op.flags];
+  const auto kernel = b.model->kernels->frames->binary[op.flags];
   const size_t rows = b.rows(y), width = padded(b.value(y).width);
   if (b.stride(l) == width && b.stride(r) == width) {
     kernel(b.row(y), b.row(l), b.row(r), rows * width);
@@ -154,8 +154,9 @@ void run_affine(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
   const size_t width = padded(b.value(y).width);
   for (size_t t = 0; t < b.rows(y); ++t)
-    b.model->kernels->affine(b.row(y) + t * width, b.row(x) + t * b.stride(x), static_cast<const float*>(op.weights[0]),
-                             static_cast<const float*>(op.weights[1]), width);
+    b.model->kernels->frames->affine(b.row(y) + t * width, b.row(x) + t * b.stride(x),
+                                     static_cast<const float*>(op.weights[0]),
+                                     static_cast<const float*>(op.weights[1]), width);
 }
 
 // --- softmax, log_softmax over the last axis: sizes[0] its length, flags 1 log ----------------------------------------
@@ -174,7 +175,8 @@ void run_softmax(const OpPlan& op, const Block& b) {
   const size_t n = op.sizes[0];
   for (size_t t = 0; t < b.rows(y); ++t)
     for (size_t j = 0; j < b.value(y).width; j += n)
-      b.model->kernels->softmax(b.row(y) + t * b.stride(y) + j, b.row(x) + t * b.stride(x) + j, n, op.flags != 0);
+      b.model->kernels->frames->softmax(b.row(y) + t * b.stride(y) + j, b.row(x) + t * b.stride(x) + j, n,
+                                        op.flags != 0);
 }
 
 // --- layer_norm over the last axis: sizes[0] its length, weights scale, shift, number eps -----------------------------
@@ -197,7 +199,7 @@ void run_layer_norm(const OpPlan& op, const Block& b) {
   const size_t n = op.sizes[0];
   for (size_t t = 0; t < b.rows(y); ++t)
     for (size_t j = 0; j < b.value(y).width; j += n)
-      b.model->kernels->layer_norm(b.row(y) + t * b.stride(y) + j, b.row(x) + t * b.stride(x) + j,
+      b.model->kernels->frames->layer_norm(b.row(y) + t * b.stride(y) + j, b.row(x) + t * b.stride(x) + j,
                                    static_cast<const float*>(op.weights[0]), static_cast<const float*>(op.weights[1]),
                                    n, op.number);
 }
@@ -215,8 +217,8 @@ void run_where(const OpPlan& op, const Block& b) {
   const uint32_t *x = op.inputs, y = op.output;
   const size_t width = padded(b.value(y).width);
   for (size_t t = 0; t < b.rows(y); ++t)
-    b.model->kernels->where(b.row(y) + t * width, b.row(x[0]) + t * b.stride(x[0]), b.row(x[1]) + t * b.stride(x[1]),
-                            b.row(x[2]) + t * b.stride(x[2]), width);
+    b.model->kernels->frames->where(b.row(y) + t * width, b.row(x[0]) + t * b.stride(x[0]),
+                                    b.row(x[1]) + t * b.stride(x[1]), b.row(x[2]) + t * b.stride(x[2]), width);
 }
 
 // --- depthwise: sizes rows, taps, channels; weights W, b; acts[0] -------------------------------------------------------
@@ -240,7 +242,7 @@ ut_status check_depthwise(Check& c) {
 
 void run_depthwise(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
-  const KernelTable& k = *b.model->kernels;
+  const FrameKernels& k = *b.model->kernels->frames;
   DepthwiseArgs d = {b.row(y), b.row(x), static_cast<const float*>(op.weights[0]), static_cast<const float*>(op.weights[1]),
                      op.sizes[0], op.sizes[1], op.sizes[2]};
   for (size_t t = 0; t < b.rows(y); ++t, d.x += b.stride(x), d.y += b.stride(y)) {
@@ -268,7 +270,7 @@ ut_status check_reduce(Check& c) {
 
 void run_reduce(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
-  const auto kernel = b.model->kernels->reduce[op.flags];
+  const auto kernel = b.model->kernels->frames->reduce[op.flags];
   for (size_t t = 0; t < b.rows(y); ++t)
     kernel(b.row(y) + t * b.stride(y), b.row(x) + t * b.stride(x), op.sizes[0], op.sizes[1], op.sizes[2]);
 }
@@ -301,7 +303,7 @@ void run_matmul(const OpPlan& op, const Block& b) {
   const size_t I = op.sizes[1], K = op.sizes[2], J = op.sizes[3];
   for (size_t t = 0; t < b.rows(y); ++t)
     for (size_t i = 0; i < op.sizes[0]; ++i)
-      b.model->kernels->matmul(b.row(y) + t * b.stride(y) + i * I * J, b.row(l) + t * b.stride(l) + i * I * K,
+      b.model->kernels->frames->matmul(b.row(y) + t * b.stride(y) + i * I * J, b.row(l) + t * b.stride(l) + i * I * K,
                                b.row(r) + t * b.stride(r) + i * K * J, I, K, J);
 }
 

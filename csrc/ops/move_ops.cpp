@@ -129,7 +129,7 @@ ut_status check_embedding(Check& c) {
 
 void run_embedding(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
-  const auto row = b.model->kernels->table_row[op.precisions[0]];
+  const auto row = b.model->kernels->products[op.precisions[0]]->table_row;
   const size_t width = op.sizes[1];
   for (size_t t = 0; t < b.rows(y); ++t) {
     const float* ids = b.row(x) + t * b.stride(x);

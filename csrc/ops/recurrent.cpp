@@ -17,7 +17,7 @@ namespace {
 void input_half(const OpPlan& op, const Block& b, size_t n_gates, float* a, float* quantized, size_t first, size_t m) {
   const uint32_t x = op.inputs[0];
   const Panels mine = b.mine(op.cell.n_panels);
-  b.model->kernels->dense[op.precisions[kW]][n_gates](
+  b.model->kernels->products[op.precisions[kW]]->dense[n_gates](
       {a, n_gates * op.cell.n_panels * kPanel, b.row(x) + first * b.stride(x), b.stride(x), op.weights[kW],
        floats(op.weights[kB]), mine.end, op.sizes[kInputs], quantized, mine.first},
       m);
@@ -37,36 +37,34 @@ void step_rows(const OpPlan& op, const Block& b, size_t n_gates, const Rows& row
   const bool lstm = n_gates == 4, gru = n_gates == 3, reset_after = gru && op.flags & kFlagVariant;
   const bool projects = lstm && op.weights[kX2];
   const size_t R_gates = gru && !reset_after ? 2 : n_gates, q_stride = R_gates * Hp;
-  k.dense[op.precisions[kR]][R_gates]({q, q_stride, rows.h, rows.h_stride, op.weights[kR],
-                                       cell.rb, mine.end, cell.n_fed_back, quantized, mine.first},
-                                      n);
-  const auto row = [&](size_t i) {
+  k.products[op.precisions[kR]]->dense[R_gates]({q, q_stride, rows.h, rows.h_stride, op.weights[kR],
+                                                 cell.rb, mine.end, cell.n_fed_back, quantized, mine.first},
+                                                n);
+  const bool passes_on = projects || (gru && !reset_after);  // a second product takes what the update leaves
+  const auto row = [&](size_t i, bool last) {
     float* unit = units + i * layout.units;
     float* c = !lstm         ? nullptr
                : rows.states ? rows.states[i] + b.model->states[op.states[1]].offset
                              : rows.c + i * rows.c_stride;
-    float* y = projects ? unit : rows.y + i * rows.y_stride;
+    float* y = last ? rows.y + i * rows.y_stride : unit;
     const float *a = rows.a + i * layout.a, *h = rows.h + i * rows.h_stride;
-    return CellRow{mine.first, mine.end, a, q + i * q_stride, h, y, c, unit, unit + Hp};
+    return CellRow{mine.first, mine.end, a, q + i * q_stride, h, y, c, unit + Hp};
   };
-  const auto update = lstm          ? k.lstm_update
-                      : reset_after ? k.gru_after_update
-                      : gru         ? k.gru_before_gates
-                                    : k.rnn_update;
-  for (size_t i = 0; i < n; ++i) update(cell, row(i));
+  const CellKernels& kernels = k.cells[lstm ? kCellLstm : reset_after ? kCellGruAfter : gru ? kCellGruBefore : kCellRnn];
+  for (size_t i = 0; i < n; ++i) kernels.update(cell, row(i, !passes_on));
   if (projects) {
     const Panels projected = b.mine(cell.n_projection_panels);
     b.meet();
-    k.dense[op.precisions[kX2]][1]({rows.y, rows.y_stride, units, layout.units, op.weights[kX2], nullptr, projected.end,
-                                    H, quantized, projected.first},
-                                   n);
+    k.products[op.precisions[kX2]]->dense[1]({rows.y, rows.y_stride, units, layout.units, op.weights[kX2], nullptr,
+                                              projected.end, H, quantized, projected.first},
+                                             n);
   }
   if (!gru || reset_after) return;
   b.meet();
-  k.dense[op.precisions[kX1]][1]({q, q_stride, units + Hp, layout.units, op.weights[kX1], nullptr, mine.end, H,
-                                  quantized, mine.first},
-                                 n);
-  for (size_t i = 0; i < n; ++i) k.gru_before_candidate(cell, row(i));
+  k.products[op.precisions[kX1]]->dense[1]({q, q_stride, units, layout.units, op.weights[kX1], nullptr, mine.end, H,
+                                            quantized, mine.first},
+                                           n);
+  for (size_t i = 0; i < n; ++i) kernels.finish(cell, row(i, true));
 }
 
 namespace {
@@ -86,14 +84,8 @@ void walk(const OpPlan& op, const Block& b, size_t n_gates, const Steps& s, size
   }
 }
 
-// What a cell has in a kernel table.
-struct Kernels {
-  void (*walk)(const Cell&, const Steps&, size_t);
-  void (*step)(const Cell&, const OneStep&);  // of joint layers only
-};
-
 // One stream: the block is taken `b.chunk` frames at a time, for that many input halves fit the scratch.
-void run_stream(const OpPlan& op, const Block& b, size_t n_gates, const Kernels& kernels) {
+void run_stream(const OpPlan& op, const Block& b, size_t n_gates, const CellKernels& kernels) {
   const uint32_t y = op.output;
   const size_t F = op.sizes[kFedBack], width = n_gates * op.cell.n_panels * kPanel;
   const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1;
@@ -131,7 +123,7 @@ void run_stream(const OpPlan& op, const Block& b, size_t n_gates, const Kernels&
 }
 
 // One timestep of one stream with float32 state: run_stream without what only blocks need.
-void run_one(const OpPlan& op, const Block& b, size_t n_gates, const Kernels& kernels) {
+void run_one(const OpPlan& op, const Block& b, size_t n_gates, const CellKernels& kernels) {
   const Cell& cell = op.cell;
   const uint32_t y = op.output;
   float *h = b.state_at(op.states[0]), *h_next = b.row(y), *c = op.type == &kLstm ? b.state_at(op.states[1]) : nullptr;
@@ -162,7 +154,7 @@ void run_batch(const OpPlan& op, const Block& b, size_t n_gates) {
   }
 }
 
-void run_cell(const OpPlan& op, const Block& b, size_t n_gates, const Kernels& kernels) {
+void run_cell(const OpPlan& op, const Block& b, size_t n_gates, const CellKernels& kernels) {
   if (b.batch())
     run_batch(op, b, n_gates);
   else if (b.n == 1 && b.n_valid == 1 && op.fused && !b.team)
@@ -172,21 +164,18 @@ void run_cell(const OpPlan& op, const Block& b, size_t n_gates, const Kernels& k
 }
 
 void run_rnn(const OpPlan& op, const Block& b) {
-  const KernelTable& k = *b.model->kernels;
-  run_cell(op, b, 1, {k.rnn, k.rnn_step});
+  run_cell(op, b, 1, b.model->kernels->cells[kCellRnn]);
 }
 
 void run_gru(const OpPlan& op, const Block& b) {
-  const KernelTable& k = *b.model->kernels;
-  run_cell(op, b, 3, {op.flags & kFlagVariant ? k.gru_reset_after : k.gru_reset_before, k.gru_step});
+  run_cell(op, b, 3, b.model->kernels->cells[op.flags & kFlagVariant ? kCellGruAfter : kCellGruBefore]);
 }
 
 void run_lstm(const OpPlan& op, const Block& b) {
-  const KernelTable& k = *b.model->kernels;
-  run_cell(op, b, 4, {k.lstm, k.lstm_step});
+  run_cell(op, b, 4, b.model->kernels->cells[kCellLstm]);
 }
 
-ut_status check(Check& c, const CellKind& kind) {
+ut_status check(Check& c, const CellCounts& kind) {
   if (const ut_status s = check_cell(c, kind, false)) return s;
   OpPlan* p = c.plan();
   const Layout layout(*p, kind.n_gates);

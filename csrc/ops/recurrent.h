@@ -24,13 +24,13 @@ struct Layout {
 };
 
 // How many of each a cell has.
-struct CellKind {
+struct CellCounts {
   uint32_t n_gates, n_acts, n_states, n_tensors;
 };
-constexpr CellKind kRnnCell = {1, 1, 1, 3}, kGruCell = {3, 2, 1, 5}, kLstmCell = {4, 3, 2, 5};
+constexpr CellCounts kRnnCell = {1, 1, 1, 3}, kGruCell = {3, 2, 1, 5}, kLstmCell = {4, 3, 2, 5};
 
 // The check of an ordinary layer, and of one with rows and steps; both leave their plan ready but for scratch.
-ut_status check_cell(Check& c, const CellKind& kind, bool framed);
+ut_status check_cell(Check& c, const CellCounts& kind, bool framed);
 
 // One timestep of n rows whose input halves are done. Row i: a, h and y with their strides; c in states[i], or where that
 // is null at c. y may be h.

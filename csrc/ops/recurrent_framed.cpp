@@ -42,10 +42,10 @@ struct Framed {
     const size_t I = op.sizes[kInputs], x_frame = b.stride(op.inputs[0]);
     const float* x = frame(op.inputs[0], first);
     const auto product = [&](size_t at, size_t a_stride, const float* from, size_t x_stride, size_t n) {
-      b.model->kernels->dense[op.precisions[kW]][n_gates]({a + at * layout.a, a_stride * layout.a, from, x_stride,
-                                                           op.weights[kW], floats(op.weights[kB]), op.cell.n_panels, I,
-                                                           quantized},
-                                                          n);
+      b.model->kernels->products[op.precisions[kW]]->dense[n_gates](
+          {a + at * layout.a, a_stride * layout.a, from, x_stride, op.weights[kW], floats(op.weights[kB]),
+           op.cell.n_panels, I, quantized},
+          n);
     };
     const size_t run = order.step == B ? L * B : B;  // rows that follow each other in x and in a
     if (run == L * B && (m == 1 || x_frame == run * I)) return product(0, 1, x, I, m * run);
@@ -158,16 +158,15 @@ void run(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
   Framed{op, b, n_gates, Layout(op, n_gates)}.run(kernel);
 }
 
-void run_rnn(const OpPlan& op, const Block& b) { run(op, b, 1, b.model->kernels->rnn); }
+void run_rnn(const OpPlan& op, const Block& b) { run(op, b, 1, b.model->kernels->cells[kCellRnn].walk); }
 
 void run_gru(const OpPlan& op, const Block& b) {
-  const KernelTable& k = *b.model->kernels;
-  run(op, b, 3, op.flags & kFlagVariant ? k.gru_reset_after : k.gru_reset_before);
+  run(op, b, 3, b.model->kernels->cells[op.flags & kFlagVariant ? kCellGruAfter : kCellGruBefore].walk);
 }
 
-void run_lstm(const OpPlan& op, const Block& b) { run(op, b, 4, b.model->kernels->lstm); }
+void run_lstm(const OpPlan& op, const Block& b) { run(op, b, 4, b.model->kernels->cells[kCellLstm].walk); }
 
-ut_status check(Check& c, const CellKind& kind) {
+ut_status check(Check& c, const CellCounts& kind) {
   if (const ut_status s = check_cell(c, kind, true)) return s;
   OpPlan* p = c.plan();
   const Block none = {};

@@ -6,9 +6,9 @@ namespace ut_test {
 
 namespace {
 
-enum Layer { kRnn, kGruAfter, kGruBefore, kLstm, kNumCells };
-const char* const kCellNames[] = {"rnn", "gru_reset_after", "gru_reset_before", "lstm"};
-constexpr size_t kGates[] = {1, 3, 3, 4};
+const char* const kCellNames[] = {"rnn", "gru_reset_after", "gru_reset_before", "lstm"};  // as CellKind
+constexpr size_t kGates[] = {1, 3, 3, 4}, kGatesOfR[] = {1, 3, 2, 4};
+static_assert(sizeof kGates / sizeof *kGates == kNumCells, "every cell is tried");
 
 struct Sizes {
   size_t I, H, F, T;
@@ -20,53 +20,47 @@ struct CellOptions {
   float clip;
 };
 
-CellOptions random_options(Layer cell, Random& random) {
+CellOptions random_options(CellKind cell, Random& random) {
   CellOptions o = {};
   const auto coin = [&] { return random.below(2) == 1; };
   o.plain = random.below(3) == 0;
   o.bias = coin();
   o.reverse = coin();
   o.odd_inputs = random.below(4) == 0;
-  o.c_rows = cell == kLstm && coin();
-  const uint32_t gate = cell == kRnn ? kActTanh : kActSigmoid;
+  o.c_rows = cell == kCellLstm && coin();
+  const uint32_t gate = cell == kCellRnn ? kActTanh : kActSigmoid;
   o.acts[0] = {gate, 0, 0};
   o.acts[1] = o.acts[2] = {kActTanh, 0, 0};
   if (o.plain) return o;
-  o.peephole = cell == kLstm && coin();
-  o.projection = cell == kLstm && coin();
-  o.input_forget = cell == kLstm && coin();
+  o.peephole = cell == kCellLstm && coin();
+  o.projection = cell == kCellLstm && coin();
+  o.input_forget = cell == kCellLstm && coin();
   if (coin()) o.clip = 0.25f + static_cast<float>(random.below(8)) * 0.25f;
   if (coin())
     for (Act& act : o.acts) act = {static_cast<uint32_t>(random.below(kNumActs)), random.unit(), random.unit() + 1.0f};
   return o;
 }
 
-// The same timesteps as table.rnn ... table.lstm, through dense and the update kernels.
-void walk_in_halves(const Table& table, Layer layer, const Cell& cell, const Steps& steps, size_t T) {
+// The same timesteps as `walk`, through dense and the kernels that update.
+void walk_in_halves(const Table& table, CellKind layer, const Cell& cell, const Steps& steps, size_t T) {
+  const CellKernels& kernels = table.cells[layer];
+  const auto& dense = table.products[kFloat32]->dense;
   const size_t Hp = cell.n_panels * kPanel;
-  const int G = layer == kGruBefore ? 2 : static_cast<int>(kGates[layer]);
-  Floats q(4 * Hp), z(Hp), rh(Hp), unprojected(Hp);
+  Floats q(4 * Hp), z(Hp), units(Hp);
   const float *a = steps.a, *h = steps.h0;
   float *y = steps.y, *c_row = steps.c_rows;
   for (size_t t = 0; t < T; ++t, h = y, y += steps.y_stride, a += steps.a_step) {
-    table.dense[kFloat32][G]({q.data(), 0, h, 0, cell.R, layer == kGruAfter ? cell.rb : nullptr, cell.n_panels,
-                              cell.n_fed_back, nullptr},
-                             1);
-    const CellRow row = {0, cell.n_panels, a, q.data(), h, cell.projection ? unprojected.data() : y, steps.c, z.data(), rh.data()};
-    switch (layer) {
-      case kRnn: table.rnn_update(cell, row); break;
-      case kGruAfter: table.gru_after_update(cell, row); break;
-      case kGruBefore:
-        table.gru_before_gates(cell, row);
-        table.dense[kFloat32][1]({q.data(), 0, rh.data(), 0, cell.R_n, nullptr, cell.n_panels, cell.n_hidden, nullptr}, 1);
-        table.gru_before_candidate(cell, row);
-        break;
-      default: table.lstm_update(cell, row); break;
+    dense[kGatesOfR[layer]]({q.data(), 0, h, 0, cell.R, cell.rb, cell.n_panels, cell.n_fed_back, nullptr}, 1);
+    CellRow row = {0, cell.n_panels, a, q.data(), h, y, steps.c, z.data()};
+    if (cell.projection || kernels.finish) row.y = units.data();
+    kernels.update(cell, row);
+    row.y = y;
+    if (kernels.finish) {
+      dense[1]({q.data(), 0, units.data(), 0, cell.R_n, nullptr, cell.n_panels, cell.n_hidden, nullptr}, 1);
+      kernels.finish(cell, row);
     }
     if (cell.projection)
-      table.dense[kFloat32][1]({y, 0, unprojected.data(), 0, cell.projection, nullptr, cell.n_projection_panels,
-                                cell.n_hidden, nullptr},
-                               1);
+      dense[1]({y, 0, units.data(), 0, cell.projection, nullptr, cell.n_projection_panels, cell.n_hidden, nullptr}, 1);
     if (!c_row) continue;
     std::copy(steps.c, steps.c + Hp, c_row);
     c_row += steps.c_stride;
@@ -74,18 +68,17 @@ void walk_in_halves(const Table& table, Layer layer, const Cell& cell, const Ste
 }
 
 // The same timestep through the kernels that take the input half too.
-void one_step(const Table& table, Layer layer, const Cell& cell, const float* x, const Steps& steps, bool back) {
+void one_step(const Table& table, CellKind layer, const Cell& cell, const float* x, const Steps& steps, bool back) {
   Floats h(steps.h0, steps.h0 + cell.n_hidden);
   h.resize(cell.n_panels * kPanel, kCanary);
-  (layer == kRnn        ? table.rnn_step
-   : layer == kGruAfter ? table.gru_step
-                        : table.lstm_step)(cell, {x, h.data(), steps.y, steps.c, back});
+  table.cells[layer].step(cell, {x, h.data(), steps.y, steps.c, back});
   CHECK(memcmp(h.data(), steps.y, cell.n_hidden * sizeof(float)) == 0, "%s: the state is not the output", kCellNames[layer]);
   for (size_t j = cell.n_hidden; j < h.size(); ++j)
     CHECK(h[j] == kCanary, "%s: padding of the state is touched", kCellNames[layer]);
 }
 
-Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptions& o, uint64_t seed, Variant variant) {
+Floats run_cell(const Table& table, CellKind layer, const Sizes& s, const CellOptions& o, uint64_t seed,
+                Variant variant) {
   Random values(seed), junk(seed + 1);
   const size_t G = kGates[layer], Hp = padded_to_panels(s.H), Fp = padded_to_panels(s.F), Ip = padded_to_panels(s.I);
   const Garbage g = variant.padding;
@@ -93,7 +86,7 @@ Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptio
   Floats x = rows(s.T, s.I, 2, values, g, junk);
   if (o.odd_inputs) spice(&x, s.I, values);
   const Floats W = panel_matrix(s.H, s.I, G, 0.5f, values, g, junk), b = panel_matrix(s.H, 1, G, 1, values, g, junk);
-  const Floats R = panel_matrix(s.H, s.F, layer == kGruBefore ? 2 : G, scale, values, g, junk);
+  const Floats R = panel_matrix(s.H, s.F, kGatesOfR[layer], scale, values, g, junk);
   const Floats R_n = panel_matrix(s.H, s.H, 1, scale, values, g, junk);
   Floats rb = panel_matrix(s.H, 1, 3, 1, values, g, junk);  // zero for z and r
   for (size_t i = 0; i < rb.size(); ++i)
@@ -111,8 +104,8 @@ Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptio
   cell.W = W.data();
   cell.b = o.bias ? b.data() : nullptr;
   cell.R = R.data();
-  cell.R_n = layer == kGruBefore ? R_n.data() : nullptr;
-  cell.rb = layer == kGruAfter ? rb.data() : nullptr;
+  cell.R_n = layer == kCellGruBefore ? R_n.data() : nullptr;
+  cell.rb = layer == kCellGruAfter ? rb.data() : nullptr;
   cell.peephole = o.peephole ? peephole.data() : nullptr;
   cell.projection = o.projection ? projection.data() : nullptr;
   cell.n_projection_panels = panels(s.F);
@@ -131,18 +124,14 @@ Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptio
   steps.a_step = way * static_cast<ptrdiff_t>(G * Hp);
   steps.y_stride = way * static_cast<ptrdiff_t>(Fp);
   steps.c_stride = way * static_cast<ptrdiff_t>(Hp);
-  const auto kernel = layer == kRnn         ? table.rnn
-                      : layer == kGruAfter  ? table.gru_reset_after
-                      : layer == kGruBefore ? table.gru_reset_before
-                                           : table.lstm;
 
   const FloatMode mode;
   const size_t block = variant.one_frame_a_call ? 1 : s.T;
   for (size_t done = 0; done < s.T; done += block) {
     const size_t first = o.reverse ? s.T - done - block : done, start = o.reverse ? first + block - 1 : first;
-    table.dense[kFloat32][G]({a.data() + first * G * Hp, G * Hp, x.data() + first * Ip, Ip, W.data(),
-                              o.bias ? b.data() : nullptr, panels(s.H), s.I, nullptr},
-                             block);
+    table.products[kFloat32]->dense[G]({a.data() + first * G * Hp, G * Hp, x.data() + first * Ip, Ip, W.data(),
+                                        o.bias ? b.data() : nullptr, panels(s.H), s.I, nullptr},
+                                       block);
     steps.a = a.data() + start * G * Hp;
     steps.y = y.data() + start * Fp;
     steps.c_rows = o.c_rows ? c_rows.data() + start * Hp : nullptr;
@@ -151,12 +140,12 @@ Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptio
     else if (variant.two_halves)
       walk_in_halves(table, layer, cell, steps, block);
     else
-      kernel(cell, steps, block);
+      table.cells[layer].walk(cell, steps, block);
     steps.h0 = y.data() + (o.reverse ? first : first + block - 1) * Fp;
   }
   Floats out;
   collect(&out, y, s.F);
-  if (layer == kLstm) collect(&out, c, s.H);
+  if (layer == kCellLstm) collect(&out, c, s.H);
   if (o.c_rows) collect(&out, c_rows, s.H);
   return out;
 }
@@ -166,10 +155,10 @@ Floats run_cell(const Table& table, Layer layer, const Sizes& s, const CellOptio
 void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash) {
   static const size_t kSizes[] = {1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 48, 63, 80, 100, 130};
   constexpr size_t n_sizes = sizeof kSizes / sizeof *kSizes;
-  for (int kind = 0; kind < kNumCells; ++kind)
+  for (uint32_t kind = 0; kind < kNumCells; ++kind)
     for (uint64_t seed = 0; seed < n_seeds; ++seed) {
-      const Layer cell = static_cast<Layer>(kind);
-      Random random(seed * kNumCells + static_cast<uint64_t>(kind));
+      const CellKind cell = static_cast<CellKind>(kind);
+      Random random(seed * kNumCells + kind);
       const CellOptions o = random_options(cell, random);
       Sizes s = {kSizes[random.below(n_sizes)], kSizes[random.below(n_sizes)], 0, 1 + random.below(30)};
       s.F = o.projection ? kSizes[random.below(n_sizes)] : s.H;
@@ -186,7 +175,7 @@ void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* h
                 run_cell(*table, cell, s, o, seed, {kNan, false, true}), expected);
         compare(kCellNames[cell], seed, table->name, "one frame a call",
                 run_cell(*table, cell, s, o, seed, {kNan, true}), expected);
-        if (o.plain && cell != kGruBefore && !o.c_rows)
+        if (o.plain && cell != kCellGruBefore && !o.c_rows)
           compare(kCellNames[cell], seed, table->name, "both halves in one step",
                   run_cell(*table, cell, s, o, seed, {kNan, true, false, true}), expected);
       }

@@ -144,7 +144,7 @@ Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, si
   const FloatMode mode;
   const size_t block = variant.one_frame_a_call ? 1 : T;
   for (size_t t = 0; t < T; t += block)
-    table.dense[precision][G]({y.data() + t * stride, stride, x.data() + t * padded_to_panels(K), padded_to_panels(K),
+    table.products[precision]->dense[G]({y.data() + t * stride, stride, x.data() + t * padded_to_panels(K), padded_to_panels(K),
                                is_sparse ? static_cast<const void*>(&matrix) : W.data(), seed % 3 ? b.data() : nullptr, panels(M), K,
                                quantized.data() + t * quantized_floats(precision, K)},
                               block);

@@ -21,23 +21,23 @@ Floats run_frame_op(const Table& table, FrameOp op, size_t n, uint64_t seed, Gar
   const size_t padded = padded_to_panels(n);
   switch (op) {
     case kActivate:
-      table.activation(y.data(), x.data(), padded,
+      table.frames->activation(y.data(), x.data(), padded,
                        {static_cast<uint32_t>(seed) % kNumActs, values.unit(), values.unit() + 1});
       break;
     case kBinaryOp:
-      table.binary[seed % kNumBinaries](y.data(), x.data(), u.data(), padded);
+      table.frames->binary[seed % kNumBinaries](y.data(), x.data(), u.data(), padded);
       break;
     case kAffineOp:
-      table.affine(y.data(), x.data(), u.data(), v.data(), padded);
+      table.frames->affine(y.data(), x.data(), u.data(), v.data(), padded);
       break;
     case kSoftmaxOp:
-      table.softmax(y.data(), x.data(), n, false);
+      table.frames->softmax(y.data(), x.data(), n, false);
       break;
     case kLogSoftmaxOp:
-      table.softmax(y.data(), x.data(), n, true);
+      table.frames->softmax(y.data(), x.data(), n, true);
       break;
     default:
-      table.layer_norm(y.data(), x.data(), seed % 2 ? u.data() : nullptr, seed % 4 < 2 ? v.data() : nullptr, n, 1e-5f);
+      table.frames->layer_norm(y.data(), x.data(), seed % 2 ? u.data() : nullptr, seed % 4 < 2 ? v.data() : nullptr, n, 1e-5f);
       break;
   }
   for (size_t i = exact ? n : padded; i < y.size(); ++i)
@@ -93,18 +93,18 @@ Floats run_row_op(const Table& table, RowOp op, uint64_t seed, Garbage g, bool a
   switch (op) {
     case kReduceOp:
       for (size_t a = 0; a < (apart ? A : 1); ++a)
-        table.reduce[seed % kNumReduces](y.data() + a * B, x.data() + a * N * B, apart ? 1 : A, N, B);
+        table.frames->reduce[seed % kNumReduces](y.data() + a * B, x.data() + a * N * B, apart ? 1 : A, N, B);
       break;
     case kDepthwiseOp: {
       const Floats W = rows(N, B, 1, values, g, junk), b = rows(1, B, 1, values, g, junk);
       for (size_t a = 0; a < (apart ? A : 1); ++a)
-        table.depthwise({y.data() + a * B, x.data() + a * N * B, W.data(), seed % 2 ? b.data() : nullptr, apart ? 1 : A, N, B});
+        table.frames->depthwise({y.data() + a * B, x.data() + a * N * B, W.data(), seed % 2 ? b.data() : nullptr, apart ? 1 : A, N, B});
       break;
     }
     case kMatmulOp: {
       const Floats a = some_numbers(A * N, seed, values), b = some_numbers(N * B, seed + 1, values);
       for (size_t i = 0; i < (apart ? A : 1); ++i)
-        table.matmul(y.data() + i * B, a.data() + i * N, b.data(), apart ? 1 : A, N, B);
+        table.frames->matmul(y.data() + i * B, a.data() + i * N, b.data(), apart ? 1 : A, N, B);
       break;
     }
     default: {
@@ -114,7 +114,7 @@ Floats run_row_op(const Table& table, RowOp op, uint64_t seed, Garbage g, bool a
       std::copy(x.begin(), x.end(), cond.begin());
       for (size_t i = 0; i < n; i += 3) cond[i] = i % 2 ? 0.0f : -0.0f;
       y.assign(padded_to_panels(n), 0);
-      table.where(y.data(), cond.data(), c.data(), d.data(), padded_to_panels(n));
+      table.frames->where(y.data(), cond.data(), c.data(), d.data(), padded_to_panels(n));
       y.resize(n);
       return y;
     }
@@ -147,11 +147,11 @@ void test_softmax_edges(const Table& table) {
   const FloatMode mode;
   for (const float x : {-3.4028235e38f, -1e38f, 0.0f, 3.4028235e38f}) {
     Floats in(5, x), out(5);
-    table.softmax(out.data(), in.data(), in.size(), false);
+    table.frames->softmax(out.data(), in.data(), in.size(), false);
     for (const float share : out)
       CHECK(share == 0.2f, "softmax of five times %g on %s: expected 0.2, got %a", static_cast<double>(x), table.name,
             static_cast<double>(share));
-    table.softmax(out.data(), in.data(), in.size(), true);
+    table.frames->softmax(out.data(), in.data(), in.size(), true);
     for (const float share : out)
       CHECK(share < -1.6094f && share > -1.6095f, "log_softmax of five times %g on %s: expected -1.60944, got %a",
             static_cast<double>(x), table.name, static_cast<double>(share));
@@ -160,7 +160,7 @@ void test_softmax_edges(const Table& table) {
     for (size_t at = 0; at < 3; ++at) {
       Floats in = {1, 2, 3}, out(3);
       in[at] = __builtin_nanf("");
-      table.softmax(out.data(), in.data(), in.size(), log);
+      table.frames->softmax(out.data(), in.data(), in.size(), log);
       for (const float share : out)
         CHECK(is_nan(share), "%s of a frame with NaN at %zu on %s: expected NaN, got %a",
               log ? "log_softmax" : "softmax", at, table.name, static_cast<double>(share));

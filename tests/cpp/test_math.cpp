@@ -81,7 +81,7 @@ const Function kFunctions[] = {
 
 void evaluate(const Table& table, const Act& act, const float* x, float* y, size_t n) {
   const FloatMode mode;
-  table.activation(y, x, n, act);
+  table.frames->activation(y, x, n, act);
 }
 
 float evaluate_one(const Table& table, const Act& act, float x) {
