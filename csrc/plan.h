@@ -31,6 +31,7 @@ struct StatePlan {
 };
 
 struct OpType;
+struct CellType;
 struct OpPlan;
 struct Block;
 using RunOp = void (*)(const OpPlan& op, const Block& block);
@@ -52,9 +53,10 @@ struct OpPlan {
   Act acts[3];
   uint32_t flags;
   float number;
-  Cell cell;  // of a recurrent layer
-  bool fused;  // of one with float32 state: the kernels over Steps can run it
-  bool joint;  // of one that is plain besides, with float32 W: the kernels over OneStep can
+  const CellType* cell_type;  // of a recurrent layer
+  Cell cell;
+  bool fused;  // of one with float32 state: its cell's kernel over Steps can run it
+  bool joint;  // of one that is plain besides, with float32 W: one over OneStep can, if the cell has one
   bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
   uint64_t multiply_adds;           // of a timestep, at most; one for each element of ops without products

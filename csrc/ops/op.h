@@ -112,12 +112,15 @@ inline void copy_floats(float* to, const float* from, size_t n) {
   for (; n != 0; --n) memcpy(to++, from++, sizeof(float));
 }
 
+struct CellType;
+
 struct OpType {
   uint32_t kind;  // FORMAT.md
   const char* name;
   ut_status (*check)(Check& c);
   RunOp run;      // null: nothing to do at run time
   bool frame_op;  // looks at one frame at a time: its output is given once if all its inputs are
+  const CellType* cell = nullptr;  // of a recurrent layer (recurrent.h)
 };
 
 // Runs a recurrent layer that has a gate.

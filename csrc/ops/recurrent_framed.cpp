@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// rnn, gru and lstm on frames of shape ([L,] [B,] I): B rows side by side, L timesteps inside a frame. Bits are those of
+// Recurrent layers on frames of shape ([L,] [B,] I): B rows side by side, L timesteps inside a frame. Bits are those of
 // B ordinary layers, or of L ordinary timesteps.
 // What can go side by side does: the rows of a frame; those of the streams of a batch; and those of all frames of a block
 // where the cell forgets at the end of each. Frames that hand on their state come one after another. A frame's rows stand
@@ -12,18 +12,15 @@ namespace undertow {
 
 namespace {
 
-using Kernel = void (*)(const Cell&, const Steps&, size_t);
-
-// One call of an op. Scratch: for each row that goes side by side what step_rows takes, its h inside, then (lstm) c; for
-// each row and step of every frame what `Layout` has for a frame; for a row on its own its states at every step.
+// One call of an op. Scratch: for each row that goes side by side what step_rows takes, its h inside, then its c, if any;
+// for each row and step of every frame what `Layout` has for a frame; for a row on its own its states at every step.
 struct Framed {
   const OpPlan& op;
   const Block& b;
-  const size_t n_gates;
-  const Layout layout;
+  const Layout layout{op};
   const size_t L = op.sizes[kSteps], B = op.sizes[kRows], F = op.sizes[kFedBack], H = op.sizes[kHidden];
   const size_t Fp = padded(F), Hp = padded(H);
-  const bool lstm = n_gates == 4, gives_c = op.n_outputs > 1;
+  const bool has_c = op.cell_type->has_c(), gives_c = op.n_outputs > 1;
   const bool steps_back = (op.flags & kFlagReverse) && (op.flags & kFlagSteps);
   const bool frames_back = (op.flags & kFlagReverse) && !(op.flags & kFlagSteps);
   const bool parallel = op.forgets || b.batch();  // frames do not wait for each other
@@ -33,8 +30,8 @@ struct Framed {
     size_t frame, step;
   };
 
-  size_t row_floats() const { return layout.row() + (lstm ? Hp : 0); }
-  size_t history_floats() const { return B == 1 && op.fused ? Fp + (lstm ? Hp : 0) : 0; }
+  size_t row_floats() const { return layout.row() + (has_c ? Hp : 0); }
+  size_t history_floats() const { return B == 1 && op.fused ? Fp + (has_c ? Hp : 0) : 0; }
   float* frame(uint32_t v, size_t f) const { return b.row(v) + f * b.stride(v); }
 
   // b + W x of m frames, in as few products as their places allow.
@@ -42,7 +39,7 @@ struct Framed {
     const size_t I = op.sizes[kInputs], x_frame = b.stride(op.inputs[0]);
     const float* x = frame(op.inputs[0], first);
     const auto product = [&](size_t at, size_t a_stride, const float* from, size_t x_stride, size_t n) {
-      b.model->kernels->products[op.precisions[kW]]->dense[n_gates](
+      b.model->kernels->products[op.precisions[kW]]->dense[op.cell_type->n_gates](
           {a + at * layout.a, a_stride * layout.a, from, x_stride, op.weights[kW], floats(op.weights[kB]),
            op.cell.n_panels, I, quantized},
           n);
@@ -89,29 +86,29 @@ struct Framed {
     const size_t side = parallel ? m : 1, serial = parallel ? 1 : m, n = side * B;
     float *h = scratch + n * layout.q, *c = scratch + n * layout.row();
     start(h, 0, first, side);
-    if (lstm) start(c, 1, first, side);
+    if (has_c) start(c, 1, first, side);
     for (size_t s = 0; s < serial; ++s)
       for (size_t i = 0; i < L; ++i) {
         const size_t f = frames_back ? serial - 1 - s : s, l = steps_back ? L - 1 - i : i;
         const float* a_step = a + (f * order.frame + l * order.step) * layout.a;
-        step_rows(op, b, n_gates, {n, a_step, h, layout.h, h, layout.h, nullptr, c, Hp, scratch});
+        step_rows(op, b, {n, a_step, h, layout.h, h, layout.h, nullptr, c, Hp, scratch});
         for (size_t k = 0; k < side; ++k) {
           pack(frame(op.output, first + f + k) + l * B * F, h + k * B * Fp, F, B);
           if (gives_c) pack(frame(op.output + 1, first + f + k) + l * B * H, c + k * B * Hp, H, B);
         }
       }
     keep(h, 0, first, side);
-    if (lstm) keep(c, 1, first, side);
+    if (has_c) keep(c, 1, first, side);
   }
 
   // The same for one row with float32 state, whose frames come one after another: by a kernel that walks time itself.
   // `history`: rows of panels, for states whose rows in a frame are shorter.
-  void walk_alone(float* scratch, const float* a, float* history, size_t first, size_t m, Kernel kernel) const {
-    float *h = scratch + layout.q, *c = lstm ? scratch + layout.row() : nullptr;
+  void walk_alone(float* scratch, const float* a, float* history, size_t first, size_t m) const {
+    float *h = scratch + layout.q, *c = has_c ? scratch + layout.row() : nullptr;
     float* y = F == Fp ? frame(op.output, first) : history;
     float* y_c = !gives_c ? nullptr : H == Hp ? frame(op.output + 1, first) : history + m * L * Fp;
     start(h, 0, first, 1);
-    if (lstm) start(c, 1, first, 1);
+    if (has_c) start(c, 1, first, 1);
     // Steps that run backwards turn round at the end of each frame.
     const size_t piece = (steps_back ? 1 : m) * L;
     const bool back = steps_back || frames_back;
@@ -119,22 +116,23 @@ struct Framed {
     const float* last = h;
     for (size_t at = 0; at < m * L; at += piece) {
       const size_t from = back ? at + piece - 1 : at;
-      kernel(op.cell,
-             {a + from * layout.a, way * static_cast<ptrdiff_t>(layout.a), last, y + from * Fp,
-              way * static_cast<ptrdiff_t>(Fp), c, y_c ? y_c + from * Hp : nullptr, way * static_cast<ptrdiff_t>(Hp),
-              scratch + layout.q + layout.h},
-             piece);
+      kernels_of(op, b).walk(
+          op.cell,
+          {a + from * layout.a, way * static_cast<ptrdiff_t>(layout.a), last, y + from * Fp,
+           way * static_cast<ptrdiff_t>(Fp), c, y_c ? y_c + from * Hp : nullptr, way * static_cast<ptrdiff_t>(Hp),
+           scratch + layout.q + layout.h},
+          piece);
       last = y + (back ? at : at + piece - 1) * Fp;
     }
     keep(last, 0, first, 1);
-    if (lstm) keep(c, 1, first, 1);
+    if (has_c) keep(c, 1, first, 1);
     for (size_t f = 0; f < m; ++f) {
       if (F != Fp) pack(frame(op.output, first + f), y + f * L * Fp, F, L);
       if (gives_c && H != Hp) pack(frame(op.output + 1, first + f), y_c + f * L * Hp, H, L);
     }
   }
 
-  void run(Kernel kernel) const {
+  void run() const {
     const size_t n = op.forgets ? b.rows(op.output) : b.n;
     for (size_t done = 0; done < n && !b.stopped();) {
       const size_t m = n - done < b.chunk ? n - done : b.chunk;
@@ -146,7 +144,7 @@ struct Framed {
       const Order order = parallel && L > 1 && m > 1 ? Order{B, m * B} : Order{L * B, B};
       input_half(a, quantized, order, first, m);
       if (B == 1 && op.fused && (!parallel || m == 1))
-        walk_alone(b.scratch, a, quantized + n_rows * layout.quantized_x, first, m, kernel);
+        walk_alone(b.scratch, a, quantized + n_rows * layout.quantized_x, first, m);
       else
         walk(b.scratch, a, order, first, m);
       done += m;
@@ -154,23 +152,15 @@ struct Framed {
   }
 };
 
-void run(const OpPlan& op, const Block& b, size_t n_gates, Kernel kernel) {
-  Framed{op, b, n_gates, Layout(op, n_gates)}.run(kernel);
-}
+}  // namespace
 
-void run_rnn(const OpPlan& op, const Block& b) { run(op, b, 1, b.model->kernels->cells[kCellRnn].walk); }
+void run_framed_layer(const OpPlan& op, const Block& b) { Framed{op, b}.run(); }
 
-void run_gru(const OpPlan& op, const Block& b) {
-  run(op, b, 3, b.model->kernels->cells[op.flags & kFlagVariant ? kCellGruAfter : kCellGruBefore].walk);
-}
-
-void run_lstm(const OpPlan& op, const Block& b) { run(op, b, 4, b.model->kernels->cells[kCellLstm].walk); }
-
-ut_status check(Check& c, const CellCounts& kind) {
-  if (const ut_status s = check_cell(c, kind, true)) return s;
+ut_status check_framed_layer(Check& c) {
+  if (const ut_status s = check_cell(c, true)) return s;
   OpPlan* p = c.plan();
   const Block none = {};
-  const Framed framed{*p, none, kind.n_gates, Layout(*p, kind.n_gates)};
+  const Framed framed{*p, none};
   const uint64_t rows = uint64_t{framed.B} * framed.row_floats();
   const uint64_t frame = uint64_t{framed.L} * (uint64_t{framed.B} * framed.layout.frame() + framed.history_floats());
   c.require(rows + frame <= kMaxTotalFloats, "rows and steps of a frame take more than 2^28 elements");
@@ -180,14 +170,5 @@ ut_status check(Check& c, const CellCounts& kind) {
   p->matrix_bytes = 0;  // a team's workers do not share it
   return c.status();
 }
-ut_status check_rnn(Check& c) { return check(c, kRnnCell); }
-ut_status check_gru(Check& c) { return check(c, kGruCell); }
-ut_status check_lstm(Check& c) { return check(c, kLstmCell); }
-
-}  // namespace
-
-const OpType kRnnFramed = {24, "rnn", check_rnn, run_rnn, false};
-const OpType kGruFramed = {25, "gru", check_gru, run_gru, false};
-const OpType kLstmFramed = {26, "lstm", check_lstm, run_lstm, false};
 
 }  // namespace undertow

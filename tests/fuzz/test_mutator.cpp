@@ -41,10 +41,10 @@ struct Seen {
       traits["window without a state"] += node.kind == kWindow && node.states.empty();
       traits["framed layer with inputs to start from"] +=
           is_framed(node.kind) && node.states.empty() && node.inputs.size() > 1;
-      traits["projection"] += (node.kind == kLstm || node.kind == kLstmFramed) && node.tensors[4] != kNone;
+      traits["projection"] += is_cell(node.kind) && cell_format(node.kind)->kind == kLstm && node.tensors[4] != kNone;
       if (!is_cell(node.kind)) continue;
       for (const uint32_t flag : {kReverse, kVariant, kMasked, kSteps})
-        traits["flag " + std::to_string(flag)] += (node.params[3 * n_acts(node.kind)] & flag) != 0;
+        traits["flag " + std::to_string(flag)] += (node.params[3 * cell_format(node.kind)->n_acts] & flag) != 0;
     }
   }
 };

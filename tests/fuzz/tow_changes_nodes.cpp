@@ -21,10 +21,11 @@ void begin_tensors(File* f, Node* node, Random* random) {
   if (node->kind == kDepthwise || node->kind == kAffine) vector(false), vector(node->kind == kDepthwise);
   if (node->kind == kLayerNorm) vector(true), vector(true);
   if (node->kind == kEmbedding) add(kMatrix[random->below(6)], false);
-  if (!is_cell(node->kind)) return;
+  const CellFormat* cell = cell_format(node->kind);
+  if (!cell) return;
   matrix(), vector(true), matrix();
-  if (n_gates(node->kind) == 3) matrix(), vector(false);
-  if (n_gates(node->kind) == 4) vector(true), matrix(true);
+  if (cell->kind == kGru) matrix(), vector(false);
+  if (cell->kind == kLstm) vector(true), matrix(true);
 }
 
 void begin_params(Node* node, Random* random) {
@@ -73,7 +74,7 @@ bool new_op(File* f, Random* random) {
     if (kind == kBinary || kind == kWhere)
       for (size_t k = 1 + (kind == kWhere); k != 0; --k) inputs.push_back(value_before(*f, at, kFloat32, n, random));
     if (is_framed(kind) && one_in(random, 3))
-      for (size_t k = n_gates(kind) == 4 ? 2 : 1; k != 0; --k)
+      for (size_t k = cell_format(kind)->n_states; k != 0; --k)
         inputs.push_back(value_before(*f, at, kFloat32, 0, random));
   }
   if (kind == kStateWrite || kind == kPresent)
@@ -165,7 +166,7 @@ bool kind(File* f, Random* random) {
     if (std::count(some.begin(), some.end(), before) && !one_in(random, 8))
       node->kind = some[random->below(some.size())];
   if (node->kind == before) node->kind = static_cast<uint32_t>(random->below(kEndOfKinds + 1));
-  if (is_cell(before) && is_cell(node->kind) && n_gates(before) == n_gates(node->kind)) return true;
+  if (is_cell(before) && cell_format(before) == cell_format(node->kind)) return true;
   node->params.clear();
   node->tensors.clear();
   if (!is_cell(node->kind)) node->states.clear();

@@ -111,9 +111,9 @@ bool precision(File* f, Random* random) {
   const bool all = one_in(random, 2);
   const uint32_t dtype = kDtypes[random->below(7)];
   const size_t which = random->below(node->tensors.size());
-  const uint32_t gates = is_cell(node->kind) ? n_gates(node->kind) : 0;
+  const CellFormat* cell = cell_format(node->kind);
   for (size_t slot = 0; slot < node->tensors.size(); ++slot) {
-    const bool is_vector = slot == 1 || (slot == 3 && gates == 4) || (slot == 4 && gates == 3);
+    const bool is_vector = slot == 1 || (cell && slot == (cell->kind == kLstm ? 3 : cell->kind == kGru ? 4 : 1));
     if (node->tensors[slot] != kNone && !is_vector && (all || slot == which)) node->tensors[slot] = blank(f, dtype);
   }
   return true;

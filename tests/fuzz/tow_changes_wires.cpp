@@ -36,7 +36,7 @@ bool params(File* f, Random* random) {
 bool flags(File* f, Random* random) {
   Node* node = any_node(f, random);
   if (!node || (!is_cell(node->kind) && node->kind != kLast) || node->params.empty()) return false;
-  const size_t at = is_cell(node->kind) ? 3 * n_acts(node->kind) : 0;
+  const size_t at = is_cell(node->kind) ? 3 * cell_format(node->kind)->n_acts : 0;
   if (at + 1 >= node->params.size() + (node->kind == kLast)) return false;
   node->params[at] ^= 1u << random->below(4);
   if (is_cell(node->kind) && one_in(random, 3))

@@ -223,15 +223,8 @@ bool Fitter::fits() {
       counts(0, 0, 1);
       node.params[0] %= 16;
       return output(0, {1}, false);
-    case kRnn:
-    case kGru:
-    case kLstm:
-    case kRnnFramed:
-    case kGruFramed:
-    case kLstmFramed:
-      return cell();
   }
-  return false;
+  return is_cell(node.kind) && cell();
 }
 
 bool fit(File* file, size_t node, Random* random) { return Fitter(file, node, random).run(); }

@@ -7,14 +7,23 @@
 
 namespace ut_fuzz {
 
-inline bool is_cell(uint32_t kind) {
-  return (kind >= kRnn && kind <= kLstm) || (kind >= kRnnFramed && kind <= kLstmFramed);
+// What csrc/FORMAT.md says of a cell: its kinds, in ordinary layers and in those with rows and steps, and how many of each
+// it has. Flags stand behind the activations of a node, then clip, then (framed) the number of units.
+struct CellFormat {
+  uint32_t kind, framed, n_gates, n_acts, n_states, n_tensors;
+};
+constexpr CellFormat kCellFormats[] = {
+    {kRnn, kRnnFramed, 1, 1, 1, 3}, {kGru, kGruFramed, 3, 2, 1, 5}, {kLstm, kLstmFramed, 4, 3, 2, 5}};
+
+// That of a node's kind, or null where that is no cell.
+inline const CellFormat* cell_format(uint32_t kind) {
+  for (const CellFormat& format : kCellFormats)
+    if (kind == format.kind || kind == format.framed) return &format;
+  return nullptr;
 }
-inline bool is_framed(uint32_t kind) { return kind >= kRnnFramed && kind <= kLstmFramed; }
+inline bool is_cell(uint32_t kind) { return cell_format(kind) != nullptr; }
+inline bool is_framed(uint32_t kind) { return is_cell(kind) && cell_format(kind)->framed == kind; }
 inline bool is_register(uint32_t kind) { return kind == kStateRead || kind == kStateWrite; }
-inline uint32_t n_gates(uint32_t kind) { return (kind - kRnn) % 12 == 0 ? 1 : (kind - kRnn) % 12 == 1 ? 3 : 4; }
-// Activations of a cell; its flags stand behind them, then clip, then (framed) the number of units.
-inline uint32_t n_acts(uint32_t kind) { return n_gates(kind) == 1 ? 1 : n_gates(kind) - 1; }
 
 // Units, width of the hidden state, inputs, rows and steps of a cell, as the shapes around it say.
 struct CellSizes {

@@ -19,28 +19,31 @@ bool Fitter::framed_sizes(size_t n_flags, size_t n_states) {
 }
 
 bool Fitter::cell() {
-  const uint32_t kind = node.kind, G = n_gates(kind), acts = n_acts(kind);
-  const size_t n_states = G == 4 ? 2 : 1, n_flags = 3 * acts, n_params = n_flags + (is_framed(kind) ? 3 : 2);
+  const uint32_t kind = node.kind;
+  const CellFormat& format = *cell_format(kind);
+  const uint32_t G = format.n_gates, acts = format.n_acts;
+  const bool gru = format.kind == kGru, lstm = format.kind == kLstm;
+  const size_t n_states = format.n_states, n_flags = 3 * acts, n_params = n_flags + (is_framed(kind) ? 3 : 2);
   const bool starts = is_framed(kind) && node.states.empty() && node.inputs.size() == 1 + n_states;
   if (starts ? !inputs(1 + n_states) : !gated(!is_framed(kind) || !node.states.empty())) return false;
   if (node.params.size() != n_params) {
     static const uint32_t kDefaults[] = {3, 2, 2};
     node.params.assign(n_params, 0);
     for (uint32_t k = 0; k < acts; ++k) node.params[3 * k] = kDefaults[acts == 1 ? 1 : k];
-    if (G == 3 && one_in(r, 2)) node.params[n_flags] = kVariant;
+    if (gru && one_in(r, 2)) node.params[n_flags] = kVariant;
   }
   for (uint32_t k = 0; k < acts; ++k) act(3 * k);
   uint32_t& flags = node.params[n_flags];
-  flags &= kReverse | kMasked | (G == 1 ? 0 : kVariant) | (is_framed(kind) ? kSteps : 0);
+  flags &= kReverse | kMasked | (gru || lstm ? kVariant : 0) | (is_framed(kind) ? kSteps : 0);
   if (!(ut_test::as_float(node.params[n_flags + 1]) >= 0.0f)) node.params[n_flags + 1] = 0;
   if (is_framed(kind) ? !framed_sizes(n_flags, n_states) : (states(n_states), false)) return false;
   if (!node.states.empty()) states(n_states);
   if (node.inputs.size() == 2 && !node.states.empty() && !(flags & kSteps)) flags &= ~kReverse;  // there is a gate
-  counts(node.states.size(), G == 1 ? 3 : 5, n_params);
+  counts(node.states.size(), format.n_tensors, n_params);
   outputs(std::min<size_t>(std::max<uint32_t>(node.n_outputs, 1), n_states));
 
   CellSizes s = sizes_of_cell(f, i_);
-  const bool may_differ = G == 4 && node.tensors[4] != kNone;
+  const bool may_differ = lstm && node.tensors[4] != kNone;
   if (s.F == 0 || s.F > 256 || !may_differ) s.F = s.H;
   const uint64_t widths[2] = {s.F, n_states == 1 ? s.F : s.H};
   if (s.H == 0 || s.H > 256 || s.B * s.L * std::max(s.F, s.H) > kMostElements) return false;
@@ -54,13 +57,13 @@ bool Fitter::cell() {
     if (!output(k, y, is_framed(kind))) return false;
   }
   vector(1, padded(s.H) * G, true);
-  if (G == 3) {
+  if (gru) {
     const bool after = flags & kVariant;
     if (after) node.tensors[3] = kNone;
     if (!after) node.tensors[4] = kNone;
     if (after) vector(4, padded(s.H) * 3);
   }
-  if (G == 4) vector(3, padded(s.H) * 3, true);
+  if (lstm) vector(3, padded(s.H) * 3, true);
   for (const Matrix& m : matrices(f, i_))
     if (!matrix(m)) return false;
   return true;

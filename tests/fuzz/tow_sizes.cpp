@@ -11,7 +11,7 @@ CellSizes sizes_of_cell(const File& file, size_t i) {
   const Shape& x = file.values[node.inputs[0]].shape;
   const auto state = [&](size_t k) { return size_of(file.states[node.states[k]].shape); };
   if (!is_framed(node.kind)) return {state(node.states.size() - 1), state(0), size_of(x), 1, 1};
-  const size_t n_flags = 3 * n_acts(node.kind);
+  const size_t n_flags = 3 * cell_format(node.kind)->n_acts;
   const bool steps = node.params[n_flags] & kSteps;
   CellSizes s;
   s.H = node.params[n_flags + 2];
@@ -28,13 +28,14 @@ std::vector<Matrix> matrices(const File& file, size_t i) {
     const Shape &x = file.values[node.inputs[0]].shape, &y = file.values[file.first_output(i)].shape;
     return {{0, y.back(), x.back(), 1}};
   }
-  if (!is_cell(node.kind)) return {};
+  const CellFormat* cell = cell_format(node.kind);
+  if (!cell) return {};
   const CellSizes s = sizes_of_cell(file, i);
-  const uint32_t G = n_gates(node.kind);
-  const bool before = G == 3 && !(node.params[3 * n_acts(node.kind)] & kVariant);
+  const uint32_t G = cell->n_gates;
+  const bool before = cell->kind == kGru && !(node.params[3 * cell->n_acts] & kVariant);
   std::vector<Matrix> all = {{0, s.H, s.I, G}, {2, s.H, s.F, before ? 2 : G}};
   if (before) all.push_back({3, s.H, s.H, 1});
-  if (G == 4 && node.tensors[4] != kNone) all.push_back({4, s.F, s.H, 1});
+  if (cell->kind == kLstm && node.tensors[4] != kNone) all.push_back({4, s.F, s.H, 1});
   return all;
 }
 
@@ -50,10 +51,10 @@ uint64_t work(const File& file) {
     all += 20 * outputs + inputs + 100;
     if (node.kind == kDense) times = outputs / file.values[first].shape.back();
     if (node.kind == kMatmul) all += outputs * file.values[node.inputs[0]].shape.back();
-    if (is_cell(node.kind)) {
+    if (const CellFormat* cell = cell_format(node.kind)) {
       const CellSizes s = sizes_of_cell(file, i);
       times = s.L * s.B;
-      all += 40 * times * n_gates(node.kind) * s.H;
+      all += 40 * times * cell->n_gates * s.H;
     }
     for (const Matrix& m : matrices(file, i)) all += times * padded(m.M) * m.K * m.G;
   }
