@@ -17,15 +17,13 @@ constexpr uint64_t kMaxBlock = 48;  // a multiple of every tile's frames (kernel
 enum class Place { kOwn, kInput, kTensor };
 
 Place place_of(const OpType& type, bool streamable) {
-  if (&type == &kReshape || (&type == &kLast && streamable)) return Place::kInput;  // so far, the last frame is this one
-  return &type == &kConstant ? Place::kTensor : Place::kOwn;
+  if (type.is(kIsInput)) return Place::kInput;
+  if (type.is(kIsLatest) && streamable) return Place::kInput;  // so far, the last frame is this one
+  return type.is(kIsTensor) ? Place::kTensor : Place::kOwn;
 }
 
-bool is_register(const OpType& type) { return &type == &kStateRead || &type == &kStateWrite; }
-
-// A layer with states and a second input has a gate, which is not the layer's own affair.
 bool has_gate(const OpType& type, const NodeView& node) {
-  return !is_register(type) && &type != &kWindow && node.n_states != 0 && node.n_inputs == 2;
+  return type.cell && node.n_states != 0 && node.n_inputs == 2;
 }
 
 // The value whose memory a value is: itself, or what it shows through ops whose output is their input's memory. Looks back
@@ -41,7 +39,7 @@ Origin origin_of(const File& file, uint32_t end, uint32_t next, uint32_t v, uint
     if (v < next) continue;
     const NodeView node = file.node(i, next);
     const OpType* type = find_op(node.kind);
-    if (!type || place_of(*type, true) != Place::kInput || node.n_inputs == 0) return {v, type == &kConstant};
+    if (!type || place_of(*type, true) != Place::kInput || node.n_inputs == 0) return {v, type && type->is(kIsTensor)};
     v = node.inputs[0];
   }
   return {v, false};
@@ -91,12 +89,13 @@ ut_status check_node(const File& file, const NodeView& node, OpPlan* plan, Keep*
   return UT_OK;
 }
 
-// States of recurrent layers: they stand before those of state_read and state_write.
+// States that ops own: they stand before those of registers.
 uint32_t count_owned_states(const File& file) {
   uint64_t n = 0;
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     const NodeView node = file.node(i, 0);
-    if (node.kind != kStateRead.kind && node.kind != kStateWrite.kind) n += node.n_states;
+    const OpType* type = find_op(node.kind);
+    if (!type || !type->is(kRegister)) n += node.n_states;
   }
   return n > file.n_states ? file.n_states : static_cast<uint32_t>(n);
 }
@@ -134,17 +133,17 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     m.multiply_adds += plan.multiply_adds;
     m.bytes_per_step += plan.read_bytes;
     if (plan.whole_sequence) m.streamable = false;
-    const bool registers = is_register(*plan.type);
-    if (registers) has_registers = true;
-    if (plan.type == &kPresent) {
-      if (m.gated) return Message(err, UT_E_FORMAT) << "present " << node.name << ": there is another one";
+    const bool is_register = plan.type->is(kRegister);
+    if (is_register) has_registers = true;
+    if (plan.type->is(kPresence)) {
+      if (m.gated) return Message(err, UT_E_FORMAT) << plan.type->name << " " << node.name << ": there is another one";
       m.gated = true;
-      m.latency = node.params[0];
+      m.latency = plan.latency;
     }
     // A state that two layers shared would make the numbers depend on how frames fall into blocks.
     for (uint32_t k = 0; k < node.n_states; ++k) {
       const bool owned = node.states[k] < n_owned;
-      if (registers ? owned : node.states[k] != next_state++)
+      if (is_register ? owned : node.states[k] != next_state++)
         return Message(err, UT_E_FORMAT) << plan.type->name << " " << node.name << ": state " << node.states[k]
                                          << " belongs to another layer, or is out of order";
     }
@@ -223,8 +222,8 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
     // An output that is its input's memory is there already.
     op.run = place_of(*op.type, measures.streamable) == Place::kOwn || node.n_outputs == 0 ? op.type->run : nullptr;
     if (op.saved_floats != 0) op.run = run_gated;
-    bool once = op.type == &kLast;
-    if ((op.type->frame_op || op.forgets) && node.n_inputs != 0) {
+    bool once = op.type->is(kIsLatest);
+    if ((op.type->is(kFramewise) || op.forgets) && node.n_inputs != 0) {
       once = true;
       for (uint32_t k = 0; k < node.n_inputs; ++k) once = once && m->values[node.inputs[k]].once;
     }

@@ -59,6 +59,7 @@ struct OpPlan {
   bool joint;  // of one that is plain besides, with float32 W: one over OneStep can, if the cell has one
   bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
+  uint32_t latency;                 // of `present`: frames by which a stream's outputs come later
   uint64_t multiply_adds;           // of a timestep, at most; one for each element of ops without products
   uint64_t read_bytes;              // of its tensors, in a timestep
   size_t list_bytes;                // of these, what `Check::list` copies

@@ -230,10 +230,20 @@ def test_format_document_agrees_with_the_code():
     assert [re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in enum] == list(activations.KINDS)
 
 
-def test_no_cell_is_told_by_what_it_has():
+def test_the_recipe_of_a_cell_names_every_file_of_the_engine_that_knows_one():
+    cells = re.search(r"enum CellKind : uint32_t \{ (.+?), kNumCells \}", (ROOT / "csrc/kernels.h").read_text())[1]
+    recipe = re.search(r"\* \*\*a cell\*\*:.+?(?=\n\* )", (ROOT / "ARCHITECTURE.md").read_text(), re.S)[0]
+    named = {name for name in re.findall(r"csrc/[\w/-]+\.\w+", recipe)}
+    for cell in cells.removeprefix("kCell").split(", kCell"):
+        word = re.compile(rf"\bk?(Cell)?{cell}(?![a-z])")
+        knowing = {str(path.relative_to(ROOT)) for path in C_FILES if word.search(code(path))}
+        assert knowing == named, f"{cell}: the recipe names other files than those that know it"
+
+
+def test_no_op_is_told_by_its_name_and_no_cell_by_what_it_has():
     for path in C_FILES:
         if "csrc" in path.parts:
-            told = re.compile(r"\bn_(gates|recurrent_gates|acts) [!=<>]=? \d")
+            told = re.compile(r"\bkind [!=]= \d|\bname [!=]= \"|\bn_(gates|recurrent_gates|acts) [!=<>]=? \d")
             assert not (found := told.search(code(path))), f"{path.name}: {found[0]}"
 
 

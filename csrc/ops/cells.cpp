@@ -56,13 +56,17 @@ void bind_lstm(Check& c) {
 constexpr CellType kLstmCell = {
     kCellLstm, 4, 4, 3, {kActSigmoid, kActTanh, kActTanh}, 2, 5, kProjection, kFlagVariant, nullptr, bind_lstm};
 
+constexpr OpType kOps[] = {
+    {12, "rnn", check_layer, run_layer, 0, &kRnnCell},
+    {13, "gru", check_layer, run_layer, 0, &kGruBeforeCell},
+    {14, "lstm", check_layer, run_layer, 0, &kLstmCell},
+    {24, "rnn", check_framed_layer, run_framed_layer, 0, &kRnnCell},
+    {25, "gru", check_framed_layer, run_framed_layer, 0, &kGruBeforeCell},
+    {26, "lstm", check_framed_layer, run_framed_layer, 0, &kLstmCell},
+};
+
 }  // namespace
 
-const OpType kRnn = {12, "rnn", check_layer, run_layer, false, &kRnnCell};
-const OpType kGru = {13, "gru", check_layer, run_layer, false, &kGruBeforeCell};
-const OpType kLstm = {14, "lstm", check_layer, run_layer, false, &kLstmCell};
-const OpType kRnnFramed = {24, "rnn", check_framed_layer, run_framed_layer, false, &kRnnCell};
-const OpType kGruFramed = {25, "gru", check_framed_layer, run_framed_layer, false, &kGruBeforeCell};
-const OpType kLstmFramed = {26, "lstm", check_framed_layer, run_framed_layer, false, &kLstmCell};
+const OpList kCellOps = kOps;
 
 }  // namespace undertow

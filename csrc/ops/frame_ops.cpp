@@ -307,17 +307,21 @@ void run_matmul(const OpPlan& op, const Block& b) {
                                b.row(r) + t * b.stride(r) + i * K * J, I, K, J);
 }
 
+constexpr OpType kOps[] = {
+    {1, "dense", check_dense, run_dense, kFramewise},
+    {2, "activation", check_activation, run_activation, kFramewise},
+    {3, "binary", check_binary, run_binary, kFramewise},
+    {4, "affine", check_affine, run_affine, kFramewise},
+    {5, "softmax", check_softmax, run_softmax, kFramewise},
+    {6, "layer_norm", check_layer_norm, run_layer_norm, kFramewise},
+    {19, "depthwise", check_depthwise, run_depthwise, kFramewise},
+    {20, "reduce", check_reduce, run_reduce, kFramewise},
+    {21, "matmul", check_matmul, run_matmul, kFramewise},
+    {22, "where", check_where, run_where, kFramewise},
+};
+
 }  // namespace
 
-const OpType kDense = {1, "dense", check_dense, run_dense, true};
-const OpType kActivation = {2, "activation", check_activation, run_activation, true};
-const OpType kBinary = {3, "binary", check_binary, run_binary, true};
-const OpType kAffine = {4, "affine", check_affine, run_affine, true};
-const OpType kSoftmax = {5, "softmax", check_softmax, run_softmax, true};
-const OpType kLayerNorm = {6, "layer_norm", check_layer_norm, run_layer_norm, true};
-const OpType kDepthwise = {19, "depthwise", check_depthwise, run_depthwise, true};
-const OpType kReduce = {20, "reduce", check_reduce, run_reduce, true};
-const OpType kMatmul = {21, "matmul", check_matmul, run_matmul, true};
-const OpType kWhere = {22, "where", check_where, run_where, true};
+const OpList kFrameOps = kOps;
 
 }  // namespace undertow

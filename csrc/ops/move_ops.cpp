@@ -187,14 +187,18 @@ void run_flip(const OpPlan& op, const Block& b) {
     memcpy(b.row(y) + t * b.stride(y), b.row(x) + (n - 1 - t) * b.stride(x), b.value(y).width * sizeof(float));
 }
 
+constexpr OpType kOps[] = {
+    {7, "concat", check_concat, run_concat, kFramewise},
+    {8, "select", check_select, run_select, kFramewise},
+    {9, "reshape", check_reshape, nullptr, kFramewise | kIsInput},
+    {10, "embedding", check_embedding, run_embedding, kFramewise},
+    {11, "constant", check_constant, nullptr, kIsTensor},
+    {17, "last", check_last, run_last, kIsLatest},
+    {18, "flip", check_flip, run_flip, kFramewise},
+};
+
 }  // namespace
 
-const OpType kConcat = {7, "concat", check_concat, run_concat, true};
-const OpType kSelect = {8, "select", check_select, run_select, true};
-const OpType kReshape = {9, "reshape", check_reshape, nullptr, true};
-const OpType kEmbedding = {10, "embedding", check_embedding, run_embedding, true};
-const OpType kConstant = {11, "constant", check_constant, nullptr, false};
-const OpType kLast = {17, "last", check_last, run_last, false};
-const OpType kFlip = {18, "flip", check_flip, run_flip, true};
+const OpList kMoveOps = kOps;
 
 }  // namespace undertow

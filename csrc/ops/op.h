@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The op interface. An op is one file here, one row in ops.cpp, one row in FORMAT.md: `check` validates an untrusted
-// node and binds it to its weights, `run` computes it for a block of frames and cannot fail.
+// The op interface. An op is one row of the list that ends a file here, and one row in FORMAT.md: `check` validates an
+// untrusted node and binds it to its weights, `run` computes it for a block of frames and cannot fail, traits are what else
+// the plan must know of it. No op has a name outside its file.
 #ifndef UNDERTOW_OPS_OP_H_
 #define UNDERTOW_OPS_OP_H_
 
@@ -112,26 +113,47 @@ inline void copy_floats(float* to, const float* from, size_t n) {
   for (; n != 0; --n) memcpy(to++, from++, sizeof(float));
 }
 
+// What the plan asks of an op: how its outputs are held, and how it meets time.
+enum OpTrait : uint32_t {
+  kFramewise = 1,  // looks at one frame at a time: its outputs are given once if all its inputs are
+  kIsInput = 2,    // its output is its input's memory
+  kIsLatest = 4,   // its output is the last frame: in a stream its input's memory, of a whole sequence one row
+  kIsTensor = 8,   // its output is its tensor's memory
+  kRegister = 16,  // its state is not its own: what was written last is read, so a model goes frame by frame
+  kPresence = 32,  // its output tells the frames of a sequence from those of a flush
+};
+
 struct CellType;
 
 struct OpType {
   uint32_t kind;  // FORMAT.md
   const char* name;
   ut_status (*check)(Check& c);
-  RunOp run;      // null: nothing to do at run time
-  bool frame_op;  // looks at one frame at a time: its output is given once if all its inputs are
-  const CellType* cell = nullptr;  // of a recurrent layer (recurrent.h)
+  RunOp run;        // null: nothing to do at run time
+  uint32_t traits;  // OpTrait
+  const CellType* cell = nullptr;  // of a recurrent layer (recurrent.h), whose second input is a gate, and the plan's affair
+
+  bool is(OpTrait trait) const { return (traits & trait) != 0; }
 };
 
 // Runs a recurrent layer that has a gate.
 void run_gated(const OpPlan& op, const Block& b);
 
+// The ops of one file.
+class OpList {
+ public:
+  template <size_t n>
+  constexpr OpList(const OpType (&ops)[n]) : begin_(ops), end_(ops + n) {}
+  const OpType* begin() const { return begin_; }
+  const OpType* end() const { return end_; }
+
+ private:
+  const OpType *begin_, *end_;
+};
+extern const OpList kFrameOps, kMoveOps, kTimeOps, kCellOps;
+
 // The op of a kind, or null.
 const OpType* find_op(uint32_t kind);
-
-extern const OpType kDense, kActivation, kBinary, kAffine, kSoftmax, kLayerNorm, kConcat, kSelect, kReshape, kEmbedding,
-    kConstant, kRnn, kGru, kLstm, kStateRead, kStateWrite, kLast, kFlip, kRnnFramed, kGruFramed, kLstmFramed, kWindow,
-    kPresent, kDepthwise, kReduce, kMatmul, kWhere;
 
 }  // namespace undertow
 

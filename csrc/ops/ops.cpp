@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The table of ops, and the checks that they share but for those of matrices (matrix_checks.cpp).
+// Finds an op, and what checks share but for those of matrices (matrix_checks.cpp).
 #include <string.h>
 
 #include "op.h"
@@ -7,13 +7,10 @@
 namespace undertow {
 
 const OpType* find_op(uint32_t kind) {
-  static constexpr const OpType* kTable[] = {
-      &kDense,  &kActivation, &kBinary,   &kAffine, &kSoftmax, &kLayerNorm, &kConcat,    &kSelect, &kReshape,
-      &kEmbedding, &kConstant, &kRnn,     &kGru,    &kLstm,    &kStateRead, &kStateWrite, &kLast,   &kFlip,
-      &kRnnFramed, &kGruFramed, &kLstmFramed, &kWindow, &kPresent, &kDepthwise, &kReduce, &kMatmul, &kWhere,
-  };
-  for (const OpType* type : kTable)
-    if (type->kind == kind) return type;
+  static constexpr const OpList* kLists[] = {&kFrameOps, &kMoveOps, &kTimeOps, &kCellOps};
+  for (const OpList* list : kLists)
+    for (const OpType& type : *list)
+      if (type.kind == kind) return &type;
   return nullptr;
 }
 

@@ -90,7 +90,8 @@ void run_window(const OpPlan& op, const Block& b) {
 ut_status check_present(Check& c) {
   c.counts(0, 1, 0, 0, 1);
   c.require(c.output(0) == 1, "output has more than one element");
-  c.require(c.param(0) <= uint32_t{kMaxTap}, "latency is more than 2^20 frames");
+  c.plan()->latency = c.param(0);
+  c.require(c.plan()->latency <= uint32_t{kMaxTap}, "latency is more than 2^20 frames");
   return c.status();
 }
 
@@ -127,11 +128,15 @@ void run_state_write(const OpPlan& op, const Block& b) {
       memcpy(b.batch() ? b.state_at(op.states[0], i) : b.state_at(op.states[0]), b.row(op.inputs[0]) + i * b.stride(op.inputs[0]), bytes);
 }
 
+constexpr OpType kOps[] = {
+    {15, "state_read", check_state_read, run_state_read, kRegister},
+    {16, "state_write", check_state_write, run_state_write, kRegister},
+    {23, "window", check_window, run_window, 0},
+    {27, "present", check_present, run_present, kPresence},
+};
+
 }  // namespace
 
-const OpType kStateRead = {15, "state_read", check_state_read, run_state_read, false};
-const OpType kStateWrite = {16, "state_write", check_state_write, run_state_write, false};
-const OpType kWindow = {23, "window", check_window, run_window, false};
-const OpType kPresent = {27, "present", check_present, run_present, false};
+const OpList kTimeOps = kOps;
 
 }  // namespace undertow

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "format.h"
-#include "ops/op.h"
+#include "ops/recurrent.h"
 #include "streams.h"
 #include "traps.h"
 
@@ -83,22 +83,21 @@ void collect(const std::string& path, std::set<uint32_t>* kinds, std::set<std::s
     kinds->insert(node.kind);
     const undertow::OpType* type = undertow::find_op(node.kind);
     const std::string name = type ? type->name : "?";
-    if (type == &undertow::kBinary || type == &undertow::kReduce || type == &undertow::kSoftmax || type == &undertow::kActivation)
+    if (name == "binary" || name == "reduce" || name == "softmax" || name == "activation")
       variants->insert(name + " " + std::to_string(node.params[0]));
     for (uint32_t t = 0; t < node.n_tensors; ++t) {
       if (node.tensors[t] == undertow::kNone) continue;
       const uint32_t dtype = file.tensor(node.tensors[t]).dtype;
       variants->insert(name + " weight " + std::to_string(t) + " of type " + std::to_string(dtype));
     }
-    const uint32_t n_acts = type == &undertow::kRnn ? 1 : type == &undertow::kGru ? 2 : type == &undertow::kLstm ? 3 : 0;
-    if (n_acts == 0) continue;
+    if (!type || type->run != undertow::run_layer) continue;
+    const uint32_t n_acts = type->cell->n_acts;
     // FORMAT.md, "Nodes": activations of three words each, flags, clip.
     const uint32_t flags = node.params[3 * n_acts], clip = node.params[3 * n_acts + 1];
     bool custom = false;
-    for (uint32_t a = 0; a < n_acts; ++a)
-      custom = custom || node.params[3 * a] != static_cast<uint32_t>(n_acts > 1 && a == 0 ? undertow::kActSigmoid : undertow::kActTanh);
+    for (uint32_t a = 0; a < n_acts; ++a) custom = custom || node.params[3 * a] != type->cell->plain_acts[a];
     const bool variant = flags & undertow::kFlagVariant;
-    const bool is_lstm = type == &undertow::kLstm, is_gru = type == &undertow::kGru;
+    const bool is_lstm = name == "lstm", is_gru = name == "gru";
     const auto has = [&](uint32_t t) { return t < node.n_tensors && node.tensors[t] != undertow::kNone; };
     const std::string cell = is_gru ? (variant ? "gru after" : "gru before") : name;
     bool plain = !custom && clip == 0;
