@@ -15,11 +15,11 @@ from undertow.accuracy.peer import CannotFeed
 from undertow.accuracy.verify import verify
 from undertow.cli import main
 from undertow.errors import ShapeError, ToleranceError
+from undertow.ir import products
 from undertow.ir.activations import Activation
 from undertow.ir.graph import Graph
 from undertow.model import Model
 from undertow.passes.precisions import with_weights
-from undertow.reference import products
 from undertow.tow import codec
 from undertow.tow.sizes import weight_bytes
 

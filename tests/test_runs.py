@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from undertow.tow import runs
+from undertow.ir import runs
 
 
 def pieces(x, apart, prefer_plain):

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ir.activations import activate
 from ..ir.graph import Graph, Node
 from ..ir.precision import GROUP, quantise
-from ..reference.formulas import activate, clipped, states_before
+from ..reference.formulas import clipped, states_before
 
 Arrays = dict[str, np.ndarray]
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 from ..ir.ops import is_gated
+from ..ir.products import Rounding
 from ..model import Model
 from ..reference.formulas import CELLS, Weights, frames, prepare, rows_of, states_before, window
-from ..reference.products import Rounding
 
 Arrays = dict[str, np.ndarray]
 

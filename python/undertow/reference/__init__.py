@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The slow truth: a float64 evaluator of a Graph, on formulas written to be read (`formulas`, `products`)."""
+"""The slow truth: a float64 evaluator of a Graph, on formulas written to be read."""
 
-from .evaluate import Evaluation, activate, evaluate, run, trace
+from ..ir.activations import activate
+from .evaluate import Evaluation, evaluate, run, trace
 
 __all__ = ["Evaluation", "activate", "evaluate", "run", "trace"]

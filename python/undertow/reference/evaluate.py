@@ -21,9 +21,7 @@ import numpy as np
 from ..errors import ShapeError, UnsupportedError
 from ..ir.graph import Graph, Node
 from ..ir.ops import is_gated
-from .formulas import CELLS, Weights, activate, cell, forgetful, frames, prepare, window
-
-__all__ = ["Evaluation", "activate", "evaluate", "run", "trace"]
+from .formulas import CELLS, Weights, cell, forgetful, frames, prepare, window
 
 Arrays = dict[str, np.ndarray]
 

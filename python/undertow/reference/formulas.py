@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import erf, prod
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
-from ..ir.activations import Activation
+from ..ir.activations import activate
 from ..ir.graph import Graph, Node
 from ..ir.precision import numbers, stored
-from .products import Rounding, times
+from ..ir.products import Rounding, times
 
 Weights = dict[str, Any]
 States = tuple[np.ndarray, ...]
@@ -229,50 +229,3 @@ def forgetful(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> States:
 def clipped(attrs: dict[str, Any], a: np.ndarray) -> np.ndarray:
     """The input of a gate within the bounds of the cell."""
     return a if attrs["clip"] is None else np.clip(a, -attrs["clip"], attrs["clip"])
-
-
-def activate(activation: Activation, x: np.ndarray) -> np.ndarray:
-    """The activation function of float64 numbers; formulas stand in `undertow.ir.activations`."""
-    if activation.kind not in _FORMULAS:
-        raise UnsupportedError(f"activation {activation.kind!r}: the reference does not know it")
-    return _FORMULAS[activation.kind](x, activation.alpha, activation.beta)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    e = np.exp(-np.abs(x))  # never overflows, and keeps the small end's digits
-    return np.where(x < 0, e, 1.0) / (1.0 + e)
-
-
-#: numbers beyond this have no sine: a float32 there is known to no better than 1/16
-_TURNS = 2.0**20
-_erf = np.vectorize(erf, otypes=[np.float64])
-
-
-_FORMULAS: dict[str, Callable[[np.ndarray, Any, Any], np.ndarray]] = {
-    "identity": lambda x, a, b: x,
-    "relu": lambda x, a, b: np.maximum(x, 0.0),
-    "tanh": lambda x, a, b: np.tanh(x),
-    "sigmoid": lambda x, a, b: _sigmoid(x),
-    "affine": lambda x, a, b: a * x + b,
-    "leaky_relu": lambda x, a, b: np.where(x < 0, a * x, x),
-    "thresholded_relu": lambda x, a, b: np.where(x < a, 0.0, x),
-    "scaled_tanh": lambda x, a, b: a * np.tanh(b * x),
-    "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0.0, 1.0),
-    "elu": lambda x, a, b: b * np.where(x < 0, a * np.expm1(np.minimum(x, 0.0)), x),
-    "softsign": lambda x, a, b: x / (1.0 + np.abs(x)),
-    "softplus": lambda x, a, b: np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))),
-    "clip": lambda x, a, b: np.clip(x, a, b),
-    "exp": lambda x, a, b: np.exp(x),
-    "silu": lambda x, a, b: x * _sigmoid(x),
-    "sqrt": lambda x, a, b: np.sqrt(x),
-    "log": lambda x, a, b: np.log(x),
-    "abs": lambda x, a, b: np.abs(x),
-    "round": lambda x, a, b: np.rint(x),
-    "floor": lambda x, a, b: np.floor(x),
-    "ceil": lambda x, a, b: np.ceil(x),
-    "sign": lambda x, a, b: np.sign(x),
-    "reciprocal": lambda x, a, b: 1.0 / x,
-    "erf": lambda x, a, b: _erf(x),
-    "sin": lambda x, a, b: np.where(np.abs(x) > _TURNS, np.nan, np.sin(x)),
-    "cos": lambda x, a, b: np.where(np.abs(x) > _TURNS, np.nan, np.cos(x)),
-}

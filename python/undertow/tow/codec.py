@@ -17,10 +17,11 @@ import numpy as np
 
 from .._text import quoted
 from ..errors import Error, FormatError
+from ..ir import runs
 from ..ir.activations import BY_CODE, Activation
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops import BINARY, REDUCTIONS
-from . import runs, versions
+from . import versions
 from .container import COUNTS, FRAMES_AT, HASH_AT, HEADER, NONE, Reader, Writer, align, dims
 from .packing import pack, pack_bias, pack_table, pad, precision_of, unpack, unpack_bias, unpack_table
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir import precision
+from ..ir import precision, runs
 from ..ir.graph import Node
 from ..ir.ops import CATALOGUE
-from . import codec, packing, runs, sparse
+from . import codec, packing, sparse
 
 
 def weight_bytes(node: Node, precisions: Mapping[str, str] | None = None) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.precision import GROUP, quantise
+from .precision import GROUP, quantise
 
 _SILENCE = np.float32(2.0**-100)
 
