@@ -12,10 +12,10 @@ import numpy as np
 
 from random_cells import CELLS, PLACES, cell
 from random_layers import chain, strided
-from random_nodes import PRECISIONS, SIZES, Builder
+from random_nodes import BINARY, COMPARISONS, PRECISIONS, SIZES, Builder
 from undertow.ir.activations import KINDS
 from undertow.ir.graph import Graph, Node
-from undertow.ir.ops import BINARY, CATALOGUE, is_gated
+from undertow.ir.ops import OPS
 from undertow.passes.unused import prune
 
 #: what a model is made as; those that look ahead or stride may be chains of layers too
@@ -73,7 +73,7 @@ def make(seed: int) -> RandomModel:
 
 def _reduce(b: Builder, graph: Graph) -> None:
     for node in graph.nodes:
-        keys = [key for key in CATALOGUE[node.op].reducible if key in node.weights]
+        keys = [key for key in OPS[node.op].reducible if key in node.weights]
         node.precisions.update(b.precisions(keys))
 
 
@@ -93,7 +93,7 @@ def _graph(b: Builder, theme: str, wild_gates: bool) -> Graph:
     if wild_gates:
         steps.append(lambda: b.op_activation(tuple(KINDS)[seed // 6 % len(KINDS)]))
     names = list(ONE_IS_ADDED)
-    smooth_names = [n for n in names if n not in BINARY[6:]] if b.smooth else names
+    smooth_names = [n for n in names if n not in COMPARISONS] if b.smooth else names
     steps.append(lambda: ONE_IS_ADDED[smooth_names[seed % len(smooth_names)]](b))
     for _ in range(int(b.rng.integers(1, 7))):
         other = smooth_names[int(b.rng.integers(len(smooth_names)))]
@@ -175,7 +175,7 @@ def features(model: RandomModel, lowered: Graph) -> set[str]:
             found.add(f"{node.op} {act.kind}")
     for node in graph.nodes:
         found |= _cell_features(graph, node) if node.op in CELLS else set()
-        if node.op in ("window", "state_write") and is_gated(node):
+        if node.op in ("window", "state_write") and OPS[node.op].is_gated(node):
             found.add(f"{node.op} with a gate")
         if node.op == "window" and node.states:
             starts = graph.states[node.states[0]].init is not None
@@ -212,7 +212,7 @@ def _cell_features(graph: Graph, node: Node) -> set[str]:
         "steps backwards": attrs["steps"] and attrs["reverse"],
         "backwards": attrs["reverse"] and not attrs["steps"],
         "masked": attrs["masked"],
-        "gate": is_gated(node),
+        "gate": OPS[node.op].is_gated(node),
         "from zero": not node.states and len(node.inputs) == 1,
         "from inputs": not node.states and len(node.inputs) > 1,
         "a learned start": any(graph.states[s].init is not None for s in node.states),
@@ -239,7 +239,7 @@ def expected_features() -> set[str]:
     )
     own = {"rnn": (), "gru": ("reset after", "reset before", "recurrent bias")}
     own["lstm"] = ("input forget", "peephole", "projection")
-    found = {f"op {op}" for op in CATALOGUE} | {f"theme {t}" for t in THEMES}
+    found = {f"op {op}" for op in OPS} | {f"theme {t}" for t in THEMES}
     found |= {f"precision {p}" for p in (*PRECISIONS, "mixed")}
     for op in CELLS:
         found |= {f"{op} {option}" for option in (*of_cells, *own[op])}

@@ -12,13 +12,13 @@ import numpy as np
 
 from undertow.ir.activations import KINDS, Activation
 from undertow.ir.graph import Graph
-from undertow.ir.ops import BINARY
-from undertow.ir.ops.frames import REDUCTIONS
+from undertow.ir.ops import elementwise, frames
 from undertow.ir.precision import CODES, SPARSE_CODES
 
 #: widths at which panels, tiles and blocks begin and end
 SIZES = (1, 15, 16, 17, 31, 32, 33, 64, 65, 127, 128, 129, 130)
 PRECISIONS = (*CODES, *SPARSE_CODES)
+BINARY, REDUCTIONS = tuple(elementwise.BINARY), tuple(frames.REDUCTIONS)
 COMPARISONS = BINARY[6:]
 #: activations that jump
 JUMPS = ("thresholded_relu", "round", "floor", "ceil", "sign")

@@ -268,10 +268,10 @@ def test_precisions_of_single_layers_and_weights():
 
 def test_every_weight_is_reached():
     """The two tables of what can be reduced agree, and each key changes the file."""
-    from undertow.ir.ops import CATALOGUE
+    from undertow.ir.ops import OPS
 
     assert {op: tuple(keys) for op, keys in codec.REDUCIBLE.items()} == {
-        name: op.reducible for name, op in CATALOGUE.items() if op.reducible
+        name: op.reducible for name, op in OPS.items() if op.reducible
     }
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Every node of a graph by itself: from the values that the engine gave it, what the engine may give back.
 
-Written from the catalogue of ops (undertow/ops/__init__.py). `expected` gives a `bounds.Ball` for each output; what
+Written from the catalogue of ops (undertow/ir/ops). `expected` gives a `bounds.Ball` for each output; what
 tests/oracle.py covers, `by_oracle` computes a second time, on some of the frames.
 """
 

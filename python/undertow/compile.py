@@ -7,7 +7,7 @@ from . import tow
 from .errors import ShapeError
 from .ir import superframes
 from .ir.graph import Graph
-from .ir.ops import check_precisions
+from .ir.ops import OPS
 from .passes.latency import lower
 from .passes.unused import prune
 
@@ -29,6 +29,6 @@ def compile_graph(graph: Graph) -> bytes:
         raise ShapeError(f"graph {graph.name!r}: {said}")
     graph = prune(graph)
     for node in graph.nodes:
-        check_precisions(node)
+        OPS[node.op].check_precisions(node)
     graph.check_registers()
     return tow.write(prune(lower(graph)))

@@ -20,7 +20,7 @@ from .._text import quoted, shown
 from ..errors import ShapeError, ToleranceError, UnsupportedError
 from ..inspect.describe import human_bytes, precision_of, table
 from ..ir.graph import Graph, Node
-from ..ir.ops import CATALOGUE
+from ..ir.ops import OPS
 from ..ir.precision import stored
 from ..model import Model
 from ..passes.precisions import Precisions, with_weights
@@ -220,11 +220,11 @@ def step_us(model: Model, X: Arrays, seconds: float = 0.1) -> float:
 
 
 def _layers(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if CATALOGUE[node.op].reducible]
+    return [node for node in graph.nodes if OPS[node.op].reducible]
 
 
 def _reducible(node: Node) -> tuple[str, ...]:
-    return CATALOGUE[node.op].reducible
+    return OPS[node.op].reducible
 
 
 def _by_layer(chosen: Mapping[Weight, str]) -> dict[str, dict[str, str]]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph, Node
-from ..ir.ops import is_gated
+from ..ir.ops import OPS
 from ..ir.products import Rounding
 from ..model import Model
 from ..reference.formulas import CELLS, Weights, frames, prepare, rows_of, states_before, window
@@ -115,7 +115,7 @@ def _expected(
         x = values[name].astype(np.int64 if graph.values[name].dtype == "int32" else np.float64)
         return x if in_time(name) else np.broadcast_to(x, (T, *x.shape))
 
-    is_open = over_time(node.inputs[1])[:, 0] != 0 if is_gated(node) else np.ones(T, bool)
+    is_open = over_time(node.inputs[1])[:, 0] != 0 if OPS[node.op].is_gated(node) else np.ones(T, bool)
     if node.op in CELLS:
         if in_time(node.outputs[0]):
             return _cell(graph, node, w, values, over_time(node.inputs[0]), is_open)
@@ -131,7 +131,7 @@ def _expected(
         writer = next((n for n in graph.nodes if n.op == "state_write" and n.states == node.states), None)
         before = np.broadcast_to(start, (T, *state.shape)).astype(np.float64)
         if writer is not None:
-            gate = over_time(writer.inputs[1])[:, 0] != 0 if is_gated(writer) else np.ones(T, bool)
+            gate = over_time(writer.inputs[1])[:, 0] != 0 if OPS[writer.op].is_gated(writer) else np.ones(T, bool)
             written = np.concatenate([before[:1], over_time(writer.inputs[0])])
             before = written[_latest(gate)]
         return [before]

@@ -13,7 +13,7 @@ import numpy as np
 from .._text import MAX_LINE, escaped, quoted, shown
 from ..ir.activations import IDENTITY, SIGMOID, TANH
 from ..ir.graph import Graph, Node, Value
-from ..ir.ops import CATALOGUE
+from ..ir.ops import OPS
 from ..ir.origin import Origin
 from ..tow.sizes import weight_bytes
 from ..tow.sparse import densities
@@ -120,7 +120,7 @@ def precision_of(node: Node) -> str:
 
 
 def _precisions(node: Node) -> dict[str, str]:
-    return {key: node.precisions.get(key, "float32") for key in CATALOGUE[node.op].reducible if key in node.weights}
+    return {key: node.precisions.get(key, "float32") for key in OPS[node.op].reducible if key in node.weights}
 
 
 def _timesteps(facts: dict[str, Any]) -> str:
@@ -294,7 +294,7 @@ def _runs(layers: list[dict[str, Any]], every: bool) -> list[list[dict[str, Any]
 
 def is_main(op: str) -> bool:
     """Whether a node of this op is one that people look for: it has matrices, or remembers."""
-    return bool(CATALOGUE[op].reducible) or op in (
+    return bool(OPS[op].reducible) or op in (
         "depthwise",
         "window",
         "matmul",

@@ -10,7 +10,7 @@ from ..errors import InternalError
 from . import superframes
 from .graph import Graph
 from .nodes import Node, Value
-from .ops import check_precisions, infer
+from .ops import OPS
 
 
 def check(graph: Graph) -> None:
@@ -46,7 +46,7 @@ def check(graph: Graph) -> None:
             if value in made:
                 raise InternalError(f"{where}: {made[value]} makes {quoted(value)} as well")
             made[value] = where
-        check_precisions(node)
+        OPS[node.op].check_precisions(node)
     for name, value in twin.outputs.items():
         if value not in made:
             raise InternalError(f"output {quoted(name)}: nothing makes {quoted(value)}")
@@ -57,7 +57,7 @@ def check(graph: Graph) -> None:
 
 def _check_outputs(graph: Graph, node: Node, where: str) -> None:
     known = [graph.values.get(value) for value in node.outputs]
-    found = [value for _, value in infer(graph, replace(node, attrs=dict(node.attrs)))]
+    found = [value for _, value in OPS[node.op].infer(graph, replace(node, attrs=dict(node.attrs)))]
     if len(known) != len(found):
         raise InternalError(f"{where}: has {len(known)} outputs, gives {len(found)}")
     for value, gives in zip(known, found, strict=True):
@@ -73,10 +73,10 @@ def _facts(value: Value) -> tuple[object, ...]:
 
 def _check_states(graph: Graph) -> None:
     owner: dict[str, str] = {}
-    read = {state for node in graph.nodes if node.op == "state_read" for state in node.states}
+    read = {state for node in graph.nodes if OPS[node.op].reads_register for state in node.states}
     for node in graph.nodes:
-        for state in node.states if node.op != "state_read" else ():
-            if state in owner or (node.op != "state_write" and state in read):
+        for state in node.states if not OPS[node.op].reads_register else ():
+            if state in owner or (not OPS[node.op].writes_register and state in read):
                 raise InternalError(f"{node.op} {quoted(node.name)}: state {quoted(state)} is another node's as well")
             owner[state] = node.name
     for state in graph.states:

@@ -30,7 +30,7 @@ from .._text import escaped, listed, quoted, shown
 from ..budget import WEIGHT_BYTES, room, watch
 from ..errors import ShapeError, UnsupportedError
 from .nodes import Node, State, Value
-from .ops import CATALOGUE, check_precisions, infer
+from .ops import OPS
 from .origin import Origin
 
 
@@ -106,7 +106,7 @@ class Graph:
         *,
         name: str | None = None,
         attrs: Mapping[str, Any] | None = None,
-        weights: Mapping[str, np.ndarray] | None = None,
+        weights: Mapping[str, np.ndarray | None] | None = None,
         states: Iterable[str] = (),
         precisions: Mapping[str, str] | None = None,
     ) -> Any:
@@ -118,8 +118,9 @@ class Graph:
             ShapeError: an input, weight or attribute does not fit; the message names the node.
             UnsupportedError: the op, one of its settings or a precision does not exist.
         """
-        if op not in CATALOGUE:
-            raise UnsupportedError(f"op {op!r} does not exist; ops: {', '.join(sorted(CATALOGUE))}")
+        if op not in OPS:
+            raise UnsupportedError(f"op {op!r} does not exist; ops: {', '.join(sorted(OPS))}")
+        kind = OPS[op]
         name = self.unique_name(name or op)
         inputs = tuple(inputs)
         for value in inputs:
@@ -129,31 +130,30 @@ class Graph:
             if state not in self.states:
                 raise ShapeError(f"{op} {quoted(name)}: state {quoted(state)} does not exist")
             # A layer owns its states; a register may be read often, but written once.
-            if (op != "state_read" and state in self._written) or (
-                op not in ("state_read", "state_write") and state in self._read
-            ):
+            if (not kind.reads_register and state in self._written) or (not kind.is_register and state in self._read):
                 raise ShapeError(
                     f"{op} {quoted(name)}: state {quoted(state)} belongs to another node; give each its own"
                 )
         # float64 weights (typed-in examples) become float32 here, once, for every importer alike.
+        integers = {weight.key for weight in kind.weights if weight.integers}
         arrays = {
             key: np.asarray(
-                w, np.int32 if np.asarray(w).dtype.kind in "iu" and key == "indices" else np.float32, order="C"
+                w, np.int32 if key in integers and np.asarray(w).dtype.kind in "iu" else np.float32, order="C"
             )
             for key, w in (weights or {}).items()
             if w is not None
         }
         for key, array in arrays.items():
-            room(array.size, array.itemsize if key == "indices" else WEIGHT_BYTES)
+            room(array.size, array.itemsize if key in integers else WEIGHT_BYTES)
         node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states), dict(precisions or {}))
-        outputs = infer(self, node)
-        check_precisions(node)
+        outputs = kind.infer(self, node)
+        kind.check_precisions(node)
         node.outputs = tuple(f"{name}.{suffix}" for suffix, _ in outputs)
         for output, (_, made) in zip(node.outputs, outputs, strict=True):
             self._new_value(Value(output, made.shape, made.dtype, made.once))
         self.nodes.append(node)
         self.origin.note(name)
-        (self._read if op == "state_read" else self._written).update(node.states)
+        (self._read if kind.reads_register else self._written).update(node.states)
         self._taken.add(name)
         if len(node.outputs) == 1:
             return node.outputs[0]
@@ -205,7 +205,7 @@ class Graph:
 
     def whole_sequence_nodes(self) -> list[tuple[Node, str]]:
         """The nodes that need the whole sequence, each with the reason: none of them can be streamed."""
-        return [(node, reason) for node in self.nodes if (reason := _needs_whole_sequence(node))]
+        return [(node, reason) for node in self.nodes if (reason := OPS[node.op].needs_whole_sequence(node))]
 
     def check_registers(self) -> None:
         """Refuse registers beside nodes that need the whole sequence.
@@ -214,7 +214,7 @@ class Graph:
             UnsupportedError: names one of each.
         """
         whole = self.whole_sequence_nodes()
-        registers = [node for node in self.nodes if node.op in ("state_read", "state_write")]
+        registers = [node for node in self.nodes if OPS[node.op].is_register]
         if whole and registers:
             node, reason = whole[0]
             raise UnsupportedError(
@@ -234,8 +234,8 @@ class Graph:
     @property
     def n_bytes(self) -> int:
         """About what the arrays of all nodes take until there is a model."""
-        indices = sum(node.weights["indices"].nbytes for node in self.nodes if "indices" in node.weights)
-        return indices + WEIGHT_BYTES * self.n_parameters
+        integers = sum(w.nbytes for node in self.nodes for w in node.weights.values() if w.dtype.kind == "i")
+        return integers + WEIGHT_BYTES * self.n_parameters
 
     def __repr__(self) -> str:
         def show(value: str) -> str:
@@ -256,16 +256,6 @@ class Graph:
             )
         lines += [f"  output  {shown(name)} = {shown(value)}" for name, value in self.outputs.items()]
         return "\n".join(lines)
-
-
-def _needs_whole_sequence(node: Node) -> str:
-    if node.attrs.get("reverse") and node.op in ("rnn", "lstm", "gru") and not node.attrs["steps"]:
-        return "it runs backwards in time (direction reverse, or one half of a bidirectional layer)"
-    if node.op == "last" and node.attrs["reverse"]:
-        return "it takes what a backward layer gives at the first timestep"
-    if node.op == "flip":
-        return "it reverses the order of the timesteps"
-    return ""
 
 
 def _as_shape(shape: int | Iterable[int]) -> tuple[int, ...]:

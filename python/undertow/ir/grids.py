@@ -18,6 +18,7 @@ from ..budget import room
 from ..errors import ShapeError, UnsupportedError
 from .activations import IDENTITY, Activation
 from .graph import Graph
+from .ops import OPS
 
 #: most elements that the windows of one layer may have together: what a step moves
 MAX_WINDOWS = 1 << 24
@@ -94,7 +95,7 @@ def gather(graph: Graph, x: str, positions: np.ndarray, name: str, padding: floa
         raise ShapeError(f"{name}: {positions.size} elements of windows, expected at most {MAX_WINDOWS}")
     room(positions.size, _COPIES * 4, name)
     if positions.size > _SMALL:
-        moved = sum(node.weights["indices"].size for node in graph.nodes if node.op == "select")
+        moved = sum(taken.size for node in graph.nodes if (taken := OPS[node.op].taken(node)) is not None)
         if moved + positions.size > MAX_ALL_WINDOWS:
             raise ShapeError(
                 f"{name}: {positions.size} elements of windows after {moved} of other layers, expected at most "
@@ -114,12 +115,14 @@ def gather(graph: Graph, x: str, positions: np.ndarray, name: str, padding: floa
 
 
 def _origin(graph: Graph, inputs: list[str], positions: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The same elements, of the values that selects and reshapes right before took them from."""
+    """The same elements, of the values that selections and views right before took them from."""
     by_output = {value: node for node in graph.nodes[-8:] for value in node.outputs}
-    while len(inputs) == 1 and (node := by_output.get(inputs[0])) is not None and node.op in ("select", "reshape"):
-        if node.op == "select":
-            taken = node.weights["indices"].ravel()
-            positions = np.where(positions < 0, np.int32(-1), taken[positions])
+    while len(inputs) == 1 and (node := by_output.get(inputs[0])) is not None:
+        taken = OPS[node.op].taken(node)
+        if taken is not None:
+            positions = np.where(positions < 0, np.int32(-1), taken.ravel()[positions])
+        elif not OPS[node.op].is_view:
+            break
         inputs = list(node.inputs)
     return inputs, positions
 

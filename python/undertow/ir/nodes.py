@@ -52,8 +52,8 @@ class Node:
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that were learnt, or could have been: where elements lie (`indices`) is none."""
-        return sum(w.size for key, w in self.weights.items() if key != "indices")
+        """Numbers that were learnt, or could have been: integers, which say where elements lie, are none."""
+        return sum(w.size for w in self.weights.values() if w.dtype.kind == "f")
 
 
 class Scope(Protocol):

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..budget import TooMuch, room
 from ..ir.graph import Graph, Node
-from ..ir.ops import BINARY
+from ..ir.ops.elementwise import BINARY
 from .fuse import rounds
 
 _ELEMENTWISE = frozenset({*BINARY, "where", "activation", "affine", "reshape"})

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from ..errors import UnsupportedError
 from ..ir import precision
 from ..ir.graph import Graph
-from ..ir.ops import CATALOGUE, check_precisions
+from ..ir.ops import OPS
 
 #: one precision for every weight; or layer -> precision, or layer -> weight key -> precision
 Precisions = str | Mapping[str, str | Mapping[str, str]]
@@ -38,7 +38,7 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
     {'W': 'int8'}
     """
     changed = graph.copy()
-    able = {node.name: node for node in changed.nodes if CATALOGUE[node.op].reducible}
+    able = {node.name: node for node in changed.nodes if OPS[node.op].reducible}
     if not isinstance(precisions, Mapping):
         precision.check(precisions, f"graph {graph.name!r}")
         precisions = dict.fromkeys(able if layers is None else layers, precisions)
@@ -52,7 +52,7 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
             )
         node = able[name]
         if not isinstance(chosen, Mapping):
-            chosen = {key: chosen for key in CATALOGUE[node.op].reducible if key in node.weights}
+            chosen = {key: chosen for key in OPS[node.op].reducible if key in node.weights}
         node.precisions.update(chosen)
-        check_precisions(node)
+        OPS[node.op].check_precisions(node)
     return changed

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
 from ..ir.graph import Graph, Node
-from ..ir.ops import is_gated
+from ..ir.ops import OPS
 from .formulas import CELLS, Weights, cell, forgetful, frames, prepare, window
 
 Arrays = dict[str, np.ndarray]
@@ -300,7 +300,7 @@ class _Sequence:
             following: Arrays = {}
             for node in group:
                 xs = [given[name][t] for name in node.inputs]
-                gated_off = is_gated(node) and xs[1][0] == 0
+                gated_off = OPS[node.op].is_gated(node) and xs[1][0] == 0
                 if node.op in CELLS and node.states:
                     if gated_off or (node.attrs["masked"] and t >= self.length):
                         continue  # outputs stay zero, the state stays as it is

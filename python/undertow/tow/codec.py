@@ -20,11 +20,12 @@ from ..errors import Error, FormatError
 from ..ir import runs
 from ..ir.activations import BY_CODE, Activation
 from ..ir.graph import Graph, Node, Value
-from ..ir.ops import BINARY, REDUCTIONS
+from ..ir.ops import elementwise, frames
 from . import versions
 from .container import COUNTS, FRAMES_AT, HASH_AT, HEADER, NONE, Reader, Writer, align, dims
 from .packing import pack, pack_bias, pack_table, pad, precision_of, unpack, unpack_bias, unpack_table
 
+BINARY, REDUCTIONS = tuple(elementwise.BINARY), tuple(frames.REDUCTIONS)
 MAGIC = b"\x89TOW\r\n\x1a\n"
 #: characters of the source that a file keeps
 MAX_SOURCE = 4096

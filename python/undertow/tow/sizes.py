@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ir import precision, runs
 from ..ir.graph import Node
-from ..ir.ops import CATALOGUE
+from ..ir.ops import OPS
 from . import codec, packing, sparse
 
 
@@ -20,7 +20,7 @@ def weight_bytes(node: Node, precisions: Mapping[str, str] | None = None) -> int
     for key, w in node.weights.items():
         if key == "table":
             total += packing.table_bytes(len(w), w.shape[1], precisions.get(key, "float32"))
-        elif key in CATALOGUE[node.op].reducible:
+        elif key in OPS[node.op].reducible:
             gates, rows, columns = w.reshape(-1, *w.shape[-2:]).shape
             parts = (2, 1) if node.op == "gru" and key == "R" and not node.attrs["reset_after"] else (gates,)
             name = precisions.get(key, "float32")

@@ -7,7 +7,6 @@ from typing import NoReturn
 
 from ..._text import quoted
 from ...errors import ShapeError
-from ..activations import IDENTITY, Activation
 from ..nodes import Node, Scope, Value
 
 Outputs = list[tuple[str, Value]]
@@ -26,6 +25,16 @@ def inputs(graph: Scope, node: Node, dtype: str = "float32") -> list[Value]:
     return values
 
 
+def gated(graph: Scope, node: Node, is_gated: bool, needed: bool = False) -> list[Value]:
+    """The inputs without the gate; `needed`: a second input must be one."""
+    values = inputs(graph, node)
+    if is_gated and values[1].shape == (1,):
+        values.pop()
+    elif is_gated and needed:
+        fail(node, f"gate {values[1].name!r} has shape {values[1].shape}, expected (1,)")
+    return values
+
+
 def weight(node: Node, key: str, shape: tuple[int, ...], optional: bool = False) -> None:
     if key not in node.weights:
         if not optional:
@@ -36,9 +45,3 @@ def weight(node: Node, key: str, shape: tuple[int, ...], optional: bool = False)
 
 def out(shape: tuple[int, ...], *inputs: Value, dtype: str = "float32") -> Outputs:
     return [("out", Value("", shape, dtype, once=all(v.once for v in inputs)))]
-
-
-def activation(node: Node) -> None:
-    act = node.attrs.setdefault("activation", IDENTITY)
-    if not isinstance(act, Activation):
-        raise TypeError(f"{node.op} {quoted(node.name)}: activation must be an Activation, got {act!r}")
