@@ -20,10 +20,11 @@ from tolerances import CONDITION, FLOAT64_AGREE, ILL_CONDITIONED, LOWERED, SHAKE
 from truths import Rows, Truths, by_oracle, judged_rows
 from undertow import reference
 from undertow.ir.graph import Graph, Node
+from undertow.ir.ops import OPS, Span
 from undertow.ir.precision import numbers, stored
 from undertow.passes.latency import latencies
 from undertow.passes.unused import prune
-from undertow.reference import formulas
+from undertow.reference.nodes import outputs, prepare
 
 #: rows of a node that the oracle and the reference compute
 ROWS = 3
@@ -83,17 +84,17 @@ def agree(case: Case, truths: Truths, node: Node, balls: list[Ball], row: int, m
 
 
 def by_formulas(truths: Truths, node: Node, judged: np.ndarray, rng) -> Rows:
-    """As truths.by_oracle, by `undertow.reference.formulas`: all that `undertow.reference` computes of a node."""
+    """As truths.by_oracle, by the formulas of ops: all that `undertow.reference` computes of a node."""
     if node.op in ("window", "present", "last", "flip", "state_read", "constant"):
         return []
-    w = formulas.prepare(node, rounding=True)
+    w = prepare(node, rounding=True)
     if node.op in CELLS:
         x, before, is_open = truths.walked(node, False)
         rows = rng.permutation(np.flatnonzero(is_open & judged))[:ROWS]
-        return [(t, list(formulas.rows_of(node, w, x[t], tuple(s[t] for s in before)))) for t in rows]
+        return [(t, list(OPS[node.op].rows(node, w, x[t], tuple(s[t] for s in before)))) for t in rows]
     rows = rng.permutation(np.flatnonzero(judged))[:ROWS]
     xs = [truths.over_time(v)[rows] for v in node.inputs]
-    y = formulas.frames(node, w, xs, len(rows))
+    (y,) = outputs(node, w, xs, Span(len(rows)))
     return [(t, [y[i]]) for i, t in enumerate(rows)]
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ir.activations import activate
 from ..ir.graph import Graph, Node
+from ..ir.ops import HIDDEN, OPS
 from ..ir.precision import GROUP, quantise
-from ..reference.formulas import clipped, states_before
+from ..reference.nodes import states_before
 
 Arrays = dict[str, np.ndarray]
 
@@ -80,25 +80,23 @@ def fitted(node: Node, precisions: dict[str, str], graph: Graph, values: Arrays)
         precisions: weight key -> precision.
         graph, values: the graph, and every value of it over time (`undertow.accuracy.layerwise.inner_values`).
     """
-    found: dict[str, np.ndarray] = {}
-    for key in ("W", "R"):
+    op, found = OPS[node.op], {}
+    for weight in op.weights:
+        key = weight.key
         w, precision = node.weights.get(key), precisions.get(key, "float32")
-        if w is None or precision not in ("int8", "int4"):
+        if w is None or not weight.multiplies or precision not in ("int8", "int4"):
             continue
         what = f"{node.op} {node.name!r}: {key}"
-        frames = values[node.inputs[0]]
-        if key == "W":
-            x = frames.reshape(-1, w.shape[-1])
-        else:
+        x = h = values[node.inputs[0]]
+        if weight.multiplies == HIDDEN:
             h = states_before(graph, node, _in_time(node, graph, values))[0]
-            frames = np.broadcast_to(frames, (*h.shape[:-1], node.weights["W"].shape[-1]))
-            frames, x = (a.reshape(-1, a.shape[-1]) for a in (frames, h))
-        if node.op == "gru" and key == "R" and not node.attrs["reset_after"]:
-            both = compensated(w[:2].reshape(-1, w.shape[-1]), x, precision, what).reshape(2, *w.shape[1:])
-            candidate = compensated(w[2], _reset(node, frames, x) * x, precision, what)
-            found[key] = np.concatenate([both, candidate[None]])
-        else:
-            found[key] = compensated(w.reshape(-1, w.shape[-1]), x, precision, what).reshape(w.shape)
+            x = np.broadcast_to(x, (*h.shape[:-1], x.shape[-1]))
+        x, h = (a.reshape(-1, a.shape[-1]) for a in (x, h))
+        parts = [
+            compensated(w[part].reshape(-1, w.shape[-1]), vectors, precision, what).reshape(w[part].shape)
+            for part, vectors in op.factors(node, key, x, h)
+        ]
+        found[key] = np.concatenate(parts)
     return found
 
 
@@ -106,10 +104,3 @@ def _in_time(node: Node, graph: Graph, values: Arrays) -> Arrays:
     """The values of a node with a time axis, also those that are given once."""
     names = [*node.inputs, *node.outputs]
     return {name: values[name].reshape(-1, *graph.shape(name)) for name in names}
-
-
-def _reset(node: Node, x: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """The reset gate of a GRU at every timestep."""
-    w = node.weights
-    a = x @ w["W"][1].T + h @ w["R"][1].T + (w["b"][1] if "b" in w else 0.0)
-    return activate(node.attrs["activations"][0], clipped(node.attrs, a))

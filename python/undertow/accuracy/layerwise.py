@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph, Node
-from ..ir.ops import OPS
+from ..ir.ops import OPS, Cell, Span
 from ..ir.products import Rounding
 from ..model import Model
-from ..reference.formulas import CELLS, Weights, frames, prepare, rows_of, states_before, window
+from ..reference.nodes import Weights, outputs, prepare, states_before
 
 Arrays = dict[str, np.ndarray]
 
@@ -60,7 +60,7 @@ def node_errors(model: Model, X: Arrays, tolerance: float) -> tuple[list[NodeErr
     found = []
     with np.errstate(all="ignore"):
         for node in graph.nodes:
-            if node.op == "state_write" or not all(v in values for v in node.outputs):
+            if not node.outputs or not all(v in values for v in node.outputs):
                 continue
             weights = prepare(node, rounding=True)
             expected = _expected(graph, node, weights, values, n_present, model.streamable)
@@ -88,9 +88,9 @@ def inner_values(model: Model, graph: Graph, X: Arrays) -> tuple[Arrays, bool]:
     padded = {name: np.concatenate([x, np.zeros((model.latency, *x.shape[1:]), x.dtype)]) for name, x in X.items()}
     values = {name: Y[output] for name, output in names.items()} | padded
     for node in graph.nodes:  # ids on their way to an embedding
-        if node.op == "reshape" and graph.values[node.outputs[0]].dtype == "int32" and node.inputs[0] in values:
-            x = values[node.inputs[0]]
-            values[node.outputs[0]] = x.reshape(len(x), *node.attrs["shape"])
+        if any(graph.values[v].dtype == "int32" for v in node.outputs) and all(v in values for v in node.inputs):
+            xs = [values[v] for v in node.inputs]
+            values.update(zip(node.outputs, outputs(node, {}, xs, Span(len(xs[0]))), strict=True))
     return values, same
 
 
@@ -115,35 +115,29 @@ def _expected(
         x = values[name].astype(np.int64 if graph.values[name].dtype == "int32" else np.float64)
         return x if in_time(name) else np.broadcast_to(x, (T, *x.shape))
 
-    is_open = over_time(node.inputs[1])[:, 0] != 0 if OPS[node.op].is_gated(node) else np.ones(T, bool)
-    if node.op in CELLS:
+    def gate(node: Node) -> np.ndarray:
+        return over_time(node.inputs[1])[:, 0] != 0 if OPS[node.op].is_gated(node) else np.ones(T, bool)
+
+    op = OPS[node.op]
+    if isinstance(op, Cell):
         if in_time(node.outputs[0]):
-            return _cell(graph, node, w, values, over_time(node.inputs[0]), is_open)
+            return _cell(graph, op, node, w, values, over_time(node.inputs[0]), gate(node))
         once = {name: values[name][None] for name in (*node.inputs, *node.outputs)}
-        return [y[0] for y in _cell(graph, node, w, once, once[node.inputs[0]].astype(np.float64), is_open[:1])]
-    if node.op == "present":
-        return [(np.arange(T) < n_present).astype(np.float64)[:, None]]
-    if node.op == "window":
-        return [window(node.attrs["taps"], *(over_time(v) for v in node.inputs))]
-    if node.op == "state_read":
+        return [y[0] for y in _cell(graph, op, node, w, once, once[node.inputs[0]].astype(np.float64), gate(node)[:1])]
+    if op.reads_register:
         state = graph.states[node.states[0]]
         start = np.zeros(state.shape) if state.init is None else state.init
-        writer = next((n for n in graph.nodes if n.op == "state_write" and n.states == node.states), None)
+        writer = next((n for n in graph.nodes if OPS[n.op].writes_register and n.states == node.states), None)
         before = np.broadcast_to(start, (T, *state.shape)).astype(np.float64)
         if writer is not None:
-            gate = over_time(writer.inputs[1])[:, 0] != 0 if OPS[writer.op].is_gated(writer) else np.ones(T, bool)
             written = np.concatenate([before[:1], over_time(writer.inputs[0])])
-            before = written[_latest(gate)]
+            before = written[_latest(gate(writer))]
         return [before]
-    if node.op in ("flip", "last"):
-        (name,) = node.inputs
-        x = values[name].astype(np.float64)
-        if not in_time(name) or (node.op == "last" and streamable):
-            return [x]
-        return [x[::-1] if node.op == "flip" else x[0 if node.attrs["reverse"] else -1]]
-    if in_time(node.outputs[0]):
-        return [frames(node, w, [over_time(v) for v in node.inputs], T)]
-    return [frames(node, w, [values[v].astype(np.float64)[None] for v in node.inputs], 1)[0]]
+    if op.whole_sequence and (streamable or not in_time(node.inputs[0])):
+        return [values[v].astype(np.float64) for v in node.inputs]
+    if any(in_time(v) for v in (*node.inputs, *node.outputs)):
+        return list(outputs(node, w, [over_time(v) for v in node.inputs], Span(T, n_present, T)))
+    return list(outputs(node, w, [values[v].astype(np.float64) for v in node.inputs]))
 
 
 def _latest(gate: np.ndarray) -> np.ndarray:
@@ -152,7 +146,9 @@ def _latest(gate: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(np.concatenate([[0], opened]))[: len(gate)]
 
 
-def _cell(graph: Graph, node: Node, w: Weights, values: Arrays, x: np.ndarray, is_open: np.ndarray) -> list[np.ndarray]:
+def _cell(
+    graph: Graph, op: Cell, node: Node, w: Weights, values: Arrays, x: np.ndarray, is_open: np.ndarray
+) -> list[np.ndarray]:
     """Each timestep from the state that the engine had before it; its states are the outputs of the cell."""
     latest = None if is_open.all() else _latest(is_open)
     before = [s.astype(np.float64) for s in states_before(graph, node, values, latest)]
@@ -160,7 +156,7 @@ def _cell(graph: Graph, node: Node, w: Weights, values: Arrays, x: np.ndarray, i
     for at in np.ndindex(x.shape[: 1 + node.attrs["steps"]]):
         if not is_open[at[0]]:
             continue
-        for rows, row in zip(expected, rows_of(node, w, x[at], tuple(s[at] for s in before)), strict=True):
+        for rows, row in zip(expected, op.rows(node, w, x[at], tuple(s[at] for s in before)), strict=True):
             rows[at] = row
     return expected
 
@@ -187,11 +183,7 @@ def _compare(node: Node, w: Weights, values: Arrays, expected: list[np.ndarray],
 
 def _inner_step(node: Node, w: Weights) -> float:
     """What one step of a vector that is rounded inside a cell can change; 0 where nothing is."""
-    inner: Any = None
-    if node.op == "gru" and not node.attrs["reset_after"]:
-        inner = w["R"]
-    elif node.op == "lstm":
-        inner = w.get("projection")
+    inner = w.get(OPS[node.op].inner_matrix(node))
     if not isinstance(inner, Rounding):
         return 0.0
     largest = np.abs(inner.q).reshape(*inner.scale.shape[: inner.q.ndim - 1], -1).max(axis=-1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The slow truth: a float64 evaluator of a Graph, on formulas written to be read."""
+"""The slow truth: a float64 evaluator of a Graph, on the formulas that stand with its ops (`undertow.ir.ops`)."""
 
 from ..ir.activations import activate
 from .evaluate import Evaluation, evaluate, run, trace

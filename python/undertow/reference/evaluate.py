@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The slow truth: a float64 evaluator of a Graph, written to be read.
 
-`undertow verify` and the tests compare the engine with it. It shares the catalogue of ops with the engine and not one
-line of arithmetic. Weights are the numbers that the model's file stores; everything computed from them is float64
-(`undertow.reference.formulas`). Only where it is told to does it round what int8 and int4 weights multiply, as the
-engine does.
+`undertow verify` and the tests compare the engine with it. It shares not one line of arithmetic with the engine.
+Weights are the numbers that the model's file stores; everything computed from them is float64, by the formulas that
+stand with the ops (`undertow.ir.ops`). Only where it is told to does it round what int8 and int4 weights multiply, as
+the engine does.
 
 A value is an array of shape (T, *frame), or (*frame) when the graph gives it once per sequence. A graph that
 `undertow.passes.latency` has lowered is run as a stream is, flush included; its outputs are of the whole sequence.
@@ -20,8 +20,8 @@ import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
 from ..ir.graph import Graph, Node
-from ..ir.ops import OPS
-from .formulas import CELLS, Weights, cell, forgetful, frames, prepare, window
+from ..ir.ops import OPS, Span
+from .nodes import Weights, outputs, prepare
 
 Arrays = dict[str, np.ndarray]
 
@@ -104,9 +104,7 @@ def evaluate(
         graph,
         values,
         _initial_state(graph, state),
-        n_present + latency,
-        n_present,
-        length,
+        Span(n_present + latency, n_present, length),
         not graph.whole_sequence_nodes(),
         rounding,
     )
@@ -217,11 +215,6 @@ def _components(needs: list[set[int]]) -> list[list[int]]:
     return components
 
 
-def _at_once(node: Node, w: Weights, xs: list[np.ndarray], n: int) -> tuple[np.ndarray, ...]:
-    """The outputs of a node without state on `n` frames, (n, *frame) each."""
-    return forgetful(node, w, xs, n) if node.op in CELLS else (frames(node, w, xs, n),)
-
-
 # -- running a sequence ---------------------------------------------------------------------------------------------
 
 
@@ -230,9 +223,7 @@ class _Sequence:
     graph: Graph
     values: Arrays
     now: Arrays  # state name -> its value at the timestep that has been reached
-    n_steps: int
-    n_present: int  # of these, frames of the sequence; the others are a flush
-    length: int  # valid frames, for masked nodes
+    span: Span
     streamable: bool
     rounding: bool
     states: Arrays = field(default_factory=dict)
@@ -240,43 +231,22 @@ class _Sequence:
     def every_frame(self, name: str) -> np.ndarray:
         """A value with a time axis: what is given once is the same at every timestep."""
         value = self.values[name]
-        return value if self._in_time(name) else np.broadcast_to(value, (self.n_steps, *value.shape))
+        return value if self._in_time(name) else np.broadcast_to(value, (self.span.n_frames, *value.shape))
 
     def _in_time(self, name: str) -> bool:
         return self.values[name].ndim > len(self.graph.values[name].shape)
 
     def run_at_once(self, node: Node) -> None:
         """Compute a node without state, over all frames."""
-        w = prepare(node, self.rounding)
-        if node.op in ("last", "flip"):
-            self.values[node.outputs[0]] = self._whole_sequence(node)
-            return
-        if node.op == "present":
-            self.values[node.outputs[0]] = (np.arange(self.n_steps) < self.n_present).astype(np.float64)[:, None]
-            return
-        if node.op == "window":
-            xs = [self.every_frame(name) for name in node.inputs]
-            self.values[node.outputs[0]] = window(node.attrs["taps"], *xs)
-            return
         in_time = any(self._in_time(name) for name in node.inputs)
-        if in_time:
-            xs, n = [self.every_frame(name) for name in node.inputs], self.n_steps
+        if OPS[node.op].whole_sequence and (self.streamable or not in_time):
+            results = tuple(self.values[name] for name in node.inputs)
+        elif in_time or not self.graph.values[node.outputs[0]].once:
+            xs = [self.every_frame(name) for name in node.inputs]
+            results = outputs(node, prepare(node, self.rounding), xs, self.span)
         else:  # a constant, or what follows from `last`
-            xs, n = [self.values[name][None] for name in node.inputs], 1
-        for name, result in zip(node.outputs, _at_once(node, w, xs, n), strict=True):
-            self.values[name] = result if in_time else result[0]
-
-    def _whole_sequence(self, node: Node) -> np.ndarray:
-        (name,) = node.inputs
-        x = self.values[name]
-        if not self._in_time(name) or (node.op == "last" and self.streamable):
-            return x
-        if node.op == "flip":
-            return x[::-1]
-        if self.n_steps == 0:
-            return np.zeros(x.shape[1:])
-        n = self.length if node.attrs["masked"] else self.n_steps
-        return x[0 if node.attrs["reverse"] else max(n - 1, 0)]
+            results = outputs(node, prepare(node, self.rounding), [self.values[name] for name in node.inputs])
+        self.values.update(zip(node.outputs, results, strict=True))
 
     def run_in_time(self, group: list[Node]) -> None:
         """Advance the nodes of a group together, frame by frame; a state changes at the end of its timestep."""
@@ -284,63 +254,38 @@ class _Sequence:
         given = {name: self.every_frame(name) for node in group for name in node.inputs if name not in inside}
         weights: dict[str, Weights] = {}
         for node in group:
-            backwards = bool(node.attrs.get("reverse")) and not node.attrs.get("steps")
-            if len(group) > 1 and node.op == "window" and node.attrs["taps"][-1] > 0:
-                raise UnsupportedError(f"window {node.name!r}: looks ahead inside a loop over a state")
-            if len(group) > 1 and (backwards or node.op == "flip" or (node.op == "last" and not self.streamable)):
+            op = OPS[node.op]
+            backwards = op.walks_back(node)
+            if len(group) > 1 and op.taps(node)[-1] > 0:
+                raise UnsupportedError(f"{node.op} {node.name!r}: looks ahead inside a loop over a state")
+            if len(group) > 1 and (op.needs_whole_sequence(node) or (op.whole_sequence and not self.streamable)):
                 raise UnsupportedError(f"{node.op} {node.name!r}: needs the whole sequence inside a loop over a state")
             weights[node.name] = prepare(node, self.rounding)
             for name in node.outputs:
-                self.values[name] = given[name] = np.zeros((self.n_steps, *self.graph.values[name].shape))
+                self.values[name] = given[name] = np.zeros((self.span.n_frames, *self.graph.values[name].shape))
             for name in node.states:
-                self.states[name] = np.zeros((self.n_steps, *self.now[name].shape))
+                self.states[name] = np.zeros((self.span.n_frames, *self.now[name].shape))
 
-        times = range(self.n_steps)
+        times = range(self.span.n_frames)
         for t in reversed(times) if backwards else times:
             following: Arrays = {}
             for node in group:
-                xs = [given[name][t] for name in node.inputs]
-                gated_off = OPS[node.op].is_gated(node) and xs[1][0] == 0
-                if node.op in CELLS and node.states:
-                    if gated_off or (node.attrs["masked"] and t >= self.length):
-                        continue  # outputs stay zero, the state stays as it is
-                    before = tuple(self.now[s] for s in node.states)
-                    results, after = cell(node, weights[node.name], xs[0], before)
-                    following.update(zip(node.states, after, strict=True))
-                elif node.op == "state_read":
-                    results = (self.now[node.states[0]],)
-                elif node.op == "state_write":
-                    results = ()
-                    if not gated_off:
-                        following[node.states[0]] = xs[0]
-                elif node.op == "window":
-                    results = (self._window_at(node, t, given, following),)
-                elif node.op == "last":
-                    results = (xs[0],)
-                else:
-                    found = _at_once(node, weights[node.name], [x[None] for x in xs], 1)
-                    results = tuple(result[0] for result in found)
+                op, xs = OPS[node.op], [given[name][: t + 1] for name in node.inputs]
+                shut = op.rests and op.is_gated(node) and xs[1][-1, 0] == 0
+                if shut or (self._is_masked(node) and t >= self.span.length):
+                    continue  # outputs stay zero, the state stays as it is
+                results, after = op.step(node, weights[node.name], xs, tuple(self.now[s] for s in node.states))
+                following.update(zip(node.states, after, strict=False))
                 for name, result in zip(node.outputs, results, strict=True):
                     self.values[name][t] = result
             self.now.update(following)
             for name in {s for node in group for s in node.states}:
                 self.states[name][t] = self.now[name]
 
-        self._mask_ends(group)
-
-    def _window_at(self, node: Node, t: int, given: Arrays, following: Arrays) -> np.ndarray:
-        """One frame of a window: from its state where it has one, else from the frames so far."""
-        taps, rows = node.attrs["taps"], [given[name] for name in node.inputs]
-        if not node.states:
-            first = max(0, t + taps[0])
-            return window(taps, *(x[first : t + 1] for x in rows))[t - first]
-        (state,) = node.states
-        x = np.zeros_like(rows[0][t]) if len(rows) > 1 and rows[1][t] == 0 else rows[0][t]
-        seen = np.concatenate([self.now[state], x[None]])
-        following[state] = seen[1:]
-        return seen[np.add(taps, len(seen) - 1)]
-
-    def _mask_ends(self, group: list[Node]) -> None:
         for node in group:  # as in ONNX Runtime, a sequence of length 0 ends in zeros, whatever it started from
-            if node.op in CELLS and node.attrs["masked"] and self.length == 0 and self.n_steps > 0:
+            if self._is_masked(node) and self.span.length == 0 and self.span.n_frames > 0:
                 self.now.update({s: np.zeros_like(self.now[s]) for s in node.states})
+
+    def _is_masked(self, node: Node) -> bool:
+        """Whether a node has states that stay as they are behind the length of the sequence."""
+        return bool(node.states and node.attrs.get("masked"))
