@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir.graph import Graph, Node
+from ..ir.ops import OPS, Layout
 from ..ir.precision import MAX_COLUMNS, numbers
 from ..tow.sparse import density_of
 
@@ -23,8 +24,6 @@ from ..tow.sparse import density_of
 #: int8 gains more (384 units: 4.0  2.1  1.4  1.2  1.1 in both).
 LIMITS = {"float32": 0.5, "int8": 0.5}
 LEAST = {"float32": 64, "int8": 128}
-
-_MATRICES = {"dense": ("W",), "rnn": ("W", "R"), "gru": ("W", "R"), "lstm": ("W", "R", "projection")}
 
 
 def with_blocks(graph: Graph, sparse: str | bool = "auto") -> Graph:
@@ -45,7 +44,7 @@ def with_blocks(graph: Graph, sparse: str | bool = "auto") -> Graph:
         raise ValueError(f"sparse is {sparse!r}, expected 'auto', True or False")
     changed = graph.copy()
     for node in changed.nodes:
-        for key in _MATRICES.get(node.op, ()):
+        for key in (weight.key for weight in OPS[node.op].weights if weight.layout is Layout.MATRIX):
             plain = numbers(node.precisions.get(key, "float32"))
             if key not in node.weights or plain not in LIMITS:
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -17,214 +17,15 @@ import numpy as np
 
 from .._text import quoted
 from ..errors import Error, FormatError
-from ..ir import runs
-from ..ir.activations import BY_CODE, Activation
 from ..ir.graph import Graph, Node, Value
-from ..ir.ops import elementwise, frames
+from ..ir.ops import OPS, Frames, Op, Weight, of_kind
 from . import versions
 from .container import COUNTS, FRAMES_AT, HASH_AT, HEADER, NONE, Reader, Writer, align, dims
-from .packing import pack, pack_bias, pack_table, pad, precision_of, unpack, unpack_bias, unpack_table
+from .packing import LAYOUTS, pad, precision_of
 
-BINARY, REDUCTIONS = tuple(elementwise.BINARY), tuple(frames.REDUCTIONS)
 MAGIC = b"\x89TOW\r\n\x1a\n"
 #: characters of the source that a file keeps
 MAX_SOURCE = 4096
-
-REVERSE, VARIANT, MASKED, STEPS = 1, 2, 4, 8
-
-KIND = {
-    "dense": 1, "activation": 2, **dict.fromkeys(BINARY, 3), "affine": 4, "softmax": 5, "log_softmax": 5,
-    "layer_norm": 6, "concat": 7, "select": 8, "reshape": 9, "embedding": 10, "constant": 11, "rnn": 12, "gru": 13,
-    "lstm": 14, "state_read": 15, "state_write": 16, "last": 17, "flip": 18, "depthwise": 19, "reduce": 20,
-    "matmul": 21, "where": 22, "window": 23, "present": 27,
-}  # fmt: skip
-#: activations of a cell and the attribute behind flag VARIANT
-CELLS = {"rnn": (1, ""), "gru": (2, "reset_after"), "lstm": (3, "input_forget")}
-#: of a cell with rows, steps, or no state: added to its kind
-FRAMED = 12
-#: where in a node's tensors the weights stand that may have a precision; a GRU's R_n, number 3, has that of R
-REDUCIBLE = {
-    "dense": {"W": 0},
-    "embedding": {"table": 0},
-    "rnn": {"W": 0, "R": 2},
-    "gru": {"W": 0, "R": 2},
-    "lstm": {"W": 0, "R": 2, "projection": 4},
-}
-
-
-def _f32(x: float) -> int:
-    return struct.unpack("<I", struct.pack("<f", x))[0]
-
-
-def _from_f32(word: int) -> float:
-    return struct.unpack("<f", struct.pack("<I", word))[0]
-
-
-def _act_words(*acts: Activation) -> list[int]:
-    return [word for a in acts for word in (a.code, _f32(a.alpha), _f32(a.beta))]
-
-
-def _act(words: list[int]) -> Activation:
-    return Activation(BY_CODE[words[0]], _from_f32(words[1]), _from_f32(words[2]))
-
-
-# --- nodes: (tensors, params) of each op, and back -----------------------------------------------------------------
-
-
-def _encode(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int]]:
-    w, a = node.weights, node.attrs
-    vector = lambda key: None if key not in w else pad(w[key])  # noqa: E731
-    if node.op == "dense":
-        return [_matrix(node, "W", w["W"]), vector("b")], _act_words(a["activation"])
-    if node.op == "depthwise":
-        return [pad(w["W"]), vector("b")], _act_words(a["activation"])
-    if node.op == "reduce":
-        return [], [REDUCTIONS.index(a["kind"])]
-    if node.op == "activation":
-        return [], _act_words(a["activation"])
-    if node.op in BINARY:
-        return [], [BINARY.index(node.op)]
-    if node.op == "affine":
-        return [pad(w["scale"].reshape(-1)), pad(w["shift"].reshape(-1))], []
-    if node.op in ("softmax", "log_softmax"):
-        return [], [int(node.op == "log_softmax")]
-    if node.op == "layer_norm":
-        return [vector("scale"), vector("shift")], [_f32(a["eps"])]
-    if node.op == "select":
-        found = runs.find(w["indices"], a["sizes"])
-        return [pad(found.reshape(-1))], [len(found)]
-    if node.op == "embedding":
-        return [pack_table(w["table"], node.precisions.get("table", "float32"), f"embedding {node.name!r}: table")], []
-    if node.op == "constant":
-        return [pad(w["value"].reshape(-1))], []
-    if node.op == "last":
-        return [], [REVERSE * a["reverse"] | MASKED * a["masked"]]
-    if node.op == "window":
-        return [], [tap & 0xFFFFFFFF for tap in a["taps"]]
-    if node.op == "present":
-        return [], [a["latency"]]
-    if node.op in CELLS:
-        return _encode_cell(graph, node)
-    return [], []
-
-
-def _matrix(node: Node, key: str, W: np.ndarray, name: str = "") -> np.ndarray:
-    return pack(W, node.precisions.get(key, "float32"), f"{node.op} {node.name!r}: {name or key}")
-
-
-def _encode_cell(graph: Graph, node: Node) -> tuple[list[np.ndarray | None], list[int]]:
-    w, a = node.weights, node.attrs
-    b = pack_bias(w["b"]) if "b" in w else None
-    R = w["R"]
-    tensors: list[np.ndarray | None] = [_matrix(node, "W", w["W"]), b]
-    if node.op == "rnn":
-        tensors += [_matrix(node, "R", R)]
-    elif node.op == "lstm":
-        peephole = pad(w["peephole"]) if "peephole" in w else None
-        projection = _matrix(node, "projection", w["projection"]) if "projection" in w else None
-        tensors += [_matrix(node, "R", R), peephole, projection]
-    elif a["reset_after"]:
-        rb = np.zeros(R.shape[:2], np.float32)
-        rb[2] = w.get("rb_n", 0.0)
-        tensors += [_matrix(node, "R", R), None, pack_bias(rb)]
-    else:
-        tensors += [_matrix(node, "R", R[:2]), _matrix(node, "R", R[2:], "R_n"), None]
-    flags = REVERSE * a["reverse"] | VARIANT * bool(a.get(CELLS[node.op][1])) | MASKED * a["masked"]
-    flags |= STEPS * a["steps"]
-    hidden = [w["W"].shape[1]] if _framed(graph, node) else []
-    return tensors, [*_act_words(*a["activations"]), flags, _f32(a["clip"] or 0.0), *hidden]
-
-
-def _framed(graph: Graph, node: Node) -> bool:
-    """Whether a node is a cell with rows or steps in its frames, or without states."""
-    return node.op in CELLS and (len(graph.shape(node.inputs[0])) > 1 or not node.states)
-
-
-def _decode(op: str, tensors: list[Any], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
-    """weights and attrs of a node: the inverse of `_encode`."""
-    cut = lambda t, *shape: None if t is None else t[: prod(shape)].reshape(shape)  # noqa: E731
-    x, y = sizes.inputs, sizes.outputs
-    weights: dict[str, np.ndarray | None] = {}
-    attrs: dict[str, Any] = {}
-    if op == "dense":
-        weights = {"W": unpack(tensors[0], 1, y[0][-1], x[0][-1])[0], "b": cut(tensors[1], y[0][-1])}
-        attrs = {"activation": _act(params)}
-    elif op == "depthwise":
-        _, taps, channels = x[0]
-        weights = {"W": tensors[0].reshape(taps, -1)[:, :channels], "b": cut(tensors[1], channels)}
-        attrs = {"activation": _act(params)}
-    elif op == "reduce":
-        attrs = {"kind": REDUCTIONS[params[0]]}
-    elif op == "activation":
-        attrs = {"activation": _act(params)}
-    elif op == "affine":
-        weights = {"scale": cut(tensors[0], *x[0]), "shift": cut(tensors[1], *x[0])}
-    elif op == "layer_norm":
-        weights = {"scale": cut(tensors[0], x[0][-1]), "shift": cut(tensors[1], x[0][-1])}
-        attrs = {"eps": _from_f32(params[0])}
-    elif op == "select":
-        found = tensors[0][: runs.WORDS * params[0]]
-        weights = {"indices": runs.expand(found, [prod(shape) for shape in x]).reshape(y[0])}
-    elif op == "reshape":
-        attrs = {"shape": y[0]}
-    elif op == "embedding":
-        weights = {"table": unpack_table(tensors[0], prod(y[0]) // prod(x[0]))}
-    elif op == "constant":
-        weights = {"value": cut(tensors[0], *y[0])}
-    elif op == "last":
-        attrs = {"reverse": bool(params[0] & REVERSE), "masked": bool(params[0] & MASKED)}
-    elif op == "window":
-        attrs = {"taps": tuple(tap - (tap >> 31 << 32) for tap in params)}
-    elif op == "present":
-        attrs = {"latency": params[0]}
-    elif op in CELLS:
-        return _decode_cell(op, tensors, params, sizes)
-    return weights, attrs
-
-
-def _decode_cell(op: str, t: list[Any], params: list[int], sizes: _Sizes) -> tuple[dict, dict]:
-    n_acts, variant = CELLS[op]
-    G = {"rnn": 1, "gru": 3, "lstm": 4}[op]
-    flags, clip, *more = params[3 * n_acts :]
-    hidden = more[0] if more else sizes.states[-1][-1]
-    n_in, fed_back = sizes.inputs[0][-1], sizes.outputs[0][-1]
-    weights: dict[str, Any] = {"W": unpack(t[0], G, hidden, n_in)}
-    weights["b"] = None if t[1] is None else unpack_bias(t[1], G, hidden)
-    if op == "gru" and not flags & VARIANT:
-        if t[2].dtype != t[3].dtype:
-            raise FormatError(
-                f"a gru has R in {precision_of(t[2])} and R_n in {precision_of(t[3])}; expected one of them"
-            )
-        weights["R"] = np.concatenate([unpack(t[2], 2, hidden, hidden), unpack(t[3], 1, hidden, hidden)])
-    else:
-        weights["R"] = unpack(t[2], G, hidden, fed_back)
-    if op == "gru" and flags & VARIANT:
-        rb = unpack_bias(t[4], G, hidden)
-        if rb[:2].any():
-            raise FormatError("a gru has a recurrent bias for gates z and r; expected zeros, b has it")
-        weights["rb_n"] = rb[2]
-    if op == "lstm":
-        weights["peephole"] = None if t[3] is None else t[3].reshape(3, -1)[:, :hidden]
-        weights["projection"] = None if t[4] is None else unpack(t[4], 1, fed_back, hidden)[0]
-    attrs = {
-        "activations": tuple(_act(params[3 * i :]) for i in range(n_acts)),
-        "clip": _from_f32(clip) or None,
-        "reverse": bool(flags & REVERSE),
-        "masked": bool(flags & MASKED),
-        "steps": bool(flags & STEPS),
-    }
-    if variant:
-        attrs[variant] = bool(flags & VARIANT)
-    return weights, attrs
-
-
-@dataclass
-class _Sizes:
-    """Frame shapes around a node."""
-
-    inputs: list[tuple[int, ...]]
-    outputs: list[tuple[int, ...]]
-    states: list[tuple[int, ...]]
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -233,15 +34,12 @@ class _Sizes:
 def write(graph: Graph) -> bytes:
     """Give the bytes of a .tow file. Nodes must all be needed, in an order that can run (see `undertow.compile`)."""
     out = Writer()
-    owned = [s for node in graph.nodes if node.op not in ("state_read", "state_write") for s in node.states]
+    owned = [s for node in graph.nodes if not OPS[node.op].is_register for s in node.states]
     state_order = [*owned, *(s for s in graph.states if s not in set(owned))]
     source = graph.source[:MAX_SOURCE]
     title = out.title(graph.name) + out.title(source)
     used = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs.values())
-    node_outputs = {  # a cell state that nothing reads need not be computed into a frame
-        node.name: node.outputs[:1] if node.op == "lstm" and node.outputs[1] not in used else node.outputs
-        for node in graph.nodes
-    }
+    node_outputs = {node.name: OPS[node.op].written(node, used) for node in graph.nodes}
     order = [*graph.inputs, *(v for node in graph.nodes for v in node_outputs[node.name])]
     value_index = {name: i for i, name in enumerate(order)}
     state_index = {name: i for i, name in enumerate(state_order)}
@@ -259,9 +57,9 @@ def write(graph: Graph) -> bytes:
     nodes: list[int] = []
     words: list[int] = []
     for node in graph.nodes:
-        tensors, params = _encode(graph, node)
+        kind, tensors, params = _encode(graph, node)
         counts = [len(node.inputs), len(node_outputs[node.name]), len(node.states), len(tensors), len(params)]
-        nodes += [KIND[node.op] + FRAMED * _framed(graph, node), *out.name(node.name), *counts, len(words)]
+        nodes += [kind, *out.name(node.name), *counts, len(words)]
         words += [value_index[v] for v in node.inputs] + [state_index[s] for s in node.states]
         words += [out.tensor(t) for t in tensors] + params
     out.text += b"\0" * (-len(out.text) % 4)
@@ -289,6 +87,23 @@ def write(graph: Graph) -> bytes:
         at = align(at + array.nbytes)
     _seal(blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, source))
     return bytes(blob)
+
+
+def _encode(graph: Graph, node: Node) -> tuple[int, list[np.ndarray | None], list[int]]:
+    """(kind, tensors, params) of a node"""
+    op, shape = OPS[node.op], graph.shape
+    states = [graph.states[s].shape for s in node.states]
+    frames = Frames([shape(v) for v in node.inputs], [shape(v) for v in node.outputs], states)
+    arrays = op.split(node)
+    tensors = [
+        None
+        if array is None
+        else LAYOUTS[weight.layout].pack(
+            array, node.precisions.get(weight.key, "float32"), f"{node.op} {node.name!r}: {weight.name}"
+        )
+        for weight, array in zip(op.stored, arrays, strict=True)
+    ]
+    return op.kind(node, frames), tensors, op.params(node, arrays, frames)
 
 
 def digest(blob: bytes | bytearray | memoryview) -> bytes:
@@ -356,37 +171,35 @@ def read(blob: bytes | memoryview) -> Graph:
         graph.state(r.name(s), state_shape, init)
     state_names = list(graph.states)
     next_value = n_inputs
-    ops = {kind: op for op, kind in KIND.items()} | {KIND[op] + FRAMED: op for op in CELLS}
     for kind, *name, n_in, n_out, n_st, n_te, n_pa, at in nodes:
         took = [words[at : at + n_in]]
         for n in (n_st, n_te, n_pa):
             start = at + sum(len(t) for t in took)
             took.append(words[start : start + n])
         ins, sts, tes, params = took
-        op = ops[kind]
-        op = BINARY[params[0]] if kind == 3 else ("softmax", "log_softmax")[params[0]] if kind == 5 else op
+        op = of_kind(kind, params)
         outs = range(next_value, next_value + n_out)
-        sizes = _Sizes(
+        frames = Frames(
             [shape(values[i], 4) for i in ins], [shape(values[o], 4) for o in outs], [shape(states[s], 3) for s in sts]
         )
         arrays = [None if t == NONE else r.tensor(tensors[t]) for t in tes]
-        stored = {key: arrays[i] for key, i in REDUCIBLE.get(op, {}).items()}
-        what = f"{op} {quoted(r.name(name))}"
+        what = f"{op.name} {quoted(r.name(name))}"
         try:
             with np.errstate(all="ignore"):  # damaged scales may be anything
-                weights, attrs = _decode(op, arrays, params, sizes)
+                precisions = _precisions(op, arrays)
+                weights, attrs = _decode(op, arrays, params, frames)
         except (ValueError, IndexError) as error:
             if isinstance(error, Error):
                 raise
-            raise FormatError(f"{what}: its weights do not fit its frames, {sizes}: {error}") from error
+            raise FormatError(f"{what}: its weights do not fit its frames, {frames}: {error}") from error
         made = graph.add(
-            op,
+            op.name,
             [names[i] for i in ins],
             name=r.name(name),
             attrs=attrs,
             weights=weights,
             states=[state_names[s] for s in sts],
-            precisions={key: precision_of(tensor) for key, tensor in stored.items() if tensor is not None},
+            precisions=precisions,
         )
         made = (made,) if isinstance(made, str) else made or ()
         for o, value in zip(outs, made, strict=False):
@@ -397,3 +210,30 @@ def read(blob: bytes | memoryview) -> Graph:
     for record in outputs:
         graph.output(r.name(record), names[record[2]])
     return graph
+
+
+def _precisions(op: Op, tensors: Sequence[np.ndarray | None]) -> dict[str, str]:
+    """How a node's weights are stored, by key."""
+    found: dict[str, Weight] = {}
+    precisions: dict[str, str] = {}
+    for weight, tensor in zip(op.stored, tensors, strict=True):
+        if tensor is None or not weight.reducible:
+            continue
+        name, other = precision_of(tensor), found.setdefault(weight.key, weight)
+        if precisions.setdefault(weight.key, name) != name:
+            raise FormatError(
+                f"a {op.name} has {other.name} in {precisions[weight.key]} and {weight.name} in {name}; "
+                "expected one of them"
+            )
+    return precisions
+
+
+def _decode(
+    op: Op, tensors: Sequence[np.ndarray | None], params: Sequence[int], frames: Frames
+) -> tuple[dict[str, np.ndarray | None], dict[str, Any]]:
+    """weights and attrs of a node: the inverse of `_encode`"""
+    arrays = [
+        None if tensor is None else LAYOUTS[weight.layout].unpack(tensor, shape)
+        for weight, tensor, shape in zip(op.stored, tensors, op.stored_shapes(params, frames), strict=True)
+    ]
+    return op.join(arrays, params, frames), op.attributes(params, frames)

@@ -7,8 +7,13 @@ tables (ids, width).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
 import numpy as np
 
+from ..ir.ops import Layout
 from ..ir.precision import CODES, GROUP, SPARSE_CODES, Quantised, narrow, quantise, widen
 from . import sparse
 
@@ -174,6 +179,11 @@ def table_bytes(n: int, width: int, precision: str) -> int:
     return n * width * (4 if precision == "float32" else 2)
 
 
+def _padded_bytes(array: np.ndarray) -> int:
+    """Size of an array of which each row is padded."""
+    return 4 * PANEL * panels(array.shape[-1]) * prod(array.shape[:-1])
+
+
 def _fill(array: np.ndarray, axis: int, multiple: int, value: int) -> np.ndarray:
     widths = [(0, 0)] * array.ndim
     widths[axis] = (0, -array.shape[axis] % multiple)
@@ -184,3 +194,56 @@ def _join(*parts: np.ndarray, multiple: int = 1) -> np.ndarray:
     """Arrays of one first axis as bytes, joined row by row; each row is filled with zeros up to a multiple."""
     rows = [np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8) for part in parts]
     return _fill(np.concatenate(rows, axis=1), 1, multiple, 0).reshape(-1)
+
+
+# --- layouts of ops --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Packing:
+    """A layout in bytes.
+
+    Attributes:
+        pack: (array, precision, what errors call it) -> flat tensor.
+        unpack: (flat tensor, shape of the array) -> array.
+        n_bytes: (array, precision) -> size of the tensor.
+    """
+
+    pack: Callable[[np.ndarray, str, str], np.ndarray]
+    unpack: Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+    n_bytes: Callable[[np.ndarray, str], int]
+
+
+def _unpack_matrix(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    found = unpack(flat, *(1, *shape)[-3:])
+    return found if len(shape) == 3 else found[0]
+
+
+def _matrix_bytes(W: np.ndarray, precision: str) -> int:
+    G, rows, K = (1, *W.shape)[-3:]
+    if precision in SPARSE_CODES:
+        return sparse.tensor_bytes(W.reshape(G, rows, K), precision)
+    return matrix_bytes(G, rows, K, precision)
+
+
+LAYOUTS = {
+    Layout.MATRIX: Packing(pack, _unpack_matrix, _matrix_bytes),
+    Layout.TABLE: Packing(
+        pack_table,
+        lambda t, shape: unpack_table(t, shape[-1]),
+        lambda w, precision: table_bytes(len(w), w.shape[1], precision),
+    ),
+    Layout.VECTOR: Packing(
+        lambda w, *_: pad(w.reshape(-1)),
+        lambda t, shape: t[: prod(shape)].reshape(shape),
+        lambda w, _: _padded_bytes(w.reshape(-1)),
+    ),
+    Layout.ROWS: Packing(
+        lambda w, *_: pad(w),
+        lambda t, shape: t.reshape(shape[0], -1)[:, : shape[1]],
+        lambda w, _: _padded_bytes(w),
+    ),
+    Layout.GATES: Packing(
+        lambda w, *_: pack_bias(w), lambda t, shape: unpack_bias(t, *shape), lambda w, _: _padded_bytes(w)
+    ),
+}

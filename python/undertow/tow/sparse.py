@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..ir.graph import Node
+from ..ir.ops import OPS
 from ..ir.precision import MAX_COLUMNS, SPARSE_CODES, Quantised, numbers, quantise
 
 PANEL, HALF, COLUMNS = 16, 8, 4
@@ -216,8 +217,10 @@ def _finite(W: np.ndarray) -> np.ndarray:
 
 def density_of(node: Node, key: str, precision: str) -> float:
     """Over the tensors that a file makes of this matrix: a GRU with reset_before keeps its candidate apart."""
-    W = node.weights[key].reshape(-1, *node.weights[key].shape[-2:])
-    W = W if precision == "float32" else quantise(_finite(W), "int8").q
-    parts = [W[:2], W[2:]] if node.op == "gru" and key == "R" and not node.attrs["reset_after"] else [W]
-    found = [split(part) for part in parts]
+    op = OPS[node.op]
+    parts = [W for weight, W in zip(op.stored, op.split(node), strict=True) if weight.key == key and W is not None]
+    found = []
+    for part in parts:
+        W = part.reshape(-1, *part.shape[-2:])
+        found.append(split(W if precision == "float32" else quantise(_finite(W), "int8").q))
     return sum(len(b.columns) for b in found) / sum((len(b.starts) - 1) * b.n_columns for b in found)
