@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from .._text import MAX_LINE, escaped, quoted, shown
-from ..ir.activations import IDENTITY, SIGMOID, TANH
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops import OPS
 from ..ir.origin import Origin
@@ -24,7 +23,6 @@ MANY_LAYERS = 24
 MAX_ROWS = 80
 #: Shapes of inputs (outputs) in one line.
 MAX_SHAPES = 3
-_DEFAULTS = {"rnn": (TANH,), "gru": (SIGMOID, TANH), "lstm": (SIGMOID, TANH, TANH)}
 
 
 class Described(Protocol):
@@ -135,54 +133,7 @@ def _left(density: dict[str, float]) -> str:
 
 def variant(graph: Graph, node: Node) -> str:
     """What tells this node from others of its op, in a few words."""
-    attrs, words = node.attrs, []
-    if node.op in _DEFAULTS:
-        frame = graph.shape(node.inputs[0])
-        if attrs["steps"]:
-            words.append(f"{frame[0]} steps of a frame")
-        if len(frame) == 2 + attrs["steps"]:
-            words.append(f"{frame[-2]} rows")
-        words.append("backwards" if attrs["reverse"] else "forwards")
-        if node.op == "gru":
-            words.append("reset after" if attrs["reset_after"] else "reset before")
-        usual = tuple(attrs["activations"]) == _DEFAULTS[node.op]
-        words.append(" ".join(str(a) for a in attrs["activations"]) + ("" if usual else " (not the usual ones)"))
-        if "b" not in node.weights:
-            words.append("no bias")
-        for key in ("peephole", "projection"):
-            if key in node.weights:
-                n = node.weights[key].shape[0]
-                words.append(f"projection to {n}" if key == "projection" else key)
-        if attrs.get("input_forget"):
-            words.append("input_forget")
-        if attrs["clip"] is not None:
-            words.append(f"clip {attrs['clip']:g}")
-        if attrs["masked"]:
-            words.append("masked by length")
-        if not node.states:
-            words.append("starts from an input" if len(node.inputs) > 1 else "forgets")
-    elif attrs.get("activation", IDENTITY) != IDENTITY:
-        words.append(str(attrs["activation"]))
-    if node.op in ("dense", "depthwise") and "b" not in node.weights:
-        words.append("no bias")
-    if node.op == "window":
-        words.append(f"frames {spans(attrs['taps'])}")
-    if node.op == "reduce":
-        words.append(attrs["kind"])
-    if node.op == "layer_norm":
-        words.append(f"eps {attrs['eps']:g}")
-    return ", ".join(words)
-
-
-def spans(taps: tuple[int, ...]) -> str:
-    """(-4, -2, 0, 1) -> "-4 -2 0 to 1": offsets in words, runs of neighbours by their ends."""
-    runs: list[list[int]] = []
-    for tap in taps:
-        if runs and tap == runs[-1][-1] + 1:
-            runs[-1] = [runs[-1][0], tap]
-        else:
-            runs.append([tap])
-    return " ".join(" to ".join(map(str, run)) for run in runs)
+    return ", ".join(OPS[node.op].words(node, [graph.shape(value) for value in node.inputs]))
 
 
 def _not_finite(nodes: list[Node]) -> list[str]:
@@ -284,25 +235,12 @@ def _runs(layers: list[dict[str, Any]], every: bool) -> list[list[dict[str, Any]
     """Layers one by one; where there are many, those between the large ones together."""
     runs: list[list[dict[str, Any]]] = []
     for layer in layers:
-        small = not every and len(layers) > MANY_LAYERS and not is_main(layer["op"])
-        if small and runs and not is_main(runs[-1][0]["op"]):
+        small = not every and len(layers) > MANY_LAYERS and not OPS[layer["op"]].landmark
+        if small and runs and not OPS[runs[-1][0]["op"]].landmark:
             runs[-1].append(layer)
         else:
             runs.append([layer])
     return runs
-
-
-def is_main(op: str) -> bool:
-    """Whether a node of this op is one that people look for: it has matrices, or remembers."""
-    return bool(OPS[op].reducible) or op in (
-        "depthwise",
-        "window",
-        "matmul",
-        "softmax",
-        "layer_norm",
-        "last",
-        "flip",
-    )
 
 
 def human_bytes(n: int) -> str:

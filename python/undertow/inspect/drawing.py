@@ -15,7 +15,8 @@ from .. import _files
 from .._text import quoted, shown
 from ..errors import UnsupportedError
 from ..ir.graph import Graph, Node
-from .describe import Described, is_main, table, variant
+from ..ir.ops import OPS
+from .describe import Described, table, variant
 
 #: What a picture may be written as.
 SUFFIXES = (".svg", ".png", ".pdf", ".dot")
@@ -127,7 +128,7 @@ def dot(model: Described) -> str:
         lines.append(f'  i{i} [label={_label([name])}, shape=ellipse, fillcolor="#e8f0fe"];')
         values[name] = f"i{i}"
     for i, node in enumerate(graph.nodes):
-        colour = "#fde7c8" if node.states else "#e6f4ea" if is_main(node.op) else "white"
+        colour = "#fde7c8" if node.states else "#e6f4ea" if OPS[node.op].landmark else "white"
         lines.append(f'  n{i} [label={_label(_words(graph, node))}, fillcolor="{colour}"];')
         for value in node.inputs:
             lines.append(f"  {values[value]} -> n{i} [label={_label([_size(graph, value)])}];")
@@ -141,9 +142,10 @@ def dot(model: Described) -> str:
         lines.append(f'  {places[state.name]} [label={label}, shape=cylinder, fillcolor="#fff8e1"];')
     for i, node in enumerate(graph.nodes):
         for name in node.states:
-            ends = {"state_read": f"{places[name]} -> n{i}", "state_write": f"n{i} -> {places[name]}"}
-            both = "" if node.op in ends else ", dir=both"
-            lines.append(f"  {ends.get(node.op, f'n{i} -> {places[name]}')} [style=dashed, constraint=false{both}];")
+            op = OPS[node.op]
+            ends = f"{places[name]} -> n{i}" if op.reads_register else f"n{i} -> {places[name]}"
+            both = "" if op.is_register else ", dir=both"
+            lines.append(f"  {ends} [style=dashed, constraint=false{both}];")
     return "\n".join([*lines, "}", ""])
 
 
