@@ -24,6 +24,7 @@ from .._files import silenced
 from .._text import shown
 from ..errors import Error, UnsupportedError
 from ..ir.graph import Graph
+from ..ir.ops import OPS, Cell
 from ._torch_check import differs
 from ._torch_given import Given, copied, first_line, given_of, leaves, refuse_lazy
 from ._torch_projected import written_out
@@ -157,7 +158,7 @@ def _is_final_state(graph: Graph, value: str) -> bool:
     todo, last = [value], False
     while todo:
         node = producers.get(todo.pop())
-        if node is None or node.op not in ("last", "reshape", "select", "concat", "rnn", "gru", "lstm"):
+        if node is None or not (node.op == "last" or OPS[node.op].moves or isinstance(OPS[node.op], Cell)):
             return False
         last |= node.op == "last"
         todo += node.inputs if not node.states else ()

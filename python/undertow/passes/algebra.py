@@ -16,6 +16,7 @@ import numpy as np
 from ..budget import Budget
 from ..ir.activations import IDENTITY, Activation
 from ..ir.graph import Graph, Node
+from ..ir.ops import OPS
 from .linear import Linear, Term
 from .vectors import Index, Vector, compose, index_of, pick, shifted, table
 
@@ -47,7 +48,7 @@ class Formulas:
         #: state -> the value that stands for it wherever it is read
         self.reads: dict[str, str] = {}
         for node in graph.nodes:
-            if node.op == "state_read":
+            if OPS[node.op].reads_register:
                 self.reads.setdefault(node.states[0], node.outputs[0])
 
     # -- movement -------------------------------------------------------------------------------------------------
@@ -62,13 +63,14 @@ class Formulas:
             value, index, places = todo.pop()
             self.budget.spend(len(index))
             node = self.producer.get(value)
-            if node is not None and node.op == "state_read":
+            if node is not None and OPS[node.op].reads_register:
                 value = self.reads[node.states[0]]
-            if node is None or node.op not in ("reshape", "select", "concat"):
+            if node is None or not OPS[node.op].moves:
                 found.setdefault(value, []).append((places, index))
                 continue
-            if node.op == "select":
-                index = compose(node.weights["indices"].reshape(-1), index)
+            taken = OPS[node.op].taken(node)
+            if taken is not None:
+                index = compose(taken.reshape(-1), index)
             if len(node.inputs) == 1:
                 todo.append((node.inputs[0], index, places))
                 continue

@@ -24,6 +24,7 @@ import numpy as np
 from ..budget import Budget, TooMuch
 from ..ir.activations import IDENTITY, SIGMOID, Activation
 from ..ir.graph import Graph
+from ..ir.ops import OPS
 from .algebra import Formulas, Linear, NoFormula, Vector
 from .linear import NotDiagonal
 from .vectors import Index, table
@@ -90,7 +91,7 @@ def _parts(graph: Graph, formulas: Formulas) -> list[Part]:
     """Registers, cut by what is written to them; only parts that are written by one whole value."""
     found, reads = [], set(formulas.reads.values())
     for node in graph.nodes:
-        if node.op != "state_write" or node.states[0] not in formulas.reads:
+        if not OPS[node.op].writes_register or node.states[0] not in formulas.reads:
             continue
         state = node.states[0]
         for made, positions in formulas.origins(node.inputs[0], range(graph.values[node.inputs[0]].size)):

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..ir.activations import IDENTITY
 from ..ir.graph import Graph, Node
+from ..ir.ops import OPS
 
-_LAYERS = ("dense", "depthwise")
 _STEPS = ("round", "floor", "ceil", "sign")
 
 
@@ -51,50 +51,34 @@ def _changes_nothing(node: Node) -> bool:
 
 
 def _source(node: Node, producer: dict[str, Node], uses: dict[str, int]) -> Node | None:
-    """What computes the input of a node, seen through reshapes; None where another node reads it too."""
+    """What computes the input of a node, seen through views; None where another node reads it too."""
     value = node.inputs[0]
     while uses[value] == 1 and value in producer:
         before = producer[value]
-        if before.op != "reshape":
+        if not OPS[before.op].is_view:
             return before
         value = before.inputs[0]
     return None
 
 
 def _absorb(before: Node, node: Node, graph: Graph, exact: bool) -> bool:
-    if node.op == "activation":
-        if before.op not in _LAYERS or before.attrs["activation"] != IDENTITY:
-            return False
-        before.attrs["activation"] = node.attrs["activation"]
-        return True
-    if exact or before.op not in (*_LAYERS, "affine", "layer_norm") or before.precisions:
-        return False
+    op = OPS[before.op]
     if before.attrs.get("activation", IDENTITY) != IDENTITY:
         return False
-    width = graph.values[before.outputs[0]].size if before.op == "affine" else graph.shape(before.outputs[0])[-1]
-    scale, shift = (_row(node.weights[key], width) for key in ("scale", "shift"))
-    if scale is None or shift is None:
+    if node.op == "activation":
+        if op.applies_activation:
+            before.attrs["activation"] = node.attrs["activation"]
+        return op.applies_activation
+    if exact or before.precisions:
         return False
-    w = {key: array.astype(np.float64) for key, array in before.weights.items()}
+    scale, shift = (node.weights[key].reshape(-1).astype(np.float64) for key in ("scale", "shift"))
     with np.errstate(all="ignore"):
-        if before.op in _LAYERS:
-            if (w["W"] == np.rint(w["W"])).all() and not (np.abs(np.frexp(scale)[0]) == 0.5).all():
-                return False
-            w["W"] = w["W"] * (scale[:, None] if before.op == "dense" else scale)
-            w["b"] = w.get("b", 0.0) * scale + shift
-        else:
-            shape = before.weights["scale"].shape if "scale" in w else (width,)
-            factor = w.get("scale", np.ones(shape))
-            w["shift"] = w.get("shift", np.zeros(shape)) * scale.reshape(shape) + shift.reshape(shape)
-            w["scale"] = factor * scale.reshape(shape)
-        fused = {key: np.ascontiguousarray(array, np.float32) for key, array in w.items()}
-    if not all(np.isfinite(array).all() for array in fused.values()):
+        rescaled = op.rescaled(before.weights, graph.shape(before.outputs[0]), scale, shift) or {}
+        fused = {key: np.ascontiguousarray(array, np.float32) for key, array in rescaled.items()}
+    if not fused or not all(np.isfinite(array).all() for array in fused.values()):
+        return False
+    W = before.weights.get("W")
+    if W is not None and np.array_equal(W, np.rint(W)) and not (np.abs(np.frexp(scale)[0]) == 0.5).all():
         return False
     before.weights = fused
     return True
-
-
-def _row(array: np.ndarray, width: int) -> np.ndarray | None:
-    """The one row, float64, of which a frame of rows consists; None where rows differ."""
-    rows = array.reshape(-1, width).astype(np.float64)
-    return rows[0] if (rows == rows[:1]).all() else None

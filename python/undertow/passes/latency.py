@@ -14,12 +14,10 @@ from __future__ import annotations
 
 from ..errors import UnsupportedError
 from ..ir.graph import Graph, Node
-from ..ir.ops import MAX_TAP
+from ..ir.ops import MAX_TAP, OPS
 
 #: latency by value name; None: a constant, which is never late
 Latencies = dict[str, int | None]
-
-_CELLS = ("rnn", "gru", "lstm")
 
 
 def lower(graph: Graph) -> Graph:
@@ -31,12 +29,12 @@ def lower(graph: Graph) -> Graph:
     Raises:
         UnsupportedError: a loop over a state looks ahead; or a frame of ids would have to be delayed. Both by name.
     """
-    raw = [node for node in graph.nodes if node.op == "window" and not node.states and node.attrs["taps"] != (0,)]
+    raw = [node for node in graph.nodes if not node.states and OPS[node.op].taps(node) != (0,)]
     if not raw or graph.whole_sequence_nodes():
         return graph
     if any(node.op == "present" for node in graph.nodes):
         raise UnsupportedError(
-            f"window {raw[0].name!r}: was added to a graph that knows its latency already; add it before compiling"
+            f"{raw[0].op} {raw[0].name!r}: was added to a graph that knows its latency already; add it before compiling"
         )
     return _Lowering(graph).lowered()
 
@@ -48,12 +46,12 @@ def latencies(graph: Graph) -> Latencies:
         UnsupportedError: a loop over a state looks ahead, so no latency is enough; names the state.
     """
     of_state = dict.fromkeys(graph.states, 0)
-    most = sum(max(0, node.attrs["taps"][-1]) for node in graph.nodes if node.op == "window")
+    most = sum(max(0, OPS[node.op].taps(node)[-1]) for node in graph.nodes)
     while True:
         late = _walk(graph, of_state)
         raised = False
         for node in graph.nodes:
-            if node.op != "state_write":
+            if not OPS[node.op].writes_register:
                 continue
             (state,) = node.states
             needed = late[node.inputs[0]] or 0
@@ -73,12 +71,11 @@ def _walk(graph: Graph, of_state: dict[str, int]) -> Latencies:
     for node in graph.nodes:
         known = [d for d in (late[v] for v in node.inputs) if d is not None]
         d = max(known, default=None)
-        if node.op == "state_read":
+        op = OPS[node.op]
+        if op.reads_register:
             d = of_state[node.states[0]]
-        elif node.op == "window":
-            d = max(0, (d or 0) + node.attrs["taps"][-1])
-        elif node.states:
-            d = d or 0
+        elif op.may_be_gated(node):
+            d = max(0, (d or 0) + op.taps(node)[-1])
         late.update(dict.fromkeys(node.outputs, d))
     return late
 
@@ -125,9 +122,9 @@ class _Lowering:
             self._delay(value, d - from_) if (from_ := self.late[old]) is not None else value
             for old, value in zip(node.inputs, inputs, strict=True)
         ]
-        of_time = node.op == "window" or (node.op in ("state_write", *_CELLS) and node.states)
-        zeros_outside = node.op == "window" and node.inputs[0] in self.old.inputs  # what a flush pushes
-        if of_time and not zeros_outside and (gate := self._gate(d)):
+        op = OPS[node.op]
+        zeros_outside = not op.rests and node.inputs[0] in self.old.inputs  # what a flush pushes
+        if op.may_be_gated(node) and not zeros_outside and (gate := self._gate(d)):
             inputs[1:] = [self.new.add("mul", [inputs[1], *gate], name=self._name("gate"))] if inputs[1:] else gate
         self.new.add(
             node.op,

@@ -19,11 +19,9 @@ import numpy as np
 
 from ..budget import TooMuch, room
 from ..ir.graph import Graph, Node
-from ..ir.ops.elementwise import BINARY
+from ..ir.ops import OPS
 from .fuse import rounds
 
-_ELEMENTWISE = frozenset({*BINARY, "where", "activation", "affine", "reshape"})
-_LAYERS = ("dense", "rnn", "gru", "lstm")
 _GROUPED = ("int4",)  # precisions whose columns share scales
 _PIECE = 8  # neighbours that the engine copies as one piece
 _BYTES_EACH = 32  # that choosing takes for each element of a selection
@@ -107,7 +105,7 @@ def _regions(graph: Graph, uses: _Uses) -> list[_Region]:
     """The regions whose order is nobody else's business."""
     region_of: dict[str, _Region] = {}
     for node in graph.nodes:
-        if node.op not in _ELEMENTWISE:
+        if not OPS[node.op].elementwise:
             continue
         near = [region_of[v] for v in node.inputs if v in region_of]
         home = near[0] if near else _Region()
@@ -167,15 +165,14 @@ def _as_read(graph: Graph, node: Node, frames: set[str], size: int) -> np.ndarra
 def _order_columns(graph: Graph, node: Node, uses: _Uses) -> None:
     (value,) = node.outputs
     readers = uses.of(value)
-    fits = all(
-        reader.op in _LAYERS and reader.inputs.count(value) == 1 and reader.inputs[0] == value for reader in readers
-    )
-    if not fits or value in uses.shown or any(r.precisions.get("W") in _GROUPED for r in readers):
+    matrices = [(reader, OPS[reader.op].input_matrix) for reader in readers]
+    fits = all(key and reader.inputs.count(value) == 1 and reader.inputs[0] == value for reader, key in matrices)
+    if not fits or value in uses.shown or any(reader.precisions.get(key) in _GROUPED for reader, key in matrices):
         return
     indices = node.weights["indices"]
     rows = indices.reshape(-1, indices.shape[-1])
     padding = _zeros(graph, node, uses)[rows]
-    weights = [reader.weights["W"] for reader in readers]
+    weights = [reader.weights[key] for reader, key in matrices]
     idle = padding.all(axis=0) & np.all([np.isfinite(W).reshape(-1, W.shape[-1]).all(axis=0) for W in weights], axis=0)
     idle[0] &= not idle.all()
     columns = np.flatnonzero(~idle)
@@ -188,8 +185,8 @@ def _order_columns(graph: Graph, node: Node, uses: _Uses) -> None:
     chosen = np.ascontiguousarray(rows[:, columns]).reshape(*indices.shape[:-1], len(columns))
     node.weights["indices"] = chosen
     graph.values[value] = replace(graph.values[value], shape=chosen.shape)
-    for reader, W in zip(readers, weights, strict=True):
-        reader.weights["W"] = np.ascontiguousarray(W[..., columns])
+    for (reader, key), W in zip(matrices, weights, strict=True):
+        reader.weights[key] = np.ascontiguousarray(W[..., columns])
 
 
 def _zeros(graph: Graph, node: Node, uses: _Uses) -> np.ndarray:

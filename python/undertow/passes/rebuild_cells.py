@@ -9,6 +9,7 @@ import numpy as np
 
 from ..budget import Budget, Spent
 from ..ir.graph import Graph
+from ..ir.ops import OPS
 from .cells import Cell, find, inputs_of
 from .edit import replace_value, sort_nodes
 from .linear import Linear
@@ -106,8 +107,9 @@ def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell
     old = graph.states[state]
     size = int(np.prod(old.shape, dtype=np.int64))
     rest = np.setdiff1d(np.arange(size), np.concatenate([positions for _, positions in taken]))
-    (write,) = (node for node in graph.nodes if node.op == "state_write" and node.states == (state,))
-    reads = [node for node in graph.nodes if node.op == "state_read" and node.states == (state,)]
+    users = [node for node in graph.nodes if node.states == (state,)]
+    (write,) = (node for node in users if OPS[node.op].writes_register)
+    reads = [node for node in users if OPS[node.op].reads_register]
     graph.nodes = [node for node in graph.nodes if node is not write]
     pieces = list(taken)
     if len(rest):

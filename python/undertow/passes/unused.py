@@ -7,6 +7,7 @@ import numpy as np
 
 from ..ir.activations import IDENTITY
 from ..ir.graph import Graph, Node
+from ..ir.ops import OPS
 
 
 def tidy(graph: Graph) -> None:
@@ -61,18 +62,18 @@ def _drop(graph: Graph) -> None:
     while True:  # a state that is read keeps alive what writes it
         before = len(needed), len(states)
         for node in reversed(graph.nodes):
-            writes = node.op == "state_write" and node.states[0] in states
+            writes = OPS[node.op].writes_register and node.states[0] in states
             if writes or needed & set(node.outputs):
                 needed |= set(node.inputs)
                 states |= set(node.states)
         # A cell whose state is read elsewhere moves that state on, whether or not its output is used.
         for node in graph.nodes:
-            if node.op not in ("state_read", "state_write") and states & set(node.states):
+            if not OPS[node.op].is_register and states & set(node.states):
                 needed |= set(node.outputs)
         if before == (len(needed), len(states)):
             break
     graph.nodes = [
-        n for n in graph.nodes if needed & set(n.outputs) or (n.op == "state_write" and n.states[0] in states)
+        n for n in graph.nodes if needed & set(n.outputs) or (OPS[n.op].writes_register and n.states[0] in states)
     ]
     made = {output for node in graph.nodes for output in node.outputs} | set(graph.inputs)
     graph.values = {name: value for name, value in graph.values.items() if name in made}
@@ -86,16 +87,16 @@ def prune(graph: Graph) -> Graph:
         keep, n_read = [], len(read)
         for node in reversed(graph.nodes):
             # Whoever writes a state that is read stays, and is refused by the file if the state is its own.
-            if node.op == "state_write" or needed.intersection(node.outputs) or read.intersection(node.states):
+            op = OPS[node.op]
+            if op.writes_register or needed.intersection(node.outputs) or read.intersection(node.states):
                 keep.append(node)
                 needed.update(node.inputs)
-                read.update(node.states if node.op == "state_read" else ())
+                read.update(node.states if op.reads_register else ())
         if len(read) == n_read:
             break
     pruned = graph.blank()
     # What a state was before the timestep is read first, and its next value written last.
-    rank = {"present": 0, "state_read": 0, "state_write": 2}
-    pruned.nodes = sorted(keep[::-1], key=lambda node: rank.get(node.op, 1))
+    pruned.nodes = sorted(keep[::-1], key=lambda node: OPS[node.op].turn)
     pruned.inputs = list(graph.inputs)
     pruned.outputs = dict(graph.outputs)
     states = {s for node in keep for s in node.states}
