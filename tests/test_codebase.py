@@ -200,6 +200,27 @@ def test_no_modules_import_each_other_in_a_circle():
     assert len(order) == len(MODULES)
 
 
+#: rooms that ask the class of an op (ir/ops) for what is true of it -> who may name one in a comparison all the same
+ASK_OPS = {
+    **dict.fromkeys(("ir", "tow", "reference", "inspect", "accuracy", "compile"), frozenset()),
+    "ir.graph": {"present"},  # which holds the latency of its graph
+    "passes": OPS.keys(),  # whose formulas they look for
+}
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if m.split(".")[0] in ASK_OPS and not m.startswith("ir.ops")])
+def test_what_is_true_of_an_op_stands_in_its_class(name):
+    """A chain of comparisons, or a list of names, is one that a new op would have to be added to."""
+    allowed = ASK_OPS.get(name, ASK_OPS[name.split(".")[0]])
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Compare) and re.search(r"\bop$", ast.unparse(node.left)):
+            named = {c.value for c in ast.walk(node) if isinstance(c, ast.Constant)} & OPS.keys()
+            assert named <= allowed, f"{name}, line {node.lineno}: give Op a trait or a method in place of {named}"
+        members = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+        listed = [m.value for m in members if isinstance(m, ast.Constant) and m.value in OPS]
+        assert len(listed) < 3, f"{name}, line {node.lineno}: give Op a trait in place of {listed}"
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda p: str(p.relative_to(ROOT)))
 def test_length_licence_and_characters(path):
     text = path.read_text()
