@@ -154,9 +154,10 @@ class Softmax(Op):
     """Over the last axis; of log_softmax the logarithm."""
 
     kinds = (5,)
+    landmark = True
 
-    def __init__(self, name: str, which: int, landmark: bool = False) -> None:
-        self.name, self.which, self.landmark = name, which, landmark
+    def __init__(self, name: str, which: int) -> None:
+        self.name, self.which = name, which
 
     def outputs(self, graph: Scope, node: Node) -> Outputs:
         (x,) = inputs(graph, node)
@@ -272,7 +273,7 @@ OPS: tuple[Op, ...] = (
     Depthwise(),
     Matmul(),
     Reduce(),
-    Softmax("softmax", 0, landmark=True),
+    Softmax("softmax", 0),
     Softmax("log_softmax", 1),
     LayerNorm(),
     Embedding(),
