@@ -457,6 +457,26 @@ class Shared(torch.nn.Module):
         return self.b * 1.0
 
 
+class Twins(torch.nn.Module):
+    """One tensor under two names."""
+
+    def __init__(self):
+        super().__init__()
+        h = torch.zeros(1, I)
+        self.register_buffer("h", h)
+        self.register_buffer("seen", h)
+
+    def forward(self, x):
+        self.h.mul_(0.5).add_(x)
+        return self.seen * 1.0
+
+
+class Default(torch.nn.Module):
+    def forward(self, x, memory=[0.0]):  # noqa: B006
+        memory[0] = 0.5 * memory[0] + x
+        return memory[0]
+
+
 class Elsewhere(torch.nn.Module):
     """The state is in a list that is no attribute."""
 
@@ -489,7 +509,9 @@ class Hooked(torch.nn.Module):
     [
         (Parameter, "'p', which is a parameter"),
         (Shared, "'[ab]', which shares memory with '[ab]'"),
-        (Elsewhere, "gives another 'output' than the module"),
+        (Twins, "'h', which shares memory with 'seen'"),
+        (Elsewhere, "gives something else when it is called again"),
+        (Default, "gives something else when it is called again"),
         (Hooked, "changes 'h' of the module that it was copied from"),
     ],
 )
@@ -499,6 +521,24 @@ def test_states_that_are_no_buffers_of_their_own_are_refused(kind, message):
     with pytest.raises(UnsupportedError, match=message):
         undertow.from_torch(net, torch.zeros(1, I))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+class Divided(torch.nn.Module):
+    """Python computes with the number of timesteps."""
+
+    def __init__(self, n_steps):
+        super().__init__()
+        self.gru, self.n_steps = torch.nn.GRU(I, 6, batch_first=True), n_steps
+
+    def forward(self, x):
+        y = self.gru(x)[0]
+        return y if x.shape[1] > self.n_steps else y / x.shape[1]
+
+
+@pytest.mark.parametrize("n_steps", [5, 100])
+def test_what_python_makes_of_the_length_is_refused(n_steps):
+    with pytest.raises(UnsupportedError, match=r"timesteps|Python boolean"):
+        undertow.from_torch(Divided(n_steps).eval(), torch.zeros(1, 7, I))
 
 
 # -- projections, and modules that torch has made something of --------------------------------------------------------

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+import undertow
 from onnx_files import agree, helper, model_of, node, random, save, stepped
 from tolerances import FLOAT32_PEER
 from undertow import Model, reference
@@ -145,10 +148,11 @@ def test_a_cell_beside_carried_states_must_not_forget(tmp_path):
         load(save(model, tmp_path))
     graph = load(save(model, tmp_path), shapes={"x": [None, 1, 4]})
     assert sorted(graph.states) == ["gru_1.h", "rnn_1.h"]
-    # Where no output returns the state, h is where a sequence starts.
+    # Where no output returns the state, the caller gives it for each timestep, and the other node forgets.
     outputs = {"y": [1, 1, 3], "other": [1, 1, 3]}
     model = model_of([*nodes, scale], {"x": [1, 1, 4], "h": [1, 1, 3]}, outputs, weights)
-    assert load(save(model, tmp_path)).inputs == ["x"]
+    with pytest.warns(undertow.ModelWarning, match="RNN node 'y'"):
+        assert load(save(model, tmp_path)).inputs == ["x", "h"]
 
 
 def test_real_models(models_dir):
@@ -158,3 +162,35 @@ def test_real_models(models_dir):
     with np.load(folder / "expected_ort.npz") as expected:
         X, Y = expected["input"].reshape(-1, 257), expected["output"].reshape(-1, 257)
     np.testing.assert_allclose(reference.run(graph, X), Y, atol=1e-5)
+
+
+def gru_step(outputs: dict[str, Any], nodes: list[Any], rng: np.random.Generator, steps: int | str = 1) -> Any:
+    """x [steps, 1, 4] and h into a GRU, what it ends with being hn; `nodes` make the outputs of it."""
+    weights = {"W": random(rng, 1, 9, 4), "R": random(rng, 1, 9, 3), "half": np.float32(0.5), "one": np.array([1])}
+    gru = node("GRU", "x W R", "Y hn", hidden_size=3)
+    gru.input[:] = ["x", "W", "R", "", "", "h"]
+    return model_of([gru, *nodes], {"x": [steps, 1, 4], "h": [1, 1, 3]}, outputs, weights)
+
+
+@pytest.mark.parametrize("steps", [1, "T"])
+def test_a_state_that_changes_behind_its_node_is_refused(steps, tmp_path, rng):
+    """The stream would carry what the node ends with, and the names say that the file's steps do not."""
+    nodes = [node("Mul", "hn half", "h_out"), node("Squeeze", "Y one", "y")]
+    path = save(gru_step({"y": [steps, 1, 3], "h_out": [1, 1, 3]}, nodes, rng, steps), tmp_path)
+    with pytest.raises(UnsupportedError, match=r"'h_out',? (which )?is called like what returns it"):
+        load(path)
+
+
+def test_names_and_nodes_that_tell_two_outputs_are_refused(tmp_path, rng):
+    nodes = [node("Mul", "hn half", "h_out"), node("Identity", "hn", "y")]
+    path = save(gru_step({"y": [1, 1, 3], "h_out": [1, 1, 3]}, nodes, rng), tmp_path)
+    with pytest.raises(UnsupportedError, match=r"ends with output 'y', and output 'h_out' .*states=\{'h': 'y'\}"):
+        load(path)
+    assert load(path, states={"h": "y"}).inputs == ["x"]
+
+
+def test_a_state_that_nothing_returns_is_an_input_of_a_step(tmp_path, rng):
+    path = save(gru_step({"y": [1, 1, 1, 3]}, [node("Identity", "Y", "y")], rng), tmp_path)
+    assert load(path).inputs == ["x", "h"]
+    sequence = save(gru_step({"y": ["T", 1, 1, 3]}, [node("Identity", "Y", "y")], rng, "T"), tmp_path)
+    assert load(sequence).inputs == ["x"]

@@ -16,6 +16,8 @@ from ._torch_given import leaves
 
 #: calls of a module that computes a step; how large random numbers are in each
 _CALLS, _SCALES = 5, (1.0, 3.0)
+#: numbers of timesteps besides the example's: what Python computed with that is fixed to it
+_LENGTHS = (3, 12, 40)
 #: of the largest number, far above what float32 loses
 _TOLERANCE = 1e-3
 
@@ -24,22 +26,38 @@ def differs(
     torch: Any, module: Any, arguments: tuple[Any, ...], names: Sequence[str], axes: dict[str, dict[int, str]],
     graph: Graph,
 ) -> str:  # fmt: skip
-    """The output that is another one than the module gives, "" if there is none, or it cannot be told.
+    """What is another than the module gives, in words: an output, "" if there is none, or it cannot be told.
 
     module: a copy, which is called. names: of the tensors in `arguments`; axes: of time, as torch's dynamic_axes.
     """
     rng = np.random.default_rng(0)
-    calls = []
     goes_on = not axes and all(name in graph.inputs for name in names)
-    for number in range(_CALLS if goes_on else 1):
+    if name := _differs(torch, module, arguments, names, axes, graph, rng, _CALLS if goes_on else 1, "output"):
+        return f"{name!r}"
+    for n_steps in _LENGTHS if axes else ():
+        longer = _resized(torch, arguments, iter(names), axes, n_steps)
+        if name := _differs(torch, module, longer, names, axes, graph, rng, 1, ""):
+            return f"{name!r} for {n_steps} timesteps"
+    return ""
+
+
+def _differs(
+    torch: Any, module: Any, arguments: tuple[Any, ...], names: Sequence[str], axes: dict[str, dict[int, str]],
+    graph: Graph, rng: np.random.Generator, n_calls: int, refused: str,
+) -> str:  # fmt: skip
+    """refused: what is given where the module does not take the first call. It ran with the example before the export:
+    something of that is left in what it keeps elsewhere; of other lengths it may take none.
+    """
+    calls = []
+    for number in range(n_calls):
         scale = _SCALES[number % len(_SCALES)]
         inputs = _drawn(torch, arguments, iter(names), graph, rng, scale)
         try:
             with torch.no_grad():
                 result = module(*inputs)
             wanted = [leaf.detach().numpy() for leaf in leaves(result) if isinstance(leaf, torch.Tensor)]
-        except Exception:  # it ran before the export: something of that is left in what it keeps elsewhere
-            return "output" if number == 0 else ""
+        except Exception:
+            return refused if number == 0 else ""
         frames = {}
         for name, tensor in zip(names, leaves(inputs), strict=True):
             if name in graph.inputs:
@@ -62,6 +80,15 @@ def differs(
         if not _agree(got, want, len(calls), next(iter(lengths))):
             return name
     return ""
+
+
+def _resized(torch: Any, value: Any, names: Iterator[str], axes: dict[str, dict[int, str]], n_steps: int) -> Any:
+    """The example with another number of timesteps: its first one, repeated."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_resized(torch, item, names, axes, n_steps) for item in value)
+    for axis in axes.get(next(names), {}):
+        value = torch.cat([value.narrow(axis, 0, 1)] * n_steps, axis)
+    return value
 
 
 def _drawn(torch: Any, value: Any, names: Iterator[str], graph: Graph, rng: np.random.Generator, scale: float) -> Any:

@@ -53,7 +53,7 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
     parameters = {name: _mark(value) for name, value in module.named_parameters()}
     plain = {path: copy.deepcopy(value) for path, value in before.items() if path not in kept}
     with torch.no_grad():
-        module(*_random(torch, arguments))
+        first = [leaf.clone() for leaf in leaves(module(*_random(torch, arguments))) if isinstance(leaf, torch.Tensor)]
     after = dict(_contents(torch, module))
     for name, value in module.named_parameters():
         if parameters.get(name) != _mark(value):
@@ -76,6 +76,16 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
         elif isinstance(old, torch.Tensor) or not _same(torch, old, new):
             _refuse(path, f"was {shown(repr(old))} and is {shown(repr(new))}; a stream carries tensors, as buffers")
     _check_memory(kept, found)
+    if not found:
+        with torch.no_grad():
+            second = [leaf for leaf in leaves(module(*_random(torch, arguments))) if isinstance(leaf, torch.Tensor)]
+        if any(not torch.equal(a, b) and not bool(b.isnan().any()) for a, b in zip(first, second, strict=False)):
+            raise UnsupportedError(
+                "from_torch: the module gives something else when it is called again with the same input, and none of "
+                "its buffers and attributes changes: it keeps what it remembers elsewhere (a closure, a global, a "
+                "default argument), or draws random numbers; export one step that takes it as an argument and "
+                "returns it"
+            )
     return found
 
 
@@ -123,7 +133,7 @@ def _attributes(torch: Any, owner: Any) -> Iterator[tuple[str, Any]]:
         yield from list(getattr(owner, "__dict__", {}).items())
         yield from [(name, getattr(owner, name)) for name in _slots(type(owner)) if hasattr(owner, name)]
         return
-    yield from list(owner.named_buffers(recurse=False))
+    yield from list(owner.named_buffers(recurse=False, remove_duplicate=False))
     if not isinstance(owner, torch.jit.ScriptModule):
         own = vars(torch.nn.Module()).keys()
         yield from [(name, value) for name, value in vars(owner).items() if name not in own]

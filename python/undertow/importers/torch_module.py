@@ -123,10 +123,17 @@ def graph_of(
 
     def load(path: Path) -> Graph:
         graph = onnx.load(path, fixed=fixed, states=states, starts=starts)
-        if not fixed and (output := _differs(torch, given, names, axes, graph)):
+        if foreign := [name for name in graph.inputs if name not in call.names]:
             raise UnsupportedError(
-                f"what torch exports of {given.name} gives another {output!r} than the module; it may change tensors "
-                "through views, or keep what no buffer holds (a closure, a global, another object)"
+                f"what torch exports of {given.name} takes {foreign[0]!r}, which is none of its arguments: it keeps "
+                "what no buffer holds (a default argument, a closure, a global)"
+            )
+        if not fixed and (output := _differs(torch, given, names, axes, graph)):
+            why = "change tensors through views, or keep what no buffer holds (a closure, a global)"
+            if "timesteps" in output:
+                why = "compute with the length of the example in Python, or branch on it"
+            raise UnsupportedError(
+                f"what torch exports of {given.name} gives another {output} than the module, which may {why}"
             )
         return graph
 

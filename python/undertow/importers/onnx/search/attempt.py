@@ -169,8 +169,15 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     found = list(pairs)
     for port in program.state_inputs:
         if port.name not in named:
+            final = states.find_output(walk, port.name)
+            states.check_names(program, port.name, final)
+            if final is None and _starts_anew(walk):
+                raise UnsupportedError(
+                    f"input {port.name!r} starts a recurrent node in every call, for the file has one timestep, and no "
+                    f"output returns it; bind it with fixed={{{port.name!r}: array}} where it stays the same"
+                )
             why = "a recurrent node starts from the one and ends with the other"
-            found.append(Pair(port.name, states.find_output(walk, port.name), why))
+            found.append(Pair(port.name, final, why))
     if walk.reading.carried and not any(pair.output for pair in found):
         raise UnsupportedError(
             f"inputs {[p.input for p in found]} start recurrent nodes, but no output returns what they end with"
@@ -208,6 +215,12 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     if walk.has_rates:
         graph.frames_in, graph.frames_out = walk.reading.frames, int(next(iter(walk.rates.values()), 1))
     return result
+
+
+def _starts_anew(walk: Walk) -> bool:
+    """Whether a call of the file is one timestep, so that the caller gives every state each time."""
+    times = [(p, walk.reading.axes[p.name][0]) for p in walk.program.inputs]
+    return walk.reading.fixed_time and all(axis is None or p.dims[axis] == 1 for p, axis in times)
 
 
 def _start(walk: Walk, name: str, states_found: Iterable[str]) -> None:

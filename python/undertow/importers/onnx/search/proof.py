@@ -228,10 +228,14 @@ class _Check:
         return proof
 
     def _single_step(self) -> OnnxNode | None:
-        """A recurrent node, where all of them take one timestep in every frame."""
+        """A recurrent node that starts anew in every frame, where all of them take one timestep in each."""
         graph = self.claim.graph
         steps = {graph.shape(node.inputs[0])[0] for node in graph.nodes if node.attrs.get("steps")}
-        return next((node for node in self.program.nodes if node.op in RECURRENT), None) if steps == {1} else None
+        if steps != {1}:
+            return None
+        known = self.program.constants.keys() | {""}
+        nodes = [node for node in self.program.nodes if node.op in RECURRENT]
+        return next((node for node in nodes if known.issuperset(node.inputs[5:6])), None)
 
     def _walks_time(self, walk: Walked) -> bool:
         """Whether different rounds bring different timesteps."""

@@ -81,6 +81,8 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
                     raise forgets.error()
             if found is not None:
                 return found
+    if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
+        raise contradicted.error()
     no_clip = exact or given or program.time_axis is not None or states.are_returned(program)
     clip = None if no_clip else as_clip(program)
     if clip is not None:

@@ -18,10 +18,11 @@ import numpy as np
 from ....errors import ShapeError, UnsupportedError
 from ..frames.context import Known, Walk
 from ..frames.provenance import Tensor, ascends
+from ..retry import Retry
 from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program, carries
 from ..traits import traits
-from .names import by_names, is_state
+from .names import by_names, is_state, same_state
 
 #: no evidence
 _ALONE = "no other pair is possible"
@@ -311,6 +312,33 @@ def find_output(walk: Walk, name: str) -> str | None:
         ends = {made for node in program.nodes if node.op in RECURRENT for made in node.outputs[1:] if made}
         found.sort(key=lambda output: bool(ends & _origins(program, output)))
     return found[-1] if found else None
+
+
+class NotReturned(Retry):
+    """Names say which output returns a state, and the nodes that start from it say otherwise."""
+
+
+def check_names(program: Program, name: str, output: str | None) -> None:
+    """Hold what recurrent nodes say of a state (`find_output`) against names.
+
+    Raises:
+        NotReturned: an output of that shape is called like what returns it, and is not what the nodes end with.
+    """
+    shape = _sizes(next(p.dims for p in program.state_inputs if p.name == name))
+    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+    told = [o for o in program.outputs if same_state(name, o) and _Sizes(program.output_dims[o], names).fits(shape)]
+    if not told or output in told:
+        return
+    if output is None:
+        raise NotReturned(
+            f"input {name!r} starts a recurrent node, and output {told[0]!r}, which is called like what returns it, is "
+            "not what the node ends with: a state that changes between a recurrent node and the next step is not "
+            "supported; export the cell as products and activations (of torch, GRUCell or LSTMCell)"
+        )
+    raise NotReturned(
+        f"input {name!r} starts a recurrent node, which ends with output {output!r}, and output {told[0]!r} is called "
+        f"like what returns it; say which with states={{{name!r}: {output!r}}}"
+    )
 
 
 def _flat(walk: Walk, tensor: Tensor) -> np.ndarray:
