@@ -223,3 +223,41 @@ def test_one_timestep_that_a_cell_walks_is_time(batch, tmp_path, rng):
     session = onnxruntime().InferenceSession(str(save(open_graph, tmp_path, "open.onnx")))
     x = random(rng, 1, 12, I)
     np.testing.assert_allclose(model.run(x[0]), session.run(None, {"x": x})[0][0], atol=1e-5)
+
+
+# -- the size of the batch, and which item is which --------------------------------------------------------------------
+
+BATCH = [node("Shape", "x", "shape"), node("Gather", "shape zero", "n", axis=0)]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 20])
+def test_what_the_size_of_the_batch_decides_is_refused(k, tmp_path, rng):
+    """Nothing tells time from the batch here, so neither may decide it."""
+    nodes = [*BATCH, node("Greater", "n k", "many"), node("Neg", "x", "minus"), node("Where", "many x minus", "y")]
+    with pytest.raises(UnsupportedError, match="depends on a size that is open"):
+        undertow.load(file_of(tmp_path, nodes, {"k": np.array(k)}, "N"))
+
+
+def walked(nodes: list[Any], weights: dict[str, Any], rng: np.random.Generator):
+    """h [T, N, I] of a GRU, and y of it."""
+    more = {"W": random(rng, 1, 3 * I, I), "R": random(rng, 1, 3 * I, I), "axis": np.array([1]), **NUMBERS}
+    cell = [node("GRU", "x W R", "Y", hidden_size=I), node("Squeeze", "Y axis", "h")]
+    return graph_of([*cell, *nodes], {"x": ["T", "N", I]}, {"y": ["T", "N", I]}, {**more, **weights})
+
+
+def test_items_that_change_places_are_refused(tmp_path, rng):
+    nodes = [node("Slice", "h last before second back", "y")]
+    weights = {"last": np.array([-1]), "before": np.array([-(2**31)]), "back": np.array([-1])}
+    with pytest.raises(UnsupportedError, match="items of the batch in another order"):
+        undertow.load(save(walked(nodes, weights, rng), tmp_path))
+
+
+def test_a_table_with_a_row_for_each_item_is_refused(tmp_path, rng):
+    """A positional table that is sliced along the batch, of a layer that took the batch for time."""
+    nodes = [
+        node("Shape", "h", "shape", start=1, end=2),
+        node("Slice", "table first shape second", "rows"),
+        node("Add", "h rows", "y"),
+    ]
+    with pytest.raises(UnsupportedError, match="depends on which item of the batch it is"):
+        undertow.load(save(walked(nodes, {"table": random(rng, 1, 64, I)}, rng), tmp_path))

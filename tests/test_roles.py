@@ -238,3 +238,18 @@ def test_an_open_axis_of_which_one_row_is_used_is_neither(tmp_path, rng):
         undertow.load(path)
     with pytest.warns(undertow.ModelWarning, match="remembers nothing"):
         undertow.load(path, shapes={"X": [None, 1, I]})
+
+
+def test_a_batch_that_is_called_time_is_asked_about(tmp_path, rng):
+    """A recurrence over the bands of a frame, whose frames the file leaves open: no batch of sequences of bands."""
+    weights = {"W": random(rng, 1, 3 * H, I), "R": random(rng, 1, 3 * H, H)}
+    nodes = [node("Transpose", "x", "bands", perm=[1, 0, 2]), node("GRU", "bands W R", "y", hidden_size=H)]
+    path = save(graph_of(nodes, {"x": ["frames", 6, I]}, {"y": [6, 1, "frames", H]}, weights), tmp_path)
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"called 'frames'.*time_axis=\{'x': 0\} or time_axis=\{'x': 1\}"
+    ):
+        undertow.load(path)
+    assert undertow.load(path, time_axis={"x": 0}).inputs["x"].shape == (6, I)
+    assert undertow.load(path, time_axis={"x": 1}).inputs["x"].shape == (I,)
+    unnamed = save(graph_of(nodes, {"x": ["N", 6, I]}, {"y": [6, 1, "N", H]}, weights), tmp_path)
+    assert undertow.load(unnamed).inputs["x"].shape == (I,)

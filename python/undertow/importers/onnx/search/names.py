@@ -51,6 +51,8 @@ def by_names(fits: Mapping[str, Iterable[str]]) -> dict[str, str]:
     return {name: outputs[0] for name, outputs in named.items() if len(outputs) == 1 and taken[outputs[0]] == 1}
 
 
+#: what names of axes say of time
+_TIMES = frozenset(re.findall(r"\w+", "time times timestep timesteps steps frame frames seq sequence length len t"))
 #: what names of states say by themselves
 _STATES = frozenset(
     [
@@ -91,6 +93,15 @@ def is_state(name: str) -> bool:
     return bool(_STATES & set(_words(name)))
 
 
+def is_time(dim: int | str) -> bool:
+    """Whether an axis is called time; what has a size has no name.
+
+    >>> is_time("seq_len"), is_time("batch"), is_time(7)
+    (True, False, False)
+    """
+    return isinstance(dim, str) and bool(_TIMES & set(_words(dim)))
+
+
 def same_state(name: str, output: str) -> bool:
     """Whether an input and an output are called the same, but for one word each that says before or behind a step."""
     befores, afters = _stems(name, _BEFORE), _stems(output, _AFTER)
@@ -127,4 +138,4 @@ def _words(name: str) -> Words:
     return tuple(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name))
 
 
-__all__ = ["by_names", "is_state", "same_state"]
+__all__ = ["by_names", "is_state", "is_time", "same_state"]

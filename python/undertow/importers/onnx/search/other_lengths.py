@@ -31,6 +31,9 @@ _ROUNDS = 40
 _PICKS = ("Gather", "GatherElements", "GatherND", "Slice", "Split")
 
 
+#: what takes numbers of items for where they stand
+_BY_NUMBER = ("GatherElements", "GatherND", "ScatterElements", "ScatterND")
+
 Met = dict[tuple[int, int], tuple[OnnxNode, str, Any]]
 
 
@@ -46,10 +49,11 @@ def check_lengths(program: Program, reading: Reading, proof: Proof) -> None:
         return
     if mine.numbers.decisions and base.n_items > 1:
         _compare(mine, {}, _trace(program, reading, replace(base, n_items=1)), "a batch of 1", f"one of {base.n_items}")
+    _check_batches(program, reading, base)
     other = _trace(program, reading, replace(base, n_steps=base.n_steps + 4))
     if other is None or reading.fixed_time or reading.n_steps == 1:
         return
-    of_time = _of_time(program, mine, other)
+    of_time = _following(program, mine, other)
     met = {at: found for at, found in mine.met.items() if found[1] in of_time and found[2] is not None}
     if not met and not any(set(node.inputs) & of_time for node, _ in mine.numbers.decisions):
         return
@@ -59,6 +63,35 @@ def check_lengths(program: Program, reading: Reading, proof: Proof) -> None:
         if n <= _ROUNDS or not loops:
             there = _trace(program, reading, replace(base, n_steps=n))
             _compare(mine, met, there, f"{n} timesteps", f"{base.n_steps}")
+
+
+def _check_batches(program: Program, reading: Reading, base: Sizes) -> None:
+    """What follows from the size of an open batch is to be the same for every size of it that goes through."""
+    ports = [*program.inputs, *program.state_inputs]
+    if not any(reading.axes[p.name][1] in p.dynamic for p in ports):
+        return
+    base = replace(base, n_items=max(base.n_items, 2))
+    mine, other = (_trace(program, reading, replace(base, n_items=n)) for n in (base.n_items, base.n_items + 3))
+    if mine is None or other is None:
+        return
+    of_batch = _following(program, mine, other)
+    met = {at: found for at, found in mine.met.items() if found[1] in of_batch and found[2] is not None}
+    if not met and not any(set(node.inputs) & of_batch for node, _ in mine.numbers.decisions):
+        return
+    for node, name, _ in met.values():
+        if node.op in _BY_NUMBER or name not in mine.known:
+            continue
+        if _differs_in_items(mine.known[name], other.known[name]):
+            raise Refuted(f"{node.where} depends on which item of the batch it is: {name!r} has another row for each")
+    near = {n + i for n in mine.numbers.thresholds for i in (-1, 0, 1) if 1 <= n + i <= LENGTHS[-1]}
+    for n in sorted({*LENGTHS[::3], *near}):
+        _compare(mine, met, _trace(program, reading, replace(base, n_items=n)), f"a batch of {n}", f"{base.n_items}")
+
+
+def _differs_in_items(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether an array that grows with the batch along one axis has different rows there."""
+    grown = [axis for axis, (n, m) in enumerate(zip(a.shape, b.shape, strict=False)) if n < m]
+    return a.ndim == b.ndim and len(grown) == 1 and bool((a != a.take([0], grown[0])).any())
 
 
 def _compare(mine: Trace, met: Met, there: Trace | None, sizes: str, walked: str) -> None:
@@ -94,8 +127,10 @@ def _trace(program: Program, reading: Reading, sizes: Sizes) -> Trace | None:
         return None
 
 
-def _of_time(program: Program, mine: Trace, other: Trace) -> set[str]:
-    """Values that follow from the length: what is picked of sizes is told by its value, any other by its operands."""
+def _following(program: Program, mine: Trace, other: Trace) -> set[str]:
+    """Values that follow from a size in which two traces differ: what is picked of sizes is told by its value, any
+    other by its operands.
+    """
     found: set[str] = set()
     for node in program.nodes:
         by = set(node.inputs[1:] if node.op in _PICKS else () if traits(node.op).asks_shape else node.inputs)

@@ -38,6 +38,8 @@ def output(walk: Walk, name: str) -> Place:
     except Mixed as error:
         raise UnsupportedError(f"output {name!r} cannot be given frame by frame: {error}") from None
     walk.rates[name] = 1 if rate is None else rate[1]
+    if not _in_order(layout):
+        raise UnsupportedError(f"output {name!r} holds the items of the batch in another order than the inputs")
     if builder.sequence and (layout.steps >= 0).any():
         times = np.unique(layout.steps)
         ordered = [a for a in range(layout.steps.ndim) if (np.diff(layout.steps, axis=a) < 0).any()]
@@ -67,6 +69,15 @@ def output(walk: Walk, name: str) -> Place:
         value = builder.add("reshape", [value], attrs={"shape": frame})
     builder.graph.output(name, value)
     return Place(layout, name, frame)
+
+
+def _in_order(layout: Layout) -> bool:
+    """Whether rows are those of one item after another, or of one timestep after another, each with items in order."""
+    items, steps = layout.items.ravel().astype(np.int64), layout.steps.ravel().astype(np.int64)
+    if items.size == 0 or items.max() < 1:
+        return True
+    most = max(int(items.max()), int(steps.max())) + 2
+    return any(bool((np.diff(a * most + b) >= 0).all()) for a, b in ((items, steps), (steps, items)))
 
 
 def _not_all(name: str, times: np.ndarray, n_steps: int) -> str:

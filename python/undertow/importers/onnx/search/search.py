@@ -25,6 +25,7 @@ from . import states
 from .attempt import Failure, attempt, build, proven
 from .axis_candidates import MORE_STEPS, readings, sizes_to_try
 from .imported import Imported
+from .names import is_time
 from .proof import lengths_met
 from .single_frame import as_clip, clip_hint, clip_readings
 from .states import Pair
@@ -80,6 +81,7 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
                 if found is None:
                     raise forgets.error()
             if found is not None:
+                _check_called(program, found.reading)
                 return found
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
         raise contradicted.error()
@@ -102,6 +104,20 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
     if clip is None and not (exact or furthest.advised) and (hint := clip_hint(program)):
         error.args = (f"{error}; {hint}",)
     raise error
+
+
+def _check_called(program: Program, reading: Reading) -> None:
+    """Refuse a batch that the file calls time, beside an axis that is walked: it may be one inside of a frame."""
+    if program.time_axis is not None or reading.carried:
+        return
+    for port in program.inputs:
+        time, batch = reading.axes[port.name]
+        if time is None or batch is None or is_time(port.dims[time]) or not is_time(port.dims[batch]):
+            continue
+        raise UnsupportedError(
+            f"axis {batch} of {port.name!r} is called {port.dims[batch]!r}, and axis {time} is what the model walks; "
+            f"say which is time with time_axis={{{port.name!r}: {batch}}} or time_axis={{{port.name!r}: {time}}}"
+        )
 
 
 def _public(error: Error | Retry) -> Error:
