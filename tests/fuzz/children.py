@@ -30,7 +30,7 @@ from typing import Any
 from fuzz.cases import Case, Reader
 from fuzz.watch import Watch
 from undertow._text import MAX_LINE
-from undertow.errors import Error, InternalError
+from undertow.errors import Error, InternalError, ModelWarning
 
 #: of one case: seconds of processor time, seconds of waiting, and bytes above what the process has before
 CPU_SECONDS, WALL_SECONDS, MEMORY_BYTES = 60, 120, 2 << 30
@@ -163,7 +163,7 @@ def _work(reader: Reader, cases: list[Numbered], pipe: int, folder: Path, trace:
         os.dup2(null, stream)
     warnings.resetwarnings()
     warnings.simplefilter("error")
-    for kind in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning, ImportWarning):
+    for kind in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning, ImportWarning, ModelWarning):
         warnings.simplefilter("ignore", kind)
     file = open(trace, "w")  # noqa: SIM115 - it stays open for what may come
     faulthandler.enable(file)
