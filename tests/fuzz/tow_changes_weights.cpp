@@ -130,7 +130,7 @@ bool optional_tensor(File* f, Random* random) {
 
 bool other_tensor(File* f, Random* random) {
   Node* node = node_with_tensors(f, random);
-  if (!node) return false;
+  if (!node || f->tensors.empty()) return false;
   node->tensors[random->below(node->tensors.size())] = static_cast<uint32_t>(random->below(f->tensors.size()));
   return true;
 }
