@@ -308,6 +308,8 @@ def worst_error(expected: Arrays, got: Arrays, model: Any) -> Worst:
             first = len(y) - 1
             y = y[-1]
         want = np.asarray(want, np.float64)
+        if want.shape == (1, *y.shape):  # of one timestep, what is given once cannot be told from what is given of each
+            want = want[0]
         if y.shape != want.shape:
             return Worst(np.inf, name, None, y.shape, np.nan, np.nan)
         with np.errstate(all="ignore"):
