@@ -23,8 +23,9 @@ import undertow.onnx_backend as backend
 from onnx_cases import excluded
 from onnx_files import model_of, node
 from undertow.errors import FormatError, ShapeError, UnsupportedError
-from undertow.importers.onnx.operators_page import operators_page
+from undertow.importers.keras.traits import COMPUTED_LAYERS
 from undertow.importers.onnx.traits import COMPUTED, FOLDED_ONLY, MOVEMENT, REFUSED
+from undertow.importers.operators_page import operators_page
 
 NAMES = re.compile(r"^test_.*_cpu$")
 
@@ -90,10 +91,14 @@ def test_operators_of_real_models_have_node_tests(op):
 def test_operators_page_is_up_to_date():
     root = Path(__file__).parent.parent
     assert (root / "OPERATORS.md").read_text(encoding="utf-8") == operators_page(), (
-        "run: python -m undertow.importers.onnx.operators_page > OPERATORS.md"
+        "run: python -m undertow.importers.operators_page > OPERATORS.md"
     )
     said = re.search(r"\[(\d+) operators\]\(OPERATORS\.md\)", (root / "README.md").read_text(encoding="utf-8"))
     assert said and int(said[1]) == len(COMPUTED - MOVEMENT), "README.md says another number of computed operators"
+    said = re.search(
+        r"\[(\d+) layers\]\(OPERATORS\.md#keras-layers\)", (root / "README.md").read_text(encoding="utf-8")
+    )
+    assert said and int(said[1]) == len(COMPUTED_LAYERS), "README.md says another number of computed layers"
 
 
 def _model(one, inputs, outputs):

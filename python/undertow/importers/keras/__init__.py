@@ -16,11 +16,11 @@ from ..._text import quoted
 from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...ir.graph import Graph
 from .. import state_dict
-from . import strides
+from . import strides, wiring
 from .builder import Tensor
 from .config import brief
+from .driver import KerasModel
 from .files import KerasFile, WeightsOnlyError, parse_version, read
-from .model import KerasModel
 from .strides import NeedsSteps
 from .tables import Layer, uses_time_major
 
@@ -73,7 +73,7 @@ def _read(builder: KerasModel, file: KerasFile) -> tuple[Layer, list[tuple[str, 
     try:
         model = builder.layer(file.config)
         builder.time_major = uses_time_major(file.config)
-        return model, builder.model(model, file.weights)
+        return model, wiring.read(builder, model, builder.config(model), file.weights)
     except RecursionError:
         raise FormatError("the configuration is nested too deeply") from None
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, TypeAlias
@@ -15,10 +16,13 @@ from ...errors import FormatError, ShapeError, UnsupportedError
 from ...ir.activations import IDENTITY, Activation
 from ...ir.graph import Graph
 from .. import _blocks as blocks
-from .config import MAX_WIDTH, Config, brief
-from .tables import MERGES, SEQUENTIAL, Layer, dtype_name
+from .config import MAX_WIDTH, Config, brief, dtype_name
+from .tables import Layer
+from .traits import traits
 from .weights import Weights
 
+#: models in models, at most
+MAX_DEPTH = 16
 #: where Keras's own classes live; anything else is somebody's own class, whatever its name
 MODULES = ("keras.layers", "keras.models", "keras.src.layers", "keras.src.models", "keras.src.engine", "keras.engine")
 
@@ -85,13 +89,13 @@ class Builder(ABC):
         #: input -> shape with batch 1, of those whose sizes the model fixes: what could be read as one clip
         self.fixed: dict[str, tuple[int, ...]] = {}
         self._gates: dict[int, str] = {}
+        self._depth = 0
 
     # -- for layers -----------------------------------------------------------------------------------------------
 
     def config(self, layer: Layer) -> Config:
-        config = Config(layer.where, layer.config, self.version)
-        config.skip("batch_input_shape", "batch_shape", "input_shape", "autocast")
-        return config
+        """Its configuration, of which keys that must say something have been looked at."""
+        return Config(layer.where, layer.config, layer.row, self.version)
 
     def layer(self, table: Any, inside: Layer | None = None) -> Layer:
         """Parse the description of a layer; classes that are not Keras's own are refused."""
@@ -99,7 +103,7 @@ class Builder(ABC):
         if not isinstance(table, dict) or not isinstance(table.get("class_name"), str):
             raise FormatError(f"a layer{place} must be an object with a class_name, got {brief(table)}")
         cls, config, module = table["class_name"], table.get("config"), table.get("module")
-        if isinstance(config, list) and cls in SEQUENTIAL:  # Keras before 2.2.3
+        if isinstance(config, list) and traits(cls).of == "sequential":  # Keras before 2.2.3
             config = {"layers": config}
         if not isinstance(config, dict):
             raise FormatError(f"{cls}{place}: config must be an object, got {brief(config)}")
@@ -115,7 +119,7 @@ class Builder(ABC):
             raise UnsupportedError(
                 f"{layer.where}: {brief(registered or f'{module}.{cls}')} is not one of Keras's own layers"
             )
-        if module is not None and module.startswith("keras.src.ops.") and cls not in MERGES:
+        if layer.is_operation and not layer.row.as_op:
             raise UnsupportedError(f"{layer.where}: the operation {module}.{cls} is not supported")
         return layer
 
@@ -154,8 +158,7 @@ class Builder(ABC):
 
     def check_input_layer(self, layer: Layer) -> None:
         """Refuse sparse, ragged and optional inputs, and whatever else an InputLayer may come to say."""
-        numbers = {k: v for k, v in layer.config.items() if k != "dtype"}  # ids may be integers: make_input looks
-        self.config(replace(layer, config=numbers)).finish()
+        self.config(layer).finish()
 
     def make_input(self, name: str, shape: Any, dtype: Any, ids: list[bool]) -> Tensor:
         """Add an input of the model.
@@ -192,15 +195,28 @@ class Builder(ABC):
             raise UnsupportedError(
                 f"{where}: dtype {brief(dtype_name(dtype))} is not supported; expected float32, or ids for an Embedding"
             )
-        length = shape[1] if time and type(shape[1]) is int and not self.time_major else None
         rows = self.steps if time and self.steps is not None else 0
+        length = shape[1] if time and type(shape[1]) is int and not self.time_major else None
         blocks.check_frame(where, max(1, rows) * prod(frame))
         value = self.graph.input(name, (rows, *frame) if rows > 1 else frame, "int32" if takes_ids else "float32")
         if rows == 1:  # a single timestep has no axis of its own for who runs the model
             value = self.graph.add("reshape", [value], name=f"{name}_timestep", attrs={"shape": (1, *frame)})
         return Tensor(value, time, length, rows=rows)
 
-    # -- given by the model, which knows every layer ------------------------------------------------------------------
+    @contextmanager
+    def nested(self, layer: Layer) -> Iterator[None]:
+        """While layers of a layer are added.
+
+        Raises:
+            FormatError: layers in layers in layers.
+        """
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise FormatError(f"{layer.where}: models are nested more than {MAX_DEPTH} deep")
+        yield
+        self._depth -= 1
+
+    # -- given by the driver, which knows every layer ------------------------------------------------------------------
 
     @abstractmethod
     def call(self, layer: Layer, inputs: list[Tensor], initial: list[Tensor], weights: Weights) -> list[Output]:

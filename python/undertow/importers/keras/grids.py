@@ -7,7 +7,6 @@ first frames are missing unless a ZeroPadding has made as many as the convolutio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
@@ -22,28 +21,13 @@ from ...layers import Average
 from ...layers.averages import LargestSoFar
 from .. import _blocks as blocks
 from . import strides
+from .activations import activation
 from .builder import Builder, Tensor, activate
 from .config import MAX_WIDTH, Config, brief
 from .sizes import check_axes, sizes
 from .tables import Layer
-from .transposed import TRANSPOSED, transposed
-from .weights import Weights
+from .weights import Spec, Weights
 
-#: class -> axes of its window
-CONVOLUTIONS = {
-    "Conv1D": 1,
-    "Conv2D": 2,
-    "DepthwiseConv1D": 1,
-    "DepthwiseConv2D": 2,
-    "SeparableConv1D": 1,
-    "SeparableConv2D": 2,
-}
-#: what may change how many timesteps there are
-STRIDING = {
-    *CONVOLUTIONS,
-    *TRANSPOSED,
-    *(f"{kind}{rank}D" for kind in ("MaxPooling", "AveragePooling", "UpSampling") for rank in (1, 2)),
-}
 Pads = list[tuple[int, int]]
 
 
@@ -52,40 +36,35 @@ Pads = list[tuple[int, int]]
 
 def convolution(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     """Conv1D and 2D, depthwise and separable ones."""
-    rank = CONVOLUTIONS[layer.cls]
-    check_axes(b, config, layer, x, rank)
+    rank, row = check_axes(b, layer, x), layer.row
     channels = b.graph.shape(x.value)[-1]
     kernel = sizes(config, "kernel_size", rank)
     steps, dilations = sizes(config, "strides", rank, 1), sizes(config, "dilation_rate", rank, 1)
     padding = config.expect("padding", "valid", "same", "causal")
-    groups, act, use_bias = 1, config.activation(), config.flag("use_bias", True)
-    spec: list[tuple[str, tuple[int, ...]]]
-    if layer.cls.startswith("Conv"):
-        filters = config.count("filters")
+    groups, act, use_bias = 1, activation(config), config.flag("use_bias", True)
+    multiplier = 1 if row.of == "full" else config.count("depth_multiplier")
+    filters = channels * multiplier if row.of == "depthwise" else config.count("filters")
+    bias_shape = (filters,) if use_bias else None
+    depthwise_shape = (*kernel, channels, multiplier)
+    choices: list[Spec]
+    if row.of == "full":
         groups = config.get("groups", 1)
         if type(groups) is not int or groups < 1 or channels % groups or filters % groups:
             raise FormatError(f"{layer.where}: groups = {brief(groups)} for {channels} channels and {filters} filters")
-        spec = [("kernel", (*kernel, channels // groups, filters))]
+        choices = [row.spec(kernel=(*kernel, channels // groups, filters), bias=bias_shape)]
+    elif row.of == "separable":
+        pointwise = (*[1] * rank, channels * multiplier, filters)
+        choices = [row.spec(depthwise_kernel=depthwise_shape, pointwise_kernel=pointwise, bias=bias_shape)]
     else:
-        multiplier = config.count("depth_multiplier")
-        spec = [("depthwise_kernel", (*kernel, channels, multiplier))]
-        filters = channels * multiplier
-        if layer.cls.startswith("Separable"):
-            filters = config.count("filters")
-            spec.append(("pointwise_kernel", (*[1] * rank, channels * multiplier, filters)))
-        else:
-            # recent versions call the one kernel of a depthwise layer just that
-            spec = [("kernel" if b.version is not None and b.version[0] >= 3 else "depthwise_kernel", spec[0][1])]
+        choices = [row.spec(**{role: depthwise_shape}, bias=bias_shape) for role in ("kernel", "depthwise_kernel")]
     config.finish()
     axes = [Axis(k, s, d) for k, s, d in zip(kernel, steps, dilations, strict=True)]
     value, axes, missing = _window(b, layer, x, axes, padding)
-    if use_bias:
-        spec.append(("bias", (filters,)))
-    arrays = weights.take(layer.where, spec)
+    arrays = weights.take(layer.where, *choices)
     bias = arrays.pop() if use_bias else None
     fused = act if isinstance(act, Activation) else IDENTITY
     W = arrays[0]
-    if layer.cls.startswith("Conv"):
+    if row.of == "full":
         y = convolve(b.graph, value, W, bias, axes, name=layer.name, groups=groups, activation=fused)
     else:
         depthwise = W.reshape(*kernel, 1, -1)  # outputs of one channel stand together
@@ -149,63 +128,55 @@ def _window(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str)
 # -- pooling --------------------------------------------------------------------------------------------------------
 
 
-def pooling(kind: str, rank: int) -> Callable[..., Tensor]:
+def pooling(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     """MaxPooling and AveragePooling.
 
     A mean leaves padding out, as TensorFlow and JAX do. (Keras on PyTorch repeats the last element instead, where
     "same" pads one end more than the other.)
     """
-
-    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        check_axes(b, config, layer, x, rank)
-        size = sizes(config, "pool_size", rank, 2)
-        steps = sizes(config, "strides", rank, list(size))
-        padding = config.expect("padding", "valid", "same")
-        config.finish()
-        rows = 0
-        if x.time and (size[0] != 1 or steps[0] != 1):
-            if size[0] != steps[0]:
-                raise UnsupportedError(
-                    f"{layer.where}: pool_size = {size[0]} and strides = {steps[0]} along time is not supported; "
-                    f"expected the same number for both ({_ELSE})"
-                )
-            rows = strides.divide(b, layer, x, steps[0])
-        axes = [Axis(k, s) for k, s in zip(size, steps, strict=True)][x.time and not x.rows :]
-        if not axes:
-            return x
-        if padding == "same":
-            axes = [axis.same(n) for axis, n in zip(axes, b.graph.shape(x.value)[:-1], strict=True)]
-        return replace(x, value=pool(b.graph, x.value, kind, axes, name=layer.name), rows=rows or x.rows)
-
-    return convert
-
-
-def global_pooling(kind: str, rank: int) -> Callable[..., Tensor]:
-    """Over the axes of a frame; over time, of the frames so far."""
-
-    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        check_axes(b, config, layer, x, rank)
-        keep = config.flag("keepdims")
-        config.finish()
-        if x.late:
+    rank = check_axes(b, layer, x)
+    size = sizes(config, "pool_size", rank, 2)
+    steps = sizes(config, "strides", rank, list(size))
+    padding = config.expect("padding", "valid", "same")
+    config.finish()
+    rows = 0
+    if x.time and (size[0] != 1 or steps[0] != 1):
+        if size[0] != steps[0]:
             raise UnsupportedError(
-                f"{layer.where}: over time of which the first {x.late} frames are missing, for a convolution before it "
-                "has no padding; expected padding = 'causal' or 'same' there, or the clip's size (shapes=)"
+                f"{layer.where}: pool_size = {size[0]} and strides = {steps[0]} along time is not supported; "
+                f"expected the same number for both ({_ELSE})"
             )
-        *grid, channels = b.graph.shape(x.value)
-        value = x.value
-        if grid:
-            axes = [Axis(n) for n in grid]
-            value = pool(b.graph, value, kind, axes, name=f"{layer.name}_frame" if x.time else layer.name)
-        shape = (*[1] * (rank if keep else 0), channels)
-        value = gather(b.graph, value, np.arange(channels).reshape(shape), f"{layer.name}_shape")
-        if not x.time:
-            return x.like(value)
-        # a mean of means: every frame has as many elements
-        so_far = Average(name=layer.name) if kind == "average" else LargestSoFar(name=layer.name)
-        return replace(x, value=so_far.add_to(b.graph, value), time=False, length=None)
+        rows = strides.divide(b, layer, x, steps[0])
+    axes = [Axis(k, s) for k, s in zip(size, steps, strict=True)][x.time and not x.rows :]
+    if not axes:
+        return x
+    if padding == "same":
+        axes = [axis.same(n) for axis, n in zip(axes, b.graph.shape(x.value)[:-1], strict=True)]
+    return replace(x, value=pool(b.graph, x.value, layer.row.of, axes, name=layer.name), rows=rows or x.rows)
 
-    return convert
+
+def global_pooling(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+    """Over the axes of a frame; over time, of the frames so far."""
+    rank = check_axes(b, layer, x)
+    keep = config.flag("keepdims")
+    config.finish()
+    if x.late:
+        raise UnsupportedError(
+            f"{layer.where}: over time of which the first {x.late} frames are missing, for a convolution before it "
+            "has no padding; expected padding = 'causal' or 'same' there, or the clip's size (shapes=)"
+        )
+    *grid, channels = b.graph.shape(x.value)
+    value = x.value
+    if grid:
+        axes = [Axis(n) for n in grid]
+        value = pool(b.graph, value, layer.row.of, axes, name=f"{layer.name}_frame" if x.time else layer.name)
+    shape = (*[1] * (rank if keep else 0), channels)
+    value = gather(b.graph, value, np.arange(channels).reshape(shape), f"{layer.name}_shape")
+    if not x.time:
+        return x.like(value)
+    # a mean of means: every frame has as many elements
+    so_far = Average(name=layer.name) if layer.row.of == "average" else LargestSoFar(name=layer.name)
+    return replace(x, value=so_far.add_to(b.graph, value), time=False, length=None)
 
 
 # -- padding, cropping, repeating -----------------------------------------------------------------------------------
@@ -224,82 +195,52 @@ def _pads(config: Config, key: str, rank: int) -> Pads:
     return [(p[0], p[1]) for p in good]
 
 
-def zero_padding(rank: int) -> Callable[..., Tensor]:
-    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        check_axes(b, config, layer, x, rank)
-        pads = _pads(config, "padding", rank)
-        config.finish()
-        shape = b.graph.shape(x.value)
-        order = np.arange(prod(shape)).reshape(shape)
-        inner = [*pads[x.time :], (0, 0)]
-        _check_size(b, layer, [n + sum(p) for n, p in zip(shape, inner, strict=True)])
-        value = gather(b.graph, x.value, np.pad(order, inner, constant_values=-1), layer.name)
-        return replace(x, value=value, padded=pads[0] if x.time else (0, 0))
-
-    return convert
+def zero_padding(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+    rank = check_axes(b, layer, x)
+    pads = _pads(config, "padding", rank)
+    config.finish()
+    shape = b.graph.shape(x.value)
+    order = np.arange(prod(shape)).reshape(shape)
+    inner = [*pads[x.time :], (0, 0)]
+    _check_size(b, layer, [n + sum(p) for n, p in zip(shape, inner, strict=True)])
+    value = gather(b.graph, x.value, np.pad(order, inner, constant_values=-1), layer.name)
+    return replace(x, value=value, padded=pads[0] if x.time else (0, 0))
 
 
-def cropping(rank: int) -> Callable[..., Tensor]:
-    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        check_axes(b, config, layer, x, rank)
-        pads = _pads(config, "cropping", rank)
-        config.finish()
-        cropped = pads[0][0] if x.time else 0
-        if x.time and pads[0][1] != 0:
-            raise UnsupportedError(
-                f"{layer.where}: cropping = {pads[0]} along time is not supported; expected none behind the end "
-                f"({_ELSE})"
-            )
-        shape = b.graph.shape(x.value)
-        inner = pads[x.time :]
-        if any(before + after >= n for (before, after), n in zip(inner, shape, strict=False)):
-            raise FormatError(f"{layer.where}: cropping {inner} leaves nothing of frames {shape}")
-        cut = tuple(slice(before, n - after) for (before, after), n in zip(inner, shape, strict=False))
-        value = gather(b.graph, x.value, np.arange(prod(shape)).reshape(shape)[cut], layer.name)
-        length = None if x.length is None else x.length - cropped
-        return replace(x, value=value, length=length, late=x.late + cropped)
-
-    return convert
+def cropping(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+    rank = check_axes(b, layer, x)
+    pads = _pads(config, "cropping", rank)
+    config.finish()
+    cropped = pads[0][0] if x.time else 0
+    if x.time and pads[0][1] != 0:
+        raise UnsupportedError(
+            f"{layer.where}: cropping = {pads[0]} along time is not supported; expected none behind the end ({_ELSE})"
+        )
+    shape = b.graph.shape(x.value)
+    inner = pads[x.time :]
+    if any(before + after >= n for (before, after), n in zip(inner, shape, strict=False)):
+        raise FormatError(f"{layer.where}: cropping {inner} leaves nothing of frames {shape}")
+    cut = tuple(slice(before, n - after) for (before, after), n in zip(inner, shape, strict=False))
+    value = gather(b.graph, x.value, np.arange(prod(shape)).reshape(shape)[cut], layer.name)
+    length = None if x.length is None else x.length - cropped
+    return replace(x, value=value, length=length, late=x.late + cropped)
 
 
-def up_sampling(rank: int) -> Callable[..., Tensor]:
-    def convert(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-        check_axes(b, config, layer, x, rank)
-        times = sizes(config, "size", rank, 2)
-        config.expect("interpolation", "nearest")
-        config.finish()
-        if x.time and not x.rows and times[0] != 1:
-            raise strides.NeedsSteps(layer, f"size = {times[0]}", 1)
-        shape = b.graph.shape(x.value)
-        inner = times[x.time and not x.rows :]
-        _check_size(b, layer, [prod(shape), *inner])
-        order = np.arange(prod(shape)).reshape(shape)
-        for axis, n in enumerate(inner):
-            order = np.repeat(order, n, axis=axis)
-        return replace(x, value=gather(b.graph, x.value, order, layer.name), rows=x.rows * times[0])
-
-    return convert
+def up_sampling(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+    rank = check_axes(b, layer, x)
+    times = sizes(config, "size", rank, 2)
+    config.finish()
+    if x.time and not x.rows and times[0] != 1:
+        raise strides.NeedsSteps(layer, f"size = {times[0]}", 1)
+    shape = b.graph.shape(x.value)
+    inner = times[x.time and not x.rows :]
+    _check_size(b, layer, [prod(shape), *inner])
+    order = np.arange(prod(shape)).reshape(shape)
+    for axis, n in enumerate(inner):
+        order = np.repeat(order, n, axis=axis)
+    return replace(x, value=gather(b.graph, x.value, order, layer.name), rows=x.rows * times[0])
 
 
 def _check_size(b: Builder, layer: Layer, factors: list[int]) -> None:
     blocks.check_frame(layer.where, prod(factors))
     room(prod(factors), 2 * 8, layer.where)
-
-
-GRIDS = {
-    **dict.fromkeys(TRANSPOSED, transposed),
-    **dict.fromkeys(CONVOLUTIONS, convolution),
-    **{
-        f"{word}Pooling{rank}D": pooling(kind, rank)
-        for word, kind in (("Max", "max"), ("Average", "average"))
-        for rank in (1, 2)
-    },
-    **{
-        f"Global{word}Pooling{rank}D": global_pooling(kind, rank)
-        for word, kind in (("Max", "max"), ("Average", "average"))
-        for rank in (1, 2)
-    },
-    **{f"ZeroPadding{rank}D": zero_padding(rank) for rank in (1, 2)},
-    **{f"Cropping{rank}D": cropping(rank) for rank in (1, 2)},
-    **{f"UpSampling{rank}D": up_sampling(rank) for rank in (1, 2)},
-}

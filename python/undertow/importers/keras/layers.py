@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -11,72 +12,52 @@ import numpy as np
 from ...errors import FormatError, UnsupportedError
 from ...ir.activations import IDENTITY, Activation
 from .. import _blocks as blocks
-from .builder import Builder, Tensor, activate
-from .config import Config, activation_layer, brief
-from .grids import GRIDS
-from .tables import MERGES, NOTHING_TO_DO, Layer, flatten
-from .weights import Weights
-
-#: layers that a TimeDistributed inside one frame leaves as they are: they treat every row alike
-ROW_BY_ROW = {"Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "LayerNormalization", "Rescaling", *NOTHING_TO_DO}
-#: layers that treat all timesteps alike, whatever the axes of one
-TIMESTEPS_ALIKE = {
-    *ROW_BY_ROW,
-    *MERGES,
-    "BatchNormalization",
-    "BatchNormalizationV1",
-    "Embedding",
-    "Normalization",
-    "PReLU",
-    "Permute",
-    "Reshape",
-    "Softmax",
-    "ThresholdedReLU",
-}
-ACTIVATION_LAYERS = {"Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"}
+from .activations import LAYERS as ACTIVATION_LAYERS
+from .activations import activation
+from .builder import Builder, Output, Tensor, activate
+from .config import Config, brief
+from .tables import Layer, leaves
+from .traits import EACH, names
+from .weights import Spec, Weights
 
 
-def convert(b: Builder, layer: Layer, inputs: list[Tensor], weights: Weights) -> Tensor:
-    """Add one call of a frame layer.
-
-    Raises:
-        UnsupportedError: the class, or one of its settings, has no exact counterpart here.
-    """
-    if layer.cls in MERGES:
-        return _merge(b, layer, inputs)
-    (x,) = b.exactly(layer, inputs, 1)
-    config = b.config(layer)
-    if layer.cls in NOTHING_TO_DO:
-        return x
-    if layer.cls in ACTIVATION_LAYERS:
-        found = activation_layer(layer.cls, config)
-        if layer.cls == "Softmax":
-            _last_axis(b, config, x, config.get("axis", -1))
-        config.finish()
-        return activate(b, layer, x, found)
-    if layer.cls in GRIDS:
-        return GRIDS[layer.cls](b, layer, config, x, weights)
-    if layer.cls not in LAYERS:
-        supported = sorted(
-            {*LAYERS, *GRIDS, *NOTHING_TO_DO, *MERGES, *ACTIVATION_LAYERS}
-            | {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed"}
-        )
-        raise UnsupportedError(f"{layer.where}: this layer is not supported; supported: {', '.join(supported)}")
-    y = LAYERS[layer.cls](b, layer, config, x, weights)
+def activation_layer(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+    """Activation, ReLU and its kin, Softmax."""
+    found = ACTIVATION_LAYERS[layer.row.of](config)
+    if layer.row.of == "softmax":
+        _last_axis(b, config, x, config.get("axis", -1))
     config.finish()
-    return y
+    return activate(b, layer, x, found)
 
 
-# -- one function per class -----------------------------------------------------------------------------------------
+def time_distributed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> list[Output]:
+    inner = b.layer(config.required("layer"), layer)
+    config.finish()
+    if x.rows and inner.cls == "Flatten":
+        of_rows = b.config(inner)
+        of_rows.expect("data_format", "channels_last", None)
+        of_rows.finish()
+        shape = b.graph.shape(x.value)
+        order = blocks.positions(shape).reshape(shape[0], -1)
+        return [x.like(blocks.rearrange(b.graph, x.value, order, layer.name))]
+    if (x.rows or not x.time) and (inner.row.rows != EACH or len(b.graph.shape(x.value)) < 2):
+        has = "has several timesteps in a frame" if x.rows else "has no time axis"
+        alone = ", ".join(sorted(names(lambda row: row.rows == EACH)))
+        raise UnsupportedError(
+            f"{layer.where}: its input {has}, and a {inner.cls} inside of one frame is not supported; "
+            f"supported there: {alone}"
+        )
+    with b.nested(layer):  # the inner layer sees (batch * time, *frame): a frame without a time axis
+        outputs = b.call(inner, [replace(x, time=False, rows=0)], [], weights.part("layer"))
+    return [replace(b.resolve(o), time=x.time, length=x.length, rows=x.rows) for o in outputs]
 
 
-def _dense(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-    units, act = config.count("units"), config.activation()
-    config.skip("input_dim")
+def dense(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+    units, act = config.count("units"), activation(config)
     shape = b.graph.shape(x.value)
     if not shape:
         raise UnsupportedError(f"{layer.where}: it would mix timesteps; expected frames with an axis of features")
-    spec = [("kernel", (shape[-1], units)), *([("bias", (units,))] if config.flag("use_bias", True) else [])]
+    spec = layer.row.spec(kernel=(shape[-1], units), bias=(units,) if config.flag("use_bias", True) else None)
     config.finish()
     kernel, *bias = weights.take(layer.where, spec)
     fused = act if isinstance(act, Activation) else IDENTITY
@@ -85,63 +66,43 @@ def _dense(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights
     return x.like(value) if isinstance(act, Activation) else activate(b, layer, x.like(value), act)
 
 
-def _embedding(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+def embedding(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     n_ids, width = config.count("input_dim"), config.count("output_dim")
-    config.skip("input_length")
-    if config.flag("mask_zero"):
-        _mask(b, f"{layer.where}: mask_zero = True")
     if b.graph.values[x.value].dtype != "int32":
         raise UnsupportedError(f"{layer.where}: its ids are computed by another layer; expected an input of the model")
     config.finish()
-    (table,) = weights.take(layer.where, [("embeddings", (n_ids, width))])
+    (table,) = weights.take(layer.where, layer.row.spec(embeddings=(n_ids, width)))
     blocks.check_frame(layer.where, b.graph.values[x.value].size * width)
     return x.like(b.graph.add("embedding", [x.value], name=layer.name, weights={"table": table}))
 
 
-def _masking(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-    config.skip("mask_value")
-    _mask(b, f"{layer.where}: it hides timesteps from the layers behind it, which")
-    return x
-
-
-def _mask(b: Builder, what: str) -> None:
-    if not b.assume_unmasked:
-        raise UnsupportedError(
-            f"{what} is not supported: in a stream every frame counts; "
-            "pass assume_unmasked=True if your input never holds padding, then it changes nothing"
-        )
-
-
-def _batch_norm(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-    for key in ("renorm", "renorm_clipping", "virtual_batch_size", "adjustment"):
-        config.expect(key, False if key == "renorm" else None)
-    config.skip("momentum", "renorm_momentum", "fused", "synchronized", "mode", "beta_init", "gamma_init")
+def batch_norm(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     _last_axis(b, config, x, config.get("axis", -1))
     epsilon, center, scale = config.number("epsilon"), config.flag("center", True), config.flag("scale", True)
-    roles = [*(["gamma"] if scale else []), *(["beta"] if center else []), "moving_mean", "moving_variance"]
-    width = b.graph.shape(x.value)[-1]
+    one = b.graph.shape(x.value)[-1:]
+    spec = layer.row.spec(
+        gamma=one if scale else None, beta=one if center else None, moving_mean=one, moving_variance=one
+    )
     config.finish()
-    found = dict(zip(roles, weights.take(layer.where, [(role, (width,)) for role in roles]), strict=True))
+    found = _named(layer, weights, spec)
     mean, variance = found["moving_mean"], found["moving_variance"]
     return x.like(
         blocks.batch_norm(b.graph, x.value, layer.name, mean, variance, epsilon, found.get("gamma"), found.get("beta"))
     )
 
 
-def _layer_norm(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-    config.expect("rms_scaling", False)
+def layer_norm(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     _last_axis(b, config, x, config.get("axis", -1))
     epsilon, center, scale = config.number("epsilon"), config.flag("center", True), config.flag("scale", True)
-    roles = [*(["gamma"] if scale else []), *(["beta"] if center else [])]
-    width = b.graph.shape(x.value)[-1]
+    one = b.graph.shape(x.value)[-1:]
+    spec = layer.row.spec(gamma=one if scale else None, beta=one if center else None)
     config.finish()
-    arrays = weights.take(layer.where, [(role, (width,)) for role in roles]) if roles else []
-    named = {{"gamma": "scale", "beta": "shift"}[role]: a for role, a in zip(roles, arrays, strict=True)}
+    found = _named(layer, weights, spec)
+    named = {ours: found[role] for role, ours in (("gamma", "scale"), ("beta", "shift")) if role in found}
     return x.like(b.graph.add("layer_norm", [x.value], name=layer.name, attrs={"eps": epsilon}, weights=named))
 
 
-def _normalization(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
-    config.expect("invert", False)
+def normalization(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     _last_axis(b, config, x, config.get("axis", -1))
     width = b.graph.shape(x.value)[-1]
     mean, variance = (
@@ -149,8 +110,8 @@ def _normalization(b: Builder, layer: Layer, config: Config, x: Tensor, weights:
     )
     config.finish()
     if mean.ndim == 0 and np.isnan(mean):  # not given: learnt by adapt()
-        spec = [("mean", (width,)), ("variance", (width,))]
-        mean, variance, *_ = weights.take(layer.where, [*spec, ("count", ())], spec)
+        spec, counted = (layer.row.spec(mean=(width,), variance=(width,), count=n) for n in (None, ()))
+        mean, variance, *_ = weights.take(layer.where, counted, spec)
     if mean.size not in (1, width) or variance.size != mean.size:
         raise UnsupportedError(
             f"{layer.where}: mean of {mean.size} and variance of {variance.size} elements for {width} features"
@@ -161,13 +122,13 @@ def _normalization(b: Builder, layer: Layer, config: Config, x: Tensor, weights:
     return x.like(blocks.scale_shift(b.graph, x.value, layer.name, scale, -mean.reshape(-1) * scale))
 
 
-def _rescaling(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+def rescaling(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     return x.like(
         blocks.scale_shift(b.graph, x.value, layer.name, config.number("scale"), config.number("offset", 0.0))
     )
 
 
-def _prelu(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+def prelu(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     shared = config.get("shared_axes") or []
     shape = b.graph.shape(x.value)
     first = 2 if x.time else 1
@@ -177,21 +138,21 @@ def _prelu(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights
         )
     slope = tuple(1 if axis + first in shared else n for axis, n in enumerate(shape))
     config.finish()
-    (alpha,) = weights.take(layer.where, [("alpha", ((1,) if x.time else ()) + slope)])
+    (alpha,) = weights.take(layer.where, layer.row.spec(alpha=((1,) if x.time else ()) + slope))
     return x.like(blocks.prelu(b.graph, x.value, alpha.reshape(slope), layer.name))
 
 
-def _flatten(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+def flatten(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     shape = b.graph.shape(x.value)
     if x.time:
         raise UnsupportedError(f"{layer.where}: it joins all timesteps into one; not supported in a stream")
     if len(shape) > 1:
         config.expect("data_format", "channels_last", None)
-    config.skip("data_format")
+    config.get("data_format")  # of no meaning otherwise
     return x.like(blocks.rearrange(b.graph, x.value, np.arange(prod(shape)), layer.name))
 
 
-def _reshape(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+def reshape(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     target = config.required("target_shape")
     shape = b.graph.shape(x.value)
     if not isinstance(target, list) or not all(type(n) is int and n >= -1 for n in target) or target.count(-1) > 1:
@@ -212,7 +173,7 @@ def _reshape(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weigh
     return x.like(blocks.rearrange(b.graph, x.value, np.arange(prod(shape)).reshape(frame), layer.name))
 
 
-def _permute(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+def permute(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     dims = config.required("dims")
     shape = b.graph.shape(x.value)
     n = len(shape) + x.time
@@ -228,98 +189,11 @@ def _permute(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weigh
     return x.like(blocks.rearrange(b.graph, x.value, blocks.positions(shape).transpose(order), layer.name))
 
 
-LAYERS = {
-    "Dense": _dense,
-    "Embedding": _embedding,
-    "Masking": _masking,
-    "BatchNormalization": _batch_norm,
-    "BatchNormalizationV1": _batch_norm,
-    "LayerNormalization": _layer_norm,
-    "Normalization": _normalization,
-    "Rescaling": _rescaling,
-    "PReLU": _prelu,
-    "Flatten": _flatten,
-    "Reshape": _reshape,
-    "Permute": _permute,
-}
-
-
-# -- merging --------------------------------------------------------------------------------------------------------
-
-
-def _merge(b: Builder, layer: Layer, inputs: list[Tensor]) -> Tensor:
-    config = b.config(layer)
-    axis = config.get("axis", -1) if layer.cls == "Concatenate" else -1
-    config.finish()
-    if len(inputs) < 2 or (layer.cls == "Subtract" and len(inputs) != 2):
-        raise FormatError(
-            f"{layer.where}: takes {'2' if layer.cls == 'Subtract' else 'at least 2'} inputs, got {len(inputs)}"
-        )
-    shapes = [b.graph.shape(t.value) for t in inputs]
-    first = inputs[0]
-    if len({t.time for t in inputs}) > 1 or len({len(s) for s in shapes}) > 1:
-        raise UnsupportedError(
-            f"{layer.where}: its inputs differ in their axes (frames {shapes}, time {[t.time for t in inputs]})"
-        )
-    lengths = [t.length for t in inputs if t.length is not None]
-    if len(set(lengths)) > 1:
-        raise UnsupportedError(f"{layer.where}: its inputs have different numbers of timesteps: {lengths}")
-    if len({t.rows for t in inputs}) > 1:
-        raise UnsupportedError(
-            f"{layer.where}: its inputs have {[t.rows for t in inputs]} timesteps in a frame; expected the same number"
-        )
-    if len({t.late for t in inputs}) > 1:
-        raise UnsupportedError(
-            f"{layer.where}: of its inputs the first {[t.late for t in inputs]} frames are missing, so they differ in "
-            "length; expected the same number"
-        )
-    if layer.cls == "Concatenate":
-        return first.like(_concat(b, layer, inputs, shapes, axis))
-    try:
-        shape = np.broadcast_shapes(*shapes)
-    except ValueError:
-        raise FormatError(f"{layer.where}: frames of shapes {shapes} do not fit together") from None
-    blocks.check_frame(layer.where, prod(shape))
-    values = [
-        t.value
-        if s == shape
-        else blocks.rearrange(b.graph, t.value, np.broadcast_to(blocks.positions(s), shape), f"{layer.name}_in{i}")
-        for i, (t, s) in enumerate(zip(inputs, shapes, strict=True))
-    ]
-    y = values[0]
-    for i, value in enumerate(values[1:]):
-        y = b.graph.add(
-            MERGES[layer.cls], [y, value], name=layer.name if i == len(values) - 2 else f"{layer.name}_part{i}"
-        )
-    if layer.cls == "Average":
-        y = blocks.scale_shift(b.graph, y, f"{layer.name}_mean", 1.0 / len(values), 0.0)
-    return first.like(y)
-
-
-def _concat(b: Builder, layer: Layer, inputs: list[Tensor], shapes: list[tuple[int, ...]], axis: Any) -> str:
-    lead = 2 if inputs[0].time else 1
-    rank = len(shapes[0]) + lead
-    if type(axis) is not int or not -rank <= axis < rank:
-        raise FormatError(f"{layer.where}: axis must be a whole number from {-rank} to {rank - 1}, got {brief(axis)}")
-    inner = axis % rank - lead
-    if inner < 0 or (inner == 0 and inputs[0].rows):
-        raise UnsupportedError(
-            f"{layer.where}: axis = {axis} joins {'timesteps' if axis % rank == 1 else 'batches'}, "
-            "which is not supported"
-        )
-    blocks.check_frame(layer.where, sum(map(prod, shapes)))
-    y = b.graph.add("concat", [t.value for t in inputs], name=layer.name)
-    starts = np.cumsum([0, *map(prod, shapes)])
-    try:
-        order = np.concatenate(
-            [start + blocks.positions(s) for start, s in zip(starts[:-1], shapes, strict=True)], axis=inner
-        )
-    except ValueError:
-        raise FormatError(f"{layer.where}: frames of shapes {shapes} do not fit together on axis {axis}") from None
-    return blocks.rearrange(b.graph, y, order, f"{layer.name}_order")
-
-
 # -- details --------------------------------------------------------------------------------------------------------
+
+
+def _named(layer: Layer, weights: Weights, spec: Spec) -> dict[str, np.ndarray]:
+    return dict(zip((role for role, _ in spec), weights.take(layer.where, spec), strict=True))
 
 
 def _last_axis(b: Builder, config: Config, x: Tensor, axis: Any) -> None:
@@ -337,7 +211,7 @@ def _numbers(layer: Layer, config: Config, key: str) -> Any:
     value = config.get(key)
     if value is None:
         return np.nan
-    flat = list(flatten(value))
+    flat = list(leaves(value))
     if not flat or len(flat) > 1 << 20 or not all(type(v) in (int, float) and abs(v) < 1e38 for v in flat):
         if flat == [None] or flat[:1] == [None]:
             return np.nan

@@ -20,32 +20,13 @@ from ...ir.activations import SIGMOID, TANH, Activation
 from ...ir.grids import gather
 from ...layers.from_keras import cudnn_kernels
 from .. import _blocks as blocks
+from .activations import activation
 from .builder import Builder, Output, Tensor
 from .config import Config, brief
 from .tables import Layer
-from .weights import Spec, Weights
+from .traits import inside, why_refused
+from .weights import Weights
 
-#: class of the layer or of its cell -> op
-CELLS = {
-    "LSTM": "lstm",
-    "LSTMCell": "lstm",
-    "CuDNNLSTM": "lstm",
-    "GRU": "gru",
-    "GRUCell": "gru",
-    "CuDNNGRU": "gru",
-    "SimpleRNN": "rnn",
-    "SimpleRNNCell": "rnn",
-}
-#: settings of training or of how Keras runs its loop
-HARMLESS = (
-    "dropout",
-    "recurrent_dropout",
-    "implementation",
-    "unit_forget_bias",
-    "unroll",
-    "zero_output_for_mask",
-    "use_cudnn",
-)
 #: limit for hostile files
 MAX_CELLS = 100
 
@@ -61,7 +42,14 @@ class Cell:
 
 
 def recurrent(
-    b: Builder, layer: Layer, x: Tensor, initial: list[Tensor], weights: Weights, *, flip: bool = True
+    b: Builder,
+    layer: Layer,
+    config: Config,
+    x: Tensor,
+    weights: Weights,
+    initial: list[Tensor],
+    *,
+    flip: bool = True,
 ) -> list[Output]:
     """LSTM, GRU, SimpleRNN, RNN.
 
@@ -72,7 +60,6 @@ def recurrent(
     Returns:
         The layer's output, then its final states when it has return_state.
     """
-    config = b.config(layer)
     steps = not x.time and len(b.graph.shape(x.value)) == 2  # the sequence lies inside one frame
     if not x.time and not steps:
         raise UnsupportedError(f"{layer.where}: its input has no time axis (batch, time, features)")
@@ -82,15 +69,12 @@ def recurrent(
             f"{layer.where}: stateful = True in a layer that is called {layer.n_calls} times is not supported"
         )
     sequences, states_too, reverse = (config.flag(k) for k in ("return_sequences", "return_state", "go_backwards"))
-    config.skip("input_dim", "input_length")
-    if layer.cls == "RNN":
-        config.expect("num_constants", None)
-        config.skip("unroll", "zero_output_for_mask")
-        inner = b.layer(config.required("cell"), layer)
+    if layer.row.inner:
+        inner = b.layer(config.required(layer.row.inner), layer)
         config.finish()
         cells = _cells_of_rnn(b, inner, _width(b, layer, x), weights.part("cell"))
     else:
-        cells = [_cell(layer.cls, config, _width(b, layer, x), weights.part("cell"))]
+        cells = [_cell(layer, config, _width(b, layer, x), weights.part("cell"))]
     if x.rows and reverse:
         raise UnsupportedError(
             f"{layer.where}: runs backwards in a model that strides along time; give the clip's size: shapes="
@@ -133,24 +117,15 @@ def recurrent(
     return [first, *(partial(last, state) for state in finals)] if states_too else [first]
 
 
-def bidirectional(b: Builder, layer: Layer, x: Tensor, initial: list[Tensor], weights: Weights) -> list[Output]:
+def bidirectional(
+    b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights, initial: list[Tensor]
+) -> list[Output]:
     """Two recurrent layers, the second one backwards and its outputs flipped back to the order of the input."""
-    config = b.config(layer)
     forward = b.layer(config.required("layer"), layer)
     mode = config.expect("merge_mode", "concat", "sum", "mul", "ave", None)
     given = config.get("backward_layer")
     backward = b.layer(given, layer) if given is not None else forward.turned()
     b.check_time_major(layer, config.flag("time_major", b.time_major))
-    config.skip(
-        *HARMLESS,
-        "stateful",
-        "return_sequences",
-        "return_state",
-        "go_backwards",
-        "input_dim",
-        "input_length",
-        "num_constants",
-    )
     config.finish()
     flags = [
         {k: bool(half.config.get(k, False)) for k in ("return_sequences", "return_state")}
@@ -165,10 +140,13 @@ def bidirectional(b: Builder, layer: Layer, x: Tensor, initial: list[Tensor], we
     half = len(initial) // 2
     outputs: list[list[Output]] = []
     for part, key, state in ((forward, "forward_layer", initial[:half]), (backward, "backward_layer", initial[half:])):
-        if part.cls not in CELLS and part.cls != "RNN":
-            raise UnsupportedError(f"{layer.where}: a layer of class {brief(part.cls)} in it is not supported")
+        if part.cls not in inside(layer.cls):
+            raise UnsupportedError(
+                f"{layer.where}: a layer of class {brief(part.cls)} in it is not supported"
+                f"{why_refused(part.cls, layer.cls)}"
+            )
         named = part.renamed(f"{layer.name}_{key.split('_')[0]}")
-        outputs.append(recurrent(b, named, x, state, weights.part(key), flip=False))
+        outputs.append(recurrent(b, named, b.config(part), x, weights.part(key), state, flip=False))
     ahead, back = (b.resolve(o[0]) for o in outputs)
     if directions[0] and flags[0]["return_sequences"]:
         # the wrapper flips its second output only: with the backward layer first, both come out turned around
@@ -232,57 +210,57 @@ def _width(b: Builder, layer: Layer, x: Tensor) -> int:
 
 def _cells_of_rnn(b: Builder, cell: Layer, n_in: int, weights: Weights) -> list[Cell]:
     if cell.cls != "StackedRNNCells":
-        return [_cell_layer(b, cell, n_in, weights)]
+        return [_inner_cell(b, cell, "RNN", n_in, weights)]
     stack = b.config(cell)
-    stack.expect("reverse_state_order", False)
-    found = stack.required("cells")
+    found = stack.required(cell.row.inner)
     stack.finish()
     if not isinstance(found, list) or not 0 < len(found) <= MAX_CELLS:
         raise FormatError(f"{cell.where}: cells must be a list of 1 to {MAX_CELLS} cells, got {brief(found)}")
     layers = [b.layer(c, cell) for c in found]
     cells = []
     for inner, part in zip(layers, weights.members("cells", [(c.cls, c.name) for c in layers]), strict=True):
-        cells.append(_cell_layer(b, inner, n_in, part))
+        cells.append(_inner_cell(b, inner, cell.cls, n_in, part))
         n_in = cells[-1].units
     return cells
 
 
-def _cell_layer(b: Builder, layer: Layer, n_in: int, weights: Weights) -> Cell:
-    if not layer.cls.endswith("Cell") or layer.cls not in CELLS:
-        raise UnsupportedError(
-            f"{layer.where}: a cell of this class is not supported; supported: LSTMCell, GRUCell, SimpleRNNCell"
-        )
-    return _cell(layer.cls, b.config(layer), n_in, weights)
+def _inner_cell(b: Builder, layer: Layer, wrapper: str, n_in: int, weights: Weights) -> Cell:
+    if layer.cls not in inside(wrapper):
+        raise UnsupportedError(f"{layer.where}: a cell of this class is not supported{why_refused(layer.cls, wrapper)}")
+    return _cell(layer, b.config(layer), n_in, weights)
 
 
-def _cell(cls: str, config: Config, n_in: int, weights: Weights) -> Cell:
+def _cell(layer: Layer, config: Config, n_in: int, weights: Weights) -> Cell:
     """Read a cell's settings, then its arrays; the caller has read the keys of the layer around it."""
-    op, units = CELLS[cls], config.count("units")
-    config.skip(*HARMLESS)
-    if cls.startswith("CuDNN"):
-        return _cudnn_cell(op, config, units, n_in, weights)
+    op, units = layer.row.of, config.count("units")
+    n_gates = {"rnn": 1, "gru": 3, "lstm": 4}[op]
+    if layer.row.cudnn:
+        return _cudnn_cell(layer, config, units, n_in, n_gates, weights)
     act = _cell_activation(config, "activation")
     gate = None if op == "rnn" else _cell_activation(config, "recurrent_activation")
     use_bias = config.flag("use_bias", True)
     reset_after = op == "gru" and config.flag("reset_after")  # files from before the key existed mean False
     config.finish()
 
-    width = {"rnn": 1, "gru": 3, "lstm": 4}[op] * units
-    spec: Spec = [("kernel", (n_in, width)), ("recurrent_kernel", (units, width))]
-    if use_bias:
-        spec = [*spec, ("bias", (2, width) if reset_after else (width,))]
-    arrays = weights.take(config.where, spec)
+    width = n_gates * units
+    arrays = weights.take(
+        config.where,
+        layer.row.spec(
+            kernel=(n_in, width),
+            recurrent_kernel=(units, width),
+            bias=((2, width) if reset_after else (width,)) if use_bias else None,
+        ),
+    )
     activations = {"rnn": (act,), "gru": (gate, act), "lstm": (gate, act, act)}[op]
     attrs: dict[str, Any] = {"activations": activations, **({"reset_after": reset_after} if op == "gru" else {})}
     bias = arrays[2] if use_bias else None
     return Cell(op, units, attrs, blocks.gated_weights(op, arrays[0], arrays[1], bias, reset_after))
 
 
-def _cudnn_cell(op: str, config: Config, units: int, n_in: int, weights: Weights) -> Cell:
+def _cudnn_cell(layer: Layer, config: Config, units: int, n_in: int, n_gates: int, weights: Weights) -> Cell:
     config.finish()
-    n_gates = {"gru": 3, "lstm": 4}[op]
-    width = n_gates * units
-    spec: Spec = [("kernel", (n_in, width)), ("recurrent_kernel", (units, width)), ("bias", (2 * width,))]
+    op, width = layer.row.of, n_gates * units
+    spec = layer.row.spec(kernel=(n_in, width), recurrent_kernel=(units, width), bias=(2 * width,))
     kernel, recurrent_kernel, bias = weights.take(config.where, spec)
     kernel, recurrent_kernel = cudnn_kernels(kernel, recurrent_kernel, n_gates)
     pair = bias.astype(np.float64).reshape(2, width)
@@ -297,7 +275,7 @@ def _cudnn_cell(op: str, config: Config, units: int, n_in: int, weights: Weights
 
 def _cell_activation(config: Config, key: str) -> Activation:
     config.required(key)
-    found = config.activation(key)
+    found = activation(config, key)
     if not isinstance(found, Activation):
         raise UnsupportedError(f"{config.where}: {key} = {found!r} is not supported inside a cell")
     return found

@@ -25,11 +25,13 @@ def sizes(config: Config, key: str, rank: int, default: Any = None, least: int =
     return tuple(values)
 
 
-def check_axes(b: Builder, config: Config, layer: Layer, x: Tensor, rank: int) -> None:
-    """Refuse frames that have not `rank` axes (one of them time, where there is one) and channels behind them."""
-    config.expect("data_format", "channels_last", None)
+def check_axes(b: Builder, layer: Layer, x: Tensor) -> int:
+    """How many axes a layer's window has; frames must have these (one of them time, where there is one) and channels
+    behind them."""
+    rank = layer.row.rank
     if len(b.graph.shape(x.value)) + (x.time and not x.rows) != rank + 1:
         raise UnsupportedError(
             f"{layer.where}: frames of shape {b.graph.shape(x.value)} are not supported here; expected {rank} "
             f"ax{'i' if rank == 1 else 'e'}s{' (the first of them time)' if x.time else ''} and channels"
         )
+    return rank

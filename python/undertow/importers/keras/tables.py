@@ -9,37 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..._text import quoted, shown
-from ...errors import FormatError, UnsupportedError
+from ...errors import FormatError
 from .config import brief
+from .traits import LayerClass, traits
 
 #: limits for hostile files
 MAX_LAYERS = 2000
 MAX_CALLS = 10_000
-
-SEQUENTIAL = ("Sequential",)
-FUNCTIONAL = ("Functional", "Model")
-#: merging layer -> op
-MERGES = {
-    "Add": "add",
-    "Subtract": "sub",
-    "Multiply": "mul",
-    "Average": "add",
-    "Maximum": "max",
-    "Minimum": "min",
-    "Concatenate": "concat",
-}
-#: layers that do nothing at inference
-NOTHING_TO_DO = {
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "GaussianDropout",
-    "GaussianNoise",
-    "AlphaDropout",
-    "ActivityRegularization",
-    "Identity",
-}
 
 
 @dataclass
@@ -51,6 +27,21 @@ class Layer:
     config: dict[str, Any]
     table: dict[str, Any]
     n_calls: int = 1
+
+    @property
+    def row(self) -> LayerClass:
+        """What is true of its class."""
+        return traits(self.cls)
+
+    @property
+    def is_input(self) -> bool:
+        return self.cls == "InputLayer"
+
+    @property
+    def is_operation(self) -> bool:
+        """Whether it is one of keras.ops, which have classes of the same names as layers."""
+        module = self.table.get("module")
+        return isinstance(module, str) and module.startswith("keras.src.ops.")
 
     @property
     def where(self) -> str:
@@ -70,40 +61,18 @@ def check_layer_list(model: Layer, tables: Any) -> list[Any]:
     return tables
 
 
-def check_keys(model: Layer, known: set[str]) -> None:
-    for key in model.config:
-        if key not in known | {"name", "trainable", "dtype", "batch_input_shape"}:
-            raise UnsupportedError(f"{model.where}: {key} = {brief(model.config[key])} is not known to undertow")
-
-
 def input_shape(config: dict[str, Any]) -> Any:
     return config.get("batch_shape") or config.get("batch_input_shape")
 
 
-def dtype_name(dtype: Any) -> Any:
-    if isinstance(dtype, dict):
-        inner = dtype.get("config")
-        return inner.get("name") if isinstance(inner, dict) else None
-    return dtype
-
-
 def wants_ids(layer: Layer) -> bool | None:
     """Whether a layer takes ids; None when it passes its input on."""
-    if layer.cls == "Embedding":
-        return True
-    if layer.cls in NOTHING_TO_DO or layer.cls == "InputLayer":
+    row = layer.row
+    if row.unchanged or layer.is_input:
         return None
-    inner: list[Any] = []
-    if layer.cls == "TimeDistributed":
-        inner = [layer.config.get("layer")]
-    elif layer.cls in SEQUENTIAL:
-        inner = _list(layer.config.get("layers"))
-    elif layer.cls in FUNCTIONAL:
-        # a nested model with one input: what the layers right behind its InputLayer say
-        inner = [
-            t for t in _list(layer.config.get("layers")) if isinstance(t, dict) and t.get("class_name") != "InputLayer"
-        ]
-    for table in inner:
+    inner = layer.config.get(row.inner) if row.inner else None
+    # of a nested model: what the layers right behind its InputLayer say
+    for table in inner if isinstance(inner, list) else [inner]:
         if (
             isinstance(table, dict)
             and isinstance(table.get("class_name"), str)
@@ -112,11 +81,7 @@ def wants_ids(layer: Layer) -> bool | None:
             found = wants_ids(Layer(table["class_name"], "", table["config"], table))
             if found is not None:
                 return found
-    return False
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return row.ids
 
 
 def uses_time_major(table: Any) -> bool:
@@ -133,7 +98,7 @@ def uses_time_major(table: Any) -> bool:
     return False
 
 
-def flatten(nested: Any) -> Iterator[Any]:
+def leaves(nested: Any) -> Iterator[Any]:
     """The leaves of lists within lists."""
     stack = [nested]
     while stack:

@@ -18,6 +18,7 @@ from ...ir.activations import IDENTITY, Activation
 from ...ir.grids import Axis, convolve, gather
 from .. import _blocks as blocks
 from . import strides
+from .activations import activation
 from .builder import Builder, Tensor, activate
 from .config import Config
 from .sizes import check_axes, sizes
@@ -26,8 +27,6 @@ from .weights import Weights
 
 #: outputs that a stride makes of one input, at most
 MAX_PHASES = 4096
-#: class -> axes
-TRANSPOSED = {"Conv1DTranspose": 1, "Conv2DTranspose": 2}
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,10 @@ class _Axis:
 
 def transposed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     """Conv1DTranspose and Conv2DTranspose."""
-    rank = TRANSPOSED[layer.cls]
-    check_axes(b, config, layer, x, rank)
+    rank = check_axes(b, layer, x)
     filters, kernel = config.count("filters"), sizes(config, "kernel_size", rank)
     steps = sizes(config, "strides", rank, 1)
     padding = config.expect("padding", "valid", "same")
-    config.expect("output_padding", None)
     for n in sizes(config, "dilation_rate", rank, 1):
         if n != 1:
             raise UnsupportedError(f"{layer.where}: dilation_rate = {n} is not supported; expected 1")
@@ -72,7 +69,7 @@ def transposed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Wei
             f"{layer.where}: strides = {list(steps)} make {prod(steps)} outputs of each input, expected at most "
             f"{MAX_PHASES}"
         )
-    act, use_bias = config.activation(), config.flag("use_bias", True)
+    act, use_bias = activation(config), config.flag("use_bias", True)
     config.finish()
     if x.time and not x.rows:
         raise strides.NeedsSteps(layer, f"strides = {steps[0]}", 1)
@@ -81,7 +78,7 @@ def transposed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Wei
         more = max(k - s, 0)
         axes.append(_Axis(k, s, more // 2 if padding == "same" else 0, 0 if padding == "same" else more))
     channels = b.graph.shape(x.value)[-1]
-    spec = [("kernel", (*kernel, filters, channels)), *([("bias", (filters,))] if use_bias else [])]
+    spec = layer.row.spec(kernel=(*kernel, filters, channels), bias=(filters,) if use_bias else None)
     W, *bias = weights.take(layer.where, spec)
 
     value, windows, counts = x.value, [axis.window for axis in axes], list(b.graph.shape(x.value)[:-1])

@@ -16,47 +16,7 @@ import numpy as np
 
 from ...errors import FormatError, ShapeError, UnsupportedError
 from ...weights.hdf5_reader import Dataset, Group, Item
-
-#: class name -> name of its groups in a `.keras` archive, for the classes that have arrays
-GROUPS = {
-    "Dense": "dense",
-    "Embedding": "embedding",
-    "LSTM": "lstm",
-    "GRU": "gru",
-    "SimpleRNN": "simple_rnn",
-    "RNN": "rnn",
-    "LSTMCell": "lstm_cell",
-    "GRUCell": "gru_cell",
-    "SimpleRNNCell": "simple_rnn_cell",
-    "Bidirectional": "bidirectional",
-    "TimeDistributed": "time_distributed",
-    "BatchNormalization": "batch_normalization",
-    "LayerNormalization": "layer_normalization",
-    "Normalization": "normalization",
-    "PReLU": "p_re_lu",
-    "Conv1D": "conv1d",
-    "Conv2D": "conv2d",
-    "Conv1DTranspose": "conv1d_transpose",
-    "Conv2DTranspose": "conv2d_transpose",
-    "DepthwiseConv1D": "depthwise_conv1d",
-    "DepthwiseConv2D": "depthwise_conv2d",
-    "SeparableConv1D": "separable_conv1d",
-    "SeparableConv2D": "separable_conv2d",
-    "Sequential": "sequential",
-    "Functional": "functional",
-}
-#: names that Keras gives to the arrays of these layers; one of them in the wrong place is an error
-_ROLES = {
-    "kernel",
-    "recurrent_kernel",
-    "bias",
-    "embeddings",
-    "gamma",
-    "beta",
-    "moving_mean",
-    "moving_variance",
-    "alpha",
-}
+from .traits import ROLES, traits
 
 Spec = Sequence[tuple[str, tuple[int, ...]]]
 
@@ -95,15 +55,16 @@ class ArchiveWeights:
             # Keras 2.12 and 2.13 wrote the layers under another attribute
             container = _group(self._group, "_layer_checkpoint_dependencies")
         present = set() if container is None else set(container.members)
-        keys = _numbered([GROUPS.get(cls, "") for cls, _ in layers])
+        names = [traits(cls).group for cls, _ in layers]
+        keys = _numbered(names)
         found: list[Weights] = []
-        for (cls, name), key in zip(layers, keys, strict=True):
-            if cls in GROUPS and key not in present:
+        for (cls, name), own, key in zip(layers, names, keys, strict=True):
+            if own and key not in present:
                 # some writers skip numbers; the order of the groups is still the order of the layers
                 same_class = [k for k, (c, _) in zip(keys, layers, strict=True) if c == cls]
-                groups = sorted((p for p in present if re.fullmatch(rf"{GROUPS[cls]}(_\d+)?", p)), key=_suffix)
+                groups = sorted((p for p in present if re.fullmatch(rf"{own}(_\d+)?", p)), key=_suffix)
                 key = groups[same_class.index(key)] if len(groups) == len(same_class) else ""
-            group = _group(container, key) if cls in GROUPS and key else None
+            group = _group(container, key) if own and key else None
             stored = _layer_name(group)
             if stored not in (None, name):
                 raise FormatError(f"weights of layer {name!r}: group {key!r} belongs to a layer named {stored!r}")
@@ -218,20 +179,25 @@ def _text_list(attributes: dict[str, list[str]], key: str) -> list[str]:
 
 def _read(where: str, pairs: Sequence[tuple[str, Dataset]], choices: Sequence[Spec]) -> list[np.ndarray]:
     shapes = [dataset.shape for _, dataset in pairs]
-    for spec in choices:
-        if shapes == [shape for _, shape in spec]:
-            break
-    else:
+    fitting = [spec for spec in choices if shapes == [shape for _, shape in spec]]
+    if not fitting:
         wanted = " or ".join(", ".join(f"{role} {shape}" for role, shape in spec) or "nothing" for spec in choices)
         raise ShapeError(f"{where}: the file holds arrays of shapes {shapes}, expected {wanted}")
+    names = [re.sub(r"(_\d+)?(:\d+)?$", "", name.rsplit("/", 1)[-1]) for name, _ in pairs]
+    found = [(spec, _misplaced(names, spec)) for spec in fitting]
+    spec, wrong = max(found, key=lambda pair: len(names) if pair[1] is None else pair[1])
+    if wrong is not None:
+        raise FormatError(f"{where}: array {pairs[wrong][0]!r} stands where {spec[wrong][0]!r} is expected")
     arrays = []
-    for (name, dataset), (role, _) in zip(pairs, spec, strict=True):
-        base = re.sub(r"(_\d+)?(:\d+)?$", "", name.rsplit("/", 1)[-1])
-        if base in _ROLES and base != role:
-            raise FormatError(f"{where}: array {name!r} stands where {role!r} is expected")
+    for (_, dataset), (role, _) in zip(pairs, spec, strict=True):
         if role == "count":  # how much data a layer has seen: of no use here, and an integer
             continue
         if dataset.type.numpy[1:] not in ("f2", "f4"):
             raise UnsupportedError(f"{where}: {role} has elements of {dataset.type.name}, expected float32")
         arrays.append(np.asarray(dataset.read(), np.float32))
     return arrays
+
+
+def _misplaced(names: list[str], spec: Spec) -> int | None:
+    """The first array whose name is that of another one."""
+    return next((i for i, (role, _) in enumerate(spec) if names[i] in ROLES - {role}), None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Functional models: a graph of layer calls, in the words of Keras 2 (lists) and of Keras 3 (args and kwargs)."""
+"""Models: layers in a row, or a graph of their calls in the words of Keras 2 (lists) and of Keras 3 (args, kwargs)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,9 @@ from typing import Any
 from ..._text import quoted
 from ...errors import FormatError, UnsupportedError
 from .builder import Builder, Output, Tensor
-from .config import brief
-from .recurrent import CELLS
-from .tables import (
-    FUNCTIONAL,
-    MAX_CALLS,
-    MERGES,
-    SEQUENTIAL,
-    Layer,
-    check_keys,
-    check_layer_list,
-    flatten,
-    input_shape,
-    wants_ids,
-)
+from .config import Config, brief
+from .tables import MAX_CALLS, Layer, check_layer_list, input_shape, leaves, wants_ids
+from .traits import FUNCTIONAL, MODELS
 from .weights import Weights
 
 #: limits for hostile files
@@ -31,7 +20,6 @@ MAX_INPUTS = 1000
 
 #: a tensor of the model: layer, which call of it, which of its outputs
 Ref = tuple[str, int, int]
-RECURRENT = {*CELLS, "RNN", "Bidirectional"}
 
 
 @dataclass
@@ -44,10 +32,30 @@ class Call:
     initial: list[Ref] = field(default_factory=list)
 
 
-def functional(b: Builder, model: Layer, weights: Weights, inputs: list[Tensor] | None) -> list[tuple[str, Tensor]]:
-    """Add a Functional model; without `inputs` it is the outermost one."""
-    check_keys(model, {"layers", "input_layers", "output_layers"})
-    tables = check_layer_list(model, model.config.get("layers"))
+def read(
+    b: Builder, model: Layer, config: Config, weights: Weights, inputs: list[Tensor] | None = None
+) -> list[tuple[str, Tensor]]:
+    """Add a Sequential or Functional model; without `inputs` it is the outermost one and makes its own."""
+    if model.cls not in MODELS:
+        raise UnsupportedError(
+            f"{model.where}: a model of this class is not supported; expected Sequential or Functional"
+        )
+    add = _functional if model.cls in FUNCTIONAL else _sequential
+    with b.nested(model):
+        return add(b, model, config, weights, inputs)
+
+
+def nested(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], weights: Weights) -> list[Output]:
+    """A model that is a layer of another one."""
+    return [t for _, t in read(b, layer, config, weights, inputs)]
+
+
+def _functional(
+    b: Builder, model: Layer, config: Config, weights: Weights, inputs: list[Tensor] | None
+) -> list[tuple[str, Tensor]]:
+    tables, heads, tails = (config.get(key) for key in ("layers", "input_layers", "output_layers"))
+    config.finish()
+    tables = check_layer_list(model, tables)
     layers: dict[str, Layer] = {}
     calls: list[Call] = []
     for table in tables:
@@ -62,10 +70,10 @@ def functional(b: Builder, model: Layer, weights: Weights, inputs: list[Tensor] 
     if len(calls) > MAX_CALLS:
         raise FormatError(f"{model.where}: {len(calls)} calls of layers, expected at most {MAX_CALLS}")
     keras3 = any(isinstance(node, dict) for table in tables for node in table.get("inbound_nodes", []))
-    entries = [ref for _, ref in _ports(model, "input_layers")]
-    names, refs = zip(*_ports(model, "output_layers"), strict=True)
-    exits = _from_zero(layers, list(refs), FUNCTIONAL if keras3 else (*SEQUENTIAL, *FUNCTIONAL))
-    starts_at_one = () if keras3 else (*SEQUENTIAL, *FUNCTIONAL)
+    entries = [ref for _, ref in _ports(model, "input_layers", heads)]
+    names, refs = zip(*_ports(model, "output_layers", tails), strict=True)
+    exits = _from_zero(layers, list(refs), FUNCTIONAL if keras3 else MODELS)
+    starts_at_one = frozenset() if keras3 else MODELS
     inner = iter(_from_zero(layers, [r for c in calls for r in (*c.inputs, *c.initial)], starts_at_one))
     for call in calls:
         call.inputs = [next(inner) for _ in call.inputs]
@@ -73,7 +81,7 @@ def functional(b: Builder, model: Layer, weights: Weights, inputs: list[Tensor] 
 
     for ref in entries:
         entry = layers.get(ref[0])
-        if entry is None or entry.cls != "InputLayer" or ref[1:] != (0, 0) or entries.count(ref) > 1:
+        if entry is None or not entry.is_input or ref[1:] != (0, 0) or entries.count(ref) > 1:
             raise FormatError(f"{model.where}: its input {brief(list(ref))} is not an InputLayer of its own")
         b.check_input_layer(entry)
     values: dict[Ref, Output] = {}
@@ -103,6 +111,31 @@ def functional(b: Builder, model: Layer, weights: Weights, inputs: list[Tensor] 
     return outputs
 
 
+def _sequential(
+    b: Builder, model: Layer, config: Config, weights: Weights, inputs: list[Tensor] | None
+) -> list[tuple[str, Tensor]]:
+    tables = config.get("layers")
+    config.finish()
+    layers = [b.layer(table, model) for table in check_layer_list(model, tables)]
+    first = layers[0]
+    shown = layers[1:] if first.is_input else layers
+    if first.is_input:
+        b.check_input_layer(first)
+    if inputs is not None:
+        (x,) = b.exactly(model, inputs, 1)
+    else:
+        name = first.name if first.is_input else "input"
+        shape = input_shape(first.config) or model.config.get("build_input_shape")
+        takers = [t for t in map(wants_ids, shown) if t is not None]
+        x = b.make_input(name, shape, first.config.get("dtype"), takers[:1])
+    for layer, part in zip(shown, weights.members("layers", [(l.cls, l.name) for l in shown]), strict=True):
+        outputs = b.call(layer, [x], [], part.copy())
+        if len(outputs) != 1:
+            raise UnsupportedError(f"{layer.where}: several outputs in a Sequential model are not supported")
+        x = b.resolve(outputs[0])
+    return [(layers[-1].name, x)]
+
+
 # -- reading the wiring ---------------------------------------------------------------------------------------------
 
 
@@ -117,14 +150,14 @@ def _call_keras3(layer: Layer, index: int, node: dict[str, Any]) -> Call:
     args, kwargs = node.get("args", []), node.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise FormatError(f"{layer.where}: a call must have a list of args and an object of kwargs")
-    positions = {1: call.initial} if layer.cls in RECURRENT else {}
+    positions = {1: call.initial} if layer.row.states else {}
     for i, arg in enumerate(args):
         if arg is None and i:
             continue
-        target = call.inputs if i == 0 or layer.cls in MERGES else positions.get(i)
+        target = call.inputs if i == 0 or layer.row.as_op else positions.get(i)
         if target is None:
             raise UnsupportedError(f"{layer.where}: positional argument {i} of its call is not supported")
-        for leaf in flatten(_plain(arg)):
+        for leaf in leaves(_plain(arg)):
             ref = _keras3_ref(leaf)
             if ref is None:
                 raise UnsupportedError(
@@ -133,14 +166,14 @@ def _call_keras3(layer: Layer, index: int, node: dict[str, Any]) -> Call:
             target.append(ref)
     for key, value in kwargs.items():
         if key == "initial_state" and value is not None:
-            refs = [_keras3_ref(leaf) for leaf in flatten(_plain(value))]
+            refs = [_keras3_ref(leaf) for leaf in leaves(_plain(value))]
             if not all(refs):
                 raise UnsupportedError(
                     f"{layer.where}: initial_state = {brief(value)} is not supported; expected inputs of the model"
                 )
             call.initial += [r for r in refs if r]
         elif key in ("inputs", "sequences", "input") and not call.inputs:
-            call.inputs += [r for r in map(_keras3_ref, flatten(_plain(value))) if r]
+            call.inputs += [r for r in map(_keras3_ref, leaves(_plain(value))) if r]
         else:
             _harmless_argument(layer, key, value)
     return call
@@ -164,7 +197,7 @@ def _call_keras2(layer: Layer, index: int, node: Any) -> Call:
                 call.initial += [r for r in state if r]
             else:
                 _harmless_argument(layer, key, value)
-    if layer.cls in RECURRENT:  # Keras 2 puts an initial state behind the input
+    if layer.row.states:  # Keras 2 puts an initial state behind the input
         refs, call.initial = refs[:1], [*call.initial, *refs[1:]]
     call.inputs = refs
     return call
@@ -201,9 +234,8 @@ def _ref(value: Any) -> Ref | None:
     return None
 
 
-def _ports(model: Layer, key: str) -> list[tuple[str, Ref]]:
+def _ports(model: Layer, key: str, ports: Any) -> list[tuple[str, Ref]]:
     """The inputs or outputs of a model with the names that users see."""
-    ports = model.config.get(key)
     named: list[tuple[str, Any]]
     if isinstance(ports, dict):
         named = list(ports.items())
@@ -223,7 +255,7 @@ def _ports(model: Layer, key: str) -> list[tuple[str, Ref]]:
     return found
 
 
-def _from_zero(layers: dict[str, Layer], refs: list[Ref], starts_at_one: tuple[str, ...]) -> list[Ref]:
+def _from_zero(layers: dict[str, Layer], refs: list[Ref], starts_at_one: frozenset[str]) -> list[Ref]:
     """The same references with every layer's calls counted from 0.
 
     Keras counts the making of a nested model as its call 0 in some places: everywhere in Keras 2, among the outputs of
@@ -235,7 +267,7 @@ def _from_zero(layers: dict[str, Layer], refs: list[Ref], starts_at_one: tuple[s
     starts: dict[str, int] = {}
     for name, indices in used.items():
         layer = layers.get(name)
-        if layer is None or layer.cls not in (*SEQUENTIAL, *FUNCTIONAL):
+        if layer is None or layer.cls not in MODELS:
             continue
         guess = int(layer.cls in starts_at_one)
         fits = [start for start in (guess, 1 - guess) if {i - start for i in indices} <= set(range(layer.n_calls))]
@@ -277,7 +309,7 @@ def _make_inputs(
 def _in_order(model: Layer, layers: dict[str, Layer], calls: list[Call], given: dict[Ref, Output]) -> list[Call]:
     """The calls in an order in which they can run."""
     known = {(ref[0], ref[1]) for ref in given}
-    todo = [c for c in calls if (c.layer, c.index) not in known and layers[c.layer].cls != "InputLayer"]
+    todo = [c for c in calls if (c.layer, c.index) not in known and not layers[c.layer].is_input]
     by_key = {(c.layer, c.index): c for c in todo}
     waiting: dict[tuple[str, int], set[tuple[str, int]]] = {}
     followers: dict[tuple[str, int], list[tuple[str, int]]] = {}
