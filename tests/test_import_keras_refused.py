@@ -84,6 +84,65 @@ def test_final_states_have_no_place_in_a_sequential_model(tmp_path: Path) -> Non
         keras.load(write_h5(tmp_path / "model.h5", sequential(table), {"l": arrays}))
 
 
+CELL = layer("SimpleRNN", "r", units=2, activation="tanh", use_bias=False, stateful=True)
+CELL_ARRAYS = [("r/kernel:0", weights(3, 2)), ("r/recurrent_kernel:0", weights(2, 2))]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_states_that_calls_share_are_refused(wrapped: bool, tmp_path: Path) -> None:
+    """A stream would keep one state for each call; so for a layer in a model that is called twice."""
+    inner = sequential(layer("InputLayer", "i", **IN3), CELL, name="it")
+    shared = (
+        inner if wrapped else {**CELL, "config": {**CELL["config"], "name": "it"}},
+        [[["x", 0, 0]], [["y", 0, 0]]],
+    )
+    config = keras2_model(
+        [
+            keras2_input("x", None, 3),
+            keras2_input("y", None, 3),
+            shared,
+            (layer("Add", "a"), [[["it", 0, 0], ["it", 1, 0]]]),
+        ],
+        [["x", 0, 0], ["y", 0, 0]],
+        [["a", 0, 0]],
+    )
+    with pytest.raises(UnsupportedError, match="stateful = True of a layer that is called several times"):
+        keras.load(write_h5(tmp_path / "m.h5", config, {"it": CELL_ARRAYS}))
+
+
+def test_states_that_clips_hand_on_are_refused(tmp_path: Path) -> None:
+    """Keras would begin the next clip where the one before has ended."""
+    clip = {**CELL, "config": {**CELL["config"], "batch_input_shape": [1, 5, 3]}}
+    path = write_h5(tmp_path / "m.h5", sequential(clip), {"r": CELL_ARRAYS})
+    assert keras.load(path).states
+    with pytest.raises(UnsupportedError, match="stateful = True of a sequence inside a frame"):
+        keras.load(path, shapes={"input": (1, 5, 3)})
+
+
+def test_a_single_timestep_beside_all_of_another_is_refused(tmp_path: Path) -> None:
+    config = keras2_model(
+        [keras2_input("x", None, 3), keras2_input("y", 1, 3), (layer("Add", "a"), [[["x", 0, 0], ["y", 0, 0]]])],
+        [["x", 0, 0], ["y", 0, 0]],
+        [["a", 0, 0]],
+    )
+    with pytest.raises(UnsupportedError, match="Add 'a': an input of a single timestep meets all of another"):
+        keras.load(write_h5(tmp_path / "m.h5", config, {}))
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (layer("Reshape", "r", target_shape=[2, -1]), r"target_shape \[2, -1\] moves the time axis"),
+        (layer("PReLU", "p", shared_axes=[2]), r"shared_axes = \[2\] is not supported; expected the time axis"),
+    ],
+)
+def test_timesteps_of_a_frame_stay_apart(table: dict[str, Any], says: str, tmp_path: Path) -> None:
+    """Two of them are in a frame here, as many as the layer says."""
+    up = layer("UpSampling1D", "u", size=2, **IN3)
+    with pytest.raises(UnsupportedError, match=says):
+        keras.load(write_h5(tmp_path / "m.h5", sequential(up, table), {"p": [("p/alpha:0", weights(2, 1))]}))
+
+
 @pytest.mark.parametrize(
     ("nodes", "says"),
     [

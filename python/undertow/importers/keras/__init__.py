@@ -73,9 +73,15 @@ def _read(builder: KerasModel, file: KerasFile) -> tuple[Layer, list[tuple[str, 
     try:
         model = builder.layer(file.config)
         builder.time_major = uses_time_major(file.config)
-        return model, wiring.read(builder, model, builder.config(model), file.weights)
+        outputs = wiring.read(builder, model, builder.config(model), file.weights)
     except RecursionError:
         raise FormatError("the configuration is nested too deeply") from None
+    for name, tensor in outputs:
+        if tensor.state_shape is not None:
+            raise UnsupportedError(f"output {brief(name)} is an initial state")
+        if tensor.padded != (0, 0):
+            raise UnsupportedError(f"output {brief(name)} ends in padding along time {tensor.padded}")
+    return model, outputs
 
 
 def _built(
@@ -118,10 +124,6 @@ def _graph(
     graph.name = model.name
     rates: set[int] = set()
     for name, tensor in outputs:
-        if tensor.state_shape is not None:
-            raise UnsupportedError(f"output {brief(name)} is an initial state")
-        if tensor.padded != (0, 0):
-            raise UnsupportedError(f"output {brief(name)} ends in padding along time {tensor.padded}")
         unique, n = name, 2
         while unique in graph.outputs:
             unique, n = f"{name}_{n}", n + 1

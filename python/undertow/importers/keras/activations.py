@@ -73,6 +73,7 @@ def _activation_object(where: str, value: dict[str, Any], version: tuple[int, ..
 
 
 def _given(config: Config) -> Activation | str:
+    config.required("activation")
     return activation(config)
 
 

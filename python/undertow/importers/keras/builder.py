@@ -34,7 +34,7 @@ class Tensor:
     Attributes:
         value: name of the graph value.
         time: the tensor is (batch, time, *frame); otherwise (batch, *frame).
-        length: the fixed number of timesteps, where the model has one.
+        length: the fixed number of timesteps, where the model has one and does not stride along time.
         padded: frames of zeros before and behind it that a ZeroPadding has added in time, and no layer has used.
         late: the first so many frames are none of it: a convolution without padding gives fewer frames than it takes,
             and frame t is here the one that ends with timestep t.
@@ -110,7 +110,7 @@ class Builder(ABC):
         name = config.get("name", table.get("name", cls.lower()))
         if not isinstance(name, str) or not name:
             raise FormatError(f"{cls}{place}: name must be text, got {brief(name)}")
-        layer = Layer(cls, name, config, table)
+        layer = Layer(cls, name, config, table, in_shared=inside is not None and inside.shared)
         registered = table.get("registered_name")
         own_module = module in (None, "keras") or (
             isinstance(module, str) and module.startswith((*MODULES, "keras.src.ops."))
@@ -196,7 +196,7 @@ class Builder(ABC):
                 f"{where}: dtype {brief(dtype_name(dtype))} is not supported; expected float32, or ids for an Embedding"
             )
         rows = self.steps if time and self.steps is not None else 0
-        length = shape[1] if time and type(shape[1]) is int and not self.time_major else None
+        length = shape[1] if time and type(shape[1]) is int and not self.time_major and not rows else None
         blocks.check_frame(where, max(1, rows) * prod(frame))
         value = self.graph.input(name, (rows, *frame) if rows > 1 else frame, "int32" if takes_ids else "float32")
         if rows == 1:  # a single timestep has no axis of its own for who runs the model

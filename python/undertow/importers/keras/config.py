@@ -88,11 +88,9 @@ class Config:
 
 
 def dtype_name(dtype: Any) -> Any:
-    """The name of a dtype, or of a policy."""
-    if isinstance(dtype, dict):
-        inner = dtype.get("config")
-        return inner.get("name") if isinstance(inner, dict) else None
-    return dtype
+    """The name of a dtype or of a policy; what has none, as it is."""
+    inner = dtype.get("config") if isinstance(dtype, dict) else None
+    return inner.get("name", dtype) if isinstance(inner, dict) else dtype
 
 
 def brief(value: Any) -> str:

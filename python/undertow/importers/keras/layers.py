@@ -49,7 +49,7 @@ def time_distributed(b: Builder, layer: Layer, config: Config, x: Tensor, weight
         )
     with b.nested(layer):  # the inner layer sees (batch * time, *frame): a frame without a time axis
         outputs = b.call(inner, [replace(x, time=False, rows=0)], [], weights.part("layer"))
-    return [replace(b.resolve(o), time=x.time, length=x.length, rows=x.rows) for o in outputs]
+    return [replace(b.resolve(o), time=x.time, length=x.length, late=x.late, rows=x.rows) for o in outputs]
 
 
 def dense(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
@@ -132,7 +132,8 @@ def prelu(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights)
     shared = config.get("shared_axes") or []
     shape = b.graph.shape(x.value)
     first = 2 if x.time else 1
-    if not isinstance(shared, list) or not all(type(a) is int for a in shared) or (x.time and 1 not in shared):
+    along = x.time or x.rows > 0
+    if not isinstance(shared, list) or not all(type(a) is int for a in shared) or (along and 1 not in shared):
         raise UnsupportedError(
             f"{layer.where}: shared_axes = {brief(shared)} is not supported; expected the time axis (1) among them"
         )
@@ -158,6 +159,8 @@ def reshape(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weight
     if not isinstance(target, list) or not all(type(n) is int and n >= -1 for n in target) or target.count(-1) > 1:
         raise FormatError(f"{layer.where}: target_shape must be a list of axes, got {brief(target)}")
     frame = target[1:] if x.time else target
+    if x.rows and target[:1] != [-1]:
+        raise UnsupportedError(f"{layer.where}: target_shape {target} moves the time axis")
     if x.time:
         # the time axis must stay what it is
         kept = bool(target) and (target[0] == -1 or target[0] == x.length)

@@ -19,6 +19,9 @@ def arithmetic(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], w
     """Add and its kin, element by element."""
     config.finish()
     shapes = _shapes(b, layer, inputs)
+    lengths = {t.length for t in inputs}
+    if 1 in lengths and len(lengths) > 1:
+        raise UnsupportedError(f"{layer.where}: an input of a single timestep meets all of another; not supported")
     try:
         shape = np.broadcast_shapes(*shapes)
     except ValueError:
@@ -43,7 +46,7 @@ def average(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], weig
 
 
 def concatenate(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], weights: Weights) -> Tensor:
-    axis = config.get("axis", -1)
+    axis = config.required("axis") if layer.is_operation else config.get("axis", -1)
     config.finish()
     shapes = _shapes(b, layer, inputs)
     lead = 2 if inputs[0].time else 1

@@ -64,10 +64,9 @@ def recurrent(
     if not x.time and not steps:
         raise UnsupportedError(f"{layer.where}: its input has no time axis (batch, time, features)")
     b.check_time_major(layer, config.flag("time_major"))
-    if config.flag("stateful") and layer.n_calls > 1:
-        raise UnsupportedError(
-            f"{layer.where}: stateful = True in a layer that is called {layer.n_calls} times is not supported"
-        )
+    if config.flag("stateful") and (layer.shared or steps):
+        what = "a sequence inside a frame" if steps else "a layer that is called several times"
+        raise UnsupportedError(f"{layer.where}: stateful = True of {what} is not supported")
     sequences, states_too, reverse = (config.flag(k) for k in ("return_sequences", "return_state", "go_backwards"))
     if layer.row.inner:
         inner = b.layer(config.required(layer.row.inner), layer)

@@ -27,11 +27,17 @@ class Layer:
     config: dict[str, Any]
     table: dict[str, Any]
     n_calls: int = 1
+    in_shared: bool = False
 
     @property
     def row(self) -> LayerClass:
         """What is true of its class."""
         return traits(self.cls)
+
+    @property
+    def shared(self) -> bool:
+        """Whether it, or a layer that it is in, is called several times."""
+        return self.in_shared or self.n_calls > 1
 
     @property
     def is_input(self) -> bool:

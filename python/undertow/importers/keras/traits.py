@@ -100,8 +100,9 @@ _OF_CELLS = (
 )
 _OF_LOOPS = (*_OF_CELLS, "input_dim", "input_length")
 _OF_HALVES = ("stateful", "return_sequences", "return_state", "go_backwards")  # the layers inside say it
-_OF_NORMS = ("momentum", "renorm_momentum", "fused", "synchronized", "mode", "beta_init", "gamma_init")
+_OF_NORMS = ("momentum", "renorm_momentum", "fused", "synchronized", "beta_init", "gamma_init")
 _OF_BATCHES = {
+    "mode": (0,),
     "renorm": (False,),
     "renorm_clipping": (None,),
     "virtual_batch_size": (None,),
