@@ -150,3 +150,13 @@ def check(
             worst = max(worst, error)
     print(f"{label}: largest error {worst:.2e}")
     return worst
+
+
+def streamed(model: undertow.Model, X: np.ndarray) -> np.ndarray:
+    """(timesteps out, ...), as a program that hears them one frame after another gets them."""
+    stream, n = model.stream(), model.frames_in
+    frames = [stream.step(X[t] if n == 1 else X[t : t + n]).copy() for t in range(0, len(X), n)]
+    if model.latency:
+        frames += list(stream.flush())
+    Y = np.stack(frames[model.latency :])
+    return Y if model.frames_out == 1 else Y.reshape(-1, *Y.shape[2:])

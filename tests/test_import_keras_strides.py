@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import undertow
-from keras_files import layer, sequential, write_h5
+from keras_files import layer, sequential, streamed, write_h5
 from tolerances import FLOAT32_MODEL
 from undertow import ShapeError, UnsupportedError
 
@@ -93,16 +93,6 @@ def saved(keras: Any, model: Any, path: Path) -> undertow.Model:
     model.set_weights([np.abs(w + rng.normal(0, 0.3, w.shape)) if w.ndim == 1 else w for w in model.get_weights()])
     model.save(path)
     return undertow.load(path)
-
-
-def streamed(model: undertow.Model, X: np.ndarray) -> np.ndarray:
-    """(timesteps out, ...), as a program that hears them one frame after another gets them."""
-    stream, n = model.stream(), model.frames_in
-    frames = [stream.step(X[t] if n == 1 else X[t : t + n]).copy() for t in range(0, len(X), n)]
-    if model.latency:
-        frames += list(stream.flush())
-    Y = np.stack(frames[model.latency :])
-    return Y if model.frames_out == 1 else Y.reshape(-1, *Y.shape[2:])
 
 
 def compare(keras_model: Any, ours: undertow.Model, X: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import undertow
-from keras_files import layer, sequential, write_h5
+from keras_files import layer, sequential, streamed, write_h5
 from tolerances import FLOAT32_MODEL
 from undertow import UnsupportedError
 
@@ -32,14 +32,6 @@ def saved(keras: Any, model: Any, path: Path) -> Path:
     model.set_weights([w + rng.normal(0, 0.3, w.shape).astype(w.dtype) for w in model.get_weights()])
     model.save(path)
     return path
-
-
-def streamed(model: undertow.Model, X: np.ndarray) -> np.ndarray:
-    stream = model.stream()
-    rows = [stream.step(x).copy() for x in X]
-    if model.latency:
-        rows += list(stream.flush())
-    return np.stack(rows)[model.latency :]
 
 
 def behind_padding(k: Any) -> list[Any]:

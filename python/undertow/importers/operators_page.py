@@ -22,7 +22,7 @@ An attribute or input that is not computed exactly is refused by name, whatever 
 """
 _LAYERS = """# Keras layers
 
-Of Keras 2 and 3.
+Of Keras 2 and 3; tests/test_keras_traits.py holds the code to Keras itself.
 A setting that is not computed exactly is refused by name, whatever this page says of the layer.
 """
 
