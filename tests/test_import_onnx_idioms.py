@@ -338,10 +338,10 @@ def test_two_axes_of_size_one_of_which_either_is_the_batch(tmp_path, rng):
 
 
 def test_an_axis_of_one_that_a_cell_walks_is_time(tmp_path, rng):
-    """Whatever the open axis is called: it is the cell's batch, and the file has one timestep."""
+    """The open axis is the cell's batch, and the file has one timestep; one that is called time is asked about."""
     nodes = [helper.make_node("GRU", ["x", "W", "R"], ["h", ""], hidden_size=H), node("Squeeze", "h second", "y")]
     weights = {**cell(rng, "GRU", I, H), "second": np.array([1])}
-    path = save(tmp_path, nodes, {"x": [1, "t", I]}, {"y": [1, "t", H]}, weights)
+    path = save(tmp_path, nodes, {"x": [1, "n", I]}, {"y": [1, "n", H]}, weights)
     model = undertow.load(path)
     assert "time: axis 0 of 'x' (of size 1), walked by GRU node 'h'" in model.source
     assert "a stream carries the state on" in model.source
@@ -350,6 +350,10 @@ def test_an_axis_of_one_that_a_cell_walks_is_time(tmp_path, rng):
     (expected,) = session_of(open_path).run(None, {"x": X})
     x, y = model.inputs["x"].shape, model.outputs["y"].shape
     streams_like(model, {"x": X.reshape(T, *x)}, {"y": expected.reshape(T, *y)})
+    called = save(tmp_path, nodes, {"x": [1, "t", I]}, {"y": [1, "t", H]}, weights)
+    with pytest.raises(UnsupportedError, match="axis 1 of 'x' is called 't'"):
+        undertow.load(called)
+    assert undertow.load(called, time_axis=0).source == model.source
 
 
 # -- numbers and places ---------------------------------------------------------------------------------------------

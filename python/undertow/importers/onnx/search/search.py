@@ -81,7 +81,7 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
                 if found is None:
                     raise forgets.error()
             if found is not None:
-                _check_called(program, found.reading)
+                _check_called(program, found)
                 return found
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
         raise contradicted.error()
@@ -106,14 +106,21 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
     raise error
 
 
-def _check_called(program: Program, reading: Reading) -> None:
+def _called_time(program: Program, reading: Reading) -> list[tuple[Port, int, int]]:
+    """(input, axis of time, batch) where the file calls the batch time and not the other axis."""
+    axes = [(port, *reading.axes[port.name]) for port in program.inputs]
+    return [
+        (port, time, batch)
+        for port, time, batch in axes
+        if time is not None and batch is not None and is_time(port.dims[batch]) and not is_time(port.dims[time])
+    ]
+
+
+def _check_called(program: Program, found: Imported) -> None:
     """Refuse a batch that the file calls time, beside an axis that is walked: it may be one inside of a frame."""
-    if program.time_axis is not None or reading.carried:
+    if program.time_axis is not None or found.reading.carried or not found.proof.walks:
         return
-    for port in program.inputs:
-        time, batch = reading.axes[port.name]
-        if time is None or batch is None or is_time(port.dims[time]) or not is_time(port.dims[batch]):
-            continue
+    for port, time, batch in _called_time(program, found.reading):
         raise UnsupportedError(
             f"axis {batch} of {port.name!r} is called {port.dims[batch]!r}, and axis {time} is what the model walks; "
             f"say which is time with time_axis={{{port.name!r}: {batch}}} or time_axis={{{port.name!r}: {time}}}"
@@ -260,6 +267,7 @@ def _only(program: Program, found: list[Imported]) -> Imported:
     streaming = [f for f in found if not f.graph.whole_sequence_nodes()]
     if streaming and found[0].reading.fixed:
         found = streaming  # all sizes are the file's, so all compute the same; some can go on behind the last timestep
+    found = sorted(found, key=lambda f: bool(_called_time(program, f.reading)))  # where all fit, names choose
     for other in found[1:]:
         if program.is_recurrent and _differ_in_one(program, found[0].reading, other.reading):
             continue
