@@ -97,18 +97,18 @@ def attempt(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
     return result
 
 
-def _try_longer(program: Program, pairs: list[Pair], found: Imported, keep_states: bool) -> None:
+def _try_longer(program: Program, pairs: list[Pair], imported: Imported, keep_states: bool) -> None:
     """Look beyond the numbers that the length of a sequence meets: a delay, a position from which on all is else."""
-    reading = found.reading
+    reading = imported.reading
     try:
-        check_lengths(program, reading, found.proof)
+        check_lengths(program, reading, imported.proof)
     except Refuted as error:
         raise Failure(len(program.nodes), UnsupportedError(str(error))) from None
-    n_steps = longest(found.proof, reading)
+    n_steps = longest(imported.proof, reading)
     if n_steps is None or reading.fixed_time or reading.n_steps == 1:
         return
     if n_steps > MAX_LONGER:
-        number = max(found.proof.numbers.lengths)
+        number = max(imported.proof.numbers.lengths)
         message = f"the number {number} meets the length of a sequence, which is more than {MAX_LONGER} can show"
         raise Failure(len(program.nodes), UnsupportedError(message), longer=True)
     try:
@@ -117,21 +117,23 @@ def _try_longer(program: Program, pairs: list[Pair], found: Imported, keep_state
     except Failure as failure:
         failure.longer = True
         raise
-    if where := difference(found.graph, again.graph):
+    if where := difference(imported.graph, again.graph):
         lengths = f"{reading.n_steps} and {n_steps}"
         message = f"the result depends on the number of timesteps: {where} differs between {lengths}"
         raise Failure(len(program.nodes), UnsupportedError(message), longer=True)
 
 
-def proven(program: Program, found: Imported) -> Imported:
+def proven(program: Program, imported: Imported) -> Imported:
     """What was found, held against the file's own nodes."""
-    states = {pair.input: pair.output for pair in found.pairs if pair.output}
+    states = {pair.input: pair.output for pair in imported.pairs if pair.output}
     try:
-        found.proof = prove(program, Claim(found.reading, found.graph, found.outputs, found.rates, states))
+        imported.proof = prove(
+            program, Claim(imported.reading, imported.graph, imported.outputs, imported.rates, states)
+        )
     except Refuted as error:
         raise Failure(len(program.nodes), UnsupportedError(str(error)), advised=True) from None
-    note(program, found)
-    return found
+    note(program, imported)
+    return imported
 
 
 def build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
@@ -151,8 +153,8 @@ def build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, ke
         walk.position = len(program.nodes)
         with walk.held:
             result = _finish(walk, pairs, exact, keep_states)
-    except (Error, Retry, TooMuch) as found:
-        error = TooLarge(walk.say_too_much(found)) if isinstance(found, TooMuch) else found
+    except (Error, Retry, TooMuch) as raised:
+        error = TooLarge(walk.say_too_much(raised)) if isinstance(raised, TooMuch) else raised
         program.effort.add(walk.n_elements, walk.n_nodes, error, walk.position)
         frames = reading.frames * walk.factor
         frames = frames if reading.frames < frames <= MAX_FRAMES else 0
@@ -166,7 +168,7 @@ def build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, ke
 def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Imported:
     program, builder = walk.program, walk.builder
     named = {pair.input for pair in pairs}
-    found = list(pairs)
+    all_pairs = list(pairs)
     for port in program.state_inputs:
         if port.name not in named:
             final = states.find_output(walk, port.name)
@@ -177,17 +179,17 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
                     f"output returns it; bind it with fixed={{{port.name!r}: array}} where it stays the same"
                 )
             why = "a recurrent node starts from the one and ends with the other"
-            found.append(Pair(port.name, final, why))
-    if walk.reading.carried and not any(pair.output for pair in found):
+            all_pairs.append(Pair(port.name, final, why))
+    if walk.reading.carried and not any(pair.output for pair in all_pairs):
         raise UnsupportedError(
-            f"inputs {[p.input for p in found]} start recurrent nodes, but no output returns what they end with"
+            f"inputs {[p.input for p in all_pairs]} start recurrent nodes, but no output returns what they end with"
         )
-    for pair in found:
+    for pair in all_pairs:
         states.connect(walk, pair)
     walk.keep_before()
     for name in program.starts:
-        _start(walk, name, {pair.input for pair in found})
-    returned = [pair.output for pair in found if pair.output]
+        _start(walk, name, {pair.input for pair in all_pairs})
+    returned = [pair.output for pair in all_pairs if pair.output]
     left = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
     outputs = {name: output(walk, name) for name in left}
     graph = builder.graph
@@ -202,7 +204,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         walk.reading,
         places,
         outputs,
-        found,
+        all_pairs,
         program.length_inputs,
         walk.rates,
         walk.missing,
@@ -257,16 +259,16 @@ def _describe_state(walk: Walk, name: str, result: Imported) -> None:
     batch = walk.reading.axes[name][1]
     flat = start.elements.take(0, batch).ravel() if batch is not None else start.elements.ravel()
     places = states.Places(flat)
-    found = []
+    parts = []
     for binding in walk.bindings:
         where = places.of(binding.elements.ravel())
         if where[0] >= 0 and binding.state in result.graph.states:
             if (where < 0).any():
                 raise ValueError(f"state {binding.state!r} starts from elements of more than input {name!r}")
-            found += [(s, where) for s in (binding.state, f"{binding.state}.before") if s in result.graph.states]
+            parts += [(s, where) for s in (binding.state, f"{binding.state}.before") if s in result.graph.states]
     if f"{name}.value" in result.graph.states:
-        found.append((f"{name}.value", np.arange(len(flat))))
-    result.state_inputs[name] = found
+        parts.append((f"{name}.value", np.arange(len(flat))))
+    result.state_inputs[name] = parts
     result.state_layouts[name] = (start.shape, batch)
 
 

@@ -29,9 +29,9 @@ def wired_shapes(program: Program) -> Iterator[dict[str, list[int | None]]]:
     ports = [port for port in program.inputs if port.dynamic]
     sizes = [list(_sizes(port, program, named)) for port in ports]
     for choice in islice(product(*sizes), MAX_TRIED):
-        found = {p.name: shape for p, shape in zip(ports, choice, strict=True) if any(shape[a] for a in p.dynamic)}
-        if found:
-            yield found
+        shapes = {p.name: shape for p, shape in zip(ports, choice, strict=True) if any(shape[a] for a in p.dynamic)}
+        if shapes:
+            yield shapes
 
 
 def _sizes(port: Port, program: Program, named: set[str]) -> Iterator[list[int | None]]:
@@ -49,13 +49,13 @@ def _sizes(port: Port, program: Program, named: set[str]) -> Iterator[list[int |
     yield from (list(shape) for shape in product(*options))
 
 
-def keeps_time(imported: Imported, program: Program, found: dict[str, list[int | None]]) -> bool:
+def keeps_time(imported: Imported, program: Program, shapes: dict[str, list[int | None]]) -> bool:
     """Whether the axes whose sizes were found are time, in the inputs and in an output that told them."""
     axes: set[int] = set()
     for port in program.inputs:
-        if port.name in found:
+        if port.name in shapes:
             time = imported.reading.axes.get(port.name, (None, None))[0]
-            if time is None or time not in port.dynamic or found[port.name][time] is None:
+            if time is None or time not in port.dynamic or shapes[port.name][time] is None:
                 return False
             axes.add(time)
     layouts = [place.layout for place in imported.outputs.values()]

@@ -120,17 +120,17 @@ def _tells(stem: Words, before: Words, after: Words) -> bool:
 def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:
     """The words of a name, and those that are left without one affix -> the affix."""
     words = _words(name)
-    found: dict[Words, Words] = {words: ()}
+    affix_of: dict[Words, Words] = {words: ()}
     for affix in affixes:
         for at in range(len(words) - len(affix) + 1):
             if words[at : at + len(affix)] == affix:
-                found.setdefault((*words[:at], *words[at + len(affix) :]), affix)
+                affix_of.setdefault((*words[:at], *words[at + len(affix) :]), affix)
     if len(words) > 1 and words[-1].isdigit():  # h and h2, h.1 and h.5: of one input and one output alone
-        found.setdefault(words[:-1], words[-1:])
+        affix_of.setdefault(words[:-1], words[-1:])
     # hn, cn: what a recurrent layer ends with
     if affixes is _AFTER and words and len(words[-1]) == 2 and words[-1].endswith("n"):
-        found.setdefault((*words[:-1], words[-1][0]), ("n",))
-    return found
+        affix_of.setdefault((*words[:-1], words[-1][0]), ("n",))
+    return affix_of
 
 
 def _words(name: str) -> Words:

@@ -54,7 +54,7 @@ def check_lengths(program: Program, reading: Reading, proof: Proof) -> None:
     if other is None or reading.fixed_time or reading.n_steps == 1:
         return
     of_time = _following(program, mine, other)
-    met = {at: found for at, found in mine.met.items() if found[1] in of_time and found[2] is not None}
+    met = {at: meeting for at, meeting in mine.met.items() if meeting[1] in of_time and meeting[2] is not None}
     if not met and not any(set(node.inputs) & of_time for node, _ in mine.numbers.decisions):
         return
     loops = any(node.op in ("Loop", "Scan") for node in flat(program.nodes))  # of which every round is traced
@@ -75,7 +75,7 @@ def _check_batches(program: Program, reading: Reading, base: Sizes) -> None:
     if mine is None or other is None:
         return
     of_batch = _following(program, mine, other)
-    met = {at: found for at, found in mine.met.items() if found[1] in of_batch and found[2] is not None}
+    met = {at: meeting for at, meeting in mine.met.items() if meeting[1] in of_batch and meeting[2] is not None}
     if not met and not any(set(node.inputs) & of_batch for node, _ in mine.numbers.decisions):
         return
     for node, name, _ in met.values():
@@ -112,12 +112,12 @@ def _message(node: OnnxNode, what: str, sizes: str, walked: str) -> str:
 
 def _tables(program: Program, of_time: set[str]) -> set[int]:
     """How long the tables are of which the length picks: what stands in their last rows shows there alone."""
-    found: set[int] = set()
+    lengths: set[int] = set()
     for node in program.nodes:
         table = program.constants.get(node.inputs[0]) if node.op in _PICKS else None
         if table is not None and of_time & set(node.outputs):
-            found |= {n for n in table.shape if LENGTHS[-1] < n <= _LONGEST}
-    return found
+            lengths |= {n for n in table.shape if LENGTHS[-1] < n <= _LONGEST}
+    return lengths
 
 
 def _trace(program: Program, reading: Reading, sizes: Sizes) -> Trace | None:
@@ -131,16 +131,16 @@ def _following(program: Program, mine: Trace, other: Trace) -> set[str]:
     """Values that follow from a size in which two traces differ: what is picked of sizes is told by its value, any
     other by its operands.
     """
-    found: set[str] = set()
+    following: set[str] = set()
     for node in program.nodes:
         by = set(node.inputs[1:] if node.op in _PICKS else () if traits(node.op).asks_shape else node.inputs)
         for name in node.outputs:
             if name in mine.known and name in other.known:
                 a, b = mine.known[name], other.known[name]
                 differs = a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-                if differs or found & by:
-                    found.add(name)
-    return found
+                if differs or following & by:
+                    following.add(name)
+    return following
 
 
 __all__ = ["check_lengths"]

@@ -92,10 +92,10 @@ def _not_all(name: str, times: np.ndarray, n_steps: int) -> str:
 
 def _exact(name: str, array: np.ndarray) -> np.ndarray:
     """A constant output as float32."""
-    made = array.astype(np.float32)
-    if array.dtype.kind in "iu" and (made.astype(np.int64) != array).any():
+    rounded = array.astype(np.float32)
+    if array.dtype.kind in "iu" and (rounded.astype(np.int64) != array).any():
         raise UnsupportedError(f"output {name!r} is a constant of dtype {array.dtype}, beyond float32's exact range")
-    return made
+    return rounded
 
 
 def _declared(walk: Walk, name: str, layout: Layout) -> set[int]:
@@ -106,7 +106,7 @@ def _declared(walk: Walk, name: str, layout: Layout) -> set[int]:
     axes = [walk.reading.axes[p.name] for p in ports]
     names = {p.dims[a] for p, both in zip(ports, axes, strict=True) for a in both if a is not None} - {""}
     dims = walk.program.output_dims[name]
-    found = (
+    hidden = (
         {a for a, n in enumerate(dims) if isinstance(n, str) and n in names and shape[a] == 1}
         if len(dims) == len(shape)
         else set()
@@ -114,8 +114,8 @@ def _declared(walk: Walk, name: str, layout: Layout) -> set[int]:
     if "N" not in layout.labels and len(set(axes)) == 1 and layout.outer == (axes[0][0],):
         batch = axes[0][1]
         if batch is not None and batch < len(shape) and shape[batch] == 1 and len(shape) == len(ports[0].dims):
-            found.add(batch)
-    return found
+            hidden.add(batch)
+    return hidden
 
 
 __all__ = ["output"]

@@ -60,10 +60,10 @@ class Cells:
 
     def of_item(self, item: int) -> np.uint64:
         """All cells of an item."""
-        found = np.uint64(0)
+        bits = np.uint64(0)
         for t, i in self.number:
-            found |= self.bit(t, i) if i == item else np.uint64(0)
-        return found
+            bits |= self.bit(t, i) if i == item else np.uint64(0)
+        return bits
 
 
 @dataclass
@@ -122,9 +122,9 @@ def _refuse_other_sizes(program: Program, claim: Claim, wide: Sizes, base: Sizes
     """
     ports = [*program.inputs, *program.state_inputs]
     shapes = [*(p.dims for p in ports), *(array.shape for array in program.constants.values())]
-    found = {n for dims in shapes for n in dims if isinstance(n, int) and 1 < n <= _MAX_SIZE}
+    fixed_sizes = {n for dims in shapes for n in dims if isinstance(n, int) and 1 < n <= _MAX_SIZE}
     kind = 0 if wide.n_steps > base.n_steps else 1
-    for n in sorted(found)[:_MAX_SIZES]:
+    for n in sorted(fixed_sizes)[:_MAX_SIZES]:
         sizes = replace(wide, **{"n_items" if kind else "n_steps": n})
         try:
             trace(program, inputs_of(program, claim.reading, sizes))
@@ -207,21 +207,21 @@ class _Check:
         self.cells = Cells(sizes)
 
     def run(self) -> Proof:
-        found = trace(self.program, inputs_of(self.program, self.claim.reading, self.sizes))
-        made = found.outputs
-        walks = [walk.node for walk in found.walked if self._walks_time(walk)]
-        proof = Proof(list({id(node): node for node in walks}.values()), found.lost, found.numbers)
+        traced = trace(self.program, inputs_of(self.program, self.claim.reading, self.sizes))
+        outputs = traced.outputs
+        walks = [walk.node for walk in traced.walked if self._walks_time(walk)]
+        proof = Proof(list({id(node): node for node in walks}.values()), traced.lost, traced.numbers)
         if self.claim.reading.clip:
             proof.lost = proof.lost or self._single_step()
             return proof
-        self._all_items_count(made)
+        self._all_items_count(outputs)
         horizons = _horizons(self.claim.graph)
         for name, place in self.claim.outputs.items():
-            reach = made[name]
+            reach = outputs[name]
             if isinstance(reach, Reach):
                 self._output(name, reach, place.layout, horizons[self.claim.graph.outputs[name]], bool(walks))
         for name, output in self.claim.states.items():
-            reach = made[output]
+            reach = outputs[output]
             batch = self.claim.reading.axes[name][1]
             if isinstance(reach, Reach) and batch is not None and self.sizes.n_items > 1 and batch < len(reach.shape):
                 self._items(output, reach, batch)
@@ -262,12 +262,12 @@ class _Check:
         if self.longer and not is_walked and len({t for t, _ in self.cells.of(timeless) if t >= 0}) > 1:
             raise Refuted(self._not_time(name))
 
-    def _all_items_count(self, made: Mapping[str, Operand]) -> None:
+    def _all_items_count(self, outputs: Mapping[str, Operand]) -> None:
         """Check that each item of the batch reaches something, if one does."""
-        found = np.uint64(0)
-        for reach in made.values():
-            found |= reach.everything if isinstance(reach, Reach) else np.uint64(0)
-        used = {i for _, i in self.cells.of(found)}
+        bits = np.uint64(0)
+        for reach in outputs.values():
+            bits |= reach.everything if isinstance(reach, Reach) else np.uint64(0)
+        used = {i for _, i in self.cells.of(bits)}
         if used and used != set(self.cells.items):
             raise Refuted(
                 f"{self.axes(1)} is not the batch: of several items only number {min(used)} is used, as in a file of "
@@ -277,8 +277,8 @@ class _Check:
     def _items(self, name: str, reach: Reach, batch: int) -> None:
         """Check that an output's items, along an axis, depend on themselves."""
         bits = reach.over([a for a in range(len(reach.shape)) if a != batch]).along([batch]).ravel()
-        for i, found in enumerate(bits[: len(self.cells.items)]):
-            if len(bits) > 1 and found & ~self.cells.of_item(i):
+        for i, reached in enumerate(bits[: len(self.cells.items)]):
+            if len(bits) > 1 and reached & ~self.cells.of_item(i):
                 raise Refuted(self._mixed(name))
 
     def _places(self, name: str, reach: Reach, layout: Layout) -> tuple[np.ndarray, np.ndarray, list[int]]:
@@ -314,10 +314,10 @@ class _Check:
 
     def axes(self, kind: int) -> str:
         ports = [*self.program.inputs, *self.program.state_inputs]
-        found = {p.name: self.claim.reading.axes[p.name][kind] for p in ports}
+        axis_of = {p.name: self.claim.reading.axes[p.name][kind] for p in ports}
         return ", ".join(
             f"axis {axis} of {name!r}" + (f" ({dims[axis]})" if isinstance(dims[axis], str) and dims[axis] else "")
-            for (name, axis), dims in zip(found.items(), (p.dims for p in ports), strict=True)
+            for (name, axis), dims in zip(axis_of.items(), (p.dims for p in ports), strict=True)
             if axis is not None
         )
 

@@ -17,26 +17,27 @@ from .proof import Proof
 _AXES, _NODES = 4, 2
 
 
-def note(program: Program, found: Imported) -> None:
+def note(program: Program, imported: Imported) -> None:
     """Make them the notes of the Graph. A .tow file keeps the first 4,096 characters."""
-    graph, reading = found.graph, found.reading
+    graph, reading = imported.graph, imported.reading
     lines = [program.origin]
-    if found.has_rates:
+    if imported.has_rates:
         lines.append(superframes.note(graph))
-    lines += _time(program, reading, found.proof)
+    lines += _time(program, reading, imported.proof)
     lines += _batch(program, reading)
     lines += [
         f"state: input {quoted(p.input)}" + (f", output {quoted(p.output)}, {p.why}" if p.output else "")
-        for p in found.pairs
+        for p in imported.pairs
     ]
     lines += [
-        f"output {quoted(name)}: the model gives none for the first {n} {'timesteps' if found.has_rates else 'frames'}"
-        for name, n in found.missing.items()
+        f"output {quoted(name)}: the model gives none for the first {n} "
+        f"{'timesteps' if imported.has_rates else 'frames'}"
+        for name, n in imported.missing.items()
     ]
-    held = [p.name for p in program.inputs if found.is_sequence and reading.axes[p.name][0] is None]
+    held = [p.name for p in program.inputs if imported.is_sequence and reading.axes[p.name][0] is None]
     lines += [f"input {quoted(name)}: the same at all timesteps of the file, here a frame of each" for name in held]
     lines += [f"lengths: input {quoted(name)}" for name in program.length_inputs]
-    lines += found.notes
+    lines += imported.notes
     registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
     lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]
     graph.notes = ()
@@ -79,10 +80,10 @@ def _batch(program: Program, reading: Reading) -> list[str]:
 
 def _axes(ports: list[Port], reading: Reading, kind: int, every: bool) -> list[str]:
     """Axes of that kind; those of size 1, which could be of any, only where asked for."""
-    found = [(port, reading.axes[port.name][kind]) for port in ports]
+    port_axes = [(port, reading.axes[port.name][kind]) for port in ports]
     return [
         f"axis {axis} of {quoted(port.name)}" + (" (of size 1)" if port.dims[axis] == 1 else "")
-        for port, axis in found
+        for port, axis in port_axes
         if axis is not None and (every or port.dims[axis] != 1)
     ]
 

@@ -73,16 +73,16 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
     variants = list(_variants(program, given, exact))
     for inside in (False, True):
         for carried, variant, pairs in variants:
-            found = _search(variant, pairs, carried, inside, exact, keep_states, failures)
+            imported = _search(variant, pairs, carried, inside, exact, keep_states, failures)
             forgets = next((f.error for f in failures if isinstance(f.error, Forgets)), None)
-            if found is None and carried and forgets is not None and states.are_returned(program):
+            if imported is None and carried and forgets is not None and states.are_returned(program):
                 # Read as a sequence it would remember, which is something else than the file's steps do.
-                found = None if inside else _search(variant, pairs, carried, True, exact, keep_states, failures)
-                if found is None:
+                imported = None if inside else _search(variant, pairs, carried, True, exact, keep_states, failures)
+                if imported is None:
                     raise forgets.error()
-            if found is not None:
-                _check_called(program, found)
-                return found
+            if imported is not None:
+                _check_called(program, imported)
+                return imported
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
         raise contradicted.error()
     no_clip = exact or given or program.time_axis is not None or states.are_returned(program)
@@ -116,11 +116,11 @@ def _called_time(program: Program, reading: Reading) -> list[tuple[Port, int, in
     ]
 
 
-def _check_called(program: Program, found: Imported) -> None:
+def _check_called(program: Program, imported: Imported) -> None:
     """Refuse a batch that the file calls time, beside an axis that is walked: it may be one inside of a frame."""
-    if program.time_axis is not None or found.reading.carried or not found.proof.walks:
+    if program.time_axis is not None or imported.reading.carried or not imported.proof.walks:
         return
-    for port, time, batch in _called_time(program, found.reading):
+    for port, time, batch in _called_time(program, imported.reading):
         raise UnsupportedError(
             f"axis {batch} of {port.name!r} is called {port.dims[batch]!r}, and axis {time} is what the model walks; "
             f"say which is time with time_axis={{{port.name!r}: {batch}}} or time_axis={{{port.name!r}: {time}}}"
@@ -165,9 +165,9 @@ def _variants(
     if one_step and given:
         yield True, program, pairs
     elif one_step and given is None:
-        found = states.candidates(program)
-        if found:
-            yield True, states.with_states(program, [p.input for p in found]), found
+        candidates = states.candidates(program)
+        if candidates:
+            yield True, states.with_states(program, [p.input for p in candidates]), candidates
             return  # as a sequence it would take a state for something else
         elif program.state_inputs:
             yield True, program, pairs
@@ -203,7 +203,7 @@ def _search(
             named = sum(a is not None for p in program.inputs for a in reading.axes[p.name])
             by_rank.setdefault(named, []).append(reading)
         for rank in sorted(by_rank, reverse=True):
-            found: list[Imported] = []
+            fitting: list[Imported] = []
             stretched: list[Reading] = []
             for reading in by_rank[rank]:
                 if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
@@ -222,9 +222,9 @@ def _search(
                     continue
                 program.effort.check()
                 try:
-                    found.append(attempt(program, pairs, replace(reading, inside=inside), exact, keep_states))
+                    fitting.append(attempt(program, pairs, replace(reading, inside=inside), exact, keep_states))
                     if _is_one_step(program, reading):
-                        return found[0]  # whatever its axes of size 1 are called
+                        return fitting[0]  # whatever its axes of size 1 are called
                 except Failure as failure:
                     failures.append(failure.kept())
                     if failure.wants_inside and not inside and _is_one_step(program, reading):
@@ -233,15 +233,15 @@ def _search(
                         failures.settled.append((program, reading))
                     if failure.frames and not exact:
                         stretched.append(replace(reading, inside=inside, frames=failure.frames))
-            for reading in [] if found else stretched:
+            for reading in [] if fitting else stretched:
                 program.effort.check()
                 try:
-                    found.append(attempt(program, pairs, reading, exact, keep_states))
+                    fitting.append(attempt(program, pairs, reading, exact, keep_states))
                 except Failure as failure:
                     if failure.frames > reading.frames:
                         stretched.append(replace(reading, frames=failure.frames))
-            if found:
-                return _only(program, found)
+            if fitting:
+                return _only(program, fitting)
     return None
 
 
@@ -263,22 +263,22 @@ def _has_open_batch(program: Program, reading: Reading) -> bool:
     return any(reading.axes[p.name][1] in p.dynamic for p in program.inputs)
 
 
-def _only(program: Program, found: list[Imported]) -> Imported:
-    streaming = [f for f in found if not f.graph.whole_sequence_nodes()]
-    if streaming and found[0].reading.fixed:
-        found = streaming  # all sizes are the file's, so all compute the same; some can go on behind the last timestep
-    found = sorted(found, key=lambda f: bool(_called_time(program, f.reading)))  # where all fit, names choose
-    for other in found[1:]:
-        if program.is_recurrent and _differ_in_one(program, found[0].reading, other.reading):
+def _only(program: Program, fitting: list[Imported]) -> Imported:
+    streaming = [f for f in fitting if not f.graph.whole_sequence_nodes()]
+    if streaming and fitting[0].reading.fixed:
+        fitting = streaming  # all sizes are the file's, so all compute the same; some go on behind the last timestep
+    fitting = sorted(fitting, key=lambda f: bool(_called_time(program, f.reading)))  # where all fit, names choose
+    for other in fitting[1:]:
+        if program.is_recurrent and _differ_in_one(program, fitting[0].reading, other.reading):
             continue
-        if difference(found[0].graph, other.graph):
-            first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (found[0], other))
+        if difference(fitting[0].graph, other.graph):
+            first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (fitting[0], other))
             times = [{name: time for name, (time, _) in axes.items()} for axes in (first, second)]
             said = f"time_axis={times[0]} or time_axis={times[1]}" if times[0] != times[1] else "shapes={name: [...]}"
             raise UnsupportedError(
                 f"cannot tell time from batch: (time, batch) axes {first} and {second} both fit; say which with {said}"
             )
-    return found[0]
+    return fitting[0]
 
 
 def _differ_in_one(program: Program, a: Reading, b: Reading) -> bool:

@@ -60,27 +60,27 @@ def candidates(program: Program) -> list[Pair]:
     if named:
         taken = set(named.values())
         named |= by_names(
-            {name: [o for o in found if o not in taken] for name, found in alike.items() if name not in named}
+            {name: [o for o in outputs if o not in taken] for name, outputs in alike.items() if name not in named}
         )
         fits |= {name: [output] for name, output in named.items()}
         if len(named) == len(program.inputs) and not known:
             raise _ambiguous(fits, "names say that every input is a state")
         for name, output in named.items():
-            rivals = [n for n, found in alike.items() if n not in named and is_state(n) and output in found]
+            rivals = [n for n, outputs in alike.items() if n not in named and is_state(n) and output in outputs]
             if rivals and not is_state(name):
                 why = (
                     f"{name!r} and {output!r} are called alike, but {rivals[0]!r} is called like a state, of that shape"
                 )
                 raise _ambiguous(fits, why)
         fits = {
-            name: [named[name]] if name in named else [o for o in found if o not in named.values()]
-            for name, found in fits.items()
+            name: [named[name]] if name in named else [o for o in outputs if o not in named.values()]
+            for name, outputs in fits.items()
         }
-        fits = {name: found for name, found in fits.items() if found}
-    caches = {name: [o for o in found if name in _origins(program, o)] for name, found in fits.items()}
-    caches = {name: found for name, found in caches.items() if found}
+        fits = {name: outputs for name, outputs in fits.items() if outputs}
+    caches = {name: [o for o in outputs if name in _origins(program, o)] for name, outputs in fits.items()}
+    caches = {name: outputs for name, outputs in caches.items() if outputs}
     if named:
-        fits = {name: found for name, found in fits.items() if name in named or name in caches}
+        fits = {name: outputs for name, outputs in fits.items() if name in named or name in caches}
     elif len(fits) == len(program.inputs):
         if len(caches) == len(fits) - 1:
             fits = caches
@@ -90,8 +90,8 @@ def candidates(program: Program) -> list[Pair]:
             raise _ambiguous(fits, "every input could be a state")
     chosen: dict[str, str] = {}
     whys: dict[str, str] = {}
-    for name, found in fits.items():
-        of_cells = _by_cells(program, name, found)
+    for name, outputs in fits.items():
+        of_cells = _by_cells(program, name, outputs)
         whys[name] = (
             "by name and shape"
             if name in named
@@ -103,10 +103,10 @@ def candidates(program: Program) -> list[Pair]:
             if is_state(name)
             else _ALONE
         )
-        found = caches.get(name) or of_cells or found
-        if len(found) > 1 or found[0] in chosen.values():
-            raise _ambiguous(fits, f"{name!r} could be returned by {found}")
-        chosen[name] = found[0]
+        outputs = caches.get(name) or of_cells or outputs
+        if len(outputs) > 1 or outputs[0] in chosen.values():
+            raise _ambiguous(fits, f"{name!r} could be returned by {outputs}")
+        chosen[name] = outputs[0]
     if len(chosen) == len(program.outputs) and not named:
         raise _ambiguous(fits, "every output could be a state")
     for name, output in chosen.items():
@@ -149,8 +149,8 @@ def _fits(program: Program) -> tuple[dict[str, list[str]], dict[str, list[str]]]
         for name, shape in dims.items()
         if not fits[name] and name not in copies.values()
     }
-    fits = {name: found for name, found in {**fits, **late}.items() if found}
-    fits = {name: _of_its_cell(program, name, _last_copies(copies, found)) for name, found in fits.items()}
+    fits = {name: fitting for name, fitting in {**fits, **late}.items() if fitting}
+    fits = {name: _of_its_cell(program, name, _last_copies(copies, fitting)) for name, fitting in fits.items()}
     alike = {
         name: [o for o, n in outputs.items() if n.fits(shape) and o not in claimed and copies[o] != name]
         for name, shape in dims.items()
@@ -173,22 +173,22 @@ def _claimed(program: Program, outputs: Mapping[str, _Sizes]) -> set[str]:
     return claimed
 
 
-def _last_copies(copies: dict[str, str], found: list[str]) -> list[str]:
+def _last_copies(copies: dict[str, str], outputs: list[str]) -> list[str]:
     """Of outputs that are copies of one value the last: a step gives its result, and behind it the state it became."""
-    last = {copies[output]: output for output in found}
-    return [output for output in found if last[copies[output]] == output]
+    last = {copies[output]: output for output in outputs}
+    return [output for output in outputs if last[copies[output]] == output]
 
 
-def _of_its_cell(program: Program, name: str, found: list[str]) -> list[str]:
+def _of_its_cell(program: Program, name: str, outputs: list[str]) -> list[str]:
     """Of several outputs those that are the final state which a recurrent node began, by some way, from this input."""
-    if len(found) < 2:
-        return found
+    if len(outputs) < 2:
+        return outputs
     ends: set[str] = set()
     for node in program.nodes:
         if node.op in RECURRENT:
             starts = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
             ends |= {end for start, end in starts if start and end and program.depends(start, name)}
-    return [output for output in found if ends & _origins(program, output)] or found
+    return [output for output in outputs if ends & _origins(program, output)] or outputs
 
 
 def are_returned(program: Program) -> bool:
@@ -209,18 +209,18 @@ def _by_cells(program: Program, name: str, outputs: list[str]) -> list[str]:
     """The outputs that return what a recurrent node ends with, where it starts from a value made of input `name` in the
     same slot: a state that something resets.
     """
-    found = set()
+    returning = set()
     for node in program.nodes:
         if node.op in RECURRENT:
             slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
             ends = {end for start, end in slots if start and end and program.depends(start, name)}
-            found |= {output for output in outputs if _origins(program, output) & ends}
-    return [output for output in outputs if output in found]
+            returning |= {output for output in outputs if _origins(program, output) & ends}
+    return [output for output in outputs if output in returning]
 
 
 def _copied(program: Program, name: str) -> str:
     """The value whose elements, all of them and no others, are those of `name`."""
-    producer = {made: node for node in program.nodes for made in node.outputs if made}
+    producer = {result: node for node in program.nodes for result in node.outputs if result}
     while name in producer and traits(producer[name].op).whole:
         name = producer[name].inputs[0]
     return name
@@ -228,16 +228,16 @@ def _copied(program: Program, name: str) -> str:
 
 def _origins(program: Program, name: str) -> set[str]:
     """The values that `name` is moved from, itself included, without a change to any element."""
-    producer = {made: node for node in program.nodes for made in node.outputs if made}
-    found: set[str] = set()
+    producer = {result: node for node in program.nodes for result in node.outputs if result}
+    origins: set[str] = set()
     todo = [name]
     while todo:
         value = todo.pop()
         node = producer.get(value)
-        if value and value not in found:
-            found.add(value)
+        if value and value not in origins:
+            origins.add(value)
             todo += node.inputs if node is not None and carries(node, program.constants) else []
-    return found
+    return origins
 
 
 def _sizes(dims: list[int | str]) -> tuple[int, ...]:
@@ -303,15 +303,15 @@ def find_output(walk: Walk, name: str) -> str | None:
     the final states, or else from what the cell gives.
     """
     program = walk.program
-    found = []
+    returning = []
     for output in program.outputs:
         result = walk.values.get(output)
         if isinstance(result, Tensor) and not _mismatch(walk, name, result):
-            found.append(output)
-    if len(found) > 1:
-        ends = {made for node in program.nodes if node.op in RECURRENT for made in node.outputs[1:] if made}
-        found.sort(key=lambda output: bool(ends & _origins(program, output)))
-    return found[-1] if found else None
+            returning.append(output)
+    if len(returning) > 1:
+        ends = {end for node in program.nodes if node.op in RECURRENT for end in node.outputs[1:] if end}
+        returning.sort(key=lambda output: bool(ends & _origins(program, output)))
+    return returning[-1] if returning else None
 
 
 class NotReturned(Retry):

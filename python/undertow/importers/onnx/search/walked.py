@@ -15,7 +15,7 @@ _SIZE = 3
 def walked_axes(program: Program) -> dict[str, set[int]]:
     """Input -> its open axes along which a recurrent node, a Loop or a Scan goes; empty where that cannot be told."""
     ports = [*program.inputs, *program.state_inputs]
-    found: dict[str, set[int]] = {}
+    axes: dict[str, set[int]] = {}
     for port in program.inputs:
         for axis in port.dynamic:
             inputs = {p.name: _reach(p, axis if p is port else None) for p in ports}
@@ -25,8 +25,8 @@ def walked_axes(program: Program) -> dict[str, set[int]]:
             except Unclear:
                 return {}
             if any(len({gained for gained in walk.gained if gained}) > 1 for walk in walked):
-                found.setdefault(port.name, set()).add(axis)
-    return found
+                axes.setdefault(port.name, set()).add(axis)
+    return axes
 
 
 def _reach(port: Port, axis: int | None) -> Reach:
