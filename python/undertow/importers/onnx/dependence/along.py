@@ -49,11 +49,11 @@ def cumulative(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Oper
     axis %= len(x.shape)
     bits = np.moveaxis(x.along([axis]), axis, 0)
     bits = bits[::-1] if node.attrs.get("reverse", 0) else bits
-    made = np.bitwise_or.accumulate(bits)
+    so_far = np.bitwise_or.accumulate(bits)
     if node.attrs.get("exclusive", 0):
-        made = np.concatenate([np.zeros_like(made[:1]), made[:-1]])
-    made = made[::-1] if node.attrs.get("reverse", 0) else made
-    return [Reach.of(x.shape, np.moveaxis(made, 0, axis))]
+        so_far = np.concatenate([np.zeros_like(so_far[:1]), so_far[:-1]])
+    so_far = so_far[::-1] if node.attrs.get("reverse", 0) else so_far
+    return [Reach.of(x.shape, np.moveaxis(so_far, 0, axis))]
 
 
 def arg(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
@@ -67,9 +67,9 @@ def one_hot(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand
     axis = int(node.attrs.get("axis", -1)) % (len(index.shape) + 1)
     shape = list(index.shape)
     shape.insert(axis, 1)
-    made = index.reshape(shape)
+    indices = index.reshape(shape)
     shape[axis] = int(depth.ravel()[0])
-    return [with_settings(made.expand(shape), operands[2:])]
+    return [with_settings(indices.expand(shape), operands[2:])]
 
 
 def over_places(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:

@@ -11,18 +11,17 @@ from .reach import Context, Operand, Reach, broadcast, join, reach, with_setting
 
 def each(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
     """Element by element, operands broadcast; a second output (of Dropout: which were kept) like the first."""
-    made = broadcast(operands)
-    return [made] * len(node.outputs)
+    return [broadcast(operands)] * len(node.outputs)
 
 
 def choice(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
     """Where: by a known condition, of one operand or the other."""
     condition = operands[0]
-    made = broadcast(operands)
+    joined = broadcast(operands)
     if isinstance(condition, np.ndarray):
-        there, otherwise = (reach(o).expand(made.shape).bits for o in operands[1:3])
-        return [Reach.of(made.shape, np.where(condition, there, otherwise))]
-    return [made]
+        there, otherwise = (reach(o).expand(joined.shape).bits for o in operands[1:3])
+        return [Reach.of(joined.shape, np.where(condition, there, otherwise))]
+    return [joined]
 
 
 def by_channel(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:

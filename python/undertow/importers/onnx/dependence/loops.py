@@ -44,17 +44,17 @@ def recurrent(context: Context, node: OnnxNode, operands: list[Operand]) -> list
     end = Reach.of((n_directions, n_items, n_hidden), np.stack(ends)[..., None])
     if layout:
         y, end = y.transpose([2, 0, 1, 3]), end.transpose([1, 0, 2])
-    made: list[Operand] = [y, end, end]
-    return made[: len(node.outputs)]
+    results: list[Operand] = [y, end, end]
+    return results[: len(node.outputs)]
 
 
 def if_(context: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
     condition = operands[0]
     if isinstance(condition, np.ndarray) and condition.size == 1:
         return context.run_body(node.bodies["then_branch" if condition.reshape(()) else "else_branch"], [])
-    made = [context.run_body(node.bodies[key], []) for key in ("then_branch", "else_branch")]
+    branches = [context.run_body(node.bodies[key], []) for key in ("then_branch", "else_branch")]
     picked = reach(condition).everything
-    joined = [broadcast(pair) for pair in zip(*made, strict=True)]
+    joined = [broadcast(pair) for pair in zip(*branches, strict=True)]
     return [Reach(one.shape, one.bits | picked) for one in joined]
 
 
@@ -71,10 +71,10 @@ def loop(context: Context, node: OnnxNode, operands: list[Operand]) -> list[Oper
         if number >= limits.MAX_TRIPS:
             raise Unclear(f"it runs more than {limits.MAX_TRIPS} times")
         before = _together(carried)
-        flag, *made = context.run_body(body, [np.array(number, np.int64), np.array(True), *carried])
+        flag, *results = context.run_body(body, [np.array(number, np.int64), np.array(True), *carried])
         if not isinstance(flag, np.ndarray):
             raise Unclear("whether it goes on is computed at run time")
-        carried, rows = made[: len(carried)], made[len(carried) :]
+        carried, rows = results[: len(carried)], results[len(carried) :]
         gained.append(_together([*carried, *rows]) & ~before)
         for kept, row in zip(collected, rows, strict=True):
             kept.append(row)
@@ -99,9 +99,9 @@ def scan(context: Context, node: OnnxNode, operands: list[Operand]) -> list[Oper
             for o, axis, back in zip(scanned, layout.input_axes, layout.input_backwards, strict=True)
         ]
         gained.append(_together(given))
-        made = context.run_body(body, [*carried, *given])
-        carried = made[: layout.n_carried]
-        for kept, row in zip(collected, made[layout.n_carried :], strict=True):
+        results = context.run_body(body, [*carried, *given])
+        carried = results[: layout.n_carried]
+        for kept, row in zip(collected, results[layout.n_carried :], strict=True):
             kept.append(row)
     context.note_walk(node, gained)
     out = zip(collected, layout.output_axes, layout.output_backwards, strict=True)
@@ -115,11 +115,11 @@ def _row(operand: Operand, axis: int, at: int) -> Operand:
 
 
 def _together(operands: Sequence[Operand]) -> np.uint64:
-    found = np.uint64(0)
+    bits = np.uint64(0)
     for operand in operands:
         if isinstance(operand, Reach):
-            found |= operand.everything
-    return found
+            bits |= operand.everything
+    return bits
 
 
 def _collect(rows: list[Operand], axis: int) -> Operand:

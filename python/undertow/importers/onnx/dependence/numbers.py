@@ -43,10 +43,10 @@ class Numbers:
         pairs = list(zip(operands, are_constants, strict=True))
         for operand, is_constant in pairs[:2] if node.op == "Range" else pairs:  # by how much it goes on is no length
             if is_constant and isinstance(operand, np.ndarray):
-                found = _integers(operand)
-                self.lengths |= found
+                integers = _integers(operand)
+                self.lengths |= integers
                 if node.op in _COMPARISONS:
-                    self.thresholds |= found
+                    self.thresholds |= integers
         result = results[0]
         if node.op in _COMPARISONS and isinstance(result, np.ndarray) and result.size == 1:
             first = operands[0]

@@ -19,20 +19,17 @@ def matmul(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]
 
 def matmul_integer(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
     """Zeros are none, for what is subtracted of them first."""
-    made = product(reach(operands[0]), reach(operands[1]))
-    return [with_settings(made, operands[2:])]
+    return [with_settings(product(reach(operands[0]), reach(operands[1])), operands[2:])]
 
 
 def qlinear_matmul(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
-    made = product(reach(operands[0]), reach(operands[3]))
-    return [with_settings(made, [*operands[1:3], *operands[4:]])]
+    return [with_settings(product(reach(operands[0]), reach(operands[3])), [*operands[1:3], *operands[4:]])]
 
 
 def gemm(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
     a, b = (_turned(o) if node.attrs.get(key) else o for o, key in zip(operands[:2], ("transA", "transB"), strict=True))
-    made = product(a, b)
     rest = [o for o in operands[2:3] if o is not None]
-    return [broadcast([made, *rest])]
+    return [broadcast([product(a, b), *rest])]
 
 
 def _turned(operand: Operand) -> Operand:
@@ -52,13 +49,13 @@ def product(left: Operand, right: Operand) -> Reach:
     shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
     seen = _seen(left, b.transpose([*range(len(b.shape) - 2), len(b.shape) - 1, len(b.shape) - 2]))
     if seen is not None:
-        made = join(shape, [Reach((*b.shape[:-2], shape[-1], shape[-2]), seen).transpose(_swap(len(b.shape)))])
+        joined = join(shape, [Reach((*b.shape[:-2], shape[-1], shape[-2]), seen).transpose(_swap(len(b.shape)))])
     elif (seen := _seen(right.T if isinstance(right, np.ndarray) else None, a)) is not None:
-        made = join(shape, [Reach((*a.shape[:-2], shape[-2], shape[-1]), seen)])
+        joined = join(shape, [Reach((*a.shape[:-2], shape[-2], shape[-1]), seen)])
     else:
-        made = join(shape, [a.over([-1]), b.over([-2])])
+        joined = join(shape, [a.over([-1]), b.over([-2])])
     gone = [a for a, drop in ((len(shape) - 2, row), (len(shape) - 1, column)) if drop]
-    return made.reshape([n for a, n in enumerate(shape) if a not in gone])
+    return joined.reshape([n for a, n in enumerate(shape) if a not in gone])
 
 
 def _swap(rank: int) -> list[int]:
@@ -72,10 +69,10 @@ def _seen(matrix: Operand, rows: Reach) -> np.ndarray | None:
     if matrix.shape[1] > MAX_LOOKED_AT or matrix.all():
         return None
     room(rows.bits.size // rows.bits.shape[-1] * matrix.shape[0], 16)
-    made = np.zeros((*rows.bits.shape[:-1], matrix.shape[0]), np.uint64)
+    bits = np.zeros((*rows.bits.shape[:-1], matrix.shape[0]), np.uint64)
     for k in range(matrix.shape[1]):
-        made |= np.where(matrix[:, k] != 0, rows.bits[..., k : k + 1], np.uint64(0))
-    return made
+        bits |= np.where(matrix[:, k] != 0, rows.bits[..., k : k + 1], np.uint64(0))
+    return bits
 
 
 def einsum(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:

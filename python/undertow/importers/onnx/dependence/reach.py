@@ -73,8 +73,8 @@ class Reach:
         """Of what is computed from all elements along axes, which become 1, or vanish."""
         axes = tuple(sorted({axis % len(self.shape) for axis in axes}))
         bits = np.bitwise_or.reduce(self.bits, axis=axes, keepdims=True) if axes else self.bits
-        made = Reach(tuple(1 if a in axes else n for a, n in enumerate(self.shape)), bits)
-        return made if keep else made.reshape([n for a, n in enumerate(self.shape) if a not in axes])
+        reduced = Reach(tuple(1 if a in axes else n for a, n in enumerate(self.shape)), bits)
+        return reduced if keep else reduced.reshape([n for a, n in enumerate(self.shape) if a not in axes])
 
     def spread(self, axes: Iterable[int]) -> Reach:
         """Of what is computed along axes from all elements there, and keeps its shape."""
@@ -86,7 +86,7 @@ class Reach:
         if prod(new) != prod(self.shape) or 0 in new:
             raise Unclear(f"{self.shape} does not reshape to {new}")
         full: list[int] = list(self.bits.shape)
-        made: list[int] = []
+        bits_shape: list[int] = []
         i = j = 0
         while i < len(self.shape) or j < len(new):
             first, start = i, j
@@ -101,9 +101,9 @@ class Reach:
             alike = all(n == 1 for n in self.bits.shape[first:i])
             if not alike:
                 full[first:i] = self.shape[first:i]
-            made += [1] * (j - start) if alike else list(new[start:j])
+            bits_shape += [1] * (j - start) if alike else list(new[start:j])
         room(prod(full), 16)
-        return Reach.of(new, np.broadcast_to(self.bits, full).reshape(made))
+        return Reach.of(new, np.broadcast_to(self.bits, full).reshape(bits_shape))
 
     def transpose(self, axes: Sequence[int]) -> Reach:
         return Reach(tuple(self.shape[a] for a in axes), self.bits.transpose(axes))
@@ -187,20 +187,20 @@ def stack(rows: Sequence[Reach], axis: int) -> Reach:
     return Reach.of(shape, np.stack([np.broadcast_to(row.bits, full) for row in rows], axis))
 
 
-def with_settings(made: Reach, settings: Iterable[Operand]) -> Reach:
+def with_settings(computed: Reach, settings: Iterable[Operand]) -> Reach:
     """With what others depend on that each element may be computed with: weights, scales."""
-    bits = made.bits
+    bits = computed.bits
     for operand in settings:
         if isinstance(operand, Reach):
             bits = bits | operand.everything
-    return Reach(made.shape, bits)
+    return Reach(computed.shape, bits)
 
 
 def numbers(node: OnnxNode, operands: Sequence[Operand], slot: int, attribute: str) -> list[int] | None:
     """Numbers that stand in an attribute, or in older and newer operator sets in an input; None where neither does."""
     if attribute in node.attrs:
-        found = node.attrs[attribute]
-        return [int(n) for n in found] if isinstance(found, Sequence) else [int(found)]
+        value = node.attrs[attribute]
+        return [int(n) for n in value] if isinstance(value, Sequence) else [int(value)]
     operand = operands[slot] if slot < len(operands) else None
     if isinstance(operand, Reach):
         raise Unclear(f"input {node.inputs[slot]!r} is computed at run time")

@@ -65,12 +65,12 @@ def _bounds(value: np.ndarray, operands: Sequence[Operand], x: Reach) -> Any:
     axes = operands[3] if len(operands) > 3 and isinstance(operands[3], np.ndarray) else np.arange(value.size)
     if axes.size != value.size:
         return None
-    made = []
+    bounds = []
     for n, axis in zip(value.ravel().tolist(), axes.ravel().tolist(), strict=True):
         size = x.shape[axis]
         at = min(max(n + size if n < 0 else n, 0), size)
-        made.append(("start", at) if at < size - at else ("end", size - at))
-    return tuple(made)
+        bounds.append(("start", at) if at < size - at else ("end", size - at))
+    return tuple(bounds)
 
 
 __all__ = ["same", "summary"]

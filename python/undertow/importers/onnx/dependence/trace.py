@@ -27,8 +27,8 @@ _EACH, _CHECKED = 2**10, 2**10
 
 def _rule(spreads: str) -> Rule:
     module, _, name = spreads.partition(".")
-    found: Rule = getattr(import_module(f".{module}", __package__), name)
-    return found
+    rule: Rule = getattr(import_module(f".{module}", __package__), name)
+    return rule
 
 
 #: operator type -> what its results depend on

@@ -28,7 +28,7 @@ def _windows(node: OnnxNode, sizes: tuple[int, ...], kernel: tuple[int, ...]) ->
     n = len(sizes)
     strides, dilations = (list(node.attrs.get(key) or [1] * n) for key in ("strides", "dilations"))
     pads, mode = list(node.attrs.get("pads") or [0] * 2 * n), node.attrs.get("auto_pad", "NOTSET")
-    made = []
+    windows = []
     for i, (size, k) in enumerate(zip(sizes, kernel, strict=True)):
         wide = (k - 1) * dilations[i] + 1
         if mode in ("SAME_UPPER", "SAME_LOWER"):
@@ -44,8 +44,8 @@ def _windows(node: OnnxNode, sizes: tuple[int, ...], kernel: tuple[int, ...]) ->
                 count -= 1  # a window that begins behind the end is none
         if count < 1:
             raise Unclear(f"a window of {wide} does not fit into {size} places")
-        made.append(_Window(size, k, strides[i], dilations[i], before, count))
-    return made
+        windows.append(_Window(size, k, strides[i], dilations[i], before, count))
+    return windows
 
 
 def _slide(bits: np.ndarray, axis: int, window: _Window) -> np.ndarray:
@@ -54,20 +54,20 @@ def _slide(bits: np.ndarray, axis: int, window: _Window) -> np.ndarray:
         return bits
     rows = np.moveaxis(bits, axis, 0)
     room(window.count * rows[0].size, 16)
-    made = np.zeros((window.count, *rows.shape[1:]), np.uint64)
+    slid = np.zeros((window.count, *rows.shape[1:]), np.uint64)
     if window.count < window.kernel:
         for at in range(window.count):
             first = at * window.stride - window.before
             behind = -(-max(0, -first) // window.dilation) * window.dilation
             last = min(first + (window.kernel - 1) * window.dilation + 1, window.size)
             if first + behind < last:
-                made[at] = np.bitwise_or.reduce(rows[first + behind : last : window.dilation])
+                slid[at] = np.bitwise_or.reduce(rows[first + behind : last : window.dilation])
     else:
         for tap in range(window.kernel):
             index = np.arange(window.count) * window.stride + tap * window.dilation - window.before
             inside = (index >= 0) & (index < window.size)
-            made[inside] |= rows[index[inside]]
-    return np.moveaxis(made, 0, axis)
+            slid[inside] |= rows[index[inside]]
+    return np.moveaxis(slid, 0, axis)
 
 
 def _convolved(node: OnnxNode, x: Reach, kernel_shape: tuple[int, ...]) -> Reach:
@@ -91,13 +91,11 @@ def _by_groups(x: Reach, group: int, n_out: int) -> np.ndarray:
 
 
 def conv(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
-    made = _convolved(node, reach(operands[0]), reach(operands[1]).shape)
-    return [with_settings(made, operands[1:])]
+    return [with_settings(_convolved(node, reach(operands[0]), reach(operands[1]).shape), operands[1:])]
 
 
 def qlinear_conv(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
-    made = _convolved(node, reach(operands[0]), reach(operands[3]).shape)
-    return [with_settings(made, operands[1:])]
+    return [with_settings(_convolved(node, reach(operands[0]), reach(operands[3]).shape), operands[1:])]
 
 
 def conv_transpose(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
@@ -115,20 +113,20 @@ def conv_transpose(_: Context, node: OnnxNode, operands: list[Operand]) -> list[
         size, k, stride = x.shape[2 + i], kernel[2 + i], strides[i]
         whole = stride * (size - 1) + extra[i] + (k - 1) * dilations[i] + 1
         before = 0 if mode == "VALID" else pads[i]
-        made = whole - before - (0 if mode == "VALID" else pads[n + i])
+        length = whole - before - (0 if mode == "VALID" else pads[n + i])
         if wanted or mode.startswith("SAME"):
-            made = int(list(wanted)[-n:][i]) if wanted else size * stride
-            total = max(whole - made, 0)
+            length = int(list(wanted)[-n:][i]) if wanted else size * stride
+            total = max(whole - length, 0)
             before = total - total // 2 if mode == "SAME_LOWER" else total // 2
-        shape.append(made)
+        shape.append(length)
         axis = 2 + i
         if bits.shape[axis] > 1:
             rows = np.moveaxis(bits, axis, 0)
-            room(made * rows[0].size, 16)
-            laid = np.zeros((made, *rows.shape[1:]), np.uint64)
+            room(length * rows[0].size, 16)
+            laid = np.zeros((length, *rows.shape[1:]), np.uint64)
             for tap in range(k):
                 index = np.arange(size) * stride + tap * dilations[i] - before
-                inside = (index >= 0) & (index < made)
+                inside = (index >= 0) & (index < length)
                 laid[index[inside]] |= rows[inside]
             bits = np.moveaxis(laid, 0, axis)
     return [with_settings(Reach.of(shape, bits), operands[1:])]
@@ -140,5 +138,5 @@ def pool(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
     bits = x.bits
     for i, window in enumerate(windows):
         bits = _slide(bits, i + 2, window)
-    made = Reach.of([*x.shape[:2], *(w.count for w in windows)], bits)
-    return [made] * len(node.outputs)
+    pooled = Reach.of([*x.shape[:2], *(w.count for w in windows)], bits)
+    return [pooled] * len(node.outputs)
