@@ -115,16 +115,16 @@ def _load(
         return _graph(_import(program, said))
     except Error as error:
         effort = Effort(program.effort.n_bytes)
-        for found in wired_shapes(program):
+        for wired in wired_shapes(program):
             try:
-                imported = _import(make_program(model, fixed, {**shapes, **found}, effort), said)
+                imported = _import(make_program(model, fixed, {**shapes, **wired}, effort), said)
             except Error:
                 continue
-            if keeps_time(imported, program, found):
-                imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(found)}")
+            if keeps_time(imported, program, wired):
+                imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(wired)}")
                 return _graph(imported)
             if " it loads with shapes=" not in str(error):
-                error.args = (f"{error}; it loads with shapes={found}, which is what its outputs are declared for",)
+                error.args = (f"{error}; it loads with shapes={wired}, which is what its outputs are declared for",)
         raise
 
 
@@ -180,10 +180,10 @@ def _import(program: Program, said: _Said) -> Imported:
             one.starts, one.time_axis = said.starts, said.time_axis
     if program.rolled is not None:
         try:
-            found = import_program(program.rolled, said.states)
+            imported = import_program(program.rolled, said.states)
         except Error:
             pass
         else:
-            if any(time is not None for time, _ in found.reading.axes.values()):
-                return found
+            if any(time is not None for time, _ in imported.reading.axes.values()):
+                return imported
     return import_program(program, said.states)

@@ -96,8 +96,8 @@ class Driver(Walk):
         if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):
             return [Length()]
         if node.op in HANDLERS:
-            made = by_rows(self, node, operands, HANDLERS[node.op]) if self.has_rates else None
-            return HANDLERS[node.op](self, node, operands) if made is None else made
+            results = by_rows(self, node, operands, HANDLERS[node.op]) if self.has_rates else None
+            return HANDLERS[node.op](self, node, operands) if results is None else results
         if node.op in MOVEMENT:
             return list(move(self, node, operands))
         node.unsupported(f"this operator is not supported here{why_refused(node.op)}")

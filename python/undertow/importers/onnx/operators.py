@@ -11,8 +11,8 @@ from .traits import OPERATORS
 
 def _function(handler: str) -> Handler:
     module, _, name = handler.partition(".")
-    found: Handler = getattr(import_module(f".handlers.{module}", __package__), name)
-    return found
+    function: Handler = getattr(import_module(f".handlers.{module}", __package__), name)
+    return function
 
 
 #: operator type -> the function that computes it on frames
