@@ -61,10 +61,12 @@ def _module(name: str, arrays: dict[tuple[int, str], np.ndarray]) -> Module:
         raise FormatError(f"state_dict: module {name!r} has layers {numbers}, expected {list(range(len(numbers)))}")
     for layer in numbers:
         where = f"state_dict: module {name!r}, layer {layer}"
-        got = {kind: arrays[layer, kind] for number, kind in arrays if number == layer}
-        if not {"weight_ih", "weight_hh"} <= set(got) or ("bias_ih" in got) != ("bias_hh" in got):
-            raise FormatError(f"{where} has {sorted(got)}, expected weight_ih and weight_hh, with both biases or none")
-        w_ih, w_hh = got["weight_ih"], got["weight_hh"]
+        by_kind = {kind: arrays[layer, kind] for number, kind in arrays if number == layer}
+        if not {"weight_ih", "weight_hh"} <= set(by_kind) or ("bias_ih" in by_kind) != ("bias_hh" in by_kind):
+            raise FormatError(
+                f"{where} has {sorted(by_kind)}, expected weight_ih and weight_hh, with both biases or none"
+            )
+        w_ih, w_hh = by_kind["weight_ih"], by_kind["weight_hh"]
         rows, units = w_hh.shape if w_hh.ndim == 2 else (0, 1)
         n_gates = rows // units
         if n_gates not in (1, 3, 4) or rows != n_gates * units:
@@ -78,11 +80,11 @@ def _module(name: str, arrays: dict[tuple[int, str], np.ndarray]) -> Module:
                 f"{where}: weight_ih has shape {w_ih.shape}, weight_hh {w_hh.shape}; expected ({rows}, {width})"
             )
         for kind in ("bias_ih", "bias_hh"):
-            if kind in got and got[kind].shape != (rows,):
-                raise ShapeError(f"{where}: {kind} has shape {got[kind].shape}, expected ({rows},)")
+            if kind in by_kind and by_kind[kind].shape != (rows,):
+                raise ShapeError(f"{where}: {kind} has shape {by_kind[kind].shape}, expected ({rows},)")
         op, n_out = this, units
         n_in = n_in or w_ih.shape[1]
-        layers.append(_gated(op, w_ih, w_hh, got.get("bias_ih"), got.get("bias_hh")))
+        layers.append(_gated(op, w_ih, w_hh, by_kind.get("bias_ih"), by_kind.get("bias_hh")))
     return Module(name or op, op, layers, n_in, n_out)
 
 

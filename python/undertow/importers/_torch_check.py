@@ -70,14 +70,14 @@ def _differs(
     if len(lengths) != 1 or (not axes and lengths != {1}):
         return ""
     X = {name: np.concatenate([frames[name] for frames, _ in calls]) for name in graph.inputs}
-    made = reference.evaluate(graph, X).outputs
+    outputs = reference.evaluate(graph, X).outputs
     for name, value in graph.outputs.items():
         at = 0 if name == "output" else int(name.rpartition("_")[2]) if name.startswith("output_") else None
         if at is None or at >= len(calls[0][1]) or graph.values[value].once:
             continue
-        want = [results[at].astype(np.float64) for _, results in calls]
-        got = np.asarray(made[name])
-        if not _agree(got, want, len(calls), next(iter(lengths))):
+        per_call = [results[at].astype(np.float64) for _, results in calls]
+        streamed = np.asarray(outputs[name])
+        if not _agree(streamed, per_call, len(calls), next(iter(lengths))):
             return name
     return ""
 
@@ -111,15 +111,15 @@ def _frames(array: np.ndarray, time: int | None, frame: tuple[int, ...]) -> np.n
     return rows.reshape(len(rows), *frame)
 
 
-def _agree(got: np.ndarray, want: list[np.ndarray], n_calls: int, n_steps: int) -> bool:
+def _agree(streamed: np.ndarray, per_call: list[np.ndarray], n_calls: int, n_steps: int) -> bool:
     """Whether frames are what the calls gave, whichever axis is time; what has another size cannot be told."""
-    if got.size != sum(w.size for w in want):
+    if streamed.size != sum(w.size for w in per_call):
         return True
-    limit = _TOLERANCE * max(1.0, float(np.nanmax(np.abs(np.concatenate([w.ravel() for w in want])), initial=0.0)))
-    axes = [None] if n_calls > 1 else [None, *(a for a, n in enumerate(want[0].shape) if n == n_steps)]
+    limit = _TOLERANCE * max(1.0, float(np.nanmax(np.abs(np.concatenate([w.ravel() for w in per_call])), initial=0.0)))
+    axes = [None] if n_calls > 1 else [None, *(a for a, n in enumerate(per_call[0].shape) if n == n_steps)]
     for axis in axes:
-        flat = np.concatenate([(w if axis is None else np.moveaxis(w, axis, 0)).ravel() for w in want])
-        close = np.abs(got.ravel() - flat) <= limit
+        flat = np.concatenate([(w if axis is None else np.moveaxis(w, axis, 0)).ravel() for w in per_call])
+        close = np.abs(streamed.ravel() - flat) <= limit
         if (close | ~np.isfinite(flat)).all():
             return True
     return False

@@ -46,15 +46,15 @@ def given_of(torch: Any, module: Any, example: Any) -> Given:
 def copied(module: Any, share: bool = True) -> Any:
     """A copy, in evaluation mode. share: the weights, which are not to be changed then."""
     try:
-        made = copy.deepcopy(module, {id(p): p for p in module.parameters()} if share else {})
+        duplicate = copy.deepcopy(module, {id(p): p for p in module.parameters()} if share else {})
     except Exception as error:  # anybody's code
         raise UnsupportedError(
             f"from_torch: the module {type(module).__name__} cannot be copied, and it is not to be changed: "
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
     with contextlib.suppress(NotImplementedError):  # what torch.export made is of one mode
-        made.eval()
-    return made
+        duplicate.eval()
+    return duplicate
 
 
 def refuse_lazy(torch: Any, given: Given) -> None:

@@ -46,14 +46,14 @@ def _class(torch: Any) -> Any:
                 h_0, c_0 = hx if batched else (state.unsqueeze(1) for state in hx)
             h_n, c_n = [], []
             for k in range(layer.num_layers):
-                made = []
+                directions = []
                 for d in range(n_directions):
                     rows, h, c = self._direction(x.flip(0) if d else x, f"_l{k}{'_reverse' if d else ''}",
                                                  h_0[k * n_directions + d], c_0[k * n_directions + d])  # fmt: skip
-                    made.append(rows.flip(0) if d else rows)
+                    directions.append(rows.flip(0) if d else rows)
                     h_n.append(h)
                     c_n.append(c)
-                x = torch.cat(made, -1) if n_directions > 1 else made[0]
+                x = torch.cat(directions, -1) if n_directions > 1 else directions[0]
             states = torch.stack(h_n), torch.stack(c_n)
             y = x.transpose(0, 1) if layer.batch_first else x
             if not batched:

@@ -58,7 +58,7 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
     for name, value in module.named_parameters():
         if parameters.get(name) != _mark(value):
             _refuse(name, "is a parameter, which no stream changes")
-    found = []
+    changed = []
     for path in dict.fromkeys([*before, *after]):
         old, new = kept.get(path, plain.get(path)), after.get(path)
         if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
@@ -70,13 +70,13 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
                 _refuse(path, "is inside of a list or dict; a stream carries buffers and attributes")
             if starts[path].dtype != torch.float32 or new.dtype != torch.float32:
                 _refuse(path, f"is of {new.dtype}; a stream carries torch.float32")
-            found.append(Remembered(path, starts[path]))
+            changed.append(Remembered(path, starts[path]))
         elif isinstance(new, torch.Tensor):
             _refuse(path, "is a tensor only after the first call; give it its first value in __init__, as a buffer")
         elif isinstance(old, torch.Tensor) or not _same(torch, old, new):
             _refuse(path, f"was {shown(repr(old))} and is {shown(repr(new))}; a stream carries tensors, as buffers")
-    _check_memory(kept, found)
-    if not found:
+    _check_memory(kept, changed)
+    if not changed:
         with torch.no_grad():
             second = [leaf for leaf in leaves(module(*_random(torch, arguments))) if isinstance(leaf, torch.Tensor)]
         if any(not torch.equal(a, b) and not bool(b.isnan().any()) for a, b in zip(first, second, strict=False)):
@@ -86,7 +86,7 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
                 "default argument), or draws random numbers; export one step that takes it as an argument and "
                 "returns it"
             )
-    return found
+    return changed
 
 
 def _mark(tensor: Any) -> tuple[int, int, Any]:
@@ -94,12 +94,12 @@ def _mark(tensor: Any) -> tuple[int, int, Any]:
     return tensor.data_ptr(), tensor._version, tensor.shape
 
 
-def _check_memory(tensors: Mapping[str, Any], found: list[Remembered]) -> None:
+def _check_memory(tensors: Mapping[str, Any], changed: list[Remembered]) -> None:
     """Refuse states that share memory with another buffer: each would go on for itself."""
     owners: dict[int, str] = {}
     for path, tensor in tensors.items():
         owners.setdefault(tensor.untyped_storage().data_ptr(), path)
-    for state in found:
+    for state in changed:
         first = owners[tensors[state.path].untyped_storage().data_ptr()]
         others = [p for p, t in tensors.items() if p != state.path and _same_memory(t, tensors[state.path])]
         if others:
@@ -140,8 +140,8 @@ def _attributes(torch: Any, owner: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _slots(kind: type) -> list[str]:
-    found = [getattr(base, "__slots__", ()) for base in kind.__mro__]
-    return [name for names in found for name in ([names] if isinstance(names, str) else names) if name[:2] != "__"]
+    slots = [getattr(base, "__slots__", ()) for base in kind.__mro__]
+    return [name for names in slots for name in ([names] if isinstance(names, str) else names) if name[:2] != "__"]
 
 
 def _inside(torch: Any, path: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:

@@ -214,12 +214,12 @@ def _time_axes(torch: Any, module: Any, names: list[str], tensors: list[Any], ax
         return {}
     if not isinstance(axis, int) or not 0 <= axis < tensors[0].ndim:
         raise ValueError(f"from_torch: time_axis is {axis!r}, expected 0 to {tensors[0].ndim - 1}, None or 'auto'")
-    found = {names[0]: {axis: "time"}}
+    axes = {names[0]: {axis: "time"}}
     for name, tensor in zip(names[1:], tensors[1:], strict=True):
         # a state has (layers, batch, hidden): the same axis is time only where everything in front of features agrees
         if tensor.shape[: axis + 1] == tensors[0].shape[: axis + 1] and tensor.ndim > axis and tensor.shape[axis] > 1:
-            found[name] = {axis: "time"}
-    return found
+            axes[name] = {axis: "time"}
+    return axes
 
 
 @dataclass
