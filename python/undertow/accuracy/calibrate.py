@@ -130,14 +130,14 @@ def measure(
         UnsupportedError: as `with_weights`.
     """
     bench, chosen = _settled(graph, weights, X, isa)
-    found = bench.report(chosen, tolerance)
-    if tolerance is not None and not _worst(found.total) <= tolerance:
+    calibration = bench.report(chosen, tolerance)
+    if tolerance is not None and not _worst(calibration.total) <= tolerance:
         raise ToleranceError(
-            f"{quoted(graph.name)}: these weights change the output by up to {_worst(found.total):.3g}, tolerance "
-            f"{tolerance:g}; weights='auto' keeps the layers that cost most in a larger precision",
-            *str(found).split("\n"),
+            f"{quoted(graph.name)}: these weights change the output by up to {_worst(calibration.total):.3g}, "
+            f"tolerance {tolerance:g}; weights='auto' keeps the layers that cost most in a larger precision",
+            *str(calibration).split("\n"),
         )
-    return found
+    return calibration
 
 
 def search(graph: Graph, X: Arrays, tolerance: float, isa: str | None = None) -> Calibration:
@@ -173,9 +173,9 @@ def search(graph: Graph, X: Arrays, tolerance: float, isa: str | None = None) ->
             f"{quoted(graph.name)}: no precision smaller than float32 keeps the output within {tolerance:g} ({why}); "
             "allow more, or keep float32"
         )
-    found = bench.report(_by_layer(chosen), tolerance)
-    found.refused = said
-    return found
+    calibration = bench.report(_by_layer(chosen), tolerance)
+    calibration.refused = said
+    return calibration
 
 
 def fit(graph: Graph, weights: Precisions, X: Arrays, isa: str | None = None) -> Graph:
@@ -228,10 +228,10 @@ def _reducible(node: Node) -> tuple[str, ...]:
 
 
 def _by_layer(chosen: Mapping[Weight, str]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    by_layer: dict[str, dict[str, str]] = {}
     for (layer, key), precision in chosen.items():
-        found.setdefault(layer, {})[key] = precision
-    return found
+        by_layer.setdefault(layer, {})[key] = precision
+    return by_layer
 
 
 def _worst(cost: Cost) -> float:
@@ -261,8 +261,8 @@ class _Bench:
 
     def weights(self) -> list[Weight]:
         """All that have a precision, largest first."""
-        found = [(name, key) for name, node in self.nodes.items() for key in node.weights if key in _reducible(node)]
-        return sorted(found, key=lambda weight: -self.nodes[weight[0]].weights[weight[1]].size)
+        weights = [(name, key) for name, node in self.nodes.items() for key in node.weights if key in _reducible(node)]
+        return sorted(weights, key=lambda weight: -self.nodes[weight[0]].weights[weight[1]].size)
 
     def title(self, weight: Weight) -> str:
         """The layer, and which weight of it where it has several."""
@@ -288,16 +288,16 @@ class _Bench:
         """In place of the nearest integers; None where the output errs less, on frames not seen, with those."""
         if (weight, precision) not in self._fitted:
             layer, key = weight
-            found = None
+            rounded = None
             if self.values:
-                found = fitted(self.nodes[layer], {key: precision}, self.graph, self.values).get(key)
-            if found is not None:
+                rounded = fitted(self.nodes[layer], {key: precision}, self.graph, self.values).get(key)
+            if rounded is not None:
                 nearest = with_weights(self.graph, {layer: {key: precision}})
                 other = nearest.copy()
-                next(node for node in other.nodes if node.name == layer).weights[key] = found
+                next(node for node in other.nodes if node.name == layer).weights[key] = rounded
                 a, b = (self.on_data(Model.from_graph(g, self.isa), self.n_fit).rms for g in (nearest, other))
-                found = found if b < a else None
-            self._fitted[weight, precision] = found
+                rounded = rounded if b < a else None
+            self._fitted[weight, precision] = rounded
         return self._fitted[weight, precision]
 
     def settle(self, chosen: Mapping[str, Mapping[str, str]]) -> None:
@@ -313,9 +313,9 @@ class _Bench:
     def on_data(self, model: Model, first: int = 0) -> Distance:
         """Distance over the data, or from frame `first` on; outputs that are given once count in any case."""
         distance = Distance(first + 1, self.n_frames)
-        got = by_name(model.run(one_or_all(self.X)), model.outputs)
+        outputs = by_name(model.run(one_or_all(self.X)), model.outputs)
         in_time = {name: y.ndim > len(model.outputs[name].shape) for name, y in self.Y.items()}
-        distance.add(*({name: Y[name][first:] if in_time[name] else Y[name] for name in Y} for Y in (got, self.Y)))
+        distance.add(*({name: Y[name][first:] if in_time[name] else Y[name] for name in Y} for Y in (outputs, self.Y)))
         return distance
 
     def error(self, chosen: Mapping[Weight, str]) -> float:
@@ -336,7 +336,7 @@ class _Bench:
             return True
 
         fitting = [precision for precision in LADDER if holds(precision)]
-        found: list[str] = []
+        saving: list[str] = []
         least = self.size({})
         for precision in reversed(fitting):
             if precision == "bfloat16" and "float16" in fitting:
@@ -344,8 +344,8 @@ class _Bench:
             size = self.size({weight: precision})
             if size < least:
                 least = size
-                found.insert(0, precision)
-        return found
+                saving.insert(0, precision)
+        return saving
 
     def long(self, model: Model) -> list[Distance]:
         """Before and within the last steps of a long stream; nothing where there are no streams."""

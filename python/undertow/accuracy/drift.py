@@ -68,7 +68,7 @@ def distances(model: Any, exact: Any, feed: Callable[[int, int], Arrays], marks:
         marks: numbers of frames, rising: the first distance is over frames 1 to the first mark, and so on.
     """
     streams = model.stream(), exact.stream()
-    found, start = [], 0
+    per_mark, start = [], 0
     for mark in marks:
         distance = Distance(start + 1, mark)
         while start < mark:
@@ -76,8 +76,8 @@ def distances(model: Any, exact: Any, feed: Callable[[int, int], Arrays], marks:
             X = feed(start, stop)
             distance.add(*(_by_name(stream.run(_one_or_all(X)), model) for stream in streams))
             start = stop
-        found.append(distance)
-    return found
+        per_mark.append(distance)
+    return per_mark
 
 
 def repeated(X: Arrays) -> Callable[[int, int], Arrays]:

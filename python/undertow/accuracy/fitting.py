@@ -80,7 +80,7 @@ def fitted(node: Node, precisions: dict[str, str], graph: Graph, values: Arrays)
         precisions: weight key -> precision.
         graph, values: the graph, and every value of it over time (`undertow.accuracy.layerwise.inner_values`).
     """
-    op, found = OPS[node.op], {}
+    op, new_weights = OPS[node.op], {}
     for weight in op.weights:
         key = weight.key
         w, precision = node.weights.get(key), precisions.get(key, "float32")
@@ -96,8 +96,8 @@ def fitted(node: Node, precisions: dict[str, str], graph: Graph, values: Arrays)
             compensated(w[part].reshape(-1, w.shape[-1]), vectors, precision, what).reshape(w[part].shape)
             for part, vectors in op.factors(node, key, x, h)
         ]
-        found[key] = np.concatenate(parts)
-    return found
+        new_weights[key] = np.concatenate(parts)
+    return new_weights
 
 
 def _in_time(node: Node, graph: Graph, values: Arrays) -> Arrays:

@@ -57,15 +57,15 @@ def node_errors(model: Model, X: Arrays, tolerance: float) -> tuple[list[NodeErr
     graph = model.graph
     values, same = inner_values(model, graph, X)
     n_present = len(next(iter(X.values())))
-    found = []
+    errors = []
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             if not node.outputs or not all(v in values for v in node.outputs):
                 continue
             weights = prepare(node, rounding=True)
             expected = _expected(graph, node, weights, values, n_present, model.streamable)
-            found.append(_compare(node, weights, values, expected, tolerance))
-    return found, same
+            errors.append(_compare(node, weights, values, expected, tolerance))
+    return errors, same
 
 
 def inner_values(model: Model, graph: Graph, X: Arrays) -> tuple[Arrays, bool]:
@@ -162,7 +162,7 @@ def _cell(
 
 
 def _compare(node: Node, w: Weights, values: Arrays, expected: list[np.ndarray], tolerance: float) -> NodeError:
-    found = NodeError(node.name)
+    largest = NodeError(node.name)
     step = _inner_step(node, w)
     for name, want in zip(node.outputs, expected, strict=True):
         got = values[name].astype(np.float64)
@@ -172,13 +172,13 @@ def _compare(node: Node, w: Weights, values: Arrays, expected: list[np.ndarray],
             worst = error.reshape(len(error), -1).max(axis=1)
             odd = (worst > tolerance) & (worst <= tolerance + step)
             if odd.sum() <= 1 + _RARE * len(worst):
-                found.explained += int(odd.sum())
+                largest.explained += int(odd.sum())
                 error = np.where(odd.reshape(-1, *[1] * (error.ndim - 1)), 0, error)
-        if error.size and error.max() > found.error:
+        if error.size and error.max() > largest.error:
             at = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
-            found.error, found.expected, found.got = float(error.max()), float(want[at]), float(got[at])
-            found.frame, found.element = at[0], at[1:]
-    return found
+            largest.error, largest.expected, largest.got = float(error.max()), float(want[at]), float(got[at])
+            largest.frame, largest.element = at[0], at[1:]
+    return largest
 
 
 def _inner_step(node: Node, w: Weights) -> float:

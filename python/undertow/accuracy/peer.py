@@ -111,9 +111,9 @@ class OnnxRuntime:
         state, rows = self._zero_states(len(items)), []
         for t in range(n):
             frame = [{name: x[t : t + 1] for name, x in item.items()} for item in items]
-            got = self._call(self._feed(frame, state, 1))
-            rows.append(self._answers(got, 1, len(items)))
-            state = {i: got[o] for i, o in self.states.items()}
+            results = self._call(self._feed(frame, state, 1))
+            rows.append(self._answers(results, 1, len(items)))
+            state = {i: results[o] for i, o in self.states.items()}
         return [
             {name: np.concatenate([row[i][name] for row in rows]) for name in self.model.outputs}
             for i in range(len(items))
@@ -185,10 +185,10 @@ class OnnxRuntime:
         states, n_outputs, session_run = list(self.states), len(self.model.outputs), self.session.run
 
         def step() -> Any:
-            got = session_run(names, feed)
+            results = session_run(names, feed)
             for i, name in enumerate(states):
-                feed[name] = got[n_outputs + i]
-            return got
+                feed[name] = results[n_outputs + i]
+            return results
 
         return step
 
@@ -215,12 +215,12 @@ class OnnxRuntime:
                 continue  # one step of several items shows nothing of how it goes on
             X = random_inputs(self.model, self.n_steps or distinct_length(self.model, 5), rng)
             try:
-                got = self.run(X)
+                answers = self.run(X)
             except Exception as error:  # wrong layouts fail in as many ways as there are models
                 reason = first_line(error)
                 continue
             expected = reference.evaluate(self.model.graph, X).outputs
-            distance = max(_distance(expected[name], got[name]) for name in got)
+            distance = max(_distance(expected[name], answers[name]) for name in answers)
             if distance < _AGREES:  # likely ways come first, and two can agree where an axis has size 1
                 best = feeding
                 break
@@ -244,8 +244,8 @@ class OnnxRuntime:
     def _feedings(self) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
         """Ways of feeding: (input -> (time axis, batch axis), state input -> output that is its next value)."""
         layouts = {name: _layouts(self._shape(name), frame) for name, frame in self._frames.items()}
-        for name, found in layouts.items():
-            if not found:
+        for name, possible in layouts.items():
+            if not possible:
                 shape = self._shape(name)
                 raise CannotFeed(f"input {name!r} has shape {shape}, no room for a frame of {self._frames[name]}")
         # Inputs that undertow has no frames for became state: each has a next value among the outputs, of its shape,
@@ -307,11 +307,11 @@ class OnnxRuntime:
     def _call(self, feed: Arrays) -> Arrays:
         return dict(zip(self._outputs, self.session.run(None, feed), strict=True))
 
-    def _answers(self, got: Arrays, n: int, n_items: int) -> list[Arrays]:
+    def _answers(self, results: Arrays, n: int, n_items: int) -> list[Arrays]:
         """The answer for each item of a batch."""
         if n_items == 1:
-            return [self._answer(got, n)]
-        parts = {name: self._parted(name, got[name], n, n_items) for name in self.model.outputs}
+            return [self._answer(results, n)]
+        parts = {name: self._parted(name, results[name], n, n_items) for name in self.model.outputs}
         return [self._answer({name: part[i] for name, part in parts.items()}, n) for i in range(n_items)]
 
     def _parted(self, name: str, y: np.ndarray, n: int, n_items: int) -> list[np.ndarray]:
@@ -324,10 +324,10 @@ class OnnxRuntime:
         alike = y.ndim == len(self._shape(first)) and batch in axes
         return list(np.moveaxis(y, batch if alike and batch is not None else axes[0], 0))
 
-    def _answer(self, got: Arrays, n: int) -> Arrays:
+    def _answer(self, results: Arrays, n: int) -> Arrays:
         answer = {}
         for name, value in self.model.outputs.items():
-            y = got[name]
+            y = results[name]
             if y.size == n * value.size:
                 axes = [axis for axis, size in enumerate(y.shape) if size == n * self._n_out]
                 y = (np.moveaxis(y, axes[0], 0) if axes else y).reshape(n, *value.shape)
@@ -361,7 +361,7 @@ def distinct_length(model: Any, n: int) -> int:
 
 def _layouts(shape: list[Any], frame: tuple[int, ...]) -> list[tuple[int | None, int | None]]:
     """(time axis, batch axis) by which frames of this shape can lie in the tensor, likely ones first."""
-    found: list[tuple[int | None, int | None]] = []
+    layouts: list[tuple[int | None, int | None]] = []
     extra = len(shape) - len(frame)
     if not 0 <= extra <= 2:
         return []
@@ -369,11 +369,11 @@ def _layouts(shape: list[Any], frame: tuple[int, ...]) -> list[tuple[int | None,
         if not _fits([n for axis, n in enumerate(shape) if axis not in axes], frame):
             continue
         if extra == 0:
-            found.append((None, None))
+            layouts.append((None, None))
         for time, batch in (
             ((axes[0], None), (None, axes[0])) if extra == 1 else (axes, axes[::-1]) if extra == 2 else ()
         ):
-            found.append((time, batch))
+            layouts.append((time, batch))
 
     def unlikeliness(layout: tuple[int | None, int | None]) -> int:
         size = _size(shape, layout[0])
@@ -381,7 +381,7 @@ def _layouts(shape: list[Any], frame: tuple[int, ...]) -> list[tuple[int | None,
             return int(not any(word in size.lower() for word in _TIME_NAMES))
         return 2 * (size == 1)
 
-    return sorted(found, key=unlikeliness)
+    return sorted(layouts, key=unlikeliness)
 
 
 def _size(shape: list[Any], axis: int | None) -> Any:

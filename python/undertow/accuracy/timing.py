@@ -160,14 +160,14 @@ def record(calls: Sequence[Call], n_calls: Sequence[int], cold: Cold | None = No
     Returns:
         An int64 array of n_calls[i] for each of the calls.
     """
-    found = [array("q", bytes(8 * n)) for n in n_calls]
+    all_times = [array("q", bytes(8 * n)) for n in n_calls]
     collects = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         n_rounds = max(n_calls, default=0) if cold else ROUNDS
         for r in range(n_rounds):
-            for call, times, n in zip(calls, found, n_calls, strict=True):
+            for call, times, n in zip(calls, all_times, n_calls, strict=True):
                 first, last = r * n // n_rounds, (r + 1) * n // n_rounds
                 if cold and first < last:
                     cold()
@@ -175,7 +175,7 @@ def record(calls: Sequence[Call], n_calls: Sequence[int], cold: Cold | None = No
     finally:
         if collects:
             gc.enable()
-    return [np.frombuffer(times, np.int64) for times in found]
+    return [np.frombuffer(times, np.int64) for times in all_times]
 
 
 def _fill(times: array[int], first: int, last: int, call: Call | None) -> None:

@@ -265,8 +265,8 @@ def _check_lengths(model: Any, peer: OnnxRuntime, report: Report, rng: np.random
 
 
 def _worst_of(model: Any, pairs: Iterable[tuple[Arrays, Arrays]]) -> Worst:
-    found = [worst_error(want, by_name(model.run(one_or_all(X)), model.outputs), model) for X, want in pairs]
-    return max(found, key=lambda worst: worst.error)
+    errors = [worst_error(want, by_name(model.run(one_or_all(X)), model.outputs), model) for X, want in pairs]
+    return max(errors, key=lambda worst: worst.error)
 
 
 def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: float) -> Report:
@@ -275,10 +275,12 @@ def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: f
     X = random_inputs(model, frames, rng)
     report = Report("the reference, node by node", frames, seed, tolerance, model.isa)
     errors, same = node_errors(model, X, tolerance)
-    found = max(errors, key=lambda e: e.error, default=None)
+    largest = max(errors, key=lambda e: e.error, default=None)
     worst = Worst()
-    if found is not None and found.error:
-        worst = Worst(found.error, found.node, found.frame, found.element, found.expected, found.got, "layer")
+    if largest is not None and largest.error:
+        worst = Worst(
+            largest.error, largest.node, largest.frame, largest.element, largest.expected, largest.got, "layer"
+        )
     report.checks.append(Check("every node", worst, same))
     explained = sum(e.explained for e in errors)
     if explained:
