@@ -123,6 +123,7 @@ INNER_FLOORS = {
         {"driver"},
     ],
     "importers.onnx": [
+        {"advice"},
         {"retry", "traits"},
         {"file"},
         {"simplify"},

@@ -80,8 +80,9 @@ def test_items_that_meet_are_no_batch(rng):
     nodes = [node("Gather", "X zero", "first", axis=0), node("Add", "X first", "Y")]
     program = make_program(model_of(nodes, {"X": ["a", "b", I]}, {"Y": ["a", "b", I]}, {"zero": np.array(0)}))
     one = reading_of({"X": (1, 0)}, n_items=1)
-    with pytest.raises(Refuted, match=r"axis 0 of 'X' \(a\) cannot be the batch: .* shapes=\{'X': \[N, None, 5\]\}"):
+    with pytest.raises(Refuted, match=r"axis 0 of 'X' \(a\) cannot be the batch: ") as told:
         prove(program, claim_of(program, one))
+    assert told.value.advice[0][0].shapes == {"X": ["N", None, 5]}
 
 
 def attention(rng: np.random.Generator, folder: Path) -> Path:

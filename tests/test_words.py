@@ -28,7 +28,7 @@ I, H = 4, 8
         ("with shapes={'x': [1, t, 5], 'y': [None, 3]}, with", "with --shape x=1,t,5 --shape y=?,3, with"),
         ("give one with shapes={'x': [...]}", "give one with --shape x=N,N"),
         ("say states={input: output}", "say --states input=output"),
-        ("such as states={'h': 'h_out', 'c': 'c_out'} if", "such as --states h=h_out --states c=c_out if"),
+        ("say it with states={'h': 'h_out', 'c': 'c_out'} if", "say it with --states h=h_out --states c=c_out if"),
         ("there are none: states={}", "there are none: --states none"),
         ("give the clip's size: shapes=", "give the clip's size: --shape INPUT=N,N"),
         ("undertow.load(path, weights='int8') quantises it", "--weights int8 quantises it"),
@@ -100,7 +100,7 @@ def test_an_ambiguous_step_prints_what_to_paste(tmp_path, rng):
     path = twins(tmp_path, rng)
     with pytest.raises(UnsupportedError, match="every input could be a state") as told:
         undertow.load(path)
-    states = re.search(r"such as states=(\{[^}]*\}) if that is so", str(told.value))
+    states = re.search(r"say it with states=(\{[^}]*\}) if that is so", str(told.value))
     assert states
     assert "q" in undertow.load(path, states=eval(states[1])).source
 

@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from ..._text import cause, shown
 from ...errors import Error, FormatError, ModelWarning, ShapeError
 from ...ir.graph import Graph
+from .advice import Refusal
 from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, wired_shapes
@@ -113,19 +114,29 @@ def _load(
     _check_starts(program, said.starts)
     try:
         return _graph(_import(program, said))
-    except Error as error:
-        effort = Effort(program.effort.n_bytes)
-        for wired in wired_shapes(program):
-            try:
-                imported = _import(make_program(model, fixed, {**shapes, **wired}, effort), said)
-            except Error:
-                continue
-            if keeps_time(imported, program, wired):
-                imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(wired)}")
-                return _graph(imported)
-            if " it loads with shapes=" not in str(error):
-                error.args = (f"{error}; it loads with shapes={wired}, which is what its outputs are declared for",)
-        raise
+    except (Error, Refusal) as error:
+        refusal = error
+    effort = Effort(program.effort.n_bytes)
+
+    def again(options: dict[str, Any]) -> Imported:
+        """What the model is with more options."""
+        more = {**(fixed or {}), **options.pop("fixed", {})}
+        sized = make_program(model, more, {**shapes, **options.pop("shapes", {})}, effort)
+        return _import(sized, replace(said, **options))
+
+    said_too = ""
+    for wired in wired_shapes(program):
+        try:
+            imported = again({"shapes": wired})
+        except (Error, Refusal):
+            continue
+        if keeps_time(imported, program, wired):
+            imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(wired)}")
+            return _graph(imported)
+        said_too = said_too or f"; it loads with shapes={wired}, which is what its outputs are declared for"
+    told = refusal if isinstance(refusal, Error) else refusal.error if said_too else refusal.after(again)
+    told.args = (f"{told}{said_too}",)
+    raise told
 
 
 def _check_axes(program: Program, given: int | Mapping[str, int | None] | None) -> None:
@@ -181,7 +192,7 @@ def _import(program: Program, said: _Said) -> Imported:
     if program.rolled is not None:
         try:
             imported = import_program(program.rolled, said.states)
-        except Error:
+        except (Error, Refusal):
             pass
         else:
             if any(time is not None for time, _ in imported.reading.axes.values()):

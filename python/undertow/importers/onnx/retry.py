@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...errors import Error, UnsupportedError
+from .advice import Advice
 
 
 class Retry(Exception):
-    """This reading does not go through; its argument says why, in a user's words."""
+    """This reading does not go through; its argument says why, in a user's words. advice: see `Refusal`."""
 
     #: what a user is told with, where no reading goes through
     public: type[Error] = UnsupportedError
+
+    def __init__(self, message: str = "", advice: Sequence[Sequence[Advice]] = ()) -> None:
+        super().__init__(message)
+        self.advice = advice
 
     def error(self) -> Error:
         """The error for the user."""

@@ -224,7 +224,7 @@ def _refuse_forgetting(walk: Walk, node: OnnxNode, carried: list[Any], scanned: 
         raise Forgets(
             f"{node.where}: starts from a constant, while other states are inputs of the model: in a "
             "model of one step it would forget at every step, which is not supported; export its state as input and "
-            "output as well, or open the time axis with shapes={input: [None, ...]}"
+            "output as well"
         )
 
 

@@ -330,7 +330,7 @@ class _Cell:
             raise Forgets(
                 f"{node.where}: {what} is no input of the model, while other states are: in a model of "
                 "one step it would forget at every step, which is not supported; export its state as input and output "
-                "as well, or open the time axis with shapes={input: [None, ...]}"
+                "as well"
             )
         if operand is None:
             return None, None

@@ -14,6 +14,7 @@ from .... import passes
 from ....budget import TooMuch
 from ....errors import Error, ShapeError, UnsupportedError
 from ....ir.compare import difference
+from ..advice import Advice
 from ..driver import Driver
 from ..frames.context import Known, Reading, Walk
 from ..frames.superframes import MAX_FRAMES, NeedsRate
@@ -34,8 +35,7 @@ MAX_LONGER = 1100
 
 class Failure(Exception):
     """A reading does not work. Carries how far the walk got, whether it could end otherwise with `inside`, what number
-    of timesteps in a frame may work, whether the error says what to do already, which walk it was, and whether more
-    timesteps could do.
+    of timesteps in a frame may work, which walk it was, and whether more timesteps could do.
     """
 
     def __init__(
@@ -44,12 +44,11 @@ class Failure(Exception):
         error: Error | Retry,
         wants_inside: bool = False,
         frames: int = 0,
-        advised: bool = False,
         walk: tuple[Program, Reading] | None = None,
         longer: bool = False,
     ) -> None:
         self.position, self.error, self.wants_inside, self.frames = position, error, wants_inside, frames
-        self.advised, self.walk, self.longer = advised, walk, longer
+        self.walk, self.longer = walk, longer
 
     def kept(self) -> Failure:
         """Without the frames that were left, which hold every table of the walk."""
@@ -103,7 +102,7 @@ def _try_longer(program: Program, pairs: list[Pair], imported: Imported, keep_st
     try:
         check_lengths(program, reading, imported.proof)
     except Refuted as error:
-        raise Failure(len(program.nodes), UnsupportedError(str(error))) from None
+        raise Failure(len(program.nodes), error) from None
     n_steps = longest(imported.proof, reading)
     if n_steps is None or reading.fixed_time or reading.n_steps == 1:
         return
@@ -131,7 +130,7 @@ def proven(program: Program, imported: Imported) -> Imported:
             program, Claim(imported.reading, imported.graph, imported.outputs, imported.rates, states)
         )
     except Refuted as error:
-        raise Failure(len(program.nodes), UnsupportedError(str(error)), advised=True) from None
+        raise Failure(len(program.nodes), error) from None
     note(program, imported)
     return imported
 
@@ -174,9 +173,10 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
             final = states.find_output(walk, port.name)
             states.check_names(program, port.name, final)
             if final is None and _starts_anew(walk):
-                raise UnsupportedError(
+                raise Retry(
                     f"input {port.name!r} starts a recurrent node in every call, for the file has one timestep, and no "
-                    f"output returns it; bind it with fixed={{{port.name!r}: array}} where it stays the same"
+                    "output returns it",
+                    [[Advice("where it stays the same, bind it with", fixed={port.name: states.sizes(port.dims)})]],
                 )
             why = "a recurrent node starts from the one and ends with the other"
             all_pairs.append(Pair(port.name, final, why))

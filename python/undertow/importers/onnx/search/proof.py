@@ -17,10 +17,12 @@ import numpy as np
 
 from ....budget import room
 from ....ir.graph import Graph
+from ..advice import Advice
 from ..dependence import MAX_CELLS, Numbers, Operand, Reach, Unclear, Walked, trace
 from ..file.nodes import OnnxNode
 from ..frames.context import Place, Reading
 from ..frames.provenance import Layout
+from ..retry import Retry
 from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program
 
@@ -132,8 +134,8 @@ def _refuse_other_sizes(program: Program, claim: Claim, wide: Sizes, base: Sizes
             continue
         check = _Check(program, claim, wide, base)
         raise Refuted(
-            f"{check.axes(kind)} is open and goes with size {n} or 1, not with any, so it is neither time nor batch; "
-            f"give its size with {check.advice(kind)}"
+            f"{check.axes(kind)} is open and goes with size {n} or 1, not with any, so it is neither time nor batch",
+            check.advice("give its size with", kind),
         )
 
 
@@ -196,8 +198,8 @@ def _input(port: Port, reading: Reading, sizes: Sizes, cells: Cells) -> Reach:
     return Reach.of([int(n) for n in shape], bits.reshape(places))
 
 
-class Refuted(Exception):
-    """The nodes say otherwise, or do not tell; its argument is what to tell the user, with what to give."""
+class Refuted(Retry):
+    """The nodes say otherwise, or do not tell."""
 
 
 class _Check:
@@ -254,13 +256,13 @@ class _Check:
         for (t, i), number in self.cells.number.items():
             has = (flat >> np.uint64(number) & np.uint64(1)).astype(bool)
             if len(self.cells.items) > 1 and (has & (item != i) & (item < len(self.cells.items))).any():
-                raise Refuted(self._mixed(name))
+                raise self._mixed(name)
             if t >= 0:
                 late = has & (step >= 0) & ((t < step - back) | (t > step + ahead))
                 if late.any():
                     raise Refuted(self._forgets(name, int(step[late][0]), t))
         if self.longer and not is_walked and len({t for t, _ in self.cells.of(timeless) if t >= 0}) > 1:
-            raise Refuted(self._not_time(name))
+            raise self._not_time(name)
 
     def _all_items_count(self, outputs: Mapping[str, Operand]) -> None:
         """Check that each item of the batch reaches something, if one does."""
@@ -271,7 +273,8 @@ class _Check:
         if used and used != set(self.cells.items):
             raise Refuted(
                 f"{self.axes(1)} is not the batch: of several items only number {min(used)} is used, as in a file of "
-                f"one timestep whose loop was written out; if its size is 1, give it with {self.advice(1, 1)}"
+                "one timestep whose loop was written out",
+                self.advice("if its size is 1, give it with", 1, 1),
             )
 
     def _items(self, name: str, reach: Reach, batch: int) -> None:
@@ -279,7 +282,7 @@ class _Check:
         bits = reach.over([a for a in range(len(reach.shape)) if a != batch]).along([batch]).ravel()
         for i, reached in enumerate(bits[: len(self.cells.items)]):
             if len(bits) > 1 and reached & ~self.cells.of_item(i):
-                raise Refuted(self._mixed(name))
+                raise self._mixed(name)
 
     def _places(self, name: str, reach: Reach, layout: Layout) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """(timesteps, items) over the axes of an output that are time or batch, and which these are; -1: of none."""
@@ -299,7 +302,7 @@ class _Check:
                 steps, items = (np.expand_dims(table, at) for table in (steps, items))
                 steps, items = (numbers + 0 * steps, items) if kind == "T" else (steps, numbers + 0 * items)
             elif self.longer or self.more:
-                raise Refuted(self._not_time(name))
+                raise self._not_time(name)
             else:
                 raise Unclear(f"output {name!r} has shape {reach.shape}, where the walk has {layout.shape}")
         return steps, items, outer
@@ -321,29 +324,28 @@ class _Check:
             if axis is not None
         )
 
-    def _mixed(self, output: str) -> str:
-        return (
-            f"{self.axes(1)} cannot be the batch: along it output {output!r} of one item depends on other items; "
-            f"where it is neither time nor batch, give its size with {self.advice(1)}"
+    def _mixed(self, output: str) -> Refuted:
+        return Refuted(
+            f"{self.axes(1)} cannot be the batch: along it output {output!r} of one item depends on other items",
+            self.advice("where it is neither time nor batch, give its size with", 1),
         )
 
-    def _not_time(self, output: str) -> str:
+    def _not_time(self, output: str) -> Refuted:
         kind = 0 if self.longer else 1
-        return (
-            f"{self.axes(kind)} is neither time nor batch: output {output!r} depends on all of it at once; give its "
-            f"size with {self.advice(kind)}"
+        return Refuted(
+            f"{self.axes(kind)} is neither time nor batch: output {output!r} depends on all of it at once",
+            self.advice("give its size with", kind),
         )
 
-    def advice(self, kind: int, size: int | None = None) -> str:
-        shapes = []
+    def advice(self, before: str, kind: int, size: int | None = None) -> list[list[Advice]]:
+        """To give a size to the axes that were read as time (kind 0) or as the batch (1), the others open."""
+        shapes: dict[str, list[int | str | None]] = {}
         for port in [*self.program.inputs, *self.program.state_inputs]:
             axis = self.claim.reading.axes[port.name][kind]
             if axis in port.dynamic:
-                dims = ["None" if isinstance(n, str) else str(n) for n in port.dims]
-                dims[axis] = str(size or "N")
-                shapes.append(f"{port.name!r}: [{', '.join(dims)}]")
-        number = "" if size else ", with your number for N"
-        return f"shapes={{{', '.join(shapes) or 'name: [...]'}}}{number}"
+                shapes[port.name] = [None if isinstance(n, str) else n for n in port.dims]
+                shapes[port.name][axis] = size or "N"
+        return [[Advice(before, shapes=shapes)]] if shapes else []
 
     def _forgets(self, output: str, step: int, other: int) -> str:
         what = "later" if other > step else "earlier"

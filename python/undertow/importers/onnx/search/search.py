@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ....errors import Error, FormatError, UnsupportedError
 from ....ir.compare import difference
+from ..advice import Advice, Refusal
 from ..driver import Driver
 from ..file import limits
 from ..frames.context import Forgets, Reading
@@ -24,10 +25,11 @@ from ..simplify.program import Program
 from . import states
 from .attempt import Failure, attempt, build, proven
 from .axis_candidates import MORE_STEPS, readings, sizes_to_try
+from .hints import sizes_to_fix, time_to_open
 from .imported import Imported
 from .names import is_time
 from .proof import lengths_met
-from .single_frame import as_clip, clip_hint, clip_readings
+from .single_frame import as_clip, clip_readings
 from .states import Pair
 
 
@@ -58,6 +60,7 @@ def import_program(
 
     Raises:
         UnsupportedError: no reading works (the error of the one that got furthest), or several do.
+        Refusal: the same, with advice to be tried.
     """
     try:
         return _found(program, given, exact, keep_states)
@@ -79,12 +82,12 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
                 # Read as a sequence it would remember, which is something else than the file's steps do.
                 imported = None if inside else _search(variant, pairs, carried, True, exact, keep_states, failures)
                 if imported is None:
-                    raise forgets.error()
+                    raise Refusal(forgets.error(), time_to_open(program))
             if imported is not None:
                 _check_called(program, imported)
                 return imported
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
-        raise contradicted.error()
+        raise Refusal(contradicted.error(), contradicted.advice)
     no_clip = exact or given or program.time_axis is not None or states.are_returned(program)
     clip = None if no_clip else as_clip(program)
     if clip is not None:
@@ -101,9 +104,12 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
     error = _public(furthest.error)
     if isinstance(error, FormatError) and furthest.walk is not None:
         Driver(*furthest.walk).run()  # once more, for what it was raised from: a bug keeps its traceback
-    if clip is None and not (exact or furthest.advised) and (hint := clip_hint(program)):
-        error.args = (f"{error}; {hint}",)
-    raise error
+    advice = list(furthest.error.advice) if isinstance(furthest.error, Retry) else []
+    if isinstance(furthest.error, Forgets):
+        advice += time_to_open(program)
+    if clip is None and not exact:
+        advice += sizes_to_fix(program)
+    raise Refusal(error, advice) if advice else error
 
 
 def _called_time(program: Program, reading: Reading) -> list[tuple[Port, int, int]]:
@@ -121,10 +127,15 @@ def _check_called(program: Program, imported: Imported) -> None:
     if program.time_axis is not None or imported.reading.carried or not imported.proof.walks:
         return
     for port, time, batch in _called_time(program, imported.reading):
-        raise UnsupportedError(
-            f"axis {batch} of {port.name!r} is called {port.dims[batch]!r}, and axis {time} is what the model walks; "
-            f"say which is time with time_axis={{{port.name!r}: {batch}}} or time_axis={{{port.name!r}: {time}}}"
+        error = UnsupportedError(
+            f"axis {batch} of {port.name!r} is called {port.dims[batch]!r}, and axis {time} is what the model walks"
         )
+        raise Refusal(error, [[_as_time({port.name: axis}) for axis in (batch, time)]])
+
+
+def _as_time(axes: dict[str, int | None]) -> Advice:
+    what = ", ".join(f"axis {axis} of {name!r}" for name, axis in axes.items() if axis is not None) or "none"
+    return Advice(f"where {what} is time, load with", time_axis=axes)
 
 
 def _public(error: Error | Retry) -> Error:
@@ -274,10 +285,9 @@ def _only(program: Program, fitting: list[Imported]) -> Imported:
         if difference(fitting[0].graph, other.graph):
             first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (fitting[0], other))
             times = [{name: time for name, (time, _) in axes.items()} for axes in (first, second)]
-            said = f"time_axis={times[0]} or time_axis={times[1]}" if times[0] != times[1] else "shapes={name: [...]}"
-            raise UnsupportedError(
-                f"cannot tell time from batch: (time, batch) axes {first} and {second} both fit; say which with {said}"
-            )
+            error = UnsupportedError(f"cannot tell time from batch: (time, batch) axes {first} and {second} both fit")
+            advice = [[_as_time(axes) for axes in times]] if times[0] != times[1] else sizes_to_fix(program)
+            raise Refusal(error, advice)
     return fitting[0]
 
 

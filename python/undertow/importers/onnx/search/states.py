@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ....errors import ShapeError, UnsupportedError
+from ..advice import Advice, Refusal
 from ..frames.context import Known, Walk
 from ..frames.provenance import Tensor, ascends
 from ..retry import Retry
@@ -24,6 +25,8 @@ from ..simplify.program import RECURRENT, Program, carries
 from ..traits import traits
 from .names import by_names, is_state, same_state
 
+#: pairs that are tried as advice
+_TRIED = 4
 #: no evidence
 _ALONE = "no other pair is possible"
 
@@ -46,7 +49,7 @@ def candidates(program: Program) -> list[Pair]:
     shapes leave one pair is no evidence: it may be a frame and what is made of it. Empty when no pair is possible.
 
     Raises:
-        UnsupportedError: a pair is possible, and nothing tells whether it is one, or which; with the line to paste.
+        Refusal: a pair is possible, and nothing tells whether it is one, or which; with the line to paste.
     """
     fits, alike = _fits(program)
     known = len(program.state_inputs)
@@ -54,7 +57,7 @@ def candidates(program: Program) -> list[Pair]:
         return []
     named = by_names(fits)
     if len(program.outputs) == 1:
-        return _returned_alone(fits, named)
+        return _returned_alone(program, fits, named)
     if len(named) == len(program.inputs) and not known:
         named = {}  # one at least brings the frames: names that say otherwise say nothing
     if named:
@@ -64,14 +67,14 @@ def candidates(program: Program) -> list[Pair]:
         )
         fits |= {name: [output] for name, output in named.items()}
         if len(named) == len(program.inputs) and not known:
-            raise _ambiguous(fits, "names say that every input is a state")
+            raise _ambiguous(program, fits, "names say that every input is a state")
         for name, output in named.items():
             rivals = [n for n, outputs in alike.items() if n not in named and is_state(n) and output in outputs]
             if rivals and not is_state(name):
                 why = (
                     f"{name!r} and {output!r} are called alike, but {rivals[0]!r} is called like a state, of that shape"
                 )
-                raise _ambiguous(fits, why)
+                raise _ambiguous(program, fits, why)
         fits = {
             name: [named[name]] if name in named else [o for o in outputs if o not in named.values()]
             for name, outputs in fits.items()
@@ -87,7 +90,7 @@ def candidates(program: Program) -> list[Pair]:
         elif known and len(fits) == 1:
             return []
         else:
-            raise _ambiguous(fits, "every input could be a state")
+            raise _ambiguous(program, fits, "every input could be a state")
     chosen: dict[str, str] = {}
     whys: dict[str, str] = {}
     for name, outputs in fits.items():
@@ -105,24 +108,25 @@ def candidates(program: Program) -> list[Pair]:
         )
         outputs = caches.get(name) or of_cells or outputs
         if len(outputs) > 1 or outputs[0] in chosen.values():
-            raise _ambiguous(fits, f"{name!r} could be returned by {outputs}")
+            raise _ambiguous(program, fits, f"{name!r} could be returned by {outputs}")
         chosen[name] = outputs[0]
     if len(chosen) == len(program.outputs) and not named:
-        raise _ambiguous(fits, "every output could be a state")
+        raise _ambiguous(program, fits, "every output could be a state")
     for name, output in chosen.items():
         if whys[name] == _ALONE:  # so may be a frame and what is made of it
-            raise _ambiguous(fits, f"{name!r} and {output!r} have one shape, and nothing else says that they are one")
+            why = f"{name!r} and {output!r} have one shape, and nothing else says that they are one"
+            raise _ambiguous(program, fits, why)
     return [Pair(name, output, whys[name]) for name, output in chosen.items()]
 
 
-def _returned_alone(fits: dict[str, list[str]], named: dict[str, str]) -> list[Pair]:
+def _returned_alone(program: Program, fits: dict[str, list[str]], named: dict[str, str]) -> list[Pair]:
     """The state of a cell whose one output is its result too: by both names. An input that alone is called like a state
     may be one, or what a decoder looks at.
     """
     doubtful = [name for name in fits if is_state(name) and name not in named and not any(map(is_state, named))]
     if doubtful:
         why = f"input {doubtful[0]!r} is called like a state, and the only output could return it"
-        raise _ambiguous({name: fits[name] for name in doubtful[:1]}, why)
+        raise _ambiguous(program, {name: fits[name] for name in doubtful[:1]}, why)
     return [Pair(name, output, "by name and shape") for name, output in named.items()]
 
 
@@ -130,7 +134,7 @@ def _fits(program: Program) -> tuple[dict[str, list[str]], dict[str, list[str]]]
     """Input -> outputs that could return it, where no recurrent node starts from it: of its shape and computed from it;
     and those of its shape alone.
     """
-    dims = {p.name: _sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
+    dims = {p.name: sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
     names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
     outputs = {name: _Sizes(program.output_dims[name], names) for name in program.outputs}
     copies = {o: _copied(program, o) for o in outputs}
@@ -168,7 +172,7 @@ def _claimed(program: Program, outputs: Mapping[str, _Sizes]) -> set[str]:
             if node.op in RECURRENT:
                 slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
                 ends |= {end for start, end in slots if start and end and port.name in _origins(program, start)}
-        shape = _sizes(port.dims)
+        shape = sizes(port.dims)
         claimed |= {o for o, sizes in outputs.items() if sizes.fits(shape) and ends & _origins(program, o)}
     return claimed
 
@@ -193,9 +197,9 @@ def _of_its_cell(program: Program, name: str, outputs: list[str]) -> list[str]:
 
 def are_returned(program: Program) -> bool:
     """Whether an output could return a carried state: its shape, and moved from a node that starts from it."""
-    ports = {p.name: _sizes(p.dims) for p in program.state_inputs}
+    ports = {p.name: sizes(p.dims) for p in program.state_inputs}
     for output in program.outputs:
-        if _sizes(program.output_dims[output]) in ports.values():
+        if sizes(program.output_dims[output]) in ports.values():
             moved = _origins(program, output)
             for node in program.nodes:
                 if not moved & set(node.outputs):
@@ -240,7 +244,7 @@ def _origins(program: Program, name: str) -> set[str]:
     return origins
 
 
-def _sizes(dims: list[int | str]) -> tuple[int, ...]:
+def sizes(dims: list[int | str]) -> tuple[int, ...]:
     """A shape in which what has no size counts as 1: the batch of a single step."""
     return tuple(1 if isinstance(n, str) else n for n in dims)
 
@@ -255,21 +259,31 @@ class _Sizes:
         return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
 
 
-def _ambiguous(fits: dict[str, list[str]], why: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"cannot tell which inputs are states: {why}; say it with states={{input: output}}{_likely(fits)}. Equal "
-        f"shapes: {fits}"
-    )
+def _ambiguous(program: Program, fits: dict[str, list[str]], why: str) -> Refusal:
+    error = UnsupportedError(f"cannot tell which inputs are states: {why} (equal shapes: {fits})")
+    overwritten = by_names(_fits(program)[1])  # without being read for it
+    likely = [
+        Advice("say it with", "if that is so", states=states)
+        for states in (by_names(fits) or overwritten, _likely(fits))
+        if states
+    ]
+    return Refusal(error, [[*likely, Advice("say it with", "if there are none", states={})], _alone(fits)])
 
 
-def _likely(fits: dict[str, list[str]]) -> str:
-    """A line to paste: what names say, or else the last outputs that fit, to all inputs but the first."""
-    told = by_names(fits)
-    for name in list(fits)[len(fits) > 1 :] if not told else ():
+def _alone(fits: dict[str, list[str]]) -> list[Advice]:
+    """Every pair by itself."""
+    pairs = [(name, output) for name, outputs in fits.items() for output in reversed(outputs)]
+    return [Advice("say it with", "if that is so", states={name: output}) for name, output in pairs[:_TRIED]]
+
+
+def _likely(fits: dict[str, list[str]]) -> dict[str, str]:
+    """The last outputs that fit, to all inputs but the first."""
+    told: dict[str, str] = {}
+    for name in list(fits)[len(fits) > 1 :]:
         left = [output for output in fits[name] if output not in told.values()]
         if left:
             told[name] = left[-1]
-    return f", such as states={told} if that is so, or with states={{}} if there are none"
+    return told
 
 
 def with_states(program: Program, names: list[str]) -> Program:
@@ -324,7 +338,7 @@ def check_names(program: Program, name: str, output: str | None) -> None:
     Raises:
         NotReturned: an output of that shape is called like what returns it, and is not what the nodes end with.
     """
-    shape = _sizes(next(p.dims for p in program.state_inputs if p.name == name))
+    shape = sizes(next(p.dims for p in program.state_inputs if p.name == name))
     names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
     told = [o for o in program.outputs if same_state(name, o) and _Sizes(program.output_dims[o], names).fits(shape)]
     if not told or output in told:
@@ -337,7 +351,8 @@ def check_names(program: Program, name: str, output: str | None) -> None:
         )
     raise NotReturned(
         f"input {name!r} starts a recurrent node, which ends with output {output!r}, and output {told[0]!r} is called "
-        f"like what returns it; say which with states={{{name!r}: {output!r}}}"
+        "like what returns it",
+        [[Advice("if the first does, say so with", states={name: output})]],
     )
 
 
@@ -398,16 +413,16 @@ def connect(walk: Walk, pair: Pair) -> None:
     """Check a pair and write back what is not a recurrent node's own state.
 
     Raises:
-        ShapeError, UnsupportedError: the output does not return the state.
+        ShapeError, UnsupportedError, Retry: the output does not return the state.
     """
     builder, start = walk.builder, walk.state_tensors[pair.input]
     mine = _flat(walk, start)
     free = ~Known(walk.bindings).has(mine)  # of recurrent nodes
     if pair.output is None:
         if pair.input in walk.reads:
-            raise UnsupportedError(
-                f"input {pair.input!r} starts a recurrent node and is used elsewhere, but no output returns it; "
-                "say which does with states={input: output}"
+            raise Retry(
+                f"input {pair.input!r} starts a recurrent node and is used elsewhere, but no output returns it",
+                [_alone({pair.input: walk.program.outputs})],
             )
         return
     result = walk.values[pair.output]

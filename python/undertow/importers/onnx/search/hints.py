@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Advice for files that no reading goes through: sizes to give, axes to open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..advice import SIZES, Advice
+from ..simplify.ports import Port
+from ..simplify.program import Program
+from .walked import walked_axes
+
+Sizes = list[int | str | None]
+#: how open axes are called that have no name, and how many numbers of a file are tried
+_LETTERS, _NUMBERS = "NMKLPQRS", 6
+
+
+def sizes_to_fix(program: Program) -> list[list[Advice]]:
+    """All sizes of a model that takes whole clips, or its batch, which is an open axis beside one that is walked; else
+    the size of an axis that is neither; else what the file's own numbers say. Nothing where no size is open.
+    """
+    ports = [port for port in program.inputs if port.dynamic]
+    if not ports:
+        return []
+    walked = walked_axes(program)
+    names = _names(ports)
+    batches = {port.name: _batch(port, walked.get(port.name, set())) for port in ports}
+    templates = [
+        {p.name: _sized(p, {**names[p.name], **dict.fromkeys(batches[p.name], 1)}) for p in ports},
+        {p.name: _sized(p, names[p.name]) for p in ports},
+    ]
+    first = [Advice("if it takes frames or clips of one size, fix it with", shapes=shapes) for shapes in templates]
+    kept = [p for p in ports if set(batches[p.name]) & set(p.dynamic) and len(p.dynamic) > 1]
+    if kept:
+        axes = ", ".join(f"axis {axis} of {p.name!r}" for p in kept for axis in batches[p.name])
+        fixed = {p.name: _sized(p, dict.fromkeys(batches[p.name], 1)) for p in kept}
+        first.append(Advice(f"{'where' if walked else 'if'} {axes} is a batch, fix it to 1 with", shapes=fixed))
+    numbers = _numbers(program)
+    others = [
+        Advice(f"give the size of axis {axis} of {port.name!r} with", shapes=shapes, sizes=(*SIZES, *numbers))
+        for port in ports
+        for axis, shapes in _of_frame(port, walked.get(port.name, set()), names[port.name])
+    ]
+    return [first, others, [Advice("it loads with", shapes=shapes, sizes=numbers) for shapes in templates]]
+
+
+def time_to_open(program: Program) -> list[list[Advice]]:
+    """An axis of size 1, of an input of a single step, that may be left open as time."""
+    axes = [(port, a) for port in program.inputs for a, n in enumerate(port.dims) if n == 1 and len(port.dims) > 2]
+    return [[Advice("or open the time axis with", shapes={port.name: _sized(port, {}, axis)}) for port, axis in axes]]
+
+
+def _of_frame(port: Port, walked: set[int], names: dict[int, str]) -> list[tuple[int, dict[str, Sizes]]]:
+    """(open axis that is neither walked nor the batch, shapes that name its size); a batch beside it is 1."""
+    others = [axis for axis in port.dynamic if axis not in walked] if walked else []
+    if len(others) > 2:
+        return []
+    return [
+        (axis, {port.name: _sized(port, {**dict.fromkeys(set(others) - {axis}, 1), axis: names[axis]})})
+        for axis in others
+    ]
+
+
+def _names(ports: list[Port]) -> dict[str, dict[int, str]]:
+    """Input -> open axis -> how it is called in a line to paste: as in the file, or by a letter."""
+    taken = {n for port in ports for n in port.dims}
+    letters = (letter for letter in _LETTERS if letter not in taken)
+    names: dict[str, dict[int, str]] = {port.name: {} for port in ports}
+    for port in ports:
+        for axis in port.dynamic:
+            called = str(port.dims[axis])
+            names[port.name][axis] = called if re.fullmatch(r"[A-Za-z_]\w*", called) else next(letters, "N")
+    return names
+
+
+def _batch(port: Port, walked: set[int]) -> list[int]:
+    """The axis that is the batch: the open one beside that which is walked, or else the first; none where none is."""
+    if walked:
+        return [axis for axis in port.dynamic if axis not in walked][:1]
+    return [0] if len(port.dims) > 1 else []
+
+
+def _sized(port: Port, given: Mapping[int, int | str], opened: int | None = None) -> Sizes:
+    """A shape of an input: open axes as given, or else left open, and one axis that is opened."""
+    return [
+        None if axis == opened else n if isinstance(n, int) else given.get(axis) for axis, n in enumerate(port.dims)
+    ]
+
+
+def _numbers(program: Program) -> tuple[int, ...]:
+    """Sizes that the file's nodes name: of shapes, and of the axes of weights."""
+    numbers: dict[int, None] = {}
+    for node in program.nodes:
+        for name in node.inputs:
+            constant = program.constants.get(name)
+            if constant is None:
+                continue
+            if constant.dtype.kind == "i" and constant.ndim == 1 and constant.size <= 8:
+                numbers |= dict.fromkeys(int(n) for n in constant if 1 < n < 2**16)
+            elif constant.dtype.kind == "f" and constant.ndim > 1:
+                numbers |= dict.fromkeys(n for n in constant.shape if n > 1)
+    return tuple(n for n in numbers if n not in SIZES)[:_NUMBERS]
+
+
+__all__ = ["sizes_to_fix", "time_to_open"]

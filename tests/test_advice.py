@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""What a refusal tells to load with does load: each printed line is pasted, with a number for every name in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import undertow
+from onnx_files import INT64, graph_of, helper, node, random, reading_memory, save
+
+I, H = 6, 8
+LINE = re.compile(r"\b(shapes|states|time_axis|fixed)=(\{[^{}]*\})")
+
+
+def gru(rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        "W": random(rng, 1, 3 * H, I),
+        "R": random(rng, 1, 3 * H, H),
+        "one": np.array([1]),
+        "to": np.array([6, 1, I]),
+    }
+
+
+def started(result: str) -> Any:
+    return helper.make_node("GRU", ["x", "W", "R", "", "", "h0"], [result, "hn"], hidden_size=H)
+
+
+CELL = node("GRU", "x W R", "Y Yh", hidden_size=H)
+SQUEEZED = node("Squeeze", "Y one", "y")
+
+#: name -> (nodes, inputs, outputs, more weights, what the refusal must tell)
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "a timestep of its own": (
+        [CELL, SQUEEZED, node("Gather", "y zero", "z", axis=0)],
+        {"x": ["time", "batch", I]},
+        {"z": None},
+        {"zero": np.array(0)},
+        ["shapes={'x': [time, 1, 6]}, with your number for time"],
+    ),
+    "the axes have no names": (
+        [CELL, SQUEEZED, node("Gather", "y zero", "z", axis=0)],
+        {"x": ["", "", I]},
+        {"z": None},
+        {"zero": np.array(0)},
+        ["shapes={'x': [N, 1, 6]}, with your number for N"],
+    ),
+    "the first frame is dropped": (
+        [node("Slice", "x one far zeros", "y")],
+        {"x": ["time", 1, I]},
+        {"y": None},
+        {"far": np.array([2**60]), "zeros": np.array([0])},
+        ["shapes={'x': [time, 1, 6]}, with your number for time"],
+    ),
+    "features are open": (
+        [CELL, SQUEEZED],
+        {"x": ["time", 1, "features"]},
+        {"y": None},
+        {},
+        ["give the size of axis 2 of 'x' with shapes={'x': [None, 1, 6]}"],
+    ),
+    "fixed inside": (
+        [node("Reshape", "x to", "r"), node("GRU", "r W R", "Y Yh", hidden_size=H), SQUEEZED],
+        {"x": ["time", 1, I]},
+        {"y": None},
+        {},
+        ["it loads with shapes={'x': [6, 1, 6]}"],
+    ),
+    "a memory of open length": (
+        [*reading_memory("read"), node("Add", "read h", "s"), node("Tanh", "s", "h_out")],
+        {"x": [1, H], "h": [1, H], "memory": [1, "src", H]},
+        {"h_out": [1, H]},
+        {"axis": np.array([1])},
+        ["shapes={'memory': [1, N, 8]}, with your number for N"],
+    ),
+    "which is the state": (
+        [node("Add", "p q", "s"), node("Tanh", "s", "t"), node("Neg", "t", "u")],
+        {"p": [1, H], "q": [1, H]},
+        {"t": [1, H], "u": [1, H]},
+        {},
+        ["states={'q': 'u'} if that is so", "states={} if there are none"],
+    ),
+    "the frame before": (
+        [node("Sub", "x prev", "y"), node("Identity", "x", "prev_out")],
+        {"x": [1, I], "prev": [1, I]},
+        {"y": [1, I], "prev_out": [1, I]},
+        {},
+        ["states={'prev': 'prev_out'} if that is so"],
+    ),
+    "two cells, one of which forgets": (
+        [CELL, SQUEEZED, started("Z"), node("Squeeze", "Z one", "z")],
+        {"x": [1, 1, I], "h0": [1, 1, H]},
+        {"y": [1, 1, H], "z": [1, 1, H], "hn": [1, 1, H]},
+        {},
+        ["shapes={'x': [None, 1, 6]}"],
+    ),
+    "which is time": (
+        [node("Transpose", "x", "bands", perm=[1, 0, 2]), node("GRU", "bands W R", "y", hidden_size=H)],
+        {"x": ["frames", 6, I]},
+        {"y": [6, 1, "frames", H]},
+        {},
+        ["where axis 0 of 'x' is time, load with time_axis={'x': 0}", "load with time_axis={'x': 1}"],
+    ),
+    "a start that nothing returns": (
+        [started("Y"), SQUEEZED, node("Tanh", "y", "z")],
+        {"x": [1, 1, I], "h0": [1, 1, H]},
+        {"z": [1, 1, H]},
+        {},
+        ["where it stays the same, bind it with fixed={'h0': array}"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_told_loads(case: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    nodes, inputs, outputs, weights, expected = REFUSED[case]
+    used = {name for n in nodes for name in n.input}
+    constants = {name: array for name, array in {**gru(rng), **weights}.items() if name in used}
+    path = save(graph_of(nodes, inputs, outputs, constants), tmp_path)
+    with pytest.raises(undertow.Error) as told:
+        undertow.load(path)
+    message = str(told.value)
+    for words in expected:
+        assert words in message
+    lines = LINE.findall(message)
+    assert len(lines) == len({*lines}) >= len(expected)
+    for option, line in lines:
+        arrays = {name: np.zeros(shape, np.float32) for name, shape in inputs.items()} if option == "fixed" else {}
+        given = eval(
+            line, {"array": arrays.get("h0"), **dict.fromkeys(re.findall(r"[A-Za-z]\w*(?![\w']*')", line), 13)}
+        )
+        model = undertow.load(path, **{option: given})
+        assert model.inputs
+
+
+def test_what_does_not_help_is_not_told(tmp_path: Path) -> None:
+    """Integers are no frames, whichever input is the state: why no `states=` helps is told instead."""
+    nodes = [node("Add", "n one", "n_out"), node("Cast", "n_out", "f", to=1), node("Mul", "x f", "y")]
+    inputs = {"x": [1, I], "n": ([1], INT64)}
+    path = save(graph_of(nodes, inputs, {"y": [1, I], "n_out": ([1], INT64)}, {"one": np.array([1])}), tmp_path)
+    with pytest.raises(undertow.UnsupportedError, match=r"with states=\{'x': 'y'\}: .*holds ids") as told:
+        undertow.load(path)
+    assert "if that is so" not in str(told.value)
+
+
+def test_no_size_is_told_that_does_not_help(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Five rows and four never multiply, whatever the open size."""
+    weights = {"W": random(rng, 5, 3)}
+    nodes = [node("Concat", "x x", "two", axis=2), node("MatMul", "two W", "y")]
+    path = save(graph_of(nodes, {"x": ["time", 1, 2]}, {"y": None}, weights), tmp_path)
+    with pytest.raises(undertow.Error) as told:
+        undertow.load(path)
+    assert "shapes=" not in str(told.value)
