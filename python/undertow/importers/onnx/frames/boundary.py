@@ -50,12 +50,12 @@ def headed(builder: Builder, tensor: Tensor) -> Tensor | None:
         if rows.back:
             window = builder.add("window", [builder.value(tail)], attrs={"taps": (-rows.back,)})
             tail = builder.elements(window).reshape(tail.shape)
-        made = choose(builder, -rows.first, tail, head)
+        chosen = choose(builder, -rows.first, tail, head)
         outer = rows.layout.outer
         steps = np.arange(builder.n_steps).reshape([-1 if a == axis else 1 for a in range(len(tensor.shape))])
         shape = [1 if a in outer else n for a, n in enumerate(tensor.shape)]
         items = tensor.items.take([-1], axis)
-        return Tensor(provenance.encode(steps, items, made.reshape(shape)), tensor.labels, tensor.dtype)
+        return Tensor(provenance.encode(steps, items, chosen.reshape(shape)), tensor.labels, tensor.dtype)
     return None
 
 
@@ -112,9 +112,9 @@ def first_frame(builder: Builder, elements: np.ndarray, late: int = 0) -> np.nda
     unique, inverse = np.unique(elements, return_inverse=True)
     state = builder.graph.state(f"{builder.name('first')}.frame", (unique.size,))
     read = builder.elements(builder.graph.add("state_read", [], name=builder.name("read"), states=[state]))
-    made = choose(builder, -late - 1, read, unique)
-    builder.graph.add("state_write", [builder.value(made)], name=builder.name("write"), states=[state])
-    return made[inverse.reshape(-1)].reshape(elements.shape)
+    chosen = choose(builder, -late - 1, read, unique)
+    builder.graph.add("state_write", [builder.value(chosen)], name=builder.name("write"), states=[state])
+    return chosen[inverse.reshape(-1)].reshape(elements.shape)
 
 
 def aligned(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -128,19 +128,19 @@ def aligned(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         return operands
     if node.op == "Concat" and any(int(node.attrs["axis"]) % len(operands[i].shape) == a for i, a in mine.items()):
         return operands
-    found: dict[int, int] = {}
+    starts: dict[int, int] = {}
     for i, axis in mine.items():
         n = operands[i].shape[axis]
         steps = np.moveaxis(operands[i].steps, axis, 0).reshape(n, -1)
         if operands[i].dtype != "float32" or (steps != steps[0, 0] + np.arange(n)[:, None]).any() or steps[0, 0] < 0:
             return operands
-        found[i] = int(steps[0, 0])
-    first = max(found.values())
+        starts[i] = int(steps[0, 0])
+    first = max(starts.values())
     sizes = {(len(operands[i].shape) - a, operands[i].shape[a]) for i, a in mine.items()}
-    if len(set(found.values())) < 2 or len(sizes) > 1 or first + next(iter(sizes))[1] != builder.n_steps:
+    if len(set(starts.values())) < 2 or len(sizes) > 1 or first + next(iter(sizes))[1] != builder.n_steps:
         return operands
-    made = list(operands)
-    for i, start in found.items():
+    shifted = list(operands)
+    for i, start in starts.items():
         tensor = operands[i]
         if start == first:
             continue
@@ -149,9 +149,9 @@ def aligned(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
             return operands
         window = builder.add("window", [builder.value(frame)], attrs={"taps": (start - first,)})
         late = layout.tensor(builder.elements(window).reshape(layout.frame_shape))
-        made[i] = Tensor(late.codes + provenance.encode(first - start - 1, -1, 0), late.labels, late.dtype)
+        shifted[i] = Tensor(late.codes + provenance.encode(first - start - 1, -1, 0), late.labels, late.dtype)
     walk.left_out = max(walk.left_out, first)
-    return made
+    return shifted
 
 
 @dataclass
@@ -223,13 +223,13 @@ def filled(
 
 def _constant(node: OnnxNode, fill: Fill | None, frame: np.ndarray) -> np.ndarray | None:
     """The elements of constant padding, in the shape of a frame, which has size 1 along the batch."""
-    made = None if fill is None else fill.elements
-    for axis, n in enumerate(frame.shape) if made is not None else ():
-        if n == 1 and made is not None:
-            if (made != made.take([0], axis)).any():
+    elements = None if fill is None else fill.elements
+    for axis, n in enumerate(frame.shape) if elements is not None else ():
+        if n == 1 and elements is not None:
+            if (elements != elements.take([0], axis)).any():
                 node.unsupported("its input is padded along time with numbers that differ between items of the batch")
-            made = made.take([0], axis)
-    return made
+            elements = elements.take([0], axis)
+    return elements
 
 
 def _last_frames(builder: Builder, frame: np.ndarray, reach: int) -> dict[int, np.ndarray]:
@@ -239,11 +239,11 @@ def _last_frames(builder: Builder, frame: np.ndarray, reach: int) -> dict[int, n
     unique, inverse = np.unique(frame, return_inverse=True)
     window = builder.add("window", [builder.value(unique)], attrs={"taps": tuple(range(1, reach + 1))})
     rows = builder.elements(window).reshape(reach, -1)
-    made: dict[int, np.ndarray] = {0: unique}
+    of_tap: dict[int, np.ndarray] = {0: unique}
     for tap in range(1, reach + 1):
-        made[tap] = choose(builder, tap, rows[tap - 1], made[tap - 1])
-    del made[0]
-    return {tap: row[inverse.reshape(-1)].reshape(frame.shape) for tap, row in made.items()}
+        of_tap[tap] = choose(builder, tap, rows[tap - 1], of_tap[tap - 1])
+    del of_tap[0]
+    return {tap: row[inverse.reshape(-1)].reshape(frame.shape) for tap, row in of_tap.items()}
 
 
 __all__ = ["Fill", "aligned", "choose", "filled", "filling", "first_frame", "headed"]

@@ -154,8 +154,8 @@ class Builder:
         sources, zero = self.sources_of(flat), ZERO
         if any(s.base == ZERO for s in sources):
             zero = int(self.constant(np.zeros(1))[0])
-            found = [self.source_at(zero) if s.base == ZERO else s for s in sources]
-            sources = list({s.base: s for s in found}.values())
+            with_zero = [self.source_at(zero) if s.base == ZERO else s for s in sources]
+            sources = list({s.base: s for s in with_zero}.values())
         elif len(sources) == 1 and flat.size == sources[0].size and provenance.is_run(flat):
             return sources[0].name
         names, starts = [s.name for s in sources], np.cumsum([0, *(s.size for s in sources)])

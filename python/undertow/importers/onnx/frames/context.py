@@ -190,8 +190,8 @@ class Walk(ABC):
         """The axis of a computed tensor along which timesteps lie, if there is one and only one."""
         if not isinstance(operand, Tensor) or not self.builder.sequence or 0 in operand.shape:
             return None
-        found = operand.axes_of_time()
-        return found[0] if len(found) == 1 else None
+        axes = operand.axes_of_time()
+        return axes[0] if len(axes) == 1 else None
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
@@ -296,16 +296,16 @@ class Walk(ABC):
                 continue
             read, inverse = provenance.distinct(elements[mine].ravel())
             known = self.known.has(read)
-            made = np.empty(read.size, np.int64)
+            replaced = np.empty(read.size, np.int64)
             owner, place = self.known.where(read[known])
             for number in dict.fromkeys(owner.tolist()):
                 state, shape = self.known.states[number]
                 table = builder.elements(self._reader(f"{state}.before", shape)).ravel()
-                made[np.flatnonzero(known)[owner == number]] = table[place[owner == number]]
+                replaced[np.flatnonzero(known)[owner == number]] = table[place[owner == number]]
             if not known.all():
                 own = builder.source(self._reader(self.register(source.name, source.size), (source.size,)))
-                made[~known] = read[~known] + (own.base - source.base)
-            result[mine] = made[inverse].reshape(result[mine].shape)
+                replaced[~known] = read[~known] + (own.base - source.base)
+            result[mine] = replaced[inverse].reshape(result[mine].shape)
         return result
 
     def _note_read(self, source: Source, elements: np.ndarray) -> None:

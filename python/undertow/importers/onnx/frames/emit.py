@@ -24,13 +24,13 @@ def unary(builder: Builder, op: str, table: np.ndarray, **settings: Any) -> np.n
     if provenance.ascends(flat):
         return builder.elements(builder.add(op, [builder.value(flat)], **settings)).reshape(table.shape)
     unique, _, inverse = _different(flat)
-    made = builder.elements(builder.add(op, [builder.value(unique)], **settings))
-    return made.ravel()[inverse].reshape(table.shape)
+    result = builder.elements(builder.add(op, [builder.value(unique)], **settings))
+    return result.ravel()[inverse].reshape(table.shape)
 
 
 def activation(builder: Builder, table: np.ndarray, kind: str | Activation, *parameters: float) -> np.ndarray:
-    made = Activation(kind, *parameters) if isinstance(kind, str) else kind
-    return unary(builder, "activation", table, attrs={"activation": made})
+    function = Activation(kind, *parameters) if isinstance(kind, str) else kind
+    return unary(builder, "activation", table, attrs={"activation": function})
 
 
 def affine(builder: Builder, table: np.ndarray, scale: Any, shift: Any) -> np.ndarray:
@@ -49,8 +49,8 @@ def affine(builder: Builder, table: np.ndarray, scale: Any, shift: Any) -> np.nd
     value = builder.value(flat[order])
     shape = builder.graph.shape(value)
     scale, shift = (w[order].reshape(shape) for w in weights)
-    made = builder.add("affine", [value], weights={"scale": scale, "shift": shift})
-    return builder.elements(made).ravel()[back].reshape(table.shape)
+    result = builder.add("affine", [value], weights={"scale": scale, "shift": shift})
+    return builder.elements(result).ravel()[back].reshape(table.shape)
 
 
 def elementwise(builder: Builder, op: str, tables: Iterable[np.ndarray]) -> np.ndarray:
@@ -67,8 +67,8 @@ def elementwise(builder: Builder, op: str, tables: Iterable[np.ndarray]) -> np.n
     values = [builder.value(f[order]) for f in flats]
     if len({builder.graph.shape(v) for v in values}) > 1:
         values = [builder.value(builder.elements(v), (flats[0].size,)) for v in values]
-    made = builder.elements(builder.add(op, values)).ravel()
-    return made[back].reshape(shape)
+    result = builder.elements(builder.add(op, values)).ravel()
+    return result[back].reshape(shape)
 
 
 def reduce(builder: Builder, kind: str, table: np.ndarray, axes: Iterable[int]) -> np.ndarray:
@@ -121,8 +121,8 @@ def matmul(builder: Builder, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     stack = int(np.prod(a.shape[:-2], dtype=np.int64))
     lead = (stack,) if stack > 1 else ()
     values = [builder.value(t, (*lead, *t.shape[-2:])) for t in (a, b)]
-    made = builder.add("matmul", values)
-    return builder.elements(made).reshape(*a.shape[:-1], b.shape[-1])
+    product = builder.add("matmul", values)
+    return builder.elements(product).reshape(*a.shape[:-1], b.shape[-1])
 
 
 def rowwise(builder: Builder, op: str, table: np.ndarray, **settings: Any) -> np.ndarray:
@@ -167,8 +167,8 @@ def _rows(builder: Builder, table: np.ndarray, n_inner: int) -> tuple[str, Any]:
     n_rows = table.size // int(np.prod(inner, dtype=np.int64))
     value = builder.value(moved, inner if n_rows == 1 else (n_rows, *inner))
 
-    def back(made: str, new_inner: tuple[int, ...]) -> np.ndarray:
-        result = builder.elements(made).reshape(*moved.shape[:n_outer], *new_inner)
+    def back(computed: str, new_inner: tuple[int, ...]) -> np.ndarray:
+        result = builder.elements(computed).reshape(*moved.shape[:n_outer], *new_inner)
         return result.transpose(*np.argsort(order).tolist(), *range(n_outer, result.ndim))
 
     return value, back

@@ -65,25 +65,25 @@ class Growing:
         if not self.walk.builder.sequence or self.walk.reading.fixed_time or not results:
             return
         if node.op == "Shape" and isinstance(operands[0], Tensor):
-            found = self._of_shape(node, operands[0])
+            coefficients = self._of_shape(node, operands[0])
         elif all(o is None or isinstance(o, np.ndarray) for o in operands):
             given = [self.coefficients.get(name) for name in node.inputs]
-            found = self._through(node, operands, given) if any(c is not None for c in given) else None
+            coefficients = self._through(node, operands, given) if any(c is not None for c in given) else None
             self._recipe(node, operands, given, results)
         else:
             return
-        if found is not None and found.any():
-            self.coefficients[node.outputs[0]] = found
+        if coefficients is not None and coefficients.any():
+            self.coefficients[node.outputs[0]] = coefficients
 
     def _of_shape(self, node: OnnxNode, x: Tensor) -> np.ndarray | None:
         steps = x.steps
         axes = [a for a in range(steps.ndim) if x.codes.size and (steps != steps.take([0], a)).any()]
         if len(axes) != 1:
             return None
-        found = rate_of(self.walk, x)
-        made = np.zeros(len(x.shape), np.int64)
-        made[axes[0]] = 1 if found is None else found[1]
-        return made[node.attrs.get("start", 0) : node.attrs.get("end", None)]
+        axis_and_rate = rate_of(self.walk, x)
+        coefficients = np.zeros(len(x.shape), np.int64)
+        coefficients[axes[0]] = 1 if axis_and_rate is None else axis_and_rate[1]
+        return coefficients[node.attrs.get("start", 0) : node.attrs.get("end", None)]
 
     def _through(self, node: OnnxNode, operands: list[Any], given: list[np.ndarray | None]) -> np.ndarray | None:
         """The coefficients after a node, where they are linear."""
@@ -132,15 +132,15 @@ class Growing:
             for a in range(len(t.shape))
             if t.codes.size and (t.steps != t.steps.take([0], a)).any()
         }
-        made = list(operands)
+        met = list(operands)
         for i in mine:
             array = operands[i]
             if not isinstance(array, np.ndarray) or array.dtype != np.float32:
                 continue
             whole = array.reshape((1,) * (rank - array.ndim) + array.shape)
             if any((whole != whole.take([0], a)).any() for a in over_time):
-                made[i] = self._frame(self.recipes[node.inputs[i]]) or array
-        return made
+                met[i] = self._frame(self.recipes[node.inputs[i]]) or array
+        return met
 
     def _frame(self, recipe: Recipe) -> Tensor | None:
         """The frames of a constant; None where it cannot be told frame by frame, or not exactly."""
@@ -262,8 +262,8 @@ class Growing:
         pairs, inverse = np.unique(np.stack([slopes.ravel(), offsets.ravel()]), axis=1, return_inverse=True)
         highs, lows = (np.broadcast_to(part, pairs.shape[1:]) for part in (high, low))
         much = emit.affine(builder, highs, pairs[0] * _PART, 0.0)
-        made = emit.elementwise(builder, "add", [much, emit.affine(builder, lows, *pairs)])
-        return made[inverse.reshape(-1)].reshape(slopes.shape)
+        elements = emit.elementwise(builder, "add", [much, emit.affine(builder, lows, *pairs)])
+        return elements[inverse.reshape(-1)].reshape(slopes.shape)
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         """The number of this frame, from 0, divided by _PART, and the remainder."""

@@ -64,10 +64,10 @@ def move(walk: Walk, node: OnnxNode, operands: list[Operand]) -> list[Tensor]:
         if result.size == 0:
             node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
         labels = labels_after(node, operands, tensors[0], result.shape)
-        made = Tensor(result.astype(np.int64, copy=False), labels, dtype)
-        first = name in walk.joined and not made.steps.any() and not walk.builder.graph.whole_sequence_nodes()
+        tensor = Tensor(result.astype(np.int64, copy=False), labels, dtype)
+        first = name in walk.joined and not tensor.steps.any() and not walk.builder.graph.whole_sequence_nodes()
         waits = name in walk.shapes_alone or first
-        moved.append(made if waits else settle(walk.builder, made))
+        moved.append(tensor if waits else settle(walk.builder, tensor))
     return moved
 
 
@@ -81,8 +81,8 @@ def _lift(walk: Walk, node: OnnxNode, slot: int, constant: np.ndarray, like: Ten
         try:
             layout, _ = like.split()
         except Mixed:
-            found = rate_of(walk, like)
-            padded = found is not None and found[0] == axis and not constant.any()
+            axis_and_rate = rate_of(walk, like)
+            padded = axis_and_rate is not None and axis_and_rate[0] == axis and not constant.any()
             return np.zeros(constant.shape, np.int64) if padded else elements
         if axis in layout.outer and not constant.any() and (layout.steps >= 0).any():
             return np.zeros(constant.shape, np.int64)  # as if padded: see `along`

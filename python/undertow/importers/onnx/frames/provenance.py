@@ -47,10 +47,10 @@ class Tensor:
     @classmethod
     def of_frame(cls, layout: Layout, frame: np.ndarray, dtype: str) -> Tensor:
         """The tensor that `split` takes apart into `layout` and `frame`."""
-        made = cls.__new__(cls)
-        made._codes, made._parts = None, (layout, _kept(frame))
-        made.labels, made.dtype = layout.labels, dtype
-        return made
+        tensor = cls.__new__(cls)
+        tensor._codes, tensor._parts = None, (layout, _kept(frame))
+        tensor.labels, tensor.dtype = layout.labels, dtype
+        return tensor
 
     @property
     def codes(self) -> np.ndarray:

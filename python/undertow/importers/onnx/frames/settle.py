@@ -34,8 +34,8 @@ def settle(builder: Builder, tensor: Tensor) -> Tensor:
     if low < 0 and (shifted := _shifted(builder, tensor)) is not None:
         return shifted
     if layout is None:
-        made = headed(builder, tensor)
-        return tensor if made is None else made  # which may yet be put right by another movement op
+        with_head = headed(builder, tensor)
+        return tensor if with_head is None else with_head  # which may yet be put right by another movement op
     axis = next((a for a in range(times.ndim) if (times != times.take([0], a)).any()), None)
     if axis is not None and times.shape[axis] == builder.n_steps:
         row = times.take(0, next(a for a in range(times.ndim) if a != axis)) if times.ndim > 1 else times
@@ -72,12 +72,12 @@ def _shifted(builder: Builder, tensor: Tensor) -> Tensor | None:
         ends = (filled[0], filled[-1]) == ((0, builder.n_steps - 1 - tap) if tap > 0 else (-tap, builder.n_steps - 1))
         if not tap or not ends or (times != filled[:, None] + tap).any() or builder.is_final(frame):
             continue
-        made = builder.add("window", [builder.value(frame)], attrs={"taps": (tap,)})
+        window = builder.add("window", [builder.value(frame)], attrs={"taps": (tap,)})
         steps = np.arange(builder.n_steps).reshape([-1 if a == axis else 1 for a in range(tensor.codes.ndim)])
         shape = [1 if a in layout.outer else n for a, n in enumerate(tensor.shape)]
         items = tensor.items.take(filled[:1], axis)
         return Tensor(
-            provenance.encode(steps, items, builder.elements(made).reshape(shape)), tensor.labels, tensor.dtype
+            provenance.encode(steps, items, builder.elements(window).reshape(shape)), tensor.labels, tensor.dtype
         )
     return None
 

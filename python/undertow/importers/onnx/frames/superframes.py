@@ -74,8 +74,8 @@ def stretch(walk: Walk, node: OnnxNode, operands: list[Any]) -> int:
     varying = [a for a in range(steps.ndim) if (steps != steps.take([0], a)).any()]
     if len(varying) != 1:
         return 1
-    found = rate_of(walk, data)
-    rate = 1 if found is None else found[1]
+    axis_and_rate = rate_of(walk, data)
+    rate = 1 if axis_and_rate is None else axis_and_rate[1]
     k = 1
     if node.op == "Slice" and len(operands) > 4 and all(isinstance(o, np.ndarray) for o in operands[3:5]):
         axes = operands[3].ravel() % steps.ndim
@@ -98,11 +98,11 @@ def unfold(tensor: Tensor, axis: int, rate: int) -> tuple[Tensor, int] | None:
         first = table.take([0], axis)
         filled = (first - (first & provenance._ELEMENT)) | (table.take(index, axis) & provenance._ELEMENT)
         table = np.concatenate([filled, table], axis)
-    made = table.reshape(*shape[:axis], table.shape[axis] // rate, rate, *shape[axis + 1 :])
-    origin = made - (made & provenance._ELEMENT)
+    unfolded = table.reshape(*shape[:axis], table.shape[axis] // rate, rate, *shape[axis + 1 :])
+    origin = unfolded - (unfolded & provenance._ELEMENT)
     if (origin != origin.take([0], axis + 1)).any():
         return None
-    return Tensor(made, (*tensor.labels[: axis + 1], "", *tensor.labels[axis + 1 :]), tensor.dtype), head
+    return Tensor(unfolded, (*tensor.labels[: axis + 1], "", *tensor.labels[axis + 1 :]), tensor.dtype), head
 
 
 def fold(tensor: Tensor, rate: int, head: int = 0) -> Tensor:
@@ -111,9 +111,9 @@ def fold(tensor: Tensor, rate: int, head: int = 0) -> Tensor:
     axis = next(a for a in range(steps.ndim) if (steps != steps.take([0], a)).any())
     if shape[axis + 1] != rate:
         raise provenance.Mixed(f"a tensor of shape {shape} has lost the {rate} rows of a frame")
-    made = tensor.codes.reshape(*shape[:axis], shape[axis] * rate, *shape[axis + 2 :])
-    made = made[(slice(None),) * axis + (slice(head, None),)]
-    return Tensor(made, (*tensor.labels[: axis + 1], *tensor.labels[axis + 2 :]), tensor.dtype)
+    codes = tensor.codes.reshape(*shape[:axis], shape[axis] * rate, *shape[axis + 2 :])
+    codes = codes[(slice(None),) * axis + (slice(head, None),)]
+    return Tensor(codes, (*tensor.labels[: axis + 1], *tensor.labels[axis + 2 :]), tensor.dtype)
 
 
 def rows(tensor: Tensor, axis: int, rate: int, whole: bool = True) -> tuple[Layout, list[np.ndarray]]:
@@ -123,13 +123,13 @@ def rows(tensor: Tensor, axis: int, rate: int, whole: bool = True) -> tuple[Layo
     Raises:
         Mixed: there are no such rows.
     """
-    found = unfold(tensor, axis, rate)
-    if found is None or (whole and found[1]):
+    unfolded = unfold(tensor, axis, rate)
+    if unfolded is None or (whole and unfolded[1]):
         raise provenance.Mixed(
             f"axis {axis} of shape {tensor.shape} is time with {rate} rows in a frame, but frames at its ends are not "
             "complete (a convolution along time has too little or too much padding)"
         )
-    parts = [provenance.split(found[0].codes.take(i, axis + 1), tensor.labels) for i in range(rate)]
+    parts = [provenance.split(unfolded[0].codes.take(i, axis + 1), tensor.labels) for i in range(rate)]
     return parts[0][0], [elements for _, elements in parts]
 
 

@@ -37,9 +37,9 @@ def rows_of(like: Tensor, layout: Layout, axis: int, elements: np.ndarray, first
     items = layout.items.take([0], outer.index(axis))
     items = items.reshape([like.shape[a] if a in outer and a != axis else 1 for a in range(len(shape))])
     room(elements.size // n_rows * numbers.size, provenance.COPIES * 8)
-    made = provenance.encode((numbers // n_rows).reshape(spread), items, elements.take(numbers % n_rows, axis))
+    codes = provenance.encode((numbers // n_rows).reshape(spread), items, elements.take(numbers % n_rows, axis))
     labels = tuple(label if n == 1 else "" for label, n in zip(like.labels, shape, strict=True))
-    return Tensor(np.broadcast_to(made, shape), labels, like.dtype)
+    return Tensor(np.broadcast_to(codes, shape), labels, like.dtype)
 
 
 @dataclass
@@ -72,9 +72,9 @@ def take(
         node.unsupported(f"its input has dtype {x.dtype}, expected float32")
     given = np.flatnonzero(x.codes.any(axis=tuple(a for a in range(x.codes.ndim) if a != axis)))
     first, end = int(given[0]), int(given[-1]) + 1
-    found: list[Fill | None] = [None, None]
+    ends: list[Fill | None] = [None, None]
     if fills:
-        (lead, found[0]), (trail, found[1]) = (filling(builder, x, axis, first, end, back) for back in (False, True))
+        (lead, ends[0]), (trail, ends[1]) = (filling(builder, x, axis, first, end, back) for back in (False, True))
         first, end = first + lead, end - trail
     zeros = first, along.n_in - end  # a Pad node may stand before this one
     inner = Tensor(x.codes.take(np.arange(first, end), axis), x.labels, x.dtype)
@@ -94,15 +94,15 @@ def take(
     rows = [elements for _, elements in parts]
     if any(builder.is_final(elements) for elements in rows):
         node.unsupported("its input joins what is known at the end of the sequence with every timestep")
-    for fill, own, place in zip(found, (along.before, along.after), ("in front", "behind"), strict=True):
+    for fill, own, place in zip(ends, (along.before, along.after), ("in front", "behind"), strict=True):
         if fill is not None and (rate > 1 or own):
             node.unsupported(
                 f"pads time (axis {axis} of {x.shape}) {place} with other numbers than 0"
                 + (" in frames of several timesteps" if rate > 1 else " by a Pad node, and with zeros of its own")
             )
-    if late and found[0] is None and (along.before or first or below):
+    if late and ends[0] is None and (along.before or first or below):
         rows = [zero_before(builder, elements, -((row - late) // rate)) for row, elements in enumerate(rows)]
-    return Operand(inner, layout, rows, late, along.before + first, along.after + zeros[1], zeros, (found[0], found[1]))
+    return Operand(inner, layout, rows, late, along.before + first, along.after + zeros[1], zeros, (ends[0], ends[1]))
 
 
 def zero_before(builder: Builder, elements: np.ndarray, frame: int) -> np.ndarray:
@@ -145,9 +145,11 @@ def time_of(walk: Walk, node: OnnxNode, x: Tensor) -> int | None:
     time = walk.time_axis(x)
     if time is None or time < 2:
         return None
-    found = rate_of(walk, x)
+    axis_and_rate = rate_of(walk, x)
     n = len(x.shape) - 2
-    divided(node, 1 if found is None else found[1], integers(node, "strides", n, 1)[time - 2], time, x.shape)
+    divided(
+        node, 1 if axis_and_rate is None else axis_and_rate[1], integers(node, "strides", n, 1)[time - 2], time, x.shape
+    )
     return time - 2
 
 
@@ -171,15 +173,15 @@ def entries(walk: Walk, node: OnnxNode, of: Operand, axis: int, places: np.ndarr
         )
     walk.count(node, (len(taps), *some.shape))
     if taps == (0,):
-        made = some[None]
+        windowed = some[None]
     else:
-        made = builder.elements(builder.add("window", [builder.value(some)], attrs={"taps": taps}))
-    made = made.reshape(len(taps), -1)
+        windowed = builder.elements(builder.add("window", [builder.value(some)], attrs={"taps": taps}))
+    windowed = windowed.reshape(len(taps), -1)
     if some.size != unique.size:
-        made = np.concatenate([np.full((len(taps), 1), ZERO), made], axis=1)
+        windowed = np.concatenate([np.full((len(taps), 1), ZERO), windowed], axis=1)
     tap = np.searchsorted(taps, deltas)
     walk.count(node, (tap.size, inverse.shape[1]))
-    table = made[tap[:, None], inverse[of_frame]].reshape(tap.size, *shape)
+    table = windowed[tap[:, None], inverse[of_frame]].reshape(tap.size, *shape)
     if of.fills != (None, None):
         table = filled(walk, node, of.fills, of.rows[0].reshape(shape), of.late, places, table)
     return np.moveaxis(table, 0, axis + 1).reshape([tap.size if a == axis else n for a, n in enumerate(shape)])
@@ -209,14 +211,14 @@ def _frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int, along: Axis) -> _F
 def _inside(frames: _Frames, axes: Sequence[Axis]) -> list[Axis]:
     """The axes inside of a frame that holds all taps of its windows."""
     n, kernel = frames.places.size, frames.places.shape[1]
-    found = []
+    inner = []
     for a, axis in enumerate(axes, 2):
         if a == frames.axis:
             axis = Axis(n, kernel, kernel, 1, 0, 0, frames.rows)
         elif a in frames.of.layout.outer:
             axis = replace(axis, n_in=1, n_out=1)
-        found.append(axis)
-    return found
+        inner.append(axis)
+    return inner
 
 
 def check_batch(node: OnnxNode, of: Operand, axes: Sequence[Axis], time: int) -> None:
@@ -261,19 +263,19 @@ def pool(walk: Walk, node: OnnxNode, x: Tensor, axes: Sequence[Axis], time: int,
             real = None
         elif node.op == "MaxPool":
             frames.table = _only_real(walk, node, frames, real, always)
-    found, valid = taps(walk, node, frames.table, inner)
+    windows, valid = taps(walk, node, frames.table, inner)
     n = len(inner)
-    outputs = found.shape[2 : 2 + n]
-    found = found.reshape(*found.shape[: 2 + n], -1)
-    valid = np.broadcast_to(valid.reshape(*outputs, -1), (*outputs, found.shape[-1]))
-    made = compute(walk, node, found, valid, inner)
+    outputs = windows.shape[2 : 2 + n]
+    windows = windows.reshape(*windows.shape[: 2 + n], -1)
+    valid = np.broadcast_to(valid.reshape(*outputs, -1), (*outputs, windows.shape[-1]))
+    pooled = compute(walk, node, windows, valid, inner)
     if real is not None and node.op == "AveragePool":
         # An average over all taps, as if none were padding, times their share.
         count = emit.reduce(walk.builder, "sum", real, [1])
-        spread = [-1 if a == frames.axis else 1 for a in range(made.ndim)]
-        made = emit.affine(walk.builder, made, float(real.shape[1]), 0.0)
-        made = emit.elementwise(walk.builder, "div", [made, np.broadcast_to(count.reshape(spread), made.shape)])
-    return frames.result(made)
+        spread = [-1 if a == frames.axis else 1 for a in range(pooled.ndim)]
+        pooled = emit.affine(walk.builder, pooled, float(real.shape[1]), 0.0)
+        pooled = emit.elementwise(walk.builder, "div", [pooled, np.broadcast_to(count.reshape(spread), pooled.shape)])
+    return frames.result(pooled)
 
 
 def _real(walk: Walk, frames: _Frames) -> tuple[np.ndarray, np.ndarray]:
@@ -289,8 +291,8 @@ def _real(walk: Walk, frames: _Frames) -> tuple[np.ndarray, np.ndarray]:
     gates = []
     for shut, tap in ((starts, -begin), (end > 0, end)):
         of_tap = {int(t): int(builder.elements(builder.exists(int(t)))[0]) for t in np.unique(tap[shut])}
-        found = [of_tap[t] if s else one for t, s in zip(tap.ravel().tolist(), shut.ravel().tolist(), strict=True)]
-        gates.append(np.array(found, np.int64).reshape(tap.shape))
+        gate = [of_tap[t] if s else one for t, s in zip(tap.ravel().tolist(), shut.ravel().tolist(), strict=True)]
+        gates.append(np.array(gate, np.int64).reshape(tap.shape))
     both = (starts & (end > 0)).any()
     real = emit.elementwise(builder, "mul", gates) if both else np.where(starts, *gates)
     return real, ~(starts | (end > 0))
@@ -308,19 +310,19 @@ def _only_real(walk: Walk, node: OnnxNode, frames: _Frames, real: np.ndarray, al
     return emit.elementwise(walk.builder, "where", [is_real, frames.table, itself])
 
 
-def padding(made: Tensor, axis: int, widths: tuple[int, int], fill: int | None) -> Tensor:
-    """`made` with frames of zeros (or fewer frames, where a width is negative) at the ends of its axis of time; or of
+def padding(x: Tensor, axis: int, widths: tuple[int, int], fill: int | None) -> Tensor:
+    """`x` with frames of zeros (or fewer frames, where a width is negative) at the ends of its axis of time; or of
     another constant, whose element number is `fill`; or of the frame at each end, where it is None.
 
     Such a tensor has no meaning frame by frame. A convolution or pool along time takes it for its own padding; whatever
     else computes with it is refused.
     """
     before, after = widths
-    table = made.codes.take(np.arange(max(0, -before), made.codes.shape[axis] - max(0, -after)), axis)
+    table = x.codes.take(np.arange(max(0, -before), x.codes.shape[axis] - max(0, -after)), axis)
     ends = [(0, 0)] * table.ndim
     ends[axis] = (max(0, before), max(0, after))
     padded = np.pad(table, ends, "edge") if fill is None else np.pad(table, ends, constant_values=fill)
-    return Tensor(padded, made.labels, made.dtype)
+    return Tensor(padded, x.labels, x.dtype)
 
 
 __all__ = [
