@@ -36,8 +36,8 @@ def arg(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     places = builder.constant(_along(np.arange(n), elements.ndim, place))
     rest = builder.constant(np.float32(-1 if last else n))
     tables = [is_less, *(np.broadcast_to(t, elements.shape) for t in (rest, places))]
-    made = emit.reduce(builder, "max" if last else "min", emit.elementwise(builder, "where", tables), [place])
-    kept = without(walk, node, x, layout, made, [axis], bool(node.attrs.get("keepdims", 1)))
+    indices = emit.reduce(builder, "max" if last else "min", emit.elementwise(builder, "where", tables), [place])
+    kept = without(walk, node, x, layout, indices, [axis], bool(node.attrs.get("keepdims", 1)))
     return [Tensor(kept.codes, kept.labels, dtype)]
 
 
@@ -66,10 +66,10 @@ def one_hot(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     layout, elements = take(node, indices, ("int32", "float32", WHOLE), "indices")
     walk.count(node, (*indices.shape, n))
     builder = walk.builder
-    made = (
+    encoded = (
         _rows(builder, elements, n, off, on) if indices.dtype == "int32" else _compared(builder, elements, n, off, on)
     )
-    out = Layout((*indices.shape, n), layout.outer, layout.origin, (*indices.labels, "")).tensor(made, dtype)
+    out = Layout((*indices.shape, n), layout.outer, layout.origin, (*indices.labels, "")).tensor(encoded, dtype)
     labels = list(indices.labels)
     labels.insert(axis, "")
     return [Tensor(np.moveaxis(out.codes, -1, axis), tuple(labels), dtype)]
@@ -88,8 +88,8 @@ def places_of_ids(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] 
     if places.ndim > len(shape):
         return None
     walk.count(node, shape)
-    made = _rows(walk.builder, elements[..., 0], n, 0.0, 1.0)
-    return [Layout(shape, layout.outer, layout.origin, (*ids.labels[:-1], "")).tensor(made, BOOL)]
+    encoded = _rows(walk.builder, elements[..., 0], n, 0.0, 1.0)
+    return [Layout(shape, layout.outer, layout.origin, (*ids.labels[:-1], "")).tensor(encoded, BOOL)]
 
 
 def compared_ids(walk: Walk, node: OnnxNode, operands: list[Any], op: Any) -> list[Any] | None:
@@ -105,8 +105,8 @@ def compared_ids(walk: Walk, node: OnnxNode, operands: list[Any], op: Any) -> li
     places, value = np.arange(n), int(number.reshape(()))
     table = (op(places, value) if at == 0 else op(value, places)).astype(np.float32)
     builder = walk.builder
-    made = builder.add("embedding", [builder.value(elements, None, "int32")], weights={"table": table[:, None]})
-    return [layout.tensor(builder.elements(made).reshape(elements.shape), BOOL)]
+    column = builder.add("embedding", [builder.value(elements, None, "int32")], weights={"table": table[:, None]})
+    return [layout.tensor(builder.elements(column).reshape(elements.shape), BOOL)]
 
 
 def _n_ids(walk: Walk) -> int | None:

@@ -60,10 +60,10 @@ def loop(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         trips = np.zeros((), np.int64)
     if trips is not None and _is_time(walk, node, int(trips.reshape(()))):
         given: list[Any] = [Iteration(), np.array(True)]
-        made = _over_time(walk, node, body, carried, given, 1)
-        if not isinstance(made.flags[0], np.ndarray) or not made.flags[0].all():
+        over_time = _over_time(walk, node, body, carried, given, 1)
+        if not isinstance(over_time.flags[0], np.ndarray) or not over_time.flags[0].all():
             node.unsupported("its condition changes while it runs, so it may end before the sequence does")
-        return [*made.finals, *(_collect(walk, row, 0) for row in made.rows)]
+        return [*over_time.finals, *(_collect(walk, row, 0) for row in over_time.rows)]
     if node.inputs[0] and node.inputs[0] not in walk.program.constants and not walk.reading.fixed:
         node.unsupported(
             "runs as often as an open size says, and its rounds are not the timesteps of the model as it is read here"
@@ -93,11 +93,11 @@ def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: li
     while alive and n < limit:
         walk.count_node(node)
         walk.values.update(zip(body.inputs, [np.array(n, np.int64), np.array(True), *carried], strict=True))
-        flag, *made = _walk_body(walk, body)
+        flag, *results = _walk_body(walk, body)
         if not isinstance(flag, np.ndarray):
             node.unsupported("its condition is computed from frames at run time, which is not supported")
-        alive, carried, n = bool(flag.reshape(())), made[: len(carried)], n + 1
-        for kept, row in zip(rows, made[len(carried) :], strict=True):
+        alive, carried, n = bool(flag.reshape(())), results[: len(carried)], n + 1
+        for kept, row in zip(rows, results[len(carried) :], strict=True):
             kept.append(row)
     if alive and trips is None:
         node.unsupported(f"did not end after {limits.MAX_TRIPS} rounds")
@@ -151,9 +151,9 @@ def scan(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     frames = _frames(walk, node, scanned, layout, n_trips)
     if frames is None:
         return _scan_written_out(walk, node, body, carried, scanned, layout, n_trips)
-    made = _over_time(walk, node, body, carried, frames, 0)
-    out_axes = [a % (len(_shape(row)) + 1) for a, row in zip(layout.output_axes, made.rows, strict=True)]
-    return [*made.finals, *(_collect(walk, row, axis) for row, axis in zip(made.rows, out_axes, strict=True))]
+    over_time = _over_time(walk, node, body, carried, frames, 0)
+    out_axes = [a % (len(_shape(row)) + 1) for a, row in zip(layout.output_axes, over_time.rows, strict=True)]
+    return [*over_time.finals, *(_collect(walk, row, axis) for row, axis in zip(over_time.rows, out_axes, strict=True))]
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -162,19 +162,19 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 def _frames(walk: Walk, node: OnnxNode, scanned: list[Any], layout: ScanLayout, n_trips: int) -> list[Tensor] | None:
     """What is scanned without its time axis, when that is the time of the model; None when it is none."""
-    builder, found = walk.builder, []
+    builder, of_time = walk.builder, []
     for operand, axis in zip(scanned, layout.input_axes, strict=True):
         if not isinstance(operand, Tensor):
             continue
         if builder.sequence:
-            found.append(bool((operand.steps != operand.steps.take([0], axis)).any()))
+            of_time.append(bool((operand.steps != operand.steps.take([0], axis)).any()))
         else:
-            found.append(operand.labels[axis] == "T" and not walk.reading.carried)
+            of_time.append(operand.labels[axis] == "T" and not walk.reading.carried)
         if operand.labels[axis] == "N" or (operand.items != operand.items.take([0], axis)).any():
             raise Mixed(f"it scans axis {axis} of shape {operand.shape}, which is the batch")
-    if not any(found):
+    if not any(of_time):
         return None
-    if len(found) < len(scanned) or not all(found):
+    if len(of_time) < len(scanned) or not all(of_time):
         node.unsupported("scans over time and over something else at once")
     if any(layout.input_backwards) or any(layout.output_backwards):
         node.unsupported("scans backwards in time, which is not supported; export the layer as RNN, GRU or LSTM")
@@ -199,9 +199,9 @@ def _scan_written_out(
                 labels = tuple(label for a, label in enumerate(operand.labels) if a != axis)
                 given.append(Tensor(operand.codes.take(at, axis), labels, operand.dtype))
         walk.values.update(zip(body.inputs, [*carried, *given], strict=True))
-        made = _walk_body(walk, body)
-        carried = made[: layout.n_carried]
-        for kept, row in zip(rows, made[layout.n_carried :], strict=True):
+        results = _walk_body(walk, body)
+        carried = results[: layout.n_carried]
+        for kept, row in zip(rows, results[layout.n_carried :], strict=True):
             kept.append(row)
     collected = []
     for kept, axis, back in zip(rows, layout.output_axes, layout.output_backwards, strict=True):
@@ -258,8 +258,12 @@ def _over_time(walk: Walk, node: OnnxNode, body: Body, carried: list[Any], given
         registers = [_register(walk, node, f"{base}.{i + 1}", operand) for i, operand in enumerate(carried)]
         read = [register.tensor for register in registers]
         walk.values.update(zip(body.inputs, [*given, *read] if n_flags else [*read, *given], strict=True))
-        made = _walk_body(walk, body)
-        flags, results, rows = made[:n_flags], made[n_flags : n_flags + len(carried)], made[n_flags + len(carried) :]
+        outputs = _walk_body(walk, body)
+        flags, results, rows = (
+            outputs[:n_flags],
+            outputs[n_flags : n_flags + len(carried)],
+            outputs[n_flags + len(carried) :],
+        )
         written = [_write(walk, node, r, value) for r, value in zip(registers, results, strict=True)]
     finally:
         builder.sequence = sequence

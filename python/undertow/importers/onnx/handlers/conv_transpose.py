@@ -111,28 +111,28 @@ def _along_time(
     walk.left_out = max(walk.left_out, -(-first // n_rows))
 
     uncut = np.arange(n_rows) - first + spec.before  # the place of each row before anything is cut off
-    found: list[_Phase] = []
+    time_phases: list[_Phase] = []
     for remainder in range(spec.stride):
         outputs = np.flatnonzero(uncut % spec.stride == remainder)
         chosen = np.arange(spec.kernel)
         chosen = chosen[(remainder - chosen * spec.dilation) % spec.stride == 0]
         places = (uncut[outputs, None] - chosen * spec.dilation) // spec.stride - of.before + of.late
-        found.append((outputs, places, chosen))
-    every = np.unique(np.concatenate([places.ravel() for _, places, _ in found]))
+        time_phases.append((outputs, places, chosen))
+    every = np.unique(np.concatenate([places.ravel() for _, places, _ in time_phases]))
     table = time_windows.entries(walk, node, of, time, every)
     phases = []
     for a, axis in enumerate(axes, 2):
         inner = replace(axis, n_in=1, n_out=1) if a in of.layout.outer else axis
         phases.append([_phase(inner, r) for r in range(inner.stride)])
-    phases[time - 2] = [(outputs, np.searchsorted(every, places), chosen) for outputs, places, chosen in found]
+    phases[time - 2] = [(outputs, np.searchsorted(every, places), chosen) for outputs, places, chosen in time_phases]
     sizes = [n_rows if a == time else 1 if a in of.layout.outer else axis.n_out for a, axis in enumerate(axes, 2)]
-    made = _compute(walk, node, table, sizes, phases, W, b, groups)
+    elements = _compute(walk, node, table, sizes, phases, W, b, groups)
 
     def cut(before: int, after: int) -> Tensor:
         less = replace(spec, before=spec.before + before, after=spec.after + after, n_out=spec.n_out - before - after)
         return _along_time(walk, node, x, W, b, groups, [*axes[: time - 2], less, *axes[time - 1 :]], time)
 
-    result = time_windows.rows_of(of.tensor, of.layout, time, made, first, spec.n_out)
+    result = time_windows.rows_of(of.tensor, of.layout, time, elements, first, spec.n_out)
     return Uncut(result.codes, result.labels, result.dtype, time, cut)
 
 

@@ -88,29 +88,29 @@ def convolve(
 
 
 def products(
-    walk: Walk, node: OnnxNode, found: np.ndarray, n_axes: int, W: np.ndarray, b: np.ndarray | None, groups: int
+    walk: Walk, node: OnnxNode, windows: np.ndarray, n_axes: int, W: np.ndarray, b: np.ndarray | None, groups: int
 ) -> np.ndarray:
-    n_items, n_channels = found.shape[:2]
-    outputs, kernel = found.shape[2 : 2 + n_axes], found.shape[2 + n_axes :]
+    n_items, n_channels = windows.shape[:2]
+    outputs, kernel = windows.shape[2 : 2 + n_axes], windows.shape[2 + n_axes :]
     n_out, n_taken = W.shape[:2]
     walk.count(node, (n_items, n_out, *outputs))
-    order = [0, *range(2, found.ndim), 1]
-    found = found.transpose(order).reshape(n_items, *outputs, int(np.prod(kernel, dtype=np.int64)), n_channels)
+    order = [0, *range(2, windows.ndim), 1]
+    windows = windows.transpose(order).reshape(n_items, *outputs, int(np.prod(kernel, dtype=np.int64)), n_channels)
     W = W.reshape(n_out, n_taken, -1).swapaxes(1, 2)  # M, taps, C / groups
     if n_taken == 1 and groups > 1:
-        wide = found.repeat(n_out // groups, -1)
-        made = emit.depthwise(walk.builder, wide, W[:, :, 0].T, b)
-        return np.moveaxis(made, -1, 1)
+        wide = windows.repeat(n_out // groups, -1)
+        result = emit.depthwise(walk.builder, wide, W[:, :, 0].T, b)
+        return np.moveaxis(result, -1, 1)
     if groups > limits.MAX_GROUPS:
         node.unsupported(f"attribute group={groups} is not supported, expected at most {limits.MAX_GROUPS}")
     parts = []
     for part, w, shift in zip(
-        np.split(found, groups, -1),
+        np.split(windows, groups, -1),
         np.split(W, groups),
         [None] * groups if b is None else np.split(b, groups),
         strict=True,
     ):
         rows = part.reshape(*part.shape[:-2], -1)
         parts.append(emit.dense(walk.builder, rows, w.reshape(len(w), -1), shift))
-    made = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)  # which would copy one table, too
-    return np.moveaxis(made, -1, 1)
+    result = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)  # which would copy one table, too
+    return np.moveaxis(result, -1, 1)

@@ -42,18 +42,18 @@ def cumsum(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> Tensor:
         node.unsupported("sums up along time what is known at the end of the sequence only")
     walk.count(node, x.shape)
     sums = _sums(walk, rows, late, bool(node.attrs.get("exclusive", 0)))
-    made = rows_of(inner, layout, axis, np.concatenate(sums, axis), late, inner.shape[axis])
+    summed = rows_of(inner, layout, axis, np.concatenate(sums, axis), late, inner.shape[axis])
     if first == 0:
-        return made
+        return summed
     ends = [(first, 0) if a == axis else (0, 0) for a in range(len(x.shape))]
-    return Tensor(np.pad(made.codes, ends), made.labels, made.dtype)
+    return Tensor(np.pad(summed.codes, ends), summed.labels, summed.dtype)
 
 
 def _rows(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> tuple[Layout, list[np.ndarray], int]:
     """The layout of one row of every frame, the elements of each row of a frame (size 1 along the batch and time), and
     how many rows the first frames lack."""
-    found = rate_of(walk, x)
-    rate = 1 if found is None else found[1]
+    axis_and_rate = rate_of(walk, x)
+    rate = 1 if axis_and_rate is None else axis_and_rate[1]
     n = x.shape[axis]
     late = rate * walk.builder.n_steps - n
     times = np.moveaxis(x.steps, axis, 0).reshape(n, -1)
@@ -105,5 +105,5 @@ def cumulative_sum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]
     if node.attrs.get("reverse", 0):
         triangle = triangle[::-1, ::-1]
     place = layout.frame.index(axis)
-    made = emit.dense(walk.builder, np.moveaxis(elements, place, -1), triangle)
-    return [layout.tensor(np.moveaxis(made, -1, place))]
+    sums = emit.dense(walk.builder, np.moveaxis(elements, place, -1), triangle)
+    return [layout.tensor(np.moveaxis(sums, -1, place))]

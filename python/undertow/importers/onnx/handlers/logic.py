@@ -46,10 +46,10 @@ def compare(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 def connect(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
     layout, tables = together(walk, node, operands, (BOOL,))
-    made = emit.elementwise(walk.builder, traits(node.op).of, tables)
+    elements = emit.elementwise(walk.builder, traits(node.op).of, tables)
     if node.op == "Xor":
-        made = emit.affine(walk.builder, made, -1.0, 1.0)
-    return [layout.tensor(made, BOOL)]
+        elements = emit.affine(walk.builder, elements, -1.0, 1.0)
+    return [layout.tensor(elements, BOOL)]
 
 
 def logical_not(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:

@@ -26,8 +26,8 @@ def dense(walk: Walk, node: OnnxNode, x: Any, W: np.ndarray, b: np.ndarray | Non
         node.unsupported("it sums over time (or over the batch)")
     shape = (*x.shape[:-1], n_out)
     walk.count(node, shape, layout.outer)
-    made = emit.dense(walk.builder, elements, W, b)
-    return Layout(shape, layout.outer, layout.origin, (*x.labels[:-1], "")).tensor(made)
+    result = emit.dense(walk.builder, elements, W, b)
+    return Layout(shape, layout.outer, layout.origin, (*x.labels[:-1], "")).tensor(result)
 
 
 def swap(x: Tensor) -> Tensor:
@@ -89,8 +89,8 @@ def _two_computed(walk: Walk, node: OnnxNode, a: Tensor, b: Tensor) -> Tensor:
     ):  # each row belongs to a timestep (or batch item) of its own, and is its frame's one
         rows = _reshaped(a, (*a.shape[:-1], 1, a.shape[-1]), (*a.labels[:-1], "", a.labels[-1]))
         beside = _reshaped(b, (*b.shape[:-2], 1, *b.shape[-2:]), (*b.labels[:-2], "", *b.labels[-2:]))
-        made = _two_computed(walk, node, rows, beside)
-        result = _reshaped(made, (*lead, a.shape[-2], b.shape[-1]), (*made.labels[:-2], made.labels[-1]))
+        by_row = _two_computed(walk, node, rows, beside)
+        result = _reshaped(by_row, (*lead, a.shape[-2], b.shape[-1]), (*by_row.labels[:-2], by_row.labels[-1]))
         return _without_vectors(result, vector)
     if len(b.shape) - 1 in outer[1]:
         return _without_vectors(swap(_two_computed(walk, node, swap(b), swap(a))), vector)
@@ -205,10 +205,10 @@ def einsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         return _reshaped(moved, shape, (*(labels.get(c, "") for c in common), "", ""))
 
     kept = dict(zip(a, x.labels, strict=True)) | dict(zip(b, y.labels, strict=True))
-    made = _two_computed(walk, node, as_matrix(x, a, rows, met), as_matrix(y, b, met, columns))
+    product = _two_computed(walk, node, as_matrix(x, a, rows, met), as_matrix(y, b, met, columns))
     letters = "".join(common + rows + columns)
-    labels = (*made.labels[: len(common)], *(kept[c] for c in rows + columns))
-    return [_moved(_reshaped(made, tuple(sizes[c] for c in letters), labels), letters, out)]
+    labels = (*product.labels[: len(common)], *(kept[c] for c in rows + columns))
+    return [_moved(_reshaped(product, tuple(sizes[c] for c in letters), labels), letters, out)]
 
 
 def _outer_letters(walk: Walk, node: OnnxNode, term: str, tensor: Tensor) -> set[str]:
@@ -228,11 +228,11 @@ def _sum_alone(
     if set(alone) & set(layout.outer):
         node.unsupported("it sums over time (or over the batch)")
     frame = list(layout.frame)
-    made = emit.reduce(walk.builder, "sum", elements, [frame.index(a) for a in alone])
+    sums = emit.reduce(walk.builder, "sum", elements, [frame.index(a) for a in alone])
     kept = [i for i in range(len(term)) if i not in alone]
     whole = Layout(
         tuple(1 if i in alone else n for i, n in enumerate(tensor.shape)), layout.outer, layout.origin, tensor.labels
-    ).tensor(made)
+    ).tensor(sums)
     labels = tuple(tensor.labels[i] for i in kept)
     return "".join(term[i] for i in kept), _reshaped(whole, tuple(tensor.shape[i] for i in kept), labels)
 

@@ -26,8 +26,8 @@ def _rowwise(walk: Walk, node: OnnxNode, x: Any, axes: list[int], op: str, **set
     order = [frame.index(a) for a in frame if a not in axes] + [frame.index(a) for a in axes]
     moved = elements.transpose(order)
     rows = moved.reshape(*moved.shape[: len(frame) - len(axes)], -1)
-    made = emit.rowwise(walk.builder, op, rows, **settings).reshape(moved.shape)
-    return layout.tensor(made.transpose(np.argsort(order)))
+    result = emit.rowwise(walk.builder, op, rows, **settings).reshape(moved.shape)
+    return layout.tensor(result.transpose(np.argsort(order)))
 
 
 def softmax(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:

@@ -38,28 +38,28 @@ def _pool(compute: Callable[..., np.ndarray], *more: str) -> Handler:
         picture = image(walk, node, x)
         check_not_time(walk, node, picture, axes)
         axes = inside(picture, axes)
-        found, valid = taps(walk, node, picture.elements, axes)
+        windows, valid = taps(walk, node, picture.elements, axes)
         n = len(axes)
-        outputs = found.shape[2 : 2 + n]
-        found = found.reshape(*found.shape[: 2 + n], -1)
-        valid = np.broadcast_to(valid.reshape(*outputs, -1), (*outputs, found.shape[-1]))
-        walk.count(node, found.shape[:-1])
-        return [picture.result(compute(walk, node, found, valid, axes))]
+        outputs = windows.shape[2 : 2 + n]
+        windows = windows.reshape(*windows.shape[: 2 + n], -1)
+        valid = np.broadcast_to(valid.reshape(*outputs, -1), (*outputs, windows.shape[-1]))
+        walk.count(node, windows.shape[:-1])
+        return [picture.result(compute(walk, node, windows, valid, axes))]
 
     return handle
 
 
-def _max(walk: Walk, node: OnnxNode, found: np.ndarray, valid: np.ndarray, axes: list[Axis]) -> np.ndarray:
+def _max(walk: Walk, node: OnnxNode, windows: np.ndarray, valid: np.ndarray, axes: list[Axis]) -> np.ndarray:
     if node.attrs.get("storage_order", 0):
         node.unsupported(f"attribute storage_order={node.attrs['storage_order']} is not supported, expected 0")
     if not valid.any(-1).all():
         node.unsupported("a window lies in the padding as a whole")
     # A tap in the padding takes part as another tap of its window, which changes no maximum.
-    instead = np.take_along_axis(found, np.broadcast_to(valid.argmax(-1), found.shape[:-1])[..., None], -1)
-    return emit.reduce(walk.builder, "max", np.where(valid, found, instead), [-1])
+    instead = np.take_along_axis(windows, np.broadcast_to(valid.argmax(-1), windows.shape[:-1])[..., None], -1)
+    return emit.reduce(walk.builder, "max", np.where(valid, windows, instead), [-1])
 
 
-def _average(walk: Walk, node: OnnxNode, found: np.ndarray, valid: np.ndarray, axes: list[Axis]) -> np.ndarray:
+def _average(walk: Walk, node: OnnxNode, windows: np.ndarray, valid: np.ndarray, axes: list[Axis]) -> np.ndarray:
     counted = valid.sum(-1)
     if node.attrs.get("count_include_pad", 0):
         # What a last window of ceil_mode has behind the padding does not count.
@@ -69,12 +69,12 @@ def _average(walk: Walk, node: OnnxNode, found: np.ndarray, valid: np.ndarray, a
             counted = counted[..., None] * here
     if not counted.all():
         node.unsupported("a window lies in the padding as a whole")
-    total = emit.reduce(walk.builder, "sum", found, [-1])
+    total = emit.reduce(walk.builder, "sum", windows, [-1])
     return emit.affine(walk.builder, total, np.float32(1.0) / counted, 0.0)
 
 
-def _lp(walk: Walk, node: OnnxNode, found: np.ndarray, valid: np.ndarray, axes: list[Axis]) -> np.ndarray:
-    return _norm(walk, node, found, [-1], int(node.attrs.get("p", 2)))
+def _lp(walk: Walk, node: OnnxNode, windows: np.ndarray, valid: np.ndarray, axes: list[Axis]) -> np.ndarray:
+    return _norm(walk, node, windows, [-1], int(node.attrs.get("p", 2)))
 
 
 def _norm(walk: Walk, node: OnnxNode, table: np.ndarray, along: list[int], p: int) -> np.ndarray:
@@ -96,8 +96,8 @@ def _global(compute: Callable[[Walk, OnnxNode, np.ndarray, list[int]], np.ndarra
         node.allow(*names)
         picture = _whole_image(walk, node, operands[0])
         walk.count(node, picture.elements.shape[:2])
-        made = compute(walk, node, picture.elements, list(range(2, picture.elements.ndim)))
-        return [picture.result(made.reshape(*made.shape, *[1] * len(picture.spatial)))]
+        pooled = compute(walk, node, picture.elements, list(range(2, picture.elements.ndim)))
+        return [picture.result(pooled.reshape(*pooled.shape, *[1] * len(picture.spatial)))]
 
     return handle
 
@@ -142,9 +142,9 @@ def _normalised(walk: Walk, node: OnnxNode, picture: Image, operands: list[Any],
         weights.append(w.reshape(1, -1, *[1] * len(picture.spatial)))
     rows = elements.reshape(elements.shape[0], groups, -1)
     epsilon = float(node.attrs.get("epsilon", 1e-5))
-    made = emit.rowwise(walk.builder, "layer_norm", rows, attrs={"eps": epsilon}).reshape(elements.shape)
+    normalised = emit.rowwise(walk.builder, "layer_norm", rows, attrs={"eps": epsilon}).reshape(elements.shape)
     walk.count(node, elements.shape)
-    return picture.result(emit.affine(walk.builder, made, *weights))
+    return picture.result(emit.affine(walk.builder, normalised, *weights))
 
 
 # -- padding --------------------------------------------------------------------------------------------------------
@@ -161,14 +161,18 @@ def pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if numpy_mode is None:
         node.unsupported(f"attribute mode={mode!r} is not supported, expected constant, reflect, edge or wrap")
     pads = pad_widths(node, operands, len(x.shape))
-    found = rate_of(walk, x)
-    if found is not None and mode == "constant" and all(p == (0, 0) for a, p in enumerate(pads) if a != found[0]):
+    axis_and_rate = rate_of(walk, x)
+    if (
+        axis_and_rate is not None
+        and mode == "constant"
+        and all(p == (0, 0) for a, p in enumerate(pads) if a != axis_and_rate[0])
+    ):
         walk.count(node, tuple(n + sum(map(abs, p)) for n, p in zip(x.shape, pads, strict=True)))
-        return [time_windows.padding(x, found[0], pads[found[0]], _fill(walk, node, operands))]
-    if found is not None and pads[found[0]] != (0, 0) and mode != "constant":
+        return [time_windows.padding(x, axis_and_rate[0], pads[axis_and_rate[0]], _fill(walk, node, operands))]
+    if axis_and_rate is not None and pads[axis_and_rate[0]] != (0, 0) and mode != "constant":
         node.unsupported(
-            f"pads axis {found[0]} of {x.shape}, which is time, with mode={mode!r} in frames of several timesteps, "
-            "expected mode='constant'"
+            f"pads axis {axis_and_rate[0]} of {x.shape}, which is time, with mode={mode!r} in frames of several "
+            "timesteps, expected mode='constant'"
         )
     layout, elements = x.split() if x.dtype != "float32" else take_apart(walk, node, x)
     time = walk.time_axis(x)
@@ -194,9 +198,9 @@ def pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         padded = np.pad(elements, widths, numpy_mode)  # type: ignore[call-overload]
     else:
         padded = np.pad(elements, widths, constant_values=_fill(walk, node, operands))
-    made = provenance.Layout(shape, layout.outer, layout.origin, x.labels).tensor(padded, x.dtype)
+    tensor = provenance.Layout(shape, layout.outer, layout.origin, x.labels).tensor(padded, x.dtype)
     labels = tuple(label if n == 1 else "" for label, n in zip(x.labels, shape, strict=True))
-    result = Tensor(made.codes, labels, x.dtype)
+    result = Tensor(tensor.codes, labels, x.dtype)
     if over_time != (0, 0) and time is not None:
         walk.count(node, tuple(n + sum(map(abs, over_time)) * (a == time) for a, n in enumerate(shape)))
         fill = None if mode == "edge" else _fill(walk, node, operands)
@@ -219,12 +223,12 @@ def pad_widths(node: OnnxNode, operands: list[Any], rank: int) -> list[tuple[int
         axes = [int(a) % max(rank, 1) for a in operands[3].ravel()]
     if pads is None or len(pads) != 2 * len(axes) or len(set(axes)) != len(axes):
         node.shape_error(f"its pads are {pads} for axes {axes}, expected two numbers for each")
-    found = [(0, 0)] * rank
+    widths = [(0, 0)] * rank
     for i, axis in enumerate(axes):
-        found[axis] = (int(pads[i]), int(pads[len(axes) + i]))
-        if max(abs(n) for n in found[axis]) > limits.MAX_REACH:
+        widths[axis] = (int(pads[i]), int(pads[len(axes) + i]))
+        if max(abs(n) for n in widths[axis]) > limits.MAX_REACH:
             node.unsupported(f"pads {pads}, expected at most {limits.MAX_REACH} elements")
-    return found
+    return widths
 
 
 def _fill(walk: Walk, node: OnnxNode, operands: list[Any]) -> int:

@@ -76,8 +76,8 @@ def dequantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
             node.unsupported("the zero point differs between timesteps or batch items")
         elements = emit.affine(builder, elements, 1.0, -shift)
     factor = _scalar_or_axis(node, float_constant(node, scale, "the scale"), x.shape, "the scale")
-    made = emit.elementwise(builder, "mul", [elements, _constant(walk, node, layout, factor)])
-    return [layout.tensor(made, FLOAT)]
+    scaled = emit.elementwise(builder, "mul", [elements, _constant(walk, node, layout, factor)])
+    return [layout.tensor(scaled, FLOAT)]
 
 
 def quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -105,14 +105,14 @@ def quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 
 def _rounded(walk: Walk, node: OnnxNode, layout: Layout, elements: np.ndarray, zero: np.ndarray, dtype: str) -> Tensor:
     builder = walk.builder
-    made = emit.activation(builder, elements, "round")
+    rounded = emit.activation(builder, elements, "round")
     if zero.any():
         shift = provenance.frame_of(zero, layout)
         if shift is None:
             node.unsupported("the zero point differs between timesteps or batch items")
-        made = emit.affine(builder, made, 1.0, shift)
+        rounded = emit.affine(builder, rounded, 1.0, shift)
     low, high = RANGES[dtype]
-    return layout.tensor(emit.activation(builder, made, "clip", low, high), dtype)
+    return layout.tensor(emit.activation(builder, rounded, "clip", low, high), dtype)
 
 
 def dynamic_quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -201,10 +201,10 @@ def _scaled(walk: Walk, node: OnnxNode, product: Tensor, scales: list[Any], zero
         node.unsupported(f"its scales have shapes {a.shape}, {b.shape}, {y.shape}, expected one number, or a row for B")
     factor = (a.reshape(()) * b.reshape(shape if b.size > 1 else ())) / y.reshape(())
     layout, elements = take_apart(walk, node, product)
-    made = emit.elementwise(walk.builder, "mul", [elements, _constant(walk, node, layout, factor)])
+    scaled = emit.elementwise(walk.builder, "mul", [elements, _constant(walk, node, layout, factor)])
     if not isinstance(zero, np.ndarray) or zero.size != 1 or str(zero.dtype) not in _QUANTISED:
         node.unsupported("the zero point of its output is no single constant of int8, uint8, int16 or uint16")
-    return _rounded(walk, node, layout, made, numbers(node, zero, "zero").reshape(()), str(zero.dtype))
+    return _rounded(walk, node, layout, scaled, numbers(node, zero, "zero").reshape(()), str(zero.dtype))
 
 
 def qlinear_matmul(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -240,8 +240,8 @@ def _integer_conv(
     groups = check_groups(node, x.shape[1], kernel.shape[1], len(kernel))
     axes = window_axes(node, x.shape[2:], sizes)
     check_not_time(walk, node, picture, axes)
-    made = convolve(walk, node, picture.elements, inside(picture, axes), kernel, b, groups)
-    return picture.result(made), dtype
+    convolved = convolve(walk, node, picture.elements, inside(picture, axes), kernel, b, groups)
+    return picture.result(convolved), dtype
 
 
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")

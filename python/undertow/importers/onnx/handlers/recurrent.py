@@ -47,21 +47,21 @@ def activations(node: OnnxNode, n_directions: int) -> list[tuple[Activation, ...
             f"attribute activations={names} has {len(names)} names, expected {len(defaults) * n_directions}"
         )
     alphas, betas = (list(node.attrs.get(key, [])) for key in ("activation_alpha", "activation_beta"))
-    made = []
+    functions = []
     for name in names:
         if name.lower() not in _ACTIVATIONS:
             node.unsupported(f"activation {name!r} is not supported; supported: {', '.join(sorted(_ACTIVATIONS))}")
         kind, takes = _ACTIVATIONS[name.lower()]
         alpha = alphas.pop(0) if takes >= 1 and alphas else None
         beta = betas.pop(0) if takes >= 2 and betas else None
-        made.append(Activation(kind, alpha, beta))
+        functions.append(Activation(kind, alpha, beta))
     for key, left in (("activation_alpha", alphas), ("activation_beta", betas)):
         if left:
             node.unsupported(
                 f"attribute {key}={node.attrs[key]} has {len(left)} values more than activations={names} take"
             )
     n = len(defaults)
-    return [tuple(made[d * n : (d + 1) * n]) for d in range(n_directions)]
+    return [tuple(functions[d * n : (d + 1) * n]) for d in range(n_directions)]
 
 
 class _Cell:
@@ -241,10 +241,10 @@ class _Cell:
                 attrs["reset_after"] = bool(self.node.attrs.get("linear_before_reset", 0))
             if self.op == "lstm":
                 attrs["input_forget"] = bool(self.node.attrs.get("input_forget", 0))
-            made = builder.graph.add(
+            names = builder.graph.add(
                 self.op, [self.x, *starts, *gate], name=name, attrs=attrs, weights=self._weights(d), states=states
             )
-            values = [made] if isinstance(made, str) else list(made)
+            values = [names] if isinstance(names, str) else list(names)
             elements = [builder.elements(v) for v in values]
             final = [self._final(e, reverse) for e in elements]
             for (state, start), end in zip(waiting, final, strict=bool(waiting)):
@@ -303,18 +303,20 @@ class _Cell:
     def _start(self, name: str, d: int) -> tuple[list[str], list[str], list[tuple[str, np.ndarray | None]]]:
         """What direction d starts from: (states, or else inputs h0 and c0; per state the elements of a state input)."""
         letters = [("h", self.h0, "initial_h"), ("c", self.c0, "initial_c")][: 2 if self.op == "lstm" else 1]
-        found = [(letter, *self._initial(operand, d, what)) for letter, operand, what in letters]
+        initials = [(letter, *self._initial(operand, d, what)) for letter, operand, what in letters]
         shape = (*self.n_rows, self.n_hidden)
-        carried = [start is not None and self._is_state(start) for _, _, start in found]
-        computed = [start is not None and not is_state for (_, _, start), is_state in zip(found, carried, strict=True)]
+        carried = [start is not None and self._is_state(start) for _, _, start in initials]
+        computed = [
+            start is not None and not is_state for (_, _, start), is_state in zip(initials, carried, strict=True)
+        ]
         if any(computed) or (self.inside and not all(carried)):
-            if all(init is None and start is None for _, init, start in found):
+            if all(init is None and start is None for _, init, start in initials):
                 return [], [], []  # zeros
             builder = self.builder
-            arrays = [builder.constant(np.zeros(shape) if i is None else i) if s is None else s for _, i, s in found]
+            arrays = [builder.constant(np.zeros(shape) if i is None else i) if s is None else s for _, i, s in initials]
             return [], [builder.value(array, shape) for array in arrays], []
         names, waiting = [], []
-        for letter, init, start in found:
+        for letter, init, start in initials:
             state = self.builder.graph.state(f"{name}.{letter}", shape, init)
             names.append(state)
             waiting.append((state, start))

@@ -78,18 +78,18 @@ def reduction(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     axes = axes or []
     check_axes(walk, node, x, layout, axes)
     frame = list(layout.frame)
-    made = REDUCTIONS[node.op](walk.builder, elements, [frame.index(a) for a in axes])
-    return [without(walk, node, x, layout, made, axes, bool(node.attrs.get("keepdims", 1)))]
+    reduced = REDUCTIONS[node.op](walk.builder, elements, [frame.index(a) for a in axes])
+    return [without(walk, node, x, layout, reduced, axes, bool(node.attrs.get("keepdims", 1)))]
 
 
 def without(
-    walk: Walk, node: OnnxNode, x: Tensor, layout: Layout, made: np.ndarray, axes: list[int], keep: bool
+    walk: Walk, node: OnnxNode, x: Tensor, layout: Layout, reduced: np.ndarray, axes: list[int], keep: bool
 ) -> Tensor:
-    """The tensor of x after `axes` were reduced; `made` has the other axes of its frame."""
+    """The tensor of x after `axes` were reduced; `reduced` has the other axes of its frame."""
     one = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
     walk.count(node, one)
     labels = tuple("" if a in axes else label for a, label in enumerate(x.labels))
-    whole = Layout(one, layout.outer, layout.origin, labels).tensor(made)
+    whole = Layout(one, layout.outer, layout.origin, labels).tensor(reduced)
     if keep:
         return whole
     rest = [a for a in range(len(x.shape)) if a not in axes]
@@ -144,8 +144,8 @@ def rms_norm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     mean = emit.mean(builder, _square(builder, elements), places)
     root = emit.activation(builder, emit.affine(builder, mean, 1.0, float(node.attrs.get("epsilon", 1e-5))), "sqrt")
     spread = np.broadcast_to(np.expand_dims(root, tuple(places)), elements.shape)
-    made = emit.elementwise(builder, "div", [elements, spread])
+    normalised = emit.elementwise(builder, "div", [elements, spread])
     scale = provenance.frame_of(float_constant(node, operands[1], "scale"), layout)
     if scale is None:
         node.unsupported("scale differs between timesteps or batch items")
-    return [layout.tensor(emit.affine(builder, made, scale, 0.0))]
+    return [layout.tensor(emit.affine(builder, normalised, scale, 0.0))]

@@ -28,8 +28,8 @@ class _Time:
 
 def by_rows(walk: Walk, node: OnnxNode, operands: list[Any], apply: Handler) -> list[Any] | None:
     """Compute a node row by row; None where no operand has several rows in a frame, or the op cannot be told so."""
-    found = [rate_of(walk, o) for o in operands]
-    times = {(len(o.shape) - f[0], f[1]) for o, f in zip(operands, found, strict=True) if f is not None}
+    rates = [rate_of(walk, o) for o in operands]
+    times = {(len(o.shape) - f[0], f[1]) for o, f in zip(operands, rates, strict=True) if f is not None}
     if len(times) != 1:
         return None
     time = _Time(*times.pop())
@@ -40,18 +40,18 @@ def by_rows(walk: Walk, node: OnnxNode, operands: list[Any], apply: Handler) -> 
     if changed is None:
         return None
     if across:
-        operands, found = operands[:1], found[:1]
+        operands, rates = operands[:1], rates[:1]
     apart, heads = [], set()
-    for operand, f in zip(operands, found, strict=True):
+    for operand, f in zip(operands, rates, strict=True):
         if f is None:
-            made = _widened(node, operand, time)
+            with_rows = _widened(node, operand, time)
         else:
             unfolded = unfold(operand, *f)
-            made = None if unfolded is None else unfolded[0]
+            with_rows = None if unfolded is None else unfolded[0]
             heads.add(0 if unfolded is None else unfolded[1])
-        if (made is None and operand is not None) or len(heads) > 1:
+        if (with_rows is None and operand is not None) or len(heads) > 1:
             return None
-        apart.append(made)
+        apart.append(with_rows)
     (head,) = heads
     results = apply(walk, changed, apart)
     return [fold(r, time.rate, head) if isinstance(r, Tensor) else r for r in results]
