@@ -52,10 +52,10 @@ def _step(
     body = resolver.body(node, graph, scope, named, protos)
     if body.nodes:
         body.nodes[0].unsupported("cannot be computed while loading, inside of a loop over constants")
-    made = [resolver.constants[name] for name in body.outputs]
+    results = [resolver.constants[name] for name in body.outputs]
     while len(resolver.constants) > n_known:  # the round's own, which nobody can ask for any more
         resolver.constants.popitem()
-    return made
+    return results
 
 
 def _stack(resolver: Rounds, node: OnnxNode, rows: list[np.ndarray], axis: int = 0) -> np.ndarray:
@@ -73,9 +73,9 @@ def _run_loop(resolver: Rounds, node: OnnxNode, graph: Any, scope: Scope, known:
     while alive and n < limit:
         if n >= limits.MAX_TRIPS:
             node.unsupported(f"runs {limit} times, at most {limits.MAX_TRIPS} are computed while loading")
-        made = _step(resolver, node, graph, scope, protos, [np.array(n, np.int64), np.array(alive), *carried])
-        alive, carried, n = bool(made[0].reshape(())), made[1 : 1 + n_carried], n + 1
-        for rows, row in zip(collected, made[1 + n_carried :], strict=True):
+        results = _step(resolver, node, graph, scope, protos, [np.array(n, np.int64), np.array(alive), *carried])
+        alive, carried, n = bool(results[0].reshape(())), results[1 : 1 + n_carried], n + 1
+        for rows, row in zip(collected, results[1 + n_carried :], strict=True):
             rows.append(row)
     if alive and n == limits.MAX_TRIPS and trips is None:
         node.unsupported(f"did not end after {n} rounds, at most {limits.MAX_TRIPS} are computed while loading")
@@ -99,9 +99,9 @@ def _run_scan(resolver: Rounds, node: OnnxNode, graph: Any, scope: Scope, known:
             a.take(n_steps - 1 - t if back else t, axis)
             for a, axis, back in zip(scanned, layout.input_axes, layout.input_backwards, strict=True)
         ]
-        made = _step(resolver, node, graph, scope, protos, [*carried, *rows])
-        carried = made[: layout.n_carried]
-        for kept, row in zip(collected, made[layout.n_carried :], strict=True):
+        results = _step(resolver, node, graph, scope, protos, [*carried, *rows])
+        carried = results[: layout.n_carried]
+        for kept, row in zip(collected, results[layout.n_carried :], strict=True):
             kept.append(row)
     outs = zip(collected, layout.output_axes, layout.output_backwards, strict=True)
     return [*carried, *(_stack(resolver, node, rows[::-1] if back else rows, axis) for rows, axis, back in outs)]

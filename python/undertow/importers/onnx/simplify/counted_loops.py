@@ -148,7 +148,7 @@ class _Loop:
         after one at least. None where the condition is made of anything else.
         """
         counters = {self.body.inputs[0]: 0, **counters}
-        found: list[tuple[str, int]] = []
+        pairs: list[tuple[str, int]] = []
         waiting = [self.body.outputs[0]]
         while waiting:
             name = self._root(waiting.pop(), ("Identity", "Reshape", "Squeeze", "Unsqueeze"))
@@ -162,8 +162,8 @@ class _Loop:
             limit = None if maker is None else self._limit(maker, counters, outside)
             if limit is None:
                 return None
-            found.append(limit)
-        return found
+            pairs.append(limit)
+        return pairs
 
     def _limit(
         self, maker: OnnxNode, counters: Mapping[str, int], outside: Mapping[str, str]
@@ -192,9 +192,9 @@ class _Loop:
             return value
         if maker.bodies or not traits(maker.op).pure:
             return None
-        found = [self._hoisted(name, outside) if name else "" for name in maker.inputs]
-        inputs = [name for name in found if name is not None]
-        if len(inputs) < len(found):
+        hoisted = [self._hoisted(name, outside) if name else "" for name in maker.inputs]
+        inputs = [name for name in hoisted if name is not None]
+        if len(inputs) < len(hoisted):
             return None
         outputs = [self._new(f"before_{name}") if name else "" for name in maker.outputs]
         proto = type(maker.proto)()

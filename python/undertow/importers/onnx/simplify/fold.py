@@ -97,8 +97,8 @@ class Evaluator:
         except Exception as error:
             shapes = [None if a is None else a.shape for a in arrays]
             raise ShapeError(f"{node.where}: does not fit its inputs of shapes {shapes}: {error}") from cause(error)
-        made = iter(results)
-        return [np.asarray(next(made)) if name else np.zeros(0) for name in node.outputs]
+        rest = iter(results)
+        return [np.asarray(next(rest)) if name else np.zeros(0) for name in node.outputs]
 
     def _item_bytes(self, node: OnnxNode, arrays: list[np.ndarray | None]) -> int:
         """Bytes of an element of the result."""
@@ -136,5 +136,5 @@ def _global_norm(node: OnnxNode, x: np.ndarray | None) -> np.ndarray:
         node.shape_error(f"its input has shape {None if x is None else x.shape}, expected [batch, channels, ...]")
     p = float(node.attrs.get("p", 2))
     axes = tuple(range(2, x.ndim))
-    made: np.ndarray = (np.abs(x.astype(np.float64)) ** p).sum(axes, keepdims=True) ** (1 / p)
-    return made.astype(x.dtype)
+    norm: np.ndarray = (np.abs(x.astype(np.float64)) ** p).sum(axes, keepdims=True) ** (1 / p)
+    return norm.astype(x.dtype)

@@ -134,8 +134,8 @@ def make_program(
     for port in ports:
         if shapes and port.name in shapes:
             declared, port.dims = port.dims, override(port, list(shapes[port.name]))
-            found = zip(declared, port.dims, strict=False)
-            named.update({a: b for a, b in found if isinstance(a, str) and a and isinstance(b, int)})
+            pairs = zip(declared, port.dims, strict=False)
+            named.update({a: b for a, b in pairs if isinstance(a, str) and a and isinstance(b, int)})
     for port in ports:  # an axis of the same name is of the same size; of an input that was given itself, it says so
         if port.name not in (shapes or {}):
             port.dims = [named.get(n, n) if isinstance(n, str) else n for n in port.dims]
@@ -181,14 +181,14 @@ def make_program(
 
 def _products_with_zeros(resolver: Resolver, bound: set[str]) -> list[tuple[OnnxNode, list[np.ndarray]]]:
     """Products of a matrix and zeros that the file holds; zeros that the caller has bound are his."""
-    found = []
+    products = []
     for node in {id(node): node for node in resolver.origins.values()}.values():
         if node.op in ("MatMul", "Gemm") and resolver.constants.keys() >= set(node.inputs[:2]):
             arrays = [resolver.constants[name] for name in node.inputs[:2]]
             of_zeros = any(a.size > 1 and not a.any() for a in arrays)
             if of_zeros and not any(_comes_from(resolver, name, bound) for name in node.inputs[:2]):
-                found.append((node, arrays))
-    return found
+                products.append((node, arrays))
+    return products
 
 
 def _comes_from(resolver: Resolver, name: str, bound: set[str]) -> bool:
@@ -207,8 +207,8 @@ def _comes_from(resolver: Resolver, name: str, bound: set[str]) -> bool:
 def _opset(model: Any) -> int:
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
     if opset is None:
-        found = [(o.domain, o.version) for o in model.opset_import]
-        raise UnsupportedError(f"the model uses none of ONNX's own operator sets, found {found}")
+        opsets = [(o.domain, o.version) for o in model.opset_import]
+        raise UnsupportedError(f"the model uses none of ONNX's own operator sets, found {opsets}")
     if opset < limits.MIN_OPSET:
         raise UnsupportedError(
             f"operator set {opset} is not supported; convert the model to {limits.MIN_OPSET} or newer"
@@ -227,11 +227,11 @@ def _bind(name: str, array: Any, ports: list[Port], constants: Mapping[str, np.n
 
 def _output_dims(resolver: Resolver, value: Any) -> list[int | str]:
     """An output's shape: as it is computed where that can be told, since what files declare is often wrong."""
-    declared, found = dims_of(value), resolver.sizes(value.name)
-    if found is None:
+    declared, sizes = dims_of(value), resolver.sizes(value.name)
+    if sizes is None:
         return declared
-    names = [d if isinstance(d, str) else "" for d in declared] if len(declared) == len(found) else [""] * len(found)
-    return [names[a] if n is None else n for a, n in enumerate(found)]
+    names = [d if isinstance(d, str) else "" for d in declared] if len(declared) == len(sizes) else [""] * len(sizes)
+    return [names[a] if n is None else n for a, n in enumerate(sizes)]
 
 
 def _refuse_operators(nodes: list[OnnxNode]) -> None:
@@ -287,12 +287,12 @@ def _sort_inputs(program: Program) -> None:
             starts |= set(carried) - {""}
             other |= node.uses - set(carried)
             continue
-        made = set(node.outputs)
+        results = set(node.outputs)
         moves = carries(node, program.constants)
         for group in (starts, lengths):
-            if made & group and moves:
+            if results & group and moves:
                 group |= set(slots) - {""}
-        if made & other or not moves:
+        if results & other or not moves:
             other |= node.uses
     for port in program.inputs:
         if port.dtype in NUMBER_TYPES and port.dtype != "bool" and _only_picks(program, port.name):

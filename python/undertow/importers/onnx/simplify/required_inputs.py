@@ -34,25 +34,25 @@ def check_bound(nodes: list[OnnxNode], ports: list[Port], constants: Mapping[str
 
 
 def _structures(nodes: list[OnnxNode]) -> list[OnnxNode]:
-    found = [node for node in nodes if node.op in ("If", "Loop")]
+    structures = [node for node in nodes if node.op in ("If", "Loop")]
     for node in nodes:
         for body in node.bodies.values():
-            found += _structures(body.nodes)
-    return found
+            structures += _structures(body.nodes)
+    return structures
 
 
 def _sources(name: str, producer: Mapping[str, OnnxNode]) -> set[str]:
     """What a value is computed from, leaving out values of which only the shape is used."""
-    found: set[str] = set()
+    sources: set[str] = set()
     todo = [name]
     while todo:
         value = todo.pop()
-        if value and value not in found:
-            found.add(value)
+        if value and value not in sources:
+            sources.add(value)
             node = producer.get(value)
             if node is not None and not traits(node.op).asks_shape:
                 todo += node.uses
-    return found
+    return sources
 
 
 def _refuse(node: OnnxNode, port: Port, nodes: list[OnnxNode], constants: Mapping[str, np.ndarray]) -> NoReturn:
@@ -74,16 +74,16 @@ def _refuse(node: OnnxNode, port: Port, nodes: list[OnnxNode], constants: Mappin
 def _compared(name: str, nodes: list[OnnxNode], constants: Mapping[str, np.ndarray]) -> list[float | int]:
     """The constants that a value is compared with, after moves and casts."""
     same = {name}
-    found: list[float | int] = []
+    numbers: list[float | int] = []
     for node in nodes:
         if (node.op in MOVEMENT or traits(node.op).carries) and same & set(node.inputs):
             same |= set(node.outputs)
         elif node.op in _COMPARISONS and same & set(node.inputs):
             for other in node.inputs:
                 array = constants.get(other)
-                if array is not None and array.size == 1 and array.reshape(()).item() not in found:
-                    found.append(array.reshape(()).item())
-    return found
+                if array is not None and array.size == 1 and array.reshape(()).item() not in numbers:
+                    numbers.append(array.reshape(()).item())
+    return numbers
 
 
 __all__ = ["check_bound"]

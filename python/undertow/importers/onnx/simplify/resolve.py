@@ -218,12 +218,12 @@ class Resolver:
         }
         try:
             schema = self.onnx.defs.get_schema(node.op, self.opset)
-            found = self.onnx.shape_inference.infer_node_outputs(
+            inferred = self.onnx.shape_inference.infer_node_outputs(
                 schema, node.proto, types, data, opset_imports=[self.onnx.helper.make_opsetid("", self.opset)]
             )
         except Exception:
             return  # whether the node is right is for the walk to say; here its sizes are not known, that is all
-        self.types.update({name: kind for name, kind in found.items() if name})
+        self.types.update({name: kind for name, kind in inferred.items() if name})
 
     def _reshaped(self, node: OnnxNode) -> None:
         """A Reshape to sizes of which some are open: -1 is open as well."""
@@ -232,10 +232,10 @@ class Resolver:
         kind = self._type(node.inputs[0])
         if kind is None or (0 in wanted and (old is None or node.attrs.get("allowzero", 0))):
             return
-        made: Sizes = []
+        sizes: Sizes = []
         for i, n in enumerate(wanted):
-            made.append(old[i] if n == 0 and old is not None and i < len(old) else None if n == -1 else n)
-        self.types[node.outputs[0]] = self.onnx.helper.make_tensor_type_proto(kind.tensor_type.elem_type, made)
+            sizes.append(old[i] if n == 0 and old is not None and i < len(old) else None if n == -1 else n)
+        self.types[node.outputs[0]] = self.onnx.helper.make_tensor_type_proto(kind.tensor_type.elem_type, sizes)
 
     # -- If, Loop, Scan -------------------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class Resolver:
 
     def _alias(self, node: OnnxNode, values: list[str], names: list[str]) -> list[OnnxNode]:
         """Let `names` be `values`: constants at once, others through Identity."""
-        made = []
+        identities = []
         for value, name in zip(values, names, strict=True):
             if not name:
                 continue
@@ -311,8 +311,8 @@ class Resolver:
                 self.types[name] = self.types[value]
             if value in self.partial:
                 self.partial[name] = self.partial[value]
-            made.append(identity(self.onnx, value, name, self.opset))
-        return made
+            identities.append(identity(self.onnx, value, name, self.opset))
+        return identities
 
 
 def _axes_exist(node: OnnxNode, types: Iterable[Any]) -> bool:

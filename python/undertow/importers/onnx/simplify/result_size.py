@@ -100,9 +100,9 @@ def _window_size(node: OnnxNode, arrays: list[np.ndarray | None], slot: int | No
         dilations = ([abs(int(v)) for v in node.attrs.get("dilations", [])] + [1] * n)[:n]
         reach = [k * d for k, d in zip(kernel, dilations, strict=False)]
         sizes = zip(x.shape[2:], strides, reach, (extra + [0] * n)[:n], strict=False)
-        made = prod(shape) if shape else prod(size * stride + k + more for size, stride, k, more in sizes)
+        n_places = prod(shape) if shape else prod(size * stride + k + more for size, stride, k, more in sizes)
         width = 1 if W is None else W.shape[1]
-        return max(x.size * width * prod(kernel), x.shape[0] * width * int(node.attrs.get("group", 1)) * made)
+        return max(x.size * width * prod(kernel), x.shape[0] * width * int(node.attrs.get("group", 1)) * n_places)
     padded = (size + sum(pads[i::n]) + 1 for i, size in enumerate(x.shape[2:]))
     places = prod(-(-size // max(1, stride)) + 1 for size, stride in zip(padded, strides, strict=True))
     taken = x.shape[1] if W is None else W.shape[0] * W.shape[1]

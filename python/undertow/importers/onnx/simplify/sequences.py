@@ -69,15 +69,15 @@ class Sequences:
     def _joined(self, node: OnnxNode, maker: OnnxNode) -> list[OnnxNode] | None:
         if maker.op != "SequenceConstruct":
             return None
-        axis, parts, made = int(node.attrs["axis"]), list(maker.inputs), []
+        axis, parts, unsqueezed = int(node.attrs["axis"]), list(maker.inputs), []
         if node.attrs.get("new_axis", 0):
             given = [self._constant(node, "axes", np.array([axis]))] if node.opset >= 13 else []
             attrs = {} if given else {"axes": [axis]}
             for i, part in enumerate(parts):
                 parts[i] = f"{node.outputs[0]}.{i}"
                 proto = self.onnx.helper.make_node("Unsqueeze", [part, *given], [parts[i]], name=parts[i], **attrs)
-                made.append(wrap(self.onnx, proto, node.opset))
-        return [*made, self._node("Concat", parts, node, axis=axis)]
+                unsqueezed.append(wrap(self.onnx, proto, node.opset))
+        return [*unsqueezed, self._node("Concat", parts, node, axis=axis)]
 
     def _constant(self, node: OnnxNode, what: str, array: np.ndarray) -> str:
         name = f"{node.outputs[0]}.{what}"

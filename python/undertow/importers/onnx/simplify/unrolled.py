@@ -43,13 +43,13 @@ def rolled_up(
     sizes: the shape of a value, as far as it is known; outputs: of the model;
     origins: the nodes that constants were computed by.
     """
-    constants, found = dict(constants), False
+    constants, replaced = dict(constants), False
     for loop in _loops(Given(nodes, constants, sizes, outputs, evaluator, origins)):
         try:
-            nodes, found = _replace(Given(nodes, constants, sizes, outputs, evaluator, origins), loop), True
+            nodes, replaced = _replace(Given(nodes, constants, sizes, outputs, evaluator, origins), loop), True
         except (NoLoop, Error):
             continue
-    return (nodes, constants) if found else None
+    return (nodes, constants) if replaced else None
 
 
 def _loops(given: Given) -> list[_Loop]:
@@ -126,15 +126,15 @@ def _replace(given: Given, loop: _Loop) -> list[OnnxNode]:
     sources = [pick.source for pick in picks.values()]
     name = f"{first.name} and its {copies.n} copies"
     inputs = [*starts.values(), *sources]
-    made = [OnnxNode(None, "Scan", name, inputs, [*finals, *collected], attrs, opset, {"body": body})]
+    added = [OnnxNode(None, "Scan", name, inputs, [*finals, *collected], attrs, opset, {"body": body})]
     for join, axis, row in zip(joins, axes, collected, strict=False):
-        made.append(given.moved("Squeeze", row, join.outputs[0], axis + 1, opset))
+        added.append(given.moved("Squeeze", row, join.outputs[0], axis + 1, opset))
     for value in ends:
         if value in starts:
-            made.append(identity(given.evaluator.onnx, finals[list(starts).index(value)], _name(value, -1), opset))
+            added.append(identity(given.evaluator.onnx, finals[list(starts).index(value)], _name(value, -1), opset))
         else:
-            made.append(given.last(collected[rows.index(value)], _name(value, -1), copies.n, opset))
-    return _in_order([*kept, *made])
+            added.append(given.last(collected[rows.index(value)], _name(value, -1), copies.n, opset))
+    return _in_order([*kept, *added])
 
 
 def _name(value: Names, t: int) -> str:
@@ -180,8 +180,8 @@ def _check_folded(copies: Copies, starts: Mapping[Names, str]) -> None:
         return array
 
     for value in copies.folded:
-        found, computed = given.constants[_name(value, 0)], compute(_name(value, 2))
-        if found.shape != computed.shape or not np.allclose(found, computed, rtol=1e-6, atol=1e-7):
+        folded, computed = given.constants[_name(value, 0)], compute(_name(value, 2))
+        if folded.shape != computed.shape or not np.allclose(folded, computed, rtol=1e-6, atol=1e-7):
             raise NoLoop
 
 

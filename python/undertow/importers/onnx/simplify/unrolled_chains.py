@@ -73,9 +73,9 @@ class _Levels:
         if model is None or any(maker is None or not alike(model, maker) for maker in makers):
             return None
         for i in range(len(model.inputs)):
-            found = [maker.inputs[i] for maker in makers if maker]
-            if all(self.level.get(name, -1) == t for t, name in enumerate(found)):
-                return found
+            source = [maker.inputs[i] for maker in makers if maker]
+            if all(self.level.get(name, -1) == t for t, name in enumerate(source)):
+                return source
         return None
 
     def _next(self, name: str, following: dict[str, str], depth: int) -> str | None:
