@@ -24,11 +24,11 @@ class Body:
     @property
     def captures(self) -> set[str]:
         """Values from outside that it uses."""
-        made, used = set(self.inputs), set(self.outputs)
+        own, used = set(self.inputs), set(self.outputs)
         for node in self.nodes:
             used |= node.uses
-            made |= set(node.outputs)
-        return used - made - {""}
+            own |= set(node.outputs)
+        return used - own - {""}
 
 
 @dataclass

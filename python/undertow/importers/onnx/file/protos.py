@@ -45,8 +45,8 @@ def needed(protos: Iterable[Any], outputs: Iterable[str]) -> list[Any]:
     return kept[::-1]
 
 
-def wrong_number(node: OnnxNode, found: int, expected: int, what: str = "outputs") -> NoReturn:
-    node.format_error(f"its graph has {found} {what}, the node needs {expected}")
+def wrong_number(node: OnnxNode, number: int, expected: int, what: str = "outputs") -> NoReturn:
+    node.format_error(f"its graph has {number} {what}, the node needs {expected}")
 
 
 __all__ = ["Scope", "free_names", "identity", "needed", "wrong_number"]

@@ -229,14 +229,14 @@ def _sort(graph: Any) -> None:
 
 def _used(node: Any) -> set[str]:
     """The names a node takes, those that graphs inside of it take from outside included."""
-    found = set(node.input)
+    used = set(node.input)
     for attribute in node.attribute:
         for body in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-            made = {t.name for t in body.initializer} | {v.name for v in body.input}
-            made |= {name for inner in body.node for name in inner.output}
+            own = {t.name for t in body.initializer} | {v.name for v in body.input}
+            own |= {name for inner in body.node for name in inner.output}
             taken = {v.name for v in body.output}.union(*(_used(inner) for inner in body.node))
-            found |= taken - made
-    return found
+            used |= taken - own
+    return used
 
 
 def file_bytes(model: Any) -> int:
@@ -321,18 +321,18 @@ def _external_data(tensor: Any, path: Path | None, name: str, n_bytes: int) -> b
             return stream.read(length)
     except FileNotFoundError as error:
         others = sorted(p.name for p in path.parent.glob("*.data") if p.is_file())
-        found = f"; found {', '.join(map(repr, others[:3]))}" if others else ""
+        beside = f"; found {', '.join(map(repr, others[:3]))}" if others else ""
         raise FormatError(
             f"{name}: external data {location!r} is missing: the file must lie beside the model, as it was written, "
-            f"and keep its name{found}; torch.onnx.export(..., external_data=False) writes one file"
+            f"and keep its name{beside}; torch.onnx.export(..., external_data=False) writes one file"
         ) from error
     except OSError as error:
         raise FormatError(f"{name}: external data {location!r} cannot be read: {error.strerror}") from error
 
 
-def _limit(where: str, what: str, found: int, allowed: int) -> None:
-    if found > allowed:
-        raise UnsupportedError(f"{where}: {found} {what}, at most {allowed} are read")
+def _limit(where: str, what: str, number: int, allowed: int) -> None:
+    if number > allowed:
+        raise UnsupportedError(f"{where}: {number} {what}, at most {allowed} are read")
 
 
 def _first_line(error: Exception) -> str:
