@@ -100,11 +100,11 @@ def _built(
             whole = not clips and builder.fixed and set(builder.fixed) == set(builder.graph.inputs)
             if whole and steps is None:
                 try:
-                    made = build(builder.fixed, None)
+                    clip = build(builder.fixed, None)
                 except Error:
                     raise UnsupportedError(str(error)) from None
-                made[0].notes.append(f"the whole clip is one frame, for {str(error).partition(';')[0]}")
-                return made
+                clip[0].notes.append(f"the whole clip is one frame, for {str(error).partition(';')[0]}")
+                return clip
             if not isinstance(error, NeedsSteps) or error.steps <= (steps or 0):
                 raise
             return build(clips, error.steps)

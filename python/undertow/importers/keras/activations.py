@@ -66,9 +66,9 @@ def _activation_object(where: str, value: dict[str, Any], version: tuple[int, ..
     row = traits(cls) if isinstance(cls, str) else traits("")
     if ours and isinstance(config, dict) and registered in (None, cls) and row.of in LAYERS:
         settings = Config(f"{where} = {cls}", config, row, version)
-        found = LAYERS[row.of](settings)
+        function = LAYERS[row.of](settings)
         settings.finish()
-        return found
+        return function
     raise UnsupportedError(f"{where} = {brief(registered or cls)} is not supported: not an activation of Keras's own")
 
 

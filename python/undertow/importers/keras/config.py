@@ -47,18 +47,18 @@ class Config:
 
     def expect(self, key: str, *values: Any) -> Any:
         """The value of a key that must be missing or one of `values`; the first of them when missing."""
-        got = self.get(key, values[0])
-        if not any(type(got) is type(v) and got == v for v in values):
+        value = self.get(key, values[0])
+        if not any(type(value) is type(v) and value == v for v in values):
             raise UnsupportedError(
-                f"{self.where}: {key} = {brief(got)} is not supported; expected {' or '.join(map(repr, values))}"
+                f"{self.where}: {key} = {brief(value)} is not supported; expected {' or '.join(map(repr, values))}"
             )
-        return got
+        return value
 
     def flag(self, key: str, default: bool = False) -> bool:
-        got = self.get(key, default)
-        if not isinstance(got, bool):
-            raise FormatError(f"{self.where}: {key} must be true or false, got {brief(got)}")
-        return got
+        value = self.get(key, default)
+        if not isinstance(value, bool):
+            raise FormatError(f"{self.where}: {key} must be true or false, got {brief(value)}")
+        return value
 
     def required(self, key: str) -> Any:
         if key not in self._table:
@@ -66,19 +66,19 @@ class Config:
         return self.get(key)
 
     def count(self, key: str) -> int:
-        got = self.required(key)
-        if type(got) is not int or not 0 < got <= MAX_WIDTH:
-            raise FormatError(f"{self.where}: {key} must be a whole number from 1 to {MAX_WIDTH}, got {brief(got)}")
-        return got
+        value = self.required(key)
+        if type(value) is not int or not 0 < value <= MAX_WIDTH:
+            raise FormatError(f"{self.where}: {key} must be a whole number from 1 to {MAX_WIDTH}, got {brief(value)}")
+        return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        got = self.get(key, default)
-        if isinstance(got, dict):  # a NumPy number: {"type": "ndarray", "value": 0.3}, or a "config" around the value
-            inner = got.get("config")
-            got = got.get("value", inner.get("value") if isinstance(inner, dict) else None)
-        if type(got) not in (int, float) or not abs(got) < 1e38:
-            raise FormatError(f"{self.where}: {key} must be a number, got {brief(got)}")
-        return float(got)
+        value = self.get(key, default)
+        if isinstance(value, dict):  # a NumPy number: {"type": "ndarray", "value": 0.3}, or a "config" around the value
+            inner = value.get("config")
+            value = value.get("value", inner.get("value") if isinstance(inner, dict) else None)
+        if type(value) not in (int, float) or not abs(value) < 1e38:
+            raise FormatError(f"{self.where}: {key} must be a number, got {brief(value)}")
+        return float(value)
 
     def finish(self) -> None:
         """Refuse the first key that nobody asked for."""

@@ -21,8 +21,8 @@ Converter = Callable[..., Tensor | list[Output]]
 
 def _function(converter: str) -> Converter:
     module, _, name = converter.partition(".")
-    found: Converter = getattr(import_module(f".{module}", __package__), name)
-    return found
+    function: Converter = getattr(import_module(f".{module}", __package__), name)
+    return function
 
 
 #: class of a layer -> the function that adds it to a graph
@@ -86,11 +86,11 @@ class KerasModel(Builder):
         alike = several > 0 and layer.cls in ALIKE
         given = [replace(t, time=False) for t in inputs] if alike else inputs
         states = {"initial": initial} if row.states else {}
-        made = CONVERTERS[layer.cls](self, layer, config, given[0] if row.inputs == 1 else given, weights, **states)
+        outputs = CONVERTERS[layer.cls](self, layer, config, given[0] if row.inputs == 1 else given, weights, **states)
         config.finish()
-        if alike and isinstance(made, Tensor):
-            return [replace(made, time=inputs[0].time)]
-        return made if isinstance(made, list) else [made]
+        if alike and isinstance(outputs, Tensor):
+            return [replace(outputs, time=inputs[0].time)]
+        return outputs if isinstance(outputs, list) else [outputs]
 
     def _refuse_mask(self, what: str) -> None:
         if not self.assume_unmasked:

@@ -184,14 +184,14 @@ def global_pooling(b: Builder, layer: Layer, config: Config, x: Tensor, weights:
 
 def _pads(config: Config, key: str, rank: int) -> Pads:
     """Keras's three ways to say how much stands before and behind each axis."""
-    got = config.required(key)
-    each = [got] * rank if type(got) is int else got
-    if rank == 1 and isinstance(got, list) and len(got) == 2 and all(type(n) is int for n in got):
-        each = [got]
+    stated = config.required(key)
+    each = [stated] * rank if type(stated) is int else stated
+    if rank == 1 and isinstance(stated, list) and len(stated) == 2 and all(type(n) is int for n in stated):
+        each = [stated]
     pads = [(n, n) if type(n) is int else n for n in each] if isinstance(each, list) and len(each) == rank else []
     good = [p for p in pads if isinstance(p, (list, tuple)) and len(p) == 2]
     if len(good) != rank or not all(type(n) is int and 0 <= n <= MAX_WIDTH for p in good for n in p):
-        raise FormatError(f"{config.where}: {key} must say how much before and behind {rank} axes, got {brief(got)}")
+        raise FormatError(f"{config.where}: {key} must say how much before and behind {rank} axes, got {brief(stated)}")
     return [(p[0], p[1]) for p in good]
 
 

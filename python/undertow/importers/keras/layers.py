@@ -23,11 +23,11 @@ from .weights import Spec, Weights
 
 def activation_layer(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     """Activation, ReLU and its kin, Softmax."""
-    found = ACTIVATION_LAYERS[layer.row.of](config)
+    function = ACTIVATION_LAYERS[layer.row.of](config)
     if layer.row.of == "softmax":
         _last_axis(b, config, x, config.get("axis", -1))
     config.finish()
-    return activate(b, layer, x, found)
+    return activate(b, layer, x, function)
 
 
 def time_distributed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> list[Output]:
@@ -84,10 +84,12 @@ def batch_norm(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Wei
         gamma=one if scale else None, beta=one if center else None, moving_mean=one, moving_variance=one
     )
     config.finish()
-    found = _named(layer, weights, spec)
-    mean, variance = found["moving_mean"], found["moving_variance"]
+    arrays = _named(layer, weights, spec)
+    mean, variance = arrays["moving_mean"], arrays["moving_variance"]
     return x.like(
-        blocks.batch_norm(b.graph, x.value, layer.name, mean, variance, epsilon, found.get("gamma"), found.get("beta"))
+        blocks.batch_norm(
+            b.graph, x.value, layer.name, mean, variance, epsilon, arrays.get("gamma"), arrays.get("beta")
+        )
     )
 
 
@@ -97,8 +99,8 @@ def layer_norm(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Wei
     one = b.graph.shape(x.value)[-1:]
     spec = layer.row.spec(gamma=one if scale else None, beta=one if center else None)
     config.finish()
-    found = _named(layer, weights, spec)
-    named = {ours: found[role] for role, ours in (("gamma", "scale"), ("beta", "shift")) if role in found}
+    arrays = _named(layer, weights, spec)
+    named = {ours: arrays[role] for role, ours in (("gamma", "scale"), ("beta", "shift")) if role in arrays}
     return x.like(b.graph.add("layer_norm", [x.value], name=layer.name, attrs={"eps": epsilon}, weights=named))
 
 

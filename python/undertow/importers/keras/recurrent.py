@@ -211,11 +211,11 @@ def _cells_of_rnn(b: Builder, cell: Layer, n_in: int, weights: Weights) -> list[
     if cell.cls != "StackedRNNCells":
         return [_inner_cell(b, cell, "RNN", n_in, weights)]
     stack = b.config(cell)
-    found = stack.required(cell.row.inner)
+    tables = stack.required(cell.row.inner)
     stack.finish()
-    if not isinstance(found, list) or not 0 < len(found) <= MAX_CELLS:
-        raise FormatError(f"{cell.where}: cells must be a list of 1 to {MAX_CELLS} cells, got {brief(found)}")
-    layers = [b.layer(c, cell) for c in found]
+    if not isinstance(tables, list) or not 0 < len(tables) <= MAX_CELLS:
+        raise FormatError(f"{cell.where}: cells must be a list of 1 to {MAX_CELLS} cells, got {brief(tables)}")
+    layers = [b.layer(c, cell) for c in tables]
     cells = []
     for inner, part in zip(layers, weights.members("cells", [(c.cls, c.name) for c in layers]), strict=True):
         cells.append(_inner_cell(b, inner, cell.cls, n_in, part))
@@ -274,10 +274,10 @@ def _cudnn_cell(layer: Layer, config: Config, units: int, n_in: int, n_gates: in
 
 def _cell_activation(config: Config, key: str) -> Activation:
     config.required(key)
-    found = activation(config, key)
-    if not isinstance(found, Activation):
-        raise UnsupportedError(f"{config.where}: {key} = {found!r} is not supported inside a cell")
-    return found
+    function = activation(config, key)
+    if not isinstance(function, Activation):
+        raise UnsupportedError(f"{config.where}: {key} = {function!r} is not supported inside a cell")
+    return function
 
 
 def _check_initial(layer: Layer, cells: list[Cell], initial: list[Tensor]) -> None:
@@ -290,6 +290,6 @@ def _check_initial(layer: Layer, cells: list[Cell], initial: list[Tensor]) -> No
             f"{layer.where}: initial_state that other layers compute is not supported; "
             "expected inputs of the model that are used for nothing else"
         )
-    got = [t.state_shape for t in initial]
-    if got != [(w,) for w in widths]:
-        raise ShapeError(f"{layer.where}: initial_state has shapes {got}, expected {[(w,) for w in widths]}")
+    shapes = [t.state_shape for t in initial]
+    if shapes != [(w,) for w in widths]:
+        raise ShapeError(f"{layer.where}: initial_state has shapes {shapes}, expected {[(w,) for w in widths]}")

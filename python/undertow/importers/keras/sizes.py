@@ -13,15 +13,17 @@ from .tables import Layer
 
 def sizes(config: Config, key: str, rank: int, default: Any = None, least: int = 1) -> tuple[int, ...]:
     """A number for each axis, given as one number or a list."""
-    got = config.get(key)
-    got = default if got is None else got
-    values = [got] * rank if type(got) is int else got
+    stated = config.get(key)
+    stated = default if stated is None else stated
+    values = [stated] * rank if type(stated) is int else stated
     if (
         not isinstance(values, (list, tuple))
         or len(values) != rank
         or not all(type(n) is int and least <= n <= MAX_WIDTH for n in values)
     ):
-        raise FormatError(f"{config.where}: {key} must be {rank} whole numbers of at least {least}, got {brief(got)}")
+        raise FormatError(
+            f"{config.where}: {key} must be {rank} whole numbers of at least {least}, got {brief(stated)}"
+        )
     return tuple(values)
 
 

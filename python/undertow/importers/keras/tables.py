@@ -84,9 +84,9 @@ def wants_ids(layer: Layer) -> bool | None:
             and isinstance(table.get("class_name"), str)
             and isinstance(table.get("config"), dict)
         ):
-            found = wants_ids(Layer(table["class_name"], "", table["config"], table))
-            if found is not None:
-                return found
+            ids = wants_ids(Layer(table["class_name"], "", table["config"], table))
+            if ids is not None:
+                return ids
     return row.ids
 
 

@@ -116,13 +116,13 @@ def _phases(W: np.ndarray, axes: list[_Axis]) -> np.ndarray:
     """(*kernel, filters, channels) as (*taps, channels, phases * filters)."""
     *_, filters, channels = W.shape
     steps = [axis.stride for axis in axes]
-    found = np.zeros((*(len(axis.taps) for axis in axes), channels, prod(steps), filters), W.dtype)
+    kernel = np.zeros((*(len(axis.taps) for axis in axes), channels, prod(steps), filters), W.dtype)
     for phase, remainders in enumerate(product(*(range(s) for s in steps))):
         for at in product(*(range(len(axis.taps)) for axis in axes)):
             k = [r + axis.before - axis.taps[i] * axis.stride for r, axis, i in zip(remainders, axes, at, strict=True)]
             if all(0 <= n < axis.size for n, axis in zip(k, axes, strict=True)):
-                found[at][:, phase] = W[tuple(k)].T
-    return found.reshape(*found.shape[:-2], -1)
+                kernel[at][:, phase] = W[tuple(k)].T
+    return kernel.reshape(*kernel.shape[:-2], -1)
 
 
 def _side_by_side(counts: tuple[int, ...], steps: tuple[int, ...], filters: int, ends: list[int]) -> np.ndarray:

@@ -57,7 +57,7 @@ class ArchiveWeights:
         present = set() if container is None else set(container.members)
         names = [traits(cls).group for cls, _ in layers]
         keys = _numbered(names)
-        found: list[Weights] = []
+        stores: list[Weights] = []
         for (cls, name), own, key in zip(layers, names, keys, strict=True):
             if own and key not in present:
                 # some writers skip numbers; the order of the groups is still the order of the layers
@@ -68,8 +68,8 @@ class ArchiveWeights:
             stored = _layer_name(group)
             if stored not in (None, name):
                 raise FormatError(f"weights of layer {name!r}: group {key!r} belongs to a layer named {stored!r}")
-            found.append(ArchiveWeights(group))
-        return found
+            stores.append(ArchiveWeights(group))
+        return stores
 
     def take(self, where: str, *choices: Spec) -> list[np.ndarray]:
         group = _group(self._group, "vars")
@@ -96,12 +96,12 @@ class LegacyWeights:
         if attribute == "cells":
             return [self] * len(layers)
         # A nested model's arrays stand together, trainable ones first; each name says whose it is.
-        found: list[Weights] = []
+        stores: list[Weights] = []
         for _, name in layers:
             mine = [name in weight.split("/")[:-1] for weight, _ in self._pairs]
-            found.append(LegacyWeights([pair for pair, own in zip(self._pairs, mine, strict=True) if own]))
+            stores.append(LegacyWeights([pair for pair, own in zip(self._pairs, mine, strict=True) if own]))
             self._pairs = [pair for pair, own in zip(self._pairs, mine, strict=True) if not own]
-        return found
+        return stores
 
     def take(self, where: str, *choices: Spec) -> list[np.ndarray]:
         n = max(len(spec) for spec in choices)  # of a Normalization the file may hold one fewer
@@ -169,12 +169,12 @@ def _text_list(attributes: dict[str, list[str]], key: str) -> list[str]:
     """A list of names in an attribute, or split over key0, key1 ... where it was too long for one."""
     if key in attributes:
         return attributes[key]
-    found: list[str] = []
+    names: list[str] = []
     chunk = 0
     while f"{key}{chunk}" in attributes:
-        found += attributes[f"{key}{chunk}"]
+        names += attributes[f"{key}{chunk}"]
         chunk += 1
-    return found
+    return names
 
 
 def _read(where: str, pairs: Sequence[tuple[str, Dataset]], choices: Sequence[Spec]) -> list[np.ndarray]:
@@ -184,8 +184,8 @@ def _read(where: str, pairs: Sequence[tuple[str, Dataset]], choices: Sequence[Sp
         wanted = " or ".join(", ".join(f"{role} {shape}" for role, shape in spec) or "nothing" for spec in choices)
         raise ShapeError(f"{where}: the file holds arrays of shapes {shapes}, expected {wanted}")
     names = [re.sub(r"(_\d+)?(:\d+)?$", "", name.rsplit("/", 1)[-1]) for name, _ in pairs]
-    found = [(spec, _misplaced(names, spec)) for spec in fitting]
-    spec, wrong = max(found, key=lambda pair: len(names) if pair[1] is None else pair[1])
+    candidates = [(spec, _misplaced(names, spec)) for spec in fitting]
+    spec, wrong = max(candidates, key=lambda pair: len(names) if pair[1] is None else pair[1])
     if wrong is not None:
         raise FormatError(f"{where}: array {pairs[wrong][0]!r} stands where {spec[wrong][0]!r} is expected")
     arrays = []

@@ -64,9 +64,9 @@ def _functional(
         if layer.name in layers:
             raise FormatError(f"{model.where}: two layers are called {layer.name!r}")
         layers[layer.name] = layer
-        found = _calls(layer, table.get("inbound_nodes", []))
-        layer.n_calls = len(found)
-        calls += found
+        own_calls = _calls(layer, table.get("inbound_nodes", []))
+        layer.n_calls = len(own_calls)
+        calls += own_calls
     if len(calls) > MAX_CALLS:
         raise FormatError(f"{model.where}: {len(calls)} calls of layers, expected at most {MAX_CALLS}")
     keras3 = any(isinstance(node, dict) for table in tables for node in table.get("inbound_nodes", []))
@@ -96,15 +96,15 @@ def _functional(
     def tensor(ref: Ref) -> Tensor:
         if ref not in values:
             raise FormatError(f"{model.where}: {brief(list(ref))} is not an output of any layer")
-        values[ref] = found = b.resolve(values[ref])
-        return found
+        values[ref] = resolved = b.resolve(values[ref])
+        return resolved
 
     for call in _in_order(model, layers, calls, values):
         layer = layers[call.layer]
-        got = b.call(
+        results = b.call(
             layer, [tensor(r) for r in call.inputs], [tensor(r) for r in call.initial], parts[call.layer].copy()
         )
-        values.update({(call.layer, call.index, i): output for i, output in enumerate(got)})
+        values.update({(call.layer, call.index, i): output for i, output in enumerate(results)})
     outputs = []
     for name, ref in zip(names, exits, strict=True):
         outputs.append((name, tensor(ref)))
@@ -242,17 +242,17 @@ def _ports(model: Layer, key: str, ports: Any) -> list[tuple[str, Ref]]:
     else:
         single = _ref(ports)
         named = [("", single)] if single else [("", item) for item in ports] if isinstance(ports, list) else []
-    found = []
+    refs = []
     for name, item in named:
         ref = _ref(item)
         if ref is None:
             raise UnsupportedError(
                 f"{model.where}: {key} = {brief(ports)} is not supported; expected a list of [layer, call, output]"
             )
-        found.append((name or ref[0], ref))
-    if not 0 < len(found) <= MAX_INPUTS:
+        refs.append((name or ref[0], ref))
+    if not 0 < len(refs) <= MAX_INPUTS:
         raise FormatError(f"{model.where}: {key} must name 1 to {MAX_INPUTS} tensors, got {brief(ports)}")
-    return found
+    return refs
 
 
 def _from_zero(layers: dict[str, Layer], refs: list[Ref], starts_at_one: frozenset[str]) -> list[Ref]:
