@@ -186,8 +186,8 @@ def _count(config: Mapping[str, Any], key: str, limit: int, default: int | None 
 
 def _numbers(values: Any, expected: int) -> np.ndarray:
     if not isinstance(values, list) or len(values) != expected:
-        got = f"{len(values)}" if isinstance(values, list) else _brief(values)
-        raise ShapeError(f"weights: the sizes in config need {expected} numbers, got {got}")
+        size = f"{len(values)}" if isinstance(values, list) else _brief(values)
+        raise ShapeError(f"weights: the sizes in config need {expected} numbers, got {size}")
     for i, value in enumerate(values):
         # JSON's own NaN and Infinity are refused too: no capture sounds with them
         if type(value) not in (int, float) or not abs(value) <= 3.4028234663852886e38:

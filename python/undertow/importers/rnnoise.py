@@ -77,9 +77,9 @@ def _first_network(graph: Graph, layers: dict[str, Layer], where: str) -> None:
 
     def add(name: str, *inputs: str) -> str:
         layer = layers[name]
-        n_in, got = layer.arrays["kernel"].shape[0], sum(graph.values[v].size for v in inputs)
-        if n_in != got:
-            raise ShapeError(f"{where}: {name} takes {n_in} inputs, but the layers before it give {got}")
+        n_in, n_given = layer.arrays["kernel"].shape[0], sum(graph.values[v].size for v in inputs)
+        if n_in != n_given:
+            raise ShapeError(f"{where}: {name} takes {n_in} inputs, but the layers before it give {n_given}")
         x = inputs[0] if len(inputs) == 1 else graph.add("concat", inputs, name=f"{name}_in")
         if "recurrent_kernel" not in layer.arrays:
             return Dense.from_keras(layer.arrays, activation=layer.activation, name=name).add_to(graph, x)
@@ -139,19 +139,19 @@ def matrix(arrays: Arrays, stem: str, n_in: int | None, where: str) -> tuple[np.
     `n_in` is None for the first layer, whose number of inputs its size tells.
     """
     where = f"{where}: {stem}"
-    found = {part: arrays[f"{stem}_{part}"] for part in _PARTS if f"{stem}_{part}" in arrays}
-    bias, diagonal, idx = found["bias"], found.get("weights_diag"), found.get("weights_idx")
-    for part, a in found.items():
+    parts = {part: arrays[f"{stem}_{part}"] for part in _PARTS if f"{stem}_{part}" in arrays}
+    bias, diagonal, idx = parts["bias"], parts.get("weights_diag"), parts.get("weights_idx")
+    for part, a in parts.items():
         kind = {"weights_int8": "i1", "weights_idx": "i4"}.get(part, "f4")
         if a.dtype.str[1:] != kind:
             raise FormatError(f"{where}_{part} has elements of {a.dtype}, expected {np.dtype(kind)}")
         if a.dtype.kind == "f" and not np.isfinite(a).all():
             raise FormatError(f"{where}_{part} holds NaN or infinity")
     n_out = bias.size
-    is_float = "weights_float" in found
-    if not is_float and "weights_int8" not in found:
+    is_float = "weights_float" in parts
+    if not is_float and "weights_int8" not in parts:
         raise FormatError(f"{where} has neither float nor int8 weights")
-    stored = found["weights_float" if is_float else "weights_int8"].astype(np.float64)
+    stored = parts["weights_float" if is_float else "weights_int8"].astype(np.float64)
     if n_in is None:
         n_in, rest = divmod(stored.size, n_out)
         if rest or idx is not None:
@@ -168,7 +168,7 @@ def matrix(arrays: Arrays, stem: str, n_in: int | None, where: str) -> tuple[np.
         tiles = stored.reshape(n_out // ROWS, n_in // COLUMNS, ROWS, COLUMNS)
         W = tiles.transpose(0, 2, 1, 3).reshape(n_out, n_in)
     if not is_float:
-        scale = found.get("scale")
+        scale = parts.get("scale")
         if scale is None or scale.size != n_out:
             raise FormatError(f"{where}: int8 weights need {n_out} scales")
         W = W * (scale.astype(np.float64) * INPUT_STEPS)[:, None]

@@ -148,9 +148,9 @@ def _layer(graph: Graph, x: str, layer: dict[str, Any], where: str) -> str:
     name = str(layer.get("name") or kind.replace("-", "_"))
 
     def shapes(*choices: list[tuple[int, ...]]) -> None:
-        got = [a.shape for a in arrays]
-        if got not in choices:
-            raise ShapeError(f"{where}: weights have shapes {got}, expected {' or '.join(str(c) for c in choices)}")
+        actual = [a.shape for a in arrays]
+        if actual not in choices:
+            raise ShapeError(f"{where}: weights have shapes {actual}, expected {' or '.join(str(c) for c in choices)}")
 
     if kind in ("dense", "time-distributed-dense"):
         shapes([(n_in, units), (units,)], [(n_in, units)])
@@ -226,11 +226,11 @@ def _recurrent_with_skip(graph: Graph, root: Mapping[str, Any]) -> None:
         )
     modules = find_modules({key: _array(key, w) for key, w in tensors.items()})
     if [(m.name, m.op) for m in modules] != [("rec", op), ("lin", "linear")]:
-        found = [(m.name, m.op) for m in modules]
-        raise FormatError(f"state_dict holds {found}, expected [('rec', '{op}'), ('lin', 'linear')] as model_data says")
+        chain = [(m.name, m.op) for m in modules]
+        raise FormatError(f"state_dict holds {chain}, expected [('rec', '{op}'), ('lin', 'linear')] as model_data says")
     rec, lin = modules
-    got = {"input_size": rec.n_in, "hidden_size": rec.n_out, "num_layers": len(rec.layers), "output_size": lin.n_out}
-    for key, value in got.items():
+    actual = {"input_size": rec.n_in, "hidden_size": rec.n_out, "num_layers": len(rec.layers), "output_size": lin.n_out}
+    for key, value in actual.items():
         if value != sizes[key]:
             raise ShapeError(f"model_data says {key} {sizes[key]}, but the weights have {value}")
 
@@ -255,21 +255,21 @@ def _state_dict(graph: Graph, root: Mapping[str, Any]) -> None:
             + (f"it holds {_several(root)}" if root else "it is empty")
         )
     modules = find_modules({key: _array(key, w) for key, w in root.items()})
-    found = ", ".join(f"{m.name} ({m.op} {m.n_in} -> {m.n_out})" for m in modules)
+    chain = ", ".join(f"{m.name} ({m.op} {m.n_in} -> {m.n_out})" for m in modules)
     kinds = [m.op for m in modules]
     if kinds.count("linear") > 1 or "linear" in kinds[:-1] or kinds == ["linear"]:
         raise UnsupportedError(
-            f"the file holds weights without a wiring, and what lies between them cannot be known: {found}; "
+            f"the file holds weights without a wiring, and what lies between them cannot be known: {chain}; "
             "read the arrays with undertow.read_weights and wire them with undertow.Sequential"
         )
     if "rnn" in kinds:
         raise UnsupportedError(
-            f"a state_dict does not say whether an RNN uses tanh or relu: {found}; wire it with undertow.RNN"
+            f"a state_dict does not say whether an RNN uses tanh or relu: {chain}; wire it with undertow.RNN"
         )
     for before, after in pairwise(modules):
         if before.n_out != after.n_in:
             raise ShapeError(
-                f"{after.name!r} takes {after.n_in} inputs, but {before.name!r} gives {before.n_out}: {found}"
+                f"{after.name!r} takes {after.n_in} inputs, but {before.name!r} gives {before.n_out}: {chain}"
             )
     graph.output("output", _chain(graph, graph.input("input", (modules[0].n_in,)), modules))
 

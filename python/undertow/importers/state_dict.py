@@ -120,34 +120,34 @@ def _group(prefix: str, names: list[str], weights: Weights) -> list[Group]:
     """One layer, and a group for each tensor that does not belong to it."""
     last = {_split(name)[1]: name for name in names}
     shape = {part: weights[name].shape for part, name in last.items()}
-    made: Group | None = None
+    layer: Group | None = None
     used: set[str] = set()
     cell = {part for part in last if _RECURRENT.fullmatch(part)}
-    if cell and (made := _recurrent(prefix, cell, shape)):
+    if cell and (layer := _recurrent(prefix, cell, shape)):
         used = cell
     elif "running_mean" in shape:
         used = last.keys() & {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
-        made = _same_size(prefix, "BatchNorm", shape["running_mean"], f"BatchNorm.from_torch(w, {prefix!r})")
+        layer = _same_size(prefix, "BatchNorm", shape["running_mean"], f"BatchNorm.from_torch(w, {prefix!r})")
     elif "weight" in shape:
         used = last.keys() & {"weight", "bias"}
-        made = _weight_and_bias(prefix, shape)
+        layer = _weight_and_bias(prefix, shape)
     elif "/" in names[0] or _KERAS & last.keys():
         used = last.keys() & _KERAS
-        made = _keras(prefix, shape)
-    if made is None:
+        layer = _keras(prefix, shape)
+    if layer is None:
         used = set()
     else:
-        made.names = [last[part] for part in last if part in used]
-        made.shapes = [weights[name].shape for name in made.names]
+        layer.names = [last[part] for part in last if part in used]
+        layer.shapes = [weights[name].shape for name in layer.names]
     rest = [
         Group(name, "tensor", [name], shapes=[weights[name].shape]) for part, name in last.items() if part not in used
     ]
-    return ([made] if made else []) + rest
+    return ([layer] if layer else []) + rest
 
 
 def _recurrent(prefix: str, parts: set[str], shape: dict[str, tuple[int, ...]]) -> Group | None:
-    found = [_RECURRENT.fullmatch(part) for part in parts]
-    suffixes = sorted({m[3] or "" for m in found if m}, key=lambda s: (len(s.split("_")), s))
+    matches = [_RECURRENT.fullmatch(part) for part in parts]
+    suffixes = sorted({m[3] or "" for m in matches if m}, key=lambda s: (len(s.split("_")), s))
     first = suffixes[0]
     W, R = shape.get(f"weight_ih{first}", ()), shape.get(f"weight_hh{first}", ())
     if len(W) != 2 or len(R) != 2 or not all((*W, *R)):
@@ -309,7 +309,7 @@ def _only_order(chain: list[Group]) -> list[Group] | None:
     """The one order in which every layer takes what the one before gives; None when there are none or several."""
     if not 2 <= len(chain) <= 8 or any(group.n_in is None for group in chain):
         return None
-    found: list[list[Group]] = []
+    orders: list[list[Group]] = []
 
     def sizes(group: Group) -> tuple[int | None, int | None]:
         # An embedding takes ids, which no layer gives.
@@ -318,12 +318,12 @@ def _only_order(chain: list[Group]) -> list[Group] | None:
     def extend(done: list[Group], rest: Iterable[Group]) -> None:
         rest = list(rest)
         if not rest:
-            found.append(done)
+            orders.append(done)
         for i, group in enumerate(rest):
-            if len(found) > 1:
+            if len(orders) > 1:
                 return
             if not done or sizes(done[-1])[1] == sizes(group)[0]:
                 extend([*done, group], rest[:i] + rest[i + 1 :])
 
     extend([], chain)
-    return found[0] if len(found) == 1 else None
+    return orders[0] if len(orders) == 1 else None
