@@ -57,7 +57,7 @@ class Formulas:
         """Where elements of a value come from, movement looked through: vectors of different values and the places
         that they fill, ascending; ordered by their first place.
         """
-        found: dict[str, list[tuple[Index, Index]]] = {}
+        pieces_of: dict[str, list[tuple[Index, Index]]] = {}
         todo: list[tuple[str, Index, Index]] = [(value, index, range(len(index)))]
         while todo:
             value, index, places = todo.pop()
@@ -66,7 +66,7 @@ class Formulas:
             if node is not None and OPS[node.op].reads_register:
                 value = self.reads[node.states[0]]
             if node is None or not OPS[node.op].moves:
-                found.setdefault(value, []).append((places, index))
+                pieces_of.setdefault(value, []).append((places, index))
                 continue
             taken = OPS[node.op].taken(node)
             if taken is not None:
@@ -78,7 +78,7 @@ class Formulas:
             for k, mine in _parts(starts, index):
                 inside = shifted(compose(index, mine), -starts[k])
                 todo.append((node.inputs[k], inside, compose(places, mine)))
-        vectors = [(Vector(source, inner), places) for source, (places, inner) in _sorted(found).items()]
+        vectors = [(Vector(source, inner), places) for source, (places, inner) in _sorted(pieces_of).items()]
         return sorted(vectors, key=lambda part: part[1][0] if len(part[1]) else 0)
 
     def vector(self, value: str, index: Index | None = None) -> Vector:
@@ -87,10 +87,10 @@ class Formulas:
         Raises:
             NoFormula: they come from several values.
         """
-        found = self.origins(value, range(self.graph.values[value].size) if index is None else index)
-        if len(found) != 1:
+        parts = self.origins(value, range(self.graph.values[value].size) if index is None else index)
+        if len(parts) != 1:
             raise NoFormula("elements of several values")
-        return found[0][0]
+        return parts[0][0]
 
     def child(self, vector: Vector, slot: int) -> Vector:
         """The vector that an elementwise op takes for this one."""
@@ -126,10 +126,10 @@ class Formulas:
         if key not in self._polynomials:
             self._polynomials[key] = None
             self._polynomials[key] = self._expanded(vector, depth)
-        found = self._polynomials[key]
-        if found is None:
+        polynomial = self._polynomials[key]
+        if polynomial is None:
             raise NoFormula("no polynomial, as was found before")
-        return found
+        return polynomial
 
     def _expanded(self, vector: Vector, depth: int) -> Polynomial:
         self.budget.spend(vector.size)
@@ -247,10 +247,10 @@ def _parts(starts: list[int], index: Index) -> list[tuple[int, Index]]:
     return [(int(k), index_of(np.flatnonzero(owner == k))) for k in np.unique(owner)]
 
 
-def _sorted(found: dict[str, list[tuple[Index, Index]]]) -> dict[str, tuple[Index, Index]]:
+def _sorted(pieces_of: dict[str, list[tuple[Index, Index]]]) -> dict[str, tuple[Index, Index]]:
     """Of each value (places, elements), from pieces of both; places ascend."""
     joined = {}
-    for source, pieces in found.items():
+    for source, pieces in pieces_of.items():
         if len(pieces) == 1:
             joined[source] = pieces[0]
             continue

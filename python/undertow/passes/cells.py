@@ -89,22 +89,22 @@ def _n_weights(cell: Cell) -> int:
 
 def _parts(graph: Graph, formulas: Formulas) -> list[Part]:
     """Registers, cut by what is written to them; only parts that are written by one whole value."""
-    found, reads = [], set(formulas.reads.values())
+    parts, reads = [], set(formulas.reads.values())
     for node in graph.nodes:
         if not OPS[node.op].writes_register or node.states[0] not in formulas.reads:
             continue
         state = node.states[0]
-        for made, positions in formulas.origins(node.inputs[0], range(graph.values[node.inputs[0]].size)):
-            if made == Vector(made.source, range(graph.values[made.source].size)) and made.source not in reads:
-                found.append(Part(state, positions, made, Vector(formulas.reads[state], positions)))
-    return found
+        for vector, positions in formulas.origins(node.inputs[0], range(graph.values[node.inputs[0]].size)):
+            if vector == Vector(vector.source, range(graph.values[vector.source].size)) and vector.source not in reads:
+                parts.append(Part(state, positions, vector, Vector(formulas.reads[state], positions)))
+    return parts
 
 
 def _gate(formulas: Formulas, vector: Vector, stop: Vector | None = None) -> tuple[Activation, Linear]:
     """(activation, what goes into it) of a gate."""
-    found = formulas.activation(vector)
-    act, inside = found or (IDENTITY, vector)
-    return act, formulas.linear(inside, found is not None and inside == vector, frozenset([stop] if stop else []))
+    activated = formulas.activation(vector)
+    act, inside = activated or (IDENTITY, vector)
+    return act, formulas.linear(inside, activated is not None and inside == vector, frozenset([stop] if stop else []))
 
 
 def _lstm(formulas: Formulas, c: Part, parts: list[Part]) -> Cell | None:
@@ -169,9 +169,9 @@ def _hidden(
         if len(terms) != 1 or terms[pair] != 1.0 or len(pair) != 2:
             continue
         for vector in pair:
-            found = formulas.activation(vector)
-            if found is not None and found[1] == c.next:
-                return part, _other(pair, vector), found[0], projection
+            activated = formulas.activation(vector)
+            if activated is not None and activated[1] == c.next:
+                return part, _other(pair, vector), activated[0], projection
     return None
 
 
@@ -248,22 +248,22 @@ def _rnn(formulas: Formulas, part: Part, parts: list[Part]) -> Cell | None:
 
 def inputs_of(cell: Cell) -> list[Vector]:
     """The elements that a cell takes besides its own state: of each value in ascending order, none twice."""
-    found: dict[str, list[np.ndarray]] = {}
+    indices: dict[str, list[np.ndarray]] = {}
     for form in cell.gates:
         for vector in form.inputs(cell.own):
-            found.setdefault(vector.source, []).append(table(vector.index))
-    return [Vector(source, np.unique(np.concatenate(parts))) for source, parts in found.items()]
+            indices.setdefault(vector.source, []).append(table(vector.index))
+    return [Vector(source, np.unique(np.concatenate(parts))) for source, parts in indices.items()]
 
 
 def _loops(formulas: Formulas, cell: Cell) -> bool:
     """Whether an input of the cell is computed from what the cell gives at the same timestep; or it has no input."""
     inputs = inputs_of(cell)
     todo = [vector.source for vector in inputs]
-    made = {part.next.source for part in cell.parts}
+    results = {part.next.source for part in cell.parts}
     seen: set[str] = set()
     while todo:
         value = todo.pop()
-        if value in made:
+        if value in results:
             return True
         node = formulas.producer.get(value)
         if value not in seen and node is not None:

@@ -23,14 +23,14 @@ def replace_value(graph: Graph, old: str, new: str) -> None:
 
 def sort_nodes(graph: Graph) -> None:
     """Put the nodes in an order in which they can run, changing as little as possible."""
-    made = set(graph.inputs)
+    ready = set(graph.inputs)
     left, ordered = list(graph.nodes), []
     while left:
         waiting = []
         for node in left:
-            if all(value in made for value in node.inputs):
+            if all(value in ready for value in node.inputs):
                 ordered.append(node)
-                made.update(node.outputs)
+                ready.update(node.outputs)
             else:
                 waiting.append(node)
         if len(waiting) == len(left):

@@ -82,13 +82,13 @@ class _Region:
     def choose(self, graph: Graph) -> None:
         size = graph.values[self.nodes[0].outputs[0]].size
         frames = {output for node in self.nodes for output in node.outputs}
-        made = [node for node in self.sources.values() if node.op == "select"]
-        room((len(made) + len(self.targets)) * size, _BYTES_EACH)
-        orders = [np.argsort(node.weights["indices"].reshape(-1), kind="stable") for node in made]
+        selects = [node for node in self.sources.values() if node.op == "select"]
+        room((len(selects) + len(self.targets)) * size, _BYTES_EACH)
+        orders = [np.argsort(node.weights["indices"].reshape(-1), kind="stable") for node in selects]
         orders += [_as_read(graph, node, frames, size) for node in self.targets.values()]
 
         def total(new: np.ndarray) -> float:  # element new[i] at place i
-            before = sum(cost(node.weights["indices"].reshape(-1)[new]) for node in made)
+            before = sum(cost(node.weights["indices"].reshape(-1)[new]) for node in selects)
             return before + sum(cost(_moved(graph, node, frames, new)) for node in self.targets.values())
 
         best = min(orders, key=total)
@@ -193,8 +193,8 @@ def _zeros(graph: Graph, node: Node, uses: _Uses) -> np.ndarray:
     """Which of the elements that a selection may take are zero whatever the frame."""
     parts = []
     for value in node.inputs:
-        made = uses.producer.get(value)
-        fixed = made.weights["value"].reshape(-1) == 0 if made and made.op == "constant" else None
+        producer = uses.producer.get(value)
+        fixed = producer.weights["value"].reshape(-1) == 0 if producer and producer.op == "constant" else None
         parts.append(np.zeros(graph.values[value].size, bool) if fixed is None else fixed)
     return np.concatenate(parts)
 

@@ -49,13 +49,13 @@ class Term:
     def block(self, rows: Index, columns: Index) -> np.ndarray:
         """The coefficients of some elements of the result in some columns of W, float64."""
         assert self.W is not None
-        found = pick(self.W, compose(self.rows, rows))
-        found = (found[:, columns.start : columns.stop] if isinstance(columns, range) else found[:, columns]).astype(
-            float
-        )
+        coefficients = pick(self.W, compose(self.rows, rows))
+        coefficients = (
+            coefficients[:, columns.start : columns.stop] if isinstance(columns, range) else coefficients[:, columns]
+        ).astype(float)
         for scale in self.scales:
-            found = (pick(scale, rows)[:, None] if scale.ndim else scale) * found
-        return found
+            coefficients = (pick(scale, rows)[:, None] if scale.ndim else scale) * coefficients
+        return coefficients
 
 
 @dataclass
@@ -85,12 +85,12 @@ class Linear:
 
     def inputs(self, own: Sequence[Vector]) -> list[Vector]:
         """The elements that the form reads and `own` has not, in the order in which it first reads of a value."""
-        found = []
+        vectors = []
         for term in self.terms:
             left = [(vector, columns, vector.without(own)) for vector, columns in term.pieces]
             firsts = [(compose(columns, rest)[0], vector, rest) for vector, columns, rest in left if len(rest)]
-            found += [Vector(v.source, compose(v.index, rest)) for _, v, rest in sorted(firsts, key=lambda f: f[0])]
-        return found
+            vectors += [Vector(v.source, compose(v.index, rest)) for _, v, rest in sorted(firsts, key=lambda f: f[0])]
+        return vectors
 
     def reads_only(self, of: Vector) -> bool:
         """Whether nothing but elements of `of` enters."""
@@ -106,7 +106,7 @@ class Linear:
         """
         width = sum(vector.size for vector in of)
         self.budget.take(8 * self.size * width)
-        found, present = np.zeros((self.size, width)), np.zeros(width, bool)
+        matrix, present = np.zeros((self.size, width)), np.zeros(width, bool)
         start = 0
         for vector in of:
             for term in self.terms:
@@ -115,13 +115,13 @@ class Linear:
                     at = table(here) + start
                     present[at] = True
                     if term.W is None:
-                        found[table(there), at] += term.diagonal(there)
+                        matrix[table(there), at] += term.diagonal(there)
                     else:
-                        _add(found, term, compose(columns, there), at)
+                        _add(matrix, term, compose(columns, there), at)
             start += vector.size
         if self.negative:
-            found[:, present] *= -1.0
-        return found
+            matrix[:, present] *= -1.0
+        return matrix
 
     def is_zero(self, of: Vector) -> bool:
         """Whether no element of `of` has a coefficient."""
@@ -139,21 +139,21 @@ class Linear:
         entries = self._entries(of)
         if entries is None:
             matrix = self.matrix([of])
-            found = np.diag(matrix)
-            if matrix.shape != (len(found), len(found)) or (matrix != np.diag(found)).any():
+            diagonal = np.diag(matrix)
+            if matrix.shape != (len(diagonal), len(diagonal)) or (matrix != np.diag(diagonal)).any():
                 raise NotDiagonal
-            return found
-        found = np.zeros(self.size)
+            return diagonal
+        diagonal = np.zeros(self.size)
         if isinstance(entries.rows, range) and entries.rows == entries.columns and self.size == of.size:
-            found[entries.rows.start : entries.rows.stop] = entries.numbers
-            return found
+            diagonal[entries.rows.start : entries.rows.stop] = entries.numbers
+            return diagonal
         rows, columns = table(entries.rows), table(entries.columns)
         numbers = np.broadcast_to(entries.numbers, rows.shape)
         mine = rows == columns
         if self.size != of.size or numbers[~mine].any():
             raise NotDiagonal
-        found[rows[mine]] = numbers[mine]
-        return found
+        diagonal[rows[mine]] = numbers[mine]
+        return diagonal
 
     def is_diagonal(self, of: Vector) -> bool:
         """Whether element i of the form reads at most element i of `of`."""
@@ -169,7 +169,7 @@ class Linear:
 
     def _entries(self, of: Vector) -> _Entries | None:
         """The coefficients of elements of `of`, where no matrix multiplies them; else None."""
-        found = []
+        parts = []
         for term in self.terms:
             for piece, _ in term.pieces:
                 there, here = of.places(piece)
@@ -177,19 +177,19 @@ class Linear:
                     return None
                 if len(there):
                     self.budget.spend(len(there))
-                    found.append(_Entries(there, here, term.diagonal(there)))
+                    parts.append(_Entries(there, here, term.diagonal(there)))
         sign = -1.0 if self.negative else 1.0
-        if not found:
+        if not parts:
             return _Entries(range(0), range(0), np.zeros(()))
-        first = found[0]
-        if all(_same(e.rows, first.rows) and _same(e.columns, first.columns) for e in found):
+        first = parts[0]
+        if all(_same(e.rows, first.rows) and _same(e.columns, first.columns) for e in parts):
             numbers = np.zeros(())
-            for entries in found:  # in the order of the terms, as `matrix` adds them
+            for entries in parts:  # in the order of the terms, as `matrix` adds them
                 numbers = numbers + entries.numbers
             return _Entries(first.rows, first.columns, sign * numbers)
-        self.budget.take(8 * 6 * sum(len(e.rows) for e in found))
-        keys = np.concatenate([table(e.rows).astype(np.int64) * of.size + table(e.columns) for e in found])
-        every = np.concatenate([np.broadcast_to(e.numbers, len(e.rows)) for e in found])
+        self.budget.take(8 * 6 * sum(len(e.rows) for e in parts))
+        keys = np.concatenate([table(e.rows).astype(np.int64) * of.size + table(e.columns) for e in parts])
+        every = np.concatenate([np.broadcast_to(e.numbers, len(e.rows)) for e in parts])
         places, inverse = np.unique(keys, return_inverse=True)
         sums = np.zeros(len(places))
         np.add.at(sums, inverse, every)
@@ -211,7 +211,7 @@ def _same(a: Index, b: Index) -> bool:
     return np.array_equal(a, b)
 
 
-def _add(found: np.ndarray, term: Term, columns: Index, at: np.ndarray) -> None:
+def _add(matrix: np.ndarray, term: Term, columns: Index, at: np.ndarray) -> None:
     """Add the columns of a term's matrix to columns `at`, in which one may stand several times."""
     if not len(at):
         return
@@ -219,14 +219,14 @@ def _add(found: np.ndarray, term: Term, columns: Index, at: np.ndarray) -> None:
     where: Index = index_of(at) if once else at
     target = slice(where.start, where.stop) if isinstance(where, range) else where
     n_rows = max(1, _AT_ONCE // len(at))
-    for first in range(0, len(found), n_rows):
-        rows = range(first, min(first + n_rows, len(found)))
+    for first in range(0, len(matrix), n_rows):
+        rows = range(first, min(first + n_rows, len(matrix)))
         block = term.block(rows, columns)
         if once:
-            found[rows.start : rows.stop, target] += block
+            matrix[rows.start : rows.stop, target] += block
         else:
             for column, place in zip(block.T, at, strict=True):
-                found[rows.start : rows.stop, place] += column
+                matrix[rows.start : rows.stop, place] += column
 
 
 __all__ = ["Linear", "NotDiagonal", "Term"]

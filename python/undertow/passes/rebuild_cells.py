@@ -31,13 +31,13 @@ def recover(graph: Graph) -> tuple[list[str], int]:
     """
     n = graph.n_parameters
     budget = Budget(8 * (_WEIGHTS + _TIMES * n), _WORK + _WORK_EACH * n)
-    made = []
+    names = []
     try:
         while (cell := find(graph, budget)) is not None:
-            made.append(_insert(graph, cell))
+            names.append(_insert(graph, cell))
     except Spent:
         pass
-    return made, budget.used
+    return names, budget.used
 
 
 def _insert(graph: Graph, cell: Cell) -> str:
@@ -69,10 +69,10 @@ def _insert(graph: Graph, cell: Cell) -> str:
 def _stacked(forms: Sequence[tuple[Linear, Sequence[Vector]]]) -> np.ndarray:
     """The coefficients of forms, one gate after another: float32 (gates, rows, elements)."""
     first, of = forms[0]
-    made = np.empty((len(forms), first.size, sum(vector.size for vector in of)), np.float32)
-    for gate, (form, vectors) in zip(made, forms, strict=True):
+    stacked = np.empty((len(forms), first.size, sum(vector.size for vector in of)), np.float32)
+    for gate, (form, vectors) in zip(stacked, forms, strict=True):
         gate[:] = form.matrix(vectors)
-    return made
+    return stacked
 
 
 def _next(graph: Graph, op: str) -> str:

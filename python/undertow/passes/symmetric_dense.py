@@ -57,8 +57,8 @@ def _mirror(node: Node) -> _Mirror | None:
     if node.precisions or M * K < _FEWEST_PRODUCTS or not np.isfinite(W).all():
         return None
     k = np.arange(K)
-    found = [_about(W, image) for image in ((K - k) % K, K - 1 - k)]
-    best = min(found, key=lambda mirror: mirror.products(K))
+    mirrors = [_about(W, image) for image in ((K - k) % K, K - 1 - k)]
+    best = min(mirrors, key=lambda mirror: mirror.products(K))
     return best if best.products(K) <= _GAIN * PANEL * K * panels(M) else None
 
 
@@ -109,9 +109,9 @@ def _dense(graph: Graph, node: Node, kind: str, x: str, W: np.ndarray, rows: np.
 
 def _pick(graph: Graph, node: Node, x: str, columns: np.ndarray) -> str:
     """Columns of the rows of x; straight from where a selection takes them."""
-    made = next((n for n in graph.nodes if x in n.outputs), None)
-    if made is not None and made.op == "select":
-        inputs, rows = made.inputs, made.weights["indices"]
+    producer = next((n for n in graph.nodes if x in n.outputs), None)
+    if producer is not None and producer.op == "select":
+        inputs, rows = producer.inputs, producer.weights["indices"]
     else:
         inputs, rows = (x,), np.arange(graph.values[x].size).reshape(graph.shape(x))
     return graph.add("select", inputs, name=f"{node.name}_side", weights={"indices": rows[..., columns]})

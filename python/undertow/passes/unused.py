@@ -75,8 +75,8 @@ def _drop(graph: Graph) -> None:
     graph.nodes = [
         n for n in graph.nodes if needed & set(n.outputs) or (OPS[n.op].writes_register and n.states[0] in states)
     ]
-    made = {output for node in graph.nodes for output in node.outputs} | set(graph.inputs)
-    graph.values = {name: value for name, value in graph.values.items() if name in made}
+    kept = {output for node in graph.nodes for output in node.outputs} | set(graph.inputs)
+    graph.values = {name: value for name, value in graph.values.items() if name in kept}
     graph.states = {name: state for name, state in graph.states.items() if name in states}
 
 

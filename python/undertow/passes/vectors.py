@@ -100,13 +100,13 @@ class Vector:
                 if low >= high:
                     return range(0), range(0)
                 return range(low - theirs.start, high - theirs.start), range(low - mine.start, high - mine.start)
-            found = np.flatnonzero((theirs >= mine.start) & (theirs < mine.stop))
-            return index_of(found), index_of(shifted(theirs[found], -mine.start))
+            both = np.flatnonzero((theirs >= mine.start) & (theirs < mine.stop))
+            return index_of(both), index_of(shifted(theirs[both], -mine.start))
         order = np.argsort(mine, kind="stable")
         asked = table(theirs)
         at = np.minimum(np.searchsorted(mine, asked, sorter=order), len(mine) - 1)
-        found = np.flatnonzero(mine[order[at]] == asked)
-        return index_of(found), index_of(order[at[found]])
+        both = np.flatnonzero(mine[order[at]] == asked)
+        return index_of(both), index_of(order[at[both]])
 
     def without(self, others: Sequence[Vector]) -> Index:
         """Places of the elements that none of `others` has."""
