@@ -27,7 +27,7 @@ def check(graph: Graph) -> None:
         raise InternalError(said)
     if lines := [note for note in graph.notes if "\n" in note]:
         raise InternalError(f"a note of several lines: {quoted(lines[0])}")
-    made = dict.fromkeys(graph.inputs, "an input")
+    makers = dict.fromkeys(graph.inputs, "an input")
     names: set[str] = set()
     twin = graph.copy()  # what is inferred may be noted in attributes and values
     for node in twin.nodes:
@@ -36,31 +36,31 @@ def check(graph: Graph) -> None:
             raise InternalError(f"{where}: another node has this name")
         names.add(node.name)
         for value in node.inputs:
-            if value not in made:
+            if value not in makers:
                 raise InternalError(f"{where}: input {quoted(value)} is not made before")
         for state in node.states:
             if state not in twin.states:
                 raise InternalError(f"{where}: state {quoted(state)} does not exist")
         _check_outputs(twin, node, where)
         for value in node.outputs:
-            if value in made:
-                raise InternalError(f"{where}: {made[value]} makes {quoted(value)} as well")
-            made[value] = where
+            if value in makers:
+                raise InternalError(f"{where}: {makers[value]} makes {quoted(value)} as well")
+            makers[value] = where
         OPS[node.op].check_precisions(node)
     for name, value in twin.outputs.items():
-        if value not in made:
+        if value not in makers:
             raise InternalError(f"output {quoted(name)}: nothing makes {quoted(value)}")
-    if left := made.keys() ^ twin.values.keys():
+    if left := makers.keys() ^ twin.values.keys():
         raise InternalError(f"values that are made and those that are known differ: {', '.join(sorted(left))}")
     _check_states(twin)
 
 
 def _check_outputs(graph: Graph, node: Node, where: str) -> None:
     known = [graph.values.get(value) for value in node.outputs]
-    found = [value for _, value in OPS[node.op].infer(graph, replace(node, attrs=dict(node.attrs)))]
-    if len(known) != len(found):
-        raise InternalError(f"{where}: has {len(known)} outputs, gives {len(found)}")
-    for value, gives in zip(known, found, strict=True):
+    inferred = [value for _, value in OPS[node.op].infer(graph, replace(node, attrs=dict(node.attrs)))]
+    if len(known) != len(inferred):
+        raise InternalError(f"{where}: has {len(known)} outputs, gives {len(inferred)}")
+    for value, gives in zip(known, inferred, strict=True):
         if value is None:
             raise InternalError(f"{where}: an output has no value")
         if _facts(value) != _facts(gives):

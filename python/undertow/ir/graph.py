@@ -149,8 +149,8 @@ class Graph:
         outputs = kind.infer(self, node)
         kind.check_precisions(node)
         node.outputs = tuple(f"{name}.{suffix}" for suffix, _ in outputs)
-        for output, (_, made) in zip(node.outputs, outputs, strict=True):
-            self._new_value(Value(output, made.shape, made.dtype, made.once))
+        for output, (_, inferred) in zip(node.outputs, outputs, strict=True):
+            self._new_value(Value(output, inferred.shape, inferred.dtype, inferred.once))
         self.nodes.append(node)
         self.origin.note(name)
         (self._read if kind.reads_register else self._written).update(node.states)

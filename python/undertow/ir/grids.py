@@ -78,13 +78,13 @@ def windows(where: str, shape: tuple[int, ...], axes: Sequence[Axis]) -> tuple[t
     if prod(sizes) * prod(axis.size for axis in axes) > MAX_WINDOWS:
         raise ShapeError(f"{where}: {sizes} windows of {[axis.size for axis in axes]} positions are too many")
     room(prod(sizes) * prod(axis.size for axis in axes), _COPIES * 4, where)
-    found = np.zeros((1, 1), np.int32)
+    positions = np.zeros((1, 1), np.int32)
     for n, axis in zip(shape, axes, strict=True):
         taps = axis.taps(n)
-        both = found[:, None, :, None] * n + taps[None, :, None, :]
-        outside = (found < 0)[:, None, :, None] | (taps < 0)[None, :, None, :]
-        found = np.where(outside, np.int32(-1), both).reshape(both.shape[0] * both.shape[1], -1)
-    return sizes, found
+        both = positions[:, None, :, None] * n + taps[None, :, None, :]
+        outside = (positions < 0)[:, None, :, None] | (taps < 0)[None, :, None, :]
+        positions = np.where(outside, np.int32(-1), both).reshape(both.shape[0] * both.shape[1], -1)
+    return sizes, positions
 
 
 def gather(graph: Graph, x: str, positions: np.ndarray, name: str, padding: float = 0.0) -> str:

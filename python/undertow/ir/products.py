@@ -46,8 +46,8 @@ class Rounding:
 
     @classmethod
     def of(cls, w: np.ndarray, precision: str) -> Rounding:
-        found = quantise(w, precision)
-        return cls(found.q.astype(np.float64), found.scale.astype(np.float32))
+        quantised = quantise(w, precision)
+        return cls(quantised.q.astype(np.float64), quantised.scale.astype(np.float32))
 
     def __getitem__(self, gates: slice) -> Rounding:
         return Rounding(self.q[gates], self.scale[gates])

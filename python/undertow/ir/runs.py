@@ -45,8 +45,8 @@ def expand(runs: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     inputs, starts, counts, strides, times, steps = runs.reshape(-1, WORDS).astype(np.int64).T
     starts = np.repeat(bounds[inputs] + starts, times) + _numbered(times) * np.repeat(steps, times)
     counts, strides = np.repeat(counts, times), np.repeat(strides, times)
-    found: np.ndarray = np.repeat(starts, counts) + _numbered(counts) * np.repeat(strides, counts)
-    return found.astype(np.int32)
+    indices: np.ndarray = np.repeat(starts, counts) + _numbered(counts) * np.repeat(strides, counts)
+    return indices.astype(np.int32)
 
 
 def _numbered(counts: np.ndarray) -> np.ndarray:
@@ -76,8 +76,8 @@ def _stretches(x: np.ndarray, apart: Callable[[np.ndarray], np.ndarray], prefer_
     entered = _chained(from_first, from_second)
     left = size - entered[:-1]
     alone = breaks | (single & (left == 1))
-    found = np.stack([last - left + 1, np.where(alone, 1, left + 1), np.where(alone, 1, steps)])[:, left > 0]
-    return found if entered[-1] else np.concatenate([found, [[n - 1], [1], [1]]], axis=1)
+    pieces = np.stack([last - left + 1, np.where(alone, 1, left + 1), np.where(alone, 1, steps)])[:, left > 0]
+    return pieces if entered[-1] else np.concatenate([pieces, [[n - 1], [1], [1]]], axis=1)
 
 
 def _steps(x: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -86,14 +86,14 @@ def _steps(x: np.ndarray, k: np.ndarray) -> np.ndarray:
 
 def _ends_of_groups(x: np.ndarray, apart: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The last difference of each group, in ascending order."""
-    n, found, n_groups = len(x) - 1, [], 1
+    n, ends, n_groups = len(x) - 1, [], 1
     for begin in range(0, n - 1, _AT_ONCE):
         k = np.arange(begin, min(begin + _AT_ONCE, n - 1) + 1)
         step, broken = _steps(x, k), apart(k)
-        found.append(begin + np.flatnonzero((step[1:] != step[:-1]) | broken[1:] | broken[:-1]))
-        n_groups += len(found[-1])
+        ends.append(begin + np.flatnonzero((step[1:] != step[:-1]) | broken[1:] | broken[:-1]))
+        n_groups += len(ends[-1])
         room(n_groups, _BYTES_EACH)
-    return np.concatenate([*found, [n - 1]])
+    return np.concatenate([*ends, [n - 1]])
 
 
 def _chained(from_false: np.ndarray, from_true: np.ndarray) -> np.ndarray:

@@ -203,8 +203,8 @@ class Op:
 
     def over_time(self, node: Node, w: Weights, xs: Sequence[np.ndarray], span: Span) -> Arrays:
         """The outputs over a whole sequence; inputs are (span.n_frames, *frame)."""
-        made = self.formula(node, w, *xs)
-        return made if isinstance(made, tuple) else (made,)
+        result = self.formula(node, w, *xs)
+        return result if isinstance(result, tuple) else (result,)
 
     def step(self, node: Node, w: Weights, xs: Sequence[np.ndarray], states: Arrays) -> tuple[Arrays, Arrays]:
         """The outputs of one timestep, and the states after it where they change; inputs are the frames so far."""

@@ -198,11 +198,11 @@ class Cell(Op):
     def formula(self, node: Node, w: Weights, x: np.ndarray, *starts: np.ndarray) -> Arrays:
         """Without states: each frame from its own start."""
         zeros = self._zeros(node, x.shape[1:])
-        made = [self.walk(node, w, x[t], tuple(s[t] for s in starts) or zeros)[0] for t in range(len(x))]
-        if not made:
+        per_frame = [self.walk(node, w, x[t], tuple(s[t] for s in starts) or zeros)[0] for t in range(len(x))]
+        if not per_frame:
             steps = x.shape[1:2] if node.attrs["steps"] else ()
             return tuple(np.zeros((0, *steps, *s.shape)) for s in zeros)
-        return tuple(np.stack(output) for output in zip(*made, strict=True))
+        return tuple(np.stack(output) for output in zip(*per_frame, strict=True))
 
     def _zeros(self, node: Node, frame: Shape) -> Arrays:
         rows = frame[int(node.attrs["steps"]) : -1]

@@ -245,8 +245,8 @@ class Embedding(Op):
     def formula(self, node: Node, w: Weights, ids: np.ndarray) -> np.ndarray:
         table: np.ndarray = w["table"]
         if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
-            found = f"ids reach from {ids.min()} to {ids.max()}"
-            raise ShapeError(f"embedding {node.name!r}: {found}, expected 0 to {len(table) - 1}")
+            reach = f"ids reach from {ids.min()} to {ids.max()}"
+            raise ShapeError(f"embedding {node.name!r}: {reach}, expected 0 to {len(table) - 1}")
         return table[ids]
 
 

@@ -64,17 +64,17 @@ class Select(Move):
         return [runs.find(node.weights["indices"], node.attrs["sizes"])]
 
     def params(self, node: Node, arrays: Stored, frames: Frames) -> list[int]:
-        (found,) = arrays
-        assert found is not None
-        return [len(found)]
+        (packed,) = arrays
+        assert packed is not None
+        return [len(packed)]
 
     def stored_shapes(self, params: Params, frames: Frames) -> Shapes:
         return ((params[0], runs.WORDS),)
 
     def join(self, arrays: Stored, params: Params, frames: Frames) -> dict[str, np.ndarray | None]:
-        (found,) = arrays
-        assert found is not None
-        indices = runs.expand(found, [prod(shape) for shape in frames.inputs])
+        (packed,) = arrays
+        assert packed is not None
+        indices = runs.expand(packed, [prod(shape) for shape in frames.inputs])
         return {"indices": indices.reshape(frames.outputs[0])}
 
 
