@@ -117,10 +117,10 @@ def check_hash(blob: bytes | memoryview) -> None:
     Raises:
         FormatError: they differ, so the file is damaged: not the one that was written.
     """
-    stored, found = bytes(blob[HASH_AT : HASH_AT + 16]), digest(blob)
-    if stored != found:
+    stored, computed = bytes(blob[HASH_AT : HASH_AT + 16]), digest(blob)
+    if stored != computed:
         raise FormatError(
-            f"the file is damaged: the hash of its metadata and weights is {found.hex()}, its header says "
+            f"the file is damaged: the hash of its metadata and weights is {computed.hex()}, its header says "
             f"{stored.hex()}; fetch or convert it again"
         )
 
@@ -192,7 +192,7 @@ def read(blob: bytes | memoryview) -> Graph:
             if isinstance(error, Error):
                 raise
             raise FormatError(f"{what}: its weights do not fit its frames, {frames}: {error}") from error
-        made = graph.add(
+        results = graph.add(
             op.name,
             [names[i] for i in ins],
             name=r.name(name),
@@ -201,8 +201,8 @@ def read(blob: bytes | memoryview) -> Graph:
             states=[state_names[s] for s in sts],
             precisions=precisions,
         )
-        made = (made,) if isinstance(made, str) else made or ()
-        for o, value in zip(outs, made, strict=False):
+        results = (results,) if isinstance(results, str) else results or ()
+        for o, value in zip(outs, results, strict=False):
             names[o] = value
             if graph.shape(value) != shape(values[o], 4):
                 raise FormatError(f"{what} gives frames of {graph.shape(value)}, the file says {shape(values[o], 4)}")
@@ -214,12 +214,12 @@ def read(blob: bytes | memoryview) -> Graph:
 
 def _precisions(op: Op, tensors: Sequence[np.ndarray | None]) -> dict[str, str]:
     """How a node's weights are stored, by key."""
-    found: dict[str, Weight] = {}
+    first_of: dict[str, Weight] = {}
     precisions: dict[str, str] = {}
     for weight, tensor in zip(op.stored, tensors, strict=True):
         if tensor is None or not weight.reducible:
             continue
-        name, other = precision_of(tensor), found.setdefault(weight.key, weight)
+        name, other = precision_of(tensor), first_of.setdefault(weight.key, weight)
         if precisions.setdefault(weight.key, name) != name:
             raise FormatError(
                 f"a {op.name} has {other.name} in {precisions[weight.key]} and {weight.name} in {name}; "

@@ -215,8 +215,8 @@ class Packing:
 
 
 def _unpack_matrix(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    found = unpack(flat, *(1, *shape)[-3:])
-    return found if len(shape) == 3 else found[0]
+    matrices = unpack(flat, *(1, *shape)[-3:])
+    return matrices if len(shape) == 3 else matrices[0]
 
 
 def _matrix_bytes(W: np.ndarray, precision: str) -> int:

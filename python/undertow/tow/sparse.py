@@ -119,30 +119,30 @@ def pack(W: np.ndarray, precision: str, what: str = "weight") -> np.ndarray:
     parts: list[np.ndarray]
     if precision == "sparse int8":
         w = quantise(W, "int8", what)
-        found = split(w.q)
+        blocks = split(w.q)
         sums = np.add.reduceat(
-            np.concatenate([found.weights.sum(axis=2, dtype=np.int32), np.zeros((1, PANEL), np.int32)]),
-            found.starts[:-1],
+            np.concatenate([blocks.weights.sum(axis=2, dtype=np.int32), np.zeros((1, PANEL), np.int32)]),
+            blocks.starts[:-1],
         )
-        sums[np.diff(found.starts) == 0] = 0
+        sums[np.diff(blocks.starts) == 0] = 0
         scale = _fill(w.scale, 1, PANEL).reshape(len(W), -1, PANEL).transpose(1, 0, 2)
         parts = [scale.astype("<f4"), sums.astype("<i4")]
-        weights, diagonal = found.weights, found.diagonal
+        weights, diagonal = blocks.weights, blocks.diagonal
     else:
-        found = split(W)
+        blocks = split(W)
         parts = []
-        weights = found.weights.transpose(0, 2, 1).astype("<f4")
-        diagonal = None if found.diagonal is None else found.diagonal.astype("<f4")
-    head = np.concatenate([[DIAGONAL * (diagonal is not None)], found.starts]).astype("<u4")
-    columns = found.columns.astype("<u2")
+        weights = blocks.weights.transpose(0, 2, 1).astype("<f4")
+        diagonal = None if blocks.diagonal is None else blocks.diagonal.astype("<f4")
+    head = np.concatenate([[DIAGONAL * (diagonal is not None)], blocks.starts]).astype("<u4")
+    columns = blocks.columns.astype("<u2")
     parts = [head, columns, *([] if diagonal is None else [diagonal]), *parts, weights]
     return np.concatenate([_bytes(part) for part in parts]).view(DTYPES[precision])
 
 
 def unpack(flat: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
     """Inverse of `pack`: the float32 weights that a tensor stores."""
-    found, scale = _read(flat, G, rows, K)
-    W = join(found, G, rows, K)
+    blocks, scale = _read(flat, G, rows, K)
+    W = join(blocks, G, rows, K)
     return W if scale is None else Quantised(W, scale).values()
 
 
@@ -219,8 +219,8 @@ def density_of(node: Node, key: str, precision: str) -> float:
     """Over the tensors that a file makes of this matrix: a GRU with reset_before keeps its candidate apart."""
     op = OPS[node.op]
     parts = [W for weight, W in zip(op.stored, op.split(node), strict=True) if weight.key == key and W is not None]
-    found = []
+    blocks = []
     for part in parts:
         W = part.reshape(-1, *part.shape[-2:])
-        found.append(split(W if precision == "float32" else quantise(_finite(W), "int8").q))
-    return sum(len(b.columns) for b in found) / sum((len(b.starts) - 1) * b.n_columns for b in found)
+        blocks.append(split(W if precision == "float32" else quantise(_finite(W), "int8").q))
+    return sum(len(b.columns) for b in blocks) / sum((len(b.starts) - 1) * b.n_columns for b in blocks)

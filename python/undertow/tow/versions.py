@@ -13,8 +13,8 @@ def frames(version: int, frames_in: int, frames_out: int, source: str) -> tuple[
     """Timesteps in one frame of the inputs and of the outputs, of a file with this header and source."""
     if version > 1:
         return frames_in, frames_out
-    found = _LINE.search(source)
-    return (int(found[1]), int(found[2])) if found else (1, 1)
+    match = _LINE.search(source)
+    return (int(match[1]), int(match[2])) if match else (1, 1)
 
 
 def header(frames_in: int, frames_out: int, source: str) -> tuple[int, int, int]:
