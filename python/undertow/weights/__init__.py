@@ -143,10 +143,10 @@ def _read_bundle(archive: Archive, beside: list[str] | None) -> dict[str, np.nda
         data, where = archive.read(name), Path(f"{archive.path}, {name}")
         if contents.kind(data[: contents.HEAD]) == "zip":
             with Archive(where, archive.budget, data) as member:
-                found = read_archive(member, beside, inside=True)
+                tensors = read_archive(member, beside, inside=True)
         else:
-            found = read_legacy(where, archive.budget, data, beside)
-        for key, array in found.items():
+            tensors = read_legacy(where, archive.budget, data, beside)
+        for key, array in tensors.items():
             full = f"{name.rpartition('.')[0]}.{key}"
             if full in arrays:
                 raise FormatError(f"{archive.path}: two tensors are named {full!r}")

@@ -32,11 +32,11 @@ _OF_LINEAR = {"addmm", "matmul", "add_", "add"}
 _CALL = re.compile(r"\btorch\.([A-Za-z_][\w.]*)\(")
 
 
-def silent_modules(value: Any, name: str = "", found: list[str] | None = None, depth: int = 0) -> list[str]:
+def silent_modules(value: Any, name: str = "", modules: list[str] | None = None, depth: int = 0) -> list[str]:
     """ "name (class)" of each module below a pickle's `value` that has neither weights nor modules of its own."""
-    found = [] if found is None else found
-    if depth > 64 or len(found) >= 20:
-        return found
+    modules = [] if modules is None else modules
+    if depth > 64 or len(modules) >= 20:
+        return modules
     if isinstance(value, Record) and isinstance(value.state, dict) and isinstance(value.state.get("_modules"), dict):
         state, kind = value.state, value.maker.name if isinstance(value.maker, Global) else "?"
         if isinstance(value.maker, Global) and isinstance(value.args, tuple) and value.args:
@@ -44,28 +44,28 @@ def silent_modules(value: Any, name: str = "", found: list[str] | None = None, d
             kind = first.name if isinstance(first, Global) else kind
         has_own = any(isinstance(state.get(part), dict) and state[part] for part in ("_parameters", "_buffers"))
         if not has_own and not state["_modules"] and not _NEUTRAL_MODULES.fullmatch(kind):
-            found.append(f"{name or 'the module'} ({kind})")
+            modules.append(f"{name or 'the module'} ({kind})")
         for key, child in state["_modules"].items():
-            silent_modules(child, f"{name}.{key}" if name else str(key), found, depth + 1)
+            silent_modules(child, f"{name}.{key}" if name else str(key), modules, depth + 1)
     elif isinstance(value, dict):
         for key, child in list(value.items())[:1000]:
-            silent_modules(child, f"{name}.{key}" if name else str(key), found, depth + 1)
-    return found
+            silent_modules(child, f"{name}.{key}" if name else str(key), modules, depth + 1)
+    return modules
 
 
 def other_calls(archive: Archive, root: str) -> list[str]:
     """Names of what the code of a TorchScript archive calls that is no part of recurrent and linear layers."""
-    found: dict[str, None] = {}
+    calls: dict[str, None] = {}
     for name in archive.names:
         if not name.startswith(f"{root}code/") or not name.endswith(".py"):
             continue
         part = name.removeprefix(f"{root}code/").removeprefix("__torch__/").removesuffix(".py")
         library = part.startswith("torch/")
         if library and not _NEUTRAL_FILES.fullmatch(part):
-            found.setdefault(part.replace("/", "."))
+            calls.setdefault(part.replace("/", "."))
             continue
         for call in _CALL.findall(archive.read(name).decode("utf-8", "replace")):
             neutral = call in _NEUTRAL_CALLS or call.endswith(".__new__") or (library and call in _OF_LINEAR)
             if not neutral and not call.startswith("nn.functional.linear"):
-                found.setdefault(f"torch.{call}")
-    return list(found)
+                calls.setdefault(f"torch.{call}")
+    return list(calls)

@@ -45,12 +45,12 @@ def _read_npy(archive: Archive, name: str) -> np.ndarray:
             f"{path}: array {name!r}: a header of {n_header} bytes, expected at most {MAX_NPY_HEADER_BYTES}"
         )
     text = data[start : start + n_header].decode("latin1")
-    found = _HEADER.fullmatch(text)
-    if not found:
+    header = _HEADER.fullmatch(text)
+    if not header:
         if "'O'" in text or "'|O'" in text or "[(" in text:
             raise UnsupportedError(f"{path}: array {name!r} holds Python objects or records, expected numbers")
         raise FormatError(f"{path}: array {name!r} has a damaged header: {text[:80]!r}")
-    descr, fortran, axes = found.groups()
+    descr, fortran, axes = header.groups()
     if "O" in descr:
         raise UnsupportedError(f"{path}: array {name!r} holds Python objects (dtype {descr!r}), expected numbers")
     try:

@@ -229,7 +229,7 @@ def _c_layer(path: Path, kind: str, name: str, body: str, arrays: dict[str, np.n
     if act not in ACTIVATIONS.values():
         raise UnsupportedError(f"{path}: {name} has activation {words[-1]!r}; expected tanh, sigmoid or relu")
     shapes = _shapes(kind == "GRULayer", *numbers)
-    found = {}
+    weights = {}
     for key, word in zip(keys, words, strict=False):
         array = arrays.get(word)
         if array is None:
@@ -241,5 +241,5 @@ def _c_layer(path: Path, kind: str, name: str, body: str, arrays: dict[str, np.n
             )
         if array.size != np.prod(shapes[key]):
             raise ShapeError(f"{path}: {name}: {word!r} has {array.size} elements, expected {shapes[key]}")
-        found[key] = (array.reshape(shapes[key]) / SCALE).astype(np.float32)
-    return Layer(act, {key: found[key] for key in shapes})
+        weights[key] = (array.reshape(shapes[key]) / SCALE).astype(np.float32)
+    return Layer(act, {key: weights[key] for key in shapes})

@@ -29,13 +29,13 @@ def pipeline(body: bytes, name: str) -> list[Filter]:
         raise FormatError(f"{name}: the HDF5 file is damaged: {count} filters in a message of version {version}")
     if version == 1:
         fields.raw(6)
-    found = []
+    filters = []
     for _ in range(count):
         (number,) = fields.take("<H")
         (name_bytes,) = fields.take("<H") if version == 1 or number >= 256 else (0,)
         _, n_values = fields.take("<HH")
         fields.raw(name_bytes, 8 if version == 1 else 1)
-        found.append(Filter(number, fields.take(f"<{n_values}I")))
+        filters.append(Filter(number, fields.take(f"<{n_values}I")))
         if version == 1 and n_values % 2:
             fields.raw(4)
         if number not in (DEFLATE, SHUFFLE, FLETCHER32):
@@ -43,7 +43,7 @@ def pipeline(body: bytes, name: str) -> list[Filter]:
                 f"{name} is compressed with HDF5 filter {number} ({_NAMES.get(number, 'a plug-in')}), expected deflate "
                 "(gzip), shuffle or fletcher32; save it without compression"
             )
-    return found
+    return filters
 
 
 def undo(raw: memoryview, filters: Sequence[Filter], mask: int, n_bytes: int) -> memoryview:

@@ -36,18 +36,18 @@ def _version1(source: Source, address: int) -> list[Message]:
     version, count, _, size = source.unpack("<BxHII", address)
     if version != 1:
         raise FormatError(f"the HDF5 file is damaged: object header version {version} at byte {address}")
-    found: list[Message] = []
+    messages: list[Message] = []
     blocks = _Blocks(address + 16, size)
     for at, left in blocks:
-        while left >= 8 and len(found) < count:
+        while left >= 8 and len(messages) < count:
             kind, length, flags = source.unpack("<HHB", at)
             if length + 8 > left:
                 raise FormatError(f"the HDF5 file is damaged: a message at byte {at} leaves its header")
-            found.append(Message(kind, flags, source.at(at + 8, length)))
+            messages.append(Message(kind, flags, source.at(at + 8, length)))
             if kind == CONTINUATION:
-                blocks.add(found[-1].body)
+                blocks.add(messages[-1].body)
             at, left = at + 8 + length, left - 8 - length
-    return found
+    return messages
 
 
 def _version2(source: Source, address: int) -> list[Message]:
@@ -58,7 +58,7 @@ def _version2(source: Source, address: int) -> list[Message]:
     size_bytes = 1 << (flags & 3)
     size = int.from_bytes(source.at(address + size_at, size_bytes), "little")
     extra = 2 if flags & 0x04 else 0  # creation order
-    found: list[Message] = []
+    messages: list[Message] = []
     blocks = _Blocks(address, size_at + size_bytes + size + 4)
     for at, length in blocks:
         fields = source.sealed(at, length, b"OHDR" if at == address else b"OCHK")
@@ -67,11 +67,11 @@ def _version2(source: Source, address: int) -> list[Message]:
         while fields.left >= 4 + extra:  # fewer bytes are a gap
             kind, body_bytes, message_flags = fields.take("<BHB")
             fields.raw(extra)
-            found.append(Message(kind, message_flags, fields.raw(body_bytes)))
+            messages.append(Message(kind, message_flags, fields.raw(body_bytes)))
             source.step()
             if kind == CONTINUATION:
-                blocks.add(found[-1].body)
-    return found
+                blocks.add(messages[-1].body)
+    return messages
 
 
 class _Blocks:

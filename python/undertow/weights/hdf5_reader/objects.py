@@ -73,18 +73,18 @@ class Group:
     @cached_property
     def attributes(self) -> dict[str, list[str]]:
         """The text attributes, each a list of texts; numbers are left out, and an empty array is an empty list."""
-        found: list[tuple[str, list[str]] | None] = []
+        pairs: list[tuple[str, list[str]] | None] = []
         for kind, flags, body in self._messages:
             if kind == h.ATTRIBUTE and not flags & h.SHARED:
-                found.append(_attribute(self._source, Fields(body)))
+                pairs.append(_attribute(self._source, Fields(body)))
             if kind == h.ATTRIBUTE_INFO:
                 fields = Fields(body)
                 _, tracked = fields.take("<BB")
                 fields.raw(2 if tracked & 1 else 0)
                 heap, tree = fields.take("<QQ")
                 dense = read_dense(self._source, heap, tree, ATTRIBUTE_NAMES)
-                found += [_attribute(self._source, message) for message in dense]
-        return dict(filter(None, found))
+                pairs += [_attribute(self._source, message) for message in dense]
+        return dict(filter(None, pairs))
 
     @cached_property
     def members(self) -> dict[str, int]:
@@ -94,12 +94,12 @@ class Group:
         """
         tables = [body for kind, _, body in self._messages if kind == h.SYMBOL_TABLE]
         links = self._new_links() if not tables else _old_links(self._source, self.name, Fields(tables[0]))
-        found: dict[str, int] = {}
+        members: dict[str, int] = {}
         for name, address in links:
-            if name in found:
+            if name in members:
                 raise FormatError(f"the HDF5 file is damaged: group {self.name!r} has two members {name!r}")
-            found[name] = address
-        return found
+            members[name] = address
+        return members
 
     def _new_links(self) -> list[tuple[str, int]]:
         links: list[tuple[int, str, int]] = []
@@ -135,13 +135,13 @@ class Dataset:
     def __init__(self, source: Source, name: str, messages: list[Message]) -> None:
         self._source = source
         self.name = name
-        found = {kind: (flags, body) for kind, flags, body in messages}
-        if h.EXTERNAL in found:
+        by_kind = {kind: (flags, body) for kind, flags, body in messages}
+        if h.EXTERNAL in by_kind:
             raise UnsupportedError(f"{name} keeps its data in another file; such files are not followed")
         for kind in (h.DATASPACE, h.DATATYPE, h.LAYOUT, h.FILTERS, h.FILL, h.OLD_FILL):
-            if found.get(kind, (0, b""))[0] & h.SHARED:
+            if by_kind.get(kind, (0, b""))[0] & h.SHARED:
                 raise UnsupportedError(f"{name}: HDF5's shared messages and named types are not supported; {RESAVE}")
-        parts = {kind: body for kind, (_, body) in found.items()}
+        parts = {kind: body for kind, (_, body) in by_kind.items()}
         space = dataspace(Fields(parts.get(h.DATASPACE, b"")))
         if space.shape is None:
             raise UnsupportedError(f"{name} is empty: it has a type, but neither shape nor numbers")
@@ -179,7 +179,7 @@ def _old_links(source: Source, group: str, table: Fields) -> list[tuple[str, int
     source.expect(heap, b"HEAP\0")
     size, _, names = source.unpack("<QQQ", heap + 8)
     texts = source.at(names, size)
-    found: list[tuple[str, int]] = []
+    links: list[tuple[str, int]] = []
     seen = set()
     nodes = [tree]
     while nodes:
@@ -196,12 +196,12 @@ def _old_links(source: Source, group: str, table: Fields) -> list[tuple[str, int
                     raise FormatError(
                         f"the HDF5 file is damaged: a name at {offset} of {size} bytes in group {group!r}"
                     )
-                found.append((source.text(texts[offset:end]), LEADS_AWAY if cache == 2 else header))
+                links.append((source.text(texts[offset:end]), LEADS_AWAY if cache == 2 else header))
             continue
         source.expect(address, b"TREE\0")
         (count,) = source.unpack("<H", address + 6)
         nodes += reversed([source.unpack("<Q", address + 32 + 16 * i)[0] for i in range(count)])
-    return found
+    return links
 
 
 def _link(source: Source, fields: Fields) -> tuple[int, str, int]:

@@ -106,14 +106,14 @@ def _chunked(source: Source, stored: Stored, version: int, fields: Fields) -> np
     if 0 in chunk or size != stored.type.size or prod(chunk) * size > 1 << 62:
         raise FormatError(f"{stored.name}: the HDF5 file is damaged: chunks of {chunk} elements of {size} bytes")
     if version == 3:
-        found = _tree(source, stored, address, rank)
+        chunks = _tree(source, stored, address, rank)
     else:
-        found = _newer_index(source, stored, chunk, index, flags, fields)
+        chunks = _newer_index(source, stored, chunk, index, flags, fields)
 
     array = _filled(stored)
     n_bytes = prod(chunk) * size
     seen = set()
-    for offset, address, n_stored, mask in found:
+    for offset, address, n_stored, mask in chunks:
         if offset in seen or any(o % c or o >= n for o, c, n in zip(offset, chunk, shape, strict=True)):
             raise FormatError(f"{stored.name}: the HDF5 file is damaged: a chunk at {offset} in shape {shape}")
         seen.add(offset)
