@@ -141,15 +141,15 @@ def load_model(args: argparse.Namespace, **changes: Any) -> Any:
 
 def importer_options(args: argparse.Namespace) -> dict[str, Any]:
     """`fixed`, `shapes` and `states` of `undertow.load`, those that were given."""
-    found: dict[str, Any] = {
+    options: dict[str, Any] = {
         "fixed": _named(args.fixed, "--fixed", "INPUT=VALUE", _array),
         "shapes": _named(args.shape, "--shape", "INPUT=N,N", _dims),
     }
     if args.states == ["none"]:
-        found["states"] = {}
+        options["states"] = {}
     else:
-        found["states"] = _named(args.states, "--states", "IN=OUT", lambda text, _: text) or None
-    return {name: value for name, value in found.items() if value or (name == "states" and value is not None)}
+        options["states"] = _named(args.states, "--states", "IN=OUT", lambda text, _: text) or None
+    return {name: value for name, value in options.items() if value or (name == "states" and value is not None)}
 
 
 def _given(args: argparse.Namespace) -> str:
@@ -159,16 +159,16 @@ def _given(args: argparse.Namespace) -> str:
 
 def _named(given: Iterable[str], option: str, form: str, value_of: Callable[[str, str], Any]) -> dict[str, Any]:
     """NAME=VALUE, several times, as a dict. Names of tensors may hold any character but =."""
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for text in given:
         name, sign, value = text.partition("=")
         if not name or not sign or (option == "--option" and not name.isidentifier()):
             raise UsageError(f"{option} {text!r}: expected {form}")
-        made = value_of(value, f"{option} {name}")
-        if name in found:
+        converted = value_of(value, f"{option} {name}")
+        if name in named:
             raise UsageError(f"{option} {name}: given twice")
-        found[name] = made
-    return found
+        named[name] = converted
+    return named
 
 
 def json_or_text(value: str, _: str) -> Any:

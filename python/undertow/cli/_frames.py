@@ -138,7 +138,7 @@ def _numpy(path: str) -> Any:
 
 def _from_arrays(path: str, arrays: Arrays, model: Any) -> Arrays:
     names = list(model.inputs)
-    found = "one array without a name" if "" in arrays else f"arrays {sorted(arrays)}"
+    contents = "one array without a name" if "" in arrays else f"arrays {sorted(arrays)}"
     if len(names) == 1 and names[0] not in arrays:
         likely: list[str] = [key for key in ("input", "x", "X") if key in arrays]
         if not likely and len(arrays) == 1:
@@ -146,7 +146,9 @@ def _from_arrays(path: str, arrays: Arrays, model: Any) -> Arrays:
         arrays = {names[0]: arrays[likely[0]]} if likely else {}
     for name in names:
         if name not in arrays:
-            raise ShapeError(f"{path}: has {found}, expected a .npz with an array for each input of the model: {names}")
+            raise ShapeError(
+                f"{path}: has {contents}, expected a .npz with an array for each input of the model: {names}"
+            )
     fitting = {}
     for name, value in model.inputs.items():
         fitting[name] = _fit(

@@ -114,7 +114,7 @@ def bench(args: argparse.Namespace) -> int:
     for note in notes:
         say(f"  note: {escaped(note)}")
     if args.json:
-        found = {
+        report = {
             "model": str(args.model),
             "n_parameters": model.n_parameters,
             "machine": {"cpu": _cpu(), "system": f"{platform.system()} {platform.release()}"},
@@ -124,7 +124,7 @@ def bench(args: argparse.Namespace) -> int:
             "notes": notes,
             "series": [s.data() for s in series],
         }
-        _files.write(args.json, json.dumps(found, indent=1) + "\n")
+        _files.write(args.json, json.dumps(report, indent=1) + "\n")
     if args.plot:
         timing.plot(series, args.plot, str(args.model))
     return 0
@@ -164,28 +164,30 @@ def _contenders(
     X = random_inputs(model, args.frames, rng)
     ours, theirs = f"undertow {model.isa}", f"onnxruntime {peer.version}" if peer else ""
     whole = one_or_all(X)
-    found: dict[str, dict[str, Call]] = {}
+    contenders: dict[str, dict[str, Call]] = {}
     makers: dict[str, Callable[[OnnxRuntime], Call]] = {}
     if model.streamable:
-        found["step"] = {ours: partial(model.stream().step, one_or_all({name: x[0, ...] for name, x in X.items()}))}
+        contenders["step"] = {
+            ours: partial(model.stream().step, one_or_all({name: x[0, ...] for name, x in X.items()}))
+        }
         makers["step"] = lambda peer: peer.stepper(X)
-        found["chunk"] = {ours: partial(model.stream().run, whole)}
+        contenders["chunk"] = {ours: partial(model.stream().run, whole)}
     else:
-        found["chunk"] = {ours: partial(model.run, whole)}
+        contenders["chunk"] = {ours: partial(model.run, whole)}
     makers["chunk"] = lambda peer: peer.sequencer(X)
     if model.streamable and hasattr(model, "pool"):
         pool = model.pool(args.streams, threads=1)
         ids = pool.open(args.streams)
         frames = one_or_all(random_inputs(model, args.streams, rng))
-        found["pool"] = {ours: partial(pool.step, ids, frames, out=pool.step(ids, frames))}
+        contenders["pool"] = {ours: partial(pool.step, ids, frames, out=pool.step(ids, frames))}
         makers["pool"] = lambda peer: peer.batch_stepper(X, args.streams)
-    for what, calls in found.items():
+    for what, calls in contenders.items():
         if peer:
             try:
                 calls[theirs] = makers[what](peer)
             except CannotFeed as error:
                 notes.append(f"ONNX Runtime, {what}: {error}")
-    return found
+    return contenders
 
 
 def _rows(series: list[Series]) -> list[list[str]]:

@@ -86,8 +86,8 @@ def _calibrated(args: argparse.Namespace) -> Any:
     X, _ = _frames.read(args.calibrate, model, args)
     X = {name: np.ascontiguousarray(x) for name, x in X.items()}  # frames of sound may share their memory
     if args.weights == "auto":
-        found = calibrate.search(model.graph, X, args.tolerance, args.isa)
+        calibration = calibrate.search(model.graph, X, args.tolerance, args.isa)
     else:
-        found = calibrate.measure(model.graph, args.weights, X, args.tolerance, args.isa)
-    say(found)
-    return Model.from_graph(found.graph, args.isa)
+        calibration = calibrate.measure(model.graph, args.weights, X, args.tolerance, args.isa)
+    say(calibration)
+    return Model.from_graph(calibration.graph, args.isa)

@@ -40,10 +40,10 @@ def trace(args: argparse.Namespace) -> int:
         X = _frames.stack(list(_frames.lines(_frames.standard_input(), "standard input", model)), model)
     else:
         X, _ = _frames.read(args.input, model, args)
-    found = follow(model.stream(), one_or_all(X))
+    traced = follow(model.stream(), one_or_all(X))
     if args.output is not None:
-        found.save(args.output)
+        traced.save(args.output)
     if args.plot is not None:
-        found.plot(args.plot)
-    say(found)
+        traced.plot(args.plot)
+    say(traced)
     return 0
