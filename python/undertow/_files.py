@@ -74,24 +74,24 @@ def _look(target: str) -> os.stat_result | None:
         OSError: something else, or a file that may not be written.
     """
     try:
-        found = os.lstat(target)
+        status = os.lstat(target)
     except FileNotFoundError:
         if not os.path.basename(target):
             raise
         return None
-    if stat.S_ISLNK(found.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         if what := _leads_to(target):
             text = f"a symbolic link to {what}, which is neither followed nor replaced; expected the name of a file"
             raise OSError(errno.EINVAL, text, target)
         return None
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), target)
-    if stat.S_ISREG(found.st_mode):
+    if stat.S_ISREG(status.st_mode):
         if not os.access(target, os.W_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), target)
-    elif not _takes_bytes(found.st_mode):
+    elif not _takes_bytes(status.st_mode):
         raise OSError(errno.EINVAL, "a socket or disk, which is not replaced; expected the name of a file", target)
-    return found
+    return status
 
 
 def _takes_bytes(mode: int) -> bool:

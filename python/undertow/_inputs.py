@@ -72,10 +72,10 @@ def refuse_ids(x: np.ndarray, value: Value) -> NoReturn:
 
 def refuse_out(out: Any, value: Value, *lead: int) -> NoReturn:
     shape = (*lead, *value.shape)
-    got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+    actual = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
     raise ShapeError(
         f"out for {shown(value.name)} must be a writable, C-contiguous {value.dtype} array with shape {shape}, "
-        f"got {got}"
+        f"got {actual}"
     )
 
 

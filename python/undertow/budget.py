@@ -91,7 +91,7 @@ class Held:
 
     def __init__(self, limit: int, live: Callable[[], int] | None = None) -> None:
         self.limit, self.n_bytes = limit, 0
-        self.live = live or (lambda: sum(thing.n_bytes for thing in self._watched))
+        self.live = live or (lambda: sum(watched.n_bytes for watched in self._watched))
         self._watched: WeakSet[HasBytes] = WeakSet()
         self._tokens: list[Token[Held | None]] = []
 
@@ -141,11 +141,11 @@ def room(n_elements: int, n_bytes: int = 8, where: str = "", what: str = "") -> 
         raise
 
 
-def watch(thing: HasBytes) -> None:
+def watch(watched: HasBytes) -> None:
     """Count the bytes of something that grows, as long as it is there, where something counts them."""
     held = _HELD.get()
     if held is not None:
-        held._watched.add(thing)
+        held._watched.add(watched)
 
 
 def too_much(error: TooMuch, limit: int) -> str:

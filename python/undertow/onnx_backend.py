@@ -237,11 +237,11 @@ def _run_item(
         raise ShapeError(f"input {imported.length_inputs[0]!r} gives length {length}, expected 0 to {n_steps}")
 
     only = next(iter(X.values())) if len(X) == 1 else X
-    made = run(only, state=state or None, length=length)
-    made = made if isinstance(made, Mapping) else {next(iter(imported.outputs)): made}
+    results = run(only, state=state or None, length=length)
+    results = results if isinstance(results, Mapping) else {next(iter(imported.outputs)): results}
     for name, place in imported.outputs.items():
         rows, steps = _rows(place.layout, item)
-        Y = np.asarray(made[name])
+        Y = np.asarray(results[name])
         if Y.ndim == len(place.frame):
             Y = Y[None]
         elif (steps < 0).all():  # in a stream "the last frame" comes with every frame: the last one counts
@@ -266,16 +266,16 @@ def _outer_first(layout: Any, array: np.ndarray) -> np.ndarray:
 def _is_masked(graph: Graph, output: str) -> bool:
     """Whether an output is the last frame of a masked sequence."""
     producer = {value: node for node in graph.nodes for value in node.outputs}
-    todo, found = [graph.outputs[output]], set()
+    todo, masked = [graph.outputs[output]], set()
     while todo:
         node = producer.get(todo.pop())
         if node is not None and node.op == "last":
-            found.add(bool(node.attrs["masked"]))
+            masked.add(bool(node.attrs["masked"]))
         elif node is not None:
             todo += node.inputs
-    if len(found) > 1:
+    if len(masked) > 1:
         raise UnsupportedError(f"output {output!r} joins the last valid frame of a sequence with the last one of all")
-    return found == {True}
+    return masked == {True}
 
 
 prepare = UndertowBackend.prepare

@@ -86,9 +86,9 @@ def load(path: str | os.PathLike[str], rate: int, channel: int | str | None = No
         ShapeError: the file has several channels and `channel` is None, or it has no such channel.
         ImportError: the rates differ and nothing is installed that resamples.
     """
-    samples, found = read(path)
+    samples, file_rate = read(path)
     try:
-        return resample(to_mono(samples, channel), found, rate)
+        return resample(to_mono(samples, channel), file_rate, rate)
     except ShapeError as error:
         raise ShapeError(f"{path}: {error}") from None
 

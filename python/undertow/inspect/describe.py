@@ -111,10 +111,10 @@ def describe(model: Described) -> dict[str, Any]:
 
 def precision_of(node: Node) -> str:
     """How the weights of a layer are stored: "int8", or "W int8, R float16"; "" where there is nothing to choose."""
-    found = _precisions(node)
-    if len(set(found.values())) > 1:
-        return ", ".join(f"{key} {precision}" for key, precision in found.items())
-    return next(iter(found.values()), "")
+    precisions = _precisions(node)
+    if len(set(precisions.values())) > 1:
+        return ", ".join(f"{key} {precision}" for key, precision in precisions.items())
+    return next(iter(precisions.values()), "")
 
 
 def _precisions(node: Node) -> dict[str, str]:
@@ -137,13 +137,13 @@ def variant(graph: Graph, node: Node) -> str:
 
 
 def _not_finite(nodes: list[Node]) -> list[str]:
-    found = []
+    problems = []
     for node in nodes:
         for key, w in node.weights.items():
             for what, n in (("NaN", int(np.isnan(w).sum())), ("infinite", int(np.isinf(w).sum()))):
                 if n:
-                    found.append(f"{node.op} {quoted(node.name)}: {n} of {w.size} numbers of {key} are {what}")
-    return found
+                    problems.append(f"{node.op} {quoted(node.name)}: {n} of {w.size} numbers of {key} are {what}")
+    return problems
 
 
 def text(facts: dict[str, Any], every: bool = False) -> str:
@@ -225,9 +225,9 @@ def _more(shapes: list[Any]) -> str:
 def _row_of_many(run: list[dict[str, Any]]) -> list[str]:
     ops = Counter(layer["op"] for layer in run)
     names = ", ".join(f"{n} {op}" if n > 1 else op for op, n in ops.most_common())
-    made = [layer["outputs"][0] for layer in run if layer["outputs"]]
+    outputs = [layer["outputs"][0] for layer in run if layer["outputs"]]
     parameters, size = (sum(layer[key] for layer in run) for key in ("parameters", "bytes"))
-    return [f"... {len(run)} nodes", "", "", _shape(made[-1]) if made else "",
+    return [f"... {len(run)} nodes", "", "", _shape(outputs[-1]) if outputs else "",
             f"{parameters:,}", f"{size:,}", "", names]  # fmt: skip
 
 

@@ -58,20 +58,22 @@ def census(model: Described) -> dict[str, Any]:
 
 def tables(model: Described) -> str:
     """`census` as two tables."""
-    found = census(model)
+    counts = census(model)
     lines: list[str] = []
-    if found["before"]:
+    if counts["before"]:
         rows = [["in the file", "nodes", "computed", "became"]]
-        for kind, facts in found["before"].items():
+        for kind, facts in counts["before"].items():
             names = _counted(facts["became"])
             if not names:
                 names = "part of others" if facts["computed"] else "(known while loading)"
             rows.append([kind, str(facts["in_file"]), str(facts["computed"]), names])
-        sums = (sum(facts[key] for facts in found["before"].values()) for key in ("in_file", "computed"))
+        sums = (sum(facts[key] for facts in counts["before"].values()) for key in ("in_file", "computed"))
         rows.append(["all", *map(str, sums), f"{len(model.graph.nodes)} nodes"])
         lines += [table(rows), ""]
     rows = [["in the model", "nodes", "parameters", "bytes"]]
-    rows += [[op, *(f"{row[key]:,}" for key in ("nodes", "parameters", "bytes"))] for op, row in found["after"].items()]
+    rows += [
+        [op, *(f"{row[key]:,}" for key in ("nodes", "parameters", "bytes"))] for op, row in counts["after"].items()
+    ]
     return "\n".join([*lines, table(rows)])
 
 
@@ -151,10 +153,10 @@ def dot(model: Described) -> str:
 
 def _before(model: Described) -> list[str]:
     """The file's nodes as one box beside the graph."""
-    found = census(model)["before"]
-    if not found:
+    kinds = census(model)["before"]
+    if not kinds:
         return []
-    rows = [f"{facts['in_file']:>5}  {kind}" for kind, facts in found.items()]
+    rows = [f"{facts['in_file']:>5}  {kind}" for kind, facts in kinds.items()]
     label = _label(["in the file:", *rows], left=True)
     return [f'  before [label={label}, shape=note, style=filled, fillcolor="#f1f3f4", fontname="monospace"];']
 

@@ -124,13 +124,13 @@ class AttentionAverage(_Sums):
         """
         who = "AttentionAverage.from_keras"
         if isinstance(weights, (list, tuple)):
-            found = dict(enumerate(weights))
+            matches = dict(enumerate(weights))
         else:
             start = "" if prefix is None else prefix.rstrip("/") + "/"
-            found = {k: a for k, a in weights.items() if k.startswith(start) and k.removesuffix(":0").endswith("_W")}
-        if len(found) != 1:
-            raise ShapeError(f"{who}: {len(found)} arrays ({', '.join(map(str, found))}), expected one named ..._W")
-        (array,) = found.values()
+            matches = {k: a for k, a in weights.items() if k.startswith(start) and k.removesuffix(":0").endswith("_W")}
+        if len(matches) != 1:
+            raise ShapeError(f"{who}: {len(matches)} arrays ({', '.join(map(str, matches))}), expected one named ..._W")
+        (array,) = matches.values()
         w = numbers(array, f"{who}: W")
         if w.ndim != 2 or w.shape[1] != 1:
             raise ShapeError(f"{who}: W has shape {w.shape}, expected (width, 1)")

@@ -55,8 +55,8 @@ class Stack(Layer):
 
     @property
     def timesteps(self) -> tuple[int, int] | None:  # type: ignore[override]
-        found = [layer.timesteps for layer in self.layers if layer.timesteps is not None]
-        return (found[0][0], found[-1][1]) if found else None
+        timesteps = [layer.timesteps for layer in self.layers if layer.timesteps is not None]
+        return (timesteps[0][0], timesteps[-1][1]) if timesteps else None
 
     def add_to(self, graph: Graph, x: str) -> str:
         for i, layer in enumerate(self.layers):

@@ -39,8 +39,8 @@ def _axes(
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
             raise ValueError(f"{what}: padding is {padding!r}, expected a number, 'valid' or 'same'")
-        found = [Axis(k, s, d) for k, s, d in zip(sizes, strides, dilations, strict=True)]
-        return [axis.same(n) for axis, n in zip(found, grid, strict=True)] if padding == "same" else found
+        axes = [Axis(k, s, d) for k, s, d in zip(sizes, strides, dilations, strict=True)]
+        return [axis.same(n) for axis, n in zip(axes, grid, strict=True)] if padding == "same" else axes
     pads = _each(padding, rank, f"{what}: padding", least=0)
     return [Axis(k, s, d, p, p) for k, s, d, p in zip(sizes, strides, dilations, pads, strict=True)]
 

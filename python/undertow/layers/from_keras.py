@@ -47,17 +47,17 @@ def named(weights: Any, prefix: str | None, names: Sequence[str], who: str, n_re
         return [*weights, *[None] * (len(names) - len(weights))]
     if not isinstance(weights, Mapping):
         raise TypeError(f"{who}: weights is a {type(weights).__name__}, expected a list of arrays or name -> array")
-    found: dict[str, list[str]] = {}
+    keys_of: dict[str, list[str]] = {}
     for key in weights:
         if prefix is not None and not key.startswith(prefix.rstrip("/") + "/"):
             continue
         last = key.rsplit("/", 1)[-1].removesuffix(":0")
         if last.isdigit() and int(last) < len(names):
             last = names[int(last)]
-        found.setdefault(last, []).append(key)
+        keys_of.setdefault(last, []).append(key)
     arrays = []
     for i, name in enumerate(names):
-        keys = found.get(name, [])
+        keys = keys_of.get(name, [])
         if len(keys) > 1:
             raise ShapeError(f"{who}: {name!r} is in several places: {', '.join(keys[:4])}; give the prefix of one")
         if not keys and i < n_required:

@@ -27,7 +27,7 @@ def _find(
         return dict(zip(names, weights, strict=False))
     if not isinstance(weights, Mapping):
         raise TypeError(f"{who}: weights is a {type(weights).__name__}, expected a list of arrays or name -> array")
-    found = {}
+    arrays = {}
     plain = {key.removesuffix(":0"): key for key in weights}
     for argument, paths in names.items():
         full = [f"{prefix.rstrip('/')}/{path}" if prefix else path for path in paths]
@@ -35,10 +35,10 @@ def _find(
         if len(hits) > 1:
             raise ShapeError(f"{who}: both {hits[0]!r} and {hits[1]!r} are there, expected one")
         if hits:
-            found[argument] = weights[hits[0]]
+            arrays[argument] = weights[hits[0]]
         elif argument not in optional:
             raise ShapeError(f"{who}: no array {full[0]!r}; the names are {', '.join(list(weights)[:8])}")
-    return found
+    return arrays
 
 
 def _split(kernel: Any, n_gates: int, fed_back: int | None, who: str) -> tuple[np.ndarray, np.ndarray]:
@@ -63,26 +63,26 @@ def lstm(
         "w_i_diag": ("w_i_diag",), "w_f_diag": ("w_f_diag",), "w_o_diag": ("w_o_diag",),
         "projection": tuple(f"projection/{name}" for name in _KERNEL),
     }  # fmt: skip
-    found = _find(weights, prefix, names, who, tuple(names)[2:])
+    arrays = _find(weights, prefix, names, who, tuple(names)[2:])
     if (
         prefix is not None
         and isinstance(weights, Mapping)
         and any(key.startswith(f"{prefix}/projection/bias") for key in weights)
     ):
         raise ShapeError(f"{who}: {prefix}/projection/bias: a projection with a bias is not an LSTMCell's")
-    projection = matrix(found["projection"], f"{who}: projection/kernel").T if "projection" in found else None
-    W, R = _split(found["kernel"], 4, None if projection is None else projection.shape[0], who)
-    bias = numbers(found["bias"], f"{who}: bias")
+    projection = matrix(arrays["projection"], f"{who}: projection/kernel").T if "projection" in arrays else None
+    W, R = _split(arrays["kernel"], 4, None if projection is None else projection.shape[0], who)
+    bias = numbers(arrays["bias"], f"{who}: bias")
     hidden = W.shape[0] // 4
     if bias.shape != (4 * hidden,):
         raise ShapeError(f"{who}: bias has shape {bias.shape}, expected ({4 * hidden},)")
     bias[2 * hidden : 3 * hidden] += float(forget_bias)
-    peepholes = [key for key in ("w_i_diag", "w_f_diag", "w_o_diag") if key in found]
+    peepholes = [key for key in ("w_i_diag", "w_f_diag", "w_o_diag") if key in arrays]
     if peepholes and len(peepholes) < 3:
         raise ShapeError(
             f"{who}: peepholes {', '.join(peepholes)} without the others; expected w_i_diag, w_f_diag, w_o_diag"
         )
-    peephole = np.stack([numbers(found[key], f"{who}: {key}") for key in peepholes]) if peepholes else None
+    peephole = np.stack([numbers(arrays[key], f"{who}: {key}") for key in peepholes]) if peepholes else None
     g = keras_activation(activation, who)
     return cls(
         W, R, bias, gate_order="ijfo", peephole=peephole, projection=projection, activations=(SIGMOID, g, g), **options
@@ -96,33 +96,33 @@ def gru(cls: type[GRU], weights: Any, prefix: str | None, activation: Any, optio
         for part in ("gates", "candidate")
         for short in (_KERNEL, _BIAS)
     }
-    found = _find(weights, prefix, names, who)
-    w_ru, r_ru = _split(found["gates/kernel"], 2, None, who)
-    w_c, r_c = _split(found["candidate/kernel"], 1, None, who)
+    arrays = _find(weights, prefix, names, who)
+    w_ru, r_ru = _split(arrays["gates/kernel"], 2, None, who)
+    w_c, r_c = _split(arrays["candidate/kernel"], 1, None, who)
     if r_ru.shape[1] != r_c.shape[1] or w_ru.shape[1] != w_c.shape[1]:
         raise ShapeError(
-            f"{who}: gates/kernel {np.shape(found['gates/kernel'])} and "
-            f"candidate/kernel {np.shape(found['candidate/kernel'])} do not fit together"
+            f"{who}: gates/kernel {np.shape(arrays['gates/kernel'])} and "
+            f"candidate/kernel {np.shape(arrays['candidate/kernel'])} do not fit together"
         )
     W, R = np.concatenate([w_ru, w_c]), np.concatenate([r_ru, r_c])
-    bias = np.concatenate([numbers(found[key], f"{who}: {key}").ravel() for key in ("gates/bias", "candidate/bias")])
+    bias = np.concatenate([numbers(arrays[key], f"{who}: {key}").ravel() for key in ("gates/bias", "candidate/bias")])
     activations = (SIGMOID, keras_activation(activation, who))
     return cls(W, R, bias, gate_order="ruc", reset_after=False, activations=activations, **options)
 
 
 def rnn(cls: type[RNN], weights: Any, prefix: str | None, activation: Any, options: dict[str, Any]) -> RNN:
     who = "RNN.from_tf"
-    found = _find(weights, prefix, {"kernel": _KERNEL, "bias": _BIAS}, who)
-    W, R = _split(found["kernel"], 1, None, who)
-    return cls(W, R, found["bias"], activation=keras_activation(activation, who), **options)
+    arrays = _find(weights, prefix, {"kernel": _KERNEL, "bias": _BIAS}, who)
+    W, R = _split(arrays["kernel"], 1, None, who)
+    return cls(W, R, arrays["bias"], activation=keras_activation(activation, who), **options)
 
 
 def dense(cls: type[Dense], weights: Any, prefix: str | None, activation: Any, name: str | None) -> Dense:
     who = "Dense.from_tf"
-    found = _find(weights, prefix, {"kernel": _KERNEL, "bias": _BIAS}, who, ("bias",))
+    arrays = _find(weights, prefix, {"kernel": _KERNEL, "bias": _BIAS}, who, ("bias",))
     return cls(
-        matrix(found["kernel"], f"{who}: kernel").T,
-        found.get("bias"),
+        matrix(arrays["kernel"], f"{who}: kernel").T,
+        arrays.get("bias"),
         activation=keras_activation(activation, who),
         name=name,
     )

@@ -43,10 +43,10 @@ def tensor(weights: Any, prefix: str, name: str, n_axes: int, who: str) -> np.nd
     if full not in weights:
         near = [key for key in weights if key.endswith(f".{name}") or key == name]
         beside = [key for key in weights if key.startswith(f"{prefix}.")] if prefix else []
-        found = near or beside or list(weights)
+        names = near or beside or list(weights)
         raise ShapeError(
             f"{who}.from_torch: no tensor {full!r}; {'such names in the file' if near else 'in the file'}: "
-            f"{', '.join(map(repr, found[:8]))}{' ...' if len(found) > 8 else ''}"
+            f"{', '.join(map(repr, names[:8]))}{' ...' if len(names) > 8 else ''}"
         )
     array = numbers(weights[full], repr(full))
     if array.ndim != n_axes:
@@ -101,7 +101,7 @@ def recurrent(cls: type, weights: Any, prefix: str, options: dict[str, Any], **c
     name = options.get("name") or prefix or None
     single = len(cells) == 1
 
-    made: list[Any] = []
+    layers: list[Any] = []
     width: int | None = None
     widths: list[tuple[int, int]] = []  # (fed back, hidden) of each cell made so far
     for i, ((k, reverse), suffix) in enumerate(sorted(cells.items())):
@@ -111,7 +111,7 @@ def recurrent(cls: type, weights: Any, prefix: str, options: dict[str, Any], **c
                 f"{who}.from_torch {prefix!r}: the weights are bidirectional, so reverse=True means nothing"
             )
         top = k == max(layer for layer, _ in cells)
-        made.append(
+        layers.append(
             cls(
                 **arrays,
                 **cell_options,
@@ -125,19 +125,19 @@ def recurrent(cls: type, weights: Any, prefix: str, options: dict[str, Any], **c
                 name=name if single or not name else f"{name}{suffix}",
             )
         )
-        widths.append((made[-1].fed_back, made[-1].hidden))
+        widths.append((layers[-1].fed_back, layers[-1].hidden))
         if widths[-1] != widths[0]:
             raise ShapeError(
-                f"{who}.from_torch: {join(prefix, 'weight_hh' + suffix)!r} has {made[-1].hidden} hidden units, "
-                f"the first layer {made[0].hidden}"
+                f"{who}.from_torch: {join(prefix, 'weight_hh' + suffix)!r} has {layers[-1].hidden} hidden units, "
+                f"the first layer {layers[0].hidden}"
             )
-        width = made[-1].fed_back * n_dirs
+        width = layers[-1].fed_back * n_dirs
     if n_dirs == 2:
-        made = [
+        layers = [
             Bidirectional(f, b, name=f"{name}_l{i}" if name else None)
-            for i, (f, b) in enumerate(zip(made[::2], made[1::2], strict=True))
+            for i, (f, b) in enumerate(zip(layers[::2], layers[1::2], strict=True))
         ]
-    return made[0] if len(made) == 1 else Stack(made, name=name)
+    return layers[0] if len(layers) == 1 else Stack(layers, name=name)
 
 
 def _cells(weights: Mapping[str, Any], prefix: str, who: str) -> dict[tuple[int, bool], str]:
@@ -146,9 +146,9 @@ def _cells(weights: Mapping[str, Any], prefix: str, who: str) -> dict[tuple[int,
     for key in weights:
         if prefix and not key.startswith(f"{prefix}."):
             continue
-        found = _NAME.fullmatch(key[len(prefix) + 1 :] if prefix else key)
-        if found:
-            suffixes[found[3] or ""] = (int(found[4] or 0), bool(found[5]))
+        match = _NAME.fullmatch(key[len(prefix) + 1 :] if prefix else key)
+        if match:
+            suffixes[match[3] or ""] = (int(match[4] or 0), bool(match[5]))
     if not suffixes:
         tensor(weights, prefix, "weight_ih_l0", 2, who)  # raises, and says what there is
     if "" in suffixes and len(suffixes) > 1:

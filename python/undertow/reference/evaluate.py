@@ -73,9 +73,9 @@ def run(
         ShapeError: an input or state does not fit.
         UnsupportedError: a whole-sequence node inside a loop over state_read and state_write.
     """
-    found = evaluate(graph, X, state, length, rounding=rounding)
-    Y: Any = found.outputs if len(found.outputs) != 1 else next(iter(found.outputs.values()))
-    return (Y, found.state) if return_state else Y
+    evaluation = evaluate(graph, X, state, length, rounding=rounding)
+    Y: Any = evaluation.outputs if len(evaluation.outputs) != 1 else next(iter(evaluation.outputs.values()))
+    return (Y, evaluation.state) if return_state else Y
 
 
 def trace(graph: Graph, X: Any, state: Mapping[str, Any] | None = None, length: int | None = None) -> Arrays:

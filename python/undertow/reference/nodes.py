@@ -53,7 +53,7 @@ def states_before(
     None: the one before.
     """
     steps, back = node.attrs["steps"], node.attrs["reverse"]
-    found = []
+    states = []
     for i, name in enumerate(node.outputs):
         after = values[name]
         rows = after.shape[1 + steps :]
@@ -72,5 +72,5 @@ def states_before(
         if steps:
             parts = [after[:, 1:], starts[:, None]] if back else [starts[:, None], after[:, :-1]]
             starts = np.concatenate(parts, axis=1)
-        found.append(starts)
-    return tuple(found)
+        states.append(starts)
+    return tuple(states)
