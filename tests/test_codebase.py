@@ -3,6 +3,7 @@
 
 import ast
 import re
+import symtable
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,21 @@ def test_length_licence_and_characters(path):
     assert "\t" not in text
     if path in C_FILES:
         assert text.isascii()
+
+
+#: words that fit whatever a function has in hand; an attribute may have them, where its class says of what
+FIT_ANYTHING = {"found", "made", "thing", "stuff", "tmp", "res", "ret"}
+
+
+def local_names(table):
+    own = [] if table.get_type() == "class" else [s.get_name() for s in table.get_symbols() if s.is_local()]
+    return {*own}.union(*map(local_names, table.get_children()))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_local_names_say_what_they_hold(name):
+    said = local_names(symtable.symtable(MODULES[name].read_text(), name, "exec"))
+    assert not said & FIT_ANYTHING, f"{name}: name what {said & FIT_ANYTHING} holds"
 
 
 def test_versions_agree():
