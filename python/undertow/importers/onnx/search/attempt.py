@@ -19,6 +19,7 @@ from ..driver import Driver
 from ..frames.context import Known, Reading, Walk
 from ..frames.superframes import MAX_FRAMES, NeedsRate
 from ..retry import Retry, TooLarge
+from ..simplify.ports import Port
 from ..simplify.program import Program
 from . import states
 from .axis_candidates import ITEMS, STEPS
@@ -176,7 +177,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
                 raise Retry(
                     f"input {port.name!r} starts a recurrent node in every call, for the file has one timestep, and no "
                     "output returns it",
-                    [[Advice("where it stays the same, bind it with", fixed={port.name: states.sizes(port.dims)})]],
+                    _bind(walk, port),
                 )
             why = "a recurrent node starts from the one and ends with the other"
             all_pairs.append(Pair(port.name, final, why))
@@ -217,6 +218,20 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     if walk.has_rates:
         graph.frames_in, graph.frames_out = walk.reading.frames, int(next(iter(walk.rates.values()), 1))
     return result
+
+
+def _bind(walk: Walk, start: Port) -> list[list[Advice]]:
+    """To bind what a recurrent node starts from, for one item of the batch."""
+    fixed = {start.name: states.sizes(start.dims)}
+    batches = {port.name: walk.reading.axes[port.name][1] for port in walk.program.inputs}
+    shapes: dict[str, list[int | str | None]] = {
+        port.name: [
+            1 if a == batches[port.name] else None if isinstance(n, str) else n for a, n in enumerate(port.dims)
+        ]
+        for port in walk.program.inputs
+        if batches[port.name] in port.dynamic
+    }
+    return [[Advice("where it stays the same, bind it with", fixed=fixed, shapes=shapes or None)]]
 
 
 def _starts_anew(walk: Walk) -> bool:
