@@ -32,6 +32,10 @@ from .simplify.program import Program, make_program
 __all__ = ["load"]
 
 
+#: what part of the work of a load may go into advice, by what it is divided
+_ADVICE_SHARE = 4
+
+
 @dataclass(frozen=True)
 class _Said:
     """What the caller says of inputs; see `load`."""
@@ -116,25 +120,36 @@ def _load(
         return _graph(_import(program, said))
     except (Error, Refusal) as error:
         refusal = error
-    effort = Effort(program.effort.n_bytes)
 
-    def again(options: dict[str, Any]) -> Imported:
+    def again(options: dict[str, Any], effort: Effort) -> Imported:
         """What the model is with more options."""
         more = {**(fixed or {}), **options.pop("fixed", {})}
         sized = make_program(model, more, {**shapes, **options.pop("shapes", {})}, effort)
         return _import(sized, replace(said, **options))
 
     said_too = ""
+    effort = Effort(program.effort.n_bytes)
     for wired in wired_shapes(program):
         try:
-            imported = again({"shapes": wired})
+            imported = again({"shapes": wired}, effort)
         except (Error, Refusal):
             continue
         if keeps_time(imported, program, wired):
             imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(wired)}")
             return _graph(imported)
         said_too = said_too or f"; it loads with shapes={wired}, which is what its outputs are declared for"
-    told = refusal if isinstance(refusal, Error) else refusal.error if said_too else refusal.after(again)
+    if isinstance(refusal, Error):
+        told = refusal
+    elif said_too:
+        told = refusal.error
+    else:
+        tries = Effort(program.effort.n_bytes, _ADVICE_SHARE)
+
+        def load(options: dict[str, Any], walks: int) -> None:
+            tries.max_walks = tries.n_walks + walks
+            again(options, tries)
+
+        told = refusal.after(load)
     told.args = (f"{told}{said_too}",)
     raise told
 

@@ -21,7 +21,7 @@ class Advice:
 
     before, after: words around the options. shapes: as for `load`, but a size that is a name stands for a number of
     the user's; sizes: those that it is tried with, and told where they are others than `SIZES`. fixed: input -> shape
-    of the array that the user is to give.
+    of the array that the user is to give. walks: how many a try may take.
     """
 
     before: str
@@ -31,6 +31,7 @@ class Advice:
     time_axis: Mapping[str, int | None] | None = None
     fixed: Mapping[str, tuple[int, ...]] | None = None
     sizes: tuple[int, ...] = SIZES
+    walks: int = 40
 
     @property
     def names(self) -> list[str]:
@@ -79,8 +80,11 @@ class Refusal(Exception):
     def __init__(self, error: Error, advice: Sequence[Sequence[Advice]]) -> None:
         self.error, self.advice = error, advice
 
-    def after(self, load: Callable[[dict[str, Any]], object]) -> Error:
-        """The error with the advice that helps. load: with these options; raises what `undertow.load` raises."""
+    def after(self, load: Callable[[dict[str, Any], int], object]) -> Error:
+        """The error with the advice that helps.
+
+        load: of the file, with more options and in so many walks; raises Error or Refusal.
+        """
         told: dict[str, str] = {}
         failed = ""
         for stage in self.advice:
@@ -89,7 +93,7 @@ class Refusal(Exception):
                     continue
                 for size in advice.sizes if advice.names else SIZES[:1]:
                     try:
-                        load(advice.options(size))
+                        load(advice.options(size), advice.walks)
                     except (Error, Refusal) as error:
                         if advice.states is not None and not failed:
                             cause = error.error if isinstance(error, Refusal) else error

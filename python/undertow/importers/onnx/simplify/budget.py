@@ -6,6 +6,7 @@ the memory. Both limits grow with the file.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from ....budget import MEMORY, MEMORY_EACH, Budget, Held
 from ..file import limits
@@ -19,14 +20,15 @@ class Exhausted(Retry):
 class Effort(Budget):
     """The budget of a load, in elements of tensors; a node counts as `limits.ELEMENTS_PER_NODE` of them.
 
-    n_bytes: of the file, its weights as float32.
+    n_bytes: of the file, its weights as float32. share: of the work, by what it is divided.
     """
 
-    def __init__(self, n_bytes: int = 0) -> None:
+    def __init__(self, n_bytes: int = 0, share: int = 1) -> None:
         work = min(limits.MAX_EFFORT, limits.EFFORT + limits.EFFORT_EACH * n_bytes)
-        super().__init__(MEMORY + MEMORY_EACH * n_bytes, work)
+        super().__init__(MEMORY + MEMORY_EACH * n_bytes, work // share)
         self.n_bytes = n_bytes
         self.n_walks = 0
+        self.max_walks = inf
         #: how the walk ended that got furthest, and at which node
         self.furthest: tuple[int, Exception | None] = (0, None)
 
@@ -40,7 +42,7 @@ class Effort(Budget):
         Raises:
             Exhausted: they did.
         """
-        if self.used > self.work:
+        if self.used > self.work or self.n_walks >= self.max_walks:
             _, error = self.furthest
             ended = f"; the one that got furthest ended with: {error}" if error else ""
             raise Exhausted(
