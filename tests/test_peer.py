@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import cell, graph_of, helper, model_of, node, onnx, onnxruntime, reading_memory, save
+from onnx_files import cell, graph_of, helper, model_of, node, onnx, onnxruntime, random, reading_memory, save
 from undertow.accuracy.peer import CannotFeed, OnnxRuntime
 from undertow.accuracy.verify import verify
 from undertow.cli import main
@@ -240,3 +240,61 @@ def test_lengths_and_batches_are_tried(tmp_path):
     report = verify(undertow.load(path), path)
     assert report.ok, report
     assert {"batch of 2", "lengths 1, 2, 5, 13, 34"} <= {check.name for check in report.checks}
+
+
+@pytest.mark.parametrize("shape", [["batch", 4], [1, 4]], ids=["of each item", "of all"])
+def test_what_stays_the_same_in_a_sequence_is_fed_once(tmp_path, shape):
+    """y_t = GRU(x)_t + c W, where c has no axis of time, and may have one of the batch or not."""
+    nodes = [
+        node("GRU", "x W R B", "Y", hidden_size=N_HIDDEN),
+        node("Squeeze", "Y one", "h"),
+        node("MatMul", "c V", "v"),
+        node("Add", "h v", "y"),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {**weights("GRU"), "one": np.array([1]), "V": random(rng, 4, N_HIDDEN)}
+    path = saved(tmp_path, nodes, {"x": ["time", "batch", N_IN], "c": shape}, {"y": ["time", "n", N_HIDDEN]}, constants)
+    model = undertow.load(path)
+    report = verify(model, path, against="onnxruntime")
+    assert report.ok, report
+    assert [check.name for check in report.checks][-2:] == ["batch of 2", "lengths 1, 2, 5, 13, 34"]
+    graph = model.graph
+    dense = next(node for node in graph.nodes if node.op == "dense" and node.inputs[0] == "c")
+    dense.weights["W"] = dense.weights["W"] + 0.01
+    assert not verify(undertow.Model.from_graph(graph), path, against="onnxruntime").ok
+
+
+def test_an_input_that_is_passed_on_is_no_state(tmp_path):
+    """enc_out is called like what returns enc, and is enc: whether it is fed back is the same."""
+    nodes = [
+        node("Add", "x enc", "a"),
+        node("Add", "a h", "s"),
+        node("Tanh", "s", "h_out"),
+        node("Identity", "enc", "enc_out"),
+    ]
+    shape = [1, N_IN]
+    path = saved(
+        tmp_path, nodes, dict.fromkeys(("x", "h", "enc"), shape), dict.fromkeys(("h_out", "enc_out"), shape), {}
+    )
+    model = undertow.load(path)
+    assert sorted(model.inputs) == ["enc", "x"]
+    assert verify(model, path, against="onnxruntime").ok
+
+
+def test_frames_without_a_row_are_left_out(tmp_path):
+    """A convolution along time without padding: the first two frames have no row in the file."""
+    nodes = [
+        node("Transpose", "x", "columns", perm=[1, 2, 0]),
+        node("Conv", "columns K", "rows"),
+        node("Transpose", "rows", "y", perm=[2, 0, 1]),
+    ]
+    kernel = random(np.random.default_rng(0), 2, N_IN, 3)
+    path = saved(tmp_path, nodes, {"x": ["time", 1, N_IN]}, {"y": ["rows", 1, 2]}, {"K": kernel})
+    model = undertow.load(path)
+    report = verify(model, path, against="onnxruntime")
+    assert report.ok, report
+    assert any("no row of output 'y' for the first 2 frames" in note for note in report.notes)
+    graph = model.graph
+    layer = next(node for node in graph.nodes if node.weights)
+    layer.weights = {name: array * 1.01 for name, array in layer.weights.items()}
+    assert not verify(undertow.Model.from_graph(graph), path, against="onnxruntime").ok

@@ -18,6 +18,8 @@ from ..errors import Error
 from ..importers.onnx.search.names import by_names
 
 Arrays = dict[str, np.ndarray]
+#: the axes of an input that are time and the batch
+Layout = tuple[int | None, int | None]
 _DTYPES = {"float": np.float32, "double": np.float64, "float16": np.float16, "int64": np.int64, "int32": np.int32}
 #: Far above what float32 loses in a few frames, far below what frames in the wrong order do.
 _AGREES = 1e-3
@@ -44,6 +46,7 @@ class OnnxRuntime:
         carries_state: the caller hands the state from call to call, one frame at a time.
         states: state input -> output that is its next value, as names say, or else as far as the shapes allow.
         told: those of `states` that the file's names tell.
+        still: inputs without an axis of time beside others that have one: what stays the same in a sequence.
 
     Raises:
         ImportError: onnxruntime is missing.
@@ -96,7 +99,12 @@ class OnnxRuntime:
         """
         n = len(next(iter(X.values())))
         rng = np.random.default_rng(1)
-        return self.run_batch([X, *(random_inputs(self.model, n, rng) for _ in range(self.n_items - 1))])[0]
+        return self.run_batch([X, *(self.inputs(n, rng) for _ in range(self.n_items - 1))])[0]
+
+    def inputs(self, n_steps: int, rng: np.random.Generator) -> Arrays:
+        """As `random_inputs`, with the first frame of `still` inputs in all."""
+        X = random_inputs(self.model, n_steps, rng)
+        return {name: np.repeat(x[:1], n_steps, axis=0) if name in self.still else x for name, x in X.items()}
 
     def run_batch(self, items: Sequence[Mapping[str, np.ndarray]]) -> list[Arrays]:
         """Run sequences of equal length side by side.
@@ -151,6 +159,18 @@ class OnnxRuntime:
             if a.shape != b.shape or _distance(a, b) > _AGREES:
                 return output
         return ""
+
+    def batch(self, n_items: int, n_steps: int, rng: np.random.Generator) -> list[Arrays]:
+        """Sequences for `run_batch`: each its own, but of an input that the file has once for all."""
+        items = [self.inputs(n_steps, rng) for _ in range(n_items)]
+        return [{**item, **{name: items[0][name] for name in self._shared}} for item in items]
+
+    def passes_on(self, name: str, output: str) -> bool:
+        """Whether an output is the input itself, whatever else the inputs hold."""
+        n = self.n_steps or 1
+        items = [self.inputs(n, np.random.default_rng(1))] * self.n_items
+        feed = self._feed(items, self._zero_states(self.n_items), n)
+        return np.array_equal(np.ravel(self._call(feed)[output]), np.ravel(feed[name]))
 
     def stepper(self, X: Mapping[str, np.ndarray]) -> Callable[[], Any]:
         """A call of one frame with the state handed on by the caller, as users of ONNX Runtime write it."""
@@ -213,7 +233,7 @@ class OnnxRuntime:
             self._use(feeding)
             if self.n_items > 1 and self.n_steps == 1 and not self.carries_state:
                 continue  # one step of several items shows nothing of how it goes on
-            X = random_inputs(self.model, self.n_steps or distinct_length(self.model, 5), rng)
+            X = self.inputs(self.n_steps or distinct_length(self.model, 5), rng)
             try:
                 answers = self.run(X)
             except Exception as error:  # wrong layouts fail in as many ways as there are models
@@ -232,9 +252,14 @@ class OnnxRuntime:
 
     def _use(self, feeding: tuple[dict[str, Any], dict[str, str]]) -> None:
         self._time, self.states = feeding
+        timeless = {name for name, (time, _) in self._time.items() if time is None}
+        self.still = timeless if len(timeless) < len(self._time) else set()
         batches = [self._shape(name)[batch] for name, (_, batch) in self._time.items() if batch is not None]
         self.n_items = next((size for size in batches if isinstance(size, int)), 1)
         self.open_batch = any(isinstance(size, str) for size in batches)
+        self._shared = {
+            name for name, (_, batch) in feeding[0].items() if self.open_batch and _size(self._shape(name), batch) == 1
+        }
         sizes = {None if time is None else self._shape(name)[time] for name, (time, _) in self._time.items()}
         single = sizes <= {None, 1}
         self.carries_state = single and bool(self.states)
@@ -257,12 +282,21 @@ class OnnxRuntime:
         }
         # What names say goes first, whatever agrees with the model.
         partners = {i: [self.told[i]] if i in self.told else names for i, names in partners.items() if names}
-        for choice in product(*layouts.values()):
-            if len({time is None for time, _ in choice}) > 1:
-                continue
+        for choice in self._choices(layouts):
             for pairing in product(*partners.values()):
                 if len(set(pairing)) == len(pairing):
                     yield dict(zip(layouts, choice, strict=True)), dict(zip(partners, pairing, strict=True))
+
+    def _choices(self, layouts: Mapping[str, list[Layout]]) -> Iterator[tuple[Layout, ...]]:
+        """A layout of each input: first where all have time, or none has; then any. Time of a fixed size goes with open
+        time in a file of one step, whose caller carries states.
+        """
+        for mixed in (False, True):
+            for choice in product(*layouts.values()):
+                sizes = [_size(self._shape(name), time) for name, (time, _) in zip(layouts, choice, strict=True)]
+                kinds = {size is None if self._start else type(size) for size in sizes}
+                if mixed == (len(kinds) > 1):
+                    yield choice
 
     def _shape(self, name: str) -> list[Any]:
         """Sizes of an input's axes; a str where the size is free, named or not."""
@@ -292,7 +326,7 @@ class OnnxRuntime:
         for name in items[0]:
             time, batch = self._time[name]
             laid = []
-            for item in items if batch is not None else items[:1]:
+            for item in items if batch is not None and name not in self._shared else items[:1]:
                 x = item[name]
                 x = x.reshape(-1, *x.shape[2:]) if self._n_in > 1 and time is not None else x
                 # Frames lie first; the batch axis, put in afterwards, may push them on.
@@ -319,7 +353,7 @@ class OnnxRuntime:
         size = self.model.outputs[name].size
         first, (_, batch) = next(iter(self._time.items()))
         axes = [axis for axis, length in enumerate(y.shape) if length == n_items]
-        if y.size not in (n_items * size, n_items * size * n) or not axes:
+        if _rows(y.size, n_items * size, n) is None or not axes:
             raise NoItems(f"output {name!r} has shape {y.shape}, without a place for {n_items} items of a batch")
         alike = y.ndim == len(self._shape(first)) and batch in axes
         return list(np.moveaxis(y, batch if alike and batch is not None else axes[0], 0))
@@ -328,14 +362,13 @@ class OnnxRuntime:
         answer = {}
         for name, value in self.model.outputs.items():
             y = results[name]
-            if y.size == n * value.size:
-                axes = [axis for axis, size in enumerate(y.shape) if size == n * self._n_out]
-                y = (np.moveaxis(y, axes[0], 0) if axes else y).reshape(n, *value.shape)
-            elif y.size == value.size:
-                y = y.reshape(value.shape)
-            else:
+            rows = _rows(y.size, value.size, n)
+            axes = [axis for axis, size in enumerate(y.shape) if rows and size == rows * self._n_out]
+            once = rows == 1 < n
+            if rows is None or (rows < n and not (once or axes)):
                 raise CannotFeed(f"output {name!r} has shape {y.shape}, which holds no {n} frames of {value.shape}")
-            answer[name] = y
+            y = np.moveaxis(y, axes[0], 0) if axes and not once else y
+            answer[name] = y.reshape(value.shape if once else (rows, *value.shape))
         return answer
 
 
@@ -351,6 +384,12 @@ def random_inputs(model: Any, n_steps: int, rng: np.random.Generator) -> Arrays:
     return X
 
 
+def _rows(size: int, of_frame: int, n: int) -> int | None:
+    """How many rows so many elements are: n, or fewer where the first frames have none (no padding), or one of all."""
+    rows = size // of_frame if of_frame else n
+    return rows if rows * of_frame == size and 1 <= rows <= n else None
+
+
 def distinct_length(model: Any, n: int) -> int:
     """A number of frames from n upwards that no axis of a frame has, so that the time axis can be told from others."""
     sizes = {size for value in (*model.inputs.values(), *model.outputs.values()) for size in value.shape}
@@ -359,9 +398,9 @@ def distinct_length(model: Any, n: int) -> int:
     return n
 
 
-def _layouts(shape: list[Any], frame: tuple[int, ...]) -> list[tuple[int | None, int | None]]:
+def _layouts(shape: list[Any], frame: tuple[int, ...]) -> list[Layout]:
     """(time axis, batch axis) by which frames of this shape can lie in the tensor, likely ones first."""
-    layouts: list[tuple[int | None, int | None]] = []
+    layouts: list[Layout] = []
     extra = len(shape) - len(frame)
     if not 0 <= extra <= 2:
         return []
@@ -375,7 +414,7 @@ def _layouts(shape: list[Any], frame: tuple[int, ...]) -> list[tuple[int | None,
         ):
             layouts.append((time, batch))
 
-    def unlikeliness(layout: tuple[int | None, int | None]) -> int:
+    def unlikeliness(layout: Layout) -> int:
         size = _size(shape, layout[0])
         if isinstance(size, str):
             return int(not any(word in size.lower() for word in _TIME_NAMES))
@@ -395,7 +434,7 @@ def _fits(a: Any, b: Any) -> bool:
 
 
 def _distance(expected: np.ndarray, got: np.ndarray) -> float:
-    expected = expected[-1] if expected.ndim > got.ndim else expected
+    expected = expected[-1] if expected.ndim > got.ndim else expected[-len(got) :] if got.ndim else expected
     return float(np.abs(expected - got).max(initial=0.0)) if expected.shape == got.shape else np.inf
 
 

@@ -36,7 +36,7 @@ def sizes_to_fix(program: Program) -> list[list[Advice]]:
         axes = ", ".join(f"axis {axis} of {p.name!r}" for p in kept for axis in batches[p.name])
         fixed = {p.name: _sized(p, dict.fromkeys(batches[p.name], 1)) for p in kept}
         words = f"{'where' if walked else 'if'} {axes} is a batch, fix it to 1 with"
-        first.append(Advice(words, shapes=fixed, walks=10))  # what helps so is found at once
+        first.append(Advice(words, shapes=fixed, walks=20))  # what helps so is found at once
     numbers = _numbers(program)
     others = [
         Advice(f"give the size of axis {axis} of {port.name!r} with", shapes=shapes, sizes=(*SIZES, *numbers))
