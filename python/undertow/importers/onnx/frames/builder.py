@@ -13,6 +13,7 @@ import numpy as np
 from ....budget import room
 from ....errors import UnsupportedError
 from ....ir.graph import Graph
+from ....ir.ops import OPS
 from ..file import limits
 from ..retry import TooLarge
 from . import provenance
@@ -224,7 +225,9 @@ class Builder:
 
     def _value_is_constant(self, value: str) -> bool:
         for node in self.graph.nodes[self._n_seen :]:
-            if node.op not in ("last", "state_read") and self._known.issuperset(node.inputs):
+            op = OPS[node.op]
+            of_time = node.states or op.whole_sequence or op.taps(node) != (0,)
+            if not of_time and self._known.issuperset(node.inputs):
                 self._known.update(node.outputs)
         self._n_seen = len(self.graph.nodes)
         return value in self._known

@@ -17,6 +17,7 @@ import numpy as np
 
 from ....budget import room
 from ....ir.graph import Graph
+from ....ir.ops import OPS
 from ..advice import Advice
 from ..dependence import MAX_CELLS, Numbers, Operand, Reach, Unclear, Walked, trace
 from ..file.nodes import OnnxNode
@@ -364,11 +365,11 @@ def _horizons(graph: Graph) -> dict[str, tuple[float, float]]:
         ahead = max((known[v][1] for v in node.inputs), default=0)
         if node.name in whole:
             back, ahead = inf, inf
-        elif node.op == "window":
-            taps = node.attrs["taps"]
-            back, ahead = back + max(0, -taps[0]), ahead + max(0, taps[-1])
         elif node.states:
             back = inf
+        else:
+            taps = OPS[node.op].taps(node)
+            back, ahead = back + max(0, -taps[0]), ahead + max(0, taps[-1])
         known.update(dict.fromkeys(node.outputs, (back, ahead)))
     return known
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ...._text import quoted, shown
 from ....ir import superframes
+from ....ir.ops import OPS
 from ..frames.context import Reading
 from ..simplify.ports import Port
 from ..simplify.program import Program
@@ -38,7 +39,7 @@ def note(program: Program, imported: Imported) -> None:
     lines += [f"input {quoted(name)}: the same at all timesteps of the file, here a frame of each" for name in held]
     lines += [f"lengths: input {quoted(name)}" for name in program.length_inputs]
     lines += imported.notes
-    registers = [node.states[0] for node in graph.nodes if node.op == "state_write"]
+    registers = [node.states[0] for node in graph.nodes if OPS[node.op].writes_register]
     lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]
     graph.notes = ()
     graph.note(*lines)

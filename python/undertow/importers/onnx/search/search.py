@@ -104,10 +104,12 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
     error = _public(furthest.error)
     if isinstance(error, FormatError) and furthest.walk is not None:
         Driver(*furthest.walk).run()  # once more, for what it was raised from: a bug keeps its traceback
+    if exact:
+        raise error
     advice = list(furthest.error.advice) if isinstance(furthest.error, Retry) else []
     if isinstance(furthest.error, Forgets):
         advice += time_to_open(program)
-    if clip is None and not exact:
+    if clip is None:
         advice += sizes_to_fix(program)
     raise Refusal(error, advice) if advice else error
 
