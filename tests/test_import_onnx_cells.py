@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
+import undertow
 from onnx_files import GATES, TensorProto, helper, last_row, model_of, node, peer, random, save
 from tolerances import FLOAT32_PEER
 from undertow import reference
@@ -171,3 +172,17 @@ def test_sequence_lens(tmp_path):
     gru.input[:] = ["X", "W", "R", "", "seven"]
     with pytest.raises(UnsupportedError, match=r"GRU node 'Y': sequence_lens is the constant \[7\]"):
         load(save(model_of([gru], {"X": [9, 1, 3]}, {"Y": [9, 2, 1, 4]}, weights), tmp_path))
+
+
+def test_what_is_given_once_stands_in_the_last_row_of_the_length(tmp_path):
+    rng = np.random.default_rng(3)
+    gru = helper.make_node("GRU", ["X", "W", "R", "", "lens"], ["Y", "Y_h"], hidden_size=4)
+    weights = {"W": random(rng, 1, 12, 3), "R": random(rng, 1, 12, 4)}
+    inputs = {"X": ["T", "N", 3], "lens": (["N"], TensorProto.INT32)}
+    model = model_of([gru], inputs, {"Y": ["T", 1, "N", 4], "Y_h": [1, "N", 4]}, weights)
+    streams, X = undertow.load(save(model, tmp_path)), random(rng, 6, 1, 3)
+    for length in (6, 4, 1):
+        got = streams.run(X[:, 0], length=length)
+        expected = peer(model, {"X": X, "lens": np.array([length], np.int32)})
+        np.testing.assert_allclose(got["Y"].ravel(), expected["Y"].ravel(), atol=FLOAT32_PEER)
+        np.testing.assert_allclose(got["Y_h"][length - 1].ravel(), expected["Y_h"].ravel(), atol=FLOAT32_PEER)

@@ -267,7 +267,9 @@ class Model:
             X: (T, *frame), or a dict of such arrays. Where the model strides along time and a frame is several
                 timesteps, it may also be (T, *timestep), T a multiple of `frames_in`.
             state: fields to start from, by layer or field name.
-            length: frames that layers with sequence lengths consume (ONNX sequence_lens); T when omitted.
+            length: frames that layers with sequence lengths consume (ONNX sequence_lens); T when omitted. Rows behind
+                them hold what the layers give there, zeros of a recurrent one, so what the exported model gives once
+                per sequence stands in row length - 1.
 
         Returns: (T, *output frame) for every output, as an array or a dict by name; row t is that of frame t, whatever
             the latency of a stream. A model that cannot be streamed gives outputs that exist once per sequence without
