@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import graph_of, model_of, node, random, save
+from onnx_files import graph_of, model_of, node, onnxruntime, random, save
 
 I, H = 4, 8
 
@@ -31,7 +32,88 @@ def test_time_is_what_a_node_walks(tmp_path, rng):
 def test_a_window_is_not_a_walk(tmp_path, rng):
     nodes = [node("Conv", "X K", "Y", pads=[2, 0])]
     path = save(graph_of(nodes, {"X": [1, I, "T"]}, {"Y": [1, H, "T"]}, {"K": random(rng, H, I, 3)}), tmp_path)
-    assert "time: axis 2 of 'X'" in lines(path)
+    assert "time: axis 2 of 'X', along which windows go" in lines(path)
+
+
+def test_what_windows_alone_go_along_may_be_a_frame(tmp_path, rng):
+    """An image, or a patch of a spectrogram: nothing but its size or its name tells which axis is time."""
+    nodes, weights = [node("Conv", "X K", "Y", pads=[1, 1, 1, 1])], {"K": random(rng, 2, 1, 3, 3)}
+    session = {}
+    for name, shape in {"fixed": [1, 1, 8, 9], "open": [1, 1, "t", 9], "named": [1, 1, "mel_bins", 9]}.items():
+        (tmp_path / name).mkdir()
+        session[name] = save(graph_of(nodes, {"X": shape}, {"Y": [1, 2, *shape[2:]]}, weights), tmp_path / name)
+    assert undertow.load(session["fixed"]).inputs["X"].shape == (1, 8, 9)
+    streams = undertow.load(session["fixed"], time_axis={"X": 2})
+    assert (streams.inputs["X"].shape, streams.latency) == ((1, 9), 1)
+    assert undertow.load(session["open"]).latency == 1
+    with pytest.raises(undertow.UnsupportedError, match=r"called 'mel_bins'.*time_axis=.*shapes=") as told:
+        undertow.load(session["named"])
+    assert "shapes={'X': [1, 1, N, 9]}" in str(told.value)
+    assert undertow.load(session["named"], time_axis={"X": 2}).latency == 1
+    assert undertow.load(session["named"], shapes={"X": [1, 1, 8, 9]}).latency == 0
+
+
+@pytest.mark.parametrize("op", ["CumSum", "Conv"])
+def test_along_what_is_called_batch_nothing_goes_unasked(op, tmp_path, rng):
+    """A sum over, or a difference of, items that a file calls a batch."""
+    nodes = {
+        "CumSum": [node("CumSum", "X zero", "Y")],
+        "Conv": [
+            node("Transpose", "X", "columns", perm=[1, 0]),
+            node("Unsqueeze", "columns first", "one"),
+            node("Conv", "one K", "conv", pads=[2, 0]),
+            node("Squeeze", "conv first", "rows"),
+            node("Transpose", "rows", "Y", perm=[1, 0]),
+        ],
+    }[op]
+    weights = {"zero": np.array(0)} if op == "CumSum" else {"K": random(rng, H, I, 3), "first": np.array([0])}
+    for size in ("batch", "t"):
+        path = save(graph_of(nodes, {"X": [size, I]}, {"Y": None}, weights), tmp_path)
+        if size == "t":
+            assert undertow.load(path).states
+            continue
+        with pytest.raises(
+            undertow.UnsupportedError, match=r"'batch'.*where axis 0 of 'X' is time.*time_axis=\{'X': 0\}"
+        ):
+            undertow.load(path)
+        assert undertow.load(path, time_axis={"X": 0}).states
+
+
+@pytest.mark.parametrize("T", [7, 9])
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_a_length_that_nodes_hold_is_walked(T, batch, tmp_path, rng):
+    """A Reshape with the length of the example: the cell walks time all the same, of that length alone."""
+    weights = {"W": random(rng, 1, 3 * H, I), "R": random(rng, 1, 3 * H, H), "to": np.array([-1, T, H])}
+    nodes = [
+        node("Transpose", "X", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R", "h", name="memory", hidden_size=H),
+        node("Transpose", "h", "items", perm=[2, 0, 1, 3]),
+        node("Reshape", "items to", "Y"),
+    ]
+    path = save(graph_of(nodes, {"X": [batch, T, I]}, {"Y": [batch, T, H]}, weights), tmp_path)
+    said = lines(path)
+    assert "time: axis 1 of 'X', walked by GRU node 'memory'" in said
+    assert f"the file is of {T} timesteps alone; a stream goes on behind them" in said
+    model, x = undertow.load(path), random(rng, 1, T, I)
+    (expected,) = onnxruntime().InferenceSession(str(path)).run(None, {"X": x})
+    np.testing.assert_allclose(model.stream().run(x[0]), expected[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_a_recurrence_inside_of_a_frame_is_warned_of(batch, tmp_path, rng):
+    """The largest of seven timesteps: a clip is a frame, and of the one before nothing is remembered."""
+    weights = {"W": random(rng, 1, 3 * H, I), "R": random(rng, 1, 3 * H, H)}
+    nodes = [
+        node("Transpose", "X", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R", "h", hidden_size=H),
+        node("ReduceMax", "h", "Y", axes=[0, 1], keepdims=0),
+    ]
+    path = save(graph_of(nodes, {"X": [batch, 7, I]}, {"Y": [batch, H]}, weights), tmp_path)
+    with pytest.warns(undertow.ModelWarning, match="nothing is remembered from one frame to the next: gru") as told:
+        model = undertow.load(path)
+    assert not model.states and "warning: nothing is remembered" in model.source
+    (shapes,) = re.findall(r"shapes=(\{.*\})", str(told[0].message))
+    assert undertow.load(path, shapes=eval(shapes)).inputs["X"].shape == (7, I)  # and no warning
 
 
 def step_file(folder: Path, rng: np.random.Generator, state: str, returned: str) -> Path:
@@ -199,7 +281,7 @@ def test_a_cell_of_one_timestep_in_a_clip_is_warned_of(n_steps, tmp_path, rng):
         warnings.simplefilter("always")
         model = undertow.load(path)
     assert "time: none, all of each input is one frame" in model.source
-    assert ["LSTM node 'memory'" in str(w.message) for w in told] == [True] * (n_steps == 1)
+    assert ["LSTM node 'memory'" in str(w.message) for w in told] == [n_steps == 1]
 
 
 @pytest.mark.parametrize("n_steps", [2, 5])

@@ -114,10 +114,11 @@ def _load(
 ) -> Graph:
     """The graph of a checked model, with sizes that it has fixed though it calls them open (`wired`)."""
     program = make_program(model, fixed, shapes)
+    meant = bool(shapes) or said.time_axis is not None
     _check_axes(program, said.time_axis)
     _check_starts(program, said.starts)
     try:
-        return _graph(_import(program, said))
+        return _graph(program, _import(program, said), meant)
     except (Error, Refusal) as error:
         refusal = error
 
@@ -136,7 +137,7 @@ def _load(
             continue
         if keeps_time(imported, program, wired):
             imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(wired)}")
-            return _graph(imported)
+            return _graph(program, imported, meant)
         said_too = said_too or f"; it loads with shapes={wired}, which is what its outputs are declared for"
     if isinstance(refusal, Error):
         told = refusal
@@ -181,10 +182,10 @@ def _check_starts(program: Program, given: Mapping[str, Any]) -> None:
             raise ShapeError(f"starts: {name!r} was given shape {shape}, expected {tuple(dims[name])}")
 
 
-def _graph(imported: Imported) -> Graph:
-    """The graph of what was imported; warns of what it does not remember."""
+def _graph(program: Program, imported: Imported, meant: bool) -> Graph:
+    """The graph of what was imported; warns of what it does not remember. meant: as in `forgets`."""
     graph = imported.graph
-    if said := forgets(imported.proof):
+    if said := forgets(program, imported, meant):
         graph.note(f"warning: {said}")
         warnings.warn(said, ModelWarning, stacklevel=_caller())
     return graph

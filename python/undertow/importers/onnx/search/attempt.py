@@ -21,13 +21,14 @@ from ..frames.superframes import MAX_FRAMES, NeedsRate
 from ..retry import Retry, TooLarge
 from ..simplify.ports import Port
 from ..simplify.program import Program
-from . import states
+from . import names, states
 from .axis_candidates import ITEMS, STEPS
+from .hints import as_time
 from .imported import Imported
 from .other_lengths import check_lengths
 from .outputs import output
 from .proof import Claim, Refuted, longest, prove
-from .roles import note
+from .roles import note, remembers
 from .states import Pair
 
 #: timesteps that are tried at most because a number of the file meets the length of a sequence
@@ -77,24 +78,69 @@ def attempt(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
     if exact:
         note(program, result)
         return result
-    n_steps = STEPS.get(reading.n_steps, reading.n_steps)
     n_items = ITEMS[1] if reading.open_batch else reading.n_items
-    if (n_steps, n_items) != (reading.n_steps, reading.n_items):
-        try:
-            again = build(program, pairs, replace(reading, n_steps=n_steps, n_items=n_items), exact, keep_states)
-        except Failure as failure:
-            tried = (
-                f"{n_steps} timesteps and a batch of {n_items}; with {reading.n_steps} and {reading.n_items} it works"
-            )
-            failure.error.args = (f"{failure.error} (with {tried})",)
-            raise
-        if where := difference(result.graph, again.graph):
-            what = "number of timesteps" if n_steps != reading.n_steps else "size of the batch"
-            message = f"the result depends on the {what}: {where} differs between two of them"
-            raise Failure(len(program.nodes), UnsupportedError(message))
+    n_steps = _hold_against(program, pairs, result, STEPS.get(reading.n_steps, reading.n_steps), n_items, keep_states)
     result = proven(program, result)
+    _check_told(program, result)
     _try_longer(program, pairs, result, keep_states)
+    if reading.fixed_time and n_steps == reading.n_steps > 1:
+        result.graph.note(f"the file is of {n_steps} timesteps alone; a stream goes on behind them")
     return result
+
+
+def _hold_against(
+    program: Program, pairs: list[Pair], result: Imported, n_steps: int, n_items: int, keep_states: bool
+) -> int:
+    """Walk with another number of timesteps, or where the nodes hold the one that the file declares, with that; and of
+    batch items. Gives the number of timesteps.
+
+    Raises:
+        Failure: no walk ends, or the Graph differs.
+    """
+    reading = result.reading
+    if (n_steps, n_items) == (reading.n_steps, reading.n_items):
+        return n_steps
+    try:
+        again = build(program, pairs, replace(reading, n_steps=n_steps, n_items=n_items), False, keep_states)
+    except Failure as failure:
+        times = [(port, reading.axes[port.name][0]) for port in program.inputs]
+        declared = {port.dims[axis] for port, axis in times if axis is not None}
+        if n_steps != reading.n_steps and declared == {reading.n_steps}:
+            return _hold_against(program, pairs, result, reading.n_steps, n_items, keep_states)
+        tried = f"{n_steps} timesteps and a batch of {n_items}; with {reading.n_steps} and {reading.n_items} it works"
+        failure.error.args = (f"{failure.error} (with {tried})",)
+        raise
+    if where := difference(result.graph, again.graph):
+        what = "number of timesteps" if n_steps != reading.n_steps else "size of the batch"
+        message = f"the result depends on the {what}: {where} differs between two of them"
+        raise Failure(len(program.nodes), UnsupportedError(message))
+    return n_steps
+
+
+def _check_told(program: Program, imported: Imported) -> None:
+    """Refuse time that windows alone go along, or sums, where its size or its name says that it is an axis of a frame,
+    or the batch.
+    """
+    graph, reading = imported.graph, imported.reading
+    if reading.carried or program.time_axis is not None or imported.proof.walks:
+        return
+    for port in program.inputs if reading.frames > 1 or remembers(graph) else []:
+        time = reading.axes[port.name][0]
+        if time is None:
+            continue
+        told, size = f"axis {time} of {port.name!r}", port.dims[time]
+        if isinstance(size, str) and size and names.is_no_time(size):
+            told += f" is called {size!r}, and what goes along it may be a window over a frame, or the batch"
+        elif not isinstance(size, str) and not graph.states:
+            told += f" has size {size}, and nothing but windows goes along it: it may be an axis of a frame"
+        else:
+            continue
+        advice = [as_time({port.name: time})]
+        if isinstance(size, str):
+            shape: list[int | str | None] = [None if isinstance(n, str) else n for n in port.dims]
+            shape[time] = "N"
+            advice.append(Advice("where it is one of a frame, give its size with", shapes={port.name: shape}))
+        raise Failure(len(program.nodes), Retry(told, [advice]))
 
 
 def _try_longer(program: Program, pairs: list[Pair], imported: Imported, keep_states: bool) -> None:

@@ -52,6 +52,12 @@ def time_to_open(program: Program) -> list[list[Advice]]:
     return [[Advice("or open the time axis with", shapes={port.name: _sized(port, {}, axis)}) for port, axis in axes]]
 
 
+def as_time(axes: dict[str, int | None]) -> Advice:
+    """To say which axes are time, None where an input has none."""
+    what = ", ".join(f"axis {axis} of {name!r}" for name, axis in axes.items() if axis is not None) or "none"
+    return Advice(f"where {what} is time, load with", time_axis=axes)
+
+
 def _of_frame(port: Port, walked: set[int], names: dict[int, str]) -> list[tuple[int, dict[str, Sizes]]]:
     """(open axis that is neither walked nor the batch, shapes that name its size); a batch beside it is 1."""
     others = [axis for axis in port.dynamic if axis not in walked] if walked else []
@@ -104,4 +110,4 @@ def _numbers(program: Program) -> tuple[int, ...]:
     return tuple(n for n in numbers if n not in SIZES)[:_NUMBERS]
 
 
-__all__ = ["sizes_to_fix", "time_to_open"]
+__all__ = ["as_time", "sizes_to_fix", "time_to_open"]

@@ -28,7 +28,7 @@ _PAST, _PRESENT = _BEFORE[:2], _AFTER[:1]
 _FRAMES = frozenset(
     re.findall(
         r"\w+",
-        """x y z t n i o u v in out input output data frame frames audio wave waveform signal speech noisy clean
+        """x y z t i o u v in out input output data frame frames audio wave waveform signal speech noisy clean
         enhanced mix sample samples spec spectrum spectrogram mag magnitude phase mel feat feats feature features image
         img obs observation action token tokens id ids text embedding embeddings vector sequence seq value values
         tensor node result""",
@@ -53,6 +53,14 @@ def by_names(fits: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 #: what names of axes say of time
 _TIMES = frozenset(re.findall(r"\w+", "time times timestep timesteps steps frame frames seq sequence length len t"))
+#: what they say of a batch, and of frames
+_NO_TIMES = frozenset(
+    re.findall(
+        r"\w+",
+        """batch batches n bs height h width w freq freqs frequency frequencies mel mels bin bins band bands channel
+        channels c feature features feat feats dim hidden units""",
+    )
+)
 #: what names of states say by themselves
 _STATES = frozenset(
     [
@@ -102,6 +110,15 @@ def is_time(dim: int | str) -> bool:
     return isinstance(dim, str) and bool(_TIMES & set(_words(dim)))
 
 
+def is_no_time(dim: str) -> bool:
+    """Whether an axis is called what time is not: the batch, or an axis of a frame.
+
+    >>> is_no_time("mel_bins"), is_no_time("n_frames"), is_no_time("unk__1")
+    (True, False, False)
+    """
+    return bool(_NO_TIMES & set(_words(dim))) and not is_time(dim)
+
+
 def same_state(name: str, output: str) -> bool:
     """Whether an input and an output are called the same, but for one word each that says before or behind a step."""
     befores, afters = _stems(name, _BEFORE), _stems(output, _AFTER)
@@ -138,4 +155,4 @@ def _words(name: str) -> Words:
     return tuple(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name))
 
 
-__all__ = ["by_names", "is_state", "is_time", "same_state"]
+__all__ = ["by_names", "is_no_time", "is_state", "is_time", "same_state"]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from ...._text import quoted, shown
 from ....ir import superframes
+from ....ir.graph import Graph
 from ....ir.ops import OPS
+from ....ir.ops.cells import Cell
 from ..frames.context import Reading
 from ..simplify.ports import Port
 from ..simplify.program import Program
 from .imported import Imported
-from .proof import Proof
 
 #: axes that share a line, and nodes that are named of those that walk them
 _AXES, _NODES = 4, 2
@@ -24,7 +25,7 @@ def note(program: Program, imported: Imported) -> None:
     lines = [program.origin]
     if imported.has_rates:
         lines.append(superframes.note(graph))
-    lines += _time(program, reading, imported.proof)
+    lines += _time(program, imported)
     lines += _batch(program, reading)
     lines += [
         f"state: input {quoted(p.input)}" + (f", output {quoted(p.output)}, {p.why}" if p.output else "")
@@ -45,21 +46,46 @@ def note(program: Program, imported: Imported) -> None:
     graph.note(*lines)
 
 
-def forgets(proof: Proof) -> str:
-    """What to warn of, where a recurrence was cut off behind its first step; else nothing."""
-    if proof.lost is None:
-        return ""
+def forgets(program: Program, imported: Imported, meant: bool) -> str:
+    """What to warn of, where a recurrence was cut off behind its first step, or ends with each frame though the caller
+    has not given the sizes of a clip or said what is time (meant); else nothing.
+    """
+    lost, graph = imported.proof.lost, imported.graph
+    if lost is None:
+        cells = [n for n in graph.nodes if isinstance(OPS[n.op], Cell) and not n.states and len(n.inputs) == 1]
+        if not cells or meant or remembers(graph):
+            return ""
+        cell = cells[0]
+        return (
+            f"nothing is remembered from one frame to the next: {cell.op} {quoted(cell.name)} goes through the rows of "
+            "each frame and starts anew in the next. If these are timesteps to be streamed, export with an open time "
+            "axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export); if a frame is a whole clip, say so with "
+            f"shapes={_declared(program)}"
+        )
     return (
-        f"the file remembers nothing of what {proof.lost.where} belongs to: a recurrence that was exported with one "
+        f"the file remembers nothing of what {lost.where} belongs to: a recurrence that was exported with one "
         "timestep starts from zeros and ends there, so every frame is computed as if it were the first. Export it with "
         "an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export, of a layer, not of a Python loop), "
         "with several timesteps, or as one step whose states are inputs and outputs. Of Keras, load the .keras file"
     )
 
 
-def _time(program: Program, reading: Reading, proof: Proof) -> list[str]:
+def remembers(graph: Graph) -> bool:
+    """Whether a frame of an output depends on others than its own of the inputs."""
+    return bool(graph.states) or any(OPS[node.op].taps(node) != (0,) for node in graph.nodes)
+
+
+def _declared(program: Program) -> str:
+    """The sizes that the file declares, as `shapes=` takes them."""
+    sizes = {p.name: [None if isinstance(n, str) else n for n in p.dims] for p in program.inputs}
+    return shown(sizes)
+
+
+def _time(program: Program, imported: Imported) -> list[str]:
+    reading = imported.reading
     if reading.clip:
         return ["time: none, all of each input is one frame"]
+    graph, proof = imported.graph, imported.proof
     axes = _axes(program.inputs, reading, 0, bool(proof.walks))
     if reading.carried:
         along = f", or many along {_some(axes, _AXES)}" if axes else ""
@@ -67,7 +93,12 @@ def _time(program: Program, reading: Reading, proof: Proof) -> list[str]:
     if not axes:
         return []
     names = [node.where for node in proof.walks]
-    walks = f", walked by {_some(names, _NODES)}" if names else ""
+    if names:
+        walks = f", walked by {_some(names, _NODES)}"
+    elif remembers(graph):
+        walks = ", along which sums go" if graph.states else ", along which windows go"
+    else:
+        walks = ", along which nothing meets, as along a batch"
     times = [(p, reading.axes[p.name][0]) for p in program.inputs]
     one = bool(names) and all(axis is None or p.dims[axis] == 1 for p, axis in times)
     more = ["the file has one timestep and starts anew in every call; a stream carries the state on"] if one else []
@@ -94,4 +125,4 @@ def _some(names: list[str], n: int) -> str:
     return ", ".join(names[:n]) + more
 
 
-__all__ = ["forgets", "note"]
+__all__ = ["forgets", "note", "remembers"]

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ....errors import Error, FormatError, UnsupportedError
 from ....ir.compare import difference
-from ..advice import Advice, Refusal
+from ..advice import Refusal
 from ..driver import Driver
 from ..file import limits
 from ..frames.context import Forgets, Reading
@@ -25,7 +25,7 @@ from ..simplify.program import Program
 from . import states
 from .attempt import Failure, attempt, build, proven
 from .axis_candidates import MORE_STEPS, readings, sizes_to_try
-from .hints import sizes_to_fix, time_to_open
+from .hints import as_time, sizes_to_fix, time_to_open
 from .imported import Imported
 from .names import is_time
 from .proof import lengths_met
@@ -132,12 +132,7 @@ def _check_called(program: Program, imported: Imported) -> None:
         error = UnsupportedError(
             f"axis {batch} of {port.name!r} is called {port.dims[batch]!r}, and axis {time} is what the model walks"
         )
-        raise Refusal(error, [[_as_time({port.name: axis}) for axis in (batch, time)]])
-
-
-def _as_time(axes: dict[str, int | None]) -> Advice:
-    what = ", ".join(f"axis {axis} of {name!r}" for name, axis in axes.items() if axis is not None) or "none"
-    return Advice(f"where {what} is time, load with", time_axis=axes)
+        raise Refusal(error, [[as_time({port.name: axis}) for axis in (batch, time)]])
 
 
 def _public(error: Error | Retry) -> Error:
@@ -288,7 +283,7 @@ def _only(program: Program, fitting: list[Imported]) -> Imported:
             first, second = ({n: a for n, a in f.reading.axes.items() if n in f.inputs} for f in (fitting[0], other))
             times = [{name: time for name, (time, _) in axes.items()} for axes in (first, second)]
             error = UnsupportedError(f"cannot tell time from batch: (time, batch) axes {first} and {second} both fit")
-            advice = [[_as_time(axes) for axes in times]] if times[0] != times[1] else sizes_to_fix(program)
+            advice = [[as_time(axes) for axes in times]] if times[0] != times[1] else sizes_to_fix(program)
             raise Refusal(error, advice)
     return fitting[0]
 
