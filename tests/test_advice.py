@@ -85,11 +85,11 @@ REFUSED: dict[str, tuple[Any, ...]] = {
         ["states={'q': 'u'} if that is so", "states={} if there are none"],
     ),
     "the frame before": (
-        [node("Sub", "x prev", "y"), node("Identity", "x", "prev_out")],
-        {"x": [1, I], "prev": [1, I]},
-        {"y": [1, I], "prev_out": [1, I]},
+        [node("Sub", "x before", "y"), node("Identity", "x", "kept")],
+        {"x": [1, I], "before": [1, I]},
+        {"y": [1, I], "kept": [1, I]},
         {},
-        ["states={'prev': 'prev_out'} if that is so"],
+        ["states={'before': 'kept'} if that is so"],
     ),
     "two cells, one of which forgets": (
         [CELL, SQUEEZED, started("Z"), node("Squeeze", "Z one", "z")],
@@ -140,7 +140,7 @@ def test_what_does_not_help_is_not_told(tmp_path: Path) -> None:
     nodes = [node("Add", "n one", "n_out"), node("Cast", "n_out", "f", to=1), node("Mul", "x f", "y")]
     inputs = {"x": [1, I], "n": ([1], INT64)}
     path = save(graph_of(nodes, inputs, {"y": [1, I], "n_out": ([1], INT64)}, {"one": np.array([1])}), tmp_path)
-    with pytest.raises(undertow.UnsupportedError, match=r"with states=\{'x': 'y'\}: .*holds ids") as told:
+    with pytest.raises(undertow.UnsupportedError, match=r"with states=\{.*\}: .*holds ids") as told:
         undertow.load(path)
     assert "if that is so" not in str(told.value)
 

@@ -25,6 +25,7 @@ from .advice import Refusal
 from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, wired_shapes
+from .search.calls import check_calls
 from .search.roles import forgets
 from .simplify.budget import Effort
 from .simplify.program import Program, make_program
@@ -213,4 +214,6 @@ def _import(program: Program, said: _Said) -> Imported:
         else:
             if any(time is not None for time, _ in imported.reading.axes.values()):
                 return imported
-    return import_program(program, said.states)
+    imported = import_program(program, said.states)
+    check_calls(program, imported)
+    return imported

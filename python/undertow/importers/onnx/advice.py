@@ -39,6 +39,11 @@ class Advice:
         sizes = (n for shape in (self.shapes or {}).values() for n in shape)
         return list(dict.fromkeys(n for n in sizes if isinstance(n, str)))
 
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """The options alone."""
+        return self.shapes, self.states, self.time_axis, self.fixed
+
     def options(self, size: int) -> dict[str, Any]:
         """Arguments of `load`, with a number in place of every name."""
         given: dict[str, Any] = {}
@@ -86,10 +91,11 @@ class Refusal(Exception):
         load: of the file, with more options and in so many walks; raises Error or Refusal.
         """
         told: dict[str, str] = {}
+        helped: list[tuple[Any, ...]] = []
         failed = ""
         for stage in self.advice:
             for advice in stage:
-                if advice.before + advice.after in told:
+                if advice.before + advice.after in told or advice.given in helped:
                     continue
                 for size in advice.sizes if advice.names else SIZES[:1]:
                     try:
@@ -100,6 +106,7 @@ class Refusal(Exception):
                             failed = f"with states={advice.states}: {cause}"
                         continue
                     told[advice.before + advice.after] = advice.told(size)
+                    helped.append(advice.given)
                     break
             if told:
                 break

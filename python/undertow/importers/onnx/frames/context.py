@@ -244,8 +244,7 @@ class Walk(ABC):
         frame = tuple(n for a, n in enumerate(port.dims) if a not in (time, batch))
         if any(isinstance(n, str) for n in frame):
             raise UnsupportedError(
-                f"input {port.name!r} has shape {port.dims}: an axis is neither fixed, nor time, nor batch; "
-                f"give its size with shapes={{{port.name!r}: [...]}}"
+                f"input {port.name!r} has shape {port.dims}: an axis is neither fixed, nor time, nor batch"
             )
         rows = (self.reading.frames,) if time is not None and self.reading.frames > 1 else ()
         frame = (*rows, *frame)
@@ -263,10 +262,7 @@ class Walk(ABC):
         for axis, n in enumerate(port.dims):
             if axis != batch:
                 if isinstance(n, str):
-                    raise UnsupportedError(
-                        f"state input {port.name!r} has shape {port.dims}: axis {axis} has no size; "
-                        f"give it with shapes={{{port.name!r}: [...]}}"
-                    )
+                    raise UnsupportedError(f"state input {port.name!r} has shape {port.dims}: axis {axis} has no size")
                 size *= n
         if size > limits.MAX_TRACED_ELEMENTS:
             raise UnsupportedError(

@@ -106,6 +106,12 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
         for batch in (*range(rank), None):
             if (batch is not None and batch == time) or not program.may_be_time(port, time):
                 continue
+            if (
+                time in port.dynamic
+                and port.dims[time]
+                and any(port.dims[time] in p.dims for p in program.state_inputs)
+            ):
+                continue  # a state has no time, so of that name is its batch
             if not set(port.dynamic) <= {time, batch}:
                 continue
             if time is None and not carried and not exact and rank and not _may_be_timeless(port, program):
@@ -116,6 +122,7 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
             if carried and _is_size(port, time):
                 continue
             fixed_time = time is not None and port.dynamic and time not in port.dynamic
+            fixed_time = fixed_time and not (carried and port.dims[time] == 1)
             if not program.is_recurrent and (_is_size(port, batch) or fixed_time):
                 continue  # without a recurrent node nothing tells such an axis from one of the frame
             yield time, batch

@@ -25,12 +25,17 @@ def sizes_to_fix(program: Program) -> list[list[Advice]]:
         return []
     walked = walked_axes(program)
     names = _names(ports)
-    batches = {port.name: _batch(port, walked.get(port.name, set())) for port in ports}
+    batches = {port.name: _batch(program, port, walked) for port in ports}
     templates = [
         {p.name: _sized(p, {**names[p.name], **dict.fromkeys(batches[p.name], 1)}) for p in ports},
         {p.name: _sized(p, names[p.name]) for p in ports},
     ]
-    first = [Advice("if it takes frames or clips of one size, fix it with", shapes=shapes) for shapes in templates]
+    first = [
+        Advice(f"where {axes} is neither time nor batch, give its size with", shapes={p.name: _sized(p, names[p.name])})
+        for p in ports
+        if (axes := _axes_alone(program, p, walked))
+    ]
+    first += [Advice("if it takes frames or clips of one size, fix it with", shapes=shapes) for shapes in templates]
     kept = [p for p in ports if set(batches[p.name]) & set(p.dynamic) and len(p.dynamic) > 1]
     if kept:
         axes = ", ".join(f"axis {axis} of {p.name!r}" for p in kept for axis in batches[p.name])
@@ -81,11 +86,26 @@ def _names(ports: list[Port]) -> dict[str, dict[int, str]]:
     return names
 
 
-def _batch(port: Port, walked: set[int]) -> list[int]:
-    """The axis that is the batch: the open one beside that which is walked, or else the first; none where none is."""
+def _axes_alone(program: Program, port: Port, walked: Mapping[str, set[int]]) -> str:
+    """The open axes of an input, where nothing walks them and no other input has one of that name; "" else."""
+    others = [p for p in [*program.inputs, *program.state_inputs] if p is not port]
+    shared = {n for p in others for n in p.dims}
+    if not others or port.name in walked or any(port.dims[axis] in shared for axis in port.dynamic):
+        return ""
+    return ", ".join(f"axis {axis} of {port.name!r}" for axis in port.dynamic)
+
+
+def _batch(program: Program, port: Port, walked: Mapping[str, set[int]]) -> list[int]:
+    """The axis that is the batch: the open one beside that which is walked, or else the first where all inputs have it;
+    none where none is.
+    """
+    if port.name in walked:
+        return [axis for axis in port.dynamic if axis not in walked[port.name]][:1]
+    batches = {p.dims[axis] for p in program.inputs if p.name in walked for axis in _batch(program, p, walked)}
     if walked:
-        return [axis for axis in port.dynamic if axis not in walked][:1]
-    return [0] if len(port.dims) > 1 else []
+        return [axis for axis in port.dynamic if port.dims[axis] in batches][:1]
+    firsts = {p.dims[0] if p.dims else 1 for p in program.inputs}
+    return [0] if len(port.dims) > 1 and len(firsts) == 1 else []
 
 
 def _sized(port: Port, given: Mapping[int, int | str], opened: int | None = None) -> Sizes:

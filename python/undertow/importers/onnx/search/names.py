@@ -2,7 +2,7 @@
 """Which output returns which state, by their names: h_in and h_out, past.0.key and present.0.key, state and stateN.
 
 Names are evidence beside shapes and a path from one to the other, never against them. Whoever asks has looked at
-shapes; a state that each step overwrites has no path, and counts beside one that has (`states.candidates`).
+shapes; a state that each step overwrites has no path, and counts beside one that has (`pairing.candidates`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
 
 Words = tuple[str, ...]
 
@@ -22,21 +23,40 @@ _AFTER: tuple[Words, ...] = (
     ("present",), ("out",), ("output",), ("next",), ("new",), ("updated",), ("final",), ("n",), ("t", "1"), ("tp", "1"),
     ("t", "plus", "1"), ("t",), ("1",), ("post",), ("cur",), ("current",),
 )  # fmt: skip
-#: those of them that go with a number alone
+#: those of them that go with a number alone, and with nothing
 _PAST, _PRESENT = _BEFORE[:2], _AFTER[:1]
+_PASTS, _PRESENTS = (("past",), ("prev",), ("previous",), ("old",)), (("present",), ("next",), ("new",), ("updated",))
 #: what names of frames say: x_in and x_out are a frame and what a model makes of it
 _FRAMES = frozenset(
     re.findall(
         r"\w+",
-        """x y z t i o u v in out input output data frame frames audio wave waveform signal speech noisy clean
-        enhanced mix sample samples spec spectrum spectrogram mag magnitude phase mel feat feats feature features image
-        img obs observation action token tokens id ids text embedding embeddings vector sequence seq value values
-        tensor node result""",
+        """x in out input output data frame frames audio wave waveform signal speech noisy clean enhanced mix sample
+        samples spec spectrum spectrogram mag magnitude phase mel feat feats feature features image img obs observation
+        action token tokens id ids text sequence seq""",
     )
 )
+#: what may be called so beside a frame, and is one of each or the same for all
+_ASIDE = frozenset(
+    re.findall(
+        r"\w+",
+        """embedding embeddings vector value values tensor node result cond condition context query key keys speaker
+        style mask weight weights prob probs logits""",
+    )
+)
+#: single letters that are a frame's, a counter's or a state's
+_LETTERS = frozenset("niouvyzt")
 
 
-def by_names(fits: Mapping[str, Iterable[str]]) -> dict[str, str]:
+class Strength(IntEnum):
+    """How much the names of an input and an output say of one state."""
+
+    NONE = 0
+    LETTER = 1  # called alike, by a letter that may be a frame's: n and n_out
+    ALIKE = 2  # called alike: s and s_out
+    STATE = 3  # and like a state: h_in and h_out, past.0 and present.0
+
+
+def by_names(fits: Mapping[str, Iterable[str]], least: Strength = Strength.ALIKE) -> dict[str, str]:
     """The pairs that names tell: each input of one output alone, which is of that input alone.
 
     fits: input -> outputs that could return it.
@@ -46,7 +66,7 @@ def by_names(fits: Mapping[str, Iterable[str]]) -> dict[str, str]:
     >>> by_names({"audio_in": ["audio_out"], "cache_0": ["new_cache_0", "new_cache_1"]})
     {'cache_0': 'new_cache_0'}
     """
-    named = {name: [output for output in outputs if same_state(name, output)] for name, outputs in fits.items()}
+    named = {name: [output for output in outputs if strength(name, output) >= least] for name, outputs in fits.items()}
     taken = Counter(output for outputs in named.values() for output in outputs)
     return {name: outputs[0] for name, outputs in named.items() if len(outputs) == 1 and taken[outputs[0]] == 1}
 
@@ -119,19 +139,56 @@ def is_no_time(dim: str) -> bool:
     return bool(_NO_TIMES & set(_words(dim))) and not is_time(dim)
 
 
+def is_frame(name: str) -> bool:
+    """Whether a name says that it is a frame's.
+
+    >>> is_frame("audio_in"), is_frame("width_in")
+    (True, False)
+    """
+    words = set(_words(name))
+    told = words if len(words) == 1 else words - {"in", "out", "input", "output"}
+    return bool(_FRAMES & told) and not is_state(name)
+
+
+def is_aside(name: str) -> bool:
+    """Whether a name says that it is a frame's, or of what stands beside one, or nothing.
+
+    >>> is_aside("speaker"), is_aside("y"), is_aside("level")
+    (True, True, False)
+    """
+    return all(word in _FRAMES | _ASIDE | _LETTERS or word.isdigit() for word in _words(name))
+
+
 def same_state(name: str, output: str) -> bool:
     """Whether an input and an output are called the same, but for one word each that says before or behind a step."""
+    return strength(name, output) >= Strength.ALIKE
+
+
+def strength(name: str, output: str) -> Strength:
+    """What two names say together."""
     befores, afters = _stems(name, _BEFORE), _stems(output, _AFTER)
-    return any(_tells(stem, befores[stem], afters[stem]) for stem in befores.keys() & afters.keys())
+    if output != name and output.rstrip("_") == name:
+        afters[_words(name)] = ("_",)
+    told = max(
+        (_told(stem, befores[stem], afters[stem]) for stem in befores.keys() & afters.keys()), default=Strength.NONE
+    )
+    hidden = _words(name) == ("hidden", "states")  # of a transformer: what goes through its layers
+    return Strength.STATE if told == Strength.ALIKE and is_state(name) and not hidden else told
 
 
-def _tells(stem: Words, before: Words, after: Words) -> bool:
-    """Whether a common stem is that of a state. before, after: what was taken off the names."""
-    if not stem or not (before or after):
-        return False
+def _told(stem: Words, before: Words, after: Words) -> Strength:
+    """What a common stem says. before, after: what was taken off the names."""
+    if not (before or after):
+        return Strength.NONE
     if all(word.isdigit() for word in stem):
-        return before in _PAST and after in _PRESENT
-    return not all(word in _FRAMES or word.isdigit() for word in stem)
+        telling = before in _PAST and after in _PRESENT if stem else before in _PASTS and after in _PRESENTS
+        return Strength.STATE if telling else Strength.NONE
+    if before in _PAST and after in _PRESENT and not _FRAMES & set(stem):
+        return Strength.STATE
+    rest = [word for word in stem if not word.isdigit() and word not in _FRAMES | _ASIDE]
+    if not _LETTERS.issuperset(rest):
+        return Strength.ALIKE
+    return Strength.LETTER if rest and not _FRAMES & set(stem) else Strength.NONE
 
 
 def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:
@@ -144,9 +201,10 @@ def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:
                 affix_of.setdefault((*words[:at], *words[at + len(affix) :]), affix)
     if len(words) > 1 and words[-1].isdigit():  # h and h2, h.1 and h.5: of one input and one output alone
         affix_of.setdefault(words[:-1], words[-1:])
-    # hn, cn: what a recurrent layer ends with
-    if affixes is _AFTER and words and len(words[-1]) == 2 and words[-1].endswith("n"):
-        affix_of.setdefault((*words[:-1], words[-1][0]), ("n",))
+    # hn, cn, hn0: what a recurrent layer ends with
+    at = len(words) - 1 - (len(words) > 1 and words[-1].isdigit())
+    if affixes is _AFTER and words and len(words[at]) == 2 and words[at].endswith("n"):
+        affix_of.setdefault((*words[:at], words[at][0], *words[at + 1 :]), ("n",))
     return affix_of
 
 
@@ -155,4 +213,14 @@ def _words(name: str) -> Words:
     return tuple(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name))
 
 
-__all__ = ["by_names", "is_no_time", "is_state", "is_time", "same_state"]
+__all__ = [
+    "Strength",
+    "by_names",
+    "is_aside",
+    "is_frame",
+    "is_no_time",
+    "is_state",
+    "is_time",
+    "same_state",
+    "strength",
+]

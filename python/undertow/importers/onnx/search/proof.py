@@ -10,6 +10,7 @@ item's outputs on that item alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -106,7 +107,9 @@ def prove(program: Program, claim: Claim) -> Proof:
     wide = _widened(program, reading, base)
     if wide != base:
         try:
-            return _Check(program, claim, wide, base).run()
+            proof = _Check(program, claim, wide, base).run()
+            _check_shared(program, claim, wide, base)
+            return proof
         except Unclear:
             _refuse_other_sizes(program, claim, wide, base)  # else the file has fixed it, though it calls it open
     try:
@@ -115,6 +118,18 @@ def prove(program: Program, claim: Claim) -> Proof:
         if reading.clip:
             return Proof()
         raise Refuted(f"cannot prove which axis is time and which the batch: {error}") from None
+
+
+def _check_shared(program: Program, claim: Claim, wide: Sizes, base: Sizes) -> None:
+    """Look at one item alone as well, where an input has time and no batch: beside several items its rows are nobody's.
+
+    Raises:
+        Refuted: its time is none.
+    """
+    axes = [claim.reading.axes[port.name] for port in program.inputs]
+    if wide.n_items > 1 and any(time is not None and batch is None for time, batch in axes):
+        with suppress(Unclear):
+            _Check(program, claim, replace(wide, n_items=1), replace(base, n_items=1)).run()
 
 
 def _refuse_other_sizes(program: Program, claim: Claim, wide: Sizes, base: Sizes) -> None:
@@ -219,10 +234,14 @@ class _Check:
             return proof
         self._all_items_count(outputs)
         horizons = _horizons(self.claim.graph)
+        of_time = []
         for name, place in self.claim.outputs.items():
             reach = outputs[name]
             if isinstance(reach, Reach):
-                self._output(name, reach, place.layout, horizons[self.claim.graph.outputs[name]], bool(walks))
+                rows = self._output(name, reach, place.layout, horizons[self.claim.graph.outputs[name]], bool(walks))
+                of_time.append(rows)
+        if self.longer and self.claim.reading.carried and of_time and not (walks or any(of_time)):
+            raise self._not_time(next(iter(self.claim.outputs)), "has no row for each of its timesteps")
         for name, output in self.claim.states.items():
             reach = outputs[output]
             batch = self.claim.reading.axes[name][1]
@@ -246,8 +265,8 @@ class _Check:
         times = [t for t in times if t]
         return len(times) > 1 and any(a != times[0] for a in times)
 
-    def _output(self, name: str, reach: Reach, layout: Layout, horizon: tuple[float, float], is_walked: bool) -> None:
-        """Check what each timestep and item of an output depends on."""
+    def _output(self, name: str, reach: Reach, layout: Layout, horizon: tuple[float, float], is_walked: bool) -> bool:
+        """Check what each timestep and item of an output depends on. Gives whether it has a row of each timestep."""
         steps, items, outer = self._places(name, reach, layout)
         bits = reach.over([a for a in range(len(reach.shape)) if a not in outer]).along(outer)
         bits = bits.reshape([reach.shape[a] for a in outer])
@@ -264,6 +283,7 @@ class _Check:
                     raise Refuted(self._forgets(name, int(step[late][0]), t))
         if self.longer and not is_walked and len({t for t, _ in self.cells.of(timeless) if t >= 0}) > 1:
             raise self._not_time(name)
+        return bool((step >= 0).any())
 
     def _all_items_count(self, outputs: Mapping[str, Operand]) -> None:
         """Check that each item of the batch reaches something, if one does."""
@@ -331,10 +351,10 @@ class _Check:
             self.advice("where it is neither time nor batch, give its size with", 1),
         )
 
-    def _not_time(self, output: str) -> Refuted:
+    def _not_time(self, output: str, why: str = "depends on all of it at once") -> Refuted:
         kind = 0 if self.longer else 1
         return Refuted(
-            f"{self.axes(kind)} is neither time nor batch: output {output!r} depends on all of it at once",
+            f"{self.axes(kind)} is neither time nor batch: output {output!r} {why}",
             self.advice("give its size with", kind),
         )
 

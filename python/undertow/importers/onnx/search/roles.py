@@ -88,7 +88,7 @@ def _time(program: Program, imported: Imported) -> list[str]:
     graph, proof = imported.graph, imported.proof
     axes = _axes(program.inputs, reading, 0, bool(proof.walks))
     if reading.carried:
-        along = f", or many along {_some(axes, _AXES)}" if axes else ""
+        along = f", along {_some(axes, _AXES)}" if axes else ""
         return [f"time: the file is one step{along}"]
     if not axes:
         return []

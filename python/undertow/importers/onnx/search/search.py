@@ -22,15 +22,15 @@ from ..retry import Retry, TooLarge
 from ..simplify.budget import Exhausted
 from ..simplify.ports import Port
 from ..simplify.program import Program
-from . import states
+from . import pairing, states
 from .attempt import Failure, attempt, build, proven
 from .axis_candidates import MORE_STEPS, readings, sizes_to_try
 from .hints import as_time, sizes_to_fix, time_to_open
 from .imported import Imported
 from .names import is_time
+from .pairing import Pair
 from .proof import lengths_met
 from .single_frame import as_clip, clip_readings
-from .states import Pair
 
 
 class _Failures(list[Failure]):
@@ -70,15 +70,15 @@ def import_program(
 
 def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_states: bool) -> Imported:
     if given:
-        states.check_given(program, dict(given))
-        program = states.with_states(program, list(given))
+        pairing.check_given(program, dict(given))
+        program = pairing.with_states(program, list(given))
     failures = _Failures()
     variants = list(_variants(program, given, exact))
     for inside in (False, True):
         for carried, variant, pairs in variants:
             imported = _search(variant, pairs, carried, inside, exact, keep_states, failures)
             forgets = next((f.error for f in failures if isinstance(f.error, Forgets)), None)
-            if imported is None and carried and forgets is not None and states.are_returned(program):
+            if imported is None and carried and forgets is not None and pairing.are_returned(program):
                 # Read as a sequence it would remember, which is something else than the file's steps do.
                 imported = None if inside else _search(variant, pairs, carried, True, exact, keep_states, failures)
                 if imported is None:
@@ -88,7 +88,7 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
                 return imported
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
         raise Refusal(contradicted.error(), contradicted.advice)
-    no_clip = exact or given or program.time_axis is not None or states.are_returned(program)
+    no_clip = exact or given or program.time_axis is not None or pairing.are_returned(program)
     clip = None if no_clip else as_clip(program)
     if clip is not None:
         for reading in clip_readings(clip):
@@ -98,7 +98,7 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
             except Failure as failure:
                 failures.append(failure.kept())
     if not failures:
-        raise UnsupportedError(_no_time(program))
+        raise Refusal(UnsupportedError(_no_time(program)), [] if exact else sizes_to_fix(program))
     # Of those that got equally far the first; where all sizes are known, the clip, which was tried last.
     furthest = max(reversed(failures) if clip is not None else failures, key=_worth)
     error = _public(furthest.error)
@@ -151,9 +151,7 @@ def _no_time(program: Program) -> str:
     dims = {p.name: p.dims for p in [*program.inputs, *program.state_inputs]}
     if program.time_axis is not None:
         return f"time_axis={program.time_axis} does not go with the inputs; their shapes are {dims}"
-    return (
-        f"no axis of the inputs can be time and batch; their shapes are {dims}: fix sizes with shapes={{name: [...]}}"
-    )
+    return f"no axis of the inputs can be time and batch; their shapes are {dims}"
 
 
 def _variants(
@@ -173,14 +171,20 @@ def _variants(
     if one_step and given:
         yield True, program, pairs
     elif one_step and given is None:
-        candidates = states.candidates(program)
+        candidates = pairing.candidates(program)
         if candidates:
-            yield True, states.with_states(program, [p.input for p in candidates]), candidates
+            yield True, pairing.with_states(program, [p.input for p in candidates]), candidates
             return  # as a sequence it would take a state for something else
         elif program.state_inputs:
             yield True, program, pairs
     elif one_step and program.state_inputs:
         yield True, program, pairs
+    told = pairing.in_sequences(program) if given is None and not one_step else []
+    if told:
+        program = pairing.with_states(program, [p.input for p in told])
+        yield False, program, told
+        yield True, program, told
+        return
     yield False, program, pairs
     if not one_step and (given or program.state_inputs):
         yield True, program, pairs

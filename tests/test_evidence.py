@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""Which inputs are states: told by names, moved elements or recurrent nodes, or asked for; never by what is left."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import undertow
+from onnx_files import graph_of, helper, node, onnxruntime, random, save
+
+H = 6
+K = {
+    "k": np.float32(0.9),
+    "one": np.float32(1),
+    "second": np.array([1]),
+    "end": np.array([2**62]),
+    "minus": np.array([-1]),
+}
+
+
+def file_of(folder: Path, nodes: list[Any], inputs: Any, outputs: Any, weights: dict[str, Any] | None = None) -> Path:
+    used = {name for n in nodes for name in n.input}
+    constants = {name: array for name, array in {**K, **(weights or {})}.items() if name in used}
+    return save(graph_of(nodes, inputs, outputs, constants), folder)
+
+
+def mixing(folder: Path, names: str, wide: int = H) -> Path:
+    """A step "in in -> out out" whose outputs are of one shape and depend on every input; what is called side_* has
+    another shape.
+    """
+    inputs, outputs = (side.split() for side in names.split(" -> "))
+    shapes = {name: [1, 1] if name.startswith("side") else [1, wide] for name in inputs}
+    nodes, value = [], inputs[0]
+    for i, name in enumerate(inputs[1:]):
+        nodes.append(node("Add", f"{value} {name}", f"sum{i}"))
+        value = f"sum{i}"
+    nodes.append(node("Tanh", value, "t"))
+    for i, output in enumerate(outputs):
+        nodes += [node("Mul", "t k", f"scaled{i}"), node("Add", f"scaled{i} {inputs[i % len(inputs)]}", output)]
+    return file_of(folder, nodes, shapes, {name: [1, wide] for name in outputs})
+
+
+TOLD = {
+    "x h -> y h_out": "h",
+    "x n acc -> y n_out acc_out": "n acc",
+    "x z1 z2 -> y z1_out z2_out": "z1 z2",
+    "x h0 h1 h2 -> y hn0 hn1 hn2": "h0 h1 h2",
+    "audio_in h_in -> audio_out h_out": "h_in",
+    "mag h side_snr -> mag_out h_out": "h",
+    "x past -> y present": "past",
+    "x v h -> y v2 h_out": "v h",
+    "x lag -> y lag_": "lag",
+    "z h -> z_out h_out": "h",
+    "x h speaker -> y h_out": "h",
+}
+ASKED = [
+    "left_in right_in side_width -> left_out right_out",
+    "mic_in ref_in h_in -> mic_out h_out",
+    "emb h side_cond -> emb_out h_out",
+    "hidden_states state side_mask -> hidden_states_out state_out",
+    "pos h side_dt -> pos_out h_out",
+    "x level h -> y smoothed h_out",
+    "z cond h -> z_out h_out vad",
+    "a b -> c d",
+]
+
+
+@pytest.mark.parametrize("names", TOLD)
+def test_what_evidence_tells(names: str, tmp_path: Path) -> None:
+    states = TOLD[names].split()
+    model = undertow.load(mixing(tmp_path, names))
+    told = re.findall(r"state: input '(\w+)'", model.source)
+    assert told == states
+    assert sorted([*model.inputs, *states]) == sorted(names.split(" -> ")[0].split())
+
+
+@pytest.mark.parametrize("names", ASKED)
+def test_what_nothing_tells_is_asked(names: str, tmp_path: Path) -> None:
+    path = mixing(tmp_path, names)
+    with pytest.raises(undertow.UnsupportedError, match="cannot tell which inputs are states") as told:
+        undertow.load(path)
+    lines = re.findall(r"states=(\{[^}]*\})", str(told.value))
+    assert lines
+    for line in lines:
+        undertow.load(path, states=eval(line))
+
+
+def run_apart(path: Path, X: np.ndarray, states: dict[str, tuple[str, list[int]]], axis: int) -> np.ndarray:
+    """The first output of ONNX Runtime, a timestep of X in each call, states handed on."""
+    session = onnxruntime().InferenceSession(str(path))
+    names = [output.name for output in session.get_outputs()]
+    feed = {name: np.zeros(shape, np.float32) for name, (_, shape) in states.items()}
+    rows = []
+    for t in range(X.shape[axis]):
+        got = dict(zip(names, session.run(None, {"x": X.take([t], axis), **feed}), strict=True))
+        feed = {name: got[output] for name, (output, _) in states.items()}
+        rows.append(got["y"])
+    return np.concatenate(rows, axis)
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+@pytest.mark.parametrize("names", ["h h_out", "prev prev_out", "last last_out"])
+@pytest.mark.parametrize("op", ["Slice", "Identity"])
+def test_a_state_that_a_piece_of_the_input_overwrites(op, names, batch, tmp_path, rng):
+    """y = x - 0.9 prev, where prev becomes x: no path leads from it to what returns it."""
+    state, returned = names.split()
+    nodes = [
+        node("Mul", f"{state} k", "a"),
+        node("Sub", "x a", "y"),
+        node("Slice", "x minus end second", returned) if op == "Slice" else node("Identity", "x", returned),
+    ]
+    shape = [batch, 1, H]
+    path = file_of(tmp_path, nodes, {"x": shape, state: shape}, {"y": shape, returned: shape})
+    model, X = undertow.load(path), random(rng, 1, 9, H)
+    assert list(model.inputs) == ["x"]
+    expected = run_apart(path, X, {state: (returned, [1, 1, H])}, 1)
+    np.testing.assert_allclose(model.stream().run(X[0]), expected[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_a_cache_beside_a_recurrent_node_over_open_time(batch, tmp_path, rng):
+    """A convolution with a cache in front of a GRU, in calls of any number of timesteps."""
+    weights = {"C": random(rng, H, H, 3), "W": random(rng, 1, 3 * H, H), "R": random(rng, 1, 3 * H, H)}
+    nodes = [
+        node("Concat", "cache x", "all", axis=2),
+        node("Conv", "all C", "conv"),
+        node("Transpose", "conv", "steps", perm=[2, 0, 1]),
+        helper.make_node("GRU", ["steps", "W", "R", "", "", "h"], ["Y", "h_out"], hidden_size=H),
+        node("Squeeze", "Y second", "rows"),
+        node("Transpose", "rows", "y", perm=[1, 2, 0]),
+        node("Slice", "all from end two", "cache_out"),
+    ]
+    weights |= {"from": np.array([-2]), "two": np.array([2])}
+    inputs = {"x": [batch, H, "time"], "cache": [batch, H, 2], "h": [1, batch, H]}
+    outputs = {"y": [batch, H, "time"], "h_out": [1, batch, H], "cache_out": [batch, H, 2]}
+    path = file_of(tmp_path, nodes, inputs, outputs, weights)
+    model, X = undertow.load(path), random(rng, 1, H, 11)
+    assert list(model.inputs) == ["x"]
+    expected = run_apart(path, X, {"cache": ("cache_out", [1, H, 2]), "h": ("h_out", [1, 1, H])}, 2)
+    np.testing.assert_allclose(model.stream().run(X[0].T.copy()), expected[0].T, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("names", ["h h_out", "past_h present_h", "state_in state_out"])
+def test_a_state_of_two_open_axes_is_no_input(names, tmp_path):
+    """Bands, agents, graph nodes: one of the axes is the batch, and of the other the size is asked for."""
+    state, returned = names.split()
+    nodes = [node("Add", f"x {state}", "s"), node("Tanh", "s", returned), node("Mul", f"{returned} k", "y")]
+    shape = ["batch", "bands", H]
+    path = file_of(tmp_path, nodes, {"x": shape, state: shape}, {"y": shape, returned: shape})
+    with pytest.raises(undertow.UnsupportedError, match="no axis of the inputs can be time and batch") as told:
+        undertow.load(path)
+    assert f"shapes={{'x': [1, bands, 6], '{state}': [1, bands, 6]}}" in str(told.value)
+    sized = undertow.load(path, shapes={"x": [None, 5, H], state: [None, 5, H]})
+    assert (list(sized.inputs), sized.inputs["x"].shape) == (["x"], (5, H))
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+@pytest.mark.parametrize("what", ["softmax", "first", "last"])
+def test_a_memory_of_open_length_is_not_time(what, batch, tmp_path, rng):
+    nodes = {
+        "softmax": [
+            node("Transpose", "memory", "keys", perm=[1, 0]),
+            node("MatMul", "h keys", "scores"),
+            node("Softmax", "scores", "shares", axis=-1),
+            node("MatMul", "shares memory", "read"),
+        ],
+        "first": [node("Slice", "memory zero second zero", "read")],
+        "last": [node("Slice", "memory minus end zero", "read")],
+    }[what]
+    nodes += [
+        node("Add", "x read", "a"),
+        node("Add", "a h", "s"),
+        node("Tanh", "s", "h_out"),
+        node("Mul", "h_out k", "y"),
+    ]
+    shape = [batch, H]
+    inputs = {"x": shape, "memory": ["rows", H], "h": shape}
+    path = file_of(tmp_path, nodes, inputs, {"y": shape, "h_out": shape}, {"zero": np.array([0])})
+    with pytest.raises(undertow.UnsupportedError, match=r"axis 0 of 'memory'.*shapes=\{'memory': \[N, 6\]\}"):
+        undertow.load(path)
+    assert undertow.load(path, shapes={"memory": [5, H]}).inputs["memory"].shape == (5, H)
+
+
+CALLS = {
+    "once in a call": [node("Mul", "h k", "h_out"), node("Add", "x h", "y")],
+    "toggled": [node("Neg", "h", "h_out"), node("Add", "x h", "y")],
+    "of the first frame": [node("Slice", "x zero second second", "h_out"), node("Add", "x h", "y")],
+    "of the frame before": [
+        node("Concat", "h x", "all", axis=1),
+        node("Slice", "all zero minus second", "late"),
+        node("Slice", "all minus end second", "h_out"),
+        node("Sub", "x late", "y"),
+    ],
+}
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+@pytest.mark.parametrize("case", CALLS)
+def test_calls_of_one_timestep_are_held_against_one_of_several(case, batch, tmp_path):
+    """A state that a call changes once, however many timesteps it has, is none of a timestep."""
+    nodes, shape = CALLS[case], [batch, "time", H]
+    inputs, outputs = {"x": shape, "h": [batch, 1, H]}, {"y": shape, "h_out": [batch, 1, H]}
+    path = file_of(tmp_path, nodes, inputs, outputs, {"zero": np.array([0])})
+    if case == "of the frame before":
+        assert list(undertow.load(path).inputs) == ["x"]
+        return
+    with pytest.raises(
+        undertow.UnsupportedError, match="one call of 4 timesteps is another one than that of 4 calls"
+    ) as told:
+        undertow.load(path)
+    (_, several) = re.findall(r"shapes=(\{[^}]*\})", str(told.value))[:2] if batch == 1 else ("", "")
+    shapes = {"x": [None if batch != 1 else 1, 4, H]}
+    assert list(undertow.load(path, shapes=shapes).inputs) == ["x"]
+    assert not several or "N" in several
