@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """ONNX Runtime as judge: its inputs and outputs are matched with frames whatever way the file lays them out."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -300,3 +302,15 @@ def test_frames_without_a_row_are_left_out(tmp_path):
     layer = next(node for node in graph.nodes if node.weights)
     layer.weights = {name: array * 1.01 for name, array in layer.weights.items()}
     assert not verify(undertow.Model.from_graph(graph), path, against="onnxruntime").ok
+
+
+def test_states_start_with_what_the_caller_says(tmp_path, capsys):
+    nodes = [node("Add", "x h", "s"), node("Tanh", "s", "h_out"), node("Neg", "h_out", "y")]
+    shape = [1, N_IN]
+    path = saved(tmp_path, nodes, {"x": shape, "h": shape}, {"y": shape, "h_out": shape}, {})
+    starts = {"h": np.full(shape, 0.5, np.float32)}
+    model = undertow.load(path, starts=starts)
+    assert verify(model, path, against="onnxruntime", options={"starts": starts}).ok
+    assert not verify(model, path, against="onnxruntime").ok
+    option = "starts=" + json.dumps({"h": starts["h"].tolist()})
+    assert main(["verify", str(path), "--against", "onnxruntime", "--option", option]) == 0, capsys.readouterr()

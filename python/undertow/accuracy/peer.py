@@ -54,7 +54,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, path: Any, model: Any, options: Mapping[str, Any] | None = None):
-        """options: those of `undertow.load` that the model was imported with: `fixed`, `shapes` and `states`."""
+        """options: those of `undertow.load` that the model was imported with: `fixed`, `shapes`, `states`, `starts`."""
         try:
             import onnxruntime as ort
         except ImportError:
@@ -76,6 +76,7 @@ class OnnxRuntime:
         options = options or {}
         self._shapes = {name: list(shape) for name, shape in (options.get("shapes") or {}).items()}
         self._pairs: dict[str, str] = dict(options.get("states") or {})
+        self._starts = {name: np.asarray(x) for name, x in (options.get("starts") or {}).items()}
         self._fixed = {
             name: np.asarray(x, self._dtype(name)) for name, x in (options.get("fixed") or {}).items()
             if name in self._inputs
@@ -114,9 +115,9 @@ class OnnxRuntime:
         """
         n = len(next(iter(items[0].values())))
         if not self.carries_state:
-            feed = self._feed(items, self._zero_states(len(items)), n)
+            feed = self._feed(items, self._first_states(len(items)), n)
             return self._answers(self._call(feed), n, len(items))
-        state, rows = self._zero_states(len(items)), []
+        state, rows = self._first_states(len(items)), []
         for t in range(n):
             frame = [{name: x[t : t + 1] for name, x in item.items()} for item in items]
             results = self._call(self._feed(frame, state, 1))
@@ -143,7 +144,7 @@ class OnnxRuntime:
             Exception: ONNX Runtime does not run it with more rows.
         """
         n = len(next(iter(X.values())))
-        feed = self._feed([X] * self.n_items, self._zero_states(self.n_items), n)
+        feed = self._feed([X] * self.n_items, self._first_states(self.n_items), n)
         size = self._shape(name)[axis]
         more = dict(feed)
         for other in self._time if size else [name]:
@@ -169,7 +170,7 @@ class OnnxRuntime:
         """Whether an output is the input itself, whatever else the inputs hold."""
         n = self.n_steps or 1
         items = [self.inputs(n, np.random.default_rng(1))] * self.n_items
-        feed = self._feed(items, self._zero_states(self.n_items), n)
+        feed = self._feed(items, self._first_states(self.n_items), n)
         return np.array_equal(np.ravel(self._call(feed)[output]), np.ravel(feed[name]))
 
     def stepper(self, X: Mapping[str, np.ndarray]) -> Callable[[], Any]:
@@ -177,14 +178,14 @@ class OnnxRuntime:
         if self.n_steps not in (None, 1):
             raise CannotFeed(f"it takes {self.n_steps} frames a call, not one")
         return self._stepper(
-            self._feed([{name: x[:1] for name, x in X.items()}] * self.n_items, self._zero_states(1), 1)
+            self._feed([{name: x[:1] for name, x in X.items()}] * self.n_items, self._first_states(1), 1)
         )
 
     def batch_stepper(self, X: Mapping[str, np.ndarray], n_streams: int) -> Callable[[], Any]:
         """A call of one frame of each of n streams (the first of X for all of them) along the batch axis."""
         if self.n_steps not in (None, 1):
             raise CannotFeed(f"it takes {self.n_steps} frames a call, not one")
-        feed = self._feed([{name: x[:1] for name, x in X.items()}], self._zero_states(n_streams), 1)
+        feed = self._feed([{name: x[:1] for name, x in X.items()}], self._first_states(n_streams), 1)
         for name, (_, batch) in self._time.items():
             if batch is None or isinstance(self._shape(name)[batch], int):
                 raise CannotFeed(
@@ -220,7 +221,7 @@ class OnnxRuntime:
             return lambda: [step() for _ in range(n)]
         if self.n_steps not in (None, n):
             raise CannotFeed(f"it takes {self.n_steps} frames a call, not {n}")
-        feed, names = self._feed([X] * self.n_items, self._zero_states(1), n), list(self.model.outputs)
+        feed, names = self._feed([X] * self.n_items, self._first_states(1), n), list(self.model.outputs)
         return lambda: self.session.run(names, feed)
 
     # -- matching -----------------------------------------------------------------------------------------------
@@ -309,11 +310,14 @@ class OnnxRuntime:
 
     # -- feeding ------------------------------------------------------------------------------------------------
 
-    def _zero_states(self, batch: int) -> Arrays:
-        return {
-            name: np.zeros([n if isinstance(n, int) else batch for n in self._shape(name)], self._dtype(name))
-            for name in self._start
-        }
+    def _first_states(self, batch: int) -> Arrays:
+        """What states start with: zeros, or what the caller says of one sequence, for each of a batch."""
+        states = {}
+        for name in self._start:
+            shape = [n if isinstance(n, int) else batch for n in self._shape(name)]
+            states[name] = np.zeros(shape, self._dtype(name))
+            states[name][...] = self._starts.get(name, 0)
+        return states
 
     def _dtype(self, name: str) -> Any:
         kind = self._inputs[name].type[len("tensor(") : -1]

@@ -148,7 +148,8 @@ def verify(
             Reduced weights are always compared with the reference, which knows them.
         exact: the `Model` from which errors of reduced weights are measured over a long stream; None for the model
             itself with the numbers that it stores in float32, so that only the rounding of frames is left.
-        options: of `undertow.load` that the model was imported with (`fixed`, `shapes`, `states`), for ONNX Runtime.
+        options: of `undertow.load` that the model was imported with (`fixed`, `shapes`, `states`, `starts`), for ONNX
+            Runtime.
 
     Raises:
         ImportError, CannotFeed: against="onnxruntime", and that is not possible.

@@ -128,7 +128,7 @@ def load_model(args: argparse.Namespace, **changes: Any) -> Any:
     if {"weights": args.weights, **changes}["weights"] == "auto":
         raise UsageError("--weights auto is for `undertow convert`, which is given frames to try precisions on")
 
-    options = {**importer_options(args), **_named(args.option, "--option", "NAME=VALUE", json_or_text)}
+    options = importer_options(args)
     if not Path(args.model).exists():
         raise FileNotFoundError(2, "no such file", args.model)
     try:
@@ -140,7 +140,7 @@ def load_model(args: argparse.Namespace, **changes: Any) -> Any:
 
 
 def importer_options(args: argparse.Namespace) -> dict[str, Any]:
-    """`fixed`, `shapes` and `states` of `undertow.load`, those that were given."""
+    """Options of `undertow.load` for the importer, those that were given."""
     options: dict[str, Any] = {
         "fixed": _named(args.fixed, "--fixed", "INPUT=VALUE", _array),
         "shapes": _named(args.shape, "--shape", "INPUT=N,N", _dims),
@@ -149,7 +149,8 @@ def importer_options(args: argparse.Namespace) -> dict[str, Any]:
         options["states"] = {}
     else:
         options["states"] = _named(args.states, "--states", "IN=OUT", lambda text, _: text) or None
-    return {name: value for name, value in options.items() if value or (name == "states" and value is not None)}
+    given = {name: value for name, value in options.items() if value or (name == "states" and value is not None)}
+    return {**given, **_named(args.option, "--option", "NAME=VALUE", json_or_text)}
 
 
 def _given(args: argparse.Namespace) -> str:

@@ -51,9 +51,10 @@ class Strength(IntEnum):
     """How much the names of an input and an output say of one state."""
 
     NONE = 0
-    LETTER = 1  # called alike, by a letter that may be a frame's: n and n_out
-    ALIKE = 2  # called alike: s and s_out
-    STATE = 3  # and like a state: h_in and h_out, past.0 and present.0
+    FRAME = 1  # called alike, and like a frame and what is made of it: x_in and x_out
+    LETTER = 2  # by a letter that may be a frame's: n and n_out
+    ALIKE = 3  # by anything else: s and s_out
+    STATE = 4  # like a state: h_in and h_out, past.0 and present.0
 
 
 def by_names(fits: Mapping[str, Iterable[str]], least: Strength = Strength.ALIKE) -> dict[str, str]:
@@ -167,7 +168,7 @@ def same_state(name: str, output: str) -> bool:
 def strength(name: str, output: str) -> Strength:
     """What two names say together."""
     befores, afters = _stems(name, _BEFORE), _stems(output, _AFTER)
-    if output != name and output.rstrip("_") == name:
+    if output != name and output.rstrip("_'") == name:
         afters[_words(name)] = ("_",)
     told = max(
         (_told(stem, befores[stem], afters[stem]) for stem in befores.keys() & afters.keys()), default=Strength.NONE
@@ -188,7 +189,7 @@ def _told(stem: Words, before: Words, after: Words) -> Strength:
     rest = [word for word in stem if not word.isdigit() and word not in _FRAMES | _ASIDE]
     if not _LETTERS.issuperset(rest):
         return Strength.ALIKE
-    return Strength.LETTER if rest and not _FRAMES & set(stem) else Strength.NONE
+    return Strength.LETTER if rest and not _FRAMES & set(stem) else Strength.FRAME
 
 
 def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:

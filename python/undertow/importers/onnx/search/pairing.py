@@ -108,6 +108,8 @@ def candidates(program: Program) -> list[Pair]:
     fits, alike = possible.fits, possible.alike
     known = len(program.state_inputs)
     named = possible.named()
+    if len(program.inputs) + known < 2 and any(strength(n, o) is Strength.STATE for n, o in named.items()):
+        raise _ambiguous(possible, "names say that every input is a state, so that no frame comes in")
     if not (fits or named) or len(program.inputs) + known < 2:
         return []
     if len(program.outputs) == 1:
@@ -232,7 +234,8 @@ def _check_left(possible: _Possible, named: Mapping[str, str], caches: Mapping[s
     for name, outputs in possible.fits.items():
         left = [o for o in outputs if o not in taken and not is_aside(o)]
         if left and not (name in named or name in caches or is_aside(name)):
-            raise _ambiguous(possible, f"{name!r} could be returned by {left[0]!r}, and no name tells")
+            why = f"{name!r} could be returned by {left[0]!r}, and no name tells"
+            raise _ambiguous(possible, why, doubted={name: left[0]})
 
 
 def _returned_alone(possible: _Possible, named: dict[str, str]) -> list[Pair]:
@@ -355,11 +358,15 @@ class Sizes:
         return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
 
 
-def _ambiguous(possible: _Possible, why: str, fits: Mapping[str, list[str]] | None = None) -> Refusal:
+def _ambiguous(
+    possible: _Possible, why: str, fits: Mapping[str, list[str]] | None = None, doubted: Mapping[str, str] | None = None
+) -> Refusal:
+    """A refusal with lines to paste. doubted: a pair that the names do not tell."""
     fits = possible.fits if fits is None else fits
     error = UnsupportedError(f"cannot tell which inputs are states: {why} (equal shapes: {fits})")
     named = possible.named()
-    lines = [named, {**by_names(possible.alike, Strength.LETTER), **named}]
+    lines = [{**named, **doubted}] if doubted else []
+    lines += [named, {**by_names(possible.alike, Strength.FRAME), **named}]
     lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (possible.alike, fits)]
     likely = [Advice("say it with", "if that is so", states=states) for states in lines if states]
     return Refusal(error, [[*likely, Advice("say it with", "if there are none", states={})], alone(fits)])
@@ -403,6 +410,8 @@ def check_given(program: Program, states: dict[str, str]) -> None:
             raise UnsupportedError(f"states: input {name!r} has dtype {ports[name].dtype}, expected float32")
     if len(set(states.values())) < len(states):
         raise ShapeError(f"states: two inputs are paired with one output in {states}")
+    if states and set(states) == {port.name for port in program.inputs} and not program.state_inputs:
+        raise ShapeError(f"states: {states} has every input; expected one at least that brings the frames")
 
 
 __all__ = [
