@@ -32,6 +32,9 @@ from .pairing import Pair
 from .proof import lengths_met
 from .single_frame import as_clip, clip_readings
 
+#: open axes that an error names
+_AXES = 6
+
 
 class _Failures(list[Failure]):
     """What was tried in vain. settled: (program, reading) that fail alike with `inside`, and need no second walk."""
@@ -64,8 +67,12 @@ def import_program(
     """
     try:
         return _found(program, given, exact, keep_states)
-    except Exhausted as error:
-        raise error.error() from None
+    except Exhausted as exhausted:
+        error = exhausted.error()
+        axes = [f"axis {axis} of {p.name!r}" for p in program.inputs for axis in p.dynamic]
+        if axes:
+            error.args = (f"{error}; open are {', '.join(axes[:_AXES])}" + (" ..." if len(axes) > _AXES else ""),)
+        raise (error if exact else Refusal(error, sizes_to_fix(program))) from None
 
 
 def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_states: bool) -> Imported:
@@ -226,10 +233,10 @@ def _search(
                 n_tried += 1
                 tried[reading.n_steps] = reading
                 if n_tried > limits.MAX_READINGS:
-                    raise UnsupportedError(
-                        f"more than {limits.MAX_READINGS} ways to read the axes of {[p.name for p in program.inputs]}; "
-                        "fix sizes with shapes={name: [...]}"
+                    error = UnsupportedError(
+                        f"more than {limits.MAX_READINGS} ways to read the axes of {[p.name for p in program.inputs]}"
                     )
+                    raise error if exact else Refusal(error, sizes_to_fix(program))
                 if (inside and failures.is_settled(program, reading)) or failures.was_too_much(program, reading):
                     continue
                 program.effort.check()

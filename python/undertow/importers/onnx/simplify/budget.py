@@ -47,8 +47,7 @@ class Effort(Budget):
             ended = f"; the one that got furthest ended with: {error}" if error else ""
             raise Exhausted(
                 f"no way to read the axes of the inputs was found in {self.n_walks} walks through the graph, and there "
-                f"are too many others to try them all; fix sizes with shapes={{name: [...]}}, and say which inputs are "
-                f"states with states={{input: output}}{ended}"
+                f"are too many others to try them all{ended}"
             )
 
     def add_option(self, n_inputs: int) -> None:
