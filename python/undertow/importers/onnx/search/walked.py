@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..dependence import Reach, Unclear, trace
+from ..simplify.budget import Exhausted
 from ..simplify.ports import Port
 from ..simplify.program import Program
 
@@ -22,7 +23,7 @@ def walked_axes(program: Program) -> dict[str, set[int]]:
             inputs |= {name: Reach.none((_SIZE,)) for name in program.length_inputs}
             try:
                 walked = trace(program, inputs).walked
-            except Unclear:
+            except (Unclear, Exhausted):
                 return {}
             if any(len({gained for gained in walk.gained if gained}) > 1 for walk in walked):
                 axes.setdefault(port.name, set()).add(axis)
