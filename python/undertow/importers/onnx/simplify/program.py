@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,20 @@ class Program:
             return axis is None or axis == self.time_axis % max(len(port.dims), 1)
         given = self.time_axis.get(port.name, axis)
         return axis == (None if given is None else given % max(len(port.dims), 1))
+
+    @cached_property
+    def producer(self) -> dict[str, OnnxNode]:
+        """Value -> the node of the graph that computes it."""
+        return {result: node for node in self.nodes for result in node.outputs if result}
+
+    @cached_property
+    def readers(self) -> dict[str, list[tuple[int, OnnxNode]]]:
+        """Value -> (place, node) of those that read it, in order, both branches in place of every If."""
+        readers: dict[str, list[tuple[int, OnnxNode]]] = {}
+        for place, node in enumerate(flat(self.nodes)):
+            for name in node.uses:
+                readers.setdefault(name, []).append((place, node))
+        return readers
 
     def depends(self, value: str, name: str) -> bool:
         """Whether a value is computed from an input."""
@@ -319,14 +334,20 @@ def _half(dtype: str) -> str:
 def _only_picks(program: Program, name: str) -> bool:
     """Whether an input holds ids, though as bytes or float32 numbers: made integers, all it does is to pick rows."""
     same, picks = {name}, False
-    for node in flat(program.nodes):
-        if not same & node.uses:
+    waiting = list(program.readers.get(name, ()))  # a heap: in order of their places
+    seen = -1
+    while waiting:
+        place, node = heappop(waiting)
+        if place == seen:
             continue
+        seen = place
         slots = [i for i, used in enumerate(node.inputs) if used in same]
         if node.op == "Gather" and slots == [1] and node.inputs[0] in program.constants:
             picks = True
         elif (node.op == "Cast" and node.attrs.get("to") in (_INT32, _INT64)) or (node.op in MOVEMENT and slots == [0]):
             same |= set(node.outputs)
+            for reader in (reader for result in node.outputs for reader in program.readers.get(result, ())):
+                heappush(waiting, reader)
         elif not traits(node.op).asks_shape:
             return False
     return picks and not same & set(program.outputs)
