@@ -61,8 +61,10 @@ class Cell:
     weights: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def find(graph: Graph, budget: Budget) -> Cell | None:
+def find(graph: Graph, budget: Budget, none: set[tuple[str, str]]) -> Cell | None:
     """The first cell that is taken apart in a graph.
+
+    none: (state, value that is written there) of parts that begin no cell, which are passed over; it grows.
 
     Raises:
         Spent: the budget's work is done.
@@ -71,6 +73,9 @@ def find(graph: Graph, budget: Budget) -> Cell | None:
     formulas = Formulas(graph, budget)
     parts = _parts(graph, formulas)
     for part in parts:
+        key = part.state, part.next.source
+        if key in none:
+            continue
         for match in (_lstm, _gru, _rnn):
             try:
                 cell = match(formulas, part, parts)
@@ -78,6 +83,7 @@ def find(graph: Graph, budget: Budget) -> Cell | None:
                 continue
             if cell is not None and not _loops(formulas, cell) and 8 * _n_weights(cell) <= budget.memory:
                 return cell
+        none.add(key)
     return None
 
 

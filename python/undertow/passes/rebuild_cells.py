@@ -31,10 +31,13 @@ def recover(graph: Graph) -> tuple[list[str], int]:
     """
     n = graph.n_parameters
     budget = Budget(8 * (_WEIGHTS + _TIMES * n), _WORK + _WORK_EACH * n)
-    names = []
+    names: list[str] = []
+    n_before = -1
     try:
-        while (cell := find(graph, budget)) is not None:
-            names.append(_insert(graph, cell))
+        while n_before < len(names):  # with the cells of one round there, others may show
+            n_before, none = len(names), set()
+            while (cell := find(graph, budget, none)) is not None:
+                names.append(_insert(graph, cell))
     except Spent:
         pass
     return names, budget.used
