@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -42,17 +43,29 @@ class Trace:
     """What was seen.
 
     outputs: what each depends on; an array where that is nothing. walked: the nodes that went from round to round.
-    lost: a node of a recurrence that ended with its first step, if there is one. numbers: what lengths have met.
+    numbers: what lengths have met.
     """
+
+    program: Program
 
     outputs: dict[str, Operand]
     walked: list[Walked]
-    lost: OnnxNode | None
+    starts: Starts
     numbers: Numbers
     #: value -> what it is, of those that follow from sizes
     known: dict[str, np.ndarray]
     #: (place of a node, slot) -> the node, the value there that follows from sizes, what must not change with them
     met: dict[tuple[int, int], tuple[OnnxNode, str, Any]]
+
+    @cached_property
+    def lost(self) -> OnnxNode | None:
+        """A node of a recurrence that ended with its first step, if there is one."""
+        return self.starts.lost(self.program.nodes)
+
+    @property
+    def knows_sizes(self) -> bool:
+        """Whether something follows from sizes, these or others."""
+        return bool(self.known or self.numbers.decisions)
 
 
 @dataclass(frozen=True)
@@ -151,9 +164,10 @@ def trace(program: Program, inputs: Mapping[str, Reach]) -> Trace:
             for node in program.nodes:
                 run.run(node)
         return Trace(
+            program,
             {name: run.values[name] for name in program.outputs},
             run.walked,
-            run.starts.lost(program.nodes),
+            run.starts,
             run.numbers,
             run.known,
             run.met,

@@ -43,6 +43,8 @@ def check_lengths(program: Program, reading: Reading, proof: Proof) -> None:
     Raises:
         Refuted: a factor, a mask, a bound or a decision is another one there.
     """
+    if not proof.knows_sizes:
+        return
     base = Sizes(reading.n_steps, reading.n_items, reading.frames)
     mine = _trace(program, reading, base)
     if mine is None:

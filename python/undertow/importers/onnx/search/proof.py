@@ -75,12 +75,13 @@ class Proof:
     """What was learned on the way.
 
     walks: nodes that go along time. lost: one of a recurrence that ends with its first step, if there is one. numbers:
-    what the length of a sequence has met.
+    what the length of a sequence has met. knows_sizes: whether the nodes ask for sizes.
     """
 
     walks: list[OnnxNode] = field(default_factory=list)
     lost: OnnxNode | None = None
     numbers: Numbers = field(default_factory=Numbers)
+    knows_sizes: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,8 @@ class _Check:
         traced = trace(self.program, inputs_of(self.program, self.claim.reading, self.sizes))
         outputs = traced.outputs
         walks = [walk.node for walk in traced.walked if self._walks_time(walk)]
-        proof = Proof(list({id(node): node for node in walks}.values()), traced.lost, traced.numbers)
+        nodes = list({id(node): node for node in walks}.values())
+        proof = Proof(nodes, traced.lost, traced.numbers, traced.knows_sizes)
         if self.claim.reading.clip:
             proof.lost = proof.lost or self._single_step()
             return proof
