@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -48,6 +49,11 @@ class OnnxNode:
     def uses(self) -> set[str]:
         """Everything that it reads: its inputs, and what its bodies take from outside."""
         return (set(self.inputs) - {""}).union(*(body.captures for body in self.bodies.values()))
+
+    @cached_property
+    def settings(self) -> tuple[bytes, ...]:
+        """The attributes of `proto`, one by one."""
+        return tuple(attribute.SerializeToString() for attribute in self.proto.attribute)
 
     @property
     def where(self) -> str:

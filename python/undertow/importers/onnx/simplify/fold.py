@@ -7,6 +7,8 @@ run, and the size of their result is bounded before it is made.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -77,25 +79,13 @@ class Evaluator:
 
     def evaluate(self, node: OnnxNode, arrays: list[np.ndarray | None]) -> list[np.ndarray]:
         """As `run`, of any operator and without a limit: by onnx's evaluator."""
-        helper, names = self.onnx.helper, dict(zip(node.inputs, arrays, strict=True))
-        anything = self.onnx.TypeProto()
-        types = {
-            name: anything
-            if a is None
-            else helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(a.dtype), None)
-            for name, a in names.items()
-        }
-        graph = helper.make_graph(
-            [node.proto],
-            "one",
-            [helper.make_value_info(name, types[name]) for name in names if name],
-            [helper.make_value_info(name, anything) for name in node.outputs if name],
-        )
         opset = max(node.opset, traits(node.op).evaluated_from)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        dtypes = tuple(None if a is None else a.dtype for a in arrays)
+        given = tuple(map(bool, node.outputs))
         try:
+            runner = _runner(get_ident(), node.proto.op_type, node.proto.domain, opset, node.settings, dtypes, given)
             with np.errstate(all="ignore"):
-                results = self.onnx.reference.ReferenceEvaluator(model).run(None, {k: v for k, v in names.items() if k})
+                results = runner.run(None, {f"i{k}": a for k, a in enumerate(arrays) if a is not None})
         except NotImplementedError as error:
             raise UnsupportedError(f"{node.where}: cannot be computed while loading: {error}") from cause(error)
         except Exception as error:
@@ -132,6 +122,36 @@ class Evaluator:
             return self.onnx.numpy_helper.to_array(tensor)
         except Exception as error:
             raise FormatError(f"tensor {tensor.name or name!r} is damaged: {error}") from cause(error)
+
+
+@lru_cache(2**8)
+def _runner(
+    thread: int,
+    op: str,
+    domain: str,
+    opset: int,
+    settings: tuple[bytes, ...],
+    dtypes: tuple[np.dtype[Any] | None, ...],
+    given: tuple[bool, ...],
+) -> Any:
+    """onnx's evaluator of one node, which serves all that are alike; each thread has its own, for some keep something
+    while they run.
+    """
+    onnx = require_onnx()
+    helper, anything = onnx.helper, onnx.TypeProto()
+    inputs = ["" if dtype is None else f"i{k}" for k, dtype in enumerate(dtypes)]
+    outputs = [f"o{k}" if is_given else "" for k, is_given in enumerate(given)]
+    node = helper.make_node(op, inputs, outputs, domain=domain)
+    for setting in settings:
+        node.attribute.add().ParseFromString(setting)
+    types = [helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(d), None) for d in dtypes if d is not None]
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_value_info(name, kind) for name, kind in zip(filter(None, inputs), types, strict=True)],
+        [helper.make_value_info(name, anything) for name in filter(None, outputs)],
+    )
+    return onnx.reference.ReferenceEvaluator(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]))
 
 
 def _global_norm(node: OnnxNode, x: np.ndarray | None) -> np.ndarray:
