@@ -20,7 +20,7 @@ from ....errors import UnsupportedError
 from ..file import limits
 from ..file.nodes import Body, OnnxNode, wrap
 from ..file.protos import Scope, free_names, identity, needed, wrong_number
-from ..traits import traits
+from ..traits import EACH, traits
 from .constant_loops import run_constant
 from .counted_loops import counted
 from .fold import Evaluator, check_outputs
@@ -53,6 +53,8 @@ class Resolver:
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}  # name -> the number that its last namesake got
         self._n_nodes = 0
+        #: what shape inference is told of a node -> the types of its outputs, None where they cannot be told
+        self._inferred: dict[tuple[Any, ...], list[Any] | None] = {}
 
     # -- the pass -------------------------------------------------------------------------------------------------
 
@@ -208,22 +210,41 @@ class Resolver:
         if node.op == "Einsum" and not _EQUATION.fullmatch(equation := str(node.attrs.get("equation", ""))):
             node.format_error(f"attribute equation={equation!r} is not letters for each operand, and for the result")
         check_outputs(node)
-        types = {name: self._type(name) for name in node.inputs if name}
-        if None in types.values() or not _axes_exist(node, types.values()):
+        types = [self._type(name) if name else None for name in node.inputs]
+        if any(name and kind is None for name, kind in zip(node.inputs, types, strict=True)):
             return
-        data = {
-            name: self.onnx.numpy_helper.from_array(self.constants[name], name)
-            for name in types
-            if name in self.constants and self.constants[name].size <= _INFERENCE_DATA
-        }
+        known = {} if traits(node.op).rows == EACH else self.constants  # elementwise, the numbers tell nothing
+        data = [
+            known[name] if name and name in known and known[name].size <= _INFERENCE_DATA else None
+            for name in node.inputs
+        ]
+        shapes = [None if kind is None else kind.SerializeToString() for kind in types]
+        told = [None if array is None else (array.dtype.str, array.shape, *array.ravel().tolist()) for array in data]
+        key = node.op, node.settings, tuple(map(bool, node.outputs)), tuple(shapes), tuple(told)
+        if key not in self._inferred:
+            self._inferred[key] = self._infer(node, types, data)
+        kinds = self._inferred[key]
+        if kinds is not None:
+            pairs = zip(node.outputs, kinds, strict=True)
+            self.types.update({name: kind for name, kind in pairs if name and kind is not None})
+
+    def _infer(self, node: OnnxNode, types: list[Any], data: list[np.ndarray | None]) -> list[Any] | None:
+        """The types of a node's outputs for those of its inputs, and of these what is known; None where onnx fails."""
+        given = [kind for name, kind in zip(node.inputs, types, strict=True) if name]
+        if not _axes_exist(node, given):
+            return None
+        arrays = {name: array for name, array in zip(node.inputs, data, strict=True) if array is not None}
         try:
-            schema = self.onnx.defs.get_schema(node.op, self.opset)
             inferred = self.onnx.shape_inference.infer_node_outputs(
-                schema, node.proto, types, data, opset_imports=[self.onnx.helper.make_opsetid("", self.opset)]
+                self.onnx.defs.get_schema(node.op, self.opset),
+                node.proto,
+                {name: kind for name, kind in zip(node.inputs, types, strict=True) if name},
+                {name: self.onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()},
+                opset_imports=[self.onnx.helper.make_opsetid("", self.opset)],
             )
         except Exception:
-            return  # whether the node is right is for the walk to say; here its sizes are not known, that is all
-        self.types.update({name: kind for name, kind in inferred.items() if name})
+            return None  # whether the node is right is for the walk to say; here its sizes are not known, that is all
+        return [inferred.get(name) if name else None for name in node.outputs]
 
     def _reshaped(self, node: OnnxNode) -> None:
         """A Reshape to sizes of which some are open: -1 is open as well."""
