@@ -59,8 +59,17 @@ class Failure(Exception):
         return self
 
 
-def attempt(program: Program, pairs: list[Pair], reading: Reading, exact: bool, keep_states: bool) -> Imported:
+def attempt(
+    program: Program,
+    pairs: list[Pair],
+    reading: Reading,
+    exact: bool,
+    keep_states: bool,
+    chosen: Imported | None = None,
+) -> Imported:
     """What a program is under one reading: the same for two lengths and batches, proven, and looked at beyond.
+
+    chosen: what was found, and is to be chosen where this reading gives the same Graph; then it is what comes out.
 
     Raises:
         Failure: it is none.
@@ -74,7 +83,9 @@ def attempt(program: Program, pairs: list[Pair], reading: Reading, exact: bool, 
         if frames > MAX_FRAMES:
             message = f"strides along time multiply to {frames} timesteps and more, at most {MAX_FRAMES} make a frame"
             raise Failure(failure.position, UnsupportedError(f"{failure.error}; {message}")) from None
-        return attempt(program, pairs, replace(reading, frames=frames), exact, keep_states)
+        return attempt(program, pairs, replace(reading, frames=frames), exact, keep_states, chosen)
+    if chosen is not None and not difference(chosen.graph, result.graph):
+        return chosen
     if exact:
         note(program, result)
         return result

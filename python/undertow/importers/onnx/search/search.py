@@ -224,34 +224,35 @@ def _search(
         for rank in sorted(by_rank, reverse=True):
             fitting: list[Imported] = []
             stretched: list[Reading] = []
-            for reading in by_rank[rank]:
-                if inside and reading.fixed and reading.n_steps == 1 and not (carried or exact):
-                    continue  # all of it is one frame: a clip, which is read as such
-                alone = reading.n_items == 1 and _has_open_batch(program, reading)
-                if inside and alone and (reading.n_steps > 1 or not carried):
-                    continue  # of size 1 alone, nothing tells an axis that a cell walks from the batch
+            failed: list[tuple[int, Failure]] = []
+            worth = [r for r in by_rank[rank] if not inside or _may_be_inside(program, r, carried, exact)]
+            tried.update({reading.n_steps: reading for reading in worth})
+            ends_early = any(_is_one_step(program, reading) for reading in worth)
+            if n_tried + len(worth) > limits.MAX_READINGS and not ends_early:
+                raise _too_many(program, exact)
+            # Where several fit, names choose: what they say comes first, and others are held against that.
+            for number, reading in sorted(enumerate(worth), key=lambda one: bool(_called_time(program, one[1]))):
                 n_tried += 1
-                tried[reading.n_steps] = reading
                 if n_tried > limits.MAX_READINGS:
-                    error = UnsupportedError(
-                        f"more than {limits.MAX_READINGS} ways to read the axes of {[p.name for p in program.inputs]}"
-                    )
-                    raise error if exact else Refusal(error, sizes_to_fix(program))
+                    raise _too_many(program, exact)
                 if (inside and failures.is_settled(program, reading)) or failures.was_too_much(program, reading):
                     continue
                 program.effort.check()
+                chosen = fitting[0] if fitting and not _called_time(program, fitting[0].reading) else None
                 try:
-                    fitting.append(attempt(program, pairs, replace(reading, inside=inside), exact, keep_states))
+                    fitting.append(attempt(program, pairs, replace(reading, inside=inside), exact, keep_states, chosen))
                     if _is_one_step(program, reading):
                         return fitting[0]  # whatever its axes of size 1 are called
                 except Failure as failure:
-                    failures.append(failure.kept())
+                    failed.append((number, failure.kept()))
                     if failure.wants_inside and not inside and _is_one_step(program, reading):
+                        failures.extend(failure for _, failure in failed)
                         return None
                     if not (inside or failure.wants_inside or failure.frames):
                         failures.settled.append((program, reading))
                     if failure.frames and not exact:
                         stretched.append(replace(reading, inside=inside, frames=failure.frames))
+            failures.extend(failure for _, failure in sorted(failed, key=lambda one: one[0]))
             for reading in [] if fitting else stretched:
                 program.effort.check()
                 try:
@@ -262,6 +263,20 @@ def _search(
             if fitting:
                 return _only(program, fitting)
     return None
+
+
+def _may_be_inside(program: Program, reading: Reading, carried: bool, exact: bool) -> bool:
+    """Whether a reading is worth a try under which recurrent nodes walk axes of a frame."""
+    if reading.fixed and reading.n_steps == 1 and not (carried or exact):
+        return False  # all of it is one frame: a clip, which is read as such
+    alone = reading.n_items == 1 and _has_open_batch(program, reading)
+    return not alone or (reading.n_steps == 1 and carried)  # nothing tells an axis that a cell walks from a batch of 1
+
+
+def _too_many(program: Program, exact: bool) -> UnsupportedError | Refusal:
+    names = [port.name for port in program.inputs]
+    error = UnsupportedError(f"more than {limits.MAX_READINGS} ways to read the axes of {names}")
+    return error if exact else Refusal(error, sizes_to_fix(program))
 
 
 def _meet_numbers(program: Program, tried: Mapping[int, Reading]) -> bool:
