@@ -35,7 +35,8 @@ def recover(graph: Graph) -> tuple[list[str], int]:
     n_before = -1
     try:
         while n_before < len(names):  # with the cells of one round there, others may show
-            n_before, none = len(names), set()
+            n_before = len(names)
+            none: set[tuple[str, str]] = set()
             while (cell := find(graph, budget, none)) is not None:
                 names.append(_insert(graph, cell))
     except Spent:

@@ -55,7 +55,7 @@ class OnnxNode:
         """The attributes of `proto`, one by one."""
         return tuple(attribute.SerializeToString() for attribute in self.proto.attribute)
 
-    @property
+    @cached_property
     def where(self) -> str:
         """Operator and name, for messages."""
         return f"{shown(self.op)} node {quoted(self.name)}"

@@ -47,6 +47,7 @@ class Builder:
         self.sequence = n_steps > 1
         self.sources: list[Source] = [Source(ZERO, 1, "")]
         self._bases: list[int] = [ZERO]
+        self._has_states = False
         self._of_value: dict[str, Source] = {}
         #: digest of element numbers, shape -> the value made of them
         self._made: dict[tuple[bytes, tuple[int, ...] | None], str] = {}
@@ -81,6 +82,7 @@ class Builder:
         if source.base + size >= provenance.MAX_ELEMENTS:
             raise UnsupportedError(f"the graph has more than {provenance.MAX_ELEMENTS} elements in its values")
         self.sources.append(source)
+        self._has_states |= is_state
         self._bases.append(source.base)
         return source
 
@@ -132,7 +134,7 @@ class Builder:
 
         Whole values are used as they are, several of them become `concat`, parts of one or several `select`.
         """
-        if self.read_state is not None and any(s.is_state for s in self.sources_of(elements)):
+        if self._has_states and self.read_state is not None and any(s.is_state for s in self.sources_of(elements)):
             elements = self.read_state(elements)
         room(elements.size, elements.itemsize + 4)
         flat = elements.reshape(-1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -72,7 +73,7 @@ class Tensor:
             layout, frame = split(self.codes, self.labels)
             self._parts, self._codes = (layout, _kept(frame)), None
         layout = self._parts[0]
-        return replace(layout, labels=self.labels), self._frame()
+        return layout if layout.labels == self.labels else replace(layout, labels=self.labels), self._frame()
 
     def _frame(self) -> np.ndarray:
         """The element numbers of the frame of a tensor that was taken apart."""
@@ -150,7 +151,7 @@ class Uncut(Tensor):
         self.axis, self.cut = axis, cut
 
 
-@dataclass
+@dataclass(frozen=True)
 class Layout:
     """A tensor taken apart.
 
@@ -163,12 +164,12 @@ class Layout:
     origin: np.ndarray
     labels: tuple[str, ...]
 
-    @property
+    @cached_property
     def frame(self) -> tuple[int, ...]:
         """The axes of the frame."""
         return tuple(a for a in range(len(self.shape)) if a not in self.outer)
 
-    @property
+    @cached_property
     def frame_shape(self) -> tuple[int, ...]:
         return tuple(self.shape[a] for a in self.frame)
 
@@ -258,6 +259,8 @@ def broadcast(tensors: list[Tensor], shape: tuple[int, ...]) -> tuple[Layout, li
         Mixed: they are not aligned in time.
     """
     rank = len(shape)
+    if (alike := _alike(tensors, shape)) is not None:
+        return alike
     parts = [[np.reshape(p, (1,) * (rank - p.ndim) + p.shape) for p in t.compact()] for t in tensors]
     origin = np.zeros((1,) * rank, np.int64)
     for own, _ in parts:
@@ -282,14 +285,37 @@ def broadcast(tensors: list[Tensor], shape: tuple[int, ...]) -> tuple[Layout, li
     return layout, frames
 
 
+def _alike(tensors: list[Tensor], shape: tuple[int, ...]) -> tuple[Layout, list[np.ndarray]] | None:
+    """The same where all are taken apart alike already, and none is smaller."""
+    parts = [t._parts[0] for t in tensors if t._parts is not None and t.shape == shape]
+    if len(parts) < len(tensors):
+        return None
+    layout = parts[0]
+    for other in parts[1:]:
+        if other.outer != layout.outer or not (other.origin is layout.origin or (other.origin == layout.origin).all()):
+            return None
+    labels = tuple(
+        next((label for label in each[::-1] if label and n == 1), "")
+        for n, each in zip(shape, zip(*(t.labels for t in tensors), strict=True), strict=True)
+    )
+    return layout if layout.labels == labels else replace(layout, labels=labels), [t._frame() for t in tensors]
+
+
 def frame_of(constant: np.ndarray, layout: Layout) -> np.ndarray | None:
     """A constant broadcast to the layout's shape, as a frame; None when it differs between timesteps or batch items."""
-    spread = np.broadcast_to(constant, layout.shape)
+    rank = len(layout.shape)
+    if constant.ndim > rank:
+        raise ValueError(f"a constant of shape {constant.shape} does not broadcast to {layout.shape}")
+    kept = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
     for axis in layout.outer:
-        first = _first(spread, axis)
-        if ((spread != first) & ((spread == spread) | (first == first))).any():  # NaN differs from itself
-            return None
-    return spread[tuple(slice(None) if a in layout.frame else 0 for a in range(len(layout.shape)))]
+        if kept.shape[axis] not in (1, layout.shape[axis]):
+            raise ValueError(f"a constant of shape {constant.shape} does not broadcast to {layout.shape}")
+        first = _first(kept, axis)
+        if kept.shape[axis] > 1 and ((kept != first) & ((kept == kept) | (first == first))).any():
+            return None  # but for NaN, which differs from itself
+        kept = first
+    frame = kept.reshape([kept.shape[a] for a in layout.frame])
+    return frame if frame.shape == layout.frame_shape else np.broadcast_to(frame, layout.frame_shape)
 
 
 def parts(size: int) -> Iterator[slice]:
@@ -301,12 +327,14 @@ def is_run(flat: np.ndarray) -> bool:
     """Whether each number is the one before plus 1."""
     if flat.size and int(flat[-1]) - int(flat[0]) != flat.size - 1:
         return False
-    return all(bool((np.diff(flat[p.start : p.stop + 1]) == 1).all()) for p in parts(flat.size))
+    return all(
+        bool((here[1:] - here[:-1] == 1).all()) for p in parts(flat.size) for here in [flat[p.start : p.stop + 1]]
+    )
 
 
 def ascends(flat: np.ndarray) -> bool:
     """Whether each number is larger than the one before."""
-    return all(bool((np.diff(flat[p.start : p.stop + 1]) > 0).all()) for p in parts(flat.size))
+    return all(bool((here[1:] > here[:-1]).all()) for p in parts(flat.size) for here in [flat[p.start : p.stop + 1]])
 
 
 def distinct(flat: np.ndarray) -> tuple[np.ndarray, Any]:

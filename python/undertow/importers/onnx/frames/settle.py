@@ -5,6 +5,8 @@ sequence behind a first frame of its own.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import provenance
@@ -40,8 +42,8 @@ def settle(builder: Builder, tensor: Tensor) -> Tensor:
     if axis is not None and times.shape[axis] == builder.n_steps:
         row = times.take(0, next(a for a in range(times.ndim) if a != axis)) if times.ndim > 1 else times
         if row.ndim == 1 and (row == np.arange(builder.n_steps)[::-1]).all():
-            layout.origin = np.flip(layout.origin, axis)
-            return layout.tensor(builder.derive("flip", elements), tensor.dtype)
+            backwards = replace(layout, origin=np.flip(layout.origin, axis))
+            return backwards.tensor(builder.derive("flip", elements), tensor.dtype)
     return tensor
 
 
