@@ -34,8 +34,8 @@ MAX_SOURCE = 4096
 def write(graph: Graph) -> bytes:
     """Give the bytes of a .tow file. Nodes must all be needed, in an order that can run (see `undertow.compile`)."""
     out = Writer()
-    owned = [s for node in graph.nodes if not OPS[node.op].is_register for s in node.states]
-    state_order = [*owned, *(s for s in graph.states if s not in set(owned))]
+    owned = dict.fromkeys(s for node in graph.nodes if not OPS[node.op].is_register for s in node.states)
+    state_order = [*owned, *(s for s in graph.states if s not in owned)]
     source = graph.source[:MAX_SOURCE]
     title = out.title(graph.name) + out.title(source)
     used = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs.values())

@@ -185,9 +185,11 @@ def _padded_bytes(array: np.ndarray) -> int:
 
 
 def _fill(array: np.ndarray, axis: int, multiple: int, value: int) -> np.ndarray:
-    widths = [(0, 0)] * array.ndim
-    widths[axis] = (0, -array.shape[axis] % multiple)
-    return np.pad(array, widths, constant_values=value)
+    shape = list(array.shape)
+    shape[axis] += -shape[axis] % multiple
+    filled = np.full(shape, value, array.dtype)
+    filled[tuple(map(slice, array.shape))] = array
+    return filled
 
 
 def _join(*parts: np.ndarray, multiple: int = 1) -> np.ndarray:

@@ -122,7 +122,7 @@ class Op:
             numbers = "one or more" if allowed_counts is None else " or ".join(map(str, allowed_counts))
             fail(node, f"takes {numbers} inputs, got {n}")
         for given, allowed in ((node.attrs, self.attrs), (node.weights, [weight.key for weight in self.weights])):
-            unknown = sorted(set(given) - set(allowed))
+            unknown = sorted(key for key in given if key not in allowed)
             if unknown:
                 raise UnsupportedError(
                     f"{node.op} {node.name!r}: {unknown[0]!r} is not known to this op; it knows {list(allowed)}"
@@ -140,6 +140,8 @@ class Op:
 
     def check_precisions(self, node: Node) -> None:
         """Refuse precisions that do not exist, or of weights that have none to choose; drop those that say float32."""
+        if not node.precisions:
+            return
         allowed = {weight.key: weight for weight in self.weights if weight.reducible and weight.key in node.weights}
         for key, name in list(node.precisions.items()):
             if key not in allowed:

@@ -113,6 +113,8 @@ def _noted(nodes: Iterable[OnnxNode]) -> OnnxNode | None:
     first: dict[str, OnnxNode] = {}
     whole = set()
     for node in _all(nodes):
+        if not getattr(node.proto, "metadata_props", ()):
+            continue
         notes = {entry.key: entry.value for entry in getattr(node.proto, "metadata_props", ())}
         classes, names = (
             re.findall(r"'([^']*)'", notes.get(_NOTES + key, "")) for key in ("class_hierarchy", "name_scopes")

@@ -48,7 +48,8 @@ class OnnxNode:
     @property
     def uses(self) -> set[str]:
         """Everything that it reads: its inputs, and what its bodies take from outside."""
-        return (set(self.inputs) - {""}).union(*(body.captures for body in self.bodies.values()))
+        used = {name for name in self.inputs if name}
+        return used.union(*(body.captures for body in self.bodies.values())) if self.bodies else used
 
     @cached_property
     def settings(self) -> tuple[bytes, ...]:

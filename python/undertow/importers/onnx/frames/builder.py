@@ -138,13 +138,19 @@ class Builder:
             elements = self.read_state(elements)
         room(elements.size, elements.itemsize + 4)
         flat = elements.reshape(-1)
+        source = self.source_at(int(flat[0])) if flat.size else self.sources[ZERO]
+        is_whole = (
+            source.base != ZERO and flat.size == source.size and flat[0] == source.base and provenance.is_run(flat)
+        )
+        if is_whole and (shape is None or self.graph.shape(source.name) == shape):
+            return source.name
         hashed = blake2b()
         for part in provenance.parts(flat.size):
             hashed.update(np.ascontiguousarray(flat[part], np.int64).data)
         digest = hashed.digest()
         key: tuple[bytes, tuple[int, ...] | None] = (digest, None)
         if key not in self._made:
-            self._made[key] = self._gather(flat, shape, dtype)
+            self._made[key] = source.name if is_whole else self._gather(flat, shape, dtype)
         value = self._made[key]
         if shape is None or self.graph.shape(value) == shape:
             return value
@@ -159,8 +165,6 @@ class Builder:
             zero = int(self.constant(np.zeros(1))[0])
             with_zero = [self.source_at(zero) if s.base == ZERO else s for s in sources]
             sources = list({s.base: s for s in with_zero}.values())
-        elif len(sources) == 1 and flat.size == sources[0].size and provenance.is_run(flat):
-            return sources[0].name
         names, starts = [s.name for s in sources], np.cumsum([0, *(s.size for s in sources)])
         bases = np.array(sorted(s.base for s in sources))
         moved = {s.base: int(start) - s.base for s, start in zip(sources, starts, strict=False)}

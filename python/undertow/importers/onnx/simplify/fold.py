@@ -71,6 +71,8 @@ class Evaluator:
         self.charge(node, result_size(node, arrays), limit, cost, item_bytes)
         if node.op == "Constant":
             return [self._constant(node)]
+        if node.op == "Identity" and arrays[0] is not None:
+            return [arrays[0]]
         if node.op in gathers.OPS:
             return [gathers.run(node, arrays)]
         if node.op == "GlobalLpPool":
