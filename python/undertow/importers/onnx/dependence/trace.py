@@ -23,7 +23,7 @@ from .sizes import summary
 from .zeros import Starts
 
 #: what a node counts in a load's effort; after how many of them that is looked at
-_EACH, _CHECKED = 2**10, 2**10
+_EACH, _CHECKED = 2**9, 2**10
 
 
 def _rule(spreads: str) -> Rule:

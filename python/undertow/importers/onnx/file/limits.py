@@ -31,7 +31,7 @@ MAX_FOLDED_TOTAL = 2**27
 MAX_TRACED_ELEMENTS = 2**24
 #: elements of all traced tensors of one walk through the graph, together
 MAX_TRACED_TOTAL = 2**27
-ELEMENTS_PER_NODE = 2**13
+ELEMENTS_PER_NODE = 2**12
 #: inputs and outputs that a node has; one with more of them counts once more for each
 PORTS_PER_NODE = 2**5
 #: the same for an input of a reading that is looked at, before it is tried

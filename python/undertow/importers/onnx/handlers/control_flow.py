@@ -88,6 +88,8 @@ def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: li
         )
     if limit > limits.MAX_TRIPS:
         node.unsupported(f"runs {limit} times; at most {limits.MAX_TRIPS} rounds that are no timesteps are supported")
+    if walk.n_walked + _written_nodes(walk, node) > limits.MAX_NODES:
+        node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
     rows: list[list[Any]] = [[] for _ in body.outputs[1 + len(carried) :]]
     alive, n = True, 0
     while alive and n < limit:
@@ -104,6 +106,26 @@ def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: li
     if rows and not n:
         node.unsupported("runs 0 times; what it collects would be empty")
     return [*carried, *(_stack(walk, node, kept, 0) for kept in rows)]
+
+
+def _written_nodes(walk: Walk, node: OnnxNode) -> int:
+    """How many nodes are walked at least for the rounds of a node: of a loop that is sure to be written out."""
+    trips = walk.program.constants.get(node.inputs[0]) if node.op == "Loop" else None
+    if trips is None or trips.size != 1 or (walk.builder.sequence and int(trips.reshape(())) == walk.builder.n_steps):
+        return 0
+    body = node.bodies["body"]
+    producer = {name: inner for inner in body.nodes for name in inner.outputs}
+    goes_on = body.outputs[0]
+    while goes_on in producer and producer[goes_on].op == "Identity":
+        goes_on = producer[goes_on].inputs[0]
+    if goes_on != body.inputs[1]:
+        return 0  # it may end before
+    each = sum(_counted(inner) + _written_nodes(walk, inner) for inner in body.nodes)
+    return int(trips.reshape(())) * (_counted(node) + each)
+
+
+def _counted(node: OnnxNode) -> int:
+    return limits.nodes_of(len(node.inputs) + len(node.outputs))
 
 
 def _stack(walk: Walk, node: OnnxNode, rows: list[Any], axis: int) -> Any:
