@@ -36,7 +36,8 @@ def activation(builder: Builder, table: np.ndarray, kind: str | Activation, *par
 def affine(builder: Builder, table: np.ndarray, scale: Any, shift: Any) -> np.ndarray:
     """table * scale + shift; scale and shift broadcast to the table."""
     flat = table.ravel()
-    weights = [np.broadcast_to(np.asarray(w, np.float32), table.shape).ravel() for w in (scale, shift)]
+    weights = [np.asarray(w, np.float32) for w in (scale, shift)]
+    weights = [(w if w.shape == table.shape else np.broadcast_to(w, table.shape)).ravel() for w in weights]
     order: Any = slice(None)
     back = order
     if not provenance.ascends(flat):

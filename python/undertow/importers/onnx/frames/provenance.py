@@ -303,6 +303,8 @@ def _alike(tensors: list[Tensor], shape: tuple[int, ...]) -> tuple[Layout, list[
 
 def frame_of(constant: np.ndarray, layout: Layout) -> np.ndarray | None:
     """A constant broadcast to the layout's shape, as a frame; None when it differs between timesteps or batch items."""
+    if constant.ndim == 0:
+        return np.full(layout.frame_shape, constant)
     rank = len(layout.shape)
     if constant.ndim > rank:
         raise ValueError(f"a constant of shape {constant.shape} does not broadcast to {layout.shape}")

@@ -49,6 +49,9 @@ class Resolver:
         self.partial: dict[str, Sizes] = {}
         #: constant -> the node that it was computed by
         self.origins: dict[str, OnnxNode] = {}
+        self._opsets = [self.onnx.helper.make_opsetid("", opset)]
+        #: (dtype, shape) -> the type of constants
+        self._constant_types: dict[tuple[Any, tuple[int, ...]], Any] = {}
         self.sequences = Sequences(self.onnx, constants)
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}  # name -> the number that its last namesake got
@@ -189,17 +192,22 @@ class Resolver:
         return [d.dim_value if d.HasField("dim_value") else None for d in kind.tensor_type.shape.dim]
 
     def set_type(self, name: str, dtype: Any, sizes: Iterable[int | None]) -> None:
+        self.types[name] = self._made_type(dtype, list(sizes))
+
+    def _made_type(self, dtype: Any, sizes: Sizes) -> Any:
         helper = self.onnx.helper
-        element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        self.types[name] = helper.make_tensor_type_proto(element, list(sizes))
+        return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), sizes)
 
     def _type(self, name: str) -> Any:
         if name in self.constants and name not in self.types:
             array = self.constants[name]
+            key = array.dtype, array.shape
             try:
-                self.set_type(name, array.dtype, array.shape)
+                if key not in self._constant_types:
+                    self._constant_types[key] = self._made_type(array.dtype, list(array.shape))
             except (KeyError, ValueError, TypeError):
                 return None
+            self.types[name] = self._constant_types[key]
         return self.types.get(name)
 
     def _follow(self, node: OnnxNode) -> None:
@@ -240,7 +248,7 @@ class Resolver:
                 node.proto,
                 {name: kind for name, kind in zip(node.inputs, types, strict=True) if name},
                 {name: self.onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()},
-                opset_imports=[self.onnx.helper.make_opsetid("", self.opset)],
+                opset_imports=self._opsets,
             )
         except Exception:
             return None  # whether the node is right is for the walk to say; here its sizes are not known, that is all
@@ -338,7 +346,8 @@ class Resolver:
 
 def _axes_exist(node: OnnxNode, types: Iterable[Any]) -> bool:
     """Whether attributes name axes that the inputs have; onnx's shape inference looks at others without a check."""
-    named = [n for key in ("axis", "axes", "perm", "batch_dims") for n in np.ravel(node.attrs.get(key, ()))]
+    keys = [key for key in ("axis", "axes", "perm", "batch_dims") if key in node.attrs]
+    named = [n for key in keys for n in np.ravel(node.attrs[key])]
     if not named:
         return True
     rank = next((len(t.tensor_type.shape.dim) for t in types), 0)  # of the first input
