@@ -31,6 +31,7 @@ MAX_FOLDED_TOTAL = 2**27
 MAX_TRACED_ELEMENTS = 2**24
 #: elements of all traced tensors of one walk through the graph, together
 MAX_TRACED_TOTAL = 2**27
+#: elements that take as long as a node does, which computes on few: some 0.2 ms
 ELEMENTS_PER_NODE = 2**12
 #: inputs and outputs that a node has; one with more of them counts once more for each
 PORTS_PER_NODE = 2**5
