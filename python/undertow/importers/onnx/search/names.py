@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from functools import lru_cache
 
 Words = tuple[str, ...]
 
@@ -67,7 +68,15 @@ def by_names(fits: Mapping[str, Iterable[str]], least: Strength = Strength.ALIKE
     >>> by_names({"audio_in": ["audio_out"], "cache_0": ["new_cache_0", "new_cache_1"]})
     {'cache_0': 'new_cache_0'}
     """
-    named = {name: [output for output in outputs if strength(name, output) >= least] for name, outputs in fits.items()}
+    with_stem: dict[Words, set[str]] = {}
+    for output in {output for outputs in fits.values() for output in outputs}:
+        for stem in _stems(output, _AFTER):
+            with_stem.setdefault(stem, set()).add(output)
+    alike = {name: set().union(*(with_stem.get(stem, ()) for stem in _stems(name, _BEFORE))) for name in fits}
+    named = {
+        name: [output for output in outputs if output in alike[name] and strength(name, output) >= least]
+        for name, outputs in fits.items()
+    }
     taken = Counter(output for outputs in named.values() for output in outputs)
     return {name: outputs[0] for name, outputs in named.items() if len(outputs) == 1 and taken[outputs[0]] == 1}
 
@@ -169,7 +178,7 @@ def strength(name: str, output: str) -> Strength:
     """What two names say together."""
     befores, afters = _stems(name, _BEFORE), _stems(output, _AFTER)
     if output != name and output.rstrip("_'") == name:
-        afters[_words(name)] = ("_",)
+        afters = {**afters, _words(name): ("_",)}
     told = max(
         (_told(stem, befores[stem], afters[stem]) for stem in befores.keys() & afters.keys()), default=Strength.NONE
     )
@@ -192,6 +201,7 @@ def _told(stem: Words, before: Words, after: Words) -> Strength:
     return Strength.LETTER if rest and not _FRAMES & set(stem) else Strength.FRAME
 
 
+@lru_cache(2**10)
 def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:
     """The words of a name, and those that are left without one affix -> the affix."""
     words = _words(name)

@@ -37,6 +37,8 @@ class _Possible:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self._dims = {port.name: port.dims for port in program.inputs}
+        self._open = {n for dims in self._dims.values() for n in dims if isinstance(n, str)} - {""}
         dims = {p.name: sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
         names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
         outputs = {name: Sizes(program.output_dims[name], names) for name in program.outputs}
@@ -66,10 +68,8 @@ class _Possible:
 
     def _go_together(self, name: str, output: str) -> bool:
         """Whether no open axis has one name here and another there, of which inputs have both."""
-        ports = {port.name: port.dims for port in self.program.inputs}
-        known = {n for dims in ports.values() for n in dims if isinstance(n, str)} - {""}
-        pairs = zip(ports[name], self.program.output_dims[output], strict=True)
-        return all(a == b or not {a, b} <= known for a, b in pairs)
+        pairs = zip(self._dims[name], self.program.output_dims[output], strict=True)
+        return all(a == b or not {a, b} <= self._open for a, b in pairs)
 
     def named(self) -> dict[str, str]:
         """The pairs that names tell. One that is overwritten without being read for it has no path: it is called like a
@@ -253,8 +253,7 @@ def _returned_alone(possible: _Possible, named: dict[str, str]) -> list[Pair]:
 
 def _sources(program: Program, name: str) -> set[str]:
     """The inputs and computed values that an output's elements are, without a change to any; constants left out."""
-    moved = origins(program, name)
-    producer = {result: node for node in program.nodes for result in node.outputs if result}
+    moved, producer = origins(program, name), program.producer
     return {
         value
         for value in moved
@@ -291,7 +290,7 @@ def _of_its_cell(program: Program, name: str, outputs: list[str]) -> list[str]:
         if node.op in RECURRENT:
             starts = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
             ends |= {end for start, end in starts if start and end and program.depends(start, name)}
-    return [output for output in outputs if ends & origins(program, output)] or outputs
+    return [output for output in outputs if ends and ends & origins(program, output)] or outputs
 
 
 def are_returned(program: Program) -> bool:
@@ -317,26 +316,24 @@ def _by_cells(program: Program, name: str, outputs: list[str]) -> list[str]:
         if node.op in RECURRENT:
             slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
             ends = {end for start, end in slots if start and end and program.depends(start, name)}
-            returning |= {output for output in outputs if origins(program, output) & ends}
+            returning |= {output for output in outputs if ends and ends & origins(program, output)}
     return [output for output in outputs if output in returning]
 
 
 def _copied(program: Program, name: str) -> str:
     """The value whose elements, all of them and no others, are those of `name`."""
-    producer = {result: node for node in program.nodes for result in node.outputs if result}
-    while name in producer and traits(producer[name].op).whole:
-        name = producer[name].inputs[0]
+    while name in program.producer and traits(program.producer[name].op).whole:
+        name = program.producer[name].inputs[0]
     return name
 
 
 def origins(program: Program, name: str) -> set[str]:
     """The values that `name` is moved from, itself included, without a change to any element."""
-    producer = {result: node for node in program.nodes for result in node.outputs if result}
     origins: set[str] = set()
     todo = [name]
     while todo:
         value = todo.pop()
-        node = producer.get(value)
+        node = program.producer.get(value)
         if value and value not in origins:
             origins.add(value)
             todo += node.inputs if node is not None and carries(node, program.constants) else []
