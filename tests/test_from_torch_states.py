@@ -329,3 +329,117 @@ def test_states_that_are_no_buffers_of_their_own_are_refused(kind, message):
     with pytest.raises(UnsupportedError, match=message):
         undertow.from_torch(net, torch.zeros(1, I))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+# -- states that are changed in place -----------------------------------------------------------------------------
+
+
+class Kept(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(I, I)
+        self.register_buffer("h", torch.zeros(1, I))
+
+
+class ReturnsCopied(Kept):
+    def forward(self, x):
+        self.h.copy_(torch.tanh(self.linear(x) + self.h))
+        return self.h
+
+
+class ReturnsSum(Kept):
+    def forward(self, x):
+        self.h += x
+        return self.h
+
+
+class ReturnsChain(Kept):
+    def forward(self, x):
+        self.h.mul_(0.5).add_(self.linear(x))
+        return self.h
+
+
+class ReturnsElements(Kept):
+    def forward(self, x):
+        self.h[:] = torch.tanh(self.linear(x) + self.h)
+        return self.h
+
+
+class ReturnsView(Kept):
+    def forward(self, x):
+        self.h.copy_(torch.tanh(self.linear(x) + self.h))
+        return self.h.view(-1)
+
+
+class ThroughView(Kept):
+    def forward(self, x):
+        view = self.h.view(-1)
+        view.mul_(0.5)
+        view.add_(self.linear(x)[0])
+        return self.h * 2
+
+
+class ThroughHalves(Kept):
+    def forward(self, x):
+        left, right = self.h.chunk(2, 1)
+        left.copy_(x[:, :2] + right)
+        right.mul_(0.5).add_(x[:, 2:])
+        return self.h * 2
+
+
+class Detached(Kept):
+    def forward(self, x):
+        self.h.detach().mul_(0.5).add_(x)
+        return self.h * 2
+
+
+IN_PLACE = [ReturnsCopied, ReturnsSum, ReturnsChain, ReturnsElements, ReturnsView]
+THROUGH_VIEWS = [ThroughView, ThroughHalves, Detached]
+
+
+@pytest.mark.parametrize("kind", [*IN_PLACE, *THROUGH_VIEWS])
+def test_a_buffer_that_is_changed_in_place(kind):
+    if kind in THROUGH_VIEWS:
+        pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+    torch.manual_seed(0)
+    net = kind().eval()
+    model = undertow.from_torch(net, torch.zeros(1, I))
+    assert not net.h.any()
+    stream = model.stream()
+    for x in torch.randn(6, 1, I):
+        with torch.no_grad():
+            expected = net(x).numpy().ravel()
+        np.testing.assert_allclose(stream.step(x[0].numpy()).ravel(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", THROUGH_VIEWS)
+def test_without_the_exporter_that_sees_views_the_error_says_what_to_write(kind, monkeypatch):
+    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError, match=r"changes its 'h' in place.*self\.h = \.\.\. instead.*onnxscript"):
+        undertow.from_torch(kind(), torch.zeros(1, I))
+
+
+class AssignsData(Kept):
+    def forward(self, x):
+        self.h.data = self.h * 0.5 + x
+        return self.h * 2
+
+
+class ChangesData(Kept):
+    def forward(self, x):
+        self.h.data.mul_(0.5).add_(x)
+        return self.h * 2
+
+
+class ThroughNumpy(Kept):
+    def forward(self, x):
+        self.h.numpy()[:] = 0.5 * self.h.numpy() + x.numpy()
+        return self.h * 2
+
+
+@pytest.mark.parametrize("kind", [AssignsData, ChangesData, ThroughNumpy])
+def test_what_torch_does_not_see_of_a_change_is_refused(kind):
+    net = kind()
+    with pytest.raises(UnsupportedError, match=r"changes its 'h'.*\.data or NumPy.*write self\.h = \.\.\. instead"):
+        undertow.from_torch(net, torch.zeros(1, I))
+    assert not net.h.any()

@@ -55,7 +55,8 @@ def _differs(
         try:
             with torch.no_grad():
                 result = module(*inputs)
-            wanted = [leaf.detach().numpy() for leaf in leaves(result) if isinstance(leaf, torch.Tensor)]
+            # copies, for the next call may write into what this one returned
+            wanted = [leaf.detach().clone().numpy() for leaf in leaves(result) if isinstance(leaf, torch.Tensor)]
         except Exception:
             return refused if number == 0 else ""
         frames = {}

@@ -26,10 +26,11 @@ _PLAIN = (bool, int, float, str, bytes, type(None))
 
 @dataclass(frozen=True)
 class Remembered:
-    """A tensor that calls change. path: as in `module.rnn.h`, without the module."""
+    """A tensor that calls change. path: as in `module.rnn.h`, without the module; in_place: maybe through a view."""
 
     path: str
     start: Any
+    in_place: bool = False
 
     @property
     def name(self) -> str:
@@ -58,10 +59,14 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
     for name, value in module.named_parameters():
         if parameters.get(name) != _mark(value):
             _refuse(name, "is a parameter, which no stream changes")
-    changed = []
+    changed, unseen = [], []
     for path in dict.fromkeys([*before, *after]):
         old, new = kept.get(path, plain.get(path)), after.get(path)
         if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
+            seen = old is not new or new._version != marks[path][1]
+            if not seen and (marks[path] != _mark(new) or not _same_numbers(torch, starts[path], new)):
+                unseen.append(Remembered(path, starts[path]))
+                continue
             if marks[path] == _mark(new):
                 continue
             if old.shape != new.shape:
@@ -70,12 +75,17 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
                 _refuse(path, "is inside of a list or dict; a stream carries buffers and attributes")
             if starts[path].dtype != torch.float32 or new.dtype != torch.float32:
                 _refuse(path, f"is of {new.dtype}; a stream carries torch.float32")
-            changed.append(Remembered(path, starts[path]))
+            changed.append(Remembered(path, starts[path], old is new))
         elif isinstance(new, torch.Tensor):
             _refuse(path, "is a tensor only after the first call; give it its first value in __init__, as a buffer")
         elif isinstance(old, torch.Tensor) or not _same(torch, old, new):
             _refuse(path, f"was {shown(repr(old))} and is {shown(repr(new))}; a stream carries tensors, as buffers")
-    _check_memory(kept, changed)
+    _check_memory(kept, [*changed, *unseen])
+    for state in unseen:
+        raise UnsupportedError(
+            f"from_torch: a call of the module changes its {shown(state.path)!r} through .data or NumPy, which torch "
+            f"does not see when it exports; write self.{shown(state.path)} = ... instead"
+        )
     if not changed:
         with torch.no_grad():
             second = [leaf for leaf in leaves(module(*_random(torch, arguments))) if isinstance(leaf, torch.Tensor)]
@@ -92,6 +102,12 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
 def _mark(tensor: Any) -> tuple[int, int, Any]:
     """What is another number after every assignment and every change in place."""
     return tensor.data_ptr(), tensor._version, tensor.shape
+
+
+def _same_numbers(torch: Any, a: Any, b: Any) -> bool:
+    if a.layout != torch.strided or torch.equal(a, b):
+        return True
+    return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _check_memory(tensors: Mapping[str, Any], changed: list[Remembered]) -> None:

@@ -128,13 +128,10 @@ def graph_of(
                 f"what torch exports of {given.name} takes {foreign[0]!r}, which is none of its arguments: it keeps "
                 "what no buffer holds (a default argument, a closure, a global)"
             )
+        if not graph.inputs:
+            _refuse_other(given.name, "uses none of its arguments; the module", "", kept)
         if not fixed and (output := _differs(torch, given, names, axes, graph)):
-            why = "change tensors through views, or keep what no buffer holds (a closure, a global)"
-            if "timesteps" in output:
-                why = "compute with the length of the example in Python, or branch on it"
-            raise UnsupportedError(
-                f"what torch exports of {given.name} gives another {output} than the module, which may {why}"
-            )
+            _refuse_other(given.name, f"gives another {output} than the module, which", output, kept)
         return graph
 
     graph = _first_graph(torch, call, load)
@@ -147,6 +144,19 @@ def graph_of(
     graph.notes = ()
     graph.note(f"torch.nn.Module {shown(given.name)}; {first}", *others)
     return graph
+
+
+def _refuse_other(name: str, what: str, output: str, kept: list[Remembered]) -> None:
+    """Refuse an export that is not the module. what: it does, and the subject of why; output: as `differs` names it."""
+    why = "may change tensors through views, or keep what no buffer holds (a closure, a global)"
+    if "timesteps" in output:
+        why = "may compute with the length of the example in Python, or branch on it"
+    elif in_place := [shown(state.path) for state in kept if state.in_place]:
+        why = (
+            f"changes its {in_place[0]!r} in place; where that is through a view, torch may export no change: "
+            f"write self.{in_place[0]} = ... instead"
+        )
+    raise UnsupportedError(f"what torch exports of {name} {what} {why}")
 
 
 def _differs(torch: Any, given: Given, names: list[str], axes: dict[str, dict[int, str]], graph: Graph) -> str:
@@ -258,15 +268,19 @@ def _first_graph(torch: Any, call: _Call, load: Callable[[Path], Graph]) -> Grap
                 errors.append(error)
     first, last = errors[0], errors[-1]
     if not _is_export_error(first):
+        if len(exporters) == 1 and has_both and "what torch exports of " in str(first):
+            first.args = (f"{first}{_OTHER_EXPORTER}",)
         raise first
     if last is not first and not _is_export_error(last):
         raise last
     if last is not first:
         first.args = (f"{first}; torch.export cannot either: {str(last).partition(': torch cannot export ')[2]}",)
     elif has_both:
-        first.args = (f"{first}; torch's other exporter may do it: pip install onnxscript",)
+        first.args = (f"{first}{_OTHER_EXPORTER}",)
     raise first
 
+
+_OTHER_EXPORTER = "; torch's other exporter may do it: pip install onnxscript"
 
 #: what `undertow.load` would take, and this not
 _SIZES = re.compile(r"(?:fix sizes with |with |)\bshapes=(?:\{[^{}]*\})?(?:, with your numbers? for [^;]*)?")
