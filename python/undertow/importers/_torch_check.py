@@ -5,14 +5,14 @@ kept a branch, or missed what the module keeps elsewhere; a few calls show it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import reference
 from ..ir.graph import Graph
-from ._torch_given import leaves
+from ._torch_structure import leaves, rebuilt
 
 #: calls of a module that computes a step; how large random numbers are in each
 _CALLS, _SCALES = 5, (1.0, 3.0)
@@ -24,19 +24,22 @@ _TOLERANCE = 1e-3
 
 def differs(
     torch: Any, module: Any, arguments: tuple[Any, ...], names: Sequence[str], axes: dict[str, dict[int, str]],
-    graph: Graph,
+    graph: Graph, fed: Mapping[str, str],
 ) -> str:  # fmt: skip
     """What is another than the module gives, in words: an output, "" if there is none, or it cannot be told.
 
     module: a copy, which is called. names: of the tensors in `arguments`; axes: of time, as torch's dynamic_axes.
+    fed: of a step, arguments that a call takes from the results of the one before, by their names.
     """
     rng = np.random.default_rng(0)
-    goes_on = not axes and all(name in graph.inputs for name in names)
-    if name := _differs(torch, module, arguments, names, axes, graph, rng, _CALLS if goes_on else 1, "output"):
+    goes_on = not axes and all(name in graph.inputs or name in fed for name in names)
+    n_calls = _CALLS if goes_on else 1
+    if name := _differs(torch, module, arguments, names, axes, graph, rng, n_calls, "output", fed):
         return f"{name!r}"
     for n_steps in _LENGTHS if axes else ():
-        longer = _resized(torch, arguments, iter(names), axes, n_steps)
-        if name := _differs(torch, module, longer, names, axes, graph, rng, 1, ""):
+        resized = (_resized(torch, x, axes.get(name, {}), n_steps) for name, x in _named(names, arguments))
+        longer = rebuilt(arguments, resized)
+        if name := _differs(torch, module, longer, names, axes, graph, rng, 1, "", {}):
             return f"{name!r} for {n_steps} timesteps"
     return ""
 
@@ -44,14 +47,19 @@ def differs(
 def _differs(
     torch: Any, module: Any, arguments: tuple[Any, ...], names: Sequence[str], axes: dict[str, dict[int, str]],
     graph: Graph, rng: np.random.Generator, n_calls: int, refused: str,
+    fed: Mapping[str, str],
 ) -> str:  # fmt: skip
     """refused: what is given where the module does not take the first call. It ran with the example before the export:
     something of that is left in what it keeps elsewhere; of other lengths it may take none.
     """
-    calls = []
+    calls: list[tuple[dict[str, np.ndarray], list[np.ndarray]]] = []
+    returned = {name: at for name, output in fed.items() if (at := _place(output)) is not None}
     for number in range(n_calls):
         scale = _SCALES[number % len(_SCALES)]
-        inputs = _drawn(torch, arguments, iter(names), graph, rng, scale)
+        drawn = (_drawn(torch, x, name in graph.inputs, rng, scale) for name, x in _named(names, arguments))
+        held = calls[-1][1] if calls else []
+        carried = {name: torch.from_numpy(held[at]) for name, at in returned.items() if at < len(held)}
+        inputs = rebuilt(arguments, (carried.get(name, x) for name, x in zip(names, drawn, strict=True)))
         try:
             with torch.no_grad():
                 result = module(*inputs)
@@ -60,7 +68,7 @@ def _differs(
         except Exception:
             return refused if number == 0 else ""
         frames = {}
-        for name, tensor in zip(names, leaves(inputs), strict=True):
+        for name, tensor in _named(names, inputs):
             if name in graph.inputs:
                 laid = _frames(tensor.numpy(), next(iter(axes.get(name, ())), None), graph.shape(name))
                 if laid is None:
@@ -73,7 +81,7 @@ def _differs(
     X = {name: np.concatenate([frames[name] for frames, _ in calls]) for name in graph.inputs}
     outputs = reference.evaluate(graph, X).outputs
     for name, value in graph.outputs.items():
-        at = 0 if name == "output" else int(name.rpartition("_")[2]) if name.startswith("output_") else None
+        at = _place(name)
         if at is None or at >= len(calls[0][1]) or graph.values[value].once:
             continue
         per_call = [results[at].astype(np.float64) for _, results in calls]
@@ -83,20 +91,26 @@ def _differs(
     return ""
 
 
-def _resized(torch: Any, value: Any, names: Iterator[str], axes: dict[str, dict[int, str]], n_steps: int) -> Any:
-    """The example with another number of timesteps: its first one, repeated."""
-    if isinstance(value, (tuple, list)):
-        return tuple(_resized(torch, item, names, axes, n_steps) for item in value)
-    for axis in axes.get(next(names), {}):
+def _place(output: str) -> int | None:
+    """Which of the results an output is."""
+    name, _, number = output.partition("_")
+    return None if name != "output" or (number and not number.isdigit()) else int(number or 0)
+
+
+def _named(names: Sequence[str], arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    return zip(names, leaves(arguments), strict=True)
+
+
+def _resized(torch: Any, value: Any, axes: Mapping[int, str], n_steps: int) -> Any:
+    """A tensor with another number of timesteps: its first one, repeated."""
+    for axis in axes:
         value = torch.cat([value.narrow(axis, 0, 1)] * n_steps, axis)
     return value
 
 
-def _drawn(torch: Any, value: Any, names: Iterator[str], graph: Graph, rng: np.random.Generator, scale: float) -> Any:
-    """The example with random numbers in it; ids, and what starts a state, stay zeros or as they are."""
-    if isinstance(value, (tuple, list)):
-        return tuple(_drawn(torch, item, names, graph, rng, scale) for item in value)
-    if next(names) not in graph.inputs:
+def _drawn(torch: Any, value: Any, is_input: bool, rng: np.random.Generator, scale: float) -> Any:
+    """Random numbers in place of a tensor's; ids, and what starts a state, stay zeros or as they are."""
+    if not is_input:
         return torch.zeros_like(value)
     if not value.is_floating_point():
         return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,20 +65,9 @@ def refuse_lazy(torch: Any, given: Given) -> None:
             )
 
 
-def leaves(value: Any) -> Iterator[Any]:
-    """The tensors of arguments or results, in order."""
-    if isinstance(value, dict):
-        value = tuple(value.values())
-    if isinstance(value, (tuple, list)):
-        for item in value:
-            yield from leaves(item)
-    else:
-        yield value
-
-
 def first_line(error: Exception) -> str:
     """What an error of torch's says first; the rest is of its own insides."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
 
 
-__all__ = ["Given", "copied", "first_line", "given_of", "leaves", "refuse_lazy"]
+__all__ = ["Given", "copied", "first_line", "given_of", "refuse_lazy"]

@@ -19,7 +19,8 @@ import numpy as np
 
 from .._text import shown
 from ..errors import Error, UnsupportedError
-from ._torch_given import Given, copied, first_line, leaves
+from ._torch_given import Given, copied, first_line
+from ._torch_structure import leaves, rebuilt
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
@@ -200,13 +201,14 @@ def _same(torch: Any, a: Any, b: Any) -> bool:
     return not isinstance(a, _PLAIN) or a == b or a != a
 
 
-def _random(torch: Any, value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
-        return type(value)(_random(torch, item) for item in value)
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
+def _random(torch: Any, arguments: tuple[Any, ...]) -> Any:
+    def drawn(tensor: Any) -> Any:
+        if not (isinstance(tensor, torch.Tensor) and tensor.is_floating_point()):
+            return tensor
         generator = torch.Generator().manual_seed(0)
-        return torch.randn(value.shape, generator=generator, dtype=value.dtype)
-    return value
+        return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+
+    return rebuilt(arguments, map(drawn, leaves(arguments)))
 
 
 def stateless(torch: Any, module: Any, states: list[Remembered]) -> Any:

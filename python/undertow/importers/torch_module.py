@@ -26,9 +26,11 @@ from ..errors import Error, UnsupportedError
 from ..ir.graph import Graph
 from ..ir.ops import OPS, Cell
 from ._torch_check import differs
-from ._torch_given import Given, copied, first_line, given_of, leaves, refuse_lazy
+from ._torch_given import Given, copied, first_line, given_of, refuse_lazy
+from ._torch_pairs import Pairs, has_groups, pairs_of, read_with
 from ._torch_projected import written_out
 from ._torch_states import Remembered, memories, stateless
+from ._torch_structure import flat, has_dict, leaf_names, leaves, rebuilt, result_names
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -58,17 +60,21 @@ def from_torch(
 
     Args:
         module: a `torch.nn.Module`, scripted, traced or compiled ones included, or a `torch.export.ExportedProgram`.
-        example: what forward takes: a tensor, or a tuple of its positional arguments, each a tensor or a tuple of
-            tensors, of batch size 1. Values do not matter, shapes and dtypes do. An ExportedProgram has its own.
+        example: what forward takes: a tensor, or a tuple of its positional arguments, each a tensor or a tuple,
+            list or dict of tensors, of batch size 1. Values do not matter, shapes and dtypes do. An ExportedProgram has
+            its own.
         time_axis: the axis of time in the first argument (and in every further one of the same length there, unless
-            it is only the initial state of a cell). None when the module computes one step, with its states as
-            arguments, results or buffers. "auto": as the recurrent layers of the module say (batch_first); a module
-            without one, or that keeps states itself, computes a step. Of an ExportedProgram its dynamic shapes say so.
+            it is only the initial state of a cell); a negative one counts from the end of each. None when the module
+            computes one step, with its states as arguments, results or buffers. "auto": as the recurrent layers of the
+            module say (batch_first); a module without one, or that keeps states itself, computes a step. Of an
+            ExportedProgram its dynamic shapes say so.
         isa: as in `undertow.load`.
         fixed, states: as in `undertow.load` of an .onnx file. Inputs are named as in the signature of forward, with _0,
-            _1 ... behind the name for the parts of a tuple; outputs "output", "output_1" ... Of a model that streams,
-            outputs behind the first that give a recurrent layer's final state (h_n, c_n) are left out: read
-            `stream.state`.
+            _1 ... behind the name for the parts of a tuple, or _ and the key in a dict; outputs "output", "output_1",
+            "output_2" ... Of a model that streams, outputs behind the first that give a recurrent layer's final state
+            (h_n, c_n) are left out: read `stream.state`. States that are not given are found as there; a tuple, list
+            or dict of several tensors that a step takes, behind its first argument, and returns in one structure and
+            with equal shapes, is states too.
 
     Raises:
         ImportError: torch or onnx is not installed.
@@ -108,6 +114,10 @@ def graph_of(
     for key, tensor in zip(names, tensors, strict=True):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"from_torch: argument {key!r} is a {type(tensor).__name__}, expected tensors")
+    if alike := [name for k, name in enumerate(names) if name in names[:k]]:
+        raise UnsupportedError(
+            f"from_torch: two arguments are called {shown(alike[0])!r}; give one another name or key"
+        )
     kept = memories(torch, given)
     axis = None if kept and time_axis == "auto" else time_axis
     axes = {} if given.program is not None else _time_axes(torch, given.module, names, tensors, axis)
@@ -116,13 +126,22 @@ def graph_of(
         call.module = stateless(torch, call.module, kept)
         call.arguments = (*arguments, *(state.start for state in kept))
         call.names = [*names, *(state.name for state in kept)]
-        states = {**{state.name: f"{state.name}_next" for state in kept}, **(states or {})}
     else:
         call.module = written_out(torch, call.module)
+    if has_dict(call.arguments):
+        call.module = flat(torch, call.module, call.arguments)
+        call.arguments = tuple(leaves(call.arguments))
+    pairs = Pairs() if axes or states is not None else _pairs(torch, given, names)
+    if kept:
+        states = {**{state.name: f"{state.name}_next" for state in kept}, **(states or {})}
     starts = {state.name: state.start.numpy() for state in kept if bool(state.start.any())}
 
     def load(path: Path) -> Graph:
-        graph = onnx.load(path, fixed=fixed, states=states, starts=starts)
+        def read(more: Mapping[str, str]) -> Graph:
+            said = {**(states or {}), **more} if more else states
+            return onnx.load(path, fixed=fixed, states=said, starts=starts)
+
+        graph = read_with(read, pairs, names[0])
         if foreign := [name for name in graph.inputs if name not in call.names]:
             raise UnsupportedError(
                 f"what torch exports of {given.name} takes {foreign[0]!r}, which is none of its arguments: it keeps "
@@ -130,7 +149,8 @@ def graph_of(
             )
         if not graph.inputs:
             _refuse_other(given.name, "uses none of its arguments; the module", "", kept)
-        if not fixed and (output := _differs(torch, given, names, axes, graph)):
+        fed = {**(states or {}), **pairs.told}
+        if not fixed and (output := _differs(torch, given, names, axes, graph, fed)):
             _refuse_other(given.name, f"gives another {output} than the module, which", output, kept)
         return graph
 
@@ -159,12 +179,24 @@ def _refuse_other(name: str, what: str, output: str, kept: list[Remembered]) -> 
     raise UnsupportedError(f"what torch exports of {name} {what} {why}")
 
 
-def _differs(torch: Any, given: Given, names: list[str], axes: dict[str, dict[int, str]], graph: Graph) -> str:
+def _pairs(torch: Any, given: Given, names: list[str]) -> Pairs:
+    """See `pairs_of`."""
+    if not has_groups(given.arguments):
+        return Pairs()
+    with warnings.catch_warnings(), torch.no_grad(), silenced():
+        warnings.simplefilter("ignore")
+        result = copied(given.module, False)(*given.arguments)
+    return pairs_of(given.arguments, names, result)
+
+
+def _differs(
+    torch: Any, given: Given, names: list[str], axes: dict[str, dict[int, str]], graph: Graph, fed: Mapping[str, str]
+) -> str:
     """See `_torch_check.differs`; of a copy that shares no weights."""
     with warnings.catch_warnings(), silenced():
         warnings.simplefilter("ignore")
         try:
-            return differs(torch, copied(given.module, False), given.arguments, names, axes, graph)
+            return differs(torch, copied(given.module, False), given.arguments, names, axes, graph, fed)
         except Exception:  # random numbers may be none that the module takes
             return ""
 
@@ -185,9 +217,7 @@ def _is_final_state(graph: Graph, value: str) -> bool:
 def _input_names(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Iterator[str]:
     for i, argument in enumerate(arguments):
         parameters = _parameters(torch, module)
-        name = parameters[i] if i < len(parameters) else f"input_{i}"
-        parts = list(leaves(argument))
-        yield from [name] if not isinstance(argument, (tuple, list)) else [f"{name}_{k}" for k in range(len(parts))]
+        yield from leaf_names(parameters[i] if i < len(parameters) else f"input_{i}", argument)
 
 
 def _parameters(torch: Any, module: Any) -> list[str]:
@@ -213,22 +243,29 @@ def _time_axes(torch: Any, module: Any, names: list[str], tensors: list[Any], ax
             if isinstance(m, torch.nn.RNNBase)
             or (getattr(m, "original_name", "") in kinds and hasattr(m, "batch_first"))
         ]
-        first = {bool(m.batch_first) for m in layers}
-        if len(first) > 1:
+        orders = {bool(m.batch_first) for m in layers}
+        if len(orders) > 1:
             raise UnsupportedError(
                 "from_torch: the module has recurrent layers with batch_first and without; say time_axis"
             )
         batched = tensors[0].ndim >= (3 if tensors[0].is_floating_point() else 2)
-        axis = None if not layers else int(first == {True} and batched)
+        axis = None if not layers else int(orders == {True} and batched)
     if axis is None:
         return {}
-    if not isinstance(axis, int) or not 0 <= axis < tensors[0].ndim:
-        raise ValueError(f"from_torch: time_axis is {axis!r}, expected 0 to {tensors[0].ndim - 1}, None or 'auto'")
-    axes = {names[0]: {axis: "time"}}
-    for name, tensor in zip(names[1:], tensors[1:], strict=True):
-        # a state has (layers, batch, hidden): the same axis is time only where everything in front of features agrees
-        if tensor.shape[: axis + 1] == tensors[0].shape[: axis + 1] and tensor.ndim > axis and tensor.shape[axis] > 1:
-            axes[name] = {axis: "time"}
+    first = tensors[0]
+    if not isinstance(axis, int) or not -first.ndim <= axis < first.ndim:
+        raise ValueError(
+            f"from_torch: time_axis is {axis!r}, expected {-first.ndim} to {first.ndim - 1}, None or 'auto'"
+        )
+    axes = {}
+    for name, tensor in zip(names, tensors, strict=True):
+        if not -tensor.ndim <= axis < tensor.ndim:
+            continue
+        at, n_steps = axis % tensor.ndim, tensor.shape[axis]
+        # a state has (layers, batch, hidden): the same axis is time only where everything in front of it agrees
+        agrees = n_steps == first.shape[axis] and n_steps > 1 and tensor.shape[:at] == first.shape[:at]
+        if name == names[0] or agrees:
+            axes[name] = {at: "time"}
     return axes
 
 
@@ -313,7 +350,7 @@ def _export(torch: Any, call: _Call, exporter: Exporter, path: Path) -> None:
 def _output_names(call: _Call) -> list[str]:
     results = list(leaves(call.module(*call.arguments)))
     n = len(results) - len(call.states)
-    return [*["output", *(f"output_{i}" for i in range(1, n))][:n], *(f"{state.name}_next" for state in call.states)]
+    return [*result_names(n), *(f"{state.name}_next" for state in call.states)]
 
 
 def _by_torchscript(torch: Any, call: _Call, path: Path) -> None:
@@ -326,18 +363,12 @@ def _by_torchscript(torch: Any, call: _Call, path: Path) -> None:
 
 def _by_export(torch: Any, call: _Call, path: Path) -> None:
     """torch.export by itself: called by torch.onnx, it falls back to ways that keep the branches of the example."""
-    leaves = iter(call.names)
-
-    def shapes(value: Any) -> Any:
-        if isinstance(value, (tuple, list)):
-            return type(value)(shapes(item) for item in value)
-        axes = call.axes.get(next(leaves), {})
-        return dict.fromkeys(axes, torch.export.Dim.AUTO) or None
-
+    auto = torch.export.Dim.AUTO
     names = _output_names(call)
     program = call.program
     if program is None or call.states:
-        dynamic = shapes(call.arguments) if call.axes else None
+        shapes = (dict.fromkeys(call.axes.get(name, {}), auto) or None for name in call.names)
+        dynamic = rebuilt(call.arguments, shapes) if call.axes else None
         program = torch.export.export(call.module, call.arguments, dynamic_shapes=dynamic, strict=False)
     settings = {"input_names": call.names, "output_names": names, "opset_version": EXPORT_OPSET, "verbose": False}
     torch.onnx.export(program, (), str(path), dynamo=True, **settings)

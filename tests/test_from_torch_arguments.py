@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: MIT
+"""Live PyTorch modules: tuples, lists and dicts among arguments and results, the states in them, the axis of time."""
+
+from __future__ import annotations
+
+import collections
+import re
+
+import numpy as np
+import pytest
+
+import undertow
+from undertow import UnsupportedError
+from undertow.importers import torch_module
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
+
+I, H = 4, 6
+Pair = collections.namedtuple("Pair", "h c")
+
+
+def stepped(model, module, arguments, n_steps=5, place=1):
+    """Holds a stream against the module that gets its result at `place` as its second argument, from zeros on."""
+    stream, memory = model.stream(), arguments[1]
+    torch.manual_seed(1)
+    for _ in range(n_steps):
+        x = torch.randn(arguments[0].shape)
+        with torch.no_grad():
+            results = module(x, memory, *arguments[2:])
+        memory = results[place]
+        y = stream.step(x.numpy().reshape(model.inputs["x"].shape))
+        y = y["output"] if isinstance(y, dict) else y
+        np.testing.assert_allclose(y.ravel(), results[0].numpy().ravel(), atol=1e-5)
+
+
+class Cells(torch.nn.Module):
+    """Two cells of one width, whose states are packed as `pack` says."""
+
+    def __init__(self, pack, unpack):
+        super().__init__()
+        self.first, self.second = torch.nn.GRUCell(I, H), torch.nn.GRUCell(H, H)
+        self.pack, self.unpack = pack, unpack
+
+    def forward(self, x, state):
+        a, b = self.unpack(state)
+        a = self.first(x, a)
+        b = self.second(a, b)
+        return b * 2, self.pack(a, b)
+
+
+def zeros():
+    return torch.zeros(1, H)
+
+
+PACKED = {
+    "tuple": (lambda a, b: (a, b), tuple),
+    "list": (lambda a, b: [a, b], tuple),
+    "dict": (lambda a, b: {"a": a, "b": b}, lambda s: (s["a"], s["b"])),
+    "dict in another order": (lambda a, b: {"b": b, "a": a}, lambda s: (s["a"], s["b"])),
+    "namedtuple": (Pair, tuple),
+    "nested": (lambda a, b: {"low": (a,), "high": [b]}, lambda s: (s["low"][0], s["high"][0])),
+}
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "export"])
+@pytest.mark.parametrize("packed", PACKED)
+def test_states_that_come_and_go_in_one_structure(packed, exporter, monkeypatch):
+    if exporter == "export":
+        pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+        monkeypatch.setattr(torch_module, "_by_torchscript", torch_module._by_export)
+    torch.manual_seed(0)
+    module = Cells(*PACKED[packed]).eval()
+    state = module.pack(zeros(), zeros())
+    arguments = (torch.zeros(1, I), dict(sorted(state.items())) if isinstance(state, dict) else state)
+    model = undertow.from_torch(module, arguments)
+    assert list(model.inputs) == ["x"]
+    assert model.source.count("as it comes in and goes out in one structure") == 2
+    stepped(model, module, arguments)
+
+
+def test_tensors_in_a_dict_are_called_by_their_keys():
+    class Gains(torch.nn.Module):
+        def forward(self, x, gains):
+            return x * gains["left"] + gains["rest"][1] * gains["rest"][0]
+
+    example = {"left": torch.zeros(1, I), "rest": (torch.zeros(1, I), torch.zeros(1, 1))}
+    model = undertow.from_torch(Gains(), (torch.zeros(1, I), example))
+    assert list(model.inputs) == ["x", "gains_left", "gains_rest_0", "gains_rest_1"]
+
+    class Alike(torch.nn.Module):
+        def forward(self, x, gains, gains_left):
+            return x * gains["left"] + gains_left
+
+    with pytest.raises(UnsupportedError, match="two arguments are called 'gains_left'"):
+        undertow.from_torch(Alike(), (torch.zeros(1, I), {"left": torch.zeros(1, I)}, torch.zeros(1, I)))
+
+
+class Lstm(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = torch.nn.LSTMCell(I, H)
+
+    def forward(self, x, state):
+        h, c = self.cell(x, state)
+        return h * 2, (h, c)
+
+
+class LstmAndCache(Lstm):
+    def forward(self, x, state, last):
+        h, c = self.cell(x + last, state)
+        return h * 2, (h, c), torch.tanh(x)
+
+
+class OnlyState(Lstm):
+    def forward(self, x, state):
+        return self.cell(x, state)
+
+
+def advised(module, arguments):
+    """What a refusal says to paste, line by line."""
+    with pytest.raises(UnsupportedError, match="cannot tell which inputs are states") as refused:
+        undertow.from_torch(module, arguments)
+    lines = re.findall(r"states=(\{[^{}]*\})", str(refused.value))
+    return [dict(re.findall(r"'(\w+)': '(\w+)'", line)) for line in lines]
+
+
+def test_a_tuple_beside_a_single_tensor_is_asked_about():
+    torch.manual_seed(0)
+    module, arguments = LstmAndCache().eval(), (torch.zeros(1, I), (zeros(), zeros()), torch.zeros(1, I))
+    pair = {"state_0": "output_1", "state_1": "output_2"}
+    both, without = advised(module, arguments)[:2]
+    assert (both, without) == ({**pair, "last": "output_3"}, pair)
+    assert list(undertow.from_torch(module, arguments, states=both).inputs) == ["x"]
+    assert list(undertow.from_torch(module, arguments, states=without).inputs) == ["x", "last"]
+
+
+def test_a_tuple_that_is_all_that_is_returned_is_asked_about_in_order():
+    torch.manual_seed(0)
+    module, arguments = OnlyState().eval(), (torch.zeros(1, I), (zeros(), zeros()))
+    states, none = advised(module, arguments)
+    assert (states, none) == ({"state_0": "output", "state_1": "output_1"}, {})
+    model = undertow.from_torch(module, arguments, states=states)
+    stream, memory = model.stream(), arguments[1]
+    for x in torch.randn(5, 1, I):
+        with torch.no_grad():
+            memory = module(x, memory)
+        y = stream.step(x[0].numpy())
+        np.testing.assert_allclose(y["output"], memory[0][0].numpy(), atol=1e-5)
+
+
+def test_what_the_caller_says_of_states_holds():
+    module, arguments = Lstm().eval(), (torch.zeros(1, I), (zeros(), zeros()))
+    model = undertow.from_torch(module, arguments, states={})
+    assert list(model.inputs) == ["x", "state_0", "state_1"]
+
+
+class Registers(torch.nn.Module):
+    """A state whose first tensor becomes the input, as in filters: nothing of itself is in what returns it."""
+
+    def forward(self, x, past):
+        return x + 0.5 * past[0] - 0.3 * past[1], (x, past[0])
+
+
+def test_registers_that_shift():
+    module, arguments = Registers(), (torch.zeros(1, I), (torch.zeros(1, I), torch.zeros(1, I)))
+    model = undertow.from_torch(module, arguments)
+    assert list(model.inputs) == ["x"]
+    stepped(model, module, arguments)
+
+
+def test_the_final_states_of_a_sequence_are_read_as_before():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.LSTM(I, H)
+
+        def forward(self, x, state):
+            return self.rnn(x, state)
+
+    for options in ({}, {"time_axis": None}):
+        example = (torch.zeros(7, 1, I), (torch.zeros(1, 1, H), torch.zeros(1, 1, H)))
+        model = undertow.from_torch(Net(), example, **options)
+        assert model.inputs["x"].shape == (I,)
+        assert "time: axis 0 of 'x'" in model.source
+
+
+@pytest.mark.parametrize("options", [{}, {"states": {"state_0": "output_1", "state_1": "output_2"}}])
+def test_a_step_is_held_against_calls_that_hand_their_states_on(options, monkeypatch):
+    """An export that goes wrong where states are no zeros."""
+    module, arguments = Lstm().eval(), (torch.zeros(1, I), (zeros(), zeros()))
+    by_torchscript = torch_module._by_torchscript
+
+    def forgetful(torch, call, path):
+        class Forgets(Lstm):
+            def forward(self, x, state):
+                return super().forward(x, (state[0] * 0.5, state[1]))
+
+        call.module = Forgets()
+        call.module.load_state_dict(module.state_dict())
+        by_torchscript(torch, call, path)
+
+    monkeypatch.setattr(torch_module, "_by_torchscript", forgetful)
+    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError, match="gives another 'output' than the module"):
+        undertow.from_torch(module, arguments, **options)
+
+
+# -- the axis of time -----------------------------------------------------------------------------------------------
+
+
+class Causal(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv1d(I, 3, 3)
+
+    def forward(self, x, gain=None):
+        y = self.conv(torch.nn.functional.pad(x, (2, 0)))
+        return y if gain is None else y * gain.unsqueeze(1)
+
+
+def test_an_axis_of_time_that_counts_from_the_end():
+    torch.manual_seed(0)
+    module, x, gain = Causal().eval(), torch.randn(1, I, 9), torch.randn(1, 9)
+    with torch.no_grad():
+        expected, louder = module(x)[0].T, module(x, gain)[0].T
+    model = undertow.from_torch(module, x, time_axis=-1)
+    assert model.inputs["x"].shape == (I,)
+    np.testing.assert_allclose(model.run(x[0].numpy().T), expected, atol=1e-5)
+    model = undertow.from_torch(module, (x, gain), time_axis=-1)
+    X = {"x": x[0].numpy().T, "gain": gain[0].numpy().reshape(9, *model.inputs["gain"].shape)}
+    np.testing.assert_allclose(model.run(X), louder, atol=1e-5)
+    with pytest.raises(ValueError, match=r"time_axis is -4, expected -3 to 2, None or 'auto'"):
+        undertow.from_torch(module, x, time_axis=-4)
