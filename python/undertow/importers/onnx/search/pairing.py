@@ -96,10 +96,11 @@ class _Possible:
 def candidates(program: Program) -> list[Pair]:
     """Pairs of a single-step model that no recurrent node tells: equal shapes, and the output depends on the input.
 
-    Names decide where they tell pairs (`names.by_names`); where they do, also for a state that is overwritten without
-    being read for it, as the frame before. Of other inputs those are states of which an output is moved:
-    a cache of which the oldest part is dropped; or their own name says so, and one output alone could return them. That
-    shapes leave one pair is no evidence: it may be a frame and what is made of it. Empty when no pair is possible.
+    Names decide where they tell pairs (`_Possible.named`), also of a state that is overwritten without being read for
+    it, as the frame before; a letter does where a frame and a result are left beside it (`_letters`). Of other inputs
+    those are states of which an output has elements and new ones (`_Possible.caches`); or their own name says so, and
+    one output alone could return them. That shapes leave one pair is no evidence: it may be a frame and what is made of
+    it. Empty when no pair is possible.
 
     Raises:
         Refusal: a pair is possible, and nothing tells whether it is one, or which; with the line to paste.
