@@ -67,6 +67,11 @@ ASKED = [
     "x level h -> y smoothed h_out",
     "z cond h -> z_out h_out vad",
     "a b -> c d",
+    "dec_in hidden context -> dec_out new_hidden new_context",
+    "noisy prev_mask h -> yy mask h_out",
+    "noisy context h -> yy new_context h_out",
+    "noisy frame_in h -> yy frame_out h_out",
+    "x frames index -> y new_frames new_index",
 ]
 
 
@@ -217,3 +222,44 @@ def test_calls_of_one_timestep_are_held_against_one_of_several(case, batch, tmp_
     shapes = {"x": [None if batch != 1 else 1, 4, H]}
     assert list(undertow.load(path, shapes=shapes).inputs) == ["x"]
     assert not several or "N" in several
+
+
+@pytest.mark.parametrize("time", [1, "time"])
+@pytest.mark.parametrize("names", ["n n_out", "count new_count", "gain_in gain_out"])
+@pytest.mark.parametrize("kind", ["counted", "scaled", "the last output"])
+def test_what_is_called_alike_beside_a_recurrent_node(kind, names, time, tmp_path, rng):
+    state, returned = names.split()
+    wide = H if kind == "the last output" else 1
+    weights = {"W": random(rng, 1, 3 * H, H), "R": random(rng, 1, 3 * H, H), "first": np.array([0])}
+    nodes = [
+        node("Transpose", "x", "steps", perm=[1, 0, 2]),
+        helper.make_node("GRU", ["steps", "W", "R", "", "", "h"], ["Y", "h_out"], hidden_size=H),
+        node("Squeeze", "Y second", "rows"),
+        node("Transpose", "rows", "all", perm=[1, 0, 2]),
+        node("Mul", f"all {state}", "y"),
+        {
+            "counted": node("Add", f"{state} one", returned),
+            "scaled": node("Mul", f"{state} k", returned),
+            "the last output": node("Squeeze", "h_out first", returned),
+        }[kind],
+    ]
+    inputs = {"x": [1, time, H], "h": [1, 1, H], state: [1, wide]}
+    path = file_of(tmp_path, nodes, inputs, {"y": [1, time, H], "h_out": [1, 1, H], returned: [1, wide]}, weights)
+    if time == 1 and kind != "the last output":
+        assert list(undertow.load(path).inputs) == ["x"]
+        return
+    with pytest.raises(undertow.UnsupportedError, match=f"'{state}' and '{returned}' are called|states={{'{state}'"):
+        undertow.load(path)
+
+
+def test_a_difference_of_single_numbers(tmp_path, rng):
+    """A frame of one number, padded along time and the batch beside it."""
+    nodes = [
+        node("Pad", "x pads", "late"),
+        node("Slice", "late zero minus second", "before"),
+        node("Sub", "x before", "y"),
+    ]
+    weights = {"pads": np.array([0, 1, 0, 0]), "zero": np.array([0])}
+    path = file_of(tmp_path, nodes, {"x": ["batch", "time"]}, {"y": ["batch", "time"]}, weights)
+    X = random(rng, 9)
+    np.testing.assert_array_equal(undertow.load(path).run(X), X - np.append(np.float32(0), X[:-1]))

@@ -192,7 +192,9 @@ def pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         tuple(slice(max(0, -b), n - max(0, -a)) for n, (b, a) in zip(elements.shape, widths, strict=True))
     ]
     widths = [(max(0, b), max(0, a)) for b, a in widths]
-    if numpy_mode != "constant":
+    if not widths:
+        padded = elements  # a frame of one number: only time is padded
+    elif numpy_mode != "constant":
         if mode == "reflect" and any(max(w) >= n for n, w in zip(elements.shape, widths, strict=True)):
             node.unsupported(f"reflects pads {pads} beyond an input of shape {x.shape}")
         padded = np.pad(elements, widths, numpy_mode)  # type: ignore[call-overload]

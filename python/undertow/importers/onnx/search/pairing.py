@@ -17,6 +17,7 @@ from .names import Strength, by_names, is_aside, is_frame, is_state, is_time, st
 _TRIED = 4
 #: no evidence
 _ALONE = "no other pair is possible"
+_EITHER = "are called alike, but may be a frame and what is made of it"
 
 
 @dataclass
@@ -85,6 +86,24 @@ class _Possible:
         }
         return named | by_names(rest)
 
+    def called_alike(self, named: Mapping[str, str]) -> dict[str, str]:
+        """Pairs beside those that are told: called alike, like a frame where a path leads from one to the other."""
+        left = {
+            n: [o for o in outputs if o not in named.values()] for n, outputs in self.alike.items() if n not in named
+        }
+        return by_names(
+            {
+                n: [o for o in outputs if self.program.depends(o, n) or strength(n, o) > Strength.FRAME]
+                for n, outputs in left.items()
+            },
+            Strength.FRAME,
+        )
+
+    def beside(self, pairs: Mapping[str, str]) -> tuple[list[str], list[str]]:
+        """The inputs and outputs that are of no pair, and of no recurrent node."""
+        inputs = [port.name for port in self.program.inputs if port.name not in pairs]
+        return inputs, [output for output in self.free if output not in pairs.values()]
+
     def caches(self) -> dict[str, list[str]]:
         """Input -> outputs that have elements of it, and others: the oldest part dropped, or one written."""
         caches = {
@@ -112,6 +131,7 @@ def candidates(program: Program) -> list[Pair]:
     if len(program.inputs) + known < 2 and any(strength(n, o) is Strength.STATE for n, o in named.items()):
         raise _ambiguous(possible, "names say that every input is a state, so that no frame comes in")
     if not (fits or named) or len(program.inputs) + known < 2:
+        _check_alike(possible, named)
         return []
     if len(program.outputs) == 1:
         return _returned_alone(possible, by_names(fits))
@@ -138,6 +158,7 @@ def candidates(program: Program) -> list[Pair]:
     caches = possible.caches()
     if named:
         caches = {n: left for n, outputs in caches.items() if (left := [o for o in outputs if o not in named.values()])}
+        _check_alike(possible, named)
         _check_left(possible, named, caches)
         fits = {name: outputs for name, outputs in fits.items() if name in named or name in caches}
     elif len(fits) == len(program.inputs):
@@ -193,6 +214,12 @@ def in_sequences(program: Program) -> list[Pair]:
         raise _ambiguous(possible, f"{name!r} and {output!r} are called like a state, but have an axis called time")
     caches = {name: outputs[0] for name, outputs in possible.caches().items() if len(outputs) == 1 and name in timeless}
     told = {**{n: o for n, o in caches.items() if o not in sure.values()}, **sure}
+    most = max(len(port.dynamic) for port in program.inputs)
+    short = {p.name for p in program.inputs if p.name in timeless and len(p.dynamic) < most}
+    alike = {n: o for n, o in possible.called_alike(told).items() if n in short and strength(n, o) > Strength.FRAME}
+    if alike:
+        name, output = next(iter(alike.items()))
+        raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}", doubted={**told, **alike})
     if len(told) == len(program.inputs) and not program.state_inputs:
         return []
     return [Pair(n, o, "by name and shape" if n in sure else "its elements are moved there") for n, o in told.items()]
@@ -207,26 +234,34 @@ def _letters(possible: _Possible, named: Mapping[str, str]) -> dict[str, str]:
          and any(possible.program.depends(o, n) for o in fitting)},
         Strength.LETTER,
     )  # fmt: skip
-    inputs = [p.name for p in possible.program.inputs if p.name not in named and p.name not in letters]
-    outputs = [o for o in possible.free if o not in named.values() and o not in letters.values()]
-    if not letters or not inputs:
-        return {}
-    if outputs and any(is_frame(name) for name in inputs):
-        return letters
-    name, output = next(iter(letters.items()))
-    raise _ambiguous(possible, f"{name!r} and {output!r} are called alike, but may be a frame and what is made of it")
+    inputs, outputs = possible.beside({**named, **letters})
+    if letters and inputs and not (outputs and any(map(is_frame, inputs))):
+        name, output = next(iter(letters.items()))
+        raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}", doubted=letters)
+    return letters if inputs else {}
 
 
 def _check_named(possible: _Possible, named: Mapping[str, str]) -> None:
-    """Refuse pairs that are called alike, but not like states, where nothing else comes out and nothing that is called
-    a frame comes in: left_in and left_out beside a width.
+    """Refuse pairs that are called alike, but not like states, where nothing that is called a frame comes in beside
+    them, and nothing else comes out, or what could return it: left_in and left_out beside a width.
     """
-    inputs = [p.name for p in possible.program.inputs if p.name not in named]
+    inputs, outputs = possible.beside(named)
     doubtful = [(n, o) for n, o in named.items() if strength(n, o) is not Strength.STATE]
-    if doubtful and set(possible.free) <= set(named.values()) and not any(is_frame(name) for name in inputs):
+    other = not outputs or any(o in outputs for n in inputs for o in possible.alike.get(n, []))
+    if doubtful and other and not any(map(is_frame, inputs)):
         name, output = doubtful[0]
-        why = f"{name!r} and {output!r} are called alike, but may be a frame and what is made of it"
-        raise _ambiguous(possible, why)
+        raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}")
+
+
+def _check_alike(possible: _Possible, named: Mapping[str, str]) -> None:
+    """Refuse an input and an output that are called alike, but not told, where another frame comes in and something
+    else comes out.
+    """
+    alike = possible.called_alike(named)
+    inputs, outputs = possible.beside({**named, **alike})
+    if alike and outputs and any(map(is_frame, inputs)):
+        name, output = next(iter(alike.items()))
+        raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}", doubted=alike)
 
 
 def _check_left(possible: _Possible, named: Mapping[str, str], caches: Mapping[str, list[str]]) -> None:
@@ -363,8 +398,11 @@ def _ambiguous(
     fits = possible.fits if fits is None else fits
     error = UnsupportedError(f"cannot tell which inputs are states: {why} (equal shapes: {fits})")
     named = possible.named()
+    alike = by_names(possible.alike, Strength.FRAME)
+    sure = {n: o for n, o in named.items() if strength(n, o) is Strength.STATE}
+    rest = {n: o for n, o in alike.items() if n not in named and o not in named.values()}
     lines = [{**named, **doubted}] if doubted else []
-    lines += [named, {**by_names(possible.alike, Strength.FRAME), **named}]
+    lines += [named, {**alike, **named}, {**sure, **rest}]
     lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (possible.alike, fits)]
     likely = [Advice("say it with", "if that is so", states=states) for states in lines if states]
     return Refusal(error, [[*likely, Advice("say it with", "if there are none", states={})], alone(fits)])
