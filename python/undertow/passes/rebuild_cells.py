@@ -26,8 +26,8 @@ def recover(graph: Graph) -> tuple[list[str], int]:
     """Replace cells that were taken apart, in place; gives the names of the new nodes, and the work that it took.
 
     A cell whose matrices would be much larger than what the graph holds stays as it is, and so do those that are not
-    found within a bounded search: they stream through their registers, only slower. What the old ops computed is left
-    without a use and is for the caller to prune.
+    found within a bounded search: they stream through their registers, only slower. Registers that this leaves without
+    a use are for the caller to prune.
     """
     n = graph.n_parameters
     budget = Budget(8 * (_WEIGHTS + _TIMES * n), _WORK + _WORK_EACH * n)
@@ -61,6 +61,7 @@ def _insert(graph: Graph, cell: Cell) -> str:
     ends = [outputs] if isinstance(outputs, str) else list(outputs)
     for part, output in zip(cell.parts, ends, strict=False):
         replace_value(graph, part.next.source, output)
+    _drop_unread(graph)
     for state in dict.fromkeys(part.state for part in cell.parts):
         taken = [
             (new, table(part.positions)) for new, part in zip(states, cell.parts, strict=True) if part.state == state
@@ -156,6 +157,26 @@ def _unused(graph: Graph, name: str) -> str:
     while name in graph.states:
         name += "_"
     return name
+
+
+def _drop_unread(graph: Graph) -> None:
+    """Drop the nodes that no output is made of and nothing that holds a state."""
+    producer = {value: node for node in graph.nodes for value in node.outputs}
+    todo = [*graph.outputs.values(), *(value for node in graph.nodes if node.states for value in node.inputs)]
+    read: set[str] = set()
+    while todo:
+        value = todo.pop()
+        if value not in read:
+            read.add(value)
+            todo += producer[value].inputs if value in producer else ()
+    kept = []
+    for node in graph.nodes:
+        if node.states or not read.isdisjoint(node.outputs):
+            kept.append(node)
+            continue
+        for value in node.outputs:
+            del graph.values[value]
+    graph.nodes = kept
 
 
 def _is_read(graph: Graph, value: str) -> bool:
