@@ -28,4 +28,8 @@ class TooLarge(Retry):
     """A table of this reading is beyond the memory or the elements that one may have."""
 
 
-__all__ = ["Retry", "TooLarge"]
+class TooManyNodes(Retry):
+    """This reading takes more nodes than are walked, loops written out; with more timesteps it does too."""
+
+
+__all__ = ["Retry", "TooLarge", "TooManyNodes"]

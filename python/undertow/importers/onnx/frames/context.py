@@ -14,7 +14,7 @@ from ....budget import TooMuch, room, too_much
 from ....errors import UnsupportedError
 from ..file import limits
 from ..file.nodes import OnnxNode
-from ..retry import Retry, TooLarge
+from ..retry import Retry, TooLarge, TooManyNodes
 from ..simplify.fold import Evaluator
 from ..simplify.ports import Port
 from ..simplify.program import ID_TYPES, Program
@@ -172,9 +172,13 @@ class Walk(ABC):
     def count_node(self, node: OnnxNode) -> None:
         """Refuse to go on beyond the limit of nodes, rounds of loops counted as well."""
         self.n_walked += limits.nodes_of(len(node.inputs) + len(node.outputs))
-        if self.n_walked > limits.MAX_NODES:
-            node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
+        self.check_nodes(node)
         self._check_work(node)
+
+    def check_nodes(self, node: OnnxNode, n_more: int = 0) -> None:
+        """Refuse to walk so many nodes more."""
+        if self.n_walked + n_more > limits.MAX_NODES:
+            raise TooManyNodes(f"{node.where}: is beyond {limits.MAX_NODES} nodes, loops written out")
 
     # -- given by the driver, which knows every operator ---------------------------------------------------------------
 

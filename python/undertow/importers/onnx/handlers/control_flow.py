@@ -88,8 +88,7 @@ def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: li
         )
     if limit > limits.MAX_TRIPS:
         node.unsupported(f"runs {limit} times; at most {limits.MAX_TRIPS} rounds that are no timesteps are supported")
-    if walk.n_walked + _written_nodes(walk, node) > limits.MAX_NODES:
-        node.unsupported(f"is beyond {limits.MAX_NODES} nodes, loops written out")
+    walk.check_nodes(node, _written_nodes(walk, node))
     rows: list[list[Any]] = [[] for _ in body.outputs[1 + len(carried) :]]
     alive, n = True, 0
     while alive and n < limit:

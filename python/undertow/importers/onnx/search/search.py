@@ -18,7 +18,7 @@ from ..file import limits
 from ..frames.context import Forgets, Reading
 from ..frames.provenance import Mixed
 from ..frames.windows import TooShort
-from ..retry import Retry, TooLarge
+from ..retry import Retry, TooLarge, TooManyNodes
 from ..simplify.budget import Exhausted
 from ..simplify.ports import Port
 from ..simplify.program import Program
@@ -45,6 +45,10 @@ class _Failures(list[Failure]):
 
     def is_settled(self, program: Program, reading: Reading) -> bool:
         return any(program is p and reading == r for p, r in self.settled)
+
+    def were_too_many(self, program: Program) -> bool:
+        """Whether a reading of a program took too many nodes, as any of more timesteps would."""
+        return any(isinstance(f.error, TooManyNodes) and f.walk is not None and f.walk[0] is program for f in self)
 
     def was_too_much(self, program: Program, reading: Reading) -> bool:
         """Whether fewer timesteps along the same axes made too large tables already."""
@@ -212,11 +216,18 @@ def _search(
 ) -> Imported | None:
     n_tried = 0
     tried: dict[int, Reading] = {}  # one of each number of timesteps
+    met: dict[int, bool] = {}  # number of timesteps -> whether numbers of the file are as large
     n_failed = len(failures)
     for sizes in sizes_to_try(program, carried, exact):
         short = any(f.longer or isinstance(f.error, TooShort) for f in failures[n_failed:])
-        if sizes.n_steps in MORE_STEPS and not (short or _meet_numbers(program, tried)):
+        if sizes.n_steps in MORE_STEPS and failures.were_too_many(program):
             continue
+        if sizes.n_steps in MORE_STEPS and not short:
+            most = max(tried, default=0)
+            if most not in met:
+                met[most] = _meet_numbers(program, tried)
+            if not met[most]:
+                continue
         by_rank: dict[int, list[Reading]] = {}
         for reading in readings(program, sizes, carried, exact):
             named = sum(a is not None for p in program.inputs for a in reading.axes[p.name])
