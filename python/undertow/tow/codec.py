@@ -83,8 +83,9 @@ def write(graph: Graph) -> bytes:
     blob[HEADER : HEADER + len(metadata)] = metadata
     at = align(HEADER + metadata_bytes)
     for _, array in out.tensors:
-        blob[at : at + array.nbytes] = array.tobytes()
+        np.frombuffer(blob, np.uint8)[at : at + array.nbytes] = array.reshape(-1).view(np.uint8)
         at = align(at + array.nbytes)
+    out.tensors.clear()  # of which the file is a copy, and its bytes are another
     _seal(blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, source))
     return bytes(blob)
 

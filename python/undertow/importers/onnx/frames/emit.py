@@ -23,7 +23,8 @@ def unary(builder: Builder, op: str, table: np.ndarray, **settings: Any) -> np.n
     flat = table.ravel()
     if provenance.ascends(flat):
         return builder.elements(builder.add(op, [builder.value(flat)], **settings)).reshape(table.shape)
-    unique, _, inverse = _different(flat)
+    unique, inverse = _different(flat)
+    del flat
     result = builder.elements(builder.add(op, [builder.value(unique)], **settings))
     return result.ravel()[inverse].reshape(table.shape)
 
@@ -41,7 +42,9 @@ def affine(builder: Builder, table: np.ndarray, scale: Any, shift: Any) -> np.nd
     order: Any = slice(None)
     back = order
     if not provenance.ascends(flat):
-        _, first, inverse = _different(flat)
+        unique, inverse = _different(flat)
+        first = np.empty(unique.size, np.int64)
+        first[inverse] = np.arange(flat.size)
         if all(np.array_equal(w, w[first][inverse], equal_nan=True) for w in weights):
             order, back = first, inverse
         else:
@@ -135,16 +138,19 @@ def rowwise(builder: Builder, op: str, table: np.ndarray, **settings: Any) -> np
 # -- order ----------------------------------------------------------------------------------------------------------
 
 
-def _different(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """numpy.unique with return_index and return_inverse (any place for the first); no sort where numbers lie close."""
+def _different(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """numpy.unique with return_inverse; no sort where numbers lie close."""
     low, high = int(flat.min()), int(flat.max())
     if high - low >= 4 * flat.size:
-        return np.unique(flat, return_index=True, return_inverse=True)
-    place = np.full(high - low + 1, -1)
-    place[flat - low] = np.arange(flat.size)
-    present = place >= 0
-    rank = np.cumsum(present) - 1
-    return np.flatnonzero(present) + low, place[present], rank[flat - low]
+        return np.unique(flat, return_inverse=True)
+    present = np.zeros(high - low + 1, bool)
+    for part in provenance.parts(flat.size):
+        present[flat[part] - low] = True
+    rank = np.cumsum(present, dtype=np.int32)
+    inverse = np.empty(flat.size, np.int32)
+    for part in provenance.parts(flat.size):
+        inverse[part] = rank[flat[part] - low] - 1
+    return np.flatnonzero(present) + low, inverse
 
 
 def _memory_order(table: np.ndarray, axes: Iterable[int]) -> list[int]:
