@@ -34,6 +34,11 @@ def affine(walk: Walk, node: OnnxNode, operand: Any, scale: Any, shift: Any) -> 
     """x * scale + shift; scale and shift broadcast to the operand."""
     layout, elements = take_apart(walk, node, operand)
     walk.count(node, layout.shape, layout.outer)
+    return _scaled(walk, node, layout, elements, scale, shift)
+
+
+def _scaled(walk: Walk, node: OnnxNode, layout: Layout, elements: np.ndarray, scale: Any, shift: Any) -> Tensor:
+    """elements * scale + shift, of a tensor that is taken apart and counted."""
     weights = []
     for array in (scale, shift):
         frame = provenance.frame_of(np.asarray(array, np.float32), layout)
@@ -163,16 +168,15 @@ def combine(walk: Walk, node: OnnxNode, op: str, a: Any, b: Any) -> Tensor:
     tensor, constant = (a, b) if isinstance(a, Tensor) else (b, a)
     layout, (elements,) = provenance.broadcast([tensor], shape)
     walk.count(node, shape, layout.outer)
-    spread = layout.tensor(elements)
     neutral = _NEUTRAL.get(op, _NEUTRAL_AFTER.get(op) if tensor is a else None)
     if neutral is not None and (constant == neutral).all():
-        return spread
-    if op == "add":
-        return affine(walk, node, spread, 1.0, constant)
+        return layout.tensor(elements)
     if op == "mul":
-        return affine(walk, node, spread, constant, 0.0)
+        return _scaled(walk, node, layout, elements, constant, 0.0)
+    if op == "add" or (op == "sub" and tensor is not a):
+        return _scaled(walk, node, layout, elements, 1.0 if op == "add" else -1.0, constant)
     if op == "sub":
-        return affine(walk, node, spread, 1.0, -constant) if tensor is a else affine(walk, node, spread, -1.0, constant)
+        return _scaled(walk, node, layout, elements, 1.0, -constant)
     frame = provenance.frame_of(constant, layout)
     if frame is None:
         node.unsupported("a constant differs between timesteps or batch items")
