@@ -68,6 +68,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
     if not model.HasField("graph") or not model.opset_import:
         raise FormatError(f"{where}: not an ONNX model: it has no graph or no operator set")
     _check_ports(model.graph, where)
+    _check_graphs(model.graph, where)
     _check_text(model, where)
     if model.functions:
         _check_functions(model, where)
@@ -92,6 +93,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
             model = onnx.inliner.inline_local_functions(model)
         except Exception as error:
             raise FormatError(f"{where}: its functions cannot be inlined: {_first_line(error)}") from cause(error)
+        _check_graphs(model.graph, where)
         _check_tensors(onnx, model, path, where)
     return model
 
@@ -106,19 +108,19 @@ def _check_ports(graph: Any, where: str) -> None:
 
 def _check_text(model: Any, where: str) -> None:
     """Refuse names that are no UTF-8: protobuf gives those as bytes."""
-    for graph in _graphs(model.graph, where):
+    for graph in _graphs(model.graph):
         _all_text([graph.name, *(v.name for v in (*graph.input, *graph.output, *graph.initializer))], where)
         _all_text([d.dim_param for v in (*graph.input, *graph.output) for d in v.type.tensor_type.shape.dim], where)
-    for node in (*_nodes(model.graph, where), *(n for f in model.functions for n in f.node)):
-        _all_text([node.name, node.op_type, node.domain, *node.input, *node.output], where)
-        _all_text([a.name for a in node.attribute], where)
+    for node in (*_nodes(model.graph), *(n for f in model.functions for n in f.node)):
+        own = [node.name, node.op_type, node.domain, *node.input, *node.output]
+        _all_text([*own, *(a.name for a in node.attribute)], where)
     for f in model.functions:
         _all_text([f.name, f.domain, *f.input, *f.output, *f.attribute], where)
     _all_text([model.producer_name, model.producer_version, *(o.domain for o in model.opset_import)], where)
 
 
 def _all_text(names: list[Any], where: str) -> None:
-    for name in names:
+    for name in () if {str}.issuperset(map(type, names)) else names:
         if not isinstance(name, str):
             raise FormatError(f"{where}: damaged: the name {name[:40]!r} is not UTF-8")
 
@@ -133,7 +135,7 @@ def _check_functions(model: Any, where: str) -> None:
             raise UnsupportedError(
                 f"{where}: function {function.name!r} calls another function, which is not supported"
             )
-    calls = [functions.get((node.domain, node.op_type)) for node in _nodes(model.graph, where)]
+    calls = [functions.get((node.domain, node.op_type)) for node in _nodes(model.graph)]
     counted = Counter(id(f) for f in calls if f is not None)
     sizes = {id(f): sum(limits.nodes_of(len(n.input) + len(n.output)) for n in f.node) for f in functions.values()}
     _limit(where, "nodes", sum(counted[k] * n for k, n in sizes.items()), limits.MAX_NODES)
@@ -149,8 +151,8 @@ def _check_tensors(onnx: Any, model: Any, path: Path | None, where: str) -> None
 
 
 def _tensors(graph: Any, where: str) -> Iterator[Any]:
-    """Every tensor of a graph and of the graphs inside it; counts nodes and depth on the way."""
-    for inner in _graphs(graph, where):
+    """Every tensor of a graph and of the graphs inside it."""
+    for inner in _graphs(graph):
         yield from inner.initializer
         if inner.sparse_initializer:
             name = inner.sparse_initializer[0].values.name
@@ -166,8 +168,8 @@ def _tensors(graph: Any, where: str) -> Iterator[Any]:
                     )
 
 
-def _graphs(graph: Any, where: str) -> Iterator[Any]:
-    """A graph and those inside it; counts nodes, graphs and depth on the way."""
+def _check_graphs(graph: Any, where: str) -> None:
+    """Refuse too many nodes, graphs, or graphs inside of graphs."""
     todo, n_nodes, n_graphs = [(graph, 1)], 0, 1
     while todo:
         graph, depth = todo.pop()
@@ -175,7 +177,6 @@ def _graphs(graph: Any, where: str) -> Iterator[Any]:
         n_nodes += sum(limits.nodes_of(len(node.input) + len(node.output)) for node in graph.node)
         _limit(where, "nodes", n_nodes, limits.MAX_NODES)
         _limit(where, "inputs and outputs of a graph", len(graph.input) + len(graph.output), limits.MAX_NODES)
-        yield graph
         for node in graph.node:
             for attribute in node.attribute:
                 n_graphs += len(attribute.graphs)
@@ -185,8 +186,21 @@ def _graphs(graph: Any, where: str) -> Iterator[Any]:
                 todo += [(g, depth + 1) for g in attribute.graphs]
 
 
-def _nodes(graph: Any, where: str) -> Iterator[Any]:
-    for inner in _graphs(graph, where):
+def _graphs(graph: Any) -> Iterator[Any]:
+    """A graph and those inside it."""
+    todo = [graph]
+    while todo:
+        graph = todo.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    todo.append(attribute.g)
+                todo += attribute.graphs
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for inner in _graphs(graph):
         yield from inner.node
 
 
@@ -249,7 +263,7 @@ def file_bytes(model: Any) -> int:
 
 def node_types(model: Any) -> Counter[str]:
     """Operator -> how many nodes of it a checked model holds, graphs inside of nodes included."""
-    return Counter(node.op_type for node in _nodes(model.graph, "model"))
+    return Counter(node.op_type for node in _nodes(model.graph))
 
 
 def _check_tensor(onnx: Any, tensor: Any, path: Path | None, where: str) -> int:
