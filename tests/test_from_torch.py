@@ -228,6 +228,108 @@ def test_what_python_makes_of_the_length_is_refused(n_steps):
         undertow.from_torch(Divided(n_steps).eval(), torch.zeros(1, 7, I))
 
 
+#: as far as any of these modules looks
+MOST = 27
+
+
+def at_most(n_steps):
+    return min(n_steps, MOST)
+
+
+class Loop(torch.nn.Module):
+    """A cell in a loop of Python, as far as a subclass says."""
+
+    def __init__(self, limit=None):
+        super().__init__()
+        self.cell, self.limit = torch.nn.GRUCell(I, 6), limit
+
+    def n_steps(self, x):
+        return x.size(1)
+
+    def forward(self, x):
+        h, rows = x.new_zeros(x.size(0), 6), []
+        for t in range(self.n_steps(x)):
+            h = self.cell(x[:, t], h)
+            rows.append(h)
+        return torch.stack(rows, 1)
+
+
+class CappedInCode(Loop):
+    def n_steps(self, x):
+        return min(int(x.size(1)), 120)
+
+
+class CappedByAttribute(Loop):
+    def n_steps(self, x):
+        return min(int(x.size(1)), self.limit)
+
+
+class CappedByGlobal(Loop):
+    def n_steps(self, x):
+        return at_most(int(x.size(1)))
+
+
+class Forgets(Loop):
+    """At one timestep the state is gone."""
+
+    def forward(self, x):
+        h, rows = x.new_zeros(x.size(0), 6), []
+        for t in range(x.size(1)):
+            h = self.cell(x[:, t], h * 0 if t == 77 else h)
+            rows.append(h)
+        return torch.stack(rows, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (CappedInCode, {}),
+        (CappedInCode, {"time_axis": 1}),
+        (CappedByAttribute, {}),
+        (CappedByGlobal, {"time_axis": -2}),
+        (Forgets, {"time_axis": 1}),
+    ],
+)
+def test_a_number_in_the_code_is_a_length_to_try(kind, options, monkeypatch):
+    pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+    monkeypatch.setattr(torch_module, "_by_torchscript", torch_module._by_export)
+    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    torch.manual_seed(0)
+    with pytest.raises(UnsupportedError, match=r"gives another 'output' for \d+ timesteps than the module"):
+        undertow.from_torch(kind(50).eval(), torch.zeros(1, 8, I), **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"time_axis": 1}])
+def test_a_loop_as_long_as_the_sequence_is_taken(options):
+    torch.manual_seed(0)
+    module, x = Loop().eval(), torch.randn(1, 130, I)
+    model = undertow.from_torch(module, x[:, :8], **options)
+    with torch.no_grad():
+        np.testing.assert_allclose(model.run(x[0].numpy()), module(x)[0].numpy(), atol=1e-5)
+
+
+class Window(torch.nn.Module):
+    """Fewer rows than frames, as many for every length; the last of a sequence alone."""
+
+    def __init__(self, n_last):
+        super().__init__()
+        self.conv, self.rnn, self.n_last = torch.nn.Conv1d(I, 3, 30), torch.nn.GRU(3, 5, batch_first=True), n_last
+
+    def forward(self, x):
+        y = self.rnn(self.conv(x.transpose(1, 2)).transpose(1, 2))[0]
+        return y[:, -1] if self.n_last else y
+
+
+@pytest.mark.parametrize("n_last", [0, 1])
+def test_fewer_rows_than_frames_are_what_the_module_gives(n_last):
+    torch.manual_seed(0)
+    module, x = Window(n_last).eval(), torch.randn(1, 50, I)
+    model = undertow.from_torch(module, x[:, :35])
+    with torch.no_grad():
+        expected = module(x)[0].numpy()
+    np.testing.assert_allclose(model.run(x[0].numpy())[-1], expected if n_last else expected[-1], atol=1e-5)
+
+
 # -- projections, and modules that torch has made something of --------------------------------------------------------
 
 

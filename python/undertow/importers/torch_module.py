@@ -25,7 +25,7 @@ from .._text import shown
 from ..errors import Error, UnsupportedError
 from ..ir.graph import Graph
 from ..ir.ops import OPS, Cell
-from ._torch_check import differs
+from ._torch_check import Check, numbers_of
 from ._torch_given import Given, copied, first_line, given_of, refuse_lazy
 from ._torch_pairs import Pairs, has_groups, pairs_of, read_with
 from ._torch_projected import written_out
@@ -150,7 +150,9 @@ def graph_of(
         if not graph.inputs:
             _refuse_other(given.name, "uses none of its arguments; the module", "", kept)
         fed = {**(states or {}), **pairs.told}
-        if not fixed and (output := _differs(torch, given, names, axes, graph, fed)):
+        if not fixed and (
+            output := _differs(Check(torch, given.module, given.arguments, names, axes, graph, fed, numbers_of(path)))
+        ):
             _refuse_other(given.name, f"gives another {output} than the module, which", output, kept)
         return graph
 
@@ -167,7 +169,7 @@ def graph_of(
 
 
 def _refuse_other(name: str, what: str, output: str, kept: list[Remembered]) -> None:
-    """Refuse an export that is not the module. what: it does, and the subject of why; output: as `differs` names it."""
+    """Refuse an export that is not the module. what: it does, and who does why; output: as `_differs` names it."""
     why = "may change tensors through views, or keep what no buffer holds (a closure, a global)"
     if "timesteps" in output:
         why = "may compute with the length of the example in Python, or branch on it"
@@ -189,14 +191,13 @@ def _pairs(torch: Any, given: Given, names: list[str]) -> Pairs:
     return pairs_of(given.arguments, names, result)
 
 
-def _differs(
-    torch: Any, given: Given, names: list[str], axes: dict[str, dict[int, str]], graph: Graph, fed: Mapping[str, str]
-) -> str:
-    """See `_torch_check.differs`; of a copy that shares no weights."""
+def _differs(check: Check) -> str:
+    """See `Check.difference`; of a copy that shares no weights."""
     with warnings.catch_warnings(), silenced():
         warnings.simplefilter("ignore")
         try:
-            return differs(torch, copied(given.module, False), given.arguments, names, axes, graph, fed)
+            check.module = copied(check.module, False)
+            return check.difference()
         except Exception:  # random numbers may be none that the module takes
             return ""
 
