@@ -109,6 +109,7 @@ FLOORS = [
 INNER_FLOORS = {
     "importers": [
         {"_blocks", "_torch_chain", "_torch_code", "_torch_given", "_torch_structure"},
+        {"_torch_outside"},
         {"_torch_check", "_torch_pairs", "_torch_projected", "_torch_states", "nam_wavenet", "state_dict"},
         {"nam", "onnx", "rnnoise"},
         {"keras", "rtneural", "torch_module"},

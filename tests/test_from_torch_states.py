@@ -318,8 +318,8 @@ class Hooked(torch.nn.Module):
         (Parameter, "'p', which is a parameter"),
         (Shared, "'[ab]', which shares memory with '[ab]'"),
         (Twins, "'h', which shares memory with 'seen'"),
-        (Elsewhere, "gives something else when it is called again"),
-        (Default, "gives something else when it is called again"),
+        (Elsewhere, "changes 'held' in the closure of 'step', which no stream carries"),
+        (Default, "changes a default argument of 'forward', which no stream carries"),
         (Hooked, "changes 'h' of the module that it was copied from"),
     ],
 )
@@ -443,3 +443,119 @@ def test_what_torch_does_not_see_of_a_change_is_refused(kind):
     with pytest.raises(UnsupportedError, match=r"changes its 'h'.*\.data or NumPy.*write self\.h = \.\.\. instead"):
         undertow.from_torch(net, torch.zeros(1, I))
     assert not net.h.any()
+
+
+# -- what code keeps outside of its module ----------------------------------------------------------------------------
+
+KEPT_IN_DICT = {"h": torch.zeros(1, I)}
+KEPT = torch.zeros(1, I)
+COUNT = 0
+
+
+class InGlobal(torch.nn.Module):
+    def forward(self, x):
+        global KEPT, COUNT
+        KEPT, COUNT = KEPT * 0.5 + x, COUNT + 1
+        return KEPT * 1
+
+
+class InGlobalInPlace(torch.nn.Module):
+    def forward(self, x):
+        return KEPT.mul_(0.5).add_(x) * 1
+
+
+def step_of(x):
+    KEPT_IN_DICT["h"] = KEPT_IN_DICT["h"] * 0.5 + x
+    return KEPT_IN_DICT["h"]
+
+
+class InDict(torch.nn.Module):
+    def forward(self, x):
+        return step_of(x)
+
+
+class InClass(torch.nn.Module):
+    h = torch.zeros(1, I)
+
+    def forward(self, x):
+        InClass.h = InClass.h * 0.5 + x
+        return InClass.h * 1
+
+
+class InDefault(torch.nn.Module):
+    def forward(self, x, memory=[torch.zeros(1, I)]):  # noqa: B006, B008
+        memory[0] = memory[0] * 0.5 + x
+        return memory[0] * 1
+
+
+class InClosure(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        h = torch.zeros(1, I)
+
+        def step(x):
+            nonlocal h
+            h = h * 0.5 + x
+            return h
+
+        self.step = step
+
+    def forward(self, x):
+        return self.step(x) * 1
+
+
+class InNumpy(torch.nn.Module):
+    def forward(self, x, total=np.zeros((1, I), np.float32)):  # noqa: B008
+        total += x.numpy()
+        return x + torch.from_numpy(total)
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "state"),
+    [
+        (InGlobal, "the global 'KEPT'", lambda net: KEPT),
+        (InGlobalInPlace, "the global 'KEPT'", lambda net: KEPT),
+        (InDict, "the global 'KEPT_IN_DICT'", lambda net: KEPT_IN_DICT["h"]),
+        (InClass, "the class attribute 'InClass.h'", lambda net: InClass.h),
+        (InDefault, "a default argument of 'forward'", lambda net: InDefault.forward.__defaults__[0][0]),
+        (InClosure, "'h' in the closure of 'step'", lambda net: net.step.__closure__[0].cell_contents),
+        (InNumpy, "a default argument of 'forward'", lambda net: torch.from_numpy(InNumpy.forward.__defaults__[0])),
+    ],
+)
+def test_what_code_keeps_outside_is_named_and_put_back(kind, where, state):
+    net = kind()
+    before = state(net)
+    with pytest.raises(UnsupportedError, match=f"a call of the module changes .*{where}.*, which no stream carries"):
+        undertow.from_torch(net, torch.zeros(1, I))
+    after = state(net)
+    assert type(after) is torch.Tensor
+    assert not after.any()
+    assert kind is InNumpy or after is before
+    assert COUNT == 0
+
+
+SEEN: list[float] = []
+MASKS: dict[int, object] = {}
+
+
+class Masked(torch.nn.Module):
+    """A cache and a diary that change no result."""
+
+    n_calls = 0
+
+    def forward(self, x):
+        if x.shape[-1] not in MASKS:
+            MASKS[x.shape[-1]] = torch.ones(x.shape[-1])
+        SEEN.append(0.0)
+        Masked.n_calls += 1
+        return torch.tanh(x) * MASKS[x.shape[-1]]
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "export"])
+def test_what_changes_no_result_is_put_back_too(exporter, monkeypatch):
+    if exporter == "export":
+        pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+        monkeypatch.setattr(torch_module, "_by_torchscript", torch_module._by_export)
+    model = undertow.from_torch(Masked(), torch.zeros(1, I))
+    assert list(model.inputs) == ["x"]
+    assert (SEEN, MASKS, Masked.n_calls) == ([], {}, 0)

@@ -70,8 +70,8 @@ class Code:
                 self.classes.append(base)
                 for item in list(vars(base).values()):
                     self._add(item)
-        if made := getattr(kind, "forward", None):  # torch.fx writes it into a class of its own
-            self._add(made)
+        if forward := getattr(kind, "forward", None):  # torch.fx writes it into a class of its own
+            self._add(forward)
 
     def _add_function(self, function: FunctionType) -> None:
         if not is_own(function) and not function.__code__.co_filename.startswith("<eval_with_key>"):

@@ -8,18 +8,20 @@ results.
 from __future__ import annotations
 
 import copy
-import sys
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from .._text import shown
 from ..errors import Error, UnsupportedError
+from ._torch_code import is_own
 from ._torch_given import Given, copied, first_line
+from ._torch_outside import Outside, same_numbers
 from ._torch_structure import leaves, rebuilt
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
@@ -39,7 +41,7 @@ class Remembered:
         return self.path.replace(".", "_")
 
 
-def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Remembered]:
+def remembered(torch: Any, module: Any, arguments: tuple[Any, ...], outside: Outside) -> list[Remembered]:
     """The buffers and tensor attributes that a call changes.
 
     module: a copy, which is called. arguments: an example; floats in it are replaced, for zeros may change nothing.
@@ -65,7 +67,7 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
         old, new = kept.get(path, plain.get(path)), after.get(path)
         if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
             seen = old is not new or new._version != marks[path][1]
-            if not seen and (marks[path] != _mark(new) or not _same_numbers(torch, starts[path], new)):
+            if not seen and (marks[path] != _mark(new) or not same_numbers(torch, starts[path], new)):
                 unseen.append(Remembered(path, starts[path]))
                 continue
             if marks[path] == _mark(new):
@@ -91,6 +93,11 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
         with torch.no_grad():
             second = [leaf for leaf in leaves(module(*_random(torch, arguments))) if isinstance(leaf, torch.Tensor)]
         if any(not torch.equal(a, b) and not bool(b.isnan().any()) for a, b in zip(first, second, strict=False)):
+            if elsewhere := outside.changed():
+                raise UnsupportedError(
+                    f"from_torch: a call of the module changes {elsewhere}, which no stream carries; export one step "
+                    "that takes it as an argument and returns it instead"
+                )
             raise UnsupportedError(
                 "from_torch: the module gives something else when it is called again with the same input, and none of "
                 "its buffers and attributes changes: it keeps what it remembers elsewhere (a closure, a global, a "
@@ -103,12 +110,6 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...]) -> list[Reme
 def _mark(tensor: Any) -> tuple[int, int, Any]:
     """What is another number after every assignment and every change in place."""
     return tensor.data_ptr(), tensor._version, tensor.shape
-
-
-def _same_numbers(torch: Any, a: Any, b: Any) -> bool:
-    if a.layout != torch.strided or torch.equal(a, b):
-        return True
-    return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _check_memory(tensors: Mapping[str, Any], changed: list[Remembered]) -> None:
@@ -181,9 +182,7 @@ def _inside(torch: Any, path: str, value: Any, seen: set[int]) -> Iterator[tuple
 
 def _is_own(torch: Any, value: Any) -> bool:
     """Whether it is an object of the caller's own classes, or a module that no module has as its child."""
-    room = type(value).__module__.partition(".")[0]
-    theirs = room in ("torch", "numpy") or room in sys.stdlib_module_names
-    return isinstance(value, torch.nn.Module) or not (theirs or isinstance(value, type))
+    return isinstance(value, torch.nn.Module) or (is_own(value) and not isinstance(value, (type, FunctionType)))
 
 
 def _same(torch: Any, a: Any, b: Any) -> bool:
@@ -247,7 +246,7 @@ def _place(module: Any, path: str) -> tuple[dict[str, Any], str]:
     return (buffers if name in buffers else vars(module)), name
 
 
-def memories(torch: Any, given: Given) -> list[Remembered]:
+def memories(torch: Any, given: Given, outside: Outside) -> list[Remembered]:
     """What calls change, found on a copy."""
     before: list[tuple[Any, ...]] = [
         (owner._buffers, name, tensor, tensor._version, tensor.detach().clone())
@@ -259,7 +258,7 @@ def memories(torch: Any, given: Given) -> list[Remembered]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return remembered(torch, copied(given.module, False), given.arguments)
+            return remembered(torch, copied(given.module, False), given.arguments, outside)
     except Error:
         raise
     except Exception as error:  # anybody's code

@@ -27,6 +27,7 @@ from ..ir.graph import Graph
 from ..ir.ops import OPS, Cell
 from ._torch_check import Check, numbers_of
 from ._torch_given import Given, copied, first_line, given_of, refuse_lazy
+from ._torch_outside import Outside
 from ._torch_pairs import Pairs, has_groups, pairs_of, read_with
 from ._torch_projected import written_out
 from ._torch_states import Remembered, memories, stateless
@@ -101,13 +102,23 @@ def graph_of(
         import torch
     except ImportError as error:
         raise ImportError("undertow.from_torch needs torch, which is not installed") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about torch
+        given = given_of(torch, module, example)
+    refuse_lazy(torch, given)
+    with Outside(torch, given.module) as outside:
+        return _graph_of(torch, given, outside, time_axis, fixed, states)
+
+
+def _graph_of(
+    torch: Any, given: Given, outside: Outside, time_axis: int | str | None, fixed: Mapping[str, Any] | None,
+    states: Mapping[str, str] | None,
+) -> Graph:  # fmt: skip
     from . import onnx
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about torch
-        given = given_of(torch, module, example)
         inner = copied(given.module)
-    refuse_lazy(torch, given)
     arguments = given.arguments
     names = list(_input_names(torch, given.module, arguments))
     tensors = list(leaves(arguments))
@@ -118,7 +129,7 @@ def graph_of(
         raise UnsupportedError(
             f"from_torch: two arguments are called {shown(alike[0])!r}; give one another name or key"
         )
-    kept = memories(torch, given)
+    kept = memories(torch, given, outside)
     axis = None if kept and time_axis == "auto" else time_axis
     axes = {} if given.program is not None else _time_axes(torch, given.module, names, tensors, axis)
     call = _Call(given.name, inner, arguments, names, axes, kept, given.program)
@@ -143,17 +154,18 @@ def graph_of(
 
         graph = read_with(read, pairs, names[0])
         if foreign := [name for name in graph.inputs if name not in call.names]:
+            elsewhere = outside.changed() or "what no buffer holds (a default argument, a closure, a global)"
             raise UnsupportedError(
                 f"what torch exports of {given.name} takes {foreign[0]!r}, which is none of its arguments: it keeps "
-                "what no buffer holds (a default argument, a closure, a global)"
+                f"{elsewhere}"
             )
         if not graph.inputs:
-            _refuse_other(given.name, "uses none of its arguments; the module", "", kept)
+            _refuse_other(given.name, "uses none of its arguments; the module", "", kept, outside)
         fed = {**(states or {}), **pairs.told}
         if not fixed and (
             output := _differs(Check(torch, given.module, given.arguments, names, axes, graph, fed, numbers_of(path)))
         ):
-            _refuse_other(given.name, f"gives another {output} than the module, which", output, kept)
+            _refuse_other(given.name, f"gives another {output} than the module, which", output, kept, outside)
         return graph
 
     graph = _first_graph(torch, call, load)
@@ -168,7 +180,7 @@ def graph_of(
     return graph
 
 
-def _refuse_other(name: str, what: str, output: str, kept: list[Remembered]) -> None:
+def _refuse_other(name: str, what: str, output: str, kept: list[Remembered], outside: Outside) -> None:
     """Refuse an export that is not the module. what: it does, and who does why; output: as `_differs` names it."""
     why = "may change tensors through views, or keep what no buffer holds (a closure, a global)"
     if "timesteps" in output:
@@ -178,6 +190,8 @@ def _refuse_other(name: str, what: str, output: str, kept: list[Remembered]) -> 
             f"changes its {in_place[0]!r} in place; where that is through a view, torch may export no change: "
             f"write self.{in_place[0]} = ... instead"
         )
+    elif elsewhere := outside.changed():
+        why = f"changes {elsewhere}; export one step that takes it as an argument and returns it instead"
     raise UnsupportedError(f"what torch exports of {name} {what} {why}")
 
 
