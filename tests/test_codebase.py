@@ -108,7 +108,7 @@ FLOORS = [
 #: room of several floors -> these
 INNER_FLOORS = {
     "importers": [
-        {"_blocks", "_torch_chain", "_torch_code", "_torch_given", "_torch_structure"},
+        {"_blocks", "_torch_chain", "_torch_code", "_torch_given", "_torch_structure", "_torch_words"},
         {"_torch_outside"},
         {"_torch_check", "_torch_pairs", "_torch_projected", "_torch_states", "nam_wavenet", "state_dict"},
         {"nam", "onnx", "rnnoise"},

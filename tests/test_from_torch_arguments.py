@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import re
 
 import numpy as np
@@ -232,3 +233,78 @@ def test_an_axis_of_time_that_counts_from_the_end():
     np.testing.assert_allclose(model.run(X), louder, atol=1e-5)
     with pytest.raises(ValueError, match=r"time_axis is -4, expected -3 to 2, None or 'auto'"):
         undertow.from_torch(module, x, time_axis=-4)
+
+
+# -- what is said --------------------------------------------------------------------------------------------------
+
+
+class Middle(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = torch.nn.GRU(I, H, batch_first=True)
+
+    def forward(self, x):
+        y = self.rnn(x)[0]
+        return y[:, y.shape[1] // 2]
+
+
+class Backwards(torch.nn.Module):
+    """A loop of Python from the last timestep on."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = torch.nn.GRUCell(I, H)
+
+    def forward(self, x):
+        h, rows = x.new_zeros(1, H), []
+        for t in reversed(range(x.size(1))):
+            h = self.cell(x[:, t], h)
+            rows.insert(0, h)
+        return torch.stack(rows, 1)
+
+
+@pytest.mark.parametrize(("kind", "options"), [(Middle, {}), (Backwards, {"time_axis": 1})])
+def test_a_frame_of_the_example_s_size_is_advised_where_it_loads(kind, options, monkeypatch):
+    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    with pytest.raises(undertow.Error, match=r"an example with time_axis=None is read as one frame") as refused:
+        undertow.from_torch(kind(), torch.zeros(1, 7, I), **options)
+    assert "shapes=" not in str(refused.value)
+    assert "outputs are declared" not in str(refused.value)
+    with pytest.warns(undertow.ModelWarning) if kind is Middle else contextlib.nullcontext() as warned:
+        model = undertow.from_torch(kind(), torch.zeros(1, 7, I), time_axis=None)
+    assert model.inputs["x"].shape == (7, I)
+    if warned:
+        for said in (str(warned[0].message), model.source):
+            assert "say which axis they are along with time_axis=" in said
+            assert "shapes=" not in said
+            assert "dynamic_axes" not in said
+        assert warned[0].filename == __file__
+
+
+def test_no_frame_of_the_example_s_size_is_advised_where_it_does_not_load(monkeypatch):
+    real = torch_module._graph_of
+    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+
+    def only_sequences(torch, given, outside, time_axis, *rest):
+        if time_axis is None:
+            raise UnsupportedError("not this way")
+        return real(torch, given, outside, time_axis, *rest)
+
+    monkeypatch.setattr(torch_module, "_graph_of", only_sequences)
+    with pytest.raises(undertow.Error, match="takes timestep 3 of 7 alone") as refused:
+        undertow.from_torch(Middle(), torch.zeros(1, 7, I))
+    assert "time_axis=None" not in str(refused.value)
+
+
+def test_the_axes_that_a_refusal_says_can_be_pasted():
+    module = torch.nn.Linear(4, 2)
+    with pytest.raises(UnsupportedError, match="cannot tell time from batch") as refused:
+        undertow.from_torch(module, torch.zeros(3, 5, 4))
+    axes = re.findall(r"time_axis=\{'(\w+)': (\d)\}", str(refused.value))
+    assert axes == [("input", "0"), ("input", "1")]
+    for name, axis in axes:
+        model = undertow.from_torch(module, torch.zeros(3, 5, 4), time_axis={name: int(axis)})
+        assert model.inputs["input"].shape == ((5, 4), (3, 4))[int(axis)]
+    for wrong in ({"x": 0}, {"input": 3}):
+        with pytest.raises(ValueError, match=r"time_axis has \d for '\w+'; numbers of axes: \{'input': 3\}"):
+            undertow.from_torch(module, torch.zeros(3, 5, 4), time_axis=wrong)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,6 +31,7 @@ from ._torch_pairs import Pairs, has_groups, pairs_of, read_with
 from ._torch_projected import written_out
 from ._torch_states import Remembered, memories, stateless
 from ._torch_structure import flat, has_dict, leaf_names, leaves, rebuilt, result_names
+from ._torch_words import own_words, without_untried
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -46,7 +46,7 @@ def from_torch(
     module: Any,
     example: Any = None,
     *,
-    time_axis: int | str | None = "auto",
+    time_axis: int | str | Mapping[str, int | None] | None = "auto",
     isa: str | None = None,
     fixed: Mapping[str, Any] | None = None,
     states: Mapping[str, str] | None = None,
@@ -65,7 +65,8 @@ def from_torch(
             list or dict of tensors, of batch size 1. Values do not matter, shapes and dtypes do. An ExportedProgram has
             its own.
         time_axis: the axis of time in the first argument (and in every further one of the same length there, unless
-            it is only the initial state of a cell); a negative one counts from the end of each. None when the module
+            it is only the initial state of a cell); a negative one counts from the end of each. Or name of
+            an argument -> its axis, None for one without. None when the module
             computes one step, with its states as arguments, results or buffers. "auto": as the recurrent layers of the
             module say (batch_first); a module without one, or that keeps states itself, computes a step. Of an
             ExportedProgram its dynamic shapes say so.
@@ -93,7 +94,7 @@ def graph_of(
     module: Any,
     example: Any,
     *,
-    time_axis: int | str | None = "auto",
+    time_axis: int | str | Mapping[str, int | None] | None = "auto",
     fixed: Mapping[str, Any] | None = None,
     states: Mapping[str, str] | None = None,
 ) -> Graph:
@@ -107,12 +108,16 @@ def graph_of(
         given = given_of(torch, module, example)
     refuse_lazy(torch, given)
     with Outside(torch, given.module) as outside:
-        return _graph_of(torch, given, outside, time_axis, fixed, states)
+        try:
+            return _graph_of(torch, given, outside, time_axis, fixed, states)
+        except Error as error:
+            error.args = (without_untried(str(error), lambda: _graph_of(torch, given, outside, None, fixed, states)),)
+            raise
 
 
 def _graph_of(
-    torch: Any, given: Given, outside: Outside, time_axis: int | str | None, fixed: Mapping[str, Any] | None,
-    states: Mapping[str, str] | None,
+    torch: Any, given: Given, outside: Outside, time_axis: int | str | Mapping[str, int | None] | None,
+    fixed: Mapping[str, Any] | None, states: Mapping[str, str] | None,
 ) -> Graph:  # fmt: skip
     from . import onnx
 
@@ -147,10 +152,17 @@ def _graph_of(
         states = {**{state.name: f"{state.name}_next" for state in kept}, **(states or {})}
     starts = {state.name: state.start.numpy() for state in kept if bool(state.start.any())}
 
+    told_axes = time_axis if isinstance(time_axis, Mapping) else None
+    warned: dict[int, list[warnings.WarningMessage]] = {}
+
     def load(path: Path) -> Graph:
         def read(more: Mapping[str, str]) -> Graph:
             said = {**(states or {}), **more} if more else states
-            return onnx.load(path, fixed=fixed, states=said, starts=starts)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                graph = onnx.load(path, fixed=fixed, states=said, starts=starts, time_axis=told_axes)
+            warned[id(graph)] = caught
+            return graph
 
         graph = read_with(read, pairs, names[0])
         if foreign := [name for name in graph.inputs if name not in call.names]:
@@ -169,12 +181,15 @@ def _graph_of(
         return graph
 
     graph = _first_graph(torch, call, load)
+    for warning in warned[id(graph)]:
+        said = own_words(str(warning.message))
+        warnings.warn_explicit(said, warning.category, warning.filename, warning.lineno)
     if not graph.whole_sequence_nodes():
         for output in list(graph.outputs)[1:]:
             if _is_final_state(graph, graph.outputs[output]):
                 del graph.outputs[output]
     passes.run(graph)
-    first, *others = graph.notes
+    first, *others = map(own_words, graph.notes)
     graph.notes = ()
     graph.note(f"torch.nn.Module {shown(given.name)}; {first}", *others)
     return graph
@@ -267,6 +282,12 @@ def _time_axes(torch: Any, module: Any, names: list[str], tensors: list[Any], ax
         axis = None if not layers else int(orders == {True} and batched)
     if axis is None:
         return {}
+    if isinstance(axis, Mapping):
+        ranks = {name: tensor.ndim for name, tensor in zip(names, tensors, strict=True)}
+        for name, at in axis.items():
+            if name not in ranks or not (at is None or -ranks[name] <= at < ranks[name]):
+                raise ValueError(f"from_torch: time_axis has {at!r} for {name!r}; numbers of axes: {ranks}")
+        return {name: {at % ranks[name]: "time"} for name, at in axis.items() if at is not None}
     first = tensors[0]
     if not isinstance(axis, int) or not -first.ndim <= axis < first.ndim:
         raise ValueError(
@@ -315,7 +336,7 @@ def _first_graph(torch: Any, call: _Call, load: Callable[[Path], Graph]) -> Grap
                 try:
                     return load(path)
                 except Error as error:
-                    raise type(error)(f"from_torch, {_own_words(str(error))}") from error
+                    raise type(error)(f"from_torch, {own_words(str(error))}") from error
             except Error as error:
                 errors.append(error)
     first, last = errors[0], errors[-1]
@@ -333,16 +354,6 @@ def _first_graph(torch: Any, call: _Call, load: Callable[[Path], Graph]) -> Grap
 
 
 _OTHER_EXPORTER = "; torch's other exporter may do it: pip install onnxscript"
-
-#: what `undertow.load` would take, and this not
-_SIZES = re.compile(r"(?:fix sizes with |with |)\bshapes=(?:\{[^{}]*\})?(?:, with your numbers? for [^;]*)?")
-
-
-def _own_words(text: str) -> str:
-    """A message of the importer with what a caller of `from_torch` can do: sizes are those of the example."""
-    said, hint, _ = text.partition("; if it takes frames or clips of one size")
-    said = _SIZES.sub("by an example of that size (and time_axis=)", said)
-    return f"{said}; an example with time_axis=None is read as one frame, or one step, of its size" if hint else said
 
 
 def _is_export_error(error: Error) -> bool:
