@@ -446,7 +446,7 @@ def check_given(program: Program, states: dict[str, str]) -> None:
             raise UnsupportedError(f"states: input {name!r} has dtype {ports[name].dtype}, expected float32")
     if len(set(states.values())) < len(states):
         raise ShapeError(f"states: two inputs are paired with one output in {states}")
-    if states and set(states) == {port.name for port in program.inputs} and not program.state_inputs:
+    if len(states) > 1 and set(states) == {port.name for port in program.inputs} and not program.state_inputs:
         raise ShapeError(f"states: {states} has every input; expected one at least that brings the frames")
 
 
