@@ -216,17 +216,36 @@ def numbers_of(path: Path) -> set[int]:
     """The integers that an .onnx file holds as tensors of few."""
     import onnx
 
+    graph = onnx.load(path, load_external_data=False).graph
     numbers: set[int] = set()
-    graphs = [onnx.load(path, load_external_data=False).graph]
-    for graph in graphs:
-        tensors = list(graph.initializer)
-        for node in graph.node:
-            tensors += [attribute.t for attribute in node.attribute if attribute.HasField("t")]
-            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    for part in _parts(graph):
+        tensors = [*part.initializer, *(a.t for node in part.node for a in node.attribute if a.HasField("t"))]
         for tensor in tensors:
             if tensor.data_type == onnx.TensorProto.INT64 and np.prod(tensor.dims, dtype=np.int64) <= _FEW:
                 numbers.update(onnx.numpy_helper.to_array(tensor).ravel().tolist())
     return numbers
 
 
-__all__ = ["Check", "numbers_of"]
+def needed_of(path: Path) -> set[str]:
+    """The tensors of an .onnx file that its outputs are computed from."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    needed = {output.name for output in graph.output}
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            bodies = [part for a in node.attribute if a.HasField("g") for part in _parts(a.g)]
+            needed.update(node.input, *(inner.input for part in bodies for inner in part.node))
+            needed.update(output.name for part in bodies for output in part.output)
+    return needed
+
+
+def _parts(graph: Any) -> list[Any]:
+    """An ONNX graph and those in its nodes."""
+    parts = [graph]
+    for part in parts:
+        parts += [a.g for node in part.node for a in node.attribute if a.HasField("g")]
+    return parts
+
+
+__all__ = ["Check", "needed_of", "numbers_of"]

@@ -24,7 +24,7 @@ from .._text import shown
 from ..errors import Error, UnsupportedError
 from ..ir.graph import Graph
 from ..ir.ops import OPS, Cell
-from ._torch_check import Check, numbers_of
+from ._torch_check import Check, needed_of, numbers_of
 from ._torch_given import Given, copied, first_line, given_of, refuse_lazy
 from ._torch_outside import Outside
 from ._torch_pairs import Pairs, has_groups, pairs_of, read_with
@@ -164,6 +164,8 @@ def _graph_of(
             warned[id(graph)] = caught
             return graph
 
+        if kept and not needed_of(path) & set(names):
+            _refuse_other(given.name, "uses none of its arguments; the module", "", kept, outside)
         graph = read_with(read, pairs, names[0])
         if foreign := [name for name in graph.inputs if name not in call.names]:
             elsewhere = outside.changed() or "what no buffer holds (a default argument, a closure, a global)"
@@ -171,8 +173,6 @@ def _graph_of(
                 f"what torch exports of {given.name} takes {foreign[0]!r}, which is none of its arguments: it keeps "
                 f"{elsewhere}"
             )
-        if not graph.inputs:
-            _refuse_other(given.name, "uses none of its arguments; the module", "", kept, outside)
         fed = {**(states or {}), **pairs.told}
         if not fixed and (
             output := _differs(Check(torch, given.module, given.arguments, names, axes, graph, fed, numbers_of(path)))
