@@ -148,6 +148,8 @@ def _load(
         tries = Effort(program.effort.n_bytes, _ADVICE_SHARE)
 
         def load(options: dict[str, Any], walks: int) -> None:
+            if tries.used > tries.work:
+                raise refusal.error
             tries.max_walks = tries.n_walks + walks
             again(options, tries)
 

@@ -76,7 +76,7 @@ def import_program(
         axes = [f"axis {axis} of {p.name!r}" for p in program.inputs for axis in p.dynamic]
         if axes:
             error.args = (f"{error}; open are {', '.join(axes[:_AXES])}" + (" ..." if len(axes) > _AXES else ""),)
-        raise (error if exact else Refusal(error, sizes_to_fix(program))) from None
+        raise error from None  # without advice, whose tries would be as long
 
 
 def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_states: bool) -> Imported:
