@@ -263,3 +263,33 @@ def test_a_difference_of_single_numbers(tmp_path, rng):
     path = file_of(tmp_path, nodes, {"x": ["batch", "time"]}, {"y": ["batch", "time"]}, weights)
     X = random(rng, 9)
     np.testing.assert_array_equal(undertow.load(path).run(X), X - np.append(np.float32(0), X[:-1]))
+
+
+def test_of_two_axes_of_size_one_either_is_the_time_of_a_step(tmp_path, rng):
+    """A frame [batch, 1, 1, H] of a step with a cache and a GRU: both axes of size 1 say the same."""
+    weights = {"C": random(rng, 2, 1, 2, 3), "W": random(rng, 1, 3 * H, 2 * H), "R": random(rng, 1, 3 * H, H)}
+    nodes = [
+        node("Concat", "cache x", "all", axis=2),
+        node("Conv", "all C", "conv", pads=[0, 1, 0, 1]),
+        node("Transpose", "conv", "maps", perm=[0, 2, 1, 3]),
+        node("Shape", "maps", "shape"),
+        node("Slice", "shape zero two zero", "sizes"),
+        node("Concat", "sizes minus", "to", axis=0),
+        node("Reshape", "maps to", "rows"),
+        node("Transpose", "rows", "steps", perm=[1, 0, 2]),
+        helper.make_node("GRU", ["steps", "W", "R", "", "", "h"], ["Y", "h_out"], hidden_size=H),
+        node("Squeeze", "Y second", "units"),
+        node("Transpose", "units", "mask", perm=[1, 0, 2]),
+        node("Unsqueeze", "mask second", "wide"),
+        node("Mul", "wide x", "y"),
+        node("Slice", "all second end two", "cache_out"),
+    ]
+    weights |= {"zero": np.array([0]), "two": np.array([2])}
+    inputs = {"x": ["batch", 1, 1, H], "cache": ["batch", 1, 1, H], "h": [1, "batch", H]}
+    outputs = {"y": ["batch", 1, 1, H], "h_out": [1, "batch", H], "cache_out": ["batch", 1, 1, H]}
+    path = file_of(tmp_path, nodes, inputs, outputs, weights)
+    model, X = undertow.load(path), random(rng, 1, 1, 9, H)
+    assert list(model.inputs) == ["x"]
+    states = {"cache": ("cache_out", [1, 1, 1, H]), "h": ("h_out", [1, 1, H])}
+    expected = run_apart(path, X, states, 2)
+    np.testing.assert_allclose(model.stream().run(X[0].transpose(1, 0, 2)).ravel(), expected.ravel(), atol=1e-6)

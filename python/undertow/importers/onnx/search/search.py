@@ -326,11 +326,14 @@ def _only(program: Program, fitting: list[Imported]) -> Imported:
 
 
 def _differ_in_one(program: Program, a: Reading, b: Reading) -> bool:
-    """Whether they differ in which axis of size 1 is the batch and in nothing else: both are what the file says."""
+    """Whether they differ in which axis of size 1 is the batch, or in a step time, and in nothing else: both are what
+    the file says.
+    """
     return all(
-        a.axes[p.name][0] == b.axes[p.name][0]
-        and all(axis is None or p.dims[axis] == 1 for axis in (a.axes[p.name][1], b.axes[p.name][1]))
+        mine == theirs
+        or ((kind == 1 or a.carried) and all(axis is None or p.dims[axis] == 1 for axis in (mine, theirs)))
         for p in program.inputs
+        for kind, (mine, theirs) in enumerate(zip(a.axes[p.name], b.axes[p.name], strict=True))
     )
 
 
