@@ -109,7 +109,9 @@ def test_a_recurrence_inside_of_a_frame_is_warned_of(batch, tmp_path, rng):
         node("ReduceMax", "h", "Y", axes=[0, 1], keepdims=0),
     ]
     path = save(graph_of(nodes, {"X": [batch, 7, I]}, {"Y": [batch, H]}, weights), tmp_path)
-    with pytest.warns(undertow.ModelWarning, match="nothing is remembered from one frame to the next: gru") as told:
+    with pytest.warns(
+        undertow.ModelWarning, match="nothing is remembered from one frame to the next: GRU node"
+    ) as told:
         model = undertow.load(path)
     assert not model.states and "warning: nothing is remembered" in model.source
     (shapes,) = re.findall(r"shapes=(\{.*\})", str(told[0].message))
@@ -281,7 +283,8 @@ def test_a_cell_of_one_timestep_in_a_clip_is_warned_of(n_steps, tmp_path, rng):
         warnings.simplefilter("always")
         model = undertow.load(path)
     assert "time: none, all of each input is one frame" in model.source
-    assert ["LSTM node 'memory'" in str(w.message) for w in told] == [n_steps == 1]
+    lost = "remembers nothing of what LSTM node 'memory'"
+    assert [lost in str(w.message) for w in told] == [n_steps == 1]
 
 
 @pytest.mark.parametrize("n_steps", [2, 5])

@@ -114,7 +114,9 @@ def load(
         name: (weights alone) of the graph; the file's name unless given.
 
     Warns:
-        ModelWarning: the file holds a recurrence that an exporter cut off behind its first step, so it forgets.
+        ModelWarning: the file holds a recurrence that an exporter cut off behind its first step; or one that starts
+            anew in each frame, or in each call of a file whose other states go on. With options that make it go on, or
+            do as the file does, where some do.
 
     Raises:
         TypeError: an option that this format does not take; lists those that it does.

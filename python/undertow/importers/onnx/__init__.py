@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 
 from ..._text import cause, shown
-from ...errors import Error, FormatError, ModelWarning, ShapeError
+from ...errors import Error, FormatError, ModelWarning, ShapeError, UnsupportedError
 from ...ir.graph import Graph
-from .advice import Refusal
+from .advice import Refusal, helpful
 from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, wired_shapes
 from .search.calls import check_calls
-from .search.roles import forgets
+from .search.roles import forgets, remembers
 from .simplify.budget import Effort
 from .simplify.program import Program, make_program
 
@@ -84,7 +84,8 @@ def load(
             Where it is not told by what walks it.
 
     Warns:
-        ModelWarning: the file holds a recurrence that an exporter cut off behind its first step.
+        ModelWarning: the file holds a recurrence that an exporter cut off behind its first step, that starts anew in
+            each frame, or that starts anew in each call while other states go on.
 
     Raises:
         FormatError: the file is damaged, or its external data lies where it must not.
@@ -115,19 +116,36 @@ def _load(
 ) -> Graph:
     """The graph of a checked model, with sizes that it has fixed though it calls them open (`wired`)."""
     program = make_program(model, fixed, shapes)
-    meant = bool(shapes) or said.time_axis is not None
     _check_axes(program, said.time_axis)
     _check_starts(program, said.starts)
-    try:
-        return _graph(program, _import(program, said), meant)
-    except (Error, Refusal) as error:
-        refusal = error
 
     def again(options: dict[str, Any], effort: Effort) -> Imported:
         """What the model is with more options."""
         more = {**(fixed or {}), **options.pop("fixed", {})}
         sized = make_program(model, more, {**shapes, **options.pop("shapes", {})}, effort)
         return _import(sized, replace(said, **options))
+
+    def graph(imported: Imported) -> Graph:
+        """The graph of what was imported; warns of what it does not remember, with what helps."""
+        said_so = bool(shapes) or said.time_axis is not None
+        if warned := forgets(program, imported, said_so):
+            tries = Effort(program.effort.n_bytes, _ADVICE_SHARE)
+
+            def stream(options: dict[str, Any], walks: int) -> None:
+                tries.max_walks = tries.n_walks + walks
+                opened = again(options, tries)
+                if not remembers(opened.graph) or forgets(program, opened, False):
+                    raise UnsupportedError("it remembers no more")
+
+            text = "; ".join([warned.text, *helpful(warned.advice, stream)])
+            imported.graph.note(f"warning: {text}")
+            warnings.warn(text, ModelWarning, stacklevel=_caller())
+        return imported.graph
+
+    try:
+        return graph(_import(program, said))
+    except (Error, Refusal) as error:
+        refusal = error
 
     said_too = ""
     effort = Effort(program.effort.n_bytes)
@@ -138,7 +156,7 @@ def _load(
             continue
         if keeps_time(imported, program, wired):
             imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(wired)}")
-            return _graph(program, imported, meant)
+            return graph(imported)
         said_too = said_too or f"; it loads with shapes={wired}, which is what its outputs are declared for"
     if isinstance(refusal, Error):
         told = refusal
@@ -183,15 +201,6 @@ def _check_starts(program: Program, given: Mapping[str, Any]) -> None:
             n != m for n, m in zip(dims[name], shape, strict=True) if isinstance(n, int)
         ):
             raise ShapeError(f"starts: {name!r} was given shape {shape}, expected {tuple(dims[name])}")
-
-
-def _graph(program: Program, imported: Imported, meant: bool) -> Graph:
-    """The graph of what was imported; warns of what it does not remember. meant: as in `forgets`."""
-    graph = imported.graph
-    if said := forgets(program, imported, meant):
-        graph.note(f"warning: {said}")
-        warnings.warn(said, ModelWarning, stacklevel=_caller())
-    return graph
 
 
 def _caller() -> int:

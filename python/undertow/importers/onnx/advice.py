@@ -86,33 +86,37 @@ class Refusal(Exception):
         self.error, self.advice = error, advice
 
     def after(self, load: Callable[[dict[str, Any], int], object]) -> Error:
-        """The error with the advice that helps.
-
-        load: of the file, with more options and in so many walks; raises Error or Refusal.
-        """
-        told: dict[str, str] = {}
-        helped: list[tuple[Any, ...]] = []
-        failed = ""
-        for stage in self.advice:
-            for advice in stage:
-                if advice.before + advice.after in told or advice.given in helped:
-                    continue
-                for size in advice.sizes if advice.names else SIZES[:1]:
-                    try:
-                        load(advice.options(size), advice.walks)
-                    except (Error, Refusal) as error:
-                        if advice.states is not None and not failed:
-                            cause = error.error if isinstance(error, Refusal) else error
-                            failed = f"with states={advice.states}: {cause}"
-                        continue
-                    told[advice.before + advice.after] = advice.told(size)
-                    helped.append(advice.given)
-                    break
-            if told:
-                break
-        lines = list(told.values()) or ([failed] if failed else [])
-        self.error.args = ("; ".join([str(self.error), *lines]),)
+        """The error with the advice that helps; see `helpful`."""
+        self.error.args = ("; ".join([str(self.error), *helpful(self.advice, load)]),)
         return self.error
 
 
-__all__ = ["SIZES", "Advice", "Refusal"]
+def helpful(stages: Sequence[Sequence[Advice]], load: Callable[[dict[str, Any], int], object]) -> list[str]:
+    """The advice that helps, in words; or why the `states=` of it do not.
+
+    load: of the file, with more options and in so many walks; raises Error or Refusal where they do not help.
+    """
+    told: dict[str, str] = {}
+    helped: list[tuple[Any, ...]] = []
+    failed = ""
+    for stage in stages:
+        for advice in stage:
+            if advice.before + advice.after in told or advice.given in helped:
+                continue
+            for size in advice.sizes if advice.names else SIZES[:1]:
+                try:
+                    load(advice.options(size), advice.walks)
+                except (Error, Refusal) as error:
+                    if advice.states is not None and not failed:
+                        cause = error.error if isinstance(error, Refusal) else error
+                        failed = f"with states={advice.states}: {cause}"
+                    continue
+                told[advice.before + advice.after] = advice.told(size)
+                helped.append(advice.given)
+                break
+        if told:
+            break
+    return list(told.values()) or ([failed] if failed else [])
+
+
+__all__ = ["SIZES", "Advice", "Refusal", "helpful"]

@@ -101,7 +101,9 @@ def readings(program: Program, sizes: Sizes, carried: bool, exact: bool) -> Iter
 def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterator[Axes]:
     """(time, batch) axes that an input may have; every axis without a size must be one of them."""
     rank = len(port.dims)
-    is_ids = port.dtype != "float32"
+    # the last axis of numbers is features, unless its size is open
+    is_numbers = port.dtype == "float32" and rank > 1 and not isinstance(port.dims[rank - 1], str)
+    features = {rank - 1} if is_numbers else set()
     for time in (*range(rank), None):
         for batch in (*range(rank), None):
             if (batch is not None and batch == time) or not program.may_be_time(port, time):
@@ -116,9 +118,8 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
                 continue
             if time is None and not carried and not exact and rank and not _may_be_timeless(port, program):
                 continue
-            last = {time, batch} & {rank - 1}
-            if last and rank > 1 and not is_ids and not isinstance(port.dims[rank - 1], str):
-                continue  # the last axis of numbers is features, unless its size is open
+            if batch in features or (time in features and not _may_be_last(port, program, carried)):
+                continue
             if carried and _is_size(port, time):
                 continue
             fixed_time = time is not None and port.dynamic and time not in port.dynamic
@@ -140,6 +141,13 @@ def _may_be_timeless(port: Port, program: Program) -> bool:
         or (len(dims) == len(port.dims) and any(a != 1 and b == 1 for a, b in zip(dims, port.dims, strict=True)))
         for dims in sizes
     )
+
+
+def _may_be_last(port: Port, program: Program, carried: bool) -> bool:
+    """Whether a last axis of a fixed size may be time: the caller says so, or channels may lie before it."""
+    if program.time_axis is not None:
+        return isinstance(program.time_axis, int) or port.name in program.time_axis
+    return program.is_recurrent and not carried and len(port.dims) > 2 and not port.dynamic
 
 
 def _is_size(port: Port, axis: int | None) -> bool:

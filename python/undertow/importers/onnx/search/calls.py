@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from ....errors import Error, UnsupportedError
-from ..advice import SIZES, Advice, Refusal
+from ..advice import Refusal
 from ..dependence import Unclear
 from ..simplify.fold import Evaluator
 from ..simplify.ports import Port
 from ..simplify.program import ID_TYPES, RECURRENT, Program
 from ..traits import traits
+from .hints import timesteps_of_a_call
 from .imported import Imported
 
 #: timesteps of the longer call: even, for what is toggled in each
@@ -39,21 +40,12 @@ def check_calls(program: Program, imported: Imported) -> None:
     states = {pair.input: pair.output for pair in imported.pairs if pair.output}
     if not (differing := _differing(program, times, states)):
         return
-    shapes: dict[str, list[int | str | None]] = {
-        port.name: [
-            "N" if a == times[port.name] else None if isinstance(n, str) else n for a, n in enumerate(port.dims)
-        ]
-        for port in program.inputs
-        if port.name in times
-    }
-    one = {name: [1 if n == "N" else n for n in shape] for name, shape in shapes.items()}
     where = ", ".join(f"axis {axis} of {name!r}" for name, axis in times.items())
     error = UnsupportedError(
         f"{where} is open, and output {differing!r} of one call of {_STEPS} timesteps is another one than that of "
         f"{_STEPS} calls of one"
     )
-    said = Advice("if a call has several, say how many with", shapes=shapes, sizes=SIZES)
-    raise Refusal(error, [[Advice("if a call has one timestep, load with", shapes=one), said]])
+    raise Refusal(error, timesteps_of_a_call(program, times))
 
 
 def _differing(program: Program, times: dict[str, int], states: dict[str, str]) -> str:

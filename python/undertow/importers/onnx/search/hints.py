@@ -14,6 +14,8 @@ from .walked import walked_axes
 Sizes = list[int | str | None]
 #: how open axes are called that have no name, and how many numbers of a file are tried
 _LETTERS, _NUMBERS = "NMKLPQRS", 6
+#: last axes of an input that are tried as time
+_AXES = 3
 
 
 def sizes_to_fix(program: Program) -> list[list[Advice]]:
@@ -55,6 +57,29 @@ def time_to_open(program: Program) -> list[list[Advice]]:
     """An axis of size 1, of an input of a single step, that may be left open as time."""
     axes = [(port, a) for port in program.inputs for a, n in enumerate(port.dims) if n == 1 and len(port.dims) > 2]
     return [[Advice("or open the time axis with", shapes={port.name: _sized(port, {}, axis)}) for port, axis in axes]]
+
+
+def time_to_stream(program: Program) -> list[list[Advice]]:
+    """A fixed axis of the first input that may be left open as time, in all inputs that have it."""
+    first = program.inputs[0]
+    axes = [axis for axis, n in enumerate(first.dims) if isinstance(n, int) and len(first.dims) > 1]
+    opened = [
+        {p.name: _sized(p, {}, axis) for p in program.inputs if p.dims[axis : axis + 1] == [first.dims[axis]]}
+        for axis in axes[-_AXES:]
+    ]
+    return [[Advice("to stream it, load with", shapes=shapes, walks=10)] for shapes in reversed(opened)]
+
+
+def timesteps_of_a_call(
+    program: Program, times: Mapping[str, int], time_axis: Mapping[str, None] | None = None
+) -> list[list[Advice]]:
+    """To say how many timesteps a call of the file has. times: input -> axis. time_axis: to be said with several."""
+    shapes = [
+        {p.name: _sized(p, {times[p.name]: n}) for p in program.inputs if times.get(p.name) in p.dynamic}
+        for n in ("N", 1)
+    ]
+    one = Advice("if a call has one timestep, load with", shapes=shapes[1])
+    return [[one, Advice("if a call has several, say how many with", shapes=shapes[0], time_axis=time_axis)]]
 
 
 def as_time(axes: dict[str, int | None]) -> Advice:
@@ -130,4 +155,4 @@ def _numbers(program: Program) -> tuple[int, ...]:
     return tuple(n for n in numbers if n not in SIZES)[:_NUMBERS]
 
 
-__all__ = ["as_time", "sizes_to_fix", "time_to_open"]
+__all__ = ["as_time", "sizes_to_fix", "time_to_open", "time_to_stream", "timesteps_of_a_call"]

@@ -5,15 +5,28 @@ the model is else than one would think. The notes of a Graph.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from ...._text import quoted, shown
 from ....ir import superframes
 from ....ir.graph import Graph
 from ....ir.ops import OPS
 from ....ir.ops.cells import Cell
+from ..advice import Advice
 from ..frames.context import Reading
 from ..simplify.ports import Port
-from ..simplify.program import Program
+from ..simplify.program import RECURRENT, Program
+from .hints import time_to_stream, timesteps_of_a_call
 from .imported import Imported
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A warning, and what to try against it."""
+
+    text: str
+    advice: list[list[Advice]] = field(default_factory=list)
+
 
 #: axes that share a line, and nodes that are named of those that walk them
 _AXES, _NODES = 4, 2
@@ -46,28 +59,54 @@ def note(program: Program, imported: Imported) -> None:
     graph.note(*lines)
 
 
-def forgets(program: Program, imported: Imported, meant: bool) -> str:
-    """What to warn of, where a recurrence was cut off behind its first step, or ends with each frame though the caller
-    has not given the sizes of a clip or said what is time (meant); else nothing.
+def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
+    """What to warn of, where a recurrence was cut off behind its first step; or, where the caller has not given the
+    sizes of a clip or said what is time (meant), ends with each frame, or with each call of a file of which others go
+    on; else None.
     """
     lost, graph = imported.proof.lost, imported.graph
+    if lost is None and not meant and (anew := _starts_in_calls(program, imported)):
+        return anew
     if lost is None:
         cells = [n for n in graph.nodes if isinstance(OPS[n.op], Cell) and not n.states and len(n.inputs) == 1]
         if not cells or meant or remembers(graph):
-            return ""
-        cell = cells[0]
-        return (
-            f"nothing is remembered from one frame to the next: {cell.op} {quoted(cell.name)} goes through the rows of "
+            return None
+        nodes = [node.where for node in program.nodes if node.op in RECURRENT]
+        cell = nodes[0] if nodes else f"{cells[0].op} {quoted(cells[0].name)}"
+        return Warned(
+            f"nothing is remembered from one frame to the next: {cell} goes through the rows of "
             "each frame and starts anew in the next. If these are timesteps to be streamed, export with an open time "
             "axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export); if a frame is a whole clip, say so with "
-            f"shapes={_declared(program)}"
+            f"shapes={_declared(program)}",
+            time_to_stream(program),
         )
-    return (
+    return Warned(
         f"the file remembers nothing of what {lost.where} belongs to: a recurrence that was exported with one "
         "timestep starts from zeros and ends there, so every frame is computed as if it were the first. Export it with "
         "an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export, of a layer, not of a Python loop), "
-        "with several timesteps, or as one step whose states are inputs and outputs. Of Keras, load the .keras file"
+        "with several timesteps, or as one step whose states are inputs and outputs. Of Keras, load the .keras file",
+        time_to_stream(program),
     )
+
+
+def _starts_in_calls(program: Program, imported: Imported) -> Warned | None:
+    """Of a file whose caller carries some of its memory from call to call: what starts anew there, and not here."""
+    carried = [pair.input for pair in imported.pairs if pair.output]
+    reading = imported.reading
+    times = {p.name: axis for p in program.inputs if (axis := reading.axes[p.name][0]) is not None}
+    if not carried or reading.carried or reading.clip:
+        return None
+    kept = {state for name in carried for state, _ in imported.state_inputs.get(name, ())}
+    kept |= {f"{state}.before" for state in kept}
+    for node in imported.graph.nodes:
+        if not set(node.states) <= kept or OPS[node.op].taps(node) != (0,):
+            return Warned(
+                f"who calls the file carries {quoted(carried[0])}{' and others' if carried[1:] else ''} from call to "
+                f"call, and {node.op} {quoted(node.name)} starts anew in each; read as a sequence it goes on, as in "
+                "one call of the whole",
+                timesteps_of_a_call(program, times, dict.fromkeys(times)),
+            )
+    return None
 
 
 def remembers(graph: Graph) -> bool:

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""What a model forgets is warned of, and each line that the warning tells is pasted, and remembers."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import undertow
+from onnx_files import graph_of, node, random, save, session_of
+
+H = 6
+CONSTANTS = {"second": np.array([1]), "zero": np.array(0)}
+LINE = re.compile(r"shapes=\{[^{}]*\}(?:, time_axis=\{[^{}]*\})?")
+
+
+def told(path: Path) -> tuple[undertow.Model, str, list[dict[str, Any]]]:
+    """What a file loads as, what is warned of, and the lines in it."""
+    with pytest.warns(undertow.ModelWarning) as caught:
+        model = undertow.load(path)
+    (text,) = (str(one.message) for one in caught)
+    assert f"warning: {text}"[:200] in model.source
+    return model, text, [eval(f"dict({line})", {"N": 4}) for line in LINE.findall(text)]
+
+
+def loads(path: Path, options: dict[str, Any]) -> undertow.Model:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return undertow.load(path, **options)
+
+
+def gru(rng: np.random.Generator, number: int) -> dict[str, np.ndarray]:
+    return {f"W{number}": random(rng, 1, 3 * H, H), f"R{number}": random(rng, 1, 3 * H, H)}
+
+
+def carried(folder: Path, rng: np.random.Generator, then: list[Any]) -> Path:
+    """A GRU whose state the caller carries, over x of [1, time, H]; and what goes on from its rows `y` of [time, 1, H]
+    to "ends" of that shape.
+    """
+    nodes = [
+        node("Transpose", "x", "rows", perm=[1, 0, 2]),
+        node("GRU", "rows W0 R0 none none h", "Y0 h_out", hidden_size=H),
+        node("Squeeze", "Y0 second", "y"),
+        *then,
+        node("Transpose", "ends", "out", perm=[1, 0, 2]),
+    ]
+    for one in nodes:
+        one.input[:] = ["" if name == "none" else name for name in one.input]
+    weights = {**gru(rng, 0), **gru(rng, 1), "K": random(rng, H, H, 3), **CONSTANTS}
+    used = {name: array for name, array in weights.items() if any(name in one.input for one in nodes)}
+    inputs = {"x": [1, "time", H], "h": [1, 1, H]}
+    return save(graph_of(nodes, inputs, {"out": [1, "time", H], "h_out": [1, 1, H]}, used), folder)
+
+
+LATER: dict[str, tuple[list[Any], str, bool]] = {
+    "another GRU": ([node("GRU", "y W1 R1", "Y1", hidden_size=H), node("Squeeze", "Y1 second", "ends")], "gru", False),
+    "a convolution without a cache": (
+        [
+            node("Transpose", "y", "channels", perm=[1, 2, 0]),
+            node("Conv", "channels K", "convolved", pads=[2, 0]),
+            node("Transpose", "convolved", "ends", perm=[2, 0, 1]),
+        ],
+        "window",
+        True,
+    ),
+    "a sum": ([node("CumSum", "y zero", "ends")], "state_read", True),
+}
+
+
+@pytest.mark.parametrize("kind", LATER)
+def test_memory_that_starts_anew_in_each_call_beside_a_state_that_goes_on_is_warned_of(kind, tmp_path, rng):
+    nodes, name, has_one = LATER[kind]
+    path = carried(tmp_path, rng, nodes)
+    model, text, lines = told(path)
+    assert f"carries 'h' from call to call, and {name} '" in text
+    x = rng.standard_normal((12, H)).astype(np.float32)
+    session = session_of(path)
+    h = np.zeros((1, 1, H), np.float32)
+    np.testing.assert_allclose(model.run(x), session.run(None, {"x": x[None], "h": h})[0][0], atol=2e-6)
+    assert [line["shapes"]["x"][1] for line in lines] == ([1, 4] if has_one else [4])
+    for line in lines:
+        n = line["shapes"]["x"][1]
+        stream, h = loads(path, line).stream(), np.zeros((1, 1, H), np.float32)
+        for frame in x.reshape(-1, n, H):
+            out, h = session.run(None, {"x": frame[None], "h": h})
+            got = stream.step(frame if n > 1 else frame[0])
+            np.testing.assert_allclose(np.reshape(got, (n, H)), out[0], atol=2e-6)
+
+
+def test_a_state_that_alone_goes_on_is_no_reason_to_warn(tmp_path, rng):
+    model = loads(carried(tmp_path, rng, [node("Tanh", "y", "ends")]), {})
+    assert list(model.states) == ["gru_1.h"]
+
+
+@pytest.mark.parametrize("n_steps", [1, 8, 40])
+def test_of_a_clip_in_strides_the_warning_tells_how_it_streams(n_steps, tmp_path, rng):
+    """Two timesteps in a frame show with an open axis alone."""
+    nodes = [
+        node("Conv", "x K", "convolved", pads=[2, 0], strides=[2]),
+        node("Transpose", "convolved", "rows", perm=[2, 0, 1]),
+        node("GRU", "rows W0 R0", "Y", hidden_size=H),
+        node("Squeeze", "Y second", "y"),
+        node("Transpose", "y", "out", perm=[1, 2, 0]),
+    ]
+    weights = {**gru(rng, 0), "K": random(rng, H, H, 3), "second": np.array([1])}
+    rows = (n_steps + 1) // 2
+    path = save(graph_of(nodes, {"x": [1, H, n_steps]}, {"out": [1, H, rows]}, weights), tmp_path)
+    model, text, lines = told(path)
+    assert model.state_bytes == 0 and "GRU node 'Y'" in text
+    (line,) = [line for line in lines if None in line["shapes"]["x"]]
+    streaming = loads(path, line)
+    assert (streaming.frames_in, streaming.state_bytes > 0) == (2, True)
+    if n_steps > 1:
+        x = rng.standard_normal((1, H, n_steps)).astype(np.float32)
+        want = session_of(path).run(None, {"x": x})[0]
+        got = streaming.run(x[0].T.reshape(-1, 2, H))
+        np.testing.assert_allclose(np.reshape(got, (rows, H)), want[0].T, atol=2e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"time_axis": 2}, {"time_axis": {"x": 2}}, {"shapes": {"x": [1, H, None]}}])
+def test_time_of_a_fixed_size_behind_the_channels_is_walked(options, tmp_path, rng):
+    nodes = [
+        node("Conv", "x K", "convolved", pads=[2, 0]),
+        node("Transpose", "convolved", "rows", perm=[2, 0, 1]),
+        node("GRU", "rows W0 R0", "Y", hidden_size=H),
+        node("Squeeze", "Y second", "y"),
+        node("Transpose", "y", "out", perm=[1, 2, 0]),
+    ]
+    weights = {**gru(rng, 0), "K": random(rng, H, H, 3), "second": np.array([1])}
+    path = save(graph_of(nodes, {"x": [1, H, 9]}, {"out": [1, H, 9]}, weights), tmp_path)
+    model = loads(path, options)
+    x = rng.standard_normal((1, H, 9)).astype(np.float32)
+    np.testing.assert_allclose(model.run(x[0].T), session_of(path).run(None, {"x": x})[0][0].T, atol=2e-6)
