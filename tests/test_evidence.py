@@ -57,10 +57,19 @@ TOLD = {
     "x lag -> y lag_": "lag",
     "z h -> z_out h_out": "h",
     "x h speaker -> y h_out": "h",
+    "x hx cx -> y hy cy": "hx cx",
+    "X initial_h initial_c -> Y Y_h Y_c": "initial_h initial_c",
+    "input hx0 hx1 -> output hy0 hy1": "hx0 hx1",
+    "mic_in ref_in h_in -> mic_out h_out": "h_in",
+    "src side_mel h -> src_out h_out": "h",
+    "left_in right_in side_cond h_in -> left_out right_out h_out": "h_in",
+    "x side_speaker h level -> h_out level_out": "h level",
+    "side_speaker x h c -> h_out c_out": "h c",
 }
 ASKED = [
     "left_in right_in side_width -> left_out right_out",
-    "mic_in ref_in h_in -> mic_out h_out",
+    "outer side_mel h -> outer_out h_out",
+    "outer_in side_speaker h c -> outer_out h_out c_out",
     "emb h side_cond -> emb_out h_out",
     "hidden_states state side_mask -> hidden_states_out state_out",
     "pos h side_dt -> pos_out h_out",
@@ -82,6 +91,16 @@ def test_what_evidence_tells(names: str, tmp_path: Path) -> None:
     told = re.findall(r"state: input '(\w+)'", model.source)
     assert told == states
     assert sorted([*model.inputs, *states]) == sorted(names.split(" -> ")[0].split())
+
+
+@pytest.mark.parametrize("returned", ["{}_out", "new_{}", "n{}"])
+def test_all_pairs_of_numbered_names_are_told(returned: str, tmp_path: Path) -> None:
+    states = {name: returned.format(name) for name in ("x1", "x2", "y1", "y2")}
+    path = mixing(tmp_path, f"x {' '.join(states)} -> y {' '.join(states.values())}")
+    with pytest.raises(undertow.UnsupportedError, match="cannot tell") as told:
+        undertow.load(path)
+    assert f"say it with states={states} if that is so" in str(told.value)
+    assert list(undertow.load(path, states=states).inputs) == ["x"]
 
 
 @pytest.mark.parametrize("names", ASKED)

@@ -15,6 +15,12 @@ from functools import lru_cache
 
 Words = tuple[str, ...]
 
+
+def _of(words: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(words.split())
+
+
 #: what an input's name says of the state before a step, and an output's of that behind it; one is taken off each name
 _BEFORE: tuple[Words, ...] = (
     ("past", "key", "values"), ("past",), ("in",), ("input",), ("prev",), ("previous",), ("old",), ("last",),
@@ -24,25 +30,24 @@ _AFTER: tuple[Words, ...] = (
     ("present",), ("out",), ("output",), ("next",), ("new",), ("updated",), ("final",), ("n",), ("t", "1"), ("tp", "1"),
     ("t", "plus", "1"), ("t",), ("1",), ("post",), ("cur",), ("current",),
 )  # fmt: skip
+#: those of them that say before and behind a step of frames too, whose in and out are what comes and goes
+_WHENS = _of("past prev previous old last present next new updated cur current")
 #: those of them that go with a number alone, and with nothing
 _PAST, _PRESENT = _BEFORE[:2], _AFTER[:1]
 _PASTS, _PRESENTS = (("past",), ("prev",), ("previous",), ("old",)), (("present",), ("next",), ("new",), ("updated",))
 #: what names of frames say: x_in and x_out are a frame and what a model makes of it
-_FRAMES = frozenset(
-    re.findall(
-        r"\w+",
-        """x in out input output data frame frames audio wave waveform signal speech noisy clean enhanced mix sample
-        samples spec spectrum spectrogram mag magnitude phase mel feat feats feature features image img obs observation
-        action token tokens id ids text sequence seq""",
-    )
+_FRAMES = _of(
+    """x in out input output data frame frames audio wave waveform signal speech noisy clean enhanced mix sample
+    samples spec spectrum spectrogram mag magnitude phase mel feat feats feature features image img obs
+    observation action token tokens id ids text sequence seq src source wav pcm mic block chunk left right near
+    far real imag re im dec"""
 )
+#: those of them that what a step takes is called, and what stands beside it is not
+_INPUTS = _of("x in input data frame frames audio wave signal obs observation token tokens id ids")
 #: what may be called so beside a frame, and is one of each or the same for all
-_ASIDE = frozenset(
-    re.findall(
-        r"\w+",
-        """embedding embeddings vector value values tensor node result cond condition context query key keys speaker
-        style mask weight weights prob probs logits""",
-    )
+_ASIDE = _of(
+    """embedding embeddings vector value values tensor node result cond condition context query key keys speaker
+    style mask weight weights prob probs logits"""
 )
 #: single letters that are a frame's, a counter's or a state's
 _LETTERS = frozenset("niouvyzt")
@@ -74,51 +79,30 @@ def by_names(fits: Mapping[str, Iterable[str]], least: Strength = Strength.ALIKE
             with_stem.setdefault(stem, set()).add(output)
     alike = {name: set().union(*(with_stem.get(stem, ()) for stem in _stems(name, _BEFORE))) for name in fits}
     named = {
-        name: [output for output in outputs if output in alike[name] and strength(name, output) >= least]
+        name: _numbered_alike(name, [o for o in outputs if o in alike[name] and strength(name, o) >= least])
         for name, outputs in fits.items()
     }
     taken = Counter(output for outputs in named.values() for output in outputs)
     return {name: outputs[0] for name, outputs in named.items() if len(outputs) == 1 and taken[outputs[0]] == 1}
 
 
+def _numbered_alike(name: str, outputs: list[str]) -> list[str]:
+    """Of outputs those with the numbers of an input's name, where there are some: for y1, of y and y1_out."""
+    numbers = re.findall(r"\d+", name)
+    return [output for output in outputs if re.findall(r"\d+", output) == numbers] or outputs
+
+
 #: what names of axes say of time
-_TIMES = frozenset(re.findall(r"\w+", "time times timestep timesteps steps frame frames seq sequence length len t"))
+_TIMES = _of("time times timestep timesteps steps frame frames seq sequence length len t")
 #: what they say of a batch, and of frames
-_NO_TIMES = frozenset(
-    re.findall(
-        r"\w+",
-        """batch batches n bs height h width w freq freqs frequency frequencies mel mels bin bins band bands channel
-        channels c feature features feat feats dim hidden units""",
-    )
+_NO_TIMES = _of(
+    """batch batches n bs height h width w freq freqs frequency frequencies mel mels bin bins band bands channel
+    channels c feature features feat feats dim hidden units"""
 )
 #: what names of states say by themselves
-_STATES = frozenset(
-    [
-        "state",
-        "states",
-        "hidden",
-        "hx",
-        "cx",
-        "h",
-        "h0",
-        "hn",
-        "carry",
-        "cache",
-        "caches",
-        "past",
-        "prev",
-        "previous",
-        "memory",
-        "mem",
-        "history",
-        "hist",
-        "buffer",
-        "buf",
-        "rnn",
-        "gru",
-        "lstm",
-        "recurrent",
-    ]
+_STATES = _of(
+    """state states hidden hx cx h h0 hn carry cache caches past prev previous memory mem history hist buffer buf
+    rnn gru lstm recurrent"""
 )
 
 
@@ -158,6 +142,34 @@ def is_frame(name: str) -> bool:
     words = set(_words(name))
     told = words if len(words) == 1 else words - {"in", "out", "input", "output"}
     return bool(_FRAMES & told) and not is_state(name)
+
+
+def is_input(name: str) -> bool:
+    """Whether a name is of what a step takes, and not of what it is given beside that.
+
+    >>> is_input("input_frame"), is_input("mel"), is_input("speaker")
+    (True, False, False)
+    """
+    return is_frame(name) and bool(_INPUTS & set(_words(name)))
+
+
+def is_letter(name: str) -> bool:
+    """Whether a name is one letter, numbers and what says before or behind aside.
+
+    >>> is_letter("c_0_in"), is_letter("far_in")
+    (True, False)
+    """
+    affixes = {word for affix in _BEFORE for word in affix if len(word) > 1}
+    return all(len(word) == 1 or word.isdigit() for word in set(_words(name)) - affixes)
+
+
+def say_when(name: str, output: str) -> bool:
+    """Whether what two names differ in says before or behind a step.
+
+    >>> say_when("mask", "new_mask"), say_when("mask_in", "mask_out")
+    (True, False)
+    """
+    return bool(_WHENS & (set(_words(name)) ^ set(_words(output))))
 
 
 def is_aside(name: str) -> bool:
@@ -212,10 +224,13 @@ def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:
                 affix_of.setdefault((*words[:at], *words[at + len(affix) :]), affix)
     if len(words) > 1 and words[-1].isdigit():  # h and h2, h.1 and h.5: of one input and one output alone
         affix_of.setdefault(words[:-1], words[-1:])
-    # hn, cn, hn0: what a recurrent layer ends with
+    # hn, cn, hn0: what a recurrent layer ends with; hx and hy are torch's names, initial_h and Y_h those of ONNX
     at = len(words) - 1 - (len(words) > 1 and words[-1].isdigit())
-    if affixes is _AFTER and words and len(words[at]) == 2 and words[at].endswith("n"):
-        affix_of.setdefault((*words[:at], words[at][0], *words[at + 1 :]), ("n",))
+    ends = ("n", "hy", "cy") if affixes is _AFTER else ("hx", "cx")
+    if words and len(words[at]) == 2 and words[at].endswith(ends):
+        affix_of.setdefault((*words[:at], words[at][0], *words[at + 1 :]), (words[at][1],))
+    if affixes is _AFTER and words[:2] in (("y", "h"), ("y", "c")):
+        affix_of.setdefault(words[1:], ("y",))
     return affix_of
 
 
@@ -229,9 +244,12 @@ __all__ = [
     "by_names",
     "is_aside",
     "is_frame",
+    "is_input",
+    "is_letter",
     "is_no_time",
     "is_state",
     "is_time",
     "same_state",
+    "say_when",
     "strength",
 ]

@@ -11,7 +11,7 @@ from ..advice import Advice, Refusal
 from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program, carries
 from ..traits import traits
-from .names import Strength, by_names, is_aside, is_frame, is_state, is_time, strength
+from .names import Strength, by_names, is_aside, is_frame, is_input, is_letter, is_state, is_time, say_when, strength
 
 #: pairs that are tried as advice
 _TRIED = 4
@@ -243,7 +243,8 @@ def _letters(possible: _Possible, named: Mapping[str, str]) -> dict[str, str]:
 
 def _check_named(possible: _Possible, named: Mapping[str, str]) -> None:
     """Refuse pairs that are called alike, but not like states, where nothing that is called a frame comes in beside
-    them, and nothing else comes out, or what could return it: left_in and left_out beside a width.
+    them, and nothing else comes out, or what could return it: width_in and width_out beside a height. Words beside a
+    state are no states where nothing else comes out, and what comes in may stand beside a frame: a speaker, a mask.
     """
     inputs, outputs = possible.beside(named)
     doubtful = [(n, o) for n, o in named.items() if strength(n, o) is not Strength.STATE]
@@ -251,17 +252,24 @@ def _check_named(possible: _Possible, named: Mapping[str, str]) -> None:
     if doubtful and other and not any(map(is_frame, inputs)):
         name, output = doubtful[0]
         raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}")
+    words = [(n, o) for n, o in doubtful if not is_letter(n)]
+    if words and len(doubtful) < len(named) and not (outputs or any(map(is_input, inputs))):
+        name, output = words[0]
+        raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}")
 
 
 def _check_alike(possible: _Possible, named: Mapping[str, str]) -> None:
     """Refuse an input and an output that are called alike, but not told, where another frame comes in and something
-    else comes out.
+    else comes out; or called so by words for before and behind, beside others that are called alike by in and out.
     """
     alike = possible.called_alike(named)
+    whens = {n: o for n, o in alike.items() if say_when(n, o)}
+    if 0 < len(whens) < len(alike):
+        alike = whens
     inputs, outputs = possible.beside({**named, **alike})
     if alike and outputs and any(map(is_frame, inputs)):
         name, output = next(iter(alike.items()))
-        raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}", doubted=alike)
+        raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}", doubted={**named, **alike})
 
 
 def _check_left(possible: _Possible, named: Mapping[str, str], caches: Mapping[str, list[str]]) -> None:
@@ -404,7 +412,8 @@ def _ambiguous(
     lines = [{**named, **doubted}] if doubted else []
     lines += [named, {**alike, **named}, {**sure, **rest}]
     lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (possible.alike, fits)]
-    likely = [Advice("say it with", "if that is so", states=states) for states in lines if states]
+    ordered = [{p.name: states[p.name] for p in possible.program.inputs if p.name in states} for states in lines]
+    likely = [Advice("say it with", "if that is so", states=states) for states in ordered if states]
     return Refusal(error, [[*likely, Advice("say it with", "if there are none", states={})], alone(fits)])
 
 
