@@ -112,6 +112,27 @@ REFUSED: dict[str, tuple[Any, ...]] = {
         {},
         ["where it stays the same, bind it with shapes={'x': [1, 1, 6]}, fixed={'h0': array}"],
     ),
+    "weights that are an input": (
+        [node("GRU", "x kernel R", "Y Yh", hidden_size=H), SQUEEZED],
+        {"x": ["time", 1, I], "kernel": [1, 3 * H, I]},
+        {"y": None},
+        {},
+        ["where 'kernel' stays the same, bind it with fixed={'kernel': array}"],
+    ),
+    "all weights are inputs": (
+        [node("GRU", "x kernel recurrent_kernel", "Y Yh", hidden_size=H), SQUEEZED],
+        {"x": ["time", 1, I], "kernel": [1, 3 * H, I], "recurrent_kernel": [1, 3 * H, H]},
+        {"y": None},
+        {},
+        ["where they stay the same, bind them with fixed={'kernel': array, 'recurrent_kernel': array}"],
+    ),
+    "an integer that is added": (
+        [CELL, SQUEEZED, node("Cast", "level", "shift", to=1), node("Add", "y shift", "z")],
+        {"x": ["time", 1, I], "level": ([1], INT64)},
+        {"z": None},
+        {},
+        ["where 'level' stays the same, bind it with fixed={'level': array}"],
+    ),
 }
 
 
@@ -127,11 +148,14 @@ def test_what_is_told_loads(case: str, tmp_path: Path, rng: np.random.Generator)
     for words in expected:
         assert words in message
     lines = LINE.findall(message)
-    start = np.zeros((1, 1, H), np.float32)
     assert len(lines) == len({*lines}) >= len(expected)
     for line in lines:
         names = re.findall(r"(?<!')\b[A-Za-z]\w*(?!\w*['=])", line)
-        given = eval(f"dict({line})", {**dict.fromkeys(names, 13), "array": start})
+        given = eval(f"dict({line})", {**dict.fromkeys(names, 13), "array": None})
+        for name in given.get("fixed", {}):
+            shape, dtype = inputs[name] if isinstance(inputs[name], tuple) else (inputs[name], None)
+            array = np.ones([1 if isinstance(n, str) else n for n in shape])
+            given["fixed"][name] = array.astype(np.int64 if dtype == INT64 else np.float32)
         assert undertow.load(path, **given).inputs
 
 

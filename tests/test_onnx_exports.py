@@ -151,7 +151,7 @@ def test_a_state_that_a_setting_times_zero_is_added_to(tmp_path, rng):
         [info("y", ["N", J]), info("state_out", [2, "N", J])],
         weights,
     )
-    with pytest.raises(UnsupportedError, match=r"fixed=\{name: value\}"):
+    with pytest.raises(UnsupportedError, match=r"bind it with fixed="):
         undertow.load(path)
     model = undertow.load(path, fixed={"sr": 16000})
     assert "state: input 'state', output 'state_out'" in model.source

@@ -116,9 +116,7 @@ def wrap(onnx: Any, proto: Any, opset: int) -> OnnxNode:
 def float_constant(node: OnnxNode, array: Any, what: str) -> np.ndarray:
     """A constant that takes part in the model's arithmetic: float32, anything else is refused by name."""
     if not isinstance(array, np.ndarray):
-        node.unsupported(
-            f"{what} is computed at run time, expected a constant; bind it with fixed={{...}} if it is an input"
-        )
+        node.unsupported(f"{what} is computed at run time, expected a constant")
     if array.dtype != np.float32:
         node.unsupported(f"{what} has dtype {array.dtype}, expected float32; convert the model to float32")
     return array

@@ -346,11 +346,8 @@ class Walk(ABC):
         return x.labels[axis] == "N" or (x.labels[axis] == "T" and not one_step)
 
     def say_too_much(self, error: TooMuch) -> str:
-        """What to say of an array that is not made, and what may help."""
-        return (
-            f"{too_much(error, self.held.limit)}; where an input's size is open or larger than it must be, fix a "
-            "smaller one with shapes={name: [...]}"
-        )
+        """What to say of an array that is not made."""
+        return too_much(error, self.held.limit)
 
     def count(self, node: OnnxNode, shape: tuple[int, ...], outer: tuple[int, ...] = ()) -> None:
         """Refuse what would need too much memory or time. outer: axes along which nothing is done."""

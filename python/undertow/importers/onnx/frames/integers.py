@@ -65,9 +65,7 @@ def take(node: OnnxNode, operand: Any, dtypes: tuple[str, ...], what: str = "its
         node.unsupported(f"{what} is {'missing' if operand is None else 'a constant'}, expected a computed tensor")
     if kind(operand.dtype) not in dtypes:
         shown = {"int32": "ids (integers)", WHOLE: "integers"}.get(kind(operand.dtype), operand.dtype)
-        ids = operand.dtype == "int32"
-        setting = "; an input that is a setting is bound with load(..., fixed={name: value})" if ids else ""
-        node.unsupported(f"{what} holds {shown}, expected {' or '.join(dtypes)}{setting}")
+        node.unsupported(f"{what} holds {shown}, expected {' or '.join(dtypes)}")
     return operand.split()
 
 

@@ -220,8 +220,7 @@ class _Cell:
             if reverse and self.rate > 1:
                 self.node.unsupported(
                     f"attribute direction={self.node.attrs['direction']!r} over time of which {self.rate} "
-                    "steps are in a frame (strides along time), expected forward; fix the sizes with "
-                    "shapes={input: [...]} to read a clip"
+                    "steps are in a frame (strides along time), expected forward"
                 )
             if reverse and self.late:
                 self.node.unsupported(
@@ -356,10 +355,7 @@ class _Cell:
         if (layout.steps >= 0).any() and not self.inside:
             node.unsupported(f"{what} has a time axis, expected a constant or an input of the model")
         if self.builder.sequence and not self.inside and not self._is_state(elements):
-            node.unsupported(
-                f"{what} is computed from other values, expected a constant or an input of the model; where it comes "
-                "from an input that stays the same, bind that with fixed={input: array}"
-            )
+            node.unsupported(f"{what} is computed from other values, expected a constant or an input of the model")
         if 0 in layout.outer or 2 in layout.outer or (n_items > 1 and not self.rows and 1 not in layout.outer):
             raise Mixed(f"{what} has shape {operand.shape}, whose batch axis is not where layout={self.layout} says")
         mine = self.origin[0] if self.inside else provenance.encode(-1, self.items, 0)

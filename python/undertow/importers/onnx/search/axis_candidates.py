@@ -118,7 +118,7 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
                 continue
             if time is None and not carried and not exact and rank and not _may_be_timeless(port, program):
                 continue
-            if batch in features or (time in features and not _may_be_last(port, program, carried)):
+            if batch in features or (time in features and not _may_be_last(port, program, carried or exact)):
                 continue
             if carried and _is_size(port, time):
                 continue
@@ -143,11 +143,13 @@ def _may_be_timeless(port: Port, program: Program) -> bool:
     )
 
 
-def _may_be_last(port: Port, program: Program, carried: bool) -> bool:
-    """Whether a last axis of a fixed size may be time: the caller says so, or channels may lie before it."""
+def _may_be_last(port: Port, program: Program, alone: bool) -> bool:
+    """Whether a last axis of a fixed size may be time: the caller says so, or channels may lie before it; not
+    of one step, or of a file that is to be read as it stands (alone).
+    """
     if program.time_axis is not None:
         return isinstance(program.time_axis, int) or port.name in program.time_axis
-    return program.is_recurrent and not carried and len(port.dims) > 2 and not port.dynamic
+    return program.is_recurrent and not alone and len(port.dims) > 2 and not port.dynamic
 
 
 def _is_size(port: Port, axis: int | None) -> bool:

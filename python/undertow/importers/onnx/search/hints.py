@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from ..advice import SIZES, Advice
 from ..simplify.ports import Port
 from ..simplify.program import Program
+from .names import is_frame, is_state
+from .pairing import sizes
 from .walked import walked_axes
 
 Sizes = list[int | str | None]
@@ -80,6 +82,29 @@ def timesteps_of_a_call(
     ]
     one = Advice("if a call has one timestep, load with", shapes=shapes[1])
     return [[one, Advice("if a call has several, say how many with", shapes=shapes[0], time_axis=time_axis)]]
+
+
+def to_bind(program: Program, walked: Program, position: int) -> list[Advice]:
+    """To bind an input that may be a setting: one that alone some operand of the node at which a walk ended is made
+    of, or of integers, or of one number. walked: the program, or as its loops were rolled up.
+    """
+    names = walked.nodes[position].inputs if position < len(walked.nodes) else []
+    inputs = [port.name for port in [*program.inputs, *program.state_inputs]]
+    sources = [[port for port in inputs if walked.depends(name, port)] for name in names if name]
+    taken = {source[0] for source in sources if len(source) == 1}
+    settings = [
+        port
+        for port in [*program.inputs, *program.state_inputs]
+        if not port.dynamic
+        and not (is_state(port.name) or is_frame(port.name))
+        and (port.name in taken or port.dtype != "float32" or all(n == 1 for n in port.dims))
+    ]
+    fixed = {port.name: sizes(port.dims) for port in settings}
+    alone = [
+        Advice(f"where {name!r} stays the same, bind it with", fixed={name: shape}, walks=20)
+        for name, shape in list(fixed.items())[:_AXES]
+    ]
+    return [*alone, Advice("where they stay the same, bind them with", fixed=fixed)] if len(fixed) > 1 else alone
 
 
 def as_time(axes: dict[str, int | None]) -> Advice:
@@ -155,4 +180,4 @@ def _numbers(program: Program) -> tuple[int, ...]:
     return tuple(n for n in numbers if n not in SIZES)[:_NUMBERS]
 
 
-__all__ = ["as_time", "sizes_to_fix", "time_to_open", "time_to_stream", "timesteps_of_a_call"]
+__all__ = ["as_time", "sizes_to_fix", "time_to_open", "time_to_stream", "timesteps_of_a_call", "to_bind"]

@@ -106,13 +106,18 @@ _STATES = _of(
 )
 
 
+#: what names of weights say
+_WEIGHTS = _of("kernel weight weights bias")
+
+
 def is_state(name: str) -> bool:
     """Whether a name says that it is a state's, without another name beside it.
 
-    >>> is_state("encoder_hidden"), is_state("query")
-    (True, False)
+    >>> is_state("encoder_hidden"), is_state("query"), is_state("recurrent_kernel")
+    (True, False, False)
     """
-    return bool(_STATES & set(_words(name)))
+    words = set(_words(name))
+    return bool(_STATES & words) and not (_WEIGHTS & words and _STATES & words <= {"recurrent", "hidden"})
 
 
 def is_time(dim: int | str) -> bool:

@@ -25,7 +25,7 @@ from ..simplify.program import Program
 from . import pairing, states
 from .attempt import Failure, attempt, build, proven
 from .axis_candidates import MORE_STEPS, readings, sizes_to_try
-from .hints import as_time, sizes_to_fix, time_to_open
+from .hints import as_time, sizes_to_fix, time_to_open, to_bind
 from .imported import Imported
 from .names import is_time
 from .pairing import Pair
@@ -117,11 +117,15 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
         Driver(*furthest.walk).run()  # once more, for what it was raised from: a bug keeps its traceback
     if exact:
         raise error
-    advice = list(furthest.error.advice) if isinstance(furthest.error, Retry) else []
+    advice = [list(stage) for stage in furthest.error.advice] if isinstance(furthest.error, Retry) else []
     if isinstance(furthest.error, Forgets):
         advice += time_to_open(program)
+    binds = to_bind(program, furthest.walk[0], furthest.position) if furthest.walk is not None else []
     if clip is None:
-        advice += sizes_to_fix(program)
+        first, *rest = sizes_to_fix(program) or [[]]
+        advice += [binds + first, *rest]
+    else:
+        advice.append(binds)
     raise Refusal(error, advice) if advice else error
 
 
