@@ -253,7 +253,9 @@ def _refuse_forgetting(walk: Walk, node: OnnxNode, carried: list[Any], scanned: 
 
 
 @dataclass
-class _Made:
+class _Walked:
+    """What a body gives that was walked once."""
+
     flags: list[Any]  # what the body gives before the carried values
     finals: list[Any]  # carried values at the end of the sequence
     rows: list[Any]  # one timestep of what is collected
@@ -266,7 +268,7 @@ class _Register:
     start: np.ndarray | None  # elements of a state input that it starts from
 
 
-def _over_time(walk: Walk, node: OnnxNode, body: Body, carried: list[Any], given: list[Any], n_flags: int) -> _Made:
+def _over_time(walk: Walk, node: OnnxNode, body: Body, carried: list[Any], given: list[Any], n_flags: int) -> _Walked:
     """Walk the body once, carried values in registers. `given`: a Loop's round and condition, or a Scan's frames."""
     builder = walk.builder
     for name in body.captures:
@@ -298,7 +300,7 @@ def _over_time(walk: Walk, node: OnnxNode, body: Body, carried: list[Any], given
             end = Tensor(provenance.encode(-1, tensor.items, final), tensor.labels)
             walk.bindings.append(Binding(register.state, register.start, _first_item(end).ravel(), node))
         finals.append(Tensor(provenance.encode(-1, tensor.items, final), tensor.labels, tensor.dtype))
-    return _Made(flags, finals, [_tensor(walk, node, row) for row in rows])
+    return _Walked(flags, finals, [_tensor(walk, node, row) for row in rows])
 
 
 def _first_item(tensor: Tensor) -> np.ndarray:

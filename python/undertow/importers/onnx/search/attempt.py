@@ -21,13 +21,14 @@ from ..frames.superframes import MAX_FRAMES, NeedsRate
 from ..retry import Retry, TooLarge
 from ..simplify.ports import Port
 from ..simplify.program import Program
-from . import names, pairing, states
+from . import names, states
 from .axis_candidates import ITEMS, STEPS
 from .hints import as_time
 from .imported import Imported
 from .other_lengths import check_lengths
 from .outputs import output
 from .pairing import Pair
+from .possible import sizes
 from .proof import Claim, Refuted, longest, prove
 from .roles import note, remembers
 
@@ -279,7 +280,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
 
 def _bind(walk: Walk, start: Port) -> list[list[Advice]]:
     """To bind what a recurrent node starts from, for one item of the batch."""
-    fixed = {start.name: pairing.sizes(start.dims)}
+    fixed = {start.name: sizes(start.dims)}
     batches = {port.name: walk.reading.axes[port.name][1] for port in walk.program.inputs}
     shapes: dict[str, list[int | str | None]] = {
         port.name: [

@@ -10,7 +10,7 @@ from ..advice import SIZES, Advice
 from ..simplify.ports import Port
 from ..simplify.program import Program
 from .names import is_frame, is_state
-from .pairing import sizes
+from .possible import sizes
 from .walked import walked_axes
 
 Sizes = list[int | str | None]

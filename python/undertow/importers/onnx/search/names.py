@@ -2,7 +2,7 @@
 """Which output returns which state, by their names: h_in and h_out, past.0.key and present.0.key, state and stateN.
 
 Names are evidence beside shapes and a path from one to the other, never against them. Whoever asks has looked at
-shapes; a state that each step overwrites has no path, and counts beside one that has (`pairing.candidates`).
+shapes; a state that each step overwrites has no path, and counts beside one that has (`possible.Possible.named`).
 """
 
 from __future__ import annotations

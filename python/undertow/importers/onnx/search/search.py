@@ -29,6 +29,7 @@ from .hints import as_time, sizes_to_fix, time_to_open, to_bind
 from .imported import Imported
 from .names import is_time
 from .pairing import Pair
+from .possible import are_returned
 from .proof import lengths_met
 from .single_frame import as_clip, clip_readings
 
@@ -70,7 +71,7 @@ def import_program(
         Refusal: the same, with advice to be tried.
     """
     try:
-        return _found(program, given, exact, keep_states)
+        return _imported(program, given, exact, keep_states)
     except Exhausted as exhausted:
         error = exhausted.error()
         axes = [f"axis {axis} of {p.name!r}" for p in program.inputs for axis in p.dynamic]
@@ -79,7 +80,7 @@ def import_program(
         raise error from None  # without advice, whose tries would be as long
 
 
-def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_states: bool) -> Imported:
+def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, keep_states: bool) -> Imported:
     if given:
         pairing.check_given(program, dict(given))
         program = pairing.with_states(program, list(given))
@@ -89,7 +90,7 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
         for carried, variant, pairs in variants:
             imported = _search(variant, pairs, carried, inside, exact, keep_states, failures)
             forgets = next((f.error for f in failures if isinstance(f.error, Forgets)), None)
-            if imported is None and carried and forgets is not None and pairing.are_returned(program):
+            if imported is None and carried and forgets is not None and are_returned(program):
                 # Read as a sequence it would remember, which is something else than the file's steps do.
                 imported = None if inside else _search(variant, pairs, carried, True, exact, keep_states, failures)
                 if imported is None:
@@ -99,7 +100,7 @@ def _found(program: Program, given: Mapping[str, str] | None, exact: bool, keep_
                 return imported
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
         raise Refusal(contradicted.error(), contradicted.advice)
-    no_clip = exact or given or program.time_axis is not None or pairing.are_returned(program)
+    no_clip = exact or given or program.time_axis is not None or are_returned(program)
     clip = None if no_clip else as_clip(program)
     if clip is not None:
         for reading in clip_readings(clip):

@@ -18,7 +18,8 @@ from ..frames.provenance import Tensor, ascends
 from ..retry import Retry
 from ..simplify.program import RECURRENT, Program
 from .names import same_state
-from .pairing import Pair, Sizes, alone, origins, sizes
+from .pairing import Pair, alone
+from .possible import Sizes, origins, sizes
 
 
 def find_output(walk: Walk, name: str) -> str | None:

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""Which outputs could return which inputs: what shapes, paths and moved elements allow, before names are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..simplify.program import RECURRENT, Program, carries
+from ..traits import traits
+from .names import Strength, by_names, strength
+
+
+class Possible:
+    """What shapes and paths allow, where no recurrent node starts from an input.
+
+    fits: input -> outputs of its shape that are computed from it. alike: of its shape. pieces: output -> input of which
+    it has elements, and nothing else. free: outputs that return the state of no recurrent node.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._dims = {port.name: port.dims for port in program.inputs}
+        self._open = {n for dims in self._dims.values() for n in dims if isinstance(n, str)} - {""}
+        dims = {p.name: sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
+        names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+        outputs = {name: Sizes(program.output_dims[name], names) for name in program.outputs}
+        copies = {o: _copied(program, o) for o in outputs}
+        self.sources = {o: _sources(program, o) for o in outputs}
+        single = {o: next(iter(of)) for o, of in self.sources.items() if len(of) == 1}
+        self.pieces = {o: name for o, name in single.items() if name in dims}
+        claimed = _claimed(program, outputs)
+        self.free = [o for o in outputs if o not in claimed]
+        self.alike = {
+            name: [o for o in self.free if outputs[o].fits(shape) and copies[o] != name and self._go_together(name, o)]
+            for name, shape in dims.items()
+        }
+        fits = {
+            name: [o for o in fitting if dims[name] and program.depends(o, name) and self.pieces.get(o) != name]
+            for name, fitting in self.alike.items()
+        }
+        # A piece of an input does not return that one, which would never change, but the frame before.
+        pieces = self.pieces.values()
+        late = {
+            name: [o for o in fitting if dims[name] and o in self.pieces and self.pieces[o] != name]
+            for name, fitting in self.alike.items()
+            if not fits[name] and name not in pieces
+        }
+        fits = {name: fitting for name, fitting in {**fits, **late}.items() if fitting}
+        self.fits = {name: _of_its_cell(program, name, _last_copies(copies, fitting)) for name, fitting in fits.items()}
+
+    def _go_together(self, name: str, output: str) -> bool:
+        """Whether no open axis has one name here and another there, of which inputs have both."""
+        pairs = zip(self._dims[name], self.program.output_dims[output], strict=True)
+        return all(a == b or not {a, b} <= self._open for a, b in pairs)
+
+    def named(self) -> dict[str, str]:
+        """The pairs that names tell. One that is overwritten without being read for it has no path: it is called like a
+        state, or what overwrites it is a piece of an input.
+        """
+        paths = {n: [o for o in fitting if self.program.depends(o, n)] for n, fitting in self.alike.items()}
+        named = by_names({n: self.fits.get(n) or fitting for n, fitting in paths.items()})
+        taken = set(named.values())
+        rest = {
+            n: [o for o in fitting if o not in taken and (o in self.pieces or strength(n, o) is Strength.STATE)]
+            for n, fitting in self.alike.items()
+            if n not in named
+        }
+        return named | by_names(rest)
+
+    def called_alike(self, named: Mapping[str, str]) -> dict[str, str]:
+        """Pairs beside those that are told: called alike, like a frame where a path leads from one to the other."""
+        left = {
+            n: [o for o in outputs if o not in named.values()] for n, outputs in self.alike.items() if n not in named
+        }
+        return by_names(
+            {
+                n: [o for o in outputs if self.program.depends(o, n) or strength(n, o) > Strength.FRAME]
+                for n, outputs in left.items()
+            },
+            Strength.FRAME,
+        )
+
+    def beside(self, pairs: Mapping[str, str]) -> tuple[list[str], list[str]]:
+        """The inputs and outputs that are of no pair, and of no recurrent node."""
+        inputs = [port.name for port in self.program.inputs if port.name not in pairs]
+        return inputs, [output for output in self.free if output not in pairs.values()]
+
+    def leave_out(self, named: Mapping[str, str]) -> None:
+        """Take the outputs of pairs from what could return others."""
+        taken = set(named.values())
+        fits = {n: [o for o in outputs if n in named or o not in taken] for n, outputs in self.fits.items()}
+        self.fits = {name: outputs for name, outputs in fits.items() if outputs}
+
+    def caches(self) -> dict[str, list[str]]:
+        """Input -> outputs that have elements of it, and others: the oldest part dropped, or one written."""
+        caches = {
+            n: [o for o in fitting if n in self.sources[o] and o not in self.pieces] for n, fitting in self.fits.items()
+        }
+        return {name: outputs for name, outputs in caches.items() if outputs}
+
+
+def _sources(program: Program, name: str) -> set[str]:
+    """The inputs and computed values that an output's elements are, without a change to any; constants left out."""
+    moved, producer = origins(program, name), program.producer
+    return {
+        value
+        for value in moved
+        if value not in program.constants and (value not in producer or not carries(producer[value], program.constants))
+    }
+
+
+def _claimed(program: Program, outputs: Mapping[str, Sizes]) -> set[str]:
+    """Outputs that return the state which a recurrent node starts from: moved from what it ends with, of that shape."""
+    claimed = set()
+    for port in program.state_inputs:
+        ends: set[str] = set()
+        for node in program.nodes:
+            if node.op in RECURRENT:
+                slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
+                ends |= {end for start, end in slots if start and end and port.name in origins(program, start)}
+        shape = sizes(port.dims)
+        claimed |= {o for o, sizes in outputs.items() if sizes.fits(shape) and ends & origins(program, o)}
+    return claimed
+
+
+def _last_copies(copies: dict[str, str], outputs: list[str]) -> list[str]:
+    """Of outputs that are copies of one value the last: a step gives its result, and behind it the state it became."""
+    last = {copies[output]: output for output in outputs}
+    return [output for output in outputs if last[copies[output]] == output]
+
+
+def _of_its_cell(program: Program, name: str, outputs: list[str]) -> list[str]:
+    """Of several outputs those that are the final state which a recurrent node began, by some way, from this input."""
+    if len(outputs) < 2:
+        return outputs
+    ends: set[str] = set()
+    for node in program.nodes:
+        if node.op in RECURRENT:
+            starts = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
+            ends |= {end for start, end in starts if start and end and program.depends(start, name)}
+    return [output for output in outputs if ends and ends & origins(program, output)] or outputs
+
+
+def are_returned(program: Program) -> bool:
+    """Whether an output could return a carried state: its shape, and moved from a node that starts from it."""
+    ports = {p.name: sizes(p.dims) for p in program.state_inputs}
+    for output in program.outputs:
+        if sizes(program.output_dims[output]) in ports.values():
+            moved = origins(program, output)
+            for node in program.nodes:
+                if not moved & set(node.outputs):
+                    continue
+                if node.op in RECURRENT and any(origins(program, start) & set(ports) for start in node.inputs[5:7]):
+                    return True
+    return False
+
+
+def by_cells(program: Program, name: str, outputs: list[str]) -> list[str]:
+    """The outputs that return what a recurrent node ends with, where it starts from a value made of input `name` in the
+    same slot: a state that something resets.
+    """
+    returning = set()
+    for node in program.nodes:
+        if node.op in RECURRENT:
+            slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
+            ends = {end for start, end in slots if start and end and program.depends(start, name)}
+            returning |= {output for output in outputs if ends and ends & origins(program, output)}
+    return [output for output in outputs if output in returning]
+
+
+def _copied(program: Program, name: str) -> str:
+    """The value whose elements, all of them and no others, are those of `name`."""
+    while name in program.producer and traits(program.producer[name].op).whole:
+        name = program.producer[name].inputs[0]
+    return name
+
+
+def origins(program: Program, name: str) -> set[str]:
+    """The values that `name` is moved from, itself included, without a change to any element."""
+    origins: set[str] = set()
+    todo = [name]
+    while todo:
+        value = todo.pop()
+        node = program.producer.get(value)
+        if value and value not in origins:
+            origins.add(value)
+            todo += node.inputs if node is not None and carries(node, program.constants) else []
+    return origins
+
+
+def sizes(dims: list[int | str]) -> tuple[int, ...]:
+    """A shape in which what has no size counts as 1: the batch of a single step."""
+    return tuple(1 if isinstance(n, str) else n for n in dims)
+
+
+class Sizes:
+    """An output's shape. A size whose name an input has is that of the batch; any other that is open may be any."""
+
+    def __init__(self, dims: list[int | str], names: set[str]) -> None:
+        self.dims = [n if not isinstance(n, str) else 1 if n in names else None for n in dims]
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
+
+
+__all__ = ["Possible", "Sizes", "are_returned", "by_cells", "origins", "sizes"]
