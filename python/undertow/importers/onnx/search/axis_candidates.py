@@ -104,6 +104,7 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
     # the last axis of numbers is features, unless its size is open
     is_numbers = port.dtype == "float32" and rank > 1 and not isinstance(port.dims[rank - 1], str)
     features = {rank - 1} if is_numbers else set()
+    has_time = not (carried or exact or not rank) and not _may_be_timeless(port, program)
     for time in (*range(rank), None):
         for batch in (*range(rank), None):
             if (batch is not None and batch == time) or not program.may_be_time(port, time):
@@ -116,7 +117,7 @@ def _options(port: Port, program: Program, carried: bool, exact: bool) -> Iterat
                 continue  # a state has no time, so of that name is its batch
             if not set(port.dynamic) <= {time, batch}:
                 continue
-            if time is None and not carried and not exact and rank and not _may_be_timeless(port, program):
+            if time is None and has_time:
                 continue
             if batch in features or (time in features and not _may_be_last(port, program, carried or exact)):
                 continue

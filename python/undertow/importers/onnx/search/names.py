@@ -239,6 +239,7 @@ def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:
     return affix_of
 
 
+@lru_cache(2**10)
 def _words(name: str) -> Words:
     """A name in lower case, taken apart at signs, at changes of case, and between letters and digits."""
     return tuple(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name))
