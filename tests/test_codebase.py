@@ -108,11 +108,10 @@ FLOORS = [
 #: room of several floors -> these
 INNER_FLOORS = {
     "importers": [
-        {"_blocks", "_torch_chain", "_torch_code", "_torch_given", "_torch_structure", "_torch_words"},
-        {"_torch_outside"},
-        {"_torch_check", "_torch_pairs", "_torch_projected", "_torch_states", "nam_wavenet", "state_dict"},
+        {"_blocks", "state_dict_modules"},
+        {"nam_wavenet", "state_dict"},
         {"nam", "onnx", "rnnoise"},
-        {"keras", "rtneural", "torch_module"},
+        {"keras", "rtneural", "torch"},
         {"operators_page"},
     ],
     "importers.keras": [
@@ -134,6 +133,13 @@ INNER_FLOORS = {
         {"operators"},
         {"driver"},
         {"search"},
+    ],
+    "importers.torch": [
+        {"code", "given", "structure", "words"},
+        {"arguments", "outside", "projected_lstm"},
+        {"check", "kept_states", "passed_states"},
+        {"exporters"},
+        {"graph"},
     ],
     "weights": [{"limits"}, {"contents", "hdf5_reader", "json_text"}],
 }

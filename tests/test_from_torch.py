@@ -11,7 +11,7 @@ import pytest
 import undertow
 from tolerances import FLOAT32_CELL, FLOAT32_MODEL
 from undertow import UnsupportedError
-from undertow.importers import torch_module
+from undertow.importers.torch import exporters
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
 pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
@@ -177,16 +177,16 @@ def removed(torch, call, path):
 
 
 def test_without_torchscript_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(torch_module, "_by_torchscript", removed)
-    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(exporters, "_by_torchscript", removed)
+    monkeypatch.setattr(exporters, "find_spec", lambda name: None)
     with pytest.raises(UnsupportedError, match=r"export has been removed.*pip install onnxscript"):
         undertow.from_torch(torch.nn.GRU(3, 5), torch.zeros(4, 1, 3))
 
 
 def test_the_other_exporter_takes_its_place(monkeypatch):
-    monkeypatch.setattr(torch_module, "_by_export", torch_module._by_torchscript)
-    monkeypatch.setattr(torch_module, "_by_torchscript", removed)
-    monkeypatch.setattr(torch_module, "find_spec", lambda name: name)
+    monkeypatch.setattr(exporters, "_by_export", exporters._by_torchscript)
+    monkeypatch.setattr(exporters, "_by_torchscript", removed)
+    monkeypatch.setattr(exporters, "find_spec", lambda name: name)
     model = undertow.from_torch(torch.nn.GRU(3, 5), torch.zeros(4, 1, 3))
     assert [node.op for node in model.graph.nodes] == ["gru"]
     with pytest.raises(UnsupportedError, match=r"removed; torch.export cannot either: Broken: KeyError"):
@@ -196,7 +196,7 @@ def test_the_other_exporter_takes_its_place(monkeypatch):
 def test_torch_export(monkeypatch):
     """The newer exporter alone: nn.RNN written out step by step, a loop in Python, a branch on values."""
     pytest.importorskip("onnxscript", reason="needs onnxscript: pip install onnxscript")
-    monkeypatch.setattr(torch_module, "_by_torchscript", removed)
+    monkeypatch.setattr(exporters, "_by_torchscript", removed)
     torch.manual_seed(13)
     module = torch.nn.RNN(3, 5, batch_first=True)
     X = torch.randn(1, T, 3)
@@ -292,8 +292,8 @@ class Forgets(Loop):
 )
 def test_a_number_in_the_code_is_a_length_to_try(kind, options, monkeypatch):
     pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
-    monkeypatch.setattr(torch_module, "_by_torchscript", torch_module._by_export)
-    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(exporters, "_by_torchscript", exporters._by_export)
+    monkeypatch.setattr(exporters, "find_spec", lambda name: None)
     torch.manual_seed(0)
     with pytest.raises(UnsupportedError, match=r"gives another 'output' for \d+ timesteps than the module"):
         undertow.from_torch(kind(50).eval(), torch.zeros(1, 8, I), **options)

@@ -12,7 +12,7 @@ import pytest
 
 import undertow
 from undertow import UnsupportedError
-from undertow.importers import torch_module
+from undertow.importers.torch import exporters, graph
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
 pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
@@ -69,7 +69,7 @@ PACKED = {
 def test_states_that_come_and_go_in_one_structure(packed, exporter, monkeypatch):
     if exporter == "export":
         pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
-        monkeypatch.setattr(torch_module, "_by_torchscript", torch_module._by_export)
+        monkeypatch.setattr(exporters, "_by_torchscript", exporters._by_export)
     torch.manual_seed(0)
     module = Cells(*PACKED[packed]).eval()
     state = module.pack(zeros(), zeros())
@@ -190,7 +190,7 @@ def test_the_final_states_of_a_sequence_are_read_as_before():
 def test_a_step_is_held_against_calls_that_hand_their_states_on(options, monkeypatch):
     """An export that goes wrong where states are no zeros."""
     module, arguments = Lstm().eval(), (torch.zeros(1, I), (zeros(), zeros()))
-    by_torchscript = torch_module._by_torchscript
+    by_torchscript = exporters._by_torchscript
 
     def forgetful(torch, call, path):
         class Forgets(Lstm):
@@ -201,8 +201,8 @@ def test_a_step_is_held_against_calls_that_hand_their_states_on(options, monkeyp
         call.module.load_state_dict(module.state_dict())
         by_torchscript(torch, call, path)
 
-    monkeypatch.setattr(torch_module, "_by_torchscript", forgetful)
-    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(exporters, "_by_torchscript", forgetful)
+    monkeypatch.setattr(exporters, "find_spec", lambda name: None)
     with pytest.raises(UnsupportedError, match="gives another 'output' than the module"):
         undertow.from_torch(module, arguments, **options)
 
@@ -265,7 +265,7 @@ class Backwards(torch.nn.Module):
 
 @pytest.mark.parametrize(("kind", "options"), [(Middle, {}), (Backwards, {"time_axis": 1})])
 def test_a_frame_of_the_example_s_size_is_advised_where_it_loads(kind, options, monkeypatch):
-    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(exporters, "find_spec", lambda name: None)
     with pytest.raises(undertow.Error, match=r"an example with time_axis=None is read as one frame") as refused:
         undertow.from_torch(kind(), torch.zeros(1, 7, I), **options)
     assert "shapes=" not in str(refused.value)
@@ -282,15 +282,15 @@ def test_a_frame_of_the_example_s_size_is_advised_where_it_loads(kind, options, 
 
 
 def test_no_frame_of_the_example_s_size_is_advised_where_it_does_not_load(monkeypatch):
-    real = torch_module._graph_of
-    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    real = graph._graph_of
+    monkeypatch.setattr(exporters, "find_spec", lambda name: None)
 
     def only_sequences(torch, given, outside, time_axis, *rest):
         if time_axis is None:
             raise UnsupportedError("not this way")
         return real(torch, given, outside, time_axis, *rest)
 
-    monkeypatch.setattr(torch_module, "_graph_of", only_sequences)
+    monkeypatch.setattr(graph, "_graph_of", only_sequences)
     with pytest.raises(undertow.Error, match="takes timestep 3 of 7 alone") as refused:
         undertow.from_torch(Middle(), torch.zeros(1, 7, I))
     assert "time_axis=None" not in str(refused.value)

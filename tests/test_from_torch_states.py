@@ -11,7 +11,7 @@ import pytest
 
 import undertow
 from undertow import UnsupportedError
-from undertow.importers import torch_module
+from undertow.importers.torch import exporters
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
 pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
@@ -87,7 +87,7 @@ class Cache(torch.nn.Module):
 def test_states_that_a_module_keeps(kind, exporter, monkeypatch):
     if exporter == "export":
         pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
-        monkeypatch.setattr(torch_module, "_by_torchscript", torch_module._by_export)
+        monkeypatch.setattr(exporters, "_by_torchscript", exporters._by_export)
     torch.manual_seed(0)
     kind = globals()[kind] if isinstance(kind, str) else kind
     net = kind()
@@ -414,7 +414,7 @@ def test_a_buffer_that_is_changed_in_place(kind):
 
 @pytest.mark.parametrize("kind", THROUGH_VIEWS)
 def test_without_the_exporter_that_sees_views_the_error_says_what_to_write(kind, monkeypatch):
-    monkeypatch.setattr(torch_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(exporters, "find_spec", lambda name: None)
     with pytest.raises(UnsupportedError, match=r"changes its 'h' in place.*self\.h = \.\.\. instead.*onnxscript"):
         undertow.from_torch(kind(), torch.zeros(1, I))
 
@@ -555,7 +555,7 @@ class Masked(torch.nn.Module):
 def test_what_changes_no_result_is_put_back_too(exporter, monkeypatch):
     if exporter == "export":
         pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
-        monkeypatch.setattr(torch_module, "_by_torchscript", torch_module._by_export)
+        monkeypatch.setattr(exporters, "_by_torchscript", exporters._by_export)
     model = undertow.from_torch(Masked(), torch.zeros(1, I))
     assert list(model.inputs) == ["x"]
     assert (SEEN, MASKS, Masked.n_calls) == ([], {}, 0)

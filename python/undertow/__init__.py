@@ -21,7 +21,7 @@ from .errors import (
     ToleranceError,
     UnsupportedError,
 )
-from .importers.torch_module import from_torch
+from .importers.torch import from_torch
 from .ir.activations import Activation
 from .ir.graph import Graph
 from .layers import *  # noqa: F403

@@ -26,7 +26,7 @@ from ..ir.graph import Graph
 from ..layers import Conv1D
 from . import _blocks as blocks
 from . import nam
-from ._torch_chain import Module, find_modules
+from .state_dict_modules import Module, find_modules
 
 #: limits for hostile files
 MAX_FILE_BYTES = 256 << 20

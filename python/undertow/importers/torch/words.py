@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable
 
-from ..errors import Error
+from ...errors import Error
 
 _ONE_FRAME = "; an example with time_axis=None is read as one frame, or one step, of its size"
 _SHAPES = r"shapes=(?:\{[^{}]*\})?"

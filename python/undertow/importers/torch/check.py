@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import reference
-from ..ir.graph import Graph
-from ._torch_code import integers
-from ._torch_structure import leaves, rebuilt
+from ... import reference
+from ...ir.graph import Graph
+from .code import integers
+from .structure import leaves, rebuilt
 
 #: calls of a module that computes a step; how large random numbers are in each
 _CALLS, _SCALES = 5, (1.0, 3.0)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import Error
-from ..ir.graph import Graph
-from ._torch_structure import leaves, rebuilt, result_names
+from ...errors import Error
+from ...ir.graph import Graph
+from .structure import leaves, rebuilt, result_names
 
 
 @dataclass(frozen=True)

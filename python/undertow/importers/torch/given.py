@@ -8,7 +8,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import UnsupportedError
+from ...errors import UnsupportedError
 
 
 @dataclass

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .._text import shown
-from ._torch_code import Code, is_own
+from ..._text import shown
+from .code import Code, is_own
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 #: how much of what has changed is told

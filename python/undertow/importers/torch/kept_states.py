@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from .._text import shown
-from ..errors import Error, UnsupportedError
-from ._torch_code import is_own
-from ._torch_given import Given, copied, first_line
-from ._torch_outside import Outside, same_numbers
-from ._torch_structure import leaves, rebuilt
+from ..._text import shown
+from ...errors import Error, UnsupportedError
+from .code import is_own
+from .given import Given, copied, first_line
+from .outside import Outside, same_numbers
+from .structure import leaves, rebuilt
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
