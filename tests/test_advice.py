@@ -12,6 +12,8 @@ import pytest
 
 import undertow
 from onnx_files import INT64, graph_of, helper, node, random, reading_memory, save
+from undertow.importers import onnx
+from undertow.importers.onnx.advice import Advice, Caller
 
 I, H = 6, 8
 LINE = re.compile(r"(?:\b(?:shapes|states|time_axis|fixed)=\{[^{}]*\}(?:, )?)+")
@@ -177,3 +179,19 @@ def test_no_size_is_told_that_does_not_help(tmp_path: Path, rng: np.random.Gener
     with pytest.raises(undertow.Error) as told:
         undertow.load(path)
     assert "shapes=" not in str(told.value)
+
+
+class Silent(Caller):
+    def told(self, advice: Advice, size: int) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_who_has_no_such_options_is_told_of_none(case: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    nodes, inputs, outputs, weights, _ = REFUSED[case]
+    used = {name for n in nodes for name in n.input}
+    constants = {name: array for name, array in {**gru(rng), **weights}.items() if name in used}
+    path = save(graph_of(nodes, inputs, outputs, constants), tmp_path)
+    with pytest.raises(undertow.Error) as told:
+        onnx.load(path, Silent())
+    assert not re.search(r"\b(shapes|states|time_axis|fixed)=|; *$", str(told.value))

@@ -12,7 +12,9 @@ import pytest
 
 import undertow
 from undertow import UnsupportedError
+from undertow.importers.onnx.advice import Advice
 from undertow.importers.torch import exporters, graph
+from undertow.importers.torch.words import ModuleCaller
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
 pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
@@ -294,6 +296,71 @@ def test_no_frame_of_the_example_s_size_is_advised_where_it_does_not_load(monkey
     with pytest.raises(undertow.Error, match="takes timestep 3 of 7 alone") as refused:
         undertow.from_torch(Middle(), torch.zeros(1, 7, I))
     assert "time_axis=None" not in str(refused.value)
+
+
+class Forgetful(torch.nn.Module):
+    """A step of two cells, the second of which begins anew in every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.GRU(I, H, batch_first=True), torch.nn.GRU(I, H, batch_first=True)
+
+    def forward(self, x, h):
+        y, h = self.first(x, h)
+        return y, self.second(x)[0], h
+
+
+def test_an_axis_to_open_is_told_as_the_axis_of_time(monkeypatch):
+    monkeypatch.setattr(exporters, "find_spec", lambda name: None)
+    module, example = Forgetful(), (torch.zeros(1, 1, I), torch.zeros(1, 1, H))
+    with pytest.raises(UnsupportedError, match="initial_h is no input of the model") as refused:
+        undertow.from_torch(module, example, time_axis=None)
+    said = str(refused.value)
+    assert said.endswith("; or open the time axis with time_axis={'x': 1}")
+    model = undertow.from_torch(module, example, time_axis={"x": 1})
+    assert "time: axis 1 of 'x'" in model.source
+
+
+SIZED = {
+    "all are given": ({"x": [1, "N", I], "y": [1, "N", H]}, 16, None),
+    "one is given": ({"y": [1, "N", H]}, 16, {"x": 1}),
+    "one is opened": ({"z": [None, 1, H]}, 16, {"x": 1, "y": 1, "z": 0}),
+    "nothing is else": ({"x": [1, None, I]}, 16, "nothing"),
+}
+
+
+@pytest.mark.parametrize("case", SIZED)
+def test_sizes_are_told_as_axes_of_time_once_they_were_tried(case):
+    shapes, size, expected = SIZED[case]
+    caller = ModuleCaller(axes={"x": 1, "y": 1})
+    assert caller.told(Advice("give it", shapes=shapes), size) == ""
+    for helps in (True, False):
+        tries = []
+
+        def load(axes, helps=helps, tries=tries):
+            tries.append(axes)
+            if not helps:
+                raise UnsupportedError("not this way")
+
+        told = caller.tried(load)
+        assert tries == ([] if expected == "nothing" else [expected])
+        assert told == [words for words in told if f"time_axis={expected}" in words]
+        assert len(told) == (len(tries) if helps else 0)
+
+
+def test_sizes_of_a_program_are_those_of_its_export(monkeypatch):
+    pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+
+    def removed(torch, call, path):
+        raise RuntimeError("TorchScript-based export has been removed")
+
+    monkeypatch.setattr(exporters, "_by_torchscript", removed)
+    module, x = torch.nn.Softmax(1), torch.zeros(1, 7, I)
+    program = torch.export.export(module, (x,), dynamic_shapes=({1: torch.export.Dim.AUTO},))
+    with pytest.raises(undertow.Error, match=r"it loads as a program of sizes \{'input': \[1, \w+, 4\]\}") as refused:
+        undertow.from_torch(program)
+    assert "shapes=" not in str(refused.value)
+    assert undertow.from_torch(torch.export.export(module, (x,))).inputs["input"].shape == (7, I)
 
 
 def test_the_axes_that_a_refusal_says_can_be_pasted():

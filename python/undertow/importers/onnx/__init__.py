@@ -21,7 +21,7 @@ import numpy as np
 from ..._text import cause, shown
 from ...errors import Error, FormatError, ModelWarning, ShapeError, UnsupportedError
 from ...ir.graph import Graph
-from .advice import Refusal, helpful
+from .advice import SIZES, Advice, Caller, Refusal, helpful
 from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, wired_shapes
@@ -44,10 +44,12 @@ class _Said:
     states: Mapping[str, str] | None
     starts: dict[str, Any]
     time_axis: int | Mapping[str, int | None] | None
+    caller: Caller
 
 
 def load(
     path: str | os.PathLike[str],
+    caller: Caller | None = None,
     *,
     fixed: Mapping[str, Any] | None = None,
     shapes: Mapping[str, Iterable[int | None]] | None = None,
@@ -73,6 +75,7 @@ def load(
 
     Args:
         path: the file; external data may lie beside it or below.
+        caller: who is told what may help; one of `undertow.load` where not given.
         fixed: input name -> array: bind inputs as constants.
         shapes: input name -> shape: replace the declared shape, to fix sizes that the file leaves open; None for
             time, or what else stays open.
@@ -94,8 +97,9 @@ def load(
         ImportError: the onnx package is missing.
     """
     model = read_model(path)
+    said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
     try:
-        graph = _load(model, fixed, dict(shapes or {}), _Said(states, dict(starts or {}), time_axis))
+        graph = _load(model, fixed, dict(shapes or {}), said)
     except Error as error:
         error.args = (f"{shown(Path(path).name)}: {error}",)
         raise
@@ -137,7 +141,7 @@ def _load(
                 if not remembers(opened.graph) or forgets(program, opened, False):
                     raise UnsupportedError("it remembers no more")
 
-            text = "; ".join([warned.text, *helpful(warned.advice, stream)])
+            text = "; ".join([warned.text, *helpful(warned.advice, stream, said.caller)])
             imported.graph.note(f"warning: {text}")
             warnings.warn(text, ModelWarning, stacklevel=_caller())
         return imported.graph
@@ -147,7 +151,7 @@ def _load(
     except (Error, Refusal) as error:
         refusal = error
 
-    said_too = ""
+    declared: Advice | None = None
     effort = Effort(program.effort.n_bytes)
     for wired in wired_shapes(program):
         try:
@@ -157,10 +161,10 @@ def _load(
         if keeps_time(imported, program, wired):
             imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(wired)}")
             return graph(imported)
-        said_too = said_too or f"; it loads with shapes={wired}, which is what its outputs are declared for"
+        declared = declared or Advice("it loads", ", which is what its outputs are declared for", shapes=wired)
     if isinstance(refusal, Error):
         told = refusal
-    elif said_too:
+    elif declared is not None:
         told = refusal.error
     else:
         tries = Effort(program.effort.n_bytes, _ADVICE_SHARE)
@@ -171,8 +175,9 @@ def _load(
             tries.max_walks = tries.n_walks + walks
             again(options, tries)
 
-        told = refusal.after(load)
-    told.args = (f"{told}{said_too}",)
+        told = refusal.after(load, said.caller)
+    if declared is not None and (words := said.caller.told(declared, SIZES[0])):
+        told.args = (f"{told}; {words}",)
     raise told
 
 
@@ -216,7 +221,7 @@ def _import(program: Program, said: _Said) -> Imported:
     """What a program gives frame by frame, its loops rolled up; otherwise as it stands in the file."""
     for one in (program, program.rolled):
         if one is not None:
-            one.starts, one.time_axis = said.starts, said.time_axis
+            one.starts, one.time_axis, one.caller = said.starts, said.time_axis, said.caller
     if program.rolled is not None:
         try:
             imported = import_program(program.rolled, said.states)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What may help where a file is refused: options of `load`, told only where a load with them comes to its end."""
+"""What may help where a file is refused: options of `load`, told only where a load with them comes to its end, and in
+the words of whoever called.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,9 @@ SIZES = (16, 64)
 class Advice:
     """Options that may help, and what to say of them.
 
-    before, after: words around the options. shapes: as for `load`, but a size that is a name stands for a number of
-    the user's; sizes: those that it is tried with, and told where they are others than `SIZES`. fixed: input -> shape
-    of the array that the user is to give. walks: how many a try may take.
+    before, after: words around the options, "with" and punctuation apart. shapes: as for `load`, but a size that is a
+    name stands for a number of the user's; sizes: those that it is tried with, and told where they are others than
+    `SIZES`. fixed: input -> shape of the array that the user is to give. walks: how many a try may take.
     """
 
     before: str
@@ -58,21 +60,53 @@ class Advice:
         return given
 
     def told(self, size: int) -> str:
-        """The sentence, after a load with that size for every name."""
-        names = self.names if size in SIZES else []
-        shapes = {k: [n if n in names else size if isinstance(n, str) else n for n in s]
-                  for k, s in (self.shapes or {}).items()}  # fmt: skip
-        numbers = f", with {'your number' if len(names) == 1 else 'your numbers'} for {', '.join(names)}"
-        line = [f"shapes={_braces(shapes)}"] if self.shapes is not None else []
+        """The sentence, with arguments of `load`, after a load with that size for every name."""
+        line = [f"shapes={self.told_shapes(size)}"] if self.shapes is not None else []
         line += [f"states={self.states}"] if self.states is not None else []
         line += [f"time_axis={self.time_axis}"] if self.time_axis is not None else []
         line += [f"fixed={{{', '.join(f'{name!r}: array' for name in self.fixed)}}}"] if self.fixed is not None else []
-        words = " ".join(filter(None, [self.before, ", ".join(line), self.after]))
-        return words + (numbers if names else "")
+        return f"{self.before} with {', '.join(line)}{self.after}{self.told_names(size)}"
+
+    def told_shapes(self, size: int) -> str:
+        """The shapes as they are told after a load with that size: it, or names where any number of the user's does."""
+        told = {k: ", ".join(str(n if size in SIZES or not isinstance(n, str) else size) for n in s)
+                for k, s in (self.shapes or {}).items()}  # fmt: skip
+        return "{" + ", ".join(f"{name!r}: [{sizes}]" for name, sizes in told.items()) + "}"
+
+    def told_names(self, size: int) -> str:
+        """What to put in place of the names in those."""
+        names = self.names if size in SIZES else []
+        return f", with your {'number' if len(names) == 1 else 'numbers'} for {', '.join(names)}" if names else ""
 
 
-def _braces(shapes: Mapping[str, Iterable[Any]]) -> str:
-    return "{" + ", ".join(f"{name!r}: [{', '.join(map(str, sizes))}]" for name, sizes in shapes.items()) + "}"
+@dataclass
+class Caller:
+    """Who loads a file: how options are told to them, and what they know of its states. This one calls `load`.
+
+    likely: pairs that may be states, and what to say behind them. evidence: of states that are given, by input.
+    """
+
+    likely: Sequence[tuple[Mapping[str, str], str]] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
+
+    def told(self, advice: Advice, size: int) -> str:
+        """What helped with that size for every name; "" where nothing is to be said of it."""
+        return advice.told(size)
+
+    def streamed(self, shapes: str) -> str:
+        """What to do where timesteps are inside of a frame."""
+        return (
+            "export with an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export); if a frame is a "
+            f"whole clip, say so with shapes={shapes}"
+        )
+
+    def remembering(self) -> str:
+        """What to do about a recurrence of one timestep."""
+        return (
+            "Export it with an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export, of a layer, not "
+            "of a Python loop), with several timesteps, or as one step whose states are inputs and outputs. Of Keras, "
+            "load the .keras file"
+        )
 
 
 class Refusal(Exception):
@@ -85,14 +119,16 @@ class Refusal(Exception):
     def __init__(self, error: Error, advice: Sequence[Sequence[Advice]]) -> None:
         self.error, self.advice = error, advice
 
-    def after(self, load: Callable[[dict[str, Any], int], object]) -> Error:
+    def after(self, load: Callable[[dict[str, Any], int], object], caller: Caller) -> Error:
         """The error with the advice that helps; see `helpful`."""
-        self.error.args = ("; ".join([str(self.error), *helpful(self.advice, load)]),)
+        self.error.args = ("; ".join([str(self.error), *helpful(self.advice, load, caller)]),)
         return self.error
 
 
-def helpful(stages: Sequence[Sequence[Advice]], load: Callable[[dict[str, Any], int], object]) -> list[str]:
-    """The advice that helps, in words; or why the `states=` of it do not.
+def helpful(
+    stages: Sequence[Sequence[Advice]], load: Callable[[dict[str, Any], int], object], caller: Caller
+) -> list[str]:
+    """The advice that helps, as the caller is told it; or why the `states=` of it do not.
 
     load: of the file, with more options and in so many walks; raises Error or Refusal where they do not help.
     """
@@ -111,12 +147,12 @@ def helpful(stages: Sequence[Sequence[Advice]], load: Callable[[dict[str, Any], 
                         cause = error.error if isinstance(error, Refusal) else error
                         failed = f"with states={advice.states}: {cause}"
                     continue
-                told[advice.before + advice.after] = advice.told(size)
+                told[advice.before + advice.after] = caller.told(advice, size)
                 helped.append(advice.given)
                 break
         if told:
             break
-    return list(told.values()) or ([failed] if failed else [])
+    return [line for line in list(told.values()) or [failed] if line]
 
 
-__all__ = ["SIZES", "Advice", "Refusal", "helpful"]
+__all__ = ["SIZES", "Advice", "Caller", "Refusal", "helpful"]

@@ -22,8 +22,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .graph import graph_of
-
 if TYPE_CHECKING:
     from ...model import Model
 
@@ -72,8 +70,9 @@ def from_torch(
         ShapeError: shapes that do not fit together.
     """
     from ...model import Model
+    from .graph import graph_of
 
     return Model.from_graph(graph_of(module, example, time_axis=time_axis, fixed=fixed, states=states), isa)
 
 
-__all__ = ["from_torch", "graph_of"]
+__all__ = ["from_torch"]

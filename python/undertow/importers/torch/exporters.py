@@ -22,7 +22,6 @@ from ...ir.graph import Graph
 from .given import first_line
 from .kept_states import Remembered
 from .structure import leaves, rebuilt, result_names
-from .words import own_words
 
 #: of ONNX's operators; LSTM, GRU and RNN have not changed since 14. torch.export's exporter writes none below 18
 OPSET, EXPORT_OPSET = 17, 18
@@ -43,14 +42,27 @@ class Call:
     program: Any = None
 
 
+class NotTheModule(Exception):
+    """What was exported is another than the module. It is no `undertow.Error`, and never reaches a user."""
+
+
+class _NotExported(Exception):
+    """Why torch exports nothing."""
+
+
 def first_graph(torch: Any, call: Call, load: Callable[[Path], Graph]) -> Graph:
-    """The graph that comes of the first exporter whose file can be read; otherwise the first one's error."""
+    """The graph that comes of the first exporter whose file can be read; otherwise the first one's error.
+
+    load: of a file; raises Error or NotTheModule.
+    """
     can_export = find_spec("onnxscript") is not None and hasattr(torch, "export")
     has_both = "dynamo" in inspect.signature(torch.onnx.export).parameters
-    errors: list[Error] = []
     exporters = [_by_torchscript, _by_export] if can_export and has_both else [_by_torchscript]
     if call.program is not None:
         exporters = exporters[::-1]  # which knows its open sizes
+    other = "; torch's other exporter may do it: pip install onnxscript" if has_both and len(exporters) == 1 else ""
+    unread: list[Error] = []
+    unexported: list[_NotExported] = []
     for exporter in exporters:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{call.name}.onnx"
@@ -59,28 +71,19 @@ def first_graph(torch: Any, call: Call, load: Callable[[Path], Graph]) -> Graph:
                 try:
                     return load(path)
                 except Error as error:
-                    raise type(error)(f"from_torch, {own_words(str(error))}") from error
+                    raise type(error)(f"from_torch, {error}") from error
+                except NotTheModule as error:
+                    raise UnsupportedError(f"from_torch, {error}{other}") from error
             except Error as error:
-                errors.append(error)
-    first, last = errors[0], errors[-1]
-    if not _is_export_error(first):
-        if len(exporters) == 1 and has_both and "what torch exports of " in str(first):
-            first.args = (f"{first}{_OTHER_EXPORTER}",)
-        raise first
-    if last is not first and not _is_export_error(last):
-        raise last
-    if last is not first:
-        first.args = (f"{first}; torch.export cannot either: {str(last).partition(': torch cannot export ')[2]}",)
-    elif has_both:
-        first.args = (f"{first}{_OTHER_EXPORTER}",)
-    raise first
-
-
-_OTHER_EXPORTER = "; torch's other exporter may do it: pip install onnxscript"
-
-
-def _is_export_error(error: Error) -> bool:
-    return ": torch cannot export " in str(error)
+                unread.append(error)
+            except _NotExported as error:
+                unexported.append(error)
+    if unread:
+        raise unread[0]
+    either = "".join(f"; torch.export cannot either: {call.name}: {error}" for error in unexported[1:])
+    raise UnsupportedError(
+        f"from_torch: torch cannot export {call.name}: {unexported[0]}{either}{other}"
+    ) from unexported[0].__cause__
 
 
 def _export(torch: Any, call: Call, exporter: Callable[[Any, Call, Path], None], path: Path) -> None:
@@ -90,9 +93,7 @@ def _export(torch: Any, call: Call, exporter: Callable[[Any, Call, Path], None],
             with torch.no_grad(), silenced():
                 exporter(torch, call, path)
         except Exception as error:  # torch raises a dozen kinds, and the module is anybody's code
-            raise UnsupportedError(
-                f"from_torch: torch cannot export {call.name}: {type(error).__name__}: {first_line(error)}"
-            ) from error
+            raise _NotExported(f"{type(error).__name__}: {first_line(error)}") from error
     _refuse_fixed_values(torch, caught)
 
 
@@ -135,4 +136,4 @@ def _refuse_fixed_values(torch: Any, caught: Iterable[warnings.WarningMessage]) 
             )
 
 
-__all__ = ["Call", "first_graph"]
+__all__ = ["Call", "NotTheModule", "first_graph"]

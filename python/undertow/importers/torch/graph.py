@@ -14,16 +14,17 @@ from ..._text import shown
 from ...errors import Error, UnsupportedError
 from ...ir.graph import Graph
 from ...ir.ops import OPS, Cell
+from .. import onnx
 from .arguments import input_names, time_axes
 from .check import Check, needed_of, numbers_of
-from .exporters import Call, first_graph
+from .exporters import Call, NotTheModule, first_graph
 from .given import Given, copied, given_of, refuse_lazy
 from .kept_states import Remembered, memories, stateless
 from .outside import Outside
-from .passed_states import Pairs, has_groups, pairs_of, read_with
+from .passed_states import IN_ONE_STRUCTURE, Pairs, has_groups, pairs_of, read_with
 from .projected_lstm import written_out
 from .structure import flat, has_dict, leaves
-from .words import own_words, without_untried
+from .words import ModuleCaller
 
 
 def graph_of(
@@ -43,20 +44,20 @@ def graph_of(
         warnings.simplefilter("ignore")  # of torch about torch
         given = given_of(torch, module, example)
     refuse_lazy(torch, given)
+    caller = ModuleCaller()
     with Outside(torch, given.module) as outside:
         try:
-            return _graph_of(torch, given, outside, time_axis, fixed, states)
+            return _graph_of(torch, given, outside, time_axis, fixed, states, caller)
         except Error as error:
-            error.args = (without_untried(str(error), lambda: _graph_of(torch, given, outside, None, fixed, states)),)
+            tried = caller.tried(lambda axes: _graph_of(torch, given, outside, axes, fixed, states, ModuleCaller()))
+            error.args = ("; ".join([str(error), *tried]),)
             raise
 
 
 def _graph_of(
     torch: Any, given: Given, outside: Outside, time_axis: int | str | Mapping[str, int | None] | None,
-    fixed: Mapping[str, Any] | None, states: Mapping[str, str] | None,
+    fixed: Mapping[str, Any] | None, states: Mapping[str, str] | None, caller: ModuleCaller,
 ) -> Graph:  # fmt: skip
-    from .. import onnx
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about torch
         inner = copied(given.module)
@@ -73,6 +74,9 @@ def _graph_of(
     kept = memories(torch, given, outside)
     axis = None if kept and time_axis == "auto" else time_axis
     axes = {} if given.program is not None else time_axes(torch, given.module, names, tensors, axis)
+    if given.program is None:
+        caller.axes = {name: next(iter(opened)) for name, opened in axes.items()}
+    told_axes = time_axis if isinstance(time_axis, Mapping) else None
     call = Call(given.name, inner, arguments, names, axes, kept, given.program)
     if kept:
         call.module = stateless(torch, call.module, kept)
@@ -86,9 +90,8 @@ def _graph_of(
     pairs = Pairs() if axes or states is not None else _pairs(torch, given, names)
     if kept:
         states = {**{state.name: f"{state.name}_next" for state in kept}, **(states or {})}
+    caller.likely, caller.evidence = pairs.likely_states(), dict.fromkeys(pairs.told, IN_ONE_STRUCTURE)
     starts = {state.name: state.start.numpy() for state in kept if bool(state.start.any())}
-
-    told_axes = time_axis if isinstance(time_axis, Mapping) else None
     warned: dict[int, list[warnings.WarningMessage]] = {}
 
     def load(path: Path) -> Graph:
@@ -96,7 +99,7 @@ def _graph_of(
             said = {**(states or {}), **more} if more else states
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                graph = onnx.load(path, fixed=fixed, states=said, starts=starts, time_axis=told_axes)
+                graph = onnx.load(path, caller, fixed=fixed, states=said, starts=starts, time_axis=told_axes)
             warned[id(graph)] = caught
             return graph
 
@@ -105,7 +108,7 @@ def _graph_of(
         graph = read_with(read, pairs, names[0])
         if foreign := [name for name in graph.inputs if name not in call.names]:
             elsewhere = outside.changed() or "what no buffer holds (a default argument, a closure, a global)"
-            raise UnsupportedError(
+            raise NotTheModule(
                 f"what torch exports of {given.name} takes {foreign[0]!r}, which is none of its arguments: it keeps "
                 f"{elsewhere}"
             )
@@ -118,14 +121,13 @@ def _graph_of(
 
     graph = first_graph(torch, call, load)
     for warning in warned[id(graph)]:
-        said = own_words(str(warning.message))
-        warnings.warn_explicit(said, warning.category, warning.filename, warning.lineno)
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if not graph.whole_sequence_nodes():
         for output in list(graph.outputs)[1:]:
             if _is_final_state(graph, graph.outputs[output]):
                 del graph.outputs[output]
     passes.run(graph)
-    first, *others = map(own_words, graph.notes)
+    first, *others = graph.notes
     graph.notes = ()
     graph.note(f"torch.nn.Module {shown(given.name)}; {first}", *others)
     return graph
@@ -143,7 +145,7 @@ def _refuse_other(name: str, what: str, output: str, kept: list[Remembered], out
         )
     elif elsewhere := outside.changed():
         why = f"changes {elsewhere}; export one step that takes it as an argument and returns it instead"
-    raise UnsupportedError(f"what torch exports of {name} {what} {why}")
+    raise NotTheModule(f"what torch exports of {name} {what} {why}")
 
 
 def _pairs(torch: Any, given: Given, names: list[str]) -> Pairs:

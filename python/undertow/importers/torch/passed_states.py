@@ -12,6 +12,9 @@ from ...errors import Error
 from ...ir.graph import Graph
 from .structure import leaves, rebuilt, result_names
 
+#: the evidence of a state that is told
+IN_ONE_STRUCTURE = "as it comes in and goes out in one structure"
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -19,6 +22,11 @@ class Pairs:
 
     told: dict[str, str] = field(default_factory=dict)
     likely: dict[str, str] = field(default_factory=dict)
+
+    def likely_states(self) -> list[tuple[dict[str, str], str]]:
+        """`states=` to try where it cannot be told which they are, and what to say behind them."""
+        lines = [({**self.told, **self.likely}, " if that is so"), (self.told, " if the others are none")]
+        return lines if self.likely else []
 
 
 @dataclass(frozen=True)
@@ -107,9 +115,6 @@ def _places(tree: Any) -> Iterator[int]:
 def read_with(read: Callable[[Mapping[str, str]], Graph], pairs: Pairs, first: str) -> Graph:
     """What `read` makes of a file with further `states=`: with those that are told, where it makes nothing without
     them, or takes the first input for a state.
-
-    Raises:
-        Error: the file is refused; with a line to paste that was tried, where pairs are likely.
     """
     refusal: Error | None = None
     try:
@@ -122,37 +127,12 @@ def read_with(read: Callable[[Mapping[str, str]], Graph], pairs: Pairs, first: s
             return graph
     if pairs.told and not pairs.likely:
         try:
-            return _noted(read(pairs.told), pairs.told)
+            return read(pairs.told)
         except Error as error:
             raise refusal or error from None
     if refusal is None:
         return graph
-    if pairs.likely and "cannot tell which inputs are states" in str(refusal):
-        why, *advice = str(refusal).split("; say it with ")
-        told = [({**pairs.told, **pairs.likely}, "if that is so"), (pairs.told, "if the others are none")]
-        lines = [f"states={states} {when}" for states, when in told if states and _is_read(read, states)]
-        none = [line for line in advice if line.startswith("states={} ")]
-        refusal.args = ("; say it with ".join([why, *(lines or advice[:1]), *none]),)
     raise refusal
 
 
-def _is_read(read: Callable[[Mapping[str, str]], Graph], states: Mapping[str, str]) -> bool:
-    try:
-        read(states)
-    except Error:
-        return False
-    return True
-
-
-def _noted(graph: Graph, told: Mapping[str, str]) -> Graph:
-    """With the evidence of each state among the notes."""
-    notes = graph.notes
-    graph.notes = ()
-    for note in notes:
-        if any(note.startswith(f"state: input {name!r}, output {output!r}, ") for name, output in told.items()):
-            note = f"{note.rpartition(', ')[0]}, as it comes in and goes out in one structure"
-        graph.note(note)
-    return graph
-
-
-__all__ = ["Pairs", "has_groups", "pairs_of", "read_with"]
+__all__ = ["IN_ONE_STRUCTURE", "Pairs", "has_groups", "pairs_of", "read_with"]

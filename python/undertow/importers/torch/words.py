@@ -1,54 +1,66 @@
 # SPDX-License-Identifier: MIT
-"""What the importer of ONNX files says, as a caller of `from_torch` can follow it: no option of `undertow.load` that
-`from_torch` lacks, and no advice that was not tried.
+"""What may help, as a caller of `from_torch` can follow it: sizes are those of the example, an axis is open that
+`time_axis` says, and nothing is told that was not tried.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from ...errors import Error
+from ..onnx.advice import Advice, Caller
 
-_ONE_FRAME = "; an example with time_axis=None is read as one frame, or one step, of its size"
-_SHAPES = r"shapes=(?:\{[^{}]*\})?"
-#: sizes are those of the example, and an open axis is one that it is said of
-_INSTEAD = [
-    (rf"; it loads with {_SHAPES}, which is what its outputs are declared for", _ONE_FRAME),
-    (r"; if it takes frames or clips of one size.*", _ONE_FRAME),
-    (
-        rf"export with an open time axis \(dynamic_axes= [^()]*\); if a frame is a whole clip, say so with {_SHAPES}",
-        "say which axis they are along with time_axis=",
-    ),
-    (
-        r"Export it with an open time axis \(dynamic_axes= [^()]*\), with several timesteps, or as (one step whose "
-        r"states are inputs and outputs)\. Of Keras, load the \.keras file",
-        r"Give an example of several timesteps and say time_axis=, or export \1",
-    ),
-    (rf"(?:fix sizes with |with |)\b{_SHAPES}(?:, with your numbers? for [^;]*)?", "by an example of that size"),
-]
+_ONE_FRAME = "an example with time_axis=None is read as one frame, or one step, of its size"
+#: values of time_axis that are tried, each by an export
+_TRIED = 3
 
 
-def own_words(text: str) -> str:
-    """A message of the importer as `from_torch` says it."""
-    for theirs, mine in _INSTEAD:
-        text = re.sub(theirs, mine, text)
-    return text
+@dataclass
+class ModuleCaller(Caller):
+    """A caller of `from_torch`.
+
+    axes: input -> its axis of time, None of a program, whose axes are as it was exported. untried: what to say -> the
+    time_axis that it stands on.
+    """
+
+    axes: Mapping[str, int] | None = None
+    untried: dict[str, Mapping[str, int] | None] = field(default_factory=dict)
+
+    def told(self, advice: Advice, size: int) -> str:
+        if advice.shapes is None:
+            return super().told(advice, size)
+        if self.axes is None:
+            return f"it loads as a program of sizes {advice.told_shapes(size)}{advice.told_names(size)}"
+        opened = {name: list(sizes).index(None) for name, sizes in advice.shapes.items() if None in sizes}
+        axes = {name: axis for name, axis in self.axes.items() if name not in advice.shapes} | opened
+        words = f"{advice.before} with time_axis={axes}{advice.after}" if axes else _ONE_FRAME
+        if axes != self.axes:
+            self.untried[words] = axes or None
+        return ""
+
+    def streamed(self, shapes: str) -> str:
+        return "say which axis they are along with time_axis="
+
+    def remembering(self) -> str:
+        return (
+            "Give an example of several timesteps and say time_axis=, or export one step whose states are inputs and "
+            "outputs"
+        )
+
+    def tried(self, load: Callable[[Mapping[str, int] | None], object]) -> list[str]:
+        """What helps of what is untried. load: of the module, with that time_axis."""
+        helping = []
+        for words, axes in list(self.untried.items())[:_TRIED]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    load(axes)
+                except Error:
+                    continue
+            helping.append(words)
+        return helping
 
 
-def without_untried(text: str, one_frame: Callable[[], object]) -> str:
-    """A message in `own_words` without advice that does not help. one_frame: reads the example as one frame."""
-    if _ONE_FRAME not in text:
-        return text
-    said = text.replace(_ONE_FRAME, "")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            one_frame()
-    except Error:
-        return said
-    return said + _ONE_FRAME
-
-
-__all__ = ["own_words", "without_untried"]
+__all__ = ["ModuleCaller"]

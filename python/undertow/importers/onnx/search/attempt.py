@@ -151,7 +151,7 @@ def _check_told(program: Program, imported: Imported) -> None:
         if isinstance(size, str):
             shape: list[int | str | None] = [None if isinstance(n, str) else n for n in port.dims]
             shape[time] = "N"
-            advice.append(Advice("where it is one of a frame, give its size with", shapes={port.name: shape}))
+            advice.append(Advice("where it is one of a frame, give its size", shapes={port.name: shape}))
         raise Failure(len(program.nodes), Retry(told, [advice]))
 
 
@@ -289,7 +289,7 @@ def _bind(walk: Walk, start: Port) -> list[list[Advice]]:
         for port in walk.program.inputs
         if batches[port.name] in port.dynamic
     }
-    return [[Advice("where it stays the same, bind it with", fixed=fixed, shapes=shapes or None)]]
+    return [[Advice("where it stays the same, bind it", fixed=fixed, shapes=shapes or None)]]
 
 
 def _starts_anew(walk: Walk) -> bool:

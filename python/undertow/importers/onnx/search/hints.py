@@ -35,30 +35,30 @@ def sizes_to_fix(program: Program) -> list[list[Advice]]:
         {p.name: _sized(p, names[p.name]) for p in ports},
     ]
     first = [
-        Advice(f"where {axes} is neither time nor batch, give its size with", shapes={p.name: _sized(p, names[p.name])})
+        Advice(f"where {axes} is neither time nor batch, give its size", shapes={p.name: _sized(p, names[p.name])})
         for p in ports
         if (axes := _axes_alone(program, p, walked))
     ]
-    first += [Advice("if it takes frames or clips of one size, fix it with", shapes=shapes) for shapes in templates]
+    first += [Advice("if it takes frames or clips of one size, fix it", shapes=shapes) for shapes in templates]
     kept = [p for p in ports if set(batches[p.name]) & set(p.dynamic) and len(p.dynamic) > 1]
     if kept:
         axes = ", ".join(f"axis {axis} of {p.name!r}" for p in kept for axis in batches[p.name])
         fixed = {p.name: _sized(p, dict.fromkeys(batches[p.name], 1)) for p in kept}
-        words = f"{'where' if walked else 'if'} {axes} is a batch, fix it to 1 with"
+        words = f"{'where' if walked else 'if'} {axes} is a batch, fix it to 1"
         first.append(Advice(words, shapes=fixed, walks=20))  # what helps so is found at once
     numbers = _numbers(program)
     others = [
-        Advice(f"give the size of axis {axis} of {port.name!r} with", shapes=shapes, sizes=(*SIZES, *numbers))
+        Advice(f"give the size of axis {axis} of {port.name!r}", shapes=shapes, sizes=(*SIZES, *numbers))
         for port in ports
         for axis, shapes in _of_frame(port, walked.get(port.name, set()), names[port.name])
     ]
-    return [first, others, [Advice("it loads with", shapes=shapes, sizes=numbers) for shapes in templates]]
+    return [first, others, [Advice("it loads", shapes=shapes, sizes=numbers) for shapes in templates]]
 
 
 def time_to_open(program: Program) -> list[list[Advice]]:
     """An axis of size 1, of an input of a single step, that may be left open as time."""
     axes = [(port, a) for port in program.inputs for a, n in enumerate(port.dims) if n == 1 and len(port.dims) > 2]
-    return [[Advice("or open the time axis with", shapes={port.name: _sized(port, {}, axis)}) for port, axis in axes]]
+    return [[Advice("or open the time axis", shapes={port.name: _sized(port, {}, axis)}) for port, axis in axes]]
 
 
 def time_to_stream(program: Program) -> list[list[Advice]]:
@@ -69,7 +69,7 @@ def time_to_stream(program: Program) -> list[list[Advice]]:
         {p.name: _sized(p, {}, axis) for p in program.inputs if p.dims[axis : axis + 1] == [first.dims[axis]]}
         for axis in axes[-_AXES:]
     ]
-    return [[Advice("to stream it, load with", shapes=shapes, walks=10)] for shapes in reversed(opened)]
+    return [[Advice("to stream it, load", shapes=shapes, walks=10)] for shapes in reversed(opened)]
 
 
 def timesteps_of_a_call(
@@ -80,8 +80,8 @@ def timesteps_of_a_call(
         {p.name: _sized(p, {times[p.name]: n}) for p in program.inputs if times.get(p.name) in p.dynamic}
         for n in ("N", 1)
     ]
-    one = Advice("if a call has one timestep, load with", shapes=shapes[1])
-    return [[one, Advice("if a call has several, say how many with", shapes=shapes[0], time_axis=time_axis)]]
+    one = Advice("if a call has one timestep, load", shapes=shapes[1])
+    return [[one, Advice("if a call has several, say how many", shapes=shapes[0], time_axis=time_axis)]]
 
 
 def to_bind(program: Program, walked: Program, position: int) -> list[Advice]:
@@ -101,16 +101,16 @@ def to_bind(program: Program, walked: Program, position: int) -> list[Advice]:
     ]
     fixed = {port.name: sizes(port.dims) for port in settings}
     alone = [
-        Advice(f"where {name!r} stays the same, bind it with", fixed={name: shape}, walks=20)
+        Advice(f"where {name!r} stays the same, bind it", fixed={name: shape}, walks=20)
         for name, shape in list(fixed.items())[:_AXES]
     ]
-    return [*alone, Advice("where they stay the same, bind them with", fixed=fixed)] if len(fixed) > 1 else alone
+    return [*alone, Advice("where they stay the same, bind them", fixed=fixed)] if len(fixed) > 1 else alone
 
 
 def as_time(axes: dict[str, int | None]) -> Advice:
     """To say which axes are time, None where an input has none."""
     what = ", ".join(f"axis {axis} of {name!r}" for name, axis in axes.items() if axis is not None) or "none"
-    return Advice(f"where {what} is time, load with", time_axis=axes)
+    return Advice(f"where {what} is time, load", time_axis=axes)
 
 
 def _of_frame(port: Port, walked: set[int], names: dict[int, str]) -> list[tuple[int, dict[str, Sizes]]]:

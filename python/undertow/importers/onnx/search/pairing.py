@@ -235,15 +235,24 @@ def _ambiguous(
     lines = [{**named, **doubted}] if doubted else []
     lines += [named, {**alike, **named}, {**sure, **rest}]
     lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (possible.alike, fits)]
-    ordered = [{p.name: states[p.name] for p in possible.program.inputs if p.name in states} for states in lines]
-    likely = [Advice("say it with", "if that is so", states=states) for states in ordered if states]
-    return Refusal(error, [[*likely, Advice("say it with", "if there are none", states={})], alone(fits)])
+    told = [*possible.program.caller.likely, *((states, " if that is so") for states in lines)]
+    place = {port.name: i for i, port in enumerate(possible.program.inputs)}
+    likely = [
+        Advice(
+            "say it",
+            after,
+            states={name: states[name] for name in sorted(states, key=lambda name: place.get(name, -1))},
+        )
+        for states, after in told
+        if states
+    ]
+    return Refusal(error, [[*likely, Advice("say it", " if there are none", states={})], alone(fits)])
 
 
 def alone(fits: Mapping[str, list[str]]) -> list[Advice]:
     """Every pair by itself."""
     pairs = [(name, output) for name, outputs in fits.items() for output in reversed(outputs)]
-    return [Advice("say it with", "if that is so", states={name: output}) for name, output in pairs[:_TRIED]]
+    return [Advice("say it", " if that is so", states={name: output}) for name, output in pairs[:_TRIED]]
 
 
 def _in_order(ports: list[Port], fits: Mapping[str, list[str]]) -> dict[str, str]:

@@ -152,7 +152,7 @@ def _refuse_other_sizes(program: Program, claim: Claim, wide: Sizes, base: Sizes
         check = _Check(program, claim, wide, base)
         raise Refuted(
             f"{check.axes(kind)} is open and goes with size {n} or 1, not with any, so it is neither time nor batch",
-            check.advice("give its size with", kind),
+            check.advice("give its size", kind),
         )
 
 
@@ -297,7 +297,7 @@ class _Check:
             raise Refuted(
                 f"{self.axes(1)} is not the batch: of several items only number {min(used)} is used, as in a file of "
                 "one timestep whose loop was written out",
-                self.advice("if its size is 1, give it with", 1, 1),
+                self.advice("if its size is 1, give it", 1, 1),
             )
 
     def _items(self, name: str, reach: Reach, batch: int) -> None:
@@ -350,14 +350,14 @@ class _Check:
     def _mixed(self, output: str) -> Refuted:
         return Refuted(
             f"{self.axes(1)} cannot be the batch: along it output {output!r} of one item depends on other items",
-            self.advice("where it is neither time nor batch, give its size with", 1),
+            self.advice("where it is neither time nor batch, give its size", 1),
         )
 
     def _not_time(self, output: str, why: str = "depends on all of it at once") -> Refuted:
         kind = 0 if self.longer else 1
         return Refuted(
             f"{self.axes(kind)} is neither time nor batch: output {output!r} {why}",
-            self.advice("give its size with", kind),
+            self.advice("give its size", kind),
         )
 
     def advice(self, before: str, kind: int, size: int | None = None) -> list[list[Advice]]:

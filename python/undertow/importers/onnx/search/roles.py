@@ -74,17 +74,15 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
         nodes = [node.where for node in program.nodes if node.op in RECURRENT]
         cell = nodes[0] if nodes else f"{cells[0].op} {quoted(cells[0].name)}"
         return Warned(
-            f"nothing is remembered from one frame to the next: {cell} goes through the rows of "
-            "each frame and starts anew in the next. If these are timesteps to be streamed, export with an open time "
-            "axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export); if a frame is a whole clip, say so with "
-            f"shapes={_declared(program)}",
+            f"nothing is remembered from one frame to the next: {cell} goes through the rows of each frame and starts "
+            "anew in the next. If these are timesteps to be streamed, "
+            f"{program.caller.streamed(_declared(program))}",
             time_to_stream(program),
         )
     return Warned(
         f"the file remembers nothing of what {lost.where} belongs to: a recurrence that was exported with one "
-        "timestep starts from zeros and ends there, so every frame is computed as if it were the first. Export it with "
-        "an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export, of a layer, not of a Python loop), "
-        "with several timesteps, or as one step whose states are inputs and outputs. Of Keras, load the .keras file",
+        "timestep starts from zeros and ends there, so every frame is computed as if it were the first. "
+        f"{program.caller.remembering()}",
         time_to_stream(program),
     )
 

@@ -174,7 +174,8 @@ def _variants(
     program: Program, given: Mapping[str, str] | None, exact: bool
 ) -> Iterator[tuple[bool, Program, list[Pair]]]:
     """(is one step with carried states, program, pairs known beforehand), likely ones first."""
-    pairs = [Pair(name, output, "as the caller says") for name, output in (given or {}).items()]
+    evidence = program.caller.evidence
+    pairs = [Pair(name, output, evidence.get(name, "as the caller says")) for name, output in (given or {}).items()]
     if exact:
         yield False, program, pairs
         return

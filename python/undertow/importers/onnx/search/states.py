@@ -64,7 +64,7 @@ def check_names(program: Program, name: str, output: str | None) -> None:
     raise NotReturned(
         f"input {name!r} starts a recurrent node, which ends with output {output!r}, and output {told[0]!r} is called "
         "like what returns it",
-        [[Advice("if the first does, say so with", states={name: output})]],
+        [[Advice("if the first does, say so", states={name: output})]],
     )
 
 

@@ -53,8 +53,8 @@ class Evaluator:
         except TooMuch:
             node.unsupported(
                 f"makes a tensor of {size} elements while loading, which with all else that is held takes more memory "
-                "than a file of this size may; let it be computed from smaller inputs (shapes=, fixed=), or export the "
-                "model with its result"
+                "than a file of this size may; let it be computed from smaller inputs (their sizes, or fixed=), or "
+                "export the model with its result"
             )
 
     def run(

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...._text import shown
 from ....errors import ShapeError, UnsupportedError
+from ..advice import Caller
 from ..file import limits
 from ..file.nodes import OnnxNode, flat, needed
 from ..file.protos import identity
@@ -58,6 +59,8 @@ class Program:
     time_axis: int | Mapping[str, int | None] | None = None
     #: state input -> what a sequence starts with, where that is no zeros
     starts: dict[str, np.ndarray] = field(default_factory=dict)
+    #: who is told what may help
+    caller: Caller = field(default_factory=Caller)
     #: matrix products with zeros, which were computed while loading, and what they multiply
     folded_products: list[tuple[OnnxNode, list[np.ndarray]]] = field(default_factory=list)
     #: the same with its written out loops rolled up, where there are such
