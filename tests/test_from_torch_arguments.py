@@ -99,6 +99,38 @@ def test_tensors_in_a_dict_are_called_by_their_keys():
         undertow.from_torch(Alike(), (torch.zeros(1, I), {"left": torch.zeros(1, I)}, torch.zeros(1, I)))
 
 
+class Gained(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = torch.nn.GRU(I, H, batch_first=True)
+
+    def forward(self, x, knobs: dict[str, torch.Tensor]):
+        return self.rnn(x)[0] * knobs["gain"]
+
+
+class Outer(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x, knobs: dict[str, torch.Tensor]):
+        return self.inner(x, knobs)
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted", "traced inside"])
+@pytest.mark.filterwarnings("ignore")  # of torch about torch
+def test_a_dict_that_a_traced_module_takes(kind, monkeypatch):
+    monkeypatch.setattr(exporters, "find_spec", lambda name: None)
+    torch.manual_seed(0)
+    module, arguments = Gained().eval(), (torch.randn(1, 7, I), {"gain": torch.randn(1, 7, 1)})
+    with torch.no_grad():
+        expected = module(*arguments)[0].numpy()
+    given = torch.jit.script(module) if kind == "scripted" else torch.jit.trace(module, arguments, strict=False)
+    model = undertow.from_torch(Outer(given) if kind == "traced inside" else given, arguments)
+    X = {"x": arguments[0][0].numpy(), "knobs_gain": arguments[1]["gain"][0].numpy()}
+    np.testing.assert_allclose(model.run(X), expected, atol=1e-5)
+
+
 class Lstm(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -235,6 +267,34 @@ def test_an_axis_of_time_that_counts_from_the_end():
     np.testing.assert_allclose(model.run(X), louder, atol=1e-5)
     with pytest.raises(ValueError, match=r"time_axis is -4, expected -3 to 2, None or 'auto'"):
         undertow.from_torch(module, x, time_axis=-4)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.filterwarnings("ignore")  # of torch about torch
+def test_the_axis_of_time_of_a_program(is_open):
+    """What is open its export has said; which axis is time the caller may."""
+    pytest.importorskip("onnxscript", reason="needs torch's newer exporter: pip install onnxscript")
+    torch.manual_seed(0)
+    net, x, time, other = torch.nn.GRU(I, H, batch_first=True), torch.randn(1, 9, I), 1, 2
+    if is_open:
+        net, x, time, other = torch.nn.Conv1d(I, 3, 3), x.transpose(1, 2), 2, 1
+    net.eval()
+    opened = ({time: torch.export.Dim("time", min=4)},) if is_open else None
+    program = torch.export.export(net, (x,), dynamic_shapes=opened)
+    with torch.no_grad():
+        expected = net(x)[0].numpy().T if is_open else net(x)[0][0].numpy()
+    frames = x[0].numpy().T if is_open else x[0].numpy()
+    for axis in (time, time - 3, {"input": time}, "auto"):
+        y = undertow.from_torch(program, time_axis=axis).run(frames)
+        np.testing.assert_allclose(y[-len(expected) :], expected, atol=1e-5)
+    for wrong in (other, {"input": other}):
+        with pytest.raises(UnsupportedError, match=rf"time_axis=\{{'input': {other}\}} does not go with the inputs"):
+            undertow.from_torch(program, time_axis=wrong)
+    with pytest.raises(ValueError, match="time_axis is 3, expected -3 to 2"):
+        undertow.from_torch(program, time_axis=3)
+    if is_open:
+        with pytest.raises(ValueError, match="time_axis is None, but the program was exported with open sizes"):
+            undertow.from_torch(program, time_axis=None)
 
 
 # -- what is said --------------------------------------------------------------------------------------------------

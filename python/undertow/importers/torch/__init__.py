@@ -52,8 +52,8 @@ def from_torch(
             it is only the initial state of a cell); a negative one counts from the end of each. Or name of
             an argument -> its axis, None for one without. None when the module
             computes one step, with its states as arguments, results or buffers. "auto": as the recurrent layers of the
-            module say (batch_first); a module without one, or that keeps states itself, computes a step. Of an
-            ExportedProgram its dynamic shapes say so.
+            module say (batch_first); a module without one, or that keeps states itself, computes a step. What is open
+            in an ExportedProgram its dynamic shapes say, and time_axis which axis is time; "auto": as it is found.
         isa: as in `undertow.load`.
         fixed, states: as in `undertow.load` of an .onnx file. Inputs are named as in the signature of forward, with _0,
             _1 ... behind the name for the parts of a tuple, or _ and the key in a dict; outputs "output", "output_1",

@@ -108,7 +108,10 @@ def _by_torchscript(torch: Any, call: Call, path: Path) -> None:
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         settings["dynamo"] = False
     settings |= {"dynamic_axes": call.axes, "opset_version": OPSET}
-    torch.onnx.export(call.module, call.arguments, str(path), **settings)
+    module = call.module
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):  # the exporter's trace takes none
+        module = torch.jit.trace(module, call.arguments, strict=False, check_trace=False)
+    torch.onnx.export(module, call.arguments, str(path), **settings)
 
 
 def _by_export(torch: Any, call: Call, path: Path) -> None:

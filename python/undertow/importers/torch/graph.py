@@ -72,12 +72,18 @@ def _graph_of(
             f"from_torch: two arguments are called {shown(alike[0])!r}; give one another name or key"
         )
     kept = memories(torch, given, outside)
-    axis = None if kept and time_axis == "auto" else time_axis
-    axes = {} if given.program is not None else time_axes(torch, given.module, names, tensors, axis)
-    if given.program is None:
-        caller.axes = {name: next(iter(opened)) for name, opened in axes.items()}
-    told_axes = time_axis if isinstance(time_axis, Mapping) else None
-    call = Call(given.name, inner, arguments, names, axes, kept, given.program)
+    program = given.program
+    axis = None if (kept or program is not None) and time_axis == "auto" else time_axis
+    axes = time_axes(torch, given.module, names, tensors, axis)
+    times = {name: next(iter(opened)) for name, opened in axes.items()}
+    told_axes: Mapping[str, int | None] | None = time_axis if isinstance(time_axis, Mapping) else None
+    if program is None:
+        caller.axes = times
+    elif time_axis is None and program.range_constraints:
+        raise ValueError("from_torch: time_axis is None, but the program was exported with open sizes")
+    else:  # what is open it says itself
+        axes, told_axes = {}, told_axes or times or None
+    call = Call(given.name, inner, arguments, names, axes, kept, program)
     if kept:
         call.module = stateless(torch, call.module, kept)
         call.arguments = (*arguments, *(state.start for state in kept))
