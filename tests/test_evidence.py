@@ -93,6 +93,41 @@ def test_what_evidence_tells(names: str, tmp_path: Path) -> None:
     assert sorted([*model.inputs, *states]) == sorted(names.split(" -> ")[0].split())
 
 
+@pytest.mark.parametrize("names", ["x s -> y s_new", "a b -> c d", "frame mem -> out upd"])
+@pytest.mark.parametrize("shape", [[4, 4, H], [2, 2, H], ["batch", "bands", H], [2, 2, 2, H]])
+def test_a_model_that_remembers_nothing_may_be_a_step(shape: Any, names: str, tmp_path: Path, rng: Any) -> None:
+    """Along the axes of several items nothing meets, so each could be time of a model without memory."""
+    (x, h), (y, h_out) = (side.split() for side in names.split(" -> "))
+    nodes = [
+        node("MatMul", f"{x} W", "of_x"),
+        node("MatMul", f"{h} R", "of_h"),
+        node("Add", "of_x of_h", "sum"),
+        node("Tanh", "sum", h_out),
+        node("Mul", f"{h_out} k", y),
+    ]
+    weights = {"W": random(rng, H, H), "R": random(rng, H, H)}
+    path = file_of(tmp_path, nodes, {x: shape, h: shape}, {y: shape, h_out: shape}, weights)
+    with pytest.raises(undertow.UnsupportedError, match="cannot tell which inputs are states") as told:
+        undertow.load(path)
+    lines = re.findall(r"say it with ((?:\w+=\{[^}]*\}(?:, )?)+)", str(told.value))
+    loaded = [undertow.load(path, **eval(f"dict({line})", {"bands": 3})) for line in lines]
+    assert [list(model.inputs) for model in loaded] == [[x], [x, h]]
+    assert [model.state_bytes > 0 for model in loaded] == [True, False]
+    stream, state = loaded[0].stream(), np.zeros(loaded[0].inputs[x].shape, np.float32)
+    for _ in range(3):
+        frame = rng.standard_normal(state.shape).astype(np.float32)
+        state = np.tanh(frame @ weights["W"] + state @ weights["R"])
+        got = stream.step(frame)
+        np.testing.assert_allclose(got[y] if isinstance(got, dict) else got, state * K["k"], atol=2e-6)
+
+
+def test_time_by_name_is_no_step(tmp_path: Path, rng: Any) -> None:
+    nodes = [node("Add", "a b", "c"), node("Mul", "a b", "d")]
+    shape = ["batch", "frames", H]
+    model = undertow.load(file_of(tmp_path, nodes, {"a": shape, "b": shape}, {"c": shape, "d": shape}))
+    assert list(model.inputs) == ["a", "b"] and model.state_bytes == 0
+
+
 @pytest.mark.parametrize("returned", ["{}_out", "new_{}", "n{}"])
 def test_all_pairs_of_numbered_names_are_told(returned: str, tmp_path: Path) -> None:
     states = {name: returned.format(name) for name in ("x1", "x2", "y1", "y2")}

@@ -92,6 +92,29 @@ def test_memory_that_starts_anew_in_each_call_beside_a_state_that_goes_on_is_war
             np.testing.assert_allclose(np.reshape(got, (n, H)), out[0], atol=2e-6)
 
 
+def test_a_state_that_changes_nothing_is_warned_of(tmp_path, rng):
+    """torch.export of a cell whose two states were one tensor of zeros: one input is read for both."""
+    nodes = [node("Add", "x c_in", "h_out"), node("Tanh", "h_out", "c_out"), node("Mul", "c_out x", "y")]
+    shapes = {name: [1, H] for name in ("x", "h_in", "c_in")}
+    path = save(graph_of(nodes, shapes, {name: [1, H] for name in ("y", "h_out", "c_out")}, {}), tmp_path)
+    model, text, lines = told(path)
+    assert text.startswith(
+        "input 'h_in' changes nothing in the file, and output 'h_out' is called like what returns it"
+    )
+    assert list(model.inputs) == ["x"] and not lines
+
+
+def test_an_error_says_too_which_state_changes_nothing(tmp_path, rng):
+    nodes = [node("GRU", "x W0 R0", "Y h_out", hidden_size=H), node("ReduceMax", "Y", "y", axes=[0], keepdims=0)]
+    for one in nodes[:1]:
+        one.input.extend(["", "", "c_in"])
+    inputs = {"x": [1, 1, H], "h_in": [1, 1, H], "c_in": [1, 1, H]}
+    outputs = {"y": None, "h_out": [1, 1, H], "c_out": [1, 1, H]}
+    path = save(graph_of([*nodes, node("Tanh", "h_out", "c_out")], inputs, outputs, gru(rng, 0)), tmp_path)
+    with pytest.raises(undertow.UnsupportedError, match="input 'h_in' changes nothing in the file"):
+        undertow.load(path)
+
+
 def test_a_state_that_alone_goes_on_is_no_reason_to_warn(tmp_path, rng):
     model = loads(carried(tmp_path, rng, [node("Tanh", "y", "ends")]), {})
     assert list(model.states) == ["gru_1.h"]

@@ -26,7 +26,7 @@ from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, wired_shapes
 from .search.calls import check_calls
-from .search.roles import forgets, remembers
+from .search.roles import forgets, remembers, unread
 from .simplify.budget import Effort
 from .simplify.program import Program, make_program
 
@@ -178,6 +178,8 @@ def _load(
         told = refusal.after(load, said.caller)
     if declared is not None and (words := said.caller.told(declared, SIZES[0])):
         told.args = (f"{told}; {words}",)
+    if warned := unread(program, None):
+        told.args = (f"{told}; {warned.text}",)
     raise told
 
 

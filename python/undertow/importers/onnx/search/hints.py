@@ -107,6 +107,13 @@ def to_bind(program: Program, walked: Program, position: int) -> list[Advice]:
     return [*alone, Advice("where they stay the same, bind them", fixed=fixed)] if len(fixed) > 1 else alone
 
 
+def sizes_of_step(program: Program) -> dict[str, Sizes] | None:
+    """Shapes of one item, with a number of the user's for each open axis that is not the first; None without such."""
+    ports = [port for port in program.inputs if len(port.dynamic) > 1]
+    names = _names(ports)
+    return {p.name: _sized(p, {**names[p.name], p.dynamic[0]: 1}) for p in ports} or None
+
+
 def as_time(axes: dict[str, int | None]) -> Advice:
     """To say which axes are time, None where an input has none."""
     what = ", ".join(f"axis {axis} of {name!r}" for name, axis in axes.items() if axis is not None) or "none"
@@ -180,4 +187,12 @@ def _numbers(program: Program) -> tuple[int, ...]:
     return tuple(n for n in numbers if n not in SIZES)[:_NUMBERS]
 
 
-__all__ = ["as_time", "sizes_to_fix", "time_to_open", "time_to_stream", "timesteps_of_a_call", "to_bind"]
+__all__ = [
+    "as_time",
+    "sizes_of_step",
+    "sizes_to_fix",
+    "time_to_open",
+    "time_to_stream",
+    "timesteps_of_a_call",
+    "to_bind",
+]

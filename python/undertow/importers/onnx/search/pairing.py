@@ -10,6 +10,7 @@ from ....errors import ShapeError, UnsupportedError
 from ..advice import Advice, Refusal
 from ..simplify.ports import Port
 from ..simplify.program import Program
+from .hints import sizes_of_step
 from .names import Strength, by_names, is_aside, is_frame, is_input, is_letter, is_state, is_time, say_when, strength
 from .possible import Possible, by_cells
 
@@ -121,6 +122,31 @@ def _assigned(
             raise _ambiguous(possible, f"{name!r} could be returned by {left}")
         pairs.append(Pair(name, left[0], why))
     return pairs
+
+
+def check_memoryless(program: Program) -> None:
+    """Refuse a model that was found to remember nothing, where an output could return an input: it may be one step. An
+    axis that is called time says that it is none.
+
+    Raises:
+        Refusal: with how to say which it is, and the sizes of open axes beside the batch.
+    """
+    if any(is_time(n) for port in program.inputs for n in port.dims):
+        return
+    try:
+        pairs = candidates(program)
+    except Refusal as asked:
+        refusal = asked
+    else:
+        if not pairs:
+            return
+        why = f"nothing is remembered as the axes were read, and {pairs[0].input!r} and {pairs[0].output!r} {_EITHER}"
+        refusal = _ambiguous(Possible(program), why, doubted={p.input: p.output for p in pairs if p.output})
+    if shapes := sizes_of_step(program):
+        first, *rest = refusal.advice
+        sized = [[one, replace(one, shapes=shapes)] if one.states else [one] for one in first]
+        refusal.advice = [[one for both in sized for one in both], *rest]
+    raise refusal
 
 
 def in_sequences(program: Program) -> list[Pair]:
@@ -238,11 +264,7 @@ def _ambiguous(
     told = [*possible.program.caller.likely, *((states, " if that is so") for states in lines)]
     place = {port.name: i for i, port in enumerate(possible.program.inputs)}
     likely = [
-        Advice(
-            "say it",
-            after,
-            states={name: states[name] for name in sorted(states, key=lambda name: place.get(name, -1))},
-        )
+        Advice("say it", after, states=dict(sorted(states.items(), key=lambda pair: place.get(pair[0], -1))))
         for states, after in told
         if states
     ]
@@ -296,6 +318,7 @@ __all__ = [
     "alone",
     "candidates",
     "check_given",
+    "check_memoryless",
     "in_sequences",
     "with_states",
 ]

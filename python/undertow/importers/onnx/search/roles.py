@@ -18,6 +18,7 @@ from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program
 from .hints import time_to_stream, timesteps_of_a_call
 from .imported import Imported
+from .names import same_state
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
     on; else None.
     """
     lost, graph = imported.proof.lost, imported.graph
+    if said := unread(program, imported):
+        return said
     if lost is None and not meant and (anew := _starts_in_calls(program, imported)):
         return anew
     if lost is None:
@@ -85,6 +88,22 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
         f"{program.caller.remembering()}",
         time_to_stream(program),
     )
+
+
+def unread(program: Program, imported: Imported | None) -> Warned | None:
+    """What to warn of, or to add to an error, where an input changes nothing and an output is called like what returns
+    it.
+    """
+    returned = {pair.output for pair in imported.pairs} if imported is not None else set()
+    for name in program.unused:
+        for output in program.outputs:
+            if output not in returned and same_state(name, output):
+                return Warned(
+                    f"input {quoted(name)} changes nothing in the file, and output {quoted(output)} is called like "
+                    "what returns it: torch.export makes one input of arguments that are one tensor; export with "
+                    "tensors that are each its own"
+                )
+    return None
 
 
 def _starts_in_calls(program: Program, imported: Imported) -> Warned | None:
@@ -162,4 +181,4 @@ def _some(names: list[str], n: int) -> str:
     return ", ".join(names[:n]) + more
 
 
-__all__ = ["forgets", "note", "remembers"]
+__all__ = ["forgets", "note", "remembers", "unread"]

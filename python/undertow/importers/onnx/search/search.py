@@ -31,6 +31,7 @@ from .names import is_time
 from .pairing import Pair
 from .possible import are_returned
 from .proof import lengths_met
+from .roles import remembers
 from .single_frame import as_clip, clip_readings
 
 #: open axes that an error names
@@ -97,6 +98,8 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                     raise Refusal(forgets.error(), time_to_open(program))
             if imported is not None:
                 _check_called(program, imported)
+                if given is None and not exact:
+                    _check_remembers(program, imported)
                 return imported
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
         raise Refusal(contradicted.error(), contradicted.advice)
@@ -106,9 +109,13 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
         for reading in clip_readings(clip):
             program.effort.check()
             try:
-                return proven(clip, build(clip, [], reading, True, keep_states))
+                read = proven(clip, build(clip, [], reading, True, keep_states))
             except Failure as failure:
                 failures.append(failure.kept())
+            else:
+                if given is None:
+                    pairing.check_memoryless(program)
+                return read
     if not failures:
         raise Refusal(UnsupportedError(_no_time(program)), [] if exact else sizes_to_fix(program))
     # Of those that got equally far the first; where all sizes are known, the clip, which was tried last.
@@ -149,6 +156,13 @@ def _check_called(program: Program, imported: Imported) -> None:
             f"axis {batch} of {port.name!r} is called {port.dims[batch]!r}, and axis {time} is what the model walks"
         )
         raise Refusal(error, [[as_time({port.name: axis}) for axis in (batch, time)]])
+
+
+def _check_remembers(program: Program, imported: Imported) -> None:
+    """Refuse what remembers nothing, where that may be because a state was taken for a frame."""
+    told = program.time_axis is not None or imported.pairs or imported.proof.walks
+    if not (told or remembers(imported.graph) or imported.graph.whole_sequence_nodes()):
+        pairing.check_memoryless(program)
 
 
 def _public(error: Error | Retry) -> Error:

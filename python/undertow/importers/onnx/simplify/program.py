@@ -63,6 +63,8 @@ class Program:
     caller: Caller = field(default_factory=Caller)
     #: matrix products with zeros, which were computed while loading, and what they multiply
     folded_products: list[tuple[OnnxNode, list[np.ndarray]]] = field(default_factory=list)
+    #: inputs that change nothing
+    unused: list[str] = field(default_factory=list)
     #: the same with its written out loops rolled up, where there are such
     rolled: Program | None = None
 
@@ -177,6 +179,7 @@ def make_program(
         inputs = [replace(p) for p in ports if p.name in used]
         kept = {name: array for name, array in constants.items() if name in used}
         program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
+        program.unused = [port.name for port in ports if port.name not in used]
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
         check_bound(nodes, program.inputs, constants)
         _sort_inputs(program)
