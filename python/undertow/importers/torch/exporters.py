@@ -46,7 +46,7 @@ class NotTheModule(Exception):
     """What was exported is another than the module. It is no `undertow.Error`, and never reaches a user."""
 
 
-class _NotExported(Exception):
+class NotExported(Exception):
     """Why torch exports nothing."""
 
 
@@ -62,7 +62,7 @@ def first_graph(torch: Any, call: Call, load: Callable[[Path], Graph]) -> Graph:
         exporters = exporters[::-1]  # which knows its open sizes
     other = "; torch's other exporter may do it: pip install onnxscript" if has_both and len(exporters) == 1 else ""
     unread: list[Error] = []
-    unexported: list[_NotExported] = []
+    unexported: list[NotExported] = []
     for exporter in exporters:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{call.name}.onnx"
@@ -76,7 +76,7 @@ def first_graph(torch: Any, call: Call, load: Callable[[Path], Graph]) -> Graph:
                     raise UnsupportedError(f"from_torch, {error}{other}") from error
             except Error as error:
                 unread.append(error)
-            except _NotExported as error:
+            except NotExported as error:
                 unexported.append(error)
     if unread:
         raise unread[0]
@@ -93,7 +93,7 @@ def _export(torch: Any, call: Call, exporter: Callable[[Any, Call, Path], None],
             with torch.no_grad(), silenced():
                 exporter(torch, call, path)
         except Exception as error:  # torch raises a dozen kinds, and the module is anybody's code
-            raise _NotExported(f"{type(error).__name__}: {first_line(error)}") from error
+            raise NotExported(f"{type(error).__name__}: {first_line(error)}") from error
     _refuse_fixed_values(torch, caught)
 
 
