@@ -29,12 +29,12 @@ def file_of(folder: Path, nodes: list[Any], inputs: Any, outputs: Any, weights: 
     return save(graph_of(nodes, inputs, outputs, constants), folder)
 
 
-def mixing(folder: Path, names: str, wide: int = H) -> Path:
+def mixing(folder: Path, names: str, shape: tuple[int, ...] = (1, H)) -> Path:
     """A step "in in -> out out" whose outputs are of one shape and depend on every input; what is called side_* has
     another shape.
     """
     inputs, outputs = (side.split() for side in names.split(" -> "))
-    shapes = {name: [1, 1] if name.startswith("side") else [1, wide] for name in inputs}
+    shapes = {name: [1, 1] if name.startswith("side") else list(shape) for name in inputs}
     nodes, value = [], inputs[0]
     for i, name in enumerate(inputs[1:]):
         nodes.append(node("Add", f"{value} {name}", f"sum{i}"))
@@ -42,7 +42,7 @@ def mixing(folder: Path, names: str, wide: int = H) -> Path:
     nodes.append(node("Tanh", value, "t"))
     for i, output in enumerate(outputs):
         nodes += [node("Mul", "t k", f"scaled{i}"), node("Add", f"scaled{i} {inputs[i % len(inputs)]}", output)]
-    return file_of(folder, nodes, shapes, {name: [1, wide] for name in outputs})
+    return file_of(folder, nodes, shapes, {name: list(shape) for name in outputs})
 
 
 TOLD = {
@@ -67,6 +67,9 @@ TOLD = {
     "side_speaker x h c -> h_out c_out": "h c",
 }
 ASKED = [
+    "z x P -> y x_out P_out",
+    "u x s -> y x_next s_next",
+    "meas x_in P_in -> y x_out P_out",
     "left_in right_in side_width -> left_out right_out",
     "outer side_mel h -> outer_out h_out",
     "outer_in side_speaker h c -> outer_out h_out c_out",
@@ -136,6 +139,19 @@ def test_all_pairs_of_numbered_names_are_told(returned: str, tmp_path: Path) -> 
         undertow.load(path)
     assert f"say it with states={states} if that is so" in str(told.value)
     assert list(undertow.load(path, states=states).inputs) == ["x"]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 2, 4), (4, 4, 4), (3, 2, 5, 6), (1, 2, 4, 4)])
+@pytest.mark.parametrize(
+    "names", ["h c -> h_out c_out", "h_in c_in -> h_out c_out", "h0 c0 -> hn cn", "hidden cell -> hidden_new cell_new",
+              "state ctx -> state_out ctx_out"],
+)  # fmt: skip
+def test_a_state_of_the_shape_of_another(names: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Of several items, so that an axis could be time."""
+    before, after = names.split(" -> ")
+    model = undertow.load(mixing(tmp_path, f"x {before} -> y {after}", shape))
+    assert re.findall(r"state: input '(\w+)'", model.source) == before.split()
+    assert list(model.inputs) == ["x"]
 
 
 @pytest.mark.parametrize("names", ASKED)

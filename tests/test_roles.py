@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import graph_of, model_of, node, onnxruntime, random, save
+from onnx_files import graph_of, model_of, node, onnxruntime, peer, random, save
 
 I, H = 4, 8
 
@@ -116,6 +116,49 @@ def test_a_recurrence_inside_of_a_frame_is_warned_of(batch, tmp_path, rng):
     assert not model.states and "warning: nothing is remembered" in model.source
     (shapes,) = re.findall(r"shapes=(\{.*\})", str(told[0].message))
     assert undertow.load(path, shapes=eval(shapes)).inputs["X"].shape == (7, I)  # and no warning
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, "batch"])
+@pytest.mark.parametrize("layout", ["bft", "fbt", "ftb"])
+@pytest.mark.parametrize("n_steps", [5, 4])
+def test_a_scan_over_the_last_axis_walks_it(n_steps, layout, batch, tmp_path, rng):
+    """Where as many items, features and timesteps are, too; along a batch nothing meets."""
+    n_features, n_items = 4, 1 if batch == "batch" else batch
+    body = graph_of(
+        [node("MatMul", "row W", "a"), node("MatMul", "h R", "b"), node("Add", "a b", "s"), node("Tanh", "s", "h_next"),
+         node("Identity", "h_next", "out")],
+        {"h": ["n", H], "row": ["n", n_features]}, {"h_next": ["n", H], "out": ["n", H]}, {},
+    )  # fmt: skip
+    to, back = [layout.index(axis) for axis in "tbf"], ["tbf".index(axis) for axis in layout]
+    nodes = [
+        node("Transpose", "x", "rows", perm=to),
+        node("Scan", "start rows", "end many", body=body, num_scan_inputs=1),
+        node("Transpose", "many", "y", perm=back),
+    ]
+    weights = {"W": random(rng, n_features, H), "R": random(rng, H, H), "start": np.zeros((n_items, H), np.float32)}
+    if batch == "batch":
+        nodes[:0] = [
+            node("Shape", "x", "sizes"),
+            node("Gather", "sizes items", "n"),
+            node("Concat", "n wide", "shape", axis=0),
+            node("ConstantOfShape", "shape", "start"),
+        ]
+        weights |= {"items": np.array([layout.index("b")]), "wide": np.array([H])}
+        del weights["start"]
+    dims = [{"b": batch, "f": n_features, "t": n_steps}[axis] for axis in layout]
+    path = save(graph_of(nodes, {"x": dims}, {"y": None}, weights), tmp_path)
+    model = undertow.load(path)
+    assert f"time: axis {layout.index('t')} of 'x', walked by Scan" in model.source
+    assert model.state_bytes
+    x = rng.standard_normal([n_items if n == "batch" else n for n in dims]).astype(np.float32)
+    (want,) = peer(path, {"x": x}).values()
+    frames, rows = x.transpose(to), want.transpose(to)
+    if len(model.inputs["x"].shape) == 2:  # all items in a frame, as the file has them
+        got = model.run(np.moveaxis(x, layout.index("t"), 0))
+        np.testing.assert_allclose(got, np.moveaxis(want, layout.index("t"), 0), atol=2e-6)
+    else:  # an item each
+        for item in range(n_items):
+            np.testing.assert_allclose(model.run(frames[:, item]), rows[:, item], atol=2e-6)
 
 
 def step_file(folder: Path, rng: np.random.Generator, state: str, returned: str) -> Path:

@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ...ir.graph import Graph
 from .advice import SIZES, Advice, Caller, Refusal, helpful
 from .file.read import node_types, read_model
 from .search import Imported, import_program
-from .search.baked_sizes import keeps_time, wired_shapes
+from .search.baked_sizes import keeps_time, longer, wired_shapes
 from .search.calls import check_calls
 from .search.roles import forgets, remembers, unread
 from .simplify.budget import Effort
@@ -161,6 +162,9 @@ def _load(
         if keeps_time(imported, program, wired):
             imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(wired)}")
             return graph(imported)
+        with suppress(Error, Refusal):
+            again({"shapes": longer(program, wired)}, effort)
+            continue  # so the size is free, and an output has it by chance
         declared = declared or Advice("it loads", ", which is what its outputs are declared for", shapes=wired)
     if isinstance(refusal, Error):
         told = refusal

@@ -150,7 +150,7 @@ def _may_be_last(port: Port, program: Program, alone: bool) -> bool:
     """
     if program.time_axis is not None:
         return isinstance(program.time_axis, int) or port.name in program.time_axis
-    return program.is_recurrent and not alone and len(port.dims) > 2 and not port.dynamic
+    return program.is_recurrent and not alone and len(port.dims) > 2
 
 
 def _is_size(port: Port, axis: int | None) -> bool:

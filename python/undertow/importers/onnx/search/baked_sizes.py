@@ -49,6 +49,15 @@ def _sizes(port: Port, program: Program, named: set[str]) -> Iterator[list[int |
     yield from (list(shape) for shape in product(*options))
 
 
+def longer(program: Program, shapes: dict[str, list[int | None]]) -> dict[str, list[int | None]]:
+    """Those shapes, the sizes that were found one larger."""
+    dynamic = {port.name: port.dynamic for port in program.inputs}
+    return {
+        name: [n + 1 if n is not None and axis in dynamic[name] else n for axis, n in enumerate(shape)]
+        for name, shape in shapes.items()
+    }
+
+
 def keeps_time(imported: Imported, program: Program, shapes: dict[str, list[int | None]]) -> bool:
     """Whether the axes whose sizes were found are time, in the inputs and in an output that told them."""
     axes: set[int] = set()
@@ -63,4 +72,4 @@ def keeps_time(imported: Imported, program: Program, shapes: dict[str, list[int 
     return axes <= {axis for axis, steps, i in outer if (steps != steps.take([0], i)).any()}
 
 
-__all__ = ["keeps_time", "wired_shapes"]
+__all__ = ["keeps_time", "longer", "wired_shapes"]

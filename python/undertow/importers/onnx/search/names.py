@@ -177,6 +177,15 @@ def say_when(name: str, output: str) -> bool:
     return bool(_WHENS & (set(_words(name)) ^ set(_words(output))))
 
 
+def is_beside(name: str) -> bool:
+    """Whether a name says that it is of what stands beside a frame, and no frame's.
+
+    >>> is_beside("speaker"), is_beside("u"), is_beside("mel")
+    (True, False, False)
+    """
+    return all(word in _ASIDE or word.isdigit() for word in _words(name))
+
+
 def is_aside(name: str) -> bool:
     """Whether a name says that it is a frame's, or of what stands beside one, or nothing.
 
@@ -249,6 +258,7 @@ __all__ = [
     "Strength",
     "by_names",
     "is_aside",
+    "is_beside",
     "is_frame",
     "is_input",
     "is_letter",

@@ -11,7 +11,19 @@ from ..advice import Advice, Refusal
 from ..simplify.ports import Port
 from ..simplify.program import Program
 from .hints import sizes_of_step
-from .names import Strength, by_names, is_aside, is_frame, is_input, is_letter, is_state, is_time, say_when, strength
+from .names import (
+    Strength,
+    by_names,
+    is_aside,
+    is_beside,
+    is_frame,
+    is_input,
+    is_letter,
+    is_state,
+    is_time,
+    say_when,
+    strength,
+)
 from .possible import Possible, by_cells
 
 #: pairs that are tried as advice
@@ -167,6 +179,7 @@ def in_sequences(program: Program) -> list[Pair]:
         raise _ambiguous(possible, f"{name!r} and {output!r} are called like a state, but have an axis called time")
     caches = {name: outputs[0] for name, outputs in possible.caches().items() if len(outputs) == 1 and name in timeless}
     told = {**{n: o for n, o in caches.items() if o not in sure.values()}, **sure}
+    told |= _of_one_shape(possible, told, named)
     most = max(len(port.dynamic) for port in program.inputs)
     short = {p.name for p in program.inputs if p.name in timeless and len(p.dynamic) < most}
     alike = {n: o for n, o in possible.called_alike(told).items() if n in short and strength(n, o) > Strength.FRAME}
@@ -175,7 +188,24 @@ def in_sequences(program: Program) -> list[Pair]:
         raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}", doubted={**told, **alike})
     if len(told) == len(program.inputs) and not program.state_inputs:
         return []
-    return [Pair(n, o, "by name and shape" if n in sure else "its elements are moved there") for n, o in told.items()]
+    why = {n: "by name and shape" if named.get(n) == o else "its elements are moved there" for n, o in told.items()}
+    return [Pair(n, o, why[n]) for n, o in told.items()]
+
+
+def _of_one_shape(possible: Possible, told: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
+    """Pairs beside those that are told, which are called alike and of the shape of a state: c and c_out beside h and
+    h_out.
+
+    Raises:
+        Refusal: no frame is left beside them.
+    """
+    dims = {port.name: port.dims for port in possible.program.inputs}
+    left = [(n, o) for n, o in named.items() if n not in told and o not in told.values()]
+    more = {n: o for n, o in left if any(dims[n] == dims[state] for state in told)}
+    if more and not dims.keys() - told.keys() - more.keys():
+        name, output = next(iter(more.items()))
+        raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}", doubted={**told, **more})
+    return more
 
 
 def _letters(possible: Possible, named: Mapping[str, str]) -> dict[str, str]:
@@ -212,15 +242,16 @@ def _check_named(possible: Possible, named: Mapping[str, str]) -> None:
 
 
 def _check_alike(possible: Possible, named: Mapping[str, str]) -> None:
-    """Refuse an input and an output that are called alike, but not told, where another frame comes in and something
-    else comes out; or called so by words for before and behind, beside others that are called alike by in and out.
+    """Refuse an input and an output that are called alike, but not told, where something else that may be a frame
+    comes in, and something else comes out; or called so by words for before and behind, beside others that are called
+    alike by in and out.
     """
     alike = possible.called_alike(named)
     whens = {n: o for n, o in alike.items() if say_when(n, o)}
     if 0 < len(whens) < len(alike):
         alike = whens
     inputs, outputs = possible.beside({**named, **alike})
-    if alike and outputs and any(map(is_frame, inputs)):
+    if alike and outputs and not all(map(is_beside, inputs)):
         name, output = next(iter(alike.items()))
         raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}", doubted={**named, **alike})
 

@@ -13,9 +13,10 @@ from ....ir.graph import Graph
 from ....ir.ops import OPS
 from ....ir.ops.cells import Cell
 from ..advice import Advice
+from ..file.nodes import flat
 from ..frames.context import Reading
 from ..simplify.ports import Port
-from ..simplify.program import RECURRENT, Program
+from ..simplify.program import RECURRENT, Program, is_loop
 from .hints import time_to_stream, timesteps_of_a_call
 from .imported import Imported
 from .names import same_state
@@ -72,9 +73,10 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
         return anew
     if lost is None:
         cells = [n for n in graph.nodes if isinstance(OPS[n.op], Cell) and not n.states and len(n.inputs) == 1]
-        if not cells or meant or remembers(graph):
+        loops = [node.where for node in flat(program.nodes) if is_loop(node, program.constants)]
+        if not (cells or loops) or meant or remembers(graph):
             return None
-        nodes = [node.where for node in program.nodes if node.op in RECURRENT]
+        nodes = [node.where for node in program.nodes if node.op in RECURRENT] + loops
         cell = nodes[0] if nodes else f"{cells[0].op} {quoted(cells[0].name)}"
         return Warned(
             f"nothing is remembered from one frame to the next: {cell} goes through the rows of each frame and starts "

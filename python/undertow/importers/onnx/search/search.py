@@ -116,7 +116,7 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                 if given is None:
                     pairing.check_memoryless(program)
                 return read
-    if not failures:
+    if not failures or (program.time_axis is not None and all(map(_of_features, failures))):
         raise Refusal(UnsupportedError(_no_time(program)), [] if exact else sizes_to_fix(program))
     # Of those that got equally far the first; where all sizes are known, the clip, which was tried last.
     furthest = max(reversed(failures) if clip is not None else failures, key=_worth)
@@ -170,11 +170,25 @@ def _public(error: Error | Retry) -> Error:
     return error.error() if isinstance(error, Retry) else error
 
 
-def _worth(failure: Failure) -> tuple[int, bool]:
-    """How much it tells: how far the walk got, and whether by more than axes that were read wrongly."""
+def _of_features(failure: Failure) -> bool:
+    """Whether time was the last axis of an input, which is of a fixed size."""
+    if failure.walk is None:
+        return False
+    program, reading = failure.walk
+    return any(
+        reading.axes[p.name][0] == len(p.dims) - 1 and isinstance(p.dims[-1], int)
+        for p in program.inputs
+        if len(p.dims) > 2
+    )
+
+
+def _worth(failure: Failure) -> tuple[bool, int, bool]:
+    """How much it tells: not of features that were read as time, how far the walk got, and whether by more than axes
+    that were read wrongly.
+    """
     error = failure.error
     told = isinstance(error, UnsupportedError) or (isinstance(error, Retry) and error.public is UnsupportedError)
-    return failure.position, told and not isinstance(error, Mixed)
+    return not _of_features(failure), failure.position, told and not isinstance(error, Mixed)
 
 
 def _no_time(program: Program) -> str:
@@ -332,6 +346,8 @@ def _only(program: Program, fitting: list[Imported]) -> Imported:
     streaming = [f for f in fitting if not f.graph.whole_sequence_nodes()]
     if streaming and fitting[0].reading.fixed:
         fitting = streaming  # all sizes are the file's, so all compute the same; some go on behind the last timestep
+    if program.time_axis is None:  # a recurrence that goes along another axis is inside of a frame, or gone
+        fitting = [f for f in fitting if f.proof.walks] or fitting
     fitting = sorted(fitting, key=lambda f: bool(_called_time(program, f.reading)))  # where all fit, names choose
     for other in fitting[1:]:
         if program.is_recurrent and _differ_in_one(program, fitting[0].reading, other.reading):
