@@ -33,10 +33,10 @@ def node(op: str, inputs: str, outputs: str, **attrs: Any) -> Any:
     return helper.make_node(op, inputs.split(), outputs.split(), **attrs)
 
 
-def reading_memory(result: str) -> list[Any]:
+def reading_memory(result: str, x: str = "x") -> list[Any]:
     """result [1, H] = softmax(x memory^T) memory, of x [1, H] and memory [1, n, H]; takes a constant axis = [1]."""
     return [
-        node("Unsqueeze", "x axis", "query"),
+        node("Unsqueeze", f"{x} axis", "query"),
         node("Transpose", "memory", "keys", perm=[0, 2, 1]),
         node("MatMul", "query keys", "scores"),
         node("Softmax", "scores", "shares", axis=-1),

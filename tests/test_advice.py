@@ -79,6 +79,22 @@ REFUSED: dict[str, tuple[Any, ...]] = {
         {"axis": np.array([1])},
         ["shapes={'memory': [1, N, 8]}, with your number for N"],
     ),
+    "which is the state, beside a memory of open length": (
+        [
+            node("Add", "b c", "asked"),
+            *reading_memory("read", "asked"),
+            node("Add", "read a", "s"),
+            node("Tanh", "s", "o2"),
+            node("Mul", "o2 read", "o1"),
+        ],
+        {"a": [1, H], "b": [1, H], "c": [1, H], "memory": [1, "src", H]},
+        {"o1": [1, H], "o2": [1, H]},
+        {"axis": np.array([1])},
+        [
+            "say it with shapes={'memory': [1, src, 8]}, states={",
+            "states={} if there are none, with your number for src",
+        ],
+    ),
     "a mask of open length, and an output as wide as a frame": (
         [
             node("Transpose", "memory", "keys", perm=[0, 2, 1]),

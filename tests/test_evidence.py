@@ -96,6 +96,38 @@ def test_what_evidence_tells(names: str, tmp_path: Path) -> None:
     assert sorted([*model.inputs, *states]) == sorted(names.split(" -> ")[0].split())
 
 
+@pytest.mark.parametrize("names", ["h -> h_out", "past -> present", "z -> z_next", "state -> new_state"])
+def test_a_model_that_makes_its_own_frames_is_no_stream(names: str, tmp_path: Path) -> None:
+    """Nor is it told to load with the state that leaves no input."""
+    path = mixing(tmp_path, names)
+    with pytest.raises(undertow.UnsupportedError, match="every input is a state, so that no frame comes in") as told:
+        undertow.load(path)
+    assert re.findall(r"states=(\{.*?\})", str(told.value)) == ["{}"]
+    assert undertow.load(path, states={}).state_bytes == 0
+
+
+def test_a_delay_is_paired_by_its_name(tmp_path: Path) -> None:
+    """next_error is as large as error, and made of it; prev_error has no path to it."""
+    nodes = [
+        node("Add", "integral error", "next_integral"),
+        node("Sub", "error prev_error", "change"),
+        node("Add", "change next_integral", "u"),
+        node("Mul", "error one", "next_error"),
+    ]
+    inputs = {name: [1, H] for name in ("error", "integral", "prev_error")}
+    path = file_of(tmp_path, nodes, inputs, {name: [1, H] for name in ("u", "next_integral", "next_error")})
+    with pytest.raises(undertow.UnsupportedError, match="cannot tell which inputs are states") as told:
+        undertow.load(path)
+    states = {"integral": "next_integral", "prev_error": "next_error"}
+    assert f"say it with states={states} if that is so" in str(told.value)
+    stream, before, total = undertow.load(path, states=states).stream(), 0.0, 0.0
+    for error in (1.0, 3.0, -2.0):
+        total += error
+        got = stream.step(np.full(H, error, np.float32))
+        np.testing.assert_allclose(got, error - before + total)
+        before = error
+
+
 @pytest.mark.parametrize("names", ["x s -> y s_new", "a b -> c d", "frame mem -> out upd"])
 @pytest.mark.parametrize("shape", [[4, 4, H], [2, 2, H], ["batch", "bands", H], [2, 2, 2, H]])
 def test_a_model_that_remembers_nothing_may_be_a_step(shape: Any, names: str, tmp_path: Path, rng: Any) -> None:

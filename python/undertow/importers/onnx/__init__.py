@@ -128,7 +128,10 @@ def _load(
         """What the model is with more options."""
         more = {**(fixed or {}), **options.pop("fixed", {})}
         sized = make_program(model, more, {**shapes, **options.pop("shapes", {})}, effort)
-        return _import(sized, replace(said, **options))
+        imported = _import(sized, replace(said, **options))
+        if not imported.graph.inputs:
+            raise UnsupportedError("no frame comes in")
+        return imported
 
     def graph(imported: Imported) -> Graph:
         """The graph of what was imported; warns of what it does not remember, with what helps."""

@@ -133,12 +133,13 @@ def helpful(
     load: of the file, with more options and in so many walks; raises Error or Refusal where they do not help.
     """
     told: dict[str, str] = {}
-    helped: list[tuple[Any, ...]] = []
+    tried: list[tuple[Any, ...]] = []
     failed = ""
     for stage in stages:
         for advice in stage:
-            if advice.before + advice.after in told or advice.given in helped:
+            if advice.before + advice.after in told or (advice.given, advice.sizes) in tried:
                 continue
+            tried.append((advice.given, advice.sizes))
             for size in advice.sizes if advice.names else SIZES[:1]:
                 try:
                     load(advice.options(size), advice.walks)
@@ -148,7 +149,6 @@ def helpful(
                         failed = f"with states={advice.states}: {cause}"
                     continue
                 told[advice.before + advice.after] = caller.told(advice, size)
-                helped.append(advice.given)
                 break
         if told:
             break

@@ -108,10 +108,12 @@ def to_bind(program: Program, walked: Program, position: int) -> list[Advice]:
 
 
 def sizes_of_step(program: Program) -> dict[str, Sizes] | None:
-    """Shapes of one item, with a number of the user's for each open axis that is not the first; None without such."""
-    ports = [port for port in program.inputs if len(port.dynamic) > 1]
+    """Shapes of one item, with a number of the user's for each open axis behind the batch, which is the first; None
+    without such.
+    """
+    ports = [port for port in program.inputs if set(port.dynamic) - {0}]
     names = _names(ports)
-    return {p.name: _sized(p, {**names[p.name], p.dynamic[0]: 1}) for p in ports} or None
+    return {p.name: _sized(p, {**names[p.name], 0: 1}) for p in ports} or None
 
 
 def as_time(axes: dict[str, int | None]) -> Advice:

@@ -58,8 +58,14 @@ def candidates(program: Program) -> list[Pair]:
     fits = possible.fits
     known = len(program.state_inputs)
     named = possible.named()
-    if len(program.inputs) + known < 2 and any(strength(n, o) is Strength.STATE for n, o in named.items()):
-        raise _ambiguous(possible, "names say that every input is a state, so that no frame comes in")
+    if len(program.inputs) + known < 2:
+        alone = {**by_names(possible.alike, Strength.LETTER), **named}
+        if any(strength(n, o) is Strength.STATE or say_when(n, o) for n, o in alone.items()):
+            raise _ambiguous(
+                possible,
+                "names say that every input is a state, so that no frame comes in; a stream takes one in each step, and "
+                "a model that makes its own is none",
+            )
     if not (fits or named) or len(program.inputs) + known < 2:
         _check_alike(possible, named)
         return []
@@ -299,7 +305,10 @@ def _ambiguous(
         for states, after in told
         if states
     ]
-    return Refusal(error, [[*likely, Advice("say it", " if there are none", states={})], alone(fits)])
+    none = Advice("say it", " if there are none", states={})
+    shapes = sizes_of_step(possible.program)
+    sized = [replace(advice, shapes=shapes) for advice in [*likely, none]] if shapes else []
+    return Refusal(error, [[*likely, none], sized, alone(fits)])
 
 
 def alone(fits: Mapping[str, list[str]]) -> list[Advice]:

@@ -57,8 +57,15 @@ class Possible:
         """The pairs that names tell. One that is overwritten without being read for it has no path: it is called like a
         state, or what overwrites it is a piece of an input.
         """
-        paths = {n: [o for o in fitting if self.program.depends(o, n)] for n, fitting in self.alike.items()}
-        named = by_names({n: self.fits.get(n) or fitting for n, fitting in paths.items()})
+        sure = by_names(
+            {n: [o for o in fitting if strength(n, o) is Strength.STATE] for n, fitting in self.alike.items()}
+        )
+        paths = {
+            n: [o for o in self.fits.get(n) or fitting if self.program.depends(o, n) and o not in sure.values()]
+            for n, fitting in self.alike.items()
+            if n not in sure
+        }
+        named = sure | by_names(paths)
         taken = set(named.values())
         rest = {
             n: [o for o in fitting if o not in taken and (o in self.pieces or strength(n, o) is Strength.STATE)]
