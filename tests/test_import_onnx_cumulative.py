@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import strides
-from onnx_files import FLOAT, INT64, Chain, numpy_helper, session_of
+import undertow
+from onnx_files import FLOAT, INT64, Chain, graph_of, node, numpy_helper, save, session_of
 from strides import arange, cumsum, length, load
 from strides import check_timesteps as check
 from undertow.errors import UnsupportedError
@@ -389,3 +390,14 @@ def test_refused(tmp_path):
     c.conv(3, 2, 3)
     with pytest.raises(UnsupportedError, match=r"CumSum node 'CumSum_2': sums up timesteps -1 to"):
         load(c, tmp_path)
+
+
+@pytest.mark.parametrize("along", ["a constant", "time"])
+def test_an_axis_that_is_an_array_of_one(along, tmp_path):
+    """As torch's exporter writes it, and ONNX Runtime takes it."""
+    nodes = [node("CumSum", "ones axis" if along == "a constant" else "x axis", "sums"), node("Add", "x sums", "y")]
+    weights = {"ones": np.ones((1, 1, 4), np.float32), "axis": np.array([2 if along == "a constant" else 0])}
+    path = save(graph_of(nodes, {"x": ["time", 1, 4]}, {"y": None}, weights), tmp_path)
+    X = np.random.default_rng(2).normal(size=(9, 1, 4)).astype(np.float32)
+    (expected,) = session_of(path).run(None, {"x": X})
+    np.testing.assert_allclose(undertow.load(path).run(X[:, 0]), expected[:, 0], atol=1e-6)

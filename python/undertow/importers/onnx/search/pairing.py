@@ -63,8 +63,8 @@ def candidates(program: Program) -> list[Pair]:
         if any(strength(n, o) is Strength.STATE or say_when(n, o) for n, o in alone.items()):
             raise _ambiguous(
                 possible,
-                "names say that every input is a state, so that no frame comes in; a stream takes one in each step, and "
-                "a model that makes its own is none",
+                "names say that every input is a state, so that no frame comes in; a stream takes one in each step, "
+                "and a model that makes its own is none",
             )
     if not (fits or named) or len(program.inputs) + known < 2:
         _check_alike(possible, named)

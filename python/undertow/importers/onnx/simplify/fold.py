@@ -75,6 +75,8 @@ class Evaluator:
             return [arrays[0]]
         if node.op in gathers.OPS:
             return [gathers.run(node, arrays)]
+        if node.op == "CumSum" and arrays[1] is not None and arrays[1].size == 1:
+            arrays = [arrays[0], arrays[1].reshape(())]  # torch's exporter writes [axis], which ONNX Runtime takes
         if node.op == "GlobalLpPool":
             return [_global_norm(node, arrays[0])]
         return self.evaluate(node, arrays)
