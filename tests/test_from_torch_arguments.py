@@ -435,3 +435,23 @@ def test_the_axes_that_a_refusal_says_can_be_pasted():
     for wrong in ({"x": 0}, {"input": 3}):
         with pytest.raises(ValueError, match=r"time_axis has \d for '\w+'; numbers of axes: \{'input': 3\}"):
             undertow.from_torch(module, torch.zeros(3, 5, 4), time_axis=wrong)
+
+
+class Projected(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = torch.nn.LSTM(I, H, proj_size=3, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0]
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch about torch
+def test_scripted_parts_that_torch_does_not_export_are_named():
+    """Of the module itself an LSTM with projections loads."""
+    net, x = Projected().eval(), torch.zeros(1, 5, I)
+    assert undertow.from_torch(net, (x,)).state_bytes
+    with pytest.raises(
+        UnsupportedError, match="Projected .its scripted parts; pass it as it was before torch.jit.scri"
+    ):
+        undertow.from_torch(torch.jit.script(net), (x,))

@@ -81,9 +81,14 @@ def first_graph(torch: Any, call: Call, load: Callable[[Path], Graph]) -> Graph:
     if unread:
         raise unread[0]
     either = "".join(f"; torch.export cannot either: {call.name}: {error}" for error in unexported[1:])
+    scripted = " (its scripted parts; pass it as it was before torch.jit.script)" if _is_scripted(torch, call) else ""
     raise UnsupportedError(
-        f"from_torch: torch cannot export {call.name}: {unexported[0]}{either}{other}"
+        f"from_torch: torch cannot export {call.name}{scripted}: {unexported[0]}{either}{other}"
     ) from unexported[0].__cause__
+
+
+def _is_scripted(torch: Any, call: Call) -> bool:
+    return any(isinstance(part, torch.jit.ScriptModule) for part in call.module.modules())
 
 
 def _export(torch: Any, call: Call, exporter: Callable[[Any, Call, Path], None], path: Path) -> None:
@@ -109,7 +114,7 @@ def _by_torchscript(torch: Any, call: Call, path: Path) -> None:
         settings["dynamo"] = False
     settings |= {"dynamic_axes": call.axes, "opset_version": OPSET}
     module = call.module
-    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):  # the exporter's trace takes none
+    if _is_scripted(torch, call):  # the exporter's trace takes none
         module = torch.jit.trace(module, call.arguments, strict=False, check_trace=False)
     torch.onnx.export(module, call.arguments, str(path), **settings)
 
