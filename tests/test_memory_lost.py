@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import undertow
+from keras_files import layer, sequential, write_h5
 from onnx_files import graph_of, node, random, save, session_of
 
 H = 6
@@ -159,3 +160,21 @@ def test_time_of_a_fixed_size_behind_the_channels_is_walked(options, tmp_path, r
     model = loads(path, options)
     x = rng.standard_normal((1, H, 9)).astype(np.float32)
     np.testing.assert_allclose(model.run(x[0].T), session_of(path).run(None, {"x": x})[0][0].T, atol=2e-6)
+
+
+def test_a_keras_layer_that_walks_the_rows_of_each_frame_is_warned_of(tmp_path, rng):
+    """Permute turns time of a fixed length into features, so all of it is one frame."""
+    pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
+    turned = layer("Permute", "p", dims=[2, 1], batch_input_shape=[None, 4, H])
+    cell = layer("SimpleRNN", "r", units=3, activation="tanh", return_sequences=True)
+    arrays = {"r/kernel:0": random(rng, 4, 3), "r/recurrent_kernel:0": random(rng, 3, 3), "r/bias:0": random(rng, 3)}
+    path = write_h5(tmp_path / "m.h5", sequential(turned, cell), {"p": [], "r": list(arrays.items())})
+    model, text, lines = told(path)
+    assert model.state_bytes == 0 and "rnn 'r' goes through the rows of each frame" in text
+    (line,) = lines
+    x, h = rng.standard_normal((4, H)).astype(np.float32), np.zeros(3)
+    want = []
+    for row in x.T:
+        h = np.tanh(row @ arrays["r/kernel:0"] + h @ arrays["r/recurrent_kernel:0"] + arrays["r/bias:0"])
+        want.append(h)
+    np.testing.assert_allclose(loads(path, line).stream().step(x), want, atol=2e-6)

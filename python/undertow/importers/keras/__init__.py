@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from ..._text import quoted
+from ..._text import quoted, shown
 from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...ir.graph import Graph
 from .. import state_dict
+from .._memory import cells_in_frames, goes_through_rows, remembers, warn
 from . import strides, wiring
 from .builder import Tensor
 from .config import brief
@@ -50,6 +52,9 @@ def load(
 
     Returns:
         A graph whose inputs and outputs are named as in the model.
+
+    Warns:
+        ModelWarning: a cell goes through the rows of each frame, and nothing else remembers anything.
 
     Raises:
         FormatError: the file is damaged or not a Keras model.
@@ -115,7 +120,7 @@ def _built(
 def _graph(
     path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: dict[str, tuple[int, ...]]
 ) -> Graph:
-    builder, model, outputs = _built(path, stated, assume_unmasked, shapes)
+    builder, model, outputs = _built(path, stated, assume_unmasked, dict(shapes))
     graph = builder.graph
     if builder.shapes:
         raise ShapeError(f"shapes= names {brief(next(iter(builder.shapes)))}, but the inputs are {graph.inputs}")
@@ -138,4 +143,12 @@ def _graph(
     version = ".".join(map(str, builder.version)) if builder.version else "of unknown version"
     strides.say(builder, rates)
     graph.note("; ".join([f"Keras {version}", *builder.notes]))
+    if not (shapes or remembers(graph)) and (cells := cells_in_frames(graph)):
+        said = goes_through_rows(f"{cells[0].op} {quoted(cells[0].name)}")
+        clip = {name: (1, *graph.shape(name)) for name in graph.inputs}
+        text = f"{said}. If these are timesteps to be streamed, let axis 1 of the model's input be open (None)"
+        with suppress(Error):
+            _built(path, stated, assume_unmasked, dict(clip))
+            text += f"; if a frame is a whole clip, say so with shapes={shown(clip)}"
+        warn(graph, text)
     return graph

@@ -9,8 +9,6 @@ use), `search` (which axis is time), `walk` (node by node: movement ops on `code
 from __future__ import annotations
 
 import os
-import sys
-import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,14 +18,15 @@ from typing import Any
 import numpy as np
 
 from ..._text import cause, shown
-from ...errors import Error, FormatError, ModelWarning, ShapeError, UnsupportedError
+from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...ir.graph import Graph
+from .._memory import remembers, warn
 from .advice import SIZES, Advice, Caller, Refusal, helpful
 from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, longer, wired_shapes
 from .search.calls import check_calls
-from .search.roles import forgets, remembers, unread
+from .search.roles import forgets, unread
 from .simplify.budget import Effort
 from .simplify.program import Program, make_program
 
@@ -146,8 +145,7 @@ def _load(
                     raise UnsupportedError("it remembers no more")
 
             text = "; ".join([warned.text, *helpful(warned.advice, stream, said.caller)])
-            imported.graph.note(f"warning: {text}")
-            warnings.warn(text, ModelWarning, stacklevel=_caller())
+            warn(imported.graph, text)
         return imported.graph
 
     try:
@@ -215,15 +213,6 @@ def _check_starts(program: Program, given: Mapping[str, Any]) -> None:
             n != m for n, m in zip(dims[name], shape, strict=True) if isinstance(n, int)
         ):
             raise ShapeError(f"starts: {name!r} was given shape {shape}, expected {tuple(dims[name])}")
-
-
-def _caller() -> int:
-    """The `stacklevel` of the line that called the package."""
-    package = __name__.partition(".")[0]
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _import(program: Program, said: _Said) -> Imported:

@@ -14,6 +14,7 @@ from .... import passes
 from ....budget import TooMuch
 from ....errors import Error, ShapeError, UnsupportedError
 from ....ir.compare import difference
+from ..._memory import remembers
 from ..advice import Advice
 from ..driver import Driver
 from ..frames.context import Known, Reading, Walk
@@ -30,7 +31,7 @@ from .outputs import output
 from .pairing import Pair
 from .possible import sizes
 from .proof import Claim, Refuted, longest, prove
-from .roles import note, remembers
+from .roles import note
 
 #: timesteps that are tried at most because a number of the file meets the length of a sequence
 MAX_LONGER = 1100

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from ...._text import quoted, shown
 from ....ir import superframes
-from ....ir.graph import Graph
 from ....ir.ops import OPS
-from ....ir.ops.cells import Cell
+from ..._memory import cells_in_frames, goes_through_rows, remembers
 from ..advice import Advice
 from ..file.nodes import flat
 from ..frames.context import Reading
@@ -72,15 +71,14 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
     if lost is None and not meant and (anew := _starts_in_calls(program, imported)):
         return anew
     if lost is None:
-        cells = [n for n in graph.nodes if isinstance(OPS[n.op], Cell) and not n.states and len(n.inputs) == 1]
+        cells = cells_in_frames(graph)
         loops = [node.where for node in flat(program.nodes) if is_loop(node, program.constants)]
         if not (cells or loops) or meant or remembers(graph):
             return None
         nodes = [node.where for node in program.nodes if node.op in RECURRENT] + loops
         cell = nodes[0] if nodes else f"{cells[0].op} {quoted(cells[0].name)}"
         return Warned(
-            f"nothing is remembered from one frame to the next: {cell} goes through the rows of each frame and starts "
-            "anew in the next. If these are timesteps to be streamed, "
+            f"{goes_through_rows(cell)}. If these are timesteps to be streamed, "
             f"{program.caller.streamed(_declared(program))}",
             time_to_stream(program),
         )
@@ -126,11 +124,6 @@ def _starts_in_calls(program: Program, imported: Imported) -> Warned | None:
                 timesteps_of_a_call(program, times, dict.fromkeys(times)),
             )
     return None
-
-
-def remembers(graph: Graph) -> bool:
-    """Whether a frame of an output depends on others than its own of the inputs."""
-    return bool(graph.states) or any(OPS[node.op].taps(node) != (0,) for node in graph.nodes)
 
 
 def _declared(program: Program) -> str:
@@ -183,4 +176,4 @@ def _some(names: list[str], n: int) -> str:
     return ", ".join(names[:n]) + more
 
 
-__all__ = ["forgets", "note", "remembers", "unread"]
+__all__ = ["forgets", "note", "unread"]

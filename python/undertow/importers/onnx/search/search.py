@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ....errors import Error, FormatError, UnsupportedError
 from ....ir.compare import difference
+from ..._memory import remembers
 from ..advice import Refusal
 from ..driver import Driver
 from ..file import limits
@@ -31,7 +32,6 @@ from .names import is_time
 from .pairing import Pair
 from .possible import are_returned
 from .proof import lengths_met
-from .roles import remembers
 from .single_frame import as_clip, clip_readings
 
 #: open axes that an error names
