@@ -63,6 +63,8 @@ def time_to_open(program: Program) -> list[list[Advice]]:
 
 def time_to_stream(program: Program) -> list[list[Advice]]:
     """A fixed axis of the first input that may be left open as time, in all inputs that have it."""
+    if not program.inputs:
+        return []
     first = program.inputs[0]
     axes = [axis for axis, n in enumerate(first.dims) if isinstance(n, int) and len(first.dims) > 1]
     opened = [

@@ -116,11 +116,13 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                 if given is None:
                     pairing.check_memoryless(program)
                 return read
-    if not failures or (program.time_axis is not None and all(map(_of_features, failures))):
+    if not failures:
         raise Refusal(UnsupportedError(_no_time(program)), [] if exact else sizes_to_fix(program))
     # Of those that got equally far the first; where all sizes are known, the clip, which was tried last.
     furthest = max(reversed(failures) if clip is not None else failures, key=_worth)
     error = _public(furthest.error)
+    if program.time_axis is not None and all(map(_of_features, failures)):
+        error = UnsupportedError(f"{_no_time(program)}: {error}")
     if isinstance(error, FormatError) and furthest.walk is not None:
         Driver(*furthest.walk).run()  # once more, for what it was raised from: a bug keeps its traceback
     if exact:
