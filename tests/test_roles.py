@@ -161,6 +161,34 @@ def test_a_scan_over_the_last_axis_walks_it(n_steps, layout, batch, tmp_path, rn
             np.testing.assert_allclose(model.run(frames[:, item]), rows[:, item], atol=2e-6)
 
 
+@pytest.mark.parametrize("n_steps", [5, 7, 10])
+@pytest.mark.parametrize("n_items", [1, 2, 3])
+def test_a_cell_of_each_band_walks_time(n_items, n_steps, tmp_path, rng):
+    """[B, T, F] -> [B F, T, 1] with its sizes in the file: along the bands nothing meets, of however many timesteps."""
+    n_bands = 6
+    nodes = [
+        node("Transpose", "x", "turned", perm=[1, 0, 2]),
+        node("Reshape", "turned apart", "rows"),
+        node("GRU", "rows W R", "Y", hidden_size=H),
+        node("Squeeze", "Y second", "h"),
+        node("Reshape", "h together", "y"),
+    ]
+    weights = {
+        "W": random(rng, 1, 3 * H, 1),
+        "R": random(rng, 1, 3 * H, H),
+        "apart": np.array([n_steps, n_items * n_bands, 1]),
+        "second": np.array([1]),
+        "together": np.array([n_steps, n_items, n_bands, H]),
+    }
+    path = save(graph_of(nodes, {"x": [n_items, n_steps, n_bands]}, {"y": None}, weights), tmp_path)
+    model = undertow.load(path)
+    assert "time: axis 1 of 'x', walked by GRU" in model.source and model.state_bytes
+    x = rng.standard_normal((n_items, n_steps, n_bands)).astype(np.float32)
+    (want,) = peer(path, {"x": x}).values()
+    frames = x.transpose(1, 0, 2).reshape(n_steps, *model.inputs["x"].shape)
+    np.testing.assert_allclose(np.reshape(model.run(frames), want.shape), want, atol=2e-6)
+
+
 def step_file(folder: Path, rng: np.random.Generator, state: str, returned: str) -> Path:
     nodes = [
         node("MatMul", "x W", "a"),

@@ -144,7 +144,13 @@ def _load(
                 if not remembers(opened.graph) or forgets(program, opened, False):
                     raise UnsupportedError("it remembers no more")
 
-            text = "; ".join([warned.text, *helpful(warned.advice, stream, said.caller)])
+            def whole(options: dict[str, Any], walks: int) -> None:
+                tries.max_walks = tries.n_walks + walks
+                if not again(options, tries).is_clip(program):
+                    raise UnsupportedError("it is read as a sequence")
+
+            clips = helpful([[warned.clip]], whole, said.caller) if warned.clip is not None else []
+            text = "; ".join([warned.text, *clips, *helpful(warned.advice, stream, said.caller)])
             warn(imported.graph, text)
         return imported.graph
 

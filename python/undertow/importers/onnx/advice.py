@@ -93,12 +93,9 @@ class Caller:
         """What helped with that size for every name; "" where nothing is to be said of it."""
         return advice.told(size)
 
-    def streamed(self, shapes: str) -> str:
+    def streamed(self) -> str:
         """What to do where timesteps are inside of a frame."""
-        return (
-            "export with an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export); if a frame is a "
-            f"whole clip, say so with shapes={shapes}"
-        )
+        return "export with an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export)"
 
     def remembering(self) -> str:
         """What to do about a recurrence of one timestep."""

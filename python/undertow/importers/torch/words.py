@@ -40,7 +40,7 @@ class ModuleCaller(Caller):
             self.untried[words] = axes or None
         return ""
 
-    def streamed(self, shapes: str) -> str:
+    def streamed(self) -> str:
         return "say which axis they are along with time_axis="
 
     def remembering(self) -> str:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
 from ....ir.graph import Graph
 from ..frames.context import Place, Reading
+from ..simplify.program import Program
 from .proof import Proof
 from .states import Pair
 
@@ -37,6 +39,14 @@ class Imported:
     #: of the passes
     notes: list[str] = field(default_factory=list)
     proof: Proof = field(default_factory=Proof)
+
+    def is_clip(self, program: Program) -> bool:
+        """Whether all of each input is one frame, but for the batch."""
+        return all(
+            prod(self.graph.shape(p.name)) >= prod(n for n in p.dims[1:] if isinstance(n, int))
+            for p in program.inputs
+            if p.name in self.inputs
+        )
 
 
 __all__ = ["Imported"]

@@ -60,7 +60,8 @@ def candidates(program: Program) -> list[Pair]:
     named = possible.named()
     if len(program.inputs) + known < 2:
         alone = {**by_names(possible.alike, Strength.LETTER), **named}
-        if any(strength(n, o) is Strength.STATE or say_when(n, o) for n, o in alone.items()):
+        states = [strength(n, o) is Strength.STATE or say_when(n, o) for n, o in alone.items()]
+        if any(states) or any(is_letter(n) and strength(n, o) is Strength.ALIKE for n, o in alone.items()):
             raise _ambiguous(
                 possible,
                 "names say that every input is a state, so that no frame comes in; a stream takes one in each step, "
@@ -144,7 +145,7 @@ def _assigned(
 
 def check_memoryless(program: Program) -> None:
     """Refuse a model that was found to remember nothing, where an output could return an input: it may be one step. An
-    axis that is called time says that it is none.
+    axis that is called time says that it is none; where the caller has said what is time, names alone are asked for.
 
     Raises:
         Refusal: with how to say which it is, and the sizes of open axes beside the batch.
@@ -154,6 +155,8 @@ def check_memoryless(program: Program) -> None:
     try:
         pairs = candidates(program)
     except Refusal as asked:
+        if program.time_axis is not None:
+            return
         refusal = asked
     else:
         if not pairs:

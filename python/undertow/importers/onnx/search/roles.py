@@ -27,6 +27,8 @@ class Warned:
 
     text: str
     advice: list[list[Advice]] = field(default_factory=list)
+    #: to say that a frame is a whole clip
+    clip: Advice | None = None
 
 
 #: axes that share a line, and nodes that are named of those that walk them
@@ -78,9 +80,9 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
         nodes = [node.where for node in program.nodes if node.op in RECURRENT] + loops
         cell = nodes[0] if nodes else f"{cells[0].op} {quoted(cells[0].name)}"
         return Warned(
-            f"{goes_through_rows(cell)}. If these are timesteps to be streamed, "
-            f"{program.caller.streamed(_declared(program))}",
+            f"{goes_through_rows(cell)}. If these are timesteps to be streamed, {program.caller.streamed()}",
             time_to_stream(program),
+            Advice("if a frame is a whole clip, say so", shapes=_declared(program)),
         )
     return Warned(
         f"the file remembers nothing of what {lost.where} belongs to: a recurrence that was exported with one "
@@ -126,10 +128,9 @@ def _starts_in_calls(program: Program, imported: Imported) -> Warned | None:
     return None
 
 
-def _declared(program: Program) -> str:
+def _declared(program: Program) -> dict[str, list[int | str | None]]:
     """The sizes that the file declares, as `shapes=` takes them."""
-    sizes = {p.name: [None if isinstance(n, str) else n for n in p.dims] for p in program.inputs}
-    return shown(sizes)
+    return {p.name: [None if isinstance(n, str) else n for n in p.dims] for p in program.inputs}
 
 
 def _time(program: Program, imported: Imported) -> list[str]:

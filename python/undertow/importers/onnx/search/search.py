@@ -89,7 +89,12 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
     variants = list(_variants(program, given, exact))
     for inside in (False, True):
         for carried, variant, pairs in variants:
-            imported = _search(variant, pairs, carried, inside, exact, keep_states, failures)
+            try:
+                imported = _search(variant, pairs, carried, inside, exact, keep_states, failures)
+            except Refusal:
+                if given is None and not (exact or variant.is_recurrent or program.time_axis is not None):
+                    pairing.check_memoryless(program)  # which asks for more than which axis is time
+                raise
             forgets = next((f.error for f in failures if isinstance(f.error, Forgets)), None)
             if imported is None and carried and forgets is not None and are_returned(program):
                 # Read as a sequence it would remember, which is something else than the file's steps do.
@@ -162,7 +167,7 @@ def _check_called(program: Program, imported: Imported) -> None:
 
 def _check_remembers(program: Program, imported: Imported) -> None:
     """Refuse what remembers nothing, where that may be because a state was taken for a frame."""
-    told = program.time_axis is not None or imported.pairs or imported.proof.walks
+    told = imported.pairs or imported.proof.walks
     if not (told or remembers(imported.graph) or imported.graph.whole_sequence_nodes()):
         pairing.check_memoryless(program)
 
@@ -254,6 +259,7 @@ def _search(
     tried: dict[int, Reading] = {}  # one of each number of timesteps
     met: dict[int, bool] = {}  # number of timesteps -> whether numbers of the file are as large
     n_failed = len(failures)
+    vain: list[Imported] = []  # under which a recurrence goes along nothing, until another walks it
     for sizes in sizes_to_try(program, carried, exact):
         short = any(f.longer or isinstance(f.error, TooShort) for f in failures[n_failed:])
         if sizes.n_steps in MORE_STEPS and failures.were_too_many(program):
@@ -276,6 +282,8 @@ def _search(
             tried.update({reading.n_steps: reading for reading in worth})
             ends_early = any(_is_one_step(program, reading) for reading in worth)
             if n_tried + len(worth) > limits.MAX_READINGS and not ends_early:
+                if vain:
+                    return _only(program, vain)
                 raise _too_many(program, exact)
             # Where several fit, names choose: what they say comes first, and others are held against that.
             for number, reading in sorted(enumerate(worth), key=lambda one: bool(_called_time(program, one[1]))):
@@ -307,9 +315,17 @@ def _search(
                 except Failure as failure:
                     if failure.frames > reading.frames:
                         stretched.append(replace(reading, frames=failure.frames))
-            if fitting:
+            if fitting and not (carried or exact) and _is_vain(program, fitting):
+                vain = vain or fitting
+            elif fitting:
                 return _only(program, fitting)
-    return None
+    return _only(program, vain) if vain else None
+
+
+def _is_vain(program: Program, fitting: list[Imported]) -> bool:
+    """Whether there is a recurrence, and nothing walks it or remembers anything, and nobody has said what is time."""
+    told = program.time_axis is not None or not program.is_recurrent
+    return not told and not any(f.proof.walks or remembers(f.graph) for f in fitting)
 
 
 def _may_be_inside(program: Program, reading: Reading, carried: bool, exact: bool) -> bool:
