@@ -9,7 +9,7 @@ use), `search` (which axis is time), `walk` (node by node: movement ops on `code
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +99,7 @@ def load(
     model = read_model(path)
     said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
     try:
-        graph = _load(model, fixed, dict(shapes or {}), said)
+        graph = _Load(model, fixed or {}, shapes or {}, said).graph()
     except Error as error:
         error.args = (f"{shown(Path(path).name)}: {error}",)
         raise
@@ -112,86 +112,99 @@ def load(
     return graph
 
 
-def _load(
-    model: Any,
-    fixed: Mapping[str, Any] | None,
-    shapes: dict[str, Iterable[int | None]],
-    said: _Said,
-) -> Graph:
-    """The graph of a checked model, with sizes that it has fixed though it calls them open (`wired`)."""
-    program = make_program(model, fixed, shapes)
-    _check_axes(program, said.time_axis)
-    _check_starts(program, said.starts)
+class _Load:
+    """A checked model, what the caller says of it, and what it is with more options."""
 
-    def again(options: dict[str, Any], effort: Effort) -> Imported:
+    def __init__(
+        self, model: Any, fixed: Mapping[str, Any], shapes: Mapping[str, Iterable[int | None]], said: _Said
+    ) -> None:
+        self.model, self.fixed, self.shapes, self.said = model, fixed, shapes, said
+        self.program = make_program(model, fixed, shapes)
+        _check_axes(self.program, said.time_axis)
+        _check_starts(self.program, said.starts)
+
+    def graph(self) -> Graph:
+        """What the model is; with sizes that it has fixed though it calls them open, where it is nothing without.
+
+        Raises:
+            Error: with the advice that helps.
+        """
+        try:
+            return self._warned(_import(self.program, self.said))
+        except (Error, Refusal) as error:
+            refusal = error
+        wired = self._wired()
+        if isinstance(wired, Imported):
+            return self._warned(wired)
+        told = refusal.error if isinstance(refusal, Refusal) else refusal
+        lines = []
+        if wired is not None:
+            lines = [self.said.caller.told(wired, SIZES[0])]
+        elif isinstance(refusal, Refusal):
+            lines = self._helping(refusal.advice, self._effort(), lambda _: True)
+        if warned := unread(self.program, None):
+            lines.append(warned.text)
+        told.args = ("; ".join([str(told), *filter(None, lines)]),)
+        raise told
+
+    def _warned(self, imported: Imported) -> Graph:
+        """The graph of what was imported; warns of what it does not remember, with what helps."""
+        meant = bool(self.shapes) or self.said.time_axis is not None
+        if warned := forgets(self.program, imported, meant):
+            effort = self._effort()
+            clip = [] if warned.clip is None else [[warned.clip]]
+            lines = self._helping(clip, effort, lambda other: other.is_clip(self.program))
+            lines += self._helping(warned.advice, effort, self._remembers)
+            warn(imported.graph, "; ".join([warned.text, *lines]))
+        return imported.graph
+
+    def _remembers(self, imported: Imported) -> bool:
+        return remembers(imported.graph) and not forgets(self.program, imported, False)
+
+    def _wired(self) -> Imported | Advice | None:
+        """What the model is with sizes that its outputs are declared for; or these, where the axis is not time."""
+        declared: Advice | None = None
+        effort = Effort(self.program.effort.n_bytes)
+        for shapes in wired_shapes(self.program):
+            try:
+                imported = self._again({"shapes": shapes}, effort)
+            except (Error, Refusal):
+                continue
+            if keeps_time(imported, self.program, shapes):
+                imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(shapes)}")
+                return imported
+            with suppress(Error, Refusal):
+                self._again({"shapes": longer(self.program, shapes)}, effort)
+                continue  # so the size is free, and an output has it by chance
+            declared = declared or Advice("it loads", ", which is what its outputs are declared for", shapes=shapes)
+        return declared
+
+    def _again(self, options: dict[str, Any], effort: Effort) -> Imported:
         """What the model is with more options."""
-        more = {**(fixed or {}), **options.pop("fixed", {})}
-        sized = make_program(model, more, {**shapes, **options.pop("shapes", {})}, effort)
-        imported = _import(sized, replace(said, **options))
+        fixed = {**self.fixed, **options.pop("fixed", {})}
+        program = make_program(self.model, fixed, {**self.shapes, **options.pop("shapes", {})}, effort)
+        imported = _import(program, replace(self.said, **options))
         if not imported.graph.inputs:
             raise UnsupportedError("no frame comes in")
         return imported
 
-    def graph(imported: Imported) -> Graph:
-        """The graph of what was imported; warns of what it does not remember, with what helps."""
-        said_so = bool(shapes) or said.time_axis is not None
-        if warned := forgets(program, imported, said_so):
-            tries = Effort(program.effort.n_bytes, _ADVICE_SHARE)
+    def _effort(self) -> Effort:
+        """What may go into advice."""
+        return Effort(self.program.effort.n_bytes, _ADVICE_SHARE)
 
-            def stream(options: dict[str, Any], walks: int) -> None:
-                tries.max_walks = tries.n_walks + walks
-                opened = again(options, tries)
-                if not remembers(opened.graph) or forgets(program, opened, False):
-                    raise UnsupportedError("it remembers no more")
-
-            def whole(options: dict[str, Any], walks: int) -> None:
-                tries.max_walks = tries.n_walks + walks
-                if not again(options, tries).is_clip(program):
-                    raise UnsupportedError("it is read as a sequence")
-
-            clips = helpful([[warned.clip]], whole, said.caller) if warned.clip is not None else []
-            text = "; ".join([warned.text, *clips, *helpful(warned.advice, stream, said.caller)])
-            warn(imported.graph, text)
-        return imported.graph
-
-    try:
-        return graph(_import(program, said))
-    except (Error, Refusal) as error:
-        refusal = error
-
-    declared: Advice | None = None
-    effort = Effort(program.effort.n_bytes)
-    for wired in wired_shapes(program):
-        try:
-            imported = again({"shapes": wired}, effort)
-        except (Error, Refusal):
-            continue
-        if keeps_time(imported, program, wired):
-            imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(wired)}")
-            return graph(imported)
-        with suppress(Error, Refusal):
-            again({"shapes": longer(program, wired)}, effort)
-            continue  # so the size is free, and an output has it by chance
-        declared = declared or Advice("it loads", ", which is what its outputs are declared for", shapes=wired)
-    if isinstance(refusal, Error):
-        told = refusal
-    elif declared is not None:
-        told = refusal.error
-    else:
-        tries = Effort(program.effort.n_bytes, _ADVICE_SHARE)
+    def _helping(
+        self, advice: Sequence[Sequence[Advice]], effort: Effort, helps: Callable[[Imported], bool]
+    ) -> list[str]:
+        """The advice with which a load ends in what helps, in the caller's words."""
 
         def load(options: dict[str, Any], walks: int) -> None:
-            if tries.used > tries.work:
-                raise refusal.error
-            tries.max_walks = tries.n_walks + walks
-            again(options, tries)
+            if effort.used > effort.work:
+                raise UnsupportedError("advice has taken more work than it may")
+            effort.max_walks = effort.n_walks + walks
+            if not helps(self._again(options, effort)):
+                raise UnsupportedError("this does not help")
 
-        told = refusal.after(load, said.caller)
-    if declared is not None and (words := said.caller.told(declared, SIZES[0])):
-        told.args = (f"{told}; {words}",)
-    if warned := unread(program, None):
-        told.args = (f"{told}; {warned.text}",)
-    raise told
+        return helpful(advice, load, self.said.caller)
 
 
 def _check_axes(program: Program, given: int | Mapping[str, int | None] | None) -> None:

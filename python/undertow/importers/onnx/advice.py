@@ -116,11 +116,6 @@ class Refusal(Exception):
     def __init__(self, error: Error, advice: Sequence[Sequence[Advice]]) -> None:
         self.error, self.advice = error, advice
 
-    def after(self, load: Callable[[dict[str, Any], int], object], caller: Caller) -> Error:
-        """The error with the advice that helps; see `helpful`."""
-        self.error.args = ("; ".join([str(self.error), *helpful(self.advice, load, caller)]),)
-        return self.error
-
 
 def helpful(
     stages: Sequence[Sequence[Advice]], load: Callable[[dict[str, Any], int], object], caller: Caller

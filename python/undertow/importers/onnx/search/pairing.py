@@ -163,10 +163,8 @@ def check_memoryless(program: Program) -> None:
             return
         why = f"nothing is remembered as the axes were read, and {pairs[0].input!r} and {pairs[0].output!r} {_EITHER}"
         refusal = _ambiguous(Possible(program), why, doubted={p.input: p.output for p in pairs if p.output})
-    if shapes := sizes_of_step(program):
-        first, *rest = refusal.advice
-        sized = [[one, replace(one, shapes=shapes)] if one.states else [one] for one in first]
-        refusal.advice = [[one for both in sized for one in both], *rest]
+    likely, sized, *rest = refusal.advice
+    refusal.advice = [[*(one for one in sized if one.states), *likely], *rest]
     raise refusal
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ....errors import Error, FormatError, UnsupportedError
+from ....errors import Error, FormatError, ShapeError, UnsupportedError
 from ....ir.compare import difference
 from ..._memory import remembers
 from ..advice import Refusal
@@ -126,7 +126,7 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
     # Of those that got equally far the first; where all sizes are known, the clip, which was tried last.
     furthest = max(reversed(failures) if clip is not None else failures, key=_worth)
     error = _public(furthest.error)
-    if program.time_axis is not None and all(map(_of_features, failures)):
+    if program.time_axis is not None and isinstance(error, ShapeError) and all(map(_of_features, failures)):
         error = UnsupportedError(f"{_no_time(program)}: {error}")
     if isinstance(error, FormatError) and furthest.walk is not None:
         Driver(*furthest.walk).run()  # once more, for what it was raised from: a bug keeps its traceback
