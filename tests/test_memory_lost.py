@@ -178,3 +178,19 @@ def test_a_keras_layer_that_walks_the_rows_of_each_frame_is_warned_of(tmp_path, 
         h = np.tanh(row @ arrays["r/kernel:0"] + h @ arrays["r/recurrent_kernel:0"] + arrays["r/bias:0"])
         want.append(h)
     np.testing.assert_allclose(loads(path, line).stream().step(x), want, atol=2e-6)
+
+
+@pytest.mark.parametrize("batch", [3, "batch"])
+def test_a_clip_that_saying_so_does_not_make_one_is_not_told(batch, tmp_path, rng):
+    """Of several rooms of each item, whose axis is read as time: with the file's own sizes it is so still."""
+    nodes = [
+        node("Transpose", "x", "turned", perm=[2, 0, 1, 3]),
+        node("Reshape", "turned apart", "rows"),
+        node("GRU", "rows W0 R0", "Y", hidden_size=H),
+        node("ReduceMax", "Y", "y", axes=[0], keepdims=0),
+    ]
+    weights = {**gru(rng, 0), "apart": np.array([7, -1, H])}
+    path = save(graph_of(nodes, {"x": [batch, 2, 7, H]}, {"y": None}, weights), tmp_path)
+    model, text, lines = told(path)
+    assert model.inputs["x"].shape == (7, H) and not lines
+    assert "GRU node 'Y' goes through the rows of each frame" in text
