@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,8 @@ def ops(model):
 
 def check(path, streams=True):
     """Every output, whole and step by step; gives the model."""
-    model = undertow.load(path)
+    with nullcontext() if streams else pytest.warns(undertow.ModelWarning, match="a copy that needs the one before"):
+        model = undertow.load(path)
     X = np.random.default_rng(3).standard_normal((N, K)).astype(np.float32)
     expected = session_of(path).run(None, {"x": X[None]})
     if not streams:
@@ -206,7 +209,7 @@ def test_a_first_copy_that_did_not_start_from_zeros(tmp_path):
     states = rnn(f, b=np.zeros(J, np.float32))
     first = f.nodes[[n.op_type for n in f.nodes].index("Add")]
     f.weights[first.input[0]] = f.random(1, J)  # R h, of an h that nobody knows
-    check(f.save(tmp_path / "m.onnx", [stacked(f, states)]), streams=False)
+    check(f.save(tmp_path / "m.onnx", [stacked(f, states)]))
 
 
 def test_a_copy_in_the_middle_that_somebody_needs(tmp_path):

@@ -194,3 +194,55 @@ def test_a_clip_that_saying_so_does_not_make_one_is_not_told(batch, tmp_path, rn
     model, text, lines = told(path)
     assert model.inputs["x"].shape == (7, H) and not lines
     assert "GRU node 'Y' goes through the rows of each frame" in text
+
+
+def first_step(kind: str, rng: np.random.Generator) -> tuple[list[Any], dict[str, np.ndarray]]:
+    """What is left of a recurrence of one timestep, [1, 1, H] -> [1, 1, H]: a * h + x and so on, h a constant."""
+    weights = {"zero": np.array(0), "second": np.array([1]), "W": random(rng, H, H)}
+    nodes = [node("Gather", "x zero", "x0", axis=1), node("MatMul", "x0 W", "wx")]
+    if kind == "a sum with zeros":
+        weights["ah"] = np.zeros((1, H), np.float32)
+        nodes.append(node("Add", "wx ah", "h"))
+    elif kind == "a sum with zeros that are broadcast":
+        weights |= {"ah": np.zeros((1, H, 2), np.float32), "last": np.array([2])}
+        nodes += [node("Unsqueeze", "wx last", "column"), node("Add", "column ah", "s")]
+        nodes.append(node("ReduceSum", "s last", "h", keepdims=0))
+    elif kind == "a learned start":
+        weights |= {"h0": random(rng, 1, H), "R": random(rng, H, H)}
+        nodes += [node("MatMul", "h0 R", "rh"), node("Add", "wx rh", "s"), node("Tanh", "s", "h")]
+    elif kind == "a learned start, computed in advance":
+        weights["rh"] = random(rng, 1, H)
+        nodes += [node("Add", "wx rh", "s"), node("Tanh", "s", "h")]
+    elif kind == "a learned start behind a gate":
+        weights["h0"] = random(rng, 1, H)
+        nodes += [node("Sigmoid", "wx", "z"), node("Mul", "z h0", "h")]
+    elif kind == "a bias":
+        weights["b"] = np.zeros(H, np.float32)
+        nodes.append(node("Add", "wx b", "h"))
+    nodes.append(node("Unsqueeze", "h second", "y"))
+    return nodes, {name: array for name, array in weights.items() if any(name in one.input for one in nodes)}
+
+
+LOST = ["a sum with zeros", "a sum with zeros that are broadcast", "a learned start"]
+LOST += ["a learned start, computed in advance", "a learned start behind a gate"]
+
+
+@pytest.mark.parametrize("kind", [*LOST, "a bias"])
+def test_what_is_left_of_a_recurrence_of_one_timestep(kind, tmp_path, rng):
+    nodes, weights = first_step(kind, rng)
+    path = save(graph_of(nodes, {"x": [1, 1, H]}, {"y": [1, 1, H]}, weights), tmp_path)
+    if kind == "a bias":
+        loads(path, {})
+        return
+    _, text, lines = told(path)
+    assert "remember" in text and "as if it were the first" in text
+    for line in lines:
+        if "if it is of none" in text and line["shapes"] == {"x": [1, 1, H]}:
+            loads(path, line)
+
+
+def test_numbers_that_the_caller_binds_are_no_start(tmp_path, rng):
+    nodes, weights = first_step("a sum with zeros", rng)
+    start = weights.pop("ah")
+    path = save(graph_of(nodes, {"x": [1, 1, H], "ah": [1, H]}, {"y": [1, 1, H]}, weights), tmp_path)
+    loads(path, {"fixed": {"ah": start}})

@@ -18,8 +18,9 @@ def remembers(graph: Graph) -> bool:
 
 
 def cells_in_frames(graph: Graph) -> list[Node]:
-    """Cells that go through the rows of each frame, starting from zeros."""
-    return [n for n in graph.nodes if isinstance(OPS[n.op], Cell) and not n.states and len(n.inputs) == 1]
+    """Cells that go through the rows of each frame, starting anew in each: not one row, from what the caller brings."""
+    cells = [n for n in graph.nodes if isinstance(OPS[n.op], Cell) and not n.states]
+    return [n for n in cells if len(n.inputs) == 1 or graph.shape(n.inputs[0])[0] > 1]
 
 
 def goes_through_rows(what: str) -> str:

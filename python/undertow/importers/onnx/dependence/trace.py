@@ -63,6 +63,11 @@ class Trace:
         return self.starts.lost(self.program.nodes)
 
     @property
+    def may_be_lost(self) -> OnnxNode | None:
+        """A node that may be all that is left of such a recurrence."""
+        return self.starts.may_be_lost
+
+    @property
     def knows_sizes(self) -> bool:
         """Whether something follows from sizes, these or others."""
         return bool(self.known or self.numbers.decisions)
@@ -82,7 +87,7 @@ class _Run(Context):
         self.values: dict[str, Operand] = dict(program.constants)
         self.evaluator, self.effort = evaluator, program.effort
         self.walked: list[Walked] = []
-        self.starts = Starts()
+        self.starts = Starts(program.bound)
         self.numbers = Numbers()
         self.depth = 0
         self.known: dict[str, np.ndarray] = {}

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Recurrences that an exporter cut off behind their first step: they start from zeros, and never go on.
+"""Recurrences that an exporter cut off behind their first step: they start from a constant, and never go on.
 
 Traced with one timestep, h' = tanh(W x + R h) leaves R times zeros in the file, i * g + f * c the product of f with
 zeros, and n + z * (h - n) the difference of zeros and n. With several timesteps R is a factor of the next steps too, so
-there nothing is lost. Where an exporter has folded R times zeros into a bias, what it notes of the module of each node
-tells that one of PyTorch's recurrent layers was there.
+there nothing is lost. A learned start leaves R times a row of numbers that is added to something computed. Where an
+exporter has folded R times zeros into a bias, what it notes of the module of each node tells that one of PyTorch's
+recurrent layers was there. a * h + x leaves x, and numbers of its shape and batch, that it is summed with: which says
+little beside other memory.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..file.nodes import OnnxNode
+from ..simplify.starts import is_row
 from .reach import Operand, Reach
 
 #: products -> slots of both matrices
@@ -28,9 +31,11 @@ _OTHERS = ("Conv", "ConvInteger", "Einsum", "MatMulInteger", "QLinearConv", "QLi
 
 @dataclass
 class Starts:
-    """What nodes multiply with zeros that no input brings."""
+    """What nodes multiply with zeros that no input brings. bound: constants that are not the file's."""
 
-    #: nodes that multiply a constant matrix with zeros, and that matrix
+    bound: set[str] = field(default_factory=set)
+
+    #: nodes that multiply a constant matrix with zeros, or with a row that a recurrence may start from, and that matrix
     of_zeros: list[tuple[OnnxNode, np.ndarray]] = field(default_factory=list)
     #: constant matrices of all other products, each as often as it is one
     matrices: list[np.ndarray] = field(default_factory=list)
@@ -39,9 +44,16 @@ class Starts:
     products: set[str] = field(default_factory=set)
     #: output -> the node that subtracts something computed from zeros: its own, and those of products with it
     differences: dict[str, OnnxNode] = field(default_factory=dict)
+    #: sums of something computed and zeros of its shape, one batch item's
+    sums: list[OnnxNode] = field(default_factory=list)
+    #: sums and products of something computed and numbers of its shape, one batch item's
+    rows: list[OnnxNode] = field(default_factory=list)
+    #: whether a node picks the only one along an axis, as a loop over one timestep does
+    picks: bool = False
 
     def look(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
         """Note a node that is about to be run."""
+        self._look_at_rows(node, operands)
         if node.op == "Mul":
             known = [o for o in operands if isinstance(o, np.ndarray)]
             if len(known) == 1 and _are_zeros(known[0]):
@@ -65,8 +77,28 @@ class Starts:
                 continue
             if isinstance(other, Reach):
                 self.matrices.append(mine)
-            elif isinstance(other, np.ndarray) and other.size > 1 and not other.any():
+            elif isinstance(other, np.ndarray) and other.size > 1 and (not other.any() or is_row(other)):
                 self.of_zeros.append((node, mine))
+
+    def _look_at_rows(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
+        if node.op == "Gather" and isinstance(operands[0], Reach) and isinstance(operands[1], np.ndarray):
+            self.picks |= operands[1].ndim == 0 and operands[0].shape[int(node.attrs.get("axis", 0))] == 1
+        if node.op not in ("Add", "Mul") or not self.bound.isdisjoint(node.inputs):
+            return
+        for mine, other in (operands, operands[::-1]):
+            if not isinstance(mine, Reach) or not isinstance(other, np.ndarray) or other.ndim != len(mine.shape):
+                continue
+            if other.ndim > 1 and other.size > 1 == other.shape[0]:
+                if (1, *mine.shape[1:]) == other.shape and other.any():
+                    self.rows.append(node)
+                elif node.op == "Add" and not other.any():
+                    is_full = all(n in (1, size) for n, size in zip(mine.shape[1:], other.shape[1:], strict=True))
+                    self.sums += [node] if is_full else []
+
+    @property
+    def may_be_lost(self) -> OnnxNode | None:
+        """A node that may be all that is left of a recurrence."""
+        return next(iter([*self.sums, *(self.rows if self.picks else ())]), None)
 
     def lost(self, nodes: Iterable[OnnxNode]) -> OnnxNode | None:
         """A node of a recurrence that does not go on, if there is one. nodes: of the graph itself."""

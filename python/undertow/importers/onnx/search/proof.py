@@ -74,12 +74,14 @@ class Cells:
 class Proof:
     """What was learned on the way.
 
-    walks: nodes that go along time. lost: one of a recurrence that ends with its first step, if there is one. numbers:
-    what the length of a sequence has met. knows_sizes: whether the nodes ask for sizes.
+    walks: nodes that go along time. lost: one of a recurrence that ends with its first step, if there is one.
+    may_be_lost: one that may be of such a recurrence, if nothing else is remembered. numbers: what the length of a
+    sequence has met. knows_sizes: whether the nodes ask for sizes.
     """
 
     walks: list[OnnxNode] = field(default_factory=list)
     lost: OnnxNode | None = None
+    may_be_lost: OnnxNode | None = None
     numbers: Numbers = field(default_factory=Numbers)
     knows_sizes: bool = False
 
@@ -230,7 +232,7 @@ class _Check:
         outputs = traced.outputs
         walks = [walk.node for walk in traced.walked if self._walks_time(walk)]
         nodes = list({id(node): node for node in walks}.values())
-        proof = Proof(nodes, traced.lost, traced.numbers, traced.knows_sizes)
+        proof = Proof(nodes, traced.lost, traced.may_be_lost, traced.numbers, traced.knows_sizes)
         if self.claim.reading.clip:
             proof.lost = proof.lost or self._single_step()
             return proof

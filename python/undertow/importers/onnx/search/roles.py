@@ -75,8 +75,12 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
     if lost is None:
         cells = cells_in_frames(graph)
         loops = [node.where for node in flat(program.nodes) if is_loop(node, program.constants)]
-        if not (cells or loops) or meant or remembers(graph):
+        if meant or remembers(graph):
             return None
+        if (node := program.written_out()) is not None:
+            loops.append(f"{node.where}, of which each timestep has a copy that needs the one before,")
+        if not (cells or loops):
+            return _may_forget(program, imported)
         nodes = [node.where for node in program.nodes if node.op in RECURRENT] + loops
         cell = nodes[0] if nodes else f"{cells[0].op} {quoted(cells[0].name)}"
         return Warned(
@@ -86,9 +90,22 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
         )
     return Warned(
         f"the file remembers nothing of what {lost.where} belongs to: a recurrence that was exported with one "
-        "timestep starts from zeros and ends there, so every frame is computed as if it were the first. "
+        "timestep starts from a constant and ends there, so every frame is computed as if it were the first. "
         f"{program.caller.remembering()}",
         time_to_stream(program),
+    )
+
+
+def _may_forget(program: Program, imported: Imported) -> Warned | None:
+    node = imported.proof.may_be_lost
+    if node is None:
+        return None
+    return Warned(
+        f"nothing is remembered from one frame to the next, and {node.where} takes numbers of one item, as the first "
+        "timestep of a recurrence does that starts from a constant: if the file is of one, every frame is computed as "
+        f"if it were the first. {program.caller.remembering()}",
+        time_to_stream(program),
+        Advice("if it is of none, say so", shapes=_declared(program)),
     )
 
 

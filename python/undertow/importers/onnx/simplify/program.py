@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from heapq import heappop, heappush
 from typing import Any
 
@@ -24,7 +24,8 @@ from .fold import Evaluator
 from .ports import Port, dims_of, override, port_of
 from .required_inputs import check_bound
 from .resolve import Resolver
-from .unrolled import rolled_up
+from .starts import computed_from, folded_products
+from .unrolled import rolled_up, written_out
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 ID_TYPES = ("int64", "int32")
@@ -61,10 +62,16 @@ class Program:
     starts: dict[str, np.ndarray] = field(default_factory=dict)
     #: who is told what may help
     caller: Caller = field(default_factory=Caller)
-    #: matrix products with zeros, which were computed while loading, and what they multiply
+    #: constants that the caller has bound, and what was computed from them
+    bound: set[str] = field(default_factory=set)
+    #: whether the caller has said which outputs return states
+    states_told: bool = False
+    #: matrix products with what a recurrence may start from, which were computed while loading, and what they multiply
     folded_products: list[tuple[OnnxNode, list[np.ndarray]]] = field(default_factory=list)
     #: inputs that change nothing
     unused: list[str] = field(default_factory=list)
+    #: finds a node of a loop that was written out, if there is one
+    written_out: Callable[[], OnnxNode | None] = lambda: None
     #: the same with its written out loops rolled up, where there are such
     rolled: Program | None = None
 
@@ -181,6 +188,7 @@ def make_program(
         program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
         program.unused = [port.name for port in ports if port.name not in used]
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
+        program.written_out = partial(written_out, nodes, constants, resolver.sizes)
         check_bound(nodes, program.inputs, constants)
         _sort_inputs(program)
         return program
@@ -189,40 +197,16 @@ def make_program(
     _refuse_operators(nodes)
     program = finish(nodes, constants)
     program.effort = effort
-    program.folded_products = _products_with_zeros(resolver, set(fixed or {}))
+    program.bound = computed_from(resolver, set(fixed or {}))
+    program.folded_products = folded_products(resolver, nodes, program.bound)
     with held:
         rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
     if rolled is not None:
         program.rolled = finish(*rolled)
         program.rolled.effort = Effort(effort.n_bytes)
-        program.rolled.folded_products = program.folded_products
+        program.rolled.folded_products, program.rolled.bound = program.folded_products, program.bound
     effort.used += evaluator.n_made
     return program
-
-
-def _products_with_zeros(resolver: Resolver, bound: set[str]) -> list[tuple[OnnxNode, list[np.ndarray]]]:
-    """Products of a matrix and zeros that the file holds; zeros that the caller has bound are his."""
-    products = []
-    for node in {id(node): node for node in resolver.origins.values()}.values():
-        if node.op in ("MatMul", "Gemm") and resolver.constants.keys() >= set(node.inputs[:2]):
-            arrays = [resolver.constants[name] for name in node.inputs[:2]]
-            of_zeros = any(a.size > 1 and not a.any() for a in arrays)
-            if of_zeros and not any(_comes_from(resolver, name, bound) for name in node.inputs[:2]):
-                products.append((node, arrays))
-    return products
-
-
-def _comes_from(resolver: Resolver, name: str, bound: set[str]) -> bool:
-    """Whether a constant was computed from one of some others."""
-    waiting, seen = [name], set()
-    while waiting:
-        name = waiting.pop()
-        if name in bound:
-            return True
-        if name not in seen and (node := resolver.origins.get(name)) is not None:
-            waiting += node.inputs
-        seen.add(name)
-    return False
 
 
 def _opset(model: Any) -> int:

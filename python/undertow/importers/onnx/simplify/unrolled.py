@@ -2,14 +2,14 @@
 """Loops over time that an exporter has written out, step after step, rolled up into a Scan again.
 
 A trace knows no loop: `for t in range(T): h = cell(x[:, t], h)` leaves T copies of the cell, and torch.export leaves
-them of every `nn.RNN`. They are found from the Concat of what they give, or from what they carry (`chains`), and
-compared (`copies`). What the file has computed of the first copy in advance is computed again, and compared as well.
+them of every `nn.RNN`. They are found from the Concat of what they give, or from the last of what they compute, and
+compared (`unrolled_match`). What the file has computed of the first copy in advance is computed again, and compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,16 +18,20 @@ from ..file.nodes import Body, OnnxNode
 from ..file.protos import identity
 from ..traits import traits
 from .fold import Evaluator
-from .unrolled_chains import carried_values
-from .unrolled_match import MIN_TRIPS, Copies, Given, Names, NoLoop, Sizes
+from .unrolled_given import MIN_TRIPS, Given, NoLoop, Sizes, alike
+from .unrolled_match import Column, Copies, Names
+
+#: operators with weights of their own that are told apart
+_MANY_KINDS = 1024
 
 
 @dataclass
 class _Loop:
-    """A loop with the Concats of what it gives; without any, `copies` began with a value that is carried."""
+    """A loop with the Concats of what it gives; without any, only what the last copy computed is used."""
 
     copies: Copies
     joins: list[OnnxNode]
+    seeds: list[Names]
 
 
 def rolled_up(
@@ -45,144 +49,244 @@ def rolled_up(
     """
     constants, replaced = dict(constants), False
     for loop in _loops(Given(nodes, constants, sizes, outputs, evaluator, origins)):
-        try:
-            nodes, replaced = _replace(Given(nodes, constants, sizes, outputs, evaluator, origins), loop), True
-        except (NoLoop, Error):
-            continue
+        for late in (True, False):
+            given = Given(nodes, constants, sizes, outputs, evaluator, origins)
+            try:
+                if loop.copies.late != late:
+                    loop.copies = Copies(given, loop.copies.n, late)
+                    loop.copies.match(loop.seeds)
+                nodes, replaced = _replace(given, loop), True
+                break
+            except (NoLoop, Error):
+                continue
     return (nodes, constants) if replaced else None
 
 
+def written_out(nodes: list[OnnxNode], constants: dict[str, np.ndarray], sizes: Sizes) -> OnnxNode | None:
+    """A node that a later timestep has a copy of, with the same weights, which is computed from it."""
+    given = Given(nodes, constants, sizes, (), Evaluator(), {})
+    for n in _lengths(given):
+        levels = given.levels(n)
+        kinds: dict[tuple[str | int, ...], int] = {}
+        first: dict[int, dict[int, OnnxNode]] = {}
+        reach: dict[str, int] = {}
+        for node in nodes:
+            weights = [name for name in node.inputs if name in constants and constants[name].size > 1]
+            before = 0
+            for name in node.uses:
+                before |= reach.get(name, 0)
+            level = max((levels.get(name, -1) for name in node.inputs), default=-1)
+            if weights and level >= 0 and any(constants[name].dtype.kind == "f" for name in weights):
+                kind = kinds.setdefault((node.op, *(id(constants[name]) for name in weights)), len(kinds))
+                seen = first.setdefault(kind, {})
+                if before >> kind & 1 and min(seen) < level:
+                    return seen[min(seen)]
+                if kind < _MANY_KINDS:
+                    seen.setdefault(level, node)
+                    before |= 1 << kind
+            reach.update(dict.fromkeys(node.outputs, before))
+    return None
+
+
+# -- where loops may be ------------------------------------------------------------------------------------------------
+
+
 def _loops(given: Given) -> list[_Loop]:
-    """Concats of copies, those of the same copies together."""
+    """Concats of copies, then what ends with its last copy."""
     loops: list[_Loop] = []
     for join in given.nodes:
-        if join.op != "Concat" or len(join.inputs) < MIN_TRIPS or len(set(join.inputs)) < len(join.inputs):
-            continue
-        copies = _try(given, [join])
-        if copies is None or not copies.picked:
-            continue
-        shared = [loop for loop in loops if loop.copies.nodes.keys() & copies.nodes.keys()]
-        joins = [*(j for loop in shared for j in loop.joins), join]
-        together = _try(given, joins) if shared else copies
-        if together is not None:
-            loops = [loop for loop in loops if loop not in shared] + [_Loop(together, joins)]
-    for value in carried_values(given):
-        copies = Copies(given, len(value))
-        try:
-            copies.match(value)
-        except NoLoop:
-            continue
-        own = not any(loop.copies.nodes.keys() & copies.nodes.keys() for loop in loops)
-        if own and copies.picked and value in copies.carried:
-            loops.append(_Loop(copies, []))
+        if join.op == "Concat" and MIN_TRIPS <= len(join.inputs) == len(set(join.inputs)):
+            n = len(join.inputs)
+            loops = _with(loops, given, n, dict(enumerate(join.inputs)), [join])
+    for n in _lengths(given):
+        for seed in _last_values(given, n):
+            if not any(loop.copies.at(seed[n - 1], n - 1) for loop in loops if loop.copies.n == n):
+                loops = _with(loops, given, n, seed, [])
+            if given.looks < 0:
+                return loops
     return loops
 
 
-def _try(given: Given, joins: list[OnnxNode]) -> Copies | None:
-    copies = Copies(given, len(joins[0].inputs))
-    try:
-        for join in joins:
-            copies.match(tuple(join.inputs))
-    except NoLoop:
-        return None
-    return copies if all(tuple(join.inputs) in copies.values for join in joins) else None
+def _with(loops: list[_Loop], given: Given, n: int, seed: Names, joins: list[OnnxNode]) -> list[_Loop]:
+    """The loops with what a seed grows to; those that share copies with it are one."""
+    copies = _try(given, n, [seed])
+    if copies is None or ((n == MIN_TRIPS or not joins) and not copies.carried):
+        return loops
+    shared = [loop for loop in loops if loop.copies.n == n and loop.copies.nodes.keys() & copies.nodes.keys()]
+    seeds = [*(s for loop in shared for s in loop.seeds), seed]
+    together = _try(given, n, seeds) if shared else copies
+    if together is None:
+        return loops
+    joins = [*(join for loop in shared for join in loop.joins), *joins]
+    return [loop for loop in loops if loop not in shared] + [_Loop(together, joins, seeds)]
+
+
+def _try(given: Given, n: int, seeds: Sequence[Names]) -> Copies | None:
+    for late in (True, False) if n > MIN_TRIPS else (True,):
+        copies = Copies(given, n, late)
+        try:
+            copies.match(seeds)
+        except NoLoop:
+            continue
+        return copies if copies.picked else None
+    return None
+
+
+def _lengths(given: Given) -> list[int]:
+    """Sizes of axes of which every place is picked."""
+    places: dict[tuple[str, int], set[int]] = {}
+    for node in given.nodes:
+        for name in filter(None, node.outputs):
+            if (pick := given.pick(name)) is not None:
+                places.setdefault((pick.source, pick.axis), set()).add(pick.index)
+    sizes = [(given.size(*place), indices) for place, indices in places.items()]
+    return sorted({n for n, indices in sizes if n is not None and n >= MIN_TRIPS and indices == set(range(n))})
+
+
+def _last_values(given: Given, n: int) -> Iterator[Names]:
+    """Values of the last copy with one of the copy before that may be theirs, the last ones first."""
+    levels = given.levels(n)
+    before: dict[str, list[OnnxNode]] = {}
+    last: list[OnnxNode] = []
+    for node in given.nodes:
+        level = levels.get(node.outputs[0], -1)
+        if level == n - 2:
+            before.setdefault(node.op, []).append(node)
+        elif level == n - 1:
+            last.append(node)
+    for node in reversed(last):
+        for other in reversed(before.get(node.op, ())):
+            given.looks -= 1
+            if given.looks < 0:
+                return
+            if alike(node, other) and given.same_constants(node, other, n == MIN_TRIPS):
+                yield {n - 2: other.outputs[0], n - 1: node.outputs[0]}
+
+
+# -- in their place ----------------------------------------------------------------------------------------------------
 
 
 def _replace(given: Given, loop: _Loop) -> list[OnnxNode]:
-    """The nodes with a Scan in place of the copies. The third copy is its body, names and all."""
+    """The nodes with a Scan in place of the copies. The second copy is its body, names and all."""
     copies, joins = loop.copies, loop.joins
+    last = copies.n - 1
     gone = {**copies.nodes, **{id(join): join for join in joins}}
-    gone |= {id(node): node for value in copies.picked for node in given.makers(value)}
     kept = [node for node in given.nodes if id(node) not in gone]
     used = set(given.outputs).union(*(node.uses for node in kept))
-    lost = {name for node in gone.values() for name in node.outputs} & used
-    ends = [value for value in copies.values if value[-1] in lost]  # which somebody needs of the last copy
-    if lost - {_name(value, -1) for value in ends} - {join.outputs[0] for join in joins}:
+    copies.name_outputs(used)
+    lost = {name for node in gone.values() for name in node.outputs} & used - {join.outputs[0] for join in joins}
+    ends = [column for column in copies.columns if column.names.get(last) in lost]
+    if lost - {column.names[last] for column in ends}:
         raise NoLoop
-    starts = {value: _start(given, value, name) for value, name in copies.carried.items()}
-    _check_folded(copies, starts)
-
-    first = joins[0] if joins else given.producer[_name(copies.values[0], -1)]
-    opset, base, picks = first.opset, first.outputs[0], copies.picked
-    body = Body([_name(value, 1) for value in starts], [], [])
-    for value, pick in picks.items():
-        step = f"{_name(value, 2)}.step" if pick.keeps else _name(value, 2)
+    carried = copies.carried
+    starts = {column.name: _start(given, column) for column in carried}
+    body = Body([*starts], [], [])
+    first = joins[0] if joins else given.producer[copies.columns[0].names[last]]
+    opset, base = first.opset, first.outputs[0]
+    picks = [(column, column.pick) for column in copies.picked if column.pick is not None]
+    for column, pick in picks:
+        step = f"{column.name}.step" if pick.keeps else column.name
         body.inputs.append(step)
         if pick.keeps:
-            body.nodes.append(given.moved("Unsqueeze", step, _name(value, 2), pick.axis, opset))
-    copy = {id(given.producer[_name(value, 2)]) for value in copies.values if value not in picks}
-    body.nodes += [node for node in given.nodes if id(node) in copy]
-    joined = [tuple(join.inputs) for join in joins]
+            body.nodes.append(given.moved("Unsqueeze", step, column.name, pick.axis, opset))
+    body.nodes += _body(copies)
+    _check_folded(copies, given, starts)
+
     axes = [given.join_axis(join) for join in joins]
-    rows = [*joined, *(value for value in ends if value not in starts)]
-    body.outputs = [_name(value, 2) for value in (*starts, *rows)]
-    finals = [f"{base}.end{i}" for i in range(len(starts))]
+    joined = [copies.at(join.inputs[1], 1) for join in joins]
+    rows = [*joined, *(column for column in ends if column.after is None)]
+    for i, given_back in enumerate([*(column.before for column in carried), *rows]):
+        assert given_back is not None
+        body.outputs.append(f"{base}.gives{i}")
+        body.nodes.append(identity(given.evaluator.onnx, given_back.name, body.outputs[-1], opset))
+    finals = [f"{base}.end{i}" for i in range(len(carried))]
     collected = [f"{base}.row{i}" for i in range(len(rows))]
     attrs = {
         "num_scan_inputs": len(picks),
-        "scan_input_axes": [pick.axis for pick in picks.values()],
+        "scan_input_axes": [pick.axis for _, pick in picks],
         "scan_output_axes": axes + [0] * (len(rows) - len(axes)),
     }
-    sources = [pick.source for pick in picks.values()]
     name = f"{first.name} and its {copies.n} copies"
-    inputs = [*starts.values(), *sources]
+    inputs = [*starts.values(), *(pick.source for _, pick in picks)]
     added = [OnnxNode(None, "Scan", name, inputs, [*finals, *collected], attrs, opset, {"body": body})]
     for join, axis, row in zip(joins, axes, collected, strict=False):
         added.append(given.moved("Squeeze", row, join.outputs[0], axis + 1, opset))
-    for value in ends:
-        if value in starts:
-            added.append(identity(given.evaluator.onnx, finals[list(starts).index(value)], _name(value, -1), opset))
+    for column in ends:
+        end = column.names[last]
+        if column.after is not None:
+            added.append(identity(given.evaluator.onnx, finals[carried.index(column.after)], end, opset))
         else:
-            added.append(given.last(collected[rows.index(value)], _name(value, -1), copies.n, opset))
+            added.append(given.last(collected[rows.index(column)], end, copies.n, opset))
+    body.nodes = _in_order(body.nodes)
     return _in_order([*kept, *added])
 
 
-def _name(value: Names, t: int) -> str:
-    """What a value is called at a timestep at which it has a name."""
-    name = value[t]
-    assert name is not None
-    return name
+def _body(copies: Copies) -> list[OnnxNode]:
+    """What one copy computes."""
+    nodes: dict[int, OnnxNode] = {}
+    for column in copies.columns:
+        if column.model is not None:
+            inputs = [use if isinstance(use, str) else use.name for use in column.uses]
+            node = nodes.setdefault(id(column.model), replace(column.model, inputs=inputs))
+            if node.inputs != inputs:
+                raise NoLoop
+    named = [column.name for column in copies.columns]
+    if len(set(named)) < len(named):
+        raise NoLoop
+    return list(nodes.values())
 
 
-def _start(given: Given, value: Names, name: str | None) -> str:
-    """What a carried value is before the first copy; where everything was computed in advance, zeros are tried."""
-    sizes = given.sizes(_name(value, 1))
+def _start(given: Given, column: Column) -> str:
+    """What a column is before the first copy; where everything was computed in advance, zeros are tried."""
+    assert column.before is not None
+    name, second = column.names.get(0), column.before.names.get(1) or column.names[1]
+    sizes = given.sizes(second)
     if sizes is None or None in sizes:
         if name is None or name in given.constants:
             raise NoLoop
         return name
     if name is None:
-        name = f"{value[1]}.start"
+        name = f"{second}.start"
         given.constants[name] = np.zeros([n for n in sizes if n is not None], np.float32)
     if list((given.sizes(name) if name not in given.constants else given.constants[name].shape) or ()) != sizes:
         raise NoLoop
     return name
 
 
-def _check_folded(copies: Copies, starts: Mapping[Names, str]) -> None:
-    """Compute again what the file has computed of the first copy."""
-    given = copies.given
-    known = {_name(value, 1): given.constants.get(name) for value, name in starts.items()}
+def _check_folded(copies: Copies, given: Given, starts: Mapping[str, str]) -> None:
+    """Compute again what the file has computed in advance."""
+    known: dict[tuple[Column, int], np.ndarray] = {}
+    checked: set[Column] = set()
 
-    def compute(name: str) -> np.ndarray:
-        if name not in known:
-            node = given.producer.get(name)
-            if name in given.constants or node is None:
-                known[name] = given.constants.get(name)
-            else:
-                if not traits(node.op).pure:
-                    raise NoLoop
-                arrays = [compute(used) if used else None for used in node.inputs]
-                known.update(zip(node.outputs, given.evaluator.run(node, arrays), strict=False))
-        array = known[name]
-        if array is None:
+    def value(use: Column | str, t: int) -> np.ndarray | None:
+        name = use if isinstance(use, str) else use.names.get(t)
+        if not name and isinstance(use, str):
+            return None
+        if name in given.constants:
+            return given.constants[name]
+        if isinstance(use, str) or use.pick is not None:
             raise NoLoop
-        return array
+        if use.before is None:
+            return computed(use, t)
+        if t:
+            return value(use.before, t - 1)
+        checked.add(use)
+        return value(starts[use.name], 0)
 
-    for value in copies.folded:
-        folded, computed = given.constants[_name(value, 0)], compute(_name(value, 2))
-        if folded.shape != computed.shape or not np.allclose(folded, computed, rtol=1e-6, atol=1e-7):
+    def computed(column: Column, t: int) -> np.ndarray:
+        if (column, t) not in known:
+            node = column.model
+            if node is None or not traits(node.op).pure:
+                raise NoLoop
+            known[column, t] = given.evaluator.run(node, [value(use, t) for use in column.uses])[column.slot]
+        return known[column, t]
+
+    for column, t in copies.folded:
+        array, again = given.constants[column.names[t]], computed(column, t)
+        if array.shape != again.shape or not np.allclose(array, again, rtol=1e-6, atol=1e-7):
             raise NoLoop
+    if any(0 not in column.names and column not in checked for column in copies.carried):
+        raise NoLoop  # nothing says that it starts with zeros
 
 
 def _in_order(nodes: list[OnnxNode]) -> list[OnnxNode]:
@@ -207,4 +311,4 @@ def _in_order(nodes: list[OnnxNode]) -> list[OnnxNode]:
     return [nodes[i] for i in ordered]
 
 
-__all__ = ["rolled_up"]
+__all__ = ["rolled_up", "written_out"]

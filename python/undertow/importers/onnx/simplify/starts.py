@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""Products of constants that may be R h of a recurrence's first step, where h is what it starts from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..file.nodes import OnnxNode
+from .resolve import Resolver
+
+
+def is_row(array: np.ndarray) -> bool:
+    """Whether it is a matrix of one row of several numbers."""
+    return array.ndim == 2 and array.shape[0] == 1 < array.shape[1]
+
+
+def computed_from(resolver: Resolver, names: set[str]) -> set[str]:
+    """Constants, and those that were computed from them."""
+    computed = set(names)
+    for node in resolver.origins.values() if names else ():
+        if not computed.isdisjoint(node.inputs):
+            computed.update(node.outputs)
+    return computed
+
+
+def folded_products(
+    resolver: Resolver, nodes: list[OnnxNode], bound: set[str]
+) -> list[tuple[OnnxNode, list[np.ndarray]]]:
+    """Products of a matrix with zeros, or with a row that is added to something computed, which the file holds, not the
+    caller has bound.
+    """
+    added = _made_of(resolver, {name for node in nodes if node.op == "Add" for name in node.inputs})
+    products = []
+    for node in {id(node): node for node in resolver.origins.values()}.values():
+        if node.op in ("MatMul", "Gemm") and resolver.constants.keys() >= set(node.inputs[:2]):
+            arrays = [resolver.constants[name] for name in node.inputs[:2]]
+            of_zeros = any(a.size > 1 and not a.any() for a in arrays)
+            of_row = is_row(arrays[0]) and not is_row(arrays[1]) and not added.isdisjoint(node.outputs)
+            if (of_zeros or of_row) and bound.isdisjoint(node.inputs[:2]):
+                products.append((node, arrays))
+    return products
+
+
+def _made_of(resolver: Resolver, names: set[str]) -> set[str]:
+    """The constants that others were computed from, themselves included."""
+    waiting, seen = list(names), set(names)
+    while waiting:
+        node = resolver.origins.get(waiting.pop())
+        new = set(node.inputs) - seen if node is not None else set()
+        waiting += new
+        seen |= new
+    return seen
+
+
+__all__ = ["computed_from", "folded_products", "is_row"]
