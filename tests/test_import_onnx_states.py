@@ -142,15 +142,15 @@ def test_a_cell_beside_carried_states_must_not_forget(tmp_path):
         node("RNN", "a W2 R2", "_ y", hidden_size=3),
     ]
     nodes[-1].output[:] = ["", "y"]
-    scale = node("Mul", "hn hn", "other")  # and no output returns the state: not a pair
+    twice = node("Concat", "hn hn", "other", axis=2)  # and no output returns the state: not a pair
     model = model_of(nodes, {"x": [1, 1, 4], "h": [1, 1, 3]}, {"y": [1, 1, 3], "hn": [1, 1, 3]}, weights)
     with pytest.raises(UnsupportedError, match=r"RNN node 'y': initial_h .* forget"):
         load(save(model, tmp_path))
     graph = load(save(model, tmp_path), shapes={"x": [None, 1, 4]})
     assert sorted(graph.states) == ["gru_1.h", "rnn_1.h"]
     # Where no output returns the state, the caller gives it for each timestep, and the other node forgets.
-    outputs = {"y": [1, 1, 3], "other": [1, 1, 3]}
-    model = model_of([*nodes, scale], {"x": [1, 1, 4], "h": [1, 1, 3]}, outputs, weights)
+    outputs = {"y": [1, 1, 3], "other": [1, 1, 6]}
+    model = model_of([*nodes, twice], {"x": [1, 1, 4], "h": [1, 1, 3]}, outputs, weights)
     with pytest.warns(undertow.ModelWarning, match="RNN node 'y'"):
         assert load(save(model, tmp_path)).inputs == ["x", "h"]
 
@@ -194,3 +194,77 @@ def test_a_state_that_nothing_returns_is_an_input_of_a_step(tmp_path, rng):
     assert load(path).inputs == ["x", "h"]
     sequence = save(gru_step({"y": ["T", 1, 1, 3]}, [node("Identity", "Y", "y")], rng, "T"), tmp_path)
     assert load(sequence).inputs == ["x"]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("read", ["the last tap", "the last tap as it is", "all taps"])
+def test_a_delay_line_of_states(n, read, tmp_path):
+    """d0 <- x, d1 <- d0, ...: most of them are read by nothing but what overwrites the next."""
+    past, present = [f"past_{i}" for i in range(n)], [f"present_{i}" for i in range(n)]
+    moves = [node("Identity", value, name) for value, name in zip(["x", *past], present, strict=False)]
+    weights = {"half": np.float32(0.5)}
+    nodes = {
+        "the last tap": [node("Mul", f"{past[-1]} half", "echo"), node("Add", "x echo", "y")],
+        "the last tap as it is": [node("Identity", past[-1], "y")],
+        "all taps": [node("Concat", " ".join(past), "y", axis=1)],
+    }[read]
+    weights = weights if read == "the last tap" else {}
+    width = 3 * n if read == "all taps" else 3
+    inputs = {name: [1, 3] for name in ["x", *past]}
+    model = model_of([*nodes, *moves], inputs, {"y": [1, width], **{name: [1, 3] for name in present}}, weights)
+    X = random(np.random.default_rng(4), 9, 1, 3)
+    expected = stepped(model, {"x": X}, {a: (b, (1, 3)) for a, b in zip(past, present, strict=True)})["y"]
+    graph = load(save(model, tmp_path))
+    agree(graph, X[:, 0], {"y": expected.reshape(9, *graph.shape(graph.outputs["y"]))})
+
+
+@pytest.mark.parametrize("n_steps", [1, 4, "T"])
+@pytest.mark.parametrize("change", ["of what it ends with", "of both"])
+@pytest.mark.parametrize("names", ["hidden carry", "b p"])
+def test_a_state_that_is_returned_changed_is_asked_about(names, change, n_steps, tmp_path, rng):
+    name, returned = names.split()
+    weights = {"W": random(rng, 1, 9, 4), "R": random(rng, 1, 9, 3), "one": np.array([1]), "half": np.float32(0.5)}
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R", "", "", name], ["Y", "hn"], hidden_size=3),
+        node("Squeeze", "Y one", "y"),
+        node("Mul", "hn half", returned) if change == "of what it ends with" else node("Add", f"hn {name}", returned),
+    ]
+    used = weights if change == "of what it ends with" else {k: a for k, a in weights.items() if k != "half"}
+    outputs = {"y": [n_steps, 1, 3], returned: [1, 1, 3]}
+    path = save(model_of(nodes, {"x": [n_steps, 1, 4], name: [1, 1, 3]}, outputs, used), tmp_path)
+    with pytest.raises(UnsupportedError, match=f"input '{name}' starts a recurrent node, and output '{returned}'"):
+        load(path)
+    if change == "of what it ends with" and n_steps != 1:
+        graph = load(path, states={})
+        assert list(graph.states) == ["gru_1.h"] and list(graph.outputs) == ["y", returned]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [("prev next", "every input is a state"), ("prev next n", "names pair the states")]
+)
+def test_names_that_leave_no_frame_or_no_use_of_the_states(names, message, tmp_path):
+    """prev and h are called like states, and so is all that comes in."""
+    nodes = [node("Add", "prev h", "next"), node("Mul", "prev h", "h_new")]
+    inputs, outputs = {"prev": [1, 3], "h": [1, 3]}, {"next": [1, 3], "h_new": [1, 3]}
+    if names.endswith("n"):
+        nodes.append(node("Add", "n n", "n_new"))
+        inputs["n"], outputs["n_new"] = [1, 1], [1, 1]
+    with pytest.raises(UnsupportedError, match=message):
+        load(save(model_of(nodes, inputs, outputs), tmp_path))
+
+
+def test_states_by_name_that_leave_no_frame(tmp_path):
+    """A frame that is called a state: what comes in and the cache are both paired."""
+    weights = {"one": np.array([1]), "zero": np.array([0]), "end": np.array([99])}
+    nodes = [
+        node("Slice", "in0 zero one one", "oldest"),
+        node("Squeeze", "oldest one", "state_out"),
+        node("Slice", "in0 one end one", "rest"),
+        node("Unsqueeze", "state_in one", "new"),
+        node("Concat", "rest new", "out0", axis=1),
+    ]
+    inputs, outputs = {"state_in": [1, 3], "in0": [1, 5, 3]}, {"state_out": [1, 3], "out0": [1, 5, 3]}
+    path = save(model_of(nodes, inputs, outputs, weights), tmp_path)
+    with pytest.raises(UnsupportedError, match="no frame comes in: "):
+        load(path)
+    assert load(path, states={"in0": "out0"}).inputs == ["state_in"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import graph_of, model_of, node, onnxruntime, peer, random, save
+from onnx_files import graph_of, model_of, node, onnxruntime, peer, random, save, session_of
 
 I, H = 4, 8
 
@@ -410,3 +410,48 @@ def test_a_batch_that_is_called_time_is_asked_about(tmp_path, rng):
     assert undertow.load(path, time_axis={"x": 1}).inputs["x"].shape == (I,)
     unnamed = save(graph_of(nodes, {"x": ["N", 6, I]}, {"y": [6, 1, "N", H]}, weights), tmp_path)
     assert undertow.load(unnamed).inputs["x"].shape == (I,)
+
+
+@pytest.mark.parametrize("sizes", [(7, 6), (20, 16), (8, 8)], ids=str)
+@pytest.mark.parametrize("along_time", ["CumSum", "Conv"])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_bands_that_a_cell_walks_beside_timesteps_that_are_summed_are_asked_about(
+    direction, along_time, sizes, tmp_path, rng
+):
+    """[1, 1, time, bands], all sizes given: a GRU over the bands of each frame, and what looks back in time."""
+    T, F = sizes
+    n = 2 if direction == "bidirectional" else 1
+    weights = {
+        "axis": np.array(2),
+        "K": random(rng, 1, 1, 3, 1),
+        "rows": np.array([T, F, 1]),
+        "W": random(rng, n, 3 * H, 1),
+        "R": random(rng, n, 3 * H, H),
+        "shape": np.array([F, n * H, T]),
+        "out": np.array([1, T, F, n * H]),
+    }
+    back = {
+        "CumSum": node("CumSum", "x axis", "a"),
+        "Conv": node("Conv", "x K", "a", pads=[2, 0, 0, 0]),
+    }[along_time]
+    nodes = [
+        back,
+        node("Reshape", "a rows", "b"),
+        node("Transpose", "b", "bands", perm=[1, 0, 2]),
+        node("GRU", "bands W R", "Y", hidden_size=H, direction=direction),
+        node("Transpose", "Y", "c", perm=[2, 0, 1, 3]),
+        node("Reshape", "c out", "y"),
+    ]
+    used = {name: array for name, array in weights.items() if any(name in one.input for one in nodes)}
+    path = save(graph_of(nodes, {"x": [1, 1, T, F]}, {"y": [1, T, F, n * H]}, used), tmp_path)
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"which axis is time: GRU node 'Y' walks axis 3, and along axis 2"
+    ):
+        undertow.load(path)
+    model = undertow.load(path, time_axis={"x": 2})
+    assert model.inputs["x"].shape == (1, F)
+    X = random(rng, 1, 1, T, F)
+    want = session_of(path).run(None, {"x": X})[0]
+    stream = model.stream()
+    stepped = np.stack([stream.step(X[0, :, t]) for t in range(T)])
+    np.testing.assert_allclose(stepped.reshape(want[0].shape), want[0], rtol=0, atol=1e-5)

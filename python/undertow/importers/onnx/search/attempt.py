@@ -244,14 +244,14 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         raise UnsupportedError(
             f"inputs {[p.input for p in all_pairs]} start recurrent nodes, but no output returns what they end with"
         )
-    for pair in all_pairs:
-        states.connect(walk, pair)
+    returned = [pair.output for pair in all_pairs if pair.output]
+    left = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
+    rest = states.connect(walk, all_pairs)
+    outputs = {name: output(walk, name) for name in left}
+    states.connect(walk, rest)  # of which an output may have read some
     walk.keep_before()
     for name in program.starts:
         _start(walk, name, {pair.input for pair in all_pairs})
-    returned = [pair.output for pair in all_pairs if pair.output]
-    left = [name for name in program.outputs if keep_states or name not in returned] or program.outputs
-    outputs = {name: output(walk, name) for name in left}
     graph = builder.graph
     report = passes.run(graph, passes.ESSENTIAL[:1] if exact else passes.ESSENTIAL)
     program.effort.used += report.work

@@ -24,7 +24,7 @@ from .names import (
     say_when,
     strength,
 )
-from .possible import Possible, by_cells
+from .possible import Possible, Sizes, by_cells, sizes, values_of
 
 #: pairs that are tried as advice
 _TRIED = 4
@@ -166,6 +166,26 @@ def check_memoryless(program: Program) -> None:
     likely, sized, *rest = refusal.advice
     refusal.advice = [[*(one for one in sized if one.states), *likely], *rest]
     raise refusal
+
+
+def check_starts(program: Program) -> None:
+    """Refuse a clip of which a recurrent node starts from an input, where an output could return that.
+
+    Raises:
+        Refusal: with how to say that it is a whole sequence.
+    """
+    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+    for port in program.state_inputs:
+        for output in program.outputs:
+            fits = Sizes(program.output_dims[output], names).fits(sizes(port.dims))
+            if fits and port.name in values_of(program, output):
+                error = UnsupportedError(
+                    f"input {port.name!r} starts a recurrent node, and output {output!r}, of its shape, is made of it: "
+                    "it may be what the next call starts from, and a state that changes between a recurrent node and "
+                    "the next step is not supported; export the cell as products and activations (of torch, GRUCell or "
+                    "LSTMCell)"
+                )
+                raise Refusal(error, [[Advice("say it", " if nothing returns the state", states={})]])
 
 
 def in_sequences(program: Program) -> list[Pair]:
@@ -360,6 +380,7 @@ __all__ = [
     "candidates",
     "check_given",
     "check_memoryless",
+    "check_starts",
     "in_sequences",
     "with_states",
 ]

@@ -195,6 +195,21 @@ def origins(program: Program, name: str) -> set[str]:
     return origins
 
 
+def values_of(program: Program, name: str) -> set[str]:
+    """The values that `name` is computed from, itself included; of what a recurrent node gives at each timestep, not
+    what it is made of.
+    """
+    values, todo = set(), [name]
+    while todo:
+        value = todo.pop()
+        if value and value not in values:
+            values.add(value)
+            node = program.producer.get(value)
+            if node is not None and not (node.op in RECURRENT and value == node.outputs[0]):
+                todo += node.uses
+    return values
+
+
 def sizes(dims: list[int | str]) -> tuple[int, ...]:
     """A shape in which what has no size counts as 1: the batch of a single step."""
     return tuple(1 if isinstance(n, str) else n for n in dims)
@@ -210,4 +225,4 @@ class Sizes:
         return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
 
 
-__all__ = ["Possible", "Sizes", "are_returned", "by_cells", "origins", "sizes"]
+__all__ = ["Possible", "Sizes", "are_returned", "by_cells", "origins", "sizes", "values_of"]

@@ -32,6 +32,7 @@ from .names import is_time
 from .pairing import Pair
 from .possible import are_returned
 from .proof import lengths_met
+from .rivals import check_rivals
 from .single_frame import as_clip, clip_readings
 
 #: open axes that an error names
@@ -85,6 +86,7 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
     if given:
         pairing.check_given(program, dict(given))
         program = pairing.with_states(program, list(given))
+    program = replace(program, states_told=given is not None)
     failures = _Failures()
     variants = list(_variants(program, given, exact))
     for inside in (False, True):
@@ -105,6 +107,7 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                 _check_called(program, imported)
                 if given is None and not exact:
                     _check_remembers(program, imported)
+                    check_rivals(program, imported)
                 return imported
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
         raise Refusal(contradicted.error(), contradicted.advice)
@@ -119,6 +122,7 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                 failures.append(failure.kept())
             else:
                 if given is None:
+                    pairing.check_starts(program)
                     pairing.check_memoryless(program)
                 return read
     if not failures:
@@ -166,7 +170,16 @@ def _check_called(program: Program, imported: Imported) -> None:
 
 
 def _check_remembers(program: Program, imported: Imported) -> None:
-    """Refuse what remembers nothing, where that may be because a state was taken for a frame."""
+    """Refuse what remembers nothing, where a state may have been taken for a frame, or a frame for a state."""
+    if not imported.graph.inputs:
+        raise UnsupportedError(
+            f"no frame comes in: {[pair.input for pair in imported.pairs]} are states as they were read, and nothing "
+            "else changes what comes out; a stream takes a frame in each step"
+        )
+    returned = {pair.input: pair.output for pair in imported.pairs if pair.output}
+    if returned and not remembers(imported.graph):
+        error = UnsupportedError(f"as names pair the states, {returned}, what else comes out needs none of them")
+        raise Refusal(error, [pairing.alone({name: [output] for name, output in returned.items()})])
     told = imported.pairs or imported.proof.walks
     if not (told or remembers(imported.graph) or imported.graph.whole_sequence_nodes()):
         pairing.check_memoryless(program)

@@ -19,14 +19,14 @@ from ..retry import Retry
 from ..simplify.program import RECURRENT, Program
 from .names import same_state
 from .pairing import Pair, alone
-from .possible import Sizes, origins, sizes
+from .possible import Sizes, origins, sizes, values_of
 
 
 def find_output(walk: Walk, name: str) -> str | None:
     """The output that returns the final states of the nodes which start from state input `name`.
 
     What a cell gives in a step is its state too, so several outputs may do: the last of those is it that are moved from
-    the final states, or else from what the cell gives.
+    the final states, or else from what the cell gives, unless the caller says that nothing returns it.
     """
     program = walk.program
     returning = []
@@ -37,6 +37,8 @@ def find_output(walk: Walk, name: str) -> str | None:
     if len(returning) > 1:
         ends = {end for node in program.nodes if node.op in RECURRENT for end in node.outputs[1:] if end}
         returning.sort(key=lambda output: bool(ends & origins(program, output)))
+    if program.states_told:
+        returning = [output for output in returning if _ends(program, name) & origins(program, output)]
     return returning[-1] if returning else None
 
 
@@ -53,6 +55,8 @@ def check_names(program: Program, name: str, output: str | None) -> None:
     shape = sizes(next(p.dims for p in program.state_inputs if p.name == name))
     names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
     told = [o for o in program.outputs if same_state(name, o) and Sizes(program.output_dims[o], names).fits(shape)]
+    if not told and not program.states_told:
+        _check_ends(program, name, output, shape, names)
     if not told or output in told:
         return
     if output is None:
@@ -66,6 +70,35 @@ def check_names(program: Program, name: str, output: str | None) -> None:
         "like what returns it",
         [[Advice("if the first does, say so", states={name: output})]],
     )
+
+
+def _check_ends(program: Program, name: str, output: str | None, shape: tuple[int, ...], names: set[str]) -> None:
+    """Refuse a state that may be returned changed: an output of its shape is computed from what the node ends with, and
+    none is that.
+    """
+    ends = _ends(program, name)
+    if output is not None and ends & origins(program, output):
+        return
+    for other in program.outputs:
+        fits = other != output and Sizes(program.output_dims[other], names).fits(shape)
+        if fits and ends & values_of(program, other) and not ends & origins(program, other):
+            raise NotReturned(
+                f"input {name!r} starts a recurrent node, and output {other!r}, of its shape, is made of what the node "
+                "ends with: it may be what the next call starts from, and a state that changes between a recurrent "
+                "node and the next step is not supported; export the cell as products and activations (of torch, "
+                "GRUCell or LSTMCell)",
+                [[Advice("say it", " if nothing returns the state", states={})]],
+            )
+
+
+def _ends(program: Program, name: str) -> set[str]:
+    """The final states of recurrent nodes that start from a state input."""
+    ends: set[str] = set()
+    for node in program.nodes:
+        if node.op in RECURRENT:
+            slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
+            ends |= {end for start, end in slots if start and end and name in origins(program, start)}
+    return ends
 
 
 def _flat(walk: Walk, tensor: Tensor) -> np.ndarray:
@@ -121,12 +154,21 @@ def needs_second_walk(walk: Walk) -> bool:
     return bool((known.has(read) & ~walk.known.has(read)).any())
 
 
-def connect(walk: Walk, pair: Pair) -> None:
-    """Check a pair and write back what is not a recurrent node's own state.
+def connect(walk: Walk, pairs: list[Pair]) -> list[Pair]:
+    """Check pairs, and write back what something reads that is not a recurrent node's own state. What is written may be
+    read of other states, which then are written back as well. Gives the pairs that nothing reads.
 
     Raises:
-        ShapeError, UnsupportedError, Retry: the output does not return the state.
+        ShapeError, UnsupportedError, Retry: an output does not return a state.
     """
+    left = [pair for pair in pairs if not _connect(walk, pair)]
+    while len(still := [pair for pair in left if not _connect(walk, pair)]) < len(left):
+        left = still
+    return left
+
+
+def _connect(walk: Walk, pair: Pair) -> bool:
+    """As `connect`, of one pair. Gives whether it is written back."""
     builder, start = walk.builder, walk.state_tensors[pair.input]
     mine = _flat(walk, start)
     free = ~Known(walk.bindings).has(mine)  # of recurrent nodes
@@ -136,7 +178,7 @@ def connect(walk: Walk, pair: Pair) -> None:
                 f"input {pair.input!r} starts a recurrent node and is used elsewhere, but no output returns it",
                 [alone({pair.input: walk.program.outputs})],
             )
-        return
+        return False
     result = walk.values[pair.output]
     if not isinstance(result, Tensor) or result.shape != start.shape:
         shape = getattr(result, "shape", "none")
@@ -145,7 +187,7 @@ def connect(walk: Walk, pair: Pair) -> None:
         raise UnsupportedError(f"state input {pair.input!r} and output {pair.output!r} are no pair: {why}")
     read = walk.reads.get(pair.input)
     if read is None or not (free & read[mine - builder.sources_of(mine)[0].base]).any():
-        return
+        return False
     if builder.sequence:
         raise UnsupportedError(
             f"state {pair.input!r} is used by more than recurrent nodes, in a model with a time axis; "
@@ -156,3 +198,4 @@ def connect(walk: Walk, pair: Pair) -> None:
     order = slice(None) if ascends(mine) else np.argsort(mine)
     written = builder.value(_flat(walk, result)[order], (size,))
     builder.graph.add("state_write", [written], name=builder.name("write"), states=[walk.register(pair.input, size)])
+    return True

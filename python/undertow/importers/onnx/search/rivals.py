@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Whether a file of fixed sizes has a second axis that may be time, beside the one that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ....errors import UnsupportedError
+from ....ir.graph import Graph
+from ....ir.ops import OPS
+from ..._memory import remembers
+from ..advice import Refusal
+from ..frames.context import Reading
+from ..simplify.program import Program
+from .attempt import Failure, build, proven
+from .axis_candidates import Sizes, readings
+from .hints import as_time
+from .imported import Imported
+
+
+def check_rivals(program: Program, imported: Imported) -> None:
+    """Refuse an axis of time that a recurrence walks, where along another nothing looks ahead, and sums, differences or
+    windows look back: the recurrence may go through the bands of each frame. And the other way round.
+
+    Raises:
+        Refusal: with both axes to choose from.
+    """
+    reading, walks = imported.reading, imported.proof.walks
+    mine = _times(program, reading)
+    is_told = program.time_axis is not None or imported.pairs or reading.carried or reading.clip
+    if is_told or not reading.fixed or not program.is_recurrent or not (walks or remembers(imported.graph)):
+        return
+    for other in _others(program, mine):
+        program.effort.check()
+        try:
+            rival = proven(program, build(program, [], replace(other, inside=True), False, False))
+        except Failure:
+            continue
+        theirs = _times(program, other)
+        looks_back = remembers(rival.graph) and not _looks_ahead(rival.graph)
+        if looks_back if walks else rival.proof.walks:
+            walk, walked, other_axes = (walks, mine, theirs) if walks else (rival.proof.walks, theirs, mine)
+            error = UnsupportedError(
+                f"cannot tell which axis is time: {walk[0].where} walks axis {_first(walked)}, and along axis "
+                f"{_first(other_axes)} sums, differences or windows look back, as along time"
+            )
+            raise Refusal(error, [[as_time(axes) for axes in (mine, theirs)]])
+
+
+def _others(program: Program, times: dict[str, int | None]) -> Iterator[Reading]:
+    """Readings that take another axis, longer than 1, for time, of one item."""
+    for reading in readings(program, Sizes(None, None), False, False):
+        if reading.n_items == 1:
+            axes = [(p, a) for p in program.inputs if (a := reading.axes[p.name][0]) not in (None, times[p.name])]
+            if axes and all(a is not None and p.dims[a] != 1 for p, a in axes):
+                yield reading
+
+
+def _times(program: Program, reading: Reading) -> dict[str, int | None]:
+    return {port.name: reading.axes[port.name][0] for port in program.inputs}
+
+
+def _first(times: dict[str, int | None]) -> int | None:
+    return next((axis for axis in times.values() if axis is not None), None)
+
+
+def _looks_ahead(graph: Graph) -> bool:
+    return bool(graph.whole_sequence_nodes()) or any(max(OPS[node.op].taps(node)) > 0 for node in graph.nodes)
+
+
+__all__ = ["check_rivals"]
