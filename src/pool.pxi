@@ -29,6 +29,9 @@ cdef class Pool:
     `propose`, which do not hold the GIL; in a process that fork made, the caller does all the work. Memory is taken when
     the pool is made, and given back by `shutdown`, at the end of a `with` block, or with the pool.
 
+    `pickle`, `copy.copy` and `copy.deepcopy` take a pool as its model and its open streams, which keep their ids; streams
+    that the copy opens have ids of their own. A pending proposal is a StateError, a pool that was shut down a PoolError.
+
     Attributes:
         capacity, n_open: streams that may be open at a time, and that are. threads: as they were asked for.
         advanced: frames that the last call of `step`, `run`, `propose` or `flush` took each of its streams on. All of them,
@@ -496,6 +499,13 @@ cdef class Pool:
         cdef bytes data = bytes(memoryview(snapshot))
         cdef Py_ssize_t place = self._one(id)
         self._load(self._block(place), data)
+
+    def __reduce__(self):
+        """For pickle, copy.copy and copy.deepcopy: the model, the ids of the open streams, and their states."""
+        return self.model._resumed_pool, pool_parts(self), getattr(self, "__dict__", None)
+
+    def _resume(self, ids, states, advanced, check):
+        resume_pool(self, ids, states, advanced, check)
 
     def state(self, id):
         """The hidden state of one stream by name, to read and write: see `undertow.states.StateView`."""

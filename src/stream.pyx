@@ -77,6 +77,11 @@ cdef tuple names_of(object values, Py_ssize_t n):
     return names
 
 
+cdef object lone(object x, tuple names, str what, bint optional=False):
+    """An array, or the only entry of a dict."""
+    return x if x is None or cnp.PyArray_Check(x) else _inputs.by_name(x, names, what, optional)[0]
+
+
 cdef class Stream:
     """One sequence in flight over a model: it holds the hidden state and nothing that grows.
 
@@ -84,7 +89,12 @@ cdef class Stream:
     number of threads.
 
     Frames are float32 arrays (integer ids for an embedding) with the shape that the exported model gives one timestep. A
-    model with one input takes an array, one with several a dict by name; outputs likewise.
+    model with one input takes an array, or a dict of it; one with several a dict by name. Outputs likewise.
+
+    `pickle`, `copy.copy` and `copy.deepcopy` take a stream as its model and where it stands, with `position` and what
+    `settle` found. The copy goes on from there to the bit, with as many threads, where the CPU has them; copies of several
+    streams share one model. As with `snapshot`, a pending proposal is a StateError, and a stream that is at work in another
+    thread a RuntimeError: between two of its steps it is copied as it stands.
 
     With threads=1 a step takes no lock and makes no system call. With more of them (`threads` says how many are at work),
     the caller and its helpers wait for each other by spinning; a helper that has had nothing to do for 0.1 ms sleeps, and
@@ -226,7 +236,7 @@ cdef class Stream:
         """Advance one timestep, or several where the model strides along time: `Model.frames_in` of them are a frame.
 
         Args:
-            x: one input frame, with the shape that `Model.inputs` says, or a dict of them.
+            x: one input frame, with the shape that `Model.inputs` says, or a dict of them by name.
             out: array (or dict of arrays) to write the output frame to instead of making one.
 
         Returns: the output frame (`out` itself if given), or a dict of them.
@@ -240,11 +250,11 @@ cdef class Stream:
         if not self._single:
             return self._many(x, out, 0)
         if not fits(x, self._slots_in, 0) or self._slots_in[0].typenum == cnp.NPY_INT32:
-            x = self._input(x, 0, 0)
+            x = self._input(lone(x, self._names_in, "input"), 0, 0)
         if out is None:
             out = new_array(self._slots_out, 0, 1)
         else:
-            out = self._output(out, 0, 0, 1)
+            out = self._output(lone(out, self._names_out, "out", True), 0, 0, 1)
         if self._busy:  # converting x may have let another thread in
             self._enter()
         cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> x)
@@ -275,8 +285,8 @@ cdef class Stream:
         self._enter()
         if not self._single:
             return self._many(x, out, 0, True)
-        x = self._input(x, 0, 0)
-        out = self._output(out, 0, 0, 1)
+        x = self._input(lone(x, self._names_in, "input"), 0, 0)
+        out = self._output(lone(out, self._names_out, "out", True), 0, 0, 1)
         self._enter()  # again: converting x may have let another thread in
         self._x[0] = cnp.PyArray_DATA(<cnp.ndarray> x)
         self._y[0] = cnp.PyArray_DATA(<cnp.ndarray> out)
@@ -316,9 +326,9 @@ cdef class Stream:
         self._enter()
         if not self._single:
             return self._many(X, out, 1)
-        X = self._input(X, 0, 1)
+        X = self._input(lone(X, self._names_in, "input"), 0, 1)
         cdef Py_ssize_t n = cnp.PyArray_DIM(<cnp.ndarray> X, 0)
-        out = self._output(out, 0, 1, n)
+        out = self._output(lone(out, self._names_out, "out", True), 0, 1, n)
         self._enter()  # again: converting X may have let another thread in
         cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> X)
         cdef void* py = cnp.PyArray_DATA(<cnp.ndarray> out)
@@ -529,6 +539,13 @@ cdef class Stream:
         other.position = self.position
         return other
 
+    def __reduce__(self):
+        """For pickle, copy.copy and copy.deepcopy: the model, and the state, `position` and settings of this stream."""
+        return self.model._resumed_stream, stream_parts(self), getattr(self, "__dict__", None)
+
+    def _resume(self, snapshot, settled, position, check):
+        resume_stream(self, snapshot, settled, position, check)
+
     @property
     def state(self):
         """The hidden state by name, to read and write: see `undertow.states.StateView`."""
@@ -567,3 +584,4 @@ cdef class Stream:
 
 
 include "pool.pxi"
+include "pickling.pxi"

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from numbers import Real
 from operator import index
+from pickle import PickleBuffer
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,13 @@ class Model:
         bytes_per_step: weights that a timestep reads, and its frames and states.
         source: where the model came from and what the importer did.
         hash: 16 bytes that identify graph and weights; snapshots carry it.
+
+    A model never changes: `copy.copy` and `copy.deepcopy` give the model itself, and so do copies of what holds it.
+    `pickle` takes its .tow form, wherever it came from, and so do joblib, multiprocessing and executors; processes that
+    can see one .tow file had better load that, for then they share its weights. An instruction set that was forced with
+    `isa=` is forced where the pickle is read too, and is an ISAError where it cannot run; any other model takes the
+    best there is. What was asked of the load alone (`mapped`, `limits`) does not travel, and weights are copied. A
+    stranger's pickle can run any code: ask for a .tow file, and `undertow.load` it.
     """
 
     def __init__(
@@ -95,6 +103,7 @@ class Model:
         """
         #: what an importer noted; empty for a .tow file
         self.origin = Origin()
+        self._forced = isa or None
         isa = isa or os.environ.get("UT_ISA") or None
         if isa is not None and not (isinstance(isa, str) and isa.isascii() and isa.isprintable()):
             raise ISAError(f"isa {isa!r:.60} is not one of {', '.join(name for name, _ in _core.isas())}")
@@ -165,7 +174,9 @@ class Model:
             UnsupportedError: a precision, layer or key does not exist; or a weight does not fit its precision (it is
                 NaN, infinite or too large), and is named.
         """
-        return Model.from_graph(with_blocks(with_weights(self.graph, weights), sparse), self.isa)
+        model = Model.from_graph(with_blocks(with_weights(self.graph, weights), sparse), self.isa)
+        model._forced = self._forced
+        return model
 
     @cached_property
     def graph(self) -> Graph:
@@ -350,8 +361,51 @@ class Model:
         """
         _files.write(path, self._file())
 
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Model], tuple[Any, ...]]:
+        file = self._file()
+        tow.check_hash(file)  # now, not where it is read
+        # From protocol 5 on the bytes are not copied once more, and may travel beside the pickle.
+        blob = PickleBuffer(file) if protocol >= 5 else bytes(file)
+        return _resumed, (blob, self._forced, self.origin.plain())
+
+    def _resumed_stream(
+        self, cls: type[Stream], block: int, threads: int, least: int, measure: bool, *where: Any
+    ) -> Stream:
+        """A stream from the parts that its `__reduce__` gave; perhaps on another machine, or of a class made of Stream.
+
+        Raises:
+            StateError: the parts are damaged.
+        """
+        stream = cls.__new__(cls, self, block, min(threads, _usable_cpus()), measure, least)
+        stream._resume(*where)
+        return stream
+
+    def _resumed_pool(self, cls: type[Pool], capacity: int, threads: int, *where: Any) -> Pool:
+        """As `_resumed_stream`, of a pool. Raises StateError or PoolError: the parts are damaged."""
+        pool = cls.__new__(cls, self, capacity, threads)
+        pool._resume(*where)
+        return pool
+
     def __repr__(self) -> str:
         return f"<undertow.Model {quoted(self.name)}, {self.n_parameters} parameters, {self.isa}>"
 
     def __str__(self) -> str:
         return describe.text(describe.describe(self))
+
+
+def _resumed(blob: Any, isa: str | None, origin: Mapping[str, dict[str, Any]]) -> Model:
+    """A model from the parts that `Model.__reduce_ex__` gave; a pickle calls this by its name.
+
+    Raises:
+        FormatError, UnsupportedError: the bytes are damaged, or for a later library.
+        ISAError: the instruction set that was forced cannot run here.
+    """
+    model = Model(blob, isa, mapped=False, check=True)
+    model.origin = Origin.of_plain(origin)
+    return model

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _files
+from .._inputs import by_name
 from .._text import shown
 from ..errors import ShapeError
 from . import picture
@@ -91,12 +92,12 @@ def trace(stream: Any, X: Any) -> Trace:
         A `Trace`: memory grows with T, unlike anything else in undertow.
 
     Raises:
-        ShapeError, TypeError: as `Stream.step`.
+        ShapeError, TypeError, KeyError: as `Stream.step`.
 
     >>> memory = stream.trace(X)["lstm_1.h"]     # (T, 64)  # doctest: +SKIP
     """
-    several = isinstance(X, Mapping)
-    inputs = {name: np.asarray(x) for name, x in (X.items() if several else [("", X)])}
+    given = dict(zip(stream.model.inputs, by_name(X, list(stream.model.inputs), "X"), strict=True))
+    inputs = {name: np.asarray(x) for name, x in given.items()}
     lengths = {name: len(x) if x.ndim else 0 for name, x in inputs.items()}
     if len(set(lengths.values())) != 1:
         raise ShapeError(f"inputs have different numbers of frames: {lengths}")
@@ -108,7 +109,7 @@ def trace(stream: Any, X: Any) -> Trace:
     outputs = {name: np.empty((n_steps, *value.shape), value.dtype) for name, value in values.items()}
     for t in range(n_steps):
         frame = {name: x[t, ...] for name, x in inputs.items()}
-        y = stream.step(frame if several else frame[""])
+        y = stream.step(frame)
         for name in outputs:
             outputs[name][t] = y[name] if isinstance(y, Mapping) else y
         for name in names:

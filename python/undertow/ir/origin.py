@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -39,6 +41,15 @@ class Origin:
 
     def copy(self) -> Origin:
         return Origin(self.contents.copy(), self.taken.copy(), dict(self.made), self.current)
+
+    def plain(self) -> dict[str, dict[str, Any]]:
+        """As dicts of text and numbers, which stay what they are in a pickle, whatever becomes of this class."""
+        return {"contents": dict(self.contents), "taken": dict(self.taken), "made": dict(self.made)}
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, dict[str, Any]]) -> Origin:
+        """What `plain` was made of."""
+        return cls(Counter(plain["contents"]), Counter(plain["taken"]), dict(plain["made"]))
 
     def became(self, kind: str, ops: dict[str, str]) -> Counter[str]:
         """op -> how many nodes were made from nodes of this type; ops: node -> op, of those that are still there."""
