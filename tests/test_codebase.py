@@ -141,7 +141,7 @@ INNER_FLOORS = {
         {"exporters"},
         {"graph"},
     ],
-    "weights": [{"limits"}, {"contents", "hdf5_reader", "json_text"}],
+    "weights": [{"limits", "in_memory"}, {"others"}, {"contents", "hdf5_reader", "json_text"}],
 }
 #: rooms whose modules may know each other in a circle: a layer has `from_torch`, which makes layers
 FACADES = {"layers"}

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""`load`: a model file of any known format, told by its first bytes and then by its suffix."""
+"""`load`: a model of any known format, told by its first bytes and then by its suffix; a path, bytes or a file."""
 
 from __future__ import annotations
 
 import mmap
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, cast
 
 import numpy as np
 
@@ -23,7 +22,9 @@ from .errors import Error, FormatError, UnsupportedError
 from .model import Model
 from .passes.precisions import Precisions, with_weights
 from .passes.sparsify import with_blocks
-from .weights import contents
+from .weights import contents, others
+from .weights.archive import members
+from .weights.in_memory import InMemory, Source, as_path, size_of
 
 #: suffix -> module under undertow.importers
 IMPORTERS = {
@@ -56,14 +57,33 @@ BY_CONTENT = {
 #: how much larger than itself an archive may be, unpacked, and still count as that large
 _UNPACKED = 8
 
+#: "package.Class" -> what to call instead of `load`, of objects that are models or weights and no files
+_INSTEAD = {
+    "torch.Module": "undertow.from_torch(module, example) takes it",
+    "torch.ExportedProgram": "undertow.from_torch(program, example) takes it",
+    "torch.ONNXProgram": "load(program.model_proto) takes what it holds",
+    "keras.Model": "save it with model.save('model.keras') and load that",
+    "onnxruntime.InferenceSession": "load the .onnx file that it was made of",
+    "onnx.GraphProto": "load the onnx.ModelProto that it belongs to; onnx.helper.make_model(graph) makes one",
+    "undertow.Model": "it is loaded already",
+    "undertow.Graph": "undertow.Model.from_graph(graph) takes it",
+    "builtins.dict": "layers take weights by name: undertow.Sequential([undertow.LSTM.from_torch(weights, name)])",
+}
+
 TFLITE = (
     "TensorFlow Lite files are not read: convert the model with tf2onnx (python -m tf2onnx.convert --tflite ...), or "
     "load the Keras model that it was made from"
 )
 
 
+class ModelProto(Protocol):
+    """An `onnx.ModelProto`."""
+
+    def SerializeToString(self) -> bytes: ...
+
+
 def load(
-    path: str | os.PathLike[str],
+    path: Source | ModelProto,
     isa: str | None = None,
     *,
     weights: Precisions | None = None,
@@ -87,7 +107,10 @@ def load(
     Args:
         path: .tow, .onnx, .keras, .h5, .json (RTNeural), .nam (Neural Amp Modeler), RNNoise's weights
             (text, binary or C), or a weights-only file (.pt, .pth, .safetensors, .npz) whose wiring is unambiguous.
-            Under any other name (.jit, .ckpt, .tar, .bin ...) the first bytes tell which of these it is.
+            Under any other name (.jit, .ckpt, .tar, .bin ...) the first bytes tell which of these it is. Or the bytes
+            of such a file (bytes, bytearray, memoryview); or an open one, which is anything that has `read`, from where
+            it stands to its end; or an `onnx.ModelProto`. Bytes are copied where they might change. What an .onnx file
+            keeps in other files is found beside a path, and beside an open file on a disk.
         isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
             file.
@@ -96,7 +119,7 @@ def load(
             or `sparse` says otherwise.
         mapped: use the weights of a .tow file where it lies: processes share them, and loading reads little. Replace
             such a file by renaming another over it, as `Model.save` does. If it is overwritten, numbers are wrong; if
-            it is cut short, the system ends the program (SIGBUS). False: copy it.
+            it is cut short, the system ends the program (SIGBUS). False: copy it, as is done with bytes.
         check: compare the hash in a .tow file with one of its bytes, which finds any damage. (Other formats have none.)
         limits: what the model may ask for at most, such as {"stream_bytes": 1 << 20, "multiply_adds": 10**8}; see
             `Model`. For files of strangers: a small file may ask for a large stream, or a step of seconds.
@@ -119,9 +142,11 @@ def load(
             do as the file does, where some do.
 
     Raises:
-        TypeError: an option that this format does not take; lists those that it does.
+        TypeError: an option that this format does not take; lists those that it does. Or `path` is nothing that is
+            read, such as a file that is open for text.
         FormatError: the file is damaged or not of its format.
-        UnsupportedError: it holds something that cannot be computed exactly; names node, attribute and value.
+        UnsupportedError: it holds something that cannot be computed exactly; names node, attribute and value. Or it is
+            a model of a format that is not read (a SavedModel, Core ML, TensorRT ...); says the way to one that is.
         LimitError: the model asks for more than `limits` allows.
         ISAError: `isa` cannot run here.
         OSError: the file cannot be read, or is a folder.
@@ -131,7 +156,7 @@ def load(
     >>> model = undertow.load(undertow.example("digits"))
     >>> stream = model.stream()
     """
-    path = Path(path)
+    path = _path_of(path)
     given = {
         "fixed": fixed, "shapes": shapes, "states": states, "starts": starts, "time_axis": time_axis,
         "keras_version": keras_version, "assume_unmasked": assume_unmasked, "submodel": submodel, "name": name,
@@ -148,11 +173,12 @@ def load(
             if head[: len(tow.MAGIC)] == tow.MAGIC:
                 _refuse_options(path, options)
                 stays = weights is None and sparse == "auto"
+                mapped = mapped and not isinstance(path, InMemory)
                 blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else head + file.read()
                 model = Model(blob, isa, mapped=mapped, check=check, limits=limits)
                 return model if stays else model.with_weights(weights or {}, sparse=sparse)
             with np.errstate(all="ignore"):  # NaN and infinite weights are the model's own affair; `info` counts them
-                importer = _importer(path, head)
+                importer = _importer(path, head, options)
                 _check_options(path, importer, options)
                 held = Held.of_file(_size(path))
                 with _within(held, path):
@@ -178,21 +204,44 @@ def _within(held: Held, path: Path) -> Iterator[None]:
         raise UnsupportedError(f"{error.where or shown(path.name)}: {too_much(error, held.limit)}") from None
 
 
+def _path_of(source: Source | ModelProto) -> Path:
+    """What is to be loaded as the path of a file.
+
+    Raises:
+        TypeError: it is nothing that is read; says what to call instead.
+        UnsupportedError: a ModelProto of more bytes than can be told apart.
+    """
+    descriptor = getattr(source, "DESCRIPTOR", None)
+    if getattr(descriptor, "full_name", None) == "onnx.ModelProto":
+        try:
+            data = cast(ModelProto, source).SerializeToString()
+        except Exception as error:  # of protobuf; which one differs between its versions
+            raise UnsupportedError(f"<ModelProto>: {error}; save it to a file, its weights as external data") from None
+        return InMemory.of("<ModelProto>", data, kind="onnx")
+    kinds = {f"{cls.__module__.partition('.')[0]}.{cls.__name__}" for cls in type(source).__mro__}
+    for kind, instead in _INSTEAD.items():
+        if kind in kinds:
+            raise TypeError(f"load() takes files, got {shown(type(source).__name__)}: {instead}")
+    return as_path(cast(Source, source))
+
+
 def _size(path: Path) -> int:
     """Bytes of a file, of a zip archive as it is unpacked, as long as no bomb says so."""
-    size = path.stat().st_size
-    with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
-        return max(size, min(sum(member.file_size for member in archive.infolist()), _UNPACKED * size))
-    return size
+    size = size_of(path)
+    return max(size, min(sum(member.file_size for member in members(path)), _UNPACKED * size))
 
 
-def _importer(path: Path, head: bytes) -> Any:
+def _importer(path: Path, head: bytes, options: Mapping[str, Any]) -> Any:
     """The module that reads a file: by its contents, or by its suffix where several formats share a container."""
     suffix = path.suffix.lower()
+    if isinstance(path, InMemory) and path.kind:
+        return import_module(f".importers.{BY_CONTENT[path.kind]}", __package__)
     if not head:
         raise FormatError("the file is empty")
     if suffix == ".tow":
         raise FormatError("not a .tow file (no .tow signature in its first bytes)")
+    if what := others.by_head(path, head):
+        raise UnsupportedError(f"{path}: {what}")
     if what := contents.stranger(head):
         raise FormatError(what)
     kind = contents.kind(head)
@@ -200,16 +249,24 @@ def _importer(path: Path, head: bytes) -> Any:
         raise UnsupportedError(TFLITE)
     name = BY_CONTENT.get(kind or "") or IMPORTERS.get(suffix)
     if name is None and kind == "zip":
-        members = _members(path)
-        if any(member.endswith("/archive_format") for member in members):
+        names = [member.filename for member in members(path)]
+        if any(name.endswith("/archive_format") for name in names):
+            given = "path" if isinstance(path, InMemory) else repr(str(path))
             raise UnsupportedError(
-                "holds a program of torch.export: undertow.from_torch(torch.export.load(path)) computes it, with torch"
+                f"holds a program of torch.export, for undertow.from_torch(torch.export.load({given})), with torch"
             )
-        name = "keras" if "model.weights.h5" in members else "state_dict"
+        name = "keras" if "model.weights.h5" in names else "state_dict"
     if name is None and kind == "json":
-        name = "rtneural"
+        name = "nam" if "submodel" in options else "rtneural"  # which reads captures, too
     if name is None and path.name.endswith(".onnx.data"):
         raise UnsupportedError(f"holds the weights of {path.name.removesuffix('.data')!r}: load that file")
+    if name is None and (what := others.by_name(path)):
+        raise UnsupportedError(f"{path}: {what}")
+    if name is None and isinstance(path, InMemory) and path.nameless:
+        raise UnsupportedError(
+            f"its first bytes {head[:8]!r} are not known; .c and old pickles are told by their name: give the path, or "
+            f"an open file that has one{_perhaps_a_path(path.data)}"
+        )
     if name is None:
         raise UnsupportedError(
             f"suffix {suffix!r} is not known, and neither are its first bytes {head[:8]!r}; known: .tow "
@@ -218,11 +275,12 @@ def _importer(path: Path, head: bytes) -> Any:
     return import_module(f".importers.{name}", __package__)
 
 
-def _members(path: Path) -> list[str]:
-    """The names in an archive; none where it cannot be read."""
-    with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
-        return archive.namelist()
-    return []
+def _perhaps_a_path(data: bytes) -> str:
+    """What to say of bytes that name a file, as other functions take it."""
+    with suppress(ValueError, OSError):
+        if len(data) < MAX_LINE and os.path.exists(data):
+            return f"; there is a file of this name: load({os.fsdecode(data)!r})"
+    return ""
 
 
 def _meant(option: str, known: Iterable[str]) -> str:
@@ -235,8 +293,8 @@ def _check_options(path: Path, importer: Any, options: Mapping[str, Any]) -> Non
     takes = [p.name for p in signature(importer.load).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in takes:
-            others = f"it takes {', '.join(takes)}" if takes else "it takes none"
-            raise TypeError(f"{shown(path, MAX_LINE)}: a file of this format takes no {option}=; {others}")
+            known = f"it takes {', '.join(takes)}" if takes else "it takes none"
+            raise TypeError(f"{shown(path, MAX_LINE)}: a file of this format takes no {option}=; {known}")
 
 
 def _refuse_options(path: Path, options: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ only the axes move. Sums of biases are made in float64.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from ..errors import FormatError, ShapeError
 from ..ir.activations import RELU
 from ..ir.graph import Graph
 from ..weights import json_text
-from ..weights.contents import open_file
+from ..weights.contents import bytes_of, open_file
 
 #: most elements in one frame: a network that widens itself without weights must not exhaust memory
 MAX_FRAME = 1 << 22
@@ -174,7 +173,7 @@ def read_limited(path: str | Path, limit: int) -> bytes:
     """The bytes of a file that must not be larger than `limit`."""
     with open_file(path) as file:
         # a read of n bytes takes memory for n bytes first, however short the file is
-        data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+        data = file.read(min(limit, bytes_of(file)) + 1)
     if len(data) > limit:
         raise FormatError(f"{path}: larger than {limit >> 20} MiB, expected a smaller file")
     return data

@@ -18,7 +18,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy as np
 from ..errors import Error, FormatError, ShapeError, UnsupportedError
 from ..ir.graph import Graph
 from ..layers import LSTM, Dense
+from ..weights.in_memory import as_path
 from . import _blocks as blocks
 from . import nam_wavenet
 
@@ -57,7 +57,7 @@ def load(path: str | os.PathLike[str], *, submodel: int | None = None) -> Graph:
         ShapeError: the list of weights is not as long as the sizes say.
         UnsupportedError: another architecture or version, or a key that is not known; the message names it.
     """
-    path = Path(path)
+    path = as_path(path)
     root = blocks.parse_json(blocks.read_limited(path, MAX_FILE_BYTES), str(path))
     try:
         return from_json(root, path.stem, submodel)

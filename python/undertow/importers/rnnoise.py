@@ -14,7 +14,6 @@ Features and gains (pitch, bands, FFT) are signal processing around the network 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ..errors import FormatError, ShapeError, UnsupportedError
 from ..ir.activations import SIGMOID, TANH, as_activation
 from ..ir.graph import Graph
 from ..layers import GRU, Dense
+from ..weights.in_memory import as_path, size_of
 from ..weights.limits import Budget
 from ..weights.rnnoise import LAYERS, Layer, parse
 from . import _blocks as blocks
@@ -56,8 +56,8 @@ def load(path: str | os.PathLike[str]) -> Graph:
         ShapeError: sizes of layers that do not fit together.
         UnsupportedError: a version, type, activation or array that is not known; the message names it.
     """
-    path = Path(path)
-    layers, arrays = parse(path, Budget(path, path.stat().st_size))
+    path = as_path(path)
+    layers, arrays = parse(path, Budget(path, size_of(path)))
     graph = Graph(path.stem)
     if layers:
         _first_network(graph, layers, str(path))

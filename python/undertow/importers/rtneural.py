@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ..errors import Error, FormatError, ShapeError, UnsupportedError
 from ..ir.activations import RELU, SIGMOID, TANH, Activation
 from ..ir.graph import Graph
 from ..layers import Conv1D
+from ..weights.in_memory import as_path
 from . import _blocks as blocks
 from . import nam
 from .state_dict_modules import Module, find_modules
@@ -56,7 +56,7 @@ def load(path: str | os.PathLike[str]) -> Graph:
         UnsupportedError: a layer, activation or key that undertow does not compute; the message names it.
         ShapeError: weights that do not fit the shapes the file states.
     """
-    path = Path(path)
+    path = as_path(path)
     root = blocks.parse_json(blocks.read_limited(path, MAX_FILE_BYTES), str(path))
     if not isinstance(root, dict):
         raise FormatError(

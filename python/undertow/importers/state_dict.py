@@ -23,6 +23,8 @@ from ..errors import UnsupportedError
 from ..ir.graph import Graph
 from ..layers import GRU, LSTM, Dense, Layer, build_sequential
 from ..weights import read_beside
+from ..weights.archive import members
+from ..weights.in_memory import InMemory, as_path
 
 Weights = dict[str, np.ndarray]
 
@@ -74,7 +76,7 @@ def load(path: str | os.PathLike[str], *, name: str | None = None) -> Graph:
         UnsupportedError: there is more than one way; the message lists the layers found and the lines to write.
         FormatError, ShapeError: as `read_weights` and `LSTM.from_torch`.
     """
-    path = Path(path)
+    path = as_path(path)
     arrays, beside = read_beside(path)
     weights = {key: w for key, w in arrays.items() if not _is_training(key)}
     groups = find_groups(weights)
@@ -266,9 +268,10 @@ def suggest(groups: list[Group], path: Path) -> list[str]:
     chain = [g for g in groups if g.line][:_MAX_LISTED]
     left_out = [g for g in groups if not g.line][:_MAX_LISTED]
     order = _only_order(chain)
+    given = "data" if isinstance(path, InMemory) and path.nameless else repr(str(path))
     lines = [
         "Write the wiring, for example:",
-        f"    w = undertow.read_weights({str(path)!r})",
+        f"    w = undertow.read_weights({given})",
         "    model = undertow.Sequential([",
     ]
     if order is None and len(chain) > 1:
@@ -294,6 +297,11 @@ def suggest(groups: list[Group], path: Path) -> list[str]:
     for group in left_out:
         place = f"  (w[{_literal(group.names[0])}])" if group.kind == "tensor" else ""
         lines.append(f"    # not placed: {group}{place}")
+    if any(member.filename.endswith("/constants.pkl") for member in members(path)):
+        given = "io.BytesIO(data)" if given == "data" else given
+        lines.append(
+            f"Or, with torch, take the TorchScript as a whole: undertow.from_torch(torch.jit.load({given}), example)"
+        )
     # Cut in its middle, a line could end a string where the name has a quote, and make code of the rest.
     return [
         line if len(line) <= MAX_LINE else "        # (a name that is too long to be written here)" for line in lines

@@ -11,14 +11,14 @@ Nothing in a file is executed or imported, whatever it says. What a hostile file
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import FormatError
-from . import contents
+from . import contents, others
 from .archive import Archive
+from .in_memory import Source, as_path
 from .limits import Budget
 
 __all__ = ["read_weights"]
@@ -26,7 +26,7 @@ __all__ = ["read_weights"]
 _TORCH = (".pth", ".pt")
 
 
-def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> dict[str, np.ndarray]:
+def read_weights(path: Source, *, max_bytes: int | None = None) -> dict[str, np.ndarray]:
     """Read every tensor of a weights file: name -> array, in the order of the file.
 
     Reads `.pt` and `.pth` (``torch.save`` of a state_dict, of anything that holds tensors in dicts, lists and modules,
@@ -40,21 +40,22 @@ def read_weights(path: str | os.PathLike[str], *, max_bytes: int | None = None) 
     the file, except that bfloat16, which NumPy lacks, is widened exactly to float32. Arrays are yours to change.
 
     Args:
-        path: the file.
+        path: the file; or its bytes, or an open file, which is read from where it stands.
         max_bytes: refuse to unpack more than this; the default grows with the file (`limits.Budget`).
 
     Raises:
         FormatError: the file is damaged, truncated, hostile, or of no known format.
         UnsupportedError: it holds a tensor that NumPy cannot hold (quantised, sparse ...); the message names it.
         FileNotFoundError, OSError: it cannot be opened.
+        TypeError: it is neither a path nor bytes nor an open binary file.
     """
-    return _some(Path(path), max_bytes, None)
+    return _some(as_path(path), max_bytes, None)
 
 
-def read_beside(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+def read_beside(path: Source) -> tuple[dict[str, np.ndarray], list[str]]:
     """As `read_weights`, and names of what a PyTorch file says it computes beside its tensors (see `forward`)."""
     beside: list[str] = []
-    return _some(Path(path), None, beside), beside
+    return _some(as_path(path), None, beside), beside
 
 
 def _some(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[str, np.ndarray]:
@@ -66,12 +67,12 @@ def _some(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[s
 
 def _read(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[str, np.ndarray]:
     with contents.open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
+        size = contents.bytes_of(file)
         head = file.read(contents.HEAD)
     budget = Budget(path, size, max_bytes)
     if not head:
         raise FormatError(f"{path}: the file is empty")
-    if what := contents.stranger(head):
+    if what := others.by_head(path, head) or contents.stranger(head):
         raise FormatError(f"{path}: {what}")
     kind = contents.kind(head)
     if kind == "zip":
@@ -102,6 +103,8 @@ def _read(path: Path, max_bytes: int | None, beside: list[str] | None) -> dict[s
         from .torch_file import read_legacy
 
         return read_legacy(path, budget, beside=beside)
+    if what := others.by_name(path):
+        raise FormatError(f"{path}: {what}")
     raise FormatError(
         f"{path}: not a weights file that undertow knows (.pt .pth .safetensors .npz .h5 .pkl .json); "
         f"it starts with {head[:8]!r}"

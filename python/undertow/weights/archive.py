@@ -6,13 +6,24 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from ..errors import FormatError, UnsupportedError
+from .contents import open_file
+from .in_memory import InMemory
 from .limits import MAX_ENTRIES, Budget
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError, KeyError)
+
+
+def members(path: Path) -> list[zipfile.ZipInfo]:
+    """What is in an archive; nothing where it cannot be read."""
+    unreadable = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError)
+    with suppress(*unreadable), open_file(path) as file, zipfile.ZipFile(file) as archive:
+        return archive.infolist()
+    return []
 
 
 class Archive:
@@ -21,6 +32,8 @@ class Archive:
     def __init__(self, path: Path, budget: Budget, data: bytes | None = None) -> None:
         self.path, self.budget = path, budget
         try:
+            if data is None and isinstance(path, InMemory):
+                data = path.data
             self._zip = zipfile.ZipFile(path if data is None else io.BytesIO(data))
         except _DAMAGE as error:
             raise FormatError(f"{path}: damaged zip archive: {error}") from error

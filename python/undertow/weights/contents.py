@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from errno import EISDIR
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import FormatError
+from ..errors import FormatError, UnsupportedError
+from . import others
+from .in_memory import InMemory
 from .limits import MAX_HEADER_BYTES
 
 #: bytes of a file that `kind` and `stranger` look at
@@ -46,13 +49,19 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is a folder.
         FormatError: it is a pipe, a socket or a device.
+        UnsupportedError: it is a folder that holds a model, which is not read; says the way to one that is.
     """
+    if isinstance(path, InMemory):
+        return io.BytesIO(path.data)
     name = os.fspath(path)
+    if os.path.isdir(name):
+        what, is_model = others.folder(Path(name))
+        if is_model:
+            raise UnsupportedError(f"{Path(name)}: {what}")
+        raise IsADirectoryError(EISDIR, what, name)
     descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), name)
         if not stat.S_ISREG(mode):
             what = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
             raise FormatError(f"{Path(name)}: a {what}, expected a file; write what it gives to a file first")
@@ -60,6 +69,13 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def bytes_of(file: BinaryIO) -> int:
+    """How many bytes an open file has; it stands at its start afterwards."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def kind(head: bytes) -> str | None:

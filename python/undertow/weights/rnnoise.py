@@ -12,7 +12,6 @@ The arrays of the first form, and of C sources like it, come with Keras's names 
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FormatError, ShapeError, UnsupportedError
-from .contents import open_file
+from .contents import bytes_of, open_file
 from .limits import MAX_ENTRIES, Budget
 
 TEXT_MAGIC = b"rnnoise-nu model file version"
@@ -66,7 +65,7 @@ def read_rnnoise(path: Path, budget: Budget) -> dict[str, np.ndarray]:
 def parse(path: Path, budget: Budget) -> tuple[dict[str, Layer], dict[str, np.ndarray]]:
     """(layers of a file from before 0.2, arrays of one from 0.2 on); one of the two is empty."""
     with open_file(path) as file:
-        data = file.read(min(MAX_FILE_BYTES, os.fstat(file.fileno()).st_size) + 1)
+        data = file.read(min(MAX_FILE_BYTES, bytes_of(file)) + 1)
     if len(data) > MAX_FILE_BYTES:
         raise FormatError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, expected a smaller file")
     budget.take(2 * len(data), "the parsed file")

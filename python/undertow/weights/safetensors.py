@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, UnsupportedError
+from .in_memory import size_of
 from .json_text import parse, parsed_bytes
 from .limits import MAX_ENTRIES, MAX_HEADER_BYTES, Budget, check_shape
 from .tensors import DTYPES, finish, finished_bytes
@@ -23,7 +24,7 @@ _DTYPES = {
 
 def read_safetensors(path: Path, budget: Budget) -> dict[str, np.ndarray]:
     """Every tensor of a .safetensors file, in the order of the header."""
-    budget.take(path.stat().st_size, "the file")
+    budget.take(size_of(path), "the file")
     data = path.read_bytes()
     if len(data) < 8:
         raise FormatError(f"{path}: {len(data)} bytes are too few for a safetensors file")

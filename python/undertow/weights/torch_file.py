@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import FormatError, UnsupportedError
 from . import forward, ndarrays
 from .archive import Archive
+from .in_memory import size_of
 from .limits import MAX_DEPTH, MAX_VISITS, Budget, check_shape, short
 from .pickles import Global, Machine, Record
 from .tensors import DTYPES, finish, finished_bytes
@@ -283,7 +284,7 @@ def read_legacy(
     `data` are the bytes, already paid for, when `path` only names them; `beside` as for `read_torch_zip`.
     """
     if data is None:
-        budget.take(path.stat().st_size, "the file")
+        budget.take(size_of(path), "the file")
         data = path.read_bytes()
     if b"joblib.numpy_pickle" in data[:4096]:
         raise UnsupportedError(

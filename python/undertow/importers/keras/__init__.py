@@ -16,6 +16,7 @@ from pathlib import Path
 from ..._text import quoted, shown
 from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...ir.graph import Graph
+from ...weights.in_memory import as_path
 from .. import state_dict
 from .._memory import cells_in_frames, goes_through_rows, remembers, warn
 from . import strides, wiring
@@ -61,7 +62,7 @@ def load(
         UnsupportedError: a layer or setting that undertow does not compute exactly; the message names it.
         ShapeError: arrays that do not fit the model's configuration.
     """
-    path = Path(path)
+    path = as_path(path)
     stated = parse_version(keras_version if keras_version is None or "." in keras_version else f"{keras_version}.0")
     if keras_version is not None and stated is None:
         raise ValueError(f"keras_version must look like '2' or '3.4', got {keras_version!r}")

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from ..._text import cause, shown
 from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...ir.graph import Graph
+from ...weights.in_memory import as_path
 from .._memory import remembers, warn
 from .advice import SIZES, Advice, Caller, Refusal, helpful
 from .file.read import node_types, read_model
@@ -101,14 +101,14 @@ def load(
     try:
         graph = _Load(model, fixed or {}, shapes or {}, said).graph()
     except Error as error:
-        error.args = (f"{shown(Path(path).name)}: {error}",)
+        error.args = (f"{shown(as_path(path).name)}: {error}",)
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         # The checker lets odd things pass, and a damaged file must not end in an error that means something else.
-        raise FormatError(f"{Path(path).name}: damaged, or malformed: {error}") from cause(error)
+        raise FormatError(f"{as_path(path).name}: damaged, or malformed: {error}") from cause(error)
     graph.origin.contents = node_types(model)
     if not graph.name.strip() or graph.name in ("main_graph", "torch_jit", "torch-jit-export"):
-        graph.name = Path(path).stem
+        graph.name = as_path(path).stem
     return graph
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from ...._text import cause, quoted, shown
 from ....budget import MEMORY, MEMORY_EACH, room
 from ....errors import FormatError, UnsupportedError
-from ....weights.contents import open_file
+from ....weights.contents import bytes_of, open_file
+from ....weights.in_memory import as_path, folder_of
 from . import limits
 from .wire import parsed_bytes
 
@@ -40,9 +41,9 @@ def read_model(path: str | os.PathLike[str]) -> Any:
         ImportError: the onnx package is missing.
     """
     onnx = require_onnx()
-    path = Path(path)
+    path = as_path(path)
     with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
+        size = bytes_of(file)
         if size > limits.MAX_FILE_BYTES:
             raise UnsupportedError(f"{path}: {size} bytes, at most {limits.MAX_FILE_BYTES} are read")
         data = file.read(size)
@@ -298,9 +299,11 @@ def _external_data(tensor: Any, path: Path | None, name: str, n_bytes: int) -> b
     entries = {entry.key: entry.value for entry in tensor.external_data}
     _all_text([*entries, *entries.values()], name)
     location = entries.get("location", "")
-    if path is None:
+    folder = folder_of(path) if path else None
+    if folder is None:
         raise UnsupportedError(
-            f"{name}: its data lies in {location!r}; only a model that is read from a file may have that"
+            f"{name}: its data lies in {location!r}, but nothing tells in which folder: load the path of the .onnx "
+            "file, or the model that onnx.load(path) gives, which has read it"
         )
     parts = PurePosixPath(location).parts
     windows = PureWindowsPath(location)
@@ -312,7 +315,7 @@ def _external_data(tensor: Any, path: Path | None, name: str, n_bytes: int) -> b
         raise FormatError(f"{name}: external data offset or length is not a number: {entries}") from None
     if offset < 0 or length != n_bytes:
         raise FormatError(f"{name}: external data has offset {offset}, length {length}, expected {n_bytes} bytes")
-    file = path.parent
+    file = folder
     try:
         for part in parts:
             file = file / part
@@ -334,7 +337,7 @@ def _external_data(tensor: Any, path: Path | None, name: str, n_bytes: int) -> b
             stream.seek(offset)
             return stream.read(length)
     except FileNotFoundError as error:
-        others = sorted(p.name for p in path.parent.glob("*.data") if p.is_file())
+        others = sorted(p.name for p in folder.glob("*.data") if p.is_file())
         beside = f"; found {', '.join(map(repr, others[:3]))}" if others else ""
         raise FormatError(
             f"{name}: external data {location!r} is missing: the file must lie beside the model, as it was written, "
