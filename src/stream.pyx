@@ -79,6 +79,8 @@ cdef tuple names_of(object values, Py_ssize_t n):
 
 cdef object lone(object x, tuple names, str what, bint optional=False):
     """An array, or the only entry of a dict."""
+    if isinstance(x, dict) and len(<dict> x) == 1 and names[0] in <dict> x:
+        return (<dict> x)[names[0]]
     return x if x is None or cnp.PyArray_Check(x) else _inputs.by_name(x, names, what, optional)[0]
 
 
