@@ -3,7 +3,12 @@
 #
 # The other half stands in model.py: an object is made by a method of its model, which pickle writes once for all of them.
 
-from zlib import crc32
+from .states import checksum
+
+
+cdef tuple taken_apart(object made_by, object it, tuple parts):
+    """For `__reduce__`; the attributes are those of a class that somebody made of Stream or Pool."""
+    return made_by, (type(it), parts, checksum(parts)), getattr(it, "__dict__", None)
 
 
 cdef tuple stream_parts(Stream stream):
@@ -12,13 +17,10 @@ cdef tuple stream_parts(Stream stream):
     snapshot = Stream.snapshot(stream)
     # Read at once: nothing since the snapshot was taken can have let another thread in.
     position, settled = stream.position, stream._settled
-    check = crc32(settled or b"", crc32(snapshot))
-    return type(stream), stream._block, stream.threads, stream._least, gain < INFINITY, snapshot, settled, position, check
+    return stream._block, stream.threads, stream._least, gain < INFINITY, snapshot, settled, position
 
 
-cdef int resume_stream(Stream stream, object snapshot, object settled, Py_ssize_t position, object check) except -1:
-    if crc32(settled or b"", crc32(snapshot)) != check:
-        raise StateError("the stream in the pickle is damaged: its state is not the one that was written")
+cdef int resume_stream(Stream stream, object snapshot, object settled, Py_ssize_t position) except -1:
     Stream.restore(stream, snapshot)
     stream._settled = settled
     stream.position = position
@@ -44,22 +46,23 @@ cdef tuple pool_parts(Pool pool):
         to[i] = pool._live[place]
         ut_state_save(pool._m, pool._block(place), PyBytes_AS_STRING(states) + i * each)
         i += 1
-    return type(pool), pool.capacity, pool.threads, ids, states, pool.advanced, crc32(states, crc32(ids))
+    return pool.capacity, pool.threads, ids, states, pool.advanced
 
 
-cdef int resume_pool(Pool pool, object ids, bytes states, Py_ssize_t advanced, object check) except -1:
+cdef int resume_pool(Pool pool, object ids, bytes states, Py_ssize_t advanced) except -1:
     cdef Py_ssize_t each = 32 + pool._state_bytes, place, i, n
     cdef int64_t id
     cdef ut_error err
     ids = pool._ids(ids, False)
     n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
-    if n > pool.capacity or len(states) != n * each or crc32(states, crc32(ids)) != check:
-        raise StateError("the pool in the pickle is damaged: its streams are not those that were written")
+    if n > pool.capacity or len(states) != n * each:
+        raise StateError(f"the pool in the pickle has {n} streams of {len(states)} bytes in all, expected at most "
+                         f"{pool.capacity} of {each} each")
     for i in range(n):
         id = (<int64_t*> cnp.PyArray_DATA(<cnp.ndarray> ids))[i]
         place = id & 0xffffffff
         if id <= 0 or place >= pool.capacity or pool._live[place]:
-            raise PoolError(f"the pool in the pickle is damaged: ids[{i}] is {id}")
+            raise PoolError(f"the pool in the pickle has a stream {id}, which is no id of a pool or stands there twice")
         if ut_state_load(pool._m, pool._block(place), PyBytes_AS_STRING(states) + i * each, each, &err) != 0:
             raise StateError(err.detail.decode())
         pool._live[place] = id

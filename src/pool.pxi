@@ -502,10 +502,10 @@ cdef class Pool:
 
     def __reduce__(self):
         """For pickle, copy.copy and copy.deepcopy: the model, the ids of the open streams, and their states."""
-        return self.model._resumed_pool, pool_parts(self), getattr(self, "__dict__", None)
+        return taken_apart(self.model._resumed_pool, self, pool_parts(self))
 
-    def _resume(self, ids, states, advanced, check):
-        resume_pool(self, ids, states, advanced, check)
+    def _resume(self, ids, states, advanced):
+        resume_pool(self, ids, states, advanced)
 
     def state(self, id):
         """The hidden state of one stream by name, to read and write: see `undertow.states.StateView`."""

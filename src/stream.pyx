@@ -543,10 +543,10 @@ cdef class Stream:
 
     def __reduce__(self):
         """For pickle, copy.copy and copy.deepcopy: the model, and the state, `position` and settings of this stream."""
-        return self.model._resumed_stream, stream_parts(self), getattr(self, "__dict__", None)
+        return taken_apart(self.model._resumed_stream, self, stream_parts(self))
 
-    def _resume(self, snapshot, settled, position, check):
-        resume_stream(self, snapshot, settled, position, check)
+    def _resume(self, snapshot, settled, position):
+        resume_stream(self, snapshot, settled, position)
 
     @property
     def state(self):

@@ -17,6 +17,7 @@ from frames import assert_same_bits, cut, frames
 from networks import cached, counter, framed, single, zoo
 from undertow.ir.graph import Graph
 from undertow.model import Model
+from undertow.states import checksum
 
 GRAPHS = {
     "gru": lambda: single(np.random.default_rng(5), "gru", 5, 21),
@@ -260,6 +261,13 @@ def test_a_snapshot_of_another_model_is_refused():
         make(*other.__reduce__()[1])
 
 
+def test_damaged_settings_are_found():
+    make, (cls, parts, total), _ = gru().stream(block=3).__reduce__()
+    for i, value in ((0, 4), (0, -1), (1, 2), (2, 1), (3, True), (5, b"settled"), (6, 17)):
+        with pytest.raises(undertow.StateError, match="the stream in the pickle is damaged"):
+            make(cls, (*parts[:i], value, *parts[i + 1 :]), total)
+
+
 def test_a_class_made_of_stream_keeps_its_attributes():
     stream = Named(gru())
     stream.label = "left"
@@ -349,30 +357,31 @@ def test_a_pool_that_cannot_be_copied_says_why():
 def test_a_damaged_pool_is_found():
     pool = gru().pool(3)
     ids = pool.open(2)
-    make, (cls, capacity, threads, _, states, advanced, check), _ = pool.__reduce__()
-    assert make(cls, capacity, threads, ids, states, advanced, check).n_open == 2
+    make, (cls, parts, total), _ = pool.__reduce__()
+    assert make(cls, parts, total).n_open == 2
+    states = parts[3]
     bad = states[:-1] + bytes([states[-1] ^ 1])
-    for damage in (
-        (capacity, ids, bad),
-        (capacity, ids, states[:-1]),
-        (capacity, ids[:1], states),
-        (capacity, ids[::-1], states),
-        (1, ids, states),
-    ):
-        with pytest.raises(undertow.StateError, match="damaged"):
-            make(cls, damage[0], threads, *damage[1:], advanced, check)
+    for i, value in ((0, 4), (1, 2), (2, ids[::-1]), (2, ids[:1]), (3, bad), (3, states[:-1]), (4, 7)):
+        with pytest.raises(undertow.StateError, match="the pool in the pickle is damaged"):
+            make(cls, (*parts[:i], value, *parts[i + 1 :]), total)
 
 
-def test_ids_that_no_pool_gives_are_refused():
-    from zlib import crc32
-
+def test_a_pool_that_no_pool_gives_is_refused():
     pool = gru().pool(3)
     ids = pool.open(2)
-    make, (cls, capacity, threads, _, states, advanced, _), _ = pool.__reduce__()
+    make, (cls, (capacity, threads, _, states, advanced), _), _ = pool.__reduce__()
+
+    def made(capacity, ids, states):
+        parts = capacity, threads, np.array(ids), states, advanced
+        return make(cls, parts, checksum(parts))
+
+    assert made(capacity, ids, states).n_open == 2
     for wrong in ([ids[0], ids[0]], [ids[0], -1], [ids[0], (1 << 32) + 3]):
-        wrong = np.array(wrong)
-        with pytest.raises(undertow.PoolError, match="damaged"):
-            make(cls, capacity, threads, wrong, states, advanced, crc32(states, crc32(wrong)))
+        with pytest.raises(undertow.PoolError, match="no id of a pool or stands there twice"):
+            made(capacity, wrong, states)
+    for capacity, wrong, some in ((3, ids, states[:-1]), (3, ids[:1], states), (1, ids, states)):
+        with pytest.raises(undertow.StateError, match="expected at most"):
+            made(capacity, wrong, some)
 
 
 def test_a_view_of_one_stream_of_a_pool_travels():

@@ -24,7 +24,7 @@ from .ir.graph import Graph, State, Value
 from .ir.origin import Origin
 from .passes.precisions import Precisions, with_weights
 from .passes.sparsify import with_blocks
-from .states import expand
+from .states import checked, expand
 from .stream import Pool, Stream
 
 #: attributes of a Model that `limits` may bound
@@ -374,22 +374,24 @@ class Model:
         blob = PickleBuffer(file) if protocol >= 5 else bytes(file)
         return _resumed, (blob, self._forced, self.origin.plain())
 
-    def _resumed_stream(
-        self, cls: type[Stream], block: int, threads: int, least: int, measure: bool, *where: Any
-    ) -> Stream:
-        """A stream from the parts that its `__reduce__` gave; perhaps on another machine, or of a class made of Stream.
+    def _resumed_stream(self, cls: type[Stream], parts: tuple[Any, ...], total: int) -> Stream:
+        """A stream, or one of a class made of Stream, from the parts that its `__reduce__` gave, here or elsewhere.
 
         Raises:
-            StateError: the parts are damaged.
+            StateError: the parts are damaged, or of another model.
         """
+        checked("stream", parts, total)
+        block, threads, least, measure, *where = parts
         stream = cls.__new__(cls, self, block, min(threads, _usable_cpus()), measure, least)
         stream._resume(*where)
         return stream
 
-    def _resumed_pool(self, cls: type[Pool], capacity: int, threads: int, *where: Any) -> Pool:
-        """As `_resumed_stream`, of a pool. Raises StateError or PoolError: the parts are damaged."""
+    def _resumed_pool(self, cls: type[Pool], parts: tuple[Any, ...], total: int) -> Pool:
+        """As `_resumed_stream`, of a pool. Raises PoolError, too."""
+        checked("pool", parts, total)
+        capacity, threads, *streams = parts
         pool = cls.__new__(cls, self, capacity, threads)
-        pool._resume(*where)
+        pool._resume(*streams)
         return pool
 
     def __repr__(self) -> str:

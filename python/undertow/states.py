@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
+from zlib import crc32
 
 import numpy as np
 
@@ -80,6 +81,26 @@ class StateView(Mapping[str, Any]):
     def __repr__(self) -> str:
         states = self._stream.model.states
         return "<state " + ", ".join(f"{shown(name)} {states[name].shape}" for name in self._index) + ">"
+
+
+def checksum(parts: Iterable[Any]) -> int:
+    """A sum by which damage of numbers, ids and bytes is found; snapshots have none of their own."""
+    total = 0
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            part = part.astype("<i8").tobytes()
+        total = crc32(part if isinstance(part, bytes) else repr(part).encode(), total)
+    return total
+
+
+def checked(what: str, parts: tuple[Any, ...], total: int) -> None:
+    """Compare the sum of what a pickle holds with that of what was written.
+
+    Raises:
+        StateError: it is damaged.
+    """
+    if checksum(parts) != total:
+        raise StateError(f"the {what} in the pickle is damaged: it is not the one that was written")
 
 
 def as_field(model: Any, field: str, value: Any) -> np.ndarray:
