@@ -267,7 +267,7 @@ def test_what_is_no_source_is_told_what_to_call() -> None:
         ({"w": 1}, "layers take weights by name"),
         (model, "it is loaded already"),
         (model.graph, r"undertow.Model.from_graph\(graph\)"),
-        (helper.make_graph([], "g", [], []), "load the onnx.ModelProto that it belongs to"),
+        (helper.make_graph([], "g", [], []), r"load the onnx\.ModelProto that it belongs to"),
     ):
         with pytest.raises(TypeError, match=message):
             undertow.load(wrong)
@@ -279,6 +279,14 @@ def test_a_module_of_torch_is_for_from_torch() -> None:
         undertow.load(torch.nn.GRU(2, 3))
     with pytest.raises(TypeError, match="layers take weights by name"):
         undertow.load(torch.nn.GRU(2, 3).state_dict())
+
+
+def test_other_forms_of_onnx_models_say_how_to_get_one() -> None:
+    onnx_ir = pytest.importorskip("onnx_ir", reason="needs onnx_ir: pip install onnx-ir")
+    proto = gru_proto()
+    with pytest.raises(TypeError, match=r"load\(onnx_ir\.to_proto\(model\)\)"):
+        undertow.load(onnx_ir.from_proto(proto))
+    same(undertow.load(onnx_ir.to_proto(onnx_ir.from_proto(proto))), undertow.load(proto))
 
 
 def test_text_files_and_spent_ones_are_named(tmp_path: Path) -> None:

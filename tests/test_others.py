@@ -80,6 +80,11 @@ BY_NAME = {
     "net.hef": "Hailo",
     "net.dlc": "SNPE",
     "net.vmfb": "IREE",
+    "net.caffemodel": "Caffe",
+    "net.prototxt": "Caffe",
+    "net.kmodel": "nncase",
+    "net.om": "Ascend",
+    "net.circle": "ONE",
 }
 
 
@@ -109,6 +114,23 @@ def test_names_tell_what_first_bytes_do_not(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(FormatError, match=BY_NAME[name]):
         undertow.read_weights(path)
+
+
+def test_an_empty_file_is_said_to_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "net.pb"
+    path.touch()
+    with pytest.raises(FormatError, match="the file is empty; its name is that of a graph of TensorFlow"):
+        undertow.load(path)
+
+
+def test_weights_of_openvino_lie_beside_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "net.bin"
+    path.write_bytes(b"\x0a\x2anothing")
+    with pytest.raises(UnsupportedError, match=r"suffix '\.bin' is not known"):
+        undertow.load(path)
+    (tmp_path / "net.xml").touch()
+    with pytest.raises(UnsupportedError, match="a model of OpenVINO"):
+        undertow.load(path)
 
 
 def test_a_name_says_nothing_against_the_first_bytes(tmp_path: Path) -> None:

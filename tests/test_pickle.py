@@ -283,7 +283,7 @@ class Named(undertow.Stream):
 
 def test_a_stream_at_work_is_refused_or_stands_between_two_steps():
     wide = Model.from_graph(single(np.random.default_rng(1), "gru", 64, 256))
-    X = frames(wide, 2000)
+    X = frames(wide, 300)
     stream, snapshots = wide.stream(), [wide.stream().snapshot()]
     reference = wide.stream()
     for x in X:
@@ -352,6 +352,31 @@ def test_a_pool_that_cannot_be_copied_says_why():
     pool.shutdown()
     with pytest.raises(undertow.PoolError, match="shut down"):
         copy.deepcopy(pool)
+
+
+def test_a_pool_at_work_is_refused_or_stands_between_two_steps():
+    wide = Model.from_graph(single(np.random.default_rng(1), "gru", 64, 256))
+    pool, reference = wide.pool(2), wide.stream()
+    ids = pool.open(2)
+    X = frames(wide, 500)
+    snapshots = [reference.snapshot()]
+    for x in X:
+        reference.step(x)
+        snapshots.append(reference.snapshot())
+    worker = threading.Thread(target=lambda: [pool.step(ids, np.stack([x, x])) for x in X])
+    worker.start()
+    copies = []
+    while worker.is_alive():
+        try:
+            copies.append(copy.copy(pool))
+        except RuntimeError as error:
+            assert "at work in another thread" in str(error)
+    worker.join()
+    copies.append(copy.copy(pool))
+    for again in copies:
+        left, right = (again.snapshot(i) for i in ids)
+        assert left == right
+        assert left in snapshots
 
 
 def test_a_damaged_pool_is_found():

@@ -64,6 +64,7 @@ _INSTEAD = {
     "torch.ONNXProgram": "load(program.model_proto) takes what it holds",
     "keras.Model": "save it with model.save('model.keras') and load that",
     "onnxruntime.InferenceSession": "load the .onnx file that it was made of",
+    "onnx_ir.Model": "load(onnx_ir.to_proto(model)) takes what it holds",
     "onnx.GraphProto": "load the onnx.ModelProto that it belongs to; onnx.helper.make_model(graph) makes one",
     "undertow.Model": "it is loaded already",
     "undertow.Graph": "undertow.Model.from_graph(graph) takes it",
@@ -173,8 +174,13 @@ def load(
             if head[: len(tow.MAGIC)] == tow.MAGIC:
                 _refuse_options(path, options)
                 stays = weights is None and sparse == "auto"
-                mapped = mapped and not isinstance(path, InMemory)
-                blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else head + file.read()
+                blob: Any
+                if isinstance(path, InMemory):
+                    blob, mapped = path.data, False
+                elif mapped:
+                    blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                else:
+                    blob = head + file.read()
                 model = Model(blob, isa, mapped=mapped, check=check, limits=limits)
                 return model if stays else model.with_weights(weights or {}, sparse=sparse)
             with np.errstate(all="ignore"):  # NaN and infinite weights are the model's own affair; `info` counts them
@@ -237,7 +243,8 @@ def _importer(path: Path, head: bytes, options: Mapping[str, Any]) -> Any:
     if isinstance(path, InMemory) and path.kind:
         return import_module(f".importers.{BY_CONTENT[path.kind]}", __package__)
     if not head:
-        raise FormatError("the file is empty")
+        perhaps = others.by_name(path)
+        raise FormatError("the file is empty" + (f"; its name is that of {perhaps}" if perhaps else ""))
     if suffix == ".tow":
         raise FormatError("not a .tow file (no .tow signature in its first bytes)")
     if what := others.by_head(path, head):

@@ -75,6 +75,11 @@ _ENDS = {
     ".msgpack": _FLAX,
     ".mnn": f"a model of MNN: {_SOURCE}",
     ".dlc": f"a model of Qualcomm's SNPE: {_SOURCE}",
+    ".caffemodel": f"a model of Caffe: {_SOURCE}",
+    ".prototxt": f"a model of Caffe: {_SOURCE}",
+    ".kmodel": f"a model of nncase: {_SOURCE}",
+    ".om": f"a model of Ascend: {_SOURCE}",
+    ".circle": f"a model of Samsung's ONE: {_SOURCE}",
     ".rknn": f"a model of Rockchip's NPU: {_SOURCE}",
     ".hef": f"a model of Hailo: {_SOURCE}",
     ".vmfb": f"a module of IREE: {_SOURCE}",
@@ -124,6 +129,8 @@ def by_name(path: Path) -> str | None:
         and any(_SHARD.search(p.name) for p in path.parent.glob("*.data-*") if p.name.startswith(path.stem))
     ):
         return _told(_CHECKPOINT, path)
+    if path.suffix == ".bin" and path.with_suffix(".xml").is_file():
+        return _told(_OPENVINO, path)
     return next((_told(what, path) for end, what in _ENDS.items() if name.endswith(end)), None)
 
 
