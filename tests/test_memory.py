@@ -379,11 +379,20 @@ def test_a_model_may_be_saved_over_its_own_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.tow"]
 
 
-def test_streams_do_not_pretend_to_be_copied(model):
-    stream = model.stream()
-    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError):
-            attempt(stream)
+def test_copies_hold_memory_of_their_own_and_give_it_back():
+    for make in (Model.stream, lambda model: model.pool(3)):
+        model = Model.from_graph(zoo())
+        held = make(model)
+        copies = [copy.copy(held), copy.deepcopy(held), pickle.loads(pickle.dumps(held))]
+        models = [weakref.ref(model), weakref.ref(copies[2].model)]
+        of_copies = [weakref.ref(other) for other in copies]
+        assert copies[0].model is copies[1].model is model
+        del copies, held
+        gc.collect()
+        assert all(reference() is None for reference in (*of_copies, models[1]))
+        del model
+        gc.collect()
+        assert models[0]() is None
 
 
 def test_interrupted_construction_is_cleaned_up():
