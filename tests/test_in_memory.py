@@ -209,6 +209,18 @@ def test_a_model_proto_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPa
         undertow.load(gru_proto())
 
 
+def test_a_model_proto_that_cannot_be_written_is_refused() -> None:
+    class ModelProto:
+        class DESCRIPTOR:
+            full_name = "onnx.ModelProto"
+
+        def SerializeToString(self) -> bytes:
+            raise ValueError("exceeds maximum protobuf size of 2GB")
+
+    with pytest.raises(UnsupportedError, match=r"<ModelProto>: exceeds maximum.*save it to a file"):
+        undertow.load(ModelProto())
+
+
 # -- data in other files ---------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import undertow
+from tolerances import FLOAT32_PEER
 from undertow import FormatError, UnsupportedError
 from undertow.weights import contents
 
@@ -247,6 +248,24 @@ def test_torchscript_leads_to_from_torch(kind: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
         undertow.load(DATA / "formats" / "list.pt")
     assert "TorchScript" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch would rather not have TorchScript
+def test_the_line_for_torchscript_loads_it(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+    pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Sigmoid(), torch.nn.Linear(4, 2)).eval()
+    example = torch.zeros(1, 5, 3)
+    path = tmp_path / "net.torchscript"
+    torch.jit.trace(module, example).save(str(path))
+    X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    expected = module(torch.from_numpy(X)[None])[0].detach().numpy()
+    for source in (path, path.read_bytes()):
+        with pytest.raises(UnsupportedError) as caught:
+            undertow.load(source)
+        line = str(caught.value).splitlines()[-1].partition("as a whole: ")[2]
+        names = {"undertow": undertow, "torch": torch, "io": io, "data": source, "example": example}
+        np.testing.assert_allclose(eval(line, names).run(X), expected, rtol=0, atol=FLOAT32_PEER)
 
 
 def test_tflite_is_not_read_yet() -> None:

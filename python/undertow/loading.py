@@ -215,7 +215,7 @@ def _path_of(source: Source | ModelProto) -> Path:
 
     Raises:
         TypeError: it is nothing that is read; says what to call instead.
-        UnsupportedError: a ModelProto of more bytes than can be told apart.
+        UnsupportedError: a ModelProto that protobuf cannot write, as one beyond 2 GiB.
     """
     descriptor = getattr(source, "DESCRIPTOR", None)
     if getattr(descriptor, "full_name", None) == "onnx.ModelProto":
@@ -258,9 +258,8 @@ def _importer(path: Path, head: bytes, options: Mapping[str, Any]) -> Any:
     if name is None and kind == "zip":
         names = [member.filename for member in members(path)]
         if any(name.endswith("/archive_format") for name in names):
-            given = "path" if isinstance(path, InMemory) else repr(str(path))
             raise UnsupportedError(
-                f"holds a program of torch.export, for undertow.from_torch(torch.export.load({given})), with torch"
+                "holds a program of torch.export: undertow.from_torch(torch.export.load(path)) computes it, with torch"
             )
         name = "keras" if "model.weights.h5" in names else "state_dict"
     if name is None and kind == "json":
