@@ -209,17 +209,17 @@ class Copies:
             if len(names) != (len(makers) if used else 0):
                 raise NoLoop
             column.uses.append(self._use(names) if used else "")
-        if makers.keys() == {1}:
-            self._check_alone(column)
+        if len(makers) == 1:
+            self._check_alone(column, *makers)
 
     def _model_of(self, column: Column) -> tuple[int, str]:
         """A timestep at which a column is computed, by no copy that knows what the loop starts with."""
         later = [(t, name) for t, name in sorted(column.names.items()) if t]
         return next(((t, name) for t, name in later if name not in self.given.constants), (0, column.names.get(0, "")))
 
-    def _check_alone(self, column: Column) -> None:
-        """Refuse a constant of one copy alone that may be what the first one has made of zeros."""
-        sizes = self.given.sizes(column.names[1])
+    def _check_alone(self, column: Column, t: int) -> None:
+        """Refuse a constant of one copy alone, that of timestep t, that may be what one before has made of zeros."""
+        sizes = self.given.sizes(column.names[t])
         for use in column.uses:
             array = self.given.constants.get(use) if isinstance(use, str) else None
             if isinstance(use, Column) or array is None or (array.dtype.kind in "iu" and array.ndim < 2):
