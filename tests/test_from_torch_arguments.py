@@ -453,3 +453,18 @@ def test_scripted_parts_that_torch_does_not_export_are_named():
     assert undertow.from_torch(net, (x,)).state_bytes
     with pytest.raises(UnsupportedError, match=r"Projected \(its scripted parts; pass it as it was before torch\.jit"):
         undertow.from_torch(torch.jit.script(net), (x,))
+
+
+def test_channels_before_time_are_told_with_the_axis_that_helps():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.rnn = torch.nn.Conv1d(3, 8, 1), torch.nn.GRU(8, 5, batch_first=True)
+
+        def forward(self, x):
+            return self.rnn(self.conv(x).transpose(1, 2))[0]
+
+    example = torch.zeros(1, 3, 12)
+    with pytest.raises(undertow.ShapeError, match=r"if its axis 2 is time, with time_axis=\{'x': 2\}$"):
+        undertow.from_torch(Net(), example)
+    assert undertow.from_torch(Net(), example, time_axis={"x": 2}).inputs["x"].shape == (3,)

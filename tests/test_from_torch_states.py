@@ -559,3 +559,34 @@ def test_what_changes_no_result_is_put_back_too(exporter, monkeypatch):
     model = undertow.from_torch(Masked(), torch.zeros(1, I))
     assert list(model.inputs) == ["x"]
     assert (SEEN, MASKS, Masked.n_calls) == ([], {}, 0)
+
+
+class Chunks(torch.nn.Module):
+    """A layer over chunks of several timesteps, whose state a buffer keeps from chunk to chunk."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.rnn, self.in_place = torch.nn.GRU(I, 8, batch_first=True), in_place
+        self.register_buffer("h", torch.full((1, 1, 8), 0.2))
+
+    def forward(self, x):
+        y, h = self.rnn(x, self.h)
+        if self.in_place:
+            self.h.copy_(h)
+        else:
+            self.h = h
+        return y
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("n_steps", [1, 4])
+@pytest.mark.parametrize("options", [{}, {"time_axis": None}, {"time_axis": 1}], ids=str)
+def test_a_layer_over_chunks(options, n_steps, in_place):
+    module = Chunks(in_place).eval()
+    X = torch.randn(1, 12, I)
+    model = undertow.from_torch(module, X[:, :n_steps], **options)
+    with torch.no_grad():
+        expected = torch.cat(
+            [copied(X[:, i : i + 4]) for copied in [copy.deepcopy(module)] for i in range(0, 12, 4)], 1
+        )
+    np.testing.assert_allclose(model.run(X[0].numpy()), expected[0], rtol=0, atol=1e-6)

@@ -15,6 +15,7 @@ import numpy as np
 from ... import reference
 from ...ir.graph import Graph
 from .code import integers
+from .given import copied
 from .structure import leaves, rebuilt
 
 #: calls of a module that computes a step; how large random numbers are in each
@@ -41,6 +42,7 @@ class Check:
         names: of the tensors in `arguments`.
         axes: of time, as torch's dynamic_axes.
         fed: of a step, arguments that a call takes from the results of the one before, by their names.
+        keeps: whether calls change the module.
         numbers: integers of the exported file.
     """
 
@@ -51,6 +53,7 @@ class Check:
     axes: Mapping[str, Mapping[int, str]]
     graph: Graph
     fed: Mapping[str, str]
+    keeps: bool = False
     numbers: Iterable[int] = ()
     _surplus: dict[str, int] = field(default_factory=dict)
     _rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -102,11 +105,12 @@ class Check:
     def _difference(self, arguments: tuple[Any, ...], n_calls: int, refused: str) -> str:
         """refused: what is given where the module does not take the first call; of other lengths it may take none."""
         calls: list[tuple[dict[str, np.ndarray], list[np.ndarray]]] = []
+        module = copied(self.module) if self.keeps else self.module
         for number in range(n_calls):
             inputs = self._drawn(arguments, _SCALES[number % len(_SCALES)], calls[-1][1] if calls else [])
             try:
                 with self.torch.no_grad():
-                    result = self.module(*inputs)
+                    result = module(*inputs)
                 # copies, for the next call may write into what this one returned
                 wanted = [x.detach().clone().numpy() for x in leaves(result) if isinstance(x, self.torch.Tensor)]
             except Exception:

@@ -11,7 +11,7 @@ from typing import Any
 from ... import passes
 from ..._files import silenced
 from ..._text import shown
-from ...errors import Error, UnsupportedError
+from ...errors import Error, ShapeError, UnsupportedError
 from ...ir.graph import Graph
 from ...ir.ops import OPS, Cell
 from .. import onnx
@@ -49,6 +49,8 @@ def graph_of(
         try:
             return _graph_of(torch, given, outside, time_axis, fixed, states, caller)
         except Error as error:
+            if isinstance(error, ShapeError):
+                caller.doubt_axis()
             tried = caller.tried(lambda axes: _graph_of(torch, given, outside, axes, fixed, states, ModuleCaller()))
             error.args = ("; ".join([str(error), *tried]),)
             raise
@@ -79,6 +81,7 @@ def _graph_of(
     told_axes: Mapping[str, int | None] | None = time_axis if isinstance(time_axis, Mapping) else None
     if program is None:
         caller.axes = times
+        caller.sizes = {name: tuple(tensor.shape) for name, tensor in zip(names, tensors, strict=True)}
     elif time_axis is None and program.range_constraints:
         raise ValueError("from_torch: time_axis is None, but the program was exported with open sizes")
     else:  # what is open it says itself
@@ -119,9 +122,8 @@ def _graph_of(
                 f"{elsewhere}"
             )
         fed = {**(states or {}), **pairs.told}
-        if not fixed and (
-            output := _differs(Check(torch, given.module, given.arguments, names, axes, graph, fed, numbers_of(path)))
-        ):
+        check = Check(torch, given.module, given.arguments, names, axes, graph, fed, bool(kept), numbers_of(path))
+        if not fixed and (output := _differs(check)):
             _refuse_other(given.name, f"gives another {output} than the module, which", output, kept, outside)
         return graph
 

@@ -21,11 +21,12 @@ _TRIED = 3
 class ModuleCaller(Caller):
     """A caller of `from_torch`.
 
-    axes: input -> its axis of time, None of a program, whose axes are as it was exported. untried: what to say -> the
-    time_axis that it stands on.
+    axes: input -> its axis of time, None of a program, whose axes are as it was exported. sizes: input -> those of the
+    example. untried: what to say -> the time_axis that it stands on.
     """
 
     axes: Mapping[str, int] | None = None
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     untried: dict[str, Mapping[str, int] | None] = field(default_factory=dict)
 
     def told(self, advice: Advice, size: int) -> str:
@@ -39,6 +40,14 @@ class ModuleCaller(Caller):
         if axes != self.axes:
             self.untried[words] = axes or None
         return ""
+
+    def doubt_axis(self) -> None:
+        """Have other axes tried, where one argument alone has time."""
+        if self.axes and len(self.axes) == 1:
+            ((name, axis),) = self.axes.items()
+            for other, size in enumerate(self.sizes[name]):
+                if size > 1 and other != axis:
+                    self.untried[f"if its axis {other} is time, with time_axis={ {name: other} }"] = {name: other}
 
     def streamed(self) -> str:
         return "say which axis they are along with time_axis="
