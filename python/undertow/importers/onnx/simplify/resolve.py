@@ -11,7 +11,7 @@ gives. Everything comes out in one flat namespace. An `If`, `Loop` or `Scan` tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Resolver:
         self._opsets = [self.onnx.helper.make_opsetid("", opset)]
         #: (dtype, shape) -> the type of constants
         self._constant_types: dict[tuple[Any, tuple[int, ...]], Any] = {}
-        self.sequences = Sequences(self.onnx, constants)
+        self.sequences = Sequences(self.onnx, constants, self.sizes)
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}  # name -> the number that its last namesake got
         self._n_nodes = 0
@@ -283,8 +283,14 @@ class Resolver:
         if all(not name or name in self.constants for name in {*node.inputs, *captured}):
             run_constant(self, node, graphs["body"], scope)
             return []
-        node.bodies = {"body": self.body(node, graphs["body"], scope)}
-        return counted(self.onnx, node, self.constants) if node.op == "Loop" else [node]
+        if node.op == "Scan":
+            node.bodies = {"body": self.body(node, graphs["body"], scope)}
+            return [node]
+        lists = any(self.sequences.begins_empty(name) for name in node.inputs[2:])
+        node.bodies = {"body": self.body(node, graphs["body"], scope, ranked=node.inputs[2:] if lists else ())}
+        if lists:
+            self.sequences.collect(node)
+        return counted(self.onnx, node, self.constants)
 
     def _branch(self, node: OnnxNode, graphs: Mapping[str, Any], scope: Scope) -> list[OnnxNode]:
         condition = self.constants.get(node.inputs[0]) if node.inputs else None
@@ -308,12 +314,21 @@ class Resolver:
         scope: Scope,
         given: Mapping[str, np.ndarray] | None = None,
         protos: Iterable[Any] | None = None,
+        ranked: Sequence[str] = (),
     ) -> Body:
         """A graph inside of a node, resolved; `given`: its inputs where they are known, by the graph's own names;
-        protos: the nodes that its outputs need, where somebody knows them already.
+        protos: the nodes that its outputs need, where somebody knows them already; ranked: values of which those that a
+        Loop carries have the ranks.
         """
         inner: Scope = scope.new_child()
         inputs = [self._define(v.name, inner) for v in graph.input]
+        if ranked and inputs:
+            self.set_type(inputs[0], np.int64, [])  # the number of the round
+        for flat, name in zip(inputs[2:], ranked, strict=False):
+            kind, sizes = self._type(name), self.sizes(name)
+            if kind is not None and sizes is not None:
+                open_sizes: Sizes = [None] * len(sizes)
+                self.types[flat] = self.onnx.helper.make_tensor_type_proto(kind.tensor_type.elem_type, open_sizes)
         for value, flat in zip(graph.input, inputs, strict=True):
             if given is not None:
                 self.constants[flat] = given[value.name]

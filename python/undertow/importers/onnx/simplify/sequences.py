@@ -1,31 +1,82 @@
 # SPDX-License-Identifier: MIT
 """Sequences of tensors, where every place in them is known: a split and what is taken of it are slices, and what is
-put together and joined is a Concat. Exporters write them where a size is open.
+put together and joined is a Concat. Exporters write them where a size is open. A sequence that a Loop appends to in
+each round is a tensor that it collects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..file.nodes import OnnxNode, wrap
+from ..file.nodes import Body, OnnxNode, needed, wrap
 
 _END = 2**31 - 1
+#: what makes a sequence that a Loop collects; its input is the tensor, its attribute the rank of a part
+_COLLECTED = "Collected"
 
 
 class Sequences:
-    """What the values are that hold sequences."""
+    """What the values are that hold sequences. sizes: the shape of a value, as far as it is known."""
 
-    def __init__(self, onnx: Any, constants: dict[str, np.ndarray]) -> None:
-        self.onnx, self.constants = onnx, constants
+    def __init__(
+        self, onnx: Any, constants: dict[str, np.ndarray], sizes: Callable[[str], list[int | None] | None]
+    ) -> None:
+        self.onnx, self.constants, self.sizes = onnx, constants, sizes
         self._makers: dict[str, OnnxNode] = {}
+
+    def begins_empty(self, name: str) -> bool:
+        maker = self._makers.get(name)
+        return maker is not None and maker.op == "SequenceEmpty"
+
+    def collect(self, loop: OnnxNode) -> None:
+        """Let a Loop collect what it appends to sequences that are empty before it, in place of carrying them."""
+        body, n = loop.bodies["body"], max(len(loop.inputs) - 2, 0)
+        if len(body.inputs) != 2 + n or len(body.outputs) < 1 + n:
+            return  # the walk refuses it
+        appended = {i: part for i in range(n) if (part := self._appended(loop, body, i))}
+        kept = [i for i in range(n) if i not in appended]
+        outputs = [*loop.outputs, *[""] * (len(body.outputs) - 1 - len(loop.outputs))]
+        collected = {i: f"{outputs[i]}.rows" if outputs[i] else "" for i in appended}
+        for i, part in appended.items():
+            sizes = self.sizes(part)
+            attrs = {} if sizes is None else {"sizes": sizes}
+            self._makers[outputs[i]] = OnnxNode(
+                None, _COLLECTED, loop.name, [collected[i]], [outputs[i]], attrs, loop.opset
+            )
+        if appended:
+            loop.inputs = [*loop.inputs[:2], *(loop.inputs[2 + i] for i in kept)]
+            loop.outputs = [*(outputs[i] for i in kept), *outputs[n:], *collected.values()]
+            results = [
+                body.outputs[0],
+                *(body.outputs[1 + i] for i in kept),
+                *body.outputs[1 + n :],
+                *appended.values(),
+            ]
+            inputs = [*body.inputs[:2], *(body.inputs[2 + i] for i in kept)]
+            loop.bodies["body"] = Body(inputs, needed(body.nodes, results), results)
+
+    def _appended(self, loop: OnnxNode, body: Body, i: int) -> str:
+        """What each round puts at the end of a carried sequence that starts empty, and for nothing else."""
+        name, makers = body.inputs[2 + i], {result: node for node in body.nodes for result in node.outputs}
+        maker = makers.get(body.outputs[1 + i])
+        while maker is not None and maker.op == "Identity":
+            maker = makers.get(maker.inputs[0])
+        if maker is None or maker.op != "SequenceInsert" or not self.begins_empty(loop.inputs[2 + i]):
+            return ""
+        readers = [node for node in body.nodes if name in node.uses]
+        is_end = len(maker.inputs) == 2 or not maker.inputs[2]
+        return maker.inputs[1] if readers == [maker] and maker.inputs[0] == name and is_end else ""
 
     def spelled_out(self, node: OnnxNode) -> list[OnnxNode]:
         """The nodes on tensors in place of one that takes from a sequence, where that is known; else the node."""
-        if node.op in ("SplitToSequence", "SequenceConstruct"):
+        if node.op in ("SplitToSequence", "SequenceConstruct", "SequenceEmpty"):
             self._makers[node.outputs[0]] = node
         maker = self._makers.get(node.inputs[0]) if node.inputs else None
+        if maker is not None and maker.op == _COLLECTED:
+            return self._of_collected(node, maker) or [node]
         if maker is None or node.op not in ("SequenceAt", "ConcatFromSequence"):
             return [node]
         if node.op == "ConcatFromSequence":
@@ -39,6 +90,31 @@ class Sequences:
         if not -len(maker.inputs) <= place < len(maker.inputs):
             node.shape_error(f"takes place {place} of a sequence of {len(maker.inputs)}")
         return [self._node("Identity", [maker.inputs[place]], node)]
+
+    def _of_collected(self, node: OnnxNode, maker: OnnxNode) -> list[OnnxNode] | None:
+        """The nodes on the tensor that a Loop has collected, whose first axis counts the rounds."""
+        (rows,), sizes = maker.inputs, maker.attrs.get("sizes")
+        if node.op == "SequenceAt":
+            return [self._node("Gather", [rows, node.inputs[1]], node, axis=0)]
+        if node.op == "SequenceLength":
+            shape = f"{node.outputs[0]}.shape"
+            proto = self.onnx.helper.make_node("Shape", [rows], [shape], name=shape)
+            first = self._constant(node, "first", np.array(0))
+            return [wrap(self.onnx, proto, node.opset), self._node("Gather", [shape, first], node, axis=0)]
+        if node.op != "ConcatFromSequence" or sizes is None:
+            return None
+        is_new, rank = bool(node.attrs.get("new_axis", 0)), len(sizes)
+        axis = int(node.attrs["axis"]) % (rank + is_new)
+        perm = [*range(1, axis + 1), 0, *range(axis + 1, rank + 1)]
+        if is_new:
+            return [self._node("Transpose", [rows], node, perm=perm)]
+        if sizes[axis] != 1:
+            return None
+        moved = f"{node.outputs[0]}.moved"
+        proto = self.onnx.helper.make_node("Transpose", [rows], [moved], name=moved, perm=perm)
+        given = [self._constant(node, "axes", np.array([axis + 1]))] if node.opset >= 13 else []
+        attrs = {} if given else {"axes": [axis + 1]}
+        return [wrap(self.onnx, proto, node.opset), self._node("Squeeze", [moved, *given], node, **attrs)]
 
     def _piece(self, node: OnnxNode, maker: OnnxNode, place: int) -> list[OnnxNode] | None:
         axis = int(maker.attrs.get("axis", 0))

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Lists that a Loop appends to, as torch.jit.script writes `rows.append(h)` and `torch.stack(rows, 1)`, against ONNX
+Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import undertow
+from decomposed import H, I, N, T, ops, rnn_body, sequence_agrees
+from onnx_files import BOOL, FLOAT, INT64, graph_of, helper, info, node, random, save, session_of
+from undertow.errors import UnsupportedError
+
+
+def rows_of(name):
+    """A list of tensors."""
+    return helper.make_value_info(name, helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, None)))
+
+
+def list_file(tmp_path, rng, part, behind, outputs, insert="rows part", dims=("T", N, I), weights=None):
+    """h of each timestep is appended as `part`; behind: what becomes of the list "all"."""
+    nodes, inner_weights, _ = rnn_body(rng)
+    body = graph_of(
+        [node("Gather", "X i", "x", axis=0), *nodes, *part, node("SequenceInsert", insert, "more"),
+         node("Identity", "on", "on_next")],
+        [info("i", [], INT64), info("on", [], BOOL), "h", rows_of("rows")],
+        [info("on_next", [], BOOL), "h_next", rows_of("more")],
+        inner_weights,
+    )  # fmt: skip
+    held = {"h_0": np.zeros((N, H), np.float32), "true": np.array(True), "zero": np.array(0), **(weights or {})}
+    nodes = [
+        node("Shape", "X", "shape"),
+        node("Gather", "shape zero", "count", axis=0),
+        helper.make_node("SequenceEmpty", [], ["none"]),
+        node("Loop", "count true h_0 none", "h_T all", body=body),
+        *behind,
+    ]
+    return save(graph_of(nodes, [info("X", list(dims))], outputs, held), tmp_path)
+
+
+SAME = [node("Identity", "h_next", "part")]
+ROWS = {
+    "stack along the first axis": (SAME, [node("ConcatFromSequence", "all", "Y", axis=0, new_axis=1)]),
+    "stack along the second": (
+        SAME,
+        [node("ConcatFromSequence", "all", "y", axis=1, new_axis=1), node("Transpose", "y", "Y", perm=[1, 0, 2])],
+    ),
+    "stack along the last": (
+        SAME,
+        [node("ConcatFromSequence", "all", "y", axis=-1, new_axis=1), node("Transpose", "y", "Y", perm=[2, 0, 1])],
+    ),
+    "cat along the first axis": (
+        [node("Unsqueeze", "h_next first", "part")],
+        [node("ConcatFromSequence", "all", "Y", axis=0)],
+    ),
+    "cat along the second": (
+        [node("Unsqueeze", "h_next second", "part")],
+        [node("ConcatFromSequence", "all", "y", axis=-2), node("Transpose", "y", "Y", perm=[1, 0, 2])],
+    ),
+}
+AXES = {"first": np.array([0]), "second": np.array([1])}
+
+
+@pytest.mark.parametrize("dims", [("T", N, I), (T, N, I)], ids=["open", "fixed"])
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_list_that_is_joined(kind, dims, tmp_path, rng):
+    part, behind = ROWS[kind]
+    used = {name: array for name, array in AXES.items() if any(name in one.input for one in part)}
+    path = list_file(tmp_path, rng, part, behind, [info("Y", [dims[0], N, H])], dims=dims, weights=used)
+    if dims[0] == T:
+        X = random(rng, T, 1, I)
+        path = list_file(tmp_path, rng, part, behind, [info("Y", [T, 1, H])], dims=(T, 1, I), weights={**used, **ONE})
+        model = undertow.load(path)
+        np.testing.assert_allclose(model.run(X[:, 0]), session_of(path).run(None, {"X": X})[0][:, 0], atol=1e-5)
+    else:
+        assert ops(sequence_agrees(path, random(rng, T, N, I))) == ["rnn"]
+
+
+ONE = {"h_0": np.zeros((1, H), np.float32)}
+
+
+def test_the_last_of_a_list(tmp_path, rng):
+    last = [node("SequenceAt", "all end", "y")]
+    path = list_file(tmp_path, rng, SAME, last, [info("y", [N, H])], weights={"end": np.array(-1)})
+    X = random(rng, T, N, I)
+    want = session_of(path).run(None, {"X": X})[0]
+    for item in range(N):
+        np.testing.assert_allclose(undertow.load(path).run(X[:, item])[-1], want[item], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("part", "insert", "weights"),
+    [
+        (SAME, "rows part zero", {}),  # at the beginning: backwards in time
+        ([node("Concat", "h_next h_next", "part", axis=0)], "rows part", {}),  # joined along an axis of two rows
+    ],
+    ids=["at the beginning", "two rows"],
+)
+def test_other_lists_are_refused(part, insert, weights, tmp_path, rng):
+    behind = [node("ConcatFromSequence", "all", "Y", axis=0)]
+    path = list_file(tmp_path, rng, part, behind, [info("Y", ["rows", H])], insert, weights=weights)
+    with pytest.raises(UnsupportedError, match="Sequence"):
+        undertow.load(path)
