@@ -247,3 +247,97 @@ def test_a_running_mean_of_two_is_no_loop_of_the_second_weight(tmp_path):
     output = f.op("Concat", *(f.op("Unsqueeze", row, np.array([1])) for row in (one, mean)), axis=1)
     model = undertow.load(f.save(tmp_path / "m.onnx", output, 2))
     assert model.inputs["x"].shape == (2, K)
+
+
+def test_a_tree_over_four_timesteps_is_no_loop(tmp_path):
+    """Pairs are merged by one layer, and their results by the same."""
+    f = File()
+    W = f.weight(2 * K, K)
+    level = [f.op("Gather", "x", np.array(t), axis=1) for t in range(4)]
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=True)
+        level = [f.op("Tanh", f.op("MatMul", f.op("Concat", a, b, axis=1), W)) for a, b in pairs]
+    assert undertow.load(f.save(tmp_path / "m.onnx", level[0], 4)).inputs["x"].shape == (4, K)
+
+
+def test_a_row_of_the_state_before_beside_one_of_the_last_is_no_stream(tmp_path):
+    """h_0 and 2 h_1 as two rows: of two copies nothing tells a row of each timestep from one of both states."""
+    f = File()
+    step, states = rnn(f)
+    rows = []
+    for t in range(2):
+        h, states = step(f.op("Gather", "x", np.array(t), axis=1), *states)
+        rows.append(h if t == 0 else f.op("Mul", h, np.float32(2)))
+    output = f.op("Concat", *(f.op("Unsqueeze", row, np.array([1])) for row in rows), axis=1)
+    with pytest.warns(undertow.ModelWarning):
+        model = undertow.load(f.save(tmp_path / "m.onnx", output, 2))
+    assert model.inputs["x"].shape == (2, K)
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_an_average_that_starts_with_the_first_frame_is_warned_of(n, tmp_path):
+    f = File()
+    h = f.op("Gather", "x", np.array(0), axis=1)
+    rows = [h]
+    for t in range(1, n):
+        x = f.op("Gather", "x", np.array(t), axis=1)
+        h = f.op("Add", f.op("Mul", h, np.float32(0.9)), f.op("Mul", x, np.float32(0.1)))
+        rows.append(h)
+    output = f.op("Concat", *(f.op("Unsqueeze", row, np.array([1])) for row in rows), axis=1)
+    with pytest.warns(undertow.ModelWarning, match="of which each timestep has a copy that needs the one before"):
+        model = undertow.load(f.save(tmp_path / "m.onnx", output, n))
+    assert model.inputs["x"].shape == (n, K)
+
+
+def from_a_state(tmp_path, n, returned, changed):
+    """A loop over x [1, n, K] that starts from an input, and gives its rows y and a state: as it is, half of it, or the
+    one before the last.
+    """
+    f = File()
+    step, _ = rnn(f)
+    name = {"h_out": "h", "carry": "hidden", "p": "b"}[returned]
+    h, rows, states = name, [], [name]
+    for t in range(n):
+        h, _ = step(f.op("Gather", "x", np.array(t), axis=1), h)
+        rows.append(f.op("Unsqueeze", h, np.array([1])))
+        states.append(h)
+    last = {"": h, "halved": f.op("Mul", h, np.float32(0.5)), "before": states[-2]}[changed]
+    nodes = [node for _, node in f.nodes]
+    nodes.append(helper.make_node("Concat", rows, ["y"], axis=1))
+    nodes.append(helper.make_node("Identity", [last], [returned]))
+    used = {name for node in nodes for name in node.input}
+    weights = {name: array for name, array in f.weights.items() if name in used}
+    model = model_of(nodes, {"x": [1, n, K], name: [1, J]}, {"y": [1, n, J], returned: [1, J]}, weights, 18)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    return tmp_path / "m.onnx"
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("returned", ["h_out", "carry"])
+def test_a_loop_whose_state_is_returned(returned, n, tmp_path):
+    model = undertow.load(from_a_state(tmp_path, n, returned, ""))
+    step, (h,) = rnn(Numbers())
+    X, expected = np.random.default_rng(1).standard_normal((FRAMES, K)).astype(np.float32), []
+    for x in X:
+        h, _ = step(x[None], h)
+        expected.append(h[0])
+    stream = model.stream()
+    np.testing.assert_allclose([stream.step(x) for x in X], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("changed", ["halved", "before"])
+@pytest.mark.parametrize("returned", ["h_out", "carry", "p"])
+def test_a_loop_whose_state_is_returned_changed(returned, changed, n, tmp_path):
+    """A frame is a whole call, where names tell the state."""
+    path = from_a_state(tmp_path, n, returned, changed)
+    if returned == "p":
+        with pytest.raises(undertow.UnsupportedError, match="input 'b' starts a recurrent node, and output 'p'"):
+            undertow.load(path)
+        return
+    model, session = undertow.load(path), session_of(path)
+    stream, state = model.stream(), np.zeros((1, J), np.float32)
+    name = next(one.name for one in session.get_inputs() if one.name != "x")
+    for x in np.random.default_rng(1).standard_normal((4, n, K)).astype(np.float32):
+        y, state = session.run(["y", returned], {"x": x[None], name: state})
+        np.testing.assert_allclose(stream.step(x), y[0], rtol=0, atol=1e-5)

@@ -15,17 +15,20 @@ from .._text import shown
 from ..ir.graph import Graph
 from .fuse import fuse, rounds
 from .layout import order
-from .rebuild_cells import recover
+from .rebuild_cells import Moved, recover
 from .symmetric_dense import halve
 from .unused import tidy
 
 
 @dataclass
 class Report:
-    """What passes have found, for `Graph.notes`, and the elements of arrays that they have looked through."""
+    """What passes have found, for `Graph.notes`, the elements of arrays that they have looked through, and states that
+    are gone, with those that hold their elements now, and which.
+    """
 
     notes: list[str] = field(default_factory=list)
     work: int = 0
+    moved: Moved = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ def _tidy(graph: Graph) -> Report:
 
 
 def _cells(graph: Graph) -> Report:
-    recovered, work = recover(graph)
+    recovered, work, moved = recover(graph)
     if recovered:
         tidy(graph)
-    return Report([f"recovered: {shown(name)} from products, sums and registers" for name in recovered], work)
+    return Report([f"recovered: {shown(name)} from products, sums and registers" for name in recovered], work, moved)
 
 
 def _fuse(graph: Graph) -> Report:
@@ -107,10 +110,11 @@ def run(graph: Graph, passes: Iterable[Pass] = PIPELINE) -> Report:
         graph.passed.append(step.name)
         total.notes += report.notes
         total.work += report.work
+        total.moved |= report.moved
         for watcher in watchers:
             watcher(graph, step.name)
     graph.note(*total.notes)
     return total
 
 
-__all__ = ["ESSENTIAL", "PIPELINE", "Pass", "Report", "run", "watchers"]
+__all__ = ["ESSENTIAL", "PIPELINE", "Moved", "Pass", "Report", "run", "watchers"]

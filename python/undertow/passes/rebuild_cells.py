@@ -22,8 +22,13 @@ _WEIGHTS, _TIMES = 2**21, 4
 _WORK, _WORK_EACH = 2**27, 64
 
 
-def recover(graph: Graph) -> tuple[list[str], int]:
-    """Replace cells that were taken apart, in place; gives the names of the new nodes, and the work that it took.
+#: state that is gone -> those that hold its elements now, and which
+Moved = dict[str, list[tuple[str, np.ndarray]]]
+
+
+def recover(graph: Graph) -> tuple[list[str], int, Moved]:
+    """Replace cells that were taken apart, in place; gives the names of the new nodes, the work that it took, and where
+    states went.
 
     A cell whose matrices would be much larger than what the graph holds stays as it is, and so do those that are not
     found within a bounded search: they stream through their registers, only slower. Registers that this leaves without
@@ -32,19 +37,20 @@ def recover(graph: Graph) -> tuple[list[str], int]:
     n = graph.n_parameters
     budget = Budget(8 * (_WEIGHTS + _TIMES * n), _WORK + _WORK_EACH * n)
     names: list[str] = []
+    moved: Moved = {}
     n_before = -1
     try:
         while n_before < len(names):  # with the cells of one round there, others may show
             n_before = len(names)
             none: set[tuple[str, str]] = set()
             while (cell := find(graph, budget, none)) is not None:
-                names.append(_insert(graph, cell))
+                names.append(_insert(graph, cell, moved))
     except Spent:
         pass
-    return names, budget.used
+    return names, budget.used, moved
 
 
-def _insert(graph: Graph, cell: Cell) -> str:
+def _insert(graph: Graph, cell: Cell, moved: Moved) -> str:
     name = _next(graph, cell.op)
     inputs = inputs_of(cell)
     W = _stacked([(form, inputs) for form in cell.gates])
@@ -66,7 +72,7 @@ def _insert(graph: Graph, cell: Cell) -> str:
         taken = [
             (new, table(part.positions)) for new, part in zip(states, cell.parts, strict=True) if part.state == state
         ]
-        _release(graph, state, taken, name, dict(zip(states, ends, strict=False)))
+        moved[state] = _release(graph, state, taken, name, dict(zip(states, ends, strict=False)))
     sort_nodes(graph)
     return name
 
@@ -105,9 +111,12 @@ def _input(graph: Graph, inputs: Sequence[Vector], name: str) -> str:
     return graph.add("select", [joined], name=f"{name}_x", weights={"indices": indices})
 
 
-def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell: str, ends: dict[str, str]) -> None:
+def _release(
+    graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell: str, ends: dict[str, str]
+) -> list[tuple[str, np.ndarray]]:
     """Take elements out of a register: a smaller one stays for the rest. A cell's state is its own: who read it from
     the register reads what the cell gave at the timestep before, kept in a register again; `ends`: state -> that value.
+    Gives the states that hold the elements now, and which.
     """
     old = graph.states[state]
     size = int(np.prod(old.shape, dtype=np.int64))
@@ -122,7 +131,9 @@ def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell
         kept = graph.state(_unused(graph, f"{state}.rest"), (len(rest),), init)
         pieces.append((kept, rest))
     wanted = [node for node in reads if _is_read(graph, node.outputs[0])]
+    holding = list(pieces)
     if wanted:
+        holding += [(_unused(graph, f"{new}.before"), positions) for new, positions in pieces if new in ends]
         values = [_before(graph, new, ends[new]) if new in ends else _read(graph, new) for new, _ in pieces]
         order = np.argsort(np.concatenate([positions for _, positions in pieces]))
         joined = values[0] if len(values) == 1 else graph.add("concat", values, name=f"{cell}_{state}")
@@ -139,6 +150,7 @@ def _release(graph: Graph, state: str, taken: list[tuple[str, np.ndarray]], cell
         for value in node.outputs:
             del graph.values[value]
     del graph.states[state]
+    return holding
 
 
 def _read(graph: Graph, state: str) -> str:

@@ -231,7 +231,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
     for port in program.state_inputs:
         if port.name not in named:
             final = states.find_output(walk, port.name)
-            states.check_names(program, port.name, final)
+            states.check_names(walk, port.name, final)
             if final is None and _starts_anew(walk):
                 raise Retry(
                     f"input {port.name!r} starts a recurrent node in every call, for the file has one timestep, and no "
@@ -272,7 +272,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         walk.has_rates,
     )
     for port in program.state_inputs:
-        _describe_state(walk, port.name, result)
+        _describe_state(walk, port.name, result, report.moved)
     result.notes = report.notes
     if walk.has_rates:
         graph.frames_in, graph.frames_out = walk.reading.frames, int(next(iter(walk.rates.values()), 1))
@@ -328,7 +328,7 @@ def _check_rates(walk: Walk) -> None:
         )
 
 
-def _describe_state(walk: Walk, name: str, result: Imported) -> None:
+def _describe_state(walk: Walk, name: str, result: Imported, moved: passes.Moved) -> None:
     start = walk.state_tensors[name]
     batch = walk.reading.axes[name][1]
     flat = start.elements.take(0, batch).ravel() if batch is not None else start.elements.ravel()
@@ -336,13 +336,14 @@ def _describe_state(walk: Walk, name: str, result: Imported) -> None:
     parts = []
     for binding in walk.bindings:
         where = places.of(binding.elements.ravel())
-        if where[0] >= 0 and binding.state in result.graph.states:
+        if where[0] >= 0:
             if (where < 0).any():
                 raise ValueError(f"state {binding.state!r} starts from elements of more than input {name!r}")
-            parts += [(s, where) for s in (binding.state, f"{binding.state}.before") if s in result.graph.states]
-    if f"{name}.value" in result.graph.states:
-        parts.append((f"{name}.value", np.arange(len(flat))))
-    result.state_inputs[name] = parts
+            parts += [(state, where) for state in (binding.state, f"{binding.state}.before")]
+    parts.append((f"{name}.value", np.arange(len(flat))))
+    for state, where in parts:  # which grows
+        parts += [(new, where[taken]) for new, taken in moved.get(state, ())]
+    result.state_inputs[name] = [(state, where) for state, where in parts if state in result.graph.states]
     result.state_layouts[name] = (start.shape, batch)
 
 

@@ -168,6 +168,11 @@ def check_memoryless(program: Program) -> None:
     raise refusal
 
 
+def are_all_named(program: Program) -> bool:
+    """Whether names pair every input with an output."""
+    return len(by_names(Possible(program).alike, Strength.LETTER)) == len(program.inputs)
+
+
 def check_starts(program: Program) -> None:
     """Refuse a clip of which a recurrent node starts from an input, where an output could return that.
 
@@ -377,6 +382,7 @@ def check_given(program: Program, states: dict[str, str]) -> None:
 __all__ = [
     "Pair",
     "alone",
+    "are_all_named",
     "candidates",
     "check_given",
     "check_memoryless",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..file.nodes import OnnxNode
 from ..simplify.program import RECURRENT, Program, carries
 from ..traits import traits
 from .names import Strength, by_names, strength
@@ -195,9 +196,21 @@ def origins(program: Program, name: str) -> set[str]:
     return origins
 
 
+def starts_and_ends(node: OnnxNode) -> list[tuple[str, str]]:
+    """What a recurrent node or a loop starts each of its states from, and ends with."""
+    if node.op in RECURRENT:
+        return list(zip(node.inputs[5:7], node.outputs[1:3], strict=False))
+    if node.op == "Loop":
+        return list(zip(node.inputs[2:], node.outputs, strict=False))
+    n_scanned = int(node.attrs.get("num_scan_inputs", 0))
+    return (
+        list(zip(node.inputs[: len(node.inputs) - n_scanned], node.outputs, strict=False)) if node.op == "Scan" else []
+    )
+
+
 def values_of(program: Program, name: str) -> set[str]:
-    """The values that `name` is computed from, itself included; of what a recurrent node gives at each timestep, not
-    what it is made of.
+    """The values that `name` is computed from, itself included; of what a recurrent node or a loop gives at each
+    timestep, not what it is made of.
     """
     values, todo = set(), [name]
     while todo:
@@ -205,7 +218,8 @@ def values_of(program: Program, name: str) -> set[str]:
         if value and value not in values:
             values.add(value)
             node = program.producer.get(value)
-            if node is not None and not (node.op in RECURRENT and value == node.outputs[0]):
+            ends = [end for _, end in starts_and_ends(node)] if node is not None else []
+            if node is not None and (not ends or value in ends):
                 todo += node.uses
     return values
 
@@ -225,4 +239,4 @@ class Sizes:
         return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
 
 
-__all__ = ["Possible", "Sizes", "are_returned", "by_cells", "origins", "sizes", "values_of"]
+__all__ = ["Possible", "Sizes", "are_returned", "by_cells", "origins", "sizes", "starts_and_ends", "values_of"]

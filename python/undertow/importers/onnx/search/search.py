@@ -171,13 +171,13 @@ def _check_called(program: Program, imported: Imported) -> None:
 
 def _check_remembers(program: Program, imported: Imported) -> None:
     """Refuse what remembers nothing, where a state may have been taken for a frame, or a frame for a state."""
-    if not imported.graph.inputs:
+    if imported.pairs and not imported.graph.inputs:
         raise UnsupportedError(
             f"no frame comes in: {[pair.input for pair in imported.pairs]} are states as they were read, and nothing "
             "else changes what comes out; a stream takes a frame in each step"
         )
     returned = {pair.input: pair.output for pair in imported.pairs if pair.output}
-    if returned and not remembers(imported.graph):
+    if returned and not remembers(imported.graph) and pairing.are_all_named(program):
         error = UnsupportedError(f"as names pair the states, {returned}, what else comes out needs none of them")
         raise Refusal(error, [pairing.alone({name: [output] for name, output in returned.items()})])
     told = imported.pairs or imported.proof.walks

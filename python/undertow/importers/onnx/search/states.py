@@ -19,7 +19,7 @@ from ..retry import Retry
 from ..simplify.program import RECURRENT, Program
 from .names import same_state
 from .pairing import Pair, alone
-from .possible import Sizes, origins, sizes, values_of
+from .possible import Sizes, origins, sizes, starts_and_ends, values_of
 
 
 def find_output(walk: Walk, name: str) -> str | None:
@@ -46,17 +46,18 @@ class NotReturned(Retry):
     """Names say which output returns a state, and the nodes that start from it say otherwise."""
 
 
-def check_names(program: Program, name: str, output: str | None) -> None:
+def check_names(walk: Walk, name: str, output: str | None) -> None:
     """Hold what recurrent nodes say of a state (`find_output`) against names.
 
     Raises:
         NotReturned: an output of that shape is called like what returns it, and is not what the nodes end with.
     """
+    program = walk.program
     shape = sizes(next(p.dims for p in program.state_inputs if p.name == name))
     names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
     told = [o for o in program.outputs if same_state(name, o) and Sizes(program.output_dims[o], names).fits(shape)]
     if not told and not program.states_told:
-        _check_ends(program, name, output, shape, names)
+        _check_ends(walk, name, output, shape, names)
     if not told or output in told:
         return
     if output is None:
@@ -72,16 +73,21 @@ def check_names(program: Program, name: str, output: str | None) -> None:
     )
 
 
-def _check_ends(program: Program, name: str, output: str | None, shape: tuple[int, ...], names: set[str]) -> None:
-    """Refuse a state that may be returned changed: an output of its shape is computed from what the node ends with, and
-    none is that.
+def _check_ends(walk: Walk, name: str, output: str | None, shape: tuple[int, ...], names: set[str]) -> None:
+    """Refuse a state that may be returned changed: an output of its shape is made of what the node ends with, or of
+    several timesteps that begin with it, and none is that.
     """
-    ends = _ends(program, name)
+    program, ends = walk.program, _ends(walk.program, name)
     if output is not None and ends & origins(program, output):
         return
+    times = [p.dims[axis] for p in program.inputs if (axis := walk.reading.axes[p.name][0]) is not None]
+    several = output is None and any(n != 1 for n in times)
     for other in program.outputs:
-        fits = other != output and Sizes(program.output_dims[other], names).fits(shape)
-        if fits and ends & values_of(program, other) and not ends & origins(program, other):
+        if other == output or not Sizes(program.output_dims[other], names).fits(shape):
+            continue
+        is_of_ends = ends & values_of(program, other) and not (output and ends & origins(program, other))
+        is_of_several = several and not set(program.output_dims[other]) & set(times) and program.depends(other, name)
+        if is_of_ends or is_of_several:
             raise NotReturned(
                 f"input {name!r} starts a recurrent node, and output {other!r}, of its shape, is made of what the node "
                 "ends with: it may be what the next call starts from, and a state that changes between a recurrent "
@@ -92,12 +98,10 @@ def _check_ends(program: Program, name: str, output: str | None, shape: tuple[in
 
 
 def _ends(program: Program, name: str) -> set[str]:
-    """The final states of recurrent nodes that start from a state input."""
+    """The final states of recurrent nodes and loops that start from a state input."""
     ends: set[str] = set()
     for node in program.nodes:
-        if node.op in RECURRENT:
-            slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
-            ends |= {end for start, end in slots if start and end and name in origins(program, start)}
+        ends |= {end for start, end in starts_and_ends(node) if start and end and name in origins(program, start)}
     return ends
 
 

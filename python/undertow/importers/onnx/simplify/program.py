@@ -202,7 +202,10 @@ def make_program(
     with held:
         rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
     if rolled is not None:
-        program.rolled = finish(*rolled)
+        new_nodes, new_constants, left = rolled
+        program.written_out = program.written_out if left is None else lambda: left
+    if rolled is not None and new_nodes is not nodes:
+        program.rolled = finish(new_nodes, new_constants)
         program.rolled.effort = Effort(effort.n_bytes)
         program.rolled.folded_products, program.rolled.bound = program.folded_products, program.bound
     effort.used += evaluator.n_made

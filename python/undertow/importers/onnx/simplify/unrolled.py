@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -41,13 +42,14 @@ def rolled_up(
     outputs: Collection[str],
     evaluator: Evaluator,
     origins: Mapping[str, OnnxNode],
-) -> tuple[list[OnnxNode], dict[str, np.ndarray]] | None:
-    """The nodes with every loop that was found as a Scan, and the constants with what they start from; None without.
+) -> tuple[list[OnnxNode], dict[str, np.ndarray], OnnxNode | None] | None:
+    """The nodes with loops that were found as a Scan, the constants with what they start from, and a node of one that
+    could not be replaced; None without any.
 
     sizes: the shape of a value, as far as it is known; outputs: of the model;
     origins: the nodes that constants were computed by.
     """
-    constants, replaced = dict(constants), False
+    constants, left, loops = dict(constants), None, 0
     for loop in _loops(Given(nodes, constants, sizes, outputs, evaluator, origins)):
         for late in (True, False):
             given = Given(nodes, constants, sizes, outputs, evaluator, origins)
@@ -55,37 +57,48 @@ def rolled_up(
                 if loop.copies.late != late:
                     loop.copies = Copies(given, loop.copies.n, late)
                     loop.copies.match(loop.seeds)
-                nodes, replaced = _replace(given, loop), True
+                nodes = _replace(given, loop)
                 break
             except (NoLoop, Error):
                 continue
-    return (nodes, constants) if replaced else None
+        else:
+            left = next(iter(loop.copies.nodes.values())) if loop.copies.carried else left
+        loops += 1
+    return (nodes, constants, left) if loops else None
 
 
 def written_out(nodes: list[OnnxNode], constants: dict[str, np.ndarray], sizes: Sizes) -> OnnxNode | None:
-    """A node that a later timestep has a copy of, with the same weights, which is computed from it."""
+    """A node of which nearly each timestep has a copy, with the same weights, that is computed from the one before."""
     given = Given(nodes, constants, sizes, (), Evaluator(), {})
     for n in _lengths(given):
         levels = given.levels(n)
-        kinds: dict[tuple[str | int, ...], int] = {}
-        first: dict[int, dict[int, OnnxNode]] = {}
+        kinds: dict[tuple[Any, ...], int] = {}
+        first: list[OnnxNode] = []
+        places: list[set[int]] = []
         reach: dict[str, int] = {}
         for node in nodes:
-            weights = [name for name in node.inputs if name in constants and constants[name].size > 1]
+            weights = [constants[name] for name in node.inputs if name in constants]
             before = 0
             for name in node.uses:
                 before |= reach.get(name, 0)
             level = max((levels.get(name, -1) for name in node.inputs), default=-1)
-            if weights and level >= 0 and any(constants[name].dtype.kind == "f" for name in weights):
-                kind = kinds.setdefault((node.op, *(id(constants[name]) for name in weights)), len(kinds))
-                seen = first.setdefault(kind, {})
-                if before >> kind & 1 and min(seen) < level:
-                    return seen[min(seen)]
-                if kind < _MANY_KINDS:
-                    seen.setdefault(level, node)
-                    before |= 1 << kind
+            if level >= 0 and any(array.dtype.kind == "f" for array in weights) and len(kinds) < _MANY_KINDS:
+                kind = kinds.setdefault((node.op, *map(_same_key, weights)), len(kinds))
+                if kind == len(first):
+                    first.append(node)
+                    places.append({level})
+                elif before >> kind & 1 and max(places[kind]) < level:
+                    places[kind].add(level)
+                    if len(places[kind]) >= max(2, n - (2 if n > 4 else 1)):  # a tree over few has fewer
+                        return first[kind]
+                before |= 1 << kind
             reach.update(dict.fromkeys(node.outputs, before))
     return None
+
+
+def _same_key(array: np.ndarray) -> tuple[Any, ...] | int:
+    """The same for one array, and for single numbers that are equal."""
+    return (array.dtype.str, array.item()) if array.size == 1 else id(array)
 
 
 # -- where loops may be ------------------------------------------------------------------------------------------------
@@ -175,7 +188,9 @@ def _replace(given: Given, loop: _Loop) -> list[OnnxNode]:
     used = set(given.outputs).union(*(node.uses for node in kept))
     copies.name_outputs(used)
     lost = {name for node in gone.values() for name in node.outputs} & used - {join.outputs[0] for join in joins}
-    ends = [column for column in copies.columns if column.names.get(last) in lost]
+    # Of two copies, all is the first or the last: what only the one before has may be of another row of a result.
+    told = copies.columns if last > 1 else [column for column in copies.columns if column.before is None]
+    ends = [column for column in told if column.names.get(last) in lost]
     if lost - {column.names[last] for column in ends}:
         raise NoLoop
     carried = copies.carried
