@@ -268,3 +268,39 @@ def test_states_by_name_that_leave_no_frame(tmp_path):
     with pytest.raises(UnsupportedError, match="no frame comes in: "):
         load(path)
     assert load(path, states={"in0": "out0"}).inputs == ["state_in"]
+
+
+def test_a_state_that_keeps_what_a_recurrent_node_started_from(tmp_path, rng):
+    """d' = h: nothing else in the file reads h."""
+    weights = {"W": random(rng, 1, 9, 4), "R": random(rng, 1, 9, 3), "one": np.array([1])}
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R", "", "", "past_0"], ["Y", "present_0"], hidden_size=3),
+        node("Squeeze", "Y one", "a"),
+        node("Add", "a past_1", "y"),
+        node("Identity", "past_0", "present_1"),
+    ]
+    inputs = {"x": [1, 1, 4], "past_0": [1, 1, 3], "past_1": [1, 1, 3]}
+    model = model_of(nodes, inputs, {name: [1, 1, 3] for name in ("y", "present_0", "present_1")}, weights)
+    X = random(rng, 7, 1, 1, 4)
+    pairs = {"past_0": ("present_0", (1, 1, 3)), "past_1": ("present_1", (1, 1, 3))}
+    graph = load(save(model, tmp_path))
+    expected = stepped(model, {"x": X}, pairs)["y"].reshape(7, *graph.shape(graph.outputs["y"]))
+    agree(graph, X[:, 0, 0], {"y": expected})
+
+
+@pytest.mark.parametrize("move", ["rolled", "turned round"])
+def test_a_state_whose_elements_change_places(move, tmp_path, rng):
+    """a' = 0.9 move(a) + W x, of which the search for a cell took one table of places for another."""
+    order = np.roll(np.arange(5), 1) if move == "rolled" else np.arange(5)[::-1].copy()
+    weights = {"W": random(rng, 4, 5), "order": order, "decay": np.float32(0.9)}
+    nodes = [
+        node("Gather", "past order", "moved", axis=1),
+        node("Mul", "moved decay", "kept"),
+        node("MatMul", "x W", "wx"),
+        node("Add", "kept wx", "present"),
+        node("Tanh", "present", "y"),
+    ]
+    model = model_of(nodes, {"x": [1, 4], "past": [1, 5]}, {"y": [1, 5], "present": [1, 5]}, weights)
+    X = random(rng, 7, 1, 4)
+    expected = stepped(model, {"x": X}, {"past": ("present", (1, 5))})["y"][:, 0]
+    agree(load(save(model, tmp_path)), X[:, 0], {"y": expected})

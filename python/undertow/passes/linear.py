@@ -144,15 +144,15 @@ class Linear:
                 raise NotDiagonal
             return diagonal
         diagonal = np.zeros(self.size)
-        if isinstance(entries.rows, range) and entries.rows == entries.columns and self.size == of.size:
-            diagonal[entries.rows.start : entries.rows.stop] = entries.numbers
+        rows, columns = entries.rows, entries.columns
+        if isinstance(rows, range) and isinstance(columns, range) and rows == columns and self.size == of.size:
+            diagonal[rows.start : rows.stop] = entries.numbers
             return diagonal
-        rows, columns = table(entries.rows), table(entries.columns)
-        numbers = np.broadcast_to(entries.numbers, rows.shape)
-        mine = rows == columns
+        mine = table(rows) == table(columns)
+        numbers = np.broadcast_to(entries.numbers, mine.shape)
         if self.size != of.size or numbers[~mine].any():
             raise NotDiagonal
-        diagonal[rows[mine]] = numbers[mine]
+        diagonal[table(rows)[mine]] = numbers[mine]
         return diagonal
 
     def is_diagonal(self, of: Vector) -> bool:

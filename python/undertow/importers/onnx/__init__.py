@@ -235,18 +235,33 @@ def _check_starts(program: Program, given: Mapping[str, Any]) -> None:
 
 
 def _import(program: Program, said: _Said) -> Imported:
-    """What a program gives frame by frame, its loops rolled up; otherwise as it stands in the file."""
+    """What a program gives frame by frame, its loops rolled up; otherwise as it stands in the file.
+
+    Of a file of fixed sizes, the loop walks one axis: where another was read as time, that leaves two.
+    """
     for one in (program, program.rolled):
         if one is not None:
             one.starts, one.time_axis, one.caller = said.starts, said.time_axis, said.caller
+    refused: Error | Refusal | None = None
     if program.rolled is not None:
         try:
             imported = import_program(program.rolled, said.states)
-        except (Error, Refusal):
-            pass
+        except (Error, Refusal) as error:
+            refused = error
         else:
-            if any(time is not None for time, _ in imported.reading.axes.values()):
+            if _has_time(imported) and not (_of_fixed_sizes(imported, said) and program.rolled.written_out()):
                 return imported
     imported = import_program(program, said.states)
+    if refused is not None and _has_time(imported) and _of_fixed_sizes(imported, said):
+        raise refused
     check_calls(program, imported)
     return imported
+
+
+def _has_time(imported: Imported) -> bool:
+    return any(time is not None for time, _ in imported.reading.axes.values())
+
+
+def _of_fixed_sizes(imported: Imported, said: _Said) -> bool:
+    """Whether nothing but what is done along it tells that an axis is time."""
+    return imported.reading.fixed and said.time_axis is None and not imported.reading.carried

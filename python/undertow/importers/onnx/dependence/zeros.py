@@ -48,8 +48,8 @@ class Starts:
     sums: list[OnnxNode] = field(default_factory=list)
     #: sums and products of something computed and numbers of its shape, one batch item's
     rows: list[OnnxNode] = field(default_factory=list)
-    #: whether a node picks the only one along an axis, as a loop over one timestep does
-    picks: bool = False
+    #: what is computed from one place along an axis, as a loop over time takes timesteps
+    picked: set[str] = field(default_factory=set)
 
     def look(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
         """Note a node that is about to be run."""
@@ -81,9 +81,11 @@ class Starts:
                 self.of_zeros.append((node, mine))
 
     def _look_at_rows(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
-        if node.op == "Gather" and isinstance(operands[0], Reach) and isinstance(operands[1], np.ndarray):
-            self.picks |= operands[1].ndim == 0 and operands[0].shape[int(node.attrs.get("axis", 0))] == 1
-        if node.op not in ("Add", "Mul") or not self.bound.isdisjoint(node.inputs):
+        index = operands[1] if node.op == "Gather" and isinstance(operands[0], Reach) else None
+        is_after = not self.picked.isdisjoint(node.inputs)
+        if is_after or (isinstance(index, np.ndarray) and index.ndim == 0):
+            self.picked.update(node.outputs)
+        if node.op not in ("Add", "Mul") or not is_after or not self.bound.isdisjoint(node.inputs):
             return
         for mine, other in (operands, operands[::-1]):
             if not isinstance(mine, Reach) or not isinstance(other, np.ndarray) or other.ndim != len(mine.shape):
@@ -98,7 +100,7 @@ class Starts:
     @property
     def may_be_lost(self) -> OnnxNode | None:
         """A node that may be all that is left of a recurrence."""
-        return next(iter([*self.sums, *(self.rows if self.picks else ())]), None)
+        return next(iter([*self.sums, *self.rows]), None)
 
     def lost(self, nodes: Iterable[OnnxNode]) -> OnnxNode | None:
         """A node of a recurrence that does not go on, if there is one. nodes: of the graph itself."""

@@ -202,16 +202,22 @@ def build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, ke
         Failure: it did not come to its end.
     """
     walk = Driver(program, reading)
+
+    def again() -> Driver:
+        program.effort.add(walk.n_elements, walk.n_nodes)
+        walk.release()
+        second = Driver(program, reading, Known(walk.bindings))
+        second.run()
+        return second
+
     try:
         walk.run()
         if states.needs_second_walk(walk):
-            program.effort.add(walk.n_elements, walk.n_nodes)
-            walk.release()
-            walk = Driver(program, reading, Known(walk.bindings))
-            walk.run()
-        walk.position = len(program.nodes)
-        with walk.held:
-            result = _finish(walk, pairs, exact, keep_states)
+            walk = again()
+        result = _finished(walk, pairs, exact, keep_states)
+        if states.needs_second_walk(walk):  # for what is given back, or written into another state
+            walk = again()
+            result = _finished(walk, pairs, exact, keep_states)
     except (Error, Retry, TooMuch) as raised:
         error = TooLarge(walk.say_too_much(raised)) if isinstance(raised, TooMuch) else raised
         program.effort.add(walk.n_elements, walk.n_nodes, error, walk.position)
@@ -222,6 +228,12 @@ def build(program: Program, pairs: list[Pair], reading: Reading, exact: bool, ke
         walk.release()
     program.effort.add(walk.n_elements, walk.n_nodes)
     return result
+
+
+def _finished(walk: Driver, pairs: list[Pair], exact: bool, keep_states: bool) -> Imported:
+    walk.position = len(walk.program.nodes)
+    with walk.held:
+        return _finish(walk, pairs, exact, keep_states)
 
 
 def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Imported:

@@ -276,6 +276,8 @@ class _Check:
         bits = bits.reshape([reach.shape[a] for a in outer])
         flat, step, item = (np.broadcast_to(table, bits.shape).reshape(-1) for table in (bits, steps, items))
         back, ahead = horizon
+        if (step < 0).all():
+            self._no_rows(name, reach)
         timeless = np.uint64(np.bitwise_or.reduce(flat[step < 0], initial=0))
         for (t, i), number in self.cells.number.items():
             has = (flat >> np.uint64(number) & np.uint64(1)).astype(bool)
@@ -288,6 +290,23 @@ class _Check:
         if self.longer and not is_walked and len({t for t, _ in self.cells.of(timeless) if t >= 0}) > 1:
             raise self._not_time(name)
         return bool((step >= 0).any())
+
+    def _no_rows(self, name: str, reach: Reach) -> None:
+        """Refuse an output of one frame, where the file is of a fixed length, that has a row of each timestep: which
+        depends on that one and on earlier ones.
+        """
+        n = self.sizes.n_steps
+        if not self.claim.reading.fixed_time or self.claim.reading.carried or n < 2:
+            return
+        known = [t for t in self.cells.steps if t >= 0]
+        latest = [max((t for t in known if t <= row), default=-1) for row in range(n)]
+        for axis in [a for a, size in enumerate(reach.shape) if size == n]:
+            bits = reach.over([a for a in range(len(reach.shape)) if a != axis]).along([axis]).ravel()
+            if [max((t for t, _ in self.cells.of(row)), default=-1) for row in bits] == latest:
+                raise Refuted(
+                    f"output {name!r} has a row of each timestep of the file along axis {axis}, which are no copies of "
+                    "one another, and not one for each frame"
+                )
 
     def _all_items_count(self, outputs: Mapping[str, Operand]) -> None:
         """Check that each item of the batch reaches something, if one does."""

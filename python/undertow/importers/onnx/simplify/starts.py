@@ -26,19 +26,34 @@ def computed_from(resolver: Resolver, names: set[str]) -> set[str]:
 def folded_products(
     resolver: Resolver, nodes: list[OnnxNode], bound: set[str]
 ) -> list[tuple[OnnxNode, list[np.ndarray]]]:
-    """Products of a matrix with zeros, or with a row that is added to something computed, which the file holds, not the
-    caller has bound.
+    """Products of a matrix with zeros that are added to something, or with a row that are added to what is computed of
+    one timestep, and are of as many numbers or a multiple: which the file holds, not the caller has bound.
     """
-    added = _made_of(resolver, {name for node in nodes if node.op == "Add" for name in node.inputs})
+    picked = _of_one_place(resolver, nodes)
+    sums = [node.inputs for node in nodes if node.op == "Add"]
+    sums += [[node.inputs[0], node.inputs[2]] for node in nodes if node.op == "Gemm" and len(node.inputs) > 2]
+    added = _made_of(resolver, {name for inputs in sums for name in inputs})
+    added_to_one = _made_of(resolver, {name for inputs in sums if picked & set(inputs) for name in inputs})
     products = []
     for node in {id(node): node for node in resolver.origins.values()}.values():
         if node.op in ("MatMul", "Gemm") and resolver.constants.keys() >= set(node.inputs[:2]):
             arrays = [resolver.constants[name] for name in node.inputs[:2]]
-            of_zeros = any(a.size > 1 and not a.any() for a in arrays)
-            of_row = is_row(arrays[0]) and not is_row(arrays[1]) and not added.isdisjoint(node.outputs)
+            of_zeros = any(a.size > 1 and not a.any() for a in arrays) and not added.isdisjoint(node.outputs)
+            of_row = is_row(arrays[0]) and arrays[1].size % arrays[0].size ** 2 == 0
+            of_row = of_row and not added_to_one.isdisjoint(node.outputs)
             if (of_zeros or of_row) and bound.isdisjoint(node.inputs[:2]):
                 products.append((node, arrays))
     return products
+
+
+def _of_one_place(resolver: Resolver, nodes: list[OnnxNode]) -> set[str]:
+    """What is computed from one place along an axis, as a loop over time takes timesteps."""
+    picked: set[str] = set()
+    for node in nodes:
+        index = resolver.constants.get(node.inputs[1]) if node.op == "Gather" else None
+        if (index is not None and index.ndim == 0) or not picked.isdisjoint(node.inputs):
+            picked.update(node.outputs)
+    return picked
 
 
 def _made_of(resolver: Resolver, names: set[str]) -> set[str]:

@@ -8,7 +8,7 @@ compared (`unrolled_match`). What the file has computed of the first copy in adv
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,21 +50,32 @@ def rolled_up(
     origins: the nodes that constants were computed by.
     """
     constants, left, loops = dict(constants), None, 0
-    for loop in _loops(Given(nodes, constants, sizes, outputs, evaluator, origins)):
-        for late in (True, False):
-            given = Given(nodes, constants, sizes, outputs, evaluator, origins)
-            try:
-                if loop.copies.late != late:
-                    loop.copies = Copies(given, loop.copies.n, late)
-                    loop.copies.match(loop.seeds)
-                nodes = _replace(given, loop)
-                break
-            except (NoLoop, Error):
-                continue
-        else:
-            left = next(iter(loop.copies.nodes.values())) if loop.copies.carried else left
-        loops += 1
+    replaced = True
+    while replaced:  # of what the last timestep of one gave, another may begin
+        replaced = False
+        for loop in _loops(Given(nodes, constants, sizes, outputs, evaluator, origins)):
+            loops += 1
+            anew = _rolled(loop, nodes, lambda nodes: Given(nodes, constants, sizes, outputs, evaluator, origins))
+            if anew is not None:
+                nodes, replaced = anew, True
+            elif loop.copies.carried:
+                left = next(iter(loop.copies.nodes.values()))
     return (nodes, constants, left) if loops else None
+
+
+def _rolled(loop: _Loop, nodes: list[OnnxNode], given_of: Callable[[list[OnnxNode]], Given]) -> list[OnnxNode] | None:
+    """The nodes with a loop as a Scan, None where that cannot be."""
+    for late in (True, False):
+        given = given_of(nodes)
+        is_gone = loop.copies.nodes.keys() - map(id, nodes)  # into another loop
+        try:
+            if loop.copies.late != late or is_gone:
+                loop.copies = Copies(given, loop.copies.n, late)
+                loop.copies.match(loop.seeds)
+            return _replace(given, loop)
+        except (NoLoop, Error):
+            continue
+    return None
 
 
 def written_out(nodes: list[OnnxNode], constants: dict[str, np.ndarray], sizes: Sizes) -> OnnxNode | None:
@@ -147,13 +158,8 @@ def _try(given: Given, n: int, seeds: Sequence[Names]) -> Copies | None:
 
 def _lengths(given: Given) -> list[int]:
     """Sizes of axes of which every place is picked."""
-    places: dict[tuple[str, int], set[int]] = {}
-    for node in given.nodes:
-        for name in filter(None, node.outputs):
-            if (pick := given.pick(name)) is not None:
-                places.setdefault((pick.source, pick.axis), set()).add(pick.index)
-    sizes = [(given.size(*place), indices) for place, indices in places.items()]
-    return sorted({n for n, indices in sizes if n is not None and n >= MIN_TRIPS and indices == set(range(n))})
+    sizes = [(given.size(*place), len(indices)) for place, indices in given.places.items()]
+    return sorted({n for n, picked in sizes if n is not None and n == picked >= MIN_TRIPS})
 
 
 def _last_values(given: Given, n: int) -> Iterator[Names]:

@@ -93,11 +93,27 @@ class Given:
                 if node.op == "Concat" and used in (rising, rising[::-1]) and self._is_join(node):
                     level = -1
                 for name in node.outputs:
-                    pick = self.pick(name) if name and level < 0 else None
-                    is_timestep = pick is not None and self.size(pick.source, pick.axis) == n
-                    levels[name] = pick.index if pick is not None and is_timestep else level
+                    pick = self.timestep(name, n) if name and level < 0 else None
+                    levels[name] = level if pick is None else pick.index
             self._levels[n] = levels
         return self._levels[n]
+
+    @cached_property
+    def places(self) -> dict[tuple[str, int], set[int]]:
+        """(tensor, axis) -> the places along it that are picked."""
+        places: dict[tuple[str, int], set[int]] = {}
+        for node in self.nodes:
+            for name in filter(None, node.outputs):
+                if (pick := self.pick(name)) is not None:
+                    places.setdefault((pick.source, pick.axis), set()).add(pick.index)
+        return places
+
+    def timestep(self, name: str, n: int) -> Pick | None:
+        """What a node takes of a tensor, where that is one of n places of which each is taken."""
+        pick = self.pick(name)
+        if pick is None or self.size(pick.source, pick.axis) != n:
+            return None
+        return pick if len(self.places[pick.source, pick.axis]) == n else None
 
     def size(self, name: str, axis: int) -> int | None:
         sizes = self.sizes(name)

@@ -195,9 +195,8 @@ class Copies:
                     self._name(column, {t + 1: name})
             return
         t, name = self._model_of(column)
-        pick, column.model = self.given.pick(name), self.given.producer.get(name)
-        is_timestep = pick is not None and pick.index == t and self.given.size(pick.source, pick.axis) == self.n
-        if pick is not None and is_timestep and self.levels.get(pick.source, -1) < 0:
+        pick, column.model = self.given.timestep(name, self.n), self.given.producer.get(name)
+        if pick is not None and pick.index == t and self.levels.get(pick.source, -1) < 0:
             column.pick, column.model = pick, None
             return
         if column.model is None or column.model.bodies:
