@@ -99,8 +99,8 @@ class Starts:
 
     @property
     def may_be_lost(self) -> OnnxNode | None:
-        """A node that may be all that is left of a recurrence."""
-        return next(iter([*self.sums, *self.rows]), None)
+        """A node that may be all that is left of a recurrence; of several timesteps there is more."""
+        return None if self._goes_on() else next(iter([*self.sums, *self.rows]), None)
 
     def lost(self, nodes: Iterable[OnnxNode]) -> OnnxNode | None:
         """A node of a recurrence that does not go on, if there is one. nodes: of the graph itself."""
