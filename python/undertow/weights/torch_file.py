@@ -35,6 +35,14 @@ _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _DOUBLES = {"_flat_weights", "_all_weights", "_flat_weight_refs"}
 
 
+#: classes that hold a tensor and no weights beside it
+_WRAPPERS = {
+    ("torch.nn.parameter", "Parameter"),
+    ("torch.nn.parameter", "Buffer"),
+    ("torch.autograd.variable", "Variable"),
+}
+
+
 @dataclass(eq=False)
 class Storage:
     """A run of bytes in the file; dtype None means that the tensor says how to read them."""
@@ -222,12 +230,24 @@ class TorchReader:
         return finish(view, tensor.dtype)
 
 
+def _wrapped(record: Record) -> Any:
+    """The tensor in a Parameter or Variable as torch wrote them until 0.4: the class called with it. None of anything
+    else.
+    """
+    maker, args = record.maker, record.args
+    if not isinstance(maker, Global) or (maker.module, maker.name) not in _WRAPPERS:
+        return None
+    return args[0] if isinstance(args, tuple) and args and isinstance(args[0], Tensor) else None
+
+
 def _children(value: Any) -> list[tuple[str, Any]]:
     """(name, value) of what a container holds; an empty name adds none."""
     if isinstance(value, dict):
         return [(str(k) if isinstance(k, (str, int)) else str(i), v) for i, (k, v) in enumerate(value.items())]
     if isinstance(value, (list, tuple)):
         return [(str(i), v) for i, v in enumerate(value)]
+    if (wrapped := _wrapped(value)) is not None:
+        return [("", wrapped)]
     children: list[tuple[str, Any]] = []
     if isinstance(value.state, dict):
         is_module = isinstance(value.state.get("_modules"), dict) or isinstance(value.state.get("_parameters"), dict)
