@@ -195,3 +195,14 @@ def cached():
     g.output("y", g.add("dense", [after], weights={"W": rng.normal(size=(40, 36)) / 4}))
     g.add("state_write", [following], states=[state])
     return g
+
+
+#: networks that between them hold every kind of state: of a cell, learned, in registers, windows and superframes
+GRAPHS = {
+    "gru": lambda: single(np.random.default_rng(5), "gru", 5, 21),
+    "lstm": lambda: single(np.random.default_rng(5), "lstm", 5, 21, start=True),
+    "zoo": zoo,
+    "counter": counter,
+    "framed": framed,
+    "cached": cached,
+}

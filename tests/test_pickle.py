@@ -14,19 +14,11 @@ import pytest
 
 import undertow
 from frames import assert_same_bits, cut, frames
-from networks import cached, counter, framed, single, zoo
+from networks import GRAPHS, single, zoo
 from undertow.ir.graph import Graph
 from undertow.model import Model
 from undertow.states import checksum
 
-GRAPHS = {
-    "gru": lambda: single(np.random.default_rng(5), "gru", 5, 21),
-    "lstm": lambda: single(np.random.default_rng(5), "lstm", 5, 21, start=True),
-    "zoo": zoo,
-    "counter": counter,
-    "framed": framed,
-    "cached": cached,
-}
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 #: written by `write_golden`
 GOLDEN = Path(__file__).parent / "data" / "golden.pickle"

@@ -7,18 +7,9 @@ import numpy as np
 import pytest
 
 from frames import assert_same_bits, cut, frames
-from networks import cached, counter, framed, single, zoo
+from networks import GRAPHS, single
 from undertow import PoolError, StateError
 from undertow.model import Model
-
-GRAPHS = {
-    "gru": lambda: single(np.random.default_rng(5), "gru", 5, 21),
-    "lstm": lambda: single(np.random.default_rng(5), "lstm", 5, 21, start=True),
-    "zoo": zoo,
-    "counter": counter,
-    "framed": framed,
-    "cached": cached,
-}
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ class _Run(Context):
         self.values: dict[str, Operand] = dict(program.constants)
         self.evaluator, self.effort = evaluator, program.effort
         self.walked: list[Walked] = []
-        self.starts = Starts(program.bound)
+        self.starts = Starts(program.bound, program.picked)
         self.numbers = Numbers()
         self.depth = 0
         self.known: dict[str, np.ndarray] = {}

@@ -31,10 +31,14 @@ _OTHERS = ("Conv", "ConvInteger", "Einsum", "MatMulInteger", "QLinearConv", "QLi
 
 @dataclass
 class Starts:
-    """What nodes multiply with zeros that no input brings. bound: constants that are not the file's."""
+    """What nodes multiply with zeros that no input brings.
+
+    bound: constants that are not the file's. picked: what is computed from one place along an axis, as a loop over time
+    takes timesteps.
+    """
 
     bound: set[str] = field(default_factory=set)
-
+    picked: set[str] = field(default_factory=set)
     #: nodes that multiply a constant matrix with zeros, or with a row that a recurrence may start from, and that matrix
     of_zeros: list[tuple[OnnxNode, np.ndarray]] = field(default_factory=list)
     #: constant matrices of all other products, each as often as it is one
@@ -48,8 +52,6 @@ class Starts:
     sums: list[OnnxNode] = field(default_factory=list)
     #: sums and products of something computed and numbers of its shape, one batch item's
     rows: list[OnnxNode] = field(default_factory=list)
-    #: what is computed from one place along an axis, as a loop over time takes timesteps
-    picked: set[str] = field(default_factory=set)
 
     def look(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
         """Note a node that is about to be run."""
@@ -81,11 +83,9 @@ class Starts:
                 self.of_zeros.append((node, mine))
 
     def _look_at_rows(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
-        index = operands[1] if node.op == "Gather" and isinstance(operands[0], Reach) else None
-        is_after = not self.picked.isdisjoint(node.inputs)
-        if is_after or (isinstance(index, np.ndarray) and index.ndim == 0):
-            self.picked.update(node.outputs)
-        if node.op not in ("Add", "Mul") or not is_after or not self.bound.isdisjoint(node.inputs):
+        if node.op not in ("Add", "Mul") or self.picked.isdisjoint(node.inputs):
+            return
+        if not self.bound.isdisjoint(node.inputs):
             return
         for mine, other in (operands, operands[::-1]):
             if not isinstance(mine, Reach) or not isinstance(other, np.ndarray) or other.ndim != len(mine.shape):

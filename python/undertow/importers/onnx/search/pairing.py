@@ -30,6 +30,11 @@ from .possible import Possible, Sizes, by_cells, sizes, values_of
 _TRIED = 4
 #: no evidence
 _ALONE = "no other pair is possible"
+#: of a state that does not come back as a node left it
+CHANGES = (
+    "a state that changes between a recurrent node and the next step is not supported; export the cell as products and "
+    "activations (of torch, GRUCell or LSTMCell)"
+)
 _EITHER = "are called alike, but may be a frame and what is made of it"
 
 
@@ -173,6 +178,15 @@ def are_all_named(program: Program) -> bool:
     return len(by_names(Possible(program).alike, Strength.LETTER)) == len(program.inputs)
 
 
+def may_change(name: str, output: str) -> tuple[str, list[list[Advice]]]:
+    """That an output may return a state that was changed behind a recurrent node; and what to say if it does not."""
+    why = (
+        f"input {name!r} starts a recurrent node, and output {output!r}, of its shape, is made of what comes of it: it "
+        f"may be what the next call starts from, and {CHANGES}"
+    )
+    return why, [[Advice("say it", " if nothing returns the state", states={})]]
+
+
 def check_starts(program: Program) -> None:
     """Refuse a clip of which a recurrent node starts from an input, where an output could return that.
 
@@ -184,13 +198,8 @@ def check_starts(program: Program) -> None:
         for output in program.outputs:
             fits = Sizes(program.output_dims[output], names).fits(sizes(port.dims))
             if fits and port.name in values_of(program, output):
-                error = UnsupportedError(
-                    f"input {port.name!r} starts a recurrent node, and output {output!r}, of its shape, is made of it: "
-                    "it may be what the next call starts from, and a state that changes between a recurrent node and "
-                    "the next step is not supported; export the cell as products and activations (of torch, GRUCell or "
-                    "LSTMCell)"
-                )
-                raise Refusal(error, [[Advice("say it", " if nothing returns the state", states={})]])
+                why, advice = may_change(port.name, output)
+                raise Refusal(UnsupportedError(why), advice)
 
 
 def in_sequences(program: Program) -> list[Pair]:
@@ -380,6 +389,7 @@ def check_given(program: Program, states: dict[str, str]) -> None:
 
 
 __all__ = [
+    "CHANGES",
     "Pair",
     "alone",
     "are_all_named",
@@ -388,5 +398,6 @@ __all__ = [
     "check_memoryless",
     "check_starts",
     "in_sequences",
+    "may_change",
     "with_states",
 ]

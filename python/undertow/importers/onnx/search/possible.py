@@ -124,8 +124,8 @@ def _claimed(program: Program, outputs: Mapping[str, Sizes]) -> set[str]:
         ends: set[str] = set()
         for node in program.nodes:
             if node.op in RECURRENT:
-                slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
-                ends |= {end for start, end in slots if start and end and port.name in origins(program, start)}
+                pairs = starts_and_ends(node)
+                ends |= {end for start, end in pairs if start and end and port.name in origins(program, start)}
         shape = sizes(port.dims)
         claimed |= {o for o, sizes in outputs.items() if sizes.fits(shape) and ends & origins(program, o)}
     return claimed
@@ -144,8 +144,8 @@ def _of_its_cell(program: Program, name: str, outputs: list[str]) -> list[str]:
     ends: set[str] = set()
     for node in program.nodes:
         if node.op in RECURRENT:
-            starts = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
-            ends |= {end for start, end in starts if start and end and program.depends(start, name)}
+            pairs = starts_and_ends(node)
+            ends |= {end for start, end in pairs if start and end and program.depends(start, name)}
     return [output for output in outputs if ends and ends & origins(program, output)] or outputs
 
 
@@ -170,8 +170,8 @@ def by_cells(program: Program, name: str, outputs: list[str]) -> list[str]:
     returning = set()
     for node in program.nodes:
         if node.op in RECURRENT:
-            slots = zip(node.inputs[5:7], node.outputs[1:3], strict=False)
-            ends = {end for start, end in slots if start and end and program.depends(start, name)}
+            pairs = starts_and_ends(node)
+            ends = {end for start, end in pairs if start and end and program.depends(start, name)}
             returning |= {output for output in outputs if ends and ends & origins(program, output)}
     return [output for output in outputs if output in returning]
 
@@ -198,14 +198,14 @@ def origins(program: Program, name: str) -> set[str]:
 
 def starts_and_ends(node: OnnxNode) -> list[tuple[str, str]]:
     """What a recurrent node or a loop starts each of its states from, and ends with."""
+    starts, ends = [], node.outputs
     if node.op in RECURRENT:
-        return list(zip(node.inputs[5:7], node.outputs[1:3], strict=False))
-    if node.op == "Loop":
-        return list(zip(node.inputs[2:], node.outputs, strict=False))
-    n_scanned = int(node.attrs.get("num_scan_inputs", 0))
-    return (
-        list(zip(node.inputs[: len(node.inputs) - n_scanned], node.outputs, strict=False)) if node.op == "Scan" else []
-    )
+        starts, ends = node.inputs[5:7], node.outputs[1:3]
+    elif node.op == "Loop":
+        starts = node.inputs[2:]
+    elif node.op == "Scan":
+        starts = node.inputs[: len(node.inputs) - int(node.attrs.get("num_scan_inputs", 0))]
+    return list(zip(starts, ends, strict=False))
 
 
 def values_of(program: Program, name: str) -> set[str]:

@@ -304,8 +304,8 @@ class _Check:
             bits = reach.over([a for a in range(len(reach.shape)) if a != axis]).along([axis]).ravel()
             if [max((t for t, _ in self.cells.of(row)), default=-1) for row in bits] == latest:
                 raise Refuted(
-                    f"output {name!r} has a row of each timestep of the file along axis {axis}, which are no copies of "
-                    "one another, and not one for each frame"
+                    f"output {name!r} has a row of each timestep of the file along axis {axis}, and they are not "
+                    "computed alike"
                 )
 
     def _all_items_count(self, outputs: Mapping[str, Operand]) -> None:

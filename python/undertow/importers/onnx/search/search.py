@@ -86,7 +86,7 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
     if given:
         pairing.check_given(program, dict(given))
         program = pairing.with_states(program, list(given))
-    program = replace(program, states_told=given is not None)
+    program = replace(program, no_states=given is not None and not given)
     failures = _Failures()
     variants = list(_variants(program, given, exact))
     for inside in (False, True):

@@ -18,7 +18,7 @@ from ..frames.provenance import Tensor, ascends
 from ..retry import Retry
 from ..simplify.program import RECURRENT, Program
 from .names import same_state
-from .pairing import Pair, alone
+from .pairing import CHANGES, Pair, alone, may_change
 from .possible import Sizes, origins, sizes, starts_and_ends, values_of
 
 
@@ -37,7 +37,7 @@ def find_output(walk: Walk, name: str) -> str | None:
     if len(returning) > 1:
         ends = {end for node in program.nodes if node.op in RECURRENT for end in node.outputs[1:] if end}
         returning.sort(key=lambda output: bool(ends & origins(program, output)))
-    if program.states_told:
+    if program.no_states:
         returning = [output for output in returning if _ends(program, name) & origins(program, output)]
     return returning[-1] if returning else None
 
@@ -56,15 +56,14 @@ def check_names(walk: Walk, name: str, output: str | None) -> None:
     shape = sizes(next(p.dims for p in program.state_inputs if p.name == name))
     names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
     told = [o for o in program.outputs if same_state(name, o) and Sizes(program.output_dims[o], names).fits(shape)]
-    if not told and not program.states_told:
+    if not told and not program.no_states:
         _check_ends(walk, name, output, shape, names)
     if not told or output in told:
         return
     if output is None:
         raise NotReturned(
             f"input {name!r} starts a recurrent node, and output {told[0]!r}, which is called like what returns it, is "
-            "not what the node ends with: a state that changes between a recurrent node and the next step is not "
-            "supported; export the cell as products and activations (of torch, GRUCell or LSTMCell)"
+            f"not what the node ends with: {CHANGES}"
         )
     raise NotReturned(
         f"input {name!r} starts a recurrent node, which ends with output {output!r}, and output {told[0]!r} is called "
@@ -88,13 +87,7 @@ def _check_ends(walk: Walk, name: str, output: str | None, shape: tuple[int, ...
         is_of_ends = ends & values_of(program, other) and not (output and ends & origins(program, other))
         is_of_several = several and not set(program.output_dims[other]) & set(times) and program.depends(other, name)
         if is_of_ends or is_of_several:
-            raise NotReturned(
-                f"input {name!r} starts a recurrent node, and output {other!r}, of its shape, is made of what the node "
-                "ends with: it may be what the next call starts from, and a state that changes between a recurrent "
-                "node and the next step is not supported; export the cell as products and activations (of torch, "
-                "GRUCell or LSTMCell)",
-                [[Advice("say it", " if nothing returns the state", states={})]],
-            )
+            raise NotReturned(*may_change(name, other))
 
 
 def _ends(program: Program, name: str) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from heapq import heappop, heappush
 from typing import Any
 
@@ -24,8 +24,9 @@ from .fold import Evaluator
 from .ports import Port, dims_of, override, port_of
 from .required_inputs import check_bound
 from .resolve import Resolver
-from .starts import computed_from, folded_products
+from .starts import computed_from, folded_products, of_one_place
 from .unrolled import rolled_up, written_out
+from .unrolled_given import Given
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 ID_TYPES = ("int64", "int32")
@@ -64,8 +65,10 @@ class Program:
     caller: Caller = field(default_factory=Caller)
     #: constants that the caller has bound, and what was computed from them
     bound: set[str] = field(default_factory=set)
-    #: whether the caller has said which outputs return states
-    states_told: bool = False
+    #: what is computed from one place along an axis, as a loop over time takes timesteps
+    picked: set[str] = field(default_factory=set)
+    #: whether the caller has said that no output returns a state
+    no_states: bool = False
     #: matrix products with what a recurrence may start from, which were computed while loading, and what they multiply
     folded_products: list[tuple[OnnxNode, list[np.ndarray]]] = field(default_factory=list)
     #: inputs that change nothing
@@ -188,7 +191,7 @@ def make_program(
         program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
         program.unused = [port.name for port in ports if port.name not in used]
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
-        program.written_out = partial(written_out, nodes, constants, resolver.sizes)
+        program.written_out = lambda: written_out(Given(nodes, constants, resolver.sizes, outputs, evaluator, {}))
         check_bound(nodes, program.inputs, constants)
         _sort_inputs(program)
         return program
@@ -198,16 +201,18 @@ def make_program(
     program = finish(nodes, constants)
     program.effort = effort
     program.bound = computed_from(resolver, set(fixed or {}))
-    program.folded_products = folded_products(resolver, nodes, program.bound)
+    program.picked = of_one_place(nodes, constants)
+    program.folded_products = folded_products(resolver, nodes, program.bound, program.picked)
+    written = Given(nodes, dict(constants), resolver.sizes, outputs, evaluator, resolver.origins)
     with held:
-        rolled = rolled_up(nodes, constants, resolver.sizes, outputs, evaluator, resolver.origins)
-    if rolled is not None:
-        new_nodes, new_constants, left = rolled
-        program.written_out = program.written_out if left is None else lambda: left
-    if rolled is not None and new_nodes is not nodes:
-        program.rolled = finish(new_nodes, new_constants)
+        new_nodes, left = rolled_up(written)
+    if left is not None:
+        program.written_out = lambda: left
+    if new_nodes is not nodes:
+        program.rolled = finish(new_nodes, written.constants)
         program.rolled.effort = Effort(effort.n_bytes)
-        program.rolled.folded_products, program.rolled.bound = program.folded_products, program.bound
+        for name in ("folded_products", "bound", "picked"):
+            setattr(program.rolled, name, getattr(program, name))
     effort.used += evaluator.n_made
     return program
 

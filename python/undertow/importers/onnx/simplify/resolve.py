@@ -119,6 +119,13 @@ class Resolver:
         scope.maps[0][name] = flat
         return flat
 
+    def _fresh(self, name: str) -> str:
+        """A flat name that no value has."""
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
+
     # -- constants and sizes --------------------------------------------------------------------------------------
 
     def _fold(self, node: OnnxNode) -> bool:
@@ -289,7 +296,7 @@ class Resolver:
         lists = any(self.sequences.begins_empty(name) for name in node.inputs[2:])
         node.bodies = {"body": self.body(node, graphs["body"], scope, ranked=node.inputs[2:] if lists else ())}
         if lists:
-            self.sequences.collect(node)
+            self.sequences.collect(node, self._fresh)
         return counted(self.onnx, node, self.constants)
 
     def _branch(self, node: OnnxNode, graphs: Mapping[str, Any], scope: Scope) -> list[OnnxNode]:

@@ -31,21 +31,25 @@ class Sequences:
         maker = self._makers.get(name)
         return maker is not None and maker.op == "SequenceEmpty"
 
-    def collect(self, loop: OnnxNode) -> None:
-        """Let a Loop collect what it appends to sequences that are empty before it, in place of carrying them."""
+    def collect(self, loop: OnnxNode, fresh: Callable[[str], str]) -> None:
+        """Let a Loop collect what it appends to sequences that are empty before it, in place of carrying them.
+
+        fresh: gives a name that no value has.
+        """
         body, n = loop.bodies["body"], max(len(loop.inputs) - 2, 0)
         if len(body.inputs) != 2 + n or len(body.outputs) < 1 + n:
             return  # the walk refuses it
         appended = {i: part for i in range(n) if (part := self._appended(loop, body, i))}
         kept = [i for i in range(n) if i not in appended]
         outputs = [*loop.outputs, *[""] * (len(body.outputs) - 1 - len(loop.outputs))]
-        collected = {i: f"{outputs[i]}.rows" if outputs[i] else "" for i in appended}
-        for i, part in appended.items():
-            sizes = self.sizes(part)
-            attrs = {} if sizes is None else {"sizes": sizes}
-            self._makers[outputs[i]] = OnnxNode(
-                None, _COLLECTED, loop.name, [collected[i]], [outputs[i]], attrs, loop.opset
-            )
+        collected = {i: fresh(f"{outputs[i]}.rows") if outputs[i] else "" for i in appended}
+        for i, rows in collected.items():
+            if rows:
+                sizes = self.sizes(appended[i])
+                attrs = {} if sizes is None else {"sizes": sizes}
+                self._makers[outputs[i]] = OnnxNode(
+                    None, _COLLECTED, loop.name, [rows], [outputs[i]], attrs, loop.opset
+                )
         if appended:
             loop.inputs = [*loop.inputs[:2], *(loop.inputs[2 + i] for i in kept)]
             loop.outputs = [*(outputs[i] for i in kept), *outputs[n:], *collected.values()]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 
 from ..file.nodes import OnnxNode
@@ -19,17 +21,26 @@ def computed_from(resolver: Resolver, names: set[str]) -> set[str]:
     computed = set(names)
     for node in resolver.origins.values() if names else ():
         if not computed.isdisjoint(node.inputs):
-            computed.update(node.outputs)
+            computed.update(filter(None, node.outputs))
     return computed
 
 
+def of_one_place(nodes: Iterable[OnnxNode], constants: Mapping[str, np.ndarray]) -> set[str]:
+    """What is computed from one place along an axis, as a loop over time takes timesteps."""
+    picked: set[str] = set()
+    for node in nodes:
+        index = constants.get(node.inputs[1]) if node.op == "Gather" else None
+        if (index is not None and index.ndim == 0) or not picked.isdisjoint(node.uses):
+            picked.update(filter(None, node.outputs))
+    return picked
+
+
 def folded_products(
-    resolver: Resolver, nodes: list[OnnxNode], bound: set[str]
+    resolver: Resolver, nodes: list[OnnxNode], bound: set[str], picked: set[str]
 ) -> list[tuple[OnnxNode, list[np.ndarray]]]:
     """Products of a matrix with zeros that are added to something, or with a row that are added to what is computed of
-    one timestep, and are of as many numbers or a multiple: which the file holds, not the caller has bound.
+    one timestep (picked), and are of as many numbers or a multiple: which the file holds, not the caller has bound.
     """
-    picked = _of_one_place(resolver, nodes)
     sums = [node.inputs for node in nodes if node.op == "Add"]
     sums += [[node.inputs[0], node.inputs[2]] for node in nodes if node.op == "Gemm" and len(node.inputs) > 2]
     added = _made_of(resolver, {name for inputs in sums for name in inputs})
@@ -46,16 +57,6 @@ def folded_products(
     return products
 
 
-def _of_one_place(resolver: Resolver, nodes: list[OnnxNode]) -> set[str]:
-    """What is computed from one place along an axis, as a loop over time takes timesteps."""
-    picked: set[str] = set()
-    for node in nodes:
-        index = resolver.constants.get(node.inputs[1]) if node.op == "Gather" else None
-        if (index is not None and index.ndim == 0) or not picked.isdisjoint(node.inputs):
-            picked.update(node.outputs)
-    return picked
-
-
 def _made_of(resolver: Resolver, names: set[str]) -> set[str]:
     """The constants that others were computed from, themselves included."""
     waiting, seen = list(names), set(names)
@@ -67,4 +68,4 @@ def _made_of(resolver: Resolver, names: set[str]) -> set[str]:
     return seen
 
 
-__all__ = ["computed_from", "folded_products", "is_row"]
+__all__ = ["computed_from", "folded_products", "is_row", "of_one_place"]

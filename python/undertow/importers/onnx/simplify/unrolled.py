@@ -8,7 +8,7 @@ compared (`unrolled_match`). What the file has computed of the first copy in adv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +18,7 @@ from ....errors import Error
 from ..file.nodes import Body, OnnxNode
 from ..file.protos import identity
 from ..traits import traits
-from .fold import Evaluator
-from .unrolled_given import MIN_TRIPS, Given, NoLoop, Sizes, alike
+from .unrolled_given import MIN_TRIPS, Given, NoLoop, alike
 from .unrolled_match import Column, Copies, Names
 
 #: operators with weights of their own that are told apart
@@ -35,60 +34,48 @@ class _Loop:
     seeds: list[Names]
 
 
-def rolled_up(
-    nodes: list[OnnxNode],
-    constants: dict[str, np.ndarray],
-    sizes: Sizes,
-    outputs: Collection[str],
-    evaluator: Evaluator,
-    origins: Mapping[str, OnnxNode],
-) -> tuple[list[OnnxNode], dict[str, np.ndarray], OnnxNode | None] | None:
-    """The nodes with loops that were found as a Scan, the constants with what they start from, and a node of one that
-    could not be replaced; None without any.
-
-    sizes: the shape of a value, as far as it is known; outputs: of the model;
-    origins: the nodes that constants were computed by.
+def rolled_up(given: Given) -> tuple[list[OnnxNode], OnnxNode | None]:
+    """The nodes with loops that were found as a Scan, and a node of one that could not be replaced. What a Scan starts
+    from joins the constants.
     """
-    constants, left, loops = dict(constants), None, 0
+    left = None
     replaced = True
     while replaced:  # of what the last timestep of one gave, another may begin
         replaced = False
-        for loop in _loops(Given(nodes, constants, sizes, outputs, evaluator, origins)):
-            loops += 1
-            anew = _rolled(loop, nodes, lambda nodes: Given(nodes, constants, sizes, outputs, evaluator, origins))
-            if anew is not None:
-                nodes, replaced = anew, True
+        for loop in _loops(given):
+            nodes = _rolled(loop, given)
+            if nodes is not None:
+                given, replaced = given.of(nodes), True
             elif loop.copies.carried:
                 left = next(iter(loop.copies.nodes.values()))
-    return (nodes, constants, left) if loops else None
+    return given.nodes, left
 
 
-def _rolled(loop: _Loop, nodes: list[OnnxNode], given_of: Callable[[list[OnnxNode]], Given]) -> list[OnnxNode] | None:
+def _rolled(loop: _Loop, given: Given) -> list[OnnxNode] | None:
     """The nodes with a loop as a Scan, None where that cannot be."""
     for late in (True, False):
-        given = given_of(nodes)
-        is_gone = loop.copies.nodes.keys() - map(id, nodes)  # into another loop
+        is_gone = loop.copies.nodes.keys() - map(id, given.nodes)  # into another loop
+        anew = given.of(given.nodes)
         try:
             if loop.copies.late != late or is_gone:
-                loop.copies = Copies(given, loop.copies.n, late)
+                loop.copies = Copies(anew, loop.copies.n, late)
                 loop.copies.match(loop.seeds)
-            return _replace(given, loop)
-        except (NoLoop, Error):
+            return _replace(anew, loop)
+        except (NoLoop, Error, RecursionError):
             continue
     return None
 
 
-def written_out(nodes: list[OnnxNode], constants: dict[str, np.ndarray], sizes: Sizes) -> OnnxNode | None:
+def written_out(given: Given) -> OnnxNode | None:
     """A node of which nearly each timestep has a copy, with the same weights, that is computed from the one before."""
-    given = Given(nodes, constants, sizes, (), Evaluator(), {})
     for n in _lengths(given):
         levels = given.levels(n)
         kinds: dict[tuple[Any, ...], int] = {}
         first: list[OnnxNode] = []
         places: list[set[int]] = []
         reach: dict[str, int] = {}
-        for node in nodes:
-            weights = [constants[name] for name in node.inputs if name in constants]
+        for node in given.nodes:
+            weights = [given.constants[name] for name in node.inputs if name in given.constants]
             before = 0
             for name in node.uses:
                 before |= reach.get(name, 0)
@@ -186,40 +173,20 @@ def _last_values(given: Given, n: int) -> Iterator[Names]:
 
 
 def _replace(given: Given, loop: _Loop) -> list[OnnxNode]:
-    """The nodes with a Scan in place of the copies. The second copy is its body, names and all."""
+    """The nodes with a Scan in place of the copies."""
     copies, joins = loop.copies, loop.joins
-    last = copies.n - 1
     gone = {**copies.nodes, **{id(join): join for join in joins}}
     kept = [node for node in given.nodes if id(node) not in gone]
-    used = set(given.outputs).union(*(node.uses for node in kept))
-    copies.name_outputs(used)
-    lost = {name for node in gone.values() for name in node.outputs} & used - {join.outputs[0] for join in joins}
-    # Of two copies, all is the first or the last: what only the one before has may be of another row of a result.
-    told = copies.columns if last > 1 else [column for column in copies.columns if column.before is None]
-    ends = [column for column in told if column.names.get(last) in lost]
-    if lost - {column.names[last] for column in ends}:
-        raise NoLoop
+    ends = _ends(given, loop, gone.values(), kept)
     carried = copies.carried
     starts = {column.name: _start(given, column) for column in carried}
-    body = Body([*starts], [], [])
-    first = joins[0] if joins else given.producer[copies.columns[0].names[last]]
+    _check_folded(copies, given, starts)
+    axes = [given.join_axis(join) for join in joins]
+    rows = [copies.at(join.inputs[1], 1) for join in joins] + [column for column in ends if column.after is None]
+
+    first = joins[0] if joins else given.producer[copies.columns[0].names[copies.n - 1]]
     opset, base = first.opset, first.outputs[0]
     picks = [(column, column.pick) for column in copies.picked if column.pick is not None]
-    for column, pick in picks:
-        step = f"{column.name}.step" if pick.keeps else column.name
-        body.inputs.append(step)
-        if pick.keeps:
-            body.nodes.append(given.moved("Unsqueeze", step, column.name, pick.axis, opset))
-    body.nodes += _body(copies)
-    _check_folded(copies, given, starts)
-
-    axes = [given.join_axis(join) for join in joins]
-    joined = [copies.at(join.inputs[1], 1) for join in joins]
-    rows = [*joined, *(column for column in ends if column.after is None)]
-    for i, given_back in enumerate([*(column.before for column in carried), *rows]):
-        assert given_back is not None
-        body.outputs.append(f"{base}.gives{i}")
-        body.nodes.append(identity(given.evaluator.onnx, given_back.name, body.outputs[-1], opset))
     finals = [f"{base}.end{i}" for i in range(len(carried))]
     collected = [f"{base}.row{i}" for i in range(len(rows))]
     attrs = {
@@ -227,34 +194,59 @@ def _replace(given: Given, loop: _Loop) -> list[OnnxNode]:
         "scan_input_axes": [pick.axis for _, pick in picks],
         "scan_output_axes": axes + [0] * (len(rows) - len(axes)),
     }
-    name = f"{first.name} and its {copies.n} copies"
     inputs = [*starts.values(), *(pick.source for _, pick in picks)]
+    body = _body(given, copies, [column.before for column in carried] + rows, base, opset)
+    name = f"{first.name} and its {copies.n} copies"
     added = [OnnxNode(None, "Scan", name, inputs, [*finals, *collected], attrs, opset, {"body": body})]
     for join, axis, row in zip(joins, axes, collected, strict=False):
         added.append(given.moved("Squeeze", row, join.outputs[0], axis + 1, opset))
     for column in ends:
-        end = column.names[last]
+        end = column.names[copies.n - 1]
         if column.after is not None:
             added.append(identity(given.evaluator.onnx, finals[carried.index(column.after)], end, opset))
         else:
             added.append(given.last(collected[rows.index(column)], end, copies.n, opset))
-    body.nodes = _in_order(body.nodes)
     return _in_order([*kept, *added])
 
 
-def _body(copies: Copies) -> list[OnnxNode]:
-    """What one copy computes."""
+def _ends(given: Given, loop: _Loop, gone: Collection[OnnxNode], kept: list[OnnxNode]) -> list[Column]:
+    """The values of the last copy that others need. Raises `NoLoop` where they need one of another copy."""
+    copies, last = loop.copies, loop.copies.n - 1
+    used = set(given.outputs).union(*(node.uses for node in kept))
+    copies.name_outputs(used)
+    lost = {name for node in gone for name in node.outputs} & used - {join.outputs[0] for join in loop.joins}
+    # Of two copies, all is the first or the last: what only the one before has may be of another row of a result.
+    told = copies.columns if last > 1 else [column for column in copies.columns if column.before is None]
+    ends = [column for column in told if column.names.get(last) in lost]
+    if lost - {column.names[last] for column in ends}:
+        raise NoLoop
+    return ends
+
+
+def _body(given: Given, copies: Copies, gives: Sequence[Column | None], base: str, opset: int) -> Body:
+    """What one copy computes of its state and timesteps, and gives."""
     nodes: dict[int, OnnxNode] = {}
+    body = Body([column.name for column in copies.carried], [], [])
+    for column in copies.picked:
+        assert column.pick is not None
+        body.inputs.append(f"{column.name}.step" if column.pick.keeps else column.name)
+        if column.pick.keeps:
+            body.nodes.append(given.moved("Unsqueeze", body.inputs[-1], column.name, column.pick.axis, opset))
     for column in copies.columns:
         if column.model is not None:
             inputs = [use if isinstance(use, str) else use.name for use in column.uses]
             node = nodes.setdefault(id(column.model), replace(column.model, inputs=inputs))
             if node.inputs != inputs:
                 raise NoLoop
+    for i, column in enumerate(filter(None, gives)):
+        body.outputs.append(f"{base}.gives{i}")
+        body.nodes.append(identity(given.evaluator.onnx, column.name, body.outputs[-1], opset))
     named = [column.name for column in copies.columns]
-    if len(set(named)) < len(named):
+    is_new = given.producer.keys().isdisjoint([*body.outputs, *(column.name for column in copies.carried)])
+    if len(set(named)) < len(named) or not is_new:
         raise NoLoop
-    return list(nodes.values())
+    body.nodes = _in_order([*nodes.values(), *body.nodes])
+    return body
 
 
 def _start(given: Given, column: Column) -> str:
@@ -267,7 +259,7 @@ def _start(given: Given, column: Column) -> str:
             raise NoLoop
         return name
     if name is None:
-        name = f"{second}.start"
+        name = given.fresh(f"{second}.start")
         given.constants[name] = np.zeros([n for n in sizes if n is not None], np.float32)
     if list((given.sizes(name) if name not in given.constants else given.constants[name].shape) or ()) != sizes:
         raise NoLoop
@@ -313,6 +305,8 @@ def _check_folded(copies: Copies, given: Given, starts: Mapping[str, str]) -> No
 def _in_order(nodes: list[OnnxNode]) -> list[OnnxNode]:
     """Nodes behind what they use."""
     producer = {name: i for i, node in enumerate(nodes) for name in node.outputs if name}
+    if len(producer) < sum(len([name for name in node.outputs if name]) for node in nodes):
+        raise NoLoop  # a name of the file's is one that was given here
     ordered: list[int] = []
     state = [0] * len(nodes)  # 1: begun, 2: done
     todo = list(range(len(nodes)))[::-1]

@@ -36,7 +36,11 @@ class Pick:
 
 
 class Given:
-    """The nodes of a model, asked for what the search needs; origins: by what constants were computed."""
+    """The nodes of a model, asked for what the search needs.
+
+    sizes: the shape of a value, as far as it is known. outputs: of the model. origins: the nodes that constants were
+    computed by.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,16 @@ class Given:
         self._levels: dict[int, dict[str, int]] = {}
         self.producer = {name: node for node in nodes for name in node.outputs if name}
         self._slots = {name: slot for node in nodes if node.op == "Split" for slot, name in enumerate(node.outputs)}
+
+    def of(self, nodes: list[OnnxNode]) -> Given:
+        """The same of other nodes."""
+        return Given(nodes, self.constants, self.sizes, self.outputs, self.evaluator, self.origins)
+
+    def fresh(self, name: str) -> str:
+        """A name that no value has."""
+        while name in self.constants or name in self.producer:
+            name += "_"
+        return name
 
     def same(self, a: str | None, b: str | None) -> bool:
         """Whether two constants hold the same."""
@@ -170,7 +184,7 @@ class Given:
 
     def moved(self, op: str, source: str, target: str, axis: int, opset: int) -> OnnxNode:
         """A Squeeze or Unsqueeze of one axis."""
-        helper, axes = self.evaluator.onnx.helper, f"{target}.axes"
+        helper, axes = self.evaluator.onnx.helper, self.fresh(f"{target}.axes")
         if opset < 13:
             return wrap(self.evaluator.onnx, helper.make_node(op, [source], [target], axes=[axis], name=target), opset)
         self.constants[axes] = np.array([axis])
@@ -178,8 +192,9 @@ class Given:
 
     def last(self, source: str, target: str, n: int, opset: int) -> OnnxNode:
         """The last of n rows."""
-        self.constants[f"{target}.at"] = np.array(n - 1)
-        proto = self.evaluator.onnx.helper.make_node("Gather", [source, f"{target}.at"], [target], name=target, axis=0)
+        at = self.fresh(f"{target}.at")
+        self.constants[at] = np.array(n - 1)
+        proto = self.evaluator.onnx.helper.make_node("Gather", [source, at], [target], name=target, axis=0)
         return wrap(self.evaluator.onnx, proto, opset)
 
 
