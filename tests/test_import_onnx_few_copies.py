@@ -6,6 +6,7 @@ could: each is streamed, against the cell in float64; what too few copies do not
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -373,3 +374,70 @@ def test_a_loop_over_frames_behind_what_goes_along_the_bands_is_asked_about(inne
     path = f.save(tmp_path / "m.onnx", f.op("Concat", *rows, axis=1), n, (1, n, bands, K))
     with pytest.raises(undertow.UnsupportedError, match="cannot tell"):
         undertow.load(path)
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_rows_that_differ_by_a_table_are_no_frame(n, tmp_path):
+    """h_t + b_t: the rows of the file are its timesteps, and no stream goes on with b."""
+    f = File()
+    rows = f.op("Add", written_out(f, rnn, n, last=False), f.weight(n, J))
+    with pytest.warns(undertow.ModelWarning) if n > 2 else nullcontext():
+        model = undertow.load(f.save(tmp_path / "m.onnx", rows, n))
+    assert model.inputs["x"].shape == (n, K)
+
+
+def test_a_loop_of_numbers_of_their_own_behind_one_along_the_bands(tmp_path):
+    """x [1, n, bands, K]: the loop over n cannot be a Scan, and is one all the same."""
+    n, bands = 4, 3
+    f = File()
+    W, R, h = f.weight(K, K), f.weight(K, K), np.zeros((1, n, K), np.float32)
+    for band in range(bands):
+        x = f.op("Gather", "x", np.array(band), axis=2)
+        h = f.op("Tanh", f.op("Add", f.op("MatMul", x, W), f.op("MatMul", h, R)))
+    step, states = rnn(f)
+    rows = []
+    for t in range(n):
+        y, _ = step(f.op("Gather", h, np.array(t), axis=1), *states)
+        states = [f.op("Mul", y, f.weight(J))]
+        rows.append(f.op("Unsqueeze", y, np.array([1])))
+    path = f.save(tmp_path / "m.onnx", f.op("Concat", *rows, axis=1), n, (1, n, bands, K))
+    with pytest.warns(undertow.ModelWarning, match="a copy that needs the one before"):
+        assert undertow.load(path).inputs["x"].shape == (n, bands, K)
+
+
+def test_a_loop_inside_of_each_copy_of_another(tmp_path):
+    """for t: h = 0; for b: h = tanh(W x_tb + R h); s = tanh(R h + V s). The inner one is a frame's."""
+    n, bands = 3, 2
+    f = File()
+    W, R, V, s, rows = f.weight(K, J), f.weight(J, J), f.weight(J, J), np.zeros((1, J), np.float32), []
+    for t in range(n):
+        frame, h = f.op("Gather", "x", np.array(t), axis=1), np.zeros((1, J), np.float32)
+        for band in range(bands):
+            x = f.op("Gather", frame, np.array(band), axis=1)
+            h = f.op("Tanh", f.op("Add", f.op("MatMul", x, W), f.op("MatMul", h, R)))
+        s = f.op("Tanh", f.op("Add", f.op("MatMul", h, R), f.op("MatMul", s, V)))
+        rows.append(f.op("Unsqueeze", s, np.array([1])))
+    path = f.save(tmp_path / "m.onnx", f.op("Concat", *rows, axis=1), n, (1, n, bands, K))
+    model = undertow.load(path)
+    X = np.random.default_rng(1).standard_normal((1, n, bands, K)).astype(np.float32)
+    (want,) = session_of(path).run(None, {"x": X})
+    assert model.inputs["x"].shape == (bands, K)
+    np.testing.assert_allclose(model.run(X[0]), want[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["end0", "row0", "gives0"])
+def test_names_that_the_loop_would_get(what, tmp_path):
+    """The file has a value of that name, which is something else."""
+    f = File()
+    output = written_out(f, lstm, 3, last=False)
+    named = f"{output}.{what}"
+    f.nodes.append(("", helper.make_node("Relu", ["x"], [named])))
+    f.nodes.append(("", helper.make_node("ReduceSum", [named], ["z"], keepdims=1)))
+    result = f.op("Add", output, "z")
+    path = f.save(tmp_path / "m.onnx", result, 3)
+    X = np.random.default_rng(1).standard_normal((1, 3, K)).astype(np.float32)
+    (want,) = session_of(path).run(None, {"x": X})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", undertow.ModelWarning)  # of a clip
+        model = undertow.load(path)
+    np.testing.assert_allclose(np.ravel(model.run(X)), want.ravel(), rtol=0, atol=1e-5)

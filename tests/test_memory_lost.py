@@ -235,6 +235,7 @@ def test_what_is_left_of_a_recurrence_of_one_timestep(kind, tmp_path, rng):
         loads(path, {})
         return
     _, text, lines = told(path)
+    assert text.startswith("the file remembers nothing") == (kind == "a learned start")
     assert "remember" in text and "as if it were the first" in text
     for line in lines:
         if "if it is of none" in text and line["shapes"] == {"x": [1, 1, H]}:
@@ -246,3 +247,15 @@ def test_numbers_that_the_caller_binds_are_no_start(tmp_path, rng):
     start = weights.pop("ah")
     path = save(graph_of(nodes, {"x": [1, 1, H], "ah": [1, H]}, {"y": [1, 1, H]}, weights), tmp_path)
     loads(path, {"fixed": {"ah": start}})
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_positions_that_are_zeros_are_no_start(n, tmp_path, rng):
+    """A table that is added to all tokens, and a head on the first of them."""
+    nodes = [
+        node("Add", "x table", "placed"),
+        node("MatMul", "placed W", "mixed"),
+        node("Gather", "mixed zero", "y", axis=1),
+    ]
+    weights = {"table": np.zeros((1, n, H), np.float32), "W": random(rng, H, H), "zero": np.array(0)}
+    loads(save(graph_of(nodes, {"x": [1, n, H]}, {"y": [1, H]}, weights), tmp_path), {})

@@ -98,7 +98,19 @@ def test_the_last_of_a_list(tmp_path, rng):
     ids=["at the beginning", "two rows"],
 )
 def test_other_lists_are_refused(part, insert, weights, tmp_path, rng):
-    behind = [node("ConcatFromSequence", "all", "Y", axis=0)]
+    behind = [node("ConcatFromSequence", "all", "Y", axis=0, new_axis=int("zero" in insert))]
     path = list_file(tmp_path, rng, part, behind, [info("Y", ["rows", H])], insert, weights=weights)
     with pytest.raises(UnsupportedError, match="Sequence"):
         undertow.load(path)
+
+
+def test_names_that_a_collected_list_would_get(tmp_path, rng):
+    """The file has a value of that name, which is something else."""
+    part, behind = ROWS["stack along the first axis"]
+    behind = [
+        node("ConcatFromSequence", "all", "stacked", axis=0, new_axis=1),
+        node("Add", "stacked all.rows", "Y"),
+    ]
+    shift = {"all.rows": random(rng, H)}
+    path = list_file(tmp_path, rng, part, behind, [info("Y", ["T", N, H])], weights=shift)
+    sequence_agrees(path, random(rng, T, N, I))

@@ -73,8 +73,8 @@ def check_names(walk: Walk, name: str, output: str | None) -> None:
 
 
 def _check_ends(walk: Walk, name: str, output: str | None, shape: tuple[int, ...], names: set[str]) -> None:
-    """Refuse a state that may be returned changed: an output of its shape is made of what the node ends with, or of
-    several timesteps that begin with it, and none is that.
+    """Refuse a state that may be returned changed: an output of its shape is made of what the node ends with, of several
+    timesteps that begin with it, or of the state beside what the node gives, and none is what it ends with.
     """
     program, ends = walk.program, _ends(walk.program, name)
     if output is not None and ends & origins(program, output):
@@ -84,9 +84,11 @@ def _check_ends(walk: Walk, name: str, output: str | None, shape: tuple[int, ...
     for other in program.outputs:
         if other == output or not Sizes(program.output_dims[other], names).fits(shape):
             continue
-        is_of_ends = ends & values_of(program, other) and not (output and ends & origins(program, other))
+        values = values_of(program, other)
+        is_of_ends = ends & values and not (output and ends & origins(program, other))
+        is_of_start = output is not None and name in values
         is_of_several = several and not set(program.output_dims[other]) & set(times) and program.depends(other, name)
-        if is_of_ends or is_of_several:
+        if is_of_ends or is_of_start or is_of_several:
             raise NotReturned(*may_change(name, other))
 
 
