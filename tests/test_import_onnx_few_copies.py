@@ -441,3 +441,17 @@ def test_names_that_the_loop_would_get(what, tmp_path):
         warnings.simplefilter("ignore", undertow.ModelWarning)  # of a clip
         model = undertow.load(path)
     np.testing.assert_allclose(np.ravel(model.run(X)), want.ravel(), rtol=0, atol=1e-5)
+
+
+def test_a_row_of_each_timestep_that_is_not_computed_alike_is_no_frame(tmp_path):
+    """tanh(W x_0 + R h) and tanh(W x_1 + R h_0 + c): a stream would give both rows in each step."""
+    f = File()
+    W, R, rows, h = f.weight(K, J), f.weight(J, J), [], np.zeros((1, J), np.float32)
+    for t in range(2):
+        total = f.op("Add", f.op("MatMul", f.op("Gather", "x", np.array(t), axis=1), W), f.op("MatMul", h, R))
+        h = f.op("Tanh", total if t == 0 else f.op("Add", total, np.float32(1e-3)))
+        rows.append(f.op("Unsqueeze", h, np.array([1])))
+    path = f.save(tmp_path / "m.onnx", f.op("Concat", *rows, axis=1), 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", undertow.ModelWarning)  # of a clip
+        assert undertow.load(path).inputs["x"].shape == (2, K)

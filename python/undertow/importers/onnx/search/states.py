@@ -73,8 +73,8 @@ def check_names(walk: Walk, name: str, output: str | None) -> None:
 
 
 def _check_ends(walk: Walk, name: str, output: str | None, shape: tuple[int, ...], names: set[str]) -> None:
-    """Refuse a state that may be returned changed: an output of its shape is made of what the node ends with, of several
-    timesteps that begin with it, or of the state beside what the node gives, and none is what it ends with.
+    """Refuse a state that may be returned changed: an output of its shape is made of what the node ends with, of
+    several timesteps that begin with it, or of the state beside what the node gives, and none is what it ends with.
     """
     program, ends = walk.program, _ends(walk.program, name)
     if output is not None and ends & origins(program, output):
