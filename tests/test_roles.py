@@ -189,6 +189,31 @@ def test_a_cell_of_each_band_walks_time(n_items, n_steps, tmp_path, rng):
     np.testing.assert_allclose(np.reshape(model.run(frames), want.shape), want, atol=2e-6)
 
 
+@pytest.mark.parametrize("n_steps", ["T", 7])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_rows_that_share_a_cell_stay_rows_beside_a_batch_of_one(mixed, n_steps, tmp_path, rng):
+    """[1, T, bands, F]: the bands are no batch, for the axis before them is one, whether or not they meet later on."""
+    n_bands, F = 3, 4
+    nodes = [
+        node("Squeeze", "x first", "rows"),
+        node("GRU", "rows W R", "Y", hidden_size=H),
+        node("Transpose", "Y", "turned", perm=[1, 0, 2, 3]),
+        node("ReduceSum" if mixed else "Tanh", "turned bands" if mixed else "turned", "y"),
+    ]
+    weights = {
+        "W": random(rng, 1, 3 * H, F),
+        "R": random(rng, 1, 3 * H, H),
+        "first": np.array([0]),
+        "bands": np.array([2]),
+    }
+    path = save(graph_of(nodes, {"x": [1, n_steps, n_bands, F]}, {"y": None}, weights), tmp_path)
+    model = undertow.load(path)
+    assert model.inputs["x"].shape == (n_bands, F) and "batch" not in model.source
+    x = random(rng, 1, 7, n_bands, F)
+    (want,) = peer(path, {"x": x}).values()
+    np.testing.assert_allclose(np.reshape(model.run(x[0]), want.shape), want, atol=2e-6)
+
+
 def step_file(folder: Path, rng: np.random.Generator, state: str, returned: str) -> Path:
     nodes = [
         node("MatMul", "x W", "a"),

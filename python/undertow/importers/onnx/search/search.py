@@ -104,6 +104,9 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                 if imported is None:
                     raise Refusal(forgets.error(), time_to_open(program))
             if imported is not None:
+                if not (inside or exact) and _is_wide(program, imported.reading):
+                    wide = _search(variant, pairs, carried, True, exact, keep_states, failures)
+                    imported = imported if wide is None or _is_wide(program, wide.reading) else wide
                 _check_called(program, imported)
                 if given is None and not exact:
                     _check_remembers(program, imported)
@@ -183,6 +186,22 @@ def _check_remembers(program: Program, imported: Imported) -> None:
     told = imported.pairs or imported.proof.walks
     if not (told or remembers(imported.graph) or imported.graph.whole_sequence_nodes()):
         pairing.check_memoryless(program)
+
+
+def _is_wide(program: Program, reading: Reading) -> bool:
+    """Whether several items are the batch although an axis before it, of size 1, may be that: they may be rows of a
+    frame.
+    """
+    for port in program.inputs:
+        time, batch = reading.axes[port.name]
+        several = batch is not None and port.dims[batch] != 1 and batch not in port.dynamic
+        if several and any(n == 1 and axis != time for axis, n in enumerate(port.dims[:batch])):
+            return True
+    return False
+
+
+def _times(reading: Reading) -> dict[str, int | None]:
+    return {name: time for name, (time, _) in reading.axes.items()}
 
 
 def _public(error: Error | Retry) -> Error:
@@ -379,6 +398,8 @@ def _only(program: Program, fitting: list[Imported]) -> Imported:
         fitting = streaming  # all sizes are the file's, so all compute the same; some go on behind the last timestep
     if program.time_axis is None:  # a recurrence that goes along another axis is inside of a frame, or gone
         fitting = [f for f in fitting if f.proof.walks] or fitting
+    narrow = [_times(f.reading) for f in fitting if not _is_wide(program, f.reading)]
+    fitting = [f for f in fitting if not (_is_wide(program, f.reading) and _times(f.reading) in narrow)]
     fitting = sorted(fitting, key=lambda f: bool(_called_time(program, f.reading)))  # where all fit, names choose
     for other in fitting[1:]:
         if program.is_recurrent and _differ_in_one(program, fitting[0].reading, other.reading):
