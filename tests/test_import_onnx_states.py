@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import agree, helper, model_of, node, random, save, stepped
+from onnx_files import BOOL, agree, helper, model_of, node, random, save, session_of, stepped
 from tolerances import FLOAT32_PEER
 from undertow import Model, reference
+from undertow.accuracy.verify import verify
 from undertow.errors import ShapeError, UnsupportedError
 from undertow.importers.onnx import load
 
@@ -311,3 +312,37 @@ def test_a_state_whose_elements_change_places(move, tmp_path, rng):
     X = random(rng, 7, 1, 4)
     expected = stepped(model, {"x": X}, {"past": ("present", (1, 5))})["y"][:, 0]
     agree(load(save(model, tmp_path)), X[:, 0], {"y": expected})
+
+
+@pytest.mark.parametrize("name", ["on", "t"])
+def test_a_flag_that_is_carried_on(name, tmp_path, rng):
+    """h stands still until a frame has set a bool, which stays set; names tell that state, and nothing else does."""
+    weights = {"W": random(rng, 4, 3), "R": random(rng, 3, 3), "V": random(rng, 4, 3), "bar": np.array(1, np.float32)}
+    nodes = [
+        node("MatMul", "x W", "a"),
+        node("MatMul", "h R", "b"),
+        node("Add", "a b", "s"),
+        node("Tanh", "s", "moved"),
+        node("Where", f"{name} moved h", "h_out"),
+        node("MatMul", "x V", "level"),
+        node("Greater", "level bar", "loud"),
+        node("Or", f"loud {name}", f"{name}_out"),
+        node("Neg", "h_out", "y"),
+    ]
+    inputs = {"x": [1, 4], "h": [1, 3], name: ([1, 3], BOOL)}
+    outputs = {"y": [1, 3], "h_out": [1, 3], f"{name}_out": ([1, 3], BOOL)}
+    path = save(model_of(nodes, inputs, outputs, weights), tmp_path)
+    model = undertow.load(path)
+    assert list(model.inputs) == ["x"] and list(model.outputs) == ["y"]
+    assert f"state: input '{name}', output '{name}_out', by name and shape" in model.source
+    session, h, flag, flags = session_of(path), np.zeros((1, 3), np.float32), np.zeros((1, 3), bool), []
+    stream = model.stream()
+    for x in random(rng, 12, 1, 4):
+        y, h, flag = session.run(None, {"x": x, "h": h, name: flag})
+        np.testing.assert_allclose(stream.step(x[0]), y[0], atol=FLOAT32_PEER)
+        flags += flag.ravel().tolist()
+    assert not all(flags) and any(flags)
+    report = verify(model, path)
+    assert report.ok and any(f"state '{name}' was fed with output '{name}_out'" in note for note in report.notes)
+    with pytest.raises(UnsupportedError, match="holds bool, its output 'y' holds float32"):
+        load(path, states={name: "y"})

@@ -329,6 +329,8 @@ class OnnxRuntime:
 
     def _dtype(self, name: str) -> Any:
         kind = self._inputs[name].type[len("tensor(") : -1]
+        if kind == "bool" and name in self._start:  # as an input random frames are none
+            return np.bool_
         if kind not in _DTYPES:
             raise CannotFeed(f"input {name!r} is of type {self._inputs[name].type}")
         return _DTYPES[kind]

@@ -273,7 +273,7 @@ class Walk(ABC):
                 f"state input {port.name!r} has {size} elements, at most {limits.MAX_TRACED_ELEMENTS}"
             )
         source = self.builder.new_source(port.name, size, is_state=True)
-        self.values[port.name] = self.state_tensors[port.name] = self._tensor_of(port, source.base, "float32")
+        self.values[port.name] = self.state_tensors[port.name] = self._tensor_of(port, source.base, port.dtype)
 
     def _read_state(self, elements: np.ndarray) -> np.ndarray:
         """Replace elements of state inputs, used in a frame op, by elements of `state_read` values."""

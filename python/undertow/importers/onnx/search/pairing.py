@@ -380,8 +380,8 @@ def check_given(program: Program, states: dict[str, str]) -> None:
             raise ShapeError(f"states: the model has no input {name!r}; inputs: {sorted(ports)}")
         if output not in program.outputs:
             raise ShapeError(f"states: the model has no output {output!r}; outputs: {program.outputs}")
-        if ports[name].dtype != "float32":
-            raise UnsupportedError(f"states: input {name!r} has dtype {ports[name].dtype}, expected float32")
+        if ports[name].dtype not in ("float32", "bool"):
+            raise UnsupportedError(f"states: input {name!r} has dtype {ports[name].dtype}, expected float32 or bool")
     if len(set(states.values())) < len(states):
         raise ShapeError(f"states: two inputs are paired with one output in {states}")
     if len(states) > 1 and set(states) == {port.name for port in program.inputs} and not program.state_inputs:

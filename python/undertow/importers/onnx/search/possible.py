@@ -22,7 +22,8 @@ class Possible:
         self.program = program
         self._dims = {port.name: port.dims for port in program.inputs}
         self._open = {n for dims in self._dims.values() for n in dims if isinstance(n, str)} - {""}
-        dims = {p.name: sizes(p.dims) for p in program.inputs if p.dtype == "float32"}
+        flags = {p.name for p in program.inputs if p.dtype == "bool"}
+        dims = {p.name: sizes(p.dims) for p in program.inputs if p.dtype == "float32" or p.name in flags}
         names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
         outputs = {name: Sizes(program.output_dims[name], names) for name in program.outputs}
         copies = {o: _copied(program, o) for o in outputs}
@@ -32,7 +33,15 @@ class Possible:
         claimed = _claimed(program, outputs)
         self.free = [o for o in outputs if o not in claimed]
         self.alike = {
-            name: [o for o in self.free if outputs[o].fits(shape) and copies[o] != name and self._go_together(name, o)]
+            name: [
+                o
+                for o in self.free
+                if outputs[o].fits(shape)
+                and copies[o] != name
+                and self._go_together(name, o)
+                and (name in flags) == (o in program.booleans)
+                and (name not in flags or strength(name, o) > Strength.FRAME)  # else it may be a mask
+            ]
             for name, shape in dims.items()
         }
         fits = {

@@ -182,6 +182,10 @@ def _connect(walk: Walk, pair: Pair) -> bool:
     if not isinstance(result, Tensor) or result.shape != start.shape:
         shape = getattr(result, "shape", "none")
         raise ShapeError(f"state input {pair.input!r} has shape {start.shape}, its output {pair.output!r} has {shape}")
+    if (start.dtype == "bool") != (result.dtype == "bool"):
+        raise UnsupportedError(
+            f"state input {pair.input!r} holds {start.dtype}, its output {pair.output!r} holds {result.dtype}"
+        )
     if not free.all() and (why := _mismatch(walk, pair.input, result)):
         raise UnsupportedError(f"state input {pair.input!r} and output {pair.output!r} are no pair: {why}")
     read = walk.reads.get(pair.input)

@@ -42,11 +42,18 @@ def port_of(onnx: Any, value: Any, given: set[str]) -> Port:
         raise UnsupportedError(f"input {value.name!r} has no shape; give one with shapes={{{value.name!r}: [...]}}")
     if len(value.type.tensor_type.shape.dim) > limits.MAX_RANK:
         raise UnsupportedError(f"input {value.name!r} has more than {limits.MAX_RANK} axes")
-    try:
-        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-    except KeyError:
-        raise FormatError(f"input {value.name!r} has no data type") from None
+    dtype = dtype_of(onnx, value)
+    if not dtype:
+        raise FormatError(f"input {value.name!r} has no data type")
     return Port(value.name, dims_of(value), dtype, shaped)
+
+
+def dtype_of(onnx: Any, value: Any) -> str:
+    """The data type that a file declares, "" where it does not."""
+    try:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    except KeyError:
+        return ""
 
 
 def override(port: Port, shape: list[int | None]) -> list[int | str]:

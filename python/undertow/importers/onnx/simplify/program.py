@@ -21,7 +21,7 @@ from ..file.read import file_bytes, require_onnx
 from ..traits import MOVEMENT, OPERATORS, traits, why_refused
 from .budget import Effort
 from .fold import Evaluator
-from .ports import Port, dims_of, override, port_of
+from .ports import Port, dims_of, dtype_of, override, port_of
 from .required_inputs import check_bound
 from .resolve import Resolver
 from .starts import computed_from, folded_products, of_one_place
@@ -57,6 +57,8 @@ class Program:
     effort: Effort = field(default_factory=Effort)
     #: output -> its shape as the file declares it, where it does
     declared: dict[str, list[int | str]] = field(default_factory=dict)
+    #: outputs that hold booleans
+    booleans: set[str] = field(default_factory=set)
     #: input -> its axis of time, None where it has none; or the one that every input has which has any
     time_axis: int | Mapping[str, int | None] | None = None
     #: state input -> what a sequence starts with, where that is no zeros
@@ -191,6 +193,7 @@ def make_program(
         program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
         program.unused = [port.name for port in ports if port.name not in used]
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
+        program.booleans = {v.name for v in graph.output if dtype_of(onnx, v) == "bool"}
         program.written_out = lambda: written_out(Given(nodes, constants, resolver.sizes, outputs, evaluator, {}))
         check_bound(nodes, program.inputs, constants)
         _sort_inputs(program)
