@@ -462,6 +462,7 @@ void ut_batch_flush(ut_batch* b, size_t n_streams, float* const* states, void* c
 size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
   if (m->measures.latency) n_frames = m->measures.block;  // goes through time as a stream does
   const uint64_t per_frame = m->measures.value_floats * sizeof(float);
+  if (m->measures.loops) n_frames += n_frames < SIZE_MAX ? 1 : 0;  // the frame that a loop is in
   const uint64_t fixed = aligned(state_bytes(*m)) + scratch_bytes(*m, m->measures.block) + UT_ALIGN;
   if (per_frame != 0 && n_frames > (SIZE_MAX / 2 - fixed) / per_frame) return 0;
   return static_cast<size_t>(fixed) + aligned(static_cast<size_t>(per_frame) * n_frames);

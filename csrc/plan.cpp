@@ -100,6 +100,66 @@ uint32_t count_owned_states(const File& file) {
   return n > file.n_states ? file.n_states : static_cast<uint32_t>(n);
 }
 
+// Walks over the nodes of a whole sequence and tells which are of a loop: those from a state_read on, up to the last of the
+// state_writes that follow. A state_read behind which nothing is written begins none.
+class Loops {
+ public:
+  explicit Loops(uint32_t last_write) : last_write_(last_write) {}
+  // Whether node `number` is of a loop; asked in order.
+  bool has(uint32_t number, const OpType& type, uint32_t n_outputs) {
+    const bool is_register = type.is(kRegister), writes = is_register && n_outputs == 0;
+    if (ends_ && !writes) in_ = ends_ = false;
+    begins_ = !in_ && is_register && !writes && number < last_write_;
+    in_ = in_ || begins_;
+    ends_ = in_ && writes;
+    return in_;
+  }
+  bool begins() const { return begins_; }
+
+ private:
+  uint32_t last_write_;
+  bool in_ = false, begins_ = false, ends_ = false;
+};
+
+ut_status check_loops(const File& file, const Measures& m, ut_error* err) {
+  Loops loops(m.last_write);
+  uint32_t next = file.n_inputs;
+  for (uint32_t i = 0; i < file.n_nodes; ++i) {
+    const NodeView node = file.node(i, next);
+    next += node.n_outputs;
+    const OpType& type = *find_op(node.kind);
+    if (!loops.has(i, type, node.n_outputs)) continue;
+    OpPlan plan;
+    if (const ut_status s = check_node(file, node, &plan, nullptr, err)) return s;
+    if (plan.whole_sequence || type.is(kIsLatest) || (type.cell && (plan.flags & kFlagMasked)))
+      return Message(err, UT_E_UNSUPPORTED) << type.name << " " << node.name
+                                            << ": a register's next value is made by it frame by frame, but it needs the whole sequence";
+  }
+  return UT_OK;
+}
+
+// Says where the loops of a whole sequence end, and which of their values are read outside of them.
+void mark_loops(ut_model& m) {
+  const File& file = m.file;
+  Loops loops(m.measures.last_write);
+  OpPlan* first = nullptr;
+  for (uint32_t i = 0; i < file.n_nodes; ++i) {
+    OpPlan& op = m.ops[i];
+    const bool inside = loops.has(i, *op.type, op.n_outputs);
+    if (loops.begins()) first = &op;
+    if (inside) first->loop_end = i + 1;
+  }
+  const OpPlan* loop = nullptr;
+  for (uint32_t i = 0; i < file.n_nodes; ++i) {
+    const OpPlan& op = m.ops[i];
+    if (op.loop_end != 0) loop = &op;
+    if (loop && i >= loop->loop_end) loop = nullptr;
+    for (uint32_t k = 0; k < op.n_inputs; ++k)
+      if (!loop || op.inputs[k] < loop->output) m.values[op.inputs[k]].leaves = true;
+  }
+  for (uint32_t i = 0; i < file.n_outputs; ++i) m.values[file.output(i).value].leaves = true;
+}
+
 template <class T>
 T* carve(uint8_t*& p, size_t n) {
   T* out = reinterpret_cast<T*>(p);
@@ -113,8 +173,9 @@ constexpr uint64_t aligned(uint64_t bytes) { return (bytes + UT_ALIGN - 1) / UT_
 
 ut_status measure(const File& file, Measures* out, ut_error* err) {
   Measures m;
-  bool has_registers = false;
   uint64_t n_elements = 0, looks = 0;
+  uint32_t last_write = 0;
+  bool has_registers = false;
   const uint32_t n_owned = count_owned_states(file);
   uint32_t next_state = 0;
   uint32_t next = file.n_inputs;
@@ -134,7 +195,10 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     m.bytes_per_step += plan.read_bytes;
     if (plan.whole_sequence) m.streamable = false;
     const bool is_register = plan.type->is(kRegister);
-    if (is_register) has_registers = true;
+    if (is_register) {
+      has_registers = true;
+      if (node.n_outputs == 0) last_write = i;
+    }
     if (plan.type->is(kPresence)) {
       if (m.gated) return Message(err, UT_E_FORMAT) << plan.type->name << " " << node.name << ": there is another one";
       m.gated = true;
@@ -154,11 +218,13 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     if (per_row > m.scratch_floats_per_row) m.scratch_floats_per_row = per_row;
     next += node.n_outputs;
   }
-  if (has_registers && !m.streamable)
-    return Message(err, UT_E_UNSUPPORTED) << "state_read and state_write go frame by frame, but the model has layers that need the whole sequence";
   if (m.gated && !m.streamable)
     return Message(err, UT_E_UNSUPPORTED) << "present is of streams, but the model has layers that need the whole sequence";
-  m.frame_by_frame = has_registers;
+  m.frame_by_frame = has_registers && m.streamable;
+  m.loops = has_registers && !m.streamable;
+  m.last_write = last_write;
+  if (m.loops)
+    if (const ut_status s = check_loops(file, m, err)) return s;
 
   for (uint32_t v = 0; v < file.n_inputs; ++v) m.value_floats += padded(file.value(v).size);
   next = file.n_inputs;
@@ -210,7 +276,7 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
   offset = 0;
   const auto own = [&](uint32_t v, bool once) {
     const size_t width = file.value(v).size;
-    m->values[v] = {offset, width, nullptr, once};
+    m->values[v] = {offset, width, nullptr, once, false};
     offset += padded(width);
   };
   for (uint32_t v = 0; v < file.n_inputs; ++v) own(v, false);
@@ -231,11 +297,12 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
         case Place::kOwn: own(next + k, once); break;
         case Place::kInput: m->values[next + k] = m->values[node.inputs[0]]; break;
         case Place::kTensor:
-          m->values[next + k] = {0, file.value(next + k).size, static_cast<const float*>(op.weights[0]), true};
+          m->values[next + k] = {0, file.value(next + k).size, static_cast<const float*>(op.weights[0]), true, false};
           break;
       }
     next += node.n_outputs;
   }
+  if (measures.loops) mark_loops(*m);
   *out = m;
   return UT_OK;
 }

@@ -22,6 +22,7 @@ struct ValuePlan {
   size_t width;        // elements
   const float* fixed;  // a constant: its frame inside the blob; else null
   bool once;           // one row per sequence
+  bool leaves;         // made in a loop (OpPlan::loop_end) and read elsewhere
 };
 
 struct StatePlan {
@@ -53,6 +54,7 @@ struct OpPlan {
   Act acts[3];
   uint32_t flags;
   float number;
+  uint32_t loop_end;       // of the first node of a loop over a whole sequence, the node behind it; else 0
   const CellType* cell_type;  // of a recurrent layer
   Cell cell;
   bool fused;  // of one with float32 state: its cell's kernel over Steps can run it
@@ -80,7 +82,9 @@ struct Measures {
   uint64_t state_floats = 0;
   uint64_t scratch_floats = 0, scratch_floats_per_frame = 0, scratch_floats_per_row = 0;  // of the op that needs most
   bool streamable = true;
-  bool frame_by_frame = false;  // a state that a later op writes is read in the same timestep
+  bool frame_by_frame = false;  // a stream's: a state that a later op writes is read in the same timestep
+  bool loops = false;           // a whole sequence's: see OpPlan::loop_end
+  uint32_t last_write = 0;      // the last node that writes a register
   bool gated = false;           // has a `present`: knows frames of a sequence from others
   uint32_t latency = 0;         // frames by which a stream's outputs come later
   size_t block = 1;             // frames per block of a stream

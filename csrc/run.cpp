@@ -33,11 +33,44 @@ void copy_out(const Block& b, size_t first, size_t step, void* const* y, size_t 
   }
 }
 
+// Row t of a value of a whole sequence, and the frame of a loop: from the one to the other.
+void carry(const Block& whole, const Block& frame, uint32_t v, size_t t, bool in) {
+  const ValuePlan& value = whole.value(v);
+  if (value.fixed) return;
+  float *row = whole.row(v) + t * whole.stride(v), *at = frame.row(v);
+  copy_floats(in ? at : row, in ? row : at, padded(value.width));
+}
+
+// The nodes of a loop, `begin` to `end`, frame by frame. The frame stands behind those of the sequence.
+void walk_loop(const Block& b, uint32_t begin, uint32_t end) {
+  const OpPlan *ops = b.model->ops, &last = ops[end - 1];
+  const uint32_t first_value = ops[begin].output, end_value = last.output + last.n_outputs;
+  Block frame = b;
+  frame.values = b.values + b.model->measures.value_floats * b.capacity;
+  frame.capacity = frame.n = frame.n_valid = 1;
+  frame.watch = nullptr;
+  for (size_t t = 0; t < b.n && !b.stopped(); ++t) {
+    for (uint32_t i = begin; i < end; ++i) {
+      const OpPlan& op = ops[i];
+      for (uint32_t k = 0; k < op.n_inputs; ++k)
+        if (op.inputs[k] < first_value) carry(b, frame, op.inputs[k], t, true);
+      if (op.run) op.run(op, frame);
+    }
+    for (uint32_t v = first_value; v < end_value; ++v)
+      if (b.value(v).leaves) carry(b, frame, v, t, false);
+  }
+}
+
 void walk(const Block& b) {
-  for (uint32_t i = 0; i < b.model->file.n_nodes; ++i) {
+  const uint32_t n_nodes = b.model->file.n_nodes;
+  for (uint32_t i = 0; i < n_nodes && !b.stopped(); ++i) {
     const OpPlan& op = b.model->ops[i];
-    if (op.run) op.run(op, b);
-    if (b.stopped()) return;
+    if (op.loop_end != 0) {
+      walk_loop(b, i, op.loop_end);
+      i = op.loop_end - 1;
+    } else if (op.run) {
+      op.run(op, b);
+    }
   }
 }
 

@@ -68,7 +68,7 @@ def _layer(b: Builder, n: int) -> tuple[list[Layer], int]:
     if kind == "conv":
         made, n_out = _conv(b, n, b.one_of(("causal", "same") if b.ahead or b.whole else ("causal",)))
         return [made], n_out
-    if kind == "average" and not b.whole:
+    if kind == "average":
         kinds = (ut.Average, ut.LargestSoFar, lambda **k: ut.AttentionAverage(b.matrix(1, n)[0], epsilon=1e-6, **k))
         return [b.one_of(kinds)(return_sequences=True)], n
     if kind == "axes":

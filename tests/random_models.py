@@ -15,6 +15,7 @@ from random_layers import chain, strided
 from random_nodes import BINARY, COMPARISONS, PRECISIONS, SIZES, Builder
 from undertow.ir.activations import KINDS
 from undertow.ir.graph import Graph, Node
+from undertow.ir.loops import loops
 from undertow.ir.ops import OPS
 from undertow.passes.unused import prune
 
@@ -104,6 +105,7 @@ def _graph(b: Builder, theme: str, wild_gates: bool) -> Graph:
         steps += [b.op_window] * int(b.rng.integers(1, 4))
     if b.whole:
         steps += [b.op_flip, b.op_last] if b.chance(0.5) else [b.op_last]
+        steps += [b.op_loop] * int(b.rng.integers(0, 3))
     elif b.chance(0.2):
         steps.append(b.op_last)
     b.rng.shuffle(steps)
@@ -194,6 +196,7 @@ def features(model: RandomModel, lowered: Graph) -> set[str]:
         "frames of several timesteps": graph.frames_in > 1,
         "several timesteps out": graph.frames_out > 1,
         "whole sequences": bool(graph.whole_sequence_nodes()),
+        "loops in whole sequences": bool(graph.whole_sequence_nodes() and loops(graph.nodes)),
         "given once": any(graph.values[v].once for v in outputs) and bool(graph.whole_sequence_nodes()),
         "looks ahead": lowered.latency > 0,
         "looks far ahead": lowered.latency > 48,
@@ -254,4 +257,5 @@ def expected_features() -> set[str]:
         *("several inputs", "several outputs", "an input is an output", "ids are an output", "ids", "smooth"),
         *("an output is given twice", "a constant is an output", "frames without axes", "frames of several timesteps"),
         *("several timesteps out", "whole sequences", "given once", "looks ahead", "looks far ahead", "one frame"),
+        "loops in whole sequences",
     }

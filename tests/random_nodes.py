@@ -330,6 +330,20 @@ class Builder:
         self.registers.append(state)
         self.keep(self.add("state_read", states=[state]))
 
+    def op_loop(self) -> None:
+        """A state that is read and written at once: what lies between goes frame by frame, all else may need the whole
+        sequence.
+        """
+        name, shape = f"loop{len(self.graph.states)}", self.factors(self.size(65))
+        state = self.graph.state(f"{name}.value", shape, self.vector(*shape) if self.chance(0.5) else None)
+        before, x = self.add("state_read", states=[state]), self.fit(self.pick(), shape)
+        if self.chance(0.3):
+            x = self.add("max", [x, before])
+        mixed = self.add("add", [self.add("mul", [before, x]) if self.chance(0.5) else before, x])
+        after = self.tame(self.fit(self.dense(self.flat(mixed), self.size(65)), shape) if self.chance(0.5) else mixed)
+        self.add("state_write", [after, *([self.gate()] if self.chance(0.2) else [])], states=[state])
+        self.keep(self.one_of((before, mixed, after)))
+
     def write_registers(self) -> None:
         for state in self.registers:
             if self.chance(0.9):

@@ -8,6 +8,7 @@ import oracle
 from networks import N_ACTS, single
 from tolerances import FLOAT32_CELL, FLOAT32_MODEL
 from undertow.ir.activations import KINDS, SIGMOID, TANH, Activation
+from undertow.ir.graph import Graph
 from undertow.model import Model
 
 # undertow gate order -> ONNX gate order, which the oracle speaks
@@ -117,3 +118,25 @@ def test_clamping_state():
     stream = undertow.Sequential([undertow.RNN([[1.0]], [[0.5]], activation=act)]).stream()
     seen = [float(stream.step(np.float32([x]))[0]) for x in (1, 1, 1, 1, -9, 0)]
     assert seen == [1.0, 1.5, 1.75, 1.875, -2.0, -1.0]
+
+
+@pytest.mark.parametrize("op", ["rnn", "gru", "lstm"])
+def test_a_masked_cell_with_a_gate_ends_where_its_sequence_does(op):
+    """Also where the gate has been shut before, so that the cell goes frame by frame."""
+    rng = np.random.default_rng(3)
+    node = single(rng, op, 5, 4, masked=True).nodes[0]
+    g = Graph()
+    x, gate = g.input("x", 5), g.input("gate", 1)
+    states = [g.state(f"cell.{letter}", (4,)) for letter in ("hc" if op == "lstm" else "h")]
+    y = g.add(op, [x, gate], name="cell", weights=node.weights, attrs=node.attrs, states=states)
+    g.output("y", y[0] if isinstance(y, tuple) else y)
+    model = Model.from_graph(g)
+    X = {"x": rng.standard_normal((12, 5)).astype(np.float32), "gate": np.ones((12, 1), np.float32)}
+    X["gate"][[1, 6, 9]] = 0
+    for n in (2, 7, 9, 12):
+        Y, end = model.run_with_state(X, length=n)
+        short, expected_end = model.run_with_state({name: x[:n] for name, x in X.items()})
+        assert Y[:n].tobytes() == short.tobytes() and not Y[n:].any()
+        assert {name: state.tobytes() for name, state in end.items()} == {
+            name: state.tobytes() for name, state in expected_end.items()
+        }

@@ -81,10 +81,10 @@ REFUSED = {
         UnsupportedError,
         "MatMul node 'y'.*time",
     ),
-    "mean over time": (
-        lambda: model_of([node("ReduceMean", "x", "y", axes=[0])], {"x": ["T", "N", 3]}, {"y": None}),
+    "product over time": (
+        lambda: model_of([node("ReduceProd", "x", "y", axes=[0])], {"x": ["T", "N", 3]}, {"y": None}),
         UnsupportedError,
-        "ReduceMean node 'y'",
+        "ReduceProd node 'y'",
     ),
     "time shifted": (
         lambda: model_of(

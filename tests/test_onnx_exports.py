@@ -323,7 +323,7 @@ def test_readings_that_failed_are_forgotten(tmp_path, rng, monkeypatch):
         node("Conv", "x C", "c", pads=[1, 1]),
         node("Transpose", "c", "steps", perm=[2, 0, 1]),
         node("LSTM", "steps W R B", "Y", hidden_size=J, direction="bidirectional"),
-        node("ReduceMax", "Y", "y", axes=[0], keepdims=0),
+        node("ReduceProd", "Y", "y", axes=[0], keepdims=0),
     ]
     weights = {"C": random(rng, K, K, 3), **cell(rng, "LSTM", K, J, directions=2, bias=True)}
     path = save(tmp_path, nodes, [info("x", [1, K, 9])], [info("y", [2, 1, J])], weights)

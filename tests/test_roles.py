@@ -101,12 +101,12 @@ def test_a_length_that_nodes_hold_is_walked(T, batch, tmp_path, rng):
 
 @pytest.mark.parametrize("batch", [1, "batch"])
 def test_a_recurrence_inside_of_a_frame_is_warned_of(batch, tmp_path, rng):
-    """The largest of seven timesteps: a clip is a frame, and of the one before nothing is remembered."""
+    """A product over seven timesteps: a clip is a frame, and of the one before nothing is remembered."""
     weights = {"W": random(rng, 1, 3 * H, I), "R": random(rng, 1, 3 * H, H)}
     nodes = [
         node("Transpose", "X", "steps", perm=[1, 0, 2]),
         node("GRU", "steps W R", "h", hidden_size=H),
-        node("ReduceMax", "h", "Y", axes=[0, 1], keepdims=0),
+        node("ReduceProd", "h", "Y", axes=[0, 1], keepdims=0),
     ]
     path = save(graph_of(nodes, {"X": [batch, 7, I]}, {"Y": [batch, H]}, weights), tmp_path)
     with pytest.warns(
@@ -212,6 +212,34 @@ def test_rows_that_share_a_cell_stay_rows_beside_a_batch_of_one(mixed, n_steps, 
     x = random(rng, 1, 7, n_bands, F)
     (want,) = peer(path, {"x": x}).values()
     np.testing.assert_allclose(np.reshape(model.run(x[0]), want.shape), want, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [("T", ""), ("N", "is called 'N'"), (7, "has size 7"), ("", "is pooled over")]
+)
+def test_what_is_pooled_alone_may_be_a_set(size, told, tmp_path, rng):
+    """The largest of points, of which nothing says that they come one after another."""
+    nodes = [node("MatMul", "x W", "points"), node("ReduceMax", "points", "y", axes=[1], keepdims=0)]
+    path = save(graph_of(nodes, {"x": [1, size, 3]}, {"y": None}, {"W": random(rng, 3, H)}), tmp_path)
+    if size == 7:
+        assert undertow.load(path).inputs["x"].shape == (7, 3)
+        return
+    if told:
+        with pytest.raises(undertow.UnsupportedError, match=told) as error:
+            undertow.load(path)
+        assert "time_axis={'x': 1}" in str(error.value)
+    model = undertow.load(path, **({"time_axis": {"x": 1}} if told else {}))
+    assert "time: axis 1 of 'x', over which it pools" in model.source
+    x = random(rng, 1, 9, 3)
+    (want,) = peer(path, {"x": x}).values()
+    np.testing.assert_allclose(model.run(x[0])[-1], want[0], atol=1e-6)
+
+
+def test_pictures_are_no_sequences(tmp_path, rng):
+    """Windows and a pool over both axes of an image: a clip, though each could be time."""
+    nodes = [node("Conv", "x W", "c", pads=[1, 1, 1, 1]), node("GlobalAveragePool", "c", "y")]
+    path = save(graph_of(nodes, {"x": [1, 3, 8, 8]}, {"y": None}, {"W": random(rng, 4, 3, 3, 3)}), tmp_path)
+    assert undertow.load(path).inputs["x"].shape == (3, 8, 8)
 
 
 def step_file(folder: Path, rng: np.random.Generator, state: str, returned: str) -> Path:

@@ -267,6 +267,15 @@ def test_files(op, options, name):
     assert all(0.2 < share < 0.6 for share in sparse.densities(node).values())
 
 
+def test_the_sign_of_zeros_on_a_diagonal_is_kept():
+    W = np.zeros((1, 32, 32), np.float32)
+    W[0, np.arange(32), np.arange(32)] = np.where(np.arange(32) % 3, 1.5, -0.0)
+    flat = packing.pack(W, "sparse float32")
+    stored = packing.unpack(flat, *W.shape)
+    assert np.array_equal(stored.view(np.uint32), W.view(np.uint32))
+    assert packing.pack(stored, "sparse float32").tobytes() == flat.tobytes()
+
+
 def test_what_cannot_be_sparse():
     with pytest.raises(undertow.UnsupportedError, match=r"embedding 'embedding': a table cannot be stored as 'sparse"):
         with_weights(zoo(), {"embedding": {"table": "sparse int8"}})

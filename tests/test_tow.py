@@ -8,9 +8,11 @@ import pytest
 
 import undertow
 from networks import cached, counter, framed, round_trip_graphs, single, zoo, zoo_input
-from undertow import tow
+from undertow import reference, tow
 from undertow.compile import compile_graph
+from undertow.ir import loops
 from undertow.ir.graph import Graph
+from undertow.ir.ops import OPS
 from undertow.model import Model
 from undertow.passes.precisions import with_weights
 
@@ -138,14 +140,62 @@ def test_newer_version_is_refused():
         Model(blob)
 
 
-def test_registers_and_whole_sequence_layers_do_not_mix():
-    g = counter()
-    rng = np.random.default_rng(0)
-    back = single(rng, "rnn", 3, 3, reverse=True).nodes[0]
+def backwards(g, x):
+    """A layer that needs the whole sequence, and gives (3,)."""
+    back = single(np.random.default_rng(0), "rnn", 3, 3, reverse=True).nodes[0]
     g.state("back.h", (3,))
-    g.output("z", g.add("rnn", ["x"], name="back", weights=back.weights, attrs=back.attrs, states=["back.h"]))
-    with pytest.raises(undertow.UnsupportedError, match=r"'back' needs the whole sequence.*'sum\.value'"):
+    return g.add("rnn", [x], name="back", weights=back.weights, attrs=back.attrs, states=["back.h"])
+
+
+def test_a_register_beside_a_layer_that_needs_the_whole_sequence():
+    g = counter()
+    g.output("z", backwards(g, g.outputs["y"]))
+    blob = compile_graph(g)
+    assert compile_graph(tow.read(blob)) == blob
+    X = np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
+    got, want = Model(blob).run(X), reference.run(g, X)
+    for name in ("y", "z"):
+        np.testing.assert_allclose(got[name], want[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("op", ["backwards", "last", "window"])
+def test_a_loop_of_registers_looks_at_no_other_frames(op):
+    g = Graph()
+    x, state = g.input("x", (3,)), g.state("sum.value", (3,))
+    total = g.add("add", [x, g.add("state_read", states=[state])])
+    y = backwards(g, total if op == "backwards" else x)
+    if op == "last":
+        y = g.add("last", [total])
+    if op == "window":
+        y = g.add("reshape", [g.add("window", [total], attrs={"taps": (-1,)})], attrs={"shape": (3,)})
+    if op != "backwards":
+        backwards_too = g.add("flip", [x])
+        g.output("z", backwards_too)
+    g.add("state_write", [y], states=[state])
+    g.output("y", y)
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"needs the whole sequence \(.*'sum\.value' is carried through it"
+    ):
         compile_graph(g)
+
+
+def test_a_register_that_nothing_writes_beside_a_layer_that_needs_the_whole_sequence():
+    g = Graph()
+    x, state = g.input("x", (3,)), g.state("start.value", (3,), np.ones(3))
+    g.output("y", g.add("add", [backwards(g, x), g.add("state_read", states=[state])]))
+    with pytest.raises(undertow.UnsupportedError, match=r"'start\.value' is read and never written"):
+        compile_graph(g)
+
+
+def test_a_file_in_which_a_loop_asks_for_other_frames_is_refused(monkeypatch):
+    """As no graph is written: the backward layer stands between what reads a register and what writes it."""
+    g = counter()
+    g.output("z", backwards(g, "x"))
+    monkeypatch.setattr(loops, "in_order", lambda nodes: sorted(nodes, key=lambda node: OPS[node.op].turn))
+    with pytest.raises(
+        undertow.UnsupportedError, match='rnn "back": a register\'s next value is made by it frame by frame'
+    ):
+        Model(compile_graph(g))
 
 
 def test_the_state_of_a_cell_is_its_own():

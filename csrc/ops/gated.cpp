@@ -44,8 +44,9 @@ void swap_rows(const Block& b, uint32_t v, size_t t) {
 // A block of a stream of which only some frames belong to the sequence: one frame at a time, each as the first of a block.
 void run_some(const OpPlan& op, const Block& b) {
   Block one = b;
-  one.n = one.n_valid = 1;
+  one.n = 1;
   for (size_t t = 0; t < b.n; ++t) {
+    one.n_valid = t < b.n_valid;
     if (!b.open(op, t)) {
       if (b.leads()) silence(op, b, t);
       continue;

@@ -109,9 +109,8 @@ ut_status check_state_read(Check& c) {
 
 void run_state_read(const OpPlan& op, const Block& b) {
   const size_t bytes = b.value(op.output).width * sizeof(float);
-  if (!b.batch()) memcpy(b.row(op.output), b.state_at(op.states[0]), bytes);
-  for (size_t i = 0; b.batch() && i < b.n; ++i)
-    memcpy(b.row(op.output) + i * b.stride(op.output), b.state_at(op.states[0], i), bytes);
+  for (size_t i = 0; i < b.n; ++i)
+    memcpy(b.row(op.output) + i * b.stride(op.output), b.batch() ? b.state_at(op.states[0], i) : b.state_at(op.states[0]), bytes);
 }
 
 ut_status check_state_write(Check& c) {

@@ -29,6 +29,7 @@ import numpy as np
 from .._text import escaped, listed, quoted, shown
 from ..budget import WEIGHT_BYTES, room, watch
 from ..errors import ShapeError, UnsupportedError
+from . import loops
 from .nodes import Node, State, Value
 from .ops import OPS
 from .origin import Origin
@@ -208,19 +209,30 @@ class Graph:
         return [(node, reason) for node in self.nodes if (reason := OPS[node.op].needs_whole_sequence(node))]
 
     def check_registers(self) -> None:
-        """Refuse registers beside nodes that need the whole sequence.
+        """Refuse a register whose next value is made, of what it was, by a node that needs the whole sequence; in a
+        model that needs it anywhere, by one that looks at other frames, and a register that nothing writes.
 
         Raises:
-            UnsupportedError: names one of each.
+            UnsupportedError: names both.
         """
-        whole = self.whole_sequence_nodes()
-        registers = [node for node in self.nodes if OPS[node.op].is_register]
-        if whole and registers:
-            node, reason = whole[0]
+        if not self.whole_sequence_nodes():
+            return
+        read, written = (
+            {state for node in self.nodes if getattr(OPS[node.op], trait) for state in node.states}
+            for trait in ("reads_register", "writes_register")
+        )
+        if never := sorted(read - written):
             raise UnsupportedError(
-                f"{node.op} {node.name!r} needs the whole sequence ({reason}), but state {registers[0].states[0]!r} "
-                "is carried frame by frame: they cannot be in one model"
+                f"state {never[0]!r} is read and never written, beside nodes that need the whole sequence"
             )
+        for group in loops.loops(self.nodes):
+            for node in group:
+                if reason := loops.needs_other_frames(node):
+                    state = next(n.states[0] for n in group if OPS[n.op].is_register)
+                    raise UnsupportedError(
+                        f"{node.op} {node.name!r} needs the whole sequence ({reason}), but state {state!r} is carried "
+                        "through it frame by frame"
+                    )
 
     @property
     def latency(self) -> int:

@@ -39,6 +39,31 @@ def _register(graph: Graph, name: str, shape: tuple[int, ...], init: float = 0.0
     return state, graph.add("state_read", [], name=f"{name}_before", states=[state])
 
 
+def _sum_so_far(graph: Graph, x: str, name: str, decay: str = "") -> str:
+    """x_1 + ... + x_t at each timestep t, compensated: what rounding takes from the sum goes into the next term.
+
+    Off by at most about 2^-23 (|x_1| + ... + |x_t|), however large t is. W. Kahan, "Further remarks on reducing
+    truncation errors", 1965. decay: of the shape of x, what the sum so far is multiplied with in each timestep.
+    """
+    shape = graph.shape(x)
+    total, before = _register(graph, name, shape)
+    excess, excess_before = _register(graph, f"{name}_excess", shape)
+    if decay:
+        before = graph.add("mul", [before, decay], name=f"{name}_kept")
+        excess_before = graph.add("mul", [excess_before, decay], name=f"{name}_excess_kept")
+    term = graph.add("sub", [x, excess_before], name=f"{name}_term")
+    after: str = graph.add("add", [before, term], name=f"{name}_after")
+    step = graph.add("sub", [after, before], name=f"{name}_step")
+    error = graph.add("sub", [step, term], name=f"{name}_error")
+    # An infinite sum has none.
+    is_number = graph.add("equal", [error, error], name=f"{name}_finite")
+    zero = graph.add("constant", [], name=f"{name}_zero", weights={"value": np.zeros(shape, np.float32)})
+    error = graph.add("where", [is_number, error, zero], name=f"{name}_rest")
+    for state, value in ((total, after), (excess, error)):
+        graph.add("state_write", [value], name=f"{state}_next", states=[state])
+    return after
+
+
 def _like(graph: Graph, one: str, shape: tuple[int, ...], name: str) -> str:
     """A frame of one number, repeated into `shape`."""
     value: str = graph.add("select", [one], name=name, weights={"indices": np.zeros(shape, np.int32)})
@@ -52,7 +77,7 @@ class Average(_Sums):
         return_sequences: True gives the mean at every timestep; False (the default) once per sequence, and in a stream
             the mean so far.
 
-    The sum is kept in float32: after 2^24 frames of one size, further ones are lost in rounding.
+    Sum and count are compensated, so that the mean of 10^8 frames is as exact as that of ten.
     """
 
     def __init__(self, *, return_sequences: bool = False, name: str | None = None) -> None:
@@ -60,14 +85,8 @@ class Average(_Sums):
 
     def add_to(self, graph: Graph, x: str) -> str:
         name, shape = node_name(graph, self.name, "average"), graph.shape(x)
-        total, total_before = _register(graph, f"{name}.sum", shape)
-        count, count_before = _register(graph, f"{name}.count", (1,))
-        sums = graph.add("add", [total_before, x], name=f"{name}_sum")
-        frames = graph.add(
-            "activation", [count_before], name=f"{name}_count", attrs={"activation": Activation("affine", 1.0, 1.0)}
-        )
-        for state, value in ((total, sums), (count, frames)):
-            graph.add("state_write", [value], name=f"{state}_next", states=[state])
+        one = graph.add("constant", [], name=f"{name}_one", weights={"value": np.ones(1, np.float32)})
+        sums, frames = _sum_so_far(graph, x, f"{name}.sum"), _sum_so_far(graph, one, f"{name}.count")
         y = graph.add("div", [sums, _like(graph, frames, shape, f"{name}_counts")], name=name)
         return self._finish(graph, y, name)
 
@@ -79,8 +98,7 @@ class AttentionAverage(_Sums):
 
         y_t = sum_{s <= t} exp(score_s - m) x_s / (sum_{s <= t} exp(score_s - m) + epsilon)
 
-    The two sums and m are the layer's state, rescaled whenever m grows, so nothing overflows. They are kept in float32:
-    where millions of frames have gone before, one of ordinary score no longer counts.
+    The two sums, which are compensated, and m are the layer's state, rescaled whenever m grows, so nothing overflows.
 
     Args:
         w: (width,), one weight per feature of a frame.
@@ -146,8 +164,6 @@ class AttentionAverage(_Sums):
             weights={"W": self.w[None], "b": self.b},
         )
         top, top_before = _register(graph, f"{name}.top", (1,), NO_SCORE)
-        weights, weights_before = _register(graph, f"{name}.weights", (1,))
-        total, total_before = _register(graph, f"{name}.sum", shape)
 
         def exp(of: str, what: str) -> str:
             lower = graph.add("sub", [of, highest], name=f"{name}_{what}_score")
@@ -158,13 +174,10 @@ class AttentionAverage(_Sums):
 
         highest = graph.add("max", [top_before, score], name=f"{name}_top")
         decay, weight = exp(top_before, "decay"), exp(score, "weight")
-        kept = graph.add("mul", [weights_before, decay], name=f"{name}_kept_weights")
-        all_weights = graph.add("add", [kept, weight], name=f"{name}_weights")
-        kept = graph.add("mul", [total_before, _like(graph, decay, shape, f"{name}_decays")], name=f"{name}_kept")
+        all_weights = _sum_so_far(graph, weight, f"{name}.weights", decay)
         added = graph.add("mul", [x, _like(graph, weight, shape, f"{name}_shares")], name=f"{name}_added")
-        sums = graph.add("add", [kept, added], name=f"{name}_sum")
-        for state, value in ((top, highest), (weights, all_weights), (total, sums)):
-            graph.add("state_write", [value], name=f"{state}_next", states=[state])
+        sums = _sum_so_far(graph, added, f"{name}.sum", _like(graph, decay, shape, f"{name}_decays"))
+        graph.add("state_write", [highest], name=f"{top}_next", states=[top])
         if self.epsilon:
             nudge = Activation("affine", 1.0, self.epsilon)
             all_weights = graph.add("activation", [all_weights], name=f"{name}_above_zero", attrs={"activation": nudge})

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ir import loops
 from ..ir.activations import IDENTITY
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
@@ -95,8 +96,7 @@ def prune(graph: Graph) -> Graph:
         if len(read) == n_read:
             break
     pruned = graph.blank()
-    # What a state was before the timestep is read first, and its next value written last.
-    pruned.nodes = sorted(keep[::-1], key=lambda node: OPS[node.op].turn)
+    pruned.nodes = loops.in_order(keep[::-1])
     pruned.inputs = list(graph.inputs)
     pruned.outputs = dict(graph.outputs)
     states = {s for node in keep for s in node.states}

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
+from ..ir import loops
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Span
 from .nodes import Weights, outputs, prepare
@@ -109,7 +110,7 @@ def evaluate(
         rounding,
     )
     with np.errstate(all="ignore"):
-        for group in _groups(graph):
+        for group in loops.groups(graph.nodes):
             if any(node.states for node in group):
                 sequence.run_in_time(group)
             else:
@@ -155,64 +156,6 @@ def _initial_state(graph: Graph, given: Mapping[str, Any] | None) -> Arrays:
         if start[name].shape != s.shape:
             raise ShapeError(f"state {name!r} has shape {start[name].shape}, expected {s.shape}")
     return start
-
-
-# -- the order of work ----------------------------------------------------------------------------------------------
-
-
-def _groups(graph: Graph) -> list[list[Node]]:
-    """The nodes in groups that run one after another, each over the whole sequence.
-
-    Nodes that a state ties into a loop (what is written now is read at the next timestep) form one group, whose nodes
-    advance together frame by frame; every other node is a group of its own. Groups are strongly connected components
-    of the graph in which the users of one state all depend on each other.
-    """
-    producer = {value: i for i, node in enumerate(graph.nodes) for value in node.outputs}
-    needs: list[set[int]] = [{producer[v] for v in node.inputs if v in producer} for node in graph.nodes]
-    users: dict[str, list[int]] = {}
-    for i, node in enumerate(graph.nodes):
-        for name in node.states:
-            users.setdefault(name, []).append(i)
-    for together in users.values():
-        for a, b in zip(together, together[1:] + together[:1], strict=True):
-            needs[a].add(b)
-    return [[graph.nodes[i] for i in sorted(group)] for group in _components(needs)]
-
-
-def _components(needs: list[set[int]]) -> list[list[int]]:
-    """Tarjan's strongly connected components, each after those it needs; iterative, so depth is not limited."""
-    index: dict[int, int] = {}
-    low: dict[int, int] = {}
-    stack: list[int] = []
-    on_stack: set[int] = set()
-    components: list[list[int]] = []
-    for root in range(len(needs)):
-        if root in index:
-            continue
-        work = [(root, iter(sorted(needs[root])))]
-        while work:
-            node, rest = work[-1]
-            if node not in index:
-                index[node] = low[node] = len(index)
-                stack.append(node)
-                on_stack.add(node)
-            for other in rest:
-                if other not in index:
-                    work.append((other, iter(sorted(needs[other]))))
-                    break
-                if other in on_stack:
-                    low[node] = min(low[node], index[other])
-            else:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
-                if low[node] == index[node]:
-                    component: list[int] = []
-                    while not component or component[-1] != node:
-                        component.append(stack.pop())
-                        on_stack.discard(component[-1])
-                    components.append(component)
-    return components
 
 
 # -- running a sequence ---------------------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ def join(blocks: Blocks, G: int, rows: int, K: int) -> np.ndarray:
     W = np.ascontiguousarray(W.reshape(G, n_lists // G * PANEL, -1)[:, :rows, :K])
     if blocks.diagonal is not None:
         at = np.arange(K)
-        W[:, at, at] += blocks.diagonal.reshape(-1, G, PANEL).transpose(1, 0, 2).reshape(G, -1)[:, :K]
+        diagonal = blocks.diagonal.reshape(-1, G, PANEL).transpose(1, 0, 2).reshape(G, -1)[:, :K]
+        W[:, at, at] = np.where(W[:, at, at] == 0, diagonal, W[:, at, at] + diagonal)  # a sum would lose the sign of -0
     return W
 
 

@@ -45,6 +45,8 @@ class Builder:
         self.graph = Graph(name)
         self.n_steps, self.n_items = n_steps, n_items
         self.sequence = n_steps > 1
+        #: states that hold what is pooled over time, of which the order does not count
+        self.pooled: set[str] = set()
         self.sources: list[Source] = [Source(ZERO, 1, "")]
         self._bases: list[int] = [ZERO]
         self._has_states = False

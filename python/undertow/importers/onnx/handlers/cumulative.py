@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sums along time: a register that every frame adds its rows to, one after the other, as ONNX Runtime does."""
+"""Sums along time: registers that every frame adds its rows to, one after the other."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from ..file import limits
 from ..file.nodes import OnnxNode
 from ..frames import emit, provenance
+from ..frames.builder import ZERO, Builder
 from ..frames.context import Walk
 from ..frames.provenance import Layout, Mixed, Tensor
 from ..frames.superframes import rate_of
@@ -36,7 +37,7 @@ def cumsum(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> Tensor:
     filled = np.flatnonzero(x.codes.any(axis=tuple(a for a in range(len(x.shape)) if a != axis)))
     first = int(filled[0])
     inner = Tensor(x.codes.take(np.arange(first, x.shape[axis]), axis), x.labels, x.dtype)
-    layout, rows, late = _rows(walk, node, inner, axis)
+    layout, rows, late = rows_of_frames(walk, node, inner, axis)
     builder = walk.builder
     if any(builder.is_final(row) for row in rows):
         node.unsupported("sums up along time what is known at the end of the sequence only")
@@ -49,7 +50,7 @@ def cumsum(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> Tensor:
     return Tensor(np.pad(summed.codes, ends), summed.labels, summed.dtype)
 
 
-def _rows(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> tuple[Layout, list[np.ndarray], int]:
+def rows_of_frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> tuple[Layout, list[np.ndarray], int]:
     """The layout of one row of every frame, the elements of each row of a frame (size 1 along the batch and time), and
     how many rows the first frames lack."""
     axis_and_rate = rate_of(walk, x)
@@ -71,20 +72,51 @@ def _rows(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> tuple[Layout, lis
     return layout, [elements.reshape(shape) for _, elements in parts], late
 
 
+class SumSoFar:
+    """A register that terms are added to, and one for what rounding took from it, which goes into the next term: so
+    millions of frames sum up as exactly as ten (W. Kahan, "Further remarks on reducing truncation errors", 1965).
+    """
+
+    def __init__(self, builder: Builder, n: int, name: str = "cumsum") -> None:
+        self.builder, name = builder, builder.name(name)
+        self.states = [builder.graph.state(f"{name}.{what}", (n,)) for what in ("sum", "excess")]
+        self.total, self.excess = (read(builder, state) for state in self.states)
+
+    def add(self, elements: np.ndarray) -> np.ndarray:
+        builder = self.builder
+        term = emit.elementwise(builder, "sub", [elements, self.excess])
+        before, self.total = self.total, emit.elementwise(builder, "add", [self.total, term])
+        step = emit.elementwise(builder, "sub", [self.total, before])
+        error = emit.elementwise(builder, "sub", [step, term])
+        is_number = emit.elementwise(builder, "equal", [error, error])  # of an infinite sum it is none
+        self.excess = emit.elementwise(builder, "where", [is_number, error, np.full(error.shape, ZERO)])
+        return self.total
+
+    def write(self) -> None:
+        for state, elements in zip(self.states, (self.total, self.excess), strict=True):
+            write(self.builder, state, elements)
+
+
+def read(builder: Builder, state: str) -> np.ndarray:
+    return builder.elements(builder.graph.add("state_read", [], name=builder.name("read"), states=[state]))
+
+
+def write(builder: Builder, state: str, elements: np.ndarray) -> None:
+    value = builder.value(elements, builder.graph.states[state].shape)
+    builder.graph.add("state_write", [value], name=builder.name("write"), states=[state])
+
+
 def _sums(walk: Walk, rows: list[np.ndarray], late: int, exclusive: bool) -> list[np.ndarray]:
     """For each row of a frame, the sum up to it. Equal elements are summed up once."""
     builder, rate = walk.builder, len(rows)
     unique, inverse = np.unique(np.stack(rows).reshape(rate, -1), axis=1, return_inverse=True)
-    state = builder.graph.state(f"{builder.name('cumsum')}.sum", (unique.shape[1],))
-    total = builder.elements(builder.graph.add("state_read", [], name=builder.name("read"), states=[state]))
+    so_far = SumSoFar(builder, unique.shape[1])
     sums = []
     for row, elements in enumerate(unique):
-        before = total
-        total = emit.elementwise(builder, "add", [total, zero_before(builder, elements, -((row - late) // rate))])
+        before = so_far.total
+        total = so_far.add(zero_before(builder, elements, -((row - late) // rate)))
         sums.append((before if exclusive else total)[inverse.reshape(-1)].reshape(rows[row].shape))
-    builder.graph.add(
-        "state_write", [builder.value(total, unique.shape[1:])], name=builder.name("write"), states=[state]
-    )
+    so_far.write()
     return sums
 
 

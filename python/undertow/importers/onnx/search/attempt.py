@@ -137,6 +137,7 @@ def _check_told(program: Program, imported: Imported) -> None:
     graph, reading = imported.graph, imported.reading
     if reading.carried or program.time_axis is not None or imported.proof.walks:
         return
+    pools = bool(imported.pooled & graph.states.keys())
     for port in program.inputs if reading.frames > 1 or remembers(graph) else []:
         time = reading.axes[port.name][0]
         if time is None:
@@ -144,8 +145,11 @@ def _check_told(program: Program, imported: Imported) -> None:
         told, size = f"axis {time} of {port.name!r}", port.dims[time]
         if isinstance(size, str) and size and names.is_no_time(size):
             told += f" is called {size!r}, and what goes along it may be a window over a frame, or the batch"
-        elif not isinstance(size, str) and not graph.states:
-            told += f" has size {size}, and nothing but windows goes along it: it may be an axis of a frame"
+        elif not isinstance(size, str) and graph.states.keys() <= imported.pooled:
+            goes = "windows and pools go" if pools else "windows goes"
+            told += f" has size {size}, and nothing but {goes} along it: it may be an axis of a frame"
+        elif pools and not imported.looks_back() and not names.is_time(size):
+            told += " is pooled over, and nothing else goes along it: it may be an axis of a frame, or a set"
         else:
             continue
         advice = [as_time({port.name: time})]
@@ -282,6 +286,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         walk.missing,
         builder.sequence,
         walk.has_rates,
+        pooled=builder.pooled,
     )
     for port in program.state_inputs:
         _describe_state(walk, port.name, result, report.moved)

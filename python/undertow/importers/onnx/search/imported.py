@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from ....ir.graph import Graph
+from ....ir.ops import OPS
 from ..frames.context import Place, Reading
 from ..simplify.program import Program
 from .proof import Proof
@@ -39,6 +40,16 @@ class Imported:
     #: of the passes
     notes: list[str] = field(default_factory=list)
     proof: Proof = field(default_factory=Proof)
+    #: states that hold what is pooled over time
+    pooled: set[str] = field(default_factory=set)
+
+    def looks_back(self) -> bool:
+        """Whether a frame of an output depends on others than its own, and on their order: what is merely pooled may be
+        the rows of a frame, or a set.
+        """
+        return bool(self.graph.states.keys() - self.pooled) or any(
+            OPS[node.op].taps(node) != (0,) for node in self.graph.nodes
+        )
 
     def is_clip(self, program: Program) -> bool:
         """Whether all of each input is one frame, but for the batch."""

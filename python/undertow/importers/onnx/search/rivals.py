@@ -9,7 +9,6 @@ from dataclasses import replace
 from ....errors import UnsupportedError
 from ....ir.graph import Graph
 from ....ir.ops import OPS
-from ..._memory import remembers
 from ..advice import Refusal
 from ..frames.context import Reading
 from ..simplify.program import Program
@@ -29,7 +28,7 @@ def check_rivals(program: Program, imported: Imported) -> None:
     reading, walks = imported.reading, imported.proof.walks
     mine = _times(program, reading)
     is_told = program.time_axis is not None or imported.pairs or reading.carried or reading.clip
-    if is_told or not reading.fixed or not program.is_recurrent or not (walks or remembers(imported.graph)):
+    if is_told or not reading.fixed or not program.is_recurrent or not (walks or imported.looks_back()):
         return
     for other in _others(program, mine):
         program.effort.check()
@@ -38,7 +37,7 @@ def check_rivals(program: Program, imported: Imported) -> None:
         except Failure:
             continue
         theirs = _times(program, other)
-        looks_back = remembers(rival.graph) and not _looks_ahead(rival.graph)
+        looks_back = rival.looks_back() and not _looks_ahead(rival.graph)
         if looks_back if walks else rival.proof.walks:
             walk, walked, other_axes = (walks, mine, theirs) if walks else (rival.proof.walks, theirs, mine)
             error = UnsupportedError(

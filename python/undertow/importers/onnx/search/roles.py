@@ -165,7 +165,8 @@ def _time(program: Program, imported: Imported) -> list[str]:
     if names:
         walks = f", walked by {_some(names, _NODES)}"
     elif remembers(graph):
-        walks = ", along which sums go" if graph.states else ", along which windows go"
+        goes = "sums go" if graph.states.keys() - imported.pooled else "windows go"
+        walks = f", along which {goes}" if imported.looks_back() else ", over which it pools"
     else:
         walks = ", along which nothing meets, as along a batch"
     times = [(p, reading.axes[p.name][0]) for p in program.inputs]

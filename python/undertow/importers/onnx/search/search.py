@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from ....errors import Error, FormatError, ShapeError, UnsupportedError
 from ....ir.compare import difference
-from ..._memory import remembers
 from ..advice import Refusal
 from ..driver import Driver
 from ..file import limits
@@ -180,11 +179,11 @@ def _check_remembers(program: Program, imported: Imported) -> None:
             "else changes what comes out; a stream takes a frame in each step"
         )
     returned = {pair.input: pair.output for pair in imported.pairs if pair.output}
-    if returned and not remembers(imported.graph) and pairing.are_all_named(program):
+    if returned and not imported.looks_back() and pairing.are_all_named(program):
         error = UnsupportedError(f"as names pair the states, {returned}, what else comes out needs none of them")
         raise Refusal(error, [pairing.alone({name: [output] for name, output in returned.items()})])
     told = imported.pairs or imported.proof.walks
-    if not (told or remembers(imported.graph) or imported.graph.whole_sequence_nodes()):
+    if not (told or imported.looks_back() or imported.graph.whole_sequence_nodes()):
         pairing.check_memoryless(program)
 
 
@@ -357,7 +356,7 @@ def _search(
 def _is_vain(program: Program, fitting: list[Imported]) -> bool:
     """Whether there is a recurrence, and nothing walks it or remembers anything, and nobody has said what is time."""
     told = program.time_axis is not None or not program.is_recurrent
-    return not told and not any(f.proof.walks or remembers(f.graph) for f in fitting)
+    return not told and not any(f.proof.walks or f.looks_back() for f in fitting)
 
 
 def _may_be_inside(program: Program, reading: Reading, carried: bool, exact: bool) -> bool:

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""Reductions over time in ONNX models: of the frames so far in a stream, of all where the whole sequence is needed."""
+
+import numpy as np
+import pytest
+
+from onnx_files import Chain, session_of
+from strides import END, load
+from undertow.errors import UnsupportedError
+
+OPS = ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum"]
+
+
+def reduce(c, op, axes, **attrs):
+    """In operator set 18 and later all take their axes as an input."""
+    c.opset = 18
+    return c.add(op, c.constant(np.array(axes, np.int64)), **attrs)
+
+
+def bidirectional(c, n_in, hidden):
+    """[1, n_in, T] -> [1, 2 hidden, T]"""
+    c.add("Transpose", perm=[2, 0, 1])
+    W, R = (c.rng.normal(size=(2, 4 * hidden, n)).astype(np.float32) / 2 for n in (n_in, hidden))
+    c.add("LSTM", c.constant(W), c.constant(R), hidden_size=hidden, direction="bidirectional")
+    c.add("Transpose", perm=[2, 1, 3, 0])
+    c.add("Reshape", c.constant(np.array([1, 2 * hidden, -1])))
+
+
+def check(c, tmp_path, *, streams=True, lengths=(1, 2, 3, 5, 40), missing=0):
+    """Every length of [1, n_in, T] in a sequence of its own, and in a stream all lengths in turn."""
+    model, session = load(c, tmp_path), session_of(c)
+    assert model.streamable == streams
+    rng, time, per = np.random.default_rng(0), c.shape.index("T"), model.frames_in
+    x = rng.normal(size=[per * max(lengths) if s == "T" else s for s in c.shape]).astype(np.float32)
+    frames = np.moveaxis(x[0], time - 1, 0)
+    frames = np.ascontiguousarray(frames).reshape(max(lengths), *model.inputs["x"].shape)
+    stream = model.stream() if streams else None
+    given = 0
+    for n in lengths:
+        if n <= missing:
+            continue
+        want = session.run(None, {"x": x.take(np.arange(per * n), time)})[0]
+        whole = model.run(frames[:n])
+        np.testing.assert_allclose((whole[-1] if streams else whole).ravel(), want.ravel(), atol=2e-5, rtol=1e-5)
+        if stream is not None:
+            so_far = stream.run(frames[given:n])[-1]
+            given = n
+            if model.latency:
+                so_far = model.stream(stream.snapshot()).flush()[-1]
+            assert so_far.tobytes() == whole[-1].tobytes()
+    return model
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("keep", [0, 1])
+def test_behind_a_cell(op, keep, tmp_path):
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    c.add("Softplus")
+    reduce(c, op, [2], keepdims=keep)
+    c.add("Tanh")
+    check(c, tmp_path)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_behind_a_layer_that_needs_all(op, tmp_path):
+    c = Chain(1, 4, "T")
+    bidirectional(c, 4, 3)
+    c.add("Softplus")
+    reduce(c, op, [-1], keepdims=0)
+    c.add("MatMul", c.constant(c.rng.normal(size=(6, 2)).astype(np.float32)))
+    check(c, tmp_path, streams=False)
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceSum"])
+@pytest.mark.parametrize("axes", [[1, 2], [2, 1, 0]])
+def test_over_elements_of_a_frame_too(op, axes, tmp_path):
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    reduce(c, op, axes, keepdims=1)
+    check(c, tmp_path)
+
+
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool"])
+def test_pools_over_all_of_time(op, tmp_path):
+    c = Chain(1, 4, "T")
+    c.conv(3, 4, 3, pads=[2, 0])
+    c.gru(3, 5)
+    c.add(op)
+    c.add("Flatten")
+    check(c, tmp_path)
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"])
+def test_behind_what_leaves_frames_out(op, tmp_path):
+    """The first frames have no rows: nothing is counted for them."""
+    c = Chain(1, 4, "T")
+    c.conv(3, 4, 3)
+    c.add("Sub", c.constant(np.float32(50)))
+    reduce(c, op, [2], keepdims=0)
+    check(c, tmp_path, missing=2)
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceSum"])
+def test_behind_look_ahead(op, tmp_path):
+    """Frames of a flush, which hold what a bias makes of zeros, are not counted."""
+    c = Chain(1, 4, "T")
+    c.conv(3, 4, 5, pads=[2, 2])
+    c.add("Softplus")
+    reduce(c, op, [2], keepdims=0)
+    assert check(c, tmp_path).latency == 2
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceSum"])
+def test_behind_strides(op, tmp_path):
+    """Several rows in a frame."""
+    c = Chain(1, 4, "T")
+    c.conv(6, 4, 4, strides=[4])
+    c.add("Sigmoid")
+    W = c.rng.normal(size=(6, 3, 2)).astype(np.float32)
+    c.add("ConvTranspose", c.constant(W), strides=[2])
+    reduce(c, op, [2], keepdims=0)
+    assert check(c, tmp_path).frames_in == 4
+
+
+def test_a_mean_that_comes_back_to_the_frames_needs_all_of_them(tmp_path):
+    """Squeeze and excitation over time: each frame is scaled by what later ones hold."""
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    frames = c.last
+    reduce(c, "ReduceMean", [2], keepdims=1)
+    c.add("Sigmoid")
+    c.add("Mul", frames)
+    with pytest.raises(UnsupportedError, match="shapes="):
+        load(c, tmp_path)
+    assert load(c, tmp_path, shapes={"x": [1, 4, 9]}).inputs["x"].shape == (4, 9)
+
+
+@pytest.mark.parametrize("op", ["ReduceProd", "ReduceLogSumExp"])
+def test_what_no_register_keeps_is_refused(op, tmp_path):
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    reduce(c, op, [2])
+    with pytest.raises(UnsupportedError, match=f"{op} node .* works along axis 2 of .*, which is time"):
+        load(c, tmp_path)
+
+
+def test_padding_in_front_counts_in_a_mean_and_is_refused(tmp_path):
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    c.pad(0, 0, 2, 0, 0, 0)
+    reduce(c, "ReduceMean", [2])
+    with pytest.raises(UnsupportedError, match="begins with padding"):
+        load(c, tmp_path)
+
+
+def test_a_slice_of_time_is_no_mean_of_all(tmp_path):
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (3, END, 2)))
+    reduce(c, "ReduceMean", [2])
+    session = session_of(c)
+    model = load(c, tmp_path)
+    x = np.random.default_rng(0).normal(size=(1, 4, 30)).astype(np.float32)
+    want = session.run(None, {"x": x})[0]
+    np.testing.assert_allclose(model.run(x[0].T)[-1].ravel(), want.ravel(), atol=1e-5)
+
+
+def test_ten_million_frames(tmp_path):
+    """float32 alone would be off by 9 %."""
+    c = Chain(1, 1, "T")
+    c.add("CumSum", c.constant(np.array(2, np.int64)))
+    sums, n = load(c, tmp_path).stream(), 10**5
+    c = Chain(1, 1, "T")
+    c.gru(1, 1)
+    c.add("Mul", c.constant(np.float32(0)))
+    c.add("Add", "x")
+    reduce(c, "ReduceMean", [2])
+    means = load(c, tmp_path).stream()
+    X = np.full((n, 1), 0.1, np.float32)
+    for _ in range(100):
+        total, mean = sums.run(X)[-1].item(), means.run(X)[-1].item()
+    assert abs(total / (100 * n * float(X[0, 0])) - 1) < 1e-6
+    assert abs(mean / float(X[0, 0]) - 1) < 1e-6
