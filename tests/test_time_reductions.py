@@ -9,6 +9,7 @@ from strides import END, load
 from undertow.errors import UnsupportedError
 
 OPS = ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum"]
+OPS.append("ReduceLogSumExp")
 
 
 def reduce(c, op, axes, **attrs):
@@ -136,12 +137,76 @@ def test_a_mean_that_comes_back_to_the_frames_needs_all_of_them(tmp_path):
     assert load(c, tmp_path, shapes={"x": [1, 4, 9]}).inputs["x"].shape == (4, 9)
 
 
-@pytest.mark.parametrize("op", ["ReduceProd", "ReduceLogSumExp"])
-def test_what_no_register_keeps_is_refused(op, tmp_path):
+def test_what_no_register_keeps_is_refused(tmp_path):
     c = Chain(1, 4, "T")
     c.gru(4, 5)
-    reduce(c, op, [2])
-    with pytest.raises(UnsupportedError, match=f"{op} node .* works along axis 2 of .*, which is time"):
+    reduce(c, "ReduceProd", [2])
+    with pytest.raises(UnsupportedError, match=r"ReduceProd node .* works along axis 2 of .*, which is time"):
+        load(c, tmp_path)
+
+
+def attention(c, how, n, scale=1.0):
+    """[1, n, T] -> a sum of the frames, weighed by a softmax over time of what a dense layer makes of each."""
+    x = c.last
+    c.opset = 18
+    c.add("Transpose", perm=[0, 2, 1])
+    rows = c.last
+    c.add("MatMul", c.constant(scale * c.rng.normal(size=(n, 3 if how == "heads" else 1)).astype(np.float32)))
+    if how == "sum":
+        c.add("Softmax", axis=1)
+        c.add("Mul", rows)
+        return c.add("ReduceSum", c.constant(np.array([1])), keepdims=0)
+    if how == "heads":
+        c.add("Transpose", perm=[0, 2, 1])
+        c.add("Softmax", axis=2)
+        return c.add("MatMul", rows)
+    if how == "columns":
+        c.add("Softmax", axis=1)
+        return c.add("MatMul", c.last, of=[x])
+    if how == "einsum":
+        c.add("Squeeze", c.constant(np.array([2])))
+        c.add("Softmax", axis=-1)
+        return c.add("Einsum", rows, equation="bt,bth->bh")
+    c.add("Softmax", axis=1)  # each channel for itself, and a factor besides
+    c.add("Mul", rows)
+    c.add("Mul", rows)
+    return c.add("ReduceSum", c.constant(np.array([1, 2])), keepdims=1)
+
+
+@pytest.mark.parametrize("how", ["sum", "heads", "columns", "einsum", "squares"])
+@pytest.mark.parametrize("before", ["cell", "backwards", "late", "ahead"])
+def test_a_softmax_over_time_weighs_frames(how, before, tmp_path):
+    c = Chain(1, 4, "T")
+    if before == "cell":
+        c.gru(4, 5)
+    elif before == "backwards":
+        bidirectional(c, 4, 3)
+    else:
+        c.conv(5, 4, 3, pads=[1, 1] if before == "ahead" else [0, 0])
+    attention(c, how, 6 if before == "backwards" else 5, scale=4.0)
+    check(c, tmp_path, streams=before != "backwards", missing=2 * (before == "late"))
+
+
+def test_scores_of_any_size_overflow_nothing(tmp_path):
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    attention(c, "sum", 5, scale=300.0)
+    check(c, tmp_path)
+
+
+@pytest.mark.parametrize("use", ["Sigmoid", "output", "two"])
+def test_shares_that_are_not_summed_up_are_refused(use, tmp_path):
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    c.add("Softmax", axis=2)
+    if use == "Sigmoid":
+        c.add("Sigmoid")
+    if use == "two":
+        c.add("Mul", c.last)
+    said = (
+        "is a softmax over time" if use == "output" else f"{'Mul' if use == 'two' else use} node .* softmax over time"
+    )
+    with pytest.raises(UnsupportedError, match=said):
         load(c, tmp_path)
 
 

@@ -13,12 +13,13 @@ from ...errors import Error, FormatError, UnsupportedError
 from .file.nodes import OnnxNode
 from .frames import provenance
 from .frames.boundary import aligned
-from .frames.context import Iteration, Length, Operand, Walk
+from .frames.context import Iteration, Length, Operand, Shares, Walk
 from .frames.length_constants import Growing
 from .frames.loop_index import by_iteration
 from .frames.movement import move
 from .frames.provenance import Mixed, Tensor
 from .frames.uses import last_uses
+from .handlers import shares
 from .handlers.row_by_row import by_rows
 from .operators import HANDLERS
 from .retry import Retry, TooLarge
@@ -91,6 +92,8 @@ class Driver(Walk):
                 node.unsupported(f"constant input {name!r} has dtype {operand.dtype}, which no frame holds")
             if isinstance(operand, np.ndarray) and operand.dtype.kind == "f" and operand.size == 0 and operand.ndim > 1:
                 node.unsupported(f"constant input {name!r} of shape {operand.shape} is empty")
+        if any(isinstance(o, Shares) for o in operands):
+            return shares.apply(self, node, operands)
         if any(isinstance(o, Iteration) for o in operands):
             return by_iteration(self, node, operands)
         if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):

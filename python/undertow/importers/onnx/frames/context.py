@@ -40,7 +40,15 @@ class Iteration:
     shape: tuple[int, ...] = ()
 
 
-Operand = np.ndarray | Tensor | Length | Iteration | None
+@dataclass(frozen=True)
+class Shares:
+    """Stands for a softmax over time of `scores`, times `values`: known with the last timestep only."""
+
+    scores: Tensor
+    values: Tensor | None = None
+
+
+Operand = np.ndarray | Tensor | Length | Iteration | Shares | None
 Handler = Callable[["Walk", OnnxNode, list[Any]], list[Any]]
 
 

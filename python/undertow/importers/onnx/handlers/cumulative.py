@@ -82,8 +82,13 @@ class SumSoFar:
         self.states = [builder.graph.state(f"{name}.{what}", (n,)) for what in ("sum", "excess")]
         self.total, self.excess = (read(builder, state) for state in self.states)
 
-    def add(self, elements: np.ndarray) -> np.ndarray:
+    def add(self, elements: np.ndarray, decay: np.ndarray | None = None) -> np.ndarray:
+        """The sum so far, times `decay`, and elements."""
         builder = self.builder
+        if decay is not None:
+            self.total, self.excess = (
+                emit.elementwise(builder, "mul", [sums, decay]) for sums in (self.total, self.excess)
+            )
         term = emit.elementwise(builder, "sub", [elements, self.excess])
         before, self.total = self.total, emit.elementwise(builder, "add", [self.total, term])
         step = emit.elementwise(builder, "sub", [self.total, before])

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import emit, provenance
-from ..frames.context import Walk
+from ..frames.context import Shares, Walk
 from ..frames.movement import move
 from ..frames.provenance import Layout, Tensor
 from ..traits import traits
+from .cumulative import along_time
 from .elementwise import take_apart
 from .reduce import check_axes
 
@@ -40,6 +41,8 @@ def softmax(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     axes = list(range(axis, rank)) if node.opset < 13 else [axis]
     if not 0 <= axis < max(rank, 1):
         node.shape_error(f"attribute axis={node.attrs.get('axis')} does not fit an input of shape {x.shape}")
+    if isinstance(x, Tensor) and node.op == "Softmax" and len(axes) == 1 and along_time(walk, x, axis):
+        return [Shares(x)]
     return [_rowwise(walk, node, x, axes, traits(node.op).of)]
 
 

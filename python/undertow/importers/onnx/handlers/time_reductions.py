@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from ..file.nodes import OnnxNode
-from ..frames import emit, provenance
+from ..frames import emit
 from ..frames.builder import Builder
 from ..frames.context import Walk
 from ..frames.provenance import Tensor
 from ..frames.time_windows import zero_before
 from .cumulative import SumSoFar, along_time, read, rows_of_frames, write
 from .pooling import global_average_pool, global_lp_pool, global_max_pool
-from .reduce import check_axes, given_axes
+from .reduce import REDUCTIONS, check_axes, given_axes
 from .reduce import reduction as in_frame
+from .shares import final, log_sum_exp
 
 Rows = list[np.ndarray]
 
@@ -82,6 +83,10 @@ def _extreme(op: str, before: float) -> Callable[[Walk, Rows, int], np.ndarray]:
     return extreme
 
 
+def _log_sum_exp(walk: Walk, rows: Rows, late: int) -> np.ndarray:
+    return log_sum_exp(walk.builder, rows, late)
+
+
 _LARGEST = float(np.finfo(np.float32).max)
 _Unary = Callable[[Builder, np.ndarray], np.ndarray]
 
@@ -113,6 +118,7 @@ _OVER_TIME = {
     "ReduceL2": _Reduction(_of_frame("sum"), _sum, g=_square, f=_root),
     "ReduceSumSquare": _Reduction(_of_frame("sum"), _sum, g=_square),
     "ReduceLogSum": _Reduction(_of_frame("sum"), _sum, f=_log),
+    "ReduceLogSumExp": _Reduction(REDUCTIONS["ReduceLogSumExp"], _log_sum_exp),
 }
 
 
@@ -168,17 +174,7 @@ def _over_time(walk: Walk, node: OnnxNode, x: Tensor, time: int, axes: list[int]
     result = reduction.over_time(walk, [row.ravel() for row in rows], late)
     if reduction.f is not None:
         result = reduction.f(builder, result)
-    final = builder.derive("last", result).reshape(shape)
-    items = x.items.take([0], time)
-    for axis in axes:
-        items = items.take([0], axis)
-    codes = provenance.encode(-1, items, np.broadcast_to(final, items.shape))
-    gone = {time, *axes}
-    labels = tuple("" if a in gone else label for a, label in enumerate(x.labels))
-    if keep:
-        return Tensor(codes, labels)
-    rest = [a for a in range(len(x.shape)) if a not in gone]
-    return Tensor(codes.reshape([codes.shape[a] for a in rest]), tuple(labels[a] for a in rest))
+    return final(builder, x, time, axes, result.reshape(shape), keep)
 
 
 __all__ = ["global_pool", "reduction"]

@@ -7,7 +7,7 @@ import numpy as np
 
 from ....errors import UnsupportedError
 from ..frames import provenance
-from ..frames.context import Place, Walk
+from ..frames.context import Place, Shares, Walk
 from ..frames.provenance import Layout, Mixed, Tensor
 from ..frames.superframes import rate_of, rows
 from ..simplify.program import ID_TYPES, NUMBER_TYPES
@@ -24,6 +24,8 @@ def output(walk: Walk, name: str) -> Place:
         if str(operand.dtype) not in (*NUMBER_TYPES, *ID_TYPES):
             raise UnsupportedError(f"output {name!r} is a constant of dtype {operand.dtype}, expected float32")
         operand = Tensor(builder.constant(_exact(name, operand)), ("",) * operand.ndim)
+    if isinstance(operand, Shares):
+        raise UnsupportedError(f"output {name!r} is a softmax over time, which is known with the last timestep only")
     if not isinstance(operand, Tensor):
         raise UnsupportedError(f"output {name!r} is not computed by the model")
     if operand.dtype == "int32":
