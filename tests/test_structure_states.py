@@ -156,12 +156,12 @@ def test_recurrence_inside_of_a_frame(tmp_path, rng):
 
 
 def test_clip_as_one_frame(tmp_path, rng):
-    """A softmax over time can only be computed for the whole clip."""
-    weights = {"A": random(rng, I, 1), "time": np.array([1])}
+    """Shares of timesteps that are multiplied over time can only be computed for the whole clip."""
+    weights = {"A": random(rng, I, 1)}
     nodes = [node("MatMul", "X A", "score"), node("Softmax", "score", "share", axis=1)]
-    nodes += [node("Mul", "X share", "weighted"), node("ReduceSum", "weighted time", "Y", keepdims=0)]
+    nodes += [node("Mul", "X share", "weighted"), node("ReduceProd", "weighted", "Y", axes=[1], keepdims=0)]
     path = save(graph_of(nodes, [info("X", [1, "T", I])], [info("Y", [1, I])], weights), tmp_path)
-    with pytest.raises(UnsupportedError, match=r"Softmax node .*axis 1.*shapes=\{'X': \[1, T, 5\]\}"):
+    with pytest.raises(UnsupportedError, match=r"ReduceProd node .*over time.*shapes=\{'X': \[1, T, 5\]\}"):
         load(path)
     graph = load(path, shapes={"X": [1, 12, I]})
     X = random(rng, 3, 12, I)
