@@ -342,7 +342,8 @@ def test_an_axis_of_one_that_a_cell_walks_is_time(tmp_path, rng):
     nodes = [helper.make_node("GRU", ["x", "W", "R"], ["h", ""], hidden_size=H), node("Squeeze", "h second", "y")]
     weights = {**cell(rng, "GRU", I, H), "second": np.array([1])}
     path = save(tmp_path, nodes, {"x": [1, "n", I]}, {"y": [1, "n", H]}, weights)
-    model = undertow.load(path)
+    with pytest.warns(undertow.ModelWarning, match=r"is of one timestep, and GRU .* load with time_axis=\{'x': 0\}"):
+        model = undertow.load(path)
     assert "time: axis 0 of 'x' (of size 1), walked by GRU node 'h'" in model.source
     assert "a stream carries the state on" in model.source
     open_path = save(tmp_path, nodes, {"x": ["t", "n", I]}, {"y": ["t", "n", H]}, weights)
@@ -353,7 +354,7 @@ def test_an_axis_of_one_that_a_cell_walks_is_time(tmp_path, rng):
     called = save(tmp_path, nodes, {"x": [1, "t", I]}, {"y": [1, "t", H]}, weights)
     with pytest.raises(UnsupportedError, match="axis 1 of 'x' is called 't'"):
         undertow.load(called)
-    assert undertow.load(called, time_axis=0).source == model.source
+    assert model.source.startswith(undertow.load(called, time_axis=0).source)  # and a warning
 
 
 # -- numbers and places ---------------------------------------------------------------------------------------------

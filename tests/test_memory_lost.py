@@ -187,7 +187,7 @@ def test_a_clip_that_saying_so_does_not_make_one_is_not_told(batch, tmp_path, rn
         node("Transpose", "x", "turned", perm=[2, 0, 1, 3]),
         node("Reshape", "turned apart", "rows"),
         node("GRU", "rows W0 R0", "Y", hidden_size=H),
-        node("ReduceMax", "Y", "y", axes=[0], keepdims=0),
+        node("ReduceProd", "Y", "y", axes=[0], keepdims=0),
     ]
     weights = {**gru(rng, 0), "apart": np.array([7, -1, H])}
     path = save(graph_of(nodes, {"x": [batch, 2, 7, H]}, {"y": None}, weights), tmp_path)

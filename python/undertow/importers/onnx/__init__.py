@@ -155,6 +155,7 @@ class _Load:
             clip = [] if warned.clip is None else [[warned.clip]]
             lines = self._helping(clip, effort, lambda other: other.is_clip(self.program))
             lines += self._helping(warned.advice, effort, self._remembers)
+            lines += self._helping([] if warned.meant is None else [[warned.meant]], effort, lambda _: True)
             warn(imported.graph, "; ".join([warned.text, *lines]))
         return imported.graph
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ....errors import ShapeError, UnsupportedError
 from ..advice import Advice, Refusal
 from ..simplify.ports import Port
-from ..simplify.program import Program
+from ..simplify.program import ID_TYPES, Program
 from .hints import sizes_of_step
 from .names import (
     Strength,
@@ -94,6 +94,7 @@ def candidates(program: Program) -> list[Pair]:
     pairs = _assigned(possible, fits, {}, caches)
     if len(pairs) == len(program.outputs):
         raise _ambiguous(possible, "every output could be a state")
+    _check_copies(possible, {pair.input: pair.output for pair in pairs if pair.output})
     for pair in pairs:
         if pair.why == _ALONE:  # so may be a frame and what is made of it
             why = f"{pair.input!r} and {pair.output!r} have one shape, and nothing else says that they are one"
@@ -119,7 +120,10 @@ def _beside_names(possible: Possible, named: Mapping[str, str]) -> list[Pair]:
     _check_alike(possible, named)
     _check_left(possible, named, caches)
     fits = {name: outputs for name, outputs in possible.fits.items() if name in named or name in caches}
-    return _assigned(possible, fits, named, caches)
+    pairs = _assigned(possible, fits, named, caches)
+    _check_copies(possible, {pair.input: pair.output for pair in pairs if pair.output})
+    _check_integers(possible, pairs)
+    return pairs
 
 
 def _assigned(
@@ -305,6 +309,38 @@ def _check_left(possible: Possible, named: Mapping[str, str], caches: Mapping[st
         if left and not (name in named or name in caches or is_aside(name)):
             why = f"{name!r} could be returned by {left[0]!r}, and no name tells"
             raise _ambiguous(possible, why, doubted={name: left[0]})
+
+
+def _check_copies(possible: Possible, paired: Mapping[str, str]) -> None:
+    """Refuse an input beside the pairs, where an output gives another input as it came, or the same in every step: what
+    else should that be for than to be that input in the next step.
+    """
+    for output in possible.free:
+        source = possible.pieces.get(output, "")
+        if output in paired.values() or not (source or output in possible.program.constants):
+            continue
+        left = [n for n, outputs in possible.alike.items() if output in outputs and n not in paired and n != source]
+        left = [name for name in left if not (is_frame(name) or is_aside(name))]
+        if left:
+            what = f"input {source!r}" if source else "a constant"
+            why = f"{left[0]!r} could be returned by {output!r}, which is {what}"
+            raise _ambiguous(possible, why, doubted={**paired, left[0]: output})
+
+
+def _check_integers(possible: Possible, pairs: list[Pair]) -> None:
+    """Refuse an input of integers beside states that comes back under a name that pairs: a counter, the word before."""
+    program = possible.program
+    for port in program.inputs:
+        if port.dtype not in ID_TYPES:
+            continue
+        for output in program.outputs:
+            if strength(port.name, output) > Strength.NONE and program.output_dims[output] == port.dims:
+                error = UnsupportedError(
+                    f"input {port.name!r} holds integers and output {output!r} is called like what returns it; a "
+                    "stream carries no integers from step to step, so its caller would bring it"
+                )
+                states = {pair.input: pair.output for pair in pairs if pair.output}
+                raise Refusal(error, [[Advice("say it", " if the caller brings it", states=states)]])
 
 
 def _returned_alone(possible: Possible, named: dict[str, str]) -> list[Pair]:

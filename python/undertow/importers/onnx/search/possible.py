@@ -45,7 +45,7 @@ class Possible:
             for name, shape in dims.items()
         }
         fits = {
-            name: [o for o in fitting if dims[name] and program.depends(o, name) and self.pieces.get(o) != name]
+            name: [o for o in fitting if program.depends(o, name) and self.pieces.get(o) != name]
             for name, fitting in self.alike.items()
         }
         # A piece of an input does not return that one, which would never change, but the frame before.
@@ -82,7 +82,14 @@ class Possible:
             for n, fitting in self.alike.items()
             if n not in named
         }
-        return named | by_names(rest)
+        named |= by_names(rest)
+        # What a copy of another input is called like is the frame before: x1 and x1_out, which is x.
+        copies = {
+            n: [o for o in fitting if self.pieces.get(o, n) != n and o not in named.values()]
+            for n, fitting in self.alike.items()
+            if n not in named
+        }
+        return named | by_names(copies, Strength.FRAME)
 
     def called_alike(self, named: Mapping[str, str]) -> dict[str, str]:
         """Pairs beside those that are told: called alike, like a frame where a path leads from one to the other."""

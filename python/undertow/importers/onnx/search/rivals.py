@@ -9,6 +9,7 @@ from dataclasses import replace
 from ....errors import UnsupportedError
 from ....ir.graph import Graph
 from ....ir.ops import OPS
+from ..._memory import remembers
 from ..advice import Refusal
 from ..frames.context import Reading
 from ..simplify.program import Program
@@ -20,7 +21,8 @@ from .imported import Imported
 
 def check_rivals(program: Program, imported: Imported) -> None:
     """Refuse an axis of time that a recurrence walks, where along another nothing looks ahead, and sums, differences or
-    windows look back: the recurrence may go through the bands of each frame. And the other way round.
+    windows look back: the recurrence may go through the bands of each frame. And the other way round. Where it walks
+    the last axis, which is that of features in most files, nothing need look back along another.
 
     Raises:
         Refusal: with both axes to choose from.
@@ -37,20 +39,25 @@ def check_rivals(program: Program, imported: Imported) -> None:
         except Failure:
             continue
         theirs = _times(program, other)
+        walk, walked, other_axes = (walks, mine, theirs) if walks else (rival.proof.walks, theirs, mine)
         looks_back = rival.looks_back() and not _looks_ahead(rival.graph)
-        if looks_back if walks else rival.proof.walks:
-            walk, walked, other_axes = (walks, mine, theirs) if walks else (rival.proof.walks, theirs, mine)
-            error = UnsupportedError(
-                f"cannot tell which axis is time: {walk[0].where} walks axis {_first(walked)}, and along axis "
-                f"{_first(other_axes)} sums, differences or windows look back, as along time"
-            )
-            raise Refusal(error, [[as_time(axes) for axes in (mine, theirs)]])
+        if other.n_items == 1 and (looks_back if walks else rival.proof.walks):
+            goes = "sums, differences or windows look back, as along time"
+        elif walks and _is_last(program, mine) and not remembers(rival.graph) and not _is_batch(reading, theirs):
+            goes = "nothing meets, as along time where each frame is computed by itself"
+        else:
+            continue
+        error = UnsupportedError(
+            f"cannot tell which axis is time: {walk[0].where} walks axis {_first(walked)}, and along axis "
+            f"{_first(other_axes)} {goes}"
+        )
+        raise Refusal(error, [[as_time(axes) for axes in (mine, theirs)]])
 
 
 def _others(program: Program, times: dict[str, int | None]) -> Iterator[Reading]:
-    """Readings that take another axis, longer than 1, for time, of one item."""
+    """Readings that take another axis, longer than 1, for time: of one item, or where time is the last axis."""
     for reading in readings(program, Sizes(None, None), False, False):
-        if reading.n_items == 1:
+        if reading.n_items == 1 or _is_last(program, times):
             axes = [(p, a) for p in program.inputs if (a := reading.axes[p.name][0]) not in (None, times[p.name])]
             if axes and all(a is not None and p.dims[a] != 1 for p, a in axes):
                 yield reading
@@ -58,6 +65,16 @@ def _others(program: Program, times: dict[str, int | None]) -> Iterator[Reading]
 
 def _times(program: Program, reading: Reading) -> dict[str, int | None]:
     return {port.name: reading.axes[port.name][0] for port in program.inputs}
+
+
+def _is_batch(reading: Reading, times: dict[str, int | None]) -> bool:
+    """Whether axes that another reading takes for time are the batch here."""
+    return any(axis is not None and axis == reading.axes[name][1] for name, axis in times.items())
+
+
+def _is_last(program: Program, times: dict[str, int | None]) -> bool:
+    """Whether time is the last of three axes or more."""
+    return any(len(port.dims) > 2 and times[port.name] == len(port.dims) - 1 for port in program.inputs)
 
 
 def _first(times: dict[str, int | None]) -> int | None:

@@ -16,7 +16,7 @@ from ..file.nodes import flat
 from ..frames.context import Reading
 from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program, is_loop
-from .hints import time_to_stream, timesteps_of_a_call
+from .hints import as_time, time_to_stream, timesteps_of_a_call
 from .imported import Imported
 from .names import same_state
 
@@ -29,6 +29,8 @@ class Warned:
     advice: list[list[Advice]] = field(default_factory=list)
     #: to say that a frame is a whole clip
     clip: Advice | None = None
+    #: to say that it is meant as it was read
+    meant: Advice | None = None
 
 
 #: axes that share a line, and nodes that are named of those that walk them
@@ -72,6 +74,13 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
         return said
     if lost is None and not meant and (anew := _starts_in_calls(program, imported)):
         return anew
+    if lost is None and not meant and (times := _one_timestep(program, imported)):
+        walks = imported.proof.walks[0].where
+        return Warned(
+            f"the file is of one timestep, and {walks} starts anew in every call of it; a stream carries its state on, "
+            "which gives other numbers than calls of the file from the second frame on",
+            meant=as_time(times),
+        )
     if lost is None:
         cells = cells_in_frames(graph)
         loops = [node.where for node in flat(program.nodes) if is_loop(node, program.constants)]
@@ -111,17 +120,23 @@ def _may_forget(program: Program, imported: Imported) -> Warned | None:
 
 def unread(program: Program, imported: Imported | None) -> Warned | None:
     """What to warn of, or to add to an error, where an input changes nothing and an output is called like what returns
-    it.
+    it; or another input has its shape, and an output, so that it may have been one of two.
     """
     returned = {pair.output for pair in imported.pairs} if imported is not None else set()
-    for name in program.unused:
-        for output in program.outputs:
-            if output not in returned and same_state(name, output):
-                return Warned(
-                    f"input {quoted(name)} changes nothing in the file, and output {quoted(output)} is called like "
-                    "what returns it: torch.export makes one input of arguments that are one tensor; export with "
-                    "tensors that are each its own"
-                )
+    one_tensor = (
+        "torch.export makes one input of arguments that are one tensor; export with tensors that are each its own"
+    )
+    left = [output for output in program.outputs if output not in returned]
+    for port in program.unused:
+        told = f"input {quoted(port.name)} changes nothing in the file, and "
+        for output in left:
+            if same_state(port.name, output):
+                return Warned(f"{told}output {quoted(output)} is called like what returns it: {one_tensor}")
+        twins = [
+            p.name for p in [*program.inputs, *program.state_inputs] if (p.dims, p.dtype) == (port.dims, port.dtype)
+        ]
+        if twins and port.dtype == "float32" and any(program.output_dims[output] == port.dims for output in left):
+            return Warned(f"{told}input {quoted(twins[0])} has its shape, as an output has: {one_tensor}")
     return None
 
 
@@ -169,10 +184,23 @@ def _time(program: Program, imported: Imported) -> list[str]:
         walks = f", along which {goes}" if imported.looks_back() else ", over which it pools"
     else:
         walks = ", along which nothing meets, as along a batch"
-    times = [(p, reading.axes[p.name][0]) for p in program.inputs]
-    one = bool(names) and all(axis is None or p.dims[axis] == 1 for p, axis in times)
+    one = _one_timestep(program, imported)
     more = ["the file has one timestep and starts anew in every call; a stream carries the state on"] if one else []
     return [f"time: {_some(axes, _AXES)}{walks}", *more]
+
+
+def _one_timestep(program: Program, imported: Imported) -> dict[str, int | None]:
+    """The axes of time of a file that is of one timestep, which a recurrent node walks all the same."""
+    reading = imported.reading
+    times = {port.name: reading.axes[port.name][0] for port in program.inputs}
+    if (
+        reading.carried
+        or reading.clip
+        or not (reading.fixed_time and imported.proof.walks and remembers(imported.graph))
+    ):
+        return {}
+    one = all(axis is None or port.dims[axis] == 1 for port, axis in zip(program.inputs, times.values(), strict=True))
+    return times if one and any(axis is not None for axis in times.values()) else {}
 
 
 def _batch(program: Program, reading: Reading) -> list[str]:

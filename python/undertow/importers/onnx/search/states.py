@@ -179,6 +179,8 @@ def _connect(walk: Walk, pair: Pair) -> bool:
             )
         return False
     result = walk.values[pair.output]
+    if isinstance(result, np.ndarray) and result.dtype.kind in "fb":
+        result = Tensor(builder.constant(result), ("",) * result.ndim, str(start.dtype))
     if not isinstance(result, Tensor) or result.shape != start.shape:
         shape = getattr(result, "shape", "none")
         raise ShapeError(f"state input {pair.input!r} has shape {start.shape}, its output {pair.output!r} has {shape}")

@@ -74,7 +74,7 @@ class Program:
     #: matrix products with what a recurrence may start from, which were computed while loading, and what they multiply
     folded_products: list[tuple[OnnxNode, list[np.ndarray]]] = field(default_factory=list)
     #: inputs that change nothing
-    unused: list[str] = field(default_factory=list)
+    unused: list[Port] = field(default_factory=list)
     #: finds a node of a loop that was written out, if there is one
     written_out: Callable[[], OnnxNode | None] = lambda: None
     #: the same with its written out loops rolled up, where there are such
@@ -191,7 +191,7 @@ def make_program(
         inputs = [replace(p) for p in ports if p.name in used]
         kept = {name: array for name, array in constants.items() if name in used}
         program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
-        program.unused = [port.name for port in ports if port.name not in used]
+        program.unused = [port for port in ports if port.name not in used]
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
         program.booleans = {v.name for v in graph.output if dtype_of(onnx, v) == "bool"}
         program.written_out = lambda: written_out(Given(nodes, constants, resolver.sizes, outputs, evaluator, {}))

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Inputs beside the states that were found: what an output could return is a state too, or asked about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import undertow
+from onnx_files import FLOAT, INT64, helper, model_of, node, random, save, stepped
+from tolerances import FLOAT32_PEER
+
+H = 4
+NUMBERS = {"one": np.array([1]), "zero": np.array([0]), "decay": np.float32(0.5)}
+
+
+def step(folder: Path, nodes, inputs, outputs, weights=None, after=()) -> Path:
+    """A step with h -> h_out, of the value `into` that nodes make, and what is made of it after."""
+    rng = np.random.default_rng(0)
+    weights = {**NUMBERS, "W": random(rng, H, H), "R": random(rng, H, H), **(weights or {})}
+    cell = [
+        node("MatMul", "into W", "a"),
+        node("MatMul", "h R", "b"),
+        node("Add", "a b", "sum"),
+        node("Tanh", "sum", "h_out"),
+    ]
+    cell.append(node("Neg", "h_out", "y"))
+    inputs = {"x": [1, H], "h": [1, H], **inputs}
+    return save(model_of([*nodes, *cell, *after], inputs, {"y": [1, H], "h_out": [1, H], **outputs}, weights), folder)
+
+
+def check(path: Path, pairs: dict[str, tuple[str, tuple[int, ...]]], **options) -> None:
+    model = undertow.load(path, **options)
+    assert list(model.inputs) == ["x"] and list(model.outputs) == ["y"]
+    X = random(np.random.default_rng(1), 9, 1, H)
+    want = stepped(path, {"x": X}, {"h": ("h_out", (1, H)), **pairs})["y"]
+    stream = model.stream()
+    for x, y in zip(X, want, strict=True):
+        np.testing.assert_allclose(stream.step(x[0]), y[0], atol=FLOAT32_PEER)
+
+
+@pytest.mark.parametrize("name", ["x1", "x_1", "in1", "frame1", "mel_1", "input_1", "u1"])
+@pytest.mark.parametrize("returned", ["{}_out", "new_{}"])
+def test_a_copy_of_the_frame_is_the_frame_before(name, returned, tmp_path):
+    """Names of frames, but what comes out is another input as it came."""
+    returned = returned.format(name)
+    nodes = [node("Mul", f"{name} decay", "half"), node("Sub", "x half", "into"), node("Identity", "x", returned)]
+    check(step(tmp_path, nodes, {name: [1, H]}, {returned: [1, H]}), {name: (returned, (1, H))})
+
+
+def test_the_form_of_a_filter(tmp_path):
+    """x1 = x, x2 = x1, y1 = y, y2 = y1."""
+    taps = ["x", "x1", "x2", "y1", "y2"]
+    weights = {f"{tap}_w": np.float32(w) for tap, w in zip(taps, (0.5, 0.3, 0.2, 0.4, -0.1), strict=True)}
+    nodes = [node("Mul", f"{tap} {tap}_w", f"{tap}_p") for tap in taps]
+    nodes.append(node("Sum", " ".join(f"{tap}_p" for tap in taps), "y1_out"))
+    nodes += [node("Identity", of, to) for of, to in (("x", "x1_out"), ("x1", "x2_out"), ("y1", "y2_out"))]
+    nodes.append(node("Tanh", "y1_out", "out"))
+    shapes = {tap: [1, H] for tap in taps}
+    path = save(
+        model_of(nodes, shapes, {f"{tap}_out": [1, H] for tap in taps[1:]} | {"out": [1, H]}, weights), tmp_path
+    )
+    model = undertow.load(path)
+    assert list(model.inputs) == ["x"] and list(model.outputs) == ["out"]
+    X = random(np.random.default_rng(1), 9, 1, H)
+    want = stepped(path, {"x": X}, {tap: (f"{tap}_out", (1, H)) for tap in taps[1:]})["out"]
+    np.testing.assert_allclose(model.run(X[:, 0]), want[:, 0], atol=FLOAT32_PEER)
+
+
+def level(folder: Path, name: str, returned: str) -> Path:
+    """A level without axes, that frames are divided by."""
+    nodes = [
+        node("Abs", "x", "sizes"),
+        node("ReduceMean", "sizes", "mean", keepdims=0),
+        node("Mul", f"{name} decay", "kept"),
+        node("Add", "kept mean", returned),
+        node("Div", f"x {returned}", "into"),
+    ]
+    return step(folder, nodes, {name: []}, {returned: []})
+
+
+def test_a_state_without_axes(tmp_path):
+    check(level(tmp_path, "level", "level_out"), {"level": ("level_out", ())})
+    with pytest.raises(undertow.UnsupportedError, match="'g' could be returned by 'add_3'"):
+        undertow.load(level(tmp_path, "g", "add_3"))
+
+
+def test_a_state_that_becomes_a_constant(tmp_path):
+    """Whether a step is the first: 0 before it, 1 ever after."""
+    nodes = [
+        node("Mul", "x init", "seen"),
+        node("Add", "seen x", "into"),
+        node("ConstantOfShape", "size", "init_out", value=helper.make_tensor("value", FLOAT, [1], [1.0])),
+    ]
+    path = step(tmp_path, nodes, {"init": [1, 1]}, {"init_out": [1, 1]}, {"size": np.array([1, 1])})
+    with pytest.raises(undertow.UnsupportedError, match=r"states=\{'h': 'h_out', 'init': 'init_out'\} if that is so"):
+        undertow.load(path)
+    check(path, {"init": ("init_out", (1, 1))}, states={"h": "h_out", "init": "init_out"})
+    nodes = [node("Mul", "x g", "seen"), node("Add", "seen x", "into"), node("Identity", "ones", "k")]
+    path = step(tmp_path, nodes, {"g": [1, 1]}, {"k": [1, 1]}, {"ones": np.ones((1, 1), np.float32)})
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"'g' could be returned by 'k', which is a constant .* 'g': 'k'"
+    ):
+        undertow.load(path)
+    assert list(undertow.load(path, states={"h": "h_out", "g": "k"}).inputs) == ["x"]
+
+
+def test_a_copy_beside_the_states_is_asked_about(tmp_path):
+    """Two delays of which names tell one: s is what q returns, and p may be what r does."""
+    nodes = [node("Sum", "x p s", "into"), node("Identity", "x", "r"), node("Identity", "p", "s_out")]
+    path = step(tmp_path, nodes, {"p": [1, H], "s": [1, H]}, {"r": [1, H], "s_out": [1, H]})
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"'p' could be returned by 'r', which is input 'x' .* 'p': 'r'"
+    ):
+        undertow.load(path)
+
+
+@pytest.mark.parametrize(
+    "pair", ["token token_out", "prev_token token", "last_id last_id_out", "past_token present_token"]
+)
+def test_a_word_that_comes_back_is_no_state(pair, tmp_path):
+    name, returned = pair.split()
+    nodes = [node("Gather", f"table {name}", "embedded"), node("Add", "embedded x", "into")]
+    after = [node("ArgMax", "h_out", returned, axis=1, keepdims=0)]
+    weights = {"table": random(np.random.default_rng(3), 12, H)}
+    path = step(tmp_path, nodes, {name: ([1], INT64)}, {returned: ([1], INT64)}, weights, after)
+    with pytest.raises(
+        undertow.UnsupportedError, match=f"input '{name}' holds integers and output '{returned}'"
+    ) as told:
+        undertow.load(path)
+    assert "states={'h': 'h_out'}" in str(told.value)
+    assert sorted(undertow.load(path, states={"h": "h_out"}).inputs) == sorted(["x", name])
+
+
+def test_an_input_that_changes_nothing_may_have_been_one_of_two(tmp_path):
+    """torch.export of f(z, z): one input is read for both."""
+    rng = np.random.default_rng(0)
+    nodes = [node("MatMul", "u W", "a"), node("Tanh", "a", "v")]
+    path = save(model_of(nodes, {"x": [1, H], "u": [1, H]}, {"v": [1, H]}, {"W": random(rng, H, H)}), tmp_path)
+    with pytest.warns(
+        undertow.ModelWarning, match="input 'x' changes nothing in the file, and input 'u' has its shape"
+    ):
+        undertow.load(path)
+
+
+@pytest.mark.parametrize("shape", [[1, 12, 9], [3, 12, 9]])
+def test_a_cell_over_the_last_axis_of_frames_that_never_meet(shape, tmp_path):
+    """Bands of each frame, or timesteps of each channel: nothing tells."""
+    rng = np.random.default_rng(0)
+    weights = {"W": random(rng, 1, 3 * H, 1), "R": random(rng, 1, 3 * H, H)}
+    weights |= {"apart": np.array([-1, shape[2], 1]), "second": np.array([1]), "together": np.array([*shape, H])}
+    nodes = [
+        node("Reshape", "x apart", "rows"),
+        node("Transpose", "rows", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R", "Y", hidden_size=H),
+        node("Squeeze", "Y second", "ys"),
+        node("Transpose", "ys", "turned", perm=[1, 0, 2]),
+        node("Reshape", "turned together", "y"),
+    ]
+    path = save(model_of(nodes, {"x": shape}, {"y": None}, weights), tmp_path)
+    with pytest.raises(undertow.UnsupportedError, match=r"walks axis 2, and along axis . nothing meets") as told:
+        undertow.load(path)
+    assert "time_axis={'x': 2}" in str(told.value)
+    assert undertow.load(path, time_axis={"x": 2}).state_bytes
