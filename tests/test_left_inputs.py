@@ -164,3 +164,53 @@ def test_a_cell_over_the_last_axis_of_frames_that_never_meet(shape, tmp_path):
         undertow.load(path)
     assert "time_axis={'x': 2}" in str(told.value)
     assert undertow.load(path, time_axis={"x": 2}).state_bytes
+
+
+@pytest.mark.parametrize("names", ["onnx::Gemm_1 onnx::Mul_2 onnx::Gemm_25 onnx::Tanh_23", "h c mul_2 add_1"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_line_to_paste_is_what_makes_a_cell(names, swapped, tmp_path):
+    """An LSTM step under names of the exporter's: which output is h and which c, its gates say, whatever the order."""
+    h, c, h_out, c_out = names.split()
+    rng = np.random.default_rng(0)
+    weights = {"W": random(rng, 4 * H, H), "R": random(rng, 4 * H, H), "b": random(rng, 4 * H), "parts": np.full(4, H)}
+    nodes = [
+        node("Gemm", "x W b", "a", transB=1),
+        node("Gemm", f"{h} R b", "q", transB=1),
+        node("Add", "a q", "s"),
+        node("Split", "s parts", "s_i s_f s_g s_o", axis=1),
+        *[node("Tanh" if k == "g" else "Sigmoid", f"s_{k}", k) for k in "ifgo"],
+        node("Mul", f"f {c}", "fc"),
+        node("Mul", "i g", "ig"),
+        node("Add", "fc ig", c_out),
+        node("Tanh", c_out, "t"),
+        node("Mul", "o t", h_out),
+        node("Neg", h_out, "y"),
+    ]
+    returned = [c_out, h_out] if swapped else [h_out, c_out]
+    outputs = {name: [1, H] for name in ("y", *returned)}
+    path = save(model_of(nodes, {name: [1, H] for name in ("x", h, c)}, outputs, weights), tmp_path)
+    with pytest.raises(undertow.UnsupportedError) as told:
+        undertow.load(path)
+    states = {h: h_out, c: c_out}
+    assert f"states={states} if that is so, as its cells say" in str(told.value)
+    assert [n.op for n in undertow.load(path, states=states).graph.nodes if n.states] == ["lstm"]
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_planes_of_a_sequence_are_no_states(batch, tmp_path):
+    """Two inputs and two outputs of one shape, with an axis that is called time and that a cell walks."""
+    rng = np.random.default_rng(0)
+    weights = {"W": random(rng, 1, 3 * H, H), "R": random(rng, 1, 3 * H, H), "second": np.array([1])}
+    nodes = [
+        node("Mul", "re im", "both"),
+        node("Transpose", "both", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R", "Y", hidden_size=H),
+        node("Squeeze", "Y second", "ys"),
+        node("Transpose", "ys", "mask", perm=[1, 0, 2]),
+        node("Mul", "re mask", "ore"),
+        node("Mul", "im mask", "oim"),
+    ]
+    shape = [batch, "time", H]
+    path = save(model_of(nodes, {"re": shape, "im": shape}, {"ore": shape, "oim": shape}, weights), tmp_path)
+    model = undertow.load(path)
+    assert sorted(model.inputs) == ["im", "re"] and list(model.states) == ["gru_1.h"]

@@ -19,6 +19,8 @@ import numpy as np
 from ..._text import cause, shown
 from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...ir.graph import Graph
+from ...ir.ops import OPS
+from ...ir.ops.cells import Cell
 from ...weights.in_memory import as_path
 from .._memory import remembers, warn
 from .advice import SIZES, Advice, Caller, Refusal, helpful
@@ -141,7 +143,7 @@ class _Load:
         if wired is not None:
             lines = [self.said.caller.told(wired, SIZES[0])]
         elif isinstance(refusal, Refusal):
-            lines = self._helping(refusal.advice, self._effort(), lambda _: True)
+            lines = self._helping(self._as_cells_say(refusal.advice), self._effort(), lambda _: True)
         if warned := unread(self.program, None):
             lines.append(warned.text)
         told.args = ("; ".join([str(told), *filter(None, lines)]),)
@@ -188,6 +190,23 @@ class _Load:
         if not imported.graph.inputs:
             raise UnsupportedError("no frame comes in")
         return imported
+
+    def _as_cells_say(self, advice: Sequence[Sequence[Advice]]) -> list[list[Advice]]:
+        """Advice on states in an order in which those come first under which more of the file is a cell."""
+        stages, effort = [list(stage) for stage in advice], self._effort()
+        for stage in stages[:1]:
+            able = [one for one in stage if one.states and not one.names]
+            cells: dict[int, int] = {}
+            for one in able if len({str(one.given) for one in able}) > 1 else []:
+                effort.max_walks = effort.n_walks + one.walks
+                with suppress(Error, Refusal):
+                    nodes = self._again(one.options(SIZES[0]), effort).graph.nodes
+                    cells[id(one)] = sum(isinstance(OPS[node.op], Cell) and bool(node.states) for node in nodes)
+            most = max(cells.values(), default=0)
+            if most > min(cells.values(), default=0):
+                stage.sort(key=lambda one: -cells.get(id(one), 0))
+                stage[0] = replace(stage[0], after=f"{stage[0].after}, as its cells say")
+        return stages
 
     def _effort(self) -> Effort:
         """What may go into advice."""

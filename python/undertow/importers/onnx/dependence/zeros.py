@@ -146,7 +146,9 @@ def _noted(nodes: Iterable[OnnxNode]) -> OnnxNode | None:
     """
     first: dict[str, OnnxNode] = {}
     whole = set()
+    read: set[str] = set()  # a quantiser puts others in place of a product, without notes
     for node in _all(nodes):
+        read.update(node.inputs)
         if not getattr(node.proto, "metadata_props", ()):
             continue
         notes = {entry.key: entry.value for entry in getattr(node.proto, "metadata_props", ())}
@@ -156,11 +158,18 @@ def _noted(nodes: Iterable[OnnxNode]) -> OnnxNode | None:
         layer = next((i for i, name in enumerate(classes) if name.startswith("torch.nn.modules.rnn.")), None)
         if layer is None or _NOTES + "fx_node" not in notes:
             continue
-        scope = ".".join(names[: layer + 1])
+        scope = names[layer] if layer < len(names) else ""  # each says all of those before it
         first.setdefault(scope, node)
         if "weight_hh" in notes[_NOTES + "fx_node"]:
             whole.add(scope)
-    return next((node for scope, node in first.items() if scope not in whole), None)
+    return next(
+        (
+            node
+            for scope, node in first.items()
+            if scope not in whole and not any(name.startswith(f"{scope}.weight_hh".lstrip(".")) for name in read)
+        ),
+        None,
+    )
 
 
 def _all(nodes: Iterable[OnnxNode]) -> Iterator[OnnxNode]:

@@ -250,7 +250,11 @@ def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:
 
 @lru_cache(2**10)
 def _words(name: str) -> Words:
-    """A name in lower case, taken apart at signs, at changes of case, and between letters and digits."""
+    """A name in lower case, taken apart at signs, at changes of case, and between letters and digits; of one that
+    PyTorch's exporter has made up, all of it.
+    """
+    if name.startswith("onnx::"):
+        return (name,)
     return tuple(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name))
 
 

@@ -28,6 +28,8 @@ from .possible import Possible, Sizes, by_cells, sizes, values_of
 
 #: pairs that are tried as advice
 _TRIED = 4
+#: ways to pair that are tried, and partial ones that are looked at for them
+_MATCHINGS, _LOOKED_AT = 4, 2000
 #: no evidence
 _ALONE = "no other pair is possible"
 #: of a state that does not come back as a node left it
@@ -369,6 +371,7 @@ def _ambiguous(
     lines = [{**named, **doubted}] if doubted else []
     lines += [named, {**alike, **named}, {**sure, **rest}]
     lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (possible.alike, fits)]
+    lines += _matchings(possible, fits)
     told = [*possible.program.caller.likely, *((states, " if that is so") for states in lines)]
     place = {port.name: i for i, port in enumerate(possible.program.inputs)}
     likely = [
@@ -380,6 +383,29 @@ def _ambiguous(
     shapes = sizes_of_step(possible.program)
     sized = [replace(advice, shapes=shapes) for advice in [*likely, none]] if shapes else []
     return Refusal(error, [[*likely, none], sized, alone(fits)])
+
+
+def _matchings(possible: Possible, fits: Mapping[str, list[str]]) -> list[dict[str, str]]:
+    """Some of the ways to give as many inputs as can be an output of their own each; not all where no frame is left."""
+    ways: list[dict[str, str]] = []
+    names, budget = list(fits), _LOOKED_AT
+
+    def go(at: int, told: dict[str, str]) -> None:
+        nonlocal budget
+        budget -= 1
+        if at == len(names):
+            ways.append(dict(told))
+        elif budget > 0:
+            for output in fits[names[at]]:
+                if output not in told.values():
+                    go(at + 1, {**told, names[at]: output})
+            go(at + 1, told)
+
+    go(0, {})
+    every = len(possible.program.inputs) if not possible.program.state_inputs else len(fits) + 1
+    able = [told for told in ways if told and len(told) < every]
+    most = max(map(len, able), default=0)
+    return [told for told in able if len(told) == most][:_MATCHINGS]
 
 
 def alone(fits: Mapping[str, list[str]]) -> list[Advice]:

@@ -247,6 +247,8 @@ def _variants(
         return
     # Where no axis is open except a batch, states that come and go mean that the model is one step.
     one_step = all(len(p.dynamic) <= 1 and _could_be_step(p) for p in program.inputs)
+    if program.is_recurrent:  # cells walk an open axis that is called time
+        one_step = one_step and not any(is_time(n) for p in program.inputs for n in p.dims)
     if program.state_inputs:  # which share the batch with the inputs, and have no time
         shared = {p.dims[a] for p in program.state_inputs for a in p.dynamic}
         mine = {p.dims[a] for p in program.inputs for a in p.dynamic}
