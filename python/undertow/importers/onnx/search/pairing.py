@@ -405,7 +405,12 @@ def _matchings(possible: Possible, fits: Mapping[str, list[str]]) -> list[dict[s
     every = len(possible.program.inputs) if not possible.program.state_inputs else len(fits) + 1
     able = [told for told in ways if told and len(told) < every]
     most = max(map(len, able), default=0)
-    return [told for told in able if len(told) == most][:_MATCHINGS]
+    # What comes first in a list of inputs is most often the frame, and of outputs the result.
+    places = {port.name: i for i, port in enumerate(possible.program.inputs)}
+    places |= {output: i for i, output in enumerate(possible.program.outputs)}
+    able = [told for told in able if len(told) == most]
+    able.sort(key=lambda told: (-sum(places[n] for n in told), -sum(places[o] for o in told.values())))
+    return able[:_MATCHINGS]
 
 
 def alone(fits: Mapping[str, list[str]]) -> list[Advice]:
