@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._files import silenced
+from ..._text import shown
 from ...errors import Error, UnsupportedError
 from ...ir.graph import Graph
 from .given import first_line
@@ -57,6 +58,11 @@ def first_graph(torch: Any, call: Call, load: Callable[[Path], Graph]) -> Graph:
     """
     can_export = find_spec("onnxscript") is not None and hasattr(torch, "export")
     has_both = "dynamo" in inspect.signature(torch.onnx.export).parameters
+    if call.states and _is_scripted(torch, call):
+        raise UnsupportedError(
+            f"from_torch: a call of {call.name} changes its {shown(call.states[0].path)!r}, which no exporter sees in "
+            "a module of torch.jit.script; pass it as it was before torch.jit.script"
+        )
     exporters = [_by_torchscript, _by_export] if can_export and has_both else [_by_torchscript]
     if call.program is not None:
         exporters = exporters[::-1]  # which knows its open sizes

@@ -98,6 +98,11 @@ def remembered(torch: Any, module: Any, arguments: tuple[Any, ...], outside: Out
                     f"from_torch: a call of the module changes {elsewhere}, which no stream carries; export one step "
                     "that takes it as an argument and returns it instead"
                 )
+            if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+                raise UnsupportedError(
+                    "from_torch: the module gives something else when it is called again with the same input, and what "
+                    "it keeps is hidden in a module of torch.jit.script; pass it as it was before torch.jit.script"
+                )
             raise UnsupportedError(
                 "from_torch: the module gives something else when it is called again with the same input, and none of "
                 "its buffers and attributes changes: it keeps what it remembers elsewhere (a closure, a global, a "
