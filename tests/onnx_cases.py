@@ -17,7 +17,7 @@ from undertow.importers.onnx.file import limits
 from undertow.importers.onnx.traits import COMPUTED, FOLDED_ONLY, REFUSED
 
 #: dtypes that float32 frames do not hold, or whose shape is not a tensor's
-FRAMES = {"float32", "bool", "int8", "uint8", "int16", "uint16", "int32", "int64"}
+FRAMES = {"float32", "float16", "bfloat16", "float64", "bool", "int8", "uint8", "int16", "uint16", "int32", "int64"}
 INTEGERS = {"int8", "uint8", "int16", "uint16", "int32", "int64"}
 #: operators that take integers as integers: they count, compare, convert or quantise; all others compute in float32
 OF_INTEGERS = {
@@ -40,7 +40,6 @@ EXCEPTIONS = {
     r"batchnorm_\w*training_mode": "training mode",
     r"training_dropout\w*": "training mode",
     r"dropout_default_mask\w*": "the mask of what was dropped",
-    r"layer_normalization_(2d|3d|4d|default)\w*(?<!expanded)(?<!_ver18)": "the outputs Mean and InvStdDev",
     r"maxpool_with_argmax\w*": "the output Indices",
     r"(de)?quantizelinear_blocked\w*": "scales for blocks of an axis",
     r"reduce_\w+_empty_set\w*": "a tensor without elements, which no frame is",
@@ -55,11 +54,13 @@ EXCEPTIONS = {
     r"(blackman|hamming|hann)window_\w*expanded": "ids as numbers",
     r"range_\w+_expanded": "a Loop whose number of rounds is computed",
     r"affine_grid_3d_align_corners_expanded": "an If whose condition is computed",
-    r"attention_local_window_gqa_rank4_mask_expanded": "padding with -infinity",
-    r"causal_conv_with_state_kernel_size_one_expanded": "a computed kernel",
+    r"attention_local_window_gqa_rank4_mask(_expanded)?": "padding with -infinity",
+    r"causal_conv_with_state_kernel_size_one(_expanded)?": "a computed kernel",
     r"dynamicquantizelinear\w*_expanded": "a conversion to uint8 that wraps around",
     r"rotary_embedding\w*_expanded": "a tensor without elements, which no frame is",
+    r"rotary_embedding(_3d_input|_interleaved|_no_position_ids(_interleaved)?)?": "a tensor without elements",
     r"scan_sum": "Scan of operator set 8, which meant something else",
+    r"einsum_batch_diagonal": "a diagonal, of which a letter stands twice in a term",
 }
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from .errors import ShapeError, UnsupportedError
+from .importers.onnx.file.floats import in_float32
+from .importers.onnx.file.functions import expanded
 from .importers.onnx.file.read import check_model, require_onnx
 from .importers.onnx.search import Imported, import_program
 from .importers.onnx.simplify.program import RECURRENT, Program, make_program
@@ -28,6 +30,8 @@ require_onnx()
 from onnx import ModelProto, NodeProto, defs, helper  # noqa: E402
 from onnx.backend.base import Backend, BackendRep  # noqa: E402
 
+#: what is computed in float32, and given back as it came
+_OTHER_FLOATS = ("float16", "bfloat16", "float64")
 Runner = Callable[..., Any]
 #: inputs of RNN, GRU and LSTM that are weights: W, R, B, P
 _WEIGHT_SLOTS = (1, 2, 3, 7)
@@ -87,11 +91,14 @@ class PreparedModel(BackendRep):
     """A checked model; `run` imports and compiles it for the sizes and weights that it is given."""
 
     def __init__(self, model: ModelProto, isa: str | None = None) -> None:
-        self.model = model
+        self._dtypes = {v.name: _dtype(v) for v in model.graph.output}
+        self.model = ModelProto()
+        self.model.CopyFrom(model)
+        in_float32(self.model)
+        self.model = expanded(self.model)
         self.isa = isa
         held = {t.name for t in model.graph.initializer}
         self.input_names = [v.name for v in model.graph.input if v.name not in held]
-        self._dtypes = {v.name: _dtype(v) for v in model.graph.output}
         self._branches = any(node.op_type in ("If", "Loop") for node in model.graph.node)
         self._compiled: list[tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]], Imported, Runner]] = []
 
@@ -120,7 +127,7 @@ class PreparedModel(BackendRep):
         program = make_program(self.model, arrays)
         if any(name not in program.constants for name in program.outputs):
             return None
-        return tuple(program.constants[name] for name in program.outputs)
+        return tuple(program.constants[name].astype(self._dtypes[name]) for name in program.outputs)
 
     def _by_name(self, inputs: Any) -> dict[str, np.ndarray]:
         if isinstance(inputs, Mapping):
@@ -132,7 +139,7 @@ class PreparedModel(BackendRep):
                 raise ShapeError(f"{len(inputs)} arrays were given, the model has inputs {self.input_names}")
         if set(arrays) != set(self.input_names):
             raise ShapeError(f"arrays were given for {sorted(arrays)}, the model has inputs {self.input_names}")
-        return arrays
+        return {name: a.astype(np.float32) if str(a.dtype) in _OTHER_FLOATS else a for name, a in arrays.items()}
 
     def _compile(self, arrays: dict[str, np.ndarray]) -> tuple[Imported, Runner, set[str]]:
         shapes = {name: array.shape for name, array in arrays.items()}

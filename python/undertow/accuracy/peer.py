@@ -15,6 +15,8 @@ import numpy as np
 
 from .. import reference
 from ..errors import Error
+from ..importers.onnx.file.floats import in_float32
+from ..importers.onnx.file.read import read_model
 from ..importers.onnx.search.names import by_names
 
 Arrays = dict[str, np.ndarray]
@@ -66,7 +68,8 @@ class OnnxRuntime:
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = 4  # layouts that do not fit are tried and raise: they need no log
         try:
-            self.session = ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+            source, self.notes = _in_float32(path)
+            self.session = ort.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise CannotFeed(f"ONNX Runtime does not load {path}: {first_line(error)}") from None
         self.model = model
@@ -384,6 +387,15 @@ class OnnxRuntime:
             y = np.moveaxis(y, axes[0], 0) if axes and not once else y
             answer[name] = y.reshape(value.shape if once else (rows, *value.shape))
         return answer
+
+
+def _in_float32(path: Any) -> tuple[str | bytes, list[str]]:
+    """What ONNX Runtime loads, and what to say of it: a file of other floating-point numbers with them in float32, for
+    in its own a sum is rounded after every step.
+    """
+    model = read_model(path)
+    said = in_float32(model)
+    return (model.SerializeToString(), [f"{said}, by ONNX Runtime too"]) if said else (str(path), [])
 
 
 def random_inputs(model: Any, n_steps: int, rng: np.random.Generator) -> Arrays:

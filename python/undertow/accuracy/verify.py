@@ -169,6 +169,7 @@ def verify(
     if against != "reference" and path is not None:
         try:
             peer = OnnxRuntime(path, model, options)
+            notes += peer.notes
         except (CannotFeed, ImportError) as error:
             if against == "onnxruntime":
                 raise

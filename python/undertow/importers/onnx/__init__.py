@@ -24,6 +24,8 @@ from ...ir.ops.cells import Cell
 from ...weights.in_memory import as_path
 from .._memory import remembers, warn
 from .advice import SIZES, Advice, Caller, Refusal, helpful
+from .file.floats import in_float32
+from .file.functions import expanded
 from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, longer, wired_shapes
@@ -101,6 +103,8 @@ def load(
     model = read_model(path)
     said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
     try:
+        widened = in_float32(model)
+        held, model = node_types(model), expanded(model)
         graph = _Load(model, fixed or {}, shapes or {}, said).graph()
     except Error as error:
         error.args = (f"{shown(as_path(path).name)}: {error}",)
@@ -108,7 +112,9 @@ def load(
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         # The checker lets odd things pass, and a damaged file must not end in an error that means something else.
         raise FormatError(f"{as_path(path).name}: damaged, or malformed: {error}") from cause(error)
-    graph.origin.contents = node_types(model)
+    graph.origin.contents = held
+    if widened:
+        graph.note(widened)
     if not graph.name.strip() or graph.name in ("main_graph", "torch_jit", "torch-jit-export"):
         graph.name = as_path(path).stem
     return graph

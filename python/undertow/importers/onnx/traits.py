@@ -40,6 +40,7 @@ class Operator:
         evaluated_from: the operator set from which that evaluator has it, where older ones define it alike.
         spreads: "module.function" in dependence/, which tells what its results depend on; "" where each element does on
             those in its place (rows=EACH), or no frame goes through it.
+        expands: ONNX defines it by others, which take its place before the file is read.
         refused: why it is refused; "" where it is not.
     """
 
@@ -60,6 +61,7 @@ class Operator:
     cost: int = 1
     evaluated_from: int = 0
     spreads: str = ""
+    expands: bool = False
     refused: str = ""
 
 
@@ -202,11 +204,19 @@ _ROWS = (
     Operator("NonZero"),
     Operator("Range"),
     Operator("Trilu"),
+    # -- taken apart as ONNX defines them
+    Operator("Attention", pure=False, expands=True),
+    Operator("CausalConvWithState", pure=False, expands=True),
+    Operator("CenterCropPad", pure=False, expands=True),
+    Operator("LinearAttention", pure=False, expands=True),
+    Operator("MeanVarianceNormalization", pure=False, expands=True),
+    Operator("RotaryEmbedding", pure=False, expands=True),
+    Operator("SwiGLU", pure=False, expands=True),
 )
 
 #: why operators are refused -> which
 _REFUSED: dict[str, list[str]] = {
-    "It looks at the whole sequence": ["Attention", "LinearAttention", "ReverseSequence", "STFT"],
+    "It looks at the whole sequence": ["ReverseSequence", "STFT"],
     "What it gives has no fixed size": [
         *("Compress", "ConcatFromSequence", "NonMaxSuppression", "Optional", "OptionalGetElement"),
         *("OptionalHasElement", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase"),
@@ -222,14 +232,13 @@ _REFUSED: dict[str, list[str]] = {
     "It works on the bits of integers": ["BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"],
     "It picks by numbers that are computed": ["MaxUnpool", "TensorScatter", "TopK"],
     "It samples images": [
-        *("AffineGrid", "CenterCropPad", "Col2Im", "DeformConv", "GridSample", "MaxRoiPool", "Resize", "RoiAlign"),
+        *("AffineGrid", "Col2Im", "DeformConv", "GridSample", "MaxRoiPool", "Resize", "RoiAlign"),
         "Upsample",
     ],
     "It is not computed yet": [
         *("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan"),
         *("BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"),
-        *("CausalConvWithState", "CumProd", "DFT", "Det", "Hardmax", "LRN", "MeanVarianceNormalization"),
-        *("RotaryEmbedding", "Scatter", "SwiGLU"),
+        *("CumProd", "DFT", "Det", "Hardmax", "LRN", "Scatter"),
     ],
 }
 
@@ -268,9 +277,9 @@ def _names(holds: Callable[[Operator], object]) -> frozenset[str]:
 
 MOVEMENT = _names(lambda op: op.moves is not None)
 #: computed at run time, or nothing to compute because they only move elements
-COMPUTED = _names(lambda op: op.handler or op.moves is not None)
+COMPUTED = _names(lambda op: op.handler or op.moves is not None or op.expands)
 #: computed while loading, refused when their inputs are frames
-FOLDED_ONLY = _names(lambda op: op.pure and not op.handler and op.moves is None)
+FOLDED_ONLY = _names(lambda op: op.pure and not op.handler and op.moves is None and not op.expands)
 #: operator type -> why it is refused
 REFUSED: dict[str, str] = {op.name: op.refused for op in OPERATORS.values() if op.refused}
 

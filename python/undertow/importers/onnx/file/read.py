@@ -69,7 +69,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
     if not model.HasField("graph") or not model.opset_import:
         raise FormatError(f"{where}: not an ONNX model: it has no graph or no operator set")
     _check_ports(model.graph, where)
-    _check_graphs(model.graph, where)
+    check_size_of(model.graph, where)
     _check_text(model, where)
     if model.functions:
         _check_functions(model, where)
@@ -94,7 +94,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
             model = onnx.inliner.inline_local_functions(model)
         except Exception as error:
             raise FormatError(f"{where}: its functions cannot be inlined: {_first_line(error)}") from cause(error)
-        _check_graphs(model.graph, where)
+        check_size_of(model.graph, where)
         _check_tensors(onnx, model, path, where)
     return model
 
@@ -109,7 +109,7 @@ def _check_ports(graph: Any, where: str) -> None:
 
 def _check_text(model: Any, where: str) -> None:
     """Refuse names that are no UTF-8: protobuf gives those as bytes."""
-    for graph in _graphs(model.graph):
+    for graph in graphs_of(model.graph):
         _all_text([graph.name, *(v.name for v in (*graph.input, *graph.output, *graph.initializer))], where)
         _all_text([d.dim_param for v in (*graph.input, *graph.output) for d in v.type.tensor_type.shape.dim], where)
     for node in (*_nodes(model.graph), *(n for f in model.functions for n in f.node)):
@@ -153,7 +153,7 @@ def _check_tensors(onnx: Any, model: Any, path: Path | None, where: str) -> None
 
 def _tensors(graph: Any, where: str) -> Iterator[Any]:
     """Every tensor of a graph and of the graphs inside it."""
-    for inner in _graphs(graph):
+    for inner in graphs_of(graph):
         yield from inner.initializer
         if inner.sparse_initializer:
             name = inner.sparse_initializer[0].values.name
@@ -169,7 +169,7 @@ def _tensors(graph: Any, where: str) -> Iterator[Any]:
                     )
 
 
-def _check_graphs(graph: Any, where: str) -> None:
+def check_size_of(graph: Any, where: str) -> None:
     """Refuse too many nodes, graphs, or graphs inside of graphs."""
     todo, n_nodes, n_graphs = [(graph, 1)], 0, 1
     while todo:
@@ -187,7 +187,7 @@ def _check_graphs(graph: Any, where: str) -> None:
                 todo += [(g, depth + 1) for g in attribute.graphs]
 
 
-def _graphs(graph: Any) -> Iterator[Any]:
+def graphs_of(graph: Any) -> Iterator[Any]:
     """A graph and those inside it."""
     todo = [graph]
     while todo:
@@ -201,7 +201,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    for inner in _graphs(graph):
+    for inner in graphs_of(graph):
         yield from inner.node
 
 
