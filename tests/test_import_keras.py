@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import oracle
 from keras_files import GOLDEN, check, keras2_input, keras2_model, layer, sequential, write_h5, write_keras
 from tolerances import FLOAT32_MODEL, FLOAT32_PEER
 from undertow import reference
+from undertow.compile import compile_graph
 from undertow.errors import UnsupportedError
 from undertow.importers import keras
 from undertow.ir.activations import Activation
@@ -345,3 +348,37 @@ def test_masks_need_a_promise(tmp_path: Path) -> None:
         0.0,
         label="mask",
     )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_archives_written_on_windows(name: str, tmp_path: Path) -> None:
+    """Their groups are called by whole paths, with backslashes."""
+    path = golden_file(name, "keras", tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        files = {entry: archive.read(entry) for entry in archive.namelist()}
+    arrays: dict[str, np.ndarray] = {}
+    attributes: dict[str, dict[str, object]] = {}
+
+    def look(at: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[at] = item[()]
+        elif at.endswith("vars"):
+            attributes[at] = dict(item.attrs)
+
+    with h5py.File(io.BytesIO(files["model.weights.h5"])) as file:
+        file.visititems(look)
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for at, array in arrays.items():
+            owner, _, inner = at.rpartition("/vars/")
+            file.create_dataset(f"{owner.replace('/', chr(92))}/vars/{inner}", data=array)
+        for at, values in attributes.items():
+            owner = at.removesuffix("/vars")
+            group = file.require_group(f"{owner.replace('/', chr(92))}/vars")
+            group.attrs.update(values)
+    files["model.weights.h5"] = buffer.getvalue()
+    windows = tmp_path / "windows.keras"
+    with zipfile.ZipFile(windows, "w") as archive:
+        for entry, data in files.items():
+            archive.writestr(entry, data)
+    assert compile_graph(keras.load(windows)) == compile_graph(keras.load(path))

@@ -15,7 +15,7 @@ from ...errors import Error, FormatError, UnsupportedError
 from ...weights.hdf5_reader import MAGIC as HDF5_MAGIC
 from ...weights.hdf5_reader import File, Group
 from .. import _blocks as blocks
-from .weights import ArchiveWeights, LegacyModelWeights, Weights
+from .weights import ArchiveWeights, LegacyModelWeights, Weights, by_path
 
 #: limits for hostile files
 MAX_FILE_BYTES = 4 << 30
@@ -41,7 +41,9 @@ def read(path: Path) -> KerasFile:
     data = blocks.read_limited(path, MAX_FILE_BYTES)
     if data.startswith(ZIP_MAGIC):
         config, metadata, weights = _archive_members(data)
-        return KerasFile(config, parse_version(metadata.get("keras_version")), ArchiveWeights(File(weights).root))
+        return KerasFile(
+            config, parse_version(metadata.get("keras_version")), ArchiveWeights(by_path(File(weights).root))
+        )
     if data.startswith(HDF5_MAGIC):
         return _legacy(File(data).root)
     raise FormatError("not a Keras file: expected a .keras archive (zip) or an HDF5 file")

@@ -9,7 +9,7 @@ arrays by role and shape; whatever does not match is an error, nothing is filled
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -37,10 +37,37 @@ class Weights(Protocol):
         """The arrays themselves, float32, for the first choice of (role, shape) pairs that fits."""
 
 
+class PathGroup:
+    """A group of an archive that was written on Windows, where names of groups are whole paths: ``layers\\lstm\\cell``.
+
+    group: what stands here under its own name, if anything does. paths: members of the file below it -> what they are.
+    """
+
+    def __init__(self, group: Group | None, paths: Mapping[tuple[str, ...], Group]) -> None:
+        self._group, self._paths = group, paths
+        self.attributes = {} if group is None else group.attributes
+        own = [] if group is None else list(group.members)
+        self.members = dict.fromkeys([*own, *(path[0] for path in paths)])
+
+    def get(self, name: str) -> Item | PathGroup | None:
+        inner = {path[1:]: item for path, item in self._paths.items() if path[0] == name}
+        if not inner:
+            return None if self._group is None else self._group.get(name)
+        return PathGroup(inner.pop((), None), inner)
+
+
+def by_path(root: Group) -> Group | PathGroup:
+    """The root of an archive, with groups in place of paths where their names are such."""
+    if not any("\\" in name for name in root.members):
+        return root
+    items = ((tuple(name.split("\\")), root.get(name)) for name in root.members)
+    return PathGroup(None, {path: item for path, item in items if isinstance(item, Group)})
+
+
 class ArchiveWeights:
     """Weights of a `.keras` archive: a group of model.weights.h5, or nothing for objects without arrays."""
 
-    def __init__(self, group: Group | None) -> None:
+    def __init__(self, group: Group | PathGroup | None) -> None:
         self._group = group
 
     def copy(self) -> ArchiveWeights:
@@ -127,7 +154,7 @@ class LegacyModelWeights(LegacyWeights):
         group = _group(self._group, name)
         pairs = []
         for weight in [] if group is None else _text_list(group.attributes, "weight_names"):
-            item: Item | None = group
+            item: Item | PathGroup | None = group
             for step in filter(None, weight.split("/")):
                 item = item.get(step) if isinstance(item, Group) else None
             if not isinstance(item, Dataset):
@@ -150,7 +177,7 @@ def _suffix(key: str) -> int:
     return int(tail) if tail.isdecimal() and len(tail) < 9 else 0
 
 
-def _group(group: Group | None, key: str) -> Group | None:
+def _group(group: Group | PathGroup | None, key: str) -> Group | PathGroup | None:
     """A group in a group, or None."""
     child = None if group is None else group.get(key)
     if isinstance(child, Dataset):
@@ -158,7 +185,7 @@ def _group(group: Group | None, key: str) -> Group | None:
     return child
 
 
-def _layer_name(group: Group | None) -> str | None:
+def _layer_name(group: Group | PathGroup | None) -> str | None:
     """The layer name that recent versions of Keras store beside the arrays."""
     inner = _group(group, "vars")
     texts = [] if inner is None else inner.attributes.get("name", [])
