@@ -93,7 +93,7 @@ FLOORS = [
     {"_text", "_files", "budget", "_core"},
     {"errors"},
     {"ir", "weights", "states"},
-    {"tow", "reference", "_inputs", "audio", "graph"},
+    {"tow", "reference", "_inputs", "_batches", "audio", "graph"},
     {"passes", "inspect"},
     {"compile"},
     {"stream"},

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from numbers import Real
 from operator import index
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, _files, tow
+from . import _batches, _core, _files, tow
 from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
 from ._text import quoted
 from .compile import compile_graph
@@ -271,44 +271,49 @@ class Model:
                 "use model.run(X) with the whole sequence"
             )
 
-    def run(self, X: Any, *, state: Mapping[str, Any] | None = None, length: int | None = None) -> Any:
-        """Run a whole sequence from a fresh state.
+    def run(self, X: Any, *, state: Mapping[str, Any] | None = None, length: int | Sequence[int] | None = None) -> Any:
+        """Run a whole sequence from a fresh state, or several, each from its own.
 
         Args:
             X: (T, *frame), or a dict of such arrays. Where the model strides along time and a frame is several
-                timesteps, it may also be (T, *timestep), T a multiple of `frames_in`.
-            state: fields to start from, by layer or field name.
-            length: frames that layers with sequence lengths consume (ONNX sequence_lens); T when omitted. Rows behind
-                them hold what the layers give there, zeros of a recurrent one, so what the exported model gives once
-                per sequence stands in row length - 1.
+                timesteps, it may also be (T, *timestep), T a multiple of `frames_in`. Of several sequences (B, T,
+                *frame), or a list of arrays (T, *frame) of any lengths.
+            state: fields to start from, by layer or field name; of several sequences, what each starts from.
+            length: frames that layers with sequence lengths consume (ONNX sequence_lens), of several sequences one for
+                each or for all; T when omitted. Rows behind them hold what the layers give there, zeros of a recurrent
+                one, so what the exported model gives once per sequence stands in row length - 1.
 
         Returns: (T, *output frame) for every output, as an array or a dict by name; row t is that of frame t, whatever
             the latency of a stream. A model that cannot be streamed gives outputs that exist once per sequence without
-            the time axis. For an X of timesteps, (T / frames_in * frames_out, *output timestep).
+            the time axis. For an X of timesteps, (T / frames_in * frames_out, *output timestep). Of (B, T, *frame) an
+            array with a first axis of B, of a list a list; the bits are those of each sequence alone.
 
         Raises:
             ShapeError, TypeError: X does not fit.
             UnsupportedError: a length below T for a model that looks ahead.
         """
-        outputs, _ = self.run_with_state(X, state=state, length=length)
-        return outputs
+        if (sequences := _batches.apart(X, self.inputs, self.frames_in)) is None:
+            outputs, _ = self.run_with_state(X, state=state, length=length)  # type: ignore[arg-type]
+            return outputs
+        items, is_array = sequences
+        results: list[Any] = []
+        if self.streamable and state is None and length is None:
+            checked = _batches.each(items, lambda item, _: self._frames(item))
+            if not any(of_timesteps for _, of_timesteps in checked):
+                results = _batches.through_a_pool(self, [xs for xs, _ in checked], self._by_name)
+        if not results:
+            lengths = length if isinstance(length, Sequence | np.ndarray) else [length] * len(items)
+            if len(lengths) != len(items):
+                raise ShapeError(f"length has {len(lengths)} numbers, X has {len(items)} sequences")
+            results = _batches.each(items, lambda item, i: self.run(item, state=state, length=lengths[i]))
+        return _batches.together(results, is_array)
 
     def run_with_state(
         self, X: Any, *, state: Mapping[str, Any] | None = None, length: int | None = None
     ) -> tuple[Any, dict[str, np.ndarray]]:
-        """As `run`, and give the final state by field name too."""
-        names = list(self.inputs)
-        xs, of_timesteps = [], False
-        for value, given in zip(self.inputs.values(), by_name(X, names, "X"), strict=True):
-            x = superframes.as_frames(given, value, self.frames_in)
-            of_timesteps = of_timesteps or x is not given
-            x = coerce(x, value, 1)
-            if value.dtype == "int32" and x.size and (x.min() < 0 or x.max() >= (value.n_ids or 0)):
-                refuse_ids(x, value)
-            xs.append(x)
+        """As `run`, of one sequence, and give the final state by field name too."""
+        xs, of_timesteps = self._frames(X)
         T = len(xs[0])
-        if any(len(x) != T for x in xs):
-            refuse_lengths(names, [len(x) for x in xs])
         if T == 0 and any(v.once for v in self.outputs.values()):
             raise ShapeError(
                 f"X has no frames, but {quoted(self.name)} gives one result per sequence: at least one is needed"
@@ -331,6 +336,21 @@ class Model:
             each = zip(ys, self.outputs.values(), strict=True)
             ys = [superframes.as_timesteps(y, value, self.frames_out) for y, value in each]
         return self._by_name(ys), final
+
+    def _frames(self, X: Any) -> tuple[list[np.ndarray], bool]:
+        """The frames of each input of one sequence, and whether they were given as timesteps."""
+        names = list(self.inputs)
+        xs, of_timesteps = [], False
+        for value, given in zip(self.inputs.values(), by_name(X, names, "X"), strict=True):
+            x = superframes.as_frames(given, value, self.frames_in)
+            of_timesteps = of_timesteps or x is not given
+            x = coerce(x, value, 1)
+            if value.dtype == "int32" and x.size and (x.min() < 0 or x.max() >= (value.n_ids or 0)):
+                refuse_ids(x, value)
+            xs.append(x)
+        if any(len(x) != len(xs[0]) for x in xs):
+            refuse_lengths(names, [len(x) for x in xs])
+        return xs, of_timesteps
 
     def _run_as_stream(
         self, xs: list[np.ndarray], T: int, fields: dict[str, np.ndarray]

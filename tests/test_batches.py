@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""Several sequences in one call of `Model.run`: the bits of each alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import undertow
+from networks import single
+from undertow import LSTM, Bidirectional, Dense, Graph, Model, Sequential
+
+RNG = np.random.default_rng(0)
+
+
+def weights(*shape: int) -> np.ndarray:
+    return (RNG.normal(size=shape) / 2).astype(np.float32)
+
+
+def lstm(n_in: int, n: int, **options) -> LSTM:
+    return LSTM(weights(4 * n, n_in), weights(4 * n, n), weights(4 * n), gate_order="ifgo", **options)
+
+
+def whole() -> Model:
+    """One that needs the whole sequence, and gives one result of it."""
+    both = Bidirectional(lstm(3, 4), lstm(3, 4, reverse=True))
+    return Sequential([both, undertow.Average(), Dense(weights(2, 8), weights(2))], input_shape=3)
+
+
+def streaming() -> Model:
+    return Sequential([lstm(3, 20), Dense(weights(2, 20), weights(2))], input_shape=3)
+
+
+def ahead() -> Model:
+    """One that looks two frames ahead, of two inputs and two outputs."""
+    g = Graph("ahead")
+    x, u = g.input("x", 3), g.input("u", 3)
+    window = g.add("window", [g.add("add", [x, u])], attrs={"taps": (-1, 0, 2)})
+    flat = g.add("reshape", [window], attrs={"shape": (9,)})
+    cell = single(RNG, "gru", 9, 5).nodes[0]
+    g.state("cell.h", (5,))
+    y = g.add("gru", [flat], name="cell", weights=cell.weights, attrs=cell.attrs, states=["cell.h"])
+    g.output("y", y)
+    g.output("sum", flat)
+    return Model.from_graph(g)
+
+
+def sequences(model: Model, lengths):
+    one = [
+        {name: RNG.normal(size=(n, *v.shape)).astype(np.float32) for name, v in model.inputs.items()} for n in lengths
+    ]
+    return one if len(model.inputs) > 1 else [next(iter(item.values())) for item in one]
+
+
+def same(model: Model, many, alone) -> bool:
+    if len(model.outputs) == 1:
+        return all(np.array_equal(y, want) for y, want in zip(many, alone, strict=True))
+    return all(np.array_equal(many[name][i], want[name]) for i, want in enumerate(alone) for name in want)
+
+
+@pytest.mark.parametrize("make", [streaming, whole, ahead])
+@pytest.mark.parametrize("lengths", [[5] * 2, [7] * 9, [9, 4, 2, 9, 1, 4]])
+def test_the_bits_of_each_alone(make, lengths):
+    model = make()
+    items = sequences(model, lengths)
+    alone = [model.run(item) for item in items]
+    ragged = {name: [item[name] for item in items] for name in model.inputs} if len(model.inputs) > 1 else items
+    many = model.run(ragged)
+    assert same(model, many, alone)
+    if len(set(lengths)) == 1:
+        array = {n: np.stack(x) for n, x in ragged.items()} if isinstance(ragged, dict) else np.stack(ragged)
+        stacked = model.run(array)
+        assert same(model, stacked, alone)
+        ys = stacked.values() if isinstance(stacked, dict) else [stacked]
+        assert all(isinstance(y, np.ndarray) and len(y) == len(lengths) for y in ys)
+
+
+def test_each_starts_from_the_state_that_is_given():
+    model = streaming()
+    items, start = sequences(model, [5] * 6), {"lstm_1": {"h": np.ones(20, np.float32), "c": np.ones(20, np.float32)}}
+    many = model.run(items, state=start)
+    assert same(model, many, [model.run(item, state=start) for item in items])
+    assert not np.array_equal(many[0], model.run(items[0]))
+
+
+def test_lengths_of_each():
+    model = Model.from_graph(single(RNG, "gru", 3, 4, masked=True))
+    items = sequences(model, [6, 6, 6, 6])
+    many = model.run(np.stack(items), length=[6, 3, 0, 2])
+    assert same(model, many, [model.run(item, length=n) for item, n in zip(items, (6, 3, 0, 2), strict=True)])
+    assert same(model, model.run(items, length=3), [model.run(item, length=3) for item in items])
+    with pytest.raises(undertow.ShapeError, match="length has 3 numbers, X has 4 sequences"):
+        model.run(items, length=[1, 2, 3])
+
+
+def test_timesteps_of_several_in_a_frame():
+    g = Graph("strided")
+    x = g.input("x", (2, 3))
+    g.frames_in = 2
+    g.output("y", g.add("reshape", [x], attrs={"shape": (6,)}))
+    model = Model.from_graph(g)
+    timesteps = [RNG.normal(size=(n, 3)).astype(np.float32) for n in (4, 2, 6, 4)]
+    assert same(model, model.run(timesteps), [model.run(x) for x in timesteps])
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (lambda items: [items[0], items[1][:, :2], *items[2:]], undertow.ShapeError, r"^sequence 1: input must be"),
+        (lambda items: [*items[:3], items[3].astype(float)], TypeError, r"^sequence 3: input must be float32"),
+        (lambda items: np.stack(items).transpose(0, 2, 1), undertow.ShapeError, r"try np\.ascontiguousarray\(x\.T\)"),
+        (lambda items: [], TypeError, "must be a NumPy array"),
+        (lambda items: [items[0].tolist()], TypeError, "must be a NumPy array"),
+    ],
+)
+def test_what_does_not_fit_is_named(X, error, message):
+    model = streaming()
+    with pytest.raises(error, match=message):
+        model.run(X(sequences(model, [5] * 4)))
+
+
+def test_inputs_of_other_numbers_of_sequences():
+    model = ahead()
+    x, u = (RNG.normal(size=(n, 5, 3)).astype(np.float32) for n in (3, 4))
+    with pytest.raises(undertow.ShapeError, match="x 3, u 4"):
+        model.run({"x": x, "u": u})
+    with pytest.raises(undertow.ShapeError, match="x: an array of sequences and u: one sequence"):
+        model.run({"x": x, "u": u[0]})
