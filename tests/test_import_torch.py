@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -283,3 +285,55 @@ def test_a_prefix_cannot_write_code(tmp_path):
     with pytest.raises(UnsupportedError) as caught:
         undertow.load(path)
     assert "from_torch(w, \"a'); import os; ('\"" in str(caught.value)
+
+
+def runs(path: Path, error: undertow.Error) -> undertow.Sequential:
+    """The model of the lines that an error prints."""
+    _, _, lines = str(error).partition("Write the wiring, for example:\n")
+    scope: dict[str, Any] = {"undertow": undertow}
+    exec(textwrap.dedent(lines), scope)
+    return scope["model"]
+
+
+def test_wiring_in_an_order_in_which_sizes_fit(tmp_path):
+    """An actor whose layers stand in the file before the cell that feeds them."""
+    rng = np.random.default_rng(0)
+    shapes = {"actor.0": (4, 4), "actor.2": (4, 4), "actor.4": (2, 4)}
+    arrays = {f"{name}.weight": rng.normal(size=shape) for name, shape in shapes.items()}
+    arrays |= {f"{name}.bias": rng.normal(size=shape[0]) for name, shape in shapes.items()}
+    sizes = {"weight_ih_l0": (16, 3), "weight_hh_l0": (16, 4), "bias_ih_l0": (16,), "bias_hh_l0": (16,)}
+    arrays |= {f"rnn.{name}": rng.normal(size=shape) for name, shape in sizes.items()}
+    np.savez(tmp_path / "m.npz", **{name: array.astype(np.float32) for name, array in arrays.items()})
+    with pytest.raises(UnsupportedError, match="one order in which their sizes fit, of several") as told:
+        undertow.load(tmp_path / "m.npz")
+    assert str(runs(tmp_path, told.value)).index("rnn") < str(runs(tmp_path, told.value)).index("actor.0")
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+@pytest.mark.parametrize("n_in", [5, 4])
+def test_wiring_of_a_cell_by_the_sizes_of_its_matrices(kind, gates, n_in, tmp_path):
+    """Names that no library gives; where both matrices are alike, the one that is called hidden is R."""
+    rng = np.random.default_rng(0)
+    shapes = {"weights_hidden": (4 * gates, 4), "weights_input": (4 * gates, n_in)}
+    shapes |= {"biases_hidden": (4 * gates,), "biases_input": (4 * gates,)}
+    np.savez(
+        tmp_path / "m.npz", **{f"actor/1/{name}": rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}
+    )
+    with pytest.raises(UnsupportedError, match=f"actor/1: {kind} {n_in} -> 4, by the sizes of its matrices") as told:
+        undertow.load(tmp_path / "m.npz")
+    model = runs(tmp_path, told.value)
+    assert [node.op for node in model.graph.nodes if node.states] == [kind.lower()]
+    (node,) = (node for node in model.graph.nodes if node.states)
+    with np.load(tmp_path / "m.npz") as arrays:
+        assert np.array_equal(np.concatenate(node.weights["R"]), arrays["actor/1/weights_hidden"])
+
+
+def test_wiring_of_arrays_that_keras_3_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"layers/dense/vars/0": (8, 1), "layers/dense/vars/1": (1,)}
+    shapes |= {f"layers/lstm/cell/vars/{i}": s for i, s in enumerate([(1, 32), (8, 32), (32,)])}
+    np.savez(tmp_path / "m.npz", **{name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()})
+    with pytest.raises(UnsupportedError, match=r"Keras's activations \(layers/lstm\) are not in it") as told:
+        undertow.load(tmp_path / "m.npz")
+    model = runs(tmp_path, told.value)
+    assert [node.op for node in model.graph.nodes] == ["lstm", "dense"]

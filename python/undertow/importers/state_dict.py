@@ -37,6 +37,8 @@ _RECURRENT = re.compile(r"(weight|bias)_(ih|hh|hr)(_l(\d{1,4})(_reverse)?)?")
 _KERAS = {"kernel", "recurrent_kernel", "bias", "embeddings", "gamma", "beta", "moving_mean", "moving_variance"}
 _TANH = ', nonlinearity="tanh"'
 _MAX_LISTED = 60
+#: of a cell whose names say nothing
+_BY_SIZE = "by the sizes of its matrices"
 
 
 @dataclass
@@ -107,7 +109,7 @@ def find_groups(weights: Weights) -> list[Group]:
         by_prefix.setdefault(_split(key)[0], []).append(key)
     groups: list[Group] = []
     for prefix, names in by_prefix.items():
-        groups += _group(prefix, names, weights)
+        groups += _cell_of_tensors(_group(prefix, names, weights))
     return groups
 
 
@@ -133,6 +135,8 @@ def _group(prefix: str, names: list[str], weights: Weights) -> list[Group]:
     elif "weight" in shape:
         used = last.keys() & {"weight", "bias"}
         layer = _weight_and_bias(prefix, shape)
+    elif prefix.endswith("vars") and all(part.isdigit() for part in last) and (layer := _numbered(prefix, shape)):
+        used = set(last)
     elif "/" in names[0] or _KERAS & last.keys():
         used = last.keys() & _KERAS
         layer = _keras(prefix, shape)
@@ -210,6 +214,59 @@ def _keras(prefix: str, shape: dict[str, tuple[int, ...]]) -> Group | None:
     return None
 
 
+def _numbered(prefix: str, shape: dict[str, tuple[int, ...]]) -> Group | None:
+    """A layer of Keras 3, which numbers its arrays: layers/lstm/cell/vars/0."""
+    owner = prefix.removesuffix("vars").removesuffix("/")
+    first, second, third = (shape.get(str(number), ()) for number in range(3))
+    gates = {1: "RNN", 3: "GRU", 4: "LSTM"}
+    if len(first) == len(second) == 2 and second[0] and first[1] == second[1] and len(third) < 3:
+        kind = gates.get(second[1] // second[0]) if second[1] % second[0] == 0 else None
+        if kind:
+            owner = owner.removesuffix("cell").removesuffix("/")
+            return Group(owner, kind, [], first[0], second[0], f"{kind}.from_keras(w, {owner!r})", note="Keras")
+    if len(first) == 2 and second == first[1:] and len(shape) == 2:
+        line = f"Dense.from_keras(w, {owner!r}, activation=None)"
+        return Group(owner, "Dense", [], first[0], first[1], line, note="Keras")
+    return None
+
+
+def _cell_of_tensors(groups: list[Group]) -> list[Group]:
+    """Groups of one prefix, where two matrices among tensors of any names can only be the weights of a cell: their
+    sizes tell which. Of matrices that are alike the one whose name says so multiplies the hidden state.
+    """
+    loose = [group for group in groups if group.kind == "tensor"]
+    matrices = [group for group in loose if len(group.shapes[0]) == 2 and all(group.shapes[0])]
+    vectors = [group for group in loose if len(group.shapes[0]) == 1]
+    if len(matrices) != 2 or len(groups) != len(matrices) + len(vectors) or len(vectors) > 2:
+        return groups
+
+    def is_hidden(group: Group) -> bool:
+        return bool(re.search(r"hidden|recurrent|hh|rec", group.names[0].rpartition("/")[2].rpartition(".")[2]))
+
+    fitting = []
+    for R in matrices:
+        (W,) = (other for other in matrices if other is not R)
+        rows, hidden = R.shapes[0]
+        if W.shapes[0][0] == rows and rows % hidden == 0 and rows // hidden in (1, 3, 4):
+            fitting.append((W, R))
+    fitting = [pair for pair in fitting if is_hidden(pair[1])] or fitting
+    if len(fitting) != 1 or any(v.shapes[0] != fitting[0][1].shapes[0][:1] for v in vectors):
+        return groups
+    ((W, R),) = fitting
+    hidden = R.shapes[0][1]
+    kind = {1: "RNN", 3: "GRU", 4: "LSTM"}[R.shapes[0][0] // hidden]
+    biases = sorted(vectors, key=is_hidden)
+    given = [f"w[{_literal(group.names[0])}]" for group in (W, R, *biases)]
+    if len(biases) == 2:
+        given[3] = f"recurrent_bias={given[3]}"
+    given += {"RNN": ['activation="tanh"'], "GRU": ["reset_after=True", 'gate_order="zrn"'], "LSTM": []}[kind]
+    given += ['gate_order="ifgo"'] if kind == "LSTM" else []
+    prefix = _split(W.names[0])[0]
+    cell = Group(prefix, kind, [n for g in (W, R, *biases) for n in g.names], W.shapes[0][1], hidden, note=_BY_SIZE)
+    cell.line, cell.shapes = f"{kind}({', '.join(given)})", [g.shapes[0] for g in (W, R, *biases)]
+    return [cell]
+
+
 def _ambiguity(groups: list[Group]) -> str:
     """Why these groups cannot be wired without guessing; empty when they can."""
     start = "holds weights but no wiring, and "
@@ -222,6 +279,8 @@ def _ambiguity(groups: list[Group]) -> str:
     (cell,) = recurrent
     if cell.note == "Keras":
         return start + f"Keras's activations ({cell.prefix}) are not in it; load the whole .keras or .h5 model"
+    if cell.note == _BY_SIZE:
+        return start + f"the order of the gates of {cell.prefix or 'the cell'} is not in it"
     if cell.kind == "RNN":
         return start + f"it does not say whether {cell.prefix or 'the RNN'} uses tanh or relu"
     if not others:
@@ -266,16 +325,19 @@ def describe(groups: list[Group]) -> list[str]:
 def suggest(groups: list[Group], path: Path) -> list[str]:
     """Lines of Python to start from: layers in the order in which their sizes fit, else in the file's."""
     chain = [g for g in groups if g.line][:_MAX_LISTED]
+    if all(g.note == "Keras" and g.prefix.startswith("layers/") for g in chain):  # which its files sort by name
+        chain.sort(key=lambda g: g.kind not in ("LSTM", "GRU", "RNN"))
     left_out = [g for g in groups if not g.line][:_MAX_LISTED]
-    order = _only_order(chain)
+    order, is_only = _order(chain)
     given = "data" if isinstance(path, InMemory) and path.nameless else repr(str(path))
     lines = [
         "Write the wiring, for example:",
         f"    w = undertow.read_weights({given})",
         "    model = undertow.Sequential([",
     ]
-    if order is None and len(chain) > 1:
-        lines.append("        # the order of the file; sizes alone do not settle it")
+    if not is_only and len(chain) > 1:
+        what = "one order in which their sizes fit, of several" if order else "the order of the file; sizes do not tell"
+        lines.append(f"        # {what}")
     for i, group in enumerate(order or chain):
         notes = []
         if _TANH in group.line:
@@ -285,6 +347,8 @@ def suggest(groups: list[Group], path: Path) -> list[str]:
         if group.kind.startswith("Conv"):
             along = "; along time: undertow.Conv1D" if group.kind == "Conv1d" else ""
             notes.append(f"over axes of a frame (channels, *axes){along}; stride and padding are not in the file")
+        if group.note == _BY_SIZE and group.kind != "RNN":
+            notes.append(f"gate_order{' and reset_after' * (group.kind == 'GRU')} as in your training code")
         if group.kind.startswith("Embedding or"):
             notes.append("or undertow.Dense.from_torch")
         lines.append(f"        undertow.{group.line},{'  # ' + '; '.join(notes) if notes else ''}")
@@ -313,10 +377,12 @@ def _literal(name: str) -> str:
     return f'"{name}"' if name.isprintable() and not set(name) & {'"', "\\"} else repr(name)
 
 
-def _only_order(chain: list[Group]) -> list[Group] | None:
-    """The one order in which every layer takes what the one before gives; None when there are none or several."""
+def _order(chain: list[Group]) -> tuple[list[Group] | None, bool]:
+    """An order in which every layer takes what the one before gives, the nearest to the file's, and whether it is the
+    only one; (None, False) where there is none.
+    """
     if not 2 <= len(chain) <= 8 or any(group.n_in is None for group in chain):
-        return None
+        return None, False
     orders: list[list[Group]] = []
 
     def sizes(group: Group) -> tuple[int | None, int | None]:
@@ -334,4 +400,4 @@ def _only_order(chain: list[Group]) -> list[Group] | None:
                 extend([*done, group], rest[:i] + rest[i + 1 :])
 
     extend([], chain)
-    return orders[0] if len(orders) == 1 else None
+    return (orders[0], len(orders) == 1) if orders else (None, False)
