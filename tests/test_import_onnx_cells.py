@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import undertow
-from onnx_files import GATES, TensorProto, helper, last_row, model_of, node, peer, random, save
+from onnx_files import GATES, INT64, TensorProto, helper, last_row, model_of, node, peer, random, save, session_of
 from tolerances import FLOAT32_PEER
 from undertow import reference
 from undertow.errors import UnsupportedError
@@ -186,3 +188,42 @@ def test_what_is_given_once_stands_in_the_last_row_of_the_length(tmp_path):
         expected = peer(model, {"X": X, "lens": np.array([length], np.int32)})
         np.testing.assert_allclose(got["Y"].ravel(), expected["Y"].ravel(), atol=FLOAT32_PEER)
         np.testing.assert_allclose(got["Y_h"][length - 1].ravel(), expected["Y_h"].ravel(), atol=FLOAT32_PEER)
+
+
+def sorting(folder: Path, rng: np.random.Generator, batch: int | str) -> Path:
+    """pack_padded_sequence(enforce_sorted=False): items in the order of their lengths, and back."""
+    nodes = [
+        node("TopK", "n k", "lengths order", axis=0),
+        node("Gather", "x order", "sorted", axis=0),
+        node("Transpose", "sorted", "steps", perm=[1, 0, 2]),
+        node("Cast", "lengths", "sequence_lens", to=6),
+        helper.make_node("GRU", ["steps", "W", "R", "", "sequence_lens"], ["Y", "Y_h"], hidden_size=3),
+        node("Squeeze", "Y one", "ys"),
+        node("Transpose", "ys", "y", perm=[1, 0, 2]),
+    ]
+    weights = {"W": random(rng, 1, 9, 4), "R": random(rng, 1, 9, 3), "one": np.array([1]), "k": np.array([1])}
+    if batch != 1:
+        nodes[:0] = [node("Shape", "n", "items")]
+        nodes[1].input[1] = "items"
+        del weights["k"]
+    inputs = {"x": [batch, "T", 4], "n": ([batch], INT64)}
+    return save(model_of(nodes, inputs, {"y": None, "Y_h": None}, weights), folder)
+
+
+def test_of_one_item_there_is_nothing_to_sort(tmp_path, rng):
+    path = sorting(tmp_path, rng, 1)
+    model, X = undertow.load(path), random(rng, 9, 4)
+    for n in (9, 5, 1):
+        y, h = session_of(path).run(None, {"x": X[None], "n": np.array([n])})
+        got = model.run(X, length=n)
+        np.testing.assert_allclose(got["y"], y[0], atol=1e-6)
+        np.testing.assert_allclose(got["Y_h"][n - 1].ravel(), h.ravel(), atol=1e-6)
+
+
+def test_items_that_are_sorted_load_one_at_a_time(tmp_path, rng):
+    path = sorting(tmp_path, rng, "b")
+    line = r"TopK node .*; of one item at a time it loads with shapes=(\{.*\})"
+    with pytest.raises(UnsupportedError, match=line) as told:
+        undertow.load(path)
+    shapes = eval(re.search(line, str(told.value))[1])
+    assert list(undertow.load(path, shapes=shapes).inputs) == ["x"]

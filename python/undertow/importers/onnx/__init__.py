@@ -32,6 +32,7 @@ from .search.baked_sizes import keeps_time, longer, wired_shapes
 from .search.calls import check_calls
 from .search.roles import forgets, unread
 from .simplify.budget import Effort
+from .simplify.ports import dims_of
 from .simplify.program import Program, make_program
 
 __all__ = ["load"]
@@ -127,9 +128,26 @@ class _Load:
         self, model: Any, fixed: Mapping[str, Any], shapes: Mapping[str, Iterable[int | None]], said: _Said
     ) -> None:
         self.model, self.fixed, self.shapes, self.said = model, fixed, shapes, said
-        self.program = make_program(model, fixed, shapes)
+        try:
+            self.program = make_program(model, fixed, shapes)
+        except UnsupportedError as error:
+            if one := self._of_one_item():
+                error.args = (f"{error}; {said.caller.told(one, SIZES[0])}",)
+            raise
         _check_axes(self.program, said.time_axis)
         _check_starts(self.program, said.starts)
+
+    def _of_one_item(self) -> Advice | None:
+        """Sizes with which a file loads that sorts the items of its batch: of one there is nothing to sort."""
+        inputs = {value.name: dims_of(value) for value in self.model.graph.input}
+        if self.shapes or not any(node.op_type == "TopK" for node in self.model.graph.node):
+            return None
+        sized = {n: [1, *(d if isinstance(d, int) else None for d in dims[1:])] for n, dims in inputs.items() if dims}
+        try:
+            _Load(self.model, self.fixed, sized, self.said).graph()
+        except (Error, Refusal):
+            return None
+        return Advice("of one item at a time it loads", shapes=sized)
 
     def graph(self) -> Graph:
         """What the model is; with sizes that it has fixed though it calls them open, where it is nothing without.

@@ -78,7 +78,9 @@ class Resolver:
                 rest += self._structure(node, proto, scope)
                 continue
             for plain in self.sequences.spelled_out(node):
-                if not self._fold(plain):
+                if self._is_sort_of_one(plain):
+                    rest += self._sorted(plain)
+                elif not self._fold(plain):
                     self._follow(plain)
                     rest.append(plain)
         return recompose(rest, self.constants)
@@ -125,6 +127,23 @@ class Resolver:
             name += "_"
         self._taken.add(name)
         return name
+
+    def _is_sort_of_one(self, node: OnnxNode) -> bool:
+        """Whether a TopK picks the only number there is, as PyTorch sorts sequences by their lengths."""
+        if node.op != "TopK" or node.inputs[0] in self.constants:
+            return False
+        sizes, k = self.sizes(node.inputs[0]), self.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        axis = int(node.attrs.get("axis", -1))
+        if sizes is None or None in sizes or k is None or k.size != 1 or not -len(sizes) <= axis < len(sizes):
+            return False
+        return sizes[axis] == 1 and int(k.reshape(())) == 1
+
+    def _sorted(self, node: OnnxNode) -> list[OnnxNode]:
+        values, places = (*node.outputs, "")[:2]
+        if places:
+            sizes = self.sizes(node.inputs[0]) or []
+            self.constants[places] = np.zeros([n for n in sizes if n is not None], np.int64)
+        return self._alias(node, node.inputs[:1], [values])
 
     # -- constants and sizes --------------------------------------------------------------------------------------
 
