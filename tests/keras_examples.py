@@ -303,6 +303,11 @@ EXAMPLES: dict[str, list[Example]] = {
         *plain("Reshape", {"target_shape": [-1, 2, 2]}),
         *plain("Reshape", {"target_shape": [2, -1]}, shape=(4, 3)),
     ],
+    "RepeatVector": plain("RepeatVector", {"n": 3}, {"n": 1}, shape=(4,)),
+    "Attention": [
+        *plain("Attention", {"use_scale": False, "score_mode": "dot"}, {"dropout": 0.5}, shape=(5, 4), n_inputs=2),
+        *plain("Attention", {}, shape=(5, 4), n_inputs=3),
+    ],
     "Permute": [
         *plain("Permute", {"dims": [1, 3, 2]}, shape=(None, 3, 4)),
         *plain("Permute", {"dims": [2, 1]}, shape=(4, 3)),

@@ -289,6 +289,10 @@ def prelu(config: dict[str, Any], take: Take, x: Array) -> Array:
     return np.where(x > 0, x, next(take) * x)
 
 
+def attention(config: dict[str, Any], take: Take, query: Array, value: Array, key: Array | None = None) -> Array:
+    return softmax(query @ (value if key is None else key).transpose(0, 2, 1)) @ value
+
+
 def permute(config: dict[str, Any], take: Take, x: Array) -> Array:
     return x.transpose(0, *config["dims"])
 
@@ -338,6 +342,8 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "Embedding": lambda config, take, x: next(take)[x.astype(int)],
     "Flatten": lambda config, take, x: x.reshape(len(x), -1),
     "Reshape": lambda config, take, x: x.reshape(len(x), *config["target_shape"]),
+    "RepeatVector": lambda config, take, x: np.repeat(x[:, None], config["n"], axis=1),
+    "Attention": attention,
     "Permute": permute,
     "Rescaling": lambda config, take, x: x * config["scale"] + config.get("offset", 0),
     **dict.fromkeys(("BatchNormalization", "BatchNormalizationV1"), batch_norm),

@@ -20,7 +20,7 @@ from ...weights.in_memory import as_path
 from .. import state_dict
 from .._memory import cells_in_frames, goes_through_rows, remembers, warn
 from . import strides, wiring
-from .builder import Tensor
+from .builder import NeedsClip, Tensor
 from .config import brief
 from .driver import KerasModel
 from .files import KerasFile, WeightsOnlyError, parse_version, read
@@ -107,8 +107,8 @@ def _built(
             if whole and steps is None:
                 try:
                     clip = build(builder.fixed, None)
-                except Error:
-                    raise UnsupportedError(str(error)) from None
+                except Error as of_clip:
+                    raise of_clip if isinstance(error, NeedsClip) else UnsupportedError(str(error)) from None
                 clip[0].notes.append(f"the whole clip is one frame, for {str(error).partition(';')[0]}")
                 return clip
             if not isinstance(error, NeedsSteps) or error.steps <= (steps or 0):

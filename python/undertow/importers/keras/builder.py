@@ -21,6 +21,11 @@ from .tables import Layer
 from .traits import traits
 from .weights import Weights
 
+
+class NeedsClip(UnsupportedError):
+    """A layer that looks at other timesteps than its own, as it may where all of them are in one frame."""
+
+
 #: models in models, at most
 MAX_DEPTH = 16
 #: where Keras's own classes live; anything else is somebody's own class, whatever its name

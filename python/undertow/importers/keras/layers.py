@@ -155,6 +155,21 @@ def flatten(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weight
     return x.like(blocks.rearrange(b.graph, x.value, np.arange(prod(shape)), layer.name))
 
 
+def repeat_vector(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
+    """(features,) -> (n, features): rows inside of a frame."""
+    n = config.required("n")
+    config.finish()
+    if type(n) is not int or n < 1:
+        raise FormatError(f"{layer.where}: n must be a number of rows, got {brief(n)}")
+    shape = b.graph.shape(x.value)
+    if x.time or len(shape) != 1:
+        what = "timesteps" if x.time else f"frames of shape {shape}"
+        raise UnsupportedError(f"{layer.where}: its input is {what}, expected (batch, features)")
+    blocks.check_frame(layer.where, n * shape[0])
+    order = np.tile(np.arange(shape[0]), (n, 1))
+    return x.like(blocks.rearrange(b.graph, x.value, order, layer.name))
+
+
 def reshape(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     target = config.required("target_shape")
     shape = b.graph.shape(x.value)

@@ -179,6 +179,7 @@ _ROWS = (
     ),
     LayerClass("Flatten", "layers.flatten"),
     LayerClass("Reshape", "layers.reshape", rows=TIMESTEPS),
+    LayerClass("RepeatVector", "layers.repeat_vector"),
     LayerClass("Permute", "layers.permute", rows=TIMESTEPS),
     LayerClass("Rescaling", "layers.rescaling", rows=EACH),
     # -- norms
@@ -214,6 +215,13 @@ _ROWS = (
     LayerClass("Minimum", "merging.arithmetic", "min", **_MERGE),
     LayerClass("Average", "merging.average", "add", inputs=MANY, rows=TIMESTEPS),
     LayerClass("Concatenate", "merging.concatenate", **_MERGE),
+    LayerClass(
+        "Attention",
+        "merging.attention",
+        inputs=MANY,
+        ignored=("dropout",),
+        only={"score_mode": ("dot",), "use_scale": (False,)},
+    ),
     # -- windows
     LayerClass("Conv1D", "grids.convolution", "full", 1, **_CONV),
     LayerClass("Conv2D", "grids.convolution", "full", 2, **_CONV),
@@ -252,7 +260,7 @@ _ROWS = (
 
 #: why layers are refused -> which
 _REFUSED: dict[str, list[str]] = {
-    "It looks at the whole sequence": ["AdditiveAttention", "Attention", "GroupedQueryAttention", "MultiHeadAttention"],
+    "It looks at the whole sequence": ["AdditiveAttention", "GroupedQueryAttention", "MultiHeadAttention"],
     "It convolves inside of a cell": [
         *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM2DCell", "ConvLSTM3D", "ConvRNN2D"),
     ],
@@ -261,7 +269,6 @@ _REFUSED: dict[str, list[str]] = {
         *("Cropping3D", "GlobalAveragePooling3D", "GlobalMaxPooling3D", "MaxPooling3D", "UpSampling3D"),
         "ZeroPadding3D",
     ],
-    "It makes timesteps of what has none": ["RepeatVector"],
     "It takes a signal apart; give the model frames": ["MelSpectrogram", "STFTSpectrogram"],
     "It takes text or categories; give the model numbers or ids": [
         *("CategoryEncoding", "DenseFeatures", "Discretization", "HashedCrossing", "Hashing", "IntegerLookup"),
