@@ -167,7 +167,7 @@ def cut_off_later(c):
 
 REFUSED = {
     "backwards at a finer rate": (bidirectional, "GRU.*direction"),
-    "over time": (norm_over_time, "Softmax"),
+    "over time": (norm_over_time, "Conv node .* takes a softmax over time"),
     "too many": (lambda c: [c.conv(3, 3, 65, strides=[65]), c.conv(3, 3, 65, strides=[65])], "4225 timesteps"),
     "a cell that starts inside of a frame": (late_by_part_of_a_frame, "GRU.*not complete"),
     "too much padding": (lambda c: c.conv(3, 3, 4, strides=[2], pads=[2, 2]), "goes on for 1 frames behind the last"),
