@@ -177,7 +177,8 @@ def stepped(source, feeds, states, fixed=None):
     """
     session = session_of(source)
     names = [o.name for o in session.get_outputs()]
-    carried = {name: np.zeros(shape, np.float32) for name, (_, shape) in states.items()}
+    bools = {i.name for i in session.get_inputs() if i.type == "tensor(bool)"}
+    carried = {n: np.zeros(shape, bool if n in bools else np.float32) for n, (_, shape) in states.items()}
     returned = {output for output, _ in states.values()}
     rows = {name: [] for name in names if name not in returned}
     for frame in zip(*feeds.values(), strict=True):

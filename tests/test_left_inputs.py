@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import FLOAT, INT64, helper, model_of, node, random, save, stepped
+from onnx_files import BOOL, FLOAT, INT64, helper, model_of, node, random, save, stepped
 from tolerances import FLOAT32_PEER
 
 H = 4
@@ -43,10 +43,11 @@ def check(path: Path, pairs: dict[str, tuple[str, tuple[int, ...]]], **options) 
 
 @pytest.mark.parametrize("name", ["x1", "x_1", "in1", "frame1", "mel_1", "input_1", "u1"])
 @pytest.mark.parametrize("returned", ["{}_out", "new_{}"])
-def test_a_copy_of_the_frame_is_the_frame_before(name, returned, tmp_path):
-    """Names of frames, but what comes out is another input as it came."""
+@pytest.mark.parametrize("op", ["Identity", "Tanh"])
+def test_what_is_made_of_the_frame_is_the_frame_before(op, name, returned, tmp_path):
+    """Names of frames, but what comes out is made of another input alone."""
     returned = returned.format(name)
-    nodes = [node("Mul", f"{name} decay", "half"), node("Sub", "x half", "into"), node("Identity", "x", returned)]
+    nodes = [node("Mul", f"{name} decay", "half"), node("Sub", "x half", "into"), node(op, "x", returned)]
     check(step(tmp_path, nodes, {name: [1, H]}, {returned: [1, H]}), {name: (returned, (1, H))})
 
 
@@ -214,3 +215,23 @@ def test_planes_of_a_sequence_are_no_states(batch, tmp_path):
     path = save(model_of(nodes, {"re": shape, "im": shape}, {"ore": shape, "oim": shape}, weights), tmp_path)
     model = undertow.load(path)
     assert sorted(model.inputs) == ["im", "re"] and list(model.states) == ["gru_1.h"]
+
+
+@pytest.mark.parametrize("names", ["armed latched", "was_speech is_speech", "f or_1"])
+def test_a_bool_that_another_could_return_is_asked_about(names, tmp_path):
+    name, returned = names.split()
+    nodes = [node("Where", f"{name} x one_x", "into"), node("Greater", "x one_x", "loud")]
+    nodes.append(node("Or", f"loud {name}", returned))
+    shape = ([1, H], BOOL)
+    path = step(tmp_path, nodes, {name: shape}, {returned: shape}, {"one_x": np.ones((1, H), np.float32)})
+    with pytest.raises(undertow.UnsupportedError, match=f"'{name}' and '{returned}' are bools of one shape") as told:
+        undertow.load(path)
+    assert f"'{name}': '{returned}'" in str(told.value)
+    check(path, {name: (returned, (1, H))}, states={"h": "h_out", name: returned})
+
+
+def test_a_mask_is_no_state(tmp_path):
+    nodes = [node("Where", "mask x zeros", "into"), node("Not", "mask", "rest")]
+    shape = ([1, H], BOOL)
+    path = step(tmp_path, nodes, {"mask": shape}, {"rest": shape}, {"zeros": np.zeros((1, H), np.float32)})
+    assert sorted(undertow.load(path).inputs) == ["mask", "x"]

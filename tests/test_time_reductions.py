@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+import undertow
 from onnx_files import Chain, session_of
 from strides import END, load
 from undertow.errors import UnsupportedError
@@ -247,3 +248,38 @@ def test_ten_million_frames(tmp_path):
         total, mean = sums.run(X)[-1].item(), means.run(X)[-1].item()
     assert abs(total / (100 * n * float(X[0, 0])) - 1) < 1e-6
     assert abs(mean / float(X[0, 0]) - 1) < 1e-6
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceL2", "ReduceLogSumExp"])
+def test_a_sum_of_all_timesteps_of_a_file_of_fixed_sizes_may_be_divided_by_their_number(op, tmp_path):
+    c = Chain(1, 4, 12)
+    c.gru(4, 5)
+    reduce(c, op, [2], keepdims=0)
+    with pytest.warns(undertow.ModelWarning, match="goes through the rows of each frame"):
+        clip = load(c, tmp_path)
+    x = np.random.default_rng(0).normal(size=(1, 4, 12)).astype(np.float32)
+    want = session_of(c).run(None, {"x": x})[0]
+    np.testing.assert_allclose(clip.run(x).ravel(), want.ravel(), atol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax"])
+def test_the_last_timesteps_of_a_file_of_fixed_sizes_are_no_frames_so_far(op, tmp_path):
+    c = Chain(1, 4, 12)
+    c.gru(4, 5)
+    c.add("Slice", *(c.constant(np.array([n], np.int64)) for n in (-4, END, 2)))
+    reduce(c, op, [2], keepdims=0)
+    with pytest.warns(undertow.ModelWarning, match="goes through the rows of each frame"):
+        clip = load(c, tmp_path)
+    x = np.random.default_rng(0).normal(size=(1, 4, 12)).astype(np.float32)
+    want = session_of(c).run(None, {"x": x})[0]
+    np.testing.assert_allclose(clip.run(x).ravel(), want.ravel(), atol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax"])
+def test_of_a_file_of_fixed_sizes_means_go_on(op, tmp_path):
+    c = Chain(1, 4, 12)
+    c.gru(4, 5)
+    reduce(c, op, [2], keepdims=0)
+    x = np.random.default_rng(0).normal(size=(1, 4, 12)).astype(np.float32)
+    want = session_of(c).run(None, {"x": x})[0]
+    np.testing.assert_allclose(load(c, tmp_path).run(x[0].T)[-1].ravel(), want.ravel(), atol=1e-5)

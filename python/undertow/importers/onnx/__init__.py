@@ -228,7 +228,7 @@ class _Load:
                     cells[id(one)] = sum(isinstance(OPS[node.op], Cell) and bool(node.states) for node in nodes)
             most = max(cells.values(), default=0)
             if most > min(cells.values(), default=0):
-                stage.sort(key=lambda one: -cells.get(id(one), 0))
+                stage.sort(key=lambda one: (-cells.get(id(one), 0), -len(one.states or ())))
                 stage[0] = replace(stage[0], after=f"{stage[0].after}, as its cells say")
         return stages
 

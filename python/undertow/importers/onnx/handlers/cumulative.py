@@ -57,6 +57,8 @@ def rows_of_frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> tuple[La
     rate = 1 if axis_and_rate is None else axis_and_rate[1]
     n = x.shape[axis]
     late = rate * walk.builder.n_steps - n
+    if late > rate * walk.left_out and walk.reading.fixed_time:
+        node.unsupported(f"works on the last {n} of {rate * walk.builder.n_steps} timesteps, which are all of the file")
     times = np.moveaxis(x.steps, axis, 0).reshape(n, -1)
     if late < 0 or (times != ((np.arange(n) + late) // rate)[:, None]).any():
         steps = np.unique(times)

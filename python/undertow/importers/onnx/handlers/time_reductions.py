@@ -122,6 +122,8 @@ _OVER_TIME = {
 }
 
 
+#: what is the same of a sequence and of itself twice over
+_OF_ANY_LENGTH = ("ReduceMean", "ReduceMax", "ReduceMin", "GlobalAveragePool", "GlobalMaxPool")
 _GLOBAL_POOLS = {
     "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool,
@@ -157,6 +159,11 @@ def _over_time(walk: Walk, node: OnnxNode, x: Tensor, time: int, axes: list[int]
     reduction = _OVER_TIME.get(node.op)
     if reduction is None:
         node.unsupported(f"works along axis {time} of {x.shape}, which is time")
+    if walk.reading.fixed_time and node.op not in _OF_ANY_LENGTH:
+        node.unsupported(
+            f"adds up axis {time} of {x.shape}, which is time and all of the file: nothing tells whether the sum is "
+            "divided by their number"
+        )
     if not x.codes.take([0], time).any():
         node.unsupported(f"works along axis {time} of {x.shape}, which is time and begins with padding")
     builder = walk.builder

@@ -76,6 +76,7 @@ def candidates(program: Program) -> list[Pair]:
             )
     if not (fits or named) or len(program.inputs) + known < 2:
         _check_alike(possible, named)
+        _check_flags(possible, {})
         return []
     if len(program.outputs) == 1:
         return _returned_alone(possible, by_names(fits))
@@ -97,6 +98,7 @@ def candidates(program: Program) -> list[Pair]:
     if len(pairs) == len(program.outputs):
         raise _ambiguous(possible, "every output could be a state")
     _check_copies(possible, {pair.input: pair.output for pair in pairs if pair.output})
+    _check_flags(possible, {pair.input: pair.output for pair in pairs if pair.output})
     for pair in pairs:
         if pair.why == _ALONE:  # so may be a frame and what is made of it
             why = f"{pair.input!r} and {pair.output!r} have one shape, and nothing else says that they are one"
@@ -124,6 +126,7 @@ def _beside_names(possible: Possible, named: Mapping[str, str]) -> list[Pair]:
     fits = {name: outputs for name, outputs in possible.fits.items() if name in named or name in caches}
     pairs = _assigned(possible, fits, named, caches)
     _check_copies(possible, {pair.input: pair.output for pair in pairs if pair.output})
+    _check_flags(possible, {pair.input: pair.output for pair in pairs if pair.output})
     _check_integers(possible, pairs)
     return pairs
 
@@ -329,14 +332,25 @@ def _check_copies(possible: Possible, paired: Mapping[str, str]) -> None:
             raise _ambiguous(possible, why, doubted={**paired, left[0]: output})
 
 
+def _check_flags(possible: Possible, paired: Mapping[str, str]) -> None:
+    """Refuse an input of bools beside the pairs that an output of bools could return, and which is called no mask."""
+    for name, outputs in possible.flags().items():
+        left = [output for output in outputs if output not in paired.values()]
+        if left and name not in paired and not is_aside(name):
+            why = f"{name!r} and {left[0]!r} are bools of one shape, and no name tells whether they are one"
+            raise _ambiguous(possible, why, doubted={**paired, name: left[0]})
+
+
 def _check_integers(possible: Possible, pairs: list[Pair]) -> None:
     """Refuse an input of integers beside states that comes back under a name that pairs: a counter, the word before."""
     program = possible.program
+    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
     for port in program.inputs:
         if port.dtype not in ID_TYPES:
             continue
         for output in program.outputs:
-            if strength(port.name, output) > Strength.NONE and program.output_dims[output] == port.dims:
+            fits = Sizes(program.output_dims[output], names).fits(sizes(port.dims))
+            if fits and strength(port.name, output) > Strength.NONE:
                 error = UnsupportedError(
                     f"input {port.name!r} holds integers and output {output!r} is called like what returns it; a "
                     "stream carries no integers from step to step, so its caller would bring it"
@@ -371,7 +385,7 @@ def _ambiguous(
     lines = [{**named, **doubted}] if doubted else []
     lines += [named, {**alike, **named}, {**sure, **rest}]
     lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (possible.alike, fits)]
-    lines += _matchings(possible, fits)
+    lines += _matchings(possible, {**possible.flags(), **fits})
     told = [*possible.program.caller.likely, *((states, " if that is so") for states in lines)]
     place = {port.name: i for i, port in enumerate(possible.program.inputs)}
     likely = [

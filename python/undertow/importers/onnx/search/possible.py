@@ -83,13 +83,22 @@ class Possible:
             if n not in named
         }
         named |= by_names(rest)
-        # What a copy of another input is called like is the frame before: x1 and x1_out, which is x.
-        copies = {
-            n: [o for o in fitting if self.pieces.get(o, n) != n and o not in named.values()]
+        # What is made of another input, and not of that which it is called like, is not made of a frame of that name:
+        # x1 and x1_out, which is x or 0.9 x.
+        others = {
+            n: [o for o in fitting if o not in named.values() and self._is_of_another(n, o)]
             for n, fitting in self.alike.items()
             if n not in named
         }
-        return named | by_names(copies, Strength.FRAME)
+        return named | by_names(others, Strength.FRAME)
+
+    def _is_of_another(self, name: str, output: str) -> bool:
+        if self.pieces.get(output, name) != name:
+            return True
+        program = self.program
+        if strength(name, output) is not Strength.FRAME or program.depends(output, name):
+            return False  # what is called alike otherwise, and has no path, is asked about
+        return any(program.depends(output, p.name) for p in program.inputs)
 
     def called_alike(self, named: Mapping[str, str]) -> dict[str, str]:
         """Pairs beside those that are told: called alike, like a frame where a path leads from one to the other."""
@@ -108,6 +117,23 @@ class Possible:
         """The inputs and outputs that are of no pair, and of no recurrent node."""
         inputs = [port.name for port in self.program.inputs if port.name not in pairs]
         return inputs, [output for output in self.free if output not in pairs.values()]
+
+    def flags(self) -> dict[str, list[str]]:
+        """Inputs of bools -> free outputs of bools, of their shape, that are computed from them."""
+        program = self.program
+        names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+        fits = {
+            port.name: [
+                o
+                for o in self.free
+                if o in program.booleans
+                and Sizes(program.output_dims[o], names).fits(sizes(port.dims))
+                and program.depends(o, port.name)
+            ]
+            for port in program.inputs
+            if port.dtype == "bool"
+        }
+        return {name: outputs for name, outputs in fits.items() if outputs}
 
     def leave_out(self, named: Mapping[str, str]) -> None:
         """Take the outputs of pairs from what could return others."""

@@ -9,7 +9,6 @@ from dataclasses import replace
 from ....errors import UnsupportedError
 from ....ir.graph import Graph
 from ....ir.ops import OPS
-from ..._memory import remembers
 from ..advice import Refusal
 from ..frames.context import Reading
 from ..simplify.program import Program
@@ -43,7 +42,7 @@ def check_rivals(program: Program, imported: Imported) -> None:
         looks_back = rival.looks_back() and not _looks_ahead(rival.graph)
         if other.n_items == 1 and (looks_back if walks else rival.proof.walks):
             goes = "sums, differences or windows look back, as along time"
-        elif walks and _is_last(program, mine) and not remembers(rival.graph) and not _is_batch(reading, theirs):
+        elif walks and _is_last(program, mine) and not rival.looks_back() and not _is_batch(reading, theirs):
             goes = "nothing meets, as along time where each frame is computed by itself"
         else:
             continue

@@ -13,6 +13,7 @@ import numpy as np
 
 from ....errors import ShapeError, UnsupportedError
 from ..advice import Advice
+from ..frames import provenance
 from ..frames.context import Known, Walk
 from ..frames.provenance import Tensor, ascends
 from ..retry import Retry
@@ -180,7 +181,8 @@ def _connect(walk: Walk, pair: Pair) -> bool:
         return False
     result = walk.values[pair.output]
     if isinstance(result, np.ndarray) and result.dtype.kind in "fb":
-        result = Tensor(builder.constant(result), ("",) * result.ndim, str(start.dtype))
+        codes = provenance.encode(-1, start.items, builder.constant(np.broadcast_to(result, start.shape)))
+        result = Tensor(codes, ("",) * len(start.shape), str(start.dtype))
     if not isinstance(result, Tensor) or result.shape != start.shape:
         shape = getattr(result, "shape", "none")
         raise ShapeError(f"state input {pair.input!r} has shape {start.shape}, its output {pair.output!r} has {shape}")
