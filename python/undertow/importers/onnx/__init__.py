@@ -228,7 +228,10 @@ class _Load:
                     cells[id(one)] = sum(isinstance(OPS[node.op], Cell) and bool(node.states) for node in nodes)
             most = max(cells.values(), default=0)
             if most > min(cells.values(), default=0):
-                stage.sort(key=lambda one: (-cells.get(id(one), 0), -len(one.states or ())))
+                flags = {port.name for port in self.program.inputs if port.dtype == "bool"}
+                stage.sort(key=lambda one: (-cells.get(id(one), 0), -len(flags & (one.states or {}).keys())))
+                best = (stage[0].states or {}).keys()  # others of the same inputs cross what the cells hold
+                stage[1:] = [one for one in stage[1:] if not one.states or one.states.keys() != best]
                 stage[0] = replace(stage[0], after=f"{stage[0].after}, as its cells say")
         return stages
 
