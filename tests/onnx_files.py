@@ -45,6 +45,21 @@ def reading_memory(result: str, x: str = "x") -> list[Any]:
     ]
 
 
+def lstm_step(h: str, c: str, h_out: str, c_out: str, recurrent: str = "R b") -> list[Any]:
+    """One step of an LSTM taken apart: gates ifgo of the sum of a and a Gemm of h; takes a constant parts = [H] * 4."""
+    return [
+        node("Gemm", f"{h} {recurrent}", "q", transB=1),
+        node("Add", "a q", "s"),
+        node("Split", "s parts", "s_i s_f s_g s_o", axis=1),
+        *[node("Tanh" if k == "g" else "Sigmoid", f"s_{k}", k) for k in "ifgo"],
+        node("Mul", f"f {c}", "fc"),
+        node("Mul", "i g", "ig"),
+        node("Add", "fc ig", c_out),
+        node("Tanh", c_out, "t"),
+        node("Mul", "o t", h_out),
+    ]
+
+
 def info(name: str, shape: Any = None, kind: int = FLOAT) -> Any:
     """What a graph says of an input or output; shape: sizes, names of open ones, or None for not said."""
     return helper.make_tensor_value_info(name, kind, shape)

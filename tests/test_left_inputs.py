@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import BOOL, FLOAT, INT64, helper, model_of, node, random, save, stepped
+from onnx_files import BOOL, FLOAT, INT64, helper, lstm_step, model_of, node, random, save, stepped
 from tolerances import FLOAT32_PEER
 
 H = 4
@@ -176,15 +176,7 @@ def test_the_line_to_paste_is_what_makes_a_cell(names, swapped, tmp_path):
     weights = {"W": random(rng, 4 * H, H), "R": random(rng, 4 * H, H), "b": random(rng, 4 * H), "parts": np.full(4, H)}
     nodes = [
         node("Gemm", "x W b", "a", transB=1),
-        node("Gemm", f"{h} R b", "q", transB=1),
-        node("Add", "a q", "s"),
-        node("Split", "s parts", "s_i s_f s_g s_o", axis=1),
-        *[node("Tanh" if k == "g" else "Sigmoid", f"s_{k}", k) for k in "ifgo"],
-        node("Mul", f"f {c}", "fc"),
-        node("Mul", "i g", "ig"),
-        node("Add", "fc ig", c_out),
-        node("Tanh", c_out, "t"),
-        node("Mul", "o t", h_out),
+        *lstm_step(h, c, h_out, c_out),
         node("Neg", h_out, "y"),
     ]
     returned = [c_out, h_out] if swapped else [h_out, c_out]

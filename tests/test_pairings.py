@@ -8,7 +8,7 @@ import pytest
 
 import onnx_files
 import undertow
-from onnx_files import model_of, node, onnx, stepped
+from onnx_files import lstm_step, model_of, node, onnx, stepped
 from tolerances import FLOAT32_PEER
 
 H = 5
@@ -29,15 +29,7 @@ def test_lstm_step(tmp_path, hidden, memory):
     rng = np.random.default_rng(0)
     nodes = [
         node("Gemm", "x W b", "a", transB=1),
-        node("Gemm", f"{hidden} R rb", "q", transB=1),
-        node("Add", "a q", "s"),
-        node("Split", "s parts", "s_i s_f s_g s_o", axis=1),
-        *[node("Tanh" if k == "g" else "Sigmoid", f"s_{k}", k) for k in "ifgo"],
-        node("Mul", f"f {memory}", "fc"),
-        node("Mul", "i g", "ig"),
-        node("Add", "fc ig", f"{memory}_out"),
-        node("Tanh", f"{memory}_out", "t"),
-        node("Mul", "o t", f"{hidden}_out"),
+        *lstm_step(hidden, memory, f"{hidden}_out", f"{memory}_out", recurrent="R rb"),
         node("MatMul", f"{hidden}_out V", "y"),
     ]
     weights = {"W": rng.normal(size=(4 * H, n_in)), "R": rng.normal(size=(4 * H, H)), "V": rng.normal(size=(H, 2))}

@@ -97,8 +97,8 @@ def candidates(program: Program) -> list[Pair]:
     pairs = _assigned(possible, fits, {}, caches)
     if len(pairs) == len(program.outputs):
         raise _ambiguous(possible, "every output could be a state")
-    _check_copies(possible, {pair.input: pair.output for pair in pairs if pair.output})
-    _check_flags(possible, {pair.input: pair.output for pair in pairs if pair.output})
+    _check_copies(possible, _returned(pairs))
+    _check_flags(possible, _returned(pairs))
     for pair in pairs:
         if pair.why == _ALONE:  # so may be a frame and what is made of it
             why = f"{pair.input!r} and {pair.output!r} have one shape, and nothing else says that they are one"
@@ -125,8 +125,8 @@ def _beside_names(possible: Possible, named: Mapping[str, str]) -> list[Pair]:
     _check_left(possible, named, caches)
     fits = {name: outputs for name, outputs in possible.fits.items() if name in named or name in caches}
     pairs = _assigned(possible, fits, named, caches)
-    _check_copies(possible, {pair.input: pair.output for pair in pairs if pair.output})
-    _check_flags(possible, {pair.input: pair.output for pair in pairs if pair.output})
+    _check_copies(possible, _returned(pairs))
+    _check_flags(possible, _returned(pairs))
     _check_integers(possible, pairs)
     return pairs
 
@@ -316,6 +316,10 @@ def _check_left(possible: Possible, named: Mapping[str, str], caches: Mapping[st
             raise _ambiguous(possible, why, doubted={name: left[0]})
 
 
+def _returned(pairs: list[Pair]) -> dict[str, str]:
+    return {pair.input: pair.output for pair in pairs if pair.output}
+
+
 def _check_copies(possible: Possible, paired: Mapping[str, str]) -> None:
     """Refuse an input beside the pairs, where an output gives another input as it came, or the same in every step: what
     else should that be for than to be that input in the next step.
@@ -355,7 +359,7 @@ def _check_integers(possible: Possible, pairs: list[Pair]) -> None:
                     f"input {port.name!r} holds integers and output {output!r} is called like what returns it; a "
                     "stream carries no integers from step to step, so its caller would bring it"
                 )
-                states = {pair.input: pair.output for pair in pairs if pair.output}
+                states = _returned(pairs)
                 raise Refusal(error, [[Advice("say it", " if the caller brings it", states=states)]])
 
 
