@@ -255,6 +255,25 @@ def test_a_cache_beside_a_recurrent_node_over_open_time(batch, tmp_path, rng):
     np.testing.assert_allclose(model.stream().run(X[0].T.copy()), expected[0].T, rtol=0, atol=1e-5)
 
 
+def test_a_cache_beside_a_recurrent_node_that_starts_anew_is_refused_for_that(tmp_path, rng):
+    """A step of which the convolution's cache comes back, and the state of the GRU does not."""
+    weights = {"C": random(rng, H, H, 3), "W": random(rng, 1, 3 * H, H), "R": random(rng, 1, 3 * H, H)}
+    nodes = [
+        node("Concat", "cache_in x", "all", axis=2),
+        node("Conv", "all C", "conv"),
+        node("Transpose", "conv", "steps", perm=[2, 0, 1]),
+        node("GRU", "steps W R", "Y", hidden_size=H),
+        node("Squeeze", "Y second", "rows"),
+        node("Transpose", "rows", "y", perm=[1, 2, 0]),
+        node("Slice", "all from end two", "cache_out"),
+    ]
+    weights |= {"from": np.array([-2]), "two": np.array([2])}
+    inputs = {"x": [1, H, 1], "cache_in": [1, H, 2]}
+    path = file_of(tmp_path, nodes, inputs, {"y": [1, H, 1], "cache_out": [1, H, 2]}, weights)
+    with pytest.raises(undertow.UnsupportedError, match="initial_h is no input of the model, while other states are"):
+        undertow.load(path)
+
+
 @pytest.mark.parametrize("names", ["h h_out", "past_h present_h", "state_in state_out"])
 def test_a_state_of_two_open_axes_is_no_input(names, tmp_path):
     """Bands, agents, graph nodes: one of the axes is the batch, and of the other the size is asked for."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import BOOL, FLOAT, INT64, helper, lstm_step, model_of, node, random, save, stepped
+from onnx_files import BOOL, FLOAT, INT64, helper, lstm_step, model_of, node, onnx, random, save, stepped
 from tolerances import FLOAT32_PEER
 
 H = 4
@@ -135,6 +135,51 @@ def test_a_word_that_comes_back_is_no_state(pair, tmp_path):
     assert sorted(undertow.load(path, states={"h": "h_out"}).inputs) == sorted(["x", name])
 
 
+def word(folder: Path, name: str, returned: str, frames: bool) -> Path:
+    """The word before is looked up, beside a frame or as the frame; the next one is the largest of the state."""
+    nodes = [node("Gather", f"table {name}", "word"), node("Add", "word x", "into") if frames else
+             node("Identity", "word", "into")]  # fmt: skip
+    after = [node("ArgMax", "h_out", returned, axis=1, keepdims=0)]
+    weights = {"table": random(np.random.default_rng(3), 12, H)}
+    path = step(folder, nodes, {name: ([1], INT64)}, {returned: ([1], INT64)}, weights, after)
+    if not frames:
+        model = onnx.load(path)
+        del model.graph.input[0]  # x
+        save(model, folder)
+    return path
+
+
+@pytest.mark.parametrize("names", ["previous best", "token choice"])
+def test_a_word_that_may_come_back_is_warned_of(names, tmp_path):
+    name, returned = names.split()
+    path = word(tmp_path, name, returned, True)
+    with pytest.warns(undertow.ModelWarning, match=f"'{name}' holds integers, of the shape of output '{returned}'"):
+        model = undertow.load(path)
+    assert sorted(model.inputs) == sorted(["x", name])
+    assert sorted(undertow.load(path, states={"h": "h_out"}).inputs) == sorted(["x", name])  # said, so not warned of
+
+
+def test_words_that_are_the_frames_are_no_states(tmp_path):
+    model = undertow.load(word(tmp_path, "token", "next_token", False))
+    assert list(model.inputs) == ["token"] and list(model.states) == ["rnn_1.h"]
+
+
+def test_integers_of_a_step_without_names_are_the_callers(tmp_path):
+    """What else is asked about says so."""
+    nodes = [node("Gather", "table ids", "word"), node("Add", "word x", "s"), node("Add", "s g", "into")]
+    after = [node("ArgMax", "h_out", "choice", axis=1, keepdims=0), node("Sub", "g x", "add_7")]
+    path = step(
+        tmp_path,
+        nodes,
+        {"ids": ([1], INT64), "g": [1, H]},
+        {"choice": ([1], INT64), "add_7": [1, H]},
+        {"table": random(np.random.default_rng(3), 12, H)},
+        after,
+    )
+    with pytest.raises(undertow.UnsupportedError, match="'ids': integers, which the caller brings in every step"):
+        undertow.load(path)
+
+
 def test_an_input_that_changes_nothing_may_have_been_one_of_two(tmp_path):
     """torch.export of f(z, z): one input is read for both."""
     rng = np.random.default_rng(0)
@@ -220,6 +265,30 @@ def test_a_bool_that_another_could_return_is_asked_about(names, tmp_path):
         undertow.load(path)
     assert f"'{name}': '{returned}'" in str(told.value)
     check(path, {name: (returned, (1, H))}, states={"h": "h_out", name: returned})
+
+
+@pytest.mark.parametrize("names", ["seen seen_out", "f or_1"])
+def test_a_bool_without_axes(names, tmp_path):
+    name, returned = names.split()
+    nodes = [node("Where", f"{name} x one_x", "into"), node("ReduceMax", "x", "largest", keepdims=0)]
+    nodes += [node("Greater", "largest most", "loud"), node("Or", f"loud {name}", returned)]
+    weights = {"one_x": np.ones((1, H), np.float32), "most": np.float32(1)}
+    path = step(tmp_path, nodes, {name: ([], BOOL)}, {returned: ([], BOOL)}, weights)
+    if name == "seen":
+        return check(path, {name: (returned, ())})
+    with pytest.raises(undertow.UnsupportedError, match=r"states=\{'h': 'h_out', 'f': 'or_1'\} if that is so"):
+        undertow.load(path)
+    check(path, {name: (returned, ())}, states={"h": "h_out", name: returned})
+
+
+def test_a_bool_that_is_overwritten_is_asked_about(tmp_path):
+    """Whether the step before was loud, which nothing of this step's answer is made of."""
+    nodes = [node("Where", "active x one_x", "into"), node("Greater", "x one_x", "loud")]
+    shape = ([1, H], BOOL)
+    path = step(tmp_path, nodes, {"active": shape}, {"loud": shape}, {"one_x": np.ones((1, H), np.float32)})
+    with pytest.raises(undertow.UnsupportedError, match="'active' and 'loud' are bools of one shape"):
+        undertow.load(path)
+    check(path, {"active": ("loud", (1, H))}, states={"h": "h_out", "active": "loud"})
 
 
 def test_a_mask_is_no_state(tmp_path):

@@ -472,6 +472,49 @@ def test_a_batch_that_is_called_time_is_asked_about(tmp_path, rng):
     assert undertow.load(unnamed).inputs["x"].shape == (I,)
 
 
+@pytest.mark.parametrize("batch", [1, 6, "other"])
+def test_time_that_is_called_a_batch_is_asked_about(batch, tmp_path, rng):
+    """A layer of torch that was not told that the batch comes first."""
+    weights = {"W": random(rng, 1, 3 * H, I), "R": random(rng, 1, 3 * H, H)}
+    nodes = [node("GRU", "x W R", "y", hidden_size=H)]
+    path = save(graph_of(nodes, {"x": ["batch_size", batch, I]}, {"y": None}, weights), tmp_path)
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"called 'batch_size', and GRU node 'y' walks it.*time_axis=\{'x': 0\}"
+    ):
+        undertow.load(path)
+    assert undertow.load(path, time_axis={"x": 0}).states["gru_1.h"].shape[-1] == H
+
+
+def test_windows_over_bands_that_a_cell_walks_in_the_frame(tmp_path, rng):
+    """[batch, bands, time] of which windows take bands, and the rows of all bands share a cell: one item tells time."""
+    bands, n = 9, 12
+    weights = {"W": random(rng, 1, 4 * H, 3), "R": random(rng, 1, 4 * H, H), "C": np.eye(3)[:, None].astype(np.float32)}
+    weights |= {"rows": np.array([-1, 3, n]), "second": np.array([1]), "back": np.array([-1, bands, n])}
+    weights |= {
+        "apart": np.array([-1, 1, bands, n]),
+        "V": random(rng, H, 1),
+        "C": np.eye(3, dtype=np.float32)[:, None, :, None],
+    }
+    nodes = [
+        node("Reshape", "x apart", "plane"),
+        node("Conv", "plane C", "near", pads=[1, 0, 1, 0]),
+        node("Transpose", "near", "turned", perm=[0, 2, 1, 3]),
+        node("Reshape", "turned rows", "of_band"),
+        node("Transpose", "of_band", "steps", perm=[2, 0, 1]),
+        node("LSTM", "steps W R", "Y", hidden_size=H),
+        node("Squeeze", "Y second", "ys"),
+        node("MatMul", "ys V", "scaled"),
+        node("Transpose", "scaled", "outside", perm=[1, 0, 2]),
+        node("Reshape", "outside back", "y"),
+    ]
+    path = save(graph_of(nodes, {"x": ["batch", bands, n]}, {"y": ["batch", bands, n]}, weights), tmp_path)
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"axis 0 is a batch, fix it to 1 with shapes=\{'x': \[1, 9, 12\]\}"
+    ):
+        undertow.load(path)
+    assert undertow.load(path, shapes={"x": [1, bands, n]}).states["lstm_1.h"].shape == (bands, H)
+
+
 @pytest.mark.parametrize("sizes", [(7, 6), (20, 16), (8, 8)], ids=str)
 @pytest.mark.parametrize("along_time", ["CumSum", "Conv"])
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])

@@ -30,7 +30,7 @@ from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, longer, wired_shapes
 from .search.calls import check_calls
-from .search.roles import forgets, unread
+from .search.roles import brought, forgets, unread
 from .simplify.budget import Effort
 from .simplify.ports import dims_of
 from .simplify.program import Program, make_program
@@ -176,7 +176,10 @@ class _Load:
     def _warned(self, imported: Imported) -> Graph:
         """The graph of what was imported; warns of what it does not remember, with what helps."""
         meant = bool(self.shapes) or self.said.time_axis is not None
-        if warned := forgets(self.program, imported, meant):
+        warned = forgets(self.program, imported, meant)
+        if warned is None and self.said.states is None:
+            warned = brought(self.program, imported)
+        if warned is not None:
             effort = self._effort()
             clip = [] if warned.clip is None else [[warned.clip]]
             lines = self._helping(clip, effort, lambda other: other.is_clip(self.program))

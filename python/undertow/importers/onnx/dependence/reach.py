@@ -123,7 +123,7 @@ class Reach:
         if self.bits.shape[axis] > 1:
             room(self.bits.size // self.bits.shape[axis] * max(np.size(index), 1), 16)
             return Reach.of(shape, self.bits[(slice(None),) * axis + (index,)])
-        bits = self.bits.reshape(*self.bits.shape[:axis], *(1,) * len(new), *self.bits.shape[axis + 1 :])
+        bits = self.bits.reshape((*self.bits.shape[:axis], *(1,) * len(new), *self.bits.shape[axis + 1 :]))
         return Reach.of(shape, bits)
 
 

@@ -149,6 +149,8 @@ class Walk(ABC):
         self.bindings: list[Binding] = []
         #: how many of the first frames a convolution along time without padding has left out
         self.left_out = 0
+        #: how many of the first frames something that goes on from frame to frame has not been given
+        self.begins_at = 0
         #: output -> how many of the first frames it does not have
         self.missing: dict[str, int] = {}
         #: whether a frame may have several rows of a tensor's time; see `rates`

@@ -67,6 +67,7 @@ def rows_of_frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> tuple[La
             "end), expected all up to the last one, in order"
         )
     parts = [provenance.split(x.codes.take(np.arange((r - late) % rate, n, rate), axis), x.labels) for r in range(rate)]
+    walk.begins_at = max(walk.begins_at, -(-late // rate))
     layout = parts[0][0]
     if axis not in layout.outer:
         raise Mixed(f"axis {axis} of shape {x.shape} has fewer than two frames to sum up")

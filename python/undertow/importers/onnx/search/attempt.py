@@ -14,7 +14,7 @@ from .... import passes
 from ....budget import TooMuch
 from ....errors import Error, ShapeError, UnsupportedError
 from ....ir.compare import difference
-from ..._memory import remembers
+from ..._memory import cells_in_frames, remembers
 from ..advice import Advice
 from ..driver import Driver
 from ..frames.context import Known, Reading, Walk
@@ -153,6 +153,11 @@ def _check_told(program: Program, imported: Imported) -> None:
         else:
             continue
         advice = [as_time({port.name: time})]
+        batch = reading.axes[port.name][1]
+        if batch in port.dynamic and not isinstance(size, str) and cells_in_frames(graph):  # which walk an axis
+            one: list[int | str | None] = [1 if a == batch else n for a, n in enumerate(port.dims)]
+            words = f"where axis {batch} is a batch, fix it to 1"
+            advice.insert(0, Advice(words, shapes={port.name: [None if isinstance(n, str) else n for n in one]}))
         if isinstance(size, str):
             shape: list[int | str | None] = [None if isinstance(n, str) else n for n in port.dims]
             shape[time] = "N"

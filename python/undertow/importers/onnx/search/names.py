@@ -32,6 +32,8 @@ _AFTER: tuple[Words, ...] = (
 )  # fmt: skip
 #: those of them that say before and behind a step of frames too, whose in and out are what comes and goes
 _WHENS = _of("past prev previous old last present next new updated cur current")
+#: those of them that say before
+_PAST_WORDS = _of("past prev previous old last")
 #: those of them that go with a number alone, and with nothing
 _PAST, _PRESENT = _BEFORE[:2], _AFTER[:1]
 _PASTS, _PRESENTS = (("past",), ("prev",), ("previous",), ("old",)), (("present",), ("next",), ("new",), ("updated",))
@@ -94,7 +96,8 @@ def _numbered_alike(name: str, outputs: list[str]) -> list[str]:
 
 #: what names of axes say of time
 _TIMES = _of("time times timestep timesteps steps frame frames seq sequence length len t")
-#: what they say of a batch, and of frames
+#: what they say of a batch, and of that and frames
+_BATCHES = _of("batch batches bs")
 _NO_TIMES = _of(
     """batch batches n bs height h width w freq freqs frequency frequencies mel mels bin bins band bands channel
     channels c feature features feat feats dim hidden units"""
@@ -127,6 +130,15 @@ def is_time(dim: int | str) -> bool:
     (True, False, False)
     """
     return isinstance(dim, str) and bool(_TIMES & set(_words(dim)))
+
+
+def is_batch(dim: int | str) -> bool:
+    """Whether an axis is called a batch.
+
+    >>> is_batch("batch_size"), is_batch("n_frames"), is_batch(3)
+    (True, False, False)
+    """
+    return isinstance(dim, str) and bool(_BATCHES & set(_words(dim))) and not is_time(dim)
 
 
 def is_no_time(dim: str) -> bool:
@@ -175,6 +187,15 @@ def say_when(name: str, output: str) -> bool:
     (True, False)
     """
     return bool(_WHENS & (set(_words(name)) ^ set(_words(output))))
+
+
+def is_before(name: str) -> bool:
+    """Whether a name says that it is of the step before.
+
+    >>> is_before("previous_word"), is_before("word")
+    (True, False)
+    """
+    return bool(_PAST_WORDS & set(_words(name)))
 
 
 def is_beside(name: str) -> bool:
@@ -262,6 +283,8 @@ __all__ = [
     "Strength",
     "by_names",
     "is_aside",
+    "is_batch",
+    "is_before",
     "is_beside",
     "is_frame",
     "is_input",

@@ -63,6 +63,8 @@ def output(walk: Walk, name: str) -> Place:
             raise UnsupportedError(
                 f"output {name!r} joins what is known at the end of the sequence with every timestep"
             )
+    if walk.begins_at and builder.is_final(elements) and not builder.is_constant(elements):
+        walk.missing[name] = walk.begins_at  # of a pool over frames that a window leaves out
     gone = {*layout.outer, *(a for a, label in enumerate(layout.labels) if label), *_declared(walk, name, layout)}
     frame = tuple(n for a, n in enumerate(layout.shape) if a not in gone)
     frame = frame if rate is None else (rate[1], *frame)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ....errors import ShapeError, UnsupportedError
 from ..advice import Advice, Refusal
 from ..simplify.ports import Port
-from ..simplify.program import ID_TYPES, Program
+from ..simplify.program import Program
 from .hints import sizes_of_step
 from .names import (
     Strength,
@@ -24,7 +24,7 @@ from .names import (
     say_when,
     strength,
 )
-from .possible import Possible, Sizes, by_cells, sizes, values_of
+from .possible import Possible, Sizes, by_cells, returned_integers, sizes, values_of
 
 #: pairs that are tried as advice
 _TRIED = 4
@@ -346,21 +346,18 @@ def _check_flags(possible: Possible, paired: Mapping[str, str]) -> None:
 
 
 def _check_integers(possible: Possible, pairs: list[Pair]) -> None:
-    """Refuse an input of integers beside states that comes back under a name that pairs: a counter, the word before."""
-    program = possible.program
-    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
-    for port in program.inputs:
-        if port.dtype not in ID_TYPES:
-            continue
-        for output in program.outputs:
-            fits = Sizes(program.output_dims[output], names).fits(sizes(port.dims))
-            if fits and strength(port.name, output) > Strength.NONE:
-                error = UnsupportedError(
-                    f"input {port.name!r} holds integers and output {output!r} is called like what returns it; a "
-                    "stream carries no integers from step to step, so its caller would bring it"
-                )
-                states = _returned(pairs)
-                raise Refusal(error, [[Advice("say it", " if the caller brings it", states=states)]])
+    """Refuse an input of integers beside states and frames that comes back under a name that pairs: a counter, the word
+    before.
+    """
+    states = _returned(pairs)
+    for name, output in returned_integers(possible.program):
+        frames = [port.name for port in possible.program.inputs if port.name not in (*states, name)]
+        if frames and strength(name, output) > Strength.NONE:
+            error = UnsupportedError(
+                f"input {name!r} holds integers and output {output!r} is called like what returns it; a stream carries "
+                "no integers from step to step, so its caller would bring it"
+            )
+            raise Refusal(error, [[Advice("say it", " if the caller brings it", states=states)]])
 
 
 def _returned_alone(possible: Possible, named: dict[str, str]) -> list[Pair]:
@@ -381,6 +378,8 @@ def _ambiguous(
 ) -> Refusal:
     """A refusal with lines to paste. doubted: a pair that the names do not tell."""
     fits = possible.fits if fits is None else fits
+    if ids := dict.fromkeys(name for name, _ in returned_integers(possible.program)):
+        why += f"; {', '.join(map(repr, ids))}: integers, which the caller brings in every step"
     error = UnsupportedError(f"cannot tell which inputs are states: {why} (equal shapes: {fits})")
     named = possible.named()
     alike = by_names(possible.alike, Strength.FRAME)

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..file.nodes import OnnxNode
-from ..simplify.program import RECURRENT, Program, carries
+from ..simplify.program import ID_TYPES, RECURRENT, Program, carries
 from ..traits import traits
 from .names import Strength, by_names, strength
 
@@ -119,21 +119,8 @@ class Possible:
         return inputs, [output for output in self.free if output not in pairs.values()]
 
     def flags(self) -> dict[str, list[str]]:
-        """Inputs of bools -> free outputs of bools, of their shape, that are computed from them."""
-        program = self.program
-        names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
-        fits = {
-            port.name: [
-                o
-                for o in self.free
-                if o in program.booleans
-                and Sizes(program.output_dims[o], names).fits(sizes(port.dims))
-                and program.depends(o, port.name)
-            ]
-            for port in program.inputs
-            if port.dtype == "bool"
-        }
-        return {name: outputs for name, outputs in fits.items() if outputs}
+        """Inputs of bools -> free outputs of bools, of their shape."""
+        return {name: outputs for name, outputs in _of_type(self.program, ("bool",), self.program.booleans, self.free)}
 
     def leave_out(self, named: Mapping[str, str]) -> None:
         """Take the outputs of pairs from what could return others."""
@@ -147,6 +134,24 @@ class Possible:
             n: [o for o in fitting if n in self.sources[o] and o not in self.pieces] for n, fitting in self.fits.items()
         }
         return {name: outputs for name, outputs in caches.items() if outputs}
+
+
+def returned_integers(program: Program) -> list[tuple[str, str]]:
+    """Inputs of integers, each with every output of integers of its shape."""
+    pairs = _of_type(program, ID_TYPES, program.integers, program.outputs)
+    return [(name, output) for name, outputs in pairs for output in outputs]
+
+
+def _of_type(
+    program: Program, dtypes: Sequence[str], holding: set[str], outputs: Iterable[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Inputs of these types, each with those of some outputs that hold them and have its shape."""
+    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+    shapes = {output: Sizes(program.output_dims[output], names) for output in outputs if output in holding}
+    for port in program.inputs:
+        fitting = [output for output, shape in shapes.items() if shape.fits(sizes(port.dims))]
+        if port.dtype in dtypes and fitting:
+            yield port.name, fitting
 
 
 def _sources(program: Program, name: str) -> set[str]:
@@ -281,4 +286,14 @@ class Sizes:
         return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))
 
 
-__all__ = ["Possible", "Sizes", "are_returned", "by_cells", "origins", "sizes", "starts_and_ends", "values_of"]
+__all__ = [
+    "Possible",
+    "Sizes",
+    "are_returned",
+    "by_cells",
+    "origins",
+    "returned_integers",
+    "sizes",
+    "starts_and_ends",
+    "values_of",
+]

@@ -18,7 +18,8 @@ from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program, is_loop
 from .hints import as_time, time_to_stream, timesteps_of_a_call
 from .imported import Imported
-from .names import same_state
+from .names import is_before, same_state
+from .possible import returned_integers
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,19 @@ def unread(program: Program, imported: Imported | None) -> Warned | None:
     return None
 
 
+def brought(program: Program, imported: Imported) -> Warned | None:
+    """What to warn of, where a step takes integers beside its frames, and gives some that the next one may take."""
+    paired = {pair.input for pair in imported.pairs}
+    for name, output in returned_integers(program):
+        beside = [port.name for port in program.inputs if port.name not in paired and port.name != name]
+        if beside and (imported.reading.carried or is_before(name)):
+            return Warned(
+                f"input {quoted(name)} holds integers, of the shape of output {quoted(output)}; if it is that of the "
+                "step before, the caller brings it, for a stream carries no integers"
+            )
+    return None
+
+
 def _starts_in_calls(program: Program, imported: Imported) -> Warned | None:
     """Of a file whose caller carries some of its memory from call to call: what starts anew there, and not here."""
     carried = [pair.input for pair in imported.pairs if pair.output]
@@ -223,4 +237,4 @@ def _some(names: list[str], n: int) -> str:
     return ", ".join(names[:n]) + more
 
 
-__all__ = ["forgets", "note", "unread"]
+__all__ = ["brought", "forgets", "note", "unread"]

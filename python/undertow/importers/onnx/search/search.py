@@ -27,7 +27,7 @@ from .attempt import Failure, attempt, build, proven
 from .axis_candidates import MORE_STEPS, readings, sizes_to_try
 from .hints import as_time, sizes_to_fix, time_to_open, to_bind
 from .imported import Imported
-from .names import is_time
+from .names import is_batch, is_time
 from .pairing import Pair
 from .possible import are_returned
 from .proof import lengths_met
@@ -125,7 +125,7 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
             else:
                 if given is None:
                     pairing.check_starts(program)
-                    pairing.check_memoryless(program)
+                    _check_memoryless(program, failures)
                 return read
     if not failures:
         raise Refusal(UnsupportedError(_no_time(program)), [] if exact else sizes_to_fix(program))
@@ -161,7 +161,9 @@ def _called_time(program: Program, reading: Reading) -> list[tuple[Port, int, in
 
 
 def _check_called(program: Program, imported: Imported) -> None:
-    """Refuse a batch that the file calls time, beside an axis that is walked: it may be one inside of a frame."""
+    """Refuse a batch that the file calls time, beside an axis that is walked, which may be one inside of a frame; and
+    time that it calls a batch.
+    """
     if program.time_axis is not None or imported.reading.carried or not imported.proof.walks:
         return
     for port, time, batch in _called_time(program, imported.reading):
@@ -169,6 +171,14 @@ def _check_called(program: Program, imported: Imported) -> None:
             f"axis {batch} of {port.name!r} is called {port.dims[batch]!r}, and axis {time} is what the model walks"
         )
         raise Refusal(error, [[as_time({port.name: axis}) for axis in (batch, time)]])
+    for port in program.inputs:
+        walked = imported.reading.axes[port.name][0]
+        if walked is not None and is_batch(port.dims[walked]):
+            error = UnsupportedError(
+                f"axis {walked} of {port.name!r} is called {port.dims[walked]!r}, and {imported.proof.walks[0].where} "
+                "walks it, as a layer does that was not told where the batch is (of torch, batch_first)"
+            )
+            raise Refusal(error, [[as_time({port.name: walked})]])
 
 
 def _check_remembers(program: Program, imported: Imported) -> None:
@@ -185,6 +195,17 @@ def _check_remembers(program: Program, imported: Imported) -> None:
     told = imported.pairs or imported.proof.walks
     if not (told or imported.looks_back() or imported.graph.whole_sequence_nodes()):
         pairing.check_memoryless(program)
+
+
+def _check_memoryless(program: Program, failures: list[Failure]) -> None:
+    """As `pairing.check_memoryless`; of a step whose states were told, what was refused of it is said."""
+    try:
+        pairing.check_memoryless(program)
+    except Refusal as refusal:
+        steps = [f for f in failures if f.walk is not None and f.walk[1].carried]
+        if steps:
+            refusal.error = _public(max(steps, key=_worth).error)
+        raise
 
 
 def _is_wide(program: Program, reading: Reading) -> bool:

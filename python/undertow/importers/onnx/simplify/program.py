@@ -57,8 +57,9 @@ class Program:
     effort: Effort = field(default_factory=Effort)
     #: output -> its shape as the file declares it, where it does
     declared: dict[str, list[int | str]] = field(default_factory=dict)
-    #: outputs that hold booleans
+    #: outputs that hold booleans, and those that hold ids
     booleans: set[str] = field(default_factory=set)
+    integers: set[str] = field(default_factory=set)
     #: input -> its axis of time, None where it has none; or the one that every input has which has any
     time_axis: int | Mapping[str, int | None] | None = None
     #: state input -> what a sequence starts with, where that is no zeros
@@ -193,7 +194,9 @@ def make_program(
         program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
         program.unused = [port for port in ports if port.name not in used]
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
-        program.booleans = {v.name for v in graph.output if dtype_of(onnx, v) == "bool"}
+        dtypes = {v.name: dtype_of(onnx, v) for v in graph.output}
+        program.booleans = {name for name, dtype in dtypes.items() if dtype == "bool"}
+        program.integers = {name for name, dtype in dtypes.items() if dtype in ID_TYPES}
         program.written_out = lambda: written_out(Given(nodes, constants, resolver.sizes, outputs, evaluator, {}))
         check_bound(nodes, program.inputs, constants)
         _sort_inputs(program)
