@@ -318,3 +318,23 @@ def test_a_whole_sequence_model_sees_everything_at_once():
     assert not model.streamable and model.latency == 0
     x = rng.normal(size=(20, 3)).astype(np.float32)
     np.testing.assert_allclose(model.run(x), reference.run(g, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("gate", [np.nan, np.inf, 2.0])
+def test_a_gate_of_any_number_is_shut_behind_the_end(gate):
+    """A register that adds up frames whose gate is open: those of a flush are none, whatever the gate holds there."""
+    g = Graph("gated")
+    x = g.input("x", 3)
+    late = g.add("reshape", [g.add("window", [x], attrs={"taps": (2,)})], attrs={"shape": (3,)})
+    state = g.state("sum.value", 3)
+    total = g.add("add", [g.add("state_read", states=[state]), late])
+    held = g.add("constant", weights={"value": np.float32([gate])})
+    g.add("state_write", [total, g.add("activation", [held], attrs={"activation": HALF})], states=[state])
+    g.output("total", total)
+    model, X = Model.from_graph(g), np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    assert model.latency == 2
+    np.testing.assert_allclose(model.run(X), reference.run(g, X), atol=1e-6)
+    stream = model.stream()
+    stream.run(X), stream.flush()
+    want = np.concatenate([X[2:], np.zeros((2, 3))]).sum(0)
+    np.testing.assert_allclose(stream.state["sum.value"], want, atol=1e-6)
