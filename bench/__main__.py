@@ -15,6 +15,7 @@ models.single_thread()
 
 from . import (  # noqa: E402
     accuracy,
+    batches,
     clock,
     core,
     cores,
@@ -38,6 +39,7 @@ from .report import Table, summary  # noqa: E402
 BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "step": lambda seconds: [step.table(seconds)],
     "sequence": lambda seconds: [sequence.table(seconds)],
+    "batches": lambda seconds: [batches.table(seconds)],
     "core": lambda seconds: [core.table(seconds / 2)],
     "sparse": lambda seconds: [sparse.table(seconds)],
     "weights": lambda seconds: weights.tables(seconds),

@@ -106,6 +106,37 @@ size_t batch_bytes(const ut_model& m, size_t rows) {
   return aligned(sizeof(ut_batch)) + value_bytes(m, rows) + (scratch > lone ? aligned(scratch) : lone);
 }
 
+// Whether whole sequences of a model can go side by side: not of one that is streamed, which has batches, nor where a result
+// of a sequence goes into each of its timesteps, or a layer has rows or a gate of its own.
+bool goes_abreast(const ut_model& m) {
+  if (m.measures.streamable) return false;
+  for (uint32_t i = 0; i < m.file.n_nodes; ++i) {
+    const OpPlan& op = m.ops[i];
+    if (op.gate != 0 || (op.type->is(kRowsInside) && !op.forgets)) return false;
+    const bool once = op.n_outputs != 0 && m.values[op.output].once;
+    bool fixed = op.run && once;
+    for (uint32_t k = 0; k < op.n_inputs; ++k) {
+      const ValuePlan& v = m.values[op.inputs[k]];
+      if (v.once && !v.fixed && !once) return false;
+      fixed = fixed && v.fixed;
+    }
+    if (fixed) return false;  // computed once for all
+  }
+  return true;
+}
+
+// Rows that scratch is for: some timesteps of all sequences.
+size_t abreast_chunk(const ut_model& m, size_t n_sequences) {
+  const size_t steps = m.measures.block / n_sequences;
+  return (steps < 1 ? 1 : steps) * n_sequences;
+}
+
+// What stands before the values: the state of each sequence, and scratch.
+size_t abreast_fixed_bytes(const ut_model& m, size_t n_sequences, size_t chunk) {
+  const size_t rows = static_cast<size_t>(m.measures.scratch_floats_per_row) * chunk * sizeof(float), frames = scratch_bytes(m, chunk);
+  return aligned(n_sequences * sizeof(float*)) + n_sequences * aligned(state_bytes(m)) + (rows > frames ? aligned(rows) : frames);
+}
+
 void fill_info(const ut_model& m, ut_info* info) {
   memset(info, 0, sizeof *info);
   info->model_bytes = model_bytes(m.file, m.measures, false);
@@ -466,6 +497,51 @@ size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
   const uint64_t fixed = aligned(state_bytes(*m)) + scratch_bytes(*m, m->measures.block) + UT_ALIGN;
   if (per_frame != 0 && n_frames > (SIZE_MAX / 2 - fixed) / per_frame) return 0;
   return static_cast<size_t>(fixed) + aligned(static_cast<size_t>(per_frame) * n_frames);
+}
+
+size_t ut_sequences_bytes(const ut_model* m, size_t n_sequences, size_t n_frames) {
+  if (!goes_abreast(*m) || n_sequences < 2) return 0;
+  if (n_frames >= SIZE_MAX / 2 / n_sequences - 1) return 0;
+  const size_t rows = (n_frames + m->measures.loops) * n_sequences;
+  const uint64_t per_row = m->measures.value_floats * sizeof(float), per_state = aligned(state_bytes(*m)) + sizeof(float*);
+  const size_t chunk = abreast_chunk(*m, n_sequences);
+  const uint64_t scratch = m->measures.scratch_floats_per_row + m->measures.scratch_floats_per_frame;
+  if (n_sequences > SIZE_MAX / 8 / (per_state + UT_ALIGN) || chunk > SIZE_MAX / 8 / (sizeof(float) * scratch + 1)) return 0;
+  if (per_row != 0 && rows > SIZE_MAX / 4 / per_row) return 0;
+  return abreast_fixed_bytes(*m, n_sequences, chunk) + aligned(static_cast<size_t>(per_row) * rows);
+}
+
+ut_status ut_sequences_run(void* mem, size_t bytes, const ut_model* m, size_t n_sequences, const size_t* lengths,
+                           const void* const* x, void* const* y, int (*stop)(void* context), void* context) {
+  if (!mem || !m || !lengths || n_sequences < 2 || !goes_abreast(*m)) return UT_E_ARGUMENT;
+  if ((!x && m->file.n_inputs) || (!y && m->file.n_outputs)) return UT_E_ARGUMENT;
+  for (size_t k = 1; k < n_sequences; ++k)
+    if (lengths[k] > lengths[k - 1]) return UT_E_ARGUMENT;
+  if (!is_aligned(mem)) return UT_E_ALIGN;
+  const size_t needed = ut_sequences_bytes(m, n_sequences, lengths[0]);
+  if (needed == 0 || bytes < needed) return UT_E_MEMORY;
+  uint8_t* p = static_cast<uint8_t*>(mem);
+  const size_t chunk = abreast_chunk(*m, n_sequences), rows = lengths[0] * n_sequences;
+  const size_t fixed = abreast_fixed_bytes(*m, n_sequences, chunk);
+  float* values = reinterpret_cast<float*>(p + fixed);
+  memset(p, 0, fixed);
+  for (uint32_t v = 0; v < m->file.n_values; ++v) {  // of rows that fill their panels nothing is read that was not written
+    const ValuePlan& value = m->values[v];
+    if (value.fixed || value.width % kPanel == 0) continue;
+    if (stop && stop(context)) return UT_E_STOPPED;
+    memset(values + value.offset * rows, 0, padded(value.width) * rows * sizeof(float));
+  }
+  memset(values + m->measures.value_floats * rows, 0, needed - fixed - m->measures.value_floats * rows * sizeof(float));
+  float** states = reinterpret_cast<float**>(p);
+  p += aligned(n_sequences * sizeof(float*));
+  for (size_t k = 0; k < n_sequences; ++k, p += aligned(state_bytes(*m))) reset_state(*m, states[k] = reinterpret_cast<float*>(p));
+  const Watch watch = {stop, context};
+  Block b = {m, values, rows, rows, rows, nullptr, reinterpret_cast<float*>(p), chunk, states};
+  b.abreast = n_sequences;
+  b.lengths = lengths;
+  if (stop) b.watch = &watch;
+  run_abreast(b, x, y);
+  return b.stopped() ? UT_E_STOPPED : UT_OK;
 }
 
 ut_status ut_sequence_run(void* mem, size_t bytes, const ut_model* m, size_t n_frames, size_t length,

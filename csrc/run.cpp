@@ -33,12 +33,13 @@ void copy_out(const Block& b, size_t first, size_t step, void* const* y, size_t 
   }
 }
 
-// Row t of a value of a whole sequence, and the frame of a loop: from the one to the other.
+// Row t of a value of a whole sequence, or of several side by side, and the frame of a loop: from the one to the other.
 void carry(const Block& whole, const Block& frame, uint32_t v, size_t t, bool in) {
   const ValuePlan& value = whole.value(v);
   if (value.fixed) return;
-  float *row = whole.row(v) + t * whole.stride(v), *at = frame.row(v);
-  copy_floats(in ? at : row, in ? row : at, padded(value.width));
+  const size_t width = padded(value.width), first = value.once ? 0 : t * whole.abreast;
+  float *row = whole.row(v) + first * width, *at = frame.row(v);
+  copy_floats(in ? at : row, in ? row : at, (value.once ? 1 : frame.n) * width);
 }
 
 // The nodes of a loop, `begin` to `end`, frame by frame. The frame stands behind those of the sequence.
@@ -47,9 +48,11 @@ void walk_loop(const Block& b, uint32_t begin, uint32_t end) {
   const uint32_t first_value = ops[begin].output, end_value = last.output + last.n_outputs;
   Block frame = b;
   frame.values = b.values + b.model->measures.value_floats * b.capacity;
-  frame.capacity = frame.n = frame.n_valid = 1;
+  frame.capacity = b.abreast;
+  frame.abreast = frame.n = frame.n_valid = 1;
   frame.watch = nullptr;
-  for (size_t t = 0; t < b.n && !b.stopped(); ++t) {
+  for (size_t t = 0; t < b.n / b.abreast && !b.stopped(); ++t) {
+    if (b.lengths) frame.n = b.going(t);
     for (uint32_t i = begin; i < end; ++i) {
       const OpPlan& op = ops[i];
       for (uint32_t k = 0; k < op.n_inputs; ++k)
@@ -161,6 +164,28 @@ void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y) {
     const size_t skip = done < latency ? latency - done : 0;
     copy_out(b, done + skip - latency, 1, y, skip);
   }
+}
+
+void run_abreast(Block b, const void* const* x, void* const* y) {
+  const FloatMode mode;
+  const File& file = b.model->file;
+  for (size_t k = 0; k < b.abreast; ++k)
+    for (uint32_t i = 0; i < file.n_inputs; ++i) {
+      const size_t width = b.value(i).width, step = b.abreast * b.stride(i);
+      const float* from = static_cast<const float*>(x[k * file.n_inputs + i]);
+      float* to = b.row(i) + k * b.stride(i);
+      for (size_t t = 0; t < b.lengths[k]; ++t) copy_floats(to + t * step, from + t * width, width);
+    }
+  walk(b);
+  if (b.stopped()) return;
+  for (size_t k = 0; k < b.abreast; ++k)
+    for (uint32_t i = 0; i < file.n_outputs; ++i) {
+      const uint32_t v = file.output(i).value;
+      const size_t width = b.value(v).width, step = b.abreast * b.stride(v);
+      const float* from = b.row(v) + k * b.stride(v);
+      float* to = static_cast<float*>(y[k * file.n_outputs + i]);
+      for (size_t t = 0; to && t < (b.value(v).once ? 1 : b.lengths[k]); ++t) copy_floats(to + t * width, from + t * step, width);
+    }
 }
 
 void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {

@@ -20,6 +20,9 @@ void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
 // A whole sequence of a model whose outputs come later: n_frames timesteps and a flush, and y as if they came at once.
 void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y);
 
+// Whole sequences side by side, of Block::lengths; x and y as in ut_sequences_run.
+void run_abreast(Block b, const void* const* x, void* const* y);
+
 // As run_frames, of a stream with a team: what worker 0 does, and what the others do once they have followed it.
 void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
 void help_frames(Block b, size_t n_frames);

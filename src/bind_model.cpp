@@ -160,9 +160,6 @@ class Model {
   // Inputs and states come checked from model.py; here once more, that nothing beyond an array is read.
   py::tuple run_sequence(const std::vector<py::array>& inputs, size_t n_frames, size_t length,
                          const std::vector<std::optional<py::array>>& states) const {
-    const auto holds = [](const py::array& a, size_t n) {
-      return a.itemsize() == 4 && static_cast<size_t>(a.size()) == n && (a.flags() & py::array::c_style) != 0;
-    };
     if (inputs.size() != info_.n_inputs || states.size() != info_.n_states || length > n_frames || n_frames > SIZE_MAX >> 28)
       throw py::value_error("run_sequence: wrong number of inputs, states or frames");
     std::vector<const void*> x;
@@ -175,18 +172,11 @@ class Model {
       if (states[i] && !holds(*states[i], ut_state(model_, i).size)) throw py::value_error("run_sequence: a state does not fit");
       start.push_back(states[i] ? static_cast<const float*>(states[i]->data()) : nullptr);
     }
-    std::vector<py::array> outputs;
+    std::vector<py::array> outputs = make_outputs(n_frames);
     std::vector<py::array_t<float>> finals;
     std::vector<void*> y;
     std::vector<float*> end;
-    for (uint32_t i = 0; i < info_.n_outputs; ++i) {
-      const ut_tensor t = ut_output(model_, i);
-      std::vector<py::ssize_t> shape;
-      if (!t.once) shape.push_back(static_cast<py::ssize_t>(n_frames));
-      for (uint32_t k = 0; k < t.n_dims; ++k) shape.push_back(t.dims[k]);
-      outputs.emplace_back(t.dtype == UT_INT32 ? py::dtype::of<int32_t>() : py::dtype::of<float>(), shape);
-      y.push_back(outputs.back().mutable_data());
-    }
+    for (py::array& output : outputs) y.push_back(output.mutable_data());
     for (uint32_t i = 0; i < info_.n_states; ++i) {
       const ut_tensor t = ut_state(model_, i);
       finals.emplace_back(std::vector<py::ssize_t>(t.dims, t.dims + t.n_dims));
@@ -207,9 +197,57 @@ class Model {
     return py::make_tuple(outputs, finals);
   }
 
+  // Of each sequence its inputs, the longest first; None where sequences of this model do not go side by side.
+  py::object run_sequences(const std::vector<std::vector<py::array>>& sequences, const std::vector<size_t>& lengths) const {
+    const size_t bytes = lengths.empty() ? 0 : ut_sequences_bytes(model_, lengths.size(), lengths[0]);
+    if (bytes == 0) return py::none();
+    std::vector<const void*> x;
+    std::vector<void*> y;
+    std::vector<std::vector<py::array>> outputs(lengths.size());
+    if (sequences.size() != lengths.size()) throw py::value_error("run_sequences: wrong number of sequences");
+    for (size_t k = 0; k < lengths.size(); ++k) {
+      if (sequences[k].size() != info_.n_inputs || lengths[k] > lengths[k ? k - 1 : 0] || lengths[k] > SIZE_MAX >> 28)
+        throw py::value_error("run_sequences: wrong number of inputs or frames");
+      for (uint32_t i = 0; i < info_.n_inputs; ++i) {
+        if (!holds(sequences[k][i], lengths[k] * ut_input(model_, i).size))
+          throw py::value_error("run_sequences: an input does not fit");
+        x.push_back(sequences[k][i].data());
+      }
+      outputs[k] = make_outputs(lengths[k]);
+      for (py::array& output : outputs[k]) y.push_back(output.mutable_data());
+    }
+    Signals signals;
+    ut_status status;
+    {
+      const py::gil_scoped_release release;
+      const Memory memory = aligned_memory(bytes);
+      status = ut_sequences_run(memory.get(), bytes, model_, lengths.size(), lengths.data(), x.data(), y.data(), Signals::look, &signals);
+    }
+    if (status == UT_E_STOPPED) throw py::error_already_set();
+    check(status, ut_error{});
+    return py::cast(outputs);
+  }
+
   py::capsule capsule() const { return py::capsule(model_, "undertow.model.1"); }
 
  private:
+  static bool holds(const py::array& a, size_t n) {
+    return a.itemsize() == 4 && static_cast<size_t>(a.size()) == n && (a.flags() & py::array::c_style) != 0;
+  }
+
+  // Arrays for the outputs of one sequence.
+  std::vector<py::array> make_outputs(size_t n_frames) const {
+    std::vector<py::array> outputs;
+    for (uint32_t i = 0; i < info_.n_outputs; ++i) {
+      const ut_tensor t = ut_output(model_, i);
+      std::vector<py::ssize_t> shape;
+      if (!t.once) shape.push_back(static_cast<py::ssize_t>(n_frames));
+      for (uint32_t k = 0; k < t.n_dims; ++k) shape.push_back(t.dims[k]);
+      outputs.emplace_back(t.dtype == UT_INT32 ? py::dtype::of<int32_t>() : py::dtype::of<float>(), shape);
+    }
+    return outputs;
+  }
+
   template <class F>
   py::list list(uint32_t n, const F& describe_one) const {
     py::list out;
@@ -242,5 +280,6 @@ void register_model(py::module_& m) {
       .def_property_readonly("name", &Model::name)
       .def_property_readonly("source", &Model::source)
       .def("run_sequence", &Model::run_sequence)
+      .def("run_sequences", &Model::run_sequences)
       .def("capsule", &Model::capsule);  // valid while this Model lives: whoever takes it keeps the Model
 }

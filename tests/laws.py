@@ -53,6 +53,7 @@ LAWS: dict[str, Rule] = {
     "pool": Rule(laws_crowds.pool),
     "sick pool": Rule(laws_crowds.sick_pool),
     "team": Rule(laws_crowds.team),
+    "abreast": Rule(laws_crowds.abreast, False),
     "files": Rule(laws_models.files, None),
     "stable files": Rule(laws_models.tow_is_stable, None),
     "ids": Rule(laws_models.ids, None),

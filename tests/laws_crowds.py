@@ -75,6 +75,25 @@ def company(case: Case, rng, frames) -> None:
     crowd.shutdown()
 
 
+def abreast(case: Case, rng) -> None:
+    """Whole sequences side by side, of any lengths, are as they are alone."""
+    lengths = [int(n) for n in rng.integers(1, case.T + 1, rng.choice([4, 5, 13, 50]))]
+    sequences = [case.frames(rng, n) for n in lengths]
+    model, threads = case.some_model(rng), int(rng.integers(1, 3))
+    many = model.run(
+        {name: [x[name] for x in sequences] for name in model.inputs}
+        if len(model.inputs) > 1
+        else [next(iter(x.values())) for x in sequences],
+        threads=threads,
+    )
+    for k, x in enumerate(sequences):
+        got = {name: ys[k] for name, ys in case.named(many).items()}
+        case.same(got, case.named(model.run(case.one(x))), f"sequence {k} of lengths {lengths}, {model.isa}")
+    ordered = sorted(sequences, key=lambda x: -len(next(iter(x.values()))))
+    side_by_side = model._core.run_sequences([list(x.values()) for x in ordered], sorted(lengths, reverse=True))
+    case.notes["side by side" if side_by_side is not None else "one by one"] += 1
+
+
 def team(case: Case, rng) -> None:
     """Threads that share a stream give the bits of one."""
     threads, T = int(rng.integers(2, 4)), min(case.T, 16)

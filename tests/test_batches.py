@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,76 @@ def test_the_bits_of_each_alone(make, lengths):
         assert same(model, stacked, alone)
         ys = stacked.values() if isinstance(stacked, dict) else [stacked]
         assert all(isinstance(y, np.ndarray) and len(y) == len(lengths) for y in ys)
+
+
+def of_two_layers() -> Model:
+    """A convolution and two layers both ways, of which the last timestep counts."""
+    g = Graph("both")
+    x = g.input("x", 3)
+    window = g.add("window", [x], attrs={"taps": (-1, 0, 1)})
+    y = g.add("reshape", [window], attrs={"shape": (9,)})
+    for layer, n_in in (("a", 9), ("b", 10)):
+        ways = []
+        for way in ("forwards", "backwards"):
+            cell = single(RNG, "gru", n_in, 5, reverse=way == "backwards").nodes[0]
+            state = g.state(f"{layer}_{way}.h", (5,))
+            name = f"{layer}_{way}"
+            ways.append(g.add("gru", [y], name=name, weights=cell.weights, attrs=cell.attrs, states=[state]))
+        y = g.add("concat", ways)
+    g.output("y", y)
+    ends = [g.add("last", [way], attrs={"reverse": way == ways[1], "masked": False}) for way in ways]
+    g.output("ends", g.add("concat", ends))
+    return Model.from_graph(g)
+
+
+@pytest.mark.parametrize("make", [whole, of_two_layers])
+@pytest.mark.parametrize("lengths", [[9] * 4, [9, 4, 2, 9, 1, 4], list(range(1, 60))])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_whole_sequences_go_side_by_side(make, lengths, threads):
+    model = make()
+    if threads > len(os.sched_getaffinity(0)):
+        pytest.skip("needs two CPUs")
+    items = sequences(model, lengths)
+    order = sorted(items, key=lambda x: -len(x))
+    assert model._core.run_sequences([[x] for x in order], [len(x) for x in order]) is not None
+    many, alone = model.run(items, threads=threads), [model.run(item) for item in items]
+    for name in model.outputs if len(model.outputs) > 1 else [None]:
+        for i, want in enumerate(alone):
+            got, want = (many[i], want) if name is None else (many[name][i], want[name])
+            assert got.tobytes() == want.tobytes() and got.shape == want.shape
+
+
+def test_a_result_that_meets_every_timestep_is_computed_one_by_one():
+    g = Graph("joined")
+    x = g.input("x", 3)
+    flipped = g.add("flip", [x])
+    end = g.add("last", [flipped], attrs={"reverse": False, "masked": False})
+    g.output("y", g.add("add", [x, end]))
+    model = Model.from_graph(g)
+    items = sequences(model, [5, 4, 4, 2])
+    assert model._core.run_sequences([[x] for x in items], [5, 4, 4, 2]) is None
+    assert same(model, model.run(items), [model.run(item) for item in items])
+
+
+def test_more_threads_than_cpus():
+    with pytest.raises(ValueError, match="threads is 100000, expected 1 to"):
+        whole().run(np.zeros((4, 5, 3), np.float32), threads=100000)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "change", "message"),
+    [
+        ([3, 5], lambda xs: [xs[1], xs[0]], "frames"),
+        ([5, 3], lambda xs: xs[:1], "number of sequences"),
+        ([5, 3], lambda xs: [xs[0], []], "inputs"),
+        ([5, 4], lambda xs: xs, "does not fit"),
+        ([5, 3], lambda xs: [[x.astype(np.float64) for x in one] for one in xs], "does not fit"),
+    ],
+)
+def test_nothing_beyond_an_array_is_read(lengths, change, message):
+    xs = [[np.zeros((5, 3), np.float32)], [np.zeros((3, 3), np.float32)]]
+    with pytest.raises(ValueError, match=message):
+        whole()._core.run_sequences(change(xs), lengths)
 
 
 def test_each_starts_from_the_state_that_is_given():

@@ -60,9 +60,9 @@ constexpr OpType kOps[] = {
     {12, "rnn", check_layer, run_layer, 0, &kRnnCell},
     {13, "gru", check_layer, run_layer, 0, &kGruBeforeCell},
     {14, "lstm", check_layer, run_layer, 0, &kLstmCell},
-    {24, "rnn", check_framed_layer, run_framed_layer, 0, &kRnnCell},
-    {25, "gru", check_framed_layer, run_framed_layer, 0, &kGruBeforeCell},
-    {26, "lstm", check_framed_layer, run_framed_layer, 0, &kLstmCell},
+    {24, "rnn", check_framed_layer, run_framed_layer, kRowsInside, &kRnnCell},
+    {25, "gru", check_framed_layer, run_framed_layer, kRowsInside, &kGruBeforeCell},
+    {26, "lstm", check_framed_layer, run_framed_layer, kRowsInside, &kLstmCell},
 };
 
 }  // namespace

@@ -166,11 +166,16 @@ ut_status check_last(Check& c) {
 
 void run_last(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
-  const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, bytes = b.value(y).width * sizeof(float);
-  if (n == 0)
-    memset(b.row(y), 0, bytes);
-  else
-    memcpy(b.row(y), b.row(x) + (op.flags & kFlagReverse ? 0 : (n - 1) * b.stride(x)), bytes);
+  const size_t bytes = b.value(y).width * sizeof(float);
+  for (size_t k = 0; k < b.abreast; ++k) {
+    const size_t n = b.lengths ? b.lengths[k] : op.flags & kFlagMasked ? b.n_valid : b.n;
+    const size_t at = op.flags & kFlagReverse || n == 0 ? k : (n - 1) * b.abreast + k;
+    float* to = b.row(y) + k * b.stride(y);
+    if (n == 0)
+      memset(to, 0, bytes);
+    else
+      memcpy(to, b.row(x) + at * b.stride(x), bytes);
+  }
 }
 
 ut_status check_flip(Check& c) {
@@ -182,9 +187,12 @@ ut_status check_flip(Check& c) {
 
 void run_flip(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
-  const size_t n = b.rows(y);
-  for (size_t t = 0; t < n; ++t)
-    memcpy(b.row(y) + t * b.stride(y), b.row(x) + (n - 1 - t) * b.stride(x), b.value(y).width * sizeof(float));
+  const size_t bytes = b.value(y).width * sizeof(float);
+  for (size_t k = 0; k < b.abreast; ++k) {
+    const size_t n = b.value(y).once ? 1 : b.length(k);
+    for (size_t t = 0; t < n; ++t)
+      memcpy(b.row(y) + (t * b.abreast + k) * b.stride(y), b.row(x) + ((n - 1 - t) * b.abreast + k) * b.stride(x), bytes);
+  }
 }
 
 constexpr OpType kOps[] = {

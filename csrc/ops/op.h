@@ -68,7 +68,8 @@ struct Watch {
   void* context;
 };
 
-// A block of frames while the ops walk over it: n timesteps of one stream or sequence, or one timestep of n streams.
+// A block of frames while the ops walk over it: n timesteps of one stream or sequence, one timestep of n streams, or whole
+// sequences side by side.
 struct Block {
   const ut_model* model;
   float* values;
@@ -83,15 +84,27 @@ struct Block {
   bool flush = false;    // its frames come after the end of the sequence
   bool back = false;     // every other timestep of a stream: large layers walk their weights to and fro
   const Watch* watch = nullptr;  // of a whole sequence; null: nobody
+  size_t abreast = 1;  // sequences side by side, each with a state block: row t * abreast + k is timestep t of number k
+  const size_t* lengths = nullptr;  // of these, longest first; rows behind the end of one hold anything
 
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {
     const ValuePlan& p = model->values[v];
     return p.fixed ? const_cast<float*>(p.fixed) : values + p.offset * capacity;
   }
-  size_t stride(uint32_t v) const { return value(v).once ? 0 : padded(value(v).width); }
-  size_t rows(uint32_t v) const { return value(v).once ? 1 : n; }
-  bool batch() const { return states != nullptr; }
+  size_t stride(uint32_t v) const {
+    const ValuePlan& p = model->values[v];
+    return p.once && (abreast == 1 || p.fixed) ? 0 : padded(p.width);
+  }
+  size_t rows(uint32_t v) const { return value(v).once ? abreast : n; }
+  bool batch() const { return states != nullptr && abreast == 1; }
+  size_t length(size_t k) const { return lengths ? lengths[k] : n; }
+  // How many sequences have a timestep t; they are the first.
+  size_t going(size_t t) const {
+    size_t k = abreast;
+    while (k != 0 && lengths[k - 1] <= t) --k;
+    return k;
+  }
   bool stopped() const { return watch && watch->stop(watch->context) != 0; }
   bool leads() const { return !team || team->leads(); }
   Panels mine(size_t n_panels) const { return team ? team->mine(n_panels) : Panels{0, n_panels}; }
@@ -121,6 +134,7 @@ enum OpTrait : uint32_t {
   kIsTensor = 8,   // its output is its tensor's memory
   kRegister = 16,  // its state is not its own: what was written last is read, so a model goes frame by frame
   kPresence = 32,  // its output tells the frames of a sequence from those of a flush
+  kRowsInside = 64,      // where it has states, each frame has rows of its own: sequences do not stand side by side
 };
 
 struct CellType;

@@ -151,10 +151,46 @@ void run_batch(const OpPlan& op, const Block& b) {
   }
 }
 
+// Whole sequences side by side: a timestep of all that have it at a time. Where one begins, as backwards at its end, what it
+// starts from is put into the row before, which is of no timestep of it.
+void run_abreast(const OpPlan& op, const Block& b) {
+  const Layout layout(op);
+  const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1;
+  const uint32_t y = op.output;
+  const size_t n = b.abreast, n_steps = b.n / n, chunk = b.chunk / n, F = op.sizes[kFedBack], stride = b.stride(y);
+  const size_t first_going = n_steps ? b.going(reverse ? n_steps - 1 : 0) : 0;
+  float *start = b.scratch + first_going * layout.q, *a = b.scratch + n * layout.row();  // h where step_rows leaves room for it
+  for (size_t i = 0; i < first_going; ++i) copy_floats(start + i * layout.h, b.state_at(op.states[0], i), F);
+  const float* h = start;
+  size_t h_stride = layout.h, begun = 0;
+  for (size_t done = 0; done < n_steps && !b.stopped();) {
+    const size_t m = n_steps - done < chunk ? n_steps - done : chunk;
+    const size_t first = reverse ? n_steps - done - m : done;  // earliest timestep of the chunk
+    input_half(op, b, a, a + chunk * n * layout.a, first * n, m * n);
+    for (size_t i = 0; i < m; ++i) {
+      const size_t t = reverse ? first + m - 1 - i : first + i, going = b.going(t);
+      float* rows = b.row(y) + t * n * stride;
+      if (h != start)
+        for (; begun < going; ++begun) copy_floats(const_cast<float*>(h) + begun * stride, b.state_at(op.states[0], begun), F);
+      begun = going > begun ? going : begun;
+      if (going != 0) {
+        step_rows(op, b, {going, a + (t - first) * n * layout.a, h, h_stride, rows, stride, b.states, nullptr, 0, b.scratch});
+        for (size_t k = 0; wants_c && k < going; ++k)
+          copy_floats(b.row(y + 1) + (t * n + k) * b.stride(y + 1), b.state_at(op.states[1], k), op.sizes[kHidden]);
+      }
+      h = rows;
+      h_stride = stride;
+    }
+    done += m;
+  }
+}
+
 }  // namespace
 
 void run_layer(const OpPlan& op, const Block& b) {
-  if (b.batch())
+  if (b.abreast != 1)
+    run_abreast(op, b);
+  else if (b.batch())
     run_batch(op, b);
   else if (b.n == 1 && b.n_valid == 1 && op.fused && !b.team)
     run_one(op, b);

@@ -58,15 +58,15 @@ void put(const OpPlan& op, const Block& b, float* to, size_t t, size_t width) {
     copy_floats(to, b.row(x) + t * b.stride(x), width);
 }
 
-// n frames from row `first` on, of one stream whose state is `past`, or of a whole sequence (null).
-void window_frames(const OpPlan& op, const Block& b, float* past, size_t first, size_t n) {
+// n frames from row `first` on, `step` rows apart, of one stream whose state is `past`, or of a whole sequence (null).
+void window_frames(const OpPlan& op, const Block& b, float* past, size_t first, size_t step, size_t n) {
   const size_t width = b.value(op.inputs[0]).width, span = op.sizes[kSpan], n_taps = op.sizes[kTaps];
   for (size_t t = 0; t < n; ++t) {
-    float* to = b.row(op.output) + (first + t) * b.stride(op.output);
+    float* to = b.row(op.output) + (first + t * step) * b.stride(op.output);
     for (size_t i = 0; i < n_taps; ++i, to += width) {
       const ptrdiff_t from = static_cast<ptrdiff_t>(t) + tap_at(op.weights[0], i);
       if (from >= 0 && from < static_cast<ptrdiff_t>(n))
-        put(op, b, to, first + static_cast<size_t>(from), width);
+        put(op, b, to, first + static_cast<size_t>(from) * step, width);
       else if (past)
         copy_floats(to, past + (static_cast<ptrdiff_t>(span) + from) * static_cast<ptrdiff_t>(width), width);
       else
@@ -76,13 +76,15 @@ void window_frames(const OpPlan& op, const Block& b, float* past, size_t first, 
   if (!past) return;
   const size_t kept = n < span ? span - n : 0;
   memmove(past, past + (span - kept) * width, kept * width * sizeof(float));
-  for (size_t i = kept; i < span; ++i) put(op, b, past + i * width, first + n - span + i, width);
+  for (size_t i = kept; i < span; ++i) put(op, b, past + i * width, first + (n - span + i) * step, width);
 }
 
 void run_window(const OpPlan& op, const Block& b) {
   const bool has_past = op.sizes[kSpan] != 0;
-  if (!b.batch()) return window_frames(op, b, has_past ? b.state_at(op.states[0]) : nullptr, 0, b.n);
-  for (size_t i = 0; i < b.n; ++i) window_frames(op, b, has_past ? b.state_at(op.states[0], i) : nullptr, i, 1);
+  if (!b.states) return window_frames(op, b, has_past ? b.state_at(op.states[0]) : nullptr, 0, 1, b.n);
+  const size_t n = b.batch() ? b.n : b.abreast;
+  for (size_t i = 0; i < n; ++i)
+    window_frames(op, b, has_past ? b.state_at(op.states[0], i) : nullptr, i, n, b.batch() ? 1 : b.lengths[i]);
 }
 
 // --- present: 1 for the frames of a sequence, 0 for those of a flush ---------------------------------------------------

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from ._text import listed
 from .errors import ShapeError
 from .ir.graph import Value
 
-#: as many sequences and more go through a pool, where each matrix is read once for all of them
+#: as many sequences and more go side by side, where each matrix is read once for all of them
 _TOGETHER = 4
+#: of a model that needs whole sequences, as many are computed at a time
+_ABREAST = 48
 
 
 def apart(X: Any, inputs: Mapping[str, Value], frames_in: int) -> tuple[list[Any], bool] | None:
@@ -69,7 +72,9 @@ def together(results: Sequence[Any], is_array: bool) -> Any:
     return np.stack(results) if is_array else list(results)
 
 
-def through_a_pool(model: Any, items: Sequence[list[np.ndarray]], named: Callable[[list[Any]], Any]) -> list[Any]:
+def through_a_pool(
+    model: Any, items: Sequence[list[np.ndarray]], named: Callable[[list[Any]], Any], threads: int
+) -> list[Any]:
     """`Model.run` of each sequence, whose inputs are checked frames: those that are still going, side by side."""
     if len(items) < _TOGETHER:
         return []
@@ -78,7 +83,7 @@ def through_a_pool(model: Any, items: Sequence[list[np.ndarray]], named: Callabl
     late, outputs = model.latency, list(model.outputs.values())
     rows = [[np.empty((n + late, *v.shape), v.dtype) for v in outputs] for n in lengths]
     begin = 0
-    with model.pool(len(items)) as pool:
+    with model.pool(len(items), threads) as pool:
         ids = np.asarray(pool.open(len(items)))
         for end in sorted(set(lengths)):
             going = [i for i in order if lengths[i] >= end]
@@ -93,6 +98,34 @@ def through_a_pool(model: Any, items: Sequence[list[np.ndarray]], named: Callabl
     return [named([y[late:] for y in ys]) for ys in rows]
 
 
+def side_by_side(
+    core: Any, items: Sequence[list[np.ndarray]], named: Callable[[list[Any]], Any], threads: int
+) -> list[Any]:
+    """`Model.run` of each whole sequence, some at a time; nothing where sequences of this model do not go so."""
+    if len(items) < _TOGETHER:
+        return []
+    lengths = [len(xs[0]) for xs in items]
+    order = sorted(range(len(items)), key=lambda i: -lengths[i])
+    n_tiles = max(-(-len(items) // _ABREAST), min(threads, len(items) // _TOGETHER))
+    tiles = np.array_split(order, n_tiles)
+
+    def run(tile: np.ndarray) -> Any:
+        return core.run_sequences([items[i] for i in tile], [lengths[i] for i in tile])
+
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as workers:
+            done = list(workers.map(run, tiles))
+    else:
+        done = [run(tile) for tile in tiles]
+    if done[0] is None:  # as all
+        return []
+    results: list[Any] = [None] * len(items)
+    for tile, ys in zip(tiles, done, strict=True):
+        for i, of_one in zip(tile, ys, strict=True):
+            results[i] = named(of_one)
+    return results
+
+
 def _put(rows: list[list[np.ndarray]], which: Sequence[int], begin: int, end: int, result: Any) -> None:
     ys = list(result.values()) if isinstance(result, Mapping) else [result]
     for place, i in enumerate(which):
@@ -100,4 +133,4 @@ def _put(rows: list[list[np.ndarray]], which: Sequence[int], begin: int, end: in
             target[begin:end] = y[place]
 
 
-__all__ = ["apart", "each", "through_a_pool", "together"]
+__all__ = ["apart", "each", "side_by_side", "through_a_pool", "together"]

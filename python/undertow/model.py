@@ -45,6 +45,13 @@ def _usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def _checked_threads(threads: int) -> int:
+    threads, cpus = index(threads), _usable_cpus()
+    if not 1 <= threads <= cpus:
+        raise ValueError(f"threads is {threads}, expected 1 to {cpus}, the CPUs that this process may use")
+    return threads
+
+
 class Model:
     """A recurrent network, ready to run. Made by `undertow.load`, `undertow.Sequential` or `Model.from_graph`.
 
@@ -238,10 +245,7 @@ class Model:
         self._require_streamable()
         if block is not None and not 1 <= block <= self.block:
             raise ValueError(f"block is {block}, expected 1 to {self.block} for {quoted(self.name)}")
-        threads, cpus = index(threads), _usable_cpus()
-        if not 1 <= threads <= cpus:
-            raise ValueError(f"threads is {threads}, expected 1 to {cpus}, the CPUs that this process may use")
-        stream = Stream(self, block or 0, threads, measure)
+        stream = Stream(self, block or 0, _checked_threads(threads), measure)
         if snapshot is not None:
             stream.restore(snapshot)
         if state is not None:
@@ -271,7 +275,14 @@ class Model:
                 "use model.run(X) with the whole sequence"
             )
 
-    def run(self, X: Any, *, state: Mapping[str, Any] | None = None, length: int | Sequence[int] | None = None) -> Any:
+    def run(
+        self,
+        X: Any,
+        *,
+        state: Mapping[str, Any] | None = None,
+        length: int | Sequence[int] | None = None,
+        threads: int = 1,
+    ) -> Any:
         """Run a whole sequence from a fresh state, or several, each from its own.
 
         Args:
@@ -282,6 +293,7 @@ class Model:
             length: frames that layers with sequence lengths consume (ONNX sequence_lens), of several sequences one for
                 each or for all; T when omitted. Rows behind them hold what the layers give there, zeros of a recurrent
                 one, so what the exported model gives once per sequence stands in row length - 1.
+            threads: that share several sequences among them, the caller's included. Bits do not depend on it.
 
         Returns: (T, *output frame) for every output, as an array or a dict by name; row t is that of frame t, whatever
             the latency of a stream. A model that cannot be streamed gives outputs that exist once per sequence without
@@ -291,16 +303,26 @@ class Model:
         Raises:
             ShapeError, TypeError: X does not fit.
             UnsupportedError: a length below T for a model that looks ahead.
+            ValueError: threads is out of range; at most as many threads as CPUs that this process may use.
+
+        >>> model.run(X).shape                                # doctest: +SKIP
+        (100, 2)
+        >>> model.run(np.stack([X] * 32), threads=2).shape    # doctest: +SKIP
+        (32, 100, 2)
         """
+        threads = _checked_threads(threads)
         if (sequences := _batches.apart(X, self.inputs, self.frames_in)) is None:
             outputs, _ = self.run_with_state(X, state=state, length=length)  # type: ignore[arg-type]
             return outputs
         items, is_array = sequences
         results: list[Any] = []
-        if self.streamable and state is None and length is None:
+        if state is None and length is None:
             checked = _batches.each(items, lambda item, _: self._frames(item))
-            if not any(of_timesteps for _, of_timesteps in checked):
-                results = _batches.through_a_pool(self, [xs for xs, _ in checked], self._by_name)
+            frames = [] if any(of_timesteps for _, of_timesteps in checked) else [xs for xs, _ in checked]
+            if self.streamable:
+                results = _batches.through_a_pool(self, frames, self._by_name, threads)
+            elif all(len(xs[0]) for xs in frames):
+                results = _batches.side_by_side(self._core, frames, self._by_name, threads)
         if not results:
             lengths = length if isinstance(length, Sequence | np.ndarray) else [length] * len(items)
             if len(lengths) != len(items):

@@ -130,6 +130,50 @@ inline void exercise_sequence(const ut_model* model, const ut_info& info, size_t
   }
 }
 
+// Three sequences side by side, one of them empty, against each of them alone.
+inline void exercise_sequences(const ut_model* model, const ut_info& info, size_t max_bytes) {
+  const size_t n = info.block + 3, lengths[] = {n, n / 2, 0};
+  const size_t bytes = ut_sequences_bytes(model, 3, n), alone_bytes = ut_sequence_bytes(model, n);
+  if (bytes == 0) {
+    CHECK_INT(ut_sequences_bytes(model, 2, 1), 0);
+    return;
+  }
+  if (bytes > max_bytes || alone_bytes > max_bytes) return;
+  Bytes memory(bytes), alone(alone_bytes);
+  std::vector<Frames> xs, ys;
+  std::vector<const void*> x;
+  std::vector<void*> y;
+  for (const size_t length : lengths) {
+    xs.emplace_back(model, true, length, info.n_inputs);
+    ys.emplace_back(model, false, length, info.n_outputs);
+    x.insert(x.end(), xs.back().pointers.begin(), xs.back().pointers.end());
+    y.insert(y.end(), ys.back().pointers.begin(), ys.back().pointers.end());
+  }
+  const auto run = [&](size_t n_bytes, const size_t* of, int (*stop)(void*)) {
+    return ut_sequences_run(memory.data(), n_bytes, model, 3, of, x.data(), y.data(), stop, nullptr);
+  };
+  CHECK_INT(run(bytes, lengths, [](void*) { return 1; }), UT_E_STOPPED);
+  CHECK_INT(run(bytes, lengths, [](void*) { return 0; }), UT_OK);
+  for (size_t k = 0; k < 3; ++k) {
+    Frames z(model, false, lengths[k], info.n_outputs);
+    CHECK_INT(ut_sequence_run(alone.data(), alone_bytes, model, lengths[k], lengths[k], nullptr, xs[k].pointers.data(),
+                              z.pointers.data(), nullptr),
+              UT_OK);
+    for (size_t i = 0; i < info.n_outputs; ++i) {
+      const ut_tensor t = ut_output(model, i);
+      CHECK(same(y[k * info.n_outputs + i], z.pointers[i], t.size * (t.once ? 1 : lengths[k])),
+            "output %zu of sequence %zu side by side is not that of it alone", i, k);
+    }
+  }
+  const size_t ascending[] = {n / 2, n, n};
+  CHECK_INT(run(bytes, ascending, nullptr), UT_E_ARGUMENT);
+  CHECK_INT(run(bytes - 1, lengths, nullptr), UT_E_MEMORY);
+  CHECK_INT(run(bytes, nullptr, nullptr), UT_E_ARGUMENT);
+  CHECK_INT(ut_sequences_bytes(model, 1, n), 0);
+  CHECK_INT(ut_sequences_bytes(model, 3, SIZE_MAX / 2), 0);
+  CHECK_INT(ut_sequences_bytes(model, SIZE_MAX / 2, 3), 0);
+}
+
 // The status of ut_probe, which ut_model_init must share.
 inline ut_status exercise(const Bytes& blob, size_t max_bytes) {
   ut_info info;
@@ -157,6 +201,7 @@ inline ut_status exercise(const Bytes& blob, size_t max_bytes) {
   if (info.streamable) exercise_stream(model, info);
   if (info.streamable && ut_batch_bytes(model, 2) <= max_bytes) exercise_batch(model, info);
   exercise_sequence(model, info, max_bytes);
+  exercise_sequences(model, info, max_bytes);
   return status;
 }
 
