@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..ir.activations import Activation, as_activation
 from ..ir.graph import Graph
+from ..ir.sums import compensated
 from .base import Layer, node_name, numbers, vector
 
 #: below every score that a float32 network gives; exp(of it - a score) is 0
@@ -40,10 +41,8 @@ def _register(graph: Graph, name: str, shape: tuple[int, ...], init: float = 0.0
 
 
 def _sum_so_far(graph: Graph, x: str, name: str, decay: str = "") -> str:
-    """x_1 + ... + x_t at each timestep t, compensated: what rounding takes from the sum goes into the next term.
-
-    Off by at most about 2^-23 (|x_1| + ... + |x_t|), however large t is. W. Kahan, "Further remarks on reducing
-    truncation errors", 1965. decay: of the shape of x, what the sum so far is multiplied with in each timestep.
+    """x_1 + ... + x_t at each timestep t, compensated. decay: of the shape of x, what the sum so far is multiplied with
+    in each timestep.
     """
     shape = graph.shape(x)
     total, before = _register(graph, name, shape)
@@ -51,14 +50,10 @@ def _sum_so_far(graph: Graph, x: str, name: str, decay: str = "") -> str:
     if decay:
         before = graph.add("mul", [before, decay], name=f"{name}_kept")
         excess_before = graph.add("mul", [excess_before, decay], name=f"{name}_excess_kept")
-    term = graph.add("sub", [x, excess_before], name=f"{name}_term")
-    after: str = graph.add("add", [before, term], name=f"{name}_after")
-    step = graph.add("sub", [after, before], name=f"{name}_step")
-    error = graph.add("sub", [step, term], name=f"{name}_error")
-    # An infinite sum has none.
-    is_number = graph.add("equal", [error, error], name=f"{name}_finite")
     zero = graph.add("constant", [], name=f"{name}_zero", weights={"value": np.zeros(shape, np.float32)})
-    error = graph.add("where", [is_number, error, zero], name=f"{name}_rest")
+    after, error = compensated(
+        lambda op, values, what: graph.add(op, list(values), name=f"{name}_{what}"), before, excess_before, x, zero
+    )
     for state, value in ((total, after), (excess, error)):
         graph.add("state_write", [value], name=f"{state}_next", states=[state])
     return after

@@ -101,16 +101,17 @@ def take(
                 + (" in frames of several timesteps" if rate > 1 else " by a Pad node, and with zeros of its own")
             )
     if late and ends[0] is None and (along.before or first or below):
-        rows = [zero_before(builder, elements, -((row - late) // rate)) for row, elements in enumerate(rows)]
+        rows = [held_before(builder, elements, -((row - late) // rate)) for row, elements in enumerate(rows)]
     return Operand(inner, layout, rows, late, along.before + first, along.after + zeros[1], zeros, (ends[0], ends[1]))
 
 
-def zero_before(builder: Builder, elements: np.ndarray, frame: int) -> np.ndarray:
-    """Elements that are zeros before some frame of the sequence."""
+def held_before(builder: Builder, elements: np.ndarray, frame: int, value: float = 0.0) -> np.ndarray:
+    """Elements that are a number before some frame of the sequence."""
     if frame <= 0:
         return elements
     there = np.broadcast_to(builder.elements(builder.exists(-frame)).reshape(()), elements.shape)
-    return emit.elementwise(builder, "where", [there, elements, np.full(elements.shape, ZERO)])
+    held = builder.constant(np.array([value], np.float32)) if value else np.array([ZERO])
+    return emit.elementwise(builder, "where", [there, elements, np.broadcast_to(held, elements.shape)])
 
 
 @dataclass
@@ -330,10 +331,10 @@ __all__ = [
     "check_batch",
     "convolution",
     "entries",
+    "held_before",
     "padding",
     "pool",
     "rows_of",
     "take",
     "time_of",
-    "zero_before",
 ]

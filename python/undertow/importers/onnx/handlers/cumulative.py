@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....ir.sums import compensated
 from ..file import limits
 from ..file.nodes import OnnxNode
 from ..frames import emit, provenance
@@ -14,7 +15,7 @@ from ..frames.builder import ZERO, Builder
 from ..frames.context import Walk
 from ..frames.provenance import Layout, Mixed, Tensor
 from ..frames.superframes import rate_of
-from ..frames.time_windows import rows_of, zero_before
+from ..frames.time_windows import held_before, rows_of
 from .reduce import axis_of, check_axes, take_apart
 
 
@@ -76,9 +77,7 @@ def rows_of_frames(walk: Walk, node: OnnxNode, x: Tensor, axis: int) -> tuple[La
 
 
 class SumSoFar:
-    """A register that terms are added to, and one for what rounding took from it, which goes into the next term: so
-    millions of frames sum up as exactly as ten (W. Kahan, "Further remarks on reducing truncation errors", 1965).
-    """
+    """A register that terms are added to, and one for what rounding took from it."""
 
     def __init__(self, builder: Builder, n: int, name: str = "cumsum") -> None:
         self.builder, name = builder, builder.name(name)
@@ -92,12 +91,13 @@ class SumSoFar:
             self.total, self.excess = (
                 emit.elementwise(builder, "mul", [sums, decay]) for sums in (self.total, self.excess)
             )
-        term = emit.elementwise(builder, "sub", [elements, self.excess])
-        before, self.total = self.total, emit.elementwise(builder, "add", [self.total, term])
-        step = emit.elementwise(builder, "sub", [self.total, before])
-        error = emit.elementwise(builder, "sub", [step, term])
-        is_number = emit.elementwise(builder, "equal", [error, error])  # of an infinite sum it is none
-        self.excess = emit.elementwise(builder, "where", [is_number, error, np.full(error.shape, ZERO)])
+        self.total, self.excess = compensated(
+            lambda op, values, _: emit.elementwise(builder, op, list(values)),
+            self.total,
+            self.excess,
+            elements,
+            np.full(elements.shape, ZERO),
+        )
         return self.total
 
     def write(self) -> None:
@@ -122,7 +122,7 @@ def _sums(walk: Walk, rows: list[np.ndarray], late: int, exclusive: bool) -> lis
     sums = []
     for row, elements in enumerate(unique):
         before = so_far.total
-        total = so_far.add(zero_before(builder, elements, -((row - late) // rate)))
+        total = so_far.add(held_before(builder, elements, -((row - late) // rate)))
         sums.append((before if exclusive else total)[inverse.reshape(-1)].reshape(rows[row].shape))
     so_far.write()
     return sums

@@ -21,7 +21,7 @@ from ..frames.builder import Builder
 from ..frames.context import Shares, Walk
 from ..frames.movement import move
 from ..frames.provenance import Tensor
-from ..frames.time_windows import zero_before
+from ..frames.time_windows import held_before
 from ..traits import traits
 from .cumulative import SumSoFar, along_time, read, rows_of_frames, write
 from .elementwise import combine
@@ -160,7 +160,7 @@ def _pooled(builder: Builder, score_rows: list[np.ndarray], value_rows: list[np.
     for row, values in enumerate(value_rows):
         first = -((row - late) // rate)
         weight, decay = weights.add(scores[row], first)
-        weighed = emit.elementwise(builder, "mul", [zero_before(builder, values.reshape(-1), first), weight[inverse]])
+        weighed = emit.elementwise(builder, "mul", [held_before(builder, values.reshape(-1), first), weight[inverse]])
         sums.add(weighed, decay[inverse])
     weights.write()
     sums.write()
@@ -189,10 +189,7 @@ class _Weights:
     def add(self, score: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
         """(what a score counts, what those before it count of what they did). first: the frame that has the first."""
         builder = self.builder
-        if first > 0:
-            there = np.broadcast_to(builder.elements(builder.exists(-first)).reshape(()), score.shape)
-            nothing = np.broadcast_to(builder.constant(np.array([_NO_SCORE])), score.shape)
-            score = emit.elementwise(builder, "where", [there, score, nothing])
+        score = held_before(builder, score, first, float(_NO_SCORE))
         before, self.top = self.top, emit.elementwise(builder, "max", [self.top, score])
         weight, decay = (
             emit.activation(builder, emit.elementwise(builder, "sub", [of, self.top]), "exp") for of in (score, before)

@@ -14,7 +14,7 @@ from ..frames import emit
 from ..frames.builder import Builder
 from ..frames.context import Walk
 from ..frames.provenance import Tensor
-from ..frames.time_windows import zero_before
+from ..frames.time_windows import held_before
 from .cumulative import SumSoFar, along_time, read, rows_of_frames, write
 from .pooling import global_average_pool, global_lp_pool, global_max_pool
 from .reduce import REDUCTIONS, check_axes, given_axes
@@ -45,7 +45,7 @@ def _sum(walk: Walk, rows: Rows, late: int) -> np.ndarray:
     so_far = SumSoFar(walk.builder, rows[0].size, "sum")
     walk.builder.pooled.update(so_far.states)
     for row, elements in enumerate(rows):
-        so_far.add(zero_before(walk.builder, elements, -((row - late) // len(rows))))
+        so_far.add(held_before(walk.builder, elements, -((row - late) // len(rows))))
     so_far.write()
     return so_far.total
 
@@ -70,12 +70,8 @@ def _extreme(op: str, before: float) -> Callable[[Walk, Rows, int], np.ndarray]:
         state = builder.graph.state(f"{builder.name(op)}.so_far", (n,), np.full(n, before, np.float32))
         builder.pooled.add(state)
         so_far = read(builder, state)
-        nothing = np.broadcast_to(builder.constant(np.array([before], np.float32)), (n,))
         for row, elements in enumerate(rows):
-            first = -((row - late) // len(rows))
-            if first > 0:
-                there = np.broadcast_to(builder.elements(builder.exists(-first)).reshape(()), (n,))
-                elements = emit.elementwise(builder, "where", [there, elements, nothing])
+            elements = held_before(builder, elements, -((row - late) // len(rows)), before)
             so_far = emit.elementwise(builder, op, [so_far, elements])
         write(builder, state, so_far)
         return so_far

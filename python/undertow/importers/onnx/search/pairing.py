@@ -202,10 +202,9 @@ def check_starts(program: Program) -> None:
     Raises:
         Refusal: with how to say that it is a whole sequence.
     """
-    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
     for port in program.state_inputs:
         for output in program.outputs:
-            fits = Sizes(program.output_dims[output], names).fits(sizes(port.dims))
+            fits = Sizes.of(program, output).fits(sizes(port.dims))
             if fits and port.name in values_of(program, output):
                 why, advice = may_change(port.name, output)
                 raise Refusal(UnsupportedError(why), advice)

@@ -24,8 +24,7 @@ class Possible:
         self._open = {n for dims in self._dims.values() for n in dims if isinstance(n, str)} - {""}
         flags = {p.name for p in program.inputs if p.dtype == "bool"}
         dims = {p.name: sizes(p.dims) for p in program.inputs if p.dtype == "float32" or p.name in flags}
-        names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
-        outputs = {name: Sizes(program.output_dims[name], names) for name in program.outputs}
+        outputs = {name: Sizes.of(program, name) for name in program.outputs}
         copies = {o: _copied(program, o) for o in outputs}
         self.sources = {o: _sources(program, o) for o in outputs}
         single = {o: next(iter(of)) for o, of in self.sources.items() if len(of) == 1}
@@ -146,8 +145,7 @@ def _of_type(
     program: Program, dtypes: Sequence[str], holding: set[str], outputs: Iterable[str]
 ) -> Iterator[tuple[str, list[str]]]:
     """Inputs of these types, each with those of some outputs that hold them and have its shape."""
-    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
-    shapes = {output: Sizes(program.output_dims[output], names) for output in outputs if output in holding}
+    shapes = {output: Sizes.of(program, output) for output in outputs if output in holding}
     for port in program.inputs:
         fitting = [output for output, shape in shapes.items() if shape.fits(sizes(port.dims))]
         if port.dtype in dtypes and fitting:
@@ -281,6 +279,10 @@ class Sizes:
 
     def __init__(self, dims: list[int | str], names: set[str]) -> None:
         self.dims = [n if not isinstance(n, str) else 1 if n in names else None for n in dims]
+
+    @classmethod
+    def of(cls, program: Program, output: str) -> Sizes:
+        return cls(program.output_dims[output], program.open_names)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         return len(self.dims) == len(shape) and all(a in (None, b) for a, b in zip(self.dims, shape, strict=True))

@@ -55,10 +55,9 @@ def check_names(walk: Walk, name: str, output: str | None) -> None:
     """
     program = walk.program
     shape = sizes(next(p.dims for p in program.state_inputs if p.name == name))
-    names = {n for p in [*program.inputs, *program.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
-    told = [o for o in program.outputs if same_state(name, o) and Sizes(program.output_dims[o], names).fits(shape)]
+    told = [o for o in program.outputs if same_state(name, o) and Sizes.of(program, o).fits(shape)]
     if not told and not program.no_states:
-        _check_ends(walk, name, output, shape, names)
+        _check_ends(walk, name, output, shape)
     if not told or output in told:
         return
     if output is None:
@@ -73,7 +72,7 @@ def check_names(walk: Walk, name: str, output: str | None) -> None:
     )
 
 
-def _check_ends(walk: Walk, name: str, output: str | None, shape: tuple[int, ...], names: set[str]) -> None:
+def _check_ends(walk: Walk, name: str, output: str | None, shape: tuple[int, ...]) -> None:
     """Refuse a state that may be returned changed: an output of its shape is made of what the node ends with, of
     several timesteps that begin with it, or of the state beside what the node gives, and none is what it ends with.
     """
@@ -83,7 +82,7 @@ def _check_ends(walk: Walk, name: str, output: str | None, shape: tuple[int, ...
     times = [p.dims[axis] for p in program.inputs if (axis := walk.reading.axes[p.name][0]) is not None]
     several = output is None and any(n != 1 for n in times)
     for other in program.outputs:
-        if other == output or not Sizes(program.output_dims[other], names).fits(shape):
+        if other == output or not Sizes.of(program, other).fits(shape):
             continue
         values = values_of(program, other)
         is_of_ends = ends & values and not (output and ends & origins(program, other))

@@ -85,6 +85,11 @@ class Program:
     def is_recurrent(self) -> bool:
         return any(node.op in RECURRENT or is_loop(node, self.constants) for node in flat(self.nodes))
 
+    @cached_property
+    def open_names(self) -> set[str]:
+        """How open axes of the inputs are called."""
+        return {n for p in [*self.inputs, *self.state_inputs] for n in p.dims if isinstance(n, str)} - {""}
+
     def may_be_time(self, port: Port, axis: int | None) -> bool:
         """Whether the caller leaves it open that an axis of an input is time, None: that it has none."""
         if self.time_axis is None:
