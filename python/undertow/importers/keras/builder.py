@@ -12,18 +12,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..._text import shown
 from ...errors import FormatError, ShapeError, UnsupportedError
 from ...ir.activations import IDENTITY, Activation
 from ...ir.graph import Graph
 from .. import _blocks as blocks
 from .config import MAX_WIDTH, Config, brief, dtype_name
 from .tables import Layer
-from .traits import traits
+from .traits import ALIASES, traits
 from .weights import Weights
 
 
 class NeedsClip(UnsupportedError):
     """A layer that looks at other timesteps than its own, as it may where all of them are in one frame."""
+
+    @classmethod
+    def of(cls, what: str) -> NeedsClip:
+        return cls(f"{what}: it looks at the whole sequence, which a stream has not; give the clip's size: shapes=")
 
 
 #: models in models, at most
@@ -44,6 +49,7 @@ class Tensor:
         late: the first so many frames are none of it: a convolution without padding gives fewer frames than it takes,
             and frame t is here the one that ends with timestep t.
         rows: in a model that strides along time, how many timesteps of it are in a frame of the graph: its first axis.
+        outer: inside of a TimeDistributed, how many axes before a frame are none of the layer's own.
         state_shape: set for a model input that is the initial state of a cell and nothing else; it has no value.
     """
 
@@ -54,6 +60,7 @@ class Tensor:
     padded: tuple[int, int] = (0, 0)
     late: int = 0
     rows: int = 0
+    outer: int = 0
 
     def like(self, value: str) -> Tensor:
         """Another frame over the same axes."""
@@ -102,12 +109,14 @@ class Builder(ABC):
         """Its configuration, of which keys that must say something have been looked at."""
         return Config(layer.where, layer.config, layer.row, self.version)
 
-    def layer(self, table: Any, inside: Layer | None = None) -> Layer:
-        """Parse the description of a layer; classes that are not Keras's own are refused."""
+    def layer(self, table: Any, inside: Layer | None = None, any_operation: bool = False) -> Layer:
+        """Parse the description of a layer; classes that are not Keras's own are refused, and operations that are
+        none of layers too, unless the caller looks at them later: one that only masks read may be any."""
         place = f" in {inside.where}" if inside else ""
         if not isinstance(table, dict) or not isinstance(table.get("class_name"), str):
             raise FormatError(f"a layer{place} must be an object with a class_name, got {brief(table)}")
-        cls, config, module = table["class_name"], table.get("config"), table.get("module")
+        called, config, module = str(table["class_name"]), table.get("config"), table.get("module")
+        cls = ALIASES.get(called, called)
         if isinstance(config, list) and traits(cls).of == "sequential":  # Keras before 2.2.3
             config = {"layers": config}
         if not isinstance(config, dict):
@@ -124,9 +133,23 @@ class Builder(ABC):
             raise UnsupportedError(
                 f"{layer.where}: {brief(registered or f'{module}.{cls}')} is not one of Keras's own layers"
             )
-        if layer.is_operation and not layer.row.as_op:
-            raise UnsupportedError(f"{layer.where}: the operation {module}.{cls} is not supported")
+        if not any_operation:
+            self.check_operation(layer)
         return layer
+
+    def check_operation(self, layer: Layer) -> None:
+        """Refuse an operation of keras.ops that is not computed."""
+        if layer.is_operation and not layer.row.as_op:
+            module = layer.table.get("module")
+            raise UnsupportedError(f"{layer.where}: the operation {module}.{shown(layer.cls)} is not supported")
+
+    def promised(self, what: str) -> None:
+        """Refuse what hides timesteps, unless the caller has promised that it hides none."""
+        if not self.assume_unmasked:
+            raise UnsupportedError(
+                f"{what} is not supported: in a stream every frame counts; "
+                "pass assume_unmasked=True if your input never holds padding, then it changes nothing"
+            )
 
     def resolve(self, output: Output) -> Tensor:
         return output if isinstance(output, Tensor) else output()

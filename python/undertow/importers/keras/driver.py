@@ -43,6 +43,7 @@ class KerasModel(Builder):
             raise FormatError(f"{layer.where}: beyond {MAX_CALLS} calls of layers")
         self.graph.origin.take(layer.cls)
         row = layer.row
+        self.check_operation(layer)
         if not row.converter and not row.unchanged:
             raise UnsupportedError(f"{layer.where}: this layer is not supported{why_refused(layer.cls)}")
         if initial and not row.states:
@@ -76,9 +77,9 @@ class KerasModel(Builder):
             )
         config = self.config(layer)
         if row.masks == ALWAYS:
-            self._refuse_mask(f"{layer.where}: it hides timesteps from the layers behind it, which")
+            self.promised(f"{layer.where}: it hides timesteps from the layers behind it, which")
         elif row.masks and config.flag(row.masks):
-            self._refuse_mask(f"{layer.where}: {row.masks} = True")
+            self.promised(f"{layer.where}: {row.masks} = True")
         if row.unchanged:
             config.finish()
             return [*inputs]
@@ -91,10 +92,3 @@ class KerasModel(Builder):
         if alike and isinstance(outputs, Tensor):
             return [replace(outputs, time=inputs[0].time)]
         return outputs if isinstance(outputs, list) else [outputs]
-
-    def _refuse_mask(self, what: str) -> None:
-        if not self.assume_unmasked:
-            raise UnsupportedError(
-                f"{what} is not supported: in a stream every frame counts; "
-                "pass assume_unmasked=True if your input never holds padding, then it changes nothing"
-            )

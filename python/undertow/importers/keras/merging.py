@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import FormatError, UnsupportedError
 from .. import _blocks as blocks
-from .builder import Builder, NeedsClip, Tensor
+from .builder import Builder, Tensor
 from .config import Config, brief
 from .tables import Layer
 from .weights import Weights
@@ -69,25 +69,6 @@ def concatenate(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], 
     except ValueError:
         raise FormatError(f"{layer.where}: frames of shapes {shapes} do not fit together on axis {axis}") from None
     return inputs[0].like(blocks.rearrange(b.graph, y, order, f"{layer.name}_order"))
-
-
-def attention(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], weights: Weights) -> Tensor:
-    """softmax(query key^T) value, of the rows of a frame. inputs: query, value and, if it is another, key."""
-    config.finish()
-    if not 2 <= len(inputs) <= 3:
-        raise FormatError(f"{layer.where}: takes two or three inputs, got {len(inputs)}")
-    if any(t.time for t in inputs):
-        raise NeedsClip(f"{layer.where}: it looks at the whole sequence")
-    query, value, key = (t.value for t in (*inputs, inputs[1])[:3])
-    shapes = [b.graph.shape(v) for v in (query, value, key)]
-    if any(len(s) != 2 for s in shapes) or shapes[0][1] != shapes[2][1] or shapes[1][0] != shapes[2][0]:
-        raise FormatError(f"{layer.where}: query, value and key of shapes {shapes} do not fit together")
-    n = (shapes[0][0], shapes[2][0])
-    blocks.check_frame(layer.where, n[0] * n[1])
-    turned = blocks.rearrange(b.graph, key, blocks.positions(shapes[2]).T, f"{layer.name}_key")
-    scores = b.graph.add("matmul", [query, turned], name=f"{layer.name}_scores")
-    shares = b.graph.add("softmax", [scores], name=f"{layer.name}_shares")
-    return inputs[0].like(b.graph.add("matmul", [shares, value], name=layer.name))
 
 
 def _shapes(b: Builder, layer: Layer, inputs: list[Tensor]) -> list[tuple[int, ...]]:
