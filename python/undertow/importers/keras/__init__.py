@@ -40,13 +40,15 @@ def load(
     """Read a Keras model.
 
     A layer's `stateful` makes no difference: a stream always carries its state on. Inputs that a model uses only as the
-    initial state of a cell become that state.
+    initial state of a cell become that state. Inputs without an axis of time, beside others that have one, are given
+    with every frame, and stay the same over a sequence.
 
     Args:
         path: a `.keras` archive or an `.h5` file of a whole model.
         keras_version: the version that wrote the file, such as "2" or "3.4", for files that do not say it; it decides
             what `hard_sigmoid` means.
-        assume_unmasked: promise that masks (`Masking`, `mask_zero`) never hide a timestep of your input.
+        assume_unmasked: promise that masks (`Masking`, `mask_zero`, `mask=` of a call) never hide a timestep of your
+            input.
         shapes: input name -> shape, batch 1 in front: such an input is a whole clip, and one frame. For models that mix
             time (strided convolutions, pools, Flatten over time) and cannot be streamed. Where the model fixes all
             sizes itself and works no other way, that happens without.

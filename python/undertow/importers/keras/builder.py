@@ -50,6 +50,7 @@ class Tensor:
             and frame t is here the one that ends with timestep t.
         rows: in a model that strides along time, how many timesteps of it are in a frame of the graph: its first axis.
         outer: inside of a TimeDistributed, how many axes before a frame are none of the layer's own.
+        static: the same at every timestep of a sequence, though it has no time axis: it depends on such inputs alone.
         state_shape: set for a model input that is the initial state of a cell and nothing else; it has no value.
     """
 
@@ -61,6 +62,7 @@ class Tensor:
     late: int = 0
     rows: int = 0
     outer: int = 0
+    static: bool = False
 
     def like(self, value: str) -> Tensor:
         """Another frame over the same axes."""
@@ -94,6 +96,7 @@ class Builder(ABC):
         self.graph = graph
         self.steps = steps
         self.shapes = dict(shapes or {})
+        self.is_clip = bool(shapes)
         self.version = version
         self.assume_unmasked = assume_unmasked
         self.time_major = False

@@ -56,7 +56,11 @@ class KerasModel(Builder):
                     f"{layer.where}: takes frames of padding in time {t.padded}; expected a convolution behind a "
                     "ZeroPadding along time"
                 )
-        outputs = self._converted(layer, inputs, initial, weights)
+        static = all(t.static for t in inputs)
+        outputs = [
+            replace(output, static=static and output.static) if isinstance(output, Tensor) else output
+            for output in self._converted(layer, inputs, initial, weights)
+        ]
         if isinstance(weights, LegacyWeights) and weights.left_over and not row.unchanged:
             raise FormatError(f"{layer.where}: arrays {weights.left_over[:4]} belong to nothing in its configuration")
         for output in outputs:

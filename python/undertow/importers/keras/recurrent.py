@@ -21,8 +21,9 @@ from ...ir.grids import gather
 from ...layers.from_keras import cudnn_kernels
 from .. import _blocks as blocks
 from .activations import activation
-from .builder import Builder, Output, Tensor
+from .builder import Builder, NeedsClip, Output, Tensor
 from .config import Config, brief
+from .registers import is_first
 from .tables import Layer
 from .traits import inside, why_refused
 from .weights import Weights
@@ -54,7 +55,7 @@ def recurrent(
     """LSTM, GRU, SimpleRNN, RNN.
 
     Args:
-        initial: model inputs that give the initial state, or none.
+        initial: the initial state, or none: model inputs that are that state and nothing else, or what layers compute.
         flip: give the outputs of a layer that goes backwards in its own order, as Keras does.
 
     Returns:
@@ -84,19 +85,27 @@ def recurrent(
             "convolution before it has no padding; expected padding = 'causal' or 'same' there, or the clip's size: "
             "shapes="
         )
-    if steps and initial:
-        raise UnsupportedError(f"{layer.where}: initial_state of a sequence inside a frame is not supported")
-    _check_initial(layer, cells, initial)
+    starts = _starts(b, layer, cells, initial, steps)
 
     h: str = x.value
     finals: list[str] = []
     for i, cell in enumerate(cells):
         name = layer.name if len(cells) == 1 else f"{layer.name}_cell{i}"
         attrs = {**cell.attrs, "reverse": reverse, **({"steps": True} if steps or x.rows else {})}
-        gate = b.gate(layer, x)
-        outputs = blocks.add_cell(
-            b.graph, cell.op, h, name=name, weights=cell.weights, attrs=attrs, gate=gate, forgets=steps
-        )
+        if starts and not steps:
+            outputs = _started(b, layer, cell, x.like(h), name, attrs, starts[i])
+        else:
+            outputs = blocks.add_cell(
+                b.graph,
+                cell.op,
+                h,
+                name=name,
+                weights=cell.weights,
+                attrs=attrs,
+                gate=b.gate(layer, x),
+                forgets=steps,
+                starts=starts[i] if starts else (),
+            )
         h = outputs[0]
         finals += outputs
     if states_too and len(cells) > 1:
@@ -280,16 +289,57 @@ def _cell_activation(config: Config, key: str) -> Activation:
     return function
 
 
-def _check_initial(layer: Layer, cells: list[Cell], initial: list[Tensor]) -> None:
-    """Inputs that give a cell's initial state are that state: nothing to add, only to check."""
+def _starts(b: Builder, layer: Layer, cells: list[Cell], initial: list[Tensor], steps: bool) -> list[list[str]] | None:
+    """What each cell starts from where layers compute it; None where that is zero, or the state that a caller gives.
+
+    Raises:
+        ShapeError: a state of another width.
+        NeedsClip: in a stream, what another sequence gives at its end.
+    """
     if not initial:
-        return
-    widths = [cell.units for cell in cells for _ in range(2 if cell.op == "lstm" else 1)]
-    if any(t.state_shape is None for t in initial):
+        return None
+    widths = [[cell.units] * (2 if cell.op == "lstm" else 1) for cell in cells]
+    shapes = [b.graph.shape(t.value) if t.state_shape is None else t.state_shape for t in initial]
+    if any(t.time for t in initial) or shapes != [(w,) for of_cell in widths for w in of_cell]:
+        times = " with an axis of time" if any(t.time for t in initial) else ""
+        expected = [(w,) for of_cell in widths for w in of_cell]
+        raise ShapeError(f"{layer.where}: initial_state has shapes {shapes}{times}, expected {expected}")
+    computed = [t for t in initial if t.state_shape is None]
+    if not computed:
+        return None
+    if len(computed) < len(initial):
         raise UnsupportedError(
-            f"{layer.where}: initial_state that other layers compute is not supported; "
-            "expected inputs of the model that are used for nothing else"
+            f"{layer.where}: initial_state is in part an input of the model, in part what layers compute; not supported"
         )
-    shapes = [t.state_shape for t in initial]
-    if shapes != [(w,) for w in widths]:
-        raise ShapeError(f"{layer.where}: initial_state has shapes {shapes}, expected {[(w,) for w in widths]}")
+    if not steps and not all(t.static for t in computed):
+        raise NeedsClip(
+            f"{layer.where}: its initial_state is known when another sequence has ended, and its own begins then, "
+            "which no stream of both can do; give the clip's size: shapes="
+        )
+    values = iter(t.value for t in initial)
+    return [[next(values) for _ in of_cell] for of_cell in widths]
+
+
+def _started(
+    b: Builder, layer: Layer, cell: Cell, x: Tensor, name: str, attrs: dict[str, Any], starts: list[str]
+) -> tuple[str, ...]:
+    """A cell over time whose first state is computed: registers hold it, and the cell starts anew from them.
+
+    What runs backwards begins at the end: it runs forwards in the sequence turned around.
+    """
+    graph, reverse = b.graph, attrs["reverse"]
+    if reverse:
+        x = x.like(graph.add("flip", [x.value], name=f"{name}_turned"))
+    name = graph.unique_name(name)
+    states = [graph.state(f"{name}.{letter}", (cell.units,)) for letter in "hc"[: len(starts)]]
+    first = is_first(b, layer, x, (cell.units,))
+    before = []
+    for state, start in zip(states, starts, strict=True):
+        kept = graph.add("state_read", [], name=f"{state}_before", states=[state])
+        before.append(graph.add("where", [first, start, kept], name=f"{state}_start"))
+    added = graph.add(cell.op, [x.value, *before], name=name, attrs={**attrs, "reverse": False}, weights=cell.weights)
+    outputs = (added,) if isinstance(added, str) else tuple(added)
+    for state, value in zip(states, outputs, strict=True):
+        after = value if not x.rows else _last_step(b, f"{state}_row", False, value).value
+        graph.add("state_write", [after, *b.gate(layer, x)], name=f"{state}_next", states=[state])
+    return tuple(graph.add("flip", [value], name=f"{value}_back") for value in outputs) if reverse else outputs

@@ -352,20 +352,20 @@ def _make_inputs(
     for ref in entries:
         layer = layers[ref[0]]
         shape = input_shape(layer.config)
-        if as_state[ref] == 1 and not as_data[ref]:
+        if as_state[ref] == 1 and not as_data[ref] and not b.is_clip:
             if not isinstance(shape, list) or not all(type(n) is int for n in shape[1:]):
                 raise FormatError(f"{layer.where}: its shape must be a list of axes, got {brief(shape)}")
             values[ref] = Tensor("", time=False, state_shape=tuple(shape[1:]))
             b.notes.append(f"input {quoted(layer.name)} is the state of a cell")
         else:
             values[ref] = b.make_input(layer.name, shape, layer.config.get("dtype"), takers.get(ref, [False]))
-    timeless = [r[0] for r in entries if not b.resolve(values[r]).time and b.resolve(values[r]).state_shape is None]
-    timed = [r[0] for r in entries if b.resolve(values[r]).time]
-    if timeless and timed:
-        raise UnsupportedError(
-            f"{model.where}: input {timeless[0]!r} comes once per sequence, {timed[0]!r} once per timestep; "
-            "the two together are not supported"
-        )
+    alone = [ref for ref in entries if not b.resolve(values[ref]).time and b.resolve(values[ref]).state_shape is None]
+    if any(b.resolve(values[ref]).time for ref in entries):
+        for ref in alone:
+            x = b.resolve(values[ref])
+            value = b.graph.add("last", [x.value], name=f"{ref[0]}_kept")
+            values[ref] = replace(x, value=value, static=True)
+            b.notes.append(f"input {quoted(ref[0])} comes once per sequence: give the same with every frame")
 
 
 def _in_order(model: Layer, layers: dict[str, Layer], calls: list[Call], given: dict[Ref, Output]) -> list[Call]:
