@@ -222,6 +222,29 @@ def batch_norms(cls: str, **more: Any) -> list[Example]:
     ]
 
 
+def convolved_loops(cls: str, rank: int) -> list[Example]:
+    """LSTMs whose products are convolutions: a grid of 5 or of 5 by 4 places, 2 channels, 2 filters."""
+    shape, k, gates = (None, 5, 4)[: 1 + rank], (3, 2)[:rank], {"recurrent_activation": "sigmoid", "activation": "tanh"}
+    base = {"filters": 2, "kernel_size": [*k], "padding": "same", **gates}
+
+    def arrays(filters: int = 2, bias: bool = True, size: tuple[int, ...] = k) -> Shapes:
+        shapes: Shapes = {"kernel": (*size, 2, 4 * filters), "recurrent_kernel": (*size, filters, 4 * filters)}
+        return {**shapes, **({"bias": (4 * filters,)} if bias else {})}
+
+    hard = {"recurrent_activation": "hard_sigmoid", "activation": "softsign"}
+    cases: list[Case] = [
+        ({**base, **SEQ, "go_backwards": False, "use_bias": True, "stateful": False}, arrays()),
+        ({**base, "padding": "valid", "strides": [2] * rank}, arrays()),
+        ({**base, **SEQ, **hard, "use_bias": False, "dilation_rate": [2] * rank}, arrays(bias=False)),
+        ({**base, **SEQ, "go_backwards": True, "filters": 1, "return_state": True}, arrays(1)),
+        ({**base, "kernel_size": 2, "return_state": False}, arrays(size=(2,) * rank)),
+    ]
+    return [
+        *of(cls, (*shape, 2), *cases, clip=False),
+        *of(cls, (*shape, 2), ({**base, "stateful": True, "time_major": False}, arrays()), keras=False, clip=False),
+    ]
+
+
 # -- layers in layers -------------------------------------------------------------------------------------------------
 
 _INNER = layer("LSTM", "inner", **LSTM, **SEQ)
@@ -302,6 +325,8 @@ EXAMPLES: dict[str, list[Example]] = {
         *of("RNN", FRAMES, ({"cell": _STACK, "time_major": False, "stateful": False}, _OF_STACK), keras=False),
         *of("RNN", FRAMES, ({"cell": _STACK, "stateful": True}, _OF_STACK), keras=False, clip=False),
     ],
+    "ConvLSTM1D": convolved_loops("ConvLSTM1D", 1),
+    "ConvLSTM2D": convolved_loops("ConvLSTM2D", 2),
     "StackedRNNCells": in_rnn((_STACK, _OF_STACK), (layer("StackedRNNCells", "s", cells=_TWO_CELLS[:1]), gated(4))),
     "LSTMCell": in_rnn(
         (cell("LSTMCell", **LSTM, use_bias=True), gated(4)),

@@ -213,6 +213,23 @@ def loop(cls: str, config: dict[str, Any], take: Take, x: Array) -> Array | list
     return [first, *(s for state in states for s in state)] if config.get("return_state") else first
 
 
+def conv_loop(config: dict[str, Any], take: Take, x: Array) -> Array | list[Array]:
+    K, R = next(take), next(take)
+    b = next(take) if config.get("use_bias", True) else 0
+    outputs: list[Array] = []
+    for t in range(x.shape[1])[:: -1 if config.get("go_backwards") else 1]:
+        gates = convolve(config, x[:, t], K) + b
+        if not outputs:
+            h = c = np.zeros((*gates.shape[:-1], R.shape[-2]))
+        i, f, g, o = np.split(gates + convolve({"padding": "same"}, h, R), 4, -1)
+        i, f, o = (activate(config, gate, "recurrent_activation") for gate in (i, f, o))
+        c = f * c + i * activate(config, g)
+        h = o * activate(config, c)
+        outputs.append(h)
+    first = np.stack(outputs, 1) if config.get("return_sequences") else h
+    return [first, h, c] if config.get("return_state") else first
+
+
 def plain(cls: str, config: dict[str, Any], take: Take, x: Array) -> Array | list[Array]:
     """A layer of cuDNN as the one whose arrays lie in its place."""
     K, R, b = (np.asarray(a) for a in (next(take), next(take), next(take)))
@@ -385,6 +402,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     **{f"GlobalAveragePooling{rank}D": lambda c, take, x: over_places(c, x, np.mean) for rank in (1, 2)},
     **{cls: lambda c, take, x, cls=cls: loop(cls, c, take, x) for cls in ("LSTM", "GRU", "SimpleRNN", "RNN")},
     **{cls: lambda c, take, x, cls=cls: plain(cls, c, take, x) for cls in ("CuDNNLSTM", "CuDNNGRU")},
+    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D"), conv_loop),
     "Bidirectional": bidirectional,
     "TimeDistributed": time_distributed,
     **dict.fromkeys(("Sequential", "Functional", "Model"), sequential),

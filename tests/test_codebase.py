@@ -120,6 +120,7 @@ INNER_FLOORS = {
         {"activations", "files", "tables"},
         {"builder"},
         {"registers", "sizes", "strides"},
+        {"convolved"},
         {"attention", "grids", "layers", "merging", "recurrent", "slices", "transposed", "wiring"},
         {"driver"},
     ],

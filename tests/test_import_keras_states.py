@@ -188,3 +188,53 @@ def test_widths_of_states_are_checked(tmp_path: Path) -> None:
         config = keras2_model(layers, [["x", 0, 0], ["s", 0, 0]], [["r", 0, 0]])
         with pytest.raises(ShapeError, match=rf"SimpleRNN 'r': initial_state has shapes {said}, expected \[\(2,\)\]"):
             undertow.load(write_h5(tmp_path / "m.h5", config, arrays))
+
+
+# -- cells that convolve ----------------------------------------------------------------------------------------------
+
+CONVOLVED: dict[str, Callable[[Any, Any], Any]] = {
+    "in a row": lambda k, x: k.ConvLSTM2D(1, 2, padding="same")(k.ConvLSTM2D(2, 3, return_sequences=True)(x)),
+    "striding": lambda k, x: k.ConvLSTM2D(2, 3, strides=2, padding="same", return_sequences=True)(x),
+    "dilated": lambda k, x: k.ConvLSTM2D(2, (2, 1), dilation_rate=2, return_sequences=True)(x),
+    "backwards": lambda k, x: k.ConvLSTM2D(2, 3, go_backwards=True, return_sequences=True)(x),
+    "both ways": lambda k, x: k.Bidirectional(k.ConvLSTM2D(2, 3, return_sequences=True), merge_mode="sum")(x),
+    "both ways, joined": lambda k, x: k.Bidirectional(k.ConvLSTM2D(2, 3, return_sequences=True))(x),
+    "states": lambda k, x: list(k.ConvLSTM2D(2, 3, return_state=True)(x)),
+    "rows": lambda k, x: k.ConvLSTM1D(2, 3, padding="same")(k.Reshape((-1, 5, 4))(x)),
+    "classified": lambda k, x: k.Dense(3)(k.Flatten()(k.BatchNormalization()(k.ConvLSTM2D(2, 3)(x)))),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLVED)
+def test_cells_that_convolve(keras: Any, name: str, tmp_path: Path) -> None:
+    x = keras.Input((None, 5, 4, 1))
+    for ours in compared(keras.Model(x, CONVOLVED[name](keras.layers, x)), tmp_path):
+        assert ours.streamable == (name not in ("backwards", "both ways", "both ways, joined"))
+
+
+def test_cells_that_convolve_start_where_a_vector_says(keras: Any, tmp_path: Path) -> None:
+    k, x, vector = keras.layers, keras.Input((None, 4, 3, 1)), keras.Input((3,))
+    start = [k.Reshape((4, 3, 2))(k.Dense(24)(vector)) for _ in range(2)]
+    cell = k.ConvLSTM2D(2, 3, padding="same", return_sequences=True)
+    compared(keras.Model([x, vector], cell(x, initial_state=start)), tmp_path)
+
+
+def test_cells_that_convolve_behind_what_is_missing(keras: Any, tmp_path: Path) -> None:
+    k, x = keras.layers, keras.Input((None, 4, 2))
+    h = k.Conv2D(2, (3, 1))(x)
+    compared(keras.Model(x, k.ConvLSTM1D(2, 3, padding="same", return_sequences=True)(h)), tmp_path)
+
+
+def test_cells_that_convolve_need_time(keras: Any, tmp_path: Path) -> None:
+    k, x = keras.layers, keras.Input((T, 5, 4, 1), name="frames")
+    h = k.ConvLSTM2D(2, 3, return_sequences=True, name="cell")(x)
+    for path in saved(keras.Model(x, k.Dense(2)(k.Flatten(name="all")(h))), tmp_path):
+        with pytest.raises(UnsupportedError, match="Flatten 'all': it joins all timesteps"):
+            undertow.load(path)
+        with pytest.raises(UnsupportedError, match="ConvLSTM2D 'cell': a sequence inside of a frame is not supported"):
+            undertow.load(path, shapes={"frames": (1, T, 5, 4, 1)})
+    x = keras.Input((None, 4, 3, 1))
+    first = k.ConvLSTM2D(2, 3, data_format="channels_first")(k.Permute((1, 4, 2, 3))(x))
+    for path in saved(keras.Model(x, first), tmp_path):
+        with pytest.raises(UnsupportedError, match=r"ConvLSTM2D '.*data_format = 'channels_first' is not supported"):
+            undertow.load(path)

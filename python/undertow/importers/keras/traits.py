@@ -124,6 +124,12 @@ _MODEL: dict[str, Any] = {"inputs": MANY, "inner": "layers", "rows": LAYERS, "ca
 _STATES: dict[str, Any] = {"states": True, "call": ("initial_state", "mask", "training")}
 _LOOP: dict[str, Any] = {**_STATES, "inside": ("Bidirectional",), "rows": STEPS}
 _GATED: dict[str, Any] = {"arrays": ("kernel", "recurrent_kernel", "bias"), "ignored": _OF_LOOPS}
+_CONV_LSTM: dict[str, Any] = {
+    **_STATES,
+    **_GATED,
+    "inside": ("Bidirectional",),
+    "only": {**_NO_CONSTANTS, **_CHANNELS},
+}
 _CELL: dict[str, Any] = {**_GATED, "inside": ("RNN", "StackedRNNCells"), "ignored": _OF_CELLS}
 _BATCH_NORM: dict[str, Any] = {
     "arrays": ("gamma", "beta", "moving_mean", "moving_variance"),
@@ -188,6 +194,8 @@ _ROWS = (
         only=_NO_CONSTANTS,
         **_LOOP,
     ),
+    LayerClass("ConvLSTM1D", "recurrent.recurrent", "lstm", 1, **_CONV_LSTM),
+    LayerClass("ConvLSTM2D", "recurrent.recurrent", "lstm", 2, **_CONV_LSTM),
     LayerClass("StackedRNNCells", inside=("RNN",), inner="cells", only={"reverse_state_order": (False,)}),
     LayerClass("LSTMCell", of="lstm", **_CELL),
     LayerClass("GRUCell", of="gru", **_CELL),
@@ -289,13 +297,11 @@ _ROWS = (
 ALIASES = {"GroupQueryAttention": "GroupedQueryAttention"}
 #: why layers are refused -> which
 _REFUSED: dict[str, list[str]] = {
-    "It convolves inside of a cell": [
-        *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM2DCell", "ConvLSTM3D", "ConvRNN2D"),
-    ],
+    "It is a part of layers that convolve inside of a cell": ["ConvLSTM2DCell", "ConvRNN2D"],
     "Its window has three axes": [
         *("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D", "AveragePooling3D", "Conv3D", "Conv3DTranspose"),
         *("Cropping3D", "GlobalAveragePooling3D", "GlobalMaxPooling3D", "MaxPooling3D", "UpSampling3D"),
-        "ZeroPadding3D",
+        *("ConvLSTM3D", "ZeroPadding3D"),
     ],
     "It takes a signal apart; give the model frames": ["MelSpectrogram", "STFTSpectrogram"],
     "It takes text or categories; give the model numbers or ids": [
