@@ -69,6 +69,8 @@ class Tensor:
         return replace(self, value=value)
 
 
+#: input -> shape with batch 1 in front; None where an axis is open
+Shapes: TypeAlias = dict[str, tuple[int | None, ...]]
 #: an output of a layer, or how to make it when somebody asks
 Output: TypeAlias = Tensor | Callable[[], Tensor]
 
@@ -80,7 +82,8 @@ class Builder(ABC):
         graph: an empty graph.
         version: the Keras version that wrote the file; None when unknown.
         assume_unmasked: the caller promises that masks never hide a timestep.
-        shapes: inputs that are one clip each, a frame without a time axis: name -> shape with batch 1 in front.
+        shapes: inputs that are one clip each, a frame without a time axis: name -> shape with batch 1 in front; with
+            None for axis 1 those that have time there, of any length.
         steps: timesteps of the inputs in a frame of the graph, for a model that strides along time; None: the frame is
             the timestep.
     """
@@ -90,13 +93,13 @@ class Builder(ABC):
         graph: Graph,
         version: tuple[int, ...] | None,
         assume_unmasked: bool,
-        shapes: dict[str, tuple[int, ...]] | None = None,
+        shapes: Shapes | None = None,
         steps: int | None = None,
     ) -> None:
         self.graph = graph
         self.steps = steps
         self.shapes = dict(shapes or {})
-        self.is_clip = bool(shapes)
+        self.is_clip = any(None not in shape for shape in self.shapes.values())
         self.version = version
         self.assume_unmasked = assume_unmasked
         self.time_major = False
@@ -212,9 +215,15 @@ class Builder(ABC):
             self.fixed[name] = (1, *shape[1:])
         if clip is not None:
             known = list(zip(shape[1:], clip[1:], strict=False))
-            if len(clip) != len(shape) or clip[0] != 1 or not all(n in (None, given) for n, given in known):
-                raise ShapeError(f"{where}: shapes= says {clip}, but the model {brief(shape)}; expected a batch of 1")
+            is_open = len(clip) == len(shape) > (1 if takes_ids else 2) and clip[1] is None and None not in clip[2:]
+            fits = all(n in (None, given) for n, given in known[is_open:])
+            if len(clip) != len(shape) or clip[0] != 1 or not fits or (None in clip and not is_open):
+                raise ShapeError(
+                    f"{where}: shapes= says {clip}, but the model {brief(shape)}; expected a batch of 1, and None for "
+                    "a time axis alone"
+                )
             shape = clip
+            clip = None if is_open else clip
         time = clip is None and len(shape) >= (2 if takes_ids else 3)
         frame = tuple(shape[2:] if time else shape[1:])
         if not all(type(n) is int and 0 < n <= MAX_WIDTH for n in frame):
