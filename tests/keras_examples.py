@@ -58,6 +58,14 @@ def items(*slices: list[Any]) -> list[dict[str, Any]]:
     return [{"item": [_item(part) for part in parts]} for parts in slices]
 
 
+def specs(*slices: list[Any]) -> list[dict[str, Any]]:
+    """As Keras 2 says it."""
+    plain = [
+        [item.get("config") or item if isinstance(item, dict) else item for item in i["item"]] for i in items(*slices)
+    ]
+    return [{"slice_spec": parts, "function": "__operators__.getitem"} for parts in plain]
+
+
 def _item(text: Any) -> Any:
     """What a file says for "1:3", "..." and numbers in a slice."""
     if text == "...":
@@ -362,6 +370,10 @@ EXAMPLES: dict[str, list[Example]] = {
         *plain("GetItem", *items(["...", "1:3"], [":", -1], [":", "2:"], [":", 0, "::2"]), keras=False),
         *plain("GetItem", *items([":", "-1:", 3]), keras=False),
         *plain("GetItem", *items([":", ":", None, 1]), shape=(None, 3, 4), keras=False),
+    ],
+    "SlicingOpLambda": [
+        *plain("SlicingOpLambda", *specs([":", ":", "1:3"], [":", -1], [":", "2:", None, "::2"]), keras=False),
+        *plain("SlicingOpLambda", *specs(["...", 1], [":", 0]), shape=(None, 3, 4), keras=False),
     ],
     "RepeatVector": plain("RepeatVector", {"n": 3}, {"n": 1}, shape=(4,)),
     "Attention": [

@@ -353,10 +353,10 @@ def dot(config: dict[str, Any], take: Take, x: Array, y: Array) -> Array:
 
 def get_item(config: dict[str, Any], take: Take, x: Array) -> Array:
     found: list[Any] = []
-    for item in config["item"]:
+    for item in config["item" if "item" in config else "slice_spec"]:
         if isinstance(item, dict):
-            ends = item["config"]
-            item = ... if item["class_name"] == "__ellipsis__" else slice(ends["start"], ends["stop"], ends["step"])
+            ends = item.get("config") or item
+            item = slice(ends["start"], ends["stop"], ends["step"]) if "start" in ends else ...
         found.append(item)
     return x[tuple(found)]
 
@@ -411,7 +411,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "Embedding": lambda config, take, x: next(take)[x.astype(int)],
     "Flatten": lambda config, take, x: x.reshape(len(x), -1),
     "Reshape": lambda config, take, x: x.reshape(len(x), *config["target_shape"]),
-    "GetItem": get_item,
+    **dict.fromkeys(("GetItem", "SlicingOpLambda"), get_item),
     "RepeatVector": lambda config, take, x: np.repeat(x[:, None], config["n"], axis=1),
     "Attention": attention,
     "AdditiveAttention": additive,

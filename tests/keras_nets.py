@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Small networks as people build them in Keras 3, for tests/data/generate_keras_matrix.py: each a function of Keras's
+"""Small networks as people build them in Keras, for tests/data/generate_keras_matrix.py: each a function of Keras's
 layers that gives a model. tests/test_keras_matrix.py reads what Keras made of them, without Keras.
 """
 

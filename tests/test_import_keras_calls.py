@@ -148,6 +148,29 @@ def test_masks_of_keras_2(tmp_path: Path) -> None:
         undertow.load(write_h5(tmp_path / "m.h5", config, {"r": arrays}), assume_unmasked=True)
 
 
+def test_masks_that_operations_of_keras_2_compute(tmp_path: Path) -> None:
+    """They hold code; where nothing but a mask reads them, nobody needs them."""
+    arrays = [("r/kernel:0", np.ones((2, 2), np.float32)), ("r/recurrent_kernel:0", np.eye(2, dtype=np.float32))]
+    table = [("e/embeddings:0", np.ones((7, 2), np.float32))]
+    ids = layer("InputLayer", "x", batch_input_shape=[None, None], dtype="int32", sparse=False, ragged=False)
+    operation = layer("TFOpLambda", "tf.math.not_equal", function="math.not_equal")
+    operation["module"] = "tf_keras.src.layers.core.tf_op_layer"
+    cell = layer("SimpleRNN", "r", units=2, activation="tanh", use_bias=False)
+    layers: list[Any] = [
+        (ids, []),
+        (layer("Embedding", "e", input_dim=7, output_dim=2, mask_zero=True), [[["x", 0, 0, {}]]]),
+        (operation, [["x", 0, 0, {"y": 0}]]),
+        (cell, [[["e", 0, 0, {"mask": ["tf.math.not_equal", 0, 0]}]]]),
+    ]
+    for outputs in ([["r", 0, 0]], [["r", 0, 0], ["tf.math.not_equal", 0, 0]]):
+        path = write_h5(tmp_path / "m.h5", keras2_model(layers, [["x", 0, 0]], outputs), {"e": table, "r": arrays})
+        if len(outputs) > 1:
+            with pytest.raises(UnsupportedError, match=r"TFOpLambda 'tf\.math\.not_equal': .*it holds code"):
+                undertow.load(path, assume_unmasked=True)
+        else:
+            assert list(undertow.load(path, assume_unmasked=True).outputs) == ["r"]
+
+
 # -- slices -----------------------------------------------------------------------------------------------------------
 
 STREAMS: dict[str, Callable[[Any], Any]] = {

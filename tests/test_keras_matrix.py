@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Small networks as people build them in Keras 3 (tests/keras_nets.py), in both forms in which Keras saves them: each
-gives what Keras gives, or is refused by name. tests/data/generate_keras_matrix.py made the files; Keras is not needed.
+"""Small networks as people build them in Keras (tests/keras_nets.py), in both forms in which Keras 3 and 2 save them:
+each gives what Keras gives, or is refused by name. tests/data/generate_keras_matrix.py made the files; Keras is not
+needed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from undertow.errors import UnsupportedError
 #: of clips that a cell walks
 pytestmark = pytest.mark.filterwarnings("ignore:nothing is remembered from one frame to the next:undertow.ModelWarning")
 
-ARCHIVE = Path(__file__).parent / "data" / "keras_matrix.tar.xz"
+ARCHIVES = {version: Path(__file__).parent / "data" / f"{version}_matrix.tar.xz" for version in ("keras", "keras2")}
 STREAM, WHOLE, CLIP = "stream", "whole", "clip"
 
 
@@ -36,6 +37,8 @@ class Loaded:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+#: .keras archives that Keras 2 cannot write
+NOT_WRITTEN = {"split_features"}
 UNMASKED = {"assume_unmasked": True}
 HIDES = "not supported: in a stream every frame counts; pass assume_unmasked=True"
 ENDED = "GRU 'decoder': its initial_state is known when another sequence has ended"
@@ -60,10 +63,10 @@ NETS = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("nets")
-    with tarfile.open(ARCHIVE) as archive:
+@pytest.fixture(scope="module", params=ARCHIVES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp(request.param)
+    with tarfile.open(ARCHIVES[request.param]) as archive:
         archive.extractall(path, filter="data")
     return path
 
@@ -79,10 +82,10 @@ def of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 
 
 def test_every_network_is_looked_at(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    assert {path.stem for path in folder.glob("*.keras")} == {path.stem for path in folder.glob("*.h5")} == NETS.keys()
-    assert {name.partition("/")[0] for name in arrays} == NETS.keys()
+    assert {path.stem for path in folder.glob("*.h5")} == {name.partition("/")[0] for name in arrays} == NETS.keys()
+    assert NETS.keys() - {path.stem for path in folder.glob("*.keras")} <= NOT_WRITTEN
     assert len(NETS) >= 30
-    assert ARCHIVE.stat().st_size < 100_000
+    assert sum(path.stat().st_size for path in ARCHIVES.values()) < 200_000
 
 
 def compare(given: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None:
@@ -104,6 +107,8 @@ def given_by(model: undertow.Model, inputs: dict[str, np.ndarray]) -> dict[str, 
 @pytest.mark.parametrize("name", NETS)
 def test_networks_give_what_keras_gives(name: str, suffix: str, folder: Path, arrays: dict[str, np.ndarray]) -> None:
     net, path = NETS[name], folder / f"{name}.{suffix}"
+    if name in NOT_WRITTEN and not path.exists():
+        pytest.skip("Keras 2 cannot write a slice with ... into a .keras archive")
     if net.refused:
         with pytest.raises(UnsupportedError, match=net.refused):
             undertow.load(path)
@@ -132,7 +137,7 @@ def test_networks_give_what_keras_gives(name: str, suffix: str, folder: Path, ar
 
 def test_both_forms_are_one_model(folder: Path) -> None:
     for name, net in NETS.items():
-        if net.way:
+        if net.way and (folder / f"{name}.keras").exists():
             a, b = (undertow.load(folder / f"{name}.{suffix}", **net.options).graph for suffix in ("keras", "h5"))
             assert [node.op for node in a.nodes] == [node.op for node in b.nodes]
             for node, other in zip(a.nodes, b.nodes, strict=True):

@@ -34,7 +34,10 @@ class NeedsClip(UnsupportedError):
 #: models in models, at most
 MAX_DEPTH = 16
 #: where Keras's own classes live; anything else is somebody's own class, whatever its name
-MODULES = ("keras.layers", "keras.models", "keras.src.layers", "keras.src.models", "keras.src.engine", "keras.engine")
+MODULES = (
+    *("keras.layers", "keras.models", "keras.src.layers", "keras.src.models", "keras.src.engine", "keras.engine"),
+    *("tf_keras.layers", "tf_keras.src.layers", "tf_keras.src.models", "tf_keras.src.engine"),
+)
 
 
 @dataclass(frozen=True)

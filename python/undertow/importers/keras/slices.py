@@ -23,7 +23,7 @@ _ALL = slice(None)
 
 def get_item(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     """x[item], as NumPy means it; the batch stays whole."""
-    given = config.required("item")
+    given = config.required(layer.row.call[0])
     config.finish()
     shape, along = b.graph.shape(x.value), x.time and not x.rows
     items = _items(layer, given, 1 + along + len(shape))

@@ -24,7 +24,7 @@ ALWAYS = "*"
 #: arguments of a call that are masks: they hide timesteps
 MASKS = frozenset({"mask", "query_mask", "value_mask", "key_mask"})
 #: arguments of a call that count as configuration: that of this call alone
-SETTINGS = frozenset({"item", "return_attention_scores", "use_causal_mask"})
+SETTINGS = frozenset({"item", "slice_spec", "return_attention_scores", "use_causal_mask"})
 #: arguments of a call that are further inputs
 TENSORS = frozenset({"value", "key"})
 #: keys of any layer that change nothing at inference
@@ -149,14 +149,19 @@ _HEADS: dict[str, Any] = {
         *("return_attention_scores", "training", "use_causal_mask"),
     ),
     "parts": True,
-    "ignored": ("dropout", "query_shape", "value_shape", "key_shape", "flash_attention"),
+    "ignored": ("dropout", "query_shape", "value_shape", "key_shape", "flash_attention", "softmax_robust_masking"),
     "only": {"use_gate": (False,)},
 }
 _MERGE: dict[str, Any] = {"inputs": MANY, "rows": TIMESTEPS, "as_op": True}
 _CONV: dict[str, Any] = {"arrays": ("kernel", "bias"), "padded": True, "rows": STRIDES, "only": _CHANNELS}
-_DEPTHWISE: dict[str, Any] = {**_CONV, "arrays": ("kernel", "depthwise_kernel", "bias")}  # Keras 3, and before
-_SEPARABLE: dict[str, Any] = {**_CONV, "arrays": ("depthwise_kernel", "pointwise_kernel", "bias")}
-_TRANSPOSED: dict[str, Any] = {**_CONV, "padded": False, "only": {**_CHANNELS, "output_padding": (None,)}}
+_ONE_GROUP: dict[str, Any] = {**_CONV, "only": {**_CHANNELS, "groups": (1,)}}  # Keras 2 says it
+_DEPTHWISE: dict[str, Any] = {**_ONE_GROUP, "arrays": ("kernel", "depthwise_kernel", "bias")}  # Keras 3, and before
+_SEPARABLE: dict[str, Any] = {**_ONE_GROUP, "arrays": ("depthwise_kernel", "pointwise_kernel", "bias")}
+_TRANSPOSED: dict[str, Any] = {
+    **_CONV,
+    "padded": False,
+    "only": {**_CHANNELS, "groups": (1,), "output_padding": (None,)},
+}
 _UP: dict[str, Any] = {"rows": STRIDES, "only": {**_CHANNELS, "interpolation": ("nearest",)}}
 _DROPOUT: dict[str, Any] = {"unchanged": True, "rows": EACH, "ignored": ("rate", "noise_shape", "data_format")}
 
@@ -218,6 +223,13 @@ _ROWS = (
     LayerClass("Permute", "layers.permute", rows=TIMESTEPS),
     LayerClass("Rescaling", "layers.rescaling", rows=EACH),
     LayerClass("GetItem", "slices.get_item", rows=STEPS, as_op=True, call=("item",)),
+    LayerClass(
+        "SlicingOpLambda",
+        "slices.get_item",
+        rows=STEPS,
+        call=("slice_spec",),
+        only={"function": ("__operators__.getitem",)},
+    ),
     # -- norms
     LayerClass("BatchNormalization", "layers.batch_norm", rows=EACH, **_BATCH_NORM),
     LayerClass("BatchNormalizationV1", "layers.batch_norm", rows=EACH, **_BATCH_NORM),
@@ -318,7 +330,7 @@ _REFUSED: dict[str, list[str]] = {
         "Solarization",
     ],
     "It holds code, and code of files is never run; say it with layers of Keras's own": [
-        *("ClassMethod", "FlaxLayer", "InstanceMethod", "JaxLayer", "Lambda", "SlicingOpLambda", "TFOpLambda"),
+        *("ClassMethod", "FlaxLayer", "InstanceMethod", "JaxLayer", "Lambda", "TFOpLambda"),
         *("TFSMLayer", "TensorFlowOpLayer", "TorchModuleWrapper"),
     ],
     "It is a base of other layers and computes nothing": ["AbstractRNNCell", "Layer", "Wrapper"],

@@ -179,8 +179,7 @@ def _call_keras3(layer: Layer, index: int, node: dict[str, Any]) -> Call:
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise FormatError(f"{layer.where}: a call must have a list of args and an object of kwargs")
     row = layer.row
-    if not (row.converter or row.unchanged) or (layer.is_operation and not row.as_op):
-        # refused where it is called; where masks alone need it, by what it reads
+    if not _is_computed(layer):
         tensors = map(_keras3_ref, leaves([_plain(value) for value in (*args, *kwargs.values())]))
         call.inputs += [ref for ref in tensors if ref]
         return call
@@ -220,12 +219,22 @@ def _call_keras2(layer: Layer, index: int, node: Any) -> Call:
         if ref is None:
             raise UnsupportedError(f"{layer.where}: called with {brief(item)}; only tensors of the model are supported")
         refs.append(ref)
-        for key, value in (item[3] if len(item) == 4 and isinstance(item[3], dict) else {}).items():
+        said = item[3] if len(item) == 4 and isinstance(item[3], dict) else {}
+        if not _is_computed(layer):
+            refs += [ref for value in said.values() if (ref := _ref(value))]
+            continue
+        for key, value in said.items():
             _argument(layer, call, key, value, _keras2_refs)
     if layer.row.states:  # Keras 2 puts an initial state behind the input
         refs, call.initial = refs[:1], [*call.initial, *refs[1:]]
     call.inputs = refs
     return call
+
+
+def _is_computed(layer: Layer) -> bool:
+    """Or it is refused where it is called; where masks alone need it, nothing matters but what it reads."""
+    row = layer.row
+    return bool(row.converter or row.unchanged) and (not layer.is_operation or row.as_op)
 
 
 def _argument(layer: Layer, call: Call, key: str, value: Any, refs_of: Callable[[Any], list[Ref | None]]) -> None:
@@ -346,7 +355,7 @@ def _make_inputs(
     as_data = Counter(ref for call in calls for ref in call.inputs)
     as_state = Counter(ref for call in calls for ref in call.initial)
     takers: dict[Ref, list[bool]] = {}
-    for call in calls:
+    for call in (call for call in calls if _is_computed(layers[call.layer])):
         for ref in call.inputs:
             takers.setdefault(ref, []).append(bool(wants_ids(layers[call.layer])))
     for ref in entries:
