@@ -54,6 +54,29 @@ def of(cls: str, shape: tuple[int | None, ...], *cases: Case, **more: Any) -> li
     return [Example(cls, config, shape, arrays, **more) for config, arrays in cases]
 
 
+def items(*slices: list[Any]) -> list[dict[str, Any]]:
+    return [{"item": [_item(part) for part in parts]} for parts in slices]
+
+
+def specs(*slices: list[Any]) -> list[dict[str, Any]]:
+    """As Keras 2 says it."""
+    plain = [
+        [item.get("config") or item if isinstance(item, dict) else item for item in i["item"]] for i in items(*slices)
+    ]
+    return [{"slice_spec": parts, "function": "__operators__.getitem"} for parts in plain]
+
+
+def _item(text: Any) -> Any:
+    """What a file says for "1:3", "..." and numbers in a slice."""
+    if text == "...":
+        return {"class_name": "__ellipsis__", "config": {}}
+    if not isinstance(text, str):
+        return text
+    parts = [int(part) if part else None for part in text.split(":")]
+    ends = dict(zip(("start", "stop", "step"), [*parts, None, None], strict=False))
+    return {"class_name": "__slice__", "config": ends}
+
+
 def plain(cls: str, *configs: dict[str, Any], shape: tuple[int | None, ...] = (None, 4), **more: Any) -> list[Example]:
     """Layers without arrays."""
     return of(cls, shape, *((config, {}) for config in configs), **more)
@@ -207,6 +230,29 @@ def batch_norms(cls: str, **more: Any) -> list[Example]:
     ]
 
 
+def convolved_loops(cls: str, rank: int) -> list[Example]:
+    """LSTMs whose products are convolutions: a grid of 5 or of 5 by 4 places, 2 channels, 2 filters."""
+    shape, k, gates = (None, 5, 4)[: 1 + rank], (3, 2)[:rank], {"recurrent_activation": "sigmoid", "activation": "tanh"}
+    base = {"filters": 2, "kernel_size": [*k], "padding": "same", **gates}
+
+    def arrays(filters: int = 2, bias: bool = True, size: tuple[int, ...] = k) -> Shapes:
+        shapes: Shapes = {"kernel": (*size, 2, 4 * filters), "recurrent_kernel": (*size, filters, 4 * filters)}
+        return {**shapes, **({"bias": (4 * filters,)} if bias else {})}
+
+    hard = {"recurrent_activation": "hard_sigmoid", "activation": "softsign"}
+    cases: list[Case] = [
+        ({**base, **SEQ, "go_backwards": False, "use_bias": True, "stateful": False}, arrays()),
+        ({**base, "padding": "valid", "strides": [2] * rank}, arrays()),
+        ({**base, **SEQ, **hard, "use_bias": False, "dilation_rate": [2] * rank}, arrays(bias=False)),
+        ({**base, **SEQ, "go_backwards": True, "filters": 1, "return_state": True}, arrays(1)),
+        ({**base, "kernel_size": 2, "return_state": False}, arrays(size=(2,) * rank)),
+    ]
+    return [
+        *of(cls, (*shape, 2), *cases, clip=False),
+        *of(cls, (*shape, 2), ({**base, "stateful": True, "time_major": False}, arrays()), keras=False, clip=False),
+    ]
+
+
 # -- layers in layers -------------------------------------------------------------------------------------------------
 
 _INNER = layer("LSTM", "inner", **LSTM, **SEQ)
@@ -227,6 +273,21 @@ _GRAPH = {
     "output_layers": [["in_dropout", 0, 0]],
 }
 _OF_MODEL = kernel(4, 2, of="in_dense/")
+
+ROWS = (5, 4)
+#: what a call of attention may say
+PAIRS = [{"use_causal_mask": True}, {"return_attention_scores": True}]
+_HEADS = {"num_heads": 2, "key_dim": 3}
+_GROUPS = {"num_query_heads": 4, "num_key_value_heads": 2, "head_dim": 3}
+
+
+def heads(queries: int, keys: int, width: int, of_value: int, n_out: int, bias: bool = True) -> Shapes:
+    sizes = {"query": (queries, width), "key": (keys, width), "value": (keys, of_value)}
+    shapes: Shapes = {}
+    for part, size in sizes.items():
+        shapes |= {f"{part}/kernel": (4, *size), **({f"{part}/bias": size} if bias else {})}
+    return {**shapes, "out/kernel": (queries, of_value, n_out), **({"out/bias": (n_out,)} if bias else {})}
+
 
 #: class -> examples of it, or of what it is a part of
 EXAMPLES: dict[str, list[Example]] = {
@@ -272,6 +333,8 @@ EXAMPLES: dict[str, list[Example]] = {
         *of("RNN", FRAMES, ({"cell": _STACK, "time_major": False, "stateful": False}, _OF_STACK), keras=False),
         *of("RNN", FRAMES, ({"cell": _STACK, "stateful": True}, _OF_STACK), keras=False, clip=False),
     ],
+    "ConvLSTM1D": convolved_loops("ConvLSTM1D", 1),
+    "ConvLSTM2D": convolved_loops("ConvLSTM2D", 2),
     "StackedRNNCells": in_rnn((_STACK, _OF_STACK), (layer("StackedRNNCells", "s", cells=_TWO_CELLS[:1]), gated(4))),
     "LSTMCell": in_rnn(
         (cell("LSTMCell", **LSTM, use_bias=True), gated(4)),
@@ -303,10 +366,67 @@ EXAMPLES: dict[str, list[Example]] = {
         *plain("Reshape", {"target_shape": [-1, 2, 2]}),
         *plain("Reshape", {"target_shape": [2, -1]}, shape=(4, 3)),
     ],
+    "GetItem": [
+        *plain("GetItem", *items(["...", "1:3"], [":", -1], [":", "2:"], [":", 0, "::2"]), keras=False),
+        *plain("GetItem", *items([":", "-1:", 3]), keras=False),
+        *plain("GetItem", *items([":", ":", None, 1]), shape=(None, 3, 4), keras=False),
+    ],
+    "SlicingOpLambda": [
+        *plain("SlicingOpLambda", *specs([":", ":", "1:3"], [":", -1], [":", "2:", None, "::2"]), keras=False),
+        *plain("SlicingOpLambda", *specs(["...", 1], [":", 0]), shape=(None, 3, 4), keras=False),
+    ],
     "RepeatVector": plain("RepeatVector", {"n": 3}, {"n": 1}, shape=(4,)),
     "Attention": [
-        *plain("Attention", {"use_scale": False, "score_mode": "dot"}, {"dropout": 0.5}, shape=(5, 4), n_inputs=2),
-        *plain("Attention", {}, shape=(5, 4), n_inputs=3),
+        *of("Attention", ROWS, ({"use_scale": True, "score_mode": "dot"}, {"scale": ()}), n_inputs=2),
+        *of(
+            "Attention", ROWS, ({"use_scale": True, "score_mode": "concat"}, {"scale": (), "concat_score_weight": ()}),
+            n_inputs=2,
+        ),
+        *of("Attention", ROWS, ({"score_mode": "concat"}, {"concat_score_weight": ()}), n_inputs=2),
+        *plain("Attention", {"use_scale": False, "dropout": 0.5}, shape=ROWS, n_inputs=3),
+        *plain("Attention", *PAIRS, shape=ROWS, n_inputs=2, keras=False),
+    ],
+    "AdditiveAttention": [
+        *of("AdditiveAttention", ROWS, ({"use_scale": True}, {"scale": (4,)}), n_inputs=2),
+        *plain("AdditiveAttention", {"use_scale": False}, shape=ROWS, n_inputs=3),
+        *plain(
+            *("AdditiveAttention", *({**pair, "use_scale": False} for pair in PAIRS)),
+            shape=ROWS, n_inputs=2, keras=False,
+        ),
+    ],
+    "MultiHeadAttention": [
+        *of("MultiHeadAttention", ROWS, (_HEADS, heads(2, 2, 3, 3, 4)), n_inputs=3),
+        *of(
+            "MultiHeadAttention", ROWS,
+            ({**_HEADS, "use_bias": True, "value_dim": 2, "output_shape": [3]}, heads(2, 2, 3, 2, 3)),
+            ({**_HEADS, "num_heads": 1, "key_dim": 2, "use_bias": False}, heads(1, 1, 2, 2, 4, bias=False)),
+            ({**_HEADS, "value_dim": 5, "attention_axes": [1], "sliding_window": 2}, heads(2, 2, 3, 5, 4)),
+            n_inputs=2,
+        ),
+        *of("MultiHeadAttention", ROWS, ({**_HEADS, "output_shape": 2}, heads(2, 2, 3, 3, 2)), n_inputs=2, keras=False),
+        *of(
+            "MultiHeadAttention", ROWS, *(({**_HEADS, **pair}, heads(2, 2, 3, 3, 4)) for pair in PAIRS),
+            n_inputs=2, keras=False,
+        ),
+    ],
+    "GroupedQueryAttention": [
+        *of("GroupedQueryAttention", ROWS, (_GROUPS, heads(4, 2, 3, 3, 4)), n_inputs=3),
+        *of(
+            "GroupedQueryAttention", ROWS,
+            ({**_GROUPS, "head_dim": 2, "use_bias": True, "sliding_window": 3}, heads(4, 2, 2, 2, 4)),
+            ({**_GROUPS, "num_query_heads": 2, "use_bias": False}, heads(2, 2, 3, 3, 4, bias=False)),
+            ({**_GROUPS, "num_key_value_heads": 1}, heads(4, 1, 3, 3, 4)),
+            n_inputs=2,
+        ),
+        *of(
+            "GroupedQueryAttention", ROWS, *(({**_GROUPS, **pair}, heads(4, 2, 3, 3, 4)) for pair in PAIRS),
+            n_inputs=2, keras=False,
+        ),
+    ],
+    "Dot": [
+        *plain("Dot", {"axes": [2, 2], "normalize": False}, {"axes": 1}, {"axes": -1}, shape=ROWS, n_inputs=2),
+        *plain("Dot", {"axes": 1}, shape=(4,), n_inputs=2),
+        *plain("Dot", {"axes": [3, 3]}, {"axes": 2}, shape=(2, 3, 4), n_inputs=2),
     ],
     "Permute": [
         *plain("Permute", {"dims": [1, 3, 2]}, shape=(None, 3, 4)),
@@ -336,7 +456,11 @@ EXAMPLES: dict[str, list[Example]] = {
     ],
     "ELU": plain("ELU", {"alpha": 1.0}, {"alpha": 0.5}),
     "ThresholdedReLU": plain("ThresholdedReLU", {"theta": 1.0}, {"theta": 0.5}, keras=False),
-    "Softmax": plain("Softmax", {"axis": -1}, {"axis": 2}),
+    "Softmax": [
+        *plain("Softmax", {"axis": -1}, {"axis": 2}),
+        *plain("Softmax", {"axis": 2}, {"axis": -2}, shape=(None, 3, 4)),
+        *plain("Softmax", {"axis": 1}, shape=ROWS),
+    ],
     "PReLU": [
         *of("PReLU", FRAMES, ({"shared_axes": [1]}, {"alpha": (1, 4)})),
         *of("PReLU", (None, 3, 4), ({"shared_axes": [1, 3]}, {"alpha": (1, 3, 1)})),

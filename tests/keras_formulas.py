@@ -21,9 +21,9 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def softmax(x: Array) -> Array:
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+def softmax(x: Array, axis: int = -1) -> Array:
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
 
 
 #: as Keras 3 has them
@@ -213,6 +213,23 @@ def loop(cls: str, config: dict[str, Any], take: Take, x: Array) -> Array | list
     return [first, *(s for state in states for s in state)] if config.get("return_state") else first
 
 
+def conv_loop(config: dict[str, Any], take: Take, x: Array) -> Array | list[Array]:
+    K, R = next(take), next(take)
+    b = next(take) if config.get("use_bias", True) else 0
+    outputs: list[Array] = []
+    for t in range(x.shape[1])[:: -1 if config.get("go_backwards") else 1]:
+        gates = convolve(config, x[:, t], K) + b
+        if not outputs:
+            h = c = np.zeros((*gates.shape[:-1], R.shape[-2]))
+        i, f, g, o = np.split(gates + convolve({"padding": "same"}, h, R), 4, -1)
+        i, f, o = (activate(config, gate, "recurrent_activation") for gate in (i, f, o))
+        c = f * c + i * activate(config, g)
+        h = o * activate(config, c)
+        outputs.append(h)
+    first = np.stack(outputs, 1) if config.get("return_sequences") else h
+    return [first, h, c] if config.get("return_state") else first
+
+
 def plain(cls: str, config: dict[str, Any], take: Take, x: Array) -> Array | list[Array]:
     """A layer of cuDNN as the one whose arrays lie in its place."""
     K, R, b = (np.asarray(a) for a in (next(take), next(take), next(take)))
@@ -289,8 +306,59 @@ def prelu(config: dict[str, Any], take: Take, x: Array) -> Array:
     return np.where(x > 0, x, next(take) * x)
 
 
-def attention(config: dict[str, Any], take: Take, query: Array, value: Array, key: Array | None = None) -> Array:
-    return softmax(query @ (value if key is None else key).transpose(0, 2, 1)) @ value
+def attention(config: dict[str, Any], take: Take, query: Array, value: Array, key: Array | None = None) -> Any:
+    key = value if key is None else key
+    scale = next(take) if config.get("use_scale") else 1
+    if config.get("score_mode", "dot") == "dot":
+        return shared(config, scale * (query @ key.swapaxes(1, 2)), value)
+    pairs = np.tanh(scale * (query[:, :, None] + key[:, None]))
+    return shared(config, next(take) * pairs.sum(-1), value)
+
+
+def additive(config: dict[str, Any], take: Take, query: Array, value: Array, key: Array | None = None) -> Any:
+    pairs = np.tanh(query[:, :, None] + (value if key is None else key)[:, None])
+    return shared(config, (pairs * (next(take) if config.get("use_scale", True) else 1)).sum(-1), value)
+
+
+def shared(config: dict[str, Any], scores: Array, value: Array) -> Any:
+    """The last two axes: queries and keys."""
+    i, j = np.indices(scores.shape[-2:])
+    hidden = (j > i) & config.get("use_causal_mask", False)
+    if config.get("sliding_window"):
+        hidden |= abs(i - j) >= config["sliding_window"]
+    shares = softmax(np.where(hidden, -np.inf, scores))
+    return [shares @ value, shares] if config.get("return_attention_scores") else shares @ value
+
+
+def multi_head(config: dict[str, Any], take: Take, query: Array, value: Array, key: Array | None = None) -> Any:
+    kinds = ("num_query_heads", "head_dim") if "num_query_heads" in config else ("num_heads", "key_dim")
+    heads, width = (config[kind] for kind in kinds)
+    projected = []
+    for x in (query, value if key is None else key, value):
+        W = next(take)
+        y = np.einsum("btd,dhk->bhtk", x, W) + (next(take)[:, None] if config.get("use_bias", True) else 0)
+        projected.append(y.repeat(heads // y.shape[1], axis=1))
+    q, k, v = projected
+    mixed = shared(config, q @ k.swapaxes(2, 3) / np.sqrt(width), v)
+    y, *scores = mixed if isinstance(mixed, list) else [mixed]
+    y = np.einsum("bhtv,hvo->bto", y, next(take)) + (next(take) if config.get("use_bias", True) else 0)
+    return [y, *scores] if scores else y
+
+
+def dot(config: dict[str, Any], take: Take, x: Array, y: Array) -> Array:
+    a, b = config["axes"] if isinstance(config["axes"], list) else [config["axes"]] * 2
+    found = np.stack([np.tensordot(m, n, (a - (a > 0), b - (b > 0))) for m, n in zip(x, y, strict=True)])
+    return found.reshape(len(x), -1) if found.ndim == 1 else found
+
+
+def get_item(config: dict[str, Any], take: Take, x: Array) -> Array:
+    found: list[Any] = []
+    for item in config["item" if "item" in config else "slice_spec"]:
+        if isinstance(item, dict):
+            ends = item.get("config") or item
+            item = slice(ends["start"], ends["stop"], ends["step"]) if "start" in ends else ...
+        found.append(item)
+    return x[tuple(found)]
 
 
 def permute(config: dict[str, Any], take: Take, x: Array) -> Array:
@@ -334,6 +402,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     **{f"GlobalAveragePooling{rank}D": lambda c, take, x: over_places(c, x, np.mean) for rank in (1, 2)},
     **{cls: lambda c, take, x, cls=cls: loop(cls, c, take, x) for cls in ("LSTM", "GRU", "SimpleRNN", "RNN")},
     **{cls: lambda c, take, x, cls=cls: plain(cls, c, take, x) for cls in ("CuDNNLSTM", "CuDNNGRU")},
+    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D"), conv_loop),
     "Bidirectional": bidirectional,
     "TimeDistributed": time_distributed,
     **dict.fromkeys(("Sequential", "Functional", "Model"), sequential),
@@ -342,8 +411,12 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "Embedding": lambda config, take, x: next(take)[x.astype(int)],
     "Flatten": lambda config, take, x: x.reshape(len(x), -1),
     "Reshape": lambda config, take, x: x.reshape(len(x), *config["target_shape"]),
+    **dict.fromkeys(("GetItem", "SlicingOpLambda"), get_item),
     "RepeatVector": lambda config, take, x: np.repeat(x[:, None], config["n"], axis=1),
     "Attention": attention,
+    "AdditiveAttention": additive,
+    **dict.fromkeys(("MultiHeadAttention", "GroupedQueryAttention"), multi_head),
+    "Dot": dot,
     "Permute": permute,
     "Rescaling": lambda config, take, x: x * config["scale"] + config.get("offset", 0),
     **dict.fromkeys(("BatchNormalization", "BatchNormalizationV1"), batch_norm),
@@ -354,7 +427,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "LeakyReLU": leaky_relu,
     "ELU": elu,
     "ThresholdedReLU": lambda config, take, x: np.where(x > config.get("theta", 1.0), x, 0),
-    "Softmax": lambda config, take, x: softmax(x),
+    "Softmax": lambda config, take, x: softmax(x, config.get("axis", -1)),
     "PReLU": prelu,
     "Add": merged(np.add),
     "Subtract": merged(np.subtract),

@@ -119,8 +119,9 @@ INNER_FLOORS = {
         {"config", "weights"},
         {"activations", "files", "tables"},
         {"builder"},
-        {"sizes", "strides"},
-        {"grids", "layers", "merging", "recurrent", "transposed", "wiring"},
+        {"registers", "sizes", "strides"},
+        {"convolved"},
+        {"attention", "grids", "layers", "merging", "recurrent", "slices", "transposed", "wiring"},
         {"driver"},
     ],
     "importers.onnx": [

@@ -174,12 +174,12 @@ def test_inputs_of_two_kinds_are_refused(tmp_path: Path) -> None:
         [
             keras2_input("x", None, 3),
             keras2_input("fixed", 3),
-            (layer("Add", "a"), [[["x", 0, 0, {}], ["fixed", 0, 0, {}]]]),
+            (layer("Concatenate", "a"), [[["x", 0, 0, {}], ["fixed", 0, 0, {}]]]),
         ],
         [["x", 0, 0], ["fixed", 0, 0]],
         [["a", 0, 0]],
     )
-    with pytest.raises(UnsupportedError, match="'fixed' comes once per sequence"):
+    with pytest.raises(UnsupportedError, match="Concatenate 'a': its inputs differ in their axes"):
         keras.load(write_h5(tmp_path / "m.h5", config, {}))
 
 

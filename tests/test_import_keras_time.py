@@ -12,7 +12,7 @@ import pytest
 import undertow
 from keras_files import layer, sequential, streamed, write_h5
 from tolerances import FLOAT32_MODEL
-from undertow import UnsupportedError
+from undertow import ShapeError, UnsupportedError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # Keras's own
 
@@ -137,6 +137,33 @@ def test_what_mixes_time_is_a_clip_where_the_model_fixes_its_size(keras: Any, la
     assert "the whole clip is one frame, for " in ours.source
     X = np.random.default_rng(8).normal(size=(3, 100, 2)).astype(np.float32)
     np.testing.assert_allclose(ours.run(X), np.asarray(model(X).detach()), rtol=0, atol=FLOAT32_MODEL)
+
+
+def test_a_declared_length_that_strides_streams_where_it_is_said_to(keras: Any, tmp_path: Path) -> None:
+    """As a clip, its cell forgets each frame: the line that the warning gives makes a stream of it, of any length."""
+    k = keras.layers
+    layers = [k.Conv1D(4, 3, padding="causal"), k.MaxPooling1D(2), k.LSTM(4, return_sequences=True), k.Dense(2)]
+    model = keras.Sequential([k.Input((24, 3), name="x"), *layers])
+    path = saved(keras, model, tmp_path / "m.keras")
+    with pytest.warns(undertow.ModelWarning, match=r"to be streamed, say so with shapes=\{'x': \(1, None, 3\)\}; if"):
+        clip = undertow.load(path)
+    ours = undertow.load(path, shapes={"x": (1, None, 3)})
+    assert (ours.frames_in, ours.frames_out, ours.latency, clip.frames_in) == (2, 1, 0, 1)
+    X = np.random.default_rng(10).normal(size=(24, 3)).astype(np.float32)
+    want = np.asarray(model(X[None]).detach())[0]
+    np.testing.assert_allclose(clip.run(X[None])[0], want, rtol=0, atol=FLOAT32_MODEL)
+    np.testing.assert_allclose(streamed(ours, X), want, rtol=0, atol=FLOAT32_MODEL)
+    for shape in ((1, None), (1, None, None), (2, None, 3), (1, 24, None), (1, None, 4), (None, 24, 3)):
+        with pytest.raises(ShapeError, match="expected a batch of 1, and None for a time axis alone"):
+            undertow.load(path, shapes={"x": shape})
+
+
+def test_a_clip_that_cannot_stream_is_not_said_to(keras: Any, tmp_path: Path) -> None:
+    k = keras.layers
+    layers = [k.LSTM(4, return_sequences=True), k.Flatten(), k.Dense(2)]
+    path = saved(keras, keras.Sequential([k.Input((24, 3), name="x"), *layers]), tmp_path / "m.keras")
+    with pytest.warns(undertow.ModelWarning, match=r"to be streamed, let axis 1 of the model's input be open \(None\)"):
+        undertow.load(path)
 
 
 def test_what_streams_stays_a_stream(keras: Any, tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def load(
             `Model`. For files of strangers: a small file may ask for a large stream, or a step of seconds.
         fixed: (.onnx) input name -> array: bind inputs as constants, such as one that selects a branch.
         shapes: (.onnx) input name -> shape: sizes that the file leaves open or declares wrong; None for time, or what
-            else stays open. (.keras, .h5) such an input is a whole clip, and one frame.
+            else stays open. (.keras, .h5) such an input is a whole clip, and one frame; with None for axis 1 it is
+            streamed along that, whatever number of timesteps the file declares.
         states: (.onnx) input name -> output name: pairs of tensors that carry a state, where they are not recognised.
             An empty dict says that there are none.
         starts: (.onnx) state input -> array of its shape: what a sequence starts with, zeros where not given.

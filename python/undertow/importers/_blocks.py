@@ -66,17 +66,19 @@ def add_cell(
     attrs: dict[str, Any] | None = None,
     gate: Iterable[str] = (),
     forgets: bool = False,
+    starts: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Add a recurrent node with its states; give its outputs, (h,) or (h, c).
 
     Args:
         gate: the value that tells frames of the sequence from others, or nothing.
         forgets: with attr `steps`, every frame starts from zero: no states.
+        starts: values that it starts from then, in place of zero.
     """
     name = graph.unique_name(name)
     units = weights["R"].shape[1]
     if forgets:
-        outputs = graph.add(op, [x], name=name, attrs=attrs, weights=weights)
+        outputs = graph.add(op, [x, *starts], name=name, attrs=attrs, weights=weights)
         return (outputs,) if isinstance(outputs, str) else tuple(outputs)
     states = [graph.state(f"{name}.{letter}", (units,)) for letter in ("hc" if op == "lstm" else "h")]
     outputs = graph.add(op, [x, *gate], name=name, attrs=attrs, weights=weights, states=states)

@@ -20,7 +20,7 @@ from ...weights.in_memory import as_path
 from .. import state_dict
 from .._memory import cells_in_frames, goes_through_rows, remembers, warn
 from . import strides, wiring
-from .builder import NeedsClip, Tensor
+from .builder import NeedsClip, Shapes, Tensor
 from .config import brief
 from .driver import KerasModel
 from .files import KerasFile, WeightsOnlyError, parse_version, read
@@ -35,21 +35,24 @@ def load(
     *,
     keras_version: str | None = None,
     assume_unmasked: bool = False,
-    shapes: Mapping[str, Iterable[int]] | None = None,
+    shapes: Mapping[str, Iterable[int | None]] | None = None,
 ) -> Graph:
     """Read a Keras model.
 
     A layer's `stateful` makes no difference: a stream always carries its state on. Inputs that a model uses only as the
-    initial state of a cell become that state.
+    initial state of a cell become that state. Inputs without an axis of time, beside others that have one, are given
+    with every frame, and stay the same over a sequence.
 
     Args:
         path: a `.keras` archive or an `.h5` file of a whole model.
         keras_version: the version that wrote the file, such as "2" or "3.4", for files that do not say it; it decides
             what `hard_sigmoid` means.
-        assume_unmasked: promise that masks (`Masking`, `mask_zero`) never hide a timestep of your input.
+        assume_unmasked: promise that masks (`Masking`, `mask_zero`, `mask=` of a call) never hide a timestep of your
+            input.
         shapes: input name -> shape, batch 1 in front: such an input is a whole clip, and one frame. For models that mix
             time (strided convolutions, pools, Flatten over time) and cannot be streamed. Where the model fixes all
-            sizes itself and works no other way, that happens without.
+            sizes itself and works no other way, that happens without. With None for axis 1 the input is streamed along
+            it, though the model fixes how many timesteps there are: `{"x": (1, None, 40)}`.
 
     Returns:
         A graph whose inputs and outputs are named as in the model.
@@ -67,8 +70,8 @@ def load(
     if keras_version is not None and stated is None:
         raise ValueError(f"keras_version must look like '2' or '3.4', got {keras_version!r}")
     try:
-        clips = {name: tuple(int(n) for n in shape) for name, shape in (shapes or {}).items()}
-        return _graph(path, stated, assume_unmasked, clips)
+        sizes = {name: tuple(None if n is None else int(n) for n in s) for name, s in (shapes or {}).items()}
+        return _graph(path, stated, assume_unmasked, sizes)
     except WeightsOnlyError:
         return state_dict.load(path)  # wires what is unambiguous, or says what to write
     except Error as error:
@@ -91,36 +94,32 @@ def _read(builder: KerasModel, file: KerasFile) -> tuple[Layer, list[tuple[str, 
 
 
 def _built(
-    path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: dict[str, tuple[int, ...]]
+    path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: Shapes
 ) -> tuple[KerasModel, Layer, list[tuple[str, Tensor]]]:
     """The model frame by frame; else, where it fixes its sizes, as one clip; else with several timesteps in a frame."""
 
-    def build(
-        clips: dict[str, tuple[int, ...]], steps: int | None
-    ) -> tuple[KerasModel, Layer, list[tuple[str, Tensor]]]:
+    def build(sizes: Shapes, steps: int | None) -> tuple[KerasModel, Layer, list[tuple[str, Tensor]]]:
         file = read(path)
-        builder = KerasModel(Graph(path.stem), file.version or stated, assume_unmasked, clips, steps)
+        builder = KerasModel(Graph(path.stem), file.version or stated, assume_unmasked, sizes, steps)
         try:
             return builder, *_read(builder, file)
         except UnsupportedError as error:
-            whole = not clips and builder.fixed and set(builder.fixed) == set(builder.graph.inputs)
+            whole = not sizes and builder.fixed and set(builder.fixed) == set(builder.graph.inputs)
             if whole and steps is None:
                 try:
-                    clip = build(builder.fixed, None)
+                    clip = build({**builder.fixed}, None)
                 except Error as of_clip:
                     raise of_clip if isinstance(error, NeedsClip) else UnsupportedError(str(error)) from None
                 clip[0].notes.append(f"the whole clip is one frame, for {str(error).partition(';')[0]}")
                 return clip
             if not isinstance(error, NeedsSteps) or error.steps <= (steps or 0):
                 raise
-            return build(clips, error.steps)
+            return build(sizes, error.steps)
 
     return build(shapes, None)
 
 
-def _graph(
-    path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: dict[str, tuple[int, ...]]
-) -> Graph:
+def _graph(path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: Shapes) -> Graph:
     builder, model, outputs = _built(path, stated, assume_unmasked, dict(shapes))
     graph = builder.graph
     if builder.shapes:
@@ -146,8 +145,14 @@ def _graph(
     graph.note("; ".join([f"Keras {version}", *builder.notes]))
     if not (shapes or remembers(graph)) and (cells := cells_in_frames(graph)):
         said = goes_through_rows(f"{cells[0].op} {quoted(cells[0].name)}")
-        clip = {name: (1, *graph.shape(name)) for name in graph.inputs}
-        text = f"{said}. If these are timesteps to be streamed, let axis 1 of the model's input be open (None)"
+        clip: Shapes = {name: (1, *graph.shape(name)) for name in graph.inputs}
+        walked = [name for name in graph.inputs if len(graph.shape(name)) > (graph.values[name].dtype == "float32")]
+        along: Shapes = {name: (1, None, *graph.shape(name)[1:]) for name in walked}
+        streams = "let axis 1 of the model's input be open (None)"
+        with suppress(Error):
+            _built(path, stated, assume_unmasked, dict(along))
+            streams = f"say so with shapes={shown(along)}"
+        text = f"{said}. If these are timesteps to be streamed, {streams}"
         with suppress(Error):
             _built(path, stated, assume_unmasked, dict(clip))
             text += f"; if a frame is a whole clip, say so with shapes={shown(clip)}"

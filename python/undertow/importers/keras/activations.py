@@ -38,6 +38,19 @@ def activation(config: Config, key: str = "activation") -> Activation | str:
     return _activation(f"{config.where}: {key}", config.get(key, "linear"), config.version)
 
 
+def cell_activation(config: Config, key: str) -> Activation:
+    """The activation of a cell, which must be said.
+
+    Raises:
+        UnsupportedError: one that is no function of each element alone.
+    """
+    config.required(key)
+    function = activation(config, key)
+    if not isinstance(function, Activation):
+        raise UnsupportedError(f"{config.where}: {key} = {function!r} is not supported inside a cell")
+    return function
+
+
 def _activation(where: str, value: Any, version: tuple[int, ...] | None) -> Activation | str:
     if value is None:
         return ACTIVATIONS["linear"]

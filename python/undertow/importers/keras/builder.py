@@ -12,24 +12,32 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..._text import shown
 from ...errors import FormatError, ShapeError, UnsupportedError
 from ...ir.activations import IDENTITY, Activation
 from ...ir.graph import Graph
 from .. import _blocks as blocks
 from .config import MAX_WIDTH, Config, brief, dtype_name
 from .tables import Layer
-from .traits import traits
+from .traits import ALIASES, traits
 from .weights import Weights
 
 
 class NeedsClip(UnsupportedError):
     """A layer that looks at other timesteps than its own, as it may where all of them are in one frame."""
 
+    @classmethod
+    def of(cls, what: str) -> NeedsClip:
+        return cls(f"{what}: it looks at the whole sequence, which a stream has not; give the clip's size: shapes=")
+
 
 #: models in models, at most
 MAX_DEPTH = 16
 #: where Keras's own classes live; anything else is somebody's own class, whatever its name
-MODULES = ("keras.layers", "keras.models", "keras.src.layers", "keras.src.models", "keras.src.engine", "keras.engine")
+MODULES = (
+    *("keras.layers", "keras.models", "keras.src.layers", "keras.src.models", "keras.src.engine", "keras.engine"),
+    *("tf_keras.layers", "tf_keras.src.layers", "tf_keras.src.models", "tf_keras.src.engine"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class Tensor:
         late: the first so many frames are none of it: a convolution without padding gives fewer frames than it takes,
             and frame t is here the one that ends with timestep t.
         rows: in a model that strides along time, how many timesteps of it are in a frame of the graph: its first axis.
+        outer: inside of a TimeDistributed, how many axes before a frame are none of the layer's own.
+        static: the same at every timestep of a sequence, though it has no time axis: it depends on such inputs alone.
         state_shape: set for a model input that is the initial state of a cell and nothing else; it has no value.
     """
 
@@ -54,12 +64,16 @@ class Tensor:
     padded: tuple[int, int] = (0, 0)
     late: int = 0
     rows: int = 0
+    outer: int = 0
+    static: bool = False
 
     def like(self, value: str) -> Tensor:
         """Another frame over the same axes."""
         return replace(self, value=value)
 
 
+#: input -> shape with batch 1 in front; None where an axis is open
+Shapes: TypeAlias = dict[str, tuple[int | None, ...]]
 #: an output of a layer, or how to make it when somebody asks
 Output: TypeAlias = Tensor | Callable[[], Tensor]
 
@@ -71,7 +85,8 @@ class Builder(ABC):
         graph: an empty graph.
         version: the Keras version that wrote the file; None when unknown.
         assume_unmasked: the caller promises that masks never hide a timestep.
-        shapes: inputs that are one clip each, a frame without a time axis: name -> shape with batch 1 in front.
+        shapes: inputs that are one clip each, a frame without a time axis: name -> shape with batch 1 in front; with
+            None for axis 1 those that have time there, of any length.
         steps: timesteps of the inputs in a frame of the graph, for a model that strides along time; None: the frame is
             the timestep.
     """
@@ -81,12 +96,13 @@ class Builder(ABC):
         graph: Graph,
         version: tuple[int, ...] | None,
         assume_unmasked: bool,
-        shapes: dict[str, tuple[int, ...]] | None = None,
+        shapes: Shapes | None = None,
         steps: int | None = None,
     ) -> None:
         self.graph = graph
         self.steps = steps
         self.shapes = dict(shapes or {})
+        self.is_clip = any(None not in shape for shape in self.shapes.values())
         self.version = version
         self.assume_unmasked = assume_unmasked
         self.time_major = False
@@ -102,12 +118,14 @@ class Builder(ABC):
         """Its configuration, of which keys that must say something have been looked at."""
         return Config(layer.where, layer.config, layer.row, self.version)
 
-    def layer(self, table: Any, inside: Layer | None = None) -> Layer:
-        """Parse the description of a layer; classes that are not Keras's own are refused."""
+    def layer(self, table: Any, inside: Layer | None = None, any_operation: bool = False) -> Layer:
+        """Parse the description of a layer; classes that are not Keras's own are refused, and operations that are
+        none of layers too, unless the caller looks at them later: one that only masks read may be any."""
         place = f" in {inside.where}" if inside else ""
         if not isinstance(table, dict) or not isinstance(table.get("class_name"), str):
             raise FormatError(f"a layer{place} must be an object with a class_name, got {brief(table)}")
-        cls, config, module = table["class_name"], table.get("config"), table.get("module")
+        called, config, module = str(table["class_name"]), table.get("config"), table.get("module")
+        cls = ALIASES.get(called, called)
         if isinstance(config, list) and traits(cls).of == "sequential":  # Keras before 2.2.3
             config = {"layers": config}
         if not isinstance(config, dict):
@@ -124,9 +142,23 @@ class Builder(ABC):
             raise UnsupportedError(
                 f"{layer.where}: {brief(registered or f'{module}.{cls}')} is not one of Keras's own layers"
             )
-        if layer.is_operation and not layer.row.as_op:
-            raise UnsupportedError(f"{layer.where}: the operation {module}.{cls} is not supported")
+        if not any_operation:
+            self.check_operation(layer)
         return layer
+
+    def check_operation(self, layer: Layer) -> None:
+        """Refuse an operation of keras.ops that is not computed."""
+        if layer.is_operation and not layer.row.as_op:
+            module = layer.table.get("module")
+            raise UnsupportedError(f"{layer.where}: the operation {module}.{shown(layer.cls)} is not supported")
+
+    def promised(self, what: str) -> None:
+        """Refuse what hides timesteps, unless the caller has promised that it hides none."""
+        if not self.assume_unmasked:
+            raise UnsupportedError(
+                f"{what} is not supported: in a stream every frame counts; "
+                "pass assume_unmasked=True if your input never holds padding, then it changes nothing"
+            )
 
     def resolve(self, output: Output) -> Tensor:
         return output if isinstance(output, Tensor) else output()
@@ -186,9 +218,15 @@ class Builder(ABC):
             self.fixed[name] = (1, *shape[1:])
         if clip is not None:
             known = list(zip(shape[1:], clip[1:], strict=False))
-            if len(clip) != len(shape) or clip[0] != 1 or not all(n in (None, given) for n, given in known):
-                raise ShapeError(f"{where}: shapes= says {clip}, but the model {brief(shape)}; expected a batch of 1")
+            is_open = len(clip) == len(shape) > (1 if takes_ids else 2) and clip[1] is None and None not in clip[2:]
+            fits = all(n in (None, given) for n, given in known[is_open:])
+            if len(clip) != len(shape) or clip[0] != 1 or not fits or (None in clip and not is_open):
+                raise ShapeError(
+                    f"{where}: shapes= says {clip}, but the model {brief(shape)}; expected a batch of 1, and None for "
+                    "a time axis alone"
+                )
             shape = clip
+            clip = None if is_open else clip
         time = clip is None and len(shape) >= (2 if takes_ids else 3)
         frame = tuple(shape[2:] if time else shape[1:])
         if not all(type(n) is int and 0 < n <= MAX_WIDTH for n in frame):

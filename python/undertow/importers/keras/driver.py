@@ -43,6 +43,7 @@ class KerasModel(Builder):
             raise FormatError(f"{layer.where}: beyond {MAX_CALLS} calls of layers")
         self.graph.origin.take(layer.cls)
         row = layer.row
+        self.check_operation(layer)
         if not row.converter and not row.unchanged:
             raise UnsupportedError(f"{layer.where}: this layer is not supported{why_refused(layer.cls)}")
         if initial and not row.states:
@@ -55,7 +56,11 @@ class KerasModel(Builder):
                     f"{layer.where}: takes frames of padding in time {t.padded}; expected a convolution behind a "
                     "ZeroPadding along time"
                 )
-        outputs = self._converted(layer, inputs, initial, weights)
+        static = all(t.static for t in inputs)
+        outputs = [
+            replace(output, static=static and output.static) if isinstance(output, Tensor) else output
+            for output in self._converted(layer, inputs, initial, weights)
+        ]
         if isinstance(weights, LegacyWeights) and weights.left_over and not row.unchanged:
             raise FormatError(f"{layer.where}: arrays {weights.left_over[:4]} belong to nothing in its configuration")
         for output in outputs:
@@ -69,16 +74,16 @@ class KerasModel(Builder):
             self.exactly(layer, inputs, row.inputs)
         several = max((t.rows for t in inputs), default=0)
         if several and not row.rows:
-            what = "runs backwards" if row.states else "not supported"
+            what = "runs backwards" if row.states and not row.rank else "not supported"
             raise UnsupportedError(
                 f"{layer.where}: {what} in a model that strides along time ({several} timesteps are in a "
                 f"frame here); supported there: {', '.join(sorted(ALIKE))}; or give the clip's size: shapes="
             )
         config = self.config(layer)
         if row.masks == ALWAYS:
-            self._refuse_mask(f"{layer.where}: it hides timesteps from the layers behind it, which")
+            self.promised(f"{layer.where}: it hides timesteps from the layers behind it, which")
         elif row.masks and config.flag(row.masks):
-            self._refuse_mask(f"{layer.where}: {row.masks} = True")
+            self.promised(f"{layer.where}: {row.masks} = True")
         if row.unchanged:
             config.finish()
             return [*inputs]
@@ -91,10 +96,3 @@ class KerasModel(Builder):
         if alike and isinstance(outputs, Tensor):
             return [replace(outputs, time=inputs[0].time)]
         return outputs if isinstance(outputs, list) else [outputs]
-
-    def _refuse_mask(self, what: str) -> None:
-        if not self.assume_unmasked:
-            raise UnsupportedError(
-                f"{what} is not supported: in a stream every frame counts; "
-                "pass assume_unmasked=True if your input never holds padding, then it changes nothing"
-            )

@@ -14,7 +14,7 @@ from ...ir.activations import IDENTITY, Activation
 from .. import _blocks as blocks
 from .activations import LAYERS as ACTIVATION_LAYERS
 from .activations import activation
-from .builder import Builder, Output, Tensor, activate
+from .builder import Builder, NeedsClip, Output, Tensor, activate
 from .config import Config, brief
 from .tables import Layer, leaves
 from .traits import EACH, names
@@ -25,9 +25,31 @@ def activation_layer(b: Builder, layer: Layer, config: Config, x: Tensor, weight
     """Activation, ReLU and its kin, Softmax."""
     function = ACTIVATION_LAYERS[layer.row.of](config)
     if layer.row.of == "softmax":
-        _last_axis(b, config, x, config.get("axis", -1))
+        return _softmax(b, layer, config, x)
     config.finish()
     return activate(b, layer, x, function)
+
+
+def _softmax(b: Builder, layer: Layer, config: Config, x: Tensor) -> Tensor:
+    """Over any axis of a frame."""
+    axis = config.get("axis", -1)
+    config.finish()
+    shape = b.graph.shape(x.value)
+    lead = 1 + x.time - x.outer
+    one = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+    rank = lead + len(shape)
+    if type(one) is not int or not -rank <= one < rank or one % rank == 0:
+        raise UnsupportedError(f"{layer.where}: axis = {brief(axis)} is not supported; expected 1 to {rank - 1}, or -1")
+    place = one % rank - lead
+    if place < x.outer + (x.rows > 0):
+        raise NeedsClip.of(f"{layer.where}: axis = {brief(axis)}")
+    if place == len(shape) - 1:
+        return activate(b, layer, x, "softmax")
+    turned = np.moveaxis(blocks.positions(shape), place, -1)
+    turned_back = np.moveaxis(blocks.positions(turned.shape), -1, place)
+    inner = blocks.rearrange(b.graph, x.value, turned, f"{layer.name}_turned")
+    shares = b.graph.add("softmax", [inner], name=layer.name)
+    return x.like(blocks.rearrange(b.graph, shares, turned_back, f"{layer.name}_back"))
 
 
 def time_distributed(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> list[Output]:
@@ -48,8 +70,11 @@ def time_distributed(b: Builder, layer: Layer, config: Config, x: Tensor, weight
             f"supported there: {alone}"
         )
     with b.nested(layer):  # the inner layer sees (batch * time, *frame): a frame without a time axis
-        outputs = b.call(inner, [replace(x, time=False, rows=0)], [], weights.part("layer"))
-    return [replace(b.resolve(o), time=x.time, length=x.length, late=x.late, rows=x.rows) for o in outputs]
+        outer = x.outer + (x.rows > 0 or not x.time)
+        outputs = b.call(inner, [replace(x, time=False, rows=0, outer=outer)], [], weights.part("layer"))
+    return [
+        replace(b.resolve(o), time=x.time, length=x.length, late=x.late, rows=x.rows, outer=x.outer) for o in outputs
+    ]
 
 
 def dense(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:

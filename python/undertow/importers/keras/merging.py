@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from ...errors import FormatError, UnsupportedError
 from .. import _blocks as blocks
-from .builder import Builder, NeedsClip, Tensor
+from .builder import Builder, Tensor
 from .config import Config, brief
 from .tables import Layer
 from .weights import Weights
@@ -18,7 +19,8 @@ from .weights import Weights
 def arithmetic(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], weights: Weights) -> Tensor:
     """Add and its kin, element by element."""
     config.finish()
-    shapes = _shapes(b, layer, inputs)
+    inputs = inputs if layer.is_operation else _in_time(inputs)
+    shapes = _shapes(b, layer, inputs, any_rank=not layer.is_operation)
     lengths = {t.length for t in inputs}
     if 1 in lengths and len(lengths) > 1:
         raise UnsupportedError(f"{layer.where}: an input of a single timestep meets all of another; not supported")
@@ -71,27 +73,19 @@ def concatenate(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], 
     return inputs[0].like(blocks.rearrange(b.graph, y, order, f"{layer.name}_order"))
 
 
-def attention(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], weights: Weights) -> Tensor:
-    """softmax(query key^T) value, of the rows of a frame. inputs: query, value and, if it is another, key."""
-    config.finish()
-    if not 2 <= len(inputs) <= 3:
-        raise FormatError(f"{layer.where}: takes two or three inputs, got {len(inputs)}")
-    if any(t.time for t in inputs):
-        raise NeedsClip(f"{layer.where}: it looks at the whole sequence")
-    query, value, key = (t.value for t in (*inputs, inputs[1])[:3])
-    shapes = [b.graph.shape(v) for v in (query, value, key)]
-    if any(len(s) != 2 for s in shapes) or shapes[0][1] != shapes[2][1] or shapes[1][0] != shapes[2][0]:
-        raise FormatError(f"{layer.where}: query, value and key of shapes {shapes} do not fit together")
-    n = (shapes[0][0], shapes[2][0])
-    blocks.check_frame(layer.where, n[0] * n[1])
-    turned = blocks.rearrange(b.graph, key, blocks.positions(shapes[2]).T, f"{layer.name}_key")
-    scores = b.graph.add("matmul", [query, turned], name=f"{layer.name}_scores")
-    shares = b.graph.add("softmax", [scores], name=f"{layer.name}_shares")
-    return inputs[0].like(b.graph.add("matmul", [shares, value], name=layer.name))
+def _in_time(inputs: list[Tensor]) -> list[Tensor]:
+    """What is the same at every timestep goes with each of another input: a layer puts the axes that a tensor lacks
+    behind the batch.
+    """
+    timed = next((t for t in inputs if t.time), None)
+    if timed is None:
+        return inputs
+    along = {"time": True, "length": timed.length, "late": timed.late}
+    return [replace(t, **along) if t.static and not t.time else t for t in inputs]  # type: ignore[arg-type]
 
 
-def _shapes(b: Builder, layer: Layer, inputs: list[Tensor]) -> list[tuple[int, ...]]:
-    """The shapes of frames that belong to the same timesteps.
+def _shapes(b: Builder, layer: Layer, inputs: list[Tensor], any_rank: bool = False) -> list[tuple[int, ...]]:
+    """The shapes of frames that belong to the same timesteps, and have as many axes unless they may have any.
 
     Raises:
         FormatError: too few of them.
@@ -100,7 +94,7 @@ def _shapes(b: Builder, layer: Layer, inputs: list[Tensor]) -> list[tuple[int, .
     if len(inputs) < 2:
         raise FormatError(f"{layer.where}: takes at least 2 inputs, got {len(inputs)}")
     shapes = [b.graph.shape(t.value) for t in inputs]
-    if len({t.time for t in inputs}) > 1 or len({len(s) for s in shapes}) > 1:
+    if len({t.time for t in inputs}) > 1 or (not any_rank and len({len(s) for s in shapes}) > 1):
         raise UnsupportedError(
             f"{layer.where}: its inputs differ in their axes (frames {shapes}, time {[t.time for t in inputs]})"
         )

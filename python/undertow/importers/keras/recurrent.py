@@ -8,6 +8,7 @@ wants that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -16,13 +17,15 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, ShapeError, UnsupportedError
-from ...ir.activations import SIGMOID, TANH, Activation
+from ...ir.activations import SIGMOID, TANH
 from ...ir.grids import gather
 from ...layers.from_keras import cudnn_kernels
 from .. import _blocks as blocks
-from .activations import activation
-from .builder import Builder, Output, Tensor
+from .activations import cell_activation
+from .builder import Builder, NeedsClip, Output, Tensor
 from .config import Config, brief
+from .convolved import ConvolvedCell, convolved_cell
+from .registers import carried, write
 from .tables import Layer
 from .traits import inside, why_refused
 from .weights import Weights
@@ -40,6 +43,55 @@ class Cell:
     attrs: dict[str, Any]
     weights: dict[str, np.ndarray]
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of its states: h, and c of an LSTM."""
+        return [(self.units,)] * (2 if self.op == "lstm" else 1)
+
+    def add(
+        self, b: Builder, layer: Layer, x: Tensor, name: str, reverse: bool, steps: bool, starts: list[str]
+    ) -> tuple[str, ...]:
+        """Its states at every timestep, in the order of the input.
+
+        Args:
+            steps: the sequence lies inside one frame.
+            starts: what its states are at first, or nothing: zero.
+        """
+        attrs = {**self.attrs, "reverse": reverse, **({"steps": True} if steps or x.rows else {})}
+        if starts and not steps:
+            return self._started(b, layer, x, name, attrs, starts)
+        gate = b.gate(layer, x)
+        return blocks.add_cell(
+            b.graph,
+            self.op,
+            x.value,
+            name=name,
+            weights=self.weights,
+            attrs=attrs,
+            gate=gate,
+            forgets=steps,
+            starts=starts,
+        )
+
+    def _started(
+        self, b: Builder, layer: Layer, x: Tensor, name: str, attrs: dict[str, Any], starts: list[str]
+    ) -> tuple[str, ...]:
+        """Over time, from a state that is computed: registers hold it, and the cell starts from them in each timestep.
+
+        What runs backwards begins at the end: it runs forwards in the sequence turned around.
+        """
+        graph, reverse = b.graph, attrs["reverse"]
+        if reverse:
+            x = x.like(graph.add("flip", [x.value], name=f"{name}_turned"))
+        name = graph.unique_name(name)
+        states, before = carried(b, layer, x, name, self.shapes, starts)
+        attrs = {**attrs, "reverse": False}
+        added = graph.add(self.op, [x.value, *before], name=name, attrs=attrs, weights=self.weights)
+        outputs = (added,) if isinstance(added, str) else tuple(added)
+        after = [_last_step(b, f"{value}_row", False, value).value if x.rows else value for value in outputs]
+        write(b, layer, x, states, after)
+        return tuple(graph.add("flip", [value], name=f"{value}_back") for value in outputs) if reverse else outputs
+
 
 def recurrent(
     b: Builder,
@@ -54,21 +106,24 @@ def recurrent(
     """LSTM, GRU, SimpleRNN, RNN.
 
     Args:
-        initial: model inputs that give the initial state, or none.
+        initial: the initial state, or none: model inputs that are that state and nothing else, or what layers compute.
         flip: give the outputs of a layer that goes backwards in its own order, as Keras does.
 
     Returns:
         The layer's output, then its final states when it has return_state.
     """
-    steps = not x.time and len(b.graph.shape(x.value)) == 2  # the sequence lies inside one frame
-    if not x.time and not steps:
+    steps = not x.time and not layer.row.rank and len(b.graph.shape(x.value)) == 2  # the sequence lies inside one frame
+    if not x.time and not steps and not layer.row.rank:
         raise UnsupportedError(f"{layer.where}: its input has no time axis (batch, time, features)")
     b.check_time_major(layer, config.flag("time_major"))
     if config.flag("stateful") and (layer.shared or steps):
         what = "a sequence inside a frame" if steps else "a layer that is called several times"
         raise UnsupportedError(f"{layer.where}: stateful = True of {what} is not supported")
     sequences, states_too, reverse = (config.flag(k) for k in ("return_sequences", "return_state", "go_backwards"))
-    if layer.row.inner:
+    cells: Sequence[Cell | ConvolvedCell]
+    if layer.row.rank:
+        cells = [convolved_cell(b, layer, config, x, weights.part("cell"))]
+    elif layer.row.inner:
         inner = b.layer(config.required(layer.row.inner), layer)
         config.finish()
         cells = _cells_of_rnn(b, inner, _width(b, layer, x), weights.part("cell"))
@@ -84,19 +139,13 @@ def recurrent(
             "convolution before it has no padding; expected padding = 'causal' or 'same' there, or the clip's size: "
             "shapes="
         )
-    if steps and initial:
-        raise UnsupportedError(f"{layer.where}: initial_state of a sequence inside a frame is not supported")
-    _check_initial(layer, cells, initial)
+    starts = _starts(b, layer, cells, initial, steps)
 
     h: str = x.value
     finals: list[str] = []
-    for i, cell in enumerate(cells):
+    for i, (cell, start) in enumerate(zip(cells, starts, strict=True)):
         name = layer.name if len(cells) == 1 else f"{layer.name}_cell{i}"
-        attrs = {**cell.attrs, "reverse": reverse, **({"steps": True} if steps or x.rows else {})}
-        gate = b.gate(layer, x)
-        outputs = blocks.add_cell(
-            b.graph, cell.op, h, name=name, weights=cell.weights, attrs=attrs, gate=gate, forgets=steps
-        )
+        outputs = cell.add(b, layer, x.like(h), name, reverse, steps, start)
         h = outputs[0]
         finals += outputs
     if states_too and len(cells) > 1:
@@ -235,8 +284,8 @@ def _cell(layer: Layer, config: Config, n_in: int, weights: Weights) -> Cell:
     n_gates = {"rnn": 1, "gru": 3, "lstm": 4}[op]
     if layer.row.cudnn:
         return _cudnn_cell(layer, config, units, n_in, n_gates, weights)
-    act = _cell_activation(config, "activation")
-    gate = None if op == "rnn" else _cell_activation(config, "recurrent_activation")
+    act = cell_activation(config, "activation")
+    gate = None if op == "rnn" else cell_activation(config, "recurrent_activation")
     use_bias = config.flag("use_bias", True)
     reset_after = op == "gru" and config.flag("reset_after")  # files from before the key existed mean False
     config.finish()
@@ -272,24 +321,31 @@ def _cudnn_cell(layer: Layer, config: Config, units: int, n_in: int, n_gates: in
     return Cell(op, units, attrs, blocks.gated_weights(op, kernel, recurrent_kernel, summed))
 
 
-def _cell_activation(config: Config, key: str) -> Activation:
-    config.required(key)
-    function = activation(config, key)
-    if not isinstance(function, Activation):
-        raise UnsupportedError(f"{config.where}: {key} = {function!r} is not supported inside a cell")
-    return function
+def _starts(
+    b: Builder, layer: Layer, cells: Sequence[Cell | ConvolvedCell], initial: list[Tensor], steps: bool
+) -> list[list[str]]:
+    """What each cell starts from where layers compute it; nothing where that is zero, or the state that a caller gives.
 
-
-def _check_initial(layer: Layer, cells: list[Cell], initial: list[Tensor]) -> None:
-    """Inputs that give a cell's initial state are that state: nothing to add, only to check."""
-    if not initial:
-        return
-    widths = [cell.units for cell in cells for _ in range(2 if cell.op == "lstm" else 1)]
-    if any(t.state_shape is None for t in initial):
+    Raises:
+        ShapeError: a state of another width.
+        NeedsClip: in a stream, what another sequence gives at its end.
+    """
+    wanted = [shape for cell in cells for shape in cell.shapes]
+    shapes = [b.graph.shape(t.value) if t.state_shape is None else t.state_shape for t in initial]
+    if initial and (any(t.time for t in initial) or shapes != wanted):
+        times = " with an axis of time" if any(t.time for t in initial) else ""
+        raise ShapeError(f"{layer.where}: initial_state has shapes {shapes}{times}, expected {wanted}")
+    computed = [t for t in initial if t.state_shape is None]
+    if not computed:
+        return [[] for _ in cells]
+    if len(computed) < len(initial):
         raise UnsupportedError(
-            f"{layer.where}: initial_state that other layers compute is not supported; "
-            "expected inputs of the model that are used for nothing else"
+            f"{layer.where}: initial_state is in part an input of the model, in part what layers compute; not supported"
         )
-    shapes = [t.state_shape for t in initial]
-    if shapes != [(w,) for w in widths]:
-        raise ShapeError(f"{layer.where}: initial_state has shapes {shapes}, expected {[(w,) for w in widths]}")
+    if not steps and not all(t.static for t in computed):
+        raise NeedsClip(
+            f"{layer.where}: its initial_state is known when another sequence has ended, and its own begins then, "
+            "which no stream of both can do; give the clip's size: shapes="
+        )
+    values = iter(t.value for t in initial)
+    return [[next(values) for _ in cell.shapes] for cell in cells]

@@ -21,6 +21,12 @@ MANY = 0
 #: hides timesteps whatever its configuration says
 ALWAYS = "*"
 
+#: arguments of a call that are masks: they hide timesteps
+MASKS = frozenset({"mask", "query_mask", "value_mask", "key_mask"})
+#: arguments of a call that count as configuration: that of this call alone
+SETTINGS = frozenset({"item", "slice_spec", "return_attention_scores", "use_causal_mask"})
+#: arguments of a call that are further inputs
+TENSORS = frozenset({"value", "key"})
 #: keys of any layer that change nothing at inference
 IGNORED = frozenset(
     {
@@ -52,6 +58,8 @@ class LayerClass:
         padded: it uses what a ZeroPadding before it has added in time.
         rows: how it treats a frame of several timesteps (EACH ...); "": not at all.
         as_op: keras.ops has an operation of this name that computes the same.
+        call: what a call of it may say behind its first input, in order: tensors, masks, and what `SETTINGS` lists.
+        parts: objects in it have arrays, of roles that dense layers know.
         arrays: roles of its own arrays, in the order in which Keras makes them.
         ignored: keys, beside those of any layer, that change nothing at inference.
         only: key -> what it may say; the first is meant where it is missing.
@@ -73,6 +81,8 @@ class LayerClass:
     padded: bool = False
     rows: str = ""
     as_op: bool = False
+    call: tuple[str, ...] = ()
+    parts: bool = False
     arrays: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -81,7 +91,7 @@ class LayerClass:
     @property
     def group(self) -> str:
         """What its groups in a `.keras` archive are called; "" where it has no arrays."""
-        if not self.arrays and not self.inner:
+        if not (self.arrays or self.inner or self.parts):
             return ""
         words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", self.name)
         return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
@@ -110,20 +120,48 @@ _OF_BATCHES = {
 }
 _CHANNELS = {"data_format": ("channels_last", None)}
 
-_MODEL: dict[str, Any] = {"inputs": MANY, "inner": "layers", "rows": LAYERS}
-_LOOP: dict[str, Any] = {"states": True, "inside": ("Bidirectional",), "rows": STEPS}
+_MODEL: dict[str, Any] = {"inputs": MANY, "inner": "layers", "rows": LAYERS, "call": ("training", "mask")}
+_STATES: dict[str, Any] = {"states": True, "call": ("initial_state", "mask", "training")}
+_LOOP: dict[str, Any] = {**_STATES, "inside": ("Bidirectional",), "rows": STEPS}
 _GATED: dict[str, Any] = {"arrays": ("kernel", "recurrent_kernel", "bias"), "ignored": _OF_LOOPS}
+_CONV_LSTM: dict[str, Any] = {
+    **_STATES,
+    **_GATED,
+    "inside": ("Bidirectional",),
+    "only": {**_NO_CONSTANTS, **_CHANNELS},
+}
 _CELL: dict[str, Any] = {**_GATED, "inside": ("RNN", "StackedRNNCells"), "ignored": _OF_CELLS}
 _BATCH_NORM: dict[str, Any] = {
     "arrays": ("gamma", "beta", "moving_mean", "moving_variance"),
     "ignored": _OF_NORMS,
     "only": _OF_BATCHES,
+    "call": ("training", "mask"),
+}
+_ATTENTION: dict[str, Any] = {
+    "inputs": MANY,
+    "call": ("mask", "training", "return_attention_scores", "use_causal_mask"),
+    "ignored": ("dropout",),
+}
+_HEADS: dict[str, Any] = {
+    "inputs": MANY,
+    "call": (
+        *("value", "key", "query_mask", "value_mask", "key_mask", "attention_mask"),
+        *("return_attention_scores", "training", "use_causal_mask"),
+    ),
+    "parts": True,
+    "ignored": ("dropout", "query_shape", "value_shape", "key_shape", "flash_attention", "softmax_robust_masking"),
+    "only": {"use_gate": (False,)},
 }
 _MERGE: dict[str, Any] = {"inputs": MANY, "rows": TIMESTEPS, "as_op": True}
 _CONV: dict[str, Any] = {"arrays": ("kernel", "bias"), "padded": True, "rows": STRIDES, "only": _CHANNELS}
-_DEPTHWISE: dict[str, Any] = {**_CONV, "arrays": ("kernel", "depthwise_kernel", "bias")}  # Keras 3, and before
-_SEPARABLE: dict[str, Any] = {**_CONV, "arrays": ("depthwise_kernel", "pointwise_kernel", "bias")}
-_TRANSPOSED: dict[str, Any] = {**_CONV, "padded": False, "only": {**_CHANNELS, "output_padding": (None,)}}
+_ONE_GROUP: dict[str, Any] = {**_CONV, "only": {**_CHANNELS, "groups": (1,)}}  # Keras 2 says it
+_DEPTHWISE: dict[str, Any] = {**_ONE_GROUP, "arrays": ("kernel", "depthwise_kernel", "bias")}  # Keras 3, and before
+_SEPARABLE: dict[str, Any] = {**_ONE_GROUP, "arrays": ("depthwise_kernel", "pointwise_kernel", "bias")}
+_TRANSPOSED: dict[str, Any] = {
+    **_CONV,
+    "padded": False,
+    "only": {**_CHANNELS, "groups": (1,), "output_padding": (None,)},
+}
 _UP: dict[str, Any] = {"rows": STRIDES, "only": {**_CHANNELS, "interpolation": ("nearest",)}}
 _DROPOUT: dict[str, Any] = {"unchanged": True, "rows": EACH, "ignored": ("rate", "noise_shape", "data_format")}
 
@@ -138,14 +176,14 @@ _ROWS = (
         ignored=("dtype",),
         only={"sparse": (False,), "ragged": (False,), "optional": (False,)},
     ),
-    LayerClass("TimeDistributed", "layers.time_distributed", inner="layer", rows=LAYERS),
+    LayerClass("TimeDistributed", "layers.time_distributed", inner="layer", rows=LAYERS, call=("training", "mask")),
     LayerClass(
         "Bidirectional",
         "recurrent.bidirectional",
-        states=True,
         inner="layer",
         ignored=(*_OF_LOOPS, *_OF_HALVES),
         only=_NO_CONSTANTS,
+        **_STATES,
     ),
     # -- recurrences
     LayerClass("LSTM", "recurrent.recurrent", "lstm", **_LOOP, **_GATED),
@@ -161,6 +199,8 @@ _ROWS = (
         only=_NO_CONSTANTS,
         **_LOOP,
     ),
+    LayerClass("ConvLSTM1D", "recurrent.recurrent", "lstm", 1, **_CONV_LSTM),
+    LayerClass("ConvLSTM2D", "recurrent.recurrent", "lstm", 2, **_CONV_LSTM),
     LayerClass("StackedRNNCells", inside=("RNN",), inner="cells", only={"reverse_state_order": (False,)}),
     LayerClass("LSTMCell", of="lstm", **_CELL),
     LayerClass("GRUCell", of="gru", **_CELL),
@@ -182,6 +222,14 @@ _ROWS = (
     LayerClass("RepeatVector", "layers.repeat_vector"),
     LayerClass("Permute", "layers.permute", rows=TIMESTEPS),
     LayerClass("Rescaling", "layers.rescaling", rows=EACH),
+    LayerClass("GetItem", "slices.get_item", rows=STEPS, as_op=True, call=("item",)),
+    LayerClass(
+        "SlicingOpLambda",
+        "slices.get_item",
+        rows=STEPS,
+        call=("slice_spec",),
+        only={"function": ("__operators__.getitem",)},
+    ),
     # -- norms
     LayerClass("BatchNormalization", "layers.batch_norm", rows=EACH, **_BATCH_NORM),
     LayerClass("BatchNormalizationV1", "layers.batch_norm", rows=EACH, **_BATCH_NORM),
@@ -215,13 +263,12 @@ _ROWS = (
     LayerClass("Minimum", "merging.arithmetic", "min", **_MERGE),
     LayerClass("Average", "merging.average", "add", inputs=MANY, rows=TIMESTEPS),
     LayerClass("Concatenate", "merging.concatenate", **_MERGE),
-    LayerClass(
-        "Attention",
-        "merging.attention",
-        inputs=MANY,
-        ignored=("dropout",),
-        only={"score_mode": ("dot",), "use_scale": (False,)},
-    ),
+    LayerClass("Dot", "attention.dot", inputs=2, only={"normalize": (False,)}),
+    # -- attention
+    LayerClass("Attention", "attention.attention", "dot", arrays=("scale", "concat_score_weight"), **_ATTENTION),
+    LayerClass("AdditiveAttention", "attention.attention", "additive", arrays=("scale",), **_ATTENTION),
+    LayerClass("MultiHeadAttention", "attention.multi_head", **_HEADS),
+    LayerClass("GroupedQueryAttention", "attention.multi_head", "grouped", **_HEADS),
     # -- windows
     LayerClass("Conv1D", "grids.convolution", "full", 1, **_CONV),
     LayerClass("Conv2D", "grids.convolution", "full", 2, **_CONV),
@@ -237,7 +284,7 @@ _ROWS = (
     LayerClass("AveragePooling2D", "grids.pooling", "average", 2, rows=STRIDES, only=_CHANNELS),
     LayerClass("GlobalMaxPooling1D", "grids.global_pooling", "max", 1, only=_CHANNELS),
     LayerClass("GlobalMaxPooling2D", "grids.global_pooling", "max", 2, only=_CHANNELS),
-    LayerClass("GlobalAveragePooling1D", "grids.global_pooling", "average", 1, only=_CHANNELS),
+    LayerClass("GlobalAveragePooling1D", "grids.global_pooling", "average", 1, only=_CHANNELS, call=("mask",)),
     LayerClass("GlobalAveragePooling2D", "grids.global_pooling", "average", 2, only=_CHANNELS),
     LayerClass("ZeroPadding1D", "grids.zero_padding", rank=1, only=_CHANNELS),
     LayerClass("ZeroPadding2D", "grids.zero_padding", rank=2, only=_CHANNELS),
@@ -258,16 +305,15 @@ _ROWS = (
     LayerClass("Masking", unchanged=True, masks=ALWAYS, rows=EACH, ignored=("mask_value",)),
 )
 
+#: how files call a class -> how Keras does
+ALIASES = {"GroupQueryAttention": "GroupedQueryAttention"}
 #: why layers are refused -> which
 _REFUSED: dict[str, list[str]] = {
-    "It looks at the whole sequence": ["AdditiveAttention", "GroupedQueryAttention", "MultiHeadAttention"],
-    "It convolves inside of a cell": [
-        *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM2DCell", "ConvLSTM3D", "ConvRNN2D"),
-    ],
+    "It is a part of layers that convolve inside of a cell": ["ConvLSTM2DCell", "ConvRNN2D"],
     "Its window has three axes": [
         *("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D", "AveragePooling3D", "Conv3D", "Conv3DTranspose"),
         *("Cropping3D", "GlobalAveragePooling3D", "GlobalMaxPooling3D", "MaxPooling3D", "UpSampling3D"),
-        "ZeroPadding3D",
+        *("ConvLSTM3D", "ZeroPadding3D"),
     ],
     "It takes a signal apart; give the model frames": ["MelSpectrogram", "STFTSpectrogram"],
     "It takes text or categories; give the model numbers or ids": [
@@ -284,13 +330,13 @@ _REFUSED: dict[str, list[str]] = {
         "Solarization",
     ],
     "It holds code, and code of files is never run; say it with layers of Keras's own": [
-        *("ClassMethod", "FlaxLayer", "InstanceMethod", "JaxLayer", "Lambda", "SlicingOpLambda", "TFOpLambda"),
+        *("ClassMethod", "FlaxLayer", "InstanceMethod", "JaxLayer", "Lambda", "TFOpLambda"),
         *("TFSMLayer", "TensorFlowOpLayer", "TorchModuleWrapper"),
     ],
     "It is a base of other layers and computes nothing": ["AbstractRNNCell", "Layer", "Wrapper"],
     "It is not computed yet": [
         *("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D"),
-        *("Dot", "EinsumDense", "GroupNormalization", "LocallyConnected1D", "LocallyConnected2D"),
+        *("EinsumDense", "GroupNormalization", "LocallyConnected1D", "LocallyConnected2D"),
         *("PeepholeLSTMCell", "RMSNormalization", "RandomFourierFeatures", "ReversibleEmbedding"),
         *("SpectralNormalization", "SyncBatchNormalization", "UnitNormalization"),
     ],

@@ -74,7 +74,8 @@ class ArchiveWeights:
         return self
 
     def part(self, attribute: str) -> ArchiveWeights:
-        return ArchiveWeights(_group(self._group, attribute))
+        group = _group(self._group, attribute)  # attributes of some classes, in some versions, are private
+        return ArchiveWeights(_group(self._group, f"_{attribute}") if group is None else group)
 
     def members(self, attribute: str, layers: Sequence[tuple[str, str]]) -> list[Weights]:
         container = _group(self._group, attribute)

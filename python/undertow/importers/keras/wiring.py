@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._text import quoted
@@ -12,7 +13,7 @@ from ...errors import FormatError, UnsupportedError
 from .builder import Builder, Output, Tensor
 from .config import Config, brief
 from .tables import MAX_CALLS, Layer, check_layer_list, input_shape, leaves, wants_ids
-from .traits import FUNCTIONAL, MODELS
+from .traits import FUNCTIONAL, MASKS, MODELS, SETTINGS, TENSORS
 from .weights import Weights
 
 #: limits for hostile files
@@ -30,6 +31,18 @@ class Call:
     index: int
     inputs: list[Ref] = field(default_factory=list)
     initial: list[Ref] = field(default_factory=list)
+    masks: list[Ref] = field(default_factory=list)
+    named: dict[str, list[Ref]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.layer, self.index
+
+    @property
+    def data(self) -> list[Ref]:
+        """What it computes with."""
+        return [*self.inputs, *self.initial]
 
 
 def read(
@@ -59,7 +72,7 @@ def _functional(
     layers: dict[str, Layer] = {}
     calls: list[Call] = []
     for table in tables:
-        layer = b.layer(table, model)
+        layer = b.layer(table, model, any_operation=True)
         layer.name = table["name"] if isinstance(table.get("name"), str) else layer.name  # what the wiring calls it
         if layer.name in layers:
             raise FormatError(f"{model.where}: two layers are called {layer.name!r}")
@@ -74,10 +87,13 @@ def _functional(
     names, refs = zip(*_ports(model, "output_layers", tails), strict=True)
     exits = _from_zero(layers, list(refs), FUNCTIONAL if keras3 else MODELS)
     starts_at_one = frozenset() if keras3 else MODELS
-    inner = iter(_from_zero(layers, [r for c in calls for r in (*c.inputs, *c.initial)], starts_at_one))
+    inner = iter(_from_zero(layers, [r for c in calls for r in (*c.data, *c.masks)], starts_at_one))
     for call in calls:
         call.inputs = [next(inner) for _ in call.inputs]
         call.initial = [next(inner) for _ in call.initial]
+        call.masks = [next(inner) for _ in call.masks]
+    hiding = _of_masks_alone(calls, exits)
+    calls = [call for call in calls if call.key not in hiding]
 
     for ref in entries:
         entry = layers.get(ref[0])
@@ -86,7 +102,9 @@ def _functional(
         b.check_input_layer(entry)
     values: dict[Ref, Output] = {}
     if inputs is None:
-        _make_inputs(b, model, layers, calls, entries, values)
+        _make_inputs(b, model, layers, calls, [ref for ref in entries if ref[:2] not in hiding], values)
+        for name in (layers[ref[0]].name for ref in entries if ref[:2] in hiding):
+            b.notes.append(f"input {quoted(name)} only hides timesteps, and is left out")
     else:
         b.exactly(model, inputs, len(entries))
         values.update(zip(entries, inputs, strict=True))
@@ -101,6 +119,10 @@ def _functional(
 
     for call in _in_order(model, layers, calls, values):
         layer = layers[call.layer]
+        if call.masks:
+            b.promised(f"{layer.where}: its mask, of {layers[call.masks[0][0]].where},")
+        if call.settings:
+            layer = replace(layer, config={**layer.config, **call.settings})
         results = b.call(
             layer, [tensor(r) for r in call.inputs], [tensor(r) for r in call.initial], parts[call.layer].copy()
         )
@@ -142,7 +164,13 @@ def _sequential(
 def _calls(layer: Layer, nodes: Any) -> list[Call]:
     if not isinstance(nodes, list):
         raise FormatError(f"{layer.where}: inbound_nodes must be a list, got {brief(nodes)}")
-    return [(_call_keras3 if isinstance(node, dict) else _call_keras2)(layer, i, node) for i, node in enumerate(nodes)]
+    calls = []
+    for i, node in enumerate(nodes):
+        call = (_call_keras3 if isinstance(node, dict) else _call_keras2)(layer, i, node)
+        for name in layer.row.call:  # further inputs, in the order of the call, however they were given
+            call.inputs += call.named.get(name, [])
+        calls.append(call)
+    return calls
 
 
 def _call_keras3(layer: Layer, index: int, node: dict[str, Any]) -> Call:
@@ -150,32 +178,32 @@ def _call_keras3(layer: Layer, index: int, node: dict[str, Any]) -> Call:
     args, kwargs = node.get("args", []), node.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise FormatError(f"{layer.where}: a call must have a list of args and an object of kwargs")
-    positions = {1: call.initial} if layer.row.states else {}
+    row = layer.row
+    if not _is_computed(layer):
+        tensors = map(_keras3_ref, leaves([_plain(value) for value in (*args, *kwargs.values())]))
+        call.inputs += [ref for ref in tensors if ref]
+        return call
+    names = row.call
     for i, arg in enumerate(args):
         if arg is None and i:
             continue
-        target = call.inputs if i == 0 or layer.row.as_op else positions.get(i)
-        if target is None:
-            raise UnsupportedError(f"{layer.where}: positional argument {i} of its call is not supported")
-        for leaf in leaves(_plain(arg)):
-            ref = _keras3_ref(leaf)
-            if ref is None:
-                raise UnsupportedError(
-                    f"{layer.where}: called with {brief(leaf)}; only tensors of the model are supported"
-                )
-            target.append(ref)
-    for key, value in kwargs.items():
-        if key == "initial_state" and value is not None:
-            refs = [_keras3_ref(leaf) for leaf in leaves(_plain(value))]
-            if not all(refs):
-                raise UnsupportedError(
-                    f"{layer.where}: initial_state = {brief(value)} is not supported; expected inputs of the model"
-                )
-            call.initial += [r for r in refs if r]
-        elif key in ("inputs", "sequences", "input") and not call.inputs:
-            call.inputs += [r for r in map(_keras3_ref, leaves(_plain(value))) if r]
+        if i == 0 or (row.as_op and not names):
+            for leaf in leaves(_plain(arg)):
+                ref = _keras3_ref(leaf)
+                if ref is None:
+                    raise UnsupportedError(
+                        f"{layer.where}: called with {brief(leaf)}; only tensors of the model are supported"
+                    )
+                call.inputs.append(ref)
+        elif i <= len(names):
+            _argument(layer, call, names[i - 1], arg, _keras3_refs)
         else:
-            _harmless_argument(layer, key, value)
+            raise UnsupportedError(f"{layer.where}: positional argument {i} of its call is not supported")
+    for key, value in kwargs.items():
+        if key in ("inputs", "sequences", "input", "query") and not call.inputs:
+            call.inputs += [r for r in _keras3_refs(value) if r]
+        else:
+            _argument(layer, call, key, value, _keras3_refs)
     return call
 
 
@@ -191,22 +219,37 @@ def _call_keras2(layer: Layer, index: int, node: Any) -> Call:
         if ref is None:
             raise UnsupportedError(f"{layer.where}: called with {brief(item)}; only tensors of the model are supported")
         refs.append(ref)
-        for key, value in (item[3] if len(item) == 4 and isinstance(item[3], dict) else {}).items():
-            state = [_ref(v) for v in value] if key == "initial_state" and isinstance(value, list) else []
-            if state and all(state):
-                call.initial += [r for r in state if r]
-            else:
-                _harmless_argument(layer, key, value)
+        said = item[3] if len(item) == 4 and isinstance(item[3], dict) else {}
+        if not _is_computed(layer):
+            refs += [ref for value in said.values() if (ref := _ref(value))]
+            continue
+        for key, value in said.items():
+            _argument(layer, call, key, value, _keras2_refs)
     if layer.row.states:  # Keras 2 puts an initial state behind the input
         refs, call.initial = refs[:1], [*call.initial, *refs[1:]]
     call.inputs = refs
     return call
 
 
-def _harmless_argument(layer: Layer, key: str, value: Any) -> None:
+def _is_computed(layer: Layer) -> bool:
+    """Or it is refused where it is called; where masks alone need it, nothing matters but what it reads."""
+    row = layer.row
+    return bool(row.converter or row.unchanged) and (not layer.is_operation or row.as_op)
+
+
+def _argument(layer: Layer, call: Call, key: str, value: Any, refs_of: Callable[[Any], list[Ref | None]]) -> None:
+    """What a call says beside its first input; what its class does not know is refused where it says something."""
     if value is None or (key == "training" and (value is False or value == 0)):
         return
-    raise UnsupportedError(f"{layer.where}: called with {key} = {brief(value)}, which is not supported")
+    known = key in layer.row.call or key == "initial_state"  # of which the driver says whether it is taken
+    if known and key in SETTINGS:
+        call.settings[key] = value
+        return
+    refs = refs_of(value) if known and key in {*MASKS, *TENSORS, "initial_state"} else []
+    if not refs or not all(refs):
+        raise UnsupportedError(f"{layer.where}: called with {key} = {brief(value)}, which is not supported")
+    target = call.masks if key in MASKS else call.initial if key == "initial_state" else call.named.setdefault(key, [])
+    target += [ref for ref in refs if ref]
 
 
 def _plain(value: Any) -> Any:
@@ -214,6 +257,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict) and value.get("class_name") == "__tuple__":
         return value.get("items")
     return value
+
+
+def _keras3_refs(value: Any) -> list[Ref | None]:
+    """The tensors that an argument names, of which some may be None; None for what is no tensor."""
+    return [_keras3_ref(leaf) for leaf in leaves(_plain(value)) if leaf is not None]
+
+
+def _keras2_refs(value: Any) -> list[Ref | None]:
+    if _ref(value):
+        return [_ref(value)]
+    return [_ref(item) for item in value if item is not None] if isinstance(value, list) else [None]
 
 
 def _keras3_ref(value: Any) -> Ref | None:
@@ -275,7 +329,24 @@ def _from_zero(layers: dict[str, Layer], refs: list[Ref], starts_at_one: frozens
     return [(name, index - starts.get(name, 0), output) for name, index, output in refs]
 
 
-# -- inputs and order -----------------------------------------------------------------------------------------------
+# -- masks, inputs and order ----------------------------------------------------------------------------------------
+
+
+def _of_masks_alone(calls: list[Call], exits: list[Ref]) -> set[tuple[str, int]]:
+    """The calls that nothing reads but masks: under the promise that these hide nothing, nobody needs them."""
+    by_key = {call.key: call for call in calls}
+
+    def behind(refs: list[Ref]) -> set[tuple[str, int]]:
+        keys: set[tuple[str, int]] = set()
+        todo = [ref[:2] for ref in refs]
+        while todo:
+            key = todo.pop()
+            if key not in keys:
+                keys.add(key)
+                todo += [ref[:2] for ref in by_key[key].data] if key in by_key else []
+        return keys
+
+    return behind([ref for call in calls for ref in call.masks]) - behind(exits)
 
 
 def _make_inputs(
@@ -284,26 +355,26 @@ def _make_inputs(
     as_data = Counter(ref for call in calls for ref in call.inputs)
     as_state = Counter(ref for call in calls for ref in call.initial)
     takers: dict[Ref, list[bool]] = {}
-    for call in calls:
+    for call in (call for call in calls if _is_computed(layers[call.layer])):
         for ref in call.inputs:
             takers.setdefault(ref, []).append(bool(wants_ids(layers[call.layer])))
     for ref in entries:
         layer = layers[ref[0]]
         shape = input_shape(layer.config)
-        if as_state[ref] == 1 and not as_data[ref]:
+        if as_state[ref] == 1 and not as_data[ref] and not b.is_clip:
             if not isinstance(shape, list) or not all(type(n) is int for n in shape[1:]):
                 raise FormatError(f"{layer.where}: its shape must be a list of axes, got {brief(shape)}")
             values[ref] = Tensor("", time=False, state_shape=tuple(shape[1:]))
             b.notes.append(f"input {quoted(layer.name)} is the state of a cell")
         else:
             values[ref] = b.make_input(layer.name, shape, layer.config.get("dtype"), takers.get(ref, [False]))
-    timeless = [r[0] for r in entries if not b.resolve(values[r]).time and b.resolve(values[r]).state_shape is None]
-    timed = [r[0] for r in entries if b.resolve(values[r]).time]
-    if timeless and timed:
-        raise UnsupportedError(
-            f"{model.where}: input {timeless[0]!r} comes once per sequence, {timed[0]!r} once per timestep; "
-            "the two together are not supported"
-        )
+    alone = [ref for ref in entries if not b.resolve(values[ref]).time and b.resolve(values[ref]).state_shape is None]
+    if any(b.resolve(values[ref]).time for ref in entries):
+        for ref in alone:
+            x = b.resolve(values[ref])
+            value = b.graph.add("last", [x.value], name=f"{ref[0]}_kept")
+            values[ref] = replace(x, value=value, static=True)
+            b.notes.append(f"input {quoted(ref[0])} comes once per sequence: give the same with every frame")
 
 
 def _in_order(model: Layer, layers: dict[str, Layer], calls: list[Call], given: dict[Ref, Output]) -> list[Call]:
@@ -314,7 +385,7 @@ def _in_order(model: Layer, layers: dict[str, Layer], calls: list[Call], given: 
     waiting: dict[tuple[str, int], set[tuple[str, int]]] = {}
     followers: dict[tuple[str, int], list[tuple[str, int]]] = {}
     for key, call in by_key.items():
-        needs = {(r[0], r[1]) for r in (*call.inputs, *call.initial)} - known
+        needs = {(r[0], r[1]) for r in call.data} - known
         for need in needs:
             if need not in by_key:
                 raise FormatError(
