@@ -32,7 +32,7 @@ OF_INTEGERS = {
         "Less",
         "LessOrEqual",
     ),
-    *("MatMulInteger", "QLinearConv", "QLinearMatMul", "Shape", "Size", "Where", "Loop", "If"),
+    *("MatMulInteger", "MaxPool", "QLinearConv", "QLinearMatMul", "Shape", "Size", "Where", "Loop", "If"),
 }
 
 #: names of cases (without test_), and what of them is refused

@@ -18,7 +18,7 @@ from ..file import limits
 from ..file.nodes import OnnxNode, flat, needed
 from ..file.protos import identity
 from ..file.read import file_bytes, require_onnx
-from ..traits import MOVEMENT, OPERATORS, traits, why_refused
+from ..traits import MOVEMENT, OPERATORS, RUNTIME, traits, why_refused
 from .budget import Effort
 from .fold import Evaluator
 from .ports import Port, dims_of, dtype_of, override, port_of
@@ -257,17 +257,26 @@ def _refuse_operators(nodes: list[OnnxNode]) -> None:
     """
     for node in flat(nodes):
         domain, _, op = node.op.rpartition(".")
-        if domain.startswith("com.microsoft"):
-            quantised = "; undertow.load(path, weights='int8') quantises it" if "Quant" in op or "Integer" in op else ""
-            node.unsupported(
-                "operators of this domain are ONNX Runtime's own, of files that it has optimised or quantised; load "
-                f"the file that this one was made from{quantised}"
-            )
+        if domain.startswith(RUNTIME):
+            node.unsupported(f"operators of this domain are ONNX Runtime's own, {_runtime_advice(domain, op)}")
         if domain:
             node.unsupported(f"this operator is not supported (it is none of ONNX's own, but of the domain {domain!r})")
     for node in nodes:
         if traits(node.op).refused or node.op not in OPERATORS:
             node.unsupported(f"this operator is not supported{why_refused(node.op)}")
+
+
+def _runtime_advice(domain: str, op: str) -> str:
+    if domain == f"{RUNTIME}.nchwc":
+        return (
+            "for the processor on which the file was optimised; load the file that this one was made from, or optimise "
+            "it at level ORT_ENABLE_EXTENDED"
+        )
+    quantised = "; undertow.load(path, weights='int8') quantises it" if "Quant" in op or "Integer" in op else ""
+    return (
+        "of files that it has optimised or quantised, and this one is not computed; load the file that this one was "
+        f"made from{quantised}"
+    )
 
 
 def _output_names(resolver: Resolver, nodes: list[OnnxNode], graph: Any) -> list[str]:
