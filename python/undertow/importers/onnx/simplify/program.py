@@ -21,6 +21,7 @@ from ..file.read import file_bytes, require_onnx
 from ..traits import MOVEMENT, OPERATORS, RUNTIME, traits, why_refused
 from .budget import Effort
 from .fold import Evaluator
+from .lengths import FullLengths
 from .ports import Port, dims_of, dtype_of, override, port_of
 from .required_inputs import check_bound
 from .resolve import Resolver
@@ -54,6 +55,8 @@ class Program:
     origin: str = ""
     state_inputs: list[Port] = field(default_factory=list)
     length_inputs: list[str] = field(default_factory=list)
+    #: inputs that say how long a sequence is, and follow from the size of another
+    full_lengths: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
     #: output -> its shape as the file declares it, where it does
     declared: dict[str, list[int | str]] = field(default_factory=dict)
@@ -181,6 +184,10 @@ def make_program(
     held = effort.held(lambda: sum(array.nbytes for array in constants.values()))
     with held:
         nodes = resolver.run(graph)
+    full = FullLengths(onnx, opset, nodes, ports, constants, resolver.sizes)
+    nodes = [*full.nodes, *nodes]
+    constants |= full.constants
+    ports = [p for p in ports if p.name not in full.names]
     outputs = _output_names(resolver, nodes, graph)
     dims = {name: _output_dims(resolver, v) for name, v in zip(outputs, graph.output, strict=True)}
     origin = " ".join(shown(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
@@ -191,6 +198,7 @@ def make_program(
         inputs = [replace(p) for p in ports if p.name in used]
         kept = {name: array for name, array in constants.items() if name in used}
         program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
+        program.full_lengths = full.names
         program.unused = [port for port in ports if port.name not in used]
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
         program.booleans = {v.name for v in graph.output if dtype_of(onnx, v) == "bool"}
