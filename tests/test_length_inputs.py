@@ -181,14 +181,19 @@ def test_lengths_of_other_ranks(dims, tmp_path, rng) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, "N"])
-def test_of_a_fixed_size_the_length_is_all_of_it(batch, tmp_path, rng) -> None:
+def test_of_a_fixed_size_the_length_is_bound(batch, tmp_path, rng) -> None:
+    """By the caller; of an open batch there is no array to bind, and it is all of the size."""
     nodes = [node("Unsqueeze", "n first", "column"), node("Less", "at column", "m"), *COLUMN[6:], *MASKED[7:]]
-    path = file_of(
-        tmp_path, rng, [*nodes, node("Identity", "hm", "y")], [batch, 8, I], ([batch], INT64), at=np.arange(8)[None]
-    )
+    nodes.append(node("Identity", "hm", "y"))
+    path = file_of(tmp_path, rng, nodes, [batch, 8, I], ([batch], INT64), at=np.arange(8)[None])
+    fixed = {}
+    if batch == 1:
+        with pytest.raises(UnsupportedError, match=r"bind it with fixed=\{'n': array\}"):
+            undertow.load(path)
+        fixed = {"n": np.array([8])}
     X = random(rng, 8, I)
     (expected,) = session_of(path).run(None, {"x": X[None], "n": np.array([8])})
-    np.testing.assert_allclose(undertow.load(path).run(X), expected[0], rtol=0, atol=FLOAT32_PEER)
+    np.testing.assert_allclose(undertow.load(path, fixed=fixed).run(X), expected[0], rtol=0, atol=FLOAT32_PEER)
 
 
 @pytest.mark.parametrize("batch", [1, "N"])

@@ -60,8 +60,8 @@ class FullLengths:
                 self._follow(port, [p for p in ports if p.dtype not in _INTEGERS and len(p.dims) > 1], uses)
 
     def _follow(self, port: Port, others: list[Port], uses: _Uses) -> None:
-        """Compute lengths from the size of the axis of another input that is open and not theirs; where it is fixed,
-        from that size.
+        """Compute lengths from the size of the axis of another input that is open and not theirs; of an open batch of
+        sequences that are as long as the file says, from that size.
         """
         batch = next((n for n in port.dims if n != 1), 1)
         for other in others:
@@ -69,8 +69,8 @@ class FullLengths:
                 continue
             times = [axis for axis in other.dynamic if other.dims[axis] != batch]
             fixed = uses.sizes & set(other.dims)
-            if len(times) != 1 and (times or len(fixed) != 1):
-                continue
+            if len(times) != 1 and (times or len(fixed) != 1 or not isinstance(batch, str)):
+                continue  # of one call of fixed sizes, the caller may bind it
             self.names.append(port.name)
             shape = self._add("Shape", other.name)
             if times:
