@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,8 @@ class Driver(Walk):
     def apply(self, node: OnnxNode, operands: list[Operand]) -> list[Any]:
         if all(o is None or isinstance(o, np.ndarray) for o in operands) and traits(node.op).pure:
             return list(self.evaluator.run(node, operands))  # type: ignore[arg-type]
+        if node.op == "Concat":
+            node, operands = _without_empty(node, operands)
         for name, operand in zip(node.inputs, operands, strict=True):
             if isinstance(operand, np.ndarray) and operand.dtype.kind in "cOSU":
                 node.unsupported(f"constant input {name!r} has dtype {operand.dtype}, which no frame holds")
@@ -131,3 +134,12 @@ class Driver(Walk):
         if node.op in MOVEMENT:
             return list(move(self, node, operands))
         node.unsupported(f"this operator is not supported here{why_refused(node.op)}")
+
+
+def _without_empty(node: OnnxNode, operands: list[Operand]) -> tuple[OnnxNode, list[Operand]]:
+    """A Concat without what has no elements, as a Split leaves it."""
+    rank = next(len(o.shape) for o in operands if isinstance(o, Tensor))
+    full = [i for i, o in enumerate(operands) if not (isinstance(o, np.ndarray) and o.size == 0 and o.ndim == rank)]
+    if len(full) == len(operands):
+        return node, operands
+    return replace(node, inputs=[node.inputs[i] for i in full]), [operands[i] for i in full]
