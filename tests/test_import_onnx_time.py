@@ -171,10 +171,13 @@ def test_zeros_of_a_padding_node_are_numbers_to_a_pool(op, pads, own, tmp_path):
 
 
 REFUSED = {
-    "padding with a number": (lambda c: (c.pad(0, 0, 2, 0, 0, 0, value=1.0), c.add("Relu")), "Relu"),
+    "padding with a number": (
+        lambda c: (c.pad(0, 0, 2, 0, 0, 0, value=1.0), c.add("Relu")),
+        "output 'v2' cannot be given",
+    ),
     "padding with the edge": (lambda c: (c.pad(0, 0, 2, 0, 0, 0, mode="edge"), c.add("Relu")), "Relu"),
     "reflect": (lambda c: (c.pad(0, 0, 2, 0, 0, 2, mode="reflect"), c.conv(4, 4, 5)), "mode='reflect'"),
-    "padding alone": (lambda c: (c.pad(0, 0, 2, 0, 0, 0), c.add("Relu")), "Relu"),
+    "padding alone": (lambda c: (c.pad(0, 0, 2, 0, 0, 0), c.add("Relu")), "output 'v2' cannot be given"),
     "too many frames": (lambda c: c.conv(4, 4, 3, pads=[2, 2]), "goes on for 2 frames behind the last"),
     "a cell over padding": (lambda c: (c.pad(0, 0, 1, 0, 0, 1), c.gru(4, 4)), "GRU"),
 }

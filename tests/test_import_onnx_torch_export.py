@@ -285,7 +285,10 @@ def test_a_group_norm_of_rows(dims, tmp_path, rng):
 
 @pytest.mark.parametrize(
     ("op", "advice"),
-    [("FusedConv", "the file that this one was made from"), ("DynamicQuantizeLSTM", "weights='int8'")],
+    [
+        ("DecoderMaskedMultiHeadAttention", "the file that this one was made from"),
+        ("DynamicQuantizeMatMulFp8", "weights='int8'"),
+    ],
 )
 def test_operators_of_onnx_runtime(op, advice, tmp_path):
     """Said before anything else: without knowing the operator, nothing tells states from inputs."""

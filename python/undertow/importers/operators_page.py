@@ -11,7 +11,7 @@ from textwrap import fill
 
 from .keras.traits import CLASSES, COMPUTED_LAYERS, MASKED, MODELS, PARTS, UNCHANGED
 from .keras.traits import REFUSED as REFUSED_LAYERS
-from .onnx.traits import COMPUTED, FOLDED_ONLY, MOVEMENT, REFUSED
+from .onnx.traits import COMPUTED, FOLDED_ONLY, MOVEMENT, REFUSED, RUNTIME, RUNTIME_OPERATORS
 
 _OPERATORS = """# ONNX operators
 
@@ -32,6 +32,10 @@ def operators_page() -> str:
     computed = "Inside a frame; along time where the operator has a meaning there."
     moved = "Resolved while loading into where each element comes from."
     folded = "Computed while loading, from constants and shapes; refused on frames."
+    runtime = (
+        f"Of the domain {RUNTIME}, as its optimiser and its quantiser write them; computed as operators above. "
+        "Others of that domain are refused by name."
+    )
     unlike = [name for name in sorted(COMPUTED_LAYERS) if not CLASSES[name].rows]
     along = (
         "Inside a frame; along time where that can be streamed. In models that stride along time, all but "
@@ -43,6 +47,7 @@ def operators_page() -> str:
         _section("Moved", moved, MOVEMENT),
         _section("Folded", folded, FOLDED_ONLY),
         _refused(REFUSED),
+        _section("Of ONNX Runtime", runtime, (name.rpartition(".")[2] for name in RUNTIME_OPERATORS)),
         _LAYERS,
         _section("Computed", along, COMPUTED_LAYERS),
         _section("Models", "Of these layers, and of models.", MODELS),

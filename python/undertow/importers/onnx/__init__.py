@@ -24,6 +24,7 @@ from ...ir.ops.cells import Cell
 from ...weights.in_memory import as_path
 from .._memory import remembers, warn
 from .advice import SIZES, Advice, Caller, Refusal, helpful
+from .file.definitions import in_onnx
 from .file.floats import in_float32
 from .file.functions import expanded
 from .file.read import node_types, read_model
@@ -105,7 +106,7 @@ def load(
     said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
     try:
         widened = in_float32(model)
-        held, model = node_types(model), expanded(model)
+        held, model = node_types(model), expanded(in_onnx(model))
         graph = _Load(model, fixed or {}, shapes or {}, said).graph()
     except Error as error:
         error.args = (f"{shown(as_path(path).name)}: {error}",)
@@ -186,6 +187,8 @@ class _Load:
             lines += self._helping(warned.advice, effort, self._remembers)
             lines += self._helping([] if warned.meant is None else [[warned.meant]], effort, lambda _: True)
             warn(imported.graph, "; ".join([warned.text, *lines]))
+        if imported.unrounded:
+            warn(imported.graph, _unrounded(imported.unrounded))
         return imported.graph
 
     def _remembers(self, imported: Imported) -> bool:
@@ -306,6 +309,15 @@ def _import(program: Program, said: _Said) -> Imported:
         raise refused
     check_calls(program, imported)
     return imported
+
+
+def _unrounded(nodes: list[str]) -> str:
+    more = f" and {len(nodes) - 2} more" if len(nodes) > 2 else ""
+    return (
+        f"{', '.join(nodes[:2])}{more}: in the file what goes into products of integers is rounded to 8 bits, by the "
+        "largest number of the whole sequence, which a stream knows too late; here it is not rounded, so numbers "
+        "differ from the file's by that rounding (its weights are as they are)"
+    )
 
 
 def _has_time(imported: Imported) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,18 @@ from .file.nodes import OnnxNode
 from .frames import provenance
 from .frames.boundary import aligned
 from .frames.context import Iteration, Length, Operand, Shares, Walk
+from .frames.integers import RANGES
 from .frames.length_constants import Growing
 from .frames.loop_index import by_iteration
 from .frames.movement import move
+from .frames.padded import beside_constants
 from .frames.provenance import Mixed, Tensor
 from .frames.uses import last_uses
 from .handlers import shares
 from .handlers.row_by_row import by_rows
 from .operators import HANDLERS
 from .retry import Retry, TooLarge
-from .traits import MOVEMENT, traits, why_refused
+from .traits import EACH, MOVEMENT, traits, why_refused
 
 
 class Driver(Walk):
@@ -84,9 +87,36 @@ class Driver(Walk):
                 self.values[name] = result
         self.growing.note(node, operands, results)
 
+    def _compute(self, node: OnnxNode, operands: list[Operand]) -> list[Any]:
+        """By the operator's function; of a sequence with constant rows beside it, by that and by onnx's evaluator."""
+        slots = [slot for slot, operand in enumerate(operands) if isinstance(operand, Tensor)]
+        try:
+            return HANDLERS[node.op](self, node, operands)
+        except Mixed:
+            if slots != [0] or not (traits(node.op).rows == EACH or traits(node.op).spreads == "elements.scaled"):
+                raise
+            if (result := self._beside_constants(node, operands)) is None:
+                raise
+            return [result]
+
+    def _beside_constants(self, node: OnnxNode, operands: list[Operand]) -> Tensor | None:
+        x, *rest = operands
+        assert isinstance(x, Tensor)
+        dtype = np.dtype(np.float32 if x.dtype not in RANGES else x.dtype)
+
+        def known(numbers: np.ndarray) -> np.ndarray:
+            (result,) = self.evaluator.run(node, [numbers.astype(dtype), *rest])  # type: ignore[list-item]
+            return result.astype(np.float32)
+
+        return beside_constants(
+            self.builder, x, lambda tensor: HANDLERS[node.op](self, node, [tensor, *rest])[0], known
+        )
+
     def apply(self, node: OnnxNode, operands: list[Operand]) -> list[Any]:
         if all(o is None or isinstance(o, np.ndarray) for o in operands) and traits(node.op).pure:
             return list(self.evaluator.run(node, operands))  # type: ignore[arg-type]
+        if node.op == "Concat":
+            node, operands = _without_empty(node, operands)
         for name, operand in zip(node.inputs, operands, strict=True):
             if isinstance(operand, np.ndarray) and operand.dtype.kind in "cOSU":
                 node.unsupported(f"constant input {name!r} has dtype {operand.dtype}, which no frame holds")
@@ -100,7 +130,16 @@ class Driver(Walk):
             return [Length()]
         if node.op in HANDLERS:
             results = by_rows(self, node, operands, HANDLERS[node.op]) if self.has_rates else None
-            return HANDLERS[node.op](self, node, operands) if results is None else results
+            return self._compute(node, operands) if results is None else results
         if node.op in MOVEMENT:
             return list(move(self, node, operands))
         node.unsupported(f"this operator is not supported here{why_refused(node.op)}")
+
+
+def _without_empty(node: OnnxNode, operands: list[Operand]) -> tuple[OnnxNode, list[Operand]]:
+    """A Concat without what has no elements, as a Split leaves it."""
+    rank = next(len(o.shape) for o in operands if isinstance(o, Tensor))
+    full = [i for i, o in enumerate(operands) if not (isinstance(o, np.ndarray) and o.size == 0 and o.ndim == rank)]
+    if len(full) == len(operands):
+        return node, operands
+    return replace(node, inputs=[node.inputs[i] for i in full]), [operands[i] for i in full]

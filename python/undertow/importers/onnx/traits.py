@@ -41,6 +41,7 @@ class Operator:
         spreads: "module.function" in dependence/, which tells what its results depend on; "" where each element does on
             those in its place (rows=EACH), or no frame goes through it.
         expands: ONNX defines it by others, which take its place before the file is read.
+        defined_in: so does "module.function" in file/, of an operator that is none of ONNX's own.
         refused: why it is refused; "" where it is not.
     """
 
@@ -62,6 +63,7 @@ class Operator:
     evaluated_from: int = 0
     spreads: str = ""
     expands: bool = False
+    defined_in: str = ""
     refused: str = ""
 
 
@@ -106,7 +108,7 @@ _ROWS = (
     Operator("Min", "elementwise.arithmetic", "min", rows=EACH, together=True),
     Operator("Sum", "elementwise.arithmetic", "add", rows=EACH, together=True),
     Operator("Pow", "powers.power_of", rows=EACH, together=True),
-    Operator("Gelu", "powers.gelu", rows=EACH),
+    Operator("Gelu", "powers.gelu", rows=EACH, evaluated_from=20),
     Operator("Mish", "powers.mish", rows=EACH),
     Operator("Shrink", "powers.shrink", rows=EACH),
     # -- comparisons, logic, choices: booleans are frames of 0 and 1
@@ -138,14 +140,14 @@ _ROWS = (
     Operator("ReduceLogSum", "time_reductions.reduction", rows=ACROSS, spreads="along.reduce"),
     Operator("ReduceLogSumExp", "time_reductions.reduction", rows=ACROSS, spreads="along.reduce"),
     Operator("LpNormalization", "reduce.lp_normal", rows=ALONG, spreads="along.one_axis"),
-    Operator("RMSNormalization", "reduce.rms_norm", rows=ALONG, spreads="along.from_axis"),
+    Operator("RMSNormalization", "reduce.rms_norm", rows=ALONG, evaluated_from=23, spreads="along.from_axis"),
     Operator("CumSum", "cumulative.cumulative_sum", spreads="along.cumulative"),
     Operator("ArgMax", "argmax.arg", "max", spreads="along.arg"),
     Operator("ArgMin", "argmax.arg", "min", spreads="along.arg"),
     Operator("OneHot", "argmax.one_hot", spreads="along.one_hot"),
     Operator("Softmax", "normalise.softmax", "softmax", rows=ALONG, spreads="along.softmax"),
     Operator("LogSoftmax", "normalise.softmax", "log_softmax", rows=ALONG, spreads="along.softmax"),
-    Operator("LayerNormalization", "normalise.layer_norm", rows=ALONG, spreads="along.from_axis"),
+    Operator("LayerNormalization", "normalise.layer_norm", rows=ALONG, evaluated_from=17, spreads="along.from_axis"),
     Operator("Gather", "normalise.gather", moves=(0,), chosen_by=(1,), on_sizes=True, spreads="moves.gather"),
     Operator("Shape", "normalise.shape", asks_shape=True, spreads="elements.shape"),
     Operator("Size", "normalise.size", asks_shape=True, spreads="elements.size"),
@@ -214,6 +216,40 @@ _ROWS = (
     Operator("SwiGLU", pure=False, expands=True),
 )
 
+#: the domain of ONNX Runtime's own operators
+RUNTIME = "com.microsoft"
+#: what its optimiser and its quantiser write
+_RUNTIME_ROWS = (
+    Operator(f"{RUNTIME}.BiasGelu", pure=False, defined_in="definitions_float.bias_gelu"),
+    Operator(f"{RUNTIME}.DequantizeLinear", pure=False, defined_in="definitions_int8.quantize"),
+    Operator(f"{RUNTIME}.DynamicQuantizeLSTM", pure=False, defined_in="definitions_int8.dynamic_quantize_lstm"),
+    Operator(f"{RUNTIME}.DynamicQuantizeMatMul", pure=False, defined_in="definitions_int8.dynamic_quantize_matmul"),
+    Operator(f"{RUNTIME}.FastGelu", pure=False, defined_in="definitions_float.fast_gelu"),
+    Operator(f"{RUNTIME}.FusedConv", pure=False, defined_in="definitions_float.convolution"),
+    Operator(f"{RUNTIME}.FusedGemm", pure=False, defined_in="definitions_float.gemm"),
+    Operator(f"{RUNTIME}.FusedMatMul", pure=False, defined_in="definitions_float.matmul"),
+    Operator(f"{RUNTIME}.Gelu", pure=False, defined_in="definitions_float.gelu"),
+    Operator(f"{RUNTIME}.LayerNormalization", pure=False, defined_in="definitions_float.layer_norm"),
+    Operator(f"{RUNTIME}.MatMulIntegerToFloat", pure=False, defined_in="definitions_int8.matmul_integer_to_float"),
+    Operator(f"{RUNTIME}.NhwcMaxPool", pure=False, defined_in="definitions_int8.max_pool"),
+    Operator(f"{RUNTIME}.QGemm", pure=False, defined_in="definitions_int8.gemm"),
+    Operator(f"{RUNTIME}.QLinearAdd", pure=False, defined_in="definitions_int8.add"),
+    Operator(f"{RUNTIME}.QLinearAveragePool", pure=False, defined_in="definitions_int8.average_pool"),
+    Operator(f"{RUNTIME}.QLinearConcat", pure=False, defined_in="definitions_int8.concat"),
+    Operator(f"{RUNTIME}.QLinearConv", pure=False, defined_in="definitions_int8.convolution"),
+    Operator(f"{RUNTIME}.QLinearGlobalAveragePool", pure=False, defined_in="definitions_int8.global_average_pool"),
+    Operator(f"{RUNTIME}.QLinearLeakyRelu", pure=False, defined_in="definitions_int8.leaky_relu"),
+    Operator(f"{RUNTIME}.QLinearMul", pure=False, defined_in="definitions_int8.multiply"),
+    Operator(f"{RUNTIME}.QLinearSigmoid", pure=False, defined_in="definitions_int8.sigmoid"),
+    Operator(f"{RUNTIME}.QLinearSoftmax", pure=False, defined_in="definitions_int8.softmax"),
+    Operator(f"{RUNTIME}.QLinearWhere", pure=False, defined_in="definitions_int8.where"),
+    Operator(f"{RUNTIME}.QuantizeLinear", pure=False, defined_in="definitions_int8.quantize"),
+    Operator(f"{RUNTIME}.QuickGelu", pure=False, defined_in="definitions_float.quick_gelu"),
+    Operator(f"{RUNTIME}.SkipLayerNormalization", pure=False, defined_in="definitions_float.skip_layer_norm"),
+    Operator(f"{RUNTIME}.SkipSimplifiedLayerNormalization", pure=False, defined_in="definitions_float.skip_rms_norm"),
+    Operator(f"{RUNTIME}.TransposeMatMul", pure=False, defined_in="definitions_float.matmul"),
+)
+
 #: why operators are refused -> which
 _REFUSED: dict[str, list[str]] = {
     "It looks at the whole sequence": ["ReverseSequence", "STFT"],
@@ -242,6 +278,8 @@ _REFUSED: dict[str, list[str]] = {
     ],
 }
 
+#: operator type -> its row, of ONNX Runtime's own domain
+RUNTIME_OPERATORS: dict[str, Operator] = {operator.name: operator for operator in _RUNTIME_ROWS}
 #: operator type -> its row
 OPERATORS: dict[str, Operator] = {
     **{operator.name: operator for operator in _ROWS},
@@ -256,7 +294,7 @@ def traits(op: str) -> Operator:
     >>> traits("Transpose").moves
     (0,)
     """
-    return OPERATORS.get(op, _UNKNOWN)
+    return OPERATORS.get(op) or RUNTIME_OPERATORS.get(op, _UNKNOWN)
 
 
 def why_refused(op: str) -> str:
@@ -295,6 +333,8 @@ __all__ = [
     "MOVEMENT",
     "OPERATORS",
     "REFUSED",
+    "RUNTIME",
+    "RUNTIME_OPERATORS",
     "Operator",
     "traits",
     "why_refused",

@@ -38,10 +38,11 @@ def scaled(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]
 
 
 def by_range(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
-    """DynamicQuantizeLinear: its scale is that of the whole tensor."""
+    """DynamicQuantizeLinear: each element on itself. Its range is that of one timestep of one item, or left out
+    (`handlers.quantized`); of a frame's elements, each is rounded by the others' too, which is not said here.
+    """
     x = reach(operands[0])
-    one = Reach((), np.asarray(x.everything))
-    return [one.expand(x.shape), one, one]
+    return [x, Reach.none(()), Reach.none(())]
 
 
 def shape(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:

@@ -78,11 +78,12 @@ def split(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
         each = -(-x.shape[axis] // len(node.outputs))
         sizes = [min(each, x.shape[axis] - each * i) for i in range(len(node.outputs))]
     ends = np.cumsum(sizes).tolist()
-    return [x.take(axis, slice(end - n, end)) for end, n in zip(ends, sizes, strict=True)]
+    empty = np.zeros([0 if a == axis else n for a, n in enumerate(x.shape)], np.float32)
+    return [x.take(axis, slice(end - n, end)) if n else empty for end, n in zip(ends, sizes, strict=True)]
 
 
 def concat(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
-    reaches = [reach(o) for o in operands]
+    reaches = [reach(o) for o in operands if not (isinstance(o, np.ndarray) and o.size == 0)]
     axis = int(node.attrs["axis"]) % len(reaches[0].shape)
     first = reaches[0].shape
     if any((*r.shape[:axis], *r.shape[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]) for r in reaches):

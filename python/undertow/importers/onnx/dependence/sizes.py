@@ -17,6 +17,8 @@ from .reach import Operand, Reach
 #: recurrent nodes, whose sequence_lens goes with the length of X
 _CELLS = ("RNN", "GRU", "LSTM")
 
+_PLACES = ("Reshape", "Expand", "Gather", "Slice", "Unsqueeze", "Squeeze", "Tile", "Split", "Loop", "Scan")
+
 
 def summary(node: OnnxNode, slot: int, operands: Sequence[Operand]) -> Any:
     """What must be the same for every length of a known operand; None where nothing need be.
@@ -27,12 +29,12 @@ def summary(node: OnnxNode, slot: int, operands: Sequence[Operand]) -> Any:
     assert isinstance(value, np.ndarray)
     x = operands[0]
     if node.op in _CELLS and slot == 4 and isinstance(x, Reach):
-        return tuple((value - x.shape[int(node.attrs.get("layout", 0))]).ravel().tolist())
+        return tuple(np.unique(value - x.shape[int(node.attrs.get("layout", 0))]).tolist())
     if node.op == "Slice" and isinstance(x, Reach) and slot in (1, 2):
         return _bounds(value, operands, x)
     if node.op == "Pad" and slot == 1:
         return tuple(value.ravel().tolist())
-    if node.op in ("Reshape", "Expand", "Gather", "Slice", "Unsqueeze", "Squeeze", "Tile", "Split", "Loop", "Scan"):
+    if node.op in _PLACES or (node.op in ("GatherElements", "GatherND") and slot == 1):
         return None  # where to is for the walk to see
     return value
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ....errors import UnsupportedError
 from ..traits import traits
+from .nodes import part_of
 from .read import check_size_of, graphs_of, require_onnx
 
 #: where the functions stand until they are inlined
@@ -40,6 +41,7 @@ def expanded(model: Any) -> Any:
         function.name, function.domain = f"{node.op_type}_{number}", _DOMAIN
         for at, inner in enumerate(function.node):
             inner.name = f"{node.name or node.output[0]}/{inner.op_type}_{at}"
+            inner.doc_string = part_of(node)
         node.op_type, node.domain = function.name, _DOMAIN
         model.functions.append(function)
     model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))

@@ -13,6 +13,9 @@ import numpy as np
 from ...._text import quoted, shown
 from ....errors import FormatError, ShapeError, UnsupportedError
 
+#: what the text of a node begins with that stands, with others, for one of the file
+_PART_OF = "undertow: part of "
+
 
 @dataclass
 class Body:
@@ -58,7 +61,9 @@ class OnnxNode:
 
     @cached_property
     def where(self) -> str:
-        """Operator and name, for messages."""
+        """Operator and name, for messages; of a node that stands for one of the file, that one's."""
+        if (text := getattr(self.proto, "doc_string", "")).startswith(_PART_OF):
+            return f"{shown(text.removeprefix(_PART_OF))} ({shown(self.op)} in its definition)"
         return f"{shown(self.op)} node {quoted(self.name)}"
 
     def unsupported(self, message: str) -> NoReturn:
@@ -74,6 +79,13 @@ class OnnxNode:
         """Refuse every attribute that is not in `names`."""
         for name in sorted(set(self.attrs) - set(names)):
             self.unsupported(f"attribute {name}={self.attrs[name]!r} is not supported")
+
+
+def part_of(proto: Any) -> str:
+    """The text of the nodes that stand for a node of the file, by which errors name that one."""
+    if proto.doc_string.startswith(_PART_OF):
+        return str(proto.doc_string)
+    return f"{_PART_OF}{proto.op_type} node {quoted(proto.name or next((o for o in proto.output if o), ''))}"
 
 
 def needed(nodes: Iterable[OnnxNode], outputs: Iterable[str]) -> list[OnnxNode]:

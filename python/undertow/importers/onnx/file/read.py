@@ -17,8 +17,12 @@ from ....budget import MEMORY, MEMORY_EACH, room
 from ....errors import FormatError, UnsupportedError
 from ....weights.contents import bytes_of, open_file
 from ....weights.in_memory import as_path, folder_of
+from ..traits import RUNTIME
 from . import limits
 from .wire import parsed_bytes
+
+#: the operator set from which ONNX itself has LayerNormalization
+_LAYER_NORM_FROM = 17
 
 
 def require_onnx() -> Any:
@@ -75,6 +79,7 @@ def check_model(model: Any, path: Path | None = None) -> Any:
         _check_functions(model, where)
     _check_tensors(onnx, model, path, where)
     _sort(model.graph)
+    _name_domain(onnx, model)
     # Peers load files whose inputs or outputs have no shape, and nothing here relies on it: the checker need not mind.
     bare = [v for v in [*model.graph.input, *model.graph.output] if v.type.HasField("tensor_type")]
     bare = [v for v in bare if not v.type.tensor_type.HasField("shape")]
@@ -97,6 +102,18 @@ def check_model(model: Any, path: Path | None = None) -> Any:
         check_size_of(model.graph, where)
         _check_tensors(onnx, model, path, where)
     return model
+
+
+def _name_domain(onnx: Any, model: Any) -> None:
+    """Give operators that ONNX Runtime writes into operator sets without them the domain of its own ones."""
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    early = [n for n in _nodes(model.graph) if n.op_type == "LayerNormalization" and n.domain in ("", "ai.onnx")]
+    if not early or opset >= _LAYER_NORM_FROM:
+        return
+    for node in early:
+        node.domain = RUNTIME
+    if all(o.domain != RUNTIME for o in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid(RUNTIME, 1))
 
 
 def _check_ports(graph: Any, where: str) -> None:

@@ -47,6 +47,8 @@ class Builder:
         self.sequence = n_steps > 1
         #: states that hold what is pooled over time, of which the order does not count
         self.pooled: set[str] = set()
+        #: nodes, for messages, that round to 8 bits in the file and not here, for the range is a whole sequence's
+        self.unrounded: list[str] = []
         self.sources: list[Source] = [Source(ZERO, 1, "")]
         self._bases: list[int] = [ZERO]
         self._has_states = False
@@ -56,6 +58,8 @@ class Builder:
         self._counts: dict[str, int] = {}
         self._derived: dict[tuple[str, str | bytes, bool], Source] = {}
         self._gates: dict[int, str] = {}
+        #: numbers of the constants that `constant` has made, by name
+        self.numbers: dict[str, np.ndarray] = {}
         #: values that are known while loading, among the outputs of the first nodes
         self._known: set[str] = set()
         self._n_seen = 0
@@ -129,6 +133,7 @@ class Builder:
         key = ("constant", unique.tobytes(), False)
         if key not in self._derived:
             self._derived[key] = self.source(self.add("constant", [], weights={"value": unique}))
+            self.numbers[self._derived[key].name] = unique
         return self._derived[key].base + inverse.reshape(array.shape)
 
     def value(self, elements: np.ndarray, shape: tuple[int, ...] | None = None, dtype: str = "float32") -> str:

@@ -3,7 +3,8 @@
 
 `codes.Tensor.dtype` tells what such a frame stands for: "bool", "int8", "uint8", "int16", "uint16" (any number of that
 type), or "whole 300" (an int32 or int64 from -300 to 300; "whole" where only the model's data bound it). The dtype
-"int32" is something else: ids of a graph input, which only an embedding takes.
+"int32" is something else: ids of a graph input, which only an embedding takes. "unrounded" is float32 where the file
+has integers of 8 bits, by a range that a stream does not know; what is made of it is float32 as well.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from . import emit, provenance
 from .context import Length, Walk
 from .provenance import Layout, Tensor
 
-BOOL, WHOLE, FLOAT = "bool", "whole", "float32"
+BOOL, WHOLE, FLOAT, UNROUNDED = "bool", "whole", "float32", "unrounded"
 #: smallest and largest number of a type
 RANGES = {"bool": (0, 1), "int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535)}
 #: types that a frame may stand for
@@ -59,6 +60,13 @@ def common(node: OnnxNode, dtypes: list[str]) -> str:
 
 def take(node: OnnxNode, operand: Any, dtypes: tuple[str, ...], what: str = "its input") -> tuple[Layout, np.ndarray]:
     """Layout and frame elements of a computed operand of one of `dtypes`."""
+    take_kind(node, operand, dtypes, what)
+    layout, elements = operand.split()
+    return layout, elements
+
+
+def take_kind(node: OnnxNode, operand: Any, dtypes: tuple[str, ...], what: str = "its input") -> None:
+    """Refuse what is no computed operand of one of `dtypes`."""
     if isinstance(operand, Length):
         node.unsupported("sequence lengths are used for more than sequence_lens of a recurrent node")
     if not isinstance(operand, Tensor):
@@ -66,7 +74,6 @@ def take(node: OnnxNode, operand: Any, dtypes: tuple[str, ...], what: str = "its
     if kind(operand.dtype) not in dtypes:
         shown = {"int32": "ids (integers)", WHOLE: "integers"}.get(kind(operand.dtype), operand.dtype)
         node.unsupported(f"{what} holds {shown}, expected {' or '.join(dtypes)}")
-    return operand.split()
 
 
 def dtype_of(operand: Any) -> str:

@@ -5,11 +5,14 @@ While loading they are arrays for the number of timesteps that is tried. Where o
 every timestep, it becomes a frame: the number of the timestep is a register that counts. That an array is such a
 progression is never read off its numbers. `Shape` says which sizes are so many timesteps times a coefficient plus
 something, the coefficients go through integer arithmetic and movement, and a Range up to such a size, or a constant
-expanded to it, is one by its formula. What follows is computed again from frames.
+expanded to it, is one by its formula. What follows is computed again from frames. Where a number that grows with the
+length meets what is known with the last timestep (a sum, of which it makes a mean), it is the count so far: by how much
+it grows with one frame more, its nodes say.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +55,8 @@ class Growing:
         #: constant -> for each element, how much it is more with one frame more; a linear function of their number
         self.coefficients: dict[str, np.ndarray] = {}
         self.recipes: dict[str, Recipe] = {}
+        #: those, and numbers that are made of coefficients otherwise
+        self._numbers: dict[str, Recipe] = {}
         self._frames: dict[Recipe, Tensor | None] = {}
         self._count: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -62,6 +67,7 @@ class Growing:
         for name in node.outputs:
             self.coefficients.pop(name, None)
             self.recipes.pop(name, None)
+            self._numbers.pop(name, None)
         if not self.walk.builder.sequence or self.walk.reading.fixed_time or not results:
             return
         if node.op == "Shape" and isinstance(operands[0], Tensor):
@@ -110,21 +116,77 @@ class Growing:
     def _recipe(self, node: OnnxNode, operands: list[Any], given: list[np.ndarray | None], results: list[Any]) -> None:
         starts = {"Range": 1, "ConstantOfShape": 0, "Expand": 1}.get(node.op)
         is_root = starts is not None and any(c is not None for c in given[starts:])
-        if not traits(node.op).pure or not (is_root or any(name in self.recipes for name in node.inputs)):
+        is_recipe = is_root or any(name in self.recipes for name in node.inputs)
+        is_number = any(c is not None for c in given) or any(name in self._numbers for name in node.inputs)
+        if not traits(node.op).pure or not (is_recipe or is_number):
             return
-        known = [self.recipes.get(name, o) for name, o in zip(node.inputs, operands, strict=True)]
         for slot, (name, result) in enumerate(zip(node.outputs, results, strict=False)):
-            if name and isinstance(result, np.ndarray):
+            if not name or not isinstance(result, np.ndarray):
+                continue
+            if is_recipe:
+                known = [self.recipes.get(input_name, o) for input_name, o in zip(node.inputs, operands, strict=True)]
                 self.recipes[name] = Recipe(node, known, given, result, slot)
+            known = [self._numbers.get(input_name, o) for input_name, o in zip(node.inputs, operands, strict=True)]
+            self._numbers[name] = Recipe(node, known, given, result, slot)
+
+    # -- as numbers -----------------------------------------------------------------------------------------------
+
+    def _growth(self, name: str, array: np.ndarray) -> np.ndarray | None:
+        """How much more a constant is with one frame more, as its nodes compute it; None where that is not always as
+        much, or it has more elements then.
+        """
+        if array.dtype != np.float32:
+            return None
+        if name in self.coefficients:
+            return self.coefficients[name].astype(np.float32)
+        if name not in self._numbers:
+            return None
+        one, two = (self._with_more(self._numbers[name], n, {}) for n in (1, 2))
+        if one is None or two is None or one.shape != array.shape or two.shape != array.shape:
+            return None
+        growth = one - array
+        return growth if growth.any() and np.array_equal(two - one, growth) else None
+
+    def _with_more(self, recipe: Recipe, n: int, known: dict[Recipe, np.ndarray | None]) -> np.ndarray | None:
+        """What a constant is with n frames more."""
+        if recipe not in known:
+            operands = []
+            for operand, coefficients in zip(recipe.operands, recipe.coefficients, strict=True):
+                if coefficients is not None:  # which says it exactly
+                    array = operand.array if isinstance(operand, Recipe) else operand
+                    operand = (array + n * coefficients).astype(array.dtype)
+                elif isinstance(operand, Recipe):
+                    operand = self._with_more(operand, n, known)
+                    if operand is None:
+                        break
+                operands.append(operand)
+            known[recipe] = None
+            if len(operands) == len(recipe.operands):
+                with suppress(Error):
+                    known[recipe] = self.walk.evaluator.run(recipe.node, operands)[recipe.slot]
+        return known[recipe]
+
+    def _so_far(self, name: str, array: np.ndarray) -> Tensor | None:
+        """A constant that grows with the length, for the timesteps so far, known with the last one."""
+        growth = self._growth(name, array)
+        if growth is None or (growth != np.round(growth)).any() or (array != np.round(array)).any():
+            return None
+        builder = self.walk.builder
+        elements = self._counted(growth, array - growth * (builder.n_steps - 1))
+        if elements is None:
+            return None
+        return Tensor(provenance.encode(-1, -1, builder.derive("last", elements)), ("",) * array.ndim)
 
     # -- as frames ------------------------------------------------------------------------------------------------
 
     def meet(self, node: OnnxNode, operands: list[Any]) -> list[Any]:
         """The operands of a node that computes, constants as frames where they differ between timesteps."""
         tensors = [o for o in operands if isinstance(o, Tensor)]
-        mine = [i for i, name in enumerate(node.inputs) if name in self.recipes]
+        mine = [i for i, name in enumerate(node.inputs) if name in self._numbers or name in self.coefficients]
         if not mine or not tensors or not traits(node.op).together or not self.walk.builder.sequence:
             return operands
+        if all(self.walk.builder.is_final(t.elements) and (t.steps < 0).all() for t in tensors):
+            return self._meet_final(node, operands)
         rank = max(len(o.shape) for o in operands if o is not None)
         over_time = {
             a - len(t.shape)
@@ -133,13 +195,22 @@ class Growing:
             if t.codes.size and (t.steps != t.steps.take([0], a)).any()
         }
         met = list(operands)
-        for i in mine:
+        for i in (i for i in mine if node.inputs[i] in self.recipes):
             array = operands[i]
             if not isinstance(array, np.ndarray) or array.dtype != np.float32:
                 continue
             whole = array.reshape((1,) * (rank - array.ndim) + array.shape)
             if any((whole != whole.take([0], a)).any() for a in over_time):
                 met[i] = self._frame(self.recipes[node.inputs[i]]) or array
+        return met
+
+    def _meet_final(self, node: OnnxNode, operands: list[Any]) -> list[Any]:
+        """The operands of a node that computes what is known with the last timestep, numbers of timesteps counted."""
+        met = list(operands)
+        for i, (name, operand) in enumerate(zip(node.inputs, operands, strict=True)):
+            if isinstance(operand, np.ndarray):
+                so_far = self._so_far(name, operand)
+                met[i] = operand if so_far is None else so_far
         return met
 
     def _frame(self, recipe: Recipe) -> Tensor | None:

@@ -23,8 +23,8 @@ from .timeless import at_every_step
 INT32_MAX = 2**31 - 1
 
 
-def move(walk: Walk, node: OnnxNode, operands: list[Operand]) -> list[Tensor]:
-    """Run an op that only moves elements, on codes."""
+def move(walk: Walk, node: OnnxNode, operands: list[Operand]) -> list[Tensor | np.ndarray]:
+    """Run an op that only moves elements, on codes. What a Split leaves without elements is known."""
     tensors = [o for o in operands if isinstance(o, Tensor)]
     for i, operand in enumerate(operands):
         if isinstance(operand, Length):
@@ -58,9 +58,12 @@ def move(walk: Walk, node: OnnxNode, operands: list[Operand]) -> list[Tensor]:
             operand = _lift(walk, node, i, operand, like)  # type: ignore[arg-type]
         arrays.append(operand)
     results = walk.evaluator.run(node, arrays, limits.MAX_TRACED_ELEMENTS, COPIES)
-    moved = []
+    moved: list[Tensor | np.ndarray] = []
     for name, result in zip(node.outputs, results, strict=False):
         walk.count(node, result.shape)
+        if result.size == 0 and node.op == "Split" and dtype == "float32":
+            moved.append(np.zeros(result.shape, np.float32))
+            continue
         if result.size == 0:
             node.unsupported(f"gives a tensor of shape {result.shape}, which is empty")
         labels = labels_after(node, operands, tensors[0], result.shape)

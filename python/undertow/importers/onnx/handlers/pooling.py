@@ -244,7 +244,18 @@ def _fill(walk: Walk, node: OnnxNode, operands: list[Any]) -> int:
     return 0 if value == 0 else int(walk.builder.constant(np.array([value], np.float32))[0])
 
 
-max_pool = _pool(_max, "storage_order")
+_max_pool = _pool(_max, "storage_order")
+
+
+def max_pool(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    """Of bytes too: the largest of them is one of them."""
+    x = operands[0]
+    if not isinstance(x, Tensor) or x.dtype not in ("int8", "uint8"):
+        return _max_pool(walk, node, operands)
+    results = _max_pool(walk, node, [Tensor(x.codes, x.labels), *operands[1:]])
+    return [Tensor(y.codes, y.labels, x.dtype) for y in results]
+
+
 average_pool = _pool(_average, "count_include_pad")
 lp_pool = _pool(_lp, "p")
 global_max_pool = _global(lambda w, n, t, axes: emit.reduce(w.builder, "max", t, axes))

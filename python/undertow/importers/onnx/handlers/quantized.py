@@ -13,11 +13,12 @@ import numpy as np
 
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import emit, provenance
+from ..frames.builder import Builder
 from ..frames.context import Walk
-from ..frames.integers import FLOAT, RANGES, WHOLE, numbers, take, together, whole
-from ..frames.provenance import Layout, Tensor
-from ..frames.windows import check_not_time, image, window_axes
-from .convolution import check_groups, check_kernel, convolve, inside
+from ..frames.integers import FLOAT, RANGES, UNROUNDED, WHOLE, numbers, take, take_kind, together, whole
+from ..frames.padded import beside_constants
+from ..frames.provenance import Layout, Mixed, Tensor
+from .convolution import CONV, conv
 from .elementwise import take_apart
 from .matrix import matmul
 
@@ -63,7 +64,7 @@ def dequantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow("axis", "block_size", "output_dtype")
     _refuse_blocks(node)
     x, scale, zero = operands[0], operands[1], _slot(operands, 2)
-    layout, elements = take(node, x, (*_QUANTISED, WHOLE))
+    layout, elements = take(node, x, (*_QUANTISED, WHOLE, UNROUNDED))
     walk.count(node, layout.shape, layout.outer)
     if isinstance(scale, Tensor) or isinstance(zero, Tensor):
         node.unsupported("its scale or zero point is computed at run time, expected a constant")
@@ -116,14 +117,26 @@ def _rounded(walk: Walk, node: OnnxNode, layout: Layout, elements: np.ndarray, z
 
 
 def dynamic_quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-    """To uint8, with scale and zero point from the smallest and largest number of the frame and 0."""
+    """To uint8, with scale and zero point from the smallest and largest number of the frame and 0.
+
+    Where the range is that of a whole sequence, no stream knows it in time: the numbers go on as they are, of scale 1.
+    """
     node.allow()
     x = operands[0]
-    layout, elements = take_apart(walk, node, x)
-    if layout.outer:
-        node.unsupported(f"works along axis {layout.outer[0]} of {x.shape}, which is time or the batch")
-    walk.count(node, x.shape)
-    builder = walk.builder
+    take_kind(node, x, (FLOAT,))
+    if (x.steps >= 0).any():
+        if walk.reading.fixed:
+            node.unsupported(f"works along time, of an input of shape {x.shape}")
+        walk.builder.unrounded.append(node.where)
+        return [Tensor(x.codes, x.labels, UNROUNDED), np.array(1, np.float32), np.array(0, np.uint8)]
+    layout, elements = x.split()
+    walk.count(node, layout.shape, layout.outer)
+    y, scale, point = rounded_to_bytes(walk.builder, elements)
+    return [layout.tensor(y, "uint8"), Tensor(scale, ()), Tensor(point, (), "uint8")]
+
+
+def rounded_to_bytes(builder: Builder, elements: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What DynamicQuantizeLinear gives of the elements of a frame: bytes, the scale, the zero point."""
     zero, one = (builder.constant(np.float32(v)) for v in (0.0, 1.0))
     axes = range(elements.ndim)
     high = emit.elementwise(builder, "max", [emit.reduce(builder, "max", elements, axes), zero])
@@ -137,7 +150,7 @@ def dynamic_quantize(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[An
     spread = [np.broadcast_to(t, elements.shape) for t in (scale, point)]
     y = emit.activation(builder, emit.elementwise(builder, "div", [elements, spread[0]]), "round")
     y = emit.activation(builder, emit.elementwise(builder, "add", [y, spread[1]]), "clip", 0.0, 255.0)
-    return [layout.tensor(y, "uint8"), Tensor(scale, ()), Tensor(point, (), "uint8")]
+    return y, scale, point
 
 
 # -- products -------------------------------------------------------------------------------------------------------
@@ -149,7 +162,9 @@ def _centred(walk: Walk, node: OnnxNode, x: Any, zero: Any, what: str) -> Any:
         if isinstance(zero, Tensor):
             node.unsupported(f"the zero point of the constant {what} is computed at run time")
         return numbers(node, x.astype(np.int64) - (0 if zero is None else _point(node, zero, x)), what)
-    take(node, x, _QUANTISED, what)
+    if isinstance(x, Tensor) and x.dtype == UNROUNDED:
+        return Tensor(x.codes, x.labels, FLOAT)
+    take_kind(node, x, _QUANTISED, what)
     if zero is None:
         return Tensor(x.codes, x.labels, FLOAT)
     if isinstance(zero, Tensor):
@@ -157,10 +172,19 @@ def _centred(walk: Walk, node: OnnxNode, x: Any, zero: Any, what: str) -> Any:
         return layout.tensor(emit.elementwise(walk.builder, "sub", tables), FLOAT)
     if zero.size != 1:
         node.unsupported(f"the zero point of {what} has shape {zero.shape}, expected one number")
-    layout, elements = take(node, x, _QUANTISED, what)
-    if not zero.any():
-        return layout.tensor(elements, FLOAT)
-    return layout.tensor(emit.affine(walk.builder, elements, 1.0, -float(zero.reshape(()))), FLOAT)
+    point = float(zero.reshape(()))
+
+    def centred(tensor: Tensor) -> Tensor:
+        layout, elements = take(node, tensor, _QUANTISED, what)
+        return layout.tensor(emit.affine(walk.builder, elements, 1.0, -point) if point else elements, FLOAT)
+
+    try:
+        return centred(x)
+    except Mixed:
+        result = beside_constants(walk.builder, x, centred, lambda numbers: numbers - np.float32(point))
+        if result is None:
+            raise
+        return result
 
 
 def _point(node: OnnxNode, zero: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -185,6 +209,8 @@ def _largest(x: Any, zero: Any) -> int:
 def _integer_product(walk: Walk, node: OnnxNode, a: Any, a_zero: Any, b: Any, b_zero: Any) -> tuple[Tensor, str]:
     """matmul(a - a_zero, b - b_zero), exactly, as float32; and the dtype that it stands for."""
     x, y = _centred(walk, node, a, a_zero, "A"), _centred(walk, node, b, b_zero, "B")
+    if UNROUNDED in (a.dtype, b.dtype):
+        return matmul(walk, node, x, y), FLOAT
     if isinstance(x, Tensor) and isinstance(y, Tensor):
         dtype = whole(node, float(a.shape[-1]) * _largest(a, a_zero) * _largest(b, b_zero))
     elif isinstance(x, Tensor):
@@ -233,22 +259,16 @@ def _integer_conv(
     centred = _centred(walk, node, x, x_zero, "X")
     if not isinstance(centred, Tensor):
         node.unsupported("its input is a constant, expected a computed tensor")
-    sums = np.abs(kernel).reshape(len(kernel), -1).sum(axis=1) * _largest(x, x_zero)
-    dtype = whole(node, float((sums + (0 if b is None else np.abs(b))).max(initial=0)))
-    picture = image(walk, node, centred)
-    sizes = check_kernel(node, kernel, len(x.shape))
-    groups = check_groups(node, x.shape[1], kernel.shape[1], len(kernel))
-    axes = window_axes(node, x.shape[2:], sizes)
-    check_not_time(walk, node, picture, axes)
-    convolved = convolve(walk, node, picture.elements, inside(picture, axes), kernel, b, groups)
-    return picture.result(convolved), dtype
-
-
-_CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+    dtype = FLOAT
+    if x.dtype != UNROUNDED:
+        sums = np.abs(kernel).reshape(len(kernel), -1).sum(axis=1) * _largest(x, x_zero)
+        dtype = whole(node, float((sums + (0 if b is None else np.abs(b))).max(initial=0)))
+    (result,) = conv(walk, node, [centred, kernel, b])
+    return result, dtype
 
 
 def qlinear_conv(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-    node.allow(*_CONV)
+    node.allow(*CONV)
     x, x_scale, x_zero, W, w_scale, w_zero, y_scale, y_zero = operands[:8]
     product, _ = _integer_conv(walk, node, x, x_zero, W, w_zero, _slot(operands, 8))
     shape = [1, -1, *[1] * (len(x.shape) - 2)]
@@ -256,6 +276,6 @@ def qlinear_conv(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
 
 
 def conv_integer(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-    node.allow(*_CONV)
+    node.allow(*CONV)
     product, dtype = _integer_conv(walk, node, operands[0], _slot(operands, 2), operands[1], _slot(operands, 3))
     return [Tensor(product.codes, product.labels, dtype)]

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from ....ir.activations import Activation
+from ..file.definitions_int8 import SCALES
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import provenance
 from ..frames.context import Binding, Forgets, Length, Walk
 from ..frames.provenance import Layout, Mixed, Tensor
 from ..frames.superframes import rate_of, rows
 from ..traits import traits
+from .rounded_cell import RoundedCell
 
 #: operator -> order of its gates in ours: LSTM i o f c -> i f g o; GRU z r h and RNN as they are
 _GATES = {"RNN": [0], "GRU": [0, 1, 2], "LSTM": [0, 2, 3, 1]}
@@ -73,7 +75,7 @@ class _Cell:
         X, W, R, B, self.lengths, self.h0, self.c0, P = operands
         attrs = node.attrs
         known = ["activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "layout"]
-        node.allow(*known, *{"GRU": ["linear_before_reset"], "LSTM": ["input_forget"]}.get(node.op, []))
+        node.allow(*known, *{"GRU": ["linear_before_reset"], "LSTM": ["input_forget", *SCALES]}.get(node.op, []))
 
         direction = attrs.get("direction", "forward")
         if direction not in _DIRECTIONS:
@@ -228,6 +230,14 @@ class _Cell:
                     "frames are missing (an earlier convolution along time has no padding), expected forward"
                 )
             states, starts, waiting = self._start(name, d)
+            if SCALES[0] in self.node.attrs and waiting and not builder.sequence and self.rate == 1:
+                elements = self._rounded_step(d, states)
+                self._bind(waiting, elements)
+                outputs.append(elements)
+                finals.append(elements)
+                continue
+            if SCALES[0] in self.node.attrs:
+                builder.unrounded.append(self.node.where)
             gate = [builder.exists(-self.late)] if self.late else []
             attrs: dict[str, Any] = {
                 "activations": self.activations[d],
@@ -246,9 +256,7 @@ class _Cell:
             values = [names] if isinstance(names, str) else list(names)
             elements = [builder.elements(v) for v in values]
             final = [self._final(e, reverse) for e in elements]
-            for (state, start), end in zip(waiting, final, strict=bool(waiting)):
-                if start is not None:
-                    self.walk.bindings.append(Binding(state, start, end, self.node))
+            self._bind(waiting, final)
             outputs.append(elements)
             finals.append(final)
         n_steps, n_items = self.origin.shape
@@ -272,6 +280,31 @@ class _Cell:
                 *(Tensor(e.transpose(1, 0, 2), (batch, "", "")) for e in ends),
             ]
         return [Tensor(Y, (time, "", batch, "")), *(Tensor(e, ("", batch, "")) for e in ends)]
+
+    def _bind(self, waiting: list[tuple[str, np.ndarray | None]], final: list[np.ndarray]) -> None:
+        """Note which states start from a state input, and what they end with."""
+        for (state, start), end in zip(waiting, final, strict=bool(waiting)):
+            if start is not None:
+                self.walk.bindings.append(Binding(state, start, end, self.node))
+
+    def _rounded_step(self, d: int, states: list[str]) -> list[np.ndarray]:
+        """h and c of one step that rounds x and h to bytes (DynamicQuantizeLinear) for products of integers."""
+        weights, shape = self._weights(d), (len(self.backwards), len(self.order), self.n_hidden)
+        W_scale, R_scale = (
+            np.array(self.node.attrs[name], np.float32).reshape(shape)[d][self.order] for name in SCALES
+        )
+        cell = RoundedCell(
+            weights["W"],
+            weights["R"],
+            W_scale,
+            R_scale,
+            weights.get("b", np.zeros(shape[1:], np.float32)),
+            weights.get("peephole"),
+            self.activations[d],
+            self.clip,
+            bool(self.node.attrs.get("input_forget", 0)),
+        )
+        return cell.step(self.builder, self.builder.elements(self.x), states)
 
     def _final(self, elements: np.ndarray, reverse: bool) -> np.ndarray:
         """Elements of what the cell ends with, from those of what it gives."""

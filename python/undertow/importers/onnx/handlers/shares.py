@@ -47,10 +47,13 @@ def _moved(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
     if sum(isinstance(operand, Shares) for operand in operands) != 1 or not isinstance(operands[0], Shares):
         return None
     shares, rest = operands[0], operands[1:]
-    scores = list(move(walk, node, [shares.scores, *rest]))
+    scores = [moved for moved in move(walk, node, [shares.scores, *rest]) if isinstance(moved, Tensor)]
     if shares.values is None:
-        return [Shares(moved) for moved in scores]
-    return [Shares(*both) for both in zip(scores, move(walk, node, [shares.values, *rest]), strict=True)]
+        results = [Shares(moved) for moved in scores]
+    else:
+        values = [moved for moved in move(walk, node, [shares.values, *rest]) if isinstance(moved, Tensor)]
+        results = [Shares(*both) for both in zip(scores, values, strict=True)]
+    return results if len(results) == len(node.outputs) else None
 
 
 def _product(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
@@ -223,8 +226,31 @@ def final(builder: Builder, x: Tensor, time: int, axes: list[int], pooled: np.nd
     return Tensor(codes.reshape([codes.shape[a] for a in rest]), tuple(labels[a] for a in rest))
 
 
+def _cast(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
+    """Shares stay what they are where they become float32, which they are."""
+    if node.op == "CastLike":
+        x, like = operands
+        if isinstance(like, Shares):
+            return [x.astype(np.float32)] if isinstance(x, np.ndarray) else None
+        return [x] if str(like.dtype) == "float32" else None
+    return [operands[0]] if node.attrs.get("to") == walk.evaluator.onnx.TensorProto.FLOAT else None
+
+
+def _chosen(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
+    """Where, by a condition that is known and the same everywhere: as a row that is masked as a whole is none."""
+    condition, *values = operands
+    if not isinstance(condition, np.ndarray) or condition.all() != condition.any():
+        return None
+    chosen = values[0 if condition.all() else 1]
+    fits = isinstance(chosen, Shares) and chosen.values is None and condition.ndim <= len(chosen.scores.shape)
+    return [chosen] if fits else None
+
+
 _HANDLERS: dict[str, Callable[[Walk, OnnxNode, list[Any]], list[Any] | None]] = {
+    "Cast": _cast,
+    "CastLike": _cast,
     "Mul": _product,
+    "Where": _chosen,
     "ReduceSum": _sum,
     "MatMul": _matrix_product,
     "Einsum": _einsum,

@@ -292,6 +292,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         builder.sequence,
         walk.has_rates,
         pooled=builder.pooled,
+        unrounded=builder.unrounded,
     )
     for port in program.state_inputs:
         _describe_state(walk, port.name, result, report.moved)

@@ -42,6 +42,8 @@ class Imported:
     proof: Proof = field(default_factory=Proof)
     #: states that hold what is pooled over time
     pooled: set[str] = field(default_factory=set)
+    #: nodes, for messages, that round to 8 bits in the file and not here
+    unrounded: list[str] = field(default_factory=list)
 
     def looks_back(self) -> bool:
         """Whether a frame of an output depends on others than its own, and on their order: what is merely pooled may be

@@ -58,6 +58,9 @@ def note(program: Program, imported: Imported) -> None:
     held = [p.name for p in program.inputs if imported.is_sequence and reading.axes[p.name][0] is None]
     lines += [f"input {quoted(name)}: the same at all timesteps of the file, here a frame of each" for name in held]
     lines += [f"lengths: input {quoted(name)}" for name in program.length_inputs]
+    lines += [
+        f"lengths: input {quoted(name)}, of one sequence the number of its timesteps" for name in program.full_lengths
+    ]
     lines += imported.notes
     registers = [node.states[0] for node in graph.nodes if OPS[node.op].writes_register]
     lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]

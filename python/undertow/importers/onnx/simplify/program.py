@@ -18,9 +18,10 @@ from ..file import limits
 from ..file.nodes import OnnxNode, flat, needed
 from ..file.protos import identity
 from ..file.read import file_bytes, require_onnx
-from ..traits import MOVEMENT, OPERATORS, traits, why_refused
+from ..traits import MOVEMENT, OPERATORS, RUNTIME, traits, why_refused
 from .budget import Effort
 from .fold import Evaluator
+from .lengths import FullLengths
 from .ports import Port, dims_of, dtype_of, override, port_of
 from .required_inputs import check_bound
 from .resolve import Resolver
@@ -54,6 +55,8 @@ class Program:
     origin: str = ""
     state_inputs: list[Port] = field(default_factory=list)
     length_inputs: list[str] = field(default_factory=list)
+    #: inputs that say how long a sequence is, and follow from the size of another
+    full_lengths: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
     #: output -> its shape as the file declares it, where it does
     declared: dict[str, list[int | str]] = field(default_factory=dict)
@@ -187,6 +190,10 @@ def make_program(
     held = effort.held(lambda: sum(array.nbytes for array in constants.values()))
     with held:
         nodes = resolver.run(graph)
+    full = FullLengths(onnx, opset, nodes, ports, constants, resolver.sizes)
+    nodes = [*full.nodes, *nodes]
+    constants |= full.constants
+    ports = [p for p in ports if p.name not in full.names]
     outputs = _output_names(resolver, nodes, graph)
     dims = {name: _output_dims(resolver, v) for name, v in zip(outputs, graph.output, strict=True)}
     origin = " ".join(shown(w) for w in ("ONNX opset", opset, model.producer_name, model.producer_version) if w)
@@ -197,6 +204,7 @@ def make_program(
         inputs = [replace(p) for p in ports if p.name in used]
         kept = {name: array for name, array in constants.items() if name in used}
         program = Program(graph.name or "model", opset, nodes, kept, inputs, outputs, dims, origin)
+        program.full_lengths = full.names
         program.unused = [port for port in ports if port.name not in used]
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
         dtypes = {v.name: dtype_of(onnx, v) for v in graph.output}
@@ -265,17 +273,26 @@ def _refuse_operators(nodes: list[OnnxNode]) -> None:
     """
     for node in flat(nodes):
         domain, _, op = node.op.rpartition(".")
-        if domain.startswith("com.microsoft"):
-            quantised = "; undertow.load(path, weights='int8') quantises it" if "Quant" in op or "Integer" in op else ""
-            node.unsupported(
-                "operators of this domain are ONNX Runtime's own, of files that it has optimised or quantised; load "
-                f"the file that this one was made from{quantised}"
-            )
+        if domain.startswith(RUNTIME):
+            node.unsupported(f"operators of this domain are ONNX Runtime's own, {_runtime_advice(domain, op)}")
         if domain:
             node.unsupported(f"this operator is not supported (it is none of ONNX's own, but of the domain {domain!r})")
     for node in nodes:
         if traits(node.op).refused or node.op not in OPERATORS:
             node.unsupported(f"this operator is not supported{why_refused(node.op)}")
+
+
+def _runtime_advice(domain: str, op: str) -> str:
+    if domain == f"{RUNTIME}.nchwc":
+        return (
+            "for the processor on which the file was optimised; load the file that this one was made from, or optimise "
+            "it at level ORT_ENABLE_EXTENDED"
+        )
+    quantised = "; undertow.load(path, weights='int8') quantises it" if "Quant" in op or "Integer" in op else ""
+    return (
+        "of files that it has optimised or quantised, and this one is not computed; load the file that this one was "
+        f"made from{quantised}"
+    )
 
 
 def _output_names(resolver: Resolver, nodes: list[OnnxNode], graph: Any) -> list[str]:

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""Inputs that say how long each sequence of a padded batch is: of one sequence, the number of its timesteps.
+
+A stream has no padding, and a whole sequence comes as it is, so such an input follows from the sizes of another. What
+is made of it (masks, the row of the last timestep, divisors) then goes the way of everything that follows from sizes.
+An input that is nothing but sequence_lens of recurrent nodes stays: its value is given when the model is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..file.nodes import OnnxNode, wrap
+from ..traits import traits
+from .ports import Port
+
+_INTEGERS = ("int32", "int64")
+#: what keeps lengths what they are, element by element or in another shape
+_KEEP = frozenset(
+    [
+        *("Cast", "Clip", "Expand", "Flatten", "Identity", "Max", "Min", "ReduceMax", "Reshape", "Squeeze", "Tile"),
+        *("Transpose", "Unsqueeze"),
+    ]
+)
+#: what makes indices of the last timesteps ready for a Gather
+_JOIN = frozenset(("Add", "Concat", "Where"))
+_COMPARE = frozenset(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"))
+_PICK = frozenset(("Gather", "GatherElements", "GatherND"))
+_CELLS = frozenset(("GRU", "LSTM", "RNN"))
+
+
+class FullLengths:
+    """Which inputs are lengths, and the nodes by which they follow from sizes.
+
+    names: these inputs. nodes, constants: what computes them, under the inputs' names.
+    """
+
+    def __init__(
+        self,
+        onnx: Any,
+        opset: int,
+        nodes: Sequence[OnnxNode],
+        ports: list[Port],
+        constants: Mapping[str, np.ndarray],
+        sizes: Callable[[str], list[int | None] | None],
+    ) -> None:
+        self.onnx, self.opset = onnx, opset
+        self.names: list[str] = []
+        self.nodes: list[OnnxNode] = []
+        self.constants: dict[str, np.ndarray] = {}
+        inputs = {port.name for port in ports}
+        for port in ports:
+            if port.dtype not in _INTEGERS or len(port.dims) > 2 or sum(n != 1 for n in port.dims) > 1:
+                continue
+            uses = _Uses(port.name, nodes, inputs - {port.name}, constants, sizes)
+            if uses.are_of_lengths:
+                self._follow(port, [p for p in ports if p.dtype not in _INTEGERS and len(p.dims) > 1], uses)
+
+    def _follow(self, port: Port, others: list[Port], uses: _Uses) -> None:
+        """Compute lengths from the size of the axis of another input that is open and not theirs; of an open batch of
+        sequences that are as long as the file says, from that size.
+        """
+        batch = next((n for n in port.dims if n != 1), 1)
+        for other in others:
+            if isinstance(batch, str) and batch not in other.dims:
+                continue
+            times = [axis for axis in other.dynamic if other.dims[axis] != batch]
+            fixed = uses.sizes & set(other.dims)
+            if len(times) != 1 and (times or len(fixed) != 1 or not isinstance(batch, str)):
+                continue  # of one call of fixed sizes, the caller may bind it
+            self.names.append(port.name)
+            shape = self._add("Shape", other.name)
+            if times:
+                length = self._add("Gather", shape, self._constant(times))
+            else:
+                length = self._add("Identity", self._constant([*fixed]))
+            if isinstance(batch, str):
+                rows = self._add("Gather", shape, self._constant([other.dims.index(batch)]))
+                length = self._add("Expand", length, rows)
+            elif batch > 1:
+                length = self._add("Expand", length, self._constant([batch]))
+            if port.dtype != "int64":
+                to = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))
+                length = self._add("Cast", length, to=to)
+            dims = [-1 if isinstance(n, str) else n for n in port.dims]
+            self._add("Reshape", length, self._constant(dims), gives=port.name)
+            return
+
+    def _constant(self, numbers: Sequence[int]) -> str:
+        name = f"{self.names[-1]}/sizes_{len(self.constants)}"
+        self.constants[name] = np.array(numbers, np.int64)
+        return name
+
+    def _add(self, op: str, *inputs: str, gives: str = "", **attrs: Any) -> str:
+        gives = gives or f"{self.names[-1]}/{op}_{len(self.nodes)}"
+        proto = self.onnx.helper.make_node(op, inputs, [gives], name=gives, **attrs)
+        self.nodes.append(wrap(self.onnx, proto, self.opset))
+        return gives
+
+
+class _Uses:
+    """What is done with an input: whether that is what is done with lengths, and which sizes it says that they have."""
+
+    def __init__(
+        self,
+        name: str,
+        nodes: Sequence[OnnxNode],
+        data: set[str],
+        constants: Mapping[str, np.ndarray],
+        sizes_of: Callable[[str], list[int | None] | None],
+    ) -> None:
+        same, last, data = {name}, set[str](), set(data)
+        compared = picked = walked = elsewhere = False
+        self.sizes: set[int] = set()
+        for node in nodes:
+            taken, results = set(node.inputs), set(node.outputs)
+            if not traits(node.op).asks_shape and node.uses & data:
+                data |= results
+            if not (taken | node.uses) & (same | last):
+                continue
+            if node.op in _KEEP and node.inputs[0] in same | last:
+                (same if node.inputs[0] in same else last).update(results)
+            elif _is_one_less(node, same, constants) or (node.op in _JOIN and taken & last):
+                last |= results
+            elif node.op in _COMPARE:
+                compared = compared or not taken & data
+                elsewhere = True
+                self.sizes |= {n for operand in taken if (n := _positions(constants.get(operand)))}
+            elif node.op in _PICK and node.inputs[1] in last and node.inputs[0] in data:
+                picked = elsewhere = True
+                self.sizes |= _picked_from(node, sizes_of)
+            elif node.op in _CELLS and (taken - set(node.inputs[4:5])).isdisjoint(same | last):
+                walked = True
+            elif not traits(node.op).asks_shape:
+                elsewhere = True
+        #: compared with positions, which row is the last one, or sequence_lens and something else
+        self.are_of_lengths = compared or picked or (walked and elsewhere)
+
+
+def _positions(array: np.ndarray | None) -> int:
+    """How many positions a constant counts from 0; 0 where it does not."""
+    counts = array is not None and array.ndim > 0 and np.array_equal(array.ravel(), np.arange(array.size))
+    return array.size if counts and array is not None else 0
+
+
+def _picked_from(node: OnnxNode, sizes_of: Callable[[str], list[int | None] | None]) -> set[int]:
+    """The size of the axis of which a node picks rows."""
+    sizes, index = sizes_of(node.inputs[0]) or [], sizes_of(node.inputs[1]) or [None]
+    axis = int(node.attrs.get("axis", 0))
+    if node.op == "GatherND":
+        axis = int(node.attrs.get("batch_dims", 0)) + (index[-1] or 0) - 1
+    n = sizes[axis] if -len(sizes) <= axis < len(sizes) else None
+    return set() if n is None else {n}
+
+
+def _is_one_less(node: OnnxNode, lengths: set[str], constants: Mapping[str, np.ndarray]) -> bool:
+    """Whether a node takes 1 from lengths."""
+    if node.op not in ("Add", "Sub") or node.inputs[0] not in lengths:
+        return False
+    number = constants.get(node.inputs[1])
+    return number is not None and number.size == 1 and int(number.reshape(())) == (1 if node.op == "Sub" else -1)
+
+
+__all__ = ["FullLengths"]
