@@ -24,6 +24,7 @@ _ENDLESS = 2**31 - 1
 #: what leaves a number as it is, in another dtype or shape
 _SAME_NUMBER = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze")
 #: comparison -> (whether the counter stands on the right, what is added to the limit)
+_NEGATED = {"Less": "GreaterOrEqual", "LessOrEqual": "Greater", "Greater": "LessOrEqual", "GreaterOrEqual": "Less"}
 _COMPARISONS = {
     "Less": (False, 0),
     "LessOrEqual": (False, 1),
@@ -70,7 +71,7 @@ class _Loop:
         rounds = "" if limits is None else self._rounds(limits)
         if not rounds:  # how often it runs is not known, so neither is where a counter ends
             counters, limits, rounds = {}, None, node.inputs[0]
-        if not same and not counters:
+        if not same and not counters and not limits:
             return [node]
         inner = [self._node("Identity", [name], body.inputs[2 + i]) for i, name in same.items()]
         for i, counter in counters.items():
@@ -149,28 +150,32 @@ class _Loop:
         """
         counters = {self.body.inputs[0]: 0, **counters}
         pairs: list[tuple[str, int]] = []
-        waiting = [self.body.outputs[0]]
+        waiting = [(self.body.outputs[0], False)]
         while waiting:
-            name = self._root(waiting.pop(), ("Identity", "Reshape", "Squeeze", "Unsqueeze"))
+            name, negated = waiting.pop()
+            name = self._root(name, ("Identity", "Reshape", "Squeeze", "Unsqueeze"))
             known = self.constants.get(name)
-            if name == self.body.inputs[1] or (known is not None and bool(known.all())):
+            if (name == self.body.inputs[1] and not negated) or (known is not None and bool((known != negated).all())):
                 continue
             maker = self.makers.get(name)
-            if maker is not None and maker.op == "And":
-                waiting += maker.inputs
+            if maker is not None and maker.op == "Not":
+                waiting.append((maker.inputs[0], not negated))
                 continue
-            limit = None if maker is None else self._limit(maker, counters, outside)
+            if maker is not None and maker.op == ("Or" if negated else "And"):
+                waiting += [(used, negated) for used in maker.inputs]
+                continue
+            limit = None if maker is None else self._limit(maker, negated, counters, outside)
             if limit is None:
                 return None
             pairs.append(limit)
         return pairs
 
     def _limit(
-        self, maker: OnnxNode, counters: Mapping[str, int], outside: Mapping[str, str]
+        self, maker: OnnxNode, negated: bool, counters: Mapping[str, int], outside: Mapping[str, str]
     ) -> tuple[str, int] | None:
         if maker.op not in _COMPARISONS:
             return None
-        turned, more = _COMPARISONS[maker.op]
+        turned, more = _COMPARISONS[_NEGATED[maker.op] if negated else maker.op]
         number, limit = maker.inputs[::-1] if turned else maker.inputs
         hoisted = self._hoisted(limit, outside)
         if hoisted is None:

@@ -22,6 +22,7 @@ from ..file import limits
 from ..file.nodes import Body, OnnxNode, wrap
 from ..file.protos import Scope, free_names, identity, needed, wrong_number
 from ..traits import EACH, traits
+from .collected import Grown
 from .constant_loops import run_constant
 from .counted_loops import counted
 from .fold import Evaluator, check_outputs
@@ -278,6 +279,11 @@ class Resolver:
         if node.op == "Reshape" and len(node.inputs) > 1 and node.inputs[1] in self.partial:
             self._reshaped(node)
             return
+        if node.op == "ConstantOfShape" and node.inputs[0] in self.partial:
+            value = node.attrs.get("value")
+            dtype = np.float32 if value is None else self.onnx.helper.tensor_dtype_to_np_dtype(value.data_type)
+            self.set_type(node.outputs[0], dtype, self.partial[node.inputs[0]])
+            return
         if node.op == "Einsum" and not _EQUATION.fullmatch(equation := str(node.attrs.get("equation", ""))):
             node.format_error(f"attribute equation={equation!r} is not letters for each operand, and for the result")
         check_outputs(node)
@@ -354,15 +360,21 @@ class Resolver:
         node.bodies = {"body": self.body(node, graphs["body"], scope, ranked=node.inputs[2:] if lists else ())}
         if lists:
             self.sequences.collect(node, self._fresh)
-        return counted(self.onnx, node, self.constants)
+        behind = Grown(self.onnx, self.constants, self.sizes, self._fresh).collect(node)
+        return [*counted(self.onnx, node, self.constants), *behind]
 
     def _note_dtypes(self, node: OnnxNode, graph: Any) -> None:
-        """Note of what dtypes the results of a loop are: that is enough to tell their sizes behind a Reshape."""
-        results = graph.output[node.op == "Loop" :]
-        for name, value in zip(node.outputs, results, strict=False):
-            dtype = value.type.tensor_type.elem_type
+        """Note of what dtypes the results of a loop are, that is enough to tell their sizes behind a Reshape; and the
+        ranks of what a Loop carries, which are those before it.
+        """
+        is_loop = node.op == "Loop"
+        before = [self.sizes(name) if name else None for name in node.inputs[2:]] if is_loop else []
+        results = graph.output[1 if is_loop else 0 :]
+        for i, (name, value) in enumerate(zip(node.outputs, results, strict=False)):
+            dtype, rank = value.type.tensor_type.elem_type, before[i] if i < len(before) else None
             if name and dtype:
-                self.types[name] = self.onnx.helper.make_tensor_type_proto(dtype, None)
+                sizes = None if rank is None else [None] * len(rank)
+                self.types[name] = self.onnx.helper.make_tensor_type_proto(dtype, sizes)
 
     def _branch(self, node: OnnxNode, graphs: Mapping[str, Any], scope: Scope) -> list[OnnxNode]:
         condition = self.constants.get(node.inputs[0]) if node.inputs else None

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..file.nodes import Body, OnnxNode, needed, wrap
+from ..file.nodes import Body, OnnxNode, wrap
+from .collected import collect
 
 _END = 2**31 - 1
 #: what makes a sequence that a Loop collects; its input is the tensor, its attribute the rank of a part
@@ -40,27 +41,15 @@ class Sequences:
         if len(body.inputs) != 2 + n or len(body.outputs) < 1 + n:
             return  # the walk refuses it
         appended = {i: part for i in range(n) if (part := self._appended(loop, body, i))}
-        kept = [i for i in range(n) if i not in appended]
-        outputs = [*loop.outputs, *[""] * (len(body.outputs) - 1 - len(loop.outputs))]
-        collected = {i: fresh(f"{outputs[i]}.rows") if outputs[i] else "" for i in appended}
-        for i, rows in collected.items():
+        if not appended:
+            return
+        outputs = [*loop.outputs, *[""] * n]
+        named = {i: outputs[i] for i in appended}
+        for i, rows in collect(loop, appended, fresh).items():
             if rows:
                 sizes = self.sizes(appended[i])
                 attrs = {} if sizes is None else {"sizes": sizes}
-                self._makers[outputs[i]] = OnnxNode(
-                    None, _COLLECTED, loop.name, [rows], [outputs[i]], attrs, loop.opset
-                )
-        if appended:
-            loop.inputs = [*loop.inputs[:2], *(loop.inputs[2 + i] for i in kept)]
-            loop.outputs = [*(outputs[i] for i in kept), *outputs[n:], *collected.values()]
-            results = [
-                body.outputs[0],
-                *(body.outputs[1 + i] for i in kept),
-                *body.outputs[1 + n :],
-                *appended.values(),
-            ]
-            inputs = [*body.inputs[:2], *(body.inputs[2 + i] for i in kept)]
-            loop.bodies["body"] = Body(inputs, needed(body.nodes, results), results)
+                self._makers[named[i]] = OnnxNode(None, _COLLECTED, loop.name, [rows], [named[i]], attrs, loop.opset)
 
     def _appended(self, loop: OnnxNode, body: Body, i: int) -> str:
         """What each round puts at the end of a carried sequence that starts empty, and for nothing else."""

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..file.nodes import OnnxNode
-from .unrolled_given import Given, NoLoop, Pick, alike
+from .unrolled_given import MIN_TRIPS, Given, NoLoop, Pick, alike
 
 #: timestep -> what a value is called there, as far as that is known
 Names = Mapping[int, str]
@@ -261,7 +261,7 @@ class Copies:
         maker = self.given.producer.get(name) or self.given.origins.get(name)
         if maker is not None and alike(model, maker) and maker.outputs.index(name) == column.slot:
             return maker
-        if name not in self.given.constants and (t or model.op != "Add"):
+        if name not in self.given.constants and (t or model.op != "Add" or self.n == MIN_TRIPS):
             raise NoLoop
         return None
 
