@@ -254,7 +254,7 @@ class RandomLoop:
             self.body.append(node("SequenceInsert", f"list h_next{place}", "list_next"))
             stacked = node("ConcatFromSequence", "end_list_next", "y", axis=0, new_axis=1)
             last = node("SequenceAt", f"end_list_next {self.const('last_0', np.int64(-1))}", "y")
-            self.behind.append(self.choose("made of the list", (stacked, last)))
+            self.behind.append((stacked, last)[self.choose("last of the list", (False, True))])
         else:
             if self.open_batch:
                 self.before += [

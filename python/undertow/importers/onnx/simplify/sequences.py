@@ -121,8 +121,8 @@ class Sequences:
     def _turned(self, node: OnnxNode, maker: OnnxNode) -> list[OnnxNode] | None:
         """The nodes on what a Loop has put at the front of a sequence: it collects that backwards."""
         at = self.constants.get(node.inputs[1]) if node.op == "SequenceAt" else None
-        if at is not None and at.size == 1:
-            place = self._constant(node, "at", -1 - at.reshape(()))
+        if at is not None and at.size == 1 and not at.any():
+            place = self._constant(node, "at", np.array(-1))
             return [self._node("Gather", [*maker.inputs, place], node, axis=0)]
         rows = f"{node.outputs[0]}.turned"
         ends = (("starts", -1), ("ends", -_END), ("axes", 0), ("steps", -1))
