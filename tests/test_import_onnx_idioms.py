@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -409,3 +411,108 @@ def test_einsum_of_grouped_features(tmp_path, rng):
     (expected,) = session_of(path).run(None, {"x": X})
     for x, y in zip(X, expected, strict=True):
         streams_like(undertow.load(path), {"x": x}, {"y": y})
+
+
+# -- what tf2onnx writes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["arithmetic", "where", "clipped"])
+def test_ids_below_zero_count_from_the_end(way, tmp_path, rng):
+    """Keras 3 adds the number of rows to ids below 0, as a Gather does itself; where other ids come of it, that is no
+    way to write the id.
+    """
+    n = 6
+    write_out = {
+        "arithmetic": [
+            node("Cast", "minus", "a", to=6),
+            node("Mul", "a more", "b"),
+            node("Not", "minus", "plus"),
+            node("Cast", "plus", "c", to=6),
+            node("Mul", "c ids", "d"),
+            node("Add", "b d", "rows"),
+        ],
+        "where": [node("Where", "minus more ids", "rows")],
+        "clipped": [node("Max", "ids zero", "rows")],
+    }[way]
+    nodes = [node("Less", "ids zero", "minus"), node("Add", "ids n", "more"), *write_out]
+    nodes += [node("Gather", "table rows", "y", axis=0)]
+    weights = {"table": random(rng, n, I), "zero": np.int32(0), "n": np.int32(n)}
+    path = save(tmp_path, nodes, {"ids": ([1, "T"], onnx.TensorProto.INT32)}, {"y": [1, "T", I]}, weights)
+    if way == "clipped":
+        with pytest.raises(UnsupportedError, match="ids"):
+            undertow.load(path)
+        return
+    ids = rng.integers(0, n, T).astype(np.int32)
+    streams_like(
+        undertow.load(path, time_axis=1), {"ids": ids}, {"y": session_of(path).run(None, {"ids": ids[None]})[0][0]}
+    )
+
+
+@pytest.mark.parametrize("less", [False, True], ids=["all", "all but one"])
+@pytest.mark.parametrize(("length", "batch"), [(None, 2), (None, 1), (T, 1)])
+def test_reverse_sequence(length, batch, less, tmp_path, rng):
+    """A layer between two of all timesteps runs backwards; of all but one they are a clip, or refused."""
+    count = [node("Shape", "x", "shape"), node("Slice", "shape zero one", "n"), node("Sub", "n one", "n_less")]
+    layer = [node("GRU", "z W R", "y", hidden_size=H), node("Squeeze", "y one", "s")]
+    turned = [node("ReverseSequence", "x lengths", "z"), *layer, node("ReverseSequence", "s lengths", "back")]
+    nodes = [*count, node("Expand", "n_less items" if less else "n items", "lengths"), *turned]
+    weights = {**cell(rng, "GRU", I, H), "zero": np.array([0]), "one": np.array([1]), "items": np.array([batch])}
+    sizes = [length or "T", batch]
+    path = save(tmp_path, nodes, {"x": [*sizes, I]}, {"back": [*sizes, H]}, weights)
+    if less and length is None:
+        with pytest.raises(UnsupportedError):
+            undertow.load(path)
+        return
+    with pytest.warns(undertow.ModelWarning, match="nothing is remembered") if less else nullcontext():
+        model = undertow.load(path)
+    assert model.streamable == less
+    for n in (1, 7, T) if length is None else (T,):
+        X = random(rng, n, batch, I)
+        close(np.ravel(model.run(X[None] if less else X[:, 0])), session_of(path).run(None, {"x": X})[0][:, 0].ravel())
+
+
+@pytest.mark.parametrize(
+    ("lengths", "attrs", "message"),
+    [
+        ([9, 9], {}, "lies outside of 0 to 8"),
+        ([-1, 8], {}, "lies outside of 0 to 8"),
+        ([8], {}, "one for each of the batch"),
+        ([8, 8], {"time_axis": 1, "batch_axis": 1}, "are not 0 and 1"),
+    ],
+)
+def test_reverse_sequence_of_lengths_that_do_not_fit(lengths, attrs, message, tmp_path, rng):
+    nodes = [node("ReverseSequence", "w lengths", "v", **attrs), node("Add", "x v", "y")]
+    weights = {"w": random(rng, 8, 2), "lengths": np.array(lengths)}
+    path = write(model_of(nodes, {"x": [8, 2]}, ["y"], weights), tmp_path)
+    with pytest.raises((UnsupportedError, undertow.errors.FormatError, undertow.errors.ShapeError), match=message):
+        undertow.load(path)
+
+
+@pytest.mark.parametrize("opset", [12, 17])
+def test_a_part_of_a_split_that_has_no_elements(opset, tmp_path, rng):
+    """tf2onnx leaves [n, n, 0] of the Split of a GRU; nobody reads the last part."""
+    sizes = {"split": [I, 3, 0]} if opset < 13 else {}
+    nodes = [node("Split", "x" if sizes else "x sizes", "a b none", axis=-1, **sizes), node("Tanh", "b", "y")]
+    weights = {} if sizes else {"sizes": np.array([I, 3, 0])}
+    path = write(model_of(nodes, {"x": [None, 1, I + 3]}, ["y"], weights, opset), tmp_path)
+    X = random(rng, T, 1, I + 3)
+    close(undertow.load(path, time_axis=0).run(X[:, 0]), session_of(path).run(None, {"x": X})[0][:, 0])
+    path = write(model_of(nodes, {"x": [None, 1, I + 3]}, ["y", "none"], weights, opset), tmp_path)
+    with pytest.raises(UnsupportedError, match="empty"):
+        undertow.load(path, time_axis=0)
+
+
+def test_zeros_like_what_the_first_timestep_gives(tmp_path, rng):
+    """Of what is computed of it the shape alone is read."""
+    first = [node("Gather", "x zero", "x_0", axis=0), node("MatMul", "x_0 V", "a"), node("Tanh", "a", "h_0")]
+    zeros = [
+        node("Shape", "h_0", "shape"),
+        node("ConstantOfShape", "shape", "zeros"),
+        node("Unsqueeze", "zeros axes", "h"),
+    ]
+    nodes = [*first, *zeros, node("GRU", "x W R", "y", hidden_size=H)]
+    nodes[-1].input.extend(["", "", "h"])
+    weights = {**cell(rng, "GRU", I, H), "V": random(rng, I, H), "zero": np.array(0), "axes": np.array([0])}
+    path = save(tmp_path, nodes, {"x": ["T", "N", I]}, {"y": ["T", 1, "N", H]}, weights)
+    X = random(rng, T, 1, I)
+    streams_like(undertow.load(path), {"x": X[:, 0]}, {"y": session_of(path).run(None, {"x": X})[0][:, 0]})

@@ -195,6 +195,42 @@ def test_axes_as_attributes(tmp_path):
     check(f.save(tmp_path / "m.onnx", [f.op("Concat", *rows, axis=1)]))
 
 
+@pytest.mark.parametrize("gemm", [False, True])
+@pytest.mark.parametrize("starts", ["zeros", "numbers"])
+def test_a_first_copy_without_what_adds_zeros(starts, gemm, tmp_path):
+    """tf2onnx leaves out R h of the first copy, and makes what it can a Gemm; right, as long as h was zeros there."""
+    f = File()
+    W, R, b = f.const(f.random(K, J)), f.const(f.random(J, J)), f.const(f.random(J))
+    h, rows = None, []
+    c = f.const(np.zeros((1, J), np.float32) if starts == "zeros" else f.random(1, J))
+    for t in range(N):
+        x = f.pick("Gather", "x", t)
+        rh = None if h is None else f.op("MatMul", h, R)
+        if gemm:
+            gates = f.op("Gemm", x, W, b) if h is None else f.op("Add", f.op("Gemm", x, W, rh), b)
+        else:
+            gates = f.op("MatMul", x, W)
+            gates = f.op("Add", gates if h is None else f.op("Add", gates, rh), b)
+        c = f.op("Add", f.op("Mul", c, f.op("Sigmoid", gates)), f.op("Tanh", gates))
+        h = f.op("Tanh", c)
+        rows.append(h)
+    model = check(f.save(tmp_path / "m.onnx", [stacked(f, rows)]))
+    assert {"rnn", "state_write"} & set(ops(model))
+
+
+def test_a_first_copy_without_what_is_no_zeros(tmp_path):
+    """Where h was other numbers, R h was left out by whoever wrote the net: it is carried beside h, from zeros."""
+    f = File()
+    W, R = f.const(f.random(K, J)), f.const(f.random(J, J))
+    h, rows = f.const(f.random(1, J)), []
+    for t in range(N):
+        a = f.op("MatMul", f.pick("Gather", "x", t), W)
+        a = a if t == 0 else f.op("Add", a, f.op("MatMul", h, R))
+        h = f.op("Tanh", f.op("Add", a, h))
+        rows.append(h)
+    assert ops(check(f.save(tmp_path / "m.onnx", [stacked(f, rows)]))).count("state_write") == 2
+
+
 # -- what only looks like a loop stays one frame --------------------------------------------------------------------
 
 

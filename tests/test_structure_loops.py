@@ -8,7 +8,8 @@ import pytest
 
 import undertow
 from decomposed import H, I, N, T, ops, rnn_body, sequence_agrees
-from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, onnxruntime, random, save
+from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, onnxruntime, random, save, session_of
+from tolerances import FLOAT32_PEER
 from undertow.errors import UnsupportedError
 from undertow.importers.onnx import load
 from undertow.importers.onnx.file import limits
@@ -51,11 +52,44 @@ def test_loop_over_time(pick, tmp_path, rng):
     assert ops(graph) == ["rnn"]
 
 
+FROM_THE_END = {
+    "n - 1 - i": [node("Sub", "count one", "last"), node("Sub", "last i", "j")],
+    "-1 - i": [node("Neg", "i", "minus"), node("Sub", "minus one", "j")],
+    "i * -1 + n - 1": [
+        node("Neg", "one", "minus_one"),
+        node("Mul", "i minus_one", "minus"),
+        node("Sub", "count one", "last"),
+        node("Add", "minus last", "j"),
+    ],
+}
+
+
+@pytest.mark.parametrize("index", FROM_THE_END)
+def test_a_loop_that_picks_from_the_end(index, tmp_path, rng):
+    pick = [*FROM_THE_END[index], node("Gather", "X j", "x", axis=0)]
+    path = loop_file(tmp_path, rng, pick, "count", {"one": np.array(1)}, COUNT)
+    model = undertow.load(path)
+    assert not model.streamable
+    for length in (1, T, 3 * T):
+        X = random(rng, length, N, I)
+        (expected,) = session_of(path).run(None, {"X": X})
+        np.testing.assert_allclose(model.run(X[:, 0]), expected[:, 0], rtol=0, atol=FLOAT32_PEER)
+
+
+def test_a_length_that_no_round_has(tmp_path, rng):
+    """Half a round is refused, whatever a cast would make of it."""
+    cast = [node("Cast", "i", "f", to=1), node("Add", "f half", "g"), node("Cast", "g", "j", to=7)]
+    pick = [*cast, node("Gather", "X j", "x", axis=0)]
+    path = loop_file(tmp_path, rng, pick, "count", {"half": np.float32(-0.5)}, COUNT)
+    with pytest.raises(UnsupportedError, match="number of a round"):
+        undertow.load(path)
+
+
 @pytest.mark.parametrize(
     ("pick", "message"),
     [
         ([node("Sub", "i one", "j"), node("Gather", "X j", "x", axis=0)], "-1 rounds away"),
-        ([node("Mul", "i one", "j"), node("Gather", "X j", "x", axis=0)], "number of a round"),
+        ([node("Mul", "i count", "j"), node("Gather", "X j", "x", axis=0)], "number of a round"),
         ([node("ReduceMean", "X", "x", axes=[0], keepdims=0)], "ReduceMean"),
     ],
 )

@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import undertow
 from decomposed import BODIES, H, I, N, T, lstm_body, ops, rnn_body, sequence_agrees
-from onnx_files import graph_of, info, node, random, save
-from undertow.errors import UnsupportedError
-from undertow.importers.onnx import load
+from onnx_files import graph_of, info, node, random, save, session_of
+from tolerances import FLOAT32_PEER
 
 
 def scan_file(tmp_path, body, batch=N, start=None, steps="T"):
@@ -81,11 +81,47 @@ def test_scan_over_constants_is_computed(tmp_path, rng):
     sequence_agrees(path, random(rng, T, N, I))
 
 
-def test_scan_backwards_in_time_is_refused(tmp_path, rng):
+BACKWARDS = {
+    "input": {"scan_input_directions": [1]},
+    "output": {"scan_output_directions": [1]},
+    "both": {"scan_input_directions": [1], "scan_output_directions": [1]},
+}
+
+
+@pytest.mark.parametrize("batch", [1, N])
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("turned", BACKWARDS)
+def test_scan_backwards_in_time(turned, name, batch, tmp_path, rng):
+    """A whole sequence, from its end: what the file gives, for other lengths too."""
+    nodes, weights, states = BODIES[name][0](rng)
+    rows = [*nodes, node("Identity", "h_next", "row")]
+    inner = graph_of(rows, [*states, "x"], [*(f"{s}_next" for s in states), "row"], weights)
+    starts = {f"{s}_0": random(rng, 1, H).repeat(batch, 0) for s in states}
+    finals = [f"{s}_T" for s in states]
+    scan = node(
+        "Scan", " ".join([*starts, "X"]), " ".join([*finals, "Y"]), num_scan_inputs=1, body=inner, **BACKWARDS[turned]
+    )
+    outer = graph_of([scan], [info("X", ["T", batch, I])], [info(n, None) for n in ("Y", "h_T")], starts)
+    path = save(outer, tmp_path)
+    model = undertow.load(path)
+    assert not model.streamable
+    for length in (1, T, 3 * T):
+        X = random(rng, length, batch, I)
+        Y, end = session_of(path).run(None, {"X": X})
+        for i in range(batch):
+            found = model.run(X[:, i])
+            np.testing.assert_allclose(found["Y"], Y[:, i], rtol=0, atol=FLOAT32_PEER)
+            np.testing.assert_allclose(found["h_T"].reshape(H), end[i], rtol=0, atol=FLOAT32_PEER)
+
+
+def test_one_scan_both_ways(tmp_path, rng):
+    """Two scan inputs, of which one runs backwards."""
     nodes, weights, _ = rnn_body(rng)
-    inner = graph_of([*nodes, node("Identity", "h_next", "row")], ["h", "x"], ["h_next", "row"], weights)
-    scan = node("Scan", "h_0 X", "h_T Y", num_scan_inputs=1, scan_input_directions=[1], body=inner)
-    start = {"h_0": np.zeros((N, H), np.float32)}
-    path = save(graph_of([scan], [info("X", ["T", N, I])], [info("Y", ["T", N, H])], start), tmp_path)
-    with pytest.raises(UnsupportedError, match="backwards in time"):
-        load(path)
+    inner = graph_of([*nodes, node("Add", "h_next back", "row")], ["h", "x", "back"], ["h_next", "row"], weights)
+    scan = node("Scan", "h_0 X Z", "h_T Y", num_scan_inputs=2, scan_input_directions=[0, 1], body=inner)
+    before = [node("MatMul", "X V", "Z")]
+    held = {"h_0": np.zeros((1, H), np.float32), "V": random(rng, I, H)}
+    path = save(graph_of([*before, scan], [info("X", ["T", 1, I])], [info("Y", ["T", 1, H])], held), tmp_path)
+    model, X = undertow.load(path), random(rng, 11, 1, I)
+    (expected,) = session_of(path).run(None, {"X": X})
+    np.testing.assert_allclose(model.run(X[:, 0]), expected[:, 0], rtol=0, atol=FLOAT32_PEER)

@@ -194,6 +194,7 @@ _ROWS = (
     Operator("GatherND", moves=(0,), chosen_by=(1,), spreads="moves.by_table"),
     Operator("ScatterElements", moves=(0, 2), chosen_by=(1,), spreads="moves.by_table"),
     Operator("ScatterND", moves=(0, 2), chosen_by=(1,), spreads="moves.by_table"),
+    Operator("ReverseSequence", moves=(0,), chosen_by=(1,), spreads="moves.by_table"),
     Operator("DepthToSpace", moves=(0,), spreads="moves.by_table"),
     Operator("SpaceToDepth", moves=(0,), spreads="moves.by_table"),
     # -- computed while loading, refused on frames
@@ -252,7 +253,7 @@ _RUNTIME_ROWS = (
 
 #: why operators are refused -> which
 _REFUSED: dict[str, list[str]] = {
-    "It looks at the whole sequence": ["ReverseSequence", "STFT"],
+    "It looks at the whole sequence": ["STFT"],
     "What it gives has no fixed size": [
         *("Compress", "ConcatFromSequence", "NonMaxSuppression", "Optional", "OptionalGetElement"),
         *("OptionalHasElement", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase"),

@@ -28,8 +28,8 @@ def summary(node: OnnxNode, slot: int, operands: Sequence[Operand]) -> Any:
     value = operands[slot]
     assert isinstance(value, np.ndarray)
     x = operands[0]
-    if node.op in _CELLS and slot == 4 and isinstance(x, Reach):
-        return tuple(np.unique(value - x.shape[int(node.attrs.get("layout", 0))]).tolist())
+    if isinstance(x, Reach) and (axis := _axis_of_lengths(node, slot)) is not None:
+        return tuple(np.unique(value - x.shape[axis]).tolist())
     if node.op == "Slice" and isinstance(x, Reach) and slot in (1, 2):
         return _bounds(value, operands, x)
     if node.op == "Pad" and slot == 1:
@@ -37,6 +37,13 @@ def summary(node: OnnxNode, slot: int, operands: Sequence[Operand]) -> Any:
     if node.op in _PLACES or (node.op in ("GatherElements", "GatherND") and slot == 1):
         return None  # where to is for the walk to see
     return value
+
+
+def _axis_of_lengths(node: OnnxNode, slot: int) -> int | None:
+    """The axis of input 0 of which a slot holds lengths, one for each item; None where it holds something else."""
+    if node.op in _CELLS and slot == 4:
+        return int(node.attrs.get("layout", 0))
+    return int(node.attrs.get("time_axis", 0)) if node.op == "ReverseSequence" and slot == 1 else None
 
 
 def same(here: Any, there: Any) -> bool:

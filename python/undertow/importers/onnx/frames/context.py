@@ -34,10 +34,13 @@ class Length:
 
 @dataclass(frozen=True)
 class Iteration:
-    """Stands for the number of the round, plus `offset`, inside of a Loop over time; `shape` of one element."""
+    """Stands for the number of the round, or `backwards` for that times -1, plus `offset`, inside of a Loop over time;
+    `shape` of one element.
+    """
 
     offset: int = 0
     shape: tuple[int, ...] = ()
+    backwards: bool = False
 
 
 @dataclass(frozen=True)

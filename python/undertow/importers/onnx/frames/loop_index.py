@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..file.nodes import OnnxNode
 from . import provenance
 from .context import Iteration, Walk
 from .provenance import Mixed, Tensor
+from .settle import settle
 
 
 def take_step(walk: Walk, tensor: Tensor, axis: int) -> Tensor:
@@ -33,16 +35,23 @@ def take_step(walk: Walk, tensor: Tensor, axis: int) -> Tensor:
     return Tensor(table, tuple(label for a, label in enumerate(tensor.labels) if a != axis), tensor.dtype)
 
 
+def turned(walk: Walk, tensor: Tensor, axis: int) -> Tensor:
+    """The same sequence backwards along `axis`."""
+    return settle(walk.builder, Tensor(np.flip(tensor.codes, axis), tensor.labels, tensor.dtype))
+
+
 def by_iteration(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
-    """What a loop over time does with the number of its round: pick this timestep."""
+    """What a loop over time does with the number of its round: pick this timestep, or as many from the end."""
     first = operands[0]
     if isinstance(first, Iteration) and node.op in ("Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape"):
         known = [np.zeros(first.shape, np.int64), *operands[1:]]
         if any(isinstance(o, Iteration) for o in known):
             _refuse(node)
         (result,) = walk.evaluator.run(node, known)
-        return [Iteration(first.offset, result.shape)]
-    if node.op in ("Add", "Sub"):
+        return [replace(first, shape=result.shape)]
+    if node.op == "Neg":
+        return [_times(first, -1, first.shape)]
+    if node.op in ("Add", "Sub", "Mul"):
         return [_shifted(node, operands)]
     if node.op == "Gather" and isinstance(first, Tensor) and isinstance(operands[1], Iteration):
         return [_pick(walk, node, first, operands[1], int(node.attrs.get("axis", 0)))]
@@ -57,27 +66,43 @@ def _refuse(node: OnnxNode) -> NoReturn:
     )
 
 
+def _times(iteration: Iteration, factor: int, shape: tuple[int, ...]) -> Iteration:
+    """The number of the round, times 1 or -1."""
+    backwards = iteration.backwards != (factor < 0)
+    return Iteration(iteration.offset * factor, shape, backwards)
+
+
 def _shifted(node: OnnxNode, operands: list[Any]) -> Iteration:
     a, b = operands
     if isinstance(a, Iteration) == isinstance(b, Iteration):
         _refuse(node)
     iteration, other = (a, b) if isinstance(a, Iteration) else (b, a)
-    if not isinstance(other, np.ndarray) or other.size != 1 or (node.op == "Sub" and iteration is b):
+    if not isinstance(other, np.ndarray) or other.size != 1 or other.dtype.kind not in "iuf":
         _refuse(node)
-    by = int(other.reshape(()))
-    shape = np.broadcast_shapes(iteration.shape, other.shape)
-    return Iteration(iteration.offset + (by if node.op == "Add" else -by), shape)
+    if other.reshape(()) != np.round(other.reshape(())):
+        _refuse(node)
+    by, shape = int(other.reshape(())), np.broadcast_shapes(iteration.shape, other.shape)
+    if node.op == "Mul":
+        if by not in (1, -1):
+            _refuse(node)
+        return _times(iteration, by, shape)
+    if node.op == "Sub" and iteration is b:
+        iteration = _times(iteration, -1, shape)
+    elif node.op == "Sub":
+        by = -by
+    return replace(iteration, offset=iteration.offset + by, shape=shape)
 
 
 def _pick(walk: Walk, node: OnnxNode, data: Tensor, at: Iteration, axis: int) -> Tensor:
     axis %= len(data.shape)
-    if at.offset != 0:
+    first = walk.builder.n_steps - 1 if at.backwards else 0
+    if at.offset not in ((first, -1) if at.backwards else (0,)):
         node.unsupported(
-            f"picks the timestep {at.offset:+d} rounds away from its own; only its own can be told in a loop"
+            f"picks the timestep {at.offset - first:+d} rounds away from its own; only its own can be told in a loop"
         )
     walk.builder.sequence = True
     try:
-        frame = take_step(walk, data, axis)
+        frame = take_step(walk, turned(walk, data, axis) if at.backwards else data, axis)
     finally:
         walk.builder.sequence = False
     table, labels = frame.codes, list(frame.labels)
@@ -92,7 +117,11 @@ def _slice(walk: Walk, node: OnnxNode, data: Tensor, operands: list[Any]) -> Ten
     plain = all(o is None or (isinstance(o, np.ndarray) and o.size == 1) for o in (axes, strides))
     if not (isinstance(starts, Iteration) and isinstance(ends, Iteration) and plain):
         _refuse(node)
-    if ends.offset - starts.offset != 1 or (strides is not None and int(strides.reshape(())) != 1):
+    if (
+        ends.backwards != starts.backwards
+        or ends.offset - starts.offset != 1
+        or (strides is not None and int(strides.reshape(())) != 1)
+    ):
         node.unsupported("takes more than one timestep in a round of a loop over time")
     axis = 0 if axes is None else int(axes.reshape(()))
-    return _pick(walk, node, data, Iteration(starts.offset, (1,)), axis)
+    return _pick(walk, node, data, replace(starts, shape=(1,)), axis)

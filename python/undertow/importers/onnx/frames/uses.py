@@ -5,13 +5,20 @@ from __future__ import annotations
 
 from ..file.nodes import Body
 from ..simplify.program import Program
+from ..traits import traits
 
 
 def shapes_alone(program: Program) -> set[str]:
-    """Values that serve to make zeros like them, and nothing else."""
-    asking = [node for node in program.nodes if node.op in ("Shape", "Size")]
-    rest = (node.uses for node in program.nodes if node.op not in ("Shape", "Size"))
-    return {name for node in asking for name in node.inputs} - {*program.outputs}.union(*rest)
+    """Values that serve to make zeros like them, and nothing else, and what only such values are computed from."""
+    needed, asked = {*program.outputs}, set()
+    for node in reversed(program.nodes):
+        if traits(node.op).asks_shape:
+            asked.update(node.inputs)
+        elif not asked.issuperset(node.outputs) or not needed.isdisjoint(node.outputs):
+            needed |= node.uses
+        else:
+            asked |= node.uses
+    return asked - needed
 
 
 def joined(program: Program) -> set[str]:

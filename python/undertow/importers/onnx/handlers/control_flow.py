@@ -17,7 +17,7 @@ from ..file import limits
 from ..file.nodes import Body, OnnxNode
 from ..frames import provenance
 from ..frames.context import Binding, Forgets, Iteration, Length, Walk
-from ..frames.loop_index import take_step
+from ..frames.loop_index import take_step, turned
 from ..frames.provenance import Mixed, Tensor
 from ..frames.settle import settle
 from ..simplify.scan import ScanLayout, scan_layout
@@ -173,8 +173,12 @@ def scan(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if frames is None:
         return _scan_written_out(walk, node, body, carried, scanned, layout, n_trips)
     over_time = _over_time(walk, node, body, carried, frames, 0)
-    out_axes = [a % (len(_shape(row)) + 1) for a, row in zip(layout.output_axes, over_time.rows, strict=True)]
-    return [*over_time.finals, *(_collect(walk, row, axis) for row, axis in zip(over_time.rows, out_axes, strict=True))]
+    collected = []
+    for row, axis, back in zip(over_time.rows, layout.output_axes, layout.output_backwards, strict=True):
+        axis %= len(_shape(row)) + 1
+        rows = _collect(walk, row, axis)
+        collected.append(turned(walk, rows, axis) if back else rows)
+    return [*over_time.finals, *collected]
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -197,9 +201,9 @@ def _frames(walk: Walk, node: OnnxNode, scanned: list[Any], layout: ScanLayout, 
         return None
     if len(of_time) < len(scanned) or not all(of_time):
         node.unsupported("scans over time and over something else at once")
-    if any(layout.input_backwards) or any(layout.output_backwards):
-        node.unsupported("scans backwards in time, which is not supported; export the layer as RNN, GRU or LSTM")
-    return [take_step(walk, o, axis) for o, axis in zip(scanned, layout.input_axes, strict=True)]
+    # A step is a sequence of one frame, which is the same backwards.
+    operands = zip(scanned, layout.input_axes, layout.input_backwards, strict=True)
+    return [take_step(walk, turned(walk, o, axis) if back else o, axis) for o, axis, back in operands]
 
 
 def _scan_written_out(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GatherND, GatherElements, ScatterND and ScatterElements on known arrays.
+"""GatherND, GatherElements, ScatterND, ScatterElements and ReverseSequence on known arrays.
 
 onnx's evaluator walks their indices one by one, wraps some that lie outside, and takes others from the wrong row.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..file.nodes import OnnxNode
 
-OPS = frozenset(["GatherElements", "GatherND", "ScatterElements", "ScatterND"])
+OPS = frozenset(["GatherElements", "GatherND", "ReverseSequence", "ScatterElements", "ScatterND"])
 
 
 def run(node: OnnxNode, arrays: list[Any]) -> np.ndarray:
@@ -21,12 +21,14 @@ def run(node: OnnxNode, arrays: list[Any]) -> np.ndarray:
     Raises:
         ShapeError: shapes that do not fit together, or an index outside of the data.
     """
-    n_inputs = 2 if node.op.startswith("Gather") else 3
+    n_inputs = 3 if node.op.startswith("Scatter") else 2
     if len(arrays) != n_inputs or any(a is None for a in arrays):
         node.format_error(f"has inputs {node.inputs}, expected {n_inputs}")
     data, indices, *updates = arrays
     if indices.dtype.kind != "i":
         node.format_error(f"its indices have dtype {indices.dtype}, expected int64")
+    if node.op == "ReverseSequence":
+        return _backwards(node, data, indices)
     place = _places(node, data, indices) if node.op.endswith("ND") else _along(node, data, indices)
     if not updates:
         return np.asarray(data[place])
@@ -40,6 +42,22 @@ def run(node: OnnxNode, arrays: list[Any]) -> np.ndarray:
     result = data.copy()
     result[place] = values
     return result
+
+
+def _backwards(node: OnnxNode, data: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Of each item, as many rows as it has, from the last to the first; those behind them stay."""
+    time, batch = int(node.attrs.get("time_axis", 0)), int(node.attrs.get("batch_axis", 1))
+    if {time, batch} != {0, 1}:
+        node.format_error(f"attributes time_axis={time} and batch_axis={batch} are not 0 and 1")
+    if data.ndim < 2 or lengths.shape != (data.shape[batch],):
+        node.shape_error(f"its data has shape {data.shape}, its lengths {lengths.shape}, one for each of the batch")
+    n = data.shape[time]
+    if lengths.size and not 0 <= lengths.min() <= lengths.max() <= n:
+        node.shape_error(f"a length lies outside of 0 to {n}, the rows of its data")
+    steps = np.arange(n)[:, None]
+    rows = np.where(steps < lengths, lengths - 1 - steps, steps)
+    rows = (rows if time == 0 else rows.T).reshape(*data.shape[:2], *[1] * (data.ndim - 2))
+    return np.take_along_axis(data, rows, time)
 
 
 def _along(node: OnnxNode, data: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, ...]:

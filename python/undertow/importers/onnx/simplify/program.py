@@ -21,6 +21,7 @@ from ..file.read import file_bytes, require_onnx
 from ..traits import MOVEMENT, OPERATORS, RUNTIME, traits, why_refused
 from .budget import Effort
 from .fold import Evaluator
+from .ids import Ids
 from .lengths import FullLengths
 from .ports import Port, dims_of, dtype_of, override, port_of
 from .required_inputs import check_bound
@@ -28,6 +29,7 @@ from .resolve import Resolver
 from .starts import computed_from, folded_products, of_one_place
 from .unrolled import rolled_up, written_out
 from .unrolled_given import Given
+from .unrolled_sums import with_sums
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 ID_TYPES = ("int64", "int32")
@@ -217,6 +219,8 @@ def make_program(
 
     nodes = needed(nodes, outputs)
     _refuse_operators(nodes)
+    ids = {port.name: port.dtype for port in ports if port.dtype in ID_TYPES}
+    nodes = needed(Ids(nodes, constants, ids, evaluator).plain(), outputs)
     program = finish(nodes, constants)
     program.effort = effort
     program.bound = computed_from(resolver, set(fixed or {}))
@@ -225,6 +229,11 @@ def make_program(
     written = Given(nodes, dict(constants), resolver.sizes, outputs, evaluator, resolver.origins)
     with held:
         new_nodes, left = rolled_up(written)
+        if left is not None or (new_nodes is nodes and written_out(written) is not None):
+            apart = with_sums(written)
+            others, rest = rolled_up(apart) if apart is not written else (nodes, left)
+            if rest is None and others is not apart.nodes:
+                new_nodes, left = others, rest
     if left is not None:
         program.written_out = lambda: left
     if new_nodes is not nodes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..file import limits
 from ..file.nodes import Body, OnnxNode, wrap
 from ..file.protos import Scope, free_names, identity, needed, wrong_number
 from ..traits import EACH, traits
+from .collected import Grown
 from .constant_loops import run_constant
 from .counted_loops import counted
 from .fold import Evaluator, check_outputs
@@ -63,6 +65,7 @@ class Resolver:
 
     def run(self, graph: Any) -> list[OnnxNode]:
         """The nodes of a GraphProto that are left; `types` and `constants` hold its inputs and initializers."""
+        self._graph = graph
         outputs = [v.name for v in graph.output]
         kept = needed(graph.node, outputs)
         names = [o for node in kept for o in node.output if o]
@@ -77,6 +80,8 @@ class Resolver:
             if node.bodies or node.op in ("If", "Loop", "Scan"):
                 rest += self._structure(node, proto, scope)
                 continue
+            if node.op == "Split":
+                node = self._without_empty(node, proto)
             for plain in self.sequences.spelled_out(node):
                 if self._is_sort_of_one(plain):
                     rest += self._sorted(plain)
@@ -137,6 +142,39 @@ class Resolver:
         if sizes is None or None in sizes or k is None or k.size != 1 or not -len(sizes) <= axis < len(sizes):
             return False
         return sizes[axis] == 1 and int(k.reshape(())) == 1
+
+    def _without_empty(self, node: OnnxNode, proto: Any) -> OnnxNode:
+        """A Split without parts of no elements that nobody reads, as tf2onnx leaves of a GRU that it has simplified."""
+        given = self.constants.get(node.inputs[1]) if len(node.inputs) > 1 else node.attrs.get("split")
+        sizes = [] if given is None else np.ravel(given).tolist()
+        if 0 not in sizes or len(sizes) != len(node.outputs):
+            return node
+        kept = [i for i, (n, name) in enumerate(zip(sizes, proto.output, strict=True)) if n or name in self._read]
+        if not kept or len(kept) == len(sizes):
+            return node
+        outputs, inputs = [node.outputs[i] for i in kept], node.inputs[:1]
+        attrs = {key: value for key, value in node.attrs.items() if key == "axis"}
+        if node.opset < 13:
+            attrs["split"] = [sizes[i] for i in kept]
+        else:
+            inputs = [*inputs, self._fresh(f"{outputs[0]}.sizes")]
+            self.constants[inputs[1]] = np.array([sizes[i] for i in kept], np.int64)
+        return wrap(
+            self.onnx, self.onnx.helper.make_node("Split", inputs, outputs, name=node.name, **attrs), node.opset
+        )
+
+    @cached_property
+    def _read(self) -> set[str]:
+        """The names that some graph reads or gives."""
+        names: set[str] = set()
+        waiting = [self._graph]
+        while waiting:
+            graph = waiting.pop()
+            names.update(value.name for value in graph.output)
+            for proto in graph.node:
+                names.update(proto.input)
+                waiting += [attribute.g for attribute in proto.attribute if attribute.HasField("g")]
+        return names
 
     def _sorted(self, node: OnnxNode) -> list[OnnxNode]:
         values, places = (*node.outputs, "")[:2]
@@ -241,6 +279,11 @@ class Resolver:
         if node.op == "Reshape" and len(node.inputs) > 1 and node.inputs[1] in self.partial:
             self._reshaped(node)
             return
+        if node.op == "ConstantOfShape" and node.inputs[0] in self.partial:
+            value = node.attrs.get("value")
+            dtype = np.float32 if value is None else self.onnx.helper.tensor_dtype_to_np_dtype(value.data_type)
+            self.set_type(node.outputs[0], dtype, self.partial[node.inputs[0]])
+            return
         if node.op == "Einsum" and not _EQUATION.fullmatch(equation := str(node.attrs.get("equation", ""))):
             node.format_error(f"attribute equation={equation!r} is not letters for each operand, and for the result")
         check_outputs(node)
@@ -309,6 +352,7 @@ class Resolver:
         if all(not name or name in self.constants for name in {*node.inputs, *captured}):
             run_constant(self, node, graphs["body"], scope)
             return []
+        self._note_dtypes(node, graphs["body"])
         if node.op == "Scan":
             node.bodies = {"body": self.body(node, graphs["body"], scope)}
             return [node]
@@ -316,7 +360,21 @@ class Resolver:
         node.bodies = {"body": self.body(node, graphs["body"], scope, ranked=node.inputs[2:] if lists else ())}
         if lists:
             self.sequences.collect(node, self._fresh)
-        return counted(self.onnx, node, self.constants)
+        behind = Grown(self.onnx, self.constants, self.sizes, self._fresh).collect(node)
+        return [*counted(self.onnx, node, self.constants, self._type), *behind]
+
+    def _note_dtypes(self, node: OnnxNode, graph: Any) -> None:
+        """Note of what dtypes the results of a loop are, that is enough to tell their sizes behind a Reshape; and the
+        ranks of what a Loop carries, which are those before it.
+        """
+        is_loop = node.op == "Loop"
+        before = [self.sizes(name) if name else None for name in node.inputs[2:]] if is_loop else []
+        results = graph.output[1 if is_loop else 0 :]
+        for i, (name, value) in enumerate(zip(node.outputs, results, strict=False)):
+            dtype, rank = value.type.tensor_type.elem_type, before[i] if i < len(before) else None
+            if name and dtype:
+                sizes = None if rank is None else [None] * len(rank)
+                self.types[name] = self.onnx.helper.make_tensor_type_proto(dtype, sizes)
 
     def _branch(self, node: OnnxNode, graphs: Mapping[str, Any], scope: Scope) -> list[OnnxNode]:
         condition = self.constants.get(node.inputs[0]) if node.inputs else None

@@ -298,6 +298,8 @@ def _check_folded(copies: Copies, given: Given, starts: Mapping[str, str]) -> No
         array, again = given.constants[column.names[t]], computed(column, t)
         if array.shape != again.shape or not np.allclose(array, again, rtol=1e-6, atol=1e-7):
             raise NoLoop
+    if any(np.any(value(column, 0)) for column in copies.left_out):
+        raise NoLoop
     if any(0 not in column.names and column not in checked for column in copies.carried):
         raise NoLoop  # nothing says that it starts with zeros
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..file.nodes import OnnxNode
-from .unrolled_given import Given, NoLoop, Pick, alike
+from .unrolled_given import MIN_TRIPS, Given, NoLoop, Pick, alike
 
 #: timestep -> what a value is called there, as far as that is known
 Names = Mapping[int, str]
@@ -62,6 +62,8 @@ class Copies:
         self.columns: list[Column] = []
         #: with a timestep at which the file has it computed in advance
         self.folded: list[tuple[Column, int]] = []
+        #: what an exporter has left out of the first copy, because it adds zeros there
+        self.left_out: list[Column] = []
         self.nodes: dict[int, OnnxNode] = {}
         self._at: dict[tuple[str, int], Column] = {}
         # What only needs the copy before waits, for where it was made is told by what else is known; and longer, where
@@ -251,15 +253,35 @@ class Copies:
         return True
 
     def _maker(self, column: Column, t: int) -> OnnxNode | None:
-        """The copy of the model that makes a column at timestep t; None where that was computed in advance."""
+        """The copy of the model that makes a column at timestep t; None where that was computed in advance, or left
+        out.
+        """
         name, model = column.names[t], column.model
         assert model is not None
         maker = self.given.producer.get(name) or self.given.origins.get(name)
         if maker is not None and alike(model, maker) and maker.outputs.index(name) == column.slot:
             return maker
-        if name not in self.given.constants:
+        if name not in self.given.constants and (t or model.op != "Add" or self.n == MIN_TRIPS):
             raise NoLoop
         return None
+
+    def _leave_out(self, column: Column, name: str) -> None:
+        """Take the first copy of a sum for one of its two addends, where it is made like that one alone; the other has
+        to be zeros, as a product with zeros is.
+        """
+        given = self.given
+        maker, sizes = given.producer.get(name), given.sizes(column.names[min(t for t in column.names if t)])
+        addends = [use for use in column.uses if isinstance(use, Column)]
+        alone = [maker is not None and self._is_copy(use, maker) for use in addends]
+        if len(addends) != 2 or sum(alone) != 1 or sizes is None or sizes != given.sizes(name):
+            raise NoLoop
+        self._name(addends[alone.index(True)], {0: name})
+        self.left_out.append(addends[alone.index(False)])
+
+    def _is_copy(self, column: Column, node: OnnxNode) -> bool:
+        """Whether a node is like those that make a column in later copies."""
+        makers = [self.given.producer.get(name) for t, name in column.names.items() if t]
+        return all(m is not None and alike(m, node) and self.given.same_constants(m, node, False) for m in makers)
 
     def _look(self, column: Column, t: int, name: str) -> None:
         """Look at what a column is at timestep t."""
@@ -274,7 +296,10 @@ class Copies:
                 raise NoLoop
             self.nodes[id(self.given.producer[name])] = self.given.producer[name]
         elif (maker := self._maker(column, t)) is None:
-            self.folded.append((column, t))
+            if name in self.given.constants:
+                self.folded.append((column, t))
+            else:
+                self._leave_out(column, name)
         else:
             self.nodes[id(maker)] = maker
             for used, own in zip(maker.inputs, column.uses, strict=True):
