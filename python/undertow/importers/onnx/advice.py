@@ -93,6 +93,10 @@ class Caller:
         """What helped with that size for every name; "" where nothing is to be said of it."""
         return advice.told(size)
 
+    def words(self, text: str) -> str:
+        """A message about nodes in the words of what was loaded."""
+        return text
+
     def streamed(self) -> str:
         """What to do where timesteps are inside of a frame."""
         return "export with an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export)"
