@@ -19,6 +19,7 @@ from warnings import catch_warnings, simplefilter
 from ..._text import quoted, shown
 from ...errors import Error, ModelWarning
 from ...ir.graph import Graph
+from ...ir.origin import Origin
 from ...weights.in_memory import as_path
 from .. import onnx as onnx_importer
 from ..onnx.advice import Caller
@@ -132,6 +133,13 @@ class _Caller(Caller):
     def words(self, text: str) -> str:
         return _reworded(text, self.program)
 
+    def take(self, origin: Origin, op: str, name: str) -> None:
+        operator, gives = self.program.where.get(name) or (None, False)
+        if operator is not None and gives:
+            origin.take(operator.op)
+        else:
+            origin.current = operator.op if operator else ""
+
     def streamed(self) -> str:
         return "convert with an open time axis (keras.Input(batch_shape=(1, None, features))), or load the .keras file"
 
@@ -144,5 +152,5 @@ class _Caller(Caller):
 
 def _reworded(text: str, program: Program | None) -> str:
     """A message in which nodes are the operators of the file that they were made of."""
-    names = {quoted(name): where for name, where in program.where.items()} if program else {}
+    names = {quoted(name): operator.where for name, (operator, _) in program.where.items()} if program else {}
     return _NODE.sub(lambda match: names.get(match[1], match[0]), text)

@@ -27,7 +27,8 @@ _FLOAT, _INT32, _INT64 = 1, 6, 7
 class Program:
     """What all scopes share: the ONNX program in the making.
 
-    values: every name that is taken. where: node, as messages quote it -> the operator that it was made of.
+    values: every name that is taken. where: name of a node -> the operator that it was made of, and whether it gives
+    what that one does.
     variables: name of a variable -> what holds it now. inits: name -> its value before the first call.
     """
 
@@ -36,7 +37,7 @@ class Program:
     translate: Callable[[Scope, Operator], None]
     initializers: list[Any] = field(default_factory=list)
     values: set[str] = field(default_factory=set)
-    where: dict[str, str] = field(default_factory=dict)
+    where: dict[str, tuple[Operator, bool]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     inits: dict[str, np.ndarray] = field(default_factory=dict)
     states: list[State] = field(default_factory=list)

@@ -100,7 +100,8 @@ def _bind(scope: Scope, operator: Operator, values: list[str], start: int) -> No
         node.input[:] = [renamed.get(value, value) for value in node.input]
         node.output[:] = [renamed.get(value, value) for value in node.output]
         node.name = renamed.get(node.name, node.name)
-        scope.program.where.setdefault(node.name, operator.where)
+        gives = bool({*node.output} & {*renamed.values()})
+        scope.program.where.setdefault(node.name, (operator, gives))
     for state in scope.program.states:
         state.output = renamed.get(state.output, state.output)
 
