@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..._text import quoted, shown
-from ...budget import room
+from ...budget import room, watch
 from ...errors import FormatError, UnsupportedError
 from ...weights.contents import bytes_of, open_file
 from ...weights.in_memory import as_path
@@ -124,12 +124,14 @@ class Subgraph:
     operators: list[Operator]
 
 
-@dataclass
+@dataclass(eq=False)
 class File:
-    """What a file holds; names: of inputs and outputs of the first graph, as its signature has them."""
+    """What a file holds; names: of inputs and outputs of the first graph, as its signature has them. n_bytes: what it
+    takes in memory.
+    """
 
-    subgraphs: list[Subgraph]
-    description: str
+    subgraphs: list[Subgraph] = field(default_factory=list)
+    n_bytes: int = 0
     input_names: dict[int, str] = field(default_factory=dict)
     output_names: dict[int, str] = field(default_factory=dict)
 
@@ -156,6 +158,8 @@ def read(path: str | os.PathLike[str]) -> File:
 class _Reader:
     def __init__(self, flat: Flat) -> None:
         self.flat, self.where = flat, flat.where
+        self.held = File()
+        watch(self.held)
         self.n_tensors = self.n_operators = 0
 
     def file(self) -> File:
@@ -167,9 +171,18 @@ class _Reader:
         self._limit("graphs", len(graphs), limits.MAX_GRAPHS)
         if not len(graphs):
             raise FormatError(f"{self.where}: it holds no graph")
-        file = File([self._graph(graphs[i], i) for i in range(len(graphs))], "")
-        self._sign(model, file)
-        return file
+        self.held.subgraphs += (self._graph(graphs[i], i) for i in range(len(graphs)))
+        self._sign(model, self.held)
+        return self.held
+
+    def _count(self, n_bytes: int, what: str) -> None:
+        """Count what is about to be made.
+
+        Raises:
+            TooMuch: it is more than a file of this size may hold.
+        """
+        room(n_bytes, 1, self.where, what)
+        self.held.n_bytes += n_bytes
 
     def _few(self, table: Table, name: str) -> Iterable[Table]:
         tables = table[name]
@@ -177,7 +190,7 @@ class _Reader:
         return (tables[i] for i in range(len(tables)))
 
     def _code(self, code: Table) -> str:
-        room(limits.RECORD_BYTES, 1, self.where, "its list of operators")
+        self._count(limits.RECORD_BYTES, "its list of operators")
         number = max(code["deprecated_builtin_code"], code["builtin_code"])
         if not 0 <= number < len(OPERATORS):
             raise UnsupportedError(f"{self.where}: operator {number} is not known")
@@ -189,7 +202,7 @@ class _Reader:
         self.n_operators += len(operators)
         self._limit("tensors", self.n_tensors, limits.MAX_TENSORS)
         self._limit("operators", self.n_operators, limits.MAX_OPERATORS)
-        room((len(tensors) + len(operators)) * limits.RECORD_BYTES, 1, self.where, "its graph")
+        self._count((len(tensors) + len(operators)) * limits.RECORD_BYTES, "its graph")
         read = [self._tensor(tensors[i], i) for i in range(len(tensors))]
         name = graph["name"] or f"graph {number}"
         inputs, outputs = (self._indices(graph, key, len(read), shown(name)) for key in ("inputs", "outputs"))
@@ -200,7 +213,7 @@ class _Reader:
     def _indices(self, table: Table, name: str, n: int, where: str, least: int = 0) -> list[int]:
         numbers = table[name]
         self._limit(f"{name} of {where}", len(numbers), limits.MAX_PORTS)
-        room(len(numbers) * limits.PORT_BYTES, 1, self.where, "its graph")
+        self._count(len(numbers) * limits.PORT_BYTES, "its graph")
         for i in numbers.tolist():
             if not least <= i < n:
                 raise FormatError(f"{self.where}: {where}: {name} hold tensor {i}, but there are {n}")
@@ -208,7 +221,7 @@ class _Reader:
 
     def _tensor(self, table: Table, number: int) -> Tensor:
         name = table["name"] or f"tensor {number}"
-        room(len(name), 2, self.where, "its names")
+        self._count(2 * len(name), "its names")
         where = f"{self.where}: tensor {quoted(name)}"
         shape, signature = table["shape"], table["shape_signature"]
         if max(shape.size, signature.size) > limits.MAX_RANK:

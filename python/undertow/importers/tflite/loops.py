@@ -36,18 +36,17 @@ def while_(scope: Scope, operator: Operator, _: str) -> list[str]:
     carried = [program.new(f"{inner.graph.tensors[i].name}/in") for i in inner.graph.inputs]
     lists = {k: row for k in range(n) if (row := _row_written(inner.graph, k, _counters(scope, operator, inner)))}
     after = inner.run(carried)
-    asked = Scope(program, scope.graph, scope.depth + 1, inner.nodes, operator=operator)
-    more = _single(asked, condition, asked.inlined(condition, after))
+    more = _single(inner, condition, inner.inlined(condition, after))
     rows = []
     for row in lists.values():
         taken = inner.value(row)
-        rows.append(asked.node("Squeeze", [taken, scope.int64([0])]))
+        rows.append(inner.node("Squeeze", [taken, scope.int64([0])]))
     kept = [k for k in range(n) if k not in lists]
     for k in lists:  # nothing reads what a list was before but what writes into it
         inner.nodes[:] = _without(inner.nodes, carried[k], {more, *(after[j] for j in kept), *rows})
     results = []
     for value in (more, *(after[k] for k in kept), *rows):  # a Loop gives each of its own
-        results.append(asked.node("Identity", [value]))
+        results.append(inner.node("Identity", [value]))
     round_, going = program.new(f"{inner.graph.name}/round"), program.new(f"{inner.graph.name}/going")
     kinds = [COMPUTED[inner.tensor(inner.graph.inputs[k]).kind] for k in kept]
     helper = onnx.helper
@@ -56,6 +55,7 @@ def while_(scope: Scope, operator: Operator, _: str) -> list[str]:
     outputs = [helper.make_tensor_value_info(results[0], 9, None)]
     outputs += [helper.make_tensor_value_info(r, kind, None) for r, kind in zip(results[1:], kinds, strict=False)]
     outputs += [helper.make_tensor_value_info(r, 1, None) for r in results[1 + len(kept) :]]
+    _own(inner, operator)
     round_graph = helper.make_graph(inner.nodes, inner.graph.name, inputs, outputs)
     given = scope.node("Loop", ["", goes_on, *(before[k] for k in kept)], len(kept) + len(rows), body=round_graph)
     values = dict(zip([*kept, *lists], given, strict=True))
@@ -76,9 +76,16 @@ def if_(scope: Scope, operator: Operator, _: str) -> list[str]:
             scope.format_error(f"{inner.graph.name} has {len(results)} outputs, expected {len(operator.outputs)}")
         kinds = [COMPUTED.get(scope.tensor(i).kind, 1) for i in operator.outputs]
         outputs = [helper.make_tensor_value_info(r, kind, None) for r, kind in zip(results, kinds, strict=True)]
+        _own(inner, operator)
         branches.append(helper.make_graph(inner.nodes, inner.graph.name, [], outputs))
     attrs = {"then_branch": branches[0], "else_branch": branches[1]}
     return list(scope.node("If", [chooses], len(operator.outputs), **attrs))
+
+
+def _own(inner: Scope, operator: Operator) -> None:
+    """Say of which operator the nodes of a graph are that none of its own has made."""
+    for node in inner.nodes:
+        inner.program.where.setdefault(node.name, (operator, False))
 
 
 def _single(scope: Scope, condition: int, outputs: list[str]) -> str:

@@ -179,9 +179,7 @@ def _rnn_weights(scope: Scope, weights: int, recurrent: int, bias: int) -> tuple
 
 
 def _weights(scope: Scope, array: np.ndarray, name: str) -> str:
-    assert scope.operator is not None
-    about = scope.tensor(scope.operator.outputs[0]).name if scope.operator.outputs else scope.operator.op
-    return scope.constant(np.ascontiguousarray(array, np.float32), f"{about}/{name}")
+    return scope.constant(np.ascontiguousarray(array, np.float32), f"{scope.about}/{name}")
 
 
 def _lstm_activations(scope: Scope, operator: Operator) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..._text import quoted
+from ...budget import watch
 from ...errors import FormatError, UnsupportedError
 from . import limits
 from .file import File, Operator, Subgraph, Tensor
@@ -44,6 +45,15 @@ class Program:
     notes: dict[str, set[Any]] = field(default_factory=dict)
     n_translated: int = 0
     constants: dict[Any, str] = field(default_factory=dict)
+    n_constant_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        watch(self)
+
+    @property
+    def n_bytes(self) -> int:
+        """What its constants take in memory, and its names about."""
+        return self.n_constant_bytes + limits.PORT_BYTES * len(self.values)
 
     def new(self, name: str) -> str:
         """A name that nothing has."""
@@ -78,7 +88,7 @@ class Scope:
     """A graph of the file as it becomes nodes.
 
     names: tensor -> value of the ONNX graph. handles: tensor -> name of the variable that it stands for. same: tensor
-    -> the constant that it is, in another type.
+    -> the constant that it is, in another type. operator, about: what is at work, and what nodes are named by.
     """
 
     program: Program
@@ -89,6 +99,7 @@ class Scope:
     handles: dict[int, str] = field(default_factory=dict)
     operator: Operator | None = None
     same: dict[int, int] = field(default_factory=dict)
+    about: str = ""
 
     # -- tensors --------------------------------------------------------------------------------------------------
 
@@ -168,6 +179,7 @@ class Scope:
         if key is not None and key in self.program.constants:
             return self.program.constants[key]
         taken = self.program.new(name or f"constant {array.reshape(-1)[:4].tolist()}")
+        self.program.n_constant_bytes += array.nbytes
         self.program.initializers.append(self.program.onnx.numpy_helper.from_array(array, taken))
         if key is not None:
             self.program.constants[key] = taken
@@ -178,9 +190,7 @@ class Scope:
 
     def node(self, op: str, inputs: Sequence[str], n_outputs: int = 0, **attrs: Any) -> Any:
         """Add a node; gives its output, or a list of so many."""
-        assert self.operator is not None
-        about = self.tensor(self.operator.outputs[0]).name if self.operator.outputs else self.operator.op
-        outputs = [self.program.new(f"{about}/{op.lower()}") for _ in range(max(n_outputs, 1))]
+        outputs = [self.program.new(f"{self.about}/{op.lower()}") for _ in range(max(n_outputs, 1))]
         self.nodes.append(self.program.onnx.helper.make_node(op, list(inputs), outputs, name=outputs[0], **attrs))
         return outputs if n_outputs else outputs[0]
 
@@ -223,7 +233,7 @@ class Scope:
             self.format_error(f"it runs graph {number}, expected one from 1 to {len(graphs) - 1}")
         if self.depth >= limits.MAX_NESTING:
             self.unsupported(f"graphs inside of graphs, more than {limits.MAX_NESTING} deep, are not supported")
-        return Scope(self.program, graphs[number], self.depth + 1, operator=self.operator)
+        return Scope(self.program, graphs[number], self.depth + 1, operator=self.operator, about=self.about)
 
     def inlined(self, number: int, inputs: Sequence[str]) -> list[str]:
         """The outputs of another graph whose nodes are added to this one's."""
@@ -236,14 +246,15 @@ class Scope:
         if len(inputs) != len(self.graph.inputs):
             self.format_error(f"it gives {len(inputs)} inputs to {self.graph.name}, which has {len(self.graph.inputs)}")
         self.names.update(zip(self.graph.inputs, inputs, strict=True))
-        outside = self.operator
+        outside = self.operator, self.about
         for operator in self.graph.operators:
             self.operator = operator
+            self.about = self.tensor(operator.outputs[0]).name.partition(";")[0] if operator.outputs else operator.op
             self.program.n_translated += 1
             if self.program.n_translated > limits.MAX_TRANSLATED:
                 operator.unsupported(f"more than {limits.MAX_TRANSLATED} operators, each where it runs, are not read")
             self.program.translate(self, operator)
-        self.operator = outside
+        self.operator, self.about = outside
         return [self.value(i) for i in self.graph.outputs]
 
     # -- errors ---------------------------------------------------------------------------------------------------
