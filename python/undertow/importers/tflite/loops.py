@@ -242,6 +242,9 @@ def _row_written(graph: Subgraph, k: int, counters: set[int]) -> int | None:
     between the rows before and those behind, or over one that is there. None where it does anything else.
     """
     carried, maker = graph.inputs[k], _maker(graph, graph.outputs[k])
+    kind = graph.tensors[carried].kind
+    while maker is not None and maker.op == "CAST" and graph.tensors[maker.inputs[0]].kind == kind:
+        maker = _maker(graph, maker.inputs[0])  # which changes nothing
     reads = [operator for operator in graph.operators if carried in operator.inputs]
     if maker is None or graph.outputs.count(carried) or graph.outputs.count(graph.outputs[k]) > 1:
         return None
