@@ -34,10 +34,13 @@ class Length:
 
 @dataclass(frozen=True)
 class Iteration:
-    """Stands for the number of the round, plus `offset`, inside of a Loop over time; `shape` of one element."""
+    """Stands for the number of the round, plus `offset`, inside of a Loop over time; `shape` of one element. late: how
+    many of the first frames are no rounds, as a convolution without padding left them out.
+    """
 
     offset: int = 0
     shape: tuple[int, ...] = ()
+    late: int = 0
 
 
 @dataclass(frozen=True)

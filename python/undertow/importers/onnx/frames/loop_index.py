@@ -13,8 +13,8 @@ from .context import Iteration, Walk
 from .provenance import Mixed, Tensor
 
 
-def take_step(walk: Walk, tensor: Tensor, axis: int) -> Tensor:
-    """The frame of "this timestep" of a tensor whose `axis` is the model's time.
+def take_step(walk: Walk, tensor: Tensor, axis: int, late: int = 0) -> Tensor:
+    """The frame of "this timestep" of a tensor whose `axis` is the model's time, without so many of its first frames.
 
     Raises:
         Mixed: the axis is not all of time, in order.
@@ -23,7 +23,7 @@ def take_step(walk: Walk, tensor: Tensor, axis: int) -> Tensor:
     shape = [1] * len(tensor.shape)
     shape[axis] = -1
     if walk.builder.sequence and (
-        tensor.shape[axis] != n_steps or (tensor.steps != np.arange(n_steps).reshape(shape)).any()
+        tensor.shape[axis] != n_steps - late or (tensor.steps != np.arange(late, n_steps).reshape(shape)).any()
     ):
         raise Mixed(f"axis {axis} of shape {tensor.shape} is not the time of the model from its start to its end")
     elements, items = tensor.elements, tensor.items
@@ -41,7 +41,7 @@ def by_iteration(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         if any(isinstance(o, Iteration) for o in known):
             _refuse(node)
         (result,) = walk.evaluator.run(node, known)
-        return [Iteration(first.offset, result.shape)]
+        return [Iteration(first.offset, result.shape, first.late)]
     if node.op in ("Add", "Sub"):
         return [_shifted(node, operands)]
     if node.op == "Gather" and isinstance(first, Tensor) and isinstance(operands[1], Iteration):
@@ -66,7 +66,7 @@ def _shifted(node: OnnxNode, operands: list[Any]) -> Iteration:
         _refuse(node)
     by = int(other.reshape(()))
     shape = np.broadcast_shapes(iteration.shape, other.shape)
-    return Iteration(iteration.offset + (by if node.op == "Add" else -by), shape)
+    return Iteration(iteration.offset + (by if node.op == "Add" else -by), shape, iteration.late)
 
 
 def _pick(walk: Walk, node: OnnxNode, data: Tensor, at: Iteration, axis: int) -> Tensor:
@@ -77,7 +77,7 @@ def _pick(walk: Walk, node: OnnxNode, data: Tensor, at: Iteration, axis: int) ->
         )
     walk.builder.sequence = True
     try:
-        frame = take_step(walk, data, axis)
+        frame = take_step(walk, data, axis, at.late)
     finally:
         walk.builder.sequence = False
     table, labels = frame.codes, list(frame.labels)
@@ -95,4 +95,4 @@ def _slice(walk: Walk, node: OnnxNode, data: Tensor, operands: list[Any]) -> Ten
     if ends.offset - starts.offset != 1 or (strides is not None and int(strides.reshape(())) != 1):
         node.unsupported("takes more than one timestep in a round of a loop over time")
     axis = 0 if axes is None else int(axes.reshape(()))
-    return _pick(walk, node, data, Iteration(starts.offset, (1,)), axis)
+    return _pick(walk, node, data, Iteration(starts.offset, (1,), starts.late), axis)
