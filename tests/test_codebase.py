@@ -111,7 +111,7 @@ INNER_FLOORS = {
         {"_blocks", "_memory", "state_dict_modules"},
         {"nam_wavenet", "state_dict"},
         {"nam", "onnx", "rnnoise"},
-        {"keras", "rtneural", "torch"},
+        {"keras", "rtneural", "tflite", "torch"},
         {"operators_page"},
     ],
     "importers.keras": [
@@ -134,6 +134,14 @@ INNER_FLOORS = {
         {"operators"},
         {"driver"},
         {"search"},
+    ],
+    "importers.tflite": [
+        {"limits", "schema", "traits"},
+        {"flat"},
+        {"file"},
+        {"scope"},
+        {"elements", "layers", "loops", "moves", "recurrent", "variables"},
+        {"translate"},
     ],
     "importers.torch": [
         {"code", "given", "structure", "words"},

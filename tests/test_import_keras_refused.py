@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import undertow
 from keras_files import GOLDEN, keras2_input, keras2_model, layer, sequential, write_h5
 from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
 from undertow.importers import keras
@@ -370,10 +369,3 @@ def test_configuration_texts_with_swapped_types(tmp_path: Path) -> None:
                 archive.writestr("model.weights.h5", stored)
             with contextlib.suppress(Error):
                 keras.load(tmp_path / "m.keras")
-
-
-def test_tflite_says_where_to_go(tmp_path: Path) -> None:
-    path = tmp_path / "model.tflite"
-    path.write_bytes(b"\x1c\0\0\0TFL3")
-    with pytest.raises(UnsupportedError, match="TensorFlow Lite files are not read: convert the model with tf2onnx"):
-        undertow.load(path)

@@ -20,6 +20,7 @@ from frames import assert_same_bits, frames
 from onnx_files import bytes_of, helper, model_of, node, onnx, peer, random, save
 from test_import_nam import as_file, capture, container
 from test_import_rnnoise import SMALL, as_c, as_text, integers
+from tflite_files import files
 from tolerances import FLOAT32_PEER
 from undertow import FormatError, UnsupportedError
 from undertow.importers.onnx.file import limits
@@ -54,6 +55,7 @@ def dense() -> dict[str, Any]:
 FILES = {
     ".tow": (DATA / "tow" / "lstm.tow").read_bytes(),
     ".onnx": bytes_of(gru_proto()),
+    ".tflite": files()["net_wake_gru"],
     ".json": json.dumps(dense()).encode(),
     ".nam": json.dumps(as_file(*capture(rng))).encode(),
     ".rnnn": as_text(SMALL, integers(rng, SMALL)).encode(),

@@ -268,11 +268,6 @@ def test_the_line_for_torchscript_loads_it(tmp_path: Path) -> None:
         np.testing.assert_allclose(eval(line, names).run(X), expected, rtol=0, atol=FLOAT32_PEER)
 
 
-def test_tflite_is_not_read_yet() -> None:
-    with pytest.raises(UnsupportedError, match=r"<bytes>: TensorFlow Lite files are not read: .*--tflite"):
-        undertow.load(b"\x1c\0\0\0TFL3\x14\0 ")
-
-
 def test_the_command_says_it_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from undertow.cli import main
 

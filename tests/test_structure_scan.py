@@ -8,7 +8,8 @@ import pytest
 
 import undertow
 from decomposed import BODIES, H, I, N, T, lstm_body, ops, rnn_body, sequence_agrees
-from onnx_files import graph_of, info, node, random, save, session_of
+from frames import assert_same_bits
+from onnx_files import BOOL, INT64, graph_of, info, node, peer, random, save, session_of
 from tolerances import FLOAT32_PEER
 
 
@@ -125,3 +126,57 @@ def test_one_scan_both_ways(tmp_path, rng):
     model, X = undertow.load(path), random(rng, 11, 1, I)
     (expected,) = session_of(path).run(None, {"X": X})
     np.testing.assert_allclose(model.run(X[:, 0]), expected[:, 0], rtol=0, atol=FLOAT32_PEER)
+
+
+@pytest.mark.parametrize("turned", BACKWARDS)
+def test_scan_backwards_behind_a_convolution_without_padding_is_refused(turned, tmp_path, rng):
+    nodes, weights, _ = rnn_body(rng)
+    inner = graph_of([*nodes, node("Identity", "h_next", "row")], ["h", "x"], ["h_next", "row"], weights)
+    before = [
+        node("Transpose", "X", "forward", perm=[1, 2, 0]),
+        node("Conv", "forward F", "cut"),
+        node("Transpose", "cut", "Z", perm=[2, 0, 1]),
+    ]
+    scan = node("Scan", "h_0 Z", "h_T Y", num_scan_inputs=1, body=inner, **BACKWARDS[turned])
+    held = {"h_0": np.zeros((1, H), np.float32), "F": random(rng, I, I, 3)}
+    path = save(graph_of([*before, scan], [info("X", ["T", 1, I])], [info("Y", None)], held), tmp_path)
+    with pytest.raises(undertow.UnsupportedError, match="backwards in time"):
+        undertow.load(path)
+
+
+@pytest.mark.parametrize("steps", ["T", T])
+@pytest.mark.parametrize("loop", ["Scan", "Loop"])
+@pytest.mark.parametrize("name", [name for name, (_, op) in BODIES.items() if op] + ["sru"])
+def test_a_loop_behind_a_convolution_without_padding(name, loop, steps, tmp_path, rng):
+    """Its rounds are the timesteps but the first two, in which the cell waits."""
+    make, op = BODIES[name]
+    nodes, weights, states = make(rng)
+    rows = [*(f"{s}_next" for s in states), "row"]
+    nodes = [*nodes, node("Identity", f"{states[0]}_next", "row")]
+    weights |= {"F": random(rng, I, I, 3) * 0.5, "true": np.array(True), "zero": np.array(0)}
+    weights |= {f"{s}_0": np.zeros((1, H), np.float32) for s in states}
+    outside = [node("Transpose", "X", "forward", perm=[1, 2, 0]), node("Conv", "forward F", "cut"),
+               node("Transpose", "cut", "Z", perm=[2, 0, 1])]  # fmt: skip
+    starts, ends = " ".join(f"{s}_0" for s in states), " ".join(f"{s}_T" for s in states)
+    if loop == "Scan":
+        body = graph_of(nodes, [*states, "x"], rows)
+        outside.append(node("Scan", f"{starts} Z", f"{ends} Y", num_scan_inputs=1, body=body))
+    else:
+        nodes = [node("Gather", "Z round", "x", axis=0), *nodes, node("Identity", "on", "on_next")]
+        body = graph_of(
+            nodes, [info("round", [], INT64), info("on", [], BOOL), *states], [info("on_next", [], BOOL), *rows]
+        )
+        outside += [node("Shape", "Z", "shape"), node("Gather", "shape zero", "count", axis=0)]
+        outside.append(node("Loop", f"count true {starts}", f"{ends} Y", body=body))
+    ports = [info("X", [steps, 1, I])], [info("Y", None), info("h_T", [1, H])]
+    path = save(graph_of(outside, *ports, weights), tmp_path)
+    model, X = undertow.load(path), random(rng, T, 1, I)
+    expected, got = peer(path, {"X": X}), model.run(X[:, 0])
+    np.testing.assert_allclose(got["Y"][2:], expected["Y"][:, 0], rtol=0, atol=FLOAT32_PEER)
+    np.testing.assert_allclose(got["h_T"][-1].reshape(1, H), expected["h_T"], rtol=0, atol=FLOAT32_PEER)
+    cells = {"rnn", "gru", "lstm"} & {n.op for n in model.graph.nodes}
+    assert cells == ({op} if op else set())
+    stream = model.stream()
+    chunks = [stream.run(chunk) for chunk in np.array_split(X[:, 0], 4)]
+    for key, whole in got.items():
+        assert_same_bits(np.concatenate([chunk[key] for chunk in chunks]), whole)

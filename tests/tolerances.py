@@ -20,6 +20,10 @@ FLOAT32_UPDATE = 1e-6
 #: Another float32 program (ONNX Runtime, PyTorch) against float64: its own rounding, which we do not control.
 FLOAT32_PEER = 5e-6
 
+#: TensorFlow Lite's interpreter, where it rounds each frame to 8 bits before weights in 8 bits multiply it, against the
+#: same without: half of 1 / 127 of the largest of a frame, through sums of some ten terms and squashed by gates.
+TFLITE_FRAMES_IN_8_BITS = 2e-2
+
 #: ONNX's own node tests: the limits that its backend runner applies to everybody.
 ONNX_NODE_RTOL = 1e-3
 ONNX_NODE_ATOL = 1e-7

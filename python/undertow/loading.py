@@ -29,6 +29,7 @@ from .weights.in_memory import InMemory, Source, as_path, size_of
 #: suffix -> module under undertow.importers
 IMPORTERS = {
     ".onnx": "onnx",
+    ".tflite": "tflite",
     ".json": "rtneural",
     ".aidax": "rtneural",
     ".nam": "nam",
@@ -50,6 +51,7 @@ BY_CONTENT = {
     "rnnoise": "rnnoise",
     "hdf5": "keras",
     "onnx": "onnx",
+    "tflite": "tflite",
     "pickle": "state_dict",
     "safetensors": "state_dict",
 }
@@ -70,11 +72,6 @@ _INSTEAD = {
     "undertow.Graph": "undertow.Model.from_graph(graph) takes it",
     "builtins.dict": "layers take weights by name: undertow.Sequential([undertow.LSTM.from_torch(weights, name)])",
 }
-
-TFLITE = (
-    "TensorFlow Lite files are not read: convert the model with tf2onnx (python -m tf2onnx.convert --tflite ...), or "
-    "load the Keras model that it was made from"
-)
 
 
 class ModelProto(Protocol):
@@ -253,8 +250,6 @@ def _importer(path: Path, head: bytes, options: Mapping[str, Any]) -> Any:
     if what := contents.stranger(head):
         raise FormatError(what)
     kind = contents.kind(head)
-    if kind == "tflite" or suffix == ".tflite":
-        raise UnsupportedError(TFLITE)
     name = BY_CONTENT.get(kind or "") or IMPORTERS.get(suffix)
     if name is None and kind == "zip":
         names = [member.filename for member in members(path)]

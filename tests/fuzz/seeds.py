@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+import tflite_files
 import undertow
 from fuzz.cases import Seeds
 from fuzz.damage import unzip, zipped
@@ -44,6 +45,12 @@ def streamable() -> Seeds:
     """Those of tests/data/tow that can be streamed."""
     files = {p.name: tow()[p.name] for p in (DATA / "tow").glob("*.tow") if p.name in tow()}
     return {name: blob for name, blob in files.items() if undertow.Model(blob).streamable}
+
+
+@cache
+def tflite() -> Seeds:
+    """Networks and files of one operator."""
+    return {f"{name}.tflite": data for name, data in tflite_files.files().items()}
 
 
 @cache

@@ -33,6 +33,7 @@ from fuzz.format_damage import (
 from fuzz.laws import is_plain, obeys, restores, runs
 from fuzz.onnx_damage import change_onnx, outside
 from fuzz.pickle_damage import change_pickle
+from fuzz.tflite_damage import change_tables
 from fuzz.tow_damage import change_tow
 from undertow import audio
 from undertow.tow import MAGIC, digest
@@ -183,6 +184,7 @@ def any_suffix(_: Seeds, rng: random.Random) -> Case:
 READERS: dict[str, Reader] = {
     "onnx": Reader(onnx_seeds.seeds, damaged_onnx, load),
     "onnx outside": Reader(onnx_seeds.networks, outside_of, secret),
+    "tflite": Reader(seeds.tflite, each(change_tables, change_tables, change_tables, flip), load),
     "keras": Reader(seeds.keras, each(in_keras, in_keras, in_keras, change_zip, flip), load),
     "keras h5": Reader(seeds.keras_h5, each(in_keras_h5, in_keras_h5, change_hdf5), load),
     "hdf5": Reader(seeds.hdf5, each(change_hdf5, change_hdf5, change_hdf5, flip), weights),

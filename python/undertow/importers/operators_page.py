@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""OPERATORS.md, made from the tables that the importers of ONNX and of Keras work by.
+"""OPERATORS.md, made from the tables that the importers of ONNX, of Keras and of TensorFlow Lite work by.
 
 Write it with `python -m undertow.importers.operators_page > OPERATORS.md`.
 """
@@ -12,6 +12,7 @@ from textwrap import fill
 from .keras.traits import CLASSES, COMPUTED_LAYERS, MASKED, MODELS, PARTS, UNCHANGED
 from .keras.traits import REFUSED as REFUSED_LAYERS
 from .onnx.traits import COMPUTED, FOLDED_ONLY, MOVEMENT, REFUSED, RUNTIME, RUNTIME_OPERATORS
+from .tflite.traits import ROWS
 
 _OPERATORS = """# ONNX operators
 
@@ -24,6 +25,12 @@ _LAYERS = """# Keras layers
 
 Of Keras 2 and 3; tests/test_keras_traits.py holds the code to Keras itself.
 A setting that is not computed exactly is refused by name, whatever this page says of the layer.
+"""
+_TFLITE = """# TensorFlow Lite operators
+
+Of models that compute in float32, with weights in float16 and 8 bits, too.
+tests/test_import_tflite.py holds the code to TensorFlow Lite's interpreter.
+An option that is not computed exactly is refused by name, whatever this page says.
 """
 
 
@@ -55,6 +62,8 @@ def operators_page() -> str:
         _section("Passed over", "They do something in training alone.", UNCHANGED - MASKED),
         _section("With `assume_unmasked=True`", "Where they hide no timestep of the input.", MASKED),
         _refused(REFUSED_LAYERS),
+        _TFLITE,
+        _section("Computed", "Translated to operators of ONNX, and read as those are.", ROWS),
     ]
     return "\n".join(fill(line, 120) for line in "\n".join(parts).split("\n")) + "\n"
 

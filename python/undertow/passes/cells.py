@@ -35,12 +35,17 @@ _EACH_NODE = 2**5
 
 @dataclass
 class Part:
-    """Elements of a register: where they are read, and the vector that is written there next."""
+    """Elements of a register: where they are read, and the vector that is written there next.
+
+    gate: a value that is 0 in the first frames, in which the register stays as it is; held: the value that is written.
+    """
 
     state: str
     positions: Index
     next: Vector
     before: Vector
+    gate: str = ""
+    held: str = ""
 
 
 @dataclass
@@ -81,7 +86,12 @@ def find(graph: Graph, budget: Budget, none: set[tuple[str, str]]) -> Cell | Non
                 cell = match(formulas, part, parts)
             except (NoFormula, NotDiagonal, TooMuch):
                 continue
-            if cell is not None and not _loops(formulas, cell) and 8 * _n_weights(cell) <= budget.memory:
+            if (
+                cell is not None
+                and len({p.gate for p in cell.parts}) == 1
+                and not _loops(formulas, cell)
+                and 8 * _n_weights(cell) <= budget.memory
+            ):
                 return cell
         none.add(key)
     return None
@@ -99,11 +109,45 @@ def _parts(graph: Graph, formulas: Formulas) -> list[Part]:
     for node in graph.nodes:
         if not OPS[node.op].writes_register or node.states[0] not in formulas.reads:
             continue
-        state = node.states[0]
-        for vector, positions in formulas.origins(node.inputs[0], range(graph.values[node.inputs[0]].size)):
+        state, value = node.states[0], node.inputs[0]
+        late = _late(formulas, value, state)
+        gate, held, value = late or ("", "", value)
+        for vector, positions in formulas.origins(value, range(graph.values[value].size)):
             if vector == Vector(vector.source, range(graph.values[vector.source].size)) and vector.source not in reads:
-                parts.append(Part(state, positions, vector, Vector(formulas.reads[state], positions)))
+                before = Vector(formulas.reads[state], positions)
+                whole = late is None or vector.size == graph.values[value].size
+                parts += [Part(state, positions, vector, before, gate, held)] if whole else []
     return parts
+
+
+def _late(formulas: Formulas, value: str, state: str) -> tuple[str, str, str] | None:
+    """Where a register stays as it is in the first frames of a sequence: (gate, what is written, what else is written).
+
+    A cell with a gate gives zeros where its gate is 0, which frames that are not there may be, and no others.
+    """
+    source = _whole(formulas, value)
+    choice = formulas.producer.get(source or "")
+    if choice is None or choice.op != "where" or _whole(formulas, choice.inputs[2]) != formulas.reads[state]:
+        return None
+    graph = formulas.graph
+    origins = formulas.origins(choice.inputs[0], range(graph.values[choice.inputs[0]].size))
+    window = formulas.producer.get(origins[0][0].source)
+    one = formulas.producer.get(window.inputs[0]) if window is not None and window.op == "window" else None
+    if len(origins) > 1 or window is None or one is None or one.op != "constant" or (one.weights["value"] != 1).any():
+        return None
+    shaped = (node.outputs[0] for node in graph.nodes if tuple(node.inputs) == tuple(window.outputs))
+    gate = next((value for value in shaped if graph.values[value].shape == (1,)), None)
+    if gate is None:
+        return None
+    return gate, choice.outputs[0], choice.inputs[1]
+
+
+def _whole(formulas: Formulas, value: str) -> str | None:
+    """The value that another one is, in any shape."""
+    n = formulas.graph.values[value].size
+    origins = formulas.origins(value, range(n))
+    source = origins[0][0].source if len(origins) == 1 else ""
+    return source if source and origins[0][0] == Vector(source, range(formulas.graph.values[source].size)) else None
 
 
 def _gate(formulas: Formulas, vector: Vector, stop: Vector | None = None) -> tuple[Activation, Linear]:

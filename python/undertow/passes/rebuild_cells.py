@@ -63,9 +63,12 @@ def _insert(graph: Graph, cell: Cell, moved: Moved) -> str:
         start = None if init is None else init.reshape(-1)[table(part.positions)]
         states.append(graph.state(f"{name}.{letter}", (len(part.positions),), start))
     weights = {"W": W, "R": R, "b": b, **cell.weights}
-    outputs = graph.add(cell.op, [x], name=name, attrs=cell.attrs, weights=weights, states=states)
+    gate = [cell.parts[0].gate] if cell.parts[0].gate else []
+    outputs = graph.add(cell.op, [x, *gate], name=name, attrs=cell.attrs, weights=weights, states=states)
     ends = [outputs] if isinstance(outputs, str) else list(outputs)
     for part, output in zip(cell.parts, ends, strict=False):
+        if part.held:
+            replace_value(graph, part.held, output)
         replace_value(graph, part.next.source, output)
     _drop_unread(graph)
     for state in dict.fromkeys(part.state for part in cell.parts):

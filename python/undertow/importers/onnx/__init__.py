@@ -36,7 +36,7 @@ from .simplify.budget import Effort
 from .simplify.ports import dims_of
 from .simplify.program import Program, make_program
 
-__all__ = ["load"]
+__all__ = ["import_model", "load"]
 
 
 #: what part of the work of a load may go into advice, by what it is divided
@@ -103,22 +103,42 @@ def load(
         ImportError: the onnx package is missing.
     """
     model = read_model(path)
+    try:
+        graph = import_model(
+            model, caller, fixed=fixed, shapes=shapes, states=states, starts=starts, time_axis=time_axis
+        )
+    except Error as error:
+        error.args = (f"{shown(as_path(path).name)}: {error}",)
+        raise
+    if not graph.name.strip() or graph.name in ("main_graph", "torch_jit", "torch-jit-export"):
+        graph.name = as_path(path).stem
+    return graph
+
+
+def import_model(
+    model: Any,
+    caller: Caller | None = None,
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Iterable[int | None]] | None = None,
+    states: Mapping[str, str] | None = None,
+    starts: Mapping[str, Any] | None = None,
+    time_axis: int | Mapping[str, int | None] | None = None,
+) -> Graph:
+    """A checked `onnx.ModelProto`, of whatever file, as a Graph of frames; arguments and errors are those of `load`."""
     said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
     try:
         widened = in_float32(model)
         held, model = node_types(model), expanded(in_onnx(model))
         graph = _Load(model, fixed or {}, shapes or {}, said).graph()
-    except Error as error:
-        error.args = (f"{shown(as_path(path).name)}: {error}",)
+    except Error:
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         # The checker lets odd things pass, and a damaged file must not end in an error that means something else.
-        raise FormatError(f"{as_path(path).name}: damaged, or malformed: {error}") from cause(error)
+        raise FormatError(f"damaged, or malformed: {error}") from cause(error)
     graph.origin.contents = held
     if widened:
         graph.note(widened)
-    if not graph.name.strip() or graph.name in ("main_graph", "torch_jit", "torch-jit-export"):
-        graph.name = as_path(path).stem
     return graph
 
 
@@ -186,7 +206,7 @@ class _Load:
             lines = self._helping(clip, effort, lambda other: other.is_clip(self.program))
             lines += self._helping(warned.advice, effort, self._remembers)
             lines += self._helping([] if warned.meant is None else [[warned.meant]], effort, lambda _: True)
-            warn(imported.graph, "; ".join([warned.text, *lines]))
+            warn(imported.graph, self.said.caller.words("; ".join([warned.text, *lines])))
         if imported.unrounded:
             warn(imported.graph, _unrounded(imported.unrounded))
         return imported.graph

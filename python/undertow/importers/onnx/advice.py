@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import Error
+from ...ir.origin import Origin
 
 #: what stands for a number of the user's while it is tried: even, for strides, and longer than windows
 SIZES = (16, 64)
@@ -92,6 +93,14 @@ class Caller:
     def told(self, advice: Advice, size: int) -> str:
         """What helped with that size for every name; "" where nothing is to be said of it."""
         return advice.told(size)
+
+    def words(self, text: str) -> str:
+        """A message about nodes in the words of what was loaded."""
+        return text
+
+    def take(self, origin: Origin, op: str, name: str) -> None:
+        """Note that a node is computed."""
+        origin.take(op)
 
     def streamed(self) -> str:
         """What to do where timesteps are inside of a frame."""

@@ -63,7 +63,7 @@ class Driver(Walk):
 
     def walk_node(self, node: OnnxNode) -> None:
         self.count_node(node)
-        self.builder.graph.origin.take(node.op)
+        self.program.caller.take(self.builder.graph.origin, node.op, node.name)
         operands = [self.values.get(name) if name else None for name in node.inputs]
         for name in node.inputs:
             if name and name not in self.values:

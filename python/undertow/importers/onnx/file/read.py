@@ -25,13 +25,13 @@ from .wire import parsed_bytes
 _LAYER_NORM_FROM = 17
 
 
-def require_onnx() -> Any:
-    """The `onnx` package, or an ImportError that says how to get it."""
+def require_onnx(of: str = "onnx") -> Any:
+    """The `onnx` package, or an ImportError that says how to get it, for files of a kind."""
     try:
         import onnx
         import onnx.reference
     except ImportError as error:
-        raise ImportError('reading .onnx files needs the onnx package: pip install "undertow[onnx]"') from error
+        raise ImportError(f'reading .{of} files needs the onnx package: pip install "undertow[{of}]"') from error
     return onnx
 
 

@@ -35,12 +35,14 @@ class Length:
 @dataclass(frozen=True)
 class Iteration:
     """Stands for the number of the round, or `backwards` for that times -1, plus `offset`, inside of a Loop over time;
-    `shape` of one element.
+    `shape` of one element. late: how many of the first frames are no rounds, as a convolution without padding left them
+    out.
     """
 
     offset: int = 0
     shape: tuple[int, ...] = ()
     backwards: bool = False
+    late: int = 0
 
 
 @dataclass(frozen=True)

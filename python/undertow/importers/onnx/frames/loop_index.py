@@ -15,8 +15,8 @@ from .provenance import Mixed, Tensor
 from .settle import settle
 
 
-def take_step(walk: Walk, tensor: Tensor, axis: int) -> Tensor:
-    """The frame of "this timestep" of a tensor whose `axis` is the model's time.
+def take_step(walk: Walk, tensor: Tensor, axis: int, late: int = 0) -> Tensor:
+    """The frame of "this timestep" of a tensor whose `axis` is the model's time, without so many of its first frames.
 
     Raises:
         Mixed: the axis is not all of time, in order.
@@ -25,7 +25,7 @@ def take_step(walk: Walk, tensor: Tensor, axis: int) -> Tensor:
     shape = [1] * len(tensor.shape)
     shape[axis] = -1
     if walk.builder.sequence and (
-        tensor.shape[axis] != n_steps or (tensor.steps != np.arange(n_steps).reshape(shape)).any()
+        tensor.shape[axis] != n_steps - late or (tensor.steps != np.arange(late, n_steps).reshape(shape)).any()
     ):
         raise Mixed(f"axis {axis} of shape {tensor.shape} is not the time of the model from its start to its end")
     elements, items = tensor.elements, tensor.items
@@ -69,7 +69,7 @@ def _refuse(node: OnnxNode) -> NoReturn:
 def _times(iteration: Iteration, factor: int, shape: tuple[int, ...]) -> Iteration:
     """The number of the round, times 1 or -1."""
     backwards = iteration.backwards != (factor < 0)
-    return Iteration(iteration.offset * factor, shape, backwards)
+    return Iteration(iteration.offset * factor, shape, backwards, iteration.late)
 
 
 def _shifted(node: OnnxNode, operands: list[Any]) -> Iteration:
@@ -95,6 +95,8 @@ def _shifted(node: OnnxNode, operands: list[Any]) -> Iteration:
 
 def _pick(walk: Walk, node: OnnxNode, data: Tensor, at: Iteration, axis: int) -> Tensor:
     axis %= len(data.shape)
+    if at.backwards and at.late:
+        node.unsupported("goes backwards in time through what a convolution without padding has cut frames off")
     first = walk.builder.n_steps - 1 if at.backwards else 0
     if at.offset not in ((first, -1) if at.backwards else (0,)):
         node.unsupported(
@@ -102,7 +104,7 @@ def _pick(walk: Walk, node: OnnxNode, data: Tensor, at: Iteration, axis: int) ->
         )
     walk.builder.sequence = True
     try:
-        frame = take_step(walk, turned(walk, data, axis) if at.backwards else data, axis)
+        frame = take_step(walk, turned(walk, data, axis) if at.backwards else data, axis, at.late)
     finally:
         walk.builder.sequence = False
     table, labels = frame.codes, list(frame.labels)

@@ -16,6 +16,7 @@ import numpy as np
 from ..file import limits
 from ..file.nodes import Body, OnnxNode
 from ..frames import provenance
+from ..frames.boundary import choose
 from ..frames.context import Binding, Forgets, Iteration, Length, Walk
 from ..frames.loop_index import take_step, turned
 from ..frames.provenance import Mixed, Tensor
@@ -58,12 +59,13 @@ def loop(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         node.unsupported("how often it runs is computed from frames at run time, which is not supported")
     if going is not None and not going.reshape(()):
         trips = np.zeros((), np.int64)
-    if trips is not None and _is_time(walk, node, int(trips.reshape(()))):
-        given: list[Any] = [Iteration(), np.array(True)]
-        over_time = _over_time(walk, node, body, carried, given, 1)
+    late = None if trips is None else _late(walk, node, int(trips.reshape(())))
+    if late is not None:
+        given: list[Any] = [Iteration(late=late), np.array(True)]
+        over_time = _over_time(walk, node, body, carried, given, 1, late)
         if not isinstance(over_time.flags[0], np.ndarray) or not over_time.flags[0].all():
             node.unsupported("its condition changes while it runs, so it may end before the sequence does")
-        return [*over_time.finals, *(_collect(walk, row, 0) for row in over_time.rows)]
+        return [*over_time.finals, *(_collect(walk, row, 0, late) for row in over_time.rows)]
     if node.inputs[0] and node.inputs[0] not in walk.program.constants and not walk.reading.fixed:
         node.unsupported(
             "runs as often as an open size says, and its rounds are not the timesteps of the model as it is read here"
@@ -71,12 +73,14 @@ def loop(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     return _written_out(walk, node, body, trips, carried)
 
 
-def _is_time(walk: Walk, node: OnnxNode, trips: int) -> bool:
-    """Whether the rounds of a Loop are the timesteps: as many, and not by a number that stands in the file."""
-    builder = walk.builder
-    if not builder.sequence or trips != builder.n_steps:
-        return False
-    return node.inputs[0] not in walk.program.constants or walk.reading.fixed_time
+def _late(walk: Walk, node: OnnxNode, trips: int) -> int | None:
+    """Where the rounds of a Loop are the timesteps, how many of the first ones are none: those that convolutions
+    without padding left out. As many, and not by a number that stands in the file; None where they are no timesteps.
+    """
+    late = walk.builder.n_steps - trips
+    if not walk.builder.sequence or not 0 <= late <= walk.left_out or not trips:
+        return None
+    return late if node.inputs[0] not in walk.program.constants or walk.reading.fixed_time else None
 
 
 def _written_out(walk: Walk, node: OnnxNode, body: Body, trips: Any, carried: list[Any]) -> list[Any]:
@@ -169,14 +173,16 @@ def scan(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if len(trips) != 1:
         node.shape_error(f"its scan inputs have shapes {[o.shape for o in scanned]}, of different lengths")
     (n_trips,) = trips
-    frames = _frames(walk, node, scanned, layout, n_trips)
+    late = max(walk.builder.n_steps - n_trips, 0) if walk.builder.sequence else 0
+    late = late if late <= walk.left_out else 0
+    frames = _frames(walk, node, scanned, layout, late)
     if frames is None:
         return _scan_written_out(walk, node, body, carried, scanned, layout, n_trips)
-    over_time = _over_time(walk, node, body, carried, frames, 0)
+    over_time = _over_time(walk, node, body, carried, frames, 0, late)
     collected = []
     for row, axis, back in zip(over_time.rows, layout.output_axes, layout.output_backwards, strict=True):
         axis %= len(_shape(row)) + 1
-        rows = _collect(walk, row, axis)
+        rows = _collect(walk, row, axis, late)
         collected.append(turned(walk, rows, axis) if back else rows)
     return [*over_time.finals, *collected]
 
@@ -185,8 +191,9 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(value.shape)
 
 
-def _frames(walk: Walk, node: OnnxNode, scanned: list[Any], layout: ScanLayout, n_trips: int) -> list[Tensor] | None:
-    """What is scanned without its time axis, when that is the time of the model; None when it is none."""
+def _frames(walk: Walk, node: OnnxNode, scanned: list[Any], layout: ScanLayout, late: int) -> list[Tensor] | None:
+    """What is scanned without its time axis, when that is the time of the model; None when it is none. late: how many
+    of the first frames it lacks."""
     builder, of_time = walk.builder, []
     for operand, axis in zip(scanned, layout.input_axes, strict=True):
         if not isinstance(operand, Tensor):
@@ -201,9 +208,11 @@ def _frames(walk: Walk, node: OnnxNode, scanned: list[Any], layout: ScanLayout, 
         return None
     if len(of_time) < len(scanned) or not all(of_time):
         node.unsupported("scans over time and over something else at once")
+    if late and any((*layout.input_backwards, *layout.output_backwards)):
+        node.unsupported("scans backwards in time what a convolution without padding has cut frames off")
     # A step is a sequence of one frame, which is the same backwards.
     operands = zip(scanned, layout.input_axes, layout.input_backwards, strict=True)
-    return [take_step(walk, turned(walk, o, axis) if back else o, axis) for o, axis, back in operands]
+    return [take_step(walk, turned(walk, o, axis) if back else o, axis, late) for o, axis, back in operands]
 
 
 def _scan_written_out(
@@ -272,8 +281,11 @@ class _Register:
     start: np.ndarray | None  # elements of a state input that it starts from
 
 
-def _over_time(walk: Walk, node: OnnxNode, body: Body, carried: list[Any], given: list[Any], n_flags: int) -> _Walked:
-    """Walk the body once, carried values in registers. `given`: a Loop's round and condition, or a Scan's frames."""
+def _over_time(
+    walk: Walk, node: OnnxNode, body: Body, carried: list[Any], given: list[Any], n_flags: int, late: int
+) -> _Walked:
+    """Walk the body once, carried values in registers. `given`: a Loop's round and condition, or a Scan's frames; late:
+    how many of the first frames are no rounds, in which registers stay as they are."""
     builder = walk.builder
     for name in body.captures:
         value = walk.values.get(name)
@@ -291,7 +303,12 @@ def _over_time(walk: Walk, node: OnnxNode, body: Body, carried: list[Any], given
             outputs[n_flags : n_flags + len(carried)],
             outputs[n_flags + len(carried) :],
         )
-        written = [_write(walk, node, r, value) for r, value in zip(registers, results, strict=True)]
+        used = set().union(*(inner.uses for inner in body.nodes))
+        names = body.inputs[-len(carried) or None :] if n_flags else body.inputs[: len(carried)]
+        written = [
+            _write(walk, node, register, value, late if name in used else 0)
+            for register, value, name in zip(registers, results, names, strict=True)
+        ]
     finally:
         builder.sequence = sequence
     for row in rows:
@@ -353,8 +370,8 @@ def _register(walk: Walk, node: OnnxNode, name: str, operand: Any) -> _Register:
     return _Register(state, Tensor(table, labels, dtype), None if start is None else start.ravel())
 
 
-def _write(walk: Walk, node: OnnxNode, register: _Register, value: Any) -> Tensor:
-    """Write a carried value's next one into its register; gives it as a tensor."""
+def _write(walk: Walk, node: OnnxNode, register: _Register, value: Any, late: int) -> Tensor:
+    """Write a carried value's next one into its register, but in the first `late` frames; gives it as a tensor."""
     tensor = _tensor(walk, node, value)
     if tensor.shape != register.tensor.shape:
         node.shape_error(f"a carried value has shape {register.tensor.shape}, and {tensor.shape} after a round")
@@ -366,6 +383,9 @@ def _write(walk: Walk, node: OnnxNode, register: _Register, value: Any) -> Tenso
         tensor = Tensor(provenance.encode(-1, register.tensor.items, tensor.elements), tensor.labels, tensor.dtype)
     if (tensor.items != register.tensor.items).any():
         raise Mixed("a carried value's axes change places from round to round, or it mixes items of the batch")
+    if late:
+        kept = choose(walk.builder, -late, tensor.elements, register.tensor.elements)
+        tensor = Tensor(provenance.encode(-1, tensor.items, kept), tensor.labels, tensor.dtype)
     graph = walk.builder.graph
     frame = graph.states[register.state].shape
     written = walk.builder.value(_first_item(tensor), frame)
@@ -375,12 +395,12 @@ def _write(walk: Walk, node: OnnxNode, register: _Register, value: Any) -> Tenso
     )
 
 
-def _collect(walk: Walk, row: Tensor, axis: int) -> Tensor:
-    """One timestep's row as the sequence that it belongs to."""
+def _collect(walk: Walk, row: Tensor, axis: int, late: int) -> Tensor:
+    """One timestep's row as the sequence that it belongs to, without so many of its first frames."""
     n_steps = walk.builder.n_steps
-    steps = np.arange(n_steps) if walk.builder.sequence else np.full(1, -1)
+    steps = np.arange(late, n_steps) if walk.builder.sequence else np.full(1, -1)
     shape = [1] * (len(row.shape) + 1)
-    shape[axis] = n_steps
+    shape[axis] = n_steps - late
     table = provenance.encode(steps.reshape(shape), np.expand_dims(row.items, axis), np.expand_dims(row.elements, axis))
     labels = list(row.labels)
     labels.insert(axis, "" if walk.builder.sequence else "T")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..file import limits
 from ..file.nodes import OnnxNode, wrap
 from ..traits import traits
 from .ports import Port
@@ -27,7 +28,8 @@ _KEEP = frozenset(
 )
 #: what makes indices of the last timesteps ready for a Gather
 _JOIN = frozenset(("Add", "Concat", "Where"))
-_COMPARE = frozenset(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"))
+#: what tells positions of a sequence from those behind its end; that an id is equal to one is another thing
+_COMPARE = frozenset(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"))
 _PICK = frozenset(("Gather", "GatherElements", "GatherND"))
 _CELLS = frozenset(("GRU", "LSTM", "RNN"))
 
@@ -113,12 +115,15 @@ class _Uses:
         sizes_of: Callable[[str], list[int | None] | None],
     ) -> None:
         same, last, data = {name}, set[str](), set(data)
+        places = {n for n, array in constants.items() if _positions(array)}
         compared = picked = walked = elsewhere = False
         self.sizes: set[int] = set()
         for node in nodes:
             taken, results = set(node.inputs), set(node.outputs)
             if not traits(node.op).asks_shape and node.uses & data:
                 data |= results
+            if node.op == "Range" or (node.op in _KEEP and node.inputs[0] in places):
+                places |= results
             if not (taken | node.uses) & (same | last):
                 continue
             if node.op in _KEEP and node.inputs[0] in same | last:
@@ -126,7 +131,7 @@ class _Uses:
             elif _is_one_less(node, same, constants) or (node.op in _JOIN and taken & last):
                 last |= results
             elif node.op in _COMPARE:
-                compared = compared or not taken & data
+                compared = compared or bool(taken & places)
                 elsewhere = True
                 self.sizes |= {n for operand in taken if (n := _positions(constants.get(operand)))}
             elif node.op in _PICK and node.inputs[1] in last and node.inputs[0] in data:
@@ -141,9 +146,11 @@ class _Uses:
 
 
 def _positions(array: np.ndarray | None) -> int:
-    """How many positions a constant counts from 0; 0 where it does not."""
-    counts = array is not None and array.ndim > 0 and np.array_equal(array.ravel(), np.arange(array.size))
-    return array.size if counts and array is not None else 0
+    """How many positions a constant counts from 0, or from 1; 0 where it does not."""
+    if array is None or array.ndim == 0 or array.size < 2 or array.size > limits.MAX_TRIPS:
+        return 0
+    first = array.ravel()[0]
+    return array.size if first in (0, 1) and np.array_equal(array.ravel(), np.arange(array.size) + first) else 0
 
 
 def _picked_from(node: OnnxNode, sizes_of: Callable[[str], list[int | None] | None]) -> set[int]:
