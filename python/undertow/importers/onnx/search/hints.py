@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ..advice import SIZES, Advice
 from ..simplify.ports import Port
 from ..simplify.program import Program
-from .names import is_frame, is_state
+from .names import is_batch, is_frame, is_state, is_time
 from .possible import sizes
 from .walked import walked_axes
 
@@ -165,8 +165,10 @@ def _batch(program: Program, port: Port, walked: Mapping[str, set[int]]) -> list
     batches = {p.dims[axis] for p in program.inputs if p.name in walked for axis in _batch(program, p, walked)}
     if walked:
         return [axis for axis in port.dynamic if port.dims[axis] in batches][:1]
+    if called := [axis for axis in port.dynamic if is_batch(port.dims[axis])]:
+        return called[:1]
     firsts = {p.dims[0] if p.dims else 1 for p in program.inputs}
-    return [0] if len(port.dims) > 1 and len(firsts) == 1 else []
+    return [0] if len(port.dims) > 1 and len(firsts) == 1 and not is_time(port.dims[0]) else []
 
 
 def _sized(port: Port, given: Mapping[int, int | str], opened: int | None = None) -> Sizes:

@@ -24,16 +24,16 @@ def _of(words: str) -> frozenset[str]:
 #: what an input's name says of the state before a step, and an output's of that behind it; one is taken off each name
 _BEFORE: tuple[Words, ...] = (
     ("past", "key", "values"), ("past",), ("in",), ("input",), ("prev",), ("previous",), ("old",), ("last",),
-    ("init",), ("initial",), ("0",), ("t", "0"), ("tm", "1"), ("t", "minus", "1"), ("t",), ("pre",),
+    ("init",), ("initial",), ("0",), ("t", "0"), ("tm", "1"), ("t", "minus", "1"), ("t",), ("pre",), ("before",), ("i",),
 )  # fmt: skip
 _AFTER: tuple[Words, ...] = (
     ("present",), ("out",), ("output",), ("next",), ("new",), ("updated",), ("final",), ("n",), ("t", "1"), ("tp", "1"),
-    ("t", "plus", "1"), ("t",), ("1",), ("post",), ("cur",), ("current",),
+    ("t", "plus", "1"), ("t",), ("1",), ("post",), ("cur",), ("current",), ("after",), ("update",), ("o",),
 )  # fmt: skip
 #: those of them that say before and behind a step of frames too, whose in and out are what comes and goes
-_WHENS = _of("past prev previous old last present next new updated cur current")
+_WHENS = _of("past prev previous old last before present next new update updated cur current after")
 #: those of them that say before
-_PAST_WORDS = _of("past prev previous old last")
+_PAST_WORDS = _of("past prev previous old last before")
 #: those of them that go with a number alone, and with nothing
 _PAST, _PRESENT = _BEFORE[:2], _AFTER[:1]
 _PASTS, _PRESENTS = (("past",), ("prev",), ("previous",), ("old",)), (("present",), ("next",), ("new",), ("updated",))
@@ -42,7 +42,7 @@ _FRAMES = _of(
     """x in out input output data frame frames audio wave waveform signal speech noisy clean enhanced mix sample
     samples spec spectrum spectrogram mag magnitude phase mel feat feats feature features image img obs
     observation action token tokens id ids text sequence seq src source wav pcm mic block chunk left right near
-    far real imag re im dec"""
+    far real imag re im dec video noise ref reference lpb loopback echo sidechain pitch residual"""
 )
 #: those of them that what a step takes is called, and what stands beside it is not
 _INPUTS = _of("x in input data frame frames audio wave signal obs observation token tokens id ids")
@@ -264,6 +264,8 @@ def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:
     ends = ("n", "hy", "cy") if affixes is _AFTER else ("hx", "cx")
     if words and len(words[at]) == 2 and words[at].endswith(ends):
         affix_of.setdefault((*words[:at], words[at][0], *words[at + 1 :]), (words[at][1],))
+    elif affixes is _AFTER and words and len(words[at]) > 2 and words[at].endswith("n"):  # cachen, of cache or cache0
+        affix_of.setdefault((*words[:at], words[at][:-1], *words[at + 1 :]), ("n",))
     if affixes is _AFTER and words[:2] in (("y", "h"), ("y", "c")):
         affix_of.setdefault(words[1:], ("y",))
     return affix_of

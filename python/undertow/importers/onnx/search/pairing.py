@@ -15,6 +15,7 @@ from .names import (
     Strength,
     by_names,
     is_aside,
+    is_before,
     is_beside,
     is_frame,
     is_input,
@@ -284,6 +285,13 @@ def _check_named(possible: Possible, named: Mapping[str, str]) -> None:
     if doubtful and other and not any(map(is_frame, inputs)):
         name, output = doubtful[0]
         raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}")
+    dims = {port.name: port.dims for port in possible.program.inputs}
+    frames = [n for n, o in possible.called_alike(named).items() if strength(n, o) is Strength.FRAME]
+    for name, output in doubtful:
+        twins = [n for n in frames if dims[n] == dims[name] and not is_letter(name)]
+        if twins:
+            why = f"{name!r} and {output!r} are called alike as {twins[0]!r} is and what is made of it, of that shape"
+            raise _ambiguous(possible, why, doubted=dict(named))
     words = [(n, o) for n, o in doubtful if not is_letter(n)]
     if words and len(doubtful) < len(named) and not (outputs or any(map(is_input, inputs))):
         name, output = words[0]
@@ -300,7 +308,9 @@ def _check_alike(possible: Possible, named: Mapping[str, str]) -> None:
     if 0 < len(whens) < len(alike):
         alike = whens
     inputs, outputs = possible.beside({**named, **alike})
-    if alike and outputs and not all(map(is_beside, inputs)):
+    before = {n: o for n, o in alike.items() if is_before(n) or (not is_input(n) and any(map(is_input, inputs)))}
+    alike = alike if outputs else before
+    if alike and not all(map(is_beside, inputs)):
         name, output = next(iter(alike.items()))
         raise _ambiguous(possible, f"{name!r} and {output!r} {_EITHER}", doubted={**named, **alike})
 
@@ -309,7 +319,7 @@ def _check_left(possible: Possible, named: Mapping[str, str], caches: Mapping[st
     """Refuse an input that an output beside the named pairs could return, where no name says that it is a frame."""
     taken = set(named.values()) | {o for outputs in caches.values() for o in outputs}
     for name, outputs in possible.fits.items():
-        left = [o for o in outputs if o not in taken and not is_aside(o)]
+        left = [o for o in outputs if o not in taken and (is_before(name) or not is_aside(o))]
         if left and not (name in named or name in caches or is_aside(name)):
             why = f"{name!r} could be returned by {left[0]!r}, and no name tells"
             raise _ambiguous(possible, why, doubted={name: left[0]})
@@ -364,12 +374,27 @@ def _returned_alone(possible: Possible, named: dict[str, str]) -> list[Pair]:
     may be one, or what a decoder looks at.
     """
     fits = possible.fits
-    doubtful = [name for name in fits if is_state(name) and name not in named and not any(map(is_state, named))]
-    if doubtful:
-        why = f"input {doubtful[0]!r} is called like a state, and the only output could return it"
-        raise _ambiguous(possible, why, {name: fits[name] for name in doubtful[:1]})
+    if not any(map(is_state, named)):
+        called = [name for name in fits if is_state(name) and name not in named]
+        doubtful = called or ([] if named else [name for name in fits if _may_be_state(possible, name)])
+        if doubtful:
+            how = "is called like a state, and" if called else "is not called like a frame, and"
+            why = f"input {doubtful[0]!r} {how} the only output could return it"
+            raise _ambiguous(possible, why, {name: fits[name] for name in doubtful[:1]})
     _check_named(possible, named)
     return [Pair(name, output, "by name and shape") for name, output in named.items()]
+
+
+def _may_be_state(possible: Possible, name: str) -> bool:
+    """Whether an input that the only output could return may be its state: where it is not called like a frame, nor like
+    what stands beside one; or is called alike, y_in and y_out, beside another that is the frame.
+    """
+    if is_before(name) or not is_aside(name):
+        return True
+    (output,) = possible.program.outputs
+    beside = [port.name for port in possible.program.inputs if port.name != name]
+    alike = strength(name, output) > Strength.NONE
+    return alike and not is_input(name) and is_letter(name) and any(map(is_input, beside))
 
 
 def _ambiguous(
@@ -386,8 +411,10 @@ def _ambiguous(
     rest = {n: o for n, o in alike.items() if n not in named and o not in named.values()}
     lines = [{**named, **doubted}] if doubted else []
     lines += [named, {**alike, **named}, {**sure, **rest}]
-    lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (possible.alike, fits)]
-    lines += _matchings(possible, {**possible.flags(), **fits})
+    asides = {n for n in fits if is_beside(n) or is_frame(n)}
+    able = fits if asides >= fits.keys() else {n: o for n, o in fits.items() if n not in asides}
+    lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (possible.alike, able)]
+    lines += _matchings(possible, {**possible.flags(), **able})
     told = [*possible.program.caller.likely, *((states, " if that is so") for states in lines)]
     place = {port.name: i for i, port in enumerate(possible.program.inputs)}
     likely = [
@@ -395,6 +422,9 @@ def _ambiguous(
         for states, after in told
         if states
     ]
+    if doubted and named and not doubted.keys() <= named.keys():
+        brought = ", ".join(repr(name) for name in doubted if name not in named)
+        likely.append(Advice("say it", f" if the caller brings {brought}", states=dict(named)))
     none = Advice("say it", " if there are none", states={})
     shapes = sizes_of_step(possible.program)
     sized = [replace(advice, shapes=shapes) for advice in [*likely, none]] if shapes else []

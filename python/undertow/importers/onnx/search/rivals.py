@@ -9,6 +9,7 @@ from dataclasses import replace
 from ....errors import UnsupportedError
 from ....ir.graph import Graph
 from ....ir.ops import OPS
+from ....ir.ops.cells import Cell
 from ..advice import Refusal
 from ..frames.context import Reading
 from ..simplify.program import Program
@@ -21,7 +22,8 @@ from .imported import Imported
 def check_rivals(program: Program, imported: Imported) -> None:
     """Refuse an axis of time that a recurrence walks, where along another nothing looks ahead, and sums, differences or
     windows look back: the recurrence may go through the bands of each frame. And the other way round. Where it walks
-    the last axis, which is that of features in most files, nothing need look back along another.
+    the last axis, which is that of features in most files, nothing need look back along another; nor where each row of
+    the axis before has a state of its own, whatever is done with these rows.
 
     Raises:
         Refusal: with both axes to choose from.
@@ -31,6 +33,12 @@ def check_rivals(program: Program, imported: Imported) -> None:
     is_told = program.time_axis is not None or imported.pairs or reading.carried or reading.clip
     if is_told or not reading.fixed or not program.is_recurrent or not (walks or imported.looks_back()):
         return
+    if walks and _is_last(program, mine) and (rows := _rows(program, imported)):
+        error = UnsupportedError(
+            f"cannot tell which axis is time: {walks[0].where} walks axis {_first(mine)}, each row of axis "
+            f"{_first(rows)} by itself: bands of each frame, or timesteps of each band"
+        )
+        raise Refusal(error, [[as_time(axes) for axes in (mine, rows)]])
     for other in _others(program, mine):
         program.effort.check()
         try:
@@ -64,6 +72,23 @@ def _others(program: Program, times: dict[str, int | None]) -> Iterator[Reading]
 
 def _times(program: Program, reading: Reading) -> dict[str, int | None]:
     return {port.name: reading.axes[port.name][0] for port in program.inputs}
+
+
+def _rows(program: Program, imported: Imported) -> dict[str, int | None]:
+    """The axis before time of which each row has a state of its own in some cell; empty where none is so."""
+    states = imported.graph.states
+    several = [
+        states[node.states[0]].shape[0]
+        for node in imported.graph.nodes
+        if isinstance(OPS[node.op], Cell) and node.states and len(states[node.states[0]].shape) > 1
+    ]
+    axes: dict[str, int | None] = {}
+    for port in program.inputs:
+        before = (imported.reading.axes[port.name][0] or 0) - 1
+        n = port.dims[before] if before >= 0 else 1
+        if isinstance(n, int) and n > 1 and any(rows % n == 0 for rows in several):
+            axes[port.name] = before
+    return axes
 
 
 def _is_batch(reading: Reading, times: dict[str, int | None]) -> bool:
