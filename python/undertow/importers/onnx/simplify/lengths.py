@@ -112,13 +112,15 @@ class _Uses:
         constants: Mapping[str, np.ndarray],
         sizes_of: Callable[[str], list[int | None] | None],
     ) -> None:
-        same, last, data = {name}, set[str](), set(data)
+        same, last, data, positions = {name}, set[str](), set(data), set[str]()
         compared = picked = walked = elsewhere = False
         self.sizes: set[int] = set()
         for node in nodes:
             taken, results = set(node.inputs), set(node.outputs)
             if not traits(node.op).asks_shape and node.uses & data:
                 data |= results
+            if node.op == "Range" or (node.op in _KEEP and node.inputs[0] in positions):
+                positions |= results
             if not (taken | node.uses) & (same | last):
                 continue
             if node.op in _KEEP and node.inputs[0] in same | last:
@@ -126,9 +128,10 @@ class _Uses:
             elif _is_one_less(node, same, constants) or (node.op in _JOIN and taken & last):
                 last |= results
             elif node.op in _COMPARE:
-                compared = compared or not taken & data
+                counted = {n for operand in taken if (n := _positions(constants.get(operand))) > 1}
+                compared = compared or bool(counted or taken & positions)
                 elsewhere = True
-                self.sizes |= {n for operand in taken if (n := _positions(constants.get(operand)))}
+                self.sizes |= counted
             elif node.op in _PICK and node.inputs[1] in last and node.inputs[0] in data:
                 picked = elsewhere = True
                 self.sizes |= _picked_from(node, sizes_of)
