@@ -32,7 +32,8 @@ OF_INTEGERS = {
         "Less",
         "LessOrEqual",
     ),
-    *("MatMulInteger", "MaxPool", "QLinearConv", "QLinearMatMul", "Shape", "Size", "Where", "Loop", "If"),
+    *("Loop", "If", "MatMulInteger", "MaxPool", "QLinearConv", "QLinearMatMul", "ReduceMax", "ReduceMin", "ReduceSum"),
+    *("Shape", "Size", "Where"),
 }
 
 #: names of cases (without test_), and what of them is refused
@@ -48,7 +49,6 @@ EXCEPTIONS = {
     r"reshape_allowzero_reordered": "a tensor without elements, which no frame is",
     r"shape_start_greater_than_end": "a tensor without elements, which no frame is",
     r"scatter(nd|_elements)_\w*(add|multiply|mul|max|min|duplicate_indices)\w*": "a reduction of what is scattered",
-    r"reduce_(max|min)_bool_inputs": "the largest of booleans",
     r"(max|min)_\w*int64": "arithmetic on integers",
     r"equal(_bcast)?": "a comparison of ids",
     r"(blackman|hamming|hann)window_\w*expanded": "ids as numbers",

@@ -234,6 +234,11 @@ def test_a_number_that_stops_growing_is_refused(most, tmp_path, rng) -> None:
 #: what else integers are
 OTHERS: dict[str, list[Any]] = {
     "an id that counts from 1": [*LAST, node("Gather", "table last", "row", axis=0), node("Add", "h row", "y")],
+    "compared with a number": [
+        node("Equal", "n rate", "m"),
+        node("Cast", "m", "k", to=FLOAT),
+        node("Mul", "h k", "y"),
+    ],
     "compared with what is computed": [
         node("Cast", "n", "k", to=FLOAT),
         node("Less", "h k", "m"),
@@ -244,12 +249,10 @@ OTHERS: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_other_integers_are_no_lengths(case, tmp_path, rng) -> None:
-    path = file_of(tmp_path, rng, OTHERS[case], [1, "T", I], ([1], INT64), table=random(rng, 5, H))
-    try:
-        model = undertow.load(path)
-    except UnsupportedError:
-        return
-    assert "n" in model.inputs
+    more = {"table": random(rng, 5, H), "rate": np.array(16000)}
+    path = file_of(tmp_path, rng, OTHERS[case], [1, "T", I], ([1], INT64), **more)
+    with pytest.raises(UnsupportedError, match=r"ids.*where 'n' stays the same"):
+        undertow.load(path)
 
 
 def test_with_a_bound_length_it_is_what_it_was_bound_to(tmp_path, rng) -> None:

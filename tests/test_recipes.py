@@ -23,6 +23,7 @@ SAMPLES = {
     "an activation": ("softsign", r"(?i)softsign", ("importers/", "layers/")),
     "an instruction set": ("neondot", r"\bneondot\b", ()),
     "an ONNX operator": ("LpNormalization", r"\bLpNormalization\b", ()),
+    "an operator of ONNX Runtime's": ("QGemm", r"\bQGemm\b", ()),
     "a layer of Keras": ("Cropping1D", r"\bCropping1D\b", ()),
     "an importer": ("rnnoise", r"\brnnoise\b", ("examples/",)),
 }

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import Chain, session_of
+from onnx_files import Chain, TensorProto, session_of
 from strides import END, load
 from undertow.errors import UnsupportedError
 
@@ -280,3 +280,141 @@ def test_of_a_file_of_fixed_sizes_means_go_on(op, tmp_path):
     x = np.random.default_rng(0).normal(size=(1, 4, 12)).astype(np.float32)
     want = session_of(c).run(None, {"x": x})[0]
     np.testing.assert_allclose(load(c, tmp_path).run(x[0].T)[-1].ravel(), want.ravel(), atol=1e-5)
+
+
+# -- of booleans and whole numbers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin", "ReduceSum"])
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("axes", [[2], [1, 2], [1]])
+def test_any_all_and_how_many(op, keep, axes, tmp_path):
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    c.add("Greater", c.constant(np.float32(0.05)))
+    c.add("Cast", to=TensorProto.INT64)
+    reduce(c, op, axes, keepdims=keep)
+    c.add("Cast", to=TensorProto.FLOAT)
+    if 2 in axes:
+        check(c, tmp_path)
+    else:
+        model, x = load(c, tmp_path), np.random.default_rng(0).normal(size=(1, 4, 9)).astype(np.float32)
+        want = session_of(c).run(None, {"x": x})[0]
+        np.testing.assert_array_equal(model.run(np.ascontiguousarray(x[0].T)).ravel(), np.moveaxis(want, -1, 0).ravel())
+
+
+def test_a_bool_of_all_that_came(tmp_path):
+    """torch's any() in operator set 20: ReduceMax of booleans."""
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    c.add("Less", c.constant(np.float32(-0.1)))
+    reduce(c, "ReduceMax", [2], keepdims=0)
+    c.opset = 20
+    c.add("Not")
+    c.add("Cast", to=TensorProto.FLOAT)
+    check(c, tmp_path)
+
+
+# -- variance ---------------------------------------------------------------------------------------------------------
+
+
+def variance(c, op="ReduceMean", square="Mul", keep=0):
+    x = c.last
+    mean = reduce(c, "ReduceMean", [2], keepdims=1)
+    apart = c.add("Sub", of=[x, mean])
+    c.add("Mul", of=[apart, apart]) if square == "Mul" else c.add("Pow", c.constant(np.float32(2)))
+    return reduce(c, op, [2], keepdims=keep)
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceSum"])
+@pytest.mark.parametrize("square", ["Mul", "Pow"])
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_variance_of_what_came_so_far(op, square, keep, tmp_path):
+    c = Chain(1, 4, "T")
+    c.gru(4, 5)
+    variance(c, op, square, keep)
+    check(c, tmp_path)
+
+
+def test_a_standard_deviation_as_torch_writes_it(tmp_path):
+    """The mean of squares times n over n - 1: of one timestep it is no number."""
+    c = Chain(1, 4, "T")
+    x = c.gru(4, 5)
+    variance(c)
+    spread = c.last
+    c.add("Shape", of=[x])
+    c.add("Gather", c.constant(np.array([2])))
+    reduce(c, "ReduceProd", [0], keepdims=0)
+    n = c.add("Cast", to=TensorProto.FLOAT)
+    c.add("Mul", n, of=[spread])
+    less = c.add("Sub", c.constant(np.float32(1)), of=[n])
+    c.add("Div", less, of=[c.nodes[-2].output[0]])
+    c.add("Sqrt")
+    check(c, tmp_path)
+
+
+@pytest.mark.parametrize("make", ["behind a layer that needs all", "behind a convolution", "behind a stride"])
+def test_variances_elsewhere(make, tmp_path):
+    c = Chain(1, 4, "T")
+    streams, missing = True, 0
+    if make == "behind a layer that needs all":
+        bidirectional(c, 4, 3)
+        streams = False
+    elif make == "behind a convolution":
+        c.conv(3, 4, 3)
+        missing = 2
+    else:
+        c.conv(3, 4, 4, strides=[2], pads=[1, 1])
+    variance(c)
+    check(c, tmp_path, streams=streams, missing=missing)
+
+
+def test_mean_and_deviation_together(tmp_path):
+    """Statistics pooling."""
+    c = Chain(1, 4, "T")
+    x = c.gru(4, 5)
+    variance(c)
+    deviation = c.add("Sqrt")
+    mean = reduce(c, "ReduceMean", [2], keepdims=0, of=[x])
+    c.add("Concat", deviation, of=[mean], axis=1)
+    check(c, tmp_path)
+
+
+def test_a_variance_far_from_zero_is_one_after_a_million_frames(tmp_path):
+    """Sums of squares would have nothing left of it in float32."""
+    c = Chain(1, 1, "T")
+    variance(c)
+    model = load(c, tmp_path)
+    x = (100 + np.random.default_rng(0).normal(size=(10**6, 1))).astype(np.float32)
+    np.testing.assert_allclose(model.run(x)[-1].item(), x.astype(np.float64).var(), rtol=1e-5)
+
+
+OF_DEVIATIONS = {
+    "each timestep less the mean": lambda c, apart: c.add("Relu", of=[apart]),
+    "their size": lambda c, apart: reduce(c, "ReduceMean", [2], of=[c.add("Abs", of=[apart])]),
+    "their squares alone": lambda c, apart: c.add("Mul", of=[apart, apart]),
+    "their squares over more": lambda c, apart: reduce(c, "ReduceMean", [1, 2], of=[c.add("Mul", of=[apart, apart])]),
+    "the differences alone": lambda c, apart: apart,
+}
+
+
+@pytest.mark.parametrize("case", OF_DEVIATIONS)
+def test_what_else_takes_a_mean_away_is_refused(case, tmp_path):
+    c = Chain(1, 4, "T")
+    x = c.gru(4, 5)
+    mean = reduce(c, "ReduceMean", [2], keepdims=1)
+    OF_DEVIATIONS[case](c, c.add("Sub", of=[x, mean]))
+    with pytest.raises(UnsupportedError, match=r"known only at the end|known with the last timestep"):
+        load(c, tmp_path)
+
+
+def test_a_mean_of_something_else_is_refused(tmp_path):
+    c = Chain(1, 4, "T")
+    x = c.gru(4, 5)
+    c.add("Tanh")
+    mean = reduce(c, "ReduceMean", [2], keepdims=1)
+    apart = c.add("Sub", of=[x, mean])
+    c.add("Mul", of=[apart, apart])
+    reduce(c, "ReduceMean", [2])
+    with pytest.raises(UnsupportedError, match="known only at the end"):
+        load(c, tmp_path)

@@ -39,6 +39,8 @@ from .simplify.program import Program, make_program
 __all__ = ["import_model", "load"]
 
 
+#: int32 and int64, as files have them
+_INTEGERS = (6, 7)
 #: what part of the work of a load may go into advice, by what it is divided
 _ADVICE_SHARE = 4
 
@@ -149,12 +151,19 @@ class _Load:
         self, model: Any, fixed: Mapping[str, Any], shapes: Mapping[str, Iterable[int | None]], said: _Said
     ) -> None:
         self.model, self.fixed, self.shapes, self.said = model, fixed, shapes, said
+        #: whether the file sorts its batch by lengths, of which one item is taken
+        self.sorts = False
         try:
             self.program = make_program(model, fixed, shapes)
         except UnsupportedError as error:
-            if one := self._of_one_item():
+            one = self._of_one_item()
+            if one is None:
+                raise
+            if not self._sorts_lengths():
                 error.args = (f"{error}; {said.caller.told(one, SIZES[0])}",)
-            raise
+                raise
+            self.sorts, self.shapes = True, one.options(SIZES[0])["shapes"]
+            self.program = make_program(model, fixed, self.shapes)
         _check_axes(self.program, said.time_axis)
         _check_starts(self.program, said.starts)
 
@@ -169,6 +178,15 @@ class _Load:
         except (Error, Refusal):
             return None
         return Advice("of one item at a time it loads", shapes=sized)
+
+    def _sorts_lengths(self) -> bool:
+        """Whether all that the file sorts is an input of integers, as pack_padded_sequence does with lengths."""
+        nodes = self.model.graph.node
+        integers = {v.name for v in self.model.graph.input if v.type.tensor_type.elem_type in _INTEGERS}
+        for node in nodes:  # in order
+            if node.op_type in ("Cast", "Identity") and node.input[0] in integers:
+                integers.update(node.output)
+        return all(node.input[0] in integers for node in nodes if node.op_type == "TopK")
 
     def graph(self) -> Graph:
         """What the model is; with sizes that it has fixed though it calls them open, where it is nothing without.
@@ -207,6 +225,10 @@ class _Load:
             lines += self._helping(warned.advice, effort, self._remembers)
             lines += self._helping([] if warned.meant is None else [[warned.meant]], effort, lambda _: True)
             warn(imported.graph, self.said.caller.words("; ".join([warned.text, *lines])))
+        if self.sorts:
+            imported.graph.note(
+                "batch: one item; the file sorts the items of a batch by their lengths, of which one is sorted"
+            )
         if imported.unrounded:
             warn(imported.graph, _unrounded(imported.unrounded))
         return imported.graph

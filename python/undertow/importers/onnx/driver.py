@@ -14,7 +14,7 @@ from ...errors import Error, FormatError, UnsupportedError
 from .file.nodes import OnnxNode
 from .frames import provenance
 from .frames.boundary import aligned
-from .frames.context import Iteration, Length, Operand, Shares, Walk
+from .frames.context import Deviations, Iteration, Length, Operand, Shares, Walk
 from .frames.integers import RANGES
 from .frames.length_constants import Growing
 from .frames.loop_index import by_iteration
@@ -22,7 +22,7 @@ from .frames.movement import move
 from .frames.padded import beside_constants
 from .frames.provenance import Mixed, Tensor
 from .frames.uses import last_uses
-from .handlers import shares
+from .handlers import deviations, shares
 from .handlers.row_by_row import by_rows
 from .operators import HANDLERS
 from .retry import Retry, TooLarge
@@ -124,6 +124,10 @@ class Driver(Walk):
                 node.unsupported(f"constant input {name!r} of shape {operand.shape} is empty")
         if any(isinstance(o, Shares) for o in operands):
             return shares.apply(self, node, operands)
+        if any(isinstance(o, Deviations) for o in operands):
+            return deviations.apply(self, node, operands)
+        if self.means and (from_mean := deviations.differences(self, node, operands)):
+            return from_mean
         if any(isinstance(o, Iteration) for o in operands):
             return by_iteration(self, node, operands)
         if any(isinstance(o, Length) for o in operands) and node.op in ("Identity", "Cast"):

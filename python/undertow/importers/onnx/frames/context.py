@@ -53,7 +53,27 @@ class Shares:
     values: Tensor | None = None
 
 
-Operand = np.ndarray | Tensor | Length | Iteration | Shares | None
+@dataclass(frozen=True)
+class Mean:
+    """`result` is the mean of x over its axis of time."""
+
+    x: Tensor
+    time: int
+    result: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Deviations:
+    """Stands for x minus its mean over time, or the squares of that: known with the last timestep only. node: of which
+    that is the result."""
+
+    node: OnnxNode
+    x: Tensor
+    time: int
+    squared: bool = False
+
+
+Operand = np.ndarray | Tensor | Length | Iteration | Shares | Deviations | None
 Handler = Callable[["Walk", OnnxNode, list[Any]], list[Any]]
 
 
@@ -151,6 +171,8 @@ class Walk(ABC):
         self.wants_inside = False
         self.inputs: dict[str, Place] = {}
         self.state_tensors: dict[str, Tensor] = {}
+        #: what is known to be a mean over time
+        self.means: list[Mean] = []
         self.bindings: list[Binding] = []
         #: how many of the first frames a convolution along time without padding has left out
         self.left_out = 0

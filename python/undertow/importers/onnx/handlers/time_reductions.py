@@ -13,9 +13,11 @@ from ..file.nodes import OnnxNode
 from ..frames import emit
 from ..frames.builder import Builder
 from ..frames.context import Walk
+from ..frames.integers import KINDS, WHOLE, bound, kind, whole
 from ..frames.provenance import Tensor
 from ..frames.time_windows import held_before
 from .cumulative import SumSoFar, along_time, read, rows_of_frames, write
+from .deviations import note_mean
 from .pooling import global_average_pool, global_lp_pool, global_max_pool
 from .reduce import REDUCTIONS, check_axes, given_axes
 from .reduce import reduction as in_frame
@@ -130,6 +132,8 @@ _GLOBAL_POOLS = {
 def reduction(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """A node of a reduction: over time, or over axes of a frame alone."""
     x = operands[0]
+    if isinstance(x, Tensor) and kind(x.dtype) in KINDS and node.op in ("ReduceMax", "ReduceMin", "ReduceSum"):
+        return _of_integers(walk, node, x, operands[1:])
     if isinstance(x, Tensor) and x.dtype == "float32":
         axes = given_axes(node, operands, len(x.shape)) or []
         if times := [axis for axis in axes if along_time(walk, x, axis)]:
@@ -137,6 +141,18 @@ def reduction(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
             rest = [axis for axis in axes if axis not in times]
             return [_over_time(walk, node, x, times[0], rest, bool(node.attrs.get("keepdims", 1)))]
     return in_frame(walk, node, operands)
+
+
+def _of_integers(walk: Walk, node: OnnxNode, x: Tensor, rest: list[Any]) -> list[Any]:
+    """Of whole numbers and booleans, which float32 frames hold: any, all, how many."""
+    (result,) = reduction(walk, node, [Tensor(x.codes, x.labels), *rest])
+    if node.op != "ReduceSum":
+        return [Tensor(result.codes, result.labels, x.dtype)]
+    axes = given_axes(node, [x, *rest], len(x.shape)) or []
+    if any(along_time(walk, x, axis) for axis in axes):  # nothing bounds how many; exact up to 2^24
+        return [Tensor(result.codes, result.labels, WHOLE)]
+    n_added = x.codes.size // max(result.codes.size, 1)
+    return [Tensor(result.codes, result.labels, whole(node, n_added * bound(x.dtype)))]
 
 
 def global_pool(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
@@ -177,7 +193,10 @@ def _over_time(walk: Walk, node: OnnxNode, x: Tensor, time: int, axes: list[int]
     result = reduction.over_time(walk, [row.ravel() for row in rows], late)
     if reduction.f is not None:
         result = reduction.f(builder, result)
-    return final(builder, x, time, axes, result.reshape(shape), keep)
+    pooled = final(builder, x, time, axes, result.reshape(shape), keep)
+    if reduction is _MEAN and not axes:
+        note_mean(walk, x, time, pooled)
+    return pooled
 
 
 __all__ = ["global_pool", "reduction"]

@@ -24,7 +24,8 @@ def _of(words: str) -> frozenset[str]:
 #: what an input's name says of the state before a step, and an output's of that behind it; one is taken off each name
 _BEFORE: tuple[Words, ...] = (
     ("past", "key", "values"), ("past",), ("in",), ("input",), ("prev",), ("previous",), ("old",), ("last",),
-    ("init",), ("initial",), ("0",), ("t", "0"), ("tm", "1"), ("t", "minus", "1"), ("t",), ("pre",), ("before",), ("i",),
+    ("init",), ("initial",), ("0",), ("t", "0"), ("tm", "1"), ("t", "minus", "1"), ("t",), ("pre",), ("before",),
+    ("i",),
 )  # fmt: skip
 _AFTER: tuple[Words, ...] = (
     ("present",), ("out",), ("output",), ("next",), ("new",), ("updated",), ("final",), ("n",), ("t", "1"), ("tp", "1"),

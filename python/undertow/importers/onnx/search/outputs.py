@@ -7,7 +7,7 @@ import numpy as np
 
 from ....errors import UnsupportedError
 from ..frames import provenance
-from ..frames.context import Place, Shares, Walk
+from ..frames.context import Deviations, Place, Shares, Walk
 from ..frames.provenance import Layout, Mixed, Tensor
 from ..frames.superframes import rate_of, rows
 from ..simplify.program import ID_TYPES, NUMBER_TYPES
@@ -26,6 +26,8 @@ def output(walk: Walk, name: str) -> Place:
         operand = Tensor(builder.constant(_exact(name, operand)), ("",) * operand.ndim)
     if isinstance(operand, Shares):
         raise UnsupportedError(f"output {name!r} is a softmax over time, which is known with the last timestep only")
+    if isinstance(operand, Deviations):
+        raise UnsupportedError(f"output {name!r} takes the mean over time, which is known with the last timestep only")
     if not isinstance(operand, Tensor):
         raise UnsupportedError(f"output {name!r} is not computed by the model")
     if operand.dtype == "int32":

@@ -386,8 +386,8 @@ def _returned_alone(possible: Possible, named: dict[str, str]) -> list[Pair]:
 
 
 def _may_be_state(possible: Possible, name: str) -> bool:
-    """Whether an input that the only output could return may be its state: where it is not called like a frame, nor like
-    what stands beside one; or is called alike, y_in and y_out, beside another that is the frame.
+    """Whether an input that the only output could return may be its state: where it is called like no frame, and like
+    nothing that stands beside one; or is called alike, y_in and y_out, beside another that is the frame.
     """
     if is_before(name) or not is_aside(name):
         return True
