@@ -27,6 +27,13 @@ CONDITIONS = {
     "less or equal": [node("Add", "next one", "more"), node("LessOrEqual", "more n", "on")],
     "greater or equal": [node("Sub", "n one", "last"), node("GreaterOrEqual", "last next", "on")],
     "of the round's own": [node("Sub", "n one", "last"), node("Less", "i last", "on")],
+    "not at the end": [node("GreaterOrEqual", "next n", "ended"), node("Not", "ended", "on")],
+    "not at either end": [
+        node("GreaterOrEqual", "next n", "ended"),
+        node("Greater", "next many", "late"),
+        node("Or", "ended late", "over"),
+        node("Not", "over", "on"),
+    ],
     "both": [node("Less", "next n", "here"), node("And", "here going", "on")],
     "two limits": [node("Less", "next n", "here"), node("Less", "next many", "there"), node("And", "here there", "on")],
 }
@@ -174,3 +181,64 @@ def test_where_a_counter_ends(tmp_path, rng):
             assert (found[name] == want.ravel()[0]).all()
         else:
             np.testing.assert_allclose(found[name].reshape(want.shape), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["Less", "LessOrEqual", "Greater"])
+@pytest.mark.parametrize("down", [False, True])
+def test_limits_between_whole_numbers(op, down, tmp_path, rng):
+    """i < 3.5 holds as long as i <= 3.5 and as not i > 3.5: a loop inside of a frame runs 4 times, up or down."""
+    far = "next limit" if not down else "limit next"
+    on = [node(op, far, "on")] if op != "Greater" else [node("Greater", far, "over"), node("Not", "over", "on")]
+    body = graph_of(
+        [
+            node("Tanh", "h", "h_next"),
+            node("Sub" if down else "Add", "i one", "step"),
+            node("Cast", "step", "next", to=1),
+            *on,
+        ],
+        [info("round", [], INT64), info("going", [], BOOL), info("i", [], INT64), "h"],
+        [info("on", [], BOOL), info("step", [], INT64), "h_next"],
+    )
+    start, limit = (0, 3.5) if not down else (7, 3.5)
+    weights = {"one": np.int64(1), "limit": np.float32(limit), "i_0": np.int64(start), "true": np.array(True)}
+    loop = node("Loop", "EMPTY true i_0 X", "i_T Y", body=body)
+    loop.input[0] = ""
+    path = save(graph_of([loop], {"X": ["time", 1, I]}, {"Y": ["time", 1, I]}, weights), tmp_path)
+    X = random(rng, T, 1, I)
+    (expected,) = onnxruntime().InferenceSession(str(path)).run(None, {"X": X})
+    model = undertow.load(path, time_axis=0)
+    np.testing.assert_allclose(model.run(X[:, 0]), expected[:, 0], atol=1e-5)
+    assert len(model.graph.nodes) == 4
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_counters_that_are_no_integers_are_none(kind, tmp_path, rng):
+    """A float counter gathers rounding, so it is a carried value like any other, and refused where it decides."""
+    body = graph_of(
+        [
+            node("Gather", "X round", "x", axis=0),
+            node("Add", "h x", "h_next"),
+            node("Add", "i one", "next"),
+            node("Less", "next n", "on"),
+            node("Identity", "h_next", "row"),
+        ],
+        [info("round", [], INT64), info("going", [], BOOL), info("i", [], FLOAT if kind == np.float32 else 11), "h"],
+        [info("on", [], BOOL), info("next", [], FLOAT if kind == np.float32 else 11), "h_next", "row"],
+    )
+    outside = [
+        node("Shape", "X", "sizes"),
+        node("Gather", "sizes zero", "length", axis=0),
+        node("Cast", "length", "n", to=FLOAT if kind == np.float32 else 11),
+        node("Loop", "largest true i_0 h_0", "i_T h_T Y", body=body),
+    ]
+    weights = {
+        "one": kind(1),
+        "i_0": kind(0),
+        "true": np.array(True),
+        "zero": np.array(0),
+        "largest": np.array(2**63 - 1),
+        "h_0": np.zeros((1, I), np.float32),
+    }
+    path = save(graph_of(outside, {"X": ["time", 1, I]}, {"Y": ["time", 1, I]}, weights), tmp_path)
+    with pytest.raises(UnsupportedError, match="runs until its condition says otherwise"):
+        undertow.load(path)

@@ -89,17 +89,30 @@ def test_the_last_of_a_list(tmp_path, rng):
         np.testing.assert_allclose(undertow.load(path).run(X[:, item])[-1], want[item], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("part", "insert", "weights"),
-    [
-        (SAME, "rows part zero", {}),  # at the beginning: backwards in time
-        ([node("Concat", "h_next h_next", "part", axis=0)], "rows part", {}),  # joined along an axis of two rows
-    ],
-    ids=["at the beginning", "two rows"],
-)
-def test_other_lists_are_refused(part, insert, weights, tmp_path, rng):
-    behind = [node("ConcatFromSequence", "all", "Y", axis=0, new_axis=int("zero" in insert))]
-    path = list_file(tmp_path, rng, part, behind, [info("Y", ["rows", H])], insert, weights=weights)
+@pytest.mark.parametrize("end", [None, 0, -1])
+def test_a_list_that_grows_at_the_front(end, tmp_path, rng):
+    """Its order is that of time backwards: a whole sequence, but for the first of its parts, which a stream has."""
+    behind = [node("ConcatFromSequence", "all", "Y", axis=0, new_axis=1)]
+    if end is not None:
+        behind = [node("SequenceAt", "all end", "Y")]
+    weights = {} if end is None else {"end": np.array(end)}
+    path = list_file(tmp_path, rng, SAME, behind, [info("Y", None)], "rows part zero", weights=weights)
+    model = undertow.load(path)
+    assert model.streamable == (end == 0)
+    for length in (1, T, 30):
+        X = random(rng, length, N, I)
+        Y = session_of(path).run(None, {"X": X})[0]
+        for item in range(N):
+            want = Y[:, item] if end is None else Y[item]
+            found = model.run(X[:, item])
+            np.testing.assert_allclose((found[-1] if end == 0 else found).ravel(), want.ravel(), atol=1e-5)
+
+
+def test_a_list_of_two_rows_is_refused(tmp_path, rng):
+    """Joined along an axis of two rows."""
+    behind = [node("ConcatFromSequence", "all", "Y", axis=0)]
+    part = [node("Concat", "h_next h_next", "part", axis=0)]
+    path = list_file(tmp_path, rng, part, behind, [info("Y", ["rows", H])])
     with pytest.raises(UnsupportedError, match="Sequence"):
         undertow.load(path)
 

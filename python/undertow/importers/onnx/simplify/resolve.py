@@ -361,7 +361,7 @@ class Resolver:
         if lists:
             self.sequences.collect(node, self._fresh)
         behind = Grown(self.onnx, self.constants, self.sizes, self._fresh).collect(node)
-        return [*counted(self.onnx, node, self.constants), *behind]
+        return [*counted(self.onnx, node, self.constants, self._type), *behind]
 
     def _note_dtypes(self, node: OnnxNode, graph: Any) -> None:
         """Note of what dtypes the results of a loop are, that is enough to tell their sizes behind a Reshape; and the

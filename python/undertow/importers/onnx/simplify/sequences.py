@@ -7,6 +7,7 @@ each round is a tensor that it collects.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,23 +46,29 @@ class Sequences:
             return
         outputs = [*loop.outputs, *[""] * n]
         named = {i: outputs[i] for i in appended}
-        for i, rows in collect(loop, appended, fresh).items():
+        parts = {i: part for i, (part, _) in appended.items()}
+        for i, rows in collect(loop, parts, fresh).items():
             if rows:
-                sizes = self.sizes(appended[i])
-                attrs = {} if sizes is None else {"sizes": sizes}
+                sizes = self.sizes(parts[i])
+                attrs: dict[str, Any] = {"front": appended[i][1], **({} if sizes is None else {"sizes": sizes})}
                 self._makers[named[i]] = OnnxNode(None, _COLLECTED, loop.name, [rows], [named[i]], attrs, loop.opset)
 
-    def _appended(self, loop: OnnxNode, body: Body, i: int) -> str:
-        """What each round puts at the end of a carried sequence that starts empty, and for nothing else."""
+    def _appended(self, loop: OnnxNode, body: Body, i: int) -> tuple[str, bool] | None:
+        """What each round puts at the end of a carried sequence that starts empty, and for nothing else; or at the
+        front, which is told.
+        """
         name, makers = body.inputs[2 + i], {result: node for node in body.nodes for result in node.outputs}
         maker = makers.get(body.outputs[1 + i])
         while maker is not None and maker.op == "Identity":
             maker = makers.get(maker.inputs[0])
         if maker is None or maker.op != "SequenceInsert" or not self.begins_empty(loop.inputs[2 + i]):
-            return ""
-        readers = [node for node in body.nodes if name in node.uses]
-        is_end = len(maker.inputs) == 2 or not maker.inputs[2]
-        return maker.inputs[1] if readers == [maker] and maker.inputs[0] == name and is_end else ""
+            return None
+        if [node for node in body.nodes if name in node.uses] != [maker] or maker.inputs[0] != name:
+            return None
+        if len(maker.inputs) == 2 or not maker.inputs[2]:
+            return maker.inputs[1], False
+        place = self.constants.get(maker.inputs[2])
+        return (maker.inputs[1], True) if place is not None and place.size == 1 and not place.any() else None
 
     def spelled_out(self, node: OnnxNode) -> list[OnnxNode]:
         """The nodes on tensors in place of one that takes from a sequence, where that is known; else the node."""
@@ -70,6 +77,9 @@ class Sequences:
         maker = self._makers.get(node.inputs[0]) if node.inputs else None
         if maker is not None and maker.op == _COLLECTED:
             return self._of_collected(node, maker) or [node]
+        of_ones = self._of_ones(node, maker) if maker is not None and maker.op == "SplitToSequence" else None
+        if of_ones is not None:
+            return of_ones
         if maker is None or node.op not in ("SequenceAt", "ConcatFromSequence"):
             return [node]
         if node.op == "ConcatFromSequence":
@@ -86,14 +96,13 @@ class Sequences:
 
     def _of_collected(self, node: OnnxNode, maker: OnnxNode) -> list[OnnxNode] | None:
         """The nodes on the tensor that a Loop has collected, whose first axis counts the rounds."""
+        if node.op == "SequenceLength":
+            return self._size(node, maker.inputs[0], 0)
+        if maker.attrs["front"]:
+            return self._turned(node, maker)
         (rows,), sizes = maker.inputs, maker.attrs.get("sizes")
         if node.op == "SequenceAt":
             return [self._node("Gather", [rows, node.inputs[1]], node, axis=0)]
-        if node.op == "SequenceLength":
-            shape = f"{node.outputs[0]}.shape"
-            proto = self.onnx.helper.make_node("Shape", [rows], [shape], name=shape)
-            first = self._constant(node, "first", np.array(0))
-            return [wrap(self.onnx, proto, node.opset), self._node("Gather", [shape, first], node, axis=0)]
         if node.op != "ConcatFromSequence" or sizes is None:
             return None
         is_new, rank = bool(node.attrs.get("new_axis", 0)), len(sizes)
@@ -108,6 +117,44 @@ class Sequences:
         given = [self._constant(node, "axes", np.array([axis + 1]))] if node.opset >= 13 else []
         attrs = {} if given else {"axes": [axis + 1]}
         return [wrap(self.onnx, proto, node.opset), self._node("Squeeze", [moved, *given], node, **attrs)]
+
+    def _turned(self, node: OnnxNode, maker: OnnxNode) -> list[OnnxNode] | None:
+        """The nodes on what a Loop has put at the front of a sequence: it collects that backwards."""
+        at = self.constants.get(node.inputs[1]) if node.op == "SequenceAt" else None
+        if at is not None and at.size == 1 and not at.any():
+            place = self._constant(node, "at", np.array(-1))
+            return [self._node("Gather", [*maker.inputs, place], node, axis=0)]
+        rows = f"{node.outputs[0]}.turned"
+        ends = (("starts", -1), ("ends", -_END), ("axes", 0), ("steps", -1))
+        given = [self._constant(node, what, np.array([n])) for what, n in ends]
+        proto = self.onnx.helper.make_node("Slice", [*maker.inputs, *given], [rows], name=rows)
+        straight = replace(maker, inputs=[rows], attrs={**maker.attrs, "front": False})
+        rest = self._of_collected(node, straight)
+        return None if rest is None else [wrap(self.onnx, proto, node.opset), *rest]
+
+    def _size(self, node: OnnxNode, tensor: str, axis: int) -> list[OnnxNode]:
+        shape = f"{node.outputs[0]}.shape"
+        proto = self.onnx.helper.make_node("Shape", [tensor], [shape], name=shape)
+        place = self._constant(node, "place", np.array(axis))
+        return [wrap(self.onnx, proto, node.opset), self._node("Gather", [shape, place], node, axis=0)]
+
+    def _of_ones(self, node: OnnxNode, maker: OnnxNode) -> list[OnnxNode] | None:
+        """The nodes in place of a part of a sequence, one of all places along an axis, or of how many there are."""
+        axis, sizes = int(maker.attrs.get("axis", 0)), maker.inputs[1] if len(maker.inputs) > 1 else ""
+        known = self.constants.get(sizes)
+        if sizes and (known is None or known.ndim or int(known) != 1):
+            return None
+        if node.op == "SequenceLength":
+            return self._size(node, maker.inputs[0], axis)
+        if node.op != "SequenceAt" or node.inputs[1] in self.constants:
+            return None  # as of any other
+        if not sizes and not maker.attrs.get("keepdims", 1):
+            return [self._node("Gather", [maker.inputs[0], node.inputs[1]], node, axis=axis)]
+        at = f"{node.outputs[0]}.at"
+        proto = self.onnx.helper.make_node(
+            "Reshape", [node.inputs[1], self._constant(node, "one", np.array([1]))], [at], name=at
+        )
+        return [wrap(self.onnx, proto, node.opset), self._node("Gather", [maker.inputs[0], at], node, axis=axis)]
 
     def _piece(self, node: OnnxNode, maker: OnnxNode, place: int) -> list[OnnxNode] | None:
         axis = int(maker.attrs.get("axis", 0))
