@@ -220,6 +220,7 @@ class _Load:
             warned = brought(self.program, imported)
         if warned is not None:
             effort = self._effort()
+            effort.used = self._used()  # a model that loads need not wait long for what is said of it
             clip = [] if warned.clip is None else [[warned.clip]]
             lines = self._helping(clip, effort, lambda other: other.is_clip(self.program))
             lines += self._helping(warned.advice, effort, self._remembers)
@@ -286,6 +287,10 @@ class _Load:
     def _effort(self) -> Effort:
         """What may go into advice."""
         return Effort(self.program.effort.n_bytes, _ADVICE_SHARE)
+
+    def _used(self) -> int:
+        """The work that it took to load the model."""
+        return sum(one.effort.used for one in (self.program, self.program.rolled) if one is not None)
 
     def _helping(
         self, advice: Sequence[Sequence[Advice]], effort: Effort, helps: Callable[[Imported], bool]
