@@ -267,6 +267,12 @@ def elements() -> dict[str, bytes]:
         still = net.op("LOGICAL_AND", [chosen, both], s, "LogicalAndOptions", B)
         files[name.lower()] = net.file(net.op("SELECT_V2", [still, x, net.constant(floats(4))], s, "SelectV2Options"))
     net = Net()
+    y = net.op("MUL", [net.input("x", s), net.constant(np.float32(0.4))], s, "MulOptions")
+    y = net.op("MINIMUM", [y, net.constant(np.float32(0.5))], s, "MaximumMinimumOptions")
+    y = net.op("MAXIMUM", [net.constant(np.float32([-0.25])), y], s, "MaximumMinimumOptions")
+    higher = net.op("MAXIMUM", [y, net.constant(np.float32(0.75))], s, "MaximumMinimumOptions")
+    files["bounds"] = net.file(net.op("SUB", [higher, y], s, "SubOptions"))
+    net = Net()
     x = net.input("x", s)
     files["add_n"] = net.file(net.op("ADD_N", [x, x, net.constant(floats(*s))], s, "AddNOptions"))
     return files

@@ -88,7 +88,8 @@ class Scope:
     """A graph of the file as it becomes nodes.
 
     names: tensor -> value of the ONNX graph. handles: tensor -> name of the variable that it stands for. same: tensor
-    -> the constant that it is, in another type. operator, about: what is at work, and what nodes are named by.
+    -> the constant that it is, in another type. bounds: tensor -> the value, low and high that it is
+    within. operator, about: what is at work, and what nodes are named by.
     """
 
     program: Program
@@ -99,6 +100,7 @@ class Scope:
     handles: dict[int, str] = field(default_factory=dict)
     operator: Operator | None = None
     same: dict[int, int] = field(default_factory=dict)
+    bounds: dict[int, tuple[str, float, float]] = field(default_factory=dict)
     about: str = ""
 
     # -- tensors --------------------------------------------------------------------------------------------------

@@ -36,8 +36,8 @@ _ROWS = (
     # -- elements
     *(Row(f"{op.upper()}", "elements.binary", op, f"{op.capitalize()}Options", _FUSED, (2, 2)) for op in
       ("Add", "Sub", "Mul", "Div")),
-    Row("MAXIMUM", "elements.binary", "Max", "MaximumMinimumOptions", (), (2, 2)),
-    Row("MINIMUM", "elements.binary", "Min", "MaximumMinimumOptions", (), (2, 2)),
+    Row("MAXIMUM", "elements.bound", "Max", "MaximumMinimumOptions", (), (2, 2)),
+    Row("MINIMUM", "elements.bound", "Min", "MaximumMinimumOptions", (), (2, 2)),
     Row("POW", "elements.binary", "Pow", "PowOptions", (), (2, 2)),
     Row("SQUARED_DIFFERENCE", "elements.squared_difference", "", "SquaredDifferenceOptions", (), (2, 2)),
     Row("ADD_N", "elements.add_n", "", "AddNOptions", (), (1, None)),
