@@ -371,11 +371,17 @@ def layers() -> dict[str, bytes]:
 
 
 def gates(
-    net: Net, n_in: int, units: int, coupled: bool = False, peephole: bool = False, int8: bool = False
+    net: Net,
+    n_in: int,
+    units: int,
+    coupled: bool = False,
+    peephole: bool = False,
+    int8: bool = False,
+    fed_back: int = 0,
 ) -> list[int]:
     """Inputs 1 to 15 of an LSTM operator."""
-    weights = net.int8 if int8 else net.constant
-    numbers = [weights(floats(units, n_in)) for _ in range(4)] + [weights(floats(units, units)) for _ in range(4)]
+    weights, n_back = net.int8 if int8 else net.constant, fed_back or units
+    numbers = [weights(floats(units, n_in)) for _ in range(4)] + [weights(floats(units, n_back)) for _ in range(4)]
     numbers += [net.constant(floats(units)) if peephole else -1 for _ in range(3)]
     numbers += [net.constant(floats(units)) for _ in range(4)]
     for gone in (0, 4, 8, 11) if coupled else ():
@@ -383,12 +389,15 @@ def gates(
     return numbers
 
 
-def lstm(time_major: bool = False, **kinds: bool) -> bytes:
+def lstm(time_major: bool = False, projected: int = 0, bounds: tuple[float, float] = (0, 0), **kinds: bool) -> bytes:
     net, units = Net(), 4
+    n_out = projected or units
     x = net.input("x", (None, 1, 3) if time_major else (1, None, 3))
-    inputs = [x, *gates(net, 3, units, **kinds), -1, -1, net.variable(1, units), net.variable(1, units), -1, -1, -1, -1]
-    gives = (None, 1, units) if time_major else (1, None, units)
-    options = {"fusedActivationFunction": 4, "timeMajor": time_major}
+    projection = [net.constant(floats(projected, units)), net.constant(floats(projected))] if projected else [-1, -1]
+    inputs = [x, *gates(net, 3, units, fed_back=projected, **kinds), *projection]
+    inputs += [net.variable(1, n_out), net.variable(1, units), -1, -1, -1, -1]
+    gives = (None, 1, n_out) if time_major else (1, None, n_out)
+    options = {"fusedActivationFunction": 4, "timeMajor": time_major, "cellClip": bounds[0], "projClip": bounds[1]}
     return net.file(
         net.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, gives, "UnidirectionalSequenceLSTMOptions", **options)
     )
@@ -401,10 +410,16 @@ def recurrences() -> dict[str, bytes]:
         "lstm_peephole": lstm(peephole=True),
         "lstm_coupled": lstm(coupled=True),
         "lstm_int8": lstm(int8=True),
+        "lstm_bounded": lstm(bounds=(0.4, 0)),
+        "lstm_bounded_peephole": lstm(bounds=(0.4, 0), peephole=True, coupled=True),
+        "lstm_projected": lstm(projected=3),
+        "lstm_projected_bounded": lstm(projected=3, bounds=(0.6, 0.3), time_major=True),
     }
     net = Net()
     inputs = [net.input("x", (1, 3)), *gates(net, 3, 4), -1, -1, net.variable(1, 4), net.variable(1, 4), -1, -1, -1, -1]
-    files["lstm_step"] = net.file(net.op("LSTM", inputs, (1, 4), "LSTMOptions", fusedActivationFunction=4))
+    files["lstm_step"] = net.file(
+        net.op("LSTM", inputs, (1, 4), "LSTMOptions", fusedActivationFunction=4, cellClip=0.5)
+    )
     for name, shape, gives, table in (
         ("UNIDIRECTIONAL_SEQUENCE_RNN", (1, None, 3), (1, None, 4), "SequenceRNNOptions"),
         ("RNN", (1, 3), (1, 4), "RNNOptions"),

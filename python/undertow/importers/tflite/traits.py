@@ -124,8 +124,8 @@ _ROWS = (
     Row("RANGE", "moves.range_", "", "RangeOptions", (), (3, 3)),
     # -- recurrences, graphs inside of operators, variables
     Row("UNIDIRECTIONAL_SEQUENCE_LSTM", "recurrent.lstm", "sequence", "UnidirectionalSequenceLSTMOptions",
-        (*_FUSED, "time_major"), (20, 24)),
-    Row("LSTM", "recurrent.lstm", "step", "LSTMOptions", _FUSED, (20, 24)),
+        (*_FUSED, "time_major", "cell_clip", "proj_clip"), (20, 24)),
+    Row("LSTM", "recurrent.lstm", "step", "LSTMOptions", (*_FUSED, "cell_clip", "proj_clip"), (20, 24)),
     Row("BIDIRECTIONAL_SEQUENCE_LSTM", "recurrent.bidirectional_lstm", "", "BidirectionalSequenceLSTMOptions",
         (*_FUSED, "time_major", "merge_outputs"), (39, 48)),
     Row("UNIDIRECTIONAL_SEQUENCE_RNN", "recurrent.rnn", "sequence", "SequenceRNNOptions", (*_FUSED, "time_major"),
