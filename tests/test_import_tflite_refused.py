@@ -141,7 +141,7 @@ def recurrence(**changes: Any) -> bytes:
         ({"diagonal_recurrent_tensors": True}, "diagonal_recurrent_tensors=True", UnsupportedError),
         ({"fused_activation_function": 3}, "fused_activation_function=RELU6", UnsupportedError),
         ({"i16": np.ones((2, 3))}, r"recurrent weights, tensor .*have shape \[3, 3\], expected \[3, 2\]", FormatError),
-        ({"i16": np.ones((3, 2))}, r"its projection, tensor 'given', has shape \[3, 2\], expected \[3, 3\]", FormatError),
+        ({"i16": np.ones((3, 2))}, r"its projection, tensor 'given', has shape \[3, 2\], expected", FormatError),
         ({"i17": np.ones(3)}, "it has a projection bias and no projection", FormatError),
         ({"i20": np.ones(3)}, "input 20, tensor 'given', is layer normalisation", UnsupportedError),
         ({"i18": np.ones((1, 3))}, "its hidden state is no variable", UnsupportedError),
