@@ -3,11 +3,11 @@
 
     KERAS_BACKEND=tensorflow python tests/data/generate_tflite.py
 
-Seed 20261129. Made with tensorflow 2.21.0, keras 3.15.1, ai_edge_litert 2.3.0, NumPy 2.4.6. Networks are converted from
-Keras; files of one operator each are written with TensorFlow's own classes of the schema. `index` says where in
-`files` and `numbers` what lies: NAME is the bytes of a file, NAME/CALL/in/INPUT and NAME/CALL/out/OUTPUT what went into
-its calls and came out. NAME/plain/CALL/out/OUTPUT, of a file with weights in 8 bits, is the same with the float32 that
-these stand for: there the interpreter does not round frames.
+Seed 20261129. Made with tensorflow 2.21.0, keras 3.15.1, tf_keras 2.21.0, ai_edge_litert 2.3.0, NumPy 2.4.6. Networks
+are converted from Keras 2 and 3; files of one operator each are written with TensorFlow's own classes of the schema.
+`index` says where in `files` and `numbers` what lies: NAME is the bytes of a file, NAME/CALL/in/INPUT and
+NAME/CALL/out/OUTPUT what went into its calls and came out. NAME/plain/CALL/out/OUTPUT, of a file with weights in 8 bits,
+is the same with the float32 that these stand for: there the interpreter does not round frames.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import flatbuffers
 import keras
 import numpy as np
 import tensorflow as tf
+import tf_keras
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers as L
 from keras import ops as K
@@ -115,6 +117,26 @@ def converted(model: keras.Model, how: str = "") -> bytes:
     if how == "float16":
         converter.target_spec.supported_types = [tf.float16]
     return bytes(converter.convert())
+
+
+def of_keras_2() -> dict[str, bytes]:
+    """Networks of Keras 2, whose LSTMs the converter fuses into one operator, with a cell_clip of 10."""
+    Old = tf_keras.layers
+    nets = {
+        "lstm": ((10, 5), Old.Conv1D(4, 3), Old.LSTM(4), Old.Dense(2, activation="softmax")),
+        "lstms": ((6, 4), Old.LSTM(4, return_sequences=True), Old.LSTM(3, return_sequences=True)),
+        "gru_before": ((6, 4), Old.GRU(4, reset_after=False, recurrent_activation="hard_sigmoid"), Old.Dense(2)),
+        "masked": ((6, 4), Old.Masking(), Old.LSTM(4, return_sequences=True)),
+        "both_ways": ((6, 4), Old.Bidirectional(Old.LSTM(3, return_sequences=True)), Old.Dense(2)),
+    }
+    files = {}
+    for name, (shape, *layers) in nets.items():
+        model = tf_keras.Sequential([Old.Input(shape), *layers])
+        call = tf.function(model).get_concrete_function(tf.TensorSpec((1, *shape), tf.float32))
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(folder, save_format="tf", signatures=call)
+            files[name] = bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
+    return files
 
 
 def dequantised(data: bytes) -> bytes:
@@ -501,6 +523,7 @@ def check_schema() -> None:
 def main() -> None:
     check_schema()
     keras.utils.set_random_seed(SEED)
+    tf_keras.utils.set_random_seed(SEED)
     nets = networks()
     files = {f"net_{name}": converted(model) for name, model in nets.items()}
     wide = chain(
@@ -508,13 +531,15 @@ def main() -> None:
     )
     for how in ("int8", "float16"):
         files[f"net_{how}"] = converted(wide, how)
+    files |= {f"net_keras_2_{name}": data for name, data in of_keras_2().items()}
     for several in (elements(), moves(), layers(), recurrences()):
         files |= {f"op_{name}": data for name, data in several.items()}
     arrays: dict[str, np.ndarray] = {}
     for name, data in files.items():
         carried = CARRIED.get(name, {})
         keeps = name.startswith("net_") or any(key in name for key in ("lstm", "rnn", "svdf"))
-        n_calls = N_CALLS if keeps and "both_ways" not in name else 1  # which in a second call is not at its start
+        starts_anew = not any(key in name for key in ("both_ways", "keras_2"))
+        n_calls = N_CALLS if keeps and starts_anew else 1  # of others a second call is not at its start
         arrays[name] = np.frombuffer(data, np.uint8)
         outputs = computed(data, n_calls, carried)
         if "int8" in name:

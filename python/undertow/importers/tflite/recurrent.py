@@ -289,7 +289,7 @@ def _kept(scope: Scope, i: int, what: str, shape: list[int]) -> State:
         scope.format_error(f"its {what}, {tensor.where}, has shape {tensor.shape}, expected (batch, {shape[1]})")
     if scope.depth > 1:
         scope.unsupported(f"its {what} is kept inside of a loop or branch, which is not supported")
-    state = State(tensor.name, [tensor.shape[0] or 1, *shape[1:]])
+    state = State(tensor.name, [tensor.shape[0] or 1, *shape[1:]], inside=True)
     state.value = scope.program.new(tensor.name)
     scope.program.states.append(state)
     return state

@@ -74,6 +74,7 @@ class State:
     """What an operator keeps between calls of the model: an input and an output of the ONNX program.
 
     value: the input. output: the value that it has at the end of a call. start: what it begins with, if no zeros.
+    inside: it is an operator's own, no variable of the model.
     """
 
     name: str
@@ -81,6 +82,7 @@ class State:
     value: str = ""
     output: str = ""
     start: np.ndarray | None = None
+    inside: bool = False
 
 
 @dataclass(eq=False)

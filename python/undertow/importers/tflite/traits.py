@@ -94,6 +94,8 @@ _ROWS = (
     Row("REDUCE_PROD", "moves.reduce", "ReduceProd", "ReducerOptions", ("keep_dims",), (2, 2)),
     Row("REDUCE_MAX", "moves.reduce", "ReduceMax", "ReducerOptions", ("keep_dims",), (2, 2)),
     Row("REDUCE_MIN", "moves.reduce", "ReduceMin", "ReducerOptions", ("keep_dims",), (2, 2)),
+    Row("REDUCE_ANY", "moves.any_", "ReduceMax", "ReducerOptions", ("keep_dims",), (2, 2)),
+    Row("REDUCE_ALL", "moves.any_", "ReduceMin", "ReducerOptions", ("keep_dims",), (2, 2)),
     Row("ARG_MAX", "moves.arg", "ArgMax", "ArgMaxOptions", (), (2, 2)),
     Row("ARG_MIN", "moves.arg", "ArgMin", "ArgMinOptions", (), (2, 2)),
     Row("CUMSUM", "moves.cumsum", "", "CumsumOptions", ("exclusive", "reverse"), (2, 2)),
