@@ -6,8 +6,8 @@
 Seed 20261129. Made with tensorflow 2.21.0, keras 3.15.1, tf_keras 2.21.0, ai_edge_litert 2.3.0, NumPy 2.4.6. Networks
 are converted from Keras 2 and 3; files of one operator each are written with TensorFlow's own classes of the schema.
 `index` says where in `files` and `numbers` what lies: NAME is the bytes of a file, NAME/CALL/in/INPUT and
-NAME/CALL/out/OUTPUT what went into its calls and came out. NAME/plain/CALL/out/OUTPUT, of a file with weights in 8 bits,
-is the same with the float32 that these stand for: there the interpreter does not round frames.
+NAME/CALL/out/OUTPUT what went into its calls and came out. NAME/plain/CALL/out/OUTPUT, of a file with weights in 8
+bits, is the same with the float32 that these stand for: there the interpreter does not round frames.
 """
 
 from __future__ import annotations
