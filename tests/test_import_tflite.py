@@ -125,6 +125,14 @@ def test_weights_are_stored_once_whatever_the_length() -> None:
     assert model.n_parameters < 12976 / 4
 
 
+@pytest.mark.parametrize("name", ["lstm", "lstms", "gru_before", "masked", "both_ways"])
+def test_what_operators_keep_is_the_state_of_a_stream(name: str) -> None:
+    """Keras 2's LSTMs are operators with variables; a frame is one timestep all the same, and no state is an input."""
+    model = loaded(f"net_keras_2_{name}")
+    assert [value.shape for value in model.inputs.values()] == [(5,) if name == "lstm" else (4,)]
+    assert {*model.outputs} == {"output_0"} and model.states
+
+
 def test_packed_states_are_told_by_their_name() -> None:
     """Two LSTMs, whose states are slices of one tensor, as in DTLN's files."""
     model = undertow.load(FILES["net_packed_states"])

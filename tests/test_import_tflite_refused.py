@@ -136,11 +136,13 @@ def recurrence(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("changes", "match", "kind"),
     [
-        ({"cell_clip": 3.0}, "cell_clip=3.0 is not supported", UnsupportedError),
-        ({"proj_clip": 3.0}, "proj_clip=3.0 is not supported", UnsupportedError),
+        ({"cell_clip": -3.0}, "cell_clip=-3.0, proj_clip=0.0: expected numbers above 0", UnsupportedError),
+        ({"proj_clip": float("inf")}, "cell_clip=0.0, proj_clip=inf: expected numbers above 0", UnsupportedError),
         ({"diagonal_recurrent_tensors": True}, "diagonal_recurrent_tensors=True", UnsupportedError),
         ({"fused_activation_function": 3}, "fused_activation_function=RELU6", UnsupportedError),
-        ({"i16": np.ones((3, 3))}, "input 16, tensor 'given', is projection weights", UnsupportedError),
+        ({"i16": np.ones((2, 3))}, r"recurrent weights, tensor .*have shape \[3, 3\], expected \[3, 2\]", FormatError),
+        ({"i16": np.ones((3, 2))}, r"its projection, tensor 'given', has shape \[3, 2\], expected", FormatError),
+        ({"i17": np.ones(3)}, "it has a projection bias and no projection", FormatError),
         ({"i20": np.ones(3)}, "input 20, tensor 'given', is layer normalisation", UnsupportedError),
         ({"i18": np.ones((1, 3))}, "its hidden state is no variable", UnsupportedError),
         ({"i19": -1}, "its cell state is no variable", UnsupportedError),

@@ -3,11 +3,11 @@
 
     KERAS_BACKEND=tensorflow python tests/data/generate_tflite.py
 
-Seed 20261129. Made with tensorflow 2.21.0, keras 3.15.1, ai_edge_litert 2.3.0, NumPy 2.4.6. Networks are converted from
-Keras; files of one operator each are written with TensorFlow's own classes of the schema. `index` says where in
-`files` and `numbers` what lies: NAME is the bytes of a file, NAME/CALL/in/INPUT and NAME/CALL/out/OUTPUT what went into
-its calls and came out. NAME/plain/CALL/out/OUTPUT, of a file with weights in 8 bits, is the same with the float32 that
-these stand for: there the interpreter does not round frames.
+Seed 20261129. Made with tensorflow 2.21.0, keras 3.15.1, tf_keras 2.21.0, ai_edge_litert 2.3.0, NumPy 2.4.6. Networks
+are converted from Keras 2 and 3; files of one operator each are written with TensorFlow's own classes of the schema.
+`index` says where in `files` and `numbers` what lies: NAME is the bytes of a file, NAME/CALL/in/INPUT and
+NAME/CALL/out/OUTPUT what went into its calls and came out. NAME/plain/CALL/out/OUTPUT, of a file with weights in 8
+bits, is the same with the float32 that these stand for: there the interpreter does not round frames.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import flatbuffers
 import keras
 import numpy as np
 import tensorflow as tf
+import tf_keras
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers as L
 from keras import ops as K
@@ -115,6 +117,26 @@ def converted(model: keras.Model, how: str = "") -> bytes:
     if how == "float16":
         converter.target_spec.supported_types = [tf.float16]
     return bytes(converter.convert())
+
+
+def of_keras_2() -> dict[str, bytes]:
+    """Networks of Keras 2, whose LSTMs the converter fuses into one operator, with a cell_clip of 10."""
+    Old = tf_keras.layers
+    nets = {
+        "lstm": ((10, 5), Old.Conv1D(4, 3), Old.LSTM(4), Old.Dense(2, activation="softmax")),
+        "lstms": ((6, 4), Old.LSTM(4, return_sequences=True), Old.LSTM(3, return_sequences=True)),
+        "gru_before": ((6, 4), Old.GRU(4, reset_after=False, recurrent_activation="hard_sigmoid"), Old.Dense(2)),
+        "masked": ((6, 4), Old.Masking(), Old.LSTM(4, return_sequences=True)),
+        "both_ways": ((6, 4), Old.Bidirectional(Old.LSTM(3, return_sequences=True)), Old.Dense(2)),
+    }
+    files = {}
+    for name, (shape, *layers) in nets.items():
+        model = tf_keras.Sequential([Old.Input(shape), *layers])
+        call = tf.function(model).get_concrete_function(tf.TensorSpec((1, *shape), tf.float32))
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(folder, save_format="tf", signatures=call)
+            files[name] = bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
+    return files
 
 
 def dequantised(data: bytes) -> bytes:
@@ -267,6 +289,12 @@ def elements() -> dict[str, bytes]:
         still = net.op("LOGICAL_AND", [chosen, both], s, "LogicalAndOptions", B)
         files[name.lower()] = net.file(net.op("SELECT_V2", [still, x, net.constant(floats(4))], s, "SelectV2Options"))
     net = Net()
+    y = net.op("MUL", [net.input("x", s), net.constant(np.float32(0.4))], s, "MulOptions")
+    y = net.op("MINIMUM", [y, net.constant(np.float32(0.5))], s, "MaximumMinimumOptions")
+    y = net.op("MAXIMUM", [net.constant(np.float32([-0.25])), y], s, "MaximumMinimumOptions")
+    higher = net.op("MAXIMUM", [y, net.constant(np.float32(0.75))], s, "MaximumMinimumOptions")
+    files["bounds"] = net.file(net.op("SUB", [higher, y], s, "SubOptions"))
+    net = Net()
     x = net.input("x", s)
     files["add_n"] = net.file(net.op("ADD_N", [x, x, net.constant(floats(*s))], s, "AddNOptions"))
     return files
@@ -365,11 +393,17 @@ def layers() -> dict[str, bytes]:
 
 
 def gates(
-    net: Net, n_in: int, units: int, coupled: bool = False, peephole: bool = False, int8: bool = False
+    net: Net,
+    n_in: int,
+    units: int,
+    coupled: bool = False,
+    peephole: bool = False,
+    int8: bool = False,
+    fed_back: int = 0,
 ) -> list[int]:
     """Inputs 1 to 15 of an LSTM operator."""
-    weights = net.int8 if int8 else net.constant
-    numbers = [weights(floats(units, n_in)) for _ in range(4)] + [weights(floats(units, units)) for _ in range(4)]
+    weights, n_back = net.int8 if int8 else net.constant, fed_back or units
+    numbers = [weights(floats(units, n_in)) for _ in range(4)] + [weights(floats(units, n_back)) for _ in range(4)]
     numbers += [net.constant(floats(units)) if peephole else -1 for _ in range(3)]
     numbers += [net.constant(floats(units)) for _ in range(4)]
     for gone in (0, 4, 8, 11) if coupled else ():
@@ -377,12 +411,15 @@ def gates(
     return numbers
 
 
-def lstm(time_major: bool = False, **kinds: bool) -> bytes:
+def lstm(time_major: bool = False, projected: int = 0, bounds: tuple[float, float] = (0, 0), **kinds: bool) -> bytes:
     net, units = Net(), 4
+    n_out = projected or units
     x = net.input("x", (None, 1, 3) if time_major else (1, None, 3))
-    inputs = [x, *gates(net, 3, units, **kinds), -1, -1, net.variable(1, units), net.variable(1, units), -1, -1, -1, -1]
-    gives = (None, 1, units) if time_major else (1, None, units)
-    options = {"fusedActivationFunction": 4, "timeMajor": time_major}
+    projection = [net.constant(floats(projected, units)), net.constant(floats(projected))] if projected else [-1, -1]
+    inputs = [x, *gates(net, 3, units, fed_back=projected, **kinds), *projection]
+    inputs += [net.variable(1, n_out), net.variable(1, units), -1, -1, -1, -1]
+    gives = (None, 1, n_out) if time_major else (1, None, n_out)
+    options = {"fusedActivationFunction": 4, "timeMajor": time_major, "cellClip": bounds[0], "projClip": bounds[1]}
     return net.file(
         net.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, gives, "UnidirectionalSequenceLSTMOptions", **options)
     )
@@ -395,10 +432,16 @@ def recurrences() -> dict[str, bytes]:
         "lstm_peephole": lstm(peephole=True),
         "lstm_coupled": lstm(coupled=True),
         "lstm_int8": lstm(int8=True),
+        "lstm_bounded": lstm(bounds=(0.4, 0)),
+        "lstm_bounded_peephole": lstm(bounds=(0.4, 0), peephole=True, coupled=True),
+        "lstm_projected": lstm(projected=3),
+        "lstm_projected_bounded": lstm(projected=3, bounds=(0.6, 0.3), time_major=True),
     }
     net = Net()
     inputs = [net.input("x", (1, 3)), *gates(net, 3, 4), -1, -1, net.variable(1, 4), net.variable(1, 4), -1, -1, -1, -1]
-    files["lstm_step"] = net.file(net.op("LSTM", inputs, (1, 4), "LSTMOptions", fusedActivationFunction=4))
+    files["lstm_step"] = net.file(
+        net.op("LSTM", inputs, (1, 4), "LSTMOptions", fusedActivationFunction=4, cellClip=0.5)
+    )
     for name, shape, gives, table in (
         ("UNIDIRECTIONAL_SEQUENCE_RNN", (1, None, 3), (1, None, 4), "SequenceRNNOptions"),
         ("RNN", (1, 3), (1, 4), "RNNOptions"),
@@ -480,6 +523,7 @@ def check_schema() -> None:
 def main() -> None:
     check_schema()
     keras.utils.set_random_seed(SEED)
+    tf_keras.utils.set_random_seed(SEED)
     nets = networks()
     files = {f"net_{name}": converted(model) for name, model in nets.items()}
     wide = chain(
@@ -487,13 +531,15 @@ def main() -> None:
     )
     for how in ("int8", "float16"):
         files[f"net_{how}"] = converted(wide, how)
+    files |= {f"net_keras_2_{name}": data for name, data in of_keras_2().items()}
     for several in (elements(), moves(), layers(), recurrences()):
         files |= {f"op_{name}": data for name, data in several.items()}
     arrays: dict[str, np.ndarray] = {}
     for name, data in files.items():
         carried = CARRIED.get(name, {})
         keeps = name.startswith("net_") or any(key in name for key in ("lstm", "rnn", "svdf"))
-        n_calls = N_CALLS if keeps and "both_ways" not in name else 1  # which in a second call is not at its start
+        starts_anew = not any(key in name for key in ("both_ways", "keras_2"))
+        n_calls = N_CALLS if keeps and starts_anew else 1  # of others a second call is not at its start
         arrays[name] = np.frombuffer(data, np.uint8)
         outputs = computed(data, n_calls, carried)
         if "int8" in name:

@@ -16,12 +16,15 @@ from contextlib import suppress
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
+import numpy as np
+
 from ..._text import quoted, shown
 from ...errors import Error, ModelWarning
 from ...ir.graph import Graph
 from ...ir.origin import Origin
 from ...weights.in_memory import as_path
 from .. import onnx as onnx_importer
+from .._memory import remembers
 from ..onnx.advice import Caller
 from ..onnx.file.read import check_model, require_onnx
 from .file import read
@@ -98,21 +101,43 @@ def load(
 def _read(
     model: Any, program: Program, states: Mapping[str, str] | None, starts: dict[str, Any], said: dict[str, Any]
 ) -> Graph:
-    """The graph of a program. Its variables are states of which both ends are known; but as a recurrence may start from
-    one and end with it, along an axis of a fixed size, that is looked for first.
+    """The graph of a program. Its variables are states of which both ends are known; but first it is looked for an axis
+    of time that recurrences walk: they may start from variables and end with them, and those that operators keep to
+    themselves are zeros before the first call, and in a stream go on by themselves.
     """
     for state in program.states:
         if state.start is not None:
             starts.setdefault(state.value, state.start)
     if not program.states or states is not None:
         return onnx_importer.import_model(model, states=_given(program, states), starts=starts, **said)
+    asked = [state for state in program.states if not state.inside]
     with suppress(Error, ModelWarning), catch_warnings():
         simplefilter("error", ModelWarning)
-        graph = onnx_importer.import_model(model, starts=starts, **said)
-        told = [f"state: input {quoted(state.value)}, output {quoted(state.output)}, " for state in program.states]
-        if all(any(note.startswith(text) for note in graph.notes) for text in told):
+        graph = onnx_importer.import_model(_without_inner_states(model, program), starts=starts, **said)
+        told = [f"state: input {quoted(state.value)}, output {quoted(state.output)}, " for state in asked]
+        if remembers(graph) and all(any(note.startswith(text) for note in graph.notes) for text in told):
             return graph
     return onnx_importer.import_model(model, states=_given(program, None), starts=starts, **said)
+
+
+def _without_inner_states(model: Any, program: Program) -> Any:
+    """The program with zeros for what operators keep to themselves."""
+    inner = {state.value: state for state in program.states if state.inside}
+    ends = {state.output for state in inner.values()}
+    copy = type(model)()
+    copy.CopyFrom(model)
+    for ports, gone in ((copy.graph.input, inner.keys()), (copy.graph.output, ends)):
+        kept = [port for port in ports if port.name not in gone]
+        del ports[:]
+        ports.extend(kept)
+    kept = [node for node in copy.graph.node if not ends & {*node.output}]
+    del copy.graph.node[:]
+    copy.graph.node.extend(kept)
+    zeros = (
+        program.onnx.numpy_helper.from_array(np.zeros(state.shape, np.float32), name) for name, state in inner.items()
+    )
+    copy.graph.initializer.extend(zeros)
+    return copy
 
 
 def _given(program: Program, states: Mapping[str, str] | None) -> dict[str, str] | None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .file import Operator
@@ -12,6 +14,27 @@ from .scope import COMPUTED, Scope
 def binary(scope: Scope, operator: Operator, op: str) -> list[str]:
     a, b = (scope.value(i) for i in operator.inputs)
     return [scope.activated(scope.node(op, [a, b]), operator.options.get("fused_activation_function", 0))]
+
+
+def bound(scope: Scope, operator: Operator, op: str) -> list[str]:
+    """The larger or smaller of two; with one number, and another behind it, a value within bounds. Keras's hard_sigmoid
+    was written so, and a gate of a cell knows such an activation.
+    """
+    for x, other in (operator.inputs, operator.inputs[::-1]):
+        tensor = scope.tensor(other)
+        number = scope.is_constant(other) and all(n == 1 for n in tensor.shape) and tensor.rank <= scope.tensor(x).rank
+        if not number or scope.is_constant(x) or scope.tensor(x).kind != "FLOAT32":
+            continue
+        limit = float(scope.array(other, "bound").reshape(()))
+        source, low, high = scope.bounds.get(x, (scope.value(x), -math.inf, math.inf))
+        if math.isnan(limit):
+            continue
+        low, high = (max(low, limit), high) if op == "Max" else (low, min(high, limit))
+        if low <= high:
+            scope.bounds[operator.outputs[0]] = source, low, high
+            ends = [scope.constant(np.float32(end)) if math.isfinite(end) else "" for end in (low, high)]
+            return [scope.node("Clip", [source, *ends])]
+    return [scope.node(op, [scope.value(i) for i in operator.inputs])]
 
 
 def compare(scope: Scope, operator: Operator, op: str) -> list[str]:

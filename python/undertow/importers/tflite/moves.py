@@ -70,9 +70,16 @@ def split_v(scope: Scope, operator: Operator, _: str) -> list[str]:
             scope.unsupported(f"sizes {parts} of an open axis {along[0]} are not supported")
         rest = total - sum(part for part in parts if part != -1)
         parts = [rest if part == -1 else part for part in parts]
-    if min(parts) < 0:
+    if min(parts) < 0 or not any(parts):
         scope.format_error(f"sizes {parts} are not possible")
-    return list(scope.node("Split", [scope.value(x), scope.int64(parts)], n, axis=along[0]))
+    whole = [part for part in parts if part]
+    pieces = list(scope.node("Split", [scope.value(x), scope.int64(whole)], len(whole), axis=along[0]))
+    return [pieces.pop(0) if part else _nothing(scope, i) for part, i in zip(parts, operator.outputs, strict=True)]
+
+
+def _nothing(scope: Scope, output: int) -> str:
+    """A tensor without elements."""
+    return scope.constant(np.zeros([n or 0 for n in scope.tensor(output).shape], np.float32))
 
 
 def pack(scope: Scope, operator: Operator, _: str) -> list[str]:
@@ -220,6 +227,14 @@ def reduce(scope: Scope, operator: Operator, op: str) -> list[str]:
         return [scope.value(x)]
     keep = int(operator.options.get("keep_dims", False))
     return [scope.node(op, [scope.value(x), scope.int64(along)], keepdims=keep)]
+
+
+def any_(scope: Scope, operator: Operator, op: str) -> list[str]:
+    """Whether one or all of some booleans are true: the largest or smallest of 0 and 1."""
+    x, axes = operator.inputs
+    along, keep = scope.integers(axes, "axes"), int(operator.options.get("keep_dims", False))
+    number = scope.node("Cast", [scope.value(x)], to=COMPUTED["FLOAT32"])
+    return [scope.node("Cast", [scope.node(op, [number, scope.int64(along)], keepdims=keep)], to=COMPUTED["BOOL"])]
 
 
 def arg(scope: Scope, operator: Operator, op: str) -> list[str]:

@@ -21,20 +21,76 @@ _TANH = ACTIVATIONS.index("TANH")
 
 def lstm(scope: Scope, operator: Operator, of: str) -> list[str]:
     inputs = [*operator.inputs, *[-1] * (24 - len(operator.inputs))]
-    _refuse_given(scope, inputs, {16: "projection weights", 17: "a projection bias"})
     _refuse_given(scope, inputs, dict.fromkeys(range(20, 24), "layer normalisation"))
-    W, R, b, P = _lstm_weights(scope, inputs[1:9], inputs[9:12], inputs[12:16])
-    units = R.shape[1]
+    fed_back = (scope.tensor(inputs[16]).shape or [None])[0] if inputs[16] >= 0 else None
+    W, R, b, P = _lstm_weights(scope, inputs[1:9], inputs[9:12], inputs[12:16], fed_back)
+    units = len(b) // 8
+    _check_projection(scope, inputs[16], inputs[17], R.shape[1], units)
+    h = _state(scope, inputs[18], "hidden state", R.shape[1])
+    c = _state(scope, inputs[19], "cell state", units)
+    bounds = [operator.options.get(key, 0.0) for key in ("cell_clip", "proj_clip")]
+    x = _sequence(scope, operator, inputs[0], of)
+    if inputs[16] >= 0 or inputs[17] >= 0 or bounds != [0, 0]:
+        return [_written_out(scope, operator, of, x, (W, R, b, P), (h, c), inputs[16:18], bounds)]
     attrs = {"hidden_size": units, "activations": _lstm_activations(scope, operator)}
-    h, c = (_state(scope, inputs[i], what, units) for i, what in ((18, "hidden state"), (19, "cell state")))
     weights = [_weights(scope, array[None], name) for array, name in ((W, "W"), (R, "R"), (b, "b"))]
     peepholes = [] if P is None else [_weights(scope, P[None], "P")]
     first = [_unsqueezed(scope, state.value) for state in (h, c)]
-    x = _sequence(scope, operator, inputs[0], of)
     y, y_h, y_c = scope.node("LSTM", [x, *weights, "", *first, *peepholes], 3, **attrs)
     for state, last in ((h, y_h), (c, y_c)):
         state.output = scope.node("Squeeze", [last, scope.int64([0])])
     return [_from_sequence(scope, operator, y, of, h.output)]
+
+
+def _written_out(
+    scope: Scope,
+    operator: Operator,
+    of: str,
+    x: str,
+    weights: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None],
+    states: tuple[State, State],
+    projection: list[int],
+    bounds: list[float],
+) -> str:
+    """An LSTM whose cell state has bounds, as of Keras 2, or whose hidden state is projected: what ONNX's has not,
+    as a Scan over its formula. The pass that looks for cells finds those without bounds again.
+    """
+    W, R, b, P = weights
+    if min(bounds) < 0 or not np.isfinite(bounds).all():
+        scope.unsupported(f"cell_clip={bounds[0]}, proj_clip={bounds[1]}: expected numbers above 0, or 0 for none")
+    kind = _activation(scope, operator)
+    names = [_weights(scope, array, name) for array, name in ((W.T, "W"), (R.T, "R"), (b[: len(b) // 2], "b"))]
+    peepholes = [_weights(scope, part, "P") for part in np.split(P, 3)] if P is not None else []
+    projected = [scope.shared(i, "projection", np.transpose, "transposed") if i >= 0 else "" for i in projection]
+    round_ = Scope(scope.program, scope.graph, scope.depth + 1, operator=operator, about=scope.about)
+    h, c, frame = (scope.program.new(f"{scope.about}/{what}") for what in ("h", "c", "x"))
+    node = round_.node
+    z = node("Add", [node("Add", [node("MatMul", [frame, names[0]]), names[2]]), node("MatMul", [h, names[1]])])
+    z_i, z_o, z_f, z_g = node("Split", [z], 4, axis=-1, num_outputs=4)
+    if peepholes:
+        z_i, z_f = (node("Add", [z, node("Mul", [c, p])]) for z, p in zip((z_i, z_f), peepholes[::2], strict=True))
+    kept = node("Mul", [node("Sigmoid", [z_f]), c])
+    after = node("Add", [kept, node("Mul", [node("Sigmoid", [z_i]), node(kind, [z_g])])])
+    if bounds[0]:
+        after = round_.clipped(after, -bounds[0], bounds[0])
+    if peepholes:
+        z_o = node("Add", [z_o, node("Mul", [after, peepholes[1]])])
+    y = node("Mul", [node("Sigmoid", [z_o]), node(kind, [after])])
+    if projected[0]:
+        y = node("MatMul", [y, projected[0]])
+        y = node("Add", [y, projected[1]]) if projected[1] else y
+        y = round_.clipped(y, -bounds[1], bounds[1]) if bounds[1] else y
+    results = [node("Identity", [value]) for value in (y, after, y)]
+    info = scope.program.onnx.helper.make_tensor_value_info
+    ports = [[info(name, 1, None) for name in side] for side in ((h, c, frame), results)]
+    body = scope.program.onnx.helper.make_graph(round_.nodes, scope.about, *ports)
+    for inner in round_.nodes:
+        scope.program.where.setdefault(inner.name, (operator, False))
+    starts = [state.value for state in states]
+    *ends, rows = scope.node("Scan", [*starts, x], 3, num_scan_inputs=1, body=body)
+    for state, end in zip(states, ends, strict=True):
+        state.output = end
+    return _from_sequence(scope, operator, scope.node("Unsqueeze", [rows, scope.int64([1])]), of, ends[0])
 
 
 def rnn(scope: Scope, operator: Operator, of: str) -> list[str]:
@@ -130,9 +186,12 @@ def svdf(scope: Scope, operator: Operator, _: str) -> list[str]:
 
 
 def _lstm_weights(
-    scope: Scope, gates: list[int], peepholes: list[int], biases: list[int]
+    scope: Scope, gates: list[int], peepholes: list[int], biases: list[int], fed_back: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """W, R, b and P of one direction. Without an input gate it is one minus the forget gate: that one, negated."""
+    """W, R, b and P of one direction. Without an input gate it is one minus the forget gate: that one, negated.
+
+    fed_back: the size of a projected hidden state.
+    """
     forget = scope.array(gates[1], "forget gate's weights") if gates[1] >= 0 else None
     if forget is None or forget.ndim != 2:
         scope.format_error("its forget gate has no weights of shape (units, inputs)")
@@ -154,7 +213,7 @@ def _lstm_weights(
     kinds = []
     for numbers, shape, what in (
         (gates[:4], (units, n_in), "weights of the inputs"),
-        (gates[4:], (units, units), "recurrent weights"),
+        (gates[4:], (units, fed_back or units), "recurrent weights"),
         (biases, (units,), "biases"),
     ):
         four = [gate(i, shape, what) for i in numbers[1:]]
@@ -166,6 +225,15 @@ def _lstm_weights(
         three = [-two[0] if coupled else gate(peepholes[0], (units,), "peephole weights"), *two]
         P = np.concatenate([three[g] for g in _PEEPHOLES])
     return W, R, np.concatenate([b, np.zeros_like(b)]), P
+
+
+def _check_projection(scope: Scope, weights: int, bias: int, n_out: int, units: int) -> None:
+    for i, shape in ((weights, [n_out, units]), (bias, [n_out])):
+        if i >= 0 and scope.array(i, "projection").shape != (*shape,):
+            where = scope.tensor(i).where
+            scope.format_error(f"its projection, {where}, has shape {scope.tensor(i).shape}, expected {shape}")
+    if weights < 0 <= bias:
+        scope.format_error("it has a projection bias and no projection")
 
 
 def _rnn_weights(scope: Scope, weights: int, recurrent: int, bias: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -221,7 +289,7 @@ def _kept(scope: Scope, i: int, what: str, shape: list[int]) -> State:
         scope.format_error(f"its {what}, {tensor.where}, has shape {tensor.shape}, expected (batch, {shape[1]})")
     if scope.depth > 1:
         scope.unsupported(f"its {what} is kept inside of a loop or branch, which is not supported")
-    state = State(tensor.name, [tensor.shape[0] or 1, *shape[1:]])
+    state = State(tensor.name, [tensor.shape[0] or 1, *shape[1:]], inside=True)
     state.value = scope.program.new(tensor.name)
     scope.program.states.append(state)
     return state

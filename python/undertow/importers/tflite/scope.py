@@ -74,6 +74,7 @@ class State:
     """What an operator keeps between calls of the model: an input and an output of the ONNX program.
 
     value: the input. output: the value that it has at the end of a call. start: what it begins with, if no zeros.
+    inside: it is an operator's own, no variable of the model.
     """
 
     name: str
@@ -81,6 +82,7 @@ class State:
     value: str = ""
     output: str = ""
     start: np.ndarray | None = None
+    inside: bool = False
 
 
 @dataclass(eq=False)
@@ -88,7 +90,8 @@ class Scope:
     """A graph of the file as it becomes nodes.
 
     names: tensor -> value of the ONNX graph. handles: tensor -> name of the variable that it stands for. same: tensor
-    -> the constant that it is, in another type. operator, about: what is at work, and what nodes are named by.
+    -> the constant that it is, in another type. bounds: tensor -> the value, low and high that it is
+    within. operator, about: what is at work, and what nodes are named by.
     """
 
     program: Program
@@ -99,6 +102,7 @@ class Scope:
     handles: dict[int, str] = field(default_factory=dict)
     operator: Operator | None = None
     same: dict[int, int] = field(default_factory=dict)
+    bounds: dict[int, tuple[str, float, float]] = field(default_factory=dict)
     about: str = ""
 
     # -- tensors --------------------------------------------------------------------------------------------------

@@ -36,8 +36,8 @@ _ROWS = (
     # -- elements
     *(Row(f"{op.upper()}", "elements.binary", op, f"{op.capitalize()}Options", _FUSED, (2, 2)) for op in
       ("Add", "Sub", "Mul", "Div")),
-    Row("MAXIMUM", "elements.binary", "Max", "MaximumMinimumOptions", (), (2, 2)),
-    Row("MINIMUM", "elements.binary", "Min", "MaximumMinimumOptions", (), (2, 2)),
+    Row("MAXIMUM", "elements.bound", "Max", "MaximumMinimumOptions", (), (2, 2)),
+    Row("MINIMUM", "elements.bound", "Min", "MaximumMinimumOptions", (), (2, 2)),
     Row("POW", "elements.binary", "Pow", "PowOptions", (), (2, 2)),
     Row("SQUARED_DIFFERENCE", "elements.squared_difference", "", "SquaredDifferenceOptions", (), (2, 2)),
     Row("ADD_N", "elements.add_n", "", "AddNOptions", (), (1, None)),
@@ -94,6 +94,8 @@ _ROWS = (
     Row("REDUCE_PROD", "moves.reduce", "ReduceProd", "ReducerOptions", ("keep_dims",), (2, 2)),
     Row("REDUCE_MAX", "moves.reduce", "ReduceMax", "ReducerOptions", ("keep_dims",), (2, 2)),
     Row("REDUCE_MIN", "moves.reduce", "ReduceMin", "ReducerOptions", ("keep_dims",), (2, 2)),
+    Row("REDUCE_ANY", "moves.any_", "ReduceMax", "ReducerOptions", ("keep_dims",), (2, 2)),
+    Row("REDUCE_ALL", "moves.any_", "ReduceMin", "ReducerOptions", ("keep_dims",), (2, 2)),
     Row("ARG_MAX", "moves.arg", "ArgMax", "ArgMaxOptions", (), (2, 2)),
     Row("ARG_MIN", "moves.arg", "ArgMin", "ArgMinOptions", (), (2, 2)),
     Row("CUMSUM", "moves.cumsum", "", "CumsumOptions", ("exclusive", "reverse"), (2, 2)),
@@ -124,8 +126,8 @@ _ROWS = (
     Row("RANGE", "moves.range_", "", "RangeOptions", (), (3, 3)),
     # -- recurrences, graphs inside of operators, variables
     Row("UNIDIRECTIONAL_SEQUENCE_LSTM", "recurrent.lstm", "sequence", "UnidirectionalSequenceLSTMOptions",
-        (*_FUSED, "time_major"), (20, 24)),
-    Row("LSTM", "recurrent.lstm", "step", "LSTMOptions", _FUSED, (20, 24)),
+        (*_FUSED, "time_major", "cell_clip", "proj_clip"), (20, 24)),
+    Row("LSTM", "recurrent.lstm", "step", "LSTMOptions", (*_FUSED, "cell_clip", "proj_clip"), (20, 24)),
     Row("BIDIRECTIONAL_SEQUENCE_LSTM", "recurrent.bidirectional_lstm", "", "BidirectionalSequenceLSTMOptions",
         (*_FUSED, "time_major", "merge_outputs"), (39, 48)),
     Row("UNIDIRECTIONAL_SEQUENCE_RNN", "recurrent.rnn", "sequence", "SequenceRNNOptions", (*_FUSED, "time_major"),
