@@ -17,6 +17,7 @@ from ...errors import FormatError, ShapeError, UnsupportedError
 from ...ir.activations import IDENTITY, Activation
 from ...ir.graph import Graph
 from .. import _blocks as blocks
+from .activations import COMPOSED
 from .config import MAX_WIDTH, Config, brief, dtype_name
 from .tables import Layer
 from .traits import ALIASES, traits
@@ -267,7 +268,16 @@ class Builder(ABC):
 
 
 def activate(b: Builder, layer: Layer, x: Tensor, act: Activation | str | None) -> Tensor:
-    """Apply an activation, or one of the softmaxes, over the last axis of a frame."""
+    """Apply an activation; of those that are text, a softmax over the last axis of a frame, or one of several ops."""
+    if isinstance(act, str) and act in COMPOSED:
+        functions, joint = COMPOSED[act]
+        name = f"{layer.name}_{act}"
+        y = x.value
+        for i, function in enumerate(functions):
+            alone = not joint and i == len(functions) - 1
+            part = name if alone else f"{name}_{i}"
+            y = b.graph.add("activation", [y], name=part, attrs={"activation": function})
+        return x.like(b.graph.add(joint, [x.value, y], name=name) if joint else y)
     if isinstance(act, str):
         if not b.graph.shape(x.value):
             raise UnsupportedError(f"{layer.where}: {act} over time is not supported")
