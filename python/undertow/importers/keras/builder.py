@@ -198,13 +198,14 @@ class Builder(ABC):
         """Refuse sparse, ragged and optional inputs, and whatever else an InputLayer may come to say."""
         self.config(layer).finish()
 
-    def make_input(self, name: str, shape: Any, dtype: Any, ids: list[bool]) -> Tensor:
+    def make_input(self, name: str, shape: Any, dtype: Any, ids: list[bool], single: bool = False) -> Tensor:
         """Add an input of the model.
 
         Args:
             shape: Keras shape, batch first.
             dtype: as the file says it.
             ids: for each layer that takes it, whether it takes ids.
+            single: axis 1 is none of time.
         """
         where = f"input {name!r}"
         if not isinstance(shape, (list, tuple)) or not 0 < len(shape) <= 8:
@@ -228,7 +229,7 @@ class Builder(ABC):
                 )
             shape = clip
             clip = None if is_open else clip
-        time = clip is None and len(shape) >= (2 if takes_ids else 3)
+        time = clip is None and not single and len(shape) >= (2 if takes_ids else 3)
         frame = tuple(shape[2:] if time else shape[1:])
         if not all(type(n) is int and 0 < n <= MAX_WIDTH for n in frame):
             raise UnsupportedError(
