@@ -212,6 +212,8 @@ def pools(cls: str, rank: int) -> list[Example]:
         {"pool_size": two, "strides": None, "padding": "valid"},
         {"pool_size": [3, 2][:rank], "strides": [3, 1][:rank], "padding": "same"},
         {"pool_size": 2, "strides": two, "padding": "same"},
+        {"pool_size": [3, 2][:rank], "strides": [1, 2][:rank], "padding": "same"},
+        {"pool_size": [3, 2][:rank], "strides": 1, "padding": "valid"},
         shape=FRAMES if rank == 1 else GRID,
     )
 
