@@ -213,7 +213,7 @@ def global_pooling(b: Builder, layer: Layer, config: Config, x: Tensor, weights:
         return x.like(value)
     # a mean of means: every frame has as many elements
     so_far = Average(name=layer.name) if layer.row.of == "average" else LargestSoFar(name=layer.name)
-    return replace(x, value=so_far.add_to(b.graph, value), time=False, length=None)
+    return replace(x, value=so_far.add_to(b.graph, value), time=False, length=None, rows=0)
 
 
 # -- padding, cropping, repeating -----------------------------------------------------------------------------------
