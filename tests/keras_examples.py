@@ -212,6 +212,8 @@ def pools(cls: str, rank: int) -> list[Example]:
         {"pool_size": two, "strides": None, "padding": "valid"},
         {"pool_size": [3, 2][:rank], "strides": [3, 1][:rank], "padding": "same"},
         {"pool_size": 2, "strides": two, "padding": "same"},
+        {"pool_size": [3, 2][:rank], "strides": [1, 2][:rank], "padding": "same"},
+        {"pool_size": [3, 2][:rank], "strides": 1, "padding": "valid"},
         shape=FRAMES if rank == 1 else GRID,
     )
 
@@ -445,7 +447,11 @@ EXAMPLES: dict[str, list[Example]] = {
         *of("Normalization", FRAMES, ({"axis": -1}, vectors("mean", "variance")), keras=False),
         *plain("Normalization", {"axis": [2], "mean": [0.5, 1.0, -1.0, 2.0], "variance": [0.5, 1.0, 4.0, 2.0]}),
     ],
-    "Activation": plain("Activation", *({"activation": name} for name in ("relu", "hard_sigmoid", "log_softmax"))),
+    "Activation": plain(
+        "Activation",
+        *({"activation": name} for name in ("relu", "hard_sigmoid", "log_softmax", "celu", "gelu", "mish")),
+        *({"activation": name} for name in ("hard_silu", "log_sigmoid", "tanh_shrink")),
+    ),
     "ReLU": plain(
         *("ReLU", {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}),
         *({"max_value": 0.5}, {"negative_slope": 0.25}, {"threshold": 0.5}),

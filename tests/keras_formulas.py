@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
+from math import erf
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,12 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "swish": lambda x: x * sigmoid(x),
     "hard_tanh": lambda x: np.clip(x, -1, 1),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.2 * x),
+    "celu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "gelu": lambda x: x * (0.5 + 0.5 * np.vectorize(erf)(x / 2**0.5)),
+    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "hard_silu": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+    "log_sigmoid": lambda x: -np.log1p(np.exp(-x)),
+    "tanh_shrink": lambda x: x - np.tanh(x),
     "softmax": softmax,
     "log_softmax": lambda x: np.log(softmax(x)),
 }

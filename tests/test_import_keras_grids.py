@@ -246,7 +246,7 @@ REFUSED = [
     (layer("Conv2D", "c", **{**CONV, "kernel_size": [3, 3]}), UnsupportedError, r"frames of shape \(3,\)"),
     (layer("Conv1D", "c", **CONV, padding="causal", extra=1), UnsupportedError, "extra = 1"),
     (layer("Conv1D", "c", **CONV, padding="causal"), ShapeError, r"expected kernel \(3, 3, 2\), bias \(2,\)"),
-    (layer("MaxPooling1D", "p", **{**POOL, "strides": [1]}), UnsupportedError, "pool_size = 2 and strides = 1 along"),
+    (layer("MaxPooling1D", "p", **{**POOL, "strides": [3]}), UnsupportedError, "pool_size = 2 and strides = 3 along"),
     (layer("Cropping1D", "p", cropping=[0, 1], batch_input_shape=[None, None, 3]), UnsupportedError, "behind the end"),
     (
         layer("UpSampling1D", "p", size=2, interpolation="linear", batch_input_shape=[None, None, 3]),

@@ -156,6 +156,20 @@ def test_inputs_that_come_once(keras: Any, name: str, tmp_path: Path) -> None:
         assert "input 'once' comes once per sequence" in ours.source
 
 
+@pytest.mark.parametrize("words", [False, True])
+def test_an_id_beside_a_sequence(keras: Any, words: bool, tmp_path: Path) -> None:
+    """Who it is about, as one id: (batch, 1) is no sequence of a single timestep then; alone it is."""
+    k, who = keras.layers, keras.Input((1,), dtype="int32", name="who")
+    x = keras.Input((None,), dtype="int32", name="x") if words else keras.Input((None, 4), name="x")
+    series = k.LSTM(3)(k.Embedding(7, 4)(x) if words else x)
+    person = k.Flatten()(k.Embedding(7, 3)(who))
+    for ours in compared(keras.Model([x, who], k.Dense(2)(k.Concatenate()([series, person]))), tmp_path):
+        assert ours.streamable
+        assert "input 'who' comes once per sequence" in ours.source
+    for path in saved(keras.Model(who, k.GRU(3)(k.Embedding(7, 3)(who))), tmp_path):
+        assert undertow.load(path).graph.shape("who") == ()
+
+
 def test_layers_put_axes_before_what_lacks_them(keras: Any, tmp_path: Path) -> None:
     """Where operations, as NumPy does, would take the batch for time."""
     k = keras.layers

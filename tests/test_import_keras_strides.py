@@ -185,8 +185,11 @@ def test_a_file_keeps_what_it_says(keras: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (lambda k: [k.Bidirectional(k.LSTM(3))], "runs backwards in a model that strides along time.*shapes="),
-        (lambda k: [k.GlobalAveragePooling1D()], "GlobalAveragePooling1D .* not supported in a model that strides"),
+        (
+            lambda k: [k.Conv1D(3, 6, strides=2), k.Bidirectional(k.LSTM(3))],
+            "first 2 frames are missing.*shapes=",
+        ),
+        (lambda k: [k.Conv1D(3, 6, strides=2), k.GlobalMaxPooling1D()], "first 2 frames are missing.*shapes="),
         (lambda k: [k.Cropping1D((1, 0))], "Cropping1D .* not supported in a model that strides"),
         (lambda k: [k.MaxPooling1D(3, strides=1)], "pool_size = 3 and strides = 1 along time"),
         (lambda k: [k.Reshape((-1, 3)), k.LSTM(3)], "target_shape"),
@@ -205,6 +208,43 @@ def test_what_stays_refused(keras: Any, layers: Any, message: str, tmp_path: Pat
         model.add(causal(k, 3, 2, strides=2))
     with pytest.raises(UnsupportedError, match=message):
         saved(keras, model, tmp_path / "m.keras")
+
+
+#: name -> layers of which some run backwards, or that look at all timesteps
+OVER_ALL: dict[str, Any] = {
+    "both ways": lambda k: [k.MaxPooling1D(2), k.Bidirectional(k.GRU(3, return_sequences=True)), k.Dense(2)],
+    "both ways, upwards": lambda k: [k.UpSampling1D(2), k.Bidirectional(k.LSTM(3, return_sequences=True))],
+    "both ways, summed up": lambda k: [k.UpSampling1D(3), k.Bidirectional(k.LSTM(3), merge_mode="sum"), k.Dense(2)],
+    "backwards": lambda k: [k.UpSampling1D(3), k.GRU(3, go_backwards=True, return_sequences=True)],
+    "backwards, the last": lambda k: [k.UpSampling1D(3), k.SimpleRNN(3, go_backwards=True)],
+    "looking ahead, both ways": lambda k: [
+        k.Conv1D(4, 5, strides=2, padding="same", activation="relu"),
+        k.BatchNormalization(),
+        k.Bidirectional(k.GRU(3, return_sequences=True)),
+        k.Bidirectional(k.LSTM(2, return_sequences=True)),
+        k.GlobalAveragePooling1D(),
+    ],
+    "mean": lambda k: [k.MaxPooling1D(2), causal(k, 4, 4, strides=2), k.GlobalAveragePooling1D(), k.Dense(2)],
+    "maximum": lambda k: [k.UpSampling1D(2), k.GRU(3, return_sequences=True), k.GlobalMaxPooling1D()],
+    "maximum of pictures": lambda k: [k.Reshape((-1, 4, 2)), k.MaxPooling2D(2), k.GlobalMaxPooling2D(keepdims=True)],
+}
+
+
+@pytest.mark.parametrize("name", OVER_ALL)
+def test_all_timesteps_of_a_model_that_strides(keras: Any, name: str, tmp_path: Path) -> None:
+    """Frames are turned around, and the timesteps inside of each; what is a mean of all is one so far in a stream."""
+    k = keras.layers
+    model = keras.Sequential([k.Input((None, 8)), *OVER_ALL[name](k)])
+    ours = saved(keras, model, tmp_path / "m.keras")
+    assert ours.streamable == (name in ("mean", "maximum", "maximum of pictures"))
+    X = np.random.default_rng(13).normal(size=(T, 8)).astype(np.float32)
+    want = np.asarray(model(X[None]).detach())[0]
+    y = ours.run(X)
+    if want.shape == y.shape[1:]:
+        y = y[-1]
+    np.testing.assert_allclose(y.reshape(want.shape), want, rtol=0, atol=FLOAT32_MODEL)
+    if ours.streamable:
+        np.testing.assert_allclose(streamed(ours, X)[-1], want, rtol=0, atol=FLOAT32_MODEL)
 
 
 def test_a_clip_that_fails_too_leaves_the_first_error(tmp_path: Path) -> None:

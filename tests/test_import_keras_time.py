@@ -72,6 +72,15 @@ SHORTER: dict[str, tuple[int, Any]] = {
     ),
     "partly padded": (3, behind_padding),
     "cropped": (3, lambda k: [k.LSTM(4, return_sequences=True), k.Cropping1D((3, 0)), k.GRU(2, return_sequences=True)]),
+    "pools that move on by one": (
+        3,
+        lambda k: [
+            k.MaxPooling1D(3, strides=1),
+            k.AveragePooling1D(2, strides=1),
+            k.MaxPooling1D(3, strides=1, padding="same"),
+            k.GRU(3, return_sequences=True),
+        ],
+    ),
     "pictures": (
         2,
         lambda k: [
@@ -96,6 +105,26 @@ def test_first_frames_that_are_missing(keras: Any, name: str, tmp_path: Path) ->
     assert f"the model gives none for the first {missing} frames" in ours.source
     np.testing.assert_allclose(ours.run(X)[missing:], want, rtol=0, atol=FLOAT32_MODEL)
     np.testing.assert_allclose(streamed(ours, X)[missing:], want, rtol=0, atol=FLOAT32_MODEL)
+
+
+def test_branches_that_pool_around_each_timestep(keras: Any, tmp_path: Path) -> None:
+    """As in InceptionTime: windows look ahead, and what is not there counts as nothing, even where all is negative."""
+    k = keras.layers
+    y = x = k.Input((None, 4))
+    for _ in range(2):
+        pooled = k.Conv1D(2, 1, use_bias=False)(k.MaxPooling1D(3, strides=1, padding="same")(y))
+        convolved = [k.Conv1D(2, n, padding="same", use_bias=False)(y) for n in (5, 3)]
+        y = k.Activation("relu")(k.BatchNormalization()(k.Concatenate()([pooled, *convolved])))
+    model = keras.Model(x, k.Dense(2)(k.GlobalAveragePooling1D()(y)))
+    ours = undertow.load(saved(keras, model, tmp_path / "m.keras"))
+    X = np.random.default_rng(12).normal(-5, 1, size=(T, 4)).astype(np.float32)
+    want = np.asarray(model(X[None]).detach())[0]
+    np.testing.assert_allclose(streamed(ours, X)[-1], want, rtol=0, atol=FLOAT32_MODEL)
+    for name, pool in (("MaxPooling1D", k.MaxPooling1D), ("AveragePooling1D", k.AveragePooling1D)):
+        model = keras.Model(x, pool(5, strides=1, padding="same")(x))
+        ours = undertow.load(saved(keras, model, tmp_path / "m.keras"))
+        want = np.asarray(model(X[None]).detach())[0]
+        np.testing.assert_allclose(streamed(ours, X), want, rtol=0, atol=FLOAT32_MODEL, err_msg=name)
 
 
 def test_the_last_frame_of_what_is_left(keras: Any, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ ACTIVATIONS = {
     "tanh": TANH,
     "sigmoid": SIGMOID,
     "elu": Activation("elu"),
+    "celu": Activation("elu"),
     "selu": SELU,
     "softplus": Activation("softplus"),
     "softsign": Activation("softsign"),
@@ -32,9 +33,21 @@ ACTIVATIONS = {
     "leaky_relu": Activation("leaky_relu", 0.2),
 }
 
+#: over the last axis of a frame: Keras name and op
+SOFTMAXES = ("softmax", "log_softmax")
+#: name -> functions one after another, and the op that takes x and what they give; "": they are all
+COMPOSED: dict[str, tuple[tuple[Activation, ...], str]] = {
+    "gelu": ((Activation("affine", 0.5**0.5), Activation("erf"), Activation("affine", 0.5, 0.5)), "mul"),
+    "mish": ((Activation("softplus"), TANH), "mul"),
+    "hard_silu": ((Activation("hard_sigmoid", 1.0 / 6.0, 0.5),), "mul"),
+    "hard_swish": ((Activation("hard_sigmoid", 1.0 / 6.0, 0.5),), "mul"),
+    "log_sigmoid": ((Activation("affine", -1.0), Activation("softplus"), Activation("affine", -1.0)), ""),
+    "tanh_shrink": ((TANH,), "sub"),
+}
+
 
 def activation(config: Config, key: str = "activation") -> Activation | str:
-    """The activation under a key; "softmax" and "log_softmax" come as text."""
+    """The activation under a key; those of several ops come as text: `SOFTMAXES` and `COMPOSED`."""
     return _activation(f"{config.where}: {key}", config.get(key, "linear"), config.version)
 
 
@@ -63,10 +76,10 @@ def _activation(where: str, value: Any, version: tuple[int, ...] | None) -> Acti
                 "pass keras_version='2' or '3'"
             )
         return Activation("hard_sigmoid", 1.0 / 6.0 if version[0] >= 3 else 0.2, 0.5)
-    if value in ("softmax", "log_softmax"):
-        return str(value)
+    if isinstance(value, str) and (value in SOFTMAXES or value in COMPOSED):
+        return value
     if not isinstance(value, str) or value not in ACTIVATIONS:
-        supported = ", ".join(sorted([*ACTIVATIONS, "hard_sigmoid", "softmax", "log_softmax"]))
+        supported = ", ".join(sorted([*ACTIVATIONS, "hard_sigmoid", *SOFTMAXES, *COMPOSED]))
         raise UnsupportedError(f"{where} = {brief(value)} is not supported; supported: {supported}")
     return ACTIVATIONS[value]
 

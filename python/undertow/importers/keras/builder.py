@@ -17,6 +17,7 @@ from ...errors import FormatError, ShapeError, UnsupportedError
 from ...ir.activations import IDENTITY, Activation
 from ...ir.graph import Graph
 from .. import _blocks as blocks
+from .activations import COMPOSED
 from .config import MAX_WIDTH, Config, brief, dtype_name
 from .tables import Layer
 from .traits import ALIASES, traits
@@ -197,13 +198,14 @@ class Builder(ABC):
         """Refuse sparse, ragged and optional inputs, and whatever else an InputLayer may come to say."""
         self.config(layer).finish()
 
-    def make_input(self, name: str, shape: Any, dtype: Any, ids: list[bool]) -> Tensor:
+    def make_input(self, name: str, shape: Any, dtype: Any, ids: list[bool], single: bool = False) -> Tensor:
         """Add an input of the model.
 
         Args:
             shape: Keras shape, batch first.
             dtype: as the file says it.
             ids: for each layer that takes it, whether it takes ids.
+            single: axis 1 is none of time.
         """
         where = f"input {name!r}"
         if not isinstance(shape, (list, tuple)) or not 0 < len(shape) <= 8:
@@ -227,7 +229,7 @@ class Builder(ABC):
                 )
             shape = clip
             clip = None if is_open else clip
-        time = clip is None and len(shape) >= (2 if takes_ids else 3)
+        time = clip is None and not single and len(shape) >= (2 if takes_ids else 3)
         frame = tuple(shape[2:] if time else shape[1:])
         if not all(type(n) is int and 0 < n <= MAX_WIDTH for n in frame):
             raise UnsupportedError(
@@ -267,7 +269,16 @@ class Builder(ABC):
 
 
 def activate(b: Builder, layer: Layer, x: Tensor, act: Activation | str | None) -> Tensor:
-    """Apply an activation, or one of the softmaxes, over the last axis of a frame."""
+    """Apply an activation; of those that are text, a softmax over the last axis of a frame, or one of several ops."""
+    if isinstance(act, str) and act in COMPOSED:
+        functions, joint = COMPOSED[act]
+        name = f"{layer.name}_{act}"
+        y = x.value
+        for i, function in enumerate(functions):
+            alone = not joint and i == len(functions) - 1
+            part = name if alone else f"{name}_{i}"
+            y = b.graph.add("activation", [y], name=part, attrs={"activation": function})
+        return x.like(b.graph.add(joint, [x.value, y], name=name) if joint else y)
     if isinstance(act, str):
         if not b.graph.shape(x.value):
             raise UnsupportedError(f"{layer.where}: {act} over time is not supported")

@@ -74,9 +74,8 @@ class KerasModel(Builder):
             self.exactly(layer, inputs, row.inputs)
         several = max((t.rows for t in inputs), default=0)
         if several and not row.rows:
-            what = "runs backwards" if row.states and not row.rank else "not supported"
             raise UnsupportedError(
-                f"{layer.where}: {what} in a model that strides along time ({several} timesteps are in a "
+                f"{layer.where}: not supported in a model that strides along time ({several} timesteps are in a "
                 f"frame here); supported there: {', '.join(sorted(ALIKE))}; or give the clip's size: shapes="
             )
         config = self.config(layer)

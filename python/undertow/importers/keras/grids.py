@@ -140,11 +140,13 @@ def pooling(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weight
     padding = config.expect("padding", "valid", "same")
     config.finish()
     rows = 0
+    if x.time and not x.rows and size[0] != 1 and steps[0] == 1:
+        return _moving(b, layer, x, [Axis(k, s) for k, s in zip(size, steps, strict=True)], padding)
     if x.time and (size[0] != 1 or steps[0] != 1):
         if size[0] != steps[0]:
             raise UnsupportedError(
                 f"{layer.where}: pool_size = {size[0]} and strides = {steps[0]} along time is not supported; "
-                f"expected the same number for both ({_ELSE})"
+                f"expected strides of 1 or of the pool's size ({_ELSE})"
             )
         rows = strides.divide(b, layer, x, steps[0])
     axes = [Axis(k, s) for k, s in zip(size, steps, strict=True)][x.time and not x.rows :]
@@ -153,6 +155,41 @@ def pooling(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weight
     if padding == "same":
         axes = [axis.same(n) for axis, n in zip(axes, b.graph.shape(x.value)[:-1], strict=True)]
     return replace(x, value=pool(b.graph, x.value, layer.row.of, axes, name=layer.name), rows=rows or x.rows)
+
+
+def _moving(b: Builder, layer: Layer, x: Tensor, axes: list[Axis], padding: str) -> Tensor:
+    """A pool that moves on by one timestep: over a window of frames, of which those count that there are."""
+    graph, shape, size = b.graph, b.graph.shape(x.value), axes[0].size
+    grid = [axis.same(n) if padding == "same" else axis for axis, n in zip(axes[1:], shape[:-1], strict=True)]
+    ahead = size - 1 - (size - 1) // 2 if padding == "same" else 0
+    missing = 0 if padding == "same" else size - 1
+    if size > MAX_TAP:
+        raise UnsupportedError(f"{layer.where}: a window over {size} frames; expected at most {MAX_TAP}")
+    blocks.check_frame(layer.where, size * prod(shape))
+    attrs = {"taps": tuple(range(ahead + 1 - size, ahead + 1))}
+    gate = b.gate(layer, x) if padding == "same" else []
+    value = graph.add("window", [x.value, *gate], name=f"{layer.name}_frames", attrs=attrs)
+    there = ""
+    if padding == "same":
+        one = graph.add("constant", [], name=f"{layer.name}_one", weights={"value": np.ones(1, np.float32)})
+        there = graph.add("window", [one, *gate], name=f"{layer.name}_there", attrs=attrs)
+    if there and layer.row.of == "max":
+        flags = gather(
+            graph, there, np.repeat(np.arange(size), prod(shape)).reshape(size, *shape), f"{layer.name}_flags"
+        )
+        least = np.full((size, *shape), np.finfo(np.float32).min, np.float32)
+        lowest = graph.add("constant", [], name=f"{layer.name}_lowest", weights={"value": least})
+        value = graph.add("where", [flags, value, lowest], name=f"{layer.name}_inside")
+    y = pool(graph, value, layer.row.of, [Axis(size), *grid], name=layer.name)
+    frame = graph.shape(y)[1:]
+    y = gather(graph, y, np.arange(prod(frame)).reshape(frame), f"{layer.name}_frame")
+    if there and layer.row.of == "average":  # of `size` timesteps, of which zeros stand for those that are not there
+        share = {"W": np.full((1, size), 1.0 / size, np.float32)}
+        n = graph.add("dense", [gather(graph, there, np.arange(size), f"{layer.name}_which")], weights=share)
+        n = gather(graph, n, np.zeros(frame, np.int64), f"{layer.name}_shares")
+        y = graph.add("div", [y, n], name=f"{layer.name}_mean_of_those")
+    length = None if x.length is None else x.length - missing
+    return replace(x, value=y, length=length, late=x.late + missing)
 
 
 def global_pooling(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
@@ -176,7 +213,7 @@ def global_pooling(b: Builder, layer: Layer, config: Config, x: Tensor, weights:
         return x.like(value)
     # a mean of means: every frame has as many elements
     so_far = Average(name=layer.name) if layer.row.of == "average" else LargestSoFar(name=layer.name)
-    return replace(x, value=so_far.add_to(b.graph, value), time=False, length=None)
+    return replace(x, value=so_far.add_to(b.graph, value), time=False, length=None, rows=0)
 
 
 # -- padding, cropping, repeating -----------------------------------------------------------------------------------

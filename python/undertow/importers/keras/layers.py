@@ -173,7 +173,9 @@ def prelu(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights)
 def flatten(b: Builder, layer: Layer, config: Config, x: Tensor, weights: Weights) -> Tensor:
     shape = b.graph.shape(x.value)
     if x.time:
-        raise UnsupportedError(f"{layer.where}: it joins all timesteps into one; not supported in a stream")
+        raise UnsupportedError(
+            f"{layer.where}: it joins all timesteps into one, which a stream has not; give the clip's size: shapes="
+        )
     if len(shape) > 1:
         config.expect("data_format", "channels_last", None)
     config.get("data_format")  # of no meaning otherwise

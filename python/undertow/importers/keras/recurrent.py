@@ -58,6 +58,10 @@ class Cell:
             starts: what its states are at first, or nothing: zero.
         """
         attrs = {**self.attrs, "reverse": reverse, **({"steps": True} if steps or x.rows else {})}
+        if x.rows and reverse:  # forwards in the sequence turned around, and so is each frame
+            turned = x.like(turned_around(b, x, x.value, f"{name}_turned"))
+            outputs = self.add(b, layer, turned, name, False, steps, starts)
+            return tuple(turned_around(b, x, value, f"{value}_back") for value in outputs)
         if starts and not steps:
             return self._started(b, layer, x, name, attrs, starts)
         gate = b.gate(layer, x)
@@ -82,7 +86,7 @@ class Cell:
         """
         graph, reverse = b.graph, attrs["reverse"]
         if reverse:
-            x = x.like(graph.add("flip", [x.value], name=f"{name}_turned"))
+            x = x.like(turned_around(b, x, x.value, f"{name}_turned"))
         name = graph.unique_name(name)
         states, before = carried(b, layer, x, name, self.shapes, starts)
         attrs = {**attrs, "reverse": False}
@@ -129,10 +133,6 @@ def recurrent(
         cells = _cells_of_rnn(b, inner, _width(b, layer, x), weights.part("cell"))
     else:
         cells = [_cell(layer, config, _width(b, layer, x), weights.part("cell"))]
-    if x.rows and reverse:
-        raise UnsupportedError(
-            f"{layer.where}: runs backwards in a model that strides along time; give the clip's size: shapes="
-        )
     if x.late and reverse:
         raise UnsupportedError(
             f"{layer.where}: runs backwards over time of which the first {x.late} frames are missing, for a "
@@ -153,7 +153,7 @@ def recurrent(
 
     last = partial(_last_step if steps else _last, b, f"{layer.name}_last", reverse)
     if x.rows:
-        last = partial(_last_of_rows, b, f"{layer.name}_last")
+        last = partial(_last_of_rows, b, f"{layer.name}_last", reverse)
     first: Output
     if not sequences:
         first = last(h)
@@ -220,8 +220,8 @@ def _last(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
     return Tensor(b.graph.add("last", [value], name=name, attrs={"reverse": reverse}), time=False)
 
 
-def _last_of_rows(b: Builder, name: str, value: str) -> Tensor:
-    return _last(b, name, False, _last_step(b, f"{name}_step", False, value).value)
+def _last_of_rows(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
+    return _last(b, name, reverse, _last_step(b, f"{name}_step", reverse, value).value)
 
 
 def _last_step(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
@@ -232,10 +232,14 @@ def _last_step(b: Builder, name: str, reverse: bool, value: str) -> Tensor:
 
 
 def _flip(b: Builder, layer: Layer, x: Tensor) -> Tensor:
-    name = f"{layer.name}_flip"
-    if x.time:
-        return x.like(b.graph.add("flip", [x.value], name=name))
-    return x.like(gather(b.graph, x.value, blocks.positions(b.graph.shape(x.value))[::-1], name))
+    return x.like(turned_around(b, x, x.value, f"{layer.name}_flip"))
+
+
+def turned_around(b: Builder, x: Tensor, value: str, name: str) -> str:
+    """A value over the timesteps of x, the last one first: those inside of a frame, and the frames."""
+    if x.rows or not x.time:
+        value = gather(b.graph, value, blocks.positions(b.graph.shape(value))[::-1], f"{name}_rows" if x.time else name)
+    return b.graph.add("flip", [value], name=name) if x.time else value
 
 
 def _side_by_side(b: Builder, layer: Layer, first: str, second: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 
 #: how a layer treats a frame that holds several timesteps, its first axis: each row of its last axis alone, however
 #: many axes are before it; each timestep alone, whatever axes it has; as windows over them, and may change how many
-#: there are; as steps of a recurrence; as the layers in it do
-EACH, TIMESTEPS, STRIDES, STEPS, LAYERS = "each", "timesteps", "strides", "steps", "layers"
+#: there are; as one window over all; as steps of a recurrence; as the layers in it do
+EACH, TIMESTEPS, STRIDES, ALL, STEPS, LAYERS = "each", "timesteps", "strides", "all", "steps", "layers"
 #: takes any number of inputs
 MANY = 0
 #: hides timesteps whatever its configuration says
@@ -162,6 +162,7 @@ _TRANSPOSED: dict[str, Any] = {
     "padded": False,
     "only": {**_CHANNELS, "groups": (1,), "output_padding": (None,)},
 }
+_OVER_ALL: dict[str, Any] = {"rows": ALL, "only": _CHANNELS}
 _UP: dict[str, Any] = {"rows": STRIDES, "only": {**_CHANNELS, "interpolation": ("nearest",)}}
 _DROPOUT: dict[str, Any] = {"unchanged": True, "rows": EACH, "ignored": ("rate", "noise_shape", "data_format")}
 
@@ -181,6 +182,7 @@ _ROWS = (
         "Bidirectional",
         "recurrent.bidirectional",
         inner="layer",
+        rows=STEPS,
         ignored=(*_OF_LOOPS, *_OF_HALVES),
         only=_NO_CONSTANTS,
         **_STATES,
@@ -282,10 +284,10 @@ _ROWS = (
     LayerClass("MaxPooling2D", "grids.pooling", "max", 2, rows=STRIDES, only=_CHANNELS),
     LayerClass("AveragePooling1D", "grids.pooling", "average", 1, rows=STRIDES, only=_CHANNELS),
     LayerClass("AveragePooling2D", "grids.pooling", "average", 2, rows=STRIDES, only=_CHANNELS),
-    LayerClass("GlobalMaxPooling1D", "grids.global_pooling", "max", 1, only=_CHANNELS),
-    LayerClass("GlobalMaxPooling2D", "grids.global_pooling", "max", 2, only=_CHANNELS),
-    LayerClass("GlobalAveragePooling1D", "grids.global_pooling", "average", 1, only=_CHANNELS, call=("mask",)),
-    LayerClass("GlobalAveragePooling2D", "grids.global_pooling", "average", 2, only=_CHANNELS),
+    LayerClass("GlobalMaxPooling1D", "grids.global_pooling", "max", 1, **_OVER_ALL),
+    LayerClass("GlobalMaxPooling2D", "grids.global_pooling", "max", 2, **_OVER_ALL),
+    LayerClass("GlobalAveragePooling1D", "grids.global_pooling", "average", 1, **_OVER_ALL, call=("mask",)),
+    LayerClass("GlobalAveragePooling2D", "grids.global_pooling", "average", 2, **_OVER_ALL),
     LayerClass("ZeroPadding1D", "grids.zero_padding", rank=1, only=_CHANNELS),
     LayerClass("ZeroPadding2D", "grids.zero_padding", rank=2, only=_CHANNELS),
     LayerClass("Cropping1D", "grids.cropping", rank=1, only=_CHANNELS),

@@ -358,23 +358,32 @@ def _make_inputs(
     for call in (call for call in calls if _is_computed(layers[call.layer])):
         for ref in call.inputs:
             takers.setdefault(ref, []).append(bool(wants_ids(layers[call.layer])))
-    for ref in entries:
+    shapes = {ref: input_shape(layers[ref[0]].config) for ref in entries}
+    sequences = [ref for ref in entries if _is_sequence(shapes[ref], takers.get(ref, []))]
+    for ref, shape in shapes.items():
         layer = layers[ref[0]]
-        shape = input_shape(layer.config)
         if as_state[ref] == 1 and not as_data[ref] and not b.is_clip:
             if not isinstance(shape, list) or not all(type(n) is int for n in shape[1:]):
                 raise FormatError(f"{layer.where}: its shape must be a list of axes, got {brief(shape)}")
             values[ref] = Tensor("", time=False, state_shape=tuple(shape[1:]))
             b.notes.append(f"input {quoted(layer.name)} is the state of a cell")
         else:
-            values[ref] = b.make_input(layer.name, shape, layer.config.get("dtype"), takers.get(ref, [False]))
+            # one id beside a sequence, as of who it is about: no sequence of a single timestep
+            single = bool(sequences) and any(takers.get(ref, [])) and isinstance(shape, list) and shape[1:] == [1]
+            values[ref] = b.make_input(layer.name, shape, layer.config.get("dtype"), takers.get(ref, [False]), single)
     alone = [ref for ref in entries if not b.resolve(values[ref]).time and b.resolve(values[ref]).state_shape is None]
     if any(b.resolve(values[ref]).time for ref in entries):
         for ref in alone:
             x = b.resolve(values[ref])
-            value = b.graph.add("last", [x.value], name=f"{ref[0]}_kept")
-            values[ref] = replace(x, value=value, static=True)
+            if b.graph.values[x.value].dtype == "float32":
+                x = x.like(b.graph.add("last", [x.value], name=f"{ref[0]}_kept"))
+            values[ref] = replace(x, static=True)
             b.notes.append(f"input {quoted(ref[0])} comes once per sequence: give the same with every frame")
+
+
+def _is_sequence(shape: Any, ids: list[bool]) -> bool:
+    """Whether it has an axis of time, of more than one timestep."""
+    return isinstance(shape, list) and len(shape) > 2 - any(ids) and shape[1] != 1
 
 
 def _in_order(model: Layer, layers: dict[str, Layer], calls: list[Call], given: dict[Ref, Output]) -> list[Call]:
