@@ -19,7 +19,7 @@ from ..frames import emit
 from ..frames.builder import Builder
 from ..frames.context import Deviations, Mean, Walk
 from ..frames.provenance import Tensor
-from ..frames.time_windows import zero_before
+from ..frames.time_windows import held_before
 from .cumulative import SumSoFar, rows_of_frames
 from .reduce import given_axes
 from .shares import final
@@ -101,12 +101,12 @@ def _squares_so_far(builder: Builder, rows: list[np.ndarray], late: int) -> tupl
     one, count = builder.constant(np.ones(1, np.float32)), counts.total
     for number, row in enumerate(rows):
         first = -((number - late) // len(rows))
-        x = zero_before(builder, row, first)
+        x = held_before(builder, row, first)
         before = _mean(builder, sums.total, counts.total)
         is_first = emit.elementwise(builder, "equal", [counts.total, builder.constant(np.zeros(1, np.float32))])
         before = emit.elementwise(builder, "where", [np.broadcast_to(is_first, (n,)), x, before])
         sums.add(x)
-        counts.add(zero_before(builder, one, first))
+        counts.add(held_before(builder, one, first))
         after = _mean(builder, sums.total, counts.total)
         apart = [emit.elementwise(builder, "sub", [x, mean]) for mean in (before, after)]
         squares.add(emit.elementwise(builder, "mul", apart))
