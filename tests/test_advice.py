@@ -142,6 +142,13 @@ REFUSED: dict[str, tuple[Any, ...]] = {
         {},
         ["where axis 0 of 'x' is time, load with time_axis={'x': 0}", "load with time_axis={'x': 1}"],
     ),
+    "a mean over time in front of the batch": (
+        [node("ReduceMean", "x", "mean", axes=[0]), node("Sub", "x mean", "y")],
+        {"x": ["time", "batch", I]},
+        {"y": ["time", "batch", I]},
+        {},
+        ["shapes={'x': [time, 1, 6]}, with your number for time"],
+    ),
     "a start that nothing returns": (
         [started("Y"), SQUEEZED, node("Tanh", "y", "z")],
         {"x": [1, "N", I], "h0": [1, "N", H]},

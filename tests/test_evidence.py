@@ -65,6 +65,11 @@ TOLD = {
     "left_in right_in side_cond h_in -> left_out right_out h_out": "h_in",
     "x side_speaker h level -> h_out level_out": "h level",
     "side_speaker x h c -> h_out c_out": "h c",
+    "x side_speaker sum_before ema_before -> prob sum_after ema_after": "sum_before ema_before",
+    "x side_mask held_i h_i -> y held_o h_o": "held_i h_i",
+    "x h0 ema0 cache0 -> y hn eman cachen": "h0 ema0 cache0",
+    "mic lpb h -> mic_out lpb_out h_out": "h",
+    "x integral last_error -> y integral_out error": "integral last_error",
 }
 ASKED = [
     "z x P -> y x_out P_out",
@@ -84,6 +89,17 @@ ASKED = [
     "noisy context h -> yy new_context h_out",
     "noisy frame_in h -> yy frame_out h_out",
     "x frames index -> y new_frames new_index",
+    "x prev_output h -> output h_out",
+    "x last_mel h -> mel h_out",
+    "x mel_in h -> mel_out h_out",
+    "x prev h -> out h_out",
+    "audio wind h -> audio_out wind_out h_out",
+    "x old_y -> new_y",
+    "x last_y -> y",
+    "x y_in -> y_out",
+    "x u -> new_u",
+    "x ctx -> z",
+    "x p -> z",
 ]
 
 

@@ -191,9 +191,10 @@ def test_an_input_that_changes_nothing_may_have_been_one_of_two(tmp_path):
         undertow.load(path)
 
 
+@pytest.mark.parametrize("behind", ["", "ReduceL2", "Softmax", "Conv", "InstanceNormalization"])
 @pytest.mark.parametrize("shape", [[1, 12, 9], [3, 12, 9]])
-def test_a_cell_over_the_last_axis_of_frames_that_never_meet(shape, tmp_path):
-    """Bands of each frame, or timesteps of each channel: nothing tells."""
+def test_a_cell_over_the_last_axis_of_rows(shape, behind, tmp_path):
+    """Bands of each frame, or timesteps of each channel: nothing tells, however the rows meet behind the cell."""
     rng = np.random.default_rng(0)
     weights = {"W": random(rng, 1, 3 * H, 1), "R": random(rng, 1, 3 * H, H)}
     weights |= {"apart": np.array([-1, shape[2], 1]), "second": np.array([1]), "together": np.array([*shape, H])}
@@ -203,10 +204,25 @@ def test_a_cell_over_the_last_axis_of_frames_that_never_meet(shape, tmp_path):
         node("GRU", "steps W R", "Y", hidden_size=H),
         node("Squeeze", "Y second", "ys"),
         node("Transpose", "ys", "turned", perm=[1, 0, 2]),
-        node("Reshape", "turned together", "y"),
+        node("Reshape", "turned together", "rows_of_bands" if behind else "y"),
     ]
+    if behind:
+        nodes.append(node("Slice", "rows_of_bands minus end three", "last"))
+        nodes.append(node("Squeeze", "last three", "z"))
+        weights |= {"minus": np.array([-1]), "end": np.array([2**31]), "three": np.array([2])}
+        weights |= {"C": random(rng, 2, shape[1], 3), "ones": np.ones(shape[1]), "zeros": np.zeros(shape[1])}
+        weights = {n: w.astype(np.float32) if w.dtype == np.float64 else w for n, w in weights.items()}
+        inputs, attrs = {
+            "Softmax": ("z", {"axis": 1}),
+            "ReduceL2": ("z", {"axes": [1]}),
+            "Conv": ("z C", {"pads": [1, 1]}),
+            "InstanceNormalization": ("z ones zeros", {}),
+        }[behind]
+        nodes.append(node(behind, inputs, "y", **attrs))
     path = save(model_of(nodes, {"x": shape}, {"y": None}, weights), tmp_path)
-    with pytest.raises(undertow.UnsupportedError, match=r"walks axis 2, and along axis . nothing meets") as told:
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"walks axis 2, (and along axis . nothing meets|each row of axis 1 by itself)"
+    ) as told:
         undertow.load(path)
     assert "time_axis={'x': 2}" in str(told.value)
     assert undertow.load(path, time_axis={"x": 2}).state_bytes

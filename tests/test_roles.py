@@ -305,6 +305,16 @@ def test_the_only_output_may_be_what_an_input_called_like_a_state_is_asked_for(t
     assert sorted(undertow.load(cell_file(tmp_path, rng, "query", "context")).inputs) == ["query", "x"]
 
 
+@pytest.mark.parametrize("name", ["onnx::Gemm_1", "ctx", "aux", "last", "m"])
+def test_what_is_called_like_no_frame_may_be_the_state_that_the_only_output_is(name, tmp_path, rng):
+    """torch.onnx.export of a GRUCell alone, say."""
+    path = cell_file(tmp_path, rng, name, "25")
+    with pytest.raises(undertow.UnsupportedError, match="the only output could return it") as told:
+        undertow.load(path)
+    assert f"states={{{name!r}: '25'}} if that is so" in str(told.value)
+    assert list(undertow.load(path, states={name: "25"}).inputs) == ["x"]
+
+
 # -- recurrences that end with their first step -----------------------------------------------------------------------
 
 
@@ -509,10 +519,11 @@ def test_windows_over_bands_that_a_cell_walks_in_the_frame(tmp_path, rng):
     ]
     path = save(graph_of(nodes, {"x": ["batch", bands, n]}, {"y": ["batch", bands, n]}, weights), tmp_path)
     with pytest.raises(
-        undertow.UnsupportedError, match=r"axis 0 is a batch, fix it to 1 with shapes=\{'x': \[1, 9, 12\]\}"
+        undertow.UnsupportedError, match=r"axis 2 is time, load with shapes=\{'x': \[1, 9, 12\]\}, time_axis=\{'x': 2\}"
     ):
         undertow.load(path)
-    assert undertow.load(path, shapes={"x": [1, bands, n]}).states["lstm_1.h"].shape == (bands, H)
+    model = undertow.load(path, shapes={"x": [1, bands, n]}, time_axis={"x": 2})
+    assert model.states["lstm_1.h"].shape == (bands, H)
 
 
 @pytest.mark.parametrize("sizes", [(7, 6), (20, 16), (8, 8)], ids=str)

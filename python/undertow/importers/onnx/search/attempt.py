@@ -155,9 +155,16 @@ def _check_told(program: Program, imported: Imported) -> None:
         advice = [as_time({port.name: time})]
         batch = reading.axes[port.name][1]
         if batch in port.dynamic and not isinstance(size, str) and cells_in_frames(graph):  # which walk an axis
-            one: list[int | str | None] = [1 if a == batch else n for a, n in enumerate(port.dims)]
-            words = f"where axis {batch} is a batch, fix it to 1"
-            advice.insert(0, Advice(words, shapes={port.name: [None if isinstance(n, str) else n for n in one]}))
+            one = {port.name: [1 if a == batch else None if isinstance(n, str) else n for a, n in enumerate(port.dims)]}
+            others = [axis for axis in range(len(port.dims)) if axis not in (time, batch)]
+            advice[:0] = [
+                Advice(
+                    f"where axis {batch} is a batch and axis {axis} is time, load",
+                    shapes=one,
+                    time_axis={port.name: axis},
+                )
+                for axis in reversed(others)
+            ]
         if isinstance(size, str):
             shape: list[int | str | None] = [None if isinstance(n, str) else n for n in port.dims]
             shape[time] = "N"

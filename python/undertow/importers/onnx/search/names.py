@@ -168,7 +168,8 @@ def is_input(name: str) -> bool:
     >>> is_input("input_frame"), is_input("mel"), is_input("speaker")
     (True, False, False)
     """
-    return is_frame(name) and bool(_INPUTS & set(_words(name)))
+    words = set(_words(name))
+    return is_frame(name) and bool(_INPUTS & (words if len(words) == 1 else words - {"in", "input"}))
 
 
 def is_letter(name: str) -> bool:

@@ -33,12 +33,6 @@ def check_rivals(program: Program, imported: Imported) -> None:
     is_told = program.time_axis is not None or imported.pairs or reading.carried or reading.clip
     if is_told or not reading.fixed or not program.is_recurrent or not (walks or imported.looks_back()):
         return
-    if walks and _is_last(program, mine) and (rows := _rows(program, imported)):
-        error = UnsupportedError(
-            f"cannot tell which axis is time: {walks[0].where} walks axis {_first(mine)}, each row of axis "
-            f"{_first(rows)} by itself: bands of each frame, or timesteps of each band"
-        )
-        raise Refusal(error, [[as_time(axes) for axes in (mine, rows)]])
     for other in _others(program, mine):
         program.effort.check()
         try:
@@ -59,6 +53,12 @@ def check_rivals(program: Program, imported: Imported) -> None:
             f"{_first(other_axes)} {goes}"
         )
         raise Refusal(error, [[as_time(axes) for axes in (mine, theirs)]])
+    if walks and _is_last(program, mine) and (rows := _rows(program, imported)):
+        error = UnsupportedError(
+            f"cannot tell which axis is time: {walks[0].where} walks axis {_first(mine)}, each row of axis "
+            f"{_first(rows)} by itself: bands of each frame, or timesteps of each band"
+        )
+        raise Refusal(error, [[as_time(axes) for axes in (mine, rows)]])
 
 
 def _others(program: Program, times: dict[str, int | None]) -> Iterator[Reading]:
