@@ -171,6 +171,54 @@ def test_masks_that_operations_of_keras_2_compute(tmp_path: Path) -> None:
             assert list(undertow.load(path, assume_unmasked=True).outputs) == ["r"]
 
 
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
+    "scaled and shifted": lambda ops, x: x * 2.0 + 1,
+    "from a number": lambda ops, x: 1.0 - x,
+    "less a number": lambda ops, x: x - 0.5,
+    "number first": lambda ops, x: 0.25 * x,
+    "at least": lambda ops, x: ops.maximum(x, 0.1),
+    "at most": lambda ops, x: ops.minimum(0.3, x),
+    "complement": lambda ops, x: x * x + (1 - x) * 0.5,
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_operations_with_numbers(keras: Any, name: str, tmp_path: Path) -> None:
+    x = keras.Input((None, 4))
+    gate = keras.layers.Dense(3, activation="sigmoid")(keras.layers.GRU(3, return_sequences=True)(x))
+    model = keras.Model(x, keras.layers.SimpleRNN(2, return_sequences=True)(NUMBERS[name](keras.ops, gate)))
+    assert all(ours.streamable for ours in compared(model, tmp_path))
+
+
+def test_numbers_beside_what_comes_once(keras: Any, tmp_path: Path) -> None:
+    k, x, vector = keras.layers, keras.Input((None, 4)), keras.Input((3,))
+    start = k.Dense(2)(vector * 0.5 + 1.0)
+    compared(keras.Model([x, vector], k.GRU(2, return_sequences=True)(x, initial_state=start)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cls", "args", "says"),
+    [
+        ("Multiply", [2.0, 3.0], "called with numbers alone"),
+        ("Multiply", [1e39, "x"], r"called with 1e\+39; only tensors"),
+        ("Multiply", [True, "x"], "called with True; only tensors"),
+        ("Multiply", [["x", 2.0]], "called with 2.0; only tensors"),
+        ("Concatenate", ["x", 2.0], "called with 2.0; only tensors"),
+        ("Subtract", ["x", 2.0, 1.0], "takes 2 inputs, got 3"),
+    ],
+)
+def test_numbers_that_are_none_of_an_operation(cls: str, args: list[Any], says: str, tmp_path: Path) -> None:
+    tensor = {"class_name": "__keras_tensor__", "config": {"keras_history": ["x", 0, 0]}}
+    given = [[tensor if a == "x" else a for a in arg] if isinstance(arg, list) else arg for arg in args]
+    nodes = [{"args": [tensor if arg == "x" else arg for arg in given], "kwargs": {}}]
+    table = {**layer(cls, "it", **({"axis": -1} if cls == "Concatenate" else {})), "module": "keras.src.ops.numpy"}
+    config = keras2_model([keras2_input("x", None, 4), (table, nodes)], [["x", 0, 0]], [["it", 0, 0]])
+    with pytest.raises(Error, match=f"{cls} 'it': {says}"):
+        undertow.load(write_h5(tmp_path / "m.h5", config, {}))
+
+
 # -- slices -----------------------------------------------------------------------------------------------------------
 
 STREAMS: dict[str, Callable[[Any], Any]] = {

@@ -13,6 +13,7 @@ import undertow
 from keras_files import layer, sequential, streamed, write_h5
 from tolerances import FLOAT32_MODEL
 from undertow import ShapeError, UnsupportedError
+from undertow.cli._words import in_shell
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # Keras's own
 
@@ -174,8 +175,11 @@ def test_a_declared_length_that_strides_streams_where_it_is_said_to(keras: Any, 
     layers = [k.Conv1D(4, 3, padding="causal"), k.MaxPooling1D(2), k.LSTM(4, return_sequences=True), k.Dense(2)]
     model = keras.Sequential([k.Input((24, 3), name="x"), *layers])
     path = saved(keras, model, tmp_path / "m.keras")
-    with pytest.warns(undertow.ModelWarning, match=r"to be streamed, say so with shapes=\{'x': \(1, None, 3\)\}; if"):
+    with pytest.warns(
+        undertow.ModelWarning, match=r"to be streamed, say so with shapes=\{'x': \[1, None, 3\]\}; if"
+    ) as said:
         clip = undertow.load(path)
+    assert "say so with --shape x=1,?,3; if a frame is a whole clip" in in_shell(str(said[0].message))
     ours = undertow.load(path, shapes={"x": (1, None, 3)})
     assert (ours.frames_in, ours.frames_out, ours.latency, clip.frames_in) == (2, 1, 0, 1)
     X = np.random.default_rng(10).normal(size=(24, 3)).astype(np.float32)

@@ -151,10 +151,15 @@ def _graph(path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, sh
         streams = "let axis 1 of the model's input be open (None)"
         with suppress(Error):
             _built(path, stated, assume_unmasked, dict(along))
-            streams = f"say so with shapes={shown(along)}"
+            streams = f"say so with shapes={_line(along)}"
         text = f"{said}. If these are timesteps to be streamed, {streams}"
         with suppress(Error):
             _built(path, stated, assume_unmasked, dict(clip))
-            text += f"; if a frame is a whole clip, say so with shapes={shown(clip)}"
+            text += f"; if a frame is a whole clip, say so with shapes={_line(clip)}"
         warn(graph, text)
     return graph
+
+
+def _line(shapes: Shapes) -> str:
+    """As a user writes it."""
+    return shown({name: list(shape) for name, shape in shapes.items()})

@@ -55,6 +55,7 @@ class Tensor:
         rows: in a model that strides along time, how many timesteps of it are in a frame of the graph: its first axis.
         outer: inside of a TimeDistributed, how many axes before a frame are none of the layer's own.
         static: the same at every timestep of a sequence, though it has no time axis: it depends on such inputs alone.
+        number: what an operation is called with in place of a tensor; it has no value.
         state_shape: set for a model input that is the initial state of a cell and nothing else; it has no value.
     """
 
@@ -67,6 +68,7 @@ class Tensor:
     rows: int = 0
     outer: int = 0
     static: bool = False
+    number: float | None = None
 
     def like(self, value: str) -> Tensor:
         """Another frame over the same axes."""

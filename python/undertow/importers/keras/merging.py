@@ -19,6 +19,7 @@ from .weights import Weights
 def arithmetic(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], weights: Weights) -> Tensor:
     """Add and its kin, element by element."""
     config.finish()
+    inputs = _with_numbers(b, layer, inputs)
     inputs = inputs if layer.is_operation else _in_time(inputs)
     shapes = _shapes(b, layer, inputs, any_rank=not layer.is_operation)
     lengths = {t.length for t in inputs}
@@ -71,6 +72,21 @@ def concatenate(b: Builder, layer: Layer, config: Config, inputs: list[Tensor], 
     except ValueError:
         raise FormatError(f"{layer.where}: frames of shapes {shapes} do not fit together on axis {axis}") from None
     return inputs[0].like(blocks.rearrange(b.graph, y, order, f"{layer.name}_order"))
+
+
+def _with_numbers(b: Builder, layer: Layer, inputs: list[Tensor]) -> list[Tensor]:
+    """Numbers that an operation is called with as constants, of the frames that they meet."""
+    tensor = next((t for t in inputs if t.number is None), None)
+    if tensor is None:
+        raise FormatError(f"{layer.where}: called with numbers alone, expected a tensor of the model")
+    shape = b.graph.shape(tensor.value)
+    blocks.check_frame(layer.where, prod(shape))
+
+    def constant(number: float) -> Tensor:
+        weights = {"value": np.full(shape, number, np.float32)}
+        return tensor.like(b.graph.add("constant", [], name=f"{layer.name}_number", weights=weights))
+
+    return [t if t.number is None else constant(t.number) for t in inputs]
 
 
 def _in_time(inputs: list[Tensor]) -> list[Tensor]:

@@ -18,6 +18,8 @@ from .weights import Weights
 
 #: limits for hostile files
 MAX_INPUTS = 1000
+#: of float32, nearly
+MAX_NUMBER = 1e38
 
 #: a tensor of the model: layer, which call of it, which of its outputs
 Ref = tuple[str, int, int]
@@ -33,6 +35,7 @@ class Call:
     initial: list[Ref] = field(default_factory=list)
     masks: list[Ref] = field(default_factory=list)
     named: dict[str, list[Ref]] = field(default_factory=dict)
+    numbers: dict[Ref, float] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -108,6 +111,8 @@ def _functional(
     else:
         b.exactly(model, inputs, len(entries))
         values.update(zip(entries, inputs, strict=True))
+    for ref, number in [pair for call in calls for pair in call.numbers.items()]:
+        values[ref] = Tensor("", time=False, static=True, number=number)
     stores = weights.members("layers", [(layer.cls, layer.name) for layer in layers.values()])
     parts = dict(zip(layers, stores, strict=True))
 
@@ -190,6 +195,9 @@ def _call_keras3(layer: Layer, index: int, node: dict[str, Any]) -> Call:
         if i == 0 or (row.as_op and not names):
             for leaf in leaves(_plain(arg)):
                 ref = _keras3_ref(leaf)
+                if row.as_op and row.of and leaf is arg and type(leaf) in (int, float) and abs(leaf) < MAX_NUMBER:
+                    ref = (f"{layer.name}\0{index}", i, 0)  # of no layer
+                    call.numbers[ref] = float(leaf)
                 if ref is None:
                     raise UnsupportedError(
                         f"{layer.where}: called with {brief(leaf)}; only tensors of the model are supported"
@@ -355,9 +363,10 @@ def _make_inputs(
     as_data = Counter(ref for call in calls for ref in call.inputs)
     as_state = Counter(ref for call in calls for ref in call.initial)
     takers: dict[Ref, list[bool]] = {}
-    for call in (call for call in calls if _is_computed(layers[call.layer])):
+    for call in sorted(calls, key=lambda call: not _is_computed(layers[call.layer])):
         for ref in call.inputs:
-            takers.setdefault(ref, []).append(bool(wants_ids(layers[call.layer])))
+            if _is_computed(layers[call.layer]) or ref not in takers:  # what is refused must not be in the way
+                takers.setdefault(ref, []).append(bool(wants_ids(layers[call.layer])))
     shapes = {ref: input_shape(layers[ref[0]].config) for ref in entries}
     sequences = [ref for ref in entries if _is_sequence(shapes[ref], takers.get(ref, []))]
     for ref, shape in shapes.items():
