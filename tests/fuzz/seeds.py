@@ -50,7 +50,18 @@ def streamable() -> Seeds:
 @cache
 def tflite() -> Seeds:
     """Networks, and files of one operator in which something tells time."""
-    tell = ("net_", "op_lstm", "op_svdf", "op_rnn", "op_uni", "op_conv_s", "op_depth", "op_max_pool", "op_mean", "op_pad")
+    tell = (
+        "net_",
+        "op_lstm",
+        "op_svdf",
+        "op_rnn",
+        "op_uni",
+        "op_conv_s",
+        "op_depth",
+        "op_max_pool",
+        "op_mean",
+        "op_pad",
+    )
     return {f"{name}.tflite": data for name, data in tflite_files.files().items() if name.startswith(tell)}
 
 
