@@ -219,7 +219,7 @@ def test_truncated_files(tmp_path: Path) -> None:
 def test_flipped_bytes_end_in_a_model_or_an_error() -> None:
     data, rng = files()["op_svdf_1"], np.random.default_rng(4)
     read = 0
-    for at in range(len(data)):
+    for at in range(0, len(data), 3):
         damaged = bytearray(data)
         damaged[at] ^= int(rng.integers(1, 256))
         try:
@@ -227,7 +227,7 @@ def test_flipped_bytes_end_in_a_model_or_an_error() -> None:
             read += 1
         except undertow.Error:
             pass
-    assert 0 < read < len(data)
+    assert 0 < read < len(data) // 3
 
 
 @pytest.mark.parametrize("number", [0, 1, 4, 2**15, 2**31 - 1, 2**31, 2**32 - 4, 2**32 - 1])
