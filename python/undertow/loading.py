@@ -103,7 +103,7 @@ def load(
     """Load an exported model.
 
     Args:
-        path: .tow, .onnx, .keras, .h5, .json (RTNeural), .nam (Neural Amp Modeler), RNNoise's weights
+        path: .tow, .onnx, .tflite, .keras, .h5, .json (RTNeural), .nam (Neural Amp Modeler), RNNoise's weights
             (text, binary or C), or a weights-only file (.pt, .pth, .safetensors, .npz) whose wiring is unambiguous.
             Under any other name (.jit, .ckpt, .tar, .bin ...) the first bytes tell which of these it is. Or the bytes
             of such a file (bytes, bytearray, memoryview); or an open one, which is anything that has `read`, from where
@@ -121,15 +121,15 @@ def load(
         check: compare the hash in a .tow file with one of its bytes, which finds any damage. (Other formats have none.)
         limits: what the model may ask for at most, such as {"stream_bytes": 1 << 20, "multiply_adds": 10**8}; see
             `Model`. For files of strangers: a small file may ask for a large stream, or a step of seconds.
-        fixed: (.onnx) input name -> array: bind inputs as constants, such as one that selects a branch.
-        shapes: (.onnx) input name -> shape: sizes that the file leaves open or declares wrong; None for time, or what
-            else stays open. (.keras, .h5) such an input is a whole clip, and one frame; with None for axis 1 it is
-            streamed along that, whatever number of timesteps the file declares.
-        states: (.onnx) input name -> output name: pairs of tensors that carry a state, where they are not recognised.
-            An empty dict says that there are none.
-        starts: (.onnx) state input -> array of its shape: what a sequence starts with, zeros where not given.
-        time_axis: (.onnx) the axis of time of every input that has one; or input name -> axis, None for an input
-            without. Where nothing in the file tells.
+        fixed: (.onnx, .tflite) input name -> array: bind inputs as constants, such as one that selects a branch.
+        shapes: (.onnx, .tflite) input name -> shape: sizes that the file leaves open or declares wrong; None for time,
+            or what else stays open. (.keras, .h5) such an input is a whole clip, and one frame; with None for axis 1
+            it is streamed along that, whatever number of timesteps the file declares.
+        states: (.onnx, .tflite) input name -> output name: pairs of tensors that carry a state, where they are not
+            recognised. An empty dict says that there are none.
+        starts: (.onnx, .tflite) state input -> array of its shape: what a sequence starts with, zeros where not given.
+        time_axis: (.onnx, .tflite) the axis of time of every input that has one; or input name -> axis, None for an
+            input without. Where nothing in the file tells.
         keras_version: (.keras, .h5) the version that wrote a file which does not say it, such as "2" or "3.4".
         assume_unmasked: (.keras, .h5) promise that masks never hide a timestep of your input.
         submodel: (.nam) which capture of a container to take, from 0; the last one unless given.

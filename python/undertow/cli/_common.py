@@ -72,7 +72,10 @@ _WEIGHTS = (
 def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, weights: str = _WEIGHTS) -> None:
     """Add MODEL and how to load it: --isa, --weights, --fixed, --shape, --states, --option."""
     parser.add_argument(
-        "model", metavar="MODEL", nargs=nargs, help="an exported model: .onnx, .keras, .h5, .json, .pt, .npz, .tow ..."
+        "model",
+        metavar="MODEL",
+        nargs=nargs,
+        help="an exported model: .onnx, .tflite, .keras, .h5, .json, .pt, .npz, .tow ...",
     )
     parser.add_argument("--isa", help="force an instruction set, such as scalar, avx2, avx512, neon")
     parser.add_argument(
@@ -88,24 +91,24 @@ def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, weights
         action="append",
         default=[],
         metavar="INPUT=VALUE",
-        help="bind an input of an .onnx file that selects a branch or stays the same, such as sr=16000; VALUE is a "
-        "number, a JSON list, or a .npy file; may be repeated",
+        help="bind an input of an .onnx or .tflite file that selects a branch or stays the same, such as sr=16000; "
+        "VALUE is a number, a JSON list, or a .npy file; may be repeated",
     )
     parser.add_argument(
         "--shape",
         action="append",
         default=[],
         metavar="INPUT=N,N",
-        help="the shape of an input of an .onnx file that leaves it open or declares it wrong, such as input=1,576; "
-        "? keeps an axis open; may be repeated",
+        help="the shape of an input of an .onnx or .tflite file that leaves it open or declares it wrong, such as "
+        "input=1,576; ? keeps an axis open; may be repeated",
     )
     parser.add_argument(
         "--states",
         action="append",
         default=[],
         metavar="IN=OUT",
-        help="an input and an output of an .onnx file that carry a state, where they are not recognised, such as "
-        "state=stateN; `none`: there are none; may be repeated",
+        help="an input and an output of an .onnx or .tflite file that carry a state, where they are not recognised, "
+        "such as state=stateN; `none`: there are none; may be repeated",
     )
 
 

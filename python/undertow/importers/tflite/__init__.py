@@ -85,10 +85,11 @@ def load(
         said["caller"] = _Caller(program)
         graph = _read(check_model(model, path), program, states, dict(starts or {}), said)
     except Error as error:
-        text = _reworded(str(error), program)
+        text = _reworded(str(error), _names(program))
         error.args = (text if text.startswith(shown(path.name)) else f"{shown(path.name)}: {text}",)
         raise
-    notes = [_reworded(note, program) for note in graph.notes if not note.startswith("ONNX opset ")]
+    names = _names(program)
+    notes = [_reworded(note, names) for note in graph.notes if not note.startswith("ONNX opset ")]
     graph.notes = ("TensorFlow Lite", *notes)
     for kind, of in program.notes.items():
         graph.note(_NOTES[kind].format(n=len(of)))
@@ -152,11 +153,11 @@ class _Caller(Caller):
 
     def __init__(self, program: Program) -> None:
         super().__init__()
-        self.program = program
+        self.program, self.names = program, _names(program)
         self.evidence = {state.value: "a variable of the file" for state in program.states}
 
     def words(self, text: str) -> str:
-        return _reworded(text, self.program)
+        return _reworded(text, self.names)
 
     def take(self, origin: Origin, op: str, name: str) -> None:
         operator, gives = self.program.where.get(name) or (None, False)
@@ -175,7 +176,11 @@ class _Caller(Caller):
         )
 
 
-def _reworded(text: str, program: Program | None) -> str:
+def _names(program: Program | None) -> dict[str, str]:
+    """Name of a node, as messages quote it -> the operator that it was made of."""
+    return {quoted(name): operator.where for name, (operator, _) in program.where.items()} if program else {}
+
+
+def _reworded(text: str, names: Mapping[str, str]) -> str:
     """A message in which nodes are the operators of the file that they were made of."""
-    names = {quoted(name): operator.where for name, (operator, _) in program.where.items()} if program else {}
     return _NODE.sub(lambda match: names.get(match[1], match[0]), text)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any, NoReturn
 
@@ -122,6 +123,25 @@ class Subgraph:
     inputs: list[int]
     outputs: list[int]
     operators: list[Operator]
+
+    @cached_property
+    def places(self) -> dict[int, int]:
+        """Tensor -> which input of the graph it is."""
+        return {i: k for k, i in enumerate(self.inputs)}
+
+    @cached_property
+    def makers(self) -> dict[int, Operator]:
+        """Tensor -> the operator that computes it."""
+        return {i: operator for operator in reversed(self.operators) for i in operator.outputs}
+
+    @cached_property
+    def readers(self) -> dict[int, list[Operator]]:
+        """Tensor -> the operators that take it."""
+        readers: dict[int, list[Operator]] = {}
+        for operator in self.operators:
+            for i in dict.fromkeys(operator.inputs):
+                readers.setdefault(i, []).append(operator)
+        return readers
 
 
 @dataclass(eq=False)
@@ -279,6 +299,11 @@ class _Reader:
             if union is None:
                 raise FormatError(f"{self.where}: {where}: its options are missing")
             options = {"": of, **union.values()}
+            for key, value in options.items():
+                if isinstance(value, np.ndarray) and value.size > limits.MAX_RANK:
+                    raise UnsupportedError(
+                        f"{where}: {key} has {value.size} numbers, at most {limits.MAX_RANK} are read"
+                    )
         return Operator(op, inputs, outputs, options, where)
 
     def _sign(self, model: Table, file: File) -> None:

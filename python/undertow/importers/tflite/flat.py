@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, UnsupportedError
+from .limits import MAX_FIELDS
 from .schema import TABLES
 
 _U2, _U4, _I4 = Struct("<H"), Struct("<I"), Struct("<i")
@@ -66,8 +67,10 @@ class Table:
         n_bytes = int(_U2.unpack_from(flat.data, layout)[0])
         flat.check(layout, max(n_bytes, 4), f"the layout of {name}")
         self._places: dict[str, int] = {}
-        fields = TABLES[name]
-        for number in range(max(n_bytes - 4, 0) // 2):
+        fields, n_slots = TABLES[name], max(n_bytes - 4, 0) // 2
+        if n_slots > MAX_FIELDS:
+            raise UnsupportedError(f"{flat.where}: {name} has {n_slots} fields, at most {MAX_FIELDS} are read")
+        for number in range(n_slots):
             offset = int(_U2.unpack_from(flat.data, layout + 4 + 2 * number)[0])
             if offset and number not in fields:
                 raise UnsupportedError(f"{flat.where}: {name} has a field {number}, which is not known")

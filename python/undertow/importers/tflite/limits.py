@@ -10,6 +10,10 @@ MAX_TENSORS = 2**16
 MAX_OPERATORS = 2**14
 #: inputs and outputs of one operator, and of one graph
 MAX_PORTS = 2**12
+#: fields of one table, those that are not there included
+MAX_FIELDS = 64
+#: operators that a number is followed through, where it is asked whether it counts the rounds of a loop
+MAX_FOLLOWED = 64
 #: axes of one tensor
 MAX_RANK = 8
 #: graphs inside of graphs

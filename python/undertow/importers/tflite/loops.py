@@ -9,9 +9,11 @@ writes row i; as results of a Loop that are stacked up, what follows knows them 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from . import limits
 from .file import Operator, Subgraph
 from .scope import COMPUTED, Scope
 
@@ -34,7 +36,8 @@ def while_(scope: Scope, operator: Operator, _: str) -> list[str]:
                 f"{graph.name} has {sizes[0]} inputs and {sizes[1]} outputs, expected {n} and {n_outputs}"
             )
     carried = [program.new(f"{inner.graph.tensors[i].name}/in") for i in inner.graph.inputs]
-    lists = {k: row for k in range(n) if (row := _row_written(inner.graph, k, _counters(scope, operator, inner)))}
+    counters = _counters(scope, operator, inner)
+    lists = {k: row for k in range(n) if (row := _row_written(inner.graph, k, counters)) is not None}
     after = inner.run(carried)
     more = _single(inner, condition, inner.inlined(condition, after))
     rows = []
@@ -42,8 +45,8 @@ def while_(scope: Scope, operator: Operator, _: str) -> list[str]:
         taken = inner.value(row)
         rows.append(inner.node("Squeeze", [taken, scope.int64([0])]))
     kept = [k for k in range(n) if k not in lists]
-    for k in lists:  # nothing reads what a list was before but what writes into it
-        inner.nodes[:] = _without(inner.nodes, carried[k], {more, *(after[j] for j in kept), *rows})
+    wanted = {more, *(after[k] for k in kept), *rows}
+    inner.nodes[:] = _without(inner.nodes, {carried[k] for k in lists}, wanted)
     results = []
     for value in (more, *(after[k] for k in kept), *rows):  # a Loop gives each of its own
         results.append(inner.node("Identity", [value]))
@@ -59,7 +62,7 @@ def while_(scope: Scope, operator: Operator, _: str) -> list[str]:
     round_graph = helper.make_graph(inner.nodes, inner.graph.name, inputs, outputs)
     given = scope.node("Loop", ["", goes_on, *(before[k] for k in kept)], len(kept) + len(rows), body=round_graph)
     values = dict(zip([*kept, *lists], given, strict=True))
-    rounds = _rounds(scope, operator, inner.graph, scope.inner(condition).graph, _counters(scope, operator, inner))
+    rounds = _rounds(scope, operator, inner.graph, scope.inner(condition).graph, counters)
     for k in lists:
         if rounds is None or rounds != _length(scope, operator.inputs[k]):
             values[k] = _list(scope, before[k], values[k])
@@ -94,12 +97,13 @@ def _single(scope: Scope, condition: int, outputs: list[str]) -> str:
     return str(scope.node("Reshape", [outputs[0], scope.int64(np.zeros(0))]))
 
 
-def _without(nodes: list[object], start: str, wanted: set[str]) -> list[object]:
-    """Nodes without those that read a value, or what is computed from it, as far as nothing wanted comes of them."""
-    gone, kept = {start}, []
+def _without(nodes: list[Any], gone: set[str], wanted: set[str]) -> list[Any]:
+    """Nodes without those that read values, what lists were before, or what is computed from these, as far as nothing
+    wanted comes of them."""
+    kept = []
     for node in nodes:
-        if gone & {*node.input} and not wanted & {*node.output}:  # type: ignore[attr-defined]
-            gone |= {*node.output}  # type: ignore[attr-defined]
+        if gone & {*node.input} and not wanted & {*node.output}:
+            gone |= {*node.output}
         else:
             kept.append(node)
     return kept
@@ -125,7 +129,7 @@ def _rounds(
     """How often a loop runs whose condition is that counters are less than one and the same number."""
     numbers: set[_Number] = set()
     waiting = [condition.outputs[0]]
-    for _ in range(len(condition.operators) + 1):
+    for _ in range(limits.MAX_FOLLOWED):
         if not waiting:
             break
         maker = _maker(condition, waiting.pop())
@@ -150,7 +154,10 @@ def _rounds(
 
 def _number(scope: Scope, i: int) -> _Number:
     """What a tensor of one element holds, or which one it is, in another shape."""
-    while (maker := _maker(scope.graph, i)) is not None and maker.op in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"):
+    for _ in range(limits.MAX_FOLLOWED):
+        maker = _maker(scope.graph, i)
+        if maker is None or maker.op not in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS") or maker.inputs[0] < 0:
+            break
         i = maker.inputs[0]
     known = _known(scope.graph, i)
     return ("", known[0]) if known is not None and len(known) == 1 else ("tensor", i)
@@ -190,7 +197,7 @@ def _counters(scope: Scope, operator: Operator, inner: Scope) -> set[int]:
 
 
 def _maker(graph: Subgraph, i: int) -> Operator | None:
-    return next((operator for operator in graph.operators if i in operator.outputs), None)
+    return graph.makers.get(i)
 
 
 def _known(graph: Subgraph, i: int) -> list[int] | None:
@@ -203,9 +210,8 @@ def _known(graph: Subgraph, i: int) -> list[int] | None:
 def _count(graph: Subgraph, i: int, counters: set[int]) -> _Count | None:
     """A counter, with what is added to it, in any shape of one element."""
     more = 0
-    for _ in range(len(graph.operators) + 1):
-        if i in graph.inputs:
-            k = graph.inputs.index(i)
+    for _ in range(limits.MAX_FOLLOWED):
+        if (k := graph.places.get(i)) is not None:
             return _Count(k, more) if k in counters else None
         maker = _maker(graph, i)
         if maker is None or not maker.inputs or min(maker.inputs) < 0:
@@ -239,23 +245,15 @@ def _place(graph: Subgraph, i: int, rest: int, counters: set[int]) -> _Count | N
 
 def _row_written(graph: Subgraph, k: int, counters: set[int]) -> int | None:
     """The tensor, of one row, that a round of a loop writes into what it carries, at the place that its number says:
-    between the rows before and those behind, or over one that is there. None where it does anything else.
+    between the rows before and those behind. None where it does anything else.
     """
     carried, maker = graph.inputs[k], _maker(graph, graph.outputs[k])
     kind = graph.tensors[carried].kind
-    while maker is not None and maker.op == "CAST" and graph.tensors[maker.inputs[0]].kind == kind:
+    if maker is not None and maker.op == "CAST" and graph.tensors[maker.inputs[0]].kind == kind:
         maker = _maker(graph, maker.inputs[0])  # which changes nothing
-    reads = [operator for operator in graph.operators if carried in operator.inputs]
+    reads = graph.readers.get(carried, [])
     if maker is None or graph.outputs.count(carried) or graph.outputs.count(graph.outputs[k]) > 1:
         return None
-    if maker.op == "DYNAMIC_UPDATE_SLICE" and len(maker.inputs) == 3 and reads == [maker]:
-        list_, row, at = maker.inputs
-        place = _place(graph, at, 0, counters)
-        written = place is not None and place.more == 0 and list_ == carried and graph.tensors[row].shape[:1] == [1]
-        whole = (
-            graph.tensors[row].shape[1:] == graph.tensors[carried].shape[1:] and None not in graph.tensors[row].shape
-        )
-        return row if written and whole else None
     if maker.op != "CONCATENATION" or len(maker.inputs) != 3 or maker.options.get("axis", 0) != 0:
         return None
     if maker.options.get("fused_activation_function", 0):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -134,9 +135,11 @@ class Scope:
 
     def integers(self, i: int, what: str) -> list[int]:
         """A constant of integers, flat."""
+        if prod(n or 1 for n in self.tensor(i).shape) > limits.MAX_PORTS:
+            self.unsupported(f"its {what}, {self.tensor(i).where}, has shape {self.tensor(i).shape}: too many numbers")
         array = self.array(i, what)
-        if array.dtype.kind not in "iu" or array.size > limits.MAX_PORTS:
-            self.format_error(f"its {what}, {self.tensor(i).where}, holds {array.dtype}, expected a few integers")
+        if array.dtype.kind not in "iu":
+            self.format_error(f"its {what}, {self.tensor(i).where}, holds {array.dtype}, expected integers")
         return [int(n) for n in array.reshape(-1)]
 
     def value(self, i: int) -> str:

@@ -78,15 +78,15 @@ def _translate(scope: Scope, operator: Operator) -> None:
     for key, value in operator.options.items():
         if key and key not in row.reads and (not isinstance(value, (int, float)) or value != defaults[key]):
             operator.unsupported(f"{key}={value!r} is not supported")
-    start = len(scope.nodes)
+    start, n_states = len(scope.nodes), len(scope.program.states)
     module, _, name = row.handler.partition(".")
     values = getattr(_HANDLERS[module], name)(scope, operator, row.of)
     if values and len(values) != len(operator.outputs):
         operator.format_error(f"it has {len(operator.outputs)} outputs, expected {len(values)}")
-    _bind(scope, operator, values, start)
+    _bind(scope, operator, values, start, n_states)
 
 
-def _bind(scope: Scope, operator: Operator, values: list[str], start: int) -> None:
+def _bind(scope: Scope, operator: Operator, values: list[str], start: int, n_states: int) -> None:
     """Give what an operator has computed the names that the file has for it."""
     fresh = {value: node for node in scope.nodes[start:] for value in node.output}
     renamed: dict[str, str] = {}
@@ -102,7 +102,7 @@ def _bind(scope: Scope, operator: Operator, values: list[str], start: int) -> No
         node.name = renamed.get(node.name, node.name)
         gives = bool({*node.output} & {*renamed.values()})
         scope.program.where.setdefault(node.name, (operator, gives))
-    for state in scope.program.states:
+    for state in scope.program.states[n_states:]:
         state.output = renamed.get(state.output, state.output)
 
 
