@@ -509,6 +509,7 @@ REFUSED = {
         "GroupQueryAttention node 'it'.*this one is not computed",
         {},
     ),
+    "a missing input": (helper.make_node("FusedMatMul", ["x", ""], ["y"], "it", domain=RUNTIME), "lacks an input", {}),
     "inputs of a Concat": (one("QLinearConcat", "S Z x", "y", axis=1), "has 3 inputs, expected two, and three", LINE),
 }
 

@@ -73,7 +73,8 @@ def load(
     step, an input and an output of equal shape, of which the second depends on the first, become a state as well where
     their names say so (h_in and h_out, past.0 and present.0, state and stateN ..., or an input called hidden or cache
     of which one output alone has the shape), or elements are moved from the one to the other.
-    An input that is only used as sequence_lens is left out too: the length is given when the model is run.
+    An input that is only used as sequence_lens is left out too: the length is given when the model is run. So is one of
+    which a file makes masks, means or the last row of sequences: it is the number of timesteps (those so far).
     `graph.notes` list what was found.
 
     An input without a time axis, beside others that have one (a knob, a speaker), is a frame of every timestep, so that
@@ -96,7 +97,8 @@ def load(
 
     Warns:
         ModelWarning: the file holds a recurrence that an exporter cut off behind its first step, that starts anew in
-            each frame, or that starts anew in each call while other states go on.
+            each frame, or that starts anew in each call while other states go on; or it rounds to 8 bits by the range
+            of a whole sequence, which is not done.
 
     Raises:
         FormatError: the file is damaged, or its external data lies where it must not.

@@ -48,6 +48,9 @@ class Parts:
         return gives
 
     def put(self, proto: Any) -> None:
+        """Add a node as it is, with a name of its own."""
+        if not all(proto.input[:2]):
+            self.node.format_error(f"lacks an input; it has {self.given}")
         proto.name = f"{self.node.name}/{proto.op_type}_{len(self.nodes)}"
         proto.doc_string = part_of(self.node.proto)
         self.nodes.append(proto)
