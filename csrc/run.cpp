@@ -184,7 +184,8 @@ void run_abreast(Block b, const void* const* x, void* const* y) {
       const size_t width = b.value(v).width, step = b.abreast * b.stride(v);
       const float* from = b.row(v) + k * b.stride(v);
       float* to = static_cast<float*>(y[k * file.n_outputs + i]);
-      for (size_t t = 0; to && t < (b.value(v).once ? 1 : b.lengths[k]); ++t) copy_floats(to + t * width, from + t * step, width);
+      const size_t n = b.value(v).once && b.lengths[k] != 0 ? 1 : b.lengths[k];  // of no frames there is no result
+      for (size_t t = 0; to && t < n; ++t) copy_floats(to + t * width, from + t * step, width);
     }
 }
 

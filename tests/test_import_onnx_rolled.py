@@ -218,6 +218,19 @@ def test_a_first_copy_without_what_adds_zeros(starts, gemm, tmp_path):
     assert {"rnn", "state_write"} & set(ops(model))
 
 
+def test_a_first_copy_that_is_like_an_addend_and_like_the_sum(tmp_path):
+    """h R + (x W + b) as two Gemms, and x W + (b + 0) of the first copy as one, whose bias has become a row."""
+    f = File()
+    W, R, b = f.const(f.random(K, J)), f.const(f.random(J, J)), f.random(J)
+    row, bias, h, rows = f.const(b[None]), f.const(b), None, []
+    for t in range(N):
+        x = f.pick("Gather", "x", t)
+        gates = f.op("Gemm", x, W, row) if h is None else f.op("Gemm", h, R, f.op("Gemm", x, W, bias))
+        h = f.op("Tanh", gates)
+        rows.append(h)
+    assert ops(check(f.save(tmp_path / "m.onnx", [stacked(f, rows)]))) == ["rnn"]
+
+
 def test_a_first_copy_without_what_is_no_zeros(tmp_path):
     """Where h was other numbers, R h was left out by whoever wrote the net: it is carried beside h, from zeros."""
     f = File()

@@ -8,7 +8,7 @@ import pytest
 
 import undertow
 from decomposed import H, I, N, T, ops, rnn_body, sequence_agrees
-from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, onnxruntime, random, save, session_of
+from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, onnx, onnxruntime, random, save, session_of
 from tolerances import FLOAT32_PEER
 from undertow.errors import UnsupportedError
 from undertow.importers.onnx import load
@@ -74,6 +74,19 @@ def test_a_loop_that_picks_from_the_end(index, tmp_path, rng):
         X = random(rng, length, N, I)
         (expected,) = session_of(path).run(None, {"X": X})
         np.testing.assert_allclose(model.run(X[:, 0]), expected[:, 0], rtol=0, atol=FLOAT32_PEER)
+
+
+def test_a_factor_behind_a_loop_that_depends_on_the_length(tmp_path, rng):
+    """1 + T // 30, which is 1 for the lengths that are walked."""
+    pick = [node("Gather", "X i", "x", axis=0)]
+    path = loop_file(tmp_path, rng, pick, "count", {"thirty": np.array(30), "one": np.float32(1)}, COUNT)
+    model = onnx.load(path)
+    factor = [node("Div", "count thirty", "n"), node("Cast", "n", "f", to=1), node("Add", "f one", "factor")]
+    model.graph.node.extend([*factor, node("Mul", "Y factor", "Z")])
+    model.graph.output[0].name = "Z"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UnsupportedError, match="depends on a size that is open"):
+        undertow.load(path)
 
 
 def test_a_length_that_no_round_has(tmp_path, rng):

@@ -132,7 +132,7 @@ inline void exercise_sequence(const ut_model* model, const ut_info& info, size_t
 
 // Three sequences side by side, one of them empty, against each of them alone.
 inline void exercise_sequences(const ut_model* model, const ut_info& info, size_t max_bytes) {
-  const size_t n = info.block + 3, lengths[] = {n, n / 2, 0};
+  const size_t n = 5, lengths[] = {n, n / 2, 0};
   const size_t bytes = ut_sequences_bytes(model, 3, n), alone_bytes = ut_sequence_bytes(model, n);
   if (bytes == 0) {
     CHECK_INT(ut_sequences_bytes(model, 2, 1), 0);

@@ -93,6 +93,8 @@ class _Run(Context):
         self.known: dict[str, np.ndarray] = {}
         self.met: dict[tuple[int, int], tuple[OnnxNode, str, Any]] = {}
         self.n_run = 0
+        #: nodes of the graph itself so far, which are as many for all lengths, as rounds are not
+        self.place = 0
 
     def live(self) -> int:
         """Bytes that are held."""
@@ -115,6 +117,7 @@ class _Run(Context):
 
     def run(self, node: OnnxNode) -> None:
         self.n_run += 1
+        self.place += not self.depth
         self.effort.used += _EACH
         if self.n_run % _CHECKED == 0:  # rounds of a loop may be many
             self.effort.check()
@@ -142,7 +145,7 @@ class _Run(Context):
     def _note_met(self, node: OnnxNode, operands: Sequence[Operand]) -> None:
         for slot, (name, operand) in enumerate(zip(node.inputs, operands, strict=True)):
             if isinstance(operand, np.ndarray) and name not in self.constants:
-                self.met[self.n_run, slot] = node, name, summary(node, slot, operands)
+                self.met[self.place, slot] = node, name, summary(node, slot, operands)
 
     def _note_numbers(self, node: OnnxNode, known: Sequence[Operand], results: Sequence[Operand]) -> None:
         constants = [name in self.constants for name in node.inputs]

@@ -204,7 +204,8 @@ class Copies:
         if column.model is None or column.model.bodies:
             raise NoLoop
         column.slot = column.model.outputs.index(name)
-        makers = {t: maker for t in column.names if (maker := self._maker(column, t)) is not None}
+        later = [t for t in column.names if t or not self._may_lack(column)] or list(column.names)
+        makers = {t: maker for t in later if (maker := self._maker(column, t)) is not None}
         for i, used in enumerate(column.model.inputs):
             names = {t: maker.inputs[i] for t, maker in makers.items() if maker.inputs[i]}
             if len(names) != (len(makers) if used else 0):
@@ -261,9 +262,26 @@ class Copies:
         maker = self.given.producer.get(name) or self.given.origins.get(name)
         if maker is not None and alike(model, maker) and maker.outputs.index(name) == column.slot:
             return maker
-        if name not in self.given.constants and (t or model.op != "Add" or self.n == MIN_TRIPS):
+        if name not in self.given.constants and (t or not self._may_lack(column)):
             raise NoLoop
         return None
+
+    def _may_lack(self, column: Column) -> bool:
+        """Whether the first copy of a column may be one of two addends alone."""
+        return column.model is not None and column.model.op == "Add" and self.n > MIN_TRIPS
+
+    def _is_left_out(self, column: Column, maker: OnnxNode) -> bool:
+        """Whether a node that is like the sum is one of its addends in the first copy: it is made like that one, and
+        not of what the addends are made of.
+        """
+        if not self._may_lack(column):
+            return False
+        addends = [use for use in column.uses if isinstance(use, Column)]
+        if sum(self._is_copy(use, maker) for use in addends) != 1:
+            return False
+        peers = [self.given.producer.get(name) for name in maker.inputs]
+        pairs = zip(peers, column.uses, strict=True)
+        return any(p is not None and isinstance(use, Column) and not self._is_copy(use, p) for p, use in pairs)
 
     def _leave_out(self, column: Column, name: str) -> None:
         """Take the first copy of a sum for one of its two addends, where it is made like that one alone; the other has
@@ -295,7 +313,7 @@ class Copies:
             if pick != Pick(column.pick.source, column.pick.axis, t, column.pick.keeps):
                 raise NoLoop
             self.nodes[id(self.given.producer[name])] = self.given.producer[name]
-        elif (maker := self._maker(column, t)) is None:
+        elif (maker := self._maker(column, t)) is None or (not t and self._is_left_out(column, maker)):
             if name in self.given.constants:
                 self.folded.append((column, t))
             else:

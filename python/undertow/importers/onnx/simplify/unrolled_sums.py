@@ -24,7 +24,10 @@ def with_sums(given: Given) -> Given:
             continue
         a, b, c = node.inputs
         (result,) = node.outputs
-        product = given.fresh(f"{result}.product")
+        known, product = given.constants.get(c), given.fresh(f"{result}.product")
+        if known is not None and known.ndim == 2 and len(known) == 1:  # a row, as what was folded into it was
+            c = given.fresh(f"{result}.row")
+            given.constants[c] = known[0]
         sums[product] = result
         for op, inputs, output in (("MatMul", [a, b], product), ("Add", [product, c], result)):
             proto = helper.make_node(op, inputs, [output], name=node.name)
