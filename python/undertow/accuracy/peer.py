@@ -49,7 +49,7 @@ class OnnxRuntime:
         open_batch: the file leaves their number open.
         carries_state: the caller hands the state from call to call, one frame at a time.
         states: state input -> output that is its next value, as names say, or else as far as the shapes allow.
-        told: those of `states` that the file's names tell.
+        told: those of `states` that the file's names tell, or the caller. said: those of the caller.
         still: inputs without an axis of time beside others that have one: what stays the same in a sequence.
 
     Raises:
@@ -80,7 +80,7 @@ class OnnxRuntime:
         self._outputs = [o.name for o in self.session.get_outputs()]
         options = options or {}
         self._shapes = {name: list(shape) for name, shape in (options.get("shapes") or {}).items()}
-        self._pairs: dict[str, str] = dict(options.get("states") or {})
+        self.said: dict[str, str] = dict(options.get("states") or {})
         self._starts = {name: np.asarray(x) for name, x in (options.get("starts") or {}).items()}
         self._fixed = {
             name: np.asarray(x, self._dtype(name)) for name, x in (options.get("fixed") or {}).items()
@@ -96,7 +96,7 @@ class OnnxRuntime:
         self._start = [i.name for i in others if i.name not in self._lengths]
         shapes = {i.name: [o.name for o in self.session.get_outputs() if _fits(self._shape(i.name), o.shape)]
                   for i in self._inputs.values() if i.name not in self._fixed}  # fmt: skip
-        self.told = {**by_names(shapes), **self._pairs}
+        self.told = {**by_names(shapes), **self.said}
         self._match()
 
     def run(self, X: Mapping[str, np.ndarray]) -> Arrays:
@@ -289,7 +289,7 @@ class OnnxRuntime:
         # and more likely one that undertow does not give.
         outputs = sorted(self.session.get_outputs(), key=lambda o: o.name in self.model.outputs)
         partners = {
-            i: [self._pairs[i]] if i in self._pairs else [o.name for o in outputs if _fits(self._shape(i), o.shape)]
+            i: [self.said[i]] if i in self.said else [o.name for o in outputs if _fits(self._shape(i), o.shape)]
             for i in self._start
         }
         # What names say goes first, whatever agrees with the model.

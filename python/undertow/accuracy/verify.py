@@ -231,6 +231,7 @@ def _check_reading(model: Any, peer: OnnxRuntime, report: Report, rng: np.random
             report.checks.append(Check("states", Worst(np.inf, output)))
     for name, output in peer.states.items():
         how = "by their names" if name in peer.told else "by shapes alone, so nothing proves it"
+        how = "as was said" if name in peer.said else how
         report.notes.append(f"state {name!r} was fed with output {output!r}, {how}")
     report.notes += [note.removeprefix("warning: ") for note in model.graph.notes if note.startswith("warning: ")]
     for name, axis in peer.unvaried():

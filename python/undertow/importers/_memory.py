@@ -23,10 +23,11 @@ def cells_in_frames(graph: Graph) -> list[Node]:
     return [n for n in cells if len(n.inputs) == 1 or graph.shape(n.inputs[0])[0] > 1]
 
 
-def goes_through_rows(what: str) -> str:
-    """That a recurrence ends with each frame. what: that it is of, as a user knows it."""
+def goes_through_rows(what: str, pools: bool = False) -> str:
+    """That a recurrence ends with each frame. what: that it is of, as a user knows it. pools: frames are pooled."""
+    kept = "nothing but a pool" if pools else "nothing"
     return (
-        f"nothing is remembered from one frame to the next: {what} goes through the rows of each frame and starts anew "
+        f"{kept} is remembered from one frame to the next: {what} goes through the rows of each frame and starts anew "
         "in the next"
     )
 

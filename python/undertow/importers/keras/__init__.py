@@ -75,7 +75,8 @@ def load(
     except WeightsOnlyError:
         return state_dict.load(path)  # wires what is unambiguous, or says what to write
     except Error as error:
-        raise type(error)(f"{path}: {error}") from error.__cause__
+        public = next(kind for kind in type(error).__mro__ if kind.__module__ == Error.__module__)
+        raise public(f"{path}: {error}") from error.__cause__
 
 
 def _read(builder: KerasModel, file: KerasFile) -> tuple[Layer, list[tuple[str, Tensor]]]:

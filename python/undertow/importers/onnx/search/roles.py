@@ -88,7 +88,8 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
     if lost is None:
         cells = cells_in_frames(graph)
         loops = [node.where for node in flat(program.nodes) if is_loop(node, program.constants)]
-        if meant or remembers(graph):
+        pools = bool(imported.pooled) and graph.states.keys() <= imported.pooled
+        if meant or (remembers(graph) and not pools):
             return None
         if (node := program.written_out()) is not None:
             loops.append(f"{node.where}, of which each timestep has a copy that needs the one before,")
@@ -96,8 +97,13 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
             return _may_forget(program, imported)
         nodes = [node.where for node in program.nodes if node.op in RECURRENT] + loops
         cell = nodes[0] if nodes else f"{cells[0].op} {quoted(cells[0].name)}"
+        read = [(port, imported.reading.axes[port.name][0]) for port in program.inputs]
+        is_open = [f"axis {axis} of {quoted(port.name)}" for port, axis in read if axis in port.dynamic]
+        streamed = (
+            f"say so with time_axis=; as it was read, time is {is_open[0]}" if is_open else program.caller.streamed()
+        )
         return Warned(
-            f"{goes_through_rows(cell)}. If these are timesteps to be streamed, {program.caller.streamed()}",
+            f"{goes_through_rows(cell, pools)}. If these are timesteps to be streamed, {streamed}",
             time_to_stream(program),
             Advice("if a frame is a whole clip, say so", shapes=_declared(program)),
         )
