@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -172,11 +173,18 @@ class Model {
       if (states[i] && !holds(*states[i], ut_state(model_, i).size)) throw py::value_error("run_sequence: a state does not fit");
       start.push_back(states[i] ? static_cast<const float*>(states[i]->data()) : nullptr);
     }
-    std::vector<py::array> outputs = make_outputs(n_frames);
+    std::vector<py::array> outputs;
     std::vector<py::array_t<float>> finals;
     std::vector<void*> y;
     std::vector<float*> end;
-    for (py::array& output : outputs) y.push_back(output.mutable_data());
+    for (uint32_t i = 0; i < info_.n_outputs; ++i) {
+      const ut_tensor t = ut_output(model_, i);
+      std::vector<py::ssize_t> shape;
+      if (!t.once) shape.push_back(static_cast<py::ssize_t>(n_frames));
+      for (uint32_t k = 0; k < t.n_dims; ++k) shape.push_back(t.dims[k]);
+      outputs.emplace_back(t.dtype == UT_INT32 ? py::dtype::of<int32_t>() : py::dtype::of<float>(), shape);
+      y.push_back(outputs.back().mutable_data());
+    }
     for (uint32_t i = 0; i < info_.n_states; ++i) {
       const ut_tensor t = ut_state(model_, i);
       finals.emplace_back(std::vector<py::ssize_t>(t.dims, t.dims + t.n_dims));
@@ -197,35 +205,49 @@ class Model {
     return py::make_tuple(outputs, finals);
   }
 
-  // Of each sequence its inputs, the longest first; None where sequences of this model do not go side by side.
-  py::object run_sequences(const std::vector<std::vector<py::array>>& sequences, const std::vector<size_t>& lengths) const {
+  // Of each sequence its inputs and its outputs, the longest first; false where sequences of this model do not go side by
+  // side.
+  bool run_sequences(const std::vector<std::vector<py::array>>& sequences, const std::vector<size_t>& lengths,
+                     std::vector<std::vector<py::array>> outputs) const {
     const size_t bytes = lengths.empty() ? 0 : ut_sequences_bytes(model_, lengths.size(), lengths[0]);
-    if (bytes == 0) return py::none();
+    if (bytes == 0) return false;
     std::vector<const void*> x;
     std::vector<void*> y;
-    std::vector<std::vector<py::array>> outputs(lengths.size());
-    if (sequences.size() != lengths.size()) throw py::value_error("run_sequences: wrong number of sequences");
+    if (sequences.size() != lengths.size() || outputs.size() != lengths.size())
+      throw py::value_error("run_sequences: wrong number of sequences");
     for (size_t k = 0; k < lengths.size(); ++k) {
-      if (sequences[k].size() != info_.n_inputs || lengths[k] > lengths[k ? k - 1 : 0] || lengths[k] > SIZE_MAX >> 28)
-        throw py::value_error("run_sequences: wrong number of inputs or frames");
+      if (sequences[k].size() != info_.n_inputs || outputs[k].size() != info_.n_outputs || lengths[k] > lengths[k ? k - 1 : 0] ||
+          lengths[k] > SIZE_MAX >> 28)
+        throw py::value_error("run_sequences: wrong number of inputs, outputs or frames");
       for (uint32_t i = 0; i < info_.n_inputs; ++i) {
         if (!holds(sequences[k][i], lengths[k] * ut_input(model_, i).size))
           throw py::value_error("run_sequences: an input does not fit");
         x.push_back(sequences[k][i].data());
       }
-      outputs[k] = make_outputs(lengths[k]);
-      for (py::array& output : outputs[k]) y.push_back(output.mutable_data());
+      for (uint32_t i = 0; i < info_.n_outputs; ++i) {
+        const ut_tensor t = ut_output(model_, i);
+        if (!holds(outputs[k][i], t.once ? t.size : lengths[k] * t.size))
+          throw py::value_error("run_sequences: an output does not fit");
+        y.push_back(outputs[k][i].mutable_data());
+      }
     }
     Signals signals;
     ut_status status;
     {
       const py::gil_scoped_release release;
-      const Memory memory = aligned_memory(bytes);
-      status = ut_sequences_run(memory.get(), bytes, model_, lengths.size(), lengths.data(), x.data(), y.data(), Signals::look, &signals);
+      const std::unique_lock<std::mutex> kept(room_lock_, std::try_to_lock);
+      Memory own;
+      if (!kept.owns_lock() || bytes > kRoom) own = aligned_memory(bytes);
+      if (!own && room_bytes_ < bytes) {
+        room_ = aligned_memory(bytes);
+        room_bytes_ = bytes;
+      }
+      void* memory = own ? own.get() : room_.get();
+      status = ut_sequences_run(memory, bytes, model_, lengths.size(), lengths.data(), x.data(), y.data(), Signals::look, &signals);
     }
     if (status == UT_E_STOPPED) throw py::error_already_set();
     check(status, ut_error{});
-    return py::cast(outputs);
+    return true;
   }
 
   py::capsule capsule() const { return py::capsule(model_, "undertow.model.1"); }
@@ -235,25 +257,18 @@ class Model {
     return a.itemsize() == 4 && static_cast<size_t>(a.size()) == n && (a.flags() & py::array::c_style) != 0;
   }
 
-  // Arrays for the outputs of one sequence.
-  std::vector<py::array> make_outputs(size_t n_frames) const {
-    std::vector<py::array> outputs;
-    for (uint32_t i = 0; i < info_.n_outputs; ++i) {
-      const ut_tensor t = ut_output(model_, i);
-      std::vector<py::ssize_t> shape;
-      if (!t.once) shape.push_back(static_cast<py::ssize_t>(n_frames));
-      for (uint32_t k = 0; k < t.n_dims; ++k) shape.push_back(t.dims[k]);
-      outputs.emplace_back(t.dtype == UT_INT32 ? py::dtype::of<int32_t>() : py::dtype::of<float>(), shape);
-    }
-    return outputs;
-  }
-
   template <class F>
   py::list list(uint32_t n, const F& describe_one) const {
     py::list out;
     for (uint32_t i = 0; i < n; ++i) out.append(describe(describe_one(model_, i)));
     return out;
   }
+
+  // Memory of sequences side by side that one call leaves to the next, for the system takes a while to make as much anew.
+  static constexpr size_t kRoom = size_t{8} << 20;
+  mutable std::mutex room_lock_;
+  mutable Memory room_;
+  mutable size_t room_bytes_ = 0;
 
   Buffer view_;  // keeps a mapped file open
   Memory copy_, memory_;

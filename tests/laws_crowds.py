@@ -90,8 +90,12 @@ def abreast(case: Case, rng) -> None:
         got = {name: ys[k] for name, ys in case.named(many).items()}
         case.same(got, case.named(model.run(case.one(x))), f"sequence {k} of lengths {lengths}, {model.isa}")
     ordered = sorted(sequences, key=lambda x: -len(next(iter(x.values()))))
-    side_by_side = model._core.run_sequences([list(x.values()) for x in ordered], sorted(lengths, reverse=True))
-    case.notes["side by side" if side_by_side is not None else "one by one"] += 1
+    rooms = [
+        [np.empty(v.shape if v.once else (n, *v.shape), v.dtype) for v in model.outputs.values()]
+        for n in sorted(lengths, reverse=True)
+    ]
+    side_by_side = model._core.run_sequences([list(x.values()) for x in ordered], sorted(lengths, reverse=True), rooms)
+    case.notes["side by side" if side_by_side else "one by one"] += 1
 
 
 def team(case: Case, rng) -> None:

@@ -97,6 +97,16 @@ def of_two_layers() -> Model:
     return Model.from_graph(g)
 
 
+def rooms(model: Model, n: int):
+    return [np.zeros(v.shape if v.once else (n, *v.shape), np.float32) for v in model.outputs.values()]
+
+
+def goes_side_by_side(model: Model, items) -> bool:
+    return model._core.run_sequences(
+        [[x] for x in items], [len(x) for x in items], [rooms(model, len(x)) for x in items]
+    )
+
+
 @pytest.mark.parametrize("make", [whole, of_two_layers])
 @pytest.mark.parametrize("lengths", [[9] * 4, [9, 4, 2, 9, 1, 4], list(range(1, 60))])
 @pytest.mark.parametrize("threads", [1, 2])
@@ -105,8 +115,7 @@ def test_whole_sequences_go_side_by_side(make, lengths, threads):
     if threads > len(os.sched_getaffinity(0)):
         pytest.skip("needs two CPUs")
     items = sequences(model, lengths)
-    order = sorted(items, key=lambda x: -len(x))
-    assert model._core.run_sequences([[x] for x in order], [len(x) for x in order]) is not None
+    assert goes_side_by_side(model, sorted(items, key=lambda x: -len(x)))
     many, alone = model.run(items, threads=threads), [model.run(item) for item in items]
     for name in model.outputs if len(model.outputs) > 1 else [None]:
         for i, want in enumerate(alone):
@@ -122,7 +131,7 @@ def test_a_result_that_meets_every_timestep_is_computed_one_by_one():
     g.output("y", g.add("add", [x, end]))
     model = Model.from_graph(g)
     items = sequences(model, [5, 4, 4, 2])
-    assert model._core.run_sequences([[x] for x in items], [5, 4, 4, 2]) is None
+    assert not goes_side_by_side(model, items)
     assert same(model, model.run(items), [model.run(item) for item in items])
 
 
@@ -134,17 +143,30 @@ def test_more_threads_than_cpus():
 @pytest.mark.parametrize(
     ("lengths", "change", "message"),
     [
-        ([3, 5], lambda xs: [xs[1], xs[0]], "frames"),
-        ([5, 3], lambda xs: xs[:1], "number of sequences"),
-        ([5, 3], lambda xs: [xs[0], []], "inputs"),
-        ([5, 4], lambda xs: xs, "does not fit"),
-        ([5, 3], lambda xs: [[x.astype(np.float64) for x in one] for one in xs], "does not fit"),
+        ([3, 5], lambda xs, ys: (xs[::-1], ys[::-1]), "frames"),
+        ([5, 3], lambda xs, ys: (xs[:1], ys), "number of sequences"),
+        ([5, 3], lambda xs, ys: (xs, ys[:1]), "number of sequences"),
+        ([5, 3], lambda xs, ys: ([xs[0], []], ys), "inputs"),
+        ([5, 3], lambda xs, ys: (xs, [ys[0], []]), "outputs"),
+        ([5, 4], lambda xs, ys: (xs, ys), "an input does not fit"),
+        ([5, 3], lambda xs, ys: ([[x.astype(np.float64) for x in one] for one in xs], ys), "an input does not fit"),
+        ([5, 3], lambda xs, ys: (xs, [ys[0], [y[..., :1] for y in ys[1]]]), "an output does not fit"),
     ],
 )
-def test_nothing_beyond_an_array_is_read(lengths, change, message):
-    xs = [[np.zeros((5, 3), np.float32)], [np.zeros((3, 3), np.float32)]]
+def test_nothing_beyond_an_array_is_read_or_written(lengths, change, message):
+    model = of_two_layers()
+    xs = [[np.zeros((n, 3), np.float32)] for n in (5, 3)]
+    inputs, outputs = change(xs, [rooms(model, n) for n in (5, 3)])
     with pytest.raises(ValueError, match=message):
-        whole()._core.run_sequences(change(xs), lengths)
+        model._core.run_sequences(inputs, lengths, outputs)
+
+
+def test_an_output_that_may_not_be_written_is_refused():
+    model, xs = of_two_layers(), [[np.zeros((5, 3), np.float32)] for _ in range(2)]
+    ys = [rooms(model, 5), rooms(model, 5)]
+    ys[1][0].flags.writeable = False
+    with pytest.raises(ValueError, match="not writeable"):
+        model._core.run_sequences(xs, [5, 5], ys)
 
 
 def test_each_starts_from_the_state_that_is_given():

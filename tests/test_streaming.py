@@ -266,3 +266,16 @@ def test_a_register_read_after_its_write_gives_the_value_before():
     graph.output("before", graph.add("state_read", states=["sum.value"]))
     out = Model.from_graph(graph).run(np.arange(12, dtype=np.float32).reshape(4, 3))
     assert np.array_equal(out["before"], np.concatenate([np.ones((1, 3)), out["y"][:-1]]))
+
+
+def test_a_state_without_axes_is_given_back():
+    g = undertow.Graph("sum")
+    x, state = g.input("x", ()), g.state("sum.value", ())
+    y = g.add("add", [x, g.add("state_read", states=[state])])
+    g.add("state_write", [y], states=[state])
+    g.output("y", y)
+    model, X = undertow.Model.from_graph(g), np.arange(6, dtype=np.float32)
+    Y, ends = model.run_with_state(X[:3])
+    rest = model.run(X[3:], state=ends)
+    assert np.concatenate([Y, rest]).tobytes() == model.run(X).tobytes()
+    assert model.stream(state={"sum": np.float32(5)}).step(X[1]) == 6

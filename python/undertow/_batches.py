@@ -99,31 +99,39 @@ def through_a_pool(
 
 
 def side_by_side(
-    core: Any, items: Sequence[list[np.ndarray]], named: Callable[[list[Any]], Any], threads: int
-) -> list[Any]:
-    """`Model.run` of each whole sequence, some at a time; nothing where sequences of this model do not go so."""
+    model: Any, items: Sequence[list[np.ndarray]], named: Callable[[list[Any]], Any], is_array: bool, threads: int
+) -> Any:
+    """`Model.run` of whole sequences, some at a time: what `together` gives; None where sequences of this model do not
+    go so.
+    """
     if len(items) < _TOGETHER:
-        return []
+        return None
     lengths = [len(xs[0]) for xs in items]
     order = sorted(range(len(items)), key=lambda i: -lengths[i])
+    shapes = [lambda n, v=v: v.shape if v.once else (n, *v.shape) for v in model.outputs.values()]
+    dtypes = [v.dtype for v in model.outputs.values()]
+    if is_array:
+        whole = [np.empty((len(items), *of(lengths[0])), dtype) for of, dtype in zip(shapes, dtypes, strict=True)]
+        ys = [[y[i] for y in whole] for i in range(len(items))]
+    else:
+        ys = [[np.empty(of(n), dtype) for of, dtype in zip(shapes, dtypes, strict=True)] for n in lengths]
     n_tiles = max(-(-len(items) // _ABREAST), min(threads, len(items) // _TOGETHER))
+
+    def run(tile: np.ndarray) -> bool:
+        of_tile = [[items[i] for i in tile], [lengths[i] for i in tile], [ys[i] for i in tile]]
+        return bool(model._core.run_sequences(*of_tile))
+
     tiles = np.array_split(order, n_tiles)
-
-    def run(tile: np.ndarray) -> Any:
-        return core.run_sequences([items[i] for i in tile], [lengths[i] for i in tile])
-
     if threads > 1:
         with ThreadPoolExecutor(threads) as workers:
             done = list(workers.map(run, tiles))
     else:
         done = [run(tile) for tile in tiles]
-    if done[0] is None:  # as all
-        return []
-    results: list[Any] = [None] * len(items)
-    for tile, ys in zip(tiles, done, strict=True):
-        for i, of_one in zip(tile, ys, strict=True):
-            results[i] = named(of_one)
-    return results
+    if not all(done):
+        return None
+    if is_array:
+        return named(whole)
+    return together([named(of_one) for of_one in ys], False)
 
 
 def _put(rows: list[list[np.ndarray]], which: Sequence[int], begin: int, end: int, result: Any) -> None:

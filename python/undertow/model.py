@@ -322,7 +322,9 @@ class Model:
             if self.streamable:
                 results = _batches.through_a_pool(self, frames, self._by_name, threads)
             elif all(len(xs[0]) for xs in frames):
-                results = _batches.side_by_side(self._core, frames, self._by_name, threads)
+                whole = _batches.side_by_side(self, frames, self._by_name, is_array, threads)
+                if whole is not None:
+                    return whole
         if not results:
             lengths = length if isinstance(length, Sequence | np.ndarray) else [length] * len(items)
             if len(lengths) != len(items):

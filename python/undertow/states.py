@@ -111,7 +111,7 @@ def as_field(model: Any, field: str, value: Any) -> np.ndarray:
     shape = model.states[field].shape
     if array.shape != shape:
         raise ShapeError(f"state {field!r} has shape {shape}, got {array.shape}")
-    return np.ascontiguousarray(array, np.float32)
+    return np.asarray(array, np.float32, order="C")  # which leaves a state without axes without
 
 
 def expand(model: Any, state: Mapping[str, Any]) -> dict[str, np.ndarray]:
