@@ -25,6 +25,7 @@ SAMPLES = {
     "an ONNX operator": ("LpNormalization", r"\bLpNormalization\b", ()),
     "an operator of ONNX Runtime's": ("QGemm", r"\bQGemm\b", ()),
     "a layer of Keras": ("Cropping1D", r"\bCropping1D\b", ()),
+    "an operator of TensorFlow Lite": ("SVDF", r"\bSVDF\b", ()),
     "an importer": ("rnnoise", r"\brnnoise\b", ("examples/",)),
 }
 

@@ -142,7 +142,7 @@ class Driver(Walk):
 
 def _without_empty(node: OnnxNode, operands: list[Operand]) -> tuple[OnnxNode, list[Operand]]:
     """A Concat without what has no elements, as a Split leaves it."""
-    rank = next(len(o.shape) for o in operands if isinstance(o, Tensor))
+    rank = next((len(o.shape) for o in operands if isinstance(o, Tensor)), None)
     full = [i for i, o in enumerate(operands) if not (isinstance(o, np.ndarray) and o.size == 0 and o.ndim == rank)]
     if len(full) == len(operands):
         return node, operands

@@ -25,11 +25,10 @@ def _of(words: str) -> frozenset[str]:
 _BEFORE: tuple[Words, ...] = (
     ("past", "key", "values"), ("past",), ("in",), ("input",), ("prev",), ("previous",), ("old",), ("last",),
     ("init",), ("initial",), ("0",), ("t", "0"), ("tm", "1"), ("t", "minus", "1"), ("t",), ("pre",), ("before",),
-    ("i",),
 )  # fmt: skip
 _AFTER: tuple[Words, ...] = (
     ("present",), ("out",), ("output",), ("next",), ("new",), ("updated",), ("final",), ("n",), ("t", "1"), ("tp", "1"),
-    ("t", "plus", "1"), ("t",), ("1",), ("post",), ("cur",), ("current",), ("after",), ("update",), ("o",),
+    ("t", "plus", "1"), ("t",), ("1",), ("post",), ("cur",), ("current",), ("after",), ("update",),
 )  # fmt: skip
 #: those of them that say before and behind a step of frames too, whose in and out are what comes and goes
 _WHENS = _of("past prev previous old last before present next new update updated cur current after")
@@ -52,6 +51,8 @@ _ASIDE = _of(
     """embedding embeddings vector value values tensor node result cond condition context query key keys speaker
     style mask weight weights prob probs logits"""
 )
+#: what settings are called, where nothing else says that they come back
+_SETTINGS = _of("gain gains knob knobs control controls param params scale temperature")
 #: single letters that are a frame's, a counter's or a state's
 _LETTERS = frozenset("niouvyzt")
 
@@ -218,6 +219,15 @@ def is_aside(name: str) -> bool:
     return all(word in _FRAMES | _ASIDE | _LETTERS or word.isdigit() for word in _words(name))
 
 
+def stands_beside(name: str) -> bool:
+    """Whether a name says of something that it is a frame, or stands beside one.
+
+    >>> stands_beside("speaker_of_now"), stands_beside("mel"), stands_beside("level")
+    (True, True, False)
+    """
+    return is_aside(name) or bool((_ASIDE | _SETTINGS) & set(_words(name)))
+
+
 def same_state(name: str, output: str) -> bool:
     """Whether an input and an output are called the same, but for one word each that says before or behind a step."""
     return strength(name, output) >= Strength.ALIKE
@@ -259,12 +269,15 @@ def _stems(name: str, affixes: Iterable[Words]) -> dict[Words, Words]:
         for at in range(len(words) - len(affix) + 1):
             if words[at : at + len(affix)] == affix:
                 affix_of.setdefault((*words[:at], *words[at + len(affix) :]), affix)
+    ends = "o" if affixes is _AFTER else "i"
+    if len(words) > 1 and words[-1] == ends:  # h_i and h_o
+        affix_of.setdefault(words[:-1], (ends,))
     if len(words) > 1 and words[-1].isdigit():  # h and h2, h.1 and h.5: of one input and one output alone
         affix_of.setdefault(words[:-1], words[-1:])
     # hn, cn, hn0: what a recurrent layer ends with; hx and hy are torch's names, initial_h and Y_h those of ONNX
     at = len(words) - 1 - (len(words) > 1 and words[-1].isdigit())
-    ends = ("n", "hy", "cy") if affixes is _AFTER else ("hx", "cx")
-    if words and len(words[at]) == 2 and words[at].endswith(ends):
+    after = ("n", "hy", "cy") if affixes is _AFTER else ("hx", "cx")
+    if words and len(words[at]) == 2 and words[at].endswith(after):
         affix_of.setdefault((*words[:at], words[at][0], *words[at + 1 :]), (words[at][1],))
     elif affixes is _AFTER and words and len(words[at]) > 2 and words[at].endswith("n"):  # cachen, of cache or cache0
         affix_of.setdefault((*words[:at], words[at][:-1], *words[at + 1 :]), ("n",))
@@ -298,5 +311,6 @@ __all__ = [
     "is_time",
     "same_state",
     "say_when",
+    "stands_beside",
     "strength",
 ]

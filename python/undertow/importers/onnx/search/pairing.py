@@ -23,6 +23,7 @@ from .names import (
     is_state,
     is_time,
     say_when,
+    stands_beside,
     strength,
 )
 from .possible import Possible, Sizes, by_cells, returned_integers, sizes, values_of
@@ -389,7 +390,7 @@ def _may_be_state(possible: Possible, name: str) -> bool:
     """Whether an input that the only output could return may be its state: where it is called like no frame, and like
     nothing that stands beside one; or is called alike, y_in and y_out, beside another that is the frame.
     """
-    if is_before(name) or not is_aside(name):
+    if is_before(name) or not stands_beside(name):
         return True
     (output,) = possible.program.outputs
     beside = [port.name for port in possible.program.inputs if port.name != name]
