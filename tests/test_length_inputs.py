@@ -255,6 +255,22 @@ def test_other_integers_are_no_lengths(case, tmp_path, rng) -> None:
         undertow.load(path)
 
 
+@pytest.mark.parametrize("batch", [1, "N"])
+@pytest.mark.parametrize("op", ["Less", "Equal"])
+def test_a_level_that_a_frame_has_as_a_scale_is_no_length(op, batch, tmp_path, rng) -> None:
+    """k < level for each element k of a frame, or which one is the level: no mask over timesteps."""
+    nodes = [node("Unsqueeze", "n one", "level"), node(op, "places level", "m"), node("Cast", "m", "scale", to=FLOAT)]
+    nodes.append(node("Add", "x scale", "y"))
+    weights = {"places": np.arange(6)[None], "one": np.array([1])}
+    inputs = {"x": [batch, 6], "n": ([batch], INT64)}
+    path = save(graph_of(nodes, inputs, ["y"], weights), tmp_path)
+    try:
+        found = sorted(undertow.load(path).inputs)
+    except UnsupportedError as error:
+        found = "ids (integers)" in str(error) and ["n", "x"]
+    assert found == ["n", "x"]
+
+
 def test_with_a_bound_length_it_is_what_it_was_bound_to(tmp_path, rng) -> None:
     """Nothing is taken for granted of an input that the caller gives."""
     path = file_of(tmp_path, rng, CASES["the rows before it"], [1, "T", I], ([1], INT64))

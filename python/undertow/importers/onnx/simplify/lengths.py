@@ -71,8 +71,8 @@ class FullLengths:
                 continue
             times = [axis for axis in other.dynamic if other.dims[axis] != batch]
             fixed = uses.sizes & set(other.dims)
-            if len(times) != 1 and (times or len(fixed) != 1 or not isinstance(batch, str)):
-                continue  # of one call of fixed sizes, the caller may bind it
+            if len(times) != 1 and (times or len(fixed) != 1 or not isinstance(batch, str) or len(other.dims) < 3):
+                continue  # of one call of fixed sizes, the caller may bind it; of one frame it may be a scale
             self.names.append(port.name)
             shape = self._add("Shape", other.name)
             if times:
