@@ -84,8 +84,10 @@ def numbers_alone(case: Case, rng) -> None:
 
 
 def knows_lengths(case: Case) -> bool:
-    """Models that look ahead, and those with state registers, take whole sequences alone."""
-    return not case.latency and not any(node.op.startswith("state_") for node in case.lowered.nodes)
+    """Models that look ahead, that have state registers, or no masked layer, take whole sequences alone."""
+    nodes = case.lowered.nodes
+    masked = any(node.attrs.get("masked") for node in nodes)
+    return masked and not case.latency and not any(node.op.startswith("state_") for node in nodes)
 
 
 def padded(case: Case, rng) -> None:

@@ -203,7 +203,6 @@ def test_timesteps_of_several_in_a_frame():
         (lambda items: [items[0], items[1][:, :2], *items[2:]], undertow.ShapeError, r"^sequence 1: input must be"),
         (lambda items: [*items[:3], items[3].astype(float)], TypeError, r"^sequence 3: input must be float32"),
         (lambda items: np.stack(items).transpose(0, 2, 1), undertow.ShapeError, r"try np\.ascontiguousarray\(x\.T\)"),
-        (lambda items: [], TypeError, "must be a NumPy array"),
         (lambda items: [items[0].tolist()], TypeError, "must be a NumPy array"),
     ],
 )
@@ -220,3 +219,31 @@ def test_inputs_of_other_numbers_of_sequences():
         model.run({"x": x, "u": u})
     with pytest.raises(undertow.ShapeError, match="x: an array of sequences and u: one sequence"):
         model.run({"x": x, "u": u[0]})
+
+
+@pytest.mark.parametrize("make", [streaming, whole, ahead])
+def test_no_sequences(make):
+    model = make()
+    shapes = {name: (0, 5, *v.shape) for name, v in model.inputs.items()}
+    given = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    found = model.run(given if len(given) > 1 else next(iter(given.values())))
+    for name, v in model.outputs.items():
+        y = found[name] if len(model.outputs) > 1 else found
+        assert y.shape == (0, *(() if v.once else (5,)), *v.shape) and y.dtype == np.float32
+    if len(given) == 1:
+        assert model.run([]) == []
+
+
+def test_a_length_that_no_layer_heeds_is_refused():
+    X = np.zeros((4, 5, 3), np.float32)
+    for model in (streaming(), whole()):
+        with pytest.raises(undertow.UnsupportedError, match="has no layer with sequence lengths, so all frames"):
+            model.run(X, length=3)
+        model.run(X, length=5)
+    g = single(RNG, "gru", 3, 4, masked=True)
+    state = g.state("sum.value", (4,))
+    y = g.add("add", [g.add("state_read", states=[state]), next(iter(g.outputs.values()))])
+    g.add("state_write", [y], states=[state])
+    g.output("total", y)
+    with pytest.raises(undertow.UnsupportedError, match="goes on from frame to frame, as a mean does"):
+        Model.from_graph(g).run(X[0], length=3)

@@ -312,3 +312,75 @@ def test_a_mask_is_no_state(tmp_path):
     shape = ([1, H], BOOL)
     path = step(tmp_path, nodes, {"mask": shape}, {"rest": shape}, {"zeros": np.zeros((1, H), np.float32)})
     assert sorted(undertow.load(path).inputs) == ["mask", "x"]
+
+
+@pytest.mark.parametrize("pair", ["h h_out", "state new_state"])
+@pytest.mark.parametrize("names", ["x knobs -> y", "mic ref -> out", "audio cond -> out", "noisy far -> enhanced"])
+def test_frames_beside_a_recurrent_node_are_frames(names, pair, tmp_path):
+    """An output as large as the frame is made of it, where a GRU has the state and names say what the frame is."""
+    rng = np.random.default_rng(0)
+    (frame, beside), (y,) = (side.split() for side in names.split(" -> "))
+    state, returned = pair.split()
+    weights = {"W": random(rng, 1, 3 * H, 2 * H), "R": random(rng, 1, 3 * H, H), "first": np.array([1])}
+    nodes = [
+        node("Concat", f"{frame} {beside}", "both", axis=2),
+        helper.make_node("GRU", ["both", "W", "R", "", "", state], ["Y", returned], hidden_size=H),
+        node("Squeeze", "Y first", "rows"),
+        node("Mul", f"rows {frame}", y),
+    ]
+    shape = [1, 1, H]
+    inputs = {frame: shape, beside: shape, state: shape}
+    path = save(model_of(nodes, inputs, {y: shape, returned: shape}, weights), tmp_path)
+    model = undertow.load(path)
+    assert sorted(model.inputs) == sorted([frame, beside]) and list(model.states) == ["gru_1.h"]
+
+
+@pytest.mark.parametrize(
+    "names", ["input_1 input_2 -> output_1", "x x_1 -> y", "data data2 -> out", "frame context -> out"]
+)
+def test_a_cell_that_names_hide_is_asked_about(names, tmp_path):
+    """A GRU step under names of frames, of which the only output is the state."""
+    rng = np.random.default_rng(0)
+    (frame, state), (returned,) = (side.split() for side in names.split(" -> "))
+    weights = {"W": random(rng, 3 * H, H), "R": random(rng, 3 * H, H), "b": random(rng, 3 * H)}
+    weights |= {"one": np.float32(1), "parts": np.full(3, H)}
+    nodes = [
+        node("Gemm", f"{frame} W b", "a", transB=1),
+        node("Gemm", f"{state} R b", "q", transB=1),
+        node("Split", "a parts", "a_r a_z a_n", axis=1),
+        node("Split", "q parts", "q_r q_z q_n", axis=1),
+        *[n for k in "rz" for n in (node("Add", f"a_{k} q_{k}", f"s_{k}"), node("Sigmoid", f"s_{k}", k))],
+        node("Mul", "r q_n", "rq"),
+        node("Add", "a_n rq", "s_n"),
+        node("Tanh", "s_n", "n"),
+        node("Sub", "one z", "rest"),
+        node("Mul", "rest n", "new"),
+        node("Mul", f"z {state}", "kept"),
+        node("Add", "new kept", returned),
+    ]
+    path = save(model_of(nodes, {frame: [1, H], state: [1, H]}, {returned: [1, H]}, weights), tmp_path)
+    line = f"states={{{state!r}: {returned!r}}} as its cells say"
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"the file has LSTMs or GRUs|the only output could return"
+    ) as told:
+        undertow.load(path)
+    assert line in str(told.value) or f"states={{{state!r}: {returned!r}}} if that is so" in str(told.value)
+    assert [n.op for n in undertow.load(path, states={state: returned}).graph.nodes if n.states] == ["gru"]
+
+
+def test_names_that_cross_what_a_cell_holds_are_asked_about(tmp_path):
+    """h_out is the new c, and c_out the new h: names of outputs in the wrong order."""
+    rng = np.random.default_rng(0)
+    weights = {"W": random(rng, 4 * H, H), "R": random(rng, 4 * H, H), "b": random(rng, 4 * H), "parts": np.full(4, H)}
+    nodes = [
+        node("Gemm", "x W b", "a", transB=1),
+        *lstm_step("h", "c", "c_out", "h_out"),
+        node("Neg", "c_out", "y"),
+    ]
+    outputs = {name: [1, H] for name in ("y", "c_out", "h_out")}
+    path = save(model_of(nodes, {name: [1, H] for name in ("x", "h", "c")}, outputs, weights), tmp_path)
+    with pytest.raises(
+        undertow.UnsupportedError, match=r"states=\{'h': 'c_out', 'c': 'h_out'\} as its cells say; .* as the names do"
+    ):
+        undertow.load(path)
+    assert undertow.load(path, states={"h": "h_out", "c": "c_out"}).state_bytes

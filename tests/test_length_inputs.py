@@ -276,3 +276,13 @@ def test_with_a_bound_length_it_is_what_it_was_bound_to(tmp_path, rng) -> None:
     path = file_of(tmp_path, rng, CASES["the rows before it"], [1, "T", I], ([1], INT64))
     with pytest.raises(UnsupportedError, match=r"depends on|differs between timesteps"):
         undertow.load(path, fixed={"n": np.array([4])})
+
+
+def test_a_length_along_what_is_no_time_is_refused(tmp_path, rng) -> None:
+    """A mean of fixed size that is no stream: as one clip it would be that of the full length for ever."""
+    nodes = CASES["the mean"]
+    path = file_of(tmp_path, rng, nodes, ["N", 9, I], (["N"], INT64))
+    with pytest.raises(
+        UnsupportedError, match=r"'n' says how long sequences along axis 1 of 'x' are.*fixed=\{'n': array\}"
+    ):
+        undertow.load(path)

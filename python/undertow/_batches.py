@@ -47,7 +47,7 @@ def apart(X: Any, inputs: Mapping[str, Value], frames_in: int) -> tuple[list[Any
 def _kind(x: Any, value: Value, frames_in: int) -> str:
     rank = len(value.shape)
     least = rank if frames_in > 1 and value.shape[:1] == (frames_in,) else rank + 1  # which may be timesteps
-    if isinstance(x, (list, tuple)) and x and all(isinstance(one, np.ndarray) and one.ndim >= least for one in x):
+    if isinstance(x, (list, tuple)) and all(isinstance(one, np.ndarray) and one.ndim >= least for one in x):
         return "a list of sequences"
     if isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1 and x.size:
         return "a list of sequences"
@@ -70,6 +70,17 @@ def together(results: Sequence[Any], is_array: bool) -> Any:
     if isinstance(results[0], Mapping):
         return {name: together([result[name] for result in results], is_array) for name in results[0]}
     return np.stack(results) if is_array else list(results)
+
+
+def none(X: Any, outputs: Mapping[str, Value], is_array: bool) -> Any:
+    """What `Model.run` gives of no sequences."""
+    first = next(iter(X.values())) if isinstance(X, Mapping) else X
+    n_frames = first.shape[1] if is_array else 0
+    ys: dict[str, Any] = {}
+    for name, value in outputs.items():
+        frames = () if value.once else (n_frames,)
+        ys[name] = np.zeros((0, *frames, *value.shape), value.dtype) if is_array else []
+    return ys if len(ys) > 1 else next(iter(ys.values()))
 
 
 def through_a_pool(
@@ -141,4 +152,4 @@ def _put(rows: list[list[np.ndarray]], which: Sequence[int], begin: int, end: in
             target[begin:end] = y[place]
 
 
-__all__ = ["apart", "each", "side_by_side", "through_a_pool", "together"]
+__all__ = ["apart", "each", "none", "side_by_side", "through_a_pool", "together"]

@@ -21,6 +21,7 @@ from .errors import FormatError, ISAError, LimitError, ShapeError, UnsupportedEr
 from .inspect import describe
 from .ir import superframes
 from .ir.graph import Graph, State, Value
+from .ir.ops import OPS
 from .ir.origin import Origin
 from .passes.precisions import Precisions, with_weights
 from .passes.sparsify import with_blocks
@@ -315,6 +316,8 @@ class Model:
             outputs, _ = self.run_with_state(X, state=state, length=length)  # type: ignore[arg-type]
             return outputs
         items, is_array = sequences
+        if not items:
+            return _batches.none(X, self.outputs, is_array)
         results: list[Any] = []
         if state is None and length is None:
             checked = _batches.each(items, lambda item, _: self._frames(item))
@@ -345,10 +348,9 @@ class Model:
         length = T if length is None else index(length)
         if not 0 <= length <= T:
             raise ShapeError(f"length is {length}, expected 0 to {T} (the frames of X)")
-        if self.latency and length != T:
+        if length != T and (why := self._heeds_no_length()):
             raise UnsupportedError(
-                f"length is {length} of {T} frames, but {quoted(self.name)} looks {self.latency} frames ahead, into "
-                "what would be padding; run the frames before it alone"
+                f"length is {length} of {T} frames, but {quoted(self.name)} {why}; run the frames before it alone"
             )
         fields = expand(self, state or {})
         if self.streamable and length == T:
@@ -360,6 +362,17 @@ class Model:
             each = zip(ys, self.outputs.values(), strict=True)
             ys = [superframes.as_timesteps(y, value, self.frames_out) for y, value in each]
         return self._by_name(ys), final
+
+    def _heeds_no_length(self) -> str:
+        """Why frames behind a length would be more than padding; "" where they are that."""
+        if self.latency:
+            return f"looks {self.latency} frames ahead, into what would be padding"
+        nodes = self.graph.nodes
+        if not any(node.attrs.get("masked") for node in nodes):
+            return "has no layer with sequence lengths, so all frames would count"
+        if any(OPS[node.op].writes_register for node in nodes):
+            return "keeps what goes on from frame to frame, as a mean does, for which all frames would count"
+        return ""
 
     def _frames(self, X: Any) -> tuple[list[np.ndarray], bool]:
         """The frames of each input of one sequence, and whether they were given as timesteps."""

@@ -54,6 +54,8 @@ class StateView(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         fields = self._fields(key)
         arrays = [self._stream._get_state(self._index[f]) for f in fields]
+        for array in arrays:
+            array.flags.writeable = False  # a copy: what is written there would be lost
         if len(arrays) == 1:
             return arrays[0]
         letters = [f.rpartition(".")[2] for f in fields]

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from .file.read import node_types, read_model
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, longer, wired_shapes
 from .search.calls import check_calls
+from .search.possible import Possible
 from .search.roles import brought, forgets, unread
 from .simplify.budget import Effort
 from .simplify.ports import dims_of
@@ -41,6 +43,8 @@ __all__ = ["import_model", "load"]
 
 #: int32 and int64, as files have them
 _INTEGERS = (6, 7)
+#: other states that are tried, the walks of each, and the sigmoids of files that are worth it
+_OTHERS, _WALKS, _MOST_GATES = 6, 4, 64
 #: what part of the work of a load may go into advice, by what it is divided
 _ADVICE_SHARE = 4
 
@@ -197,7 +201,10 @@ class _Load:
             Error: with the advice that helps.
         """
         try:
-            return self._warned(_import(self.program, self.said))
+            imported = _import(self.program, self.said)
+            if self.said.states is None:
+                self._check_cells(imported)
+            return self._warned(imported)
         except (Error, Refusal) as error:
             refusal = error
         wired = self._wired()
@@ -235,6 +242,36 @@ class _Load:
         if imported.unrounded:
             warn(imported.graph, _unrounded(imported.unrounded))
         return imported.graph
+
+    def _check_cells(self, imported: Imported) -> None:
+        """Hold states that names tell, or that there are none, against the cells that other ones make of the file.
+
+        Raises:
+            UnsupportedError: others make LSTMs or GRUs of it, and these do not; with the line for either.
+        """
+        told = {pair.input: pair.output for pair in imported.pairs if pair.output}
+        gates = sum(node.op == "Sigmoid" for node in self.program.nodes)
+        if not gates or gates > _MOST_GATES or (told and not imported.reading.carried):
+            return
+        n_cells, effort = _gated(imported), self._effort()
+        for way in _other_ways(self.program, imported, told):
+            effort.max_walks = effort.n_walks + _WALKS
+            with suppress(Error, Refusal):
+                if _gated(self._again({"states": way}, effort)) > n_cells:
+                    break
+        else:
+            return
+        names = f"names say that the states are {told}" if told else "names say that there are none"
+        error = UnsupportedError(
+            f"cannot tell which inputs are states: {names}, and with others the file has LSTMs or GRUs"
+        )
+        asked = [
+            Advice("say it", " as its cells say", states=way),
+            Advice("say it", " as the names do" if told else " if there are none", states=told),
+        ]
+        lines = [self.said.caller.told(one, SIZES[0]) for one in asked]
+        error.args = ("; ".join([str(error), *lines]),)
+        raise error
 
     def _remembers(self, imported: Imported) -> bool:
         return remembers(imported.graph) and not forgets(self.program, imported, False)
@@ -307,6 +344,24 @@ class _Load:
                 raise UnsupportedError("this does not help")
 
         return helpful(advice, load, self.said.caller)
+
+
+def _gated(imported: Imported) -> int:
+    """How many LSTMs and GRUs go on from frame to frame."""
+    return sum(node.op in ("gru", "lstm") and bool(node.states) for node in imported.graph.nodes)
+
+
+def _other_ways(program: Program, imported: Imported, told: dict[str, str]) -> list[dict[str, str]]:
+    """Other states than those that are told: two of one shape the other way round; where there are none, each that an
+    output could return.
+    """
+    if not told:
+        no_state = not (remembers(imported.graph) or program.state_inputs)
+        fits = Possible(program).fits if no_state else {}
+        return [{name: output} for name, outputs in fits.items() for output in outputs][:_OTHERS]
+    dims = {port.name: port.dims for port in program.inputs}
+    pairs = [(a, b) for a, b in combinations(told, 2) if a in dims and b in dims and dims[a] == dims[b]]
+    return [{**told, a: told[b], b: told[a]} for a, b in pairs][:_OTHERS]
 
 
 def _check_axes(program: Program, given: int | Mapping[str, int | None] | None) -> None:

@@ -42,7 +42,7 @@ _FRAMES = _of(
     """x in out input output data frame frames audio wave waveform signal speech noisy clean enhanced mix sample
     samples spec spectrum spectrogram mag magnitude phase mel feat feats feature features image img obs
     observation action token tokens id ids text sequence seq src source wav pcm mic block chunk left right near
-    far real imag re im dec video noise ref reference lpb loopback echo sidechain pitch residual"""
+    far real imag re im dec video noise ref reference lpb loopback echo sidechain pitch residual skip"""
 )
 #: those of them that what a step takes is called, and what stands beside it is not
 _INPUTS = _of("x in input data frame frames audio wave signal obs observation token tokens id ids")
@@ -52,7 +52,10 @@ _ASIDE = _of(
     style mask weight weights prob probs logits"""
 )
 #: what settings are called, where nothing else says that they come back
-_SETTINGS = _of("gain gains knob knobs control controls param params scale temperature")
+_SETTINGS = _of(
+    """gain gains knob knobs control controls param params scale temperature goal goals command commands target
+    setpoint user item pos position measurement accel gyro sensor sensors"""
+)
 #: single letters that are a frame's, a counter's or a state's
 _LETTERS = frozenset("niouvyzt")
 
@@ -161,6 +164,19 @@ def is_frame(name: str) -> bool:
     words = set(_words(name))
     told = words if len(words) == 1 else words - {"in", "out", "input", "output"}
     return bool(_FRAMES & told) and not is_state(name)
+
+
+def is_no_memory(name: str) -> bool:
+    """Whether a name says that it is a frame's, or of what stands beside one; not as an exporter counts them, nor of
+    the step before.
+
+    >>> [is_no_memory(name) for name in ("mic", "knobs", "input_1", "x1", "prev_mask")]
+    [True, True, False, False, False]
+    """
+    words = set(_words(name))
+    told = is_frame(name) or bool(words & (_ASIDE | _SETTINGS))
+    counted = words & {"input", "output"} or any(word.isdigit() for word in words)
+    return told and not (counted or is_before(name) or is_state(name))
 
 
 def is_input(name: str) -> bool:
@@ -306,6 +322,7 @@ __all__ = [
     "is_frame",
     "is_input",
     "is_letter",
+    "is_no_memory",
     "is_no_time",
     "is_state",
     "is_time",

@@ -20,6 +20,7 @@ from .names import (
     is_frame,
     is_input,
     is_letter,
+    is_no_memory,
     is_state,
     is_time,
     say_when,
@@ -90,9 +91,16 @@ def candidates(program: Program) -> list[Pair]:
     if named:
         return _beside_names(possible, named)
     caches = possible.caches()
-    if len(fits) == len(program.inputs):
-        if known and len(fits) == 1:
+    if known and len(fits) == len(program.inputs) == 1:
+        return []
+    if known:  # a recurrent node has a state: what is called like a frame, or what stands beside one, is that
+        fits = {name: outputs for name, outputs in fits.items() if name in caches or not is_no_memory(name)}
+        if not fits:
+            _check_alike(possible, {})
+            _check_copies(possible, {})
+            _check_flags(possible, {})
             return []
+    if len(fits) == len(program.inputs):
         if len(caches) != len(fits) - 1:
             raise _ambiguous(possible, "every input could be a state")
         fits = caches
@@ -377,7 +385,8 @@ def _returned_alone(possible: Possible, named: dict[str, str]) -> list[Pair]:
     fits = possible.fits
     if not any(map(is_state, named)):
         called = [name for name in fits if is_state(name) and name not in named]
-        doubtful = called or ([] if named else [name for name in fits if _may_be_state(possible, name)])
+        told = named or possible.program.state_inputs
+        doubtful = called or ([] if told else [name for name in fits if _may_be_state(possible, name)])
         if doubtful:
             how = "is called like a state, and" if called else "is not called like a frame, and"
             why = f"input {doubtful[0]!r} {how} the only output could return it"

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ....errors import Error, FormatError, ShapeError, UnsupportedError
 from ....ir.compare import difference
-from ..advice import Refusal
+from ..advice import Advice, Refusal
 from ..driver import Driver
 from ..file import limits
 from ..frames.context import Forgets, Reading
@@ -107,6 +107,7 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                     wide = _search(variant, pairs, carried, True, exact, keep_states, failures)
                     imported = imported if wide is None or _is_wide(program, wide.reading) else wide
                 _check_called(program, imported)
+                _check_full(program, imported)
                 if given is None and not exact:
                     _check_remembers(program, imported)
                     check_rivals(program, imported)
@@ -126,6 +127,7 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                 if given is None:
                     pairing.check_starts(program)
                     _check_memoryless(program, failures)
+                _check_full(program, read)
                 return read
     if not failures:
         raise Refusal(UnsupportedError(_no_time(program)), [] if exact else sizes_to_fix(program))
@@ -179,6 +181,17 @@ def _check_called(program: Program, imported: Imported) -> None:
                 "walks it, as a layer does that was not told where the batch is (of torch, batch_first)"
             )
             raise Refusal(error, [[as_time({port.name: walked})]])
+
+
+def _check_full(program: Program, imported: Imported) -> None:
+    """Refuse lengths of sequences, which a stream knows, along an axis that is not time as the file was read."""
+    for name, (other, axis, shape) in program.full_lengths.items():
+        if imported.reading.clip or imported.reading.axes[other][0] != axis:
+            error = UnsupportedError(
+                f"input {name!r} says how long sequences along axis {axis} of {other!r} are, which is not time as the "
+                "file was read"
+            )
+            raise Refusal(error, [[Advice("where it stays the same, bind it", fixed={name: shape})]])
 
 
 def _check_remembers(program: Program, imported: Imported) -> None:

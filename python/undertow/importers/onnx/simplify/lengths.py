@@ -37,7 +37,7 @@ _CELLS = frozenset(("GRU", "LSTM", "RNN"))
 class FullLengths:
     """Which inputs are lengths, and the nodes by which they follow from sizes.
 
-    names: these inputs. nodes, constants: what computes them, under the inputs' names.
+    names: these inputs, and of which axis. nodes, constants: what computes them, under the inputs' names.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class FullLengths:
         sizes: Callable[[str], list[int | None] | None],
     ) -> None:
         self.onnx, self.opset = onnx, opset
-        self.names: list[str] = []
+        #: input -> (the other input, the axis of it whose size it is, the shape for one sequence)
+        self.names: dict[str, tuple[str, int, tuple[int, ...]]] = {}
+        self.last = ""
         self.nodes: list[OnnxNode] = []
         self.constants: dict[str, np.ndarray] = {}
         inputs = {port.name for port in ports}
@@ -73,7 +75,9 @@ class FullLengths:
             fixed = uses.sizes & set(other.dims)
             if len(times) != 1 and (times or len(fixed) != 1 or not isinstance(batch, str) or len(other.dims) < 3):
                 continue  # of one call of fixed sizes, the caller may bind it; of one frame it may be a scale
-            self.names.append(port.name)
+            axis = times[0] if times else other.dims.index(next(iter(fixed)))
+            self.names[port.name] = (other.name, axis, tuple(1 if isinstance(n, str) else n for n in port.dims))
+            self.last = port.name
             shape = self._add("Shape", other.name)
             if times:
                 length = self._add("Gather", shape, self._constant(times))
@@ -92,12 +96,12 @@ class FullLengths:
             return
 
     def _constant(self, numbers: Sequence[int]) -> str:
-        name = f"{self.names[-1]}/sizes_{len(self.constants)}"
+        name = f"{self.last}/sizes_{len(self.constants)}"
         self.constants[name] = np.array(numbers, np.int64)
         return name
 
     def _add(self, op: str, *inputs: str, gives: str = "", **attrs: Any) -> str:
-        gives = gives or f"{self.names[-1]}/{op}_{len(self.nodes)}"
+        gives = gives or f"{self.last}/{op}_{len(self.nodes)}"
         proto = self.onnx.helper.make_node(op, inputs, [gives], name=gives, **attrs)
         self.nodes.append(wrap(self.onnx, proto, self.opset))
         return gives

@@ -58,7 +58,7 @@ class Program:
     state_inputs: list[Port] = field(default_factory=list)
     length_inputs: list[str] = field(default_factory=list)
     #: inputs that say how long a sequence is, and follow from the size of another
-    full_lengths: list[str] = field(default_factory=list)
+    full_lengths: dict[str, tuple[str, int, tuple[int, ...]]] = field(default_factory=dict)
     effort: Effort = field(default_factory=Effort)
     #: output -> its shape as the file declares it, where it does
     declared: dict[str, list[int | str]] = field(default_factory=dict)
