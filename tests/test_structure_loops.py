@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import undertow
-from decomposed import H, I, N, T, ops, rnn_body, sequence_agrees
-from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, onnx, onnxruntime, random, save, session_of
+from decomposed import BODIES, H, I, N, T, ops, rnn_body, sequence_agrees
+from onnx_files import BOOL, FLOAT, INT64, graph_of, info, node, onnx, onnxruntime, random, save, session_of, stepped
 from tolerances import FLOAT32_PEER
 from undertow.errors import UnsupportedError
 from undertow.importers.onnx import load
@@ -211,3 +211,27 @@ def test_empty_rounds_are_counted(tmp_path, rng):
     path = save(graph_of(nodes, [info("X", ["T", N, I])], [info("Y", ["T", N, I])], weights), tmp_path)
     with pytest.raises(UnsupportedError, match="nodes after branches and loops"):
         load(path)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, op) in BODIES.items() if op])
+def test_a_loop_of_one_round_is_a_step(name, tmp_path, rng):
+    """What Keras makes of a layer of one timestep whose caller has the state."""
+    make, op = BODIES[name]
+    nodes, weights, states = make(rng)
+    body = graph_of(
+        [node("Gather", "X round", "x", axis=0), *nodes, node("Identity", "on", "on_next")],
+        [info("round", [], INT64), info("on", [], BOOL), *states],
+        [info("on_next", [], BOOL), *(f"{s}_next" for s in states)],
+        weights,
+    )
+    before, after = " ".join(states), " ".join(f"{s}_out" for s in states)
+    outside = [node("Loop", f"one true {before}", after, body=body), node("Neg", f"{states[0]}_out", "y")]
+    held = {"one": np.array(1), "true": np.array(True)}
+    inputs = {"X": [1, 1, I], **{s: [1, H] for s in states}}
+    path = save(graph_of(outside, inputs, {"y": [1, H], **{f"{s}_out": [1, H] for s in states}}, held), tmp_path)
+    model, X = undertow.load(path), random(rng, 7, 1, 1, I)
+    assert list(model.inputs) == ["X"] and [n.op for n in model.graph.nodes if n.states] == [op]
+    want = stepped(path, {"X": X}, {s: (f"{s}_out", (1, H)) for s in states})["y"]
+    stream = model.stream()
+    for x, y in zip(X, want, strict=True):
+        np.testing.assert_allclose(stream.step(x.reshape(model.inputs["X"].shape)), y[0], rtol=0, atol=FLOAT32_PEER)

@@ -146,6 +146,12 @@ def is_loop(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
     return node.op == "Scan" or (node.op == "Loop" and not node.bodies["body"].captures <= constants.keys())
 
 
+def _is_one_round(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> bool:
+    """Whether a Loop is sure to run once: that of a layer of one timestep, whose caller has its state."""
+    trips = constants.get(node.inputs[0]) if node.op == "Loop" else None
+    return trips is not None and trips.size == 1 and int(trips.reshape(())) == 1
+
+
 def make_program(
     model: Any,
     fixed: Mapping[str, Any] | None = None,
@@ -332,7 +338,7 @@ def _sort_inputs(program: Program) -> None:
             lengths |= {name for name in slots[4:5] if name}
             other |= {name for name in [*slots[:4], *slots[7:]] if name}
             continue
-        if is_loop(node, program.constants):
+        if is_loop(node, program.constants) and not _is_one_round(node, program.constants):
             carried = node.inputs[2:] if node.op == "Loop" else node.inputs[: -int(node.attrs["num_scan_inputs"])]
             starts |= set(carried) - {""}
             other |= node.uses - set(carried)
