@@ -54,7 +54,8 @@ def names(wheel):
 
 
 def test_size(wheel):
-    assert wheel.stat().st_size < 2_000_000
+    """The kernels of five instruction sets, in two modules (1.2 MB), and the package's text (0.8 MB)."""
+    assert wheel.stat().st_size < 2_300_000
 
 
 @pytest.mark.parametrize(
