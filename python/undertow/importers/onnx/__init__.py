@@ -352,14 +352,14 @@ def _gated(imported: Imported) -> int:
 
 
 def _other_ways(program: Program, imported: Imported, told: dict[str, str]) -> list[dict[str, str]]:
-    """Other states than those that are told: two of one shape the other way round; where there are none, each that an
-    output could return.
+    """Other states than those that are told: two of one shape, of which neither became a cell's, the other way round;
+    where there are none, each that an output could return.
     """
     if not told:
         no_state = not (remembers(imported.graph) or program.state_inputs)
         fits = Possible(program).fits if no_state else {}
         return [{name: output} for name, outputs in fits.items() for output in outputs][:_OTHERS]
-    dims = {port.name: port.dims for port in program.inputs}
+    dims = {port.name: port.dims for port in program.inputs if f"{port.name}.value" in imported.graph.states}
     pairs = [(a, b) for a, b in combinations(told, 2) if a in dims and b in dims and dims[a] == dims[b]]
     return [{**told, a: told[b], b: told[a]} for a, b in pairs][:_OTHERS]
 
