@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,31 @@ GOLDEN = Path(__file__).parent / "data" / "keras"
 
 def layer(cls: str, name: str, **config: Any) -> dict[str, Any]:
     return {"class_name": cls, "config": {"name": name, **config}}
+
+
+def with_swapped_types(source: Path, target: Path, chosen: Callable[[list[Any]], list[Any]] = list) -> Iterator[Path]:
+    """An archive again and again at `target`, each time one value of its configuration replaced by one of another type.
+
+    chosen: of all places in the configuration, those that are tried.
+    """
+
+    def places(value: Any, path: tuple[Any, ...] = ()) -> list[Any]:
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        return [p for k, v in inner for p in [(*path, k), *places(v, (*path, k))]]
+
+    with zipfile.ZipFile(source) as archive:
+        text, arrays = archive.read("config.json").decode(), archive.read("model.weights.h5")
+    for place in chosen(places(json.loads(text))):
+        for value in (None, -1, 2.5, "x", [], {}, [[[]]], True):
+            changed = json.loads(text)
+            inside = changed
+            for step in place[:-1]:
+                inside = inside[step]
+            inside[place[-1]] = value
+            with zipfile.ZipFile(target, "w") as archive:
+                archive.writestr("config.json", json.dumps(changed))
+                archive.writestr("model.weights.h5", arrays)
+            yield target
 
 
 def sequential(*layers: dict[str, Any], name: str = "sequential") -> dict[str, Any]:

@@ -384,3 +384,30 @@ def test_names_that_cross_what_a_cell_holds_are_asked_about(tmp_path):
     ):
         undertow.load(path)
     assert undertow.load(path, states={"h": "h_out", "c": "c_out"}).state_bytes
+
+
+@pytest.mark.parametrize("names", ["input_1 input_2 -> output_1", "x x_1 -> y", "in0 in1 -> out0", "0 1 -> 2"])
+@pytest.mark.parametrize("kind", ["shifted", "averaged"])
+def test_what_is_numbered_may_be_the_state_that_the_only_output_is(kind, names, tmp_path):
+    """Frames and states alike, as exporters number them: a window of frames, a mean that forgets."""
+    (frame, state), (returned,) = (side.split() for side in names.split(" -> "))
+    nodes = {
+        "shifted": [
+            node("Slice", f"{state} one_of two_of last_axis", "kept"),
+            node("Unsqueeze", f"{frame} last_axis", "new"),
+            node("Concat", "kept new", returned, axis=2),
+        ],
+        "averaged": [
+            node("Mul", f"{state} decay", "kept"),
+            node("Add", f"kept {frame}", returned),
+        ],
+    }[kind]
+    weights = {**NUMBERS, "one_of": np.array([1]), "two_of": np.array([2]), "last_axis": np.array([2])}
+    used = {name for n in nodes for name in n.input}
+    wide = [1, H, 2] if kind == "shifted" else [1, H]
+    weights = {name: array for name, array in weights.items() if name in used}
+    path = save(model_of(nodes, {frame: [1, H], state: wide}, {returned: wide}, weights), tmp_path)
+    with pytest.raises(undertow.UnsupportedError, match="the only output could return it") as told:
+        undertow.load(path)
+    assert f"states={{{state!r}: {returned!r}}}" in str(told.value)
+    assert undertow.load(path, states={state: returned}).state_bytes

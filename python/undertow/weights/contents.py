@@ -78,6 +78,20 @@ def bytes_of(file: BinaryIO) -> int:
     return size
 
 
+def read_within(path: str | os.PathLike[str], most: int) -> bytes:
+    """All of a file.
+
+    Raises:
+        UnsupportedError: it has more than `most` bytes.
+        OSError, FormatError: as `open_file`.
+    """
+    with open_file(path) as file:
+        size = bytes_of(file)
+        if size > most:
+            raise UnsupportedError(f"{path}: {size} bytes, at most {most} are read")
+        return file.read(size)
+
+
 def kind(head: bytes) -> str | None:
     """The container that begins with `head`, or None when nothing says it.
 

@@ -28,21 +28,19 @@ from .advice import SIZES, Advice, Caller, Refusal, helpful
 from .file.definitions import in_onnx
 from .file.floats import in_float32
 from .file.functions import expanded
-from .file.read import node_types, read_model
+from .file.read import node_types, read_model, require_onnx
 from .search import Imported, import_program
 from .search.baked_sizes import keeps_time, longer, wired_shapes
 from .search.calls import check_calls
 from .search.possible import Possible
 from .search.roles import brought, forgets, unread
 from .simplify.budget import Effort
-from .simplify.ports import dims_of
+from .simplify.ports import ID_TYPES, dims_of, dtype_of
 from .simplify.program import Program, make_program
 
 __all__ = ["import_model", "load"]
 
 
-#: int32 and int64, as files have them
-_INTEGERS = (6, 7)
 #: other states that are tried, the walks of each, and the sigmoids of files that are worth it
 _OTHERS, _WALKS, _MOST_GATES = 6, 4, 64
 #: what part of the work of a load may go into advice, by what it is divided
@@ -188,7 +186,7 @@ class _Load:
     def _sorts_lengths(self) -> bool:
         """Whether all that the file sorts is an input of integers, as pack_padded_sequence does with lengths."""
         nodes = self.model.graph.node
-        integers = {v.name for v in self.model.graph.input if v.type.tensor_type.elem_type in _INTEGERS}
+        integers = {v.name for v in self.model.graph.input if dtype_of(require_onnx(), v) in ID_TYPES}
         for node in nodes:  # in order
             if node.op_type in ("Cast", "Identity") and node.input[0] in integers:
                 integers.update(node.output)
@@ -201,10 +199,7 @@ class _Load:
             Error: with the advice that helps.
         """
         try:
-            imported = _import(self.program, self.said)
-            if self.said.states is None:
-                self._check_cells(imported)
-            return self._warned(imported)
+            return self._warned(_import(self.program, self.said))
         except (Error, Refusal) as error:
             refusal = error
         wired = self._wired()
@@ -222,7 +217,11 @@ class _Load:
         raise told
 
     def _warned(self, imported: Imported) -> Graph:
-        """The graph of what was imported; warns of what it does not remember, with what helps."""
+        """The graph of what was imported, held against what cells say; warns of what it does not remember, with what
+        helps.
+        """
+        if self.said.states is None:
+            self._check_cells(imported)
         meant = bool(self.shapes) or self.said.time_axis is not None
         warned = forgets(self.program, imported, meant)
         if warned is None and self.said.states is None:

@@ -26,7 +26,7 @@ from .handlers import deviations, shares
 from .handlers.row_by_row import by_rows
 from .operators import HANDLERS
 from .retry import Retry, TooLarge
-from .traits import EACH, MOVEMENT, traits, why_refused
+from .traits import MOVEMENT, traits, why_refused
 
 
 class Driver(Walk):
@@ -93,9 +93,8 @@ class Driver(Walk):
         try:
             return HANDLERS[node.op](self, node, operands)
         except Mixed:
-            if slots != [0] or not (traits(node.op).rows == EACH or traits(node.op).spreads == "elements.scaled"):
-                raise
-            if (result := self._beside_constants(node, operands)) is None:
+            result = self._beside_constants(node, operands) if slots == [0] and traits(node.op).alone else None
+            if result is None:
                 raise
             return [result]
 

@@ -66,6 +66,11 @@ class Operator:
     defined_in: str = ""
     refused: str = ""
 
+    @property
+    def alone(self) -> bool:
+        """Whether it computes each element from those in its place, and from constants, alone."""
+        return self.rows == EACH or self.spreads == "elements.scaled"
+
 
 _ROWS = (
     # -- activations and arithmetic of single elements

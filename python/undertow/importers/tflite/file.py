@@ -15,7 +15,7 @@ import numpy as np
 from ..._text import quoted, shown
 from ...budget import room, watch
 from ...errors import FormatError, UnsupportedError
-from ...weights.contents import bytes_of, open_file
+from ...weights.contents import read_within
 from ...weights.in_memory import as_path
 from . import limits
 from .flat import Flat, Table
@@ -164,11 +164,7 @@ def read(path: str | os.PathLike[str]) -> File:
         UnsupportedError: beyond a limit, or something in it that is not known.
     """
     path = as_path(path)
-    with open_file(path) as file:
-        size = bytes_of(file)
-        if size > limits.MAX_FILE_BYTES:
-            raise UnsupportedError(f"{path}: {size} bytes, at most {limits.MAX_FILE_BYTES} are read")
-        data = file.read(size)
+    data = read_within(path, limits.MAX_FILE_BYTES)
     where = shown(path.name)
     if data[4:8] != _MAGIC:
         raise FormatError(f"{where}: not a TensorFlow Lite file: bytes 4 to 7 are {data[4:8]!r}, expected {_MAGIC!r}")

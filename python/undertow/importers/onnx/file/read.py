@@ -15,7 +15,7 @@ from typing import Any
 from ...._text import cause, quoted, shown
 from ....budget import MEMORY, MEMORY_EACH, room
 from ....errors import FormatError, UnsupportedError
-from ....weights.contents import bytes_of, open_file
+from ....weights.contents import read_within
 from ....weights.in_memory import as_path, folder_of
 from ..traits import RUNTIME
 from . import limits
@@ -46,13 +46,9 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     """
     onnx = require_onnx()
     path = as_path(path)
-    with open_file(path) as file:
-        size = bytes_of(file)
-        if size > limits.MAX_FILE_BYTES:
-            raise UnsupportedError(f"{path}: {size} bytes, at most {limits.MAX_FILE_BYTES} are read")
-        data = file.read(size)
+    data = read_within(path, limits.MAX_FILE_BYTES)
     model = onnx.ModelProto()
-    most = min(MEMORY + MEMORY_EACH * size, limits.MAX_PARSED_BYTES)
+    most = min(MEMORY + MEMORY_EACH * len(data), limits.MAX_PARSED_BYTES)
     n_bytes = parsed_bytes(data, model.DESCRIPTOR, most)
     if n_bytes > most:
         raise UnsupportedError(

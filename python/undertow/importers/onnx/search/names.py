@@ -30,10 +30,9 @@ _AFTER: tuple[Words, ...] = (
     ("present",), ("out",), ("output",), ("next",), ("new",), ("updated",), ("final",), ("n",), ("t", "1"), ("tp", "1"),
     ("t", "plus", "1"), ("t",), ("1",), ("post",), ("cur",), ("current",), ("after",), ("update",),
 )  # fmt: skip
-#: those of them that say before and behind a step of frames too, whose in and out are what comes and goes
-_WHENS = _of("past prev previous old last before present next new update updated cur current after")
-#: those of them that say before
+#: those of them that say before a step of frames too, whose in and out are what comes and goes; and behind it
 _PAST_WORDS = _of("past prev previous old last before")
+_WHENS = _PAST_WORDS | _of("present next new update updated cur current after")
 #: those of them that go with a number alone, and with nothing
 _PAST, _PRESENT = _BEFORE[:2], _AFTER[:1]
 _PASTS, _PRESENTS = (("past",), ("prev",), ("previous",), ("old",)), (("present",), ("next",), ("new",), ("updated",))
@@ -101,10 +100,10 @@ def _numbered_alike(name: str, outputs: list[str]) -> list[str]:
 
 #: what names of axes say of time
 _TIMES = _of("time times timestep timesteps steps frame frames seq sequence length len t")
-#: what they say of a batch, and of that and frames
+#: what they say of a batch, and of frames
 _BATCHES = _of("batch batches bs")
-_NO_TIMES = _of(
-    """batch batches n bs height h width w freq freqs frequency frequencies mel mels bin bins band bands channel
+_NO_TIMES = _BATCHES | _of(
+    """n height h width w freq freqs frequency frequencies mel mels bin bins band bands channel
     channels c feature features feat feats dim hidden units"""
 )
 #: what names of states say by themselves
@@ -167,16 +166,16 @@ def is_frame(name: str) -> bool:
 
 
 def is_no_memory(name: str) -> bool:
-    """Whether a name says that it is a frame's, or of what stands beside one; not as an exporter counts them, nor of
-    the step before.
+    """Whether a name says that it is a frame's, or of what stands beside one, and not of the step before. Numbered
+    frames may be named by an exporter, which numbers states likewise.
 
-    >>> [is_no_memory(name) for name in ("mic", "knobs", "input_1", "x1", "prev_mask")]
-    [True, True, False, False, False]
+    >>> [is_no_memory(name) for name in ("mic", "input", "knob_1", "input_1", "prev_mask")]
+    [True, True, True, False, False]
     """
     words = set(_words(name))
-    told = is_frame(name) or bool(words & (_ASIDE | _SETTINGS))
-    counted = words & {"input", "output"} or any(word.isdigit() for word in words)
-    return told and not (counted or is_before(name) or is_state(name))
+    told = is_frame(name) or bool(words & _ASIDE)
+    numbered = any(word.isdigit() for word in words)
+    return bool(words & _SETTINGS or (told and not numbered)) and not (is_before(name) or is_state(name))
 
 
 def is_input(name: str) -> bool:
@@ -233,15 +232,6 @@ def is_aside(name: str) -> bool:
     (True, True, False)
     """
     return all(word in _FRAMES | _ASIDE | _LETTERS or word.isdigit() for word in _words(name))
-
-
-def stands_beside(name: str) -> bool:
-    """Whether a name says of something that it is a frame, or stands beside one.
-
-    >>> stands_beside("speaker_of_now"), stands_beside("mel"), stands_beside("level")
-    (True, True, False)
-    """
-    return is_aside(name) or bool((_ASIDE | _SETTINGS) & set(_words(name)))
 
 
 def same_state(name: str, output: str) -> bool:
@@ -328,6 +318,5 @@ __all__ = [
     "is_time",
     "same_state",
     "say_when",
-    "stands_beside",
     "strength",
 ]

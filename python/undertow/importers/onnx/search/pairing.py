@@ -24,7 +24,6 @@ from .names import (
     is_state,
     is_time,
     say_when,
-    stands_beside,
     strength,
 )
 from .possible import Possible, Sizes, by_cells, returned_integers, sizes, values_of
@@ -397,14 +396,14 @@ def _returned_alone(possible: Possible, named: dict[str, str]) -> list[Pair]:
 
 def _may_be_state(possible: Possible, name: str) -> bool:
     """Whether an input that the only output could return may be its state: where it is called like no frame, and like
-    nothing that stands beside one; or is called alike, y_in and y_out, beside another that is the frame.
+    nothing that stands beside one; or is called alike, mel_in and mel_out, beside another that is the frame.
     """
-    if is_before(name) or not stands_beside(name):
+    if not is_no_memory(name):
         return True
     (output,) = possible.program.outputs
     beside = [port.name for port in possible.program.inputs if port.name != name]
     alike = strength(name, output) > Strength.NONE
-    return alike and not is_input(name) and is_letter(name) and any(map(is_input, beside))
+    return alike and not is_input(name) and any(map(is_input, beside))
 
 
 def _ambiguous(

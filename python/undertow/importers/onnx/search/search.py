@@ -185,13 +185,14 @@ def _check_called(program: Program, imported: Imported) -> None:
 
 def _check_full(program: Program, imported: Imported) -> None:
     """Refuse lengths of sequences, which a stream knows, along an axis that is not time as the file was read."""
-    for name, (other, axis, shape) in program.full_lengths.items():
-        if imported.reading.clip or imported.reading.axes[other][0] != axis:
+    for name, length in program.full_lengths.items():
+        time, _ = imported.reading.axes.get(length.of, (None, None))
+        if imported.reading.clip or time != length.axis:
             error = UnsupportedError(
-                f"input {name!r} says how long sequences along axis {axis} of {other!r} are, which is not time as the "
-                "file was read"
+                f"input {name!r} says how long sequences along axis {length.axis} of {length.of!r} are, which is not "
+                "time as the file was read"
             )
-            raise Refusal(error, [[Advice("where it stays the same, bind it", fixed={name: shape})]])
+            raise Refusal(error, [[Advice("where it stays the same, bind it", fixed={name: length.shape})]])
 
 
 def _check_remembers(program: Program, imported: Imported) -> None:

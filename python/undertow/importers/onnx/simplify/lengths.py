@@ -9,6 +9,7 @@ An input that is nothing but sequence_lens of recurrent nodes stays: its value i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,8 @@ import numpy as np
 from ..file import limits
 from ..file.nodes import OnnxNode, wrap
 from ..traits import traits
-from .ports import Port
+from .ports import ID_TYPES, Port
 
-_INTEGERS = ("int32", "int64")
 #: what keeps lengths what they are, element by element or in another shape
 _KEEP = frozenset(
     [
@@ -32,6 +32,15 @@ _JOIN = frozenset(("Add", "Concat", "Where"))
 _COMPARE = frozenset(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"))
 _PICK = frozenset(("Gather", "GatherElements", "GatherND"))
 _CELLS = frozenset(("GRU", "LSTM", "RNN"))
+
+
+@dataclass(frozen=True)
+class FullLength:
+    """Whose size a length is, and the shape of its input for one sequence."""
+
+    of: str
+    axis: int
+    shape: tuple[int, ...]
 
 
 class FullLengths:
@@ -50,18 +59,16 @@ class FullLengths:
         sizes: Callable[[str], list[int | None] | None],
     ) -> None:
         self.onnx, self.opset = onnx, opset
-        #: input -> (the other input, the axis of it whose size it is, the shape for one sequence)
-        self.names: dict[str, tuple[str, int, tuple[int, ...]]] = {}
-        self.last = ""
+        self.names: dict[str, FullLength] = {}
         self.nodes: list[OnnxNode] = []
         self.constants: dict[str, np.ndarray] = {}
         inputs = {port.name for port in ports}
         for port in ports:
-            if port.dtype not in _INTEGERS or len(port.dims) > 2 or sum(n != 1 for n in port.dims) > 1:
+            if port.dtype not in ID_TYPES or len(port.dims) > 2 or sum(n != 1 for n in port.dims) > 1:
                 continue
             uses = _Uses(port.name, nodes, inputs - {port.name}, constants, sizes)
             if uses.are_of_lengths:
-                self._follow(port, [p for p in ports if p.dtype not in _INTEGERS and len(p.dims) > 1], uses)
+                self._follow(port, [p for p in ports if p.dtype not in ID_TYPES and len(p.dims) > 1], uses)
 
     def _follow(self, port: Port, others: list[Port], uses: _Uses) -> None:
         """Compute lengths from the size of the axis of another input that is open and not theirs; of an open batch of
@@ -76,35 +83,34 @@ class FullLengths:
             if len(times) != 1 and (times or len(fixed) != 1 or not isinstance(batch, str) or len(other.dims) < 3):
                 continue  # of one call of fixed sizes, the caller may bind it; of one frame it may be a scale
             axis = times[0] if times else other.dims.index(next(iter(fixed)))
-            self.names[port.name] = (other.name, axis, tuple(1 if isinstance(n, str) else n for n in port.dims))
-            self.last = port.name
-            shape = self._add("Shape", other.name)
-            if times:
-                length = self._add("Gather", shape, self._constant(times))
-            else:
-                length = self._add("Identity", self._constant([*fixed]))
-            if isinstance(batch, str):
-                rows = self._add("Gather", shape, self._constant([other.dims.index(batch)]))
-                length = self._add("Expand", length, rows)
-            elif batch > 1:
-                length = self._add("Expand", length, self._constant([batch]))
-            if port.dtype != "int64":
-                to = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))
-                length = self._add("Cast", length, to=to)
-            dims = [-1 if isinstance(n, str) else n for n in port.dims]
-            self._add("Reshape", length, self._constant(dims), gives=port.name)
+            one = tuple(1 if isinstance(n, str) else n for n in port.dims)
+            self.names[port.name] = FullLength(other.name, axis, one)
+            self._compute(port, other, batch, times, fixed)
             return
 
-    def _constant(self, numbers: Sequence[int]) -> str:
-        name = f"{self.last}/sizes_{len(self.constants)}"
-        self.constants[name] = np.array(numbers, np.int64)
-        return name
+    def _compute(self, port: Port, other: Port, batch: int | str, times: list[int], fixed: set[int]) -> None:
+        """The nodes that give a length in the place of its input: a size of the other one, for each item."""
 
-    def _add(self, op: str, *inputs: str, gives: str = "", **attrs: Any) -> str:
-        gives = gives or f"{self.last}/{op}_{len(self.nodes)}"
-        proto = self.onnx.helper.make_node(op, inputs, [gives], name=gives, **attrs)
-        self.nodes.append(wrap(self.onnx, proto, self.opset))
-        return gives
+        def constant(numbers: Sequence[int]) -> str:
+            name = f"{port.name}/sizes_{len(self.constants)}"
+            self.constants[name] = np.array(numbers, np.int64)
+            return name
+
+        def add(op: str, *inputs: str, gives: str = "", **attrs: Any) -> str:
+            gives = gives or f"{port.name}/{op}_{len(self.nodes)}"
+            proto = self.onnx.helper.make_node(op, inputs, [gives], name=gives, **attrs)
+            self.nodes.append(wrap(self.onnx, proto, self.opset))
+            return gives
+
+        shape = add("Shape", other.name)
+        length = add("Gather", shape, constant(times)) if times else add("Identity", constant([*fixed]))
+        if isinstance(batch, str):
+            length = add("Expand", length, add("Gather", shape, constant([other.dims.index(batch)])))
+        elif batch > 1:
+            length = add("Expand", length, constant([batch]))
+        if port.dtype != "int64":
+            length = add("Cast", length, to=self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype)))
+        add("Reshape", length, constant([-1 if isinstance(n, str) else n for n in port.dims]), gives=port.name)
 
 
 class _Uses:
@@ -175,4 +181,4 @@ def _is_one_less(node: OnnxNode, lengths: set[str], constants: Mapping[str, np.n
     return number is not None and number.size == 1 and int(number.reshape(())) == (1 if node.op == "Sub" else -1)
 
 
-__all__ = ["FullLengths"]
+__all__ = ["FullLength", "FullLengths"]

@@ -9,6 +9,9 @@ from typing import Any
 from ....errors import FormatError, ShapeError, UnsupportedError
 from ..file import limits
 
+#: types of inputs that hold ids
+ID_TYPES = ("int64", "int32")
+
 
 @dataclass
 class Port:

@@ -22,8 +22,8 @@ from ..traits import MOVEMENT, OPERATORS, RUNTIME, traits, why_refused
 from .budget import Effort
 from .fold import Evaluator
 from .ids import Ids
-from .lengths import FullLengths
-from .ports import Port, dims_of, dtype_of, override, port_of
+from .lengths import FullLength, FullLengths
+from .ports import ID_TYPES, Port, dims_of, dtype_of, override, port_of
 from .required_inputs import check_bound
 from .resolve import Resolver
 from .starts import computed_from, folded_products, of_one_place
@@ -32,8 +32,7 @@ from .unrolled_given import Given
 from .unrolled_sums import with_sums
 
 RECURRENT = ("RNN", "GRU", "LSTM")
-ID_TYPES = ("int64", "int32")
-#: the same as attributes have them
+#: types of ids, as attributes have them
 _INT32, _INT64 = 6, 7
 #: numbers that a float32 frame holds exactly
 NUMBER_TYPES = ("float32", "bool", "int8", "uint8", "int16", "uint16")
@@ -58,7 +57,7 @@ class Program:
     state_inputs: list[Port] = field(default_factory=list)
     length_inputs: list[str] = field(default_factory=list)
     #: inputs that say how long a sequence is, and follow from the size of another
-    full_lengths: dict[str, tuple[str, int, tuple[int, ...]]] = field(default_factory=dict)
+    full_lengths: dict[str, FullLength] = field(default_factory=dict)
     effort: Effort = field(default_factory=Effort)
     #: output -> its shape as the file declares it, where it does
     declared: dict[str, list[int | str]] = field(default_factory=dict)
@@ -173,25 +172,7 @@ def make_program(
     evaluator = Evaluator()
     opset = _opset(model)
     constants = {t.name: evaluator.to_array(t, t.name) for t in graph.initializer}
-    ports = [port_of(onnx, v, {*(fixed or {}), *(shapes or {})}) for v in graph.input if v.name not in constants]
-    known = {p.name for p in ports} | set(constants)
-    for option, given in (("fixed", fixed or {}), ("shapes", shapes or {})):
-        for name in given:
-            if name not in known:
-                raise ShapeError(f"{option}: the model has no input {name!r}; inputs: {[p.name for p in ports]}")
-    named: dict[str, int] = {}
-    for port in ports:
-        if shapes and port.name in shapes:
-            declared, port.dims = port.dims, override(port, list(shapes[port.name]))
-            pairs = zip(declared, port.dims, strict=False)
-            named.update({a: b for a, b in pairs if isinstance(a, str) and a and isinstance(b, int)})
-    for port in ports:  # an axis of the same name is of the same size; of an input that was given itself, it says so
-        if port.name not in (shapes or {}):
-            port.dims = [named.get(n, n) if isinstance(n, str) else n for n in port.dims]
-    for name, array in (fixed or {}).items():
-        constants[name] = _bind(name, array, ports, constants)
-    ports = [p for p in ports if p.name not in constants]
-
+    ports = _ports(onnx, graph, constants, fixed or {}, shapes or {})
     resolver = Resolver(evaluator, opset, constants)
     for port in ports:
         resolver.set_type(port.name, port.dtype, [n if isinstance(n, int) else None for n in port.dims])
@@ -234,12 +215,7 @@ def make_program(
     program.folded_products = folded_products(resolver, nodes, program.bound, program.picked)
     written = Given(nodes, dict(constants), resolver.sizes, outputs, evaluator, resolver.origins)
     with held:
-        new_nodes, left = rolled_up(written)
-        if left is not None or (new_nodes is nodes and written_out(written) is not None):
-            apart = with_sums(written)
-            others, rest = rolled_up(apart) if apart is not written else (nodes, left)
-            if rest is None and others is not apart.nodes:
-                new_nodes, left = others, rest
+        new_nodes, left = _rolled(written)
     if left is not None:
         program.written_out = lambda: left
     if new_nodes is not nodes:
@@ -249,6 +225,45 @@ def make_program(
             setattr(program.rolled, name, getattr(program, name))
     effort.used += evaluator.n_made
     return program
+
+
+def _ports(
+    onnx: Any,
+    graph: Any,
+    constants: dict[str, np.ndarray],
+    fixed: Mapping[str, Any],
+    shapes: Mapping[str, Iterable[int | None]],
+) -> list[Port]:
+    """The inputs that the caller does not bind; those that are bound become constants."""
+    ports = [port_of(onnx, v, {*fixed, *shapes}) for v in graph.input if v.name not in constants]
+    known = {p.name for p in ports} | set(constants)
+    for option, given in (("fixed", fixed), ("shapes", shapes)):
+        for name in given:
+            if name not in known:
+                raise ShapeError(f"{option}: the model has no input {name!r}; inputs: {[p.name for p in ports]}")
+    named: dict[str, int] = {}
+    for port in ports:
+        if port.name in shapes:
+            declared, port.dims = port.dims, override(port, list(shapes[port.name]))
+            pairs = zip(declared, port.dims, strict=False)
+            named.update({a: b for a, b in pairs if isinstance(a, str) and a and isinstance(b, int)})
+    for port in ports:  # an axis of the same name is of the same size; of an input that was given itself, it says so
+        if port.name not in shapes:
+            port.dims = [named.get(n, n) if isinstance(n, str) else n for n in port.dims]
+    for name, array in fixed.items():
+        constants[name] = _bind(name, array, ports, constants)
+    return [p for p in ports if p.name not in constants]
+
+
+def _rolled(written: Given) -> tuple[list[OnnxNode], OnnxNode | None]:
+    """The nodes with written out loops rolled up, Gemms taken apart where that helps; a node of one that is left."""
+    nodes, left = rolled_up(written)
+    if left is not None or (nodes is written.nodes and written_out(written) is not None):
+        apart = with_sums(written)
+        others, rest = rolled_up(apart) if apart is not written else (written.nodes, left)
+        if rest is None and others is not apart.nodes:
+            return others, rest
+    return nodes, left
 
 
 def _opset(model: Any) -> int:
