@@ -78,16 +78,16 @@ def test_the_bits_of_each_alone(make, lengths):
 
 
 def of_two_layers() -> Model:
-    """A convolution and two layers both ways, of which the last timestep counts."""
+    """A convolution and two layers both ways that start from numbers of their own; of them the last timestep counts."""
     g = Graph("both")
     x = g.input("x", 3)
     window = g.add("window", [x], attrs={"taps": (-1, 0, 1)})
     y = g.add("reshape", [window], attrs={"shape": (9,)})
-    for layer, n_in in (("a", 9), ("b", 10)):
+    for layer, n_in, n in (("a", 9, 5), ("b", 10, 16)):
         ways = []
         for way in ("forwards", "backwards"):
-            cell = single(RNG, "gru", n_in, 5, reverse=way == "backwards").nodes[0]
-            state = g.state(f"{layer}_{way}.h", (5,))
+            cell = single(RNG, "gru", n_in, n, reverse=way == "backwards").nodes[0]
+            state = g.state(f"{layer}_{way}.h", (n,), weights(n))
             name = f"{layer}_{way}"
             ways.append(g.add("gru", [y], name=name, weights=cell.weights, attrs=cell.attrs, states=[state]))
         y = g.add("concat", ways)

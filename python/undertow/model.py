@@ -303,7 +303,8 @@ class Model:
 
         Raises:
             ShapeError, TypeError: X does not fit.
-            UnsupportedError: a length below T for a model that looks ahead.
+            UnsupportedError: a length below T for a model that has no layer with sequence lengths, that looks ahead, or
+                that keeps what goes on from frame to frame (a mean so far).
             ValueError: threads is out of range; at most as many threads as CPUs that this process may use.
 
         >>> model.run(X).shape                                # doctest: +SKIP
