@@ -107,11 +107,14 @@ size_t batch_bytes(const ut_model& m, size_t rows) {
 }
 
 // Whether whole sequences of a model can go side by side: not of one that is streamed, which has batches, nor where a result
-// of a sequence goes into each of its timesteps, or a layer has rows or a gate of its own.
+// of a sequence goes into each of its timesteps, a layer has rows or a gate of its own, or a register is of no loop.
 bool goes_abreast(const ut_model& m) {
   if (m.measures.streamable) return false;
+  uint32_t loop_end = 0;
   for (uint32_t i = 0; i < m.file.n_nodes; ++i) {
     const OpPlan& op = m.ops[i];
+    if (op.loop_end != 0) loop_end = op.loop_end;
+    if (op.type->is(kRegister) && i >= loop_end) return false;
     if (op.gate != 0 || (op.type->is(kRowsInside) && !op.forgets)) return false;
     const bool once = op.n_outputs != 0 && m.values[op.output].once;
     bool fixed = op.run && once;

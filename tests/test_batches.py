@@ -234,6 +234,27 @@ def test_no_sequences(make):
         assert model.run([]) == []
 
 
+@pytest.mark.parametrize("order", ["write", "read, write, read", "write, read"])
+def test_registers_of_no_loop(order):
+    """A register that is read behind its last write, if at all: there is no loop to keep its rows apart."""
+    g = Graph(order)
+    x = g.input("x", 3)
+    held = g.state("held", (3,), np.float32([1, 2, 3]))
+    reads = []
+    for word in order.split(", "):
+        if word == "read":
+            reads.append(g.add("state_read", states=[held]))
+        else:
+            g.add("state_write", [g.add("add", [x, *reads[:1]]) if reads else x], states=[held])
+    back = g.add("flip", [x])
+    for i, value in enumerate([*reads, back]):
+        g.output(f"y{i}", g.add("add", [value, x]))
+    model = Model.from_graph(g)
+    assert not model.streamable
+    X = sequences(model, (7, 3, 5, 1))
+    assert same(model, model.run(X), [model.run(x) for x in X])
+
+
 def test_a_length_that_no_layer_heeds_is_refused():
     X = np.zeros((4, 5, 3), np.float32)
     for model in (streaming(), whole()):
