@@ -162,6 +162,7 @@ void fill_info(const ut_model& m, ut_info* info) {
   info->version = m.file.version;
   info->frames_in = m.file.frames_in;
   info->frames_out = m.file.frames_out;
+  info->sample_rate = m.file.sample_rate;
 }
 
 void clear(ut_error* err) {

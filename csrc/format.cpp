@@ -8,9 +8,9 @@ namespace undertow {
 namespace {
 
 constexpr uint8_t kMagic[8] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n'};
-constexpr uint32_t kFormatVersions = 2;  // 1 to this
+constexpr uint32_t kFormatVersions = 3;  // 1 to this
 constexpr size_t kHeaderBytes = 64;
-constexpr size_t kMetadataOffset = 24, kCrcOffset = 28, kFramesOffset = 48;
+constexpr size_t kMetadataOffset = 24, kCrcOffset = 28, kFramesOffset = 48, kRateOffset = 56;
 
 // Words per record.
 constexpr size_t kCountWords = 8, kTitleWords = 4, kTensorWords = 6, kValueWords = 13, kStateWords = 12, kOutputWords = 3,
@@ -196,7 +196,8 @@ ut_status File::check_header(size_t n, ut_error* err) {
   uint32_t crc = crc32(0, bytes, kCrcOffset);
   crc = crc32(crc, bytes + kCrcOffset + 4, metadata_end_ - kCrcOffset - 4);
   if (crc != u32_at(bytes + kCrcOffset)) return Message(err, UT_E_FORMAT, kCrcOffset) << "metadata is damaged (CRC-32)";
-  if (u32_at(bytes + 12) != 0 || (version == 1 && u64_at(bytes + kFramesOffset) != 0) || u64_at(bytes + 56) != 0)
+  if (u32_at(bytes + 12) != 0 || (version == 1 && u64_at(bytes + kFramesOffset) != 0) ||
+      (version < 3 && u32_at(bytes + kRateOffset) != 0) || u32_at(bytes + kRateOffset + 4) != 0)
     return Message(err, UT_E_FORMAT, 12) << "reserved header fields are not zero";
   if (version > 1) {
     frames_in = u32_at(bytes + kFramesOffset), frames_out = u32_at(bytes + kFramesOffset + 4);
@@ -205,6 +206,7 @@ ut_status File::check_header(size_t n, ut_error* err) {
       return Message(err, UT_E_FORMAT, kFramesOffset) << "frames of " << frames_in << " timesteps, " << frames_out
                                                       << " out, expected 1 to 2^24 of each";
   }
+  sample_rate = u32_at(bytes + kRateOffset);
   hash = bytes + 32;
   return UT_OK;
 }

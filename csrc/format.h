@@ -90,6 +90,7 @@ struct File {
   uint64_t n_bytes = 0;
   uint32_t version = 0;
   uint32_t frames_in = 1, frames_out = 1;  // timesteps in one frame of the inputs, and of the outputs
+  uint32_t sample_rate = 0;  // of sound, Hz; 0: not said
   const uint8_t* hash = nullptr;  // 16 bytes
   ut_string name = {nullptr, 0}, source = {nullptr, 0};
   uint32_t n_tensors = 0, n_values = 0, n_states = 0, n_inputs = 0, n_outputs = 0, n_nodes = 0;

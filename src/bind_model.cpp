@@ -151,6 +151,7 @@ class Model {
     d["version"] = info_.version;
     d["frames_in"] = info_.frames_in;
     d["frames_out"] = info_.frames_out;
+    d["sample_rate"] = info_.sample_rate;
     return d;
   }
 

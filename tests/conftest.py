@@ -57,6 +57,19 @@ def models_dir():
 
 
 @pytest.fixture
+def cli(capsys):
+    """The command line with these arguments: its exit code, what it printed, and its errors."""
+    from undertow.cli import main
+
+    def run(*argv):
+        code = main([str(a) for a in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(7)
 

@@ -3,53 +3,22 @@
 
 import io
 import sys
-import wave
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 import undertow
+from sounds import detect, detector, failed, noise, save, written_out
 from tolerances import FLOAT32_MODEL, VERIFY_DEFAULT
 from undertow import audio
-from undertow.cli import main
 from undertow.cli._common import Progress
 from undertow.ir.graph import Graph
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
-RNG = np.random.default_rng(31)
+RNG = np.random.default_rng(32)
 SHAPES = [(512, 64, None), (4, 0, None), (4, 3, 4), (4, 3, 2), (1, 5, 1), (4, 0, 1), (3, 2, 5), (2, 0, 7), (5, 4, 11)]
-
-
-def written_out(samples, frame, context, hop, pad):
-    """The rule of `frames`, sample by sample: at(i) is 0 before the sound and behind it."""
-    found, k = [], 0
-    while k * hop < len(samples):
-        whole = k * hop + frame <= len(samples)
-        # A frame that is filled up is the last: another one would hold nothing new.
-        if whole or (pad and not (k and hop <= frame and (k - 1) * hop + frame >= len(samples))):
-            places = range(k * hop - context, k * hop + frame)
-            found.append([samples[i] if 0 <= i < len(samples) else 0.0 for i in places])
-        k += 1
-    return np.array(found, np.float32).reshape(-1, context + frame)
-
-
-def noise(*shape):
-    return RNG.normal(size=shape, scale=0.2).astype(np.float32)
-
-
-def save(path, samples, rate=8000):
-    """A 16-bit WAV; gives the samples as they lie in it."""
-    samples = np.asarray(samples, np.float64)
-    samples = samples[:, None] if samples.ndim == 1 else samples
-    whole = np.rint(samples * 32768).astype("<i2")
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(samples.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(whole.tobytes())
-    return (whole / 32768).astype(np.float32)
 
 
 # -- frames ----------------------------------------------------------------------------------------------------------
@@ -223,46 +192,6 @@ def test_a_rate_out_of_all_measure_is_refused():
 
 
 # -- the command line ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*argv):
-        code = main([str(a) for a in argv])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def failed(result, code, *words):
-    got, _, err = result
-    assert got == code, err
-    assert len(err.strip().splitlines()) == 1, err
-    for word in words:
-        assert word in err, err
-
-
-W, R, HEAD = noise(5, 12), noise(5, 5), noise(8, 5)
-
-
-def detector(folder, n_out=8):
-    """Twelve samples a frame to an RNN and `n_out` numbers."""
-    g = Graph("detector")
-    x, h = g.input("sound", (12,)), g.state("rnn.h", (5,))
-    y = g.add("rnn", [x], name="rnn", weights={"W": W[None], "R": R[None]}, states=[h])
-    g.output("y", g.add("dense", [y], name="head", weights={"W": HEAD[:n_out]}))
-    undertow.Model.from_graph(g).save(folder / "detector.tow")
-    return folder / "detector.tow"
-
-
-def detect(X, n_out=8):
-    h, rows, states = np.zeros(5), [], []
-    for x in X.astype(np.float64):
-        h = np.tanh(W @ x + R @ h)
-        states.append(h)
-        rows.append(HEAD[:n_out] @ h)
-    return np.array(rows), np.array(states)
 
 
 def test_frames_with_context_from_a_file(cli, tmp_path):

@@ -108,7 +108,7 @@ FLOORS = [
 #: room of several floors -> these
 INNER_FLOORS = {
     "importers": [
-        {"_blocks", "_memory", "state_dict_modules"},
+        {"_blocks", "_memory", "_rates", "state_dict_modules"},
         {"nam_wavenet", "state_dict"},
         {"nam", "onnx", "rnnoise"},
         {"keras", "rtneural", "tflite", "torch"},

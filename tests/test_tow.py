@@ -135,8 +135,8 @@ def test_flips_behind_a_right_checksum_are_refused_or_harmless(precision):
 
 def test_newer_version_is_refused():
     blob = bytearray(small())
-    blob[8] = 3
-    with pytest.raises(undertow.FormatError, match="format version 3, this library reads versions 1 to 2"):
+    blob[8] = 4
+    with pytest.raises(undertow.FormatError, match="format version 4, this library reads versions 1 to 3"):
         Model(blob)
 
 

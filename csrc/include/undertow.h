@@ -91,6 +91,7 @@ typedef struct ut_info {
   uint32_t version;        /* of the file's format                                                      */
   uint32_t frames_in;      /* see below                                                                 */
   uint32_t frames_out;
+  uint32_t sample_rate;    /* of the sound that the model hears, Hz; 0: the file does not say          */
 } ut_info;
 
 /* ut_info.frames_in, frames_out - how many timesteps of a sequence one frame of the inputs holds, and how many one of the

@@ -17,11 +17,19 @@
 An input of the wrong dtype is a plain ``TypeError``.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from ._text import MAX_LINE, shown
 
 
 class Error(Exception):
     """Base of every exception that undertow defines.
+
+    Attributes:
+        options: what the message advises, as arguments of `undertow.load` with which the file was tried and loads:
+            ({"shapes": {"x": [1, "N"]}},). A size that is a text stands for a number of yours. Empty where the message
+            advises none.
 
     Each argument is a line of the message. Messages quote names from files, and libraries that quote these: what is not
     printable is escaped, a newline too, and the middle of a very long line is left out.
@@ -30,6 +38,8 @@ class Error(Exception):
     layer 'a\\nb'
       at line 2
     """
+
+    options: Sequence[Mapping[str, Any]] = ()
 
     def __init__(self, *lines: object) -> None:
         super().__init__(*(shown(line, MAX_LINE) for line in lines))

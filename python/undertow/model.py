@@ -67,6 +67,8 @@ class Model:
             strides along time. With strides of S in all, S timesteps make one frame of shape (S, *timestep), and what
             it gives is (frames_out, *timestep), or one timestep without that axis where frames_out is 1. `Stream.step`
             takes one such frame, `Stream.run` (n, S, *timestep), and latency counts frames.
+        sample_rate: samples per second of the sound that it hears, where the file says so (a Neural Amp Modeler's, an
+            .onnx whose input of that name is bound with `fixed=`), for `undertow.audio.load`; else None.
         state_bytes, scratch_bytes: what each stream holds; stream_bytes: all that it takes.
         model_bytes: what the plan takes, beside the weights.
         file_bytes: size of the .tow form, weights included.
@@ -132,6 +134,7 @@ class Model:
         self.frames_in, self.frames_out = tow.frames(
             info["version"], info["frames_in"], info["frames_out"], self.source
         )
+        self.sample_rate: int | None = info["sample_rate"] or None
         self.model_bytes: int = info["model_bytes"]
         self.multiply_adds: int = info["multiply_adds"]
         self.bytes_per_step: int = info["bytes_per_step"]

@@ -378,6 +378,14 @@ def strides(g: Graph) -> None:
     g.note(superframes.note(g))
 
 
+@model
+def rated(g: Graph) -> None:
+    """A GRU on sound of 16 kHz, in frames of four samples."""
+    (h,) = cell(g, "gru", g.input("x", 4), 3, 91)
+    g.output("y", h)
+    g.sample_rate = 16000
+
+
 def make(name: str) -> bytes:
     graph = Graph(name)
     MODELS[name](graph)

@@ -79,6 +79,9 @@ int main(int argc, char** argv) {
         "frames of four timesteps, two out, are others");
   CHECK(old.info.version == 1 && old.info.frames_in == 1 && old.info.frames_out == 1, "%s", "version 1 says of no frames");
   CHECK(memcmp(strides.info.hash, old.info.hash, sizeof old.info.hash) == 0, "%s", "another hash than in version 1");
+  const Model rated(folder + "/rated.tow", "scalar");
+  CHECK(rated.info.version == 3 && rated.info.frames_in == 1 && rated.info.sample_rate == 16000, "%s", "not sound of 16 kHz");
+  CHECK_INT(strides.info.sample_rate, 0);
   const std::string whole = folder + "/whole.tow";
   for (const size_t length : {kFrames, kFrames / 3, size_t{0}}) {
     const uint64_t expected = run_sequence(Model(whole, "scalar"), length);

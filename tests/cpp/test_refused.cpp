@@ -109,7 +109,10 @@ const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 const Lie kLies[] = {
     {"rnn", "format version 0", UT_E_VERSION, [](Tow& t) { t.header(2) = 0; }},
-    {"rnn", "format version 3", UT_E_VERSION, [](Tow& t) { t.header(2) = 3; }},
+    {"rnn", "format version 4", UT_E_VERSION, [](Tow& t) { t.header(2) = 4; }},
+    {"rnn", "format version 3 that says no frames", UT_E_FORMAT, [](Tow& t) { t.header(2) = 3; }},
+    {"rnn", "a sample rate in version 1", UT_E_FORMAT, [](Tow& t) { t.header(14) = 16000; }},
+    {"strides", "a sample rate in version 2", UT_E_FORMAT, [](Tow& t) { t.header(14) = 16000; }},
     {"rnn", "format version 2 that says no frames", UT_E_FORMAT, [](Tow& t) { t.header(2) = 2; }},
     {"rnn", "timesteps of the inputs in version 1", UT_E_FORMAT, [](Tow& t) { t.header(12) = 1; }},
     {"rnn", "timesteps of the outputs in version 1", UT_E_FORMAT, [](Tow& t) { t.header(13) = 1; }},

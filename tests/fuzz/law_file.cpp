@@ -67,11 +67,13 @@ void check_sizes(const File& file, size_t n_bytes) {
 void check_frames(const File& file, const Bytes& blob) {
   ut_info info = {};
   CHECK_INT(ut_probe(blob.data(), blob.size(), nullptr, &info, nullptr), UT_OK);
-  const bool says = file.version == 2;
+  const bool says = file.version > 1;
   CHECK(says || (file.frames_in == 0 && file.frames_out == 0), "%s", "version 1 with timesteps in its header");
   CHECK_INT(info.version, file.version);
   CHECK_INT(info.frames_in, says ? file.frames_in : 1);
   CHECK_INT(info.frames_out, says ? file.frames_out : 1);
+  CHECK(file.version > 2 || file.sample_rate == 0, "version %u with a sample rate in its header", file.version);
+  CHECK_INT(info.sample_rate, file.sample_rate);
   for (const uint32_t n : {info.frames_in, info.frames_out}) CHECK(n >= 1 && n <= kMaxFrame, "a frame of %u timesteps", n);
 }
 

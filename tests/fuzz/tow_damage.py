@@ -28,6 +28,7 @@ class Tow:
     weights: bytes
     digest: bytes
     frames: tuple[int, int]
+    sample_rate: int
 
     @classmethod
     def parse(cls, blob: bytes) -> Tow:
@@ -41,7 +42,8 @@ class Tow:
             at += counts[kind] * width
         end = HEADER + n_metadata
         text, weights = blob[end - n_text : end], blob[_aligned(end) :]
-        return cls(version, n_inputs, records, text, weights, blob[32:48], struct.unpack_from("<II", blob, 48))
+        *frames, rate = struct.unpack_from("<III", blob, 48)
+        return cls(version, n_inputs, records, text, weights, blob[32:48], tuple(frames), rate)
 
     def pack(self) -> bytes:
         """The file, its checksum right and its weights where the tensors say that they are, if they did before."""
@@ -53,7 +55,7 @@ class Tow:
         blob = bytearray(start) + self.weights
         blob[HEADER : HEADER + len(metadata)] = metadata
         start = (b"\x89TOW\r\n\x1a\n", self.version, 0, len(blob), len(metadata), 0, self.digest)
-        blob[:HEADER] = struct.pack("<8sIIQII16sII8x", *start, *self.frames)
+        blob[:HEADER] = struct.pack("<8sIIQII16sIII4x", *start, *self.frames, self.sample_rate)
         return seal(blob)
 
 
@@ -92,8 +94,9 @@ def change_tow(data: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.1:
         tow.weights = flip(tow.weights, rng)
     if rng.random() < 0.05:
-        tow.version = rng.choice([1, 2, 2, 3])
+        tow.version = rng.choice([1, 2, 3, 4])
         tow.frames = tuple(rng.choice([0, 1, 2, 3, 1 << 24, NONE]) for _ in range(2)) if tow.version > 1 else (0, 0)
+        tow.sample_rate = rng.choice([0, 1, 16000, NONE]) if tow.version > 2 else 0
     packed = tow.pack()
     moved = _aligned(HEADER + int.from_bytes(packed[24:28], "little")) - start
     if moved and rng.random() < 0.9:

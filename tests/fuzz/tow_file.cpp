@@ -125,7 +125,8 @@ bool read(const uint8_t* bytes, size_t n, File* out) {
   memcpy(&out->version, bytes + 8, 4);
   memcpy(&out->frames_in, bytes + 48, 4);
   memcpy(&out->frames_out, bytes + 52, 4);
-  if (out->version != 1 && out->version != 2) return false;
+  memcpy(&out->sample_rate, bytes + 56, 4);
+  if (out->version < 1 || out->version > 3) return false;
   memcpy(out->hash, bytes + 32, 16);
   Reader r{Words(bytes + kHeader, metadata / 4)};
   Words& w = r.words;
@@ -281,6 +282,7 @@ Data write(const File& file, std::vector<uint64_t>* where) {
   memcpy(out.data() + 8, &file.version, 4);
   memcpy(out.data() + 48, &file.frames_in, 4);
   memcpy(out.data() + 52, &file.frames_out, 4);
+  memcpy(out.data() + 56, &file.sample_rate, 4);
   const uint32_t metadata_bytes = static_cast<uint32_t>(metadata);
   memcpy(out.data() + 16, &end, 8);
   memcpy(out.data() + 24, &metadata_bytes, 4);

@@ -99,7 +99,8 @@ struct Node {
 
 struct File {
   uint32_t version = 1;
-  uint32_t frames_in = 0, frames_out = 0;  // of version 2
+  uint32_t frames_in = 0, frames_out = 0;  // from version 2 on
+  uint32_t sample_rate = 0;                // from version 3 on
   std::string name, source;
   uint8_t hash[16] = {};
   std::vector<Tensor> tensors;

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import _files
-from ..errors import FormatError, ShapeError, UnsupportedError
+from ..errors import Error, FormatError, ShapeError, UnsupportedError
 from ..weights.contents import open_file
 from . import wav
 from .framing import require_float32
@@ -25,30 +25,35 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     """Read a sound file.
 
     Args:
-        path: a .wav of 8, 16, 24 or 32 bit PCM or of floats; anything else that soundfile reads, where installed.
+        path: a .wav of 8, 16, 24 or 32 bit PCM or of floats; anything else that soundfile reads, where installed:
+            telephone WAVs (mu-law, A-law, ADPCM, GSM), .flac, .ogg, .mp3, .aiff, .w64, .au, .caf ...
 
     Returns:
         (samples, rate): float32 of shape (T, channels), full scale at -1 and 1; samples per second.
 
     Raises:
         FormatError: not a sound file, or cut short.
-        UnsupportedError: compressed or of an unusual sample size.
+        UnsupportedError: a .wav that is compressed or of an unusual sample size, where soundfile does not read it.
     """
     path = Path(path)
     with open_file(path) as file:
         data = file.read()
+    refused: Error = FormatError(f"{path}: not a WAV file")
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        return wav.parse(path, data)
+        try:
+            return wav.parse(path, data)
+        except UnsupportedError as error:
+            refused = error
     try:
         import soundfile
     except ImportError:
-        raise FormatError(
-            f'{path}: not a WAV file; for other formats: pip install "undertow[audio]", or convert it to WAV'
-        ) from None
+        refused.args = (f'{refused}; for others: pip install "undertow[audio]", or convert it to PCM',)
+        raise refused from None
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except RuntimeError as error:
-        raise FormatError(f"{path}: {error}") from None
+        refused.args = (f"{refused}; nor does soundfile read it: {error}",)
+        raise refused from None
     return samples, int(rate)
 
 

@@ -4,18 +4,27 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import audio
-from ..errors import ShapeError
-from ._common import UsageError, positive_int
+from ..errors import Error, ShapeError
+from . import _common
+from ._common import UsageError, positive_int, say, warn
 
 #: What `undertow.audio.read` is asked for.
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+SUFFIXES = (
+    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au",
+    ".snd", ".caf", ".voc", ".sph", ".nist",
+)  # fmt: skip
+#: --stft auto
+_AUTO = (0, 0)
 _OPTIONS = ("frame", "context", "hop", "stft", "rate", "channel")
 
 
@@ -24,7 +33,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "sound",
         "A frame is CONTEXT samples from before (zeros at the start) and FRAME samples from k * HOP on; the last\n"
-        "one is filled up with zeros. Without options: as many samples as the model takes, without overlap.",
+        "one is filled up with zeros. Without options: as many samples as the model takes, without overlap, where\n"
+        "its frames can be samples one after another. Sound at another rate than the file of the model states, or\n"
+        "--fixed says, is resampled.",
     )
     add = group.add_argument
     add("--frame", type=positive_int, metavar="N", help="new samples of a frame (default: what CONTEXT leaves)")
@@ -35,9 +46,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_size_and_hop,
         metavar="SIZE,HOP",
         help="for models that take and give spectra, (SIZE / 2 + 1, 2): real and imaginary parts under the square root "
-        "of a Hann window",
+        "of a Hann window; auto: SIZE as the model takes it, and half of it as HOP",
     )
-    add("--rate", type=positive_int, metavar="HZ", help="the rate that the model wants; other sound is resampled")
+    add(
+        "--rate",
+        type=positive_int,
+        metavar="HZ",
+        help="the rate that the model wants, where its file does not state it; other sound is resampled",
+    )
     add("--channel", type=_channel, metavar="N|mix", help="which channel, counted from 0; mix: the mean of all")
 
 
@@ -49,6 +65,8 @@ def _count(text: str) -> int:
 
 
 def _size_and_hop(text: str) -> tuple[int, int]:
+    if text == "auto":
+        return _AUTO
     size, hop = map(int, text.split(","))
     return size, hop
 
@@ -124,9 +142,9 @@ def read(path: str, model: Any, args: argparse.Namespace) -> tuple[dict[str, np.
     if value.dtype != "float32":
         raise ShapeError(f"{path}: sound does not fit an input of ids")
     if getattr(args, "stft", None) is not None:
-        return _spectra(path, name, value, args)
+        return _spectra(path, name, model, args)
     frame, context, hop = _framing(value, args)
-    samples, rate = audio.read(path)
+    samples, rate = _heard(path, model, args)
     channel = getattr(args, "channel", None)
     if value.size > 1 and channel is None and samples.shape[1] == value.size:
         if _cuts(args):
@@ -134,22 +152,108 @@ def read(path: str, model: Any, args: argparse.Namespace) -> tuple[dict[str, np.
                 f"{path}: {samples.shape[1]} channels are one frame each; with --frame, --context or --hop, choose "
                 "one with --channel"
             )
-        samples, rate = _at_rate(samples, rate, args)
+        samples, rate = _at_rate(path, samples, rate, model, args)
         return {name: samples.reshape(-1, *value.shape)}, Sound(samples, rate, 1)
-    mono, rate = _mono(path, samples, rate, value, args)
+    mono, rate = _mono(path, samples, rate, model, args)
+    if not _cuts(args) and value.size not in (1, model.frames_in):
+        _question(path, value)
     X = audio.frames(mono, frame, context, hop)
     return {name: X.reshape(len(X), *value.shape)}, Sound(mono, rate, hop)
 
 
-def _spectra(path: str, name: str, value: Any, args: argparse.Namespace) -> tuple[dict[str, np.ndarray], Sound]:
+def load_model(args: argparse.Namespace, **changes: Any) -> Any:
+    """`_common.load_model`, with the size of a frame that a file leaves open where --frame and --context tell it."""
+    try:
+        return _common.load_model(args, **changes)
+    except Error as error:
+        told = [shapes for options in error.options if (shapes := _sized(options, args)) is not None]
+        if not told:
+            _tell_of_frames(error, args)
+            raise
+        try:
+            model = _common.load_model(argparse.Namespace(**{**vars(args), "shape": told[0]}), **changes)
+        except Error as other:
+            raise UsageError(
+                f"--frame {args.frame} and --context {args.context} make it {_line(told[0])}: {other}"
+            ) from error
+    say(f"undertow: {_line(told[0])}, as --frame {args.frame} and --context {args.context} tell", file=sys.stderr)
+    return model
+
+
+def _tell_of_frames(error: Error, args: argparse.Namespace) -> None:
+    """Say in an error how sound would tell a size that it asks for."""
+    heard = Path(getattr(args, "input", None) or getattr(args, "calibrate", None) or "").suffix.lower() in SUFFIXES
+    both = argparse.Namespace(**{**vars(args), "frame": 1, "context": 0})
+    if heard and any(_sized(options, both) for options in error.options):
+        error.args = (f"{error}; or with --frame and --context, of sound, which tell the size",)
+
+
+def _sized(options: Mapping[str, Any], args: argparse.Namespace) -> list[str] | None:
+    """What --shape is where advice leaves one number to the user: the samples of a frame."""
+    shapes = options.get("shapes", {})
+    names = {n for shape in shapes.values() for n in shape if isinstance(n, str)}
+    if options.keys() != {"shapes"} or len(names) != 1 or args.shape or args.frame is None or args.context is None:
+        return None
+    size = args.frame + args.context
+    put = lambda n: "?" if n is None else str(size if isinstance(n, str) else n)  # noqa: E731
+    return [f"{name}={','.join(map(put, shape))}" for name, shape in shapes.items()]
+
+
+def _line(shapes: list[str]) -> str:
+    return " ".join(f"--shape {shape}" for shape in shapes)
+
+
+def _question(path: str, value: Any) -> None:
+    """Sound that nobody has said how to cut, into frames of several numbers.
+
+    Raises:
+        UsageError: the frames look like spectra, or are no row of samples.
+    """
+    size, asked = _size_of_spectra(value), f"--frame {value.size}"
+    takes = f"{path}: the model takes frames of shape {value.shape}"
+    if size:
+        raise UsageError(
+            f"{takes}, as spectra of {size} samples have them, real and imaginary parts: --stft {size},{size // 2}, or "
+            f"another hop; {asked} if they are {value.size} samples after each other"
+        )
+    if sum(n > 1 for n in value.shape) > 1:
+        raise UsageError(
+            f"{takes}, which are no row of samples; give such frames as a .npy, or say {asked} if they are "
+            f"{value.size} samples after each other"
+        )
+    n_bins = value.size - 1
+    if n_bins >= 16 and n_bins & (n_bins - 1) == 0:
+        raise UsageError(
+            f"{takes}, as magnitudes of spectra of {2 * n_bins} samples have them; give such frames as a .npy, or say "
+            f"{asked} if they are {value.size} samples after each other"
+        )
+    warn(
+        f"{takes}, filled with samples after each other; say {asked} if that is right. Features of sound, such as "
+        "mel bands, go in as a .npy"
+    )
+
+
+def _size_of_spectra(value: Any) -> int:
+    """Samples that spectra of a frame's shape are taken of, (size / 2 + 1, 2) with axes of 1 anywhere; or 0."""
+    axes = [n for n in value.shape if n > 1]
+    return 2 * (axes[0] - 1) if len(axes) == 2 and value.shape[-1] == 2 and axes[0] > 2 else 0
+
+
+def _spectra(path: str, name: str, model: Any, args: argparse.Namespace) -> tuple[dict[str, np.ndarray], Sound]:
     if _cuts(args):
         raise UsageError("--stft says how to cut sound; it goes without --frame, --context and --hop")
-    size, hop = args.stft
+    value, (size, hop) = model.inputs[name], args.stft
+    if args.stft == _AUTO:
+        size = _size_of_spectra(value)
+        hop = size // 2
+        if not size:
+            raise UsageError(f"--stft auto: the model takes frames of shape {value.shape}, expected (SIZE / 2 + 1, 2)")
+        say(f"undertow: --stft {size},{hop}; say another hop where the model was trained with one", file=sys.stderr)
     if value.size != size + 2 or value.shape[-1:] != (2,):
         raise UsageError(
             f"--stft {size},{hop}: the model takes frames of shape {value.shape}, expected ({size // 2 + 1}, 2)"
         )
-    mono, rate = _mono(path, *audio.read(path), value, args)
+    mono, rate = _mono(path, *_heard(path, model, args), model, args)
     try:
         X = audio.stft(mono, size, hop)
     except ValueError as error:
@@ -157,23 +261,44 @@ def _spectra(path: str, name: str, value: Any, args: argparse.Namespace) -> tupl
     return {name: X.reshape(len(X), *value.shape)}, Sound(mono, rate, hop, size)
 
 
-def _mono(path: str, samples: np.ndarray, rate: int, value: Any, args: argparse.Namespace) -> tuple[np.ndarray, int]:
+def _heard(path: str, model: Any, args: argparse.Namespace) -> tuple[np.ndarray, int]:
+    """A file's samples and their rate.
+
+    Raises:
+        UsageError: --rate is another than the model's own.
+    """
+    asked = getattr(args, "rate", None)
+    if asked is not None and model.sample_rate not in (None, asked):
+        raise UsageError(
+            f"--rate {asked}: the model hears sound at {model.sample_rate} Hz, as its file or --fixed says; leave "
+            "--rate out, and other sound is resampled"
+        )
+    return audio.read(path)
+
+
+def _mono(path: str, samples: np.ndarray, rate: int, model: Any, args: argparse.Namespace) -> tuple[np.ndarray, int]:
     """One channel at the rate that is wanted, and this rate."""
     channel = getattr(args, "channel", None)
     if channel is None and samples.shape[1] > 1:
+        (value,) = model.inputs.values()
         raise ShapeError(
             f"{path}: {samples.shape[1]} channels do not fit a frame of shape {value.shape}; take one with "
             "--channel 0, or their mean with --channel mix"
         )
     try:
-        return _at_rate(audio.to_mono(samples, channel), rate, args)
+        return _at_rate(path, audio.to_mono(samples, channel), rate, model, args)
     except ShapeError as error:
         raise ShapeError(f"{path}: {error}") from None
 
 
-def _at_rate(samples: np.ndarray, rate: int, args: argparse.Namespace) -> tuple[np.ndarray, int]:
-    wanted = getattr(args, "rate", None) or rate
-    return audio.resample(samples, rate, wanted), wanted
+def _at_rate(path: str, samples: np.ndarray, rate: int, model: Any, args: argparse.Namespace) -> tuple[np.ndarray, int]:
+    """Samples at the rate that is asked for, or else that the model states, and this rate."""
+    asked = getattr(args, "rate", None)
+    wanted = asked or model.sample_rate or rate
+    heard = audio.resample(samples, rate, wanted)
+    if wanted != rate and asked is None:
+        say(f"undertow: {path}: resampled from {rate} Hz to {wanted} Hz, which the model hears", file=sys.stderr)
+    return heard, wanted
 
 
 def _cuts(args: argparse.Namespace) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from .._text import escaped
 from ..inspect.describe import human_bytes
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, load_model, positive_float, say
+from ._common import UsageError, add_command, add_model, positive_float, say
 
 
 def add(subparsers: Any) -> None:
@@ -72,7 +72,7 @@ def convert(args: argparse.Namespace) -> int:
         raise UsageError("--dense goes without --calibrate, which measures what is written otherwise")
     # Weights that stay as they are, said so: a .tow file, too, is then looked through for pruned matrices.
     changes = {"weights": args.weights or {}, "sparse": False if args.dense else "auto"}
-    model = load_model(args, **changes) if args.calibrate is None else _calibrated(args)
+    model = _sound.load_model(args, **changes) if args.calibrate is None else _calibrated(args)
     model.save(output)
     say(f"{escaped(str(output))}: {human_bytes(model.file_bytes)}, {model.n_parameters:,} parameters")
     return 0
@@ -82,7 +82,7 @@ def _calibrated(args: argparse.Namespace) -> Any:
     from ..accuracy import calibrate
     from ..model import Model
 
-    model = load_model(args, weights=None)
+    model = _sound.load_model(args, weights=None)
     X, _ = _frames.read(args.calibrate, model, args)
     X = {name: np.ascontiguousarray(x) for name, x in X.items()}  # frames of sound may share their memory
     if args.weights == "auto":

@@ -15,7 +15,7 @@ from ..accuracy.verify import by_name, one_or_all
 from ..errors import ShapeError
 from ..inspect.picture import MAX_COLUMNS, MAX_LINES, Panel, draw, figure_class
 from . import _frames, _sound
-from ._common import Progress, UsageError, add_command, add_model, load_model, say
+from ._common import Progress, UsageError, add_command, add_model, say
 
 #: Frames handed to the engine at a time: large enough for its block kernels, small enough for a live bar.
 _CHUNK = 256
@@ -33,7 +33,7 @@ def add(subparsers: Any) -> None:
         "Stream input through a model. Without -o, or from standard input, outputs are printed as they come: one line\n"
         "of numbers per frame, all outputs in order. A model that needs the whole sequence waits for its end. Outputs\n"
         "of a model that looks ahead belong to the frames of the input: the first come late, none is missing.",
-        "  undertow run vad.onnx speech.wav --frame 512 --context 64 --rate 16000 --plot speech.png\n"
+        "  undertow run silero_vad.onnx speech.wav --fixed sr=16000 --frame 512 --context 64 --plot speech.png\n"
         "  undertow run model.onnx features.npy -o out.npy\n"
         "  undertow run amp.json guitar.wav -o amped.wav     one sample a frame\n"
         "  undertow run model.tow log.csv | tail -1          the output after the last line\n"
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     plotted = args.plot is not None
     if plotted:
         _check_plot(args.plot)
-    model = load_model(args)
+    model = _sound.load_model(args)
     sound = None
     if args.input == "-":
         _frames.refuse_sound_options("standard input", args)

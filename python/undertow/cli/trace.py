@@ -9,7 +9,7 @@ from typing import Any
 
 from ..accuracy.verify import one_or_all
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, load_model, say
+from ._common import UsageError, add_command, add_model, say
 
 
 def add(subparsers: Any) -> None:
@@ -34,7 +34,7 @@ def trace(args: argparse.Namespace) -> int:
         raise UsageError(f"-o {args.output}: expected a name that ends in .npz")
     from ..inspect.trace import trace as follow
 
-    model = load_model(args)
+    model = _sound.load_model(args)
     if args.input == "-":
         _frames.refuse_sound_options("standard input", args)
         X = _frames.stack(list(_frames.lines(_frames.standard_input(), "standard input", model)), model)

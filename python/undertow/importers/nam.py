@@ -28,6 +28,7 @@ from ..layers import LSTM, Dense
 from ..weights.in_memory import as_path
 from . import _blocks as blocks
 from . import nam_wavenet
+from ._rates import whole_rate
 
 #: limits for hostile files; captures have some thousand weights
 MAX_FILE_BYTES = 64 << 20
@@ -84,6 +85,7 @@ def from_json(root: Any, name: str, submodel: int | None = None) -> Graph:
         raise FormatError(f"config must be an object, got {_brief(config)}")
     graph = Graph(name)
     (_lstm if architecture == "LSTM" else _wavenet)(graph, config, root["weights"])
+    graph.sample_rate = whole_rate(rate)
     rated = f"{rate:g} Hz" if rate else "sampling rate not stated"
     graph.note(f"Neural Amp Modeler {version}, {architecture}{within}, {rated}")
     return graph

@@ -26,6 +26,7 @@ from ..layers import Conv1D
 from ..weights.in_memory import as_path
 from . import _blocks as blocks
 from . import nam
+from ._rates import whole_rate
 from .state_dict_modules import Module, find_modules
 
 #: limits for hostile files
@@ -117,6 +118,7 @@ def _layer_list(graph: Graph, root: Mapping[str, Any]) -> None:
         y = _layer(graph, y, layer, f"layer {position} ({layer['type']})")
     graph.origin.leave()
     graph.origin.contents = graph.origin.taken.copy()
+    graph.sample_rate = _sample_rate(root)
     if (skip or gains["out_gain"]) and graph.shape(y) != (1,):
         raise UnsupportedError(f"in_skip and out_gain of a model with {graph.shape(y)[0]} outputs; expected 1 output")
     if skip:
@@ -125,6 +127,13 @@ def _layer_list(graph: Graph, root: Mapping[str, Any]) -> None:
     if gains["out_gain"]:
         y = blocks.scale_shift(graph, y, "out_gain", _decibels(gains["out_gain"]), 0.0)
     graph.output("output", y)
+
+
+def _sample_rate(*places: Mapping[str, Any]) -> int | None:
+    """Hz, as trainers write it: in the file, in its `metadata` or, before both, in what a dialect has beside."""
+    told = [place.get("metadata") for place in places]
+    stated = (place.get("samplerate") for place in (*places, *told) if isinstance(place, dict))
+    return next((rate for rate in map(whole_rate, stated) if rate), None)
 
 
 def _is_keras_input(layer: Any, shape: Any) -> bool:
@@ -234,6 +243,7 @@ def _recurrent_with_skip(graph: Graph, root: Mapping[str, Any]) -> None:
         if value != sizes[key]:
             raise ShapeError(f"model_data says {key} {sizes[key]}, but the weights have {value}")
 
+    graph.sample_rate = _sample_rate(data, root)
     x = graph.input("input", (rec.n_in,))
     y = _chain(graph, x, modules)
     if skip:

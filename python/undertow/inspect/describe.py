@@ -58,6 +58,8 @@ class Described(Protocol):
     def frames_in(self) -> int: ...
     @property
     def frames_out(self) -> int: ...
+    @property
+    def sample_rate(self) -> int | None: ...
 
 
 def describe(model: Described) -> dict[str, Any]:
@@ -104,6 +106,7 @@ def describe(model: Described) -> dict[str, Any]:
         "latency": model.latency,
         "frames_in": model.frames_in,
         "frames_out": model.frames_out,
+        "sample_rate": model.sample_rate,
         "not_streamable": [f"{node.op} {quoted(node.name)}: {reason}" for node, reason in graph.whole_sequence_nodes()],
         "warnings": _not_finite(graph.nodes),
     }
@@ -187,6 +190,7 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
                 ["streams", streams],
                 *([["latency", f"{facts['latency']} frames"]] if facts["latency"] else []),
                 *([["frame", _timesteps(facts)]] if facts["frames_in"] > 1 else []),
+                *([["rate", f"{facts['sample_rate']:,} Hz"]] if facts["sample_rate"] else []),
             ]
         )
     )  # fmt: skip

@@ -39,16 +39,16 @@ class Panel:
 
 
 def figure_class() -> Any:
-    """matplotlib's Figure.
+    """matplotlib's Figure, which a notebook shows.
 
     Raises:
         ImportError: matplotlib is missing.
     """
     try:
-        from matplotlib.figure import Figure
+        from .shown_figure import ShownFigure
     except ImportError:
         raise ImportError('plot needs matplotlib: pip install "undertow[plot]"') from None
-    return Figure
+    return ShownFigure
 
 
 def draw(panels: Sequence[Panel], end: float, xlabel: str = "frame", path: str | os.PathLike[str] | None = None) -> Any:

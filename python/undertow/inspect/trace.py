@@ -68,7 +68,7 @@ class Trace(Mapping[str, np.ndarray]):
             path: where to write the picture (.png, .svg, .pdf); nothing is written when omitted.
 
         Returns:
-            The matplotlib Figure.
+            The matplotlib Figure; as the last line of a notebook's cell it is shown.
 
         Raises:
             ImportError: matplotlib is missing.

@@ -52,6 +52,8 @@ class Graph:
         self.outputs: dict[str, str] = {}
         #: timesteps of the inputs and of the outputs in one frame, more than 1 where the model strides along time
         self.frames_in = self.frames_out = 1
+        #: samples per second of the sound that the model hears; None where that is not known, or there is none
+        self.sample_rate: int | None = None
         #: where the model came from and what was found in it, a line each
         self.notes: tuple[str, ...] = ()
         #: names of the passes that it has been through (`undertow.passes`)
@@ -185,7 +187,7 @@ class Graph:
         """A graph that can be changed without changing this one; the arrays of weights are shared."""
         twin = Graph(self.name)
         for key, value in vars(self).items():
-            setattr(twin, key, value if isinstance(value, (str, int, tuple)) else value.copy())
+            setattr(twin, key, value if value is None or isinstance(value, (str, int, tuple)) else value.copy())
         twin.states = {name: replace(state) for name, state in self.states.items()}
         twin.nodes = [
             replace(node, attrs=dict(node.attrs), weights=dict(node.weights), precisions=dict(node.precisions))
@@ -197,6 +199,7 @@ class Graph:
         """A graph without values and nodes, of which the same is said."""
         twin = Graph(self.name)
         twin.frames_in, twin.frames_out, twin.notes = self.frames_in, self.frames_out, self.notes
+        twin.sample_rate = self.sample_rate
         return twin
 
     # -- asking -----------------------------------------------------------------------------------------------

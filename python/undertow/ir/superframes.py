@@ -16,6 +16,8 @@ from .nodes import Value
 
 #: most timesteps in a frame, for it has no more elements
 MAX_TIMESTEPS = 1 << 24
+#: most samples per second
+MAX_RATE = (1 << 32) - 1
 
 
 def note(graph: Graph) -> str:
@@ -24,10 +26,12 @@ def note(graph: Graph) -> str:
 
 
 def wrong(graph: Graph) -> str:
-    """What no file can say of a graph's frames, in words; nothing if they are as they should be."""
+    """What no file can say of a graph's frames and their rate, in words; nothing if they are as they should be."""
     for name, n in (("frames_in", graph.frames_in), ("frames_out", graph.frames_out)):
         if not 1 <= index(n) <= MAX_TIMESTEPS:
             return f"{name} is {n}, expected 1 to {MAX_TIMESTEPS:,}, the timesteps in a frame"
+    if graph.sample_rate is not None and not 1 <= index(graph.sample_rate) <= MAX_RATE:
+        return f"sample_rate is {graph.sample_rate}, expected 1 to {MAX_RATE:,} Hz, or None"
     return ""
 
 

@@ -86,7 +86,7 @@ def write(graph: Graph) -> bytes:
         np.frombuffer(blob, np.uint8)[at : at + array.nbytes] = array.reshape(-1).view(np.uint8)
         at = align(at + array.nbytes)
     out.tensors.clear()  # of which the file is a copy, and its bytes are another
-    _seal(blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, source))
+    _seal(blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, graph.sample_rate, source))
     return bytes(blob)
 
 
@@ -126,11 +126,12 @@ def check_hash(blob: bytes | memoryview) -> None:
         )
 
 
-def _seal(blob: bytearray, metadata_bytes: int, said: tuple[int, int, int]) -> None:
-    """Fill in the header of a file whose metadata and weights stand. said: version, timesteps of inputs and outputs."""
-    version, *frames = said
+def _seal(blob: bytearray, metadata_bytes: int, said: tuple[int, ...]) -> None:
+    """Fill in the header of a file whose metadata and weights stand. said: version, timesteps of inputs and outputs,
+    sample rate."""
+    version, *rest = said
     start = (MAGIC, version, 0, len(blob), metadata_bytes, 0, digest(blob))
-    blob[:HEADER] = struct.pack("<8sIIQII16sII8x", *start, *frames)
+    blob[:HEADER] = struct.pack("<8sIIQII16sIII4x", *start, *rest)
     crc = zlib.crc32(blob[HEADER : HEADER + metadata_bytes], zlib.crc32(blob[32:64], zlib.crc32(blob[:28])))
     blob[28:32] = struct.pack("<I", crc)
 
@@ -151,8 +152,12 @@ def read(blob: bytes | memoryview) -> Graph:
     n_tensors, n_values, n_states, n_inputs, n_outputs, n_nodes, n_words, _ = r.counts
     graph = Graph(r.name(r.take(2)))
     graph.source = r.name(r.take(2))
-    (version,), (frames_in, frames_out) = struct.unpack_from("<I", blob, 8), struct.unpack_from("<II", blob, FRAMES_AT)
+    (version,), (frames_in, frames_out, rate) = (
+        struct.unpack_from("<I", blob, 8),
+        struct.unpack_from("<III", blob, FRAMES_AT),
+    )
     graph.frames_in, graph.frames_out = versions.frames(version, frames_in, frames_out, graph.source)
+    graph.sample_rate = rate or None
     tensors = [r.take(6) for _ in range(n_tensors)]
     values = [r.take(13) for _ in range(n_values)]
     states = [r.take(12) for _ in range(n_states)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the versions of the format say of the timesteps in a frame (csrc/FORMAT.md, "Versions")."""
+"""What the versions of the format say of the timesteps in a frame, and of their rate (csrc/FORMAT.md, "Versions")."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ def frames(version: int, frames_in: int, frames_out: int, source: str) -> tuple[
     return (int(match[1]), int(match[2])) if match else (1, 1)
 
 
-def header(frames_in: int, frames_out: int, source: str) -> tuple[int, int, int]:
-    """The first version that says it, and its two numbers in the header."""
+def header(frames_in: int, frames_out: int, sample_rate: int | None, source: str) -> tuple[int, int, int, int]:
+    """The first version that says it, and its three numbers in the header."""
+    if sample_rate is not None:
+        return 3, frames_in, frames_out, sample_rate
     if (frames_in, frames_out) == (1, 1) == frames(1, 0, 0, source):
-        return 1, 0, 0
-    return 2, frames_in, frames_out
+        return 1, 0, 0, 0
+    return 2, frames_in, frames_out, 0
 
 
 __all__ = ["frames", "header"]

@@ -24,6 +24,7 @@ from ...ir.ops import OPS
 from ...ir.ops.cells import Cell
 from ...weights.in_memory import as_path
 from .._memory import remembers, warn
+from .._rates import bound_rate, stated_rate
 from .advice import SIZES, Advice, Caller, Refusal, helpful
 from .file.definitions import in_onnx
 from .file.floats import in_float32
@@ -134,7 +135,7 @@ def import_model(
     """A checked `onnx.ModelProto`, of whatever file, as a Graph of frames; arguments and errors are those of `load`."""
     said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
     try:
-        widened = in_float32(model)
+        rate, widened = _sample_rate(model, fixed or {}), in_float32(model)
         held, model = node_types(model), expanded(in_onnx(model))
         graph = _Load(model, fixed or {}, shapes or {}, said).graph()
     except Error:
@@ -143,9 +144,18 @@ def import_model(
         # The checker lets odd things pass, and a damaged file must not end in an error that means something else.
         raise FormatError(f"damaged, or malformed: {error}") from cause(error)
     graph.origin.contents = held
+    graph.sample_rate = rate
     if widened:
         graph.note(widened)
     return graph
+
+
+def _sample_rate(model: Any, fixed: Mapping[str, Any]) -> int | None:
+    """Samples per second of the sound that a model hears: what an input of that name is bound to, or else a note."""
+    bound = {rate for name, value in fixed.items() if (rate := bound_rate(name, value)) is not None}
+    if bound:
+        return bound.pop() if len(bound) == 1 else None
+    return stated_rate((entry.key, entry.value) for entry in model.metadata_props)
 
 
 class _Load:
@@ -206,14 +216,16 @@ class _Load:
         if isinstance(wired, Imported):
             return self._warned(wired)
         told = refusal.error if isinstance(refusal, Refusal) else refusal
-        lines = []
+        lines: list[str] = []
+        helps: list[Advice] = []
         if wired is not None:
-            lines = [self.said.caller.told(wired, SIZES[0])]
+            lines, helps = [self.said.caller.told(wired, SIZES[0])], [wired]
         elif isinstance(refusal, Refusal):
-            lines = self._helping(self._as_cells_say(refusal.advice), self._effort(), lambda _: True)
+            lines, helps = self._helping(self._as_cells_say(refusal.advice), self._effort(), lambda _: True)
         if warned := unread(self.program, None):
             lines.append(warned.text)
         told.args = ("; ".join([str(told), *filter(None, lines)]),)
+        told.options = [advice.options() for advice in helps]
         raise told
 
     def _warned(self, imported: Imported) -> Graph:
@@ -230,9 +242,9 @@ class _Load:
             effort = self._effort()
             effort.used = self._used()  # a model that loads need not wait long for what is said of it
             clip = [] if warned.clip is None else [[warned.clip]]
-            lines = self._helping(clip, effort, lambda other: other.is_clip(self.program))
-            lines += self._helping(warned.advice, effort, self._remembers)
-            lines += self._helping([] if warned.meant is None else [[warned.meant]], effort, lambda _: True)
+            lines = self._helping(clip, effort, lambda other: other.is_clip(self.program))[0]
+            lines += self._helping(warned.advice, effort, self._remembers)[0]
+            lines += self._helping([] if warned.meant is None else [[warned.meant]], effort, lambda _: True)[0]
             warn(imported.graph, self.said.caller.words("; ".join([warned.text, *lines])))
         if self.sorts:
             imported.graph.note(
@@ -332,8 +344,8 @@ class _Load:
 
     def _helping(
         self, advice: Sequence[Sequence[Advice]], effort: Effort, helps: Callable[[Imported], bool]
-    ) -> list[str]:
-        """The advice with which a load ends in what helps, in the caller's words."""
+    ) -> tuple[list[str], list[Advice]]:
+        """The advice with which a load ends in what helps, in the caller's words, and itself."""
 
         def load(options: dict[str, Any], walks: int) -> None:
             if effort.used > effort.work:

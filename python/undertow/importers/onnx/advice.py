@@ -47,11 +47,12 @@ class Advice:
         """The options alone."""
         return self.shapes, self.states, self.time_axis, self.fixed
 
-    def options(self, size: int) -> dict[str, Any]:
-        """Arguments of `load`, with a number in place of every name."""
+    def options(self, size: int | None = None) -> dict[str, Any]:
+        """Arguments of `load`, with a number in place of every name; without one names stay."""
         given: dict[str, Any] = {}
         if self.shapes is not None:
-            given["shapes"] = {k: [size if isinstance(n, str) else n for n in s] for k, s in self.shapes.items()}
+            put = lambda n: size if size is not None and isinstance(n, str) else n  # noqa: E731
+            given["shapes"] = {k: [put(n) for n in s] for k, s in self.shapes.items()}
         if self.states is not None:
             given["states"] = dict(self.states)
         if self.time_axis is not None:
@@ -128,12 +129,13 @@ class Refusal(Exception):
 
 def helpful(
     stages: Sequence[Sequence[Advice]], load: Callable[[dict[str, Any], int], object], caller: Caller
-) -> list[str]:
-    """The advice that helps, as the caller is told it; or why the `states=` of it do not.
+) -> tuple[list[str], list[Advice]]:
+    """The advice that helps, as the caller is told it, and itself; or why the `states=` of it do not, and none.
 
     load: of the file, with more options and in so many walks; raises Error or Refusal where they do not help.
     """
     told: dict[str, str] = {}
+    helps: list[Advice] = []
     tried: list[tuple[Any, ...]] = []
     failed = ""
     for stage in stages:
@@ -150,10 +152,11 @@ def helpful(
                         failed = f"with states={advice.states}: {cause}"
                     continue
                 told[advice.before + advice.after] = caller.told(advice, size)
+                helps.append(advice)
                 break
         if told:
             break
-    return [line for line in list(told.values()) or [failed] if line]
+    return [line for line in list(told.values()) or [failed] if line], helps
 
 
 __all__ = ["SIZES", "Advice", "Caller", "Refusal", "helpful"]
