@@ -24,8 +24,20 @@ ITEMS = 3
 COUNTERS = {"int64": INT64, "int32": TensorProto.INT32}
 LARGEST = np.int64(2**63 - 1)
 
-PICKS = ("gather", "gather one", "slice", "from the end", "counting down", "counting from", "of a list")
-CELLS = ("rnn", "gate", "decay", "largest", "two states", "branch", "inner loop")
+PICKS = (
+    "gather",
+    "gather one",
+    "slice",
+    "from the end",
+    "counting down",
+    "counting from",
+    "of a list",
+    "of a list of ones",
+)
+CELLS = (
+    "rnn", "gate", "decay", "largest", "two states", "branch", "inner loop",
+    "branch by the round", "branch by a remainder", "branch by frames", "mean",
+)  # fmt: skip
 ENDS = ("always", "less", "less or equal", "greater", "not at the end", "own")
 RESULTS = ("rows", "two rows", "final", "list", "list from the front", "joined", "joined from the front")
 
@@ -156,9 +168,9 @@ class RandomLoop:
             self.body += [node("Add", "up one", "up_next"), node("Sub", f"up {first}", "place")]
             self.body.append(node("Gather", f"{x} place", "now", axis=axis))
         else:
-            if self.kind["length"] != "of a list":
-                self.before.append(node("SplitToSequence", x, "frames", axis=axis, keepdims=0))
-            self.body.append(node("SequenceAt", f"frames {self.index}", "now"))
+            sizes = self.const("ones", np.int64(1)) if how == "of a list of ones" else ""
+            self.before.append(node("SplitToSequence", f"{x} {sizes}", "parts", axis=axis, keepdims=0))
+            self.body.append(node("SequenceAt", f"parts {self.index}", "now"))
 
     def cell(self) -> None:
         """h of a round, from `now` and h of the one before."""
@@ -171,7 +183,15 @@ class RandomLoop:
         else:
             self.random("h_0", 1, H)
         self.carry("h_0", "h", "h_next")
+        if kind == "branch by frames" and self.open_batch:
+            kind = self.kind["cell"] = "rnn"  # which of its items would decide?
         self.random("W", I, H), self.random("R", H, H)
+        if kind in ("branch by the round", "branch by a remainder", "mean"):
+            self.body.append(node("Identity", self.index, "number"))
+        if kind == "branch by a remainder":
+            by = int(self.rng.integers(1, 5))
+            for name, n in (("ahead", self.rng.integers(0, 7)), ("divisor", by), ("remainder", self.rng.integers(by))):
+                self.const(name, self.whole(n))
         self.body += [node("MatMul", "now W", "a"), node("MatMul", "h R", "b"), node("Add", "a b", "s")]
         self.body += {
             "rnn": [node("Tanh", "s", "h_next")],
@@ -190,16 +210,41 @@ class RandomLoop:
                 node("Add", "kept_c a", "c_next"),
                 node("Tanh", "c_next", "h_next"),
             ],
-            "branch": [self.branch()],
+            "branch": [self.branch(self.const("yes", np.array(bool(self.rng.integers(2)))))],
             "inner loop": [self.inner()],
+            "branch by the round": [*self.by_round("number"), self.branch("picks")],
+            "branch by a remainder": [
+                node("Add", "number ahead", "sum_of_rounds"),
+                node("Mod", "sum_of_rounds divisor", "rest"),
+                node("Equal", "rest remainder", "picks"),
+                self.branch("picks"),
+            ],
+            "branch by frames": [
+                node("ReduceMean", "now", "level", keepdims=0),
+                node("Less", f"level {self.const('quiet', np.float32(0))}", "picks"),
+                self.branch("picks"),
+            ],
+            "mean": [
+                node("Cast", "number", "rounds", to=FLOAT),
+                node("Add", f"rounds {self.const('one_f', np.float32(self.rng.choice([1, 1.5])))}", "n_f"),
+                node("Sub", "a h", "off"),
+                node("Div", "off n_f", "off_mean"),
+                node("Add", "h off_mean", "h_next"),
+            ],
         }[kind]
         if kind == "two states":
             self.carry("h_0", "c", "c_next")
 
-    def branch(self) -> Any:
+    def branch(self, picks: str) -> Any:
         then, other = (graph_of([node(op, "s", op)], [], [op]) for op in ("Tanh", "Relu"))
-        yes = self.const("yes", np.array(bool(self.rng.integers(2))))
-        return helper.make_node("If", [yes], ["h_next"], then_branch=then, else_branch=other)
+        return helper.make_node("If", [picks], ["h_next"], then_branch=then, else_branch=other)
+
+    def by_round(self, number: str) -> list[Any]:
+        op = self.choose("compared", ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"))
+        return [node(op, f"{number} {self.const('bound', self.whole(self.rng.integers(0, 4)))}", "picks")]
+
+    def whole(self, n: Any) -> Any:
+        return np.dtype(self.counter).type(n)
 
     def inner(self) -> Any:
         """A few rounds that are no timesteps."""

@@ -59,7 +59,7 @@ def test_branch_by_the_data_is_refused(tmp_path, rng):
     nodes.append(node("If", "loud", "Y", then_branch=sides[0], else_branch=sides[1]))
     weights = {"half": np.float32(0.5)}
     path = save(graph_of(nodes, [info("X", ["T", N, I])], [info("Y", ["T", N, I])], weights), tmp_path)
-    with pytest.raises(UnsupportedError, match="input 'X' decides at run time"):
+    with pytest.raises(UnsupportedError, match="If node 'Y': combines what is known only at the end of the sequence"):
         load(path)
 
 

@@ -45,9 +45,11 @@ def figure_class() -> Any:
         ImportError: matplotlib is missing.
     """
     try:
-        from .shown_figure import ShownFigure
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         raise ImportError('plot needs matplotlib: pip install "undertow[plot]"') from None
+    from .shown_figure import ShownFigure
+
     return ShownFigure
 
 

@@ -24,6 +24,10 @@ class Retry(Exception):
         return self.public(str(self))
 
 
+class OtherRounds(Retry):
+    """A loop of open length whose rounds are not the timesteps of this reading."""
+
+
 class TooLarge(Retry):
     """A table of this reading is beyond the memory or the elements that one may have."""
 
@@ -32,4 +36,4 @@ class TooManyNodes(Retry):
     """This reading takes more nodes than are walked, loops written out; with more timesteps it does too."""
 
 
-__all__ = ["Retry", "TooLarge", "TooManyNodes"]
+__all__ = ["OtherRounds", "Retry", "TooLarge", "TooManyNodes"]

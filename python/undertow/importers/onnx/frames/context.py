@@ -20,6 +20,7 @@ from ..simplify.ports import Port
 from ..simplify.program import ID_TYPES, Program
 from . import provenance
 from .builder import Builder, Source
+from .counters import Counters
 from .provenance import Layout, Mixed, Tensor
 from .uses import joined, shapes_alone
 
@@ -36,13 +37,14 @@ class Length:
 class Iteration:
     """Stands for the number of the round, or `backwards` for that times -1, plus `offset`, inside of a Loop over time;
     `shape` of one element. late: how many of the first frames are no rounds, as a convolution without padding left them
-    out.
+    out. dtype: that of the file.
     """
 
     offset: int = 0
     shape: tuple[int, ...] = ()
     backwards: bool = False
     late: int = 0
+    dtype: str = "int64"
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ class Walk(ABC):
         self.held = self.program.effort.held(self._live)
         self.builder = Builder(self.program.name, self.reading.n_steps, self.reading.n_items)
         self.builder.read_state = self._read_state
+        self.counters = Counters(self.builder)
         self.evaluator = Evaluator()
         self.position = 0
         self.n_traced = 0

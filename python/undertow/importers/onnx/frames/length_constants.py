@@ -22,16 +22,12 @@ from ....errors import Error
 from ..file.nodes import OnnxNode
 from ..retry import Retry
 from ..traits import MOVEMENT, traits
-from . import emit, provenance
-from .builder import Builder
+from . import provenance
 from .context import Walk
 from .moves import data_slots
 from .provenance import Tensor
 from .superframes import rate_of
 
-#: a timestep's number is held in two parts, each exact in float32, and rounded when they are added: so it is exact up
-#: to 2^24 timesteps, and the float32 next to it up to 2^36
-_PART = 4096
 _NUMBERS = ("float32", "int32", "int64")
 
 
@@ -58,7 +54,6 @@ class Growing:
         #: those, and numbers that are made of coefficients otherwise
         self._numbers: dict[str, Recipe] = {}
         self._frames: dict[Recipe, Tensor | None] = {}
-        self._count: tuple[np.ndarray, np.ndarray] | None = None
 
     # -- what depends on it ---------------------------------------------------------------------------------------
 
@@ -172,7 +167,7 @@ class Growing:
         if growth is None or (growth != np.round(growth)).any() or (array != np.round(array)).any():
             return None
         builder = self.walk.builder
-        elements = self._counted(growth, array - growth * (builder.n_steps - 1))
+        elements = self.walk.counters.counted(growth, array - growth * (builder.n_steps - 1))
         if elements is None:
             return None
         return Tensor(provenance.encode(-1, -1, builder.derive("last", elements)), ("",) * array.ndim)
@@ -281,7 +276,7 @@ class Growing:
         steps, rows = along
         late = int(rows.ravel()[0])
         offsets = first + step * (np.arange(per_frame) - late)
-        elements = self._counted(np.full(per_frame, grows), offsets)
+        elements = self.walk.counters.counted(np.full(per_frame, grows), offsets)
         return None if elements is None else Tensor(provenance.encode(steps, -1, elements[rows % per_frame]), ("",))
 
     def _spread(self, recipe: Recipe, per_frame: np.ndarray | None) -> Tensor | None:
@@ -316,49 +311,13 @@ class Growing:
         late = int(along[1].ravel()[0])
         numbers = np.arange(per_frame) - late + (0 if node.attrs.get("exclusive", 0) else 1)
         place = numbers.reshape([-1 if a == at else 1 for a in range(len(frame.shape))])
-        elements = self._counted(np.broadcast_to(values * per_frame, (values * place).shape), values * place)
+        elements = self.walk.counters.counted(
+            np.broadcast_to(values * per_frame, (values * place).shape), values * place
+        )
         if elements is None:
             return None
         table = provenance.encode(along[0], -1, elements.take(along[1].ravel() % per_frame, at))
         return Tensor(np.broadcast_to(table, frame.shape), ("",) * len(frame.shape))
-
-    # -- the count ------------------------------------------------------------------------------------------------
-
-    def _counted(self, slopes: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
-        """Elements of slope * (number of this frame, from 0) + offset, all whole; None where a part is not exact."""
-        if (np.abs(slopes) * _PART + np.abs(offsets) >= 2**24).any():
-            return None
-        builder = self.walk.builder
-        high, low = self._parts()
-        pairs, inverse = np.unique(np.stack([slopes.ravel(), offsets.ravel()]), axis=1, return_inverse=True)
-        highs, lows = (np.broadcast_to(part, pairs.shape[1:]) for part in (high, low))
-        much = emit.affine(builder, highs, pairs[0] * _PART, 0.0)
-        elements = emit.elementwise(builder, "add", [much, emit.affine(builder, lows, *pairs)])
-        return elements[inverse.reshape(-1)].reshape(slopes.shape)
-
-    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
-        """The number of this frame, from 0, divided by _PART, and the remainder."""
-        if self._count is None:
-            builder = self.walk.builder
-            name = builder.name("timestep")
-            high, low = (_read(builder, f"{name}.{part}") for part in ("high", "low"))
-            more = emit.affine(builder, low, 1.0, 1.0)
-            full = emit.elementwise(builder, "greater_equal", [more, builder.constant(np.full(1, _PART))])
-            _write(
-                builder, f"{name}.low", emit.elementwise(builder, "add", [more, emit.affine(builder, full, -_PART, 0)])
-            )
-            _write(builder, f"{name}.high", emit.elementwise(builder, "add", [high, full]))
-            self._count = high, low
-        return self._count
-
-
-def _read(builder: Builder, state: str) -> np.ndarray:
-    builder.graph.state(state, (1,))
-    return builder.elements(builder.graph.add("state_read", [], name=builder.name("read"), states=[state]))
-
-
-def _write(builder: Builder, state: str, elements: np.ndarray) -> None:
-    builder.graph.add("state_write", [builder.value(elements)], name=builder.name("write"), states=[state])
 
 
 __all__ = ["Growing", "Recipe"]

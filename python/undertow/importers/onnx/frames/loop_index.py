@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Inside of a loop over time: this timestep of a sequence, told by the number of the round."""
+"""Inside of a loop over time: this timestep of a sequence, told by the number of the round; and that number itself,
+which registers count.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,11 @@ import numpy as np
 from ..file.nodes import OnnxNode
 from . import provenance
 from .context import Iteration, Walk
+from .integers import whole
 from .provenance import Mixed, Tensor
 from .settle import settle
+
+_COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 
 
 def take_step(walk: Walk, tensor: Tensor, axis: int, late: int = 0) -> Tensor:
@@ -44,51 +49,86 @@ def by_iteration(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     """What a loop over time does with the number of its round: pick this timestep, or as many from the end."""
     first = operands[0]
     if isinstance(first, Iteration) and node.op in ("Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape"):
-        known = [np.zeros(first.shape, np.int64), *operands[1:]]
+        known = [np.zeros(first.shape, first.dtype), *operands[1:]]
         if any(isinstance(o, Iteration) for o in known):
             _refuse(node)
         (result,) = walk.evaluator.run(node, known)
-        return [replace(first, shape=result.shape)]
+        return [replace(first, shape=result.shape, dtype=str(result.dtype))]
     if node.op == "Neg":
         return [_times(first, -1, first.shape)]
-    if node.op in ("Add", "Sub", "Mul"):
-        return [_shifted(node, operands)]
+    if node.op in ("Add", "Sub", "Mul") and (shifted := _shifted(node.op, operands)) is not None:
+        return [shifted]
     if node.op == "Gather" and isinstance(first, Tensor) and isinstance(operands[1], Iteration):
         return [_pick(walk, node, first, operands[1], int(node.attrs.get("axis", 0)))]
     if node.op == "Slice" and isinstance(first, Tensor) and len(operands) >= 3:
         return [_slice(walk, node, first, operands)]
-    _refuse(node)
+    return _counted(walk, node, operands)
+
+
+def _counted(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
+    """What a node gives that computes with the number of the round, which registers count: in float32, where it is the
+    nearest to the file's; as an integer where it is compared, or divided for a remainder."""
+    rounds = [o for o in operands if isinstance(o, Iteration)]
+    if any(o.late or o.backwards for o in rounds):
+        _refuse(node)
+    if node.op == "Mod" and rounds == operands[:1] and isinstance(operands[1], np.ndarray):
+        return [_remainder(walk, node, rounds[0], operands[1])]
+    known = [o for o in operands if isinstance(o, np.ndarray)]
+    if any(o.dtype != "float32" for o in rounds) and (
+        node.op not in _COMPARISONS or any((np.abs(o) >= 2**24).any() for o in known)
+    ):
+        _refuse(node)
+    numbers = [o.astype(np.float32) if isinstance(o, np.ndarray) else o for o in operands]
+    for i, one in enumerate(operands):
+        if isinstance(one, Iteration):
+            elements = walk.counters.counted(np.ones(1), np.full(1, one.offset))
+            if elements is None:
+                _refuse(node)
+            numbers[i] = _number(elements, one.shape)
+    return list(walk.apply(node, numbers))
+
+
+def _remainder(walk: Walk, node: OnnxNode, number: Iteration, divisor: np.ndarray) -> Tensor:
+    by = int(divisor.reshape(-1)[0]) if divisor.size == 1 and divisor.dtype.kind in "iu" else 0
+    if not 0 < by < 2**24 or number.dtype == "float32" or (node.attrs.get("fmod", 0) and number.offset < 0):
+        _refuse(node)
+    shape = np.broadcast_shapes(number.shape, divisor.shape)
+    return _number(walk.counters.remainder(by, number.offset % by), shape, whole(node, by - 1))
+
+
+def _number(elements: np.ndarray, shape: tuple[int, ...], dtype: str = "float32") -> Tensor:
+    return Tensor(np.broadcast_to(provenance.encode(-1, -1, elements.reshape(())), shape), ("",) * len(shape), dtype)
 
 
 def _refuse(node: OnnxNode) -> NoReturn:
     node.unsupported(
-        "computes with the number of a round of a loop over time; only picking this round's timestep is supported"
+        "computes with the number of a round of a loop over time; supported are picking this round's timestep, "
+        "comparing with a constant, remainders, and what is computed of it in float32"
     )
 
 
 def _times(iteration: Iteration, factor: int, shape: tuple[int, ...]) -> Iteration:
     """The number of the round, times 1 or -1."""
     backwards = iteration.backwards != (factor < 0)
-    return Iteration(iteration.offset * factor, shape, backwards, iteration.late)
+    return replace(iteration, offset=iteration.offset * factor, shape=shape, backwards=backwards)
 
 
-def _shifted(node: OnnxNode, operands: list[Any]) -> Iteration:
+def _shifted(op: str, operands: list[Any]) -> Iteration | None:
+    """A whole number more or less than the number of the round, or that backwards; None of anything else."""
     a, b = operands
     if isinstance(a, Iteration) == isinstance(b, Iteration):
-        _refuse(node)
+        return None
     iteration, other = (a, b) if isinstance(a, Iteration) else (b, a)
     if not isinstance(other, np.ndarray) or other.size != 1 or other.dtype.kind not in "iuf":
-        _refuse(node)
-    if other.reshape(()) != np.round(other.reshape(())):
-        _refuse(node)
-    by, shape = int(other.reshape(())), np.broadcast_shapes(iteration.shape, other.shape)
-    if node.op == "Mul":
-        if by not in (1, -1):
-            _refuse(node)
-        return _times(iteration, by, shape)
-    if node.op == "Sub" and iteration is b:
+        return None
+    if not np.abs(number := other.reshape(())) < 2**31 or number != np.round(number):
+        return None
+    by, shape = int(number), np.broadcast_shapes(iteration.shape, other.shape)
+    if op == "Mul":
+        return _times(iteration, by, shape) if by in (1, -1) else None
+    if op == "Sub" and iteration is b:
         iteration = _times(iteration, -1, shape)
-    elif node.op == "Sub":
+    elif op == "Sub":
         by = -by
     return replace(iteration, offset=iteration.offset + by, shape=shape)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ....ir.ops import OPS
 from ..file import limits
 from ..file.nodes import Body, OnnxNode
 from ..frames import provenance
@@ -21,20 +22,48 @@ from ..frames.context import Binding, Forgets, Iteration, Length, Walk
 from ..frames.loop_index import take_step, turned
 from ..frames.provenance import Mixed, Tensor
 from ..frames.settle import settle
+from ..retry import OtherRounds
 from ..simplify.scan import ScanLayout, scan_layout
+from .logic import where
 
 # -- If -------------------------------------------------------------------------------------------------------------
 
 
 def if_(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     condition = operands[0]
+    if isinstance(condition, Tensor):
+        return _either(walk, node, condition)
     if not isinstance(condition, np.ndarray) or condition.size != 1:
-        node.unsupported(
-            "its condition is computed from frames at run time; a branch that depends on the data is not supported"
-        )
+        node.unsupported("its condition is a sequence length, or has not one element")
     body = node.bodies["then_branch" if condition.reshape(()) else "else_branch"]
     _walk_body(walk, body)
     return [walk.values[name] for name in body.outputs]
+
+
+def _either(walk: Walk, node: OnnxNode, condition: Tensor) -> list[Any]:
+    """Of a condition that frames decide: both branches, of whose results one is chosen."""
+    if condition.codes.size != 1:
+        node.shape_error(f"its condition has shape {condition.shape}, expected one element")
+    if (condition.steps >= 0).any() or (walk.builder.n_items > 1 and (condition.items >= 0).any()):
+        node.unsupported("its condition is of one timestep, or of one item of the batch, and decides for others too")
+    nodes = walk.builder.graph.nodes
+    n_nodes = len(nodes)
+    branches = [_walk_body(walk, node.bodies[key]) for key in ("then_branch", "else_branch")]
+    if any(inner.states and not OPS[inner.op].reads_register for inner in nodes[n_nodes:]):
+        node.unsupported("its condition is computed from frames at run time, and a branch of it remembers something")
+    chosen = []
+    for one, other in zip(*branches, strict=True):
+        shapes = [getattr(value, "shape", None) for value in (one, other)]
+        if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.array_equal(one, other):
+            chosen.append(one)
+        elif None in shapes or shapes[0] != shapes[1]:
+            node.unsupported(
+                f"its branches, of which frames choose one, give values of shapes {shapes[0]} and {shapes[1]}"
+            )
+        else:
+            picks = Tensor(condition.codes.reshape(()), (), condition.dtype)
+            chosen += where(walk, node, [picks, one, other])
+    return chosen
 
 
 def _walk_body(walk: Walk, body: Body) -> list[Any]:
@@ -67,8 +96,9 @@ def loop(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
             node.unsupported("its condition changes while it runs, so it may end before the sequence does")
         return [*over_time.finals, *(_collect(walk, row, 0, late) for row in over_time.rows)]
     if node.inputs[0] and node.inputs[0] not in walk.program.constants and not walk.reading.fixed:
-        node.unsupported(
-            "runs as often as an open size says, and its rounds are not the timesteps of the model as it is read here"
+        raise OtherRounds(
+            f"{node.where}: runs as often as an open size says, and its rounds are not the timesteps of the model as "
+            "it is read here"
         )
     return _written_out(walk, node, body, trips, carried)
 
@@ -304,7 +334,7 @@ def _over_time(
             outputs[n_flags + len(carried) :],
         )
         used = set().union(*(inner.uses for inner in body.nodes))
-        names = body.inputs[-len(carried) or None :] if n_flags else body.inputs[: len(carried)]
+        names = body.inputs[len(body.inputs) - len(carried) :] if n_flags else body.inputs[: len(carried)]
         written = [
             _write(walk, node, register, value, late if name in used else 0)
             for register, value, name in zip(registers, results, names, strict=True)

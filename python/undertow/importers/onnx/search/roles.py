@@ -12,7 +12,7 @@ from ....ir import superframes
 from ....ir.ops import OPS
 from ..._memory import cells_in_frames, goes_through_rows, remembers
 from ..advice import Advice
-from ..file.nodes import flat
+from ..file.nodes import OnnxNode, flat
 from ..frames.context import Reading
 from ..simplify.ports import Port
 from ..simplify.program import RECURRENT, Program, is_loop
@@ -87,7 +87,7 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
         )
     if lost is None:
         cells = cells_in_frames(graph)
-        loops = [node.where for node in flat(program.nodes) if is_loop(node, program.constants)]
+        loops = [node.where for node in flat(program.nodes) if is_loop(node, program.constants) and _carries(node)]
         pools = bool(imported.pooled) and graph.states.keys() <= imported.pooled
         if meant or (remembers(graph) and not pools):
             return None
@@ -113,6 +113,11 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
         f"{program.caller.remembering()}",
         time_to_stream(program),
     )
+
+
+def _carries(node: OnnxNode) -> bool:
+    """Whether a Loop or Scan hands anything on to its next round."""
+    return len(node.inputs) > (2 if node.op == "Loop" else int(node.attrs.get("num_scan_inputs", 0)))
 
 
 def _may_forget(program: Program, imported: Imported) -> Warned | None:

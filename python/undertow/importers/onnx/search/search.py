@@ -18,7 +18,7 @@ from ..file import limits
 from ..frames.context import Forgets, Reading
 from ..frames.provenance import Mixed
 from ..frames.windows import TooShort
-from ..retry import Retry, TooLarge, TooManyNodes
+from ..retry import OtherRounds, Retry, TooLarge, TooManyNodes
 from ..simplify.budget import Exhausted
 from ..simplify.ports import Port
 from ..simplify.program import Program
@@ -255,13 +255,17 @@ def _of_features(failure: Failure) -> bool:
     )
 
 
-def _worth(failure: Failure) -> tuple[bool, int, bool]:
+def _worth(failure: Failure) -> tuple[bool, int, int]:
     """How much it tells: not of features that were read as time, how far the walk got, and whether by more than axes
     that were read wrongly.
     """
     error = failure.error
     told = isinstance(error, UnsupportedError) or (isinstance(error, Retry) and error.public is UnsupportedError)
-    return not _of_features(failure), failure.position, told and not isinstance(error, Mixed)
+    return (
+        not _of_features(failure),
+        failure.position,
+        told * 2 - isinstance(error, Mixed) - 2 * isinstance(error, OtherRounds),
+    )
 
 
 def _no_time(program: Program) -> str:

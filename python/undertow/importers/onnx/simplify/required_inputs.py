@@ -17,7 +17,8 @@ _COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 
 
 def check_bound(nodes: list[OnnxNode], ports: list[Port], constants: Mapping[str, np.ndarray]) -> None:
-    """Refuse branches and loops that an input's value chooses; what only its shape chooses is for the walk.
+    """Refuse branches that an input's value chooses, and loops that it or frames do; what only its shape chooses, and
+    branches that frames do, are for the walk.
 
     Raises:
         UnsupportedError: names the node and the input, says how to bind it, and what the graph compares it with.
@@ -30,7 +31,8 @@ def check_bound(nodes: list[OnnxNode], ports: list[Port], constants: Mapping[str
         chooses = node.inputs[:1] if node.op == "If" else node.inputs[:2]
         for name in chooses:
             for source in sorted(_sources(name, producer) & set(by_name)):
-                _refuse(node, by_name[source], [*every, *inner], constants)
+                if node.op != "If" or not _is_frames(by_name[source]):
+                    _refuse(node, by_name[source], [*every, *inner], constants)
 
 
 def _structures(nodes: list[OnnxNode]) -> list[OnnxNode]:
@@ -55,11 +57,15 @@ def _sources(name: str, producer: Mapping[str, OnnxNode]) -> set[str]:
     return sources
 
 
+def _is_frames(port: Port) -> bool:
+    return port.dtype == "float32" and any(n != 1 for n in port.dims)
+
+
 def _refuse(node: OnnxNode, port: Port, nodes: list[OnnxNode], constants: Mapping[str, np.ndarray]) -> NoReturn:
-    if port.dtype == "float32" and any(n != 1 for n in port.dims):
+    if _is_frames(port):
         node.unsupported(
-            f"input {port.name!r} decides at run time what is computed: a branch or a number of rounds that depends on "
-            "the frames themselves is not supported"
+            f"input {port.name!r} decides at run time how often it runs: a number of rounds that depends on the frames "
+            "themselves is not supported"
         )
     seen = _compared(port.name, nodes, constants)
     example = seen[0] if seen else "..."

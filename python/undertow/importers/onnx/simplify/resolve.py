@@ -20,6 +20,7 @@ import numpy as np
 from ....errors import UnsupportedError
 from ..file import limits
 from ..file.nodes import Body, OnnxNode, wrap
+from ..file.nodes import needed as needed_nodes
 from ..file.protos import Scope, free_names, identity, needed, wrong_number
 from ..traits import EACH, traits
 from .collected import Grown
@@ -54,7 +55,7 @@ class Resolver:
         self._opsets = [self.onnx.helper.make_opsetid("", opset)]
         #: (dtype, shape) -> the type of constants
         self._constant_types: dict[tuple[Any, tuple[int, ...]], Any] = {}
-        self.sequences = Sequences(self.onnx, constants, self.sizes)
+        self.sequences = Sequences(self.onnx, constants, self.sizes, self._stacks)
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}  # name -> the number that its last namesake got
         self._n_nodes = 0
@@ -255,6 +256,12 @@ class Resolver:
             return None
         return [d.dim_value if d.HasField("dim_value") else None for d in kind.tensor_type.shape.dim]
 
+    def _stacks(self, rows: str, part: str) -> None:
+        """Let a value have the shape of another, with an axis of open size before it."""
+        kind, sizes = self._type(part), self.sizes(part)
+        if kind is not None and sizes is not None:
+            self.types[rows] = self.onnx.helper.make_tensor_type_proto(kind.tensor_type.elem_type, [None, *sizes])
+
     def set_type(self, name: str, dtype: Any, sizes: Iterable[int | None]) -> None:
         self.types[name] = self._made_type(dtype, list(sizes))
 
@@ -383,6 +390,8 @@ class Resolver:
             for body in node.bodies.values():
                 if len(body.outputs) != len(node.outputs):
                     wrong_number(node, len(body.outputs), len(node.outputs))
+            for name, *either in zip(node.outputs, *(body.outputs for body in node.bodies.values()), strict=True):
+                self._join(name, either)
             return [node]
         if condition.size != 1:
             node.shape_error(f"its condition has shape {condition.shape}, expected one element")
@@ -390,6 +399,15 @@ class Resolver:
         if len(body.outputs) != len(node.outputs):
             wrong_number(node, len(body.outputs), len(node.outputs))
         return [*body.nodes, *self._alias(node, body.outputs, node.outputs)]
+
+    def _join(self, name: str, either: Sequence[str]) -> None:
+        """Let a value have the shape that others share: of either branch, with sizes that differ open."""
+        kinds, sizes = [self._type(one) for one in either], [self.sizes(one) for one in either]
+        if None in kinds or None in sizes or len({len(one or ()) for one in sizes}) > 1:
+            return
+        if len({kind.tensor_type.elem_type for kind in kinds}) == 1:
+            shape = [n if n == m else None for n, m in zip(*sizes, strict=True)]
+            self.types[name] = self.onnx.helper.make_tensor_type_proto(kinds[0].tensor_type.elem_type, shape)
 
     def body(
         self,
@@ -424,7 +442,8 @@ class Resolver:
         for name in outputs:
             if name not in inner:
                 node.format_error(f"its graph {graph.name!r} gives {name!r}, which does not exist")
-        return Body(inputs, nodes, [inner[name] for name in outputs])
+        results = [inner[name] for name in outputs]
+        return Body(inputs, needed_nodes(nodes, results), results)
 
     def _alias(self, node: OnnxNode, values: list[str], names: list[str]) -> list[OnnxNode]:
         """Let `names` be `values`: constants at once, others through Identity."""

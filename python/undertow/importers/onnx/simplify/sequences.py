@@ -21,12 +21,19 @@ _COLLECTED = "Collected"
 
 
 class Sequences:
-    """What the values are that hold sequences. sizes: the shape of a value, as far as it is known."""
+    """What the values are that hold sequences.
+
+    sizes: the shape of a value, as far as it is known. stacks: is told of a value that holds another one of each round.
+    """
 
     def __init__(
-        self, onnx: Any, constants: dict[str, np.ndarray], sizes: Callable[[str], list[int | None] | None]
+        self,
+        onnx: Any,
+        constants: dict[str, np.ndarray],
+        sizes: Callable[[str], list[int | None] | None],
+        stacks: Callable[[str, str], None],
     ) -> None:
-        self.onnx, self.constants, self.sizes = onnx, constants, sizes
+        self.onnx, self.constants, self.sizes, self.stacks = onnx, constants, sizes, stacks
         self._makers: dict[str, OnnxNode] = {}
 
     def begins_empty(self, name: str) -> bool:
@@ -49,6 +56,7 @@ class Sequences:
         parts = {i: part for i, (part, _) in appended.items()}
         for i, rows in collect(loop, parts, fresh).items():
             if rows:
+                self.stacks(rows, parts[i])
                 sizes = self.sizes(parts[i])
                 attrs: dict[str, Any] = {"front": appended[i][1], **({} if sizes is None else {"sizes": sizes})}
                 self._makers[named[i]] = OnnxNode(None, _COLLECTED, loop.name, [rows], [named[i]], attrs, loop.opset)
@@ -148,7 +156,7 @@ class Sequences:
             return self._size(node, maker.inputs[0], axis)
         if node.op != "SequenceAt" or node.inputs[1] in self.constants:
             return None  # as of any other
-        if not sizes and not maker.attrs.get("keepdims", 1):
+        if not self._keeps_axis(maker):
             return [self._node("Gather", [maker.inputs[0], node.inputs[1]], node, axis=axis)]
         at = f"{node.outputs[0]}.at"
         proto = self.onnx.helper.make_node(
@@ -156,13 +164,20 @@ class Sequences:
         )
         return [wrap(self.onnx, proto, node.opset), self._node("Gather", [maker.inputs[0], at], node, axis=axis)]
 
+    def _keeps_axis(self, maker: OnnxNode) -> bool:
+        """Whether parts of a split have its axis. ONNX ignores keepdims beside sizes; PyTorch's unbind writes a size of
+        1 and keepdims=0, ONNX Runtime heeds it, and what follows expects it.
+        """
+        known = self.constants.get(maker.inputs[1]) if len(maker.inputs) > 1 and maker.inputs[1] else np.array(1)
+        return bool(maker.attrs.get("keepdims", 1)) or known is None or known.ndim > 0 or int(known) != 1
+
     def _piece(self, node: OnnxNode, maker: OnnxNode, place: int) -> list[OnnxNode] | None:
         axis = int(maker.attrs.get("axis", 0))
         sizes = maker.inputs[1] if len(maker.inputs) > 1 else ""
+        if not self._keeps_axis(maker):
+            at = self._constant(node, "at", np.array(place))
+            return [self._node("Gather", [maker.inputs[0], at], node, axis=axis)]
         if not sizes:
-            if not maker.attrs.get("keepdims", 1):
-                at = self._constant(node, "at", np.array(place))
-                return [self._node("Gather", [maker.inputs[0], at], node, axis=axis)]
             start, end = place, place + 1 or _END
         else:
             known = self.constants.get(sizes)
