@@ -257,15 +257,12 @@ def _of_features(failure: Failure) -> bool:
 
 def _worth(failure: Failure) -> tuple[bool, int, int]:
     """How much it tells: not of features that were read as time, how far the walk got, and whether by more than axes
-    that were read wrongly.
+    that were read wrongly; least where rounds of a loop are no timesteps.
     """
     error = failure.error
     told = isinstance(error, UnsupportedError) or (isinstance(error, Retry) and error.public is UnsupportedError)
-    return (
-        not _of_features(failure),
-        failure.position,
-        told * 2 - isinstance(error, Mixed) - 2 * isinstance(error, OtherRounds),
-    )
+    how = 0 if isinstance(error, OtherRounds) else 2 if told and not isinstance(error, Mixed) else 1
+    return not _of_features(failure), failure.position, how
 
 
 def _no_time(program: Program) -> str:
