@@ -433,3 +433,76 @@ def test_of_two_axes_of_size_one_either_is_the_time_of_a_step(tmp_path, rng):
     states = {"cache": ("cache_out", [1, 1, 1, H]), "h": ("h_out", [1, 1, H])}
     expected = run_apart(path, X, states, 2)
     np.testing.assert_allclose(model.stream().run(X[0].transpose(1, 0, 2)).ravel(), expected.ravel(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["hidden_states", "state", "h", "prev"])
+def test_an_axis_called_time_is_none_of_a_state(name, tmp_path, rng):
+    """Encoder outputs beside a frame: one result of their shape, and another."""
+    nodes = [
+        node("MatMul", "x A", "p"),
+        node("Add", f"{name} p", "s"),
+        node("Tanh", "s", "features"),
+        node("MatMul", "features B", "q"),
+        node("Softmax", "q", "logits", axis=-1),
+    ]
+    weights = {"A": random(rng, 3, H), "B": random(rng, H, 4)}
+    inputs = {name: [1, "time", H], "x": [1, "time", 3]}
+    path = file_of(tmp_path, nodes, inputs, {"logits": [1, "time", 4], "features": [1, "time", H]}, weights)
+    with pytest.raises(undertow.UnsupportedError, match=r"has an axis called time|states=\{\} if there are none"):
+        undertow.load(path)
+    assert list(undertow.load(path, states={}).inputs) == [name, "x"]
+
+
+@pytest.mark.parametrize(("before", "last"), [("x_prev", "x_last"), ("args_1", "output_1"), ("mem", "kept")])
+def test_what_is_the_same_in_a_call_may_be_of_the_call_before(before, last, tmp_path, rng):
+    """Chunks of open length with an LSTM's states, and the last frame of the chunk before."""
+    nodes = [
+        node("Add", f"x {before}", "s"),
+        node("Transpose", "s", "rows", perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["rows", "W", "R", "", "", "h", "c"], ["Y", "h_out", "c_out"], hidden_size=H),
+        node("Squeeze", "Y second", "units"),
+        node("Transpose", "units", "y", perm=[1, 0, 2]),
+        node("Slice", "x minus end second", last),
+    ]
+    weights = {"W": random(rng, 1, 4 * H, H), "R": random(rng, 1, 4 * H, H)}
+    state = [1, 1, H]
+    inputs = {"x": [1, "time", H], before: [1, 1, H], "h": state, "c": state}
+    outputs = {"y": [1, "time", H], last: [1, 1, H], "h_out": state, "c_out": state}
+    path = file_of(tmp_path, nodes, inputs, outputs, weights)
+    with pytest.raises(undertow.UnsupportedError, match=f"'{before}' could be returned by '{last}', which is of one"):
+        undertow.load(path)
+
+
+def test_a_cell_whose_frame_is_called_like_its_state(tmp_path, rng):
+    """A GRU cell of which x is the state and h the frame."""
+    weights = {f"{k}{g}": random(rng, H, H) for k in "WR" for g in "rzn"} | {"O": random(rng, H, H)}
+    nodes = [node("MatMul", f"h W{g}", f"a{g}") for g in "rzn"] + [node("MatMul", f"x R{g}", f"b{g}") for g in "rzn"]
+    nodes += [
+        node("Add", "ar br", "sr"), node("Sigmoid", "sr", "r"), node("Add", "az bz", "sz"), node("Sigmoid", "sz", "z"),
+        node("Mul", "r bn", "rb"), node("Add", "an rb", "sn"), node("Tanh", "sn", "n"), node("Sub", "x n", "d"),
+        node("Mul", "z d", "zd"), node("Add", "n zd", "h_out"), node("MatMul", "h_out O", "x_out"),
+    ]  # fmt: skip
+    path = file_of(tmp_path, nodes, {"h": [1, H], "x": [1, H]}, {"x_out": [1, H], "h_out": [1, H]}, weights)
+    with pytest.raises(undertow.UnsupportedError, match=r"states=\{'x': 'h_out'\} as its cells say"):
+        undertow.load(path)
+    assert "gru" in [n.op for n in undertow.load(path, states={"x": "h_out"}).graph.nodes]
+
+
+def test_lines_that_are_told_keep_to_what_is_moved(tmp_path, rng):
+    """Two caches that come back in another order, beside a frame and a mean whose names say nothing."""
+    nodes = [
+        node("Mul", "b k", "kept"), node("Add", "kept a", "o1"), node("Sub", "a o1", "off"),
+        node("MatMul", "off K", "key"), node("MatMul", "off V", "value"),
+        node("Unsqueeze", "key second", "key1"), node("Unsqueeze", "value second", "value1"),
+        node("Slice", "c second end second", "c_tail"), node("Slice", "d second end second", "d_tail"),
+        node("Concat", "c_tail key1", "o3", axis=1), node("Concat", "d_tail value1", "o2", axis=1),
+        node("ReduceMean", "o3", "m", axes=[1], keepdims=0), node("ReduceMean", "o2", "n", axes=[1], keepdims=0),
+        node("Mul", "m n", "mn"), node("MatMul", "mn O", "o0"),
+    ]  # fmt: skip
+    weights = {"K": random(rng, 8, 4), "V": random(rng, 8, 4), "O": random(rng, 4, 8)}
+    inputs = {"a": [1, 8], "b": [1, 8], "c": [1, 3, 4], "d": [1, 3, 4]}
+    path = file_of(tmp_path, nodes, inputs, {"o0": [1, 8], "o1": [1, 8], "o2": [1, 3, 4], "o3": [1, 3, 4]}, weights)
+    with pytest.raises(undertow.UnsupportedError) as refused:
+        undertow.load(path)
+    lines = re.findall(r"states=(\{[^}]+\})", str(refused.value))
+    assert lines and all("'c': 'o3', 'd': 'o2'" in line for line in lines)

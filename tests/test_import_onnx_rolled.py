@@ -276,3 +276,16 @@ def test_timesteps_out_of_order(tmp_path):
         h = f.op("Tanh", f.op("Add", f.op("MatMul", h, R), f.pick("Gather", wx, t)))
         rows.append(h)
     check(f.save(tmp_path / "m.onnx", [stacked(f, rows)]), streams=False)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5])
+def test_copies_that_start_from_what_the_first_computes(factor, tmp_path):
+    """x_t / 2 + x_(t - 1) / 2, with the first timestep in place of the one before it."""
+    f = File()
+    half, rows, before = f.const(np.float32(factor)), [], None
+    for t in range(N):
+        now = f.op("Mul", f.pick("Gather", "x", t), half)
+        before = now if before is None else before
+        rows.append(f.op("Add", now, before))
+        before = now
+    check(f.save(tmp_path / "m.onnx", [stacked(f, rows)]), streams=False)

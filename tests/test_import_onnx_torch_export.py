@@ -65,6 +65,24 @@ def test_a_length_that_is_open_stays_so(tmp_path, rng):
     assert "it loads with" not in str(caught.value)
 
 
+def test_a_length_that_is_declared_and_not_fixed(tmp_path, rng):
+    """As torch.export declares what its GRU gives; something is divided by the length of x, which is open."""
+    nodes = [
+        node("Shape", "x", "shape"),
+        node("Gather", "shape one", "n", axis=0),
+        node("Cast", "n", "length", to=FLOAT),
+        node("Div", "x length", "less"),
+        node("Transpose", "less", "steps", perm=[1, 0, 2]),
+        node("GRU", "steps W R B", "Y", hidden_size=J, linear_before_reset=1),
+        node("Squeeze", "Y second", "rows"),
+        node("Transpose", "rows", "y", perm=[1, 0, 2]),
+    ]
+    weights = {**cell(rng, "GRU", K, J, bias=True), "one": np.array(1), "second": np.array([1])}
+    path = save(tmp_path, nodes, [info("x", ["s77", "s27", K])], [info("y", ["s77", T, J])], weights)
+    with pytest.raises(UnsupportedError, match="depends on the number of timesteps"):
+        undertow.load(path)
+
+
 def test_a_clip_of_the_length_is_for_the_user_to_ask_for(tmp_path, rng):
     """Positions of their own, T of them: no stream, and not what somebody meant who left the axis open."""
     path = behind_a_gru(

@@ -182,7 +182,7 @@ def test_a_keras_layer_that_walks_the_rows_of_each_frame_is_warned_of(tmp_path, 
 
 @pytest.mark.parametrize("batch", [3, "batch"])
 def test_a_clip_that_saying_so_does_not_make_one_is_not_told(batch, tmp_path, rng):
-    """Of several rooms of each item, whose axis is read as time: with the file's own sizes it is so still."""
+    """Of several rooms of each item, read as time where the batch is open; with fixed sizes it is a clip."""
     nodes = [
         node("Transpose", "x", "turned", perm=[2, 0, 1, 3]),
         node("Reshape", "turned apart", "rows"),
@@ -192,8 +192,69 @@ def test_a_clip_that_saying_so_does_not_make_one_is_not_told(batch, tmp_path, rn
     weights = {**gru(rng, 0), "apart": np.array([7, -1, H])}
     path = save(graph_of(nodes, {"x": [batch, 2, 7, H]}, {"y": None}, weights), tmp_path)
     model, text, lines = told(path)
-    assert model.inputs["x"].shape == (7, H) and not lines
     assert "GRU node 'Y' goes through the rows of each frame" in text
+    if batch == 3:
+        (line,) = lines
+        assert model.inputs["x"].shape == loads(path, line).inputs["x"].shape == (3, 2, 7, H)
+    else:
+        assert model.inputs["x"].shape == (7, H) and not lines
+
+
+@pytest.mark.parametrize("told_sizes", [False, True])
+def test_features_are_no_time_of_a_loop_that_walks_another_axis(told_sizes, tmp_path, rng):
+    """A decay treats each feature alone, so that nothing goes along their axis; the loop starts from the first row."""
+    nodes, h = [node("Gather", "x zero", "row0", axis=1), node("Mul", "row0 none", "h0")], "h0"
+    for t in range(4):
+        nodes += [
+            node("Gather", f"x at{t}", f"x{t}", axis=1),
+            node("Mul", f"{h} keep", f"k{t}"),
+            node("Mul", f"x{t} new", f"n{t}"),
+            node("Add", f"k{t} n{t}", f"h{t + 1}"),
+            node("Unsqueeze", f"h{t + 1} second", f"r{t}"),
+        ]
+        h = f"h{t + 1}"
+    nodes.append(node("Concat", "r0 r1 r2 r3", "y", axis=1))
+    weights = {"zero": np.array(0), "second": np.array([1]), "none": np.float32(0), "keep": np.float32(0.9)}
+    weights |= {"new": np.float32(0.1), **{f"at{t}": np.array(t) for t in range(4)}}
+    path = save(graph_of(nodes, {"x": [1, 4, H]}, {"y": [1, 4, H]}, weights), tmp_path)
+    model = loads(path, {"shapes": {"x": [1, 4, H]}}) if told_sizes else told(path)[0]
+    x = random(rng, 1, 4, H)
+    assert model.inputs["x"].shape == (4, H)
+    np.testing.assert_allclose(model.stream().step(x[0]), session_of(path).run(None, {"x": x})[0][0], atol=1e-6)
+
+
+def test_a_file_of_one_timestep_that_sums_along_time(tmp_path, rng):
+    """The sum starts anew in each call of it, and goes on in a stream."""
+    path = save(
+        graph_of([node("CumSum", "x one", "y")], {"x": [1, 1, H]}, {"y": [1, 1, H]}, {"one": np.array(1)}), tmp_path
+    )
+    with pytest.warns(undertow.ModelWarning, match="of one timestep, and what looks back along time starts anew"):
+        undertow.load(path)
+
+
+def test_layers_are_no_timesteps(tmp_path, rng):
+    """Attention takes its queries, keys and values as three places of one product; each layer has a copy of what scales
+    them.
+    """
+    nodes, x = [], "x"
+    for layer_ in range(3):
+        k = str(layer_)
+        nodes += [
+            node("MatMul", f"{x} W{k}", f"p{k}"),
+            node("Reshape", f"p{k} apart", f"s{k}"),
+            *(node("Gather", f"s{k} at{i}", f"g{k}{i}", axis=2) for i in range(3)),
+            *(node("Mul", f"g{k}{i} scale", f"m{k}{i}") for i in range(2)),
+            node("Transpose", f"m{k}1", f"t{k}", perm=[0, 2, 1]),
+            node("MatMul", f"m{k}0 t{k}", f"scores{k}"),
+            node("Softmax", f"scores{k}", f"shares{k}", axis=-1),
+            node("MatMul", f"shares{k} g{k}2", f"y{k}"),
+        ]
+        x = f"y{k}"
+    weights = {f"W{k}": random(rng, H, 3 * H) for k in range(3)}
+    weights |= {"apart": np.array([1, 9, 3, H]), "scale": np.float32(0.7), **{f"at{i}": np.array(i) for i in range(3)}}
+    path = save(graph_of(nodes, {"x": [1, 9, H]}, {x: [1, 9, H]}, weights), tmp_path)
+    model, X = loads(path, {}), random(rng, 1, 9, H)
+    np.testing.assert_allclose(model.stream().step(X[0]), session_of(path).run(None, {"x": X})[0][0], atol=1e-5)
 
 
 def first_step(kind: str, rng: np.random.Generator) -> tuple[list[Any], dict[str, np.ndarray]]:

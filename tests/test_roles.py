@@ -569,3 +569,14 @@ def test_bands_that_a_cell_walks_beside_timesteps_that_are_summed_are_asked_abou
     stream = model.stream()
     stepped = np.stack([stream.step(X[0, :, t]) for t in range(T)])
     np.testing.assert_allclose(stepped.reshape(want[0].shape), want[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", ["first", "mean of the first"])
+def test_an_axis_called_time_does_not_become_the_batch(first, tmp_path, rng):
+    """A result for each timestep, and one of the first alone, which no stream of that axis tells."""
+    nodes = [node("MatMul", "x W", "y"), node("Gather", "x zero", "start", axis=1)]
+    nodes.append(node("MatMul", "start W", "z") if first == "first" else node("ReduceMean", "start", "z", axes=[1]))
+    weights = {"W": random(rng, I, 3), "zero": np.array(0)}
+    path = save(graph_of(nodes, {"x": ["batch", "time", I]}, {"y": ["batch", "time", 3], "z": None}, weights), tmp_path)
+    with pytest.raises(undertow.UnsupportedError, match="takes timestep 0 of"):
+        undertow.load(path)

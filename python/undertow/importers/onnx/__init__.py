@@ -296,12 +296,14 @@ class _Load:
                 imported = self._again({"shapes": shapes}, effort)
             except (Error, Refusal):
                 continue
-            if keeps_time(imported, self.program, shapes):
+            is_time, more = keeps_time(imported, self.program, shapes), longer(self.program, shapes)
+            with suppress(Error, Refusal):
+                other = self._again({"shapes": more}, effort)
+                if not is_time or keeps_time(other, self.program, more):
+                    continue  # so the size is free, and an output has it by chance, or only by what torch declares
+            if is_time:
                 imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(shapes)}")
                 return imported
-            with suppress(Error, Refusal):
-                self._again({"shapes": longer(self.program, shapes)}, effort)
-                continue  # so the size is free, and an output has it by chance
             declared = declared or Advice("it loads", ", which is what its outputs are declared for", shapes=shapes)
         return declared
 
@@ -363,8 +365,8 @@ def _gated(imported: Imported) -> int:
 
 
 def _other_ways(program: Program, imported: Imported, told: dict[str, str]) -> list[dict[str, str]]:
-    """Other states than those that are told: two of one shape, of which neither became a cell's, the other way round;
-    where there are none, each that an output could return.
+    """Other states than those that are told: two of one shape, of which neither became a cell's, the other way round,
+    or an input of that shape in place of one; where there are none, each that an output could return.
     """
     if not told:
         no_state = not (remembers(imported.graph) or program.state_inputs)
@@ -372,7 +374,15 @@ def _other_ways(program: Program, imported: Imported, told: dict[str, str]) -> l
         return [{name: output} for name, outputs in fits.items() for output in outputs][:_OTHERS]
     dims = {port.name: port.dims for port in program.inputs if f"{port.name}.value" in imported.graph.states}
     pairs = [(a, b) for a, b in combinations(told, 2) if a in dims and b in dims and dims[a] == dims[b]]
-    return [{**told, a: told[b], b: told[a]} for a, b in pairs][:_OTHERS]
+    ways = [{**told, a: told[b], b: told[a]} for a, b in pairs]
+    frames = [(port.name, port.dims) for port in program.inputs if port.name not in told and port.dtype == "float32"]
+    for a in dims:
+        ways += [
+            {**{n: o for n, o in told.items() if n != a}, b: told[a]}
+            for b, shape in frames
+            if a in told and shape == dims[a]
+        ]
+    return ways[:_OTHERS]
 
 
 def _check_axes(program: Program, given: int | Mapping[str, int | None] | None) -> None:

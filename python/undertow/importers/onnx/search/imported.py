@@ -53,6 +53,11 @@ class Imported:
             OPS[node.op].taps(node) != (0,) for node in self.graph.nodes
         )
 
+    def timeless(self) -> list[str]:
+        """The outputs of a sequence that are none of timesteps."""
+        steps = {name: place.layout.steps for name, place in self.outputs.items()}
+        return [name for name, of in steps.items() if not of.size or (of == of.flat[0]).all()]
+
     def is_clip(self, program: Program) -> bool:
         """Whether all of each input is one frame, but for the batch."""
         return all(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from ....errors import ShapeError, UnsupportedError
@@ -149,6 +149,7 @@ def _assigned(
         Refusal: an input has several, or two have one.
     """
     pairs: list[Pair] = []
+    of_time = {port.name for port in possible.program.inputs if any(is_time(n) for n in port.dims)}
     for name, outputs in fits.items():
         of_cells = by_cells(possible.program, name, outputs)
         if name in named:
@@ -159,6 +160,8 @@ def _assigned(
             why = "a recurrent node starts from the one and ends with the other"
         else:
             why = "by its name, and no other output could return it" if is_state(name) else _ALONE
+            if is_state(name) and name in of_time:
+                raise _ambiguous(possible, f"{name!r} is called like a state, but has an axis called time")
         left = caches.get(name) or of_cells or outputs
         if len(left) > 1 or any(left[0] == pair.output for pair in pairs):
             raise _ambiguous(possible, f"{name!r} could be returned by {left}")
@@ -217,6 +220,21 @@ def check_starts(program: Program) -> None:
             if fits and port.name in values_of(program, output):
                 why, advice = may_change(port.name, output)
                 raise Refusal(UnsupportedError(why), advice)
+
+
+def check_same(program: Program, same: Collection[str], returned: Mapping[str, str], timeless: Collection[str]) -> None:
+    """Refuse an input that is the same at all timesteps, beside states that the caller carries, where an output that is
+    none of timesteps could return it. same: such inputs; returned: the states; timeless: outputs that are no sequences.
+
+    Raises:
+        Refusal: as `candidates`.
+    """
+    possible = Possible(program)
+    for name in same:
+        left = [o for o in possible.alike.get(name, []) if o in timeless and o not in returned.values()]
+        if left and (is_before(name) or not is_aside(name)):
+            why = f"{name!r} could be returned by {left[0]!r}, which is of one timestep, and no name tells"
+            raise _ambiguous(possible, why, doubted={**returned, name: left[0]})
 
 
 def in_sequences(program: Program) -> list[Pair]:
@@ -422,7 +440,8 @@ def _ambiguous(
     lines += [named, {**alike, **named}, {**sure, **rest}]
     asides = {n for n in fits if is_beside(n) or is_frame(n)}
     able = fits if asides >= fits.keys() else {n: o for n, o in fits.items() if n not in asides}
-    lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (possible.alike, able)]
+    alike_or_moved = {**possible.alike, **possible.caches()}
+    lines += [_in_order(list(possible.program.inputs), shapes) for shapes in (alike_or_moved, able)]
     lines += _matchings(possible, {**possible.flags(), **able})
     told = [*possible.program.caller.likely, *((states, " if that is so") for states in lines)]
     place = {port.name: i for i, port in enumerate(possible.program.inputs)}
@@ -518,6 +537,7 @@ __all__ = [
     "candidates",
     "check_given",
     "check_memoryless",
+    "check_same",
     "check_starts",
     "in_sequences",
     "may_change",

@@ -79,10 +79,10 @@ def forgets(program: Program, imported: Imported, meant: bool) -> Warned | None:
     if lost is None and not meant and (anew := _starts_in_calls(program, imported)):
         return anew
     if lost is None and not meant and (times := _one_timestep(program, imported)):
-        walks = imported.proof.walks[0].where
+        walks = [walk.where for walk in imported.proof.walks] or ["what looks back along time"]
         return Warned(
-            f"the file is of one timestep, and {walks} starts anew in every call of it; a stream carries its state on, "
-            "which gives other numbers than calls of the file from the second frame on",
+            f"the file is of one timestep, and {walks[0]} starts anew in every call of it; a stream carries its state "
+            "on, which gives other numbers than calls of the file from the second frame on",
             meant=as_time(times),
         )
     if lost is None:
@@ -224,7 +224,8 @@ def _one_timestep(program: Program, imported: Imported) -> dict[str, int | None]
     if (
         reading.carried
         or reading.clip
-        or not (reading.fixed_time and imported.proof.walks and remembers(imported.graph))
+        or not (reading.fixed_time and remembers(imported.graph))
+        or (imported.pairs and not imported.proof.walks)
     ):
         return {}
     one = all(axis is None or port.dims[axis] == 1 for port, axis in zip(program.inputs, times.values(), strict=True))

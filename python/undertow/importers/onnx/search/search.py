@@ -8,6 +8,7 @@ the file allows, a walk is repeated with another number of timesteps: a Graph th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from ....errors import Error, FormatError, ShapeError, UnsupportedError
@@ -106,10 +107,13 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                 if not (inside or exact) and _is_wide(program, imported.reading):
                     wide = _search(variant, pairs, carried, True, exact, keep_states, failures)
                     imported = imported if wide is None or _is_wide(program, wide.reading) else wide
-                _check_called(program, imported)
+                _check_called(program, imported, failures)
+                if given is None and not exact and (whole := _as_clip_instead(program, imported, keep_states)):
+                    return whole
                 _check_full(program, imported)
                 if given is None and not exact:
                     _check_remembers(program, imported)
+                    _check_same(program, imported)
                     check_rivals(program, imported)
                 return imported
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
@@ -162,11 +166,37 @@ def _called_time(program: Program, reading: Reading) -> list[tuple[Port, int, in
     ]
 
 
-def _check_called(program: Program, imported: Imported) -> None:
-    """Refuse a batch that the file calls time, beside an axis that is walked, which may be one inside of a frame; and
-    time that it calls a batch.
+def _as_clip_instead(program: Program, imported: Imported, keep_states: bool) -> Imported | None:
+    """A file with a recurrence as a clip, where it was read along an axis of a fixed size that nothing goes along: what
+    the recurrence walks may be time, and that may be features.
     """
-    if program.time_axis is not None or imported.reading.carried or not imported.proof.walks:
+    reading = imported.reading
+    if program.time_axis is not None or reading.carried or reading.clip or not program.is_recurrent:
+        return None
+    times = [(port, reading.axes[port.name][0]) for port in program.inputs]
+    if any(time is not None and not isinstance(port.dims[time], int) for port, time in times):
+        return None
+    clip = as_clip(program)
+    if imported.proof.walks or imported.looks_back() or clip is None:
+        return None
+    for one in clip_readings(clip):
+        program.effort.check()
+        with suppress(Failure):
+            return proven(clip, build(clip, [], one, True, keep_states))
+    return None
+
+
+def _check_called(program: Program, imported: Imported, failures: list[Failure]) -> None:
+    """Refuse a batch that the file calls time, beside an axis that is walked, which may be one inside of a frame; and
+    time that it calls a batch. Where nothing is walked, with what is wrong with the axes as they are called.
+    """
+    if program.time_axis is not None or imported.reading.carried:
+        return
+    if not imported.proof.walks:
+        for port, _, time in _called_time(program, imported.reading):
+            named = [f for f in failures if f.walk is not None and f.walk[1].axes.get(port.name, (None,))[0] == time]
+            if named:
+                raise Refusal(_public(max(named, key=_worth).error), sizes_to_fix(program))
         return
     for port, time, batch in _called_time(program, imported.reading):
         error = UnsupportedError(
@@ -193,6 +223,17 @@ def _check_full(program: Program, imported: Imported) -> None:
                 "time as the file was read"
             )
             raise Refusal(error, [[Advice("where it stays the same, bind it", fixed={name: length.shape})]])
+
+
+def _check_same(program: Program, imported: Imported) -> None:
+    """Refuse an input that is the same at all timesteps, and may be a state beside others."""
+    returned = {pair.input: pair.output for pair in imported.pairs if pair.output}
+    if imported.reading.carried or imported.reading.clip or not returned:
+        return
+    axes = imported.reading.axes
+    same = [p.name for p in program.inputs if p.name not in returned and axes.get(p.name, (0,))[0] is None]
+    if same:
+        pairing.check_same(program, same, returned, imported.timeless())
 
 
 def _check_remembers(program: Program, imported: Imported) -> None:
@@ -255,14 +296,14 @@ def _of_features(failure: Failure) -> bool:
     )
 
 
-def _worth(failure: Failure) -> tuple[bool, int, int]:
-    """How much it tells: not of features that were read as time, how far the walk got, and whether by more than axes
-    that were read wrongly; least where rounds of a loop are no timesteps.
+def _worth(failure: Failure) -> tuple[bool, bool, int, bool]:
+    """How much it tells: not of features that were read as time, not that rounds of a loop are no timesteps, how far
+    the walk got, and whether by more than axes that were read wrongly.
     """
     error = failure.error
     told = isinstance(error, UnsupportedError) or (isinstance(error, Retry) and error.public is UnsupportedError)
-    how = 0 if isinstance(error, OtherRounds) else 2 if told and not isinstance(error, Mixed) else 1
-    return not _of_features(failure), failure.position, how
+    is_told = told and not isinstance(error, Mixed)
+    return not _of_features(failure), not isinstance(error, OtherRounds), failure.position, is_told
 
 
 def _no_time(program: Program) -> str:

@@ -23,6 +23,8 @@ from .unrolled_match import Column, Copies, Names
 
 #: operators with weights of their own that are told apart
 _MANY_KINDS = 1024
+#: parts that attention, or the gates of a cell, are cut into at most
+_FEW = 4
 
 
 @dataclass
@@ -67,8 +69,13 @@ def _rolled(loop: _Loop, given: Given) -> list[OnnxNode] | None:
 
 
 def written_out(given: Given) -> OnnxNode | None:
-    """A node of which nearly each timestep has a copy, with the same weights, that is computed from the one before."""
+    """A node of which nearly each timestep has a copy, with the same weights, that is computed from the one before. Few
+    places are timesteps where an input has as many: others are parts of a product, of which each layer has copies.
+    """
+    sizes = {n for name in given.inputs for n in given.sizes(name) or ()}
     for n in _lengths(given):
+        if n <= _FEW and n not in sizes:
+            continue
         levels = given.levels(n)
         kinds: dict[tuple[Any, ...], int] = {}
         first: list[OnnxNode] = []
@@ -180,6 +187,8 @@ def _replace(given: Given, loop: _Loop) -> list[OnnxNode]:
     ends = _ends(given, loop, gone.values(), kept)
     carried = copies.carried
     starts = {column.name: _start(given, column) for column in carried}
+    if any(name in starts.values() for node in gone.values() for name in node.outputs):
+        raise NoLoop  # it starts from what its first copy computes
     _check_folded(copies, given, starts)
     axes = [given.join_axis(join) for join in joins]
     rows = [copies.at(join.inputs[1], 1) for join in joins] + [column for column in ends if column.after is None]

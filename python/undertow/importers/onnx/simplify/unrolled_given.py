@@ -86,6 +86,12 @@ class Given:
         return True
 
     @cached_property
+    def inputs(self) -> set[str]:
+        """What no node gives, and is no constant."""
+        used = set().union(*(node.uses for node in self.nodes))
+        return {name for name in used if name and name not in self.producer and name not in self.constants}
+
+    @cached_property
     def users(self) -> dict[str, list[OnnxNode]]:
         """The nodes that use a value."""
         users: dict[str, list[OnnxNode]] = {}
