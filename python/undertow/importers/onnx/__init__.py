@@ -322,18 +322,22 @@ class _Load:
         for stage in stages[:1]:
             able = [one for one in stage if one.states and not one.names]
             cells: dict[int, int] = {}
+            gated: dict[int, int] = {}
             for one in able if len({str(one.given) for one in able}) > 1 else []:
                 effort.max_walks = effort.n_walks + one.walks
                 with suppress(Error, Refusal):
-                    nodes = self._again(one.options(SIZES[0]), effort).graph.nodes
+                    imported = self._again(one.options(SIZES[0]), effort)
+                    nodes = imported.graph.nodes
                     cells[id(one)] = sum(isinstance(OPS[node.op], Cell) and bool(node.states) for node in nodes)
+                    gated[id(one)] = _gated(imported)
             most = max(cells.values(), default=0)
             if most > min(cells.values(), default=0):
                 flags = {port.name for port in self.program.inputs if port.dtype == "bool"}
                 stage.sort(key=lambda one: (-cells.get(id(one), 0), -len(flags & (one.states or {}).keys())))
                 best = (stage[0].states or {}).keys()  # others of the same inputs cross what the cells hold
                 stage[1:] = [one for one in stage[1:] if not one.states or one.states.keys() != best]
-                stage[0] = replace(stage[0], after=f"{stage[0].after}, as its cells say")
+                if gated.get(id(stage[0]), 0) > min(gated.values()):  # any sum under a tanh may be taken for an RNN
+                    stage[0] = replace(stage[0], after=f"{stage[0].after}, as its cells say")
         return stages
 
     def _effort(self) -> Effort:

@@ -63,11 +63,11 @@ class Advice:
 
     def told(self, size: int) -> str:
         """The sentence, with arguments of `load`, after a load with that size for every name."""
-        line = [f"shapes={self.told_shapes(size)}"] if self.shapes is not None else []
+        line = [f"shapes={self.told_shapes(size)}"] if self.shapes else []
         line += [f"states={self.states}"] if self.states is not None else []
         line += [f"time_axis={self.time_axis}"] if self.time_axis is not None else []
         line += [f"fixed={{{', '.join(f'{name!r}: array' for name in self.fixed)}}}"] if self.fixed is not None else []
-        return f"{self.before} with {', '.join(line)}{self.after}{self.told_names(size)}"
+        return f"{self.before} with {', '.join(line)}{self.after}{self.told_names(size)}" if line else ""
 
     def told_shapes(self, size: int) -> str:
         """The shapes as they are told after a load with that size: it, or names where any number of the user's does."""

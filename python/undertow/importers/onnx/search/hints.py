@@ -30,8 +30,9 @@ def sizes_to_fix(program: Program) -> list[list[Advice]]:
     walked = walked_axes(program)
     names = _names(ports)
     batches = {port.name: _batch(program, port, walked) for port in ports}
+    first_axes = {p.name: batches[p.name] or [a for a in p.dynamic[:1] if a == 0 and len(p.dynamic) > 1] for p in ports}
     templates = [
-        {p.name: _sized(p, {**names[p.name], **dict.fromkeys(batches[p.name], 1)}) for p in ports},
+        {p.name: _sized(p, {**names[p.name], **dict.fromkeys(first_axes[p.name], 1)}) for p in ports},
         {p.name: _sized(p, names[p.name]) for p in ports},
     ]
     first = [
