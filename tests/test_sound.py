@@ -228,6 +228,78 @@ def test_stft_auto(cli, tmp_path):
     failed(cli("run", mirror(tmp_path, (12,)), tmp_path / "x.wav", "--stft", "auto"), 2, "(12,)", "(SIZE / 2 + 1, 2)")
 
 
+def several(folder, n_in, n_out, name="several"):
+    """A model of n_in numbers a frame to n_out: sums of them, times 1, 2 ..."""
+    g = Graph(name)
+    x = g.input("x", (n_in,))
+    W = np.arange(1, n_out + 1, dtype=np.float32)[:, None] / n_out * np.ones((1, n_in), np.float32)
+    g.output("y", g.add("dense", [x], weights={"W": W}))
+    undertow.Model.from_graph(g).save(folder / f"{name}.tow")
+    return folder / f"{name}.tow"
+
+
+@pytest.mark.parametrize("n_out", [1, 2, 3])
+def test_channels_come_out_as_channels(cli, tmp_path, n_out):
+    x = save(tmp_path / "x.wav", noise(90, 2) / 4, 16000)
+    assert cli("run", several(tmp_path, 2, n_out), tmp_path / "x.wav", "-o", tmp_path / "y.wav") == (0, "", "")
+    y, rate = audio.read(tmp_path / "y.wav")
+    assert (rate, y.shape) == (16000, (90, n_out))
+    assert np.abs(y - x.sum(1, keepdims=True) * np.arange(1, n_out + 1) / n_out).max() < 1 / 32768
+
+
+@pytest.mark.parametrize(
+    ("n_in", "n_out", "options", "words"),
+    [
+        (1, 2, [], ("channels or a higher rate",)),
+        (4, 4, ["--frame", 2], ("frames overlap", "--overlap-add")),
+        (4, 4, ["--frame", 4, "--hop", 2], ("frames overlap",)),
+        (4, 4, ["--frame", 4, "--hop", 8], ("of which it hears 4", "gaps")),
+        (4, 1, ["--frame", 4, "--overlap-add"], ("--overlap-add", "1 numbers", "4 samples apart")),
+        (4, 4, ["--frame", 4, "--hop", 8, "--overlap-add"], ("4 numbers", "8 samples apart")),
+    ],
+)
+def test_outputs_that_are_no_sound(cli, tmp_path, n_in, n_out, options, words):
+    save(tmp_path / "x.wav", noise(90))
+    model, out = several(tmp_path, n_in, n_out), tmp_path / "y.wav"
+    failed(cli("run", model, tmp_path / "x.wav", *options, "-o", out), 2, *words)
+    assert not out.exists()
+    if "--overlap-add" not in options:
+        assert cli("run", model, tmp_path / "x.wav", *options, "-o", tmp_path / "y.npy") == (0, "", "")
+
+
+def test_a_frame_that_leaves_spectra_half_old(cli, tmp_path):
+    save(tmp_path / "x.wav", noise(1999))
+    for shape, frame in (((257, 2), 257), ((129,), 128), ((2, 6), 6)):
+        failed(cli("run", mirror(tmp_path, shape), tmp_path / "x.wav", "--frame", frame), 2, str(shape))
+        n = int(np.prod(shape))
+        given = ["--frame", frame, "--context", n - frame, "-o", tmp_path / "y.npy"]
+        assert cli("run", mirror(tmp_path, shape), tmp_path / "x.wav", *given) == (0, "", "")
+
+
+def test_an_empty_sound_of_spectra(cli, tmp_path):
+    save(tmp_path / "x.wav", noise(0))
+    given = [mirror(tmp_path, (5, 2)), tmp_path / "x.wav", "--stft", "8,4", "-o", tmp_path / "y.wav"]
+    assert cli("run", *given) == (0, "", "") and len(audio.read(tmp_path / "y.wav")[0]) == 0
+
+
+def test_options_that_are_none(cli, tmp_path):
+    save(tmp_path / "x.wav", noise(9))
+    for option, value, word in (
+        ("--stft", "512", "SIZE,HOP"), ("--stft", "a,b", "no whole number"), ("--channel", "left", "no channel"),
+        ("--rate", "fast", "no whole number"), ("--frame", "x", "no whole number"),
+    ):  # fmt: skip
+        code, _, err = cli("run", mirror(tmp_path, (1,)), tmp_path / "x.wav", option, value)
+        assert code == 2 and word in err and "_" not in err.rpartition("error:")[2], err
+
+
+@pytest.mark.parametrize("value", [16000.5, "16000", [16000.5], 2**70, np.nan])
+def test_a_bound_rate_that_its_input_does_not_hold(tmp_path, value):
+    onnx.save(scaled(), tmp_path / "x.onnx")
+    with pytest.raises(undertow.UnsupportedError, match="fixed: 'sr' is"):
+        undertow.load(tmp_path / "x.onnx", fixed={"sr": value})
+    assert undertow.load(tmp_path / "x.onnx", fixed={"sr": 16000.0}).sample_rate == 16000
+
+
 # -- sizes that a file leaves open -----------------------------------------------------------------------------------
 
 
@@ -241,7 +313,8 @@ def test_frame_and_context_tell_a_size(cli, tmp_path):
     assert list(options) == ["shapes"] and options["shapes"]["input"][0] == 1
     assert isinstance(options["shapes"]["input"][1], str), "a number of the user's"
     failed(cli("run", model, wav, "-o", out), 3, "--shape input=1,", "or with --frame and --context")
-    failed(cli("run", model, wav, "--frame", 8, "-o", out), 3, "or with --frame and --context")
+    failed(cli("run", model, wav, "--frame", 8, "-o", out), 3, "or with --frame and --context", "--context is missing")
+    failed(cli("run", model, wav, "--context", 4, "-o", out), 3, "or with --frame and --context", "--frame is missing")
     code, _, err = cli("run", model, wav, "--frame", 8, "--context", 4, "-o", out)
     assert code == 0 and err.strip().endswith("--shape input=1,12, as --frame 8 and --context 4 tell")
     told = np.load(out)["prob"]

@@ -31,6 +31,12 @@ def rounds_file(tmp_path, rng, behind, weights=None, n=N):
     return save(graph_of([*COUNT, loop], [info("X", ["T", n, I])], [info("Y", ["T", n, H])], held), tmp_path)
 
 
+def used_by(nodes):
+    """The names that nodes and their branches use."""
+    inner = [used_by(a.g.node) for one in nodes for a in one.attribute if a.HasField("g")]
+    return {name for one in nodes for name in one.input}.union(*inner)
+
+
 def branches(picks, then, other, weights=None):
     """`row` of either branch."""
     sides = [graph_of(nodes, [], ["out"], weights) for nodes in (then, other)]
@@ -63,6 +69,32 @@ ROUNDS = {
         node("Or", "p q", "picks"),
         branches("picks", TANH, HALF),
     ],
+    "by two of its numbers": [
+        node("Greater", "i two", "late"),
+        node("Mod", "i three", "rest"),
+        node("Equal", "rest one", "third"),
+        node("And", "late third", "picks"),
+        branches("picks", TANH, HALF),
+    ],
+    "one after another": [
+        node("Mod", "i three", "rest"),
+        node("Equal", "rest zero", "picks"),
+        branches(
+            "picks",
+            [node("Add", "i one", "n"), node("Cast", "n", "f", to=FLOAT), node("Div", "h_next f", "out")],
+            [
+                node("Mod", "i two", "second"),
+                node("Equal", "second one", "odd"),
+                helper.make_node(
+                    "If",
+                    ["odd"],
+                    ["out"],
+                    then_branch=graph_of(TANH, [], ["out"]),
+                    else_branch=graph_of(HALF, [], ["out"]),
+                ),
+            ],
+        ),
+    ],
     "by a float": [
         node("Cast", "i", "f", to=FLOAT),
         node("Mul", "f half", "g"),
@@ -81,11 +113,7 @@ ROUNDS = {
 
 @pytest.mark.parametrize("kind", ROUNDS)
 def test_what_the_number_of_a_round_decides(kind, tmp_path, rng):
-    names = {
-        name
-        for one in ROUNDS[kind]
-        for name in (*one.input, *(n for a in one.attribute for x in a.g.node for n in x.input))
-    }
+    names = used_by(ROUNDS[kind])
     weights = {name: a for name, a in {**NUMBERS, **FLOATS}.items() if name in names}
     path = rounds_file(tmp_path, rng, ROUNDS[kind], weights)
     sequence_agrees(path, random(rng, 12, N, I))
@@ -157,9 +185,7 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_refused(kind, tmp_path, rng):
     behind, message = REFUSED[kind]
-    names = {
-        name for one in behind for name in (*one.input, *(n for a in one.attribute for x in a.g.node for n in x.input))
-    }
+    names = used_by(behind)
     weights = {name: a for name, a in {**NUMBERS, **FLOATS}.items() if name in names}
     with pytest.raises(UnsupportedError, match=message):
         undertow.load(rounds_file(tmp_path, rng, behind, weights))

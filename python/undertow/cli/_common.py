@@ -206,9 +206,17 @@ def _dims(value: str, what: str) -> list[int | None]:
     return [None if word == "?" else int(word) for word in words]
 
 
+def whole(text: str) -> int:
+    """argparse type: a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
 def positive_int(text: str) -> int:
     """argparse type: a whole number above 0."""
-    number = int(text)
+    number = whole(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number

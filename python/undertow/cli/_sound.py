@@ -16,7 +16,7 @@ import numpy as np
 from .. import audio
 from ..errors import Error, ShapeError
 from . import _common
-from ._common import UsageError, positive_int, say, warn
+from ._common import UsageError, positive_int, say, warn, whole
 
 #: What `undertow.audio.read` is asked for.
 SUFFIXES = (
@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
+    number = whole(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return number
@@ -67,11 +67,15 @@ def _count(text: str) -> int:
 def _size_and_hop(text: str) -> tuple[int, int]:
     if text == "auto":
         return _AUTO
-    size, hop = map(int, text.split(","))
-    return size, hop
+    sizes = text.split(",")
+    if len(sizes) != 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected SIZE,HOP such as 512,256, or auto")
+    return whole(sizes[0]), whole(sizes[1])
 
 
 def _channel(text: str) -> int | str:
+    if text != "mix" and not text.lstrip("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no channel; expected a number, from 0, or mix")
     return text if text == "mix" else _count(text)
 
 
@@ -84,12 +88,15 @@ class Sound:
         rate: samples per second.
         hop: samples from frame to frame.
         spectrum: samples that a spectrum was taken of; 0 where frames are sound.
+        frame, new: samples of a frame, and how many of them are new; of channels, one frame is one sample of each.
     """
 
     samples: np.ndarray
     rate: int
     hop: int
     spectrum: int = 0
+    frame: int = 1
+    new: int = 1
 
     @property
     def seconds(self) -> float:
@@ -106,8 +113,24 @@ class Sound:
         if self.spectrum and (blocks or size != self.spectrum + 2):
             what = "--overlap-add goes without --stft" if blocks else f"the model gives {size} numbers a frame"
             raise UsageError(f"{what}; with --stft, spectra of {self.spectrum + 2} numbers become sound")
-        if blocks or self.spectrum:
+        if blocks and size < self.hop:
+            raise UsageError(
+                f"--overlap-add: the model gives {size} numbers, and frames are {self.hop} samples apart; write a .npy "
+                "or .csv"
+            )
+        if blocks or self.spectrum or self.samples.ndim == 2:
             return self.rate
+        gives = f"the model gives {size} numbers for {self.hop} samples"
+        if self.hop > self.new:
+            raise UsageError(
+                f"{gives}, of which it hears {self.new}, which is no sound without gaps; write a .npy or .csv"
+            )
+        if size > self.hop and self.frame > self.hop:
+            raise UsageError(
+                f"{gives}, and its frames overlap: --overlap-add adds up blocks that do; else write a .npy or .csv"
+            )
+        if size > 1 and self.frame == 1:
+            raise UsageError(f"{gives}, which may be channels or a higher rate; write a .npy or .csv")
         if self.rate * size % self.hop:
             raise UsageError(
                 f"the model gives {size} numbers for {self.hop} samples, which is no sound of a whole number of Hz; "
@@ -116,10 +139,14 @@ class Sound:
         return self.rate * size // self.hop
 
     def joined(self, Y: np.ndarray, blocks: bool = False) -> np.ndarray:
-        """Outputs (n_frames, ...) as sound of the length of the input, (T,)."""
+        """Outputs (n_frames, ...) as sound of the length of the input, (T,); of channels, (T, channels)."""
         Y = Y.reshape(len(Y), prod(Y.shape[1:]))
+        if self.samples.ndim == 2 and not blocks:
+            return Y
         if self.spectrum:
-            return audio.istft(Y.reshape(len(Y), -1, 2), self.spectrum, self.hop)[: len(self.samples)]
+            return audio.istft(Y.reshape(len(Y), self.spectrum // 2 + 1, 2), self.spectrum, self.hop)[
+                : len(self.samples)
+            ]
         sound = audio.overlap_add(Y, self.hop) if blocks else Y.reshape(-1)
         return sound[: len(self.samples) * (1 if blocks else Y.shape[1]) // (1 if blocks else self.hop)]
 
@@ -155,10 +182,13 @@ def read(path: str, model: Any, args: argparse.Namespace) -> tuple[dict[str, np.
         samples, rate = _at_rate(path, samples, rate, model, args)
         return {name: samples.reshape(-1, *value.shape)}, Sound(samples, rate, 1)
     mono, rate = _mono(path, samples, rate, model, args)
-    if not _cuts(args) and value.size not in (1, model.frames_in):
-        _question(path, value)
+    if value.size not in (1, model.frames_in):
+        if not _cuts(args):
+            _question(path, value)
+        elif getattr(args, "context", None) is None and frame < value.size:
+            _check_samples(path, value)
     X = audio.frames(mono, frame, context, hop)
-    return {name: X.reshape(len(X), *value.shape)}, Sound(mono, rate, hop)
+    return {name: X.reshape(len(X), *value.shape)}, Sound(mono, rate, hop, 0, value.size, frame)
 
 
 def load_model(args: argparse.Namespace, **changes: Any) -> Any:
@@ -183,9 +213,15 @@ def load_model(args: argparse.Namespace, **changes: Any) -> Any:
 def _tell_of_frames(error: Error, args: argparse.Namespace) -> None:
     """Say in an error how sound would tell a size that it asks for."""
     heard = Path(getattr(args, "input", None) or getattr(args, "calibrate", None) or "").suffix.lower() in SUFFIXES
-    both = argparse.Namespace(**{**vars(args), "frame": 1, "context": 0})
+    frame, context = args.frame, args.context
+    both = argparse.Namespace(**{**vars(args), "frame": frame or 1, "context": context or 0})
     if heard and any(_sized(options, both) for options in error.options):
-        error.args = (f"{error}; or with --frame and --context, of sound, which tell the size",)
+        missing = (
+            "--context is missing, 0 if frames hold new samples alone" if frame is not None else "--frame is missing"
+        )
+        is_one = (frame is None) != (context is None)
+        how = "or with --frame and --context, of sound, which tell the size"
+        error.args = (f"{error}; {how}" + (f" ({missing})" if is_one else ""),)
 
 
 def _sized(options: Mapping[str, Any], args: argparse.Namespace) -> list[str] | None:
@@ -194,6 +230,8 @@ def _sized(options: Mapping[str, Any], args: argparse.Namespace) -> list[str] | 
     names = {n for shape in shapes.values() for n in shape if isinstance(n, str)}
     if options.keys() != {"shapes"} or len(names) != 1 or args.shape or args.frame is None or args.context is None:
         return None
+    if any(isinstance(n, str) and [m for m in shape if m not in (1, n)] for shape in shapes.values() for n in shape):
+        return None  # a frame of other sizes beside is no row of samples
     size = args.frame + args.context
     put = lambda n: "?" if n is None else str(size if isinstance(n, str) else n)  # noqa: E731
     return [f"{name}={','.join(map(put, shape))}" for name, shape in shapes.items()]
@@ -207,7 +245,20 @@ def _question(path: str, value: Any) -> None:
     """Sound that nobody has said how to cut, into frames of several numbers.
 
     Raises:
-        UsageError: the frames look like spectra, or are no row of samples.
+        UsageError: as `_check_samples`.
+    """
+    _check_samples(path, value)
+    warn(
+        f"{path}: the model takes frames of shape {value.shape}, filled with samples after each other; say "
+        f"--frame {value.size} if that is right. Features of sound, such as mel bands, go in as a .npy"
+    )
+
+
+def _check_samples(path: str, value: Any) -> None:
+    """Refuse frames that look like spectra, or are no row of samples, where --frame does not say that they are sound.
+
+    Raises:
+        UsageError: with the line to type.
     """
     size, asked = _size_of_spectra(value), f"--frame {value.size}"
     takes = f"{path}: the model takes frames of shape {value.shape}"
@@ -227,10 +278,6 @@ def _question(path: str, value: Any) -> None:
             f"{takes}, as magnitudes of spectra of {2 * n_bins} samples have them; give such frames as a .npy, or say "
             f"{asked} if they are {value.size} samples after each other"
         )
-    warn(
-        f"{takes}, filled with samples after each other; say {asked} if that is right. Features of sound, such as "
-        "mel bands, go in as a .npy"
-    )
 
 
 def _size_of_spectra(value: Any) -> int:
@@ -247,7 +294,10 @@ def _spectra(path: str, name: str, model: Any, args: argparse.Namespace) -> tupl
         size = _size_of_spectra(value)
         hop = size // 2
         if not size:
-            raise UsageError(f"--stft auto: the model takes frames of shape {value.shape}, expected (SIZE / 2 + 1, 2)")
+            raise UsageError(
+                f"--stft auto: the model takes frames of shape {value.shape}, expected (SIZE / 2 + 1, 2); give others, "
+                "magnitudes of spectra say, as a .npy"
+            )
         say(f"undertow: --stft {size},{hop}; say another hop where the model was trained with one", file=sys.stderr)
     if value.size != size + 2 or value.shape[-1:] != (2,):
         raise UsageError(

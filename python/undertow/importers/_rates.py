@@ -32,7 +32,11 @@ def bound_rate(name: str, value: Any) -> int | None:
     """
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.partition(":")[0]).lower()
     array = np.asarray(value)
-    if not _NAMES.fullmatch(re.sub(r"[^a-z0-9]+", "_", words).strip("_")) or array.size != 1:
+    if (
+        not _NAMES.fullmatch(re.sub(r"[^a-z0-9]+", "_", words).strip("_"))
+        or array.size != 1
+        or array.dtype.kind not in "iuf"
+    ):
         return None
     rate = whole_rate(array.reshape(-1)[0].item())
     return rate if rate is not None and _LEAST <= rate <= _MOST else None

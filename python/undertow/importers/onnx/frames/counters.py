@@ -18,6 +18,8 @@ class Counters:
 
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
+        #: its registers
+        self.states: set[str] = set()
         self._count: tuple[np.ndarray, np.ndarray] | None = None
         self._remainders: dict[tuple[int, int], np.ndarray] = {}
 
@@ -38,6 +40,7 @@ class Counters:
         if (by, start) not in self._remainders:
             builder = self.builder
             state = f"{builder.name('timestep')}.mod"
+            self.states.add(state)
             init = np.full(1, start, np.float32) if start else None
             number = _read(builder, state, init)
             more = emit.affine(builder, number, 1.0, 1.0)
@@ -51,6 +54,7 @@ class Counters:
         if self._count is None:
             builder = self.builder
             name = builder.name("timestep")
+            self.states |= {f"{name}.high", f"{name}.low"}
             high, low = (_read(builder, f"{name}.{part}") for part in ("high", "low"))
             more = emit.affine(builder, low, 1.0, 1.0)
             full = emit.elementwise(builder, "greater_equal", [more, builder.constant(np.full(1, _PART))])

@@ -49,7 +49,9 @@ def _either(walk: Walk, node: OnnxNode, condition: Tensor) -> list[Any]:
     nodes = walk.builder.graph.nodes
     n_nodes = len(nodes)
     branches = [_walk_body(walk, node.bodies[key]) for key in ("then_branch", "else_branch")]
-    if any(inner.states and not OPS[inner.op].reads_register for inner in nodes[n_nodes:]):
+    counters = walk.counters.states  # which count in every round
+    inner = [one for one in nodes[n_nodes:] if not counters.issuperset(one.states)]
+    if any(not OPS[one.op].reads_register for one in inner):
         node.unsupported("its condition is computed from frames at run time, and a branch of it remembers something")
     chosen = []
     for one, other in zip(*branches, strict=True):

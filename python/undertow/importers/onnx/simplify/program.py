@@ -281,7 +281,15 @@ def _opset(model: Any) -> int:
 def _bind(name: str, array: Any, ports: list[Port], constants: Mapping[str, np.ndarray]) -> np.ndarray:
     port = next((p for p in ports if p.name == name), None)
     dtype = port.dtype if port else str(constants[name].dtype)
-    result = np.asarray(array, dtype)
+    given = np.asarray(array)
+    if given.dtype.kind not in "biuf":
+        raise UnsupportedError(f"fixed: {name!r} is {array!r:.60}, expected numbers")
+    with np.errstate(invalid="ignore"):
+        result = given.astype(dtype)
+    if result.dtype.kind in "biu" and not np.array_equal(result, given):
+        raise UnsupportedError(
+            f"fixed: {name!r} is {array!r:.60}, and the model takes {dtype}, which does not hold that"
+        )
     if port and port.shaped and result.ndim != len(port.dims):
         raise ShapeError(f"fixed: {name!r} was given shape {result.shape}, the model declares {port.dims}")
     return result

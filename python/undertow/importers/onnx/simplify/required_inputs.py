@@ -58,7 +58,7 @@ def _sources(name: str, producer: Mapping[str, OnnxNode]) -> set[str]:
 
 
 def _is_frames(port: Port) -> bool:
-    return port.dtype == "float32" and any(n != 1 for n in port.dims)
+    return port.dtype == "float32" and len(port.dims) > 0
 
 
 def _refuse(node: OnnxNode, port: Port, nodes: list[OnnxNode], constants: Mapping[str, np.ndarray]) -> NoReturn:
@@ -68,7 +68,7 @@ def _refuse(node: OnnxNode, port: Port, nodes: list[OnnxNode], constants: Mappin
             "themselves is not supported"
         )
     seen = _compared(port.name, nodes, constants)
-    example = seen[0] if seen else "..."
+    example = "[" * len(port.dims) + str(seen[0] if seen else "...") + "]" * len(port.dims)
     values = f"; the graph compares it with {', '.join(map(str, seen))}" if seen else ""
     what = "which branch is taken" if node.op == "If" else "how often it runs"
     raise UnsupportedError(
