@@ -13,7 +13,6 @@ from undertow.accuracy import calibrate, layerwise
 from undertow.accuracy.drift import Distance, check_same_frames, distances, repeated
 from undertow.accuracy.peer import CannotFeed
 from undertow.accuracy.verify import verify
-from undertow.cli import main
 from undertow.errors import ShapeError, ToleranceError
 from undertow.ir import products
 from undertow.ir.activations import Activation
@@ -351,16 +350,6 @@ def test_growth_is_named():
 
 
 # -- the command line -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*argv):
-        code = main([str(a) for a in argv])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 import undertow
 from tolerances import VERIFY_DEFAULT
 from undertow import audio, reference
-from undertow.cli import main
 from undertow.cli._common import Progress
 from undertow.inspect.describe import human_bytes
 from undertow.ir.activations import Activation
@@ -49,18 +48,6 @@ def saved(graph, folder, name="model.tow"):
 @pytest.fixture
 def model(tmp_path):
     return saved(memory(), tmp_path)
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run a command; give (exit code, standard output, standard error)."""
-
-    def run(*argv):
-        code = main([str(a) for a in argv])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def failed(result, code, *words):

@@ -13,24 +13,11 @@ import undertow
 from networks import single, zoo
 from undertow.accuracy import timing
 from undertow.accuracy.timing import Cold, Series
-from undertow.cli import main
 from undertow.model import Model
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 QUICK = ("--seconds", "0.002", "--frames", "10", "--cold-calls", "3", "--pause", "0.1", "--sweep", "0.125")
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run a command; give (exit code, standard output, standard error)."""
-
-    def run(*argv):
-        code = main([str(a) for a in argv])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -11,23 +11,12 @@ import numpy as np
 import pytest
 
 import undertow
-from undertow.cli import main
 from undertow.inspect import drawing
 from undertow.ir.graph import Graph
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 CAN_DRAW = find_spec("graphviz") is not None and shutil.which("dot") is not None
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*argv):
-        code = main([str(a) for a in argv])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def tower(n_blocks, name="tower"):

@@ -93,7 +93,19 @@ def test_names_and_numbers_that_are_rates():
     names = "sr fs rate sample_rate sampling_rate samplerate sampleRate SampleRate audio_sr sr_hz sr:0 input_sr"
     for name in names.split():
         assert bound_rate(name, np.array([16000])) == 16000, name
-    for name in ["steps", "srf", "offset", "rate_of_speech", "iterate", "src", "frames", "hz_per_bin"]:
+    for name in [
+        "steps",
+        "srf",
+        "offset",
+        "rate_of_speech",
+        "bit_rate",
+        "learning_rate",
+        "frame_rate",
+        "iterate",
+        "src",
+        "frames",
+        "hz_per_bin",
+    ]:
         assert bound_rate(name, 16000) is None, name
     for value in (1, 0, -16000, 16000.5, [16000, 8000], np.nan, True, 1e12):
         assert bound_rate("sr", value) is None, value

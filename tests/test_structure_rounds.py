@@ -9,7 +9,7 @@ import pytest
 
 import undertow
 from decomposed import H, I, N, T, gate_weights, ops, rnn_body, sequence_agrees
-from onnx_files import BOOL, FLOAT, INT64, graph_of, helper, info, node, random, save, session_of
+from onnx_files import BOOL, FLOAT, INT64, TensorProto, graph_of, helper, info, node, random, save, session_of
 from test_structure_lists import rows_of
 from tolerances import FLOAT32_PEER
 from undertow.errors import UnsupportedError
@@ -210,6 +210,54 @@ def test_one_item_of_a_batch_decides_for_none_else(tmp_path, rng):
     path = save(graph_of(nodes, [info("X", ["T", "batch", I])], [info("Y", ["T", "batch", I])], held), tmp_path)
     with pytest.raises(UnsupportedError, match="along it output 'Y' of one item depends on other items"):
         undertow.load(path)
+
+
+@pytest.mark.parametrize("to", [BOOL, TensorProto.INT8, TensorProto.UINT8])
+def test_a_number_that_a_cast_changes_is_refused(to, tmp_path, rng):
+    """float(bool(i)) is 1 from the second round on."""
+    behind = [node("Cast", "i", "small", to=to), node("Cast", "small", "f", to=FLOAT), node("Mul", "h_next f", "row")]
+    with pytest.raises(UnsupportedError, match=r"Cast node .*computes with the number of a round"):
+        undertow.load(rounds_file(tmp_path, rng, behind))
+
+
+def test_sizes_beside_the_number_stay_integers(tmp_path, rng):
+    behind = [node("Cast", "i", "f", to=FLOAT), node("Expand", "f sizes", "wide"), node("Mul", "h_next wide", "row")]
+    path = rounds_file(tmp_path, rng, behind, {"sizes": np.array([1, H])})
+    sequence_agrees(path, random(rng, 12, N, I))
+
+
+def test_rounds_behind_what_looks_ahead(tmp_path, rng):
+    """The frames come late, and the count with them."""
+    nodes, inner_weights, _ = rnn_body(rng)
+    count = [node("Add", "i one", "n"), node("Cast", "n", "f", to=FLOAT), node("Div", "h_next f", "part")]
+    picks = [node("Greater", "i two", "picks"), branches("picks", [node("Identity", "part", "out")], HALF)]
+    body = graph_of(
+        [node("Gather", "C i", "x", axis=0), *nodes, *count, *picks, node("Identity", "on", "on_next")],
+        [info("i", [], INT64), info("on", [], BOOL), "h"],
+        [info("on_next", [], BOOL), "h_next", "row"],
+        inner_weights,
+    )
+    nodes = [
+        node("Transpose", "X", "channels", perm=[1, 2, 0]),
+        node("Conv", "channels K", "convolved", pads=[1, 2]),
+        node("Transpose", "convolved", "C", perm=[2, 0, 1]),
+        *COUNT,
+        node("Loop", "count true h_0", "h_T Y", body=body),
+    ]
+    held = {
+        "h_0": np.zeros((1, H), np.float32), "true": np.array(True), "zero": np.array(0), "one": np.int64(1),
+        "two": np.int64(2), "half": np.float32(0.5), "K": random(rng, I, I, 4),
+    }  # fmt: skip
+    path = save(graph_of(nodes, [info("X", ["T", 1, I])], [info("Y", ["T", 1, H])], held), tmp_path)
+    model = undertow.load(path)
+    assert model.latency == 2
+    for length in (1, 2, 3, 12):
+        X = random(rng, length, 1, I)
+        want = session_of(path).run(None, {"X": X})[0][:, 0]
+        np.testing.assert_allclose(model.run(X[:, 0]), want, atol=FLOAT32_PEER)
+        stream = model.stream()
+        made = [stream.step(x) for x in X[:, 0]] + list(stream.flush())
+        np.testing.assert_array_equal(made[2:], model.run(X[:, 0]))
 
 
 def test_a_branch_that_remembers_is_refused(tmp_path, rng):

@@ -11,8 +11,10 @@ import numpy as np
 
 from ..ir.superframes import MAX_RATE
 
-#: an input that is a rate: sr, fs, sample_rate, sampling_rate, sampleRate, audio_sr, sr_hz, rate ...
-_NAMES = re.compile(r"(?:.*_)?(?:sr|fs|samp(?:le|ling)?_?(?:rate|freq|frequency)|rate)(?:_hz)?(?:_in|_input)?")
+#: an input that is a rate: sr, fs, sample_rate, sampling_rate, sampleRate, audio_sr, sr_hz, rate ... and no bit_rate
+_NAMES = re.compile(
+    r"(?:(?:.*_)?(?:sr|fs|samp(?:le|ling)?_?(?:rate|freq|frequency))|(?:audio_|sound_|input_)?rate)(?:_hz)?(?:_in|_input)?"
+)
 #: what sound is sampled at; of other numbers a name as short as `rate` may say anything
 _LEAST, _MOST = 4000, 768000
 

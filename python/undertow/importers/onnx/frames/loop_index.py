@@ -17,6 +17,8 @@ from .integers import whole
 from .provenance import Mixed, Tensor
 from .settle import settle
 
+#: dtypes that hold the number of a round, as far as a sequence may go
+_HELD = ("int32", "int64", "float32")
 _COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 
 
@@ -53,6 +55,8 @@ def by_iteration(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         if any(isinstance(o, Iteration) for o in known):
             _refuse(node)
         (result,) = walk.evaluator.run(node, known)
+        if str(result.dtype) not in _HELD:
+            _refuse(node)  # of a bool or a byte something else is left
         return [replace(first, shape=result.shape, dtype=str(result.dtype))]
     if node.op == "Neg":
         return [_times(first, -1, first.shape)]
@@ -78,7 +82,9 @@ def _counted(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
         node.op not in _COMPARISONS or any((np.abs(o) >= 2**24).any() for o in known)
     ):
         _refuse(node)
-    numbers = [o.astype(np.float32) if isinstance(o, np.ndarray) else o for o in operands]
+    numbers = list(operands)
+    if node.op in _COMPARISONS:
+        numbers = [o.astype(np.float32) if isinstance(o, np.ndarray) else o for o in operands]
     for i, one in enumerate(operands):
         if isinstance(one, Iteration):
             elements = walk.counters.counted(np.ones(1), np.full(1, one.offset))

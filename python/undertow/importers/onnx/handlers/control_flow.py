@@ -34,7 +34,7 @@ def if_(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if isinstance(condition, Tensor):
         return _either(walk, node, condition)
     if not isinstance(condition, np.ndarray) or condition.size != 1:
-        node.unsupported("its condition is a sequence length, or has not one element")
+        node.unsupported("its condition is the length of a sequence, or has not one element")
     body = node.bodies["then_branch" if condition.reshape(()) else "else_branch"]
     _walk_body(walk, body)
     return [walk.values[name] for name in body.outputs]
