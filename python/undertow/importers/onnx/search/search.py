@@ -108,13 +108,15 @@ def _imported(program: Program, given: Mapping[str, str] | None, exact: bool, ke
                     wide = _search(variant, pairs, carried, True, exact, keep_states, failures)
                     imported = imported if wide is None or _is_wide(program, wide.reading) else wide
                 _check_called(program, imported, failures)
-                if given is None and not exact and (whole := _as_clip_instead(program, imported, keep_states)):
-                    return whole
                 _check_full(program, imported)
                 if given is None and not exact:
                     _check_remembers(program, imported)
                     _check_same(program, imported)
                     check_rivals(program, imported)
+                    if whole := _as_clip_instead(program, imported, keep_states):
+                        pairing.check_starts(program)
+                        _check_full(program, whole)
+                        return whole
                 return imported
     if contradicted := next((f.error for f in failures if isinstance(f.error, states.NotReturned)), None):
         raise Refusal(contradicted.error(), contradicted.advice)
