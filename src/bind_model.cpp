@@ -4,12 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -18,27 +13,20 @@
 #include <vector>
 
 #include "errors.h"
+#include "system.h"
 #include "undertow.h"
 
 namespace py = pybind11;
 
 namespace {
 
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-using Memory = std::unique_ptr<void, Free>;
-
 // Large blocks ask for huge pages: a step reads every weight once, and would otherwise miss the TLB every 4 KiB.
-Memory aligned_memory(size_t bytes) {
+Memory room_for(size_t bytes) {
   constexpr size_t kHugePage = size_t{2} << 20;
   const size_t align = bytes >= 2 * kHugePage ? kHugePage : size_t{UT_ALIGN};
-  const size_t whole = (bytes + align - 1) / align * align;
-  Memory p(std::aligned_alloc(align, whole ? whole : align));
+  Memory p(aligned_memory(align, bytes));
   if (!p) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-  if (align == kHugePage) (void)madvise(p.get(), whole, MADV_HUGEPAGE);  // advice: refusing it costs speed only
-#endif
+  if (align == kHugePage) advise_huge_pages(p.get(), bytes);
   return p;
 }
 
@@ -110,7 +98,7 @@ class Model {
     const void* bytes = view_.data();
     mapped_ = in_place && view_.read_only() && reinterpret_cast<uintptr_t>(bytes) % UT_ALIGN == 0;
     if (!mapped_) {
-      copy_ = aligned_memory(n_);
+      copy_ = room_for(n_);
       if (n_ != 0) std::memcpy(copy_.get(), bytes, n_);
       bytes = copy_.get();
       view_.release();
@@ -119,7 +107,7 @@ class Model {
     ut_error err = {};
     check(ut_probe(bytes, n_, want, &info_, &err), err);
     const size_t size = mapped_ ? info_.mapped_bytes : info_.model_bytes;
-    memory_ = aligned_memory(size);
+    memory_ = room_for(size);
     check((mapped_ ? ut_model_init_mapped : ut_model_init)(memory_.get(), size, bytes, n_, want, &model_, &err), err);
     ut_model_info(model_, &info_);
     blob_ = static_cast<const char*>(bytes);
@@ -197,7 +185,7 @@ class Model {
     ut_status status;
     {
       const py::gil_scoped_release release;
-      const Memory memory = aligned_memory(bytes);
+      const Memory memory = room_for(bytes);
       status = ut_sequence_run_until(memory.get(), bytes, model_, n_frames, length, start.data(), x.data(), y.data(), end.data(),
                                      Signals::look, &signals);
     }
@@ -238,9 +226,9 @@ class Model {
       const py::gil_scoped_release release;
       const std::unique_lock<std::mutex> kept(room_lock_, std::try_to_lock);
       Memory own;
-      if (!kept.owns_lock() || bytes > kRoom) own = aligned_memory(bytes);
+      if (!kept.owns_lock() || bytes > kRoom) own = room_for(bytes);
       if (!own && room_bytes_ < bytes) {
-        room_ = aligned_memory(bytes);
+        room_ = room_for(bytes);
         room_bytes_ = bytes;
       }
       void* memory = own ? own.get() : room_.get();

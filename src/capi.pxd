@@ -53,5 +53,6 @@ cdef extern from "undertow.h" nogil:
     void ut_state_save(const ut_model*, const float*, void*)
     ut_status ut_state_load(const ut_model*, float*, const void*, size_t, ut_error*)
 
-cdef extern from "stdlib.h" nogil:
-    void* aligned_alloc(size_t, size_t)
+cdef extern from "system.h" nogil:
+    void* aligned_memory(size_t, size_t)
+    void aligned_free(void*)

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "crew.h"
 
-#include <unistd.h>
-
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <new>
 
-namespace {
+#include "system.h"
 
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
+namespace {
 
 // A thread is worth waking for about this many bytes of weights: some ten microseconds of work.
 constexpr size_t kWorthSharing = 1 << 20;
@@ -23,14 +18,6 @@ constexpr auto kPatience = std::chrono::microseconds(50);
 
 constexpr size_t kRowsAtOnce = 4;  // chunks are whole multiples of it: kernels take several rows at once
 
-inline void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
 // Whether `done` came true within kPatience.
 template <class Done>
 bool soon(const Done& done) {
@@ -38,7 +25,7 @@ bool soon(const Done& done) {
   do {
     for (int i = 0; i < 32; ++i) {
       if (done()) return true;
-      pause();
+      relax();
     }
   } while (std::chrono::steady_clock::now() < give_up);
   return done();
@@ -47,22 +34,22 @@ bool soon(const Done& done) {
 }  // namespace
 
 struct Crew::Member {
-  std::unique_ptr<void, Free> memory;
+  Memory memory;
   ut_batch* batch = nullptr;
   std::vector<const void*> x;
   std::vector<void*> y;
 };
 
 Crew::Crew(const ut_model* model, size_t n_threads, size_t frame_bytes)
-    : frame_bytes_(frame_bytes), members_(n_threads), process_(getpid()) {
+    : frame_bytes_(frame_bytes), members_(n_threads), forks_(forks_so_far()) {
   ut_info info;
   ut_model_info(model, &info);
   rows_ = info.batch_rows;
   for (size_t i = 0; i < info.n_inputs; ++i) x_bytes_.push_back(4 * ut_input(model, i).size);
   for (size_t i = 0; i < info.n_outputs; ++i) y_bytes_.push_back(4 * ut_output(model, i).size);
-  const size_t bytes = (ut_batch_bytes(model, rows_) + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
+  const size_t bytes = ut_batch_bytes(model, rows_);
   for (Member& m : members_) {
-    m.memory.reset(std::aligned_alloc(UT_ALIGN, bytes));
+    m.memory.reset(aligned_memory(UT_ALIGN, bytes));
     if (!m.memory || ut_batch_init(m.memory.get(), bytes, model, &m.batch) != UT_OK) throw std::bad_alloc();
     m.x.resize(info.n_inputs);
     m.y.resize(info.n_outputs);
@@ -88,7 +75,7 @@ void Crew::stop() noexcept {
 }
 
 void Crew::dismiss(Crew* crew) noexcept {
-  if (crew && crew->process_ == getpid()) delete crew;
+  if (crew && crew->forks_ == forks) delete crew;
 }
 
 void Crew::run(size_t n_streams, float* const* states, size_t n_frames, size_t first, size_t count, const void* const* x,
@@ -112,7 +99,7 @@ void Crew::run(size_t n_streams, float* const* states, size_t n_frames, size_t f
   unfinished_ = n_chunks_;
   left_ = n_chunks_;
   // In a process that fork made there is nobody to wake, and the mutex may be locked for ever.
-  if (asleep_ != 0 && process_ == getpid()) {
+  if (asleep_ != 0 && forks_ == forks) {
     { const std::lock_guard<std::mutex> lock(mutex_); }
     posted_.notify_all();
   }

@@ -3,11 +3,10 @@
 #ifndef UNDERTOW_SRC_CREW_H_
 #define UNDERTOW_SRC_CREW_H_
 
-#include <sys/types.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -44,7 +43,7 @@ class Crew {
   std::vector<size_t> x_bytes_, y_bytes_;
   std::vector<Member> members_;  // the first is the caller
   std::vector<std::thread> threads_;
-  pid_t process_;
+  const uint32_t forks_;  // that the process had seen when the threads were started
 
   // The batch in work: written while nothing is left to claim and nothing unfinished, read after a claim.
   size_t n_streams_ = 0, n_frames_ = 0, first_ = 0, count_ = 0, chunk_ = 0, n_chunks_ = 0;

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "helpers.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <new>
 
@@ -36,22 +32,6 @@ constexpr auto kStubborn = std::chrono::microseconds(500);
 constexpr double kTurn = 150e-6, kLongest = 10e-3;
 constexpr size_t kFewestTurns = 5, kMostTurns = 25;
 
-inline void relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
-// Threads do not live on in a process that fork made. This counts those between the first process and this one.
-std::atomic<uint32_t> forks{0};
-uint32_t forks_so_far() {
-  static const int handler = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
-  if (handler != 0) throw std::bad_alloc();
-  return forks;
-}
-
 double median(std::vector<double> v) {
   std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
   return v[v.size() / 2];
@@ -59,12 +39,10 @@ double median(std::vector<double> v) {
 
 }  // namespace
 
-void Helpers::Free::operator()(void* p) const { std::free(p); }
-
 Helpers::Helpers(const ut_model* model, ut_stream* stream, size_t n_workers, size_t least, double gain)
     : model_(model), stream_(stream), forks_(forks_so_far()), gain_(gain), lost_(n_workers) {
-  const size_t bytes = (ut_team_bytes(stream, n_workers) + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
-  memory_.reset(std::aligned_alloc(UT_ALIGN, bytes));
+  const size_t bytes = ut_team_bytes(stream, n_workers);
+  memory_.reset(aligned_memory(UT_ALIGN, bytes));
   if (!memory_ || ut_team_init(memory_.get(), bytes, stream, n_workers, least, pause, this, &team_) != UT_OK)
     throw std::bad_alloc();
   ut_team_use(team_, 0);
@@ -104,7 +82,7 @@ void Helpers::pause(void* helpers, size_t worker) noexcept {
   Clock::duration& lost = static_cast<Helpers*>(helpers)->lost_[worker];
   const Clock::time_point start = Clock::now();
   if (lost > kStubborn)
-    sched_yield();
+    std::this_thread::yield();
   else
     for (int i = 0; i < 64; ++i) relax();
   lost += Clock::now() - start;

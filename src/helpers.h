@@ -8,11 +8,11 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "system.h"
 #include "undertow.h"
 
 class Helpers {
@@ -41,10 +41,6 @@ class Helpers {
   static void dismiss(Helpers* helpers) noexcept;
 
  private:
-  struct Free {
-    void operator()(void* p) const;
-  };
-
   ~Helpers();
   static void pause(void* helpers, size_t worker) noexcept;
   bool may_wait() noexcept;
@@ -54,7 +50,7 @@ class Helpers {
 
   const ut_model* const model_;
   ut_stream* const stream_;
-  std::unique_ptr<void, Free> memory_;
+  Memory memory_;
   ut_team* team_ = nullptr;
   std::vector<std::thread> threads_;
   const uint32_t forks_;  // that the process had seen when the threads were started

@@ -8,7 +8,7 @@ namespace py = pybind11;
 
 void register_model(py::module_& m);
 
-PYBIND11_MODULE(_core, m) {
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.attr("version") = ut_version();
   m.attr("package_version") = UT_PACKAGE_VERSION;
   m.def("isas", [] {

@@ -14,9 +14,9 @@ cdef tuple taken_apart(object made_by, object it, tuple parts):
 cdef tuple stream_parts(Stream stream):
     """Of `Model._resumed_stream`."""
     cdef double gain = (<Helpers*> stream._helpers).gain() if stream._helpers else INFINITY
-    snapshot = Stream.snapshot(stream)
-    # Read at once: nothing since the snapshot was taken can have let another thread in.
-    position, settled = stream.position, stream._settled
+    with cython.critical_section(stream):
+        snapshot = saved(stream)
+        position, settled = stream.position, stream._settled
     return stream._block, stream.threads, stream._least, gain < INFINITY, snapshot, settled, position
 
 
@@ -31,22 +31,24 @@ cdef tuple pool_parts(Pool pool):
     """Of `Model._resumed_pool`: ids in the order of their places, and a snapshot of each, one after the other."""
     cdef Py_ssize_t each = 32 + pool._state_bytes, place, n = pool.n_open, i = 0
     cdef cnp.npy_intp size = n
+    cdef int64_t* to
     pool._enter()
     states = PyBytes_FromStringAndSize(NULL, n * each)
     ids = cnp.PyArray_SimpleNew(1, &size, cnp.NPY_INT64)
-    pool._enter()  # again: making them may have let another thread in
-    if n != pool.n_open:
-        raise RuntimeError("this pool is at work in another thread; give each thread its own: model.pool()")
-    cdef int64_t* to = <int64_t*> cnp.PyArray_DATA(<cnp.ndarray> ids)
-    for place in range(pool._n_used):
-        if not pool._live[place]:
-            continue
-        if pool._pending[place]:
-            raise StateError(f"stream {pool._live[place]} has a proposal pending: commit(ids) or rollback(ids) first")
-        to[i] = pool._live[place]
-        ut_state_save(pool._m, pool._block(place), PyBytes_AS_STRING(states) + i * each)
-        i += 1
-    return pool.capacity, pool.threads, ids, states, pool.advanced
+    with cython.critical_section(pool):
+        pool._enter()  # again: making them may have let another thread in
+        if n != pool.n_open:
+            raise RuntimeError("this pool is at work in another thread; give each thread its own: model.pool()")
+        to = <int64_t*> cnp.PyArray_DATA(<cnp.ndarray> ids)
+        for place in range(pool._n_used):
+            if not pool._live[place]:
+                continue
+            if pool._pending[place]:
+                raise StateError(f"stream {pool._live[place]} has a proposal pending: commit(ids) or rollback(ids) first")
+            to[i] = pool._live[place]
+            ut_state_save(pool._m, pool._block(place), PyBytes_AS_STRING(states) + i * each)
+            i += 1
+        return pool.capacity, pool.threads, ids, states, pool.advanced
 
 
 cdef int resume_pool(Pool pool, object ids, bytes states, Py_ssize_t advanced) except -1:

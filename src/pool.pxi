@@ -16,6 +16,13 @@ cdef enum:  # what _pick asks of streams: a proposal, or one of these
 cdef int64_t N_GENERATIONS = 0x7fffffff
 
 
+cdef tuple start_of(object model, object state, object snapshot):
+    """What streams are to start from: the bytes of a snapshot or None, and fields by number."""
+    from .states import flat_fields
+    numbers, arrays = flat_fields(model, state)
+    return None if snapshot is None else bytes(memoryview(snapshot)), numbers, arrays
+
+
 cdef class Pool:
     """Streams of one model that advance together: one read of the weights serves many of them.
 
@@ -86,8 +93,8 @@ cdef class Pool:
         if (capacity + 1) * info.state_bytes >= 1 << 62:
             raise MemoryError
         # Not touched until a stream opens there, or proposes: until then the system need not give the pages.
-        self._states = <char*> aligned_alloc(64, (self.capacity + 1) * self._state_bytes + 64)
-        self._before = <char*> aligned_alloc(64, self.capacity * self._state_bytes + 64)
+        self._states = <char*> aligned_memory(64, (self.capacity + 1) * self._state_bytes)
+        self._before = <char*> aligned_memory(64, self.capacity * self._state_bytes)
         self._pending = <uint8_t*> calloc(self.capacity, sizeof(uint8_t))
         self._live = <int64_t*> calloc(self.capacity, sizeof(int64_t))
         self._named = <int64_t*> calloc(self.capacity, sizeof(int64_t))
@@ -126,8 +133,8 @@ cdef class Pool:
     cdef void _give_back(self) noexcept:
         with nogil:
             Crew.dismiss(self._crew)
-        free(self._states)
-        free(self._before)
+        aligned_free(self._states)
+        aligned_free(self._before)
         self._crew = NULL
         self._states = self._before = NULL
 
@@ -170,9 +177,8 @@ cdef class Pool:
             self._at[i] = place
         return n
 
-    cdef Py_ssize_t _one(self, object id, int proposed=SETTLED) except -1:
-        """The place of a single stream."""
-        ids = self._ids(id, True)
+    cdef Py_ssize_t _one(self, object ids, int proposed=SETTLED) except -1:
+        """The place of a single stream, from what _ids made of its id."""
         if cnp.PyArray_DIM(<cnp.ndarray> ids, 0) != 1:
             raise ShapeError(f"expected one id, got {len(ids)}")
         self._pick(ids, proposed)
@@ -201,19 +207,15 @@ cdef class Pool:
         self.n_open += n
         return ids
 
-    cdef int _spare_from(self, object state, object snapshot) except -1:
+    cdef int _fill_spare(self, bytes snapshot, list numbers, list arrays) except -1:
         """Prepares in the spare block what streams are to start from."""
-        from .states import flat_fields
         cdef float* spare
-        cdef list numbers, arrays
-        cdef bytes data = None if snapshot is None else bytes(memoryview(snapshot))
-        numbers, arrays = flat_fields(self.model, state)
         self._enter()  # again: reading them may have let another thread in
         spare = self._block(self.capacity)
-        if data is None:
+        if snapshot is None:
             ut_state_reset(self._m, spare)
         else:
-            self._load(spare, data)
+            self._load(spare, snapshot)
         self._write(spare, numbers, arrays)
         return 0
 
@@ -245,26 +247,31 @@ cdef class Pool:
             KeyError, ShapeError: a state that the model does not have, or has in another shape.
         """
         cdef Py_ssize_t count = index(n), i
+        cdef bytes data
+        cdef list numbers, arrays
         if count < 0:
             raise ValueError(f"open({count}): expected the number of streams")
         self._enter()
-        self._spare_from(state, snapshot)
-        ids = self._take(count)
-        for i in range(count):
-            memcpy(self._block(self._at[i]), self._block(self.capacity), self._state_bytes)
+        data, numbers, arrays = start_of(self.model, state, snapshot)
+        with cython.critical_section(self):
+            self._fill_spare(data, numbers, arrays)
+            ids = self._take(count)
+            for i in range(count):
+                memcpy(self._block(self._at[i]), self._block(self.capacity), self._state_bytes)
         return ids
 
     def close(self, ids):
         """End streams: their places are free for others. Proposals end with them. Raises PoolError."""
         cdef Py_ssize_t n, i
         ids = self._ids(ids, True)
-        n = self._pick(ids, EITHER)
-        for i in range(n):
-            self._live[self._at[i]] = 0
-            self._pending[self._at[i]] = 0
-            self._free[self._n_free] = self._at[i]
-            self._n_free += 1
-        self.n_open -= n
+        with cython.critical_section(self):
+            n = self._pick(ids, EITHER)
+            for i in range(n):
+                self._live[self._at[i]] = 0
+                self._pending[self._at[i]] = 0
+                self._free[self._n_free] = self._at[i]
+                self._n_free += 1
+            self.n_open -= n
 
     def step(self, ids, X, out=None):
         """Advance streams by one timestep, any of them in any order.
@@ -322,34 +329,37 @@ cdef class Pool:
         outs = _inputs.by_name(out, self._names_out, "out", True)
         for i in range(self._n_out):
             ys.append(self._output(outs[i], i, 2, n, self._latency))
-        self._pick(ids, SETTLED)  # last: nothing runs Python code from here on
-        for i in range(self._n_out):
-            self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
-        if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * self._latency, &i, &j):
-            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
-        self._busy = WORKING
-        self._find_blocks(n)
-        if self._latency:
-            self._run_frames(n, self._latency, NULL)
-        self._busy = 0
+        with cython.critical_section(self):
+            self._pick(ids, SETTLED)  # last: nothing runs Python code from here on
+            for i in range(self._n_out):
+                self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+            if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * self._latency, &i, &j):
+                refuse_shared(self._names_out, j, i)
+            self._busy = WORKING
+            self._find_blocks(n)
+            if self._latency:
+                self._run_frames(n, self._latency, NULL)
+            self._busy = 0
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
     def commit(self, ids):
         """Keep what `propose` did. Raises PoolError, and StateError if a stream has no proposal."""
         cdef Py_ssize_t n, i
         ids = self._ids(ids, True)
-        n = self._pick(ids, PROPOSED)
-        for i in range(n):
-            self._pending[self._at[i]] = 0
+        with cython.critical_section(self):
+            n = self._pick(ids, PROPOSED)
+            for i in range(n):
+                self._pending[self._at[i]] = 0
 
     def rollback(self, ids):
         """Undo what `propose` did, to the bit. Raises PoolError, and StateError if a stream has no proposal."""
         cdef Py_ssize_t n, i
         ids = self._ids(ids, True)
-        n = self._pick(ids, PROPOSED)
-        for i in range(n):
-            memcpy(self._block(self._at[i]), self._before + self._at[i] * self._state_bytes, self._state_bytes)
-            self._pending[self._at[i]] = 0
+        with cython.critical_section(self):
+            n = self._pick(ids, PROPOSED)
+            for i in range(n):
+                memcpy(self._block(self._at[i]), self._before + self._at[i] * self._state_bytes, self._state_bytes)
+                self._pending[self._at[i]] = 0
 
     cdef object _input(self, object x, int i, int lead, Py_ssize_t n):
         cdef Slot* slot = &self._slots_in[i]
@@ -399,28 +409,29 @@ cdef class Pool:
                 T = cnp.PyArray_DIM(<cnp.ndarray> xs[i], 1)
         for i in range(self._n_out):
             ys.append(self._output(outs[i], i, lead, n, T))
-        self._pick(ids, SETTLED)  # last: nothing runs Python code from here on
-        for i in range(self._n_in):
-            self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
-        for i in range(self._n_out):
-            self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
-        if out is not None:
+        with cython.critical_section(self):
+            self._pick(ids, SETTLED)  # last: nothing runs Python code from here on
             for i in range(self._n_in):
-                for j in range(self._n_out):
-                    sx, sy = &self._slots_in[i], &self._slots_out[j]
-                    if spoils(self._x[i], sx, self._y[j], sy, n * T) or (
-                            self._x[i] == self._y[j] and sx.size != sy.size and n * T > 1):
-                        _inputs.refuse_overlap(self._names_in[i], self._names_out[j])
-        if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * T, &i, &j):
-            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
-        self._busy = WORKING
-        self._find_blocks(n)
-        if proposal:
-            with nogil:
-                for k in range(n):
-                    memcpy(self._before + self._at[k] * self._state_bytes, self._blocks[k], self._state_bytes)
-                    self._pending[self._at[k]] = 1
-        self._run_frames(n, T, self._x)
+                self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
+            for i in range(self._n_out):
+                self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+            if out is not None:
+                for i in range(self._n_in):
+                    for j in range(self._n_out):
+                        sx, sy = &self._slots_in[i], &self._slots_out[j]
+                        if spoils(self._x[i], sx, self._y[j], sy, n * T) or (
+                                self._x[i] == self._y[j] and sx.size != sy.size and n * T > 1):
+                            refuse_overlap(self._names_in[i], self._names_out[j])
+            if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * T, &i, &j):
+                refuse_shared(self._names_out, j, i)
+            self._busy = WORKING
+            self._find_blocks(n)
+            if proposal:
+                with nogil:
+                    for k in range(n):
+                        memcpy(self._before + self._at[k] * self._state_bytes, self._blocks[k], self._state_bytes)
+                        self._pending[self._at[k]] = 1
+            self._run_frames(n, T, self._x)
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
     cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T, const void** x) except -1:
@@ -459,15 +470,17 @@ cdef class Pool:
         Raises: as `open`, and PoolError: a stream is closed, of another pool, or stands there twice.
         """
         cdef Py_ssize_t n, i
+        cdef bytes data
+        cdef list numbers, arrays
         self._enter()
         ids = self._ids(ids, True)
-        if isinstance(to, dict):
-            self._spare_from(to, None)
-        else:
-            self._spare_from(None, to)
-        n = self._pick(ids, SETTLED)
-        for i in range(n):
-            memcpy(self._block(self._at[i]), self._block(self.capacity), self._state_bytes)
+        state, snapshot = (to, None) if isinstance(to, dict) else (None, to)
+        data, numbers, arrays = start_of(self.model, state, snapshot)
+        with cython.critical_section(self):
+            self._fill_spare(data, numbers, arrays)
+            n = self._pick(ids, SETTLED)
+            for i in range(n):
+                memcpy(self._block(self._at[i]), self._block(self.capacity), self._state_bytes)
 
     def fork(self, ids):
         """New streams that continue from where these are; the same stream may be forked several times in a call.
@@ -478,27 +491,31 @@ cdef class Pool:
         self._enter()
         ids = self._ids(ids, True)
         n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
-        if n <= self.capacity:  # more are refused by _take
-            self._pick(ids, SETTLED, True)
+        with cython.critical_section(self):
+            self._enter()  # again: reading them may have let another thread in
+            if n <= self.capacity:  # more are refused by _take
+                self._pick(ids, SETTLED, True)
+                for i in range(n):
+                    self._blocks[i] = self._block(self._at[i])
+            new = self._take(n)
             for i in range(n):
-                self._blocks[i] = self._block(self._at[i])
-        new = self._take(n)
-        for i in range(n):
-            memcpy(self._block(self._at[i]), self._blocks[i], self._state_bytes)
+                memcpy(self._block(self._at[i]), self._blocks[i], self._state_bytes)
         return new
 
     def snapshot(self, id):
         """The state of one stream as bytes, as `Stream.snapshot` gives them: streams and pools take both."""
         out = PyBytes_FromStringAndSize(NULL, 32 + self._state_bytes)
-        cdef Py_ssize_t place = self._one(id)
-        ut_state_save(self._m, self._block(place), PyBytes_AS_STRING(out))
+        ids = self._ids(id, True)
+        with cython.critical_section(self):
+            ut_state_save(self._m, self._block(self._one(ids)), PyBytes_AS_STRING(out))
         return out
 
     def restore(self, id, snapshot):
         """Continue one stream from a snapshot. Raises StateError if it is damaged or of another model."""
         cdef bytes data = bytes(memoryview(snapshot))
-        cdef Py_ssize_t place = self._one(id)
-        self._load(self._block(place), data)
+        ids = self._ids(id, True)
+        with cython.critical_section(self):
+            self._load(self._block(self._one(ids)), data)
 
     def __reduce__(self):
         """For pickle, copy.copy and copy.deepcopy: the model, the ids of the open streams, and their states."""
@@ -510,16 +527,20 @@ cdef class Pool:
     def state(self, id):
         """The hidden state of one stream by name, to read and write: see `undertow.states.StateView`."""
         from .states import StateView
-        self._one(id, EITHER)
+        ids = self._ids(id, True)
+        with cython.critical_section(self):
+            self._one(ids, EITHER)
         return StateView(Member(self, index(id)))
 
     def shutdown(self):
         """End the pool's threads and give its memory back; nothing can be done with it afterwards."""
-        if self._busy != SHUT_DOWN:
+        with cython.critical_section(self):
+            if self._busy == SHUT_DOWN:
+                return
             self._enter()
             self._busy = SHUT_DOWN
             self.n_open = 0
-            self._give_back()
+        self._give_back()
 
     def __enter__(self):
         self._enter()
@@ -554,12 +575,15 @@ class Member:
         cdef Slot slot
         fill_slot(&slot, field_of(pool._m, i))
         out = new_array(&slot, 0, 1)
-        cdef Py_ssize_t place = pool._one(self._id)
-        memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_state_field(pool._m, pool._block(place), i), slot.size * sizeof(float))
+        ids = pool._ids(self._id, True)
+        with cython.critical_section(pool):
+            memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_state_field(pool._m, pool._block(pool._one(ids)), i),
+                   slot.size * sizeof(float))
         return out
 
     def _set_states(self, list numbers, list arrays):
         cdef Pool pool = self._pool
         check_fields(pool._m, numbers, arrays)
-        cdef Py_ssize_t place = pool._one(self._id)
-        pool._write(pool._block(place), numbers, arrays)
+        ids = pool._ids(self._id, True)
+        with cython.critical_section(pool):
+            pool._write(pool._block(pool._one(ids)), numbers, arrays)

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: MIT
 # cython: language_level=3, boundscheck=True, wraparound=False, cdivision=True, embedsignature=True
-"""Streams: one sequence in flight each, and pools of them. The implementation of the public undertow/stream.pxd."""
+# cython: freethreading_compatible=True
+"""Streams: one sequence in flight each, and pools of them. The implementation of the public undertow/stream.pxd.
+
+What the GIL does for an object, its critical section does where there is none: from the look at `_busy` to the end of the work
+nobody else is in it, unless `nogil` lets others in, and these find it busy. What runs Python code stands before, for that may
+wait for anybody.
+"""
 
 from operator import index
 from os import urandom
@@ -10,6 +16,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+cimport cython
 cimport numpy as cnp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
@@ -46,42 +53,29 @@ cdef enum:  # what _busy says beside 0
     SHUT_DOWN = 3
 
 
-cdef ut_tensor field_of(const ut_model* m, int i) except *:
-    """The i-th state field of a model."""
-    cdef ut_info info
-    ut_model_info(m, &info)
-    if not 0 <= i < info.n_states:
-        raise IndexError(f"state {i} of a model that has {info.n_states}")
-    return ut_state(m, i)
+include "checks.pxi"
 
 
-cdef int check_fields(const ut_model* m, list numbers, list arrays) except -1:
-    """Whether arrays hold, element for element, what goes into these state fields."""
-    cdef Py_ssize_t k
-    if len(numbers) != len(arrays):
-        raise ShapeError(f"{len(numbers)} states, but {len(arrays)} arrays")
-    for k in range(len(numbers)):
-        array = arrays[k]
-        if (not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(<cnp.ndarray> array) != cnp.NPY_FLOAT32
-                or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
-                or cnp.PyArray_SIZE(<cnp.ndarray> array) != <Py_ssize_t> field_of(m, numbers[k]).size):
-            raise ShapeError(f"state {numbers[k]} does not take this: {array!r:.80}")
+cdef int propose_frame(Stream stream) except -1:
+    """One timestep from _x to _y that may be undone; the caller has entered."""
+    stream._busy = WORKING
+    with nogil:
+        if stream._helpers:
+            stream._prepare(1)
+        ut_propose(<ut_stream*> stream._stream, stream._x, stream._y)
+    stream.position += 1
+    stream._busy = PROPOSED
     return 0
 
 
-cdef tuple names_of(object values, Py_ssize_t n):
-    """The names in a dict of inputs or outputs, of which the library counts n."""
-    names = tuple(values)
-    if len(names) != n:
-        raise InternalError(f"a model of {n} inputs or outputs is described by {len(names)} names")
-    return names
-
-
-cdef object lone(object x, tuple names, str what, bint optional=False):
-    """An array, or the only entry of a dict."""
-    if isinstance(x, dict) and len(<dict> x) == 1 and names[0] in <dict> x:
-        return (<dict> x)[names[0]]
-    return x if x is None or cnp.PyArray_Check(x) else _inputs.by_name(x, names, what, optional)[0]
+cdef bytes saved(Stream stream):
+    """A snapshot; the caller is in the stream's critical section."""
+    cdef ut_info info
+    ut_model_info(<const ut_model*> PyCapsule_GetPointer(stream.model._capsule, b"undertow.model.1"), &info)
+    out = PyBytes_FromStringAndSize(NULL, info.snapshot_bytes)
+    stream._enter()
+    ut_snapshot_save(<ut_stream*> stream._stream, PyBytes_AS_STRING(out))
+    return out
 
 
 cdef class Stream:
@@ -121,7 +115,7 @@ cdef class Stream:
         self._latency = info.latency
         cdef size_t n_bytes = ut_stream_bytes(m, block) if block else info.stream_bytes
         self._block = block
-        self._memory = aligned_alloc(64, (n_bytes + 63) // 64 * 64)
+        self._memory = aligned_memory(64, n_bytes)
         self._slots_in = <Slot*> calloc(info.n_inputs, sizeof(Slot))
         self._slots_out = <Slot*> calloc(info.n_outputs, sizeof(Slot))
         self._x = <const void**> calloc(info.n_inputs, sizeof(void*))
@@ -149,7 +143,7 @@ cdef class Stream:
 
     def __dealloc__(self):
         Helpers.dismiss(<Helpers*> self._helpers)
-        free(self._memory)
+        aligned_free(self._memory)
         free(self._slots_in)
         free(self._slots_out)
         free(self._x)
@@ -257,20 +251,21 @@ cdef class Stream:
             out = new_array(self._slots_out, 0, 1)
         else:
             out = self._output(lone(out, self._names_out, "out", True), 0, 0, 1)
-        if self._busy:  # converting x may have let another thread in
-            self._enter()
         cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> x)
         cdef void* py = cnp.PyArray_DATA(<cnp.ndarray> out)
-        if self._release:
-            self._busy = WORKING
-            with nogil:
-                if self._helpers:
-                    self._prepare(1)
+        with cython.critical_section(self):
+            if self._busy:  # converting x may have let another thread in
+                self._enter()
+            if self._release:
+                self._busy = WORKING
+                with nogil:
+                    if self._helpers:
+                        self._prepare(1)
+                    ut_step(<ut_stream*> self._stream, px, py)
+                self._busy = 0
+            else:
                 ut_step(<ut_stream*> self._stream, px, py)
-            self._busy = 0
-        else:
-            ut_step(<ut_stream*> self._stream, px, py)
-        self.position += 1
+            self.position += 1
         return out
 
     def propose(self, x, out=None):
@@ -289,23 +284,20 @@ cdef class Stream:
             return self._many(x, out, 0, True)
         x = self._input(lone(x, self._names_in, "input"), 0, 0)
         out = self._output(lone(out, self._names_out, "out", True), 0, 0, 1)
-        self._enter()  # again: converting x may have let another thread in
-        self._x[0] = cnp.PyArray_DATA(<cnp.ndarray> x)
-        self._y[0] = cnp.PyArray_DATA(<cnp.ndarray> out)
-        self._busy = WORKING
-        with nogil:
-            if self._helpers:
-                self._prepare(1)
-            ut_propose(<ut_stream*> self._stream, self._x, self._y)
-        self.position += 1
-        self._busy = PROPOSED
+        with cython.critical_section(self):
+            self._enter()  # again: converting x may have let another thread in
+            self._x[0] = cnp.PyArray_DATA(<cnp.ndarray> x)
+            self._y[0] = cnp.PyArray_DATA(<cnp.ndarray> out)
+            propose_frame(self)
         return out
 
+    @cython.critical_section
     def commit(self):
         """Keep what `propose` did. Raises StateError if there is no proposal."""
         self._settle_proposal("commit()")
         ut_commit(<ut_stream*> self._stream)
 
+    @cython.critical_section
     def rollback(self):
         """Undo what `propose` did, to the bit. Raises StateError if there is no proposal."""
         self._settle_proposal("rollback()")
@@ -331,14 +323,14 @@ cdef class Stream:
         X = self._input(lone(X, self._names_in, "input"), 0, 1)
         cdef Py_ssize_t n = cnp.PyArray_DIM(<cnp.ndarray> X, 0)
         out = self._output(lone(out, self._names_out, "out", True), 0, 1, n)
-        self._enter()  # again: converting X may have let another thread in
         cdef const void* px = cnp.PyArray_DATA(<cnp.ndarray> X)
         cdef void* py = cnp.PyArray_DATA(<cnp.ndarray> out)
         if spoils(px, self._slots_in, py, self._slots_out, n):
-            from ._inputs import refuse_overlap
             refuse_overlap(self._names_in[0], self._names_out[0])
-        self._x[0], self._y[0] = px, py
-        self._run_frames(n)
+        with cython.critical_section(self):
+            self._enter()  # again: converting X may have let another thread in
+            self._x[0], self._y[0] = px, py
+            self._run_frames(n)
         return out
 
     cdef int _run_frames(self, Py_ssize_t n, bint flush=False) except -1:
@@ -398,13 +390,14 @@ cdef class Stream:
         outs = by_name(out, self._names_out, "out", True)
         for i in range(self._n_out):
             ys.append(self._output(outs[i], i, 1, self._latency))
-        self._enter()  # again: reading the dict may have let another thread in
-        for i in range(self._n_out):
-            self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
-        if out is not None and overlapping(self._y, self._slots_out, self._n_out, self._latency, &i, &j):
-            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
-        if self._latency:
-            self._run_frames(self._latency, True)
+        with cython.critical_section(self):
+            self._enter()  # again: reading the dict may have let another thread in
+            for i in range(self._n_out):
+                self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+            if out is not None and overlapping(self._y, self._slots_out, self._n_out, self._latency, &i, &j):
+                refuse_shared(self._names_out, j, i)
+            if self._latency:
+                self._run_frames(self._latency, True)
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
     cdef object _many(self, object x, object out, int lead, bint proposal=False):
@@ -423,29 +416,23 @@ cdef class Stream:
                 n = cnp.PyArray_DIM(<cnp.ndarray> xs[i], 0)
         for i in range(self._n_out):
             ys.append(self._output(outs[i], i, lead, n))
-        self._enter()  # again: reading the dicts may have let another thread in
-        for i in range(self._n_in):
-            self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
-        for i in range(self._n_out):
-            self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
-        if out is not None and overlapping(self._y, self._slots_out, self._n_out, n, &i, &j):
-            _inputs.refuse_shared(self._names_out[j], self._names_out[i])
-        if lead and out is not None:
+        with cython.critical_section(self):
+            self._enter()  # again: reading the dicts may have let another thread in
             for i in range(self._n_in):
-                for j in range(self._n_out):
-                    if spoils(self._x[i], &self._slots_in[i], self._y[j], &self._slots_out[j], n):
-                        from ._inputs import refuse_overlap
-                        refuse_overlap(self._names_in[i], self._names_out[j])
-        if not proposal:
-            self._run_frames(n)
-        else:
-            self._busy = WORKING
-            with nogil:
-                if self._helpers:
-                    self._prepare(1)
-                ut_propose(<ut_stream*> self._stream, self._x, self._y)
-            self.position += 1
-            self._busy = PROPOSED
+                self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
+            for i in range(self._n_out):
+                self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
+            if out is not None and overlapping(self._y, self._slots_out, self._n_out, n, &i, &j):
+                refuse_shared(self._names_out, j, i)
+            if lead and out is not None:
+                for i in range(self._n_in):
+                    for j in range(self._n_out):
+                        if spoils(self._x[i], &self._slots_in[i], self._y[j], &self._slots_out[j], n):
+                            refuse_overlap(self._names_in[i], self._names_out[j])
+            if proposal:
+                propose_frame(self)
+            else:
+                self._run_frames(n)
         if self._n_out == 1:
             return ys[0]
         return dict(zip(self._names_out, ys))
@@ -471,10 +458,11 @@ cdef class Stream:
             return self.restore(self._settled)
         elif to is not None:
             return self.restore(to)
-        self._enter()  # last: reading `to` may have let another thread in
-        ut_stream_reset(<ut_stream*> self._stream)
-        self._write_states(numbers, arrays)
-        self.position = 0
+        with cython.critical_section(self):
+            self._enter()  # last: reading `to` may have let another thread in
+            ut_stream_reset(<ut_stream*> self._stream)
+            self._write_states(numbers, arrays)
+            self.position = 0
 
     def settle(self, x, steps):
         """Reset, then take `steps` timesteps of the constant input x: the state at rest, without a start-up transient.
@@ -501,20 +489,17 @@ cdef class Stream:
             if after == before:
                 break
             before = after
-        self._enter()  # again: other threads may have come meanwhile
-        ut_stream_copy(<ut_stream*> self._stream, <ut_stream*> other._stream)
-        self._settled = before
-        self.position = 0
+        with cython.critical_section(self):
+            self._enter()  # again: other threads may have come meanwhile
+            ut_stream_copy(<ut_stream*> self._stream, <ut_stream*> other._stream)
+            self._settled = before
+            self.position = 0
         return taken
 
     def snapshot(self):
         """The whole state as bytes: for `restore`, `Model.stream(snapshot)`, a file, another machine."""
-        cdef ut_info info
-        ut_model_info(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), &info)
-        out = PyBytes_FromStringAndSize(NULL, info.snapshot_bytes)
-        self._enter()
-        ut_snapshot_save(<ut_stream*> self._stream, PyBytes_AS_STRING(out))
-        return out
+        with cython.critical_section(self):
+            return saved(self)
 
     def restore(self, snapshot):
         """Continue from a snapshot.
@@ -524,10 +509,11 @@ cdef class Stream:
         """
         cdef ut_error err
         cdef bytes data = bytes(memoryview(snapshot))
-        self._enter()
-        if ut_snapshot_load(<ut_stream*> self._stream, PyBytes_AS_STRING(data), len(data), &err) != 0:
-            raise StateError(err.detail.decode())
-        self.position = 0
+        with cython.critical_section(self):
+            self._enter()
+            if ut_snapshot_load(<ut_stream*> self._stream, PyBytes_AS_STRING(data), len(data), &err) != 0:
+                raise StateError(err.detail.decode())
+            self.position = 0
 
     def fork(self):
         """A new stream of the same model, with as many threads, that continues from here."""
@@ -535,10 +521,11 @@ cdef class Stream:
         cdef double gain = (<Helpers*> self._helpers).gain() if self._helpers else 0.0
         self._enter()
         other = Stream(self.model, self._block, self.threads, False, self._least, gain)
-        self._enter()  # again: making it may have let another thread in
-        ut_stream_copy(<ut_stream*> other._stream, <ut_stream*> self._stream)
-        other._settled = self._settled
-        other.position = self.position
+        with cython.critical_section(self):
+            self._enter()  # again: making it may have let another thread in
+            ut_stream_copy(<ut_stream*> other._stream, <ut_stream*> self._stream)
+            other._settled = self._settled
+            other.position = self.position
         return other
 
     def __reduce__(self):
@@ -563,15 +550,17 @@ cdef class Stream:
         cdef Slot slot
         fill_slot(&slot, field_of(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), i))
         out = new_array(&slot, 0, 1)
-        self._enter()
-        memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_stream_state(<ut_stream*> self._stream, i), slot.size * sizeof(float))
+        with cython.critical_section(self):
+            self._enter()
+            memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_stream_state(<ut_stream*> self._stream, i), slot.size * sizeof(float))
         return out
 
     def _set_states(self, list numbers, list arrays):
         """All of these fields or none; float32 arrays that lie in one piece."""
         check_fields(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), numbers, arrays)
-        self._enter()
-        self._write_states(numbers, arrays)
+        with cython.critical_section(self):
+            self._enter()
+            self._write_states(numbers, arrays)
 
     cdef void _write_states(self, list numbers, list arrays):
         cdef Py_ssize_t k
