@@ -12,9 +12,9 @@ from operator import index
 from os import urandom
 
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 cimport cython
 cimport numpy as cnp
@@ -576,3 +576,4 @@ cdef class Stream:
 
 include "pool.pxi"
 include "pickling.pxi"
+include "calls.pxi"

@@ -102,6 +102,7 @@ FLOORS = [
     {"importers"},
     {"loading", "accuracy", "support", "examples", "onnx_backend"},
     {"undertow"},
+    {"compat"},
     {"cli"},
     {"__main__"},
 ]
@@ -134,6 +135,7 @@ INNER_FLOORS = {
         {"operators"},
         {"driver"},
         {"search"},
+        {"tensors"},
     ],
     "importers.tflite": [
         {"limits", "schema", "traits"},

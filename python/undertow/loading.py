@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
@@ -19,6 +19,7 @@ from . import passes, tow
 from ._text import MAX_LINE, escaped, shown
 from .budget import MEMORY, Held, TooMuch, too_much
 from .errors import Error, FormatError, UnsupportedError
+from .ir.graph import Graph
 from .model import Model
 from .passes.precisions import Precisions, with_weights
 from .passes.sparsify import with_blocks
@@ -168,7 +169,7 @@ def load(
     options = {option: value for option, value in given.items() if value is not None}
     with contents.open_file(path) as file:
         head = file.read(contents.HEAD)
-        try:
+        with told_of(path):
             if head[: len(tow.MAGIC)] == tow.MAGIC:
                 _refuse_options(path, options)
                 stays = weights is None and sparse == "auto"
@@ -181,26 +182,46 @@ def load(
                     blob = head + file.read()
                 model = Model(blob, isa, mapped=mapped, check=check, limits=limits)
                 return model if stays else model.with_weights(weights or {}, sparse=sparse)
-            with np.errstate(all="ignore"):  # NaN and infinite weights are the model's own affair; `info` counts them
-                importer = _importer(path, head, options)
-                _check_options(path, importer, options)
-                held = Held.of_file(_size(path))
-                with _within(held, path):
-                    graph = importer.load(path, **options)
-                # Weights may lie outside of the file.
-                left = Held(max(held.limit, graph.n_bytes + MEMORY // 4), lambda: graph.n_bytes)
-                with _within(left, path):
-                    passes.run(graph)
-                    return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
-        except Error as error:
-            if escaped(str(path)) in str(error) or str(error).startswith(f"{escaped(path.name)}:"):
-                raise
-            raise type(error)(f"{path}: {error}") from error
+            importer = _importer(path, head, options)
+            _check_options(path, importer, options)
+            return built(path, lambda: importer.load(path, **options), isa, weights, sparse, limits)
 
 
 @contextmanager
-def _within(held: Held, path: Path) -> Iterator[None]:
+def told_of(path: Path) -> Iterator[None]:
+    """What is read while this lasts is of this file, and errors say so."""
+    try:
+        with np.errstate(all="ignore"):  # NaN and infinite weights are the model's own affair; `info` counts them
+            yield
+    except Error as error:
+        if escaped(str(path)) in str(error) or str(error).startswith(f"{escaped(path.name)}:"):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def built(
+    path: Path,
+    make: Callable[[], Graph],
+    isa: str | None = None,
+    weights: Precisions | None = None,
+    sparse: str | bool = "auto",
+    limits: Mapping[str, int] | None = None,
+) -> Model:
+    """The model of the graph that an importer makes of a file, within the memory that the file may take."""
+    held = Held.of_file(_size(path))
+    with within(path, held):
+        graph = make()
+    # Weights may lie outside of the file.
+    left = Held(max(held.limit, graph.n_bytes + MEMORY // 4), lambda: graph.n_bytes)
+    with within(path, left):
+        passes.run(graph)
+        return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
+
+
+@contextmanager
+def within(path: Path, held: Held | None = None) -> Iterator[None]:
     """What is counted while this lasts must fit: memory that is bounded by the file's size."""
+    held = held or Held.of_file(_size(path))
     try:
         with held:
             yield

@@ -22,6 +22,7 @@ from .importers.onnx.file.functions import expanded
 from .importers.onnx.file.read import check_model, require_onnx
 from .importers.onnx.search import Imported, import_program
 from .importers.onnx.simplify.program import RECURRENT, Program, make_program
+from .importers.onnx.tensors import Tensors
 from .importers.onnx.traits import FOLDED_ONLY, OPERATORS
 from .ir.graph import Graph
 
@@ -114,10 +115,7 @@ class PreparedModel(BackendRep):
         if known is not None:
             return known
         imported, run, fixed = self._compile(arrays)
-        given = {name: array for name, array in arrays.items() if name not in fixed}
-        outputs = {name: np.zeros(place.layout.shape, np.float32) for name, place in imported.outputs.items()}
-        for item in range(imported.reading.n_items):
-            _run_item(imported, run, given, item, outputs)
+        outputs = _run(imported, run, {name: array for name, array in arrays.items() if name not in fixed})
         return tuple(outputs[v.name].astype(self._dtypes[v.name]) for v in self.model.graph.output)
 
     def _folded(self, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
@@ -214,75 +212,24 @@ def _runner(graph: Graph, isa: str | None) -> Runner:
     return Model.from_graph(graph, isa=isa).run
 
 
-def _run_item(
-    imported: Imported, run: Runner, arrays: dict[str, np.ndarray], item: int, outputs: dict[str, np.ndarray]
-) -> None:
-    """Run one item of the batch and put its part into `outputs`."""
-    X = {}
-    for name, place in imported.inputs.items():
-        rows, steps = _rows(place.layout, item)
-        dtype = np.float32 if place.dtype == "float32" else np.int32
-        frames = _outer_first(place.layout, arrays[name])[rows].reshape(-1, *place.frame)
-        X[name] = np.ascontiguousarray(frames[np.argsort(steps)], dtype)
-        if (steps < 0).all():  # the same at every timestep
-            X[name] = np.repeat(X[name], imported.reading.n_steps, axis=0)
-    state = {}
-    for name, fields in imported.state_inputs.items():
-        shape, batch = imported.state_layouts[name]
-        array = arrays[name].reshape(shape)
-        flat = (array if batch is None else array.take(item, batch)).ravel()
-        for field, positions in fields:
-            state[field] = np.asarray(flat[positions], np.float32).reshape(imported.graph.states[field].shape)
-    lengths = {int(arrays[name].reshape(-1)[item]) for name in imported.length_inputs}
-    if len(lengths) > 1:
-        raise UnsupportedError(
-            f"inputs {imported.length_inputs} give different lengths {sorted(lengths)} to one sequence"
-        )
-    length = next(iter(lengths), None)
-    n_steps = imported.reading.n_steps
-    if length is not None and not 0 <= length <= n_steps:
-        raise ShapeError(f"input {imported.length_inputs[0]!r} gives length {length}, expected 0 to {n_steps}")
-
-    only = next(iter(X.values())) if len(X) == 1 else X
-    results = run(only, state=state or None, length=length)
-    results = results if isinstance(results, Mapping) else {next(iter(imported.outputs)): results}
-    for name, place in imported.outputs.items():
-        rows, steps = _rows(place.layout, item)
-        Y = np.asarray(results[name])
-        if Y.ndim == len(place.frame):
-            Y = Y[None]
-        elif (steps < 0).all():  # in a stream "the last frame" comes with every frame: the last one counts
-            masked = length is not None and _is_masked(imported.graph, place.name)
-            Y = Y[[max(length or 0, 1) - 1 if masked else -1]]
-        frame = tuple(place.layout.shape[a] for a in place.layout.frame)
-        _outer_first(place.layout, outputs[name])[rows] = Y[np.maximum(steps, 0)].reshape(-1, *frame)
+def _run(imported: Imported, run: Runner, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs of the file: the items of a batch run one after another."""
+    tensors, n_steps, n_items = Tensors(imported), imported.reading.n_steps, imported.reading.n_items
+    frames, states = tensors.frames(arrays, n_steps, n_items), tensors.states(arrays, n_items)
+    lengths = tensors.lengths(arrays, n_steps, n_items)
+    results: dict[str, list[np.ndarray]] = {name: [] for name in imported.outputs}
+    for item in range(n_items):
+        X = {name: _as_fed(x[item], imported.inputs[name].dtype) for name, x in frames.items()}
+        state = {field: rows[item] for field, rows in states.items()} or None
+        length = None if lengths is None else lengths[item]
+        Y = run(next(iter(X.values())) if len(X) == 1 else X, state=state, length=length)
+        for name, y in (Y if isinstance(Y, Mapping) else {next(iter(results)): Y}).items():
+            results[name].append(np.asarray(y))
+    return tensors.outputs({name: np.stack(ys) for name, ys in results.items()}, n_steps, n_items, lengths)
 
 
-def _rows(layout: Any, item: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of one batch item among the outer axes, flattened, and the timestep (-1: none) of each."""
-    steps, items = layout.steps, layout.items
-    mine = (items == item) | (items < 0)
-    return (mine, steps[mine]) if mine.ndim else (np.array(mine), np.atleast_1d(steps))
-
-
-def _outer_first(layout: Any, array: np.ndarray) -> np.ndarray:
-    """A view with the outer axes in front."""
-    return array.reshape(layout.shape).transpose(*layout.outer, *layout.frame)
-
-
-def _is_masked(graph: Graph, output: str) -> bool:
-    """Whether an output is the last frame of a masked sequence."""
-    producer = {value: node for node in graph.nodes for value in node.outputs}
-    todo, masked = [graph.outputs[output]], set()
-    while todo:
-        node = producer.get(todo.pop())
-        if node is not None and node.op == "last":
-            masked.add(bool(node.attrs["masked"]))
-        elif node is not None:
-            todo += node.inputs
-    if len(masked) > 1:
-        raise UnsupportedError(f"output {output!r} joins the last valid frame of a sequence with the last one of all")
-    return masked == {True}
+def _as_fed(x: np.ndarray, dtype: str) -> np.ndarray:
+    return np.ascontiguousarray(x, np.float32 if dtype == "float32" else None)  # ids are looked at by `run`
 
 
 prepare = UndertowBackend.prepare

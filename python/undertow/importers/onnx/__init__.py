@@ -31,6 +31,7 @@ from .file.floats import in_float32
 from .file.functions import expanded
 from .file.read import node_types, read_model, require_onnx
 from .search import Imported, import_program
+from .search.attempt import Failure, proven
 from .search.baked_sizes import keeps_time, longer, wired_shapes
 from .search.calls import check_calls
 from .search.possible import Possible
@@ -39,7 +40,7 @@ from .simplify.budget import Effort
 from .simplify.ports import ID_TYPES, dims_of, dtype_of
 from .simplify.program import Program, make_program
 
-__all__ = ["import_model", "load"]
+__all__ = ["import_call", "import_model", "load", "prepared"]
 
 
 #: other states that are tried, the walks of each, and the sigmoids of files that are worth it
@@ -148,6 +149,48 @@ def import_model(
     if widened:
         graph.note(widened)
     return graph
+
+
+def prepared(model: Any) -> tuple[Any, str | None]:
+    """A copy of a checked `onnx.ModelProto` as it is read, in float32 and ONNX's own operators; and a note of numbers
+    that it keeps in other types.
+    """
+    copied = type(model)()
+    copied.CopyFrom(model)
+    widened = in_float32(copied)
+    return expanded(in_onnx(copied)), widened
+
+
+def import_call(
+    model: Any,
+    fixed: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Iterable[int | None]] | None = None,
+    *,
+    exact: bool = False,
+) -> Imported:
+    """What one call of a `prepared` model computes, all of its outputs from all of its inputs: those that return states
+    stay outputs. The Graph has not been through its passes.
+
+    Args:
+        fixed, shapes: as `load`.
+        exact: the sizes of all inputs are given, and what holds for these alone will do.
+
+    Raises:
+        as `load`.
+    """
+    try:
+        program = make_program(model, fixed, shapes)
+        if exact:
+            return proven(program, import_program(program, exact=True, keep_states=True))
+        return _import(program, _Said(None, {}, None, Caller()), keep_states=True)
+    except Refusal as refusal:
+        raise refusal.error from None
+    except Failure as failure:
+        raise UnsupportedError(f"{failure.error}") from None
+    except Error:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise FormatError(f"damaged, or malformed: {error}") from cause(error)
 
 
 def _sample_rate(model: Any, fixed: Mapping[str, Any]) -> int | None:
@@ -416,7 +459,7 @@ def _check_starts(program: Program, given: Mapping[str, Any]) -> None:
             raise ShapeError(f"starts: {name!r} was given shape {shape}, expected {tuple(dims[name])}")
 
 
-def _import(program: Program, said: _Said) -> Imported:
+def _import(program: Program, said: _Said, keep_states: bool = False) -> Imported:
     """What a program gives frame by frame, its loops rolled up; otherwise as it stands in the file.
 
     Of a file of fixed sizes, the loop walks one axis: where another was read as time, that leaves two.
@@ -427,13 +470,13 @@ def _import(program: Program, said: _Said) -> Imported:
     refused: Error | Refusal | None = None
     if program.rolled is not None:
         try:
-            imported = import_program(program.rolled, said.states)
+            imported = import_program(program.rolled, said.states, keep_states=keep_states)
         except (Error, Refusal) as error:
             refused = error
         else:
             if _has_time(imported) and not (_of_fixed_sizes(imported, said) and program.rolled.written_out()):
                 return imported
-    imported = import_program(program, said.states)
+    imported = import_program(program, said.states, keep_states=keep_states)
     if refused is not None and _has_time(imported) and _of_fixed_sizes(imported, said):
         raise refused
     check_calls(program, imported)

@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: MIT
+"""An .onnx file as one who calls it sees it: arrays by the file's names in, arrays out, nothing kept in between.
+
+Every call is a function of its arrays. States that the file takes go into a stream before its one step and come out
+with its outputs, so that nothing has to be known of what the caller does with them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import RLock
+from typing import Any
+from warnings import warn
+
+import numpy as np
+
+from ..errors import Error, ModelWarning, UnsupportedError
+from ..importers.onnx import import_call, prepared
+from ..importers.onnx.file.read import read_model, require_onnx
+from ..importers.onnx.search import Imported
+from ..importers.onnx.tensors import Tensors
+from ..loading import built, told_of, within
+from ..model import Model
+from ..stream import Call, Pool, start_from
+from ._errors import InvalidArgument
+
+#: plans for sizes and bound values that are kept, and after how many of them it is said that each costs time
+_KEPT, _MANY = 16, 16
+#: an integer input of at most so many elements may be what a branch is chosen by
+_FEW = 64
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a file. shape: sizes, names of open ones or None; None if the file does not say any."""
+
+    name: str
+    dtype: np.dtype | None
+    shape: tuple[int | str | None, ...] | None
+
+
+class File:
+    """An .onnx file, and the plans by which its calls are computed.
+
+    Attributes:
+        inputs, outputs: `Port` by name, in the file's order; weights that a file lists as inputs too are none.
+        proto: the checked `onnx.ModelProto`.
+        note: what to say of numbers that the file keeps in other types than float32; None where it does not.
+    """
+
+    def __init__(self, path: Path, isa: str | None = None, sizes: Mapping[str, int] | None = None) -> None:
+        """
+        Args:
+            sizes: name of an open size -> what it always is.
+        """
+        self.path, self._isa = path, isa
+        onnx = require_onnx()
+        with told_of(path), within(path):
+            self.proto = read_model(path)
+            self._prepared, self.note = prepared(self.proto)
+        held = {tensor.name for tensor in self.proto.graph.initializer}
+        self.overridable = [value.name for value in self.proto.graph.input if value.name in held]
+        ports = [_port(onnx, value, sizes or {}) for value in self.proto.graph.input if value.name not in held]
+        self.inputs = {port.name: port for port in ports}
+        self.outputs = _outputs(onnx, self.proto)
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._refused: dict[Any, Error] = {}
+        self._n_plans = 0
+        self._lock = RLock()
+
+    def check(self) -> None:
+        """Refuse a file that no call could be computed of, as far as that is known before one.
+
+        Raises:
+            UnsupportedError, FormatError: see `undertow.load`.
+        """
+        try:
+            self._open({})
+        except Error:
+            open_sizes = any(port.shape is None or not _fixed(port.shape) for port in self.inputs.values())
+            chosen = any(port.dtype is not None and port.dtype.kind in "iub" for port in self.inputs.values())
+            if not open_sizes and not chosen:
+                self.plan({p.name: np.zeros(p.shape or (), p.dtype) for p in self.inputs.values()})  # type: ignore
+
+    def plan(self, arrays: Mapping[str, np.ndarray]) -> Plan:
+        """How a call of such arrays is computed: of their shapes, and the values of those that must be bound.
+
+        Raises:
+            UnsupportedError: it is not.
+        """
+        with self._lock:
+            return self._plan(arrays)
+
+    def _plan(self, arrays: Mapping[str, np.ndarray]) -> Plan:
+        shapes = {name: array.shape for name, array in arrays.items()}
+        for key, plan in reversed(self._plans.items()):
+            if plan.takes(arrays, shapes):
+                self._plans.move_to_end(key)
+                return plan
+        first: Error | None = None
+        for fixed in self._ways_to_bind(arrays):
+            try:
+                plan = self._planned(arrays, shapes, fixed)
+            except Error as error:
+                first = first if first is not None and not _asks_to_bind(first) else error
+                continue
+            return self._keep(plan)
+        assert first is not None
+        raise first
+
+    def _planned(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any], fixed: list[str]) -> Plan:
+        bound = {name: arrays[name].reshape(self._declared_rank(name, arrays[name])) for name in fixed}
+        try:
+            plan = self._open(bound)
+            if plan.takes(arrays, shapes):
+                return plan
+        except Error:
+            pass  # sizes may tell
+        sizes = {name: list(shape) for name, shape in shapes.items() if name not in fixed}
+        empty = [name for name, shape in sizes.items() if 0 in shape]
+        if empty:
+            raise InvalidArgument(f"input {empty[0]!r} has shape {shapes[empty[0]]}, without elements")
+        refusal: Error | None = None
+        try:
+            plan = self._made(bound, sizes, False)
+            if plan.takes(arrays, shapes):
+                return plan
+        except Error as error:
+            refusal = error
+        try:
+            return self._made(bound, sizes, True)
+        except Error as error:
+            raise refusal or error from None
+
+    def _declared_rank(self, name: str, array: np.ndarray) -> tuple[int, ...]:
+        """The shape of an array, of a single number where the file declares one."""
+        return () if self.inputs[name].shape == () else array.shape
+
+    def _ways_to_bind(self, arrays: Mapping[str, np.ndarray]) -> Iterator[list[str]]:
+        """Inputs whose values may have to be known: none, then such as choose branches, then all of integers."""
+        whole = [n for n, a in arrays.items() if a.dtype.kind in "iub"]
+        ways = [[], [n for n in whole if arrays[n].size <= 1], [n for n in whole if arrays[n].size <= _FEW]]
+        yield from (way for i, way in enumerate(ways) if way not in ways[:i] and len(way) < max(1, len(arrays)))
+
+    def _open(self, bound: dict[str, np.ndarray]) -> Plan:
+        """A plan for whatever sizes the file leaves open."""
+        key = ("open", *((name, array.tobytes()) for name, array in bound.items()))
+        if key in self._refused:
+            raise self._refused[key]
+        if key not in self._plans:
+            known = {
+                port.name: [n if isinstance(n, int) else None for n in port.shape]
+                for port in self.inputs.values()
+                if port.shape is not None and port.name not in bound and port.shape != self._file_shape(port.name)
+            }
+            try:
+                plan = self._made(bound, known, False)
+            except Error as error:
+                if len(self._refused) < _KEPT:
+                    self._refused[key] = error
+                raise
+            plan.key = key
+            self._plans[key] = plan
+        return self._plans[key]
+
+    def _file_shape(self, name: str) -> tuple[int | str | None, ...] | None:
+        onnx = require_onnx()
+        value = next(value for value in self.proto.graph.input if value.name == name)
+        return _port(onnx, value, {}).shape
+
+    def _made(self, bound: dict[str, np.ndarray], shapes: Mapping[str, Any], exact: bool) -> Plan:
+        imported: list[Imported] = []
+
+        def graph() -> Any:
+            imported.append(import_call(self._prepared, bound, shapes, exact=exact))
+            if not imported[0].graph.inputs:
+                raise UnsupportedError("no frame comes in: all that it gives is constant")
+            return imported[0].graph
+
+        with told_of(self.path):
+            model = built(self.path, graph, self._isa)
+        if imported[0].unrounded:
+            named = ", ".join(imported[0].unrounded[:2])
+            warn(f"{named}: rounded to 8 bits in the file, and not here; numbers differ by that", ModelWarning, 2)
+        self._n_plans += 1
+        if self._n_plans == _MANY:
+            values = f" and values of {', '.join(bound)}" if bound else ""
+            warn(
+                f"{self.path.name}: {_MANY} calls of new sizes{values} have each taken the time of a load; calls of "
+                "sizes that come again do not",
+                ModelWarning,
+                2,
+            )
+        whole = all(n is not None for shape in shapes.values() for n in shape) and bool(shapes)
+        return Plan(imported[0], model, bound, dict(shapes) if whole else None)
+
+    def _keep(self, plan: Plan) -> Plan:
+        if plan.key is None:
+            plan.key = object()
+            self._plans[plan.key] = plan
+            while len(self._plans) > _KEPT:
+                self._plans.popitem(last=False)
+        return plan
+
+
+class Plan:
+    """How calls of some sizes, or of any, are computed."""
+
+    def __init__(
+        self, imported: Imported, model: Model, bound: Mapping[str, np.ndarray], shapes: Mapping[str, Any] | None
+    ) -> None:
+        """shapes: of all inputs but those that are bound, where the plan is for these alone."""
+        self.model, self.key = model, None  # type: Model, Any
+        self._tensors, self._imported = Tensors(imported), imported
+        self._shapes = None if shapes is None else {name: tuple(shape) for name, shape in shapes.items()}
+        self._bound = {name: array.copy() for name, array in bound.items()}
+        numbers = {name: i for i, name in enumerate(model.states)}
+        self._fields = {
+            name: [
+                (numbers[field], np.ascontiguousarray(where, np.int64)) for field, where in parts if field in numbers
+            ]
+            for name, parts in imported.state_inputs.items()
+        }
+        self._calls: list[tuple[dict[str, tuple[int, ...]], Call]] = []
+        self._pools: dict[int, list[tuple[Pool, np.ndarray]]] = {}
+
+    def takes(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether a call of these arrays is one of these sizes, with what is bound."""
+        if self._tensors.sizes(shapes) is None:
+            return False
+        if self._shapes is not None and any(shapes[name] != shape for name, shape in self._shapes.items()):
+            return False
+        return all(arrays[name].tobytes() == array.tobytes() for name, array in self._bound.items())
+
+    def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | None]:
+        """The outputs of the file by name, in float32, and what computes calls of these very shapes, if that can be so.
+
+        Raises:
+            ShapeError: ids out of range, or lengths.
+        """
+        shapes = {name: array.shape for name, array in arrays.items()}
+        n_steps, n_items = self._tensors.sizes(shapes)  # type: ignore[misc]
+        if n_steps == n_items == 1 and self._goes_as_call(arrays):
+            for known, call in self._calls:
+                if known == shapes and (results := call(arrays)) is not None:
+                    return dict(zip(self.model.outputs, results, strict=True)), call
+            call = self._new_call(arrays)
+            if (results := call(arrays)) is not None:
+                self._calls = [*self._calls[1 - _KEPT :], (shapes, call)]
+                return dict(zip(self.model.outputs, results, strict=True)), call
+        return self._run(arrays, n_steps, n_items), None
+
+    def _goes_as_call(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Whether a call is one step of a stream, of arrays that it can take as they are."""
+        if not self.model.streamable or self.model.latency or self._imported.length_inputs:
+            return False
+        types = {"float32": ("float32",), "int32": ("int32", "int64")}
+        frames = {name: types[place.dtype] for name, place in self._imported.inputs.items()}
+        return all(
+            str(array.dtype) in frames.get(name, ("float32",) if name in self._fields else (str(array.dtype),))
+            and array.ndim <= 8
+            for name, array in arrays.items()
+        )
+
+    def _new_call(self, arrays: Mapping[str, np.ndarray]) -> Call:
+        inputs = {name: number for number, name in enumerate(self.model.inputs)}
+        fed: list[tuple[str, str, np.ndarray, Any]] = []
+        for name, array in arrays.items():
+            if name in inputs:
+                fed.append((name, "frame", array, inputs[name]))
+            elif name in self._fields:
+                fed.append((name, "state", array, self._fields[name]))
+            elif name in self._bound:
+                fed.append((name, "bound", np.array(array, order="C"), None))
+            else:
+                fed.append((name, "unused", array, None))
+        given = [(name, self._tensors.output_shape(name, 1, 1)) for name in self.model.outputs]
+        covered = {number for parts in self._fields.values() for number, _ in parts}
+        return Call(self.model.stream(block=1), fed, given, len(covered) < len(self.model.states))
+
+    def _run(self, arrays: Mapping[str, np.ndarray], n_steps: int, n_items: int) -> dict[str, np.ndarray]:
+        frames = {
+            name: np.asarray(x, np.float32 if self._imported.inputs[name].dtype == "float32" else None, order="C")
+            for name, x in self._tensors.frames(arrays, n_steps, n_items).items()
+        }
+        states = {n: x for n, x in self._tensors.states(arrays, n_items).items() if n in self.model.states}
+        lengths = self._tensors.lengths(arrays, n_steps, n_items)
+        if n_items > 1 and self.model.streamable and lengths is None and not self.model.latency:
+            results = self._in_a_pool(frames, states, n_items)
+        else:
+            each = []
+            for item in range(n_items):
+                X = {name: x[item] for name, x in frames.items()}
+                state = {name: x[item] for name, x in states.items()}
+                Y = self.model.run(X, state=state, length=None if lengths is None else lengths[item])
+                each.append(Y if isinstance(Y, Mapping) else {next(iter(self.model.outputs)): Y})
+            results = {name: np.stack([one[name] for one in each]) for name in self.model.outputs}
+        return self._tensors.outputs(results, n_steps, n_items, lengths)
+
+    def _in_a_pool(
+        self, frames: Mapping[str, np.ndarray], states: Mapping[str, np.ndarray], n_items: int
+    ) -> dict[str, np.ndarray]:
+        idle = self._pools.setdefault(n_items, [])
+        try:
+            pool, ids = idle.pop()  # of which each thread has its own
+        except IndexError:
+            pool = self.model.pool(n_items)
+            ids = pool.open(n_items)
+        numbers = {name: i for i, name in enumerate(self.model.states)}
+        start_from(pool, ids, [numbers[n] for n in states], [np.ascontiguousarray(x) for x in states.values()])
+        Y = pool.run(ids, dict(frames))
+        idle.append((pool, ids))
+        return dict(Y) if isinstance(Y, Mapping) else {next(iter(self.model.outputs)): Y}
+
+
+def _outputs(onnx: Any, proto: Any) -> dict[str, Port]:
+    """The outputs, with sizes that follow from the nodes, as ONNX Runtime tells them."""
+    declared = {value.name: _port(onnx, value, {}) for value in proto.graph.output}
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto)
+    except Exception:  # of protobuf or onnx: nothing is computed from these sizes
+        return declared
+    names = {d.dim_param for v in [*proto.graph.input, *proto.graph.output] for d in v.type.tensor_type.shape.dim}
+    ports = [_port(onnx, value, {}) for value in inferred.graph.output]
+    return {
+        p.name: p
+        if p.shape is None
+        else replace(p, shape=tuple(n if n in names or isinstance(n, int) else None for n in p.shape))
+        for p in ports
+    }
+
+
+def _port(onnx: Any, value: Any, sizes: Mapping[str, int]) -> Port:
+    kind = value.type.tensor_type
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    except KeyError:
+        dtype = None
+    if not kind.HasField("shape"):
+        return Port(value.name, dtype, None)
+    dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param or None for d in kind.shape.dim]
+    return Port(value.name, dtype, tuple(sizes.get(n, n) if isinstance(n, str) else n for n in dims))
+
+
+def _fixed(shape: tuple[int | str | None, ...]) -> bool:
+    return all(isinstance(n, int) for n in shape)
+
+
+def _asks_to_bind(error: Error) -> bool:
+    return "fixed=" in str(error)
+
+
+__all__ = ["File", "Plan", "Port"]

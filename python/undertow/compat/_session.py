@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: MIT
+"""`InferenceSession` as ONNX Runtime's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..weights import contents, others
+from ..weights.in_memory import InMemory
+from ._calls import File, Port
+from ._errors import Fail, InvalidArgument, NoSuchFile
+from ._options import RunOptions, SessionOptions, check_providers, ignored
+from ._values import IOBinding, OrtValue, arrays_of, type_name
+
+#: what computes
+PROVIDERS = ("CPUExecutionProvider",)
+
+
+@dataclass(frozen=True)
+class NodeArg:
+    """An input or output of a file. shape: sizes, names of open ones, None where one has no name."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a file says of itself."""
+
+    producer_name: str
+    graph_name: str
+    domain: str
+    description: str
+    graph_description: str
+    version: int
+    custom_metadata_map: dict[str, str]
+
+
+class InferenceSession:
+    """An .onnx file, ready to be called.
+
+    Threads may call one session at a time. A call of sizes that were not seen before may take as long as a load; those
+    that the file fixes are prepared when the session is made.
+    """
+
+    def __init__(
+        self,
+        path_or_bytes: str | os.PathLike[str] | bytes,
+        sess_options: SessionOptions | None = None,
+        providers: Sequence[Any] | None = None,
+        provider_options: Sequence[Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            path_or_bytes: an .onnx file, or its bytes.
+            sess_options: see `SessionOptions`.
+            providers, provider_options: the CPU computes, whatever they say; an `IgnoredOption` warning names others.
+            kwargs: `isa` forces an instruction set, as in `undertow.load`; others are said to be ignored.
+
+        Raises:
+            NoSuchFile: there is none.
+            FormatError: it is damaged.
+            UnsupportedError: undertow does not compute it, in the words of `undertow.load`. Of a
+                file that leaves sizes open this may be known with the first call alone.
+            ImportError: the onnx package is missing.
+        """
+        if not isinstance(path_or_bytes, (str, os.PathLike, bytes)):
+            raise TypeError(f"expected a path, or the bytes of a file, got {type(path_or_bytes).__name__}")
+        options = SessionOptions() if sess_options is None else sess_options
+        if not isinstance(options, SessionOptions):
+            raise TypeError(
+                f"sess_options is a {type(options).__module__}.{type(options).__name__}, expected a SessionOptions of "
+                "undertow.compat.onnxruntime: import it from there"
+            )
+        options._say()
+        check_providers(providers, provider_options)
+        isa = kwargs.pop("isa", None)
+        for name in kwargs:
+            ignored(f"InferenceSession option {name!r}", "it changes nothing")
+        self._options = options
+        path = _path_of(path_or_bytes)
+        self._file = File(path, isa, options.sizes)  # type: ignore[attr-defined]
+        self._outputs = list(self._file.outputs)
+        self._casts = {
+            n: p.dtype for n, p in self._file.outputs.items() if p.dtype is not None and p.dtype != np.float32
+        }
+        self._call: Callable[[Any, Any], Any] = _unready
+        self._file.check()
+
+    def run(
+        self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], run_options: RunOptions | None = None
+    ) -> list[np.ndarray]:
+        """Compute outputs of inputs.
+
+        Args:
+            output_names: those that are given, in this order; None or none of them for all, in the file's order.
+            input_feed: input name -> array of the dtype and shape that the file declares.
+            run_options: they change nothing.
+
+        Returns: an array for each output, new in each call.
+
+        Raises:
+            InvalidArgument: a name that the file does not have, an input that is missing, another dtype or shape.
+            UnsupportedError: these sizes, or values, make something of the file that undertow does not compute.
+        """
+        results = self._call(input_feed, output_names)
+        if results is None:
+            results = self._run_any(output_names, input_feed)
+        return results
+
+    def _run_any(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[np.ndarray]:
+        """As `run`, whatever is given."""
+        names = self._asked(output_names)
+        arrays = self._checked(input_feed)
+        plan = self._file.plan(arrays)
+        try:
+            results, call = plan.run(arrays)
+        except (ValueError, TypeError) as error:  # ids, lengths
+            raise InvalidArgument(f"{error}") from error
+        if call is not None and not self._casts:
+            self._call = call
+        return [results[n].astype(self._casts[n]) if n in self._casts else results[n] for n in names]
+
+    def _asked(self, output_names: Sequence[str] | None) -> list[str]:
+        if isinstance(output_names, str):
+            raise TypeError(f"output_names is {output_names!r}, expected a list of names")
+        names = list(output_names or self._outputs)
+        for name in names:
+            if name not in self._file.outputs:
+                raise InvalidArgument(f"Invalid output name: {name!r}, expected one of {self._outputs}")
+        return names
+
+    def _checked(self, input_feed: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The arrays of a call, contiguous, as the file declares them."""
+        if not isinstance(input_feed, Mapping):
+            raise TypeError(f"input_feed is a {type(input_feed).__name__}, expected a dict of arrays by input name")
+        inputs = self._file.inputs
+        for name in input_feed:
+            if name in self._file.overridable:
+                raise UnsupportedError(
+                    f"input {name!r} is a weight with a value in the file, which stays as it is there"
+                )
+            if name not in inputs:
+                raise InvalidArgument(f"Invalid input name: {name!r}, expected {list(inputs)}")
+        if missing := [name for name in inputs if name not in input_feed]:
+            raise InvalidArgument(f"Required inputs ({missing}) are missing from input feed ({list(input_feed)}).")
+        feeds = arrays_of(input_feed)
+        return {name: _as_declared(feeds[name], port) for name, port in inputs.items()}
+
+    def get_inputs(self) -> list[NodeArg]:
+        return [_node_arg(port) for port in self._file.inputs.values()]
+
+    def get_outputs(self) -> list[NodeArg]:
+        return [_node_arg(port) for port in self._file.outputs.values()]
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        return []
+
+    def get_providers(self) -> list[str]:
+        return list(PROVIDERS)
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        return {name: {} for name in self.get_providers()}
+
+    def set_providers(self, providers: Sequence[Any] | None = None, provider_options: Any = None) -> None:
+        check_providers(providers, provider_options)
+
+    def enable_fallback(self) -> None:
+        """There is nothing to fall back to, or from."""
+
+    def disable_fallback(self) -> None:
+        """There is nothing to fall back to, or from."""
+
+    def get_session_options(self) -> SessionOptions:
+        return self._options
+
+    def get_modelmeta(self) -> ModelMetadata:
+        proto = self._file.proto
+        return ModelMetadata(
+            proto.producer_name,
+            proto.graph.name,
+            proto.domain,
+            proto.doc_string,
+            proto.graph.doc_string,
+            proto.model_version if proto.HasField("model_version") else 2**63 - 1,
+            {entry.key: entry.value for entry in proto.metadata_props},
+        )
+
+    def io_binding(self) -> IOBinding:
+        """For `run_with_iobinding`."""
+        return IOBinding(self)
+
+    def run_with_iobinding(self, iobinding: IOBinding, run_options: RunOptions | None = None) -> None:
+        """As `run`, with what is bound."""
+        iobinding._run(run_options)
+
+    def run_with_ort_values(
+        self, output_names: Sequence[str] | None, input_dict_ort_values: Mapping[str, OrtValue], run_options: Any = None
+    ) -> list[OrtValue]:
+        """As `run`, of values."""
+        return [OrtValue(array) for array in self.run(output_names, arrays_of(input_dict_ort_values), run_options)]
+
+    def run_async(self, *args: Any, **kwargs: Any) -> None:
+        raise UnsupportedError("run_async is not supported; call run in a thread of yours, which leaves the GIL free")
+
+    def end_profiling(self) -> str:
+        raise Fail("no profile is written; `undertow bench` measures a file")
+
+
+def _unready(input_feed: Any, output_names: Any) -> None:
+    """What stands for a call until there was one."""
+
+
+def _path_of(path_or_bytes: str | os.PathLike[str] | bytes) -> Path:
+    """The path of an .onnx file.
+
+    Raises:
+        NoSuchFile: there is none.
+        UnsupportedError: it is another one, which `undertow.load` may take.
+    """
+    if isinstance(path_or_bytes, bytes):
+        return InMemory.of("<bytes>", path_or_bytes, kind="onnx")
+    path = Path(path_or_bytes)
+    if not path.is_file():
+        raise NoSuchFile(f"{path}: there is no such file")
+    with contents.open_file(path) as file:
+        head = file.read(contents.HEAD)
+    if what := others.by_head(path, head):
+        raise UnsupportedError(f"{path}: {what}")
+    known = contents.kind(head)
+    if path.suffix == ".tow" or known not in (None, "onnx"):
+        raise UnsupportedError(
+            f"{path}: a session takes .onnx files, and this is none; undertow.load(path) may take it"
+        )
+    return path
+
+
+def _node_arg(port: Port) -> NodeArg:
+    return NodeArg(port.name, type_name(port.dtype), list(port.shape or ()))
+
+
+def _as_declared(given: Any, port: Port) -> np.ndarray:
+    """An array, contiguous, of the dtype and shape that the file declares.
+
+    Raises:
+        InvalidArgument: it has others.
+    """
+    if isinstance(given, (list, int, float, bool)):
+        given = np.asarray(given, port.dtype)
+    elif not isinstance(given, (np.ndarray, np.generic)):
+        raise InvalidArgument(f"input {port.name!r} is a {type(given).__name__}, expected an array of {port.dtype}")
+    if given.dtype != port.dtype and given.dtype.newbyteorder("=") != port.dtype:
+        raise InvalidArgument(
+            f"Unexpected input data type for {port.name!r}. Actual: ({type_name(given.dtype)}), expected: "
+            f"({type_name(port.dtype)}); array.astype(np.{port.dtype}) converts it"
+        )
+    expected = port.shape
+    if expected:  # a file that declares a single number, or nothing, takes any
+        if given.ndim != len(expected):
+            raise InvalidArgument(
+                f"Invalid rank for input: {port.name!r} Got: {given.ndim} Expected: {len(expected)}; its shape is "
+                f"{given.shape}, expected {_shown(expected)}"
+            )
+        wrong = [
+            f"index: {axis} Got: {n} Expected: {m}"
+            for axis, (n, m) in enumerate(zip(given.shape, expected, strict=True))
+            if isinstance(m, int) and n != m
+        ]
+        if wrong:
+            raise InvalidArgument(
+                f"Got invalid dimensions for input: {port.name!r} for the following indices {'; '.join(wrong)}; its "
+                f"shape is {given.shape}, expected {_shown(expected)}"
+            )
+    elif expected == () and given.size != 1:
+        raise InvalidArgument(f"Invalid rank for input: {port.name!r} has shape {given.shape}, expected one number")
+    return np.asarray(given, port.dtype, order="C")
+
+
+def _shown(shape: tuple[int | str | None, ...]) -> str:
+    return f"({', '.join('?' if n is None else str(n) for n in shape)})"
+
+
+__all__ = ["PROVIDERS", "InferenceSession", "ModelMetadata", "NodeArg"]

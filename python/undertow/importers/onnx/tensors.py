@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""A Graph as the tensors of its file: the frames and states that the inputs of a call hold, and the outputs again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from ...errors import ShapeError, UnsupportedError
+from ...ir.graph import Graph
+from .frames.context import Place
+from .search import Imported
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Tensors:
+    """How the inputs, outputs and states of an `Imported` lie in the tensors of its file.
+
+    Attributes:
+        n_steps, n_items: timesteps and items of the batch that a call has; None where the Graph is that of any number,
+            whatever the file says.
+        input_shapes: of inputs and state inputs, -1 where a size is that of time or of the batch, and open.
+    """
+
+    def __init__(self, imported: Imported) -> None:
+        reading = imported.reading
+        self.imported, self._axes = imported, reading.axes
+        self._n_steps, self._n_items = reading.n_steps, reading.n_items
+        self._outputs = {name: _Output(place, reading.n_steps) for name, place in imported.outputs.items()}
+        plain = not (imported.has_rates or imported.length_inputs) and reading.frames == 1
+        plain = plain and all(output.is_plain for output in self._outputs.values())
+        timed = any(time is not None for time, _ in reading.axes.values())
+        self.n_steps = None if plain and timed and reading.n_steps > 1 else reading.n_steps
+        self.n_items = None if plain and reading.n_items > 1 else reading.n_items
+        shapes = {name: place.layout.shape for name, place in imported.inputs.items()}
+        shapes |= {name: shape for name, (shape, _) in imported.state_layouts.items()}
+        self.input_shapes = {name: self._open(name, shape) for name, shape in shapes.items()}
+
+    def _open(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        time, batch = self._axes[name]
+        return tuple(
+            -1 if (a == time and self.n_steps is None) or (a == batch and self.n_items is None) else n
+            for a, n in enumerate(shape)
+        )
+
+    def sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int] | None:
+        """Timesteps and items of a call with inputs of these shapes; None where it is none of this reading."""
+        steps, items = {self.n_steps} - {None}, {self.n_items} - {None}
+        for name, expected in self.input_shapes.items():
+            shape, (time, batch) = shapes[name], self._axes[name]
+            if len(shape) != len(expected) or any(n not in (-1, m) for n, m in zip(expected, shape, strict=True)):
+                return None
+            steps |= {n for a, n in enumerate(shape) if a == time and expected[a] < 0}
+            items |= {n for a, n in enumerate(shape) if a == batch and expected[a] < 0}
+        if len(steps) != 1 or len(items) != 1:
+            return None
+        n_steps, n_items = steps.pop(), items.pop()
+        late = max((output.late for output in self._outputs.values()), default=0)
+        return (n_steps, n_items) if n_steps and n_items and n_steps > late else None
+
+    def frames(self, arrays: Arrays, n_steps: int, n_items: int) -> dict[str, np.ndarray]:
+        """Input of the Graph -> (items, timesteps, *frame)."""
+        frames = {}
+        for name, place in self.imported.inputs.items():
+            time, batch = self._axes[name]
+            outer = [a for a in (batch, time) if a is not None]
+            array = np.asarray(arrays[name], np.float32 if place.dtype == "float32" else None)
+            array = np.moveaxis(array, outer, range(len(outer)))
+            array = array.reshape(n_items if batch is not None else 1, n_steps if time is not None else 1, *place.frame)
+            frames[name] = np.broadcast_to(array, (n_items, n_steps, *place.frame))
+        return frames
+
+    def states(self, arrays: Arrays, n_items: int) -> dict[str, np.ndarray]:
+        """State of the Graph -> (items, *its shape)."""
+        states = {}
+        for name, fields in self.imported.state_inputs.items():
+            batch = self.imported.state_layouts[name][1]
+            array = np.asarray(arrays[name], np.float32)
+            flat = (array[None] if batch is None else np.moveaxis(array, batch, 0)).reshape(-1, self._n_elements(name))
+            for field, positions in fields:
+                shape = self.imported.graph.states[field].shape
+                states[field] = np.broadcast_to(flat[:, positions], (n_items, len(positions))).reshape(n_items, *shape)
+        return states
+
+    def _n_elements(self, name: str) -> int:
+        """Of one item of a state input."""
+        shape, batch = self.imported.state_layouts[name]
+        return prod(n for axis, n in enumerate(shape) if axis != batch)
+
+    def lengths(self, arrays: Arrays, n_steps: int, n_items: int) -> list[int] | None:
+        """The timesteps of each item that count, as inputs say; None without such inputs.
+
+        Raises:
+            ShapeError, UnsupportedError: they are out of range, or inputs differ in them.
+        """
+        names = self.imported.length_inputs
+        if not names:
+            return None
+        each = [np.broadcast_to(np.asarray(arrays[name]).reshape(-1), n_items) for name in names]
+        for of_item in zip(*each, strict=True):
+            if len({int(n) for n in of_item}) > 1:
+                said = sorted({int(n) for n in of_item})
+                raise UnsupportedError(f"inputs {names} give different lengths {said} to one sequence")
+        lengths = [int(n) for n in each[0]]
+        for n in lengths:
+            if not 0 <= n <= n_steps:
+                raise ShapeError(f"input {names[0]!r} gives length {n}, expected 0 to {n_steps}")
+        return lengths
+
+    def output_shape(self, name: str, n_steps: int, n_items: int) -> tuple[int, ...]:
+        """The shape of an output of the file."""
+        return self._outputs[name].shape(n_steps, n_items)
+
+    def outputs(
+        self, results: Arrays, n_steps: int, n_items: int, lengths: list[int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Outputs of the file from those of the Graph: (items, timesteps, *frame), or (items, *frame) if given once."""
+        tensors = {}
+        for name, output in self._outputs.items():
+            given = np.asarray(results[name])
+            if given.ndim == len(output.place.frame) + 1:
+                given = given[:, None]
+            last = np.full(n_items, given.shape[1] - 1)
+            if lengths is not None and _is_masked(self.imported.graph, output.place.name):
+                last = np.maximum(lengths, 1) - 1
+            tensors[name] = output.tensor(given, last, n_steps, n_items)
+        return tensors
+
+
+class _Output:
+    """Where the frames of an output lie.
+
+    is_plain: time and batch are axes of their own, in order. late: timesteps at the start that it has not.
+    """
+
+    def __init__(self, place: Place, n_steps: int) -> None:
+        self.place, self._layout = place, place.layout
+        self._steps, self._items = place.layout.steps, place.layout.items
+        outer = place.layout.outer
+        self._time, self._batch = (_axis_of(table, outer) for table in (self._steps, self._items))
+        self.late = n_steps - place.layout.shape[self._time] if self._time is not None else 0
+        expected = (self._time is None or self._is_range(self._steps, self._time, self.late)) and (
+            self._batch is None or self._is_range(self._items, self._batch, 0)
+        )
+        one_each = all(
+            axis is not None or not table.size or (table == table.flat[0]).all()
+            for axis, table in ((self._time, self._steps), (self._batch, self._items))
+        )
+        self.is_plain = expected and one_each and (self._time is None or self._time != self._batch)
+
+    def _is_range(self, table: np.ndarray, axis: int, first: int) -> bool:
+        size = table.shape[self._layout.outer.index(axis)]
+        return bool((np.unique(table) == np.arange(first, first + size)).all()) if size else False
+
+    def shape(self, n_steps: int, n_items: int) -> tuple[int, ...]:
+        shape = list(self._layout.shape)
+        if self.is_plain and self._time is not None:
+            shape[self._time] = n_steps - self.late
+        if self.is_plain and self._batch is not None:
+            shape[self._batch] = n_items
+        return tuple(shape)
+
+    def tensor(self, given: np.ndarray, last: np.ndarray, n_steps: int, n_items: int) -> np.ndarray:
+        """The tensor, of (items, timesteps, *frame)."""
+        shape, layout = self.shape(n_steps, n_items), self._layout
+        outer = [shape[a] for a in layout.outer]
+        steps, items = self._steps, self._items
+        if self.is_plain:
+            along = dict(zip(layout.outer, np.indices(outer, sparse=True), strict=True)) if outer else {}
+            steps = along[self._time] + self.late if self._time is not None else np.full(outer, steps.flat[0])
+            items = along[self._batch] if self._batch is not None else np.full(outer, items.flat[0])
+        items = np.maximum(np.broadcast_to(items, outer), 0)
+        steps = np.where(np.broadcast_to(steps, outer) < 0, last[items], steps)
+        frame = [shape[a] for a in layout.frame]
+        rows = np.reshape(given[items, np.minimum(steps, given.shape[1] - 1)], (*outer, *frame))
+        order = np.argsort([*layout.outer, *layout.frame]).astype(np.intp)
+        return np.asarray(np.transpose(rows, order), order="C")
+
+
+def _axis_of(table: np.ndarray, outer: tuple[int, ...]) -> int | None:
+    """The axis along which timesteps or items go; None where there is none, or several."""
+    varying = [axis for at, axis in enumerate(outer) if table.shape[at] > 1 and (table != table.take([0], at)).any()]
+    return varying[0] if len(varying) == 1 else None
+
+
+def _is_masked(graph: Graph, output: str) -> bool:
+    """Whether an output is the last frame of a masked sequence."""
+    producer = {value: node for node in graph.nodes for value in node.outputs}
+    todo, masked = [graph.outputs[output]], set()
+    while todo:
+        node = producer.get(todo.pop())
+        if node is not None and node.op == "last":
+            masked.add(bool(node.attrs["masked"]))
+        elif node is not None:
+            todo += node.inputs
+    if len(masked) > 1:
+        raise UnsupportedError(f"output {output!r} joins the last valid frame of a sequence with the last one of all")
+    return masked == {True}
+
+
+__all__ = ["Tensors"]
