@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Python and what the extension modules need of it, or an error that says how to come by it.
+include(${CMAKE_CURRENT_LIST_DIR}/../csrc/cmake/needs.cmake)
 find_package(Python 3.10 COMPONENTS Interpreter)
 if(NOT Python_Interpreter_FOUND)
   message(FATAL_ERROR "UT_PYTHON: no Python of version 3.10 or later was found. Name one with -DPython_EXECUTABLE=/path/to/python3, "
@@ -14,14 +15,8 @@ if(NOT UT_PYTHON_INCLUDE)
     OUTPUT_VARIABLE UT_PYTHON_INCLUDE OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
 endif()
 if(NOT EXISTS "${UT_PYTHON_INCLUDE}/Python.h")
-  message(FATAL_ERROR
-    "UT_PYTHON: ${Python_EXECUTABLE} (Python ${Python_VERSION}) has no header ${UT_PYTHON_INCLUDE}/Python.h. "
-    "What holds it is a package of its own:\n"
-    "  Debian, Ubuntu   apt install python3-dev\n"
-    "  Fedora           dnf install python3-devel\n"
-    "  Alpine           apk add python3-dev\n"
-    "  macOS            brew install python\n"
-    "Or name a Python that has it with -DPython_EXECUTABLE=/path/to/python3, or build the C library alone: -DUT_PYTHON=OFF")
+  ut_refuse("${Python_EXECUTABLE} (Python ${Python_VERSION}) has no header ${UT_PYTHON_INCLUDE}/Python.h: it is in a package of its own"
+    "python3-dev" "python3-devel" "python3-dev" "brew install python, or Python from python.org: both have it")
 endif()
 
 foreach(module numpy pybind11 Cython)
