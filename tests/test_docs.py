@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Every code block of docs/ does what the page says. The rules stand in docs/README.md."""
+"""Every code block of README.md and docs/ does what the page says. The rules stand in docs/README.md."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="needs the source tree")
 
-PAGES = [*sorted(p for p in DOCS.glob("*.md") if p.name != "README.md")]
+PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.glob("*.md") if p.name != "README.md")]
 
 #: what a reason not to run a block begins with
 REASONS = (
@@ -55,6 +56,33 @@ def test_few_blocks_are_not_run_and_say_why():
             f"{page}:{b.line}: {b.marks['not run']!r} is no reason of REASONS"
         )
     assert len(not_run) <= NOT_RUN_AT_MOST * len(live), [(page, b.line) for page, b in not_run]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=lambda p: p.name)
+def test_links_of_the_repository_lead_somewhere(path):
+    """Those of the pages are looked at when they are built."""
+    text = path.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^()\s]+)\)", text) if not re.match(r"\w+:", link)]
+    assert links or path.name not in ("README.md", "CHANGELOG.md")
+    for link in links:
+        target, _, anchor = link.partition("#")
+        other = path.parent / target if target else path
+        assert other.exists(), f"{path.name} links to {target}"
+        headings = (
+            [re.sub(r"[^\w -]", "", line.lstrip("# ").lower()) for line in heading_lines(other)] if anchor else []
+        )
+        assert not anchor or anchor in [heading.replace(" ", "-") for heading in headings], f"{path.name}: {link}"
+
+
+def heading_lines(path):
+    return [line for line in path.read_text(encoding="utf-8").split("\n") if line.startswith("#")]
+
+
+def test_readme_is_short_and_has_the_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n") < 238
+    lines = text.split("\n")
+    assert "pip install . && undertow demo" in lines and 'pip install ".[test]" && pytest' in lines
 
 
 # -- the runner -------------------------------------------------------------------------------------------------------
