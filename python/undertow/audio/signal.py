@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Sound files, channels and sampling rates."""
+"""Sound files and channels."""
 
 from __future__ import annotations
 
 import os
 import wave
-from math import gcd
 from operator import index
 from pathlib import Path
 
@@ -15,10 +14,7 @@ from .. import _files
 from ..errors import Error, FormatError, ShapeError, UnsupportedError
 from ..weights.contents import open_file
 from . import wav
-from .framing import require_float32
-
-#: A rate is a number in the file: a wrong one must not turn a small file into all of the memory.
-_MAX_STRETCH = 256
+from .resampling import resample
 
 
 def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
@@ -117,35 +113,3 @@ def to_mono(samples: np.ndarray, channel: int | str | None = None) -> np.ndarray
     if isinstance(channel, str) or not 0 <= index(channel) < n_channels:
         raise ShapeError(f'channel {channel!r} does not exist; expected 0 to {n_channels - 1}, or "mix"')
     return np.ascontiguousarray(samples[:, index(channel)])
-
-
-def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """float32 samples of shape (T,) or (T, channels) at another rate.
-
-    By soxr (its quality HQ) where installed, or else by `scipy.signal.resample_poly`, which differs from it near the
-    upper end of the band. Samples at the rate that is wanted are given as they are.
-
-    Raises:
-        ImportError: neither is installed.
-        UnsupportedError: a rate is not above 0, or one is more than 256 times the other.
-    """
-    rate, to = index(rate), index(to)
-    if min(rate, to) < 1 or max(rate, to) > _MAX_STRETCH * min(rate, to):
-        raise UnsupportedError(f"cannot resample from {rate} Hz to {to} Hz")
-    if rate == to:
-        return samples
-    require_float32(samples)
-    try:
-        import soxr
-    except ImportError:
-        pass
-    else:
-        return np.asarray(soxr.resample(samples, rate, to, quality="HQ"), np.float32)
-    try:
-        from scipy.signal import resample_poly
-    except ImportError:
-        raise ImportError(
-            f'the sound is at {rate} Hz and {to} Hz are wanted: resampling needs soxr: pip install "undertow[audio]"'
-        ) from None
-    common = gcd(rate, to)
-    return np.asarray(resample_poly(samples.astype(np.float64), to // common, rate // common), np.float32)
