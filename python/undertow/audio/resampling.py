@@ -21,8 +21,9 @@ _MISSING = 'the sound is at {} Hz and {} Hz are wanted: resampling needs soxr: p
 def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     """float32 samples of shape (T,) or (T, channels) at another rate.
 
-    `Resampler` does the same for sound that arrives in pieces. By soxr (its quality HQ) where installed, or else by `scipy.signal.resample_poly`, which differs from it near the
-    upper end of the band. Samples at the rate that is wanted are given as they are.
+    By soxr (its quality HQ) where installed, or else by `scipy.signal.resample_poly`, which differs from it near the
+    upper end of the band. Samples at the rate that is wanted are given as they are. `Resampler` does the same for sound
+    that arrives in pieces.
 
     Raises:
         ImportError: neither is installed.
@@ -60,7 +61,7 @@ class Resampler:
     def __init__(self, rate: int, to: int, channels: int = 1) -> None:
         """
         Args:
-            rate, to: samples per second that go in, and that come out. Where they are equal, sound goes through as it is.
+            rate, to: samples per second that go in, and that come out; where they are equal, sound goes through.
             channels: of the sound; 1 for samples of shape (T,), and (T, channels) from 2 on.
 
         Raises:
