@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sound that arrives in pieces: spectra, blocks that overlap, rates and raw bytes are those of the whole, to the bit."""
+"""Sound that arrives in pieces: spectra, blocks that overlap, rates and bytes are those of the whole, to the bit."""
 
 import io
 import sys
@@ -32,7 +32,7 @@ def test_blocks_that_come_one_by_one(size, hop):
         for k, block in enumerate(blocks):
             expected[k * hop : k * hop + size] += block
         got, n_out = [], 0
-        for k, piece in enumerate(cut(blocks, 4) + [blocks[:0]]):
+        for piece in [*cut(blocks, 4), blocks[:0]]:
             got.append(joined.push(piece))
             n_out += len(got[-1])
         assert n_out == (max(0, (n - 1) * hop + min(size, hop)) if n else 0), "what no later block reaches is there"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Segments of speech: silero-vad's own rules, to the sample, whole and frame by frame; and the files they are written to."""
+"""Segments of speech: silero-vad's own rules, to the sample, whole and frame by frame; and their files."""
 
 import json
 import re

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Speech as segments: where it begins and ends, told from how likely each frame of a sound is speech.
 
-The rules are those of silero-vad's `get_speech_timestamps`, under its names and with its numbers where none are given, so
-that what was tuned there holds here:
+The rules are those of silero-vad's `get_speech_timestamps`, under its names and with its numbers where none are given,
+so that what was tuned there holds here:
 
-* Speech begins with a frame at or above `threshold`, and ends where frames fall below `neg_threshold` and none comes back
-  to `threshold` for `min_silence_duration_ms`: what lies between the two thresholds changes nothing.
+* Speech begins with a frame at or above `threshold`, and ends where frames fall below `neg_threshold` and none comes
+  back to `threshold` for `min_silence_duration_ms`: what lies between the two thresholds changes nothing.
 * Segments of no more than `min_speech_duration_ms` are dropped.
 * One that gets longer than `max_speech_duration_s` is cut: at the longest silence in it that is longer than
-  `min_silence_at_max_speech` (the first of equals), and goes on behind it; at the frame itself where it has none. Without
-  `use_max_poss_sil_at_max_speech`, at the last such silence.
+  `min_silence_at_max_speech` (the first of equals), and goes on behind it; at the frame itself where it has none.
+  Without `use_max_poss_sil_at_max_speech`, at the last such silence.
 * `speech_pad_ms` are added on both sides, and where two segments are closer than that twice, each takes half of the
   silence.
 """
@@ -83,9 +83,7 @@ class Segmenter:
         """Arguments and errors as of `segments`."""
         self.hop, self.rate = index(hop), index(rate)
         if self.hop < 1 or self.rate < 1:
-            raise ValueError(
-                f"hop is {hop} and rate {rate}; expected samples from frame to frame, and samples a second"
-            )
+            raise ValueError(f"hop is {hop} and rate {rate}; expected at least 1 each")
         self.threshold = float(threshold)
         self.neg_threshold = max(threshold - 0.15, 0.01) if neg_threshold is None else float(neg_threshold)
         if not 0 <= self.threshold <= 1 or not 0 <= self.neg_threshold <= 1:

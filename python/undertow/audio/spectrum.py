@@ -43,10 +43,8 @@ def stft(samples: np.ndarray, size: int = 512, hop: int = 256) -> np.ndarray:
 
     _check(size, hop)
     require_float32(samples, (1,))
-    rows = frames(np.concatenate([samples, np.zeros(size - hop, np.float32)]), hop, size - hop) if len(samples) else ()
-    if not len(rows):
-        return np.zeros((0, size // 2 + 1, 2), np.float32)
-    return _forward(rows, window(size))
+    behind = np.zeros(size - hop if len(samples) else 0, np.float32)
+    return _forward(frames(np.concatenate([samples, behind]), hop, size - hop), window(size))
 
 
 def istft(spectra: np.ndarray, size: int = 512, hop: int = 256) -> np.ndarray:
@@ -72,9 +70,9 @@ def istft(spectra: np.ndarray, size: int = 512, hop: int = 256) -> np.ndarray:
 class Spectra:
     """`stft` and `istft` for sound that arrives in pieces of any length: the same bits, however it is cut.
 
-    A spectrum comes with the last of its `hop` new samples. Sound that `join` gives back is `latency` samples, size - hop,
-    behind the sound that was pushed: so a hop of 256 at a size of 512 and 16 kHz makes 16 ms to fill a frame and 16 ms
-    until all frames that reach a sample are there.
+    A spectrum comes with the last of its `hop` new samples. Sound that `join` gives back is `latency` samples,
+    size - hop, behind the sound that was pushed: so a hop of 256 at a size of 512 and 16 kHz makes 16 ms to fill a
+    frame and 16 ms until all frames that reach a sample are there.
 
     >>> spectra = Spectra(size=8, hop=4)
     >>> sound = np.sin(np.arange(18, dtype=np.float32))
