@@ -60,6 +60,8 @@ class Described(Protocol):
     def frames_out(self) -> int: ...
     @property
     def sample_rate(self) -> int | None: ...
+    @property
+    def proof_frames(self) -> int: ...
 
 
 def describe(model: Described) -> dict[str, Any]:
@@ -107,6 +109,7 @@ def describe(model: Described) -> dict[str, Any]:
         "frames_in": model.frames_in,
         "frames_out": model.frames_out,
         "sample_rate": model.sample_rate,
+        "proof_frames": model.proof_frames,
         "not_streamable": [f"{node.op} {quoted(node.name)}: {reason}" for node, reason in graph.whole_sequence_nodes()],
         "warnings": _not_finite(graph.nodes),
     }
@@ -191,6 +194,8 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
                 *([["latency", f"{facts['latency']} frames"]] if facts["latency"] else []),
                 *([["frame", _timesteps(facts)]] if facts["frames_in"] > 1 else []),
                 *([["rate", f"{facts['sample_rate']:,} Hz"]] if facts["sample_rate"] else []),
+                *([["proof", f"{facts['proof_frames']} frames, which load(check=True) and verify compute"]]
+                  if facts["proof_frames"] else []),
             ]
         )
     )  # fmt: skip
