@@ -584,6 +584,10 @@ cdef class Stream:
         threads = f", {self.threads} threads" if self.threads > 1 else ""
         return f"<undertow.Stream of {self.model.name!r}, {self.model.state_bytes} bytes of state{threads}>"
 
+    def _repr_html_(self):
+        from .inspect.notebook import stream_html
+        return stream_html(self)
+
 
 include "pool.pxi"
 include "pickling.pxi"

@@ -18,7 +18,7 @@ from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
 from ._text import quoted
 from .compile import compile_graph
 from .errors import FormatError, ISAError, LimitError, ShapeError, UnsupportedError
-from .inspect import describe
+from .inspect import describe, notebook
 from .ir import superframes
 from .ir.graph import Graph, State, Value
 from .ir.ops import OPS
@@ -482,6 +482,10 @@ class Model:
 
     def __str__(self) -> str:
         return describe.text(describe.describe(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the tables of `print(model)`, and the graph."""
+        return notebook.model_html(self)
 
 
 def _resumed(blob: Any, isa: str | None, origin: Mapping[str, dict[str, Any]]) -> Model:

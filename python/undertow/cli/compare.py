@@ -24,6 +24,7 @@ Inputs and outputs go by their names, or else, where their shapes are the same, 
 With --tolerance, exits with 1 if an output errs by more."""
 
 _KEYS = """\
+  model, other   the files
   ok, tolerance  whether the largest error of every output stays within the tolerance (null: none was given)
   frames, data   how many, and where they are from
   a, b           name, hash, isa, parameters, precisions, multiply_adds, streamable, latency
