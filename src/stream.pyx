@@ -238,7 +238,8 @@ cdef class Stream:
         """Advance one timestep, or several where the model strides along time: `Model.frames_in` of them are a frame.
 
         Args:
-            x: one input frame, with the shape that `Model.inputs` says, or a dict of them by name.
+            x: one input frame, with the shape that `Model.inputs` says, or a dict of them by name; of one number, also
+                a Python number.
             out: array (or dict of arrays) to write the output frame to instead of making one.
 
         Returns: the output frame (`out` itself if given), or a dict of them.
