@@ -563,6 +563,10 @@ cdef class Pool:
     def __repr__(self):
         return f"<undertow.Pool of {self.model.name!r}, {self.n_open} of {self.capacity} streams open, {self.threads} threads>"
 
+    def _repr_html_(self):
+        from .inspect.notebook import pool_html
+        return pool_html(self)
+
 
 class Member:
     """One stream of a pool, as `StateView` needs it."""

@@ -232,7 +232,8 @@ cdef class Stream:
         """Advance one timestep, or several where the model strides along time: `Model.frames_in` of them are a frame.
 
         Args:
-            x: one input frame, with the shape that `Model.inputs` says, or a dict of them by name.
+            x: one input frame, with the shape that `Model.inputs` says, or a dict of them by name; of one number, also
+                a Python number.
             out: array (or dict of arrays) to write the output frame to instead of making one.
 
         Returns: the output frame (`out` itself if given), or a dict of them.
@@ -572,6 +573,10 @@ cdef class Stream:
     def __repr__(self):
         threads = f", {self.threads} threads" if self.threads > 1 else ""
         return f"<undertow.Stream of {self.model.name!r}, {self.model.state_bytes} bytes of state{threads}>"
+
+    def _repr_html_(self):
+        from .inspect.notebook import stream_html
+        return stream_html(self)
 
 
 include "pool.pxi"

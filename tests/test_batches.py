@@ -10,7 +10,7 @@ import pytest
 
 import undertow
 from networks import single
-from undertow import LSTM, Bidirectional, Dense, Graph, Model, Sequential
+from undertow import LSTM, Bidirectional, Dense, Graph, Model, Sequential, _batches
 
 RNG = np.random.default_rng(0)
 
@@ -268,3 +268,24 @@ def test_a_length_that_no_layer_heeds_is_refused():
     g.output("total", y)
     with pytest.raises(undertow.UnsupportedError, match="goes on from frame to frame, as a mean does"):
         Model.from_graph(g).run(X[0], length=3)
+
+
+@pytest.mark.parametrize("n_bytes", [1, 3000])
+def test_bits_do_not_depend_on_how_much_is_copied_at_a_time(monkeypatch, n_bytes):
+    model = Model.from_graph(single(np.random.default_rng(7), "gru", 3, 5))
+    rng = np.random.default_rng(8)
+    X = [rng.normal(size=(n, 3)).astype(np.float32) for n in (40, 7, 33, 40, 1)]
+    expected = [model.run(x) for x in X]
+    monkeypatch.setattr(_batches, "_COPIED_BYTES", n_bytes)
+    monkeypatch.setattr(_batches, "_LEAST_FRAMES", 3)
+    sizes = []
+    put = _batches._put
+
+    def counted(rows, which, begin, end, result):
+        sizes.append(end - begin)
+        put(rows, which, begin, end, result)
+
+    monkeypatch.setattr(_batches, "_put", counted)
+    for y, want in zip(model.run(X), expected, strict=True):
+        np.testing.assert_array_equal(y, want)
+    assert max(sizes) <= max(3, n_bytes // (4 * 4 * 8)) and sum(sizes) == 40

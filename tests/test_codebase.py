@@ -94,7 +94,7 @@ FLOORS = [
     {"errors"},
     {"ir", "weights", "states"},
     {"tow", "reference", "_inputs", "_batches", "audio", "graph"},
-    {"passes", "inspect"},
+    {"passes", "inspect", "_proof"},
     {"compile"},
     {"stream"},
     {"model"},

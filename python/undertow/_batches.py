@@ -17,6 +17,8 @@ from .ir.graph import Value
 _TOGETHER = 4
 #: of a model that needs whole sequences, as many are computed at a time
 _ABREAST = 48
+#: bytes that are copied at a time, and frames all the same: some blocks of the engine's
+_COPIED_BYTES, _LEAST_FRAMES = 8 << 20, 192
 
 
 def apart(X: Any, inputs: Mapping[str, Value], frames_in: int) -> tuple[list[Any], bool] | None:
@@ -98,15 +100,25 @@ def through_a_pool(
         ids = np.asarray(pool.open(len(items)))
         for end in sorted(set(lengths)):
             going = [i for i in order if lengths[i] >= end]
-            if end > begin:
-                xs = [np.stack([items[i][k][begin:end] for i in going]) for k in range(len(items[0]))]
+            step = _frames_at_a_time(model, len(going))
+            for first in range(begin, end, step):
+                last = min(first + step, end)
+                xs = [np.stack([items[i][k][first:last] for i in going]) for k in range(len(items[0]))]
                 X = xs[0] if len(xs) == 1 else dict(zip(model.inputs, xs, strict=True))
-                _put(rows, going, begin, end, pool.run(ids[going], X))
+                _put(rows, going, first, last, pool.run(ids[going], X))
             ending = [i for i in going if lengths[i] == end]
             if late:
                 _put(rows, ending, end, end + late, pool.flush(ids[ending]))
             begin = end
     return [named([y[late:] for y in ys]) for ys in rows]
+
+
+def _frames_at_a_time(model: Any, n_streams: int) -> int:
+    """Frames of so many streams that are copied to stand side by side: beside them, a batch takes little memory, and no
+    copy keeps Ctrl-C waiting.
+    """
+    size = 4 * n_streams * sum(v.size for values in (model.inputs, model.outputs) for v in values.values())
+    return max(_LEAST_FRAMES, _COPIED_BYTES // size)
 
 
 def side_by_side(

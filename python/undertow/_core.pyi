@@ -7,6 +7,7 @@ from typing_extensions import Buffer
 
 version: str
 package_version: str
+compiler: str
 
 def isas() -> list[tuple[str, bool]]: ...
 

@@ -24,46 +24,128 @@ def coerce(x: Any, value: Value, lead: int, n: int | None = None) -> np.ndarray:
     Frames of a stream have a time axis before them if `lead` is 1. Those of a pool have first an axis of n streams, and
     then the time axis if `lead` is 2.
 
-    Ids may come in any integer dtype, as Python integers, or as whole floats. Strided views are copied.
+    Ids may come in any integer dtype, as Python integers, or as whole floats. A frame of one number may be a Python
+    number, which has no dtype that could be lost. Strided views are copied.
 
     Raises:
-        TypeError: wrong dtype. ShapeError: wrong rank or size.
+        TypeError: wrong dtype. ShapeError: wrong rank or size. Both say what to write, where that can be told.
     """
     expected = f"{value.dtype} with shape {_shape(value, lead, n)}"
     if value.dtype == "int32" and isinstance(x, (int, np.integer, list, tuple)) and not isinstance(x, bool):
         x = np.asarray(x)
+    if not lead and value.size == 1 and value.dtype == "float32" and (type(x) in (int, float) or _is_number(x)):
+        return _one_number(x, value)
     if not isinstance(x, np.ndarray | np.generic):
         raise TypeError(
-            f"{shown(value.name)} must be a NumPy array, {expected}, got {type(x).__name__}; "
-            f"try np.asarray(x, np.{value.dtype})"
+            f"{shown(value.name)} must be a NumPy array, {expected}, got {type(x).__name__}"
+            f"{_as_array(x, value, lead, n)}"
         )
     x = np.asarray(x)
     if x.dtype.kind not in "iuf" or (value.dtype == "float32" and x.dtype != np.float32):
         raise TypeError(
-            f"{shown(value.name)} must be {expected}, got {x.dtype} {x.shape}; "
-            f"try np.ascontiguousarray(x, dtype=np.{value.dtype})"
+            f"{shown(value.name)} must be {expected}, got {x.dtype} {x.shape}{_as_floats(x, value, lead, n)}"
         )
     wrong_n = n is not None and x.shape[:1] != (n,)
     if x.ndim != len(value.shape) + lead or x.shape[lead:] != value.shape or wrong_n:
-        hint = ""
-        if n is not None:
-            if lead == 2 and x.shape == (n, *value.shape):
-                hint = "; for one timestep use step(ids, X)"
-            elif lead == 1 and x.shape[:1] + x.shape[2:] == (n, *value.shape):
-                hint = "; for several timesteps use run(ids, X)"
-        elif lead and x.ndim == 2 and x.shape[:1] == value.shape:
-            hint = "; try np.ascontiguousarray(x.T)"
-        elif lead and x.shape == value.shape:
-            hint = "; for one timestep use step(x)"
-        elif not lead and x.shape[1:] == value.shape:
-            hint = "; for several timesteps use run(X)"
-        raise ShapeError(f"{shown(value.name)} must be {expected}, got {x.dtype} {x.shape}{hint}")
+        hint = _reshaped("x", x.shape, value, lead, n)
+        raise ShapeError(f"{shown(value.name)} must be {expected}, got {x.dtype} {x.shape}{hint and f'; {hint}'}")
     if value.dtype == "int32":
         if x.dtype.kind == "f" and not (np.isfinite(x).all() and (x == np.floor(x)).all()):
             raise TypeError(f"{shown(value.name)} holds ids: whole numbers, got {x.dtype} values that are not")
         if x.size and not (x.min() >= -(2**31) and x.max() < 2**31):
             refuse_ids(x, value)
     return np.ascontiguousarray(x, dtype=value.dtype).reshape(x.shape)
+
+
+def _is_number(x: Any) -> bool:
+    """Whether x is a float32 without axes, which a frame of one number is too."""
+    return isinstance(x, np.ndarray | np.generic) and x.dtype == np.float32 and x.ndim == 0
+
+
+def _one_number(x: Any, value: Value) -> np.ndarray:
+    if isinstance(x, int | float) and abs(x) > _LARGEST and x == x and abs(x) != float("inf"):
+        raise ValueError(f"{shown(value.name)} is {x:.6g}, beyond what float32 holds: {_LARGEST:.6g}")
+    return np.full(value.shape, x, np.float32)
+
+
+#: of float32
+_LARGEST = float(np.finfo(np.float32).max)
+#: what integers of sound are divided by
+_FULL_SCALE = {"int16": "32768", "int32": "2147483648"}
+
+
+def _as_array(x: Any, value: Value, lead: int, n: int | None) -> str:
+    """What to write for x that is no array, "" where nothing helps."""
+    to = "int" if value.dtype == "int32" else "float"
+    if type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach"):
+        call, shape = f"x.detach().cpu().{to}().numpy()", tuple(x.shape)
+    else:
+        try:
+            array = np.asarray(x)
+        except Exception:  # whatever an object says to that
+            return ""
+        if array.dtype.kind not in "biuf":
+            return "; expected numbers"
+        call, shape = f"np.asarray(x, np.{value.dtype})", array.shape
+    return _advised(call, shape, value, lead, n)
+
+
+def _as_floats(x: np.ndarray, value: Value, lead: int, n: int | None) -> str:
+    """What to write for an array of another dtype."""
+    if x.dtype.kind not in "biuf":
+        return "; expected numbers"
+    # which gives an axis to what has none
+    call = f"np.ascontiguousarray(x, dtype=np.{value.dtype})" if x.ndim else f"np.asarray(x, np.{value.dtype})"
+    plain = _advised(call, x.shape, value, lead, n)
+    if (scale := _FULL_SCALE.get(x.dtype.name)) and value.dtype == "float32" and plain.startswith("; try"):
+        sound = _advised(f"(x / {scale}).astype(np.float32)", x.shape, value, lead, n)
+        return f"{sound} for sound, {plain.removeprefix('; try ')} for other numbers"
+    return plain
+
+
+def _advised(call: str, shape: tuple[int, ...], value: Value, lead: int, n: int | None) -> str:
+    """The call, and what gives its result the shape that is asked for; or what else to do about that."""
+    if _fits(shape, value, lead, n):
+        return f"; try {call}"
+    hint = _reshaped(call, shape, value, lead, n)
+    if hint.startswith("try "):
+        return f"; {hint}"
+    return f"; its shape is {shape}" + (f": {hint}, with {call} for x" if hint else "")
+
+
+def _fits(shape: tuple[int, ...], value: Value, lead: int, n: int | None) -> bool:
+    return len(shape) == len(value.shape) + lead and shape[lead:] == value.shape and (n is None or shape[0] == n)
+
+
+def _reshaped(call: str, shape: tuple[int, ...], value: Value, lead: int, n: int | None) -> str:
+    """What gives an array of this shape the one that is asked for, or what takes it as it is; "" if neither is told."""
+    of_frame = value.shape
+    if n is not None:
+        if lead == 2 and shape == (n, *of_frame):
+            return "for one timestep use step(ids, X)"
+        if lead == 1 and shape[:1] + shape[2:] == (n, *of_frame):
+            return "for several timesteps use run(ids, X)"
+        if lead == 1 and value.size == 1 and shape == (n,):
+            return f"try {call}.reshape({', '.join(map(str, (n, *of_frame)))})"
+        return ""
+    axes = ", ".join(map(str, of_frame))
+    if lead:
+        if len(shape) == 2 and shape[:1] == of_frame:
+            return f"try np.ascontiguousarray({call}.T)"
+        if len(shape) == 1 and value.size == 1:
+            return f"try {call}.reshape(-1, {axes})"
+        if shape == of_frame:
+            return "for one timestep use step(x)"
+        if shape[2:] == of_frame and shape[:1] == (1,):
+            return f"try {call}[0]: one sequence, without an axis of the batch"
+        if shape[2:] == of_frame and len(shape) == len(of_frame) + 2:
+            return "for several sequences use model.run(X), or a pool"
+        return ""
+    if shape[1:] == of_frame and shape[:1] != (1,):
+        return "for several timesteps use run(X)"
+    if int(np.prod(shape)) == value.size and tuple(d for d in shape if d != 1) == tuple(d for d in of_frame if d != 1):
+        return f"try {call}.reshape({axes or '()'})"
+    return ""
 
 
 def refuse_ids(x: np.ndarray, value: Value) -> NoReturn:

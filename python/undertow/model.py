@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from . import _batches, _core, _files, tow
+from . import _batches, _core, _files, _proof, tow
 from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
 from ._text import quoted
 from .compile import compile_graph
 from .errors import FormatError, ISAError, LimitError, ShapeError, UnsupportedError
-from .inspect import describe
+from .inspect import describe, notebook
 from .ir import superframes
 from .ir.graph import Graph, State, Value
 from .ir.ops import OPS
@@ -101,7 +101,8 @@ class Model:
             mapped: use the weights of a read-only buffer, such as a mapped file, where they lie; whoever changes them
                 afterwards makes numbers wrong, and whoever cuts a mapped file short ends the program (SIGBUS). False:
                 copy them.
-            check: compare the hash in the file with one of its metadata and weights.
+            check: compare the hash in the file with one of its metadata and weights; and where it holds a proof (see
+                `save`), let the model compute that, to the bit.
             limits: what the model may ask for at most, by attribute: file_bytes, model_bytes, state_bytes,
                 scratch_bytes, stream_bytes, multiply_adds or bytes_per_step.
 
@@ -109,6 +110,7 @@ class Model:
             FormatError, UnsupportedError: the bytes are damaged or not for this library.
             LimitError: the model asks for more than `limits` allows.
             BufferError: the bytes of the buffer do not follow each other.
+            InternalError: with `check`, and a proof: on this CPU, the instruction set gives other bits than it says.
             ISAError: `isa` cannot run here.
         """
         #: what an importer noted; empty for a .tow file
@@ -146,6 +148,8 @@ class Model:
         }
         self.outputs = {name: Value(name, shape, dtype, once) for name, shape, dtype, once, _ in self._core.outputs}
         self.states = {name: State(name, shape) for name, shape, *_ in self._core.states}
+        if check and (proof := _proof.read(self, memoryview(self._core))):
+            _proof.check(self, proof)
 
     def _keep_within(self, limits: Mapping[str, int]) -> None:
         unknown = sorted(set(limits) - set(LIMITS))
@@ -408,19 +412,37 @@ class Model:
     def _by_name(self, ys: list[np.ndarray]) -> Any:
         return ys[0] if len(ys) == 1 else dict(zip(self.outputs, ys, strict=True))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    @cached_property
+    def proof_frames(self) -> int:
+        """Frames of the proof that the model's file holds, 0 where it holds none. Raises FormatError: it is damaged."""
+        proof = _proof.read(self, memoryview(self._core))
+        return proof.n_frames if proof else 0
+
+    def save(self, path: str | os.PathLike[str], *, proof: Any = None) -> None:
         """Write the model as a .tow file, which needs no importer to load and whose weights are mapped, not read.
 
         The file appears whole or not at all, whoever else reads or writes it, and may be the one that the model was
         loaded from. A file that was there before leaves its permission bits; a symbolic link is replaced, not followed.
 
+        Args:
+            proof: 1 to 256 frames, as `run` takes them: (T, *frame), or a dict. The file holds them, and digests of the
+                outputs and states that they lead to, from a fresh start. `load(path, check=True)` then computes them
+                frame by frame, in one call and in a pool, and compares every bit: so file, kernels and CPU are proven
+                together, on whatever machine it is. The hash of the model, and so its snapshots, are those of a file
+                without. None keeps the proof of the file that the model was loaded from, if that has one.
+
         Raises:
             OSError: it cannot be written; what was there before stays as it is.
             FormatError: the model lies in a mapped file that has changed since.
+            ShapeError, TypeError: `proof` does not fit.
 
-        >>> undertow.load("model.onnx").save("model.tow")   # doctest: +SKIP
+        >>> undertow.load("model.onnx").save("model.tow")             # doctest: +SKIP
+        >>> undertow.load("model.onnx").save("model.tow", proof=X[:16])   # doctest: +SKIP
         """
-        _files.write(path, self._file())
+        file: Any = self._file()
+        if proof is not None:
+            file = tow.attach(file, _proof.make(self, self._frames(proof)[0]))
+        _files.write(path, file)
 
     def __copy__(self) -> Model:
         return self
@@ -460,6 +482,10 @@ class Model:
 
     def __str__(self) -> str:
         return describe.text(describe.describe(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the tables of `print(model)`, and the graph."""
+        return notebook.model_html(self)
 
 
 def _resumed(blob: Any, isa: str | None, origin: Mapping[str, dict[str, Any]]) -> Model:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,16 @@ class Cost:
     longest: float
     step_us: float
 
+    def facts(self) -> dict[str, Any]:
+        """All of it for JSON; `late` is the largest error there."""
+        return {
+            "max": self.data.max,
+            "rms": self.data.rms,
+            "late": None if self.late is None else self.late.max,
+            "longest": self.longest,
+            "step_us": self.step_us,
+        }
+
 
 @dataclass
 class Layer:
@@ -92,6 +103,26 @@ class Calibration:
     n_frames: int
     tolerance: float | None = None
     refused: dict[str, str] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """All but the graph for JSON."""
+        return {
+            "frames": self.n_frames,
+            "tolerance": self.tolerance,
+            "layers": [
+                {
+                    "name": layer.name,
+                    "precision": layer.precision,
+                    "bytes_before": layer.bytes_before,
+                    "bytes_after": layer.bytes_after,
+                    "alone": None if layer.alone is None else layer.alone.facts(),
+                }
+                for layer in self.layers
+            ],
+            "all": self.total.facts(),
+            "float32_step_us": self.step_us,
+            "refused": self.refused,
+        }
 
     def __str__(self) -> str:
         head = ["layer", "precision", "before", "after", "max error", "RMS", f"after {LONG:,} steps", "us a step"]

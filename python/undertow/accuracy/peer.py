@@ -62,7 +62,7 @@ class OnnxRuntime:
         try:
             import onnxruntime as ort
         except ImportError:
-            raise ImportError('needs ONNX Runtime: pip install "undertow[onnx]"') from None
+            raise ImportError("needs ONNX Runtime: pip install onnxruntime") from None
         self.version = ort.__version__
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1

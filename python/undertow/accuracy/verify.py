@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,33 @@ class Report:
     def ok(self) -> bool:
         # Written so that a NaN does not pass.
         return all(c.worst.error <= self.tolerance and c.same_bits is not False for c in self.checks)
+
+    def data(self) -> dict[str, Any]:
+        """All of it for JSON."""
+        return {
+            "ok": self.ok,
+            "against": self.against,
+            "isa": self.isa,
+            "frames": self.n_steps,
+            "seed": self.seed,
+            "tolerance": self.tolerance,
+            "largest_error": self.worst.error,
+            "checks": [
+                {
+                    "name": check.name,
+                    "ok": check.worst.error <= self.tolerance and check.same_bits is not False,
+                    "same_bits": check.same_bits,
+                    **asdict(check.worst),
+                }
+                for check in self.checks
+            ],
+            "notes": self.notes,
+            "exact": self.exact,
+            "growth": [
+                {"first": d.first, "last": d.last, "max": d.max, "rms": d.rms, "relative": d.relative}
+                for d in self.growth
+            ],
+        }
 
     def __str__(self) -> str:
         lines = [f"{self.n_steps} random frames (seed {self.seed}) on {self.isa} against {self.against}"]

@@ -18,8 +18,8 @@ from typing import Any
 
 from .._text import MAX_LINE, shown
 from ..errors import Error, ISAError, ModelWarning, ToleranceError
-from . import bench, convert, demo, info, run, trace, verify
-from ._common import Parser, UsageError, say
+from . import bench, certify, compare, convert, demo, doctor, info, run, trace, verify
+from ._common import Misuse, Parser, UsageError, as_json, say, tell, wants_json
 from ._words import in_shell
 
 _EPILOG = """\
@@ -46,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="store_true", help="print the version and stop")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output: the version, an error")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for command in (demo, info, run, verify, convert, bench, trace):
+    for command in (demo, info, run, verify, convert, bench, trace, compare, certify, doctor):
         command.add(subparsers)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -55,31 +56,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(parser: Parser, argv: Sequence[str] | None) -> int:
+    given = sys.argv[1:] if argv is None else argv
+    in_json = "--json" in given  # until it is known whether that is an option here
     try:
         args = parser.parse_args(argv)
+        in_json = wants_json(args)
         if args.version:
-            say(f"undertow {info.version()}")
+            tell(args, {"version": info.version()}, f"undertow {info.version()}")
             return 0
         if not args.command:
+            if in_json:
+                raise UsageError("--json is for a COMMAND, or for --version; neither is given")
             parser.print_help()
             return 2
         code: int = args.function(args)
         sys.stdout.flush()  # here, where a closed pipe is still caught
         return code
-    except SystemExit as stop:  # argparse has printed what was wrong
+    except Misuse as misuse:
+        return _failed(in_json, "UsageError", misuse.message, 2)
+    except SystemExit as stop:  # after --help
         return int(stop.code or 0)
     except BrokenPipeError:  # `| head` has seen enough
         with contextlib.suppress(Exception):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        return 130
+        return _failed(in_json, "KeyboardInterrupt", "interrupted", 130)
     except Exception as error:
-        if "--debug" in (sys.argv[1:] if argv is None else argv):
+        if "--debug" in given:
             say(traceback.format_exc().rstrip(), file=sys.stderr)
         else:
             say(f"undertow: error: {_message(error)}", file=sys.stderr)
-        return 2 if isinstance(error, (UsageError, ISAError)) else 1 if isinstance(error, ToleranceError) else 3
+        code = 2 if isinstance(error, (UsageError, ISAError)) else 1 if isinstance(error, ToleranceError) else 3
+        return _failed(in_json, type(error).__name__, _message(error), code)
+
+
+def _failed(in_json: bool, kind: str, message: str, code: int) -> int:
+    """Say an error once more for programs, where they were promised JSON."""
+    if in_json:
+        with contextlib.suppress(BrokenPipeError):
+            say(as_json({"error": {"kind": kind, "message": message, "exit_code": code}}), flush=True)
+    return code
 
 
 def _show_warning(

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePath
 from typing import Any, NoReturn, TextIO
 
 import numpy as np
@@ -23,11 +24,22 @@ class UsageError(Error):
     """Arguments that are well-formed each but do not go together."""
 
 
+class Misuse(SystemExit):
+    """argparse has said on standard error what was wrong; `message` is that."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+
 class Parser(argparse.ArgumentParser):
     """Repeats in its errors what it was given, as one line."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(escaped(message))
+        try:
+            super().error(escaped(message))
+        except SystemExit:
+            raise Misuse(escaped(message)) from None
 
 
 def say(*texts: object, file: TextIO | None = None, flush: bool = False) -> None:
@@ -45,22 +57,63 @@ def say(*texts: object, file: TextIO | None = None, flush: bool = False) -> None
 
 
 def add_command(
-    subparsers: Any, name: str, function: Any, summary: str, description: str, examples: str
+    subparsers: Any, name: str, function: Any, summary: str, description: str, examples: str, keys: str = ""
 ) -> argparse.ArgumentParser:
-    """Add a subcommand with its help; examples end up below the options."""
+    """Add a subcommand with its help; examples end up below the options.
+
+    keys: what its --json says, a line for each key. Without them it has no --json, or adds its own.
+    """
     parser = subparsers.add_parser(
         name,
         help=summary,
         description=description,
-        epilog=f"examples:\n{examples}",
+        epilog=f"examples:\n{examples}" + (f"\nkeys of --json:\n{keys}{_ALL_KEYS}" if keys else ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if keys:
+        parser.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS,
+            help="print one JSON object and nothing else; its keys are below",
+        )  # fmt: skip
     parser.set_defaults(function=function)
     # SUPPRESS: the subcommand must not reset what stood before it.
     parser.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
     )
     return parser
+
+
+_ALL_KEYS = (
+    "  error          instead of all others, where the exit code is not that of an answer: kind, message, exit_code\n"
+    'A number that JSON has not is the text "NaN", "Infinity" or "-Infinity".\n'
+)
+
+
+def wants_json(args: argparse.Namespace) -> bool:
+    """Whether standard output takes one JSON object and nothing else."""
+    return getattr(args, "json", False) is True
+
+
+def tell(args: argparse.Namespace, facts: Any, text: object) -> None:
+    """Print the answer of a command: `facts` with --json, else `text`."""
+    say(as_json(facts) if wants_json(args) else text)
+
+
+def as_json(facts: Any) -> str:
+    """Facts as one JSON object that every parser reads: what is no number in JSON is a text."""
+    return json.dumps(_in_json(facts), indent=2, allow_nan=False)
+
+
+def _in_json(fact: Any) -> Any:
+    if isinstance(fact, Mapping):
+        return {str(key): _in_json(value) for key, value in fact.items()}
+    if isinstance(fact, list | tuple):
+        return [_in_json(value) for value in fact]
+    if isinstance(fact, np.generic):
+        fact = fact.item()
+    if isinstance(fact, float) and not math.isfinite(fact):
+        return "NaN" if math.isnan(fact) else "Infinity" if fact > 0 else "-Infinity"
+    return str(fact) if isinstance(fact, PurePath) else fact
 
 
 _WEIGHTS = (

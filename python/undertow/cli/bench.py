@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 from collections.abc import Callable
 from functools import partial
@@ -19,9 +18,20 @@ from ..accuracy import timing
 from ..accuracy.peer import CannotFeed, OnnxRuntime, random_inputs
 from ..accuracy.timing import Call, Cold, Series
 from ..accuracy.verify import one_or_all
+from ..inspect import machine
 from ..inspect.describe import table
 from ..inspect.picture import figure_class
-from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int, say
+from ._common import (
+    UsageError,
+    add_command,
+    add_model,
+    as_json,
+    importer_options,
+    load_model,
+    positive_float,
+    positive_int,
+    tell,
+)
 
 _DESCRIPTION = """\
 Time single calls from Python, on one thread, beside ONNX Runtime where MODEL is an .onnx file:
@@ -40,11 +50,19 @@ _EXAMPLES = """\
 """
 
 
+_KEYS = """\
+  model, n_parameters, machine (cpu, system), python, timer_ns, cold (pause_ms, sweep_bytes), notes
+  series         what, who, cache, n_frames, n_streams, n_calls, us (min, p50, p90, p99, p99.9, max), histogram
+                 (edges_us, n_calls); a percentile that too few calls were made for is null
+"""
+
+
 def add(subparsers: Any) -> None:
     parser = add_command(
         subparsers, "bench", bench, "time single calls of a model beside ONNX Runtime", _DESCRIPTION, _EXAMPLES
     )
-    add_model(parser)
+    parser.epilog = f"{parser.epilog}\nkeys of --json:\n{_KEYS}"
+    add_model(parser, nargs="?")
     add = parser.add_argument
     add(
         "--seconds",
@@ -63,7 +81,10 @@ def add(subparsers: Any) -> None:
         metavar="MIB",
         help="memory to read before a cold call (default: four times the second-level cache)",
     )
-    add("--json", type=Path, metavar="OUT", help="write percentiles, histograms and the machine there")
+    add(
+        "--json", nargs="?", const=True, default=argparse.SUPPRESS, metavar="OUT",
+        help="write percentiles, histograms and the machine there; without OUT print them, and nothing else",
+    )  # fmt: skip
     add("--plot", type=Path, metavar="OUT", help="draw the histograms, needs matplotlib: .png, .svg or .pdf")
 
 
@@ -84,6 +105,12 @@ def not_negative_int(text: str) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
+    if args.model is None and isinstance(args.json, str):
+        args.model, args.json = args.json, True  # `bench --json MODEL`
+    if args.model is None:
+        raise UsageError("MODEL is missing")
+    if isinstance(args.json, str):
+        args.json = Path(args.json)
     _check_outputs(args)
     model = load_model(args)
     cold = None
@@ -106,25 +133,26 @@ def bench(args: argparse.Namespace) -> int:
         for cache, times in measured:
             series += [Series(what, who, cache, t, **shape) for who, t in zip(calls, times, strict=True)]
 
-    say(f"{escaped(args.model)}: {model.n_parameters:,} parameters, one thread")
-    say(table(_rows(series)))
-    say(f"  timer: {timer:.0f} ns of every number are the clock's own")
-    if cold:
-        say(f"  cold: {cold}")
-    for note in notes:
-        say(f"  note: {escaped(note)}")
-    if args.json:
-        report = {
-            "model": str(args.model),
-            "n_parameters": model.n_parameters,
-            "machine": {"cpu": _cpu(), "system": f"{platform.system()} {platform.release()}"},
-            "python": platform.python_version(),
-            "timer_ns": timer,
-            "cold": {"pause_ms": cold.pause_ms, "sweep_bytes": cold.sweep_bytes} if cold else None,
-            "notes": notes,
-            "series": [s.data() for s in series],
-        }
-        _files.write(args.json, json.dumps(report, indent=1) + "\n")
+    lines = [
+        f"{escaped(args.model)}: {model.n_parameters:,} parameters, one thread",
+        table(_rows(series)),
+        f"  timer: {timer:.0f} ns of every number are the clock's own",
+        *([f"  cold: {cold}"] if cold else []),
+        *(f"  note: {escaped(note)}" for note in notes),
+    ]
+    report = {
+        "model": str(args.model),
+        "n_parameters": model.n_parameters,
+        "machine": {"cpu": machine.cpu_name(), "system": f"{platform.system()} {platform.release()}"},
+        "python": platform.python_version(),
+        "timer_ns": timer,
+        "cold": {"pause_ms": cold.pause_ms, "sweep_bytes": cold.sweep_bytes} if cold else None,
+        "notes": notes,
+        "series": [s.data() for s in series],
+    }
+    tell(args, report, "\n".join(lines))
+    if isinstance(args.json, Path):
+        _files.write(args.json, as_json(report) + "\n")
     if args.plot:
         timing.plot(series, args.plot, str(args.model))
     return 0
@@ -136,7 +164,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         if args.plot.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise UsageError(f"--plot {args.plot}: expected a name that ends in .png, .svg or .pdf")
         figure_class()
-    for option, path in (("--json", args.json), ("--plot", args.plot)):
+    for option, path in (("--json", args.json if isinstance(args.json, Path) else None), ("--plot", args.plot)):
         if path and path.is_dir():
             raise UsageError(f"{option} {path}: is a folder, expected the name of a file")
         if path and not path.parent.is_dir():
@@ -210,12 +238,3 @@ def _rows(series: list[Series]) -> list[list[str]]:
 
 def _us(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()

@@ -10,9 +10,20 @@ from typing import Any
 import numpy as np
 
 from .._text import escaped
-from ..inspect.describe import human_bytes
+from ..inspect.describe import human_bytes, precision_of
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, positive_float, say
+from ._common import UsageError, add_command, add_model, positive_float, tell
+
+#: frames of a proof: enough for a state to be far from its start
+_PROOF_FRAMES = 32
+
+_KEYS = """\
+  model, output, file_bytes, parameters, hash
+  precisions     of the layers that have weights: layer -> precision
+  proof_frames   0: the file holds no proof
+  calibration    with --calibrate, else null: frames, tolerance, layers (name, precision, bytes_before, bytes_after,
+                 alone), all, float32_step_us, refused; alone and all: max, rms, late, longest, step_us
+"""
 
 
 def add(subparsers: Any) -> None:
@@ -32,7 +43,9 @@ def add(subparsers: Any) -> None:
         "--calibrate and over 10,000 steps in which they are repeated. It starts with the weights of most bytes.",
         "  undertow convert model.onnx                  writes model.tow\n"
         "  undertow convert model.keras -o small.tow --weights int8\n"
-        "  undertow convert model.onnx --weights auto --tolerance 1e-2 --calibrate data.npy\n",
+        "  undertow convert model.onnx --weights auto --tolerance 1e-2 --calibrate data.npy\n"
+        "  undertow convert model.onnx --proof data.npy      verify then proves that any machine computes the same\n",
+        _KEYS,
     )
     add_model(
         parser,
@@ -49,6 +62,12 @@ def add(subparsers: Any) -> None:
         "--dense", action="store_true", help="store matrices that were pruned in blocks like any other, zeros included"
     )
     parser.add_argument("--tolerance", type=positive_float, help="largest error of the output that is allowed")
+    parser.add_argument(
+        "--proof",
+        metavar="FRAMES",
+        help=f"keep the first {_PROOF_FRAMES} frames of a file in the .tow, and digests of what they give: verify, and "
+        "load(check=True) then prove on any machine that the file, the kernels and the CPU give the same bits",
+    )
     _sound.add_options(parser)
 
 
@@ -64,21 +83,49 @@ def convert(args: argparse.Namespace) -> int:
         raise UsageError("--weights auto needs --tolerance and --calibrate: how much error, and on which frames")
     if args.weights is None and (args.tolerance is not None or args.calibrate is not None):
         raise UsageError("--tolerance and --calibrate say what --weights may cost; --weights is missing")
-    if args.calibrate is None and (given := _sound.options_given(args)):
-        raise UsageError(f"{given[0]} says how to cut the sound of --calibrate, which is missing")
+    if args.calibrate is None and args.proof is None and (given := _sound.options_given(args)):
+        raise UsageError(f"{given[0]} says how to cut the sound of --calibrate or --proof, which are missing")
     if args.tolerance is not None and args.calibrate is None:
         raise UsageError("--tolerance needs --calibrate: the frames on which the error is measured")
     if args.dense and args.calibrate is not None:
         raise UsageError("--dense goes without --calibrate, which measures what is written otherwise")
     # Weights that stay as they are, said so: a .tow file, too, is then looked through for pruned matrices.
     changes = {"weights": args.weights or {}, "sparse": False if args.dense else "auto"}
-    model = _sound.load_model(args, **changes) if args.calibrate is None else _calibrated(args)
-    model.save(output)
-    say(f"{escaped(str(output))}: {human_bytes(model.file_bytes)}, {model.n_parameters:,} parameters")
+    calibration = None
+    if args.calibrate is None:
+        model = _sound.load_model(args, **changes)
+    else:
+        model, calibration = _calibrated(args)
+    proof, said = (None, "") if args.proof is None else _proof(args, model)
+    model.save(output, proof=proof)
+    n_bytes = output.stat().st_size
+    facts = {
+        "model": args.model,
+        "output": str(output),
+        "file_bytes": n_bytes,
+        "parameters": model.n_parameters,
+        "hash": model.hash.hex(),
+        "precisions": {n.name: precision for n in model.graph.nodes if (precision := precision_of(n))},
+        "proof_frames": model.proof_frames if proof is None else len(next(iter(proof.values()))),
+        "calibration": None if calibration is None else calibration.facts(),
+    }
+    text = f"{escaped(str(output))}: {human_bytes(n_bytes)}, {model.n_parameters:,} parameters{said}"
+    tell(args, facts, text if calibration is None else f"{calibration}\n{text}")
     return 0
 
 
-def _calibrated(args: argparse.Namespace) -> Any:
+def _proof(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarray], str]:
+    """The frames of --proof, and what to say of them."""
+    X, _ = _frames.read(args.proof, model, args)
+    n = len(next(iter(X.values())))
+    if n == 0:
+        raise UsageError(f"--proof {args.proof}: has no frames")
+    first = f"the first {_PROOF_FRAMES} of {n:,}" if n > _PROOF_FRAMES else f"all {n}"
+    X = {name: np.ascontiguousarray(x[:_PROOF_FRAMES]) for name, x in X.items()}
+    return X, f"; proof: {first} frames of {escaped(args.proof)}"
+
+
+def _calibrated(args: argparse.Namespace) -> tuple[Any, Any]:
     from ..accuracy import calibrate
     from ..model import Model
 
@@ -89,5 +136,4 @@ def _calibrated(args: argparse.Namespace) -> Any:
         calibration = calibrate.search(model.graph, X, args.tolerance, args.isa)
     else:
         calibration = calibrate.measure(model.graph, args.weights, X, args.tolerance, args.isa)
-    say(calibration)
-    return Model.from_graph(calibration.graph, args.isa)
+    return Model.from_graph(calibration.graph, args.isa), calibration

@@ -4,16 +4,26 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
-from ..inspect import drawing
+from ..inspect import drawing, machine
 from ..inspect.describe import describe, table, text
 from ..support import TESTED_ON
-from ._common import UsageError, add_command, add_model, load_model, say, warn
+from ._common import UsageError, add_command, add_model, load_model, tell, warn
+
+_KEYS = """\
+  name, source, notes     of the model; the notes say where it came from, and why each axis and state was taken for one
+  inputs, outputs         name, shape, dtype, ids (of an embedding)
+  layers                  name, op, inputs, outputs, parameters, bytes, precision, density, variant
+  state                   name, shape, starts
+  parameters, dtype, weight_bytes, state_bytes, scratch_bytes, multiply_adds, bytes_per_step, isa, streamable, latency,
+  frames_in, frames_out, sample_rate, proof_frames, not_streamable, warnings
+  graph                   with --graph: before, after
+  without MODEL: version, machine, cpu, cpu_features, isas, tested_on, picked, forced_by_UT_ISA
+"""
 
 
 def add(subparsers: Any) -> None:
@@ -31,6 +41,7 @@ def add(subparsers: Any) -> None:
         "  undertow info model.tow --isa scalar\n"
         "  undertow info model.onnx --json | jq .state\n"
         "  undertow info\n",
+        _KEYS,
     )
     add_model(parser, nargs="?")
     parser.add_argument("--all", action="store_true", help="a line for every node")
@@ -42,7 +53,6 @@ def add(subparsers: Any) -> None:
         help="what became of the file, as tables; and as a picture if OUT is given: .svg, .png, .pdf (needs graphviz) "
         "or .dot",
     )
-    parser.add_argument("--json", action="store_true", help="the same facts as one JSON object")
 
 
 def info(args: argparse.Namespace) -> int:
@@ -54,7 +64,7 @@ def info(args: argparse.Namespace) -> int:
         if any((args.isa, args.weights, args.option, args.fixed, args.shape, args.states)):
             raise UsageError("--isa, --weights, --option and their like say how to load a MODEL; none is given")
         facts = _machine()
-        say(json.dumps(facts, indent=2) if args.json else _show_machine(facts))
+        tell(args, facts, _show_machine(facts))
         return 0
     if args.graph and Path(args.graph).suffix.lower() not in drawing.SUFFIXES:
         raise UsageError(f"--graph {args.graph}: expected a name that ends in {', '.join(drawing.SUFFIXES)}")
@@ -64,10 +74,7 @@ def info(args: argparse.Namespace) -> int:
     facts = describe(model)
     if args.graph is not None:
         facts["graph"] = drawing.census(model)
-    if args.json:
-        say(json.dumps(facts, indent=2))
-    else:
-        say(text(facts, args.all) if args.graph is None else drawing.tables(model))
+    tell(args, facts, text(facts, args.all) if args.graph is None else drawing.tables(model))
     if args.graph:
         drawing.write(model, args.graph)
     for problem in facts["warnings"]:
@@ -93,8 +100,8 @@ def _machine() -> dict[str, Any]:
     return {
         "version": version(),
         "machine": platform.machine(),
-        "cpu": _cpu_name(),
-        "cpu_features": _cpu_features(),
+        "cpu": machine.cpu_name(),
+        "cpu_features": machine.cpu_features(),
         "isas": isas,
         "tested_on": {name: TESTED_ON[name] for name in isas},
         "picked": picked,
@@ -111,42 +118,3 @@ def _show_machine(facts: dict[str, Any]) -> str:
     if facts["cpu_features"]:
         lines.append(f"  has  {' '.join(facts['cpu_features'])}")
     return "\n".join([*lines, "", table(rows)])
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith(("model name", "Model")):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
-
-
-def _cpu_features() -> list[str]:
-    """Of the features that kernels ask for, those that the operating system reports."""
-    wanted = (
-        "sse4_1",
-        "avx",
-        "fma",
-        "avx2",
-        "avx512f",
-        "avx512bw",
-        "avx512dq",
-        "avx512vl",
-        "avx512_vnni",
-        "avx_vnni",
-        "f16c",
-        "asimd",
-        "asimddp",
-    )
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith(("flags", "Features")):
-                    has = set(line.split(":", 1)[1].split())
-                    return [feature for feature in wanted if feature in has]
-    except OSError:
-        pass
-    return []

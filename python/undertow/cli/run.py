@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,20 @@ from ..accuracy.verify import by_name, one_or_all
 from ..errors import ShapeError
 from ..inspect.picture import MAX_COLUMNS, MAX_LINES, Panel, draw, figure_class
 from . import _frames, _sound
-from ._common import Progress, UsageError, add_command, add_model, say
+from ._common import Progress, UsageError, add_command, add_model, as_json, say, wants_json
+from ._summary import Summary
 
 #: Frames handed to the engine at a time: large enough for its block kernels, small enough for a live bar.
 _CHUNK = 256
 
 Arrays = dict[str, np.ndarray]
 Show = Callable[[Arrays, Any], None]
+
+
+_KEYS = """\
+  model, input, output, plot, frames, seconds
+  outputs        by name: shape, min, max, mean, rms, not_finite (how many numbers are not); -o keeps the numbers
+"""
 
 
 def add(subparsers: Any) -> None:
@@ -38,6 +46,7 @@ def add(subparsers: Any) -> None:
         "  undertow run amp.json guitar.wav -o amped.wav     one sample a frame\n"
         "  undertow run model.tow log.csv | tail -1          the output after the last line\n"
         "  sensor | undertow run model.tow                   live: a line in, a line out\n",
+        _KEYS,
     )
     add_model(parser)
     parser.add_argument(
@@ -66,12 +75,13 @@ def run(args: argparse.Namespace) -> int:
     if plotted:
         _check_plot(args.plot)
     model = _sound.load_model(args)
+    summary, start = Summary(model) if wants_json(args) else None, time.perf_counter()
     sound = None
     if args.input == "-":
         _frames.refuse_sound_options("standard input", args)
         _frames.check_output(args.output, model, None, args.overlap_add)
         if model.streamable and args.output is None and not plotted:
-            return _live(model)
+            return _live(model) if summary is None else _counted(args, summary, _live(model, summary), start)
         frames = list(_frames.lines(_frames.standard_input(), "standard input", model))
         X = _frames.stack(frames, model)
     else:
@@ -79,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         _frames.check_output(args.output, model, sound, args.overlap_add)
 
     n_steps = len(next(iter(X.values())))
-    show = None if args.output is not None else _print
+    show = None if args.output is not None else _print if summary is None else summary.take
     if model.streamable:
         with Progress(
             n_steps if show is None or not sys.stdout.isatty() else 0, seconds=sound.seconds if sound else None
@@ -93,6 +103,18 @@ def run(args: argparse.Namespace) -> int:
         _frames.write(args.output, Y, model, sound, args.overlap_add)
     if plotted:
         _plot(args.plot, model, X, Y, states, sound)
+    if summary is not None:
+        if show is None:
+            summary.take(Y, model)
+        _counted(args, summary, n_steps, start)
+    return 0
+
+
+def _counted(args: argparse.Namespace, summary: Summary, n_frames: int, start: float) -> int:
+    """What --json says of a run."""
+    facts = {key: getattr(args, key) for key in ("model", "input", "output", "plot")}
+    spent = time.perf_counter() - start
+    say(as_json({**facts, "frames": n_frames, "seconds": spent, "outputs": summary.data()}))
     return 0
 
 
@@ -134,16 +156,22 @@ def _print(Y: Arrays, model: Any) -> None:
         say(text)
 
 
-def _live(model: Any) -> int:
-    """A line in, a line out, flushed: the other end of a pipe may be a machine that waits for it."""
+def _live(model: Any, summary: Summary | None = None) -> int:
+    """A line in, a line out, flushed: the other end of a pipe may be a machine that waits for it.
+
+    With a summary, that takes the lines, and the number of frames is given back.
+    """
     stream, late, n = model.stream(), model.latency, 0
     for n, frame in enumerate(_frames.lines(_frames.standard_input(), "standard input", model), 1):
         y = stream.step(one_or_all(frame))
-        if n > late:
+        if n > late and summary is not None:
+            summary.take({name: y[None] for name, y in by_name(y, model.outputs).items()}, model)
+        elif n > late:
             say(_frames.as_line(by_name(y, model.outputs)), flush=True)
     if late:
-        _print({name: y[max(0, late - n) :] for name, y in by_name(stream.flush(), model.outputs).items()}, model)
-    return 0
+        rows = {name: y[max(0, late - n) :] for name, y in by_name(stream.flush(), model.outputs).items()}
+        (_print if summary is None else summary.take)(rows, model)
+    return 0 if summary is None else n
 
 
 # -- a picture --------------------------------------------------------------------------------------------------------

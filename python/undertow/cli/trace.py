@@ -9,7 +9,13 @@ from typing import Any
 
 from ..accuracy.verify import one_or_all
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, say
+from ._common import UsageError, add_command, add_model, tell
+from ._summary import in_short
+
+_KEYS = """\
+  model, input, frames, output, plot
+  states, outputs   by name: shape, min, max, mean, rms, not_finite
+"""
 
 
 def add(subparsers: Any) -> None:
@@ -21,6 +27,7 @@ def add(subparsers: Any) -> None:
         "Step through the input and keep the state after every frame: as a picture (--plot, needs matplotlib), as a\n"
         ".npz (-o; arrays state/NAME and output/NAME), and in a line per state.",
         "  undertow trace model.onnx input.npy --plot memory.png\n  undertow trace model.onnx input.csv -o trace.npz\n",
+        _KEYS,
     )
     add_model(parser)
     parser.add_argument("input", metavar="INPUT", help="as for `undertow run`; - for standard input")
@@ -45,5 +52,14 @@ def trace(args: argparse.Namespace) -> int:
         traced.save(args.output)
     if args.plot is not None:
         traced.plot(args.plot)
-    say(traced)
+    facts = {
+        "model": args.model,
+        "input": args.input,
+        "frames": traced.n_steps,
+        "output": args.output,
+        "plot": args.plot,
+        "states": in_short(traced),
+        "outputs": in_short(traced.outputs),
+    }
+    tell(args, facts, traced)
     return 0

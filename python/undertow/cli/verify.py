@@ -9,7 +9,23 @@ from typing import Any
 
 from .._text import escaped
 from ..accuracy.peer import CannotFeed
-from ._common import UsageError, add_command, add_model, importer_options, load_model, positive_float, positive_int, say
+from ._common import (
+    UsageError,
+    add_command,
+    add_model,
+    importer_options,
+    load_model,
+    positive_float,
+    positive_int,
+    tell,
+)
+
+_KEYS = """\
+  model, ok, against, isa, frames, seed, tolerance, largest_error
+  checks         name, ok, same_bits (null: not asked), error, output, frame, element, expected, got, where
+  notes          what else was seen
+  exact, growth  of reduced weights: what errors are measured from; first, last, max, rms, relative of each stretch
+"""
 
 
 def add(subparsers: Any) -> None:
@@ -24,7 +40,8 @@ def add(subparsers: Any) -> None:
         "ONNX Runtime is also given different sequences side by side, other lengths, and more rows along each axis\n"
         "that the file leaves open, so that axes and states which were taken for others show; notes say how states\n"
         "were fed.\n"
-        "The hash that a .tow file holds is compared with one of its bytes first: a damaged file is an error.\n"
+        "The hash that a .tow file holds is compared with one of its bytes first: a damaged file is an error. If it\n"
+        "holds a proof (undertow convert --proof), that is computed, too.\n"
         "Exits with 1 when the comparison fails.\n\n"
         "A model with weights in less than float32 is compared layer by layer with the reference, which rounds as the\n"
         "engine does. A table shows what the reduced weights change as a stream gets longer, up to 10,000 frames:\n"
@@ -35,6 +52,7 @@ def add(subparsers: Any) -> None:
         "  undertow verify model.tow --tolerance 1e-6\n"
         "  undertow verify small.tow --against model.onnx\n"
         "  undertow verify model.onnx --weights int8\n",
+        _KEYS,
     )
     add_model(parser)
     parser.add_argument("--frames", type=positive_int, default=200, help="length of the sequence (default: 200)")
@@ -72,5 +90,5 @@ def verify(args: argparse.Namespace) -> int:
         )  # fmt: skip
     except CannotFeed as error:
         raise UsageError(str(error)) from None
-    say(f"{escaped(args.model)}: {report}")
+    tell(args, {"model": args.model, **report.data()}, f"{escaped(args.model)}: {report}")
     return 0 if report.ok else 1

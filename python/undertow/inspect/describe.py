@@ -60,6 +60,8 @@ class Described(Protocol):
     def frames_out(self) -> int: ...
     @property
     def sample_rate(self) -> int | None: ...
+    @property
+    def proof_frames(self) -> int: ...
 
 
 def describe(model: Described) -> dict[str, Any]:
@@ -76,20 +78,7 @@ def describe(model: Described) -> dict[str, Any]:
         "notes": list(graph.notes),
         "inputs": [frame(name, value) for name, value in model.inputs.items()],
         "outputs": [frame(name, value) for name, value in model.outputs.items()],
-        "layers": [
-            {
-                "name": node.name,
-                "op": node.op,
-                "inputs": [list(graph.shape(value)) for value in node.inputs],
-                "outputs": [list(graph.shape(value)) for value in node.outputs],
-                "parameters": node.n_parameters,
-                "bytes": weight_bytes(node),
-                "precision": precision_of(node),
-                "density": densities(node),
-                "variant": variant(graph, node),
-            }
-            for node in graph.nodes
-        ],
+        "layers": layers_of(graph),
         "state": [
             {"name": s.name, "shape": list(s.shape), "starts": "at zero" if s.init is None else "from the model"}
             for s in graph.states.values()
@@ -107,9 +96,28 @@ def describe(model: Described) -> dict[str, Any]:
         "frames_in": model.frames_in,
         "frames_out": model.frames_out,
         "sample_rate": model.sample_rate,
+        "proof_frames": model.proof_frames,
         "not_streamable": [f"{node.op} {quoted(node.name)}: {reason}" for node, reason in graph.whole_sequence_nodes()],
         "warnings": _not_finite(graph.nodes),
     }
+
+
+def layers_of(graph: Graph) -> list[dict[str, Any]]:
+    """The nodes of a graph, as plain data."""
+    return [
+        {
+            "name": node.name,
+            "op": node.op,
+            "inputs": [list(graph.shape(value)) for value in node.inputs],
+            "outputs": [list(graph.shape(value)) for value in node.outputs],
+            "parameters": node.n_parameters,
+            "bytes": weight_bytes(node),
+            "precision": precision_of(node),
+            "density": densities(node),
+            "variant": variant(graph, node),
+        }
+        for node in graph.nodes
+    ]
 
 
 def precision_of(node: Node) -> str:
@@ -154,12 +162,12 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
 
     def frames(kind: str) -> list[list[str]]:
         return [
-            [kind, shown(f["name"]), _shape(f["shape"]), f["dtype"] + (f" below {f['ids']}" if f.get("ids") else "")]
+            [kind, shown(f["name"]), shape_of(f["shape"]), f["dtype"] + (f" below {f['ids']}" if f.get("ids") else "")]
             for f in facts[f"{kind}s"]
         ]
 
     layers = [["layer", "op", "in", "out", "parameters", "bytes", "precision", "variant"]]
-    runs = _runs(facts["layers"], every)
+    runs = runs_of(facts["layers"], every)
     if not every and len(runs) > MAX_ROWS:
         middle = [layer for run in runs[MAX_ROWS // 2 : -MAX_ROWS // 4] for layer in run]
         runs = [*runs[: MAX_ROWS // 2], middle, *runs[-MAX_ROWS // 4 :]]
@@ -172,7 +180,8 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
     states = [
         [
             "state" if i == 0 else "",
-            f"{shown(s['name'])} {_shape(s['shape'])}" + ("" if s["starts"] == "at zero" else " starts from the model"),
+            f"{shown(s['name'])} {shape_of(s['shape'])}"
+            + ("" if s["starts"] == "at zero" else " starts from the model"),
         ]
         for i, s in enumerate(facts["state"])
     ]
@@ -191,6 +200,8 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
                 *([["latency", f"{facts['latency']} frames"]] if facts["latency"] else []),
                 *([["frame", _timesteps(facts)]] if facts["frames_in"] > 1 else []),
                 *([["rate", f"{facts['sample_rate']:,} Hz"]] if facts["sample_rate"] else []),
+                *([["proof", f"{facts['proof_frames']} frames, which load(check=True) and verify compute"]]
+                  if facts["proof_frames"] else []),
             ]
         )
     )  # fmt: skip
@@ -205,7 +216,8 @@ def _notes(notes: list[str]) -> list[str]:
     return [f"  {'source' if i == 0 else '':6}  {line}".rstrip() for i, line in enumerate(said)]
 
 
-def _shape(dims: list[int]) -> str:
+def shape_of(dims: list[int]) -> str:
+    """A shape as Python writes it."""
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
@@ -213,8 +225,8 @@ def _row(layer: dict[str, Any]) -> list[str]:
     return [
         shown(layer["name"]),
         layer["op"],
-        " ".join(map(_shape, layer["inputs"][:MAX_SHAPES])) + _more(layer["inputs"]),
-        " ".join(map(_shape, layer["outputs"][:MAX_SHAPES])) + _more(layer["outputs"]),
+        " ".join(map(shape_of, layer["inputs"][:MAX_SHAPES])) + _more(layer["inputs"]),
+        " ".join(map(shape_of, layer["outputs"][:MAX_SHAPES])) + _more(layer["outputs"]),
         f"{layer['parameters']:,}",
         f"{layer['bytes']:,}",
         layer["precision"] + _left(layer["density"]),
@@ -231,11 +243,11 @@ def _row_of_many(run: list[dict[str, Any]]) -> list[str]:
     names = ", ".join(f"{n} {op}" if n > 1 else op for op, n in ops.most_common())
     outputs = [layer["outputs"][0] for layer in run if layer["outputs"]]
     parameters, size = (sum(layer[key] for layer in run) for key in ("parameters", "bytes"))
-    return [f"... {len(run)} nodes", "", "", _shape(outputs[-1]) if outputs else "",
+    return [f"... {len(run)} nodes", "", "", shape_of(outputs[-1]) if outputs else "",
             f"{parameters:,}", f"{size:,}", "", names]  # fmt: skip
 
 
-def _runs(layers: list[dict[str, Any]], every: bool) -> list[list[dict[str, Any]]]:
+def runs_of(layers: list[dict[str, Any]], every: bool) -> list[list[dict[str, Any]]]:
     """Layers one by one; where there are many, those between the large ones together."""
     runs: list[list[dict[str, Any]]] = []
     for layer in layers:

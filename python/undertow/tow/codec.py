@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import zlib
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -20,8 +19,9 @@ from ..errors import Error, FormatError
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops import OPS, Frames, Op, Weight, of_kind
 from . import versions
-from .container import COUNTS, FRAMES_AT, HASH_AT, HEADER, NONE, Reader, Writer, align, dims
+from .container import COUNTS, FRAMES_AT, HASH_AT, HEADER, NONE, Reader, Writer, align, checksum, dims
 from .packing import LAYOUTS, pad, precision_of
+from .proof import without
 
 MAGIC = b"\x89TOW\r\n\x1a\n"
 #: characters of the source that a file keeps
@@ -113,12 +113,12 @@ def digest(blob: bytes | bytearray | memoryview) -> bytes:
 
 
 def check_hash(blob: bytes | memoryview) -> None:
-    """Compare the hash in a file's header with that of its bytes.
+    """Compare the hash in a file's header with that of its bytes, of which a proof is none.
 
     Raises:
         FormatError: they differ, so the file is damaged: not the one that was written.
     """
-    stored, computed = bytes(blob[HASH_AT : HASH_AT + 16]), digest(blob)
+    stored, computed = bytes(blob[HASH_AT : HASH_AT + 16]), digest(without(blob))
     if stored != computed:
         raise FormatError(
             f"the file is damaged: the hash of its metadata and weights is {computed.hex()}, its header says "
@@ -132,8 +132,7 @@ def _seal(blob: bytearray, metadata_bytes: int, said: tuple[int, ...]) -> None:
     version, *rest = said
     start = (MAGIC, version, 0, len(blob), metadata_bytes, 0, digest(blob))
     blob[:HEADER] = struct.pack("<8sIIQII16sIII4x", *start, *rest)
-    crc = zlib.crc32(blob[HEADER : HEADER + metadata_bytes], zlib.crc32(blob[32:64], zlib.crc32(blob[:28])))
-    blob[28:32] = struct.pack("<I", crc)
+    checksum(blob)
 
 
 # --- reading -------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import numpy as np
 
@@ -16,6 +17,8 @@ NONE = 0xFFFFFFFF
 #: words of counts that the metadata begins with; bytes of the header before it
 COUNTS = 8
 HEADER = 64
+#: where the header holds the size of the file, that of the metadata, and the sum of both and the metadata
+SIZE_AT, METADATA_AT, SUM_AT = 16, 24, 28
 #: where the header holds the model hash, 16 bytes
 HASH_AT = 32
 #: where it holds the timesteps of a frame, two words
@@ -54,9 +57,9 @@ class Writer:
 class Reader:
     """Takes the words of the metadata one record after the other."""
 
-    def __init__(self, blob: bytes | memoryview) -> None:
+    def __init__(self, blob: bytes | bytearray | memoryview) -> None:
         self.blob = memoryview(blob)
-        (metadata_bytes,) = struct.unpack_from("<I", self.blob, 24)
+        (metadata_bytes,) = struct.unpack_from("<I", self.blob, METADATA_AT)
         self.words = np.frombuffer(self.blob, "<u4", metadata_bytes // 4, HEADER)
         self.counts = [int(n) for n in self.words[:COUNTS]]
         self.at = COUNTS
@@ -78,8 +81,17 @@ def dims(shape: tuple[int, ...]) -> list[int]:
     return [len(shape), *shape, *[0] * (8 - len(shape))]
 
 
+def checksum(blob: bytearray) -> None:
+    """Fill in the header's sum of itself and the metadata."""
+    (metadata_bytes,) = struct.unpack_from("<I", blob, METADATA_AT)
+    crc = zlib.crc32(blob[HASH_AT:HEADER], zlib.crc32(blob[:SUM_AT]))
+    struct.pack_into("<I", blob, SUM_AT, zlib.crc32(blob[HEADER : HEADER + metadata_bytes], crc))
+
+
 def align(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
-__all__ = ["COUNTS", "FRAMES_AT", "HASH_AT", "HEADER", "NONE", "Reader", "Writer", "align", "dims"]
+__all__ = [
+    "COUNTS", "FRAMES_AT", "HASH_AT", "HEADER", "NONE", "SIZE_AT", "Reader", "Writer", "align", "checksum", "dims",
+]  # fmt: skip
