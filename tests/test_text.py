@@ -100,7 +100,8 @@ def test_no_way_out_but_through_these() -> None:
     package, prints = Path(undertow.__file__).parent, {"print", "sys.stdout.write", "sys.stderr.write"}
     caught = {"NoLoop", "NoFormula", "NoRank", "NotDiagonal", "NotExported", "NotTheModule", "Refusal", "Retry",
               "Spent", "TooMuch", "Unclear", "Failure"}  # fmt: skip
-    programs = {"examples/train_digits.py", "importers/operators_page.py"}  # of their own, and of what they know
+    # of their own, and of what they know
+    programs = {"importers/operators_page.py", *(f"examples/{path.name}" for path in package.glob("examples/*.py"))}
     found, strangers = {}, set()
     for path in package.rglob("*.py"):
         name = path.relative_to(package).as_posix()

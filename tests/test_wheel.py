@@ -54,8 +54,8 @@ def names(wheel):
 
 
 def test_size(wheel):
-    """The kernels of five instruction sets, in two modules (1.2 MB), and the package's text (0.8 MB)."""
-    assert wheel.stat().st_size < 2_300_000
+    """Kernels of five instruction sets, in two modules (1.2 MB), the package's text (0.8 MB), the examples (0.9 MB)."""
+    assert wheel.stat().st_size < 3_200_000
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def get_include() -> str:
 
 
 def example(name: str) -> Path:
-    """Path of an example model that ships with the package: "digits"."""
+    """Path of a model that ships with the package: "digits", or that of an example (`undertow demo --list`)."""
     path = _HERE / "examples" / f"{name}.tow"
     if not path.exists():
         raise FileNotFoundError(

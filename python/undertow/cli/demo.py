@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""`undertow demo`: a small network reads handwritten digits row by row and says, after each row, what it believes."""
+"""`undertow demo`: a small network reads handwritten digits row by row and says, after each row, what it believes.
+
+`undertow demo NAME` runs one of the examples that come as scripts (`_examples`).
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,20 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from .._text import listed
 from ..loading import load
 from ..support import example
-from ._common import add_command, say
+from . import _examples
+from ._common import UsageError, add_command, say
 
 #: Beliefs shown after each row, and the cells of a full bar: with the picture they fill 78 columns.
 _TOP, _BAR = 3, 10
 
 #: Images in digits.npz.
 HELD_OUT = 60
+
+#: How many digits are shown.
+DIGITS = 5
 
 #: Its first six images show six different digits.
 SEED = 8
@@ -70,7 +78,7 @@ def draw_beliefs(beliefs: np.ndarray, glyphs: Glyphs) -> str:
     return "  ".join(f"{digit} {draw_bar(float(beliefs[digit]), glyphs)} {beliefs[digit]:4.0%}" for digit in best)
 
 
-def show(digits: int = 5, delay: float = 0.0, seed: int = SEED) -> int:
+def show(digits: int = DIGITS, delay: float = 0.0, seed: int = SEED) -> int:
     """Stream that many held-out digits (up to `HELD_OUT`), pausing `delay` seconds after each row.
 
     Returns: how many answers were right.
@@ -129,33 +137,87 @@ def _between(kind: Callable[[str], Any], low: float, high: float) -> Callable[[s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--digits",
-        type=_between(int, 1, HELD_OUT),
-        default=5,
-        metavar="N",
-        help=f"how many to show, up to {HELD_OUT} (default: 5)",
+        "name", metavar="NAME", nargs="?", default="digits", help="an example of --list (default: digits)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the examples, a line each")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="where pictures and other files go; pictures are saved there rather than shown (default: pictures are "
+        "shown where there is a screen, and the rest is written to the current folder)",
     )
     parser.add_argument(
+        "--source",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="print the example's script, or copy it to FILE, in place of running it",
+    )
+    parser.add_argument("--notebook", metavar="FILE", help="write the example as a notebook, .ipynb")
+    digits = parser.add_argument_group("of the digits")
+    digits.add_argument(
+        "--digits",
+        type=_between(int, 1, HELD_OUT),
+        metavar="N",
+        help=f"how many to show, up to {HELD_OUT} (default: {DIGITS})",
+    )
+    digits.add_argument(
         "--delay",
         type=_between(float, 0, 60),
         metavar="SECONDS",
         help="pause after each row (default: 0.1 on a terminal, otherwise 0)",
     )
-    parser.add_argument(
+    digits.add_argument(
         "--seed",
         type=_between(int, 0, 2**32 - 1),
-        default=SEED,
         metavar="N",
         help=f"which digits: another seed, other ones (default: {SEED})",
     )
 
 
 def demo(args: argparse.Namespace) -> int:
+    if args.list:
+        _list()
+    elif args.name == "digits":
+        _show_digits(args)
+    else:
+        _run_script(args)
+    return 0
+
+
+def _list() -> None:
+    titles = {"digits": "Handwritten digits, read row by row (what `undertow demo` shows)"}
+    titles |= {name: _examples.title(name) for name in _examples.names()}
+    width = max(map(len, titles))
+    say(*(f"{name.ljust(width)}  {titles[name]}" for name in sorted(titles)))
+
+
+def _show_digits(args: argparse.Namespace) -> None:
+    for option in ("output", "source", "notebook"):
+        if getattr(args, option) is not None:
+            raise UsageError(f"--{option} is for an example that is a script: {listed(_examples.names())}")
     delay = args.delay
     if delay is None:
         delay = 0.1 if sys.stdout.isatty() else 0.0
-    show(args.digits, delay, args.seed)
-    return 0
+    show(DIGITS if args.digits is None else args.digits, delay, SEED if args.seed is None else args.seed)
+    say("more examples: undertow demo --list")
+
+
+def _run_script(args: argparse.Namespace) -> None:
+    for option in ("digits", "delay", "seed"):
+        if getattr(args, option) is not None:
+            raise UsageError(f"--{option} is for the digits: undertow demo --{option} {getattr(args, option)}")
+    if args.source is not None and args.notebook is not None:
+        raise UsageError("--source and --notebook: give one of them")
+    if args.source == "-":
+        say(_examples.script(args.name).read_text(encoding="utf-8").rstrip("\n"))
+    elif args.source is not None:
+        _examples.write_source(args.name, args.source)
+    elif args.notebook is not None:
+        _examples.write_notebook(args.name, args.notebook)
+    else:
+        _examples.run(args.name, args.output)
 
 
 def add(subparsers: Any) -> None:
@@ -164,9 +226,12 @@ def add(subparsers: Any) -> None:
         subparsers,
         "demo",
         demo,
-        "watch a network read handwritten digits row by row",
-        "Stream handwritten digits through the example model, row by row, and show what\n"
-        "it believes after each row. Nothing is needed but this package.",
-        "  undertow demo\n  undertow demo --digits 60 --delay 0\n  undertow demo --seed 7 --delay 0.3\n",
+        "watch a network read handwritten digits row by row; run the examples",
+        "Without a NAME: stream handwritten digits through the example model, row by row, and\n"
+        "show what it believes after each row. Nothing is needed but this package.\n"
+        "With one: run that example. Each is a script to read, change, and open as a notebook.",
+        "  undertow demo\n  undertow demo --digits 60 --delay 0\n  undertow demo --seed 7 --delay 0.3\n"
+        "  undertow demo --list\n  undertow demo lesson\n  undertow demo lesson -o pictures\n"
+        "  undertow demo lesson --source my_lesson.py\n  undertow demo lesson --notebook lesson.ipynb\n",
     )
     add_arguments(parser)

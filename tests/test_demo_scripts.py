@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: MIT
+"""`undertow demo NAME`: examples that come as scripts are listed, run, copied, and written as notebooks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import undertow
+from undertow.cli import _examples, main
+
+SCRIPTS = _examples.names()
+
+SMALL = '''# SPDX-License-Identifier: MIT
+"""A title
+=======
+
+An introduction with ``code``::
+
+    indented = 1
+"""
+
+import undertow
+
+number = 1 + 1
+# a comment of the code
+print("two:", number)
+
+# %%
+# A section
+# ---------
+#
+# The square :math:`x^2`, and `a place <https://example.org>`_:
+#
+# .. math::
+#
+#    h_t = x^2
+#
+# Done.
+
+square = number**2
+# %%
+print("four:", square)
+
+# %%
+# The picture.
+
+import matplotlib.pyplot as plt
+
+plt.plot([1, 2])
+plt.figure()
+plt.show()
+'''
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A folder of examples with one of them, named small; the current folder is an empty one beside it."""
+    folder, here = tmp_path / "examples", tmp_path / "here"
+    folder.mkdir()
+    here.mkdir()
+    (folder / "small.py").write_text(SMALL)
+    (folder / "train_small.py").write_text('"""Not one of them."""\n')
+    monkeypatch.setattr(_examples, "FOLDER", folder)
+    monkeypatch.chdir(here)
+    return here
+
+
+def run(capsys, *argv, code=0):
+    assert main(["demo", *argv]) == code
+    said = capsys.readouterr()
+    return said.err if code else said.out
+
+
+# -- the list ---------------------------------------------------------------------------------------------------------
+
+
+def test_list_has_a_line_for_each(capsys):
+    lines = run(capsys, "--list").splitlines()
+    assert [line.split()[0] for line in lines] == sorted(["digits", *SCRIPTS])
+    assert all(len(line) <= 100 and len(line.split()) > 3 for line in lines)
+
+
+def test_list_knows_what_is_no_example(capsys, small):
+    assert run(capsys, "--list").splitlines() == [
+        "digits  Handwritten digits, read row by row (what `undertow demo` shows)",
+        "small   A title",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["smal"], "no example 'smal'; there are: digits, small"),
+        (["../small"], "no example '../small'"),
+        (["train_small"], "no example 'train_small'"),
+        (["small", "--digits", "3"], "--digits is for the digits: undertow demo --digits 3"),
+        (["small", "--seed", "0"], "--seed is for the digits"),
+        (["-o", "x"], "--output is for an example that is a script: small"),
+        (["--notebook", "x.ipynb"], "--notebook is for an example"),
+        (["--source"], "--source is for an example"),
+        (["small", "--source", "--notebook", "x.ipynb"], "give one of them"),
+        (["small", "--notebook", "x.json"], "ends in .ipynb"),
+    ],
+)
+def test_refuses(capsys, small, argv, message):
+    assert message in run(capsys, *argv, code=2)
+    assert not list(small.iterdir())
+
+
+# -- running ----------------------------------------------------------------------------------------------------------
+
+
+def test_saves_pictures_where_there_is_no_screen(capsys, small, monkeypatch):
+    plt = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib: pip install matplotlib")
+    monkeypatch.setattr(plt, "show", lambda: pytest.fail("shown, where nobody sees it"))
+    plt.switch_backend("agg")
+    assert run(capsys, "small") == "two: 2\nfour: 4\n\npictures: small_1.png, small_2.png\n"
+    assert sorted(path.name for path in small.iterdir()) == ["small_1.png", "small_2.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in small.iterdir())
+    assert not plt.get_fignums()
+
+
+def test_shows_pictures_where_there_is_a_screen(capsys, small, monkeypatch):
+    plt = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib: pip install matplotlib")
+    plt.switch_backend("agg")
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.get_fignums()))
+    monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.required_interactive_framework", "tk")
+    assert run(capsys, "small") == "two: 2\nfour: 4\n"
+    plt.close("all")
+    assert shown == [[1, 2]] and not list(small.iterdir())
+
+
+def test_a_named_folder_gets_what_is_made(capsys, small, monkeypatch):
+    plt = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib: pip install matplotlib")
+    monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.required_interactive_framework", "tk")
+    monkeypatch.setattr(plt, "show", lambda: pytest.fail("shown, though a folder was named"))
+    script = _examples.script("small")
+    script.write_text(script.read_text() + "open('notes.txt', 'w').close()\n")
+    out = run(capsys, "small", "-o", "a/b")
+    assert out.endswith(f"pictures: {Path('a/b/small_1.png')}, {Path('a/b/small_2.png')}\n")
+    assert sorted(path.name for path in (small / "a/b").iterdir()) == ["notes.txt", "small_1.png", "small_2.png"]
+    assert Path.cwd() == small
+
+
+def test_without_matplotlib_all_but_the_pictures(capsys, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = run(capsys, "small")
+    assert out == 'two: 2\nfour: 4\n\nthe pictures need matplotlib: pip install "undertow[plot]"\n'
+
+
+def test_another_missing_module_is_an_error(capsys, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    script = _examples.script("small")
+    script.write_text(script.read_text().replace("import undertow", "import undertow_nowhere"))
+    assert "No module named 'undertow_nowhere'" in run(capsys, "small", code=3)
+
+
+def test_prints_to_a_pipe_that_knows_few_letters(small):
+    _examples.script("small").write_text('"""A title\n=======\n"""\n\nprint("│ €")\n')
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    code = (
+        "import sys; from pathlib import Path; from undertow.cli import _examples, main;"
+        f"_examples.FOLDER = Path({str(_examples.FOLDER)!r}); sys.exit(main(['demo', 'small']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"\\u2502 \\u20ac\n"), done.stderr.decode()
+
+
+# -- scripts and notebooks --------------------------------------------------------------------------------------------
+
+
+def test_source_is_printed_or_copied(capsys, small):
+    assert run(capsys, "small", "--source") == SMALL
+    assert run(capsys, "small", "--source", "mine.py") == "wrote mine.py\n"
+    assert (small / "mine.py").read_text() == SMALL
+    (small / "mine.py").write_text("changed")
+    assert "there is such a file" in run(capsys, "small", "--source", "mine.py", code=2)
+    assert (small / "mine.py").read_text() == "changed"
+    (small / "scripts").mkdir()
+    run(capsys, "small", "--source", "scripts")
+    assert (small / "scripts" / "small.py").read_text() == SMALL
+
+
+def test_notebook_has_the_cells_of_the_script(capsys, small):
+    assert run(capsys, "small", "--notebook", "small.ipynb") == "wrote small.ipynb\n"
+    notebook = json.loads((small / "small.ipynb").read_text())
+    assert [(cell["cell_type"], cell["source"]) for cell in notebook["cells"]] == [
+        ("markdown", "# A title\n\nAn introduction with `code`:\n\n    indented = 1"),
+        ("code", 'import undertow\n\nnumber = 1 + 1\n# a comment of the code\nprint("two:", number)'),
+        (
+            "markdown",
+            "## A section\n\nThe square $x^2$, and [a place](https://example.org):\n\n$$\nh_t = x^2\n$$\n\nDone.",
+        ),
+        ("code", "square = number**2"),
+        ("code", 'print("four:", square)'),
+        ("markdown", "The picture."),
+        ("code", "import matplotlib.pyplot as plt\n\nplt.plot([1, 2])\nplt.figure()\nplt.show()"),
+    ]
+    assert "there is such a file" in run(capsys, "small", "--notebook", "small.ipynb", code=2)
+
+
+@pytest.mark.parametrize("text", [".. note:: this", "see :func:`load`", "an `anchor`_", "``never closed"])
+def test_what_a_notebook_cannot_show_is_refused(text):
+    with pytest.raises(ValueError, match="has no counterpart in a notebook"):
+        _examples.markdown(f"Before.\n\n{text}\n\nAfter.")
+
+
+def test_a_script_without_a_title_is_refused():
+    with pytest.raises(ValueError, match="begins with a docstring"):
+        _examples.cells("import undertow\n")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_are_what_sphinx_gallery_reads(name):
+    """Their cells are those that it finds."""
+    parser = pytest.importorskip(
+        "sphinx_gallery.py_source_parser", reason="needs its parser: pip install sphinx-gallery"
+    )
+    blocks = parser.split_code_and_text_blocks(str(_examples.script(name)))[1]
+    theirs = [(kind, text.strip("\n")) for kind, text, _ in blocks if text.strip()]
+    assert _examples.cells(_examples.script(name).read_text(encoding="utf-8")) == theirs
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_are_short_and_like_each_other(name):
+    text = _examples.script(name).read_text(encoding="utf-8")
+    assert text.count("\n") <= 150
+    assert "__main__" not in text and "__file__" not in text  # a notebook has no file
+    heading = text.split('"""')[1].splitlines()
+    assert heading[1] == "=" * len(heading[0])
+    assert "plt.show()" in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_notebooks_run(name, tmp_path):
+    """Each cell of each notebook, in a kernel of its own, in an empty folder."""
+    nbformat = pytest.importorskip("nbformat", reason="needs nbformat: pip install nbformat")
+    pytest.importorskip("nbclient", reason="needs nbclient: pip install nbclient")
+    pytest.importorskip("ipykernel", reason="needs a kernel: pip install ipykernel")
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
+    assert main(["demo", name, "--notebook", str(tmp_path / "it.ipynb")]) == 0
+    nbformat.validate(nbformat.read(tmp_path / "it.ipynb", as_version=4))
+    # in a process of its own: what Jupyter's packages warn of is not about undertow
+    code = (
+        "import nbformat, nbclient; it = nbformat.read('it.ipynb', as_version=4);"
+        "nbclient.NotebookClient(it, timeout=120, kernel_name='python3').execute(); nbformat.write(it, 'it.ipynb')"
+    )
+    package = Path(undertow.__file__).parent.parent
+    path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path, "MPLBACKEND": ""}
+    env = {key: value for key, value in env.items() if value}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    ran = nbformat.read(tmp_path / "it.ipynb", as_version=4).cells
+    outputs = [output for cell in ran for output in cell.get("outputs", ())]
+    assert any(output.output_type == "stream" and output.name == "stdout" for output in outputs)
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not [output for output in outputs if output.get("name") == "stderr"]
