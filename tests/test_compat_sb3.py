@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
-INSTALL = "pip install --no-deps stable-baselines3 sb3-contrib gymnasium pandas cloudpickle farama-notifications"
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    gymnasium = pytest.importorskip("gymnasium", reason=f"needs gymnasium: {INSTALL}")
-    contrib = pytest.importorskip("sb3_contrib", reason=f"needs sb3-contrib: {INSTALL}")
+    gymnasium = pytest.importorskip("gymnasium", reason="needs gymnasium: pip install gymnasium")
+    contrib = pytest.importorskip("sb3_contrib", reason="needs sb3-contrib: pip install sb3-contrib")
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.evaluation import evaluate_policy
 
