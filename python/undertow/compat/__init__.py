@@ -17,7 +17,12 @@ from importlib import import_module
 from typing import Any
 
 #: name -> module that has it
-_HOMES = {"InferenceSession": "onnxruntime"}
+_HOMES = {
+    "InferenceSession": "onnxruntime",
+    "RecurrentPolicy": "sb3",
+    "StreamingModule": "torch",
+    "silero_vad": "_silero",
+}
 
 
 def __getattr__(name: str) -> Any:
