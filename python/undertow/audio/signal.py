@@ -34,6 +34,10 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     Raises:
         FormatError: not a sound file, or cut short.
         UnsupportedError: a .wav that is compressed or of an unusual sample size, where soundfile does not read it.
+
+    >>> samples, rate = undertow.audio.read("speech.wav")             # doctest: +SKIP
+    >>> samples.shape, rate                                           # doctest: +SKIP
+    ((480000, 1), 16000)
     """
     path = Path(path)
     with open_file(path) as file:
@@ -58,10 +62,23 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
 
 
 def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> int:
-    """Write float samples of shape (T,) or (T, channels) as a 16-bit WAV; give how many had to be cut to full scale.
+    """Write float samples as a 16-bit WAV; give how many had to be cut to full scale.
+
+    Args:
+        path: of the file.
+        samples: (T,) or (T, channels), full scale at -1 and 1.
+        rate: samples per second.
 
     Raises:
         OSError: it cannot be written; what was there before stays as it is.
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "tone.wav")
+    >>> tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    >>> undertow.audio.write(path, tone, 16000)
+    0
+    >>> undertow.audio.load(path, rate=16000).shape
+    (16000,)
     """
     samples = np.asarray(samples, np.float64)
     samples = samples[:, None] if samples.ndim == 1 else samples
@@ -90,6 +107,8 @@ def load(path: str | os.PathLike[str], rate: int, channel: int | str | None = No
         FormatError, UnsupportedError: as `read`.
         ShapeError: the file has several channels and `channel` is None, or it has no such channel.
         ImportError: the rates differ and nothing is installed that resamples.
+
+    >>> samples = undertow.audio.load("speech.wav", rate=16000)       # doctest: +SKIP
     """
     samples, file_rate = read(path)
     try:
@@ -99,10 +118,19 @@ def load(path: str | os.PathLike[str], rate: int, channel: int | str | None = No
 
 
 def to_mono(samples: np.ndarray, channel: int | str | None = None) -> np.ndarray:
-    """One channel of (T, channels), as (T,): the only one, the one counted `channel` from 0, or "mix", their mean.
+    """One channel of sound.
+
+    Args:
+        samples: (T, channels).
+        channel: counted from 0; or "mix" for the mean of all; None for the only one.
+
+    Returns: (T,).
 
     Raises:
         ShapeError: there are several and `channel` is None, or there is no such channel.
+
+    >>> to_mono(np.float32([[0, 1], [0.5, 1]]), "mix")
+    array([0.5 , 0.75], dtype=float32)
     """
     samples = np.asarray(samples)
     if samples.ndim != 2 or not samples.shape[1]:
@@ -120,7 +148,14 @@ def to_mono(samples: np.ndarray, channel: int | str | None = None) -> np.ndarray
 
 
 def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """float32 samples of shape (T,) or (T, channels) at another rate.
+    """Sound at another rate.
+
+    Args:
+        samples: float32 of shape (T,) or (T, channels).
+        rate: samples per second that it has.
+        to: that it is to have.
+
+    Returns: float32 samples, about T * to / rate of them.
 
     By soxr (its quality HQ) where installed, or else by `scipy.signal.resample_poly`, which differs from it near the
     upper end of the band. Samples at the rate that is wanted are given as they are.
@@ -128,6 +163,9 @@ def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     Raises:
         ImportError: neither is installed.
         UnsupportedError: a rate is not above 0, or one is more than 256 times the other.
+
+    >>> resample(np.zeros(48000, np.float32), 48000, to=16000).shape       # doctest: +SKIP
+    (16000,)
     """
     rate, to = index(rate), index(to)
     if min(rate, to) < 1 or max(rate, to) > _MAX_STRETCH * min(rate, to):
