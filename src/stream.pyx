@@ -102,13 +102,11 @@ cdef class Stream:
     the caller and its helpers wait for each other by spinning; a helper that has had nothing to do for 0.1 ms sleeps, and
     waking it takes a lock and a system call. In a process that fork made, the caller does all the work.
 
-    >>> stream = undertow.load(undertow.example("digits")).stream()
-    >>> stream.step(np.zeros(8, np.float32)).shape, stream.position
-    ((10,), 1)
+    >>> undertow.load(undertow.example("digits")).stream().step(np.zeros(8, np.float32)).shape
+    (10,)
 
     Attributes:
-        model: whose stream it is. threads: how many are at work. n_inputs, n_outputs: elements of the only input frame and
-            of the only output frame; -1 where there are several.
+        model: whose it is. threads: at work. n_inputs, n_outputs: elements of the only input and output frame, or -1.
         position: frames that the stream has taken since it was made, reset, restored or settled. A `run` that Ctrl-C ends
             has taken whole frames, and this many.
     """

@@ -35,7 +35,7 @@ class Dense(Layer):
     Args:
         W: (outputs, inputs).
         b: (outputs,), or None.
-        activation: "relu", "tanh" ... (the kinds of `Activation`), an `Activation`, "softmax" or "log_softmax"; or None.
+        activation: "relu", "tanh" ... (the kinds of `Activation`), an `Activation`, "softmax", "log_softmax"; or None.
         name: of the layer; its node and states are named after it. Numbered by its kind unless given.
 
     Raises:
