@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A program of a user that type checkers read (test_typing.py), and that runs: most of the public API, with its types."""
+"""A program that type checkers read (test_typing.py), and that runs: most of the public API, with its types."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def built() -> None:
 
 def sound(folder: Path) -> None:
     """Files, frames, spectra."""
-    tone: Floats = np.sin(np.arange(1600, dtype=np.float32) / 10) / 2
+    tone: Floats = (0.5 * np.sin(np.arange(1600) / 10)).astype(np.float32)
     cut: int = audio.write(folder / "tone.wav", tone, 16000)
     samples, rate = audio.read(folder / "tone.wav")
     mono: Floats = audio.to_mono(samples)
