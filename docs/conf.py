@@ -21,6 +21,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "docstrings",
+    "long_lines",
     "repository",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
