@@ -246,7 +246,10 @@ class Page:
             else:
                 name = f"<{self.path.name}>"
                 code = "\n" * (block.line - 1) + block.text
-                linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+                # Classes of earlier blocks are still asked for their source.
+                before = linecache.getlines(name)[: block.line - 1]
+                lines = [*before, *["\n"] * (block.line - 1 - len(before)), *block.text.splitlines(keepends=True)]
+                linecache.cache[name] = (len(lines), None, lines, name)
                 try:
                     exec(compile(code, name, "exec"), self.space)
                 except BaseException as error:

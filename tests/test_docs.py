@@ -122,6 +122,8 @@ GOOD = {
     "in a list": "1. So:\n\n   ```python\n   if True:\n       x = 1\n   ```\n\n" + block("python", "assert x"),
     "code-block": "```{code-block} python\n:caption: a\n\nx = 1\n```\n" + block("python", "assert x"),
     "command": block("console", "$ undertow --help"),
+    "sources": block("python", "def f():", "    return 1")
+    + block("python", "import inspect", "assert inspect.getsource(f).endswith('return 1\\n')"),
 }
 BAD = {
     "error": (block("python", "", "1 / 0"), "page.md:2: the block raised"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Messages are one long line each: blocks of text that hold such lines, and no table, are wrapped where they are shown."""
+"""Messages are one long line each: blocks of text that hold such lines, and no table, are wrapped when shown."""
 
 import re
 

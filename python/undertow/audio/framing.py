@@ -33,6 +33,11 @@ def frames(
         TypeError: samples are not float32.
         ShapeError: samples have another shape.
         ValueError: a size is out of range.
+
+    >>> frames(np.float32([1, 2, 3, 4, 5]), frame=2, context=1)
+    array([[0., 1., 2.],
+           [2., 3., 4.],
+           [4., 5., 0.]], dtype=float32)
     """
     frame, context, hop = _sizes(frame, context, hop)
     require_float32(samples, (1,))
@@ -53,6 +58,9 @@ def count_frames(n_samples: int, frame: int, hop: int) -> int:
 class Framer:
     """`frames` for sound that arrives in pieces of any length: the same frames, each as soon as it is complete.
 
+    Args:
+        frame, context, hop: as of `frames`; so are the errors.
+
     >>> framer = Framer(frame=2, context=1)
     >>> for piece in ([1.0, 2.0, 3.0], [4.0, 5.0]):
     ...     for x in framer.push(np.array(piece, np.float32)):
@@ -64,7 +72,6 @@ class Framer:
     """
 
     def __init__(self, frame: int = 512, context: int = 0, hop: int | None = None) -> None:
-        """Arguments and errors as of `frames`."""
         self.frame, self.context, self.hop = _sizes(frame, context, hop)
         self.reset()
 
@@ -75,7 +82,7 @@ class Framer:
         self._n_samples = self._n_frames = 0
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        """Take float32 samples of shape (T,), give the frames that they complete: (n, context + frame).
+        """Take `samples`, float32 of shape (T,), and give the frames that they complete: (n, context + frame).
 
         Raises:
             TypeError, ShapeError: as `frames`.
@@ -169,12 +176,16 @@ def overlap_add(blocks: np.ndarray, hop: int) -> np.ndarray:
 
     Args:
         blocks: (n, size) floats; block k begins at sample k * hop.
+        hop: samples from block to block.
 
     Returns:
         float32 of shape ((n - 1) * hop + size,), sums taken in float64.
 
     Raises:
-        ShapeError: blocks have another shape, or the hop is below 1.
+        ShapeError: blocks have another shape, or hop is not above 0.
+
+    >>> overlap_add(np.ones((3, 4)), hop=2)
+    array([1., 1., 2., 2., 2., 2., 1., 1.], dtype=float32)
     """
     blocks = np.asarray(blocks)
     if blocks.ndim != 2 or hop < 1:

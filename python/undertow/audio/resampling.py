@@ -19,7 +19,15 @@ _MISSING = 'the sound is at {} Hz and {} Hz are wanted: resampling needs soxr: p
 
 
 def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """float32 samples of shape (T,) or (T, channels) at another rate.
+    """Sound at another rate.
+
+    Args:
+        samples: float32 of shape (T,) or (T, channels).
+        rate: samples per second that it has.
+        to: that it is to have.
+
+    Returns:
+        float32 samples, about T * to / rate of them.
 
     By soxr (its quality HQ) where installed, or else by `scipy.signal.resample_poly`, which differs from it near the
     upper end of the band. Samples at the rate that is wanted are given as they are. `Resampler` does the same for sound
@@ -28,6 +36,9 @@ def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     Raises:
         ImportError: neither is installed.
         UnsupportedError: a rate is not above 0, or one is more than 256 times the other.
+
+    >>> resample(np.zeros(48000, np.float32), 48000, to=16000).shape       # doctest: +SKIP
+    (16000,)
     """
     rate, to = _checked(rate, to)
     if rate == to:

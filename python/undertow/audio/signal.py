@@ -27,6 +27,10 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     Raises:
         FormatError: not a sound file, or cut short.
         UnsupportedError: a .wav that is compressed or of an unusual sample size, where soundfile does not read it.
+
+    >>> samples, rate = undertow.audio.read("speech.wav")             # doctest: +SKIP
+    >>> samples.shape, rate                                           # doctest: +SKIP
+    ((480000, 1), 16000)
     """
     with reading(path) as sound:
         pieces = [sound.read(sound.n_samples or 0)]
@@ -51,6 +55,14 @@ def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> int:
         UnsupportedError: another suffix, or a format that holds no such rate or so many channels.
         ImportError: soundfile is missing.
         OSError: it cannot be written; what was there before stays as it is.
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "tone.wav")
+    >>> tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    >>> undertow.audio.write(path, tone, 16000)
+    0
+    >>> undertow.audio.load(path, rate=16000).shape
+    (16000,)
     """
     samples = np.asarray(samples, np.float64)
     with writing(path, rate, 1 if samples.ndim == 1 else samples.shape[1]) as sound:
@@ -73,6 +85,8 @@ def load(path: str | os.PathLike[str], rate: int, channel: int | str | None = No
         FormatError, UnsupportedError: as `read`.
         ShapeError: the file has several channels and `channel` is None, or it has no such channel.
         ImportError: the rates differ and nothing is installed that resamples.
+
+    >>> samples = undertow.audio.load("speech.wav", rate=16000)       # doctest: +SKIP
     """
     samples, file_rate = read(path)
     try:
@@ -82,10 +96,19 @@ def load(path: str | os.PathLike[str], rate: int, channel: int | str | None = No
 
 
 def to_mono(samples: np.ndarray, channel: int | str | None = None) -> np.ndarray:
-    """One channel of (T, channels), as (T,): the only one, the one counted `channel` from 0, or "mix", their mean.
+    """One channel of sound.
+
+    Args:
+        samples: (T, channels).
+        channel: counted from 0; or "mix" for the mean of all; None for the only one.
+
+    Returns: (T,).
 
     Raises:
         ShapeError: there are several and `channel` is None, or there is no such channel.
+
+    >>> to_mono(np.float32([[0, 1], [0.5, 1]]), "mix")
+    array([0.5 , 0.75], dtype=float32)
     """
     samples = np.asarray(samples)
     if samples.ndim != 2 or not samples.shape[1]:

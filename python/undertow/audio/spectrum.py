@@ -18,7 +18,11 @@ from .framing import Framer, OverlapAdd, frames, require_float32
 
 
 def window(size: int) -> np.ndarray:
-    """The square root of a periodic Hann window: float64 of shape (size,)."""
+    """The square root of a periodic Hann window: float64 of shape (`size`,).
+
+    >>> window(4).round(3)
+    array([0.   , 0.707, 1.   , 0.707])
+    """
     return np.sin(np.pi * np.arange(size) / size)
 
 
@@ -39,6 +43,13 @@ def stft(samples: np.ndarray, size: int = 512, hop: int = 256) -> np.ndarray:
     Raises:
         TypeError, ShapeError: as `frames`.
         ValueError: size and hop do not go together.
+
+    >>> sound = np.random.default_rng(0).normal(size=16000).astype(np.float32)
+    >>> spectra = stft(sound)
+    >>> spectra.shape
+    (64, 257, 2)
+    >>> bool(np.abs(istft(spectra)[:16000] - sound).max() < 1e-5)
+    True
     """
 
     _check(size, hop)
@@ -52,12 +63,16 @@ def istft(spectra: np.ndarray, size: int = 512, hop: int = 256) -> np.ndarray:
 
     Args:
         spectra: (n_frames, size / 2 + 1, 2), real and imaginary parts.
+        size, hop: as of `stft`.
 
     Returns:
         float32 of shape ((n_frames - size / hop + 1) * hop,): the samples of which all frames are there.
 
     Raises:
         ShapeError: spectra have another shape. ValueError: size and hop do not go together.
+
+    >>> istft(np.zeros((64, 257, 2), np.float32)).shape
+    (16128,)
     """
 
     _check(size, hop)

@@ -132,7 +132,6 @@ def _header(file: BinaryIO, rate: int, channels: int) -> Iterator[wave.Wave_writ
         sound.setnchannels(channels)
         sound.setsampwidth(2)
         sound.setframerate(rate)
-        sound.writeframesraw(b"")
         yield sound
 
 
