@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,13 +13,19 @@ import numpy as np
 
 from ..accuracy.verify import by_name, one_or_all
 from ..audio import pcm
-from . import _outputs, _picture, _sound, _sources
-from ._common import Progress, add_command, add_model
+from . import _live, _outputs, _picture, _sound, _sources
+from ._common import Progress, add_command, add_model, as_json, say
 
 #: Frames handed to the engine at a time: large enough for its block kernels, small enough for a live bar.
 _CHUNK = 256
 
 Arrays = dict[str, np.ndarray]
+
+_KEYS = """\
+  model, input, output, plot, frames, seconds
+  outputs        by name: shape, min, max, mean, rms, not_finite (how many numbers are not); -o keeps the numbers
+  segments       with --segments: of speech, each as start and end in seconds; else null
+"""
 
 
 def add(subparsers: Any) -> None:
@@ -35,10 +42,12 @@ def add(subparsers: Any) -> None:
         "  undertow run gtcrn_simple.onnx noisy.wav --stft 512,256 -o clean.flac\n"
         "  arecord -f S16_LE -r 16000 | undertow run gtcrn_simple.onnx - --raw s16le,16000 --stft 512,256 -o - |\n"
         "      aplay -f S16_LE -r 16000\n"
+        "  undertow run gtcrn_simple.onnx --live --play --rate 16000 --stft 512,256 -o clean.wav\n"
         "  undertow run model.onnx features.npy -o out.npy\n"
         "  undertow run amp.json guitar.wav -o amped.wav     one sample a frame\n"
         "  undertow run model.tow log.csv | tail -1          the output after the last line\n"
         "  sensor | undertow run model.tow                   live: a line in, a line out\n",
+        _KEYS,
     )
     add_model(parser)
     parser.add_argument(
@@ -71,6 +80,7 @@ def add(subparsers: Any) -> None:
         "--overlap-add", action="store_true", help="sound out: add up the outputs where they overlap, --hop apart"
     )
     _outputs.add_segment_options(parser)
+    _live.add_options(parser)
     _sound.add_options(parser)
 
 
@@ -78,28 +88,57 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         _picture.check(args.plot)
     _outputs.segment_rules(args)
+    _live.refuse_without(args)
     model = _sound.load_model(args)
+    start = time.perf_counter()
+    microphone = speaker = None
     with ExitStack() as stack:
-        source = _sources.opened(args, model, stack)
+        if args.live:
+            source, microphone = _live.opened(args, model)
+            stack.callback(source.pieces.close)
+        else:
+            source = _sources.opened(args, model, stack)
         hearing = source.hearing
         _outputs.check(args, model, hearing)
         sinks = _outputs.sinks_of(args, model, hearing, source.live, stack)
+        if args.play and hearing is not None:
+            speaker = _live.Speaker(args, hearing, model, stack)
+            sinks.append(speaker)
         picture = None if args.plot is None else _picture.Picture(args.plot, model, hearing)
         if picture is not None:
             sinks.append(picture)
-        if model.streamable:
-            _stream(model, source, sinks, picture)
-        else:
-            _whole(model, source, sinks, picture)
+        n_frames = (_stream if model.streamable else _whole)(model, source, sinks, picture)
         for sink in sinks:
             sink.end()
+        if microphone is not None:
+            microphone.report(speaker)
+        speech = next((sink for sink in sinks if isinstance(sink, _outputs.Segments)), None)
         if picture is not None:
-            picture.draw(next((sink for sink in sinks if isinstance(sink, _outputs.Segments)), None))
+            picture.draw(speech)
+    for sink in sinks:
+        if isinstance(sink, _outputs.InShort):
+            _say_in_short(args, n_frames, time.perf_counter() - start, sink, speech)
     return 0
 
 
-def _stream(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], picture: _picture.Picture | None) -> None:
-    """Run a stream; sinks get the outputs of the frames that went in, late ones of a model that looks ahead too."""
+def _say_in_short(
+    args: argparse.Namespace,
+    n_frames: int,
+    seconds: float,
+    outputs: _outputs.InShort,
+    speech: _outputs.Segments | None,
+) -> None:
+    """What --json says of a run."""
+    facts = {key: getattr(args, key) for key in ("model", "input", "output", "plot")}
+    segments = None if speech is None else [{"start": s.start_s, "end": s.end_s} for s in speech.segments]
+    say(as_json({**facts, "frames": n_frames, "seconds": seconds, "outputs": outputs.data(), "segments": segments}))
+
+
+def _stream(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], picture: _picture.Picture | None) -> int:
+    """Run a stream; sinks get the outputs of the frames that went in, late ones of a model that looks ahead too.
+
+    Returns: how many frames went in.
+    """
     stream, late, n_taken = model.stream(), model.latency, 0
     bar = source.n_frames is not None and not any(isinstance(s, _outputs.Lines) and sys.stdout.isatty() for s in sinks)
     with Progress(source.n_frames or 0 if bar else 0) as progress:
@@ -120,6 +159,7 @@ def _stream(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], pic
         if late:
             _give(sinks, by_name(stream.flush(), model.outputs), max(0, late - n_taken))
         progress.finish(source.hearing.seconds if source.hearing is not None else None)
+    return n_taken
 
 
 def _give(sinks: list[_outputs.Sink], Y: Arrays, n_early: int) -> None:
@@ -129,15 +169,12 @@ def _give(sinks: list[_outputs.Sink], Y: Arrays, n_early: int) -> None:
             sink.take(named)
 
 
-def _whole(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], picture: _picture.Picture | None) -> None:
-    """Run a model that needs all of the sequence."""
-    pieces = list(source.pieces)
-    frames = {
-        name: np.concatenate([np.zeros((0, *value.shape), value.dtype), *(piece[name] for piece in pieces)])
-        for name, value in model.inputs.items()
-    }
+def _whole(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], picture: _picture.Picture | None) -> int:
+    """Run a model that needs all of the sequence. Returns: how many frames went in."""
+    frames = _sources.whole(source, model)
     Y = by_name(model.run(one_or_all(frames)), model.outputs)
     if picture is not None:
         picture.hear(frames, None)
     for sink in sinks:
         sink.take(Y)
+    return len(next(iter(frames.values())))
