@@ -18,7 +18,7 @@ from typing import Any
 
 from .._text import MAX_LINE, shown
 from ..errors import Error, ISAError, ModelWarning, ToleranceError
-from . import bench, certify, compare, convert, demo, doctor, info, run, trace, verify
+from . import bench, certify, compare, completion, convert, demo, doctor, info, run, trace, verify
 from ._common import Misuse, Parser, UsageError, as_json, say, tell, wants_json
 from ._words import in_shell
 
@@ -48,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output: the version, an error")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for command in (demo, info, run, verify, convert, bench, trace, compare, certify, doctor):
+    for command in (demo, info, run, verify, convert, bench, trace, compare, certify, doctor, completion):
         command.add(subparsers)
+    parser.set_defaults(whole=parser)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         return _run(parser, argv)
