@@ -16,10 +16,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from .._progress import listening
 from .._text import MAX_LINE, shown
 from ..errors import Error, ISAError, ModelWarning, ToleranceError
 from . import bench, certify, compare, completion, convert, demo, doctor, info, run, trace, verify
 from ._common import Misuse, Parser, UsageError, as_json, say, tell, wants_json
+from ._progress_bar import Bar
 from ._words import in_shell
 
 _EPILOG = """\
@@ -70,7 +72,8 @@ def _run(parser: Parser, argv: Sequence[str] | None) -> int:
                 raise UsageError("--json is for a COMMAND, or for --version; neither is given")
             parser.print_help()
             return 2
-        code: int = args.function(args)
+        with Bar(sys.stderr) as bar, listening(bar):
+            code: int = args.function(args)
         sys.stdout.flush()  # here, where a closed pipe is still caught
         return code
     except Misuse as misuse:
