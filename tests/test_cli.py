@@ -15,7 +15,6 @@ import pytest
 import undertow
 from tolerances import VERIFY_DEFAULT
 from undertow import audio, reference
-from undertow.cli._common import Progress
 from undertow.inspect.describe import human_bytes
 from undertow.ir.activations import Activation
 from undertow.ir.graph import Graph
@@ -269,18 +268,6 @@ def test_run_refuses_input_that_does_not_fit(cli, tmp_path, model, monkeypatch):
     failed(cli("run", model, tmp_path / "none.npy"), 3, "none.npy")
     failed(cli("run", model, "-o", tmp_path / "no" / "y.npy"), 2, "no folder")
     failed(cli("run", model, "-o", tmp_path / "y.wav"), 2, "sound")
-
-
-def test_progress_shows_on_a_terminal_only():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    for stream, shows in ((Terminal(), True), (io.StringIO(), False)):
-        with Progress(100, stream=stream) as progress:
-            progress._next = 0  # as if half a second had passed
-            progress.advance(50)
-        assert ("50%" in stream.getvalue()) is shows
 
 
 # -- sound -----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 import numpy as np
 
-from . import passes, tow
+from . import _progress, passes, tow
 from ._text import MAX_LINE, escaped, shown
 from .budget import MEMORY, Held, TooMuch, too_much
 from .errors import Error, FormatError, UnsupportedError
@@ -90,6 +90,7 @@ def load(
     mapped: bool = True,
     check: bool = False,
     limits: Mapping[str, int] | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
     fixed: Mapping[str, Any] | None = None,
     shapes: Mapping[str, Iterable[int | None]] | None = None,
     states: Mapping[str, str] | None = None,
@@ -122,6 +123,8 @@ def load(
         check: compare the hash in a .tow file with one of its bytes, which finds any damage. (Other formats have none.)
         limits: what the model may ask for at most, such as {"stream_bytes": 1 << 20, "multiply_adds": 10**8}; see
             `Model`. For files of strangers: a small file may ask for a large stream, or a step of seconds.
+        progress: called now and then with what is being done, how much of it is, and out of how much (0 and 0 where
+            that is not known), as progress=print; a last call says "". Nothing is said otherwise.
         fixed: (.onnx, .tflite) input name -> array: bind inputs as constants, such as one that selects a branch.
         shapes: (.onnx, .tflite) input name -> shape: sizes that the file leaves open or declares wrong; None for time,
             or what else stays open. (.keras, .h5) such an input is a whole clip, and one frame; with None for axis 1
@@ -164,10 +167,10 @@ def load(
     if unknown:
         raise TypeError(
             f"load() has no option {', '.join(unknown)}; options: isa, weights, sparse, mapped, check, limits, "
-            f"{', '.join(given)}{_meant(next(iter(unknown)), given)}"
+            f"progress, {', '.join(given)}{_meant(next(iter(unknown)), given)}"
         )
     options = {option: value for option, value in given.items() if value is not None}
-    with contents.open_file(path) as file:
+    with contents.open_file(path) as file, _progress.told_to(progress), _progress.telling(f"reading {path.name}"):
         head = file.read(contents.HEAD)
         with told_of(path):
             if head[: len(tow.MAGIC)] == tow.MAGIC:

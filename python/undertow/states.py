@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
@@ -29,14 +29,78 @@ class LSTMState(NamedTuple):
     c: np.ndarray
 
 
+class StateArray(np.ndarray):
+    """A copy of a state field. What is written there would be lost, so an attempt says what to write instead.
+
+    What is computed from it is an ordinary array.
+    """
+
+    _of: str = ""
+
+    @classmethod
+    def copy_of(cls, array: np.ndarray, of: str) -> StateArray:
+        """`array` itself, read-only; `of`: what gives it, as errors call it."""
+        state = array.view(cls)
+        state._of = of
+        state.flags.writeable = False
+        return state
+
+    def __array_finalize__(self, of: Any) -> None:
+        self._of = getattr(of, "_of", "")
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        plain = np.asarray(array)
+        return plain[()] if return_scalar else plain
+
+    def copy(self, order: Any = "C") -> Any:
+        """A plain array, which may be written to."""
+        return np.array(self, order=order, subok=False)
+
+    def __reduce__(self) -> Any:
+        return np.asarray(self).__reduce__()
+
+    def __repr__(self) -> str:
+        return repr(np.asarray(self))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._refuse_writes()
+        super().__setitem__(key, value)
+
+    def _refuse_writes(self) -> None:
+        if not self.flags.writeable:
+            raise StateError(
+                f"{self._of} is a copy, and writing to it would change no stream: take h = {self._of}.copy(), "
+                f"write to h, and set {self._of} = h"
+            )
+
+
+def _in_place(name: str) -> Callable[[StateArray, Any], Any]:
+    plain = getattr(np.ndarray, name)
+
+    def operator(self: StateArray, other: Any) -> Any:
+        self._refuse_writes()
+        return plain(self, other)
+
+    return operator
+
+
+for _name in ("__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__"):
+    setattr(StateArray, _name, _in_place(_name))
+
+
 class StateView(Mapping[str, Any]):
     """The state of a stream: `stream.state["lstm_1.h"]`, or `stream.state["lstm_1"]` for all of a layer.
 
     Of a stream in a pool, `pool.state(id)["lstm_1.h"]`.
 
-    Reading gives copies: an array for one field (RNN and GRU layers have just h), an `LSTMState(h, c)` for an LSTM, a
-    dict for anything else with several fields. Writing takes the same; shapes must match, and any float dtype is
-    converted to float32.
+    Reading gives copies that cannot be written to: an array for one field (RNN and GRU layers have just h), an
+    `LSTMState(h, c)` for an LSTM, a dict for anything else with several fields. Setting takes the same; shapes must
+    match, and any float dtype is converted to float32.
+
+    >>> stream.state["memory"] = 0.5 * stream.state["memory"]       # doctest: +SKIP
+    >>> h = stream.state["memory"].copy()           # doctest: +SKIP
+    >>> h[3] = 0                                    # doctest: +SKIP
+    >>> stream.state["memory"] = h                  # doctest: +SKIP
     """
 
     def __init__(self, stream: Stateful) -> None:
@@ -54,8 +118,8 @@ class StateView(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         fields = self._fields(key)
         arrays = [self._stream._get_state(self._index[f]) for f in fields]
-        for array in arrays:
-            array.flags.writeable = False  # a copy: what is written there would be lost
+        where = "pool.state(id)" if hasattr(self._stream, "_id") else "stream.state"
+        arrays = [StateArray.copy_of(a, f"{where}[{quoted(f)}]") for a, f in zip(arrays, fields, strict=True)]
         if len(arrays) == 1:
             return arrays[0]
         letters = [f.rpartition(".")[2] for f in fields]

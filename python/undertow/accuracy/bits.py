@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _core
 from .._inputs import by_name as entries
+from .._progress import tell
 from ..tow.proof import canonical
 from .verify import by_name, one_or_all
 
@@ -47,7 +48,12 @@ def results(model: Any, X: Arrays) -> dict[str, np.ndarray]:
 
 def on_every_isa(model: Any, X: Arrays) -> dict[str, str]:
     """Instruction set -> `fingerprint` of what the model gives there for X."""
-    return {isa: fingerprint(results(on(model, isa), X)) for isa in runnable()}
+    hashes, isas = {}, runnable()
+    for i, isa in enumerate(isas):
+        tell(f"bits on {isa}", i, len(isas))
+        hashes[isa] = fingerprint(results(on(model, isa), X))
+    tell("")
+    return hashes
 
 
 __all__ = ["fingerprint", "on", "on_every_isa", "results", "runnable"]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .._progress import tell
 from .._text import quoted, shown
 from ..errors import ShapeError, ToleranceError, UnsupportedError
 from ..inspect.describe import human_bytes, precision_of, table
@@ -309,6 +310,7 @@ class _Bench:
         """The graph with these precisions (layer -> weight key -> precision), rounded for the data where that helps."""
         graph = with_weights(self.graph, chosen)
         for node in _layers(graph):
+            tell(f"rounding for the data: {node.name}")
             for key, precision in node.precisions.items():
                 rounded = self._rounded_for_data((node.name, key), precision)
                 if rounded is not None:
@@ -391,7 +393,9 @@ class _Bench:
         """Weight -> precision, and for the others why not."""
         chosen: dict[Weight, str] = {}
         refused: dict[Weight, str] = {}
-        for weight in self.weights():
+        weights = self.weights()
+        for i, weight in enumerate(weights):
+            tell(f"choosing precisions from {allowed[0]} on", i, len(weights))
             why = []
             for precision in self.ladder(weight):
                 if precision not in allowed:
@@ -414,10 +418,13 @@ class _Bench:
     def report(self, chosen: Mapping[str, dict[str, str]], tolerance: float | None) -> Calibration:
         layers = []
         graph = self.reduced(chosen)
-        for node in _layers(graph):
+        nodes = _layers(graph)
+        for i, node in enumerate(nodes):
+            tell("measuring layer by layer", i, len(nodes))
             keys = chosen.get(node.name, {})
             alone = self.cost({node.name: keys}) if node.precisions else None
             before = weight_bytes(node, {})
             layers.append(Layer(node.name, precision_of(node), before, weight_bytes(node, node.precisions), alone))
         total, plain = self.cost(chosen), step_us(self.exact, self.X)
+        tell("")
         return Calibration(graph, layers, total, plain, self.n_frames, tolerance)

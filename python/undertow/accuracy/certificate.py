@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import reference
+from .._progress import tell
 from ..errors import UnsupportedError
 from ..inspect import describe, machine
 from ..passes.precisions import with_weights
@@ -53,7 +54,6 @@ def certify(
     tolerance: float | None = None,
     seconds: float = 1.0,
     now: datetime.datetime | None = None,
-    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Measure a model, as its file stores it and in each precision.
 
@@ -65,19 +65,17 @@ def certify(
         options: of `undertow.load`, for ONNX Runtime.
         tolerance: largest |output - float64 reference| of the model as it is stored with which `ok` is true.
         seconds: to spend on the steps of each precision.
-        tell: is told what is being done, and how far it is.
 
     Returns:
         Plain data, as written to JSON. "ok": the laws hold, and the tolerance, if there is one; "laws" and
         "tolerance" say each.
     """
     exact = with_weights(model.graph, "float32")
-    tell("float64 reference", 0, len(PRECISIONS) + 2)
     expected = by_name(reference.run(exact, one_or_all(dict(X))), model.outputs)
     rows: list[dict[str, Any]] = []
     series: dict[str, timing.Series] = {}
     for i, name in enumerate((AS_STORED, *PRECISIONS)):
-        tell(name, i + 1, len(PRECISIONS) + 2)
+        tell(f"measuring: {name}", i, len(PRECISIONS) + 1)
         try:
             subject = model if name == AS_STORED else model.with_weights(name)
         except UnsupportedError as error:
@@ -85,6 +83,7 @@ def certify(
             continue
         series[name] = _steps(subject, X, seconds)
         rows.append(_measured(name, subject, X, expected, series[name]))
+    tell("")
     stored = rows[0]
     peer = _against_onnxruntime(model, path, X, options)
     laws = [{"law": law, "holds": all(row["laws"][i] for row in rows if "laws" in row)} for i, law in enumerate(LAWS)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._progress import tell
 from ..errors import ShapeError
 
 Arrays = dict[str, np.ndarray]
@@ -72,11 +73,13 @@ def distances(model: Any, exact: Any, feed: Callable[[int, int], Arrays], marks:
     for mark in marks:
         distance = Distance(start + 1, mark)
         while start < mark:
+            tell(f"streams of {mark:,} frames", start, mark)
             stop = min(start + _CHUNK, mark)
             X = feed(start, stop)
             distance.add(*(_by_name(stream.run(_one_or_all(X)), model) for stream in streams))
             start = stop
         per_mark.append(distance)
+    tell("")
     return per_mark
 
 

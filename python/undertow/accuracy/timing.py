@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from .._progress import tell
 from .._text import shown
 from ..inspect.picture import figure_class, save
 
@@ -167,12 +168,15 @@ def record(calls: Sequence[Call], n_calls: Sequence[int], cold: Cold | None = No
     try:
         n_rounds = max(n_calls, default=0) if cold else ROUNDS
         for r in range(n_rounds):
+            if r * ROUNDS % n_rounds < ROUNDS:  # some ten times: what draws is not what is timed
+                tell("timing cold calls" if cold else "timing calls", r, n_rounds, still=True)
             for call, times, n in zip(calls, all_times, n_calls, strict=True):
                 first, last = r * n // n_rounds, (r + 1) * n // n_rounds
                 if cold and first < last:
                     cold()
                 _fill(times, first, last, call)
     finally:
+        tell("")
         if collects:
             gc.enable()
     return [np.frombuffer(times, np.int64) for times in all_times]

@@ -16,10 +16,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from .._progress import listening
 from .._text import MAX_LINE, shown
 from ..errors import Error, ISAError, ModelWarning, ToleranceError
-from . import bench, certify, compare, convert, demo, doctor, info, run, trace, verify
+from . import bench, certify, compare, completion, convert, demo, doctor, info, run, trace, verify
 from ._common import Misuse, Parser, UsageError, as_json, say, tell, wants_json
+from ._progress_bar import Bar
 from ._words import in_shell
 
 _EPILOG = """\
@@ -48,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output: the version, an error")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for command in (demo, info, run, verify, convert, bench, trace, compare, certify, doctor):
+    for command in (demo, info, run, verify, convert, bench, trace, compare, certify, doctor, completion):
         command.add(subparsers)
+    parser.set_defaults(whole=parser)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         return _run(parser, argv)
@@ -69,7 +72,8 @@ def _run(parser: Parser, argv: Sequence[str] | None) -> int:
                 raise UsageError("--json is for a COMMAND, or for --version; neither is given")
             parser.print_help()
             return 2
-        code: int = args.function(args)
+        with Bar(sys.stderr) as bar, listening(bar):
+            code: int = args.function(args)
         sys.stdout.flush()  # here, where a closed pipe is still caught
         return code
     except Misuse as misuse:

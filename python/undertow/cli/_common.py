@@ -18,6 +18,7 @@ from .._text import escaped, lines
 from ..errors import Error
 from ..ir.precision import CODES
 from ..weights.contents import open_file
+from . import _progress_bar
 
 
 class UsageError(Error):
@@ -49,6 +50,7 @@ def say(*texts: object, file: TextIO | None = None, flush: bool = False) -> None
     """
     file = sys.stdout if file is None else file
     text = "\n".join(lines(str(text)) for text in texts)
+    _progress_bar.clear()
     try:
         print(text, file=file, flush=flush)
     except UnicodeEncodeError:
@@ -289,27 +291,30 @@ def warn(message: str) -> None:
 
 
 class Progress:
-    """A bar on a terminal, and nothing anywhere else; shown only once the work has taken half a second.
+    """How far a run of frames is: told to the bar of the command, if there is one.
 
     seconds: what the whole of it would last if it came live. The bar tells then how much faster than that it goes, and
-    a line in the end does, too.
+    a line in the end does, too, on a terminal.
     """
 
     def __init__(self, total: int, what: str = "frames", stream: TextIO | None = None, seconds: float | None = None):
         self.total, self.what, self.seconds, self.done = total, what, seconds, 0
         self._stream = sys.stderr if stream is None else stream
         self._active = total > 0 and self._stream.isatty()
+        self._bar = _progress_bar.Bar(self._stream)
+        self._bar.unit = f" {what}"
         self._start = time.monotonic()
-        self._next = self._start + 0.5
-        self._drawn = False
 
     def __enter__(self) -> Progress:
+        if self._active:
+            self._bar.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._drawn:
-            self._stream.write("\r\x1b[K")
-        if self._active and self.seconds and self.done == self.total:
+        if not self._active:
+            return
+        self._bar.__exit__()
+        if self.seconds and self.done == self.total:
             spent = time.monotonic() - self._start
             self._stream.write(
                 f"{self.total:,} {self.what}, {self.seconds:.1f} s of sound in {spent:.2f} s: {self._factor(spent)}\n"
@@ -328,14 +333,6 @@ class Progress:
     def advance(self, n: int) -> None:
         """Say that n more are done."""
         self.done += n
-        now = time.monotonic()
-        if not self._active or now < self._next:
-            return
-        self._next, self._drawn = now + 0.1, True
-        part = min(1.0, self.done / self.total)
-        rate = self.done / (now - self._start)
-        left = max(0, self.total - self.done) / rate if rate else 0.0
-        bar = ("#" * round(30 * part)).ljust(30, ".")
-        live = f"  {self._factor(now - self._start)}" if self.seconds else ""
-        self._stream.write(f"\r[{bar}] {part:4.0%}  {rate:,.0f} {self.what}/s{live}  {left:.0f} s left\x1b[K")
-        self._stream.flush()
+        if self._active:
+            self._bar(self.what, self.done, self.total)
+            self._bar.note = self._factor(time.monotonic() - self._start) if self.seconds else ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from .._progress import tell
 from .._text import shown
 from ..ir.graph import Graph
 from .fuse import fuse, rounds
@@ -106,6 +107,7 @@ def run(graph: Graph, passes: Iterable[Pass] = PIPELINE) -> Report:
     for step in passes:
         if step.name in graph.passed:
             continue
+        tell(f"rewriting the graph: {step.name}")
         report = step.run(graph)
         graph.passed.append(step.name)
         total.notes += report.notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._progress import tell
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Layout
 from ..ir.precision import MAX_COLUMNS, numbers
@@ -43,7 +44,8 @@ def with_blocks(graph: Graph, sparse: str | bool = "auto") -> Graph:
     if sparse not in ("auto", True, False):
         raise ValueError(f"sparse is {sparse!r}, expected 'auto', True or False")
     changed = graph.copy()
-    for node in changed.nodes:
+    for i, node in enumerate(changed.nodes):
+        tell("looking for blocks of zeros", i, len(changed.nodes))
         for key in (weight.key for weight in OPS[node.op].weights if weight.layout is Layout.MATRIX):
             plain = numbers(node.precisions.get(key, "float32"))
             if key not in node.weights or plain not in LIMITS:

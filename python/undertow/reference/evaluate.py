@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .._progress import tell, telling
 from ..errors import ShapeError, UnsupportedError
 from ..ir import loops
 from ..ir.graph import Graph, Node
@@ -74,7 +75,8 @@ def run(
         ShapeError: an input or state does not fit.
         UnsupportedError: a whole-sequence node inside a loop over state_read and state_write.
     """
-    evaluation = evaluate(graph, X, state, length, rounding=rounding)
+    with telling("float64 reference"):
+        evaluation = evaluate(graph, X, state, length, rounding=rounding)
     Y: Any = evaluation.outputs if len(evaluation.outputs) != 1 else next(iter(evaluation.outputs.values()))
     return (Y, evaluation.state) if return_state else Y
 
@@ -209,8 +211,9 @@ class _Sequence:
             for name in node.states:
                 self.states[name] = np.zeros((self.span.n_frames, *self.now[name].shape))
 
-        times = range(self.span.n_frames)
+        times, last = range(self.span.n_frames), group[-1].name
         for t in reversed(times) if backwards else times:
+            tell(f"float64 reference: {last}", self.span.n_frames - t if backwards else t, self.span.n_frames)
             following: Arrays = {}
             for node in group:
                 op, xs = OPS[node.op], [given[name][: t + 1] for name in node.inputs]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from ...._progress import tell
 from ....errors import Error, FormatError, ShapeError, UnsupportedError
 from ....ir.compare import difference
 from ..advice import Advice, Refusal
@@ -405,6 +406,7 @@ def _search(
                 if (inside and failures.is_settled(program, reading)) or failures.was_too_much(program, reading):
                     continue
                 program.effort.check()
+                tell(f"finding time, batch and states: reading {n_tried}")
                 chosen = fitting[0] if fitting and not _called_time(program, fitting[0].reading) else None
                 try:
                     fitting.append(attempt(program, pairs, replace(reading, inside=inside), exact, keep_states, chosen))
