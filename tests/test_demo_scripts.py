@@ -237,6 +237,14 @@ def test_scripts_are_short_and_like_each_other(name):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_need_numpy_alone_until_they_draw(name, capsys, monkeypatch, tmp_path):
+    for missing in ("matplotlib", "scipy", "sklearn", "pandas", "torch", "onnx", "soundfile", "soxr", "music21"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    out = run(capsys, name, "-o", str(tmp_path))
+    assert out.endswith('\n\nthe pictures need matplotlib: pip install "undertow[plot]"\n') and len(out) > 200
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_notebooks_run(name, tmp_path):
     """Each cell of each notebook, in a kernel of its own, in an empty folder."""
     nbformat = pytest.importorskip("nbformat", reason="needs nbformat: pip install nbformat")

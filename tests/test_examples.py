@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+"""What the examples claim: each runs from an empty folder, and its results are what its prose says of them."""
+
+import contextlib
+import io
+import runpy
+import struct
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from undertow.cli import _examples
+
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs an example, once, in a folder of its own; gives its variables, what it printed, and that folder."""
+    finished = {}
+
+    def variables(name):
+        if name not in finished:
+            import matplotlib.pyplot as plt
+
+            folder = tmp_path_factory.mktemp(name)
+            with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+                patch.chdir(folder)
+                patch.setattr(plt, "show", lambda: None)
+                plt.switch_backend("agg")
+                finished[name] = runpy.run_path(str(_examples.script(name))), printed, folder
+            for number in plt.get_fignums():  # a text without a glyph, or a layout that fails, warns here
+                plt.figure(number).canvas.draw()
+            plt.close("all")
+        return finished[name]
+
+    return variables
+
+
+# -- lesson -----------------------------------------------------------------------------------------------------------
+
+
+def test_lesson_remembers_what_it_says(run):
+    lesson, printed, _ = run("lesson")
+    assert lesson["sums"] == [1, 3, 6, 10]
+    assert [f"{h:.2f}" for h in lesson["clamped"]] == ["0.80", "2.00", "2.00"]
+    squashed, h = [], 0.0
+    for _ in range(3):
+        h = np.tanh(0.5 + h)
+        squashed.append(f"{h:.4f}")
+    assert [f"{h:.4f}" for h in lesson["squashed"]] == squashed and squashed[0] == "0.4621"
+    for said in ("[1.0, 3.0, 6.0, 10.0]", "0.80, 2.00, 2.00", "0.4621, 0.7452"):
+        assert said in printed.getvalue()
+
+
+def test_lesson_opens_and_shuts_doors(run):
+    """The gates that it draws are those that the engine used: with them c and h follow, in float64."""
+    lesson, _, _ = run("lesson")
+    c = 0.0
+    for order, value, (i, f, o), cell, shown in zip(
+        lesson["orders"], lesson["values"], lesson["gates"], lesson["cell"], lesson["shown"], strict=True
+    ):
+        assert (i > 0.5, f > 0.5, o > 0.5) == (order == "write", order != "erase", order == "read")
+        c = f * c + i * np.tanh(value)
+        assert cell == pytest.approx(c, abs=1e-6) and shown == pytest.approx(o * np.tanh(c), abs=1e-6)
+    cell = dict(zip(range(12), lesson["cell"], strict=True))
+    assert cell[5] == pytest.approx(np.tanh(0.9), abs=0.02) and abs(cell[6]) < 0.01  # kept through noise, then erased
+    assert cell[11] == pytest.approx(np.tanh(-0.8), abs=0.02)
+
+
+def test_lesson_fades_as_the_formulas_say(run):
+    lesson, _, _ = run("lesson")
+    left = lesson["left"]
+    for name, factor in (("RNN, R = 0.5", 0.5), ("RNN, R = 0.9", 0.9)):
+        h = [np.tanh(1.0)]
+        for _ in range(100):
+            h.append(np.tanh(factor * h[-1]))
+        np.testing.assert_allclose(left[name], np.array(h) / h[0], rtol=1e-4)
+    z, f = 1 / (1 + np.exp(-4)), 1 / (1 + np.exp(-5))
+    assert f"{z:.3f} {f:.3f}" == "0.982 0.993"  # what the names say
+    steps = np.arange(101)
+    np.testing.assert_allclose(left["GRU, gate 0.982"], z**steps, rtol=1e-4)
+    c = f**steps * np.tanh(1) / (1 + np.exp(-6))
+    np.testing.assert_allclose(left["LSTM, gate 0.993"], np.tanh(c) / np.tanh(c[0]), rtol=1e-4)
+    assert f**100 == pytest.approx(0.5, abs=0.02)  # "half after a hundred"
+
+
+# -- spotlight --------------------------------------------------------------------------------------------------------
+
+
+def test_spotlight_finds_the_coat(run):
+    spotlight, _, _ = run("spotlight")
+    assert len(spotlight["right"]) > 1500
+    assert spotlight["with_light"] > 0.97
+    assert spotlight["without"] < spotlight["with_light"] - 0.1
+    assert spotlight["on_the_coat"] > 0.8
+
+
+def test_spotlight_has_light_on_the_past_only(run):
+    spotlight, _, _ = run("spotlight")
+    light = spotlight["light"]
+    assert light.shape == (30, 30) and (np.triu(light, 1) == 0).all()
+    np.testing.assert_allclose(light.sum(1), 1)
+
+
+def test_spotlight_asks_for_the_last_coat_only(run):
+    """The task is the one that it tells of: the truth is the visitor's last coat, counted here anew."""
+    spotlight, _, _ = run("spotlight")
+    twice = 0
+    for seed in range(30):
+        frames, truth = spotlight["evening"](np.random.default_rng(seed))
+        hung: dict[int, list[tuple[int, int]]] = {}
+        for t, (frame, at) in enumerate(zip(frames, truth, strict=True)):
+            visitor, hook, asks = frame[:12], frame[12:20], frame[20]
+            assert visitor.sum() == 1 and hook.sum() == 1 - asks
+            coats = hung.setdefault(int(visitor.argmax()), [])
+            if asks:
+                assert at == coats[-1]
+                twice += len(coats) > 1
+            else:
+                assert at is None
+                coats.append((t, int(hook.argmax())))
+    assert twice > 50
+
+
+# -- music ------------------------------------------------------------------------------------------------------------
+
+
+def test_music_is_like_the_book_and_unlike_dice(run):
+    music, _, _ = run("music")
+    major, over, beat, leap = zip(*music["compared"].values(), strict=True)  # the book, the network, dice, fair dice
+    assert major[1] > 0.95 and major[1] - 0.05 > major[3]  # the key: as the book, unlike fair dice
+    assert over[1] < 0.02 and over[1] < min(over[2:]) / 4  # bars are filled
+    assert abs(beat[1] - beat[0]) < 0.06 and beat[1] > max(beat[2:]) + 0.2
+    assert abs(leap[1] - leap[0]) < 0.6 and leap[1] < min(leap[2:]) - 1
+
+
+def test_music_tunes_end_by_themselves_with_a_part_of_eight_bars(run):
+    music, _, _ = run("music")
+    lengths = [len(tune) for tune in [music["tune"], *music["played"]]]
+    assert max(lengths) < 400 and np.median(lengths) > 40
+    bars = [music["length"][tune].sum() / music["bar"] for tune in music["played"]]
+    assert np.mean([-bar % 8 <= 0.5 for bar in bars]) > 0.8  # at the end of a part, or short of it by its upbeat
+
+
+def test_music_writes_what_it_played(run):
+    """The .mid read back by the standard's rules, and the .wav by its spectrum."""
+    music, _, folder = run("music")
+    midi = (folder / "reel.mid").read_bytes()
+    kind, size, form, tracks, division = struct.unpack(">4sIHHH", midi[:14])
+    assert (kind, size, form, tracks, division) == (b"MThd", 6, 0, 1, 24)
+    assert midi[14:18] == b"MTrk" and struct.unpack(">I", midi[18:22])[0] == len(midi) - 22
+    notes, at = [], 22
+
+    def number():
+        nonlocal at
+        value = 0
+        while True:
+            value, at = value << 7 | midi[at] & 0x7F, at + 1
+            if not midi[at - 1] & 0x80:
+                return value
+
+    while True:
+        wait = number()
+        if midi[at] == 0xFF:
+            kind, at = midi[at + 1], at + 3 + midi[at + 2]
+            if kind == 0x2F:
+                break
+            continue
+        status, pitch, _ = midi[at : at + 3]
+        at += 3
+        if status == 0x90:
+            assert wait == 0
+            notes.append([pitch, None])
+        else:
+            assert status == 0x80 and notes[-1][0] == pitch
+            notes[-1][1] = wait
+    assert at == len(midi)
+    tempo = int.from_bytes(midi[26:29], "big")  # microseconds a quarter note, of 24 ticks: as fast as the sound
+    assert midi[22:26] == b"\x00\xff\x51\x03" and tempo == pytest.approx(24 / 55 * 1e6, rel=1e-5)
+    assert notes == [[music["pitch"][n], music["length"][n]] for n in music["tune"]]
+
+    with wave.open(str(folder / "reel.wav")) as file:
+        rate = file.getframerate()
+        sound = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
+    seconds = music["length"][music["tune"]] / 55
+    assert len(sound) / rate == pytest.approx(seconds.sum() + 1.5, abs=0.01)
+    starts = np.cumsum(seconds) - seconds
+    clear = [i for i in range(1, len(starts)) if seconds[i] > 0.4][:5]
+    for i in clear:
+        piece = sound[int(rate * (starts[i] + 0.01)) :][: int(0.35 * rate)]
+        spectrum = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 1 << 16))
+        hertz = 440 * 2 ** ((music["pitch"][music["tune"][i]] - 69) / 12)
+        near = round(hertz * (1 << 16) / rate)
+        assert spectrum[near - 15 : near + 16].max() > 0.5 * spectrum.max()
+    assert clear
+
+
+def test_all_are_small():
+    sizes = {path.name: path.stat().st_size for path in _examples.FOLDER.iterdir() if path.is_file()}
+    assert sum(n for name, n in sizes.items() if name.startswith(("text", "music"))) < 400_000
+    assert sum(n for name, n in sizes.items() if name.startswith(("lesson", "spotlight"))) < 50_000
+    assert not [name for name in sizes if Path(name).suffix not in (".py", ".md", ".tow", ".npz", ".safetensors")]
