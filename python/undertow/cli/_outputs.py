@@ -79,6 +79,19 @@ class ArrayFile(Sink):
                 np.save(file, next(iter(Y.values())))
 
 
+class InShort(Sink):
+    """What --json says of them."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._summary = model, Summary(model)
+
+    def take(self, Y: Arrays) -> None:
+        self._summary.take(Y, self._model)
+
+    def data(self) -> dict[str, Any]:
+        return self._summary.data()
+
+
 class SoundSink(Sink):
     """The only output, as sound."""
 

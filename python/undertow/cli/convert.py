@@ -116,7 +116,7 @@ def convert(args: argparse.Namespace) -> int:
 
 def _proof(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarray], str]:
     """The frames of --proof, and what to say of them."""
-    X, _ = _frames.read(args.proof, model, args)
+    X = _frames.read(args.proof, model, args)
     n = len(next(iter(X.values())))
     if n == 0:
         raise UsageError(f"--proof {args.proof}: has no frames")
