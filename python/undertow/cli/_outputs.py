@@ -292,10 +292,12 @@ def sinks_of(args: argparse.Namespace, model: Any, hearing: Hearing | None, live
     elif path is not None:
         is_array = suffix in (".npy", ".npz")
         sinks.append(ArrayFile(path, model) if is_array else TextFile(path, model, stack))
-    elif args.segments is None and not args.play:
+    elif args.segments is None and not args.play and not wants_json(args):
         sinks.append(Lines(model, live))
     if args.segments is not None:
         assert hearing is not None
         of = Path(args.segments if args.input == "-" else args.input).stem
         sinks.append(Segments(args.segments, of, hearing, model, segment_rules(args)))
+    if wants_json(args):
+        sinks.append(InShort(model))
     return sinks
