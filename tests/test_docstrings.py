@@ -44,7 +44,7 @@ ALL = PUBLIC | MEMBERS
 def words_of(thing):
     """Its docstring; of a class with that of its constructor."""
     parts = [inspect.getdoc(thing)]
-    if inspect.isclass(thing) and thing.__init__.__doc__ != object.__init__.__doc__:
+    if inspect.isclass(thing) and not (thing.__init__.__doc__ or "").startswith("Initialize self."):
         parts.append(inspect.getdoc(thing.__init__))
     return "\n\n".join(filter(None, parts))
 

@@ -140,7 +140,7 @@ class OverlapAdd:
         self._begun = False
 
     def push(self, blocks: np.ndarray) -> np.ndarray:
-        """Take blocks (n, size), or one of them (size,); give the samples that they complete: float32 of shape (T,).
+        """Take `blocks` (n, size), or one of them (size,); give the samples that they complete: float32 of shape (T,).
 
         Raises:
             ShapeError: blocks have another shape.

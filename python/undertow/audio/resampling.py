@@ -103,7 +103,7 @@ class Resampler:
             self._stream.clear()
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        """Take float32 samples of shape (T,), or (T, channels) where there are several; give those that are ready.
+        """Take `samples`, float32 of shape (T,), or (T, channels) where there are several; give those that are ready.
 
         Raises:
             TypeError: samples are not float32. ShapeError: they have another shape.

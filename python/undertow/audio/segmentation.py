@@ -28,7 +28,15 @@ from ..errors import ShapeError
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a sound: samples[start:end], of `rate` a second."""
+    """A part of a sound: samples[start:end].
+
+    Args:
+        start, end: its first sample, and the one behind its last.
+        rate: samples per second.
+
+    >>> Segment(8000, 24000, rate=16000).end_s
+    1.5
+    """
 
     start: int
     end: int
@@ -129,7 +137,7 @@ class Segmenter:
         return None if self._start is None else max(0.0, self._start - self._pad) / self.rate
 
     def push(self, probabilities: Any) -> list[Segment]:
-        """Take probabilities of the next frames, one or (n,); give the segments that they complete.
+        """Take `probabilities` of the next frames, one or (n,); give the segments that they complete.
 
         Raises:
             ValueError: they are not between 0 and 1. ShapeError: there are several for a frame.
