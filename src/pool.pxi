@@ -32,8 +32,14 @@ cdef class Pool:
     `pickle`, `copy.copy` and `copy.deepcopy` take a pool as its model and its open streams, which keep their ids; streams
     that the copy opens have ids of their own. A pending proposal is a StateError, a pool that was shut down a PoolError.
 
+    >>> with undertow.load(undertow.example("digits")).pool(capacity=1000) as pool:
+    ...     ids = pool.open(64)
+    ...     pool.step(ids, np.zeros((64, 8), np.float32)).shape
+    (64, 10)
+
     Attributes:
-        capacity, n_open: streams that may be open at a time, and that are. threads: as they were asked for.
+        model: whose streams they are. capacity: streams that may be open at a time. n_open: those that are.
+        threads: as they were asked for.
         advanced: frames that the last call of `step`, `run`, `propose` or `flush` took each of its streams on. All of them,
             unless Ctrl-C ended it: then all its streams stand behind as many frames, and this many.
     """
@@ -234,6 +240,7 @@ cdef class Pool:
         """Start n streams.
 
         Args:
+            n: how many.
             state: fields to start from, by layer or field name; the others start as the model says.
             snapshot: continue from one, of a stream or of a pool.
 
@@ -255,7 +262,7 @@ cdef class Pool:
         return ids
 
     def close(self, ids):
-        """End streams: their places are free for others. Proposals end with them. Raises PoolError."""
+        """End the streams `ids`: their places are free for others. Proposals end with them. Raises PoolError."""
         cdef Py_ssize_t n, i
         ids = self._ids(ids, True)
         n = self._pick(ids, EITHER)
@@ -287,7 +294,7 @@ cdef class Pool:
     def run(self, ids, X, out=None):
         """Advance streams by T timesteps in one call; equal, to the bit, to T calls of `step`.
 
-        Args, returns, raises: as `step`, with a time axis: X (n, T, *frame), out (n, T, *output frame); and
+        Args, returns, raises: as `Pool.step`, with a time axis: `X` (n, T, *frame), `out` (n, T, *output frame); and
             KeyboardInterrupt, or what else a handler of signals raises, between frames: `advanced` says between which.
         """
         return self._advance(ids, X, out, 2, False)
@@ -298,7 +305,7 @@ cdef class Pool:
         Constant time (one more copy of each state) and, with out, no allocation. Until then, everything that reads or
         changes one of these streams raises StateError, except `close`.
 
-        Args, returns, raises: as `step`.
+        Args, returns, raises: as `Pool.step`.
         """
         return self._advance(ids, X, out, 1, True)
 
@@ -335,7 +342,7 @@ cdef class Pool:
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
     def commit(self, ids):
-        """Keep what `propose` did. Raises PoolError, and StateError if a stream has no proposal."""
+        """Keep what `propose` did to the streams `ids`. Raises PoolError, and StateError if a stream has no proposal."""
         cdef Py_ssize_t n, i
         ids = self._ids(ids, True)
         n = self._pick(ids, PROPOSED)
@@ -343,7 +350,7 @@ cdef class Pool:
             self._pending[self._at[i]] = 0
 
     def rollback(self, ids):
-        """Undo what `propose` did, to the bit. Raises PoolError, and StateError if a stream has no proposal."""
+        """Undo what `propose` did to the streams `ids`, to the bit. Raises PoolError, and StateError if a stream has no proposal."""
         cdef Py_ssize_t n, i
         ids = self._ids(ids, True)
         n = self._pick(ids, PROPOSED)
@@ -454,6 +461,7 @@ cdef class Pool:
         """Back to the start.
 
         Args:
+            ids: as `step`.
             to: None for the model's initial state, a dict of states by layer or field name, or a snapshot.
 
         Raises: as `open`, and PoolError: a stream is closed, of another pool, or stands there twice.
@@ -470,7 +478,7 @@ cdef class Pool:
             memcpy(self._block(self._at[i]), self._block(self.capacity), self._state_bytes)
 
     def fork(self, ids):
-        """New streams that continue from where these are; the same stream may be forked several times in a call.
+        """New streams that continue from where `ids` are; the same stream may be forked several times in a call.
 
         Returns: the new ids, in that order. Raises PoolError.
         """
@@ -488,14 +496,14 @@ cdef class Pool:
         return new
 
     def snapshot(self, id):
-        """The state of one stream as bytes, as `Stream.snapshot` gives them: streams and pools take both."""
+        """The state of the stream `id` as bytes, as `Stream.snapshot` gives them: streams and pools take both."""
         out = PyBytes_FromStringAndSize(NULL, 32 + self._state_bytes)
         cdef Py_ssize_t place = self._one(id)
         ut_state_save(self._m, self._block(place), PyBytes_AS_STRING(out))
         return out
 
     def restore(self, id, snapshot):
-        """Continue one stream from a snapshot. Raises StateError if it is damaged or of another model."""
+        """Continue the stream `id` from a `snapshot`. Raises StateError if it is damaged or of another model."""
         cdef bytes data = bytes(memoryview(snapshot))
         cdef Py_ssize_t place = self._one(id)
         self._load(self._block(place), data)
@@ -508,7 +516,7 @@ cdef class Pool:
         resume_pool(self, ids, states, advanced)
 
     def state(self, id):
-        """The hidden state of one stream by name, to read and write: see `undertow.states.StateView`."""
+        """The hidden state of the stream `id` by name, to read and write: see `undertow.states.StateView`."""
         from .states import StateView
         self._one(id, EITHER)
         return StateView(Member(self, index(id)))

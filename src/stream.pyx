@@ -102,7 +102,11 @@ cdef class Stream:
     the caller and its helpers wait for each other by spinning; a helper that has had nothing to do for 0.1 ms sleeps, and
     waking it takes a lock and a system call. In a process that fork made, the caller does all the work.
 
+    >>> undertow.load(undertow.example("digits")).stream().step(np.zeros(8, np.float32)).shape
+    (10,)
+
     Attributes:
+        model: whose it is. threads: at work. n_inputs, n_outputs: elements of the only input and output frame, or -1.
         position: frames that the stream has taken since it was made, reset, restored or settled. A `run` that Ctrl-C ends
             has taken whole frames, and this many.
     """
@@ -279,7 +283,7 @@ cdef class Stream:
         For decoders that look at an output before they know whether the timestep counts: transducers, beam search.
         Constant time (one copy of the state) and, with out, no allocation.
 
-        Args, returns: as `step`.
+        Args, returns: as `Stream.step`.
 
         Raises: as `step`, and StateError: a proposal is pending already. Everything else that reads or changes the
             stream raises it too until the proposal is settled.
@@ -477,7 +481,7 @@ cdef class Stream:
         self.position = 0
 
     def settle(self, x, steps):
-        """Reset, then take `steps` timesteps of the constant input x: the state at rest, without a start-up transient.
+        """Reset, then take `steps` timesteps of the constant input `x`: the state at rest, without a start-up transient.
 
         Stops early once a timestep leaves the state as it was. `reset(to="settled")` comes back here in one copy.
 
@@ -517,7 +521,7 @@ cdef class Stream:
         return out
 
     def restore(self, snapshot):
-        """Continue from a snapshot.
+        """Continue from a `snapshot`, the bytes that `Stream.snapshot` or `Pool.snapshot` gave.
 
         Raises:
             StateError: it is damaged or belongs to another model; the stream is as before.
@@ -555,7 +559,7 @@ cdef class Stream:
         return StateView(self)
 
     def trace(self, X):
-        """Run X and record every state after every timestep: see `undertow.inspect.trace.trace`."""
+        """Run `X` and record every state after every timestep: see `undertow.inspect.trace.trace`."""
         from .inspect.trace import trace
         return trace(self, X)
 

@@ -24,4 +24,4 @@ def test_doctests():
     import undertow.loading
 
     for module in (undertow, undertow.ir.activations, undertow.compile, undertow.ir.graph, undertow.loading):
-        assert doctest.testmod(module).failed == 0, module.__name__
+        assert doctest.testmod(module, extraglobs={"np": np, "undertow": undertow}).failed == 0, module.__name__

@@ -352,6 +352,9 @@ def test_telephone_wavs(tmp_path, subtype, monkeypatch):
     assert rate == 8000 and np.array_equal(samples, expected)
     assert np.corrcoef(samples[400:8000, 0], x[400:])[0, 1] > 0.9
     monkeypatch.setitem(sys.modules, "soundfile", None)
+    if subtype in ("ULAW", "ALAW"):
+        assert np.array_equal(audio.read(tmp_path / "x.wav")[0], expected), "a table of 256 values needs no package"
+        return
     with pytest.raises(undertow.UnsupportedError, match=r'WAV encoding .*pip install "undertow\[audio\]"'):
         audio.read(tmp_path / "x.wav")
 

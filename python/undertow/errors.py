@@ -31,6 +31,9 @@ class Error(Exception):
             ({"shapes": {"x": [1, "N"]}},). A size that is a text stands for a number of yours. Empty where the message
             advises none.
 
+    Args:
+        lines: of the message, each an argument.
+
     Each argument is a line of the message. Messages quote names from files, and libraries that quote these: what is not
     printable is escaped, a newline too, and the middle of a very long line is left out.
 
@@ -49,40 +52,89 @@ class Error(Exception):
 
 
 class FormatError(Error, ValueError):
-    """A file or byte string is damaged, truncated, or not of the format it claims."""
+    """A file or byte string is damaged, truncated, or not of the format it claims.
+
+    >>> undertow.load(b"")
+    Traceback (most recent call last):
+    undertow.errors.FormatError: ...
+    """
 
 
 class UnsupportedError(Error, NotImplementedError):
-    """A well-formed model asks for something that undertow does not compute exactly."""
+    """A well-formed model asks for something that undertow does not compute exactly.
+
+    >>> undertow.Activation("mish")
+    Traceback (most recent call last):
+    undertow.errors.UnsupportedError: activation 'mish' is not supported; supported: identity, relu, tanh, ...
+    """
 
 
 class LimitError(UnsupportedError):
-    """A model asks for more memory or work than its loader was told to allow."""
+    """A model asks for more memory or work than its loader was told to allow.
+
+    >>> undertow.load(undertow.example("digits"), limits={"multiply_adds": 1000})
+    Traceback (most recent call last):
+    undertow.errors.LimitError: ...: 'digits' asks for multiply_adds = 8,554, limits allow 1,000; ...
+    """
 
 
 class ShapeError(Error, ValueError):
-    """Shapes of weights, values or inputs do not fit together."""
+    """Shapes of weights, values or inputs do not fit together.
+
+    >>> undertow.load(undertow.example("digits")).stream().step(np.zeros(3, np.float32))
+    Traceback (most recent call last):
+    undertow.errors.ShapeError: input ...
+    """
 
 
 class ToleranceError(Error, ValueError):
-    """Weight precisions change the output by more than the tolerance that was given."""
+    """Weight precisions change the output by more than the tolerance that was given.
+
+    `undertow convert --weights int8 --tolerance 0.01 --calibrate x.npy` says so, with what each layer costs.
+
+    >>> issubclass(undertow.ToleranceError, ValueError)
+    True
+    """
 
 
 class StateError(Error, ValueError):
-    """A snapshot or state does not belong to this model, or a proposal is pending, or not pending."""
+    """A snapshot or state does not belong to this model, or a proposal is pending, or not pending.
+
+    >>> undertow.load(undertow.example("digits")).stream().commit()
+    Traceback (most recent call last):
+    undertow.errors.StateError: commit(): there is no proposal; propose(x) makes one
+    """
 
 
 class PoolError(Error, ValueError):
-    """A stream id is closed, of another pool, or twice in one call; or a pool has no room for so many streams."""
+    """A stream id is closed, of another pool, or twice in one call; or a pool has no room for so many streams.
+
+    >>> undertow.load(undertow.example("digits")).pool(capacity=10).open(11)
+    Traceback (most recent call last):
+    undertow.errors.PoolError: ...
+    """
 
 
 class ISAError(Error, RuntimeError):
-    """A forced instruction set is unknown, not built, or cannot run on this CPU."""
+    """A forced instruction set is unknown, not built, or cannot run on this CPU.
+
+    >>> undertow.load(undertow.example("digits"), isa="mmx")
+    Traceback (most recent call last):
+    undertow.errors.ISAError: ...
+    """
 
 
 class ModelWarning(UserWarning):
-    """A file loads, and its model does something that its author can hardly have wanted."""
+    """A file loads, and its model does something that its author can hardly have wanted.
+
+    >>> import warnings
+    >>> warnings.simplefilter("error", undertow.ModelWarning)        # for who would rather not run such a model
+    """
 
 
 class InternalError(Error, RuntimeError):
-    """An undertow layer broke its contract with another one."""
+    """An undertow layer broke its contract with another one: please report it.
+
+    >>> issubclass(undertow.InternalError, undertow.Error)
+    True
+    """

@@ -83,6 +83,12 @@ class Model:
     `isa=` is forced where the pickle is read too, and is an ISAError where it cannot run; any other model takes the
     best there is. What was asked of the load alone (`mapped`, `limits`) does not travel, and weights are copied. A
     stranger's pickle can run any code: ask for a .tow file, and `undertow.load` it.
+
+    >>> model = undertow.load(undertow.example("digits"))
+    >>> model.inputs["input"].shape, model.states["memory.h"].shape
+    ((8,), (48,))
+    >>> model.run(np.zeros((100, 8), np.float32)).shape
+    (100, 10)
     """
 
     def __init__(
@@ -162,7 +168,15 @@ class Model:
 
     @classmethod
     def from_graph(cls, graph: Graph, isa: str | None = None, *, limits: Mapping[str, int] | None = None) -> Model:
-        """Compile a graph. Raises `ShapeError` or `UnsupportedError` for what cannot be compiled, and `LimitError`."""
+        """Compile a graph.
+
+        Args:
+            graph: which stays as it is.
+            isa, limits: as of `undertow.load`.
+
+        Raises:
+            ShapeError, UnsupportedError, LimitError: it cannot be compiled, or asks for too much.
+        """
         model = cls(compile_graph(graph), isa, limits=limits)
         model.origin = graph.origin
         return model
@@ -215,6 +229,7 @@ class Model:
 
     @property
     def n_parameters(self) -> int:
+        """Numbers that were learnt."""
         return self.graph.n_parameters
 
     def stream(
@@ -342,7 +357,7 @@ class Model:
     def run_with_state(
         self, X: Any, *, state: Mapping[str, Any] | None = None, length: int | None = None
     ) -> tuple[Any, dict[str, np.ndarray]]:
-        """As `run`, of one sequence, and give the final state by field name too."""
+        """As `run`, of one sequence `X` of a given `length`, and give the final state by field name too."""
         xs, of_timesteps = self._frames(X)
         T = len(xs[0])
         if T == 0 and any(v.once for v in self.outputs.values()):
@@ -409,7 +424,7 @@ class Model:
         return ys[0] if len(ys) == 1 else dict(zip(self.outputs, ys, strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as a .tow file, which needs no importer to load and whose weights are mapped, not read.
+        """Write the model to `path` as a .tow file, which needs no importer and whose weights are mapped, not read.
 
         The file appears whole or not at all, whoever else reads or writes it, and may be the one that the model was
         loaded from. A file that was there before leaves its permission bits; a symbolic link is replaced, not followed.

@@ -15,11 +15,16 @@ Frames = np.ndarray | Mapping[str, np.ndarray] | Any
 Ids = Any  # integers; an int64 array is used in place
 
 class Stream:
-    model: Model
-    n_inputs: int
-    n_outputs: int
-    threads: int
-    position: int
+    @property
+    def model(self) -> Model: ...
+    @property
+    def n_inputs(self) -> int: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def position(self) -> int: ...
     def __new__(
         cls,
         model: Model,
@@ -48,11 +53,16 @@ class Stream:
     def _resume(self, snapshot: bytes, settled: bytes | None, position: int) -> None: ...
 
 class Pool:
-    model: Model
-    capacity: int
-    threads: int
-    n_open: int
-    advanced: int
+    @property
+    def model(self) -> Model: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def n_open(self) -> int: ...
+    @property
+    def advanced(self) -> int: ...
     def __new__(cls, model: Model, capacity: SupportsIndex, threads: SupportsIndex = 1) -> Self: ...
     def open(
         self, n: SupportsIndex = 1, *, state: Mapping[str, Any] | None = None, snapshot: bytes | None = None

@@ -267,6 +267,11 @@ class Progress:
         """How often faster than live."""
         return f"{(self.seconds or 0.0) * self.done / self.total / max(spent, 1e-9):,.3g}x real time"
 
+    def finish(self, seconds: float | None = None) -> None:
+        """Say that it is done, where the total was an estimate; and what it would last."""
+        self.total = self.done
+        self.seconds = self.seconds if seconds is None else seconds
+
     def advance(self, n: int) -> None:
         """Say that n more are done."""
         self.done += n
@@ -274,9 +279,9 @@ class Progress:
         if not self._active or now < self._next:
             return
         self._next, self._drawn = now + 0.1, True
-        part = self.done / self.total
+        part = min(1.0, self.done / self.total)
         rate = self.done / (now - self._start)
-        left = (self.total - self.done) / rate if rate else 0.0
+        left = max(0, self.total - self.done) / rate if rate else 0.0
         bar = ("#" * round(30 * part)).ljust(30, ".")
         live = f"  {self._factor(now - self._start)}" if self.seconds else ""
         self._stream.write(f"\r[{bar}] {part:4.0%}  {rate:,.0f} {self.what}/s{live}  {left:.0f} s left\x1b[K")

@@ -83,7 +83,7 @@ def _calibrated(args: argparse.Namespace) -> Any:
     from ..model import Model
 
     model = _sound.load_model(args, weights=None)
-    X, _ = _frames.read(args.calibrate, model, args)
+    X = _frames.read(args.calibrate, model, args)
     X = {name: np.ascontiguousarray(x) for name, x in X.items()}  # frames of sound may share their memory
     if args.weights == "auto":
         calibration = calibrate.search(model.graph, X, args.tolerance, args.isa)

@@ -11,6 +11,9 @@ from ..accuracy.verify import one_or_all
 from . import _frames, _sound
 from ._common import UsageError, add_command, add_model, say
 
+#: Frames whose states are held at a time where nobody wants them all.
+_CHUNK = 256
+
 
 def add(subparsers: Any) -> None:
     parser = add_command(
@@ -32,6 +35,7 @@ def add(subparsers: Any) -> None:
 def trace(args: argparse.Namespace) -> int:
     if args.output is not None and Path(args.output).suffix.lower() != ".npz":
         raise UsageError(f"-o {args.output}: expected a name that ends in .npz")
+    from ..inspect.trace import Outline
     from ..inspect.trace import trace as follow
 
     model = _sound.load_model(args)
@@ -39,10 +43,17 @@ def trace(args: argparse.Namespace) -> int:
         _frames.refuse_sound_options("standard input", args)
         X = _frames.stack(list(_frames.lines(_frames.standard_input(), "standard input", model)), model)
     else:
-        X, _ = _frames.read(args.input, model, args)
+        X = _frames.read(args.input, model, args)
+    if args.output is None:
+        outline = Outline(model.stream())
+        for start in range(0, max(1, len(next(iter(X.values())))), _CHUNK):
+            outline.push({name: x[start : start + _CHUNK] for name, x in X.items()})
+        if args.plot is not None:
+            outline.plot(args.plot)
+        say(outline)
+        return 0
     traced = follow(model.stream(), one_or_all(X))
-    if args.output is not None:
-        traced.save(args.output)
+    traced.save(args.output)
     if args.plot is not None:
         traced.plot(args.plot)
     say(traced)

@@ -80,11 +80,12 @@ class Activation:
     """One activation function with its parameters.
 
     Args:
-        kind: a key of `KINDS`.
+        kind: identity, tanh, sigmoid, relu, affine, leaky_relu, thresholded_relu, scaled_tanh, hard_sigmoid, elu,
+            softsign, softplus, clip, exp, silu, sqrt, log, abs, round, floor, ceil, sign, reciprocal, erf, sin or cos.
         alpha, beta: parameters of the formula; the kind's defaults when omitted.
 
     Raises:
-        UnsupportedError: `kind` is not in `KINDS`.
+        UnsupportedError: there is no such kind.
 
     >>> Activation("leaky_relu", 0.1)
     Activation('leaky_relu', 0.1)
@@ -106,6 +107,7 @@ class Activation:
 
     @property
     def code(self) -> int:
+        """The number that a .tow file holds for its kind."""
         return KINDS[self.kind].code
 
     def __repr__(self) -> str:

@@ -40,6 +40,24 @@ class Graph:
 
     Build it with `input`, `state`, `add` (or a layer's `add_to(graph, value)`) and `output`, then run it through
     `Model.from_graph`.
+
+    Args:
+        name: of the model that it becomes.
+
+    Attributes:
+        inputs: names of the values that are given from outside.
+        outputs: name that the user sees -> value.
+        values, states: name -> `Value`, `State`.
+        nodes: in an order in which they can run.
+
+    >>> g = undertow.Graph("differences")
+    >>> x = g.input("x", 2)
+    >>> before = g.add("state_read", states=[g.state("before", 2)])
+    >>> g.add("state_write", [x], states=["before"])
+    >>> g.output("y", g.add("sub", [x, before]))
+    >>> undertow.Model.from_graph(g).run(np.float32([[1, 1], [4, 3]]))
+    array([[1., 1.],
+           [3., 2.]], dtype=float32)
     """
 
     def __init__(self, name: str = "model") -> None:
@@ -76,13 +94,22 @@ class Graph:
         self.notes = tuple(text.split("\n")) if text else ()
 
     def note(self, *notes: str) -> None:
-        """Add notes. Each becomes one line, whatever text of a file it quotes."""
+        """Add `notes`. Each becomes one line, whatever text of a file it quotes."""
         self.notes += tuple(map(escaped, notes))
 
     # -- building ---------------------------------------------------------------------------------------------
 
     def input(self, name: str, shape: int | Iterable[int], dtype: str = "float32") -> str:
-        """Add an input frame. dtype is "float32", or "int32" for the ids of an embedding."""
+        """Add an input frame, and give the name of its value.
+
+        Args:
+            name: by which frames are given to the model.
+            shape: of one timestep, without batch and time.
+            dtype: "float32", or "int32" for the ids of an embedding.
+
+        Raises:
+            UnsupportedError: another dtype. ShapeError: an axis is empty, or the name is taken.
+        """
         if dtype not in ("float32", "int32"):
             raise UnsupportedError(f"input {name!r}: dtype {dtype} is not supported; expected float32 or int32")
         self._new_value(Value(name, _as_shape(shape), dtype))
@@ -90,7 +117,16 @@ class Graph:
         return name
 
     def state(self, name: str, shape: int | Iterable[int], init: np.ndarray | None = None) -> str:
-        """Add a state field; `init` (same shape) is where a fresh stream starts."""
+        """Add a state field, and give its name.
+
+        Args:
+            name: by which `stream.state` knows it; "layer.h" for the field h of a layer.
+            shape: of it.
+            init: of the same shape: where a fresh stream starts; zeros unless given.
+
+        Raises:
+            ShapeError: the name is taken, or `init` has another shape.
+        """
         shape = _as_shape(shape)
         if name in self.states:
             raise ShapeError(f"state {name!r} exists already; state names must differ")
@@ -115,7 +151,14 @@ class Graph:
     ) -> Any:
         """Add a node and give the name of its output (a tuple of names where an op has several, None for none).
 
-        `precisions` says how a file stores a weight; see `Node`.
+        Args:
+            op: its kind; `sorted(undertow.ir.ops.OPS)` lists them, and csrc/FORMAT.md says what each computes.
+            inputs: names of values, in the op's order.
+            name: of the node; made of the op's unless given, and made unique.
+            attrs: settings of the op, by name.
+            weights: arrays by name, floats stored as float32; one that is None is left out.
+            states: names of the states that it owns, or a register that it reads or writes.
+            precisions: how a file stores a weight, by its name; see `Node`.
 
         Raises:
             ShapeError: an input, weight or attribute does not fit; the message names the node.
@@ -163,7 +206,7 @@ class Graph:
         return node.outputs or None
 
     def output(self, name: str, value: str) -> None:
-        """Make `value` an output that users see as `name`."""
+        """Make `value` an output that users see as `name`. Raises ShapeError: no such value, or the name is taken."""
         if value not in self.values:
             raise ShapeError(f"output {name!r}: value {value!r} does not exist")
         if name in self.outputs:
@@ -171,7 +214,7 @@ class Graph:
         self.outputs[name] = value
 
     def unique_name(self, name: str) -> str:
-        """`name`, or `name_2`, `name_3` ... when a node, value or another layer's state has it already."""
+        """`name`, or name_2, name_3 ... when a node, value or another layer's state has it already."""
         candidate, n = name, 2
         while candidate in self._taken or (n > 2 and candidate in self._stateful):
             candidate, n = f"{name}_{n}", n + 1
@@ -205,6 +248,7 @@ class Graph:
     # -- asking -----------------------------------------------------------------------------------------------
 
     def shape(self, value: str) -> tuple[int, ...]:
+        """The shape of the frame that is named `value`."""
         return self.values[value].shape
 
     def whole_sequence_nodes(self) -> list[tuple[Node, str]]:
@@ -244,6 +288,7 @@ class Graph:
 
     @property
     def n_parameters(self) -> int:
+        """Numbers that were learnt, of all nodes."""
         return sum(node.n_parameters for node in self.nodes)
 
     @property

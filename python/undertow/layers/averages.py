@@ -71,8 +71,14 @@ class Average(_Sums):
     Args:
         return_sequences: True gives the mean at every timestep; False (the default) once per sequence, and in a stream
             the mean so far.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
 
     Sum and count are compensated, so that the mean of 10^8 frames is as exact as that of ten.
+
+    >>> undertow.Sequential([undertow.Average(return_sequences=True)], input_shape=1).run(np.float32([[1], [2], [6]]))
+    array([[1. ],
+           [1.5],
+           [3. ]], dtype=float32)
     """
 
     def __init__(self, *, return_sequences: bool = False, name: str | None = None) -> None:
@@ -100,7 +106,13 @@ class AttentionAverage(_Sums):
         b: the score's bias; cancels out when `activation` is the identity.
         activation: f.
         epsilon: 1e-7 in AttentionWeightedAverage of DeepMoji and textgenrnn; 0 for a plain softmax.
-        return_sequences: as for `Average`.
+        return_sequences, name: as for `Average`.
+
+    >>> pay_heed = undertow.AttentionAverage(w=[100.0], return_sequences=True)         # to the largest so far
+    >>> undertow.Sequential([pay_heed]).run(np.float32([[1], [3], [2]]))
+    array([[1.],
+           [3.],
+           [3.]], dtype=float32)
     """
 
     def __init__(
@@ -134,6 +146,10 @@ class AttentionAverage(_Sums):
         Args:
             weights: a list of that one array, or name -> array as from `read_weights`.
             prefix: in a dict, the path in front of the name, where several match.
+            return_sequences, name: as for `Average`.
+
+        Raises:
+            ShapeError: there is no such array, several, or one of another shape.
         """
         who = "AttentionAverage.from_keras"
         if isinstance(weights, (list, tuple)):
@@ -184,7 +200,17 @@ class AttentionAverage(_Sums):
 
 
 class LargestSoFar(_Sums):
-    """The maximum of all frames so far, elementwise (a stream's GlobalMaxPooling1D). Arguments as for `Average`."""
+    """The maximum of all frames so far, elementwise (a stream's GlobalMaxPooling1D).
+
+    Args:
+        return_sequences, name: as for `Average`.
+
+    >>> largest = undertow.Sequential([undertow.LargestSoFar(return_sequences=True)], input_shape=1)
+    >>> largest.run(np.float32([[1], [3], [2]]))
+    array([[1.],
+           [3.],
+           [3.]], dtype=float32)
+    """
 
     def __init__(self, *, return_sequences: bool = False, name: str | None = None) -> None:
         super().__init__(return_sequences, name)

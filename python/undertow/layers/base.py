@@ -13,7 +13,16 @@ from ..ir.graph import Graph
 
 
 class Layer:
-    """Weights with a meaning, not yet in a graph. `add_to` may be called on several graphs, or twice on one."""
+    """Weights with a meaning, not yet in a graph. `add_to` may be called on several graphs, or twice on one.
+
+    A layer of your own is a class with an `add_to` that calls `Graph.add`:
+
+    >>> class Doubled(undertow.Layer):
+    ...     def add_to(self, graph, x):
+    ...         return graph.add("add", [x, x])
+    >>> undertow.Sequential([Doubled()], input_shape=2).run(np.float32([[1, -3]]))
+    array([[ 2., -6.]], dtype=float32)
+    """
 
     #: The frame that this layer takes; None when it takes any shape and gives the same one.
     input_shape: tuple[int, ...] | None = None
@@ -23,7 +32,13 @@ class Layer:
     timesteps: tuple[int, int] | None = None
 
     def add_to(self, graph: Graph, x: str) -> str:
-        """Add the layer's nodes and states to `graph`, fed by the value `x`; gives the name of the output value.
+        """Add the layer's nodes and states to a graph.
+
+        Args:
+            graph: that takes them; it is changed.
+            x: name of the value that they are fed with, such as `Graph.input` gives.
+
+        Returns: the name of the value that they give.
 
         Raises:
             ShapeError: `x` has not the shape that the weights need.
@@ -35,7 +50,18 @@ class Layer:
 
 
 class Stack(Layer):
-    """Layers one after the other, as one layer."""
+    """Layers one after the other, as one layer.
+
+    Args:
+        layers: in the order in which a frame passes them.
+        name: of the whole, for messages; each layer has its own.
+
+    Raises:
+        TypeError, ValueError: something is not a layer, or there is none.
+
+    >>> undertow.Stack([undertow.Dense(np.eye(3)), undertow.Activate("relu")])
+    Stack([Dense(3 -> 3), Activate('relu')])
+    """
 
     def __init__(self, layers: Iterable[Layer], name: str | None = None) -> None:
         self.layers = check_layers(layers)
@@ -46,15 +72,18 @@ class Stack(Layer):
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
+        """The frame that the first of them takes which says so; None where none does."""
         # A layer without a shape of its own passes the shape on, so the next one's holds for it.
         return next((layer.input_shape for layer in self.layers if layer.input_shape is not None), None)
 
     @property
     def input_dtype(self) -> str:  # type: ignore[override]
+        """ "float32", or "int32" where the first layer takes ids."""
         return self.layers[0].input_dtype
 
     @property
     def timesteps(self) -> tuple[int, int] | None:  # type: ignore[override]
+        """Timesteps of a frame that they take and of one that they give; None where they do not stride along time."""
         timesteps = [layer.timesteps for layer in self.layers if layer.timesteps is not None]
         return (timesteps[0][0], timesteps[-1][1]) if timesteps else None
 

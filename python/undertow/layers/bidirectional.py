@@ -18,6 +18,16 @@ class Bidirectional(Layer):
     Args:
         forward, backward: two cells of equal input; `backward` must have been made with ``reverse=True``.
         merge: "concat" (forward first), "sum", "mul" or "ave".
+        name: of the merge; each cell has its own.
+
+    Raises:
+        TypeError, ValueError, ShapeError, UnsupportedError: the two do not go together, or `merge` is none of these.
+
+    >>> ways = [undertow.RNN([[1.0]], [[1.0]], activation="identity", reverse=reverse) for reverse in (False, True)]
+    >>> undertow.Sequential([undertow.Bidirectional(*ways)]).run(np.float32([[1], [2], [3]]))
+    array([[1., 6.],
+           [3., 5.],
+           [6., 3.]], dtype=float32)
     """
 
     def __init__(self, forward: Layer, backward: Layer, merge: str = "concat", name: str | None = None) -> None:
@@ -43,6 +53,7 @@ class Bidirectional(Layer):
 
     @property
     def output_size(self) -> int:
+        """Width of the frames that both give together."""
         return self.forward.output_size + (self.backward.output_size if self.merge == "concat" else 0)
 
     def add_to(self, graph: Graph, x: str) -> str:

@@ -39,12 +39,17 @@ class Conv1D(Layer):
             computed too, with zeros before the start; drop ceil((reach + 1 - 2 p) / stride) - 1 of them, without
             a stride reach - 2 p, to have the exporter's.
         groups: outputs of a group see the channels of that group alone.
-        activation: a kind of `activations.KINDS` or an `Activation`; None for none.
+        activation: a kind of `Activation`, or one; None for none.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
 
     Raises:
         ShapeError: W or b has the wrong shape.
         ValueError: a setting that makes no sense.
         UnsupportedError: padding of more than the reach, which makes more frames than there are.
+
+    >>> difference = undertow.Conv1D(np.reshape([-1.0, 1.0], (2, 1, 1)))          # x_t - x_(t-1)
+    >>> undertow.Sequential([difference]).run(np.float32([[1], [4], [9]])).ravel()
+    array([1., 3., 5.], dtype=float32)
     """
 
     def __init__(
@@ -118,8 +123,9 @@ class Conv1D(Layer):
     ) -> Conv1D:
         """torch.nn.Conv1d over time: `prefix`.weight (outputs, channels / groups, window), `prefix`.bias if there.
 
-        Dilation, stride, padding and groups are not in the file; say them as in torch, or padding="causal" for a layer
-        behind a pad (or before a cut) that makes it so.
+        `dilation`, `stride`, `padding` and `groups` are not in the file; say them as in torch, or padding="causal" for
+        a layer behind a pad (or before a cut) that makes it so. `weights`, `prefix` and `name` as of `LSTM.from_torch`,
+        `steps` and `activation` as of `Conv1D`.
         """
         from .from_torch import optional, tensor
 
@@ -149,7 +155,10 @@ class Conv1D(Layer):
         activation: Activation | str | None = None,
         name: str | None = None,
     ) -> Conv1D:
-        """keras.layers.Conv1D over time: kernel (window, channels / groups, outputs) and bias (see LSTM.from_keras)."""
+        """keras.layers.Conv1D over time: kernel (window, channels / groups, outputs) and bias.
+
+        `weights` and `prefix` as of `LSTM.from_keras`; the others are not in the file, and as of `Conv1D`.
+        """
         from .from_keras import keras_activation, named
 
         kernel, bias = named(weights, prefix, ("kernel", "bias"), "Conv1D.from_keras", 1)

@@ -35,7 +35,17 @@ class Dense(Layer):
     Args:
         W: (outputs, inputs).
         b: (outputs,), or None.
-        activation: a kind of `activations.KINDS`, an `Activation`, "softmax" or "log_softmax"; None for none.
+        activation: "relu", "tanh" ... (the kinds of `Activation`), an `Activation`, "softmax", "log_softmax"; or None.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    Raises:
+        ShapeError, TypeError: W or b has another shape, or holds no numbers.
+        UnsupportedError: an activation of this name does not exist.
+
+    >>> head = undertow.Dense([[1.0, -1.0]], b=[0.5], activation="relu", name="head")
+    >>> undertow.Sequential([head]).run(np.float32([[2, 1], [0, 3]]))
+    array([[1.5],
+           [0. ]], dtype=float32)
     """
 
     def __init__(
@@ -62,7 +72,10 @@ class Dense(Layer):
     def from_torch(
         cls, weights: Any, prefix: str = "", *, activation: Activation | str | None = None, name: str | None = None
     ) -> Dense:
-        """torch.nn.Linear: `prefix`.weight (outputs, inputs) and, when it is there, `prefix`.bias."""
+        """torch.nn.Linear: `prefix`.weight (outputs, inputs) and, when it is there, `prefix`.bias.
+
+        Arguments and errors as of `LSTM.from_torch`; `activation` as of `Dense`.
+        """
         from .from_torch import dense
 
         return dense(cls, weights, prefix, activation, name)
@@ -76,7 +89,7 @@ class Dense(Layer):
         activation: Activation | str | None = None,
         name: str | None = None,
     ) -> Dense:
-        """keras.layers.Dense: kernel (inputs, outputs), bias, in a list or a dict (see LSTM.from_keras)."""
+        """keras.layers.Dense: kernel (inputs, outputs), bias. Arguments as of `LSTM.from_keras`."""
         from .from_keras import dense
 
         return dense(cls, weights, prefix, activation, name)
@@ -90,7 +103,10 @@ class Dense(Layer):
         activation: Activation | str | None = None,
         name: str | None = None,
     ) -> Dense:
-        """A TensorFlow projection [inputs, outputs] with its bias: a list of the two, or kernel and bias in a dict."""
+        """A TensorFlow projection [inputs, outputs] with its bias: a list of the two, or kernel and bias in a dict.
+
+        Arguments as of `LSTM.from_tf`; `activation` and `name` as of `Dense`.
+        """
         from .from_tf import dense
 
         return dense(cls, weights, prefix, activation, name)
@@ -105,6 +121,12 @@ class Embedding(Layer):
 
     Args:
         table: (ids, width).
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    >>> letters = undertow.Embedding(np.arange(6).reshape(3, 2))
+    >>> undertow.Sequential([letters]).run(np.int32([2, 0]))
+    array([[4., 5.],
+           [0., 1.]], dtype=float32)
     """
 
     input_dtype = "int32"
@@ -124,14 +146,14 @@ class Embedding(Layer):
 
     @classmethod
     def from_torch(cls, weights: Any, prefix: str = "", *, name: str | None = None) -> Embedding:
-        """torch.nn.Embedding: `prefix`.weight."""
+        """torch.nn.Embedding: `prefix`.weight (ids, width). Arguments as of `LSTM.from_torch`."""
         from .from_torch import tensor
 
         return cls(tensor(weights, prefix, "weight", 2, "Embedding"), name=name or prefix or None)
 
     @classmethod
     def from_keras(cls, weights: Any, prefix: str | None = None, *, name: str | None = None) -> Embedding:
-        """keras.layers.Embedding: embeddings (ids, width), in a list or a dict (see LSTM.from_keras)."""
+        """keras.layers.Embedding: embeddings (ids, width). Arguments as of `LSTM.from_keras`."""
         from .from_keras import named
 
         (table,) = named(weights, prefix, ("embeddings",), "Embedding.from_keras")
@@ -139,7 +161,15 @@ class Embedding(Layer):
 
 
 class Activate(Layer):
-    """An activation by itself: `Activate("tanh")`, `Activate(Activation("leaky_relu", 0.2))`."""
+    """An activation by itself.
+
+    Args:
+        activation: as for `Dense`.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    >>> undertow.Activate(undertow.Activation("leaky_relu", 0.2))
+    Activate('leaky_relu, 0.2')
+    """
 
     def __init__(self, activation: Activation | str, *, name: str | None = None) -> None:
         self.activation, self.name = _parse(activation), name
@@ -153,14 +183,28 @@ class Activate(Layer):
 
 
 class Softmax(Activate):
-    """exp(x) / sum(exp(x)) over the last axis of a frame."""
+    """exp(x) / sum(exp(x)) over the last axis of a frame.
+
+    Args:
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    >>> undertow.Sequential([undertow.Softmax()], input_shape=3).run(np.float32([[1, 1, 1]])).round(3)
+    array([[0.333, 0.333, 0.333]], dtype=float32)
+    """
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__("softmax", name=name)
 
 
 class LogSoftmax(Activate):
-    """The logarithm of a softmax over the last axis of a frame."""
+    """The logarithm of a softmax over the last axis of a frame.
+
+    Args:
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    >>> undertow.Sequential([undertow.LogSoftmax()], input_shape=2).run(np.float32([[0, 0]])).round(4)
+    array([[-0.6931, -0.6931]], dtype=float32)
+    """
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__("log_softmax", name=name)
@@ -172,6 +216,11 @@ class LayerNorm(Layer):
     Args:
         scale, shift: (n,) each, or None.
         eps: 1e-5 is PyTorch's default, 1e-3 Keras's.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    >>> norm = undertow.LayerNorm(scale=[1, 1], shift=[0, 10])
+    >>> undertow.Sequential([norm], input_shape=2).run(np.float32([[1, 3]])).round(3)
+    array([[-1., 11.]], dtype=float32)
     """
 
     def __init__(self, scale: Any = None, shift: Any = None, *, eps: float = 1e-5, name: str | None = None) -> None:
@@ -189,7 +238,10 @@ class LayerNorm(Layer):
 
     @classmethod
     def from_torch(cls, weights: Any, prefix: str = "", *, eps: float = 1e-5, name: str | None = None) -> LayerNorm:
-        """torch.nn.LayerNorm over one axis: `prefix`.weight and, when it is there, `prefix`.bias."""
+        """torch.nn.LayerNorm over one axis: `prefix`.weight and, when it is there, `prefix`.bias.
+
+        Arguments as of `LSTM.from_torch`; `eps`, which is not in the file, as of `LayerNorm`.
+        """
         from .from_torch import optional, tensor
 
         scale = tensor(weights, prefix, "weight", 1, "LayerNorm")
@@ -199,7 +251,10 @@ class LayerNorm(Layer):
     def from_keras(
         cls, weights: Any, prefix: str | None = None, *, eps: float = 1e-3, name: str | None = None
     ) -> LayerNorm:
-        """keras.layers.LayerNormalization over the last axis, with center and scale: gamma, beta."""
+        """keras.layers.LayerNormalization over the last axis, with center and scale: gamma, beta.
+
+        Arguments as of `LSTM.from_keras`; `eps`, which is not in the file, as of `LayerNorm`.
+        """
         from .from_keras import named
 
         gamma, beta = named(weights, prefix, ("gamma", "beta"), "LayerNorm.from_keras")
@@ -211,6 +266,10 @@ class ScaleShift(Layer):
 
     Args:
         scale, shift: numbers, or arrays of the frame's shape.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    >>> undertow.Sequential([undertow.ScaleShift(0.5, [0, 1])]).run(np.float32([[2, 2]]))
+    array([[1., 2.]], dtype=float32)
     """
 
     def __init__(self, scale: Any = 1.0, shift: Any = 0.0, *, name: str | None = None) -> None:
@@ -238,7 +297,10 @@ class ScaleShift(Layer):
     def from_torch_batch_norm(
         cls, weights: Any, prefix: str = "", *, eps: float = 1e-5, name: str | None = None
     ) -> ScaleShift:
-        """torch.nn.BatchNorm1d as it is in inference: running_mean, running_var and, if affine, weight and bias."""
+        """torch.nn.BatchNorm1d as it is in inference: running_mean, running_var and, if affine, weight and bias.
+
+        Arguments as of `LSTM.from_torch`; `eps`, which is not in the file, as of `BatchNorm`.
+        """
         from .from_torch import batch_norm
 
         scale, shift = batch_norm(weights, prefix, eps)
@@ -249,7 +311,18 @@ class ScaleShift(Layer):
 
 
 class Residual(Stack):
-    """y = x + f(x), where f is the layers one after the other and keeps the shape."""
+    """y = x + f(x), where f is the layers one after the other and keeps the shape.
+
+    Args:
+        layers: one, or several in their order.
+        name: of the sum; "residual" with a number unless given.
+
+    Raises:
+        ShapeError: when it is added to a graph, where f changes the shape.
+
+    >>> undertow.Sequential([undertow.Residual(undertow.Dense([[2.0]]))]).run(np.float32([[1]]))
+    array([[3.]], dtype=float32)
+    """
 
     def __init__(self, layers: Iterable[Layer] | Layer, name: str | None = None) -> None:
         super().__init__([layers] if isinstance(layers, Layer) else layers, name)

@@ -118,7 +118,8 @@ class _FrameConv(_OverAxes):
     ) -> _Self:
         """torch.nn.Conv1d or Conv2d: `prefix`.weight (outputs, channels / groups, *window), `prefix`.bias if there.
 
-        Frames are (channels, *axes). Stride, dilation, padding and groups are not in the file; say them as in torch.
+        Frames are (channels, *axes). `stride`, `dilation`, `padding` and `groups` are not in the file; say them as in
+        torch. `weights`, `prefix` and `name` as of `LSTM.from_torch`, `activation` as of `FrameConv1D`.
         """
         from .from_torch import optional, tensor
 
@@ -148,9 +149,10 @@ class _FrameConv(_OverAxes):
         activation: Activation | str | None = None,
         name: str | None = None,
     ) -> _Self:
-        """keras.layers.Conv1D or Conv2D: kernel (*window, channels / groups, outputs) and bias (see LSTM.from_keras).
+        """keras.layers.Conv1D or Conv2D: kernel (*window, channels / groups, outputs) and bias.
 
-        Frames are (*axes, channels).
+        Frames are (*axes, channels). `weights` and `prefix` as of `LSTM.from_keras`; the others are not in the file,
+        and as of `FrameConv1D`.
         """
         from .from_keras import keras_activation, named
 
@@ -186,17 +188,30 @@ class FrameConv1D(_FrameConv):
         padding: zeros at both ends: a number, "valid" (none), or "same" (as many outputs as inputs / stride, with the
             odd zero behind, as in Keras).
         groups: outputs of a group see the channels of that group alone.
-        activation: a kind of `activations.KINDS` or an `Activation`; None for none.
+        activation: a kind of `Activation`, or one; None for none.
         channels_first: frames are (channels, n) instead of (n, channels).
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    Raises:
+        ShapeError, TypeError, ValueError: an array or a setting that does not fit.
+
+    >>> smooth = undertow.FrameConv1D(np.full((3, 1, 1), 1 / 3), padding="same")
+    >>> undertow.Sequential([smooth], input_shape=(4, 1)).run(np.float32([[[3], [0], [0], [3]]])).ravel()
+    array([1., 1., 1., 1.], dtype=float32)
     """
 
     rank = 1
 
 
 class FrameConv2D(_FrameConv):
-    """A convolution along two axes inside a frame; W is (rows, columns, channels / groups, outputs).
+    """A convolution along two axes inside a frame.
 
-    See `FrameConv1D`.
+    Args:
+        W: (rows, columns, channels / groups, outputs).
+        b, stride, dilation, padding, groups, activation, channels_first, name: as for `FrameConv1D`; so are the errors.
+
+    >>> undertow.FrameConv2D(np.ones((3, 3, 1, 8)), padding="same")
+    FrameConv2D(1 -> 8, window [3, 3])
     """
 
     rank = 2
@@ -241,8 +256,13 @@ class FrameMaxPool(_FramePool):
     Args:
         size: a number for one axis, or one number per axis.
         stride: from window to window; `size` unless given.
-        padding, dilation, channels_first: as for `FrameConv1D`. Padding never is the maximum.
+        padding, dilation, channels_first, name: as for `FrameConv1D`. Padding never is the maximum.
         rank: how many axes there are, for a `size` given as one number.
+        count_padding: of averages alone.
+
+    >>> halved = undertow.Sequential([undertow.FrameMaxPool(2)], input_shape=(4, 1))
+    >>> halved.run(np.float32([[[1], [5], [2], [3]]])).ravel()
+    array([5., 3.], dtype=float32)
     """
 
     kind = "max"
@@ -252,10 +272,13 @@ class FrameAveragePool(_FramePool):
     """The mean of every window over the axes of a frame.
 
     Args:
+        size, stride, padding, dilation, channels_first, rank, name: as for `FrameMaxPool`.
         count_padding: divide by the size of the window in the padding too. Unless given, as the framework of this
             layout does: torch (channels first) counts it, Keras does not.
 
-    Others as for `FrameMaxPool`.
+    >>> halved = undertow.Sequential([undertow.FrameAveragePool(2)], input_shape=(4, 1))
+    >>> halved.run(np.float32([[[1], [5], [2], [3]]])).ravel()
+    array([3. , 2.5], dtype=float32)
     """
 
     kind = "average"
@@ -268,6 +291,10 @@ class BatchNorm(Layer):
         mean, variance, scale, shift: (channels,); scale and shift may be None.
         eps: 1e-5 is PyTorch's default, 1e-3 Keras's.
         channels_first: the channels are the first axis of a frame instead of the last one.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    >>> undertow.BatchNorm(mean=[0, 1], variance=[1, 4], name="norm")
+    BatchNorm 'norm'(2 channels)
     """
 
     def __init__(
@@ -306,7 +333,10 @@ class BatchNorm(Layer):
 
     @classmethod
     def from_torch(cls, weights: Any, prefix: str = "", *, eps: float = 1e-5, name: str | None = None) -> BatchNorm:
-        """torch.nn.BatchNorm1d or 2d over (channels, *axes): running_mean, running_var, weight and bias if affine."""
+        """torch.nn.BatchNorm1d or 2d over (channels, *axes): running_mean, running_var, weight and bias if affine.
+
+        Arguments as of `LSTM.from_torch`; `eps`, which is not in the file, as of `BatchNorm`.
+        """
         from .from_torch import optional, tensor
 
         mean, variance = (tensor(weights, prefix, key, 1, "BatchNorm") for key in ("running_mean", "running_var"))
@@ -317,7 +347,10 @@ class BatchNorm(Layer):
     def from_keras(
         cls, weights: Any, prefix: str | None = None, *, eps: float = 1e-3, name: str | None = None
     ) -> BatchNorm:
-        """keras.layers.BatchNormalization over the last axis, with center and scale: gamma, beta, mean, variance."""
+        """keras.layers.BatchNormalization over the last axis, with center and scale: gamma, beta, mean, variance.
+
+        Arguments as of `LSTM.from_keras`; `eps`, which is not in the file, as of `BatchNorm`.
+        """
         from .from_keras import named
 
         names = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -329,7 +362,11 @@ class BatchNorm(Layer):
 
 
 class Reshape(Layer):
-    """The same elements in another shape; -1 stands for what is left.
+    """The same elements in another shape.
+
+    Args:
+        shape: of the frame that it gives; -1 stands for what is left.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
 
     >>> Reshape((-1, 2))
     Reshape((-1, 2))
@@ -354,7 +391,14 @@ class Reshape(Layer):
 
 
 class Flatten(Reshape):
-    """All elements of a frame on one axis."""
+    """All elements of a frame on one axis, the last one fastest.
+
+    Args:
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    >>> undertow.Sequential([undertow.Flatten()], input_shape=(2, 3)).outputs["output"].shape
+    (6,)
+    """
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__((-1,), name=name)
@@ -364,7 +408,15 @@ class Flatten(Reshape):
 
 
 class Permute(Layer):
-    """The axes of a frame in another order: `Permute((1, 0))` exchanges two."""
+    """The axes of a frame in another order.
+
+    Args:
+        axes: for each axis of what is given, which one of the input it is, counted from 0.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    >>> undertow.Sequential([undertow.Permute((1, 0))], input_shape=(2, 3)).outputs["output"].shape
+    (3, 2)
+    """
 
     def __init__(self, axes: Sequence[int], *, name: str | None = None) -> None:
         self.axes, self.name = tuple(int(a) for a in axes), name

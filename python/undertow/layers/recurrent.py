@@ -134,6 +134,11 @@ class RNN(Cell):
         reverse: run from the end of the sequence to its beginning; outputs keep the order of time.
         return_sequences: False gives only the output that is computed last (in a stream: the one so far).
         h0: (H,), where a fresh stream starts; zeros unless given.
+        name: of the layer; its node and states are named after it. Numbered by its kind unless given.
+
+    Raises:
+        ShapeError: shapes that do not go together; the message names the layer and guesses what the arrays are of.
+        TypeError, ValueError: what is no array of numbers; a setting that makes no sense.
 
     >>> RNN([[1.0]], [[0.5]], activation=Activation("clip", -2, 2))     # h = clip(0.5 h + x, -2, 2)
     RNN(1 -> 1)
@@ -166,7 +171,11 @@ class RNN(Cell):
         """torch.nn.RNN (all layers, directions) or RNNCell; `nonlinearity` is "tanh" (the default) or "relu".
 
         `weights` maps names to arrays (`read_weights`, or a state_dict), `prefix` is the module's name in it. See
-        `LSTM.from_torch` for the options.
+        `LSTM.from_torch` for the `options`.
+
+        >>> w = {"weight_ih_l0": np.ones((2, 3)), "weight_hh_l0": np.eye(2)}
+        >>> undertow.RNN.from_torch(w, nonlinearity="relu")
+        RNN(3 -> 2)
         """
         from .from_torch import recurrent
 
@@ -181,7 +190,10 @@ class RNN(Cell):
     def from_keras(
         cls, weights: Any, prefix: str | None = None, *, activation: Activation | str = "tanh", **options: Any
     ) -> RNN:
-        """keras.layers.SimpleRNN. See `LSTM.from_keras`."""
+        """keras.layers.SimpleRNN: kernel (I, H), recurrent_kernel (H, H), bias (H,).
+
+        Arguments as of `LSTM.from_keras`.
+        """
         from .from_keras import rnn
 
         return rnn(cls, weights, prefix, activation, options)
@@ -190,7 +202,7 @@ class RNN(Cell):
     def from_tf(
         cls, weights: Any, prefix: str | None = None, *, activation: Activation | str = "tanh", **options: Any
     ) -> RNN:
-        """TensorFlow's BasicRNNCell: kernel [inputs + hidden, hidden], bias."""
+        """TensorFlow's BasicRNNCell: kernel [inputs + hidden, hidden], bias. Arguments as of `LSTM.from_tf`."""
         from .from_tf import rnn
 
         return rnn(cls, weights, prefix, activation, options)
@@ -207,7 +219,10 @@ class GRU(Cell):
             original paper, ONNX's default, TensorFlow's GRUCell). The same weights mean different networks, so there
             is no default.
         activations: (gate, candidate); ("sigmoid", "tanh") unless given.
-        clip, reverse, return_sequences, h0: as for `RNN`.
+        clip, reverse, return_sequences, h0, name: as for `RNN`; so are the errors.
+
+    >>> undertow.GRU(np.zeros((6, 3)), np.zeros((6, 2)), reset_after=True, gate_order="rzn")  # as PyTorch has them
+    GRU(3 -> 2)
     """
 
     kind = "gru"
@@ -243,7 +258,7 @@ class GRU(Cell):
 
     @classmethod
     def from_torch(cls, weights: Any, prefix: str = "", **options: Any) -> Layer:
-        """torch.nn.GRU (all its layers and directions) or GRUCell. See `LSTM.from_torch`."""
+        """torch.nn.GRU (all its layers and directions) or GRUCell. Arguments as of `LSTM.from_torch`."""
         from .from_torch import recurrent
 
         return recurrent(cls, weights, prefix, options)
@@ -256,7 +271,7 @@ class GRU(Cell):
 
         A bias of (6H,) tells a CuDNNGRU, whose kernels lie in cuDNN's layout; it is read as such.
 
-        Further options as for `LSTM.from_keras`.
+        Further arguments and `options` as for `LSTM.from_keras`.
         """
         from .from_keras import gru
 
@@ -269,7 +284,7 @@ class GRU(Cell):
         """TensorFlow's GRUCell: gates/kernel [inputs + hidden, 2 * hidden] (r, u), candidate/kernel, and their biases.
 
         `weights` is a dict with these names (under `prefix`), or the list [gates kernel, gates bias, candidate
-        kernel, candidate bias].
+        kernel, candidate bias]. `prefix`, `activation` and `options` are as for `LSTM.from_tf`.
         """
         from .from_tf import gru
 
@@ -288,8 +303,12 @@ class LSTM(Cell):
         projection: (P, H): h = projection @ (o * tanh(c)).
         activations: (gate, candidate, output); ("sigmoid", "tanh", "tanh") unless given.
         input_forget: the forget gate is 1 - i.
-        clip, reverse, return_sequences, h0: as for `RNN`; h0 is (P,).
+        clip, reverse, return_sequences, h0, name: as for `RNN`; h0 is (P,). So are the errors.
         c0: (H,), the cell where a fresh stream starts.
+
+    >>> rng = np.random.default_rng(0)
+    >>> undertow.LSTM(rng.normal(size=(8, 3)), rng.normal(size=(8, 2)), b=np.zeros(8), name="memory")
+    LSTM 'memory'(3 -> 2)
     """
 
     kind = "lstm"
@@ -354,9 +373,10 @@ class LSTM(Cell):
         Args:
             weights: name -> array: from `read_weights`, or a state_dict.
             prefix: the module's name in it: "memory" for memory.weight_ih_l0; "" when the names stand alone.
-            h0, c0: initial states, one row per layer and direction in torch's order.
-            return_sequences: False gives only the last output of the top layer (torch's h_n, directions joined).
-            name: of the node; the prefix unless given.
+            options: keyword arguments: `h0`, `c0`, initial states, one row per layer and direction in torch's order;
+                `return_sequences`, False for the last output of the top layer alone (torch's h_n, directions joined);
+                `name` of the node, the prefix unless given.
+            name: of layers that take it as an argument of their own; the prefix unless given.
 
         Raises:
             ShapeError: a tensor is missing, or its shape does not fit; the message names it. A GRU or RNN given for an
@@ -385,7 +405,8 @@ class LSTM(Cell):
             prefix: in a dict, the path in front of the three names: "lstm/lstm/lstm_cell"; needed when the dict holds
                 several layers.
             activation, recurrent_activation: as in the layer's config; Keras's defaults unless given.
-            **options: further arguments of `LSTM`. Keras's ``go_backwards`` is ``reverse=True``, except that Keras
+            name: of layers that take it as an argument of their own.
+            options: further arguments of `LSTM`. Keras's ``go_backwards`` is ``reverse=True``, except that Keras
                 gives the outputs of a sequence in reversed order and we in the order of time.
         """
         from .from_keras import lstm
@@ -409,6 +430,8 @@ class LSTM(Cell):
                 and, for LSTMCell, w_i_diag w_f_diag w_o_diag (peepholes) and projection/kernel.
             prefix: in a dict, the path in front of these names: "rnn/multi_rnn_cell/cell_0/basic_lstm_cell".
             forget_bias: TensorFlow adds it to the forget gate at run time, so it is not in the file.
+            activation: of candidate and output, as the cell was made with; TensorFlow's default unless given.
+            options: further arguments of the layer, such as `return_sequences` and `name`.
         """
         from .from_tf import lstm
 

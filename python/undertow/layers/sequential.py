@@ -20,10 +20,17 @@ def build_sequential(
 
     Args:
         layers: in the order in which a frame passes them.
+        name: of the graph, and so of the model.
         input_shape: one frame's shape; needed only when no layer says it (activations alone).
 
     Raises:
         ShapeError: a layer does not take what the one before it gives; the message names both.
+
+    >>> undertow.build_sequential([undertow.Dense(np.eye(2), name="head")], "small")
+    Graph 'small'
+      input   input  (2,) float32
+      head  dense  input -> head.out  (2,) float32
+      output  output = head.out
     """
     stack = Stack(layers)
     shape = stack.input_shape if input_shape is None else input_shape
@@ -42,9 +49,15 @@ def build_sequential(
 def Sequential(
     layers: Iterable[Layer], name: str = "model", input_shape: int | Iterable[int] | None = None, isa: str | None = None
 ) -> Model:
-    """A model that passes every frame through `layers` one after the other. Arguments as for `build_sequential`.
+    """A model that passes every frame through `layers` one after the other.
 
-    `isa` forces an instruction set by name, as in `undertow.load`.
+    Args:
+        layers, name, input_shape: as for `build_sequential`; so are the errors.
+        isa: force an instruction set by name, as in `undertow.load`.
+
+    >>> lesson = undertow.Sequential([undertow.RNN([[1.0]], [[1.0]], activation="identity")])  # a sum that remembers
+    >>> lesson.run(np.float32([[1], [2], [3]])).ravel()
+    array([1., 3., 6.], dtype=float32)
     """
     graph = build_sequential(layers, name, input_shape)
     passes.run(graph)

@@ -48,6 +48,10 @@ def read_weights(path: Source, *, max_bytes: int | None = None) -> dict[str, np.
         UnsupportedError: it holds a tensor that NumPy cannot hold (quantised, sparse ...); the message names it.
         FileNotFoundError, OSError: it cannot be opened.
         TypeError: it is neither a path nor bytes nor an open binary file.
+
+    >>> w = undertow.read_weights(undertow.example("digits").with_suffix(".safetensors"))
+    >>> {name: array.shape for name, array in w.items()}
+    {'head.bias': (10,), 'head.weight': (10, 48), ...}
     """
     return _some(as_path(path), max_bytes, None)
 

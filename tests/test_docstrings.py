@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Every public name says what it takes, for `help()`, editors and the pages of the API; its examples are true."""
+
+import doctest
+import inspect
+import re
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import undertow
+from undertow import audio
+from undertow.ir.activations import KINDS
+
+#: made by methods of a model, never by who uses them: what their constructors take is not said
+MADE_BY_A_MODEL = {"Stream", "Pool", "Model"}
+#: parameters without a meaning of their own: `load` takes them to refuse them
+NO_MEANING = {"self", "cls", ("load", "unknown")}
+
+PUBLIC = {name: getattr(undertow, name) for name in undertow.__all__ if name != "audio"}
+PUBLIC |= {f"audio.{name}": getattr(audio, name) for name in audio.__all__}
+
+
+def members(cls):
+    """Public methods and properties that a class, or one of ours that it is made of, defines."""
+    for name, member in inspect.getmembers(cls):
+        if name.startswith("_") or (inspect.isclass(cls) and issubclass(cls, BaseException)):
+            continue
+        if inspect.isroutine(member) or inspect.isdatadescriptor(member) or hasattr(member, "func"):
+            yield name, member
+
+
+MEMBERS = {
+    f"{name}.{member}": value
+    for name, public in PUBLIC.items()
+    if inspect.isclass(public)
+    for member, value in members(public)
+}
+ALL = PUBLIC | MEMBERS
+
+
+def words_of(thing):
+    """Its docstring; of a class with that of its constructor."""
+    parts = [inspect.getdoc(thing)]
+    if inspect.isclass(thing) and not (thing.__init__.__doc__ or "").startswith("Initialize self."):
+        parts.append(inspect.getdoc(thing.__init__))
+    return "\n\n".join(filter(None, parts))
+
+
+def describes(text, parameter):
+    """Whether a parameter has an entry of its own, or stands in backticks."""
+    entry = rf"^\s*(?:\w+, )*{parameter}(?:, \w+)*:"
+    return re.search(rf"{entry}|`[^`]*\b{parameter}\b[^`]*`", text, re.M)
+
+
+def parameters(name, thing):
+    if name in MADE_BY_A_MODEL and name != "Model":
+        return []
+    try:
+        signature = inspect.signature(thing)
+    except (TypeError, ValueError):  # no function; a built-in one
+        return []
+    return [p for p in signature.parameters if p not in NO_MEANING and (name, p) not in NO_MEANING]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_has_a_docstring(name):
+    thing = ALL[name]
+    text = words_of(thing)
+    if inspect.ismemberdescriptor(thing) or (inspect.isgetsetdescriptor(thing) and not text):
+        cls, _, attribute = name.rpartition(".")  # a field of a compiled class can have none of its own
+        assert re.search(rf"(?:^|[ ]){attribute}(?:, \w+)*: ", inspect.getdoc(PUBLIC[cls]), re.M), name
+    else:
+        assert len(text) > 20, name
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if parameters(n, ALL[n])])
+def test_every_parameter_is_described(name):
+    """By its own docstring, or by that of what it names: "arguments as of `LSTM.from_torch`"."""
+    own = words_of(ALL[name])
+    here = name.rpartition(".")[0]
+    named = [
+        ALL.get(word) or ALL.get(f"{here}.{word}") or ALL.get(f"audio.{word}")
+        for word in re.findall(r"`([\w.]+)`", own)
+    ]
+    if inspect.isclass(ALL[name]):  # an inherited constructor is described where it is defined
+        named += [cls for cls in ALL[name].__mro__ if "__init__" in vars(cls)][:1]
+    text = "\n".join([own, *(words_of(thing) for thing in named if thing)])
+    missing = [p for p in parameters(name, ALL[name]) if not describes(text, p)]
+    assert not missing, f"{name} does not say what {', '.join(missing)} may be"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_has_an_example(name):
+    assert ">>> " in words_of(PUBLIC[name]), name
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if ">>> " in words_of(ALL[n])])
+def test_examples_give_what_they_say(name):
+    thing = ALL[name]
+    module = sys.modules[getattr(thing, "__module__", None) or "undertow"]
+    names = {**vars(module), "undertow": undertow, "np": np}
+    test = doctest.DocTestParser().get_doctest(words_of(thing), names, name, None, 0)
+    said = []
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    with warnings.catch_warnings():
+        result = doctest.DocTestRunner(optionflags=flags, verbose=False).run(test, out=said.append)
+    assert not result.failed, "".join(said)
+
+
+def test_few_examples_are_not_run():
+    """Those that need another package, or a file of the reader's."""
+    lines = [line for name in PUBLIC for line in words_of(PUBLIC[name]).split("\n") if line.startswith(">>> ")]
+    skipped = [line for line in lines if "+SKIP" in line]
+    assert len(skipped) <= 12 and len(skipped) < len(lines) / 8, skipped
+
+
+def test_the_kinds_of_activations_are_named():
+    assert all(re.search(rf"\b{kind}\b", inspect.getdoc(undertow.Activation)) for kind in KINDS)
+
+
+def test_an_undescribed_parameter_is_seen():
+    assert not describes("Args:\n    first: number.\n    other: second to none.", "second")
+    assert describes("Args:\n    first, second: numbers.", "second") and describes("gives `second` back", "second")
