@@ -98,7 +98,7 @@ PUBLIC = [
         {"h": "hn", "c": "cn"},
     ),
     Public(
-        "DTLN, first model", "dtln-mask/model_1.onnx", "github.com/breizhn/DTLN", MIT, {}, {},
+        "DTLN, first model", "model_1.onnx", "github.com/breizhn/DTLN", MIT, {}, {},
         {"input_3": "tf_op_layer_stack_2"},
     ),
     Public(
