@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..accuracy.verify import one_or_all
+from ..errors import ShapeError
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, tell
+from ._common import UsageError, add_command, add_model, check_folder, check_picture, tell
 from ._summary import in_short
 
 _KEYS = """\
@@ -39,15 +40,23 @@ def add(subparsers: Any) -> None:
 def trace(args: argparse.Namespace) -> int:
     if args.output is not None and Path(args.output).suffix.lower() != ".npz":
         raise UsageError(f"-o {args.output}: expected a name that ends in .npz")
+    if args.output is not None:
+        check_folder("-o", args.output)
+    if args.plot is not None:
+        check_picture("--plot", args.plot)
     from ..inspect.trace import trace as follow
 
     model = _sound.load_model(args)
+    if args.plot is not None and not model.states:
+        raise UsageError(f"--plot {args.plot}: nothing to draw, the model has no state")
     if args.input == "-":
         _frames.refuse_sound_options("standard input", args)
         X = _frames.stack(list(_frames.lines(_frames.standard_input(), "standard input", model)), model)
     else:
         X, _ = _frames.read(args.input, model, args)
     traced = follow(model.stream(), one_or_all(X))
+    if args.plot is not None and not traced.n_steps:
+        raise ShapeError(f"--plot {args.plot}: nothing to draw, the input has no frames")
     if args.output is not None:
         traced.save(args.output)
     if args.plot is not None:
