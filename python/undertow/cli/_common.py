@@ -16,6 +16,7 @@ import numpy as np
 
 from .._text import escaped, lines
 from ..errors import Error
+from ..inspect.picture import figure_class
 from ..ir.precision import CODES
 from ..weights.contents import open_file
 from . import _progress_bar
@@ -259,6 +260,20 @@ def _dims(value: str, what: str) -> list[int | None]:
     if any(word != "?" and not (word.isascii() and word.isdecimal() and int(word)) for word in words):
         raise UsageError(f"{what}: {value!r} is no shape; expected sizes such as 1,576, ? for an open one")
     return [None if word == "?" else int(word) for word in words]
+
+
+def check_picture(option: str, path: str) -> None:
+    """Refuse a picture that cannot be drawn before the work."""
+    figure_class()
+    if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"{option} {path}: expected a name that ends in .png, .svg or .pdf")
+    check_folder(option, path)
+
+
+def check_folder(option: str, path: str) -> None:
+    """Refuse a file that cannot be written for want of a folder before the work."""
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {Path(path).parent}")
 
 
 def whole(text: str) -> int:

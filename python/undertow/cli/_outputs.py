@@ -14,7 +14,7 @@ import numpy as np
 from .. import _files, audio
 from ..audio import labels, pcm, writing
 from . import _frames
-from ._common import UsageError, say, wants_json, warn
+from ._common import UsageError, check_folder, say, wants_json, warn
 from ._hearing import Hearing
 from ._summary import Summary
 
@@ -254,7 +254,7 @@ def check(args: argparse.Namespace, model: Any, hearing: Hearing | None) -> None
         hearing.output_rate(next(iter(model.outputs.values())).size, args.overlap_add)
         if path != "-":
             writing.check(path)
-    _check_folder("-o", path)
+    check_folder("-o", path)
 
 
 def _check_segments(args: argparse.Namespace, model: Any, hearing: Hearing | None) -> None:
@@ -271,12 +271,7 @@ def _check_segments(args: argparse.Namespace, model: Any, hearing: Hearing | Non
         return
     if Path(args.segments).suffix.lower() not in labels.FORMATS:
         raise UsageError(f"--segments {args.segments}: expected - or a name that ends in {', '.join(labels.FORMATS)}")
-    _check_folder("--segments", args.segments)
-
-
-def _check_folder(option: str, path: str) -> None:
-    if not Path(path).parent.is_dir():
-        raise UsageError(f"{option} {path}: there is no folder {Path(path).parent}")
+    check_folder("--segments", args.segments)
 
 
 def sinks_of(args: argparse.Namespace, model: Any, hearing: Hearing | None, live: bool, stack: ExitStack) -> list[Sink]:

@@ -4,26 +4,15 @@
 from __future__ import annotations
 
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
 from ..inspect.columns import MAX_COLUMNS, Columns
-from ..inspect.picture import Panel, draw, figure_class
-from ._common import UsageError
+from ..inspect.picture import Panel, draw
 from ._hearing import Hearing, Joined
 from ._outputs import Arrays, Segments, Sink
-
-
-def check(path: str) -> None:
-    """Refuse a picture that cannot be drawn before the work."""
-    figure_class()
-    if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"--plot {path}: expected a name that ends in .png, .svg or .pdf")
-    if not Path(path).parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {Path(path).parent}")
 
 
 class Picture(Sink):

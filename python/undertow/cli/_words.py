@@ -17,6 +17,10 @@ _CALL = re.compile(rf"(?:undertow\.)?load\((?:\.\.\.|path), ({_OPTION.pattern}(?
 _ITEM = re.compile(r"('[^']*'|[^\s:,{}'\[\]]+): (\[[^\]]*\]|'[^']*'|[^,\s{}]+)")
 
 
+#: what a caller does -> what does the same in a shell
+_PHRASES = (("use model.run(X) with the whole sequence", "use `undertow run`, which takes the whole sequence"),)
+
+
 def in_shell(text: str) -> str:
     """A message with the command's options in place of the arguments of a call.
 
@@ -27,6 +31,8 @@ def in_shell(text: str) -> str:
     >>> in_shell("say it with states={input: output}")
     'say it with --states input=output'
     """
+    for words, others in _PHRASES:
+        text = text.replace(words, others)
     text = _CALL.sub(lambda match: match[1], text)
     return _OPTION.sub(lambda match: _option(match[1], match[2]), text)
 

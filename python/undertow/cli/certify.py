@@ -12,7 +12,7 @@ from .._text import escaped
 from ..accuracy.certificate import certify as measure
 from ..accuracy.certificate_page import as_page
 from . import _sound
-from ._common import UsageError, add_command, add_model, as_json, importer_options, positive_float, tell
+from ._common import UsageError, add_command, add_model, as_json, check_folder, importer_options, positive_float, tell
 from .compare import add_data, frames_of
 from .info import version
 
@@ -77,8 +77,7 @@ def certify(args: argparse.Namespace) -> int:
     output = Path(args.output) if args.output else Path(f"{Path(args.model).name}.certificate.html")
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"-o {output}: expected a name that ends in .html")
-    if not output.parent.is_dir():
-        raise UsageError(f"-o {output}: there is no folder {output.parent}")
+    check_folder("-o", str(output))
     writes = args.output is not None or not args.json
     model = _sound.load_model(args, check=True)
     X, data_from = frames_of(args, model)

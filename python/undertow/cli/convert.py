@@ -12,7 +12,7 @@ import numpy as np
 from .._text import escaped
 from ..inspect.describe import human_bytes, precision_of
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, positive_float, tell
+from ._common import UsageError, add_command, add_model, check_folder, positive_float, tell
 
 #: frames of a proof: enough for a state to be far from its start
 _PROOF_FRAMES = 32
@@ -77,8 +77,7 @@ def convert(args: argparse.Namespace) -> int:
         raise UsageError(f"-o {output}: expected a name that ends in .tow")
     if output.exists() and Path(args.model).exists() and output.samefile(args.model):
         raise UsageError(f"{output} is the model itself; name another file with -o")
-    if not output.parent.is_dir():
-        raise UsageError(f"-o {output}: there is no folder {output.parent}")
+    check_folder("-o", str(output))
     if args.weights == "auto" and (args.tolerance is None or args.calibrate is None):
         raise UsageError("--weights auto needs --tolerance and --calibrate: how much error, and on which frames")
     if args.weights is None and (args.tolerance is not None or args.calibrate is not None):

@@ -74,9 +74,9 @@ def info(args: argparse.Namespace) -> int:
     facts = describe(model)
     if args.graph is not None:
         facts["graph"] = drawing.census(model)
-    tell(args, facts, text(facts, args.all) if args.graph is None else drawing.tables(model))
     if args.graph:
-        drawing.write(model, args.graph)
+        drawing.write(model, args.graph)  # first: what cannot be drawn is all that is said
+    tell(args, facts, text(facts, args.all) if args.graph is None else drawing.tables(model))
     for problem in facts["warnings"]:
         warn(problem)
     return 0

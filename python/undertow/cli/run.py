@@ -14,7 +14,7 @@ import numpy as np
 from ..accuracy.verify import by_name, one_or_all
 from ..audio import pcm
 from . import _live, _outputs, _picture, _sound, _sources
-from ._common import Progress, add_command, add_model, as_json, say
+from ._common import Progress, add_command, add_model, as_json, check_picture, say
 
 #: Frames handed to the engine at a time: large enough for its block kernels, small enough for a live bar.
 _CHUNK = 256
@@ -86,7 +86,7 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
-        _picture.check(args.plot)
+        check_picture("--plot", args.plot)
     _outputs.segment_rules(args)
     _live.refuse_without(args)
     model = _sound.load_model(args)

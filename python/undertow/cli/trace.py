@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..accuracy.verify import one_or_all
+from ..errors import ShapeError
 from . import _sound, _sources
-from ._common import UsageError, add_command, add_model, say, tell, wants_json
+from ._common import UsageError, add_command, add_model, check_folder, check_picture, say, tell, wants_json
 from ._summary import in_short
 
 _KEYS = """\
@@ -44,10 +45,16 @@ def add(subparsers: Any) -> None:
 def trace(args: argparse.Namespace) -> int:
     if args.output is not None and Path(args.output).suffix.lower() != ".npz":
         raise UsageError(f"-o {args.output}: expected a name that ends in .npz")
+    if args.output is not None:
+        check_folder("-o", args.output)
+    if args.plot is not None:
+        check_picture("--plot", args.plot)
     from ..inspect.trace import Outline
     from ..inspect.trace import trace as follow
 
     model = _sound.load_model(args)
+    if args.plot is not None and not model.states:
+        raise UsageError(f"--plot {args.plot}: nothing to draw, the model has no state")
     with ExitStack() as stack:
         source = _sources.opened(args, model, stack)
         if args.output is None and not wants_json(args):
@@ -56,6 +63,7 @@ def trace(args: argparse.Namespace) -> int:
                 for start in range(0, len(next(iter(piece.values()))), _CHUNK):
                     outline.push({name: x[start : start + _CHUNK] for name, x in piece.items()})
             if args.plot is not None:
+                _require_frames(args, outline.n_steps)
                 outline.plot(args.plot)
             say(outline)
             return 0
@@ -64,6 +72,7 @@ def trace(args: argparse.Namespace) -> int:
     if args.output is not None:
         traced.save(args.output)
     if args.plot is not None:
+        _require_frames(args, traced.n_steps)
         traced.plot(args.plot)
     facts = {
         "model": args.model,
@@ -76,3 +85,8 @@ def trace(args: argparse.Namespace) -> int:
     }
     tell(args, facts, traced)
     return 0
+
+
+def _require_frames(args: argparse.Namespace, n_steps: int) -> None:
+    if not n_steps:
+        raise ShapeError(f"--plot {args.plot}: nothing to draw, the input has no frames")
