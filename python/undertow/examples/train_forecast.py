@@ -11,7 +11,7 @@ network and fit the baselines, the next 10 % choose how long it trains, the last
 The network takes a reading and says how likely each change to the next one is: a softmax over 41 changes, -20 to 20
 mg/dl in five minutes. The Kalman filter is an ARIMA model in state space form, fitted by statsmodels to the same data.
 
-About two minutes on one core. Versions: Python 3.11.7, torch 2.13.0, numpy 2.4.6, statsmodels 0.15.0,
+Less than a minute on one core. Versions: Python 3.11.7, torch 2.13.0, numpy 2.4.6, statsmodels 0.15.0,
 bokeh_sampledata 2026.1; with these it gives the same bytes again.
 """
 
