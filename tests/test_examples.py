@@ -4,6 +4,8 @@
 import contextlib
 import io
 import runpy
+import struct
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,79 @@ def test_spotlight_asks_for_the_last_coat_only(run):
                 assert at is None
                 coats.append((t, int(hook.argmax())))
     assert twice > 50
+
+
+# -- music ------------------------------------------------------------------------------------------------------------
+
+
+def test_music_is_like_the_book_and_unlike_dice(run):
+    music, _, _ = run("music")
+    major, over, beat, leap = zip(*music["compared"].values(), strict=True)  # the book, the network, dice, fair dice
+    assert major[1] > 0.95 and major[1] - 0.05 > major[3]  # the key: as the book, unlike fair dice
+    assert over[1] < 0.02 and over[1] < min(over[2:]) / 4  # bars are filled
+    assert abs(beat[1] - beat[0]) < 0.06 and beat[1] > max(beat[2:]) + 0.2
+    assert abs(leap[1] - leap[0]) < 0.6 and leap[1] < min(leap[2:]) - 1
+
+
+def test_music_tunes_end_by_themselves_with_a_part_of_eight_bars(run):
+    music, _, _ = run("music")
+    lengths = [len(tune) for tune in [music["tune"], *music["played"]]]
+    assert max(lengths) < 400 and np.median(lengths) > 40
+    bars = [music["length"][tune].sum() / music["bar"] for tune in music["played"]]
+    assert np.mean([-bar % 8 <= 0.5 for bar in bars]) > 0.8  # at the end of a part, or short of it by its upbeat
+
+
+def test_music_writes_what_it_played(run):
+    """The .mid read back by the standard's rules, and the .wav by its spectrum."""
+    music, _, folder = run("music")
+    midi = (folder / "reel.mid").read_bytes()
+    kind, size, form, tracks, division = struct.unpack(">4sIHHH", midi[:14])
+    assert (kind, size, form, tracks, division) == (b"MThd", 6, 0, 1, 24)
+    assert midi[14:18] == b"MTrk" and struct.unpack(">I", midi[18:22])[0] == len(midi) - 22
+    notes, at = [], 22
+
+    def number():
+        nonlocal at
+        value = 0
+        while True:
+            value, at = value << 7 | midi[at] & 0x7F, at + 1
+            if not midi[at - 1] & 0x80:
+                return value
+
+    while True:
+        wait = number()
+        if midi[at] == 0xFF:
+            kind, at = midi[at + 1], at + 3 + midi[at + 2]
+            if kind == 0x2F:
+                break
+            continue
+        status, pitch, _ = midi[at : at + 3]
+        at += 3
+        if status == 0x90:
+            assert wait == 0
+            notes.append([pitch, None])
+        else:
+            assert status == 0x80 and notes[-1][0] == pitch
+            notes[-1][1] = wait
+    assert at == len(midi)
+    tempo = int.from_bytes(midi[26:29], "big")  # microseconds a quarter note, of 24 ticks: as fast as the sound
+    assert midi[22:26] == b"\x00\xff\x51\x03" and tempo == pytest.approx(24 / 55 * 1e6, rel=1e-5)
+    assert notes == [[music["pitch"][n], music["length"][n]] for n in music["tune"]]
+
+    with wave.open(str(folder / "reel.wav")) as file:
+        rate = file.getframerate()
+        sound = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
+    seconds = music["length"][music["tune"]] / 55
+    assert len(sound) / rate == pytest.approx(seconds.sum() + 1.5, abs=0.01)
+    starts = np.cumsum(seconds) - seconds
+    clear = [i for i in range(1, len(starts)) if seconds[i] > 0.4][:5]
+    for i in clear:
+        piece = sound[int(rate * (starts[i] + 0.01)) :][: int(0.35 * rate)]
+        spectrum = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 1 << 16))
+        hertz = 440 * 2 ** ((music["pitch"][music["tune"][i]] - 69) / 12)
+        near = round(hertz * (1 << 16) / rate)
+        assert spectrum[near - 15 : near + 16].max() > 0.5 * spectrum.max()
+    assert clear
 
 
 def test_all_are_small():
