@@ -106,7 +106,7 @@ def callback(indata: np.ndarray, frames: int, time: object, status: object) -> N
 
 
 # %%
-# With a microphone, this would run it for a minute::
+# With a microphone and ``undertow[live]``, this would run it for a minute::
 #
 #     import sounddevice
 #
