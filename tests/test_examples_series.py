@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The examples speech, forecast and ci: each runs, and what its page claims is so."""
+"""The examples speech, forecast, clicks and ci: each runs, and what its page claims is so."""
 
 import runpy
 import tracemalloc
@@ -11,7 +11,7 @@ import pytest
 import undertow
 
 EXAMPLES = undertow.example("digits").parent
-NAMES = ("speech", "forecast", "ci")
+NAMES = ("speech", "forecast", "clicks", "ci")
 
 
 def names_of(name, folder):
@@ -40,7 +40,7 @@ def fixture_of(name):
     return names
 
 
-speech, forecast, ci = map(fixture_of, NAMES)
+speech, forecast, clicks, ci = map(fixture_of, NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,6 +141,48 @@ def test_forecasts_know_nothing_of_what_comes(forecast):
     changes = np.sort(forecast["network"][i, 0] - glucose[origin])
     middle = np.searchsorted(chances.cumsum(), 0.5) - 20
     assert abs(changes[9] - middle) <= 1.0  # of a hundred draws
+
+
+# -- clicks -----------------------------------------------------------------------------------------------------------
+
+
+def test_clicks_tell_who_leaves(clicks):
+    areas, off = clicks["areas"], clicks["off"]
+    assert areas["network"] > areas["last three clicks"] + 0.01 and areas["network"] > 0.82
+    assert max(off.values()) < 0.02
+
+
+def test_auc_is_the_chance_of_the_right_order(clicks):
+    rng = np.random.default_rng(3)
+    p, truth = rng.uniform(size=200), rng.uniform(size=200) < 0.3
+    pairs = (p[truth][:, None] > p[~truth]).mean()
+    assert clicks["auc"](p, truth) == pytest.approx(pairs)
+
+
+def test_ten_thousand_sessions_in_one_pool_are_each_as_if_alone(clicks):
+    visits, model = clicks["visits"], clicks["model"]
+    assert clicks["most_open"] > 9_000 and model.state_bytes <= 128
+    assert np.isfinite(clicks["leaving"]).all()
+    for visitor in (0, 17, 4_321, 9_999):
+        own = visits.session == visitor
+        np.testing.assert_array_equal(model.run(clicks["seen"][own]), clicks["leaving"][own])
+
+
+def test_help_is_offered_once_and_in_time_more_often(clicks):
+    visits, offered = clicks["visits"], clicks["offered"]
+    assert len(np.unique(visits.session[offered])) == len(offered) > 500
+    first = {int(visits.session[i]): i for i in reversed(np.flatnonzero(clicks["leaving"][:, 1] > 0.6))}
+    assert sorted(first.values()) == sorted(offered)
+    assert clicks["in_time"]["network"] > clicks["in_time"]["last three clicks"] + 0.03
+    assert abs(len(clicks["by_rival"]) - len(offered)) < 0.05 * len(offered)
+
+
+def test_what_a_session_leaves_is_counted_to_its_end(clicks):
+    visits, longest = clicks["visits"], clicks["LONGEST"]
+    for visitor in range(50):
+        left = visits.left[visits.session == visitor]
+        assert (left == longest).all() or left.tolist() == list(range(len(left)))[::-1]
+        assert (np.diff(visits.time[visits.session == visitor]) > 0).all()
 
 
 # -- ci ---------------------------------------------------------------------------------------------------------------

@@ -99,4 +99,4 @@ class Picture(Sink):
         draw(panels, end, label, self._path)
 
 
-__all__ = ["MAX_COLUMNS", "Picture", "check"]
+__all__ = ["MAX_COLUMNS", "Picture"]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Trouble before it comes: the health of a CI pipeline
-=======================================================
+====================================================
 
 A service that all builds share leaks memory. For days nothing is red: requests get a little slower, a few more tests
 need a second try, at first by less than on any Monday noon. Then it falls over. Can one see it coming?

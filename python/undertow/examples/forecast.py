@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The next hour, with intervals: forecasts of blood glucose
-============================================================
+=========================================================
 
 A sensor under the skin reads blood glucose every five minutes. What will it be in half an hour, and how sure can one
 be? A small recurrent network reads the values as they come. After each it gives the distribution of the *next* change.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Who speaks, and when: a detector of voice
-============================================
+=========================================
 
 A small recurrent network listens to a recording in steps of 16 ms and says after each how likely it is that somebody
 speaks. From that come segments, first of a whole recording, then live, block by block as a microphone gives them.
@@ -106,7 +106,7 @@ def callback(indata: np.ndarray, frames: int, time: object, status: object) -> N
 
 
 # %%
-# With a microphone, this would run it for a minute::
+# With a microphone and ``undertow[live]``, this would run it for a minute::
 #
 #     import sounddevice
 #

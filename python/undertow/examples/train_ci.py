@@ -8,7 +8,7 @@ Data: 96 runs of three weeks of the made pipeline in `_pipeline.py`, seed 1, all
 a leak. As a build begins, it reads what is known of it and what became of the one before, and says what its five
 metrics will be: means, and logarithms of standard deviations.
 
-About three minutes on one core. Versions: Python 3.11.7, torch 2.13.0, numpy 2.4.6; with these it gives the same
+A minute and a half on one core. Versions: Python 3.11.7, torch 2.13.0, numpy 2.4.6; with these it gives the same
 bytes again.
 """
 
