@@ -24,6 +24,13 @@ cdef int check_fields(const ut_model* m, list numbers, list arrays) except -1:
     return 0
 
 
+cdef tuple start_of(object model, object state, object snapshot):
+    """What streams are to start from: the bytes of a snapshot or None, and fields by number."""
+    from .states import flat_fields
+    numbers, arrays = flat_fields(model, state)
+    return None if snapshot is None else bytes(memoryview(snapshot)), numbers, arrays
+
+
 cdef tuple names_of(object values, Py_ssize_t n):
     """The names in a dict of inputs or outputs, of which the library counts n."""
     names = tuple(values)

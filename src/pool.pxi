@@ -16,13 +16,6 @@ cdef enum:  # what _pick asks of streams: a proposal, or one of these
 cdef int64_t N_GENERATIONS = 0x7fffffff
 
 
-cdef tuple start_of(object model, object state, object snapshot):
-    """What streams are to start from: the bytes of a snapshot or None, and fields by number."""
-    from .states import flat_fields
-    numbers, arrays = flat_fields(model, state)
-    return None if snapshot is None else bytes(memoryview(snapshot)), numbers, arrays
-
-
 cdef class Pool:
     """Streams of one model that advance together: one read of the weights serves many of them.
 

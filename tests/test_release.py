@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
-pytestmark = pytest.mark.skipif(not (ROOT / "src").exists(), reason="needs the source tree")
+pytestmark = [
+    pytest.mark.skipif(not (ROOT / "src").exists(), reason="needs the source tree"),
+    pytest.mark.skipif(sys.version_info < (3, 11), reason="needs tomllib, of Python 3.11 and later"),
+]
 
 
 @pytest.fixture(scope="module")
 def project():
+    import tomllib
+
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
