@@ -110,7 +110,10 @@ def test_no_way_out_but_through_these() -> None:
                 found[name] = found.get(name, 0) + 1
             if isinstance(node, ast.ClassDef) and name != "errors.py":
                 bases = {ast.unparse(base) for base in node.bases}
-                if bases & {"Exception", "ValueError", "TypeError", "KeyError", "RuntimeError"} and "Error" not in bases:
+                if (
+                    bases & {"Exception", "ValueError", "TypeError", "KeyError", "RuntimeError"}
+                    and "Error" not in bases
+                ):
                     strangers.add(node.name)
     assert found == {"cli/_common.py": 2}
     assert strangers == caught

@@ -115,8 +115,8 @@ def read(blob: bytes | memoryview, inputs: Sequence[tuple[int, str]], n_fields: 
     _, version, n_frames, said, n_inputs, n_digests = struct.unpack_from("<8sIIQII", view, at)
     if version != VERSION:
         raise FormatError(
-            f"its proof is of version {version}, this undertow reads version {VERSION}: update undertow, or load the file "
-            "without a check"
+            f"its proof is of version {version}, this undertow reads version {VERSION}: update undertow, or load the "
+            "file without a check"
         )
     sizes = [align(4 * n_frames * size) for size, _ in inputs]
     expected = _HEAD + sum(sizes) + align(FIELD * n_frames * n_fields)
