@@ -78,7 +78,7 @@ class ArrayFile(Sink):
                 np.save(file, next(iter(Y.values())))
 
 
-class _Sound(Sink):
+class SoundSink(Sink):
     """The only output, as sound."""
 
     def __init__(self, hearing: Hearing, model: Any, blocks: bool, instead: str = "write a .npy or .csv") -> None:
@@ -98,7 +98,7 @@ class _Sound(Sink):
         raise NotImplementedError
 
 
-class SoundFile(_Sound):
+class SoundFile(SoundSink):
     """Sound in a file."""
 
     def __init__(self, path: str, hearing: Hearing, model: Any, blocks: bool, stack: ExitStack) -> None:
@@ -115,7 +115,7 @@ class SoundFile(_Sound):
             warn(f"{self._path}: {self._file.n_cut} samples beyond full scale were cut; write a .npy to keep them")
 
 
-class RawSound(_Sound):
+class RawSound(SoundSink):
     """Raw samples on standard output."""
 
     def __init__(self, name: str, hearing: Hearing, model: Any, blocks: bool) -> None:
@@ -143,9 +143,10 @@ class RawSound(_Sound):
 class Segments(Sink):
     """Segments of speech, in a file or, as they come, as lines of seconds on standard output."""
 
-    def __init__(self, path: str, hearing: Hearing, model: Any, given: dict[str, Any], stack: ExitStack) -> None:
+    def __init__(self, path: str, of: str, hearing: Hearing, model: Any, given: dict[str, Any]) -> None:
+        """of: the name of the recording."""
         ((self._name, _),) = model.outputs.items()
-        self._hearing, self._path = hearing, path
+        self._hearing, self._path, self._of = hearing, path, of
         try:
             self._segmenter = audio.Segmenter(hearing.hop, hearing.rate, **given)
         except ValueError as error:
@@ -158,7 +159,7 @@ class Segments(Sink):
     def end(self) -> None:
         self._keep(self._segmenter.flush(self._hearing.n_samples))
         if self._path != "-":
-            audio.write_segments(self._path, self.segments)
+            audio.write_segments(self._path, self.segments, name=self._of)
 
     def _keep(self, segments: list[audio.Segment]) -> None:
         self.segments += segments
@@ -274,9 +275,10 @@ def sinks_of(args: argparse.Namespace, model: Any, hearing: Hearing | None, live
     elif path is not None:
         is_array = suffix in (".npy", ".npz")
         sinks.append(ArrayFile(path, model) if is_array else TextFile(path, model, stack))
-    elif args.segments is None:
+    elif args.segments is None and not args.play:
         sinks.append(Lines(model, live))
     if args.segments is not None:
         assert hearing is not None
-        sinks.append(Segments(args.segments, hearing, model, segment_rules(args), stack))
+        of = Path(args.segments if args.input == "-" else args.input).stem
+        sinks.append(Segments(args.segments, of, hearing, model, segment_rules(args)))
     return sinks

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from ._common import UsageError, warn
 from ._hearing import Hearing, hearing_of
 
 Arrays = dict[str, np.ndarray]
+Pieces = Generator[Arrays, None, None]
 
 #: Samples that are read from a file at a time.
 _BLOCK = 1 << 14
@@ -42,7 +43,7 @@ class Source:
         live: somebody may wait for each answer.
     """
 
-    pieces: Iterator[Arrays]
+    pieces: Pieces
     hearing: Hearing | None = None
     n_frames: int | None = None
     live: bool = False
@@ -70,7 +71,16 @@ def opened(args: argparse.Namespace, model: Any, stack: ExitStack) -> Source:
         return _raw(path, stack.enter_context(open(path, "rb")), args, model)
     _refuse_raw(args, path)
     X = _frames.read_arrays(path, model, args)
-    return Source(iter([X]), None, len(next(iter(X.values()))))
+    return Source((piece for piece in [X]), None, len(next(iter(X.values()))))
+
+
+def whole(source: Source, model: Any) -> Arrays:
+    """All frames, for what cannot take them as they come."""
+    pieces = list(source.pieces)
+    return {
+        name: np.concatenate([np.zeros((0, *value.shape), value.dtype), *(piece[name] for piece in pieces)])
+        for name, value in model.inputs.items()
+    }
 
 
 def _loop(folder: str, args: argparse.Namespace) -> str:
@@ -79,7 +89,7 @@ def _loop(folder: str, args: argparse.Namespace) -> str:
     place = shlex.quote(folder.rstrip("/"))
     return (
         f"{folder}: a folder; each recording is a stream of its own: for f in {place}/*{suffix}; do "
-        f'undertow run {shlex.quote(args.model)} "$f" -o "${{f%{suffix}}}.csv"; done'
+        f'undertow run {shlex.quote(args.model)} "$f" -o "${{f%{suffix}}}.csv" OPTIONS; done'
     )
 
 
@@ -88,13 +98,13 @@ def _refuse_raw(args: argparse.Namespace, where: str) -> None:
         raise UsageError(f"--raw: {where} holds numbers; --raw is for sound without a header, from - or a file")
 
 
-def _of_file(reader: Any, hearing: Hearing) -> Iterator[Arrays]:
+def _of_file(reader: Any, hearing: Hearing) -> Pieces:
     while len(samples := reader.read(_BLOCK)):
         yield {hearing.name: hearing.push(samples)}
     yield {hearing.name: hearing.flush()}
 
 
-def _of_pipe(reader: Any, hearing: Hearing) -> Iterator[Arrays]:
+def _of_pipe(reader: Any, hearing: Hearing) -> Pieces:
     while len(samples := reader.read_ready(_READY)):
         yield {hearing.name: hearing.push(samples)}
     yield {hearing.name: hearing.flush()}
@@ -124,7 +134,7 @@ def _standard_input(args: argparse.Namespace, model: Any) -> Source:
     return Source(_lines(model), None, None, live=True)
 
 
-def _lines(model: Any) -> Iterator[Arrays]:
+def _lines(model: Any) -> Pieces:
     for frame in _frames.lines(_frames.standard_input(), "standard input", model):
         yield {name: x[None] for name, x in frame.items()}
 

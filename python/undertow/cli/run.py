@@ -12,7 +12,7 @@ import numpy as np
 
 from ..accuracy.verify import by_name, one_or_all
 from ..audio import pcm
-from . import _outputs, _picture, _sound, _sources
+from . import _live, _outputs, _picture, _sound, _sources
 from ._common import Progress, add_command, add_model
 
 #: Frames handed to the engine at a time: large enough for its block kernels, small enough for a live bar.
@@ -35,6 +35,7 @@ def add(subparsers: Any) -> None:
         "  undertow run gtcrn_simple.onnx noisy.wav --stft 512,256 -o clean.flac\n"
         "  arecord -f S16_LE -r 16000 | undertow run gtcrn_simple.onnx - --raw s16le,16000 --stft 512,256 -o - |\n"
         "      aplay -f S16_LE -r 16000\n"
+        "  undertow run gtcrn_simple.onnx --live --play --rate 16000 --stft 512,256 -o clean.wav\n"
         "  undertow run model.onnx features.npy -o out.npy\n"
         "  undertow run amp.json guitar.wav -o amped.wav     one sample a frame\n"
         "  undertow run model.tow log.csv | tail -1          the output after the last line\n"
@@ -71,6 +72,7 @@ def add(subparsers: Any) -> None:
         "--overlap-add", action="store_true", help="sound out: add up the outputs where they overlap, --hop apart"
     )
     _outputs.add_segment_options(parser)
+    _live.add_options(parser)
     _sound.add_options(parser)
 
 
@@ -78,12 +80,21 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         _picture.check(args.plot)
     _outputs.segment_rules(args)
+    _live.refuse_without(args)
     model = _sound.load_model(args)
+    microphone = speaker = None
     with ExitStack() as stack:
-        source = _sources.opened(args, model, stack)
+        if args.live:
+            source, microphone = _live.opened(args, model)
+            stack.callback(source.pieces.close)
+        else:
+            source = _sources.opened(args, model, stack)
         hearing = source.hearing
         _outputs.check(args, model, hearing)
         sinks = _outputs.sinks_of(args, model, hearing, source.live, stack)
+        if args.play and hearing is not None:
+            speaker = _live.Speaker(args, hearing, model, stack)
+            sinks.append(speaker)
         picture = None if args.plot is None else _picture.Picture(args.plot, model, hearing)
         if picture is not None:
             sinks.append(picture)
@@ -93,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
             _whole(model, source, sinks, picture)
         for sink in sinks:
             sink.end()
+        if microphone is not None:
+            microphone.report(speaker)
         if picture is not None:
             picture.draw(next((sink for sink in sinks if isinstance(sink, _outputs.Segments)), None))
     return 0
@@ -131,11 +144,7 @@ def _give(sinks: list[_outputs.Sink], Y: Arrays, n_early: int) -> None:
 
 def _whole(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], picture: _picture.Picture | None) -> None:
     """Run a model that needs all of the sequence."""
-    pieces = list(source.pieces)
-    frames = {
-        name: np.concatenate([np.zeros((0, *value.shape), value.dtype), *(piece[name] for piece in pieces)])
-        for name, value in model.inputs.items()
-    }
+    frames = _sources.whole(source, model)
     Y = by_name(model.run(one_or_all(frames)), model.outputs)
     if picture is not None:
         picture.hear(frames, None)

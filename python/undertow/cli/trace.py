@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ..accuracy.verify import one_or_all
-from . import _frames, _sound
+from . import _sound, _sources
 from ._common import UsageError, add_command, add_model, say
 
 #: Frames whose states are held at a time where nobody wants them all.
@@ -30,6 +31,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--plot", metavar="OUT", help="write heat maps, time to the right: .png, .svg or .pdf")
     parser.add_argument("-o", "--output", metavar="OUT", help="write the numbers: .npz")
     _sound.add_options(parser)
+    parser.set_defaults(raw=None)
 
 
 def trace(args: argparse.Namespace) -> int:
@@ -39,19 +41,18 @@ def trace(args: argparse.Namespace) -> int:
     from ..inspect.trace import trace as follow
 
     model = _sound.load_model(args)
-    if args.input == "-":
-        _frames.refuse_sound_options("standard input", args)
-        X = _frames.stack(list(_frames.lines(_frames.standard_input(), "standard input", model)), model)
-    else:
-        X = _frames.read(args.input, model, args)
-    if args.output is None:
-        outline = Outline(model.stream())
-        for start in range(0, max(1, len(next(iter(X.values())))), _CHUNK):
-            outline.push({name: x[start : start + _CHUNK] for name, x in X.items()})
-        if args.plot is not None:
-            outline.plot(args.plot)
-        say(outline)
-        return 0
+    with ExitStack() as stack:
+        source = _sources.opened(args, model, stack)
+        if args.output is None:
+            outline = Outline(model.stream())
+            for piece in source.pieces:
+                for start in range(0, len(next(iter(piece.values()))), _CHUNK):
+                    outline.push({name: x[start : start + _CHUNK] for name, x in piece.items()})
+            if args.plot is not None:
+                outline.plot(args.plot)
+            say(outline)
+            return 0
+        X = _sources.whole(source, model)
     traced = follow(model.stream(), one_or_all(X))
     traced.save(args.output)
     if args.plot is not None:
