@@ -11,6 +11,7 @@ from typing import Any
 from ..accuracy.verify import one_or_all
 from . import _sound, _sources
 from ._common import UsageError, add_command, add_model, say
+from ._hearing import tell_of_rate
 
 #: Frames whose states are held at a time where nobody wants them all.
 _CHUNK = 256
@@ -43,6 +44,8 @@ def trace(args: argparse.Namespace) -> int:
     model = _sound.load_model(args)
     with ExitStack() as stack:
         source = _sources.opened(args, model, stack)
+        if source.hearing is not None:
+            tell_of_rate("standard input" if args.input == "-" else args.input, source.hearing, model, args)
         if args.output is None:
             outline = Outline(model.stream())
             for piece in source.pieces:
