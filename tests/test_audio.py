@@ -110,6 +110,7 @@ def test_sizes_that_make_no_spectra_are_refused():
 
 def test_spectra_through_a_model(cli, tmp_path):
     g = Graph("louder")
+    g.sample_rate = 8000
     x = g.input("mix", (5, 2))
     g.output("louder", g.add("affine", [x], weights={"scale": np.full((5, 2), 1.5), "shift": np.zeros((5, 2))}))
     undertow.Model.from_graph(g).save(tmp_path / "louder.tow")
@@ -244,7 +245,7 @@ def test_blocks_that_overlap_are_joined(cli, tmp_path):
 def test_a_channel_and_a_rate(cli, tmp_path):
     if find_spec("soxr") is None:
         pytest.importorskip("scipy", reason="needs SciPy: pip install scipy")
-    model = detector(tmp_path)
+    model = detector(tmp_path, rate=None)
     x = save(tmp_path / "x.wav", noise(600, 2), 48000)
     wav, out = tmp_path / "x.wav", tmp_path / "y.npy"
     failed(cli("run", model, wav), 3, "2 channels", "--channel mix")

@@ -258,7 +258,7 @@ def test_options_of_live_sound(cli, card, tmp_path, monkeypatch):
         ([model, "--device", "1"], "--device is for --live"),
         ([model, "--seconds", "1"], "--seconds is for --live"),
         ([model, "x.wav", "--live"], "x.wav", "leave one of them out"),
-        ([model, "--live", "--frame", 8], "does not state the rate", "--rate HZ"),
+        ([detector(tmp_path, rate=None), "--live", "--frame", 8], "does not state the rate", "--rate HZ"),
         ([*live, "--raw", "s16le"], "--raw is for -o -"),
         ([*live, "--device", "usb"], "--device usb", "--list-devices"),
         ([*live, "--device", "0,1,2"], "IN,OUT"),

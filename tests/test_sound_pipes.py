@@ -245,7 +245,7 @@ def test_sound_is_written_as_its_suffix_says(cli, tmp_path, suffix):
 
 
 def test_formats_that_cannot_be_written(cli, tmp_path, monkeypatch):
-    model = mirror(tmp_path, (1,))
+    model = mirror(tmp_path, (1,), rate=44100)
     save(tmp_path / "x.wav", noise(99), 44100)
     failed(cli("run", model, tmp_path / "x.wav", "-o", tmp_path / "y.doc"), 2, "y.doc", ".wav, .flac")
     if find_spec("soundfile"):

@@ -18,7 +18,7 @@ from ..ir import superframes
 from ..weights.contents import open_file
 from . import _sound
 from ._common import UsageError, say
-from ._hearing import hearing_of
+from ._hearing import hearing_of, tell_of_rate
 
 Arrays = dict[str, np.ndarray]
 
@@ -32,6 +32,7 @@ def read(path: str, model: Any, args: argparse.Namespace) -> Arrays:
         return read_arrays(path, model, args)
     with reading(path) as sound:
         hearing = hearing_of(path, sound.channels, sound.rate, model, args)
+        tell_of_rate(path, hearing, model, args)
         pieces = []
         while len(samples := sound.read(1 << 16)):
             pieces.append(hearing.push(samples))

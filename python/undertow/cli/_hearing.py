@@ -240,9 +240,19 @@ def hearing_of(
             if live or find_spec("scipy") is None:
                 raise
             hearing._resampler = _Whole(rate, wanted, hearing.channels)
-        if getattr(args, "rate", None) is None or live:
-            say(f"undertow: {where}: resampled from {rate} Hz to {wanted} Hz, which the model hears", file=sys.stderr)
     return hearing
+
+
+def tell_of_rate(where: str, hearing: Hearing, model: Any, args: argparse.Namespace) -> None:
+    """Say once at which rate sound is heard: where it is resampled though nobody has asked, or nothing tells it."""
+    came, rate = hearing.source_rate, hearing.rate
+    if came != rate and (getattr(args, "rate", None) is None or getattr(args, "live", False)):
+        say(f"undertow: {where}: resampled from {came} Hz to {rate} Hz, which the model hears", file=sys.stderr)
+    if model.sample_rate is None and getattr(args, "rate", None) is None:
+        say(
+            f"undertow: {where}: heard at its {hearing.rate} Hz; the file of the model states no rate, --rate HZ does",
+            file=sys.stderr,
+        )
 
 
 def _check_channel(where: str, channels: int, value: Any, channel: Any) -> None:

@@ -15,6 +15,7 @@ from ..accuracy.verify import by_name, one_or_all
 from ..audio import pcm
 from . import _live, _outputs, _picture, _sound, _sources
 from ._common import Progress, add_command, add_model, as_json, check_picture, say
+from ._hearing import tell_of_rate
 
 #: Frames handed to the engine at a time: large enough for its block kernels, small enough for a live bar.
 _CHUNK = 256
@@ -100,6 +101,9 @@ def run(args: argparse.Namespace) -> int:
             source = _sources.opened(args, model, stack)
         hearing = source.hearing
         _outputs.check(args, model, hearing)
+        if hearing is not None:
+            where = "microphone" if args.live else "standard input" if args.input == "-" else args.input
+            tell_of_rate(where, hearing, model, args)
         sinks = _outputs.sinks_of(args, model, hearing, source.live, stack)
         if args.play and hearing is not None:
             speaker = _live.Speaker(args, hearing, model, stack)

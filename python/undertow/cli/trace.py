@@ -12,6 +12,7 @@ from ..accuracy.verify import one_or_all
 from ..errors import ShapeError
 from . import _sound, _sources
 from ._common import UsageError, add_command, add_model, check_folder, check_picture, say, tell, wants_json
+from ._hearing import tell_of_rate
 from ._summary import in_short
 
 _KEYS = """\
@@ -57,6 +58,8 @@ def trace(args: argparse.Namespace) -> int:
         raise UsageError(f"--plot {args.plot}: nothing to draw, the model has no state")
     with ExitStack() as stack:
         source = _sources.opened(args, model, stack)
+        if source.hearing is not None:
+            tell_of_rate("standard input" if args.input == "-" else args.input, source.hearing, model, args)
         if args.output is None and not wants_json(args):
             outline = Outline(model.stream())
             for piece in source.pieces:
