@@ -115,7 +115,8 @@ def read(blob: bytes | memoryview, inputs: Sequence[tuple[int, str]], n_fields: 
     _, version, n_frames, said, n_inputs, n_digests = struct.unpack_from("<8sIIQII", view, at)
     if version != VERSION:
         raise FormatError(
-            f"its proof is of version {version}, this undertow reads version {VERSION}: update undertow, or load the file without a check"
+            f"its proof is of version {version}, this undertow reads version {VERSION}: update undertow, or load the "
+            "file without a check"
         )
     sizes = [align(4 * n_frames * size) for size, _ in inputs]
     expected = _HEAD + sum(sizes) + align(FIELD * n_frames * n_fields)
@@ -141,8 +142,17 @@ def read(blob: bytes | memoryview, inputs: Sequence[tuple[int, str]], n_fields: 
 
 
 def attach(blob: bytes | bytearray | memoryview, proof: Proof) -> bytes:
-    """A file's bytes with this proof in place of any that was there."""
+    """A file's bytes with this proof in place of any that was there.
+
+    Raises:
+        FormatError: bytes stand behind the last tensor that are no proof.
+    """
     file = bytearray(without(blob))
+    if len(file) != end_of_weights(blob):
+        raise FormatError(
+            f"{len(file) - end_of_weights(blob)} bytes stand behind the last tensor and are no proof: write the model "
+            "anew, Model.from_graph(model.graph), and prove that"
+        )
     file += section(proof, bytes(file[HASH_AT : HASH_AT + 16]))
     struct.pack_into("<Q", file, SIZE_AT, len(file))
     checksum(file)
