@@ -15,6 +15,7 @@ from networks import counter, framed, round_trip_graphs, single, zoo, zoo_input
 from undertow import _core, _proof, tow
 from undertow.compile import compile_graph
 from undertow.model import Model
+from undertow.tow import container
 from undertow.tow import proof as files
 
 KEPT = Path(__file__).parent / "data" / "proof.tow"
@@ -155,6 +156,31 @@ def test_a_proof_of_another_model_is_refused():
     moved[len(blob) :] = proof
     with pytest.raises(undertow.FormatError, match="of another model"):
         Model(bytes(moved), check=True)
+
+
+def test_a_damaged_proof_is_a_warning_where_nobody_asked(cli, tmp_path):
+    """The model is whole: it is described, and says so."""
+    blob = bytearray(KEPT.read_bytes())
+    blob[-1] ^= 1
+    (tmp_path / "m.tow").write_bytes(blob)
+    model = undertow.load(tmp_path / "m.tow")
+    assert "proof  " not in str(model) and "its proof is damaged" in model._repr_html_()
+    code, _, err = cli("info", tmp_path / "m.tow")
+    assert code == 0 and "warning: its proof is damaged" in err
+
+
+def test_bytes_behind_the_weights_that_are_no_proof(tmp_path):
+    """Readers have always taken such files; a proof would not be found behind them."""
+    blob = bytearray(compile_graph(zoo())) + bytes(64)
+    blob[16:24] = struct.pack("<Q", len(blob))
+    blob[32:48] = tow.digest(blob)
+    container.checksum(blob)
+    model = Model(bytes(blob), check=True)
+    assert model.proof_frames == 0
+    with pytest.raises(undertow.FormatError, match="64 bytes stand behind the last tensor"):
+        model.save(tmp_path / "m.tow", proof=zoo_input(2))
+    Model.from_graph(model.graph).save(tmp_path / "m.tow", proof=zoo_input(2))
+    assert undertow.load(tmp_path / "m.tow", check=True).proof_frames == 2
 
 
 def test_a_later_version_is_named():

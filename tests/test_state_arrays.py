@@ -43,7 +43,7 @@ def test_every_write_is_refused_and_changes_nothing(state):
     _, view, name = state
     before = view()[name].copy()
     for write in writes(view()[name]):
-        with pytest.raises(undertow.StateError, match=r"is a copy, and writing to it would change no stream"):
+        with pytest.raises(undertow.StateError, match=r"is a read-only copy, and writing to it would change no stream"):
             write()
     for write in (lambda h: h.fill(1), lambda h: np.add(h, 1, out=h), lambda h: h.sort()):  # NumPy's own
         with pytest.raises(ValueError, match="read-only"):

@@ -69,8 +69,8 @@ class StateArray(np.ndarray):
     def _refuse_writes(self) -> None:
         if not self.flags.writeable:
             raise StateError(
-                f"{self._of} is a copy, and writing to it would change no stream: take h = {self._of}.copy(), "
-                f"write to h, and set {self._of} = h"
+                f"{self._of} is a read-only copy, and writing to it would change no stream: "
+                f"take h = {self._of}.copy(), write to h, and set {self._of} = h"
             )
 
 

@@ -105,7 +105,6 @@ def certify(
             "hash": model.hash.hex(),
             "notes": list(model.graph.notes),
             "isa": model.isa,
-            "proof_frames": model.proof_frames,
             **{key: value for key, value in describe.describe(model).items() if key in _FACTS},
         },
         "data": {
@@ -126,7 +125,7 @@ def certify(
 #: of `describe`, what a certificate says of a model, too
 _FACTS = (
     "inputs", "outputs", "layers", "state", "parameters", "multiply_adds", "streamable", "latency", "frames_in",
-    "frames_out", "sample_rate", "warnings",
+    "frames_out", "sample_rate", "proof_frames", "warnings",
 )  # fmt: skip
 
 

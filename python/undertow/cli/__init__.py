@@ -32,6 +32,9 @@ examples:
   sensor | undertow run model.onnx        one line of numbers in, one line out, as they come
   undertow convert model.onnx -o model.tow
   undertow convert model.onnx --weights int8 -o small.tow
+  undertow compare model.onnx small.tow --data features.npy      error, decisions, speed, size
+  undertow certify small.tow --data features.npy -o report.html  a page of evidence
+  undertow doctor                         what is installed, what is missing, whether all is well
 
 `undertow COMMAND --help` has more of them.
 exit codes: 0 ok, 1 verification failed or tolerance missed, 2 wrong usage, 3 unusable file or unsupported model

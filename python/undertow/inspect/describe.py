@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .._text import MAX_LINE, escaped, quoted, shown
+from ..errors import FormatError
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops import OPS
 from ..ir.origin import Origin
@@ -67,6 +68,12 @@ class Described(Protocol):
 def describe(model: Described) -> dict[str, Any]:
     """Everything that there is to say about a model, as plain data."""
     graph = model.graph
+    warnings = _not_finite(graph.nodes)
+    try:
+        proof_frames = model.proof_frames
+    except FormatError as error:  # of the proof alone
+        proof_frames = 0
+        warnings.append(str(error))
 
     def frame(name: str, value: Any) -> dict[str, Any]:
         facts = {"name": name, "shape": list(value.shape), "dtype": value.dtype}
@@ -96,9 +103,9 @@ def describe(model: Described) -> dict[str, Any]:
         "frames_in": model.frames_in,
         "frames_out": model.frames_out,
         "sample_rate": model.sample_rate,
-        "proof_frames": model.proof_frames,
+        "proof_frames": proof_frames,
         "not_streamable": [f"{node.op} {quoted(node.name)}: {reason}" for node, reason in graph.whole_sequence_nodes()],
-        "warnings": _not_finite(graph.nodes),
+        "warnings": warnings,
     }
 
 

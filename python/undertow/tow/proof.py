@@ -142,8 +142,17 @@ def read(blob: bytes | memoryview, inputs: Sequence[tuple[int, str]], n_fields: 
 
 
 def attach(blob: bytes | bytearray | memoryview, proof: Proof) -> bytes:
-    """A file's bytes with this proof in place of any that was there."""
+    """A file's bytes with this proof in place of any that was there.
+
+    Raises:
+        FormatError: bytes stand behind the last tensor that are no proof.
+    """
     file = bytearray(without(blob))
+    if len(file) != end_of_weights(blob):
+        raise FormatError(
+            f"{len(file) - end_of_weights(blob)} bytes stand behind the last tensor and are no proof: write the model "
+            "anew, Model.from_graph(model.graph), and prove that"
+        )
     file += section(proof, bytes(file[HASH_AT : HASH_AT + 16]))
     struct.pack_into("<Q", file, SIZE_AT, len(file))
     checksum(file)
