@@ -193,6 +193,13 @@ def test_the_short_way_is_the_long_one(name, rng):
             assert (a.shape, a.tobytes()) == (b.shape, b.tobytes())
 
 
+def test_every_instruction_set(isa, rng):
+    mine, theirs = both(packed(), isa=isa)
+    feed = feeds(rng, mine)
+    same(mine.run(None, feed), theirs.run(None, feed))
+    assert mine._file.plan(feed).model.isa == isa
+
+
 def test_what_is_bound_is_compared_in_every_call(rng):
     """A file that chooses by a number, as silero's does by `sr`, gives what the number of each call says."""
     branches = [

@@ -159,6 +159,19 @@ def test_files_and_models(speech, ours, tmp_path):
         undertow.compat.silero_vad(save(model_of([node("Tanh", "x", "y")], {"x": [1, 3]}, {"y": [1, 3]}), tmp_path))
 
 
+def test_their_own_wrapper_of_onnx_runtime(speech, theirs, monkeypatch):
+    """In place of the package that it imports."""
+    import undertow.compat.onnxruntime as face
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", face)
+    wrapped = package.load_silero_vad(onnx=True)
+    assert type(wrapped.session) is face.InferenceSession
+    sound = torch.from_numpy(speech[:64000].copy())
+    for rate in (16000, 8000):
+        a, b = wrapped.audio_forward(sound[None], rate), theirs.audio_forward(sound[None], rate)
+        assert float((a - b).abs().max()) < FLOAT32_MODEL
+
+
 def test_arrays_need_no_torch(monkeypatch):
     from importlib.util import find_spec
 

@@ -42,13 +42,26 @@ class Port:
     shape: tuple[int | str | None, ...] | None
 
 
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a file says of itself."""
+
+    producer_name: str
+    graph_name: str
+    domain: str
+    description: str
+    graph_description: str
+    version: int
+    custom_metadata_map: dict[str, str]
+
+
 class File:
     """An .onnx file, and the plans by which its calls are computed.
 
     Attributes:
         inputs, outputs: `Port` by name, in the file's order; weights that a file lists as inputs too are none.
-        proto: the checked `onnx.ModelProto`.
-        note: what to say of numbers that the file keeps in other types than float32; None where it does not.
+        overridable: weights that the file lists as inputs.
+        metadata: what the file says of itself.
     """
 
     def __init__(self, path: Path, isa: str | None = None, sizes: Mapping[str, int] | None = None) -> None:
@@ -59,13 +72,15 @@ class File:
         self.path, self._isa = path, isa
         onnx = require_onnx()
         with told_of(path), within(path):
-            self.proto = read_model(path)
-            self._prepared, self.note = prepared(self.proto)
-        held = {tensor.name for tensor in self.proto.graph.initializer}
-        self.overridable = [value.name for value in self.proto.graph.input if value.name in held]
-        ports = [_port(onnx, value, sizes or {}) for value in self.proto.graph.input if value.name not in held]
-        self.inputs = {port.name: port for port in ports}
-        self.outputs = _outputs(onnx, self.proto)
+            proto = read_model(path)
+            self._prepared = prepared(proto)
+        held = {tensor.name for tensor in proto.graph.initializer}
+        values = [value for value in proto.graph.input if value.name not in held]
+        self.overridable = [value.name for value in proto.graph.input if value.name in held]
+        self.inputs = {value.name: _port(onnx, value, sizes or {}) for value in values}
+        self._declared = {value.name: _port(onnx, value, {}).shape for value in values}
+        self.outputs = _outputs(onnx, proto)
+        self.metadata = _metadata(proto)
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._refused: dict[Any, Error] = {}
         self._n_plans = 0
@@ -154,7 +169,7 @@ class File:
             known = {
                 port.name: [n if isinstance(n, int) else None for n in port.shape]
                 for port in self.inputs.values()
-                if port.shape is not None and port.name not in bound and port.shape != self._file_shape(port.name)
+                if port.shape is not None and port.name not in bound and port.shape != self._declared[port.name]
             }
             try:
                 plan = self._made(bound, known, False)
@@ -165,11 +180,6 @@ class File:
             plan.key = key
             self._plans[key] = plan
         return self._plans[key]
-
-    def _file_shape(self, name: str) -> tuple[int | str | None, ...] | None:
-        onnx = require_onnx()
-        value = next(value for value in self.proto.graph.input if value.name == name)
-        return _port(onnx, value, {}).shape
 
     def _made(self, bound: dict[str, np.ndarray], shapes: Mapping[str, Any], exact: bool) -> Plan:
         imported: list[Imported] = []
@@ -343,6 +353,18 @@ def _port(onnx: Any, value: Any, sizes: Mapping[str, int]) -> Port:
         return Port(value.name, dtype, None)
     dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param or None for d in kind.shape.dim]
     return Port(value.name, dtype, tuple(sizes.get(n, n) if isinstance(n, str) else n for n in dims))
+
+
+def _metadata(proto: Any) -> ModelMetadata:
+    return ModelMetadata(
+        proto.producer_name,
+        proto.graph.name,
+        proto.domain,
+        proto.doc_string,
+        proto.graph.doc_string,
+        proto.model_version if proto.HasField("model_version") else 2**63 - 1,
+        {entry.key: entry.value for entry in proto.metadata_props},
+    )
 
 
 def _fixed(shape: tuple[int | str | None, ...]) -> bool:

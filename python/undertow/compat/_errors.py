@@ -14,7 +14,7 @@ class NoSuchFile(Error, FileNotFoundError):
     """There is no such file."""
 
 
-class Fail(Error, RuntimeError):
+class Fail(Error):
     """Something went wrong in a call."""
 
 

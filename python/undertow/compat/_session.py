@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..weights import contents, others
 from ..weights.in_memory import InMemory
-from ._calls import File, Port
+from ._calls import File, ModelMetadata, Port
 from ._errors import Fail, InvalidArgument, NoSuchFile
 from ._options import RunOptions, SessionOptions, check_providers, ignored
 from ._values import IOBinding, OrtValue, arrays_of, type_name
@@ -30,19 +30,6 @@ class NodeArg:
     name: str
     type: str
     shape: list[int | str | None]
-
-
-@dataclass(frozen=True)
-class ModelMetadata:
-    """What a file says of itself."""
-
-    producer_name: str
-    graph_name: str
-    domain: str
-    description: str
-    graph_description: str
-    version: int
-    custom_metadata_map: dict[str, str]
 
 
 class InferenceSession:
@@ -185,16 +172,7 @@ class InferenceSession:
         return self._options
 
     def get_modelmeta(self) -> ModelMetadata:
-        proto = self._file.proto
-        return ModelMetadata(
-            proto.producer_name,
-            proto.graph.name,
-            proto.domain,
-            proto.doc_string,
-            proto.graph.doc_string,
-            proto.model_version if proto.HasField("model_version") else 2**63 - 1,
-            {entry.key: entry.value for entry in proto.metadata_props},
-        )
+        return self._file.metadata
 
     def io_binding(self) -> IOBinding:
         """For `run_with_iobinding`."""

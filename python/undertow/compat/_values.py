@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -24,14 +24,6 @@ TYPES = {
 def type_name(dtype: np.dtype | None) -> str:
     """What ONNX Runtime calls a tensor of a dtype."""
     return TYPES.get(str(dtype), f"tensor({dtype})")
-
-
-class Session(Protocol):
-    """Whose calls are bound."""
-
-    def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> list[np.ndarray]: ...
-    def get_inputs(self) -> list[Any]: ...
-    def get_outputs(self) -> list[Any]: ...
 
 
 class OrtValue:
@@ -108,7 +100,8 @@ class IOBinding:
     An output that is bound without memory of its own has a new array after each call, which `get_outputs` gives.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Any) -> None:
+        """session: an `InferenceSession`, whose calls are bound."""
         self._session = session
         self._feeds: dict[str, np.ndarray] = {}
         self._outputs: dict[str, np.ndarray | None] = {}

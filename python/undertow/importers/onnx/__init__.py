@@ -151,14 +151,12 @@ def import_model(
     return graph
 
 
-def prepared(model: Any) -> tuple[Any, str | None]:
-    """A copy of a checked `onnx.ModelProto` as it is read, in float32 and ONNX's own operators; and a note of numbers
-    that it keeps in other types.
-    """
+def prepared(model: Any) -> Any:
+    """A copy of a checked `onnx.ModelProto` as it is read, in float32 and ONNX's own operators."""
     copied = type(model)()
     copied.CopyFrom(model)
-    widened = in_float32(copied)
-    return expanded(in_onnx(copied)), widened
+    in_float32(copied)
+    return expanded(in_onnx(copied))
 
 
 def import_call(
