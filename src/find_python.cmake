@@ -15,7 +15,7 @@ if(NOT UT_PYTHON_INCLUDE)
     OUTPUT_VARIABLE UT_PYTHON_INCLUDE OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
 endif()
 if(NOT EXISTS "${UT_PYTHON_INCLUDE}/Python.h")
-  ut_refuse("${Python_EXECUTABLE} (Python ${Python_VERSION}) has no header ${UT_PYTHON_INCLUDE}/Python.h: it is in a package of its own"
+  ut_refuse("${Python_EXECUTABLE} (Python ${Python_VERSION}) has no header ${UT_PYTHON_INCLUDE}/Python.h: it is in a package of its own (the C library alone needs none: -DUT_PYTHON=OFF)"
     "python3-dev" "python3-devel" "python3-dev" "brew install python, or Python from python.org: both have it")
 endif()
 

@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a release says of itself in several files, and what a build says that cannot be."""
+"""What a release says of itself in several files."""
 
 import re
-import shutil
-import subprocess
 import sys
-import sysconfig
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -63,44 +59,3 @@ def test_forms_that_report_something_ask_for_doctor():
     for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
         if form.name != "config.yml":
             assert "What `undertow doctor` prints" in form.read_text(encoding="utf-8"), form.name
-
-
-# -- CMake without what the modules need -------------------------------------------------------------------------------
-
-
-def find_python(*options):
-    """src/find_python.cmake alone: (whether it is content, what it says in one line)."""
-    if not shutil.which("cmake"):
-        pytest.skip("needs cmake: pip install cmake")
-    command = [
-        "cmake",
-        f"-DPython_EXECUTABLE={sys.executable}",
-        *options,
-        "-P",
-        str(ROOT / "src" / "find_python.cmake"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    return done.returncode == 0, " ".join(done.stderr.split())
-
-
-def test_a_missing_header_names_the_package(tmp_path):
-    content, said = find_python(f"-DPython_INCLUDE_DIR={tmp_path}")
-    assert not content
-    assert f"has no header {tmp_path}/Python.h" in said.replace("/ ", "/")
-    for advice in (
-        "apt install python3-dev",
-        "dnf install python3-devel",
-        "apk add python3-dev",
-        "brew install python",
-    ):
-        assert advice in said
-    assert "-DUT_PYTHON=OFF" in said
-
-
-def test_a_missing_tool_is_named_with_the_line_to_type(tmp_path):
-    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        pytest.skip("needs Python's headers: apt install python3-dev")
-    missing = [name for name in ("numpy", "pybind11", "Cython") if not find_spec(name)]
-    content, said = find_python()
-    assert content == (not missing), said
-    assert content or (f"cannot import {missing[0]}" in said and "-m pip install" in said)
