@@ -28,6 +28,7 @@ source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["README.md", "_ext", "sg_execution_times.rst", "gallery/sg_execution_times.rst"]
 nitpicky = True
 language = "en"
+smartquotes_action = "D"  # dashes alone: quotation marks of docstrings are those of code
 
 # -- Markdown ---------------------------------------------------------------------------------------------------------
 

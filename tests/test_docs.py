@@ -39,7 +39,7 @@ def test_blocks_do_what_the_page_says(page, tmp_path):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, doc_blocks.__file__, str(page), "--report", str(report), "--work", str(tmp_path)]
     strict = ["--strict"] if os.environ.get("UNDERTOW_TEST_DOCS") else []
-    done = subprocess.run([*command, *strict], env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run([*command, *strict], env=env, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr
     ((said),) = json.loads(report.read_text()).values()
     if said["skipped"]:

@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +116,18 @@ def test_few_examples_are_not_run():
     lines = [line for name in PUBLIC for line in words_of(PUBLIC[name]).split("\n") if line.startswith(">>> ")]
     skipped = [line for line in lines if "+SKIP" in line]
     assert len(skipped) <= 12 and len(skipped) < len(lines) / 8, skipped
+
+
+def test_the_page_of_streams_has_all_that_they_can():
+    """In the order in which one learns it, which a compiled class does not say."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "api" / "streams.rst"
+    if not page.exists():
+        pytest.skip("needs the source tree")
+    for name in ("Stream", "Pool"):
+        section = re.search(rf"autoclass:: {name}\n\n((?:   .*\n)+)", page.read_text())[1]
+        listed = re.findall(r"auto(?:method|property):: (\w+)", section)
+        public = [member for member, value in members(PUBLIC[name]) if inspect.getdoc(value)]
+        assert sorted(listed) == sorted(public), name
 
 
 def test_the_kinds_of_activations_are_named():
