@@ -55,7 +55,8 @@ nitpick_ignore_regex = [
     # Other projects' documentation is not asked: this one builds without a network.
     ("py:(class|exc|data)", r"(np|numpy|os|collections|typing|types|torch|onnx|pathlib|NDArray|ndarray)\b.*"),
     ("py:(class|exc|data)", r"(Any|Callable|Mapping|Sequence|Iterable|Iterator|PathLike|Path|IO|Buffer|ArrayLike)"),
-    # Names that stand for what is described where they stand.
+    # Names that stand for what is described where they stand, or whose module is nobody's business.
+    ("py:class", r"undertow\.(\w+\.)*_\w+\.\w+"),
     (
         "py:class",
         r"undertow\.(layers\.frames\._Self|weights\.in_memory\.Readable|loading\.ModelProto|states\.Stateful)",
