@@ -64,7 +64,12 @@ def add(subparsers: Any) -> None:
         help="memory to read before a cold call (default: four times the second-level cache)",
     )
     add("--json", type=Path, metavar="OUT", help="write percentiles, histograms and the machine there")
-    add("--plot", type=Path, metavar="OUT", help="draw the histograms, needs matplotlib: .png, .svg or .pdf")
+    add(
+        "--plot",
+        type=Path,
+        metavar="OUT",
+        help="draw how many calls take longer than so many us, needs matplotlib: .png, .svg, .pdf",
+    )
 
 
 def not_negative_float(text: str) -> float:
