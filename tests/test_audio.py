@@ -339,6 +339,24 @@ def test_a_picture_of_input_output_and_state(cli, tmp_path, n_samples, monkeypat
             assert np.abs(part - bound).min(axis=0).max() < FLOAT32_MODEL
 
 
+def test_sound_takes_no_more_memory_the_longer_it_is(cli, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
+    import tracemalloc
+
+    import undertow.cli._picture as command
+
+    monkeypatch.setattr(command, "draw", lambda *_: None)
+    model, peaks = detector(tmp_path), []
+    for n in (80_000, 320_000):  # where there are more frames than columns
+        save(tmp_path / "x.wav", noise(n))
+        given = ["--frame", 8, "--plot", tmp_path / "y.png", "-o", tmp_path / "y.wav"]
+        tracemalloc.start()
+        assert cli("run", model, tmp_path / "x.wav", *given) == (0, "", "")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0] + 100_000
+
+
 def test_a_picture_of_frames(cli, tmp_path):
     pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
     model = detector(tmp_path)

@@ -163,6 +163,9 @@ def test_a_line_for_each_series(tmp_path):
     assert len(ax.lines) == 4
     assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 4
     assert ax.get_xscale() == "log"
+    x, y = ax.lines[0].get_data()
+    longer = [(np.arange(1, 99) > 1000 * edge).mean() for edge in x]
+    assert np.abs(y[:-1] - longer[:-1]).max() < 1.5 / 98 and y[-1] < 1 / 98, "but for calls on the border of a bin"
 
 
 def test_warm_only(cli, model):

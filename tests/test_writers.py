@@ -21,6 +21,7 @@ from undertow.accuracy import timing
 from undertow.accuracy.timing import Series
 from undertow.cli import main
 from undertow.inspect import drawing, picture
+from undertow.inspect.columns import columns_of
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
@@ -420,8 +421,9 @@ def test_a_link_is_not_followed_and_a_folder_not_touched(files, tmp_path, capsys
 
 _LIMITED = """
 import os, resource, sys
+from contextlib import ExitStack
 import numpy as np
-from undertow.cli import _frames
+from undertow.cli import _outputs
 
 class Model:
     outputs = {"y": np.zeros(3, np.float32)}
@@ -429,7 +431,12 @@ class Model:
 def write(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
-        _frames.write(path, {"y": np.arange(3000, dtype=np.float32).reshape(1000, 3)}, Model, None)
+        with ExitStack() as stack:
+            is_text = path.endswith(".csv")
+            sink = _outputs.TextFile(path, Model, stack) if is_text else _outputs.ArrayFile(path, Model)
+            for part in np.split(np.arange(3000, dtype=np.float32).reshape(1000, 3), 4):
+                sink.take({"y": part})
+            sink.end()
     except OSError as error:
         return error.errno, error.filename == path
     return "written"
@@ -472,5 +479,5 @@ def test_a_picture_needs_a_suffix_that_says_its_format(files, tmp_path, name):
 @pytest.mark.parametrize(("suffix", "start"), [("SVG", b"<?xml"), ("svgz", b"\x1f\x8b"), ("eps", b"%!PS")])
 def test_pictures_of_other_formats(tmp_path, suffix, start):
     needs_matplotlib()
-    picture.draw([picture.Panel("x", X)], 20, path=tmp_path / f"p.{suffix}")
+    picture.draw([picture.Panel("x", columns_of(X))], 20, path=tmp_path / f"p.{suffix}")
     assert (tmp_path / f"p.{suffix}").read_bytes().startswith(start)

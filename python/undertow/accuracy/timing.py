@@ -196,8 +196,8 @@ def _fill(times: array[int], first: int, last: int, call: Call | None) -> None:
 
 
 def plot(series: Sequence[Series], path: str | Path, title: str = "") -> Any:
-    """Write the histograms, a line for each series: microseconds to the right, share of the calls upwards, both
-    logarithmic.
+    """Draw how many calls take longer than so many microseconds, a line for each series, both axes logarithmic: where a
+    line crosses p99, one call of a hundred takes longer.
 
     Args:
         path: where to write the picture (.png, .svg, .pdf).
@@ -210,22 +210,30 @@ def plot(series: Sequence[Series], path: str | Path, title: str = "") -> Any:
         UnsupportedError, OSError: as `picture.save`.
     """
     Figure = figure_class()
+    from matplotlib.ticker import NullLocator
+
     figure = Figure(figsize=(12, 5), layout="constrained")
     ax = figure.subplots()
     whats, whos = ([*dict.fromkeys(getattr(s, key) for s in series)] for key in ("what", "who"))
     for s in series:
         edges, counts = s.histogram()
-        share = np.repeat(counts / len(s.times), 2)
+        longer = 1 - np.concatenate([[0], np.cumsum(counts)]) / len(s.times)
         style = {"color": f"C{whats.index(s.what)}", "linewidth": 1.2 if whos.index(s.who) == 0 else 2.4}
         ax.plot(
-            np.repeat(edges, 2)[1:-1],
-            np.where(share > 0, share, np.nan),
+            edges,
+            np.where(longer > 0.5 / len(s.times), longer, 0.5 / len(s.times)),
             label=f"{s.label}, {s.who}, {s.cache}",
             linestyle="-" if s.cache == "warm" else ":",
             alpha=1.0 if whos.index(s.who) == 0 else 0.5,
             **style,
         )
-    ax.set(xscale="log", yscale="log", xlabel="microseconds of a call", ylabel="share of the calls")
+    ax.set(xscale="log", yscale="log", xlabel="microseconds of a call", ylabel="share of the calls that take longer")
+    least = 1 / max(len(s.times) for s in series)
+    ranks = [rank for rank in (0.5, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6) if rank >= least]
+    ax.set_yticks(ranks, [f"{rank:.7g} (p{100 - 100 * rank:.6g})" for rank in ranks], minor=False)
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.7g}")
+    ax.set_ylim(least / 2, 1.2)
     ax.set_title(shown(title), parse_math=False)
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))

@@ -85,7 +85,12 @@ def add(subparsers: Any) -> None:
         "--json", nargs="?", const=True, default=argparse.SUPPRESS, metavar="OUT",
         help="write percentiles, histograms and the machine there; without OUT print them, and nothing else",
     )  # fmt: skip
-    add("--plot", type=Path, metavar="OUT", help="draw the histograms, needs matplotlib: .png, .svg or .pdf")
+    add(
+        "--plot",
+        type=Path,
+        metavar="OUT",
+        help="draw how many calls take longer than so many us, needs matplotlib: .png, .svg, .pdf",
+    )
 
 
 def not_negative_float(text: str) -> float:

@@ -145,7 +145,9 @@ def _stream(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], pic
     """
     stream, late, n_taken = model.stream(), model.latency, 0
     bar = source.n_frames is not None and not any(isinstance(s, _outputs.Lines) and sys.stdout.isatty() for s in sinks)
-    with Progress(source.n_frames or 0 if bar else 0) as progress:
+    hearing, n_frames = source.hearing, source.n_frames or 0
+    seconds = None if hearing is None else n_frames * hearing.hop / hearing.rate
+    with Progress(n_frames if bar else 0, seconds=seconds) as progress:
         for X in source.pieces:
             n_steps = len(next(iter(X.values())))
             start = 0
@@ -162,7 +164,7 @@ def _stream(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], pic
                 progress.advance(n)
         if late:
             _give(sinks, by_name(stream.flush(), model.outputs), max(0, late - n_taken))
-        progress.finish(source.hearing.seconds if source.hearing is not None else None)
+        progress.finish(None if hearing is None else hearing.seconds)
     return n_taken
 
 
