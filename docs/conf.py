@@ -21,6 +21,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "docstrings",
+    "mathml",
     "long_lines",
     "repository",
 ]
@@ -84,6 +85,7 @@ sphinx_gallery_conf = {
 # -- HTML -------------------------------------------------------------------------------------------------------------
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "undertow"
 html_static_path = ["_static"]
 html_css_files = ["undertow.css"]
