@@ -54,9 +54,10 @@ def failed(result, code, *words):
 W, R, HEAD = noise(5, 12), noise(5, 5), noise(8, 5)
 
 
-def detector(folder, n_out=8):
+def detector(folder, n_out=8, rate=8000):
     """Twelve samples a frame to an RNN and `n_out` numbers."""
     g = Graph("detector")
+    g.sample_rate = rate
     x, h = g.input("sound", (12,)), g.state("rnn.h", (5,))
     y = g.add("rnn", [x], name="rnn", weights={"W": W[None], "R": R[None]}, states=[h])
     g.output("y", g.add("dense", [y], name="head", weights={"W": HEAD[:n_out]}))

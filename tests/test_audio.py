@@ -110,6 +110,7 @@ def test_sizes_that_make_no_spectra_are_refused():
 
 def test_spectra_through_a_model(cli, tmp_path):
     g = Graph("louder")
+    g.sample_rate = 8000
     x = g.input("mix", (5, 2))
     g.output("louder", g.add("affine", [x], weights={"scale": np.full((5, 2), 1.5), "shift": np.zeros((5, 2))}))
     undertow.Model.from_graph(g).save(tmp_path / "louder.tow")
@@ -244,7 +245,7 @@ def test_blocks_that_overlap_are_joined(cli, tmp_path):
 def test_a_channel_and_a_rate(cli, tmp_path):
     if find_spec("soxr") is None:
         pytest.importorskip("scipy", reason="needs SciPy: pip install scipy")
-    model = detector(tmp_path)
+    model = detector(tmp_path, rate=None)
     x = save(tmp_path / "x.wav", noise(600, 2), 48000)
     wav, out = tmp_path / "x.wav", tmp_path / "y.npy"
     failed(cli("run", model, wav), 3, "2 channels", "--channel mix")
@@ -300,14 +301,23 @@ def test_a_bar_says_how_much_faster_than_live():
 @pytest.mark.parametrize("n_samples", [333, 8 * 9000])
 def test_a_picture_of_input_output_and_state(cli, tmp_path, n_samples, monkeypatch):
     pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
-    import undertow.cli.run as command
+    import undertow.cli._picture as command
 
     seen = {}
     plain = command.draw
 
     def spy(panels, end, xlabel, path):
-        seen.update({p.title: p.rows for p in panels}, end=end, xlabel=xlabel)
+        seen.update({p.title: p.columns for p in panels}, end=end, xlabel=xlabel)
         return plain(panels, end, xlabel, path)
+
+    def drawn(title, rows):
+        """What a panel has of rows that are written out: the least and the largest for each column, of so many."""
+        columns = seen[title]
+        assert columns.n_frames == len(rows) and len(columns) == -(-len(rows) // columns.every) <= 2400
+        assert len(columns) > 1200 or columns.every == 1
+        parts = [rows[k * columns.every : (k + 1) * columns.every] for k in range(len(columns))]
+        low, high = (np.array([f(part, axis=0) for part in parts]) for f in (np.min, np.max))
+        return max(np.abs(columns.low - low).max(), np.abs(columns.high - high).max())
 
     monkeypatch.setattr(command, "draw", spy)
     model, x = detector(tmp_path), save(tmp_path / "x.wav", noise(n_samples))[:, 0]
@@ -317,13 +327,16 @@ def test_a_picture_of_input_output_and_state(cli, tmp_path, n_samples, monkeypat
     Y, H = detect(written_out(x, 8, 4, 8, True))
     assert np.abs(np.load(out) - Y).max() < FLOAT32_MODEL
     assert (seen["end"], seen["xlabel"]) == (n_samples / 8000, "seconds")
-    assert np.array_equal(seen["input sound"][:, 0], x)
-    drawn = seen["output y"]  # eight numbers for eight samples: sound
-    assert np.abs(drawn[:, 0] - Y.reshape(-1)[:n_samples]).max() < FLOAT32_MODEL
-    every = -(-len(H) // 4000)
+    assert drawn("input sound", x[:, None]) == 0
+    # eight numbers for eight samples: sound
+    assert drawn("output y", Y.reshape(-1, 1)[:n_samples]) < FLOAT32_MODEL
     states = seen["rnn.h"]
-    assert len(states) <= 4000
-    assert np.abs(states - H[np.minimum(np.arange(len(states)) * every + every - 1, len(H) - 1)]).max() < FLOAT32_MODEL
+    assert len(states) == -(-len(H) // states.every) <= 2400 and states.size == 5
+    # each is the state behind some frame of its column
+    for k in range(len(states)):
+        part = H[k * states.every : (k + 1) * states.every]
+        for bound in (states.low[k], states.high[k]):
+            assert np.abs(part - bound).min(axis=0).max() < FLOAT32_MODEL
 
 
 def test_a_picture_of_frames(cli, tmp_path):

@@ -336,7 +336,7 @@ def test_compressed_wav_is_refused(tmp_path):
 def test_run_sound_to_sound(cli, tmp_path):
     path = amp(tmp_path)
     pcm(tmp_path / "x.wav", VALUES, 24, rate=44100)
-    assert cli("run", path, tmp_path / "x.wav", "-o", tmp_path / "y.wav") == (0, "", "")
+    assert cli("run", path, tmp_path / "x.wav", "--rate", 44100, "-o", tmp_path / "y.wav") == (0, "", "")
     samples, rate = audio.read(tmp_path / "y.wav")
     assert rate == 44100
     assert samples[:, 0].tolist() == [v / 2 for v in VALUES]

@@ -118,3 +118,23 @@ def test_command(tmp_path, capsys, model):
     with np.load(out) as loaded:
         assert np.array_equal(loaded["state/lstm.h"], trace(model.stream(), X)["lstm.h"])
     assert main(["trace", str(tmp_path / "model.tow"), str(tmp_path / "x.npy"), "-o", "x.csv"]) == 2
+
+
+def test_an_outline_says_and_draws_what_a_trace_does(tmp_path, model, monkeypatch):
+    from undertow.inspect import picture
+    from undertow.inspect.trace import Outline
+
+    X = np.random.default_rng(3).normal(size=(50, *next(iter(model.inputs.values())).shape)).astype(np.float32)
+    whole, outline = trace(model.stream(), X), Outline(model.stream())
+    for piece in np.split(X, [1, 7, 7, 30]):
+        outline.push(piece)
+    assert repr(outline) == repr(whole) and outline.n_steps == 50
+    drawn = {}
+    monkeypatch.setattr(picture, "figure_class", lambda: None)
+    monkeypatch.setattr(picture, "draw", lambda panels, *_, **__: drawn.update({p.title: p.columns for p in panels}))
+    outline.plot(tmp_path / "x.png")
+    for name, s in whole.items():
+        rows = s.reshape(50, -1)
+        assert np.array_equal(drawn[name].low, rows) and np.array_equal(drawn[name].high, rows)
+    with pytest.raises(undertow.ShapeError, match="nothing to draw"):
+        Outline(model.stream()).plot(tmp_path / "x.png")

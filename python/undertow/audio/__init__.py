@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sound: files, frames with overlap, sampling rates, spectra.
+"""Sound: files, frames with overlap, sampling rates, spectra, segments of speech; whole, or as it comes.
 
 A WAV needs no other package; other formats go through soundfile, resampling through soxr, both of `undertow[audio]`.
 
@@ -12,20 +12,30 @@ array([[0., 1., 2.],
        [4., 5., 0.]], dtype=float32)
 """
 
-from .framing import Framer, frames, overlap_add
-from .signal import load, read, resample, to_mono, write
-from .spectrum import istft, stft, window
+from .framing import Framer, OverlapAdd, frames, overlap_add
+from .labels import write_segments
+from .resampling import Resampler, resample
+from .segmentation import Segment, Segmenter, segments
+from .signal import load, read, to_mono, write
+from .spectrum import Spectra, istft, stft, window
 
 __all__ = [
     "Framer",
+    "OverlapAdd",
+    "Resampler",
+    "Segment",
+    "Segmenter",
+    "Spectra",
     "frames",
     "istft",
     "load",
     "overlap_add",
     "read",
     "resample",
+    "segments",
     "stft",
     "to_mono",
     "window",
     "write",
+    "write_segments",
 ]

@@ -101,6 +101,68 @@ class Framer:
         return _windows(last, size, self.hop, n)
 
 
+class OverlapAdd:
+    """`overlap_add` for blocks that come one by one: each sample as soon as no later block reaches it.
+
+    What comes out is late by `latency` samples, size - hop: the first hop samples of a block are complete with it.
+
+    >>> joined = OverlapAdd(size=3, hop=2)
+    >>> joined.push(np.array([[1, 2, 3], [10, 20, 30]], np.float32))
+    array([ 1.,  2., 13., 20.], dtype=float32)
+    >>> joined.flush()
+    array([30.], dtype=float32)
+    """
+
+    def __init__(self, size: int, hop: int) -> None:
+        """
+        Args:
+            size: samples of a block. hop: from block to block.
+
+        Raises:
+            ValueError: a size is below 1.
+        """
+        self.size, self.hop = index(size), index(hop)
+        if self.size < 1 or self.hop < 1:
+            raise ValueError(f"size is {size} and hop {hop}; expected at least 1 each")
+        self.latency = max(0, self.size - self.hop)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all blocks: what comes next is the first block of a sound."""
+        self._kept = np.zeros(self.latency)  # samples that later blocks reach, summed up so far
+        self._begun = False
+
+    def push(self, blocks: np.ndarray) -> np.ndarray:
+        """Take blocks (n, size), or one of them (size,); give the samples that they complete: float32 of shape (T,).
+
+        Raises:
+            ShapeError: blocks have another shape.
+        """
+        blocks = np.asarray(blocks)
+        rows = blocks[None] if blocks.ndim == 1 else blocks
+        if rows.ndim != 2 or rows.shape[1] != self.size:
+            raise ShapeError(f"blocks have shape {blocks.shape}, expected (n, {self.size})")
+        gap = max(0, self.hop - self.size)  # between blocks that do not meet
+        complete = np.zeros(len(rows) * self.hop + self.latency)
+        complete[: self.latency] = self._kept
+        for k, block in enumerate(rows):
+            complete[k * self.hop : k * self.hop + self.size] += block
+        end = len(rows) * self.hop
+        self._kept = complete[end : end + self.latency]
+        samples = complete[:end].astype(np.float32)
+        if gap and len(rows):
+            before = np.zeros(gap if self._begun else 0, np.float32)
+            samples = np.concatenate([before, samples[: end - gap]])
+        self._begun |= len(rows) > 0
+        return samples
+
+    def flush(self) -> np.ndarray:
+        """End the sound: the samples that only the last blocks reach. Then start anew."""
+        rest = self._kept[: self.latency if self._begun else 0].astype(np.float32)
+        self.reset()
+        return rest
+
+
 def overlap_add(blocks: np.ndarray, hop: int) -> np.ndarray:
     """Join blocks of sound that lie `hop` samples apart, adding where they overlap: what undoes `frames` for models
     that give windowed blocks.
@@ -110,15 +172,17 @@ def overlap_add(blocks: np.ndarray, hop: int) -> np.ndarray:
 
     Returns:
         float32 of shape ((n - 1) * hop + size,), sums taken in float64.
+
+    Raises:
+        ShapeError: blocks have another shape, or the hop is below 1.
     """
     blocks = np.asarray(blocks)
     if blocks.ndim != 2 or hop < 1:
         raise ShapeError(f"blocks of shape {blocks.shape} {hop} samples apart; expected (n, size) and a hop above 0")
-    n, size = blocks.shape
-    result = np.zeros((n - 1) * hop + size if n else 0)
-    for k, block in enumerate(blocks):
-        result[k * hop : k * hop + size] += block
-    return result.astype(np.float32)
+    if not blocks.size:
+        return np.zeros(0, np.float32)
+    joined = OverlapAdd(blocks.shape[1], hop)
+    return np.concatenate([joined.push(blocks), joined.flush()])
 
 
 def _windows(samples: np.ndarray, size: int, hop: int, n: int) -> np.ndarray:
@@ -140,6 +204,5 @@ def require_float32(samples: np.ndarray, ranks: tuple[int, ...] = (1, 2)) -> Non
         how = "x.astype(np.float32) / 32768" if dtype == np.int16 else "np.asarray(x, np.float32)"
         raise TypeError(f"samples are {dtype}, expected a float32 array with full scale at -1 and 1; try {how}")
     if samples.ndim not in ranks:
-        raise ShapeError(
-            f"samples have shape {samples.shape}, expected (T,): one channel; take x[:, 0], or x.mean(axis=1)"
-        )
+        wanted = "(T, channels)" if 1 not in ranks else "(T,): one channel; take x[:, 0], or x.mean(axis=1)"
+        raise ShapeError(f"samples have shape {samples.shape}, expected {wanted}")

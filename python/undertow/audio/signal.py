@@ -1,32 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""Sound files, channels and sampling rates."""
+"""Sound files and channels."""
 
 from __future__ import annotations
 
 import os
-import wave
-from math import gcd
 from operator import index
-from pathlib import Path
 
 import numpy as np
 
-from .. import _files
-from ..errors import Error, FormatError, ShapeError, UnsupportedError
-from ..weights.contents import open_file
-from . import wav
-from .framing import require_float32
-
-#: A rate is a number in the file: a wrong one must not turn a small file into all of the memory.
-_MAX_STRETCH = 256
+from ..errors import ShapeError
+from .reading import reading
+from .resampling import resample
+from .writing import writing
 
 
 def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     """Read a sound file.
 
     Args:
-        path: a .wav of 8, 16, 24 or 32 bit PCM or of floats; anything else that soundfile reads, where installed:
-            telephone WAVs (mu-law, A-law, ADPCM, GSM), .flac, .ogg, .mp3, .aiff, .w64, .au, .caf ...
+        path: a .wav of 8, 16, 24 or 32 bit PCM, of floats, mu-law or A-law; anything else that soundfile reads, where
+            installed: WAVs of ADPCM and GSM, .flac, .ogg, .mp3, .aiff, .w64, .au, .caf ...
 
     Returns:
         (samples, rate): float32 of shape (T, channels), full scale at -1 and 1; samples per second.
@@ -35,44 +28,34 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         FormatError: not a sound file, or cut short.
         UnsupportedError: a .wav that is compressed or of an unusual sample size, where soundfile does not read it.
     """
-    path = Path(path)
-    with open_file(path) as file:
-        data = file.read()
-    refused: Error = FormatError(f"{path}: not a WAV file")
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        try:
-            return wav.parse(path, data)
-        except UnsupportedError as error:
-            refused = error
-    try:
-        import soundfile
-    except ImportError:
-        refused.args = (f'{refused}; for others: pip install "undertow[audio]", or convert it to PCM',)
-        raise refused from None
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except RuntimeError as error:
-        refused.args = (f"{refused}; nor does soundfile read it: {error}",)
-        raise refused from None
-    return samples, int(rate)
+    with reading(path) as sound:
+        pieces = [sound.read(sound.n_samples or 0)]
+        while len(piece := sound.read(1 << 16)):  # some formats say less than they hold
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces), sound.rate
 
 
 def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> int:
-    """Write float samples of shape (T,) or (T, channels) as a 16-bit WAV; give how many had to be cut to full scale.
+    """Write sound; the suffix says the format.
+
+    Args:
+        path: .wav, of 16 bits; .flac, .ogg, .opus, .mp3, .aiff, .au, .caf, .w64 ..., which soundfile writes, of 16 bits
+            where they are PCM.
+        samples: floats of shape (T,) or (T, channels), full scale at -1 and 1. NaN becomes silence.
+        rate: samples per second.
+
+    Returns:
+        How many samples had to be cut to full scale.
 
     Raises:
+        UnsupportedError: another suffix, or a format that holds no such rate or so many channels.
+        ImportError: soundfile is missing.
         OSError: it cannot be written; what was there before stays as it is.
     """
     samples = np.asarray(samples, np.float64)
-    samples = samples[:, None] if samples.ndim == 1 else samples
-    scaled = np.rint(np.nan_to_num(samples) * 32768.0)
-    whole = np.clip(scaled, -32768, 32767)
-    with _files.opened(path) as file, wave.open(file, "wb") as sound:
-        sound.setnchannels(samples.shape[1])
-        sound.setsampwidth(2)
-        sound.setframerate(rate)
-        sound.writeframes(whole.astype("<i2").tobytes())
-    return int(np.count_nonzero(whole != scaled))
+    with writing(path, rate, 1 if samples.ndim == 1 else samples.shape[1]) as sound:
+        sound.write(samples)
+    return sound.n_cut
 
 
 def load(path: str | os.PathLike[str], rate: int, channel: int | str | None = None) -> np.ndarray:
@@ -117,35 +100,3 @@ def to_mono(samples: np.ndarray, channel: int | str | None = None) -> np.ndarray
     if isinstance(channel, str) or not 0 <= index(channel) < n_channels:
         raise ShapeError(f'channel {channel!r} does not exist; expected 0 to {n_channels - 1}, or "mix"')
     return np.ascontiguousarray(samples[:, index(channel)])
-
-
-def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """float32 samples of shape (T,) or (T, channels) at another rate.
-
-    By soxr (its quality HQ) where installed, or else by `scipy.signal.resample_poly`, which differs from it near the
-    upper end of the band. Samples at the rate that is wanted are given as they are.
-
-    Raises:
-        ImportError: neither is installed.
-        UnsupportedError: a rate is not above 0, or one is more than 256 times the other.
-    """
-    rate, to = index(rate), index(to)
-    if min(rate, to) < 1 or max(rate, to) > _MAX_STRETCH * min(rate, to):
-        raise UnsupportedError(f"cannot resample from {rate} Hz to {to} Hz")
-    if rate == to:
-        return samples
-    require_float32(samples)
-    try:
-        import soxr
-    except ImportError:
-        pass
-    else:
-        return np.asarray(soxr.resample(samples, rate, to, quality="HQ"), np.float32)
-    try:
-        from scipy.signal import resample_poly
-    except ImportError:
-        raise ImportError(
-            f'the sound is at {rate} Hz and {to} Hz are wanted: resampling needs soxr: pip install "undertow[audio]"'
-        ) from None
-    common = gcd(rate, to)
-    return np.asarray(resample_poly(samples.astype(np.float64), to // common, rate // common), np.float32)

@@ -14,7 +14,7 @@ from operator import index
 import numpy as np
 
 from ..errors import ShapeError
-from .framing import frames, overlap_add
+from .framing import Framer, OverlapAdd, frames, require_float32
 
 
 def window(size: int) -> np.ndarray:
@@ -25,8 +25,7 @@ def window(size: int) -> np.ndarray:
 def stft(samples: np.ndarray, size: int = 512, hop: int = 256) -> np.ndarray:
     """Spectra of sound.
 
-    For sound that arrives in pieces, take the frames of `Framer(frame=hop, context=size - hop)` and give each
-    `np.fft.rfft(frame * window(size))`.
+    `Spectra` gives the same for sound that arrives in pieces.
 
     Args:
         samples: float32 of shape (T,).
@@ -43,11 +42,9 @@ def stft(samples: np.ndarray, size: int = 512, hop: int = 256) -> np.ndarray:
     """
 
     _check(size, hop)
-    rows = frames(np.concatenate([samples, np.zeros(size - hop, np.float32)]), hop, size - hop) if len(samples) else ()
-    if not len(rows):
-        return np.zeros((0, size // 2 + 1, 2), np.float32)
-    spectra = np.fft.rfft(rows * window(size))
-    return np.stack([spectra.real, spectra.imag], axis=-1).astype(np.float32)
+    require_float32(samples, (1,))
+    behind = np.zeros(size - hop if len(samples) else 0, np.float32)
+    return _forward(frames(np.concatenate([samples, behind]), hop, size - hop), window(size))
 
 
 def istft(spectra: np.ndarray, size: int = 512, hop: int = 256) -> np.ndarray:
@@ -64,12 +61,102 @@ def istft(spectra: np.ndarray, size: int = 512, hop: int = 256) -> np.ndarray:
     """
 
     _check(size, hop)
+    spectra = _checked(spectra, size)
+    joined = OverlapAdd(size, hop)
+    samples = np.concatenate([joined.push(_backward(spectra, size, hop)), joined.flush()])
+    return samples[size - hop : max(len(spectra) * hop, size - hop)]
+
+
+class Spectra:
+    """`stft` and `istft` for sound that arrives in pieces of any length: the same bits, however it is cut.
+
+    A spectrum comes with the last of its `hop` new samples. Sound that `join` gives back is `latency` samples,
+    size - hop, behind the sound that was pushed: so a hop of 256 at a size of 512 and 16 kHz makes 16 ms to fill a
+    frame and 16 ms until all frames that reach a sample are there.
+
+    >>> spectra = Spectra(size=8, hop=4)
+    >>> sound = np.sin(np.arange(18, dtype=np.float32))
+    >>> out = [spectra.join(spectra.push(piece)) for piece in np.split(sound, [3, 11])]     # or a model between them
+    >>> out.append(spectra.join(spectra.flush()))
+    >>> np.abs(np.concatenate(out) - sound).max() < 1e-6
+    np.True_
+    """
+
+    def __init__(self, size: int = 512, hop: int = 256) -> None:
+        """Arguments and errors as of `stft`."""
+        _check(size, hop)
+        self.size, self.hop, self.latency = size, hop, size - hop
+        self._window = window(size)
+        self._framer = Framer(hop, context=size - hop)
+        self._joined = OverlapAdd(size, hop)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all samples and spectra: what comes next is the beginning of a sound."""
+        self._framer.reset()
+        self._joined.reset()
+        self._n_pushed = self._n_joined = 0
+        self._skip = self.latency  # zeros that went before the sound
+        self._ended = False
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Take float32 samples of shape (T,), give the spectra that they complete: (n, size / 2 + 1, 2).
+
+        After a `flush` this is the beginning of another sound.
+
+        Raises:
+            TypeError, ShapeError: as `frames`.
+        """
+        if self._ended:
+            self.reset()
+        rows = self._framer.push(samples)
+        self._n_pushed += len(samples)
+        return _forward(rows, self._window)
+
+    def flush(self) -> np.ndarray:
+        """End the sound: the last spectra, which hear zeros after it. `join` gives its last samples for them."""
+        if self._ended or not self._n_pushed:
+            self._ended = True
+            return np.zeros((0, self.size // 2 + 1, 2), np.float32)
+        self._ended = True
+        rows = self._framer.push(np.zeros(self.latency, np.float32))
+        return _forward(np.concatenate([rows, self._framer.flush()]), self._window)
+
+    def join(self, spectra: np.ndarray) -> np.ndarray:
+        """Take spectra (n, size / 2 + 1, 2), or one of them, as a model gives them; give the samples that they
+        complete: float32 of shape (T,). Behind `flush`, none beyond those that were pushed.
+
+        Raises:
+            ShapeError: spectra have another shape.
+        """
+        spectra = np.asarray(spectra)
+        checked = _checked(spectra[None] if spectra.shape == (self.size // 2 + 1, 2) else spectra, self.size)
+        samples = self._joined.push(_backward(checked, self.size, self.hop))
+        n = min(self._skip, len(samples))
+        self._skip -= n
+        samples = samples[n:]
+        if self._ended:
+            samples = samples[: max(0, self._n_pushed - self._n_joined)]
+        self._n_joined += len(samples)
+        return samples
+
+
+def _forward(rows: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    spectra = np.fft.rfft(rows * shape)
+    return np.stack([spectra.real, spectra.imag], axis=-1).astype(np.float32)
+
+
+def _backward(spectra: np.ndarray, size: int, hop: int) -> np.ndarray:
+    """Blocks (n, size) under the window. The squares of the windows over a sample add up to size / (2 hop)."""
+    blocks = np.fft.irfft(spectra[..., 0] + 1j * spectra[..., 1].astype(np.float64), size)
+    return np.asarray(blocks * window(size) * (2 * hop / size))
+
+
+def _checked(spectra: np.ndarray, size: int) -> np.ndarray:
     spectra = np.asarray(spectra)
     if spectra.ndim != 3 or spectra.shape[1:] != (size // 2 + 1, 2):
         raise ShapeError(f"spectra have shape {spectra.shape}, expected (T, {size // 2 + 1}, 2) for a size of {size}")
-    blocks = np.fft.irfft(spectra[..., 0] + 1j * spectra[..., 1].astype(np.float64), size)
-    # The squares of the windows that cover a sample add up to size / (2 hop).
-    return overlap_add(blocks * window(size) * (2 * hop / size), hop)[size - hop : max(len(blocks) * hop, size - hop)]
+    return spectra
 
 
 def _check(size: int, hop: int) -> None:

@@ -340,9 +340,14 @@ class Progress:
         """How often faster than live."""
         return f"{(self.seconds or 0.0) * self.done / self.total / max(spent, 1e-9):,.3g}x real time"
 
+    def finish(self, seconds: float | None = None) -> None:
+        """Say that it is done, where the total was an estimate; and what it would last."""
+        self.total = self.done
+        self.seconds = self.seconds if seconds is None else seconds
+
     def advance(self, n: int) -> None:
         """Say that n more are done."""
         self.done += n
         if self._active:
-            self._bar(self.what, self.done, self.total)
+            self._bar(self.what, min(self.done, self.total), self.total)  # which may be an estimate
             self._bar.note = self._factor(time.monotonic() - self._start) if self.seconds else ""

@@ -11,30 +11,45 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import _files, audio
 from .._text import shown
+from ..audio.reading import reading
 from ..errors import FormatError, ShapeError
 from ..ir import superframes
 from ..weights.contents import open_file
 from . import _sound
-from ._common import UsageError, say, warn
+from ._common import UsageError, say
+from ._hearing import hearing_of, tell_of_rate
 
 Arrays = dict[str, np.ndarray]
 
+#: Files of numbers.
+SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".txt")
 
-def read(path: str, model: Any, args: argparse.Namespace) -> tuple[Arrays, _sound.Sound | None]:
-    """Read a file's frames: (input name -> (T, *frame), how they lie in it if it is sound)."""
+
+def read(path: str, model: Any, args: argparse.Namespace) -> Arrays:
+    """All frames of a file: input name -> (T, *frame)."""
+    if Path(path).suffix.lower() not in _sound.SUFFIXES:
+        return read_arrays(path, model, args)
+    with reading(path) as sound:
+        hearing = hearing_of(path, sound.channels, sound.rate, model, args)
+        tell_of_rate(path, hearing, model, args)
+        pieces = []
+        while len(samples := sound.read(1 << 16)):
+            pieces.append(hearing.push(samples))
+        return {hearing.name: np.concatenate([*pieces, hearing.flush()])}
+
+
+def read_arrays(path: str, model: Any, args: argparse.Namespace) -> Arrays:
+    """All frames of a file that holds them as numbers."""
     suffix = Path(path).suffix.lower()
-    if suffix in _sound.SUFFIXES:
-        return _sound.read(path, model, args)
     refuse_sound_options(path, args)
     if suffix == ".npy":
-        return _from_arrays(path, {"": _numpy(path)}, model), None
+        return _from_arrays(path, {"": _numpy(path)}, model)
     if suffix == ".npz":
-        return _from_arrays(path, _numpy(path), model), None
-    if suffix in (".csv", ".tsv", ".txt"):
+        return _from_arrays(path, _numpy(path), model)
+    if suffix in SUFFIXES:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return stack(list(lines(file, path, model)), model), None
+            return stack(list(lines(file, path, model)), model)
     raise UsageError(f"{path}: cannot tell what is in it; expected .npy, .npz, .csv, .tsv, .txt, .wav, or - for lines")
 
 
@@ -80,51 +95,11 @@ def as_line(frame: Mapping[str, np.ndarray]) -> str:
     return ",".join(str(number) for y in frame.values() for number in np.ravel(y))
 
 
-def write(path: str, Y: Arrays, model: Any, sound: _sound.Sound | None, blocks: bool = False) -> None:
-    """Write output name -> (T, *frame) to .npy (one output), .npz, .csv or .wav (of blocks that overlap, if so)."""
-    suffix = Path(path).suffix.lower()
-    if suffix == ".npz":
-        with _files.opened(path) as file:
-            np.savez(file, **Y)  # type: ignore[arg-type]
-        return
-    if suffix == ".npy":
-        with _files.opened(path) as file:
-            np.save(file, next(iter(Y.values())))
-    elif suffix == ".wav":
-        assert sound is not None  # check_output has seen to it
-        ((name, y),) = Y.items()
-        n_cut = audio.write(path, sound.joined(y, blocks), sound.output_rate(model.outputs[name].size, blocks))
-        if n_cut:
-            warn(f"{path}: {n_cut} samples beyond full scale were cut; write a .npy to keep them")
-    else:
-        with _files.opened(path) as file:
-            file.writelines(f"{text}\n".encode() for text in as_lines(Y, model))
-
-
 def as_lines(Y: Arrays, model: Any) -> Iterator[str]:
     """A line per frame; outputs that are given once per sequence make one line."""
     n_rows = {len(y) for name, y in Y.items() if y.ndim > len(model.outputs[name].shape)}
     for t in range(max(n_rows, default=1)):
         yield as_line({name: y[t] if y.ndim > len(model.outputs[name].shape) else y for name, y in Y.items()})
-
-
-def check_output(path: str | None, model: Any, sound: _sound.Sound | None, blocks: bool = False) -> None:
-    """Refuse an -o that cannot be written, before the work and not after it."""
-    if blocks and (path is None or Path(path).suffix.lower() != ".wav"):
-        raise UsageError("--overlap-add joins blocks into sound: it needs an -o that ends in .wav")
-    if path is None:
-        return
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".npy", ".npz", ".csv", ".tsv", ".txt", ".wav"):
-        raise UsageError(f"-o {path}: expected .npy, .npz, .csv, .txt or .wav")
-    if suffix in (".npy", ".wav") and len(model.outputs) > 1:
-        raise UsageError(f"-o {path}: the model has {len(model.outputs)} outputs; use .npz or .csv")
-    if suffix == ".wav":
-        if sound is None:
-            raise UsageError(f"-o {path}: a .wav comes out only where a sound file goes in")
-        sound.output_rate(next(iter(model.outputs.values())).size, blocks)
-    if not Path(path).parent.is_dir():
-        raise UsageError(f"-o {path}: there is no folder {Path(path).parent}")
 
 
 def _numpy(path: str) -> Any:

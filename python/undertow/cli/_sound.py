@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Sound as frames of a model, and its outputs as sound: --frame, --context, --hop, --stft, --rate, --channel."""
+"""The options that say how a model hears sound: --frame, --context, --hop, --stft, --rate, --channel."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .. import audio
-from ..errors import Error, ShapeError
+from ..errors import Error
 from . import _common
 from ._common import UsageError, positive_int, say, warn, whole
 
@@ -79,116 +74,9 @@ def _channel(text: str) -> int | str:
     return text if text == "mix" else _count(text)
 
 
-@dataclass(frozen=True)
-class Sound:
-    """How the frames that a model was given lie in a sound.
-
-    Attributes:
-        samples: float32 (T,) or (T, channels), as the model hears them.
-        rate: samples per second.
-        hop: samples from frame to frame.
-        spectrum: samples that a spectrum was taken of; 0 where frames are sound.
-        frame, new: samples of a frame, and how many of them are new; of channels, one frame is one sample of each.
-    """
-
-    samples: np.ndarray
-    rate: int
-    hop: int
-    spectrum: int = 0
-    frame: int = 1
-    new: int = 1
-
-    @property
-    def seconds(self) -> float:
-        return len(self.samples) / self.rate
-
-    def output_rate(self, size: int, blocks: bool = False) -> int:
-        """Samples per second of what a model gives, `size` numbers a frame.
-
-        blocks: outputs overlap and are added up, `hop` apart.
-
-        Raises:
-            UsageError: it is no whole number.
-        """
-        if self.spectrum and (blocks or size != self.spectrum + 2):
-            what = "--overlap-add goes without --stft" if blocks else f"the model gives {size} numbers a frame"
-            raise UsageError(f"{what}; with --stft, spectra of {self.spectrum + 2} numbers become sound")
-        if blocks and size < self.hop:
-            raise UsageError(
-                f"--overlap-add: the model gives {size} numbers, and frames are {self.hop} samples apart; write a .npy "
-                "or .csv"
-            )
-        if blocks or self.spectrum or self.samples.ndim == 2:
-            return self.rate
-        gives = f"the model gives {size} numbers for {self.hop} samples"
-        if self.hop > self.new:
-            raise UsageError(
-                f"{gives}, of which it hears {self.new}, which is no sound without gaps; write a .npy or .csv"
-            )
-        if size > self.hop and self.frame > self.hop:
-            raise UsageError(
-                f"{gives}, and its frames overlap: --overlap-add adds up blocks that do; else write a .npy or .csv"
-            )
-        if size > 1 and self.frame == 1:
-            raise UsageError(f"{gives}, which may be channels or a higher rate; write a .npy or .csv")
-        if self.rate * size % self.hop:
-            raise UsageError(
-                f"the model gives {size} numbers for {self.hop} samples, which is no sound of a whole number of Hz; "
-                "write a .npy or .csv"
-            )
-        return self.rate * size // self.hop
-
-    def joined(self, Y: np.ndarray, blocks: bool = False) -> np.ndarray:
-        """Outputs (n_frames, ...) as sound of the length of the input, (T,); of channels, (T, channels)."""
-        Y = Y.reshape(len(Y), prod(Y.shape[1:]))
-        if self.samples.ndim == 2 and not blocks:
-            return Y
-        if self.spectrum:
-            return audio.istft(Y.reshape(len(Y), self.spectrum // 2 + 1, 2), self.spectrum, self.hop)[
-                : len(self.samples)
-            ]
-        sound = audio.overlap_add(Y, self.hop) if blocks else Y.reshape(-1)
-        return sound[: len(self.samples) * (1 if blocks else Y.shape[1]) // (1 if blocks else self.hop)]
-
-
 def options_given(args: argparse.Namespace) -> list[str]:
     """The options of sound that stand on the command line."""
     return [f"--{name}" for name in _OPTIONS if getattr(args, name, None) is not None]
-
-
-def read(path: str, model: Any, args: argparse.Namespace) -> tuple[dict[str, np.ndarray], Sound]:
-    """Read a sound file as frames of a model's one input: (input name -> (T, *frame), how they lie in it).
-
-    Raises:
-        UsageError: options that do not fit the model.
-        ShapeError: sound does not fit the model.
-    """
-    if len(model.inputs) != 1:
-        raise ShapeError(f"{path}: sound fits a model with one input; this one has {list(model.inputs)}")
-    ((name, value),) = model.inputs.items()
-    if value.dtype != "float32":
-        raise ShapeError(f"{path}: sound does not fit an input of ids")
-    if getattr(args, "stft", None) is not None:
-        return _spectra(path, name, model, args)
-    frame, context, hop = _framing(value, args)
-    samples, rate = _heard(path, model, args)
-    channel = getattr(args, "channel", None)
-    if value.size > 1 and channel is None and samples.shape[1] == value.size:
-        if _cuts(args):
-            raise UsageError(
-                f"{path}: {samples.shape[1]} channels are one frame each; with --frame, --context or --hop, choose "
-                "one with --channel"
-            )
-        samples, rate = _at_rate(path, samples, rate, model, args)
-        return {name: samples.reshape(-1, *value.shape)}, Sound(samples, rate, 1)
-    mono, rate = _mono(path, samples, rate, model, args)
-    if value.size not in (1, model.frames_in):
-        if not _cuts(args):
-            _question(path, value)
-        elif getattr(args, "context", None) is None and frame < value.size:
-            _check_samples(path, value)
-    X = audio.frames(mono, frame, context, hop)
-    return {name: X.reshape(len(X), *value.shape)}, Sound(mono, rate, hop, 0, value.size, frame)
 
 
 def load_model(args: argparse.Namespace, **changes: Any) -> Any:
@@ -241,12 +129,16 @@ def _line(shapes: list[str]) -> str:
     return " ".join(f"--shape {shape}" for shape in shapes)
 
 
-def _question(path: str, value: Any) -> None:
-    """Sound that nobody has said how to cut, into frames of several numbers.
+def check_framing(path: str, value: Any, cutting: tuple[int, int, int], args: argparse.Namespace) -> None:
+    """Refuse, or warn of, frames of several numbers that nobody has said to be samples.
 
     Raises:
         UsageError: as `_check_samples`.
     """
+    if cuts(args):
+        if getattr(args, "context", None) is None and cutting[0] < value.size:
+            _check_samples(path, value)
+        return
     _check_samples(path, value)
     warn(
         f"{path}: the model takes frames of shape {value.shape}, filled with samples after each other; say "
@@ -286,10 +178,15 @@ def _size_of_spectra(value: Any) -> int:
     return 2 * (axes[0] - 1) if len(axes) == 2 and value.shape[-1] == 2 and axes[0] > 2 else 0
 
 
-def _spectra(path: str, name: str, model: Any, args: argparse.Namespace) -> tuple[dict[str, np.ndarray], Sound]:
-    if _cuts(args):
+def size_and_hop(value: Any, args: argparse.Namespace) -> tuple[int, int]:
+    """What --stft says, or tells from the frame of a model.
+
+    Raises:
+        UsageError: the model does not take such spectra.
+    """
+    if cuts(args):
         raise UsageError("--stft says how to cut sound; it goes without --frame, --context and --hop")
-    value, (size, hop) = model.inputs[name], args.stft
+    size, hop = args.stft
     if args.stft == _AUTO:
         size = _size_of_spectra(value)
         hop = size // 2
@@ -303,59 +200,29 @@ def _spectra(path: str, name: str, model: Any, args: argparse.Namespace) -> tupl
         raise UsageError(
             f"--stft {size},{hop}: the model takes frames of shape {value.shape}, expected ({size // 2 + 1}, 2)"
         )
-    mono, rate = _mono(path, *_heard(path, model, args), model, args)
-    try:
-        X = audio.stft(mono, size, hop)
-    except ValueError as error:
-        raise UsageError(f"--stft {size},{hop}: {error}") from None
-    return {name: X.reshape(len(X), *value.shape)}, Sound(mono, rate, hop, size)
+    return size, hop
 
 
-def _heard(path: str, model: Any, args: argparse.Namespace) -> tuple[np.ndarray, int]:
-    """A file's samples and their rate.
+def wanted_rate(where: str, rate: int, model: Any, args: argparse.Namespace) -> int:
+    """The rate that is asked for, or else that the model states, or else that of the sound.
 
     Raises:
         UsageError: --rate is another than the model's own.
     """
-    asked = getattr(args, "rate", None)
+    asked: int | None = getattr(args, "rate", None)
     if asked is not None and model.sample_rate not in (None, asked):
         raise UsageError(
             f"--rate {asked}: the model hears sound at {model.sample_rate} Hz, as its file or --fixed says; leave "
             "--rate out, and other sound is resampled"
         )
-    return audio.read(path)
+    return int(asked or model.sample_rate or rate)
 
 
-def _mono(path: str, samples: np.ndarray, rate: int, model: Any, args: argparse.Namespace) -> tuple[np.ndarray, int]:
-    """One channel at the rate that is wanted, and this rate."""
-    channel = getattr(args, "channel", None)
-    if channel is None and samples.shape[1] > 1:
-        (value,) = model.inputs.values()
-        raise ShapeError(
-            f"{path}: {samples.shape[1]} channels do not fit a frame of shape {value.shape}; take one with "
-            "--channel 0, or their mean with --channel mix"
-        )
-    try:
-        return _at_rate(path, audio.to_mono(samples, channel), rate, model, args)
-    except ShapeError as error:
-        raise ShapeError(f"{path}: {error}") from None
-
-
-def _at_rate(path: str, samples: np.ndarray, rate: int, model: Any, args: argparse.Namespace) -> tuple[np.ndarray, int]:
-    """Samples at the rate that is asked for, or else that the model states, and this rate."""
-    asked = getattr(args, "rate", None)
-    wanted = asked or model.sample_rate or rate
-    heard = audio.resample(samples, rate, wanted)
-    if wanted != rate and asked is None:
-        say(f"undertow: {path}: resampled from {rate} Hz to {wanted} Hz, which the model hears", file=sys.stderr)
-    return heard, wanted
-
-
-def _cuts(args: argparse.Namespace) -> bool:
+def cuts(args: argparse.Namespace) -> bool:
     return any(getattr(args, name, None) is not None for name in ("frame", "context", "hop"))
 
 
-def _framing(value: Any, args: argparse.Namespace) -> tuple[int, int, int]:
+def framing(value: Any, args: argparse.Namespace) -> tuple[int, int, int]:
     """Samples that are new, samples from before, samples from frame to frame."""
     frame, context, hop = (getattr(args, name, None) for name in ("frame", "context", "hop"))
     if context is None:

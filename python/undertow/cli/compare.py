@@ -80,7 +80,7 @@ def frames_of(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarra
         n = args.frames or 200
         said = f"random (seed {args.seed}), for want of --data: errors and decisions on real frames may be others"
         return random_inputs(model, n, np.random.default_rng(args.seed)), said
-    X, _ = _frames.read(args.data, model, args)
+    X = _frames.read(args.data, model, args)
     n = len(next(iter(X.values())))
     if args.frames and args.frames > n:
         raise UsageError(f"--frames {args.frames}: {args.data} has {n}")

@@ -115,7 +115,7 @@ def convert(args: argparse.Namespace) -> int:
 
 def _proof(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarray], str]:
     """The frames of --proof, and what to say of them."""
-    X, _ = _frames.read(args.proof, model, args)
+    X = _frames.read(args.proof, model, args)
     n = len(next(iter(X.values())))
     if n == 0:
         raise UsageError(f"--proof {args.proof}: has no frames")
@@ -129,7 +129,7 @@ def _calibrated(args: argparse.Namespace) -> tuple[Any, Any]:
     from ..model import Model
 
     model = _sound.load_model(args, weights=None)
-    X, _ = _frames.read(args.calibrate, model, args)
+    X = _frames.read(args.calibrate, model, args)
     X = {name: np.ascontiguousarray(x) for name, x in X.items()}  # frames of sound may share their memory
     if args.weights == "auto":
         calibration = calibrate.search(model.graph, X, args.tolerance, args.isa)

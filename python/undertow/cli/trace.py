@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ..accuracy.verify import one_or_all
 from ..errors import ShapeError
-from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, check_folder, check_picture, tell
+from . import _sound, _sources
+from ._common import UsageError, add_command, add_model, check_folder, check_picture, say, tell, wants_json
+from ._hearing import tell_of_rate
 from ._summary import in_short
+
+#: Frames whose states are held at a time where nobody wants them all.
+_CHUNK = 256
+
 
 _KEYS = """\
   model, input, frames, output, plot
@@ -35,6 +41,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--plot", metavar="OUT", help="write heat maps, time to the right: .png, .svg or .pdf")
     parser.add_argument("-o", "--output", metavar="OUT", help="write the numbers: .npz")
     _sound.add_options(parser)
+    parser.set_defaults(raw=None)
 
 
 def trace(args: argparse.Namespace) -> int:
@@ -44,22 +51,32 @@ def trace(args: argparse.Namespace) -> int:
         check_folder("-o", args.output)
     if args.plot is not None:
         check_picture("--plot", args.plot)
+    from ..inspect.trace import Outline
     from ..inspect.trace import trace as follow
 
     model = _sound.load_model(args)
     if args.plot is not None and not model.states:
         raise UsageError(f"--plot {args.plot}: nothing to draw, the model has no state")
-    if args.input == "-":
-        _frames.refuse_sound_options("standard input", args)
-        X = _frames.stack(list(_frames.lines(_frames.standard_input(), "standard input", model)), model)
-    else:
-        X, _ = _frames.read(args.input, model, args)
+    with ExitStack() as stack:
+        source = _sources.opened(args, model, stack)
+        if source.hearing is not None:
+            tell_of_rate("standard input" if args.input == "-" else args.input, source.hearing, model, args)
+        if args.output is None and not wants_json(args):
+            outline = Outline(model.stream())
+            for piece in source.pieces:
+                for start in range(0, len(next(iter(piece.values()))), _CHUNK):
+                    outline.push({name: x[start : start + _CHUNK] for name, x in piece.items()})
+            if args.plot is not None:
+                _refuse_empty(args, outline.n_steps)
+                outline.plot(args.plot)
+            say(outline)
+            return 0
+        X = _sources.whole(source, model)
     traced = follow(model.stream(), one_or_all(X))
-    if args.plot is not None and not traced.n_steps:
-        raise ShapeError(f"--plot {args.plot}: nothing to draw, the input has no frames")
     if args.output is not None:
         traced.save(args.output)
     if args.plot is not None:
+        _refuse_empty(args, traced.n_steps)
         traced.plot(args.plot)
     facts = {
         "model": args.model,
@@ -72,3 +89,8 @@ def trace(args: argparse.Namespace) -> int:
     }
     tell(args, facts, traced)
     return 0
+
+
+def _refuse_empty(args: argparse.Namespace, n_frames: int) -> None:
+    if not n_frames:
+        raise ShapeError(f"--plot {args.plot}: nothing to draw, the input has no frames")

@@ -14,11 +14,14 @@ import numpy as np
 from .. import _files
 from .._text import shown
 from ..errors import ShapeError, UnsupportedError
+from .columns import Columns
 
 #: Up to so many numbers a frame are drawn as lines; more of them as a heat map.
 MAX_LINES = 4
-#: What a picture can show from left to right.
-MAX_COLUMNS = 4000
+#: A spectrogram shows so many dB below its loudest.
+_DECIBELS = 80.0
+#: Inches that panels may fill together, titles aside.
+_TALLEST = 24.0
 
 
 @dataclass
@@ -27,15 +30,19 @@ class Panel:
 
     Attributes:
         title: stands above it.
-        rows: (T, n) floats; row t covers the time from t / T to (t + 1) / T of the whole.
-        what: one of the n, for the label of the axis: "unit".
-        lines: draw them as lines; None: up to MAX_LINES of them.
+        columns: the numbers; they cover the time of the whole picture.
+        what: one of them, for the label of the axis: "unit".
+        top: of a spectrogram, whose numbers are magnitudes from 0 Hz upwards: the frequency of the last one, in kHz.
+        loudest: the magnitude at 0 dB of a spectrogram; its own largest where it is None.
+        marks: (from, to) of times to be marked.
     """
 
     title: str
-    rows: np.ndarray
+    columns: Columns
     what: str = "unit"
-    lines: bool | None = None
+    top: float | None = None
+    loudest: float | None = None
+    marks: Sequence[tuple[float, float]] = ()
 
 
 def figure_class() -> Any:
@@ -68,14 +75,19 @@ def draw(panels: Sequence[Panel], end: float, xlabel: str = "frame", path: str |
         UnsupportedError, OSError: as `save`.
     """
     Figure = figure_class()
-    if not panels or any(len(p.rows) == 0 for p in panels):
-        raise ShapeError(f"nothing to draw: {len(panels)} panels, {min((len(p.rows) for p in panels), default=0)} rows")
+    if not panels or any(len(p.columns) == 0 for p in panels):
+        n_frames = min((p.columns.n_frames for p in panels), default=0)
+        raise ShapeError(f"nothing to draw: {len(panels)} panels, {n_frames} rows")
     # A row per unit, but no panel so small that it cannot be seen and none that fills a wall.
-    heights = [1.3 if _as_lines(p) else min(max(p.rows.shape[1] / 24, 1.0), 4.0) for p in panels]
+    heights = [1.3 if _as_lines(p) else 1.8 if p.top else min(max(p.columns.size / 24, 1.0), 4.0) for p in panels]
+    if sum(heights) > _TALLEST:  # of many states
+        heights = [max(0.6, h * _TALLEST / sum(heights)) for h in heights]
     figure = Figure(figsize=(10, sum(heights) + 0.7 * len(heights) + 0.4), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, panel in zip(axes, panels, strict=True):
-        (_lines if _as_lines(panel) else _heat_map)(figure, ax, panel, end)
+        (_spectrogram if panel.top else _lines if _as_lines(panel) else _heat_map)(figure, ax, panel, end)
+        for start, stop in panel.marks:
+            ax.axvspan(start, stop, color="C2", alpha=0.25, linewidth=0)
         ax.set_title(shown(panel.title), loc="left", fontsize="medium", parse_math=False)
     axes[-1].set_xlabel(xlabel)
     axes[-1].set_xlim(0, end)
@@ -102,33 +114,54 @@ def save(figure: Any, path: str | os.PathLike[str]) -> None:
 
 
 def _as_lines(panel: Panel) -> bool:
-    return panel.rows.shape[1] <= MAX_LINES if panel.lines is None else panel.lines
+    return panel.top is None and panel.columns.size <= MAX_LINES
+
+
+def _reach(panel: Panel, end: float) -> float:
+    """Where the last column ends: beyond the end, where it is not full."""
+    columns = panel.columns
+    return end * len(columns) * columns.every / columns.n_frames
 
 
 def _heat_map(figure: Any, ax: Any, panel: Panel, end: float) -> None:
-    rows = panel.rows.T
+    rows = panel.columns.peak.T
     finite = np.abs(rows[np.isfinite(rows)])
     limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
     image = ax.imshow(
         rows, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-limit, vmax=limit,
-        extent=(0, end, len(rows), 0),
+        extent=(0, _reach(panel, end), panel.columns.size, 0),
     )  # fmt: skip
     ax.set_ylabel(panel.what)
     figure.colorbar(image, ax=ax, pad=0.01)
 
 
-def _lines(_: Any, ax: Any, panel: Panel, end: float) -> None:
-    n_rows, n_lines = panel.rows.shape
-    times = (np.arange(n_rows) + 0.5) * (end / n_rows)
-    many = n_rows > 2 * MAX_COLUMNS
+def _spectrogram(figure: Any, ax: Any, panel: Panel, end: float) -> None:
+    rows = panel.columns.high.T
+    finite = rows[np.isfinite(rows)]
+    loudest = panel.loudest or float(finite.max(initial=0.0)) or 1.0
+    decibels = 20 * np.log10(np.maximum(rows / loudest, 10 ** (-_DECIBELS / 20)))
+    image = ax.imshow(
+        decibels, aspect="auto", interpolation="nearest", cmap="magma", vmin=-_DECIBELS, vmax=0, origin="lower",
+        extent=(0, _reach(panel, end), 0, panel.top),
+    )  # fmt: skip
+    ax.set_ylabel("kHz")
+    figure.colorbar(image, ax=ax, pad=0.01, label="dB")
+
+
+def _lines(figure: Any, ax: Any, panel: Panel, end: float) -> None:
+    columns, n_lines = panel.columns, panel.columns.size
+    times = (np.arange(len(columns)) + 0.5) * (_reach(panel, end) / len(columns))
+    times[-1] = min(times[-1], end)
     for i in range(n_lines):
-        y = panel.rows[:, i]
-        if many:  # more samples than the picture has columns: what lies between their least and largest
-            starts = np.linspace(0, n_rows, MAX_COLUMNS, endpoint=False).astype(int)
-            low, high = np.fmin.reduceat(y, starts), np.fmax.reduceat(y, starts)
-            ax.fill_between(times[starts], low, high, linewidth=0.4, color=f"C{i}", alpha=0.9 if n_lines == 1 else 0.6)
+        low, high = columns.low[:, i], columns.high[:, i]
+        style = {"color": f"C{i}", "alpha": 0.9 if n_lines == 1 else 0.7}
+        label = f"{panel.what} {i}"
+        if columns.every > 1 and np.fmax.reduce(high - low, initial=0.0) > 0:
+            # more frames than columns: what lies between their least and largest
+            ax.fill_between(times, low, high, linewidth=0.6, label=label, **style)
         else:
-            ax.plot(times, y, linewidth=0.8, color=f"C{i}", label=f"{panel.what} {i}")
-    if n_lines > 1 and not many:
-        ax.legend(fontsize="x-small", loc="upper right")
+            ax.plot(times, high, linewidth=0.8, label=label, **style)
+    if n_lines > 1:
+        # beside the panel, in the room that a heat map's scale takes: over lines it would hide some
+        ax.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.05), borderaxespad=0.3)
     ax.grid(alpha=0.3)

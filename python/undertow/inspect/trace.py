@@ -14,6 +14,7 @@ from .._inputs import by_name
 from .._text import shown
 from ..errors import ShapeError
 from . import picture
+from .columns import Columns, columns_of
 
 
 class Trace(Mapping[str, np.ndarray]):
@@ -77,7 +78,7 @@ class Trace(Mapping[str, np.ndarray]):
         picture.figure_class()
         if not self._states or self.n_steps == 0:
             raise ShapeError(f"nothing to draw: {len(self._states)} states over {self.n_steps} frames")
-        panels = [picture.Panel(name, s.reshape(self.n_steps, -1), lines=False) for name, s in self.items()]
+        panels = [picture.Panel(name, columns_of(s.reshape(self.n_steps, -1))) for name, s in self.items()]
         return picture.draw(panels, self.n_steps, path=path)
 
 
@@ -96,22 +97,64 @@ def trace(stream: Any, X: Any) -> Trace:
 
     >>> memory = stream.trace(X)["lstm_1.h"]     # (T, 64)  # doctest: +SKIP
     """
-    given = dict(zip(stream.model.inputs, by_name(X, list(stream.model.inputs), "X"), strict=True))
-    inputs = {name: np.asarray(x) for name, x in given.items()}
-    lengths = {name: len(x) if x.ndim else 0 for name, x in inputs.items()}
-    if len(set(lengths.values())) != 1:
-        raise ShapeError(f"inputs have different numbers of frames: {lengths}")
-    n_steps = next(iter(lengths.values()))
+    inputs, n_steps = _inputs(stream, X)
     names = list(stream.model.states)
     values = stream.model.outputs
     initial = {name: np.array(stream.state[name]) for name in names}
     states = {name: np.empty((n_steps, *s.shape), s.dtype) for name, s in initial.items()}
     outputs = {name: np.empty((n_steps, *value.shape), value.dtype) for name, value in values.items()}
     for t in range(n_steps):
-        frame = {name: x[t, ...] for name, x in inputs.items()}
-        y = stream.step(frame)
+        y = stream.step({name: x[t, ...] for name, x in inputs.items()})
         for name in outputs:
             outputs[name][t] = y[name] if isinstance(y, Mapping) else y
         for name in names:
             states[name][t] = stream.state[name]
     return Trace(states, outputs, initial)
+
+
+def _inputs(stream: Any, X: Any) -> tuple[dict[str, np.ndarray], int]:
+    given = dict(zip(stream.model.inputs, by_name(X, list(stream.model.inputs), "X"), strict=True))
+    inputs = {name: np.asarray(x) for name, x in given.items()}
+    lengths = {name: len(x) if x.ndim else 0 for name, x in inputs.items()}
+    if len(set(lengths.values())) != 1:
+        raise ShapeError(f"inputs have different numbers of frames: {lengths}")
+    return inputs, next(iter(lengths.values()))
+
+
+class Outline:
+    """What a `Trace` prints and draws, thinned out while a stream is traced: its memory does not grow with time."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._shapes = {name: np.shape(stream.state[name]) for name in stream.model.states}
+        self._columns = {name: Columns(int(np.prod(shape))) for name, shape in self._shapes.items()}
+        self._reach: dict[str, list[float]] = {name: [np.inf, -np.inf] for name in self._shapes}
+        self.n_steps = 0
+
+    def push(self, X: Any) -> None:
+        """Step through `X`, as `trace` does."""
+        inputs, n_steps = _inputs(self._stream, X)
+        states = {name: np.empty((n_steps, c.size), np.float32) for name, c in self._columns.items()}
+        for t in range(n_steps):
+            self._stream.step({name: x[t, ...] for name, x in inputs.items()})
+            for name, rows in states.items():
+                rows[t] = np.ravel(self._stream.state[name])
+        for name, rows in states.items():
+            self._columns[name].push(rows)
+            reach = self._reach[name]
+            reach[0] = min(reach[0], float(np.fmin.reduce(rows, axis=None, initial=np.inf)))
+            reach[1] = max(reach[1], float(np.fmax.reduce(rows, axis=None, initial=-np.inf)))
+        self.n_steps += n_steps
+
+    def __repr__(self) -> str:
+        lines = [f"Trace of {self.n_steps} frames"]
+        for name, (least, most) in self._reach.items():
+            reach = f"{least:.3g} to {most:.3g}" if self.n_steps and self._columns[name].size else "empty"
+            lines.append(f"  {shown(name)}  {(self.n_steps, *self._shapes[name])}  {reach}")
+        return "\n".join(lines)
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw each state; errors as of `Trace.plot`."""
+        if not self._columns or self.n_steps == 0:
+            raise ShapeError(f"nothing to draw: {len(self._columns)} states over {self.n_steps} frames")
+        picture.draw([picture.Panel(name, c) for name, c in self._columns.items()], self.n_steps, path=path)

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: MIT
+"""--live: a microphone as the source of frames, and a loudspeaker as the place of what a model gives as sound."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from .. import audio
+from .._text import shown
+from ._common import UsageError, positive_float, say, warn
+from ._hearing import Hearing, hearing_of
+from ._outputs import SoundSink
+from ._sources import Pieces, Source
+
+#: Seconds that a ring holds: so long may a pause of this program be.
+_HELD = 4.0
+#: Seconds between two looks at a ring where nothing wakes us.
+_LOOK = 0.05
+
+
+class Ring:
+    """Samples between a callback of the sound system, which may not wait nor ask for memory, and the program.
+
+    One thread writes and one reads; each moves its own count alone.
+
+    Attributes:
+        n_lost: samples that found no room. n_missing: samples that were asked for and not there.
+    """
+
+    def __init__(self, n: int, channels: int) -> None:
+        self._samples = np.zeros((n, channels), np.float32)
+        self._n_written = self._n_read = 0
+        self.n_lost = self.n_missing = 0
+
+    def __len__(self) -> int:
+        return self._n_written - self._n_read
+
+    def write(self, samples: np.ndarray) -> None:
+        """Take samples (T, channels), those that there is room for."""
+        n = min(len(samples), len(self._samples) - len(self))
+        self.n_lost += len(samples) - n
+        at = self._n_written % len(self._samples)
+        first = min(n, len(self._samples) - at)
+        self._samples[at : at + first] = samples[:first]
+        self._samples[: n - first] = samples[first:n]
+        self._n_written += n
+
+    def read(self, n: int) -> np.ndarray:
+        """At most n samples, those that are there."""
+        samples = np.zeros((min(n, len(self)), self._samples.shape[1]), np.float32)
+        self.read_into(samples)
+        return samples
+
+    def read_into(self, out: np.ndarray) -> None:
+        """Fill `out` (T, channels), with zeros behind what is there."""
+        n = min(len(out), len(self))
+        self.n_missing += len(out) - n
+        at = self._n_read % len(self._samples)
+        first = min(n, len(self._samples) - at)
+        out[:first] = self._samples[at : at + first]
+        out[first:n] = self._samples[: n - first]
+        out[n:] = 0.0
+        self._n_read += n
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add --live, --play, --seconds, --device and --list-devices."""
+    add = parser.add_argument_group("live sound", 'With undertow[live]: pip install "undertow[live]".').add_argument
+    add("--live", action="store_true", help="hear a microphone in place of INPUT; Ctrl-C ends it")
+    add("--play", action="store_true", help="with --live: play what the model gives as sound (use headphones)")
+    add("--seconds", type=positive_float, metavar="S", help="with --live: end after so many seconds")
+    add(
+        "--device",
+        metavar="IN[,OUT]",
+        help="with --live: microphone and loudspeaker, by number or a part of their name (default: the system's)",
+    )
+    add("--list-devices", action=_List, nargs=0, help="print what --device may be, and stop")
+
+
+class _List(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        try:
+            devices = library().query_devices()
+        except ImportError as error:
+            parser.error(str(error))
+        for n, device in enumerate(devices):
+            ways = f"{device['max_input_channels']} in, {device['max_output_channels']} out"
+            say(f"{n:3}  {shown(device['name'])}  {ways}, {device['default_samplerate']:.0f} Hz")
+        parser.exit()
+
+
+def library() -> Any:
+    """The module sounddevice.
+
+    Raises:
+        ImportError: it, or the PortAudio that it stands on, is missing.
+    """
+    try:
+        import sounddevice
+    except ImportError:
+        raise ImportError('--live needs sounddevice: pip install "undertow[live]"') from None
+    except OSError as error:
+        raise ImportError(f"--live needs PortAudio: apt install libportaudio2 ({error})") from None
+    return sounddevice
+
+
+def refuse_without(args: argparse.Namespace) -> None:
+    """Options of --live mean nothing without it."""
+    for name in ("play", "seconds", "device"):
+        if not args.live and getattr(args, name):
+            raise UsageError(f"--{name} is for --live, which is missing")
+
+
+def _devices(args: argparse.Namespace) -> tuple[Any, Any]:
+    words = [word.strip() or None for word in (args.device or "").split(",")]
+    if len(words) > 2:
+        raise UsageError(f"--device {args.device}: expected IN or IN,OUT; names with commas by number")
+    numbers = [int(word) if word and word.isdecimal() else word for word in words]
+    return numbers[0], numbers[-1] if len(numbers) == 2 else None
+
+
+def _asked(sd: Any, device: Any, kind: str) -> Any:
+    try:
+        return sd.query_devices(device, kind)
+    except (ValueError, sd.PortAudioError) as error:
+        what = "a microphone" if kind == "input" else "a loudspeaker"
+        given = "" if device is None else f" {device}"
+        raise UsageError(f"--device{given}: no such {kind}: {error}; --list-devices shows {what}") from None
+
+
+def _rate_of(sd: Any, kind: str, device: Any, channels: int, wanted: int, info: Any) -> int:
+    """The rate that is wanted, where the device has it, or else its own."""
+    check = sd.check_input_settings if kind == "input" else sd.check_output_settings
+    try:
+        check(device=device, channels=channels, dtype="float32", samplerate=wanted)
+    except (ValueError, sd.PortAudioError):
+        return int(info["default_samplerate"])
+    return wanted
+
+
+class Microphone:
+    """A microphone while it is heard, and how well that goes."""
+
+    def __init__(self, args: argparse.Namespace, model: Any) -> None:
+        if args.input != "-":
+            raise UsageError(f"--live hears a microphone in place of {args.input}; leave one of them out")
+        if args.raw is not None and args.output != "-":
+            raise UsageError("--raw: a microphone says itself what it gives; with --live, --raw is for -o - alone")
+        wanted = args.rate or model.sample_rate
+        if wanted is None:
+            raise UsageError("--live: the file of the model does not state the rate that it hears; give it: --rate HZ")
+        self._sd, (self._device, _) = library(), _devices(args)
+        self._info = _asked(self._sd, self._device, "input")
+        n_most = int(self._info["max_input_channels"])
+        channel = args.channel
+        channels = n_most if channel == "mix" else 1 if channel is None else int(channel) + 1
+        if not 1 <= channels <= n_most:
+            raise UsageError(f"--channel {channel}: {self._info['name']} has {n_most} channels")
+        rate = _rate_of(self._sd, "input", self._device, channels, wanted, self._info)
+        self.hearing: Hearing = hearing_of("microphone", channels, rate, model, args, live=True)
+        self._ring = Ring(int(_HELD * rate), channels)
+        self._awake, self._stop = threading.Event(), threading.Event()
+        self._n_wanted = None if args.seconds is None else round(args.seconds * rate)
+        self._n_overruns, self._n_heard, self._n_frames = 0, 0, 0
+        self._busy = self._longest = 0.0
+        self._late = model.latency * self.hearing.hop / self.hearing.rate
+
+    def _callback(self, samples: np.ndarray, _: int, __: Any, status: Any) -> None:
+        if status.input_overflow:
+            self._n_overruns += 1
+        self._ring.write(samples)
+        self._awake.set()
+
+    def pieces(self) -> Pieces:
+        """Frames as they come, until Ctrl-C or --seconds."""
+        hearing, rate = self.hearing, self.hearing.source_rate
+        with _interrupts(self._stop), self._sd.InputStream(
+            device=self._device, channels=self._ring.read(0).shape[1], samplerate=rate, dtype="float32",
+            latency="low", callback=self._callback,
+        ) as stream:  # fmt: skip
+            late = float(stream.latency) + hearing.latency + self._late
+            say(
+                f"undertow: hearing {shown(self._info['name'])} at {rate} Hz, an answer every "
+                f"{1000 * hearing.hop / hearing.rate:.3g} ms, {1000 * late:.3g} ms after the sound; Ctrl-C ends",
+                file=sys.stderr,
+            )
+            while not self._stop.is_set() and self._n_heard != self._n_wanted:
+                self._awake.wait(_LOOK)
+                self._awake.clear()
+                samples = self._ring.read(len(self._ring))
+                if self._n_wanted is not None:
+                    samples = samples[: self._n_wanted - self._n_heard]
+                if len(samples):
+                    self._n_heard += len(samples)
+                    yield from self._answered(hearing.push(samples))
+        yield from self._answered(hearing.flush())
+
+    def _answered(self, frames: np.ndarray) -> Pieces:
+        before = time.perf_counter()
+        yield {self.hearing.name: frames}
+        spent = time.perf_counter() - before
+        self._n_frames += len(frames)
+        self._busy += spent
+        self._longest = max(self._longest, spent)
+
+    def report(self, speaker: Speaker | None) -> None:
+        """A line about how it went, and what was lost."""
+        seconds = self._n_heard / self.hearing.source_rate
+        say(
+            f"undertow: {seconds:.1f} s heard, {self._n_frames} frames; answering took "
+            f"{self._busy / max(seconds, 1e-9):.1%} of the time, {1000 * self._longest:.3g} ms at the longest",
+            file=sys.stderr,
+        )
+        if self._n_overruns or self._ring.n_lost:
+            lost = self._ring.n_lost / self.hearing.source_rate
+            warn(
+                f"microphone: {self._n_overruns} overruns of the device, and {lost:.3g} s lost while answers took long"
+            )
+        if speaker is not None and speaker.n_missing:
+            warn(f"loudspeaker: {speaker.n_missing / speaker.device_rate:.3g} s of silence where sound came too late")
+
+
+@contextmanager
+def _interrupts(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C ends the sound, and what came of it is written; a second one ends the program."""
+
+    def first(*_: Any) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Speaker(SoundSink):
+    """A loudspeaker."""
+
+    def __init__(self, args: argparse.Namespace, hearing: Hearing, model: Any, stack: ExitStack) -> None:
+        if len(model.outputs) > 1:
+            raise UsageError(f"--play: the model has {len(model.outputs)} outputs; expected one, of sound")
+        super().__init__(hearing, model, args.overlap_add, "leave --play out")
+        sd, (_, device) = library(), _devices(args)
+        info = _asked(sd, device, "output")
+        self.device_rate = _rate_of(sd, "output", device, self.channels, self.rate, info)
+        self._resampler = audio.Resampler(self.rate, self.device_rate, self.channels)
+        self._ring = Ring(int(_HELD * self.device_rate), self.channels)
+        self._cushion = -(-hearing.hop * self.device_rate // hearing.rate)
+        self._ended, self.n_missing = False, 0
+        self._stream = sd.OutputStream(
+            device=device, channels=self.channels, samplerate=self.device_rate, dtype="float32", latency="low",
+            callback=self._callback,
+        )  # fmt: skip
+        self._started = False
+        stack.callback(self._close)
+
+    def _callback(self, out: np.ndarray, _: int, __: Any, ___: Any) -> None:
+        before = self._ring.n_missing
+        self._ring.read_into(out)
+        if not self._ended:
+            self.n_missing += self._ring.n_missing - before
+
+    def hear(self, samples: np.ndarray) -> None:
+        samples = np.clip(np.nan_to_num(samples.astype(np.float32)), -1.0, 1.0)
+        flat = samples[:, 0] if self.channels == 1 else samples
+        self._put(self._resampler.push(np.ascontiguousarray(flat)))
+
+    def _put(self, samples: np.ndarray) -> None:
+        self._ring.write(samples.reshape(-1, self.channels))
+        # One frame ahead, so that the next answer finds it playing.
+        if not self._started and len(self._ring) > self._cushion:
+            self._started = True
+            self._stream.start()
+
+    def end(self) -> None:
+        super().end()
+        self._put(self._resampler.flush())
+        self._ended = True
+        if not self._started and len(self._ring):
+            self._started = True
+            self._stream.start()
+        until = time.monotonic() + len(self._ring) / self.device_rate + 1.0
+        while self._started and len(self._ring) and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def _close(self) -> None:
+        with suppress(Exception):  # a device that was pulled out
+            self._stream.stop()
+        self._stream.close()
+
+
+def opened(args: argparse.Namespace, model: Any) -> tuple[Source, Microphone]:
+    """A microphone as a source."""
+    microphone = Microphone(args, model)
+    return Source(microphone.pieces(), microphone.hearing, None, live=True), microphone
