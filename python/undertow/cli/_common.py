@@ -349,5 +349,5 @@ class Progress:
         """Say that n more are done."""
         self.done += n
         if self._active:
-            self._bar(self.what, self.done, self.total)
+            self._bar(self.what, min(self.done, self.total), self.total)  # which may be an estimate
             self._bar.note = self._factor(time.monotonic() - self._start) if self.seconds else ""

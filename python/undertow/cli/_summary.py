@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ._outputs import Sink
+
 
 class Numbers:
     """Arrays (T, *shape), one after the other."""
@@ -44,16 +46,16 @@ class Numbers:
         }
 
 
-class Summary:
+class Summary(Sink):
     """Outputs of a model, by name."""
 
     def __init__(self, model: Any) -> None:
+        self._model = model
         self._numbers = {name: Numbers() for name in model.outputs}
 
-    def take(self, Y: Mapping[str, np.ndarray], model: Any) -> None:
-        """Count outputs; those with a time axis may come in parts."""
+    def take(self, Y: dict[str, np.ndarray]) -> None:
         for name, y in Y.items():
-            self._numbers[name].add(y, y.ndim > len(model.outputs[name].shape))
+            self._numbers[name].add(y, y.ndim > len(self._model.outputs[name].shape))
 
     def data(self) -> dict[str, Any]:
         return {name: numbers.data() for name, numbers in self._numbers.items()}

@@ -58,7 +58,7 @@ PACKAGES = (
     Package("onnx", "onnx", ".onnx and .tflite files", "1.16", "onnx"),
     Package("soundfile", "soundfile", "sound other than .wav", "0.12", "audio"),
     Package("soxr", "soxr", "other sample rates", "0.3", "audio"),
-    Package("sounddevice", "sounddevice", "microphone and loudspeaker (run --live)", "0.4", "live"),
+    Package("sounddevice", "sounddevice", "run --live, with the system's PortAudio (libportaudio2)", "0.4", "live"),
     Package("matplotlib", "matplotlib", "pictures (--plot)", "3.7", "plot"),
     Package("graphviz", "graphviz", "pictures of graphs (info --graph)", "0.20", "graph"),
     Package("tqdm", "tqdm", "progress bars", "4.60", "progress"),
