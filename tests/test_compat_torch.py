@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -152,6 +154,12 @@ def test_ids(rng):
     want = model.run(ids.numpy())
     for dtype in (torch.int64, torch.int32):
         assert StreamingModule(model)(ids.to(dtype)).numpy().tobytes() == want.tobytes()
+
+
+def test_without_torch():
+    code = "import sys; sys.modules['torch'] = None\nimport undertow.compat as c; c.StreamingModule"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "needs PyTorch: pip install torch" in done.stderr
 
 
 def test_what_is_refused(net, model):

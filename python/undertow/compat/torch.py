@@ -14,7 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError("undertow.compat.torch needs PyTorch: pip install torch") from error
 
 from ..errors import ShapeError, UnsupportedError
 from ..importers.torch import from_torch
