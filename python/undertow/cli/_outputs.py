@@ -83,10 +83,10 @@ class InShort(Sink):
     """What --json says of them."""
 
     def __init__(self, model: Any) -> None:
-        self._model, self._summary = model, Summary(model)
+        self._summary = Summary(model)
 
     def take(self, Y: Arrays) -> None:
-        self._summary.take(Y, self._model)
+        self._summary.take(Y)
 
     def data(self) -> dict[str, Any]:
         return self._summary.data()
