@@ -16,7 +16,6 @@ from ..audio import labels, pcm, writing
 from . import _frames
 from ._common import UsageError, check_folder, say, wants_json, warn
 from ._hearing import Hearing
-from ._summary import Summary
 
 Arrays = dict[str, np.ndarray]
 
@@ -77,19 +76,6 @@ class ArrayFile(Sink):
                 np.savez(file, **Y)  # type: ignore[arg-type]
             else:
                 np.save(file, next(iter(Y.values())))
-
-
-class InShort(Sink):
-    """What --json says of them."""
-
-    def __init__(self, model: Any) -> None:
-        self._summary = Summary(model)
-
-    def take(self, Y: Arrays) -> None:
-        self._summary.take(Y)
-
-    def data(self) -> dict[str, Any]:
-        return self._summary.data()
 
 
 class SoundSink(Sink):
@@ -275,7 +261,7 @@ def _check_segments(args: argparse.Namespace, model: Any, hearing: Hearing | Non
 
 
 def sinks_of(args: argparse.Namespace, model: Any, hearing: Hearing | None, live: bool, stack: ExitStack) -> list[Sink]:
-    """What -o, --segments and --json say; lines on standard output where nothing says anything."""
+    """What -o and --segments say; lines on standard output where nothing says anything."""
     sinks: list[Sink] = []
     path, suffix = args.output, Path(args.output or "").suffix.lower()
     if path == "-":
@@ -293,6 +279,4 @@ def sinks_of(args: argparse.Namespace, model: Any, hearing: Hearing | None, live
         assert hearing is not None
         of = Path(args.segments if args.input == "-" else args.input).stem
         sinks.append(Segments(args.segments, of, hearing, model, segment_rules(args)))
-    if wants_json(args):
-        sinks.append(InShort(model))
     return sinks

@@ -14,8 +14,9 @@ import numpy as np
 from ..accuracy.verify import by_name, one_or_all
 from ..audio import pcm
 from . import _live, _outputs, _picture, _sound, _sources
-from ._common import Progress, add_command, add_model, as_json, check_picture, say
+from ._common import Progress, add_command, add_model, as_json, check_picture, say, wants_json
 from ._hearing import tell_of_rate
+from ._summary import Summary
 
 #: Frames handed to the engine at a time: large enough for its block kernels, small enough for a live bar.
 _CHUNK = 256
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     _outputs.segment_rules(args)
     _live.refuse_without(args)
     model = _sound.load_model(args)
-    start = time.perf_counter()
+    summary, start = Summary(model) if wants_json(args) else None, time.perf_counter()
     microphone = speaker = None
     with ExitStack() as stack:
         if args.live:
@@ -105,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
             where = "microphone" if args.live else "standard input" if args.input == "-" else args.input
             tell_of_rate(where, hearing, model, args)
         sinks = _outputs.sinks_of(args, model, hearing, source.live, stack)
+        if summary is not None:
+            sinks.append(summary)
         if args.play and hearing is not None:
             speaker = _live.Speaker(args, hearing, model, stack)
             sinks.append(speaker)
@@ -119,23 +122,12 @@ def run(args: argparse.Namespace) -> int:
         speech = next((sink for sink in sinks if isinstance(sink, _outputs.Segments)), None)
         if picture is not None:
             picture.draw(speech)
-    for sink in sinks:
-        if isinstance(sink, _outputs.InShort):
-            _say_in_short(args, n_frames, time.perf_counter() - start, sink, speech)
+    if summary is not None:
+        facts = {key: getattr(args, key) for key in ("model", "input", "output", "plot")}
+        segments = None if speech is None else [{"start": s.start_s, "end": s.end_s} for s in speech.segments]
+        facts |= {"frames": n_frames, "seconds": time.perf_counter() - start}
+        say(as_json({**facts, "outputs": summary.data(), "segments": segments}))
     return 0
-
-
-def _say_in_short(
-    args: argparse.Namespace,
-    n_frames: int,
-    seconds: float,
-    outputs: _outputs.InShort,
-    speech: _outputs.Segments | None,
-) -> None:
-    """What --json says of a run."""
-    facts = {key: getattr(args, key) for key in ("model", "input", "output", "plot")}
-    segments = None if speech is None else [{"start": s.start_s, "end": s.end_s} for s in speech.segments]
-    say(as_json({**facts, "frames": n_frames, "seconds": seconds, "outputs": outputs.data(), "segments": segments}))
 
 
 def _stream(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], picture: _picture.Picture | None) -> int:
