@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
 pytestmark = pytest.mark.skipif(not (ROOT / "src").exists(), reason="needs the source tree")
 
 
 @pytest.fixture(scope="module")
 def project():
+    if sys.version_info < (3, 11):
+        pytest.skip("needs Python 3.11, which reads pyproject.toml")
+    import tomllib
+
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
