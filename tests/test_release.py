@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = [
-    pytest.mark.skipif(not (ROOT / "src").exists(), reason="needs the source tree"),
-    pytest.mark.skipif(sys.version_info < (3, 11), reason="needs tomllib, of Python 3.11 and later"),
-]
+pytestmark = pytest.mark.skipif(not (ROOT / "src").exists(), reason="needs the source tree")
 
 
 @pytest.fixture(scope="module")
 def project():
+    if sys.version_info < (3, 11):
+        pytest.skip("needs Python 3.11, which reads pyproject.toml")
     import tomllib
 
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
