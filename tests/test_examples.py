@@ -125,6 +125,73 @@ def test_spotlight_asks_for_the_last_coat_only(run):
     assert twice > 50
 
 
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def test_text_predicts_a_book_that_it_has_not_read(run):
+    text, _, _ = run("text")
+    assert text["bits"] < 2.4 < 4.0 < text["by_letter"]
+    ids, model = text["ids"][:500], text["writer"]
+    y = model.run(ids).astype(np.float64)
+    nats = np.log(np.exp(y).sum(1))[:-1] - y[np.arange(499), ids[1:]]
+    np.testing.assert_allclose(text["nats"][:499], nats, rtol=1e-3)
+
+
+def test_text_writes_words(run):
+    """At a low temperature nearly all words that it writes are words of the passage; letters by chance are not."""
+    text, _, _ = run("text")
+    known = set("".join(c if c.isalpha() else " " for c in text["passage"]).lower().split())
+    known |= set(str(text["data"]["words"]).split())
+
+    def part(written):
+        words = "".join(c if c.isalpha() else " " for c in written).lower().split()
+        return np.mean([word in known for word in words])
+
+    rng = np.random.default_rng(0)
+    written = [text["write"]("She was ", 400, temperature, np.random.default_rng(1)) for temperature in (0.4, 1.5)]
+    assert all(len(w) == 408 and w.startswith("She was ") for w in written)
+    shuffled = "".join(rng.permutation(list(text["passage"][:2000])))
+    assert part(written[0]) > 0.85 > part(written[1]) > part(shuffled)
+
+
+def test_text_has_units_that_know_words_and_vowels(run):
+    text, _, _ = run("text")
+    passage, half, hits = text["passage"], text["half"], text["hits"]
+    words = np.mean([c.isalpha() for c in passage[half:]])
+    vowels = np.mean([c.lower() in "aeiou" for c in passage[half:]])
+    assert text["always"]["in a word"] == pytest.approx(words) and hits["in a word"] > words + 0.08
+    assert text["always"]["a vowel"] == pytest.approx(1 - vowels) and hits["a vowel"] > 1 - vowels + 0.12
+    speaking, here = [], False
+    for c in passage:
+        here = c == "“" or (here and c != "”")
+        speaking.append(here)
+    np.testing.assert_array_equal(text["questions"]["in a speech"], speaking)
+    assert hits["in a speech"] < text["always"]["in a speech"] + 0.1  # "not yet", it says
+
+
+def test_text_restores_more_than_a_dictionary(run):
+    text, printed, _ = run("text")
+    (capitals, by_word), (marks, marks_by_word) = text["right"]["capitals"], text["right"]["marks"]
+    assert capitals > 0.65 and capitals > by_word + 0.05
+    assert marks > 0.4 and marks > marks_by_word + 0.3
+    np.testing.assert_equal(text["f1"](text["data"]["heard_marks"], text["data"]["heard_marks"]), 1)
+    assert text["f1"](0 * text["data"]["heard_marks"], text["data"]["heard_marks"]) == 0
+    assert "heard:" in printed.getvalue()
+
+
+def test_text_is_heard_as_it_stands(run):
+    """The passage without capitals and marks is what the tagger reads; and with the true labels, it is spelled so."""
+    text, _, _ = run("text")
+    plain = "".join(c if c.isalpha() or c == "'" else " " for c in text["passage"]).lower().split()
+    assert [word.strip("'") for word in text["heard"]] == [word.strip("'") for word in plain if word.strip("'")]
+    truth = text["spelled"](text["data"]["heard_capitals"], text["data"]["heard_marks"])
+    words = [
+        word.strip("'") for word in "".join(c if c.isalpha() or c == "'" else " " for c in text["passage"]).split()
+    ]
+    assert sum(word[0].isupper() for word in truth.split()) == sum(word[:1].isupper() for word in words)
+    assert truth.count("?") == text["passage"].count("?")
+
+
 # -- music ------------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +267,7 @@ def test_music_writes_what_it_played(run):
 
 def test_all_are_small():
     sizes = {path.name: path.stat().st_size for path in _examples.FOLDER.iterdir() if path.is_file()}
-    assert sum(n for name, n in sizes.items() if name.startswith(("text", "music"))) < 400_000
-    assert sum(n for name, n in sizes.items() if name.startswith(("lesson", "spotlight"))) < 50_000
+    held = {name: n for name, n in sizes.items() if name.endswith((".tow", ".npz"))}
+    assert sum(n for name, n in held.items() if name.startswith(("text", "music"))) < 400 * 1024
+    assert sum(n for name, n in held.items() if name.startswith(("lesson", "spotlight"))) < 50 * 1024
     assert not [name for name in sizes if Path(name).suffix not in (".py", ".md", ".tow", ".npz", ".safetensors")]
