@@ -114,7 +114,7 @@ def test_spectra_through_a_model(cli, tmp_path):
     x = g.input("mix", (5, 2))
     g.output("louder", g.add("affine", [x], weights={"scale": np.full((5, 2), 1.5), "shift": np.zeros((5, 2))}))
     undertow.Model.from_graph(g).save(tmp_path / "louder.tow")
-    x = save(tmp_path / "x.wav", noise(333))[:, 0]
+    x = save(tmp_path / "x.wav", noise(333) / 2)[:, 0]
     model, wav, out = tmp_path / "louder.tow", tmp_path / "x.wav", tmp_path / "y.wav"
     assert cli("run", model, wav, "--stft", "8,4", "-o", out) == (0, "", "")
     y, rate = audio.read(out)
