@@ -30,16 +30,25 @@ constexpr int tile_frames() {
   return most > 12 ? 12 : most;
 }
 
-// Frames t to T of one panel, NT at a time, then fewer (64 frames are ten times 6 and 4); NC vectors at a time: a column of a panel stays in cache
-// while the frames pass.
-template <class Weights, int G, int NT>
+// Panels of one such tile: two where one panel leaves half of the registers idle, so that an x is loaded once for both.
+template <int G>
+constexpr int tile_panels() {
+  return 2 * tile_columns<G>() * tile_frames<G>() <= (kRegisters >= 32 ? 24 : 12) ? 2 : 1;
+}
+
+// Frames t to T of NP panels, NT at a time, then fewer (64 frames are ten times 6 and 4); NC vectors at a time: a column of
+// a panel stays in cache while the frames pass.
+template <class Weights, int G, int NT, int NP>
 inline void frames(const DenseArgs& d, size_t p, size_t t, size_t T) {
   constexpr int NC = tile_columns<G>();
   for (; t + NT <= T; t += NT)
     for (int v = 0; v < kVectors<G>; v += NC)
-      Weights::template tile<G, 1, NC, NT>(d, {t, p, static_cast<size_t>(v) * kLanes});
-  if constexpr (NT > 1) frames<Weights, G, NT == 6 ? 4 : NT / 2>(d, p, t, T);
+      Weights::template tile<G, NP, NC, NT>(d, {t, p, static_cast<size_t>(v) * kLanes});
+  if constexpr (NT > 1) frames<Weights, G, NT == 6 ? 4 : NT / 2, NP>(d, p, t, T);
 }
+
+// Bytes of x that stay in the second-level cache while all panels pass.
+constexpr size_t kFramesInCache = size_t{1} << 18;
 
 // NT frames, fewer than a tile takes: panels side by side make up for the chains that are missing.
 template <class Weights, int G, int NT, int NP>
@@ -58,8 +67,16 @@ void dense(const DenseArgs& d, size_t T) {
     if (T == 3) return few_frames<Weights, G, 3, most / 4>(d, d.first);
     if (T == 4) return few_frames<Weights, G, 4, most / 4>(d, d.first);
   }
-  // Panels outside, frames inside: the panel is read from memory once and then from the cache.
-  for (size_t p = d.first; p < d.n_panels; ++p) frames<Weights, G, tile_frames<G>()>(d, p, 0, T);
+  // Panels outside, frames inside: the panel is read from memory once and then from the cache, as are frames, in blocks.
+  constexpr int NT = tile_frames<G>(), NP = tile_panels<G>();
+  const size_t n = kFramesInCache / sizeof(float) / (d.K + 1) / NT * NT, block = n < 4 * NT ? 4 * NT : n;
+  for (size_t t = 0; t < T; t += block) {
+    const size_t end = T - t < block ? T : t + block;
+    size_t p = d.first;
+    for (; p + NP <= d.n_panels; p += NP) frames<Weights, G, NT, NP>(d, p, t, end);
+    if constexpr (NP > 1)
+      for (; p < d.n_panels; ++p) frames<Weights, G, NT, 1>(d, p, t, end);
+  }
 }
 
 // The chains of NP panels: acc = acc + w x, of one column and of columns k to K - 1. `w` is that of column 0.
