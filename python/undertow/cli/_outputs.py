@@ -220,9 +220,6 @@ def check(args: argparse.Namespace, model: Any, hearing: Hearing | None) -> None
         raise UsageError("--overlap-add joins blocks into sound: it needs an -o that ends in .wav")
     if args.segments is not None:
         _check_segments(args, model, hearing)
-    if wants_json(args) and "-" in (path, args.segments):
-        option = "-o" if path == "-" else "--segments"
-        raise UsageError(f"{option} - and --json both go to standard output; name a file with {option}")
     if path is None:
         return
     if path == "-" and args.raw is None:

@@ -14,7 +14,7 @@ import numpy as np
 from ..accuracy.verify import by_name, one_or_all
 from ..audio import pcm
 from . import _live, _outputs, _picture, _sound, _sources
-from ._common import Progress, add_command, add_model, as_json, check_picture, say, wants_json
+from ._common import Progress, UsageError, add_command, add_model, as_json, check_picture, say, wants_json
 from ._hearing import tell_of_rate
 from ._summary import Summary
 
@@ -91,6 +91,9 @@ def run(args: argparse.Namespace) -> int:
         check_picture("--plot", args.plot)
     _outputs.segment_rules(args)
     _live.refuse_without(args)
+    if wants_json(args) and "-" in (args.output, args.segments):
+        option = "-o" if args.output == "-" else "--segments"
+        raise UsageError(f"{option} - and --json both take standard output; write to a file")
     model = _sound.load_model(args)
     summary, start = Summary(model) if wants_json(args) else None, time.perf_counter()
     microphone = speaker = None
