@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CMAKE = shutil.which("cmake")
-NINJA = shutil.which("make") or shutil.which("ninja")  # a ninja of pyenv is a script of bash, which is not on the path below
+NINJA = shutil.which("make") or shutil.which("ninja")  # of pyenv that is a script of bash, not on the path below
 pytestmark = [
     pytest.mark.skipif(not (ROOT / "csrc").exists(), reason="needs the source tree"),
     pytest.mark.skipif(not CMAKE or not NINJA, reason="needs cmake, and ninja or make: pip install cmake ninja"),
