@@ -40,7 +40,7 @@ def attending(nodes: list[OnnxNode], constants: Mapping[str, object]) -> dict[st
         """The nodes that are reached through moves, single elements and weights, with the first of others."""
         front, reached = [start], {id(start)}
         for _ in range(_MOST):
-            front = [n for node in front for n in step(node) if id(n) not in reached]
+            front = list({id(n): n for node in front for n in step(node) if id(n) not in reached}.values())
             reached |= {id(node) for node in front}
             yield from front
             front = [node for node in front if is_way(node) and not is_product(node)]
