@@ -264,7 +264,7 @@ def attention(rng: np.random.Generator, n_steps: int | None) -> Any:
 def test_attention_along_time_is_called_so(tmp_path: Path, rng: np.random.Generator) -> None:
     with pytest.raises(
         undertow.UnsupportedError,
-        match=r"attention \(Softmax node 'shares'\).*not computed in a stream.*your number for",
+        match=r"it belongs to attention \(Softmax node 'shares'\).*not computed in a stream.*your number for",
     ):
         undertow.load(save(attention(rng, None), tmp_path))
     path = save(attention(rng, 10), tmp_path)
@@ -272,7 +272,7 @@ def test_attention_along_time_is_called_so(tmp_path: Path, rng: np.random.Genera
         undertow.load(path)
     message = str(told.value)
     assert "Reshape node 'keys': its input of shape (1, 7, 6) cannot take the shape (1, 10, 6)" in message
-    assert "attention (Softmax node 'shares')" in message
+    assert "it stands beside attention (Softmax node 'shares')" in message
     assert "it loads with shapes={'x': [1, 10, 6]}" in message
     assert undertow.load(path, shapes={"x": [1, 10, I]}).inputs["x"].shape == (10, I)
 

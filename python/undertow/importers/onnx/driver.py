@@ -78,7 +78,7 @@ class Driver(Walk):
             why = f"cannot be computed frame by frame: {error}{self._attending(node)}"
             raise Mixed(f"{node.where}: {why}", True) from None
         except ShapeError as error:
-            error.args = (f"{error}{self._attending(node)}",)
+            error.args = (f"{error}{self._attending(node, beside=True)}",)
             raise
         except (Error, Retry):
             raise
@@ -91,15 +91,17 @@ class Driver(Walk):
                 self.values[name] = result
         self.growing.note(node, operands, results)
 
-    def _attending(self, node: OnnxNode) -> str:
-        """What to add to a refusal of a node of an attention; "" of others."""
-        softmax = next((self.program.attending[name] for name in node.outputs if name in self.program.attending), None)
-        if softmax is None:
-            return ""
-        return (
-            f"; it belongs to attention ({softmax.where}), and that of a timestep to others is not computed in a "
-            "stream, only in clips of one size"
-        )
+    def _attending(self, node: OnnxNode, beside: bool = False) -> str:
+        """What to add to a refusal of a node of an attention, or of one beside it; "" of others."""
+        attention = self.program.attention
+        for where, table in (("belongs to", attention.inside), ("stands beside", attention.beside if beside else {})):
+            for name in node.outputs:
+                if name in table:
+                    return (
+                        f"; it {where} attention ({table[name].where}), and that of a timestep to others is not "
+                        "computed in a stream, only in clips of one size"
+                    )
+        return ""
 
     def _compute(self, node: OnnxNode, operands: list[Operand]) -> list[Any]:
         """By the operator's function; of a sequence with constant rows beside it, by that and by onnx's evaluator."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from ..file.nodes import OnnxNode
 from ..traits import MOVEMENT, traits
@@ -12,10 +13,18 @@ from ..traits import MOVEMENT, traits
 _MOST = 16
 
 
-def attending(nodes: list[OnnxNode], constants: Mapping[str, object]) -> dict[str, OnnxNode]:
-    """What nodes around an attention give -> its softmax: from queries, keys and values, none of which is a constant,
-    to what is weighed, with the nodes beside these that move, scale or project elements.
+@dataclass
+class Attention:
+    """What a node gives -> the softmax of the attention that it is a node of (inside: from queries, keys and values,
+    none of which is a constant, to what is weighed), or stands in front of or behind (beside: nodes that move, scale or
+    project elements).
     """
+
+    inside: dict[str, OnnxNode] = field(default_factory=dict)
+    beside: dict[str, OnnxNode] = field(default_factory=dict)
+
+
+def attention_in(nodes: list[OnnxNode], constants: Mapping[str, object]) -> Attention:
     producer = {result: node for node in nodes for result in node.outputs if result}
     readers: dict[str, list[OnnxNode]] = {}
     for node in nodes:
@@ -45,17 +54,19 @@ def attending(nodes: list[OnnxNode], constants: Mapping[str, object]) -> dict[st
             yield from front
             front = [node for node in front if is_way(node) and not is_product(node)]
 
-    around: dict[str, OnnxNode] = {}
+    attention = Attention()
     for softmax in (node for node in nodes if node.op == "Softmax"):
+        inside = [*run(softmax, before), *run(softmax, after)]
         scores = [node for node in run(softmax, before) if is_product(node)]
         weighed = [node for node in run(softmax, after) if is_product(node)]
         if not (scores and weighed):
             continue
-        beside = [n for node in scores for n in run(node, before)] + [n for node in weighed for n in run(node, after)]
-        values = [n for node in weighed for n in run(node, before)]
-        for node in [*scores, *weighed, *beside, *values]:
-            around.update({name: softmax for name in node.outputs if name and name not in around})
-    return around
+        beside = [n for node in [*scores, *weighed] for n in run(node, before)]
+        beside += [n for node in weighed for n in run(node, after)]
+        for table, members in ((attention.inside, [softmax, *inside]), (attention.beside, beside)):
+            for node in members:
+                table.update({name: softmax for name in node.outputs if name and name not in table})
+    return attention
 
 
-__all__ = ["attending"]
+__all__ = ["Attention", "attention_in"]

@@ -19,7 +19,7 @@ from ..file.nodes import OnnxNode, flat, needed
 from ..file.protos import identity
 from ..file.read import file_bytes, require_onnx
 from ..traits import MOVEMENT, OPERATORS, RUNTIME, traits, why_refused
-from .attention import attending
+from .attention import Attention, attention_in
 from .budget import Effort
 from .fold import Evaluator
 from .ids import Ids
@@ -119,9 +119,9 @@ class Program:
         return readers
 
     @cached_property
-    def attending(self) -> dict[str, OnnxNode]:
-        """What nodes around an attention give -> its softmax."""
-        return attending(self.nodes, self.constants)
+    def attention(self) -> Attention:
+        """Where attention is computed."""
+        return attention_in(self.nodes, self.constants)
 
     def depends(self, value: str, name: str) -> bool:
         """Whether a value is computed from an input."""
