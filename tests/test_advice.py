@@ -223,6 +223,79 @@ def test_no_size_is_told_that_does_not_help(tmp_path: Path, rng: np.random.Gener
     assert "shapes=" not in str(told.value)
 
 
+def test_a_size_that_only_loads_is_not_the_size_that_is_told(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Mirrored samples at both ends take a minimum, above which any number does."""
+    pads, ends = np.array([0, 80, 0, 80]), np.array([100])
+    weights = {"pads": pads, "zero": np.array([0]), "ends": ends, "one": np.array([1]), "K": random(rng, 100, 3)}
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["wide"], mode="reflect"),
+        node("Slice", "wide zero ends one", "cut"),
+        node("MatMul", "cut K", "y"),
+    ]
+    path = save(graph_of(nodes, {"x": [1, "n"]}, {"y": [1, 3]}, weights), tmp_path)
+    with pytest.raises(undertow.Error) as told:
+        undertow.load(path)
+    assert "shapes={'x': [1, n]}, with your number for n (100 and 200 load; " in str(told.value)
+    assert undertow.load(path, shapes={"x": [1, 144]}).inputs["x"].shape == (144,)
+
+
+#: what turns queries, keys and values of all timesteps into the sums that they weigh
+ATTENTION = [
+    node("Transpose", "keys", "columns", perm=[0, 2, 1]),
+    node("MatMul", "queries columns", "products"),
+    node("Mul", "products scale", "scores"),
+    node("Softmax", "scores", "shares", axis=-1),
+    node("MatMul", "shares values", "heads"),
+    node("MatMul", "heads O", "y"),
+]
+
+
+def attention(rng: np.random.Generator, n_steps: int | None) -> Any:
+    """Of a sequence to itself; n_steps: of an exporter's example, that its Reshape holds."""
+    projected = [
+        node("MatMul", f"x {w}", name) for w, name in zip("QKV", ("queries", "all_keys", "values"), strict=True)
+    ]
+    keys = node("Identity", "all_keys", "keys") if n_steps is None else node("Reshape", "all_keys sizes", "keys")
+    weights = {name: random(rng, I, I) for name in "QKVO"} | {"scale": np.array(0.4, np.float32)}
+    weights |= {} if n_steps is None else {"sizes": np.array([1, n_steps, I])}
+    return graph_of([*projected, keys, *ATTENTION], {"x": [1, "time", I]}, {"y": None}, weights)
+
+
+def test_attention_along_time_is_called_so(tmp_path: Path, rng: np.random.Generator) -> None:
+    with pytest.raises(
+        undertow.UnsupportedError,
+        match=r"it belongs to attention \(Softmax node 'shares'\).*not computed in a stream.*your number for",
+    ):
+        undertow.load(save(attention(rng, None), tmp_path))
+    path = save(attention(rng, 10), tmp_path)
+    with pytest.raises(undertow.ShapeError) as told:
+        undertow.load(path)
+    message = str(told.value)
+    assert "Reshape node 'keys': its input of shape (1, 7, 6) cannot take the shape (1, 10, 6)" in message
+    assert "it stands beside attention (Softmax node 'shares')" in message
+    assert "it loads with shapes={'x': [1, 10, 6]}" in message
+    assert undertow.load(path, shapes={"x": [1, 10, I]}).inputs["x"].shape == (10, I)
+
+
+def test_what_is_no_attention_is_not_called_so(tmp_path: Path, rng: np.random.Generator) -> None:
+    """A product of timesteps without a softmax, and one whose query is a weight, beside what is refused."""
+    weights = {"K": random(rng, I, I), "q": random(rng, I, 1)}
+    crossed = [node("Transpose", "x", "columns", perm=[0, 2, 1]), node("MatMul", "x columns", "y")]
+    pooled = [
+        node("MatMul", "x q", "scores"),
+        node("Softmax", "scores", "shares", axis=-1),
+        node("Transpose", "x", "columns", perm=[0, 2, 1]),
+        node("MatMul", "columns shares", "y"),
+        node("MatMul", "x columns", "z"),
+    ]
+    for nodes, output in ((crossed, "y"), (pooled, "z")):
+        used = {name: array for name, array in weights.items() if any(name in n.input for n in nodes)}
+        path = save(graph_of(nodes, {"x": [1, "time", I]}, {output: None}, used), tmp_path)
+        with pytest.raises(undertow.UnsupportedError, match="different timesteps") as told:
+            undertow.load(path)
+        assert "attention" not in str(told.value)
+
+
 class Silent(Caller):
     def told(self, advice: Advice, size: int) -> str:
         return ""

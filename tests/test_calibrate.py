@@ -121,6 +121,56 @@ def test_measure():
     assert mixed.layers[1].alone is None
 
 
+def sequences(n=9, T=7):
+    return {"x": np.random.default_rng(4).normal(size=(n, T, 6)).astype(np.float32)}
+
+
+def largest_alone(graph, other, X):
+    """The largest difference of two graphs' outputs over sequences, each in a stream of its own."""
+    errors = []
+    for x in X["x"]:
+        a, b = (Model.from_graph(g).stream().run(x).astype(np.float64) for g in (graph, other))
+        errors.append(np.abs(a - b).max())
+    return max(errors)
+
+
+def test_sequences_start_afresh():
+    g, X = stack(), sequences()
+    found = calibrate.measure(g, "int8", X)
+    assert found.total.data.max == found.total.longest == largest_alone(found.graph, g, X) > 0
+    assert found.total.late is None and found.facts()["sequences"] == 9 and found.n_frames == 63
+    assert "63 frames in 9 sequences" in str(found) and "10,000" not in str(found)
+    joined = calibrate.measure(g, "int8", {"x": X["x"].reshape(-1, 6)})
+    assert joined.total.data.max != found.total.data.max and joined.n_sequences == 1
+    with pytest.raises(ToleranceError):
+        calibrate.measure(g, "int8", X, found.total.data.max * 0.99)
+    with pytest.raises(ShapeError, match="no frames"):
+        calibrate.measure(g, "int8", {"x": X["x"][:0]})
+
+
+def test_search_of_sequences():
+    g, X = stack(), sequences()
+    found = calibrate.search(g, X, 2e-2)
+    assert largest_alone(found.graph, g, X) <= 2e-2
+    assert {layer.precision for layer in found.layers} != {"float32"}
+
+
+def test_weights_are_rounded_for_the_first_sequences_and_judged_by_the_others(monkeypatch):
+    g, X = stack(), sequences()
+    seen = []
+
+    def look(node, precisions, graph, of):
+        seen.append([values["x"] for values in of])
+        return {}
+
+    monkeypatch.setattr(calibrate, "fitted", look)
+    calibrate.fit(g, "int8", X)
+    assert seen and all(len(x) == 6 and np.array_equal(x, X["x"][:6]) for x in seen)
+    seen.clear()
+    calibrate.fit(g, "int8", {"x": X["x"][:1]})
+    assert not seen, "of one sequence, none is left to judge by"
+
+
 def test_measure_refuses_what_exceeds_the_tolerance():
     g, X = stack(), frames()
     with pytest.raises(ToleranceError, match=r"'stack': these weights change the output by up to .*, tolerance 1e-06"):
@@ -371,6 +421,21 @@ def test_convert_with_weights(cli, files):
     assert code == 0 and "all together" in text and "after 10,000 steps" in text
 
 
+def test_convert_takes_sequences(cli, files, tmp_path):
+    model, out = files / "model.tow", tmp_path / "small.tow"
+    (value,) = undertow.load(model).inputs.values()
+    X = np.random.default_rng(0).normal(size=(4, 5, *value.shape))
+    np.save(tmp_path / "many.npy", X)
+    argv = ("convert", model, "--weights", "int8", "-o", out, "--calibrate")
+    code, text, _ = cli(*argv, tmp_path / "many.npy")
+    assert code == 0 and "20 frames in 4 sequences" in text
+    np.save(tmp_path / "more.npy", X[None])
+    code, _, err = cli(*argv, tmp_path / "more.npy")
+    assert code == 3 and "T frames of shape" in err and "N sequences" in err
+    code, _, err = cli("run", model, tmp_path / "many.npy")
+    assert code == 3 and "N sequences" not in err
+
+
 def test_convert_auto(cli, files):
     model, out, data = files / "model.tow", files / "auto.tow", files / "data.npy"
     code, text, _ = cli("convert", model, "--weights", "auto", "--tolerance", 1e-2, "--calibrate", data, "-o", out)
@@ -385,7 +450,11 @@ def test_convert_writes_nothing_where_the_tolerance_is_missed(cli, files):
         code, _, err = cli(
             "convert", model, "--weights", weights, "--tolerance", tolerance, "--calibrate", data, "-o", out
         )
-        assert code == 1 and words in err and err.startswith("undertow: error: 'stack'")
+        *table, line = err.splitlines()
+        assert code == 1 and words in line and line.startswith("undertow: error: 'stack'")
+        assert [row.split()[:1] for row in table[2:5]] == (
+            [["wide"], ["narrow"], ["head"]] if weights == "int8" else []
+        )
         assert not out.exists()
     assert {p.name for p in files.iterdir()} == {"model.tow", "data.npy"}
 

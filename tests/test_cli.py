@@ -432,3 +432,21 @@ def test_convert(cli, tmp_path, model):
 @pytest.mark.parametrize("n", [(1, "1 bytes"), (1536, "1.5 KiB"), (3 << 20, "3.0 MiB")])
 def test_human_bytes(n):
     assert human_bytes(n[0]) == n[1]
+
+
+def test_an_error_stands_behind_what_was_printed_before_it():
+    """Where both go to one pipe, in which Python buffers only standard output."""
+    program = """
+from undertow import cli, errors
+
+def show(args):
+    print("a table")
+    raise errors.FormatError("damaged")
+
+cli.info.info = show
+raise SystemExit(cli.main(["info", "m.tow"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.splitlines()) == (3, ["a table", "undertow: error: damaged"])

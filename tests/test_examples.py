@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the examples claim: each runs from an empty folder, and its results are what its prose says of them."""
 
+import ast
 import contextlib
 import io
 import runpy
@@ -14,6 +15,9 @@ import pytest
 from undertow.cli import _examples
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
+
+
+EXAMPLES = Path(_examples.__file__).parent.parent / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +171,30 @@ def test_text_has_units_that_know_words_and_vowels(run):
         speaking.append(here)
     np.testing.assert_array_equal(text["questions"]["in a speech"], speaking)
     assert hits["in a speech"] < text["always"]["in a speech"] + 0.1  # "not yet", it says
+
+
+def test_text_is_as_good_as_its_table_says(run):
+    text, _, _ = run("text")
+    table = [[cell.strip(" *") for cell in row.split("|")] for row in (EXAMPLES / "README.md").read_text().split("\n")]
+    said = {row[1]: row[2] for row in table if len(row) > 3}
+    right = {name: f"{numbers[0]:.2f}" for name, numbers in text["right"].items()}
+    assert said["bits a character"] == f"{text['bits']:.2f}" and said["capitals, F1"] == right["capitals"]
+    assert said["marks (comma, stop, semicolon, ? and !), F1"] == right["marks"]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("train_*.py")), ids=lambda path: path.stem)
+def test_training_counts_steps(path):
+    """What ends by a clock gives other weights each time, and none that anybody could make again."""
+    names = {name for node in ast.walk(ast.parse(path.read_text())) for name in imported(node)}
+    assert "torch" in names or "numpy" in names
+    assert not names & {"time", "datetime", "timeit"}
+
+
+def imported(node):
+    """The modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) else []
 
 
 def test_text_restores_more_than_a_dictionary(run):

@@ -110,7 +110,7 @@ def test_every_matrix_sees_what_it_multiplies(options, monkeypatch):
         return w
 
     monkeypatch.setattr(fitting, "compensated", look)
-    found = fitting.fitted(node, dict.fromkeys(("W", "R", "projection"), "int8"), g, values)
+    found = fitting.fitted(node, dict.fromkeys(("W", "R", "projection"), "int8"), g, [values])
     assert set(found) == {"W", "R"} and all(np.array_equal(w, node.weights[key]) for key, w in found.items())
     truth = reference.evaluate(g, X)
     h = truth.states["cell.h"]
@@ -127,6 +127,10 @@ def test_every_matrix_sees_what_it_multiplies(options, monkeypatch):
         np.testing.assert_allclose(seen["R", 7], before / (1 + np.exp(-a)), atol=1e-6)
     else:
         np.testing.assert_allclose(seen["R", gates * 7], before, atol=1e-6)
+    alone = dict(seen)
+    fitting.fitted(node, dict.fromkeys(("W", "R", "projection"), "int8"), g, [values, values])
+    for key, rows in alone.items():  # the second sequence starts afresh
+        np.testing.assert_array_equal(seen[key], np.concatenate([rows, rows]))
 
 
 def model():

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import undertow
-from keras_files import keras2_input, keras2_model, layer, write_h5
+from keras_files import keras2_input, keras2_model, layer, sequential, write_h5
 from keras_live import T, compared, saved
-from undertow.errors import Error, FormatError, UnsupportedError
+from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
 
 pytest.importorskip("h5py", reason="needs h5py: pip install h5py")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # Keras's own
@@ -70,6 +70,23 @@ def test_attention_behind_a_cell(keras: Any, tmp_path: Path) -> None:
                 assert undertow.load(path, shapes={name: (1, 7, 5)}).run(np.zeros((2, 7, 5), np.float32)).ndim > 1
             else:
                 compared(model, tmp_path)
+
+
+@pytest.mark.parametrize("length", [None, 12])
+def test_a_refusal_tells_the_clip_that_it_asks_for(length: int | None, tmp_path: Path) -> None:
+    """Axis 1 of an open input; of one that is streamed by `shapes=` none, for the user has said that it is no clip."""
+    one = layer("Softmax", "s", axis=1, batch_input_shape=[None, length, 3])
+    path = write_h5(tmp_path / "m.h5", sequential(one), {"s": []})
+    (name,) = undertow.load(path, shapes={"input": (1, 12, 3)}).inputs
+    assert name == "input"
+    if length is None:
+        with pytest.raises(UnsupportedError, match="give the clip's size: shapes=") as told:
+            undertow.load(path)
+        assert str(told.value).endswith(" shapes={'input': [1, T, 3]}, with your number for T")
+    with pytest.raises(UnsupportedError, match=r"give the clip's size: shapes=$"):
+        undertow.load(path, shapes={"input": (1, None, 3)})
+    with pytest.raises(ShapeError, match=r"shapes= names 'x', but the inputs are \['input'\]"):
+        undertow.load(path, shapes={"x": (1, 12, 3)})
 
 
 def test_masks_of_attention_need_a_promise(keras: Any, tmp_path: Path) -> None:

@@ -295,6 +295,19 @@ def test_a_module_of_torch_is_for_from_torch() -> None:
         undertow.load(torch.nn.GRU(2, 3).state_dict())
 
 
+def test_a_model_of_keras_is_saved_whatever_backend_it_has() -> None:
+    """With that of torch it is a torch.nn.Module as well, which `from_torch` does not take."""
+    module = type("Module", (), {"__module__": "torch.nn.modules.module"})
+    base = type("Layer", (module,), {"__module__": "keras.src.layers.layer"})
+    model = type("Model", (base,), {"__module__": "keras.src.models.model"})
+    with pytest.raises(TypeError, match=r"^load\(\) takes files, got Net: save it with model\.save\('model\.keras'\)"):
+        undertow.load(type("Net", (model,), {})())
+    with pytest.raises(TypeError, match=r"make a keras\.Model of it"):
+        undertow.load(type("LSTM", (base,), {})())
+    with pytest.raises(TypeError, match=r"undertow\.from_torch\(module, example\) takes it"):
+        undertow.load(type("Net", (module,), {})())
+
+
 def test_other_forms_of_onnx_models_say_how_to_get_one() -> None:
     onnx_ir = pytest.importorskip("onnx_ir", reason="needs onnx_ir: pip install onnx-ir")
     proto = gru_proto()

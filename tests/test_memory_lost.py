@@ -105,6 +105,23 @@ def test_a_state_that_changes_nothing_is_warned_of(tmp_path, rng):
     assert list(model.inputs) == ["x"] and not lines
 
 
+def test_one_timestep_of_an_open_length_says_how_to_export_it(tmp_path, rng):
+    """Of Keras with torch as its backend: the loop of a layer is written out for the one timestep that it traced."""
+    weights = {"zero": np.array(0), "K": random(rng, H, H), "b": random(rng, H)}
+    nodes = [
+        node("Gather", "x zero", "first", axis=1),
+        node("MatMul", "first K", "product"),
+        node("Add", "product b", "gate"),
+        node("Tanh", "gate", "y"),
+    ]
+    path = save(graph_of(nodes, {"x": ["batch", "length", H]}, {"y": ["batch", H]}, weights), tmp_path)
+    with pytest.raises(undertow.UnsupportedError, match="one timestep whose loop was written out") as refused:
+        undertow.load(path)
+    message = str(refused.value)
+    assert "Export it with an open time axis" in message and "Of Keras, load the .keras file" in message
+    assert f"if the size of that axis is 1, give it with shapes={{'x': [None, 1, {H}]}}" in message
+
+
 def test_an_error_says_too_which_state_changes_nothing(tmp_path, rng):
     nodes = [node("GRU", "x W0 R0", "Y h_out", hidden_size=H), node("ReduceMax", "Y", "y", axes=[0], keepdims=0)]
     for one in nodes[:1]:
@@ -112,8 +129,11 @@ def test_an_error_says_too_which_state_changes_nothing(tmp_path, rng):
     inputs = {"x": [1, 1, H], "h_in": [1, 1, H], "c_in": [1, 1, H]}
     outputs = {"y": None, "h_out": [1, 1, H], "c_out": [1, 1, H]}
     path = save(graph_of([*nodes, node("Tanh", "h_out", "c_out")], inputs, outputs, gru(rng, 0)), tmp_path)
-    with pytest.raises(undertow.UnsupportedError, match="input 'h_in' changes nothing in the file"):
+    with pytest.raises(undertow.UnsupportedError) as refused:
         undertow.load(path)
+    cause, rest = str(refused.value).split("; as the file is, ")
+    assert cause.startswith("model.onnx: input 'h_in' changes nothing in the file") and "one tensor" in cause
+    assert "'c_in'" in rest
 
 
 def test_a_state_that_alone_goes_on_is_no_reason_to_warn(tmp_path, rng):

@@ -62,10 +62,12 @@ _UNPACKED = 8
 
 #: "package.Class" -> what to call instead of `load`, of objects that are models or weights and no files
 _INSTEAD = {
+    # before torch's, for with that backend they are modules as well
+    "keras.Model": "save it with model.save('model.keras') and load that",
+    "keras.Layer": "make a keras.Model of it, save that with model.save('model.keras') and load it",
     "torch.Module": "undertow.from_torch(module, example) takes it",
     "torch.ExportedProgram": "undertow.from_torch(program, example) takes it",
     "torch.ONNXProgram": "load(program.model_proto) takes what it holds",
-    "keras.Model": "save it with model.save('model.keras') and load that",
     "onnxruntime.InferenceSession": "load the .onnx file that it was made of",
     "onnx_ir.Model": "load(onnx_ir.to_proto(model)) takes what it holds",
     "onnx.GraphProto": "load the onnx.ModelProto that it belongs to; onnx.helper.make_model(graph) makes one",

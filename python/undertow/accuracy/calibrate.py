@@ -4,8 +4,11 @@
 The measure is the largest |output - float32 output| over all frames and all numbers of all outputs, both models
 streaming the same frames from a fresh state. It says nothing about data unlike the data it was measured on.
 
+The data is one stream, arrays (T, *frame), or N sequences, (N, T, *frame), each of which starts afresh.
+
 The data also decides how int8 and int4 weights are rounded (`undertow.accuracy.fitting`): for the first two thirds of
-its frames, and only in layers where that makes the output err less on the last third, which the rounding has not seen.
+its frames (of its sequences, where there are several), and only in layers where that makes the output err less on the
+last third, which the rounding has not seen.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from ..passes.sparsify import with_blocks
 from ..tow.sizes import weight_bytes
 from .drift import Arrays, Distance, distances, repeated
 from .fitting import fitted
-from .layerwise import inner_values
+from .layerwise import inner_values_of_each
 from .verify import by_name, one_or_all
 
 #: (layer, weight key)
@@ -53,7 +56,8 @@ class Cost:
 
     Attributes:
         data: distance from float32 over the data, once.
-        late: the same over the last 1,000 of 10,000 timesteps; None where the model cannot be streamed.
+        late: the same over the last 1,000 of 10,000 timesteps; None where the model cannot be streamed, or the data is
+            several sequences.
         longest: largest error in all of them.
         step_us: median microseconds of one step from Python; of a run, by frames, where it cannot be streamed.
     """
@@ -94,6 +98,7 @@ class Calibration:
         layers: in the order of the graph.
         total: all layers together.
         step_us: of float32.
+        n_frames, n_sequences: of the data; frames of all sequences together.
         refused: what stays float32 (a layer, or one weight of it) -> what smaller precisions would have cost.
     """
 
@@ -104,11 +109,13 @@ class Calibration:
     n_frames: int
     tolerance: float | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    n_sequences: int = 1
 
     def facts(self) -> dict[str, Any]:
         """All but the graph for JSON."""
         return {
             "frames": self.n_frames,
+            "sequences": self.n_sequences,
             "tolerance": self.tolerance,
             "layers": [
                 {
@@ -134,12 +141,17 @@ class Calibration:
         before, after = (sum(getattr(layer, key) for layer in self.layers) for key in ("bytes_before", "bytes_after"))
         rows.append(["all together", "", human_bytes(before), human_bytes(after), *_errors(self.total)])
         rows.append(["float32", "", human_bytes(before), human_bytes(before), "0", "0", "0", f"{self.step_us:.2f}"])
+        several = f" in {self.n_sequences:,} sequences" if self.n_sequences > 1 else ""
+        if several:  # which are never that long
+            rows = [[*row[:-2], row[-1]] for row in rows]
         limit = "" if self.tolerance is None else f"; tolerance {self.tolerance:g}"
+        after = (
+            f" After: largest error in the last {LATE:,} of {LONG:,} steps, the data repeated." if not several else ""
+        )
         lines = [
-            f"errors are |output - float32 output| on {self.n_frames:,} frames of calibration data{limit}",
+            f"errors are |output - float32 output| on {self.n_frames:,} frames{several} of calibration data{limit}",
             table(rows),
-            "  a layer's row: only that layer is reduced. After: largest error in the last "
-            f"{LATE:,} of {LONG:,} steps, the data repeated.",
+            f"  a layer's row: only that layer is reduced.{after}",
         ]
         return "\n".join([*lines, *(f"  {shown(name)} stays float32: {why}" for name, why in self.refused.items())])
 
@@ -154,10 +166,10 @@ def _errors(cost: Cost | None) -> list[str]:
 def measure(
     graph: Graph, weights: Precisions, X: Arrays, tolerance: float | None = None, isa: str | None = None
 ) -> Calibration:
-    """Give what `weights` (see `with_weights`) cost on the frames X (input name -> (T, *frame)).
+    """Give what `weights` (see `with_weights`) cost on X: input name -> (T, *frame), or sequences (N, T, *frame).
 
     Raises:
-        ToleranceError: the error exceeds `tolerance`, on the data or when it is repeated to 10,000 steps.
+        ToleranceError: the error exceeds `tolerance`, on the data or when one stream of it is repeated to 10,000 steps.
         ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
         UnsupportedError: as `with_weights`.
     """
@@ -178,8 +190,9 @@ def search(graph: Graph, X: Arrays, tolerance: float, isa: str | None = None) ->
     Greedy, weights of most bytes first, those for inputs and those for the hidden state of a layer apart: each takes
     the first of int4, int8 and float16 with which, beside what the weights before it took, the output stays within the
     tolerance on X. A precision that saves no bytes is passed over. This is done a second time without int4, and the
-    smaller result is kept: int4 in one layer may use up what int8 in all of them would not. The result must then hold
-    over 10,000 steps; while it does not, the weight that costs most by itself takes the next larger precision.
+    smaller result is kept: int4 in one layer may use up what int8 in all of them would not. Where X is one stream, the
+    result must then hold over 10,000 steps; while it does not, the weight that costs most by itself takes the next
+    larger precision.
 
     Raises:
         ToleranceError: no weight can be anything but float32.
@@ -276,7 +289,11 @@ class _Bench:
     def __init__(self, graph: Graph, X: Arrays, isa: str | None) -> None:
         self.graph, self.X, self.isa = graph, X, isa
         self.exact = Model.from_graph(with_blocks(graph), isa)
-        self.n_frames = len(next(iter(X.values())))
+        #: whether each array has an axis of sequences in front of that of time
+        self.several = all(x.ndim == 2 + len(graph.shape(name)) for name, x in X.items())
+        self.n_parts = len(next(iter(X.values())))
+        self.n_sequences = self.n_parts if self.several else 1
+        self.n_frames = self.n_parts * (next(iter(X.values())).shape[1] if self.several else 1)
         if self.n_frames == 0:
             raise ShapeError("the calibration data has no frames; at least one is needed")
         self.Y = by_name(self.exact.run(one_or_all(X)), self.exact.outputs)
@@ -286,9 +303,16 @@ class _Bench:
                     f"output {name!r} is NaN or infinite on the calibration data: no error can be measured"
                 )
         self.nodes = {node.name: node for node in _layers(graph)}
-        self.n_fit = 2 * self.n_frames // 3
-        seen = {name: x[: min(self.n_fit, FIT)] for name, x in X.items()}
-        self.values = inner_values(self.exact, graph, seen)[0] if self.n_fit else {}
+        #: the frames, or the sequences, that rounding looks at; the others judge it
+        self.n_fit = 2 * self.n_parts // 3
+        most = max(1, FIT * self.n_parts // self.n_frames)
+        seen = {name: x[: min(self.n_fit, most)] for name, x in X.items()}
+        each = (
+            [{name: x[i] for name, x in seen.items()} for i in range(min(self.n_fit, most))] if self.several else [seen]
+        )
+        self.values = [values for values, _ in inner_values_of_each(self.exact, graph, each if self.n_fit else [])]
+        #: one of the sequences, to take the time of
+        self.timed = {name: x[0] for name, x in X.items()} if self.several else X
         self._fitted: dict[tuple[Weight, str], np.ndarray | None] = {}
 
     def weights(self) -> list[Weight]:
@@ -344,8 +368,8 @@ class _Bench:
         return Model.from_graph(with_blocks(self.reduced(_by_layer(chosen))), self.isa)
 
     def on_data(self, model: Model, first: int = 0) -> Distance:
-        """Distance over the data, or from frame `first` on; outputs that are given once count in any case."""
-        distance = Distance(first + 1, self.n_frames)
+        """Distance over the data, or from frame or sequence `first` on; what a stream gives once counts in any case."""
+        distance = Distance(first * self.n_frames // self.n_parts + 1, self.n_frames)
         outputs = by_name(model.run(one_or_all(self.X)), model.outputs)
         in_time = {name: y.ndim > len(model.outputs[name].shape) for name, y in self.Y.items()}
         distance.add(*({name: Y[name][first:] if in_time[name] else Y[name] for name in Y} for Y in (outputs, self.Y)))
@@ -381,8 +405,10 @@ class _Bench:
         return saving
 
     def long(self, model: Model) -> list[Distance]:
-        """Before and within the last steps of a long stream; nothing where there are no streams."""
-        return distances(model, self.exact, repeated(self.X), (LONG - LATE, LONG)) if model.streamable else []
+        """Before and within the last steps of a long stream; nothing where there are no streams, or all are short."""
+        if self.several or not model.streamable:
+            return []
+        return distances(model, self.exact, repeated(self.X), (LONG - LATE, LONG))
 
     def holds(self, chosen: Mapping[Weight, str], tolerance: float) -> bool:
         """Whether the output stays within the tolerance, on all of the data and over a long stream."""
@@ -413,7 +439,7 @@ class _Bench:
         model = Model.from_graph(self.reduced(chosen), self.isa)
         data, long = self.on_data(model), self.long(model)
         longest = max((distance.max for distance in long), default=data.max)
-        return Cost(data, long[-1] if long else None, longest, step_us(model, self.X))
+        return Cost(data, long[-1] if long else None, longest, step_us(model, self.timed))
 
     def report(self, chosen: Mapping[str, dict[str, str]], tolerance: float | None) -> Calibration:
         layers = []
@@ -425,6 +451,6 @@ class _Bench:
             alone = self.cost({node.name: keys}) if node.precisions else None
             before = weight_bytes(node, {})
             layers.append(Layer(node.name, precision_of(node), before, weight_bytes(node, node.precisions), alone))
-        total, plain = self.cost(chosen), step_us(self.exact, self.X)
+        total, plain = self.cost(chosen), step_us(self.exact, self.timed)
         tell("")
-        return Calibration(graph, layers, total, plain, self.n_frames, tolerance)
+        return Calibration(graph, layers, total, plain, self.n_frames, tolerance, n_sequences=self.n_sequences)

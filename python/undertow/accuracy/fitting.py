@@ -9,6 +9,8 @@ Pre-trained Transformers", 2022, equations 2 to 5. Scales, layout and speed stay
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..ir.graph import Graph, Node
@@ -70,7 +72,7 @@ def compensated(w: np.ndarray, X: np.ndarray, precision: str, what: str = "weigh
     return (q * scale).astype(np.float32)
 
 
-def fitted(node: Node, precisions: dict[str, str], graph: Graph, values: Arrays) -> dict[str, np.ndarray]:
+def fitted(node: Node, precisions: dict[str, str], graph: Graph, sequences: Sequence[Arrays]) -> dict[str, np.ndarray]:
     """New weights for those of `precisions` that are int8 or int4 and multiply frames that are known.
 
     A table multiplies nothing, and what a projection multiplies is seen nowhere: these stay rounded to the nearest.
@@ -78,7 +80,8 @@ def fitted(node: Node, precisions: dict[str, str], graph: Graph, values: Arrays)
     Args:
         node: a dense or recurrent layer.
         precisions: weight key -> precision.
-        graph, values: the graph, and every value of it over time (`undertow.accuracy.layerwise.inner_values`).
+        graph, sequences: the graph, and every value of it over time (`undertow.accuracy.layerwise.inner_values`), for
+            each sequence, which starts afresh.
     """
     op, new_weights = OPS[node.op], {}
     for weight in op.weights:
@@ -87,17 +90,23 @@ def fitted(node: Node, precisions: dict[str, str], graph: Graph, values: Arrays)
         if w is None or not weight.multiplies or precision not in ("int8", "int4"):
             continue
         what = f"{node.op} {node.name!r}: {key}"
-        x = h = values[node.inputs[0]]
-        if weight.multiplies == HIDDEN:
-            h = states_before(graph, node, _in_time(node, graph, values))[0]
-            x = np.broadcast_to(x, (*h.shape[:-1], x.shape[-1]))
-        x, h = (a.reshape(-1, a.shape[-1]) for a in (x, h))
+        pairs = [_multiplied(node, graph, values, weight.multiplies == HIDDEN) for values in sequences]
+        x, h = (np.concatenate([a.reshape(-1, a.shape[-1]) for a in side]) for side in zip(*pairs, strict=True))
         parts = [
             compensated(w[part].reshape(-1, w.shape[-1]), vectors, precision, what).reshape(w[part].shape)
             for part, vectors in op.factors(node, key, x, h)
         ]
         new_weights[key] = np.concatenate(parts)
     return new_weights
+
+
+def _multiplied(node: Node, graph: Graph, values: Arrays, hidden: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Frames, and the hidden states before them, of a sequence; twice the frames where no hidden state counts."""
+    x = h = values[node.inputs[0]]
+    if hidden:
+        h = states_before(graph, node, _in_time(node, graph, values))[0]
+        x = np.broadcast_to(x, (*h.shape[:-1], x.shape[-1]))
+    return x, h
 
 
 def _in_time(node: Node, graph: Graph, values: Arrays) -> Arrays:

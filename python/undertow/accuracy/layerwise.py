@@ -11,6 +11,7 @@ that an LSTM projects. There a step of 1/127 may be taken on either side, rarely
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,25 +74,32 @@ def inner_values(model: Model, graph: Graph, X: Arrays) -> tuple[Arrays, bool]:
 
     Where the model looks ahead, these are T + latency frames, those of a flush included, each value as late as it is.
     """
+    return next(inner_values_of_each(model, graph, [X]))
+
+
+def inner_values_of_each(model: Model, graph: Graph, sequences: Iterable[Arrays]) -> Iterator[tuple[Arrays, bool]]:
+    """The same for each of several sequences, every one from a fresh start."""
     opened = graph.copy()
     names = {}
     for name, value in graph.values.items():
         if value.dtype == "float32" and name not in graph.inputs:
             names[name] = f"inner:{name}"
             opened.output(names[name], name)
-    one = X if len(X) != 1 else next(iter(X.values()))
-    Y = _as_it_comes(Model.from_graph(opened, model.isa), one)
-    plain = _as_it_comes(model, one)
-    plain = plain if isinstance(plain, dict) else {next(iter(model.outputs)): plain}
+    open_model = Model.from_graph(opened, model.isa)
     bits = lambda y: np.ascontiguousarray(y).tobytes()  # noqa: E731
-    same = all(bits(Y[name]) == bits(y) for name, y in plain.items())
-    padded = {name: np.concatenate([x, np.zeros((model.latency, *x.shape[1:]), x.dtype)]) for name, x in X.items()}
-    values = {name: Y[output] for name, output in names.items()} | padded
-    for node in graph.nodes:  # ids on their way to an embedding
-        if any(graph.values[v].dtype == "int32" for v in node.outputs) and all(v in values for v in node.inputs):
-            xs = [values[v] for v in node.inputs]
-            values.update(zip(node.outputs, outputs(node, {}, xs, Span(len(xs[0]))), strict=True))
-    return values, same
+    for X in sequences:
+        one = X if len(X) != 1 else next(iter(X.values()))
+        Y = _as_it_comes(open_model, one)
+        plain = _as_it_comes(model, one)
+        plain = plain if isinstance(plain, dict) else {next(iter(model.outputs)): plain}
+        same = all(bits(Y[name]) == bits(y) for name, y in plain.items())
+        padded = {name: np.concatenate([x, np.zeros((model.latency, *x.shape[1:]), x.dtype)]) for name, x in X.items()}
+        values = {name: Y[output] for name, output in names.items()} | padded
+        for node in graph.nodes:  # ids on their way to an embedding
+            if any(graph.values[v].dtype == "int32" for v in node.outputs) and all(v in values for v in node.inputs):
+                xs = [values[v] for v in node.inputs]
+                values.update(zip(node.outputs, outputs(node, {}, xs, Span(len(xs[0]))), strict=True))
+        yield values, same
 
 
 def _as_it_comes(model: Model, X: Any) -> Any:

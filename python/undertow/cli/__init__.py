@@ -90,10 +90,15 @@ def _run(parser: Parser, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _failed(in_json, "KeyboardInterrupt", "interrupted", 130)
     except Exception as error:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()  # what was said before stands before it, where both go the same way
         if "--debug" in given:
             say(traceback.format_exc().rstrip(), file=sys.stderr)
         else:
-            say(f"undertow: error: {_message(error)}", file=sys.stderr)
+            message, table = _message(error), ""
+            if isinstance(error, ToleranceError):  # what it was measured on comes first, and last what came of it
+                message, _, table = message.partition("\n")
+            say(*filter(None, [table]), f"undertow: error: {message}", file=sys.stderr)
         code = 2 if isinstance(error, (UsageError, ISAError)) else 1 if isinstance(error, ToleranceError) else 3
         return _failed(in_json, type(error).__name__, _message(error), code)
 

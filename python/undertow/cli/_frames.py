@@ -26,10 +26,10 @@ Arrays = dict[str, np.ndarray]
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".txt")
 
 
-def read(path: str, model: Any, args: argparse.Namespace) -> Arrays:
-    """All frames of a file: input name -> (T, *frame)."""
+def read(path: str, model: Any, args: argparse.Namespace, several: bool = False) -> Arrays:
+    """All frames of a file: input name -> (T, *frame); several: or sequences of a NumPy file, (N, T, *frame)."""
     if Path(path).suffix.lower() not in _sound.SUFFIXES:
-        return read_arrays(path, model, args)
+        return read_arrays(path, model, args, several)
     with reading(path) as sound:
         hearing = hearing_of(path, sound.channels, sound.rate, model, args)
         tell_of_rate(path, hearing, model, args)
@@ -39,14 +39,14 @@ def read(path: str, model: Any, args: argparse.Namespace) -> Arrays:
         return {hearing.name: np.concatenate([*pieces, hearing.flush()])}
 
 
-def read_arrays(path: str, model: Any, args: argparse.Namespace) -> Arrays:
+def read_arrays(path: str, model: Any, args: argparse.Namespace, several: bool = False) -> Arrays:
     """All frames of a file that holds them as numbers."""
     suffix = Path(path).suffix.lower()
     refuse_sound_options(path, args)
     if suffix == ".npy":
-        return _from_arrays(path, {"": _numpy(path)}, model)
+        return _from_arrays(path, {"": _numpy(path)}, model, several)
     if suffix == ".npz":
-        return _from_arrays(path, _numpy(path), model)
+        return _from_arrays(path, _numpy(path), model, several)
     if suffix in SUFFIXES:
         with open(path, encoding="utf-8", errors="replace") as file:
             return stack(list(lines(file, path, model)), model)
@@ -111,7 +111,7 @@ def _numpy(path: str) -> Any:
             raise FormatError(f"{path}: not a readable NumPy file: {' '.join(str(error).split())[:160]}") from None
 
 
-def _from_arrays(path: str, arrays: Arrays, model: Any) -> Arrays:
+def _from_arrays(path: str, arrays: Arrays, model: Any, several: bool = False) -> Arrays:
     names = list(model.inputs)
     contents = "one array without a name" if "" in arrays else f"arrays {sorted(arrays)}"
     if len(names) == 1 and names[0] not in arrays:
@@ -127,20 +127,26 @@ def _from_arrays(path: str, arrays: Arrays, model: Any) -> Arrays:
     fitting = {}
     for name, value in model.inputs.items():
         fitting[name] = _fit(
-            f"{path}: {shown(name)}", superframes.as_frames(arrays[name], value, model.frames_in), value
+            f"{path}: {shown(name)}", superframes.as_frames(arrays[name], value, model.frames_in), value, several
         )
+    ranks = {x.ndim - len(model.inputs[name].shape) for name, x in fitting.items()}
+    if len(ranks) > 1:
+        shapes = {name: x.shape for name, x in fitting.items()}
+        raise ShapeError(f"{path}: holds sequences for some inputs and one stream for others: {shapes}")
     return fitting
 
 
-def _fit(what: str, x: np.ndarray, value: Any) -> np.ndarray:
+def _fit(what: str, x: np.ndarray, value: Any, several: bool) -> np.ndarray:
     """Numbers from a file as the model takes them: any real dtype, and frames of one number without their axis."""
     if x.dtype.kind not in "fiub":
         raise FormatError(f"{what}: dtype {x.dtype} is not made of real numbers")
     if x.ndim == 1 and value.size == 1:
         x = x.reshape(len(x), *value.shape)
-    if x.ndim != 1 + len(value.shape) or x.shape[1:] != value.shape:
+    n_axes = x.ndim - len(value.shape)
+    if n_axes not in ((1, 2) if several else (1,)) or x.shape[n_axes:] != value.shape:
         shape = ", ".join(["T", *map(str, value.shape)])
-        raise ShapeError(f"{what}: has shape {x.shape}, expected ({shape}): T frames of shape {value.shape}")
+        more = f"; or (N, {shape}): N sequences" if several else ""
+        raise ShapeError(f"{what}: has shape {x.shape}, expected ({shape}): T frames of shape {value.shape}{more}")
     if value.dtype == "int32":
         if not np.array_equal(x, np.rint(x)):
             raise FormatError(f"{what}: expected ids, whole numbers")

@@ -21,8 +21,8 @@ _KEYS = """\
   model, output, file_bytes, parameters, hash
   precisions     of the layers that have weights: layer -> precision
   proof_frames   0: the file holds no proof
-  calibration    with --calibrate, else null: frames, tolerance, layers (name, precision, bytes_before, bytes_after,
-                 alone), all, float32_step_us, refused; alone and all: max, rms, late, longest, step_us
+  calibration    with --calibrate, else null: frames, sequences, tolerance, layers (name, precision, bytes_before,
+                 bytes_after, alone), all, float32_step_us, refused; alone and all: max, rms, late, longest, step_us
 """
 
 
@@ -56,7 +56,8 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--calibrate",
         metavar="FRAMES",
-        help="frames to measure errors on: a file that `undertow run` reads, .npy ...",
+        help="frames to measure errors on: a file that `undertow run` reads, .npy ..., whose frames are one stream; or "
+        "NumPy arrays (N, T, ...) with one axis more: N sequences, each from a fresh start",
     )
     parser.add_argument(
         "--dense", action="store_true", help="store matrices that were pruned in blocks like any other, zeros included"
@@ -129,7 +130,7 @@ def _calibrated(args: argparse.Namespace) -> tuple[Any, Any]:
     from ..model import Model
 
     model = _sound.load_model(args, weights=None)
-    X = _frames.read(args.calibrate, model, args)
+    X = _frames.read(args.calibrate, model, args, several=True)
     X = {name: np.ascontiguousarray(x) for name, x in X.items()}  # frames of sound may share their memory
     if args.weights == "auto":
         calibration = calibrate.search(model.graph, X, args.tolerance, args.isa)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Train the two models of the example "text" and write the files beside this one. Needs torch and rdata.
 
-    python train_text.py [--books FOLDER] [--folder FOLDER] [--minutes M]
+    python train_text.py [--books FOLDER] [--folder FOLDER] [--steps N]
 
 The books are those of the R package janeaustenr: in Debian `apt install r-cran-janeaustenr`, elsewhere unpack that
 package and name the folder janeaustenr in it. All six novels are in the public domain; the package's code is under the
@@ -9,9 +9,8 @@ MIT licence. Five of them are learned from. Of the sixth, Persuasion, nothing is
 text that the example measures on.
 
 Two models: "text" gives, after every character, the scores of the next one (LSTM); "text_marks" reads words without
-capitals and marks, in both directions, and says for each which of the two belong there (GRUs). They learn for 4 and 1
-minutes of one core; as that ends by the clock, no two runs give the same bytes. Versions and losses of the files that
-ship stand in README.md.
+capitals and marks, in both directions, and says for each which of the two belong there (GRUs). They learn for 5,400 and
+2,400 steps, some five minutes of one core. Versions and losses of the files that ship stand in README.md.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import argparse
 import platform
 import re
 import struct
-import time
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -35,6 +33,7 @@ import undertow
 from undertow import _files
 
 SEED = 13
+WRITER_STEPS, TAGGER_STEPS = 5400, 2400
 LEARNED = ("emma", "mansfieldpark", "northangerabbey", "prideprejudice", "sensesensibility")
 HELD_OUT = "persuasion"
 
@@ -126,21 +125,15 @@ class Tagger(torch.nn.Module):
         return self.labels(self.both(self.words(ids))[0])
 
 
-class Clock:
-    """Learning rates by the seconds that the core has worked, down a half cosine: every machine gets to the end."""
+class Schedule:
+    """Learning rates by the steps that are made, down a half cosine."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, seconds: float, rate: float) -> None:
-        self.optimizer, self.seconds, self.rate, self.start, self.steps = (
-            optimizer,
-            seconds,
-            rate,
-            time.process_time(),
-            0,
-        )
+    def __init__(self, optimizer: torch.optim.Optimizer, n_steps: int, rate: float) -> None:
+        self.optimizer, self.n_steps, self.rate, self.steps = optimizer, n_steps, rate, 0
 
     def step(self, net: torch.nn.Module, loss: torch.Tensor) -> bool:
-        """One step of the optimizer; False when the time is over."""
-        part = min((time.process_time() - self.start) / self.seconds, 1.0)
+        """One step of the optimizer; False when it was the last."""
+        part = self.steps / self.n_steps
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * part)))
         self.optimizer.zero_grad()
@@ -150,22 +143,22 @@ class Clock:
         self.steps += 1
         if self.steps % 500 == 0:
             print(f"  {part:4.0%}  step {self.steps}  loss {loss.item():.3f}", flush=True)
-        return part < 1
+        return self.steps < self.n_steps
 
 
-def train_writer(text: str, seconds: float, batch: int = 20, steps: int = 128) -> Writer:
+def train_writer(text: str, n_steps: int, batch: int = 20, steps: int = 128) -> Writer:
     """Every row of a batch walks through a part of the text of its own and keeps its state."""
     ids = torch.from_numpy(numbered(text, ALPHABET))
     rows = ids[: len(ids) // batch * batch].view(batch, -1)
     net = Writer()
-    clock = Clock(torch.optim.Adam(net.parameters()), seconds, 5e-3)
+    schedule = Schedule(torch.optim.Adam(net.parameters()), n_steps, 5e-3)
     while True:
         state = None
         for t in range(0, rows.shape[1] - steps - 1, steps):
             scores, state = net(rows[:, t : t + steps], state)
             state = (state[0].detach(), state[1].detach())
             loss = torch.nn.functional.cross_entropy(scores.flatten(0, 1), rows[:, t + 1 : t + steps + 1].flatten())
-            if not clock.step(net, loss):
+            if not schedule.step(net, loss):
                 return net.eval()
 
 
@@ -174,16 +167,16 @@ def tagger_loss(scores: torch.Tensor, capitals: torch.Tensor, marks: torch.Tenso
     return capital + torch.nn.functional.cross_entropy(scores[..., 1:].flatten(0, -2), marks.flatten())
 
 
-def train_tagger(text: str, known: list[str], seconds: float, batch: int = 32, steps: int = 60) -> Tagger:
+def train_tagger(text: str, known: list[str], n_steps: int, batch: int = 32, steps: int = 60) -> Tagger:
     words, capitals, marks = spoken(text)
     ids = torch.from_numpy(encoded(words, known))
     is_capital, mark = torch.from_numpy(capitals).float(), torch.from_numpy(marks).long()
     net = Tagger()
-    clock = Clock(torch.optim.Adam(net.parameters()), seconds, 8e-3)
+    schedule = Schedule(torch.optim.Adam(net.parameters()), n_steps, 8e-3)
     generator = torch.Generator().manual_seed(SEED)
     while True:
         at = torch.randint(0, len(ids) - steps, (batch, 1), generator=generator) + torch.arange(steps)
-        if not clock.step(net, tagger_loss(net(ids[at]), is_capital[at], mark[at])):
+        if not schedule.step(net, tagger_loss(net(ids[at]), is_capital[at], mark[at])):
             return net.eval()
 
 
@@ -229,8 +222,9 @@ def tagger_layers(w: Any) -> list[Any]:
     ]
 
 
-def make_writer(learned: str, passage: str, seconds: float, folder: Path) -> None:
-    net = train_writer(learned, seconds)
+def make_writer(learned: str, passage: str, n_steps: int, folder: Path) -> None:
+    torch.manual_seed(SEED)
+    net = train_writer(learned, n_steps)
     model = convert(net.state_dict(), "text", writer_layers, folder / "text.tow")
     ids = numbered(passage, ALPHABET)
     with torch.no_grad():
@@ -241,9 +235,10 @@ def make_writer(learned: str, passage: str, seconds: float, folder: Path) -> Non
     print(f"writer: {loss:.3f} nats a character of the passage, {small:.3f} with int8")
 
 
-def make_tagger(learned: str, passage: str, seconds: float, folder: Path) -> None:
+def make_tagger(learned: str, passage: str, n_steps: int, folder: Path) -> None:
     known = vocabulary(learned)
-    net = train_tagger(learned, known, seconds)
+    torch.manual_seed(SEED)
+    net = train_tagger(learned, known, n_steps)
     model = convert(net.state_dict(), "text_marks", tagger_layers, folder / "text_marks.tow")
     words, capitals, marks = spoken(passage)
     ids = encoded(words, known)
@@ -258,11 +253,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the models of the example text.")
     parser.add_argument("--books", type=Path, default=Path("/usr/lib/R/site-library/janeaustenr"))
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent, help="where the models are written")
-    parser.add_argument("--minutes", type=float, help="of one core, for each model (default: as above)")
+    parser.add_argument("--steps", type=int, help="for each model (default: as above)")
     parser.add_argument("--only", choices=("data", "writer", "tagger"), help="make a part of them")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(SEED)
 
     novels = books(args.books)
     learned = "".join(novels[name] for name in LEARNED)
@@ -288,9 +282,9 @@ def main() -> None:
                 usual=usual["usual"],
             )
     if args.only in (None, "writer"):
-        make_writer(learned, passage, 60 * (args.minutes or 4.0), args.folder)
+        make_writer(learned, passage, args.steps or WRITER_STEPS, args.folder)
     if args.only in (None, "tagger"):
-        make_tagger(learned, passage, 60 * (args.minutes or 1.0), args.folder)
+        make_tagger(learned, passage, args.steps or TAGGER_STEPS, args.folder)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ does not compute is refused by name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,11 @@ from .strides import NeedsSteps
 from .tables import Layer, uses_time_major
 
 __all__ = ["load"]
+
+#: timesteps of a clip that stand for a number of the user's while it is tried: even, for strides
+_SIZES = (16, 64)
+#: the end of a message that asks for them
+_ASKS = re.compile(r"shapes=(?=\)?$)")
 
 
 def load(
@@ -105,6 +111,8 @@ def _built(
         try:
             return builder, *_read(builder, file)
         except UnsupportedError as error:
+            _check_names(builder)
+            streamed.update(builder.streamed)
             whole = not sizes and builder.fixed and set(builder.fixed) == set(builder.graph.inputs)
             if whole and steps is None:
                 try:
@@ -117,14 +125,40 @@ def _built(
                 raise
             return build(sizes, error.steps)
 
-    return build(shapes, None)
+    streamed: dict[str, tuple[int | None, ...]] = {}
+    try:
+        return build(shapes, None)
+    except UnsupportedError as error:
+        if not shapes and (asked := _ASKS.search(str(error))):
+            line = _clip(streamed, lambda sizes: build(sizes, None))
+            error.args = (f"{str(error)[: asked.end()]}{line}{str(error)[asked.end() :]}",)
+        raise
+
+
+def _clip(streamed: Mapping[str, tuple[int | None, ...]], build: Callable[[Shapes], object]) -> str:
+    """The sizes of a clip as a user writes them, where the model can be built with such; "" else."""
+    for size in _SIZES:
+        with suppress(Error):
+            build({name: tuple(size if n is None else n for n in shape) for name, shape in streamed.items()})
+            clip = {name: ", ".join("T" if n is None else str(n) for n in s) for name, s in streamed.items()}
+            sizes = ", ".join(f"{quoted(name)}: [{shape}]" for name, shape in clip.items())
+            is_open = any(None in shape for shape in streamed.values())
+            return f"{{{sizes}}}{', with your number for T' if is_open else ''}" if clip else ""
+    return ""
+
+
+def _check_names(builder: KerasModel) -> None:
+    """Refuse names of `shapes=` that no input of the model has taken up."""
+    if builder.shapes and builder.graph.inputs:
+        raise ShapeError(
+            f"shapes= names {brief(next(iter(builder.shapes)))}, but the inputs are {builder.graph.inputs}"
+        )
 
 
 def _graph(path: Path, stated: tuple[int, ...] | None, assume_unmasked: bool, shapes: Shapes) -> Graph:
     builder, model, outputs = _built(path, stated, assume_unmasked, dict(shapes))
     graph = builder.graph
-    if builder.shapes:
-        raise ShapeError(f"shapes= names {brief(next(iter(builder.shapes)))}, but the inputs are {graph.inputs}")
+    _check_names(builder)
     graph.origin.leave()
     graph.origin.contents = graph.origin.taken.copy()
     graph.name = model.name

@@ -112,6 +112,8 @@ class Builder(ABC):
         self.notes: list[str] = []
         #: input -> shape with batch 1, of those whose sizes the model fixes: what could be read as one clip
         self.fixed: dict[str, tuple[int, ...]] = {}
+        #: input with time -> its shape with batch 1, None for an open number of timesteps: as a clip's would be given
+        self.streamed: dict[str, tuple[int | None, ...]] = {}
         self._gates: dict[int, str] = {}
         self._depth = 0
 
@@ -242,6 +244,8 @@ class Builder(ABC):
             raise UnsupportedError(
                 f"{where}: dtype {brief(dtype_name(dtype))} is not supported; expected float32, or ids for an Embedding"
             )
+        if time:
+            self.streamed[name] = (1, shape[1] if type(shape[1]) is int else None, *frame)
         rows = self.steps if time and self.steps is not None else 0
         length = shape[1] if time and type(shape[1]) is int and not self.time_major and not rows else None
         blocks.check_frame(where, max(1, rows) * prod(frame))

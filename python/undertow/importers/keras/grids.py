@@ -200,7 +200,7 @@ def global_pooling(b: Builder, layer: Layer, config: Config, x: Tensor, weights:
     if x.late:
         raise UnsupportedError(
             f"{layer.where}: over time of which the first {x.late} frames are missing, for a convolution before it "
-            "has no padding; expected padding = 'causal' or 'same' there, or the clip's size (shapes=)"
+            "has no padding; expected padding = 'causal' or 'same' there, or the clip's size: shapes="
         )
     *grid, channels = b.graph.shape(x.value)
     value = x.value

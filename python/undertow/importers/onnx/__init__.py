@@ -263,9 +263,10 @@ class _Load:
             lines, helps = [self.said.caller.told(wired, SIZES[0])], [wired]
         elif isinstance(refusal, Refusal):
             lines, helps = self._helping(self._as_cells_say(refusal.advice), self._effort(), lambda _: True)
-        if warned := unread(self.program, None):
-            lines.append(warned.text)
-        told.args = ("; ".join([str(told), *filter(None, lines)]),)
+        words = str(told)
+        if warned := unread(self.program, None):  # whose other messages only follow from it
+            words = f"{warned.text}; as the file is, {words}"
+        told.args = ("; ".join([words, *filter(None, lines)]),)
         told.options = [advice.options() for advice in helps]
         raise told
 

@@ -6,7 +6,7 @@ the words of whoever called.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ class Advice:
 
     before, after: words around the options, "with" and punctuation apart. shapes: as for `load`, but a size that is a
     name stands for a number of the user's; sizes: those that it is tried with, and told where they are others than
-    `SIZES`. fixed: input -> shape of the array that the user is to give. walks: how many a try may take.
+    `SIZES`. work: of those that are others, where twice as much works too, so that none is the only one. fixed: input
+    -> shape of the array that the user is to give. walks: how many a try may take.
     """
 
     before: str
@@ -35,6 +36,7 @@ class Advice:
     fixed: Mapping[str, tuple[int, ...]] | None = None
     sizes: tuple[int, ...] = SIZES
     walks: int = 40
+    work: tuple[int, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -71,14 +73,19 @@ class Advice:
 
     def told_shapes(self, size: int) -> str:
         """The shapes as they are told after a load with that size: it, or names where any number of the user's does."""
-        told = {k: ", ".join(str(n if size in SIZES or not isinstance(n, str) else size) for n in s)
+        told = {k: ", ".join(str(n if self._any(size) or not isinstance(n, str) else size) for n in s)
                 for k, s in (self.shapes or {}).items()}  # fmt: skip
         return "{" + ", ".join(f"{name!r}: [{sizes}]" for name, sizes in told.items()) + "}"
 
     def told_names(self, size: int) -> str:
         """What to put in place of the names in those."""
-        names = self.names if size in SIZES else []
-        return f", with your {'number' if len(names) == 1 else 'numbers'} for {', '.join(names)}" if names else ""
+        names = self.names if self._any(size) else []
+        tried = f" ({' and '.join(map(str, self.work))} load; what it was trained with, its documentation says)"
+        numbers = "number" if len(names) == 1 else "numbers"
+        return f", with your {numbers} for {', '.join(names)}{tried if self.work else ''}" if names else ""
+
+    def _any(self, size: int) -> bool:
+        return size in SIZES or bool(self.work)
 
 
 @dataclass
@@ -151,12 +158,22 @@ def helpful(
                         cause = error.error if isinstance(error, Refusal) else error
                         failed = f"with states={advice.states}: {cause}"
                     continue
+                if size not in SIZES and advice.names and _loads(load, advice, 2 * size):
+                    advice = replace(advice, work=(size, 2 * size))
                 told[advice.before + advice.after] = caller.told(advice, size)
                 helps.append(advice)
                 break
         if told:
             break
     return [line for line in list(told.values()) or [failed] if line], helps
+
+
+def _loads(load: Callable[[dict[str, Any], int], object], advice: Advice, size: int) -> bool:
+    try:
+        load(advice.options(size), advice.walks)
+    except (Error, Refusal):
+        return False
+    return True
 
 
 __all__ = ["SIZES", "Advice", "Caller", "Refusal", "helpful"]

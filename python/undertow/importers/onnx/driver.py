@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._text import cause
 from ...budget import TooMuch
-from ...errors import Error, FormatError, UnsupportedError
+from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from .file.nodes import OnnxNode
 from .frames import provenance
 from .frames.boundary import aligned
@@ -75,7 +75,11 @@ class Driver(Walk):
         except Mixed as error:
             if error.located:
                 raise
-            raise Mixed(f"{node.where}: cannot be computed frame by frame: {error}", True) from None
+            why = f"cannot be computed frame by frame: {error}{self._attending(node)}"
+            raise Mixed(f"{node.where}: {why}", True) from None
+        except ShapeError as error:
+            error.args = (f"{error}{self._attending(node, beside=True)}",)
+            raise
         except (Error, Retry):
             raise
         except (ValueError, IndexError, KeyError, OverflowError) as error:
@@ -86,6 +90,18 @@ class Driver(Walk):
                     self.builder.check_size(result.shape, f"{node.where}")
                 self.values[name] = result
         self.growing.note(node, operands, results)
+
+    def _attending(self, node: OnnxNode, beside: bool = False) -> str:
+        """What to add to a refusal of a node of an attention, or of one beside it; "" of others."""
+        attention = self.program.attention
+        for where, table in (("belongs to", attention.inside), ("stands beside", attention.beside if beside else {})):
+            for name in node.outputs:
+                if name in table:
+                    return (
+                        f"; it {where} attention ({table[name].where}), and that of a timestep to others is not "
+                        "computed in a stream, only in clips of one size"
+                    )
+        return ""
 
     def _compute(self, node: OnnxNode, operands: list[Operand]) -> list[Any]:
         """By the operator's function; of a sequence with constant rows beside it, by that and by onnx's evaluator."""

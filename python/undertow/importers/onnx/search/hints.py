@@ -180,8 +180,9 @@ def _sized(port: Port, given: Mapping[int, int | str], opened: int | None = None
 
 
 def _numbers(program: Program) -> tuple[int, ...]:
-    """Sizes that the file's nodes name: of shapes, and of the axes of weights."""
+    """Sizes that the file's nodes name: of shapes, and then of the axes of weights."""
     numbers: dict[int, None] = {}
+    axes: dict[int, None] = {}
     for node in program.nodes:
         for name in node.inputs:
             constant = program.constants.get(name)
@@ -190,8 +191,8 @@ def _numbers(program: Program) -> tuple[int, ...]:
             if constant.dtype.kind == "i" and constant.ndim == 1 and constant.size <= 8:
                 numbers |= dict.fromkeys(int(n) for n in constant if 1 < n < 2**16)
             elif constant.dtype.kind == "f" and constant.ndim > 1:
-                numbers |= dict.fromkeys(n for n in constant.shape if n > 1)
-    return tuple(n for n in numbers if n not in SIZES)[:_NUMBERS]
+                axes |= dict.fromkeys(n for n in constant.shape if n > 1)
+    return tuple(n for n in numbers | axes if n not in SIZES)[:_NUMBERS]
 
 
 __all__ = [

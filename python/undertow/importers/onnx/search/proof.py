@@ -317,8 +317,8 @@ class _Check:
         if used and used != set(self.cells.items):
             raise Refuted(
                 f"{self.axes(1)} is not the batch: of several items only number {min(used)} is used, as in a file of "
-                "one timestep whose loop was written out",
-                self.advice("if its size is 1, give it", 1, 1),
+                f"one timestep whose loop was written out. {self.program.caller.remembering()}",
+                self.advice("if the size of that axis is 1, give it", 1, 1),
             )
 
     def _items(self, name: str, reach: Reach, batch: int) -> None:

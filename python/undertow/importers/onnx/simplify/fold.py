@@ -94,6 +94,11 @@ class Evaluator:
             raise UnsupportedError(f"{node.where}: cannot be computed while loading: {error}") from cause(error)
         except Exception as error:
             shapes = [None if a is None else a.shape for a in arrays]
+            if node.op == "Reshape" and arrays[0] is not None and arrays[1] is not None:
+                raise ShapeError(
+                    f"{node.where}: its input of shape {arrays[0].shape} cannot take the shape "
+                    f"{tuple(int(n) for n in arrays[1].ravel())}; sizes that an exporter has fixed take no others"
+                ) from cause(error)
             raise ShapeError(f"{node.where}: does not fit its inputs of shapes {shapes}: {error}") from cause(error)
         rest = iter(results)
         return [np.asarray(next(rest)) if name else np.zeros(0) for name in node.outputs]

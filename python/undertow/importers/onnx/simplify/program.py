@@ -19,6 +19,7 @@ from ..file.nodes import OnnxNode, flat, needed
 from ..file.protos import identity
 from ..file.read import file_bytes, require_onnx
 from ..traits import MOVEMENT, OPERATORS, RUNTIME, traits, why_refused
+from .attention import Attention, attention_in
 from .budget import Effort
 from .fold import Evaluator
 from .ids import Ids
@@ -116,6 +117,11 @@ class Program:
             for name in node.uses:
                 readers.setdefault(name, []).append((place, node))
         return readers
+
+    @cached_property
+    def attention(self) -> Attention:
+        """Where attention is computed."""
+        return attention_in(self.nodes, self.constants)
 
     def depends(self, value: str, name: str) -> bool:
         """Whether a value is computed from an input."""
