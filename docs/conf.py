@@ -71,7 +71,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
     "ignore_pattern": r"(^|[/\\])(train_|_)\w*\.py$",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "gallery_order.ForLearners",
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,

@@ -73,10 +73,11 @@ for order, value, (i, f, o), c, h in zip(orders, values, gates, cell, shown, str
 # How memories fade
 # -----------------
 #
-# A 1 comes in once, and zeros follow. In the simple network every step multiplies what is left by ``R``, so it is gone
-# after a few dozen steps, and so is what training could learn from it, for gradients shrink by the same factor on their
-# way back: the *vanishing gradient*. Gates that are almost open let a memory fade slowly: of an LSTM's cell, 0.993 at
-# every step leaves half after a hundred.
+# A 1 comes in once, and zeros follow. In the simple network every step multiplies what is left by ``R``, and tanh takes
+# a little more from what is large. So it is gone after a few dozen steps, and so is what training could learn from it,
+# for gradients shrink by the same factors on their way back: the *vanishing gradient*. Gates that are almost open let a
+# memory fade slowly: of an LSTM's cell, 0.993 at every step leaves half after a hundred, and what it shows is the tanh
+# of that.
 
 keeps = {
     "RNN, R = 0.5": undertow.RNN([[1.0]], [[0.5]]),
@@ -120,7 +121,7 @@ bottom.legend(frameon=False, ncols=2)
 # Fading, seen
 # ------------
 #
-# On a logarithmic axis a memory that loses the same part at every step is a straight line.
+# On a logarithmic axis a memory that loses the same part at every step is a straight line; tanh bends its beginning.
 
 figure, axes = plt.subplots(figsize=(9, 4))
 for (name, h), color in zip(left.items(), ("#bdbdbd", "#737373", "#d9622b", "#1f4e8c"), strict=True):

@@ -4,7 +4,7 @@
 
 A small network (a GRU) has heard two hundred reels of a fiddler's book from 1883, all of them moved to D major. It is
 given a note and the place in the bar, and says how likely every other note comes next; one is drawn, and goes in at the
-next step. What it remembers of the tune so far, its key, its turns, is in its hidden state; nobody told it of keys.
+next step. What it remembers of the tune so far, its turns and its beat, is in its hidden state; nobody told it of bars.
 
 The tune is written to ``reel.mid``, for any notation program, and to ``reel.wav``, to be heard.
 """
