@@ -349,6 +349,22 @@ def test_sound_beyond_full_scale_is_cut_and_said(tmp_path):
     assert audio.read(tmp_path / "y.wav")[0][:, 0].tolist() == [0.0, 32767 / 32768, -1.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("samples", "rate", "error", "words"),
+    [
+        (np.array([100, -100], np.int16), 8000, TypeError, "of int16: x / 32768"),
+        (np.zeros((2, 3, 4)), 8000, undertow.ShapeError, "(T,) or (T, channels)"),
+        (np.zeros(3), 0, undertow.UnsupportedError, "0 Hz"),
+        (np.zeros(3), 1 << 33, undertow.UnsupportedError, "Hz cannot be"),
+        (np.zeros(3), 16000.7, TypeError, "integer"),
+    ],
+)
+def test_what_is_no_sound_is_not_written(tmp_path, samples, rate, error, words):
+    with pytest.raises(error) as said:
+        audio.write(tmp_path / "y.wav", samples, rate)
+    assert words in str(said.value) and not (tmp_path / "y.wav").exists()
+
+
 def test_sound_in_blocks(cli, tmp_path, model):
     pcm(tmp_path / "x.wav", [*VALUES, 0.5], 16)
     code, out, _ = cli("run", model, tmp_path / "x.wav")

@@ -85,9 +85,22 @@ def test_a_batch_is_a_pool(net, model):
     near(y[1], again[1, : T - 10])
     stream.reset()
     near(stream(X), want)
-    for number in (3, [0, 5]):
+    for number in (3, [0, 5], [True, False]):
         with pytest.raises(IndexError):
             stream.reset(number)
+    with pytest.raises(TypeError, match="numbers of sequences from 0 to 2, or a mask"):
+        stream.reset([1.7])
+
+
+def test_a_mask_says_which_sequences_begin_anew(net, model):
+    stream, X = StreamingModule(model, batch_size=3), frames(3, T, I)
+    want = expected(net, X)
+    near(stream(X[:, :9]), want[:, :9])
+    stream.reset([False, False, False])
+    stream.reset(torch.tensor([False, True, False]))
+    y = stream(X[:, 9:])
+    near(y[[0, 2]], want[[0, 2], 9:])
+    near(y[1], expected(net, X[1:2, 9:])[0])
 
 
 def test_a_module_among_others(net, model):

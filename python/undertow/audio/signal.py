@@ -52,6 +52,7 @@ def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> int:
         How many samples had to be cut to full scale.
 
     Raises:
+        TypeError: samples are not floats, or the rate is no whole number. ShapeError: samples have another shape.
         UnsupportedError: another suffix, or a format that holds no such rate or so many channels.
         ImportError: soundfile is missing.
         OSError: it cannot be written; what was there before stays as it is.
@@ -64,7 +65,13 @@ def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> int:
     >>> undertow.audio.load(path, rate=16000).shape
     (16000,)
     """
-    samples = np.asarray(samples, np.float64)
+    samples, rate = np.asarray(samples), index(rate)
+    if samples.dtype.kind != "f":
+        raise TypeError(
+            f"samples are {samples.dtype}, expected floats with full scale at -1 and 1; of int16: x / 32768"
+        )
+    if samples.ndim not in (1, 2):
+        raise ShapeError(f"samples have shape {samples.shape}, expected (T,) or (T, channels)")
     with writing(path, rate, 1 if samples.ndim == 1 else samples.shape[1]) as sound:
         sound.write(samples)
     return sound.n_cut

@@ -88,6 +88,8 @@ def writing(path: str | os.PathLike[str], rate: int, channels: int = 1) -> Itera
     """
     check(path)
     suffix = _suffix(path)
+    if not 0 < rate < 1 << 32:
+        raise UnsupportedError(f"{os.fsdecode(path)}: sound at {rate} Hz cannot be; expected 1 to {(1 << 32) - 1}")
     with _files.opened(path) as file:
         if suffix not in _WAV:
             with _by_soundfile(file, path, suffix, rate, channels) as writer:

@@ -132,16 +132,17 @@ class StreamingModule(torch.nn.Module):
             arrays[name] = x.detach().contiguous().numpy()
         return arrays, ranks == {1}
 
-    def reset(self, items: Iterable[int] | int | None = None) -> None:
-        """Begin anew: all sequences, or those of these numbers.
+    def reset(self, items: Iterable[int] | Iterable[bool] | int | None = None) -> None:
+        """Begin anew: all sequences, those of these numbers, or those where a mask of `batch_size` flags is true.
 
         Raises:
-            IndexError: there is no such sequence.
+            IndexError: there is no such sequence. TypeError: `items` are neither numbers of sequences nor a mask.
         """
         if isinstance(self.stream, Pool):
             assert self.ids is not None
-            which = self.ids if items is None else self.ids[np.atleast_1d(np.asarray(items, np.int64))]
-            self.stream.reset(which)
+            which = self.ids if items is None else self.ids[_chosen(items, len(self.ids))]
+            if len(which):
+                self.stream.reset(which)
         elif items is None:
             self.stream.reset()
         else:
@@ -164,6 +165,18 @@ class StreamingModule(torch.nn.Module):
     def extra_repr(self) -> str:
         batch = "" if self.batch_size is None else f", batch_size={self.batch_size}"
         return f"{self.model.name!r}, {self.model.n_parameters} parameters{batch}"
+
+
+def _chosen(items: Any, n: int) -> np.ndarray:
+    """Numbers of sequences, from a mask of n or from numbers."""
+    given = np.atleast_1d(np.asarray(items))
+    if given.dtype == bool:
+        if given.shape != (n,):
+            raise IndexError(f"reset: a mask of shape {given.shape}, expected ({n},), a flag for each sequence")
+        return np.flatnonzero(given)
+    if given.size and given.dtype.kind not in "iu":
+        raise TypeError(f"reset: items are {given.dtype}, expected numbers of sequences from 0 to {n - 1}, or a mask")
+    return given.astype(np.int64)
 
 
 __all__ = ["StreamingModule"]
