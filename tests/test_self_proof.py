@@ -252,3 +252,21 @@ def test_convert_and_verify(cli, tmp_path):
     out.write_bytes(changed(out.read_bytes(), undertow.load(out, mapped=False), change))
     code, _, err = cli("verify", out)
     assert code == 3 and "output 'y' after frame 3 of 32" in err
+
+
+def test_convert_takes_no_damaged_file_and_says_when_a_proof_is_lost(cli, tmp_path):
+    path = proven(undertow.load(undertow.example("digits")), np.zeros((4, 8), np.float32), tmp_path)
+    code, _, said = cli("convert", path, "-o", tmp_path / "small.tow", "--weights", "int8")
+    assert code == 0 and "its proof, of 4 frames, is of the file as it was" in said
+    assert undertow.load(tmp_path / "small.tow").proof_frames == 0
+    data = bytearray(path.read_bytes())
+    data[20_064] ^= 0x40  # of a weight
+    path.write_bytes(data)
+    for argv in (
+        ("convert", path, "-o", tmp_path / "other.tow"),
+        ("convert", path, "-o", tmp_path / "other.tow", "--weights", "int8"),
+        ("compare", path, tmp_path / "small.tow"),
+    ):
+        code, _, said = cli(*argv)
+        assert code == 3 and "hash" in said, said
+    assert not (tmp_path / "other.tow").exists()

@@ -91,11 +91,11 @@ def frames_of(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarra
 def compare(args: argparse.Namespace) -> int:
     if args.other is None and args.weights is None:
         raise UsageError("nothing to compare MODEL with: name another model, or give --weights for it")
-    a = _sound.load_model(args, weights=None)
+    a = _sound.load_model(args, weights=None, check=True)
     other = argparse.Namespace(**{**vars(args), "model": args.other or args.model})
     if args.other is not None and Path(args.other).suffix.lower() == ".tow":
         other.option, other.fixed, other.shape, other.states = [], [], [], []
-    b = _sound.load_model(other)
+    b = _sound.load_model(other, check=True)
     X, data_from = frames_of(args, a)
     report = compare_models(
         a, b, X, data_from=data_from, tolerance=args.tolerance, threshold=args.threshold, seconds=args.seconds

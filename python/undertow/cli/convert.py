@@ -12,7 +12,7 @@ import numpy as np
 from .._text import escaped
 from ..inspect.describe import human_bytes, precision_of
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, check_folder, positive_float, tell
+from ._common import UsageError, add_command, add_model, check_folder, positive_float, tell, warn
 
 #: frames of a proof: enough for a state to be far from its start
 _PROOF_FRAMES = 32
@@ -93,10 +93,12 @@ def convert(args: argparse.Namespace) -> int:
     changes = {"weights": args.weights or {}, "sparse": False if args.dense else "auto"}
     calibration = None
     if args.calibrate is None:
-        model = _sound.load_model(args, **changes)
+        model = _sound.load_model(args, check=True, **changes)
     else:
         model, calibration = _calibrated(args)
     proof, said = (None, "") if args.proof is None else _proof(args, model)
+    if proof is None and not model.proof_frames and (n_lost := _frames_proven(args.model)):
+        warn(f"{args.model}: its proof, of {n_lost} frames, is of the file as it was; --proof FRAMES makes another")
     model.save(output, proof=proof)
     n_bytes = output.stat().st_size
     facts = {
@@ -114,6 +116,13 @@ def convert(args: argparse.Namespace) -> int:
     return 0
 
 
+def _frames_proven(path: str) -> int:
+    """Frames of the proof in a .tow file."""
+    import undertow
+
+    return undertow.load(path).proof_frames if Path(path).suffix.lower() == ".tow" else 0
+
+
 def _proof(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarray], str]:
     """The frames of --proof, and what to say of them."""
     X = _frames.read(args.proof, model, args)
@@ -129,7 +138,7 @@ def _calibrated(args: argparse.Namespace) -> tuple[Any, Any]:
     from ..accuracy import calibrate
     from ..model import Model
 
-    model = _sound.load_model(args, weights=None)
+    model = _sound.load_model(args, weights=None, check=True)
     X = _frames.read(args.calibrate, model, args, several=True)
     X = {name: np.ascontiguousarray(x) for name, x in X.items()}  # frames of sound may share their memory
     if args.weights == "auto":
