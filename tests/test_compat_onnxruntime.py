@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import warnings
@@ -32,7 +33,7 @@ from tolerances import FLOAT32_MODEL, FLOAT32_PEER
 peer = onnxruntime()
 import undertow
 import undertow.compat.onnxruntime as ours
-from undertow.compat import _options
+from undertow.compat import _calls, _options
 
 H, X = 6, 5
 
@@ -470,6 +471,32 @@ def test_sizes_that_the_options_fix(rng):
     same(mine.run(None, feed), theirs.run(None, feed))
     with pytest.raises(ours.InvalidArgument, match="index: 1 Got: 3 Expected: 2"):
         mine.run(None, feeds(rng, theirs, T=4, N=3))
+
+
+def test_sizes_that_are_no_more_asked_for_are_forgotten(rng):
+    """A state that starts from another input has a plan for each length, of which some are kept."""
+
+    def n_plans():
+        gc.collect()
+        return sum(isinstance(each, _calls.Plan) for each in gc.get_objects())
+
+    before = n_plans()
+    nodes = [
+        node("Gemm", "z D d", "s"),
+        node("Tanh", "s", "t"),
+        node("Unsqueeze", "t axis0", "h"),
+        helper.make_node("GRU", ["x", "W", "R", "B", "", "h"], ["Y"], hidden_size=H),
+    ]
+    weights = {"D": random(rng, 3, H), "d": random(rng, H), "axis0": np.array([0], np.int64)}
+    weights |= cell(np.random.default_rng(3), "GRU", X, H, bias=True)
+    model = model_of(nodes, {"x": ["T", "N", X], "z": ["N", 3]}, {"Y": ["T", 1, "N", H]}, weights)
+    mine, theirs = ours.InferenceSession(bytes_of(model)), peer.InferenceSession(bytes_of(model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", undertow.ModelWarning)  # each size costs a load
+        for T in range(2, 40):
+            feed = {"x": random(rng, T, 1, X), "z": random(rng, 1, 3)}
+            same(mine.run(None, feed), theirs.run(None, feed))
+    assert n_plans() - before < 20
 
 
 def bound(package, session, rng):

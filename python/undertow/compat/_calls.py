@@ -164,7 +164,7 @@ class File:
         """A plan for whatever sizes the file leaves open."""
         key = ("open", *((name, array.tobytes()) for name, array in bound.items()))
         if key in self._refused:
-            raise self._refused[key]
+            raise self._refused[key].with_traceback(None)  # or it would hold the frames of every call that it ended
         if key not in self._plans:
             known = {
                 port.name: [n if isinstance(n, int) else None for n in port.shape]
