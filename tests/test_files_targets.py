@@ -153,7 +153,7 @@ def test_a_pipe_takes_what_libraries_write(tmp_path):
     with np.load(io.BytesIO(through(tmp_path / "a" / "pipe", npz))) as data:
         assert np.array_equal(data["y"], y)
     assert np.array_equal(np.load(io.BytesIO(through(tmp_path / "b" / "pipe", npy))), y)
-    sound = through(tmp_path / "c" / "pipe", lambda path: undertow.audio.write(path, y[0] / 16, 8000))
+    sound = through(tmp_path / "c" / "pipe.wav", lambda path: undertow.audio.write(path, y[0] / 16, 8000))
     with wave.open(io.BytesIO(sound)) as file:
         assert file.getnframes() == 4
         assert file.readframes(4) == np.int16([0, 2048, 4096, 6144]).tobytes()

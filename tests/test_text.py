@@ -149,7 +149,7 @@ def test_every_command(cli: Any, evil: Path) -> None:
     cli("convert", evil, "-o", large)
     cli("convert", evil, "-o", small, "--weights", "int8", "--calibrate", X)
     said = cli("convert", evil, "-o", small, "--weights", "int4", "--calibrate", X, "--tolerance", "1e-9", code=1)
-    assert "\nerrors are" in said and "\n  layer " in said  # a table of ours, below the error
+    assert "errors are" in said and "\n  layer " in said  # a table of ours, above the error
     assert "\n  source  ONNX opset 17 p\\x1b" in cli("info", large)
     cli("verify", evil)
     cli("verify", small, "--against", evil)
