@@ -2,9 +2,9 @@
 """Self-proving files: frames in a .tow and digests of what they give, which `load(check=True)` computes again."""
 
 import hashlib
+import importlib.util
 import pickle
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,10 @@ from undertow.tow import container
 from undertow.tow import proof as files
 
 KEPT = Path(__file__).parent / "data" / "proof.tow"
-sys.path.insert(0, str(KEPT.parent))
-import generate_proof  # noqa: E402
+# by its path: a folder of data on sys.path would be taken for the packages that its own are called after, such as keras
+_spec = importlib.util.spec_from_file_location("generate_proof", KEPT.with_name("generate_proof.py"))
+generate_proof = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(generate_proof)
 
 
 def proven(model, X, folder, name="model.tow"):
