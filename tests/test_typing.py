@@ -48,7 +48,8 @@ def run(command, folder, **env):
 def mypy(program, folder):
     """What mypy --strict says of a program that uses the package as an installed one, which it reports nothing of."""
     options = ["--strict", "--follow-imports=silent", "--cache-dir", str(folder / "cache"), "--config-file="]
-    return run([*checker("mypy"), *options, str(program)], folder, MYPYPATH=str(HOME))
+    where = {} if HOME.name in ("site-packages", "dist-packages") else {"MYPYPATH": str(HOME)}  # it knows those
+    return run([*checker("mypy"), *options, str(program)], folder, **where)
 
 
 def pyright(program, folder):
