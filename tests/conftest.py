@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Fixtures that all tests share. Kernel-touching tests take `isa` and run on every instruction set of this CPU."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def every_pass_leaves_a_graph():
 def pytest_report_header():
     found = ", ".join(f"{name}{'' if runs else ' (not on this CPU)'}" for name, runs in ISAS.items())
     return f"undertow {undertow.__version__}: {found}; UNDERTOW_MODELS={os.environ.get('UNDERTOW_MODELS', 'unset')}"
+
+
+def pytest_collection_finish():
+    """Twenty thousand tests are millions of objects, which every collection of garbage would walk over."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=list(ISAS))

@@ -139,15 +139,26 @@ def test_rnn_to_the_bit(name, hidden, isa):
             assert np.array_equal(got, expected, equal_nan=True), f"expected {expected}, got {got} on {isa}"
 
 
+_computed = {}
+
+
+def expected_states(model, x, before):
+    """What the oracle gives, once for all instruction sets that reached the same state."""
+    key = (model.hash, x.tobytes(), *(state.tobytes() for state in before))
+    if key not in _computed:
+        node = model.graph.nodes[0]
+        _computed[key] = Cell(node.op, node.weights, node.attrs, node.precisions).step(x, *before)
+    return _computed[key]
+
+
 def one_step_at_a_time(g, isa, X):
     """Largest difference to the oracle over all states and timesteps."""
-    node, model = g.nodes[0], Model.from_graph(g, isa)
-    cell = Cell(node.op, node.weights, node.attrs, node.precisions)
+    model = Model.from_graph(g, isa)
     stream, worst = model.stream(), 0.0
     for t, x in enumerate(X):
         before = [np.array(stream.state[name]) for name in model.states]
         stream.step(x)
-        for name, expected in zip(model.states, cell.step(x, *before), strict=True):
+        for name, expected in zip(model.states, expected_states(model, x, before), strict=True):
             error = np.abs(stream.state[name] - expected) / np.maximum(1, np.abs(expected))
             assert error.max() < FLOAT32_UPDATE, f"frame {t}: {name} errs by {error.max():.3g} on {isa}"
             worst = max(worst, error.max())
