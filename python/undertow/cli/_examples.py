@@ -24,6 +24,9 @@ from ._common import UsageError, say
 
 FOLDER = Path(__file__).parent.parent / "examples"
 
+#: The order for who learns: first what the others build on.
+ORDER = ("lesson", "spotlight", "digits", "text", "music", "speech", "forecast", "clicks", "ci")
+
 #: Dots per inch of a picture: twice what a screen shows, for screens that show more.
 _DPI = 150
 
@@ -40,8 +43,14 @@ _UNKNOWN = re.compile(r"^\s*\.\. .*|:[\w:-]+:`.*|``.*|`_\b.*", re.M)
 
 
 def names() -> list[str]:
-    """Names of the examples, in the order of the alphabet."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith(("_", "train_")))
+    """Names of the examples, in ORDER; one that it does not name stands at the end."""
+    there = [path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith(("_", "train_"))]
+    return sorted(there, key=place)
+
+
+def place(name: str) -> tuple[int, str]:
+    """Sort key: where an example stands among the others."""
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
 
 
 def script(name: str) -> Path:
@@ -51,7 +60,7 @@ def script(name: str) -> Path:
         UsageError: there is none of that name.
     """
     if name not in names():
-        raise UsageError(f"no example {name!r}; there are: {listed(['digits', *names()])}")
+        raise UsageError(f"no example {name!r}; there are: {listed(names())}")
     return FOLDER / f"{name}.py"
 
 
@@ -150,7 +159,7 @@ def run(name: str, folder: str | None = None) -> None:
     """Run an example in `folder` (made if need be; the current one if None), which gets what it writes.
 
     Its pictures are shown where there is a screen and no folder was named; elsewhere they are saved there as NAME_1.png
-    and so on. Without matplotlib, all but the pictures is done.
+    and so on. Without matplotlib, all but the pictures is done. The last line says where to read on.
     """
     path = script(name)
     target = Path(folder or ".")
@@ -165,6 +174,7 @@ def run(name: str, folder: str | None = None) -> None:
             say("", _NO_PICTURES)
     if plt is not None:
         _show_or_save(plt, name, target, on_screen=folder is None)
+    say("", f"explained in its script: undertow demo {name} --source, or --notebook FILE")
 
 
 def _pyplot(on_screen: bool) -> Any:
@@ -234,4 +244,4 @@ def _kept_open(plt: Any) -> Iterator[None]:
         plt.show = before
 
 
-__all__ = ["FOLDER", "cells", "markdown", "names", "notebook", "run", "script", "title"]
+__all__ = ["FOLDER", "ORDER", "cells", "markdown", "names", "notebook", "place", "run", "script", "title"]

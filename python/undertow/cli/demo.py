@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`undertow demo`: a small network reads handwritten digits row by row and says, after each row, what it believes.
 
-`undertow demo NAME` runs one of the examples that come as scripts (`_examples`).
+`undertow demo NAME` runs one of the examples (`_examples`), which are scripts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .._text import listed
 from ..loading import load
 from ..support import example
 from . import _examples
@@ -137,7 +136,7 @@ def _between(kind: Callable[[str], Any], low: float, high: float) -> Callable[[s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", default="digits", help="an example of --list (default: digits)"
+        "name", metavar="NAME", nargs="?", help="an example of --list (default: digits, shown as they come in)"
     )
     parser.add_argument("--list", action="store_true", help="list the examples, a line each")
     parser.add_argument(
@@ -155,7 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print the example's script, or copy it to FILE, in place of running it",
     )
     parser.add_argument("--notebook", metavar="FILE", help="write the example as a notebook, .ipynb")
-    digits = parser.add_argument_group("of the digits")
+    digits = parser.add_argument_group("of the digits as they come in")
     digits.add_argument(
         "--digits",
         type=_between(int, 1, HELD_OUT),
@@ -176,10 +175,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+#: options of the digits as they come in, and of a script
+_OF_DIGITS, _OF_SCRIPTS = ("digits", "delay", "seed"), ("output", "source", "notebook")
+
+
 def demo(args: argparse.Namespace) -> int:
+    of_digits, of_scripts = (
+        [option for option in options if getattr(args, option) is not None] for options in (_OF_DIGITS, _OF_SCRIPTS)
+    )
     if args.list:
         _list()
-    elif args.name == "digits":
+    elif of_digits and args.name not in (None, "digits"):
+        option = of_digits[0]
+        raise UsageError(f"--{option} is for the digits: undertow demo --{option} {getattr(args, option)}")
+    elif of_digits and of_scripts:
+        raise UsageError(f"--{of_digits[0]} is for digits as they come in, --{of_scripts[0]} for a script: take one")
+    elif of_digits or (args.name is None and not of_scripts):
         _show_digits(args)
     else:
         _run_script(args)
@@ -187,16 +198,12 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def _list() -> None:
-    titles = {"digits": "Handwritten digits, read row by row (what `undertow demo` shows)"}
-    titles |= {name: _examples.title(name) for name in _examples.names()}
-    width = max(map(len, titles))
-    say(*(f"{name.ljust(width)}  {titles[name]}" for name in sorted(titles)))
+    names = _examples.names()
+    width = max(map(len, names))
+    say(*(f"{name.ljust(width)}  {_examples.title(name)}" for name in names))
 
 
 def _show_digits(args: argparse.Namespace) -> None:
-    for option in ("output", "source", "notebook"):
-        if getattr(args, option) is not None:
-            raise UsageError(f"--{option} is for an example that is a script: {listed(_examples.names())}")
     delay = args.delay
     if delay is None:
         delay = 0.1 if sys.stdout.isatty() else 0.0
@@ -205,19 +212,17 @@ def _show_digits(args: argparse.Namespace) -> None:
 
 
 def _run_script(args: argparse.Namespace) -> None:
-    for option in ("digits", "delay", "seed"):
-        if getattr(args, option) is not None:
-            raise UsageError(f"--{option} is for the digits: undertow demo --{option} {getattr(args, option)}")
+    name = args.name or "digits"
     if args.source is not None and args.notebook is not None:
         raise UsageError("--source and --notebook: give one of them")
     if args.source == "-":
-        say(_examples.script(args.name).read_text(encoding="utf-8").rstrip("\n"))
+        say(_examples.script(name).read_text(encoding="utf-8").rstrip("\n"))
     elif args.source is not None:
-        _examples.write_source(args.name, args.source)
+        _examples.write_source(name, args.source)
     elif args.notebook is not None:
-        _examples.write_notebook(args.name, args.notebook)
+        _examples.write_notebook(name, args.notebook)
     else:
-        _examples.run(args.name, args.output)
+        _examples.run(name, args.output)
 
 
 def add(subparsers: Any) -> None:
