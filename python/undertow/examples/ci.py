@@ -146,8 +146,9 @@ middle, half = expected[shown, j], 1.645 * spread[shown, j]
 blue = {"color": "tab:blue", "alpha": 0.3, "lw": 0, "label": "expected, 90 %"}
 axes[0].fill_between(days[shown], middle - half, middle + half, **blue)
 axes[0].plot(days[shown], metrics[shown, j], ".", color="0.25", ms=3, label="what came")
-axes[0].set(title="time of a request, and what the network expected", ylabel="log ms, shifted")
-for name, colour in (("EWMA", "tab:red"), ("adjusted", "tab:orange"), ("network", "tab:blue")):
+axes[0].set(title="time of a request, and what was expected", ylabel="log ms, shifted")
+colours = {"EWMA": "tab:red", "adjusted": "tab:orange", "network": "tab:blue"}
+for name, colour in colours.items():
     over = of_run[name][0, shown] / limits[name]
     axes[1].plot(days[shown], over, color=colour, lw=1.2, label=name)
 axes[1].axhline(1, color="0.3", lw=0.8, ls="--")

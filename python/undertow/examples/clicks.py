@@ -143,8 +143,8 @@ colors = np.where(visits.failed[one], "tab:red", "tab:blue")
 axes[0].scatter(range(len(one)), leaving[one, 1], c=colors, s=40, zorder=2)
 axes[0].axhline(0.6, color="0.4", lw=0.8, ls="--")
 pages, spent = [PAGES[page] for page in visits.page[one]], visits.dwell[one[1:]]
-labels = [f"{page}, {s:.0f} s" for page, s in zip(pages[:-1], spent, strict=True)] + pages[-1:]
-axes[0].set_xticks(range(len(one)), labels, rotation=60, ha="right")
+labels = [f"{page}, {s:.0f} s" for page, s in zip(pages[:-1], spent, strict=True)]
+axes[0].set_xticks(range(len(one)), [*labels, pages[-1]], rotation=60, ha="right")
 axes[0].set(title="one visitor: leaves within three clicks?", ylim=(0, 1))
 axes[0].set_ylabel("probability")
 axes[1].plot([0, 1], [0, 1], color="0.6", lw=0.8)

@@ -135,6 +135,7 @@ bottom.bar(steps, shown, width=0.4, color="#1f4e8c", label="what it shows, h")
 bottom.set_xticks(steps, orders)
 bottom.set(ylabel="remembers", ylim=(-1, 1))
 bottom.legend(frameon=False, ncols=2)
+plt.show()
 
 # %%
 # Fading, seen

@@ -87,8 +87,9 @@ rng = np.random.default_rng(12)
 played = [play(rng) for _ in range(40)]
 often = book["counts"] / book["counts"].sum()
 weighted = [rng.choice(len(pitch), 120, p=often) for _ in range(40)]
+of_book = book["over_the_bar"], book["on_a_beat"], book["leap"]
 compared = {
-    "the book": (often[in_major].sum(), book["over_the_bar"], book["on_a_beat"], book["leap"]),
+    "the book": (often[in_major].sum(), *of_book),
     "the network": describe(played),
     "dice as the book": describe(weighted),
     "fair dice": describe([rng.integers(len(pitch), size=120) for _ in range(40)]),

@@ -60,7 +60,7 @@ def features(frames: np.ndarray) -> np.ndarray:
 frames_at = {}
 for decibels in (20, 10, 5, 0, -5):
     frames_at[decibels] = undertow.audio.Framer(FRAME, hop=HOP).push(mixed(decibels))
-probabilities = {loud: model.run(features(frames))[:, 0] for loud, frames in frames_at.items()}
+probabilities = {db: model.run(features(frames))[:, 0] for db, frames in frames_at.items()}
 seconds = np.arange(len(frames_at[5])) * HOP / rate
 truth = np.any([(a <= seconds) & (seconds < b) for a, b in data["segments"]], axis=0)
 n_segments = len(data["segments"])
@@ -80,12 +80,12 @@ def best_threshold(frames: np.ndarray) -> float:
     return float((max(0, gain.max()) + (~truth).sum()) / len(truth))
 
 
-network_right = {loud: float(((p > 0.5) == truth).mean()) for loud, p in probabilities.items()}
-threshold_right = {loud: best_threshold(frames) for loud, frames in frames_at.items()}
+network_right = {db: float(((p > 0.5) == truth).mean()) for db, p in probabilities.items()}
+threshold_right = {db: best_threshold(frames) for db, frames in frames_at.items()}
 print("\nFrames that are judged right    by the network  by the best limit of loudness")
-for loud, right in network_right.items():
-    by_loudness = threshold_right[loud]
-    print(f"  voice {loud:2d} dB above the street {right:10.0%} {by_loudness:18.0%}")
+for db, right in network_right.items():
+    by_loudness = threshold_right[db]
+    print(f"  voice {db:2d} dB above the street {right:10.0%} {by_loudness:18.0%}")
 
 # %%
 # Segments, with hysteresis
@@ -148,8 +148,8 @@ print(f"The {len(live)} segments are {same} that were found in the whole recordi
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(3, figsize=(10, 7), height_ratios=[3, 2, 2], layout="constrained")
-extent = (0, seconds[-1], 0, 18)
-axes[0].imshow(features(frames_at[5]).T, "magma", aspect="auto", origin="lower", extent=extent)
+loud, extent = features(frames_at[5]).T, (0, seconds[-1], 0, 18)
+axes[0].imshow(loud, cmap="magma", aspect="auto", origin="lower", extent=extent)
 axes[0].set(title="log energy in 18 bands, voice 5 dB above the street", yticks=[])
 axes[0].set_ylabel("band, low to high")
 for a, b in data["segments"]:

@@ -62,7 +62,7 @@ scores, hidden = trace.outputs["output"][:-1], trace["memory.h"]
 nats = np.log(np.exp(scores).sum(1)) - scores[np.arange(len(scores)), ids[1:]]
 by_letter = -np.log2(np.bincount(ids)[ids] / len(ids)).mean()
 bits = nats.mean() / np.log(2)
-print(f"\nA character of a novel it has not read costs it {bits:.2f} bits (fewer are better),")
+print(f"\nA character of a novel it has not read costs {bits:.2f} bits (fewer are better),")
 print(f"and {by_letter:.2f} if one knows only how often each character occurs.")
 letter, at = np.array([c.isalpha() for c in passage]), np.arange(len(ids))
 third = letter & np.roll(letter, 1) & np.roll(letter, 2)
