@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """`undertow demo NAME`: examples that come as scripts are listed, run, copied, and written as notebooks."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from undertow.cli import _examples, main
 
 SCRIPTS = _examples.names()
 
+NO_PICTURES = 'the pictures need matplotlib: pip install "undertow[plot]"\n'
 SMALL = '''# SPDX-License-Identifier: MIT
 """A title
 =======
@@ -69,6 +72,10 @@ def small(tmp_path, monkeypatch):
     return here
 
 
+def in_words(name):
+    return f"in words: undertow demo {name} --source, --notebook {name}.ipynb, or the gallery in the documentation\n"
+
+
 def run(capsys, *argv, code=0):
     assert main(["demo", *argv]) == code
     said = capsys.readouterr()
@@ -118,7 +125,7 @@ def test_saves_pictures_where_there_is_no_screen(capsys, small, monkeypatch):
     plt = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib: pip install matplotlib")
     monkeypatch.setattr(plt, "show", lambda: pytest.fail("shown, where nobody sees it"))
     plt.switch_backend("agg")
-    assert run(capsys, "small") == "two: 2\nfour: 4\n\npictures: small_1.png, small_2.png\n"
+    assert run(capsys, "small") == "two: 2\nfour: 4\n\npictures: small_1.png, small_2.png\n" + in_words("small")
     assert sorted(path.name for path in small.iterdir()) == ["small_1.png", "small_2.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in small.iterdir())
     assert not plt.get_fignums()
@@ -130,7 +137,7 @@ def test_shows_pictures_where_there_is_a_screen(capsys, small, monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.get_fignums()))
     monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.required_interactive_framework", "tk")
-    assert run(capsys, "small") == "two: 2\nfour: 4\n"
+    assert run(capsys, "small") == "two: 2\nfour: 4\n\n" + in_words("small")
     plt.close("all")
     assert shown == [[1, 2]] and not list(small.iterdir())
 
@@ -142,7 +149,7 @@ def test_a_named_folder_gets_what_is_made(capsys, small, monkeypatch):
     script = _examples.script("small")
     script.write_text(script.read_text() + "open('notes.txt', 'w').close()\n")
     out = run(capsys, "small", "-o", "a/b")
-    assert out.endswith(f"pictures: {Path('a/b/small_1.png')}, {Path('a/b/small_2.png')}\n")
+    assert out.endswith(f"pictures: {Path('a/b/small_1.png')}, {Path('a/b/small_2.png')}\n{in_words('small')}")
     assert sorted(path.name for path in (small / "a/b").iterdir()) == ["notes.txt", "small_1.png", "small_2.png"]
     assert Path.cwd() == small
 
@@ -150,7 +157,59 @@ def test_a_named_folder_gets_what_is_made(capsys, small, monkeypatch):
 def test_without_matplotlib_all_but_the_pictures(capsys, small, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     out = run(capsys, "small")
-    assert out == 'two: 2\nfour: 4\n\nthe pictures need matplotlib: pip install "undertow[plot]"\n'
+    assert out == f"two: 2\nfour: 4\n\n{NO_PICTURES}{in_words('small')}"
+
+
+def test_what_takes_the_place_of_other_files_is_said(capsys, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    script = _examples.script("small")
+    script.write_text(
+        script.read_text().replace(
+            "import undertow\n", "from pathlib import Path\n\nPath('notes.txt').write_text('new')\n"
+        )
+    )
+    assert "replaced" not in run(capsys, "small")
+    assert "replaced" not in run(capsys, "small"), "the same bytes"
+    (small / "notes.txt").write_text("somebody's")
+    assert "\nfiles of these names were replaced: notes.txt\n" in run(capsys, "small")
+    assert (small / "notes.txt").read_text() == "new"
+    script.write_text(script.read_text().replace("square = ", "raise KeyboardInterrupt\nsquare = "))
+    (small / "notes.txt").write_text("somebody's")
+    run(capsys, "small", code=130)
+    assert (small / "notes.txt").read_text() == "somebody's" and len(list(small.iterdir())) == 1
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(capsys, small, monkeypatch):
+    (small / "file").touch()
+    assert "-o file: a file is in the way" in run(capsys, "small", "-o", "file", code=2)
+    assert "-o file/a: a file is in the way" in run(capsys, "small", "-o", "file/a", code=2)
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(_examples.tempfile, "mkdtemp", read_only)
+    monkeypatch.setattr(_examples.runpy, "run_path", None)
+    assert ".: Read-only file system; -o FOLDER says where" in run(capsys, "small", code=3)
+
+
+def test_answers_of_json(cli, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    script = _examples.script("small")
+    script.write_text(
+        script.read_text().replace(
+            "import undertow\n", "from pathlib import Path\n\nPath('notes.txt').write_text('new')\n"
+        )
+    )
+    for argv in (("--json", "demo", "small"), ("demo", "small", "-o", "a", "--json")):
+        code, out, err = cli(*argv)
+        facts = json.loads(out)
+        assert (code, err, facts["name"], facts["lines"][:2]) == (0, "", "small", ["two: 2", "four: 4"])
+        assert facts["files"] == [str(Path("a", "notes.txt")) if "a" in argv else "notes.txt"]
+    assert json.loads(cli("demo", "--list", "--json")[1])["examples"]["small"] == "A title"
+    assert json.loads(cli("demo", "small", "--source", "s.py", "--json")[1])["files"] == ["s.py"]
+    assert json.loads(cli("demo", "--digits", "1", "--json")[1])["lines"][-1] == "more examples: undertow demo --list"
+    code, out, _ = cli("demo", "smal", "--json")
+    assert code == 2 and "no example 'smal'" in json.loads(out)["error"]["message"]
 
 
 def test_another_missing_module_is_an_error(capsys, small, monkeypatch):
@@ -161,14 +220,15 @@ def test_another_missing_module_is_an_error(capsys, small, monkeypatch):
 
 
 def test_prints_to_a_pipe_that_knows_few_letters(small):
-    _examples.script("small").write_text('"""A title\n=======\n"""\n\nprint("│ €")\n')
+    _examples.script("small").write_text('"""A title\n=======\n"""\n\nprint("F→5 “é” │ €")\n')
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    words = in_words("small").encode() if find_spec("matplotlib") else (NO_PICTURES + in_words("small")).encode()
     code = (
         "import sys; from pathlib import Path; from undertow.cli import _examples, main;"
         f"_examples.FOLDER = Path({str(_examples.FOLDER)!r}); sys.exit(main(['demo', 'small']))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, b"\\u2502 \\u20ac\n"), done.stderr.decode()
+    assert (done.returncode, done.stdout) == (0, b'F->5 "e" | \\u20ac\n\n' + words), done.stderr.decode()
 
 
 # -- scripts and notebooks --------------------------------------------------------------------------------------------
@@ -241,7 +301,7 @@ def test_scripts_need_numpy_alone_until_they_draw(name, capsys, monkeypatch, tmp
     for missing in ("matplotlib", "scipy", "sklearn", "pandas", "torch", "onnx", "soundfile", "soxr", "music21"):
         monkeypatch.setitem(sys.modules, missing, None)
     out = run(capsys, name, "-o", str(tmp_path))
-    assert out.endswith('\n\nthe pictures need matplotlib: pip install "undertow[plot]"\n') and len(out) > 200
+    assert out.endswith(f"\n\n{NO_PICTURES}{in_words(name)}") and len(out) > 300
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
