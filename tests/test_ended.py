@@ -13,7 +13,7 @@ import pytest
 import undertow
 from sounds import noise, save
 from test_sound import mirror
-from undertow import audio
+from undertow import __main__, audio
 from undertow.cli import _signals
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
@@ -111,3 +111,18 @@ def test_what_is_ignored_stays_so(cli, tmp_path, monkeypatch):
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("code", "at_once"), [(0, False), (3, False), (130, True), (143, True)])
+def test_the_program_does_not_wait_for_the_interpreter(monkeypatch, code, at_once):
+    left = []
+
+    def leave(code):
+        left.append(code)
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(undertow.cli, "main", lambda: code)
+    with pytest.raises(SystemExit) as ended:
+        __main__.program()
+    assert ended.value.code == code and left == [code] * at_once

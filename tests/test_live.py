@@ -41,6 +41,7 @@ class Card:
         self.blocks_played = None  # how many a loudspeaker plays until it stops
         self.refuses = ()  # streams that do not open
         self.devices = 2
+        self.closes = lambda: None
         self.played, self.opened, self.closed = [], [], 0
 
     def module(self):
@@ -88,6 +89,7 @@ class Card:
                     self.thread.join()
 
             def close(self):
+                card.closes()
                 self.stop()
                 card.closed += 1
 
@@ -195,9 +197,24 @@ def test_a_microphone_that_stops_ends_it_and_what_came_is_kept(cli, card, tmp_pa
     result = cli("run", *given)
     failed((result[0], result[1], result[2].splitlines()[-1]), 3, "microphone: mic", "has stopped", "y.wav")
     assert np.abs(audio.read(tmp_path / "y.wav")[0][:, 0] - x).max() < 2 / 32768 and plugged.closed == 1
+    before = (tmp_path / "y.wav").read_bytes()
     plugged.sound = plugged.sound[:0]
     code, _, err = cli("run", *given)
-    assert code == 3 and "does not begin" in err
+    assert code == 3 and "does not begin" in err and "y.wav" not in err
+    assert (tmp_path / "y.wav").read_bytes() == before, "nothing was heard that could replace it"
+
+
+def test_a_driver_that_hangs_is_not_waited_for(cli, card, tmp_path, impatient, monkeypatch):
+    monkeypatch.setattr(_live, "_CLOSING", 0.1)
+    at_exit, hung = [], threading.Event()
+    monkeypatch.setattr(_live.atexit, "register", at_exit.append)
+    plugged = card(noise(800) / 4)
+    plugged.closes = hung.wait
+    given = [mirror(tmp_path, (1,)), "--live", "--rate", 8000, "-o", tmp_path / "y.wav"]
+    code, _, err = cli("run", *given)
+    hung.set()
+    assert code == 3 and "mic\\x1b[2J one does not close, its driver hangs" in err and "has stopped" in err
+    assert len(audio.read(tmp_path / "y.wav")[0]) == 800 and at_exit == [_live._leave]
 
 
 def test_a_loudspeaker_that_stops_ends_it(cli, card, tmp_path, impatient):

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import os
 import sys
 import threading
 import time
@@ -29,6 +31,8 @@ _HELD = 4.0
 _LOOK = 0.05
 #: Seconds without a call from a device after which it has stopped; until its first call, some take longer.
 _STOPPED, _STARTING = 1.0, 3.0
+#: Seconds that a device may take to close.
+_CLOSING = 2.0
 
 
 class DeviceError(Error):
@@ -226,13 +230,31 @@ def _refused(option: str, name: str, error: Exception) -> DeviceError:
 
 
 @contextmanager
-def _closed(stream: Any) -> Iterator[None]:
+def _closed(stream: Any, name: str) -> Iterator[None]:
+    """Close it at the end. A driver that hangs cannot be waited for, neither here nor when PortAudio is left."""
+
+    def close() -> None:
+        with suppress(Exception):  # a device that was pulled out
+            stream.stop()
+        with suppress(Exception):
+            stream.close()
+
     try:
         yield
     finally:
-        with suppress(Exception):  # a device that was pulled out
-            stream.stop()
-        stream.close()
+        closing = threading.Thread(target=close, daemon=True)
+        closing.start()
+        closing.join(_CLOSING)
+        if closing.is_alive():
+            warn(f"{name} does not close, its driver hangs")
+            atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Before the handlers of sounddevice, which would wait for the driver."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(3)
 
 
 class Microphone:
@@ -279,7 +301,7 @@ class Microphone:
             device=self._device, channels=self._ring.read(0).shape[1], samplerate=rate, dtype="float32",
             latency="low", callback=self._callback,
         )  # fmt: skip
-        with self.stop.watching(), _closed(opened):
+        with self.stop.watching(), _closed(opened, self._info["name"]):
             _start(self._sd, "--live", self._info["name"], opened)
             late = float(opened.latency) + hearing.latency + self._late
             say(
@@ -311,6 +333,11 @@ class Microphone:
         self._n_frames += len(frames)
         self._busy += spent
         self._longest = max(self._longest, spent)
+
+    def require_sound(self) -> None:
+        """Raises DeviceError: a device has stopped before anything was heard."""
+        if self.fault and not self._n_heard:
+            raise DeviceError(self.fault)
 
     def report(self, speaker: Speaker | None) -> None:
         """A line about how it went, and what was lost."""
@@ -350,7 +377,7 @@ class Speaker(SoundSink):
             callback=self._callback,
         )  # fmt: skip
         self._started, self._pulse = False, Pulse()
-        stack.enter_context(_closed(self._stream))
+        stack.enter_context(_closed(self._stream, self.name))
 
     def _callback(self, out: np.ndarray, _: int, __: Any, ___: Any) -> None:
         self._pulse.n_calls += 1

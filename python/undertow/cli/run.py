@@ -123,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
         if picture is not None:
             sinks.append(picture)
         n_frames = (_stream if model.streamable else _whole)(model, source, sinks, picture)
+        if microphone is not None:
+            microphone.require_sound()  # else files stay what they were
         for sink in sinks:
             sink.end()
         if microphone is not None:
