@@ -90,6 +90,23 @@ def test_cold_calls_each_have_their_pause():
     assert order[::2] == ["cold"] * 5
 
 
+def test_what_a_cold_call_costs_is_counted(monkeypatch):
+    """On a clock of our own, where a pause takes 20 ms and a call 5."""
+    now = [0]
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: now[0])
+
+    def passes(ms):
+        now[0] += ms * 1_000_000
+
+    class Slow(Cold):
+        def __call__(self):
+            passes(20)
+
+    assert timing.calls_in(lambda: passes(5), 0.5, Slow(0, 0)) == 20
+    assert timing.calls_in(lambda: passes(5), 0.5) == 100
+    assert timing.calls_in(lambda: passes(900), 0.5, Slow(0, 0)) == 1
+
+
 def test_a_pause_sleeps_and_sweeps(monkeypatch):
     slept = []
     monkeypatch.setattr(time, "sleep", slept.append)
@@ -183,6 +200,13 @@ def test_several_inputs_and_whole_sequences(cli, tmp_path):
     assert "chunk of 10" in out
     assert "step" not in out
     assert "pool" not in out
+
+
+def test_cold_calls_are_those_of_the_time(cli, model, tmp_path):
+    rest = QUICK[:4]
+    assert cli("bench", model, *rest, "--pause", 4, "--sweep", 0.125, "--json", tmp_path / "x.json")[0] == 0
+    series = found(tmp_path / "x.json")[1]
+    assert [series[what, "undertow", "cold"]["n_calls"] for what in ("step", "chunk", "pool")] == [1, 1, 1]
 
 
 def test_pool(cli, model, tmp_path):

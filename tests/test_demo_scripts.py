@@ -2,11 +2,13 @@
 """`undertow demo NAME`: examples that come as scripts are listed, run, copied, and written as notebooks."""
 
 import ast
+import errno
 import json
 import os
 import runpy
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from undertow.cli import _examples, main
 
 SCRIPTS = _examples.names()
 
+NO_PICTURES = 'the pictures need matplotlib: pip install "undertow[plot]"\n'
 SMALL = '''# SPDX-License-Identifier: MIT
 """A title
 =======
@@ -59,9 +62,6 @@ plt.show()
 '''
 
 
-MORE = "\nexplained in its script: undertow demo small --source, or --notebook FILE\n"
-
-
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """A folder of examples with one of them, named small; the current folder is an empty one beside it."""
@@ -73,6 +73,10 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(_examples, "FOLDER", folder)
     monkeypatch.chdir(here)
     return here
+
+
+def in_words(name):
+    return f"in words: undertow demo {name} --source, --notebook FILE, or the gallery\n"
 
 
 def run(capsys, *argv, code=0):
@@ -122,7 +126,7 @@ def test_saves_pictures_where_there_is_no_screen(capsys, small, monkeypatch):
     plt = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib: pip install matplotlib")
     monkeypatch.setattr(plt, "show", lambda: pytest.fail("shown, where nobody sees it"))
     plt.switch_backend("agg")
-    assert run(capsys, "small") == f"two: 2\nfour: 4\n\npictures: small_1.png, small_2.png\n{MORE}"
+    assert run(capsys, "small") == "two: 2\nfour: 4\n\npictures: small_1.png, small_2.png\n" + in_words("small")
     assert sorted(path.name for path in small.iterdir()) == ["small_1.png", "small_2.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in small.iterdir())
     assert not plt.get_fignums()
@@ -134,7 +138,7 @@ def test_shows_pictures_where_there_is_a_screen(capsys, small, monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.get_fignums()))
     monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.required_interactive_framework", "tk")
-    assert run(capsys, "small") == f"two: 2\nfour: 4\n{MORE}"
+    assert run(capsys, "small") == "two: 2\nfour: 4\n\n" + in_words("small")
     plt.close("all")
     assert shown == [[1, 2]] and not list(small.iterdir())
 
@@ -146,7 +150,7 @@ def test_a_named_folder_gets_what_is_made(capsys, small, monkeypatch):
     script = _examples.script("small")
     script.write_text(script.read_text() + "open('notes.txt', 'w').close()\n")
     out = run(capsys, "small", "-o", "a/b")
-    assert out.endswith(f"pictures: {Path('a/b/small_1.png')}, {Path('a/b/small_2.png')}\n{MORE}")
+    assert out.endswith(f"pictures: {Path('a/b/small_1.png')}, {Path('a/b/small_2.png')}\n{in_words('small')}")
     assert sorted(path.name for path in (small / "a/b").iterdir()) == ["notes.txt", "small_1.png", "small_2.png"]
     assert Path.cwd() == small
 
@@ -154,7 +158,59 @@ def test_a_named_folder_gets_what_is_made(capsys, small, monkeypatch):
 def test_without_matplotlib_all_but_the_pictures(capsys, small, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     out = run(capsys, "small")
-    assert out == f"two: 2\nfour: 4\n\n{_examples._NO_PICTURES}\n{MORE}"
+    assert out == f"two: 2\nfour: 4\n\n{NO_PICTURES}{in_words('small')}"
+
+
+def test_what_takes_the_place_of_other_files_is_said(capsys, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    script = _examples.script("small")
+    script.write_text(
+        script.read_text().replace(
+            "import undertow\n", "from pathlib import Path\n\nPath('notes.txt').write_text('new')\n"
+        )
+    )
+    assert "replaced" not in run(capsys, "small")
+    assert "replaced" not in run(capsys, "small"), "the same bytes"
+    (small / "notes.txt").write_text("somebody's")
+    assert "\nfiles of these names were replaced: notes.txt\n" in run(capsys, "small")
+    assert (small / "notes.txt").read_text() == "new"
+    script.write_text(script.read_text().replace("square = ", "raise KeyboardInterrupt\nsquare = "))
+    (small / "notes.txt").write_text("somebody's")
+    run(capsys, "small", code=130)
+    assert (small / "notes.txt").read_text() == "somebody's" and len(list(small.iterdir())) == 1
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(capsys, small, monkeypatch):
+    (small / "file").touch()
+    assert "-o file: a file is in the way" in run(capsys, "small", "-o", "file", code=2)
+    assert "-o file/a: a file is in the way" in run(capsys, "small", "-o", "file/a", code=2)
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(_examples.tempfile, "mkdtemp", read_only)
+    monkeypatch.setattr(_examples.runpy, "run_path", None)
+    assert ".: Read-only file system; -o FOLDER says where" in run(capsys, "small", code=3)
+
+
+def test_answers_of_json(cli, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    script = _examples.script("small")
+    script.write_text(
+        script.read_text().replace(
+            "import undertow\n", "from pathlib import Path\n\nPath('notes.txt').write_text('new')\n"
+        )
+    )
+    for argv in (("--json", "demo", "small"), ("demo", "small", "-o", "a", "--json")):
+        code, out, err = cli(*argv)
+        facts = json.loads(out)
+        assert (code, err, facts["name"], facts["lines"][:2]) == (0, "", "small", ["two: 2", "four: 4"])
+        assert facts["files"] == [str(Path("a", "notes.txt")) if "a" in argv else "notes.txt"]
+    assert json.loads(cli("demo", "--list", "--json")[1])["examples"]["small"] == "A title"
+    assert json.loads(cli("demo", "small", "--source", "s.py", "--json")[1])["files"] == ["s.py"]
+    assert json.loads(cli("demo", "--digits", "1", "--json")[1])["lines"][-1] == "more examples: undertow demo --list"
+    code, out, _ = cli("demo", "smal", "--json")
+    assert code == 2 and "no example 'smal'" in json.loads(out)["error"]["message"]
 
 
 def test_another_missing_module_is_an_error(capsys, small, monkeypatch):
@@ -165,14 +221,15 @@ def test_another_missing_module_is_an_error(capsys, small, monkeypatch):
 
 
 def test_prints_to_a_pipe_that_knows_few_letters(small):
-    _examples.script("small").write_text('"""A title\n=======\n"""\n\nprint("│ €")\n')
+    _examples.script("small").write_text('"""A title\n=======\n"""\n\nprint("F→5 “é” │ €")\n')
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    words = in_words("small").encode() if find_spec("matplotlib") else (NO_PICTURES + in_words("small")).encode()
     code = (
         "import sys; from pathlib import Path; from undertow.cli import _examples, main;"
         f"_examples.FOLDER = Path({str(_examples.FOLDER)!r}); sys.exit(main(['demo', 'small']))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, b"\\u2502 \\u20ac\n" + MORE.encode()), done.stderr.decode()
+    assert (done.returncode, done.stdout) == (0, b'F->5 "e" | \\u20ac\n\n' + words), done.stderr.decode()
 
 
 # -- scripts and notebooks --------------------------------------------------------------------------------------------

@@ -7,18 +7,21 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 import numpy as np
 
+from .._text import listed
 from ..loading import load
 from ..support import example
 from . import _examples
-from ._common import UsageError, add_command, say
+from ._common import UsageError, add_command, say, tell, wants_json
 
 #: Beliefs shown after each row, and the cells of a full bar: with the picture they fill 78 columns.
 _TOP, _BAR = 3, 10
@@ -34,6 +37,15 @@ SEED = 8
 
 #: Seconds spent on the step time at the end.
 _TIMING = 0.1
+
+
+_KEYS = """\
+  name           of the example; null with --list
+  lines          what it printed
+  files          what it wrote, or --source and --notebook did
+  replaced       those of them that took the place of files with other bytes
+  examples       with --list: name and title of each
+"""
 
 
 @dataclass(frozen=True)
@@ -180,49 +192,74 @@ _OF_DIGITS, _OF_SCRIPTS = ("digits", "delay", "seed"), ("output", "source", "not
 
 
 def demo(args: argparse.Namespace) -> int:
-    of_digits, of_scripts = (
-        [option for option in options if getattr(args, option) is not None] for options in (_OF_DIGITS, _OF_SCRIPTS)
-    )
-    if args.list:
-        _list()
-    elif of_digits and args.name not in (None, "digits"):
-        option = of_digits[0]
-        raise UsageError(f"--{option} is for the digits: undertow demo --{option} {getattr(args, option)}")
-    elif of_digits and of_scripts:
-        raise UsageError(f"--{of_digits[0]} is for digits as they come in, --{of_scripts[0]} for a script: take one")
-    elif of_digits or (args.name is None and not of_scripts):
-        _show_digits(args)
-    else:
-        _run_script(args)
+    if not wants_json(args):
+        _answered(args)
+        return 0
+    with redirect_stdout(io.StringIO()) as printed:
+        facts = _answered(args)
+    tell(args, {"lines": printed.getvalue().splitlines(), "files": [], "replaced": [], **facts}, "")
     return 0
 
 
-def _list() -> None:
-    names = _examples.names()
-    width = max(map(len, names))
-    say(*(f"{name.ljust(width)}  {_examples.title(name)}" for name in names))
+def _answered(args: argparse.Namespace) -> dict[str, Any]:
+    """Do what is asked for. Returns: what --json says beside what is printed."""
+    if args.list:
+        return _list()
+    of_digits, of_scripts = (
+        [option for option in options if getattr(args, option) is not None] for options in (_OF_DIGITS, _OF_SCRIPTS)
+    )
+    name = args.name or "digits"
+    if of_digits and name != "digits":
+        option = of_digits[0]
+        raise UsageError(f"--{option} is for the digits: undertow demo --{option} {getattr(args, option)}")
+    if of_digits and of_scripts:
+        raise UsageError(f"--{of_digits[0]} is for digits as they come in, --{of_scripts[0]} for a script: take one")
+    as_they_come = of_digits or (args.name is None and not of_scripts)
+    return {"name": name, **(_show_digits(args) if as_they_come else _script(name, args))}
 
 
-def _show_digits(args: argparse.Namespace) -> None:
+def _list() -> dict[str, Any]:
+    titles = {name: _examples.title(name) for name in _examples.names()}
+    width = max(map(len, titles))
+    say(*(f"{name.ljust(width)}  {title}" for name, title in titles.items()))
+    return {"name": None, "examples": titles}
+
+
+def _show_digits(args: argparse.Namespace) -> dict[str, Any]:
     delay = args.delay
     if delay is None:
         delay = 0.1 if sys.stdout.isatty() else 0.0
     show(DIGITS if args.digits is None else args.digits, delay, SEED if args.seed is None else args.seed)
     say("more examples: undertow demo --list")
+    return {}
 
 
-def _run_script(args: argparse.Namespace) -> None:
-    name = args.name or "digits"
+def _script(name: str, args: argparse.Namespace) -> dict[str, Any]:
     if args.source is not None and args.notebook is not None:
         raise UsageError("--source and --notebook: give one of them")
     if args.source == "-":
         say(_examples.script(name).read_text(encoding="utf-8").rstrip("\n"))
-    elif args.source is not None:
-        _examples.write_source(name, args.source)
-    elif args.notebook is not None:
-        _examples.write_notebook(name, args.notebook)
-    else:
-        _examples.run(name, args.output)
+        return {}
+    if args.source is not None or args.notebook is not None:
+        if args.source is not None:
+            path = _examples.write_source(name, args.source)
+        else:
+            path = _examples.write_notebook(name, args.notebook)
+        say(f"wrote {path}")
+        return {"files": [path]}
+    outcome = _examples.run(name, args.output, on_screen=not wants_json(args))
+    pictures = [path for path in outcome.files if path.suffix == ".png"]
+    notes = [f"pictures: {listed(pictures)}"] if pictures else []
+    notes += [f"files of these names were replaced: {listed(outcome.replaced)}"] if outcome.replaced else []
+    notes += [] if outcome.draws else ['the pictures need matplotlib: pip install "undertow[plot]"']
+    say("", *notes, _words(name), flush=True)
+    outcome.show()
+    return {"files": outcome.files, "replaced": outcome.replaced}
+
+
+def _words(name: str) -> str:
+    """Where it is said what an example shows."""
+    return f"in words: undertow demo {name} --source, --notebook FILE, or the gallery"
 
 
 def add(subparsers: Any) -> None:
@@ -238,5 +275,6 @@ def add(subparsers: Any) -> None:
         "  undertow demo\n  undertow demo --digits 60 --delay 0\n  undertow demo --seed 7 --delay 0.3\n"
         "  undertow demo --list\n  undertow demo lesson\n  undertow demo lesson -o pictures\n"
         "  undertow demo lesson --source my_lesson.py\n  undertow demo lesson --notebook lesson.ipynb\n",
+        _KEYS,
     )
     add_arguments(parser)
