@@ -81,7 +81,7 @@ def test_a_command_without_an_answer_in_json_says_so(cli):
 
 def test_verify_says_whether_there_was_a_proof(cli, here):
     assert answer(cli, "verify", "m.tow")[1]["proof"] == {"frames": 0, "ok": None}
-    assert cli("verify", "m.tow")[1].splitlines()[-1].startswith("proof: the file holds none")
+    assert cli("verify", "m.tow")[1].splitlines()[1].startswith("  proof: the file holds none")
     undertow.load("m.tow").save("p.tow", proof=X[:5])
     assert answer(cli, "verify", "p.tow")[1]["proof"] == {"frames": 5, "ok": True}
     assert answer(cli, "verify", "p.tow", "--weights", "int8")[1]["proof"] == {"frames": 5, "ok": True}

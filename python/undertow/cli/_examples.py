@@ -10,14 +10,11 @@ from __future__ import annotations
 import ast
 import codecs
 import contextlib
-import filecmp
 import json
 import os
 import re
 import runpy
-import shutil
 import sys
-import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -216,40 +213,24 @@ def run(name: str, folder: str | None = None, on_screen: bool = True) -> Outcome
                 if plt is not None or (error.name or "").partition(".")[0] != "matplotlib":
                     raise
         shows = plt is not None and _save_unless_shown(plt, name, workshop, on_screen and folder is None)
-        files, replaced = _moved(workshop, target)
+        files, replaced = _files.move_all(workshop, target)
     return Outcome(files, replaced, plt is not None, plt.show if shows else lambda: None)
 
 
 @contextlib.contextmanager
 def _workshop(target: Path) -> Iterator[Path]:
-    """A folder inside of `target`, where an example works: what it writes is known, and nothing is half written."""
+    """A folder for what an example writes, before it goes to `target`; refused with the shell's words."""
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        workshop = tempfile.mkdtemp(prefix=".undertow-", dir=target)
+        workshop = _files.workshop(target)
     except (FileExistsError, NotADirectoryError):
         raise UsageError(f"-o {target}: a file is in the way, expected the name of a folder") from None
     except OSError as error:
         why = f"{error.strerror}; -o FOLDER says where pictures and other files go"
         raise OSError(error.errno, why, str(target)) from None
     try:
-        yield Path(workshop)
+        yield workshop
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
-
-
-def _moved(workshop: Path, target: Path) -> tuple[list[Path], list[Path]]:
-    """Move files to `target`: those that are there now, and those of them that were there before with other bytes."""
-    files, replaced = [], []
-    for path in sorted(workshop.rglob("*")):
-        if path.is_dir():
-            continue
-        place = target / path.relative_to(workshop)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists() and not filecmp.cmp(path, place, shallow=False):
-            replaced.append(place)
-        os.replace(path, place)
-        files.append(place)
-    return files, replaced
+        _files.remove_folder(workshop)
 
 
 def _pyplot(on_screen: bool) -> Any:

@@ -43,7 +43,7 @@ def add(subparsers: Any) -> None:
         "that the file leaves open, so that axes and states which were taken for others show; notes say how states\n"
         "were fed.\n"
         "The hash that a .tow file holds is compared with one of its bytes first: a damaged file is an error. If it\n"
-        "holds a proof (undertow convert --proof), that is computed, too; the last line says whether there was one.\n"
+        "holds a proof (undertow convert --proof), that is computed, too, and a line says so.\n"
         "Exits with 1 when the comparison fails.\n\n"
         "A model with weights in less than float32 is compared layer by layer with the reference, which rounds as the\n"
         "engine does. A table shows what the reduced weights change as a stream gets longer, up to 10,000 frames:\n"
@@ -94,10 +94,10 @@ def verify(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     n_proven = frames_proven(args.model)
     proof = None if n_proven is None else {"frames": n_proven, "ok": True if n_proven else None}
-    text = f"{escaped(args.model)}: {report}"
+    head, _, rest = str(report).partition("\n")
     if n_proven:  # a proof that does not hold has ended in an error: loading computes it
-        text += f"\nproof: the file's own {n_proven} frames give the bits that it says, on {model.isa}"
+        head += f"\n  proof: the file's own {n_proven} frames give the bits that it says, on {model.isa}"
     elif n_proven == 0:
-        text += "\nproof: the file holds none (undertow convert --proof FRAMES makes one)"
-    tell(args, {"model": args.model, **report.data(), "proof": proof}, text)
+        head += "\n  proof: the file holds none (undertow convert --proof FRAMES makes one)"
+    tell(args, {"model": args.model, **report.data(), "proof": proof}, f"{escaped(args.model)}: {head}\n{rest}")
     return 0 if report.ok else 1
