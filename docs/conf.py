@@ -6,7 +6,10 @@ from pathlib import Path
 
 import undertow
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+import gallery  # noqa: E402
 
 project = "undertow"
 author = "the undertow authors"
@@ -67,11 +70,10 @@ nitpick_ignore_regex = [
 # -- examples ---------------------------------------------------------------------------------------------------------
 
 sphinx_gallery_conf = {
-    "examples_dirs": "../python/undertow/examples",
+    "examples_dirs": gallery.copied(HERE.parent / "build/gallery"),
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"(^|[/\\])(train_|_)\w*\.py$",
-    "within_subsection_order": "gallery_order.ForLearners",
+    "within_subsection_order": "gallery.ForLearners",
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,

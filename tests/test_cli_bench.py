@@ -90,6 +90,23 @@ def test_cold_calls_each_have_their_pause():
     assert order[::2] == ["cold"] * 5
 
 
+def test_what_a_cold_call_costs_is_counted(monkeypatch):
+    """On a clock of our own, where a pause takes 20 ms and a call 5."""
+    now = [0]
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: now[0])
+
+    def passes(ms):
+        now[0] += ms * 1_000_000
+
+    class Slow(Cold):
+        def __call__(self):
+            passes(20)
+
+    assert timing.calls_in(lambda: passes(5), 0.5, Slow(0, 0)) == 20
+    assert timing.calls_in(lambda: passes(5), 0.5) == 100
+    assert timing.calls_in(lambda: passes(900), 0.5, Slow(0, 0)) == 1
+
+
 def test_a_pause_sleeps_and_sweeps(monkeypatch):
     slept = []
     monkeypatch.setattr(time, "sleep", slept.append)
@@ -186,9 +203,13 @@ def test_several_inputs_and_whole_sequences(cli, tmp_path):
 
 
 def test_pool(cli, model, tmp_path):
-    assert cli("bench", model, *QUICK, "--streams", 5, "--json", tmp_path / "x.json")[0] == 0
-    pool = found(tmp_path / "x.json")[1]["pool", "undertow", "warm"]
+    """Beside that, there are as many cold calls as there is time for, where nobody says how many."""
+    given = (*QUICK[:4], "--pause", 4, "--sweep", 0.125, "--streams", 5)
+    assert cli("bench", model, *given, "--json", tmp_path / "x.json")[0] == 0
+    series = found(tmp_path / "x.json")[1]
+    pool = series["pool", "undertow", "warm"]
     assert (pool["n_streams"], pool["n_frames"]) == (5, 1)
+    assert [series[what, "undertow", "cold"]["n_calls"] for what in ("step", "chunk", "pool")] == [1, 1, 1]
 
 
 def test_usage(cli, model, tmp_path):

@@ -74,6 +74,25 @@ def test_without_a_command(cli):
     assert code == 2 and "COMMAND" in facts["error"]["message"]
 
 
+def test_a_command_without_an_answer_in_json_says_so(cli):
+    code, out, _ = cli("--json", "completion", "bash")
+    assert code == 2 and "`undertow completion` has no answer in JSON" in json.loads(out)["error"]["message"]
+
+
+def test_verify_says_whether_there_was_a_proof(cli, here):
+    assert answer(cli, "verify", "m.tow")[1]["proof"] == {"frames": 0, "ok": None}
+    assert cli("verify", "m.tow")[1].splitlines()[1].startswith("  proof: the file holds none")
+    undertow.load("m.tow").save("p.tow", proof=X[:5])
+    assert answer(cli, "verify", "p.tow")[1]["proof"] == {"frames": 5, "ok": True}
+    assert answer(cli, "verify", "p.tow", "--weights", "int8")[1]["proof"] == {"frames": 5, "ok": True}
+    assert "proof: the file's own 5 frames give the bits that it says" in cli("verify", "p.tow")[1]
+    blob = bytearray((here / "p.tow").read_bytes())
+    blob[-1] ^= 1
+    (here / "p.tow").write_bytes(blob)
+    code, facts = answer(cli, "verify", "p.tow")
+    assert code == 3 and "proof" in facts["error"]["message"]
+
+
 def test_codes_are_those_without(cli, here):
     code, facts = answer(cli, "verify", "m.tow", "--tolerance", "1e-12")
     assert code == 1 and facts["ok"] is False and facts["checks"][0]["ok"] is False

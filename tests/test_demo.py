@@ -91,6 +91,15 @@ def test_demo_counts_right_answers(capsys, digits):
     assert f"\n{right} of 60 right;" in run_demo(capsys, "--digits", "60")
 
 
+def test_digits_come_in_by_their_name_too_and_are_a_script(capsys):
+    def rows(*argv):
+        return [line for line in run_demo(capsys, *argv).splitlines() if "│" in line]
+
+    assert rows("digits", "--digits", "2") == rows("--digits", "2") and len(rows("--digits", "2")) == 16
+    script = (EXAMPLES / "digits.py").read_text(encoding="utf-8")
+    assert run_demo(capsys, "--source") == run_demo(capsys, "digits", "--source") == script
+
+
 def test_demo_seed_chooses_the_digits(capsys):
     def pictures(*argv):
         return [line for line in run_demo(capsys, *argv).splitlines() if "│" in line]

@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: MIT
 """`undertow demo NAME`: examples that come as scripts are listed, run, copied, and written as notebooks."""
 
+import ast
+import errno
 import json
 import os
+import runpy
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import undertow
+from example_runs import ran
+from undertow import _files
 from undertow.cli import _examples, main
 
 SCRIPTS = _examples.names()
 
+NO_PICTURES = 'the pictures need matplotlib: pip install "undertow[plot]"\n'
 SMALL = '''# SPDX-License-Identifier: MIT
 """A title
 =======
@@ -69,6 +76,10 @@ def small(tmp_path, monkeypatch):
     return here
 
 
+def in_words(name):
+    return f"in words: undertow demo {name} --source, --notebook FILE, or the gallery\n"
+
+
 def run(capsys, *argv, code=0):
     assert main(["demo", *argv]) == code
     said = capsys.readouterr()
@@ -80,28 +91,26 @@ def run(capsys, *argv, code=0):
 
 def test_list_has_a_line_for_each(capsys):
     lines = run(capsys, "--list").splitlines()
-    assert [line.split()[0] for line in lines] == sorted(["digits", *SCRIPTS])
-    assert all(len(line) <= 100 and len(line.split()) > 3 for line in lines)
+    assert [line.split()[0] for line in lines] == SCRIPTS == list(_examples.ORDER)
+    assert all(len(line) < 80 and len(line.split()) > 3 for line in lines)
 
 
 def test_list_knows_what_is_no_example(capsys, small):
-    assert run(capsys, "--list").splitlines() == [
-        "digits  Handwritten digits, read row by row (what `undertow demo` shows)",
-        "small   A title",
-    ]
+    assert run(capsys, "--list") == "small  A title\n"
+    _examples.script("small").with_name("lesson.py").write_text('"""The first\n=========\n"""\n')
+    assert run(capsys, "--list") == "lesson  The first\nsmall   A title\n"
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["smal"], "no example 'smal'; there are: digits, small"),
+        (["smal"], "no example 'smal'; there are: small"),
         (["../small"], "no example '../small'"),
         (["train_small"], "no example 'train_small'"),
         (["small", "--digits", "3"], "--digits is for the digits: undertow demo --digits 3"),
         (["small", "--seed", "0"], "--seed is for the digits"),
-        (["-o", "x"], "--output is for an example that is a script: small"),
-        (["--notebook", "x.ipynb"], "--notebook is for an example"),
-        (["--source"], "--source is for an example"),
+        (["--seed", "0", "-o", "x"], "--seed is for digits as they come in, --output for a script"),
+        (["digits", "--digits", "1", "--source"], "--digits is for digits as they come in, --source for a script"),
         (["small", "--source", "--notebook", "x.ipynb"], "give one of them"),
         (["small", "--notebook", "x.json"], "ends in .ipynb"),
     ],
@@ -118,7 +127,7 @@ def test_saves_pictures_where_there_is_no_screen(capsys, small, monkeypatch):
     plt = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib: pip install matplotlib")
     monkeypatch.setattr(plt, "show", lambda: pytest.fail("shown, where nobody sees it"))
     plt.switch_backend("agg")
-    assert run(capsys, "small") == "two: 2\nfour: 4\n\npictures: small_1.png, small_2.png\n"
+    assert run(capsys, "small") == "two: 2\nfour: 4\n\npictures: small_1.png, small_2.png\n" + in_words("small")
     assert sorted(path.name for path in small.iterdir()) == ["small_1.png", "small_2.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in small.iterdir())
     assert not plt.get_fignums()
@@ -130,7 +139,7 @@ def test_shows_pictures_where_there_is_a_screen(capsys, small, monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.get_fignums()))
     monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.required_interactive_framework", "tk")
-    assert run(capsys, "small") == "two: 2\nfour: 4\n"
+    assert run(capsys, "small") == "two: 2\nfour: 4\n\n" + in_words("small")
     plt.close("all")
     assert shown == [[1, 2]] and not list(small.iterdir())
 
@@ -142,7 +151,7 @@ def test_a_named_folder_gets_what_is_made(capsys, small, monkeypatch):
     script = _examples.script("small")
     script.write_text(script.read_text() + "open('notes.txt', 'w').close()\n")
     out = run(capsys, "small", "-o", "a/b")
-    assert out.endswith(f"pictures: {Path('a/b/small_1.png')}, {Path('a/b/small_2.png')}\n")
+    assert out.endswith(f"pictures: {Path('a/b/small_1.png')}, {Path('a/b/small_2.png')}\n{in_words('small')}")
     assert sorted(path.name for path in (small / "a/b").iterdir()) == ["notes.txt", "small_1.png", "small_2.png"]
     assert Path.cwd() == small
 
@@ -150,7 +159,59 @@ def test_a_named_folder_gets_what_is_made(capsys, small, monkeypatch):
 def test_without_matplotlib_all_but_the_pictures(capsys, small, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     out = run(capsys, "small")
-    assert out == 'two: 2\nfour: 4\n\nthe pictures need matplotlib: pip install "undertow[plot]"\n'
+    assert out == f"two: 2\nfour: 4\n\n{NO_PICTURES}{in_words('small')}"
+
+
+def test_what_takes_the_place_of_other_files_is_said(capsys, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    script = _examples.script("small")
+    script.write_text(
+        script.read_text().replace(
+            "import undertow\n", "from pathlib import Path\n\nPath('notes.txt').write_text('new')\n"
+        )
+    )
+    assert "replaced" not in run(capsys, "small")
+    assert "replaced" not in run(capsys, "small"), "the same bytes"
+    (small / "notes.txt").write_text("somebody's")
+    assert "\nfiles of these names were replaced: notes.txt\n" in run(capsys, "small")
+    assert (small / "notes.txt").read_text() == "new"
+    script.write_text(script.read_text().replace("square = ", "raise KeyboardInterrupt\nsquare = "))
+    (small / "notes.txt").write_text("somebody's")
+    run(capsys, "small", code=130)
+    assert (small / "notes.txt").read_text() == "somebody's" and len(list(small.iterdir())) == 1
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(capsys, small, monkeypatch):
+    (small / "file").touch()
+    assert "-o file: a file is in the way" in run(capsys, "small", "-o", "file", code=2)
+    assert "-o file/a: a file is in the way" in run(capsys, "small", "-o", "file/a", code=2)
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(_files.tempfile, "mkdtemp", read_only)
+    monkeypatch.setattr(_examples.runpy, "run_path", None)
+    assert ".: Read-only file system; -o FOLDER says where" in run(capsys, "small", code=3)
+
+
+def test_answers_of_json(cli, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    script = _examples.script("small")
+    script.write_text(
+        script.read_text().replace(
+            "import undertow\n", "from pathlib import Path\n\nPath('notes.txt').write_text('new')\n"
+        )
+    )
+    for argv in (("--json", "demo", "small"), ("demo", "small", "-o", "a", "--json")):
+        code, out, err = cli(*argv)
+        facts = json.loads(out)
+        assert (code, err, facts["name"], facts["lines"][:2]) == (0, "", "small", ["two: 2", "four: 4"])
+        assert facts["files"] == [str(Path("a", "notes.txt")) if "a" in argv else "notes.txt"]
+    assert json.loads(cli("demo", "--list", "--json")[1])["examples"]["small"] == "A title"
+    assert json.loads(cli("demo", "small", "--source", "s.py", "--json")[1])["files"] == ["s.py"]
+    assert json.loads(cli("demo", "--digits", "1", "--json")[1])["lines"][-1] == "more examples: undertow demo --list"
+    code, out, _ = cli("demo", "smal", "--json")
+    assert code == 2 and "no example 'smal'" in json.loads(out)["error"]["message"]
 
 
 def test_another_missing_module_is_an_error(capsys, small, monkeypatch):
@@ -161,14 +222,15 @@ def test_another_missing_module_is_an_error(capsys, small, monkeypatch):
 
 
 def test_prints_to_a_pipe_that_knows_few_letters(small):
-    _examples.script("small").write_text('"""A title\n=======\n"""\n\nprint("│ €")\n')
+    _examples.script("small").write_text('"""A title\n=======\n"""\n\nprint("F→5 “é” │ €")\n')
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    words = in_words("small").encode() if find_spec("matplotlib") else (NO_PICTURES + in_words("small")).encode()
     code = (
         "import sys; from pathlib import Path; from undertow.cli import _examples, main;"
         f"_examples.FOLDER = Path({str(_examples.FOLDER)!r}); sys.exit(main(['demo', 'small']))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, b"\\u2502 \\u20ac\n"), done.stderr.decode()
+    assert (done.returncode, done.stdout) == (0, b'F->5 "e" | \\u20ac\n\n' + words), done.stderr.decode()
 
 
 # -- scripts and notebooks --------------------------------------------------------------------------------------------
@@ -226,10 +288,26 @@ def test_scripts_are_what_sphinx_gallery_reads(name):
     assert _examples.cells(_examples.script(name).read_text(encoding="utf-8")) == theirs
 
 
+def test_the_gallery_runs_copies_in_their_order(tmp_path):
+    """An example writes where its script lies, and the package is no place for that."""
+    extension = Path(__file__).parent.parent / "docs" / "_ext" / "gallery.py"
+    gallery = runpy.run_path(str(extension))
+    (tmp_path / "reel.mid").touch()
+    folder = Path(gallery["copied"](tmp_path))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["GALLERY_HEADER.txt", *(f"{name}.py" for name in SCRIPTS)]
+    )
+    assert all((folder / f"{name}.py").read_bytes() == _examples.script(name).read_bytes() for name in SCRIPTS)
+    files = sorted([*(f"{name}.py" for name in SCRIPTS), "another.py"], key=gallery["ForLearners"](str(folder)))
+    assert files == [*(f"{name}.py" for name in _examples.ORDER), "another.py"]
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_are_short_and_like_each_other(name):
     text = _examples.script(name).read_text(encoding="utf-8")
-    assert text.count("\n") <= 150
+    assert max(map(len, text.splitlines())) <= 94  # what a page of the gallery shows without scrolling
+    code = "\n".join(cell for kind, cell in _examples.cells(text) if kind == "code").splitlines()
+    assert sum(bool(line) and not line.startswith("#") for line in code) <= 105
     assert "__main__" not in text and "__file__" not in text  # a notebook has no file
     heading = text.split('"""')[1].splitlines()
     assert heading[1] == "=" * len(heading[0])
@@ -237,11 +315,24 @@ def test_scripts_are_short_and_like_each_other(name):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_scripts_need_numpy_alone_until_they_draw(name, capsys, monkeypatch, tmp_path):
-    for missing in ("matplotlib", "scipy", "sklearn", "pandas", "torch", "onnx", "soundfile", "soxr", "music21"):
-        monkeypatch.setitem(sys.modules, missing, None)
-    out = run(capsys, name, "-o", str(tmp_path))
-    assert out.endswith('\n\nthe pictures need matplotlib: pip install "undertow[plot]"\n') and len(out) > 200
+def test_scripts_need_numpy_alone_until_they_draw(name):
+    """With what a run of them lacks (`example_runs`): without matplotlib, all that is printed has been."""
+    body = ast.parse(_examples.script(name).read_text(encoding="utf-8")).body
+    imported = {i: ast.unparse(node) for i, node in enumerate(body) if isinstance(node, ast.Import | ast.ImportFrom)}
+    drawing = next(i for i, statement in imported.items() if statement == "import matplotlib.pyplot as plt")
+    assert not [statement for i, statement in imported.items() if "matplotlib" in statement and i != drawing]
+    inside = [node for node in ast.walk(ast.Module(body, [])) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert len(inside) == len(imported)
+    assert "print(" in ast.unparse(ast.Module(body[:drawing], [])) and "print(" not in ast.unparse(
+        ast.Module(body[drawing:], [])
+    )
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_what_is_printed_fits_any_terminal(name):
+    printed = ran(name).printed
+    assert printed.isascii() and "-0.00" not in printed and len(printed) > 500
+    assert not [line for line in printed.splitlines() if len(line) > 79]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -73,11 +73,40 @@ def test_what_is_too_old_or_broken_is_a_problem(cli, monkeypatch):
 
     def broken(name):
         if name == "soundfile":
-            raise OSError("sndfile library\nnot found")
+            raise SystemError("built for\nanother Python")
 
     monkeypatch.setattr(machine.importlib, "import_module", broken)
     code, out, _ = cli("doctor")
-    assert code == 1 and "problem: soundfile does not import: OSError: sndfile library not found" in out
+    assert code == 1 and "problem: soundfile does not import: SystemError: built for another Python" in out
+
+
+@pytest.mark.parametrize(
+    ("release", "line"),
+    [
+        ({"ID": "ubuntu", "ID_LIKE": "debian"}, "apt install libportaudio2"),
+        ({"ID": "fedora"}, "dnf install portaudio"),
+        ({"ID": "alpine"}, "apk add portaudio"),
+        ({"ID": "opensuse-leap", "ID_LIKE": "suse opensuse"}, "zypper install portaudio"),
+        ({"ID": "slackware"}, "the system's package portaudio, as apt install libportaudio2"),
+    ],
+)
+def test_a_library_that_the_system_lacks_is_a_note(cli, monkeypatch, release, line):
+    """Nobody who installs all extras asks for a microphone, say."""
+    there = machine._version
+    monkeypatch.setattr(machine, "_version", lambda name: "0.5" if name == "sounddevice" else there(name))
+    monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(machine.platform, "freedesktop_os_release", lambda: release)
+
+    def without(name):
+        if name == "sounddevice":
+            raise OSError("PortAudio library not found")
+
+    monkeypatch.setattr(machine.importlib, "import_module", without)
+    code, out, _ = cli("doctor")
+    note = f"  note: sounddevice lacks portaudio of the system (PortAudio library not found): {line}"
+    assert code == 0 and out.splitlines()[-2:] == [note, "all is well"]
+    facts = json.loads(cli("doctor", "--json")[1])
+    assert facts["ok"] and facts["notes"] == [note.removeprefix("  note: ")]
 
 
 @pytest.mark.parametrize(("version", "numbers"), [("2.13.0+cpu", (2, 13, 0)), ("1.16rc1", (1, 16, 1)), ("4", (4,))])

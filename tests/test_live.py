@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """undertow run --live, with a sound card that is made of Python: what it hears, plays, reports, and how it ends."""
 
+import json
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from test_sound import mirror
 from test_sound_pipes import loudness
 from tolerances import FLOAT32_MODEL
 from undertow import audio
+from undertow.cli import _live
 from undertow.cli._live import Ring
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
@@ -36,6 +38,10 @@ class Card:
         self.sound, self.rate, self.block = sound.reshape(len(sound), -1), rate, block
         self.at_end = at_end  # called when all was said
         self.overflow_at = None
+        self.blocks_played = None  # how many a loudspeaker plays until it stops
+        self.refuses = ()  # streams that do not open
+        self.devices = 2
+        self.closes = lambda: None
         self.played, self.opened, self.closed = [], [], 0
 
     def module(self):
@@ -47,13 +53,16 @@ class Card:
                 {"name": "mic\x1b[2J one", "max_input_channels": card.sound.shape[1], "max_output_channels": 0},
                 {"name": "box", "max_input_channels": 0, "max_output_channels": 2},
             ]
+            devices = devices[: card.devices]
+            if kind is not None and not devices:
+                raise PortAudioError("Error querying device -1")
             for entry in devices:
                 entry["default_samplerate"] = float(card.rate)
             if kind is None:
                 return devices
             if device not in (None, 0, 1, "mic", "box"):
                 raise ValueError(f"No {kind} device matching {device!r}")
-            return devices[kind == "output"]
+            return devices[{0: 0, 1: 1, "mic": 0, "box": 1}.get(device, kind == "output")]
 
         def check(device=None, channels=None, dtype=None, samplerate=None):
             assert dtype == "float32"
@@ -64,6 +73,8 @@ class Card:
             latency = 0.01
 
             def __init__(self, device, channels, samplerate, dtype, latency, callback):
+                if type(self).__name__ in card.refuses:
+                    raise PortAudioError("Device unavailable [PaErrorCode -9985]")
                 card.opened.append((type(self).__name__, device, channels, samplerate))
                 self.channels, self.callback, self.running = channels, callback, False
                 self.thread = threading.Thread(target=self.work, daemon=True)
@@ -78,6 +89,7 @@ class Card:
                     self.thread.join()
 
             def close(self):
+                card.closes()
                 self.stop()
                 card.closed += 1
 
@@ -103,7 +115,7 @@ class Card:
 
         class OutputStream(Stream):
             def work(self):
-                while self.running:
+                while self.running and len(card.played) != card.blocks_played:
                     out = np.full((card.block, self.channels), np.nan, np.float32)
                     self.callback(out, len(out), None, types.SimpleNamespace(output_underflow=False))
                     card.played.append(out)
@@ -161,6 +173,88 @@ def test_ctrl_c_ends_it_and_keeps_what_came(cli, card, tmp_path):
     y, rate = audio.read(tmp_path / "y.wav")
     assert rate == 8000 and len(y) == 700 and np.abs(y[:, 0] - x).max() < 2 / 32768
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_ends_it_and_keeps_what_came(cli, card, tmp_path):
+    card(noise(700) / 4, at_end=lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGTERM)))
+    given = [mirror(tmp_path, (1,)), "--live", "--rate", 8000, "-o", tmp_path / "y.wav", "--json"]
+    code, out, err = cli("run", *given)
+    assert code == 143 and "ended by SIGTERM; what came before it is in" in err
+    assert json.loads(out)["ended_by"] == "SIGTERM" and json.loads(out)["frames"] == 700
+    assert len(audio.read(tmp_path / "y.wav")[0]) == 700
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(_live, "_STOPPED", 0.2)
+    monkeypatch.setattr(_live, "_STARTING", 0.2)
+
+
+def test_a_microphone_that_stops_ends_it_and_what_came_is_kept(cli, card, tmp_path, impatient):
+    x = noise(800) / 4
+    plugged = card(x)
+    given = [mirror(tmp_path, (1,)), "--live", "--rate", 8000, "--seconds", 60, "-o", tmp_path / "y.wav"]
+    result = cli("run", *given)
+    failed((result[0], result[1], result[2].splitlines()[-1]), 3, "microphone: mic", "has stopped", "y.wav")
+    assert np.abs(audio.read(tmp_path / "y.wav")[0][:, 0] - x).max() < 2 / 32768 and plugged.closed == 1
+    before = (tmp_path / "y.wav").read_bytes()
+    plugged.sound = plugged.sound[:0]
+    code, _, err = cli("run", *given)
+    assert code == 3 and "does not begin" in err and "y.wav" not in err
+    assert (tmp_path / "y.wav").read_bytes() == before, "nothing was heard that could replace it"
+
+
+def test_a_driver_that_hangs_is_not_waited_for(cli, card, tmp_path, impatient, monkeypatch):
+    monkeypatch.setattr(_live, "_CLOSING", 0.1)
+    at_exit, hung = [], threading.Event()
+    monkeypatch.setattr(_live.atexit, "register", at_exit.append)
+    plugged = card(noise(800) / 4)
+    plugged.closes = hung.wait
+    given = [mirror(tmp_path, (1,)), "--live", "--rate", 8000, "-o", tmp_path / "y.wav"]
+    code, _, err = cli("run", *given)
+    hung.set()
+    assert code == 3 and "mic\\x1b[2J one does not close, its driver hangs" in err and "has stopped" in err
+    assert len(audio.read(tmp_path / "y.wav")[0]) == 800 and at_exit == [_live._leave]
+
+
+def test_a_loudspeaker_that_stops_ends_it(cli, card, tmp_path, impatient):
+    plugged = card(noise(8000) / 4, block=5)
+    plugged.blocks_played = 3
+    given = [mirror(tmp_path, (1,)), "--live", "--play", "--rate", 8000, "-o", tmp_path / "y.wav"]
+    code, _, err = cli("run", *given)
+    assert code == 3 and "loudspeaker: box has stopped" in err and plugged.closed == 2
+    assert len(audio.read(tmp_path / "y.wav")[0]) > 5
+
+
+def test_a_pause_of_the_program_is_none_of_the_device(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pulse = _live.Pulse()
+    pulse.n_calls = 1
+    now[0] += 3600  # as of a laptop that was closed
+    assert not pulse.fault()
+    now[0] += 3600
+    assert not pulse.fault()
+    for _ in range(12):
+        now[0] += 0.1
+        fault = pulse.fault()
+    assert "has stopped" in fault
+    pulse.n_calls = 2
+    assert not pulse.fault()
+
+
+def test_devices_that_do_not_open(cli, card, tmp_path):
+    given = ["run", mirror(tmp_path, (1,)), "--live", "--play", "--rate", 8000]
+    plugged = card(noise(80))
+    for kind, option in (("InputStream", "--live: mic"), ("OutputStream", "--play: box")):
+        plugged.refuses = (kind,)
+        failed(cli(*given), 3, option, "does not open: Device unavailable", "--list-devices")
+    failed(cli(*given, "--device", "box"), 2, "--device box: box has no input channels", "--list-devices")
+    failed(cli(*given, "--device", "mic,mic"), 2, "--device mic: mic", "has no output channels")
+    plugged.devices = 0
+    failed(cli(*given), 3, "--live needs a microphone", "no sound device")
+    code, out, err = cli("run", "--list-devices")
+    assert (code, out) == (0, "") and "PortAudio sees no sound device" in err
 
 
 def test_sound_is_played(cli, card, tmp_path):
@@ -247,6 +341,8 @@ def test_devices_are_listed(cli, card):
     code, out, _ = cli("run", "--list-devices")
     assert code == 0
     assert out.splitlines() == ["  0  mic\\x1b[2J one  2 in, 0 out, 48000 Hz", "  1  box  0 in, 2 out, 48000 Hz"]
+    devices = json.loads(cli("run", "--list-devices", "--json")[1])["devices"]
+    assert devices[1] == {"number": 1, "name": "box", "inputs": 0, "outputs": 2, "rate": 48000}
 
 
 def test_options_of_live_sound(cli, card, tmp_path, monkeypatch):

@@ -221,6 +221,29 @@ def test_a_wav_in_pieces_is_that_of_the_whole(tmp_path, n):
     assert np.array_equal(np.concatenate(got), x)
 
 
+def test_an_encoding_that_only_a_file_can_have(piped, tmp_path):
+    data = bytearray((save(tmp_path / "x.wav", noise(9)), (tmp_path / "x.wav").read_bytes())[1])
+    data[20:22] = (49).to_bytes(2, "little")  # GSM
+    code, _, err = piped(bytes(data), mirror(tmp_path, (1,)))
+    assert code == 3 and "WAV encoding 49" in err and "given by its name" in err and "ffmpeg" in err
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ("s16le,16000,99999999999", "99999999999 channels cannot be; expected 1 to 256"),
+        ("s16le,16000,257", "257 channels"),
+        ("s16le,100000001", "100000001 Hz cannot be; expected 1 to 100000000"),
+        (f"s16le,{'9' * 5000}", "Hz cannot be"),
+        ("s16le,00", "expected FORMAT, FORMAT,HZ"),
+    ],
+)
+def test_sizes_of_raw_sound_that_cannot_be(cli, tmp_path, raw, words):
+    code, _, err = cli("run", mirror(tmp_path, (1,)), "-", "--raw", raw)
+    assert code == 2 and words in err.replace("\n", " ")
+    assert cli("run", mirror(tmp_path, (1,)), "-", "--rate", 10**9)[0] == 2
+
+
 # -- files of other formats -------------------------------------------------------------------------------------------
 
 
@@ -242,6 +265,19 @@ def test_sound_is_written_as_its_suffix_says(cli, tmp_path, suffix):
     (tmp_path / "bad.wav").write_bytes(unsized((tmp_path / "x.wav").read_bytes(), 99999))
     assert cli("run", mirror(tmp_path, (1,)), tmp_path / "bad.wav", "-o", path)[0] == 3
     assert path.read_bytes() == before, "what was there stays where something fails"
+
+
+def test_sound_without_samples_is_no_file_that_nothing_reads(cli, tmp_path):
+    pytest.importorskip("soundfile", reason="needs soundfile: pip install soundfile")
+    save(tmp_path / "x.wav", noise(0))
+    given = ["run", mirror(tmp_path, (1,)), tmp_path / "x.wav", "-o"]
+    for suffix in (".flac", ".opus", ".mp3"):
+        path = tmp_path / f"y{suffix}"
+        failed(cli(*given, path), 3, path.name, "no sound to write", "a .wav can be empty")
+        assert not path.exists()
+    for suffix in (".wav", ".ogg", ".aiff", ".w64"):
+        assert cli(*given, tmp_path / f"y{suffix}")[0] == 0
+        assert audio.read(tmp_path / f"y{suffix}")[0].shape == (0, 1)
 
 
 def test_formats_that_cannot_be_written(cli, tmp_path, monkeypatch):

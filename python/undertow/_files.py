@@ -19,12 +19,16 @@ What already has the target's name:
 from __future__ import annotations
 
 import errno
+import filecmp
 import io
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any, BinaryIO
 
 # Not every system has them all. Without O_BINARY, Windows would write \r\n for \n.
@@ -65,6 +69,37 @@ def write(path: str | os.PathLike[str], data: str | bytes | memoryview) -> None:
     """
     with opened(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+def workshop(target: Path) -> Path:
+    """A new folder inside of `target`, which is made if need be: for programs whose files go to `target` by `move_all`.
+
+    Raises:
+        OSError: it cannot be made there.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=".undertow-", dir=target))
+
+
+def move_all(folder: Path, target: Path) -> tuple[list[Path], list[Path]]:
+    """Move the files of a `workshop` to `target`, each in one step.
+
+    Returns: (where they are, those of these places where a file with other bytes was).
+    """
+    files, replaced = [], []
+    for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
+        place = target / path.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists() and not filecmp.cmp(path, place, shallow=False):
+            replaced.append(place)
+        os.replace(path, place)
+        files.append(place)
+    return files, replaced
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a `workshop` and what is left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _look(target: str) -> os.stat_result | None:

@@ -140,23 +140,28 @@ def timer_cost(n: int = 100_000) -> float:
     return float(np.median(np.frombuffer(times, np.int64)))
 
 
-def calls_in(call: Call, seconds: float) -> int:
-    """Warm up, and say how many calls take about so long: 1 to 10^6."""
+def calls_in(call: Call, seconds: float, cold: Cold | None = None) -> int:
+    """Warm up, and say how many calls, each with what `cold` does before it, take about so long: 1 to 10^6."""
     n, start = 0, time.perf_counter_ns()
     while n == 0 or time.perf_counter_ns() - start < _WARM_UP_NS:
+        if cold:
+            cold()
         call()
         n += 1
     once = (time.perf_counter_ns() - start) / n
     return int(min(max(seconds * 1e9 / once, 1), MOST_CALLS))
 
 
-def record(calls: Sequence[Call], n_calls: Sequence[int], cold: Cold | None = None) -> list[np.ndarray]:
+def record(
+    calls: Sequence[Call], n_calls: Sequence[int], cold: Cold | None = None, what: str = "timing calls"
+) -> list[np.ndarray]:
     """Nanoseconds of every single call.
 
     Args:
         calls: the contenders; they take turns. Warm: some calls each; cold: one call each.
         n_calls: how many of each.
         cold: what to do before every call; None for warm.
+        what: what a bar calls it.
 
     Returns:
         An int64 array of n_calls[i] for each of the calls.
@@ -169,7 +174,7 @@ def record(calls: Sequence[Call], n_calls: Sequence[int], cold: Cold | None = No
         n_rounds = max(n_calls, default=0) if cold else ROUNDS
         for r in range(n_rounds):
             if r * ROUNDS % n_rounds < ROUNDS:  # some ten times: what draws is not what is timed
-                tell("timing cold calls" if cold else "timing calls", r, n_rounds, still=True)
+                tell(what, r, n_rounds, still=True)
             for call, times, n in zip(calls, all_times, n_calls, strict=True):
                 first, last = r * n // n_rounds, (r + 1) * n // n_rounds
                 if cold and first < last:

@@ -18,7 +18,7 @@ _ENCODINGS = {
     (_PCM, 8): "u8", (_PCM, 16): "s16le", (_PCM, 24): "s24le", (_PCM, 32): "s32le", (_FLOAT, 32): "f32le",
     (_FLOAT, 64): "f64le", (_ALAW, 8): "alaw", (_MULAW, 8): "mulaw",
 }  # fmt: skip
-_MAX_CHANNELS = 256
+MAX_CHANNELS = 256
 #: A program that writes to a pipe cannot know the size: it says 0, or about 2^31 or 2^32.
 _UNKNOWN = 0x7FF00000
 _PIECE = 1 << 16
@@ -120,7 +120,7 @@ class Reader:
         code, self.channels, self.rate, _, _, bits = struct.unpack_from("<HHIIHH", header)
         if code == _EXTENSIBLE and len(header) >= 26:
             (code,) = struct.unpack_from("<H", header, 24)
-        if not 1 <= self.channels <= _MAX_CHANNELS or self.rate == 0:
+        if not 1 <= self.channels <= MAX_CHANNELS or self.rate == 0:
             raise FormatError(f"{self._name}: {self.channels} channels at {self.rate} Hz cannot be")
         if (code, bits) not in _ENCODINGS:
             raise UnsupportedError(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The command `undertow`: one module per subcommand, each with `add(subparsers)` and a function of its arguments.
 
-Exit codes: 0 ok, 1 verification failed or tolerance missed, 2 wrong usage, 3 unusable file or unsupported model, 130
-interrupted.
+Exit codes: 0 ok, 1 verification failed or tolerance missed, 2 wrong usage, 3 unusable file or device, or unsupported
+model, 130 interrupted, 143 terminated (128 and the number of the signal).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from .._progress import listening
 from .._text import MAX_LINE, shown
 from ..errors import Error, ISAError, ModelWarning, ToleranceError
 from . import bench, certify, compare, completion, convert, demo, doctor, info, run, trace, verify
-from ._common import Misuse, Parser, UsageError, as_json, say, tell, wants_json
+from ._common import Answer, Misuse, Parser, UsageError, as_json, has_json, say, tell, wants_json
 from ._progress_bar import Bar
+from ._signals import Terminated, exit_code, raised
 from ._words import in_shell
 
 _EPILOG = """\
@@ -37,7 +38,8 @@ examples:
   undertow doctor                         what is installed, what is missing, whether all is well
 
 `undertow COMMAND --help` has more of them.
-exit codes: 0 ok, 1 verification failed or tolerance missed, 2 wrong usage, 3 unusable file or unsupported model
+exit codes: 0 ok, 1 verification failed or tolerance missed, 2 wrong usage, 3 unusable file or device,
+  or unsupported model, 130 interrupted, 143 terminated
 """
 
 
@@ -75,18 +77,26 @@ def _run(parser: Parser, argv: Sequence[str] | None) -> int:
                 raise UsageError("--json is for a COMMAND, or for --version; neither is given")
             parser.print_help()
             return 2
-        with Bar(sys.stderr) as bar, listening(bar):
+        if in_json and not has_json(args):
+            raise UsageError(f"--json: `undertow {args.command}` has no answer in JSON; leave --json out")
+        with raised(), Bar(sys.stderr) as bar, listening(bar):
             code: int = args.function(args)
         sys.stdout.flush()  # here, where a closed pipe is still caught
         return code
     except Misuse as misuse:
         return _failed(in_json, "UsageError", misuse.message, 2)
+    except Answer as answer:
+        if in_json or answer.text:
+            say(as_json(answer.facts) if in_json else answer.text)
+        return 0
     except SystemExit as stop:  # after --help
         return int(stop.code or 0)
     except BrokenPipeError:  # `| head` has seen enough
         with contextlib.suppress(Exception):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Terminated as stop:
+        return _failed(in_json, "Terminated", f"ended by {stop}", exit_code(stop.signal))
     except KeyboardInterrupt:
         return _failed(in_json, "KeyboardInterrupt", "interrupted", 130)
     except Exception as error:

@@ -18,6 +18,7 @@ from .._text import escaped, lines
 from ..errors import Error
 from ..inspect.picture import figure_class
 from ..ir.precision import CODES
+from ..tow import MAGIC
 from ..weights.contents import open_file
 from . import _progress_bar
 
@@ -32,6 +33,14 @@ class Misuse(SystemExit):
     def __init__(self, message: str) -> None:
         super().__init__(2)
         self.message = message
+
+
+class Answer(SystemExit):
+    """An option has answered in place of the command: `facts` with --json, else `text`."""
+
+    def __init__(self, facts: Any, text: str) -> None:
+        super().__init__(0)
+        self.facts, self.text = facts, text
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,7 +87,7 @@ def add_command(
             "--json", action="store_true", default=argparse.SUPPRESS,
             help="print one JSON object and nothing else; its keys are below",
         )  # fmt: skip
-    parser.set_defaults(function=function)
+    parser.set_defaults(function=function, has_json=bool(keys))
     # SUPPRESS: the subcommand must not reset what stood before it.
     parser.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
@@ -95,6 +104,11 @@ _ALL_KEYS = (
 def wants_json(args: argparse.Namespace) -> bool:
     """Whether standard output takes one JSON object and nothing else."""
     return getattr(args, "json", False) is True
+
+
+def has_json(args: argparse.Namespace) -> bool:
+    """Whether the command has an answer in JSON."""
+    return bool(args.has_json)
 
 
 def tell(args: argparse.Namespace, facts: Any, text: object) -> None:
@@ -196,6 +210,16 @@ def load_model(args: argparse.Namespace, **changes: Any) -> Any:
         if not options:
             raise
         raise UsageError(f"{_given(args)}: {error}") from error  # a name that this importer does not take
+
+
+def frames_proven(path: str) -> int | None:
+    """Frames of the proof in a .tow file, 0 where it holds none; None of another format."""
+    import undertow
+
+    with open_file(path) as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return None
+    return undertow.load(path).proof_frames
 
 
 def importer_options(args: argparse.Namespace) -> dict[str, Any]:

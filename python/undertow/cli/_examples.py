@@ -8,26 +8,52 @@ a comment, both in reStructuredText. A notebook is made of it here, because nobo
 from __future__ import annotations
 
 import ast
+import codecs
 import contextlib
 import json
 import os
 import re
 import runpy
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import _files
 from .._text import listed
-from ._common import UsageError, say
+from ._common import UsageError
 
 FOLDER = Path(__file__).parent.parent / "examples"
+
+#: The order for who learns: first what the others build on.
+ORDER = ("lesson", "spotlight", "digits", "text", "music", "speech", "forecast", "clicks", "ci")
 
 #: Dots per inch of a picture: twice what a screen shows, for screens that show more.
 _DPI = 150
 
-_NO_PICTURES = 'the pictures need matplotlib: pip install "undertow[plot]"'
+#: letter -> what stands for it where there is only ASCII
+_IN_ASCII = {
+    "→": "->", "←": "<-", "↑": "^", "↓": "v", "“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "–": "-", "—": "--",
+    "…": "...", "−": "-", "×": "x", "÷": "/", "·": ".", "•": "*", "±": "+-", "≈": "~", "≤": "<=", "≥": ">=", "≠": "!=",
+    "µ": "u", "μ": "u", "°": " deg", "│": "|", "─": "-", "█": "#", "▓": "+", "▒": ":", "░": ".",
+}  # fmt: skip
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    """What cannot be encoded in ASCII: accents are left out, and what is unlike any letter is escaped."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    texts = []
+    for letter in error.object[error.start : error.end]:
+        plain = _IN_ASCII.get(letter) or unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+        texts.append(plain or letter.encode("ascii", "backslashreplace").decode())
+    return "".join(texts), error.end
+
+
+_NEAREST = "undertow.nearest"
+codecs.register_error(_NEAREST, _nearest)
 
 #: reStructuredText inside of a line -> Markdown
 _INLINE = (
@@ -40,8 +66,14 @@ _UNKNOWN = re.compile(r"^\s*\.\. .*|:[\w:-]+:`.*|``.*|`_\b.*", re.M)
 
 
 def names() -> list[str]:
-    """Names of the examples, in the order of the alphabet."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith(("_", "train_")))
+    """Names of the examples, in ORDER; one that it does not name stands at the end."""
+    there = [path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith(("_", "train_"))]
+    return sorted(there, key=place)
+
+
+def place(name: str) -> tuple[int, str]:
+    """Sort key: where an example stands among the others."""
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
 
 
 def script(name: str) -> Path:
@@ -51,7 +83,7 @@ def script(name: str) -> Path:
         UsageError: there is none of that name.
     """
     if name not in names():
-        raise UsageError(f"no example {name!r}; there are: {listed(['digits', *names()])}")
+        raise UsageError(f"no example {name!r}; there are: {listed(names())}")
     return FOLDER / f"{name}.py"
 
 
@@ -118,53 +150,87 @@ def notebook(name: str) -> dict[str, Any]:
     return {"cells": content, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
-def write_notebook(name: str, path: str) -> None:
-    """Write an example as a notebook, where there is no file yet.
+def write_notebook(name: str, path: str) -> str:
+    """Write an example as a notebook, where there is no file yet. Returns: its path.
 
     Raises:
         UsageError: the file is there, or its name says that it is something else.
     """
     if Path(path).suffix != ".ipynb":
         raise UsageError(f"--notebook {path}: expected a name that ends in .ipynb")
-    _write_new(path, "--notebook", (json.dumps(notebook(name), indent=1, ensure_ascii=False) + "\n").encode())
+    return _write_new(path, "--notebook", (json.dumps(notebook(name), indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def write_source(name: str, path: str) -> None:
-    """Copy an example's script to where there is no file yet; to a folder under its own name.
+def write_source(name: str, path: str) -> str:
+    """Copy an example's script to where there is no file yet; to a folder under its own name. Returns: its path.
 
     Raises:
         UsageError: the file is there.
     """
     target = Path(path) / f"{name}.py" if Path(path).is_dir() else Path(path)
-    _write_new(str(target), "--source", script(name).read_bytes())
+    return _write_new(str(target), "--source", script(name).read_bytes())
 
 
-def _write_new(path: str, option: str, content: bytes) -> None:
+def _write_new(path: str, option: str, content: bytes) -> str:
     if Path(path).exists():  # it may hold what somebody has changed
         raise UsageError(f"{option} {path}: there is such a file; remove it, or give another name")
     _files.write(path, content)
-    say(f"wrote {path}")
+    return path
 
 
-def run(name: str, folder: str | None = None) -> None:
-    """Run an example in `folder` (made if need be; the current one if None), which gets what it writes.
+@dataclass(frozen=True)
+class Outcome:
+    """What an example left.
 
-    Its pictures are shown where there is a screen and no folder was named; elsewhere they are saved there as NAME_1.png
-    and so on. Without matplotlib, all but the pictures is done.
+    Attributes:
+        files: what it wrote. replaced: those of them that took the place of files with other bytes.
+        draws: there is something to draw with.
+        show: shows its pictures, where they were not saved, and waits until they are closed.
     """
-    path = script(name)
-    target = Path(folder or ".")
-    target.mkdir(parents=True, exist_ok=True)
-    plt = _pyplot(on_screen=folder is None)
-    with _within(target), _encodable(sys.stdout), _kept_open(plt):
-        try:
-            runpy.run_path(str(path), run_name="__main__")
-        except ModuleNotFoundError as error:
-            if plt is not None or (error.name or "").partition(".")[0] != "matplotlib":
-                raise
-            say("", _NO_PICTURES)
-    if plt is not None:
-        _show_or_save(plt, name, target, on_screen=folder is None)
+
+    files: list[Path]
+    replaced: list[Path]
+    draws: bool
+    show: Callable[[], object]
+
+
+def run(name: str, folder: str | None = None, on_screen: bool = True) -> Outcome:
+    """Run an example; what it writes goes to `folder` (made if need be; the current one if None) once it is done.
+
+    Its pictures are for the screen where there is one and no folder was named; elsewhere they are saved there as
+    NAME_1.png and so on. Without matplotlib, all but the pictures is done.
+
+    Raises:
+        UsageError: `folder` is a file. OSError: it cannot be written to, which is said before the work.
+    """
+    path, target = script(name), Path(folder or ".")
+    with _workshop(target) as workshop:
+        plt = _pyplot(on_screen=on_screen and folder is None)
+        with _within(workshop), _encodable(sys.stdout), _kept_open(plt):
+            try:
+                runpy.run_path(str(path), run_name="__main__")
+            except ModuleNotFoundError as error:
+                if plt is not None or (error.name or "").partition(".")[0] != "matplotlib":
+                    raise
+        shows = plt is not None and _save_unless_shown(plt, name, workshop, on_screen and folder is None)
+        files, replaced = _files.move_all(workshop, target)
+    return Outcome(files, replaced, plt is not None, plt.show if shows else lambda: None)
+
+
+@contextlib.contextmanager
+def _workshop(target: Path) -> Iterator[Path]:
+    """A folder for what an example writes, before it goes to `target`; refused with the shell's words."""
+    try:
+        workshop = _files.workshop(target)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"-o {target}: a file is in the way, expected the name of a folder") from None
+    except OSError as error:
+        why = f"{error.strerror}; -o FOLDER says where pictures and other files go"
+        raise OSError(error.errno, why, str(target)) from None
+    try:
+        yield workshop
+    finally:
+        _files.remove_folder(workshop)
 
 
 def _pyplot(on_screen: bool) -> Any:
@@ -180,20 +246,16 @@ def _pyplot(on_screen: bool) -> Any:
     return plt
 
 
-def _show_or_save(plt: Any, name: str, folder: Path, on_screen: bool) -> None:
+def _save_unless_shown(plt: Any, name: str, folder: Path, on_screen: bool) -> bool:
+    """Save the pictures, or say that there is a screen for them."""
     figures = [plt.figure(number) for number in plt.get_fignums()]
-    if not figures:
-        return
-    if on_screen and figures[0].canvas.required_interactive_framework is not None:
-        plt.show()
-        return
-    saved = []
+    if on_screen and figures and figures[0].canvas.required_interactive_framework is not None:
+        return True
     for i, figure in enumerate(figures, start=1):
-        saved.append(folder / f"{name}_{i}.png")
-        with _files.opened(saved[-1]) as file:
+        with _files.opened(folder / f"{name}_{i}.png") as file:
             figure.savefig(file, format="png", dpi=_DPI)
     plt.close("all")
-    say("", f"pictures: {listed(saved)}")
+    return False
 
 
 @contextlib.contextmanager
@@ -208,12 +270,12 @@ def _within(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _encodable(stream: Any) -> Iterator[None]:
-    """What the stream cannot encode is escaped, as `say` does; scripts print as everybody's do."""
+    """What the stream cannot encode is written with letters that it can; scripts print as everybody's do."""
     if not hasattr(stream, "reconfigure"):
         yield
         return
     before = stream.errors
-    stream.reconfigure(errors="backslashreplace")
+    stream.reconfigure(errors=_NEAREST)
     try:
         yield
     finally:
@@ -234,4 +296,4 @@ def _kept_open(plt: Any) -> Iterator[None]:
         plt.show = before
 
 
-__all__ = ["FOLDER", "cells", "markdown", "names", "notebook", "run", "script", "title"]
+__all__ = ["FOLDER", "ORDER", "Outcome", "cells", "markdown", "names", "notebook", "place", "run", "script", "title"]

@@ -18,6 +18,8 @@ SUFFIXES = (
     ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au",
     ".snd", ".caf", ".voc", ".sph", ".nist",
 )  # fmt: skip
+#: Samples per second: beyond what any converter gives.
+MAX_RATE = 100_000_000
 #: --stft auto
 _AUTO = (0, 0)
 _OPTIONS = ("frame", "context", "hop", "stft", "rate", "channel")
@@ -45,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--rate",
-        type=positive_int,
+        type=_rate,
         metavar="HZ",
         help="the rate that the model wants, where its file does not state it; other sound is resampled",
     )
@@ -56,6 +58,13 @@ def _count(text: str) -> int:
     number = whole(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
+
+
+def _rate(text: str) -> int:
+    number = positive_int(text)
+    if number > MAX_RATE:
+        raise argparse.ArgumentTypeError(f"{text} Hz cannot be; expected 1 to {MAX_RATE}")
     return number
 
 

@@ -4,22 +4,28 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import signal
+import stat
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._text import escaped
 from ..audio import pcm, wav
 from ..audio.reading import reading
 from ..errors import UnsupportedError
 from . import _frames, _sound
-from ._common import UsageError, warn
+from ._common import UsageError, say, warn
 from ._hearing import Hearing, hearing_of
+from ._outputs import files_of
+from ._signals import Stop, exit_code, name_of
 
 Arrays = dict[str, np.ndarray]
 Pieces = Generator[Arrays, None, None]
@@ -41,12 +47,14 @@ class Source:
         hearing: how they lie in a sound; None of numbers.
         n_frames: about how many there will be; None where nothing tells.
         live: somebody may wait for each answer.
+        stop: what ends it before its end; `stop.signal` says whether that was so.
     """
 
     pieces: Pieces
     hearing: Hearing | None = None
     n_frames: int | None = None
     live: bool = False
+    stop: Stop = field(default_factory=lambda: Stop(False))
 
 
 def opened(args: argparse.Namespace, model: Any, stack: ExitStack) -> Source:
@@ -72,6 +80,17 @@ def opened(args: argparse.Namespace, model: Any, stack: ExitStack) -> Source:
     _refuse_raw(args, path)
     X = _frames.read_arrays(path, model, args)
     return Source((piece for piece in [X]), None, len(next(iter(X.values()))))
+
+
+def code_of(source: Source, args: argparse.Namespace) -> int:
+    """The exit code of a run of it, with a word where a signal ended it; of a microphone, Ctrl-C is how it ends."""
+    number = source.stop.signal
+    if number is None or (number == signal.SIGINT and getattr(args, "live", False)):
+        return 0
+    files = ", ".join(files_of(args))
+    holds = f"; what came before it is in {files}" if files else ""
+    say(f"undertow: ended by {name_of(number)}{escaped(holds)}", file=sys.stderr)
+    return exit_code(number)
 
 
 def whole(source: Source, model: Any) -> Arrays:
@@ -104,10 +123,21 @@ def _of_file(reader: Any, hearing: Hearing) -> Pieces:
     yield {hearing.name: hearing.flush()}
 
 
-def _of_pipe(reader: Any, hearing: Hearing) -> Pieces:
-    while len(samples := reader.read_ready(_READY)):
-        yield {hearing.name: hearing.push(samples)}
+def _of_pipe(reader: Any, hearing: Hearing, stop: Stop) -> Pieces:
+    nothing = np.zeros((0, hearing.channels), np.float32)
+    with stop.watching():
+        while len(samples := stop.unless(lambda: reader.read_ready(_READY), nothing)):
+            yield {hearing.name: hearing.push(samples)}
     yield {hearing.name: hearing.flush()}
+
+
+def _stop_of(file: Any, args: argparse.Namespace) -> Stop:
+    """A signal ends what comes as somebody makes it, and not the run, where files are to be kept."""
+    try:
+        is_whole = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):
+        is_whole = False
+    return Stop(not is_whole and bool(files_of(args)))
 
 
 # -- standard input ---------------------------------------------------------------------------------------------------
@@ -121,9 +151,9 @@ def _standard_input(args: argparse.Namespace, model: Any) -> Source:
         return _raw("standard input", binary, args, model)
     head = _sniffed(binary)
     if head == b"RIFF":
-        reader = wav.Reader("standard input", binary)
+        reader, stop = _wav_of_pipe(binary), _stop_of(binary, args)
         hearing = hearing_of("standard input", reader.channels, reader.rate, model, args)
-        return Source(_of_pipe(reader, hearing), hearing, hearing.count(reader.n_samples), live=True)
+        return Source(_of_pipe(reader, hearing, stop), hearing, hearing.count(reader.n_samples), True, stop)
     for begin, suffix in _OTHERS.items():
         if head.startswith(begin):
             raise UsageError(
@@ -131,12 +161,25 @@ def _standard_input(args: argparse.Namespace, model: Any) -> Source:
                 "through ffmpeg -i - -f wav -"
             )
     _frames.refuse_sound_options("standard input", args)
-    return Source(_lines(model), None, None, live=True)
+    stop = _stop_of(sys.stdin, args)
+    return Source(_lines(model, stop), None, None, True, stop)
 
 
-def _lines(model: Any) -> Pieces:
-    for frame in _frames.lines(_frames.standard_input(), "standard input", model):
-        yield {name: x[None] for name, x in frame.items()}
+def _lines(model: Any, stop: Stop) -> Pieces:
+    frames = _frames.lines(_frames.standard_input(), "standard input", model)
+    with stop.watching():
+        while (frame := stop.unless(lambda: next(frames, None), None)) is not None:
+            yield {name: x[None] for name, x in frame.items()}
+
+
+def _wav_of_pipe(binary: Any) -> wav.Reader:
+    try:
+        return wav.Reader("standard input", binary)
+    except UnsupportedError as error:
+        raise UnsupportedError(
+            f"{error}. That is of a pipe; given by its name, a file of another encoding is read by soundfile (pip "
+            'install "undertow[audio]"), and ffmpeg -i - -f wav -c:a pcm_s16le - makes PCM of it in a pipe'
+        ) from None
 
 
 def _sniffed(binary: Any) -> bytes:
@@ -165,8 +208,11 @@ def raw_format(text: str) -> Raw:
         name = pcm.format_name(words[0])
     except UnsupportedError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if len(words) > 3 or not all(word.isascii() and word.isdecimal() and int(word) for word in words[1:]):
+    if len(words) > 3 or not all(word.isascii() and word.isdecimal() and word.strip("0") for word in words[1:]):
         raise argparse.ArgumentTypeError(f"{text!r}: expected FORMAT, FORMAT,HZ or FORMAT,HZ,CHANNELS")
+    for what, word, most in zip(("Hz", "channels"), words[1:], (_sound.MAX_RATE, wav.MAX_CHANNELS), strict=False):
+        if len(word) > 20 or int(word) > most:
+            raise argparse.ArgumentTypeError(f"{text!r}: {word[:20]} {what} cannot be; expected 1 to {most}")
     return Raw(name, *map(int, words[1:]))
 
 
@@ -204,4 +250,5 @@ def _raw(name: str, file: Any, args: argparse.Namespace, model: Any) -> Source:
             f"Hz: --raw {raw.name},{args.rate}"
         )
     hearing = hearing_of(name, raw.channels, raw.rate or args.rate, model, args)
-    return Source(_of_pipe(_RawReader(name, file, raw), hearing), hearing, None, live=True)
+    stop = _stop_of(file, args)
+    return Source(_of_pipe(_RawReader(name, file, raw), hearing, stop), hearing, None, True, stop)

@@ -55,6 +55,8 @@ _KEYS = """\
   series         what, who, cache, n_frames, n_streams, n_calls, us (min, p50, p90, p99, p99.9, max), histogram
                  (edges_us, n_calls); a percentile that too few calls were made for is null
 """
+#: Most cold calls that a time asks for: enough for p99.9.
+_COLD = 1000
 
 
 def add(subparsers: Any) -> None:
@@ -62,18 +64,24 @@ def add(subparsers: Any) -> None:
         subparsers, "bench", bench, "time single calls of a model beside ONNX Runtime", _DESCRIPTION, _EXAMPLES
     )
     parser.epilog = f"{parser.epilog}\nkeys of --json:\n{_KEYS}"
+    parser.set_defaults(has_json=True)
     add_model(parser, nargs="?")
     add = parser.add_argument
     add(
         "--seconds",
         type=positive_float,
         default=1.0,
-        help="to spend on each library in each warm measurement (default: 1)",
+        help="to spend on each library in each measurement, warm and cold (default: 1)",
     )
     add("--steps", type=positive_int, metavar="N", help="warm single steps to time, however long it takes")
     add("--frames", type=positive_int, default=100, metavar="N", help="timesteps of a chunk (default: 100)")
     add("--streams", type=positive_int, default=64, metavar="N", help="streams of the pool (default: 64)")
-    add("--cold-calls", type=not_negative_int, default=1000, metavar="N", help="0: warm only (default: 1000)")
+    add(
+        "--cold-calls",
+        type=not_negative_int,
+        metavar="N",
+        help="cold calls to time, however long it takes; 0: warm only (default: those of --seconds, 1000 at the most)",
+    )
     add("--pause", type=not_negative_float, default=1.0, metavar="MS", help="before a cold call (default: 1)")
     add(
         "--sweep",
@@ -119,7 +127,7 @@ def bench(args: argparse.Namespace) -> int:
     _check_outputs(args)
     model = load_model(args)
     cold = None
-    if args.cold_calls:
+    if args.cold_calls != 0:
         cold = Cold(args.pause, None if args.sweep is None else int(args.sweep * 2**20))
         if not cold.pause_ms and not cold.sweep_bytes:
             raise UsageError("--pause 0 --sweep 0 leaves caches as they are; leave cold calls out with --cold-calls 0")
@@ -132,9 +140,10 @@ def bench(args: argparse.Namespace) -> int:
         if what == "step" and args.steps:
             n = [args.steps] * len(calls)
         shape = {"n_frames": args.frames if what == "chunk" else 1, "n_streams": args.streams if what == "pool" else 1}
-        measured = [("warm", timing.record(list(calls.values()), n))]
+        measured = [("warm", timing.record(list(calls.values()), n, what=f"{what}, warm"))]
         if cold:
-            measured.append(("cold", timing.record(list(calls.values()), [args.cold_calls] * len(calls), cold)))
+            n = [args.cold_calls or min(timing.calls_in(call, args.seconds, cold), _COLD) for call in calls.values()]
+            measured.append(("cold", timing.record(list(calls.values()), n, cold, f"{what}, cold")))
         for cache, times in measured:
             series += [Series(what, who, cache, t, **shape) for who, t in zip(calls, times, strict=True)]
 

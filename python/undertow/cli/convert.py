@@ -12,7 +12,7 @@ import numpy as np
 from .._text import escaped
 from ..inspect.describe import human_bytes, precision_of
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, check_folder, positive_float, tell, warn
+from ._common import UsageError, add_command, add_model, check_folder, frames_proven, positive_float, tell, warn
 
 #: frames of a proof: enough for a state to be far from its start
 _PROOF_FRAMES = 32
@@ -97,7 +97,7 @@ def convert(args: argparse.Namespace) -> int:
     else:
         model, calibration = _calibrated(args)
     proof, said = (None, "") if args.proof is None else _proof(args, model)
-    if proof is None and not model.proof_frames and (n_lost := _frames_proven(args.model)):
+    if proof is None and not model.proof_frames and (n_lost := frames_proven(args.model)):
         warn(f"{args.model}: its proof, of {n_lost} frames, is of the file as it was; --proof FRAMES makes another")
     model.save(output, proof=proof)
     n_bytes = output.stat().st_size
@@ -114,13 +114,6 @@ def convert(args: argparse.Namespace) -> int:
     text = f"{escaped(str(output))}: {human_bytes(n_bytes)}, {model.n_parameters:,} parameters{said}"
     tell(args, facts, text if calibration is None else f"{calibration}\n{text}")
     return 0
-
-
-def _frames_proven(path: str) -> int:
-    """Frames of the proof in a .tow file."""
-    import undertow
-
-    return undertow.load(path).proof_frames if Path(path).suffix.lower() == ".tow" else 0
 
 
 def _proof(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarray], str]:

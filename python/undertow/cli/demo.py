@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: MIT
 """`undertow demo`: a small network reads handwritten digits row by row and says, after each row, what it believes.
 
-`undertow demo NAME` runs one of the examples that come as scripts (`_examples`).
+`undertow demo NAME` runs one of the examples (`_examples`), which are scripts.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -19,7 +21,7 @@ from .._text import listed
 from ..loading import load
 from ..support import example
 from . import _examples
-from ._common import UsageError, add_command, say
+from ._common import UsageError, add_command, say, tell, wants_json
 
 #: Beliefs shown after each row, and the cells of a full bar: with the picture they fill 78 columns.
 _TOP, _BAR = 3, 10
@@ -35,6 +37,15 @@ SEED = 8
 
 #: Seconds spent on the step time at the end.
 _TIMING = 0.1
+
+
+_KEYS = """\
+  name           of the example; null with --list
+  lines          what it printed
+  files          what it wrote, or --source and --notebook did
+  replaced       those of them that took the place of files with other bytes
+  examples       with --list: name and title of each
+"""
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,7 @@ def _between(kind: Callable[[str], Any], low: float, high: float) -> Callable[[s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", default="digits", help="an example of --list (default: digits)"
+        "name", metavar="NAME", nargs="?", help="an example of --list (default: digits, shown as they come in)"
     )
     parser.add_argument("--list", action="store_true", help="list the examples, a line each")
     parser.add_argument(
@@ -155,7 +166,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print the example's script, or copy it to FILE, in place of running it",
     )
     parser.add_argument("--notebook", metavar="FILE", help="write the example as a notebook, .ipynb")
-    digits = parser.add_argument_group("of the digits")
+    digits = parser.add_argument_group("of the digits as they come in")
     digits.add_argument(
         "--digits",
         type=_between(int, 1, HELD_OUT),
@@ -176,48 +187,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+#: options of the digits as they come in, and of a script
+_OF_DIGITS, _OF_SCRIPTS = ("digits", "delay", "seed"), ("output", "source", "notebook")
+
+
 def demo(args: argparse.Namespace) -> int:
-    if args.list:
-        _list()
-    elif args.name == "digits":
-        _show_digits(args)
-    else:
-        _run_script(args)
+    if not wants_json(args):
+        _answered(args)
+        return 0
+    with redirect_stdout(io.StringIO()) as printed:
+        facts = _answered(args)
+    tell(args, {"lines": printed.getvalue().splitlines(), "files": [], "replaced": [], **facts}, "")
     return 0
 
 
-def _list() -> None:
-    titles = {"digits": "Handwritten digits, read row by row (what `undertow demo` shows)"}
-    titles |= {name: _examples.title(name) for name in _examples.names()}
+def _answered(args: argparse.Namespace) -> dict[str, Any]:
+    """Do what is asked for. Returns: what --json says beside what is printed."""
+    if args.list:
+        return _list()
+    of_digits, of_scripts = (
+        [option for option in options if getattr(args, option) is not None] for options in (_OF_DIGITS, _OF_SCRIPTS)
+    )
+    name = args.name or "digits"
+    if of_digits and name != "digits":
+        option = of_digits[0]
+        raise UsageError(f"--{option} is for the digits: undertow demo --{option} {getattr(args, option)}")
+    if of_digits and of_scripts:
+        raise UsageError(f"--{of_digits[0]} is for digits as they come in, --{of_scripts[0]} for a script: take one")
+    as_they_come = of_digits or (args.name is None and not of_scripts)
+    return {"name": name, **(_show_digits(args) if as_they_come else _script(name, args))}
+
+
+def _list() -> dict[str, Any]:
+    titles = {name: _examples.title(name) for name in _examples.names()}
     width = max(map(len, titles))
-    say(*(f"{name.ljust(width)}  {titles[name]}" for name in sorted(titles)))
+    say(*(f"{name.ljust(width)}  {title}" for name, title in titles.items()))
+    return {"name": None, "examples": titles}
 
 
-def _show_digits(args: argparse.Namespace) -> None:
-    for option in ("output", "source", "notebook"):
-        if getattr(args, option) is not None:
-            raise UsageError(f"--{option} is for an example that is a script: {listed(_examples.names())}")
+def _show_digits(args: argparse.Namespace) -> dict[str, Any]:
     delay = args.delay
     if delay is None:
         delay = 0.1 if sys.stdout.isatty() else 0.0
     show(DIGITS if args.digits is None else args.digits, delay, SEED if args.seed is None else args.seed)
     say("more examples: undertow demo --list")
+    return {}
 
 
-def _run_script(args: argparse.Namespace) -> None:
-    for option in ("digits", "delay", "seed"):
-        if getattr(args, option) is not None:
-            raise UsageError(f"--{option} is for the digits: undertow demo --{option} {getattr(args, option)}")
+def _script(name: str, args: argparse.Namespace) -> dict[str, Any]:
     if args.source is not None and args.notebook is not None:
         raise UsageError("--source and --notebook: give one of them")
     if args.source == "-":
-        say(_examples.script(args.name).read_text(encoding="utf-8").rstrip("\n"))
-    elif args.source is not None:
-        _examples.write_source(args.name, args.source)
-    elif args.notebook is not None:
-        _examples.write_notebook(args.name, args.notebook)
-    else:
-        _examples.run(args.name, args.output)
+        say(_examples.script(name).read_text(encoding="utf-8").rstrip("\n"))
+        return {}
+    if args.source is not None or args.notebook is not None:
+        if args.source is not None:
+            path = _examples.write_source(name, args.source)
+        else:
+            path = _examples.write_notebook(name, args.notebook)
+        say(f"wrote {path}")
+        return {"files": [path]}
+    outcome = _examples.run(name, args.output, on_screen=not wants_json(args))
+    pictures = [path for path in outcome.files if path.suffix == ".png"]
+    notes = [f"pictures: {listed(pictures)}"] if pictures else []
+    notes += [f"files of these names were replaced: {listed(outcome.replaced)}"] if outcome.replaced else []
+    notes += [] if outcome.draws else ['the pictures need matplotlib: pip install "undertow[plot]"']
+    say("", *notes, _words(name), flush=True)
+    outcome.show()
+    return {"files": outcome.files, "replaced": outcome.replaced}
+
+
+def _words(name: str) -> str:
+    """Where it is said what an example shows."""
+    return f"in words: undertow demo {name} --source, --notebook FILE, or the gallery"
 
 
 def add(subparsers: Any) -> None:
@@ -233,5 +275,6 @@ def add(subparsers: Any) -> None:
         "  undertow demo\n  undertow demo --digits 60 --delay 0\n  undertow demo --seed 7 --delay 0.3\n"
         "  undertow demo --list\n  undertow demo lesson\n  undertow demo lesson -o pictures\n"
         "  undertow demo lesson --source my_lesson.py\n  undertow demo lesson --notebook lesson.ipynb\n",
+        _KEYS,
     )
     add_arguments(parser)

@@ -20,17 +20,19 @@ Look at the CPU, the instruction sets that are built in, the packages that parts
 for what, with the line that installs it. Then let the example model run on every instruction set that runs here: each
 must give the bits that it gives on every other machine.
 
-Paste all of it into a report of a fault. Exits with 1 if something that is installed is broken or too old, or an
-instruction set computes something else."""
+Paste all of it into a report of a fault. Exits with 1 if a package that is installed is broken or too old, or an
+instruction set computes something else. What is not there, a library of the system too, is no fault: a note says what
+brings it."""
 
 _KEYS = """\
   ok             nothing is broken; what is merely not installed is no fault
   problems       what is, a sentence each
+  notes          what is installed but waits for a library of the system, a sentence each
   versions       undertow, python, numpy, compiler, system, machine, cpu
   cpu_features   those that kernels ask for
   usable_cpus    that this process may use
   isas           best first: name, runs, tested_on, picked, ok (null: does not run here), hash, error
-  packages       name, version (null: not installed), for, peer, problem, install
+  packages       name, version (null: not installed), for, peer, problem, lacks, install
   programs       name, path (null: not there), for, install
   formats        suffix, reads, needs (what to install, or null)
   environment    variables that are set and count
@@ -75,7 +77,8 @@ def examine() -> dict[str, Any]:
         problems.append(f"UT_ISA is {forced!r} in the environment, which does not run here: unset UT_ISA")
     packages = machine.packages()
     problems += [f"{p['name']} {p['problem']}: {p['install']}" for p in packages if p["problem"]]
-    usable = {p["name"]: not p["problem"] and p["version"] is not None for p in packages}
+    notes = [f"{p['name']} {p['lacks']}: {p['install']}" for p in packages if p["lacks"]]
+    usable = {p["name"]: not p["problem"] and not p["lacks"] and p["version"] is not None for p in packages}
     install = {p["name"]: p["install"] for p in packages}
     formats = [
         {"suffix": suffix, "reads": need is None or usable[need], "needs": None if need is None else install[need]}
@@ -84,6 +87,7 @@ def examine() -> dict[str, Any]:
     return {
         "ok": not problems,
         "problems": problems,
+        "notes": notes,
         "versions": machine.versions(version()),
         "cpu_features": machine.cpu_features(),
         "usable_cpus": machine.usable_cpus(),
@@ -120,7 +124,8 @@ def _text(facts: dict[str, Any]) -> str:
     lines += [table(rows), ""]
     rows = [["package", "version", "for", ""]]
     for p in facts["packages"]:
-        rows.append([p["name"], p["version"] or "-", p["for"], p["problem"] or ("" if p["version"] else p["install"])])
+        wrong = p["problem"] or p["lacks"]
+        rows.append([p["name"], p["version"] or "-", p["for"], wrong or ("" if p["version"] else p["install"])])
     for p in facts["programs"]:
         rows.append([p["name"], "there" if p["path"] else "-", p["for"], "" if p["path"] else p["install"]])
     lines += [table(rows), ""]
@@ -134,6 +139,7 @@ def _text(facts: dict[str, Any]) -> str:
     for name, value in facts["environment"].items():
         lines.append(f"  {name}={value} in the environment {machine.ENVIRONMENT[name]}")
     lines.append("")
+    lines += [f"  note: {note}" for note in facts["notes"]]
     lines += [f"  problem: {problem}" for problem in facts["problems"]] or ["all is well"]
     return "\n".join(lines)
 

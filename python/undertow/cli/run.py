@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from .._text import escaped
 from ..accuracy.verify import by_name, one_or_all
 from ..audio import pcm
 from . import _live, _outputs, _picture, _sound, _sources
 from ._common import Progress, UsageError, add_command, add_model, as_json, check_picture, say, wants_json
 from ._hearing import tell_of_rate
+from ._signals import name_of
 from ._summary import Summary
 
 #: Frames handed to the engine at a time: large enough for its block kernels, small enough for a live bar.
@@ -27,6 +29,7 @@ _KEYS = """\
   model, input, output, plot, frames, seconds
   outputs        by name: shape, min, max, mean, rms, not_finite (how many numbers are not); -o keeps the numbers
   segments       with --segments: of speech, each as start and end in seconds; else null
+  ended_by       the signal that ended a pipe or a microphone, such as SIGTERM, and the files were kept; else null
 """
 
 
@@ -100,9 +103,9 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if args.live:
             source, microphone = _live.opened(args, model)
-            stack.callback(source.pieces.close)
         else:
             source = _sources.opened(args, model, stack)
+        stack.callback(source.pieces.close)
         hearing = source.hearing
         _outputs.check(args, model, hearing)
         if hearing is not None:
@@ -114,10 +117,14 @@ def run(args: argparse.Namespace) -> int:
         if args.play and hearing is not None:
             speaker = _live.Speaker(args, hearing, model, stack)
             sinks.append(speaker)
+            assert microphone is not None  # there is no --play without --live
+            microphone.speaker = speaker
         picture = None if args.plot is None else _picture.Picture(args.plot, model, hearing)
         if picture is not None:
             sinks.append(picture)
         n_frames = (_stream if model.streamable else _whole)(model, source, sinks, picture)
+        if microphone is not None:
+            microphone.require_sound()  # else files stay what they were
         for sink in sinks:
             sink.end()
         if microphone is not None:
@@ -125,12 +132,17 @@ def run(args: argparse.Namespace) -> int:
         speech = next((sink for sink in sinks if isinstance(sink, _outputs.Segments)), None)
         if picture is not None:
             picture.draw(speech)
+    if microphone is not None and microphone.fault:
+        kept = ", ".join(map(escaped, _outputs.files_of(args)))
+        raise _live.DeviceError(microphone.fault + (f"; what was heard before is in {kept}" if kept else ""))
     if summary is not None:
         facts = {key: getattr(args, key) for key in ("model", "input", "output", "plot")}
         segments = None if speech is None else [{"start": s.start_s, "end": s.end_s} for s in speech.segments]
         facts |= {"frames": n_frames, "seconds": time.perf_counter() - start}
-        say(as_json({**facts, "outputs": summary.data(), "segments": segments}))
-    return 0
+        facts |= {"outputs": summary.data(), "segments": segments}
+        ended_by = source.stop.signal
+        say(as_json({**facts, "ended_by": None if ended_by is None else name_of(ended_by)}))
+    return _sources.code_of(source, args)
 
 
 def _stream(model: Any, source: _sources.Source, sinks: list[_outputs.Sink], picture: _picture.Picture | None) -> int:

@@ -69,7 +69,7 @@ def trace(args: argparse.Namespace) -> int:
                 _require_frames(args, outline.n_steps)
                 outline.plot(args.plot)
             say(outline)
-            return 0
+            return _sources.code_of(source, args)
         X = _sources.whole(source, model)
     traced = follow(model.stream(), one_or_all(X))
     if args.output is not None:
@@ -87,7 +87,7 @@ def trace(args: argparse.Namespace) -> int:
         "outputs": in_short(traced.outputs),
     }
     tell(args, facts, traced)
-    return 0
+    return _sources.code_of(source, args)
 
 
 def _require_frames(args: argparse.Namespace, n_steps: int) -> None:

@@ -13,6 +13,7 @@ from ._common import (
     UsageError,
     add_command,
     add_model,
+    frames_proven,
     importer_options,
     load_model,
     positive_float,
@@ -24,6 +25,7 @@ _KEYS = """\
   model, ok, against, isa, frames, seed, tolerance, largest_error
   checks         name, ok, same_bits (null: not asked), error, output, frame, element, expected, got, where
   notes          what else was seen
+  proof          of a .tow file: frames (0: it holds none), ok (null: it holds none); null of another format
   exact, growth  of reduced weights: what errors are measured from; first, last, max, rms, relative of each stretch
 """
 
@@ -41,7 +43,7 @@ def add(subparsers: Any) -> None:
         "that the file leaves open, so that axes and states which were taken for others show; notes say how states\n"
         "were fed.\n"
         "The hash that a .tow file holds is compared with one of its bytes first: a damaged file is an error. If it\n"
-        "holds a proof (undertow convert --proof), that is computed, too.\n"
+        "holds a proof (undertow convert --proof), that is computed, too, and a line says so.\n"
         "Exits with 1 when the comparison fails.\n\n"
         "A model with weights in less than float32 is compared layer by layer with the reference, which rounds as the\n"
         "engine does. A table shows what the reduced weights change as a stream gets longer, up to 10,000 frames:\n"
@@ -90,5 +92,12 @@ def verify(args: argparse.Namespace) -> int:
         )  # fmt: skip
     except CannotFeed as error:
         raise UsageError(str(error)) from None
-    tell(args, {"model": args.model, **report.data()}, f"{escaped(args.model)}: {report}")
+    n_proven = frames_proven(args.model)
+    proof = None if n_proven is None else {"frames": n_proven, "ok": True if n_proven else None}
+    head, _, rest = str(report).partition("\n")
+    if n_proven:  # a proof that does not hold has ended in an error: loading computes it
+        head += f"\n  proof: the file's own {n_proven} frames give the bits that it says, on {model.isa}"
+    elif n_proven == 0:
+        head += "\n  proof: the file holds none (undertow convert --proof FRAMES makes one)"
+    tell(args, {"model": args.model, **report.data(), "proof": proof}, f"{escaped(args.model)}: {head}\n{rest}")
     return 0 if report.ok else 1

@@ -2,12 +2,14 @@
 """Who speaks, and when: a detector of voice
 =========================================
 
-A small recurrent network listens to a recording in steps of 16 ms and says after each how likely it is that somebody
-speaks. From that come segments, first of a whole recording, then live, block by block as a microphone gives them.
+A small recurrent network listens to a recording in steps of 16 ms and says after each how
+likely it is that somebody speaks. From that come segments, first of a whole recording, then
+live, block by block as a microphone gives them.
 
-The recording was made by a synthesiser, espeak-ng, in two languages that the network has never heard; the street around
-it is made below. So the truth is known to the frame, and we can ask how far the network gets as the street grows louder
-than the voice. Synthetic voices are more regular than people: for a product, train on people.
+The recording was made by a synthesiser, espeak-ng, in two languages that the network has
+never heard; the street around it is made below. So the truth is known to the frame, and we
+can ask how far the network gets as the street grows louder than the voice. Synthetic voices
+are more regular than people: for a product, train on people.
 """
 
 import numpy as np
@@ -15,9 +17,8 @@ import numpy as np
 import undertow
 
 model = undertow.load(undertow.example("speech"))
-print(model)
 data = dict(np.load(undertow.example("speech").with_suffix(".npz")))
-rate, coded = int(data["rate"]), data["mu_law"] / np.float32(127)  # eight bits a sample, as telephones send them
+rate, coded = int(data["rate"]), data["mu_law"] / np.float32(127)  # eight bits, as telephones
 clean = np.sign(coded) * (256 ** np.abs(coded) - 1) / 255
 
 # %%
@@ -27,10 +28,12 @@ clean = np.sign(coded) * (256 ** np.abs(coded) - 1) / 255
 rng, n = np.random.default_rng(1), len(clean)
 t = np.arange(n) / rate
 frequency = np.maximum(np.fft.rfftfreq(n, 1 / rate), 40)
-rumble = np.fft.irfft(np.fft.rfft(rng.normal(size=n)) / frequency**0.7, n) * (1.2 + np.sin(0.9 * t))
+rumble = np.fft.irfft(np.fft.rfft(rng.normal(size=n)) / frequency**0.7, n)
+rumble *= 1.2 + np.sin(0.9 * t)
 phase = 2 * np.pi * np.cumsum(85 + 40 * np.tanh((11 - t) / 2)) / rate
 engine = sum(np.sin(k * phase) / k for k in range(1, 9)) * np.exp(-(((t - 11) / 3) ** 2))
-bell = sum(np.sin(2 * np.pi * f * t) * np.exp(-(t % 3.1) * 2) / 3 for f in (523, 659, 1244, 1568)) * (t > 15)
+strokes = np.exp(-(t % 3.1) * 2) / 3 * (t > 15)
+bell = sum(np.sin(2 * np.pi * f * t) for f in (523, 659, 1244, 1568)) * strokes
 street = rumble / rumble.std() + engine + bell
 
 
@@ -43,8 +46,9 @@ def mixed(decibels: float) -> np.ndarray:
 # %%
 # From sound to probabilities
 # ---------------------------
-# The network takes the logarithm of the energy in 18 bands of each frame: 32 ms of sound, every 16 ms. ``Framer`` cuts
-# sound that comes in pieces of any length; here it gets everything at once.
+# The network takes the logarithm of the energy in 18 bands of each frame: 32 ms of sound,
+# every 16 ms. ``Framer`` cuts sound that comes in pieces of any length; here it gets
+# everything at once.
 FRAME, HOP = 256, 128
 
 
@@ -53,46 +57,62 @@ def features(frames: np.ndarray) -> np.ndarray:
     return np.log10(power @ data["bands"] + 1e-6).astype(np.float32)
 
 
-frames_at = {decibels: undertow.audio.Framer(FRAME, hop=HOP).push(mixed(decibels)) for decibels in (20, 10, 5, 0, -5)}
-probabilities = {decibels: model.run(features(frames))[:, 0] for decibels, frames in frames_at.items()}
+frames_at = {}
+for decibels in (20, 10, 5, 0, -5):
+    frames_at[decibels] = undertow.audio.Framer(FRAME, hop=HOP).push(mixed(decibels))
+probabilities = {db: model.run(features(frames))[:, 0] for db, frames in frames_at.items()}
 seconds = np.arange(len(frames_at[5])) * HOP / rate
 truth = np.any([(a <= seconds) & (seconds < b) for a, b in data["segments"]], axis=0)
-print(f"{n / rate:.1f} s of sound, {truth.mean():.0%} of it speech in {len(data['segments'])} segments")
+n_segments = len(data["segments"])
+talk = f"somebody speaks {n_segments} times, for {truth.mean():.0%} of it"
+print(f"{n / rate:.1f} s of sound; {talk}. Every 16 ms")
+print("the network says how likely that is.")
 
 
 # %%
 # Against a threshold on the loudness
 # -----------------------------------
-# The rival is told the truth: at each noise it takes, in hindsight, the one threshold that is right most often.
+# The rival is told the truth: at each noise it takes, in hindsight, the one threshold that is
+# right most often.
 def best_threshold(frames: np.ndarray) -> float:
-    gain = np.cumsum(np.where(truth, 1, -1)[np.argsort(-np.square(frames).mean(1))])  # of more frames above it
+    loudest_first = np.argsort(-np.square(frames).mean(1))
+    gain = np.cumsum(np.where(truth, 1, -1)[loudest_first])  # of one more frame above it
     return float((max(0, gain.max()) + (~truth).sum()) / len(truth))
 
 
-network_right = {decibels: float(((p > 0.5) == truth).mean()) for decibels, p in probabilities.items()}
-threshold_right = {decibels: best_threshold(frames) for decibels, frames in frames_at.items()}
-for decibels, right in network_right.items():
-    print(
-        f"voice {decibels:2d} dB above: {right:.0%} of the frames right, by threshold {threshold_right[decibels]:.0%}"
-    )
+network_right = {db: float(((p > 0.5) == truth).mean()) for db, p in probabilities.items()}
+threshold_right = {db: best_threshold(frames) for db, frames in frames_at.items()}
+print("\nFrames that are judged right    by the network  by the best limit of loudness")
+for db, right in network_right.items():
+    by_loudness = threshold_right[db]
+    print(f"  voice {db:2d} dB above the street {right:10.0%} {by_loudness:18.0%}")
 
 # %%
 # Segments, with hysteresis
 # -------------------------
-# A probability flickers. So speech begins at a high one and ends only when it has been low for a while, and what is too
-# short is dropped, by the rules of silero-vad. A ``Segmenter`` takes probabilities as they come, one or many, and gives
-# each segment once nothing can change it any more.
-segmenter = undertow.audio.Segmenter(HOP, rate, threshold=0.6, neg_threshold=0.35, min_silence_duration_ms=250)
+# A probability flickers. So speech begins at a high one and ends only when it has been low
+# for a while, and what is too short is dropped, by the rules of silero-vad. A ``Segmenter``
+# takes probabilities as they come, one or many, and gives each segment once nothing can
+# change it any more.
+segmenter = undertow.audio.Segmenter(
+    HOP,
+    rate,
+    threshold=0.6,
+    neg_threshold=0.35,
+    min_silence_duration_ms=250,
+)
 whole = segmenter.push(probabilities[5]) + segmenter.flush()
-said = np.any([(segment.start_s <= seconds) & (seconds < segment.end_s) for segment in whole], axis=0)
-overlap = float((said & truth).sum() / (said | truth).sum())  # of the time that is speech by either, by both
-print(f"at 5 dB {len(whole)} segments, which overlap with the truth by {overlap:.0%}")
+said = np.any([(s.start_s <= seconds) & (seconds < s.end_s) for s in whole], axis=0)
+overlap = float((said & truth).sum() / (said | truth).sum())
+print(f"\nAt 5 dB it finds {len(whole)} segments, where there are {n_segments}.")
+print(f"Of the time in one of these or of those, {overlap:.0%} is in both.")
 
 # %%
 # Live, from a microphone
 # -----------------------
-# The same model as a stream, in a callback as ``sounddevice`` wants it. Its blocks have whatever size the sound card
-# likes. A step takes microseconds and allocates nothing; framer, features and segmenter touch a few kilobytes.
+# The same model as a stream, in a callback as ``sounddevice`` wants it. Its blocks have
+# whatever size the sound card likes. A step takes microseconds and allocates nothing; framer,
+# features and segmenter touch a few kilobytes.
 stream, framer = model.stream(), undertow.audio.Framer(FRAME, hop=HOP)
 now, live = np.empty(1, np.float32), []
 
@@ -113,28 +133,35 @@ def callback(indata: np.ndarray, frames: int, time: object, status: object) -> N
 #     with sounddevice.InputStream(samplerate=rate, channels=1, callback=callback):
 #         sounddevice.sleep(60_000)
 #
-# Here the recording at 5 dB plays the microphone, in blocks of 1 to 700 samples. The segments are the same: a stream
-# gives what ``run`` gives, to the bit, however the sound is cut.
+# Here the recording at 5 dB plays the microphone, in blocks of 1 to 700 samples. The segments
+# are the same: a stream gives what ``run`` gives, to the bit, however the sound is cut.
+print("\nThe same sound live, in small blocks. A segment is said as soon as it is over:")
 for block in np.split(mixed(5)[:, None], np.cumsum(rng.integers(1, 700, 1000))):
     callback(block, len(block), None, None)
 live += segmenter.flush()
-print("the same segments:", live == whole)
+same = "to the bit those" if live == whole else "not those"
+print(f"The {len(live)} segments are {same} that were found in the whole recording.")
 
 # %%
-# Above, what the network sees at 5 dB; in the middle what it believes, in grey where somebody really speaks.
+# Above, what the network sees at 5 dB; in the middle what it believes, in grey where somebody
+# really speaks.
 import matplotlib.pyplot as plt
 
-figure, axes = plt.subplots(3, 1, figsize=(10, 7), height_ratios=[3, 2, 2], layout="constrained")
-axes[0].imshow(features(frames_at[5]).T, aspect="auto", origin="lower", extent=(0, seconds[-1], 0, 18), cmap="magma")
-axes[0].set(title="log energy in 18 bands, voice 5 dB above the street", ylabel="band, low to high", yticks=[])
+figure, axes = plt.subplots(3, figsize=(10, 7), height_ratios=[3, 2, 2], layout="constrained")
+loud, extent = features(frames_at[5]).T, (0, seconds[-1], 0, 18)
+axes[0].imshow(loud, cmap="magma", aspect="auto", origin="lower", extent=extent)
+axes[0].set(title="log energy in 18 bands, voice 5 dB above the street", yticks=[])
+axes[0].set_ylabel("band, low to high")
 for a, b in data["segments"]:
     axes[1].axvspan(a, b, color="0.85", lw=0)
 axes[1].plot(seconds, probabilities[5], color="tab:blue", lw=1)
 for segment in live:
-    axes[1].plot([segment.start_s, segment.end_s], [-0.08, -0.08], color="tab:orange", lw=5, solid_capstyle="butt")
-axes[1].set(title="probability of speech, segments (orange), truth (grey)", xlim=(0, seconds[-1]), xlabel="seconds")
-axes[2].plot(network_right.keys(), network_right.values(), "o-", label="the network")
-axes[2].plot(threshold_right.keys(), threshold_right.values(), "s--", label="the best threshold")
-axes[2].set(title="part of the frames that are right", xlabel="voice above the street, dB", ylim=(0.5, 1))
-axes[2].legend()
+    axes[1].hlines(-0.08, segment.start_s, segment.end_s, color="tab:orange", lw=5)
+axes[1].set(title="probability of speech, segments (orange), truth (grey)", xlabel="seconds")
+axes[1].set_xlim(0, seconds[-1])
+axes[2].plot(*zip(*network_right.items(), strict=True), "o-", label="the network")
+axes[2].plot(*zip(*threshold_right.items(), strict=True), "s--", label="the best threshold")
+axes[2].set(title="part of the frames that are right", xlabel="voice above the street, dB")
+axes[2].set_ylim(0.5, 1)
+axes[2].legend(loc="lower right")
 plt.show()

@@ -38,6 +38,7 @@ class Package:
         least: first version that is good enough; "" for any.
         extra: of undertow, which installs it; "" for none.
         peer: undertow never imports it by itself for what it computes: it is compared with, or handed objects of it.
+        library: of the system, without which it does not import: a key of `SYSTEM`; "" for none.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Package:
     least: str = ""
     extra: str = ""
     peer: bool = False
+    library: str = ""
 
     @property
     def install(self) -> str:
@@ -56,9 +58,9 @@ class Package:
 PACKAGES = (
     Package("numpy", "numpy", "arrays", "1.25"),
     Package("onnx", "onnx", ".onnx and .tflite files", "1.16", "onnx"),
-    Package("soundfile", "soundfile", "sound other than .wav", "0.12", "audio"),
+    Package("soundfile", "soundfile", "sound other than .wav", "0.12", "audio", library="libsndfile"),
     Package("soxr", "soxr", "other sample rates", "0.3", "audio"),
-    Package("sounddevice", "sounddevice", "run --live, with the system's PortAudio (libportaudio2)", "0.4", "live"),
+    Package("sounddevice", "sounddevice", "run --live, with PortAudio", "0.4", "live", library="portaudio"),
     Package("matplotlib", "matplotlib", "pictures (--plot)", "3.7", "plot"),
     Package("graphviz", "graphviz", "pictures of graphs (info --graph)", "0.20", "graph"),
     Package("tqdm", "tqdm", "progress bars", "4.60", "progress"),
@@ -70,8 +72,40 @@ PACKAGES = (
     Package("h5py", "h5py", "writes .h5 files, which are read without it", peer=True),
 )
 
-#: program -> (what for, what installs it)
-PROGRAMS = {"dot": ("pictures of graphs (info --graph)", "the system's package graphviz, as apt install graphviz")}
+#: what a package manager calls what comes from the system -> what it is called in each of `_MANAGERS`, in their order
+SYSTEM = {
+    "portaudio": ("libportaudio2", "portaudio", "portaudio", "portaudio", "portaudio", "portaudio"),
+    "libsndfile": ("libsndfile1", "libsndfile", "libsndfile1", "libsndfile", "libsndfile", "libsndfile"),
+    "graphviz": ("graphviz",) * 6,
+}
+#: command of a package manager -> what systems that have it call themselves in /etc/os-release
+_MANAGERS = {
+    "apt install": {"debian", "ubuntu"},
+    "dnf install": {"fedora", "rhel", "centos"},
+    "zypper install": {"suse", "opensuse"},
+    "apk add": {"alpine"},
+    "pacman -S": {"arch"},
+    "brew install": {"macos"},
+}
+
+#: program -> (what for, the package of the system that brings it)
+PROGRAMS = {"dot": ("pictures of graphs (info --graph)", "graphviz")}
+
+
+def install_line(name: str) -> str:
+    """The line that installs a package of `SYSTEM` here; Debian's, as an example, where this system is not known."""
+    systems = {"macos"} if platform.system() == "Darwin" else set()
+    if platform.system() == "Linux":
+        try:
+            release = platform.freedesktop_os_release()
+        except OSError:
+            release = {}
+        systems = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
+    names = dict(zip(_MANAGERS, SYSTEM[name], strict=True))
+    for manager, theirs in _MANAGERS.items():
+        if systems & theirs:
+            return f"{manager} {names[manager]}"
+    return f"the system's package {name}, as apt install {names['apt install']}"
 
 
 def cpu_name() -> str:
@@ -120,18 +154,23 @@ def versions(undertow: str) -> dict[str, str]:
 def packages() -> list[dict[str, Any]]:
     """For each of `PACKAGES`: version (None: not installed), and `problem`, "" where nothing is wrong with it.
 
-    What undertow imports by itself is imported, so that what is installed and broken shows.
+    What undertow imports by itself is imported, so that what is installed and broken shows. A package whose library is
+    missing in the system is as good as not there: `lacks` says so, and `install` what brings the library.
     """
     rows = []
     for package in PACKAGES:
-        version, problem = _version(package.name), ""
+        version, problem, lacks, install = _version(package.name), "", "", package.install
         if version is not None and package.least and _numbers(version) < _numbers(package.least):
             problem = f"{version} is older than {package.least}"
         elif version is not None and not package.peer:
             try:
                 importlib.import_module(package.module)
             except Exception as error:  # whatever a broken installation raises
-                problem = f"does not import: {type(error).__name__}: {' '.join(str(error).split())}"
+                said = " ".join(str(error).split())
+                if package.library and isinstance(error, OSError):
+                    lacks, install = f"lacks {package.library} of the system ({said})", install_line(package.library)
+                else:
+                    problem = f"does not import: {type(error).__name__}: {said}"
         rows.append(
             {
                 "name": package.name,
@@ -139,7 +178,8 @@ def packages() -> list[dict[str, Any]]:
                 "for": package.use,
                 "peer": package.peer,
                 "problem": problem,
-                "install": package.install,
+                "lacks": lacks,
+                "install": install,
             }
         )
     return rows
@@ -159,8 +199,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 def programs() -> list[dict[str, Any]]:
     """For each of `PROGRAMS`: where it is, or None."""
     return [
-        {"name": name, "path": shutil.which(name), "for": use, "install": install}
-        for name, (use, install) in PROGRAMS.items()
+        {"name": name, "path": shutil.which(name), "for": use, "install": install_line(package)}
+        for name, (use, package) in PROGRAMS.items()
     ]
 
 
@@ -175,6 +215,6 @@ def isas(tested_on: dict[str, str]) -> list[dict[str, Any]]:
 
 
 __all__ = [
-    "ENVIRONMENT", "PACKAGES", "PROGRAMS", "Package", "cpu_features", "cpu_name", "isas", "packages", "programs",
-    "usable_cpus", "versions",
+    "ENVIRONMENT", "PACKAGES", "PROGRAMS", "SYSTEM", "Package", "cpu_features", "cpu_name", "install_line", "isas",
+    "packages", "programs", "usable_cpus", "versions",
 ]  # fmt: skip
