@@ -19,33 +19,63 @@ cdef int64_t N_GENERATIONS = 0x7fffffff
 cdef class Pool:
     """Streams of one model that advance together: one read of the weights serves many of them.
 
-    Made by `Model.pool(capacity, threads)`. A stream is known by its id, an integer that `open` or `fork` gives. An id is
-    not used again until 2^31 streams later, so that of a closed stream is an error and not somebody else's stream; so is
-    that of another pool, but for a chance of 1 in 2^31. Whatever is refused leaves every stream as it was.
+    Made by `Model.pool(capacity, threads)`. A stream is known by its id, an integer that `open` or `fork` gives. An id
+    is not used again until 2^31 streams later, so that of a closed stream is an error and not somebody else's stream;
+    so is that of another pool, but for a chance of 1 in 2^31. Whatever is refused leaves every stream as it was.
 
     Every stream gives the bits that it would give alone, whatever the company, the order and the number of threads.
 
     A pool belongs to one thread at a time, as a stream does. Its own threads share out the streams of `step`, `run` and
-    `propose`, which do not hold the GIL; in a process that fork made, the caller does all the work. Memory is taken when
-    the pool is made, and given back by `shutdown`, at the end of a `with` block, or with the pool.
+    `propose`, which do not hold the GIL; in a process that fork made, the caller does all the work. Memory is taken
+    when the pool is made, and given back by `shutdown`, at the end of a `with` block, or with the pool.
 
-    `pickle`, `copy.copy` and `copy.deepcopy` take a pool as its model and its open streams, which keep their ids; streams
-    that the copy opens have ids of their own. A pending proposal is a StateError, a pool that was shut down a PoolError.
+    `pickle`, `copy.copy` and `copy.deepcopy` take a pool as its model and its open streams, which keep their ids;
+    streams that the copy opens have ids of their own. A pending proposal is a StateError, a pool that was shut down a
+    PoolError.
 
-    >>> with undertow.load(undertow.example("digits")).pool(capacity=1000) as pool:
-    ...     ids = pool.open(64)
-    ...     pool.step(ids, np.zeros((64, 8), np.float32)).shape
+    >>> model = undertow.load(undertow.example("digits"))
+    >>> pool = model.pool(capacity=1000)            # or: with model.pool(1000) as pool
+    >>> ids = pool.open(64)
+    >>> x = np.zeros((64, 8), np.float32)           # a frame for each of them
+    >>> pool.step(ids, x).shape
     (64, 10)
 
-    Attributes:
-        model: whose streams they are. capacity: streams that may be open at a time. n_open: those that are.
-        threads: as they were asked for.
-        advanced: frames that the last call of `step`, `run`, `propose` or `flush` took each of its streams on. All of them,
-            unless Ctrl-C ended it: then all its streams stand behind as many frames, and this many.
+    The examples of its methods go on from there.
     """
 
     cdef readonly object model
-    cdef readonly Py_ssize_t capacity, threads, n_open, advanced
+    """The `Model` whose streams they are.
+
+    >>> pool.model is model
+    True
+    """
+    cdef readonly Py_ssize_t capacity
+    """Streams that may be open at a time, for which memory is set aside.
+
+    >>> pool.capacity
+    1000
+    """
+    cdef readonly Py_ssize_t threads
+    """Threads that share the streams of a call, the caller's included, as `Model.pool` was asked for them.
+
+    >>> pool.threads
+    1
+    """
+    cdef readonly Py_ssize_t n_open
+    """Streams that are open, as `len(pool)` says too.
+
+    >>> pool.n_open
+    64
+    """
+    cdef readonly Py_ssize_t advanced
+    """Frames that the last call of `step`, `run`, `propose` or `flush` took each of its streams on.
+
+    All of them, unless Ctrl-C ended it: then all its streams stand behind as many frames, and this many.
+
+    >>> Y = pool.run(ids, np.zeros((64, 5, 8), np.float32))
+    >>> pool.advanced
+    5
+    """
     cdef unsigned long long _multiply_adds
     cdef const ut_model* _m
     cdef Crew* _crew
@@ -183,29 +213,6 @@ cdef class Pool:
         self._pick(ids, proposed)
         return self._at[0]
 
-    cdef object _take(self, Py_ssize_t n):
-        """Ids for n new streams; their places are in _at, their states still anything."""
-        cdef cnp.npy_intp size = n
-        cdef Py_ssize_t i
-        cdef uint32_t place
-        if n > self.capacity - self.n_open:
-            raise PoolError(f"no room for {n} more: {self.n_open} of {self.capacity} streams are open; "
-                            "close some, or make a larger pool")
-        ids = cnp.PyArray_SimpleNew(1, &size, cnp.NPY_INT64)
-        cdef int64_t* to = <int64_t*> cnp.PyArray_DATA(<cnp.ndarray> ids)
-        for i in range(n):
-            if self._n_free:
-                self._n_free -= 1
-                place = self._free[self._n_free]
-            else:
-                place = self._n_used
-                self._n_used += 1
-            self._generation = self._generation % N_GENERATIONS + 1
-            to[i] = self._live[place] = self._generation << 32 | place
-            self._at[i] = place
-        self.n_open += n
-        return ids
-
     cdef int _fill_spare(self, bytes snapshot, list numbers, list arrays) except -1:
         """Prepares in the spare block what streams are to start from."""
         cdef float* spare
@@ -242,9 +249,14 @@ cdef class Pool:
         Returns: their ids, an int64 array (n,).
 
         Raises:
-            PoolError: there is no room for so many.
+            PoolError: there is no room for so many, or the pool was shut down.
             StateError: the snapshot is damaged or of another model.
             KeyError, ShapeError: a state that the model does not have, or has in another shape.
+            ValueError: n is negative.
+
+        >>> more = pool.open(3, state={"memory": np.full(48, 0.1)})
+        >>> more.shape, pool.n_open
+        ((3,), 67)
         """
         cdef Py_ssize_t count = index(n), i
         cdef bytes data
@@ -255,13 +267,24 @@ cdef class Pool:
         data, numbers, arrays = start_of(self.model, state, snapshot)
         with cython.critical_section(self):
             self._fill_spare(data, numbers, arrays)
-            ids = self._take(count)
+            ids = new_ids(self, count)
             for i in range(count):
                 memcpy(self._block(self._at[i]), self._block(self.capacity), self._state_bytes)
         return ids
 
     def close(self, ids):
-        """End the streams `ids`: their places are free for others. Proposals end with them. Raises PoolError."""
+        """End streams, and their proposals: their places are free for others.
+
+        Args:
+            ids: int64 array (n,), no stream twice; or a list, or one integer.
+
+        Raises:
+            PoolError: a stream is closed already, of another pool, or stands there twice.
+
+        >>> pool.close(ids[:32])
+        >>> pool.n_open, ids[0] in pool
+        (32, False)
+        """
         cdef Py_ssize_t n, i
         ids = self._ids(ids, True)
         with cython.critical_section(self):
@@ -288,16 +311,23 @@ cdef class Pool:
             PoolError: a stream is closed or of another pool, or stands there twice.
             StateError: a stream has a proposal pending.
             ShapeError: an array has the wrong shape. TypeError: the wrong dtype.
+            RuntimeError: the pool is at work in another thread.
+
+        >>> pool.step(ids[[5, 2]], x[:2]).shape         # two of the streams
+        (2, 10)
         """
-        return self._advance(ids, X, out, 1, False)
+        return advance(self, ids, X, out, 1, False)
 
     def run(self, ids, X, out=None):
         """Advance streams by T timesteps in one call; equal, to the bit, to T calls of `step`.
 
         Args, returns, raises: as `Pool.step`, with a time axis: `X` (n, T, *frame), `out` (n, T, *output frame); and
             KeyboardInterrupt, or what else a handler of signals raises, between frames: `advanced` says between which.
+
+        >>> pool.run(ids, np.zeros((64, 5, 8), np.float32)).shape
+        (64, 5, 10)
         """
-        return self._advance(ids, X, out, 2, False)
+        return advance(self, ids, X, out, 2, False)
 
     def propose(self, ids, X, out=None):
         """Advance streams by one timestep that may be undone; then either `commit` or `rollback` must follow for each.
@@ -306,8 +336,13 @@ cdef class Pool:
         changes one of these streams raises StateError, except `close`.
 
         Args, returns, raises: as `Pool.step`.
+
+        >>> y = pool.propose(ids, x)
+        >>> likely = y.max(axis=1) > 0.5
+        >>> pool.commit(ids[likely])
+        >>> pool.rollback(ids[~likely])
         """
-        return self._advance(ids, X, out, 1, True)
+        return advance(self, ids, X, out, 1, True)
 
     def flush(self, ids, out=None):
         """End the sequences of streams: the last `Model.latency` output frames of each, as `Stream.flush` gives them.
@@ -319,31 +354,24 @@ cdef class Pool:
         Returns: (n, latency, *output frame) (`out` itself if given), or a dict of them.
 
         Raises: as `run`.
+
+        >>> pool.flush(ids).shape                       # a model that does not look ahead has none
+        (64, 0, 10)
         """
-        cdef Py_ssize_t n
-        cdef int i, j
-        cdef list ys = []
-        self._enter()
-        ids = self._ids(ids, False)
-        n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
-        outs = _inputs.by_name(out, self._names_out, "out", True)
-        for i in range(self._n_out):
-            ys.append(self._output(outs[i], i, 2, n, self._latency))
-        with cython.critical_section(self):
-            self._pick(ids, SETTLED)  # last: nothing runs Python code from here on
-            for i in range(self._n_out):
-                self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
-            if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * self._latency, &i, &j):
-                refuse_shared(self._names_out, j, i)
-            self._busy = WORKING
-            self._find_blocks(n)
-            if self._latency:
-                self._run_frames(n, self._latency, NULL)
-            self._busy = 0
-        return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
+        return flush_streams(self, ids, out)
 
     def commit(self, ids):
-        """Keep what `propose` did to the streams `ids`. Raises PoolError, and StateError if a stream has no proposal."""
+        """Keep what `propose` did.
+
+        Args:
+            ids: int64 array (n,), no stream twice; or a list, or one integer.
+
+        Raises:
+            StateError: one of them has no proposal. PoolError: as of `close`.
+
+        >>> y = pool.propose(ids, x)
+        >>> pool.commit(ids)
+        """
         cdef Py_ssize_t n, i
         ids = self._ids(ids, True)
         with cython.critical_section(self):
@@ -352,7 +380,19 @@ cdef class Pool:
                 self._pending[self._at[i]] = 0
 
     def rollback(self, ids):
-        """Undo what `propose` did to the streams `ids`, to the bit. Raises PoolError, and StateError if a stream has no proposal."""
+        """Undo what `propose` did, to the bit.
+
+        Args:
+            ids: int64 array (n,), no stream twice; or a list, or one integer.
+
+        Raises:
+            StateError: one of them has no proposal. PoolError: as of `close`.
+
+        >>> y = pool.propose(ids, x)
+        >>> pool.rollback(ids)
+        >>> bool(np.all(pool.step(ids, x) == y))
+        True
+        """
         cdef Py_ssize_t n, i
         ids = self._ids(ids, True)
         with cython.critical_section(self):
@@ -361,81 +401,13 @@ cdef class Pool:
                 memcpy(self._block(self._at[i]), self._before + self._at[i] * self._state_bytes, self._state_bytes)
                 self._pending[self._at[i]] = 0
 
-    cdef object _input(self, object x, int i, int lead, Py_ssize_t n):
-        cdef Slot* slot = &self._slots_in[i]
-        if not fits(x, slot, lead) or cnp.PyArray_DIM(<cnp.ndarray> x, 0) != n:
-            x = _inputs.coerce(x, self.model.inputs[self._names_in[i]], lead, n)
-        if slot.typenum == cnp.NPY_INT32 and not ids_in_range(x, slot, cnp.PyArray_SIZE(<cnp.ndarray> x) // slot.size):
-            _inputs.refuse_ids(x, self.model.inputs[self._names_in[i]])
-        return x
-
-    cdef object _output(self, object out, int i, int lead, Py_ssize_t n, Py_ssize_t T):
-        cdef Slot* slot = &self._slots_out[i]
-        if out is None:
-            return new_array(slot, lead, n, T)
-        if (not fits(out, slot, lead) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out)
-                or cnp.PyArray_DIM(<cnp.ndarray> out, 0) != n
-                or (lead == 2 and cnp.PyArray_DIM(<cnp.ndarray> out, 1) != T)):
-            _inputs.refuse_out(out, self.model.outputs[self._names_out[i]], *((n, T)[:lead]))
-        return out
-
     cdef void _find_blocks(self, Py_ssize_t n) noexcept nogil:
         cdef Py_ssize_t i
         for i in range(n):
             self._blocks[i] = self._block(self._at[i])
 
-    cdef object _advance(self, object ids, object X, object out, int lead, bint proposal):
-        cdef Py_ssize_t n, T = 1, k
-        cdef int i, j
-        cdef Slot* sx
-        cdef Slot* sy
-        cdef list xs = [], ys = []
-        self._enter()
-        ids = self._ids(ids, False)
-        n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
-        if self._n_in == 1 and cnp.PyArray_Check(X):
-            frames = [X]
-        else:
-            frames = _inputs.by_name(X, self._names_in, "X")
-        if self._n_out == 1 and (out is None or cnp.PyArray_Check(out)):
-            outs = [out]
-        else:
-            outs = _inputs.by_name(out, self._names_out, "out", True)
-        for i in range(self._n_in):
-            xs.append(self._input(frames[i], i, lead, n))
-            if lead == 2:
-                if i and cnp.PyArray_DIM(<cnp.ndarray> xs[i], 1) != T:
-                    _inputs.refuse_lengths(self._names_in, [x.shape[1] for x in xs])
-                T = cnp.PyArray_DIM(<cnp.ndarray> xs[i], 1)
-        for i in range(self._n_out):
-            ys.append(self._output(outs[i], i, lead, n, T))
-        with cython.critical_section(self):
-            self._pick(ids, SETTLED)  # last: nothing runs Python code from here on
-            for i in range(self._n_in):
-                self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
-            for i in range(self._n_out):
-                self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
-            if out is not None:
-                for i in range(self._n_in):
-                    for j in range(self._n_out):
-                        sx, sy = &self._slots_in[i], &self._slots_out[j]
-                        if spoils(self._x[i], sx, self._y[j], sy, n * T) or (
-                                self._x[i] == self._y[j] and sx.size != sy.size and n * T > 1):
-                            refuse_overlap(self._names_in[i], self._names_out[j])
-            if out is not None and overlapping(self._y, self._slots_out, self._n_out, n * T, &i, &j):
-                refuse_shared(self._names_out, j, i)
-            self._busy = WORKING
-            self._find_blocks(n)
-            if proposal:
-                with nogil:
-                    for k in range(n):
-                        memcpy(self._before + self._at[k] * self._state_bytes, self._blocks[k], self._state_bytes)
-                        self._pending[self._at[k]] = 1
-            self._run_frames(n, T, self._x)
-        return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
-
     cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T, const void** x) except -1:
-        """T timesteps of the n streams in _blocks, all of them at once; between them Ctrl-C is answered. x: NULL to flush."""
+        """T timesteps of the n streams in _blocks; between them Ctrl-C is answered. x: NULL to flush."""
         cdef Slices slices
         cdef Py_ssize_t some
         if T == 1:  # a step, which is not cut
@@ -468,7 +440,11 @@ cdef class Pool:
             ids: as `step`.
             to: None for the model's initial state, a dict of states by layer or field name, or a snapshot.
 
-        Raises: as `open`, and PoolError: a stream is closed, of another pool, or stands there twice.
+        Raises: as `open`, and PoolError: a stream is closed, of another pool, or stands there twice. StateError: one
+            has a proposal pending.
+
+        >>> pool.reset(ids)
+        >>> pool.reset(ids[:2], {"memory": np.zeros(48)})
         """
         cdef Py_ssize_t n, i
         cdef bytes data
@@ -486,7 +462,17 @@ cdef class Pool:
     def fork(self, ids):
         """New streams that continue from where `ids` are; the same stream may be forked several times in a call.
 
-        Returns: the new ids, in that order. Raises PoolError.
+        Args:
+            ids: int64 array (n,), or a list, or one integer.
+
+        Returns: the new ids, an int64 array (n,), in that order.
+
+        Raises:
+            PoolError: there is no room for so many, or as of `close`. StateError: one has a proposal pending.
+
+        >>> copies = pool.fork(ids[[0, 0, 1]])
+        >>> copies.shape, pool.n_open
+        ((3,), 67)
         """
         cdef Py_ssize_t n, i
         self._enter()
@@ -494,17 +480,30 @@ cdef class Pool:
         n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
         with cython.critical_section(self):
             self._enter()  # again: reading them may have let another thread in
-            if n <= self.capacity:  # more are refused by _take
+            if n <= self.capacity:  # more are refused by new_ids
                 self._pick(ids, SETTLED, True)
                 for i in range(n):
                     self._blocks[i] = self._block(self._at[i])
-            new = self._take(n)
+            new = new_ids(self, n)
             for i in range(n):
                 memcpy(self._block(self._at[i]), self._blocks[i], self._state_bytes)
         return new
 
     def snapshot(self, id):
-        """The state of the stream `id` as bytes, as `Stream.snapshot` gives them: streams and pools take both."""
+        """The state of one stream as bytes, as `Stream.snapshot` gives them: streams and pools take both.
+
+        Args:
+            id: of the stream, an integer.
+
+        Returns: bytes, for `restore`, `open(snapshot=...)` or `Model.stream`.
+
+        Raises:
+            PoolError: there is no such stream. StateError: it has a proposal pending.
+
+        >>> alone = model.stream(pool.snapshot(ids[0]))
+        >>> bool(np.all(alone.step(x[0]) == pool.step(ids[:1], x[:1])[0]))
+        True
+        """
         out = PyBytes_FromStringAndSize(NULL, 32 + self._state_bytes)
         ids = self._ids(id, True)
         with cython.critical_section(self):
@@ -512,7 +511,18 @@ cdef class Pool:
         return out
 
     def restore(self, id, snapshot):
-        """Continue the stream `id` from a `snapshot`. Raises StateError if it is damaged or of another model."""
+        """Continue one stream from a snapshot.
+
+        Args:
+            id: of the stream, an integer.
+            snapshot: bytes that `Stream.snapshot` or `Pool.snapshot` gave.
+
+        Raises:
+            StateError: the snapshot is damaged or of another model, or the stream has a proposal pending.
+            PoolError: there is no such stream.
+
+        >>> pool.restore(ids[1], pool.snapshot(ids[0]))
+        """
         cdef bytes data = bytes(memoryview(snapshot))
         ids = self._ids(id, True)
         with cython.critical_section(self):
@@ -526,7 +536,18 @@ cdef class Pool:
         resume_pool(self, ids, states, advanced)
 
     def state(self, id):
-        """The hidden state of the stream `id` by name, to read and write: see `undertow.states.StateView`."""
+        """The hidden state of one stream by name, to read and write: as `Stream.state`, an `undertow.states.StateView`.
+
+        Args:
+            id: of the stream, an integer.
+
+        Raises:
+            PoolError: there is no such stream; at once, and later if it is closed meanwhile.
+
+        >>> pool.state(ids[0])["memory.h"].shape
+        (48,)
+        >>> pool.state(ids[0])["memory"] = np.zeros(48)
+        """
         from .states import StateView
         ids = self._ids(id, True)
         with cython.critical_section(self):
@@ -534,7 +555,14 @@ cdef class Pool:
         return StateView(Member(self, index(id)))
 
     def shutdown(self):
-        """End the pool's threads and give its memory back; nothing can be done with it afterwards."""
+        """End the pool's threads and give its memory back; whatever is asked of it afterwards is a PoolError.
+
+        The end of a `with` block does it too. Raises RuntimeError: the pool is at work in another thread.
+
+        >>> pool.shutdown()
+        >>> pool.n_open
+        0
+        """
         with cython.critical_section(self):
             if self._busy == SHUT_DOWN:
                 return
@@ -567,28 +595,3 @@ cdef class Pool:
     def _repr_html_(self):
         from .inspect.notebook import pool_html
         return pool_html(self)
-
-
-class Member:
-    """One stream of a pool, as `StateView` needs it."""
-
-    def __init__(self, Pool pool, id):
-        self.model, self._pool, self._id = pool.model, pool, id
-
-    def _get_state(self, int i):
-        cdef Pool pool = self._pool
-        cdef Slot slot
-        fill_slot(&slot, field_of(pool._m, i))
-        out = new_array(&slot, 0, 1)
-        ids = pool._ids(self._id, True)
-        with cython.critical_section(pool):
-            memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_state_field(pool._m, pool._block(pool._one(ids)), i),
-                   slot.size * sizeof(float))
-        return out
-
-    def _set_states(self, list numbers, list arrays):
-        cdef Pool pool = self._pool
-        check_fields(pool._m, numbers, arrays)
-        ids = pool._ids(self._id, True)
-        with cython.critical_section(pool):
-            pool._write(pool._block(pool._one(ids)), numbers, arrays)

@@ -3,9 +3,9 @@
 # cython: freethreading_compatible=True
 """Streams: one sequence in flight each, and pools of them. The implementation of the public undertow/stream.pxd.
 
-What the GIL does for an object, its critical section does where there is none: from the look at `_busy` to the end of the work
-nobody else is in it, unless `nogil` lets others in, and these find it busy. What runs Python code stands before, for that may
-wait for anybody.
+What the GIL does for an object, its critical section does where there is none: from the look at `_busy` to the end of
+the work nobody else is in it, unless `nogil` lets others in, and these find it busy. What runs Python code stands
+before, for that may wait for anybody.
 """
 
 from operator import index
@@ -54,6 +54,8 @@ cdef enum:  # what _busy says beside 0
 
 
 include "checks.pxi"
+include "stream_calls.pxi"
+include "stream_states.pxi"
 
 
 cdef int propose_frame(Stream stream) except -1:
@@ -68,41 +70,34 @@ cdef int propose_frame(Stream stream) except -1:
     return 0
 
 
-cdef bytes saved(Stream stream):
-    """A snapshot; the caller is in the stream's critical section."""
-    cdef ut_info info
-    ut_model_info(<const ut_model*> PyCapsule_GetPointer(stream.model._capsule, b"undertow.model.1"), &info)
-    out = PyBytes_FromStringAndSize(NULL, info.snapshot_bytes)
-    stream._enter()
-    ut_snapshot_save(<ut_stream*> stream._stream, PyBytes_AS_STRING(out))
-    return out
-
-
 cdef class Stream:
     """One sequence in flight over a model: it holds the hidden state and nothing that grows.
 
     Made by `Model.stream()`. A stream belongs to one thread at a time; a model may have any number of streams in any
     number of threads.
 
-    Frames are float32 arrays (integer ids for an embedding) with the shape that the exported model gives one timestep. A
-    model with one input takes an array, or a dict of it; one with several a dict by name. Outputs likewise.
+    Frames are float32 arrays (integer ids for an embedding) with the shape that the exported model gives one timestep.
+    A model with one input takes an array, or a dict of it; one with several a dict by name. Outputs likewise.
 
     `pickle`, `copy.copy` and `copy.deepcopy` take a stream as its model and where it stands, with `position` and what
-    `settle` found. The copy goes on from there to the bit, with as many threads, where the CPU has them; copies of several
-    streams share one model. As with `snapshot`, a pending proposal is a StateError, and a stream that is at work in another
-    thread a RuntimeError: between two of its steps it is copied as it stands.
+    `settle` found. The copy goes on from there to the bit, with as many threads, where the CPU has them; copies of
+    several streams share one model. As with `snapshot`, a pending proposal is a StateError, and a stream that is at
+    work in another thread a RuntimeError: between two of its steps it is copied as it stands.
 
-    With threads=1 a step takes no lock and makes no system call. With more of them (`threads` says how many are at work),
-    the caller and its helpers wait for each other by spinning; a helper that has had nothing to do for 0.1 ms sleeps, and
-    waking it takes a lock and a system call. In a process that fork made, the caller does all the work.
+    With threads=1 a step takes no lock and makes no system call. With more of them (`threads` says how many are at
+    work), the caller and its helpers wait for each other by spinning; a helper that has had nothing to do for 0.1 ms
+    sleeps, and waking it takes a lock and a system call. In a process that fork made, the caller does all the work.
 
-    >>> undertow.load(undertow.example("digits")).stream().step(np.zeros(8, np.float32)).shape
+    >>> model = undertow.load(undertow.example("digits"))
+    >>> stream = model.stream()
+    >>> x, X = np.zeros(8, np.float32), np.eye(8, dtype=np.float32)
+    >>> stream.step(x).shape                # one frame
     (10,)
+    >>> stream.run(X).shape                 # eight frames in one call
+    (8, 10)
+    >>> stream.reset()
 
-    Attributes:
-        model: whose it is. threads: at work. n_inputs, n_outputs: elements of the only input and output frame, or -1.
-        position: frames that the stream has taken since it was made, reset, restored or settled. A `run` that Ctrl-C ends
-            has taken whole frames, and this many.
+    The examples of its methods go on from there.
     """
 
     def __cinit__(self, model, Py_ssize_t block=0, Py_ssize_t threads=1, bint measure=True, size_t least=131072,
@@ -245,11 +240,19 @@ cdef class Stream:
         Raises:
             ShapeError: a frame has the wrong shape.
             TypeError: a frame has the wrong dtype. Nothing is converted in silence.
+            StateError: a proposal is pending.
+            RuntimeError: the stream is at work in another thread.
+
+        >>> stream.step(x).shape
+        (10,)
+        >>> y = np.empty(10, np.float32)
+        >>> stream.step(x, out=y) is y              # allocates nothing
+        True
         """
         if self._busy:
             self._enter()
         if not self._single:
-            return self._many(x, out, 0)
+            return many_frames(self, x, out, 0)
         if not fits(x, self._slots_in, 0) or self._slots_in[0].typenum == cnp.NPY_INT32:
             x = self._input(lone(x, self._names_in, "input"), 0, 0)
         if out is None:
@@ -283,10 +286,17 @@ cdef class Stream:
 
         Raises: as `step`, and StateError: a proposal is pending already. Everything else that reads or changes the
             stream raises it too until the proposal is settled.
+
+        >>> first = stream.propose(x)
+        >>> stream.rollback()
+        >>> again = stream.propose(x)
+        >>> stream.commit()
+        >>> bool(np.all(first == again))
+        True
         """
         self._enter()
         if not self._single:
-            return self._many(x, out, 0, True)
+            return many_frames(self, x, out, 0, True)
         x = self._input(lone(x, self._names_in, "input"), 0, 0)
         out = self._output(lone(out, self._names_out, "out", True), 0, 0, 1)
         with cython.critical_section(self):
@@ -298,13 +308,31 @@ cdef class Stream:
 
     @cython.critical_section
     def commit(self):
-        """Keep what `propose` did. Raises StateError if there is no proposal."""
+        """Keep what `propose` did.
+
+        Raises:
+            StateError: there is no proposal.
+
+        >>> y = stream.propose(x)
+        >>> stream.commit()
+        >>> stream.position
+        1
+        """
         self._settle_proposal("commit()")
         ut_commit(<ut_stream*> self._stream)
 
     @cython.critical_section
     def rollback(self):
-        """Undo what `propose` did, to the bit. Raises StateError if there is no proposal."""
+        """Undo what `propose` did, to the bit.
+
+        Raises:
+            StateError: there is no proposal.
+
+        >>> y = stream.propose(x)
+        >>> stream.rollback()
+        >>> stream.position
+        0
+        """
         self._settle_proposal("rollback()")
         ut_rollback(<ut_stream*> self._stream)
         self.position -= 1
@@ -319,12 +347,19 @@ cdef class Stream:
 
         Returns: (T, *output frame) (`out` itself if given), or a dict of them.
 
-        Raises: as `step`; and KeyboardInterrupt, or what else a handler of signals raises, between frames: `position` says
-            between which.
+        Raises: as `step`; and KeyboardInterrupt, or what else a handler of signals raises, between frames: `position`
+            says between which.
+
+        >>> Y = stream.run(X)
+        >>> Y.shape
+        (8, 10)
+        >>> stream.reset()
+        >>> bool(np.all(Y == [stream.step(frame) for frame in X]))
+        True
         """
         self._enter()
         if not self._single:
-            return self._many(X, out, 1)
+            return many_frames(self, X, out, 1)
         X = self._input(lone(X, self._names_in, "input"), 0, 1)
         cdef Py_ssize_t n = cnp.PyArray_DIM(<cnp.ndarray> X, 0)
         out = self._output(lone(out, self._names_out, "out", True), 0, 1, n)
@@ -387,60 +422,13 @@ cdef class Stream:
         Raises:
             ShapeError: `out` does not fit.
             KeyboardInterrupt, or what else a handler of signals raises: reset the stream, which stands within the gap.
-        """
-        from ._inputs import by_name
-        cdef int i, j
-        cdef list ys = []
-        self._enter()
-        outs = by_name(out, self._names_out, "out", True)
-        for i in range(self._n_out):
-            ys.append(self._output(outs[i], i, 1, self._latency))
-        with cython.critical_section(self):
-            self._enter()  # again: reading the dict may have let another thread in
-            for i in range(self._n_out):
-                self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
-            if out is not None and overlapping(self._y, self._slots_out, self._n_out, self._latency, &i, &j):
-                refuse_shared(self._names_out, j, i)
-            if self._latency:
-                self._run_frames(self._latency, True)
-        return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
-    cdef object _many(self, object x, object out, int lead, bint proposal=False):
-        from ._inputs import by_name
-        cdef Py_ssize_t n = 1
-        cdef int i, j
-        cdef list xs = [], ys = []
-        frames = by_name(x, self._names_in, "input")
-        outs = by_name(out, self._names_out, "out", True)
-        for i in range(self._n_in):
-            xs.append(self._input(frames[i], i, lead))
-            if lead:
-                if i and cnp.PyArray_DIM(<cnp.ndarray> xs[i], 0) != n:
-                    from ._inputs import refuse_lengths
-                    refuse_lengths(self._names_in, [len(a) for a in xs])
-                n = cnp.PyArray_DIM(<cnp.ndarray> xs[i], 0)
-        for i in range(self._n_out):
-            ys.append(self._output(outs[i], i, lead, n))
-        with cython.critical_section(self):
-            self._enter()  # again: reading the dicts may have let another thread in
-            for i in range(self._n_in):
-                self._x[i] = cnp.PyArray_DATA(<cnp.ndarray> xs[i])
-            for i in range(self._n_out):
-                self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> ys[i])
-            if out is not None and overlapping(self._y, self._slots_out, self._n_out, n, &i, &j):
-                refuse_shared(self._names_out, j, i)
-            if lead and out is not None:
-                for i in range(self._n_in):
-                    for j in range(self._n_out):
-                        if spoils(self._x[i], &self._slots_in[i], self._y[j], &self._slots_out[j], n):
-                            refuse_overlap(self._names_in[i], self._names_out[j])
-            if proposal:
-                propose_frame(self)
-            else:
-                self._run_frames(n)
-        if self._n_out == 1:
-            return ys[0]
-        return dict(zip(self._names_out, ys))
+        >>> three = undertow.Sequential([undertow.Conv1D(np.ones((3, 1, 1)), padding="same")])   # looks one frame ahead
+        >>> late = three.stream()
+        >>> np.concatenate([late.run(np.ones((4, 1), np.float32)), late.flush()]).ravel()
+        array([0., 2., 3., 3., 2.], dtype=float32)
+        """
+        return flush_stream(self, out)
 
     def reset(self, to=None):
         """Back to the start.
@@ -452,57 +440,48 @@ cdef class Stream:
         Raises:
             StateError: `to` belongs to another model, or "settled" was asked for before `settle`.
             KeyError, ShapeError: a state that the model does not have, or has in another shape.
+
+        >>> stream.reset()
+        >>> stream.reset({"memory": np.full(48, 0.1)})
+        >>> stream.state["memory"][:2]
+        array([0.1, 0.1], dtype=float32)
         """
-        cdef list numbers = [], arrays = []
-        if isinstance(to, dict):
-            from .states import flat_fields
-            numbers, arrays = flat_fields(self.model, to)
-        elif isinstance(to, str):
-            if to != "settled" or self._settled is None:
-                raise StateError(f"reset(to={to!r}): expected None, a snapshot, or 'settled' after a call of settle(x, steps)")
-            return self.restore(self._settled)
-        elif to is not None:
-            return self.restore(to)
-        with cython.critical_section(self):
-            self._enter()  # last: reading `to` may have let another thread in
-            ut_stream_reset(<ut_stream*> self._stream)
-            self._write_states(numbers, arrays)
-            self.position = 0
+        reset_stream(self, to)
+
 
     def settle(self, x, steps):
-        """Reset, then take `steps` timesteps of the constant input `x`: the state at rest, without a start-up transient.
+        """Reset, then take `steps` timesteps of a constant input: the state at rest, without a start-up transient.
 
         Stops early once a timestep leaves the state as it was. `reset(to="settled")` comes back here in one copy.
 
+        Args:
+            x: one input frame, as `step` takes it.
+            steps: timesteps at most, 1 or more.
+
         Returns: the number of timesteps taken.
 
-        Raises: as `step`, and KeyboardInterrupt, or what else a handler of signals raises; the stream is as it was.
+        Raises: as `step`; ValueError: `steps` is below 1; and KeyboardInterrupt, or what else a handler of signals
+            raises. The stream is as it was then.
+
+        >>> taken = stream.settle(x, 1000)
+        >>> stream.reset("settled")                 # from now on, where a sequence starts
         """
-        cdef Py_ssize_t taken = 0
-        cdef Stream other
-        if steps < 1:
-            raise ValueError(f"steps is {steps}, expected at least 1")
-        self._enter()
-        # Apart, so that a refused x leaves this stream as it was.
-        other = Stream(self.model, 1)
-        before = other.snapshot()
-        while taken < steps:
-            other.step(x)
-            taken += 1
-            PyErr_CheckSignals()
-            after = other.snapshot()
-            if after == before:
-                break
-            before = after
-        with cython.critical_section(self):
-            self._enter()  # again: other threads may have come meanwhile
-            ut_stream_copy(<ut_stream*> self._stream, <ut_stream*> other._stream)
-            self._settled = before
-            self.position = 0
-        return taken
+        return settle_stream(self, x, steps)
+
 
     def snapshot(self):
-        """The whole state as bytes: for `restore`, `Model.stream(snapshot)`, a file, another machine."""
+        """The whole state as bytes: for `restore`, `Model.stream(snapshot)`, a file, another machine.
+
+        Returns: the same number of bytes whatever came before: the state, and the hash of the model that it fits.
+
+        Raises:
+            StateError: a proposal is pending.
+
+        >>> snapshot = stream.snapshot()
+        >>> rest = stream.run(X)
+        >>> bool(np.all(model.stream(snapshot).run(X) == rest))     # goes on to the bit
+        True
+        """
         with cython.critical_section(self):
             return saved(self)
 
@@ -510,28 +489,32 @@ cdef class Stream:
         """Continue from a `snapshot`, the bytes that `Stream.snapshot` or `Pool.snapshot` gave.
 
         Raises:
-            StateError: it is damaged or belongs to another model; the stream is as before.
+            StateError: it is damaged or belongs to another model; the stream is as before. Or a proposal is pending.
+
+        >>> snapshot = stream.snapshot()
+        >>> Y = stream.run(X)
+        >>> stream.restore(snapshot)
+        >>> bool(np.all(stream.run(X) == Y))
+        True
         """
-        cdef ut_error err
-        cdef bytes data = bytes(memoryview(snapshot))
-        with cython.critical_section(self):
-            self._enter()
-            if ut_snapshot_load(<ut_stream*> self._stream, PyBytes_AS_STRING(data), len(data), &err) != 0:
-                raise StateError(err.detail.decode())
-            self.position = 0
+        restore_stream(self, snapshot)
+
 
     def fork(self):
-        """A new stream of the same model, with as many threads, that continues from here."""
-        cdef Stream other
-        cdef double gain = (<Helpers*> self._helpers).gain() if self._helpers else 0.0
-        self._enter()
-        other = Stream(self.model, self._block, self.threads, False, self._least, gain)
-        with cython.critical_section(self):
-            self._enter()  # again: making it may have let another thread in
-            ut_stream_copy(<ut_stream*> other._stream, <ut_stream*> self._stream)
-            other._settled = self._settled
-            other.position = self.position
-        return other
+        """A new stream of the same model, with as many threads, that continues from here.
+
+        Returns: a `Stream`; neither changes the other.
+
+        Raises:
+            StateError: a proposal is pending.
+
+        >>> Y = stream.run(X)
+        >>> other = stream.fork()
+        >>> bool(np.all(other.step(x) == stream.step(x))), other.position
+        (True, 9)
+        """
+        return fork_of(self)
+
 
     def __reduce__(self):
         """For pickle, copy.copy and copy.deepcopy: the model, and the state, `position` and settings of this stream."""
@@ -542,23 +525,48 @@ cdef class Stream:
 
     @property
     def state(self):
-        """The hidden state by name, to read and write: see `undertow.states.StateView`."""
+        """The hidden state by name, to read and write: an `undertow.states.StateView`.
+
+        `stream.state["memory.h"]` is a read-only copy of one field, float32 with the shape that `Model.states` says;
+        `stream.state["memory"]` is that of a whole layer: h of an RNN or GRU, (h, c) of an LSTM, else a dict. Set what
+        you read: arrays of that shape, of any float dtype.
+
+        Raises:
+            KeyError: the model has no such state. ShapeError: it has another shape.
+            StateError: writing to what was read, which is a copy; or a proposal is pending.
+
+        >>> list(stream.state)
+        ['memory.h']
+        >>> h = stream.state["memory"].copy()       # (48,)
+        >>> h[:3] = 0.5
+        >>> stream.state["memory"] = h
+        >>> stream.state["memory.h"][:4]
+        array([0.5, 0.5, 0.5, 0. ], dtype=float32)
+        """
         from .states import StateView
         return StateView(self)
 
     def trace(self, X):
-        """Run `X` and record every state after every timestep: see `undertow.inspect.trace.trace`."""
+        """Step through `X`, and keep the state after every frame: memory grows with T, unlike anything else here.
+
+        Args:
+            X: (T, *frame), or a dict of such arrays with one T. The stream is advanced by all frames, as by `run`.
+
+        Returns: an `undertow.inspect.trace.Trace`: state name -> (T, *shape), row t being the state after frame t, with
+            `outputs` (name -> (T, *output frame)), `initial` (the state before), `plot()` and `save(path)`.
+
+        Raises: as `step`.
+
+        >>> trace = stream.trace(X)
+        >>> trace["memory.h"].shape, trace.outputs["output"].shape
+        ((8, 48), (8, 10))
+        >>> figure = trace.plot("memory.png")       # needs matplotlib  # doctest: +SKIP
+        """
         from .inspect.trace import trace
         return trace(self, X)
 
     def _get_state(self, int i):
-        cdef Slot slot
-        fill_slot(&slot, field_of(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), i))
-        out = new_array(&slot, 0, 1)
-        with cython.critical_section(self):
-            self._enter()
-            memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_stream_state(<ut_stream*> self._stream, i), slot.size * sizeof(float))
-        return out
+        return field_array(self, i)
 
     def _set_states(self, list numbers, list arrays):
         """All of these fields or none; float32 arrays that lie in one piece."""
@@ -584,5 +592,6 @@ cdef class Stream:
 
 
 include "pool.pxi"
+include "pool_calls.pxi"
 include "pickling.pxi"
 include "calls.pxi"

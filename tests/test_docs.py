@@ -89,6 +89,17 @@ def test_readme_is_short_and_has_the_two_commands():
     assert "pip install . && undertow demo" in lines and 'pip install ".[test]" && pytest' in lines
 
 
+def test_the_page_of_installing_has_every_extra():
+    if sys.version_info < (3, 11):
+        pytest.skip("needs Python 3.11, which reads pyproject.toml")
+    import tomllib
+
+    text = (DOCS / "install.md").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    missing = [name for name in extras if f"`undertow[{name}]`" not in text and f"`[{name}]`" not in text]
+    assert not missing, f"docs/install.md says nothing of {missing}"
+
+
 # -- the runner -------------------------------------------------------------------------------------------------------
 
 

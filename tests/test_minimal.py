@@ -20,8 +20,7 @@ def test_doctests():
 
     import undertow.compile
     import undertow.ir.activations
-    import undertow.ir.graph
     import undertow.loading
 
-    for module in (undertow, undertow.ir.activations, undertow.compile, undertow.ir.graph, undertow.loading):
+    for module in (undertow, undertow.ir.activations, undertow.compile, undertow.loading):
         assert doctest.testmod(module, extraglobs={"np": np, "undertow": undertow}).failed == 0, module.__name__

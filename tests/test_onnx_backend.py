@@ -24,8 +24,9 @@ from onnx_cases import excluded
 from onnx_files import model_of, node
 from undertow.errors import FormatError, ShapeError, UnsupportedError
 from undertow.importers.keras.traits import COMPUTED_LAYERS
-from undertow.importers.onnx.traits import COMPUTED, FOLDED_ONLY, MOVEMENT, REFUSED
+from undertow.importers.onnx.traits import COMPUTED, FOLDED_ONLY, MOVEMENT, REFUSED, RUNTIME_OPERATORS
 from undertow.importers.operators_page import operators_page
+from undertow.ir.activations import KINDS
 
 NAMES = re.compile(r"^test_.*_cpu$")
 
@@ -93,12 +94,15 @@ def test_operators_page_is_up_to_date():
     assert (root / "OPERATORS.md").read_text(encoding="utf-8") == operators_page(), (
         "run: python -m undertow.importers.operators_page > OPERATORS.md"
     )
-    said = re.search(r"\[(\d+) operators\]\(OPERATORS\.md\)", (root / "README.md").read_text(encoding="utf-8"))
-    assert said and int(said[1]) == len(COMPUTED - MOVEMENT), "README.md says another number of computed operators"
-    said = re.search(
-        r"\[(\d+) layers\]\(OPERATORS\.md#keras-layers\)", (root / "README.md").read_text(encoding="utf-8")
-    )
-    assert said and int(said[1]) == len(COMPUTED_LAYERS), "README.md says another number of computed layers"
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for words, n in {
+        r"\[(\d+) operators\]\(OPERATORS\.md\)": len(COMPUTED - MOVEMENT),
+        r"and (\d+) of ONNX Runtime's": len(RUNTIME_OPERATORS),
+        r"\[(\d+) layers\]\(OPERATORS\.md#keras-layers\)": len(COMPUTED_LAYERS),
+        r"any of (\d+) activations": len(KINDS),
+    }.items():
+        said = re.search(words, readme)
+        assert said and int(said[1]) == n, f"README.md says another number than {n}: {words}"
 
 
 def _model(one, inputs, outputs):

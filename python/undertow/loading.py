@@ -122,7 +122,8 @@ def load(
         mapped: use the weights of a .tow file where it lies: processes share them, and loading reads little. Replace
             such a file by renaming another over it, as `Model.save` does. If it is overwritten, numbers are wrong; if
             it is cut short, the system ends the program (SIGBUS). False: copy it, as is done with bytes.
-        check: compare the hash in a .tow file with one of its bytes, which finds any damage. (Other formats have none.)
+        check: compare the hash in a .tow file with one of its bytes, which finds any damage; and where it holds a
+            proof (see `Model.save`), let the model compute that, to the bit. (Other formats have neither.)
         limits: what the model may ask for at most, such as {"stream_bytes": 1 << 20, "multiply_adds": 10**8}; see
             `Model`. For files of strangers: a small file may ask for a large stream, or a step of seconds.
         progress: called now and then with what is being done, how much of it is, and out of how much (0 and 0 where
@@ -150,6 +151,7 @@ def load(
         TypeError: an option that this format does not take; lists those that it does. Or `path` is nothing that is
             read, such as a file that is open for text.
         FormatError: the file is damaged or not of its format.
+        InternalError: with `check`, and a proof: on this CPU, the instruction set gives other bits than it says.
         UnsupportedError: it holds something that cannot be computed exactly; names node, attribute and value. Or it is
             a model of a format that is not read (a SavedModel, Core ML, TensorRT ...); says the way to one that is.
         LimitError: the model asks for more than `limits` allows.

@@ -180,6 +180,9 @@ class Model:
 
         Raises:
             ShapeError, UnsupportedError, LimitError: it cannot be compiled, or asks for too much.
+
+        >>> undertow.Model.from_graph(model.graph).hash == model.hash
+        True
         """
         model = cls(compile_graph(graph), isa, limits=limits)
         model.origin = graph.origin
@@ -202,6 +205,10 @@ class Model:
         Raises:
             UnsupportedError: a precision, layer or key does not exist; or a weight does not fit its precision (it is
                 NaN, infinite or too large), and is named.
+
+        >>> model.with_weights("int8").file_bytes < model.file_bytes / 2
+        True
+        >>> mixed = model.with_weights({"memory": {"W": "int8", "R": "float16"}})
         """
         model = Model.from_graph(with_blocks(with_weights(self.graph, weights), sparse), self.isa)
         model._forced = self._forced
@@ -209,7 +216,14 @@ class Model:
 
     @cached_property
     def graph(self) -> Graph:
-        """The model as a Graph with unpadded weights (copies); float32 whatever precision they are stored in."""
+        """The model as a Graph with unpadded weights (copies); float32 whatever precision they are stored in.
+
+        Raises:
+            FormatError: the model lies in a mapped file that has changed since it was loaded.
+
+        >>> [node.op for node in model.graph.nodes]
+        ['gru', 'dense', 'softmax']
+        """
         return tow.read(self._file())
 
     def _file(self) -> memoryview:
@@ -228,12 +242,20 @@ class Model:
 
     @property
     def mapped(self) -> bool:
-        """True if the weights are used where the file lies, False if they were copied."""
+        """True if the weights are used where the file lies, False if they were copied.
+
+        >>> model.mapped, undertow.load(undertow.example("digits"), mapped=False).mapped
+        (True, False)
+        """
         return self._core.mapped
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that were learnt."""
+        """Numbers that were learnt.
+
+        >>> model.n_parameters
+        8746
+        """
         return self.graph.n_parameters
 
     def stream(
@@ -264,6 +286,12 @@ class Model:
             ValueError: threads or block is out of range; at most as many threads as CPUs that this process may use.
             UnsupportedError: the model needs the whole sequence; names the node.
             StateError: the snapshot is damaged or of another model.
+
+        >>> stream = model.stream()
+        >>> stream.step(np.zeros(8, np.float32)).shape
+        (10,)
+        >>> other = model.stream(stream.snapshot())             # goes on where that one stands
+        >>> ready = model.stream(state={"memory": np.full(48, 0.1)})
         """
         self._require_streamable()
         if block is not None and not 1 <= block <= self.block:
@@ -286,6 +314,12 @@ class Model:
 
         Raises:
             UnsupportedError: the model needs the whole sequence; names the node.
+            ValueError: capacity is not 1 to 2^31 - 1, or threads not 1 to 256.
+
+        >>> pool = model.pool(1000)
+        >>> ids = pool.open(64)
+        >>> pool.step(ids, np.zeros((64, 8), np.float32)).shape
+        (64, 10)
         """
         self._require_streamable()
         return Pool(self, capacity, threads)
@@ -329,10 +363,11 @@ class Model:
                 that keeps what goes on from frame to frame (a mean so far).
             ValueError: threads is out of range; at most as many threads as CPUs that this process may use.
 
-        >>> model.run(X).shape                                # doctest: +SKIP
-        (100, 2)
-        >>> model.run(np.stack([X] * 32), threads=2).shape    # doctest: +SKIP
-        (32, 100, 2)
+        >>> X = np.zeros((100, 8), np.float32)
+        >>> model.run(X).shape
+        (100, 10)
+        >>> model.run(np.stack([X] * 32)).shape         # 32 sequences, each from a fresh state
+        (32, 100, 10)
         """
         threads = _checked_threads(threads)
         if (sequences := _batches.apart(X, self.inputs, self.frames_in)) is None:
@@ -361,7 +396,20 @@ class Model:
     def run_with_state(
         self, X: Any, *, state: Mapping[str, Any] | None = None, length: int | None = None
     ) -> tuple[Any, dict[str, np.ndarray]]:
-        """As `run`, of one sequence `X` of a given `length`, and give the final state by field name too."""
+        """As `run`, of one sequence `X` (T, *frame), and give the final state too.
+
+        Args:
+            X, state, length: as of `run`, for one sequence.
+
+        Returns: (what `run` gives, field name -> float32 array of its shape).
+
+        Raises: as `run`.
+
+        >>> Y, final = model.run_with_state(np.zeros((100, 8), np.float32))
+        >>> Y.shape, final["memory.h"].shape
+        ((100, 10), (48,))
+        >>> rest = model.run(np.zeros((50, 8), np.float32), state=final)      # goes on from there
+        """
         xs, of_timesteps = self._frames(X)
         T = len(xs[0])
         if T == 0 and any(v.once for v in self.outputs.values()):
@@ -429,7 +477,14 @@ class Model:
 
     @cached_property
     def proof_frames(self) -> int:
-        """Frames of the proof that the model's file holds, 0 where it holds none. Raises FormatError: it is damaged."""
+        """Frames of the proof that the model's file holds (see `save`), 0 where it holds none.
+
+        Raises:
+            FormatError: the proof is damaged.
+
+        >>> model.proof_frames
+        0
+        """
         proof = _proof.read(self, memoryview(self._core))
         return proof.n_frames if proof else 0
 

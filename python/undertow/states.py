@@ -23,7 +23,17 @@ class Stateful(Protocol):
 
 
 class LSTMState(NamedTuple):
-    """Hidden state h and cell state c of an LSTM."""
+    """Hidden state h and cell state c of an LSTM.
+
+    Args:
+        h: (units,) float32, or (projection,) where there is one: what the layer gave last.
+        c: (units,) float32.
+
+    >>> model = undertow.Sequential([undertow.LSTM(np.ones((8, 3)), np.ones((8, 2)), name="memory")])
+    >>> h, c = model.stream().state["memory"]
+    >>> h.shape, c.shape
+    ((2,), (2,))
+    """
 
     h: np.ndarray
     c: np.ndarray
@@ -95,12 +105,19 @@ class StateView(Mapping[str, Any]):
 
     Reading gives copies that cannot be written to: an array for one field (RNN and GRU layers have just h), an
     `LSTMState(h, c)` for an LSTM, a dict for anything else with several fields. Setting takes the same; shapes must
-    match, and any float dtype is converted to float32.
+    match, and any float dtype is converted to float32. It is a mapping: `dict(stream.state)` has all fields.
 
-    >>> stream.state["memory"] = 0.5 * stream.state["memory"]       # doctest: +SKIP
-    >>> h = stream.state["memory"].copy()           # doctest: +SKIP
-    >>> h[3] = 0                                    # doctest: +SKIP
-    >>> stream.state["memory"] = h                  # doctest: +SKIP
+    Raises:
+        KeyError: the model has no such state. ShapeError: it has another shape.
+        StateError: a copy is written to, which would change nothing; or a proposal is pending.
+
+    >>> stream = undertow.load(undertow.example("digits")).stream()
+    >>> stream.state["memory"] = 0.5 * stream.state["memory"]
+    >>> h = stream.state["memory"].copy()           # (48,)
+    >>> h[3] = 1
+    >>> stream.state["memory"] = h
+    >>> stream.state["memory"][2:5]
+    array([0., 1., 0.], dtype=float32)
     """
 
     def __init__(self, stream: Stateful) -> None:

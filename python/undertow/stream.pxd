@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Public Cython API: `from undertow.stream cimport Stream`; no headers or libraries needed.
 
-A stream belongs to one thread at a time. c_step, c_run and c_flush need no GIL, cannot fail, and allocate nothing; between propose
-and rollback they are undone with the proposal. (In a stream of several threads they may lock, sleep and wake: see Stream.)
-They are for models with one input and one output: n_inputs and n_outputs
-are the elements (4 bytes each) of their frames, or -1 where there are several, and then none of the three may be
-called.
+A stream belongs to one thread at a time. c_step, c_run and c_flush need no GIL, cannot fail, and allocate nothing;
+between propose and rollback they are undone with the proposal. (In a stream of several threads they may lock, sleep and
+wake: see Stream.) They are for models with one input and one output: n_inputs and n_outputs are the elements (4 bytes
+each) of their frames, or -1 where there are several, and then none of the three may be called.
 """
 
 
@@ -19,7 +18,23 @@ cdef struct Slot:
 
 cdef class Stream:
     cdef readonly object model
-    cdef readonly Py_ssize_t n_inputs, n_outputs
+    """The `Model` whose stream it is.
+
+    >>> stream.model is model
+    True
+    """
+    cdef readonly Py_ssize_t n_inputs
+    """Elements of the only input frame: 8 for a shape of (8,), 514 for (257, 2); -1 where there are several inputs.
+
+    >>> stream.n_inputs, model.inputs["input"].shape
+    (8, (8,))
+    """
+    cdef readonly Py_ssize_t n_outputs
+    """Elements of the only output frame, or -1 where there are several outputs.
+
+    >>> stream.n_outputs, model.outputs["output"].shape
+    (10, (10,))
+    """
     cdef void* _memory
     cdef void* _stream
     cdef Slot* _slots_in
@@ -31,11 +46,24 @@ cdef class Stream:
     cdef int _busy
     cdef void* _helpers
     cdef readonly Py_ssize_t threads
+    """Threads that share a step, the caller's included: 1 where more would not pay, however many were asked for.
+
+    >>> model.stream(threads=1).threads
+    1
+    """
     cdef Py_ssize_t _block
     cdef size_t _least
     cdef object _names_in, _names_out, _settled
     cdef Py_ssize_t _latency
     cdef readonly long long position
+    """Frames that the stream has taken since it was made, reset, restored or settled.
+
+    A `run` that Ctrl-C ends has taken whole frames, and this many.
+
+    >>> Y = stream.run(X)
+    >>> stream.position
+    8
+    """
     cdef unsigned long long _multiply_adds
     cdef Py_ssize_t _whole_block  # frames that a run works on at a time
     cdef object __weakref__
@@ -51,6 +79,5 @@ cdef class Stream:
     cdef object _input(self, object x, int i, int lead)
     cdef object _output(self, object out, int i, int lead, Py_ssize_t n)
     cdef int _settle_proposal(self, str how) except -1
-    cdef object _many(self, object x, object out, int lead, bint proposal=*)
     cdef int _run_frames(self, Py_ssize_t n, bint flush=*) except -1
     cdef void _write_states(self, list numbers, list arrays)

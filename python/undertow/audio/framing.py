@@ -76,7 +76,12 @@ class Framer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all samples: what comes next is the beginning of a sound."""
+        """Forget all samples: what comes next is the beginning of a sound.
+
+        >>> framer.reset()
+        >>> framer.push(np.float32([7, 8]))                 # zeros before them again
+        array([[0., 7., 8.]], dtype=float32)
+        """
         self._kept = np.zeros(self.context, np.float32)
         self._skip = 0  # samples to come that no frame holds
         self._n_samples = self._n_frames = 0
@@ -86,6 +91,9 @@ class Framer:
 
         Raises:
             TypeError, ShapeError: as `frames`.
+
+        >>> framer.push(np.zeros(7, np.float32)).shape      # three frames, and one sample that waits
+        (3, 3)
         """
         require_float32(samples, (1,))
         self._n_samples += len(samples)
@@ -99,8 +107,14 @@ class Framer:
         return _windows(ready, size, self.hop, n)
 
     def flush(self) -> np.ndarray:
-        """End the sound: the frame that is not complete, filled up with zeros, as (1, context + frame); or (0, ...) if
-        no sample is left. Then start anew."""
+        """End the sound: the frame that is not complete, filled up with zeros. Then start anew.
+
+        Returns: (1, context + frame); (0, context + frame) if no sample is left.
+
+        >>> frames = framer.push(np.float32([1, 2, 3]))
+        >>> framer.flush()
+        array([[2., 3., 0.]], dtype=float32)
+        """
         n = count_frames(self._n_samples, self.frame, self.hop) - self._n_frames
         size = self.context + self.frame
         last = np.concatenate([self._kept, np.zeros(size, np.float32)])[:size]
@@ -135,7 +149,10 @@ class OverlapAdd:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all blocks: what comes next is the first block of a sound."""
+        """Forget all blocks: what comes next is the first block of a sound.
+
+        >>> joined.reset()
+        """
         self._kept = np.zeros(self.latency)  # samples that later blocks reach, summed up so far
         self._begun = False
 
@@ -144,6 +161,9 @@ class OverlapAdd:
 
         Raises:
             ShapeError: blocks have another shape.
+
+        >>> joined.push(np.float32([1, 2, 3]))              # one block: its first hop samples are complete
+        array([1., 2.], dtype=float32)
         """
         blocks = np.asarray(blocks)
         rows = blocks[None] if blocks.ndim == 1 else blocks
@@ -164,7 +184,14 @@ class OverlapAdd:
         return samples
 
     def flush(self) -> np.ndarray:
-        """End the sound: the samples that only the last blocks reach. Then start anew."""
+        """End the sound: the samples that only the last blocks reach. Then start anew.
+
+        Returns: float32 of shape (size - hop,), or (0,) where no block came.
+
+        >>> samples = joined.push(np.float32([1, 2, 3]))
+        >>> joined.flush()
+        array([3.], dtype=float32)
+        """
         rest = self._kept[: self.latency if self._begun else 0].astype(np.float32)
         self.reset()
         return rest

@@ -94,11 +94,19 @@ class Resampler:
 
     @property
     def delay(self) -> float:
-        """Seconds of sound that went in and have not come out."""
+        """Seconds of sound that went in and have not come out.
+
+        >>> Resampler(16000, 16000).delay                   # nothing to do, nothing to wait for
+        0.0
+        """
         return 0.0 if self._stream is None else float(self._stream.delay()) / self.to
 
     def reset(self) -> None:
-        """Forget all samples: what comes next is the beginning of a sound."""
+        """Forget all samples: what comes next is the beginning of a sound.
+
+        >>> same = Resampler(16000, 16000)
+        >>> same.reset()
+        """
         if self._stream is not None:
             self._stream.clear()
 
@@ -107,6 +115,12 @@ class Resampler:
 
         Raises:
             TypeError: samples are not float32. ShapeError: they have another shape.
+
+        Returns: float32 of shape (n,) or (n, channels); n may be 0.
+
+        >>> Resampler(16000, 16000).push(np.zeros(160, np.float32)).shape
+        (160,)
+        >>> resampler.push(np.zeros(480, np.float32))       # needs soxr  # doctest: +SKIP
         """
         require_float32(samples, (1,) if self.channels == 1 else (2,))
         if self.channels > 1 and samples.shape[1] != self.channels:
@@ -116,7 +130,13 @@ class Resampler:
         return np.asarray(self._stream.resample_chunk(np.ascontiguousarray(samples)), np.float32)
 
     def flush(self) -> np.ndarray:
-        """End the sound: the samples that are left. Then start anew."""
+        """End the sound: the samples that are left. Then start anew.
+
+        Returns: float32 of shape (n,) or (n, channels).
+
+        >>> Resampler(16000, 16000).flush().shape
+        (0,)
+        """
         nothing = np.zeros((0, self.channels)[: 1 if self.channels == 1 else 2], np.float32)
         if self._stream is None:
             return nothing

@@ -44,17 +44,29 @@ class Segment:
 
     @property
     def start_s(self) -> float:
-        """Seconds from the beginning of the sound to that of the segment."""
+        """Seconds from the beginning of the sound to that of the segment.
+
+        >>> Segment(8000, 24000, rate=16000).start_s
+        0.5
+        """
         return self.start / self.rate
 
     @property
     def end_s(self) -> float:
-        """Seconds from the beginning of the sound to the end of the segment."""
+        """Seconds from the beginning of the sound to the end of the segment.
+
+        >>> Segment(8000, 24000, rate=16000).end_s
+        1.5
+        """
         return self.end / self.rate
 
     @property
     def duration_s(self) -> float:
-        """Seconds that it lasts."""
+        """Seconds that it lasts.
+
+        >>> Segment(8000, 24000, rate=16000).duration_s
+        1.0
+        """
         return (self.end - self.start) / self.rate
 
     def __str__(self) -> str:
@@ -119,7 +131,12 @@ class Segmenter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all frames: what comes next is the beginning of a sound."""
+        """Forget all frames: what comes next is the beginning of a sound.
+
+        >>> segmenter.reset()
+        >>> segmenter.speaking
+        False
+        """
         self._n_frames = 0
         self._start: int | None = None  # of the speech that goes on
         self._silent: int | None = None  # since when it has been quiet, inside of that speech
@@ -128,12 +145,25 @@ class Segmenter:
 
     @property
     def speaking(self) -> bool:
-        """Whether speech goes on, short silences in it included."""
+        """Whether speech goes on, short silences in it included.
+
+        >>> completed = segmenter.push([0.9, 0.9])
+        >>> segmenter.speaking
+        True
+        """
         return self._start is not None
 
     @property
     def since(self) -> float | None:
-        """Seconds from the beginning of the sound to that of the speech that goes on, padding included; or None."""
+        """Seconds from the beginning of the sound to that of the speech that goes on, padding included; or None.
+
+        >>> segmenter.reset()
+        >>> segmenter.since is None
+        True
+        >>> completed = segmenter.push([0.1, 0.9])
+        >>> segmenter.since                                 # 512 samples, less 30 ms of padding
+        0.002
+        """
         return None if self._start is None else max(0.0, self._start - self._pad) / self.rate
 
     def push(self, probabilities: Any) -> list[Segment]:
@@ -141,6 +171,10 @@ class Segmenter:
 
         Raises:
             ValueError: they are not between 0 and 1. ShapeError: there are several for a frame.
+
+        >>> completed = segmenter.push(20 * [0.9] + 20 * [0.0])
+        >>> [segment.duration_s > 0.5 for segment in completed]
+        [True]
         """
         ready: list[Segment] = []
         for probability in _probabilities(probabilities).tolist():
@@ -155,6 +189,12 @@ class Segmenter:
 
         Args:
             n_samples: of the sound, where zeros filled up its last frame; the frames' own when omitted.
+
+        Returns: a list of `Segment`, empty where none is left.
+
+        >>> completed = segmenter.push(20 * [0.9])
+        >>> len(segmenter.flush())
+        1
         """
         n = self._n_frames * self.hop if n_samples is None else index(n_samples)
         if self._start is not None and n - self._start > self._min_speech:

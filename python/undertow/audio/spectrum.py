@@ -107,7 +107,10 @@ class Spectra:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all samples and spectra: what comes next is the beginning of a sound."""
+        """Forget all samples and spectra: what comes next is the beginning of a sound.
+
+        >>> spectra.reset()
+        """
         self._framer.reset()
         self._joined.reset()
         self._n_pushed = self._n_joined = 0
@@ -121,6 +124,9 @@ class Spectra:
 
         Raises:
             TypeError, ShapeError: as `frames`.
+
+        >>> spectra.push(np.zeros(10, np.float32)).shape    # size 8, hop 4: two spectra, and two samples that wait
+        (2, 5, 2)
         """
         if self._ended:
             self.reset()
@@ -129,7 +135,14 @@ class Spectra:
         return _forward(rows, self._window)
 
     def flush(self) -> np.ndarray:
-        """End the sound: the last spectra, which hear zeros after it. `join` gives its last samples for them."""
+        """End the sound: the last spectra, which hear zeros after it. `join` gives its last samples for them.
+
+        Returns: (n, size / 2 + 1, 2) float32.
+
+        >>> begun = spectra.push(np.zeros(10, np.float32))
+        >>> spectra.flush().shape
+        (2, 5, 2)
+        """
         if self._ended or not self._n_pushed:
             self._ended = True
             return np.zeros((0, self.size // 2 + 1, 2), np.float32)
@@ -143,6 +156,10 @@ class Spectra:
 
         Raises:
             ShapeError: spectra have another shape.
+
+        >>> spectra.reset()
+        >>> spectra.join(spectra.push(np.ones(8, np.float32))).shape       # late by size - hop
+        (4,)
         """
         spectra = np.asarray(spectra)
         checked = _checked(spectra[None] if spectra.shape == (self.size // 2 + 1, 2) else spectra, self.size)

@@ -23,6 +23,11 @@ class Trace(Mapping[str, np.ndarray]):
     Attributes:
         outputs: output name -> (T, *frame).
         initial: state name -> the state before the first frame.
+
+    >>> stream = undertow.load(undertow.example("digits")).stream()
+    >>> trace = stream.trace(np.eye(8, dtype=np.float32))
+    >>> trace["memory.h"].shape, trace.outputs["output"].shape, trace.initial["memory.h"].shape
+    ((8, 48), (8, 10), (48,))
     """
 
     def __init__(self, states: dict[str, np.ndarray], outputs: dict[str, np.ndarray], initial: dict[str, np.ndarray]):
@@ -48,14 +53,25 @@ class Trace(Mapping[str, np.ndarray]):
 
     @property
     def n_steps(self) -> int:
-        """Number of frames."""
+        """Number of frames that were traced.
+
+        >>> trace.n_steps
+        8
+        """
         return len(next(iter({**self.outputs, **self._states}.values()), ()))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write states and outputs to a .npz, under `state/NAME` and `output/NAME`.
 
+        Args:
+            path: where to.
+
         Raises:
             OSError: it cannot be written; what was there before stays as it is.
+
+        >>> trace.save("memory.npz")                # doctest: +SKIP
+        >>> np.load("memory.npz")["state/memory.h"].shape           # doctest: +SKIP
+        (8, 48)
         """
         arrays = {f"state/{name}": s for name, s in self.items()}
         arrays |= {f"output/{name}": y for name, y in self.outputs.items()}
@@ -74,6 +90,8 @@ class Trace(Mapping[str, np.ndarray]):
         Raises:
             ImportError: matplotlib is missing.
             ShapeError: there is nothing to draw.
+
+        >>> figure = trace.plot("memory.png")       # doctest: +SKIP
         """
         picture.figure_class()
         if not self._states or self.n_steps == 0:
@@ -95,7 +113,9 @@ def trace(stream: Any, X: Any) -> Trace:
     Raises:
         ShapeError, TypeError, KeyError: as `Stream.step`.
 
-    >>> memory = stream.trace(X)["lstm_1.h"]     # (T, 64)  # doctest: +SKIP
+    >>> stream = undertow.load(undertow.example("digits")).stream()
+    >>> stream.trace(np.eye(8, dtype=np.float32))["memory.h"].shape
+    (8, 48)
     """
     inputs, n_steps = _inputs(stream, X)
     names = list(stream.model.states)

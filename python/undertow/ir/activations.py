@@ -107,7 +107,11 @@ class Activation:
 
     @property
     def code(self) -> int:
-        """The number that a .tow file holds for its kind."""
+        """The number that a .tow file holds for its kind.
+
+        >>> Activation("tanh").code
+        2
+        """
         return KINDS[self.kind].code
 
     def __repr__(self) -> str:

@@ -86,7 +86,11 @@ class Graph:
 
     @property
     def source(self) -> str:
-        """`notes` as one text, for people; its lines are the notes."""
+        """`notes` as one text, for people; its lines are the notes.
+
+        >>> Graph("g").source
+        ''
+        """
         return "\n".join(self.notes)
 
     @source.setter
@@ -94,7 +98,12 @@ class Graph:
         self.notes = tuple(text.split("\n")) if text else ()
 
     def note(self, *notes: str) -> None:
-        """Add `notes`. Each becomes one line, whatever text of a file it quotes."""
+        """Add to `notes`, which say where a graph came from. Each becomes one line, whatever text of a file it quotes.
+
+        >>> g.note("made by hand")
+        >>> g.source
+        'made by hand'
+        """
         self.notes += tuple(map(escaped, notes))
 
     # -- building ---------------------------------------------------------------------------------------------
@@ -109,6 +118,9 @@ class Graph:
 
         Raises:
             UnsupportedError: another dtype. ShapeError: an axis is empty, or the name is taken.
+
+        >>> Graph("g").input("ids", (), dtype="int32")
+        'ids'
         """
         if dtype not in ("float32", "int32"):
             raise UnsupportedError(f"input {name!r}: dtype {dtype} is not supported; expected float32 or int32")
@@ -126,6 +138,9 @@ class Graph:
 
         Raises:
             ShapeError: the name is taken, or `init` has another shape.
+
+        >>> g.state("memory.level", (2, 3), init=np.ones((2, 3)))
+        'memory.level'
         """
         shape = _as_shape(shape)
         if name in self.states:
@@ -163,6 +178,10 @@ class Graph:
         Raises:
             ShapeError: an input, weight or attribute does not fit; the message names the node.
             UnsupportedError: the op, one of its settings or a precision does not exist.
+
+        >>> half = g.add("affine", [x], name="half", weights={"scale": [0.5, 0.5], "shift": [0, 0]})
+        >>> half, g.shape(half)
+        ('half.out', (2,))
         """
         if op not in OPS:
             raise UnsupportedError(f"op {op!r} does not exist; ops: {', '.join(sorted(OPS))}")
@@ -206,7 +225,19 @@ class Graph:
         return node.outputs or None
 
     def output(self, name: str, value: str) -> None:
-        """Make `value` an output that users see as `name`. Raises ShapeError: no such value, or the name is taken."""
+        """Make a value an output of the model.
+
+        Args:
+            name: by which users see it.
+            value: name of the value, as `input` and `add` give it.
+
+        Raises:
+            ShapeError: no such value, or the name is taken.
+
+        >>> g.output("same", x)
+        >>> list(g.outputs)
+        ['y', 'same']
+        """
         if value not in self.values:
             raise ShapeError(f"output {name!r}: value {value!r} does not exist")
         if name in self.outputs:
@@ -214,7 +245,11 @@ class Graph:
         self.outputs[name] = value
 
     def unique_name(self, name: str) -> str:
-        """`name`, or name_2, name_3 ... when a node, value or another layer's state has it already."""
+        """`name`, or name_2, name_3 ... when a node, value or another layer's state has it already.
+
+        >>> g.unique_name("sub"), g.unique_name("add")
+        ('sub_2', 'add')
+        """
         candidate, n = name, 2
         while candidate in self._taken or (n > 2 and candidate in self._stateful):
             candidate, n = f"{name}_{n}", n + 1
@@ -227,7 +262,13 @@ class Graph:
         self._taken.add(value.name.rpartition(".")[0] or value.name)
 
     def copy(self) -> Graph:
-        """A graph that can be changed without changing this one; the arrays of weights are shared."""
+        """A graph that can be changed without changing this one; the arrays of weights are shared.
+
+        >>> twin = g.copy()
+        >>> twin.output("more", x)
+        >>> len(twin.outputs), len(g.outputs)
+        (2, 1)
+        """
         twin = Graph(self.name)
         for key, value in vars(self).items():
             setattr(twin, key, value if value is None or isinstance(value, (str, int, tuple)) else value.copy())
@@ -239,7 +280,11 @@ class Graph:
         return twin
 
     def blank(self) -> Graph:
-        """A graph without values and nodes, of which the same is said."""
+        """A graph without values and nodes, of which the same is said.
+
+        >>> len(g.blank().nodes), g.blank().name
+        (0, 'differences')
+        """
         twin = Graph(self.name)
         twin.frames_in, twin.frames_out, twin.notes = self.frames_in, self.frames_out, self.notes
         twin.sample_rate = self.sample_rate
@@ -248,11 +293,22 @@ class Graph:
     # -- asking -----------------------------------------------------------------------------------------------
 
     def shape(self, value: str) -> tuple[int, ...]:
-        """The shape of the frame that is named `value`."""
+        """The shape of the frame that is named `value`: a tuple, () of one number.
+
+        Raises:
+            KeyError: there is no such value.
+
+        >>> g.shape(x)
+        (2,)
+        """
         return self.values[value].shape
 
     def whole_sequence_nodes(self) -> list[tuple[Node, str]]:
-        """The nodes that need the whole sequence, each with the reason: none of them can be streamed."""
+        """The nodes that need the whole sequence, each with the reason: none of them can be streamed.
+
+        >>> g.whole_sequence_nodes()
+        []
+        """
         return [(node, reason) for node in self.nodes if (reason := OPS[node.op].needs_whole_sequence(node))]
 
     def check_registers(self) -> None:
@@ -261,6 +317,8 @@ class Graph:
 
         Raises:
             UnsupportedError: names both.
+
+        >>> g.check_registers()                     # nothing to refuse
         """
         if not self.whole_sequence_nodes():
             return
@@ -283,17 +341,29 @@ class Graph:
 
     @property
     def latency(self) -> int:
-        """Frames by which a stream's outputs come later: of a graph that `passes.latency` has lowered; else 0."""
+        """Frames by which a stream's outputs come later: of a graph that `passes.latency` has lowered; else 0.
+
+        >>> g.latency
+        0
+        """
         return next((node.attrs["latency"] for node in self.nodes if node.op == "present"), 0)
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that were learnt, of all nodes."""
+        """Numbers that were learnt, of all nodes.
+
+        >>> undertow.load(undertow.example("digits")).graph.n_parameters
+        8746
+        """
         return sum(node.n_parameters for node in self.nodes)
 
     @property
     def n_bytes(self) -> int:
-        """About what the arrays of all nodes take until there is a model."""
+        """About what the arrays of all nodes take until there is a model.
+
+        >>> undertow.load(undertow.example("digits")).graph.n_bytes
+        104952
+        """
         integers = sum(w.nbytes for node in self.nodes for w in node.weights.values() if w.dtype.kind == "i")
         return integers + WEIGHT_BYTES * self.n_parameters
 

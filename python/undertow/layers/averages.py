@@ -150,6 +150,9 @@ class AttentionAverage(_Sums):
 
         Raises:
             ShapeError: there is no such array, several, or one of another shape.
+
+        >>> undertow.AttentionAverage.from_keras([np.ones((6, 1))]).input_shape
+        (6,)
         """
         who = "AttentionAverage.from_keras"
         if isinstance(weights, (list, tuple)):

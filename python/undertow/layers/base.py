@@ -42,6 +42,11 @@ class Layer:
 
         Raises:
             ShapeError: `x` has not the shape that the weights need.
+
+        >>> graph = undertow.Graph("twice")
+        >>> graph.output("y", Doubled().add_to(graph, graph.input("x", 2)))
+        >>> undertow.Model.from_graph(graph).run(np.float32([[1, -3]]))
+        array([[ 2., -6.]], dtype=float32)
         """
         raise NotImplementedError
 
@@ -72,18 +77,30 @@ class Stack(Layer):
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
-        """The frame that the first of them takes which says so; None where none does."""
+        """The frame that the first of them takes which says so; None where none does.
+
+        >>> undertow.Stack([undertow.Activate("relu"), undertow.Dense(np.eye(3))]).input_shape
+        (3,)
+        """
         # A layer without a shape of its own passes the shape on, so the next one's holds for it.
         return next((layer.input_shape for layer in self.layers if layer.input_shape is not None), None)
 
     @property
     def input_dtype(self) -> str:  # type: ignore[override]
-        """ "float32", or "int32" where the first layer takes ids."""
+        """ "float32", or "int32" where the first layer takes ids.
+
+        >>> undertow.Stack([undertow.Embedding(np.eye(5)), undertow.Dense(np.eye(5))]).input_dtype
+        'int32'
+        """
         return self.layers[0].input_dtype
 
     @property
     def timesteps(self) -> tuple[int, int] | None:  # type: ignore[override]
-        """Timesteps of a frame that they take and of one that they give; None where they do not stride along time."""
+        """Timesteps of a frame that they take and of one that they give; None where they do not stride along time.
+
+        >>> undertow.Stack([undertow.Conv1D(np.ones((4, 1, 2)), stride=2)]).timesteps
+        (2, 1)
+        """
         timesteps = [layer.timesteps for layer in self.layers if layer.timesteps is not None]
         return (timesteps[0][0], timesteps[-1][1]) if timesteps else None
 

@@ -53,7 +53,11 @@ class Bidirectional(Layer):
 
     @property
     def output_size(self) -> int:
-        """Width of the frames that both give together."""
+        """Width of the frames that both give together.
+
+        >>> undertow.Bidirectional(*ways).output_size
+        2
+        """
         return self.forward.output_size + (self.backward.output_size if self.merge == "concat" else 0)
 
     def add_to(self, graph: Graph, x: str) -> str:

@@ -126,6 +126,12 @@ class Conv1D(Layer):
         `dilation`, `stride`, `padding` and `groups` are not in the file; say them as in torch, or padding="causal" for
         a layer behind a pad (or before a cut) that makes it so. `weights`, `prefix` and `name` as of `LSTM.from_torch`,
         `steps` and `activation` as of `Conv1D`.
+
+        Raises:
+            ShapeError: a tensor is missing, or has another shape.
+
+        >>> undertow.Conv1D.from_torch({"c.weight": np.ones((8, 2, 3)), "c.bias": np.zeros(8)}, "c").input_shape
+        (2,)
         """
         from .from_torch import optional, tensor
 
@@ -158,6 +164,12 @@ class Conv1D(Layer):
         """keras.layers.Conv1D over time: kernel (window, channels / groups, outputs) and bias.
 
         `weights` and `prefix` as of `LSTM.from_keras`; the others are not in the file, and as of `Conv1D`.
+
+        Raises:
+            ShapeError: an array is missing, or has another shape.
+
+        >>> undertow.Conv1D.from_keras([np.ones((3, 2, 8)), np.zeros(8)], padding="causal").input_shape
+        (2,)
         """
         from .from_keras import keras_activation, named
 

@@ -75,6 +75,9 @@ class Dense(Layer):
         """torch.nn.Linear: `prefix`.weight (outputs, inputs) and, when it is there, `prefix`.bias.
 
         Arguments and errors as of `LSTM.from_torch`; `activation` as of `Dense`.
+
+        >>> undertow.Dense.from_torch({"head.weight": np.ones((2, 16)), "head.bias": np.zeros(2)}, "head")
+        Dense 'head'(16 -> 2)
         """
         from .from_torch import dense
 
@@ -89,7 +92,11 @@ class Dense(Layer):
         activation: Activation | str | None = None,
         name: str | None = None,
     ) -> Dense:
-        """keras.layers.Dense: kernel (inputs, outputs), bias. Arguments as of `LSTM.from_keras`."""
+        """keras.layers.Dense: kernel (inputs, outputs), bias. Arguments as of `LSTM.from_keras`.
+
+        >>> undertow.Dense.from_keras([np.ones((16, 2)), np.zeros(2)], activation="softmax")
+        Dense(16 -> 2)
+        """
         from .from_keras import dense
 
         return dense(cls, weights, prefix, activation, name)
@@ -106,6 +113,9 @@ class Dense(Layer):
         """A TensorFlow projection [inputs, outputs] with its bias: a list of the two, or kernel and bias in a dict.
 
         Arguments as of `LSTM.from_tf`; `activation` and `name` as of `Dense`.
+
+        >>> undertow.Dense.from_tf([np.ones((16, 2)), np.zeros(2)])
+        Dense(16 -> 2)
         """
         from .from_tf import dense
 
@@ -146,14 +156,22 @@ class Embedding(Layer):
 
     @classmethod
     def from_torch(cls, weights: Any, prefix: str = "", *, name: str | None = None) -> Embedding:
-        """torch.nn.Embedding: `prefix`.weight (ids, width). Arguments as of `LSTM.from_torch`."""
+        """torch.nn.Embedding: `prefix`.weight (ids, width). Arguments as of `LSTM.from_torch`.
+
+        >>> undertow.Embedding.from_torch({"letters.weight": np.ones((5, 2))}, "letters").input_dtype
+        'int32'
+        """
         from .from_torch import tensor
 
         return cls(tensor(weights, prefix, "weight", 2, "Embedding"), name=name or prefix or None)
 
     @classmethod
     def from_keras(cls, weights: Any, prefix: str | None = None, *, name: str | None = None) -> Embedding:
-        """keras.layers.Embedding: embeddings (ids, width). Arguments as of `LSTM.from_keras`."""
+        """keras.layers.Embedding: embeddings (ids, width). Arguments as of `LSTM.from_keras`.
+
+        >>> undertow.Embedding.from_keras([np.ones((5, 2))]).input_dtype
+        'int32'
+        """
         from .from_keras import named
 
         (table,) = named(weights, prefix, ("embeddings",), "Embedding.from_keras")
@@ -241,6 +259,9 @@ class LayerNorm(Layer):
         """torch.nn.LayerNorm over one axis: `prefix`.weight and, when it is there, `prefix`.bias.
 
         Arguments as of `LSTM.from_torch`; `eps`, which is not in the file, as of `LayerNorm`.
+
+        >>> undertow.LayerNorm.from_torch({"norm.weight": np.ones(2), "norm.bias": np.zeros(2)}, "norm")
+        LayerNorm('norm')
         """
         from .from_torch import optional, tensor
 
@@ -254,6 +275,9 @@ class LayerNorm(Layer):
         """keras.layers.LayerNormalization over the last axis, with center and scale: gamma, beta.
 
         Arguments as of `LSTM.from_keras`; `eps`, which is not in the file, as of `LayerNorm`.
+
+        >>> undertow.LayerNorm.from_keras([np.ones(2), np.zeros(2)], name="norm")
+        LayerNorm('norm')
         """
         from .from_keras import named
 
@@ -300,6 +324,10 @@ class ScaleShift(Layer):
         """torch.nn.BatchNorm1d as it is in inference: running_mean, running_var and, if affine, weight and bias.
 
         Arguments as of `LSTM.from_torch`; `eps`, which is not in the file, as of `BatchNorm`.
+
+        >>> w = {"norm.running_mean": np.ones(2), "norm.running_var": np.ones(2)}
+        >>> undertow.ScaleShift.from_torch_batch_norm(w, "norm")
+        ScaleShift((2,))
         """
         from .from_torch import batch_norm
 

@@ -120,6 +120,12 @@ class _FrameConv(_OverAxes):
 
         Frames are (channels, *axes). `stride`, `dilation`, `padding` and `groups` are not in the file; say them as in
         torch. `weights`, `prefix` and `name` as of `LSTM.from_torch`, `activation` as of `FrameConv1D`.
+
+        Raises:
+            ShapeError: a tensor is missing, or has another shape.
+
+        >>> undertow.FrameConv2D.from_torch({"c.weight": np.ones((8, 1, 3, 3))}, "c")
+        FrameConv2D 'c'(1 -> 8, window [3, 3])
         """
         from .from_torch import optional, tensor
 
@@ -153,6 +159,12 @@ class _FrameConv(_OverAxes):
 
         Frames are (*axes, channels). `weights` and `prefix` as of `LSTM.from_keras`; the others are not in the file,
         and as of `FrameConv1D`.
+
+        Raises:
+            ShapeError: an array is missing, or has another shape.
+
+        >>> undertow.FrameConv2D.from_keras([np.ones((3, 3, 1, 8)), np.zeros(8)])
+        FrameConv2D(1 -> 8, window [3, 3])
         """
         from .from_keras import keras_activation, named
 
@@ -336,6 +348,10 @@ class BatchNorm(Layer):
         """torch.nn.BatchNorm1d or 2d over (channels, *axes): running_mean, running_var, weight and bias if affine.
 
         Arguments as of `LSTM.from_torch`; `eps`, which is not in the file, as of `BatchNorm`.
+
+        >>> w = {"norm.running_mean": np.zeros(2), "norm.running_var": np.ones(2)}
+        >>> undertow.BatchNorm.from_torch(w, "norm")
+        BatchNorm 'norm'(2 channels)
         """
         from .from_torch import optional, tensor
 
@@ -350,6 +366,9 @@ class BatchNorm(Layer):
         """keras.layers.BatchNormalization over the last axis, with center and scale: gamma, beta, mean, variance.
 
         Arguments as of `LSTM.from_keras`; `eps`, which is not in the file, as of `BatchNorm`.
+
+        >>> undertow.BatchNorm.from_keras([np.ones(2), np.zeros(2), np.zeros(2), np.ones(2)])
+        BatchNorm(2 channels)
         """
         from .from_keras import named
 

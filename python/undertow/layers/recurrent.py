@@ -93,7 +93,11 @@ class Cell(Layer):
 
     @property
     def output_size(self) -> int:
-        """Width of the frames that this layer gives."""
+        """Width of the frames that this layer gives.
+
+        >>> undertow.GRU(np.zeros((6, 3)), np.zeros((6, 2)), reset_after=True).output_size
+        2
+        """
         return self.fed_back
 
     def _all_outputs(self, graph: Graph, x: str) -> tuple[str, str]:
@@ -171,7 +175,7 @@ class RNN(Cell):
         """torch.nn.RNN (all layers, directions) or RNNCell; `nonlinearity` is "tanh" (the default) or "relu".
 
         `weights` maps names to arrays (`read_weights`, or a state_dict), `prefix` is the module's name in it. See
-        `LSTM.from_torch` for the `options`.
+        `LSTM.from_torch` for the `options`, and for its ShapeError.
 
         >>> w = {"weight_ih_l0": np.ones((2, 3)), "weight_hh_l0": np.eye(2)}
         >>> undertow.RNN.from_torch(w, nonlinearity="relu")
@@ -193,6 +197,9 @@ class RNN(Cell):
         """keras.layers.SimpleRNN: kernel (I, H), recurrent_kernel (H, H), bias (H,).
 
         Arguments as of `LSTM.from_keras`.
+
+        >>> undertow.RNN.from_keras([np.ones((3, 2)), np.eye(2), np.zeros(2)], activation="relu")
+        RNN(3 -> 2)
         """
         from .from_keras import rnn
 
@@ -202,7 +209,11 @@ class RNN(Cell):
     def from_tf(
         cls, weights: Any, prefix: str | None = None, *, activation: Activation | str = "tanh", **options: Any
     ) -> RNN:
-        """TensorFlow's BasicRNNCell: kernel [inputs + hidden, hidden], bias. Arguments as of `LSTM.from_tf`."""
+        """TensorFlow's BasicRNNCell: kernel [inputs + hidden, hidden], bias. Arguments as of `LSTM.from_tf`.
+
+        >>> undertow.RNN.from_tf([np.ones((3 + 2, 2)), np.zeros(2)])
+        RNN(3 -> 2)
+        """
         from .from_tf import rnn
 
         return rnn(cls, weights, prefix, activation, options)
@@ -258,7 +269,12 @@ class GRU(Cell):
 
     @classmethod
     def from_torch(cls, weights: Any, prefix: str = "", **options: Any) -> Layer:
-        """torch.nn.GRU (all its layers and directions) or GRUCell. Arguments as of `LSTM.from_torch`."""
+        """torch.nn.GRU (all its layers and directions) or GRUCell. Arguments as of `LSTM.from_torch`.
+
+        >>> w = {"memory.weight_ih_l0": np.ones((6, 3)), "memory.weight_hh_l0": np.ones((6, 2))}
+        >>> undertow.GRU.from_torch(w, "memory")
+        GRU 'memory'(3 -> 2)
+        """
         from .from_torch import recurrent
 
         return recurrent(cls, weights, prefix, options)
@@ -271,7 +287,10 @@ class GRU(Cell):
 
         A bias of (6H,) tells a CuDNNGRU, whose kernels lie in cuDNN's layout; it is read as such.
 
-        Further arguments and `options` as for `LSTM.from_keras`.
+        Further arguments and `options` as for `LSTM.from_keras`; so is the ShapeError.
+
+        >>> undertow.GRU.from_keras([np.ones((3, 6)), np.ones((2, 6)), np.zeros((2, 6))])
+        GRU(3 -> 2)
         """
         from .from_keras import gru
 
@@ -284,7 +303,10 @@ class GRU(Cell):
         """TensorFlow's GRUCell: gates/kernel [inputs + hidden, 2 * hidden] (r, u), candidate/kernel, and their biases.
 
         `weights` is a dict with these names (under `prefix`), or the list [gates kernel, gates bias, candidate
-        kernel, candidate bias]. `prefix`, `activation` and `options` are as for `LSTM.from_tf`.
+        kernel, candidate bias]. `prefix`, `activation` and `options` are as for `LSTM.from_tf`, and the ShapeError.
+
+        >>> undertow.GRU.from_tf([np.ones((3 + 2, 4)), np.zeros(4), np.ones((3 + 2, 2)), np.zeros(2)])
+        GRU(3 -> 2)
         """
         from .from_tf import gru
 
@@ -366,9 +388,9 @@ class LSTM(Cell):
     def from_torch(cls, weights: Any, prefix: str = "", **options: Any) -> Layer:
         """torch.nn.LSTM (all its layers, both directions, with or without biases and projection) or LSTMCell.
 
-        >>> w = undertow.read_weights("policy.pt")                                    # doctest: +SKIP
-        >>> undertow.LSTM.from_torch(w, "memory")                                     # doctest: +SKIP
-        LSTM 'memory'(47 -> 64)
+        >>> w = {"memory.weight_ih_l0": np.ones((8, 3)), "memory.weight_hh_l0": np.ones((8, 2))}    # or read_weights
+        >>> undertow.LSTM.from_torch(w, "memory")
+        LSTM 'memory'(3 -> 2)
 
         Args:
             weights: name -> array: from `read_weights`, or a state_dict.
@@ -408,6 +430,12 @@ class LSTM(Cell):
             name: of layers that take it as an argument of their own.
             options: further arguments of `LSTM`. Keras's ``go_backwards`` is ``reverse=True``, except that Keras
                 gives the outputs of a sequence in reversed order and we in the order of time.
+
+        Raises:
+            ShapeError: an array is missing, or its shape does not fit; the message names it.
+
+        >>> undertow.LSTM.from_keras([np.ones((3, 8)), np.ones((2, 8)), np.zeros(8)], name="memory")
+        LSTM 'memory'(3 -> 2)
         """
         from .from_keras import lstm
 
@@ -432,6 +460,12 @@ class LSTM(Cell):
             forget_bias: TensorFlow adds it to the forget gate at run time, so it is not in the file.
             activation: of candidate and output, as the cell was made with; TensorFlow's default unless given.
             options: further arguments of the layer, such as `return_sequences` and `name`.
+
+        Raises:
+            ShapeError: an array is missing, or its shape does not fit; the message names it.
+
+        >>> undertow.LSTM.from_tf([np.ones((3 + 2, 8)), np.zeros(8)])
+        LSTM(3 -> 2)
         """
         from .from_tf import lstm
 
