@@ -24,6 +24,7 @@ _KEYS = """\
   model, ok, against, isa, frames, seed, tolerance, largest_error
   checks         name, ok, same_bits (null: not asked), error, output, frame, element, expected, got, where
   notes          what else was seen
+  explained      errors above the tolerance that float32 may make of this model: as checks, from error on
   exact, growth  of reduced weights: what errors are measured from; first, last, max, rms, relative of each stretch
 """
 
@@ -37,6 +38,8 @@ def add(subparsers: Any) -> None:
         "Run random frames through a model whole, in random chunks and step by step, and compare every number with\n"
         "ONNX Runtime (an .onnx file, where onnxruntime is installed and can be fed) or else with undertow's float64\n"
         "reference. Errors are |got - expected| / max(1, |expected|). The three ways must also agree to the bit.\n"
+        "Where a model multiplies roundings, a larger error passes, and a note says so: as far as outputs move where\n"
+        "all numbers of the model are off by 2^-22 of themselves, which the reference computes.\n"
         "ONNX Runtime is also given different sequences side by side, other lengths, and more rows along each axis\n"
         "that the file leaves open, so that axes and states which were taken for others show; notes say how states\n"
         "were fed.\n"

@@ -76,7 +76,8 @@ def load(
         promise = "; where it is right so, load it with assume_as_wired=True" if can_promise else ""
         text = (
             f"{shown(path.name)}: wired by size, and nothing is applied {places}, for the file does not say: a "
-            f"sigmoid, a softmax or a sum with what went in has no weights. Hold it against your model's forward(){promise}"
+            "sigmoid, a softmax or a sum with what went in has no weights. Hold it against your model's "
+            f"forward(){promise}"
         )
         warn(graph, text, *wired(row, path, weights))
     return graph
