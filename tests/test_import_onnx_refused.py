@@ -101,7 +101,7 @@ REFUSED = {
     ),
     "projection, as torch writes it": (
         lambda: model_of(
-            [node("LSTM", "x W R B  h c", "y", hidden_size=4)],
+            [helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "c"], ["y"], hidden_size=4)],
             {"x": ["T", 1, 3]},
             {"y": None},
             {

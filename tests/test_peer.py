@@ -355,6 +355,7 @@ def test_an_error_that_float32_must_make_is_none(capsys):
     assert "numbers are off by 2^-22 of themselves" in str(report) and report.data()["explained"][0]["error"] == largest
     assert main(["verify", str(undertow.example("digits")), "--seed", "4"]) == 0
     assert "ok: largest error" in capsys.readouterr().out
+    assert not verify(digits, seed=11, tolerance=1e-5).ok  # what is said is kept to
 
 
 @pytest.mark.parametrize("off", [1e-2, 1e-3, 1e-4])

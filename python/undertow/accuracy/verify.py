@@ -28,6 +28,8 @@ from .peer import CannotFeed, NoItems, OnnxRuntime, distinct_length, first_line,
 
 Arrays = dict[str, np.ndarray]
 
+#: Largest error that passes where the caller says none.
+TOLERANCE = 1e-5
 #: Lengths of a stream up to which errors of reduced weights are shown.
 MARKS = (10, 100, 1_000, 10_000)
 #: frames of each sequence of a batch; lengths of sequences beside the one that was asked for
@@ -165,7 +167,7 @@ def verify(
     *,
     frames: int = 200,
     seed: int = 0,
-    tolerance: float = 1e-5,
+    tolerance: float | None = None,
     against: str = "auto",
     exact: Any = None,
     options: Mapping[str, Any] | None = None,
@@ -182,9 +184,9 @@ def verify(
         path: the .onnx file it was loaded from, which ONNX Runtime reads too; None for the float64 reference.
         frames: length of the sequence; a model that fixes its length has its own.
         seed: of inputs (standard normal; valid ids) and of the chunks.
-        tolerance: the largest |got - expected| / max(1, |expected|) that passes. A larger one passes where the model
-            multiplies roundings by so much that no float32 is nearer: `undertow.accuracy.condition` computes how far
-            its outputs move where its numbers are off by a little, and `Report.explained` tells.
+        tolerance: the largest |got - expected| / max(1, |expected|) that passes. None for `TOLERANCE`, and for more
+            where the model multiplies roundings by so much that no float32 is nearer: `undertow.accuracy.condition`
+            computes how far its outputs move where its numbers are off by a little, and `Report.explained` tells.
         against: "onnxruntime", "reference" (float64), or "auto": ONNX Runtime where it can be fed, else the reference.
             Reduced weights are always compared with the reference, which knows them.
         exact: the `Model` from which errors of reduced weights are measured over a long stream; None for the model
@@ -202,7 +204,7 @@ def verify(
     if reduced:
         if against == "onnxruntime":
             raise CannotFeed("ONNX Runtime does not know these weights; compare with the reference")
-        return _verify_reduced(model, exact, frames, seed, tolerance)
+        return _verify_reduced(model, exact, frames, seed, TOLERANCE if tolerance is None else tolerance)
     notes = [note.removeprefix("warning: ") for note in model.graph.notes if note.startswith("warning: ")]
     peer = None
     if against == "onnxruntime" and path is None:
@@ -233,11 +235,11 @@ def verify(
             notes.append(f"ONNX Runtime not used: it does not run {frames} frames: {first_line(error)}")
             peer = None
     against = f"ONNX Runtime {peer.version}" if peer else "the float64 reference"
-    report = Report(against, frames, seed, tolerance, model.isa, notes=notes)
+    report = Report(against, frames, seed, TOLERANCE if tolerance is None else tolerance, model.isa, notes=notes)
     if expected is None:
         expected = by_name(reference.run(model.graph, one_or_all(X)), model.outputs)
     whole = by_name(model.run(one_or_all(X)), model.outputs)
-    judge = _Judge(model, report, 1 if peer is None else 2)
+    judge = _Judge(model, report, 0 if tolerance is not None else 1 if peer is None else 2)
     report.checks.append(Check("whole sequence", judge.worst([(X, expected, whole)])))
     for name, want in expected.items():
         if np.ndim(want) == np.ndim(whole[name]) and len(want) < len(whole[name]):
@@ -253,7 +255,7 @@ def verify(
 class _Judge:
     """Errors of a model, without those that float32 may make of it.
 
-    n_float32: how many of the two that are compared compute in float32.
+    n_float32: how many of the two that are compared compute in float32; 0 where the tolerance alone decides.
     """
 
     def __init__(self, model: Any, report: Report, n_float32: int) -> None:
