@@ -90,7 +90,7 @@ def anydrive(folder: Path) -> Case:
 
 
 def noaa_sugar_creek(folder: Path) -> Case:
-    return undertow.load(folder / "sugar_creek_trained.pt"), _input(folder)
+    return undertow.load(folder / "sugar_creek_trained.pt", assume_as_wired=True), _input(folder)
 
 
 def klon_centaur(folder: Path) -> Case:

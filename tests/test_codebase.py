@@ -109,8 +109,9 @@ FLOORS = [
 #: room of several floors -> these
 INNER_FLOORS = {
     "importers": [
-        {"_blocks", "_memory", "_rates", "state_dict_modules"},
-        {"nam_wavenet", "state_dict"},
+        {"_blocks", "_memory", "_rates", "state_dict_groups", "state_dict_modules"},
+        {"nam_wavenet", "state_dict_lines"},
+        {"state_dict"},
         {"nam", "onnx", "rnnoise"},
         {"keras", "rtneural", "tflite", "torch"},
         {"operators_page"},

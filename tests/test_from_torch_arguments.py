@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import undertow
+from tolerances import FLOAT32_PEER
 from undertow import UnsupportedError
 from undertow.importers.onnx.advice import Advice
 from undertow.importers.torch import exporters, graph
@@ -468,3 +469,36 @@ def test_channels_before_time_are_told_with_the_axis_that_helps():
     with pytest.raises(undertow.ShapeError, match=r"if its axis 2 is time, with time_axis=\{'x': 2\}$"):
         undertow.from_torch(Net(), example)
     assert undertow.from_torch(Net(), example, time_axis={"x": 2}).inputs["x"].shape == (3,)
+
+
+class WithMean(torch.nn.Module):
+    """A step with two states, of which one changes once in a call."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = torch.nn.GRU(I, H, batch_first=True)
+
+    def forward(self, x, mean, h):
+        mean = 0.9 * mean + 0.1 * x[:, 0]
+        y, h = self.gru(x - mean[:, None], h)
+        return y, mean, h
+
+
+def test_one_step_with_a_state_of_its_own_is_told_how_it_loads():
+    torch.manual_seed(0)
+    net, example = WithMean().eval(), (torch.zeros(1, 1, I), torch.zeros(1, I), torch.zeros(1, 1, H))
+    with pytest.raises(UnsupportedError, match=r"time_axis=None, states=\{'mean': 'output_1'\}, if that is so$"):
+        undertow.from_torch(net, example)
+    model = undertow.from_torch(net, example, time_axis=None, states={"mean": "output_1"})
+    x, states = torch.randn(5, 1, 1, I), example[1:]
+    stream = model.stream()
+    with torch.no_grad():
+        for row in x:
+            y, *states = net(row, *states)
+            np.testing.assert_allclose(stream.step(row[0, 0].numpy()), y[0, 0].numpy(), rtol=0, atol=FLOAT32_PEER)
+
+
+def test_a_live_model_of_keras_is_told_to_be_saved():
+    of_keras = type("Sequential", (torch.nn.Module,), {"__module__": "keras.src.models.sequential"})
+    with pytest.raises(TypeError, match=r"Sequential is of Keras: save .* model\.save\('model\.keras'\)"):
+        undertow.from_torch(of_keras(), torch.zeros(1, 10, 4))

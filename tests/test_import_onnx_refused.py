@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from onnx_files import GATES, TensorProto, helper, model_of, node, random, save
+from onnx_files import GATES, TensorProto, cell, helper, model_of, node, random, save
 from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
 from undertow.importers.onnx import load
 from undertow.importers.onnx.file import limits
@@ -98,6 +98,20 @@ REFUSED = {
         lambda: model_of([node("Cast", "x", "y", to=8)], {"x": ["T", "N", 3]}, {"y": None}),
         UnsupportedError,
         "Cast node 'y'.*STRING",
+    ),
+    "projection, as torch writes it": (
+        lambda: model_of(
+            [helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "c"], ["y"], hidden_size=4)],
+            {"x": ["T", 1, 3]},
+            {"y": None},
+            {
+                **cell(np.random.default_rng(0), "LSTM", 3, 4, bias=True),
+                "h": np.zeros((1, 1, 4), np.float32),
+                "c": np.zeros((1, 1, 6), np.float32),
+            },
+        ),
+        FormatError,
+        "its memory has 6 numbers and its hidden state 4, .*from_torch.module, example. takes the module",
     ),
     "length baked in": (
         lambda: model_of(

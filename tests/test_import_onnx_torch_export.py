@@ -9,6 +9,7 @@ import pytest
 import onnx_files
 import undertow
 from onnx_files import FLOAT, INT64, TensorProto, cell, helper, info, model_of, node, random
+from undertow.accuracy.verify import verify
 from undertow.errors import Error, ShapeError, UnsupportedError
 
 T, K, J = 6, 3, 4
@@ -54,7 +55,10 @@ def behind_a_gru(rng, tmp_path, dims, out, nodes, **weights):
 def test_the_length_of_the_example_is_found(dims, tmp_path, rng):
     path = behind_a_gru(rng, tmp_path, dims, [dims[0], T, J], [node("Tanh", "h", "y")])
     model = check(path, random(rng, T, K))
-    assert model.inputs["x"].shape == (K,) and "fixed the sizes of its inputs" in model.source
+    assert model.inputs["x"].shape == (K,)
+    assert f"the file is of {T} timesteps alone, though it calls axis 1 of 'x' open" in model.source
+    report = verify(model, path, against="onnxruntime")
+    assert report.ok and report.n_steps == T, report
 
 
 def test_a_length_that_is_open_stays_so(tmp_path, rng):

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import undertow
 from tolerances import FLOAT32_CELL, FLOAT64_AGREE
 from undertow import GRU, LSTM, RNN, Dense, Embedding, LayerNorm, ScaleShift, Sequential, build_sequential, reference
-from undertow.errors import ShapeError, UnsupportedError
+from undertow.errors import ModelWarning, ShapeError, UnsupportedError
 from undertow.importers import state_dict
 
 DATA = Path(__file__).parent / "data"
@@ -213,19 +214,75 @@ def test_one_recurrent_module_is_wired(case, tmp_path):
 def test_one_linear_behind_it_is_wired(file):
     weights = undertow.read_weights(DATA / "formats" / file)
     prefix = "state_dict." if file == "checkpoint.pt" else ""
-    graph = state_dict.load(DATA / "formats" / file)
+    with pytest.warns(
+        ModelWarning, match="wired by size, and nothing is applied behind '.*rnn' .* and behind '.*head'"
+    ):
+        state_dict.load(DATA / "formats" / file)
+    graph = state_dict.load(DATA / "formats" / file, assume_as_wired=True)
     assert [node.name for node in graph.nodes] == ["rnn", "head"]
     same = build_sequential([GRU.from_torch(weights, f"{prefix}rnn"), Dense.from_torch(weights, f"{prefix}head")])
     x = X[:, :2]
     np.testing.assert_array_equal(reference.run(graph, x), reference.run(same, x))
-    assert "wired by size" in graph.source
+    assert "wired by size" in graph.source and "as the caller says" in graph.source
+
+
+class Places(NamedTuple):
+    """What a model may have between and behind its layers, and the changes that say so in the lines of the warning."""
+
+    n_in: int
+    forward: Callable[[np.ndarray, Callable, Callable], np.ndarray]
+    changes: list[tuple[str, str]]
+
+
+PLACES = {
+    "sigmoid behind": Places(3, lambda x, cell, head: 1 / (1 + np.exp(-head(cell(x)))), []),
+    "relu between": Places(
+        3,
+        lambda x, cell, head: head(np.maximum(cell(x), 0)),
+        [('# undertow.Activate("relu")', 'undertow.Activate("relu")'), ('"sigmoid"', "None")],
+    ),
+    "skip": Places(
+        4,
+        lambda x, cell, head: head(cell(x) + x),
+        [
+            ("    undertow.GRU", "    # undertow.GRU"),
+            ("# undertow.Residual", "undertow.Residual"),
+            ('"sigmoid"', "None"),
+        ],
+    ),
+    "as wired": Places(3, lambda x, cell, head: head(cell(x)), [('"sigmoid"', "None")]),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_what_has_no_weights_is_warned_of_with_lines_that_hold_it(case, tmp_path):
+    rng = np.random.default_rng(0)
+    n_in, forward, changes = PLACES[case]
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    shapes = ((12, n_in), (12, 4), (12,), (12,))
+    arrays = {f"r.{name}": rng.normal(size=shape).astype(np.float32) for name, shape in zip(names, shapes, strict=True)}
+    arrays |= {"o.weight": rng.normal(size=(2, 4)).astype(np.float32), "o.bias": np.float32([1, -1])}
+    path = save(tmp_path / "net.npz", **arrays)
+    with pytest.warns(ModelWarning, match="nothing is applied behind 'r' .GRU. and behind 'o' .Linear.") as told:
+        model = undertow.load(path)
+    assert "warning: net.npz: wired by size" in model.source
+    (message,) = (str(warning.message) for warning in told)
+    for old, new in changes:
+        assert old in message
+        message = message.replace(old, new)
+    x = rng.normal(size=(9, n_in)).astype(np.float32)
+    cell, head = build_sequential([GRU.from_torch(arrays, "r")]), arrays["o.weight"].T.astype(np.float64)
+    want = forward(x, lambda x: reference.run(cell, x), lambda h: h @ head + arrays["o.bias"])
+    np.testing.assert_allclose(runs(message).run(x), want, rtol=0, atol=FLOAT32_CELL)
+    if case == "as wired":
+        np.testing.assert_array_equal(undertow.load(path, assume_as_wired=True).run(x), model.run(x))
 
 
 def test_safetensors_is_wired(tmp_path):
     torch_like = pytest.importorskip("safetensors.numpy", reason="needs safetensors: pip install safetensors")
     path = tmp_path / "net.safetensors"
     torch_like.save_file({**part("lstm", "weights", "lstm."), **linear(4, 2)}, path)
-    assert undertow.load(path).run(X).shape == (len(X), 2)
+    assert undertow.load(path, assume_as_wired=True).run(X).shape == (len(X), 2)
 
 
 @pytest.mark.parametrize(
@@ -237,11 +294,11 @@ def test_safetensors_is_wired(tmp_path):
         ({**LSTM_1, "h0": np.zeros(4)}, r"'h0' \(tensor\) can stand", 'w["h0"]'),
         ({**LSTM_1, "m.extra": np.zeros(4)}, r"'m\.extra' \(tensor\)", 'w["m.extra"]'),
         ({**LSTM_1, "emb.weight": np.zeros((9, 3))}, r"'emb' \(Embedding or Linear", "Embedding.from_torch(w, 'emb')"),
-        ({**LSTM_1, "n.weight": np.ones(3), "n.bias": np.ones(3)}, "norm", "LayerNorm.from_torch(w, 'n')"),
+        ({**LSTM_1, "n.weight": np.ones(3), "n.bias": np.ones(3)}, "norm", "LayerNorm.from_torch(w, 'n', eps=1e-05)"),
         (
             {**LSTM_1, **{f"n.{k}": np.ones(3) for k in ("weight", "bias", "running_mean", "running_var")}},
             "BatchNorm",
-            "BatchNorm.from_torch(w, 'n')",
+            "BatchNorm.from_torch(w, 'n', eps=1e-05)",
         ),
         ({**LSTM_1, "c.weight": np.zeros((3, 3, 2)), "c.bias": np.zeros(3)}, "Conv1d", "FrameConv1D.from_torch(w, 'c'"),
         ({**LSTM_1, **part("gru", "weights", "g.")}, "2 recurrent modules: m, g", "GRU.from_torch(w, 'g')"),
@@ -252,7 +309,7 @@ def test_safetensors_is_wired(tmp_path):
         (
             {"l/kernel:0": np.zeros((3, 16)), "l/recurrent_kernel:0": np.zeros((4, 16)), "l/bias:0": np.zeros(16)},
             "Keras's activations",
-            "LSTM.from_keras(w, 'l')",
+            "LSTM.from_keras(w, 'l', activation=\"tanh\", recurrent_activation=\"sigmoid\"),  # the file",
         ),
     ],
 )  # fmt: skip
@@ -261,7 +318,11 @@ def test_ambiguous_files_say_what_to_write(weights, reason, line, tmp_path):
     with pytest.raises(UnsupportedError, match=reason) as caught:
         undertow.load(path)
     message = str(caught.value)
-    assert line in message and "undertow.read_weights(" in message and "undertow.Sequential([" in message
+    assert line in message and "undertow.read_weights(" in message
+    if reason.startswith(("'head' takes", "2 recurrent")):  # in no order do they fit
+        assert "undertow.Sequential(" not in message and "undertow.from_torch(module, example)" in message
+    elif "W" not in weights:
+        runs(message)
 
 
 def test_suggested_lines_run(tmp_path):
@@ -287,9 +348,9 @@ def test_a_prefix_cannot_write_code(tmp_path):
     assert "from_torch(w, \"a'); import os; ('\"" in str(caught.value)
 
 
-def runs(path: Path, error: undertow.Error) -> undertow.Sequential:
-    """The model of the lines that an error prints."""
-    _, _, lines = str(error).partition("Write the wiring, for example:\n")
+def runs(message: object) -> undertow.Sequential:
+    """The model of the lines that an error or a warning prints."""
+    _, _, lines = str(message).partition("Write the wiring, for example:\n")
     scope: dict[str, Any] = {"undertow": undertow}
     exec(textwrap.dedent(lines), scope)
     return scope["model"]
@@ -306,7 +367,7 @@ def test_wiring_in_an_order_in_which_sizes_fit(tmp_path):
     np.savez(tmp_path / "m.npz", **{name: array.astype(np.float32) for name, array in arrays.items()})
     with pytest.raises(UnsupportedError, match="one order in which their sizes fit, of several") as told:
         undertow.load(tmp_path / "m.npz")
-    assert str(runs(tmp_path, told.value)).index("rnn") < str(runs(tmp_path, told.value)).index("actor.0")
+    assert str(runs(told.value)).index("rnn") < str(runs(told.value)).index("actor.0")
 
 
 @pytest.mark.parametrize(("kind", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
@@ -321,7 +382,7 @@ def test_wiring_of_a_cell_by_the_sizes_of_its_matrices(kind, gates, n_in, tmp_pa
     )
     with pytest.raises(UnsupportedError, match=f"actor/1: {kind} {n_in} -> 4, by the sizes of its matrices") as told:
         undertow.load(tmp_path / "m.npz")
-    model = runs(tmp_path, told.value)
+    model = runs(told.value)
     assert [node.op for node in model.graph.nodes if node.states] == [kind.lower()]
     (node,) = (node for node in model.graph.nodes if node.states)
     with np.load(tmp_path / "m.npz") as arrays:
@@ -335,5 +396,83 @@ def test_wiring_of_arrays_that_keras_3_numbers(tmp_path):
     np.savez(tmp_path / "m.npz", **{name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()})
     with pytest.raises(UnsupportedError, match=r"Keras's activations \(layers/lstm\) are not in it") as told:
         undertow.load(tmp_path / "m.npz")
-    model = runs(tmp_path, told.value)
+    model = runs(told.value)
     assert [node.op for node in model.graph.nodes] == ["lstm", "dense"]
+
+
+def keras_3(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Arrays as Keras 3 numbers them, of layers in the order in which its files sort them."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, of_layer in shapes.items():
+        for i, shape in enumerate(of_layer):
+            # variances are above zero
+            arrays[f"layers/{name.replace('__', '/')}/vars/{i}"] = rng.uniform(0.1, 1, shape).astype(np.float32)
+    return arrays
+
+
+def test_lines_of_keras_hold_what_the_file_does_not_say(tmp_path):
+    shapes = {"dense": [(3, 2), (2,)]}
+    shapes |= {f"{name}__cell": [(n, 3), (3, 3), (3,)] for name, n in (("simple_rnn", 4), ("simple_rnn_1", 3))}
+    arrays = keras_3(**shapes)
+    path = save(tmp_path / "m.npz", **{name: -w for name, w in arrays.items()})
+    with pytest.raises(UnsupportedError, match=r"2 recurrent modules.*Keras's activations are not in it") as told:
+        undertow.load(path)
+    message = str(told.value)
+    assert message.count('activation="tanh"),  # the file does not say') == 2 and "activation=None),  # or" in message
+    model = runs(message.replace('"tanh"', '"relu"'))
+    x, w = np.random.default_rng(1).normal(size=(7, 4)), {name: -a.astype(np.float64) for name, a in arrays.items()}
+    y = x.astype(np.float32).astype(np.float64)
+    for name in ("simple_rnn", "simple_rnn_1"):
+        kernel, recurrent, bias = (w[f"layers/{name}/cell/vars/{i}"] for i in range(3))
+        rows = [np.zeros(3)]
+        for row in y:
+            rows.append(np.maximum(row @ kernel + rows[-1] @ recurrent + bias, 0))
+        y = np.array(rows[1:])
+    want = y @ w["layers/dense/vars/0"] + w["layers/dense/vars/1"]
+    np.testing.assert_allclose(model.run(x.astype(np.float32)), want, rtol=0, atol=FLOAT32_CELL)
+
+
+def test_lines_of_keras_place_every_layer(tmp_path):
+    cell = [(6, 16), (4, 16), (16,)]
+    arrays = keras_3(
+        batch_normalization=[(6,)] * 4, bidirectional__backward_layer__cell=cell,
+        bidirectional__forward_layer__cell=cell, conv1d=[(3, 5, 6), (6,)], dense=[(3, 2)], dense_1=[(2, 1), (1,)],
+        dropout__seed_generator=[(2,)], embedding=[(20, 5)], gru__cell=[(8, 21), (7, 21)],
+        layer_normalization=[(7,)] * 2, simple_rnn__cell=[(7, 3), (3, 3), (3,)],
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError) as told:
+        undertow.load(save(tmp_path / "m.npz", **arrays))
+    message = str(told.value)
+    assert "not placed" not in message
+    assert message.count('recurrent_activation="sigmoid"') == 3 and "reset_after=True" in message
+    ops = [node.op for node in runs(message).graph.nodes]
+    assert ops[0] == "embedding" and ops[-2:] == ["dense", "dense"]
+    assert [op for op in ops if op in ("lstm", "gru", "rnn")] == ["lstm", "lstm", "gru", "rnn"]
+
+
+def conv(name: str, *shape: int) -> dict[str, np.ndarray]:
+    return {f"{name}.weight": np.ones(shape, np.float32), f"{name}.bias": np.ones(shape[0], np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("weights", "nodes"),
+    [
+        # a cell of one's own: two gates of one size beside each other
+        ({**linear(15, 10, "f"), **linear(15, 10, "c"), **linear(10, 2)}, None),
+        ({**conv("c", 2, 1, 10), **linear(262, 3, "i"), **LSTM_1}, None),
+        ({**conv("c", 3, 6, 5), **LSTM_1}, ["Conv1D", "LSTM"]),
+        ({**conv("p", 3, 2, 1), **conv("c", 3, 1, 5), **LSTM_1}, ["Conv1D", "Conv1D", "LSTM"]),  # the second: depthwise
+        ({**LSTM_1, "o.weight": np.ones((2, 4), np.float32)}, ["LSTM", "Dense"]),
+        ({**LSTM_1, "e.weight": np.ones((9, 3), np.float32)}, ["Embedding", "LSTM"]),
+    ],
+)
+def test_only_a_wiring_that_fits_is_proposed(weights, nodes, tmp_path):
+    with pytest.raises(UnsupportedError) as told:
+        undertow.load(save(tmp_path / "net.npz", **weights))
+    message = str(told.value)
+    if nodes is None:
+        assert "In no order do they fit in a row by their sizes" in message and "Sequential(" not in message
+        return
+    runs(message)
+    assert [line.split(".")[1] for line in message.splitlines() if line.startswith("        undertow.")] == nodes

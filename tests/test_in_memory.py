@@ -68,6 +68,10 @@ FILES = {
 }
 
 
+#: suffix -> options of a file that is warned of without
+OPTIONS: dict[str, Any] = {suffix: {"assume_as_wired": True} for suffix in (".pt", ".pth", ".safetensors")}
+
+
 def same(model: Any, other: Any) -> None:
     assert model.isa == other.isa
     X = frames(model, 12)
@@ -80,28 +84,28 @@ def test_every_importer_has_its_files() -> None:
 
 @pytest.mark.parametrize("suffix", FILES)
 def test_bytes_are_what_the_file_is(tmp_path: Path, suffix: str) -> None:
-    data = FILES[suffix]
+    data, options = FILES[suffix], OPTIONS.get(suffix, {})
     path = tmp_path / f"file{suffix}"
     path.write_bytes(data)
-    expected = undertow.load(path)
+    expected = undertow.load(path, **options)
     for source in (data, bytearray(data), memoryview(data), np.frombuffer(data, np.uint8), io.BytesIO(data)):
-        model = undertow.load(source)
+        model = undertow.load(source, **options)
         same(model, expected)
         assert suffix != ".tow" or not model.mapped
     with open(path, "rb") as file:
-        same(undertow.load(file), expected)
+        same(undertow.load(file, **options), expected)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        same(undertow.load(view), expected)
+        same(undertow.load(view, **options), expected)
     if suffix != ".tow":
-        same(undertow.load(data, weights="float16"), undertow.load(path, weights="float16"))
+        same(undertow.load(data, weights="float16", **options), undertow.load(path, weights="float16", **options))
 
 
 @pytest.mark.parametrize("suffix", FILES)
 def test_a_file_is_read_from_where_it_stands(suffix: str) -> None:
-    data = FILES[suffix]
+    data, options = FILES[suffix], OPTIONS.get(suffix, {})
     file = io.BytesIO(b"before" + data)
     file.seek(6)
-    same(undertow.load(file), undertow.load(data))
+    same(undertow.load(file, **options), undertow.load(data, **options))
     assert file.tell() == 6 + len(data)
     assert not file.closed
 
@@ -141,7 +145,7 @@ def test_bytes_may_change_afterwards() -> None:
 
 
 def test_options_go_on() -> None:
-    assert undertow.load(FILES[".pt"], name="mine").name == "mine"
+    assert undertow.load(FILES[".pt"], name="mine", **OPTIONS[".pt"]).name == "mine"
     with pytest.raises(TypeError, match=r"<bytes>: a \.tow file takes no importer options, got fixed"):
         undertow.load(FILES[".tow"], fixed={"x": 1})
     with pytest.raises(undertow.LimitError, match="file_bytes"):
@@ -152,7 +156,7 @@ def test_options_go_on() -> None:
 
 
 def test_names(tmp_path: Path) -> None:
-    assert undertow.load(FILES[".pt"]).name == "model"
+    assert undertow.load(FILES[".pt"], **OPTIONS[".pt"]).name == "model"
     file = io.BytesIO(FILES[".onnx"])
     assert undertow.load(file).name == "model"
     file.seek(0)

@@ -41,8 +41,9 @@ def anydrive(folder):
 
 
 def noaa_sugar_creek(folder):
-    """River flow: one LSTM and one head, which is unambiguous, so that `load` wires it."""
-    return undertow.load(folder / "sugar_creek_trained.pt"), "sugar_creek_trained_expected_numpy64.npz", "lstm"
+    """River flow: one LSTM and one head, which sizes wire, and nothing else, which we say."""
+    model = undertow.load(folder / "sugar_creek_trained.pt", assume_as_wired=True)
+    return model, "sugar_creek_trained_expected_numpy64.npz", "lstm"
 
 
 FOLDERS = {"unitree-g1": unitree_g1, "anydrive": anydrive, "noaa-sugar-creek": noaa_sugar_creek}

@@ -315,3 +315,57 @@ def test_states_start_with_what_the_caller_says(tmp_path, capsys):
     assert not verify(model, path, against="onnxruntime").ok
     option = "starts=" + json.dumps({"h": starts["h"].tolist()})
     assert main(["verify", str(path), "--against", "onnxruntime", "--option", option]) == 0, capsys.readouterr()
+
+
+def written_out(folder, n_steps=6):
+    """A loop over [batch, time, I] that an exporter wrote out for the length of its example, and called open."""
+    rng = np.random.default_rng(0)
+    nodes = [node("Shape", "x", "size"), node("Gather", "size first", "n"), node("Concat", "n units", "of_h", axis=0)]
+    nodes.append(node("ConstantOfShape", "of_h", "h-1"))
+    constants = {f"i{t}": np.int64(t) for t in range(n_steps)} | {"first": np.array([0]), "units": np.array([N_HIDDEN])}
+    constants |= {"W": random(rng, N_IN, N_HIDDEN), "R": random(rng, N_HIDDEN, N_HIDDEN), "axis": np.array([1])}
+    for t in range(n_steps):
+        nodes += [node("Gather", f"x i{t}", f"x{t}", axis=1), node("MatMul", f"x{t} W", f"a{t}")]
+        nodes += [node("MatMul", f"h{t - 1} R", f"b{t}"), node("Add", f"a{t} b{t}", f"s{t}")]
+        nodes += [node("Tanh", f"s{t}", f"h{t}"), node("Unsqueeze", f"h{t} axis", f"y{t}")]
+    nodes.append(node("Concat", " ".join(f"y{t}" for t in range(n_steps)), "y", axis=1))
+    sizes = {"x": ["batch", "time", N_IN]}, {"y": ["batch", n_steps, N_HIDDEN]}
+    return saved(folder, nodes, *sizes, constants)
+
+
+def test_a_loop_that_was_written_out_is_compared_at_its_length(tmp_path):
+    path = written_out(tmp_path)
+    model = undertow.load(path)
+    assert [node.op for node in model.graph.nodes] == ["rnn"]
+    report = verify(model, path, against="onnxruntime")
+    assert report.ok and report.n_steps == 6 and "the file fixes the length of a sequence to 6" in report.notes
+    graph = model.graph
+    graph.nodes[0].weights["R"] = graph.nodes[0].weights["R"] + 0.01
+    assert not verify(undertow.Model.from_graph(graph), path, against="onnxruntime").ok
+
+
+# -- models that multiply roundings ---------------------------------------------------------------------------------
+
+
+def test_an_error_that_float32_must_make_is_none(capsys):
+    digits = undertow.load(undertow.example("digits"))
+    report = verify(digits, seed=11)
+    (largest,) = {worst.error for worst in report.explained}
+    assert report.ok and 1e-5 < largest < 1e-4 and report.worst.error <= 1e-5
+    assert "numbers are off by 2^-22 of themselves" in str(report) and report.data()["explained"][0]["error"] == largest
+    assert main(["verify", str(undertow.example("digits")), "--seed", "4"]) == 0
+    assert "ok: largest error" in capsys.readouterr().out
+    assert not verify(digits, seed=11, tolerance=1e-5).ok  # what is said is kept to
+
+
+@pytest.mark.parametrize("off", [1e-2, 1e-3, 1e-4])
+def test_a_model_that_multiplies_roundings_may_still_be_wrong(off):
+    """The same comparison, where the reference knows other weights than those that the engine computes with."""
+    digits = undertow.load(undertow.example("digits"))
+    wrong = digits.graph.copy()
+    cell = next(node for node in wrong.nodes if node.op == "gru")
+    cell.weights["R"] = cell.weights["R"] * np.float32(1 + off)
+    engine = undertow.Model.from_graph(wrong)
+    engine.__dict__["graph"] = digits.graph
+    report = verify(engine, seed=11)
+    assert not report.ok and report.worst.error > 1e-5

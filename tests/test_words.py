@@ -32,6 +32,7 @@ I, H = 4, 8
         ("there are none: states={}", "there are none: --states none"),
         ("give the clip's size: shapes=", "give the clip's size: --shape INPUT=N,N"),
         ("undertow.load(path, weights='int8') quantises it", "--weights int8 quantises it"),
+        ("load it with assume_as_wired=True where", "load it with --option assume_as_wired=true where"),
         ("load(..., assume_unmasked=True)", "--option assume_unmasked=true"),
         ("time_axis={'x': 1, 'k': None}", """--option 'time_axis={"x": 1, "k": null}'"""),
         ("fixed={'a b': [1, 2]}", "--fixed 'a b=[1,2]'"),

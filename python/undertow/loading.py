@@ -102,13 +102,14 @@ def load(
     assume_unmasked: bool | None = None,
     submodel: int | None = None,
     name: str | None = None,
+    assume_as_wired: bool | None = None,
     **unknown: NoReturn,
 ) -> Model:
     """Load an exported model.
 
     Args:
         path: .tow, .onnx, .tflite, .keras, .h5, .json (RTNeural), .nam (Neural Amp Modeler), RNNoise's weights
-            (text, binary or C), or a weights-only file (.pt, .pth, .safetensors, .npz) whose wiring is unambiguous.
+            (text, binary or C), or a weights-only file (.pt, .pth, .safetensors, .npz) of which sizes leave one wiring.
             Under any other name (.jit, .ckpt, .tar, .bin ...) the first bytes tell which of these it is. Or the bytes
             of such a file (bytes, bytearray, memoryview); or an open one, which is anything that has `read`, from where
             it stands to its end; or an `onnx.ModelProto`. Bytes are copied where they might change. What an .onnx file
@@ -141,11 +142,14 @@ def load(
         assume_unmasked: (.keras, .h5) promise that masks never hide a timestep of your input.
         submodel: (.nam) which capture of a container to take, from 0; the last one unless given.
         name: (weights alone) of the graph; the file's name unless given.
+        assume_as_wired: (weights alone) promise that the model applies nothing between and behind the layers that the
+            file was wired of: no activation, no sum with what went in. Without it, a warning says where they may stand.
 
     Warns:
         ModelWarning: the file holds a recurrence that an exporter cut off behind its first step; or one that starts
             anew in each frame, or in each call of a file whose other states go on. With options that make it go on, or
-            do as the file does, where some do.
+            do as the file does, where some do. Or it is weights alone, wired by their sizes, which does not show what
+            has no weights.
 
     Raises:
         TypeError: an option that this format does not take; lists those that it does. Or `path` is nothing that is
@@ -167,6 +171,7 @@ def load(
     given = {
         "fixed": fixed, "shapes": shapes, "states": states, "starts": starts, "time_axis": time_axis,
         "keras_version": keras_version, "assume_unmasked": assume_unmasked, "submodel": submodel, "name": name,
+        "assume_as_wired": assume_as_wired,
     }  # fmt: skip
     if unknown:
         raise TypeError(

@@ -45,6 +45,7 @@ class OnnxRuntime:
     Attributes:
         version: of ONNX Runtime.
         n_steps: frames that one call must have, or None for any number.
+        written_out: the file calls their number open.
         n_items: sequences that one call must have side by side, which the file fixes, or 1.
         open_batch: the file leaves their number open.
         carries_state: the caller hands the state from call to call, one frame at a time.
@@ -137,7 +138,7 @@ class OnnxRuntime:
         """(input, axis) that the file leaves open, and of which no batch and no length shows another size."""
         for name, (time, batch) in self._time.items():
             for axis, size in enumerate(self._shape(name)):
-                lengths = axis == time and self.n_steps is None and not self.carries_state
+                lengths = axis == time and not self.carries_state and (self.n_steps is None or self.written_out)
                 if isinstance(size, str) and axis != batch and not lengths:
                     yield name, axis
 
@@ -277,6 +278,29 @@ class OnnxRuntime:
         self.carries_state = single and bool(self.states)
         fixed = 1 if single else next((size for size in sizes if isinstance(size, int)), None)
         self.n_steps = None if self.carries_state else fixed and fixed // self._n_in
+        self.written_out = False
+        if self.n_steps is None and not self.carries_state:
+            self.n_steps = self._own_length()
+            self.written_out = self.n_steps is not None
+
+    def _own_length(self) -> int | None:
+        """Frames of a file that calls time open and gives this many whatever it is fed, as where an exporter wrote a
+        loop out for the length of its example; None where it takes any number.
+        """
+        for output in self.session.get_outputs():
+            value = self.model.outputs.get(output.name)
+            size = int(np.prod([n for n in output.shape if isinstance(n, int)]))
+            rows = size // (value.size * self.n_items) if value is not None and value.size else 0
+            if value is None or rows < 2 or rows * value.size * self.n_items != size:
+                continue
+            X = self.inputs(rows + 1, np.random.default_rng(0))
+            try:
+                results = self._call(self._feed([X] * self.n_items, self._first_states(self.n_items), rows + 1))
+            except Exception:  # of ONNX Runtime, whose share no base class of their own: more do not fit
+                return rows
+            if results[output.name].size == size:
+                return rows
+        return None
 
     def _feedings(self) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
         """Ways of feeding: (input -> (time axis, batch axis), state input -> output that is its next value)."""

@@ -18,14 +18,18 @@ import numpy as np
 
 from .. import reference
 from .._text import MAX_LINE, quoted, shown
+from ..errors import Error
 from ..inspect.describe import table
 from ..ir.precision import numbers
+from .condition import MOST, OFF, room
 from .drift import Distance, check_same_frames, distances
 from .layerwise import node_errors
 from .peer import CannotFeed, NoItems, OnnxRuntime, distinct_length, first_line, random_inputs
 
 Arrays = dict[str, np.ndarray]
 
+#: Largest error that passes where the caller says none.
+TOLERANCE = 1e-5
 #: Lengths of a stream up to which errors of reduced weights are shown.
 MARKS = (10, 100, 1_000, 10_000)
 #: frames of each sequence of a batch; lengths of sequences beside the one that was asked for
@@ -70,7 +74,8 @@ class Check:
 class Report:
     """What `verify` found. `str(report)` says it in lines.
 
-    `growth`: where weights are reduced, the distance from `exact` in each stretch of a stream.
+    `growth`: where weights are reduced, the distance from `exact` in each stretch of a stream. `explained`: the largest
+    error of each comparison that is above the tolerance and no larger than float32 may make it of this model.
     """
 
     against: str
@@ -82,6 +87,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     growth: list[Distance] = field(default_factory=list)
     exact: str = ""
+    explained: list[Worst] = field(default_factory=list)
 
     @property
     def worst(self) -> Worst:
@@ -112,6 +118,7 @@ class Report:
                 for check in self.checks
             ],
             "notes": self.notes,
+            "explained": [asdict(worst) for worst in self.explained],
             "exact": self.exact,
             "growth": [
                 {"first": d.first, "last": d.last, "max": d.max, "rms": d.rms, "relative": d.relative}
@@ -121,7 +128,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.n_steps} random frames (seed {self.seed}) on {self.isa} against {self.against}"]
-        lines += [f"  note: {shown(note, MAX_LINE)}" for note in self.notes]
+        lines += [f"  note: {shown(note, MAX_LINE)}" for note in [*self.notes, *self._explanation()]]
         for check in self.checks:
             good = check.worst.error <= self.tolerance and check.same_bits is not False
             bits = {None: "", True: "; same bits as whole", False: "; BITS DIFFER FROM WHOLE"}[check.same_bits]
@@ -131,6 +138,13 @@ class Report:
             f"{verdict if self.ok else 'FAILED'}: largest error {self.worst.error:.3g} {sign} {self.tolerance:g}"
         )
         return "\n".join([*lines, *self._growth_lines()])
+
+    def _explanation(self) -> list[str]:
+        if not self.explained:
+            return []
+        largest = max(self.explained, key=lambda worst: worst.error)
+        by = f"2^{int(np.log2(OFF))}"
+        return [f"{largest}: that far do outputs of this model move where its numbers are off by {by} of themselves"]
 
     def _growth_lines(self) -> list[str]:
         if not self.growth:
@@ -153,7 +167,7 @@ def verify(
     *,
     frames: int = 200,
     seed: int = 0,
-    tolerance: float = 1e-5,
+    tolerance: float | None = None,
     against: str = "auto",
     exact: Any = None,
     options: Mapping[str, Any] | None = None,
@@ -170,7 +184,9 @@ def verify(
         path: the .onnx file it was loaded from, which ONNX Runtime reads too; None for the float64 reference.
         frames: length of the sequence; a model that fixes its length has its own.
         seed: of inputs (standard normal; valid ids) and of the chunks.
-        tolerance: the largest |got - expected| / max(1, |expected|) that passes.
+        tolerance: the largest |got - expected| / max(1, |expected|) that passes. None for `TOLERANCE`, and for more
+            where the model multiplies roundings by so much that no float32 is nearer: `undertow.accuracy.condition`
+            computes how far its outputs move where its numbers are off by a little, and `Report.explained` tells.
         against: "onnxruntime", "reference" (float64), or "auto": ONNX Runtime where it can be fed, else the reference.
             Reduced weights are always compared with the reference, which knows them.
         exact: the `Model` from which errors of reduced weights are measured over a long stream; None for the model
@@ -188,8 +204,8 @@ def verify(
     if reduced:
         if against == "onnxruntime":
             raise CannotFeed("ONNX Runtime does not know these weights; compare with the reference")
-        return _verify_reduced(model, exact, frames, seed, tolerance)
-    notes: list[str] = []
+        return _verify_reduced(model, exact, frames, seed, TOLERANCE if tolerance is None else tolerance)
+    notes = [note.removeprefix("warning: ") for note in model.graph.notes if note.startswith("warning: ")]
     peer = None
     if against == "onnxruntime" and path is None:
         raise CannotFeed("only an .onnx file can be verified against ONNX Runtime")
@@ -218,40 +234,68 @@ def verify(
                 raise CannotFeed(f"it does not run {frames} frames: {first_line(error)}") from None
             notes.append(f"ONNX Runtime not used: it does not run {frames} frames: {first_line(error)}")
             peer = None
-    judge = f"ONNX Runtime {peer.version}" if peer else "the float64 reference"
-    report = Report(judge, frames, seed, tolerance, model.isa, notes=notes)
+    against = f"ONNX Runtime {peer.version}" if peer else "the float64 reference"
+    report = Report(against, frames, seed, TOLERANCE if tolerance is None else tolerance, model.isa, notes=notes)
     if expected is None:
         expected = by_name(reference.run(model.graph, one_or_all(X)), model.outputs)
     whole = by_name(model.run(one_or_all(X)), model.outputs)
-    report.checks.append(Check("whole sequence", worst_error(expected, whole, model)))
+    judge = _Judge(model, report, 0 if tolerance is not None else 1 if peer is None else 2)
+    report.checks.append(Check("whole sequence", judge.worst([(X, expected, whole)])))
     for name, want in expected.items():
         if np.ndim(want) == np.ndim(whole[name]) and len(want) < len(whole[name]):
             notes.append(f"the file has no row of output {name!r} for the first {frames - len(want)} frames")
-    report.checks += _streamed(model, X, frames, whole, expected, rng)
+    report.checks += _streamed(judge, X, frames, whole, expected, rng)
     if peer is not None:
-        _check_reading(model, peer, report, rng)
+        _check_reading(judge, peer, rng)
     if exact is not None and model.streamable:
         report.growth, report.exact = _growth(model, exact, seed), quoted(exact.name)
     return report
 
 
+class _Judge:
+    """Errors of a model, without those that float32 may make of it.
+
+    n_float32: how many of the two that are compared compute in float32; 0 where the tolerance alone decides.
+    """
+
+    def __init__(self, model: Any, report: Report, n_float32: int) -> None:
+        self.model, self.report, self._n_float32 = model, report, n_float32
+
+    def worst(self, triples: Iterable[tuple[Arrays, Arrays, Arrays]]) -> Worst:
+        """The largest error of several (inputs, expected, got)."""
+        return max((self._worst(*triple) for triple in triples), key=lambda worst: worst.error)
+
+    def _worst(self, X: Arrays, expected: Arrays, got: Arrays) -> Worst:
+        worst = worst_error(expected, got, self.model)
+        if self._n_float32 == 0 or not self.report.tolerance < worst.error <= self._n_float32 * MOST:
+            return worst
+        with suppress(Error):  # what the reference does not compute explains nothing
+            known = {name: self._n_float32 * error for name, error in room(self.model.graph, X).items()}
+            left = worst_error(expected, got, self.model, known, self.report.tolerance)
+            if left.error <= self.report.tolerance:
+                self.report.explained.append(worst)
+            return left
+        return worst
+
+
 def _streamed(
-    model: Any, X: Arrays, frames: int, whole: Arrays, expected: Arrays, rng: np.random.Generator
+    judge: _Judge, X: Arrays, frames: int, whole: Arrays, expected: Arrays, rng: np.random.Generator
 ) -> list[Check]:
-    checks = []
+    checks, model = [], judge.model
     if model.streamable:
         for name, run in (("random chunks", _in_chunks(rng)), ("step by step", _in_steps)):
             Y = run(model, X, frames)
             same = all(Y[o].tobytes() == np.ascontiguousarray(whole[o]).tobytes() for o in whole)
-            checks.append(Check(name, worst_error(expected, Y, model), same))
+            checks.append(Check(name, judge.worst([(X, expected, Y)]), same))
     return checks
 
 
-def _check_reading(model: Any, peer: OnnxRuntime, report: Report, rng: np.random.Generator) -> None:
+def _check_reading(judge: _Judge, peer: OnnxRuntime, rng: np.random.Generator) -> None:
     """What one sequence of one length cannot show: whether the file's axes and states are what the model took them for.
 
     Different sequences side by side, other lengths, and the states that the file's own names tell.
     """
+    model, report = judge.model, judge.report
     for name, output in peer.told.items():
         if name in model.inputs and not peer.passes_on(name, output):
             report.notes.append(f"the names say that output {output!r} returns state {name!r}, which is an input here")
@@ -260,7 +304,6 @@ def _check_reading(model: Any, peer: OnnxRuntime, report: Report, rng: np.random
         how = "by their names" if name in peer.told else "by shapes alone, so nothing proves it"
         how = "as was said" if name in peer.said else how
         report.notes.append(f"state {name!r} was fed with output {output!r}, {how}")
-    report.notes += [note.removeprefix("warning: ") for note in model.graph.notes if note.startswith("warning: ")]
     for name, axis in peer.unvaried():
         with suppress(Exception):  # the file may have fixed inside what it calls open
             X = peer.inputs(peer.n_steps or 1, rng)
@@ -271,13 +314,14 @@ def _check_reading(model: Any, peer: OnnxRuntime, report: Report, rng: np.random
                 )
                 report.checks.append(Check("open axes", Worst(np.inf, output)))
     if peer.open_batch or peer.n_items > 1:
-        _check_batch(model, peer, report, rng)
+        _check_batch(judge, peer, rng)
     if peer.n_steps is None and not peer.carries_state:
-        _check_lengths(model, peer, report, rng)
+        _check_lengths(judge, peer, rng)
 
 
-def _check_batch(model: Any, peer: OnnxRuntime, report: Report, rng: np.random.Generator) -> None:
+def _check_batch(judge: _Judge, peer: OnnxRuntime, rng: np.random.Generator) -> None:
     """Different sequences in one call, each as the model gives it alone."""
+    model, report = judge.model, judge.report
     sizes = {n for value in (*model.inputs.values(), *model.outputs.values()) for n in value.shape}
     n_items = peer.n_items if peer.n_items > 1 else next(n for n in range(2, 99) if n not in sizes)
     n = peer.n_steps or distinct_length(model, _BATCH_FRAMES)
@@ -292,10 +336,10 @@ def _check_batch(model: Any, peer: OnnxRuntime, report: Report, rng: np.random.G
     except Exception as error:  # the file may have fixed inside what it calls open
         report.notes.append(f"ONNX Runtime runs no batch of {n_items}: {first_line(error)}")
         return
-    report.checks.append(Check(name, _worst_of(model, zip(items, expected, strict=True))))
+    report.checks.append(Check(name, _worst_of(judge, zip(items, expected, strict=True))))
 
 
-def _check_lengths(model: Any, peer: OnnxRuntime, report: Report, rng: np.random.Generator) -> None:
+def _check_lengths(judge: _Judge, peer: OnnxRuntime, rng: np.random.Generator) -> None:
     """Sequences of other lengths, where the file takes them."""
     pairs = []
     for n in _LENGTHS:
@@ -304,12 +348,12 @@ def _check_lengths(model: Any, peer: OnnxRuntime, report: Report, rng: np.random
             pairs.append((X, peer.run(X)))
     if pairs:
         lengths = ", ".join(str(len(next(iter(X.values())))) for X, _ in pairs)
-        report.checks.append(Check(f"lengths {lengths}", _worst_of(model, pairs)))
+        judge.report.checks.append(Check(f"lengths {lengths}", _worst_of(judge, pairs)))
 
 
-def _worst_of(model: Any, pairs: Iterable[tuple[Arrays, Arrays]]) -> Worst:
-    errors = [worst_error(want, by_name(model.run(one_or_all(X)), model.outputs), model) for X, want in pairs]
-    return max(errors, key=lambda worst: worst.error)
+def _worst_of(judge: _Judge, pairs: Iterable[tuple[Arrays, Arrays]]) -> Worst:
+    model = judge.model
+    return judge.worst((X, want, by_name(model.run(one_or_all(X)), model.outputs)) for X, want in pairs)
 
 
 def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: float) -> Report:
@@ -329,7 +373,7 @@ def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: f
     if explained:
         report.notes.append(f"in {explained} frames float32 decides to which integer a number inside a cell is rounded")
     whole = by_name(model.run(one_or_all(X)), model.outputs)
-    report.checks += _streamed(model, X, frames, whole, whole, rng)
+    report.checks += _streamed(_Judge(model, report, 0), X, frames, whole, whole, rng)
     if model.streamable:
         report.exact = "the same weights in float32 (rounding of frames alone)"
         if exact is not None:
@@ -343,9 +387,12 @@ def _growth(model: Any, exact: Any, seed: int) -> list[Distance]:
     return distances(model, exact, lambda start, stop: random_inputs(model, stop - start, rng), MARKS)
 
 
-def worst_error(expected: Arrays, got: Arrays, model: Any) -> Worst:
+def worst_error(
+    expected: Arrays, got: Arrays, model: Any, known: Arrays | None = None, tolerance: float = 0.0
+) -> Worst:
     """The largest error over all outputs. Where only the last frame, or all but the first, are expected, these are
-    compared.
+    compared. known: output name -> up to where errors of each frame (or of all) above the tolerance are none, see
+    `room`.
     """
     worst = Worst()
     for name, want in expected.items():
@@ -365,6 +412,10 @@ def worst_error(expected: Arrays, got: Arrays, model: Any) -> Worst:
         with np.errstate(all="ignore"):
             error = np.abs(y - want) / np.maximum(1.0, np.abs(want))
         error = np.where((y == want) | (np.isnan(y) & np.isnan(want)), 0.0, np.where(np.isnan(error), np.inf, error))
+        if known is not None and error.size:
+            limits = known[name][-len(error) :] if want.ndim > len(model.outputs[name].shape) else known[name][-1:]
+            limits = limits.reshape(-1, *[1] * (error.ndim - 1))
+            error = np.where((error > tolerance) & (error <= limits), 0.0, error)
         if error.size and error.max() > worst.error:
             at = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
             in_time = np.ndim(got[name]) > len(model.outputs[name].shape)

@@ -126,7 +126,8 @@ def _show_warning(
 ) -> None:
     """A warning of Python or NumPy may quote a file, too."""
     if issubclass(category, ModelWarning):
-        say(f"undertow: warning: {shown(in_shell(str(message)), MAX_LINE)}", file=sys.stderr if file is None else file)
+        first, *more = (shown(text, MAX_LINE) for text in in_shell(str(message)).split("\n"))
+        say(f"undertow: warning: {first}", *more, file=sys.stderr if file is None else file)
         return
     said = warnings.formatwarning(shown(message, MAX_LINE), category, filename, lineno, line)
     say(said.rstrip(), file=sys.stderr if file is None else file)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 _DICT = r"\{(?:[^{}'\"]|'[^']*'|\"[^\"]*\")*\}"
 _OPTION = re.compile(
-    r"\b(fixed|shapes|states|starts|time_axis|keras_version|assume_unmasked|submodel|weights)="
+    r"\b(fixed|shapes|states|starts|time_axis|keras_version|assume_unmasked|assume_as_wired|submodel|weights)="
     rf"({_DICT}|'[^']*'|-?\d+|True|False|(?=[\s;,.)]|$))"
 )
 #: load(..., fixed={...}) as a whole

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import warnings
 
+from .._text import MAX_LINE, shown
 from ..errors import ModelWarning
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
@@ -32,10 +33,11 @@ def goes_through_rows(what: str, pools: bool = False) -> str:
     )
 
 
-def warn(graph: Graph, text: str) -> None:
-    """Warn whoever called the package, and note it."""
+def warn(graph: Graph, text: str, *lines: str) -> None:
+    """Warn whoever called the package, and note it. lines: below the text, in the warning alone."""
     graph.note(f"warning: {text}")
-    warnings.warn(text, ModelWarning, stacklevel=_caller())
+    message = "\n".join([text, *(shown(line, MAX_LINE) for line in lines)])
+    warnings.warn(message, ModelWarning, stacklevel=_caller())
 
 
 def _caller() -> int:

@@ -12,7 +12,7 @@ A value is an array of shape (T, *frame), or (*frame) when the graph gives it on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,9 +93,15 @@ def evaluate(
     length: int | None = None,
     *,
     rounding: bool = False,
+    off: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Evaluation:
-    """As `run`, and give everything that was found on the way."""
+    """As `run`, and give everything that was found on the way.
+
+    off: what becomes of every number that goes in and of every result of a node, for who asks what errors in them do.
+    """
     values, n_present = _inputs(graph, X)
+    if off is not None:
+        values = {name: x if x.dtype == np.int64 else off(x) for name, x in values.items()}
     latency = graph.latency
     if length is None:
         length = n_present + latency
@@ -110,6 +116,7 @@ def evaluate(
         Span(n_present + latency, n_present, length),
         not graph.whole_sequence_nodes(),
         rounding,
+        off,
     )
     with np.errstate(all="ignore"):
         for group in loops.groups(graph.nodes):
@@ -171,7 +178,23 @@ class _Sequence:
     span: Span
     streamable: bool
     rounding: bool
+    off: Callable[[np.ndarray], np.ndarray] | None = None
     states: Arrays = field(default_factory=dict)
+
+    def weights(self, node: Node) -> Weights:
+        weights = prepare(node, self.rounding)
+        if self.off is None:
+            return weights
+        exact = [key for key, w in weights.items() if key == "indices" or not isinstance(w, np.ndarray)]
+        return {key: w if key in exact else self.off(w) for key, w in weights.items()}
+
+    def results(self, names: Iterable[str], arrays: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+        """What nodes give, or write into states, by name."""
+        given = dict(zip(names, arrays, strict=False))
+        if self.off is None:
+            return given
+        ids = {name for name in given if name in self.graph.values and self.graph.values[name].dtype == "int32"}
+        return {name: a if name in ids else self.off(a) for name, a in given.items()}
 
     def every_frame(self, name: str) -> np.ndarray:
         """A value with a time axis: what is given once is the same at every timestep."""
@@ -188,10 +211,10 @@ class _Sequence:
             results = tuple(self.values[name] for name in node.inputs)
         elif in_time or not self.graph.values[node.outputs[0]].once:
             xs = [self.every_frame(name) for name in node.inputs]
-            results = outputs(node, prepare(node, self.rounding), xs, self.span)
+            results = outputs(node, self.weights(node), xs, self.span)
         else:  # a constant, or what follows from `last`
-            results = outputs(node, prepare(node, self.rounding), [self.values[name] for name in node.inputs])
-        self.values.update(zip(node.outputs, results, strict=True))
+            results = outputs(node, self.weights(node), [self.values[name] for name in node.inputs])
+        self.values.update(self.results(node.outputs, results))
 
     def run_in_time(self, group: list[Node]) -> None:
         """Advance the nodes of a group together, frame by frame; a state changes at the end of its timestep."""
@@ -205,7 +228,7 @@ class _Sequence:
                 raise UnsupportedError(f"{node.op} {node.name!r}: looks ahead inside a loop over a state")
             if len(group) > 1 and (op.needs_whole_sequence(node) or (op.whole_sequence and not self.streamable)):
                 raise UnsupportedError(f"{node.op} {node.name!r}: needs the whole sequence inside a loop over a state")
-            weights[node.name] = prepare(node, self.rounding)
+            weights[node.name] = self.weights(node)
             for name in node.outputs:
                 self.values[name] = given[name] = np.zeros((self.span.n_frames, *self.graph.values[name].shape))
             for name in node.states:
@@ -221,8 +244,8 @@ class _Sequence:
                 if shut or (self._is_masked(node) and t >= self.span.length):
                     continue  # outputs stay zero, the state stays as it is
                 results, after = op.step(node, weights[node.name], xs, tuple(self.now[s] for s in node.states))
-                following.update(zip(node.states, after, strict=False))
-                for name, result in zip(node.outputs, results, strict=True):
+                following.update(self.results(node.states, after))
+                for name, result in self.results(node.outputs, results).items():
                     self.values[name][t] = result
             self.now.update(following)
             for name in {s for node in group for s in node.states}:

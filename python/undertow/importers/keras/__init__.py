@@ -79,7 +79,7 @@ def load(
         sizes = {name: tuple(None if n is None else int(n) for n in s) for name, s in (shapes or {}).items()}
         return _graph(path, stated, assume_unmasked, sizes)
     except WeightsOnlyError:
-        return state_dict.load(path)  # wires what is unambiguous, or says what to write
+        return state_dict.load(path, False)  # wires what is unambiguous, or says what to write
     except Error as error:
         public = next(kind for kind in type(error).__mro__ if kind.__module__ == Error.__module__)
         raise public(f"{path}: {error}") from error.__cause__

@@ -32,7 +32,7 @@ from .file.functions import expanded
 from .file.read import node_types, read_model, require_onnx
 from .search import Imported, import_program
 from .search.attempt import Failure, proven
-from .search.baked_sizes import keeps_time, longer, wired_shapes
+from .search.baked_sizes import keeps_time, longer, of_some_timesteps, wired_shapes
 from .search.calls import check_calls
 from .search.possible import Possible
 from .search.roles import brought, forgets, unread
@@ -344,7 +344,7 @@ class _Load:
                 if not is_time or keeps_time(other, self.program, more):
                     continue  # so the size is free, and an output has it by chance, or only by what torch declares
             if is_time:
-                imported.graph.note(f"the file has fixed the sizes of its inputs: {shown(shapes)}")
+                imported.graph.note(of_some_timesteps(imported, self.program, shapes))
                 return imported
             declared = declared or Advice("it loads", ", which is what its outputs are declared for", shapes=shapes)
         return declared

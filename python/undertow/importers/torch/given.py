@@ -24,6 +24,12 @@ class Given:
 def given_of(torch: Any, module: Any, example: Any) -> Given:
     """What can be called of what was given: a program's module, a compiled module as it was before."""
     name, program = type(module).__name__, None
+    if {"keras", "tf_keras"} & {cls.__module__.partition(".")[0] for cls in type(module).__mro__}:
+        # with torch as its backend it is a module as well, which torch's exporters do not take
+        raise TypeError(
+            f"from_torch: {name} is of Keras: save the keras.Model with model.save('model.keras'), and load that with "
+            "undertow.load"
+        )
     exported = getattr(getattr(torch, "export", None), "ExportedProgram", None)
     if exported is not None and isinstance(module, exported):
         program, module = module, module.module()

@@ -51,6 +51,8 @@ def graph_of(
         except Error as error:
             if isinstance(error, ShapeError):
                 caller.doubt_axis()
+            if time_axis == "auto":
+                caller.doubt_time()
             tried = caller.tried(lambda axes: _graph_of(torch, given, outside, axes, fixed, states, ModuleCaller()))
             error.args = ("; ".join([str(error), *tried]),)
             raise

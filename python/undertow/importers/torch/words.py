@@ -49,6 +49,11 @@ class ModuleCaller(Caller):
                 if size > 1 and other != axis:
                     self.untried[f"if its axis {other} is time, with time_axis={ {name: other} }"] = {name: other}
 
+    def doubt_time(self) -> None:
+        """Have the example read as one step, where it has one timestep alone."""
+        if self.axes and all(self.sizes[name][axis] == 1 for name, axis in self.axes.items()):
+            self.untried.setdefault(_ONE_FRAME, None)
+
     def streamed(self) -> str:
         return "say which axis they are along with time_axis="
 
@@ -59,17 +64,34 @@ class ModuleCaller(Caller):
         )
 
     def tried(self, load: Callable[[Mapping[str, int] | None], object]) -> list[str]:
-        """What helps of what is untried. load: of the module, with that time_axis."""
+        """What helps of what is untried, with the states that are to be said then. load: of the module, with that
+        time_axis.
+        """
         helping = []
         for words, axes in list(self.untried.items())[:_TRIED]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
                     load(axes)
-                except Error:
+                except Error as error:
+                    states = _states(error)
+                    if words == _ONE_FRAME and states:
+                        helping.append(f"as one step it loads with time_axis=None, states={states}, if that is so")
                     continue
             helping.append(words)
         return helping
+
+
+def _states(error: BaseException) -> Mapping[str, str]:
+    """States with which a load was tried that ended in this error, and comes to its end."""
+    at: BaseException | None = error
+    while isinstance(at, Error):
+        for options in at.options:
+            if set(options) == {"states"} and options["states"]:
+                states: Mapping[str, str] = options["states"]
+                return states
+        at = at.__cause__
+    return {}
 
 
 __all__ = ["ModuleCaller"]

@@ -5,9 +5,10 @@ LSTM or GRU, and the file still calls the input's axis open. Its outputs tell: t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 
+from ...._text import quoted
 from ..simplify.ports import Port
 from ..simplify.program import Program
 from .search import Imported
@@ -72,4 +73,13 @@ def keeps_time(imported: Imported, program: Program, shapes: dict[str, list[int 
     return axes <= {axis for axis, steps, i in outer if (steps != steps.take([0], i)).any()}
 
 
-__all__ = ["keeps_time", "longer", "wired_shapes"]
+def of_some_timesteps(imported: Imported, program: Program, shapes: Mapping[str, Sequence[int | None]]) -> str:
+    """What to say of a file that calls time open and computes one number of timesteps."""
+    dynamic = {port.name: port.dynamic for port in program.inputs}
+    axes = {name: time for name, (time, _) in imported.reading.axes.items() if time is not None and name in shapes}
+    n_steps = max(shapes[name][time] or 0 for name, time in axes.items())
+    called = " and ".join(f"axis {time} of {quoted(name)}" for name, time in axes.items() if time in dynamic[name])
+    return f"the file is of {n_steps} timesteps alone, though it calls {called} open; a stream goes on behind them"
+
+
+__all__ = ["keeps_time", "longer", "of_some_timesteps", "wired_shapes"]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heappop, heappush
@@ -212,6 +212,7 @@ def make_program(
 
     nodes = needed(nodes, outputs)
     _refuse_operators(nodes)
+    _refuse_projected(nodes, lambda name: constants[name].shape if name in constants else resolver.sizes(name))
     ids = {port.name: port.dtype for port in ports if port.dtype in ID_TYPES}
     nodes = needed(Ids(nodes, constants, ids, evaluator).plain(), outputs)
     program = finish(nodes, constants)
@@ -324,6 +325,19 @@ def _refuse_operators(nodes: list[OnnxNode]) -> None:
     for node in nodes:
         if traits(node.op).refused or node.op not in OPERATORS:
             node.unsupported(f"this operator is not supported{why_refused(node.op)}")
+
+
+def _refuse_projected(nodes: list[OnnxNode], sizes: Callable[[str], Sequence[int | None] | None]) -> None:
+    """Refuse LSTMs whose memory is wider than their hidden state, for which ONNX has no operator."""
+    for node in flat(nodes):
+        names = [*node.inputs, *[""] * 7][5:7]
+        h, c = (sizes(name) if name else None for name in names)
+        if node.op == "LSTM" and h and c and h[-1] and c[-1] and h[-1] != c[-1]:
+            node.format_error(
+                f"its memory has {c[-1]} numbers and its hidden state {h[-1]}, which no LSTM of ONNX has: of "
+                "nn.LSTM(proj_size=) torch.onnx.export writes an invalid file, which ONNX Runtime does not run either; "
+                "undertow.from_torch(module, example) takes the module itself"
+            )
 
 
 def _runtime_advice(domain: str, op: str) -> str:
