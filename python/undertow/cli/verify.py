@@ -25,8 +25,8 @@ _KEYS = """\
   model, ok, against, isa, frames, seed, tolerance, largest_error
   checks         name, ok, same_bits (null: not asked), error, output, frame, element, expected, got, where
   notes          what else was seen
-  proof          of a .tow file: frames (0: it holds none), ok (null: it holds none); null of another format
   exact, growth  of reduced weights: what errors are measured from; first, last, max, rms, relative of each stretch
+  proof          of a .tow file: frames (0: it holds none), ok (null: it holds none); null of another format
 """
 
 
