@@ -15,7 +15,6 @@ import pytest
 
 import undertow
 from example_runs import ran
-from undertow import _files
 from undertow.cli import _examples, main
 
 SCRIPTS = _examples.names()
@@ -189,7 +188,7 @@ def test_where_nothing_can_be_written_is_said_before_the_work(capsys, small, mon
     def read_only(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(_files.tempfile, "mkdtemp", read_only)
+    monkeypatch.setattr(_examples._files.tempfile, "mkdtemp", read_only)
     monkeypatch.setattr(_examples.runpy, "run_path", None)
     assert ".: Read-only file system; -o FOLDER says where" in run(capsys, "small", code=3)
 

@@ -273,7 +273,7 @@ def test_sound_without_samples_is_no_file_that_nothing_reads(cli, tmp_path):
     given = ["run", mirror(tmp_path, (1,)), tmp_path / "x.wav", "-o"]
     for suffix in (".flac", ".opus", ".mp3"):
         path = tmp_path / f"y{suffix}"
-        failed(cli(*given, path), 3, path.name, "no sound to write", "a .wav can be empty")
+        failed(cli(*given, path), 3, path.name, "there are no samples", "write a .wav")
         assert not path.exists()
     for suffix in (".wav", ".ogg", ".aiff", ".w64"):
         assert cli(*given, tmp_path / f"y{suffix}")[0] == 0

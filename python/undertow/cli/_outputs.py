@@ -13,15 +13,11 @@ import numpy as np
 
 from .. import _files, audio
 from ..audio import labels, pcm, writing
-from ..errors import ShapeError
 from . import _frames
 from ._common import UsageError, check_folder, say, wants_json, warn
 from ._hearing import Hearing
 
 Arrays = dict[str, np.ndarray]
-
-#: Formats of which an empty file is none.
-_NEVER_EMPTY = (".flac", ".opus", ".mp3")
 
 
 class Sink:
@@ -107,20 +103,14 @@ class SoundFile(SoundSink):
 
     def __init__(self, path: str, hearing: Hearing, model: Any, blocks: bool, stack: ExitStack) -> None:
         super().__init__(hearing, model, blocks)
-        self._path, self._n_written = path, 0
+        self._path = path
         self._file = stack.enter_context(writing.writing(path, self.rate, self.channels))
 
     def hear(self, samples: np.ndarray) -> None:
-        self._n_written += len(samples)
         self._file.write(samples)
 
     def end(self) -> None:
         super().end()
-        if not self._n_written and Path(self._path).suffix.lower() in _NEVER_EMPTY:
-            raise ShapeError(
-                f"-o {self._path}: there is no sound to write, and no {Path(self._path).suffix} without any can be "
-                "read again; a .wav can be empty"
-            )
         if self._file.n_cut:
             warn(f"{self._path}: {self._file.n_cut} samples beyond full scale were cut; write a .npy to keep them")
 

@@ -25,9 +25,9 @@ _KEYS = """\
   model, ok, against, isa, frames, seed, tolerance, largest_error
   checks         name, ok, same_bits (null: not asked), error, output, frame, element, expected, got, where
   notes          what else was seen
-  proof          of a .tow file: frames (0: it holds none), ok (null: it holds none); null of another format
   explained      errors above the tolerance that float32 may make of this model: as checks, from error on
   exact, growth  of reduced weights: what errors are measured from; first, last, max, rms, relative of each stretch
+  proof          of a .tow file: frames (0: it holds none), ok (null: it holds none); null of another format
 """
 
 
