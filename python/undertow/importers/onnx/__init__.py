@@ -178,6 +178,9 @@ def import_call(
     """
     try:
         program = make_program(model, fixed, shapes)
+        for one in (program, program.rolled):
+            if one is not None:
+                one.is_call = True
         if exact:
             return proven(program, import_program(program, exact=True, keep_states=True))
         return _import(program, _Said(None, {}, None, Caller()), keep_states=True)

@@ -152,8 +152,10 @@ class _Output:
         self.is_plain = expected and one_each and (self._time is None or self._time != self._batch)
 
     def _is_range(self, table: np.ndarray, axis: int, first: int) -> bool:
-        size = table.shape[self._layout.outer.index(axis)]
-        return bool((np.unique(table) == np.arange(first, first + size)).all()) if size else False
+        at = self._layout.outer.index(axis)
+        size = table.shape[at]
+        along = np.arange(first, first + size).reshape([size if a == at else 1 for a in range(table.ndim)])
+        return bool(size and (table == along).all())
 
     def shape(self, n_steps: int, n_items: int) -> tuple[int, ...]:
         shape = list(self._layout.shape)

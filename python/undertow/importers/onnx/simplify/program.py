@@ -77,6 +77,8 @@ class Program:
     picked: set[str] = field(default_factory=set)
     #: whether the caller has said that no output returns a state
     no_states: bool = False
+    #: whether it is one call, behind which nothing goes on, so that it says nothing what states are called
+    is_call: bool = False
     #: matrix products with what a recurrence may start from, which were computed while loading, and what they multiply
     folded_products: list[tuple[OnnxNode, list[np.ndarray]]] = field(default_factory=list)
     #: inputs that change nothing
