@@ -216,12 +216,12 @@ def test_ids_of_an_embedding(kind, rng):
     source = model_of(nodes, {"id": ([1, 1], kind), "h": [1, 1, H]}, {"Y": [1, 1, 1, H], "hn": [1, 1, H]}, weights)
     mine, theirs = both(source)
     h = [np.zeros((1, 1, H), np.float32)] * 2
-    for i in (0, 8, 3, 3):
+    for i in (0, 8, 3, 3, -1, -9):
         a = mine.run(None, {"id": np.array([[i]], dtype), "h": h[0]})
         b = theirs.run(None, {"id": np.array([[i]], dtype), "h": h[1]})
         same(a, b)
         h = [a[1], b[1]]
-    for i in (9, -1, 2**31 - 1):
+    for i in (9, -10, 2**31 - 1):
         with pytest.raises(ours.InvalidArgument, match="id"):
             mine.run(None, {"id": np.array([[i]], dtype), "h": h[0]})
     if kind == INT64:

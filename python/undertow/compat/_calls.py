@@ -8,8 +8,9 @@ with its outputs, so that nothing has to be known of what the caller does with t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -26,9 +27,12 @@ from ..loading import built, told_of, within
 from ..model import Model
 from ..stream import Call, Pool, start_from
 from ._errors import InvalidArgument
+from ._fed import fed_anew, weights_fed
 
 #: plans for sizes and bound values that are kept, and after how many of them it is said that each costs time
 _KEPT, _MANY = 16, 16
+#: files of others than that have weights among their inputs because they must, not to have them fed
+_OVERRIDABLE_FROM = 4
 #: an integer input of at most so many elements may be what a branch is chosen by
 _FEW = 64
 
@@ -60,27 +64,42 @@ class File:
 
     Attributes:
         inputs, outputs: `Port` by name, in the file's order; weights that a file lists as inputs too are none.
-        overridable: weights that the file lists as inputs.
+        overridable: `Port` by name of weights that have a value in the file, which a call may give another one.
         metadata: what the file says of itself.
     """
 
-    def __init__(self, path: Path, isa: str | None = None, sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        isa: str | None = None,
+        sizes: Mapping[str, int] | None = None,
+        proto: Any = None,
+        weights: Sequence[str] = (),
+    ) -> None:
         """
         Args:
             sizes: name of an open size -> what it always is.
+            proto: what the path holds, where it was read before.
+            weights: inputs that have a value in the file as it was, in place of which they are fed.
         """
-        self.path, self._isa = path, isa
+        self.path, self._isa, self._sizes = path, isa, dict(sizes or {})
         onnx = require_onnx()
         with told_of(path), within(path):
-            proto = read_model(path)
+            proto = read_model(path) if proto is None else proto
             self._prepared = prepared(proto)
         held = {tensor.name for tensor in proto.graph.initializer}
         values = [value for value in proto.graph.input if value.name not in held]
-        self.overridable = [value.name for value in proto.graph.input if value.name in held]
+        listed = [value for value in proto.graph.input if value.name in held and proto.ir_version >= _OVERRIDABLE_FROM]
+        self.overridable = {value.name: _port(onnx, value, self._sizes) for value in listed}
+        self._weights = weights_fed(proto.graph)
+        self._others = [name for name in weights if name not in self._weights]
         self.inputs = {value.name: _port(onnx, value, sizes or {}) for value in values}
         self._declared = {value.name: _port(onnx, value, {}).shape for value in values}
         self.outputs = _outputs(onnx, proto)
         self.metadata = _metadata(proto)
+        single = any(port.shape == () for port in self.inputs.values())
+        self._proto = proto if self.overridable or single else None
+        self._fed_anew: OrderedDict[Any, File] = OrderedDict()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._refused: dict[Any, Error] = {}
         self._n_plans = 0
@@ -92,6 +111,8 @@ class File:
         Raises:
             UnsupportedError, FormatError: see `undertow.load`.
         """
+        if self._weights:
+            return
         try:
             self._open({})
         except Error:
@@ -107,7 +128,22 @@ class File:
             UnsupportedError: it is not.
         """
         with self._lock:
-            return self._plan(arrays)
+            return self._for(arrays)._plan(arrays)
+
+    def _for(self, arrays: Mapping[str, np.ndarray]) -> File:
+        """The file as it is fed: with weights that have a value in it, or single numbers with axes."""
+        weights = tuple(name for name in self.overridable if name in arrays)
+        ranks = {name: a.ndim for name, a in arrays.items() if a.ndim and name not in weights
+                 and self.inputs[name].shape == ()}  # fmt: skip
+        if not (weights or ranks):
+            return self
+        key = (weights, *ranks.items())
+        if key not in self._fed_anew:
+            proto = fed_anew(self._proto, weights, ranks)
+            self._fed_anew[key] = File(self.path, self._isa, self._sizes, proto, weights)
+            while len(self._fed_anew) > _KEPT:
+                self._fed_anew.popitem(last=False)
+        return self._fed_anew[key]
 
     def _plan(self, arrays: Mapping[str, np.ndarray]) -> Plan:
         shapes = {name: array.shape for name, array in arrays.items()}
@@ -122,12 +158,14 @@ class File:
             except Error as error:
                 first = first if first is not None and not _asks_to_bind(first) else error
                 continue
+            if plan.key is None:
+                self._warn_of_sizes(shapes)
             return self._keep(plan)
         assert first is not None
         raise first
 
     def _planned(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any], fixed: list[str]) -> Plan:
-        bound = {name: arrays[name].reshape(self._declared_rank(name, arrays[name])) for name in fixed}
+        bound = {name: arrays[name] for name in fixed}
         try:
             plan = self._open(bound)
             if plan.takes(arrays, shapes):
@@ -150,19 +188,32 @@ class File:
         except Error as error:
             raise refusal or error from None
 
-    def _declared_rank(self, name: str, array: np.ndarray) -> tuple[int, ...]:
-        """The shape of an array, of a single number where the file declares one."""
-        return () if self.inputs[name].shape == () else array.shape
+    def _warn_of_sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Say that sizes differ which the file calls alike, and which the nodes broadcast."""
+        first: dict[str, tuple[str, int]] = {}
+        for name, shape in shapes.items():
+            for called, n in zip(self.inputs[name].shape or (), shape, strict=False):
+                other, m = first.setdefault(called, (name, n)) if isinstance(called, str) else (name, n)
+                if n != m:
+                    warn(
+                        f"{self.path.name}: {called!r} is {m} in input {other!r} and {n} in {name!r}; the one is "
+                        "repeated for the other, which ONNX Runtime may refuse",
+                        ModelWarning,
+                        2,
+                    )
+                    return
 
     def _ways_to_bind(self, arrays: Mapping[str, np.ndarray]) -> Iterator[list[str]]:
-        """Inputs whose values may have to be known: none, then such as choose branches, then all of integers."""
+        """Inputs whose values may have to be known: weights, or none; such as choose branches; all of integers."""
         whole = [n for n, a in arrays.items() if a.dtype.kind in "iub"]
         ways = [[], [n for n in whole if arrays[n].size <= 1], [n for n in whole if arrays[n].size <= _FEW]]
+        weights = [self._weights, [*self._weights, *self._others], []]
+        ways = [[*names, *way] for i, names in enumerate(weights) if names not in weights[:i] for way in ways]
         yield from (way for i, way in enumerate(ways) if way not in ways[:i] and len(way) < max(1, len(arrays)))
 
     def _open(self, bound: dict[str, np.ndarray]) -> Plan:
         """A plan for whatever sizes the file leaves open."""
-        key = ("open", *((name, array.tobytes()) for name, array in bound.items()))
+        key = ("open", *((name, array.shape, blake2b(array.tobytes()).digest()) for name, array in bound.items()))
         if key in self._refused:
             raise self._refused[key].with_traceback(None)  # or it would hold the frames of every call that it ended
         if key not in self._plans:
@@ -178,7 +229,7 @@ class File:
                     self._refused[key] = error
                 raise
             plan.key = key
-            self._plans[key] = plan
+            self._store(plan)
         return self._plans[key]
 
     def _made(self, bound: dict[str, np.ndarray], shapes: Mapping[str, Any], exact: bool) -> Plan:
@@ -210,10 +261,13 @@ class File:
     def _keep(self, plan: Plan) -> Plan:
         if plan.key is None:
             plan.key = object()
-            self._plans[plan.key] = plan
-            while len(self._plans) > _KEPT:
-                self._plans.popitem(last=False)
+            self._store(plan)
         return plan
+
+    def _store(self, plan: Plan) -> None:
+        self._plans[plan.key] = plan
+        while len(self._plans) > _KEPT:
+            self._plans.popitem(last=False)
 
 
 class Plan:
@@ -243,7 +297,8 @@ class Plan:
             return False
         if self._shapes is not None and any(shapes[name] != shape for name, shape in self._shapes.items()):
             return False
-        return all(arrays[name].tobytes() == array.tobytes() for name, array in self._bound.items())
+        given = {name: arrays[name] for name in self._bound}
+        return all(given[n].shape == a.shape and given[n].tobytes() == a.tobytes() for n, a in self._bound.items())
 
     def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | None]:
         """The outputs of the file by name, in float32, and what computes calls of these very shapes, if that can be so.
@@ -251,6 +306,9 @@ class Plan:
         Raises:
             ShapeError: ids out of range, or lengths.
         """
+        for name, n_rows in self._imported.from_the_end.items():
+            if (ids := arrays[name]).min(initial=0) < 0:
+                arrays = {**arrays, name: np.where((ids < 0) & (ids >= -n_rows), ids + n_rows, ids)}
         shapes = {name: array.shape for name, array in arrays.items()}
         n_steps, n_items = self._tensors.sizes(shapes)  # type: ignore[misc]
         if n_steps == n_items == 1 and self._goes_as_call(arrays):

@@ -131,18 +131,15 @@ class InferenceSession:
         """The arrays of a call, contiguous, as the file declares them."""
         if not isinstance(input_feed, Mapping):
             raise TypeError(f"input_feed is a {type(input_feed).__name__}, expected a dict of arrays by input name")
-        inputs = self._file.inputs
+        inputs, overridable = self._file.inputs, self._file.overridable
         for name in input_feed:
-            if name in self._file.overridable:
-                raise UnsupportedError(
-                    f"input {name!r} is a weight with a value in the file, which stays as it is there"
-                )
-            if name not in inputs:
+            if name not in inputs and name not in overridable:
                 raise InvalidArgument(f"Invalid input name: {name!r}, expected {list(inputs)}")
         if missing := [name for name in inputs if name not in input_feed]:
             raise InvalidArgument(f"Required inputs ({missing}) are missing from input feed ({list(input_feed)}).")
         feeds = arrays_of(input_feed)
-        return {name: _as_declared(feeds[name], port) for name, port in inputs.items()}
+        ports = {**inputs, **{name: port for name, port in overridable.items() if name in feeds}}
+        return {name: _as_declared(feeds[name], port) for name, port in ports.items()}
 
     def get_inputs(self) -> list[NodeArg]:
         return [_node_arg(port) for port in self._file.inputs.values()]
@@ -151,7 +148,7 @@ class InferenceSession:
         return [_node_arg(port) for port in self._file.outputs.values()]
 
     def get_overridable_initializers(self) -> list[NodeArg]:
-        return []
+        return [_node_arg(port) for port in self._file.overridable.values()]
 
     def get_providers(self) -> list[str]:
         return list(PROVIDERS)

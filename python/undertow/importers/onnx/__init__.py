@@ -38,7 +38,7 @@ from .search.possible import Possible
 from .search.roles import brought, forgets, unread
 from .simplify.budget import Effort
 from .simplify.ports import ID_TYPES, dims_of, dtype_of
-from .simplify.program import Program, make_program
+from .simplify.program import Program, from_the_end, make_program
 
 __all__ = ["import_call", "import_model", "load", "prepared"]
 
@@ -182,8 +182,11 @@ def import_call(
             if one is not None:
                 one.is_call = True
         if exact:
-            return proven(program, import_program(program, exact=True, keep_states=True))
-        return _import(program, _Said(None, {}, None, Caller()), keep_states=True)
+            imported = proven(program, import_program(program, exact=True, keep_states=True))
+        else:
+            imported = _import(program, _Said(None, {}, None, Caller()), keep_states=True)
+        imported.from_the_end = from_the_end(program)
+        return imported
     except Refusal as refusal:
         raise refusal.error from None
     except Failure as failure:
