@@ -341,8 +341,17 @@ def test_messages_name_the_input_what_it_got_and_what_was_expected(rng):
 def test_files_that_are_none_and_files_that_are_refused(tmp_path):
     with pytest.raises(ours.NoSuchFile, match="no such file"):
         ours.InferenceSession(str(tmp_path / "none.onnx"))
-    with pytest.raises(ours.InvalidProtobuf):
-        ours.InferenceSession(b"abc")
+    errors = ours.capi.onnxruntime_pybind11_state
+    graphless = model_of([node("Relu", "x", "y")], {"x": [1]}, {"y": [1]})
+    graphless.ClearField("graph")
+    dangling = model_of([node("Add", "x nobody", "y")], {"x": [1]}, {"y": [1]})
+    circular = model_of([node("Relu", "y", "y")], {"x": [1]}, {"y": [1]})
+    for data in (b"abc", b"", *(source.SerializeToString() for source in (graphless, dangling, circular))):
+        with pytest.raises(Exception) as error:
+            peer.InferenceSession(data)
+        with pytest.raises(getattr(errors, error.type.__name__)) as error:
+            ours.InferenceSession(data)
+        assert isinstance(error.value, undertow.FormatError)
     with pytest.raises(TypeError, match="path"):
         ours.InferenceSession(5)
     with pytest.raises(undertow.UnsupportedError, match=r"undertow\.load"):
@@ -378,6 +387,22 @@ def test_what_a_session_says_of_itself():
     for name in ("producer_name", "graph_name", "domain", "description", "version", "custom_metadata_map"):
         assert getattr(mine.get_modelmeta(), name) == getattr(theirs.get_modelmeta(), name)
     assert ours.get_device() == peer.get_device()
+
+
+def test_a_call_that_is_told_to_end(rng):
+    sessions = both(recurrent("GRU", 1, 1))
+    feed = feeds(rng, sessions[0])
+    for package, session in zip((ours, peer), sessions, strict=True):
+        for _ in range(2):  # the long way, then the short one
+            session.run(None, feed, package.RunOptions())
+            options = package.RunOptions()
+            options.terminate = True
+            with pytest.raises(package.capi.onnxruntime_pybind11_state.Fail, match="terminate flag"):
+                session.run(None, feed, options)
+        assert session.end_profiling() == ""
+        assert isinstance(package.get_build_info(), str)
+        value = package.OrtValue.ortvalue_from_numpy(feed["x"])
+        assert value.is_tensor() and not (value.is_tensor_sequence() or value.is_sparse_tensor())
 
 
 def test_the_options_are_those_of_onnx_runtime():

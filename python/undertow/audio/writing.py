@@ -24,6 +24,8 @@ FORMATS = {
     ".caf": ("CAF", "PCM_16"), ".voc": ("VOC", "PCM_16"), ".sph": ("NIST", "PCM_16"), ".nist": ("NIST", "PCM_16"),
 }  # fmt: skip
 _WAV = (".wav", ".wave", ".bwf")
+#: of which libsndfile writes no file that can be read, without samples
+_NEVER_EMPTY = (".flac", ".opus", ".mp3")
 
 
 class Writer:
@@ -31,16 +33,18 @@ class Writer:
 
     Attributes:
         n_cut: samples that had to be cut to full scale.
+        n_rows: samples of each channel.
     """
 
     def __init__(self, channels: int) -> None:
-        self.channels, self.n_cut = channels, 0
+        self.channels, self.n_cut, self.n_rows = channels, 0, 0
 
     def write(self, samples: np.ndarray) -> None:
         """Append float samples of shape (T,) or (T, channels). NaN becomes silence."""
         rows = np.nan_to_num(np.asarray(samples, np.float64).reshape(-1, self.channels))
         scaled = np.rint(rows * 32768.0)
         whole = np.clip(scaled, -32768, 32767)
+        self.n_rows += len(rows)
         self.n_cut += int(np.count_nonzero(whole != scaled))
         self._append(whole)
 
@@ -83,7 +87,8 @@ def writing(path: str | os.PathLike[str], rate: int, channels: int = 1) -> Itera
     """A file to append samples to, which becomes `path` when the block ends without an exception.
 
     Raises:
-        UnsupportedError, ImportError: as `check`, or its format does not hold such a rate or so many channels.
+        UnsupportedError, ImportError: as `check`, or its format does not hold such a rate, so many channels, or no
+            samples.
         OSError: it cannot be written; what was there before stays as it is.
     """
     check(path)
@@ -152,4 +157,6 @@ def _by_soundfile(
             f"{os.fsdecode(path)}: no {suffix} of {channels} channels at {rate} Hz: {why}; write a .wav"
         ) from None
     with sound:
-        yield _Soundfile(sound, channels)
+        yield (writer := _Soundfile(sound, channels))
+    if suffix in _NEVER_EMPTY and not writer.n_rows:
+        raise UnsupportedError(f"{os.fsdecode(path)}: there are no samples, and no {suffix} is empty; write a .wav")

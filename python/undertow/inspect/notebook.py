@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,15 +83,22 @@ def graph_html(graph: Graph) -> str:
 def stream_html(stream: Any) -> str:
     """A `Stream`: where it stands, and what it remembers now."""
     rows = [["frames taken", f"{stream.position:,}"], ["threads", f"{stream.threads}"]]
+    return block(heading(f"stream of {shown(stream.model.name)}"), table(rows), _states(stream.state))
+
+
+def states_html(view: Mapping[str, np.ndarray]) -> str:
+    """What a stream remembers now: `stream.state`."""
+    return block(_states(view))
+
+
+def _states(view: Mapping[str, np.ndarray]) -> Markup:
     try:
-        states = [_state(name, stream.state[name]) for name in stream.model.states]
+        states = [_state(name, view[name]) for name in view]
     except (Error, RuntimeError) as error:  # a proposal is pending, or another thread is at work
-        return block(heading(f"stream of {shown(stream.model.name)}"), table(rows), paragraph(str(error)))
-    return block(
-        heading(f"stream of {shown(stream.model.name)}"),
-        table(rows),
-        table(states, ["state", "shape", "least", "largest", "RMS", ""], [2, 3, 4]) if states else "it has no state",
-    )
+        return paragraph(str(error))
+    if not states:
+        return paragraph("it has no state")
+    return table(states, ["state", "shape", "least", "largest", "RMS", ""], [2, 3, 4])
 
 
 def pool_html(pool: Any) -> str:
