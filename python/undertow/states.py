@@ -151,11 +151,6 @@ class StateView(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._index)
 
-    def _repr_html_(self) -> str:
-        from .inspect.notebook import states_html
-
-        return states_html(self)
-
     def __repr__(self) -> str:
         states = self._stream.model.states
         return "<state " + ", ".join(f"{shown(name)} {states[name].shape}" for name in self._index) + ">"

@@ -12,6 +12,7 @@ import numpy as np
 from .._text import shown
 from ..errors import Error
 from ..ir.graph import Graph
+from ..states import StateView
 from .describe import MAX_ROWS, describe, human_bytes, layers_of, runs_of, shape_of
 from .html import Markup, block, heading, items, paragraph, table, text
 
@@ -240,7 +241,17 @@ def _boxes(graph: Graph) -> list[_Box]:
     return boxes
 
 
-# A Graph stands on the ground and knows nothing of who shows it.
+# Graphs and states stand further down, and know nothing of who shows them.
 setattr(Graph, "_repr_html_", graph_html)  # noqa: B010
+setattr(StateView, "_repr_html_", states_html)  # noqa: B010
 
-__all__ = ["MAX_BOXES", "MAX_LAYERS", "graph_html", "graph_svg", "model_html", "pool_html", "stream_html"]
+__all__ = [
+    "MAX_BOXES",
+    "MAX_LAYERS",
+    "graph_html",
+    "graph_svg",
+    "model_html",
+    "pool_html",
+    "states_html",
+    "stream_html",
+]
