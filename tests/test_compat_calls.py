@@ -146,3 +146,64 @@ def test_threads_call_with_sizes_of_their_own(make, rng):
 
     with ThreadPoolExecutor(len(SIZES)) as threads:
         assert all(threads.map(work, range(len(SIZES))))
+
+
+# -- layers that start from what is computed ------------------------------------------------------------------------
+
+
+def started(op="LSTM", n_layers=2, directions=1):
+    """Layers of which each starts from parts of a product with an input of its own."""
+    rng, states = np.random.default_rng(8), ["h", "c"] if op == "LSTM" else ["h"]
+    width = directions * H
+    direction = "bidirectional" if directions == 2 else "forward"
+    weights = {"axis": np.array([2], np.int64), "shape": np.array([0, 0, -1], np.int64)}
+    nodes, x, n_inputs = [node("Transpose", "x", "x0", perm=[1, 0, 2])], "x0", X
+    for layer in range(n_layers):
+        names = [f"{name}{layer}" for name in states]
+        for name in names:
+            weights[f"D{name}"] = random(rng, 3, directions * H)
+            weights["split"] = np.array([-1, directions, H], np.int64)
+            nodes += [
+                node("MatMul", f"z D{name}", f"p{name}"),
+                node("Reshape", f"p{name} split", f"s{name}"),
+                node("Transpose", f"s{name}", name, perm=[1, 0, 2]),
+            ]
+        weights |= {f"{n}{layer}": w for n, w in cell(rng, op, n_inputs, H, directions=directions).items()}
+        inputs = [x, f"W{layer}", f"R{layer}", "", "", *names]
+        nodes += [
+            helper.make_node(op, inputs, [f"Y{layer}"], hidden_size=H, direction=direction),
+            node("Transpose", f"Y{layer}", f"t{layer}", perm=[0, 2, 1, 3]),
+            node("Reshape", f"t{layer} shape", f"x{layer + 1}"),
+        ]
+        x, n_inputs = f"x{layer + 1}", width
+    nodes.append(node("Transpose", x, "y", perm=[1, 0, 2]))
+    return model_of(nodes, {"x": ["N", "T", X], "z": ["N", 3]}, {"y": ["N", "T", width]}, weights)
+
+
+def translator():
+    """A layer that starts from where another one ended, and walks an input of another length."""
+    rng = np.random.default_rng(9)
+    weights = {f"{n}{k}": w for k, size in enumerate((X, 3)) for n, w in cell(rng, "GRU", size, H).items()}
+    nodes = [
+        helper.make_node("GRU", ["x", "W0", "R0"], ["", "h"], hidden_size=H),
+        node("Tanh", "h", "start"),
+        helper.make_node("GRU", ["z", "W1", "R1", "", "", "start"], ["Y", "hn"], hidden_size=H),
+    ]
+    inputs = {"x": ["S", "N", X], "z": ["T", "N", 3]}
+    return model_of(nodes, inputs, {"Y": ["T", 1, "N", H], "hn": [1, "N", H]}, weights)
+
+
+@pytest.mark.parametrize(
+    "make", [started, lambda: started("GRU", 1), lambda: started("RNN", 1, 2), translator], ids=str
+)
+def test_layers_that_start_from_what_is_computed_have_one_plan_for_all_lengths(make, rng):
+    mine, theirs = ours.InferenceSession(bytes_of(make())), peer.InferenceSession(bytes_of(make()))
+    for T, N in ((2, 1), (9, 1), (5, 3), (1, 1), (7, 2)):
+        feed = feeds(rng, mine, T=T, N=N, S=4)
+        short, again = mine.run(None, feed), mine._call(feed)
+        for a, b, expected in zip(short, again, theirs.run(None, feed), strict=True):
+            assert (a.shape, a.dtype, a.tobytes()) == (expected.shape, expected.dtype, b.tobytes())
+            np.testing.assert_allclose(a, expected, rtol=0, atol=FLOAT32_PEER)
+            assert not np.shares_memory(a, b)
+    assert len(mine._file._plans) == 1
+    assert mine._call({**feed, "x": feed["x"][:0]}) is None and mine._call([]) is None

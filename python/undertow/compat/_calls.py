@@ -26,6 +26,7 @@ from ..loading import built, told_of, within
 from ..model import Model
 from ..stream import Call
 from ._errors import InvalidArgument
+from ._starts import taken_apart
 
 #: plans for sizes and bound values that are kept, and after how many of them it is said that each costs time
 _KEPT, _MANY = 16, 16
@@ -66,15 +67,18 @@ class File:
         metadata: what the file says of itself.
     """
 
-    def __init__(self, path: Path, isa: str | None = None, sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, path: Path, isa: str | None = None, sizes: Mapping[str, int] | None = None, proto: Any = None
+    ) -> None:
         """
         Args:
             sizes: name of an open size -> what it always is.
+            proto: what the path holds, where it was read before.
         """
-        self.path, self._isa = path, isa
+        self.path, self._isa, self._sizes = path, isa, dict(sizes or {})
         onnx = require_onnx()
         with told_of(path), within(path):
-            proto = read_model(path)
+            proto = read_model(path) if proto is None else proto
             self._prepared = prepared(proto)
         held = {tensor.name for tensor in proto.graph.initializer}
         values = [value for value in proto.graph.input if value.name not in held]
@@ -83,7 +87,9 @@ class File:
         self._declared = {value.name: _port(onnx, value, {}).shape for value in values}
         self.outputs = _outputs(onnx, proto)
         self.metadata = _metadata(proto)
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._plans: OrderedDict[Any, Plan | Chain] = OrderedDict()
+        self._chain: Chain | None = None
+        self._is_whole = False
         self._refused: dict[Any, Error] = {}
         self._n_plans = 0
         self._lock = RLock()
@@ -102,7 +108,7 @@ class File:
             if not open_sizes and not chosen:
                 self.plan({p.name: np.zeros(p.shape or (), p.dtype) for p in self.inputs.values()})  # type: ignore
 
-    def plan(self, arrays: Mapping[str, np.ndarray]) -> Plan:
+    def plan(self, arrays: Mapping[str, np.ndarray]) -> Plan | Chain:
         """How a call of such arrays is computed: of their shapes, and the values of those that must be bound.
 
         Raises:
@@ -111,7 +117,17 @@ class File:
         with self._lock:
             return self._plan(arrays)
 
-    def _plan(self, arrays: Mapping[str, np.ndarray]) -> Plan:
+    def is_open(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Whether a model of any sizes takes these."""
+        with self._lock:
+            shapes = {name: array.shape for name, array in arrays.items()}
+            try:
+                plan: Plan | Chain | None = self._open({})
+            except Error:
+                plan = self._in_parts()
+            return plan is not None and plan.takes(arrays, shapes)
+
+    def _plan(self, arrays: Mapping[str, np.ndarray]) -> Plan | Chain:
         shapes = {name: array.shape for name, array in arrays.items()}
         for key, plan in reversed(self._plans.items()):
             if plan.takes(arrays, shapes):
@@ -128,14 +144,15 @@ class File:
         assert first is not None
         raise first
 
-    def _planned(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any], fixed: list[str]) -> Plan:
+    def _planned(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any], fixed: list[str]) -> Plan | Chain:
         bound = {name: arrays[name].reshape(self._declared_rank(name, arrays[name])) for name in fixed}
         try:
             plan = self._open(bound)
             if plan.takes(arrays, shapes):
                 return plan
-        except Error:
-            pass  # sizes may tell
+        except Error:  # parts may be of any sizes, or the sizes tell
+            if not fixed and (chain := self._in_parts()) is not None and chain.takes(arrays, shapes):
+                return chain
         sizes = {name: list(shape) for name, shape in shapes.items() if name not in fixed}
         empty = [name for name, shape in sizes.items() if 0 in shape]
         if empty:
@@ -152,6 +169,16 @@ class File:
         except Error as error:
             raise refusal or error from None
 
+    def _in_parts(self) -> Chain | None:
+        """The file as what computes the starts of its layers, and what starts from them; None where it is one."""
+        if self._chain is None and not self._is_whole:
+            parts = taken_apart(require_onnx(), self._prepared)
+            self._is_whole = parts is None
+            if parts is not None:
+                first, second = (File(self.path, self._isa, self._sizes, part) for part in parts[:2])
+                self._chain = Chain(first, second, parts[2])
+        return self._chain
+
     def _declared_rank(self, name: str, array: np.ndarray) -> tuple[int, ...]:
         """The shape of an array, of a single number where the file declares one."""
         return () if self.inputs[name].shape == () else array.shape
@@ -162,7 +189,7 @@ class File:
         ways = [[], [n for n in whole if arrays[n].size <= 1], [n for n in whole if arrays[n].size <= _FEW]]
         yield from (way for i, way in enumerate(ways) if way not in ways[:i] and len(way) < max(1, len(arrays)))
 
-    def _open(self, bound: dict[str, np.ndarray]) -> Plan:
+    def _open(self, bound: dict[str, np.ndarray]) -> Plan | Chain:
         """A plan for whatever sizes the file leaves open."""
         key = ("open", *((name, array.tobytes()) for name, array in bound.items()))
         if key in self._refused:
@@ -209,7 +236,7 @@ class File:
         whole = all(n is not None for shape in shapes.values() for n in shape) and bool(shapes)
         return Plan(imported[0], model, bound, dict(shapes) if whole else None, (self.inputs, self.outputs))
 
-    def _keep(self, plan: Plan) -> Plan:
+    def _keep(self, plan: Plan | Chain) -> Plan | Chain:
         if plan.key is None:
             plan.key = object()
             self._plans[plan.key] = plan
@@ -256,7 +283,7 @@ class Plan:
             return False
         return all(arrays[name].tobytes() == array.tobytes() for name, array in self._bound.items())
 
-    def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | None]:
+    def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | Links | None]:
         """The outputs of the file by name, and what computes calls like this one, if that can be so.
 
         Raises:
@@ -324,6 +351,55 @@ class Plan:
             each.append(Y if isinstance(Y, Mapping) else {next(iter(self.model.outputs)): Y})
         results = {name: np.stack([one[name] for one in each]) for name in self.model.outputs}
         return self._tensors.outputs(results, n_steps, n_items, lengths)
+
+
+class Chain:
+    """A file in two parts, of which the first gives what layers of the second start from. As a `Plan`."""
+
+    def __init__(self, first: File, second: File, starts: list[str]) -> None:
+        self.key: Any = None
+        self._first, self._second, self._starts = first, second, starts
+
+    def _given(self, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | Links | None]:
+        """The arrays that the second part takes, and what computes those that the first gives."""
+        taken = {name: arrays[name] for name in self._first.inputs}
+        starts, call = self._first.plan(taken).run(taken)
+        return {**arrays, **starts}, call
+
+    def takes(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether the second part is of any sizes, these among them."""
+        try:
+            given, _ = self._given(arrays)
+            return self._second.is_open(given)
+        except Error:
+            return False
+
+    def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | Links | None]:
+        given, first = self._given(arrays)
+        results, second = self._second.plan(given).run(given)
+        if first is None or second is None:
+            return results, None
+        return results, Links(first, second, list(self._first.inputs), self._starts, len(arrays))
+
+
+class Links:
+    """As a `Call`, of two that follow each other."""
+
+    def __init__(
+        self, first: Call | Links, second: Call | Links, taken: list[str], starts: list[str], n_arrays: int
+    ) -> None:
+        """taken: arrays that the first takes, which gives `starts`; the second takes all n_arrays and these."""
+        self._first, self._second, self._n_arrays = first, second, n_arrays
+        self._taken, self._starts = taken, starts
+
+    def __call__(self, feeds: Any, names: Any = None) -> list[np.ndarray] | None:
+        if type(feeds) is not dict or len(feeds) != self._n_arrays:
+            return None
+        starts = self._first({name: feeds.get(name) for name in self._taken}, self._starts)
+        if starts is None:
+            return None
+        given = {**feeds, **dict(zip(self._starts, starts, strict=True))}
+        return self._second(given, names)  # type: ignore[no-any-return]
 
 
 def _outputs(onnx: Any, proto: Any) -> dict[str, Port]:
