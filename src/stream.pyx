@@ -585,4 +585,5 @@ cdef class Stream:
 
 include "pool.pxi"
 include "pickling.pxi"
+include "starts.pxi"
 include "calls.pxi"

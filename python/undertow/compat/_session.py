@@ -125,9 +125,9 @@ class InferenceSession:
             results, call = plan.run(arrays)
         except (ValueError, TypeError) as error:  # ids, lengths
             raise InvalidArgument(f"{error}") from error
-        if call is not None and not self._casts:
+        if call is not None:
             self._call = call
-        return [results[n].astype(self._casts[n]) if n in self._casts else results[n] for n in names]
+        return [results[n].astype(self._casts[n], copy=False) if n in self._casts else results[n] for n in names]
 
     def _asked(self, output_names: Sequence[str] | None) -> list[str]:
         if isinstance(output_names, str):
