@@ -13,7 +13,9 @@ from onnx_files import (
     INT64,
     bytes_of,
     cell,
+    graph_of,
     helper,
+    info,
     model_of,
     node,
     numpy_helper,
@@ -132,6 +134,30 @@ def test_single_numbers_with_axes(N, rng):
     sessions = both(model_of([node("Mul", "x gain", "y")], {"x": [N, X], "gain": []}, {"y": [N, X]}))
     for shape in ((), (1,), (1, 1), (1, 1, 1), ()):
         alike(sessions, {"x": random(rng, 1 if N == 1 else 3, X), "gain": np.full(shape, 2, np.float32)})
+
+
+@pytest.mark.parametrize("directions", [[0], [1], None])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_scan_of_operator_set_8(batch, directions, rng):
+    """Which has a batch, and a place for lengths: supported as a loop over one item."""
+    body = graph_of(
+        [node("Add", "sum x", "total"), node("Mul", "total x", "row")], [info("sum", [X]), info("x", [X])],
+        [info("total", [X]), info("row", [X])],
+    )  # fmt: skip
+    settings = {} if directions is None else {"directions": directions}
+    scan = helper.make_node("Scan", ["", "start", "xs"], ["end", "rows"], body=body, num_scan_inputs=1, **settings)
+    source = model_of(
+        [scan], {"start": [batch, X], "xs": [batch, "T", X]}, {"end": [batch, X], "rows": [batch, "T", X]}
+    )
+    source.opset_import[0].version, source.ir_version = 8, 3
+    mine, theirs = sessions = both(source)
+    feed = {"start": random(rng, batch, X), "xs": random(rng, batch, 5, X)}
+    if batch == 1:
+        alike(sessions, feed)
+        return
+    theirs.run(None, feed)
+    with pytest.raises(undertow.UnsupportedError, match=r"operator set 8.*with a batch of 1 and no lengths"):
+        mine.run(None, feed)
 
 
 # -- sizes that do not go together ---------------------------------------------------------------------------------

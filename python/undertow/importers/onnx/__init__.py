@@ -29,6 +29,7 @@ from .advice import SIZES, Advice, Caller, Refusal, helpful
 from .file.definitions import in_onnx
 from .file.floats import in_float32
 from .file.functions import expanded
+from .file.old_scans import newer_scans
 from .file.read import node_types, read_model, require_onnx
 from .search import Imported, import_program
 from .search.attempt import Failure, proven
@@ -137,7 +138,7 @@ def import_model(
     said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
     try:
         rate, widened = _sample_rate(model, fixed or {}), in_float32(model)
-        held, model = node_types(model), expanded(in_onnx(model))
+        held, model = node_types(model), expanded(in_onnx(newer_scans(model)))
         graph = _Load(model, fixed or {}, shapes or {}, said).graph()
     except Error:
         raise
@@ -156,7 +157,7 @@ def prepared(model: Any) -> Any:
     copied = type(model)()
     copied.CopyFrom(model)
     in_float32(copied)
-    return expanded(in_onnx(copied))
+    return expanded(in_onnx(newer_scans(copied)))
 
 
 def import_call(
