@@ -27,7 +27,7 @@ from ..loading import built, told_of, within
 from ..model import Model
 from ..stream import Call
 from ._errors import InvalidArgument
-from ._fed import fed_anew, weights_fed
+from ._fed import are_alike, fed_anew, weights_fed
 from ._starts import taken_apart
 
 #: plans for sizes and bound values that are kept, and after how many of them it is said that each costs time
@@ -100,8 +100,10 @@ class File:
         self._declared = {value.name: _port(onnx, value, {}).shape for value in values}
         self.outputs = _outputs(onnx, proto)
         self.metadata = _metadata(proto)
-        single = any(port.shape == () for port in self.inputs.values())
-        self._proto = proto if self.overridable or single else None
+        #: of which `_for` makes others: what is read anyway, unless weights went into other nodes there
+        self._proto = self._prepared if are_alike(proto, self._prepared) else proto
+        if not self.overridable and all(port.shape != () for port in self.inputs.values()):
+            self._proto = None
         self._fed_anew: OrderedDict[Any, File] = OrderedDict()
         self._plans: OrderedDict[Any, Plan | Chain] = OrderedDict()
         self._chain: Chain | None = None

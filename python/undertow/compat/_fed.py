@@ -57,6 +57,16 @@ def fed_anew(model: Any, weights: Collection[str], ranks: Mapping[str, int]) -> 
     return copied
 
 
+def are_alike(model: Any, other: Any) -> bool:
+    """Whether two models have the same operators, and inputs of the same types."""
+
+    def kinds(graph: Any) -> tuple[Any, ...]:
+        types = [value.type.tensor_type.elem_type for value in graph.input]
+        return types, [(node.domain, node.op_type) for node in _nodes(graph)]
+
+    return kinds(model.graph) == kinds(other.graph)
+
+
 def _nodes(graph: Any) -> Iterator[Any]:
     """The nodes, those of bodies and branches among them."""
     for node in graph.node:
@@ -65,4 +75,4 @@ def _nodes(graph: Any) -> Iterator[Any]:
             yield from _nodes(attribute.g) if attribute.HasField("g") else ()
 
 
-__all__ = ["fed_anew", "weights_fed"]
+__all__ = ["are_alike", "fed_anew", "weights_fed"]

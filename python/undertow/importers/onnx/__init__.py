@@ -85,7 +85,8 @@ def load(
     An input without a time axis, beside others that have one (a knob, a speaker), is a frame of every timestep, so that
     it may change in a stream; `fixed` binds it for good.
 
-    Booleans and integers of 8 or 16 bits, as inputs and outputs, are float32 frames that hold these numbers.
+    Booleans and integers of 8 or 16 bits, as inputs and outputs, are float32 frames that hold these numbers. Ids that
+    pick rows of a table are 0 and above: one below 0, which in ONNX counts from the end, is refused when it comes.
 
     Args:
         path: the file; external data may lie beside it or below.
