@@ -1,133 +1,166 @@
 # SPDX-License-Identifier: MIT
-# One frame of a stream whose states the caller hands on, as the arrays of a call. A part of stream.pyx.
+# A model as a function of arrays that a file names: states in and out among them, nothing kept. A part of stream.pyx.
 
 cdef enum:  # what an array of a call is
-    FRAME = 0    # an input frame, read where it lies
-    STATE = 1    # states, copied in
+    FRAME = 0    # input frames
+    STATE = 1    # states that the sequences start from
     BOUND = 2    # what the model was made for: it must be this again
     UNUSED = 3   # nothing that the model reads
 
-cdef struct Part:  # a state field, and the elements of an array that it starts from
-    float* field
+cdef enum:
+    TOGETHER = 48          # whole sequences that go side by side at a time
+    ROOM = 8 << 20         # bytes for a whole sequence that one call leaves to the next
+    HUGE_PAGE = 2 << 20
+
+cdef extern from "slices.h" nogil:
+    cdef cppclass Glances:
+        void begin()
+        bint due()
+
+cdef struct Watch:  # what `stop_of_call` is given
+    Glances* glances
+    void* call
+    bint raised
+
+cdef struct Part:  # a state field, and the elements of one item of an array that it starts from
+    int number
+    float* field          # in the stream that steps
     Py_ssize_t n, first
     const int64_t* where  # NULL: from `first` on
 
 cdef struct Fed:
-    int kind, typenum, n_dims
-    cnp.npy_intp dims[8]
+    int kind, typenum, n_dims, steps, items  # of the axes which is time and which the batch, or -1
+    cnp.npy_intp dims[8]                     # -1: any
     Py_ssize_t n_bytes
     int input, first_part, n_parts
-    int32_t* ids          # where those of 64 bits go
     const char* bound
 
 cdef struct Given:
-    int n_dims
-    cnp.npy_intp dims[8]
+    int typenum, n_dims, steps, items, n_outer
+    int axes[8]                # those of the tensor beside the frame, then those of the frame
+    cnp.npy_intp dims[8]       # -1: as many as there are
+    Py_ssize_t step, item      # the first; of the axis, or at all. step -1: the last
+    bint once                  # one frame for the whole sequence
 
 
 cdef class Call:
-    """One timestep of a stream as one call of arrays by name, where the caller hands on the states: what the arrays that the
-    call takes say of states is copied into the stream, and a step gives arrays of their own.
+    """A model as one call of arrays by name, where the caller hands on the states: what the arrays say of states is copied
+    to where sequences start, and the outputs are arrays of their own. Any number of timesteps and items will do where an
+    axis of an array is that of time or of the batch.
 
     Args:
-        stream: of which the call has the sole use.
-        fed: for each array of a call (name, kind, array, more), where `array` has its dtype and shape. kind and more: "frame"
-            and the number of an input; "state" and a list of (number of a field, positions of its elements in the array);
-            "bound" (the array is what must be given) and "unused" and None.
-        given: for each output of the model, in order: (name, shape).
-        reset: whether states that are not given start as the model says, in each call.
+        model: to be called.
+        fed: for each array of a call (name, kind, dtype, dims, (axis of time, axis of the batch), more): dims are sizes, -1
+            for any; axes -1 where there is none. kind and more: "frame" and the number of an input; "state" and a list of
+            (number of a field, positions of its elements in one item); "bound" and the array that must be given;
+            "unused" and None.
+        given: for each output of the model, in order: (name, dtype, dims, axes that are none of the frame, axes of the
+            frame, (axis of time, axis of the batch), (first timestep or -1 for the last, first item), rows). rows: None, or
+            which row of (items x timesteps) each element of the axes that are none of the frame is.
+        sizes: timesteps and items of each call, -1 where its arrays say them.
     """
 
-    cdef readonly Stream stream
+    cdef readonly object model
+    cdef const ut_model* _m
+    cdef Stream _step, _run_of_one   # made when they are needed, as the pool
+    cdef Pool _pool
+    cdef Slot* _slots_in
+    cdef Slot* _slots_out
     cdef Fed* _fed
     cdef Given* _given
     cdef Part* _parts
     cdef const void** _x
     cdef void** _y
-    cdef int _n_fed
-    cdef bint _reset
+    cdef float** _starts      # of whole sequences
+    cdef const void** _of_items  # pointers to the frames of whole sequences, and to what comes of them
+    cdef size_t _lengths[TOGETHER]
+    cdef void* _room
+    cdef size_t _room_bytes
+    cdef Glances _glances
+    cdef Watch _watch
+    cdef Py_ssize_t _n_begun  # streams of the pool that were reset once
+    cdef int _n_fed, _n_parts, _n_in, _n_out, _n_states, _busy
+    cdef bint _reset, _streams, _release
+    cdef Py_ssize_t _n_steps, _n_items, _T, _N
     cdef tuple _names
     cdef dict _numbers
-    cdef list _kept
+    cdef list _kept, _rows
+    cdef object _raised
 
-    def __cinit__(self, Stream stream, list fed, list given, bint reset):
-        cdef int i, k, n_parts = sum([len(more) for _, kind, _, more in fed if kind == "state"])
+    def __cinit__(self, model, list fed, list given, tuple sizes):
+        cdef int i, k, n_parts = sum([len(each[5]) for each in fed if each[1] == "state"])
         cdef Fed* f
-        cdef Part* part
-        cdef cnp.ndarray array
-        if len(given) != stream._n_out:
-            raise InternalError(f"a model of {stream._n_out} outputs is described by {len(given)}")
-        self.stream, self._reset = stream, reset
-        self._n_fed = len(fed)
+        cdef ut_info info
+        self.model = model
+        self._m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
+        ut_model_info(self._m, &info)
+        self._n_in, self._n_out, self._n_states = info.n_inputs, info.n_outputs, info.n_states
+        self._streams = info.streamable and not info.latency
+        self._release = model.file_bytes > 262144
+        if len(given) != self._n_out:
+            raise InternalError(f"a model of {self._n_out} outputs is described by {len(given)}")
+        self._n_fed, self._n_parts = len(fed), n_parts
+        self._n_steps, self._n_items = sizes
+        self._slots_in = <Slot*> calloc(self._n_in, sizeof(Slot))
+        self._slots_out = <Slot*> calloc(self._n_out, sizeof(Slot))
         self._fed = <Fed*> calloc(len(fed) + 1, sizeof(Fed))
-        self._given = <Given*> calloc(stream._n_out, sizeof(Given))
+        self._given = <Given*> calloc(self._n_out, sizeof(Given))
         self._parts = <Part*> calloc(n_parts + 1, sizeof(Part))
-        self._x = <const void**> calloc(stream._n_in, sizeof(void*))
-        self._y = <void**> calloc(stream._n_out, sizeof(void*))
-        if not (self._fed and self._given and self._parts and self._x and self._y):
+        self._x = <const void**> calloc(self._n_in, sizeof(void*))
+        self._y = <void**> calloc(self._n_out, sizeof(void*))
+        self._starts = <float**> calloc(self._n_states + 1, sizeof(float*))
+        self._of_items = <const void**> calloc(TOGETHER * (self._n_in + self._n_out), sizeof(void*))
+        self._watch.glances, self._watch.call = &self._glances, <void*> self
+        if not (self._slots_in and self._slots_out and self._fed and self._given and self._parts and self._x and self._y
+                and self._starts and self._of_items):
             raise MemoryError
-        self._names = tuple([name for name, _, _, _ in fed])
-        self._numbers = {name: i for i, (name, _) in enumerate(given)}
-        self._kept = []
+        for i in range(self._n_in):
+            fill_slot(&self._slots_in[i], ut_input(self._m, i))
+        for i in range(self._n_out):
+            fill_slot(&self._slots_out[i], ut_output(self._m, i))
+        self._names = tuple([each[0] for each in fed])
+        self._numbers = {each[0]: i for i, each in enumerate(given)}
+        self._kept, self._rows = [], []
         n_parts = 0
-        for i, (_, kind, array, more) in enumerate(fed):
+        for i, (_, kind, dtype, dims, (steps, items), more) in enumerate(fed):
             f = &self._fed[i]
             f.kind = ["frame", "state", "bound", "unused"].index(kind)
-            f.typenum, f.n_dims = cnp.PyArray_TYPE(array), cnp.PyArray_NDIM(array)
-            f.n_bytes = cnp.PyArray_NBYTES(array)
-            if f.n_dims > 8:
-                raise ShapeError(f"{f.n_dims} axes, expected at most 8")
+            f.typenum, f.n_dims, f.steps, f.items = dtype.num, len(dims), steps, items
+            if len(dims) > 7:
+                raise ShapeError(f"{len(dims)} axes, expected at most 7")
             for k in range(f.n_dims):
-                f.dims[k] = cnp.PyArray_DIM(array, k)
+                f.dims[k] = dims[k]
             if f.kind == FRAME:
                 f.input = more
-                self._check_frame(f, cnp.PyArray_SIZE(array))
+                if not 0 <= f.input < self._n_in:
+                    raise InternalError(f"input {f.input} of {self._n_in}")
             elif f.kind == BOUND:
-                self._kept.append(array)
-                f.bound = <const char*> cnp.PyArray_DATA(array)
+                self._kept.append(more)
+                f.bound, f.n_bytes = <const char*> cnp.PyArray_DATA(<cnp.ndarray> more), cnp.PyArray_NBYTES(more)
             elif f.kind == STATE:
                 f.first_part, f.n_parts = n_parts, len(more)
-                if f.typenum != cnp.NPY_FLOAT32:
-                    raise InternalError("states are float32")
                 for number, where in more:
-                    part = &self._parts[n_parts]
-                    self._set_part(part, number, where, cnp.PyArray_SIZE(array))
+                    self._set_part(&self._parts[n_parts], number, where)
                     n_parts += 1
-        for i, (_, shape) in enumerate(given):
-            self._given[i].n_dims = len(shape)
-            if len(shape) > 8 or _product(shape) != stream._slots_out[i].size:
-                raise InternalError(f"output {i} has {stream._slots_out[i].size} elements, not a shape of {shape}")
-            for k in range(len(shape)):
-                self._given[i].dims[k] = shape[k]
+        self._reset = len({number for each in fed if each[1] == "state" for number, _ in each[5]}) < self._n_states
+        for i, (_, dtype, dims, outer, frame, axes, first, rows) in enumerate(given):
+            self._given[i].once = ut_output(self._m, i).once != 0 and info.streamable == 0
+            self._set_given(&self._given[i], dtype, dims, outer, frame, axes, first)
+            self._rows.append(rows)
 
-    cdef int _check_frame(self, Fed* f, Py_ssize_t size) except -1:
-        if not 0 <= f.input < self.stream._n_in or self.stream._slots_in[f.input].size != size:
-            raise InternalError(f"input {f.input} does not take {size} elements")
-        if self.stream._slots_in[f.input].typenum == cnp.NPY_INT32:
-            if f.typenum != cnp.NPY_INT64 and f.typenum != cnp.NPY_INT32:
-                raise InternalError("ids are int32 or int64")
-            f.ids = <int32_t*> calloc(size, sizeof(int32_t))
-            if not f.ids:
-                raise MemoryError
-        elif f.typenum != cnp.NPY_FLOAT32:
-            raise InternalError("frames are float32")
-        return 0
-
-    cdef int _set_part(self, Part* part, int number, where, Py_ssize_t size) except -1:
-        cdef ut_tensor field = field_of(<const ut_model*> PyCapsule_GetPointer(self.stream.model._capsule, b"undertow.model.1"), number)
+    cdef int _set_part(self, Part* part, int number, where) except -1:
         cdef cnp.ndarray positions = where
         cdef const int64_t* at
         cdef Py_ssize_t i
         cdef bint in_a_row = True
+        part.number, part.n = number, field_of(self._m, number).size
         if (cnp.PyArray_TYPE(positions) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(positions)
-                or cnp.PyArray_SIZE(positions) != <Py_ssize_t> field.size):
-            raise InternalError(f"state {number} has {field.size} elements, not {positions!r:.80}")
-        part.field = ut_stream_state(<ut_stream*> self.stream._stream, number)
-        part.n = field.size
+                or cnp.PyArray_SIZE(positions) != part.n):
+            raise InternalError(f"state {number} has {part.n} elements, not {positions!r:.80}")
         at = <const int64_t*> cnp.PyArray_DATA(positions)
         for i in range(part.n):
-            if not 0 <= at[i] < size:
-                raise InternalError(f"state {number} starts from element {at[i]} of {size}")
+            if at[i] < 0:
+                raise InternalError(f"state {number} starts from element {at[i]}")
             in_a_row = in_a_row and at[i] == at[0] + i
         part.first = at[0] if part.n else 0
         if not in_a_row:
@@ -135,113 +168,264 @@ cdef class Call:
             part.where = at
         return 0
 
+    cdef int _set_given(self, Given* g, dtype, dims, outer, frame, axes, first) except -1:
+        cdef int k
+        if len(dims) > 8 or sorted([*outer, *frame]) != list(range(len(dims))):
+            raise InternalError(f"axes {outer} and {frame} of {dims}")
+        g.typenum, g.n_dims, g.n_outer = dtype.num, len(dims), len(outer)
+        g.steps, g.items = axes
+        g.step, g.item = first
+        for k, axis in enumerate([*outer, *frame]):
+            g.axes[k] = axis
+            g.dims[axis] = dims[axis]
+        return 0
+
     def __dealloc__(self):
         cdef int i
-        if self._fed:
-            for i in range(self._n_fed):
-                free(self._fed[i].ids)
+        if self._starts:
+            for i in range(self._n_states):
+                free(self._starts[i])
+        aligned_free(self._room)
+        free(self._slots_in)
+        free(self._slots_out)
         free(self._fed)
         free(self._given)
         free(self._parts)
         free(self._x)
         free(self._y)
+        free(self._starts)
+        free(self._of_items)
 
     cdef bint _takes(self, object array, Fed* f):
-        """Whether it is an array as the call takes it; a frame's data is noted."""
+        """Whether it is an array as the call takes it; its timesteps and items are noted."""
         cdef int k
-        cdef Py_ssize_t i, n
-        cdef const int64_t* wide
-        cdef const int32_t* ids
-        cdef long long n_ids
+        cdef cnp.npy_intp n
         if not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(<cnp.ndarray> array) != f.typenum:
             return False
         if cnp.PyArray_NDIM(<cnp.ndarray> array) != f.n_dims or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array):
             return False
         for k in range(f.n_dims):
-            if cnp.PyArray_DIM(<cnp.ndarray> array, k) != f.dims[k]:
+            n = cnp.PyArray_DIM(<cnp.ndarray> array, k)
+            if n != f.dims[k] and f.dims[k] >= 0:
                 return False
-        if f.kind == BOUND:
-            return memcmp(cnp.PyArray_DATA(<cnp.ndarray> array), f.bound, f.n_bytes) == 0
-        if f.kind != FRAME:
-            return True
-        if f.ids == NULL:
-            self._x[f.input] = cnp.PyArray_DATA(<cnp.ndarray> array)
-            return True
-        n, n_ids = cnp.PyArray_SIZE(array), self.stream._slots_in[f.input].n_ids
-        if f.typenum == cnp.NPY_INT64:
-            wide = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> array)
-            for i in range(n):
-                if not 0 <= wide[i] < n_ids:
+            if k == f.steps and self._n_steps < 0:
+                if self._T != n and self._T >= 0:
                     return False
-                f.ids[i] = <int32_t> wide[i]
-        else:
-            ids = <const int32_t*> cnp.PyArray_DATA(<cnp.ndarray> array)
-            for i in range(n):
-                if not 0 <= ids[i] < n_ids:
+                self._T = n
+            elif k == f.items and self._n_items < 0:
+                if self._N != n and self._N >= 0:
                     return False
-                f.ids[i] = ids[i]
-        self._x[f.input] = f.ids
-        return True
+                self._N = n
+        return f.kind != BOUND or memcmp(cnp.PyArray_DATA(<cnp.ndarray> array), f.bound, f.n_bytes) == 0
 
-    cdef void _write(self, const float* source, Fed* f) noexcept nogil:
-        cdef int k
+    cdef object _in_order(self, object array, Fed* f, int typenum):
+        """The array as (items, timesteps, *frame) of a dtype: itself where it lies so."""
+        cdef cnp.npy_intp dims[10]
+        cdef cnp.npy_intp strides[10]
+        cdef int k, n_dims = 2, before = -1
+        cdef bint is_so = f.typenum == typenum
+        dims[0], strides[0] = 1, 0
+        dims[1], strides[1] = 1, 0
+        if f.items >= 0:
+            dims[0] = cnp.PyArray_DIM(<cnp.ndarray> array, f.items)
+            strides[0] = cnp.PyArray_STRIDE(<cnp.ndarray> array, f.items)
+            before = f.items if dims[0] > 1 else -1
+        elif f.kind == FRAME:
+            dims[0] = self._N
+            is_so = is_so and self._N == 1
+        if f.steps >= 0:
+            dims[1] = cnp.PyArray_DIM(<cnp.ndarray> array, f.steps)
+            strides[1] = cnp.PyArray_STRIDE(<cnp.ndarray> array, f.steps)
+            if dims[1] > 1:
+                is_so = is_so and f.steps > before
+                before = f.steps
+        elif f.kind == FRAME:
+            dims[1] = self._T
+            is_so = is_so and self._T == 1
+        for k in range(f.n_dims):
+            if k == f.items or k == f.steps:
+                continue
+            dims[n_dims], strides[n_dims] = cnp.PyArray_DIM(<cnp.ndarray> array, k), cnp.PyArray_STRIDE(<cnp.ndarray> array, k)
+            if dims[n_dims] > 1:
+                is_so = is_so and k > before
+                before = k
+            n_dims += 1
+        if is_so:
+            return array
+        view = cnp.PyArray_New(cnp.ndarray, n_dims, dims, f.typenum, strides, cnp.PyArray_DATA(<cnp.ndarray> array), 0, 0, None)
+        copy = cnp.PyArray_SimpleNew(n_dims, dims, typenum)
+        cnp.PyArray_CopyInto(<cnp.ndarray> copy, <cnp.ndarray> view)
+        return copy
+
+    cdef object _frames(self, object array, Fed* f):
+        """The frames of an input as the engine takes them, or None: ids are out of range."""
+        cdef Slot* slot = &self._slots_in[f.input]
         cdef Py_ssize_t i
-        cdef Part* part
-        for k in range(f.first_part, f.first_part + f.n_parts):
-            part = &self._parts[k]
-            if part.where == NULL:
-                memcpy(part.field, source + part.first, part.n * sizeof(float))
+        cdef cnp.npy_intp n
+        cdef const int64_t* wide
+        cdef int32_t* ids
+        if slot.typenum != cnp.NPY_INT32:
+            array = self._in_order(array, f, cnp.NPY_FLOAT32)
+        else:
+            array = self._in_order(array, f, cnp.NPY_INT64)
+            n = cnp.PyArray_SIZE(array)
+            narrow = cnp.PyArray_SimpleNew(1, &n, cnp.NPY_INT32)
+            wide = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> array)
+            ids = <int32_t*> cnp.PyArray_DATA(<cnp.ndarray> narrow)
+            for i in range(n):
+                if not 0 <= wide[i] < slot.n_ids:
+                    return None
+                ids[i] = <int32_t> wide[i]
+            array = narrow
+        if cnp.PyArray_SIZE(array) != self._N * self._T * slot.size:
+            raise InternalError(f"input {f.input} does not take {cnp.PyArray_SIZE(array)} elements")
+        self._x[f.input] = cnp.PyArray_DATA(<cnp.ndarray> array)
+        return array
+
+    cdef void _write(self, float* field, const float* source, Part* part) noexcept nogil:
+        cdef Py_ssize_t i
+        if part.where == NULL:
+            memcpy(field, source + part.first, part.n * sizeof(float))
+        else:
+            for i in range(part.n):
+                field[i] = source[part.where[i]]
+
+    cdef int _shape(self, Given* g, cnp.npy_intp* dims) noexcept nogil:
+        """The sizes of an output."""
+        cdef int k
+        for k in range(g.n_dims):
+            dims[k] = g.dims[k]
+            if dims[k] < 0:
+                dims[k] = self._T - g.step if k == g.steps else self._N
+        return 0
+
+    cdef Py_ssize_t _lay(self, Given* g, Slot* slot, const cnp.npy_intp* dims, cnp.npy_intp* strides) noexcept nogil:
+        """Where the elements of an output lie in (items, timesteps, *frame) of the engine: strides in bytes, and the first."""
+        cdef Py_ssize_t of_step = 0 if g.once else 4 * slot.size, of_item = 4 * slot.size if g.once else 4 * slot.size * self._T
+        cdef Py_ssize_t first = 0, stride = 4
+        cdef int k, axis
+        for k in range(g.n_dims - 1, -1, -1):
+            axis = g.axes[k]
+            if k >= g.n_outer:
+                strides[axis] = stride
+                stride *= dims[axis]
             else:
-                for i in range(part.n):
-                    part.field[i] = source[part.where[i]]
+                strides[axis] = of_step if axis == g.steps else of_item if axis == g.items else 0
+        if g.steps >= 0 or 0 <= g.step < self._T:
+            first = g.step * of_step
+        else:
+            first = (self._T - 1) * of_step
+        return first if g.items >= 0 else first + g.item * of_item
+
+    cdef bint _is_whole(self, Given* g, Slot* slot, const cnp.npy_intp* dims, const cnp.npy_intp* strides) noexcept nogil:
+        """Whether what the engine gives is the output as it lies."""
+        cdef Py_ssize_t expected = 4
+        cdef int k
+        for k in range(g.n_dims - 1, -1, -1):
+            if dims[k] != 1 and strides[k] != expected:
+                return False
+            expected *= dims[k]
+        return expected == 4 * slot.size * self._N * (1 if g.once else self._T) and g.typenum == slot.typenum
+
+    cdef object _tensor(self, object rows, object y, Given* g, Slot* slot):
+        """An output as the file has it, of (items, timesteps, *frame)."""
+        cdef cnp.npy_intp dims[8]
+        cdef cnp.npy_intp strides[8]
+        cdef Py_ssize_t first = 0, stride = 4
+        cdef int k
+        self._shape(g, dims)
+        if rows is None:
+            first = self._lay(g, slot, dims, strides)
+        else:
+            y = y.reshape(-1, slot.size).take(rows, 0)
+            for k in range(g.n_dims - 1, -1, -1):
+                strides[g.axes[k]] = stride
+                stride *= dims[g.axes[k]]
+        view = cnp.PyArray_New(cnp.ndarray, g.n_dims, dims, slot.typenum, strides,
+                               <char*> cnp.PyArray_DATA(<cnp.ndarray> y) + first, 0, 0, None)
+        tensor = cnp.PyArray_SimpleNew(g.n_dims, dims, g.typenum)
+        cnp.PyArray_CopyInto(<cnp.ndarray> tensor, <cnp.ndarray> view)
+        return tensor
 
     def __call__(self, feeds, names=None):
         """The outputs as new arrays, in the order of the model, or those that `names` (a list) names, or None.
 
         None: `feeds` is no dict of just these arrays, each contiguous and of its dtype and shape, with what is
-        bound; ids are out of range, a name is that of no output, or the stream is at work in another thread.
+        bound; ids are out of range, a name is that of no output, or the call is at work in another thread.
+
+        Raises: KeyboardInterrupt, or what else a handler of signals raises.
         """
         if type(feeds) is not dict or len(<dict> feeds) != self._n_fed:
             return None
         with cython.critical_section(self):
-            if self.stream._busy:
+            if self._busy:
                 return None
-            self.stream._busy = WORKING  # at once: reading the feeds and making arrays may let another thread in
+            self._busy = WORKING  # at once: reading the feeds and making arrays may let another thread in
         try:
             return self._run(feeds, names)
         finally:
-            self.stream._busy = 0
+            self._busy = 0
 
     cdef object _run(self, dict feeds, names):
-        cdef Stream stream = self.stream
         cdef int i
+        cdef Given* g
+        cdef cnp.npy_intp dims[8]
+        cdef cnp.npy_intp strides[8]
+        cdef cnp.npy_intp n
         cdef list arrays = [], results = []
+        cdef bint whole = True, fits
+        self._T, self._N = self._n_steps, self._n_items
         for i in range(self._n_fed):
             array = feeds.get(self._names[i])
             if array is None or not self._takes(array, &self._fed[i]):
                 return None
             arrays.append(array)  # which holds it while other threads may change the dict
-        for i in range(stream._n_out):
-            array = cnp.PyArray_SimpleNew(self._given[i].n_dims, self._given[i].dims, cnp.NPY_FLOAT32)
+        if self._T <= 0 or self._N <= 0:
+            return None
+        for i in range(self._n_fed):
+            if self._fed[i].kind == FRAME:
+                array = self._frames(arrays[i], &self._fed[i])
+                if array is None:
+                    return None
+                arrays[i] = array
+            elif self._fed[i].kind == STATE:
+                arrays[i] = self._in_order(arrays[i], &self._fed[i], cnp.NPY_FLOAT32)
+        for i in range(self._n_out):
+            g = &self._given[i]
+            self._shape(g, dims)
+            if g.steps >= 0 and dims[g.steps] <= 0:
+                return None  # shorter than what the file leaves out at the start
+            fits = self._rows[i] is None and self._lay(g, &self._slots_out[i], dims, strides) == 0
+            if fits and self._is_whole(g, &self._slots_out[i], dims, strides):
+                array = cnp.PyArray_SimpleNew(g.n_dims, dims, g.typenum)
+            else:
+                n = self._N * (1 if g.once else self._T) * self._slots_out[i].size
+                array = cnp.PyArray_SimpleNew(1, &n, self._slots_out[i].typenum)
+                whole = False
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> array)
             results.append(array)
-        asked = results if names is None or not len(names) else self._named(results, names)
-        if asked is None:
-            return None
-        if self._reset:
-            ut_stream_reset(<ut_stream*> stream._stream)
-        for i in range(self._n_fed):
-            if self._fed[i].kind == STATE:
-                self._write(<const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i]), &self._fed[i])
-        if stream._release:
-            with nogil:
-                ut_run(<ut_stream*> stream._stream, 1, self._x, self._y)
+        asked = None
+        if names is not None and len(names):
+            asked = self._named(names)
+            if asked is None:
+                return None
+        if not self._streams:
+            self._run_whole(arrays)
+        elif self._N == 1:
+            self._run_stream(arrays)
         else:
-            ut_run(<ut_stream*> stream._stream, 1, self._x, self._y)
-        return asked
+            self._run_batch(arrays)
+        if not whole:
+            for i in range(self._n_out):
+                g = &self._given[i]
+                self._shape(g, dims)
+                fits = self._rows[i] is None and self._lay(g, &self._slots_out[i], dims, strides) == 0
+                if not (fits and self._is_whole(g, &self._slots_out[i], dims, strides)):
+                    results[i] = self._tensor(self._rows[i], results[i], g, &self._slots_out[i])
+        return results if asked is None else [results[number] for number in asked]
 
-    cdef list _named(self, list results, names):
-        """Those that are asked for, or None."""
+    cdef list _named(self, names):
+        """The numbers of those that are asked for, or None."""
         cdef list asked = []
         if type(names) is not list and type(names) is not tuple:
             return None
@@ -249,34 +433,166 @@ cdef class Call:
             number = self._numbers.get(name)
             if number is None:
                 return None
-            asked.append(results[number])
+            asked.append(number)
         return asked
 
+    cdef int _run_stream(self, list arrays) except -1:
+        """A sequence, in a stream that starts from the states."""
+        cdef Stream stream
+        cdef Part* part
+        cdef int i, k
+        if self._T == 1:
+            if self._step is None:
+                self._step = Stream(self.model, 1)
+                for k in range(self._n_parts):
+                    self._parts[k].field = ut_stream_state(<ut_stream*> self._step._stream, self._parts[k].number)
+            stream = self._step
+        else:
+            if self._run_of_one is None:
+                self._run_of_one = Stream(self.model)
+            stream = self._run_of_one
+        if self._reset:
+            ut_stream_reset(<ut_stream*> stream._stream)
+        for i in range(self._n_fed):
+            if self._fed[i].kind != STATE:
+                continue
+            for k in range(self._fed[i].first_part, self._fed[i].first_part + self._fed[i].n_parts):
+                part = &self._parts[k]
+                self._write(part.field if self._T == 1 else ut_stream_state(<ut_stream*> stream._stream, part.number),
+                            <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i]), part)
+        if self._T > 1:
+            memcpy(stream._x, self._x, self._n_in * sizeof(void*))
+            memcpy(stream._y, self._y, self._n_out * sizeof(void*))
+            stream._run_frames(self._T)
+        elif self._release:
+            with nogil:
+                ut_run(<ut_stream*> stream._stream, 1, self._x, self._y)
+        else:
+            ut_run(<ut_stream*> stream._stream, 1, self._x, self._y)
+        return 0
 
-cdef Py_ssize_t _product(shape) except -1:
-    cdef Py_ssize_t n = 1
-    for size in shape:
-        n *= size
-    return n
+    cdef int _run_batch(self, list arrays) except -1:
+        """Sequences, each in a stream of a pool."""
+        cdef Pool pool
+        cdef Part* part
+        cdef const float* source
+        cdef Py_ssize_t item, n, of_item
+        cdef int i, k
+        if self._pool is None or self._pool.capacity < self._N:
+            self._pool = None  # which gives its memory back
+            self._pool, self._n_begun = Pool(self.model, self._N), 0
+        pool, n = self._pool, self._N
+        for item in range(n):
+            pool._blocks[item] = pool._block(item)
+            if self._reset or item >= self._n_begun:  # of a field, what fills it up to a whole panel
+                ut_state_reset(self._m, pool._blocks[item])
+        self._n_begun = max(self._n_begun, n)
+        for i in range(self._n_fed):
+            if self._fed[i].kind != STATE:
+                continue
+            source = <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i])
+            of_item = cnp.PyArray_SIZE(arrays[i]) // n if self._fed[i].items >= 0 else 0
+            for k in range(self._fed[i].first_part, self._fed[i].first_part + self._fed[i].n_parts):
+                part = &self._parts[k]
+                for item in range(n):
+                    self._write(ut_state_field(self._m, pool._blocks[item], part.number), source + item * of_item, part)
+        memcpy(pool._x, self._x, self._n_in * sizeof(void*))
+        memcpy(pool._y, self._y, self._n_out * sizeof(void*))
+        pool._busy = WORKING
+        pool._run_frames(n, self._T, pool._x)
+        return 0
+
+    cdef int _run_whole(self, list arrays) except -1:
+        """Sequences of a model that needs them whole, or that looks ahead: side by side where that can be."""
+        cdef Py_ssize_t item, first, n, of_item
+        cdef size_t n_bytes
+        cdef const float* source
+        cdef Part* part
+        cdef int i, k
+        if self._n_parts == 0 and self._N > 1:
+            n_bytes = ut_sequences_bytes(self._m, min(self._N, TOGETHER), self._T)
+            if n_bytes:
+                for first in range(0, self._N, TOGETHER):
+                    self._run_some(first, min(self._N - first, TOGETHER))
+                return 0
+        for item in range(self._N):
+            for i in range(self._n_fed):
+                if self._fed[i].kind != STATE:
+                    continue
+                source = <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i])
+                of_item = cnp.PyArray_SIZE(arrays[i]) // self._N if self._fed[i].items >= 0 else 0
+                for k in range(self._fed[i].first_part, self._fed[i].first_part + self._fed[i].n_parts):
+                    part = &self._parts[k]
+                    if self._starts[part.number] == NULL:
+                        self._starts[part.number] = <float*> calloc(part.n, sizeof(float))
+                        if self._starts[part.number] == NULL:
+                            raise MemoryError
+                    self._write(self._starts[part.number], source + item * of_item, part)
+            self._run_some(item, 1)
+        return 0
+
+    cdef int _run_some(self, Py_ssize_t first, Py_ssize_t n) except -1:
+        """Whole sequences side by side, or one, from the states that stand in _starts."""
+        cdef size_t n_bytes = ut_sequences_bytes(self._m, n, self._T) if n > 1 else ut_sequence_bytes(self._m, self._T)
+        cdef const void** x = self._of_items
+        cdef void** y = <void**> x + n * self._n_in
+        cdef ut_status status
+        cdef Py_ssize_t k
+        cdef int i
+        self._make_room(n_bytes)
+        for k in range(n):
+            self._lengths[k] = self._T
+            for i in range(self._n_in):
+                x[k * self._n_in + i] = <const char*> self._x[i] + 4 * (first + k) * self._T * self._slots_in[i].size
+            for i in range(self._n_out):
+                y[k * self._n_out + i] = (<char*> self._y[i]
+                                          + 4 * (first + k) * (1 if self._given[i].once else self._T) * self._slots_out[i].size)
+        self._glances.begin()
+        self._watch.raised = False
+        with nogil:
+            if n > 1:
+                status = ut_sequences_run(self._room, n_bytes, self._m, n, self._lengths, x, y, stop_of_call, &self._watch)
+            else:
+                status = ut_sequence_run_until(self._room, n_bytes, self._m, self._T, self._T, self._starts, x, y, NULL,
+                                               stop_of_call, &self._watch)
+        if self._room_bytes > ROOM:
+            aligned_free(self._room)
+            self._room, self._room_bytes = NULL, 0
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
+        if status != 0:
+            raise InternalError(f"whole sequences ended with status {status}")
+        return 0
+
+    cdef int _look(self):
+        """Whether a handler of signals raised something."""
+        if self._raised is None:
+            try:
+                PyErr_CheckSignals()
+            except BaseException as error:
+                self._raised = error
+        return self._raised is not None
+
+    cdef int _make_room(self, size_t n_bytes) except -1:
+        if n_bytes == 0:
+            raise MemoryError
+        if self._room_bytes < n_bytes:
+            aligned_free(self._room)
+            self._room_bytes = 0
+            self._room = aligned_memory(HUGE_PAGE if n_bytes >= 2 * HUGE_PAGE else 64, n_bytes)
+            if self._room == NULL:
+                raise MemoryError
+            if n_bytes >= 2 * HUGE_PAGE:
+                advise_huge_pages(self._room, n_bytes)
+            self._room_bytes = n_bytes
+        return 0
 
 
-def start_from(Pool pool, ids, list numbers, list arrays):
-    """Reset streams of a pool, and copy states into them: arrays (n, *field), float32, row i for stream ids[i]."""
-    cdef Py_ssize_t n, i, k, size
-    cdef cnp.ndarray array
-    ids = pool._ids(ids, False)
-    for k in range(len(numbers)):
-        array = arrays[k]
-        if (cnp.PyArray_TYPE(array) != cnp.NPY_FLOAT32 or not cnp.PyArray_ISCARRAY_RO(array)
-                or cnp.PyArray_SIZE(array) != len(ids) * <Py_ssize_t> field_of(pool._m, numbers[k]).size):
-            raise ShapeError(f"state {numbers[k]} of {len(ids)} streams does not take this: {array!r:.80}")
-    with cython.critical_section(pool):
-        n = pool._pick(ids, SETTLED)
-        for i in range(n):
-            ut_state_reset(pool._m, pool._block(pool._at[i]))
-        for k in range(len(numbers)):
-            array = arrays[k]
-            size = field_of(pool._m, numbers[k]).size
-            for i in range(n):
-                memcpy(ut_state_field(pool._m, pool._block(pool._at[i]), numbers[k]),
-                       <const float*> cnp.PyArray_DATA(array) + i * size, size * sizeof(float))
+cdef int stop_of_call(void* context) noexcept nogil:
+    """Asked during a long run."""
+    cdef Watch* watch = <Watch*> context
+    if not watch.raised and watch.glances.due():
+        with gil:
+            watch.raised = (<Call> watch.call)._look()
+    return watch.raised

@@ -26,6 +26,7 @@ cdef extern from "undertow.h" nogil:
         uint64_t multiply_adds
     ctypedef struct ut_tensor:
         int dtype
+        int once
         uint32_t n_ids
         uint32_t n_dims
         uint32_t dims[8]
@@ -52,7 +53,14 @@ cdef extern from "undertow.h" nogil:
     float* ut_state_field(const ut_model*, float*, size_t)
     void ut_state_save(const ut_model*, const float*, void*)
     ut_status ut_state_load(const ut_model*, float*, const void*, size_t, ut_error*)
+    size_t ut_sequence_bytes(const ut_model*, size_t)
+    size_t ut_sequences_bytes(const ut_model*, size_t, size_t)
+    ut_status ut_sequence_run_until(void*, size_t, const ut_model*, size_t, size_t, const float* const*, const void* const*,
+                                    void* const*, float* const*, int (*)(void*) noexcept nogil, void*)
+    ut_status ut_sequences_run(void*, size_t, const ut_model*, size_t, const size_t*, const void* const*, void* const*,
+                               int (*)(void*) noexcept nogil, void*)
 
 cdef extern from "system.h" nogil:
     void* aligned_memory(size_t, size_t)
     void aligned_free(void*)
+    void advise_huge_pages(void*, size_t)

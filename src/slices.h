@@ -51,4 +51,21 @@ class Slices {
   Clock::time_point start_, looked_;
 };
 
+// When a long call of the library that asks often whether to go on looks at signals.
+class Glances {
+ public:
+  void begin() { looked_ = Clock::now(); }
+
+  bool due() {
+    const Clock::time_point now = Clock::now();
+    if (now - looked_ < std::chrono::milliseconds(40)) return false;
+    looked_ = now;
+    return true;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point looked_;
+};
+
 #endif  // UNDERTOW_SRC_SLICES_H_

@@ -594,4 +594,5 @@ cdef class Stream:
 include "pool.pxi"
 include "pool_calls.pxi"
 include "pickling.pxi"
+include "starts.pxi"
 include "calls.pxi"

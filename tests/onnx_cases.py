@@ -57,7 +57,6 @@ EXCEPTIONS = {
     r"attention_local_window_gqa_rank4_mask(_expanded)?": "padding with -infinity",
     r"causal_conv_with_state_kernel_size_one(_expanded)?": "a computed kernel",
     r"dynamicquantizelinear\w*_expanded": "a conversion to uint8 that wraps around",
-    r"scan_sum": "Scan of operator set 8, which meant something else",
     r"einsum_batch_diagonal": "a diagonal, of which a letter stands twice in a term",
 }
 

@@ -33,22 +33,8 @@ from tolerances import FLOAT32_MODEL, FLOAT32_PEER
 peer = onnxruntime()
 import undertow
 import undertow.compat.onnxruntime as ours
+from sessions import H, X, both, feeds, recurrent, same, shapes_of, told
 from undertow.compat import _calls, _options
-
-H, X = 6, 5
-
-
-def recurrent(op, T, N, H=H, X=X, lengths=False):
-    """x [T, N, X], h (and c) [1, N, H] -> Y [T, 1, N, H] and the last states."""
-    rng = np.random.default_rng(3)
-    states = ["h", "c"] if op == "LSTM" else ["h"]
-    ends = [f"{name}n" for name in states]
-    inputs = {"x": [T, N, X], **{name: [1, N, H] for name in states}}
-    if lengths:
-        inputs["n"] = ([N], TensorProto.INT32)
-    nodes = [helper.make_node(op, ["x", "W", "R", "B", "n" if lengths else "", *states], ["Y", *ends], hidden_size=H)]
-    outputs = {"Y": [T, 1, N, H], **{name: [1, N, H] for name in ends}}
-    return model_of(nodes, inputs, outputs, cell(rng, op, X, H, bias=True))
 
 
 def packed():
@@ -104,34 +90,6 @@ STEPS = {
     "packed": (packed, {"states": "states_out"}),
     "cached": (cached, {"cache": "cache_out"}),
 }
-
-
-def both(source, **options):
-    """A session of each package."""
-    data = bytes_of(source)
-    settings = peer.SessionOptions()
-    settings.log_severity_level = 4
-    return ours.InferenceSession(data, **options), peer.InferenceSession(data, settings)
-
-
-def same(mine, theirs, atol=FLOAT32_PEER):
-    assert len(mine) == len(theirs)
-    for a, b in zip(mine, theirs, strict=True):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
-        np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), rtol=0, atol=atol)
-
-
-def shapes_of(session, **sizes):
-    return {i.name: [sizes.get(n, n) for n in i.shape] for i in session.get_inputs()}
-
-
-def feeds(rng, session, **sizes):
-    return {name: random(rng, *shape) for name, shape in shapes_of(session, **sizes).items()}
-
-
-def told(session):
-    """What a session says of its inputs and outputs."""
-    return [(n.name, n.type, n.shape) for n in [*session.get_inputs(), *session.get_outputs()]]
 
 
 # -- states in the feeds and in the results --------------------------------------------------------------------------
@@ -258,12 +216,12 @@ def test_ids_of_an_embedding(kind, rng):
     source = model_of(nodes, {"id": ([1, 1], kind), "h": [1, 1, H]}, {"Y": [1, 1, 1, H], "hn": [1, 1, H]}, weights)
     mine, theirs = both(source)
     h = [np.zeros((1, 1, H), np.float32)] * 2
-    for i in (0, 8, 3, 3):
+    for i in (0, 8, 3, 3, -1, -9):
         a = mine.run(None, {"id": np.array([[i]], dtype), "h": h[0]})
         b = theirs.run(None, {"id": np.array([[i]], dtype), "h": h[1]})
         same(a, b)
         h = [a[1], b[1]]
-    for i in (9, -1, 2**31 - 1):
+    for i in (9, -10, 2**31 - 1):
         with pytest.raises(ours.InvalidArgument, match="id"):
             mine.run(None, {"id": np.array([[i]], dtype), "h": h[0]})
     if kind == INT64:
@@ -383,8 +341,17 @@ def test_messages_name_the_input_what_it_got_and_what_was_expected(rng):
 def test_files_that_are_none_and_files_that_are_refused(tmp_path):
     with pytest.raises(ours.NoSuchFile, match="no such file"):
         ours.InferenceSession(str(tmp_path / "none.onnx"))
-    with pytest.raises(ours.InvalidProtobuf):
-        ours.InferenceSession(b"abc")
+    errors = ours.capi.onnxruntime_pybind11_state
+    graphless = model_of([node("Relu", "x", "y")], {"x": [1]}, {"y": [1]})
+    graphless.ClearField("graph")
+    dangling = model_of([node("Add", "x nobody", "y")], {"x": [1]}, {"y": [1]})
+    circular = model_of([node("Relu", "y", "y")], {"x": [1]}, {"y": [1]})
+    for data in (b"abc", b"", *(source.SerializeToString() for source in (graphless, dangling, circular))):
+        with pytest.raises(Exception) as error:
+            peer.InferenceSession(data)
+        with pytest.raises(getattr(errors, error.type.__name__)) as error:
+            ours.InferenceSession(data)
+        assert isinstance(error.value, undertow.FormatError)
     with pytest.raises(TypeError, match="path"):
         ours.InferenceSession(5)
     with pytest.raises(undertow.UnsupportedError, match=r"undertow\.load"):
@@ -420,6 +387,22 @@ def test_what_a_session_says_of_itself():
     for name in ("producer_name", "graph_name", "domain", "description", "version", "custom_metadata_map"):
         assert getattr(mine.get_modelmeta(), name) == getattr(theirs.get_modelmeta(), name)
     assert ours.get_device() == peer.get_device()
+
+
+def test_a_call_that_is_told_to_end(rng):
+    sessions = both(recurrent("GRU", 1, 1))
+    feed = feeds(rng, sessions[0])
+    for package, session in zip((ours, peer), sessions, strict=True):
+        for _ in range(2):  # the long way, then the short one
+            session.run(None, feed, package.RunOptions())
+            options = package.RunOptions()
+            options.terminate = True
+            with pytest.raises(package.capi.onnxruntime_pybind11_state.Fail, match="terminate flag"):
+                session.run(None, feed, options)
+        assert session.end_profiling() == ""
+        assert isinstance(package.get_build_info(), str)
+        value = package.OrtValue.ortvalue_from_numpy(feed["x"])
+        assert value.is_tensor() and not (value.is_tensor_sequence() or value.is_sparse_tensor())
 
 
 def test_the_options_are_those_of_onnx_runtime():
@@ -478,7 +461,7 @@ def test_sizes_that_are_no_more_asked_for_are_forgotten(rng):
 
     def n_plans():
         gc.collect()
-        return sum(isinstance(each, _calls.Plan) for each in gc.get_objects())
+        return sum(type(each) is _calls.Plan for each in gc.get_objects())
 
     before = n_plans()
     nodes = [

@@ -170,6 +170,28 @@ def test_what_is_drawn_has_the_distribution_of_the_policy(acted):
     assert mine.predict(observation, deterministic=False)[0].tobytes() != drawn.tobytes()
 
 
+@pytest.mark.parametrize("acted", ACTED)
+def test_what_is_no_number_is_no_action(acted, rng):
+    """As sb3-contrib has it, of an observation and of a state."""
+    model = lively(trained(lambda: Walk(OBSERVED["box"], ACTED[acted]), n_envs=3, steps=0))
+    mine = RecurrentPolicy(model)
+    frames = rng.standard_normal((3, *OBSERVED["box"].shape)).astype(np.float32)
+    states = tuple(np.zeros((1, 3, 24), np.float32) for _ in range(2))
+    for policy, words in ((model, None), (mine, "environment 1 would be NaN: its observation")):
+        bad = frames.copy()
+        bad[1].flat[0] = np.nan
+        with pytest.raises(ValueError, match=words):
+            policy.predict(bad, states, deterministic=True)
+    for policy, words in ((model, None), (mine, "environment 2 would be NaN: its state")):
+        h = states[0].copy()
+        h[0, 2, 5] = np.nan
+        with pytest.raises(ValueError, match=words):
+            policy.predict(frames, (h, states[1]), deterministic=True)
+    for one in (frames, frames[0]):  # as arrays of the same kind
+        (a, _), (b, _) = (policy.predict(one, deterministic=True) for policy in (model, mine))
+        assert type(a) is type(b) and a.shape == b.shape and a.dtype == b.dtype
+
+
 def test_what_is_refused(tmp_path, monkeypatch):
     model = trained("CartPole-v1", steps=32)
     mine = RecurrentPolicy(model)
@@ -182,6 +204,10 @@ def test_what_is_refused(tmp_path, monkeypatch):
         mine.predict(frames, episode_start=np.ones(3, bool))
     with pytest.raises(undertow.ShapeError, match="dict"):
         mine.predict({"x": frames})
+    with pytest.raises(undertow.ShapeError, match="expected one environment at least"):
+        mine.predict(frames[:0])
+    with pytest.raises(undertow.ShapeError, match="<U1"):
+        mine.predict(np.array(["a"] * 4))
     with pytest.raises(undertow.UnsupportedError, match="train"):
         mine.set_training_mode(True)
     pendulum = make_vec_env("Pendulum-v1", n_envs=1)

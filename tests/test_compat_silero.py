@@ -129,6 +129,10 @@ def test_what_is_refused(ours):
         ours(chunk, 44100)
     with pytest.raises(ValueError, match="too short"):
         ours(chunk[:100], 16000)
+    with pytest.raises(undertow.ShapeError, match="too short: 0 samples"):
+        ours(chunk[:0], 16000)
+    with pytest.raises(undertow.ShapeError, match=r"\(0, 512\), expected one sequence"):
+        ours(np.zeros((0, 512), np.float32), 16000)
     with pytest.raises(ValueError, match="dimensions"):
         ours(chunk.reshape(1, 1, 512), 16000)
     with pytest.raises(TypeError, match="/ 32768"):

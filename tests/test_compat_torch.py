@@ -167,6 +167,20 @@ def test_ids(rng):
     want = model.run(ids.numpy())
     for dtype in (torch.int64, torch.int32):
         assert StreamingModule(model)(ids.to(dtype)).numpy().tobytes() == want.tobytes()
+    with pytest.raises(TypeError, match=r"is torch.float32, expected ids, torch.int64 or torch.int32: x\.long\(\)"):
+        StreamingModule(model)(ids.float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int16, torch.int64, torch.uint8, torch.bool])
+def test_the_advice_on_a_dtype_is_torchs_and_works(dtype, net, model):
+    x = (frames(T, I) * 100).to(dtype)
+    with pytest.raises(TypeError, match=rf"'.+' is {dtype}, expected torch.float32: x\.float\(\)") as error:
+        StreamingModule(model)(x)
+    lines = str(error.value).partition("float32: ")[2].split(", ")
+    assert len(lines) == (2 if dtype == torch.int16 else 1)
+    for line in lines:
+        advised = eval(line.partition(" for ")[0], {"x": x})
+        near(StreamingModule(model)(advised), expected(net, advised[None])[0])
 
 
 def test_without_torch():
@@ -195,8 +209,8 @@ def test_what_is_refused(net, model):
         stream(frames(1, T, I))
     with pytest.raises(undertow.ShapeError, match=r"expected \(2, 4\)"):
         StreamingModule(model, batch_size=2)(frames(3, I))
-    with pytest.raises(TypeError, match="float64"):
-        stream(x.double())
+    with pytest.raises(TypeError, match=r"complex64, expected torch\.float32$"):
+        stream(x.to(torch.complex64))
     with pytest.raises(TypeError, match="expected a tensor"):
         stream(x.numpy())
     with pytest.raises(IndexError, match="batch_size"):

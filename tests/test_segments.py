@@ -124,6 +124,13 @@ def test_what_makes_no_segments_is_refused():
         segments([0.5], 0)
 
 
+@pytest.mark.parametrize("suffix", [".rttm", ".srt", ".vtt", ".json", ".csv", ".txt"])
+def test_what_is_no_segment_makes_no_file(suffix, tmp_path):
+    with pytest.raises(TypeError, match=r"segments has \(0\.5, 1\.5\), expected a Segment"):
+        write_segments(tmp_path / f"a{suffix}", [(0.5, 1.5)])
+    assert not list(tmp_path.iterdir())
+
+
 # -- files ------------------------------------------------------------------------------------------------------------
 
 TWO = [Segment(8000, 24040, 16000), Segment(16000 * 3725, 16000 * 3726 + 16, 16000)]

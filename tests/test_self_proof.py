@@ -232,7 +232,19 @@ def test_frames_that_do_not_fit_are_refused(tmp_path):
         model.save(path, proof=zoo_input(257))
     with pytest.raises((undertow.ShapeError, TypeError)):
         model.save(path, proof=np.zeros((3, 99)))
+    with pytest.raises(KeyError, match="proof: expected x, ids, got nobody"):
+        model.save(path, proof={"nobody": zoo_input(3)})
     assert not path.exists()
+
+
+def test_frames_of_which_nothing_is_a_number_prove_nothing(tmp_path):
+    model = undertow.load(undertow.example("digits"))
+    X = np.ones((5, 8), np.float32)
+    X[0, 3] = np.nan  # from which on the hidden state is
+    with pytest.raises(undertow.ShapeError, match=r"NaN in output 'output' in every frame.*these hold NaN themselves"):
+        model.save(tmp_path / "model.tow", proof=X)
+    model.save(tmp_path / "model.tow", proof=X[::-1])
+    assert undertow.load(tmp_path / "model.tow", check=True).proof_frames == 5
 
 
 # -- from the shell ---------------------------------------------------------------------------------------------------

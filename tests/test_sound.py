@@ -13,6 +13,7 @@ from sounds import detect, detector, failed, noise, save, written_out
 from test_import_nam import as_file, capture
 from tolerances import FLOAT32_MODEL
 from undertow import audio
+from undertow.audio.writing import FORMATS
 from undertow.compile import compile_graph
 from undertow.importers._rates import bound_rate, stated_rate, whole_rate
 from undertow.ir.graph import Graph
@@ -387,6 +388,20 @@ def test_other_files_on_the_command_line(cli, tmp_path, suffix):
     assert rate == 8000 and len(x) == 333
     assert cli("run", detector(tmp_path), path, "--frame", 8, "-o", tmp_path / "y.npy") == (0, "", "")
     assert np.abs(np.load(tmp_path / "y.npy") - detect(written_out(x[:, 0], 8, 4, 8, True))[0]).max() < FLOAT32_MODEL
+
+
+@pytest.mark.parametrize("suffix", sorted(FORMATS))
+@needs_soundfile
+def test_an_empty_sound_is_read_back_or_refused(tmp_path, suffix):
+    path = tmp_path / f"empty{suffix}"
+    try:
+        audio.write(path, np.zeros((0, 2), np.float32), 16000)
+    except undertow.UnsupportedError as error:
+        assert f"there are no samples, and no {suffix} is empty; write a .wav" in str(error)
+        assert not list(tmp_path.iterdir())
+        return
+    samples, rate = audio.read(path)
+    assert samples.shape == (0, 2) and rate == 16000
 
 
 def test_what_nobody_reads_says_so(tmp_path):

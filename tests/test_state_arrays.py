@@ -51,6 +51,24 @@ def test_every_write_is_refused_and_changes_nothing(state):
     np.testing.assert_array_equal(view()[name], before)
 
 
+def test_a_state_stays(state):
+    _, view, name = state
+    for key in (name, name.rpartition(".")[0]):
+        with pytest.raises(undertow.StateError, match="belongs to a layer and cannot be deleted"):
+            del view()[key]
+    with pytest.raises(KeyError, match="no state 'x'"):
+        del view()["x"]
+    assert name in view()
+
+
+def test_a_notebook_shows_the_numbers(state):
+    _, view, name = state
+    h = view()[name]
+    shown = re.sub(r"<[^>]*>", " ", view()._repr_html_())
+    for word in (name, "(4,)", f"{h.min():.3g}", f"{h.max():.3g}", f"{np.sqrt(np.mean(h**2)):.3g}"):
+        assert word in shown
+
+
 def test_the_advice_works(state):
     names, view, name = state
     with pytest.raises(undertow.StateError) as error:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # ruff: noqa: E402 (imports follow the check that an optional package is there)
-"""Test vectors of ONNX, onnx2c and ONNX Runtime for RNN, GRU and LSTM, through `undertow.onnx_backend`."""
+"""Test vectors of ONNX, onnx2c and ONNX Runtime for RNN, GRU and LSTM, by `undertow.onnx_backend` and sessions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tolerances import ONNX_NODE_ATOL, ONNX_NODE_RTOL, PRINTED_VECTORS
 onnx = pytest.importorskip("onnx", reason="needs ONNX: pip install onnx")
 
 import undertow.onnx_backend as backend
-from undertow.errors import UnsupportedError
+from undertow.compat import InferenceSession
 
 _ROOT = os.environ.get("UNDERTOW_MODELS")
 VECTORS = Path(_ROOT) / "vectors" if _ROOT else None
@@ -50,17 +50,17 @@ def _tensors(folder: Path, kind: str, names: list[str]) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("folder", _folders(), ids=lambda p: f"{p.parent.name}-{p.name}")
 def test_onnx_files(folder: Path) -> None:
+    """By the backend and in a session, which is fed with weights as with frames."""
     model = onnx.load(str(folder / "model.onnx"))
     inputs = _tensors(folder, "input", [v.name for v in model.graph.input])
     expected = _tensors(folder, "output", [v.name for v in model.graph.output])
-    prepared = backend.prepare(model)
-    if model.opset_import[0].version < 9 and "Scan" in {node.op_type for node in model.graph.node}:
-        with pytest.raises(UnsupportedError, match="operator set 8"):
-            prepared.run(inputs)
-        pytest.skip("the Scan of operator set 8 is refused by name")
-    for value, y, e in zip(model.graph.output, prepared.run(inputs), expected, strict=True):
-        assert y.shape == e.shape and y.dtype == e.dtype, value.name
-        np.testing.assert_allclose(y, e, rtol=ONNX_NODE_RTOL, atol=max(ONNX_NODE_ATOL, PEER_FLOAT), err_msg=value.name)
+    session = InferenceSession(folder / "model.onnx")
+    fed = session.run(None, {value.name: array for value, array in zip(model.graph.input, inputs, strict=True)})
+    for results in (backend.prepare(model).run(inputs), fed):
+        for value, y, e in zip(model.graph.output, results, expected, strict=True):
+            assert y.shape == e.shape and y.dtype == e.dtype, value.name
+            atol = max(ONNX_NODE_ATOL, PEER_FLOAT)
+            np.testing.assert_allclose(y, e, rtol=ONNX_NODE_RTOL, atol=atol, err_msg=value.name)
 
 
 def _case_arrays(case: dict) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]]]:

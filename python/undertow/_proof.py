@@ -25,15 +25,32 @@ def make(model: Any, xs: Sequence[np.ndarray]) -> files.Proof:
     """The proof of a model with frames of each of its inputs, (T, *frame).
 
     Raises:
-        ShapeError: there are none, or more than `files.MAX_FRAMES`.
+        ShapeError: there are none, or more than `files.MAX_FRAMES`; or all lead to NaN.
     """
     n_frames = len(xs[0])
     if not 1 <= n_frames <= files.MAX_FRAMES:
         raise ShapeError(f"proof has {n_frames} frames, expected 1 to {files.MAX_FRAMES}: a few, such as X[:16]")
+    _check_numbers(model, xs)
     digests = _one_by_one(model, xs) if model.streamable else _whole(model, xs)
     proof = files.Proof([x.reshape(n_frames, -1) for x in xs], digests)
     check(model, proof)  # the other ways, too: what is kept holds
     return proof
+
+
+def _check_numbers(model: Any, xs: Sequence[np.ndarray]) -> None:
+    """Refuse frames all of which lead to NaN in an output: that is NaN whatever a kernel computes.
+
+    Raises:
+        ShapeError: names the output.
+    """
+    for name, y in _outputs(model, model.run(_frames(model, list(xs)))).items():
+        rows = np.isnan(y.reshape(len(y) if y.ndim > len(model.outputs[name].shape) else 1, -1))
+        if rows.any(axis=1).all():
+            given = any(np.isnan(x).any() for x in xs)
+            raise ShapeError(
+                f"proof leads to NaN in output {quoted(name)} in every frame, which proves nothing; expected frames "
+                "that give numbers" + (": these hold NaN themselves" if given else "")
+            )
 
 
 def read(model: Any, blob: memoryview) -> files.Proof | None:

@@ -445,11 +445,11 @@ class Model:
             return "keeps what goes on from frame to frame, as a mean does, for which all frames would count"
         return ""
 
-    def _frames(self, X: Any) -> tuple[list[np.ndarray], bool]:
+    def _frames(self, X: Any, what: str = "X") -> tuple[list[np.ndarray], bool]:
         """The frames of each input of one sequence, and whether they were given as timesteps."""
         names = list(self.inputs)
         xs, of_timesteps = [], False
-        for value, given in zip(self.inputs.values(), by_name(X, names, "X"), strict=True):
+        for value, given in zip(self.inputs.values(), by_name(X, names, what), strict=True):
             x = superframes.as_frames(given, value, self.frames_in)
             of_timesteps = of_timesteps or x is not given
             x = coerce(x, value, 1)
@@ -504,14 +504,14 @@ class Model:
         Raises:
             OSError: it cannot be written; what was there before stays as it is.
             FormatError: the model lies in a mapped file that has changed since.
-            ShapeError, TypeError: `proof` does not fit.
+            ShapeError, TypeError, KeyError: `proof` does not fit, or all of it leads to NaN.
 
         >>> undertow.load("model.onnx").save("model.tow")             # doctest: +SKIP
         >>> undertow.load("model.onnx").save("model.tow", proof=X[:16])   # doctest: +SKIP
         """
         file: Any = self._file()
         if proof is not None:
-            file = tow.attach(file, _proof.make(self, self._frames(proof)[0]))
+            file = tow.attach(file, _proof.make(self, self._frames(proof, "proof")[0]))
         _files.write(path, file)
 
     def __copy__(self) -> Model:

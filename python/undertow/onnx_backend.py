@@ -19,6 +19,7 @@ import numpy as np
 from .errors import ShapeError, UnsupportedError
 from .importers.onnx.file.floats import in_float32
 from .importers.onnx.file.functions import expanded
+from .importers.onnx.file.old_scans import newer_scans
 from .importers.onnx.file.read import check_model, require_onnx
 from .importers.onnx.search import Imported, import_program
 from .importers.onnx.simplify.program import RECURRENT, Program, make_program
@@ -96,7 +97,7 @@ class PreparedModel(BackendRep):
         self.model = ModelProto()
         self.model.CopyFrom(model)
         in_float32(self.model)
-        self.model = expanded(self.model)
+        self.model = expanded(newer_scans(self.model))
         self.isa = isa
         held = {t.name for t in model.graph.initializer}
         self.input_names = [v.name for v in model.graph.input if v.name not in held]

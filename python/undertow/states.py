@@ -155,6 +155,13 @@ class StateView(Mapping[str, Any]):
         arrays = [as_field(self._stream.model, f, v) for f, v in zip(fields, values, strict=True)]
         self._stream._set_states([self._index[f] for f in fields], arrays)
 
+    def __delitem__(self, key: str) -> None:
+        """A state belongs to its layer, so this raises StateError."""
+        self._fields(key)
+        raise StateError(
+            f"state {quoted(key)} belongs to a layer and cannot be deleted: set it to zeros, or begin anew with reset()"
+        )
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._index)
 

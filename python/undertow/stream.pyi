@@ -583,9 +583,9 @@ class Member:
     def _set_states(self, numbers: list[int], arrays: list[np.ndarray]) -> None: ...
 
 class Call:
-    stream: Stream
+    model: Model
     def __new__(
-        cls, stream: Stream, fed: list[tuple[str, str, np.ndarray, Any]], given: list[tuple[str, Any]], reset: bool
+        cls, model: Model, fed: list[tuple[Any, ...]], given: list[tuple[Any, ...]], sizes: tuple[int, ...]
     ) -> Self: ...
     def __call__(self, feeds: Any, names: Any = None) -> Any: ...
 

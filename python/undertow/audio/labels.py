@@ -28,6 +28,7 @@ def write_segments(
 
     Raises:
         UnsupportedError: another suffix.
+        TypeError: `segments` are none.
         OSError: it cannot be written; what was there before stays as it is.
 
     >>> write_segments("speech.srt", audio.segments(probabilities))             # doctest: +SKIP
@@ -52,7 +53,17 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
 
 def texts(suffix: str, segments: Iterable[Segment], label: str, name: str) -> Iterator[str]:
     """The pieces of a file of them."""
-    return FORMATS[suffix](segments, _one_line(label), _one_line(name))
+    return FORMATS[suffix](_checked(segments), _one_line(label), _one_line(name))
+
+
+def _checked(segments: Iterable[Segment]) -> Iterator[Segment]:
+    for segment in segments:
+        if not isinstance(segment, Segment):
+            raise TypeError(
+                f"segments has {segment!r:.80}, expected a Segment: of `segments`, or "
+                "undertow.audio.Segment(start, end, rate), in samples"
+            )
+        yield segment
 
 
 def _one_line(text: str) -> str:

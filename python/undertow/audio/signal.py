@@ -53,7 +53,7 @@ def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> int:
 
     Raises:
         TypeError: samples are not floats, or the rate is no whole number. ShapeError: samples have another shape.
-        UnsupportedError: another suffix, or a format that holds no such rate or so many channels.
+        UnsupportedError: another suffix, or a format that does not hold such a rate, so many channels, or no samples.
         ImportError: soundfile is missing.
         OSError: it cannot be written; what was there before stays as it is.
 

@@ -8,8 +8,9 @@ with its outputs, so that nothing has to be known of what the caller does with t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -24,11 +25,17 @@ from ..importers.onnx.search import Imported
 from ..importers.onnx.tensors import Tensors
 from ..loading import built, told_of, within
 from ..model import Model
-from ..stream import Call, Pool, start_from
+from ..stream import Call
 from ._errors import InvalidArgument
+from ._fed import are_alike, fed_anew, weights_fed
+from ._starts import taken_apart
 
 #: plans for sizes and bound values that are kept, and after how many of them it is said that each costs time
 _KEPT, _MANY = 16, 16
+#: files of others than that have weights among their inputs because they must, not to have them fed
+_OVERRIDABLE_FROM = 4
+#: axes of an array that a `Call` takes
+_AXES = 7
 #: an integer input of at most so many elements may be what a branch is chosen by
 _FEW = 64
 
@@ -60,28 +67,47 @@ class File:
 
     Attributes:
         inputs, outputs: `Port` by name, in the file's order; weights that a file lists as inputs too are none.
-        overridable: weights that the file lists as inputs.
+        overridable: `Port` by name of weights that have a value in the file, which a call may give another one.
         metadata: what the file says of itself.
     """
 
-    def __init__(self, path: Path, isa: str | None = None, sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        isa: str | None = None,
+        sizes: Mapping[str, int] | None = None,
+        proto: Any = None,
+        weights: Sequence[str] = (),
+    ) -> None:
         """
         Args:
             sizes: name of an open size -> what it always is.
+            proto: what the path holds, where it was read before.
+            weights: inputs that have a value in the file as it was, in place of which they are fed.
         """
-        self.path, self._isa = path, isa
+        self.path, self._isa, self._sizes = path, isa, dict(sizes or {})
         onnx = require_onnx()
         with told_of(path), within(path):
-            proto = read_model(path)
+            proto = read_model(path) if proto is None else proto
             self._prepared = prepared(proto)
         held = {tensor.name for tensor in proto.graph.initializer}
         values = [value for value in proto.graph.input if value.name not in held]
-        self.overridable = [value.name for value in proto.graph.input if value.name in held]
+        listed = [value for value in proto.graph.input if value.name in held and proto.ir_version >= _OVERRIDABLE_FROM]
+        self.overridable = {value.name: _port(onnx, value, self._sizes) for value in listed}
+        self._weights = weights_fed(proto.graph)
+        self._others = [name for name in weights if name not in self._weights]
         self.inputs = {value.name: _port(onnx, value, sizes or {}) for value in values}
         self._declared = {value.name: _port(onnx, value, {}).shape for value in values}
         self.outputs = _outputs(onnx, proto)
         self.metadata = _metadata(proto)
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        #: of which `_for` makes others: what is read anyway, unless weights went into other nodes there
+        self._proto = self._prepared if are_alike(proto, self._prepared) else proto
+        if not self.overridable and all(port.shape != () for port in self.inputs.values()):
+            self._proto = None
+        self._fed_anew: OrderedDict[Any, File] = OrderedDict()
+        self._plans: OrderedDict[Any, Plan | Chain] = OrderedDict()
+        self._chain: Chain | None = None
+        self._is_whole = False
         self._refused: dict[Any, Error] = {}
         self._n_plans = 0
         self._lock = RLock()
@@ -92,6 +118,8 @@ class File:
         Raises:
             UnsupportedError, FormatError: see `undertow.load`.
         """
+        if self._weights:
+            return
         try:
             self._open({})
         except Error:
@@ -100,16 +128,41 @@ class File:
             if not open_sizes and not chosen:
                 self.plan({p.name: np.zeros(p.shape or (), p.dtype) for p in self.inputs.values()})  # type: ignore
 
-    def plan(self, arrays: Mapping[str, np.ndarray]) -> Plan:
+    def plan(self, arrays: Mapping[str, np.ndarray]) -> Plan | Chain:
         """How a call of such arrays is computed: of their shapes, and the values of those that must be bound.
 
         Raises:
             UnsupportedError: it is not.
         """
         with self._lock:
-            return self._plan(arrays)
+            return self._for(arrays)._plan(arrays)
 
-    def _plan(self, arrays: Mapping[str, np.ndarray]) -> Plan:
+    def _for(self, arrays: Mapping[str, np.ndarray]) -> File:
+        """The file as it is fed: with weights that have a value in it, or single numbers with axes."""
+        weights = tuple(name for name in self.overridable if name in arrays)
+        ranks = {name: a.ndim for name, a in arrays.items() if a.ndim and name not in weights
+                 and self.inputs[name].shape == ()}  # fmt: skip
+        if not (weights or ranks):
+            return self
+        key = (weights, *ranks.items())
+        if key not in self._fed_anew:
+            proto = fed_anew(self._proto, weights, ranks)
+            self._fed_anew[key] = File(self.path, self._isa, self._sizes, proto, weights)
+            while len(self._fed_anew) > _KEPT:
+                self._fed_anew.popitem(last=False)
+        return self._fed_anew[key]
+
+    def is_open(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Whether a model of any sizes takes these."""
+        with self._lock:
+            shapes = {name: array.shape for name, array in arrays.items()}
+            try:
+                plan: Plan | Chain | None = self._open({})
+            except Error:
+                plan = self._in_parts()
+            return plan is not None and plan.takes(arrays, shapes)
+
+    def _plan(self, arrays: Mapping[str, np.ndarray]) -> Plan | Chain:
         shapes = {name: array.shape for name, array in arrays.items()}
         for key, plan in reversed(self._plans.items()):
             if plan.takes(arrays, shapes):
@@ -122,18 +175,21 @@ class File:
             except Error as error:
                 first = first if first is not None and not _asks_to_bind(first) else error
                 continue
+            if plan.key is None:
+                self._warn_of_sizes(shapes)
             return self._keep(plan)
         assert first is not None
         raise first
 
-    def _planned(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any], fixed: list[str]) -> Plan:
-        bound = {name: arrays[name].reshape(self._declared_rank(name, arrays[name])) for name in fixed}
+    def _planned(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any], fixed: list[str]) -> Plan | Chain:
+        bound = {name: arrays[name] for name in fixed}
         try:
             plan = self._open(bound)
             if plan.takes(arrays, shapes):
                 return plan
-        except Error:
-            pass  # sizes may tell
+        except Error:  # parts may be of any sizes, or the sizes tell
+            if not fixed and (chain := self._in_parts()) is not None and chain.takes(arrays, shapes):
+                return chain
         sizes = {name: list(shape) for name, shape in shapes.items() if name not in fixed}
         empty = [name for name, shape in sizes.items() if 0 in shape]
         if empty:
@@ -150,19 +206,42 @@ class File:
         except Error as error:
             raise refusal or error from None
 
-    def _declared_rank(self, name: str, array: np.ndarray) -> tuple[int, ...]:
-        """The shape of an array, of a single number where the file declares one."""
-        return () if self.inputs[name].shape == () else array.shape
+    def _warn_of_sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Say that sizes differ which the file calls alike, and which the nodes broadcast."""
+        first: dict[str, tuple[str, int]] = {}
+        for name, shape in shapes.items():
+            for called, n in zip(self.inputs[name].shape or (), shape, strict=False):
+                other, m = first.setdefault(called, (name, n)) if isinstance(called, str) else (name, n)
+                if n != m:
+                    warn(
+                        f"{self.path.name}: {called!r} is {m} in input {other!r} and {n} in {name!r}; the one is "
+                        "repeated for the other, which ONNX Runtime may refuse",
+                        ModelWarning,
+                        2,
+                    )
+                    return
+
+    def _in_parts(self) -> Chain | None:
+        """The file as what computes the starts of its layers, and what starts from them; None where it is one."""
+        if self._chain is None and not self._is_whole:
+            parts = taken_apart(require_onnx(), self._prepared)
+            self._is_whole = parts is None
+            if parts is not None:
+                first, second = (File(self.path, self._isa, self._sizes, part) for part in parts[:2])
+                self._chain = Chain(first, second, parts[2])
+        return self._chain
 
     def _ways_to_bind(self, arrays: Mapping[str, np.ndarray]) -> Iterator[list[str]]:
-        """Inputs whose values may have to be known: none, then such as choose branches, then all of integers."""
+        """Inputs whose values may have to be known: weights, or none; such as choose branches; all of integers."""
         whole = [n for n, a in arrays.items() if a.dtype.kind in "iub"]
         ways = [[], [n for n in whole if arrays[n].size <= 1], [n for n in whole if arrays[n].size <= _FEW]]
+        weights = [self._weights, [*self._weights, *self._others], []]
+        ways = [[*names, *way] for i, names in enumerate(weights) if names not in weights[:i] for way in ways]
         yield from (way for i, way in enumerate(ways) if way not in ways[:i] and len(way) < max(1, len(arrays)))
 
-    def _open(self, bound: dict[str, np.ndarray]) -> Plan:
+    def _open(self, bound: dict[str, np.ndarray]) -> Plan | Chain:
         """A plan for whatever sizes the file leaves open."""
-        key = ("open", *((name, array.tobytes()) for name, array in bound.items()))
+        key = ("open", *((name, array.shape, blake2b(array.tobytes()).digest()) for name, array in bound.items()))
         if key in self._refused:
             raise self._refused[key].with_traceback(None)  # or it would hold the frames of every call that it ended
         if key not in self._plans:
@@ -178,7 +257,7 @@ class File:
                     self._refused[key] = error
                 raise
             plan.key = key
-            self._plans[key] = plan
+            self._store(plan)
         return self._plans[key]
 
     def _made(self, bound: dict[str, np.ndarray], shapes: Mapping[str, Any], exact: bool) -> Plan:
@@ -205,24 +284,36 @@ class File:
                 2,
             )
         whole = all(n is not None for shape in shapes.values() for n in shape) and bool(shapes)
-        return Plan(imported[0], model, bound, dict(shapes) if whole else None)
+        return Plan(imported[0], model, bound, dict(shapes) if whole else None, (self.inputs, self.outputs))
 
-    def _keep(self, plan: Plan) -> Plan:
+    def _keep(self, plan: Plan | Chain) -> Plan | Chain:
         if plan.key is None:
             plan.key = object()
-            self._plans[plan.key] = plan
-            while len(self._plans) > _KEPT:
-                self._plans.popitem(last=False)
+            self._store(plan)
         return plan
+
+    def _store(self, plan: Plan | Chain) -> None:
+        self._plans[plan.key] = plan
+        while len(self._plans) > _KEPT:
+            self._plans.popitem(last=False)
 
 
 class Plan:
     """How calls of some sizes, or of any, are computed."""
 
     def __init__(
-        self, imported: Imported, model: Model, bound: Mapping[str, np.ndarray], shapes: Mapping[str, Any] | None
+        self,
+        imported: Imported,
+        model: Model,
+        bound: Mapping[str, np.ndarray],
+        shapes: Mapping[str, Any] | None,
+        ports: tuple[Mapping[str, Port], Mapping[str, Port]],
     ) -> None:
-        """shapes: of all inputs but those that are bound, where the plan is for these alone."""
+        """
+        Args:
+            shapes: of all inputs but those that are bound, where the plan is for these alone.
+            ports: inputs and outputs of the file.
+        """
         self.model, self.key = model, None  # type: Model, Any
         self._tensors, self._imported = Tensors(imported), imported
         self._shapes = None if shapes is None else {name: tuple(shape) for name, shape in shapes.items()}
@@ -234,8 +325,8 @@ class Plan:
             ]
             for name, parts in imported.state_inputs.items()
         }
-        self._calls: list[tuple[dict[str, tuple[int, ...]], Call]] = []
-        self._pools: dict[int, list[tuple[Pool, np.ndarray]]] = {}
+        self._inputs, self._outputs = ports
+        self._calls: list[Call] = []
 
     def takes(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Whether a call of these arrays is one of these sizes, with what is bound."""
@@ -243,53 +334,64 @@ class Plan:
             return False
         if self._shapes is not None and any(shapes[name] != shape for name, shape in self._shapes.items()):
             return False
-        return all(arrays[name].tobytes() == array.tobytes() for name, array in self._bound.items())
+        given = {name: arrays[name] for name in self._bound}
+        return all(given[n].shape == a.shape and given[n].tobytes() == a.tobytes() for n, a in self._bound.items())
 
-    def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | None]:
-        """The outputs of the file by name, in float32, and what computes calls of these very shapes, if that can be so.
+    def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | Links | None]:
+        """The outputs of the file by name, and what computes calls like this one, if that can be so.
 
         Raises:
             ShapeError: ids out of range, or lengths.
         """
+        for name, n_rows in self._imported.from_the_end.items():
+            if (ids := arrays[name]).min(initial=0) < 0:
+                arrays = {**arrays, name: np.where((ids < 0) & (ids >= -n_rows), ids + n_rows, ids)}
+        if not self._imported.length_inputs:
+            for call in self._calls:  # of which each thread that is at work has its own
+                if (results := call(arrays)) is not None:
+                    return dict(zip(self.model.outputs, results, strict=True)), call
+            if max((array.ndim for array in arrays.values()), default=0) <= _AXES:
+                call = self._new_call(arrays)
+                if (results := call(arrays)) is not None:
+                    self._calls = [*self._calls[1 - _KEPT :], call]
+                    return dict(zip(self.model.outputs, results, strict=True)), call
         shapes = {name: array.shape for name, array in arrays.items()}
         n_steps, n_items = self._tensors.sizes(shapes)  # type: ignore[misc]
-        if n_steps == n_items == 1 and self._goes_as_call(arrays):
-            for known, call in self._calls:
-                if known == shapes and (results := call(arrays)) is not None:
-                    return dict(zip(self.model.outputs, results, strict=True)), call
-            call = self._new_call(arrays)
-            if (results := call(arrays)) is not None:
-                self._calls = [*self._calls[1 - _KEPT :], (shapes, call)]
-                return dict(zip(self.model.outputs, results, strict=True)), call
         return self._run(arrays, n_steps, n_items), None
 
-    def _goes_as_call(self, arrays: Mapping[str, np.ndarray]) -> bool:
-        """Whether a call is one step of a stream, of arrays that it can take as they are."""
-        if not self.model.streamable or self.model.latency or self._imported.length_inputs:
-            return False
-        types = {"float32": ("float32",), "int32": ("int32", "int64")}
-        frames = {name: types[place.dtype] for name, place in self._imported.inputs.items()}
-        return all(
-            str(array.dtype) in frames.get(name, ("float32",) if name in self._fields else (str(array.dtype),))
-            and array.ndim <= 8
-            for name, array in arrays.items()
-        )
-
     def _new_call(self, arrays: Mapping[str, np.ndarray]) -> Call:
-        inputs = {name: number for number, name in enumerate(self.model.inputs)}
-        fed: list[tuple[str, str, np.ndarray, Any]] = []
+        numbers = {name: number for number, name in enumerate(self.model.inputs)}
+        fed: list[tuple[str, str, np.dtype, tuple[int, ...], tuple[int, int], Any]] = []
         for name, array in arrays.items():
-            if name in inputs:
-                fed.append((name, "frame", array, inputs[name]))
+            dims, port = array.shape, self._inputs[name]
+            if self._shapes is None and name not in self._bound:
+                read = self._tensors.input_shapes.get(name, (-1,) * array.ndim)
+                declared = read if port.shape is None or len(port.shape) != array.ndim else port.shape
+                dims = tuple(n if isinstance(n, int) and m < 0 else m for n, m in zip(declared, read, strict=True))
+            if name in numbers:
+                fed.append((name, "frame", array.dtype, dims, self._tensors.axes(name), numbers[name]))
             elif name in self._fields:
-                fed.append((name, "state", array, self._fields[name]))
+                axes = (-1, self._tensors.state_axis(name))
+                fed.append((name, "state", array.dtype, dims, axes, self._fields[name]))
             elif name in self._bound:
-                fed.append((name, "bound", np.array(array, order="C"), None))
+                fed.append((name, "bound", array.dtype, dims, (-1, -1), np.array(array, order="C")))
             else:
-                fed.append((name, "unused", array, None))
-        given = [(name, self._tensors.output_shape(name, 1, 1)) for name in self.model.outputs]
-        covered = {number for parts in self._fields.values() for number, _ in parts}
-        return Call(self.model.stream(block=1), fed, given, len(covered) < len(self.model.states))
+                fed.append((name, "unused", array.dtype, dims, (-1, -1), None))
+        sizes = tuple(-1 if n is None else n for n in (self._tensors.n_steps, self._tensors.n_items))
+        return Call(self.model, fed, [self._given(name) for name in self.model.outputs], sizes)
+
+    def _given(self, name: str) -> tuple[Any, ...]:
+        """An output, as `Call` is told of it."""
+        once = self.model.outputs[name].once and not self.model.streamable
+        time, batch = self._tensors.axes(name)
+        shape = self._tensors.output_shape(name, self._tensors.n_steps or 1, self._tensors.n_items or 1)
+        outer = self._tensors.outer(name)
+        open_axes = [a for a, n in ((time, self._tensors.n_steps), (batch, self._tensors.n_items)) if n is None]
+        dims = tuple(-1 if axis in open_axes else n for axis, n in enumerate(shape))
+        frame = tuple(axis for axis in range(len(dims)) if axis not in outer)
+        dtype = self._outputs[name].dtype or np.dtype(self.model.outputs[name].dtype)
+        first, rows = self._tensors.first(name), self._tensors.rows(name, once)
+        return name, dtype, dims, outer, frame, (time, batch), first, rows
 
     def _run(self, arrays: Mapping[str, np.ndarray], n_steps: int, n_items: int) -> dict[str, np.ndarray]:
         frames = {
@@ -298,32 +400,63 @@ class Plan:
         }
         states = {n: x for n, x in self._tensors.states(arrays, n_items).items() if n in self.model.states}
         lengths = self._tensors.lengths(arrays, n_steps, n_items)
-        if n_items > 1 and self.model.streamable and lengths is None and not self.model.latency:
-            results = self._in_a_pool(frames, states, n_items)
-        else:
-            each = []
-            for item in range(n_items):
-                X = {name: x[item] for name, x in frames.items()}
-                state = {name: x[item] for name, x in states.items()}
-                Y = self.model.run(X, state=state, length=None if lengths is None else lengths[item])
-                each.append(Y if isinstance(Y, Mapping) else {next(iter(self.model.outputs)): Y})
-            results = {name: np.stack([one[name] for one in each]) for name in self.model.outputs}
+        each = []
+        for item in range(n_items):
+            X = {name: x[item] for name, x in frames.items()}
+            state = {name: x[item] for name, x in states.items()}
+            Y = self.model.run(X, state=state, length=None if lengths is None else lengths[item])
+            each.append(Y if isinstance(Y, Mapping) else {next(iter(self.model.outputs)): Y})
+        results = {name: np.stack([one[name] for one in each]) for name in self.model.outputs}
         return self._tensors.outputs(results, n_steps, n_items, lengths)
 
-    def _in_a_pool(
-        self, frames: Mapping[str, np.ndarray], states: Mapping[str, np.ndarray], n_items: int
-    ) -> dict[str, np.ndarray]:
-        idle = self._pools.setdefault(n_items, [])
+
+class Chain:
+    """A file in two parts, of which the first gives what layers of the second start from. As a `Plan`."""
+
+    def __init__(self, first: File, second: File, starts: list[str]) -> None:
+        self.key: Any = None
+        self._first, self._second, self._starts = first, second, starts
+
+    def _given(self, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | Links | None]:
+        """The arrays that the second part takes, and what computes those that the first gives."""
+        taken = {name: arrays[name] for name in self._first.inputs}
+        starts, call = self._first.plan(taken).run(taken)
+        return {**arrays, **starts}, call
+
+    def takes(self, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether the second part is of any sizes, these among them."""
         try:
-            pool, ids = idle.pop()  # of which each thread has its own
-        except IndexError:
-            pool = self.model.pool(n_items)
-            ids = pool.open(n_items)
-        numbers = {name: i for i, name in enumerate(self.model.states)}
-        start_from(pool, ids, [numbers[n] for n in states], [np.ascontiguousarray(x) for x in states.values()])
-        Y = pool.run(ids, dict(frames))
-        idle.append((pool, ids))
-        return dict(Y) if isinstance(Y, Mapping) else {next(iter(self.model.outputs)): Y}
+            given, _ = self._given(arrays)
+            return self._second.is_open(given)
+        except Error:
+            return False
+
+    def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | Links | None]:
+        given, first = self._given(arrays)
+        results, second = self._second.plan(given).run(given)
+        if first is None or second is None:
+            return results, None
+        return results, Links(first, second, list(self._first.inputs), self._starts, len(arrays))
+
+
+class Links:
+    """As a `Call`, of two that follow each other."""
+
+    def __init__(
+        self, first: Call | Links, second: Call | Links, taken: list[str], starts: list[str], n_arrays: int
+    ) -> None:
+        """taken: arrays that the first takes, which gives `starts`; the second takes all n_arrays and these."""
+        self._first, self._second, self._n_arrays = first, second, n_arrays
+        self._taken, self._starts = taken, starts
+
+    def __call__(self, feeds: Any, names: Any = None) -> list[np.ndarray] | None:
+        if type(feeds) is not dict or len(feeds) != self._n_arrays:
+            return None
+        starts = self._first({name: feeds.get(name) for name in self._taken}, self._starts)
+        if starts is None:
+            return None
+        given = {**feeds, **dict(zip(self._starts, starts, strict=True))}
+        return self._second(given, names)  # type: ignore[no-any-return]
 
 
 def _outputs(onnx: Any, proto: Any) -> dict[str, Port]:

@@ -151,7 +151,9 @@ class SessionOptions(_Settings):
 
 
 class RunOptions(_Settings):
-    """As ONNX Runtime's. What is set changes nothing: a call cannot be ended from outside, and logs nothing."""
+    """As ONNX Runtime's. With `terminate` a call raises `Fail` before it begins; one that has begun goes on to its end.
+    The others change nothing, for a call logs nothing.
+    """
 
     _defaults: ClassVar[Mapping[str, Any]] = {
         "log_severity_level": -1,

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import FormatError, ShapeError, UnsupportedError
+from ..importers.onnx.file import limits
+from ..importers.onnx.file.read import require_onnx
 from ..weights import contents, others
 from ..weights.in_memory import InMemory
 from ._calls import File, ModelMetadata, Port
-from ._errors import Fail, InvalidArgument, NoSuchFile
+from ._errors import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile, Unfit
 from ._options import RunOptions, SessionOptions, check_providers, ignored
 from ._values import IOBinding, OrtValue, arrays_of, type_name
 
@@ -56,7 +58,7 @@ class InferenceSession:
 
         Raises:
             NoSuchFile: there is none.
-            FormatError: it is damaged.
+            InvalidProtobuf, InvalidGraph: it is damaged, or has no graph by the rules of ONNX; both are FormatErrors.
             UnsupportedError: undertow does not compute it, in the words of `undertow.load`. Of a
                 file that leaves sizes open this may be known with the first call alone.
             ImportError: the onnx package is missing.
@@ -76,7 +78,10 @@ class InferenceSession:
             ignored(f"InferenceSession option {name!r}", "it changes nothing")
         self._options = options
         path = _path_of(path_or_bytes)
-        self._file = File(path, isa, options.sizes)  # type: ignore[attr-defined]
+        try:
+            self._file = File(path, isa, options.sizes)  # type: ignore[attr-defined]
+        except FormatError as error:
+            raise _in_kind(error, path) from None
         self._outputs = list(self._file.outputs)
         self._casts = {
             n: p.dtype for n, p in self._file.outputs.items() if p.dtype is not None and p.dtype != np.float32
@@ -92,14 +97,17 @@ class InferenceSession:
         Args:
             output_names: those that are given, in this order; None or none of them for all, in the file's order.
             input_feed: input name -> array of the dtype and shape that the file declares.
-            run_options: they change nothing.
+            run_options: `terminate` ends the call before it begins; the others change nothing.
 
         Returns: an array for each output, new in each call.
 
         Raises:
             InvalidArgument: a name that the file does not have, an input that is missing, another dtype or shape.
+            Fail: the shapes do not fit together in a node of the file (a ShapeError, too), or `terminate` is set.
             UnsupportedError: these sizes, or values, make something of the file that undertow does not compute.
         """
+        if run_options is not None and run_options.terminate:  # type: ignore[attr-defined]
+            raise Fail("Exiting due to terminate flag being set to true.")
         results = self._call(input_feed, output_names)
         if results is None:
             results = self._run_any(output_names, input_feed)
@@ -109,14 +117,17 @@ class InferenceSession:
         """As `run`, whatever is given."""
         names = self._asked(output_names)
         arrays = self._checked(input_feed)
-        plan = self._file.plan(arrays)
+        try:
+            plan = self._file.plan(arrays)
+        except ShapeError as error:
+            raise error if isinstance(error, InvalidArgument) else Unfit(*error.args) from None
         try:
             results, call = plan.run(arrays)
         except (ValueError, TypeError) as error:  # ids, lengths
             raise InvalidArgument(f"{error}") from error
-        if call is not None and not self._casts:
+        if call is not None:
             self._call = call
-        return [results[n].astype(self._casts[n]) if n in self._casts else results[n] for n in names]
+        return [results[n].astype(self._casts[n], copy=False) if n in self._casts else results[n] for n in names]
 
     def _asked(self, output_names: Sequence[str] | None) -> list[str]:
         if isinstance(output_names, str):
@@ -131,18 +142,15 @@ class InferenceSession:
         """The arrays of a call, contiguous, as the file declares them."""
         if not isinstance(input_feed, Mapping):
             raise TypeError(f"input_feed is a {type(input_feed).__name__}, expected a dict of arrays by input name")
-        inputs = self._file.inputs
+        inputs, overridable = self._file.inputs, self._file.overridable
         for name in input_feed:
-            if name in self._file.overridable:
-                raise UnsupportedError(
-                    f"input {name!r} is a weight with a value in the file, which stays as it is there"
-                )
-            if name not in inputs:
+            if name not in inputs and name not in overridable:
                 raise InvalidArgument(f"Invalid input name: {name!r}, expected {list(inputs)}")
         if missing := [name for name in inputs if name not in input_feed]:
             raise InvalidArgument(f"Required inputs ({missing}) are missing from input feed ({list(input_feed)}).")
         feeds = arrays_of(input_feed)
-        return {name: _as_declared(feeds[name], port) for name, port in inputs.items()}
+        ports = {**inputs, **{name: port for name, port in overridable.items() if name in feeds}}
+        return {name: _as_declared(feeds[name], port) for name, port in ports.items()}
 
     def get_inputs(self) -> list[NodeArg]:
         return [_node_arg(port) for port in self._file.inputs.values()]
@@ -151,7 +159,7 @@ class InferenceSession:
         return [_node_arg(port) for port in self._file.outputs.values()]
 
     def get_overridable_initializers(self) -> list[NodeArg]:
-        return []
+        return [_node_arg(port) for port in self._file.overridable.values()]
 
     def get_providers(self) -> list[str]:
         return list(PROVIDERS)
@@ -192,11 +200,25 @@ class InferenceSession:
         raise UnsupportedError("run_async is not supported; call run in a thread of yours, which leaves the GIL free")
 
     def end_profiling(self) -> str:
-        raise Fail("no profile is written; `undertow bench` measures a file")
+        """The name of a profile, which is none: `undertow bench` measures a file."""
+        return ""
+
+    def get_profiling_start_time_ns(self) -> int:
+        """0: no profile is written."""
+        return 0
 
 
 def _unready(input_feed: Any, output_names: Any) -> None:
     """What stands for a call until there was one."""
+
+
+def _in_kind(error: FormatError, path: Path) -> FormatError:
+    """The error of a file that could not be read, as ONNX Runtime would tell it."""
+    try:
+        require_onnx().ModelProto.FromString(contents.read_within(path, limits.MAX_FILE_BYTES))
+    except Exception:  # protobuf's DecodeError; its module differs between protobuf versions
+        return InvalidProtobuf(*error.args)
+    return InvalidGraph(*error.args)
 
 
 def _path_of(path_or_bytes: str | os.PathLike[str] | bytes) -> Path:

@@ -117,11 +117,13 @@ class SileroVAD:
             )
         if array.ndim > 2 or array.ndim == 0:
             raise ShapeError(f"Too many dimensions for input audio chunk {array.ndim}, expected 1 or 2")
-        array = array.reshape(-1, array.shape[-1])
+        array = array[None] if array.ndim == 1 else array
         if sr != 16000 and sr % 16000 == 0:
             array, sr = array[:, :: sr // 16000], 16000
         if sr not in self.sample_rates:
             raise ValueError(f"Supported sampling rates: {self.sample_rates} (or multiply of 16000), got {sr}")
+        if not len(array):
+            raise ShapeError(f"x has shape {array.shape}, expected one sequence at least")
         if not array.size or sr / array.shape[1] > 31.25:
             raise ShapeError(f"Input audio chunk is too short: {array.shape[1]} samples")
         return array, int(sr)

@@ -77,6 +77,12 @@ class OrtValue:
     def is_tensor(self) -> bool:
         return True
 
+    def is_tensor_sequence(self) -> bool:
+        return False
+
+    def is_sparse_tensor(self) -> bool:
+        return False
+
     def update_inplace(self, np_arr: np.ndarray) -> None:
         """Put other numbers of the same dtype and shape in.
 

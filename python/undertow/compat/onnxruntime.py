@@ -15,7 +15,17 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from ._errors import Fail, IgnoredOption, InvalidArgument, InvalidProtobuf, NoSuchFile, NotImplemented
+from .. import __version__ as _version
+from ._errors import (
+    Fail,
+    IgnoredOption,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    NoSuchFile,
+    NotImplemented,
+    RuntimeException,
+)
 from ._options import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, RunOptions, SessionOptions
 from ._session import PROVIDERS, InferenceSession, ModelMetadata, NodeArg
 from ._values import IOBinding, OrtValue
@@ -28,9 +38,11 @@ capi = SimpleNamespace(
     onnxruntime_pybind11_state=SimpleNamespace(
         Fail=Fail,
         InvalidArgument=InvalidArgument,
+        InvalidGraph=InvalidGraph,
         InvalidProtobuf=InvalidProtobuf,
         NoSuchFile=NoSuchFile,
         NotImplemented=NotImplemented,
+        RuntimeException=RuntimeException,
     )
 )
 
@@ -57,6 +69,11 @@ def get_device() -> str:
 def get_version_string() -> str:
     """The version of ONNX Runtime whose interface this is."""
     return __version__
+
+
+def get_build_info() -> str:
+    """What computes, and how it was built."""
+    return f"undertow {_version}, with the interface of ONNX Runtime {__version__}"
 
 
 def set_default_logger_severity(severity: int) -> None:
@@ -88,6 +105,7 @@ __all__ = [
     "IgnoredOption",
     "InferenceSession",
     "InvalidArgument",
+    "InvalidGraph",
     "InvalidProtobuf",
     "ModelMetadata",
     "NoSuchFile",
@@ -95,11 +113,13 @@ __all__ = [
     "NotImplemented",
     "OrtValue",
     "RunOptions",
+    "RuntimeException",
     "SessionOptions",
     "disable_telemetry_events",
     "enable_telemetry_events",
     "get_all_providers",
     "get_available_providers",
+    "get_build_info",
     "get_device",
     "get_version_string",
     "set_default_logger_severity",

@@ -97,8 +97,11 @@ class RecurrentPolicy:
 
         Raises:
             ShapeError: an observation that the space does not have, states or starts of another number of environments.
+            ValueError: an observation or a state is NaN, and so would be the action.
         """
         x, several = self._observed.of(observation)
+        if not len(x):
+            raise ShapeError(f"observation has shape {np.shape(observation)}, expected one environment at least")
         n, (n_layers, _, units) = len(x), self.lstm_hidden_state_shape
         if state is None:
             given = np.zeros((2, n_layers, n, units), np.float32)
@@ -115,9 +118,11 @@ class RecurrentPolicy:
         pool, ids = self._pool(n)
         start_from(pool, ids, self._numbers, [given[part, k] for k in range(n_layers) for part in range(2)])
         results = pool.step(ids, {"observation": x})
+        if np.isnan(results["action"]).any():
+            raise ValueError(_where_nan(x, given, results["action"]))
         ends = tuple(np.stack([results[f"{part}{k}"] for k in range(n_layers)]) for part in "hc")
         actions = self._acted.of(results["action"], deterministic, self._rng)
-        return actions if several else actions[0], ends
+        return actions if several else np.squeeze(actions, 0), ends
 
     def _pool(self, n: int) -> tuple[Pool, np.ndarray]:
         if n not in self._pools:
@@ -132,6 +137,18 @@ class RecurrentPolicy:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_pools": {}}
+
+
+def _where_nan(x: np.ndarray, states: np.ndarray, y: np.ndarray) -> str:
+    """Why an action is NaN: x of shape (n, size), states (2, layers, n, units), y (n, outputs)."""
+    number = int(np.argwhere(np.isnan(y))[0, 0])
+    if np.isnan(x[number]).any():
+        why = "its observation has NaN"
+    elif np.isnan(states[:, :, number]).any():
+        why = "its state has NaN: start its episode anew with episode_start"
+    else:
+        why = "numbers of its observation or state are too large"
+    return f"the action of environment {number} would be NaN: {why}"
 
 
 def _loaded(path: str | os.PathLike[str]) -> Any:
@@ -175,15 +192,17 @@ class _Observations:
         if isinstance(observation, Mapping):
             raise ShapeError(f"observation is a dict, expected an array of {space}")
         given, rank = np.asarray(observation), len(space.shape)
+        if given.dtype.kind not in "biuf":
+            raise ShapeError(f"observation holds {given.dtype}, expected numbers of {space}")
         if given.shape[given.ndim - rank :] != space.shape or given.ndim not in (rank, rank + 1):
             raise ShapeError(
                 f"observation has shape {given.shape}, expected {space.shape}, or {('n', *space.shape)} of n of them"
             )
         several = given.ndim == rank + 1
-        rows = given.reshape(-1, *space.shape)
+        rows = given if several else given[None]
         if _kind(space) == "Discrete":
             return self._one_hot(rows), several
-        return np.ascontiguousarray(rows.reshape(len(rows), -1), np.float32), several
+        return np.ascontiguousarray(rows.reshape(len(rows), self.size), np.float32), several
 
     def _one_hot(self, ids: np.ndarray) -> np.ndarray:
         if ids.dtype.kind not in "iu" or (ids < 0).any() or (ids >= self.size).any():

@@ -119,6 +119,8 @@ class StreamingModule(torch.nn.Module):
                 )
             if x.device.type != "cpu":
                 raise UnsupportedError(f"input {name!r} lies on {x.device}, expected the CPU: x.cpu()")
+            if (right := _dtype_error(x, value.dtype)) is not None:
+                raise TypeError(f"input {name!r} is {x.dtype}, {right}")
             before = [] if self.batch_size is None else [self.batch_size]
             ranks.add(x.ndim - len(before) - len(value.shape))
             sizes = list(x.shape)
@@ -165,6 +167,21 @@ class StreamingModule(torch.nn.Module):
     def extra_repr(self) -> str:
         batch = "" if self.batch_size is None else f", batch_size={self.batch_size}"
         return f"{self.model.name!r}, {self.model.n_parameters} parameters{batch}"
+
+
+def _dtype_error(x: torch.Tensor, dtype: str) -> str | None:
+    """What was expected in place of a tensor's dtype, and what to write; None where it is right."""
+    if dtype == "int32":
+        if x.dtype in (torch.int64, torch.int32):
+            return None
+        return "expected ids, torch.int64 or torch.int32" + ("" if x.dtype.is_complex else ": x.long()")
+    if x.dtype == torch.float32:
+        return None
+    if x.dtype.is_complex:
+        return "expected torch.float32"
+    scale = {torch.int16: 32768, torch.int32: 2147483648}.get(x.dtype)
+    sound = f"x.float() / {scale} for sound, x.float() for other numbers" if scale else "x.float()"
+    return f"expected torch.float32: {sound}"
 
 
 def _chosen(items: Any, n: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from .._text import shown
 from ..errors import Error
 from ..ir.graph import Graph
+from ..states import StateView
 from .describe import MAX_ROWS, describe, human_bytes, layers_of, runs_of, shape_of
 from .html import Markup, block, heading, items, paragraph, table, text
 
@@ -83,15 +84,22 @@ def graph_html(graph: Graph) -> str:
 def stream_html(stream: Any) -> str:
     """A `Stream`: where it stands, and what it remembers now."""
     rows = [["frames taken", f"{stream.position:,}"], ["threads", f"{stream.threads}"]]
+    return block(heading(f"stream of {shown(stream.model.name)}"), table(rows), _states(stream.state))
+
+
+def states_html(view: Mapping[str, np.ndarray]) -> str:
+    """What a stream remembers now: `stream.state`."""
+    return block(_states(view))
+
+
+def _states(view: Mapping[str, np.ndarray]) -> Markup:
     try:
-        states = [_state(name, stream.state[name]) for name in stream.model.states]
+        states = [_state(name, view[name]) for name in view]
     except (Error, RuntimeError) as error:  # a proposal is pending, or another thread is at work
-        return block(heading(f"stream of {shown(stream.model.name)}"), table(rows), paragraph(str(error)))
-    return block(
-        heading(f"stream of {shown(stream.model.name)}"),
-        table(rows),
-        table(states, ["state", "shape", "least", "largest", "RMS", ""], [2, 3, 4]) if states else "it has no state",
-    )
+        return paragraph(str(error))
+    if not states:
+        return paragraph("it has no state")
+    return table(states, ["state", "shape", "least", "largest", "RMS", ""], [2, 3, 4])
 
 
 def pool_html(pool: Any) -> str:
@@ -233,7 +241,17 @@ def _boxes(graph: Graph) -> list[_Box]:
     return boxes
 
 
-# A Graph stands on the ground and knows nothing of who shows it.
+# Graphs and states stand further down, and know nothing of who shows them.
 setattr(Graph, "_repr_html_", graph_html)  # noqa: B010
+setattr(StateView, "_repr_html_", states_html)  # noqa: B010
 
-__all__ = ["MAX_BOXES", "MAX_LAYERS", "graph_html", "graph_svg", "model_html", "pool_html", "stream_html"]
+__all__ = [
+    "MAX_BOXES",
+    "MAX_LAYERS",
+    "graph_html",
+    "graph_svg",
+    "model_html",
+    "pool_html",
+    "states_html",
+    "stream_html",
+]

@@ -29,6 +29,7 @@ from .advice import SIZES, Advice, Caller, Refusal, helpful
 from .file.definitions import in_onnx
 from .file.floats import in_float32
 from .file.functions import expanded
+from .file.old_scans import newer_scans
 from .file.read import node_types, read_model, require_onnx
 from .search import Imported, import_program
 from .search.attempt import Failure, proven
@@ -38,7 +39,7 @@ from .search.possible import Possible
 from .search.roles import brought, forgets, unread
 from .simplify.budget import Effort
 from .simplify.ports import ID_TYPES, dims_of, dtype_of
-from .simplify.program import Program, make_program
+from .simplify.program import Program, from_the_end, make_program
 
 __all__ = ["import_call", "import_model", "load", "prepared"]
 
@@ -84,7 +85,8 @@ def load(
     An input without a time axis, beside others that have one (a knob, a speaker), is a frame of every timestep, so that
     it may change in a stream; `fixed` binds it for good.
 
-    Booleans and integers of 8 or 16 bits, as inputs and outputs, are float32 frames that hold these numbers.
+    Booleans and integers of 8 or 16 bits, as inputs and outputs, are float32 frames that hold these numbers. Ids that
+    pick rows of a table are 0 and above: one below 0, which in ONNX counts from the end, is refused when it comes.
 
     Args:
         path: the file; external data may lie beside it or below.
@@ -137,7 +139,7 @@ def import_model(
     said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
     try:
         rate, widened = _sample_rate(model, fixed or {}), in_float32(model)
-        held, model = node_types(model), expanded(in_onnx(model))
+        held, model = node_types(model), expanded(in_onnx(newer_scans(model)))
         graph = _Load(model, fixed or {}, shapes or {}, said).graph()
     except Error:
         raise
@@ -156,7 +158,7 @@ def prepared(model: Any) -> Any:
     copied = type(model)()
     copied.CopyFrom(model)
     in_float32(copied)
-    return expanded(in_onnx(copied))
+    return expanded(in_onnx(newer_scans(copied)))
 
 
 def import_call(
@@ -178,9 +180,15 @@ def import_call(
     """
     try:
         program = make_program(model, fixed, shapes)
+        for one in (program, program.rolled):
+            if one is not None:
+                one.is_call = True
         if exact:
-            return proven(program, import_program(program, exact=True, keep_states=True))
-        return _import(program, _Said(None, {}, None, Caller()), keep_states=True)
+            imported = proven(program, import_program(program, exact=True, keep_states=True))
+        else:
+            imported = _import(program, _Said(None, {}, None, Caller()), keep_states=True)
+        imported.from_the_end = from_the_end(program)
+        return imported
     except Refusal as refusal:
         raise refusal.error from None
     except Failure as failure:

@@ -114,6 +114,39 @@ class Tensors:
         """The shape of an output of the file."""
         return self._outputs[name].shape(n_steps, n_items)
 
+    def axes(self, name: str) -> tuple[int, int]:
+        """Which axis of an input or output is time, and which the batch; -1 where none is. Where the timesteps or
+        items of an output do not stand in order along one, `rows` tell of them.
+        """
+        output = self._outputs.get(name)
+        time, batch = self._axes.get(name, (None, None)) if output is None else output.axes()
+        return (-1 if time is None else time, -1 if batch is None else batch)
+
+    def state_axis(self, name: str) -> int:
+        """Which axis of a state input is the batch, or -1."""
+        batch = self.imported.state_layouts[name][1]
+        return -1 if batch is None else batch
+
+    def outer(self, name: str) -> tuple[int, ...]:
+        """The axes of an output that are none of a frame."""
+        return self._outputs[name].place.layout.outer
+
+    def first(self, name: str) -> tuple[int, int]:
+        """The timestep and the item that an output begins with, or is of where no axis is time or the batch; timestep
+        -1 is the last.
+        """
+        return self._outputs[name].first()
+
+    def rows(self, name: str, once: bool) -> np.ndarray | None:
+        """Which of the rows (items x timesteps) that the Graph gives for an output stand where, over `outer`; None
+        where they stand in order. once: the Graph gives one for each item.
+        """
+        output = self._outputs[name]
+        if output.is_plain:
+            return None
+        assert self.n_steps is not None and self.n_items is not None
+        return output.rows(1 if once else self.n_steps, self.n_steps, self.n_items)
+
     def outputs(
         self, results: Arrays, n_steps: int, n_items: int, lengths: list[int] | None = None
     ) -> dict[str, np.ndarray]:
@@ -152,8 +185,10 @@ class _Output:
         self.is_plain = expected and one_each and (self._time is None or self._time != self._batch)
 
     def _is_range(self, table: np.ndarray, axis: int, first: int) -> bool:
-        size = table.shape[self._layout.outer.index(axis)]
-        return bool((np.unique(table) == np.arange(first, first + size)).all()) if size else False
+        at = self._layout.outer.index(axis)
+        size = table.shape[at]
+        along = np.arange(first, first + size).reshape([size if a == at else 1 for a in range(table.ndim)])
+        return bool(size and (table == along).all())
 
     def shape(self, n_steps: int, n_items: int) -> tuple[int, ...]:
         shape = list(self._layout.shape)
@@ -163,8 +198,22 @@ class _Output:
             shape[self._batch] = n_items
         return tuple(shape)
 
-    def tensor(self, given: np.ndarray, last: np.ndarray, n_steps: int, n_items: int) -> np.ndarray:
-        """The tensor, of (items, timesteps, *frame)."""
+    def axes(self) -> tuple[int | None, int | None]:
+        return (self._time, self._batch) if self.is_plain else (None, None)
+
+    def first(self) -> tuple[int, int]:
+        steps, items = (np.ravel(table) for table in (self._steps, self._items))
+        step = self.late if self._time is not None else max(int(steps[0]), -1)
+        return step, 0 if self._batch is not None else max(int(items[0]), 0)
+
+    def rows(self, n_given: int, n_steps: int, n_items: int) -> np.ndarray:
+        """As `Tensors.rows`, n_given of them for each item."""
+        last = np.full(n_items, n_given - 1)
+        items, steps = self._places(last, n_steps, n_items)
+        return np.ravel(items * n_given + np.minimum(steps, n_given - 1)).astype(np.intp)
+
+    def _places(self, last: np.ndarray, n_steps: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+        """Items and timesteps over the outer axes."""
         shape, layout = self.shape(n_steps, n_items), self._layout
         outer = [shape[a] for a in layout.outer]
         steps, items = self._steps, self._items
@@ -173,7 +222,13 @@ class _Output:
             steps = along[self._time] + self.late if self._time is not None else np.full(outer, steps.flat[0])
             items = along[self._batch] if self._batch is not None else np.full(outer, items.flat[0])
         items = np.maximum(np.broadcast_to(items, outer), 0)
-        steps = np.where(np.broadcast_to(steps, outer) < 0, last[items], steps)
+        return items, np.where(np.broadcast_to(steps, outer) < 0, last[items], steps)
+
+    def tensor(self, given: np.ndarray, last: np.ndarray, n_steps: int, n_items: int) -> np.ndarray:
+        """The tensor, of (items, timesteps, *frame)."""
+        shape, layout = self.shape(n_steps, n_items), self._layout
+        outer = [shape[a] for a in layout.outer]
+        items, steps = self._places(last, n_steps, n_items)
         frame = [shape[a] for a in layout.frame]
         rows = np.reshape(given[items, np.minimum(steps, given.shape[1] - 1)], (*outer, *frame))
         order = np.argsort([*layout.outer, *layout.frame]).astype(np.intp)

@@ -193,7 +193,10 @@ def _tensor(walk: Walk, node: OnnxNode, value: Any) -> Tensor:
 def scan(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     body = node.bodies["body"]
     if node.opset < 9:
-        node.unsupported("is of operator set 8, where a Scan meant something else; convert the model to 9 or newer")
+        node.unsupported(
+            "is of operator set 8, where a Scan has a batch and lengths of its own, and is supported with a batch of 1 "
+            "and no lengths; convert the model to 9 or newer"
+        )
     for operand in operands:
         if operand is None or isinstance(operand, Length | Iteration):
             node.unsupported("an input is missing, or a sequence length")

@@ -132,6 +132,10 @@ def gemm(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if node.attrs.get("transB"):
         b = swap(b) if isinstance(b, Tensor) else b.T
     alpha, beta = np.float32(node.attrs.get("alpha", 1.0)), np.float32(node.attrs.get("beta", 1.0))
+    if c is not None:
+        expected = (a.shape[0], b.shape[1])
+        if len(c.shape) > 2 or any(n not in (1, m) for n, m in zip(c.shape[::-1], expected[::-1], strict=False)):
+            node.shape_error(f"C has shape {tuple(c.shape)}, expected {expected}, or 1 along an axis")
     bias_is_row = False
     if isinstance(c, np.ndarray):
         c = float_constant(node, c, "C") * beta

@@ -260,7 +260,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         if port.name not in named:
             final = states.find_output(walk, port.name)
             states.check_names(walk, port.name, final)
-            if final is None and _starts_anew(walk):
+            if final is None and not program.is_call and _starts_anew(walk):
                 raise Retry(
                     f"input {port.name!r} starts a recurrent node in every call, for the file has one timestep, and no "
                     "output returns it",

@@ -42,6 +42,8 @@ class Imported:
     proof: Proof = field(default_factory=Proof)
     #: states that hold what is pooled over time
     pooled: set[str] = field(default_factory=set)
+    #: inputs of ids below 0 that count from the end -> of how many
+    from_the_end: dict[str, int] = field(default_factory=dict)
     #: nodes, for messages, that round to 8 bits in the file and not here
     unrounded: list[str] = field(default_factory=list)
 

@@ -54,6 +54,8 @@ def check_names(walk: Walk, name: str, output: str | None) -> None:
         NotReturned: an output of that shape is called like what returns it, and is not what the nodes end with.
     """
     program = walk.program
+    if program.is_call:
+        return
     shape = sizes(next(p.dims for p in program.state_inputs if p.name == name))
     told = [o for o in program.outputs if same_state(name, o) and Sizes.of(program, o).fits(shape)]
     if not told and not program.no_states:
@@ -172,7 +174,7 @@ def _connect(walk: Walk, pair: Pair) -> bool:
     mine = _flat(walk, start)
     free = ~Known(walk.bindings).has(mine)  # of recurrent nodes
     if pair.output is None:
-        if pair.input in walk.reads:
+        if pair.input in walk.reads and not walk.program.is_call:
             raise Retry(
                 f"input {pair.input!r} starts a recurrent node and is used elsewhere, but no output returns it",
                 [alone({pair.input: walk.program.outputs})],

@@ -77,6 +77,8 @@ class Program:
     picked: set[str] = field(default_factory=set)
     #: whether the caller has said that no output returns a state
     no_states: bool = False
+    #: whether it is one call, behind which nothing goes on, so that it says nothing what states are called
+    is_call: bool = False
     #: matrix products with what a recurrence may start from, which were computed while loading, and what they multiply
     folded_products: list[tuple[OnnxNode, list[np.ndarray]]] = field(default_factory=list)
     #: inputs that change nothing
@@ -417,7 +419,20 @@ def _half(dtype: str) -> str:
 
 def _only_picks(program: Program, name: str) -> bool:
     """Whether an input holds ids, though as bytes or float32 numbers: made integers, all it does is to pick rows."""
-    same, picks = {name}, False
+    return bool(_picked_from(program, name))
+
+
+def from_the_end(program: Program) -> dict[str, int]:
+    """Inputs whose ids below 0 count from the end, as ONNX has it -> the number of rows that all of what they pick from
+    has.
+    """
+    rows = {p.name: _picked_from(program, p.name) for p in program.inputs if p.dtype in ID_TYPES}
+    return {name: next(iter(counts)) for name, counts in rows.items() if len(counts) == 1}
+
+
+def _picked_from(program: Program, name: str) -> set[int]:
+    """How many rows the tables have from which an input picks; none where it does anything else."""
+    same, rows = {name}, set()
     waiting = list(program.readers.get(name, ()))  # a heap: in order of their places
     seen = -1
     while waiting:
@@ -427,11 +442,11 @@ def _only_picks(program: Program, name: str) -> bool:
         seen = place
         slots = [i for i, used in enumerate(node.inputs) if used in same]
         if node.op == "Gather" and slots == [1] and node.inputs[0] in program.constants:
-            picks = True
+            rows.add(program.constants[node.inputs[0]].shape[int(node.attrs.get("axis", 0))])
         elif (node.op == "Cast" and node.attrs.get("to") in (_INT32, _INT64)) or (node.op in MOVEMENT and slots == [0]):
             same |= set(node.outputs)
             for reader in (reader for result in node.outputs for reader in program.readers.get(result, ())):
                 heappush(waiting, reader)
         elif not traits(node.op).asks_shape:
-            return False
-    return picks and not same & set(program.outputs)
+            return set()
+    return set() if same & set(program.outputs) else rows
