@@ -71,7 +71,7 @@ cdef class Call:
     cdef Part* _parts
     cdef const void** _x
     cdef void** _y
-    cdef float** _starts      # of whole sequences
+    cdef float** _starts      # of whole sequences, for each its states
     cdef const void** _of_items  # pointers to the frames of whole sequences, and to what comes of them
     cdef size_t _lengths[TOGETHER]
     cdef void* _room
@@ -108,7 +108,7 @@ cdef class Call:
         self._parts = <Part*> calloc(n_parts + 1, sizeof(Part))
         self._x = <const void**> calloc(self._n_in, sizeof(void*))
         self._y = <void**> calloc(self._n_out, sizeof(void*))
-        self._starts = <float**> calloc(self._n_states + 1, sizeof(float*))
+        self._starts = <float**> calloc(TOGETHER * self._n_states + 1, sizeof(float*))
         self._of_items = <const void**> calloc(TOGETHER * (self._n_in + self._n_out), sizeof(void*))
         self._watch.glances, self._watch.call = &self._glances, <void*> self
         if not (self._slots_in and self._slots_out and self._fed and self._given and self._parts and self._x and self._y
@@ -183,7 +183,7 @@ cdef class Call:
     def __dealloc__(self):
         cdef int i
         if self._starts:
-            for i in range(self._n_states):
+            for i in range(TOGETHER * self._n_states):
                 free(self._starts[i])
         aligned_free(self._room)
         free(self._slots_in)
@@ -504,31 +504,32 @@ cdef class Call:
 
     cdef int _run_whole(self, list arrays) except -1:
         """Sequences of a model that needs them whole, or that looks ahead: side by side where that can be."""
-        cdef Py_ssize_t item, first, n, of_item
-        cdef size_t n_bytes
+        cdef Py_ssize_t first = 0, item, n, of_item, n_tiles = (self._N + TOGETHER - 1) // TOGETHER
+        cdef Py_ssize_t some = (self._N + n_tiles - 1) // n_tiles
         cdef const float* source
+        cdef float** start
         cdef Part* part
         cdef int i, k
-        if self._n_parts == 0 and self._N > 1:
-            n_bytes = ut_sequences_bytes(self._m, min(self._N, TOGETHER), self._T)
-            if n_bytes:
-                for first in range(0, self._N, TOGETHER):
-                    self._run_some(first, min(self._N - first, TOGETHER))
-                return 0
-        for item in range(self._N):
+        if some > 1 and ut_sequences_bytes(self._m, some, self._T) == 0:
+            some = 1
+        while first < self._N:
+            n = min(self._N - first, some)
             for i in range(self._n_fed):
                 if self._fed[i].kind != STATE:
                     continue
-                source = <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i])
                 of_item = cnp.PyArray_SIZE(arrays[i]) // self._N if self._fed[i].items >= 0 else 0
                 for k in range(self._fed[i].first_part, self._fed[i].first_part + self._fed[i].n_parts):
                     part = &self._parts[k]
-                    if self._starts[part.number] == NULL:
-                        self._starts[part.number] = <float*> calloc(part.n, sizeof(float))
-                        if self._starts[part.number] == NULL:
-                            raise MemoryError
-                    self._write(self._starts[part.number], source + item * of_item, part)
-            self._run_some(item, 1)
+                    for item in range(n):
+                        start = &self._starts[item * self._n_states + part.number]
+                        if start[0] == NULL:
+                            start[0] = <float*> calloc(part.n, sizeof(float))
+                            if start[0] == NULL:
+                                raise MemoryError
+                        source = <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i]) + (first + item) * of_item
+                        self._write(start[0], source, part)
+            self._run_some(first, n)
+            first += n
         return 0
 
     cdef int _run_some(self, Py_ssize_t first, Py_ssize_t n) except -1:
@@ -551,7 +552,8 @@ cdef class Call:
         self._watch.raised = False
         with nogil:
             if n > 1:
-                status = ut_sequences_run(self._room, n_bytes, self._m, n, self._lengths, x, y, stop_of_call, &self._watch)
+                status = ut_sequences_run(self._room, n_bytes, self._m, n, self._lengths, self._starts, x, y, stop_of_call,
+                                          &self._watch)
             else:
                 status = ut_sequence_run_until(self._room, n_bytes, self._m, self._T, self._T, self._starts, x, y, NULL,
                                                stop_of_call, &self._watch)
