@@ -49,13 +49,13 @@ def halves():
 
 
 def windows():
-    """Channels before timesteps, one of them ahead, and the last and the second timestep as outputs of their own."""
+    """Channels before timesteps, two of them ahead, and the last and the second timestep as outputs of their own."""
     nodes = [
-        node("Conv", "x K", "y", pads=[1, 1]),
+        node("Conv", "x K", "y", pads=[2, 2]),
         node("Gather", "y last", "end", axis=2),
         node("Transpose", "y", "turned", perm=[2, 0, 1]),
     ]
-    weights = {"K": random(np.random.default_rng(4), 3, X, 3), "last": np.array(-1, np.int64)}
+    weights = {"K": random(np.random.default_rng(4), 3, X, 5), "last": np.array(-1, np.int64)}
     outputs = {"y": ["N", 3, "T"], "end": ["N", 3], "turned": ["T", "N", 3]}
     return model_of(nodes, {"x": ["N", X, "T"]}, outputs, weights)
 
