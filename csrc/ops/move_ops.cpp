@@ -65,6 +65,7 @@ ut_status check_select(Check& c) {
   }
   c.require(total == n, "runs do not add up to the output");
   c.plan()->sizes[0] = n_runs;
+  c.plan()->row_out = 1;
   return c.status();
 }
 
@@ -91,17 +92,41 @@ void copy_runs(float* to, const float* from, const Runs& r) {
   }
 }
 
-void run_select(const OpPlan& op, const Block& b) {
-  const uint32_t y = op.output;
-  const Runs* runs = static_cast<const Runs*>(op.weights[0]);
-  for (size_t t = 0; t < b.rows(y); ++t) {
-    float* to = b.row(y) + t * b.stride(y);
-    for (const Runs *r = runs, *end = runs + op.sizes[0]; r != end; ++r) {
-      const uint32_t x = op.inputs[r->input];
-      copy_runs(to, b.row(x) + t * b.stride(x), *r);
-      to += static_cast<size_t>(r->count) * static_cast<size_t>(r->times);
-    }
+// n elements of one record from element `done` on: the end of a run, whole runs, the beginning of one.
+void copy_some(float* to, const float* from, const Runs& r, size_t done, size_t n) {
+  while (n != 0) {
+    const int32_t i = static_cast<int32_t>(done) / r.count, j = static_cast<int32_t>(done) % r.count, most = static_cast<int32_t>(n);
+    Runs some = r;
+    some.start += i * r.step + j * r.stride;
+    some.times = j == 0 && most >= r.count ? most / r.count : 1;
+    if (some.times == 1) some.count = most < r.count - j ? most : r.count - j;
+    copy_runs(to, from, some);
+    const size_t copied = static_cast<size_t>(some.count) * static_cast<size_t>(some.times);
+    to += copied;
+    done += copied;
+    n -= copied;
   }
+}
+
+// The next n elements.
+void part_of_select(const OpPlan& op, const Block& b, Parts& parts, size_t, size_t n, float* to) {
+  const Runs* r = static_cast<const Runs*>(parts.at ? parts.at : op.weights[0]);
+  size_t done = parts.done;
+  while (n != 0) {
+    const uint32_t x = op.inputs[r->input];
+    const float* from = b.row(x) + parts.t * b.stride(x);
+    const size_t left = static_cast<size_t>(r->count) * static_cast<size_t>(r->times) - done, some = left < n ? left : n;
+    if (done == 0 && some == left)
+      copy_runs(to, from, *r);
+    else
+      copy_some(to, from, *r, done, some);
+    to += some;
+    n -= some;
+    done = some == left ? 0 : done + some;
+    if (some == left) ++r;
+  }
+  parts.at = r;
+  parts.done = done;
 }
 
 // --- reshape: the output is the input's memory -----------------------------------------------------------------------
@@ -197,7 +222,7 @@ void run_flip(const OpPlan& op, const Block& b) {
 
 constexpr OpType kOps[] = {
     {7, "concat", check_concat, run_concat, kFramewise},
-    {8, "select", check_select, run_select, kFramewise},
+    {8, "select", check_select, run_at_once, kFramewise, nullptr, part_of_select},
     {9, "reshape", check_reshape, nullptr, kFramewise | kIsInput},
     {10, "embedding", check_embedding, run_embedding, kFramewise},
     {11, "constant", check_constant, nullptr, kIsTensor},
