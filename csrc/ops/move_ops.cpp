@@ -78,8 +78,10 @@ void copy_strided(float* __restrict to, const float* __restrict from, ptrdiff_t 
 void copy_runs(float* to, const float* from, const Runs& r) {
   const ptrdiff_t count = r.count, times = r.times, stride = r.stride, step = r.step;
   from += r.start;
-  if (stride == 1 && (count >= 8 || times == 1)) {
+  if (stride == 1 && (count >= 8 || times <= count)) {
     for (ptrdiff_t i = 0; i < times; ++i) copy_floats(to + i * count, from + i * step, static_cast<size_t>(count));
+  } else if (stride == 0 && times == 1 && count < 8) {
+    for (ptrdiff_t j = 0; j < count; ++j) memcpy(to + j, from, sizeof(float));
   } else if ((stride == -1 || stride == 0) && count >= 8) {
     const auto copy = stride == 0 ? copy_strided<0> : copy_strided<-1>;
     for (ptrdiff_t i = 0; i < times; ++i) copy(to + i * count, from + i * step, count);
