@@ -75,12 +75,10 @@ void copy_strided(float* __restrict to, const float* __restrict from, ptrdiff_t 
   for (ptrdiff_t j = 0; j < n; ++j) to[j] = from[j * kStride];
 }
 
-void copy_runs(float* to, const float* from, const Runs& r) {
-  const ptrdiff_t count = r.count, times = r.times, stride = r.stride, step = r.step;
-  from += r.start;
-  if (stride == 1 && (count >= 8 || times <= count)) {
-    for (ptrdiff_t i = 0; i < times; ++i) copy_floats(to + i * count, from + i * step, static_cast<size_t>(count));
-  } else if (stride == 0 && times == 1 && count < 8) {
+// `times` times `count` elements, `stride` apart.
+__attribute__((noinline)) void copy_apart(float* to, const float* from, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t times,
+                                          ptrdiff_t step) {
+  if (stride == 0 && times == 1 && count < 8) {
     for (ptrdiff_t j = 0; j < count; ++j) memcpy(to + j, from, sizeof(float));
   } else if ((stride == -1 || stride == 0) && count >= 8) {
     const auto copy = stride == 0 ? copy_strided<0> : copy_strided<-1>;
@@ -92,6 +90,14 @@ void copy_runs(float* to, const float* from, const Runs& r) {
     for (ptrdiff_t i = 0; i < times; ++i)
       for (ptrdiff_t j = 0; j < count; ++j) to[i * count + j] = from[i * step + j * stride];
   }
+}
+
+// Neighbours are copied here: the windows of an image are many short runs, and a call costs as much as one of them.
+inline void copy_runs(float* to, const float* from, const Runs& r) {
+  from += r.start;
+  if (r.stride != 1 || (r.count < 8 && r.times > r.count)) return copy_apart(to, from, r.count, r.stride, r.times, r.step);
+  const ptrdiff_t count = r.count, step = r.step;
+  for (ptrdiff_t i = 0; i < r.times; ++i) copy_floats(to + i * count, from + i * step, static_cast<size_t>(count));
 }
 
 // n elements of one record from element `done` on: the end of a run, whole runs, the beginning of one.
