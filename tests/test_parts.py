@@ -3,6 +3,8 @@
 what they are where they are written whole, as they must be for another reader, and what float64 says.
 """
 
+import os
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,24 @@ def test_rows_of_integers_are_quantised_in_parts_as_they_are_whole(isa):
     graph = with_weights(chain("two dense layers", rng)[0], "int8")
     X = rng.normal(size=(2, 60, 70)).astype(np.float32)
     np.testing.assert_array_equal(Model.from_graph(graph, isa).run(X), Model.from_graph(shown(graph), isa).run(X)["y"])
+
+
+@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2, reason="needs two CPUs")
+def test_a_team_shares_rows_of_values_that_are_written_whole():
+    rng = np.random.default_rng(6)
+    indices = stretches(3000, 700 * 96, rng).reshape(700, 96)
+    W, V = weights(rng, 352, 96), weights(rng, 7, 352)  # 128 KiB and more are shared
+    g = Graph("team")
+    rows = g.add("select", [g.input("x", 3000)], weights={"indices": indices})
+    deep = g.add("dense", [rows], weights={"W": W}, attrs={"activation": RELU})
+    g.output("y", g.add("dense", [deep], weights={"W": V}))
+    model, x = Model.from_graph(g), rng.normal(size=3000).astype(np.float32)
+    team = model.stream(threads=2, measure=False)
+    assert team.threads == 2
+    y = team.step(x)
+    np.testing.assert_array_equal(y, model.stream().step(x))
+    expected = np.maximum(x.astype(np.float64)[indices] @ W.T, 0) @ V.T
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_value_of_a_loop_that_is_read_behind_it_is_written_whole():
