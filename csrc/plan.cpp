@@ -276,7 +276,7 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
   offset = 0;
   const auto own = [&](uint32_t v, bool once) {
     const size_t width = file.value(v).size;
-    m->values[v] = {offset, width, nullptr, once, false};
+    m->values[v] = {offset, width, nullptr, once, false, v};
     offset += padded(width);
   };
   for (uint32_t v = 0; v < file.n_inputs; ++v) own(v, false);
@@ -288,6 +288,7 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
     // An output that is its input's memory is there already.
     op.run = place_of(*op.type, measures.streamable) == Place::kOwn || node.n_outputs == 0 ? op.type->run : nullptr;
     if (op.saved_floats != 0) op.run = run_gated;
+    op.alone = op.run;
     bool once = op.type->is(kIsLatest);
     if ((op.type->is(kFramewise) || op.forgets) && node.n_inputs != 0) {
       once = true;
@@ -297,12 +298,13 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
         case Place::kOwn: own(next + k, once); break;
         case Place::kInput: m->values[next + k] = m->values[node.inputs[0]]; break;
         case Place::kTensor:
-          m->values[next + k] = {0, file.value(next + k).size, static_cast<const float*>(op.weights[0]), true, false};
+          m->values[next + k] = {0, file.value(next + k).size, static_cast<const float*>(op.weights[0]), true, false, next + k};
           break;
       }
     next += node.n_outputs;
   }
   if (measures.loops) mark_loops(*m);
+  mark_parts(*m);
   *out = m;
   return UT_OK;
 }

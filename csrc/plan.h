@@ -23,6 +23,9 @@ struct ValuePlan {
   const float* fixed;  // a constant: its frame inside the blob; else null
   bool once;           // one row per sequence
   bool leaves;         // made in a loop (OpPlan::loop_end) and read elsewhere
+  uint32_t origin;     // the value whose memory it is
+  uint32_t reader = kNone;              // the node that alone reads this memory, or kNone
+  const struct OpPlan* maker = nullptr; // writes it in parts, when its reader asks (ops/parts.cpp); null: it stands there
 };
 
 struct StatePlan {
@@ -33,7 +36,6 @@ struct StatePlan {
 
 struct OpType;
 struct CellType;
-struct OpPlan;
 struct Block;
 using RunOp = void (*)(const OpPlan& op, const Block& block);
 
@@ -41,6 +43,7 @@ using RunOp = void (*)(const OpPlan& op, const Block& block);
 struct OpPlan {
   const OpType* type;
   RunOp run;               // null where there is nothing to do at run time
+  RunOp alone;             // the same where no team walks: null too where its output is written in parts
   const uint32_t* inputs;  // values
   uint32_t n_inputs;
   uint32_t output;         // first output value
@@ -51,6 +54,8 @@ struct OpPlan {
   const void* weights[6];
   uint8_t precisions[6];  // of weights that are matrices or tables
   size_t sizes[5];
+  size_t row_in, row_out;  // floats of input and output of a row that can be computed alone; 0: none
+  size_t part;             // of an op whose input is written in parts, floats of its output that are computed at once
   Act acts[3];
   uint32_t flags;
   float number;

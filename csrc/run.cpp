@@ -57,7 +57,7 @@ void walk_loop(const Block& b, uint32_t begin, uint32_t end) {
       const OpPlan& op = ops[i];
       for (uint32_t k = 0; k < op.n_inputs; ++k)
         if (op.inputs[k] < first_value) carry(b, frame, op.inputs[k], t, true);
-      if (op.run) op.run(op, frame);
+      if (op.alone) op.alone(op, frame);
     }
     for (uint32_t v = first_value; v < end_value; ++v)
       if (b.value(v).leaves) carry(b, frame, v, t, false);
@@ -71,8 +71,8 @@ void walk(const Block& b) {
     if (op.loop_end != 0) {
       walk_loop(b, i, op.loop_end);
       i = op.loop_end - 1;
-    } else if (op.run) {
-      op.run(op, b);
+    } else if (op.alone) {
+      op.alone(op, b);
     }
   }
 }
@@ -137,7 +137,7 @@ void run_step(const Block& b, const void* const* x, void* const* y) {
   const ut_model& m = *b.model;
   for (uint32_t i = 0; i < m.file.n_inputs; ++i) copy_floats(b.row(i), static_cast<const float*>(x[i]), m.values[i].width);
   for (const OpPlan *op = m.ops, *end = op + m.file.n_nodes; op != end; ++op)
-    if (op->run) op->run(*op, b);
+    if (op->alone) op->alone(*op, b);
   for (uint32_t i = 0; i < m.file.n_outputs; ++i) {
     const uint32_t v = m.file.output(i).value;
     if (y[i]) copy_floats(static_cast<float*>(y[i]), b.row(v), m.values[v].width);

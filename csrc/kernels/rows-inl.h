@@ -5,8 +5,7 @@
 
 namespace {
 
-// Up to kLanes numbers; `n` of them are there.
-inline V load_up_to(const float* p, size_t n) { return n >= kLanes ? load(p) : load_some(p, n); }
+// The first `n` of kLanes numbers, or all where there are more.
 inline void store_up_to(float* p, V a, size_t n) { n >= kLanes ? store(p, a) : store_some(p, a, n); }
 
 template <uint32_t kKind>
@@ -36,6 +35,19 @@ inline float reduce_row(const float* x, size_t N) {
   return s[0];
 }
 
+// Outputs j to j + NV * kLanes - 1 of those that are neighbours.
+template <uint32_t kKind, int NV, bool kWhole>
+inline void reduce_tile(float* y, const float* x, size_t N, size_t B, size_t j) {
+  V acc[NV];
+  for (V& a : acc) a = set1(kNeutral<kKind>);
+  for (size_t n = 0; n < N; ++n)
+    for (int v = 0; v < NV; ++v) {
+      const float* at = x + n * B + j + v * kLanes;
+      acc[v] = joined<kKind>(acc[v], kWhole ? load(at) : load_some(at, B - j));
+    }
+  for (int v = 0; v < NV; ++v) kWhole ? store(y + j + v * kLanes, acc[v]) : store_some(y + j, acc[v], B - j);
+}
+
 template <uint32_t kKind>
 void reduce(float* y, const float* x, size_t A, size_t N, size_t B) {
   for (size_t a = 0; a < A; ++a, x += N * B, y += B) {
@@ -43,11 +55,10 @@ void reduce(float* y, const float* x, size_t A, size_t N, size_t B) {
       *y = reduce_row<kKind>(x, N);
       continue;
     }
-    for (size_t j = 0; j < B; j += kLanes) {
-      V acc = set1(kNeutral<kKind>);
-      for (size_t n = 0; n < N; ++n) acc = joined<kKind>(acc, load_up_to(x + n * B + j, B - j));
-      store_up_to(y + j, acc, B - j);
-    }
+    size_t j = 0;
+    for (; j + 2 * kLanes <= B; j += 2 * kLanes) reduce_tile<kKind, 2, true>(y, x, N, B, j);
+    for (; j + kLanes <= B; j += kLanes) reduce_tile<kKind, 1, true>(y, x, N, B, j);
+    if (j < B) reduce_tile<kKind, 1, false>(y, x, N, B, j);
   }
 }
 

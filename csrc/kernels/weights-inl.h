@@ -16,6 +16,20 @@ struct Place {
   size_t column;  // in floats
 };
 
+// f(0) to f(N - 1), with numbers that are known while compiling: GCC keeps an array in registers where nothing else is its index.
+#define UT_INLINE __attribute__((always_inline))
+template <size_t kNumber>
+struct Number {
+  constexpr operator size_t() const { return kNumber; }
+};
+template <size_t N, class F>
+UT_INLINE inline void each(const F& f) {
+  if constexpr (N != 0) {
+    each<N - 1>(f);
+    f(Number<N - 1>());
+  }
+}
+
 inline V bias_at(const DenseArgs& d, size_t at) { return d.b ? load(d.b + at) : set1(0.0f); }
 
 // --- float32, float16, bfloat16 --------------------------------------------------------------------------------------
@@ -51,24 +65,26 @@ struct Floats {
     constexpr size_t width = G * kPanel;
     const size_t panel = d.K * width, first = at.p * width + at.column;
     const Element* w = static_cast<const Element*>(d.W) + at.p * panel + at.column;
-    const float* x = d.x + at.t * d.x_stride;
-    V acc[NT][NP][NV];
-    for (int t = 0; t < NT; ++t)
-      for (int p = 0; p < NP; ++p)
-        for (int v = 0; v < NV; ++v) acc[t][p][v] = bias_at(d, first + p * width + v * kLanes);
-    for (size_t k = 0; k < d.K; ++k) {
-      V weight[NP][NV];
-      for (int p = 0; p < NP; ++p)
-        for (int v = 0; v < NV; ++v) weight[p][v] = load_weights(w + k * width + p * panel + v * kLanes);
-      for (int t = 0; t < NT; ++t) {
-        const V xk = set1(x[static_cast<size_t>(t) * d.x_stride + k]);
-        for (int p = 0; p < NP; ++p)
-          for (int v = 0; v < NV; ++v) acc[t][p][v] = mul_add(xk, weight[p][v], acc[t][p][v]);
-      }
+    const size_t K = d.K, x_stride = d.x_stride, y_stride = d.y_stride;  // a vector that is stored may be anything's alias
+    const float* x = d.x + at.t * x_stride;
+    float* y = d.y + at.t * y_stride + first;
+    constexpr int N = NP * NV;  // vectors of weights
+    V acc[NT * N];
+    each<N>([&](auto i) UT_INLINE {
+      const V bias = bias_at(d, first + i / NV * width + i % NV * kLanes);
+      each<NT>([&](auto t) UT_INLINE { acc[t * N + i] = bias; });
+    });
+    for (size_t k = 0; k < K; ++k) {
+      V weight[N];
+      each<N>([&](auto i) UT_INLINE { weight[i] = load_weights(w + k * width + i / NV * panel + i % NV * kLanes); });
+      each<NT>([&](auto t) UT_INLINE {
+        const V xk = set1(x[t * x_stride + k]);
+        each<N>([&](auto i) UT_INLINE { acc[t * N + i] = mul_add(xk, weight[i], acc[t * N + i]); });
+      });
     }
-    for (int t = 0; t < NT; ++t)
-      for (int p = 0; p < NP; ++p)
-        for (int v = 0; v < NV; ++v) store(d.y + (at.t + t) * d.y_stride + first + p * width + v * kLanes, acc[t][p][v]);
+    each<NT>([&](auto t) UT_INLINE {
+      each<N>([&](auto i) UT_INLINE { store(y + t * y_stride + i / NV * width + i % NV * kLanes, acc[t * N + i]); });
+    });
   }
 };
 

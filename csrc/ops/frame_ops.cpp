@@ -22,6 +22,8 @@ constexpr size_t kRowsAtOnce = 48;
 // Rows of a whole sequence between two looks whether it shall go on.
 constexpr size_t kRowsAtATime = 48 * 24;
 
+size_t rows_in_scratch(const OpPlan& op) { return op.sizes[2] < kRowsAtOnce ? op.sizes[2] : kRowsAtOnce; }
+
 ut_status check_dense(Check& c) {
   c.counts(1, 1, 0, 2, 3);
   if (c.status() != UT_OK) return c.status();
@@ -38,11 +40,12 @@ ut_status check_dense(Check& c) {
   p->multiply_adds *= rows;
   c.weight(1, padded(M), true);
   p->acts[0] = c.act(0);
+  if (rows != 1) p->row_in = K, p->row_out = M;
   const size_t quantized = quantized_floats(p->precisions[0], K);
   if (rows == 1)
     p->scratch_floats_per_frame = quantized;
   else
-    p->scratch_floats = (rows < kRowsAtOnce ? rows : kRowsAtOnce) * (quantized + (M % kPanel == 0 ? 0 : padded(M)));
+    p->scratch_floats = rows_in_scratch(*p) * (quantized + (M % kPanel == 0 ? 0 : padded(M)));
   return c.status();
 }
 
@@ -56,7 +59,7 @@ void dense_rows(const OpPlan& op, const Block& b, const DenseArgs& rows, size_t 
   if (compact) {
     d.y = b.scratch;
     d.y_stride = padded(M);
-    d.quantized = b.scratch + (op.sizes[2] < kRowsAtOnce ? op.sizes[2] : kRowsAtOnce) * padded(M);
+    d.quantized = b.scratch + rows_in_scratch(op) * padded(M);
   }
   k.products[op.precisions[0]]->dense[1](d, n);
   if (op.acts[0].kind != kActIdentity) {
@@ -73,6 +76,23 @@ void dense_rows(const OpPlan& op, const Block& b, const DenseArgs& rows, size_t 
     copy_floats(rows.y + t * rows.y_stride + first, d.y + t * d.y_stride + first, end - first);
 }
 
+// The same, `most` rows at once.
+void dense_in_pieces(const OpPlan& op, const Block& b, const DenseArgs& rows, size_t n, size_t most) {
+  for (size_t r = 0; r < n && !b.stopped(); r += most) {
+    DenseArgs some = rows;
+    some.x += r * rows.x_stride;
+    some.y += r * rows.y_stride;
+    dense_rows(op, b, some, n - r < most ? n - r : most);
+  }
+}
+
+void part_of_dense(const OpPlan& op, const Block& b, Parts& parts, size_t first, size_t n, float* to) {
+  const size_t K = op.sizes[0], M = op.sizes[3], rows = n / M;
+  const float* x = part_of(b, op.inputs[0], parts, first / M * K, rows * K);
+  const DenseArgs d = {to, M, x, K, op.weights[0], static_cast<const float*>(op.weights[1]), op.sizes[1], K, b.scratch};
+  dense_in_pieces(op, b, d, rows, op.scratch_floats ? rows_in_scratch(op) : rows);
+}
+
 void run_dense(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
   const size_t K = op.sizes[0], per_frame = op.sizes[2], M = op.sizes[3];
@@ -85,20 +105,15 @@ void run_dense(const OpPlan& op, const Block& b) {
   if (per_frame != 1) {
     d.x_stride = K;
     d.y_stride = M;
-    if (op.scratch_floats) most = per_frame < kRowsAtOnce ? per_frame : kRowsAtOnce;
+    if (op.scratch_floats) most = rows_in_scratch(op);
     // Frames that are not padded follow each other like the rows of one.
     if (per_frame * K % kPanel != 0 || per_frame * M % kPanel != 0) {
       frames = b.rows(y);
       n = per_frame;
     }
   }
-  for (size_t t = 0; t < frames && !b.stopped(); ++t)
-    for (size_t r = 0; r < n && !b.stopped(); r += most) {
-      DenseArgs some = d;
-      some.x += t * b.stride(x) + r * d.x_stride;
-      some.y += t * padded(b.value(y).width) + r * d.y_stride;
-      dense_rows(op, b, some, n - r < most ? n - r : most);
-    }
+  for (size_t t = 0; t < frames && !b.stopped(); ++t, d.x += b.stride(x), d.y += padded(b.value(y).width))
+    dense_in_pieces(op, b, d, n, most);
   b.meet();
 }
 
@@ -232,6 +247,8 @@ ut_status check_depthwise(Check& c) {
   c.require(x.n_dims == 3 && y.n_dims == 2 && y.dims[0] == x.dims[0] && y.dims[1] == x.dims[2],
             "input is not (rows, taps, channels), or output not (rows, channels)");
   for (uint32_t i = 0; i < 3; ++i) c.plan()->sizes[i] = axis(x, i);
+  c.plan()->row_in = axis(x, 1) * axis(x, 2);
+  c.plan()->row_out = axis(x, 2);
   c.plan()->multiply_adds = c.input(0);
   const size_t width = padded(axis(x, 2));
   c.weight(0, uint64_t{axis(x, 1)} * width);
@@ -240,15 +257,12 @@ ut_status check_depthwise(Check& c) {
   return c.status();
 }
 
-void run_depthwise(const OpPlan& op, const Block& b) {
-  const uint32_t x = op.inputs[0], y = op.output;
+void part_of_depthwise(const OpPlan& op, const Block& b, Parts& parts, size_t first, size_t n, float* to) {
   const FrameKernels& k = *b.model->kernels->frames;
-  DepthwiseArgs d = {b.row(y), b.row(x), static_cast<const float*>(op.weights[0]), static_cast<const float*>(op.weights[1]),
-                     op.sizes[0], op.sizes[1], op.sizes[2]};
-  for (size_t t = 0; t < b.rows(y); ++t, d.x += b.stride(x), d.y += b.stride(y)) {
-    k.depthwise(d);
-    if (op.acts[0].kind != kActIdentity) k.activation(d.y, d.y, b.value(y).width, op.acts[0]);
-  }
+  const size_t n_taps = op.sizes[1];
+  k.depthwise({to, part_of(b, op.inputs[0], parts, first * n_taps, n * n_taps), static_cast<const float*>(op.weights[0]),
+               static_cast<const float*>(op.weights[1]), n / op.sizes[2], n_taps, op.sizes[2]});
+  if (op.acts[0].kind != kActIdentity) k.activation(to, to, n, op.acts[0]);
 }
 
 // --- reduce: sizes A, N, B; flags which --------------------------------------------------------------------------------
@@ -262,17 +276,17 @@ ut_status check_reduce(Check& c) {
   c.require(x.n_dims == 3 && y.n_dims == 2 && y.dims[0] == x.dims[0] && y.dims[1] == x.dims[2],
             "input has not three axes, or output not the first and the last of them");
   for (uint32_t i = 0; i < 3; ++i) c.plan()->sizes[i] = axis(x, i);
+  c.plan()->row_in = axis(x, 1) * axis(x, 2);
+  c.plan()->row_out = axis(x, 2);
   c.plan()->multiply_adds = c.input(0);
   c.plan()->flags = c.param(0);
   c.require(c.plan()->flags < kNumReduces, "unknown kind of reduction");
   return c.status();
 }
 
-void run_reduce(const OpPlan& op, const Block& b) {
-  const uint32_t x = op.inputs[0], y = op.output;
-  const auto kernel = b.model->kernels->frames->reduce[op.flags];
-  for (size_t t = 0; t < b.rows(y); ++t)
-    kernel(b.row(y) + t * b.stride(y), b.row(x) + t * b.stride(x), op.sizes[0], op.sizes[1], op.sizes[2]);
+void part_of_reduce(const OpPlan& op, const Block& b, Parts& parts, size_t first, size_t n, float* to) {
+  const size_t N = op.sizes[1], B = op.sizes[2];
+  b.model->kernels->frames->reduce[op.flags](to, part_of(b, op.inputs[0], parts, first * N, n * N), n / B, N, B);
 }
 
 // --- matmul: sizes products in a frame, I, K, J ------------------------------------------------------------------------
@@ -308,14 +322,14 @@ void run_matmul(const OpPlan& op, const Block& b) {
 }
 
 constexpr OpType kOps[] = {
-    {1, "dense", check_dense, run_dense, kFramewise},
+    {1, "dense", check_dense, run_dense, kFramewise, nullptr, part_of_dense},
     {2, "activation", check_activation, run_activation, kFramewise},
     {3, "binary", check_binary, run_binary, kFramewise},
     {4, "affine", check_affine, run_affine, kFramewise},
     {5, "softmax", check_softmax, run_softmax, kFramewise},
     {6, "layer_norm", check_layer_norm, run_layer_norm, kFramewise},
-    {19, "depthwise", check_depthwise, run_depthwise, kFramewise},
-    {20, "reduce", check_reduce, run_reduce, kFramewise},
+    {19, "depthwise", check_depthwise, run_at_once, kFramewise, nullptr, part_of_depthwise},
+    {20, "reduce", check_reduce, run_at_once, kFramewise, nullptr, part_of_reduce},
     {21, "matmul", check_matmul, run_matmul, kFramewise},
     {22, "where", check_where, run_where, kFramewise},
 };

@@ -65,6 +65,7 @@ ut_status check_select(Check& c) {
   }
   c.require(total == n, "runs do not add up to the output");
   c.plan()->sizes[0] = n_runs;
+  c.plan()->row_out = 1;
   return c.status();
 }
 
@@ -74,11 +75,11 @@ void copy_strided(float* __restrict to, const float* __restrict from, ptrdiff_t 
   for (ptrdiff_t j = 0; j < n; ++j) to[j] = from[j * kStride];
 }
 
-void copy_runs(float* to, const float* from, const Runs& r) {
-  const ptrdiff_t count = r.count, times = r.times, stride = r.stride, step = r.step;
-  from += r.start;
-  if (stride == 1 && (count >= 8 || times == 1)) {
-    for (ptrdiff_t i = 0; i < times; ++i) copy_floats(to + i * count, from + i * step, static_cast<size_t>(count));
+// `times` times `count` elements, `stride` apart.
+__attribute__((noinline)) void copy_apart(float* to, const float* from, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t times,
+                                          ptrdiff_t step) {
+  if (stride == 0 && times == 1 && count < 8) {
+    for (ptrdiff_t j = 0; j < count; ++j) memcpy(to + j, from, sizeof(float));
   } else if ((stride == -1 || stride == 0) && count >= 8) {
     const auto copy = stride == 0 ? copy_strided<0> : copy_strided<-1>;
     for (ptrdiff_t i = 0; i < times; ++i) copy(to + i * count, from + i * step, count);
@@ -91,17 +92,49 @@ void copy_runs(float* to, const float* from, const Runs& r) {
   }
 }
 
-void run_select(const OpPlan& op, const Block& b) {
-  const uint32_t y = op.output;
-  const Runs* runs = static_cast<const Runs*>(op.weights[0]);
-  for (size_t t = 0; t < b.rows(y); ++t) {
-    float* to = b.row(y) + t * b.stride(y);
-    for (const Runs *r = runs, *end = runs + op.sizes[0]; r != end; ++r) {
-      const uint32_t x = op.inputs[r->input];
-      copy_runs(to, b.row(x) + t * b.stride(x), *r);
-      to += static_cast<size_t>(r->count) * static_cast<size_t>(r->times);
-    }
+// Neighbours are copied here: the windows of an image are many short runs, and a call costs as much as one of them.
+inline void copy_runs(float* to, const float* from, const Runs& r) {
+  from += r.start;
+  if (r.stride != 1 || (r.count < 8 && r.times > r.count)) return copy_apart(to, from, r.count, r.stride, r.times, r.step);
+  const ptrdiff_t count = r.count, step = r.step;
+  for (ptrdiff_t i = 0; i < r.times; ++i) copy_floats(to + i * count, from + i * step, static_cast<size_t>(count));
+}
+
+// n elements of one record from element `done` on: the end of a run, whole runs, the beginning of one.
+void copy_some(float* to, const float* from, const Runs& r, size_t done, size_t n) {
+  while (n != 0) {
+    const int32_t i = static_cast<int32_t>(done) / r.count, j = static_cast<int32_t>(done) % r.count, most = static_cast<int32_t>(n);
+    Runs some = r;
+    some.start += i * r.step + j * r.stride;
+    some.times = j == 0 && most >= r.count ? most / r.count : 1;
+    if (some.times == 1) some.count = most < r.count - j ? most : r.count - j;
+    copy_runs(to, from, some);
+    const size_t copied = static_cast<size_t>(some.count) * static_cast<size_t>(some.times);
+    to += copied;
+    done += copied;
+    n -= copied;
   }
+}
+
+// The next n elements.
+void part_of_select(const OpPlan& op, const Block& b, Parts& parts, size_t, size_t n, float* to) {
+  const Runs* r = static_cast<const Runs*>(parts.at ? parts.at : op.weights[0]);
+  size_t done = parts.done;
+  while (n != 0) {
+    const uint32_t x = op.inputs[r->input];
+    const float* from = b.row(x) + parts.t * b.stride(x);
+    const size_t left = static_cast<size_t>(r->count) * static_cast<size_t>(r->times) - done, some = left < n ? left : n;
+    if (done == 0 && some == left)
+      copy_runs(to, from, *r);
+    else
+      copy_some(to, from, *r, done, some);
+    to += some;
+    n -= some;
+    done = some == left ? 0 : done + some;
+    if (some == left) ++r;
+  }
+  parts.at = r;
+  parts.done = done;
 }
 
 // --- reshape: the output is the input's memory -----------------------------------------------------------------------
@@ -197,7 +230,7 @@ void run_flip(const OpPlan& op, const Block& b) {
 
 constexpr OpType kOps[] = {
     {7, "concat", check_concat, run_concat, kFramewise},
-    {8, "select", check_select, run_select, kFramewise},
+    {8, "select", check_select, run_at_once, kFramewise, nullptr, part_of_select},
     {9, "reshape", check_reshape, nullptr, kFramewise | kIsInput},
     {10, "embedding", check_embedding, run_embedding, kFramewise},
     {11, "constant", check_constant, nullptr, kIsTensor},

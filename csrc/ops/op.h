@@ -139,6 +139,14 @@ enum OpTrait : uint32_t {
 
 struct CellType;
 
+// A frame of which outputs are written in parts, from their first elements on.
+struct Parts {
+  size_t t;
+  bool whole;                // what is read stands there, whoever makes it
+  const void* at = nullptr;  // where the op that begins has come in its list, and how far in there
+  size_t done = 0;
+};
+
 struct OpType {
   uint32_t kind;  // FORMAT.md
   const char* name;
@@ -146,12 +154,29 @@ struct OpType {
   RunOp run;        // null: nothing to do at run time
   uint32_t traits;  // OpTrait
   const CellType* cell = nullptr;  // of a recurrent layer (recurrent.h), whose second input is a gate, and the plan's affair
+  // Of an op with OpPlan::row_out: writes elements `first` to first + n - 1 of a frame, whole rows, to `to`.
+  void (*part)(const OpPlan& op, const Block& b, Parts& parts, size_t first, size_t n, float* to) = nullptr;
 
   bool is(OpTrait trait) const { return (traits & trait) != 0; }
 };
 
 // Runs a recurrent layer that has a gate.
 void run_gated(const OpPlan& op, const Block& b);
+
+// Run an op that has `part`: on whole frames, and where its input is written in parts.
+void run_at_once(const OpPlan& op, const Block& b);
+void run_in_parts(const OpPlan& op, const Block& b);
+// Decides which values are written in parts.
+void mark_parts(ut_model& model);
+
+// Elements `first` to first + n - 1 of a frame of a value: where they stand, or have now been written.
+inline const float* part_of(const Block& b, uint32_t v, Parts& parts, size_t first, size_t n) {
+  const OpPlan* maker = b.value(v).maker;
+  float* row = b.row(v);
+  if (!maker || parts.whole) return row + parts.t * b.stride(v) + first;
+  maker->type->part(*maker, b, parts, first, n, row);
+  return row;
+}
 
 // The ops of one file.
 class OpList {

@@ -7,7 +7,8 @@ the two stand transposes. Two orders are free and are chosen here:
 * that of frames which elementwise nodes compute from selections, for selections (`_Region`);
 * that of the columns of a dense layer or a cell which reads a selection. A column that sees nothing but padding goes.
 
-The second changes the order of a sum, so an output moves by its rounding.
+The second changes the order of a sum, so an output moves by its rounding. Rows of a dense layer that the selection
+behind it leaves out, as pooling does at the edge of an image, are not computed.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def order(graph: Graph) -> None:
             room(node.weights["indices"].size, _BYTES_EACH)
             if not exact:
                 _order_columns(graph, node, uses)
+            _leave_out_rows(graph, node, uses)
             _drop_idle(graph, node)
 
 
@@ -66,6 +68,13 @@ class _Uses:
 
     def of(self, value: str) -> list[Node]:
         return list(self.readers.get(value, {}).values())
+
+    def alone_before(self, node: Node, op: str) -> Node | None:
+        """The node of this op whose output is all that a node reads, and read by it alone."""
+        before = self.producer.get(node.inputs[0]) if len(node.inputs) == 1 else None
+        if before is None or before.op != op or node.inputs[0] in self.shown or len(self.of(node.inputs[0])) != 1:
+            return None
+        return before
 
 
 # --- frames between elementwise nodes --------------------------------------------------------------------------------
@@ -197,6 +206,29 @@ def _zeros(graph: Graph, node: Node, uses: _Uses) -> np.ndarray:
         fixed = producer.weights["value"].reshape(-1) == 0 if producer and producer.op == "constant" else None
         parts.append(np.zeros(graph.values[value].size, bool) if fixed is None else fixed)
     return np.concatenate(parts)
+
+
+def _leave_out_rows(graph: Graph, node: Node, uses: _Uses) -> None:
+    """Where a selection takes whole rows of a dense layer, and each at most once, have the selection before the layer
+    give it these rows alone, in the order in which they are taken.
+    """
+    dense = uses.alone_before(node, "dense")
+    source = uses.alone_before(dense, "select") if dense else None
+    indices = node.weights["indices"]
+    if dense is None or source is None or indices.shape[-1:] != (len(dense.weights["W"]),):
+        return
+    starts = indices[..., :1]
+    width = source.weights["indices"].shape[-1]
+    whole = (starts % indices.shape[-1] == 0).all() and (indices == starts + np.arange(indices.shape[-1])).all()
+    once = {graph.values[value].once for value in (*node.outputs, *dense.outputs)}
+    if not whole or np.unique(starts).size < starts.size or len(once) == 2:
+        return
+    rows = source.weights["indices"].reshape(-1, width)
+    source.weights["indices"] = np.ascontiguousarray(rows[starts[..., 0] // indices.shape[-1]])
+    for value, last in ((source.outputs[0], width), (dense.outputs[0], indices.shape[-1])):
+        graph.values[value] = replace(graph.values[value], shape=(*indices.shape[:-1], last))
+    node.attrs["sizes"] = (indices.size,)
+    node.weights["indices"] = np.arange(indices.size, dtype=np.int32).reshape(indices.shape)
 
 
 def _drop_idle(graph: Graph, node: Node) -> None:
