@@ -407,7 +407,7 @@ cdef class Pool:
             self._blocks[i] = self._block(self._at[i])
 
     cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T, const void** x) except -1:
-        """T timesteps of the n streams in _blocks; between them Ctrl-C is answered. x: NULL to flush."""
+        """T timesteps of the n streams in _blocks, all of them at once; between them Ctrl-C is answered. x: NULL to flush."""
         cdef Slices slices
         cdef Py_ssize_t some
         if T == 1:  # a step, which is not cut
