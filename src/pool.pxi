@@ -407,8 +407,8 @@ cdef class Pool:
             self._blocks[i] = self._block(self._at[i])
 
     cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T, const void** x, Py_ssize_t first=0, Py_ssize_t room=0) except -1:
-        """T timesteps of the n streams in _blocks; between them Ctrl-C is answered. x: NULL to flush. They stand in x and
-        _y from the `first` of `room` on, where that is not 0 of T.
+        """T timesteps of the n streams in _blocks, all at once; between them Ctrl-C is answered. x: NULL to flush. They
+        stand in x and _y from the `first` of `room` on, where that is not 0 of T.
         """
         cdef Slices slices
         cdef Py_ssize_t some
