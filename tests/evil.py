@@ -7,6 +7,7 @@ import copy
 import pickletools
 import re
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -35,14 +36,19 @@ def harmless(text: str) -> str:
 
 
 def looked_at(path: Path, load: Callable[[Path], Any] = undertow.load) -> Any:
-    """Load a file and look at what it is, or at what is wrong with it. Gives what was loaded, or None."""
+    """Load a file and look at what it is, what is warned of, or what is wrong. Gives what was loaded, or None."""
     try:
-        found = load(path)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("error")
+            warnings.simplefilter("always", undertow.ModelWarning)  # which quotes the file, as errors do
+            found = load(path)
     except undertow.Error as error:
         for text in (str(error), repr(error), *error.args):
             harmless(text)
         harmless("".join(traceback.format_exception(error)))
         return None
+    for warning in caught:
+        harmless(str(warning.message))
     if isinstance(found, undertow.Model):
         for text in (str(found), repr(found), repr(found.graph), drawing.dot(found), drawing.tables(found)):
             harmless(text)

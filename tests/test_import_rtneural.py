@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import oracle
 import undertow
 from keras_files import check
 from tolerances import FLOAT32_MODEL
-from undertow.errors import Error, FormatError, ShapeError, UnsupportedError
+from undertow import reference
+from undertow.errors import Error, FormatError, ModelWarning, ShapeError, UnsupportedError
 from undertow.importers import nam, rtneural
 
 rng = np.random.default_rng(11)
@@ -210,7 +212,10 @@ def test_state_dict_of_one_chain(tmp_path: Path) -> None:
     y = torch_by_hand("gru", X, tensors, "first.", 0)
     for number in (0, 1):
         y = torch_by_hand("lstm", y, tensors, "core.second.", number)
-    graph = rtneural.load(path)
+    places = "behind 'first' .GRU. and behind 'core.second' .LSTM. and behind 'head'"
+    with pytest.warns(ModelWarning, match=f"nothing is applied {places}") as told:
+        rtneural.load(path)
+    graph = rtneural.load(path, assume_as_wired=True)
     check(
         graph,
         {"input": X},
@@ -225,6 +230,10 @@ def test_state_dict_of_one_chain(tmp_path: Path) -> None:
         "core.second_l1.h",
         "core.second_l1.c",
     ]
+    _, _, lines = str(told[0].message).partition("Write the wiring, for example:\n")
+    scope: dict[str, Any] = {"undertow": undertow}
+    exec(textwrap.dedent(lines.replace('"sigmoid"', "None")), scope)  # our own words
+    np.testing.assert_allclose(scope["model"].run(X), reference.run(graph, X), rtol=0, atol=FLOAT32_MODEL)
 
 
 # -- refused ----------------------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ from ..weights.in_memory import as_path
 from . import _blocks as blocks
 from . import nam
 from ._rates import whole_rate
+from .state_dict_groups import Group, Weights, find_groups
+from .state_dict_lines import say_as_wired
 from .state_dict_modules import Module, find_modules
 
 #: limits for hostile files
@@ -43,11 +45,15 @@ _OWN_KEYS = {"batchnorm": {"epsilon"}, "conv1d": {"kernel_size", "dilation", "gr
 HARMLESS = {"samplerate", "author", "esr", "metadata", "name", "input_batch", "output_batch"}
 
 
-def load(path: str | os.PathLike[str]) -> Graph:
+def load(path: str | os.PathLike[str], *, assume_as_wired: bool = False) -> Graph:
     """Read an RTNeural JSON file.
 
     Args:
         path: the file.
+        assume_as_wired: of a bare state_dict, promise that the model computes nothing but its layers.
+
+    Warns:
+        ModelWarning: a bare state_dict of several layers does not say what is applied between and behind them.
 
     Returns:
         A graph with input "input" of shape (channels,) and output "output" of shape (outputs,).
@@ -74,8 +80,9 @@ def load(path: str | os.PathLike[str]) -> Graph:
             _recurrent_with_skip(graph, root)
             graph.note("RTNeural JSON (model_data and state_dict)")
         else:
-            _state_dict(graph, root)
+            row, arrays = _state_dict(graph, root)
             graph.note("RTNeural JSON (state_dict)")
+            say_as_wired(graph, row, path, arrays, assume_as_wired)
     except Error as error:
         raise type(error)(f"{path}: {error}") from None
     return graph
@@ -258,13 +265,15 @@ def _recurrent_with_skip(graph: Graph, root: Mapping[str, Any]) -> None:
     graph.output("output", y)
 
 
-def _state_dict(graph: Graph, root: Mapping[str, Any]) -> None:
+def _state_dict(graph: Graph, root: Mapping[str, Any]) -> tuple[list[Group], Weights]:
+    """Add what a bare state_dict holds; gives the layers as they were wired, and their arrays."""
     if not root or not all(isinstance(w, list) for w in root.values()):
         raise FormatError(
             "expected 'layers', 'model_data' and 'state_dict', or a state_dict of weight arrays; "
             + (f"it holds {_several(root)}" if root else "it is empty")
         )
-    modules = find_modules({key: _array(key, w) for key, w in root.items()})
+    arrays = {key: _array(key, w) for key, w in root.items()}
+    modules = find_modules(arrays)
     chain = ", ".join(f"{m.name} ({m.op} {m.n_in} -> {m.n_out})" for m in modules)
     kinds = [m.op for m in modules]
     if kinds.count("linear") > 1 or "linear" in kinds[:-1] or kinds == ["linear"]:
@@ -282,6 +291,9 @@ def _state_dict(graph: Graph, root: Mapping[str, Any]) -> None:
                 f"{after.name!r} takes {after.n_in} inputs, but {before.name!r} gives {before.n_out}: {chain}"
             )
     graph.output("output", _chain(graph, graph.input("input", (modules[0].n_in,)), modules))
+    row = find_groups(arrays)
+    row[-1].lines = [line for line in row[-1].lines if not line.takes_ids]  # a Linear without bias is no Embedding here
+    return row, arrays
 
 
 def _several(root: Mapping[str, Any]) -> str:

@@ -18,9 +18,8 @@ from ..ir.graph import Graph
 from ..layers import GRU, LSTM, Dense, Layer, build_sequential
 from ..weights import read_beside
 from ..weights.in_memory import as_path
-from ._memory import warn
 from .state_dict_groups import RECURRENT, Group, Weights, find_groups
-from .state_dict_lines import describe, suggest, wired
+from .state_dict_lines import describe, say_as_wired, suggest
 
 #: First parts of names that belong to training: what they hold never takes part in inference.
 TRAINING = {
@@ -69,17 +68,7 @@ def load(
     row = sorted(groups, key=lambda group: group.kind == "Linear")
     graph = build_sequential([_layer(group, weights) for group in row], name or path.stem)
     graph.note(f"{shown(path.name)}: {' -> '.join(map(str, row))}, wired by size")
-    if len(row) > 1 and assume_as_wired:
-        graph.note("nothing else between or behind these layers, as the caller says")
-    elif len(row) > 1:
-        places = " and ".join(f"behind {quoted(group.prefix)} ({group.kind})" for group in row)
-        promise = "; where it is right so, load it with assume_as_wired=True" if can_promise else ""
-        text = (
-            f"{shown(path.name)}: wired by size, and nothing is applied {places}, for the file does not say: a "
-            "sigmoid, a softmax or a sum with what went in has no weights. Hold it against your model's "
-            f"forward(){promise}"
-        )
-        warn(graph, text, *wired(row, path, weights))
+    say_as_wired(graph, row, path, weights, assume_as_wired, can_promise)
     return graph
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import layers
-from .._text import MAX_LINE, quoted
+from .._text import MAX_LINE, quoted, shown
 from ..budget import Spent, TooMuch
 from ..errors import Error
+from ..ir.graph import Graph
 from ..layers import Layer, build_sequential
 from ..weights.archive import members
 from ..weights.in_memory import InMemory
+from ._memory import warn
 from .state_dict_groups import RECURRENT, Group, Line, Weights, literal
 
 _MAX_LISTED = 60
@@ -59,25 +61,48 @@ def suggest(groups: list[Group], path: Path, weights: Weights) -> list[str]:
     return [*_cut(text), *_whole(path)]
 
 
-def wired(row: list[Group], path: Path, weights: Weights) -> list[str]:
+def say_as_wired(
+    graph: Graph, row: list[Group], path: Path, weights: Weights, promised: bool, can_promise: bool = True
+) -> None:
+    """Note that a graph is these layers and nothing else: as promised, or with a warning that names each place where a
+    model may apply what has no weights.
+
+    can_promise: whoever called `undertow.load` may give it `assume_as_wired` for this file.
+    """
+    if len(row) < 2:
+        return
+    if promised:
+        graph.note("nothing else between or behind these layers, as the caller says")
+        return
+    places = " and ".join(f"behind {quoted(group.prefix)} ({group.kind})" for group in row)
+    promise = "; where it is right so, load it with assume_as_wired=True" if can_promise else ""
+    text = (
+        f"{shown(path.name)}: wired by size, and nothing is applied {places}, for the file does not say: a sigmoid, a "
+        f"softmax or a sum with what went in has no weights. Hold it against your model's forward(){promise}"
+    )
+    warn(graph, text, *_with_places(row, path, weights))
+
+
+def _with_places(row: list[Group], path: Path, weights: Weights) -> list[str]:
     """The lines for layers in this order, with an activation behind the last, for who has one there."""
     told: Row = []
     for group in row:
         line = group.lines[0]
-        if group is row[-1]:
+        if group is row[-1] and "activation=None" in line.code:
             code = line.code.replace("activation=None", 'activation="sigmoid"')
             line = replace(line, code=code, unsaid='or "tanh", "softmax" ...; None for none')
         told.append((group, line))
     _built(told, {line.code: layer_of(line.code, weights) for _, line in told})
-    text = [*_start(path), *_row_lines(told, True, _between)]
+    text = [*_start(path), *_row_lines(told, True, _behind)]
     return [*_cut(text), *_whole(path)]
 
 
-def _between(group: Group, line: Line) -> list[str]:
+def _behind(group: Group, line: Line) -> list[str]:
     """What may stand behind a layer, as comments to uncomment."""
-    lines = [
-        f'        # undertow.Activate("relu"),  # or "tanh" ..., where the model has one behind {quoted(group.prefix)}'
-    ]
+    if 'activation="sigmoid"' in line.code:
+        return []
+    where = f"where the model has one behind {quoted(group.prefix)}"
+    lines = [f'        # undertow.Activate("relu"),  # or "tanh" ..., {where}']
     if line.n_in == line.n_out:
         lines.append(f"        # undertow.Residual({line.code}),  # in place of it, where the model adds its input")
     return lines
@@ -194,14 +219,13 @@ def _start(path: Path) -> list[str]:
     return ["Write the wiring, for example:", f"    w = undertow.read_weights({_given(path)})"]
 
 
-def _row_lines(row: Row | None, is_only: bool, between: Callable[[Group, Line], list[str]] | None = None) -> list[str]:
+def _row_lines(row: Row | None, is_only: bool, behind: Callable[[Group, Line], list[str]] | None = None) -> list[str]:
     text = ["    model = undertow.Sequential(["]
     if row and len(row) > 1 and not is_only:
         text.append("        # one order in which their sizes fit, of several")
     for group, line in row or []:
         text.append(_commented(line))
-        if between is not None and group is not (row or [])[-1][0]:
-            text += between(group, line)
+        text += [] if behind is None else behind(group, line)
     if not row:
         text.append(
             "        # undertow.LSTM, GRU, RNN, Dense ... from the arrays of w, gate order as in your training code:"
@@ -247,4 +271,4 @@ def _cut(lines: list[str]) -> list[str]:
     ]
 
 
-__all__ = ["describe", "layer_of", "suggest", "wired"]
+__all__ = ["describe", "layer_of", "say_as_wired", "suggest"]
