@@ -289,15 +289,14 @@ class Plan:
         Raises:
             ShapeError: ids out of range, or lengths.
         """
-        if not self._imported.length_inputs:
-            for call in self._calls:  # of which each thread that is at work has its own
-                if (results := call(arrays)) is not None:
-                    return dict(zip(self.model.outputs, results, strict=True)), call
-            if max((array.ndim for array in arrays.values()), default=0) <= _AXES:
-                call = self._new_call(arrays)
-                if (results := call(arrays)) is not None:
-                    self._calls = [*self._calls[1 - _KEPT :], call]
-                    return dict(zip(self.model.outputs, results, strict=True)), call
+        for call in self._calls:  # of which each thread that is at work has its own
+            if (results := call(arrays)) is not None:
+                return dict(zip(self.model.outputs, results, strict=True)), call
+        if max((array.ndim for array in arrays.values()), default=0) <= _AXES:
+            call = self._new_call(arrays)
+            if (results := call(arrays)) is not None:
+                self._calls = [*self._calls[1 - _KEPT :], call]
+                return dict(zip(self.model.outputs, results, strict=True)), call
         shapes = {name: array.shape for name, array in arrays.items()}
         n_steps, n_items = self._tensors.sizes(shapes)  # type: ignore[misc]
         return self._run(arrays, n_steps, n_items), None
@@ -318,6 +317,8 @@ class Plan:
                 fed.append((name, "state", array.dtype, dims, axes, self._fields[name]))
             elif name in self._bound:
                 fed.append((name, "bound", array.dtype, dims, (-1, -1), np.array(array, order="C")))
+            elif name in self._imported.length_inputs:
+                fed.append((name, "lengths", array.dtype, (-1,) * array.ndim, (-1, -1), None))
             else:
                 fed.append((name, "unused", array.dtype, dims, (-1, -1), None))
         sizes = tuple(-1 if n is None else n for n in (self._tensors.n_steps, self._tensors.n_items))
