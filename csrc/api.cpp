@@ -128,6 +128,13 @@ bool goes_abreast(const ut_model& m) {
   return true;
 }
 
+// A state that a whole sequence starts from: the model's, but for fields that are given.
+void start_state(const ut_model& m, float* state, const float* const* given) {
+  reset_state(m, state);
+  for (uint32_t i = 0; given && i < m.file.n_states; ++i)
+    if (given[i]) memcpy(state + m.states[i].offset, given[i], m.states[i].width * sizeof(float));
+}
+
 // Rows that scratch is for: some timesteps of all sequences.
 size_t abreast_chunk(const ut_model& m, size_t n_sequences) {
   const size_t steps = m.measures.block / n_sequences;
@@ -516,7 +523,8 @@ size_t ut_sequences_bytes(const ut_model* m, size_t n_sequences, size_t n_frames
 }
 
 ut_status ut_sequences_run(void* mem, size_t bytes, const ut_model* m, size_t n_sequences, const size_t* lengths,
-                           const void* const* x, void* const* y, int (*stop)(void* context), void* context) {
+                           const float* const* states, const void* const* x, void* const* y, int (*stop)(void* context),
+                           void* context) {
   if (!mem || !m || !lengths || n_sequences < 2 || !goes_abreast(*m)) return UT_E_ARGUMENT;
   if ((!x && m->file.n_inputs) || (!y && m->file.n_outputs)) return UT_E_ARGUMENT;
   for (size_t k = 1; k < n_sequences; ++k)
@@ -536,11 +544,12 @@ ut_status ut_sequences_run(void* mem, size_t bytes, const ut_model* m, size_t n_
     memset(values + value.offset * rows, 0, padded(value.width) * rows * sizeof(float));
   }
   memset(values + m->measures.value_floats * rows, 0, needed - fixed - m->measures.value_floats * rows * sizeof(float));
-  float** states = reinterpret_cast<float**>(p);
+  float** blocks = reinterpret_cast<float**>(p);
   p += aligned(n_sequences * sizeof(float*));
-  for (size_t k = 0; k < n_sequences; ++k, p += aligned(state_bytes(*m))) reset_state(*m, states[k] = reinterpret_cast<float*>(p));
+  for (size_t k = 0; k < n_sequences; ++k, p += aligned(state_bytes(*m)))
+    start_state(*m, blocks[k] = reinterpret_cast<float*>(p), states ? states + k * m->file.n_states : nullptr);
   const Watch watch = {stop, context};
-  Block b = {m, values, rows, rows, rows, nullptr, reinterpret_cast<float*>(p), chunk, states};
+  Block b = {m, values, rows, rows, rows, nullptr, reinterpret_cast<float*>(p), chunk, blocks};
   b.abreast = n_sequences;
   b.lengths = lengths;
   if (stop) b.watch = &watch;
@@ -569,9 +578,7 @@ ut_status ut_sequence_run_until(void* mem, size_t bytes, const ut_model* m, size
   float* state = reinterpret_cast<float*>(p);
   float* scratch = reinterpret_cast<float*>(p += aligned(state_bytes(*m)));
   float* values = reinterpret_cast<float*>(p + scratch_bytes(*m, m->measures.block));
-  reset_state(*m, state);
-  for (uint32_t i = 0; states && i < m->file.n_states; ++i)
-    if (states[i]) memcpy(state + m->states[i].offset, states[i], m->states[i].width * sizeof(float));
+  start_state(*m, state, states);
   const size_t block = m->measures.block;
   const size_t capacity = m->measures.frame_by_frame ? 1 : m->measures.latency ? block : (n_frames ? n_frames : 1);
   const Watch watch = {stop, context};

@@ -232,7 +232,8 @@ class Model {
         room_bytes_ = bytes;
       }
       void* memory = own ? own.get() : room_.get();
-      status = ut_sequences_run(memory, bytes, model_, lengths.size(), lengths.data(), x.data(), y.data(), Signals::look, &signals);
+      status = ut_sequences_run(memory, bytes, model_, lengths.size(), lengths.data(), nullptr, x.data(), y.data(), Signals::look,
+                                &signals);
     }
     if (status == UT_E_STOPPED) throw py::error_already_set();
     check(status, ut_error{});

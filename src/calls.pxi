@@ -1,46 +1,7 @@
 # SPDX-License-Identifier: MIT
 # A model as a function of arrays that a file names: states in and out among them, nothing kept. A part of stream.pyx.
 
-cdef enum:  # what an array of a call is
-    FRAME = 0    # input frames
-    STATE = 1    # states that the sequences start from
-    BOUND = 2    # what the model was made for: it must be this again
-    UNUSED = 3   # nothing that the model reads
-
-cdef enum:
-    TOGETHER = 48          # whole sequences that go side by side at a time
-    ROOM = 8 << 20         # bytes for a whole sequence that one call leaves to the next
-    HUGE_PAGE = 2 << 20
-
-cdef extern from "slices.h" nogil:
-    cdef cppclass Glances:
-        void begin()
-        bint due()
-
-cdef struct Watch:  # what `stop_of_call` is given
-    Glances* glances
-    void* call
-    bint raised
-
-cdef struct Part:  # a state field, and the elements of one item of an array that it starts from
-    int number
-    float* field          # in the stream that steps
-    Py_ssize_t n, first
-    const int64_t* where  # NULL: from `first` on
-
-cdef struct Fed:
-    int kind, typenum, n_dims, steps, items  # of the axes which is time and which the batch, or -1
-    cnp.npy_intp dims[8]                     # -1: any
-    Py_ssize_t n_bytes
-    int input, first_part, n_parts
-    const char* bound
-
-cdef struct Given:
-    int typenum, n_dims, steps, items, n_outer
-    int axes[8]                # those of the tensor beside the frame, then those of the frame
-    cnp.npy_intp dims[8]       # -1: as many as there are
-    Py_ssize_t step, item      # the first; of the axis, or at all. step -1: the last
-    bint once                  # one frame for the whole sequence
+include "call_parts.pxi"
 
 
 cdef class Call:
@@ -53,10 +14,10 @@ cdef class Call:
         fed: for each array of a call (name, kind, dtype, dims, (axis of time, axis of the batch), more): dims are sizes, -1
             for any; axes -1 where there is none. kind and more: "frame" and the number of an input; "state" and a list of
             (number of a field, positions of its elements in one item); "bound" and the array that must be given;
-            "unused" and None.
+            "lengths" and "unused" and None.
         given: for each output of the model, in order: (name, dtype, dims, axes that are none of the frame, axes of the
-            frame, (axis of time, axis of the batch), (first timestep or -1 for the last, first item), rows). rows: None, or
-            which row of (items x timesteps) each element of the axes that are none of the frame is.
+            frame, (axis of time, axis of the batch), (first timestep, -1 for the last or -2 for that which counts, first item),
+            rows). rows: None, or which row of (items x timesteps) each element of the axes that are none of the frame is.
         sizes: timesteps and items of each call, -1 where its arrays say them.
     """
 
@@ -71,7 +32,7 @@ cdef class Call:
     cdef Part* _parts
     cdef const void** _x
     cdef void** _y
-    cdef float** _starts      # of whole sequences
+    cdef float** _starts      # of whole sequences, for each its states
     cdef const void** _of_items  # pointers to the frames of whole sequences, and to what comes of them
     cdef size_t _lengths[TOGETHER]
     cdef void* _room
@@ -80,12 +41,13 @@ cdef class Call:
     cdef Watch _watch
     cdef Py_ssize_t _n_begun  # streams of the pool that were reset once
     cdef int _n_fed, _n_parts, _n_in, _n_out, _n_states, _busy
-    cdef bint _reset, _streams, _release
+    cdef bint _reset, _streams, _pools, _release, _cuts
     cdef Py_ssize_t _n_steps, _n_items, _T, _N
+    cdef Py_ssize_t _latency, _late  # frames that streams are behind; those of a call that stand before its outputs
     cdef tuple _names
     cdef dict _numbers
     cdef list _kept, _rows
-    cdef object _raised
+    cdef object _raised, _lengths_now
 
     def __cinit__(self, model, list fed, list given, tuple sizes):
         cdef int i, k, n_parts = sum([len(each[5]) for each in fed if each[1] == "state"])
@@ -95,6 +57,7 @@ cdef class Call:
         self._m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
         ut_model_info(self._m, &info)
         self._n_in, self._n_out, self._n_states = info.n_inputs, info.n_outputs, info.n_states
+        self._latency = info.latency if info.streamable else 0
         self._streams = info.streamable and not info.latency
         self._release = model.file_bytes > 262144
         if len(given) != self._n_out:
@@ -108,7 +71,7 @@ cdef class Call:
         self._parts = <Part*> calloc(n_parts + 1, sizeof(Part))
         self._x = <const void**> calloc(self._n_in, sizeof(void*))
         self._y = <void**> calloc(self._n_out, sizeof(void*))
-        self._starts = <float**> calloc(self._n_states + 1, sizeof(float*))
+        self._starts = <float**> calloc(TOGETHER * self._n_states + 1, sizeof(float*))
         self._of_items = <const void**> calloc(TOGETHER * (self._n_in + self._n_out), sizeof(void*))
         self._watch.glances, self._watch.call = &self._glances, <void*> self
         if not (self._slots_in and self._slots_out and self._fed and self._given and self._parts and self._x and self._y
@@ -124,7 +87,7 @@ cdef class Call:
         n_parts = 0
         for i, (_, kind, dtype, dims, (steps, items), more) in enumerate(fed):
             f = &self._fed[i]
-            f.kind = ["frame", "state", "bound", "unused"].index(kind)
+            f.kind = ["frame", "state", "bound", "unused", "lengths"].index(kind)
             f.typenum, f.n_dims, f.steps, f.items = dtype.num, len(dims), steps, items
             if len(dims) > 7:
                 raise ShapeError(f"{len(dims)} axes, expected at most 7")
@@ -147,6 +110,8 @@ cdef class Call:
             self._given[i].once = ut_output(self._m, i).once != 0 and info.streamable == 0
             self._set_given(&self._given[i], dtype, dims, outer, frame, axes, first)
             self._rows.append(rows)
+        self._cuts = not model._heeds_no_length()
+        self._pools = info.streamable and (not self._latency or all([rows is None for rows in self._rows]))
 
     cdef int _set_part(self, Part* part, int number, where) except -1:
         cdef cnp.ndarray positions = where
@@ -183,7 +148,7 @@ cdef class Call:
     def __dealloc__(self):
         cdef int i
         if self._starts:
-            for i in range(self._n_states):
+            for i in range(TOGETHER * self._n_states):
                 free(self._starts[i])
         aligned_free(self._room)
         free(self._slots_in)
@@ -279,16 +244,20 @@ cdef class Call:
             array = narrow
         if cnp.PyArray_SIZE(array) != self._N * self._T * slot.size:
             raise InternalError(f"input {f.input} does not take {cnp.PyArray_SIZE(array)} elements")
+        if self._late:
+            array = self._with_room(array, slot.size, slot.typenum)
         self._x[f.input] = cnp.PyArray_DATA(<cnp.ndarray> array)
         return array
 
-    cdef void _write(self, float* field, const float* source, Part* part) noexcept nogil:
-        cdef Py_ssize_t i
-        if part.where == NULL:
-            memcpy(field, source + part.first, part.n * sizeof(float))
-        else:
-            for i in range(part.n):
-                field[i] = source[part.where[i]]
+    cdef object _with_room(self, object array, Py_ssize_t size, int typenum):
+        """Frames with room behind each sequence for those in which it is flushed."""
+        cdef cnp.npy_intp n = self._N * (self._T + self._late) * size
+        cdef Py_ssize_t item, n_bytes = 4 * self._T * size
+        wider = cnp.PyArray_SimpleNew(1, &n, typenum)
+        for item in range(self._N):
+            memcpy(<char*> cnp.PyArray_DATA(<cnp.ndarray> wider) + item * 4 * (self._T + self._late) * size,
+                   <const char*> cnp.PyArray_DATA(<cnp.ndarray> array) + item * n_bytes, n_bytes)
+        return wider
 
     cdef int _shape(self, Given* g, cnp.npy_intp* dims) noexcept nogil:
         """The sizes of an output."""
@@ -301,7 +270,8 @@ cdef class Call:
 
     cdef Py_ssize_t _lay(self, Given* g, Slot* slot, const cnp.npy_intp* dims, cnp.npy_intp* strides) noexcept nogil:
         """Where the elements of an output lie in (items, timesteps, *frame) of the engine: strides in bytes, and the first."""
-        cdef Py_ssize_t of_step = 0 if g.once else 4 * slot.size, of_item = 4 * slot.size if g.once else 4 * slot.size * self._T
+        cdef Py_ssize_t of_step = 0 if g.once else 4 * slot.size
+        cdef Py_ssize_t of_item = 4 * slot.size if g.once else 4 * slot.size * (self._T + self._late)
         cdef Py_ssize_t first = 0, stride = 4
         cdef int k, axis
         for k in range(g.n_dims - 1, -1, -1):
@@ -315,6 +285,7 @@ cdef class Call:
             first = g.step * of_step
         else:
             first = (self._T - 1) * of_step
+        first += self._late * of_step
         return first if g.items >= 0 else first + g.item * of_item
 
     cdef bint _is_whole(self, Given* g, Slot* slot, const cnp.npy_intp* dims, const cnp.npy_intp* strides) noexcept nogil:
@@ -370,7 +341,6 @@ cdef class Call:
         cdef int i
         cdef Given* g
         cdef cnp.npy_intp dims[8]
-        cdef cnp.npy_intp strides[8]
         cdef cnp.npy_intp n
         cdef list arrays = [], results = []
         cdef bint whole = True, fits
@@ -382,6 +352,18 @@ cdef class Call:
             arrays.append(array)  # which holds it while other threads may change the dict
         if self._T <= 0 or self._N <= 0:
             return None
+        self._lengths_now = None
+        for i in range(self._n_fed):
+            if self._fed[i].kind == LENGTHS:
+                array = lengths_of(arrays[i], self._N, self._T)
+                if array is None or not (self._lengths_now is None or same_lengths(self._lengths_now, array)):
+                    return None
+                self._lengths_now = array
+        if self._lengths_now is not None and all_of(self._lengths_now, self._T):
+            self._lengths_now = None
+        if self._lengths_now is not None and not self._cuts:
+            return None
+        self._late = self._latency if self._N > 1 and self._pools else 0
         for i in range(self._n_fed):
             if self._fed[i].kind == FRAME:
                 array = self._frames(arrays[i], &self._fed[i])
@@ -392,14 +374,13 @@ cdef class Call:
                 arrays[i] = self._in_order(arrays[i], &self._fed[i], cnp.NPY_FLOAT32)
         for i in range(self._n_out):
             g = &self._given[i]
-            self._shape(g, dims)
+            fits = self._is_direct(i, dims)
             if g.steps >= 0 and dims[g.steps] <= 0:
                 return None  # shorter than what the file leaves out at the start
-            fits = self._rows[i] is None and self._lay(g, &self._slots_out[i], dims, strides) == 0
-            if fits and self._is_whole(g, &self._slots_out[i], dims, strides):
+            if fits:
                 array = cnp.PyArray_SimpleNew(g.n_dims, dims, g.typenum)
             else:
-                n = self._N * (1 if g.once else self._T) * self._slots_out[i].size
+                n = self._N * (1 if g.once else self._T + self._late) * self._slots_out[i].size
                 array = cnp.PyArray_SimpleNew(1, &n, self._slots_out[i].typenum)
                 whole = False
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> array)
@@ -409,20 +390,35 @@ cdef class Call:
             asked = self._named(names)
             if asked is None:
                 return None
-        if not self._streams:
+        if self._lengths_now is not None:
             self._run_whole(arrays)
-        elif self._N == 1:
+        elif self._N > 1 and self._pools:
+            self._run_batch(arrays)
+        elif self._streams:
             self._run_stream(arrays)
         else:
-            self._run_batch(arrays)
+            self._run_whole(arrays)
         if not whole:
             for i in range(self._n_out):
-                g = &self._given[i]
-                self._shape(g, dims)
-                fits = self._rows[i] is None and self._lay(g, &self._slots_out[i], dims, strides) == 0
-                if not (fits and self._is_whole(g, &self._slots_out[i], dims, strides)):
-                    results[i] = self._tensor(self._rows[i], results[i], g, &self._slots_out[i])
+                if not self._is_direct(i, dims):
+                    g, rows = &self._given[i], self._rows[i]
+                    if self._is_cut(g):
+                        rows = last_rows(self._lengths_now, self._T, -1 if g.items >= 0 else g.item)
+                    results[i] = self._tensor(rows, results[i], g, &self._slots_out[i])
         return results if asked is None else [results[number] for number in asked]
+
+    cdef bint _is_direct(self, int i, cnp.npy_intp* dims):
+        """Whether the engine writes an output as it lies; its sizes are given."""
+        cdef cnp.npy_intp strides[8]
+        cdef Given* g = &self._given[i]
+        self._shape(g, dims)
+        if self._rows[i] is not None or self._is_cut(g) or self._lay(g, &self._slots_out[i], dims, strides):
+            return False
+        return self._is_whole(g, &self._slots_out[i], dims, strides)
+
+    cdef bint _is_cut(self, Given* g):
+        """Whether an output is the last timestep of each item that counts, which the items have not at one place."""
+        return g.step == COUNTS and not g.once and self._lengths_now is not None
 
     cdef list _named(self, names):
         """The numbers of those that are asked for, or None."""
@@ -458,7 +454,7 @@ cdef class Call:
                 continue
             for k in range(self._fed[i].first_part, self._fed[i].first_part + self._fed[i].n_parts):
                 part = &self._parts[k]
-                self._write(part.field if self._T == 1 else ut_stream_state(<ut_stream*> stream._stream, part.number),
+                write_part(part.field if self._T == 1 else ut_stream_state(<ut_stream*> stream._stream, part.number),
                             <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i]), part)
         if self._T > 1:
             memcpy(stream._x, self._x, self._n_in * sizeof(void*))
@@ -495,40 +491,44 @@ cdef class Call:
             for k in range(self._fed[i].first_part, self._fed[i].first_part + self._fed[i].n_parts):
                 part = &self._parts[k]
                 for item in range(n):
-                    self._write(ut_state_field(self._m, pool._blocks[item], part.number), source + item * of_item, part)
+                    write_part(ut_state_field(self._m, pool._blocks[item], part.number), source + item * of_item, part)
         memcpy(pool._x, self._x, self._n_in * sizeof(void*))
         memcpy(pool._y, self._y, self._n_out * sizeof(void*))
         pool._busy = WORKING
-        pool._run_frames(n, self._T, pool._x)
+        pool._run_frames(n, self._T, pool._x, 0, self._T + self._late)
+        if self._late:
+            pool._busy = WORKING
+            pool._run_frames(n, self._late, NULL, self._T, self._T + self._late)
         return 0
 
     cdef int _run_whole(self, list arrays) except -1:
         """Sequences of a model that needs them whole, or that looks ahead: side by side where that can be."""
-        cdef Py_ssize_t item, first, n, of_item
-        cdef size_t n_bytes
+        cdef Py_ssize_t first = 0, item, n, of_item, n_tiles = (self._N + TOGETHER - 1) // TOGETHER
+        cdef Py_ssize_t some = (self._N + n_tiles - 1) // n_tiles
         cdef const float* source
+        cdef float** start
         cdef Part* part
         cdef int i, k
-        if self._n_parts == 0 and self._N > 1:
-            n_bytes = ut_sequences_bytes(self._m, min(self._N, TOGETHER), self._T)
-            if n_bytes:
-                for first in range(0, self._N, TOGETHER):
-                    self._run_some(first, min(self._N - first, TOGETHER))
-                return 0
-        for item in range(self._N):
+        if self._lengths_now is not None or (some > 1 and ut_sequences_bytes(self._m, some, self._T) == 0):
+            some = 1
+        while first < self._N:
+            n = min(self._N - first, some)
             for i in range(self._n_fed):
                 if self._fed[i].kind != STATE:
                     continue
-                source = <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i])
                 of_item = cnp.PyArray_SIZE(arrays[i]) // self._N if self._fed[i].items >= 0 else 0
                 for k in range(self._fed[i].first_part, self._fed[i].first_part + self._fed[i].n_parts):
                     part = &self._parts[k]
-                    if self._starts[part.number] == NULL:
-                        self._starts[part.number] = <float*> calloc(part.n, sizeof(float))
-                        if self._starts[part.number] == NULL:
-                            raise MemoryError
-                    self._write(self._starts[part.number], source + item * of_item, part)
-            self._run_some(item, 1)
+                    for item in range(n):
+                        start = &self._starts[item * self._n_states + part.number]
+                        if start[0] == NULL:
+                            start[0] = <float*> calloc(part.n, sizeof(float))
+                            if start[0] == NULL:
+                                raise MemoryError
+                        source = <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i]) + (first + item) * of_item
+                        write_part(start[0], source, part)
+            self._run_some(first, n)
+            first += n
         return 0
 
     cdef int _run_some(self, Py_ssize_t first, Py_ssize_t n) except -1:
@@ -537,7 +537,7 @@ cdef class Call:
         cdef const void** x = self._of_items
         cdef void** y = <void**> x + n * self._n_in
         cdef ut_status status
-        cdef Py_ssize_t k
+        cdef Py_ssize_t k, length = self._T if self._lengths_now is None else numbers(self._lengths_now)[first]
         cdef int i
         self._make_room(n_bytes)
         for k in range(n):
@@ -551,9 +551,10 @@ cdef class Call:
         self._watch.raised = False
         with nogil:
             if n > 1:
-                status = ut_sequences_run(self._room, n_bytes, self._m, n, self._lengths, x, y, stop_of_call, &self._watch)
+                status = ut_sequences_run(self._room, n_bytes, self._m, n, self._lengths, self._starts, x, y, stop_of_call,
+                                          &self._watch)
             else:
-                status = ut_sequence_run_until(self._room, n_bytes, self._m, self._T, self._T, self._starts, x, y, NULL,
+                status = ut_sequence_run_until(self._room, n_bytes, self._m, self._T, length, self._starts, x, y, NULL,
                                                stop_of_call, &self._watch)
         if self._room_bytes > ROOM:
             aligned_free(self._room)

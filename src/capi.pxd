@@ -57,8 +57,8 @@ cdef extern from "undertow.h" nogil:
     size_t ut_sequences_bytes(const ut_model*, size_t, size_t)
     ut_status ut_sequence_run_until(void*, size_t, const ut_model*, size_t, size_t, const float* const*, const void* const*,
                                     void* const*, float* const*, int (*)(void*) noexcept nogil, void*)
-    ut_status ut_sequences_run(void*, size_t, const ut_model*, size_t, const size_t*, const void* const*, void* const*,
-                               int (*)(void*) noexcept nogil, void*)
+    ut_status ut_sequences_run(void*, size_t, const ut_model*, size_t, const size_t*, const float* const*, const void* const*,
+                               void* const*, int (*)(void*) noexcept nogil, void*)
 
 cdef extern from "system.h" nogil:
     void* aligned_memory(size_t, size_t)

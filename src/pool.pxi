@@ -434,13 +434,15 @@ cdef class Pool:
             self._run_frames(n, T, self._x)
         return ys[0] if self._n_out == 1 else dict(zip(self._names_out, ys))
 
-    cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T, const void** x) except -1:
-        """T timesteps of the n streams in _blocks, all of them at once; between them Ctrl-C is answered. x: NULL to flush."""
+    cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T, const void** x, Py_ssize_t first=0, Py_ssize_t room=0) except -1:
+        """T timesteps of the n streams in _blocks, all of them at once; between them Ctrl-C is answered. x: NULL to flush.
+        They stand in x and _y from the `first` of `room` on, where that is not 0 of T.
+        """
         cdef Slices slices
         cdef Py_ssize_t some
         if T == 1:  # a step, which is not cut
             with nogil:
-                self._crew.run(n, self._blocks, 1, 0, 1, x, self._y)
+                self._crew.run(n, self._blocks, room if room else 1, first, 1, x, self._y)
             self.advanced = 1
             self._busy = 0
             return 0
@@ -450,7 +452,7 @@ cdef class Pool:
             with nogil:
                 while True:
                     some = slices.next(T - self.advanced)
-                    self._crew.run(n, self._blocks, T, self.advanced, some, x, self._y)
+                    self._crew.run(n, self._blocks, room if room else T, first + self.advanced, some, x, self._y)
                     self.advanced += some
                     if self.advanced == T:
                         break

@@ -457,29 +457,22 @@ def test_sizes_that_the_options_fix(rng):
 
 
 def test_sizes_that_are_no_more_asked_for_are_forgotten(rng):
-    """A state that starts from another input has a plan for each length, of which some are kept."""
+    """What weighs each timestep with each other has a plan for each length, of which some are kept."""
 
     def n_plans():
         gc.collect()
         return sum(type(each) is _calls.Plan for each in gc.get_objects())
 
     before = n_plans()
-    nodes = [
-        node("Gemm", "z D d", "s"),
-        node("Tanh", "s", "t"),
-        node("Unsqueeze", "t axis0", "h"),
-        helper.make_node("GRU", ["x", "W", "R", "B", "", "h"], ["Y"], hidden_size=H),
-    ]
-    weights = {"D": random(rng, 3, H), "d": random(rng, H), "axis0": np.array([0], np.int64)}
-    weights |= cell(np.random.default_rng(3), "GRU", X, H, bias=True)
-    model = model_of(nodes, {"x": ["T", "N", X], "z": ["N", 3]}, {"Y": ["T", 1, "N", H]}, weights)
+    nodes = [node("Transpose", "x", "xt", perm=[0, 2, 1]), node("MatMul", "x xt", "y")]
+    model = model_of(nodes, {"x": ["N", "T", X]}, {"y": ["N", "T", "T"]})
     mine, theirs = ours.InferenceSession(bytes_of(model)), peer.InferenceSession(bytes_of(model))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", undertow.ModelWarning)  # each size costs a load
-        for T in range(2, 40):
-            feed = {"x": random(rng, T, 1, X), "z": random(rng, 1, 3)}
+        for T in range(2, 26):
+            feed = {"x": random(rng, 1, T, X)}
             same(mine.run(None, feed), theirs.run(None, feed))
-    assert n_plans() - before < 20
+    assert 10 < n_plans() - before < 20
 
 
 def bound(package, session, rng):

@@ -316,15 +316,16 @@ ut_status ut_sequence_run_until(void* mem, size_t bytes, const ut_model* model, 
  * streamed (of which a batch does the same), one that joins a result of the sequence with each of its frames, or has gates. */
 size_t ut_sequences_bytes(const ut_model* model, size_t n_sequences, size_t n_frames);
 
-/* ut_sequences_run - whole sequences side by side, each from the initial state: equal, to the bit, to ut_sequence_run of each
- * alone, and each weight is read once for all of them.
+/* ut_sequences_run - whole sequences side by side: equal, to the bit, to ut_sequence_run of each alone, and each weight is read
+ * once for all of them.
  *   mem      `bytes` >= ut_sequences_bytes(model, n_sequences, lengths[0]), aligned to UT_ALIGN
  *   lengths  frames of each sequence, the longest first
+ *   states   NULL, or n_states pointers for each sequence, as for ut_sequence_run
  *   x, y     n_inputs pointers for each sequence, and n_outputs; each as for ut_sequence_run
  *   stop     NULL, or as for ut_sequence_run_until
  *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN, UT_E_MEMORY or UT_E_STOPPED */
 ut_status ut_sequences_run(void* mem, size_t bytes, const ut_model* model, size_t n_sequences, const size_t* lengths,
-                           const void* const* x, void* const* y, int (*stop)(void* context), void* context);
+                           const float* const* states, const void* const* x, void* const* y, int (*stop)(void* context), void* context);
 
 #if defined(__cplusplus)
 }

@@ -143,6 +143,14 @@ inline void exercise_sequences(const ut_model* model, const ut_info& info, size_
   std::vector<Frames> xs, ys;
   std::vector<const void*> x;
   std::vector<void*> y;
+  std::vector<Bytes> fields;
+  std::vector<const float*> starts;  // of the first and the last sequence all, of the other none
+  for (size_t k = 0; k < 3 * size_t{info.n_states}; ++k) {
+    fields.emplace_back(4 * ut_state(model, k % info.n_states).size);
+    float* field = fields.back().as<float>();
+    for (size_t i = 0; i < ut_state(model, k % info.n_states).size; ++i) field[i] = 0.01f * static_cast<float>((i + k) % 17) - 0.05f;
+    starts.push_back(k / info.n_states == 1 ? nullptr : field);
+  }
   for (const size_t length : lengths) {
     xs.emplace_back(model, true, length, info.n_inputs);
     ys.emplace_back(model, false, length, info.n_outputs);
@@ -150,14 +158,14 @@ inline void exercise_sequences(const ut_model* model, const ut_info& info, size_
     y.insert(y.end(), ys.back().pointers.begin(), ys.back().pointers.end());
   }
   const auto run = [&](size_t n_bytes, const size_t* of, int (*stop)(void*)) {
-    return ut_sequences_run(memory.data(), n_bytes, model, 3, of, x.data(), y.data(), stop, nullptr);
+    return ut_sequences_run(memory.data(), n_bytes, model, 3, of, starts.data(), x.data(), y.data(), stop, nullptr);
   };
   CHECK_INT(run(bytes, lengths, [](void*) { return 1; }), UT_E_STOPPED);
   CHECK_INT(run(bytes, lengths, [](void*) { return 0; }), UT_OK);
   for (size_t k = 0; k < 3; ++k) {
     Frames z(model, false, lengths[k], info.n_outputs);
-    CHECK_INT(ut_sequence_run(alone.data(), alone_bytes, model, lengths[k], lengths[k], nullptr, xs[k].pointers.data(),
-                              z.pointers.data(), nullptr),
+    CHECK_INT(ut_sequence_run(alone.data(), alone_bytes, model, lengths[k], lengths[k], starts.data() + k * info.n_states,
+                              xs[k].pointers.data(), z.pointers.data(), nullptr),
               UT_OK);
     for (size_t i = 0; i < info.n_outputs; ++i) {
       const ut_tensor t = ut_output(model, i);
