@@ -14,10 +14,10 @@ cdef class Call:
         fed: for each array of a call (name, kind, dtype, dims, (axis of time, axis of the batch), more): dims are sizes, -1
             for any; axes -1 where there is none. kind and more: "frame" and the number of an input; "state" and a list of
             (number of a field, positions of its elements in one item); "bound" and the array that must be given;
-            "unused" and None.
+            "lengths" and "unused" and None.
         given: for each output of the model, in order: (name, dtype, dims, axes that are none of the frame, axes of the
-            frame, (axis of time, axis of the batch), (first timestep or -1 for the last, first item), rows). rows: None, or
-            which row of (items x timesteps) each element of the axes that are none of the frame is.
+            frame, (axis of time, axis of the batch), (first timestep, -1 for the last or -2 for that which counts, first item),
+            rows). rows: None, or which row of (items x timesteps) each element of the axes that are none of the frame is.
         sizes: timesteps and items of each call, -1 where its arrays say them.
     """
 
@@ -41,13 +41,13 @@ cdef class Call:
     cdef Watch _watch
     cdef Py_ssize_t _n_begun  # streams of the pool that were reset once
     cdef int _n_fed, _n_parts, _n_in, _n_out, _n_states, _busy
-    cdef bint _reset, _streams, _pools, _release
+    cdef bint _reset, _streams, _pools, _release, _cuts
     cdef Py_ssize_t _n_steps, _n_items, _T, _N
     cdef Py_ssize_t _latency, _late  # frames that streams are behind; those of a call that stand before its outputs
     cdef tuple _names
     cdef dict _numbers
     cdef list _kept, _rows
-    cdef object _raised
+    cdef object _raised, _lengths_now
 
     def __cinit__(self, model, list fed, list given, tuple sizes):
         cdef int i, k, n_parts = sum([len(each[5]) for each in fed if each[1] == "state"])
@@ -87,7 +87,7 @@ cdef class Call:
         n_parts = 0
         for i, (_, kind, dtype, dims, (steps, items), more) in enumerate(fed):
             f = &self._fed[i]
-            f.kind = ["frame", "state", "bound", "unused"].index(kind)
+            f.kind = ["frame", "state", "bound", "unused", "lengths"].index(kind)
             f.typenum, f.n_dims, f.steps, f.items = dtype.num, len(dims), steps, items
             if len(dims) > 7:
                 raise ShapeError(f"{len(dims)} axes, expected at most 7")
@@ -110,6 +110,7 @@ cdef class Call:
             self._given[i].once = ut_output(self._m, i).once != 0 and info.streamable == 0
             self._set_given(&self._given[i], dtype, dims, outer, frame, axes, first)
             self._rows.append(rows)
+        self._cuts = not model._heeds_no_length()
         self._pools = info.streamable and (not self._latency or all([rows is None for rows in self._rows]))
 
     cdef int _set_part(self, Part* part, int number, where) except -1:
@@ -258,14 +259,6 @@ cdef class Call:
                    <const char*> cnp.PyArray_DATA(<cnp.ndarray> array) + item * n_bytes, n_bytes)
         return wider
 
-    cdef void _write(self, float* field, const float* source, Part* part) noexcept nogil:
-        cdef Py_ssize_t i
-        if part.where == NULL:
-            memcpy(field, source + part.first, part.n * sizeof(float))
-        else:
-            for i in range(part.n):
-                field[i] = source[part.where[i]]
-
     cdef int _shape(self, Given* g, cnp.npy_intp* dims) noexcept nogil:
         """The sizes of an output."""
         cdef int k
@@ -348,7 +341,6 @@ cdef class Call:
         cdef int i
         cdef Given* g
         cdef cnp.npy_intp dims[8]
-        cdef cnp.npy_intp strides[8]
         cdef cnp.npy_intp n
         cdef list arrays = [], results = []
         cdef bint whole = True, fits
@@ -359,6 +351,17 @@ cdef class Call:
                 return None
             arrays.append(array)  # which holds it while other threads may change the dict
         if self._T <= 0 or self._N <= 0:
+            return None
+        self._lengths_now = None
+        for i in range(self._n_fed):
+            if self._fed[i].kind == LENGTHS:
+                array = lengths_of(arrays[i], self._N, self._T)
+                if array is None or not (self._lengths_now is None or same_lengths(self._lengths_now, array)):
+                    return None
+                self._lengths_now = array
+        if self._lengths_now is not None and all_of(self._lengths_now, self._T):
+            self._lengths_now = None
+        if self._lengths_now is not None and not self._cuts:
             return None
         self._late = self._latency if self._N > 1 and self._pools else 0
         for i in range(self._n_fed):
@@ -371,11 +374,10 @@ cdef class Call:
                 arrays[i] = self._in_order(arrays[i], &self._fed[i], cnp.NPY_FLOAT32)
         for i in range(self._n_out):
             g = &self._given[i]
-            self._shape(g, dims)
+            fits = self._is_direct(i, dims)
             if g.steps >= 0 and dims[g.steps] <= 0:
                 return None  # shorter than what the file leaves out at the start
-            fits = self._rows[i] is None and self._lay(g, &self._slots_out[i], dims, strides) == 0
-            if fits and self._is_whole(g, &self._slots_out[i], dims, strides):
+            if fits:
                 array = cnp.PyArray_SimpleNew(g.n_dims, dims, g.typenum)
             else:
                 n = self._N * (1 if g.once else self._T + self._late) * self._slots_out[i].size
@@ -388,7 +390,9 @@ cdef class Call:
             asked = self._named(names)
             if asked is None:
                 return None
-        if self._N > 1 and self._pools:
+        if self._lengths_now is not None:
+            self._run_whole(arrays)
+        elif self._N > 1 and self._pools:
             self._run_batch(arrays)
         elif self._streams:
             self._run_stream(arrays)
@@ -396,12 +400,25 @@ cdef class Call:
             self._run_whole(arrays)
         if not whole:
             for i in range(self._n_out):
-                g = &self._given[i]
-                self._shape(g, dims)
-                fits = self._rows[i] is None and self._lay(g, &self._slots_out[i], dims, strides) == 0
-                if not (fits and self._is_whole(g, &self._slots_out[i], dims, strides)):
-                    results[i] = self._tensor(self._rows[i], results[i], g, &self._slots_out[i])
+                if not self._is_direct(i, dims):
+                    g, rows = &self._given[i], self._rows[i]
+                    if self._is_cut(g):
+                        rows = last_rows(self._lengths_now, self._T, -1 if g.items >= 0 else g.item)
+                    results[i] = self._tensor(rows, results[i], g, &self._slots_out[i])
         return results if asked is None else [results[number] for number in asked]
+
+    cdef bint _is_direct(self, int i, cnp.npy_intp* dims):
+        """Whether the engine writes an output as it lies; its sizes are given."""
+        cdef cnp.npy_intp strides[8]
+        cdef Given* g = &self._given[i]
+        self._shape(g, dims)
+        if self._rows[i] is not None or self._is_cut(g) or self._lay(g, &self._slots_out[i], dims, strides):
+            return False
+        return self._is_whole(g, &self._slots_out[i], dims, strides)
+
+    cdef bint _is_cut(self, Given* g):
+        """Whether an output is the last timestep of each item that counts, which the items have not at one place."""
+        return g.step == COUNTS and not g.once and self._lengths_now is not None
 
     cdef list _named(self, names):
         """The numbers of those that are asked for, or None."""
@@ -437,7 +454,7 @@ cdef class Call:
                 continue
             for k in range(self._fed[i].first_part, self._fed[i].first_part + self._fed[i].n_parts):
                 part = &self._parts[k]
-                self._write(part.field if self._T == 1 else ut_stream_state(<ut_stream*> stream._stream, part.number),
+                write_part(part.field if self._T == 1 else ut_stream_state(<ut_stream*> stream._stream, part.number),
                             <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i]), part)
         if self._T > 1:
             memcpy(stream._x, self._x, self._n_in * sizeof(void*))
@@ -474,7 +491,7 @@ cdef class Call:
             for k in range(self._fed[i].first_part, self._fed[i].first_part + self._fed[i].n_parts):
                 part = &self._parts[k]
                 for item in range(n):
-                    self._write(ut_state_field(self._m, pool._blocks[item], part.number), source + item * of_item, part)
+                    write_part(ut_state_field(self._m, pool._blocks[item], part.number), source + item * of_item, part)
         memcpy(pool._x, self._x, self._n_in * sizeof(void*))
         memcpy(pool._y, self._y, self._n_out * sizeof(void*))
         pool._busy = WORKING
@@ -492,7 +509,7 @@ cdef class Call:
         cdef float** start
         cdef Part* part
         cdef int i, k
-        if some > 1 and ut_sequences_bytes(self._m, some, self._T) == 0:
+        if self._lengths_now is not None or (some > 1 and ut_sequences_bytes(self._m, some, self._T) == 0):
             some = 1
         while first < self._N:
             n = min(self._N - first, some)
@@ -509,7 +526,7 @@ cdef class Call:
                             if start[0] == NULL:
                                 raise MemoryError
                         source = <const float*> cnp.PyArray_DATA(<cnp.ndarray> arrays[i]) + (first + item) * of_item
-                        self._write(start[0], source, part)
+                        write_part(start[0], source, part)
             self._run_some(first, n)
             first += n
         return 0
@@ -520,7 +537,7 @@ cdef class Call:
         cdef const void** x = self._of_items
         cdef void** y = <void**> x + n * self._n_in
         cdef ut_status status
-        cdef Py_ssize_t k
+        cdef Py_ssize_t k, length = self._T if self._lengths_now is None else numbers(self._lengths_now)[first]
         cdef int i
         self._make_room(n_bytes)
         for k in range(n):
@@ -537,7 +554,7 @@ cdef class Call:
                 status = ut_sequences_run(self._room, n_bytes, self._m, n, self._lengths, self._starts, x, y, stop_of_call,
                                           &self._watch)
             else:
-                status = ut_sequence_run_until(self._room, n_bytes, self._m, self._T, self._T, self._starts, x, y, NULL,
+                status = ut_sequence_run_until(self._room, n_bytes, self._m, self._T, length, self._starts, x, y, NULL,
                                                stop_of_call, &self._watch)
         if self._room_bytes > ROOM:
             aligned_free(self._room)

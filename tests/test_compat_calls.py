@@ -207,3 +207,36 @@ def test_layers_that_start_from_what_is_computed_have_one_plan_for_all_lengths(m
             assert not np.shares_memory(a, b)
     assert len(mine._file._plans) == 1
     assert mine._call({**feed, "x": feed["x"][:0]}) is None and mine._call([]) is None
+
+
+# -- lengths of sequences --------------------------------------------------------------------------------------------
+
+
+def padded(op, direction="forward"):
+    directions = 2 if direction == "bidirectional" else 1
+    weights = cell(np.random.default_rng(10), op, X, H, directions=directions, bias=True)
+    nodes = [
+        helper.make_node(op, ["x", "W", "R", "B", "n"], ["Y", "hn"], hidden_size=H, direction=direction),
+        node("Tanh", "hn", "end"),
+    ]
+    inputs = {"x": ["T", "N", X], "n": (["N"], helper.TensorProto.INT32)}
+    outputs = {"Y": ["T", directions, "N", H], "hn": [directions, "N", H], "end": [directions, "N", H]}
+    return model_of(nodes, inputs, outputs, weights)
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU"])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_lengths_in_batches_of_any_size(op, direction, rng):
+    mine, theirs = (each.InferenceSession(bytes_of(padded(op, direction))) for each in (ours, peer))
+    for T, lengths in ((5, [5, 2, 3]), (9, [9]), (9, [4]), (9, [9, 9]), (3, [1, 3, 2, 3, 1]), (5, [2, 5, 1])):
+        feed = {"x": random(rng, T, len(lengths), X), "n": np.array(lengths, np.int32)}
+        short, again = mine.run(None, feed), mine._call(feed)
+        long = mine._file.plan(feed)._run(feed, T, len(lengths))
+        for a, b, c, expected in zip(short, again, long.values(), theirs.run(None, feed), strict=True):
+            assert (a.shape, a.tobytes()) == (b.shape, b.tobytes()) == (c.shape, c.tobytes())
+            np.testing.assert_allclose(a, expected, rtol=0, atol=FLOAT32_PEER)
+    assert len(mine._file._plans) == 1
+    for wrong in ([2, 6, 1], [2, -1, 1], [2, 5]):
+        assert mine._call({**feed, "n": np.array(wrong, np.int32)}) is None
+    with pytest.raises(ours.InvalidArgument, match="gives length 6, expected 0 to 5"):
+        mine.run(None, {**feed, "n": np.array([2, 6, 1], np.int32)})

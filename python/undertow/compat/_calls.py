@@ -346,15 +346,14 @@ class Plan:
         for name, n_rows in self._imported.from_the_end.items():
             if (ids := arrays[name]).min(initial=0) < 0:
                 arrays = {**arrays, name: np.where((ids < 0) & (ids >= -n_rows), ids + n_rows, ids)}
-        if not self._imported.length_inputs:
-            for call in self._calls:  # of which each thread that is at work has its own
-                if (results := call(arrays)) is not None:
-                    return dict(zip(self.model.outputs, results, strict=True)), call
-            if max((array.ndim for array in arrays.values()), default=0) <= _AXES:
-                call = self._new_call(arrays)
-                if (results := call(arrays)) is not None:
-                    self._calls = [*self._calls[1 - _KEPT :], call]
-                    return dict(zip(self.model.outputs, results, strict=True)), call
+        for call in self._calls:  # of which each thread that is at work has its own
+            if (results := call(arrays)) is not None:
+                return dict(zip(self.model.outputs, results, strict=True)), call
+        if max((array.ndim for array in arrays.values()), default=0) <= _AXES:
+            call = self._new_call(arrays)
+            if (results := call(arrays)) is not None:
+                self._calls = [*self._calls[1 - _KEPT :], call]
+                return dict(zip(self.model.outputs, results, strict=True)), call
         shapes = {name: array.shape for name, array in arrays.items()}
         n_steps, n_items = self._tensors.sizes(shapes)  # type: ignore[misc]
         return self._run(arrays, n_steps, n_items), None
@@ -375,6 +374,8 @@ class Plan:
                 fed.append((name, "state", array.dtype, dims, axes, self._fields[name]))
             elif name in self._bound:
                 fed.append((name, "bound", array.dtype, dims, (-1, -1), np.array(array, order="C")))
+            elif name in self._imported.length_inputs:
+                fed.append((name, "lengths", array.dtype, (-1,) * array.ndim, (-1, -1), None))
             else:
                 fed.append((name, "unused", array.dtype, dims, (-1, -1), None))
         sizes = tuple(-1 if n is None else n for n in (self._tensors.n_steps, self._tensors.n_items))

@@ -30,7 +30,7 @@ class Tensors:
         self.imported, self._axes = imported, reading.axes
         self._n_steps, self._n_items = reading.n_steps, reading.n_items
         self._outputs = {name: _Output(place, reading.n_steps) for name, place in imported.outputs.items()}
-        plain = not (imported.has_rates or imported.length_inputs) and reading.frames == 1
+        plain = not imported.has_rates and reading.frames == 1
         plain = plain and all(output.is_plain for output in self._outputs.values())
         timed = any(time is not None for time, _ in reading.axes.values())
         self.n_steps = None if plain and timed and reading.n_steps > 1 else reading.n_steps
@@ -133,9 +133,11 @@ class Tensors:
 
     def first(self, name: str) -> tuple[int, int]:
         """The timestep and the item that an output begins with, or is of where no axis is time or the batch; timestep
-        -1 is the last.
+        -1 is the last, -2 the last that counts where inputs give lengths.
         """
-        return self._outputs[name].first()
+        step, item = self._outputs[name].first()
+        counts = step == -1 and self.imported.length_inputs and _is_masked(self.imported.graph, name)
+        return -2 if counts else step, item
 
     def rows(self, name: str, once: bool) -> np.ndarray | None:
         """Which of the rows (items x timesteps) that the Graph gives for an output stand where, over `outer`; None
