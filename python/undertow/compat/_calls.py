@@ -165,9 +165,11 @@ class File:
         except Error as error:
             refusal = error
         try:
-            return self._made(bound, sizes, True)
+            plan = self._made(bound, sizes, True)
+            plan.check_lengths(arrays)
         except Error as error:
             raise refusal or error from None
+        return plan
 
     def _in_parts(self) -> Chain | None:
         """The file as what computes the starts of its layers, and what starts from them; None where it is one."""
@@ -281,7 +283,14 @@ class Plan:
             return False
         if self._shapes is not None and any(shapes[name] != shape for name, shape in self._shapes.items()):
             return False
+        if self._tensors.wrong_length(arrays):
+            return False
         return all(arrays[name].tobytes() == array.tobytes() for name, array in self._bound.items())
+
+    def check_lengths(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Refuse padded sequences of a file that masks them."""
+        if why := self._tensors.wrong_length(arrays):
+            raise UnsupportedError(f"{why}, which masks some; call it for each sequence alone, without padding")
 
     def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | Links | None]:
         """The outputs of the file by name, and what computes calls like this one, if that can be so.
@@ -317,6 +326,8 @@ class Plan:
                 fed.append((name, "state", array.dtype, dims, axes, self._fields[name]))
             elif name in self._bound:
                 fed.append((name, "bound", array.dtype, dims, (-1, -1), np.array(array, order="C")))
+            elif name in self._imported.full_lengths:
+                fed.append((name, "full", array.dtype, (-1,) * array.ndim, (-1, -1), None))
             elif name in self._imported.length_inputs:
                 fed.append((name, "lengths", array.dtype, (-1,) * array.ndim, (-1, -1), None))
             else:

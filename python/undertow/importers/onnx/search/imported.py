@@ -42,6 +42,8 @@ class Imported:
     proof: Proof = field(default_factory=Proof)
     #: states that hold what is pooled over time
     pooled: set[str] = field(default_factory=set)
+    #: inputs that are taken to be the size of an axis of another one: which, and which axis
+    full_lengths: dict[str, tuple[str, int]] = field(default_factory=dict)
     #: nodes, for messages, that round to 8 bits in the file and not here
     unrounded: list[str] = field(default_factory=list)
 
