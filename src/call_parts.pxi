@@ -7,6 +7,7 @@ cdef enum:  # what an array of a call is
     BOUND = 2    # what the model was made for: it must be this again
     UNUSED = 3   # nothing that the model reads
     LENGTHS = 4  # timesteps of each item that count
+    FULL = 5     # the same, of a model for which all do
 
 cdef enum:
     COUNTS = -2            # the timestep of an output: the last that counts

@@ -14,7 +14,7 @@ cdef class Call:
         fed: for each array of a call (name, kind, dtype, dims, (axis of time, axis of the batch), more): dims are sizes, -1
             for any; axes -1 where there is none. kind and more: "frame" and the number of an input; "state" and a list of
             (number of a field, positions of its elements in one item); "bound" and the array that must be given;
-            "lengths" and "unused" and None.
+            "lengths", "full" (lengths that are all timesteps) and "unused" and None.
         given: for each output of the model, in order: (name, dtype, dims, axes that are none of the frame, axes of the
             frame, (axis of time, axis of the batch), (first timestep, -1 for the last or -2 for that which counts, first item),
             rows). rows: None, or which row of (items x timesteps) each element of the axes that are none of the frame is.
@@ -87,7 +87,7 @@ cdef class Call:
         n_parts = 0
         for i, (_, kind, dtype, dims, (steps, items), more) in enumerate(fed):
             f = &self._fed[i]
-            f.kind = ["frame", "state", "bound", "unused", "lengths"].index(kind)
+            f.kind = ["frame", "state", "bound", "unused", "lengths", "full"].index(kind)
             f.typenum, f.n_dims, f.steps, f.items = dtype.num, len(dims), steps, items
             if len(dims) > 7:
                 raise ShapeError(f"{len(dims)} axes, expected at most 7")
@@ -354,14 +354,16 @@ cdef class Call:
             return None
         self._lengths_now = None
         for i in range(self._n_fed):
-            if self._fed[i].kind == LENGTHS:
+            if self._fed[i].kind == LENGTHS or self._fed[i].kind == FULL:
                 array = lengths_of(arrays[i], self._N, self._T)
-                if array is None or not (self._lengths_now is None or same_lengths(self._lengths_now, array)):
+                if array is None or (self._fed[i].kind == FULL and not all_of(array, self._T)):
+                    return None
+                if self._lengths_now is not None and not same_lengths(self._lengths_now, array):
                     return None
                 self._lengths_now = array
         if self._lengths_now is not None and all_of(self._lengths_now, self._T):
             self._lengths_now = None
-        if self._lengths_now is not None and not self._cuts:
+        elif self._lengths_now is not None and not self._cuts:
             return None
         self._late = self._latency if self._N > 1 and self._pools else 0
         for i in range(self._n_fed):
@@ -385,11 +387,9 @@ cdef class Call:
                 whole = False
             self._y[i] = cnp.PyArray_DATA(<cnp.ndarray> array)
             results.append(array)
-        asked = None
-        if names is not None and len(names):
-            asked = self._named(names)
-            if asked is None:
-                return None
+        asked = self._named(names) if names is not None and len(names) else None
+        if asked is None and names is not None and len(names):
+            return None
         if self._lengths_now is not None:
             self._run_whole(arrays)
         elif self._N > 1 and self._pools:

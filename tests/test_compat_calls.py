@@ -240,3 +240,33 @@ def test_lengths_in_batches_of_any_size(op, direction, rng):
         assert mine._call({**feed, "n": np.array(wrong, np.int32)}) is None
     with pytest.raises(ours.InvalidArgument, match="gives length 6, expected 0 to 5"):
         mine.run(None, {**feed, "n": np.array([2, 6, 1], np.int32)})
+
+
+def test_lengths_that_mask_are_heeded(rng):
+    """Of a file whose lengths are no sequence_lens: masks and divisors are made of them."""
+    weights = {**cell(rng, "GRU", X, H), "zero": np.array(0), "one": np.array(1), "at": np.array([1])}
+    weights["axis2"] = np.array([2])
+    nodes = [
+        node("Transpose", "x", "xt", perm=[1, 0, 2]),
+        helper.make_node("GRU", ["xt", "W", "R"], ["Y"], hidden_size=H),
+        node("Squeeze", "Y at", "q"),
+        node("Transpose", "q", "h", perm=[1, 0, 2]),
+        node("Shape", "x", "shape"),
+        node("Gather", "shape one", "steps", axis=0),
+        node("Range", "zero steps one", "numbers"),
+        node("Unsqueeze", "n at", "column"),
+        node("Less", "numbers column", "mask"),
+        node("Unsqueeze", "mask axis2", "deep"),
+        node("Cast", "deep", "factors", to=1),
+        node("Mul", "h factors", "masked"),
+        node("ReduceSum", "masked at", "total", keepdims=0),
+        node("Cast", "column", "divisor", to=1),
+        node("Div", "total divisor", "y"),
+    ]
+    source = model_of(nodes, {"x": ["N", "T", X], "n": (["N"], INT64)}, {"y": ["N", H]}, weights)
+    mine, theirs = ours.InferenceSession(bytes_of(source)), peer.InferenceSession(bytes_of(source))
+    for T, lengths in ((6, [6, 6]), (4, [4]), (6, [6, 2]), (5, [3]), (5, [5, 5, 5]), (6, [1, 6])):
+        feed = {"x": random(rng, len(lengths), T, X), "n": np.array(lengths)}
+        for _ in range(2):
+            (got,), (expected,) = mine.run(None, feed), theirs.run(None, feed)
+            np.testing.assert_allclose(got, expected, rtol=0, atol=FLOAT32_PEER)

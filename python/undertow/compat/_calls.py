@@ -202,9 +202,11 @@ class File:
         except Error as error:
             refusal = error
         try:
-            return self._made(bound, sizes, True)
+            plan = self._made(bound, sizes, True)
+            plan.check_lengths(arrays)
         except Error as error:
             raise refusal or error from None
+        return plan
 
     def _warn_of_sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Say that sizes differ which the file calls alike, and which the nodes broadcast."""
@@ -334,8 +336,15 @@ class Plan:
             return False
         if self._shapes is not None and any(shapes[name] != shape for name, shape in self._shapes.items()):
             return False
+        if self._tensors.wrong_length(arrays):
+            return False
         given = {name: arrays[name] for name in self._bound}
         return all(given[n].shape == a.shape and given[n].tobytes() == a.tobytes() for n, a in self._bound.items())
+
+    def check_lengths(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Refuse padded sequences of a file that masks them."""
+        if why := self._tensors.wrong_length(arrays):
+            raise UnsupportedError(f"{why}, which masks some; call it for each sequence alone, without padding")
 
     def run(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Call | Links | None]:
         """The outputs of the file by name, and what computes calls like this one, if that can be so.
@@ -374,6 +383,8 @@ class Plan:
                 fed.append((name, "state", array.dtype, dims, axes, self._fields[name]))
             elif name in self._bound:
                 fed.append((name, "bound", array.dtype, dims, (-1, -1), np.array(array, order="C")))
+            elif name in self._imported.full_lengths:
+                fed.append((name, "full", array.dtype, (-1,) * array.ndim, (-1, -1), None))
             elif name in self._imported.length_inputs:
                 fed.append((name, "lengths", array.dtype, (-1,) * array.ndim, (-1, -1), None))
             else:

@@ -114,6 +114,14 @@ class Tensors:
         """The shape of an output of the file."""
         return self._outputs[name].shape(n_steps, n_items)
 
+    def wrong_length(self, arrays: Arrays) -> str:
+        """What input says another length of sequences than theirs, for which the Graph is, and which; or ""."""
+        for name, (of, axis) in self.imported.full_lengths.items():
+            given, size = np.unique(arrays[name]), arrays[of].shape[axis]
+            if given.tolist() != [size]:
+                return f"input {name!r} says lengths {given.tolist()[:8]} of sequences of {size} timesteps"
+        return ""
+
     def axes(self, name: str) -> tuple[int, int]:
         """Which axis of an input or output is time, and which the batch; -1 where none is. Where the timesteps or
         items of an output do not stand in order along one, `rows` tell of them.

@@ -300,6 +300,7 @@ def _finish(walk: Walk, pairs: list[Pair], exact: bool, keep_states: bool) -> Im
         walk.has_rates,
         pooled=builder.pooled,
         unrounded=builder.unrounded,
+        full_lengths={name: (full.of, full.axis) for name, full in program.full_lengths.items()},
     )
     for port in program.state_inputs:
         _describe_state(walk, port.name, result, report.moved)

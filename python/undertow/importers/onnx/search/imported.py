@@ -44,6 +44,8 @@ class Imported:
     pooled: set[str] = field(default_factory=set)
     #: inputs of ids below 0 that count from the end -> of how many
     from_the_end: dict[str, int] = field(default_factory=dict)
+    #: inputs that are taken to be the size of an axis of another one: which, and which axis
+    full_lengths: dict[str, tuple[str, int]] = field(default_factory=dict)
     #: nodes, for messages, that round to 8 bits in the file and not here
     unrounded: list[str] = field(default_factory=list)
 
