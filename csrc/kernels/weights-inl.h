@@ -16,15 +16,20 @@ struct Place {
   size_t column;  // in floats
 };
 
-// f(0) to f(N - 1), with numbers that are known while compiling: GCC keeps an array in registers where nothing else is its index.
 #define UT_INLINE __attribute__((always_inline))
+
+// f(0) to f(N - 1), with numbers that are known while compiling: GCC keeps an array in registers where nothing else is its
+// index. More vectors than that stand in memory anyway, as on `scalar`.
+constexpr size_t kMostInRegisters = 12;
 template <size_t kNumber>
 struct Number {
   constexpr operator size_t() const { return kNumber; }
 };
 template <size_t N, class F>
 UT_INLINE inline void each(const F& f) {
-  if constexpr (N != 0) {
+  if constexpr (N > kMostInRegisters) {
+    for (size_t i = 0; i < N; ++i) f(i);
+  } else if constexpr (N != 0) {
     each<N - 1>(f);
     f(Number<N - 1>());
   }
