@@ -196,7 +196,7 @@ def translator():
 @pytest.mark.parametrize(
     "make",
     [started, lambda: started("GRU", 1), lambda: started("RNN", 1, 2), translator],
-    ids=["linear", "GRU", "RNN of two layers", "encoder and decoder"],
+    ids=["LSTM of two layers", "GRU", "RNN both ways", "encoder and decoder"],
 )
 def test_layers_that_start_from_what_is_computed_have_one_plan_for_all_lengths(make, rng):
     mine, theirs = ours.InferenceSession(bytes_of(make())), peer.InferenceSession(bytes_of(make()))
