@@ -203,11 +203,16 @@ def linear(n_in: int, n_out: int, name: str = "head") -> dict[str, np.ndarray]:
     "case", ["lstm", "lstm_2_layers", "lstm_projection", "gru", "lstm_bidirectional_2_layers", "gru_cell"]
 )
 def test_one_recurrent_module_is_wired(case, tmp_path):
+    """Of the layer itself the file is all there is; what stands around a part of a module it does not say."""
     path = save(tmp_path / "net.npz", **part(case, "weights", "core."))
-    model = undertow.load(path)
+    with pytest.warns(ModelWarning, match="nothing is applied behind 'core'"):
+        model = undertow.load(path)
     assert model.name == "net" and "core" in model.source
     same = build_sequential([KINDS[case.split("_")[0]].from_torch(part(case, "weights"))])
     np.testing.assert_allclose(model.run(X), reference.run(same, X), atol=FLOAT32_CELL)
+    promised = undertow.load(path, assume_as_wired=True)
+    alone = undertow.load(save(tmp_path / "alone.npz", **part(case, "weights")))
+    assert np.array_equal(promised.run(X), model.run(X)) and np.array_equal(alone.run(X), model.run(X))
 
 
 @pytest.mark.parametrize("file", ["state_dict.pt", "legacy.pt", "module.pt", "checkpoint.pt"])

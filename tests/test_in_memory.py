@@ -69,7 +69,7 @@ FILES = {
 
 
 #: suffix -> options of a file that is warned of without
-OPTIONS: dict[str, Any] = {suffix: {"assume_as_wired": True} for suffix in (".pt", ".pth", ".safetensors")}
+OPTIONS: dict[str, Any] = {suffix: {"assume_as_wired": True} for suffix in (".pt", ".pth", ".npz", ".safetensors")}
 
 
 def same(model: Any, other: Any) -> None:

@@ -9,6 +9,7 @@ the first signal ends the sound instead, and the file is kept (`Stop`); the seco
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from types import FrameType
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
+
+#: Seconds until a signal that could not be raised where it came is raised again.
+_AGAIN = 0.01
 
 #: Not every system has them all.
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -43,24 +47,58 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+def _imports(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _later(number: int) -> None:
+    timer = threading.Timer(_AGAIN, signal.raise_signal, (number,))
+    timer.daemon = True
+    timer.start()
+
+
 @contextmanager
 def raised() -> Iterator[None]:
-    """Meanwhile SIGTERM and SIGHUP raise `Terminated`, unless somebody has said what they do (as `nohup`)."""
+    """Meanwhile SIGTERM and SIGHUP raise `Terminated`, unless somebody has said what they do (as `nohup`).
+
+    Nothing is raised within an import, for extension modules that begin in C++ may end the process at an exception, nor
+    lost where Python ignores what is raised, as in callbacks of weak references: it is raised a little later. So is
+    Ctrl-C.
+    """
     if not _in_main_thread():
         yield
         return
 
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Terminated(number)
+    def stop(number: int, frame: FrameType | None) -> None:
+        if _imports(frame):
+            _later(number)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            raise Terminated(number)
 
-    ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    def ignored(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            _later(getattr(unraisable.exc_value, "signal", signal.SIGINT))
+        else:
+            hook(unraisable)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING)}
+    ours = [number for number, old in before.items() if old in (signal.SIG_DFL, signal.default_int_handler)]
+    hook = sys.unraisablehook
     for number in ours:
         signal.signal(number, stop)
+    sys.unraisablehook = ignored
     try:
         yield
     finally:
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
+        sys.unraisablehook = hook
 
 
 class _Ended(BaseException):

@@ -193,7 +193,12 @@ def _chosen(items: Any, n: int) -> np.ndarray:
         return np.flatnonzero(given)
     if given.size and given.dtype.kind not in "iu":
         raise TypeError(f"reset: items are {given.dtype}, expected numbers of sequences from 0 to {n - 1}, or a mask")
-    return given.astype(np.int64)
+    if n > 1 and given.shape == (n,) and given.max() <= 1:
+        raise TypeError(
+            f"reset: {given.tolist()} may be flags for all {n} sequences, or numbers of some: write flags as bools, "
+            "as in done.astype(bool); reset() begins all anew"
+        )
+    return np.unique(given.astype(np.int64))
 
 
 __all__ = ["StreamingModule"]

@@ -42,7 +42,8 @@ surprise = (metrics - expected) / spread
 calm = hours < run.drift[0]
 within = float((np.abs(surprise[calm]) < 1.645).mean())
 print(f"\nBefore the leak, {within:.0%} of them are in the interval that should hold 90 %.")
-print("How much each varies (standard deviation), and how much around what it said:")
+print("How much each varies (standard deviation of logarithms, for retries of roots),")
+print("and how much around what the network said:")
 by_itself, around = metrics[calm].std(0), (metrics - expected)[calm].std(0)
 for name, of_all, of_rest in zip(METRICS, by_itself, around, strict=True):
     print(f"  {name:14}  {of_all:.2f}  {of_rest:.2f}")

@@ -3,7 +3,7 @@
 
 Sizes and names say which layers a file has; they do not say what stands between them. So only this is wired: one
 LSTM or GRU, alone, or (in one direction) with one Linear layer behind it, and not a single tensor more; nor, in a whole
-module or TorchScript archive, anything that computes without tensors. Of the two layers a warning says where the model
+module or TorchScript archive, anything that computes without tensors. Of parts of a module a warning says where it
 may have more. Two Linear layers in a row have an unknown activation between them, an RNN may be tanh or relu: those
 end in an error that lists what was found and prints the lines of Python to start from.
 """
@@ -45,7 +45,7 @@ def load(
             no sum with what went in. Then nothing is warned of.
 
     Warns:
-        ModelWarning: there is more than one layer, and the file does not say what the model applies between and behind
+        ModelWarning: the layers are parts of a module, and the file does not say what it applies between and behind
             them; the message holds lines to write.
 
     Raises:

@@ -180,7 +180,7 @@ def _weight_and_bias(prefix: str, shape: dict[str, Shape]) -> Group | None:
         if bias == weight[:1]:
             return Group(prefix, "Linear", [], [linear])
     elif len(weight) == 1 and bias in (None, weight):
-        return _norm(prefix, "LayerNorm or another norm", weight, "LayerNorm.from_torch", 1e-5)
+        return _norm(prefix, "LayerNorm, another norm or PReLU", weight, "LayerNorm.from_torch", 1e-5)
     elif len(weight) in (3, 4) and bias in (None, weight[:1]):
         return Group(prefix, f"Conv{len(weight) - 2}d", [], _convolutions(prefix, weight))
     return None

@@ -65,12 +65,12 @@ def say_as_wired(
     graph: Graph, row: list[Group], path: Path, weights: Weights, promised: bool, can_promise: bool = True
 ) -> None:
     """Note that a graph is these layers and nothing else: as promised, or with a warning that names each place where a
-    model may apply what has no weights.
+    model may apply what has no weights. A layer that has no name in the file is all that was saved.
 
     can_promise: whoever called `undertow.load` may give it `assume_as_wired` for this file.
     """
-    if len(row) < 2:
-        return
+    if len(row) == 1 and not row[0].prefix:
+        return  # the file is of the layer itself
     if promised:
         graph.note("nothing else between or behind these layers, as the caller says")
         return
