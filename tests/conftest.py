@@ -15,7 +15,7 @@ from undertow.ir.check import check
 
 ISAS = undertow.isas()
 
-# Tests of signals want those of a terminal, however pytest was started: in the background and by nohup some are ignored.
+# Tests of signals want those of a terminal. Where pytest was started in the background, or by nohup, some are ignored.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
