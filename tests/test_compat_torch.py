@@ -90,6 +90,8 @@ def test_a_batch_is_a_pool(net, model):
             stream.reset(number)
     with pytest.raises(TypeError, match="numbers of sequences from 0 to 2, or a mask"):
         stream.reset([1.7])
+    with pytest.raises(TypeError, match="write flags as bools"):
+        stream.reset(torch.tensor([0, 1, 1], dtype=torch.uint8))  # as `done` of many an environment
 
 
 def test_a_mask_says_which_sequences_begin_anew(net, model):

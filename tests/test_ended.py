@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import sys
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -99,6 +101,38 @@ def test_the_second_signal_ends_the_program(handlers):
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.asked and stop.unless(lambda: pytest.fail("waited for"), "nothing") == "nothing"
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, _signals.Terminated)]
+)
+def test_an_import_ends_first(handlers, tmp_path, monkeypatch, number, raised):
+    """Modules that begin in C++ may end the process at an exception."""
+    (tmp_path / "begins_slowly.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "begins_slowly", raising=False)
+    with pytest.raises(raised) as told, _signals.raised():
+        import begins_slowly
+
+        assert begins_slowly.whole
+        time.sleep(10)
+    assert told.type is raised
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, _signals.Terminated)]
+)
+def test_a_signal_is_not_lost_where_python_ignores_errors(handlers, number, raised):
+    class Thing:
+        pass
+
+    thing = Thing()
+    watch = weakref.ref(thing, lambda _: os.kill(os.getpid(), number))
+    with pytest.raises(raised) as told, _signals.raised():
+        del thing
+        assert watch() is None
+        time.sleep(10)
+    assert told.type is raised
 
 
 def test_what_is_ignored_stays_so(cli, tmp_path, monkeypatch):

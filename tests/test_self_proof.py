@@ -273,6 +273,8 @@ def test_convert_takes_no_damaged_file_and_says_when_a_proof_is_lost(cli, tmp_pa
     code, _, said = cli("convert", path, "-o", tmp_path / "small.tow", "--weights", "int8")
     assert code == 0 and "its proof, of 4 frames, is of the file as it was" in said
     assert undertow.load(tmp_path / "small.tow").proof_frames == 0
+    code, _, said = cli("convert", path, "-o", tmp_path / "same.tow")
+    assert code == 0 and not said and undertow.load(tmp_path / "same.tow").proof_frames == 4
     data = bytearray(path.read_bytes())
     data[20_064] ^= 0x40  # of a weight
     path.write_bytes(data)

@@ -73,6 +73,8 @@ def add(subparsers: Any) -> None:
 
 
 def convert(args: argparse.Namespace) -> int:
+    import undertow
+
     output = Path(args.output) if args.output else Path(args.model).with_suffix(".tow")
     if output.suffix.lower() != ".tow":
         raise UsageError(f"-o {output}: expected a name that ends in .tow")
@@ -98,7 +100,11 @@ def convert(args: argparse.Namespace) -> int:
         model, calibration = _calibrated(args)
     proof, said = (None, "") if args.proof is None else _proof(args, model)
     if proof is None and not model.proof_frames and (n_lost := frames_proven(args.model)):
-        warn(f"{args.model}: its proof, of {n_lost} frames, is of the file as it was; --proof FRAMES makes another")
+        as_it_was = undertow.load(args.model)
+        if as_it_was.hash == model.hash:
+            model = as_it_was
+        else:
+            warn(f"{args.model}: its proof, of {n_lost} frames, is of the file as it was; --proof FRAMES makes another")
     model.save(output, proof=proof)
     n_bytes = output.stat().st_size
     facts = {
