@@ -55,8 +55,15 @@ def _imports(frame: FrameType | None) -> bool:
     return False
 
 
+def _send(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # so that what the main thread waits for is interrupted
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
+
+
 def _later(number: int) -> None:
-    timer = threading.Timer(_AGAIN, signal.raise_signal, (number,))
+    timer = threading.Timer(_AGAIN, _send, (number,))
     timer.daemon = True
     timer.start()
 
