@@ -361,6 +361,17 @@ def runs(message: object) -> undertow.Sequential:
     return scope["model"]
 
 
+@pytest.mark.parametrize("parts", [("weight_g", "weight_v"), ("original0", "original1")])
+def test_weight_norm_is_no_cell(parts, tmp_path, rng):
+    """Of a layer of 3 or 4 outputs, the sizes are those of a GRU or LSTM with one hidden number."""
+    owner = "o.parametrizations.weight" if parts[0] == "original0" else "o"
+    gru = {f"r.{key}": w for key, w in part("gru", "weights").items()}
+    arrays = {f"{owner}.{parts[0]}": rng.normal(size=(4, 1)), f"{owner}.{parts[1]}": rng.normal(size=(4, 3))}
+    with pytest.raises(UnsupportedError) as told:
+        undertow.load(save(tmp_path / "w.npz", **gru, **arrays, **{"o.bias": np.zeros(4)}))
+    assert "1 -> 1" not in str(told.value) and str(told.value).count("of weight_norm, which torch.nn.utils.") == 4
+
+
 def test_wiring_in_an_order_in_which_sizes_fit(tmp_path):
     """An actor whose layers stand in the file before the cell that feeds them."""
     rng = np.random.default_rng(0)

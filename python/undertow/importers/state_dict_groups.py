@@ -301,11 +301,22 @@ def _both_ways(groups: list[Group]) -> list[Group]:
 # -- neither ------------------------------------------------------------------------------------------------------
 
 
+#: PyTorch's names of a weight's length and direction, as hooks and as parametrizations
+_NORMED = re.compile(r"weight_[gv]|original[01]")
+
+
 def _cell_of_tensors(groups: list[Group]) -> list[Group]:
     """Groups of one prefix, where two matrices among tensors of any names can only be the weights of a cell: their
     sizes tell which. Of matrices that are alike the one whose name says so multiplies the hidden state.
     """
     loose = [group for group in groups if group.kind == "tensor"]
+    normed = [group for group in loose if _NORMED.fullmatch(_split(group.names[0])[1])]
+    for group in normed:
+        new = "parametrizations" in group.prefix
+        folds = "parametrize.remove_parametrizations(layer, 'weight')" if new else "remove_weight_norm(layer)"
+        group.note = f"of weight_norm, which torch.nn.utils.{folds} makes one weight"
+    if normed:
+        return groups
     matrices = [group for group in loose if len(group.shapes[0]) == 2 and all(group.shapes[0])]
     vectors = [group for group in loose if len(group.shapes[0]) == 1]
     if len(matrices) != 2 or len(groups) != len(matrices) + len(vectors) or len(vectors) > 2:
