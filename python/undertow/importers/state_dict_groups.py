@@ -180,7 +180,8 @@ def _weight_and_bias(prefix: str, shape: dict[str, Shape]) -> Group | None:
         if bias == weight[:1]:
             return Group(prefix, "Linear", [], [linear])
     elif len(weight) == 1 and bias in (None, weight):
-        return _norm(prefix, "LayerNorm, another norm or PReLU", weight, "LayerNorm.from_torch", 1e-5)
+        others = f"RMSNorm and PReLU look alike, GroupNorm too, and eps: {UNSAID}"
+        return _norm(prefix, "LayerNorm, another norm or PReLU", weight, "LayerNorm.from_torch", 1e-5, others)
     elif len(weight) in (3, 4) and bias in (None, weight[:1]):
         return Group(prefix, f"Conv{len(weight) - 2}d", [], _convolutions(prefix, weight))
     return None
@@ -201,10 +202,10 @@ def _convolutions(prefix: str, weight: Shape) -> list[Line]:
     return [*lines, over_axes]
 
 
-def _norm(prefix: str, kind: str, shape: Shape, call: str, eps: float) -> Group | None:
+def _norm(prefix: str, kind: str, shape: Shape, call: str, eps: float, unsaid: str = _EPS) -> Group | None:
     if len(shape) != 1:
         return None
-    return Group(prefix, kind, [], [Line(f"undertow.{call}(w, {prefix!r}, eps={eps})", *shape, *shape, _EPS)])
+    return Group(prefix, kind, [], [Line(f"undertow.{call}(w, {prefix!r}, eps={eps})", *shape, *shape, unsaid)])
 
 
 # -- Keras --------------------------------------------------------------------------------------------------------
