@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import undertow
+from networks import single
 from onnx_files import cell, graph_of, helper, model_of, node, onnx, onnxruntime, random, reading_memory, save
 from undertow.accuracy.peer import CannotFeed, OnnxRuntime
 from undertow.accuracy.verify import verify
@@ -15,6 +16,7 @@ from undertow.importers import onnx as importer
 from undertow.importers.onnx.search import attempt
 from undertow.importers.onnx.search.proof import Proof
 from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph
 
 onnxruntime()
 
@@ -369,3 +371,27 @@ def test_a_model_that_multiplies_roundings_may_still_be_wrong(off):
     engine.__dict__["graph"] = digits.graph
     report = verify(engine, seed=11)
     assert not report.ok and report.worst.error > 1e-5
+
+
+@pytest.mark.parametrize(("off", "ok"), [(0.0, True), (1e-3, False)])
+def test_small_outputs_are_held_to_their_own_size(rng, off, ok):
+    """Numbers of a millionth, which differ from any other small ones by less than 1e-5."""
+    graph = single(rng, "rnn", 6, 8, activations=(undertow.Activation("identity"),))
+    weights = graph.nodes[0].weights
+    weights["W"], weights["b"] = weights["W"] * np.float32(1e-6), weights["b"] * np.float32(1e-6)
+    wrong = graph.copy()
+    wrong.nodes[0].weights["W"] = wrong.nodes[0].weights["W"] * np.float32(1 + off)
+    engine = undertow.Model.from_graph(wrong)
+    engine.__dict__["graph"] = graph
+    assert np.abs(engine.run(rng.normal(size=(200, 6)).astype(np.float32))).max() < 1e-4
+    assert verify(engine).ok == ok
+
+
+def test_outputs_that_are_rounding_alone_pass(rng):
+    """Of the difference of two numbers that are nearly alike float32 knows a digit: no more can be asked than 1e-5."""
+    row = rng.normal(size=(1, 6))
+    graph = Graph("difference")
+    both = graph.add("dense", [graph.input("x", 6)], name="both", weights={"W": np.vstack([row, row * (1 + 2.0**-20)])})
+    graph.output("y", graph.add("dense", [both], name="apart", weights={"W": np.array([[1.0, -1.0]])}))
+    report = verify(undertow.Model.from_graph(graph))
+    assert report.ok and report.explained[0].error > 1e-2

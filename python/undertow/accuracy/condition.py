@@ -24,15 +24,22 @@ Arrays = dict[str, np.ndarray]
 OFF = 2.0**-22
 #: How often that is done, and what the farthest of these may be missed by: three draws are no bound.
 _TIMES, _CHANCE = 3, 2.0
-#: Where float32 may err by more than this, a wrong model looks alike, and nothing is said for it.
+#: Where float32 may err by more than this, a wrong model looks alike, and larger errors are said for nothing.
 MOST = 1e-2
 
 
-def room(graph: Graph, X: Mapping[str, np.ndarray]) -> Arrays:
-    """Output name -> the error that float32 may make of each of its frames: |got - exact| / max(1, |exact|).
+def measured(error: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Errors of an output, by the size of its numbers: |error| / max(s, |want|), s the largest |want|, or 1 if that is
+    larger, or 0. So an output that stays small is held to its own size, and its zeros to that of the others.
+    """
+    sizes = np.abs(want)
+    largest = sizes[np.isfinite(sizes)].max(initial=0.0)
+    return np.abs(error) / np.maximum(largest if 0 < largest < 1 else 1.0, sizes)
 
-    0 where that is too much to tell a right model from a wrong one. Outputs that are given once have one number. In a
-    stream no frame is known better than those before it.
+
+def room(graph: Graph, X: Mapping[str, np.ndarray]) -> Arrays:
+    """Output name -> the error that float32 may make of each of its frames, `measured`. Outputs that are given once
+    have one number. In a stream no frame is known better than those before it.
 
     Args:
         graph: with weights in float32.
@@ -49,12 +56,12 @@ def room(graph: Graph, X: Mapping[str, np.ndarray]) -> Arrays:
     forwards = not any(OPS[node.op].needs_whole_sequence(node) for node in graph.nodes)
     known: Arrays = {}
     for name, want in exact.items():
-        moved = np.max([np.abs(other[name] - want) / np.maximum(1.0, np.abs(want)) for other in others], axis=0)
+        moved = np.max([measured(other[name] - want, want) for other in others], axis=0)
         in_time = want.ndim > len(graph.shape(graph.outputs[name]))
         moved = moved.reshape(len(moved), -1).max(axis=1, initial=0.0) if in_time else moved.max(initial=0.0)[None]
         moved = np.maximum.accumulate(moved) if forwards else np.full(moved.shape, moved.max(initial=0.0))
-        known[name] = np.where(_CHANCE * moved <= MOST, _CHANCE * moved, 0.0)
+        known[name] = _CHANCE * np.where(np.isnan(moved), np.inf, moved)
     return known
 
 
-__all__ = ["MOST", "OFF", "room"]
+__all__ = ["MOST", "OFF", "measured", "room"]

@@ -21,7 +21,7 @@ from .._text import MAX_LINE, quoted, shown
 from ..errors import Error
 from ..inspect.describe import table
 from ..ir.precision import numbers
-from .condition import MOST, OFF, room
+from .condition import MOST, OFF, measured, room
 from .drift import Distance, check_same_frames, distances
 from .layerwise import node_errors
 from .peer import CannotFeed, NoItems, OnnxRuntime, distinct_length, first_line, random_inputs
@@ -38,7 +38,7 @@ _BATCH_FRAMES, _LENGTHS = 20, (1, 2, 5, 13, 34)
 
 @dataclass(frozen=True)
 class Worst:
-    """The largest error of one comparison: |got - expected| / max(1, |expected|)."""
+    """The largest error of one comparison, `condition.measured`: |got - expected| / max(s, |expected|)."""
 
     error: float = 0.0
     output: str = ""
@@ -47,6 +47,11 @@ class Worst:
     expected: float = 0.0
     got: float = 0.0
     where: str = "output"
+
+    @property
+    def plain(self) -> float:
+        """The error where small outputs count like those of 1."""
+        return float(abs(self.got - self.expected) / max(1.0, abs(self.expected)))
 
     def __str__(self) -> str:
         if not self.output:
@@ -185,7 +190,8 @@ def verify(
         path: the .onnx file it was loaded from, which ONNX Runtime reads too; None for the float64 reference.
         frames: length of the sequence; a model that fixes its length has its own.
         seed: of inputs (standard normal; valid ids) and of the chunks.
-        tolerance: the largest |got - expected| / max(1, |expected|) that passes. None for `TOLERANCE`, and for more
+        tolerance: the largest |got - expected| / max(s, |expected|) that passes, s being the largest |expected| of the
+            output, and 1 at most. None for `TOLERANCE`, and for more
             where the model multiplies roundings by so much that no float32 is nearer: `undertow.accuracy.condition`
             computes how far its outputs move where its numbers are off by a little, and `Report.explained` tells.
         against: "onnxruntime", "reference" (float64), or "auto": ONNX Runtime where it can be fed, else the reference.
@@ -270,13 +276,16 @@ class _Judge:
         return max((self._worst(*triple) for triple in triples), key=lambda worst: worst.error)
 
     def _worst(self, X: Arrays, expected: Arrays, got: Arrays) -> Worst:
-        worst = worst_error(expected, got, self.model)
-        if self._n_float32 == 0 or not self.report.tolerance < worst.error <= self._n_float32 * MOST:
+        worst, tolerance = worst_error(expected, got, self.model), self.report.tolerance
+        if self._n_float32 == 0 or worst.error <= tolerance:
+            return worst
+        most = self._n_float32 * MOST
+        if worst.error > most and worst.plain > tolerance:
             return worst
         with suppress(Error):  # what the reference does not compute explains nothing
             known = {name: self._n_float32 * error for name, error in room(self.model.graph, X).items()}
-            left = worst_error(expected, got, self.model, known, self.report.tolerance)
-            if left.error <= self.report.tolerance:
+            left = worst_error(expected, got, self.model, known, tolerance, most)
+            if left.error <= tolerance:
                 self.report.explained.append(worst)
             return left
         return worst
@@ -401,11 +410,18 @@ def _growth(model: Any, exact: Any, seed: int) -> list[Distance]:
 
 
 def worst_error(
-    expected: Arrays, got: Arrays, model: Any, known: Arrays | None = None, tolerance: float = 0.0
+    expected: Arrays,
+    got: Arrays,
+    model: Any,
+    known: Arrays | None = None,
+    tolerance: float = 0.0,
+    most: float = MOST,
 ) -> Worst:
     """The largest error over all outputs. Where only the last frame, or all but the first, are expected, these are
-    compared. known: output name -> up to where errors of each frame (or of all) above the tolerance are none, see
-    `room`.
+    compared.
+
+    known: output name -> up to where errors of each frame (or of all) above the tolerance are none, see `room`. Where
+        that is more than `most`, float32 knows too little of an output, and errors count like those of outputs of 1.
     """
     worst = Worst()
     for name, want in expected.items():
@@ -423,12 +439,13 @@ def worst_error(
         if y.shape != want.shape:
             return Worst(np.inf, name, None, y.shape, np.nan, np.nan)
         with np.errstate(all="ignore"):
-            error = np.abs(y - want) / np.maximum(1.0, np.abs(want))
+            error, plain = measured(y - want, want), np.abs(y - want) / np.maximum(1.0, np.abs(want))
         error = np.where((y == want) | (np.isnan(y) & np.isnan(want)), 0.0, np.where(np.isnan(error), np.inf, error))
         if known is not None and error.size:
             limits = known[name][-len(error) :] if want.ndim > len(model.outputs[name].shape) else known[name][-1:]
             limits = limits.reshape(-1, *[1] * (error.ndim - 1))
-            error = np.where((error > tolerance) & (error <= limits), 0.0, error)
+            fine = np.where(limits <= most, error <= limits, plain <= tolerance)
+            error = np.where((error > tolerance) & fine, 0.0, error)
         if error.size and error.max() > worst.error:
             at = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
             in_time = np.ndim(got[name]) > len(model.outputs[name].shape)

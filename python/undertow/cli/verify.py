@@ -39,7 +39,8 @@ def add(subparsers: Any) -> None:
         "compare with ONNX Runtime or a float64 reference",
         "Run random frames through a model whole, in random chunks and step by step, and compare every number with\n"
         "ONNX Runtime (an .onnx file, where onnxruntime is installed and can be fed) or else with undertow's float64\n"
-        "reference. Errors are |got - expected| / max(1, |expected|). The three ways must also agree to the bit.\n"
+        "reference. Errors are |got - expected| / max(s, |expected|), s being the largest |expected| of the output,\n"
+        "and 1 at most. The three ways must also agree to the bit.\n"
         "Without --tolerance a larger error passes where the model multiplies roundings, and a note says so: where\n"
         "its outputs move as far with all of its numbers off by 2^-22 of themselves, which the reference computes.\n"
         "ONNX Runtime is also given different sequences side by side, other lengths, and more rows along each axis\n"
