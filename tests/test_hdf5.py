@@ -295,7 +295,7 @@ def survives(data: bytes) -> bool:
         noticed = False
     except Error:
         noticed = True
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 30  # it takes a millisecond; what loops for ever takes longer on any machine
     return noticed
 
 
