@@ -191,9 +191,9 @@ def verify(
         frames: length of the sequence; a model that fixes its length has its own.
         seed: of inputs (standard normal; valid ids) and of the chunks.
         tolerance: the largest |got - expected| / max(s, |expected|) that passes, s being the largest |expected| of the
-            output, and 1 at most. None for `TOLERANCE`, and for more
-            where the model multiplies roundings by so much that no float32 is nearer: `undertow.accuracy.condition`
-            computes how far its outputs move where its numbers are off by a little, and `Report.explained` tells.
+            output, and 1 at most. None for `TOLERANCE`, and for more where the model multiplies roundings by so much
+            that no float32 is nearer: `undertow.accuracy.condition` computes how far its outputs move where its numbers
+            are off by a little, and `Report.explained` tells.
         against: "onnxruntime", "reference" (float64), or "auto": ONNX Runtime where it can be fed, else the reference.
             Reduced weights are always compared with the reference, which knows them.
         exact: the `Model` from which errors of reduced weights are measured over a long stream; None for the model

@@ -57,7 +57,9 @@ def _imports(frame: FrameType | None) -> bool:
 
 def _send(number: int) -> None:
     if hasattr(signal, "pthread_kill"):  # so that what the main thread waits for is interrupted
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, number)
     else:
         signal.raise_signal(number)
 
