@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import undertow
+from undertow import tow
 from undertow.ir.activations import Activation
 from undertow.ir.graph import Graph
 from undertow.model import Model
@@ -110,21 +111,34 @@ def test_a_team_shares_rows_of_values_that_are_written_whole():
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_value_of_a_loop_that_is_read_behind_it_is_written_whole():
-    """A register makes frames wait for each other; the layer behind it takes all of them at once."""
+@pytest.mark.parametrize("where", ["behind", "out of", "into"])
+def test_a_value_that_goes_into_a_loop_or_out_of_it_is_written_whole(where):
+    """A register makes frames wait for each other; what stands before and behind the loop takes all of them at once.
+    The value that may be written in parts is made and read behind the loop, made in it, or read in it: in files as
+    others may write them, for `Model.from_graph` moves what need not be in a loop out of it.
+    """
     rng = np.random.default_rng(4)
     indices, W = stretches(64, 1024 * 20, rng).reshape(1024, 20), weights(rng, 16, 20)
     g = Graph("loop")
     x = g.input("x", 64)
     g.state("sum", 64)
+    if where == "into":
+        rows = g.add("select", [g.add("add", [x, x])], weights={"indices": indices})
     total = g.add("add", [g.add("state_read", states=["sum"]), x])
+    if where == "out of":
+        rows = g.add("select", [total], weights={"indices": indices})
+    if where == "into":
+        y = g.add("dense", [rows], weights={"W": W})
     g.add("state_write", [total], states=["sum"])
-    rows = g.add("select", [total], weights={"indices": indices})
-    y = g.add("dense", [rows], weights={"W": W})
+    if where == "behind":
+        rows = g.add("select", [total], weights={"indices": indices})
+    if where != "into":
+        y = g.add("dense", [rows], weights={"W": W})
     g.output("y", g.add("flip", [y]))
     X = rng.normal(size=(7, 64)).astype(np.float32)
-    expected = np.cumsum(X.astype(np.float64), axis=0)[:, indices] @ W.T
-    np.testing.assert_allclose(Model.from_graph(g).run(X), expected[::-1], rtol=1e-4, atol=1e-4)
+    read = 2.0 * X.astype(np.float64) if where == "into" else np.cumsum(X.astype(np.float64), axis=0)
+    expected = read[:, indices] @ W.T
+    np.testing.assert_allclose(undertow.load(tow.write(g)).run(X), expected[::-1], rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_a_selection_leaves_out_are_not_computed():
