@@ -22,8 +22,9 @@ import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
 
-#: Exponents reach from 0 to this: what was quiet in the data may be loud another day, and is not turned up by more.
-RANGE = 8
+#: Exponents reach from 0 to this, half of it to either side of the median: what was quiet in the data may be loud
+#: another day, and is not turned up by more.
+RANGE = 6
 #: The exponent of columns whose weights are all zero: whatever their inputs are, no other's bits are spent on them.
 UNUSED = 40
 #: Of the way to equal weights, where no data is known.
@@ -49,7 +50,7 @@ def from_weights(w: np.ndarray) -> np.ndarray:
     >>> import numpy as np
     >>> from undertow.passes.smoothing import from_weights
     >>> from_weights(np.array([[1.0, 0.01, 0.9, 1.1]], np.float32))
-    array([0, 1, 0, 0], dtype=int8)
+    array([0, 2, 0, 0], dtype=int8)
     """
     largest = np.sqrt(_squares(w).max(axis=0))
     return _exponents(-WITHOUT_DATA * _log2(largest))
@@ -130,7 +131,7 @@ def _exponents(wanted: np.ndarray) -> np.ndarray:
     known = np.isfinite(wanted)
     if not known.any():
         return np.zeros(len(wanted), np.int8)
-    centred = np.rint(np.where(known, wanted - wanted[known].mean(), 0.0))
+    centred = np.rint(np.where(known, wanted - np.median(wanted[known]), 0.0))
     exponents = np.clip(centred, -RANGE // 2, RANGE // 2)
     return (exponents - exponents.min()).astype(np.int8)
 
