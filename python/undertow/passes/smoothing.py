@@ -21,6 +21,8 @@ from itertools import product
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
+from ..ir.nodes import Node
+from ..ir.ops import INPUT, OPS
 
 #: Exponents reach from 0 to this, half of it to either side of the median: what was quiet in the data may be loud
 #: another day, and is not turned up by more.
@@ -54,6 +56,13 @@ def from_weights(w: np.ndarray) -> np.ndarray:
     """
     largest = np.sqrt(_squares(w).max(axis=0))
     return _exponents(-WITHOUT_DATA * _log2(largest))
+
+
+def without_data(node: Node) -> dict[str, np.ndarray]:
+    """`from_weights` of those matrices of a node that multiply its input, by key, where it is not all 0."""
+    keys = [weight.key for weight in OPS[node.op].weights if weight.multiplies == INPUT and weight.key in node.weights]
+    chosen = {key: from_weights(node.weights[key]) for key in keys}
+    return {key: exponents for key, exponents in chosen.items() if exponents.any()}
 
 
 def from_data(w: np.ndarray, X: np.ndarray) -> np.ndarray:
