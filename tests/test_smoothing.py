@@ -156,6 +156,15 @@ def test_against_every_choice_of_integers():
         assert ((q - wanted) ** 2).sum() == pytest.approx(least, abs=1e-9)
 
 
+def test_many_rows_are_rounded_as_each_by_itself():
+    wanted = in_steps(np.random.default_rng(2), 150, 1000, 127).reshape(2, 75, 1000)  # more than are looked at at once
+    means = np.random.default_rng(3).uniform(-1, 2, 1000)
+    one_by_one = [balanced(row, means) for row in wanted.reshape(-1, 1000)]
+    assert np.array_equal(balanced(wanted, means).reshape(-1, 1000), one_by_one)
+    for shape in ((0, 5), (3, 0), (0, 0)):
+        assert balanced(np.zeros(shape)).shape == shape
+
+
 def test_equal_weights_do_not_err_all_the_same_way():
     """A row that takes a mean: rounded to the nearest, all of its errors are one, and inputs above zero show it."""
     rng = np.random.default_rng(1)

@@ -15,6 +15,8 @@ import numpy as np
 #: Weights this near to an integer, in steps, are that integer: what a file stores is found again. A float32 product of
 #: a scale and an integer up to 32767 is off by 32767 * 2^-24 steps at most.
 SETTLED = 2.0**-8
+#: Weights that are looked at at a time, so that there is no second array of all of them in float64, let alone ten.
+_AT_ONCE = 1 << 17
 
 
 def balanced(wanted: np.ndarray, means: np.ndarray | None = None) -> np.ndarray:
@@ -29,7 +31,7 @@ def balanced(wanted: np.ndarray, means: np.ndarray | None = None) -> np.ndarray:
 
     Returns:
         (..., K) float64 integers q: |q - wanted| < 1, and |sum of means (q - wanted)| is at most half of the step that
-        would have come next, if there were weights enough to go.
+        would have come next, if there were weights enough to go; not counting those that are integers (`SETTLED`).
 
     Raises:
         ValueError: means of another shape, or that are not finite.
@@ -43,7 +45,15 @@ def balanced(wanted: np.ndarray, means: np.ndarray | None = None) -> np.ndarray:
     gains = np.ones(K) if means is None else np.asarray(means, np.float64)
     if gains.shape != (K,) or not np.isfinite(gains).all():
         raise ValueError(f"means of shape {gains.shape}, expected {K} finite numbers, one for each column")
-    rows = np.asarray(wanted, np.float64).reshape(-1, K)
+    if wanted.size == 0:
+        return np.zeros(wanted.shape)
+    rows, some = wanted.reshape(-1, K), max(1, _AT_ONCE // K)
+    parts = [_of_rows(rows[i : i + some].astype(np.float64), gains) for i in range(0, len(rows), some)]
+    return np.concatenate(parts).reshape(wanted.shape)
+
+
+def _of_rows(rows: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """`balanced` of some rows (n, K) float64."""
     q = np.rint(rows)
     left = rows - q  # at most 1/2
     left[np.abs(left) < SETTLED] = 0
@@ -60,4 +70,4 @@ def balanced(wanted: np.ndarray, means: np.ndarray | None = None) -> np.ndarray:
     goes = np.logical_and.accumulate(nearer & (brought > 0), axis=1)
     changes = np.zeros(rows.shape)
     np.put_along_axis(changes, order, goes * np.take_along_axis(towards, order, 1), 1)
-    return (q + changes).reshape(wanted.shape)
+    return q + changes
