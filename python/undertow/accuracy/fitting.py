@@ -17,7 +17,7 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 from ..ir.ops import HIDDEN, INPUT, OPS
-from ..ir.precision import GROUP, quantise
+from ..ir.precision import GROUP, INTEGERS, quantise
 from ..passes import smoothing as choose
 from ..reference.nodes import states_before
 
@@ -28,8 +28,6 @@ Arrays = dict[str, np.ndarray]
 DAMPING = 0.01
 #: Columns after which the remaining ones are corrected, in one matrix product.
 _BLOCK = 64
-#: precisions of integers
-_INTEGERS = ("int16", "int8", "int4")
 
 
 def compensated(
@@ -106,7 +104,7 @@ def fitted(
     for weight in op.weights:
         key = weight.key
         w, precision = node.weights.get(key), precisions.get(key, "float32")
-        if w is None or not weight.multiplies or precision not in _INTEGERS:
+        if w is None or not weight.multiplies or precision not in INTEGERS:
             continue
         what = f"{node.op} {node.name!r}: {key}"
         pairs = [_multiplied(node, graph, values, weight.multiplies == HIDDEN) for values in sequences]
