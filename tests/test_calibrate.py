@@ -9,7 +9,7 @@ import pytest
 import undertow
 from networks import cached, counter, framed, round_trip_graphs, single, zoo, zoo_input
 from undertow import reference
-from undertow.accuracy import calibrate, layerwise
+from undertow.accuracy import calibrate, layerwise, step_cost
 from undertow.accuracy.drift import Distance, check_same_frames, distances, repeated
 from undertow.accuracy.peer import CannotFeed
 from undertow.accuracy.verify import verify
@@ -180,24 +180,24 @@ def test_measure_refuses_what_exceeds_the_tolerance():
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-2, 5e-2, 10.0])
 def test_search_keeps_the_tolerance(tolerance):
-    g, X = stack(), frames()
+    g, X = stack(hidden=64), frames()
     found = calibrate.search(g, X, tolerance)
     assert longest_error(found.graph, g, X, calibrate.LONG).max() <= tolerance
     assert all(node.precisions == {} for node in g.nodes)
-    after = sum(layer.bytes_after for layer in found.layers)
-    for uniform in REDUCED:  # never larger than one precision for all that holds as well
+    bench = calibrate._Bench(g, X, None)
+    chosen = {(node.name, key): p for node in found.graph.nodes for key, p in node.precisions.items()}
+    for uniform in REDUCED:  # never slower than one precision for all that holds as well
         if longest_error(calibrate.fit(g, uniform, X), g, X, calibrate.LONG).max() <= tolerance:
-            whole = calibrate.measure(g, uniform, X)
-            assert after <= sum(layer.bytes_after for layer in whole.layers), uniform
+            whole = dict.fromkeys(bench.weights(), uniform)
+            assert bench.total_price(chosen) <= bench.total_price(whole), uniform
     if tolerance == 10.0:
-        assert "R int4" in found.layers[0].precision
-    if tolerance == 1e-3:
-        assert "int4" not in {layer.precision for layer in found.layers}
+        assert chosen == {weight: bench.ladder(weight)[0] for weight in bench.weights()}
+        assert chosen["wide", "R"] == "int8" and chosen["head", "W"] == "float16"
 
 
 def test_search_tells_the_halves_of_a_layer_apart():
     """One input is a thousand times the others: what 8 bits leave of a frame is for the hidden state only."""
-    g, X = stack(hidden=32), frames()
+    g, X = stack(hidden=64), frames()
     X["x"][:, 0] *= 1e3
     g.nodes[0].weights["W"][:, :, 0] /= 1e3
     found = calibrate.search(g, X, 2e-2)
@@ -211,15 +211,15 @@ def test_search_says_which_layers_stay_float32():
     g.nodes[-1].weights["W"] *= 1e4  # whatever else is rounded, the head errs by more than the others may
     small = Graph("two")
     x = small.input("x", 6)
-    steep = np.random.default_rng(0).normal(size=(9, 64)) * 1e3
+    steep = np.random.default_rng(0).normal(size=(99, 64)) * 1e3
     x = small.add("dense", [x], name="before", weights={"W": np.full((64, 6), 0.01)})
     small.output("steep", small.add("dense", [x], name="steep", weights={"W": steep}))
-    small.output("easy", small.add("dense", [x], name="easy", weights={"W": np.full((9, 64), 0.01)}))
+    small.output("easy", small.add("dense", [x], name="easy", weights={"W": np.full((99, 64), 0.01)}))
     found = calibrate.search(small, frames(), 1e-3)
     assert set(found.refused) == {"before", "steep"}
-    assert "steep stays float32: int4 gives " in str(found) and "float16 gives" in str(found)
+    assert "steep stays float32: int8 gives " in str(found) and "float16 gives" in str(found)
     assert {layer.name: layer.precision for layer in found.layers}["steep"] == "float32"
-    with pytest.raises(ToleranceError, match=r"'stack': no precision smaller than float32 .* 1e-07 \(wide R: int4"):
+    with pytest.raises(ToleranceError, match=r"'stack': no precision smaller than float32 .* 1e-07 \(wide R: float16"):
         calibrate.search(g, frames(), 1e-7)
     with pytest.raises(ToleranceError, match="it has no weights with a precision"):
         calibrate.search(counter(), {"x": np.ones((3, 3), np.float32)}, 1.0)
@@ -250,7 +250,7 @@ def test_search_backs_off_where_the_error_grows():
 def test_bfloat16_stands_in_for_weights_beyond_float16():
     g = Graph("large")
     x = g.input("x", 40)
-    W = np.ones((16, 40), np.float32)
+    W = np.ones((96, 40), np.float32)
     W[:, 0] = 2.0**20
     g.output("y", g.add("dense", [x], name="large", weights={"W": W}))
     X = {"x": np.ones((3, 40), np.float32)}
@@ -259,23 +259,55 @@ def test_bfloat16_stands_in_for_weights_beyond_float16():
     assert calibrate.search(g, X, 1e-3).layers[0].precision == "bfloat16"
 
 
-def test_precisions_that_save_nothing_are_passed_over():
-    """With two columns int4 is mostly padding, and int8 mostly scales and sums."""
-    g = single(np.random.default_rng(0), "rnn", 2, 3)
-    assert calibrate._Bench(g, frames(3, 2), None).ladder(("cell", "W")) == ["float16"]
-    g = single(np.random.default_rng(0), "rnn", 8, 3)  # of eight columns int8 takes the bytes of float16
-    assert calibrate._Bench(g, frames(3, 8), None).ladder(("cell", "W")) == ["float16"]
+def one_dense(rows, K, *lead):
+    g = Graph("one")
+    x = g.input("x", (*lead, K))
+    g.output("y", g.add("dense", [x], name="only", weights={"W": np.ones((rows, K))}))
+    return g, {"x": np.ones((3, *lead, K), np.float32)}
 
 
-@pytest.mark.parametrize("seed", [2, 5])
-def test_int4_in_one_layer_does_not_keep_int8_from_the_other(seed):
+@pytest.mark.parametrize(
+    "rows, K, lead, ladder",
+    [
+        (16, 8, (), ["float16"]),  # to round a frame takes longer than to multiply it
+        (256, 256, (), ["int8", "float16"]),  # int4 takes longer than int8, as long as both are near
+        (16, 48, (64,), ["float16"]),
+        (64, 64, (64,), ["int8", "float16"]),
+        (4, 1 << 19, (), ["float16"]),  # more columns than the sums of int8 can take
+    ],
+)
+def test_precisions_that_gain_nothing_are_passed_over(rows, K, lead, ladder):
+    g, X = one_dense(rows, K, *lead)
+    assert calibrate._Bench(g, X, None).ladder(("only", "W")) == ladder
+
+
+def test_bytes_count_where_weights_are_far_or_only_looked_up(monkeypatch):
+    monkeypatch.setattr(step_cost, "NEAR", 100_000)
+    near, far = (calibrate._Bench(*one_dense(n, n), None).ladder(("only", "W")) for n in (128, 512))
+    assert near == ["int8", "float16"] and far == ["int4", "int8", "float16"]
+    g = Graph("table")
+    ids = g.input("ids", (), "int32")
+    g.output("y", g.add("embedding", [ids], name="words", weights={"table": np.ones((9, 64))}))
+    ladder = calibrate._Bench(g, {"ids": np.zeros(3, np.int32)}, None).ladder(("words", "table"))
+    assert ladder == ["int4", "int8", "float16"]
+
+
+def test_every_precision_that_is_tried_has_a_known_cost():
+    assert set(calibrate.LADDER) <= set(step_cost.WORK)
+    for precision in calibrate.LADDER:
+        assert with_weights(stack(), precision).nodes[0].precisions["R"] == precision
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_int4_in_one_layer_does_not_keep_int8_from_the_other(monkeypatch, seed):
     """The tolerance is what int4 costs in the larger layer; beside int8 there, the smaller one has room for int8."""
+    monkeypatch.setattr(step_cost, "NEAR", 0)
     rng = np.random.default_rng(seed)
     g = Graph("two")
     x = g.input("x", 64)
     less = g.add("select", [x], weights={"indices": np.arange(60)})
     layers = [
-        g.add("dense", [value], name=name, weights={"W": rng.normal(size=(16, n))})
+        g.add("dense", [value], name=name, weights={"W": rng.normal(size=(64, n))})
         for name, value, n in (("large", x, 64), ("small", less, 60))
     ]
     g.output("y", g.add("add", layers))
