@@ -153,7 +153,7 @@ def _settled(
     return bench, chosen
 
 
-def step_us(model: Model, X: Arrays, seconds: float = 0.1) -> float:
+def step_us(model: Model, X: Arrays, seconds: float = 0.05) -> float:
     """Median microseconds of one step from Python over the frames of X; of a run, by frames, where it must be whole."""
     n = len(next(iter(X.values())))
     clock = time.perf_counter_ns
