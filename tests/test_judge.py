@@ -181,10 +181,10 @@ def test_what_misses_a_judge_is_refused():
         (
             "argmax",
             1,
-            r"these weights leave 9\d\.\d\d % of the decisions of judge argmax:y as they are, tolerance 100 %",
+            r"these weights leave 9\d\.\d\d % of the decisions \(judge argmax:y\), tolerance 100 % of",
         ),
-        ("sisdr", 60, r"these weights leave an SI-SDR of [123]\d\.?\d* dB, tolerance 60 dB of SI-SDR"),
-        ("rms", 0.01, r"these weights change the output by [\d.]+ % of its RMS, tolerance 0.01 % of the RMS"),
+        ("sisdr", 60, r"these weights leave [123]\d\.\d dB of SI-SDR \(judge sisdr:y\), tolerance 60 dB of SI-SDR"),
+        ("rms", 0.01, r"these weights change the output by [\d.]+ % of the RMS, tolerance 0.01 % of the RMS"),
     ):
         with pytest.raises(ToleranceError, match=words):
             calibrate.measure(g, "int4", X, tolerance, judge=Judge.parse(text))

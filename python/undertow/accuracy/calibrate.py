@@ -17,18 +17,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from .._inputs import by_name as by_name_of
+from .._inputs import coerce
 from .._progress import tell
 from .._text import quoted
-from ..errors import ShapeError, ToleranceError, UnsupportedError
+from ..errors import ShapeError, ToleranceError
 from ..inspect.describe import precision_of
+from ..ir import superframes
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
-from ..ir.precision import stored
 from ..model import Model
-from ..passes.precisions import Precisions, with_weights
+from ..passes.precisions import Precisions, holds, with_weights
 from ..passes.sparsify import with_blocks
 from ..tow.sizes import weight_bytes
 from .calibration import LATE, LONG, Calibration, Cost, Layer
@@ -125,6 +128,20 @@ def search(
     calibration = bench.report(_by_layer(chosen), tolerance)
     calibration.refused = said
     return calibration
+
+
+def as_arrays(model: Model, X: Any) -> Arrays:
+    """Frames for `search` and its like, from an array or a dict of them: (T, *frame), or sequences (N, T, *frame).
+
+    Raises:
+        TypeError, ShapeError, KeyError: they do not fit; as `Model.run`.
+    """
+    arrays: Arrays = {}
+    for value, given in zip(model.inputs.values(), by_name_of(X, list(model.inputs), "calibrate"), strict=True):
+        x = superframes.as_frames(given, value, model.frames_in)
+        several = isinstance(x, np.ndarray) and x.ndim == 2 + len(value.shape) and len(x) > 0
+        arrays[value.name] = np.stack([coerce(item, value, 1) for item in x]) if several else coerce(x, value, 1)
+    return arrays
 
 
 def fit(graph: Graph, weights: Precisions, X: Arrays, isa: str | None = None) -> Graph:
@@ -314,20 +331,12 @@ class _Bench:
         One that is no better in this than a more exact one is left out: int4 where its sums take longer than int8's,
         or where its groups of 32 are mostly padding.
         """
-        layer, key = weight
-
-        def holds(precision: str) -> bool:
-            try:
-                stored(self.nodes[layer].weights[key], precision)
-            except UnsupportedError:
-                return False
-            return True
-
+        w = self.nodes[weight[0]].weights[weight[1]]
         better: list[str] = []
         least = self.price(weight, "float32")
-        for precision in filter(holds, reversed(LADDER)):
+        for precision in reversed(LADDER):
             price = self.price(weight, precision)
-            if price < least:
+            if price < least and holds(w, precision):
                 least = price
                 better.insert(0, precision)
         return better

@@ -161,22 +161,20 @@ class Judge:
             return f"{measured:.1f}"
         return f"{measured:.2g}"
 
+    @property
+    def unit(self) -> str:
+        """What stands behind a number that was `said`."""
+        return {"max": "", "rms": " % of the RMS", "sisdr": " dB of SI-SDR"}.get(self.kind, " of the decisions")
+
     def said_of_tolerance(self, tolerance: float) -> str:
         """A tolerance, with the measure that it is in."""
-        if self.kind in ("argmax", "threshold"):
-            return f"{100 * tolerance:g} % of the decisions of judge {self}"
-        return {"sisdr": f"{tolerance:g} dB of SI-SDR", "rms": f"{tolerance:g} % of the RMS"}.get(
-            self.kind, f"{tolerance:g}"
-        )
+        return (f"{100 * tolerance:g} %" if self.kind in ("argmax", "threshold") else f"{tolerance:g}") + self.unit
 
     def said_of_change(self, measured: float) -> str:
         """What weights do to the outputs, in words."""
-        if self.kind in ("argmax", "threshold"):
-            return f"leave {self.said(measured)} of the decisions of judge {self} as they are"
-        if self.kind == "sisdr":
-            return f"leave an SI-SDR of {measured:.3g} dB"
-        unit = " % of its RMS" if self.kind == "rms" else ""
-        return f"change the output by {'' if unit else 'up to '}{measured:.3g}{unit}"
+        if self.more_is_better:
+            return f"leave {self.said(measured)}{self.unit} (judge {self})"
+        return f"change the output by {'' if self.unit else 'up to '}{measured:.3g}{self.unit}"
 
     def __str__(self) -> str:
         number = "" if self.threshold is None else f"={self.threshold:g}"

@@ -5,10 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from ..errors import UnsupportedError
 from ..ir import precision
-from ..ir.graph import Graph
+from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
+
+#: what "auto" stores weights as, where no data says what they may cost
+AUTO = "float16"
 
 #: one precision for every weight; or layer -> precision, or layer -> weight key -> precision
 Precisions = str | Mapping[str, str | Mapping[str, str]]
@@ -39,7 +44,9 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
     """
     changed = graph.copy()
     able = {node.name: node for node in changed.nodes if OPS[node.op].reducible}
-    if not isinstance(precisions, Mapping):
+    if precisions == "auto" and layers is None:
+        precisions = {name: _auto(node) for name, node in able.items()}
+    elif not isinstance(precisions, Mapping):
         precision.check(precisions, f"graph {graph.name!r}")
         precisions = dict.fromkeys(able if layers is None else layers, precisions)
     elif layers is not None:
@@ -56,3 +63,16 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
         node.precisions.update(chosen)
         OPS[node.op].check_precisions(node)
     return changed
+
+
+def _auto(node: Node) -> dict[str, str]:
+    return {key: AUTO for key in OPS[node.op].reducible if key in node.weights and holds(node.weights[key], AUTO)}
+
+
+def holds(w: np.ndarray, name: str) -> bool:
+    """Whether a precision can store a weight: finite numbers in its range, in no more columns than it takes."""
+    try:
+        precision.stored(w, name)
+    except UnsupportedError:
+        return False
+    return True
