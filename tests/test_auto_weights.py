@@ -56,7 +56,7 @@ def test_auto_leaves_alone_what_it_cannot_hold(cli, tmp_path):
 # -- with frames ------------------------------------------------------------------------------------------------------
 
 
-def test_load_takes_the_fastest_that_keeps_the_tolerance(files):
+def test_load_takes_what_search_finds(files, bytes_decide):
     path, X = files / "model.tow", frames()
     model = undertow.load(path, weights="auto", calibrate=X["x"], tolerance=2e-2)
     searched = calibrate.search(undertow.load(path).graph, X, 2e-2).graph

@@ -148,7 +148,7 @@ def test_sequences_start_afresh():
         calibrate.measure(g, "int8", {"x": X["x"][:0]})
 
 
-def test_search_of_sequences():
+def test_search_of_sequences(bytes_decide):
     g, X = stack(), sequences()
     found = calibrate.search(g, X, 2e-2)
     assert largest_alone(found.graph, g, X) <= 2e-2
@@ -179,20 +179,31 @@ def test_measure_refuses_what_exceeds_the_tolerance():
 
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-2, 5e-2, 10.0])
-def test_search_keeps_the_tolerance(tolerance):
-    g, X = stack(hidden=64), frames()
+def test_search_keeps_the_tolerance(tolerance, bytes_decide):
+    g, X = stack(), frames()
     found = calibrate.search(g, X, tolerance)
     assert longest_error(found.graph, g, X, calibrate.LONG).max() <= tolerance
     assert all(node.precisions == {} for node in g.nodes)
-    bench = calibrate._Bench(g, X, None)
-    chosen = {(node.name, key): p for node in found.graph.nodes for key, p in node.precisions.items()}
-    for uniform in REDUCED:  # never slower than one precision for all that holds as well
+    after = sum(layer.bytes_after for layer in found.layers)
+    for uniform in REDUCED:  # never larger than one precision for all that holds as well
         if longest_error(calibrate.fit(g, uniform, X), g, X, calibrate.LONG).max() <= tolerance:
-            whole = dict.fromkeys(bench.weights(), uniform)
-            assert bench.total_price(chosen) <= bench.total_price(whole), uniform
+            whole = calibrate.measure(g, uniform, X)
+            assert after <= sum(layer.bytes_after for layer in whole.layers), uniform
     if tolerance == 10.0:
-        assert chosen == {weight: bench.ladder(weight)[0] for weight in bench.weights()}
-        assert chosen["wide", "R"] == "int8" and chosen["head", "W"] == "float16"
+        assert "R int4" in found.layers[0].precision
+    if tolerance == 1e-3:
+        assert "int4" not in {layer.precision for layer in found.layers}
+
+
+def test_search_takes_what_is_fastest():
+    g, X = stack(hidden=64), frames()
+    found = calibrate.search(g, X, 10.0)
+    assert {node.name: node.precisions for node in found.graph.nodes} == {
+        "wide": {"R": "int8"}, "narrow": {}, "head": {},
+    }, "int4 is slower, and the others are too small to be faster in less"  # fmt: skip
+    assert "head stays float32: no precision that can hold its weights is faster" in str(found)
+    tiny = calibrate.search(stack(hidden=8), X, 10.0)
+    assert {layer.precision for layer in tiny.layers} == {"float32"} and tiny.total.data.max == 0
 
 
 def test_search_tells_the_halves_of_a_layer_apart():
@@ -206,7 +217,7 @@ def test_search_tells_the_halves_of_a_layer_apart():
     assert longest_error(found.graph, g, X, calibrate.LONG).max() <= 2e-2
 
 
-def test_search_says_which_layers_stay_float32():
+def test_search_says_which_layers_stay_float32(bytes_decide):
     g = stack()
     g.nodes[-1].weights["W"] *= 1e4  # whatever else is rounded, the head errs by more than the others may
     small = Graph("two")
@@ -217,15 +228,15 @@ def test_search_says_which_layers_stay_float32():
     small.output("easy", small.add("dense", [x], name="easy", weights={"W": np.full((99, 64), 0.01)}))
     found = calibrate.search(small, frames(), 1e-3)
     assert set(found.refused) == {"before", "steep"}
-    assert "steep stays float32: int8 gives " in str(found) and "float16 gives" in str(found)
+    assert "steep stays float32: int4 gives " in str(found) and "float16 gives" in str(found)
     assert {layer.name: layer.precision for layer in found.layers}["steep"] == "float32"
-    with pytest.raises(ToleranceError, match=r"'stack': no precision smaller than float32 .* 1e-07 \(wide R: float16"):
+    with pytest.raises(ToleranceError, match=r"'stack': no precision smaller than float32 .* 1e-07 \(wide R: int4"):
         calibrate.search(g, frames(), 1e-7)
     with pytest.raises(ToleranceError, match="it has no weights with a precision"):
         calibrate.search(counter(), {"x": np.ones((3, 3), np.float32)}, 1.0)
 
 
-def test_search_backs_off_where_the_error_grows():
+def test_search_backs_off_where_the_error_grows(bytes_decide):
     """A sum over time: 20 frames err by little, 10,000 by much."""
     g = Graph("sum")
     x = g.input("x", 2)
@@ -247,7 +258,7 @@ def test_search_backs_off_where_the_error_grows():
     assert found.total.longest <= tolerance
 
 
-def test_bfloat16_stands_in_for_weights_beyond_float16():
+def test_bfloat16_stands_in_for_weights_beyond_float16(bytes_decide):
     g = Graph("large")
     x = g.input("x", 40)
     W = np.ones((96, 40), np.float32)
@@ -269,10 +280,10 @@ def one_dense(rows, K, *lead):
 @pytest.mark.parametrize(
     "rows, K, lead, ladder",
     [
-        (16, 8, (), ["float16"]),  # to round a frame takes longer than to multiply it
-        (256, 256, (), ["int8", "float16"]),  # int4 takes longer than int8, as long as both are near
-        (16, 48, (64,), ["float16"]),
-        (64, 64, (64,), ["int8", "float16"]),
+        (16, 8, (), []),  # to round a frame takes longer than to multiply it
+        (256, 256, (), ["int8"]),  # int4 takes longer than int8, as long as both are near
+        (16, 48, (64,), []),
+        (64, 64, (64,), ["int8"]),
         (4, 1 << 19, (), ["float16"]),  # more columns than the sums of int8 can take
     ],
 )
@@ -284,7 +295,7 @@ def test_precisions_that_gain_nothing_are_passed_over(rows, K, lead, ladder):
 def test_bytes_count_where_weights_are_far_or_only_looked_up(monkeypatch):
     monkeypatch.setattr(step_cost, "NEAR", 100_000)
     near, far = (calibrate._Bench(*one_dense(n, n), None).ladder(("only", "W")) for n in (128, 512))
-    assert near == ["int8", "float16"] and far == ["int4", "int8", "float16"]
+    assert near == ["int8"] and far == ["int4", "int8", "float16"]
     g = Graph("table")
     ids = g.input("ids", (), "int32")
     g.output("y", g.add("embedding", [ids], name="words", weights={"table": np.ones((9, 64))}))
@@ -299,9 +310,8 @@ def test_every_precision_that_is_tried_has_a_known_cost():
 
 
 @pytest.mark.parametrize("seed", [3, 5])
-def test_int4_in_one_layer_does_not_keep_int8_from_the_other(monkeypatch, seed):
+def test_int4_in_one_layer_does_not_keep_int8_from_the_other(bytes_decide, seed):
     """The tolerance is what int4 costs in the larger layer; beside int8 there, the smaller one has room for int8."""
-    monkeypatch.setattr(step_cost, "NEAR", 0)
     rng = np.random.default_rng(seed)
     g = Graph("two")
     x = g.input("x", 64)
@@ -317,7 +327,7 @@ def test_int4_in_one_layer_does_not_keep_int8_from_the_other(monkeypatch, seed):
     assert [layer.precision for layer in found.layers] == ["int8", "int8"]
 
 
-def test_models_that_need_the_whole_sequence():
+def test_models_that_need_the_whole_sequence(bytes_decide):
     g = single(np.random.default_rng(0), "gru", 6, 9, reverse=True)
     found = calibrate.search(g, frames(), 0.05)
     assert found.total.late is None and found.total.data.max <= 0.05
@@ -468,7 +478,7 @@ def test_convert_takes_sequences(cli, files, tmp_path):
     assert code == 3 and "N sequences" not in err
 
 
-def test_convert_auto(cli, files):
+def test_convert_auto(cli, files, bytes_decide):
     model, out, data = files / "model.tow", files / "auto.tow", files / "data.npy"
     code, text, _ = cli("convert", model, "--weights", "auto", "--tolerance", 1e-2, "--calibrate", data, "-o", out)
     assert code == 0 and "tolerance 0.01" in text and "wide" in text
@@ -476,7 +486,7 @@ def test_convert_auto(cli, files):
     assert 0 < np.abs(undertow.load(out).run(x) - undertow.load(model).run(x)).max() <= 1e-2
 
 
-def test_convert_writes_nothing_where_the_tolerance_is_missed(cli, files):
+def test_convert_writes_nothing_where_the_tolerance_is_missed(cli, files, bytes_decide):
     model, out, data = files / "model.tow", files / "out.tow", files / "data.npy"
     for weights, tolerance, words in (("int8", 1e-6, "change the output by"), ("auto", 1e-9, "no precision smaller")):
         code, _, err = cli(

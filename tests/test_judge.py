@@ -155,8 +155,8 @@ def test_tolerances_that_are_none(text, tolerance):
 # -- choices ----------------------------------------------------------------------------------------------------------
 
 
-def test_search_keeps_what_the_judge_asks():
-    g, X = stack(hidden=64), frames()
+def test_search_keeps_what_the_judge_asks(bytes_decide):
+    g, X = stack(), frames()
     x = np.tile(X["x"], (-(-calibrate.LONG // len(X["x"])), 1))[: calibrate.LONG]
     exact = Model.from_graph(g).run(x)
     coarse = calibrate.search(g, X, 20, judge=Judge.parse("sisdr"))
@@ -175,7 +175,7 @@ def test_search_keeps_what_the_judge_asks():
     assert "agree: decisions of judge argmax:y" in str(decided)
 
 
-def test_what_misses_a_judge_is_refused():
+def test_what_misses_a_judge_is_refused(bytes_decide):
     g, X = stack(), frames()
     for text, tolerance, words in (
         (

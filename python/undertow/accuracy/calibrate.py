@@ -94,13 +94,14 @@ def search(
     took, the output keeps the tolerance on X. This is done again without the coarsest, and the fastest result counts:
     int4 in one layer may use up what int8 in all of them would not. Where X is one stream, the result must then hold
     over 10,000 steps; while it does not, the weight that costs most by itself takes the next more exact precision.
+    Where no precision is faster than float32 for any weight, as in tiny models, all of them stay float32.
 
     Args:
         tolerance: in the measure of the judge.
         judge: the largest error where none is given.
 
     Raises:
-        ToleranceError: no weight can be anything but float32.
+        ToleranceError: there are faster precisions than float32, and none keeps the tolerance.
         ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
         UnsupportedError: as `Judge.of` and `Judge.checked`.
     """
@@ -118,7 +119,7 @@ def search(
             del chosen[costly]
             refused[costly] = f"the error grows beyond the tolerance within {LONG:,} steps"
     said = {bench.title(weight): why for weight, why in refused.items()}
-    if not chosen:
+    if not chosen and (not said or bench.has_faster()):
         why = "; ".join(f"{name}: {reason}" for name, reason in said.items()) or "it has no weights with a precision"
         kept = "" if judge.more_is_better else "the output within "
         raise ToleranceError(
@@ -369,13 +370,17 @@ class _Bench:
         tried: list[dict[Weight, list[str]]] = []
         for first in range(len(LADDER)):
             allowed = {weight: [p for p in ladders[weight] if p in LADDER[first:]] for weight in order}
-            if allowed in tried or not any(allowed.values()):
+            if allowed in tried:
                 continue
             tried.append(allowed)
             choices.append(self.greedy(allowed, tolerance))
             if all(choices[-1][0].get(weight) == ladders[weight][0] for weight in order if ladders[weight]):
                 break  # every weight has the fastest
-        return min(choices, key=lambda choice: self.total_price(choice[0]), default=({}, {}))
+        return min(choices, key=lambda choice: self.total_price(choice[0]))
+
+    def has_faster(self) -> bool:
+        """Whether some precision is faster than float32 for some weight."""
+        return any(self.ladder(weight) for weight in self.weights())
 
     def total_price(self, chosen: Mapping[Weight, str]) -> tuple[float, int]:
         ps = sum(self.price(weight, chosen.get(weight, "float32"))[0] for weight in self.weights())
@@ -397,7 +402,7 @@ class _Bench:
                     break
                 why.append(f"{precision} gives {self.judge.said(self.judged(distance))}")
             else:
-                refused[weight] = ", ".join(why) or "no precision that can hold its weights is faster or smaller"
+                refused[weight] = ", ".join(why) or "no precision that can hold its weights is faster"
         return chosen, refused
 
     def cost(self, chosen: Mapping[str, Mapping[str, str]]) -> Cost:
