@@ -120,7 +120,8 @@ def search(
             refused[costly] = f"the error grows beyond the tolerance within {LONG:,} steps"
     said = {bench.title(weight): why for weight, why in refused.items()}
     if not chosen and (not said or bench.has_faster()):
-        why = "; ".join(f"{name}: {reason}" for name, reason in said.items()) or "it has no weights with a precision"
+        tried = (f"{name}: {reason}" for name, reason in said.items() if reason != bench.NONE_FASTER)
+        why = "; ".join(tried) or "it has no weights with a precision"
         kept = "" if judge.more_is_better else "the output within "
         raise ToleranceError(
             f"{quoted(graph.name)}: no precision smaller than float32 keeps {kept}{judge.said_of_tolerance(tolerance)} "
@@ -210,6 +211,9 @@ def _by_layer(chosen: Mapping[Weight, str]) -> dict[str, dict[str, str]]:
 
 class _Bench:
     """A float32 graph and its outputs on some frames, against which choices (weight -> precision) are held."""
+
+    #: why a weight stays float32 for which nothing was tried
+    NONE_FASTER = "no precision that can hold its weights is faster"
 
     def __init__(
         self, graph: Graph, X: Arrays, isa: str | None, judge: Judge | None = None, tolerance: float | None = None
@@ -402,7 +406,7 @@ class _Bench:
                     break
                 why.append(f"{precision} gives {self.judge.said(self.judged(distance))}")
             else:
-                refused[weight] = ", ".join(why) or "no precision that can hold its weights is faster"
+                refused[weight] = ", ".join(why) or self.NONE_FASTER
         return chosen, refused
 
     def cost(self, chosen: Mapping[str, Mapping[str, str]]) -> Cost:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._text import shown
+from .._text import listed, shown
 from ..inspect.describe import human_bytes, table
 from ..ir.graph import Graph
 from .drift import Distance
@@ -133,7 +133,12 @@ class Calibration:
         if long:
             what = {"max error": "largest error"}.get(self.judge.heading, self.judge.heading)
             lines.append(f"  after: {what} in the last {LATE:,} of {LONG:,} steps, the data repeated")
-        return "\n".join([*lines, *(f"  {shown(name)} stays float32: {why}" for name, why in self.refused.items())])
+        by_reason: dict[str, list[str]] = {}
+        for name, why in self.refused.items():
+            by_reason.setdefault(why, []).append(name)
+        for why, names in by_reason.items():
+            lines.append(f"  {listed(names)} {'stays' if len(names) == 1 else 'stay'} float32: {why}")
+        return "\n".join(lines)
 
     def _cells(self, cost: Cost | None, own: list[str], long: list[str]) -> list[str]:
         """What a row says of errors and the time of a step; None: there are none."""
