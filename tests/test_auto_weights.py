@@ -188,3 +188,17 @@ def test_the_shell_is_told_to_name_an_output(cli, tmp_path):
     assert code == 1 and "FAILED: judge sisdr:also: " in text and " dB of SI-SDR, tolerance 60 dB of SI-SDR" in text
     code, text, _ = cli(*argv, "--judge", "argmax", "--tolerance", 0.01, "--json")
     assert code == 0 and json.loads(text)["judge"] == "argmax:y" and 0 < json.loads(text)["judged"] <= 1
+
+
+def test_verify_shows_what_a_judge_finds(cli, files):
+    model, small = files / "model.tow", files / "small.tow"
+    undertow.load(model, weights="int4").save(small)
+    argv = ("verify", small, "--against", model, "--frames", 20)
+    code, text, _ = cli(*argv, "--judge", "argmax")
+    head = next(line for line in text.splitlines() if "max error" in line)
+    assert code == 0 and head.split()[-1] == "agree" and text.count(" %\n") >= 3
+    growth = json.loads(cli(*argv, "--judge", "sisdr", "--json")[1])["growth"]
+    assert all(0 < stretch["judged"] < 60 for stretch in growth)
+    assert all(stretch["judged"] is None for stretch in json.loads(cli(*argv, "--json")[1])["growth"])
+    code, _, err = cli("verify", model, "--frames", 20, "--judge", "argmax")
+    assert code == 2 and "--judge is of streams of reduced weights" in err
