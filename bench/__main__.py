@@ -46,7 +46,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "core": lambda seconds: [core.table(seconds / 2)],
     "sparse": lambda seconds: [sparse.table(seconds)],
     "weights": lambda seconds: weights.tables(seconds),
-    "choices": lambda seconds: [choices.table(seconds / 2)],
+    "choices": lambda seconds: choices.tables(seconds / 2),
     "stacked": lambda seconds: [stacked.table(seconds)],
     "pool": lambda seconds: pool.tables(seconds),
     "models": lambda seconds: list(whole.tables(seconds)),

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
+import undertow
+from undertow.accuracy import costs
 from undertow.accuracy.calibrate import LADDER
 from undertow.accuracy.step_cost import step_ps
 from undertow.ir.graph import Graph
@@ -14,6 +19,7 @@ from undertow.ir.ops import OPS
 from undertow.model import Model
 from undertow.tow.sizes import weight_bytes
 
+from . import accuracy, whole
 from .clock import Statement, measure
 from .report import Goal, Table
 
@@ -98,3 +104,46 @@ def table(seconds: float) -> Table:
         result.rows.append(row)
         print(f"  choices: {graph.name} done", file=sys.stderr)
     return result
+
+
+def models() -> Iterator[tuple[str, Model, np.ndarray]]:
+    """Real models, and frames that came with them: name, model, (T, *frame)."""
+    folder = Path(os.environ.get("UNDERTOW_MODELS", ""))
+    for name, (place, make) in accuracy.CASES.items():
+        yield name, *make(folder / "stage1" / place)
+    for case in whole.CASES:
+        if "silero" not in case.name or "openvino" in case.name:  # of one network three files
+            model = case.load(folder / "stage2")
+            (value,) = model.inputs.values()
+            yield case.name, model, case.frames(folder / "stage2").reshape(-1, *value.shape)
+
+
+def costs_table(seconds: float) -> Table:
+    """seconds: for each model and precision."""
+    small = PRECISIONS[1:]
+    columns = ["model", "KiB", *(f"{p} %" for p in small), *(f"{p} x" for p in small)]
+    title = (
+        "What each precision costs and saves of real models: RMS error in per cent of the output's, and times faster"
+    )
+    result = Table(title, columns)
+    if "UNDERTOW_MODELS" not in os.environ:
+        result.notes.append("not measured: UNDERTOW_MODELS is not set to the folder of models")
+        return result
+    try:
+        for name, model, X in models():
+            by_precision = {c.precision: c for c in costs.measured(model, {next(iter(model.inputs)): X}, None, seconds)}
+            measured = [by_precision[p] for p in small]
+            errors = [c.relative and 100 * c.relative for c in measured]
+            size = by_precision["float32"].bytes / 1024
+            result.rows.append([name, f"{size:,.0f}", *errors, *(c.ratio for c in measured)])
+            print(f"  choices: {name} done", file=sys.stderr)
+    except (undertow.Error, ImportError) as error:
+        result.notes.append(f"left out from here on: {error}")
+    result.notes.append(
+        "on the frames that came with each model, nothing rounded for data; a step from Python, in turns"
+    )
+    return result
+
+
+def tables(seconds: float) -> list[Table]:
+    return [table(seconds), costs_table(seconds / 2)]

@@ -275,7 +275,7 @@ def _speed(a: Any, b: Any, X: Arrays, of_b: Arrays, seconds: float) -> Speed:
     what = "step" if a.streamable and b.streamable else "run"
     if what == "step":
         calls = [
-            partial(m.stream().step, one_or_all({name: np.ascontiguousarray(x[0, ...]) for name, x in frames.items()}))
+            partial(m.stream().step, one_or_all({name: np.array(x[0, ...]) for name, x in frames.items()}))
             for m, frames in ((a, X), (b, of_b))
         ]
     else:

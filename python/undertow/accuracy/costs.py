@@ -118,7 +118,7 @@ def measured(model: Model, X: Arrays, judge: Judge | None = None, seconds: float
 def _times(models: list[Model], X: Arrays, seconds: float) -> list[np.ndarray]:
     """Nanoseconds of calls of each, in turns; whole rounds."""
     if models[0].streamable:
-        frame = one_or_all({name: np.ascontiguousarray(x[0, ...]) for name, x in X.items()})
+        frame = one_or_all({name: np.array(x[0, ...]) for name, x in X.items()})
         calls = [partial(model.stream().step, frame) for model in models]
     else:
         calls = [partial(model.run, one_or_all(dict(X))) for model in models]
