@@ -90,6 +90,12 @@ def bytes_decide(monkeypatch):
 
 
 @pytest.fixture
+def quick_times(monkeypatch):
+    """Times in tables of calibrations are there, and no good."""
+    monkeypatch.setattr("undertow.accuracy.calibrate.SECONDS", 1e-3)
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(7)
 

@@ -16,6 +16,8 @@ from undertow.ir.graph import Graph
 from undertow.model import Model
 from undertow.passes.precisions import AUTO, with_weights
 
+pytestmark = pytest.mark.usefixtures("quick_times")
+
 
 @pytest.fixture
 def files(tmp_path):

@@ -15,6 +15,8 @@ from undertow.ir.nodes import Value
 from undertow.model import Model
 from undertow.passes.precisions import with_weights
 
+pytestmark = pytest.mark.usefixtures("quick_times")
+
 
 def value(name, *shape):
     return {name: Value(name, shape, "float32")}

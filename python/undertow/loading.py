@@ -241,11 +241,7 @@ def _calibrated(
 
     arrays = calibrate.as_arrays(model, X)
     asked = None if judge is None else Judge.parse(judge)
-    if tolerance is None:
-        return calibrate.fit(model.graph, weights, arrays, isa)
-    if weights == "auto":
-        return calibrate.search(model.graph, arrays, tolerance, isa, asked).graph
-    return calibrate.measure(model.graph, weights, arrays, tolerance, isa, asked).graph
+    return calibrate.reduced(model.graph, weights, arrays, tolerance, isa, asked)
 
 
 @contextmanager

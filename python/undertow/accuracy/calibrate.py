@@ -47,6 +47,8 @@ Weight = tuple[str, str]
 
 #: Frames that rounding looks at, at most: every value of the graph is held for them.
 FIT = 10_000
+#: to spend on the steps of each row of the table
+SECONDS = 0.05
 #: What is tried, from the coarsest to the most exact; each has its row in `step_cost.WORK`. bfloat16 stands in where a
 #: weight is too large for float16.
 LADDER = ("int4", "int8", "bfloat16", "float16")
@@ -72,15 +74,41 @@ def measure(
         UnsupportedError: as `with_weights`, `Judge.of` and `Judge.checked`.
     """
     bench, chosen = _settled(graph, weights, X, isa, judge, tolerance)
-    calibration, judge = bench.report(chosen, tolerance), bench.judge
-    if tolerance is not None and not judge.passes(calibration.total.judged, tolerance):
-        raise ToleranceError(
-            f"{quoted(graph.name)}: these weights {judge.said_of_change(calibration.total.judged)}, "
-            f"tolerance {judge.said_of_tolerance(tolerance)}; "
-            "weights='auto' keeps the layers that cost most in a larger precision",
-            *str(calibration).split("\n"),
-        )
+    calibration = bench.report(chosen, tolerance)
+    if tolerance is not None and not bench.judge.passes(calibration.total.judged, tolerance):
+        raise _missed(calibration, tolerance)
     return calibration
+
+
+def _missed(calibration: Calibration, tolerance: float) -> ToleranceError:
+    judge = calibration.judge
+    return ToleranceError(
+        f"{quoted(calibration.graph.name)}: these weights {judge.said_of_change(calibration.total.judged)}, "
+        f"tolerance {judge.said_of_tolerance(tolerance)}; "
+        "weights='auto' keeps the layers that cost most in a larger precision",
+        *str(calibration).split("\n"),
+    )
+
+
+def reduced(
+    graph: Graph,
+    weights: Precisions,
+    X: Arrays,
+    tolerance: float | None = None,
+    isa: str | None = None,
+    judge: Judge | None = None,
+) -> Graph:
+    """The graph that `measure` ends with, or, of "auto", `search`; what each layer costs is not measured.
+
+    Raises: as these.
+    """
+    if weights == "auto" and tolerance is not None:
+        bench, chosen, _ = _searched(graph, X, tolerance, isa, judge)
+        return bench.reduced(_by_layer(chosen))
+    bench, given = _settled(graph, weights, X, isa, judge, tolerance)
+    if tolerance is not None and not bench.holds(given, tolerance):
+        raise _missed(bench.report(given, tolerance), tolerance)
+    return bench.reduced(given)
 
 
 def search(
@@ -105,11 +133,21 @@ def search(
         ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
         UnsupportedError: as `Judge.of` and `Judge.checked`.
     """
+    bench, chosen, refused = _searched(graph, X, tolerance, isa, judge)
+    calibration = bench.report(_by_layer(chosen), tolerance)
+    calibration.refused = refused
+    return calibration
+
+
+def _searched(
+    graph: Graph, X: Arrays, tolerance: float, isa: str | None, judge: Judge | None
+) -> tuple[_Bench, dict[Weight, str], dict[str, str]]:
+    """Weight -> precision, and what to call the others -> why they stay float32."""
     graph = with_weights(graph, "float32")
     bench = _Bench(graph, X, isa, judge, tolerance)
     judge = bench.judge
     chosen, refused = bench.fastest(tolerance)
-    while chosen and not bench.holds(chosen, tolerance):
+    while chosen and not bench.holds(_by_layer(chosen), tolerance):
         costly = max(chosen, key=lambda weight: bench.badness_of(weight, chosen[weight]))
         at = LADDER.index(chosen[costly])
         more_exact = [precision for precision in bench.ladder(costly) if LADDER.index(precision) > at]
@@ -127,9 +165,7 @@ def search(
             f"{quoted(graph.name)}: no precision smaller than float32 keeps {kept}{judge.said_of_tolerance(tolerance)} "
             f"({why}); allow more, or keep float32"
         )
-    calibration = bench.report(_by_layer(chosen), tolerance)
-    calibration.refused = said
-    return calibration
+    return bench, chosen, said
 
 
 def as_arrays(model: Model, X: Any) -> Arrays:
@@ -172,12 +208,12 @@ def _settled(
     return bench, chosen
 
 
-def step_us(model: Model, X: Arrays, seconds: float = 0.05) -> float:
+def step_us(model: Model, X: Arrays) -> float:
     """Median microseconds of one step from Python over the frames of X; of a run, by frames, where it must be whole."""
     n = len(next(iter(X.values())))
     clock = time.perf_counter_ns
     times: list[float] = []
-    end = clock() + int(seconds * 1e9)
+    end = clock() + int(SECONDS * 1e9)
     if not model.streamable:
         while not times or clock() < end:
             before = clock()
@@ -301,8 +337,8 @@ class _Bench:
         if nearest <= rounded:
             self._fitted = dict.fromkeys(self._fitted)
 
-    def model(self, chosen: Mapping[Weight, str]) -> Model:
-        return Model.from_graph(with_blocks(self.reduced(_by_layer(chosen))), self.isa)
+    def model(self, chosen: Mapping[str, Mapping[str, str]]) -> Model:
+        return Model.from_graph(with_blocks(self.reduced(chosen)), self.isa)
 
     def on_data(self, model: Model, first: int = 0) -> Distance:
         """Distance over the data, or from frame or sequence `first` on; what a stream gives once counts in any case."""
@@ -320,7 +356,7 @@ class _Bench:
     def badness_of(self, weight: Weight, precision: str) -> tuple[float, float]:
         """What one weight does alone; RMS decides where the judge sees no difference."""
         if (weight, precision) not in self._badness:
-            distance = self.on_data(self.model({weight: precision}))
+            distance = self.on_data(self.model(_by_layer({weight: precision})))
             self._badness[weight, precision] = (self.judge.badness(self.judged(distance)), distance.rms)
         return self._badness[weight, precision]
 
@@ -352,7 +388,7 @@ class _Bench:
             return []
         return distances(model, self.exact, repeated(self.X), (LONG - LATE, LONG), self.judge)
 
-    def holds(self, chosen: Mapping[Weight, str], tolerance: float) -> bool:
+    def holds(self, chosen: Mapping[str, Mapping[str, str]], tolerance: float) -> bool:
         """Whether the output keeps the tolerance, on all of the data and over a long stream."""
         model = self.model(chosen)
         return all(self.keeps(distance, tolerance) for distance in (self.on_data(model), *self.long(model)))
@@ -378,8 +414,8 @@ class _Bench:
                 continue
             tried.append(allowed)
             choices.append(self.greedy(allowed, tolerance))
-            if all(choices[-1][0].get(weight) == ladders[weight][0] for weight in order if ladders[weight]):
-                break  # every weight has the fastest
+            if all(choices[-1][0].get(weight) == allowed[weight][0] for weight in order if allowed[weight]):
+                break  # no choice from fewer precisions is faster
         return min(choices, key=lambda choice: self.total_price(choice[0]))
 
     def has_faster(self) -> bool:
@@ -400,7 +436,7 @@ class _Bench:
             tell("choosing precisions", i, len(ladders))
             why = []
             for precision in ladder:
-                distance = self.on_data(self.model({**chosen, weight: precision}))
+                distance = self.on_data(self.model(_by_layer({**chosen, weight: precision})))
                 if self.keeps(distance, tolerance):
                     chosen[weight] = precision
                     break
