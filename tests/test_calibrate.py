@@ -17,6 +17,7 @@ from undertow.errors import ShapeError, ToleranceError
 from undertow.ir import products
 from undertow.ir.activations import Activation
 from undertow.ir.graph import Graph
+from undertow.ir.precision import CODES
 from undertow.model import Model
 from undertow.passes.precisions import with_weights
 from undertow.tow import codec
@@ -24,7 +25,7 @@ from undertow.tow.sizes import weight_bytes
 
 pytestmark = pytest.mark.usefixtures("quick_times")
 
-REDUCED = ["float16", "bfloat16", "int8", "int4"]
+REDUCED = ["float16", "bfloat16", "int16", "int8", "int4"]
 
 
 def stack(seed=0, n_in=6, hidden=24):
@@ -269,7 +270,7 @@ def test_bfloat16_stands_in_for_weights_beyond_float16(bytes_decide):
     g.output("y", g.add("dense", [x], name="large", weights={"W": W}))
     X = {"x": np.ones((3, 40), np.float32)}
     X["x"][:, 0] = 2.0**-20
-    assert calibrate._Bench(g, X, None).ladder(("large", "W")) == ["int8", "bfloat16"]
+    assert calibrate._Bench(g, X, None).ladder(("large", "W")) == ["int8", "bfloat16", "int16"]
     assert calibrate.search(g, X, 1e-3).layers[0].precision == "bfloat16"
 
 
@@ -284,9 +285,9 @@ def one_dense(rows, K, *lead):
     "rows, K, lead, ladder",
     [
         (16, 8, (), []),  # to round a frame takes longer than to multiply it
-        (256, 256, (), ["int8"]),  # int4 takes longer than int8, as long as both are near
+        (256, 256, (), ["int8", "int16"]),  # int4 takes longer than int8, as long as both are near
         (16, 48, (64,), []),
-        (64, 64, (64,), ["int8"]),
+        (64, 64, (64,), ["int8", "int16"]),
         (4, 1 << 18, (), ["float16"]),  # more columns than the sums of int8 can take
     ],
 )
@@ -298,16 +299,16 @@ def test_precisions_that_gain_nothing_are_passed_over(rows, K, lead, ladder):
 def test_bytes_count_where_weights_are_far_or_only_looked_up(monkeypatch):
     monkeypatch.setattr(step_cost, "NEAR", 100_000)
     near, far = (calibrate._Bench(*one_dense(n, n), None).ladder(("only", "W")) for n in (128, 512))
-    assert near == ["int8"] and far == ["int4", "int8", "float16"]
+    assert near == ["int8", "int16"] and far == ["int4", "int8", "int16", "float16"]
     g = Graph("table")
     ids = g.input("ids", (), "int32")
     g.output("y", g.add("embedding", [ids], name="words", weights={"table": np.ones((9, 64))}))
     ladder = calibrate._Bench(g, {"ids": np.zeros(3, np.int32)}, None).ladder(("words", "table"))
-    assert ladder == ["int4", "int8", "float16"]
+    assert ladder == ["int4", "int8", "float16"], "which is smaller than int16 and more exact"
 
 
 def test_every_precision_that_is_tried_has_a_known_cost():
-    assert set(calibrate.LADDER) <= set(step_cost.WORK)
+    assert {"float32", *calibrate.LADDER} == set(step_cost.WORK) == set(CODES)
     for precision in calibrate.LADDER:
         assert with_weights(stack(), precision).nodes[0].precisions["R"] == precision
 
@@ -392,7 +393,7 @@ def test_verify_every_node_of_every_kind_of_graph():
 )
 def test_verify_finds_another_way_of_rounding(monkeypatch, wrong):
     model = Model.from_graph(with_weights(stack(), "int8"))
-    monkeypatch.setattr(products, "round_frame", lambda x: wrong(np.asarray(x, np.float32)))
+    monkeypatch.setattr(products, "round_frame", lambda x, most: wrong(np.asarray(x, np.float32)))
     report = verify(model, frames=30)
     assert not report.ok and "FAIL" in str(report) and "at layer '" in str(report)
 

@@ -49,9 +49,8 @@ Weight = tuple[str, str]
 FIT = 10_000
 #: to spend on the steps of each row of the table
 SECONDS = 0.05
-#: What is tried, from the coarsest to the most exact; each has its row in `step_cost.WORK`. bfloat16 stands in where a
-#: weight is too large for float16.
-LADDER = ("int4", "int8", "bfloat16", "float16")
+#: What is tried, from the coarsest to the most exact; each has its row in `step_cost.WORK`.
+LADDER = ("int4", "int8", "bfloat16", "int16", "float16")
 
 
 def measure(

@@ -52,7 +52,7 @@ WORK = {
     "float32": Work(27.5, 12.0),
     "float16": Work(30.0, 13.5),
     "bfloat16": Work(30.0, 13.5),
-    "int16": Work(13.0, 6.5, **_ROUNDED),
+    "int16": Work(11.0, 7.4, **_ROUNDED),
     "int8": Work(6.5, 4.5, **_ROUNDED),
     "int4": Work(10.8, 7.6, **_ROUNDED),
 }
@@ -79,7 +79,7 @@ def step_ps(graph: Graph, node: Node, key: str, precision: str, model_bytes: int
         ps += multiply_adds * work.first + work.frame + work.column * K + ragged
         ps += (n_frames - 1) * (multiply_adds * work.again + work.frame_again + work.column * K + ragged)
         if model_bytes > NEAR:
-            ps += _FAR_BYTE * LAYOUTS[weight.layout].n_bytes(array, precision)
+            ps += _FAR_BYTE * LAYOUTS[weight.layout].n_bytes(array, precision, False)
     return ps
 
 
