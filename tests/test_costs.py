@@ -68,9 +68,7 @@ def test_weights_that_a_precision_cannot_hold():
     assert "65504" in lines["float16"].refused and lines["float16"].step_us is None and not lines["int8"].refused
     text = costs.as_table(list(lines.values()))
     rows = text.splitlines()[1 : len(CODES) + 1]
-    assert "not in float16: " in text and [line.split()[0] for line in text.splitlines()[1 : len(CODES) + 1]] == list(
-        CODES
-    )
+    assert "not in float16: " in text and [row.split()[0] for row in rows] == list(CODES)
 
 
 def test_the_command_measures(cli, files):
