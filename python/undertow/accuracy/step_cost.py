@@ -22,8 +22,8 @@ from ..ir.graph import Graph, Node
 from ..ir.ops import HIDDEN, OPS, Layout
 from ..tow.packing import LAYOUTS, PANEL, panels
 
-#: bytes of weights that the nearer caches of a core hold
-NEAR = 1 << 20
+#: bytes of weights that are near: in the second-level cache, or a third-level one that is fast
+NEAR = 2 << 20
 #: picoseconds to fetch a byte that lies further away
 _FAR_BYTE = 14.0
 #: picoseconds that a recurrent layer takes longer for each of its two weights that is not float32
