@@ -313,6 +313,26 @@ def test_every_precision_that_is_tried_has_a_known_cost():
         assert with_weights(stack(), precision).nodes[0].precisions["R"] == precision
 
 
+@pytest.mark.parametrize("precision", ["int16", "int8"])
+def test_columns_are_smoothed_where_the_data_asks_for_it(precision):
+    """One input is fifty times as loud as the others, and its weights are as large: it takes the bits of all."""
+    rng = np.random.default_rng(0)
+    g = Graph("loud")
+    x = g.input("x", 32)
+    g.output("y", g.add("dense", [x], name="first", weights={"W": rng.normal(size=(48, 32))}))
+    X = {"x": rng.normal(size=(300, 32)).astype(np.float32)}
+    even = calibrate.fit(g, precision, X)
+    assert not even.nodes[0].smoothing, "nothing is gained here"
+    X["x"][:, 3] *= 50
+    fitted = calibrate.fit(g, precision, X)
+    assert fitted.nodes[0].smoothing["W"].argmax() == 3 and not g.nodes[0].smoothing
+    for steps in (len(X["x"]), 2000):
+        error, plain = (longest_error(other, g, X, steps) for other in (fitted, with_weights(g, precision)))
+        assert np.sqrt((error**2).mean()) < 0.5 * np.sqrt((plain**2).mean())
+    bytes_after = calibrate.measure(g, precision, X).layers[0].bytes_after
+    assert bytes_after == weight_bytes(fitted.nodes[0]) > weight_bytes(even.nodes[0])
+
+
 @pytest.mark.parametrize("seed", [3, 5])
 def test_int4_in_one_layer_does_not_keep_int8_from_the_other(bytes_decide, seed):
     """The tolerance is what int4 costs in the larger layer; beside int8 there, the smaller one has room for int8."""

@@ -8,15 +8,16 @@ that the same model and data give the same file.
 
 The data is one stream, arrays (T, *frame), or N sequences, (N, T, *frame), each of which starts afresh.
 
-The data also decides how int8 and int4 weights are rounded (`undertow.accuracy.fitting`): for the first two thirds of
-its frames (of its sequences, where there are several), and only in layers where that makes the output err less on the
-last third, which the rounding has not seen.
+The data also decides how weights of integers are rounded (`undertow.accuracy.fitting`), and how their columns are
+smoothed before (`undertow.passes.smoothing`): for the first two thirds of its frames (of its sequences, where there are
+several), and only in layers where that makes the output err less on the last third, which neither has seen.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,14 @@ from ..inspect.describe import precision_of
 from ..ir import superframes
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
+from ..ir.precision import SMOOTHED
 from ..model import Model
 from ..passes.precisions import Precisions, holds, with_weights
 from ..passes.sparsify import with_blocks
 from ..tow.sizes import weight_bytes
 from .calibration import LATE, LONG, Calibration, Cost, Layer
 from .drift import Arrays, Distance, distances, repeated
-from .fitting import fitted
+from .fitting import fitted, smoothed_for
 from .judge import Judge, Tally
 from .layerwise import inner_values_of_each
 from .step_cost import WORK, step_ps
@@ -182,7 +184,7 @@ def as_arrays(model: Model, X: Any) -> Arrays:
 
 
 def fit(graph: Graph, weights: Precisions, X: Arrays, isa: str | None = None) -> Graph:
-    """As `with_weights`, with int8 and int4 weights rounded for the frames X; nothing else is measured.
+    """As `with_weights`, with weights of integers rounded and smoothed for the frames X; nothing else is measured.
 
     Raises:
         ShapeError, TypeError: X does not fit, is empty, or gives outputs that are no numbers.
@@ -244,6 +246,15 @@ def _by_layer(chosen: Mapping[Weight, str]) -> dict[str, dict[str, str]]:
     return by_layer
 
 
+@dataclass(frozen=True)
+class _Form:
+    """How a weight becomes integers: float32 numbers that stand on them already, None for the nearest; and exponents by
+    which its columns are smoothed, None for none."""
+
+    rounded: np.ndarray | None = None
+    smoothing: np.ndarray | None = None
+
+
 class _Bench:
     """A float32 graph and its outputs on some frames, against which choices (weight -> precision) are held."""
 
@@ -282,7 +293,7 @@ class _Bench:
         self.values = [values for values, _ in inner_values_of_each(self.exact, graph, each if self.n_fit else [])]
         #: one of the sequences, to take the time of
         self.timed = {name: x[0] for name, x in X.items()} if self.several else X
-        self._fitted: dict[tuple[Weight, str], np.ndarray | None] = {}
+        self._forms: dict[tuple[Weight, str], _Form] = {}
         self._badness: dict[tuple[Weight, str], tuple[float, float]] = {}
         #: bytes of the weights of the whole model in one precision
         self.model_bytes = {precision: self.size(dict.fromkeys(self.weights(), precision)) for precision in WORK}
@@ -304,37 +315,55 @@ class _Bench:
 
     def reduced(self, chosen: Mapping[str, Mapping[str, str]]) -> Graph:
         """The graph with these precisions (layer -> weight key -> precision), rounded for the data where that helps."""
-        graph = with_weights(self.graph, chosen)
-        for node in _layers(graph):
-            tell(f"rounding for the data: {node.name}")
-            for key, precision in node.precisions.items():
-                rounded = self._rounded_for_data((node.name, key), precision)
-                if rounded is not None:
-                    node.weights[key] = rounded
+        forms: dict[Weight, _Form] = {}
+        for layer, precisions in chosen.items():
+            tell(f"rounding for the data: {layer}")
+            forms.update({(layer, key): self._form_for_data((layer, key), p) for key, p in precisions.items()})
+        return self._formed(chosen, forms)
+
+    def _formed(self, chosen: Mapping[str, Mapping[str, str]], forms: Mapping[Weight, _Form]) -> Graph:
+        """The graph with these precisions, weights that are not named in `forms` rounded to the nearest."""
+        graph = self.graph.copy()
+        for node in graph.nodes:  # smoothing first: what it makes of a weight is rounded
+            node.smoothing = {
+                key: form.smoothing
+                for (layer, key), form in forms.items()
+                if layer == node.name and form.smoothing is not None
+            }
+        graph = with_weights(graph, chosen)
+        for node in graph.nodes:
+            for (layer, key), form in forms.items():
+                if layer == node.name and form.rounded is not None:
+                    node.weights[key] = form.rounded
         return graph
 
-    def _rounded_for_data(self, weight: Weight, precision: str) -> np.ndarray | None:
-        """In place of the nearest integers; None where the output errs less, on frames not seen, with those."""
-        if (weight, precision) not in self._fitted:
+    def _form_for_data(self, weight: Weight, precision: str) -> _Form:
+        """Of the nearest integers, those for the data, and those of smoothed columns for the data: what errs least on
+        frames that were not seen."""
+        if (weight, precision) not in self._forms:
             layer, key = weight
-            rounded = None
+            node, forms = self.nodes[layer], [_Form()]
             if self.values:
-                rounded = fitted(self.nodes[layer], {key: precision}, self.graph, self.values).get(key)
-            if rounded is not None:
-                nearest = with_weights(self.graph, {layer: {key: precision}})
-                other = nearest.copy()
-                next(node for node in other.nodes if node.name == layer).weights[key] = rounded
-                a, b = (self.on_data(Model.from_graph(g, self.isa), self.n_fit).rms for g in (nearest, other))
-                rounded = rounded if b < a else None
-            self._fitted[weight, precision] = rounded
-        return self._fitted[weight, precision]
+                rounded = fitted(node, {key: precision}, self.graph, self.values).get(key)
+                if rounded is not None:
+                    forms.append(_Form(rounded))
+                keys = [key] if precision in SMOOTHED else []
+                if smoothing := smoothed_for(node, keys, self.graph, self.values):
+                    smoothed = fitted(node, {key: precision}, self.graph, self.values, smoothing).get(key)
+                    forms.append(_Form(smoothed, smoothing[key]))
+            if len(forms) > 1:
+                graphs = (self._formed({layer: {key: precision}}, {weight: form}) for form in forms)
+                errors = [self.on_data(Model.from_graph(graph, self.isa), self.n_fit).rms for graph in graphs]
+                forms = [forms[int(np.argmin(errors))]]
+            self._forms[weight, precision] = forms[0]
+        return self._forms[weight, precision]
 
     def settle(self, chosen: Mapping[str, Mapping[str, str]]) -> None:
         """Round everything to the nearest where that errs less, on frames not seen, than all rounding for the data."""
         graphs = with_weights(self.graph, chosen), self.reduced(chosen)
         nearest, rounded = (self.on_data(Model.from_graph(g, self.isa), self.n_fit).rms for g in graphs)
         if nearest <= rounded:
-            self._fitted = dict.fromkeys(self._fitted)
+            self._forms = dict.fromkeys(self._forms, _Form())
 
     def model(self, chosen: Mapping[str, Mapping[str, str]]) -> Model:
         return Model.from_graph(with_blocks(self.reduced(chosen)), self.isa)
