@@ -121,7 +121,7 @@ def load(
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
             file. "auto" is int16 for all of them; with `calibrate` and `tolerance`, the fastest for each (`undertow
             convert --weights auto` says which, and what each costs).
-        calibrate: frames to round int8 and int4 weights for, and to hold errors against `tolerance` on: as of
+        calibrate: frames to round int16, int8 and int4 weights for, and to hold errors against `tolerance` on: as of
             `Model.run`, one stream (T, *frame), or N sequences (N, T, *frame), each from a fresh start. Takes minutes
             where a model is large and `weights` is "auto".
         tolerance: how far the outputs on these frames, and on 10,000 steps of them repeated, may be from those of the
