@@ -16,6 +16,7 @@ models.single_thread()
 from . import (  # noqa: E402
     accuracy,
     batches,
+    choices,
     clock,
     core,
     cores,
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "core": lambda seconds: [core.table(seconds / 2)],
     "sparse": lambda seconds: [sparse.table(seconds)],
     "weights": lambda seconds: weights.tables(seconds),
+    "choices": lambda seconds: choices.tables(seconds / 2),
     "stacked": lambda seconds: [stacked.table(seconds)],
     "pool": lambda seconds: pool.tables(seconds),
     "models": lambda seconds: list(whole.tables(seconds)),

@@ -84,6 +84,18 @@ def cli(capsys):
 
 
 @pytest.fixture
+def bytes_decide(monkeypatch):
+    """As if nothing took time in a step: of precisions the smallest counts as fastest, however small a layer is."""
+    monkeypatch.setattr("undertow.accuracy.calibrate.step_ps", lambda *_: 0.0)
+
+
+@pytest.fixture
+def quick_times(monkeypatch):
+    """Times in tables of calibrations are there, and no good."""
+    monkeypatch.setattr("undertow.accuracy.calibrate.SECONDS", 1e-3)
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(7)
 

@@ -119,6 +119,19 @@ def test_models_of_whole_sequences():
     assert report.speed.what == "run" and report.outputs[0].max > 0
 
 
+def test_models_of_single_ids(cli, saved, tmp_path):
+    g = Graph("words")
+    ids = g.input("ids", (), "int32")
+    g.output(
+        "y", g.add("embedding", [ids], name="table", weights={"table": np.random.default_rng(0).normal(size=(9, 4))})
+    )
+    model = Model.from_graph(g)
+    report = compare(model, model.with_weights("int8"), {"ids": np.arange(9, dtype=np.int32)}, seconds=0.01)
+    assert report.speed.what == "step" and 0 < report.outputs[0].max < 0.1
+    argv = ("--seconds", 0.01, "--frames", 9, "-o", tmp_path / "page.html")
+    assert cli("certify", saved(model, "words.tow"), *argv)[0] == 0
+
+
 def test_compare_from_the_shell(cli, saved, tmp_path):
     path = saved(head(), "a.tow")
     np.save(tmp_path / "x.npy", X)

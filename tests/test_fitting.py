@@ -210,7 +210,8 @@ def test_rounding_that_helps_alone_but_not_together_is_given_up():
     for layer, keys in chosen.items():
         node = next(node for node in g.nodes if node.name == layer)
         for key, name in keys.items():
-            bench._fitted[(layer, key), name] = precision.stored(node.weights[key] * np.float32(1.01), name)
+            off = precision.stored(node.weights[key] * np.float32(1.01), name)
+            bench._forms[(layer, key), name] = calibrate._Form(off)
     bench.settle(chosen)
     assert compile_graph(bench.reduced(chosen)) == compile_graph(with_weights(g, chosen))
 

@@ -88,6 +88,9 @@ def load(
     isa: str | None = None,
     *,
     weights: Precisions | None = None,
+    calibrate: Any = None,
+    tolerance: float | None = None,
+    judge: str | None = None,
     sparse: str | bool = "auto",
     mapped: bool = True,
     check: bool = False,
@@ -116,7 +119,16 @@ def load(
             keeps in other files is found beside a path, and beside an open file on a disk.
         isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
-            file.
+            file. "auto" is int16 for all of them; with `calibrate` and `tolerance`, the fastest for each (`undertow
+            convert --weights auto` says which, and what each costs).
+        calibrate: frames to round int16, int8 and int4 weights for, and to hold errors against `tolerance` on: as of
+            `Model.run`, one stream (T, *frame), or N sequences (N, T, *frame), each from a fresh start. Takes minutes
+            where a model is large and `weights` is "auto".
+        tolerance: how far the outputs on these frames, and on 10,000 steps of them repeated, may be from those of the
+            file's own weights: the largest error, in the units of the outputs, or in the measure of `judge`.
+        judge: "rms" (per cent of the RMS of the outputs), "argmax" (least share of frames whose largest number is the
+            same), "threshold=0.5" (least share of numbers on the same side of 0.5), "sisdr" (least SI-SDR in dB); of
+            several outputs one is named, "argmax:NAME".
         sparse: "auto" stores matrices that were pruned in blocks without their zeros where that is faster, as in
             `Model.with_weights`; True does so with all, False with none. A .tow file stays as it is unless `weights`
             or `sparse` says otherwise.
@@ -153,7 +165,9 @@ def load(
 
     Raises:
         TypeError: an option that this format does not take; lists those that it does. Or `path` is nothing that is
-            read, such as a file that is open for text.
+            read, such as a file that is open for text. Or one of `weights`, `calibrate` and `tolerance` lacks another.
+        ToleranceError: the weights miss the tolerance; of "auto", none but float32 keeps it.
+        ShapeError: frames of `calibrate` do not fit, there are none, or what they lead to is no number.
         FormatError: the file is damaged or not of its format.
         InternalError: with `check`, and a proof: on this CPU, the instruction set gives other bits than it says.
         UnsupportedError: it holds something that cannot be computed exactly; names node, attribute and value. Or it is
@@ -175,16 +189,18 @@ def load(
     }  # fmt: skip
     if unknown:
         raise TypeError(
-            f"load() has no option {', '.join(unknown)}; options: isa, weights, sparse, mapped, check, limits, "
-            f"progress, {', '.join(given)}{_meant(next(iter(unknown)), given)}"
+            f"load() has no option {', '.join(unknown)}; options: isa, weights, calibrate, tolerance, judge, sparse, "
+            f"mapped, check, limits, progress, {', '.join(given)}{_meant(next(iter(unknown)), given)}"
         )
+    _check_calibration(weights, calibrate, tolerance, judge)
+    reduced = weights if calibrate is None else None
     options = {option: value for option, value in given.items() if value is not None}
     with contents.open_file(path) as file, _progress.told_to(progress), _progress.telling(f"reading {path.name}"):
         head = file.read(contents.HEAD)
         with told_of(path):
             if head[: len(tow.MAGIC)] == tow.MAGIC:
                 _refuse_options(path, options)
-                stays = weights is None and sparse == "auto"
+                stays = reduced is None and sparse == "auto"
                 blob: Any
                 if isinstance(path, InMemory):
                     blob, mapped = path.data, False
@@ -193,10 +209,39 @@ def load(
                 else:
                     blob = head + file.read()
                 model = Model(blob, isa, mapped=mapped, check=check, limits=limits)
-                return model if stays else model.with_weights(weights or {}, sparse=sparse)
-            importer = _importer(path, head, options)
-            _check_options(path, importer, options)
-            return built(path, lambda: importer.load(path, **options), isa, weights, sparse, limits)
+                model = model if stays else model.with_weights(reduced or {}, sparse=sparse)
+            else:
+                importer = _importer(path, head, options)
+                _check_options(path, importer, options)
+                model = built(path, lambda: importer.load(path, **options), isa, reduced, sparse, limits)
+        if calibrate is None or weights is None:
+            return model
+        graph = _calibrated(model, weights, calibrate, tolerance, judge, isa)
+        return Model.from_graph(with_blocks(graph, sparse), isa, limits=limits)
+
+
+def _check_calibration(weights: Precisions | None, calibrate: Any, tolerance: float | None, judge: str | None) -> None:
+    """Refuse arguments that say what weights may cost where one of them lacks another."""
+    if calibrate is not None and weights is None:
+        raise TypeError("calibrate= is frames on which weights= may cost something; weights= is missing")
+    if tolerance is not None and calibrate is None:
+        raise TypeError("tolerance= is measured on frames of yours: give them, calibrate=x with x of shape (T, *frame)")
+    if judge is not None and tolerance is None:
+        raise TypeError("judge= says in which measure tolerance= is; tolerance= is missing")
+    if weights == "auto" and calibrate is not None and tolerance is None:
+        raise TypeError("weights='auto' with calibrate= needs tolerance=, how far the outputs may be from float32")
+
+
+def _calibrated(
+    model: Model, weights: Precisions, X: Any, tolerance: float | None, judge: str | None, isa: str | None
+) -> Graph:
+    """The graph of a model with the weights that its frames ask for."""
+    from .accuracy import calibrate
+    from .accuracy.judge import Judge
+
+    arrays = calibrate.as_arrays(model, X)
+    asked = None if judge is None else Judge.parse(judge)
+    return calibrate.reduced(model.graph, weights, arrays, tolerance, isa, asked)
 
 
 @contextmanager

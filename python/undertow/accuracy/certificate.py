@@ -186,7 +186,7 @@ def _same_in_steps(model: Any, X: Arrays, whole: Arrays) -> bool:
 
 def _steps(model: Any, X: Arrays, seconds: float) -> timing.Series:
     if model.streamable:
-        frame = one_or_all({name: np.ascontiguousarray(x[0, ...]) for name, x in X.items()})
+        frame = one_or_all({name: np.array(x[0, ...]) for name, x in X.items()})
         what, call = "step", partial(model.stream().step, frame)
     else:
         what, call = "run of all frames", partial(model.run, one_or_all(dict(X)))

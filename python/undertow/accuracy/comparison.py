@@ -15,6 +15,7 @@ from ..errors import ShapeError
 from ..inspect.describe import human_bytes, table
 from . import timing
 from .drift import Distance
+from .judge import Judge, Tally, agreement
 from .verify import by_name, one_or_all
 
 Arrays = Mapping[str, np.ndarray]
@@ -93,17 +94,24 @@ class Comparison:
     models: tuple[dict[str, Any], dict[str, Any]]
     tolerance: float | None = None
     notes: list[str] = field(default_factory=list)
+    tally: Tally | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the largest error stays within the tolerance, where there is one; a NaN does not."""
-        return self.tolerance is None or all(o.max <= self.tolerance for o in self.outputs)
+        """Whether the largest error, or what the judge found, keeps the tolerance, where there is one; NaN does not."""
+        if self.tolerance is None:
+            return True
+        if self.tally is not None:
+            return self.tally.judge.passes(self.tally.measured, self.tolerance)
+        return all(o.max <= self.tolerance for o in self.outputs)
 
     def data(self) -> dict[str, Any]:
         """All of it for JSON."""
         return {
             "ok": self.ok,
             "tolerance": self.tolerance,
+            "judge": None if self.tally is None else str(self.tally.judge),
+            "judged": None if self.tally is None else self.tally.measured,
             "frames": self.n_frames,
             "data": self.data_from,
             "a": self.models[0],
@@ -136,9 +144,17 @@ class Comparison:
         for key, (a, b) in self.sizes.items():
             rows.append([SIZES[key], human_bytes(a), human_bytes(b), f"{b / a:.2f}" if a else "-"])
         lines.append(table(rows))
+        if self.tally is not None:
+            judge = self.tally.judge
+            measured = f"judge {judge}: {judge.said(self.tally.measured)}{judge.unit}"
+        else:
+            judge = Judge()
+            measured = f"largest error {max((o.max for o in self.outputs), default=0.0):.3g}"
         if self.tolerance is not None:
-            worst = max((o.max for o in self.outputs), default=0.0)
-            lines.append(f"{'ok' if self.ok else 'FAILED'}: largest error {worst:.3g}, tolerance {self.tolerance:g}")
+            tolerance = judge.said_of_tolerance(self.tolerance)
+            lines.append(f"{'ok' if self.ok else 'FAILED'}: {measured}, tolerance {tolerance}")
+        elif self.tally is not None:
+            lines.append(measured)
         return "\n".join(lines)
 
 
@@ -151,6 +167,7 @@ def compare(
     tolerance: float | None = None,
     threshold: float | None = None,
     seconds: float = 0.5,
+    judge: Judge | None = None,
 ) -> Comparison:
     """Run the frames X through both models, from a fresh state, and time their steps in turns.
 
@@ -158,13 +175,18 @@ def compare(
         a, b: `Model`s whose inputs and outputs are alike: by name, or else one after the other.
         X: input name of a -> (T, *frame), T at least 1.
         data_from: what to call X.
-        tolerance: largest |a - b|, in the units of the outputs, with which `ok` is true.
+        tolerance: with which `ok` is true: the largest |a - b|, in the units of the outputs, or in the judge's measure.
         threshold: of the decision that an output of one number makes; None: 0.5 where all of A's lie in 0 to 1, else 0.
         seconds: about, to spend on the steps of each.
+        judge: what to say of B beside errors, by the names of A's outputs.
 
     Raises:
         ShapeError: they take or give other frames, or X has none.
+        UnsupportedError, ShapeError: as `Judge.of` and `Judge.checked`.
     """
+    judge = None if judge is None else judge.of(a.outputs)
+    if tolerance is not None:
+        (judge or Judge()).checked(tolerance)
     notes: list[str] = []
     inputs, outputs = (_paired(a, b, kind, notes) for kind in ("inputs", "outputs"))
     n_frames = len(next(iter(X.values())))
@@ -176,6 +198,10 @@ def compare(
         output_errors(name, other, rows_a[name], rows_b[other], a.outputs[name].shape, threshold)
         for name, other in outputs.items()
     ]
+    tally = None
+    if judge is not None:
+        tally = Tally(judge)
+        tally.add({name: rows_b[other] for name, other in outputs.items()}, rows_a)
     if a.latency != b.latency:
         notes.append(f"as streams, outputs of A come {a.latency} frames late, those of B {b.latency}")
     return Comparison(
@@ -187,6 +213,7 @@ def compare(
         (_facts(a), _facts(b)),
         tolerance,
         notes,
+        tally,
     )
 
 
@@ -238,17 +265,17 @@ def _decisions(
 ) -> tuple[str, np.ndarray]:
     """What is decided by an output, and where both decide alike."""
     if shape and shape[-1] > 1 and threshold is None:
-        return "argmax", np.asarray(ya.argmax(axis=-1) == yb.argmax(axis=-1))
+        return "argmax", agreement(yb, ya)
     if threshold is None:
         threshold = 0.5 if ya.size and ya.min() >= 0 and ya.max() <= 1 else 0.0
-    return f"above {threshold:g}", np.asarray((ya > threshold) == (yb > threshold))
+    return f"above {threshold:g}", agreement(yb, ya, threshold)
 
 
 def _speed(a: Any, b: Any, X: Arrays, of_b: Arrays, seconds: float) -> Speed:
     what = "step" if a.streamable and b.streamable else "run"
     if what == "step":
         calls = [
-            partial(m.stream().step, one_or_all({name: np.ascontiguousarray(x[0, ...]) for name, x in frames.items()}))
+            partial(m.stream().step, one_or_all({name: np.array(x[0, ...]) for name, x in frames.items()}))
             for m, frames in ((a, X), (b, of_b))
         ]
     else:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._progress import tell
 from ..errors import ShapeError
+from .judge import Judge, Tally
 
 Arrays = dict[str, np.ndarray]
 
@@ -26,6 +27,7 @@ class Distance:
         first, last: the frames, counted from 1.
         max: the largest error; infinity where one of the two is NaN and the other is not.
         squares, exact_squares, n: sums of squares of errors and of exact outputs, and the number of both.
+        tally: what a judge finds over the same frames, where one was asked.
     """
 
     first: int
@@ -34,6 +36,7 @@ class Distance:
     squares: float = 0.0
     exact_squares: float = 0.0
     n: int = 0
+    tally: Tally | None = None
 
     @property
     def rms(self) -> float:
@@ -58,20 +61,29 @@ class Distance:
             self.squares += float((error**2).sum())
             self.exact_squares += float((want[np.isfinite(want)] ** 2).sum())
             self.n += want.size
+        if self.tally is not None:
+            self.tally.add(got, exact)
 
 
-def distances(model: Any, exact: Any, feed: Callable[[int, int], Arrays], marks: Iterable[int]) -> list[Distance]:
+def distances(
+    model: Any,
+    exact: Any,
+    feed: Callable[[int, int], Arrays],
+    marks: Iterable[int],
+    judge: Judge | None = None,
+) -> list[Distance]:
     """Stream the same frames through two models; give their distance between one mark and the next.
 
     Args:
         model, exact: two streamable `Model`s of the same inputs and outputs (`check_same_frames`).
         feed: (start, stop) -> input name -> (stop - start, *frame).
         marks: numbers of frames, rising: the first distance is over frames 1 to the first mark, and so on.
+        judge: for these outputs (`Judge.of`), asked over each of these stretches too.
     """
     streams = model.stream(), exact.stream()
     per_mark, start = [], 0
     for mark in marks:
-        distance = Distance(start + 1, mark)
+        distance = Distance(start + 1, mark, tally=None if judge is None else Tally(judge))
         while start < mark:
             tell(f"streams of {mark:,} frames", start, mark)
             stop = min(start + _CHUNK, mark)

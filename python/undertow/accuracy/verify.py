@@ -23,6 +23,7 @@ from ..inspect.describe import table
 from ..ir.precision import numbers
 from .condition import MOST, OFF, measured, room
 from .drift import Distance, check_same_frames, distances
+from .judge import Judge
 from .layerwise import node_errors
 from .peer import CannotFeed, NoItems, OnnxRuntime, distinct_length, first_line, random_inputs
 
@@ -126,7 +127,14 @@ class Report:
             "explained": [asdict(worst) for worst in self.explained],
             "exact": self.exact,
             "growth": [
-                {"first": d.first, "last": d.last, "max": d.max, "rms": d.rms, "relative": d.relative}
+                {
+                    "first": d.first,
+                    "last": d.last,
+                    "max": d.max,
+                    "rms": d.rms,
+                    "relative": d.relative,
+                    "judged": None if d.tally is None else d.tally.measured,
+                }
                 for d in self.growth
             ],
         }
@@ -155,9 +163,11 @@ class Report:
     def _growth_lines(self) -> list[str]:
         if not self.growth:
             return []
-        rows = [["frames", "max error", "RMS error", "of output RMS"]]
+        tally = self.growth[0].tally
+        rows = [["frames", "max error", "RMS error", "of output RMS", *([tally.judge.heading] if tally else [])]]
         for d in self.growth:
-            rows.append([f"{d.first:,} to {d.last:,}", f"{d.max:.3g}", f"{d.rms:.3g}", f"{d.relative:.2%}"])
+            said = [d.tally.judge.said(d.tally.measured)] if d.tally else []
+            rows.append([f"{d.first:,} to {d.last:,}", f"{d.max:.3g}", f"{d.rms:.3g}", f"{d.relative:.2%}", *said])
         lines = [f"what the reduced weights change, against {self.exact}:", table(rows)]
         if len(self.growth) > 2:
             before, last = self.growth[-2:]
@@ -177,6 +187,7 @@ def verify(
     against: str = "auto",
     exact: Any = None,
     options: Mapping[str, Any] | None = None,
+    judge: Judge | None = None,
 ) -> Report:
     """Run random frames through `model` in three ways and compare them with another program.
 
@@ -200,18 +211,21 @@ def verify(
             itself with the numbers that it stores in float32, so that only the rounding of frames is left.
         options: of `undertow.load` that the model was imported with (`fixed`, `shapes`, `states`, `starts`), for ONNX
             Runtime.
+        judge: what to say of reduced weights, or against `exact`, beside errors.
 
     Raises:
         ImportError, CannotFeed: against="onnxruntime", and that is not possible.
+        UnsupportedError, ShapeError: as `Judge.of`.
         ShapeError: `exact` has other inputs or outputs.
     """
     reduced = any(numbers(p) != "float32" for node in model.graph.nodes for p in node.precisions.values())
+    judge = None if judge is None else judge.of(model.outputs)
     if exact is not None:
         check_same_frames(model, exact, "the model to compare with")
     if reduced:
         if against == "onnxruntime":
             raise CannotFeed("ONNX Runtime does not know these weights; compare with the reference")
-        return _verify_reduced(model, exact, frames, seed, TOLERANCE if tolerance is None else tolerance)
+        return _verify_reduced(model, exact, frames, seed, TOLERANCE if tolerance is None else tolerance, judge)
     notes = [note.removeprefix("warning: ") for note in model.graph.notes if note.startswith("warning: ")]
     peer = None
     if against == "onnxruntime" and path is None:
@@ -246,23 +260,23 @@ def verify(
     if expected is None:
         expected = by_name(reference.run(model.graph, one_or_all(X)), model.outputs)
     whole = by_name(model.run(one_or_all(X)), model.outputs)
-    judge = _Judge(model, report, 0 if tolerance is not None else 1 if peer is None else 2)
-    report.checks.append(Check("whole sequence", judge.worst([(X, expected, whole)])))
+    errors = _Errors(model, report, 0 if tolerance is not None else 1 if peer is None else 2)
+    report.checks.append(Check("whole sequence", errors.worst([(X, expected, whole)])))
     for name, want in expected.items():
         if np.ndim(want) == np.ndim(whole[name]) and len(want) < len(whole[name]):
             notes.append(f"the file has no row of output {name!r} for the first {frames - len(want)} frames")
-    report.checks += _streamed(judge, X, frames, whole, expected, rng)
+    report.checks += _streamed(errors, X, frames, whole, expected, rng)
     if peer is not None:
-        _check_reading(judge, peer, rng)
+        _check_reading(errors, peer, rng)
     if exact is not None:
         if model.streamable:
-            report.growth, report.exact = _growth(model, exact, seed), quoted(exact.name)
+            report.growth, report.exact = _growth(model, exact, seed, judge), quoted(exact.name)
         else:
             notes.append(_not_a_stream(exact))
     return report
 
 
-class _Judge:
+class _Errors:
     """Errors of a model, without those that float32 may make of it.
 
     n_float32: how many of the two that are compared compute in float32; 0 where the tolerance alone decides.
@@ -292,23 +306,23 @@ class _Judge:
 
 
 def _streamed(
-    judge: _Judge, X: Arrays, frames: int, whole: Arrays, expected: Arrays, rng: np.random.Generator
+    errors: _Errors, X: Arrays, frames: int, whole: Arrays, expected: Arrays, rng: np.random.Generator
 ) -> list[Check]:
-    checks, model = [], judge.model
+    checks, model = [], errors.model
     if model.streamable:
         for name, run in (("random chunks", _in_chunks(rng)), ("step by step", _in_steps)):
             Y = run(model, X, frames)
             same = all(Y[o].tobytes() == np.ascontiguousarray(whole[o]).tobytes() for o in whole)
-            checks.append(Check(name, judge.worst([(X, expected, Y)]), same))
+            checks.append(Check(name, errors.worst([(X, expected, Y)]), same))
     return checks
 
 
-def _check_reading(judge: _Judge, peer: OnnxRuntime, rng: np.random.Generator) -> None:
+def _check_reading(errors: _Errors, peer: OnnxRuntime, rng: np.random.Generator) -> None:
     """What one sequence of one length cannot show: whether the file's axes and states are what the model took them for.
 
     Different sequences side by side, other lengths, and the states that the file's own names tell.
     """
-    model, report = judge.model, judge.report
+    model, report = errors.model, errors.report
     for name, output in peer.told.items():
         if name in model.inputs and not peer.passes_on(name, output):
             report.notes.append(f"the names say that output {output!r} returns state {name!r}, which is an input here")
@@ -327,14 +341,14 @@ def _check_reading(judge: _Judge, peer: OnnxRuntime, rng: np.random.Generator) -
                 )
                 report.checks.append(Check("open axes", Worst(np.inf, output)))
     if peer.open_batch or peer.n_items > 1:
-        _check_batch(judge, peer, rng)
+        _check_batch(errors, peer, rng)
     if peer.n_steps is None and not peer.carries_state:
-        _check_lengths(judge, peer, rng)
+        _check_lengths(errors, peer, rng)
 
 
-def _check_batch(judge: _Judge, peer: OnnxRuntime, rng: np.random.Generator) -> None:
+def _check_batch(errors: _Errors, peer: OnnxRuntime, rng: np.random.Generator) -> None:
     """Different sequences in one call, each as the model gives it alone."""
-    model, report = judge.model, judge.report
+    model, report = errors.model, errors.report
     sizes = {n for value in (*model.inputs.values(), *model.outputs.values()) for n in value.shape}
     n_items = peer.n_items if peer.n_items > 1 else next(n for n in range(2, 99) if n not in sizes)
     n = peer.n_steps or distinct_length(model, _BATCH_FRAMES)
@@ -349,10 +363,10 @@ def _check_batch(judge: _Judge, peer: OnnxRuntime, rng: np.random.Generator) -> 
     except Exception as error:  # the file may have fixed inside what it calls open
         report.notes.append(f"ONNX Runtime runs no batch of {n_items}: {first_line(error)}")
         return
-    report.checks.append(Check(name, _worst_of(judge, zip(items, expected, strict=True))))
+    report.checks.append(Check(name, _worst_of(errors, zip(items, expected, strict=True))))
 
 
-def _check_lengths(judge: _Judge, peer: OnnxRuntime, rng: np.random.Generator) -> None:
+def _check_lengths(errors: _Errors, peer: OnnxRuntime, rng: np.random.Generator) -> None:
     """Sequences of other lengths, where the file takes them."""
     pairs = []
     for n in _LENGTHS:
@@ -361,15 +375,15 @@ def _check_lengths(judge: _Judge, peer: OnnxRuntime, rng: np.random.Generator) -
             pairs.append((X, peer.run(X)))
     if pairs:
         lengths = ", ".join(str(len(next(iter(X.values())))) for X, _ in pairs)
-        judge.report.checks.append(Check(f"lengths {lengths}", _worst_of(judge, pairs)))
+        errors.report.checks.append(Check(f"lengths {lengths}", _worst_of(errors, pairs)))
 
 
-def _worst_of(judge: _Judge, pairs: Iterable[tuple[Arrays, Arrays]]) -> Worst:
-    model = judge.model
-    return judge.worst((X, want, by_name(model.run(one_or_all(X)), model.outputs)) for X, want in pairs)
+def _worst_of(errors: _Errors, pairs: Iterable[tuple[Arrays, Arrays]]) -> Worst:
+    model = errors.model
+    return errors.worst((X, want, by_name(model.run(one_or_all(X)), model.outputs)) for X, want in pairs)
 
 
-def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: float) -> Report:
+def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: float, judge: Judge | None) -> Report:
     """Node by node against the reference, which rounds frames as the engine does; then how far that is from float32."""
     rng = np.random.default_rng(seed)
     X = random_inputs(model, frames, rng)
@@ -386,12 +400,12 @@ def _verify_reduced(model: Any, exact: Any, frames: int, seed: int, tolerance: f
     if explained:
         report.notes.append(f"in {explained} frames float32 decides to which integer a number inside a cell is rounded")
     whole = by_name(model.run(one_or_all(X)), model.outputs)
-    report.checks += _streamed(_Judge(model, report, 0), X, frames, whole, whole, rng)
+    report.checks += _streamed(_Errors(model, report, 0), X, frames, whole, whole, rng)
     if model.streamable:
         report.exact = "the same weights in float32 (rounding of frames alone)"
         if exact is not None:
             report.exact = quoted(exact.name)
-        report.growth = _growth(model, exact or model.with_weights("float32"), seed)
+        report.growth = _growth(model, exact or model.with_weights("float32"), seed, judge)
     elif exact is not None:
         report.notes.append(_not_a_stream(exact))
     return report
@@ -404,9 +418,9 @@ def _not_a_stream(exact: Any) -> str:
     )
 
 
-def _growth(model: Any, exact: Any, seed: int) -> list[Distance]:
+def _growth(model: Any, exact: Any, seed: int, judge: Judge | None) -> list[Distance]:
     rng = np.random.default_rng([seed, 1])
-    return distances(model, exact, lambda start, stop: random_inputs(model, stop - start, rng), MARKS)
+    return distances(model, exact, lambda start, stop: random_inputs(model, stop - start, rng), MARKS, judge)
 
 
 def worst_error(

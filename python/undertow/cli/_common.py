@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TextIO
 import numpy as np
 
 from .._text import escaped, lines
+from ..accuracy.judge import Judge
 from ..errors import Error
 from ..inspect.picture import figure_class
 from ..ir.precision import CODES
@@ -134,8 +135,8 @@ def _in_json(fact: Any) -> Any:
 
 
 _WEIGHTS = (
-    "store weights as float16, int16, bfloat16, int8 or int4 (float32 where the file says so); or JSON, "
-    '\'{"layer": "int8"}\', with a precision for each layer'
+    "store weights as float16, int16, bfloat16, int8 or int4 (float32 where the file says so); auto, which is int16; "
+    'or JSON, \'{"layer": "int8"}\', with a precision for each layer'
 )
 
 
@@ -190,16 +191,42 @@ def precisions(text: str) -> Any:
         except json.JSONDecodeError as error:
             raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
     if text not in (*CODES, "auto"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no precision; precisions: {', '.join(CODES)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is no precision; precisions: {', '.join(CODES)}, auto")
     return text
+
+
+def add_judge(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add --judge."""
+    parser.add_argument(
+        "--judge",
+        metavar="JUDGE",
+        type=judge,
+        help="what people judge by: argmax (share of frames whose largest number is the same), threshold=0.5 (share of "
+        "numbers on the same side of 0.5), sisdr (SI-SDR of sound, in dB), rms (per cent of the output's RMS), max "
+        f"(the largest error); argmax:NAME where there are several outputs{more}",
+    )
+
+
+def judge(text: str) -> Judge:
+    """argparse type: a judge of two outputs."""
+    try:
+        return Judge.parse(text)
+    except Error as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def check_tolerance(args: argparse.Namespace) -> None:
+    """Refuse a --tolerance that is none in the measure of --judge before the work."""
+    if args.tolerance is not None:
+        try:
+            (args.judge or Judge()).checked(args.tolerance)
+        except Error as error:
+            raise UsageError(f"--{error}") from None
 
 
 def load_model(args: argparse.Namespace, **changes: Any) -> Any:
     """Load MODEL as `undertow.load` does; `changes` are arguments of it that go before those of the command line."""
     import undertow
-
-    if {"weights": args.weights, **changes}["weights"] == "auto":
-        raise UsageError("--weights auto is for `undertow convert`, which is given frames to try precisions on")
 
     options = importer_options(args)
     if not Path(args.model).exists():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 _DICT = r"\{(?:[^{}'\"]|'[^']*'|\"[^\"]*\")*\}"
 _OPTION = re.compile(
-    r"\b(fixed|shapes|states|starts|time_axis|keras_version|assume_unmasked|assume_as_wired|submodel|weights)="
+    r"\b(fixed|shapes|states|starts|time_axis|keras_version|assume_unmasked|assume_as_wired|submodel|weights|judge)="
     rf"({_DICT}|'[^']*'|-?\d+|True|False|(?=[\s;,.)]|$))"
 )
 #: load(..., fixed={...}) as a whole
@@ -44,8 +44,8 @@ def _option(name: str, value: str) -> str:
             return "--states none"
         items = [(_plain(key), item) for key, item in _ITEM.findall(value)]
         return " ".join(f"{option} {_safe(f'{key}={of(item)}')}" for key, item in items) or f"{option} {form}"
-    if name == "weights":
-        return f"--weights {_plain(value) or 'PRECISION'}"
+    if name in _PLAIN:
+        return f"--{name} {_safe(_plain(value)) if value else _PLAIN[name]}"
     if value.startswith("{"):
         value = "{" + ", ".join(f'"{_plain(k)}": {_json(v)}' for k, v in _ITEM.findall(value)) + "}"
         return f"--option {shlex.quote(f'{name}={value}')}"
@@ -74,6 +74,8 @@ def _compact(text: str) -> str:
     return _plain(text.replace(" ", ""))
 
 
+#: argument whose option has its name -> what it takes
+_PLAIN = {"weights": "PRECISION", "judge": "JUDGE"}
 #: argument -> option, what it takes, what a value becomes
 _FORMS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "fixed": ("--fixed", "INPUT=VALUE", _compact),

@@ -12,7 +12,7 @@ import numpy as np
 from ..accuracy.comparison import compare as compare_models
 from ..accuracy.peer import random_inputs
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, positive_float, positive_int, tell
+from ._common import UsageError, add_command, add_judge, add_model, check_tolerance, positive_float, positive_int, tell
 
 _DESCRIPTION = """\
 Run the same frames through two models, and time their steps in turns. A is MODEL; B is another file, or A with
@@ -21,11 +21,12 @@ decisions the two agree: the largest of several numbers, or whether a single one
 step, sizes of the files and of what a stream holds.
 
 Inputs and outputs go by their names, or else, where their shapes are the same, one after the other.
-With --tolerance, exits with 1 if an output errs by more."""
+With --tolerance, exits with 1 if an output errs by more; with --judge, if B does worse in its measure."""
 
 _KEYS = """\
   model, other   the files
   ok, tolerance  whether the largest error of every output stays within the tolerance (null: none was given)
+  judge, judged  of --judge, else null: its name, and what it found, in which the tolerance is then
   frames, data   how many, and where they are from
   a, b           name, hash, isa, parameters, precisions, multiply_adds, streamable, latency
   outputs        name, other (its name in B), max, rms, relative, frame, decision, n_decisions, n_agree, agreement
@@ -55,7 +56,10 @@ def add(subparsers: Any) -> None:
         help="the other model; without it, --weights makes B of MODEL. Options of importers go to both, but for a .tow",
     )
     add_data(parser)
-    parser.add_argument("--tolerance", type=positive_float, help="largest error of an output that is allowed")
+    parser.add_argument(
+        "--tolerance", type=positive_float, help="largest error of an output that is allowed; or in the judge's measure"
+    )
+    add_judge(parser, "; B is held against A")
     parser.add_argument("--threshold", type=float, help="decide by this number, not by the largest of several")
     parser.add_argument(
         "--seconds", type=positive_float, default=0.5, help="to spend on the steps of each (default: 0.5)"
@@ -91,6 +95,7 @@ def frames_of(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarra
 def compare(args: argparse.Namespace) -> int:
     if args.other is None and args.weights is None:
         raise UsageError("nothing to compare MODEL with: name another model, or give --weights for it")
+    check_tolerance(args)
     a = _sound.load_model(args, weights=None, check=True)
     other = argparse.Namespace(**{**vars(args), "model": args.other or args.model})
     if args.other is not None and Path(args.other).suffix.lower() == ".tow":
@@ -98,8 +103,9 @@ def compare(args: argparse.Namespace) -> int:
     b = _sound.load_model(other, check=True)
     X, data_from = frames_of(args, a)
     report = compare_models(
-        a, b, X, data_from=data_from, tolerance=args.tolerance, threshold=args.threshold, seconds=args.seconds
-    )
+        a, b, X, data_from=data_from, tolerance=args.tolerance, threshold=args.threshold, seconds=args.seconds,
+        judge=args.judge,
+    )  # fmt: skip
     tell(args, {"model": args.model, "other": args.other, **report.data()}, report)
     return 0 if report.ok else 1
 

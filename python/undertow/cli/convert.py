@@ -9,10 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from .._text import escaped
+from .._text import escaped, listed, shown
 from ..inspect.describe import human_bytes, precision_of
+from ..ir.ops import OPS
+from ..passes.precisions import AUTO
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_model, check_folder, frames_proven, positive_float, tell, warn
+from ._common import (
+    UsageError,
+    add_command,
+    add_judge,
+    add_model,
+    check_folder,
+    check_tolerance,
+    frames_proven,
+    positive_float,
+    tell,
+    warn,
+)
 
 #: frames of a proof: enough for a state to be far from its start
 _PROOF_FRAMES = 32
@@ -22,7 +35,8 @@ _KEYS = """\
   precisions     of the layers that have weights: layer -> precision
   proof_frames   0: the file holds no proof
   calibration    with --calibrate, else null: frames, sequences, tolerance, layers (name, precision, bytes_before,
-                 bytes_after, alone), all, float32_step_us, refused; alone and all: max, rms, late, longest, step_us
+                 bytes_after, alone), all, judge, float32_step_us, refused; alone and all: max, rms, relative, late,
+                 longest, judged (data, late, worst, in the judge's measure), step_us
 """
 
 
@@ -36,14 +50,17 @@ def add(subparsers: Any) -> None:
         "reads. Matrices that were pruned in blocks (8 or 16 outputs by 4 inputs, all zero) are stored and multiplied\n"
         "without their zeros where that is faster.\n\n"
         "--weights int8 stores every matrix and embedding table in 8 bits (or int16, float16, bfloat16, int4). With\n"
-        "--calibrate it rounds int8 and int4 weights so that the output errs least on your own frames, and prints\n"
-        "what they cost there, layer by layer; with --tolerance it writes nothing where the output errs by more.\n\n"
-        "--weights auto chooses for each weight the smallest of int4, int8 and float16 with which the output stays\n"
-        "within --tolerance: the largest |output - float32 output|, in the units of the output, over all frames of\n"
-        "--calibrate and over 10,000 steps in which they are repeated. It starts with the weights of most bytes.",
+        "--calibrate it rounds int16, int8 and int4 weights, and smooths what they multiply, so that the output errs\n"
+        "least on your own frames, and prints what they cost there, layer by layer; with --tolerance it writes\n"
+        "nothing where the output errs by more.\n\n"
+        "--weights auto is int16 for every weight. With --calibrate and --tolerance it is for each weight the fastest\n"
+        "precision with which the output stays within --tolerance: the largest |output - float32 output|, in the\n"
+        "units of the output, over all frames of --calibrate and over 10,000 steps in which they are repeated.\n"
+        "--judge says what the tolerance is of instead: decisions, decibels, per cent.",
         "  undertow convert model.onnx                  writes model.tow\n"
         "  undertow convert model.keras -o small.tow --weights int8\n"
         "  undertow convert model.onnx --weights auto --tolerance 1e-2 --calibrate data.npy\n"
+        "  undertow convert model.onnx --weights auto --tolerance 0.999 --judge argmax --calibrate data.npy\n"
         "  undertow convert model.onnx --proof data.npy      verify then proves that any machine computes the same\n",
         _KEYS,
     )
@@ -62,7 +79,13 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--dense", action="store_true", help="store matrices that were pruned in blocks like any other, zeros included"
     )
-    parser.add_argument("--tolerance", type=positive_float, help="largest error of the output that is allowed")
+    parser.add_argument(
+        "--tolerance",
+        type=positive_float,
+        help="largest error of the output that is allowed; with --judge, in its measure: the least share of decisions, "
+        "the least SI-SDR, most per cent",
+    )
+    add_judge(parser)
     parser.add_argument(
         "--proof",
         metavar="FRAMES",
@@ -81,14 +104,17 @@ def convert(args: argparse.Namespace) -> int:
     if output.exists() and Path(args.model).exists() and output.samefile(args.model):
         raise UsageError(f"{output} is the model itself; name another file with -o")
     check_folder("-o", str(output))
-    if args.weights == "auto" and (args.tolerance is None or args.calibrate is None):
-        raise UsageError("--weights auto needs --tolerance and --calibrate: how much error, and on which frames")
+    if args.weights == "auto" and args.tolerance is None and args.calibrate is not None:
+        raise UsageError("--weights auto with --calibrate needs --tolerance: how much error is allowed on these frames")
     if args.weights is None and (args.tolerance is not None or args.calibrate is not None):
         raise UsageError("--tolerance and --calibrate say what --weights may cost; --weights is missing")
     if args.calibrate is None and args.proof is None and (given := _sound.options_given(args)):
         raise UsageError(f"{given[0]} says how to cut the sound of --calibrate or --proof, which are missing")
     if args.tolerance is not None and args.calibrate is None:
         raise UsageError("--tolerance needs --calibrate: the frames on which the error is measured")
+    if args.judge is not None and args.calibrate is None:
+        raise UsageError("--judge needs --calibrate: the frames on which it judges")
+    check_tolerance(args)
     if args.dense and args.calibrate is not None:
         raise UsageError("--dense goes without --calibrate, which measures what is written otherwise")
     # Weights that stay as they are, said so: a .tow file, too, is then looked through for pruned matrices.
@@ -106,6 +132,8 @@ def convert(args: argparse.Namespace) -> int:
         else:
             warn(f"{args.model}: its proof, of {n_lost} frames, is of the file as it was; --proof FRAMES makes another")
     model.save(output, proof=proof)
+    if args.weights == "auto" and calibration is None:
+        said += "\n" + _auto(model)
     n_bytes = output.stat().st_size
     facts = {
         "model": args.model,
@@ -120,6 +148,21 @@ def convert(args: argparse.Namespace) -> int:
     text = f"{escaped(str(output))}: {human_bytes(n_bytes)}, {model.n_parameters:,} parameters{said}"
     tell(args, facts, text if calibration is None else f"{calibration}\n{text}")
     return 0
+
+
+def _auto(model: Any) -> str:
+    """What --weights auto has done where no frames were given."""
+    plain = [
+        f"{shown(node.name)} {key}"
+        for node in model.graph.nodes
+        for key in OPS[node.op].reducible
+        if key in node.weights and key not in node.precisions
+    ]
+    but = f", but {listed(plain)}, which it cannot hold" if plain else ""
+    return (
+        f"  auto: every weight is in {AUTO}{but}; with --calibrate FRAMES and --tolerance each is in the fastest "
+        "precision that keeps to that"
+    )
 
 
 def _proof(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarray], str]:
@@ -141,7 +184,7 @@ def _calibrated(args: argparse.Namespace) -> tuple[Any, Any]:
     X = _frames.read(args.calibrate, model, args, several=True)
     X = {name: np.ascontiguousarray(x) for name, x in X.items()}  # frames of sound may share their memory
     if args.weights == "auto":
-        calibration = calibrate.search(model.graph, X, args.tolerance, args.isa)
+        calibration = calibrate.search(model.graph, X, args.tolerance, args.isa, args.judge)
     else:
-        calibration = calibrate.measure(model.graph, args.weights, X, args.tolerance, args.isa)
+        calibration = calibrate.measure(model.graph, args.weights, X, args.tolerance, args.isa, args.judge)
     return Model.from_graph(calibration.graph, args.isa), calibration

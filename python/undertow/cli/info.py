@@ -9,10 +9,13 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from ..accuracy import costs
 from ..inspect import drawing, machine
 from ..inspect.describe import describe, table, text
 from ..support import TESTED_ON
-from ._common import UsageError, add_command, add_model, load_model, tell, warn
+from . import _sound
+from ._common import UsageError, add_command, add_judge, add_model, load_model, positive_float, tell, warn
+from .compare import add_data, frames_of
 
 _KEYS = """\
   name, source, notes     of the model; the notes say where it came from, and why each axis and state was taken for one
@@ -21,6 +24,8 @@ _KEYS = """\
   state                   name, shape, starts
   parameters, dtype, weight_bytes, state_bytes, scratch_bytes, multiply_adds, bytes_per_step, isa, streamable, latency,
   frames_in, frames_out, sample_rate, proof_frames, not_streamable, warnings
+  costs                   of all weights in one precision: precision, bytes; with --costs step_us, ratio (how many times
+                          faster than float32), max, relative (RMS, as a share of the output's), judged, refused
   graph                   with --graph: before, after
   without MODEL: version, machine, cpu, cpu_features, isas, tested_on, picked, forced_by_UT_ISA
 """
@@ -35,10 +40,13 @@ def add(subparsers: Any) -> None:
         "Describe a model: layers, shapes, parameters, bytes and precision of their weights, state and scratch bytes,\n"
         "instruction set, and the exact variant of every recurrent layer. Of models with many layers, runs of small\n"
         "ones share a line. Without MODEL: the instruction sets that are built in, run here, and get picked.\n\n"
+        "The last table is of the model with its weights in each precision: bytes in a file, and with --costs the\n"
+        "time of a step, which is measured in turns, and the error, on frames of --data or else on random ones.\n\n"
         "--graph tells what the file held, how much of it was known while loading, and what the rest became.",
         "  undertow info model.onnx\n"
         "  undertow info model.onnx --graph model.svg\n"
         "  undertow info model.tow --isa scalar\n"
+        "  undertow info model.onnx --costs --data features.npy --judge argmax\n"
         "  undertow info model.onnx --json | jq .state\n"
         "  undertow info\n",
         _KEYS,
@@ -53,6 +61,13 @@ def add(subparsers: Any) -> None:
         help="what became of the file, as tables; and as a picture if OUT is given: .svg, .png, .pdf (needs graphviz) "
         "or .dot",
     )
+    parser.add_argument(
+        "--costs", action="store_true", help="measure what each precision of the weights costs and saves"
+    )
+    add_data(parser)
+    add_judge(parser, "; it is asked of --costs")
+    parser.add_argument("--seconds", type=positive_float, help="to spend on the steps of each precision (default: 0.2)")
+    _sound.add_options(parser)
 
 
 def info(args: argparse.Namespace) -> int:
@@ -61,6 +76,8 @@ def info(args: argparse.Namespace) -> int:
     if args.model is None:
         if args.graph is not None:
             raise UsageError("--graph shows a MODEL; none is given")
+        if args.costs:
+            raise UsageError("--costs measures a MODEL; none is given")
         if any((args.isa, args.weights, args.option, args.fixed, args.shape, args.states)):
             raise UsageError("--isa, --weights, --option and their like say how to load a MODEL; none is given")
         facts = _machine()
@@ -70,16 +87,31 @@ def info(args: argparse.Namespace) -> int:
         raise UsageError(f"--graph {args.graph}: expected a name that ends in {', '.join(drawing.SUFFIXES)}")
     if args.graph and not Path(args.graph).parent.is_dir():
         raise UsageError(f"--graph {args.graph}: there is no folder {Path(args.graph).parent}")
-    model = load_model(args)
-    facts = describe(model)
+    if args.costs and args.weights is not None:
+        raise UsageError("--costs tries all precisions, from the model's own weights on; leave --weights out")
+    if not args.costs and (given := [*_costs_given(args), *_sound.options_given(args)]):
+        raise UsageError(f"{given[0]} says how --costs measures, which is missing")
+    model = _sound.load_model(args) if args.costs else load_model(args)
+    lines, said = costs.sizes(model.graph), ""
+    if args.costs and lines:
+        X, data_from = frames_of(args, model)
+        lines = costs.measured(model, X, args.judge, args.seconds or 0.2)
+        said = f"\n  errors on {len(next(iter(X.values()))):,} frames: {data_from}"
+    facts = {**describe(model), "costs": costs.facts(lines)}
     if args.graph is not None:
         facts["graph"] = drawing.census(model)
     if args.graph:
         drawing.write(model, args.graph)  # first: what cannot be drawn is all that is said
-    tell(args, facts, text(facts, args.all) if args.graph is None else drawing.tables(model))
+    shown_costs = f"\n\n{costs.as_table(lines, args.judge)}{said}" if lines else ""
+    tell(args, facts, text(facts, args.all) + shown_costs if args.graph is None else drawing.tables(model))
     for problem in facts["warnings"]:
         warn(problem)
     return 0
+
+
+def _costs_given(args: argparse.Namespace) -> list[str]:
+    """The options of --costs that stand on the command line."""
+    return [f"--{name}" for name in ("data", "frames", "judge", "seconds") if getattr(args, name) is not None]
 
 
 def version() -> str:

@@ -12,6 +12,7 @@ from ..accuracy.peer import CannotFeed
 from ._common import (
     UsageError,
     add_command,
+    add_judge,
     add_model,
     frames_proven,
     importer_options,
@@ -26,7 +27,8 @@ _KEYS = """\
   checks         name, ok, same_bits (null: not asked), error, output, frame, element, expected, got, where
   notes          what else was seen
   explained      errors above the tolerance that float32 may make of this model: as checks, from error on
-  exact, growth  of reduced weights: what errors are measured from; first, last, max, rms, relative of each stretch
+  exact, growth  of reduced weights: what errors are measured from; first, last, max, rms, relative, judged (what
+                 --judge finds, else null) of each stretch
   proof          of a .tow file: frames (0: it holds none), ok (null: it holds none); null of another format
 """
 
@@ -52,7 +54,7 @@ def add(subparsers: Any) -> None:
         "A model with weights in less than float32 is compared layer by layer with the reference, which rounds as the\n"
         "engine does. A table shows what the reduced weights change as a stream gets longer, up to 10,000 frames:\n"
         "against the model named by --against, against MODEL itself where --weights reduces it, or else against the\n"
-        "same weights in float32. It decides nothing.",
+        "same weights in float32. It decides nothing; with --judge it says what that finds, too.",
         "  undertow verify model.onnx\n"
         "  undertow verify model.onnx --isa scalar --frames 5000 --seed 3\n"
         "  undertow verify model.tow --tolerance 1e-6\n"
@@ -75,6 +77,7 @@ def add(subparsers: Any) -> None:
         help="what to compare with (default: ONNX Runtime where possible, else the float64 reference); a file is the "
         "model whose weights were reduced",
     )
+    add_judge(parser, ". A column of the table of reduced weights, on random frames: those of compare are yours")
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -94,10 +97,12 @@ def verify(args: argparse.Namespace) -> int:
     try:
         report = compare(
             model, path, frames=args.frames, seed=args.seed, tolerance=args.tolerance, against=against, exact=exact,
-            options=importer_options(args),
+            options=importer_options(args), judge=args.judge,
         )  # fmt: skip
     except CannotFeed as error:
         raise UsageError(str(error)) from None
+    if args.judge is not None and not report.growth:
+        raise UsageError("--judge is of streams of reduced weights, or --against another model; here is none")
     n_proven = frames_proven(args.model)
     proof = None if n_proven is None else {"frames": n_proven, "ok": True if n_proven else None}
     head, _, rest = str(report).partition("\n")

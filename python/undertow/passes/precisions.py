@@ -10,8 +10,11 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..ir import precision
 from ..ir.balance import balanced
-from ..ir.graph import Graph
+from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Layout
+
+#: what "auto" stores weights as, where no data says what they may cost
+AUTO = "int16"
 
 #: one precision for every weight; or layer -> precision, or layer -> weight key -> precision
 Precisions = str | Mapping[str, str | Mapping[str, str]]
@@ -43,7 +46,9 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
     """
     changed = graph.copy()
     able = {node.name: node for node in changed.nodes if OPS[node.op].reducible}
-    if not isinstance(precisions, Mapping):
+    if precisions == "auto" and layers is None:
+        precisions = {name: _auto(node) for name, node in able.items()}
+    elif not isinstance(precisions, Mapping):
         precision.check(precisions, f"graph {graph.name!r}")
         precisions = dict.fromkeys(able if layers is None else layers, precisions)
     elif layers is not None:
@@ -65,6 +70,19 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
                 what = f"{node.op} {node.name!r}: {key}"
                 node.weights[key] = _balanced(node.weights[key], node.smoothing.get(key), what)
     return changed
+
+
+def _auto(node: Node) -> dict[str, str]:
+    return {key: AUTO for key in OPS[node.op].reducible if key in node.weights and holds(node.weights[key], AUTO)}
+
+
+def holds(w: np.ndarray, name: str) -> bool:
+    """Whether a precision can store a weight: finite numbers in its range, in no more columns than it takes."""
+    try:
+        precision.stored(w, name)
+    except UnsupportedError:
+        return False
+    return True
 
 
 def _balanced(w: np.ndarray, smoothing: np.ndarray | None, what: str) -> np.ndarray:
