@@ -38,6 +38,7 @@ KERNELS = {
         "sparse",
         "cells",
         "step",
+        "tiny",
     )
 }
 
