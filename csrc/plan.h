@@ -121,7 +121,7 @@ struct ut_model {
   undertow::ValuePlan* values;
   undertow::StatePlan* states;
   undertow::OpPlan* ops;
-  bool small = false;  // every op has a `step` of its own: blocks of frames gain nothing
+  bool small = false;  // tiny recurrent layers, and small ops beside them: blocks are steps, which wait side by side
 };
 
 namespace undertow {
