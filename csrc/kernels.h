@@ -232,11 +232,11 @@ struct OneStep {
 constexpr size_t kMostTinyInputs = 24;
 constexpr size_t kNarrowUnits = 8;
 
-// Timesteps of a plain layer of one panel of which W is float32 too, with their input halves. Same bits.
+// Timesteps of a small plain layer of which W is float32 too, with their input halves. Same bits.
 struct TinySteps {
   const float* x;
   ptrdiff_t x_stride;  // this and y_stride: negative when time runs backwards
-  float* h;            // hidden state, kPanel, updated in place, padding too
+  float* h;            // hidden state, n_panels * kPanel, updated in place, padding too
   float* y;            // hidden states; not h
   ptrdiff_t y_stride;
   float* c;  // cell state, updated in place
@@ -245,6 +245,7 @@ using TinyKernel = void (*)(const Cell& cell, const TinySteps& steps, size_t T);
 
 struct TinyKernels {
   TinyKernel cells[kNumCells];  // null: it has none
+  size_t most_units;            // that they take
   // y = b + W x of one frame, with one panel of float32 weights, of which the first M <= kPanel rows count.
   void (*dense)(float* y, const float* x, const float* W, const float* b, size_t K, size_t M);
 };

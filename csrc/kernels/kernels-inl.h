@@ -72,7 +72,7 @@ const Kernels kernels = {
      {::walk<GruAfter>, ::one_step<GruAfter>, ::update<GruAfter>, nullptr},
      {::walk<GruBeforeGates, GruBeforeCandidate>, nullptr, ::update<GruBeforeGates>, ::update<GruBeforeCandidate>},
      {::walk<Lstm>, ::one_step<Lstm>, ::update<Lstm>, nullptr}},
-    {{tiny_of<Rnn>(), tiny_of<GruAfter>(), nullptr, tiny_of<Lstm>()}, ::tiny_dense}};
+    {{tiny_of<Rnn>(), tiny_of<GruAfter>(), nullptr, tiny_of<Lstm>()}, kTinyUnits, ::tiny_dense}};
 namespace {
 constexpr const Products &int8 = kernels.products[kInt8], &int4 = kernels.products[kInt4],
                          &sparse_int8 = kernels.products[kSparseInt8];

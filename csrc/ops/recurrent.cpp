@@ -223,8 +223,10 @@ void run_layer(const OpPlan& op, const Block& b) {
 }
 
 void bind_cell(OpPlan& op, const KernelTable& kernels) {
-  if (op.type->run != run_layer || !op.joint || op.cell.n_panels != 1 || op.cell.n_inputs > kMostTinyInputs) return;
-  op.tiny = kernels.tiny_of(op.cell.n_hidden).cells[op.cell_type->kind];
+  const TinyKernels& tiny = kernels.tiny_of(op.cell.n_hidden);
+  if (op.type->run != run_layer || !op.joint) return;
+  if (op.cell.n_hidden > tiny.most_units || op.cell.n_inputs > kMostTinyInputs) return;
+  op.tiny = tiny.cells[op.cell_type->kind];
   if (op.tiny) op.step = step_tiny;
 }
 
