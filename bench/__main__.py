@@ -51,7 +51,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "pool": lambda seconds: pool.tables(seconds),
     "models": lambda seconds: list(whole.tables(seconds)),
     "cores": lambda seconds: [cores.table(seconds)],
-    "rtneural": lambda seconds: [rtneural.table(seconds)],
+    "rtneural": rtneural.tables,
     "overhead": lambda seconds: [overhead.table(seconds)],
     "latency": lambda seconds: latency.tables(1_000_000 if seconds >= 1 else 100_000),
     "load": lambda seconds: [load.table(seconds), load_cost.table()],

@@ -56,7 +56,8 @@ class Weights:
     def states(self) -> tuple[str, ...]:
         return ("h", "c") if self.cell == "lstm" else ("h",)
 
-    def undertow(self, isa: str | None = None) -> undertow.Model:
+    def undertow(self, isa: str | None = None, then: Sequence[undertow.layers.base.Layer] = ()) -> undertow.Model:
+        """The layer, and those behind it."""
         name = f"{self.cell}-h{self.n_hidden}"
         if self.cell == "rnn":
             layer: Any = undertow.RNN(self.W, self.R, self.b, recurrent_bias=self.rb)
@@ -64,7 +65,7 @@ class Weights:
             layer = undertow.GRU(self.W, self.R, self.b, recurrent_bias=self.rb, gate_order="rzn", reset_after=True)
         else:
             layer = undertow.LSTM(self.W, self.R, self.b, recurrent_bias=self.rb, gate_order="ifgo")
-        return undertow.Sequential([layer], name=name, isa=isa)
+        return undertow.Sequential([layer, *then], name=name, isa=isa)
 
     def onnx(self, n_steps: int, outputs: tuple[str, ...], batch: int = 1) -> bytes:
         """An ONNX file of one node: x (n_steps, batch, I), and states (1, batch, H) as inputs if any Y_* is an output.

@@ -20,8 +20,8 @@ struct ut_stream {
   size_t block;  // frames that values and scratch were sized for
   float* before;  // the state before what is proposed
   bool proposed;
-  bool back;      // the direction in which the last step walked weights
   ut_team* team;  // that its calls need; null: none
+  Block step;     // of one timestep; `back`: the direction in which the last one walked weights
 };
 
 struct ut_team {
@@ -332,11 +332,12 @@ ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stre
   if (stream_bytes(*model, block) > bytes) return UT_E_MEMORY;
   memset(mem, 0, stream_bytes(*model, block));  // padding lanes start as zeros
   uint8_t* p = static_cast<uint8_t*>(mem) + aligned(sizeof(ut_stream));
-  ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr, block, nullptr, false, false, nullptr};
+  ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr, block, nullptr, false, nullptr, {}};
   s->state = reinterpret_cast<float*>(p);
   s->before = reinterpret_cast<float*>(p += aligned(state_bytes(*model)));
   s->values = reinterpret_cast<float*>(p += aligned(state_bytes(*model)));
   s->scratch = reinterpret_cast<float*>(p += value_bytes(*model, block));
+  s->step = {model, s->values, 1, 1, 1, s->state, s->scratch, block, nullptr};
   ut_stream_reset(s);
   *out = s;
   return UT_OK;
@@ -346,9 +347,9 @@ void ut_stream_reset(ut_stream* s) { reset_state(*s->model, s->state); }
 
 void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y) {
   if (s->team) return lead(*s->team, n_frames, x, y);
-  if (n_frames == 1 && x) {
-    s->back = !s->back;
-    return run_step({s->model, s->values, 1, 1, 1, s->state, s->scratch, s->block, nullptr, nullptr, false, s->back}, x, y);
+  if (x && (n_frames == 1 || s->model->small)) {
+    s->step.back = !s->step.back;
+    return n_frames == 1 ? run_step(s->step, x, y) : run_steps(s->step, n_frames, x, y);
   }
   const size_t capacity = n_frames < s->block ? (n_frames ? n_frames : 1) : s->block;
   run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr}, n_frames, x, y);

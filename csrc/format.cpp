@@ -14,7 +14,7 @@ constexpr size_t kHeaderBytes = 64;
 constexpr size_t kMetadataOffset = 24, kCrcOffset = 28, kFramesOffset = 48, kRateOffset = 56;
 
 // Words per record.
-constexpr size_t kCountWords = 8, kTitleWords = 4, kTensorWords = 6, kValueWords = 13, kStateWords = 12, kOutputWords = 3,
+constexpr size_t kCountWords = 8, kTitleWords = 4, kTensorWords = 6, kValueWords = 13, kStateWords = 12,
                  kNodeWords = 9;
 
 uint32_t u32_at(const uint8_t* p) {
@@ -140,7 +140,7 @@ StateView File::state(uint32_t i) const {
 
 OutputView File::output(uint32_t i) const {
   const uint32_t* r = outputs_ + i * kOutputWords;
-  return {text(r), r[2]};
+  return {text(r), output_value(i)};
 }
 
 NodeView File::node(uint32_t i, uint32_t first_output) const {

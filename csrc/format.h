@@ -73,6 +73,7 @@ struct StateView {
   size_t size;
 };
 
+constexpr size_t kOutputWords = 3;
 struct OutputView {
   ut_string name;
   uint32_t value;
@@ -101,6 +102,7 @@ struct File {
   ValueView value(uint32_t i) const;
   StateView state(uint32_t i) const;
   OutputView output(uint32_t i) const;
+  uint32_t output_value(uint32_t i) const { return outputs_[i * kOutputWords + 2]; }
   // Nodes are walked in order: the cursor carries the number of the next output value.
   NodeView node(uint32_t i, uint32_t first_output) const;
 

@@ -252,10 +252,32 @@ struct Steps {
 // by side. Same bits.
 struct OneStep {
   const float* x;
-  float* h;  // hidden state, n_panels * kPanel, updated in place
+  float* h;  // hidden state, n_panels * kPanel, updated in place, padding too
   float* y;  // the same once more; not h
   float* c;  // cell state, updated in place
   bool back;  // from the last panel to the first: weights that the timestep before left in the cache come first
+};
+
+// More take wider vectors and, in a block, a matrix product of its own.
+constexpr size_t kMostTinyInputs = 24;
+constexpr size_t kNarrowUnits = 8;
+
+// Timesteps of a small plain layer of which W is float32 too, with their input halves. Same bits.
+struct TinySteps {
+  const float* x;
+  ptrdiff_t x_stride;  // this and y_stride: negative when time runs backwards
+  float* h;            // hidden state, n_panels * kPanel, updated in place, padding too
+  float* y;            // hidden states; not h
+  ptrdiff_t y_stride;
+  float* c;  // cell state, updated in place
+};
+using TinyKernel = void (*)(const Cell& cell, const TinySteps& steps, size_t T);  // T > 0
+
+struct TinyKernels {
+  TinyKernel cells[kNumCells];  // null: it has none
+  size_t most_units;            // that they take
+  // y = b + W x of one frame, with one panel of float32 weights, of which the first M <= kPanel rows count.
+  void (*dense)(float* y, const float* x, const float* W, const float* b, size_t K, size_t M);
 };
 
 // One timestep of one sequence whose products with R are done: the second half of a recurrent layer, for weights, batches
@@ -313,6 +335,7 @@ struct Kernels {
   Products products[kNumPrecisions];
   FrameKernels frames;
   CellKernels cells[kNumCells];
+  TinyKernels tiny;
 };
 
 // What a model uses. An instruction set that changes a few kernels alone points to those of the one that it extends for
@@ -324,6 +347,9 @@ struct KernelTable {
   const Products* products[kNumPrecisions];
   const FrameKernels* frames;
   const CellKernels* cells;  // [kNumCells]
+  const TinyKernels* tiny[2];  // of at most kNarrowUnits, perhaps of an instruction set with narrower vectors; of more
+
+  const TinyKernels& tiny_of(size_t n_units) const { return *tiny[n_units > kNarrowUnits]; }
 };
 
 }  // namespace undertow

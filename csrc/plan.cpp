@@ -255,6 +255,21 @@ size_t model_bytes(const File& file, const Measures& measures, bool copies) {
                              measures.view_bytes + (copies ? measures.list_bytes : 0));
 }
 
+// Weights of an op without states that blocks of frames need not share: they stay in the first-level cache anyway.
+constexpr uint64_t kSmallBytes = 5 * 1024;
+
+// Completes an op's `step`; whether steps do as well as blocks.
+static bool bind_step(OpPlan& op, const ut_model& m) {
+  if (op.cell_type) bind_cell(op, *m.kernels);
+  if (!op.step || op.alone != op.type->run || m.values[op.inputs[0]].fixed) {
+    op.step = op.alone;
+    return !op.step;
+  }
+  const auto state = [&](uint32_t i) { return i < op.n_states ? m.states[op.states[i]].offset : 0; };
+  op.at = {m.values[op.inputs[0]].offset, m.values[op.output].offset, state(0), state(op.n_states - 1)};
+  return op.tiny || op.read_bytes <= kSmallBytes;
+}
+
 ut_status build(void* mem, const File& file, const Measures& measures, const KernelTable& kernels, bool copies, ut_model** out,
                 ut_error* err) {
   uint8_t* p = static_cast<uint8_t*>(mem);
@@ -305,6 +320,12 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
   }
   if (measures.loops) mark_loops(*m);
   mark_parts(*m);
+  bool small = true, waits = false;
+  for (uint32_t i = 0; i < file.n_nodes; ++i) {
+    small = bind_step(m->ops[i], *m) && small;
+    waits = waits || m->ops[i].tiny;
+  }
+  m->small = small && waits;
   *out = m;
   return UT_OK;
 }

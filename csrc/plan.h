@@ -44,6 +44,10 @@ struct OpPlan {
   const OpType* type;
   RunOp run;               // null where there is nothing to do at run time
   RunOp alone;             // the same where no team walks: null too where its output is written in parts
+  RunOp step;              // the same of one timestep of one stream: what its check has put here, or `alone`
+  struct {                 // of one that a check has put there: first input and output, in floats from Block::values; and
+    size_t x, y, h, c;     // the first and last state, from Block::state
+  } at;
   const uint32_t* inputs;  // values
   uint32_t n_inputs;
   uint32_t output;         // first output value
@@ -66,6 +70,7 @@ struct OpPlan {
   bool fused;  // of one with float32 state: its cell's kernel over Steps can run it
   bool joint;  // of one that is plain besides, with float32 W: one over OneStep can, if the cell has one
   bool reduced;  // of one that is plain, of which W and R are of one other precision: a kernel over ReducedStep can
+  TinyKernel tiny;  // of one of those that is as small as it is for: one over TinySteps; else null
   bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
   uint32_t latency;                 // of `present`: frames by which a stream's outputs come later
@@ -118,6 +123,7 @@ struct ut_model {
   undertow::ValuePlan* values;
   undertow::StatePlan* states;
   undertow::OpPlan* ops;
+  bool small = false;  // tiny recurrent layers, and small ops beside them: blocks are steps, which wait side by side
 };
 
 namespace undertow {

@@ -131,17 +131,38 @@ void reset_state(const ut_model& model, float* state) {
   }
 }
 
-// Apart from run_frames, for a small step is little more than what surrounds it.
+namespace {
+
+inline void copy_frame(float* to, const float* from, size_t n) { n == 1 ? void(*to = *from) : copy_floats(to, from, n); }
+
+inline void one_step(const Block& b, const void* const* x, void* const* y, size_t t) {
+  const ut_model& m = *b.model;
+  for (uint32_t i = 0, n = m.file.n_inputs; i < n; ++i) {
+    const ValuePlan& value = m.values[i];
+    copy_frame(b.values + value.offset, static_cast<const float*>(x[i]) + t * value.width, value.width);
+  }
+  for (const OpPlan *op = m.ops, *end = op + m.file.n_nodes; op != end; ++op)
+    if (op->step) op->step(*op, b);
+  for (uint32_t i = 0, n = m.file.n_outputs; i < n; ++i) {
+    if (!y[i]) continue;
+    const ValuePlan& value = m.values[m.file.output_value(i)];
+    const float* row = value.fixed ? value.fixed : b.values + value.offset;
+    copy_frame(static_cast<float*>(y[i]) + t * value.width, row, value.width);
+  }
+}
+
+}  // namespace
+
+// Apart from run_frames, for a small step is little more than what surrounds it: a tiny layer's next chain begins when the
+// CPU has looked past all of this.
 void run_step(const Block& b, const void* const* x, void* const* y) {
   const FloatMode mode;
-  const ut_model& m = *b.model;
-  for (uint32_t i = 0; i < m.file.n_inputs; ++i) copy_floats(b.row(i), static_cast<const float*>(x[i]), m.values[i].width);
-  for (const OpPlan *op = m.ops, *end = op + m.file.n_nodes; op != end; ++op)
-    if (op->alone) op->alone(*op, b);
-  for (uint32_t i = 0; i < m.file.n_outputs; ++i) {
-    const uint32_t v = m.file.output(i).value;
-    if (y[i]) copy_floats(static_cast<float*>(y[i]), b.row(v), m.values[v].width);
-  }
+  one_step(b, x, y, 0);
+}
+
+void run_steps(const Block& b, size_t n_frames, const void* const* x, void* const* y) {
+  const FloatMode mode;
+  for (size_t t = 0; t < n_frames; ++t) one_step(b, x, y, t);
 }
 
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {

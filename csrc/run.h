@@ -12,10 +12,12 @@ void reset_state(const ut_model& model, float* state);
 
 // n_frames timesteps in blocks of at most `b.capacity`; x and y as in ut_run, x null for frames of a flush. b.n and b.n_valid are set here when the
 // frames come in several blocks, so a caller that needs n_valid must give them all at once.
-// One timestep of a stream: as run_frames, with b.n == 1.
-void run_step(const Block& b, const void* const* x, void* const* y);
 
 void run_frames(Block b, size_t n_frames, const void* const* x, void* const* y);
+
+// The same of a stream, a timestep at a time; b.n and b.capacity are 1, and x is not null.
+void run_step(const Block& b, const void* const* x, void* const* y);
+void run_steps(const Block& b, size_t n_frames, const void* const* x, void* const* y);
 
 // A whole sequence of a model whose outputs come later: n_frames timesteps and a flush, and y as if they came at once.
 void run_whole(Block b, size_t n_frames, const void* const* x, void* const* y);

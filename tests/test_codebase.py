@@ -39,6 +39,7 @@ KERNELS = {
         "cells",
         "reduced-step",
         "step",
+        "tiny",
     )
 }
 

@@ -43,47 +43,70 @@ class Running : public Peer {
   template <typename... Sizes>
   explicit Running(Sizes... sizes) : model(sizes...) {}
   void reset() override { model.reset(); }
-  void forward(const float* x, size_t n) override {
-    for (size_t i = 0; i < n; ++i) model.forward(x);
+  void forward(const Frames& frames, float* y) override {
+    for (size_t t = 0; t < frames.n; ++t) y[t] = model.forward(frames.at(t));
   }
   const float* outputs() const override { return model.getOutputs(); }
 
   Model model;
 };
 
+template <typename Target>
+void fill_head(Target& target, const Layer& layer) {
+  target.setWeights(Rows{std::vector<float>(layer.head.begin(), layer.head.end() - 1)});
+  target.setBias(&layer.head.back());
+}
+
+template <bool Lstm, int I, int H>
+using Cell = std::conditional_t<Lstm, rtneural::LSTMLayerT<float, I, H>, rtneural::GRULayerT<float, I, H>>;
+
+// What one size made of `layer`, where that has it.
 template <bool Lstm, int N>
-std::unique_ptr<Peer> fixed_size(const Layer& layer) {
-  using Cell = std::conditional_t<Lstm, rtneural::LSTMLayerT<float, N, N>, rtneural::GRULayerT<float, N, N>>;
-  auto peer = std::make_unique<Running<rtneural::ModelT<float, N, N, Cell>>>();
+std::unique_ptr<Peer> square(const Layer& layer) {
+  if (layer.n_inputs != N || layer.n_hidden != N || !layer.head.empty()) return nullptr;
+  auto peer = std::make_unique<Running<rtneural::ModelT<float, N, N, Cell<Lstm, N, N>>>>();
   fill<Lstm>(peer->model.template get<0>(), layer);
+  return peer;
+}
+template <bool Lstm, int H>
+std::unique_ptr<Peer> with_head(const Layer& layer) {
+  if (layer.n_inputs != 1 || layer.n_hidden != H || layer.head.empty()) return nullptr;
+  using Model = rtneural::ModelT<float, 1, 1, Cell<Lstm, 1, H>, rtneural::DenseT<float, H, 1>>;
+  auto peer = std::make_unique<Running<Model>>();
+  fill<Lstm>(peer->model.template get<0>(), layer);
+  fill_head(peer->model.template get<1>(), layer);
+  return peer;
+}
+
+template <bool Lstm, int... Sizes>
+std::unique_ptr<Peer> one_of_square(const Layer& layer) {
+  std::unique_ptr<Peer> peer;
+  ((peer = square<Lstm, Sizes>(layer)) || ...);
+  return peer;
+}
+template <bool Lstm, int... Sizes>
+std::unique_ptr<Peer> one_with_head(const Layer& layer) {
+  std::unique_ptr<Peer> peer;
+  ((peer = with_head<Lstm, Sizes>(layer)) || ...);
   return peer;
 }
 
 template <bool Lstm>
 std::unique_ptr<Peer> make(const Layer& layer, bool fixed) {
-  if (fixed) {
-    if (layer.n_inputs != layer.n_hidden) return nullptr;
-    switch (layer.n_hidden) {
-      case 16:
-        return fixed_size<Lstm, 16>(layer);
-      case 40:
-        return fixed_size<Lstm, 40>(layer);
-      case 64:
-        return fixed_size<Lstm, 64>(layer);
-      case 128:
-        return fixed_size<Lstm, 128>(layer);
-      case 256:
-        return fixed_size<Lstm, 256>(layer);
-      default:
-        return nullptr;
-    }
-  }
+  if (fixed)
+    return layer.head.empty() ? one_of_square<Lstm, 8, 12, 16, 40, 64, 128, 256>(layer)
+                              : one_with_head<Lstm, 8, 12, 16, 20, 24, 32, 40>(layer);
   const int n_inputs = static_cast<int>(layer.n_inputs), n_hidden = static_cast<int>(layer.n_hidden);
   auto peer = std::make_unique<Running<rtneural::Model<float>>>(n_inputs);
-  using Cell = std::conditional_t<Lstm, rtneural::LSTMLayer<float>, rtneural::GRULayer<float>>;
-  auto* cell = new Cell(n_inputs, n_hidden);
+  using Recurrent = std::conditional_t<Lstm, rtneural::LSTMLayer<float>, rtneural::GRULayer<float>>;
+  auto* cell = new Recurrent(n_inputs, n_hidden);
   peer->model.addLayer(cell);  // which owns it
   fill<Lstm>(*cell, layer);
+  if (!layer.head.empty()) {
+    auto* head = new rtneural::Dense<float>(n_hidden, 1);
+    peer->model.addLayer(head);
+    fill_head(*head, layer);
+  }
   return peer;
 }
 

@@ -8,8 +8,9 @@ include(CheckCXXCompilerFlag)
 set(UT_KERNEL_FLAGS $<IF:$<CONFIG:MinSizeRel>,-Os,-O3> -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno
   -fno-lto -fvisibility=hidden)
 
-# An instruction set that extends another (UT_ISA_EXTENDS) needs that one's kernels.
-foreach(pair "avx512vnni;avx512" "avxvnni;avx2" "neondot;neon")
+# An instruction set that extends another (UT_ISA_EXTENDS), or leaves tinier layers to it (UT_ISA_NARROW), needs that one's
+# kernels.
+foreach(pair "avx512vnni;avx512" "avx512;avx2" "avxvnni;avx2" "neondot;neon")
   list(GET pair 0 extension)
   list(GET pair 1 extended)
   if(extension IN_LIST UT_ISAS AND NOT extended IN_LIST UT_ISAS)

@@ -8,11 +8,27 @@ namespace {
 
 constexpr int kSub = static_cast<int>(kPanel) / kLanes;  // vectors per gate of a panel
 
-template <bool kPlain>
+// How a pass computes activations: of any cell, of one that is plain, or of a plain one whose units wait for them.
+enum Way { kAny, kPlain, kWaiting };
+
+template <Way kWay>
 inline V apply(const Cell& c, int which, uint32_t plain_kind, V x) {
-  if (kPlain) return plain_kind == kActTanh ? vtanh(x) : vsigmoid(x);
+  if (kWay == kWaiting) return plain_kind == kActTanh ? tanh_bounded(x) : sigmoid_bounded(x);
+  if (kWay == kPlain) return plain_kind == kActTanh ? vtanh(x) : vsigmoid(x);
   if (c.clip != 0.0f) x = min(set1(c.clip), max(set1(-c.clip), x));
   return activate(c.acts[which], x);
+}
+
+// What those who wait do to inputs of sigmoids, and to one of tanh besides, before `apply`.
+template <Way kWay, class... Vs>
+inline void bound_sigmoids(Vs&... x) {
+  if (kWay == kWaiting && __builtin_expect(!all_near(x...), 0)) ((x = sigmoid_bounds(x)), ...);
+}
+template <Way kWay, class... Vs>
+inline void bound(V& of_tanh, Vs&... of_sigmoids) {
+  if (kWay != kWaiting || __builtin_expect(all_near(of_tanh, of_sigmoids...), 1)) return;
+  of_tanh = tanh_bounds(of_tanh);
+  ((of_sigmoids = sigmoid_bounds(of_sigmoids)), ...);
 }
 
 // Walks the panels NP at a time, then half as many, down to one: body.template run<NP>(p).
@@ -32,10 +48,10 @@ inline void for_panels_backwards(size_t n_panels, const Body& body) {
 // with the panels that the one before left there, of which narrow passes find more. Smaller ones gain nothing. Cells that
 // are not plain take narrow passes, one way: they wait for their activations, and every other pass is more code.
 constexpr size_t kToAndFroBytes = 24 * 1024;
-template <int G, bool kPlain, class Body>
+template <int G, Way kWay, class Body>
 inline void for_panels_of_step(const Cell& c, size_t t, const Body& body) {
   constexpr int vectors = G * kSub, most = panels_in_flight(vectors), few = most * vectors >= 8 && most > 1 ? most / 2 : most;
-  if constexpr (!kPlain) {
+  if constexpr (kWay == kAny) {
     for_panels<few>(c.n_panels, body);
   } else {
     const bool large = G * c.n_panels * kPanel * c.n_fed_back * sizeof(float) > kToAndFroBytes;
@@ -70,9 +86,11 @@ struct Recurrent {
 
 // RNN: h = f(a + R h).
 struct Rnn : Recurrent<1> {
-  template <bool kPlain>
+  template <Way kWay>
   static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[1], const V (&q)[1]) {
-    store(row.y + u.j(), apply<kPlain>(c, 0, kActTanh, add(a[0], q[0])));
+    V h = add(a[0], q[0]);
+    bound<kWay>(h);
+    store(row.y + u.j(), apply<kWay>(c, 0, kActTanh, h));
   }
 };
 
@@ -80,21 +98,25 @@ struct Rnn : Recurrent<1> {
 struct GruAfter : Recurrent<3> {
   static const float* start(const Cell& c) { return c.rb; }
 
-  template <bool kPlain>
+  template <Way kWay>
   static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[3]) {
-    const V z = apply<kPlain>(c, 0, kActSigmoid, add(a[0], q[0]));
-    const V r = apply<kPlain>(c, 0, kActSigmoid, add(a[1], q[1]));
-    const V n = apply<kPlain>(c, 1, kActTanh, mul_add(r, q[2], a[2]));
+    V z = add(a[0], q[0]), r = add(a[1], q[1]);
+    bound_sigmoids<kWay>(r, z);
+    r = apply<kWay>(c, 0, kActSigmoid, r);
+    V n = mul_add(r, q[2], a[2]);
+    bound<kWay>(n);
+    n = apply<kWay>(c, 1, kActTanh, n);
+    z = apply<kWay>(c, 0, kActSigmoid, z);
     store(row.y + u.j(), mul_add(z, sub(load(row.h + u.j()), n), n));
   }
 };
 
 // Reset before, first pass: z and r * h, for the candidate needs every unit's r * h.
 struct GruBeforeGates : Recurrent<3, 2> {
-  template <bool kPlain>
+  template <Way kWay>
   static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[2]) {
-    store(row.z + u.j(), apply<kPlain>(c, 0, kActSigmoid, add(a[0], q[0])));
-    const V r = apply<kPlain>(c, 0, kActSigmoid, add(a[1], q[1]));
+    store(row.z + u.j(), apply<kWay>(c, 0, kActSigmoid, add(a[0], q[0])));
+    const V r = apply<kWay>(c, 0, kActSigmoid, add(a[1], q[1]));
     store(row.y + u.j(), mul(r, load(row.h + u.j())));
   }
 };
@@ -103,9 +125,9 @@ struct GruBeforeGates : Recurrent<3, 2> {
 struct GruBeforeCandidate : Recurrent<3, 1> {
   static const float* matrix(const Cell& c) { return c.R_n; }
 
-  template <bool kPlain>
+  template <Way kWay>
   static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[1]) {
-    const V n = apply<kPlain>(c, 1, kActTanh, add(a[2], q[0]));
+    const V n = apply<kWay>(c, 1, kActTanh, add(a[2], q[0]));
     store(row.y + u.j(), mul_add(load(row.z + u.j()), sub(load(row.h + u.j()), n), n));
   }
 };
@@ -114,27 +136,31 @@ struct GruBeforeCandidate : Recurrent<3, 1> {
 struct Lstm : Recurrent<4> {
   static constexpr bool kHasC = true;
 
-  template <bool kPlain>
+  template <Way kWay>
   static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[4], const V (&q)[4]) {
     const size_t j = u.j();
     V in = add(a[0], q[0]);
     V forget = add(a[1], q[1]);
-    const V cell = add(a[2], q[2]);
+    V cell = add(a[2], q[2]);
     V out = add(a[3], q[3]);
     const V before = load(row.c + j);
-    if (!kPlain && c.peephole) {
+    if (kWay == kAny && c.peephole) {
       in = mul_add(load(c.peephole + j), before, in);
       forget = mul_add(load(c.peephole + c.n_panels * kPanel + j), before, forget);
     }
-    in = apply<kPlain>(c, 0, kActSigmoid, in);
-    forget = !kPlain && c.input_forget ? sub(set1(1.0f), in) : apply<kPlain>(c, 0, kActSigmoid, forget);
-    const V after = mul_add(forget, before, mul(in, apply<kPlain>(c, 1, kActTanh, cell)));
-    if (!kPlain && c.peephole) out = mul_add(load(c.peephole + 2 * c.n_panels * kPanel + j), after, out);
-    out = apply<kPlain>(c, 0, kActSigmoid, out);
+    bound<kWay>(cell, in, forget, out);
+    cell = apply<kWay>(c, 1, kActTanh, cell);
+    in = apply<kWay>(c, 0, kActSigmoid, in);
+    forget = kWay == kAny && c.input_forget ? sub(set1(1.0f), in) : apply<kWay>(c, 0, kActSigmoid, forget);
+    const V after = mul_add(forget, before, mul(in, cell));
+    if (kWay == kAny && c.peephole) out = mul_add(load(c.peephole + 2 * c.n_panels * kPanel + j), after, out);
+    out = apply<kWay>(c, 0, kActSigmoid, out);
     store(row.c + j, after);
     // The memory on its way out is never clipped, whatever the specification's "input of activations" may include:
     // neither ONNX Runtime nor OpenVINO does.
-    store(row.y + j, mul(out, kPlain ? vtanh(after) : activate(c.acts[2], after)));
+    V on_its_way = after;
+    bound<kWay>(on_its_way);
+    store(row.y + j, mul(out, kWay == kAny ? activate(c.acts[2], after) : apply<kWay>(c, 2, kActTanh, on_its_way)));
   }
 };
 
@@ -145,7 +171,7 @@ inline void load_gates(V (&v)[G], const float* from, const Unit& u) {
 
 // --- one row whose products are done ---------------------------------------------------------------------------------
 
-template <class Pass, bool kPlain>
+template <class Pass, Way kWay>
 inline void update_units(const Cell& c, const CellRow& row) {
   for (size_t p = row.first; p < row.end; ++p)
     for (size_t lane = 0; lane < kPanel && p * kPanel + lane < c.n_hidden; lane += kLanes) {
@@ -153,12 +179,12 @@ inline void update_units(const Cell& c, const CellRow& row) {
       V a[Pass::kGates], q[Pass::kChains];
       load_gates(a, row.a, u);
       load_gates(q, row.q, u);
-      Pass::template unit<kPlain>(c, row, u, a, q);
+      Pass::template unit<kWay>(c, row, u, a, q);
     }
 }
 template <class Pass>
 void update(const Cell& c, const CellRow& row) {
-  c.plain ? update_units<Pass, true>(c, row) : update_units<Pass, false>(c, row);
+  c.plain ? update_units<Pass, kPlain>(c, row) : update_units<Pass, kAny>(c, row);
 }
 
 // --- float32: the chains of NP panels, and their update while the gates are still in registers -----------------------
@@ -172,7 +198,7 @@ inline void start_chains(V (&acc)[NP][NV], const float* start, size_t p) {
 }
 
 // The product of a pass with `in`, and its update, for every vector of NP panels from p on that has a unit.
-template <class Pass, bool kPlain>
+template <class Pass, Way kWay>
 struct Panels {
   const Cell& c;
   const CellRow& row;
@@ -192,23 +218,23 @@ struct Panels {
         V of_x[Pass::kGates], of_in[G];
         load_gates(of_x, row.a, u);
         for (int g = 0; g < G; ++g) of_in[g] = q[i][g * kSub + s];
-        Pass::template unit<kPlain>(c, row, u, of_x, of_in);
+        Pass::template unit<kWay>(c, row, u, of_x, of_in);
       }
   }
 };
 
 // --- the loop over time ----------------------------------------------------------------------------------------------
 
-template <bool kPlain, class First, class... Second>
+template <Way kWay, class First, class... Second>
 void walk_steps(const Cell& c, const Steps& s, size_t T) {
   CellRow row = {0, c.n_panels, s.a, nullptr, s.h0, s.y, s.c, s.scratch + c.n_panels * kPanel};
   float *y = s.y, *c_row = s.c_rows;
-  const bool projects = First::kHasC && !kPlain && c.projection;
+  const bool projects = First::kHasC && kWay == kAny && c.projection;
   for (size_t t = 0; t < T; ++t, row.h = y, y += s.y_stride, row.a += s.a_step) {
     row.y = projects || sizeof...(Second) != 0 ? s.scratch : y;
-    for_panels_of_step<First::kChains, kPlain>(c, t, Panels<First, kPlain>{c, row, row.h});
+    for_panels_of_step<First::kChains, kWay>(c, t, Panels<First, kWay>{c, row, row.h});
     row.y = y;
-    (for_panels_of_step<Second::kChains, kPlain>(c, t, Panels<Second, kPlain>{c, row, s.scratch}), ...);
+    (for_panels_of_step<Second::kChains, kWay>(c, t, Panels<Second, kWay>{c, row, s.scratch}), ...);
     if (projects)
       dense<Floats<float>, 1>({y, 0, s.scratch, 0, c.projection, nullptr, c.n_projection_panels, c.n_hidden, nullptr}, 1);
     if (First::kHasC && c_row) {
@@ -220,7 +246,7 @@ void walk_steps(const Cell& c, const Steps& s, size_t T) {
 
 template <class... Passes>
 void walk(const Cell& c, const Steps& s, size_t T) {
-  c.plain ? walk_steps<true, Passes...>(c, s, T) : walk_steps<false, Passes...>(c, s, T);
+  c.plain ? walk_steps<kPlain, Passes...>(c, s, T) : walk_steps<kAny, Passes...>(c, s, T);
 }
 
 }  // namespace

@@ -6,7 +6,8 @@
 #endif
 #define UT_ISA avx512vnni
 #define UT_ISA_EXTENDS avx512  // integer products are all that these instructions change
-#define UT_ISA_NEEDS (kCpuAvx512 | kCpuAvx512Vnni)
+#define UT_ISA_NEEDS (kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx2 | kCpuFma | kCpuF16c)
+#define UT_ISA_NARROW avx2  // a division of 16 lanes takes 7 cycles more than one of 8, an addition 1 to 2
 #include "vec_avx512.h"
 
 #include "kernels-inl.h"

@@ -2,6 +2,7 @@
 // Everything that is compiled once per ISA, gathered; defines undertow::<UT_ISA>::table, and no other symbol but the
 // `kernels` that it points to. The including isa_*.cpp defines UT_ISA and UT_ISA_NEEDS and includes its vec_*.h first. Where
 // it defines UT_ISA_EXTENDS, another instruction set, integer products alone are compiled, and all else is that one's.
+// Where it defines UT_ISA_NARROW, layers of at most kNarrowUnits are another's.
 #include "../cpu.h"
 #include "../kernels.h"
 
@@ -25,6 +26,7 @@ using namespace undertow;
 #include "reduced-step-inl.h"
 #if !defined(UT_ISA_EXTENDS)
 #include "step-inl.h"
+#include "tiny-inl.h"
 #endif
 
 #define UT_PRODUCTS(dense, Weights, table_row, ...) \
@@ -39,6 +41,11 @@ using namespace undertow;
 namespace undertow {
 #if defined(UT_ISA_EXTENDS)
 namespace UT_ISA_EXTENDS {
+extern const Kernels kernels;
+}
+#endif
+#if defined(UT_ISA_NARROW)
+namespace UT_ISA_NARROW {
 extern const Kernels kernels;
 }
 #endif
@@ -69,7 +76,8 @@ const Kernels kernels = {
     {{::walk<Rnn>, ::one_step<Rnn>, ::update<Rnn>, nullptr},
      {::walk<GruAfter>, ::one_step<GruAfter>, ::update<GruAfter>, nullptr},
      {::walk<GruBeforeGates, GruBeforeCandidate>, nullptr, ::update<GruBeforeGates>, ::update<GruBeforeCandidate>},
-     {::walk<Lstm>, ::one_step<Lstm>, ::update<Lstm>, nullptr}}};
+     {::walk<Lstm>, ::one_step<Lstm>, ::update<Lstm>, nullptr}},
+    {{tiny_of<Rnn>(), tiny_of<GruAfter>(), nullptr, tiny_of<Lstm>()}, kTinyUnits, ::tiny_dense}};
 namespace {
 constexpr const Products &int8 = kernels.products[kInt8], &int4 = kernels.products[kInt4],
                          &sparse_int8 = kernels.products[kSparseInt8], &int16 = kernels.products[kInt16];
@@ -84,7 +92,12 @@ const KernelTable table = {
     {&kernels.products[kFloat32], &kernels.products[kFloat16], &kernels.products[kBfloat16], &int8, &int4,
      &kernels.products[kSparseFloat32], &sparse_int8, &int16},
     &kernels.frames,
-    kernels.cells};
+    kernels.cells,
+#if defined(UT_ISA_NARROW)
+    {&UT_ISA_NARROW::kernels.tiny, &kernels.tiny}};
+#else
+    {&kernels.tiny, &kernels.tiny}};
+#endif
 
 }  // namespace UT_ISA
 }  // namespace undertow

@@ -54,23 +54,42 @@ inline V vexpm1_negative(V x) {
 }
 
 // sigmoid: error < 2.5 ulp, monotone, in [0, 1].
-inline V vsigmoid(V x) {
-  x = min(set1(87.33f), max(set1(-88.37f), x));
-  return div(set1(1.0f), one_plus_exp(x, -1.0f));
-}
+inline V sigmoid_bounded(V x) { return div(set1(1.0f), one_plus_exp(x, -1.0f)); }
+inline V sigmoid_bounds(V x) { return min(set1(87.33f), max(set1(-88.37f), x)); }
+inline V vsigmoid(V x) { return sigmoid_bounded(sigmoid_bounds(x)); }
 
-// tanh: error < 1.4 ulp, odd, monotone, in [-1, 1]. A polynomial where 1 - 2 / (e^2a + 1) would cancel.
-inline V vtanh(V x) {
-  const V a = abs(x);
+// tanh: error < 1.4 ulp, odd, monotone, in [-1, 1]. A polynomial where 1 - 2 / (e^2a + 1) would cancel; a = |x|.
+constexpr float kTanhSmall = 0.5625f, kTanhBound = 44.0f;
+inline V tanh_small(V a) {
   const V u = mul(a, a);
   V p = set1(-6.169614e-03f);
   p = mul_add(p, u, set1(2.1000376e-02f));
   p = mul_add(p, u, set1(-5.3835757e-02f));
   p = mul_add(p, u, set1(1.3332437e-01f));
   p = mul_add(p, u, set1(-3.3333313e-01f));
-  const V small = mul_add(mul(u, a), p, a);
-  const V large = sub(set1(1.0f), div(set1(2.0f), one_plus_exp(min(set1(44.0f), a), 2.0f)));
-  return copy_sign(select_lt(a, set1(0.5625f), small, large), x);
+  return mul_add(mul(u, a), p, a);
+}
+inline V tanh_large(V a) { return sub(set1(1.0f), div(set1(2.0f), one_plus_exp(a, 2.0f))); }
+inline V vtanh(V x) {
+  const V a = abs(x);
+  return copy_sign(select_lt(a, set1(kTanhSmall), tanh_small(a), tanh_large(min(set1(kTanhBound), a))), x);
+}
+
+// The same bits, of inputs within the bounds of both, for those who wait: bounds add to the length of the chain, a branch
+// that nobody takes does not; and where all lanes are small, the polynomial is all that counts.
+constexpr float kNear = kTanhBound;
+inline V tanh_bounds(V x) { return copy_sign(min(set1(kTanhBound), abs(x)), x); }
+inline V tanh_bounded(V x) {
+  const V a = abs(x);
+  if (all_lt(a, set1(kTanhSmall))) return copy_sign(tanh_small(a), x);
+  return copy_sign(select_lt(a, set1(kTanhSmall), tanh_small(a), tanh_large(a)), x);
+}
+inline bool all_near(V x) { return all_lt(abs(x), set1(kNear)); }
+template <class... Vs>
+inline bool all_near(V x, Vs... others) {  // `max` may lose a NaN, to which bounds do nothing
+  V most = abs(x);
+  ((most = max(abs(others), most)), ...);
+  return all_lt(most, set1(kNear));
 }
 
 // atanh(z) for |z| < 0.34.

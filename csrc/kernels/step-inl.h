@@ -29,7 +29,7 @@ struct PanelsOfStep {
           of_x[g] = a[i][g * kSub + sub];
           of_h[g] = q[i][g * kSub + sub];
         }
-        Pass::template unit<true>(c, row, u, of_x, of_h);
+        Pass::template unit<kPlain>(c, row, u, of_x, of_h);
       }
   }
 };
@@ -49,7 +49,8 @@ void one_step(const Cell& c, const OneStep& s) {
   const CellRow row = {0, c.n_panels, nullptr, nullptr, s.h, s.y, s.c, nullptr};
   const PanelsOfStep<Pass> panels = {c, row, s.x};
   s.back ? for_panels_backwards<NP>(c.n_panels, panels) : for_panels<NP>(c.n_panels, panels);
-  for (size_t j = 0; j < c.n_hidden; j += kLanes) store_up_to(s.h + j, load(s.y + j), c.n_hidden - j);
+  // Whole vectors: what a masked store leaves reaches the loads of the next timestep 15 cycles later.
+  for (size_t j = 0; j < c.n_hidden; j += kLanes) store(s.h + j, load(s.y + j));
 }
 
 }  // namespace

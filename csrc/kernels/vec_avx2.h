@@ -38,6 +38,8 @@ inline V copy_sign(V magnitude, V sign) {
 inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
   return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
+inline bool all_lt(V a, V b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) == 0xff; }  // false where any is NaN
+inline V first_lane(V a) { return _mm256_broadcastss_ps(_mm256_castps256_ps128(a)); }  // in all lanes
 inline float max_lane(V a) {  // of lanes that are not NaN
   __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   m = _mm_max_ps(m, _mm_movehl_ps(m, m));

@@ -35,6 +35,8 @@ inline V copy_sign(V magnitude, V sign) {
 inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
+inline bool all_lt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff; }  // false where any is NaN
+inline V first_lane(V a) { return _mm512_broadcastss_ps(_mm512_castps512_ps128(a)); }  // in all lanes
 inline float max_lane(V a) { return _mm512_reduce_max_ps(a); }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127

@@ -43,6 +43,8 @@ inline V copy_sign(V magnitude, V sign) { return vbslq_f32(vdupq_n_u32(0x8000000
 inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
   return vbslq_f32(vcltq_f32(a, b), yes, no);
 }
+inline bool all_lt(V a, V b) { return vminvq_u32(vcltq_f32(a, b)) != 0; }  // false where any is NaN
+inline V first_lane(V a) { return vdupq_laneq_f32(a, 0); }  // in all lanes
 inline float max_lane(V a) { return vmaxvq_f32(a); }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127

@@ -65,6 +65,8 @@ inline V copy_sign(V magnitude, V sign) {
   return float_of((bits_of(magnitude) & 0x7fffffffu) | (bits_of(sign) & 0x80000000u));
 }
 inline V select_lt(V a, V b, V yes, V no) { return a < b ? yes : no; }  // no where either is NaN
+inline bool all_lt(V a, V b) { return a < b; }  // false where any is NaN
+inline V first_lane(V a) { return a; }  // in all lanes
 inline float max_lane(V a) { return a; }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127

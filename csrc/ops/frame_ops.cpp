@@ -24,6 +24,14 @@ constexpr size_t kRowsAtATime = 48 * 24;
 
 size_t rows_in_scratch(const OpPlan& op) { return op.sizes[2] < kRowsAtOnce ? op.sizes[2] : kRowsAtOnce; }
 
+// OpPlan::step of a small one: one panel of float32 weights.
+void step_small_dense(const OpPlan& op, const Block& b) {
+  float* y = b.values + op.at.y;
+  b.model->kernels->tiny_of(op.sizes[3]).dense(y, b.values + op.at.x, static_cast<const float*>(op.weights[0]),
+                                static_cast<const float*>(op.weights[1]), op.sizes[0], op.sizes[3]);
+  if (op.acts[0].kind != kActIdentity) b.model->kernels->frames->activation(y, y, kPanel, op.acts[0]);
+}
+
 ut_status check_dense(Check& c) {
   c.counts(1, 1, 0, 2, 3);
   if (c.status() != UT_OK) return c.status();
@@ -41,6 +49,7 @@ ut_status check_dense(Check& c) {
   c.weight(1, padded(M), true);
   p->acts[0] = c.act(0);
   if (rows != 1) p->row_in = K, p->row_out = M;
+  if (rows == 1 && M <= kPanel && p->precisions[0] == kFloat32) p->step = step_small_dense;
   const size_t quantized = quantized_floats(p->precisions[0], K);
   if (rows == 1)
     p->scratch_floats_per_frame = quantized;

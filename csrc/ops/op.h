@@ -123,7 +123,8 @@ struct Block {
 // n floats; a library call would cost more than the few that a small frame has.
 inline void copy_floats(float* to, const float* from, size_t n) {
   for (; n >= kPanel; n -= kPanel, to += kPanel, from += kPanel) memcpy(to, from, kPanel * sizeof(float));
-  for (; n >= 4; n -= 4, to += 4, from += 4) memcpy(to, from, 4 * sizeof(float));
+  if (n >= 8) memcpy(to, from, 8 * sizeof(float)), n -= 8, to += 8, from += 8;
+  if (n >= 4) memcpy(to, from, 4 * sizeof(float)), n -= 4, to += 4, from += 4;
   for (; n != 0; --n) memcpy(to++, from++, sizeof(float));
 }
 
@@ -139,6 +140,9 @@ enum OpTrait : uint32_t {
 };
 
 struct CellType;
+
+// Chooses the kernels of a recurrent layer that hang on its sizes.
+void bind_cell(OpPlan& op, const KernelTable& kernels);
 
 // A frame of which outputs are written in parts, from their first elements on.
 struct Parts {

@@ -99,6 +99,22 @@ void walk_in_halves(const OpPlan& op, const Block& b, const Steps& s, size_t m) 
   }
 }
 
+// Timesteps `first` to first + n - 1 of a tiny layer of one stream. False: it is none here.
+inline bool run_tiny(const OpPlan& op, const Block& b, size_t first, size_t n) {
+  if (!op.tiny || b.team || (n != 1 && op.n_outputs > 1)) return false;
+  const uint32_t x = op.inputs[0], y = op.output;
+  const bool reverse = op.flags & kFlagReverse;
+  const ptrdiff_t x_stride = static_cast<ptrdiff_t>(b.stride(x)), y_stride = static_cast<ptrdiff_t>(b.stride(y));
+  const ptrdiff_t start = static_cast<ptrdiff_t>(reverse ? first + n - 1 : first), way = reverse ? -1 : 1;
+  float* c = op.cell_type->has_c() ? b.state_at(op.states[1]) : nullptr;
+  op.tiny(op.cell,
+          {b.row(x) + start * x_stride, way * x_stride, b.state_at(op.states[0]), b.row(y) + start * y_stride,
+           way * y_stride, c},
+          n);
+  if (op.n_outputs > 1) copy_floats(b.row(y + 1) + first * b.stride(y + 1), c, op.cell.n_hidden);
+  return true;
+}
+
 // One stream: the block is taken `b.chunk` frames at a time, for that many input halves fit the scratch.
 void run_stream(const OpPlan& op, const Block& b) {
   const uint32_t y = op.output;
@@ -115,9 +131,10 @@ void run_stream(const OpPlan& op, const Block& b) {
   s.c = op.cell_type->has_c() ? b.state_at(op.states[1]) : nullptr;
   s.c_stride = wants_c ? way * static_cast<ptrdiff_t>(b.stride(y + 1)) : 0;
   s.scratch = b.scratch;
-  for (size_t done = 0; done < n && !b.stopped();) {
-    const size_t m = n - done < chunk ? n - done : chunk;
+  for (size_t done = 0, m; done < n && !b.stopped(); done += m) {
+    m = n - done < chunk ? n - done : chunk;
     const size_t first = reverse ? n - done - m : done;  // earliest timestep of the chunk
+    if (run_tiny(op, b, first, m)) continue;
     input_half(op, b, a, a + chunk * width, first, m);
     const size_t start = reverse ? first + m - 1 : first;
     s.a = reverse ? a + (m - 1) * width : a;
@@ -128,9 +145,8 @@ void run_stream(const OpPlan& op, const Block& b) {
     else
       walk_in_halves(op, b, s, m);
     s.h0 = b.row(y) + (reverse ? first : first + m - 1) * b.stride(y);
-    done += m;
   }
-  if (n != 0 && b.leads()) copy_floats(h, s.h0, F);
+  if (s.h0 != h && b.leads()) copy_floats(h, s.h0, F);
   for (size_t t = n; t < b.n; ++t) {
     memset(b.row(y) + t * b.stride(y), 0, F * sizeof(float));
     if (wants_c) memset(b.row(y + 1) + t * b.stride(y + 1), 0, op.sizes[kHidden] * sizeof(float));
@@ -139,6 +155,7 @@ void run_stream(const OpPlan& op, const Block& b) {
 
 // One timestep of one stream whose cell has a kernel for it: run_stream without what only blocks need.
 void run_one(const OpPlan& op, const Block& b) {
+  if (run_tiny(op, b, 0, 1)) return;
   const Cell& cell = op.cell;
   const CellType& type = *op.cell_type;
   const CellKernels& kernels = kernels_of(op, b);
@@ -164,6 +181,13 @@ void run_one(const OpPlan& op, const Block& b) {
   input_half(op, b, a, a + type.n_gates * cell.n_panels * kPanel, 0, 1);
   kernels.walk(cell, {a, 0, h, h_next, 0, c, op.n_outputs > 1 ? b.row(y + 1) : nullptr, 0, b.scratch}, 1);
   copy_floats(h, h_next, cell.n_fed_back);
+}
+
+// OpPlan::step of a tiny layer.
+void step_tiny(const OpPlan& op, const Block& b) {
+  float* c = b.state + op.at.c;  // h, of a cell that has none
+  op.tiny(op.cell, {b.values + op.at.x, 0, b.state + op.at.h, b.values + op.at.y, 0, c}, 1);
+  if (op.n_outputs > 1) copy_floats(b.row(op.output + 1), c, op.cell.n_hidden);
 }
 
 // One timestep of each stream of a batch.
@@ -227,6 +251,14 @@ void run_layer(const OpPlan& op, const Block& b) {
     run_one(op, b);
   else
     run_stream(op, b);
+}
+
+void bind_cell(OpPlan& op, const KernelTable& kernels) {
+  const TinyKernels& tiny = kernels.tiny_of(op.cell.n_hidden);
+  if (op.type->run != run_layer || !op.joint) return;
+  if (op.cell.n_hidden > tiny.most_units || op.cell.n_inputs > kMostTinyInputs) return;
+  op.tiny = tiny.cells[op.cell_type->kind];
+  if (op.tiny) op.step = step_tiny;
 }
 
 ut_status check_layer(Check& c) {

@@ -18,7 +18,9 @@ using Floats = std::vector<float>;
 
 // Each runs `n_seeds` cases on every table; `hash` takes what the last one, scalar, gives.
 void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash);
+void test_tiny_cells(const std::vector<const Table*>& tables, size_t n_seeds);
 void test_dense(const std::vector<const Table*>& tables, Precision precision, size_t n_seeds, Hash* hash);
+void test_tiny_dense(const std::vector<const Table*>& tables, size_t n_seeds);
 void test_frame_ops(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash);
 void test_row_ops(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash);
 void test_softmax_edges(const Table& table);
@@ -97,6 +99,7 @@ struct Variant {
   bool one_frame_a_call;
   bool two_halves = false;  // of a timestep: the products with R, then the cell update
   bool one_step = false;    // with the input half, a call for each timestep
+  TinyKernel tiny = nullptr;  // with the input half too
 };
 
 }  // namespace ut_test

@@ -12,6 +12,7 @@ static_assert(sizeof kGates / sizeof *kGates == kNumCells, "every cell is tried"
 
 struct Sizes {
   size_t I, H, F, T;
+  float scale = 1;  // of x, W and R: large ones leave the bounds of activations, small ones tanh's polynomial is for
 };
 
 struct CellOptions {
@@ -67,14 +68,31 @@ void walk_in_halves(const Table& table, CellKind layer, const Cell& cell, const 
   }
 }
 
+// A state that kernels update in place, with its padding and a canary behind it; and what must have become of it.
+Floats state_of(const Cell& cell, const float* h0) {
+  Floats h(h0, h0 + cell.n_hidden);
+  h.resize(cell.n_panels * kPanel, __builtin_nanf(""));
+  h.push_back(kCanary);
+  return h;
+}
+void check_state(CellKind layer, const Cell& cell, const Floats& h, const float* y) {
+  CHECK(memcmp(h.data(), y, cell.n_hidden * sizeof(float)) == 0, "%s: the state is not the output", kCellNames[layer]);
+  CHECK(h.back() == kCanary, "%s: what stands behind the state is touched", kCellNames[layer]);
+}
+
 // The same timestep through the kernels that take the input half too.
 void one_step(const Table& table, CellKind layer, const Cell& cell, const float* x, const Steps& steps, bool back) {
-  Floats h(steps.h0, steps.h0 + cell.n_hidden);
-  h.resize(cell.n_panels * kPanel, kCanary);
+  Floats h = state_of(cell, steps.h0);
   table.cells[layer].step(cell, {x, h.data(), steps.y, steps.c, back});
-  CHECK(memcmp(h.data(), steps.y, cell.n_hidden * sizeof(float)) == 0, "%s: the state is not the output", kCellNames[layer]);
-  for (size_t j = cell.n_hidden; j < h.size(); ++j)
-    CHECK(h[j] == kCanary, "%s: padding of the state is touched", kCellNames[layer]);
+  check_state(layer, cell, h, steps.y);
+}
+
+// The same timesteps through a kernel for tiny layers. x: of the first one; last: the row that the last one writes.
+void tiny_steps(TinyKernel kernel, CellKind layer, const Cell& cell, const float* x, ptrdiff_t x_stride, const Steps& steps,
+                const float* last, size_t T) {
+  Floats h = state_of(cell, steps.h0);
+  kernel(cell, {x, x_stride, h.data(), steps.y, steps.y_stride, steps.c}, T);
+  check_state(layer, cell, h, last);
 }
 
 Floats run_cell(const Table& table, CellKind layer, const Sizes& s, const CellOptions& o, uint64_t seed,
@@ -82,10 +100,10 @@ Floats run_cell(const Table& table, CellKind layer, const Sizes& s, const CellOp
   Random values(seed), junk(seed + 1);
   const size_t G = kGates[layer], Hp = padded_to_panels(s.H), Fp = padded_to_panels(s.F), Ip = padded_to_panels(s.I);
   const Garbage g = variant.padding;
-  const float scale = 1.5f / static_cast<float>(s.H < 4 ? 1 : s.H / 4);
-  Floats x = rows(s.T, s.I, 2, values, g, junk);
+  const float scale = s.scale * 1.5f / static_cast<float>(s.H < 4 ? 1 : s.H / 4);
+  Floats x = rows(s.T, s.I, s.scale * 2, values, g, junk);
   if (o.odd_inputs) spice(&x, s.I, values);
-  const Floats W = panel_matrix(s.H, s.I, G, 0.5f, values, g, junk), b = panel_matrix(s.H, 1, G, 1, values, g, junk);
+  const Floats W = panel_matrix(s.H, s.I, G, s.scale * 0.5f, values, g, junk), b = panel_matrix(s.H, 1, G, 1, values, g, junk);
   const Floats R = panel_matrix(s.H, s.F, kGatesOfR[layer], scale, values, g, junk);
   const Floats R_n = panel_matrix(s.H, s.H, 1, scale, values, g, junk);
   Floats rb = panel_matrix(s.H, 1, 3, 1, values, g, junk);  // zero for z and r
@@ -137,6 +155,9 @@ Floats run_cell(const Table& table, CellKind layer, const Sizes& s, const CellOp
     steps.c_rows = o.c_rows ? c_rows.data() + start * Hp : nullptr;
     if (variant.one_step)
       one_step(table, layer, cell, x.data() + first * Ip, steps, (done & 1) != 0);
+    else if (variant.tiny)
+      tiny_steps(variant.tiny, layer, cell, x.data() + start * Ip, way * static_cast<ptrdiff_t>(Ip), steps,
+                 y.data() + (o.reverse ? first : first + block - 1) * Fp, block);
     else if (variant.two_halves)
       walk_in_halves(table, layer, cell, steps, block);
     else
@@ -180,6 +201,29 @@ void test_cells(const std::vector<const Table*>& tables, size_t n_seeds, Hash* h
                   run_cell(*table, cell, s, o, seed, {kNan, true, false, true}), expected);
       }
     }
+}
+
+void test_tiny_cells(const std::vector<const Table*>& tables, size_t n_seeds) {
+  static const float kScales[] = {0.05f, 1, 1, 8, 40};
+  for (uint32_t kind = 0; kind < kNumCells; ++kind)
+    for (uint64_t seed = 0; seed < n_seeds; ++seed)
+      for (size_t H = 1; H <= 2 * kPanel; ++H) {
+        const CellKind cell = static_cast<CellKind>(kind);
+        Random random((seed * kNumCells + kind) * 2 * kPanel + H);
+        CellOptions o = random_options(cell, random);
+        while (!o.plain) o = random_options(cell, random);
+        o.c_rows = false;
+        const Sizes s = {1 + random.below(9), H, H, 1 + random.below(9), kScales[random.below(5)]};
+        const Floats expected = run_cell(*tables.back(), cell, s, o, seed, {kZeros, false});
+        for (const Table* table : tables)
+          for (const TinyKernels* kernels : table->tiny) {
+            if (!kernels->cells[cell] || H > kernels->most_units) continue;
+            compare(kCellNames[cell], seed, table->name, "tiny",
+                    run_cell(*table, cell, s, o, seed, {kNan, false, false, false, kernels->cells[cell]}), expected);
+            compare(kCellNames[cell], seed, table->name, "tiny, one frame a call",
+                    run_cell(*table, cell, s, o, seed, {kZeros, true, false, false, kernels->cells[cell]}), expected);
+          }
+      }
 }
 
 }  // namespace ut_test

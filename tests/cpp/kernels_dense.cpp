@@ -197,4 +197,27 @@ void test_dense(const std::vector<const Table*>& tables, Precision precision, si
     }
 }
 
+void test_tiny_dense(const std::vector<const Table*>& tables, size_t n_seeds) {
+  for (uint64_t seed = 0; seed < n_seeds; ++seed)
+    for (size_t M = 1; M <= kPanel; ++M) {
+      Random values(seed * kPanel + M), junk(seed);
+      const size_t K = 1 + values.below(40);
+      const Floats W = panel_matrix(M, K, 1, 1, values, kNan, junk), b = panel_matrix(M, 1, 1, 1, values, kNan, junk);
+      Floats x = rows(1, K, 1, values, kNan, junk), expected(kPanel);
+      spice(&x, K, values);
+      const FloatMode mode;
+      const float* bias = seed % 2 ? b.data() : nullptr;
+      tables.back()->products[kFloat32]->dense[1]({expected.data(), kPanel, x.data(), 0, W.data(), bias, 1, K, nullptr}, 1);
+      expected.resize(M);
+      for (const Table* table : tables)
+        for (const TinyKernels* kernels : table->tiny) {
+          Floats y(kPanel + 1, kCanary);
+          kernels->dense(y.data(), x.data(), W.data(), bias, K, M);
+          CHECK(y[kPanel] == kCanary, "%s: a tiny dense layer writes behind its panel", table->name);
+          y.resize(M);
+          compare("dense float32", seed, table->name, "tiny", y, expected);
+        }
+    }
+}
+
 }  // namespace ut_test

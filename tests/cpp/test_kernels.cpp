@@ -28,6 +28,8 @@ int main(int argc, char** argv) {
     test_dense(tables, static_cast<Precision>(p), 20, p == kInt16 ? &int16 : is_sparse(p) ? &sparse : &hash);
   test_frame_ops(tables, 60, &hash);
   test_row_ops(tables, 60, &by_row);
+  test_tiny_cells(tables, quick ? 10 : 100);
+  test_tiny_dense(tables, 10);
   if (!quick) {
     test_cells(tables, 300, &ignored);
     for (uint32_t p = 0; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 100, &ignored);
