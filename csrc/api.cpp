@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "dispatch.h"
 #include "include/undertow.h"
+#include "ops/ring.h"
 #include "plan.h"
 #include "run.h"
 #include "team.h"
@@ -21,6 +22,8 @@ struct ut_stream {
   float* before;  // the state before what is proposed
   bool proposed;
   bool back;      // the direction in which the last step walked weights
+  float* rings;     // where its windows have their past; null: in `state`, for it has none or somebody may look there at any time
+  bool in_rings;    // what `state` says of these windows is old
   ut_team* team;  // that its calls need; null: none
 };
 
@@ -57,8 +60,41 @@ size_t scratch_bytes(const ut_model& m, size_t frames) {
   const uint64_t floats = m.measures.scratch_floats + m.measures.scratch_floats_per_frame * frames;
   return aligned(static_cast<size_t>(floats) * sizeof(float));
 }
+size_t ring_bytes(const ut_model& m, size_t block) {
+  return aligned(static_cast<size_t>(m.measures.ring_floats + m.measures.ring_floats_per_frame * block) * sizeof(float));
+}
 size_t stream_bytes(const ut_model& m, size_t block) {
-  return aligned(sizeof(ut_stream)) + 2 * aligned(state_bytes(m)) + value_bytes(m, block) + scratch_bytes(m, block);
+  return aligned(sizeof(ut_stream)) + 2 * aligned(state_bytes(m)) + value_bytes(m, block) + scratch_bytes(m, block) +
+         ring_bytes(m, block);
+}
+
+// For each window of a stream that has a ring, the ring and where its state stands in a block of states.
+template <class F>
+void for_rings(const ut_stream& s, const F& f) {
+  for (const OpPlan *op = s.model->ops, *end = op + s.model->file.n_nodes; op != end; ++op)
+    if (op->has_ring) f(Ring(*op, s.rings, s.block), s.model->states[op->states[0]].offset);
+}
+
+// What a stream remembers, as a block of states.
+void save_state(const ut_stream& s, float* to) {
+  if (to != s.state) memcpy(to, s.state, state_bytes(*s.model));
+  if (s.in_rings) for_rings(s, [&](const Ring& ring, size_t at) { ring.save(to + at); });
+}
+void load_state(ut_stream& s, const float* from) {
+  if (from != s.state) memcpy(s.state, from, state_bytes(*s.model));
+  s.in_rings = false;
+}
+// Before something that works on the state itself, and before a walk that finds the past of windows in rings.
+void settle(ut_stream& s) {
+  save_state(s, s.state);
+  s.in_rings = false;
+}
+float* rings_of(ut_stream& s) {
+  if (s.rings && !s.in_rings) {
+    for_rings(s, [&](Ring ring, size_t at) { ring.load(s.state + at); });
+    s.in_rings = true;
+  }
+  return s.rings;
 }
 
 // A worker of a team takes every timestep in two halves, whose scratch `scratch_floats_per_row` covers.
@@ -83,6 +119,7 @@ Block block_of(const ut_team& t, size_t worker, size_t n_frames, Team* team) {
 
 void lead(ut_team& t, size_t n_frames, const void* const* x, void* const* y) {
   if (n_frames == 0) return;
+  settle(*t.stream);
   Team team = worker_of(t, 0);
   t.n_frames = n_frames;
   lead_frames(block_of(t, 0, n_frames, &team), n_frames, x, y);
@@ -332,26 +369,33 @@ ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stre
   if (stream_bytes(*model, block) > bytes) return UT_E_MEMORY;
   memset(mem, 0, stream_bytes(*model, block));  // padding lanes start as zeros
   uint8_t* p = static_cast<uint8_t*>(mem) + aligned(sizeof(ut_stream));
-  ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr, block, nullptr, false, false, nullptr};
+  ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr, block, nullptr, false, false, nullptr, false, nullptr};
   s->state = reinterpret_cast<float*>(p);
   s->before = reinterpret_cast<float*>(p += aligned(state_bytes(*model)));
   s->values = reinterpret_cast<float*>(p += aligned(state_bytes(*model)));
   s->scratch = reinterpret_cast<float*>(p += value_bytes(*model, block));
+  if (model->measures.n_rings != 0) s->rings = reinterpret_cast<float*>(p + scratch_bytes(*model, block));
   ut_stream_reset(s);
   *out = s;
   return UT_OK;
 }
 
-void ut_stream_reset(ut_stream* s) { reset_state(*s->model, s->state); }
+void ut_stream_reset(ut_stream* s) {
+  reset_state(*s->model, s->state);
+  s->in_rings = false;
+}
 
 void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y) {
   if (s->team) return lead(*s->team, n_frames, x, y);
   if (n_frames == 1 && x) {
     s->back = !s->back;
-    return run_step({s->model, s->values, 1, 1, 1, s->state, s->scratch, s->block, nullptr, nullptr, false, s->back}, x, y);
+    return run_step({s->model, s->values, 1, 1, 1, s->state, s->scratch, s->block, nullptr, nullptr, false, s->back, nullptr, 1, nullptr,
+                     rings_of(*s)}, x, y);
   }
   const size_t capacity = n_frames < s->block ? (n_frames ? n_frames : 1) : s->block;
-  run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr}, n_frames, x, y);
+  Block b = {s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr};
+  b.rings = rings_of(*s);
+  run_frames(b, n_frames, x, y);
 }
 
 void ut_flush(ut_stream* s, void* const* y) {
@@ -362,7 +406,7 @@ void ut_flush(ut_stream* s, void* const* y) {
 void ut_step(ut_stream* s, const void* x, void* y) { ut_run(s, 1, &x, &y); }
 
 void ut_propose(ut_stream* s, const void* const* x, void* const* y) {
-  if (!s->proposed) memcpy(s->before, s->state, state_bytes(*s->model));
+  if (!s->proposed) save_state(*s, s->before);
   s->proposed = true;
   ut_run(s, 1, x, y);
 }
@@ -370,23 +414,60 @@ void ut_propose(ut_stream* s, const void* const* x, void* const* y) {
 void ut_commit(ut_stream* s) { s->proposed = false; }
 
 void ut_rollback(ut_stream* s) {
-  if (s->proposed) memcpy(s->state, s->before, state_bytes(*s->model));
+  if (s->proposed) load_state(*s, s->before);
   s->proposed = false;
 }
 
-float* ut_stream_state(ut_stream* s, size_t i) { return ut_state_field(s->model, s->state, i); }
+float* ut_stream_state(ut_stream* s, size_t i) {
+  float* field = ut_state_field(s->model, s->state, i);
+  if (!s->rings || !field) return field;
+  bool has_ring = false;
+  for_rings(*s, [&](const Ring&, size_t at) { has_ring = has_ring || s->state + at == field; });
+  if (has_ring) {  // the caller may keep this
+    settle(*s);
+    s->rings = nullptr;
+  }
+  return field;
+}
 
-void ut_snapshot_save(const ut_stream* s, void* bytes) { ut_state_save(s->model, s->state, bytes); }
+void ut_stream_get(const ut_stream* s, size_t i, float* to) {
+  const float* field = ut_state_field(s->model, s->state, i);
+  if (!field) return;
+  memcpy(to, field, s->model->states[i].width * sizeof(float));
+  if (s->in_rings)
+    for_rings(*s, [&](const Ring& ring, size_t at) {
+      if (s->state + at == field) ring.save(to);
+    });
+}
+
+void ut_stream_set(ut_stream* s, size_t i, const float* from) {
+  float* field = ut_state_field(s->model, s->state, i);
+  if (!field) return;
+  settle(*s);
+  memcpy(field, from, s->model->states[i].width * sizeof(float));
+}
+
+void ut_snapshot_save(const ut_stream* s, void* bytes) {
+  ut_state_save(s->model, s->state, bytes);
+  if (s->in_rings)
+    for_rings(*s, [&](const Ring& ring, size_t at) {
+      ring.save(static_cast<uint8_t*>(bytes) + kSnapshotHeader + at * sizeof(float));
+    });
+}
 
 ut_status ut_snapshot_load(ut_stream* s, const void* bytes, size_t n, ut_error* err) {
   if (!s) return Message(err, UT_E_ARGUMENT) << "stream is NULL";
-  return ut_state_load(s->model, s->state, bytes, n, err);
+  const ut_status status = ut_state_load(s->model, s->state, bytes, n, err);
+  if (status == UT_OK) s->in_rings = false;
+  return status;
 }
 
 ut_status ut_stream_copy(ut_stream* to, const ut_stream* from) {
   if (!to || !from) return UT_E_ARGUMENT;
   if (to->model != from->model) return UT_E_STATE;
-  memcpy(to->state, from->state, state_bytes(*to->model));
+  if (to == from) return UT_OK;
+  save_state(*from, to->state);
+  to->in_rings = false;
   return UT_OK;
 }
 

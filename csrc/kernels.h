@@ -180,6 +180,34 @@ struct DepthwiseArgs {
   size_t n_rows, n_taps, n_channels;
 };
 
+// Frames of a product: element k of frame t at x + t * stride + k * step. A stride of 1: elements stand in planes, of which up
+// to 2 kPanel floats behind the last frame may be read.
+struct Piece {
+  const float* x;
+  size_t stride, step, width;
+};
+struct Elements {
+  float* y;
+  size_t stride, step;
+};
+
+// y[t] = act(b + W x[t]) of one panel, where x[t] is what the pieces hold of frame t, one after the other. Then, each where its
+// output is not null: y itself, sum_y = sum_x + y, and mix_y = mix_x + (mix_b + mix_W y). Biases may be null (zeros).
+struct ConvolutionArgs {
+  const Piece* pieces;
+  size_t n_pieces;
+  bool planes;  // at most kNarrow outputs each, exactly written; else rows without planes, to which whole panels may be written
+  const float* W;  // [columns of all pieces][kPanel]
+  const float* b;
+  size_t n_outputs;
+  Act act;
+  const float* mix_W;  // [n_outputs][kPanel]
+  const float* mix_b;
+  size_t mix_outputs;
+  Elements y, sum_x, sum_y, mix_x, mix_y;
+};
+constexpr size_t kNarrow = 4;
+
 // Cells of recurrent layers; what each is besides its kernels: ops/cells.cpp.
 enum CellKind : uint32_t { kCellRnn, kCellGruAfter, kCellGruBefore, kCellLstm, kNumCells };
 
@@ -257,6 +285,7 @@ struct FrameKernels {
   // These touch exactly the elements of y. x: (A, N, B) to y: (A, B); a: (I, K) times b: (K, J) to y: (I, J).
   void (*reduce[kNumReduces])(float* y, const float* x, size_t A, size_t N, size_t B);
   void (*depthwise)(const DepthwiseArgs& args);
+  void (*convolution)(const ConvolutionArgs& args, size_t T);
   void (*matmul)(float* y, const float* a, const float* b, size_t I, size_t K, size_t J);
 };
 

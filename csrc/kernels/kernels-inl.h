@@ -20,6 +20,9 @@ using namespace undertow;
 #include "quantize-inl.h"
 #include "weights-inl.h"
 #include "matvec-inl.h"
+#if !defined(UT_ISA_EXTENDS)
+#include "convolution-inl.h"
+#endif
 #include "sparse-inl.h"
 #if !defined(UT_ISA_EXTENDS)
 #include "cells-inl.h"
@@ -60,6 +63,7 @@ const Kernels kernels = {
      ::layer_norm,
      {::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>},
      ::depthwise,
+     ::convolution,
      ::matmul},
     {{::walk<Rnn>, ::one_step<Rnn>, ::update<Rnn>, nullptr},
      {::walk<GruAfter>, ::one_step<GruAfter>, ::update<GruAfter>, nullptr},
