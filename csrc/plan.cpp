@@ -260,18 +260,20 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
 size_t model_bytes(const File& file, const Measures& measures, bool copies) {
   return static_cast<size_t>(aligned(sizeof(ut_model)) + aligned(file.n_values * sizeof(ValuePlan)) +
                              aligned(file.n_states * sizeof(StatePlan)) + aligned(file.n_nodes * sizeof(OpPlan)) +
-                             aligned(measures.n_rings * sizeof(Convolution)) + measures.view_bytes + (copies ? measures.list_bytes : 0));
+                             aligned(measures.n_rings * sizeof(Convolution)) + aligned(measures.n_rings * sizeof(Past)) +
+                             measures.view_bytes + (copies ? measures.list_bytes : 0));
 }
 
 ut_status build(void* mem, const File& file, const Measures& measures, const KernelTable& kernels, bool copies, ut_model** out,
                 ut_error* err) {
   uint8_t* p = static_cast<uint8_t*>(mem);
   uint8_t* const end = p + model_bytes(file, measures, copies);
-  ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, &kernels, nullptr, nullptr, nullptr, nullptr};
+  ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, &kernels, nullptr, nullptr, nullptr, nullptr, nullptr, 0};
   m->values = carve<ValuePlan>(p, file.n_values);
   m->states = carve<StatePlan>(p, file.n_states);
   m->ops = carve<OpPlan>(p, file.n_nodes);
   m->convolutions = carve<Convolution>(p, measures.n_rings);
+  m->pasts = carve<Past>(p, measures.n_rings);
   Keep keep = {p, end, copies};
 
   size_t offset = 0;

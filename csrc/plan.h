@@ -108,6 +108,7 @@ struct Measures {
 
 // What a convolution does at once: a window, a product with what it sees, and what follows that.
 struct Convolution {
+  const OpPlan* window;
   uint32_t n_nodes;    // that it stands for, the window's among them
   const OpPlan* join;  // puts the window's frames together with others, or null
   const OpPlan* product;
@@ -117,6 +118,10 @@ struct Convolution {
   const OpPlan* mixed; // adds the value mix_x to that
   uint32_t sum_x, mix_x;
   bool narrow;         // all of these have at most kNarrow elements
+  size_t n_past;       // taps with which the product begins and that lie in the past
+  bool quick;          // `finish` is what is left of it for a single frame
+  bool is_first;       // of these
+  Finish finish;
 };
 
 // Checks every node with its op and adds up what a model needs.
@@ -139,6 +144,8 @@ struct ut_model {
   undertow::StatePlan* states;
   undertow::OpPlan* ops;
   undertow::Convolution* convolutions;  // room for one a ring
+  undertow::Past* pasts;                // the same; those with as many taps stand together
+  size_t n_pasts;
 };
 
 namespace undertow {

@@ -169,4 +169,138 @@ void convolution(const ConvolutionArgs& c, size_t T) {
   convolution_of<kVectors<1>>(c, T, widest);
 }
 
+// --- one frame --------------------------------------------------------------------------------------------------------
+
+struct OpenRing {
+  OpenRing(const RingPlan& plan, const StreamMemory& memory)
+      : next(memory.rings + plan.ring + plan.ring_per_frame * memory.block), n(plan.span + memory.block) {
+    uint32_t place;
+    memcpy(&place, next, sizeof place);
+    at = place;
+  }
+  const float* rows() const { return next + kPanel; }
+  size_t stride(const RingPlan& plan) const { return plan.planes ? 1 : plan.width; }
+  size_t step(const RingPlan& plan, const StreamMemory& memory) const { return plan.planes ? n + memory.block : 1; }
+
+  float* next;
+  size_t n, at;
+};
+
+// N of them side by side: each hides the latency of the others.
+template <int NV, int N, bool kPlanes>
+inline void past_of(const Past* p, const StreamMemory& memory, size_t n_outputs) {
+  if constexpr (NV > 1)
+    if (2 * n_outputs <= NV * kLanes) return past_of<NV / 2, N, kPlanes>(p, memory, n_outputs);
+  V acc[N * NV];
+  const float *w[N], *rows[N];
+  size_t at[N], n[N], step[N], n_taps = p->n_taps;
+  for (int j = 0; j < N; ++j) {
+    const OpenRing ring(p[j].ring, memory);
+    w[j] = p[j].W;
+    rows[j] = ring.rows();
+    at[j] = ring.at;
+    n[j] = ring.n;
+    step[j] = ring.step(p[j].ring, memory);
+    if (p[j].n_taps < n_taps) n_taps = p[j].n_taps;
+    for (int v = 0; v < NV; ++v) acc[j * NV + v] = p[j].b ? load(p[j].b + v * kLanes) : set1(0.0f);
+  }
+  const size_t width = p->ring.width, stride = kPlanes ? 1 : width;
+  const auto frame = [&](size_t j, size_t i) UT_INLINE {
+    int32_t tap;
+    memcpy(&tap, static_cast<const int32_t*>(p[j].taps) + i, sizeof tap);
+    const ptrdiff_t place = static_cast<ptrdiff_t>(at[j]) + tap;
+    return rows[j] + static_cast<size_t>(place < 0 ? place + static_cast<ptrdiff_t>(n[j]) : place) * stride;
+  };
+  const auto multiply = [&](auto j, const float* x, const float* weights) UT_INLINE {
+    const V xk = set1(*x);
+    each<NV>([&](auto v) UT_INLINE { acc[j * NV + v] = mul_add(xk, load(weights + v * kLanes), acc[j * NV + v]); });
+  };
+  size_t column = 0;
+  for (size_t i = 0; i < n_taps; ++i) {
+    const float* x[N];
+    each<N>([&](auto j) UT_INLINE { x[j] = frame(j, i); });
+    for (size_t k = 0; k < width; ++k, column += kPanel)
+      each<N>([&](auto j) UT_INLINE {
+        multiply(j, kPlanes ? x[j] : x[j] + k, w[j] + column);
+        if (kPlanes) x[j] += step[j];
+      });
+  }
+  each<N>([&](auto j) UT_INLINE {  // what one has more than another
+    const float* weights = w[j] + column;
+    for (size_t i = n_taps; i < p[j].n_taps; ++i)
+      for (size_t k = 0; k < width; ++k, weights += kPanel) multiply(j, frame(j, i) + k * (kPlanes ? step[j] : 1), weights);
+    each<NV>([&](auto v) UT_INLINE { store(memory.values + p[j].y * memory.capacity + v * kLanes, acc[j * NV + v]); });
+  });
+}
+
+template <int N>
+inline void pasts_of(const Past* p, size_t n, const StreamMemory& memory, size_t n_outputs) {
+  if constexpr (N > 1)
+    if (n < N) return pasts_of<N - 1>(p, n, memory, n_outputs);
+  p->ring.planes ? past_of<kVectors<1>, N, true>(p, memory, n_outputs) : past_of<kVectors<1>, N, false>(p, memory, n_outputs);
+}
+
+void past(const Past* p, size_t n, const StreamMemory& memory) {
+  constexpr size_t most = 4;
+  for (const Past* end = p + n; p != end;) {
+    size_t alike = 1, n_outputs = p->n_outputs;
+    for (; alike < most && p + alike != end; ++alike) {
+      const Past& next = p[alike];
+      if (next.ring.width != p->ring.width || 4 * next.n_taps < 3 * p->n_taps) break;  // of which it would hide little
+      if (next.n_outputs > n_outputs) n_outputs = next.n_outputs;
+    }
+    pasts_of<most>(p, alike, memory, n_outputs);
+    p += alike;
+  }
+}
+
+// A frame of at most a panel into a ring.
+inline void put_frame(const RingPlan& plan, const StreamMemory& memory, const float* x) {
+  const OpenRing ring(plan, memory);
+  float* rows = ring.next + kPanel;
+  const size_t stride = ring.stride(plan), step = ring.step(plan, memory);
+  const auto put = [&](float* to) UT_INLINE {
+    if (step == 1)
+      for (size_t k = 0; k < plan.width; k += kLanes) store_up_to(to + k, load(x + k), plan.width - k);
+    else
+      for (size_t k = 0; k < plan.width; ++k) to[k * step] = x[k];
+  };
+  put(rows + ring.at * stride);
+  if (ring.at < memory.block) put(rows + (ring.n + ring.at) * stride);
+  const uint32_t next = ring.at + 1 == ring.n ? 0 : static_cast<uint32_t>(ring.at + 1);
+  memcpy(ring.next, &next, sizeof next);
+}
+
+// The first NV vectors of the panels.
+template <int NV>
+inline void finish_of(const Finish& c, const StreamMemory& memory) {
+  if constexpr (NV > 1)
+    if (2 * c.widest <= NV * kLanes) return finish_of<NV / 2>(c, memory);
+  const auto row = [&](size_t place) UT_INLINE { return memory.values + place * memory.capacity; };
+  V acc[NV];
+  float* y = row(c.y);
+  each<NV>([&](auto v) UT_INLINE { acc[v] = c.begun ? load(y + v * kLanes) : c.b ? load(c.b + v * kLanes) : set1(0.0f); });
+  const auto multiply = [&](const float* x, const float* w, size_t n) UT_INLINE {
+    for (size_t k = 0; k < n; ++k) {
+      const V xk = set1(x[k]);
+      each<NV>([&](auto v) UT_INLINE { acc[v] = mul_add(xk, load(w + k * kPanel + v * kLanes), acc[v]); });
+    }
+  };
+  const float* w = c.W;
+  for (size_t i = 0; i < c.n_pieces; w += c.widths[i++] * kPanel) multiply(row(c.pieces[i]), w, c.widths[i]);
+  each<NV>([&](auto v) UT_INLINE {
+    acc[v] = c.act.kind == kActLeakyRelu ? activate_as<kActLeakyRelu>(c.act, acc[v]) : activate(c.act, acc[v]);
+    store(y + v * kLanes, acc[v]);
+  });
+  put_frame(c.ring, memory, row(c.x));
+  if (c.sums)
+    each<NV>([&](auto v) UT_INLINE { store(row(c.sum_y) + v * kLanes, add(load(row(c.sum_x) + v * kLanes), acc[v])); });
+  if (!c.mix_W) return;
+  each<NV>([&](auto v) UT_INLINE { acc[v] = c.mix_b ? load(c.mix_b + v * kLanes) : set1(0.0f); });
+  multiply(y, c.mix_W, c.n_outputs);
+  each<NV>([&](auto v) UT_INLINE { store(row(c.mix_y) + v * kLanes, add(load(row(c.mix_x) + v * kLanes), acc[v])); });
+}
+
+void finish(const Finish& c, const StreamMemory& memory) { finish_of<kVectors<1>>(c, memory); }
+
 }  // namespace

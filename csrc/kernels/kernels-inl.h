@@ -64,6 +64,8 @@ const Kernels kernels = {
      {::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>},
      ::depthwise,
      ::convolution,
+     ::past,
+     ::finish,
      ::matmul},
     {{::walk<Rnn>, ::one_step<Rnn>, ::update<Rnn>, nullptr},
      {::walk<GruAfter>, ::one_step<GruAfter>, ::update<GruAfter>, nullptr},

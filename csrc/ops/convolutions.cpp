@@ -64,9 +64,47 @@ Convolution convolution_at(const ut_model& m, uint32_t i) {
     c.mixed = op;
   }
   c.narrow = Ring::is_planar(*window) && c.product->sizes[3] <= kNarrow && (!c.mix || c.mix->sizes[3] <= kNarrow);
+  if (!c.join || c.join->inputs[0] >= first)
+    while (c.n_past < window->sizes[kTaps] && tap_at(window->weights[0], c.n_past) < 0) ++c.n_past;
+  c.window = window;
   c.kept = m.values[y].n_readings != n_read;
   c.n_nodes = static_cast<uint32_t>(op - window);
   return c;
+}
+
+// Says where a single frame finds what it does not take from the past; nowhere if that is too much, or stands in the file.
+void plan_finish(const ut_model& m, Convolution& c) {
+  const OpPlan& window = *c.window;
+  Finish& f = c.finish;
+  const auto place = [&](uint32_t v, size_t& at) {
+    at = m.values[v].offset;
+    return !m.values[v].fixed;
+  };
+  const auto piece = [&](uint32_t v) {
+    if (f.n_pieces == kMostFinished) return false;
+    f.widths[f.n_pieces] = m.values[v].width;
+    return place(v, f.pieces[f.n_pieces++]);
+  };
+  const size_t n_left = window.sizes[kTaps] - c.n_past;
+  bool fits = n_left <= 1 && window.sizes[kWidth] <= kPanel && place(window.inputs[0], f.x) && (c.n_past != 0 || !c.join || c.join->inputs[0] >= window.output);
+  if (n_left == 1) fits = fits && tap_at(window.weights[0], c.n_past) == 0 && piece(window.inputs[0]);
+  for (uint32_t k = 1; fits && c.join && k < c.join->n_inputs; ++k) fits = piece(c.join->inputs[k]);
+  f.ring = Ring::plan(window);
+  f.begun = c.n_past != 0;
+  f.W = static_cast<const float*>(c.product->weights[0]) + c.n_past * window.sizes[kWidth] * kPanel;
+  f.b = static_cast<const float*>(c.product->weights[1]);
+  f.n_outputs = f.widest = c.product->sizes[3];
+  f.act = c.product->acts[0];
+  fits = fits && place(c.product->output, f.y);
+  f.sums = c.sum;
+  if (c.sum) fits = fits && place(c.sum_x, f.sum_x) && place(c.sum->output, f.sum_y);
+  if (c.mix) {
+    f.mix_W = static_cast<const float*>(c.mix->weights[0]);
+    f.mix_b = static_cast<const float*>(c.mix->weights[1]);
+    if (c.mix->sizes[3] > f.widest) f.widest = c.mix->sizes[3];
+    fits = fits && place(c.mix_x, f.mix_x) && place(c.mixed->output, f.mix_y);
+  }
+  c.quick = fits;
 }
 
 void run_convolution(const OpPlan& op, const Block& b) {
@@ -75,6 +113,13 @@ void run_convolution(const OpPlan& op, const Block& b) {
     for (const OpPlan *node = &op, *end = node + c.n_nodes; node < end; ++node)
       if (node->run) node->run(*node, b);
     return;
+  }
+  if (b.n == 1 && c.quick) {
+    const StreamMemory memory = {b.values, b.capacity, b.rings, b.chunk};
+    const FrameKernels& k = *b.model->kernels->frames;
+    // What all take from the past, at once: none of it waits for the others, as their taps of now do.
+    if (c.is_first) k.past(b.model->pasts, b.model->n_pasts, memory);
+    return k.finish(c.finish, memory);
   }
   const bool planes = c.narrow && b.n > 1;
   const auto rows = [&](uint32_t v) -> Elements {
@@ -134,11 +179,24 @@ void mark_convolutions(ut_model& m) {
     const Convolution c = convolution_at(m, i);
     if (c.n_nodes == 0) continue;
     *next = c;
+    plan_finish(m, *next);
     op.convolution = next++;
     op.alone = run_convolution;
     for (uint32_t k = 1; k < c.n_nodes; ++k) m.ops[i + k].alone = nullptr;
     i += c.n_nodes - 1;
   }
+  for (size_t n_taps = kMostPieces; n_taps != 0; --n_taps)
+    for (Convolution* c = m.convolutions; c < next; ++c) {
+      if (!c->quick || c->n_past != n_taps) continue;
+      const OpPlan& product = *c->product;
+      m.pasts[m.n_pasts++] = {Ring::plan(*c->window), c->window->weights[0], n_taps, static_cast<const float*>(product.weights[0]),
+                              static_cast<const float*>(product.weights[1]), product.sizes[3], m.values[product.output].offset};
+    }
+  for (Convolution* c = m.convolutions; c < next; ++c)
+    if (c->quick) {
+      c->is_first = true;
+      break;
+    }
   // What one narrow convolution writes and others alone read.
   const auto for_narrow = [&](const auto& f) {
     for (uint32_t i = 0; i < m.file.n_nodes; ++i)

@@ -32,6 +32,10 @@ class Ring {
   static size_t floats_per_frame(const OpPlan& window) { return 2 * window.sizes[kWidth]; }
   static bool is_planar(const OpPlan& window) { return window.sizes[kWidth] <= kNarrow; }
 
+  static RingPlan plan(const OpPlan& window) {
+    return {window.ring, window.ring_per_frame, window.sizes[kSpan], window.sizes[kWidth], is_planar(window)};
+  }
+
   // rings: of a stream whose blocks have at most `block` frames.
   Ring(const OpPlan& window, float* rings, size_t block)
       : next_(rings + window.ring + window.ring_per_frame * block),
