@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Convolutions of a stream take their taps from rings, and go together with what a residual layer does: the bits, states and
-proposals stay those of the way node by node, which batches and whole sequences go."""
+"""Convolutions of a stream take their taps from rings, and go together with what a residual layer does: bits, states
+and proposals stay those of the way node by node, which pools go."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,8 @@ def residual(channels, taps, *, n_in=1, kept=False, first=True, head=None, order
     x, total = dense(g, rng, audio, channels, "in", bias=False), None
     for i, taps_of_layer in enumerate(taps):
         name = f"layer_{i}"
-        z = dense(g, rng, seen(g, x, taps_of_layer, name, [audio], first), channels, name, ACTIVATIONS[i % 5], bias=i != 1)
+        inputs = seen(g, x, taps_of_layer, name, [audio], first)
+        z = dense(g, rng, inputs, channels, name, ACTIVATIONS[i % 5], bias=i != 1)
         if kept and i == 1:
             g.output("z", z)
         for what in order.split():
