@@ -13,7 +13,7 @@ namespace {
 // What a block's frames may take, so that they stay in the second-level cache beside the weights.
 constexpr uint64_t kBlockBytes = 512 * 1024;
 constexpr uint64_t kMaxBlock = 48;  // a multiple of every tile's frames (kernels/matvec-inl.h)
-constexpr uint64_t kTile = 12, kTileOfConvolution = 16;  // which blocks are multiples of
+constexpr uint64_t kTile = 12;
 
 // Where the memory of a node's output comes from.
 enum class Place { kOwn, kInput, kTensor };
@@ -180,6 +180,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   bool has_registers = false;
   const uint32_t n_owned = count_owned_states(file);
   uint32_t next_state = 0;
+  uint64_t behind_window = 0, passed_over = 0;  // floats of values that a convolution takes from a ring
   uint32_t next = file.n_inputs;
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     const NodeView node = file.node(i, next);
@@ -195,6 +196,15 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
       ++m.n_rings;
       m.ring_floats += Ring::floats(plan);
       m.ring_floats_per_frame += Ring::floats_per_frame(plan);
+    }
+    if (plan.has_ring || (behind_window != 0 && plan.type->kind == kConcat)) {
+      behind_window += padded(file.value(next).size);
+    } else if (behind_window != 0 && plan.type->kind != kReshape) {
+      if (is_narrow_product(plan)) {
+        m.convolves = true;
+        passed_over += behind_window;
+      }
+      behind_window = 0;
     }
     m.view_bytes += plan.view_bytes;
     m.list_bytes += plan.list_bytes;
@@ -244,10 +254,10 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   for (uint32_t s = 0; s < file.n_states; ++s) m.state_floats += padded(file.state(s).size);
   m.bytes_per_step += sizeof(float) * (m.value_floats + m.state_floats);
 
-  const uint64_t frame_bytes = 4 * (m.value_floats + m.scratch_floats_per_frame) + 1;
+  const uint64_t frame_bytes = 4 * (m.value_floats - passed_over + m.scratch_floats_per_frame) + 1;
   uint64_t block = m.frame_by_frame ? 1 : kBlockBytes / frame_bytes;
   if (block > kMaxBlock) block = kMaxBlock;
-  const uint64_t rows = m.n_rings != 0 ? kTileOfConvolution : kTile;
+  const uint64_t rows = m.convolves ? kTileOfConvolution : kTile;
   if (block >= rows) block -= block % rows;
   m.block = block < 1 ? 1 : static_cast<size_t>(block);
   if (m.value_floats > kMaxTotalFloats || m.state_floats > kMaxTotalFloats ||

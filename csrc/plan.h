@@ -86,6 +86,8 @@ struct OpPlan {
   size_t saved_floats;              // of these the last, where a gate may be shut: the row's states
 };
 
+constexpr size_t kTileOfConvolution = 16;
+
 constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4, kFlagSteps = 8;
 
 // What `measure` finds before there is memory for a plan.
@@ -102,6 +104,7 @@ struct Measures {
   uint32_t n_rings = 0;         // windows that have one
   uint64_t ring_floats = 0, ring_floats_per_frame = 0;  // of a stream, and for each frame of its block
   size_t block = 1;             // frames per block of a stream
+  bool convolves = false;       // some convolution may go at once: blocks are best of whole kTileOfConvolution frames
   size_t view_bytes = 0, list_bytes = 0;          // of all ops
   uint64_t multiply_adds = 0, bytes_per_step = 0;  // what a timestep costs
 };

@@ -12,11 +12,6 @@ namespace {
 // Pieces of a product's frames: taps, and what stands beside them.
 constexpr size_t kMostPieces = 64;
 
-// One panel of float32, for one row a frame.
-bool is_narrow(const OpPlan& op) {
-  return op.type->kind == kDense && op.precisions[0] == kFloat32 && op.sizes[1] == 1 && op.sizes[2] == 1 && op.alone;
-}
-
 // What an addition adds to value v, where that was there before value `first`; else kNone.
 uint32_t added_to(const OpPlan& op, uint32_t v, uint32_t first) {
   if (op.type->kind != kBinary || op.flags != kBinAdd || !op.alone || (op.inputs[0] != v) == (op.inputs[1] != v)) return kNone;
@@ -45,7 +40,7 @@ Convolution convolution_at(const ut_model& m, uint32_t i) {
     if (m.values[v].n_readings != 1) return c;
     c.join = op++;
   }
-  if (op == end || !is_narrow(*op) || op->inputs[0] != v) return c;
+  if (op == end || !op->alone || !is_narrow_product(*op) || op->inputs[0] != v) return c;
   c.product = op++;
   const uint32_t y = c.product->output;
   uint32_t n_read = 0;
@@ -56,7 +51,7 @@ Convolution convolution_at(const ut_model& m, uint32_t i) {
       c.sum_x = beside;
       continue;
     }
-    if (c.mix || !is_narrow(*op) || op->inputs[0] != y || op->acts[0].kind != kActIdentity) break;
+    if (c.mix || !op->alone || !is_narrow_product(*op) || op->inputs[0] != y || op->acts[0].kind != kActIdentity) break;
     if (op + 1 == end || m.values[op->output].n_readings != 1) break;
     c.mix_x = added_to(op[1], op->output, first);
     if (c.mix_x == kNone) break;

@@ -164,6 +164,11 @@ struct OpType {
   bool is(OpTrait trait) const { return (traits & trait) != 0; }
 };
 
+// Whether an op is a product of one panel of float32, for one row a frame: what a convolution may go together with.
+inline bool is_narrow_product(const OpPlan& op) {
+  return op.type->kind == kDense && op.precisions[0] == kFloat32 && op.sizes[1] == 1 && op.sizes[2] == 1;
+}
+
 // Runs a recurrent layer that has a gate.
 void run_gated(const OpPlan& op, const Block& b);
 
