@@ -8,21 +8,10 @@
 #include "include/undertow.h"
 #include "plan.h"
 #include "run.h"
+#include "stream.h"
 #include "team.h"
 
 using namespace undertow;
-
-struct ut_stream {
-  const ut_model* model;
-  float* state;
-  float* values;
-  float* scratch;
-  size_t block;  // frames that values and scratch were sized for
-  float* before;  // the state before what is proposed
-  bool proposed;
-  ut_team* team;  // that its calls need; null: none
-  Block step;     // of one timestep; `back`: the direction in which the last one walked weights
-};
 
 struct ut_team {
   ut_stream* stream;
@@ -46,10 +35,6 @@ namespace {
 constexpr size_t aligned(size_t bytes) { return (bytes + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN; }
 bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % UT_ALIGN == 0; }
 
-constexpr uint8_t kSnapshotMagic[8] = {'U', 'T', 'S', 'N', 'A', 'P', 0, 1};
-constexpr size_t kSnapshotHeader = 32;
-
-size_t state_bytes(const ut_model& m) { return static_cast<size_t>(m.measures.state_floats) * sizeof(float); }
 size_t value_bytes(const ut_model& m, size_t frames) {
   return aligned(static_cast<size_t>(m.measures.value_floats) * frames * sizeof(float));
 }
@@ -57,8 +42,12 @@ size_t scratch_bytes(const ut_model& m, size_t frames) {
   const uint64_t floats = m.measures.scratch_floats + m.measures.scratch_floats_per_frame * frames;
   return aligned(static_cast<size_t>(floats) * sizeof(float));
 }
+size_t ring_bytes(const ut_model& m, size_t block) {
+  return aligned(static_cast<size_t>(m.measures.ring_floats + m.measures.ring_floats_per_frame * block) * sizeof(float));
+}
 size_t stream_bytes(const ut_model& m, size_t block) {
-  return aligned(sizeof(ut_stream)) + 2 * aligned(state_bytes(m)) + value_bytes(m, block) + scratch_bytes(m, block);
+  return aligned(sizeof(ut_stream)) + 2 * aligned(state_bytes(m)) + value_bytes(m, block) + scratch_bytes(m, block) +
+         ring_bytes(m, block);
 }
 
 // A worker of a team takes every timestep in two halves, whose scratch `scratch_floats_per_row` covers.
@@ -83,6 +72,7 @@ Block block_of(const ut_team& t, size_t worker, size_t n_frames, Team* team) {
 
 void lead(ut_team& t, size_t n_frames, const void* const* x, void* const* y) {
   if (n_frames == 0) return;
+  settle(*t.stream);
   Team team = worker_of(t, 0);
   t.n_frames = n_frames;
   lead_frames(block_of(t, 0, n_frames, &team), n_frames, x, y);
@@ -332,27 +322,29 @@ ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stre
   if (stream_bytes(*model, block) > bytes) return UT_E_MEMORY;
   memset(mem, 0, stream_bytes(*model, block));  // padding lanes start as zeros
   uint8_t* p = static_cast<uint8_t*>(mem) + aligned(sizeof(ut_stream));
-  ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr, block, nullptr, false, nullptr, {}};
+  ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr, block, nullptr, false, nullptr, false, nullptr, {}};
   s->state = reinterpret_cast<float*>(p);
   s->before = reinterpret_cast<float*>(p += aligned(state_bytes(*model)));
   s->values = reinterpret_cast<float*>(p += aligned(state_bytes(*model)));
   s->scratch = reinterpret_cast<float*>(p += value_bytes(*model, block));
   s->step = {model, s->values, 1, 1, 1, s->state, s->scratch, block, nullptr};
+  if (model->measures.n_rings != 0) s->rings = reinterpret_cast<float*>(p + scratch_bytes(*model, block));
   ut_stream_reset(s);
   *out = s;
   return UT_OK;
 }
 
-void ut_stream_reset(ut_stream* s) { reset_state(*s->model, s->state); }
-
 void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y) {
   if (s->team) return lead(*s->team, n_frames, x, y);
   if (x && (n_frames == 1 || s->model->small)) {
     s->step.back = !s->step.back;
+    s->step.rings = rings_of(*s);
     return n_frames == 1 ? run_step(s->step, x, y) : run_steps(s->step, n_frames, x, y);
   }
   const size_t capacity = n_frames < s->block ? (n_frames ? n_frames : 1) : s->block;
-  run_frames({s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr}, n_frames, x, y);
+  Block b = {s->model, s->values, capacity, capacity, capacity, s->state, s->scratch, s->block, nullptr};
+  b.rings = rings_of(*s);
+  run_frames(b, n_frames, x, y);
 }
 
 void ut_flush(ut_stream* s, void* const* y) {
@@ -363,7 +355,7 @@ void ut_flush(ut_stream* s, void* const* y) {
 void ut_step(ut_stream* s, const void* x, void* y) { ut_run(s, 1, &x, &y); }
 
 void ut_propose(ut_stream* s, const void* const* x, void* const* y) {
-  if (!s->proposed) memcpy(s->before, s->state, state_bytes(*s->model));
+  if (!s->proposed) save_state(*s, s->before);
   s->proposed = true;
   ut_run(s, 1, x, y);
 }
@@ -371,24 +363,8 @@ void ut_propose(ut_stream* s, const void* const* x, void* const* y) {
 void ut_commit(ut_stream* s) { s->proposed = false; }
 
 void ut_rollback(ut_stream* s) {
-  if (s->proposed) memcpy(s->state, s->before, state_bytes(*s->model));
+  if (s->proposed) load_state(*s, s->before);
   s->proposed = false;
-}
-
-float* ut_stream_state(ut_stream* s, size_t i) { return ut_state_field(s->model, s->state, i); }
-
-void ut_snapshot_save(const ut_stream* s, void* bytes) { ut_state_save(s->model, s->state, bytes); }
-
-ut_status ut_snapshot_load(ut_stream* s, const void* bytes, size_t n, ut_error* err) {
-  if (!s) return Message(err, UT_E_ARGUMENT) << "stream is NULL";
-  return ut_state_load(s->model, s->state, bytes, n, err);
-}
-
-ut_status ut_stream_copy(ut_stream* to, const ut_stream* from) {
-  if (!to || !from) return UT_E_ARGUMENT;
-  if (to->model != from->model) return UT_E_STATE;
-  memcpy(to->state, from->state, state_bytes(*to->model));
-  return UT_OK;
 }
 
 size_t ut_shared_bytes(const ut_model* m, size_t least) {
@@ -429,43 +405,6 @@ void ut_team_help(ut_team* t, size_t worker) {
   team.follow();
   const size_t n_frames = t->n_frames;
   help_frames(block_of(*t, worker, n_frames, &team), n_frames);
-}
-
-void ut_state_reset(const ut_model* m, float* state) { reset_state(*m, state); }
-
-float* ut_state_field(const ut_model* m, float* state, size_t i) {
-  return i < m->file.n_states ? state + m->states[i].offset : nullptr;
-}
-
-void ut_state_save(const ut_model* m, const float* state, void* bytes) {
-  uint8_t* p = static_cast<uint8_t*>(bytes);
-  const uint64_t n = state_bytes(*m);
-  memcpy(p, kSnapshotMagic, 8);
-  memcpy(p + 8, m->file.hash, 16);
-  memcpy(p + 24, &n, 8);
-  uint8_t* fields = p + kSnapshotHeader;
-  memset(fields, 0, n);
-  for (uint32_t i = 0; i < m->file.n_states; ++i) {
-    const StatePlan& f = m->states[i];
-    memcpy(fields + f.offset * sizeof(float), state + f.offset, f.width * sizeof(float));
-  }
-}
-
-ut_status ut_state_load(const ut_model* m, float* state, const void* bytes, size_t n, ut_error* err) {
-  if (!m || !state || !bytes) return Message(err, UT_E_ARGUMENT) << "model, state or bytes is NULL";
-  const uint8_t* p = static_cast<const uint8_t*>(bytes);
-  const uint64_t expected = state_bytes(*m);
-  uint64_t claimed = 0;
-  if (n < kSnapshotHeader || memcmp(p, kSnapshotMagic, 8) != 0)
-    return Message(err, UT_E_STATE) << "not a snapshot of version 1";
-  if (memcmp(p + 8, m->file.hash, 16) != 0)
-    return Message(err, UT_E_STATE) << "the snapshot belongs to another model than " << m->file.name;
-  memcpy(&claimed, p + 24, 8);
-  if (claimed != expected || n - kSnapshotHeader != expected)
-    return Message(err, UT_E_STATE) << "the snapshot has " << uint64_t{n - kSnapshotHeader} << " bytes of state and says "
-                                    << claimed << ", expected " << expected;
-  memcpy(state, p + kSnapshotHeader, expected);
-  return UT_OK;
 }
 
 size_t ut_batch_bytes(const ut_model* model, size_t n_rows) {

@@ -210,6 +210,77 @@ struct DepthwiseArgs {
   size_t n_rows, n_taps, n_channels;
 };
 
+// Frames of a product: element k of frame t at x + t * stride + k * step. A stride of 1: elements stand in planes, of which up
+// to 2 kPanel floats behind the last frame may be read.
+struct Piece {
+  const float* x;
+  size_t stride, step, width;
+};
+struct Elements {
+  float* y;
+  size_t stride, step;
+};
+
+// y[t] = act(b + W x[t]) of one panel, where x[t] is what the pieces hold of frame t, one after the other. Then, each where its
+// output is not null: y itself, sum_y = sum_x + y, and mix_y = mix_x + (mix_b + mix_W y). Biases may be null (zeros).
+struct ConvolutionArgs {
+  const Piece* pieces;
+  size_t n_pieces;
+  bool planes;  // at most kNarrow outputs each, exactly written; else rows without planes, to which whole panels may be written
+  const float* W;  // [columns of all pieces][kPanel]
+  const float* b;
+  size_t n_outputs;
+  Act act;
+  const float* mix_W;  // [n_outputs][kPanel]
+  const float* mix_b;
+  size_t mix_outputs;
+  Elements y, sum_x, sum_y, mix_x, mix_y;
+};
+constexpr size_t kNarrow = 4;
+
+// Where a stream has its values and rings: `capacity` frames of each value, rings for blocks of `block` frames.
+struct StreamMemory {
+  float* values;
+  size_t capacity;
+  float* rings;
+  size_t block;
+};
+
+// A ring (ops/ring.h): it begins at ring + block * ring_per_frame, with the place of its next frame as a uint32 in the first
+// of kPanel floats. Of span + block frames, and the first `block` of them once more; in planes or in rows.
+struct RingPlan {
+  size_t ring, ring_per_frame, span, width;
+  bool planes;
+};
+
+// The beginning of such a product for one frame, which does not wait for it: b + the sum over the taps that lie in the past goes
+// to the panel at `y`, in floats for each frame of the values' capacity.
+struct Past {
+  RingPlan ring;
+  const void* taps;  // int32, below 0
+  size_t n_taps;
+  const float* W;
+  const float* b;
+  size_t n_outputs, y;
+};
+
+// The rest of it, and what comes after it, with the ring, into which the frame at `x` goes. Places are those of values, as y is,
+// which is always written; where it is begun, it holds what `past` made of it.
+constexpr size_t kMostFinished = 4;
+struct Finish {
+  RingPlan ring;
+  size_t x;
+  bool begun, sums;
+  size_t n_pieces, pieces[kMostFinished], widths[kMostFinished];
+  const float* W;
+  const float* b;
+  size_t n_outputs, widest;
+  Act act;
+  const float* mix_W;  // null: no second product
+  const float* mix_b;
+  size_t y, sum_x, sum_y, mix_x, mix_y;
+};
+
 // Cells of recurrent layers; what each is besides its kernels: ops/cells.cpp.
 enum CellKind : uint32_t { kCellRnn, kCellGruAfter, kCellGruBefore, kCellLstm, kNumCells };
 
@@ -319,6 +390,9 @@ struct FrameKernels {
   // These touch exactly the elements of y. x: (A, N, B) to y: (A, B); a: (I, K) times b: (K, J) to y: (I, J).
   void (*reduce[kNumReduces])(float* y, const float* x, size_t A, size_t N, size_t B);
   void (*depthwise)(const DepthwiseArgs& args);
+  void (*convolution)(const ConvolutionArgs& args, size_t T);
+  void (*past)(const Past* pasts, size_t n, const StreamMemory& memory);
+  void (*finish)(const Finish& args, const StreamMemory& memory);
   void (*matmul)(float* y, const float* a, const float* b, size_t I, size_t K, size_t J);
 };
 

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "ops/op.h"
+#include "ops/ring.h"
 
 namespace undertow {
 
@@ -12,6 +13,7 @@ namespace {
 // What a block's frames may take, so that they stay in the second-level cache beside the weights.
 constexpr uint64_t kBlockBytes = 512 * 1024;
 constexpr uint64_t kMaxBlock = 48;  // a multiple of every tile's frames (kernels/matvec-inl.h)
+constexpr uint64_t kTile = 12;
 
 // Where the memory of a node's output comes from.
 enum class Place { kOwn, kInput, kTensor };
@@ -178,6 +180,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   bool has_registers = false;
   const uint32_t n_owned = count_owned_states(file);
   uint32_t next_state = 0;
+  uint64_t behind_window = 0, passed_over = 0;  // floats of values that a convolution takes from a ring
   uint32_t next = file.n_inputs;
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     const NodeView node = file.node(i, next);
@@ -189,6 +192,20 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     if (const ut_status s = check_node(file, node, &plan, nullptr, err)) return s;
     if (has_gate(*plan.type, node))
       if (const ut_status s = check_gate(file, node, i, &plan, &looks, err)) return s;
+    if (plan.has_ring) {
+      ++m.n_rings;
+      m.ring_floats += Ring::floats(plan);
+      m.ring_floats_per_frame += Ring::floats_per_frame(plan);
+    }
+    if (plan.has_ring || (behind_window != 0 && plan.type->kind == kConcat)) {
+      behind_window += padded(file.value(next).size);
+    } else if (behind_window != 0 && plan.type->kind != kReshape) {
+      if (is_narrow_product(plan)) {
+        m.convolves = true;
+        passed_over += behind_window;
+      }
+      behind_window = 0;
+    }
     m.view_bytes += plan.view_bytes;
     m.list_bytes += plan.list_bytes;
     m.multiply_adds += plan.multiply_adds;
@@ -237,10 +254,11 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   for (uint32_t s = 0; s < file.n_states; ++s) m.state_floats += padded(file.state(s).size);
   m.bytes_per_step += sizeof(float) * (m.value_floats + m.state_floats);
 
-  const uint64_t frame_bytes = 4 * (m.value_floats + m.scratch_floats_per_frame) + 1;
+  const uint64_t frame_bytes = 4 * (m.value_floats - passed_over + m.scratch_floats_per_frame) + 1;
   uint64_t block = m.frame_by_frame ? 1 : kBlockBytes / frame_bytes;
   if (block > kMaxBlock) block = kMaxBlock;
-  if (block >= 12) block -= block % 12;
+  const uint64_t rows = m.convolves ? kTileOfConvolution : kTile;
+  if (block >= rows) block -= block % rows;
   m.block = block < 1 ? 1 : static_cast<size_t>(block);
   if (m.value_floats > kMaxTotalFloats || m.state_floats > kMaxTotalFloats ||
       m.scratch_floats + (m.scratch_floats_per_frame + m.scratch_floats_per_row) * m.block > kMaxTotalFloats)
@@ -252,6 +270,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
 size_t model_bytes(const File& file, const Measures& measures, bool copies) {
   return static_cast<size_t>(aligned(sizeof(ut_model)) + aligned(file.n_values * sizeof(ValuePlan)) +
                              aligned(file.n_states * sizeof(StatePlan)) + aligned(file.n_nodes * sizeof(OpPlan)) +
+                             aligned(measures.n_rings * sizeof(Convolution)) + aligned(measures.n_rings * sizeof(Past)) +
                              measures.view_bytes + (copies ? measures.list_bytes : 0));
 }
 
@@ -274,10 +293,12 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
                 ut_error* err) {
   uint8_t* p = static_cast<uint8_t*>(mem);
   uint8_t* const end = p + model_bytes(file, measures, copies);
-  ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, &kernels, nullptr, nullptr, nullptr};
+  ut_model* m = new (carve<ut_model>(p, 1)) ut_model{file, measures, &kernels, nullptr, nullptr, nullptr, nullptr, nullptr, 0};
   m->values = carve<ValuePlan>(p, file.n_values);
   m->states = carve<StatePlan>(p, file.n_states);
   m->ops = carve<OpPlan>(p, file.n_nodes);
+  m->convolutions = carve<Convolution>(p, measures.n_rings);
+  m->pasts = carve<Past>(p, measures.n_rings);
   Keep keep = {p, end, copies};
 
   size_t offset = 0;
@@ -296,10 +317,17 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
   };
   for (uint32_t v = 0; v < file.n_inputs; ++v) own(v, false);
   uint32_t next = file.n_inputs;
+  size_t ring = 0, ring_per_frame = 0;
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     const NodeView node = file.node(i, next);
     OpPlan& op = m->ops[i];
     if (const ut_status s = check_node(file, node, &op, &keep, err)) return s;  // binds the weights
+    if (op.has_ring) {
+      op.ring = ring;
+      op.ring_per_frame = ring_per_frame;
+      ring += Ring::floats(op);
+      ring_per_frame += Ring::floats_per_frame(op);
+    }
     // An output that is its input's memory is there already.
     op.run = place_of(*op.type, measures.streamable) == Place::kOwn || node.n_outputs == 0 ? op.type->run : nullptr;
     if (op.saved_floats != 0) op.run = run_gated;
@@ -319,7 +347,9 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
     next += node.n_outputs;
   }
   if (measures.loops) mark_loops(*m);
+  find_readers(*m);
   mark_parts(*m);
+  mark_convolutions(*m);
   bool small = true, waits = false;
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     small = bind_step(m->ops[i], *m) && small;

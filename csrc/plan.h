@@ -25,6 +25,9 @@ struct ValuePlan {
   bool leaves;         // made in a loop (OpPlan::loop_end) and read elsewhere
   uint32_t origin;     // the value whose memory it is
   uint32_t reader = kNone;              // the node that alone reads this memory, or kNone
+  uint32_t n_readings = 0;              // how often inputs of ops and outputs of the model read it
+  bool planes = false;                  // from one narrow convolution to the next: where several frames of a stream go there at once
+                                        // their elements stand in planes, as far apart as that leaves room for kNarrow
   const struct OpPlan* maker = nullptr; // writes it in parts, when its reader asks (ops/parts.cpp); null: it stands there
 };
 
@@ -37,6 +40,7 @@ struct StatePlan {
 struct OpType;
 struct CellType;
 struct Block;
+struct Convolution;
 using RunOp = void (*)(const OpPlan& op, const Block& block);
 
 // One op, bound to its weights. What sizes, weights and flags mean is said by the op (ops/*.cpp).
@@ -72,6 +76,9 @@ struct OpPlan {
   bool reduced;  // of one that is plain, of which W and R are of one other precision: a kernel over ReducedStep can
   TinyKernel tiny;  // of one of those that is as small as it is for: one over TinySteps; else null
   bool forgets;  // of one without states: a frame op
+  bool has_ring;                // of a window: a stream keeps its past in a ring
+  size_t ring, ring_per_frame;  // where that begins among all rings: in floats, and for each frame of the stream's block
+  const Convolution* convolution;  // of a window: what it does together with the nodes behind it (ops/convolutions.cpp), or null
   bool whole_sequence;             // needs all timesteps at once
   uint32_t latency;                 // of `present`: frames by which a stream's outputs come later
   uint64_t multiply_adds;           // of a timestep, at most; one for each element of ops without products
@@ -86,6 +93,8 @@ struct OpPlan {
   size_t saved_floats;              // of these the last, where a gate may be shut: the row's states
 };
 
+constexpr size_t kTileOfConvolution = 16;
+
 constexpr uint32_t kFlagReverse = 1, kFlagVariant = 2, kFlagMasked = 4, kFlagSteps = 8;
 
 // What `measure` finds before there is memory for a plan.
@@ -99,9 +108,30 @@ struct Measures {
   uint32_t last_write = 0;      // the last node that writes a register
   bool gated = false;           // has a `present`: knows frames of a sequence from others
   uint32_t latency = 0;         // frames by which a stream's outputs come later
+  uint32_t n_rings = 0;         // windows that have one
+  uint64_t ring_floats = 0, ring_floats_per_frame = 0;  // of a stream, and for each frame of its block
   size_t block = 1;             // frames per block of a stream
+  bool convolves = false;       // some convolution may go at once: blocks are best of whole kTileOfConvolution frames
   size_t view_bytes = 0, list_bytes = 0;          // of all ops
   uint64_t multiply_adds = 0, bytes_per_step = 0;  // what a timestep costs
+};
+
+// What a convolution does at once: a window, a product with what it sees, and what follows that.
+struct Convolution {
+  const OpPlan* window;
+  uint32_t n_nodes;    // that it stands for, the window's among them
+  const OpPlan* join;  // puts the window's frames together with others, or null
+  const OpPlan* product;
+  bool kept;           // the product's output is read elsewhere too
+  const OpPlan* sum;   // adds the value sum_x to it, or null
+  const OpPlan* mix;   // a second product, of the first one's output, or null
+  const OpPlan* mixed; // adds the value mix_x to that
+  uint32_t sum_x, mix_x;
+  bool narrow;         // all of these have at most kNarrow elements
+  size_t n_past;       // taps with which the product begins and that lie in the past
+  bool quick;          // `finish` is what is left of it for a single frame
+  bool is_first;       // of these
+  Finish finish;
 };
 
 // Checks every node with its op and adds up what a model needs.
@@ -123,6 +153,9 @@ struct ut_model {
   undertow::ValuePlan* values;
   undertow::StatePlan* states;
   undertow::OpPlan* ops;
+  undertow::Convolution* convolutions;  // room for one a ring
+  undertow::Past* pasts;                // the same; those with as many taps stand together
+  size_t n_pasts;
   bool small = false;  // tiny recurrent layers, and small ops beside them: blocks are steps, which wait side by side
 };
 

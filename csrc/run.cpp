@@ -97,10 +97,19 @@ void walk_together(const Block& b, bool begun) {
   }
 }
 
+// Frames of the blocks of a call: all that there is room for, or where blocks want whole tiles, about as many in each.
+size_t block_frames(const Block& b, size_t n_frames) {
+  if (!b.model->measures.convolves || n_frames <= b.capacity) return b.capacity;
+  const size_t n_blocks = (n_frames + b.capacity - 1) / b.capacity;
+  const size_t even = round_up((n_frames + n_blocks - 1) / n_blocks, kTileOfConvolution);
+  return even < b.capacity ? even : b.capacity;
+}
+
 // n_frames frames of x and y from `begin` on, all of one stream.
 void run_stream(Block b, size_t begin, size_t n_frames, const void* const* x, void* const* y) {
+  const size_t most = block_frames(b, n_frames);
   for (size_t done = 0; done < n_frames; done += b.n) {
-    b.n = n_frames - done < b.capacity ? n_frames - done : b.capacity;
+    b.n = n_frames - done < most ? n_frames - done : most;
     if (b.n != n_frames) b.n_valid = b.n;
     copy_in(b, begin + done, 1, x);
     walk(b);

@@ -42,6 +42,8 @@ cdef extern from "undertow.h" nogil:
     void ut_run(ut_stream*, size_t, const void* const*, void* const*)
     void ut_flush(ut_stream*, void* const*)
     float* ut_stream_state(ut_stream*, size_t)
+    void ut_stream_get(const ut_stream*, size_t, float*)
+    void ut_stream_set(ut_stream*, size_t, const float*)
     void ut_snapshot_save(const ut_stream*, void*)
     ut_status ut_snapshot_load(ut_stream*, const void*, size_t, ut_error*)
     ut_status ut_stream_copy(ut_stream*, const ut_stream*)

@@ -580,7 +580,7 @@ cdef class Stream:
         cdef cnp.ndarray array
         for k in range(len(numbers)):
             array = <cnp.ndarray> arrays[k]
-            memcpy(ut_stream_state(<ut_stream*> self._stream, numbers[k]), cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array))
+            ut_stream_set(<ut_stream*> self._stream, numbers[k], <const float*> cnp.PyArray_DATA(array))
 
     def __repr__(self):
         threads = f", {self.threads} threads" if self.threads > 1 else ""

@@ -86,5 +86,5 @@ cdef object field_array(Stream stream, int i):
     out = new_array(&slot, 0, 1)
     with cython.critical_section(stream):
         stream._enter()
-        memcpy(cnp.PyArray_DATA(<cnp.ndarray> out), ut_stream_state(<ut_stream*> stream._stream, i), slot.size * sizeof(float))
+        ut_stream_get(<ut_stream*> stream._stream, i, <float*> cnp.PyArray_DATA(<cnp.ndarray> out))
     return out

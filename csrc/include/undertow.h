@@ -75,7 +75,7 @@ typedef struct ut_string {
 typedef struct ut_info {
   size_t model_bytes;   /* memory for ut_model_init                                    */
   size_t mapped_bytes;  /* memory for ut_model_init_mapped                             */
-  size_t stream_bytes;  /* memory for a stream: state twice, scratch and bookkeeping    */
+  size_t stream_bytes;  /* memory for a stream: state twice or thrice, scratch ...     */
   size_t state_bytes;   /* of these, what a stream remembers between timesteps         */
   size_t scratch_bytes; /* of these, frames in flight                                  */
   size_t snapshot_bytes;
@@ -195,7 +195,14 @@ void ut_propose(ut_stream* stream, const void* const* x, void* const* y);
 void ut_commit(ut_stream* stream);
 void ut_rollback(ut_stream* stream);
 
-/* ut_stream_state - the i-th state field of a stream, ut_state(model, i).size floats, to read or write between calls. */
+/* ut_stream_get, ut_stream_set - copy the i-th state field of a stream, ut_state(model, i).size floats, to `to` or from
+ * `from`, between calls. They do nothing if there is no such field. */
+void ut_stream_get(const ut_stream* stream, size_t i, float* to);
+void ut_stream_set(ut_stream* stream, size_t i, const float* from);
+
+/* ut_stream_state - where that field lies, to read or write between calls for as long as there is the stream; NULL if there is
+ * none. If it is what a window saw, such as a convolution's, that moves along with every timestep from now on, for it may be
+ * looked at: ut_stream_get and ut_stream_set cost less. */
 float* ut_stream_state(ut_stream* stream, size_t i);
 
 /* ut_snapshot_save, ut_snapshot_load - a stream's whole state as ut_info.snapshot_bytes bytes, the same on every

@@ -21,6 +21,9 @@ using namespace undertow;
 #include "quantize-inl.h"
 #include "weights-inl.h"
 #include "matvec-inl.h"
+#if !defined(UT_ISA_EXTENDS)
+#include "convolution-inl.h"
+#endif
 #include "sparse-inl.h"
 #include "cells-inl.h"
 #include "reduced-step-inl.h"
@@ -72,6 +75,9 @@ const Kernels kernels = {
      ::layer_norm,
      {::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>},
      ::depthwise,
+     ::convolution,
+     ::past,
+     ::finish,
      ::matmul},
     {{::walk<Rnn>, ::one_step<Rnn>, ::update<Rnn>, nullptr},
      {::walk<GruAfter>, ::one_step<GruAfter>, ::update<GruAfter>, nullptr},

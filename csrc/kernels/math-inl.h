@@ -230,4 +230,10 @@ inline V activate(const Act& act, V x) {
   }
 }
 
+// Of a kind that is known while compiling.
+template <uint32_t kKind>
+__attribute__((always_inline)) inline V activate_as(const Act& act, V x) {
+  return activate({kKind, act.alpha, act.beta}, x);
+}
+
 }  // namespace

@@ -26,7 +26,7 @@ struct ReducedPanels {
         V x[G], h[G];
         load_gates(x, of_x, here);
         load_gates(h, q, here);
-        Pass::template unit<true>(c, row, u, x, h);
+        Pass::template unit<kPlain>(c, row, u, x, h);
       }
   }
 };

@@ -87,6 +87,7 @@ struct Block {
   const Watch* watch = nullptr;  // of a whole sequence; null: nobody
   size_t abreast = 1;  // sequences side by side, each with a state block: row t * abreast + k is timestep t of number k
   const size_t* lengths = nullptr;  // of these, longest first; rows behind the end of one hold anything
+  float* rings = nullptr;  // of a stream, where its windows have their past (ops/ring.h); null: in its state
 
   const ValuePlan& value(uint32_t v) const { return model->values[v]; }
   float* row(uint32_t v) const {
@@ -139,6 +140,9 @@ enum OpTrait : uint32_t {
   kRowsInside = 64,      // where it has states, each frame has rows of its own: sequences do not stand side by side
 };
 
+// Kinds of ops that a convolution is made of.
+enum OpKind : uint32_t { kDense = 1, kBinary = 3, kConcat = 7, kReshape = 9, kWindow = 23 };
+
 struct CellType;
 
 // Chooses the kernels of a recurrent layer that hang on its sizes.
@@ -165,14 +169,23 @@ struct OpType {
   bool is(OpTrait trait) const { return (traits & trait) != 0; }
 };
 
+// Whether an op is a product of one panel of float32, for one row a frame: what a convolution may go together with.
+inline bool is_narrow_product(const OpPlan& op) {
+  return op.type->kind == kDense && op.precisions[0] == kFloat32 && op.sizes[1] == 1 && op.sizes[2] == 1;
+}
+
 // Runs a recurrent layer that has a gate.
 void run_gated(const OpPlan& op, const Block& b);
 
 // Run an op that has `part`: on whole frames, and where its input is written in parts.
 void run_at_once(const OpPlan& op, const Block& b);
 void run_in_parts(const OpPlan& op, const Block& b);
+// Notes of all memory which node alone reads it, if one does, and how often it is read.
+void find_readers(ut_model& model);
 // Decides which values are written in parts.
 void mark_parts(ut_model& model);
+// Finds windows that a product follows, and what follows that.
+void mark_convolutions(ut_model& model);
 
 // Elements `first` to first + n - 1 of a frame of a value: where they stand, or have now been written.
 inline const float* part_of(const Block& b, uint32_t v, Parts& parts, size_t first, size_t n) {

@@ -25,23 +25,6 @@ const ValuePlan* parts_read(const ut_model& m, const OpPlan& op) {
   return x.maker ? &x : nullptr;
 }
 
-// Notes of all memory which node alone reads it, if one does.
-void find_readers(ut_model& m) {
-  constexpr uint32_t several = kNone - 1;
-  const auto note = [&](uint32_t v, uint32_t reader) {
-    uint32_t& noted = m.values[m.values[v].origin].reader;
-    noted = noted == kNone || noted == reader ? reader : several;
-  };
-  for (uint32_t i = 0; i < m.file.n_nodes; ++i) {
-    const OpPlan& op = m.ops[i];
-    if (!op.run && op.n_outputs != 0) continue;  // what it shows has readers of its own
-    for (uint32_t k = 0; k < op.n_inputs; ++k) note(op.inputs[k], i);
-  }
-  for (uint32_t i = 0; i < m.file.n_outputs; ++i) note(m.file.output(i).value, several);
-  for (uint32_t v = 0; v < m.file.n_values; ++v)
-    if (m.values[v].reader == several) m.values[v].reader = kNone;
-}
-
 // Floats of the output that an op computes at once: so many that they and what they are made of stay in the cache.
 size_t floats_at_once(const ut_model& m, const OpPlan& op) {
   size_t needed = op.row_in, all = op.row_out + needed;  // for a row of the output
@@ -57,8 +40,24 @@ size_t floats_at_once(const ut_model& m, const OpPlan& op) {
 
 }  // namespace
 
+void find_readers(ut_model& m) {
+  constexpr uint32_t several = kNone - 1;
+  const auto note = [&](uint32_t v, uint32_t reader) {
+    ValuePlan& memory = m.values[m.values[v].origin];
+    memory.reader = memory.reader == kNone || memory.reader == reader ? reader : several;
+    ++memory.n_readings;
+  };
+  for (uint32_t i = 0; i < m.file.n_nodes; ++i) {
+    const OpPlan& op = m.ops[i];
+    if (!op.run && op.n_outputs != 0) continue;  // what it shows has readers of its own
+    for (uint32_t k = 0; k < op.n_inputs; ++k) note(op.inputs[k], i);
+  }
+  for (uint32_t i = 0; i < m.file.n_outputs; ++i) note(m.file.output(i).value, several);
+  for (uint32_t v = 0; v < m.file.n_values; ++v)
+    if (m.values[v].reader == several) m.values[v].reader = kNone;
+}
+
 void mark_parts(ut_model& m) {
-  find_readers(m);
   for (uint32_t i = 0; i < m.file.n_nodes; ++i) {
     OpPlan& maker = m.ops[i];
     if (!has_rows(maker) || maker.n_outputs != 1) continue;

@@ -2,7 +2,7 @@
 // Windows over time, the gate that tells frames of a sequence from those of a flush, and the state registers.
 #include <string.h>
 
-#include "op.h"
+#include "ring.h"
 
 namespace undertow {
 
@@ -11,17 +11,9 @@ namespace {
 // How far a tap may reach, so that spans and offsets fit whatever they are added to.
 constexpr int32_t kMaxTap = 1 << 20;
 
-int32_t tap_at(const void* taps, size_t i) {
-  int32_t tap;
-  memcpy(&tap, static_cast<const uint32_t*>(taps) + i, sizeof tap);
-  return tap;
-}
-
-// --- window: weights[0] the taps, in the file's words; sizes[0] how many, sizes[1] frames of its state -----------------
+// --- window: weights[0] the taps, in the file's words; sizes (ring.h) how many, frames of its state, width -----------
 // Row i of the output is the frame taps[i] later. The state holds the last frames in the order in which they came; without
 // one the window belongs to a whole sequence, and looks wherever it wants.
-
-enum { kTaps, kSpan };
 
 ut_status check_window(Check& c) {
   const NodeView& node = c.node();
@@ -43,6 +35,8 @@ ut_status check_window(Check& c) {
     c.require(first < 0 && last <= 0, "has a state, but its taps are not in the past");
     if (c.status() != UT_OK) return c.status();
     p->sizes[kSpan] = static_cast<size_t>(-first);
+    p->sizes[kWidth] = n_in;
+    p->has_ring = !p->gate;
     c.require(c.state(0) == uint64_t{p->sizes[kSpan]} * n_in, "state is not a frame for each timestep back to its first tap");
   }
   p->whole_sequence = node.n_states == 0 && (first != 0 || last != 0);
@@ -79,7 +73,25 @@ void window_frames(const OpPlan& op, const Block& b, float* past, size_t first, 
   for (size_t i = kept; i < span; ++i) put(op, b, past + i * width, first + (n - span + i) * step, width);
 }
 
+// The frames of a stream that has rings.
+void window_of_ring(const OpPlan& op, const Block& b) {
+  const uint32_t x = op.inputs[0];
+  Ring ring(op, b.rings, b.chunk);
+  ring.put({b.row(x), b.stride(x), 1, op.sizes[kWidth]}, b.n);
+  for (size_t t = 0; t < b.n; ++t) {
+    float* to = b.row(op.output) + t * b.stride(op.output);
+    for (size_t i = 0; i < op.sizes[kTaps]; ++i) {
+      const Piece from = ring.frames(static_cast<ptrdiff_t>(t) + tap_at(op.weights[0], i));
+      for (size_t k = 0; from.step != 1 && k < from.width; ++k) to[k] = from.x[k * from.step];
+      if (from.step == 1) copy_floats(to, from.x, from.width);
+      to += from.width;
+    }
+  }
+  ring.advance(b.n);
+}
+
 void run_window(const OpPlan& op, const Block& b) {
+  if (b.rings && op.has_ring) return window_of_ring(op, b);
   const bool has_past = op.sizes[kSpan] != 0;
   if (!b.states) return window_frames(op, b, has_past ? b.state_at(op.states[0]) : nullptr, 0, 1, b.n);
   const size_t n = b.batch() ? b.n : b.abreast;

@@ -23,6 +23,7 @@ void test_dense(const std::vector<const Table*>& tables, Precision precision, si
 void test_tiny_dense(const std::vector<const Table*>& tables, size_t n_seeds);
 void test_frame_ops(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash);
 void test_row_ops(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash);
+void test_convolutions(const std::vector<const Table*>& tables, size_t n_seeds);
 void test_softmax_edges(const Table& table);
 
 // Written behind what a kernel may write.

@@ -30,11 +30,13 @@ int main(int argc, char** argv) {
   test_row_ops(tables, 60, &by_row);
   test_tiny_cells(tables, quick ? 10 : 100);
   test_tiny_dense(tables, 10);
+  test_convolutions(tables, 200);
   if (!quick) {
     test_cells(tables, 300, &ignored);
     for (uint32_t p = 0; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 100, &ignored);
     test_frame_ops(tables, 1000, &ignored);
     test_row_ops(tables, 1000, &ignored);
+    test_convolutions(tables, 1000);
   }
   for (const Table* table : tables) test_softmax_edges(*table);
   if (golden) {
