@@ -137,7 +137,11 @@ def machine(core: int | None) -> dict[str, str]:
         "commit": _git(root, "rev-parse", "--short", "HEAD")
         + (" and changes" if _git(root, "status", "--porcelain") else ""),
     }
-    return about | {package: v for package in ("numpy", "onnxruntime", "torch", "openvino") if (v := version(package))}
+    return about | {
+        package: v
+        for package in ("numpy", "onnxruntime", "torch", "openvino", "tract", "MNN")
+        if (v := version(package))
+    }
 
 
 def version(package: str) -> str:
