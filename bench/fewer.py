@@ -58,6 +58,10 @@ def notes(missing: Sequence[str]) -> list[str]:
     unsaid: list[str] = []
     with models.optional("", unsaid):
         said.append(f"OpenVINO on its defaults computes in {openvino_peer.default_precision()} on this CPU")
+    if os.environ.get("ONEDNN_MAX_CPU_ISA"):
+        said.append(
+            f"OpenVINO and PyTorch are held to {os.environ['ONEDNN_MAX_CPU_ISA']}, in what oneDNN computes for them"
+        )
     if os.environ.get("UT_ISA"):
         said.append(f"only undertow is held to {os.environ['UT_ISA']}: the others take all that this CPU has")
     if AIMED not in PRECISIONS:

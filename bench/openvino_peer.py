@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,21 @@ from .models import Contender, Weights
 ERRORS = {"f32": (0.0, models.AGREE), "bf16": (1e-5, 4e-2), "f16": (1e-6, 5e-3)}
 
 
-def compiled(model: bytes, default: bool = False) -> Any:
-    """Compiled for latency on one thread; in float32, or as it likes best."""
+def compiled(model: bytes | Path, default: bool = False, shapes: Mapping[str, Sequence[int]] | None = None) -> Any:
+    """Compiled for latency on one thread; in float32, or as it likes best.
+
+    shapes: of inputs whose sizes the file leaves open.
+    """
     import openvino as ov
 
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
     if not default:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     core = ov.Core()
-    return core.compile_model(core.read_model(model), "CPU", settings)
+    read = core.read_model(model)
+    if shapes is not None:
+        read.reshape({name: ov.PartialShape(list(shape)) for name, shape in shapes.items()})
+    return core.compile_model(read, "CPU", settings)
 
 
 def precision(compiled_model: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import undertow
 from undertow import Model, audio
 
-from . import models
+from . import models, openvino_peer
 from .clock import Statement, Times, measure
 from .models import Contender
 from .report import Goal, Table
@@ -186,12 +186,51 @@ def ort_ping_pong(case: Case, session: Any, X: np.ndarray) -> Contender:
     return Contender("ORT io-binding", Statement("run(there); run(back)", names, per=2), answer)
 
 
+def openvino_default(case: Case, path: Path, X: np.ndarray) -> Contender:
+    """Two requests in turn, as above, in the precision that OpenVINO takes here.
+
+    Raises:
+        RuntimeError: OpenVINO does not read the file.
+    """
+    import openvino as ov
+
+    (name, shape), fixed = case.x, {key: np.asarray(value) for key, value in case.constants.items()}
+    shapes = {name: shape, **case.states, **{key: value.shape for key, value in fixed.items()}}
+    compiled = openvino_peer.compiled(path, default=True, shapes=shapes)
+    x = np.ascontiguousarray(X[len(X) // 2]).reshape(shape).copy()
+    y = np.zeros(tuple(compiled.outputs[0].shape), np.float32)
+    sides = [[np.zeros(s, np.float32) for s in case.states.values()] for _ in range(2)]
+    requests = []
+    for now, then in ((0, 1), (1, 0)):
+        request = compiled.create_infer_request()
+        for key, array in {name: x, **fixed, **dict(zip(case.states, sides[now], strict=True))}.items():
+            request.set_tensor(key, ov.Tensor(array, shared_memory=True))
+        for port, array in zip(compiled.outputs, [y, *sides[then]], strict=True):
+            request.set_tensor(port, ov.Tensor(array.reshape(tuple(port.shape)), shared_memory=True))
+        requests.append(request)
+
+    def answer(X: np.ndarray) -> np.ndarray:
+        kept, rows = x.copy(), []
+        for a in sides[0]:
+            a[...] = 0
+        for t, row in enumerate(X):
+            x[...] = row.reshape(shape)
+            requests[t % 2].infer()
+            rows.append(y.ravel().copy())
+        x[...] = kept
+        return np.array(rows)
+
+    names = {"there": requests[0].infer, "back": requests[1].infer, "shared": fixed}
+    return Contender("OpenVINO default", Statement("there(); back()", names, per=2), answer)
+
+
 def table(folder: Path, seconds: float) -> Table:
     """seconds: for each model."""
     columns = ["model", "undertow us", "ORT run us", "io-binding us", "vs run", "vs io-binding"]
     for precision in PRECISIONS:
         columns += [f"{precision} us", *(f"{precision} {what}" for what in ("vs float32", "vs run", "RMS error %"))]
     columns.append("the faster of them vs float32")
+    columns += ["OpenVINO default us", "float32 vs it", "the faster vs it", "its RMS error %"]
     result = Table("One frame of a whole model from Python (median)", columns)
     for case in CASES:
         row = [case.name, *_row(case, folder, seconds, result)]
@@ -219,23 +258,40 @@ def _row(case: Case, folder: Path, seconds: float, result: Table) -> list[Any]:
         peers = [ort_run(case, session, X), ort_ping_pong(case, session, X)]
         for peer in peers:
             peer.error = (0.0, agree)
+    with models.optional("OpenVINO", missing):
+        try:
+            peer = openvino_default(case, folder / case.file, X)
+            peer.error = (0.0, agree) if openvino_peer.default_precision() == "f32" else rounded
+            peers.append(peer)
+        except RuntimeError as error:
+            result.notes.append(f"OpenVINO does not read {case.name}: {str(error).strip().splitlines()[-1]}")
     result.notes += [note for note in missing if note not in result.notes]
     contenders = [ours, *small, *peers]
     models.check(contenders, X[:N_CHECKED])
     times = measure([c.statement for c in contenders], seconds)
     result.mark_noise(case.name, [t.spread for t in times])
-    one, smaller, theirs = times[0], times[1 : 1 + len(small)], times[1 + len(small) :]
-    run, bound = theirs or (None, None)
+    one, smaller = times[0], times[1 : 1 + len(small)]
+    by_name = dict(zip((c.name for c in contenders), times, strict=True))
+    run, bound, openvino = (by_name.get(name) for name in ("ORT run", "ORT io-binding", "OpenVINO default"))
     ratios: list[Any] = [t and t.times_slower_than(one) for t in (run, bound)]
     if ratios[0] and case.target is not None:
         ratios[0] = Goal(ratios[0], case.target)
     row = [one.median, *(t and t.median for t in (run, bound)), *ratios]
     for contender, t in zip(small, smaller, strict=True):
-        difference = contender.answer(X) - expected
-        error = 100 * float(np.sqrt(np.square(difference, dtype=np.float64).mean() / np.square(expected).mean()))
-        row += [t.median, one.times_slower_than(t), run and run.times_slower_than(t), error]
-    best = max(one.times_slower_than(t) for t in smaller)
-    return [*row, best if case.small_target is None else Goal(best, case.small_target)]
+        row += [t.median, one.times_slower_than(t), run and run.times_slower_than(t), _share(contender, X, expected)]
+    best = min(smaller, key=lambda t: t.median)
+    ratio = one.times_slower_than(best)
+    row.append(ratio if case.small_target is None else Goal(ratio, case.small_target))
+    if openvino:
+        row += [openvino.median, openvino.times_slower_than(one), openvino.times_slower_than(best)]
+        row.append(_share(contenders[-1], X, expected))
+    return row
+
+
+def _share(contender: Contender, X: np.ndarray, expected: np.ndarray) -> float:
+    """RMS error in per cent of the RMS of what was expected."""
+    difference = contender.answer(X) - expected
+    return 100 * float(np.sqrt(np.square(difference, dtype=np.float64).mean() / np.square(expected).mean()))
 
 
 def pool_table(folder: Path, seconds: float) -> Table:
