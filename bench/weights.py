@@ -46,7 +46,7 @@ N_STEPS = 100
 #: Least and largest difference from float32 outputs in [-1, 1] over 20 frames of these random layers. Nothing is 0.
 ERRORS = {
     "float16": (1e-6, 2e-3),
-    "int16": (1e-6, 5e-3),
+    "int16": (1e-6, 2e-3),
     "bfloat16": (1e-5, 1e-2),
     "int8": (1e-5, 2e-2),
     "int4": (1e-4, 0.25),
