@@ -235,7 +235,7 @@ def limit(name: str, precision: str) -> float | None:
         return INT16_LIMIT
     if precision == "int8":
         before = INT8_BEFORE[name]
-        return min(INT8_WORST, before / 3) if before > 1 else 1.0
+        return min(INT8_WORST, round(before / 3, 2)) if before > 1 else 1.0
     return None
 
 
