@@ -8,7 +8,8 @@ namespace undertow {
 namespace {
 
 constexpr uint8_t kMagic[8] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n'};
-constexpr uint32_t kFormatVersions = 3;  // 1 to this
+constexpr uint32_t kFormatVersions = 4;  // 1 to this
+constexpr uint32_t kFirstWithInt16 = 4;   // and with flags of tensors
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kMetadataOffset = 24, kCrcOffset = 28, kFramesOffset = 48, kRateOffset = 56;
 
@@ -124,7 +125,7 @@ size_t File::offset_of(const uint32_t* record) const {
 
 TensorView File::tensor(uint32_t i) const {
   const uint32_t* r = tensors_ + i * kTensorWords;
-  return {r[0], blob + u64_at(r + 2), u64_at(r + 4)};
+  return {r[0], r[1], blob + u64_at(r + 2), u64_at(r + 4)};
 }
 
 ValueView File::value(uint32_t i) const {
@@ -306,7 +307,10 @@ ut_status File::check_records(ut_error* err) const {
   for (uint32_t i = 0; i < n_tensors; ++i) {
     const uint32_t* r = tensors_ + i * kTensorWords;
     const uint64_t offset = u64_at(r + 2), n = u64_at(r + 4);
-    if (r[0] >= kNumTensorTypes || r[1] != 0) return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": unknown dtype " << r[0];
+    const uint32_t n_types = version < kFirstWithInt16 ? kTensorInt16 : kNumTensorTypes;
+    const bool has_flags = version >= kFirstWithInt16 && (r[0] == kTensorInt8 || r[0] == kTensorInt16);
+    if (r[0] >= n_types || r[1] > (has_flags ? kTensorSmoothed : 0))
+      return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": unknown dtype " << r[0] << ", or flags " << r[1];
     if (offset % UT_ALIGN != 0 || offset < metadata_end_ || offset > n_bytes || n > (n_bytes - offset) / element_bytes(r[0]))
       return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": " << n << " elements at byte " << offset
                                                      << " do not lie in the file's " << n_bytes << " bytes";

@@ -44,14 +44,16 @@ enum TensorType : uint32_t {
   kTensorInt4,
   kTensorSparseFloat32,
   kTensorSparseInt8,
+  kTensorInt16,  // from version 4 on
   kNumTensorTypes
 };
+constexpr uint32_t kTensorSmoothed = 1;  // flag, from version 4 on: a matrix begins with a factor for each column
 constexpr uint64_t element_bytes(uint32_t dtype) {
-  return dtype >= kTensorInt8 ? 1 : dtype >= kTensorFloat16 ? 2 : 4;
+  return dtype == kTensorInt16 ? 2 : dtype >= kTensorInt8 ? 1 : dtype >= kTensorFloat16 ? 2 : 4;
 }
 
 struct TensorView {
-  uint32_t dtype;
+  uint32_t dtype, flags;
   const void* data;
   uint64_t n;
 };

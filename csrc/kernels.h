@@ -68,7 +68,6 @@ enum ReduceKind : uint32_t { kReduceSum, kReduceMax, kReduceMin, kReduceProd, kN
 // Functions of this header are static: each instruction set compiles its own, and none may escape its object file.
 
 // How a matrix is stored: FORMAT.md, "Precisions".
-// Tables have those below kNumTablePrecisions.
 enum Precision : uint32_t {
   kFloat32,
   kFloat16,
@@ -77,14 +76,39 @@ enum Precision : uint32_t {
   kInt4,
   kSparseFloat32,
   kSparseInt8,
-  kNumPrecisions,
-  kNumTablePrecisions = kSparseFloat32
+  kInt16,
+  kNumPrecisions
 };
+static inline constexpr bool is_sparse(uint32_t precision) { return precision == kSparseFloat32 || precision == kSparseInt8; }
+// Frames are integers too, for each matrix again.
+static inline constexpr bool is_integer(uint32_t precision) {
+  return precision == kInt8 || precision == kInt4 || precision == kSparseInt8 || precision == kInt16;
+}
+// Frames may be multiplied by factors, one for each column, before they become integers.
+static inline constexpr bool may_be_smoothed(uint32_t precision) { return precision == kInt8 || precision == kInt16; }
 
 constexpr size_t kMaxIntegerColumns = 131072;  // 128 * 127 * this fits an int32; of sparse matrices too
 constexpr size_t kGroup = 32;                  // columns of int4 that share a scale
+constexpr size_t kStretch = 256;               // columns of int16 whose products are summed as integers
 
 static inline constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+// The largest magnitude of a number of a quantised frame, and of a weight of int16: kStretch products, or K, fit an int32.
+static inline constexpr int32_t integer_limit(uint32_t precision, size_t K) {
+  if (precision != kInt16) return 127;
+  const uint64_t n = K < kStretch ? K : kStretch;
+  uint64_t limit = 32767;
+  while (limit * limit * n > 0x7fffffffu) --limit;
+  return static_cast<int32_t>(limit);
+}
+
+// What a frame is multiplied by before it becomes integers of at most `limit`.
+struct Scaling {
+  const float* factors;  // [round_up(K, kPanel)], or null: ones
+  float limit;
+};
+constexpr uint32_t kMostSmoothed = 40;  // factors are powers of two from 2^-this to 1
+static inline constexpr size_t factors_bytes(size_t K) { return round_up(K, kPanel) * sizeof(float); }
 
 // Bytes of one panel of a dense matrix of K columns and G gates.
 static inline constexpr size_t panel_bytes(uint32_t precision, size_t K, size_t G) {
@@ -93,6 +117,7 @@ static inline constexpr size_t panel_bytes(uint32_t precision, size_t K, size_t 
     case kFloat32: return K * width * 4;
     case kInt8: return (round_up(K, 4) + 8) * width;  // weights; scale and sum
     case kInt4: return round_up(K, kGroup) / 2 * width + round_up(round_up(K, kGroup) / kGroup * width * 2, 64);
+    case kInt16: return (round_up(K, 2) * 2 + 4) * width;  // weights; scale
     default: return K * width * 2;
   }
 }
@@ -114,12 +139,15 @@ static inline constexpr SparseLayout sparse_layout(uint32_t precision, uint64_t 
   return {columns, diagonal, scales, blocks, blocks + n_blocks * sparse_block_bytes(precision)};
 }
 
-// A quantised frame in scratch: round_up(K, 64) int8, then its scale, then (int4) the sum of each group as int32.
-static inline constexpr size_t quantized_scale_at(size_t K) { return round_up(K, 64); }
-static inline constexpr size_t quantized_sums_at(size_t K) { return round_up(K, 64) + 64; }
-static inline constexpr size_t quantized_bytes(size_t K) { return round_up(K, 64) + 64 + round_up(round_up(K, 64) / kGroup * 4, 64); }
+// A quantised frame in scratch: integers, zeros up to a multiple of 64 bytes, then its scale, then (int4) the sum of each
+// group as int32.
+static inline constexpr size_t quantized_scale_at(uint32_t precision, size_t K) { return round_up(precision == kInt16 ? 2 * K : K, 64); }
+static inline constexpr size_t quantized_sums_at(uint32_t precision, size_t K) { return quantized_scale_at(precision, K) + 64; }
+static inline constexpr size_t quantized_bytes(uint32_t precision, size_t K) {
+  return quantized_sums_at(precision, K) + (precision == kInt4 ? round_up(round_up(K, 64) / kGroup * 4, 64) : 0);
+}
 static inline constexpr size_t quantized_floats(uint32_t precision, size_t K) {
-  return precision == kInt8 || precision == kInt4 || precision == kSparseInt8 ? quantized_bytes(K) / sizeof(float) : 0;
+  return is_integer(precision) ? quantized_bytes(precision, K) / sizeof(float) : 0;
 }
 
 // Where the parts of a sparse matrix stand. Lists may stand apart from its numbers: a kernel finds its way by them.
@@ -151,6 +179,7 @@ static inline constexpr size_t table_row_bytes(uint32_t precision, size_t D) {
     case kFloat32: return D * 4;
     case kInt8: return round_up(D, 4) + 4;
     case kInt4: return round_up(round_up(D, kGroup) / kGroup * 18, 4);
+    case kInt16: return round_up(2 * D, 4) + 4;
     default: return D * 2;
   }
 }
@@ -168,6 +197,7 @@ struct DenseArgs {
   size_t K;
   float* quantized;  // T * quantized_floats(precision, K); null where that is 0
   size_t first = 0;
+  Scaling scaling = {nullptr, 127.0f};  // of integer precisions
 };
 
 // y[n, c] = b[c] + the sum over k of W[k, c] x[n, k, c], without padding but for W: [n_taps][padded channels] and b, which
@@ -240,10 +270,20 @@ struct CellRow {
   float* z;        // what a cell passes on to `finish`, n_panels * kPanel: z of a GRU with reset before
 };
 
+// One timestep of a plain layer whose W and R are of one precision that is not float32. Same bits as of its halves.
+struct ReducedStep {
+  DenseArgs of_x, of_h;  // both products but for their y; of_x.W is null where `a` holds the first
+  const float* a;  // b + W x
+  float* y;  // hidden state after; not the one before, which is of_h.x
+  float* c;  // cell state, updated in place
+  bool back;  // from the last panel to the first
+};
+
 // Products with weights of one precision.
 struct Products {
   void (*dense[5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
   void (*table_row)(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats; sparse: null
+  void (*step[kNumCells])(const Cell& cell, const ReducedStep& step);  // null: none
 };
 
 // One op over frames per entry. n counts floats; elementwise ones may touch the padding behind them.

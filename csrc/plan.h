@@ -53,6 +53,7 @@ struct OpPlan {
   uint32_t states[2];
   const void* weights[6];
   uint8_t precisions[6];  // of weights that are matrices or tables
+  Scaling scaling[6];     // of frames that meet a matrix of integers
   size_t sizes[5];
   size_t row_in, row_out;  // floats of input and output of a row that can be computed alone; 0: none
   size_t part;             // of an op whose input is written in parts, floats of its output that are computed at once
@@ -64,6 +65,7 @@ struct OpPlan {
   Cell cell;
   bool fused;  // of one with float32 state: its cell's kernel over Steps can run it
   bool joint;  // of one that is plain besides, with float32 W: one over OneStep can, if the cell has one
+  bool reduced;  // of one that is plain, of which W and R are of one other precision: a kernel over ReducedStep can
   bool forgets;  // of one without states: a frame op
   bool whole_sequence;             // needs all timesteps at once
   uint32_t latency;                 // of `present`: frames by which a stream's outputs come later

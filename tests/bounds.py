@@ -116,9 +116,11 @@ class Floats:
 
 
 class Integers:
-    """A matrix (rows, K) of integers q with scales (rows, groups): one group of int8, one for 32 columns of int4."""
+    """A matrix (rows, K) of integers q with scales (rows, groups): one group of int16 and int8, one for 32 columns of
+    int4. most: the largest integer of a frame; stretch: columns whose products are summed as integers."""
 
-    def __init__(self, q: np.ndarray, scale: np.ndarray) -> None:
+    def __init__(self, q: np.ndarray, scale: np.ndarray, most: int = 127, stretch: int = 1 << 17) -> None:
+        self.most, self.stretch = most, stretch
         self.q, self.scale = q.astype(np.float64), scale.astype(np.float32)
         K, n = q.shape[1], scale.shape[1]
         self.groups = [slice(32 * g, 32 * g + 32) for g in range(n)] if n == -(-K // 32) and n > 1 else [slice(0, K)]
@@ -128,12 +130,16 @@ class Integers:
         x32 = x.v.astype(np.float32)
         top = np.abs(x32).max(axis=1, keepdims=True)
         silent = top < np.float32(2.0**-100)
-        s = np.where(silent, 0, top / np.float32(127)).astype(np.float32)
-        steps = x32 * (np.float32(127) / np.where(silent, 1, top))
+        s = np.where(silent, 0, top / np.float32(self.most)).astype(np.float32)
+        steps = x32 * (np.float32(self.most) / np.where(silent, 1, top))
         qx = np.where(silent, 0, np.rint(steps)).astype(np.float64)
         y = np.zeros((len(x32), len(self.q)), np.float32)
         for g, columns in enumerate(self.groups):
-            sums = (qx[:, columns] @ self.q[:, columns].T).astype(np.float32)
+            sums = np.zeros_like(y)
+            start, stop, _ = columns.indices(self.q.shape[1])
+            for k in range(start, stop, self.stretch):
+                some = slice(k, min(k + self.stretch, stop))
+                sums += (qx[:, some] @ self.q[:, some].T).astype(np.float32)
             y = _fma(sums, self.scale[:, g], y) if self.int4 else sums * self.scale[:, g]
         v = _fma(y, s, np.broadcast_to(np.float32(b), y.shape)).astype(np.float64)
         e = np.zeros(v.shape)

@@ -21,7 +21,7 @@ from truths import Rows, Truths, by_oracle, judged_rows
 from undertow import reference
 from undertow.ir.graph import Graph, Node
 from undertow.ir.ops import OPS, Span
-from undertow.ir.precision import numbers, stored
+from undertow.ir.precision import INTEGERS, numbers, stored
 from undertow.passes.latency import latencies
 from undertow.passes.unused import prune
 from undertow.reference.nodes import outputs, prepare
@@ -103,7 +103,7 @@ def by_formulas(truths: Truths, node: Node, judged: np.ndarray, rng) -> Rows:
 
 def whole(case: Case, rng) -> None:
     """The engine is as near to the reference as the condition of the model allows, also where a sequence is padded."""
-    integers = any(numbers(p) in ("int8", "int4") for node in case.made.graph.nodes for p in node.precisions.values())
+    integers = any(numbers(p) in INTEGERS for node in case.made.graph.nodes for p in node.precisions.values())
     if not case.made.smooth or integers:
         return
     T = min(case.T, 24)

@@ -67,6 +67,40 @@ def int8_numbers(row):
     return [round(Fraction(float(w)) / Fraction(float(scale))) if scale else 0 for w in row], scale
 
 
+def int16_limit(K):
+    """The largest magnitude of integers of rows of K columns: 256 products of two, or K, lie below 2^31."""
+    most = 32767
+    while most * most * min(K, 256) >= 2**31:
+        most -= 1
+    return most
+
+
+def with_9_bits(scale):
+    """The smallest number that is not below an exact one and has 9 significant bits; 0 below 2^-86."""
+    if scale < Fraction(1, 2**86):
+        return Fraction(0)
+    exponent = -100
+    while Fraction(2) ** (exponent + 1) <= scale:
+        exponent += 1
+    unit = Fraction(2) ** (exponent - 8)
+    return -(-scale // unit) * unit
+
+
+def int16_numbers(row):
+    """Integers of one row and its float32 scale, which falls until it is the one of the row that it stands for."""
+    most = int16_limit(len(row))
+    top = max(abs(Fraction(float(w))) for w in row)
+    scale = with_9_bits(Fraction(float(to_float32(top / most))))
+    while scale:
+        largest = min(round(Fraction(float(to_float32(top / scale)))), most, LARGEST // scale)
+        again = with_9_bits(Fraction(float(to_float32(largest * scale / most))))
+        if again == scale:
+            break
+        scale = again
+    q = [round(Fraction(float(to_float32(Fraction(float(w)) / scale)))) if scale else 0 for w in row]
+    return [max(-most, min(most, n)) for n in q], F32(float(scale))
+
+
 def int4_numbers(row):
     """Integers (padded to whole groups) and the float16 scales, as float32, of one row."""
     q, scales = [], []
@@ -91,6 +125,9 @@ def stored_row(row, precision):
     if precision == "int8":
         q, scale = int8_numbers(row)
         return [mul(F32(n), scale) for n in q]
+    if precision == "int16":
+        q, scale = int16_numbers(row)
+        return [mul(F32(n), scale) for n in q]
     q, scales = int4_numbers(row)
     return [mul(F32(n), scales[k // 32]) for k, n in enumerate(q[: len(row)])]
 
@@ -98,15 +135,18 @@ def stored_row(row, precision):
 # -- products -------------------------------------------------------------------------------------------------------
 
 
-def rounded(x):
+NUMBERS = {"int16": int16_numbers, "int8": int8_numbers, "int4": int4_numbers}
+
+
+def rounded(x, most=127):
     """A frame as integers and the factor that makes them numbers again."""
     if not all(np.isfinite(v) for v in x):
         return [0] * len(x), F32(np.nan)
     top = max(abs(F32(v)) for v in x)
     if Fraction(float(top)) < SILENT:
         return [0] * len(x), F32(0)
-    inverse = to_float32(127 / Fraction(float(top)))
-    return [round(Fraction(float(mul(F32(v), inverse)))) for v in x], to_float32(Fraction(float(top)) / 127)
+    inverse = to_float32(most / Fraction(float(top)))
+    return [round(Fraction(float(mul(F32(v), inverse)))) for v in x], to_float32(Fraction(float(top)) / most)
 
 
 class Matrix:
@@ -114,17 +154,18 @@ class Matrix:
 
     def __init__(self, rows, precision):
         self.precision = precision
-        if precision in ("int8", "int4"):
-            self.numbers = [(int8_numbers if precision == "int8" else int4_numbers)(row) for row in rows]
+        self.most = int16_limit(len(rows[0])) if precision == "int16" else 127
+        if precision in NUMBERS:
+            self.numbers = [NUMBERS[precision](row) for row in rows]
         else:
             self.numbers = np.array([stored_row(row, precision) for row in rows], np.float64)
 
     def times(self, x, b=None):
-        """W x + b: float32 numbers, right to the bit, of int8 and int4; float64 of everything else."""
+        """W x + b: float32 numbers, right to the bit, of integers; float64 of everything else."""
         b = [F32(0)] * len(self.numbers) if b is None else [F32(v) for v in b]
-        if self.precision not in ("int8", "int4"):
+        if self.precision not in NUMBERS:
             return self.numbers @ np.asarray(x, np.float64) + np.array(b, np.float64)
-        qx, s = rounded(x)
+        qx, s = rounded(x, self.most)
         return np.array([self._row(row, qx, s, bias) for row, bias in zip(self.numbers, b, strict=True)], np.float32)
 
     def _row(self, row, qx, s, b):
@@ -132,6 +173,12 @@ class Matrix:
         if self.precision == "int8":
             return fma(mul(to_float32(Fraction(sum(m * n for m, n in zip(q, qx, strict=True)))), scale), s, b)
         d = F32(0)
+        if self.precision == "int16":
+            for k in range(0, len(q), 256):
+                some = sum(m * n for m, n in zip(q[k : k + 256], qx[k : k + 256], strict=True))
+                assert abs(some) < 2**31
+                d = to_float32(Fraction(float(d)) + Fraction(float(to_float32(Fraction(some)))))
+            return fma(mul(d, scale), s, b)
         for g, group_scale in enumerate(scale):
             here = slice(32 * g, 32 * g + 32)
             d = fma(to_float32(Fraction(sum(m * n for m, n in zip(q[here], qx[here], strict=False)))), group_scale, d)

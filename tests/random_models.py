@@ -250,7 +250,7 @@ def expected_features() -> set[str]:
         found |= {f"{op} {place} {kind}" for place in PLACES[op] for kind in KINDS}
     for op in (*CELLS, "dense"):
         found |= {f"{op} in {p}" for p in PRECISIONS if p != "float32"}
-    found |= {f"embedding in {p}" for p in ("float16", "bfloat16", "int8", "int4")}
+    found |= {f"embedding in {p}" for p in ("float16", "bfloat16", "int16", "int8", "int4")}
     found |= {f"activation {kind}" for kind in KINDS}
     found |= {"window with a gate", "state_write with a gate", "window with a state", "window with a state that starts"}
     return found | {

@@ -37,6 +37,7 @@ KERNELS = {
         "matvec",
         "sparse",
         "cells",
+        "reduced-step",
         "step",
     )
 }

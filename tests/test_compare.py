@@ -199,7 +199,7 @@ def test_a_certificate_says_what_was_measured(cli, saved, tmp_path):
         assert len(set(row["bits"].values())) == 1
         assert row["us"]["p50"] <= row["us"]["max"]
     assert rows["float32"]["outputs"][0]["max"] < VERIFY_DEFAULT < rows["int4"]["outputs"][0]["max"]
-    assert len({row["bits"]["scalar"] for row in rows.values()}) == 5  # as stored is float32
+    assert len({row["bits"]["scalar"] for row in rows.values()}) == 6  # as stored is float32
     for words in (model.hash.hex(), facts["data"]["file_sha256"], "p99.9", "bfloat16", rows["int8"]["bits"]["scalar"]):
         assert words in page.text
     assert sum(facts["histogram"]["n_calls"]) == rows["as in the file"]["us"]["n_calls"]
@@ -237,7 +237,7 @@ def test_laws_that_are_broken_are_said(cli, saved, tmp_path, monkeypatch):
     monkeypatch.setattr(certificate, "_same_in_steps", lambda *_: False)
     (code, _, _), page, facts = certified(cli, path, tmp_path)
     assert code == 1 and [law["holds"] for law in facts["laws"]] == [False, False, True]
-    assert page.text.count("BROKEN") == 2 and page.text.count("DIFFERENT") == 6
+    assert page.text.count("BROKEN") == 2 and page.text.count("DIFFERENT") == 7
 
 
 def test_steps_are_compared_with_the_whole():

@@ -13,6 +13,7 @@ from undertow.compile import compile_graph
 from undertow.ir import precision
 from undertow.ir.graph import Graph
 from undertow.model import Model
+from undertow.passes import smoothing
 from undertow.passes.precisions import with_weights
 
 
@@ -105,7 +106,8 @@ def test_every_matrix_sees_what_it_multiplies(options, monkeypatch):
     assert same
     seen = {}
 
-    def look(w, x, name, what):
+    def look(w, x, name, what, smoothing):
+        assert smoothing is None
         seen[what[-1], len(w)] = x
         return w
 
@@ -131,6 +133,40 @@ def test_every_matrix_sees_what_it_multiplies(options, monkeypatch):
     fitting.fitted(node, dict.fromkeys(("W", "R", "projection"), "int8"), g, [values, values])
     for key, rows in alone.items():  # the second sequence starts afresh
         np.testing.assert_array_equal(seen[key], np.concatenate([rows, rows]))
+
+
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_smoothed_weights_are_rounded_as_they_are_stored(name):
+    w, X = np.random.default_rng(6).normal(size=(7, 40)).astype(np.float32), correlated(200, 40, 5)
+    exponents = np.random.default_rng(7).integers(0, 7, 40).astype(np.int8)
+    factors = 2.0 ** exponents.astype(np.float32)
+    inside = compensated(w, X, name, smoothing=exponents) * factors
+    assert np.array_equal(precision.quantise(inside, name).q, slowly(w * factors, X / factors, name))
+    assert np.array_equal(precision.stored(inside, name), inside)
+
+
+@pytest.mark.parametrize("options", [{"op": "gru"}, {"op": "lstm", "projection": 3, "start": True}], ids=str)
+def test_what_multiplies_inputs_is_smoothed_and_nothing_else(options):
+    g = single(np.random.default_rng(0), n_in=5, hidden=7, **options)
+    node, X = g.nodes[0], correlated(40, 5, 3)
+    X[:, 2] *= 100
+    values, _ = inner_values(Model.from_graph(g), g, {"x": X})
+    keys = list(node.weights)
+    (chosen,) = fitting.smoothed_for(node, keys, g, [values]).items()
+    assert (
+        chosen[0] == "W" and np.array_equal(chosen[1], smoothing.from_data(node.weights["W"], X)) and chosen[1][2] > 0
+    )
+    twice = fitting.smoothed_for(node, keys, g, [values, values])
+    assert np.array_equal(twice["W"], chosen[1])
+    assert not fitting.smoothed_for(node, ["R", "b"], g, [values]) and not fitting.smoothed_for(node, keys, g, [])
+    rounded = fitting.fitted(node, dict.fromkeys(("W", "R"), "int8"), g, [values], dict([chosen]))
+    plain = fitting.fitted(node, dict.fromkeys(("W", "R"), "int8"), g, [values])
+    assert np.array_equal(rounded["R"], plain["R"])
+    gates = node.weights["W"].reshape(-1, 5)
+    assert np.array_equal(rounded["W"].reshape(-1, 5), compensated(gates, X, "int8", smoothing=chosen[1]))
+    assert not smoothing.without_data(node)
+    node.weights["W"][..., 1] *= 300
+    assert set(smoothing.without_data(node)) == {"W"}
 
 
 def model():

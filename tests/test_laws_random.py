@@ -11,12 +11,12 @@ import pytest
 
 import laws
 import random_models
-from bounds import Ball, Floats, Integers, U, activation, exact, mul_add, total
+from bounds import Ball, Floats, U, activation, exact, mul_add, total
 from law_case import Broken, Case, bits
+from truths import matrix_of
 from undertow import tow
 from undertow.compile import compile_graph
 from undertow.ir.activations import KINDS, Activation
-from undertow.ir.precision import quantise
 
 SEEDS = range(200)
 
@@ -129,9 +129,8 @@ def test_integers_know_which_numbers_may_go_either_way():
     rng = np.random.default_rng(1)
     W = rng.normal(size=(5, 70)).astype(np.float32)
     x = rng.normal(size=(4, 70))
-    for name in ("int8", "int4"):
-        q = quantise(W, name)
-        matrix = Integers(q.q, q.scale[:, None] if q.scale.ndim == 1 else q.scale)
+    for name in ("int16", "int8", "int4"):
+        matrix = matrix_of(W, name)
         sure = matrix.times(exact(x), 0.0)
         assert (sure.e < 1e-30).all()
         off = Ball(x, np.full(x.shape, 1e-6))

@@ -8,7 +8,7 @@ import pytest
 
 import undertow
 from networks import framed, round_trip_graphs, single, zoo
-from oracle_precision import bfloat16, half, int4_numbers, int8_numbers, stored_row
+from oracle_precision import bfloat16, half, int4_numbers, int8_numbers, int16_numbers, stored_row
 from test_tow import assert_equal_graphs
 from undertow import tow
 from undertow.compile import compile_graph
@@ -17,7 +17,7 @@ from undertow.ir.graph import Graph
 from undertow.passes.precisions import with_weights
 from undertow.tow import packing
 
-REDUCED = ["float16", "bfloat16", "int8", "int4"]
+REDUCED = ["float16", "bfloat16", "int16", "int8", "int4"]
 
 
 def matrix(G=3, rows=19, K=37, seed=0):
@@ -53,6 +53,25 @@ def int8_matrix(W):
                     for j in range(4):
                         out += struct.pack("<b", q.get((g, i, 4 * four + j), 0))
         out += struct.pack(f"<{G * 16}f", *scale.ravel()) + struct.pack(f"<{G * 16}i", *total.ravel())
+    return bytes(out)
+
+
+def int16_matrix(W):
+    """For each panel int16 [ceil(K/2)][G][16][2], float32 scale [G][16]."""
+    G, rows, K = W.shape
+    out = bytearray()
+    for panel in range((rows + 15) // 16):
+        lines = {
+            (g, i): int16_numbers(W[g, 16 * panel + i]) for g in range(G) for i in range(min(16, rows - 16 * panel))
+        }
+        for two in range((K + 1) // 2):
+            for g in range(G):
+                for i in range(16):
+                    q, _ = lines.get((g, i), ([0] * K, 0))
+                    out += struct.pack("<2h", q[2 * two], q[2 * two + 1] if 2 * two + 1 < K else 0)
+        for g in range(G):
+            for i in range(16):
+                out += struct.pack("<f", lines.get((g, i), (0, 0.0))[1])
     return bytes(out)
 
 
@@ -100,6 +119,7 @@ def test_matrix_layouts():
     for G, rows, K in [(3, 19, 37), (1, 16, 32), (4, 1, 1), (2, 33, 4), (1, 17, 65)]:
         W = matrix(G, max(rows, 6), max(K, 1), seed=rows)[:, :rows, :K]
         assert packing.pack(W, "int8").tobytes() == int8_matrix(W), (G, rows, K)
+        assert packing.pack(W, "int16").tobytes() == int16_matrix(W), (G, rows, K)
         assert packing.pack(W, "int4").tobytes() == int4_matrix(W), (G, rows, K)
         assert packing.pack(W, "float16").tobytes() == halves_matrix(W, half), (G, rows, K)
         assert packing.pack(W, "bfloat16").tobytes() == halves_matrix(W, bfloat16), (G, rows, K)
@@ -154,7 +174,13 @@ def test_what_is_stored_is_stored_again(name):
     """Dequantised weights quantise to themselves, whatever their magnitude: a file that is read and written stays."""
     rng = np.random.default_rng(1)
     # Below 2^-149 x 127 (int8) and 2^-24 x 7 (int4) scales vanish; just above they are subnormal.
-    low, high = {"int8": (-149, 127), "int4": (-30, 18), "float16": (-30, 15), "bfloat16": (-149, 127)}[name]
+    low, high = {
+        "int16": (-100, 127),
+        "int8": (-149, 127),
+        "int4": (-30, 18),
+        "float16": (-30, 15),
+        "bfloat16": (-149, 127),
+    }[name]
     exponents = rng.uniform(low, high, (20000, 1))
     W = (rng.uniform(-1, 1, (20000, 33)) * 2.0**exponents).astype(np.float32)
     once = precision.stored(W, name)
@@ -167,6 +193,8 @@ def test_errors_of_the_precisions_are_bounded():
     top = np.abs(W).max(axis=-1, keepdims=True)
     assert np.abs(precision.stored(W, "int8") - W).max(where=top > 0, initial=0) <= (top / 127).max() / 2 * 1.0001
     assert (np.abs(precision.stored(W, "int8") - W) <= top / 127 * 0.5001).all()
+    steps = top / precision.limit(70) * (1 + 2.0**-8)  # a scale of 9 bits is rounded up
+    assert (np.abs(precision.stored(W, "int16") - W) <= steps * 0.5001).all()
     assert (np.abs(precision.stored(W, "int4") - W) <= top / 7 * 0.505).all()  # a float16 scale is off by up to 2^-11
     assert (np.abs(precision.stored(W, "float16") - W) <= np.abs(W) * 2.0**-11 + 2.0**-25).all()
     assert (np.abs(precision.stored(W, "bfloat16") - W) <= np.abs(W) * 2.0**-8).all()
@@ -184,6 +212,13 @@ def test_zeros_and_weights_too_small_for_a_scale():
     assert np.array_equal(
         precision.stored(np.full((1, 1, 40), 2.0**-24 * 7, np.float32), "int4"), np.full((1, 1, 40), 2.0**-24 * 7)
     )
+
+
+def test_products_of_int16_fit_their_sum():
+    for K in [*range(1, 300), 1000, 131072]:
+        most, n = precision.limit(K), min(K, precision.STRETCH)
+        assert most * most * n < 2**31
+        assert most == 32767 or (most + 1) ** 2 * n >= 2**31
 
 
 def test_the_largest_weights():
@@ -222,7 +257,7 @@ def test_weights_beyond_the_range():
 
 def test_too_many_columns():
     W = np.ones((1, 1, 131073), np.float32)
-    for name in ("int8", "int4"):
+    for name in precision.INTEGERS:
         with pytest.raises(undertow.UnsupportedError, match=f"R has 131073 columns; {name} takes at most 131072"):
             precision.quantise(W, name, "R")
         precision.quantise(W[..., 1:], name)
@@ -269,7 +304,10 @@ def test_precisions_of_single_layers_and_weights():
 @pytest.mark.parametrize(
     ("precisions", "message"),
     [
-        ("int7", r"graph 'zoo': precision 'int7' does not exist; precisions: float32, float16, bfloat16, int8, int4"),
+        (
+            "int7",
+            r"graph 'zoo': precision 'int7' does not exist; precisions: float32, float16, int16, bfloat16, int8, int4",
+        ),
         ({"lstm_1": "half"}, r"lstm 'lstm_1': W: precision 'half' does not exist"),
         ({"lstm_1": {"b": "int8"}}, r"lstm 'lstm_1': 'b' cannot be stored as 'int8'; precisions are for W, R$"),
         ({"lstm_1": {"projection": "int8"}}, r"'projection' cannot be stored as 'int8'"),

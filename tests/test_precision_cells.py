@@ -24,8 +24,8 @@ from undertow.model import Model
 from undertow.passes.precisions import with_weights
 
 ISAS = [name for name, runs in undertow.isas().items() if runs]
-REDUCED = ["float16", "bfloat16", "int8", "int4"]
-INTEGERS = ["int8", "int4"]
+REDUCED = ["float16", "bfloat16", "int16", "int8", "int4"]
+INTEGERS = ["int16", "int8", "int4"]
 
 
 def dense_graph(rng, K, M, bias=True):
@@ -69,7 +69,9 @@ def dense_case(name, K, M, bias):
     return g, X, np.array([matrix.times(x, w.get("b")) for x in X])
 
 
-@pytest.mark.parametrize(("K", "M", "bias"), [(1, 1, True), (31, 17, True), (33, 16, False), (100, 40, True)])
+@pytest.mark.parametrize(
+    ("K", "M", "bias"), [(1, 1, True), (31, 17, True), (33, 16, False), (100, 40, True), (519, 18, True)]
+)
 @pytest.mark.parametrize("name", INTEGERS)
 def test_dense_to_the_bit(name, K, M, bias, isa):
     g, X, Y = dense_case(name, K, M, bias)

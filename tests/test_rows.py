@@ -258,7 +258,7 @@ def ordinary(graph, X, isa):
     return {name: as_frame(a) for name, a in outputs.items()}, [e if by_row else e[0] for e in ends.values()]
 
 
-PRECISIONS = ["float32", "float16", "bfloat16", "int8", "int4", "sparse float32", "sparse int8"]
+PRECISIONS = ["float32", "float16", "bfloat16", "int16", "int8", "int4", "sparse float32", "sparse int8"]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def small(precision="float32"):
     return compile_graph(with_weights(single(np.random.default_rng(0), "gru", 2, 3), precision))
 
 
-every_precision = pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8", "int4"])
+every_precision = pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int16", "int8", "int4"])
 
 
 @every_precision
@@ -93,7 +93,7 @@ def test_every_truncation_is_refused(precision):
 
 @every_precision
 def test_every_flipped_byte_is_refused_or_harmless(precision):
-    """Metadata is under a checksum; weights and the gaps between them may hold anything but wrong sums of int8."""
+    """Metadata is under a checksum; weights and gaps may hold anything but wrong sums of int8, and int16 too large."""
     blob = small(precision)
     weights_start = 64 + int.from_bytes(blob[24:28], "little")
     X = np.ones((3, 2), np.float32)
@@ -107,7 +107,7 @@ def test_every_flipped_byte_is_refused_or_harmless(precision):
         try:
             model = Model(flipped)
         except undertow.FormatError as error:
-            assert "int8" in precision and "int8 weight" in str(error)
+            assert precision in ("int16", "int8") and f"{precision} weight" in str(error)
         else:
             assert model.run(X).shape == (3, 3)
 
@@ -135,8 +135,8 @@ def test_flips_behind_a_right_checksum_are_refused_or_harmless(precision):
 
 def test_newer_version_is_refused():
     blob = bytearray(small())
-    blob[8] = 4
-    with pytest.raises(undertow.FormatError, match="format version 4, this library reads versions 1 to 3"):
+    blob[8] = 5
+    with pytest.raises(undertow.FormatError, match="format version 5, this library reads versions 1 to 4"):
         Model(blob)
 
 

@@ -16,7 +16,7 @@ from bounds import Ball, Cell, Floats, Integers, activation, add, div, exact, mu
 from random_cells import CELLS
 from undertow.ir.activations import Activation
 from undertow.ir.graph import Graph, Node
-from undertow.ir.precision import numbers, quantise
+from undertow.ir.precision import INTEGERS, numbers, quantise
 
 #: ops that hand numbers on as they are, subnormal ones too
 MOVE = ("concat", "select", "reshape", "constant")
@@ -27,10 +27,15 @@ SQRT, EXP, LOG = (Activation(kind) for kind in ("sqrt", "exp", "log"))
 
 def matrix_of(W: np.ndarray, precision: str):
     """A matrix (rows, K) whose numbers are those of a file."""
-    if numbers(precision) not in ("int8", "int4"):
+    if numbers(precision) not in INTEGERS:
         return Floats(W)
     q = quantise(W, numbers(precision))
-    return Integers(q.q, q.scale[:, None] if q.scale.ndim == 1 else q.scale)
+    scale = q.scale[:, None] if q.scale.ndim == 1 else q.scale
+    return (
+        Integers(q.q, scale, oracle_precision.int16_limit(W.shape[-1]), 256)
+        if precision == "int16"
+        else Integers(q.q, scale)
+    )
 
 
 def matrices(node: Node):
@@ -264,7 +269,7 @@ def judged_rows(truths: Truths, node: Node, balls: list[Ball]) -> np.ndarray:
 
 def by_oracle(truths: Truths, node: Node, judged: np.ndarray, rng: np.random.Generator, most: int) -> Rows:
     """(row, outputs of it) for up to `most` rows of what the oracle covers; a row is a frame, or a step of a cell."""
-    integers = any(numbers(p) in ("int8", "int4") for p in node.precisions.values())
+    integers = any(numbers(p) in INTEGERS for p in node.precisions.values())
     if node.op in CELLS:
         x, before, is_open = truths.walked(node, False)
         rows = rng.permutation(np.flatnonzero(is_open & judged))[: 1 if integers else most]

@@ -12,8 +12,8 @@ using namespace undertow;
 
 // each uses what stands before it
 #include "chunks-inl.h"
-#if !defined(UT_ISA_EXTENDS)
 #include "math-inl.h"
+#if !defined(UT_ISA_EXTENDS)
 #include "frames-inl.h"
 #include "rows-inl.h"
 #endif
@@ -21,15 +21,20 @@ using namespace undertow;
 #include "weights-inl.h"
 #include "matvec-inl.h"
 #include "sparse-inl.h"
-#if !defined(UT_ISA_EXTENDS)
 #include "cells-inl.h"
+#include "reduced-step-inl.h"
+#if !defined(UT_ISA_EXTENDS)
 #include "step-inl.h"
 #endif
 
-#define UT_PRODUCTS(dense, Weights, table_row) \
-  {{nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}, table_row}
-#define UT_DENSE(Weights) UT_PRODUCTS(dense, Weights, ::table_row<Weights>)
-#define UT_SPARSE(Weights) UT_PRODUCTS(sparse, Weights, nullptr)
+#define UT_PRODUCTS(dense, Weights, table_row, ...) \
+  {{nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}, table_row, __VA_ARGS__}
+#define UT_NO_STEPS {nullptr, nullptr, nullptr, nullptr}
+#define UT_DENSE(Weights)                              \
+  UT_PRODUCTS(dense, Weights, ::table_row<Weights>,    \
+              {::reduced_step<Weights, Rnn>, ::reduced_step<Weights, GruAfter>, nullptr, ::reduced_step<Weights, Lstm>})
+#define UT_FLOAT32 UT_PRODUCTS(dense, Floats<float>, ::table_row<Floats<float>>, UT_NO_STEPS)
+#define UT_SPARSE(Weights) UT_PRODUCTS(sparse, Weights, nullptr, UT_NO_STEPS)
 
 namespace undertow {
 #if defined(UT_ISA_EXTENDS)
@@ -43,13 +48,13 @@ namespace UT_ISA {
 #if defined(UT_ISA_EXTENDS)
 namespace {
 constexpr const Kernels& kernels = UT_ISA_EXTENDS::kernels;
-constexpr Products int8 = UT_DENSE(Int8), int4 = UT_DENSE(Int4), sparse_int8 = UT_SPARSE(SparseInt8);
+constexpr Products int8 = UT_DENSE(Int8), int4 = UT_DENSE(Int4), sparse_int8 = UT_SPARSE(SparseInt8), int16 = UT_DENSE(Int16);
 }  // namespace
 #else
 extern const Kernels kernels;
 const Kernels kernels = {
-    {UT_DENSE(Floats<float>), UT_DENSE(Floats<Half>), UT_DENSE(Floats<Bfloat>), UT_DENSE(Int8), UT_DENSE(Int4),
-     UT_SPARSE(SparseFloats), UT_SPARSE(SparseInt8)},
+    {UT_FLOAT32, UT_DENSE(Floats<Half>), UT_DENSE(Floats<Bfloat>), UT_DENSE(Int8), UT_DENSE(Int4),
+     UT_SPARSE(SparseFloats), UT_SPARSE(SparseInt8), UT_DENSE(Int16)},
     {::activation,
      {::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>,
       ::binary<kBinGreater>, ::binary<kBinLess>, ::binary<kBinEqual>, ::binary<kBinGreaterEqual>,
@@ -67,7 +72,7 @@ const Kernels kernels = {
      {::walk<Lstm>, ::one_step<Lstm>, ::update<Lstm>, nullptr}}};
 namespace {
 constexpr const Products &int8 = kernels.products[kInt8], &int4 = kernels.products[kInt4],
-                         &sparse_int8 = kernels.products[kSparseInt8];
+                         &sparse_int8 = kernels.products[kSparseInt8], &int16 = kernels.products[kInt16];
 }  // namespace
 #endif
 
@@ -77,7 +82,7 @@ const KernelTable table = {
     UT_ISA_NEEDS,
     kLanes,
     {&kernels.products[kFloat32], &kernels.products[kFloat16], &kernels.products[kBfloat16], &int8, &int4,
-     &kernels.products[kSparseFloat32], &sparse_int8},
+     &kernels.products[kSparseFloat32], &sparse_int8, &int16},
     &kernels.frames,
     kernels.cells};
 

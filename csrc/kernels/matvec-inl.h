@@ -11,10 +11,15 @@ constexpr int panels_in_flight(int vectors) {
   return n;
 }
 
+template <int G>
+inline Place place(const DenseArgs& d, size_t t, size_t p, size_t column) {
+  return {t, p, column, d.y + t * d.y_stride + p * G * kPanel + column};
+}
+
 // One frame: whole rows of NP panels at a time, then of half as many, so every weight is read once, in order.
 template <class Weights, int G, int NP>
 inline void one_frame(const DenseArgs& d, size_t p) {
-  for (; p + NP <= d.n_panels; p += NP) Weights::template tile<G, NP, kVectors<G>, 1>(d, {0, p, 0});
+  for (; p + NP <= d.n_panels; p += NP) Weights::template tile<G, NP, kVectors<G>, 1>(d, place<G>(d, 0, p, 0));
   if constexpr (NP > 1) one_frame<Weights, G, NP / 2>(d, p);
 }
 
@@ -43,7 +48,7 @@ inline void frames(const DenseArgs& d, size_t p, size_t t, size_t T) {
   constexpr int NC = tile_columns<G>();
   for (; t + NT <= T; t += NT)
     for (int v = 0; v < kVectors<G>; v += NC)
-      Weights::template tile<G, NP, NC, NT>(d, {t, p, static_cast<size_t>(v) * kLanes});
+      Weights::template tile<G, NP, NC, NT>(d, place<G>(d, t, p, static_cast<size_t>(v) * kLanes));
   if constexpr (NT > 1) frames<Weights, G, NT == 6 ? 4 : NT / 2, NP>(d, p, t, T);
 }
 
@@ -53,7 +58,7 @@ constexpr size_t kFramesInCache = size_t{1} << 18;
 // NT frames, fewer than a tile takes: panels side by side make up for the chains that are missing.
 template <class Weights, int G, int NT, int NP>
 inline void few_frames(const DenseArgs& d, size_t p) {
-  for (; p + NP <= d.n_panels; p += NP) Weights::template tile<G, NP, kVectors<G>, NT>(d, {0, p, 0});
+  for (; p + NP <= d.n_panels; p += NP) Weights::template tile<G, NP, kVectors<G>, NT>(d, place<G>(d, 0, p, 0));
   if constexpr (NP > 1) few_frames<Weights, G, NT, NP / 2>(d, p);
 }
 

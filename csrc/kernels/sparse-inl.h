@@ -91,14 +91,14 @@ struct SparseFloats {
 
 struct SparseInt8 {
   static constexpr int kFrames = at_least_1(kRegisters / (4 * kSparseVectors));
-  static void prepare(const DenseArgs& d, size_t T) { Int8::prepare(d, T); }
+  static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kSparseInt8, int8_t>(d, T); }
 
   template <int NT>
   static inline void walk(const DenseArgs& d, const SparseMatrix& lists, const Walk& at) {
     constexpr int NC = NT > 1 ? 1 : 2;  // chains: with the next list's, enough to hide the latency of a product
     const size_t column = static_cast<size_t>(at.vector) * kLanes, first = at.list * kPanel + column;
-    const size_t stride = quantized_bytes(d.K);
-    const int8_t* x = quantized_frame(d, at.t);
+    const size_t stride = quantized_bytes(kSparseInt8, d.K);
+    const int8_t* x = quantized_frame<kSparseInt8>(d, at.t);
     VI acc[NT][NC][kSparseVectors];
     for (int t = 0; t < NT; ++t)
       for (int c = 0; c < NC; ++c)
@@ -126,7 +126,7 @@ struct SparseInt8 {
         for (int i = 0; i < kSparseVectors * kLanes; ++i)
           products[i] = diagonal[i] * frame[at.panel * kPanel + column + static_cast<size_t>(i)];
       }
-      const V scale = scale_of(frame, d.K);
+      const V scale = scale_of<kSparseInt8>(frame, d.K);
       for (int v = 0; v < kSparseVectors; ++v) {
         const size_t j = first + v * kLanes;
         VI sum = add_int(load_int(products + v * kLanes), acc[t][0][v]);

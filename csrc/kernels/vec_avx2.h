@@ -72,7 +72,7 @@ using VI = int32_t __attribute__((vector_size(32)));
 inline __m256i bits_int(VI a) { return reinterpret_cast<__m256i>(a); }
 inline VI int_of(__m256i a) { return reinterpret_cast<VI>(a); }
 inline __m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-inline __m256i broadcast4(const int8_t* p) {
+inline __m256i broadcast4(const void* p) {
   int32_t bytes;
   memcpy(&bytes, p, 4);
   return _mm256_set1_epi32(bytes);
@@ -90,6 +90,10 @@ inline void store_int8(int8_t* p, VI a) {
   const int32_t low = _mm256_extract_epi32(bytes, 0), high = _mm256_extract_epi32(bytes, 4);
   memcpy(p, &low, 4);
   memcpy(p + 4, &high, 4);
+}
+inline void store_int16(int16_t* p, VI a) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(bits_int(a), bits_int(a)), 0x08);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(words));
 }
 
 #if defined(__AVXVNNI__)  // unsigned times signed, four products a lane, never saturating: x + 128 is what is multiplied
@@ -114,6 +118,18 @@ inline VI dot(VI acc, const int8_t* w, const Quad& q) {
 }
 #endif
 inline Quad quad_halves(const int8_t* low, const int8_t* high, int v) { return quad(v < 1 ? low : high); }
+
+struct Pair {
+  __m256i x;
+};
+inline Pair pair(const int16_t* x) { return {broadcast4(x)}; }
+inline VI dot(VI acc, const int16_t* w, const Pair& q) {
+#if defined(__AVXVNNI__)
+  return int_of(_mm256_dpwssd_avx_epi32(bits_int(acc), q.x, load_bytes(w)));
+#else
+  return int_of(_mm256_add_epi32(bits_int(acc), _mm256_madd_epi16(q.x, load_bytes(w))));
+#endif
+}
 
 struct Group {
   __m256i low[4], high[4];

@@ -67,7 +67,7 @@ using VI = int32_t __attribute__((vector_size(64)));
 inline __m512i bits_int(VI a) { return reinterpret_cast<__m512i>(a); }
 inline VI int_of(__m512i a) { return reinterpret_cast<VI>(a); }
 inline __m512i load_bytes(const void* p) { return _mm512_loadu_si512(p); }
-inline __m512i broadcast4(const int8_t* p) {
+inline __m512i broadcast4(const void* p) {
   int32_t bytes;
   memcpy(&bytes, p, 4);
   return _mm512_set1_epi32(bytes);
@@ -80,6 +80,7 @@ inline VI sub_int(VI a, VI b) { return int_of(_mm512_sub_epi32(bits_int(a), bits
 inline V to_float(VI a) { return _mm512_cvtepi32_ps(bits_int(a)); }
 inline VI round_to_int(V a) { return int_of(_mm512_cvtps_epi32(a)); }
 inline void store_int8(int8_t* p, VI a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(bits_int(a))); }
+inline void store_int16(int16_t* p, VI a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(bits_int(a))); }
 
 #if defined(__AVX512VNNI__)  // unsigned times signed, four products a lane, never saturating: x + 128 is what is multiplied
 struct Quad {
@@ -104,6 +105,18 @@ inline VI dot(VI acc, const int8_t* w, const Quad& q) {
 inline Quad quad(const int8_t* x) { return quad_of(broadcast4(x)); }
 inline Quad quad_halves(const int8_t* low, const int8_t* high, int) {
   return quad_of(_mm512_mask_broadcastd_epi32(broadcast4(low), 0xff00, _mm_loadu_si32(high)));
+}
+
+struct Pair {
+  __m512i x;
+};
+inline Pair pair(const int16_t* x) { return {broadcast4(x)}; }
+inline VI dot(VI acc, const int16_t* w, const Pair& q) {
+#if defined(__AVX512VNNI__)
+  return int_of(_mm512_dpwssd_epi32(bits_int(acc), q.x, load_bytes(w)));
+#else
+  return int_of(_mm512_add_epi32(bits_int(acc), _mm512_madd_epi16(q.x, load_bytes(w))));
+#endif
 }
 
 struct Group {

@@ -81,6 +81,7 @@ inline void store_int8(int8_t* p, VI a) {
   const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
   memcpy(p, &bytes, 4);
 }
+inline void store_int16(int16_t* p, VI a) { vst1_s16(p, vmovn_s32(a)); }
 
 struct Quad {
   int8x16_t x;
@@ -97,6 +98,19 @@ inline VI dot4(VI acc, int8x16_t w, int8x16_t x) {
 #endif
 }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) { return dot4(acc, vld1q_s8(w), q.x); }
+
+struct Pair {
+  int16x4_t x;  // both, twice
+};
+inline Pair pair(const int16_t* x) {
+  int32_t both;
+  memcpy(&both, x, 4);
+  return {vreinterpret_s16_s32(vdup_n_s32(both))};
+}
+inline VI dot(VI acc, const int16_t* w, const Pair& q) {
+  const int16x8_t rows = vld1q_s16(w);
+  return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(rows), q.x), vmull_s16(vget_high_s16(rows), q.x)));
+}
 
 struct Group {
   int8x16_t low[4], high[4];

@@ -104,6 +104,7 @@ inline VI round_to_int(V a) {  // ties to even; |a| < 2^22
   return static_cast<int32_t>(bits_of(a + shift)) - static_cast<int32_t>(bits_of(shift));
 }
 inline void store_int8(int8_t* p, VI a) { *p = static_cast<int8_t>(a); }
+inline void store_int16(int16_t* p, VI a) { *p = static_cast<int16_t>(a); }
 
 // Four neighbours in k of a quantised frame, ready to meet four weights of every row.
 struct Quad {
@@ -120,6 +121,15 @@ inline VI dot_start(const int32_t*) { return 0; }
 inline VI dot(VI acc, const int8_t* w, const Quad& q) {  // w: 4 weights of each row
   for (int i = 0; i < 4; ++i) acc += w[i] * q.x[i];
   return acc;
+}
+
+// Two neighbours in k of a quantised frame, and two weights of each row.
+struct Pair {
+  int32_t x[2];
+};
+inline Pair pair(const int16_t* x) { return {{x[0], x[1]}}; }
+inline VI dot(VI acc, const int16_t* w, const Pair& q) {  // wraps round, as all do, where a file has changed
+  return static_cast<int32_t>(static_cast<uint32_t>(acc) + static_cast<uint32_t>(w[0] * q.x[0]) + static_cast<uint32_t>(w[1] * q.x[1]));
 }
 
 // A group of int4: the sum of (q_w + 8) q_x over its 32 columns. w: [4][16][4] bytes.

@@ -14,6 +14,7 @@ constexpr int kVectors = G * static_cast<int>(kPanel) / kLanes;
 struct Place {
   size_t t, p;
   size_t column;  // in floats
+  float* y;       // of the first frame, where the first vector goes
 };
 
 #define UT_INLINE __attribute__((always_inline))
@@ -34,6 +35,9 @@ UT_INLINE inline void each(const F& f) {
     f(Number<N - 1>());
   }
 }
+
+// In place of biases of a tile, where there are none.
+alignas(64) constexpr float kZeros[8 * kPanel] = {};
 
 inline V bias_at(const DenseArgs& d, size_t at) { return d.b ? load(d.b + at) : set1(0.0f); }
 
@@ -72,7 +76,7 @@ struct Floats {
     const Element* w = static_cast<const Element*>(d.W) + at.p * panel + at.column;
     const size_t K = d.K, x_stride = d.x_stride, y_stride = d.y_stride;  // a vector that is stored may be anything's alias
     const float* x = d.x + at.t * x_stride;
-    float* y = d.y + at.t * y_stride + first;
+    float* y = at.y;
     constexpr int N = NP * NV;  // vectors of weights
     V acc[NT * N];
     each<N>([&](auto i) UT_INLINE {
@@ -93,64 +97,119 @@ struct Floats {
   }
 };
 
-// --- int8, int4: frames are quantised first --------------------------------------------------------------------------
+// --- int8, int16, int4: frames are quantised first -------------------------------------------------------------------
 
+template <uint32_t kPrecision>
 inline int8_t* quantized_frame(const DenseArgs& d, size_t t) {
-  return reinterpret_cast<int8_t*>(d.quantized) + t * quantized_bytes(d.K);
+  return reinterpret_cast<int8_t*>(d.quantized) + t * quantized_bytes(kPrecision, d.K);
 }
+template <uint32_t kPrecision>
 inline V scale_of(const int8_t* frame, size_t K) {
   float scale;
-  memcpy(&scale, frame + quantized_scale_at(K), sizeof scale);
+  memcpy(&scale, frame + quantized_scale_at(kPrecision, K), sizeof scale);
   return set1(scale);
 }
-
-struct Int8 {
-  static void prepare(const DenseArgs& d, size_t T) {
-    for (size_t t = 0; t < T; ++t) quantize<false>(quantized_frame(d, t), d.x + t * d.x_stride, d.K);
+template <uint32_t kPrecision, class Integer>
+inline void quantize_frames(const DenseArgs& d, size_t T) {
+  for (size_t t = 0; t < T; ++t) {
+    Integer* to = reinterpret_cast<Integer*>(quantized_frame<kPrecision>(d, t));
+    if (may_be_smoothed(kPrecision) && d.scaling.factors)
+      quantize<kPrecision, true>(to, d.x + t * d.x_stride, d.K, d.scaling);
+    else
+      quantize<kPrecision, false>(to, d.x + t * d.x_stride, d.K, d.scaling);
   }
+}
+
+// 32 bits of each row meet 32 bits of a frame: four neighbours in k of int8, two of int16. kStretch: such meetings whose
+// products are summed as integers.
+struct Int8Numbers {
+  using Integer = int8_t;
+  using Operand = Quad;
+  static constexpr uint32_t kPrecision = kInt8;
+  static constexpr size_t kNeighbours = 4, kStretch = ~size_t{0};
+  static constexpr bool kSums = true;
+  static inline Operand operand(const Integer* x) { return quad(x); }
+};
+struct Int16Numbers {
+  using Integer = int16_t;
+  using Operand = Pair;
+  static constexpr uint32_t kPrecision = kInt16;
+  static constexpr size_t kNeighbours = 2, kStretch = ::kStretch / kNeighbours;
+  static constexpr bool kSums = false;
+  static inline Operand operand(const Integer* x) { return pair(x); }
+};
+
+template <class Numbers>
+struct Integers {
+  using Integer = typename Numbers::Integer;
+  static constexpr uint32_t kPrecision = Numbers::kPrecision;
+
+  static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kPrecision, Integer>(d, T); }
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {
-    const int8_t* q = static_cast<const int8_t*>(table) + row * table_row_bytes(kInt8, D);
+    const uint8_t* from = static_cast<const uint8_t*>(table) + row * table_row_bytes(kPrecision, D);
+    const Integer* q = reinterpret_cast<const Integer*>(from);
     float scale;
-    memcpy(&scale, q + round_up(D, 4), sizeof scale);
+    memcpy(&scale, from + round_up(D * sizeof(Integer), 4), sizeof scale);
     for (size_t j = 0; j < D; ++j) y[j] = static_cast<float>(q[j]) * scale;
   }
 
   template <int G, int NP, int NV, int NT>
   static inline void tile(const DenseArgs& d, const Place& at) {
-    constexpr size_t width = G * kPanel, row = 4 * width;
-    const size_t n_quads = (d.K + 3) / 4, panel = panel_bytes(kInt8, d.K, G), first = at.p * width + at.column;
-    const int8_t* w = static_cast<const int8_t*>(d.W) + at.p * panel + 4 * at.column;
-    const float* scales = reinterpret_cast<const float*>(w + n_quads * row);
+    constexpr size_t width = G * kPanel, row = Numbers::kNeighbours * width;  // row: in integers, as panel
+    const size_t n = (d.K + Numbers::kNeighbours - 1) / Numbers::kNeighbours;
+    const size_t panel = panel_bytes(kPrecision, d.K, G) / sizeof(Integer), first = at.p * width + at.column;
+    const Integer* w = static_cast<const Integer*>(d.W) + at.p * panel + Numbers::kNeighbours * at.column;
+    const float* scales = reinterpret_cast<const float*>(static_cast<const Integer*>(d.W) + at.p * panel + n * row) + at.column;
     const int32_t* sums = reinterpret_cast<const int32_t*>(scales + width);
-    const size_t stride = quantized_bytes(d.K);
-    const int8_t* x = quantized_frame(d, at.t);
-    VI acc[NT][NP][NV];
-    for (int t = 0; t < NT; ++t)
-      for (int p = 0; p < NP; ++p)
-        for (int v = 0; v < NV; ++v) acc[t][p][v] = dot_start(sums + p * (panel / 4) + v * kLanes);
-    for (size_t k = 0; k < n_quads; ++k)
-      for (int t = 0; t < NT; ++t) {
-        const Quad q = quad(x + static_cast<size_t>(t) * stride + 4 * k);
+    const size_t scales_panel = panel * sizeof(Integer) / sizeof(float);
+    const size_t stride = quantized_bytes(kPrecision, d.K) / sizeof(Integer), y_stride = d.y_stride;
+    const Integer* x = reinterpret_cast<const Integer*>(quantized_frame<kPrecision>(d, at.t));
+    const float* b = d.b ? d.b + first : kZeros;
+    float* y = at.y;
+    for (size_t k = 0;;) {
+      const size_t from = k, end = n - k > Numbers::kStretch ? k + Numbers::kStretch : n;
+      VI acc[NT][NP][NV];
+      for (int t = 0; t < NT; ++t)
         for (int p = 0; p < NP; ++p)
-          for (int v = 0; v < NV; ++v) acc[t][p][v] = dot(acc[t][p][v], w + k * row + p * panel + v * 4 * kLanes, q);
-      }
-    for (int t = 0; t < NT; ++t) {
-      const V scale = scale_of(x + static_cast<size_t>(t) * stride, d.K);
-      for (int p = 0; p < NP; ++p)
-        for (int v = 0; v < NV; ++v) {
-          const size_t j = first + p * width + v * kLanes;
-          const V sum = mul(to_float(acc[t][p][v]), load(scales + p * (panel / 4) + v * kLanes));
-          store(d.y + (at.t + t) * d.y_stride + j, mul_add(sum, scale, bias_at(d, j)));
+          for (int v = 0; v < NV; ++v)
+            acc[t][p][v] = Numbers::kSums ? dot_start(sums + p * scales_panel + v * kLanes) : zero_int();
+      for (; k < end; ++k)
+        for (int t = 0; t < NT; ++t) {
+          const typename Numbers::Operand q = Numbers::operand(x + static_cast<size_t>(t) * stride + Numbers::kNeighbours * k);
+          for (int p = 0; p < NP; ++p)
+            for (int v = 0; v < NV; ++v)
+              acc[t][p][v] = dot(acc[t][p][v], w + k * row + p * panel + v * Numbers::kNeighbours * kLanes, q);
         }
+      // `done`: how sums of this stretch go on, given where they go and which of the rows they are of.
+      const auto each_sum = [&](const auto& done) UT_INLINE {
+        for (int t = 0; t < NT; ++t) {
+          const V scale = scale_of<kPrecision>(reinterpret_cast<const int8_t*>(x + static_cast<size_t>(t) * stride), d.K);
+          for (int p = 0; p < NP; ++p)
+            for (int v = 0; v < NV; ++v) {
+              const size_t j = p * width + v * kLanes;
+              float* to = y + static_cast<size_t>(t) * y_stride + j;
+              const V weight_scale = load(scales + p * scales_panel + v * kLanes);
+              store(to, done(to_float(acc[t][p][v]), to, [&](V sum) UT_INLINE { return mul_add(mul(sum, weight_scale), scale, load(b + j)); }));
+            }
+        }
+      };
+      const bool is_first = from == 0, is_last = end == n;
+      if (is_first && is_last)
+        return each_sum([](V sum, const float*, const auto& finish) UT_INLINE { return finish(sum); });
+      if (is_last) return each_sum([](V sum, const float* to, const auto& finish) UT_INLINE { return finish(add(load(to), sum)); });
+      if (is_first)
+        each_sum([](V sum, const float*, const auto&) UT_INLINE { return sum; });
+      else
+        each_sum([](V sum, const float* to, const auto&) UT_INLINE { return add(load(to), sum); });
     }
   }
 };
+using Int8 = Integers<Int8Numbers>;
+using Int16 = Integers<Int16Numbers>;
 
 struct Int4 {
-  static void prepare(const DenseArgs& d, size_t T) {
-    for (size_t t = 0; t < T; ++t) quantize<true>(quantized_frame(d, t), d.x + t * d.x_stride, d.K);
-  }
+  static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kInt4, int8_t>(d, T); }
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {
     const uint8_t* q = static_cast<const uint8_t*>(table) + row * table_row_bytes(kInt4, D);
@@ -171,8 +230,8 @@ struct Int4 {
     const size_t first = at.p * width + at.column;
     const uint8_t* w = static_cast<const uint8_t*>(d.W) + at.p * panel;
     const uint16_t* scales = reinterpret_cast<const uint16_t*>(w + n_groups * G * gate_bytes) + at.column;
-    const size_t stride = quantized_bytes(d.K);
-    const int8_t* x = quantized_frame(d, at.t);
+    const size_t stride = quantized_bytes(kInt4, d.K);
+    const int8_t* x = quantized_frame<kInt4>(d, at.t);
     V acc[NT][NP][NV];
     for (auto& frame : acc)
       for (auto& row : frame)
@@ -182,7 +241,7 @@ struct Int4 {
         const int8_t* frame = x + static_cast<size_t>(t) * stride;
         const Group columns = group(frame + g * kGroup);
         int32_t sum;
-        memcpy(&sum, frame + quantized_sums_at(d.K) + 4 * g, sizeof sum);
+        memcpy(&sum, frame + quantized_sums_at(kInt4, d.K) + 4 * g, sizeof sum);
         const VI offset = set1_int(8 * sum);
         for (int p = 0; p < NP; ++p)
           for (int v = 0; v < NV; ++v) {
@@ -193,11 +252,11 @@ struct Int4 {
           }
       }
     for (int t = 0; t < NT; ++t) {
-      const V scale = scale_of(x + static_cast<size_t>(t) * stride, d.K);
+      const V scale = scale_of<kInt4>(x + static_cast<size_t>(t) * stride, d.K);
       for (int p = 0; p < NP; ++p)
         for (int v = 0; v < NV; ++v) {
-          const size_t j = first + p * width + v * kLanes;
-          store(d.y + (at.t + t) * d.y_stride + j, mul_add(acc[t][p][v], scale, bias_at(d, j)));
+          const size_t j = p * width + v * kLanes;
+          store(at.y + static_cast<size_t>(t) * d.y_stride + j, mul_add(acc[t][p][v], scale, bias_at(d, first + j)));
         }
     }
   }

@@ -115,6 +115,7 @@ ut_status check_cell(Check& c, bool framed) {
   cell.plain = is_plain(cell, type);
   p->fused = p->precisions[kR] == kFloat32 && (!type.second_matrix || p->precisions[type.second_matrix] == kFloat32);
   p->joint = p->fused && cell.plain && p->precisions[kW] == kFloat32;
+  p->reduced = cell.plain && p->precisions[kW] == p->precisions[kR] && !p->joint;
   return c.status();
 }
 

@@ -89,7 +89,8 @@ void dense_in_pieces(const OpPlan& op, const Block& b, const DenseArgs& rows, si
 void part_of_dense(const OpPlan& op, const Block& b, Parts& parts, size_t first, size_t n, float* to) {
   const size_t K = op.sizes[0], M = op.sizes[3], rows = n / M;
   const float* x = part_of(b, op.inputs[0], parts, first / M * K, rows * K);
-  const DenseArgs d = {to, M, x, K, op.weights[0], static_cast<const float*>(op.weights[1]), op.sizes[1], K, b.scratch};
+  const DenseArgs d = {to, M, x, K, op.weights[0], static_cast<const float*>(op.weights[1]), op.sizes[1], K, b.scratch, 0,
+                       op.scaling[0]};
   dense_in_pieces(op, b, d, rows, op.scratch_floats ? rows_in_scratch(op) : rows);
 }
 
@@ -98,7 +99,7 @@ void run_dense(const OpPlan& op, const Block& b) {
   const size_t K = op.sizes[0], per_frame = op.sizes[2], M = op.sizes[3];
   const Panels mine = b.mine(op.sizes[1]);
   DenseArgs d = {b.row(y), b.stride(y), b.row(x), b.stride(x), op.weights[0], static_cast<const float*>(op.weights[1]),
-                 mine.end, K, b.scratch, mine.first};
+                 mine.end, K, b.scratch, mine.first, op.scaling[0]};
   size_t frames = 1, n = b.rows(y) * per_frame, most = op.scratch_floats_per_frame ? b.chunk : n;
   if (b.watch && most > kRowsAtATime) most = kRowsAtATime;
   d.y_stride = padded(b.value(y).width);

@@ -68,23 +68,29 @@ void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   const TensorView t = file_.tensor(node_.tensors[i]);
   const uint32_t precision = precision_of(t.dtype);
   require(precision < kNumPrecisions, "a matrix has the wrong dtype");
-  const bool bounded = quantized_floats(precision, 1) != 0 || precision >= kNumTablePrecisions;
+  const bool bounded = is_integer(precision) || is_sparse(precision);
   require(!bounded || K <= kMaxIntegerColumns, "a matrix of integers, or a sparse one, has more than 131072 columns");
   if (status_ != UT_OK) return;
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);
+  plan_->scaling[i] = {nullptr, static_cast<float>(integer_limit(precision, K))};
   plan_->matrix_bytes += t.n * element_bytes(t.dtype);
   plan_->read_bytes += t.n * element_bytes(t.dtype);
-  if (precision >= kNumTablePrecisions) {
+  if (is_sparse(precision)) {
     plan_->whole_matrices = true;
     plan_->weights[i] = sparse(t, precision, M, K, G);
     return;
   }
   plan_->multiply_adds += uint64_t{M} * K * G;
-  const size_t n_panels = padded(M) / kPanel;
-  const uint64_t expected = uint64_t{n_panels} * panel_bytes(precision, K, G) / element_bytes(t.dtype);
+  const size_t n_panels = padded(M) / kPanel, before = t.flags & kTensorSmoothed ? factors_bytes(K) : 0;
+  const uint64_t expected = (before + uint64_t{n_panels} * panel_bytes(precision, K, G)) / element_bytes(t.dtype);
   if (t.n != expected) return fail("a weight has the wrong number of elements", ": ", t.n, expected);
-  if (precision == kInt8 && !keep_) integers(static_cast<const int8_t*>(t.data), n_panels, K, G);
+  const uint8_t* bytes = static_cast<const uint8_t*>(t.data);
+  plan_->weights[i] = bytes + before;
+  if (before) plan_->scaling[i].factors = static_cast<const float*>(t.data);
+  if (keep_) return;
+  if (before) factors(static_cast<const float*>(t.data), K);
+  if (precision == kInt8 || precision == kInt16) integers(bytes + before, precision, n_panels, K, G);
 }
 
 // Every number that a kernel uses to find its way: starts, columns, and the size that follows from them. Each is read once,
@@ -148,7 +154,7 @@ size_t Check::table(uint32_t i, size_t width) {
   }
   const TensorView t = file_.tensor(node_.tensors[i]);
   const uint32_t precision = precision_of(t.dtype);
-  require(precision < kNumTablePrecisions, "a table has the wrong dtype");
+  require(precision < kNumPrecisions && !is_sparse(precision) && t.flags == 0, "a table has the wrong dtype, or flags");
   if (status_ != UT_OK) return 1;
   const uint64_t bytes = t.n * element_bytes(t.dtype), row = table_row_bytes(precision, width);
   require(bytes != 0 && bytes % row == 0 && bytes / row <= kMaxFrame, "a table is not a whole number of rows, at most 2^24");
@@ -157,10 +163,34 @@ size_t Check::table(uint32_t i, size_t width) {
   return static_cast<size_t>(bytes / row);
 }
 
-// Kernels negate weights, which -128 has no room for; and those of unsigned bytes are out by 128 times the sum.
-void Check::integers(const int8_t* panels, size_t n_panels, size_t K, size_t G) {
+// Powers of two, so that weights times factors are what float32 ones were; none above 1, so that no frame overflows.
+void Check::factors(const float* factors, size_t K) {
+  for (size_t k = 0; k < K; ++k) {
+    uint32_t bits;
+    memcpy(&bits, factors + k, sizeof bits);
+    const bool power = (bits & 0x807fffffu) == 0 && bits <= 127u << 23 && bits >= (127u - kMostSmoothed) << 23;
+    require(power, "a factor of a smoothed weight is no power of two from 2^-40 to 1");
+  }
+}
+
+// Of int8, kernels negate weights, which -128 has no room for; and those of unsigned bytes are out by 128 times the sum. Of
+// int16, products must fit their sum.
+void Check::integers(const uint8_t* p, uint32_t precision, size_t n_panels, size_t K, size_t G) {
+  if (precision == kInt16) {
+    const int limit = integer_limit(kInt16, K);
+    const size_t n = round_up(K, 2) * G * kPanel;
+    for (size_t panel = 0; panel < n_panels; ++panel, p += panel_bytes(kInt16, K, G)) {
+      const int16_t* q = reinterpret_cast<const int16_t*>(p);
+      int least = 0, most = 0;
+      for (size_t i = 0; i < n; ++i) {
+        least = q[i] < least ? q[i] : least;
+        most = q[i] > most ? q[i] : most;
+      }
+      require(most <= limit && least >= -limit, "an int16 weight is larger than its number of columns allows");
+    }
+    return;
+  }
   const size_t n_quads = (K + 3) / 4, row = 4 * G * kPanel;
-  const uint8_t* p = reinterpret_cast<const uint8_t*>(panels);
   for (size_t panel = 0; panel < n_panels; ++panel, p += panel_bytes(kInt8, K, G)) {
     QuadSums sums(G * kPanel);
     for (size_t k = 0; k < n_quads; ++k) sums.add(p + k * row);

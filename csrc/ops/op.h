@@ -50,7 +50,8 @@ class Check {
  private:
   void fail(const char* what, const char* more = "", uint64_t got = 0, uint64_t expected = 0);
   const void* sparse(const TensorView& t, uint32_t precision, uint64_t M, uint64_t K, uint64_t G);
-  void integers(const int8_t* panels, size_t n_panels, size_t K, size_t G);
+  void integers(const uint8_t* panels, uint32_t precision, size_t n_panels, size_t K, size_t G);
+  void factors(const float* factors, size_t K);
   void sparse_integers(const SparseMatrix& lists, size_t n_lists, size_t n_blocks);
 
   const File& file_;

@@ -18,8 +18,22 @@ void input_half(const OpPlan& op, const Block& b, float* a, float* quantized, si
   const Panels mine = b.mine(op.cell.n_panels);
   b.model->kernels->products[op.precisions[kW]]->dense[n_gates](
       {a, n_gates * op.cell.n_panels * kPanel, b.row(x) + first * b.stride(x), b.stride(x), op.weights[kW],
-       floats(op.weights[kB]), mine.end, op.sizes[kInputs], quantized, mine.first},
+       floats(op.weights[kB]), mine.end, op.sizes[kInputs], quantized, mine.first, op.scaling[kW]},
       m);
+}
+
+}  // namespace
+
+namespace {
+
+// The kernel that takes a timestep of one row in one piece, or null.
+auto reduced_kernel(const OpPlan& op, const Block& b) {
+  const Products& products = *b.model->kernels->products[op.precisions[kR]];
+  return op.reduced && !b.team ? products.step[op.cell_type->kind] : nullptr;
+}
+
+DenseArgs product_of_h(const OpPlan& op, const float* h, float* quantized) {
+  return {nullptr, 0, h, 0, op.weights[kR], op.cell.rb, op.cell.n_panels, op.cell.n_fed_back, quantized, 0, op.scaling[kR]};
 }
 
 }  // namespace
@@ -34,6 +48,11 @@ void step_rows(const OpPlan& op, const Block& b, const Rows& rows) {
   const size_t units_at = n * (layout.q + layout.h), q_stride = type.n_recurrent_gates * Hp;
   float *q = rows.scratch, *quantized = q + units_at + n * layout.units;
   float* units = (b.team ? b.team->scratch() : q) + units_at;
+  const auto one_row = n == 1 && rows.y != rows.h ? reduced_kernel(op, b) : nullptr;
+  if (one_row) {
+    float* c = !type.has_c() ? nullptr : rows.states ? rows.states[0] + b.model->states[op.states[1]].offset : rows.c;
+    return one_row(cell, {{}, product_of_h(op, rows.h, quantized), rows.a, rows.y, c, b.back});
+  }
   const Panels mine = b.mine(cell.n_panels);
   const void* second = type.second_matrix ? op.weights[type.second_matrix] : nullptr;
 
@@ -48,7 +67,8 @@ void step_rows(const OpPlan& op, const Block& b, const Rows& rows) {
     }
   };
   products[op.precisions[kR]]->dense[type.n_recurrent_gates](
-      {q, q_stride, rows.h, rows.h_stride, op.weights[kR], cell.rb, mine.end, cell.n_fed_back, quantized, mine.first},
+      {q, q_stride, rows.h, rows.h_stride, op.weights[kR], cell.rb, mine.end, cell.n_fed_back, quantized, mine.first,
+       op.scaling[kR]},
       n);
   if (!second) return update(kernels.update, rows.y, rows.y_stride);
   update(kernels.update, units, layout.units);
@@ -57,7 +77,7 @@ void step_rows(const OpPlan& op, const Block& b, const Rows& rows) {
   const Panels panels = to_units ? mine : b.mine(cell.n_projection_panels);
   products[op.precisions[type.second_matrix]]->dense[1](
       {to_units ? q : rows.y, to_units ? q_stride : rows.y_stride, units, layout.units, second, nullptr, panels.end, H,
-       quantized, panels.first},
+       quantized, panels.first, op.scaling[type.second_matrix]},
       n);
   if (to_units) update(kernels.finish, rows.y, rows.y_stride);
 }
@@ -117,7 +137,7 @@ void run_stream(const OpPlan& op, const Block& b) {
   }
 }
 
-// One timestep of one stream with float32 state: run_stream without what only blocks need.
+// One timestep of one stream whose cell has a kernel for it: run_stream without what only blocks need.
 void run_one(const OpPlan& op, const Block& b) {
   const Cell& cell = op.cell;
   const CellType& type = *op.cell_type;
@@ -126,6 +146,17 @@ void run_one(const OpPlan& op, const Block& b) {
   float *h = b.state_at(op.states[0]), *h_next = b.row(y), *c = type.has_c() ? b.state_at(op.states[1]) : nullptr;
   if (op.joint && kernels.step) {
     kernels.step(cell, {b.row(op.inputs[0]), h, h_next, c, b.back});
+    if (op.n_outputs > 1) copy_floats(b.row(y + 1), c, cell.n_hidden);
+    return;
+  }
+  if (const auto step = reduced_kernel(op, b)) {
+    const Layout layout(op);
+    const uint32_t x = op.inputs[0];
+    float* quantized = b.scratch + layout.row();
+    const DenseArgs of_x = {nullptr, 0, b.row(x), 0, op.weights[kW], floats(op.weights[kB]), cell.n_panels,
+                            cell.n_inputs, quantized, 0, op.scaling[kW]};
+    step(cell, {of_x, product_of_h(op, h, quantized + layout.quantized_x), nullptr, h_next, c, b.back});
+    copy_floats(h, h_next, cell.n_fed_back);
     if (op.n_outputs > 1) copy_floats(b.row(y + 1), c, cell.n_hidden);
     return;
   }
@@ -192,7 +223,7 @@ void run_layer(const OpPlan& op, const Block& b) {
     run_abreast(op, b);
   else if (b.batch())
     run_batch(op, b);
-  else if (b.n == 1 && b.n_valid == 1 && op.fused && !b.team)
+  else if (b.n == 1 && b.n_valid == 1 && !b.team && (op.fused || reduced_kernel(op, b)))
     run_one(op, b);
   else
     run_stream(op, b);

@@ -41,7 +41,7 @@ struct Framed {
     const auto product = [&](size_t at, size_t a_stride, const float* from, size_t x_stride, size_t n) {
       b.model->kernels->products[op.precisions[kW]]->dense[op.cell_type->n_gates](
           {a + at * layout.a, a_stride * layout.a, from, x_stride, op.weights[kW], floats(op.weights[kB]),
-           op.cell.n_panels, I, quantized},
+           op.cell.n_panels, I, quantized, 0, op.scaling[kW]},
           n);
     };
     const size_t run = order.step == B ? L * B : B;  // rows that follow each other in x and in a

@@ -15,6 +15,7 @@ void put(uint8_t* to, Number number) {
 Bytes matrix_bytes(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk) {
   Bytes out(panels(M) * panel_bytes(precision, K, G));
   const size_t width = G * kPanel;
+  const int limit = integer_limit(kInt16, K);
   for (size_t p = 0; p < panels(M); ++p) {
     uint8_t* panel = out.data() + p * panel_bytes(precision, K, G);
     for (size_t j = 0; j < width; ++j) {
@@ -28,10 +29,12 @@ Bytes matrix_bytes(Precision precision, size_t M, size_t K, size_t G, Random& va
       int32_t sum = 0;
       for (size_t k = 0; k < K; ++k) {
         const int q8 = static_cast<int>(values.below(255)) - 127, q4 = static_cast<int>(values.below(15)) - 7;
+        const auto q16 = [&] { return static_cast<int>(values.below(2 * static_cast<size_t>(limit) + 1)) - limit; };
         switch (precision) {
           case kFloat32: put(panel + 4 * (k * width + j), number()); break;
           case kFloat16: put(panel + 2 * (k * width + j), half_bits()); break;
           case kBfloat16: put(panel + 2 * (k * width + j), static_cast<uint16_t>(as_bits(number()) >> 16)); break;
+          case kInt16: put(panel + (k / 2 * width + j) * 4 + k % 2 * 2, static_cast<int16_t>(q16())); break;
           case kInt8: put(panel + (k / 4 * width + j) * 4 + k % 4, static_cast<int8_t>(q8)); break;
           default: {
             const size_t g = k / kGroup, in = k % kGroup;
@@ -46,6 +49,8 @@ Bytes matrix_bytes(Precision precision, size_t M, size_t K, size_t G, Random& va
         put(behind + 4 * j, real ? 0.001f * (1.0f + values.unit()) : garbage(kind, junk));
         put(behind + 4 * (width + j), sum);
       }
+      if (precision == kInt16)
+        put(panel + round_up(K, 2) * 2 * width + 4 * j, real ? 0.001f * (1.0f + values.unit()) : garbage(kind, junk));
       if (precision == kInt4) {
         const size_t n_groups = round_up(K, kGroup) / kGroup;
         for (size_t k = K; k < n_groups * kGroup; ++k) {  // q = 0
@@ -131,13 +136,17 @@ Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, si
   Floats x = rows(T, K, 2, values, variant.padding, junk);
   if (seed % 4 == 0) spice(&x, K, values);
   if (seed % 7 == 0) std::fill(x.begin(), x.begin() + static_cast<ptrdiff_t>(padded_to_panels(K)), 0.0f);  // silence
-  const auto make = precision >= kNumTablePrecisions ? sparse_bytes : matrix_bytes;
+  const auto make = is_sparse(precision) ? sparse_bytes : matrix_bytes;
   const Bytes W = make(precision, M, K, G, values, variant.padding, junk);
-  const bool is_sparse = precision >= kNumTablePrecisions;
+  const bool in_blocks = is_sparse(precision);
   // Lists apart from the rest, as a model has them of a file that may change.
-  const Bytes lists(W.begin(), W.begin() + static_cast<ptrdiff_t>(is_sparse ? list_bytes(precision, W, M, G) : 0));
-  const SparseMatrix matrix = is_sparse ? sparse_matrix(precision, lists.data(), W.data(), panels(M) * G) : SparseMatrix{};
+  const Bytes lists(W.begin(), W.begin() + static_cast<ptrdiff_t>(in_blocks ? list_bytes(precision, W, M, G) : 0));
+  const SparseMatrix matrix = in_blocks ? sparse_matrix(precision, lists.data(), W.data(), panels(M) * G) : SparseMatrix{};
   const Floats b = panel_matrix(M, 1, G, 1, values, variant.padding, junk);
+  Floats factors(padded_to_panels(K));
+  for (float& factor : factors) factor = 1.0f / static_cast<float>(1u << values.below(9));
+  const bool is_smoothed = may_be_smoothed(precision) && seed % 2 == 0 && seed >= (precision == kInt8 ? 20 : 0);  // goldens are older
+  const Scaling scaling = {is_smoothed ? factors.data() : nullptr, static_cast<float>(integer_limit(precision, K))};
   Floats quantized(T * quantized_floats(precision, K) + kPanel, kCanary);
   const size_t width = G * padded_to_panels(M), stride = width + kPanel;
   Floats y(T * stride, kCanary);
@@ -145,8 +154,8 @@ Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, si
   const size_t block = variant.one_frame_a_call ? 1 : T;
   for (size_t t = 0; t < T; t += block)
     table.products[precision]->dense[G]({y.data() + t * stride, stride, x.data() + t * padded_to_panels(K), padded_to_panels(K),
-                               is_sparse ? static_cast<const void*>(&matrix) : W.data(), seed % 3 ? b.data() : nullptr, panels(M), K,
-                               quantized.data() + t * quantized_floats(precision, K)},
+                               in_blocks ? static_cast<const void*>(&matrix) : W.data(), seed % 3 ? b.data() : nullptr, panels(M), K,
+                               quantized.data() + t * quantized_floats(precision, K), 0, scaling},
                               block);
   for (size_t i = quantized.size() - kPanel; i < quantized.size(); ++i)
     CHECK(quantized[i] == kCanary, "dense<%zu> seed %llu on %s wrote behind its quantised frames", G,
@@ -168,12 +177,13 @@ Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, si
 
 void test_dense(const std::vector<const Table*>& tables, Precision precision, size_t n_seeds, Hash* hash) {
   static const char* const kNames[] = {"dense float32", "dense float16", "dense bfloat16", "dense int8", "dense int4",
-                                       "sparse float32", "sparse int8"};
+                                       "sparse float32", "sparse int8", "dense int16"};
   for (size_t G = 1; G <= 4; ++G)
     for (uint64_t seed = 0; seed < n_seeds; ++seed) {
       Random random(seed * 4 + G);
-      const size_t M = 1 + random.below(180), some = 1 + random.below(90), T = 1 + random.below(60);
-      const bool square = precision >= kNumTablePrecisions && seed % 3 == 0;  // only then may there be a diagonal
+      const size_t most_columns = precision == kInt16 && seed % 5 == 4 ? 900 : 90;
+      const size_t M = 1 + random.below(180), some = 1 + random.below(most_columns), T = 1 + random.below(60);
+      const bool square = is_sparse(precision) && seed % 3 == 0;  // only then may there be a diagonal
       const size_t K = square ? M : some;
       const Floats expected = run_dense(*tables.back(), precision, G, M, K, T, seed, {kZeros, false});
       hash->add(expected.data(), expected.size());

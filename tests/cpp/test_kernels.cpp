@@ -22,10 +22,10 @@ int main(int argc, char** argv) {
     if (!strcmp(argv[i], "--golden") && i + 1 < argc) golden = argv[++i];
   }
   const std::vector<const Table*> tables = runnable_tables();
-  Hash hash, sparse, by_row, ignored;
+  Hash hash, sparse, by_row, int16, ignored;
   test_cells(tables, 40, &hash);
-  for (uint32_t p = 0; p < kNumTablePrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 20, &hash);
-  for (uint32_t p = kNumTablePrecisions; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 20, &sparse);
+  for (uint32_t p = 0; p < kNumPrecisions; ++p)
+    test_dense(tables, static_cast<Precision>(p), 20, p == kInt16 ? &int16 : is_sparse(p) ? &sparse : &hash);
   test_frame_ops(tables, 60, &hash);
   test_row_ops(tables, 60, &by_row);
   if (!quick) {
@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
   if (golden) {
     check_golden(golden, "test_kernels", hash.value());
     check_golden(golden, "test_kernels_sparse", sparse.value());
+    check_golden(golden, "test_kernels_int16", int16.value());
     check_golden(golden, "test_kernels_rows", by_row.value());
   }
   return report("test_kernels");

@@ -31,7 +31,7 @@ from .verify import by_name, one_or_all
 Arrays = Mapping[str, np.ndarray]
 
 #: What weights may be stored as; the first is what errors of the others are set against.
-PRECISIONS = ("float32", "float16", "bfloat16", "int8", "int4")
+PRECISIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int4")
 #: of the JSON; goes up when a key changes its meaning or goes
 SCHEMA = 1
 AS_STORED = "as in the file"

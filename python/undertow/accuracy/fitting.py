@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""Rounding of int8 and int4 weights to the data they will multiply, rather than each to its nearest integer.
+"""Rounding of integer weights to the data they will multiply, rather than each to its nearest integer.
 
 The error of a weight is made up for by the weights of the same row that are not rounded yet, so that the product with
 the frames seen, not the weight, errs least. Columns go one after another; what column k leaves over is spread by the
 Cholesky factor of the inverse of X^T X: E. Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative
 Pre-trained Transformers", 2022, equations 2 to 5. Scales, layout and speed stay as they are.
+
+The same frames tell how columns are smoothed (`undertow.passes.smoothing`); rounding comes after that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ..ir.graph import Graph, Node
-from ..ir.ops import HIDDEN, OPS
-from ..ir.precision import GROUP, quantise
+from ..ir.ops import HIDDEN, INPUT, OPS
+from ..ir.precision import GROUP, INTEGERS, quantise
+from ..passes import smoothing as choose
 from ..reference.nodes import states_before
 
 Arrays = dict[str, np.ndarray]
@@ -27,14 +30,17 @@ DAMPING = 0.01
 _BLOCK = 64
 
 
-def compensated(w: np.ndarray, X: np.ndarray, precision: str, what: str = "weight") -> np.ndarray:
+def compensated(
+    w: np.ndarray, X: np.ndarray, precision: str, what: str = "weight", smoothing: np.ndarray | None = None
+) -> np.ndarray:
     """The float32 numbers that a file stores of `w`, rounded so that w x errs little for the frames of X.
 
     Args:
         w: (rows, K) float32.
         X: (n, K) what the matrix multiplies.
-        precision: "int8" or "int4".
+        precision: "int16", "int8" or "int4".
         what: names the weight in errors.
+        smoothing: (K,) exponents: the integers are those of w 2^smoothing, for frames X 2^-smoothing.
 
     Returns:
         (rows, K) float32, which `quantise` finds again: the largest weight of each scale keeps its integer.
@@ -42,9 +48,13 @@ def compensated(w: np.ndarray, X: np.ndarray, precision: str, what: str = "weigh
     Raises:
         UnsupportedError: as `quantise`.
     """
+    if smoothing is not None:
+        exponents = smoothing.astype(np.int32)
+        integers = compensated(np.ldexp(w, exponents), np.ldexp(X, -exponents), precision, what)
+        return np.ldexp(integers, -exponents)
     nearest = quantise(w, precision, what)
     rows, K = w.shape
-    size = K if precision == "int8" else GROUP
+    size = GROUP if precision == "int4" else K
     wide = nearest.scale.astype(np.float64).reshape(rows, -1)
     scale = np.repeat(wide, size, axis=1)[:, :K]
     starts = np.arange(0, K, size)
@@ -72,8 +82,14 @@ def compensated(w: np.ndarray, X: np.ndarray, precision: str, what: str = "weigh
     return (q * scale).astype(np.float32)
 
 
-def fitted(node: Node, precisions: dict[str, str], graph: Graph, sequences: Sequence[Arrays]) -> dict[str, np.ndarray]:
-    """New weights for those of `precisions` that are int8 or int4 and multiply frames that are known.
+def fitted(
+    node: Node,
+    precisions: Mapping[str, str],
+    graph: Graph,
+    sequences: Sequence[Arrays],
+    smoothing: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """New weights for those of `precisions` that are integers and multiply frames that are known.
 
     A table multiplies nothing, and what a projection multiplies is seen nowhere: these stay rounded to the nearest.
 
@@ -82,22 +98,45 @@ def fitted(node: Node, precisions: dict[str, str], graph: Graph, sequences: Sequ
         precisions: weight key -> precision.
         graph, sequences: the graph, and every value of it over time (`undertow.accuracy.layerwise.inner_values`), for
             each sequence, which starts afresh.
+        smoothing: weight key -> exponents (K,) by which its columns are smoothed.
     """
     op, new_weights = OPS[node.op], {}
     for weight in op.weights:
         key = weight.key
         w, precision = node.weights.get(key), precisions.get(key, "float32")
-        if w is None or not weight.multiplies or precision not in ("int8", "int4"):
+        if w is None or not weight.multiplies or precision not in INTEGERS:
             continue
         what = f"{node.op} {node.name!r}: {key}"
         pairs = [_multiplied(node, graph, values, weight.multiplies == HIDDEN) for values in sequences]
         x, h = (np.concatenate([a.reshape(-1, a.shape[-1]) for a in side]) for side in zip(*pairs, strict=True))
+        exponents = (smoothing or {}).get(key)
         parts = [
-            compensated(w[part].reshape(-1, w.shape[-1]), vectors, precision, what).reshape(w[part].shape)
+            compensated(w[part].reshape(-1, w.shape[-1]), vectors, precision, what, exponents).reshape(w[part].shape)
             for part, vectors in op.factors(node, key, x, h)
         ]
         new_weights[key] = np.concatenate(parts)
     return new_weights
+
+
+def smoothed_for(node: Node, keys: Iterable[str], graph: Graph, sequences: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    """Exponents (K,) for those weights of a node that multiply its input and err less by them, by key.
+
+    Hidden states need none (`undertow.passes.smoothing`), and what a projection multiplies is seen nowhere.
+
+    Args:
+        node: a dense or recurrent layer.
+        keys: of the weights to look at.
+        graph, sequences: as of `fitted`.
+    """
+    exponents = {}
+    for weight in OPS[node.op].weights:
+        if weight.key in keys and weight.multiplies == INPUT and weight.key in node.weights and sequences:
+            frames = [_multiplied(node, graph, values, hidden=False)[0] for values in sequences]
+            x = np.concatenate([a.reshape(-1, a.shape[-1]) for a in frames])
+            chosen = choose.from_data(node.weights[weight.key], x)
+            if chosen.any():
+                exponents[weight.key] = chosen
+    return exponents
 
 
 def _multiplied(node: Node, graph: Graph, values: Arrays, hidden: bool) -> tuple[np.ndarray, np.ndarray]:

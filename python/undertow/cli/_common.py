@@ -134,7 +134,7 @@ def _in_json(fact: Any) -> Any:
 
 
 _WEIGHTS = (
-    "store weights as float16, bfloat16, int8 or int4 (float32 where the file says so); or JSON, "
+    "store weights as float16, int16, bfloat16, int8 or int4 (float32 where the file says so); or JSON, "
     '\'{"layer": "int8"}\', with a precision for each layer'
 )
 

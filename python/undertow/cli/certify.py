@@ -19,8 +19,8 @@ from .info import version
 _DESCRIPTION = """\
 Measure a model on your data and write what was found as one HTML page, which needs nothing but a browser, and as JSON
 beside it: what a safety file, or a release, needs to hold.
-  errors    of the weights as the file stores them, and in float32, float16, bfloat16, int8 and int4: against a float64
-            evaluation of the same graph, and of an .onnx file against ONNX Runtime, where that can be fed
+  errors    of the weights as the file stores them, and in float32, float16, bfloat16, int16, int8 and int4: against a
+            float64 evaluation of the same graph, and of an .onnx file against ONNX Runtime, where that can be fed
   laws      the same bits on every instruction set, and step by step as in whole sequences; outputs that are numbers
   time      of single steps: p50, p90, p99, p99.9, the largest, and a histogram of all
   memory    of the file, the plan, and a stream

@@ -47,7 +47,7 @@ def add(subparsers: Any) -> None:
         "  undertow compare old.tow new.tow --data x.npy --tolerance 1e-3 --json\n",
         _KEYS,
     )
-    add_model(parser, weights="how B stores its weights: float16, bfloat16, int8, int4, or JSON for each layer")
+    add_model(parser, weights="how B stores its weights: float16, int16, bfloat16, int8, int4, or JSON for each layer")
     parser.add_argument(
         "other",
         metavar="B",

@@ -35,7 +35,7 @@ def add(subparsers: Any) -> None:
         "Write a model as one .tow file, which loads in milliseconds, needs no importer, and is what the C library\n"
         "reads. Matrices that were pruned in blocks (8 or 16 outputs by 4 inputs, all zero) are stored and multiplied\n"
         "without their zeros where that is faster.\n\n"
-        "--weights int8 stores every matrix and embedding table in 8 bits (or float16, bfloat16, int4). With\n"
+        "--weights int8 stores every matrix and embedding table in 8 bits (or int16, float16, bfloat16, int4). With\n"
         "--calibrate it rounds int8 and int4 weights so that the output errs least on your own frames, and prints\n"
         "what they cost there, layer by layer; with --tolerance it writes nothing where the output errs by more.\n\n"
         "--weights auto chooses for each weight the smallest of int4, int8 and float16 with which the output stays\n"
@@ -49,7 +49,7 @@ def add(subparsers: Any) -> None:
     )
     add_model(
         parser,
-        weights="how to store weights: float32, float16, bfloat16, int8, int4, auto, or JSON "
+        weights="how to store weights: float32, float16, int16, bfloat16, int8, int4, auto, or JSON "
         '\'{"layer": "int8"}\' with a precision for each layer',
     )
     parser.add_argument("-o", "--output", metavar="OUT", help="default: MODEL with .tow in place of its suffix")

@@ -163,6 +163,7 @@ class Graph:
         weights: Mapping[str, np.ndarray | None] | None = None,
         states: Iterable[str] = (),
         precisions: Mapping[str, str] | None = None,
+        smoothing: Mapping[str, np.ndarray] | None = None,
     ) -> Any:
         """Add a node and give the name of its output (a tuple of names where an op has several, None for none).
 
@@ -173,7 +174,7 @@ class Graph:
             attrs: settings of the op, by name.
             weights: arrays by name, floats stored as float32; one that is None is left out.
             states: names of the states that it owns, or a register that it reads or writes.
-            precisions: how a file stores a weight, by its name; see `Node`.
+            precisions, smoothing: how a file stores a weight, by its name; see `Node`.
 
         Raises:
             ShapeError: an input, weight or attribute does not fit; the message names the node.
@@ -210,7 +211,17 @@ class Graph:
         }
         for key, array in arrays.items():
             room(array.size, array.itemsize if key in integers else WEIGHT_BYTES)
-        node = Node(op, name, inputs, (), dict(attrs or {}), arrays, tuple(states), dict(precisions or {}))
+        node = Node(
+            op,
+            name,
+            inputs,
+            (),
+            dict(attrs or {}),
+            arrays,
+            tuple(states),
+            dict(precisions or {}),
+            dict(smoothing or {}),
+        )
         outputs = kind.infer(self, node)
         kind.check_precisions(node)
         node.outputs = tuple(f"{name}.{suffix}" for suffix, _ in outputs)
@@ -274,7 +285,13 @@ class Graph:
             setattr(twin, key, value if value is None or isinstance(value, (str, int, tuple)) else value.copy())
         twin.states = {name: replace(state) for name, state in self.states.items()}
         twin.nodes = [
-            replace(node, attrs=dict(node.attrs), weights=dict(node.weights), precisions=dict(node.precisions))
+            replace(
+                node,
+                attrs=dict(node.attrs),
+                weights=dict(node.weights),
+                precisions=dict(node.precisions),
+                smoothing=dict(node.smoothing),
+            )
             for node in self.nodes
         ]
         return twin

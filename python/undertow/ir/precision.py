@@ -10,31 +10,41 @@ A weight has shape (..., K); its last axis is the one that a product sums over, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import NoReturn
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import ShapeError, UnsupportedError
 
 #: name -> dtype code of a file, from the most exact to the smallest
-CODES = {"float32": 0, "float16": 2, "bfloat16": 3, "int8": 4, "int4": 5}
+CODES = {"float32": 0, "float16": 2, "int16": 8, "bfloat16": 3, "int8": 4, "int4": 5}
 #: the same for matrices that a file stores in blocks (`undertow.tow.sparse`): numbers of float32 and int8
 SPARSE_CODES = {"sparse float32": 6, "sparse int8": 7}
 #: columns of a weight in int8 or int4: 127 * 127 * 2^17 still fits the 32-bit sum of a product
 MAX_COLUMNS = 131072
+#: weights of integers, which meet frames of integers
+INTEGERS = ("int16", "int8", "int4")
+#: those of which a matrix may have a smoothing: `Node.smoothing`
+SMOOTHED = ("int16", "int8")
+#: the largest exponent of a smoothing
+MOST_SMOOTHED = 40
 #: neighbours along k that share one scale of int4
 GROUP = 32
+#: columns of int16 whose products an int32 can sum
+STRETCH = 256
 
 _SMALLEST_NORMAL = np.float32(2.0**-126)
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """Integers and the factors that make them weights: int8 w[..., k] = q[..., k] scale[...], int4 one for each group.
+    """Integers and the factors that make them weights: w[..., k] = q[..., k] scale[...], of int4 one for each group.
 
     Attributes:
-        q: (..., K) int8, in -127..127 or -7..7.
-        scale: float32 (...) of int8; float16 (..., ceil(K / 32)) of int4.
+        q: (..., K) int16, in -limit(K)..limit(K); int8, in -127..127 or -7..7 of int4.
+        scale: float32 (...) of int16 and int8; float16 (..., ceil(K / 32)) of int4.
     """
 
     q: np.ndarray
@@ -60,15 +70,66 @@ def numbers(precision: str) -> str:
     return precision.removeprefix("sparse ")
 
 
+def limit(K: int) -> int:
+    """The largest magnitude of an int16 weight of K columns, and of the frames that it meets: the products of STRETCH
+    columns, or of K, fit an int32.
+
+    >>> from undertow.ir.precision import limit
+    >>> limit(16), limit(64), limit(256), limit(1024)
+    (11585, 5792, 2896, 2896)
+    """
+    return min(32767, isqrt(0x7FFFFFFF // min(K, STRETCH)))
+
+
+def smoothed(w: np.ndarray, smoothing: np.ndarray, what: str = "weight") -> np.ndarray:
+    """The weights (..., K) that a file stores beside a smoothing (K,): w 2^smoothing, exactly.
+
+    Raises:
+        UnsupportedError: a weight becomes infinite.
+    """
+    with np.errstate(over="ignore"):
+        result = np.ldexp(w, smoothing.astype(np.int32)).astype(np.float32)
+    lost = np.isinf(result) & np.isfinite(w)
+    if lost.any():
+        at = np.unravel_index(int(lost.argmax()), w.shape)
+        index = ", ".join(str(int(i)) for i in at)
+        raise UnsupportedError(
+            f"{what}[{index}] is {w[at]:.9g}, and its column is smoothed by 2^{int(smoothing[at[-1]])}: more than a "
+            "float32 number holds; smooth it less"
+        )
+    return result
+
+
+def checked_smoothing(smoothing: np.ndarray, K: int, what: str) -> np.ndarray:
+    """Refuse what is no smoothing of K columns; `what` names the weight."""
+    exponents = np.asarray(smoothing)
+    if exponents.shape != (K,) or exponents.dtype.kind not in "iu":
+        raise ShapeError(
+            f"{what}: a smoothing of shape {exponents.shape} and dtype {exponents.dtype}; expected {K} integers, one "
+            "for each column"
+        )
+    if exponents.min() < 0 or exponents.max() > MOST_SMOOTHED:
+        raise ShapeError(
+            f"{what}: a smoothing from {exponents.min()} to {exponents.max()}; expected 0 to {MOST_SMOOTHED}"
+        )
+    return exponents.astype(np.int8)
+
+
+def unsmoothed(w: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
+    """Inverse of `smoothed`."""
+    return np.ldexp(w, -smoothing.astype(np.int32)).astype(np.float32)
+
+
 def quantise(w: np.ndarray, precision: str, what: str = "weight") -> Quantised:
     """The integers nearest to float32 weights; symmetric, so that 0 stays 0.
 
     A scale is 0, and its integers too, where all weights are 0 or so small that the scale would be subnormal (int8,
-    below 1.5e-36: kernels flush those) or 0 (int4, below 2e-7).
+    below 1.5e-36: kernels flush those; int16, below 2^-86, so that smoothing finds it again) or 0 (int4, below 2e-7).
+    Scales of int16 have 9 significant bits: times an integer they are a float32 number.
 
     Args:
         w: (..., K) float32.
-        precision: "int8" or "int4".
+        precision: "int16", "int8" or "int4".
         what: names the weight in errors.
 
     Raises:
@@ -82,6 +143,10 @@ def quantise(w: np.ndarray, precision: str, what: str = "weight") -> Quantised:
         with np.errstate(over="ignore"):  # the largest float32 number must come back finite
             scale = np.where(np.isinf(scale * np.float32(127)), np.nextafter(scale, np.float32(0)), scale)
         return Quantised(_integers(w, scale[..., None], 127), scale)
+    if precision == "int16":
+        most = limit(w.shape[-1])
+        scale = _int16_scales(_top(w), most)
+        return Quantised(_integers(w, scale[..., None], most), scale)
     *rows, K = w.shape
     groups = _padded(w, GROUP).reshape(*rows, -1, GROUP)
     scale = _int4_scales(_top(groups))
@@ -121,12 +186,14 @@ def widen(narrowed: np.ndarray) -> np.ndarray:
     return (narrowed.astype(np.uint32) << 16).view(np.float32)
 
 
-def stored(w: np.ndarray, precision: str, what: str = "weight") -> np.ndarray:
+def stored(w: np.ndarray, precision: str, what: str = "weight", smoothing: np.ndarray | None = None) -> np.ndarray:
     """The float32 numbers that remain of `w` in a file of this precision. Raises what `quantise` and `narrow` do."""
     precision = numbers(precision)
     if precision == "float32":
         return w
-    if precision in ("int8", "int4"):
+    if precision in SMOOTHED and smoothing is not None:
+        return unsmoothed(quantise(smoothed(w, smoothing, what), precision, what).values(), smoothing)
+    if precision in INTEGERS:
         return quantise(w, precision, what).values()
     return widen(narrow(w, precision, what))
 
@@ -136,10 +203,32 @@ def _top(w: np.ndarray) -> np.ndarray:
     return np.abs(np.maximum(w.max(axis=-1), -w.min(axis=-1))).astype(np.float32)  # never -0
 
 
-def _integers(w: np.ndarray, scale: np.ndarray, limit: int) -> np.ndarray:
+def _integers(w: np.ndarray, scale: np.ndarray, most: int) -> np.ndarray:
     q = np.divide(w, scale, out=np.zeros(w.shape, np.float32), where=scale > 0)
-    np.clip(np.rint(q, out=q), -limit, limit, out=q)  # a subnormal float16 scale is coarse: q may lie beyond
-    return q.astype(np.int8)
+    np.clip(np.rint(q, out=q), -most, most, out=q)  # a subnormal float16 scale is coarse: q may lie beyond
+    return q.astype(np.int8 if most <= 127 else np.int16)
+
+
+def _int16_scales(top: np.ndarray, most: int) -> np.ndarray:
+    """Scales of 9 significant bits for rows whose largest weight is `top`, not smaller than top / most.
+
+    Rounding a scale up may leave the largest integer below `most`; what is stored would then have a smaller scale than
+    the one it was stored with. Scales only fall, so that the search ends.
+    """
+    scale = _with_9_bits(top / np.float32(most))
+    while True:
+        held = np.minimum(np.floor(_LARGEST / np.where(scale > 0, scale, 1).astype(np.float64)), most)
+        q = np.divide(top, scale, out=np.zeros_like(top), where=scale > 0)
+        again = _with_9_bits(np.minimum(np.rint(q), held.astype(np.float32)) * scale / np.float32(most))
+        if np.array_equal(again, scale):
+            return scale
+        scale = again
+
+
+def _with_9_bits(scale: np.ndarray) -> np.ndarray:
+    """Rounded up; 0 below 2^-86."""
+    bits = (np.ascontiguousarray(scale, np.float32).view(np.uint32) + 0x7FFF) & 0xFFFF8000
+    return np.where(scale < np.float32(2.0**-86), np.float32(0), bits.astype(np.uint32).view(np.float32))
 
 
 def _int4_scales(top: np.ndarray) -> np.ndarray:

@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""A matrix times a frame, as the reference computes it: in float64, or as the engine does for int8 and int4 weights.
+"""A matrix times a frame, as the reference computes it: in float64, or as the engine does for weights of integers.
 
-The engine rounds a frame to 8 bits before it multiplies it with integers (csrc/FORMAT.md, "What is computed"). Half a
-step of that rounding is 1/254 of the largest number in the frame, and whether a number falls to this or that side can
-turn on its last bit; so `Rounding` makes the float32 operations that the engine makes.
+The engine rounds a frame to integers before it multiplies it with those of a weight (csrc/FORMAT.md, "What is
+computed"). Half a step of that rounding to 8 bits is 1/254 of the largest number in the frame, and whether a number
+falls to this or that side can turn on its last bit; so `Rounding` makes the float32 operations that the engine makes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .precision import GROUP, quantise
+from .precision import GROUP, MAX_COLUMNS, STRETCH, limit, quantise, smoothed
 
 _SILENCE = np.float32(2.0**-100)
 
 
-def round_frame(x: np.ndarray) -> tuple[np.ndarray, np.float32]:
-    """A frame as integers in -127..127 (float64) and the factor that makes them numbers again.
+def round_frame(x: np.ndarray, most: int = 127) -> tuple[np.ndarray, np.float32]:
+    """A frame as integers in -most..most (float64) and the factor that makes them numbers again.
 
     Silence (nothing above 2^-100) is all zeros, factor 0; a frame with NaN or infinity has the factor NaN.
     """
@@ -29,34 +29,48 @@ def round_frame(x: np.ndarray) -> tuple[np.ndarray, np.float32]:
     top = np.abs(x).max(initial=np.float32(0))
     if top < _SILENCE:
         return np.zeros(x.shape), np.float32(0)
-    return np.rint(x * (np.float32(127) / top)).astype(np.float64), top / np.float32(127)
+    return np.rint(x * (np.float32(most) / top)).astype(np.float64), top / np.float32(most)
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """A matrix in int8 or int4 that rounds what it multiplies.
+    """A matrix of integers that rounds what it multiplies.
 
     Attributes:
         q: (G, rows, K) integers as float64, in which their sums are exact.
-        scale: float32 (G, rows) of int8, (G, rows, groups) of int4.
+        scale: float32 (G, rows) of int16 and int8, (G, rows, groups) of int4.
+        most: the largest integer of a frame.
+        stretch: columns whose products are summed as integers.
+        factors: float32 (K,), what frames are multiplied by first; None: nothing.
     """
 
     q: np.ndarray
     scale: np.ndarray
+    most: int = 127
+    stretch: int = MAX_COLUMNS
+    factors: np.ndarray | None = None
 
     @classmethod
-    def of(cls, w: np.ndarray, precision: str) -> Rounding:
+    def of(cls, w: np.ndarray, precision: str, smoothing: np.ndarray | None = None) -> Rounding:
+        factors = None
+        if smoothing is not None:
+            w, factors = smoothed(w, smoothing), np.ldexp(np.float32(1), -smoothing.astype(np.int32))
         quantised = quantise(w, precision)
-        return cls(quantised.q.astype(np.float64), quantised.scale.astype(np.float32))
+        most, stretch = (limit(w.shape[-1]), STRETCH) if precision == "int16" else (127, MAX_COLUMNS)
+        return cls(quantised.q.astype(np.float64), quantised.scale.astype(np.float32), most, stretch, factors)
 
     def __getitem__(self, gates: slice) -> Rounding:
-        return Rounding(self.q[gates], self.scale[gates])
+        return replace(self, q=self.q[gates], scale=self.scale[gates])
 
     def times(self, x: np.ndarray, b: Any) -> np.ndarray:
         """q x scale + b for one frame x (K,): (G, rows) float64, holding float32 numbers."""
-        qx, s = round_frame(x)
+        qx, s = round_frame(x if self.factors is None else np.asarray(x, np.float32) * self.factors, self.most)
         if self.scale.ndim < self.q.ndim:
-            y = (self.q @ qx).astype(np.float32) * self.scale
+            y = np.zeros(self.scale.shape, np.float32)
+            for k in range(0, self.q.shape[-1], self.stretch):
+                columns = slice(k, k + self.stretch)
+                y += (self.q[..., columns] @ qx[columns]).astype(np.float32)
+            y *= self.scale
         else:
             y = np.zeros(self.scale.shape[:-1], np.float32)
             for g in range(self.scale.shape[-1]):

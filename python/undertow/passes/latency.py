@@ -136,6 +136,7 @@ class _Lowering:
             weights=node.weights,
             states=states,
             precisions=node.precisions,
+            smoothing=node.smoothing,
         )
         self.values.update({v: v for v in node.outputs})
 

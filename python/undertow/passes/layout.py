@@ -176,7 +176,9 @@ def _order_columns(graph: Graph, node: Node, uses: _Uses) -> None:
     readers = uses.of(value)
     matrices = [(reader, OPS[reader.op].input_matrix) for reader in readers]
     fits = all(key and reader.inputs.count(value) == 1 and reader.inputs[0] == value for reader, key in matrices)
-    if not fits or value in uses.shown or any(reader.precisions.get(key) in _GROUPED for reader, key in matrices):
+    if not fits or value in uses.shown:
+        return
+    if any(reader.precisions.get(key) in _GROUPED or key in reader.smoothing for reader, key in matrices):
         return
     indices = node.weights["indices"]
     rows = indices.reshape(-1, indices.shape[-1])

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from ..errors import UnsupportedError
 from ..ir import precision
+from ..ir.balance import balanced
 from ..ir.graph import Graph
-from ..ir.ops import OPS
+from ..ir.ops import OPS, Layout
 
 #: one precision for every weight; or layer -> precision, or layer -> weight key -> precision
 Precisions = str | Mapping[str, str | Mapping[str, str]]
@@ -16,8 +19,9 @@ Precisions = str | Mapping[str, str | Mapping[str, str]]
 
 def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] | None = None) -> Graph:
     """A copy of a graph whose file stores its weights in the given precisions: "float32", "float16", "bfloat16",
-    "int8" or "int4"; for matrices also "sparse float32" or "sparse int8" (`undertow.passes.sparsify` finds those that
-    are worth it). Weights stay float32 in the graph until it is compiled.
+    "int16", "int8" or "int4"; for matrices also "sparse float32" or "sparse int8" (`undertow.passes.sparsify` finds
+    those that are worth it). Weights stay float32 in the graph until it is compiled; matrices in int16 are rounded
+    here, so that the errors of a row cancel (`undertow.ir.balance`).
 
     Args:
         graph: stays as it is.
@@ -55,4 +59,19 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
             chosen = {key: chosen for key in OPS[node.op].reducible if key in node.weights}
         node.precisions.update(chosen)
         OPS[node.op].check_precisions(node)
+        for weight in OPS[node.op].weights:
+            key = weight.key
+            if weight.layout is Layout.MATRIX and key in chosen and node.precisions.get(key) == "int16":
+                what = f"{node.op} {node.name!r}: {key}"
+                node.weights[key] = _balanced(node.weights[key], node.smoothing.get(key), what)
     return changed
+
+
+def _balanced(w: np.ndarray, smoothing: np.ndarray | None, what: str) -> np.ndarray:
+    """A matrix rounded to int16, the errors of each row against each other; of one that was, itself."""
+    if smoothing is not None:
+        return precision.unsmoothed(_balanced(precision.smoothed(w, smoothing, what), None, what), smoothing)
+    scale = precision.quantise(w, "int16", what).scale[..., None]
+    most = precision.limit(w.shape[-1])
+    steps = np.divide(w, scale, out=np.zeros_like(w), where=scale > 0).clip(-most, most)
+    return (balanced(steps) * scale).astype(np.float32)

@@ -3,7 +3,7 @@
 
 `undertow verify` and the tests compare the engine with it. It shares not one line of arithmetic with the engine.
 Weights are the numbers that the model's file stores; everything computed from them is float64, by the formulas that
-stand with the ops (`undertow.ir.ops`). Only where it is told to does it round what int8 and int4 weights multiply, as
+stand with the ops (`undertow.ir.ops`). Only where it is told to does it round what weights of integers multiply, as
 the engine does.
 
 A value is an array of shape (T, *frame), or (*frame) when the graph gives it once per sequence. A graph that
@@ -64,7 +64,7 @@ def run(
         state: state name -> array to start from; states not named start as the graph says.
         length: valid frames for nodes that are `masked`; T when omitted.
         return_state: also give the final states.
-        rounding: inputs of int8 and int4 matrices are rounded as the engine rounds them, and these products made of
+        rounding: inputs of matrices of integers are rounded as the engine rounds them, and these products made of
             float32 operations (csrc/FORMAT.md, "What is computed"). Otherwise weights are all that is rounded.
 
     Returns:

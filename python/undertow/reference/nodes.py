@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Layout, Span
-from ..ir.precision import numbers, stored
+from ..ir.precision import INTEGERS, numbers, stored
 from ..ir.products import Rounding
 
 Weights = dict[str, Any]
@@ -20,17 +20,20 @@ States = tuple[np.ndarray, ...]
 def prepare(node: Node, rounding: bool) -> Weights:
     """The weights of a node as its file stores them, float64.
 
-    With `rounding`, matrices in int8 and int4 become `Rounding` ones, which round their inputs as the engine does.
+    With `rounding`, matrices of integers become `Rounding` ones, which round their inputs as the engine does.
     """
     prepared: Weights = {}
     for weight in OPS[node.op].weights:
         if (w := node.weights.get(weight.key)) is None:
             continue
         precision = numbers(node.precisions.get(weight.key, "float32"))
-        if rounding and precision in ("int8", "int4") and weight.layout is Layout.MATRIX:
-            prepared[weight.key] = Rounding.of(w, precision)
+        smoothing = node.smoothing.get(weight.key)
+        if rounding and precision in INTEGERS and weight.layout is Layout.MATRIX:
+            prepared[weight.key] = Rounding.of(w, precision, smoothing)
         else:
-            prepared[weight.key] = w if weight.integers else stored(w, precision).astype(np.float64)
+            prepared[weight.key] = (
+                w if weight.integers else stored(w, precision, smoothing=smoothing).astype(np.float64)
+            )
     return prepared
 
 

@@ -18,9 +18,10 @@ from .._text import quoted
 from ..errors import Error, FormatError
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops import OPS, Frames, Op, Weight, of_kind
+from ..ir.precision import CODES
 from . import versions
 from .container import COUNTS, FRAMES_AT, HASH_AT, HEADER, NONE, Reader, Writer, align, checksum, dims
-from .packing import LAYOUTS, pad, precision_of
+from .packing import LAYOUTS, pad, precision_of, smoothing_of
 from .proof import without
 
 MAGIC = b"\x89TOW\r\n\x1a\n"
@@ -72,8 +73,8 @@ def write(graph: Graph) -> bytes:
     metadata_bytes = 4 * n_words + len(out.text)
     offset = align(HEADER + metadata_bytes)
     table: list[int] = []
-    for dtype, array in out.tensors:
-        table += [dtype, 0, offset & 0xFFFFFFFF, offset >> 32, array.size & 0xFFFFFFFF, array.size >> 32]
+    for dtype, flags, array in out.tensors:
+        table += [dtype, flags, offset & 0xFFFFFFFF, offset >> 32, array.size & 0xFFFFFFFF, array.size >> 32]
         offset = align(offset + array.nbytes)
     metadata = (
         struct.pack(f"<{n_words}I", *counts, *title, *table, *values, *states, *outputs, *nodes, *words) + out.text
@@ -82,11 +83,14 @@ def write(graph: Graph) -> bytes:
     blob = bytearray(offset)
     blob[HEADER : HEADER + len(metadata)] = metadata
     at = align(HEADER + metadata_bytes)
-    for _, array in out.tensors:
+    for *_, array in out.tensors:
         np.frombuffer(blob, np.uint8)[at : at + array.nbytes] = array.reshape(-1).view(np.uint8)
         at = align(at + array.nbytes)
+    has_integers = any(code >= CODES["int16"] or flags for code, flags, _ in out.tensors)
     out.tensors.clear()  # of which the file is a copy, and its bytes are another
-    _seal(blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, graph.sample_rate, source))
+    _seal(
+        blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, graph.sample_rate, source, has_integers)
+    )
     return bytes(blob)
 
 
@@ -100,7 +104,10 @@ def _encode(graph: Graph, node: Node) -> tuple[int, list[np.ndarray | None], lis
         None
         if array is None
         else LAYOUTS[weight.layout].pack(
-            array, node.precisions.get(weight.key, "float32"), f"{node.op} {node.name!r}: {weight.name}"
+            array,
+            node.precisions.get(weight.key, "float32"),
+            f"{node.op} {node.name!r}: {weight.name}",
+            node.smoothing.get(weight.key),
         )
         for weight, array in zip(op.stored, arrays, strict=True)
     ]
@@ -191,7 +198,7 @@ def read(blob: bytes | memoryview) -> Graph:
         what = f"{op.name} {quoted(r.name(name))}"
         try:
             with np.errstate(all="ignore"):  # damaged scales may be anything
-                precisions = _precisions(op, arrays)
+                precisions, smoothing = _precisions(op, arrays), _smoothing(op, arrays, params, frames)
                 weights, attrs = _decode(op, arrays, params, frames)
         except (ValueError, IndexError) as error:
             if isinstance(error, Error):
@@ -205,6 +212,7 @@ def read(blob: bytes | memoryview) -> Graph:
             weights=weights,
             states=[state_names[s] for s in sts],
             precisions=precisions,
+            smoothing=smoothing,
         )
         results = (results,) if isinstance(results, str) else results or ()
         for o, value in zip(outs, results, strict=False):
@@ -231,6 +239,24 @@ def _precisions(op: Op, tensors: Sequence[np.ndarray | None]) -> dict[str, str]:
                 "expected one of them"
             )
     return precisions
+
+
+def _smoothing(
+    op: Op, tensors: Sequence[np.ndarray | None], params: Sequence[int], frames: Frames
+) -> dict[str, np.ndarray]:
+    """How the columns of a node's matrices are smoothed, by key."""
+    smoothing: dict[str, np.ndarray | None] = {}
+    for weight, tensor, shape in zip(op.stored, tensors, op.stored_shapes(params, frames), strict=True):
+        if tensor is None or not weight.reducible:
+            continue
+        exponents = smoothing_of(tensor, shape[-1])
+        other = smoothing.setdefault(weight.key, exponents)
+        unlike = (other is None) != (exponents is None)
+        if unlike or (other is not None and exponents is not None and not np.array_equal(other, exponents)):
+            raise FormatError(
+                f"a {op.name} smooths {weight.name} unlike another part of {weight.key}; expected one smoothing"
+            )
+    return {key: exponents for key, exponents in smoothing.items() if exponents is not None}
 
 
 def _decode(

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._text import quoted
 from ..errors import FormatError
-from .packing import ALIGN, DTYPES
+from .packing import ALIGN, dtype_of, kind_of
 
 #: in place of a tensor's number where there is none
 NONE = 0xFFFFFFFF
@@ -30,7 +30,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.text = bytearray()
-        self.tensors: list[tuple[int, np.ndarray]] = []  # dtype code, array
+        self.tensors: list[tuple[int, int, np.ndarray]] = []  # dtype code, flags, array
 
     def title(self, text: str) -> list[int]:
         """Words about the model, which nobody asks for by name: half a character (of a file's name) is written out."""
@@ -49,8 +49,8 @@ class Writer:
     def tensor(self, array: np.ndarray | None) -> int:
         if array is None:
             return NONE
-        dtype = array.dtype.newbyteorder("<")
-        self.tensors.append((DTYPES.index(dtype), np.ascontiguousarray(array, dtype)))
+        code, flags = kind_of(array.dtype)
+        self.tensors.append((code, flags, np.ascontiguousarray(array, dtype_of(code, flags))))
         return len(self.tensors) - 1
 
 
@@ -74,7 +74,9 @@ class Reader:
 
     def tensor(self, record: list[int]) -> np.ndarray:
         offset, n = record[2] | record[3] << 32, record[4] | record[5] << 32
-        return np.frombuffer(self.blob, DTYPES[record[0]], n, offset).copy()  # the file may be unmapped later
+        return np.frombuffer(
+            self.blob, dtype_of(record[0], record[1]), n, offset
+        ).copy()  # the file may be unmapped later
 
 
 def dims(shape: tuple[int, ...]) -> list[int]:

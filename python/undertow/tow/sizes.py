@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ..ir.graph import Node
 from ..ir.ops import OPS
+from ..ir.precision import SMOOTHED
 from .packing import LAYOUTS
 
 
@@ -15,7 +16,9 @@ def weight_bytes(node: Node, precisions: Mapping[str, str] | None = None) -> int
     precisions = node.precisions if precisions is None else precisions
     op = OPS[node.op]
     return sum(
-        LAYOUTS[weight.layout].n_bytes(array, precisions.get(weight.key, "float32"))
+        LAYOUTS[weight.layout].n_bytes(
+            array, name := precisions.get(weight.key, "float32"), weight.key in node.smoothing and name in SMOOTHED
+        )
         for weight, array in zip(op.stored, op.split(node), strict=True)
         if array is not None
     )

@@ -17,8 +17,12 @@ def frames(version: int, frames_in: int, frames_out: int, source: str) -> tuple[
     return (int(match[1]), int(match[2])) if match else (1, 1)
 
 
-def header(frames_in: int, frames_out: int, sample_rate: int | None, source: str) -> tuple[int, int, int, int]:
-    """The first version that says it, and its three numbers in the header."""
+def header(
+    frames_in: int, frames_out: int, sample_rate: int | None, source: str, has_integers: bool = False
+) -> tuple[int, int, int, int]:
+    """The first version that says it, and its three numbers in the header. has_integers: tensors of version 4."""
+    if has_integers:
+        return 4, frames_in, frames_out, sample_rate or 0
     if sample_rate is not None:
         return 3, frames_in, frames_out, sample_rate
     if (frames_in, frames_out) == (1, 1) == frames(1, 0, 0, source):

@@ -140,6 +140,9 @@ class Op:
 
     def check_precisions(self, node: Node) -> None:
         """Refuse precisions that do not exist, or of weights that have none to choose; drop those that say float32."""
+        for key in list(node.smoothing):
+            if node.precisions.get(key) not in precision.SMOOTHED:
+                del node.smoothing[key]
         if not node.precisions:
             return
         allowed = {weight.key: weight for weight in self.weights if weight.reducible and weight.key in node.weights}
@@ -154,6 +157,11 @@ class Op:
                 raise UnsupportedError(f"{node.op} {node.name!r}: a table cannot be stored as {name!r}")
             if name == "float32":
                 del node.precisions[key]
+            elif key in node.smoothing:
+                what = f"{node.op} {node.name!r}: {key}"
+                node.smoothing[key] = precision.checked_smoothing(
+                    node.smoothing[key], node.weights[key].shape[-1], what
+                )
 
     # -- in a file (csrc/FORMAT.md) -------------------------------------------------------------------------------
 

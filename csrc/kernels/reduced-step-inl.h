@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// One timestep of one sequence of a plain recurrent layer whose W and R are of one reduced precision: the cell update of
+// some panels follows their products at once, and overlaps with the products of the next. Compiled once per ISA.
+
+namespace {
+
+// As PanelsOfStep, with tiles in place of chains.
+template <class Weights, class Pass>
+struct ReducedPanels {
+  const Cell& c;
+  const ReducedStep& s;
+  const CellRow& row;
+
+  template <int NP>
+  inline void run(size_t p) const {
+    constexpr int G = Pass::kGates;
+    constexpr size_t width = G * kPanel;
+    alignas(64) float a[NP * width], q[NP * width];
+    if (s.of_x.W) Weights::template tile<G, NP, kVectors<G>, 1>(s.of_x, {0, p, 0, a});
+    Weights::template tile<G, NP, kVectors<G>, 1>(s.of_h, {0, p, 0, q});
+    const float* of_x = s.of_x.W ? a : row.a + p * width;
+    for (size_t i = 0; i < NP; ++i)
+      for (size_t lane = 0; lane < kPanel; lane += kLanes) {
+        const Unit u = {p + i, lane}, here = {i, lane};
+        if (u.j() >= c.n_hidden) continue;
+        V x[G], h[G];
+        load_gates(x, of_x, here);
+        load_gates(h, q, here);
+        Pass::template unit<true>(c, row, u, x, h);
+      }
+  }
+};
+
+template <class Weights, class Pass>
+void reduced_step(const Cell& c, const ReducedStep& s) {
+  static_assert(Pass::kGates == Pass::kChains, "a second pass has a matrix of its own");
+  if (s.of_x.W) Weights::prepare(s.of_x, 1);
+  Weights::prepare(s.of_h, 1);
+  const CellRow row = {0, c.n_panels, s.a, nullptr, s.of_h.x, s.y, s.c, nullptr};
+  const ReducedPanels<Weights, Pass> panels = {c, s, row};
+  constexpr int NP = panels_in_flight(kVectors<Pass::kGates>);
+  s.back ? for_panels_backwards<NP>(c.n_panels, panels) : for_panels<NP>(c.n_panels, panels);
+}
+
+}  // namespace

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""Which weights take the finer of two precisions: those of fewest multiply-adds, up to a share."""
+
+import numpy as np
+import pytest
+
+from undertow.errors import UnsupportedError
+from undertow.ir.graph import Graph
+from undertow.passes.mixture import mixed
+from undertow.passes.precisions import with_weights
+
+
+def model():
+    """Multiply-adds: table 0, rows 3 * 8 * 8 = 192, W 3 * 10 * 24 = 720, R 3 * 10 * 10 = 300, head 2 * 10 = 20."""
+    rng = np.random.default_rng(0)
+    g = Graph("mixed")
+    embedded = g.add(
+        "embedding", [g.input("id", (), "int32")], name="table", weights={"table": rng.normal(size=(50, 24))}
+    )
+    rows = g.add("reshape", [embedded], name="as rows", attrs={"shape": (3, 8)})
+    rows = g.add("dense", [rows], name="rows", weights={"W": rng.normal(size=(8, 8)), "b": rng.normal(size=8)})
+    flat = g.add("reshape", [rows], name="flat", attrs={"shape": (24,)})
+    weights = {"W": rng.normal(size=(3, 10, 24)), "R": rng.normal(size=(3, 10, 10))}
+    h = g.add("gru", [flat], name="gru", weights=weights, states=[g.state("h", 10)])
+    g.output("y", g.add("dense", [h], name="head", weights={"W": rng.normal(size=(2, 10))}))
+    return g
+
+
+@pytest.mark.parametrize(
+    ("share", "finer"),
+    [
+        (0.0, {"table"}),
+        (19.5 / 1232, {"table"}),
+        (20.5 / 1232, {"table", "head"}),
+        (212.5 / 1232, {"table", "head", "rows"}),
+        (511.5 / 1232, {"table", "head", "rows"}),
+        (512.5 / 1232, {"table", "head", "rows", "gru R"}),
+        (1.0, {"table", "head", "rows", "gru R", "gru W"}),
+    ],
+)
+def test_the_cheapest_weights_are_finer(share, finer):
+    g = model()
+    keys = {"table": ("table", "table"), "head": ("head", "W"), "rows": ("rows", "W")}
+    keys |= {"gru R": ("gru", "R"), "gru W": ("gru", "W")}
+    chosen = mixed(g, "int8", "float16", share)
+    assert {name for name, (layer, key) in keys.items() if chosen[layer][key] == "float16"} == finer
+    assert {precision for layer in chosen.values() for precision in layer.values()} <= {"int8", "float16"}
+    graph = with_weights(g, chosen)
+    assert {node.name: node.precisions for node in graph.nodes if node.precisions} == chosen
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_is_a_share(share):
+    with pytest.raises(UnsupportedError, match=f"share is {share}, expected 0 to 1"):
+        mixed(model(), "int8", "float16", share)
