@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import undertow
@@ -40,7 +40,7 @@ from . import (  # noqa: E402
 from .report import Table, summary, tables_alone  # noqa: E402
 
 #: name -> tables, given the seconds to spend on each cell and size
-BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
+BENCHMARKS: dict[str, Callable[[float], Iterable[Table]]] = {
     "step": lambda seconds: [step.table(seconds)],
     "sequence": lambda seconds: sequence.tables(seconds),
     "batches": lambda seconds: [batches.table(seconds)],
@@ -50,13 +50,13 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "weights": lambda seconds: weights.tables(seconds),
     "stacked": lambda seconds: [stacked.table(seconds)],
     "pool": lambda seconds: pool.tables(seconds),
-    "models": lambda seconds: list(whole.tables(seconds)),
+    "models": lambda seconds: whole.tables(seconds),
     "cores": lambda seconds: [cores.table(seconds)],
     "rtneural": lambda seconds: [rtneural.table(seconds)],
     "overhead": lambda seconds: [overhead.table(seconds)],
     "latency": lambda seconds: latency.tables(1_000_000 if seconds >= 1 else 100_000),
     "load": lambda seconds: [load.table(seconds), load_cost.table()],
-    "accuracy": lambda seconds: list(accuracy.tables(100_000 if seconds >= 1 else 10_000)),
+    "accuracy": lambda seconds: accuracy.tables(100_000 if seconds >= 1 else 10_000),
     "memory": lambda seconds: memory.tables(10_000_000 if seconds >= 1 else 1_000_000),
 }
 

@@ -147,7 +147,8 @@ def test_rows_beside_openvino(monkeypatch):
 
     monkeypatch.setenv("UT_ISA", "avx2")  # no target against a peer that takes more than that
     cells = dict(zip(columns, fewer.row("lstm 64", measured, targets), strict=True))
-    assert cells["int16 vs OpenVINO default"] == 0.9
+    assert (cells["int16 vs OpenVINO default"], cells["int16 vs OpenVINO float32"]) == (0.9, 6.0)
+    assert cells["int16 vs float32"] == Goal(3.0, 1.75)
     alone = {name: t for name, t in measured.items() if name.startswith("undertow")}
     cells = dict(zip(columns, fewer.row("lstm 64", alone, targets), strict=True))
     assert cells["OpenVINO default"] is None and cells["int16 vs OpenVINO float32"] is None
