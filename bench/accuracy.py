@@ -21,11 +21,15 @@ import undertow
 from undertow import GRU, LSTM, Dense, Embedding, Model, ScaleShift, Sequential, Softmax
 from undertow.accuracy import calibrate
 from undertow.accuracy.drift import distances, repeated
+from undertow.passes.mixture import mixed
 
 from . import models, whole
+from .clock import Statement, measure
 from .report import Goal, Table
 
-PRECISIONS = models.known("float16", "int16", "int8", "int4")
+#: int8, and int16 where that costs least (`undertow.passes.mixture`)
+MIXED = "int8 and int16"
+PRECISIONS = ("float16", "int16", "int8", MIXED, "int4")
 #: Per cent of the output's RMS that the RMS error of int16 stays under.
 INT16_LIMIT = 0.8
 #: What int8 had with frames of 8 bits and one scale for a row: where that is above 1 %, it is to fall to a third.
@@ -46,7 +50,10 @@ INT8_WORST = 4.0
 #: On so many of the models int16 stays under so many per cent.
 CLOSE, CLOSE_MODELS = 0.3, 9
 #: Precisions whose rounding can be fitted to data.
-FITTED = ("int16", "int8", "int4")
+FITTED = ("int16", "int8", MIXED, "int4")
+#: A step of MIXED by one of int8 in Python.
+MIXED_STEP = 1.2
+STEP_SECONDS = 0.2
 #: The error of the last stretch of a stream, in per cent, is at most this many times that of the stretch before.
 NO_DRIFT = 1.25
 
@@ -212,6 +219,8 @@ def tables(n_steps: int) -> Iterator[Table]:
     for precision in PRECISIONS:
         columns = ["model", "KiB float32", f"KiB {precision}", "%", *(f"% to frame {mark:,}" for mark in marks)]
         columns += ["last / before", "% weights alone", "% fitted", "largest error", "output RMS"]
+        if precision == MIXED:
+            columns.append("step / int8's")
         table = Table(f"Accuracy of {precision}: RMS error in per cent of the RMS of the output", columns)
         for name, (model, X) in found.items():
             table.rows.append([name, *_row(model, precision, X, marks, limit(name, precision))])
@@ -233,7 +242,7 @@ def limit(name: str, precision: str) -> float | None:
     """Per cent that the error of a model is to stay under."""
     if precision == "int16":
         return INT16_LIMIT
-    if precision == "int8":
+    if precision == MIXED:
         before = INT8_BEFORE[name]
         return min(INT8_WORST, round(before / 3, 2)) if before > 1 else 1.0
     return None
@@ -251,7 +260,8 @@ def _close(table: Table) -> list[Any]:
 def _row(model: Model, precision: str, X: np.ndarray, marks: list[int], most: float | None) -> list[Any]:
     (name,), half = model.inputs, len(X) // 2
     feed = repeated({name: X[half:]})
-    reduced = model.with_weights(precision)
+    weights = mixed(model.graph, "int8", "int16") if precision == MIXED else precision
+    reduced = model.with_weights(weights)
 
     def once(other: Model) -> float:
         (error,) = distances(other, model, feed, [len(X) - half])
@@ -262,11 +272,18 @@ def _row(model: Model, precision: str, X: np.ndarray, marks: list[int], most: fl
     growth: Any = shares[-1] / shares[-2]
     fitted: Any = None
     if precision in FITTED:
-        fitted = once(Model.from_graph(calibrate.fit(model.graph, precision, {name: X[:half]})))
+        fitted = once(Model.from_graph(calibrate.fit(model.graph, weights, {name: X[:half]})))
     if most is not None:
         shares[0], fitted = (Goal(share, most, at_most=True) for share in (shares[0], fitted))
         growth = Goal(growth, NO_DRIFT, at_most=True)
     largest, rms = max(error.max for error in errors), float(np.sqrt(errors[-1].exact_squares / errors[-1].n))
     sizes = [model.file_bytes / 1024, reduced.file_bytes / 1024]
     alone = once(reduced.with_weights("float32"))
-    return [*sizes, *shares, growth, alone, fitted, f"{largest:.3g}", f"{rms:.3g}"]
+    row = [*sizes, *shares, growth, alone, fitted, f"{largest:.3g}", f"{rms:.3g}"]
+    return [*row, _step_ratio(reduced, model.with_weights("int8"), X)] if precision == MIXED else row
+
+
+def _step_ratio(model: Model, other: Model, X: np.ndarray) -> Goal:
+    statements = [Statement("y = step(x)", {"step": m.stream().step, "x": X[len(X) // 2]}) for m in (model, other)]
+    ours, theirs = measure(statements, STEP_SECONDS)
+    return Goal(ours.times_slower_than(theirs), MIXED_STEP, at_most=True)
