@@ -275,6 +275,7 @@ def _row(model: Model, precision: str, X: np.ndarray, marks: list[int], most: fl
         fitted = once(Model.from_graph(calibrate.fit(model.graph, weights, {name: X[:half]})))
     if most is not None:
         shares[0], fitted = (Goal(share, most, at_most=True) for share in (shares[0], fitted))
+    if precision in ("int16", "int8", MIXED):
         growth = Goal(growth, NO_DRIFT, at_most=True)
     largest, rms = max(error.max for error in errors), float(np.sqrt(errors[-1].exact_squares / errors[-1].n))
     sizes = [model.file_bytes / 1024, reduced.file_bytes / 1024]
