@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""python -m bench [NAME ...] [--quick] [--json FILE] [--core N]: tables of how fast undertow is, and beside whom"""
+"""python -m bench [NAME ...] [--quick] [--isa ISA] [--json FILE] [--core N]: how fast undertow is, and beside whom"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import undertow
 
 from . import models
 
@@ -36,12 +39,12 @@ from . import (  # noqa: E402
     weights,
     whole,
 )
-from .report import Table, summary  # noqa: E402
+from .report import Table, summary, tables_alone  # noqa: E402
 
 #: name -> tables, given the seconds to spend on each cell and size
-BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
+BENCHMARKS: dict[str, Callable[[float], Iterable[Table]]] = {
     "step": lambda seconds: [step.table(seconds)],
-    "sequence": lambda seconds: [sequence.table(seconds)],
+    "sequence": lambda seconds: sequence.tables(seconds),
     "batches": lambda seconds: [batches.table(seconds)],
     "sessions": lambda seconds: sessions.tables(seconds),
     "core": lambda seconds: [core.table(seconds / 2)],
@@ -50,14 +53,14 @@ BENCHMARKS: dict[str, Callable[[float], list[Table]]] = {
     "choices": lambda seconds: choices.tables(seconds / 2),
     "stacked": lambda seconds: [stacked.table(seconds)],
     "pool": lambda seconds: pool.tables(seconds),
-    "models": lambda seconds: list(whole.tables(seconds)),
+    "models": lambda seconds: whole.tables(seconds),
     "cores": lambda seconds: [cores.table(seconds)],
     "rtneural": rtneural.tables,
     "nam": lambda seconds: [nam.table(seconds)],
     "overhead": lambda seconds: [overhead.table(seconds)],
     "latency": lambda seconds: latency.tables(1_000_000 if seconds >= 1 else 100_000),
     "load": lambda seconds: [load.table(seconds), load_cost.table()],
-    "accuracy": lambda seconds: list(accuracy.tables(100_000 if seconds >= 1 else 10_000)),
+    "accuracy": lambda seconds: accuracy.tables(100_000 if seconds >= 1 else 10_000),
     "memory": lambda seconds: memory.tables(10_000_000 if seconds >= 1 else 1_000_000),
 }
 
@@ -70,12 +73,17 @@ def main() -> int:
         "--quick", action="store_true", help="0.2 seconds, and a tenth of the timesteps for memory and latency"
     )
     parser.add_argument("--core", type=int, help="CPU to run on (default: the last one this process may use)")
+    runnable = [isa for isa, runs in undertow.isas().items() if runs]
+    parser.add_argument("--isa", choices=runnable, help="undertow's instruction set (default: the best one here)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     args = parser.parse_args()
     unknown = set(args.what) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {' '.join(BENCHMARKS)}")
-    about = clock.machine(clock.pin(args.core))
+    if args.isa:
+        os.environ["UT_ISA"] = args.isa
+    tables_alone()
+    about = clock.machine(clock.pin(args.core)) | {"isa": models.isa()}
     print("\n".join(f"- {key}: {value}" for key, value in about.items()), end="\n\n")
     tables: list[Table] = []
     for name in args.what or BENCHMARKS:

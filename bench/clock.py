@@ -23,6 +23,8 @@ import numpy as np
 
 #: Seconds that a contender runs before the next has its turn: long beside the clock, short beside a machine's drift.
 TURN = 2e-3
+#: Rounds at least, however long one takes; and where so few seconds are given that only a first look is wanted.
+FEWEST, FEWEST_QUICK, QUICK = 7, 3, 0.5
 
 
 @dataclass
@@ -80,7 +82,7 @@ def measure(
     repeats = [_repeats(timer) for timer in timers]
     turns = sum(max(TURN, n * once) + once for n, once in repeats)
     found: list[list[float]] = [[] for _ in statements]
-    for _ in range(max(7, round(seconds / turns))):
+    for _ in range(max(FEWEST if seconds >= QUICK else FEWEST_QUICK, round(seconds / turns))):
         for statement, timer, (n, _once), times in zip(statements, timers, repeats, found, strict=True):
             timer.timeit(1)
             times.append(timer.timeit(n) / n / statement.per * 1e6)
@@ -137,7 +139,11 @@ def machine(core: int | None) -> dict[str, str]:
         "commit": _git(root, "rev-parse", "--short", "HEAD")
         + (" and changes" if _git(root, "status", "--porcelain") else ""),
     }
-    return about | {package: v for package in ("numpy", "onnxruntime", "torch", "openvino") if (v := version(package))}
+    return about | {
+        package: v
+        for package in ("numpy", "onnxruntime", "torch", "openvino", "tract", "MNN")
+        if (v := version(package))
+    }
 
 
 def version(package: str) -> str:

@@ -84,7 +84,9 @@ def run(program: Path, files: Sequence[Path], isas: Sequence[str], seconds: floa
 
 def table(seconds: float, sizes: Sequence[int] = SIZES, isas: Sequence[str] | None = None) -> Table:
     """seconds: for each cell, size and instruction set."""
-    isas = [isa for isa, runnable in undertow.isas().items() if runnable] if isas is None else isas
+    if isas is None:
+        forced = os.environ.get("UT_ISA")
+        isas = [isa for isa, runnable in undertow.isas().items() if runnable and forced in (None, isa)]
     columns = [
         "model",
         "weights KiB",

@@ -18,7 +18,7 @@ from .weights import small
 
 CELLS = ("gru", "lstm")
 SIZES = (64, 128, 256, 512, 1024)
-PRECISIONS = ("float32", "int8")
+PRECISIONS = models.known("float32", "int16", "int8")
 THREADS = 2
 #: A stream that chooses is never slower than one thread by more than this.
 LIMIT = 1.05

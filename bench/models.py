@@ -7,6 +7,7 @@ left out; one that gives other numbers stops the benchmark.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 
 import undertow
+from undertow.ir import precision
 
-from .clock import Statement
+from .clock import Statement, Times
 
 CELLS = ("rnn", "gru", "lstm")
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -172,6 +174,47 @@ def check(contenders: list[Contender], X: np.ndarray) -> None:
             )
 
 
+#: How much longer than the best of its peer's ways one may take in a first look, to be timed at all.
+WAY_SLACK = 1.5
+
+
+def fastest_ways(contenders: list[Contender]) -> list[Contender]:
+    """Without those ways of a peer that are clearly not its best, which would only take time: of two calls of each."""
+    names = [contender.name for contender in contenders]
+    once: dict[int, float] = {}
+    for i, contender in enumerate(contenders):
+        if names.count(contender.name) > 1:
+            timer = contender.statement.timer(time.process_time)
+            timer.timeit(1)
+            once[i] = min(timer.repeat(2, 1)) / contender.statement.per
+    best = {names[i]: min(once[k] for k in once if names[k] == names[i]) for i in once}
+    return [c for i, c in enumerate(contenders) if i not in once or once[i] <= WAY_SLACK * best[c.name]]
+
+
+def best_ways(contenders: Sequence[Contender], times: Sequence[Times]) -> dict[str, Times]:
+    """name -> times of the fastest contender of that name."""
+    best: dict[str, Times] = {}
+    for contender, t in zip(contenders, times, strict=True):
+        if contender.name not in best or t.median < best[contender.name].median:
+            best[contender.name] = t
+    return best
+
+
+def isa() -> str:
+    """The instruction set that undertow takes here."""
+    return Weights.random("rnn", 1, 1).undertow().isa
+
+
+def ours(precision: str) -> str:
+    """The name of undertow among contenders."""
+    return "undertow" if precision == "float32" else f"undertow {precision}"
+
+
+def known(*precisions: str) -> tuple[str, ...]:
+    """Those of these precisions that this undertow has."""
+    return tuple(name for name in precisions if name in precision.CODES)
+
+
 @contextmanager
 def optional(what: str, missing: list[str]) -> Iterator[None]:
     """Lets a peer that is not installed be absent, and notes that it was."""
@@ -210,17 +253,3 @@ def ort_session(model: bytes) -> Any:
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.log_severity_level = 3
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def openvino_model(model: bytes) -> Any:
-    """Compiled for latency on one thread, in float32 (its default on some CPUs is bfloat16)."""
-    import openvino as ov
-
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "ENABLE_CPU_PINNING": False,
-    }
-    core = ov.Core()
-    return core.compile_model(core.read_model(model), "CPU", settings)

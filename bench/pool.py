@@ -6,25 +6,28 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 
-from . import clock, core, models, step
+from . import clock, core, fewer, mnn_peer, models, openvino_peer, step, tract_peer
 from .clock import Statement, measure
 from .models import GATES, Contender, Weights
 from .report import Goal, Table
+from .weights import ERRORS, small
 
 CELLS = ("gru", "lstm")
 N_STREAMS = 64
 #: input = hidden -> how many times faster than the best of the others
 TARGETS = {64: 2.2, 128: 1.5, 256: 1.15, 512: 1.15}
+FEWER_TARGETS = fewer.Targets(float32=1.75, default=1, openvino=2)
 #: streams, units and threads of the second table, and how many times faster than one thread
 MANY, MANY_SIZE, THREADS, THREADS_TARGET = 4096, 64, 2, 1.8
 
 
-def undertow_pool(w: Weights, X: np.ndarray, threads: int = 1, isa: str | None = None) -> Contender:
+def undertow_pool(w: Weights, X: np.ndarray, threads: int = 1, precision: str = "float32") -> Contender:
     """X: (batch, I)"""
-    model = w.undertow(isa)
+    model = small(w, precision)
     pool = model.pool(len(X), threads=threads)
     ids = pool.open(len(X))
     out = np.empty((len(X), w.n_hidden), np.float32)
@@ -35,7 +38,8 @@ def undertow_pool(w: Weights, X: np.ndarray, threads: int = 1, isa: str | None =
         return np.array([fresh.step(opened, row, out=out).copy() for row in X])
 
     names = {"step": pool.step, "ids": ids, "X": X, "out": out}
-    return Contender("undertow", Statement("step(ids, X, out=out)", names, per=len(X)), answer)
+    error = ERRORS.get(precision, (0.0, models.AGREE))
+    return Contender(models.ours(precision), Statement("step(ids, X, out=out)", names, per=len(X)), answer, error)
 
 
 def ort_batches(w: Weights, X: np.ndarray) -> list[Contender]:
@@ -77,40 +81,13 @@ def torch_batches(w: Weights, X: np.ndarray) -> list[Contender]:
     return [contender(module), contender(frozen)]
 
 
-def openvino_batches(w: Weights, X: np.ndarray) -> list[Contender]:
-    """Two requests: each writes its state into the memory that the other one reads."""
-    import openvino as ov
-
-    outputs = tuple(f"Y_{s}" for s in w.states)
-    compiled = models.openvino_model(w.onnx(1, outputs, len(X)))
-    x = X[None].copy()
-    arrays = [[np.zeros((1, len(X), w.n_hidden), np.float32) for _ in w.states] for _ in range(2)]
-    requests = []
-    for now, then in ((0, 1), (1, 0)):
-        request = compiled.create_infer_request()
-        request.set_tensor("x", ov.Tensor(x, shared_memory=True))
-        for i, (name, output) in enumerate(zip(w.states, outputs, strict=True)):
-            request.set_tensor(name, ov.Tensor(arrays[now][i], shared_memory=True))
-            request.set_tensor(output, ov.Tensor(arrays[then][i], shared_memory=True))
-        requests.append(request)
-
-    def answer(X: np.ndarray) -> np.ndarray:
-        keep = x.copy()
-        for a in arrays[0]:
-            a[...] = 0
-        rows = []
-        for t, row in enumerate(X):
-            x[0] = row
-            requests[t % 2].infer()
-            rows.append(arrays[1 - t % 2][0][0].copy())
-        x[...] = keep
-        return np.array(rows)
-
-    names = {"there": requests[0].infer, "back": requests[1].infer}
-    return [Contender("OpenVINO", Statement("there(); back()", names, per=2 * len(X)), answer)]
-
-
-PEERS = {"ORT": ort_batches, "PyTorch": torch_batches, "OpenVINO": openvino_batches}
+PEERS = {
+    "ORT": ort_batches,
+    "PyTorch": torch_batches,
+    "OpenVINO": openvino_peer.steps,
+    "tract": tract_peer.steps,
+    "MNN": mnn_peer.steps,
+}
 
 
 def peak_gflops(isa: str, seconds: float) -> float:
@@ -118,50 +95,50 @@ def peak_gflops(isa: str, seconds: float) -> float:
     return float(core.output([str(core.build("bench_peak")), f"{seconds:g}", isa]))
 
 
-def table(seconds: float) -> Table:
-    """seconds: for each cell and size."""
+def layer_tables(seconds: float) -> list[Table]:
+    """Of one run: in float32, and with small weights. seconds: for each cell and size."""
     rng = np.random.default_rng(7)
-    isa = Weights.random("rnn", 1, 1).undertow().isa
+    isa = models.isa()
     peak = peak_gflops(isa, min(seconds, 0.5))
     names = ["undertow", *PEERS]
+    what = f"A step of {N_STREAMS} streams from Python ({isa}; us for each stream, median)"
     result = Table(
-        f"A step of {N_STREAMS} streams from Python ({isa}; us for each stream, median)",
+        what,
         ["cell, input = hidden", *names, "vs the best of them", "that ratio at the peak", "GFLOP/s", "of the peak"],
     )
+    beside = fewer.table(what.replace(" from", ", small weights, from"), "cell, input = hidden")
     missing: list[str] = []
     for cell in CELLS:
         for size, target in TARGETS.items():
             w = Weights.random(cell, size, size)
             X = rng.standard_normal((20, N_STREAMS, size)).astype(np.float32)
             contenders = [undertow_pool(w, X[0])]
+            contenders += [undertow_pool(w, X[0], precision=precision) for precision in fewer.PRECISIONS]
             missing.clear()
-            for name, make in PEERS.items():
+            for name, make in (PEERS | {"OpenVINO default": partial(openvino_peer.steps, default=True)}).items():
                 with models.optional(name, missing):
                     contenders += make(w, X[0])
             with models.inference_mode():
                 models.check(contenders, X)
+                contenders = models.fastest_ways(contenders)
                 times = measure([c.statement for c in contenders], seconds)
-            best = {
-                name: min(
-                    (t for c, t in zip(contenders, times, strict=True) if c.name == name),
-                    key=lambda t: t.median,
-                    default=None,
-                )
-                for name in names
-            }
-            peers = [t for name, t in best.items() if t and name != "undertow"]
+            best = models.best_ways(contenders, times)
+            peers = [best[name] for name in PEERS if name in best]
             result.mark_noise(f"{cell} {size}", [t.spread for t in times])
             kiloflops = 2e-3 * GATES[cell] * size * 2 * size  # of the matrices alone
             rate = kiloflops / times[0].median
             ratio = Goal(min(t.times_slower_than(times[0]) for t in peers), target) if peers else None
             limit = min(t.median for t in peers) * peak / kiloflops if peers and peak else None
-            row = [f"{cell} {size}", *(t and t.median for t in best.values()), ratio, limit, rate]
+            medians = [best[name].median if name in best else None for name in names]
+            row = [f"{cell} {size}", *medians, ratio, limit, rate]
             result.rows.append([*row, f"{rate / peak:.0%}" if peak else None])
+            beside.rows.append(fewer.row(f"{cell} {size}", best, FEWER_TARGETS))
             print(f"  pool: {cell} {size} done", file=sys.stderr)
     if peak:
         result.notes.append(f"the peak of this core is {peak:.0f} GFLOP/s: independent multiply-adds on registers")
     result.notes += missing
-    return result
+    beside.notes += fewer.notes(missing)
+    return [result, beside]
 
 
 def threads_table(seconds: float) -> Table:
@@ -187,4 +164,4 @@ def threads_table(seconds: float) -> Table:
 
 
 def tables(seconds: float) -> list[Table]:
-    return [table(seconds), threads_table(seconds)]
+    return [*layer_tables(seconds), threads_table(seconds)]

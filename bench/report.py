@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +64,12 @@ def number(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.{max(0, 2 - max(0, len(str(int(abs(value)))) - 1))}f}"
+
+
+def tables_alone() -> None:
+    """What libraries print goes to stderr from here on, and only what Python prints is left in stdout."""
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
 
 
 def summary(tables: Sequence[Table]) -> str:

@@ -1,32 +1,26 @@
 # SPDX-License-Identifier: MIT
-"""100 timesteps in one call, batch 1, against the best of ONNX Runtime, PyTorch and OpenVINO on one thread."""
+"""100 timesteps in one call, batch 1, against the best of its peers on one thread; and with small weights."""
 
 from __future__ import annotations
 
+import sys
 import warnings
+from functools import partial
 
 import numpy as np
 
-from . import models
+from . import fewer, mnn_peer, models, openvino_peer, tract_peer
 from .clock import Statement, measure
 from .models import Contender, Weights
 from .report import Goal, Table
+from .weights import undertow_run
 
 N_STEPS = 100
 #: input = hidden -> how many times faster than the best of the others
 TARGETS = {16: 5, 64: 2, 128: 1.5, 256: 1.05, 512: 1.05, 1024: 1.1}
-
-
-def undertow_run(w: Weights, X: np.ndarray) -> Contender:
-    stream = w.undertow().stream()
-    out = np.empty((len(X), w.n_hidden), np.float32)
-
-    def answer(X: np.ndarray) -> np.ndarray:
-        stream.reset()
-        return stream.run(X)
-
-    names = {"reset": stream.reset, "run": stream.run, "X": X, "out": out}
-    return Contender("undertow", Statement("reset(); run(X, out=out)", names), answer)
+#: input = hidden, from which on small weights are to pay
+FEWER_FROM = 128
+FEWER_TARGETS = fewer.Targets(float32=1.75, default=1, openvino=2)
 
 
 def ort_runs(w: Weights, X: np.ndarray) -> list[Contender]:
@@ -77,57 +71,47 @@ def torch_runs(w: Weights, X: np.ndarray) -> list[Contender]:
     return [contender(module), contender(frozen)]
 
 
-def openvino_runs(w: Weights, X: np.ndarray) -> list[Contender]:
-    """One request, reused, its input tensor set once."""
-    import openvino as ov
-
-    request = models.openvino_model(w.onnx(len(X), ("Y",))).create_infer_request()
-    x = X[:, None, :].copy()
-    request.set_input_tensor(ov.Tensor(x, shared_memory=True))
-
-    def answer(X: np.ndarray) -> np.ndarray:
-        x[:, 0] = X
-        request.infer()
-        return request.get_output_tensor().data.reshape(len(X), -1).copy()
-
-    return [Contender("OpenVINO", Statement("infer()", {"infer": request.infer}), answer)]
+PEERS = {
+    "ORT": ort_runs,
+    "PyTorch": torch_runs,
+    "OpenVINO": openvino_peer.runs,
+    "tract": tract_peer.runs,
+    "MNN": mnn_peer.runs,
+}
 
 
-PEERS = {"ORT": ort_runs, "PyTorch": torch_runs, "OpenVINO": openvino_runs}
-
-
-def table(seconds: float) -> Table:
-    """seconds: for each cell and size."""
+def tables(seconds: float) -> list[Table]:
+    """Of one run: in float32, and with small weights. seconds: for each cell and size."""
     rng = np.random.default_rng(2)
     names = ["undertow", *PEERS]
     result = Table(
         f"{N_STEPS} timesteps in one call, batch 1 (us, median)",
         ["cell, input = hidden", *names, "vs the best of them"],
     )
+    beside = fewer.table(f"{N_STEPS} timesteps in one call, small weights (us, median)", "cell, input = hidden")
     missing: list[str] = []
     for cell in models.CELLS:
         for size, target in TARGETS.items():
             w = Weights.random(cell, size, size)
             X = rng.standard_normal((N_STEPS, size)).astype(np.float32)
-            contenders = [undertow_run(w, X)]
+            contenders = [undertow_run(w, X, precision) for precision in ("float32", *fewer.PRECISIONS)]
             missing.clear()
-            for name, make in PEERS.items():
+            for name, make in (PEERS | {"OpenVINO default": partial(openvino_peer.runs, default=True)}).items():
                 with models.optional(name, missing):
                     contenders += make(w, X)
             with models.inference_mode():
                 models.check(contenders, X)
+                contenders = models.fastest_ways(contenders)
                 times = measure([c.statement for c in contenders], seconds)
-            best = {
-                name: min(
-                    (t for c, t in zip(contenders, times, strict=True) if c.name == name),
-                    key=lambda t: t.median,
-                    default=None,
-                )
-                for name in names
-            }
-            peers = [t for name, t in best.items() if t and name != "undertow"]
+            best = models.best_ways(contenders, times)
             result.mark_noise(f"{cell} {size}", [t.spread for t in times])
+            peers = [best[name] for name in PEERS if name in best]
             ratio = Goal(min(t.times_slower_than(times[0]) for t in peers), target) if peers else None
-            result.rows.append([f"{cell} {size}", *(t and t.median for t in best.values()), ratio])
+            medians = [best[name].median if name in best else None for name in names]
+            result.rows.append([f"{cell} {size}", *medians, ratio])
+            targets = FEWER_TARGETS if size >= FEWER_FROM else fewer.Targets()
+            beside.rows.append(fewer.row(f"{cell} {size}", best, targets))
+            print(f"  sequence: {cell} {size} done", file=sys.stderr)
     result.notes += missing
-    return result
+    beside.notes += fewer.notes(missing)
+    return [result, beside]

@@ -18,7 +18,7 @@ from .weights import ERRORS, turns
 
 SIZE = 128
 LIMIT_US = 7
-PRECISIONS = ("float32", "float16", "int8", "int4")
+PRECISIONS = models.known("float32", "float16", "int16", "int8", "int4")
 
 
 def model(precision: str) -> undertow.Model:

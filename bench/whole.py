@@ -17,13 +17,16 @@ import numpy as np
 import undertow
 from undertow import Model, audio
 
-from . import models
+from . import models, openvino_peer
 from .clock import Statement, Times, measure
 from .models import Contender
 from .report import Goal, Table
 
 N_STREAMS = 64
 POOL_TARGET = 2.0
+#: Weights beside float32, and how many times faster than float32 a pool is with them.
+PRECISIONS = models.known("int16", "int8")
+SMALL_POOL_TARGETS = {"int16": 1.64}
 #: Sizes of a batch that ONNX Runtime is given; its best one counts.
 BATCHES = (1, 4, 8, 16, 32, 64)
 #: Frames that all must agree on before any is timed.
@@ -39,6 +42,7 @@ class Case:
         states: input -> shape for one stream; the outputs after the first carry them on, in this order.
         frames: folder -> (T, *shape of x) float32, data that came with the model.
         target: how many times faster than `session.run`.
+        small_target: how many times faster than float32 the faster of the small weights is.
         constants: inputs that stay the same, which undertow binds when it loads the file.
         shapes: for undertow, where the file leaves sizes open.
     """
@@ -51,6 +55,7 @@ class Case:
     target: float | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, list[int]] = field(default_factory=dict)
+    small_target: float | None = None
 
     def load(self, folder: Path) -> Model:
         options: dict[str, Any] = {}
@@ -96,6 +101,7 @@ CASES = (
     Case(
         "gtcrn_simple", "gtcrn/gtcrn_simple.onnx", ("mix", (1, 257, 1, 2)),
         {"conv_cache": (2, 1, 16, 16, 33), "tra_cache": (2, 3, 1, 1, 16), "inter_cache": (2, 1, 33, 16)}, spectra, 3,
+        small_target=1,
     ),
 )  # fmt: skip
 #: Exports of one network whose batch is open, for ONNX Runtime.
@@ -180,10 +186,51 @@ def ort_ping_pong(case: Case, session: Any, X: np.ndarray) -> Contender:
     return Contender("ORT io-binding", Statement("run(there); run(back)", names, per=2), answer)
 
 
+def openvino_default(case: Case, path: Path, X: np.ndarray) -> Contender:
+    """Two requests in turn, as above, in the precision that OpenVINO takes here.
+
+    Raises:
+        RuntimeError: OpenVINO does not read the file.
+    """
+    import openvino as ov
+
+    (name, shape), fixed = case.x, {key: np.asarray(value) for key, value in case.constants.items()}
+    shapes = {name: shape, **case.states, **{key: value.shape for key, value in fixed.items()}}
+    compiled = openvino_peer.compiled(path, default=True, shapes=shapes)
+    x = np.ascontiguousarray(X[len(X) // 2]).reshape(shape).copy()
+    y = np.zeros(tuple(compiled.outputs[0].shape), np.float32)
+    sides = [[np.zeros(s, np.float32) for s in case.states.values()] for _ in range(2)]
+    requests = []
+    for now, then in ((0, 1), (1, 0)):
+        request = compiled.create_infer_request()
+        for key, array in {name: x, **fixed, **dict(zip(case.states, sides[now], strict=True))}.items():
+            request.set_tensor(key, ov.Tensor(array, shared_memory=True))
+        for port, array in zip(compiled.outputs, [y, *sides[then]], strict=True):
+            request.set_tensor(port, ov.Tensor(array.reshape(tuple(port.shape)), shared_memory=True))
+        requests.append(request)
+
+    def answer(X: np.ndarray) -> np.ndarray:
+        kept, rows = x.copy(), []
+        for a in sides[0]:
+            a[...] = 0
+        for t, row in enumerate(X):
+            x[...] = row.reshape(shape)
+            requests[t % 2].infer()
+            rows.append(y.ravel().copy())
+        x[...] = kept
+        return np.array(rows)
+
+    names = {"there": requests[0].infer, "back": requests[1].infer, "shared": fixed}
+    return Contender("OpenVINO default", Statement("there(); back()", names, per=2), answer)
+
+
 def table(folder: Path, seconds: float) -> Table:
     """seconds: for each model."""
     columns = ["model", "undertow us", "ORT run us", "io-binding us", "vs run", "vs io-binding"]
-    columns += ["int8 us", "int8 vs run", "int8 RMS error % of output's"]
+    for precision in PRECISIONS:
+        columns += [f"{precision} us", *(f"{precision} {what}" for what in ("vs float32", "vs run", "RMS error %"))]
+    columns.append("the faster of them vs float32")
+    columns += ["OpenVINO default us", "float32 vs it", "the faster vs it", "its RMS error %"]
     result = Table("One frame of a whole model from Python (median)", columns)
     for case in CASES:
         row = [case.name, *_row(case, folder, seconds, result)]
@@ -202,33 +249,56 @@ def _row(case: Case, folder: Path, seconds: float, result: Table) -> list[Any]:
     expected = ours.answer(X)
     agree = models.AGREE * max(1.0, float(np.abs(expected).max()))
     # Who rounds weights differs, and a network that does nothing any more would differ as much as its output.
-    small = undertow_step("undertow int8", model.with_weights("int8"), X, (1e-9, float(np.abs(expected).max())))
+    rounded = (1e-9, float(np.abs(expected).max()))
+    small = [undertow_step(models.ours(name), model.with_weights(name), X, rounded) for name in PRECISIONS]
     missing: list[str] = []
-    contenders = [ours, small]
+    peers: list[Contender] = []
     with models.optional("ONNX Runtime", missing):
         session = models.ort_session(str(folder / case.file))
-        contenders += [ort_run(case, session, X), ort_ping_pong(case, session, X)]
-        for peer in contenders[2:]:
+        peers = [ort_run(case, session, X), ort_ping_pong(case, session, X)]
+        for peer in peers:
             peer.error = (0.0, agree)
+    with models.optional("OpenVINO", missing):
+        try:
+            peer = openvino_default(case, folder / case.file, X)
+            peer.error = (0.0, agree) if openvino_peer.default_precision() == "f32" else rounded
+            peers.append(peer)
+        except RuntimeError as error:
+            result.notes.append(f"OpenVINO does not read {case.name}: {str(error).strip().splitlines()[-1]}")
     result.notes += [note for note in missing if note not in result.notes]
+    contenders = [ours, *small, *peers]
     models.check(contenders, X[:N_CHECKED])
     times = measure([c.statement for c in contenders], seconds)
     result.mark_noise(case.name, [t.spread for t in times])
-    difference = small.answer(X) - expected
-    error = 100 * float(np.sqrt(np.square(difference, dtype=np.float64).mean() / np.square(expected).mean()))
-    one, eight, *peers = times
-    if not peers:
-        return [one.median, None, None, None, None, eight.median, None, error]
-    run, bound = peers
-    ratio: Any = run.times_slower_than(one)
-    ratio = ratio if case.target is None else Goal(ratio, case.target)
-    medians = [one.median, run.median, bound.median]
-    return [*medians, ratio, bound.times_slower_than(one), eight.median, run.times_slower_than(eight), error]
+    one, smaller = times[0], times[1 : 1 + len(small)]
+    by_name = dict(zip((c.name for c in contenders), times, strict=True))
+    run, bound, openvino = (by_name.get(name) for name in ("ORT run", "ORT io-binding", "OpenVINO default"))
+    ratios: list[Any] = [t and t.times_slower_than(one) for t in (run, bound)]
+    if ratios[0] and case.target is not None:
+        ratios[0] = Goal(ratios[0], case.target)
+    row = [one.median, *(t and t.median for t in (run, bound)), *ratios]
+    for contender, t in zip(small, smaller, strict=True):
+        row += [t.median, one.times_slower_than(t), run and run.times_slower_than(t), _share(contender, X, expected)]
+    best = min(smaller, key=lambda t: t.median)
+    ratio = one.times_slower_than(best)
+    row.append(ratio if case.small_target is None else Goal(ratio, case.small_target))
+    if openvino:
+        row += [openvino.median, openvino.times_slower_than(one), openvino.times_slower_than(best)]
+        row.append(_share(contenders[-1], X, expected))
+    return row
+
+
+def _share(contender: Contender, X: np.ndarray, expected: np.ndarray) -> float:
+    """RMS error in per cent of the RMS of what was expected."""
+    difference = contender.answer(X) - expected
+    return 100 * float(np.sqrt(np.square(difference, dtype=np.float64).mean() / np.square(expected).mean()))
 
 
 def pool_table(folder: Path, seconds: float) -> Table:
     """seconds: for all of it."""
-    columns = ["", "undertow pool us", "int8 pool us", "ORT best us", "its batch", "vs the best", "int8 vs the best"]
+    columns = ["", "undertow pool us", "ORT best us", "its batch", "vs the best"]
+    for precision in PRECISIONS:
+        columns += [f"{precision} pool us", f"{precision} vs float32", f"{precision} vs the best"]
     result = Table(f"A frame of {N_STREAMS} streams of silero_vad from Python (us for each stream, median)", columns)
     case, model, reasons = None, None, []
     for case in CASES[:3]:
@@ -242,7 +312,7 @@ def pool_table(folder: Path, seconds: float) -> Table:
         return result
     sound = speech(folder)
     X = np.stack([sound[k * N_CHECKED_POOL : (k + 1) * N_CHECKED_POOL] for k in range(N_STREAMS)], axis=1)
-    contenders = [_pool(model, X), _pool(model.with_weights("int8"), X)]
+    contenders = [_pool(model, X), *(_pool(model.with_weights(name), X) for name in PRECISIONS)]
     expected = contenders[0].answer(X)
     batches: list[tuple[str, int]] = []
     missing: list[str] = []
@@ -260,15 +330,19 @@ def pool_table(folder: Path, seconds: float) -> Table:
     result.notes += missing
     times = measure([c.statement for c in contenders], seconds)
     result.mark_noise("pool", [t.spread for t in times])
-    ours, small, *peers = times
-    row: list[Any] = [case.name, ours.median, small.median]
-    if peers:
-        best = min(range(len(peers)), key=lambda i: peers[i].median)
-        row += [peers[best].median, f"{batches[best][1]} ({batches[best][0]})"]
-        row += [Goal(peers[best].times_slower_than(ours), POOL_TARGET), peers[best].times_slower_than(small)]
+    ours, small, peers = times[0], times[1 : 1 + len(PRECISIONS)], times[1 + len(PRECISIONS) :]
+    which = min(range(len(peers)), key=lambda i: peers[i].median, default=None)
+    best = None if which is None else peers[which]
+    row: list[Any] = [case.name, ours.median, None, None, None]
+    if which is not None and best is not None:
+        export, batch = batches[which]
+        row[2:] = [best.median, f"{batch} ({export})", Goal(best.times_slower_than(ours), POOL_TARGET)]
         by_size = [f"{batch}: {min(_of(batch, batches, peers)):.1f}" for batch in BATCHES]
         result.notes.append(f"ONNX Runtime, us for each stream by size of the batch, {', '.join(by_size)}")
-    result.rows.append(row + [None] * (len(columns) - len(row)))
+    for precision, t in zip(PRECISIONS, small, strict=True):
+        ratio, target = ours.times_slower_than(t), SMALL_POOL_TARGETS.get(precision)
+        row += [t.median, ratio if target is None else Goal(ratio, target), best and best.times_slower_than(t)]
+    result.rows.append(row)
     return result
 
 
