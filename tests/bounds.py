@@ -88,6 +88,7 @@ def activation(act, x: Ball) -> Ball:
         return x
     y, ends = activate(act, x.v), [activate(act, x.v - x.e), activate(act, x.v + x.e)]
     e = np.maximum(*(np.abs(end - y) for end in ends))
+    e = np.where(np.isfinite(x.e), e, np.inf)  # x may be NaN, which no two ends hold between them
     if act.kind in ("sin", "cos", "silu"):  # a turning point may lie inside; their second derivatives are at most 1.1
         e = e + x.e**2
     if act.kind == "reciprocal":
@@ -117,16 +118,26 @@ class Floats:
 
 class Integers:
     """A matrix (rows, K) of integers q with scales (rows, groups): one group of int16 and int8, one for 32 columns of
-    int4. most: the largest integer of a frame; stretch: columns whose products are summed as integers."""
+    int4. most: the largest integer of a frame; stretch: columns whose products are summed as integers; factors (K,):
+    what frames are multiplied by first."""
 
-    def __init__(self, q: np.ndarray, scale: np.ndarray, most: int = 127, stretch: int = 1 << 17) -> None:
-        self.most, self.stretch = most, stretch
+    def __init__(
+        self,
+        q: np.ndarray,
+        scale: np.ndarray,
+        most: int = 127,
+        stretch: int = 1 << 17,
+        factors: np.ndarray | None = None,
+    ) -> None:
+        self.most, self.stretch, self.factors = most, stretch, factors
         self.q, self.scale = q.astype(np.float64), scale.astype(np.float32)
         K, n = q.shape[1], scale.shape[1]
         self.groups = [slice(32 * g, 32 * g + 32) for g in range(n)] if n == -(-K // 32) and n > 1 else [slice(0, K)]
         self.int4 = scale.dtype == np.float16
 
     def times(self, x: Ball, b) -> Ball:
+        if self.factors is not None:
+            x = Ball(normal(x.v * self.factors), x.e * self.factors)
         x32 = x.v.astype(np.float32)
         top = np.abs(x32).max(axis=1, keepdims=True)
         silent = top < np.float32(2.0**-100)
@@ -145,7 +156,7 @@ class Integers:
         e = np.zeros(v.shape)
         if x.e.any():
             e = self._either_way(x, steps, s, top, np.abs(v))
-        return Ball(v, np.where(np.isfinite(top) & (np.abs(v) < HUGE), e + TINY, np.inf))
+        return Ball(v, np.where(np.isfinite(top) & (np.abs(v) + e < HUGE), e + TINY, np.inf))
 
     def _either_way(self, x: Ball, steps, s, top, magnitude) -> np.ndarray:
         e_top = x.e.max(axis=1, keepdims=True) / np.maximum(top, TINY)

@@ -174,7 +174,7 @@ def rebuilt(graph: Graph, add: Callable[[Graph, Node, list[str]], tuple[str, ...
 
 def again(graph: Graph, node: Node, inputs: list[str], **changes) -> tuple[str, ...]:
     """A node like another one, for `rebuilt`."""
-    same = {"attrs": node.attrs, "weights": node.weights, "states": node.states, "precisions": node.precisions}
+    same = {key: getattr(node, key) for key in ("attrs", "weights", "states", "precisions", "smoothing")}
     made = graph.add(node.op, inputs, name=node.name, **(same | changes))
     return made if isinstance(made, tuple) else () if made is None else (made,)
 

@@ -164,8 +164,8 @@ def plain(graph: Graph) -> Graph:
     other = graph.copy()
     for node in other.nodes:
         for key, name in node.precisions.items():
-            node.weights[key] = stored(node.weights[key], name)
-        node.precisions = {}
+            node.weights[key] = stored(node.weights[key], name, smoothing=node.smoothing.get(key))
+        node.precisions, node.smoothing = {}, {}
     return other
 
 

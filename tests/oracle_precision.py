@@ -150,10 +150,13 @@ def rounded(x, most=127):
 
 
 class Matrix:
-    """Rows (rows, K) in a precision."""
+    """Rows (rows, K) in a precision; smoothing: for each column an exponent, of 2, that frames are divided by."""
 
-    def __init__(self, rows, precision):
+    def __init__(self, rows, precision, smoothing=None):
         self.precision = precision
+        self.divisors = None if smoothing is None else [F32(2.0 ** int(n)) for n in smoothing]
+        if self.divisors is not None:
+            rows = [[mul(F32(w), n) for w, n in zip(row, self.divisors, strict=True)] for row in rows]
         self.most = int16_limit(len(rows[0])) if precision == "int16" else 127
         if precision in NUMBERS:
             self.numbers = [NUMBERS[precision](row) for row in rows]
@@ -165,6 +168,8 @@ class Matrix:
         b = [F32(0)] * len(self.numbers) if b is None else [F32(v) for v in b]
         if self.precision not in NUMBERS:
             return self.numbers @ np.asarray(x, np.float64) + np.array(b, np.float64)
+        if self.divisors is not None:
+            x = [fma(F32(v), F32(1 / n), F32(0)) for v, n in zip(x, self.divisors, strict=True)]
         qx, s = rounded(x, self.most)
         return np.array([self._row(row, qx, s, bias) for row, bias in zip(self.numbers, b, strict=True)], np.float32)
 
@@ -189,18 +194,20 @@ class Matrix:
 
 
 class Cell:
-    """A recurrent layer of the given precisions (weight key -> name); `step` advances it by one frame."""
+    """A recurrent layer of the given precisions (weight key -> name) and smoothing (weight key -> exponents); `step`
+    advances it by one frame."""
 
-    def __init__(self, op, weights, attrs, precisions):
+    def __init__(self, op, weights, attrs, precisions, smoothing=None):
+        smoothing = smoothing or {}
         self.op, self.attrs, self.w = op, attrs, weights
         self.gates, self.hidden = weights["W"].shape[:2]
         matrix = lambda key: Matrix(  # noqa: E731
-            weights[key].reshape(-1, weights[key].shape[-1]), precisions.get(key, "float32")
+            weights[key].reshape(-1, weights[key].shape[-1]), precisions.get(key, "float32"), smoothing.get(key)
         )
         self.W, self.R = matrix("W"), matrix("R")
         self.projection = matrix("projection") if "projection" in weights else None
         if op == "gru" and not attrs["reset_after"]:
-            self.R_n = Matrix(weights["R"][2], precisions.get("R", "float32"))
+            self.R_n = Matrix(weights["R"][2], precisions.get("R", "float32"), smoothing.get("R"))
 
     def step(self, x, h, c=None):
         """The next (h,) or (h, c), float64."""

@@ -17,6 +17,7 @@ from undertow.ir.activations import KINDS
 from undertow.ir.graph import Graph, Node
 from undertow.ir.loops import loops
 from undertow.ir.ops import OPS
+from undertow.ir.precision import SMOOTHED
 from undertow.passes.unused import prune
 
 #: what a model is made as; those that look ahead or stride may be chains of layers too
@@ -68,6 +69,7 @@ def make(seed: int) -> RandomModel:
             graph.output("wild", b.pool[-1])
     else:
         graph = _graph(b, theme, wild_gates)
+    _smooth(b, graph)
     n_frames = int(rng.choice([1, 2, 3, 7, 12, 13, 24, 24, 49, 60, 100]))
     return RandomModel(seed, graph, theme, precision, smooth, n_frames)
 
@@ -76,6 +78,13 @@ def _reduce(b: Builder, graph: Graph) -> None:
     for node in graph.nodes:
         keys = [key for key in OPS[node.op].reducible if key in node.weights]
         node.precisions.update(b.precisions(keys))
+
+
+def _smooth(b: Builder, graph: Graph) -> None:
+    for node in graph.nodes:
+        for key, name in node.precisions.items():
+            if name in SMOOTHED and key != "table" and b.chance(0.5):
+                node.smoothing[key] = b.rng.integers(0, 7, node.weights[key].shape[-1]).astype(np.int8)
 
 
 def _main_cell(b: Builder, cycle: int | None) -> None:
@@ -173,6 +182,7 @@ def features(model: RandomModel, lowered: Graph) -> set[str]:
     found = {f"theme {model.theme}", f"precision {model.precision}"}
     for node in (*graph.nodes, *lowered.nodes):
         found |= {f"op {node.op}", *(f"{node.op} in {name}" for name in node.precisions.values())}
+        found |= {f"{node.op} smoothed in {node.precisions[key]}" for key in node.smoothing}
         if act := node.attrs.get("activation"):
             found.add(f"{node.op} {act.kind}")
     for node in graph.nodes:
@@ -250,6 +260,7 @@ def expected_features() -> set[str]:
         found |= {f"{op} {place} {kind}" for place in PLACES[op] for kind in KINDS}
     for op in (*CELLS, "dense"):
         found |= {f"{op} in {p}" for p in PRECISIONS if p != "float32"}
+        found |= {f"{op} smoothed in {p}" for p in SMOOTHED}
     found |= {f"embedding in {p}" for p in ("float16", "bfloat16", "int16", "int8", "int4")}
     found |= {f"activation {kind}" for kind in KINDS}
     found |= {"window with a gate", "state_write with a gate", "window with a state", "window with a state that starts"}

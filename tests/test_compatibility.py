@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 
 import undertow
+from data.generate_format_4 import frames
 from frames import assert_same_bits
+from undertow import reference
+from undertow.compile import compile_graph
 
 DATA = Path(__file__).parent / "data"
+FORMAT_4 = sorted((DATA / "format_4").glob("*.tow"))
 PAGE = Path(__file__).parents[1] / "docs" / "compatibility.md"
 MAGIC = b"UTSNAP\0\1"
 #: versions of .tow that this library writes, with a kept file of each
-VERSIONS = {1: "lstm", 2: "strides", 3: "rated"}
+VERSIONS = {1: "lstm", 2: "strides", 3: "rated", 4: "smoothed_int16"}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,19 @@ def test_a_file_of_every_version_is_kept_and_read(version):
     path = DATA / "tow" / f"{VERSIONS[version]}.tow"
     assert int.from_bytes(path.read_bytes()[8:12], "little") == version
     assert undertow.load(path, check=True).hash == path.read_bytes()[32:48]
+
+
+@pytest.mark.parametrize("path", FORMAT_4, ids=lambda path: path.stem)
+def test_a_kept_file_of_version_4_gives_what_the_oracle_gave(path, isa):
+    """tests/data/generate_format_4.py: frames, and what rational numbers make of them."""
+    expected = np.load(path.parent / "expected.npz")
+    model = undertow.load(path, isa=isa, check=True)
+    Y = model.run(frames())
+    assert_same_bits(Y, {name: expected[f"{path.stem}/{name}"] for name in Y})
+    rounded = reference.run(model.graph, frames(), rounding=True)
+    for name, y in Y.items():
+        np.testing.assert_allclose(rounded[name], y, rtol=2.0**-22)  # it rounds a multiply-add twice
+    assert compile_graph(model.graph) == path.read_bytes()
 
 
 @pytest.mark.parametrize("version", [0, max(VERSIONS) + 1, 2**31])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Damage is noticed: by the hash where it is asked for, and in int8 weights always, for kernels count on them."""
+"""Damage is noticed: by the hash where it is asked for, and in integer weights always, for kernels count on them."""
 
 import numpy as np
 import pytest
@@ -108,3 +108,92 @@ def test_int4_weights_may_hold_any_bits(rng):
     ways = [Model(words.sealed(), isa).run(X) for isa, runs in undertow.isas().items() if runs]
     for got in ways:
         np.testing.assert_array_equal(got, ways[-1])
+
+
+# -- format version 4 -------------------------------------------------------------------------------------------------
+
+
+def version_4(name, columns=48):
+    """The words of a smoothed model whose first tensor is a matrix of that many columns."""
+    graph = single(np.random.default_rng(2), "lstm", columns, 20)
+    graph.nodes[0].smoothing = {key: np.arange(n) % 7 for key, n in (("W", columns), ("R", 20))}
+    words = Words(compile_graph(with_weights(graph, name)))
+    assert words.blob[8] == 4 and words.words[words.place("tensor", 0, 1)] == 1
+    return words
+
+
+@pytest.mark.parametrize("name", ["int16", "int8"])
+def test_a_truncated_file(name):
+    blob = version_4(name).sealed()
+    Model(blob)
+    for n in (0, 7, 63, 64, 200, len(blob) // 2, len(blob) - 64, len(blob) - 1):
+        with pytest.raises(FormatError):
+            Model(blob[:n])
+        cut = Words(blob)
+        cut.blob = bytearray(blob[:n])
+        if n >= 64 + cut.n_metadata:  # whole tables, and a header that says how long the file is
+            cut.blob[16:24] = n.to_bytes(8, "little")
+            with pytest.raises(FormatError, match="do not lie in the file's"):
+                Model(cut.sealed())
+
+
+@pytest.mark.parametrize("name", ["int16", "int8"])
+@pytest.mark.parametrize("factor", [0.0, -0.0, -1.0, 3.0, 0.75, 2.0, 2.0**-41, 2.0**-140, np.nan, np.inf])
+def test_a_factor_that_is_none(name, factor):
+    words = version_4(name)
+    at = words.weights(0).start + 4 * 47
+    for right in (1.0, 2.0**-40):
+        words.blob[at : at + 4] = np.float32(right).tobytes()
+        Model(words.sealed())
+    words.blob[at : at + 4] = np.float32(factor).tobytes()
+    with pytest.raises(FormatError, match=r"a factor of a smoothed weight is no power of two from 2\^-40 to 1"):
+        Model(words.sealed())
+
+
+def test_flags_where_there_are_none():
+    for name, chosen in (("float32", 0), ("float16", 2), ("bfloat16", 3), ("int4", 5), ("int8", 4), ("int16", 8)):
+        words = Words(compile_graph(with_weights(single(np.random.default_rng(0), "gru", 8, 16), name)))
+        if words.blob[8] < 4:  # versions below 4 have no flags
+            words.words[words.place("tensor", 0, 1)] = 1
+            with pytest.raises(FormatError, match=f"tensor 0: unknown dtype {chosen}, or flags 1"):
+                Model(words.sealed())
+        words.blob[8], words.blob[48], words.blob[52] = 4, 1, 1
+        for flags in (0, 1, 2, 3, 2**31):
+            words.words[words.place("tensor", 0, 1)] = flags
+            if flags == 0:
+                Model(words.sealed())
+                continue
+            may = name in ("int8", "int16") and flags == 1  # but the file has no factors
+            message = "wrong number of elements" if may else f"unknown dtype {chosen}, or flags {flags}"
+            with pytest.raises(FormatError, match=message):
+                Model(words.sealed())
+
+
+@pytest.mark.parametrize("name", ["int16", "int8"])
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_what_versions_before_4_do_not_have(name, version):
+    words = version_4(name)
+    words.blob[8] = version
+    if version == 1:
+        words.blob[48:56] = bytes(8)
+    with pytest.raises(FormatError, match=f"tensor 0: unknown dtype {8 if name == 'int16' else 4}, or flags 1"):
+        Model(words.sealed())
+
+
+def test_an_int16_weight_that_its_columns_do_not_allow():
+    """48 columns: 6688^2 times 48 fits an int32. In the first and the last row, of padding too."""
+    words = version_4("int16")
+    start = words.weights(0).start + 4 * 48
+    q = np.frombuffer(words.blob, "<i2")
+    row_of_panel = 48 * 4 * 16  # numbers of a panel of four gates
+    for at in (0, row_of_panel - 1, row_of_panel + 2 * 4 * 16 + 1):
+        place = start // 2 + at
+        before = q[place]
+        for value in (6688, -6688, before):
+            q[place] = value
+            Model(words.sealed())
+        for value in (6689, -6689, 32767, -32768):
+            q[place] = value
+            with pytest.raises(FormatError, match="an int16 weight is larger than its number of columns allows"):
+                Model(words.sealed())
+        q[place] = before

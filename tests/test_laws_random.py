@@ -11,7 +11,7 @@ import pytest
 
 import laws
 import random_models
-from bounds import Ball, Floats, U, activation, exact, mul_add, total
+from bounds import Ball, Floats, Integers, U, activation, exact, mul_add, total
 from law_case import Broken, Case, bits
 from truths import matrix_of
 from undertow import tow
@@ -123,6 +123,9 @@ def test_an_activation_carries_both_ends_of_a_ball():
             assert known.sum() > 20 and inside(y[known], ball[known]).all(), kind
     jump = activation(Activation("floor"), Ball(np.array([1.9999, 1.5]), np.array([1e-3, 1e-3])))
     assert jump.e[0] >= 1 and jump.e[1] < 1e-6
+    for kind in KINDS:  # of what may have overflowed, and be NaN, nothing is known
+        with np.errstate(all="ignore"):
+            assert np.isinf(activation(Activation(kind), Ball(np.array([1.0, -1.0]), np.full(2, np.inf))).e).all(), kind
 
 
 def test_integers_know_which_numbers_may_go_either_way():
@@ -139,3 +142,9 @@ def test_integers_know_which_numbers_may_go_either_way():
             near = x + np.random.default_rng(seed).uniform(-1e-6, 1e-6, x.shape)
             assert (np.abs(matrix.times(exact(near), 0.0).v - ball.v) <= ball.e).all()
         assert ball.e.max() < np.abs(W).sum(axis=1).max() * np.abs(x).max() / 127
+    smoothing = np.arange(70) % 7
+    for name in ("int16", "int8"):
+        same = matrix_of((W * 2.0**smoothing).astype(np.float32), name).times(exact(x * 2.0**-smoothing), 0.0)
+        assert np.array_equal(matrix_of(W, name, smoothing).times(exact(x), 0.0).v, same.v)
+    huge = Integers(np.full((1, 2), 127), np.full((1, 1), 1e30, np.float32))
+    assert np.isinf(huge.times(Ball(np.full((1, 2), 2e4), np.full((1, 2), 2e4)), 0.0).e).all(), "it may overflow"

@@ -14,6 +14,7 @@ from undertow import tow
 from undertow.compile import compile_graph
 from undertow.ir import precision
 from undertow.ir.graph import Graph
+from undertow.ir.ops import OPS
 from undertow.passes.precisions import with_weights
 from undertow.tow import packing
 
@@ -75,6 +76,13 @@ def int16_matrix(W):
     return bytes(out)
 
 
+def smoothed_matrix(W, smoothing, of_precision):
+    """float32 factor [P(K)][16], zeros from K on; then the matrix whose columns are so much larger."""
+    K = W.shape[-1]
+    factors = [2.0**-n for n in smoothing.tolist()] + [0.0] * (-K % 16)
+    return struct.pack(f"<{len(factors)}f", *factors) + of_precision((W * 2.0**smoothing).astype(np.float32))
+
+
 def int4_matrix(W):
     """For each panel [ceil(K/32)][G][4][16][4] bytes, float16 scale [ceil(K/32)][G][16], zeros up to 64 bytes."""
     G, rows, K = W.shape
@@ -120,6 +128,11 @@ def test_matrix_layouts():
         W = matrix(G, max(rows, 6), max(K, 1), seed=rows)[:, :rows, :K]
         assert packing.pack(W, "int8").tobytes() == int8_matrix(W), (G, rows, K)
         assert packing.pack(W, "int16").tobytes() == int16_matrix(W), (G, rows, K)
+        smoothing = 3 * np.arange(K) % 41
+        for name, of_precision in (("int8", int8_matrix), ("int16", int16_matrix)) if W.size < 2000 else ():
+            flat = packing.pack(W, name, smoothing=smoothing)
+            assert flat.tobytes() == smoothed_matrix(W, smoothing, of_precision), (G, rows, K)
+            assert np.array_equal(packing.smoothing_of(flat, K), smoothing) and packing.precision_of(flat) == name
         assert packing.pack(W, "int4").tobytes() == int4_matrix(W), (G, rows, K)
         assert packing.pack(W, "float16").tobytes() == halves_matrix(W, half), (G, rows, K)
         assert packing.pack(W, "bfloat16").tobytes() == halves_matrix(W, bfloat16), (G, rows, K)
@@ -283,6 +296,120 @@ def test_files(graph, name):
     assert len(blob) < len(compile_graph(graph))
     assert not any(node.precisions for node in graph.nodes), "with_weights must leave its graph alone"
     assert compile_graph(with_weights(reduced, "float32")) == compile_graph(with_weights(again, "float32"))
+
+
+def smooth(graph, seed=0):
+    """A copy whose matrices are smoothed, but none of a table."""
+    rng, graph = np.random.default_rng(seed), graph.copy()
+    for node in graph.nodes:
+        for key in {"W", "R", "projection"} & set(OPS[node.op].reducible) & set(node.weights):
+            node.smoothing[key] = rng.integers(0, 41, node.weights[key].shape[-1])
+    return graph
+
+
+@pytest.mark.parametrize("name", precision.SMOOTHED)
+@pytest.mark.parametrize("graph", [zoo(), framed(), *round_trip_graphs()], ids=lambda g: g.name)
+def test_smoothed_files(graph, name):
+    reduced = with_weights(smooth(graph), name)
+    blob = compile_graph(reduced)
+    again = tow.read(blob)
+    assert compile_graph(again) == blob and compile_graph(with_weights(again, name)) == blob
+    assert undertow.Model(blob).file_bytes == len(blob)
+    for node, read in zip(reduced.nodes, again.nodes, strict=True):
+        assert {key: a.tolist() for key, a in node.smoothing.items()} == {
+            k: a.tolist() for k, a in read.smoothing.items()
+        }
+        for key, chosen in node.precisions.items():
+            stored = precision.stored(node.weights[key], chosen, smoothing=node.smoothing.get(key))
+            assert np.array_equal(read.weights[key], stored)
+    if any(node.smoothing for node in reduced.nodes):
+        assert int.from_bytes(blob[8:12], "little") == 4
+        assert not any(node.smoothing for node in with_weights(reduced, "float32").nodes)
+        for other in ("float32", "float16", "int4"):
+            assert compile_graph(with_weights(smooth(graph), other)) == compile_graph(with_weights(graph, other))
+
+
+@pytest.mark.parametrize("name", precision.SMOOTHED)
+def test_what_is_stored_smoothed_is_stored_again(name):
+    """Of any magnitude and as smooth as may be; rows so small that they would come back as others become zeros."""
+    rng = np.random.default_rng(1)
+    W = (rng.uniform(-1, 1, (20000, 33)) * 2.0 ** rng.uniform(-149, 86, (20000, 1))).astype(np.float32)
+    smoothing = rng.integers(0, 41, 33)
+    once = precision.stored(W, name, smoothing=smoothing)
+    assert np.array_equal(precision.stored(once, name, smoothing=smoothing), once)
+    large = np.abs(W * 2.0**smoothing).max(axis=1) > 2.0**-72
+    assert once[large].any(axis=1).all() and not once[~large].all(axis=1).any() and large.any() and not large.all()
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "message"),
+    [
+        (np.zeros(4, int), r"dense 'head': W: a smoothing of shape \(4,\) and dtype int64; expected 3 integers"),
+        (np.zeros((1, 3), int), r"shape \(1, 3\)"),
+        (np.zeros(3), "dtype float64; expected 3 integers"),
+        (np.array([0, 1, -1]), "W: a smoothing from -1 to 1; expected 0 to 40"),
+        (np.array([0, 41, 1]), "W: a smoothing from 0 to 41; expected 0 to 40"),
+        (np.array([0, 300, 1]), "from 0 to 300"),
+        (["a", "b", "c"], "expected 3 integers"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", precision.SMOOTHED)
+def test_a_smoothing_that_is_none(smoothing, message, name):
+    g = Graph("g")
+    more = {"weights": {"W": np.ones((2, 3))}, "precisions": {"W": name}, "smoothing": {"W": smoothing}}
+    with pytest.raises(undertow.ShapeError, match=message):
+        g.add("dense", [g.input("x", 3)], name="head", **more)
+    h = Graph("h")
+    h.output("y", h.add("dense", [h.input("x", 3)], name="head", weights={"W": np.ones((2, 3))}))
+    h.nodes[0].smoothing["W"] = smoothing
+    compile_graph(h)  # beside float32 weights nothing is smoothed
+    h.nodes[0].smoothing["W"], h.nodes[0].precisions["W"] = smoothing, name
+    with pytest.raises(undertow.ShapeError, match=message):
+        compile_graph(h)
+
+
+def test_a_table_is_not_smoothed():
+    g = Graph("g")
+    more = {"weights": {"table": np.ones((4, 3))}, "precisions": {"table": "int16"}}
+    with pytest.raises(
+        undertow.UnsupportedError, match="table: a table multiplies no frames, so it cannot be smoothed"
+    ):
+        g.add("embedding", [g.input("i", (), "int32")], smoothing={"table": np.ones(3, int)}, **more)
+
+
+@pytest.mark.parametrize("name", precision.SMOOTHED)
+def test_weights_that_smoothing_makes_too_large(name):
+    g = smooth(single(np.random.default_rng(0), "lstm", 3, 4))
+    g.nodes[0].smoothing["R"] = np.array([0, 0, 0, 40])
+    g.nodes[0].weights["R"][2, 1, 3] = 3.5e26
+    with pytest.raises(
+        undertow.UnsupportedError,
+        match=r"R\[2, 1, 3\] is 3\.5e\+26, and its column is smoothed by 2\^40: .*; smooth it less",
+    ):
+        compile_graph(with_weights(g, name))
+    g.nodes[0].weights["R"][2, 1, 3] = 3e26
+    compile_graph(with_weights(g, name))
+    for bad in (np.nan, np.inf, -np.inf):
+        g.nodes[0].weights["R"][2, 1, 3] = bad
+        with pytest.raises(undertow.UnsupportedError, match=rf"R\[2, 1, 3\] is {bad}; {name} takes finite weights"):
+            compile_graph(with_weights(g, name))
+
+
+@pytest.mark.parametrize("name", precision.SMOOTHED)
+def test_a_gru_whose_parts_are_smoothed_unlike_each_other(name):
+    """A file may say it of R and R_n, and the engine computes it; a Graph has one smoothing for both."""
+    g = smooth(single(np.random.default_rng(0), "gru", 3, 4, reset_after=False))
+    blob = bytearray(compile_graph(with_weights(g, name)))
+    record = 64 + 4 * 12 + 3 * 24  # of R_n
+    at = int.from_bytes(blob[record + 8 : record + 16], "little")
+    for factor in (2.0**-7, 2.0**-9):
+        blob[at : at + 4] = struct.pack("<f", factor)
+        undertow.Model(blob)
+        with pytest.raises(
+            undertow.FormatError, match="a gru smooths R_n unlike another part of R; expected one smoothing"
+        ):
+            tow.read(blob)
 
 
 def test_precisions_of_single_layers_and_weights():

@@ -25,17 +25,15 @@ TO_ONNX = {"rnn": [0], "gru": [0, 1, 2], "lstm": [0, 3, 1, 2]}
 SQRT, EXP, LOG = (Activation(kind) for kind in ("sqrt", "exp", "log"))
 
 
-def matrix_of(W: np.ndarray, precision: str):
-    """A matrix (rows, K) whose numbers are those of a file."""
+def matrix_of(W: np.ndarray, precision: str, smoothing: np.ndarray | None = None):
+    """A matrix (rows, K) whose numbers are those of a file; smoothing: exponents (K,) of its columns."""
     if numbers(precision) not in INTEGERS:
         return Floats(W)
-    q = quantise(W, numbers(precision))
+    factors = None if smoothing is None else 2.0 ** -smoothing.astype(np.float64)
+    q = quantise(W if factors is None else (W / factors).astype(np.float32), numbers(precision))
     scale = q.scale[:, None] if q.scale.ndim == 1 else q.scale
-    return (
-        Integers(q.q, scale, oracle_precision.int16_limit(W.shape[-1]), 256)
-        if precision == "int16"
-        else Integers(q.q, scale)
-    )
+    sums = (oracle_precision.int16_limit(W.shape[-1]), 256) if precision == "int16" else (127, 1 << 17)
+    return Integers(q.q, scale, *sums, factors)
 
 
 def matrices(node: Node):
@@ -43,7 +41,7 @@ def matrices(node: Node):
 
     def matrix(key: str, gate: int | None):
         W = node.weights[key] if gate is None else node.weights[key][gate]
-        return matrix_of(W, node.precisions.get(key, "float32"))
+        return matrix_of(W, node.precisions.get(key, "float32"), node.smoothing.get(key))
 
     return matrix
 
@@ -210,7 +208,7 @@ EXACT = {
 def _of_one(node: Node, x: Ball) -> Ball:
     w, attrs, op = node.weights, node.attrs, node.op
     if op == "dense":
-        matrix = matrix_of(w["W"], node.precisions.get("W", "float32"))
+        matrix = matrix_of(w["W"], node.precisions.get("W", "float32"), node.smoothing.get("W"))
         y = matrix.times(x.reshape(-1, x.v.shape[-1]), w.get("b", 0.0))
         return activation(attrs["activation"], y.reshape(*x.v.shape[:-1], -1))
     if op == "depthwise":
@@ -277,7 +275,7 @@ def by_oracle(truths: Truths, node: Node, judged: np.ndarray, rng: np.random.Gen
             size = sum(prod(w.shape[:-1]) for key, w in node.weights.items() if key in ("W", "R", "projection"))
             plain = {key: numbers(name) for key, name in node.precisions.items()}
             attrs = node.attrs | {"activations": [Spec(*_spec(a)) for a in node.attrs["activations"]]}
-            step = oracle_precision.Cell(node.op, node.weights, attrs, plain).step
+            step = oracle_precision.Cell(node.op, node.weights, attrs, plain, node.smoothing).step
             return [(t, list(step(x[t], *(s[t] for s in before)))) for t in rows if size <= 200]
         return [(t, _onnx_step(node, x[t], [s[t] for s in before])) for t in rows]
     if node.op not in ONE_INPUT or integers or node.op == "embedding":

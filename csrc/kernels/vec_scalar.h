@@ -103,7 +103,7 @@ inline VI sub_int(VI a, VI b) { return a - b; }
 inline V to_float(VI a) { return static_cast<float>(a); }
 inline VI round_to_int(V a) {  // ties to even; |a| < 2^22
   const float shift = 12582912.0f;  // 1.5 * 2^23
-  return static_cast<int32_t>(bits_of(a + shift)) - static_cast<int32_t>(bits_of(shift));
+  return static_cast<int32_t>(bits_of(a + shift) - bits_of(shift));
 }
 inline void store_int8(int8_t* p, VI a) { *p = static_cast<int8_t>(a); }
 inline void store_int16(int16_t* p, VI a) { *p = static_cast<int16_t>(a); }

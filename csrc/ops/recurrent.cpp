@@ -169,10 +169,10 @@ void run_one(const OpPlan& op, const Block& b) {
   if (const auto step = reduced_kernel(op, b)) {
     const Layout layout(op);
     const uint32_t x = op.inputs[0];
-    float* quantized = b.scratch + layout.row();
+    float *quantized = b.scratch + layout.row(), *quantized_h = quantized - layout.quantized_h;
     const DenseArgs of_x = {nullptr, 0, b.row(x), 0, op.weights[kW], floats(op.weights[kB]), cell.n_panels,
                             cell.n_inputs, quantized, 0, op.scaling[kW]};
-    step(cell, {of_x, product_of_h(op, h, quantized + layout.quantized_x), nullptr, h_next, c, b.back});
+    step(cell, {of_x, product_of_h(op, h, quantized_h), nullptr, h_next, c, b.back});
     copy_floats(h, h_next, cell.n_fed_back);
     if (op.n_outputs > 1) copy_floats(b.row(y + 1), c, cell.n_hidden);
     return;

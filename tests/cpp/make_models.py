@@ -192,7 +192,7 @@ def whole(g: Graph) -> None:
     g.output("backward", g.add("last", [c], attrs={"reverse": True, "masked": True}))
 
 
-def reduced(precision: str) -> Callable[[Graph], None]:
+def reduced(precision: str, smoothed: bool = False) -> Callable[[Graph], None]:
     """Every kind of weight that has a precision, in one: a table, W, R, R_n, a projection and a dense W."""
 
     def build(g: Graph) -> None:
@@ -204,12 +204,16 @@ def reduced(precision: str) -> Callable[[Graph], None]:
         g.output("y", dense(g, h, 2, 73))
         for node in g.nodes:
             node.precisions = dict.fromkeys({"W", "R", "projection", "table"} & set(node.weights), precision)
+            for key in {"W", "R", "projection"} & set(node.weights) if smoothed else ():
+                node.smoothing[key] = 5 * np.arange(node.weights[key].shape[-1]) % 8
 
     return build
 
 
-for _precision in ("float16", "bfloat16", "int8", "int4"):
+for _precision in ("float16", "bfloat16", "int16", "int8", "int4"):
     MODELS[_precision] = reduced(_precision)
+for _precision in ("int16", "int8"):
+    MODELS[f"smoothed_{_precision}"] = reduced(_precision, smoothed=True)
 
 
 @model

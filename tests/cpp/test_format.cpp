@@ -15,7 +15,7 @@ using namespace ut_test;
 
 constexpr size_t kMaxBytes = size_t{64} << 20;
 const char* const kFiles[] = {"rnn",  "gru_reset_after", "gru_reset_before", "lstm", "lstm_options",
-                              "text", "float16",         "bfloat16",         "int8", "int4",
+                              "text", "float16",         "bfloat16",         "int8", "int4", "smoothed_int16",
                               "sparse", "rows", "framed", "ahead", "strides", "strides_1", "whole", "every_op"};
 
 long g_loaded = 0, g_refused = 0;

@@ -11,7 +11,7 @@ using namespace ut_test;
 
 constexpr size_t kFrames = 300;
 const char* const kStreamed[] = {"rnn",  "gru_reset_after", "gru_reset_before", "lstm", "lstm_options",
-                                 "text", "every_op", "float16", "bfloat16", "int8", "int4", "sparse", "rows", "framed", "ahead",
+                                 "text", "every_op", "float16", "bfloat16", "int8", "int4", "int16", "smoothed_int16", "smoothed_int8", "sparse", "rows", "framed", "ahead",
                                  "strides", "strides_1"};
 
 // Frames per call; 0: uneven.
@@ -81,6 +81,10 @@ int main(int argc, char** argv) {
   CHECK(memcmp(strides.info.hash, old.info.hash, sizeof old.info.hash) == 0, "%s", "another hash than in version 1");
   const Model rated(folder + "/rated.tow", "scalar");
   CHECK(rated.info.version == 3 && rated.info.frames_in == 1 && rated.info.sample_rate == 16000, "%s", "not sound of 16 kHz");
+  for (const char* name : {"int16", "smoothed_int16", "smoothed_int8"}) {
+    const Model m(folder + "/" + name + ".tow", "scalar");
+    CHECK(m.info.version == 4 && m.info.frames_in == 1 && m.info.sample_rate == 0, "%s is not of version 4", name);
+  }
   CHECK_INT(strides.info.sample_rate, 0);
   const std::string whole = folder + "/whole.tow";
   for (const size_t length : {kFrames, kFrames / 3, size_t{0}}) {

@@ -86,7 +86,7 @@ class Fitter {
     if ((t == kNone && optional) || (t != kNone && is_matrix(f.tensors[t], m))) return true;
     if (m.M == 0 || m.K == 0 || padded(m.M) * m.K * m.G > kMostWeights) return false;
     const uint32_t dtype = t == kNone || f.tensors[t].dtype == kInt32 ? kFloat32 : f.tensors[t].dtype;
-    set_tensor(m.slot, make_matrix(dtype, m, r));
+    set_tensor(m.slot, make_matrix(dtype, t == kNone ? 0 : f.tensors[t].flags, m, r));
     return true;
   }
   void state(size_t k, uint64_t n) {

@@ -78,14 +78,19 @@ void check_frames(const File& file, const Bytes& blob) {
 }
 
 void check_matrices(const File& file) {
+  size_t n_smoothed = 0;
+  for (const Tensor& t : file.tensors) n_smoothed += t.flags;
   for (size_t i = 0; i < file.nodes.size(); ++i)
     for (const Matrix& m : matrices(file, i)) {
       const Tensor& t = file.tensors[file.nodes[i].tensors[m.slot]];
-      const bool is_one = is_matrix(t, m), integers = t.dtype == kInt8 || t.dtype == kSparseInt8;
+      const bool is_one = is_matrix(t, m);
+      n_smoothed -= t.flags;
       CHECK(is_one, "node %zu: tensor %u is no matrix of its shape", i, m.slot);
-      CHECK(!is_one || !integers || integers_hold(t, m),
-            "node %zu: tensor %u has -128, or sums that are not those of its rows", i, m.slot);
+      CHECK(!is_one || !has_integers(t.dtype) || integers_hold(t, m),
+            "node %zu: tensor %u has integers out of their range, sums that are not those of its rows, or odd factors", i,
+            m.slot);
     }
+  CHECK(n_smoothed == 0, "%zu tensors that are no matrix have factors", n_smoothed);
 }
 
 }  // namespace
@@ -126,7 +131,7 @@ Bytes apart(const Bytes& blob, Parts* copied) {
   for (size_t i = 0; i < file.nodes.size(); ++i)
     for (const Matrix& m : matrices(file, i)) {
       const uint32_t t = file.nodes[i].tensors[m.slot];
-      if (file.tensors[t].dtype >= kSparseFloat32) copied->push_back({offsets[t], list_bytes(file.tensors[t], m)});
+      if (is_sparse(file.tensors[t].dtype)) copied->push_back({offsets[t], list_bytes(file.tensors[t], m)});
     }
   return made;
 }

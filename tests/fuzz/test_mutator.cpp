@@ -30,7 +30,11 @@ struct Seen {
   std::map<std::string, size_t> traits;
 
   void add(const File& file) {
-    for (const Tensor& t : file.tensors) dtypes.insert(t.dtype);
+    for (const Tensor& t : file.tensors) {
+      dtypes.insert(t.dtype);
+      for (const uint32_t dtype : {kInt8, kInt16})
+        traits[dtype == kInt8 ? "smoothed int8" : "smoothed int16"] += t.flags != 0 && t.dtype == dtype;
+    }
     for (uint32_t i = 0; i < file.n_inputs; ++i) traits["input of ids"] += file.values[i].dtype == kInt32;
     traits["frames of several timesteps"] += file.frames_in > 1;
     for (const State& s : file.states) traits["initial state"] += s.init != kNone;
@@ -64,7 +68,7 @@ void test_round_trip(const std::string& path, const Data& file) {
     for (const Matrix& m : matrices(tables, i)) {
       const Tensor& t = tables.tensors[tables.nodes[i].tensors[m.slot]];
       CHECK(is_matrix(t, m), "%s: tensor %u of node %zu is no matrix of its shape", path.c_str(), m.slot, i);
-      if (t.dtype == kInt8 || t.dtype == kSparseInt8)
+      if (has_integers(t.dtype))
         CHECK(integers_hold(t, m), "%s: integers of node %zu", path.c_str(), i);
     }
   Random random(1);

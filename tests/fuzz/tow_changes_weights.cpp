@@ -68,10 +68,15 @@ bool bits(File* f, Random* random) {
   return true;
 }
 
-// A matrix of integers as the format says they are not: -128, or a sum of something else.
+// A matrix of integers as the format says they are not: -128, more than columns allow, or a sum of something else.
 bool wrong_integers(File* f, Random* random) {
+  static const int16_t kLarge[] = {2896, 2897, -2897, 5793, 11585, 11586, -11586, 32767, -32767, -32768};
   Tensor* t = any_tensor(f, random);
-  if (!t || (t->dtype != kInt8 && t->dtype != kSparseInt8)) return false;
+  if (!t || !has_integers(t->dtype)) return false;
+  if (t->dtype == kInt16) {
+    memcpy(t->bytes.data() + 2 * random->below(t->n()), &kLarge[random->below(10)], 2);
+    return true;
+  }
   if (one_in(random, 2)) {
     for (size_t k = 1 + random->below(16); k != 0; --k) t->bytes[random->below(t->bytes.size())] = 0x80;
     return true;
@@ -84,10 +89,28 @@ bool wrong_integers(File* f, Random* random) {
   return true;
 }
 
+// Factors of a smoothed matrix that are none, or others.
+bool factors(File* f, Random* random) {
+  static const float kFactors[] = {0.0f, -0.0f, -1.0f, 3.0f, 0.75f, 2.0f, 0x1p-41f, 0x1p-40f, 0x1p-39f, 1.0f, 0.5f};
+  Tensor* t = any_tensor(f, random);
+  if (!t || t->flags == 0) return false;
+  const float x = one_in(random, 4) ? odd_number(random) : kFactors[random->below(11)];
+  put_number(t, random->below(std::min<uint64_t>(t->bytes.size() / 4, 8)), x);
+  return true;
+}
+
+// Factors where there were none, or none where there were; now and then beside numbers that have none.
+bool smoothed(File* f, Random* random) {
+  Tensor* t = any_tensor(f, random);
+  if (!t || (!may_be_smoothed(t->dtype) && !one_in(random, 16))) return false;
+  t->flags = one_in(random, 16) ? static_cast<uint32_t>(random->bits()) : 1 - (t->flags & 1);
+  return true;
+}
+
 // Words at the start of a sparse matrix: flags, starts, columns.
 bool sparse_lists(File* f, Random* random) {
   Tensor* t = any_tensor(f, random);
-  if (!t || t->dtype < kSparseFloat32) return false;
+  if (!t || !is_sparse(t->dtype)) return false;
   const uint64_t at = random->below(std::min<uint64_t>(t->bytes.size(), 192) / 2);
   uint16_t word;
   memcpy(&word, t->bytes.data() + 2 * at, 2);
@@ -105,16 +128,18 @@ Node* node_with_tensors(File* f, Random* random) {
 }
 
 bool precision(File* f, Random* random) {
-  static const uint32_t kDtypes[] = {kFloat32, kFloat16, kBfloat16, kInt8, kInt4, kSparseFloat32, kSparseInt8};
+  static const uint32_t kDtypes[] = {kFloat32, kFloat16, kBfloat16, kInt8, kInt4, kSparseFloat32, kSparseInt8, kInt16};
   Node* node = node_with_tensors(f, random);
   if (!node || (node->kind != kDense && node->kind != kEmbedding && !is_cell(node->kind))) return false;
   const bool all = one_in(random, 2);
-  const uint32_t dtype = kDtypes[random->below(7)];
+  const uint32_t dtype = kDtypes[random->below(8)], flags = may_be_smoothed(dtype) && one_in(random, 2);
   const size_t which = random->below(node->tensors.size());
   const CellFormat* cell = cell_format(node->kind);
   for (size_t slot = 0; slot < node->tensors.size(); ++slot) {
     const bool is_vector = slot == 1 || (cell && slot == (cell->kind == kLstm ? 3 : cell->kind == kGru ? 4 : 1));
-    if (node->tensors[slot] != kNone && !is_vector && (all || slot == which)) node->tensors[slot] = blank(f, dtype);
+    if (node->tensors[slot] == kNone || is_vector || (!all && slot != which)) continue;
+    node->tensors[slot] = blank(f, dtype);
+    f->tensors.back().flags = node->kind == kEmbedding ? 0 : flags;
   }
   return true;
 }
@@ -165,6 +190,8 @@ std::vector<Change> changes_of_weights() {
           {"scaled numbers", 2, kNothing, scale_numbers},
           {"bits of weights", 2, kNothing, bits},
           {"wrong integers", 1, kIntegers, wrong_integers},
+          {"factors", 1, kIntegers, factors},
+          {"smoothed", 2, kNothing, smoothed},
           {"sparse lists", 1, kNothing, sparse_lists},
           {"precision", 6, kNothing, precision},
           {"optional tensor", 4, kNothing, optional_tensor},

@@ -106,7 +106,7 @@ uint64_t size_of(const Shape& shape) {
   return n;
 }
 
-uint64_t element_bytes(uint32_t dtype) { return dtype >= kInt8 ? 1 : dtype >= kFloat16 ? 2 : 4; }
+uint64_t element_bytes(uint32_t dtype) { return dtype == kInt16 ? 2 : dtype >= kInt8 ? 1 : dtype >= kFloat16 ? 2 : 4; }
 
 uint32_t File::first_output(size_t node) const {
   uint32_t first = n_inputs;
@@ -126,7 +126,7 @@ bool read(const uint8_t* bytes, size_t n, File* out) {
   memcpy(&out->frames_in, bytes + 48, 4);
   memcpy(&out->frames_out, bytes + 52, 4);
   memcpy(&out->sample_rate, bytes + 56, 4);
-  if (out->version < 1 || out->version > 3) return false;
+  if (out->version < 1 || out->version > 4) return false;
   memcpy(out->hash, bytes + 32, 16);
   Reader r{Words(bytes + kHeader, metadata / 4)};
   Words& w = r.words;
@@ -140,9 +140,11 @@ bool read(const uint8_t* bytes, size_t n, File* out) {
   for (uint32_t i = 0; i < counts[0] && !w.bad; ++i) {
     Tensor t;
     t.dtype = w.next();
-    const uint32_t reserved = w.next();
+    t.flags = w.next();
+    const bool is_new = t.dtype == kInt16 || t.flags != 0;
     const uint64_t offset = w.next64(), elements = w.next64();
-    if (t.dtype >= kEndOfDtypes || reserved != 0 || offset > n || offset % kAlign != 0 ||
+    if (t.dtype >= kEndOfDtypes || (is_new && out->version < 4) ||
+        t.flags > (may_be_smoothed(t.dtype) ? 1 : 0) || offset > n || offset % kAlign != 0 ||
         elements > (n - offset) / element_bytes(t.dtype))
       return false;
     const uint64_t size = elements * element_bytes(t.dtype);
@@ -270,7 +272,7 @@ Data write(const File& file, std::vector<uint64_t>* where) {
     if (apart) end = aligned(end + t.bytes.size());
     const uint64_t n = t.n(), offset = offsets[i];
     const uint32_t record[6] = {t.dtype,
-                                0,
+                                t.flags,
                                 static_cast<uint32_t>(offset),
                                 static_cast<uint32_t>(offset >> 32),
                                 static_cast<uint32_t>(n),

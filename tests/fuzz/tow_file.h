@@ -51,8 +51,12 @@ enum Dtype : uint32_t {
   kInt4,
   kSparseFloat32,
   kSparseInt8,
+  kInt16,  // from version 4 on
   kEndOfDtypes
 };
+constexpr bool is_sparse(uint32_t dtype) { return dtype == kSparseFloat32 || dtype == kSparseInt8; }
+constexpr bool has_integers(uint32_t dtype) { return dtype == kInt8 || dtype == kSparseInt8 || dtype == kInt16; }
+constexpr bool may_be_smoothed(uint32_t dtype) { return dtype == kInt8 || dtype == kInt16; }  // from version 4 on
 
 constexpr uint32_t kNone = 0xffffffffu;
 constexpr uint32_t kMaxFrame = 1u << 24;  // elements of one frame, and timesteps
@@ -66,7 +70,7 @@ using Data = std::vector<uint8_t>;
 uint64_t element_bytes(uint32_t dtype);
 
 struct Tensor {
-  uint32_t dtype = kFloat32;
+  uint32_t dtype = kFloat32, flags = 0;
   Data bytes;
   uint32_t inside = kNone;  // of this earlier tensor, from byte `at` on: two records of one piece of the file
   uint64_t at = 0;

@@ -96,8 +96,17 @@ void mend_all_integers(File* f) {
   for (size_t i = 0; i < f->nodes.size(); ++i)
     for (const Matrix& m : matrices(*f, i)) {
       Tensor& t = f->tensors[f->nodes[i].tensors[m.slot]];
-      if ((t.dtype == kInt8 || t.dtype == kSparseInt8) && is_matrix(t, m)) mend_integers(&t, m);
+      if (has_integers(t.dtype) && is_matrix(t, m)) mend_integers(&t, m);
     }
+}
+
+// What no version before 4 has makes a file one of version 4.
+void mend_version(File* f) {
+  const bool is_new = std::any_of(f->tensors.begin(), f->tensors.end(),
+                                  [](const Tensor& t) { return t.dtype == kInt16 || t.flags != 0; });
+  if (!is_new || f->version >= 4) return;
+  if (f->version == 1) f->frames_in = f->frames_out = 1;
+  f->version = 4;
 }
 
 // Everything fits again but what was to be broken. One time in many it is left as it is.
@@ -108,6 +117,7 @@ Data finish(File f, uint32_t broken, Random* random) {
   if (fits && !(broken & kIntegers)) mend_all_integers(&f);
   if (!(broken & kNames)) mend_names(&f);
   drop_unused_tensors(&f);
+  if (!one_in(random, 32)) mend_version(&f);
   Data out = write(f);
   if (one_in(random, 32)) {  // a word of the tables
     uint32_t metadata;
@@ -125,11 +135,11 @@ bool mend_header(Data* file) {
   static const uint8_t kStart[16] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n', 1};
   if (file->size() < 64) return false;
   const uint64_t n = file->size();
-  const bool says_frames = file->data()[8] == 2;
+  const uint8_t version = file->data()[8];
   memcpy(file->data(), kStart, sizeof kStart);
   memcpy(file->data() + 16, &n, 8);
-  if (says_frames) {
-    file->data()[8] = 2;
+  if (version >= 2 && version <= 4) {
+    file->data()[8] = version;
     for (const size_t at : {size_t{48}, size_t{52}}) {
       uint32_t frames;
       memcpy(&frames, file->data() + at, 4);
@@ -139,7 +149,7 @@ bool mend_header(Data* file) {
   } else {
     memset(file->data() + 48, 0, 8);
   }
-  memset(file->data() + 56, 0, 8);
+  memset(file->data() + (file->data()[8] < 3 ? 56 : 60), 0, file->data()[8] < 3 ? 8 : 4);
   seal(file);
   return true;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tow_weights.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <algorithm>
@@ -33,17 +34,37 @@ void add(Data* bytes, T t) {
 
 uint16_t bfloat16(float x) { return static_cast<uint16_t>(ut_test::as_bits(x) >> 16); }
 uint8_t int8(Random* random) { return static_cast<uint8_t>(random->below(255) - 127); }
+int32_t most_int16(uint64_t K) {  // products of 256 columns, or of K, fit an int32
+  const uint64_t n = std::min<uint64_t>(K, 256);
+  uint64_t most = 1;
+  while (most < 32767 && (most + 1) * (most + 1) * n < uint64_t{1} << 31) ++most;
+  return static_cast<int32_t>(most);
+}
+int16_t int16(int32_t most, Random* random) {
+  return static_cast<int16_t>(static_cast<int32_t>(random->below(2 * static_cast<size_t>(most) + 1)) - most);
+}
+float factor(Random* random) { return ut_test::as_float(static_cast<uint32_t>(127 - random->below(41)) << 23); }
+bool is_factor(float x) {
+  const uint32_t bits = ut_test::as_bits(x);
+  return bits % (1u << 23) == 0 && bits >= 87u << 23 && bits <= 127u << 23;
+}
 uint8_t two_int4(Random* random) { return static_cast<uint8_t>((1 + random->below(15)) * 16 + 1 + random->below(15)); }
 // Normal halves from 2^-5 to nearly 1.
 uint16_t half(Random* random) {
   return static_cast<uint16_t>(random->below(2) << 15 | (10 + random->below(5)) << 10 | random->below(1024));
 }
 
-// Of a dense matrix.
+// What stands before a matrix: the factors of a smoothed one.
+uint64_t before(uint32_t flags, const Matrix& m) { return flags == 0 ? 0 : round_up(m.K, 16) * 4; }
+
+bool has_factors(const Tensor& t) { return may_be_smoothed(t.dtype) && t.flags != 0; }
+
+// Of a dense matrix, factors aside.
 uint64_t matrix_bytes(uint32_t dtype, const Matrix& m) {
   const uint64_t width = m.G * kPanel;
   uint64_t panel = m.K * width * element_bytes(dtype);
   if (dtype == kInt8) panel = (round_up(m.K, 4) + 8) * width;
+  if (dtype == kInt16) panel = (round_up(m.K, 2) * 2 + 4) * width;
   if (dtype == kInt4) panel = round_up(m.K, 32) / 2 * width + round_up(round_up(m.K, 32) / 32 * width * 2, 64);
   return panels(m) * panel;
 }
@@ -70,7 +91,7 @@ SparseParts parts_of(const Tensor& t, const Matrix& m) {
   return sparse_parts(t.dtype, m, at<uint32_t>(t.bytes, 4 + 4 * n_lists), at<uint32_t>(t.bytes, 0) != 0);
 }
 
-bool is_sparse(const Tensor& t, const Matrix& m) {
+bool is_sparse_matrix(const Tensor& t, const Matrix& m) {
   const uint64_t n_lists = panels(m) * m.G;
   if (t.bytes.size() < round_up(4 * (n_lists + 2), 64)) return false;
   const uint32_t flags = at<uint32_t>(t.bytes, 0);
@@ -90,7 +111,7 @@ bool is_sparse(const Tensor& t, const Matrix& m) {
   return true;
 }
 
-// Calls visit(q, sum) for the offset of each int8 and the 32-bit word of the sum that it counts in: -1, if in none.
+// Calls visit(q, sum) for the offset of each int8 (of int16 there are no sums) and the 32-bit word of the sum that it counts in: -1, if in none.
 void visit_integers(const Tensor& t, const Matrix& m, const std::function<void(uint64_t q, int64_t sum)>& visit) {
   if (t.dtype == kSparseInt8) {
     const SparseParts p = parts_of(t, m);
@@ -103,9 +124,11 @@ void visit_integers(const Tensor& t, const Matrix& m, const std::function<void(u
     return;
   }
   const uint64_t width = m.G * kPanel, quads = round_up(m.K, 4) / 4, panel = (quads * 4 + 8) * width;
-  for (uint64_t p = 0; p < panels(m); ++p)
+  for (uint64_t p = 0; p < panels(m); ++p) {
+    const uint64_t start = before(t.flags, m) + p * panel;
     for (uint64_t i = 0; i < quads * 4 * width; ++i)
-      visit(p * panel + i, static_cast<int64_t>((p * panel + quads * 4 * width) / 4 + width + i / 4 % width));
+      visit(start + i, static_cast<int64_t>((start + quads * 4 * width) / 4 + width + i / 4 % width));
+  }
 }
 
 // The sums that rows have, by the number of the 32-bit word where the tensor says them.
@@ -126,7 +149,14 @@ void visit_sums(const Tensor& t, const Matrix& m, const std::function<void(uint6
   }
   const uint64_t width = m.G * kPanel, panel = (round_up(m.K, 4) + 8) * width;
   for (uint64_t p = 0; p < panels(m); ++p)
-    for (uint64_t i = 0; i < width; ++i) visit(((p + 1) * panel) / 4 - width + i);
+    for (uint64_t i = 0; i < width; ++i) visit((before(t.flags, m) + (p + 1) * panel) / 4 - width + i);
+}
+
+// The offset of each number of an int16 matrix.
+void visit_int16(const Matrix& m, uint32_t flags, const std::function<void(uint64_t)>& visit) {
+  const uint64_t n = round_up(m.K, 2) * m.G * kPanel, panel = matrix_bytes(kInt16, m) / panels(m);
+  for (uint64_t p = 0; p < panels(m); ++p)
+    for (uint64_t i = 0; i < n; ++i) visit(before(flags, m) + p * panel + 2 * i);
 }
 
 Tensor make_sparse(uint32_t dtype, const Matrix& m, Random* random) {
@@ -192,13 +222,17 @@ void add_numbers(Data* to, uint32_t dtype, uint64_t n, Random* random) {
 
 bool is_matrix(const Tensor& t, const Matrix& m) {
   if (t.dtype == kInt32 || t.dtype >= kEndOfDtypes) return false;
-  return t.dtype >= kSparseFloat32 ? is_sparse(t, m) : t.bytes.size() == matrix_bytes(t.dtype, m);
+  if (is_sparse(t.dtype)) return is_sparse_matrix(t, m);
+  return t.bytes.size() == (may_be_smoothed(t.dtype) ? before(t.flags, m) : 0) + matrix_bytes(t.dtype, m);
 }
 
-Tensor make_matrix(uint32_t dtype, const Matrix& m, Random* random) {
-  if (dtype >= kSparseFloat32) return make_sparse(dtype, m, random);
+Tensor make_matrix(uint32_t dtype, uint32_t flags, const Matrix& m, Random* random) {
+  if (is_sparse(dtype)) return make_sparse(dtype, m, random);
   Tensor t;
   t.dtype = dtype;
+  t.flags = may_be_smoothed(dtype) && flags != 0;
+  for (uint64_t k = 0; t.flags != 0 && k < m.K; ++k) add(&t.bytes, factor(random));
+  t.bytes.resize(before(t.flags, m));
   const uint64_t n_bytes = matrix_bytes(dtype, m), width = m.G * kPanel;
   if (dtype < kInt8) {
     add_numbers(&t.bytes, dtype, n_bytes / element_bytes(dtype), random);
@@ -206,6 +240,12 @@ Tensor make_matrix(uint32_t dtype, const Matrix& m, Random* random) {
   }
   for (uint64_t p = 0; p < panels(m); ++p) {
     const uint64_t panel = t.bytes.size(), groups = round_up(m.K, 32) / 32;
+    if (dtype == kInt16) {
+      const int32_t most = most_int16(m.K);
+      for (uint64_t i = 0; i < round_up(m.K, 2) * width; ++i) add(&t.bytes, int16(most, random));
+      for (uint64_t i = 0; i < width; ++i) add(&t.bytes, random->unit() * 0.0005f);
+      continue;
+    }
     const uint64_t weights = dtype == kInt8 ? round_up(m.K, 4) * width : groups * 16 * width;
     for (uint64_t i = 0; i < weights; ++i) t.bytes.push_back(dtype == kInt8 ? int8(random) : two_int4(random));
     if (dtype == kInt8) {
@@ -222,6 +262,7 @@ Tensor make_matrix(uint32_t dtype, const Matrix& m, Random* random) {
 uint64_t table_row_bytes(uint32_t dtype, uint64_t width) {
   if (dtype == kInt8) return round_up(width, 4) + 4;
   if (dtype == kInt4) return round_up(round_up(width, 32) / 32 * 18, 4);
+  if (dtype == kInt16) return round_up(2 * width, 4) + 4;
   return width * element_bytes(dtype);
 }
 
@@ -231,6 +272,11 @@ Tensor make_table(uint32_t dtype, uint64_t rows, uint64_t width, Random* random)
   for (uint64_t r = 0; r < rows; ++r) {
     if (dtype < kInt8) {
       add_numbers(&t.bytes, dtype, width, random);
+      continue;
+    }
+    if (dtype == kInt16) {
+      for (uint64_t i = 0; i < round_up(width, 2); ++i) add(&t.bytes, int16(32767, random));
+      add(&t.bytes, random->unit() * 0.0005f);
       continue;
     }
     const uint64_t end = t.bytes.size() + table_row_bytes(dtype, width),
@@ -251,6 +297,12 @@ uint64_t list_bytes(const Tensor& t, const Matrix& m) { return parts_of(t, m).di
 
 bool integers_hold(const Tensor& t, const Matrix& m) {
   bool hold = true;
+  for (uint64_t k = 0; has_factors(t) && k < m.K; ++k) hold = hold && is_factor(at<float>(t.bytes, 4 * k));
+  if (t.dtype == kInt16) {
+    const int32_t most = most_int16(m.K);
+    visit_int16(m, t.flags, [&](uint64_t q) { hold = hold && std::abs(at<int16_t>(t.bytes, q)) <= most; });
+    return hold;
+  }
   visit_integers(t, m, [&](uint64_t q, int64_t sum) { hold = hold && (sum < 0 || at<int8_t>(t.bytes, q) != -128); });
   const std::vector<int32_t> sums = sums_of(t, m);
   visit_sums(t, m, [&](uint64_t word) { hold = hold && at<int32_t>(t.bytes, 4 * word) == sums[word]; });
@@ -258,6 +310,16 @@ bool integers_hold(const Tensor& t, const Matrix& m) {
 }
 
 void mend_integers(Tensor* t, const Matrix& m) {
+  for (uint64_t k = 0; has_factors(*t) && k < m.K; ++k)
+    if (!is_factor(at<float>(t->bytes, 4 * k))) put(&t->bytes, 4 * k, 0.5f);
+  if (t->dtype == kInt16) {
+    const int32_t most = most_int16(m.K);
+    visit_int16(m, t->flags, [&](uint64_t q) {
+      const int32_t n = at<int16_t>(t->bytes, q);
+      put(&t->bytes, q, static_cast<int16_t>(std::max(-most, std::min(most, n))));
+    });
+    return;
+  }
   visit_integers(*t, m, [&](uint64_t q, int64_t) {
     if (at<int8_t>(t->bytes, q) == -128) put<int8_t>(&t->bytes, q, -127);
   });

@@ -27,7 +27,7 @@ void add_numbers(Data* to, uint32_t dtype, uint64_t n, Random* random);
 
 // Whether a tensor has the size of that matrix, and, where it is sparse, lists that can be walked.
 bool is_matrix(const Tensor& t, const Matrix& m);
-Tensor make_matrix(uint32_t dtype, const Matrix& m, Random* random);
+Tensor make_matrix(uint32_t dtype, uint32_t flags, const Matrix& m, Random* random);
 
 // Bytes at the start of a sparse matrix that say where its blocks are.
 uint64_t list_bytes(const Tensor& t, const Matrix& m);
@@ -35,8 +35,8 @@ uint64_t list_bytes(const Tensor& t, const Matrix& m);
 uint64_t table_row_bytes(uint32_t dtype, uint64_t width);
 Tensor make_table(uint32_t dtype, uint64_t rows, uint64_t width, Random* random);
 
-// int8 and sparse int8, of a tensor that is_matrix: whether q of rows is in -127..127 and each sum that of its row; and
-// to make it so, of a diagonal too.
+// Of a tensor that is_matrix, and has_integers: whether q of rows is in the range of its dtype, each sum that of its row,
+// and each factor a power of two from 2^-40 to 1; and to make it so, of a diagonal too.
 bool integers_hold(const Tensor& t, const Matrix& m);
 void mend_integers(Tensor* t, const Matrix& m);
 

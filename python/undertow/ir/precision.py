@@ -82,7 +82,8 @@ def limit(K: int) -> int:
 
 
 def smoothed(w: np.ndarray, smoothing: np.ndarray, what: str = "weight") -> np.ndarray:
-    """The weights (..., K) that a file stores beside a smoothing (K,): w 2^smoothing, exactly.
+    """The weights (..., K) that a file stores beside a smoothing (K,): w 2^smoothing, exactly. Zeros for rows whose
+    int8 scale would be below 2^-86: divided by 2^40 they would not be what they were.
 
     Raises:
         UnsupportedError: a weight becomes infinite.
@@ -97,6 +98,7 @@ def smoothed(w: np.ndarray, smoothing: np.ndarray, what: str = "weight") -> np.n
             f"{what}[{index}] is {w[at]:.9g}, and its column is smoothed by 2^{int(smoothing[at[-1]])}: more than a "
             "float32 number holds; smooth it less"
         )
+    result[_top(result) < np.float32(127 * 2.0**-86)] = 0
     return result
 
 

@@ -159,6 +159,8 @@ class Op:
                 del node.precisions[key]
             elif key in node.smoothing:
                 what = f"{node.op} {node.name!r}: {key}"
+                if allowed[key].layout is Layout.TABLE:
+                    raise UnsupportedError(f"{what}: a table multiplies no frames, so it cannot be smoothed")
                 node.smoothing[key] = precision.checked_smoothing(
                     node.smoothing[key], node.weights[key].shape[-1], what
                 )
