@@ -74,8 +74,9 @@ def make(seed: int) -> RandomModel:
 
 def _reduce(b: Builder, graph: Graph) -> None:
     for node in graph.nodes:
-        keys = [key for key in OPS[node.op].reducible if key in node.weights]
-        node.precisions.update(b.precisions(keys))
+        able = {weight.key: weight.precisions for weight in OPS[node.op].weights if weight.reducible}
+        chosen = b.precisions([key for key in able if key in node.weights])
+        node.precisions.update({key: name for key, name in chosen.items() if name in able[key]})
 
 
 def _main_cell(b: Builder, cycle: int | None) -> None:
@@ -250,6 +251,7 @@ def expected_features() -> set[str]:
         found |= {f"{op} {place} {kind}" for place in PLACES[op] for kind in KINDS}
     for op in (*CELLS, "dense"):
         found |= {f"{op} in {p}" for p in PRECISIONS if p != "float32"}
+    found.add("depthwise in int16")
     found |= {f"embedding in {p}" for p in ("float16", "bfloat16", "int16", "int8", "int4")}
     found |= {f"activation {kind}" for kind in KINDS}
     found |= {"window with a gate", "state_write with a gate", "window with a state", "window with a state that starts"}

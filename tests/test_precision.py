@@ -14,8 +14,10 @@ from undertow import tow
 from undertow.compile import compile_graph
 from undertow.ir import precision
 from undertow.ir.graph import Graph
+from undertow.ir.ops import OPS
 from undertow.passes.precisions import with_weights
 from undertow.tow import packing
+from undertow.tow.codec import _encode
 
 REDUCED = ["float16", "bfloat16", "int16", "int8", "int4"]
 
@@ -276,7 +278,7 @@ def test_files(graph, name):
     for node in reduced.nodes:
         for key, chosen in node.precisions.items():
             assert chosen == name
-            node.weights[key] = precision.stored(node.weights[key], name)
+            node.weights[key] = OPS[node.op].as_stored(node, key)
     assert_equal_graphs(reduced, again)
     assert [n.precisions for n in again.nodes] == [n.precisions for n in reduced.nodes]
     assert compile_graph(again) == blob
@@ -299,6 +301,36 @@ def test_precisions_of_single_layers_and_weights():
     assert {n.name for n in g.nodes if n.precisions} == {"gru_1", "embedding"}
     projected = single(np.random.default_rng(0), "lstm", 3, 9, projection=4)
     assert with_weights(projected, "int8").nodes[0].precisions == dict.fromkeys(("W", "R", "projection"), "int8")
+
+
+def test_filters_have_int16_alone():
+    W = np.random.default_rng(0).normal(size=(5, 19)).astype(np.float32)
+    g = Graph("filters")
+    x = g.input("x", (3, 5, 19))
+    y = g.add("depthwise", [x], name="dw", weights={"W": W})
+    g.output("y", g.add("dense", [y], name="head", weights={"W": np.eye(4, 19)}))
+    chosen = {name: {n.name: n.precisions for n in with_weights(g, name).nodes} for name in REDUCED}
+    assert chosen["int16"] == {"dw": {"W": "int16"}, "head": {"W": "int16"}}
+    assert all(chosen[name] == {"dw": {}, "head": {"W": name}} for name in REDUCED if name != "int16")
+    reduced = with_weights(g, "int16", layers=["dw"])
+    assert not with_weights(reduced, "float32").nodes[0].precisions
+    assert with_weights(reduced, "int8").nodes[0].precisions == {"W": "int16"}
+    # Rounded so that the sum of a filter, what it makes of a level, errs by half of its step at most.
+    rounded, steps = reduced.nodes[0].weights["W"], np.abs(W).max(axis=0) / precision.limit(5)
+    assert (np.abs((rounded - W).sum(axis=0)) <= steps * 0.51).all() and (np.abs(rounded - W) <= steps * 1.01).all()
+    (flat,) = (t for t in _encode(reduced, reduced.nodes[0])[1] if t is not None and t.dtype == np.int16)
+    assert flat.tobytes() == int16_matrix(rounded.T[None])
+    for wrong in ("int8", "float16", "sparse int8"):
+        for how in ({"precisions": {"dw": wrong}}, {"precisions": wrong, "layers": ["dw"]}):
+            message = f"'dw': a filter for each channel cannot be stored as '{wrong}'; expected float32, int16"
+            with pytest.raises(undertow.UnsupportedError, match=message):
+                with_weights(g, **how)
+    with pytest.raises(undertow.UnsupportedError, match="depthwise 'a': W has a smoothing, which is for matrices"):
+        stored = {"precisions": {"W": "int16"}, "smoothing": {"W": np.zeros(19, np.int8)}}
+        g.add("depthwise", [x], name="a", weights={"W": W}, **stored)
+    g.nodes[0].weights["W"][4, 18] = np.nan
+    with pytest.raises(undertow.UnsupportedError, match=r"depthwise 'dw': W.T\[18, 4\] is nan; int16 takes finite"):
+        with_weights(g, "int16")
 
 
 @pytest.mark.parametrize(

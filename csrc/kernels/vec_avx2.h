@@ -131,6 +131,11 @@ inline VI dot(VI acc, const int16_t* w, const Pair& q) {
 #endif
 }
 
+inline VI dot_each(VI acc, const int16_t* w, VI first, VI second) {
+  const __m256i both = _mm256_blend_epi16(bits_int(first), _mm256_slli_epi32(bits_int(second), 16), 0xaa);
+  return dot(acc, w, Pair{both});
+}
+
 struct Group {
   __m256i low[4], high[4];
 };

@@ -119,6 +119,11 @@ inline VI dot(VI acc, const int16_t* w, const Pair& q) {
 #endif
 }
 
+inline VI dot_each(VI acc, const int16_t* w, VI first, VI second) {
+  const __m512i both = _mm512_mask_blend_epi16(0xaaaaaaaa, bits_int(first), _mm512_slli_epi32(bits_int(second), 16));
+  return dot(acc, w, Pair{both});
+}
+
 struct Group {
   __m512i low[4], high[4];
 };

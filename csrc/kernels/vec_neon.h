@@ -112,6 +112,11 @@ inline VI dot(VI acc, const int16_t* w, const Pair& q) {
   return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(rows), q.x), vmull_s16(vget_high_s16(rows), q.x)));
 }
 
+inline VI dot_each(VI acc, const int16_t* w, VI first, VI second) {
+  const int16x4x2_t rows = vld2_s16(w);
+  return vmlal_s16(vmlal_s16(acc, rows.val[0], vmovn_s32(first)), rows.val[1], vmovn_s32(second));
+}
+
 struct Group {
   int8x16_t low[4], high[4];
 };

@@ -132,6 +132,12 @@ inline VI dot(VI acc, const int16_t* w, const Pair& q) {  // wraps round, as all
   return static_cast<int32_t>(static_cast<uint32_t>(acc) + static_cast<uint32_t>(w[0] * q.x[0]) + static_cast<uint32_t>(w[1] * q.x[1]));
 }
 
+// Two weights of each row, and what each row meets: integers of 16 bits.
+inline VI dot_each(VI acc, const int16_t* w, VI first, VI second) {
+  const auto product = [](int16_t a, VI b) { return static_cast<uint32_t>(a) * static_cast<uint32_t>(b); };
+  return static_cast<int32_t>(static_cast<uint32_t>(acc) + product(w[0], first) + product(w[1], second));
+}
+
 // A group of int4: the sum of (q_w + 8) q_x over its 32 columns. w: [4][16][4] bytes.
 struct Group {
   int8_t x[32];

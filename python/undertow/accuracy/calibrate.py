@@ -26,6 +26,7 @@ from ..errors import ShapeError, ToleranceError, UnsupportedError
 from ..inspect.describe import human_bytes, precision_of, table
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
+from ..ir.ops import Weight as Described
 from ..ir.precision import stored
 from ..model import Model
 from ..passes.precisions import Precisions, with_weights
@@ -268,8 +269,8 @@ def _layers(graph: Graph) -> list[Node]:
     return [node for node in graph.nodes if OPS[node.op].reducible]
 
 
-def _reducible(node: Node) -> tuple[str, ...]:
-    return OPS[node.op].reducible
+def _described(node: Node, key: str) -> Described:
+    return next(weight for weight in OPS[node.op].weights if weight.key == key)
 
 
 def _by_layer(chosen: Mapping[Weight, str]) -> dict[str, dict[str, str]]:
@@ -316,8 +317,13 @@ class _Bench:
         self._fitted: dict[tuple[Weight, str], np.ndarray | None] = {}
 
     def weights(self) -> list[Weight]:
-        """All that have a precision, largest first."""
-        weights = [(name, key) for name, node in self.nodes.items() for key in node.weights if key in _reducible(node)]
+        """All that have a precision to choose, largest first."""
+        weights = [
+            (name, key)
+            for name, node in self.nodes.items()
+            for key in node.weights
+            if not set(LADDER).isdisjoint(_described(node, key).precisions)
+        ]
         return sorted(weights, key=lambda weight: -self.nodes[weight[0]].weights[weight[1]].size)
 
     def title(self, weight: Weight) -> str:
@@ -384,13 +390,15 @@ class _Bench:
         One that is no smaller than a more exact one is left out: groups of 32 are mostly padding where K is small.
         """
         layer, key = weight
+        node = self.nodes[layer]
+        described = _described(node, key)
 
         def holds(precision: str) -> bool:
             try:
-                stored(self.nodes[layer].weights[key], precision)
+                stored(described.as_rows(node.weights[key]), precision)
             except UnsupportedError:
                 return False
-            return True
+            return precision in described.precisions
 
         fitting = [precision for precision in LADDER if holds(precision)]
         saving: list[str] = []
