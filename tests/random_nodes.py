@@ -196,7 +196,7 @@ class Builder:
         shape = (int(self.rng.integers(1, 13)), int(self.rng.integers(1, 6)), self.size(17))
         weights = {"W": self.vector(*shape[1:]), **({"b": self.vector(shape[2])} if self.chance(0.7) else {})}
         x = self.fit(self.pick(), shape)
-        in_int16 = self.precision == "int16" or (self.precision == "mixed" and self.chance(0.3))
+        in_int16 = self.precision == "int16" or (self.precision != "float32" and self.chance(0.5))
         precisions = {"W": "int16"} if in_int16 and np.isfinite(weights["W"]).all() else {}
         attrs = {"activation": self.activation()}
         self.keep(self.add("depthwise", [x], weights=weights, attrs=attrs, precisions=precisions))

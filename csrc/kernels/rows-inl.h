@@ -94,69 +94,48 @@ inline void depthwise_rows(const DepthwiseArgs& d, size_t row) {
 
 void depthwise(const DepthwiseArgs& d) { depthwise_rows<8>(d, 0); }
 
-// The same with weights of int16 (FORMAT.md, "What is computed"). Each channel of each row has a step of its own, a power
-// of two: no lane asks another for the largest number, nothing is divided, and no product is rounded but to an integer.
-template <int NT, bool kWhole>
-inline void depthwise_int16_tile(const DepthwiseArgs& d, size_t row, size_t j) {
+// The same with weights of int16 (FORMAT.md, "What is computed"), one row at a time. Each channel of a row has a step of its
+// own, a power of two: no lane asks another for the largest number, nothing is divided, and no product is rounded but to an
+// integer.
+template <bool kWhole>
+inline void depthwise_int16_tile(const DepthwiseArgs& d, size_t row, size_t j, V largest) {
   const size_t C = d.n_channels, K = d.n_taps, some = C - j, lane = j % kPanel;
   const int16_t* panel = static_cast<const int16_t*>(d.W) + j / kPanel * (panel_bytes(kInt16, K, 1) / sizeof(int16_t));
   const int16_t* w = panel + 2 * lane;
   const V weight_scale = load(reinterpret_cast<const float*>(panel + round_up(K, 2) * kPanel) + lane);
-  const auto at = [&](int t, size_t k) UT_INLINE {
-    const float* x = d.x + ((row + static_cast<size_t>(t)) * K + k) * C + j;
-    return kWhole ? load(x) : load_some(x, some);
-  };
-  const V silence = set1(0x1p-100f), infinity = set1(__builtin_inff()), zero = set1(0.0f);
-  const V bits = set1(static_cast<float>(integer_bits(K) - 1));
-  V inverse[NT], scale[NT], sum[NT];
-  for (int t = 0; t < NT; ++t) {
-    V top = zero, poison = zero;  // poison: NaN once a number was not finite
-    for (size_t k = 0; k < K; ++k) {
-      const V v = at(t, k);
-      top = max(abs(v), top);
-      poison = mul_add(v, zero, poison);
-    }
-    const V most = select_lt(add(top, poison), infinity, top, infinity);
-    const V up = sub(bits, exponent(select_lt(most, infinity, max(most, silence), silence)));
-    const auto of = [&](V silent, V number, V none) UT_INLINE {
-      return select_lt(most, silence, silent, select_lt(most, infinity, number, none));
-    };
-    inverse[t] = of(zero, pow2(up), zero);
-    scale[t] = of(zero, pow2(sub(zero, up)), set1(__builtin_nanf("")));
-    sum[t] = zero;
-  }
+  const float* x = d.x + row * K * C + j;
+  const auto at = [&](size_t k) UT_INLINE { return kWhole ? load(x + k * C) : load_some(x + k * C, some); };
+  const V silence = set1(0x1p-100f), infinity = set1(__builtin_inff()), zero = set1(0.0f), nan = set1(__builtin_nanf(""));
+  V top = zero;  // of what is no number, NaN or infinity: integers are anything then, their scale NaN
+  for (size_t k = 0; k < K; ++k) top = magnitude_or_nan(top, abs(at(k)));
+  const V step = mul(power_within(top), largest);
+  const V inverse = select_lt(top, silence, zero, inverse_of_power(step));
+  const V scale = select_lt(top, silence, zero, select_lt(top, infinity, step, nan));
+  const auto integers = [&](size_t k) UT_INLINE { return round_to_int(mul(at(k), inverse)); };
+  V sum = zero;
   for (size_t k = 0; k < K;) {
     const size_t end = K - k > kStretch ? k + kStretch : K;
-    VI acc[NT];
-    for (VI& a : acc) a = zero_int();
-    const auto integers = [&](int t, size_t tap) UT_INLINE { return round_to_int(mul(at(t, tap), inverse[t])); };
-    for (; k + 2 <= end; k += 2)
-      for (int t = 0; t < NT; ++t) acc[t] = dot_each(acc[t], w + k * kPanel, integers(t, k), integers(t, k + 1));
+    VI acc = zero_int();
+    for (; k + 2 <= end; k += 2) acc = dot_each(acc, w + k * kPanel, integers(k), integers(k + 1));
     if (k < end) {
-      for (int t = 0; t < NT; ++t) acc[t] = dot_each(acc[t], w + k * kPanel, integers(t, k), zero_int());
+      acc = dot_each(acc, w + k * kPanel, integers(k), zero_int());
       ++k;
     }
-    for (int t = 0; t < NT; ++t) sum[t] = add(sum[t], to_float(acc[t]));
+    sum = add(sum, to_float(acc));
   }
-  const V bias = d.b ? load(d.b + j) : zero;
-  for (int t = 0; t < NT; ++t) {
-    float* to = d.y + (row + static_cast<size_t>(t)) * C + j;
-    const V y = mul_add(mul(sum[t], weight_scale), scale[t], bias);
-    kWhole ? store(to, y) : store_some(to, y, some);
-  }
+  const V y = mul_add(mul(sum, weight_scale), scale, d.b ? load(d.b + j) : zero);
+  float* to = d.y + row * C + j;
+  kWhole ? store(to, y) : store_some(to, y, some);
 }
 
-template <int NT>
-inline void depthwise_int16_rows(const DepthwiseArgs& d, size_t row) {
-  for (; row + NT <= d.n_rows; row += NT) {
+void depthwise_int16(const DepthwiseArgs& d) {
+  const V largest = set1(2.0f / static_cast<float>(1 << integer_bits(d.n_taps)));
+  for (size_t row = 0; row < d.n_rows; ++row) {
     size_t j = 0;
-    for (; j + kLanes <= d.n_channels; j += kLanes) depthwise_int16_tile<NT, true>(d, row, j);
-    if (j < d.n_channels) depthwise_int16_tile<NT, false>(d, row, j);
+    for (; j + kLanes <= d.n_channels; j += kLanes) depthwise_int16_tile<true>(d, row, j, largest);
+    if (j < d.n_channels) depthwise_int16_tile<false>(d, row, j, largest);
   }
-  if constexpr (NT > 1) depthwise_int16_rows<NT / 2>(d, row);
 }
-
-void depthwise_int16(const DepthwiseArgs& d) { depthwise_int16_rows<4>(d, 0); }
 
 struct Product {
   float* y;

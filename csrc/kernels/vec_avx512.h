@@ -35,6 +35,9 @@ inline V copy_sign(V magnitude, V sign) {
 inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
+inline V magnitude_or_nan(V a, V b) {  // the larger of two that are not negative, or NaN
+  return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
 inline float max_lane(V a) { return _mm512_reduce_max_ps(a); }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
@@ -46,6 +49,12 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 inline V mantissa(V a) {  // m of the same
   return _mm512_castsi512_ps(_mm512_or_epi32(_mm512_and_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffff)),
                                              _mm512_set1_epi32(0x3f800000)));
+}
+inline V power_within(V a) {  // 2^e of the same
+  return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x7f800000)));
+}
+inline V inverse_of_power(V a) {  // 1 / a of a power from 2^-126 to 2^126
+  return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32(0x7f000000), _mm512_castps_si512(a)));
 }
 
 inline V broadcast_halves(const float* low, const float* high, int) {

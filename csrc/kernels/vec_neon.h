@@ -43,6 +43,9 @@ inline V copy_sign(V magnitude, V sign) { return vbslq_f32(vdupq_n_u32(0x8000000
 inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
   return vbslq_f32(vcltq_f32(a, b), yes, no);
 }
+inline V magnitude_or_nan(V a, V b) {  // the larger of two that are not negative, or NaN
+  return vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)));
+}
 inline float max_lane(V a) { return vmaxvq_f32(a); }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
@@ -54,6 +57,12 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 inline V mantissa(V a) {  // m of the same
   return vreinterpretq_f32_u32(
       vorrq_u32(vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7fffff)), vdupq_n_u32(0x3f800000)));
+}
+inline V power_within(V a) {  // 2^e of the same
+  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7f800000)));
+}
+inline V inverse_of_power(V a) {  // 1 / a of a power from 2^-126 to 2^126
+  return vreinterpretq_f32_u32(vsubq_u32(vdupq_n_u32(0x7f000000), vreinterpretq_u32_f32(a)));
 }
 
 inline V load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }

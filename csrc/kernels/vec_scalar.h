@@ -65,6 +65,7 @@ inline V copy_sign(V magnitude, V sign) {
   return float_of((bits_of(magnitude) & 0x7fffffffu) | (bits_of(sign) & 0x80000000u));
 }
 inline V select_lt(V a, V b, V yes, V no) { return a < b ? yes : no; }  // no where either is NaN
+inline V magnitude_or_nan(V a, V b) { return bits_of(a) > bits_of(b) ? a : b; }  // the larger of two that are not negative, or NaN
 inline float max_lane(V a) { return a; }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
@@ -76,6 +77,8 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
   return static_cast<float>(static_cast<int32_t>(bits_of(a) >> 23) - 127);
 }
 inline V mantissa(V a) { return float_of((bits_of(a) & 0x7fffffu) | 0x3f800000u); }  // m of the same
+inline V power_within(V a) { return float_of(bits_of(a) & 0x7f800000u); }           // 2^e of the same
+inline V inverse_of_power(V a) { return float_of(0x7f000000u - bits_of(a)); }       // 1 / a of a power from 2^-126 to 2^126
 
 // What vector v of a panel meets: *low in lanes of rows 0 to 7, *high in lanes of rows 8 to 15.
 inline V broadcast_halves(const float* low, const float* high, int v) { return set1(*(v < 8 ? low : high)); }
@@ -101,7 +104,7 @@ inline VI sub_int(VI a, VI b) { return a - b; }
 inline V to_float(VI a) { return static_cast<float>(a); }
 inline VI round_to_int(V a) {  // ties to even; |a| < 2^22
   const float shift = 12582912.0f;  // 1.5 * 2^23
-  return static_cast<int32_t>(bits_of(a + shift)) - static_cast<int32_t>(bits_of(shift));
+  return static_cast<int32_t>(bits_of(a + shift) - bits_of(shift));
 }
 inline void store_int8(int8_t* p, VI a) { *p = static_cast<int8_t>(a); }
 inline void store_int16(int16_t* p, VI a) { *p = static_cast<int16_t>(a); }
