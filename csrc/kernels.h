@@ -102,6 +102,14 @@ static inline constexpr int32_t integer_limit(uint32_t precision, size_t K) {
   return static_cast<int32_t>(limit);
 }
 
+// p of 2^p, the largest power of two that is no larger than that limit of int16.
+static inline constexpr int integer_bits(size_t K) {
+  const uint64_t n = K < kStretch ? K : kStretch;
+  int p = 14;
+  while ((n << 2 * p) > 0x7fffffffu) --p;
+  return p;
+}
+
 // What a frame is multiplied by before it becomes integers of at most `limit`.
 struct Scaling {
   const float* factors;  // [round_up(K, kPanel)], or null: ones
@@ -200,12 +208,12 @@ struct DenseArgs {
   Scaling scaling = {nullptr, 127.0f};  // of integer precisions
 };
 
-// y[n, c] = b[c] + the sum over k of W[k, c] x[n, k, c], without padding but for W: [n_taps][padded channels] and b, which
-// may be null (zeros).
+// y[n, c] = b[c] + the sum over k of W[k, c] x[n, k, c], without padding but for W: float32 [n_taps][padded channels], or
+// int16 as of a matrix of n_channels rows and n_taps columns; and for b, which may be null (zeros).
 struct DepthwiseArgs {
   float* y;
   const float* x;
-  const float* W;
+  const void* W;
   const float* b;
   size_t n_rows, n_taps, n_channels;
 };
@@ -393,6 +401,7 @@ struct FrameKernels {
   void (*convolution)(const ConvolutionArgs& args, size_t T);
   void (*past)(const Past* pasts, size_t n, const StreamMemory& memory);
   void (*finish)(const Finish& args, const StreamMemory& memory);
+  void (*depthwise_int16)(const DepthwiseArgs& args);
   void (*matmul)(float* y, const float* a, const float* b, size_t I, size_t K, size_t J);
 };
 

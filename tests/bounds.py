@@ -169,6 +169,21 @@ class Integers:
         return np.where(top > 2.0**-98, e, np.inf)
 
 
+def filtered(q: np.ndarray, scale: np.ndarray, x: np.ndarray, b, most: int) -> Ball:
+    """Filters (taps, channels) of integers q with scales (channels,), of rows x (..., taps, channels), which become
+    integers up to a power of two within `most`."""
+    top = np.abs(x).max(axis=-2)
+    silent = top < 2.0**-100
+    s = 2.0 ** (np.floor(np.log2(np.where(silent | ~np.isfinite(top), 1, top))) + 1 - np.floor(np.log2(most)))
+    qx = np.where(silent[..., None, :], 0, np.rint(x / s[..., None, :]))
+    y = np.zeros(top.shape, np.float32)
+    for k in range(0, len(q), 256):
+        y += (qx[..., k : k + 256, :] * q[k : k + 256]).sum(axis=-2).astype(np.float32)
+    v = _fma(y * scale.astype(np.float32), np.where(silent, 0, s), np.broadcast_to(np.float32(b), y.shape))
+    v = v.astype(np.float64)
+    return Ball(v, np.where(np.isfinite(top) & (np.abs(v) < HUGE), TINY, np.inf))
+
+
 def _fma(a: np.ndarray, b, c: np.ndarray) -> np.ndarray:
     """Products of float32 are exact in float64, and their sums nearly: they are rounded there before to float32."""
     return (a.astype(np.float64) * np.float64(b) + c).astype(np.float32)

@@ -21,7 +21,7 @@ from truths import Rows, Truths, by_oracle, judged_rows
 from undertow import reference
 from undertow.ir.graph import Graph, Node
 from undertow.ir.ops import OPS, Span
-from undertow.ir.precision import INTEGERS, numbers, stored
+from undertow.ir.precision import INTEGERS, numbers
 from undertow.passes.latency import latencies
 from undertow.passes.unused import prune
 from undertow.reference.nodes import outputs, prepare
@@ -163,8 +163,7 @@ def plain(graph: Graph) -> Graph:
     """The graph with the numbers that its file stores, in float32."""
     other = graph.copy()
     for node in other.nodes:
-        for key, name in node.precisions.items():
-            node.weights[key] = stored(node.weights[key], name, smoothing=node.smoothing.get(key))
+        node.weights.update({key: OPS[node.op].as_stored(node, key) for key in node.precisions})
         node.precisions, node.smoothing = {}, {}
     return other
 

@@ -5,8 +5,10 @@ Shares no code with the package. float32 operations round exact rational numbers
 right to the bit, and cells take their float64 from there. Weights have undertow's gate order, as in the format.
 """
 
+import math
 import struct
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -67,6 +69,7 @@ def int8_numbers(row):
     return [round(Fraction(float(w)) / Fraction(float(scale))) if scale else 0 for w in row], scale
 
 
+@lru_cache
 def int16_limit(K):
     """The largest magnitude of integers of rows of K columns: 256 products of two, or K, lie below 2^31."""
     most = 32767
@@ -188,6 +191,37 @@ class Matrix:
             here = slice(32 * g, 32 * g + 32)
             d = fma(to_float32(Fraction(sum(m * n for m, n in zip(q[here], qx[here], strict=False)))), group_scale, d)
         return fma(d, s, b)
+
+
+class Filters:
+    """Filters (taps, channels) of a depthwise layer in int16."""
+
+    def __init__(self, W):
+        self.numbers = [int16_numbers(filter_) for filter_ in np.transpose(W)]
+
+    def times(self, x, b=None):
+        """Of a row x (taps, channels): (channels,) float32 numbers, right to the bit."""
+        b = [F32(0)] * len(self.numbers) if b is None else [F32(v) for v in b]
+        channels = zip(self.numbers, np.transpose(x), b, strict=True)
+        return np.array([self._channel(*numbers, taps, bias) for numbers, taps, bias in channels])
+
+    def _channel(self, q, scale, taps, b):
+        if not np.isfinite(taps).all():
+            return F32(np.nan)
+        top = float(max(abs(v) for v in taps))
+        if top < SILENT:
+            return fma(F32(0), F32(0), b)
+        power = 1  # the largest that is an integer of a channel
+        while 2 * power <= int16_limit(len(q)):
+            power *= 2
+        step = Fraction(2) ** math.frexp(top)[1] / power
+        qx, d = [round(Fraction(float(v)) / step) for v in taps], F32(0)
+        assert max(map(abs, qx)) <= power
+        for k in range(0, len(q), 256):
+            some = sum(m * n for m, n in zip(q[k : k + 256], qx[k : k + 256], strict=True))
+            assert abs(some) < 2**31
+            d = to_float32(Fraction(float(d)) + Fraction(float(to_float32(Fraction(some)))))
+        return fma(mul(d, scale), to_float32(step), b)
 
 
 # -- cells: one timestep --------------------------------------------------------------------------------------------

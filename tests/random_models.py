@@ -16,7 +16,7 @@ from random_nodes import BINARY, COMPARISONS, PRECISIONS, SIZES, Builder
 from undertow.ir.activations import KINDS
 from undertow.ir.graph import Graph, Node
 from undertow.ir.loops import loops
-from undertow.ir.ops import OPS
+from undertow.ir.ops import OPS, Layout
 from undertow.ir.precision import SMOOTHED
 from undertow.passes.unused import prune
 
@@ -76,14 +76,16 @@ def make(seed: int) -> RandomModel:
 
 def _reduce(b: Builder, graph: Graph) -> None:
     for node in graph.nodes:
-        keys = [key for key in OPS[node.op].reducible if key in node.weights]
-        node.precisions.update(b.precisions(keys))
+        able = {weight.key: weight.precisions for weight in OPS[node.op].weights if weight.reducible}
+        chosen = b.precisions([key for key in able if key in node.weights])
+        node.precisions.update({key: name for key, name in chosen.items() if name in able[key]})
 
 
 def _smooth(b: Builder, graph: Graph) -> None:
     for node in graph.nodes:
+        matrices = {weight.key for weight in OPS[node.op].weights if weight.layout is Layout.MATRIX}
         for key, name in node.precisions.items():
-            if name in SMOOTHED and key != "table" and b.chance(0.5):
+            if name in SMOOTHED and key in matrices and b.chance(0.5):
                 node.smoothing[key] = b.rng.integers(0, 7, node.weights[key].shape[-1]).astype(np.int8)
 
 
@@ -261,6 +263,7 @@ def expected_features() -> set[str]:
     for op in (*CELLS, "dense"):
         found |= {f"{op} in {p}" for p in PRECISIONS if p != "float32"}
         found |= {f"{op} smoothed in {p}" for p in SMOOTHED}
+    found.add("depthwise in int16")
     found |= {f"embedding in {p}" for p in ("float16", "bfloat16", "int16", "int8", "int4")}
     found |= {f"activation {kind}" for kind in KINDS}
     found |= {"window with a gate", "state_write with a gate", "window with a state", "window with a state that starts"}

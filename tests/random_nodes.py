@@ -196,7 +196,10 @@ class Builder:
         shape = (int(self.rng.integers(1, 13)), int(self.rng.integers(1, 6)), self.size(17))
         weights = {"W": self.vector(*shape[1:]), **({"b": self.vector(shape[2])} if self.chance(0.7) else {})}
         x = self.fit(self.pick(), shape)
-        self.keep(self.add("depthwise", [x], weights=weights, attrs={"activation": self.activation()}))
+        in_int16 = self.precision == "int16" or (self.precision != "float32" and self.chance(0.5))
+        precisions = {"W": "int16"} if in_int16 and np.isfinite(weights["W"]).all() else {}
+        attrs = {"activation": self.activation()}
+        self.keep(self.add("depthwise", [x], weights=weights, attrs=attrs, precisions=precisions))
 
     def op_matmul(self) -> None:
         I, K, J = (self.one_of((1, 2, 3, 7, 16, 17)) for _ in range(3))

@@ -2,6 +2,7 @@
 """Weight precisions without the engine: numbers, layouts against slow loops over FORMAT.md, files, errors."""
 
 import struct
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from undertow import tow
 from undertow.compile import compile_graph
 from undertow.ir import precision
 from undertow.ir.graph import Graph
-from undertow.ir.ops import OPS
+from undertow.ir.ops import OPS, Layout
 from undertow.passes.precisions import with_weights
-from undertow.tow import packing
+from undertow.tow import container, packing
 
 REDUCED = ["float16", "bfloat16", "int16", "int8", "int4"]
 
@@ -289,7 +290,7 @@ def test_files(graph, name):
     for node in reduced.nodes:
         for key, chosen in node.precisions.items():
             assert chosen == name
-            node.weights[key] = precision.stored(node.weights[key], name)
+            node.weights[key] = OPS[node.op].as_stored(node, key)
     assert_equal_graphs(reduced, again)
     assert [n.precisions for n in again.nodes] == [n.precisions for n in reduced.nodes]
     assert compile_graph(again) == blob
@@ -302,7 +303,9 @@ def smooth(graph, seed=0):
     """A copy whose matrices are smoothed, but none of a table."""
     rng, graph = np.random.default_rng(seed), graph.copy()
     for node in graph.nodes:
-        for key in {"W", "R", "projection"} & set(OPS[node.op].reducible) & set(node.weights):
+        for key in [weight.key for weight in OPS[node.op].weights if weight.layout is Layout.MATRIX]:
+            if key not in node.weights:
+                continue
             node.smoothing[key] = rng.integers(0, 41, node.weights[key].shape[-1])
     return graph
 
@@ -320,8 +323,8 @@ def test_smoothed_files(graph, name):
             k: a.tolist() for k, a in read.smoothing.items()
         }
         for key, chosen in node.precisions.items():
-            stored = precision.stored(node.weights[key], chosen, smoothing=node.smoothing.get(key))
-            assert np.array_equal(read.weights[key], stored)
+            assert np.array_equal(read.weights[key], OPS[node.op].as_stored(node, key))
+            assert chosen == read.precisions[key]
     if any(node.smoothing for node in reduced.nodes):
         assert int.from_bytes(blob[8:12], "little") == 4
         assert not any(node.smoothing for node in with_weights(reduced, "float32").nodes)
@@ -426,6 +429,56 @@ def test_precisions_of_single_layers_and_weights():
     assert {n.name for n in g.nodes if n.precisions} == {"gru_1", "embedding"}
     projected = single(np.random.default_rng(0), "lstm", 3, 9, projection=4)
     assert with_weights(projected, "int8").nodes[0].precisions == dict.fromkeys(("W", "R", "projection"), "int8")
+
+
+def filters():
+    rng = np.random.default_rng(0)
+    g = Graph("filters")
+    x = g.input("x", (3, 5, 19))
+    y = g.add("depthwise", [x], name="dw", weights={"W": rng.normal(size=(5, 19))})
+    g.output("y", g.add("dense", [y], name="head", weights={"W": np.eye(4, 19)}))
+    return g
+
+
+def test_filters_in_a_file():
+    reduced = with_weights(filters(), "int16", layers=["dw"])
+    blob = compile_graph(reduced)
+    at = blob.index(int16_matrix(reduced.nodes[0].weights["W"].T[None]))
+    for value, message in ((precision.limit(5) + 1, "int16 weight is larger"), (-precision.limit(5), "")):
+        damaged = bytearray(blob)
+        damaged[at + 4 : at + 6] = struct.pack("<h", value)
+        with pytest.raises(undertow.FormatError, match=message) if message else nullcontext():
+            undertow.Model(damaged)
+    damaged = bytearray(blob)  # its record: dtype, flags, offset ...
+    damaged[blob.index(struct.pack("<3I", 8, 0, at)) + 4] = 1
+    container.checksum(damaged)
+    with pytest.raises(undertow.FormatError, match=r'"dw": filters of a depthwise layer are smoothed'):
+        undertow.Model(damaged)
+
+
+def test_filters_have_int16_alone():
+    g = filters()
+    W = g.nodes[0].weights["W"]
+    chosen = {name: {n.name: n.precisions for n in with_weights(g, name).nodes} for name in REDUCED}
+    assert chosen["int16"] == {"dw": {"W": "int16"}, "head": {"W": "int16"}}
+    assert all(chosen[name] == {"dw": {}, "head": {"W": name}} for name in REDUCED if name != "int16")
+    reduced = with_weights(g, "int16", layers=["dw"])
+    assert not with_weights(reduced, "float32").nodes[0].precisions
+    assert with_weights(reduced, "int8").nodes[0].precisions == {"W": "int16"}
+    # Rounded so that the sum of a filter, what it makes of a level, errs by half of its step at most.
+    rounded, steps = reduced.nodes[0].weights["W"], np.abs(W).max(axis=0) / precision.limit(5)
+    assert (np.abs((rounded - W).sum(axis=0)) <= steps * 0.51).all() and (np.abs(rounded - W) <= steps * 1.01).all()
+    for wrong in ("int8", "float16", "sparse int8"):
+        for how in ({"precisions": {"dw": wrong}}, {"precisions": wrong, "layers": ["dw"]}):
+            message = f"'dw': a filter for each channel cannot be stored as '{wrong}'; expected float32, int16"
+            with pytest.raises(undertow.UnsupportedError, match=message):
+                with_weights(g, **how)
+    with pytest.raises(undertow.UnsupportedError, match="depthwise 'a': W is no matrix, so it cannot be smoothed"):
+        stored = {"precisions": {"W": "int16"}, "smoothing": {"W": np.zeros(19, np.int8)}}
+        g.add("depthwise", ["x"], name="a", weights={"W": W}, **stored)
+    g.nodes[0].weights["W"][4, 18] = np.nan
+    with pytest.raises(undertow.UnsupportedError, match=r"depthwise 'dw': W.T\[18, 4\] is nan; int16 takes finite"):
+        with_weights(g, "int16")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import undertow
 from frames import assert_same_bits
 from networks import counter, single, zoo, zoo_input
-from oracle_precision import Cell, Matrix, stored_row
+from oracle_precision import Cell, Filters, Matrix, stored_row
 from test_cells import OPTIONS
 from test_streaming import cut
 from tolerances import FLOAT32_UPDATE
@@ -81,6 +81,45 @@ def test_dense_to_the_bit(name, K, M, bias, isa):
     wrong = [t for t in np.flatnonzero(finite) if not np.array_equal(got[t], Y[t], equal_nan=True)]
     assert not wrong, f"frame {wrong[0]}: expected {Y[wrong[0]]}, got {got[wrong[0]]} on {isa}"
     assert np.array_equal(got[1], g.nodes[0].weights.get("b", np.zeros(M, np.float32))), "silence leaves the bias"
+    assert np.array_equal(reference.run(g, X, rounding=True), Y.astype(np.float64), equal_nan=True)
+
+
+def filters_graph(W, b, n_rows, precisions):
+    g = Graph("filters")
+    x = g.input("x", (n_rows, *W.shape))
+    weights = {"W": W} if b is None else {"W": W, "b": b}
+    g.output("y", g.add("depthwise", [x], name="dw", weights=weights, precisions=precisions))
+    return g
+
+
+@lru_cache
+def filters_case(n_rows, taps, channels, bias):
+    rng = np.random.default_rng(taps)
+    W = (rng.normal(size=(taps, channels)) * 10.0 ** rng.integers(-3, 3, channels)).astype(np.float32)
+    W[:, channels // 2] = 0
+    b = rng.normal(size=channels).astype(np.float32) if bias else None
+    loudness = 10.0 ** rng.integers(-6, 6, (8, 1, 1, channels))
+    X = (rng.normal(size=(8, n_rows, taps, channels)) * loudness).astype(np.float32)
+    X[1] = 0
+    X[2, ..., ::2] *= np.float32(2.0**-104)  # about where silence begins
+    for c in range(0, channels, 2):
+        X[3, :, c % taps, c] = (np.nan, np.inf, -np.inf, 3e38)[c // 2 % 4]
+    X[4] = np.sign(X[4]) * np.float32(2.0) ** rng.integers(-101, 120, X[4].shape)
+    X[5] = np.nextafter(np.abs(X[4]), np.float32(0))
+    oracle = Filters(W)
+    return W, b, X, np.array([[oracle.times(row, b) for row in x] for x in X])
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, True), (5, 3, 17, False), (3, 2, 40, True), (2, 7, 16, True), (1, 520, 3, True)], ids=str
+)
+def test_depthwise_to_the_bit(shape, isa):
+    W, b, X, Y = filters_case(*shape)
+    g = filters_graph(W, b, shape[0], {"W": "int16"})
+    got = Model.from_graph(g, isa).run(X)
+    assert np.array_equal(got, Y, equal_nan=True)
+    assert np.array_equal(np.isnan(got), ~np.isfinite(X).all(axis=2)), "a channel that is no number gives none, alone"
+    assert np.array_equal(got[1], np.broadcast_to(0 if b is None else b, got[1].shape)), "silence leaves the bias"
     assert np.array_equal(reference.run(g, X, rounding=True), Y.astype(np.float64), equal_nan=True)
 
 

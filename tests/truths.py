@@ -12,7 +12,22 @@ import numpy as np
 
 import oracle
 import oracle_precision
-from bounds import Ball, Cell, Floats, Integers, activation, add, div, exact, mul, mul_add, normal, rounded, total
+from bounds import (
+    Ball,
+    Cell,
+    Floats,
+    Integers,
+    activation,
+    add,
+    div,
+    exact,
+    filtered,
+    mul,
+    mul_add,
+    normal,
+    rounded,
+    total,
+)
 from random_cells import CELLS
 from undertow.ir.activations import Activation
 from undertow.ir.graph import Graph, Node
@@ -211,6 +226,10 @@ def _of_one(node: Node, x: Ball) -> Ball:
         matrix = matrix_of(w["W"], node.precisions.get("W", "float32"), node.smoothing.get("W"))
         y = matrix.times(x.reshape(-1, x.v.shape[-1]), w.get("b", 0.0))
         return activation(attrs["activation"], y.reshape(*x.v.shape[:-1], -1))
+    if op == "depthwise" and node.precisions:
+        q = quantise(np.ascontiguousarray(w["W"].T), node.precisions["W"])
+        y = filtered(q.q.T.astype(np.float64), q.scale, x.v, w.get("b", 0.0), oracle_precision.int16_limit(len(w["W"])))
+        return activation(attrs["activation"], y)
     if op == "depthwise":
         terms, b = x.v * w["W"], w.get("b", 0.0)
         magnitude = np.abs(terms).sum(axis=2) + np.abs(b)

@@ -78,6 +78,7 @@ const Kernels kernels = {
      ::convolution,
      ::past,
      ::finish,
+     ::depthwise_int16,
      ::matmul},
     {{::walk<Rnn>, ::one_step<Rnn>, ::update<Rnn>, nullptr},
      {::walk<GruAfter>, ::one_step<GruAfter>, ::update<GruAfter>, nullptr},

@@ -66,11 +66,11 @@ void reduce(float* y, const float* x, size_t A, size_t N, size_t B) {
 template <int NT, bool kWhole>
 inline void depthwise_tile(const DepthwiseArgs& d, size_t row, size_t j) {
   const size_t C = d.n_channels, padded = round_up(C, kPanel), some = C - j;
-  const float* x = d.x + row * d.n_taps * C + j;
+  const float *x = d.x + row * d.n_taps * C + j, *W = static_cast<const float*>(d.W) + j;
   V acc[NT];
   for (V& a : acc) a = d.b ? load(d.b + j) : set1(0.0f);
   for (size_t k = 0; k < d.n_taps; ++k) {
-    const V w = load(d.W + k * padded + j);
+    const V w = load(W + k * padded);
     for (int t = 0; t < NT; ++t) {
       const float* at = x + (static_cast<size_t>(t) * d.n_taps + k) * C;
       acc[t] = mul_add(kWhole ? load(at) : load_some(at, some), w, acc[t]);
@@ -93,6 +93,49 @@ inline void depthwise_rows(const DepthwiseArgs& d, size_t row) {
 }
 
 void depthwise(const DepthwiseArgs& d) { depthwise_rows<8>(d, 0); }
+
+// The same with weights of int16 (FORMAT.md, "What is computed"), one row at a time. Each channel of a row has a step of its
+// own, a power of two: no lane asks another for the largest number, nothing is divided, and no product is rounded but to an
+// integer.
+template <bool kWhole>
+inline void depthwise_int16_tile(const DepthwiseArgs& d, size_t row, size_t j, V largest) {
+  const size_t C = d.n_channels, K = d.n_taps, some = C - j, lane = j % kPanel;
+  const int16_t* panel = static_cast<const int16_t*>(d.W) + j / kPanel * (panel_bytes(kInt16, K, 1) / sizeof(int16_t));
+  const int16_t* w = panel + 2 * lane;
+  const V weight_scale = load(reinterpret_cast<const float*>(panel + round_up(K, 2) * kPanel) + lane);
+  const float* x = d.x + row * K * C + j;
+  const auto at = [&](size_t k) UT_INLINE { return kWhole ? load(x + k * C) : load_some(x + k * C, some); };
+  const V silence = set1(0x1p-100f), infinity = set1(__builtin_inff()), zero = set1(0.0f), nan = set1(__builtin_nanf(""));
+  V top = zero;  // of what is no number, NaN or infinity: integers are anything then, their scale NaN
+  for (size_t k = 0; k < K; ++k) top = magnitude_or_nan(top, abs(at(k)));
+  const V step = mul(power_within(top), largest);
+  const V inverse = select_lt(top, silence, zero, inverse_of_power(step));
+  const V scale = select_lt(top, silence, zero, select_lt(top, infinity, step, nan));
+  const auto integers = [&](size_t k) UT_INLINE { return round_to_int(mul(at(k), inverse)); };
+  V sum = zero;
+  for (size_t k = 0; k < K;) {
+    const size_t end = K - k > kStretch ? k + kStretch : K;
+    VI acc = zero_int();
+    for (; k + 2 <= end; k += 2) acc = dot_each(acc, w + k * kPanel, integers(k), integers(k + 1));
+    if (k < end) {
+      acc = dot_each(acc, w + k * kPanel, integers(k), zero_int());
+      ++k;
+    }
+    sum = add(sum, to_float(acc));
+  }
+  const V y = mul_add(mul(sum, weight_scale), scale, d.b ? load(d.b + j) : zero);
+  float* to = d.y + row * C + j;
+  kWhole ? store(to, y) : store_some(to, y, some);
+}
+
+void depthwise_int16(const DepthwiseArgs& d) {
+  const V largest = set1(2.0f / static_cast<float>(1 << integer_bits(d.n_taps)));
+  for (size_t row = 0; row < d.n_rows; ++row) {
+    size_t j = 0;
+    for (; j + kLanes <= d.n_channels; j += kLanes) depthwise_int16_tile<true>(d, row, j, largest);
+    if (j < d.n_channels) depthwise_int16_tile<false>(d, row, j, largest);
+  }
+}
 
 struct Product {
   float* y;

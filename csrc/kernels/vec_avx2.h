@@ -40,6 +40,9 @@ inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where ei
 }
 inline bool all_lt(V a, V b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) == 0xff; }  // false where any is NaN
 inline V first_lane(V a) { return _mm256_broadcastss_ps(_mm256_castps256_ps128(a)); }  // in all lanes
+inline V magnitude_or_nan(V a, V b) {  // the larger of two that are not negative, or NaN
+  return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
 inline float max_lane(V a) {  // of lanes that are not NaN
   __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   m = _mm_max_ps(m, _mm_movehl_ps(m, m));
@@ -55,6 +58,12 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 inline V mantissa(V a) {  // m of the same
   return _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffff)),
                                              _mm256_set1_epi32(0x3f800000)));
+}
+inline V power_within(V a) {  // 2^e of the same
+  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7f800000)));
+}
+inline V inverse_of_power(V a) {  // 1 / a of a power from 2^-126 to 2^126
+  return _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_set1_epi32(0x7f000000), _mm256_castps_si256(a)));
 }
 
 inline V load_half(const uint16_t* p) {
@@ -131,6 +140,11 @@ inline VI dot(VI acc, const int16_t* w, const Pair& q) {
 #else
   return int_of(_mm256_add_epi32(bits_int(acc), _mm256_madd_epi16(q.x, load_bytes(w))));
 #endif
+}
+
+inline VI dot_each(VI acc, const int16_t* w, VI first, VI second) {
+  const __m256i both = _mm256_blend_epi16(bits_int(first), _mm256_slli_epi32(bits_int(second), 16), 0xaa);
+  return dot(acc, w, Pair{both});
 }
 
 struct Group {

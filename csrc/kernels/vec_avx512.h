@@ -37,6 +37,9 @@ inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where ei
 }
 inline bool all_lt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff; }  // false where any is NaN
 inline V first_lane(V a) { return _mm512_broadcastss_ps(_mm512_castps512_ps128(a)); }  // in all lanes
+inline V magnitude_or_nan(V a, V b) {  // the larger of two that are not negative, or NaN
+  return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
 inline float max_lane(V a) { return _mm512_reduce_max_ps(a); }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
@@ -48,6 +51,12 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 inline V mantissa(V a) {  // m of the same
   return _mm512_castsi512_ps(_mm512_or_epi32(_mm512_and_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffff)),
                                              _mm512_set1_epi32(0x3f800000)));
+}
+inline V power_within(V a) {  // 2^e of the same
+  return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x7f800000)));
+}
+inline V inverse_of_power(V a) {  // 1 / a of a power from 2^-126 to 2^126
+  return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32(0x7f000000), _mm512_castps_si512(a)));
 }
 
 inline V broadcast_halves(const float* low, const float* high, int) {
@@ -119,6 +128,11 @@ inline VI dot(VI acc, const int16_t* w, const Pair& q) {
 #else
   return int_of(_mm512_add_epi32(bits_int(acc), _mm512_madd_epi16(q.x, load_bytes(w))));
 #endif
+}
+
+inline VI dot_each(VI acc, const int16_t* w, VI first, VI second) {
+  const __m512i both = _mm512_mask_blend_epi16(0xaaaaaaaa, bits_int(first), _mm512_slli_epi32(bits_int(second), 16));
+  return dot(acc, w, Pair{both});
 }
 
 struct Group {

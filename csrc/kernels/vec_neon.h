@@ -45,6 +45,9 @@ inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where ei
 }
 inline bool all_lt(V a, V b) { return vminvq_u32(vcltq_f32(a, b)) != 0; }  // false where any is NaN
 inline V first_lane(V a) { return vdupq_laneq_f32(a, 0); }  // in all lanes
+inline V magnitude_or_nan(V a, V b) {  // the larger of two that are not negative, or NaN
+  return vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)));
+}
 inline float max_lane(V a) { return vmaxvq_f32(a); }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
@@ -56,6 +59,12 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
 inline V mantissa(V a) {  // m of the same
   return vreinterpretq_f32_u32(
       vorrq_u32(vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7fffff)), vdupq_n_u32(0x3f800000)));
+}
+inline V power_within(V a) {  // 2^e of the same
+  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7f800000)));
+}
+inline V inverse_of_power(V a) {  // 1 / a of a power from 2^-126 to 2^126
+  return vreinterpretq_f32_u32(vsubq_u32(vdupq_n_u32(0x7f000000), vreinterpretq_u32_f32(a)));
 }
 
 inline V load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
@@ -112,6 +121,11 @@ inline Pair pair(const int16_t* x) {
 inline VI dot(VI acc, const int16_t* w, const Pair& q) {
   const int16x8_t rows = vld1q_s16(w);
   return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(rows), q.x), vmull_s16(vget_high_s16(rows), q.x)));
+}
+
+inline VI dot_each(VI acc, const int16_t* w, VI first, VI second) {
+  const int16x4x2_t rows = vld2_s16(w);
+  return vmlal_s16(vmlal_s16(acc, rows.val[0], vmovn_s32(first)), rows.val[1], vmovn_s32(second));
 }
 
 struct Group {

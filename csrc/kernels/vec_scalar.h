@@ -67,6 +67,7 @@ inline V copy_sign(V magnitude, V sign) {
 inline V select_lt(V a, V b, V yes, V no) { return a < b ? yes : no; }  // no where either is NaN
 inline bool all_lt(V a, V b) { return a < b; }  // false where any is NaN
 inline V first_lane(V a) { return a; }  // in all lanes
+inline V magnitude_or_nan(V a, V b) { return bits_of(a) > bits_of(b) ? a : b; }  // the larger of two that are not negative, or NaN
 inline float max_lane(V a) { return a; }  // of lanes that are not NaN
 
 inline V pow2(V n) {  // 2^n for a whole n in [-126, 127]; 0 for n = -127
@@ -78,6 +79,8 @@ inline V exponent(V a) {  // e of a = m * 2^e with m in [1, 2); a normal and pos
   return static_cast<float>(static_cast<int32_t>(bits_of(a) >> 23) - 127);
 }
 inline V mantissa(V a) { return float_of((bits_of(a) & 0x7fffffu) | 0x3f800000u); }  // m of the same
+inline V power_within(V a) { return float_of(bits_of(a) & 0x7f800000u); }           // 2^e of the same
+inline V inverse_of_power(V a) { return float_of(0x7f000000u - bits_of(a)); }       // 1 / a of a power from 2^-126 to 2^126
 
 // What vector v of a panel meets: *low in lanes of rows 0 to 7, *high in lanes of rows 8 to 15.
 inline V broadcast_halves(const float* low, const float* high, int v) { return set1(*(v < 8 ? low : high)); }
@@ -132,6 +135,12 @@ struct Pair {
 inline Pair pair(const int16_t* x) { return {{x[0], x[1]}}; }
 inline VI dot(VI acc, const int16_t* w, const Pair& q) {  // wraps round, as all do, where a file has changed
   return static_cast<int32_t>(static_cast<uint32_t>(acc) + static_cast<uint32_t>(w[0] * q.x[0]) + static_cast<uint32_t>(w[1] * q.x[1]));
+}
+
+// Two weights of each row, and what each row meets: integers of 16 bits.
+inline VI dot_each(VI acc, const int16_t* w, VI first, VI second) {
+  const auto product = [](int16_t a, VI b) { return static_cast<uint32_t>(a) * static_cast<uint32_t>(b); };
+  return static_cast<int32_t>(static_cast<uint32_t>(acc) + product(w[0], first) + product(w[1], second));
 }
 
 // A group of int4: the sum of (q_w + 8) q_x over its 32 columns. w: [4][16][4] bytes.

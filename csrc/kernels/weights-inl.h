@@ -17,8 +17,6 @@ struct Place {
   float* y;       // of the first frame, where the first vector goes
 };
 
-#define UT_INLINE __attribute__((always_inline))
-
 // f(0) to f(N - 1), with numbers that are known while compiling: GCC keeps an array in registers where nothing else is its
 // index. More vectors than that stand in memory anyway, as on `scalar`.
 constexpr size_t kMostInRegisters = 12;

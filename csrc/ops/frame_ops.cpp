@@ -246,7 +246,7 @@ void run_where(const OpPlan& op, const Block& b) {
                                     b.row(x[1]) + t * b.stride(x[1]), b.row(x[2]) + t * b.stride(x[2]), width);
 }
 
-// --- depthwise: sizes rows, taps, channels; weights W, b; acts[0] -------------------------------------------------------
+// --- depthwise: sizes rows, taps, channels; weights W (float32 or int16), b; acts[0] ------------------------------------
 
 ut_status check_depthwise(Check& c) {
   c.counts(1, 1, 0, 2, 3);
@@ -259,10 +259,9 @@ ut_status check_depthwise(Check& c) {
   for (uint32_t i = 0; i < 3; ++i) c.plan()->sizes[i] = axis(x, i);
   c.plan()->row_in = axis(x, 1) * axis(x, 2);
   c.plan()->row_out = axis(x, 2);
+  c.filters(0, axis(x, 1), axis(x, 2));
   c.plan()->multiply_adds = c.input(0);
-  const size_t width = padded(axis(x, 2));
-  c.weight(0, uint64_t{axis(x, 1)} * width);
-  c.weight(1, width, true);
+  c.weight(1, padded(axis(x, 2)), true);
   c.plan()->acts[0] = c.act(0);
   return c.status();
 }
@@ -270,8 +269,9 @@ ut_status check_depthwise(Check& c) {
 void part_of_depthwise(const OpPlan& op, const Block& b, Parts& parts, size_t first, size_t n, float* to) {
   const FrameKernels& k = *b.model->kernels->frames;
   const size_t n_taps = op.sizes[1];
-  k.depthwise({to, part_of(b, op.inputs[0], parts, first * n_taps, n * n_taps), static_cast<const float*>(op.weights[0]),
-               static_cast<const float*>(op.weights[1]), n / op.sizes[2], n_taps, op.sizes[2]});
+  const auto kernel = op.precisions[0] == kInt16 ? k.depthwise_int16 : k.depthwise;
+  kernel({to, part_of(b, op.inputs[0], parts, first * n_taps, n * n_taps), op.weights[0],
+          static_cast<const float*>(op.weights[1]), n / op.sizes[2], n_taps, op.sizes[2]});
   if (op.acts[0].kind != kActIdentity) k.activation(to, to, n, op.acts[0]);
 }
 

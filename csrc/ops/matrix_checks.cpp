@@ -93,6 +93,16 @@ void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   if (precision == kInt8 || precision == kInt16) integers(bytes + before, precision, n_panels, K, G);
 }
 
+void Check::filters(uint32_t i, size_t n_taps, size_t n_channels) {
+  if (!has_weight(i) || file_.tensor(node_.tensors[i]).dtype != kTensorInt16) {
+    weight(i, uint64_t{n_taps} * padded(n_channels));
+    return;
+  }
+  require(file_.tensor(node_.tensors[i]).flags == 0, "filters of a depthwise layer are smoothed");
+  matrix(i, n_channels, n_taps, 1);
+  plan_->matrix_bytes = 0;  // a team's workers do not share them
+}
+
 // Every number that a kernel uses to find its way: starts, columns, and the size that follows from them. Each is read once,
 // for the file may change meanwhile.
 const void* Check::sparse(const TensorView& t, uint32_t precision, uint64_t M, uint64_t K, uint64_t G) {

@@ -34,6 +34,8 @@ class Check {
   const void* list(const void* data, size_t bytes);
   // Binds plan->weights[i] and precisions[i] to a matrix of M rows, K columns and G gates, in any precision.
   void matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional = false);
+  // The same for the filters of a depthwise layer, in float32 or int16.
+  void filters(uint32_t i, size_t n_taps, size_t n_channels);
   // The same for a table of rows of `width` numbers; returns how many rows it has.
   size_t table(uint32_t i, size_t width);
   // Binds the gate of a time op: input i, where the node has it. Its frames stand in plan->inputs like any other.

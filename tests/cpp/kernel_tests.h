@@ -24,6 +24,7 @@ void test_tiny_dense(const std::vector<const Table*>& tables, size_t n_seeds);
 void test_frame_ops(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash);
 void test_row_ops(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash);
 void test_convolutions(const std::vector<const Table*>& tables, size_t n_seeds);
+void test_depthwise_int16(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash);
 void test_softmax_edges(const Table& table);
 
 // Written behind what a kernel may write.
@@ -65,6 +66,10 @@ inline Floats panel_matrix(size_t n_rows, size_t K, size_t gates, float scale, R
   }
   return out;
 }
+
+// A matrix in any dense precision, likewise. Rows of padding hold garbage, columns of padding zeros.
+using Bytes = std::vector<uint8_t>;
+Bytes matrix_bytes(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk);
 
 // Among the numbers of x, now and then one that is not ordinary.
 inline void spice(Floats* x, size_t n, Random& values) {

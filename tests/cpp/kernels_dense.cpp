@@ -6,12 +6,13 @@ namespace ut_test {
 
 namespace {
 
-// A matrix in any precision, [panel]... as FORMAT.md stores it. Rows of padding hold garbage, columns of padding zeros.
-using Bytes = std::vector<uint8_t>;
 template <class Number>
 void put(uint8_t* to, Number number) {
   memcpy(to, &number, sizeof number);
 }
+
+}  // namespace
+
 Bytes matrix_bytes(Precision precision, size_t M, size_t K, size_t G, Random& values, Garbage kind, Random& junk) {
   Bytes out(panels(M) * panel_bytes(precision, K, G));
   const size_t width = G * kPanel;
@@ -64,6 +65,8 @@ Bytes matrix_bytes(Precision precision, size_t M, size_t K, size_t G, Random& va
   }
   return out;
 }
+
+namespace {
 
 // Half of the columns of 8 rows, ascending, of `n`.
 std::vector<uint16_t> some_columns(size_t n, size_t n_columns, Random& values) {

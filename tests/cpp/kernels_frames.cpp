@@ -67,8 +67,8 @@ namespace {
 
 // Frames of several axes: rows without padding, and nothing touched beside them.
 
-enum RowOp { kReduceOp, kDepthwiseOp, kMatmulOp, kWhereOp, kNumRowOps };
-const char* const kRowOpNames[] = {"reduce", "depthwise", "matmul", "where"};
+enum RowOp { kReduceOp, kDepthwiseOp, kMatmulOp, kWhereOp, kNumRowOps, kDepthwiseInt16Op = kNumRowOps };
+const char* const kRowOpNames[] = {"reduce", "depthwise", "matmul", "where", "depthwise in int16"};
 
 Floats some_numbers(size_t n, uint64_t seed, Random& values) {
   Floats out(n);
@@ -85,7 +85,8 @@ Floats run_row_op(const Table& table, RowOp op, uint64_t seed, Garbage g, bool a
   Random values(seed), junk(seed + 1);
   static const size_t kSizes[] = {1, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64};
   const auto size = [&] { return kSizes[values.below(sizeof kSizes / sizeof *kSizes)]; };
-  const size_t A = size(), N = size(), B = size();
+  const size_t A = size(), few = size(), B = size();
+  const size_t N = op == kDepthwiseInt16Op && seed % 9 == 8 ? kStretch * (1 + seed % 2) + few % 3 : few;
   const FloatMode mode;
   size_t n = A * B;
   Floats y(n + kPanel, kCanary);
@@ -99,6 +100,13 @@ Floats run_row_op(const Table& table, RowOp op, uint64_t seed, Garbage g, bool a
       const Floats W = rows(N, B, 1, values, g, junk), b = rows(1, B, 1, values, g, junk);
       for (size_t a = 0; a < (apart ? A : 1); ++a)
         table.frames->depthwise({y.data() + a * B, x.data() + a * N * B, W.data(), seed % 2 ? b.data() : nullptr, apart ? 1 : A, N, B});
+      break;
+    }
+    case kDepthwiseInt16Op: {
+      const Bytes W = matrix_bytes(kInt16, B, N, 1, values, g, junk);
+      const Floats b = rows(1, B, 1, values, g, junk);
+      for (size_t a = 0; a < (apart ? A : 1); ++a)
+        table.frames->depthwise_int16({y.data() + a * B, x.data() + a * N * B, W.data(), seed % 2 ? b.data() : nullptr, apart ? 1 : A, N, B});
       break;
     }
     case kMatmulOp: {
@@ -126,20 +134,26 @@ Floats run_row_op(const Table& table, RowOp op, uint64_t seed, Garbage g, bool a
   return y;
 }
 
+void test_row_op(const std::vector<const Table*>& tables, RowOp op, size_t n_seeds, Hash* hash) {
+  for (uint64_t seed = 0; seed < n_seeds; ++seed) {
+    const Floats expected = run_row_op(*tables.back(), op, seed, kZeros, false);
+    hash->add(expected.data(), expected.size());
+    for (const Table* table : tables)
+      for (int g = 0; g < kNumGarbage; ++g)
+        for (const bool apart : {false, true})
+          compare(kRowOpNames[op], seed, table->name, apart ? "row by row" : "at once",
+                  run_row_op(*table, op, seed, static_cast<Garbage>(g), apart), expected);
+  }
+}
+
 }  // namespace
 
 void test_row_ops(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash) {
-  for (int kind = 0; kind < kNumRowOps; ++kind)
-    for (uint64_t seed = 0; seed < n_seeds; ++seed) {
-      const RowOp op = static_cast<RowOp>(kind);
-      const Floats expected = run_row_op(*tables.back(), op, seed, kZeros, false);
-      hash->add(expected.data(), expected.size());
-      for (const Table* table : tables)
-        for (int g = 0; g < kNumGarbage; ++g)
-          for (const bool apart : {false, true})
-            compare(kRowOpNames[op], seed, table->name, apart ? "row by row" : "at once",
-                    run_row_op(*table, op, seed, static_cast<Garbage>(g), apart), expected);
-    }
+  for (int op = 0; op < kNumRowOps; ++op) test_row_op(tables, static_cast<RowOp>(op), n_seeds, hash);
+}
+
+void test_depthwise_int16(const std::vector<const Table*>& tables, size_t n_seeds, Hash* hash) {
+  test_row_op(tables, kDepthwiseInt16Op, n_seeds, hash);
 }
 
 // A mask value such as the lowest float in every place must give equal shares, whatever fills the last chunk.

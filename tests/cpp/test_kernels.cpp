@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
     if (!strcmp(argv[i], "--golden") && i + 1 < argc) golden = argv[++i];
   }
   const std::vector<const Table*> tables = runnable_tables();
-  Hash hash, sparse, by_row, int16, ignored;
+  Hash hash, sparse, by_row, int16, depthwise_int16, ignored;
   test_cells(tables, 40, &hash);
   for (uint32_t p = 0; p < kNumPrecisions; ++p)
     test_dense(tables, static_cast<Precision>(p), 20, p == kInt16 ? &int16 : is_sparse(p) ? &sparse : &hash);
@@ -31,12 +31,14 @@ int main(int argc, char** argv) {
   test_tiny_cells(tables, quick ? 10 : 100);
   test_tiny_dense(tables, 10);
   test_convolutions(tables, 200);
+  test_depthwise_int16(tables, 60, &depthwise_int16);
   if (!quick) {
     test_cells(tables, 300, &ignored);
     for (uint32_t p = 0; p < kNumPrecisions; ++p) test_dense(tables, static_cast<Precision>(p), 100, &ignored);
     test_frame_ops(tables, 1000, &ignored);
     test_row_ops(tables, 1000, &ignored);
     test_convolutions(tables, 1000);
+    test_depthwise_int16(tables, 300, &ignored);
   }
   for (const Table* table : tables) test_softmax_edges(*table);
   if (golden) {
@@ -44,6 +46,7 @@ int main(int argc, char** argv) {
     check_golden(golden, "test_kernels_sparse", sparse.value());
     check_golden(golden, "test_kernels_int16", int16.value());
     check_golden(golden, "test_kernels_rows", by_row.value());
+    check_golden(golden, "test_kernels_depthwise_int16", depthwise_int16.value());
   }
   return report("test_kernels");
 }

@@ -31,6 +31,7 @@ from ..inspect.describe import precision_of
 from ..ir import superframes
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
+from ..ir.ops import Weight as Described
 from ..ir.precision import SMOOTHED
 from ..model import Model
 from ..passes.precisions import Precisions, holds, with_weights
@@ -235,8 +236,8 @@ def _layers(graph: Graph) -> list[Node]:
     return [node for node in graph.nodes if OPS[node.op].reducible]
 
 
-def _reducible(node: Node) -> tuple[str, ...]:
-    return OPS[node.op].reducible
+def _described(node: Node, key: str) -> Described:
+    return next(weight for weight in OPS[node.op].weights if weight.key == key)
 
 
 def _by_layer(chosen: Mapping[Weight, str]) -> dict[str, dict[str, str]]:
@@ -296,11 +297,24 @@ class _Bench:
         self._forms: dict[tuple[Weight, str], _Form] = {}
         self._badness: dict[tuple[Weight, str], tuple[float, float]] = {}
         #: bytes of the weights of the whole model in one precision
-        self.model_bytes = {precision: self.size(dict.fromkeys(self.weights(), precision)) for precision in WORK}
+        self.model_bytes = {precision: self.size(self.all_in(precision)) for precision in WORK}
+
+    def all_in(self, precision: str) -> dict[Weight, str]:
+        """Every weight in one precision, but those that have none such."""
+        return {
+            (layer, key): precision
+            for layer, key in self.weights()
+            if precision in _described(self.nodes[layer], key).precisions
+        }
 
     def weights(self) -> list[Weight]:
-        """All that have a precision, largest first."""
-        weights = [(name, key) for name, node in self.nodes.items() for key in node.weights if key in _reducible(node)]
+        """All that have a precision to choose, largest first."""
+        weights = [
+            (name, key)
+            for name, node in self.nodes.items()
+            for key in node.weights
+            if not set(LADDER).isdisjoint(_described(node, key).precisions)
+        ]
         return sorted(weights, key=lambda weight: -self.nodes[weight[0]].weights[weight[1]].size)
 
     def title(self, weight: Weight) -> str:
@@ -400,12 +414,16 @@ class _Bench:
         One that is no better in this than a more exact one is left out: int4 where its sums take longer than int8's,
         or where its groups of 32 are mostly padding.
         """
-        w = self.nodes[weight[0]].weights[weight[1]]
+        node = self.nodes[weight[0]]
+        described = _described(node, weight[1])
+        rows = described.as_rows(node.weights[weight[1]])
         better: list[str] = []
         least = self.price(weight, "float32")
         for precision in reversed(LADDER):
+            if precision not in described.precisions:
+                continue
             price = self.price(weight, precision)
-            if price < least and holds(w, precision):
+            if price < least and holds(rows, precision):
                 least = price
                 better.insert(0, precision)
         return better

@@ -63,9 +63,9 @@ def sizes(graph: Graph) -> list[PrecisionCost]:
 def _all_in(node: Node, precision: str) -> dict[str, str]:
     sparse = f"sparse {precision}"
     return {
-        key: sparse if sparse in SPARSE_CODES and node.precisions.get(key) in SPARSE_CODES else precision
-        for key in OPS[node.op].reducible
-        if key in node.weights
+        weight.key: sparse if sparse in SPARSE_CODES and node.precisions.get(weight.key) in SPARSE_CODES else precision
+        for weight in OPS[node.op].weights
+        if weight.key in node.weights and precision in weight.precisions
     }
 
 

@@ -28,6 +28,8 @@ NEAR = 2 << 20
 _FAR_BYTE = 14.0
 #: picoseconds that a recurrent layer takes longer for each of its two weights that is not float32
 _APART = 20_000.0
+#: for a multiply-add of a filter, in float32 and in int16: frames are rounded for it alone
+_FILTER, _FILTER_ROUNDED = 10.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,11 @@ def step_ps(graph: Graph, node: Node, key: str, precision: str, model_bytes: int
     recurrent = any(weight.multiplies == HIDDEN for weight in op.weights)
     ps = _APART if recurrent and precision != "float32" else 0.0
     for weight, array in zip(op.stored, op.split(node), strict=True):
-        if weight.key != key or array is None or weight.layout is not Layout.MATRIX:
-            continue  # of a table, a step reads a row
+        if weight.key != key or array is None or weight.layout is Layout.TABLE:
+            continue  # of which a step reads a row
+        if weight.layout is Layout.FILTERS:
+            ps += n_frames * array.size * (_FILTER if precision == "float32" else _FILTER_ROUNDED)
+            continue
         G, rows, K = (1, *array.shape)[-3:]
         multiply_adds = G * panels(rows) * PANEL * K
         ragged = work.ragged * (K % PANEL != 0)

@@ -81,6 +81,16 @@ def limit(K: int) -> int:
     return min(32767, isqrt(0x7FFFFFFF // min(K, STRETCH)))
 
 
+def bits(taps: int) -> int:
+    """p of 2^p, the largest integer of a channel that meets a filter of int16: the largest power of two within `limit`.
+
+    >>> from undertow.ir.precision import bits
+    >>> bits(3), bits(9), bits(256)
+    (14, 13, 11)
+    """
+    return limit(taps).bit_length() - 1
+
+
 def smoothed(w: np.ndarray, smoothing: np.ndarray, what: str = "weight") -> np.ndarray:
     """The weights (..., K) that a file stores beside a smoothing (K,): w 2^smoothing, exactly. Zeros for rows whose
     int8 scale would be below 2^-86: divided by 2^40 they would not be what they were.

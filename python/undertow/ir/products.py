@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A matrix times a frame, as the reference computes it: in float64, or as the engine does for weights of integers.
+"""A matrix times a frame, or a filter times its taps, as the reference computes it: in float64, or as the engine does
+for weights of integers.
 
 The engine rounds a frame to integers before it multiplies it with those of a weight (csrc/FORMAT.md, "What is
 computed"). Half a step of that rounding to 8 bits is 1/254 of the largest number in the frame, and whether a number
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .precision import GROUP, MAX_COLUMNS, STRETCH, limit, quantise, smoothed
+from .precision import GROUP, MAX_COLUMNS, STRETCH, bits, limit, quantise, smoothed
 
 _SILENCE = np.float32(2.0**-100)
 
@@ -87,6 +88,45 @@ def times(W: np.ndarray | Rounding, x: np.ndarray, b: Any = 0.0) -> np.ndarray:
         rows = [W.times(row, b) for row in x.reshape(-1, x.shape[-1])]
         return np.array(rows).reshape(*x.shape[:-1], len(W.q))
     return W.times(x, b)
+
+
+@dataclass(frozen=True)
+class RoundingFilters:
+    """Filters of int16 that round what they multiply, each channel of a row by itself.
+
+    Attributes:
+        q: (taps, channels) integers as float64, in which their sums are exact.
+        scale: float32 (channels,).
+    """
+
+    q: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, w: np.ndarray) -> RoundingFilters:
+        quantised = quantise(w.T, "int16")
+        return cls(quantised.q.T.astype(np.float64), quantised.scale)
+
+    def times(self, x: np.ndarray, b: Any) -> np.ndarray:
+        """b + the sum over taps of q x scale, of rows x (..., taps, channels): (..., channels) float64, holding float32
+        numbers.
+        """
+        x = np.asarray(x, np.float32)
+        top = np.abs(x).max(axis=-2)  # NaN where there is one
+        known = np.isfinite(top) & (top >= _SILENCE)
+        _, above = np.frexp(np.where(known, top, 1))  # top < 2^above
+        s = np.ldexp(np.float32(1), above - bits(len(self.q)))
+        qx = np.where(known[..., None, :], np.rint(x / s[..., None, :]), 0).astype(np.float64)
+        s = np.where(known, s, np.where(top < _SILENCE, np.float32(0), np.float32(np.nan)))
+        y = np.zeros(top.shape, np.float32)
+        for k in range(0, len(self.q), STRETCH):
+            y += (self.q[k : k + STRETCH] * qx[..., k : k + STRETCH, :]).sum(axis=-2).astype(np.float32)
+        return _fma(y * self.scale, s, np.asarray(b, np.float32)).astype(np.float64)
+
+
+def filtered(W: np.ndarray | RoundingFilters, x: np.ndarray, b: Any = 0.0) -> np.ndarray:
+    """b + the sum over taps of W x: W (taps, channels), rows x (..., taps, channels) to (..., channels)."""
+    return (W * x).sum(axis=-2) + b if isinstance(W, np.ndarray) else W.times(x, b)
 
 
 def _fma(a: np.ndarray, b: Any, c: np.ndarray) -> np.ndarray:

@@ -20,7 +20,8 @@ SHARE = 0.2
 
 def mixed(graph: Graph, coarse: str, fine: str, share: float = SHARE) -> dict[str, dict[str, str]]:
     """Precisions for `undertow.passes.precisions.with_weights`: `fine` for every table and for the matrices of fewest
-    multiply-adds, as many as have at most this share of them together; `coarse` for the others.
+    multiply-adds, as many as have at most this share of them together; `coarse` for the others. Filters that do not
+    have both stay as they are.
 
     Args:
         graph: stays as it is.
@@ -42,6 +43,7 @@ def mixed(graph: Graph, coarse: str, fine: str, share: float = SHARE) -> dict[st
         for node in graph.nodes
         for weight in OPS[node.op].weights
         if weight.reducible and weight.key in node.weights
+        if weight.layout is not Layout.FILTERS or {coarse, fine} <= {*weight.precisions}
     }
     room = share * sum(costs.values())
     chosen = dict.fromkeys(costs, coarse)
@@ -59,5 +61,6 @@ def mixed(graph: Graph, coarse: str, fine: str, share: float = SHARE) -> dict[st
 def multiply_adds(graph: Graph, node: Node, key: str) -> int:
     """Of a weight, for one timestep: its size, for each row that it multiplies; 0 for a table, which is looked up."""
     (layout,) = {weight.layout for weight in OPS[node.op].weights if weight.key == key}
-    rows = prod(graph.shape(node.inputs[0])[:-1])
+    frame = graph.shape(node.inputs[0])
+    rows = frame[0] if layout is Layout.FILTERS else prod(frame[:-1])
     return 0 if layout is Layout.TABLE else rows * node.weights[key].size

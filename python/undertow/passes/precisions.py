@@ -30,7 +30,8 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
         graph: stays as it is.
         precisions: one for every matrix and embedding table, or a mapping from the name of a layer to a precision or
             to a mapping of its weight keys ("W", "R", "projection", "table") to precisions. Layers and keys that a
-            mapping does not name stay as they are.
+            mapping does not name stay as they are. Filters of depthwise layers have int16 besides float32 alone; one
+            precision for all that they do not have leaves them as they are.
         layers: where precisions is a string, the layers that it is for; all when omitted.
 
     Raises:
@@ -50,7 +51,9 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
         precisions = {name: _auto(node) for name, node in able.items()}
     elif not isinstance(precisions, Mapping):
         precision.check(precisions, f"graph {graph.name!r}")
-        precisions = dict.fromkeys(able if layers is None else layers, precisions)
+        if layers is None:
+            layers = [name for name, node in able.items() if _takes(node, precisions)]
+        precisions = dict.fromkeys(layers, precisions)
     elif layers is not None:
         raise TypeError("layers= goes with one precision for all of them; a mapping names its layers itself")
     for name, chosen in precisions.items():
@@ -66,14 +69,20 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
         OPS[node.op].check_precisions(node)
         for weight in OPS[node.op].weights:
             key = weight.key
-            if weight.layout is Layout.MATRIX and key in chosen and node.precisions.get(key) == "int16":
-                what = f"{node.op} {node.name!r}: {key}"
-                node.weights[key] = _balanced(node.weights[key], node.smoothing.get(key), what)
+            if weight.layout is not Layout.TABLE and key in chosen and node.precisions.get(key) == "int16":
+                what = f"{node.op} {node.name!r}: {weight.rows_name}"
+                rows = _balanced(weight.as_rows(node.weights[key]), node.smoothing.get(key), what)
+                node.weights[key] = np.ascontiguousarray(weight.as_rows(rows))
     return changed
 
 
 def _auto(node: Node) -> dict[str, str]:
-    return {key: AUTO for key in OPS[node.op].reducible if key in node.weights and holds(node.weights[key], AUTO)}
+    return {
+        weight.key: AUTO
+        for weight in OPS[node.op].weights
+        if AUTO in weight.precisions and weight.key in node.weights
+        if holds(weight.as_rows(node.weights[weight.key]), AUTO)
+    }
 
 
 def holds(w: np.ndarray, name: str) -> bool:
@@ -83,6 +92,12 @@ def holds(w: np.ndarray, name: str) -> bool:
     except UnsupportedError:
         return False
     return True
+
+
+def _takes(node: Node, precision: str) -> bool:
+    """Whether a precision for all layers is for this one: filters have few."""
+    reducible = [weight for weight in OPS[node.op].weights if weight.reducible]
+    return any(weight.layout is not Layout.FILTERS or precision in weight.precisions for weight in reducible)
 
 
 def _balanced(w: np.ndarray, smoothing: np.ndarray | None, what: str) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Layout, Span
-from ..ir.precision import INTEGERS, numbers, stored
-from ..ir.products import Rounding
+from ..ir.precision import INTEGERS, numbers
+from ..ir.products import Rounding, RoundingFilters
 
 Weights = dict[str, Any]
 States = tuple[np.ndarray, ...]
@@ -27,13 +27,12 @@ def prepare(node: Node, rounding: bool) -> Weights:
         if (w := node.weights.get(weight.key)) is None:
             continue
         precision = numbers(node.precisions.get(weight.key, "float32"))
-        smoothing = node.smoothing.get(weight.key)
         if rounding and precision in INTEGERS and weight.layout is Layout.MATRIX:
-            prepared[weight.key] = Rounding.of(w, precision, smoothing)
+            prepared[weight.key] = Rounding.of(w, precision, node.smoothing.get(weight.key))
+        elif rounding and precision in INTEGERS and weight.layout is Layout.FILTERS:
+            prepared[weight.key] = RoundingFilters.of(w)
         else:
-            prepared[weight.key] = (
-                w if weight.integers else stored(w, precision, smoothing=smoothing).astype(np.float64)
-            )
+            prepared[weight.key] = w if weight.integers else OPS[node.op].as_stored(node, weight.key).astype(np.float64)
     return prepared
 
 

@@ -287,6 +287,22 @@ def _unpack_matrix(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return matrices if len(shape) == 3 else matrices[0]
 
 
+def _pack_filters(W: np.ndarray, precision: str, what: str, _: np.ndarray | None) -> np.ndarray:
+    return pad(W) if precision == "float32" else pack(W.T, precision, f"{what}.T")
+
+
+def _unpack_filters(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    taps, channels = shape
+    if flat.dtype == DTYPES[0]:
+        return flat.reshape(taps, -1)[:, :channels]
+    return np.ascontiguousarray(unpack(flat, 1, channels, taps)[0].T)
+
+
+def _filters_bytes(W: np.ndarray, precision: str, _: bool) -> int:
+    taps, channels = W.shape
+    return _padded_bytes(W) if precision == "float32" else matrix_bytes(1, channels, taps, precision)
+
+
 def _matrix_bytes(W: np.ndarray, precision: str, is_smoothed: bool) -> int:
     G, rows, K = (1, *W.shape)[-3:]
     if precision in SPARSE_CODES:
@@ -301,6 +317,7 @@ LAYOUTS = {
         lambda t, shape: unpack_table(t, shape[-1]),
         lambda w, precision, _: table_bytes(len(w), w.shape[1], precision),
     ),
+    Layout.FILTERS: Packing(_pack_filters, _unpack_filters, _filters_bytes),
     Layout.VECTOR: Packing(
         lambda w, *_: pad(w.reshape(-1)),
         lambda t, shape: t[: prod(shape)].reshape(shape),

@@ -35,12 +35,22 @@ class Layout(Enum):
     MATRIX = "matrix"
     #: (ids, width)
     TABLE = "table"
+    #: (taps, channels), a filter for each channel
+    FILTERS = "filters"
     #: any shape, one number after another
     VECTOR = "vector"
     #: (n, width), each row by itself
     ROWS = "rows"
     #: (gates, width), gates of the same units side by side
     GATES = "gates"
+
+
+#: what weights may be stored as, where that is more than float32
+_PRECISIONS = {
+    Layout.MATRIX: (*precision.CODES, *precision.SPARSE_CODES),
+    Layout.TABLE: (*precision.CODES,),
+    Layout.FILTERS: ("float32", "int16"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,21 @@ class Weight:
     @property
     def reducible(self) -> bool:
         """Whether it may be stored in less than float32."""
-        return self.layout in (Layout.MATRIX, Layout.TABLE)
+        return self.layout in _PRECISIONS
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What it may be stored as."""
+        return _PRECISIONS.get(self.layout, ("float32",))
+
+    def as_rows(self, w: np.ndarray) -> np.ndarray:
+        """The weight (..., K) whose last axis is the one that a product sums over; or back."""
+        return w.T if self.layout is Layout.FILTERS else w
+
+    @property
+    def rows_name(self) -> str:
+        """What errors call `as_rows` of it."""
+        return f"{self.key}.T" if self.layout is Layout.FILTERS else self.key
 
 
 @dataclass(frozen=True)
@@ -153,17 +177,30 @@ class Op:
                     + (f"precisions are for {', '.join(allowed)}" if allowed else "it has no weight with a precision")
                 )
             precision.check(name, f"{node.op} {node.name!r}: {key}")
-            if allowed[key].layout is Layout.TABLE and name in precision.SPARSE_CODES:
-                raise UnsupportedError(f"{node.op} {node.name!r}: a table cannot be stored as {name!r}")
+            if name not in allowed[key].precisions:
+                plural = {Layout.TABLE: "a table", Layout.FILTERS: "a filter for each channel"}
+                raise UnsupportedError(
+                    f"{node.op} {node.name!r}: {plural[allowed[key].layout]} cannot be stored as {name!r}; expected "
+                    f"{', '.join(allowed[key].precisions)}"
+                )
             if name == "float32":
                 del node.precisions[key]
             elif key in node.smoothing:
                 what = f"{node.op} {node.name!r}: {key}"
                 if allowed[key].layout is Layout.TABLE:
                     raise UnsupportedError(f"{what}: a table multiplies no frames, so it cannot be smoothed")
+                if allowed[key].layout is not Layout.MATRIX:
+                    raise UnsupportedError(f"{what} is no matrix, so it cannot be smoothed")
                 node.smoothing[key] = precision.checked_smoothing(
                     node.smoothing[key], node.weights[key].shape[-1], what
                 )
+
+    def as_stored(self, node: Node, key: str) -> np.ndarray:
+        """The numbers that a file of this node holds of a weight, in float32. Raises what `precision.stored` does."""
+        (weight,) = (weight for weight in self.weights if weight.key == key)
+        rows = weight.as_rows(node.weights[key])
+        chosen, smoothing = node.precisions.get(key, "float32"), node.smoothing.get(key)
+        return weight.as_rows(precision.stored(rows, chosen, f"{node.op} {node.name!r}: {weight.rows_name}", smoothing))
 
     # -- in a file (csrc/FORMAT.md) -------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import ShapeError, UnsupportedError
 from ..activations import activate
 from ..nodes import Node, Scope, Value
-from ..products import times
+from ..products import filtered, times
 from .base import INPUT, Arrays, Frames, Layout, Op, Params, Shape, Shapes, Span, Stored, Weight, Weights
 from .checks import Outputs, fail, inputs, out, weight
 from .elementwise import Activated
@@ -71,7 +71,7 @@ class Depthwise(Layer):
     """x (N, K, C) -> (N, C), y[n, c] = activation(b[c] + sum over k of W[k, c] x[n, k, c]); W (K, C), b (C)?"""
 
     name, kinds = "depthwise", (19,)
-    weights = (Weight("W", Layout.ROWS), Weight("b"))
+    weights = (Weight("W", Layout.FILTERS), Weight("b"))
 
     def outputs(self, graph: Scope, node: Node) -> Outputs:
         (x,) = inputs(graph, node)
@@ -87,7 +87,7 @@ class Depthwise(Layer):
         return (taps, channels), (channels,)
 
     def formula(self, node: Node, w: Weights, x: np.ndarray) -> np.ndarray:
-        return activate(node.attrs["activation"], (w["W"] * x).sum(axis=-2) + w.get("b", 0.0))
+        return activate(node.attrs["activation"], filtered(w["W"], x, w.get("b", 0.0)))
 
     def rescaled(self, w: Weights, frame: Shape, scale: np.ndarray, shift: np.ndarray) -> dict[str, np.ndarray] | None:
         if (row := _one_row(frame[-1], scale, shift)) is None:
