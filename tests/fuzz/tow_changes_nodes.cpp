@@ -18,7 +18,8 @@ void begin_tensors(File* f, Node* node, Random* random) {
   const auto matrix = [&](bool optional = false) { add(kMatrix[random->below(8)], optional); };
   const auto vector = [&](bool optional) { add(kFloat32, optional); };
   if (node->kind == kDense) matrix(), vector(true);
-  if (node->kind == kDepthwise || node->kind == kAffine) vector(false), vector(node->kind == kDepthwise);
+  if (node->kind == kDepthwise) add(one_in(random, 4) ? kInt16 : kFloat32, false), vector(true);
+  if (node->kind == kAffine) vector(false), vector(false);
   if (node->kind == kLayerNorm) vector(true), vector(true);
   if (node->kind == kEmbedding) add(kMatrix[random->below(6)], false);
   const CellFormat* cell = cell_format(node->kind);

@@ -130,6 +130,10 @@ Node* node_with_tensors(File* f, Random* random) {
 bool precision(File* f, Random* random) {
   static const uint32_t kDtypes[] = {kFloat32, kFloat16, kBfloat16, kInt8, kInt4, kSparseFloat32, kSparseInt8, kInt16};
   Node* node = node_with_tensors(f, random);
+  if (node && node->kind == kDepthwise) {
+    node->tensors[0] = blank(f, one_in(random, 2) ? kInt16 : kFloat32);
+    return true;
+  }
   if (!node || (node->kind != kDense && node->kind != kEmbedding && !is_cell(node->kind))) return false;
   const bool all = one_in(random, 2);
   const uint32_t dtype = kDtypes[random->below(8)], flags = may_be_smoothed(dtype) && one_in(random, 2);

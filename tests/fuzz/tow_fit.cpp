@@ -202,7 +202,12 @@ bool Fitter::fits() {
       counts(0, 2, 3);
       act(0);
       const Shape x = shape(0);
-      vector(0, x[1] * padded(x[2]));
+      if (has_filters(f, node)) {
+        f.tensors[node.tensors[0]].flags = 0;
+        if (!matrix({0, x[2], x[1], 1})) return false;
+      } else {
+        vector(0, x[1] * padded(x[2]));
+      }
       vector(1, padded(x[2]), true);
       return output(0, {x[0], x[2]}, true);
     }

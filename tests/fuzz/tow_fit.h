@@ -31,6 +31,8 @@ struct CellSizes {
 };
 CellSizes sizes_of_cell(const File& file, size_t node);
 
+// Whether the filters of a depthwise layer are integers: a matrix of a row for each channel, which nothing smooths.
+bool has_filters(const File& file, const Node& node);
 // The matrices that a node has, as the shapes around it say.
 std::vector<Matrix> matrices(const File& file, size_t node);
 

@@ -22,11 +22,19 @@ CellSizes sizes_of_cell(const File& file, size_t i) {
   return s;
 }
 
+bool has_filters(const File& file, const Node& node) {
+  return !node.tensors.empty() && node.tensors[0] != kNone && file.tensors[node.tensors[0]].dtype == kInt16;
+}
+
 std::vector<Matrix> matrices(const File& file, size_t i) {
   const Node& node = file.nodes[i];
   if (node.kind == kDense) {
     const Shape &x = file.values[node.inputs[0]].shape, &y = file.values[file.first_output(i)].shape;
     return {{0, y.back(), x.back(), 1}};
+  }
+  if (node.kind == kDepthwise && has_filters(file, node)) {
+    const Shape& x = file.values[node.inputs[0]].shape;
+    return {{0, x[2], x[1], 1}};
   }
   const CellFormat* cell = cell_format(node.kind);
   if (!cell) return {};
