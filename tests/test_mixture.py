@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+import undertow
 from undertow.errors import UnsupportedError
 from undertow.ir.graph import Graph
 from undertow.passes.mixture import mixed
@@ -53,3 +54,21 @@ def test_the_cheapest_weights_are_finer(share, finer):
 def test_a_share_is_a_share(share):
     with pytest.raises(UnsupportedError, match=f"share is {share}, expected 0 to 1"):
         mixed(model(), "int8", "float16", share)
+
+
+def test_a_pair_is_a_precision():
+    model = undertow.load(undertow.example("digits"))
+    chosen = mixed(model.graph, "int8", "int16")
+    assert model.with_weights("int8+int16").hash == model.with_weights(chosen).hash
+    assert {p for keys in chosen.values() for p in keys.values()} == {"int8", "int16"}
+    for wrong in ("int8+", "int8+int16+int4", "int8+int3", "sparse int8+int16", "+"):
+        with pytest.raises(undertow.UnsupportedError, match=r"precision '.*' does not exist|is no pair, a coarse"):
+            model.with_weights(wrong)
+
+
+def test_a_pair_in_the_shell(cli, tmp_path):
+    out = tmp_path / "small.tow"
+    assert cli("convert", undertow.example("digits"), "-o", out, "--weights", "int8+int16")[0] == 0
+    assert undertow.load(out).hash == undertow.load(undertow.example("digits"), weights="int8+int16").hash
+    code, _, err = cli("convert", undertow.example("digits"), "-o", out, "--weights", "int8+int9")
+    assert code == 2 and "'int8+int9' is no precision; precisions: float32," in err and "as int8+int16" in err

@@ -198,8 +198,9 @@ class Model:
             weights: "float32", "float16", "bfloat16", "int16", "int8" or "int4" for all matrices and embedding
                 tables; or a mapping from the name of a layer to one of them, or to a mapping of weight keys ("W", "R",
                 "projection", "table") to them. Layers and keys that a mapping does not name stay as they are. "auto" is
-                int16 for every weight that it can hold. Filters of depthwise layers have "float32" and "int16" alone:
-                what else is for all leaves them as they are.
+                int16 for every weight that it can hold; "int8+int16" is int8, and int16 for tables and the matrices
+                that cost least, up to a fifth of all multiply-adds. Filters of depthwise layers have "float32" and
+                "int16" alone: what else is for all leaves them as they are.
             sparse: how to store matrices of float32 and int8 that were pruned in blocks of 8 or 16 rows and 4 columns:
                 "auto" without their zeros where that is faster; True always; False never. int8 gives the same bits
                 either way, float32 the same within rounding.

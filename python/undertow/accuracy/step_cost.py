@@ -29,7 +29,7 @@ _FAR_BYTE = 14.0
 #: picoseconds that a recurrent layer takes longer for each of its two weights that is not float32
 _APART = 20_000.0
 #: for a multiply-add of a filter, in float32 and in int16: frames are rounded for it alone
-_FILTER, _FILTER_ROUNDED = 10.0, 20.0
+_FILTER, _FILTER_ROUNDED = 31.0, 115.0
 
 
 @dataclass(frozen=True)

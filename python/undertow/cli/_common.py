@@ -136,6 +136,7 @@ def _in_json(fact: Any) -> Any:
 
 _WEIGHTS = (
     "store weights as float16, int16, bfloat16, int8 or int4 (float32 where the file says so); auto, which is int16; "
+    "int8+int16: int8, and int16 where that costs least; "
     'or JSON, \'{"layer": "int8"}\', with a precision for each layer'
 )
 
@@ -190,8 +191,11 @@ def precisions(text: str) -> Any:
             return json.loads(text)
         except json.JSONDecodeError as error:
             raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
-    if text not in (*CODES, "auto"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no precision; precisions: {', '.join(CODES)}, auto")
+    parts = text.split("+")
+    if text != "auto" and (len(parts) > 2 or any(part not in CODES for part in parts)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no precision; precisions: {', '.join(CODES)}, auto, or two of them, as int8+int16"
+        )
     return text
 
 

@@ -12,6 +12,7 @@ from ..ir import precision
 from ..ir.balance import balanced
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Layout
+from .mixture import mixed
 
 #: what "auto" stores weights as, where no data says what they may cost
 AUTO = "int16"
@@ -30,8 +31,9 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
         graph: stays as it is.
         precisions: one for every matrix and embedding table, or a mapping from the name of a layer to a precision or
             to a mapping of its weight keys ("W", "R", "projection", "table") to precisions. Layers and keys that a
-            mapping does not name stay as they are. Filters of depthwise layers have int16 besides float32 alone; one
-            precision for all that they do not have leaves them as they are.
+            mapping does not name stay as they are. "int8+int16" is int8, and int16 for tables and the matrices
+            that cost least (`undertow.passes.mixture`); so is every other pair. Filters of depthwise layers have int16
+            besides float32 alone; one precision for all that they do not have leaves them as they are.
         layers: where precisions is a string, the layers that it is for; all when omitted.
 
     Raises:
@@ -49,6 +51,8 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
     able = {node.name: node for node in changed.nodes if OPS[node.op].reducible}
     if precisions == "auto" and layers is None:
         precisions = {name: _auto(node) for name, node in able.items()}
+    elif isinstance(precisions, str) and "+" in precisions and layers is None:
+        precisions = mixed(changed, *_pair(precisions, f"graph {graph.name!r}"))
     elif not isinstance(precisions, Mapping):
         precision.check(precisions, f"graph {graph.name!r}")
         if layers is None:
@@ -74,6 +78,16 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
                 rows = _balanced(weight.as_rows(node.weights[key]), node.smoothing.get(key), what)
                 node.weights[key] = np.ascontiguousarray(weight.as_rows(rows))
     return changed
+
+
+def _pair(precisions: str, what: str) -> tuple[str, str]:
+    """The coarse and the fine one of a pair such as "int8+int16"."""
+    names = precisions.split("+")
+    for name in names:
+        precision.check(name, what)
+    if len(names) != 2 or any(name in precision.SPARSE_CODES for name in names):
+        raise UnsupportedError(f"{what}: {precisions!r} is no pair, a coarse precision and a fine one: 'int8+int16'")
+    return names[0], names[1]
 
 
 def _auto(node: Node) -> dict[str, str]:
