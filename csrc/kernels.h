@@ -384,7 +384,7 @@ struct ReducedStep {
 struct Products {
   void (*dense[5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
   void (*table_row)(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats; sparse: null
-  void (*step[kNumCells])(const Cell& cell, const ReducedStep& step);  // null: none
+  void (*step[kNumCells])(const Cell& cell, const ReducedStep& step);  // null: none; int8 and int16 alone have some
 };
 
 // One op over frames per entry. n counts floats; elementwise ones may touch the padding behind them.

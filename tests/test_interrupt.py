@@ -139,10 +139,10 @@ def test_a_flush_stops(kind):
     for _ in range(3):  # a cell does not move in a flush
         h = g.add("dense", [h], weights={"W": rng.normal(size=(1024, 1024)) / 32})
     few = g.add("select", [h], weights={"indices": np.arange(3)})
-    ahead = g.add("window", [few], attrs={"taps": (0, 1500)})
+    ahead = g.add("window", [few], attrs={"taps": (0, 8000)})
     g.output("y", g.add("select", [ahead], weights={"indices": np.arange(6)}))
     model = Model.from_graph(g)
-    assert model.latency == 1500
+    assert model.latency == 8000
     X = signals_of(20)
     expected = model.run(X)
     if kind == "pool":
@@ -150,7 +150,7 @@ def test_a_flush_stops(kind):
         ids = pool.open(2)
         pool.run(ids, np.stack([X, X]))
         assert stopped(lambda: pool.flush(ids), after=0.05)
-        assert 0 < pool.advanced < 1500
+        assert 0 < pool.advanced < 8000
         pool.reset(ids)
         pool.run(ids, np.stack([X, X]))
         got = pool.flush(ids)[0]

@@ -241,7 +241,7 @@ inline void pasts_of(const Past* p, size_t n, const StreamMemory& memory, size_t
 }
 
 void past(const Past* p, size_t n, const StreamMemory& memory) {
-  constexpr size_t most = 4;
+  constexpr size_t most = kLanes == 1 ? 1 : 4;  // without vectors nothing waits
   for (const Past* end = p + n; p != end;) {
     size_t alike = 1, n_outputs = p->n_outputs;
     for (; alike < most && p + alike != end; ++alike) {

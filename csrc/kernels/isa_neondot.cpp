@@ -5,6 +5,7 @@
 #endif
 #define UT_ISA neondot
 #define UT_ISA_EXTENDS neon  // integer products are all that these instructions change
+#define UT_ISA_HAS_INT4 1
 #define UT_ISA_NEEDS (kCpuNeon | kCpuNeonDot)
 #include "vec_neon.h"
 

@@ -2,7 +2,7 @@
 // Everything that is compiled once per ISA, gathered; defines undertow::<UT_ISA>::table, and no other symbol but the
 // `kernels` that it points to. The including isa_*.cpp defines UT_ISA and UT_ISA_NEEDS and includes its vec_*.h first. Where
 // it defines UT_ISA_EXTENDS, another instruction set, integer products alone are compiled, and all else is that one's.
-// Where it defines UT_ISA_NARROW, layers of at most kNarrowUnits are another's.
+// With UT_ISA_HAS_INT4 those of int4 too. Where it defines UT_ISA_NARROW, layers of at most kNarrowUnits are another's.
 #include "../cpu.h"
 #include "../kernels.h"
 
@@ -35,10 +35,10 @@ using namespace undertow;
 #define UT_PRODUCTS(dense, Weights, table_row, ...) \
   {{nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}, table_row, __VA_ARGS__}
 #define UT_NO_STEPS {nullptr, nullptr, nullptr, nullptr}
-#define UT_DENSE(Weights)                              \
-  UT_PRODUCTS(dense, Weights, ::table_row<Weights>,    \
-              {::reduced_step<Weights, Rnn>, ::reduced_step<Weights, GruAfter>, nullptr, ::reduced_step<Weights, Lstm>})
-#define UT_FLOAT32 UT_PRODUCTS(dense, Floats<float>, ::table_row<Floats<float>>, UT_NO_STEPS)
+#define UT_DENSE(Weights) UT_PRODUCTS(dense, Weights, ::table_row<Weights>, UT_NO_STEPS)
+#define UT_WITH_STEPS(Weights)                      \
+  UT_PRODUCTS(dense, Weights, ::table_row<Weights>, \
+              {nullptr, ::reduced_step<Weights, GruAfter>, nullptr, ::reduced_step<Weights, Lstm>})
 #define UT_SPARSE(Weights) UT_PRODUCTS(sparse, Weights, nullptr, UT_NO_STEPS)
 
 namespace undertow {
@@ -58,13 +58,18 @@ namespace UT_ISA {
 #if defined(UT_ISA_EXTENDS)
 namespace {
 constexpr const Kernels& kernels = UT_ISA_EXTENDS::kernels;
-constexpr Products int8 = UT_DENSE(Int8), int4 = UT_DENSE(Int4), sparse_int8 = UT_SPARSE(SparseInt8), int16 = UT_DENSE(Int16);
+constexpr Products int8 = UT_WITH_STEPS(Int8), int16 = UT_WITH_STEPS(Int16), sparse_int8 = UT_SPARSE(SparseInt8);
+#if defined(UT_ISA_HAS_INT4)
+constexpr Products int4 = UT_DENSE(Int4);
+#else
+constexpr const Products& int4 = kernels.products[kInt4];
+#endif
 }  // namespace
 #else
 extern const Kernels kernels;
 const Kernels kernels = {
-    {UT_FLOAT32, UT_DENSE(Floats<Half>), UT_DENSE(Floats<Bfloat>), UT_DENSE(Int8), UT_DENSE(Int4),
-     UT_SPARSE(SparseFloats), UT_SPARSE(SparseInt8), UT_DENSE(Int16)},
+    {UT_DENSE(Floats<float>), UT_DENSE(Floats<Half>), UT_DENSE(Floats<Bfloat>), UT_WITH_STEPS(Int8), UT_DENSE(Int4),
+     UT_SPARSE(SparseFloats), UT_SPARSE(SparseInt8), UT_WITH_STEPS(Int16)},
     {::activation,
      {::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>,
       ::binary<kBinGreater>, ::binary<kBinLess>, ::binary<kBinEqual>, ::binary<kBinGreaterEqual>,
