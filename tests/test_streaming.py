@@ -44,6 +44,22 @@ def test_same_bits_on_every_isa():
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("op", ["rnn", "gru", "lstm"])
+def test_whole_sequences_of_tiny_layers(op, reverse, isa):
+    """Sequences are taken 48 frames at a time; what is left may be a single one."""
+    graph = single(np.random.default_rng(5), op, 2, 3, reverse=reverse)
+    model = Model.from_graph(graph, isa)
+    x = np.random.default_rng(6).normal(size=(98, 2)).astype(np.float32)
+    for T in (48, 49, 50, 97, 98):
+        got, state = model.run_with_state(x[:T])
+        expected, end = reference.run(graph, x[:T], return_state=True)
+        for y, wanted in ((got, expected), (state, end)):
+            y, wanted = (a if isinstance(a, dict) else {"y": a} for a in (y, wanted))
+            for name, value in wanted.items():
+                np.testing.assert_allclose(y[name], value, rtol=0, atol=2e-6, err_msg=f"{name}, {T} frames on {isa}")
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("op", ["rnn", "gru", "lstm"])
 def test_same_bits_of_odd_sizes_on_every_isa(op, reverse):
     rng = np.random.default_rng(5)
     for hidden in (1, 16, 31, 48, 65, 130):

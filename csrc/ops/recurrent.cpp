@@ -131,10 +131,11 @@ void run_stream(const OpPlan& op, const Block& b) {
   s.c = op.cell_type->has_c() ? b.state_at(op.states[1]) : nullptr;
   s.c_stride = wants_c ? way * static_cast<ptrdiff_t>(b.stride(y + 1)) : 0;
   s.scratch = b.scratch;
+  const bool may_be_tiny = n == 1 || op.n_outputs == 1;  // for all chunks, or none: between them h is elsewhere
   for (size_t done = 0, m; done < n && !b.stopped(); done += m) {
     m = n - done < chunk ? n - done : chunk;
     const size_t first = reverse ? n - done - m : done;  // earliest timestep of the chunk
-    if (run_tiny(op, b, first, m)) continue;
+    if (may_be_tiny && run_tiny(op, b, first, m)) continue;
     input_half(op, b, a, a + chunk * width, first, m);
     const size_t start = reverse ? first + m - 1 : first;
     s.a = reverse ? a + (m - 1) * width : a;
