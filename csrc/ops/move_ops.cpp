@@ -202,7 +202,8 @@ void run_last(const OpPlan& op, const Block& b) {
   const size_t bytes = b.value(y).width * sizeof(float);
   for (size_t k = 0; k < b.abreast; ++k) {
     const size_t n = b.lengths ? b.lengths[k] : op.flags & kFlagMasked ? b.n_valid : b.n;
-    const size_t at = op.flags & kFlagReverse || n == 0 ? k : (n - 1) * b.abreast + k;
+    const bool is_first = op.flags & kFlagReverse || n == 0 || b.value(x).once;  // of what is given once, there is one row
+    const size_t at = is_first ? k : (n - 1) * b.abreast + k;
     float* to = b.row(y) + k * b.stride(y);
     if (n == 0)
       memset(to, 0, bytes);
