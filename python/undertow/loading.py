@@ -119,8 +119,8 @@ def load(
             keeps in other files is found beside a path, and beside an open file on a disk.
         isa: force an instruction set, such as "avx2"; None for the best that this CPU has.
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
-            file. "auto" is int16 for all of them; with `calibrate` and `tolerance`, the fastest for each (`undertow
-            convert --weights auto` says which, and what each costs).
+            file. "auto" is int16 for all of them; with `calibrate` and `tolerance`, the fastest for each:
+            `undertow convert --weights auto` says which, and what each costs.
         calibrate: frames to round int16, int8 and int4 weights for, and to hold errors against `tolerance` on: as of
             `Model.run`, one stream (T, *frame), or N sequences (N, T, *frame), each from a fresh start. Takes minutes
             where a model is large and `weights` is "auto".

@@ -201,6 +201,8 @@ def reduced(precision: str, smoothed: bool = False) -> Callable[[Graph], None]:
         e = g.add("embedding", [ids], weights={"table": Weights(70)(3, 2)})
         (h,) = cell(g, "gru", g.add("reshape", [e], attrs={"shape": (2,)}), 3, 71)
         h, _ = cell(g, "lstm", h, 3, 72, fed_back=2)
+        if precision == "int16":  # older files have rnns in the others
+            (h,) = cell(g, "rnn", h, 2, 74)
         g.output("y", dense(g, h, 2, 73))
         for node in g.nodes:
             node.precisions = dict.fromkeys({"W", "R", "projection", "table"} & set(node.weights), precision)
