@@ -142,7 +142,10 @@ void reset_state(const ut_model& model, float* state) {
 
 namespace {
 
-inline void copy_frame(float* to, const float* from, size_t n) { n == 1 ? void(*to = *from) : copy_floats(to, from, n); }
+// Arrays of callers have any alignment.
+inline void copy_frame(float* to, const float* from, size_t n) {
+  n == 1 ? void(memcpy(to, from, sizeof(float))) : copy_floats(to, from, n);
+}
 
 inline void one_step(const Block& b, const void* const* x, void* const* y, size_t t) {
   const ut_model& m = *b.model;
