@@ -371,7 +371,7 @@ struct CellRow {
   float* z;        // what a cell passes on to `finish`, n_panels * kPanel: z of a GRU with reset before
 };
 
-// One timestep of a plain layer whose W and R are of one precision that is not float32. Same bits as of its halves.
+// One timestep of a plain layer whose W and R are both int8, or both int16. Same bits as of its halves.
 struct ReducedStep {
   DenseArgs of_x, of_h;  // both products but for their y; of_x.W is null where `a` holds the first
   const float* a;  // b + W x
@@ -384,7 +384,7 @@ struct ReducedStep {
 struct Products {
   void (*dense[5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
   void (*table_row)(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats; sparse: null
-  void (*step[kNumCells])(const Cell& cell, const ReducedStep& step);  // null: none; int8 and int16 alone have some
+  void (*step[kNumCells])(const Cell& cell, const ReducedStep& step);  // null: none
 };
 
 // One op over frames per entry. n counts floats; elementwise ones may touch the padding behind them.

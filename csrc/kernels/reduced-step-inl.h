@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// One timestep of one sequence of a plain recurrent layer whose W and R are of one reduced precision: the cell update of
+// One timestep of one sequence of a plain recurrent layer whose W and R are of one precision of integers: the cell update of
 // some panels follows their products at once, and overlaps with the products of the next. Compiled once per ISA.
 
 namespace {
