@@ -6,37 +6,32 @@ namespace {
 inline void store_integers(int8_t* p, VI a) { store_int8(p, a); }
 inline void store_integers(int16_t* p, VI a) { store_int16(p, a); }
 
+// f(j, vector) of every vector of x[0, K), times factors; the last one ends in zeros.
+template <bool kSmoothed, class F>
+inline void visit_smoothed(const float* x, size_t K, const float* factors, const F& f) {
+  const auto smoothed = [&](size_t j, V v) { return kSmoothed ? mul(v, load(factors + j)) : v; };
+  size_t j = 0;
+  for (; j + kLanes <= K; j += kLanes) f(j, smoothed(j, load(x + j)));
+  if (j < K) f(j, smoothed(j, load_some(x + j, K - j)));
+}
+
 // x[0, K), times factors, as K integers, zeros up to a multiple of 64 bytes, and a scale; where these stand: quantized_*_at
 // (kernels.h).
 template <uint32_t kPrecision, bool kSmoothed, class Integer>
 inline void quantize(Integer* out, const float* x, size_t K, const Scaling& scaling) {
-  const V infinity = set1(__builtin_inff());
-  const auto smoothed = [&](size_t j, size_t i, V v) { return kSmoothed ? mul(v, load(scaling.factors + j + i)) : v; };
-  V top = set1(0.0f), poison = set1(0.0f);  // poison: NaN once a number was not finite
-  visit(x, K, 0.0f, [&](size_t j, int i, V v) {
-    v = smoothed(j, static_cast<size_t>(i) * kLanes, v);
-    top = max(abs(v), top);
-    poison = mul_add(v, set1(0.0f), poison);
-  });
-  const float most = max_lane(select_lt(add(top, poison), infinity, top, infinity));
+  V top = set1(0.0f);  // NaN once a number was
+  visit_smoothed<kSmoothed>(x, K, scaling.factors, [&](size_t, V v) UT_INLINE { top = magnitude_or_nan(abs(v), top); });
+  const float most = max_lane(select_lt(top, set1(__builtin_inff()), top, set1(__builtin_inff())));
 
-  const size_t bytes = quantized_scale_at(kPrecision, K);
+  const size_t bytes = quantized_scale_at(kPrecision, K), written = round_up(K, kLanes);
   float scale = 0.0f;
   const bool finite = most < __builtin_inff();
   if (finite && most >= 0x1p-100f) {
     scale = most / scaling.limit;
     const V inverse = set1(scaling.limit / most);
-    const auto round = [&](size_t j, const float* from) {
-      for (size_t i = 0; i < kPanel; i += kLanes)
-        store_integers(out + j + i, round_to_int(mul(smoothed(j, i, load(from + i)), inverse)));
-    };
-    size_t j = 0;
-    for (; j + kPanel <= K; j += kPanel) round(j, x + j);
-    if (j < K) {
-      round(j, chunk(x, j, K, 0.0f).v);
-      j += kPanel;
-    }
-    memset(out + j, 0, bytes - j * sizeof(Integer));
+    visit_smoothed<kSmoothed>(x, K, scaling.factors,
+                              [&](size_t at, V v) UT_INLINE { store_integers(out + at, round_to_int(mul(v, inverse))); });
+    if (written * sizeof(Integer) < bytes) memset(out + written, 0, bytes - written * sizeof(Integer));
   } else {
     if (!finite) scale = __builtin_nanf("");
     memset(out, 0, bytes);

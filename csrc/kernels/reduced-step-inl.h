@@ -16,8 +16,10 @@ struct ReducedPanels {
     constexpr int G = Pass::kGates;
     constexpr size_t width = G * kPanel;
     alignas(64) float a[NP * width], q[NP * width];
-    if (s.of_x.W) Weights::template tile<G, NP, kVectors<G>, 1>(s.of_x, {0, p, 0, a});
+    // On the way back what was read last comes first, as with panels.
+    if (s.of_x.W && !s.back) Weights::template tile<G, NP, kVectors<G>, 1>(s.of_x, {0, p, 0, a});
     Weights::template tile<G, NP, kVectors<G>, 1>(s.of_h, {0, p, 0, q});
+    if (s.of_x.W && s.back) Weights::template tile<G, NP, kVectors<G>, 1>(s.of_x, {0, p, 0, a});
     const float* of_x = s.of_x.W ? a : row.a + p * width;
     for (size_t i = 0; i < NP; ++i)
       for (size_t lane = 0; lane < kPanel; lane += kLanes) {
@@ -26,7 +28,7 @@ struct ReducedPanels {
         V x[G], h[G];
         load_gates(x, of_x, here);
         load_gates(h, q, here);
-        Pass::template unit<kPlain>(c, row, u, x, h);
+        Pass::template unit<kWaiting>(c, row, u, x, h);
       }
   }
 };
