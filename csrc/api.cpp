@@ -334,9 +334,12 @@ ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stre
   return UT_OK;
 }
 
+// Fewer frames than this are timesteps of a small model, one after the other; from there on a block costs less.
+constexpr size_t kFramesOfSmallBlock = 8;
+
 void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y) {
   if (s->team) return lead(*s->team, n_frames, x, y);
-  if (x && (n_frames == 1 || s->model->small)) {
+  if (x && (n_frames == 1 || (s->model->small && n_frames < kFramesOfSmallBlock))) {
     s->step.back = !s->step.back;
     s->step.rings = rings_of(*s);
     return n_frames == 1 ? run_step(s->step, x, y) : run_steps(s->step, n_frames, x, y);

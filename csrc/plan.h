@@ -156,7 +156,7 @@ struct ut_model {
   undertow::Convolution* convolutions;  // room for one a ring
   undertow::Past* pasts;                // the same; those with as many taps stand together
   size_t n_pasts;
-  bool small = false;  // tiny recurrent layers, and small ops beside them: blocks are steps, which wait side by side
+  bool small = false;  // tiny recurrent layers, and small ops beside them: a few frames are steps, which wait side by side
 };
 
 namespace undertow {
