@@ -87,7 +87,7 @@ struct Recurrent {
 // RNN: h = f(a + R h).
 struct Rnn : Recurrent<1> {
   template <Way kWay>
-  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[1], const V (&q)[1]) {
+  UT_INLINE static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[1], const V (&q)[1]) {
     V h = add(a[0], q[0]);
     bound<kWay>(h);
     store(row.y + u.j(), apply<kWay>(c, 0, kActTanh, h));
@@ -99,7 +99,7 @@ struct GruAfter : Recurrent<3> {
   static const float* start(const Cell& c) { return c.rb; }
 
   template <Way kWay>
-  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[3]) {
+  UT_INLINE static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[3]) {
     V z = add(a[0], q[0]), r = add(a[1], q[1]);
     bound_sigmoids<kWay>(r, z);
     r = apply<kWay>(c, 0, kActSigmoid, r);
@@ -114,7 +114,7 @@ struct GruAfter : Recurrent<3> {
 // Reset before, first pass: z and r * h, for the candidate needs every unit's r * h.
 struct GruBeforeGates : Recurrent<3, 2> {
   template <Way kWay>
-  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[2]) {
+  UT_INLINE static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[2]) {
     store(row.z + u.j(), apply<kWay>(c, 0, kActSigmoid, add(a[0], q[0])));
     const V r = apply<kWay>(c, 0, kActSigmoid, add(a[1], q[1]));
     store(row.y + u.j(), mul(r, load(row.h + u.j())));
@@ -126,7 +126,7 @@ struct GruBeforeCandidate : Recurrent<3, 1> {
   static const float* matrix(const Cell& c) { return c.R_n; }
 
   template <Way kWay>
-  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[1]) {
+  UT_INLINE static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[1]) {
     const V n = apply<kWay>(c, 1, kActTanh, add(a[2], q[0]));
     store(row.y + u.j(), mul_add(load(row.z + u.j()), sub(load(row.h + u.j()), n), n));
   }
@@ -137,7 +137,7 @@ struct Lstm : Recurrent<4> {
   static constexpr bool kHasC = true;
 
   template <Way kWay>
-  static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[4], const V (&q)[4]) {
+  UT_INLINE static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[4], const V (&q)[4]) {
     const size_t j = u.j();
     V in = add(a[0], q[0]);
     V forget = add(a[1], q[1]);
