@@ -164,9 +164,9 @@ def test_what_multiplies_inputs_is_smoothed_and_nothing_else(options):
     assert np.array_equal(rounded["R"], plain["R"])
     gates = node.weights["W"].reshape(-1, 5)
     assert np.array_equal(rounded["W"].reshape(-1, 5), compensated(gates, X, "int8", smoothing=chosen[1]))
-    assert not smoothing.without_data(node)
+    assert not smoothing.without_data(node, node.weights)
     node.weights["W"][..., 1] *= 300
-    assert set(smoothing.without_data(node)) == {"W"}
+    assert set(smoothing.without_data(node, node.weights)) == {"W"} and not smoothing.without_data(node, ["R", "b"])
 
 
 def model():

@@ -272,7 +272,9 @@ def built(
     left = Held(max(held.limit, graph.n_bytes + MEMORY // 4), lambda: graph.n_bytes)
     with within(path, left):
         passes.run(graph)
-        return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
+        return Model.from_graph(
+            with_blocks(with_weights(graph, weights or {}, smooth=True), sparse), isa, limits=limits
+        )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ..ir.balance import balanced
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Layout
 from .mixture import mixed
+from .smoothing import without_data
 
 #: what "auto" stores weights as, where no data says what they may cost
 AUTO = "int16"
@@ -21,7 +22,9 @@ AUTO = "int16"
 Precisions = str | Mapping[str, str | Mapping[str, str]]
 
 
-def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] | None = None) -> Graph:
+def with_weights(
+    graph: Graph, precisions: Precisions, *, layers: Iterable[str] | None = None, smooth: bool = False
+) -> Graph:
     """A copy of a graph whose file stores its weights in the given precisions: "float32", "float16", "bfloat16",
     "int16", "int8" or "int4"; for matrices also "sparse float32" or "sparse int8" (`undertow.passes.sparsify` finds
     those that are worth it). Weights stay float32 in the graph until it is compiled; matrices in int16 are rounded
@@ -35,6 +38,8 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
             that cost least (`undertow.passes.mixture`); so is every other pair. Filters of depthwise layers have int16
             besides float32 alone; one precision for all that they do not have leaves them as they are.
         layers: where precisions is a string, the layers that it is for; all when omitted.
+        smooth: columns of matrices that come to int16 or int8 are smoothed by their weights alone, where they are far
+            from equal (`undertow.passes.smoothing`).
 
     Raises:
         UnsupportedError: a precision, layer or key does not exist.
@@ -69,6 +74,9 @@ def with_weights(graph: Graph, precisions: Precisions, *, layers: Iterable[str] 
         node = able[name]
         if not isinstance(chosen, Mapping):
             chosen = {key: chosen for key in OPS[node.op].reducible if key in node.weights}
+        if smooth:  # what is in this precision already stays, to the bit
+            new = [k for k, name in chosen.items() if name in precision.SMOOTHED and name != node.precisions.get(k)]
+            node.smoothing |= without_data(node, [key for key in new if key not in node.smoothing])
         node.precisions.update(chosen)
         OPS[node.op].check_precisions(node)
         for weight in OPS[node.op].weights:

@@ -9,20 +9,23 @@ With frames of the data, the e of several candidates is taken that has the least
 columns at the power alpha of their inputs and 1 - alpha of their weights (G. Xiao et al., "SmoothQuant: Accurate and
 Efficient Post-Training Quantization for Large Language Models", 2022, equation 4), by largest numbers and by RMS.
 Without, columns move a quarter of the way to equal weights, so that only a column that is 4 times as large as the
-others, or as small, moves at all: nothing is known of the inputs, and they may be as unequal the other way round.
+others, or as small, moves at all: nothing is known of the inputs, and they may be as unequal the other way round. Of
+eleven real models (`python -m bench accuracy`) that moves columns of five, int8 of noaa-sugar-creek errs by 2.7 in
+place of 7.2 % and of nsnet2 by 14 in place of 22, and one is worse, by 0.16 %.
 
 It is for matrices that multiply inputs. Hidden states lie in one range for all units, and nothing is gained there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
 from ..ir.nodes import Node
-from ..ir.ops import INPUT, OPS
+from ..ir.ops import INPUT, OPS, Layout
 
 #: Exponents reach from 0 to this, half of it to either side of the median: what was quiet in the data may be loud
 #: another day, and is not turned up by more.
@@ -58,10 +61,11 @@ def from_weights(w: np.ndarray) -> np.ndarray:
     return _exponents(-WITHOUT_DATA * _log2(largest))
 
 
-def without_data(node: Node) -> dict[str, np.ndarray]:
-    """`from_weights` of those matrices of a node that multiply its input, by key, where it is not all 0."""
-    keys = [weight.key for weight in OPS[node.op].weights if weight.multiplies == INPUT and weight.key in node.weights]
-    chosen = {key: from_weights(node.weights[key]) for key in keys}
+def without_data(node: Node, keys: Iterable[str]) -> dict[str, np.ndarray]:
+    """`from_weights` of those of `keys` that are matrices of numbers for the input of a node, where it is not all 0."""
+    smoothable = {w.key for w in OPS[node.op].weights if w.multiplies == INPUT and w.layout is Layout.MATRIX}
+    finite = [key for key in keys if key in smoothable and np.isfinite(node.weights[key]).all()]
+    chosen = {key: from_weights(node.weights[key]) for key in finite}
     return {key: exponents for key, exponents in chosen.items() if exponents.any()}
 
 
