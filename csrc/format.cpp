@@ -245,15 +245,16 @@ ut_status File::check_texts(ut_error* err) {
                        {"state", states_, n_states, kStateWords, 0},
                        {"output", outputs_, n_outputs, kOutputWords, 0},
                        {"node", nodes_, n_nodes, kNodeWords, 1}};
-  uint64_t total = 0;
+  uint64_t end = 0;  // of the text before
   for (const Table& table : all)
     for (uint32_t i = 0; i < table.n; ++i) {
       const uint32_t* r = table.first + i * table.stride + table.at;
       if (uint64_t{r[0]} + r[1] > text_bytes_)
         return Message(err, UT_E_FORMAT, offset_of(r)) << table.what << " " << i << ": its text lies outside the text pool";
-      // What follows looks at every byte of every text: more than the pool has would be work without a bound.
-      if ((total += r[1]) > text_bytes_)
-        return Message(err, UT_E_FORMAT, offset_of(r)) << table.what << " " << i << ": texts share bytes of the text pool";
+      // What follows looks at every byte of every text: texts that shared them would be work without a bound.
+      if (r[0] < end)
+        return Message(err, UT_E_FORMAT, offset_of(r)) << table.what << " " << i << ": its text begins before the end of the one before";
+      end = uint64_t{r[0]} + r[1];
       if (!is_utf8(text(r))) return Message(err, UT_E_FORMAT, offset_of(r)) << table.what << " " << i << ": its text is not UTF-8";
     }
   name = text(title);
@@ -299,6 +300,10 @@ ut_status File::check_shape(const char* what, uint32_t i, const uint32_t* dims, 
   if (n_dims > UT_MAX_DIMS || elements(dims, n_dims) > kMaxFrame)
     return Message(err, UT_E_FORMAT, offset_of(dims)) << what << " " << i << ": its shape is empty, or has more than "
                                                       << uint64_t{UT_MAX_DIMS} << " axes or 2^24 elements";
+  for (uint32_t k = n_dims; k < UT_MAX_DIMS; ++k)
+    if (dims[k] != 0)
+      return Message(err, UT_E_FORMAT, offset_of(dims + k)) << what << " " << i << ": its shape has " << n_dims << " axes and the size "
+                                                            << dims[k] << " behind them, expected 0";
   return UT_OK;
 }
 

@@ -146,8 +146,23 @@ def test_a_factor_that_is_none(name, factor):
         words.blob[at : at + 4] = np.float32(right).tobytes()
         Model(words.sealed())
     words.blob[at : at + 4] = np.float32(factor).tobytes()
-    with pytest.raises(FormatError, match=r"a factor of a smoothed weight is no power of two from 2\^-40 to 1"):
+    refused = r"tensor 0 has a factor for column 47 that is no power of two from 2\^-40 to 1"
+    with pytest.raises(FormatError, match=refused):
         Model(words.sealed())
+
+
+@pytest.mark.parametrize("name", ["int16", "int8"])
+@pytest.mark.parametrize("factor", [1.0, -0.0, 2.0**-140, np.nan, np.inf])
+def test_factors_behind_the_last_column_are_zeros(name, factor):
+    """Instruction sets that multiply whole vectors gave NaN everywhere where others gave numbers."""
+    words = version_4(name, columns=5)
+    Model(words.sealed())
+    for column in (5, 15):
+        at = words.weights(0).start + 4 * column
+        words.blob[at : at + 4] = np.float32(factor).tobytes()
+        with pytest.raises(FormatError, match=f"tensor 0 has a factor for column {column} that is not 0"):
+            Model(words.sealed())
+        words.blob[at : at + 4] = bytes(4)
 
 
 def test_flags_where_there_are_none():

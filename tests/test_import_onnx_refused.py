@@ -49,6 +49,7 @@ REFUSED = {
         "activation_alpha=.*1 values more",
     ),
     "clip": (lambda: _cell_model(clip=0.0), UnsupportedError, "clip=0"),
+    "subnormal clip": (lambda: _cell_model(clip=1e-40), UnsupportedError, "clip=.*e-41.* 2\\^-126 at least"),
     "direction": (lambda: _cell_model(direction="sideways"), UnsupportedError, "direction='sideways'"),
     "layout": (lambda: _cell_model(layout=2), UnsupportedError, "layout=2"),
     "hidden_size": (lambda: _cell_model(hidden_size=4), ShapeError, "hidden_size=4"),

@@ -392,6 +392,8 @@ Z = np.zeros
         (lambda: LSTM(Z((12, 5)), Z((12, 3)), gate_order="ifcg"), ValueError, "each of"),
         (lambda: LSTM(Z((12, 5)), Z((12, 3)), clip=0), ValueError, "clip"),
         (lambda: LSTM(Z((12, 5)), Z((12, 3)), clip=float("nan")), ValueError, "clip"),
+        (lambda: GRU(Z((9, 5)), Z((9, 3)), reset_after=True, clip=1e-45), ValueError, "clip is 1e-45, .*at least"),
+        (lambda: RNN(Z((3, 5)), Z((3, 3)), clip=1e39), ValueError, r"clip is 1e\+39, .*that float32 holds"),
         (lambda: LSTM(Z((12, 5)), Z((12, 3)), peephole=Z((4, 3))), ShapeError, "peephole"),
         (lambda: LSTM(Z((12, 5)), Z((12, 2)), projection=Z((2, 4))), ShapeError, r"projection has shape \(2, 4\)"),
         (lambda: LSTM(Z((12, 5)), Z((12, 3)), h0=Z(4)), ShapeError, "h0"),

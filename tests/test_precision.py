@@ -11,6 +11,7 @@ import undertow
 from networks import framed, round_trip_graphs, single, zoo
 from oracle_precision import bfloat16, half, int4_numbers, int8_numbers, int16_numbers, stored_row
 from test_tow import assert_equal_graphs
+from tow_words import Words
 from undertow import tow
 from undertow.compile import compile_graph
 from undertow.ir import precision
@@ -401,14 +402,15 @@ def test_weights_that_smoothing_makes_too_large(name):
 
 @pytest.mark.parametrize("name", precision.SMOOTHED)
 def test_a_gru_whose_parts_are_smoothed_unlike_each_other(name):
-    """A file may say it of R and R_n, and the engine computes it; a Graph has one smoothing for both."""
+    """R and R_n are parts of one weight, which has one smoothing: where a file says otherwise, it is refused."""
     g = smooth(single(np.random.default_rng(0), "gru", 3, 4, reset_after=False))
     blob = bytearray(compile_graph(with_weights(g, name)))
     record = 64 + 4 * 12 + 3 * 24  # of R_n
     at = int.from_bytes(blob[record + 8 : record + 16], "little")
     for factor in (2.0**-7, 2.0**-9):
         blob[at : at + 4] = struct.pack("<f", factor)
-        undertow.Model(blob)
+        with pytest.raises(undertow.FormatError, match='gru "cell": R and R_n differ in their factors'):
+            undertow.Model(bytes(blob))
         with pytest.raises(
             undertow.FormatError, match="a gru smooths R_n unlike another part of R; expected one smoothing"
         ):
@@ -530,7 +532,7 @@ def test_copies_of_graphs_are_apart():
 
 
 def test_gru_that_a_graph_cannot_hold():
-    """R and R_n of different precisions, and a recurrent bias of z: a file may say it, a Graph cannot."""
+    """R and R_n of different precisions, which the engine refuses too, and a recurrent bias of z, which it adds."""
     g = single(np.random.default_rng(0), "gru", 3, 4)
     blob = bytearray(compile_graph(with_weights(g, {"cell": {"R": "float16"}})))
     table = 64 + 4 * 12
@@ -538,6 +540,8 @@ def test_gru_that_a_graph_cannot_hold():
     blob[table + 3 * 24] = 3
     with pytest.raises(undertow.FormatError, match="R in float16 and R_n in bfloat16"):
         tow.read(blob)
+    with pytest.raises(undertow.FormatError, match='gru "cell": R and R_n differ in precision'):
+        undertow.Model(Words(blob).sealed())
     blob = bytearray(compile_graph(single(np.random.default_rng(0), "gru", 3, 4, reset_after=True)))
     at = int.from_bytes(blob[table + 3 * 24 + 8 : table + 3 * 24 + 16], "little")
     blob[at : at + 4] = struct.pack("<f", 1.0)

@@ -68,9 +68,11 @@ void check_common(Check& c, bool framed) {
   c.weight(kB, uint64_t{padded(H)} * type->n_gates, true);
   for (uint32_t i = 0; i < type->n_acts; ++i) p->cell.acts[i] = c.act(3 * i);
   p->cell.clip = c.param_f32(3 * type->n_acts + 1);
+  const uint32_t clip = c.param(3 * type->n_acts + 1);
   const uint32_t known = kFlagReverse | kFlagMasked | type->flags | (framed ? kFlagSteps : 0);
   c.require((p->flags & ~known) == 0, "unknown flags");
-  c.require(p->cell.clip >= 0.0f, "clip is negative or not a number");
+  // By its bits: the caller's floating-point mode may take what is subnormal for 0, as kernels do.
+  c.require(clip == 0 || (clip >= 0x00800000u && clip <= 0x7f800000u), "clip is negative, subnormal or not a number");
   p->whole_sequence = p->flags & kFlagReverse && !(p->flags & kFlagSteps);
   p->forgets = stateless;
 }

@@ -29,6 +29,7 @@ void bind_gru_after(Check& c) {
 void bind_gru_before(Check& c) {
   c.require(c.has_weight(kR_n) && !c.has_weight(kRecurrentBias), kOneOfBoth);
   c.matrix(kR_n, units(c), units(c), 1);
+  c.alike(kR, kR_n, units(c), "R and R_n");
   c.plan()->cell.R_n = floats(c.plan()->weights[kR_n]);
 }
 

@@ -89,8 +89,17 @@ void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   plan_->weights[i] = bytes + before;
   if (before) plan_->scaling[i].factors = static_cast<const float*>(t.data);
   if (keep_) return;
-  if (before) factors(static_cast<const float*>(t.data), K);
+  if (before) factors(node_.tensors[i], static_cast<const float*>(t.data), K);
   if (precision == kInt8 || precision == kInt16) integers(bytes + before, precision, n_panels, K, G);
+}
+
+void Check::alike(uint32_t i, uint32_t j, size_t K, const char* names) {
+  if (status_ != UT_OK) return;
+  const float *one = plan_->scaling[i].factors, *other = plan_->scaling[j].factors;
+  if (plan_->precisions[i] != plan_->precisions[j])
+    status_ = refusal() << names << " differ in precision";
+  else if (!one != !other || (one && !keep_ && memcmp(one, other, K * sizeof(float)) != 0))
+    status_ = refusal() << names << " differ in their factors";
 }
 
 void Check::filters(uint32_t i, size_t n_taps, size_t n_channels) {
@@ -173,13 +182,16 @@ size_t Check::table(uint32_t i, size_t width) {
   return static_cast<size_t>(bytes / row);
 }
 
-// Powers of two, so that weights times factors are what float32 ones were; none above 1, so that no frame overflows.
-void Check::factors(const float* factors, size_t K) {
-  for (size_t k = 0; k < K; ++k) {
+// Powers of two, so that weights times factors are what float32 ones were; none above 1, so that no frame overflows. Behind
+// them zeros: vectors that are wider than what is left of a frame are multiplied by these too.
+void Check::factors(uint32_t tensor, const float* factors, size_t K) {
+  for (size_t k = 0; k < padded(K) && status_ == UT_OK; ++k) {
     uint32_t bits;
     memcpy(&bits, factors + k, sizeof bits);
-    const bool power = (bits & 0x807fffffu) == 0 && bits <= 127u << 23 && bits >= (127u - kMostSmoothed) << 23;
-    require(power, "a factor of a smoothed weight is no power of two from 2^-40 to 1");
+    const bool is_power = (bits & 0x807fffffu) == 0 && bits <= 127u << 23 && bits >= (127u - kMostSmoothed) << 23;
+    if (k < K ? is_power : bits == 0) continue;
+    status_ = refusal() << "tensor " << tensor << " has a factor for column " << uint64_t{k}
+                        << (k < K ? " that is no power of two from 2^-40 to 1" : " that is not 0, and no such column");
   }
 }
 

@@ -38,6 +38,8 @@ class Check {
   void filters(uint32_t i, size_t n_taps, size_t n_channels);
   // The same for a table of rows of `width` numbers; returns how many rows it has.
   size_t table(uint32_t i, size_t width);
+  // Two matrices of K columns, parts of one weight, must have one precision and the same factors.
+  void alike(uint32_t i, uint32_t j, size_t K, const char* names);
   // Binds the gate of a time op: input i, where the node has it. Its frames stand in plan->inputs like any other.
   void gate(uint32_t i);
   bool has_weight(uint32_t i) const { return i < node_.n_tensors && node_.tensors[i] != kNone; }
@@ -50,10 +52,11 @@ class Check {
   ut_status status() const { return status_; }
 
  private:
+  Message refusal();  // begins a sentence
   void fail(const char* what, const char* more = "", uint64_t got = 0, uint64_t expected = 0);
   const void* sparse(const TensorView& t, uint32_t precision, uint64_t M, uint64_t K, uint64_t G);
   void integers(const uint8_t* panels, uint32_t precision, size_t n_panels, size_t K, size_t G);
-  void factors(const float* factors, size_t K);
+  void factors(uint32_t tensor, const float* factors, size_t K);
   void sparse_integers(const SparseMatrix& lists, size_t n_lists, size_t n_blocks);
 
   const File& file_;

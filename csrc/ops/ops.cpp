@@ -24,11 +24,15 @@ Check::Check(const File& file, const NodeView& node, const char* op_name, OpPlan
   plan->n_states = node.n_states;
 }
 
+Message Check::refusal() {
+  const size_t offset = static_cast<size_t>(reinterpret_cast<const uint8_t*>(node_.inputs) - file_.bytes);
+  return Message(err_, UT_E_FORMAT, offset) << op_name_ << " " << node_.name << ": ";
+}
+
 void Check::fail(const char* what, const char* more, uint64_t got, uint64_t expected) {
   if (status_ != UT_OK) return;
-  const size_t offset = static_cast<size_t>(reinterpret_cast<const uint8_t*>(node_.inputs) - file_.bytes);
-  Message m(err_, UT_E_FORMAT, offset);
-  m << op_name_ << " " << node_.name << ": " << what;
+  Message m = refusal();
+  m << what;
   if (*more) m << more << got << ", expected " << expected;
   status_ = m;
 }

@@ -4,6 +4,7 @@
 //     test_refused FOLDER
 #include <functional>
 #include <limits>
+#include <utility>
 
 #include "blob.h"
 #include "check.h"
@@ -108,8 +109,19 @@ constexpr uint32_t kNone = 0xffffffffu;
 const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 int16_t* int16(Tow& t, uint32_t kind, size_t k) { return reinterpret_cast<int16_t*>(t.data(t.tensor_of(t.find(kind), k))); }
-// Of the last column of the dense layer.
-void factor(Tow& t, float x) { t.data(t.tensor_of(t.find(kDense), 0))[1] = static_cast<int32_t>(word_of(x)); }
+// Of a column of the dense layer, which has two.
+void factor(Tow& t, float x, size_t column = 1) {
+  t.data(t.tensor_of(t.find(kDense), 0))[column] = static_cast<int32_t>(word_of(x));
+}
+// The name of a record with two words of text, as far as both names reach, becomes that of another.
+void rename(Tow& t, uint32_t* record, const uint32_t* other) {
+  record[1] = record[1] < other[1] ? record[1] : other[1];
+  memcpy(t.text(record[0]), t.text(other[0]), record[1]);
+}
+void rename_both(Tow& t, uint32_t* record, uint32_t* other) {
+  rename(t, record, other);
+  other[1] = record[1];
+}
 
 const Lie kLies[] = {
     {"rnn", "format version 0", UT_E_VERSION, [](Tow& t) { t.header(2) = 0; }},
@@ -138,15 +150,19 @@ const Lie kLies[] = {
     {"rnn", "text that is not UTF-8", UT_E_FORMAT, [](Tow& t) { t.text(t.value(0, 0))[0] = static_cast<char>(0xff); }},
     {"rnn", "two texts of the same bytes", UT_E_FORMAT,
      [](Tow& t) { t.value(1, 0) = 0, t.value(1, 1) = t.text_bytes(); }},
-    {"cells", "two states of one name", UT_E_FORMAT,
-     [](Tow& t) { t.state(1, 0) = t.state(0, 0), t.state(1, 1) = t.state(0, 1); }},
+    {"rnn", "two texts of one byte", UT_E_FORMAT, [](Tow& t) { t.value(1, 1) = 1, t.state(0, 0) = t.value(1, 0), t.state(0, 1) = 1; }},
+    {"rnn", "texts out of order", UT_E_FORMAT,
+     [](Tow& t) { std::swap(t.value(0, 0), t.value(1, 0)), std::swap(t.value(0, 1), t.value(1, 1)); }},
+    {"rnn", "an empty text behind the one before", UT_OK, [](Tow& t) { t.value(1, 1) = 0; }},
+    {"cells", "two states of one name", UT_E_FORMAT, [](Tow& t) { rename_both(t, &t.state(1, 0), &t.state(0, 0)); }},
     {"cells", "the last state named as the first", UT_E_FORMAT,
-     [](Tow& t) { t.state(t.n_states() - 1, 0) = t.state(0, 0), t.state(t.n_states() - 1, 1) = t.state(0, 1); }},
-    {"lstm", "two outputs of one name", UT_E_FORMAT,
-     [](Tow& t) { t.output(1, 0) = t.output(0, 0), t.output(1, 1) = t.output(0, 1); }},
-    {"text", "two inputs of one name", UT_E_FORMAT, [](Tow& t) { t.value(1, 0) = t.value(0, 0), t.value(1, 1) = t.value(0, 1); t.count(3) = 2; }},
+     [](Tow& t) { rename_both(t, &t.state(t.n_states() - 1, 0), &t.state(0, 0)); }},
+    {"lstm", "two outputs of one name", UT_E_FORMAT, [](Tow& t) { rename_both(t, &t.output(1, 0), &t.output(0, 0)); }},
+    {"text", "two inputs of one name", UT_E_FORMAT, [](Tow& t) { rename_both(t, &t.value(1, 0), &t.value(0, 0)), t.count(3) = 2; }},
     {"rnn", "no inputs", UT_E_FORMAT, [](Tow& t) { t.count(3) = 0; }},
-    {"rnn", "no outputs", UT_E_FORMAT, [](Tow& t) { t.count(4) = 0, t.count(6) += 3; }},
+    // The words of the output become the first ones of the node, of whose text nothing may be wrong.
+    {"rnn", "no outputs", UT_E_FORMAT,
+     [](Tow& t) { t.output(0, 1) = t.text_bytes(), t.output(0, 2) = 0, t.count(4) = 0, t.count(6) += 3; }},
     {"rnn", "tensors over each other", UT_E_FORMAT,
      [](Tow& t) { t.tensor(1, 2) = t.tensor(2, 2) = t.tensor(0, 2), t.tensor(1, 4) = t.tensor(2, 4) = 4 * t.tensor(0, 4); }},
     {"int8", "a weight of -128", UT_E_FORMAT, [](Tow& t) { reinterpret_cast<uint8_t*>(t.data(t.tensor_of(t.find(kGru), 0)))[0] = 0x80; }},
@@ -193,6 +209,17 @@ const Lie kLies[] = {
      [](Tow& t) { factor(t, std::numeric_limits<float>::infinity()); }},
     {"smoothed_int16", "a factor that is NaN", UT_E_FORMAT, [](Tow& t) { factor(t, kNan); }},
     {"smoothed_int16", "a subnormal factor", UT_E_FORMAT, [](Tow& t) { factor(t, 0x1p-140f); }},
+    {"smoothed_int16", "a factor of 1 for a column that is not there", UT_E_FORMAT, [](Tow& t) { factor(t, 1.0f, 2); }},
+    {"smoothed_int16", "NaN for the last column that is not there", UT_E_FORMAT, [](Tow& t) { factor(t, kNan, 15); }},
+    {"smoothed_int16", "-0 for a column that is not there", UT_E_FORMAT, [](Tow& t) { factor(t, -0.0f, 2); }},
+    {"smoothed_int8", "infinity for a column that is not there", UT_E_FORMAT,
+     [](Tow& t) { factor(t, std::numeric_limits<float>::infinity(), 2); }},
+    {"gru_reset_before", "R_n in another precision than R", UT_E_FORMAT,
+     [](Tow& t) { t.tensor(t.tensor_of(0, 3), 0) = 2; }},
+    {"smoothed_int16", "R_n with another factor than R", UT_E_FORMAT,
+     [](Tow& t) { t.data(t.tensor_of(t.find(kGru), 3))[1] = static_cast<int32_t>(word_of(0x1p-7f)); }},
+    {"gru_reset_before", "R in another precision than R_n", UT_E_FORMAT,
+     [](Tow& t) { t.tensor(t.tensor_of(0, 2), 0) = 3; }},
     {"rnn", "float32 matrix that claims int8", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 0) = 4; }},
     {"rnn", "bias of float16", UT_E_FORMAT, [](Tow& t) { t.tensor(1, 0) = 2; }},
     {"rnn", "tensor with a reserved word", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 1) = 1; }},
@@ -208,6 +235,9 @@ const Lie kLies[] = {
     {"rnn", "value of 2^24 + 1 elements", UT_E_FORMAT, [](Tow& t) { t.value(0, 5) = (1u << 24) + 1; }},
     {"rnn", "value of 2^32 elements", UT_E_FORMAT,
      [](Tow& t) { t.value(0, 4) = 2, t.value(0, 5) = t.value(0, 6) = 1u << 16; }},
+    {"rnn", "a size behind the axes of a value", UT_E_FORMAT, [](Tow& t) { t.value(0, 6) = 1; }},
+    {"rnn", "a size in the last place of a value", UT_E_FORMAT, [](Tow& t) { t.value(1, 12) = kNone; }},
+    {"rnn", "a size behind the axes of a state", UT_E_FORMAT, [](Tow& t) { t.state(0, 11) = 1; }},
     {"rnn", "empty state", UT_E_FORMAT, [](Tow& t) { t.state(0, 4) = 0; }},
     {"rnn", "initial value that does not exist", UT_E_FORMAT, [](Tow& t) { t.state(0, 2) = 3; }},
     {"rnn", "initial value of the wrong size", UT_E_FORMAT, [](Tow& t) { t.state(0, 2) = 2; }},
@@ -231,6 +261,11 @@ const Lie kLies[] = {
     {"rnn", "unknown flag", UT_E_FORMAT, [](Tow& t) { t.param(0, 3) = 8; }},
     {"rnn", "clip that is not a number", UT_E_FORMAT, [](Tow& t) { t.param(0, 4) = word_of(kNan); }},
     {"rnn", "negative clip", UT_E_FORMAT, [](Tow& t) { t.param(0, 4) = word_of(-1); }},
+    {"rnn", "the smallest clip that bounds anything", UT_OK, [](Tow& t) { t.param(0, 4) = 0x00800000; }},
+    {"rnn", "a subnormal clip", UT_E_FORMAT, [](Tow& t) { t.param(0, 4) = 0x007fffff; }},
+    {"rnn", "the smallest subnormal clip", UT_E_FORMAT, [](Tow& t) { t.param(0, 4) = 1; }},
+    {"rnn", "a clip of -0", UT_E_FORMAT, [](Tow& t) { t.param(0, 4) = 0x80000000; }},
+    {"rnn", "a clip of infinity", UT_OK, [](Tow& t) { t.param(0, 4) = 0x7f800000; }},
     {"rnn", "output wider than the state", UT_E_FORMAT, [](Tow& t) { t.value(1, 5) = 4; }},
     {"rnn", "state wider than the output", UT_E_FORMAT, [](Tow& t) { t.state(0, 4) = 4; }},
     {"rnn", "wider input", UT_E_FORMAT, [](Tow& t) { t.value(0, 5) = 3; }},
@@ -303,7 +338,8 @@ const Lie kLies[] = {
     {"rows", "a dense layer of other rows", UT_E_FORMAT,
      [](Tow& t) { t.value(t.first_output(t.find(kDense)), 5) = 2, t.value(t.first_output(t.find(kDense)), 6) = 4; }},
     {"rows", "a depthwise layer of other axes", UT_E_FORMAT,
-     [](Tow& t) { t.value(t.first_output(t.find(kDepthwise)), 4) = 1, t.value(t.first_output(t.find(kDepthwise)), 5) = 9; }},
+     [](Tow& t) { t.value(t.first_output(t.find(kDepthwise)), 4) = 1, t.value(t.first_output(t.find(kDepthwise)), 5) = 9,
+                  t.value(t.first_output(t.find(kDepthwise)), 6) = 0; }},
     {"rows", "a reduction of kind 4", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kReduce), 0) = 4; }},
     {"rows", "a reduction of two axes", UT_E_FORMAT,
      [](Tow& t) { t.input(t.find(kReduce), 0) = static_cast<uint32_t>(t.first_output(t.find(kDepthwise))); }},

@@ -139,6 +139,7 @@ class Fitter {
   bool window();
   bool matmul();
   bool cell();
+  void like(size_t slot, const Matrix& m);
   bool framed_sizes(size_t n_flags, size_t n_states);
 
   File& f;

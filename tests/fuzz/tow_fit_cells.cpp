@@ -35,7 +35,8 @@ bool Fitter::cell() {
   for (uint32_t k = 0; k < acts; ++k) act(3 * k);
   uint32_t& flags = node.params[n_flags];
   flags &= kReverse | kMasked | (gru || lstm ? kVariant : 0) | (is_framed(kind) ? kSteps : 0);
-  if (!(ut_test::as_float(node.params[n_flags + 1]) >= 0.0f)) node.params[n_flags + 1] = 0;
+  const uint32_t clip = node.params[n_flags + 1];
+  if (clip < 0x00800000u || clip > 0x7f800000u) node.params[n_flags + 1] = 0;
   if (is_framed(kind) ? !framed_sizes(n_flags, n_states) : (states(n_states), false)) return false;
   if (!node.states.empty()) states(n_states);
   if (node.inputs.size() == 2 && !node.states.empty() && !(flags & kSteps)) flags &= ~kReverse;  // there is a gate
@@ -64,9 +65,20 @@ bool Fitter::cell() {
     if (after) vector(4, padded(s.H) * 3);
   }
   if (lstm) vector(3, padded(s.H) * 3, true);
-  for (const Matrix& m : matrices(f, i_))
+  for (const Matrix& m : matrices(f, i_)) {
     if (!matrix(m)) return false;
+    if (gru && m.slot == 3) like(2, m);
+  }
   return true;
+}
+
+// Gives a matrix the precision and the factors of another that has as many columns.
+void Fitter::like(size_t slot, const Matrix& m) {
+  const Tensor other = f.tensors[node.tensors[slot]];
+  const Tensor& old = f.tensors[node.tensors[m.slot]];
+  if (old.dtype != other.dtype || old.flags != other.flags) set_tensor(m.slot, make_matrix(other.dtype, other.flags, m, r));
+  Tensor& t = f.tensors[node.tensors[m.slot]];
+  if (t.flags != 0) std::copy_n(other.bytes.begin(), padded(m.K) * 4, t.bytes.begin());
 }
 
 }  // namespace ut_fuzz

@@ -297,7 +297,8 @@ uint64_t list_bytes(const Tensor& t, const Matrix& m) { return parts_of(t, m).di
 
 bool integers_hold(const Tensor& t, const Matrix& m) {
   bool hold = true;
-  for (uint64_t k = 0; has_factors(t) && k < m.K; ++k) hold = hold && is_factor(at<float>(t.bytes, 4 * k));
+  for (uint64_t k = 0; has_factors(t) && k < padded(m.K); ++k)
+    hold = hold && (k < m.K ? is_factor(at<float>(t.bytes, 4 * k)) : at<uint32_t>(t.bytes, 4 * k) == 0);
   if (t.dtype == kInt16) {
     const int32_t most = most_int16(m.K);
     visit_int16(m, t.flags, [&](uint64_t q) { hold = hold && std::abs(at<int16_t>(t.bytes, q)) <= most; });
@@ -310,8 +311,8 @@ bool integers_hold(const Tensor& t, const Matrix& m) {
 }
 
 void mend_integers(Tensor* t, const Matrix& m) {
-  for (uint64_t k = 0; has_factors(*t) && k < m.K; ++k)
-    if (!is_factor(at<float>(t->bytes, 4 * k))) put(&t->bytes, 4 * k, 0.5f);
+  for (uint64_t k = 0; has_factors(*t) && k < padded(m.K); ++k)
+    if (k >= m.K || !is_factor(at<float>(t->bytes, 4 * k))) put(&t->bytes, 4 * k, k < m.K ? 0.5f : 0.0f);
   if (t->dtype == kInt16) {
     const int32_t most = most_int16(m.K);
     visit_int16(m, t->flags, [&](uint64_t q) {

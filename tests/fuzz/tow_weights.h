@@ -36,7 +36,7 @@ uint64_t table_row_bytes(uint32_t dtype, uint64_t width);
 Tensor make_table(uint32_t dtype, uint64_t rows, uint64_t width, Random* random);
 
 // Of a tensor that is_matrix, and has_integers: whether q of rows is in the range of its dtype, each sum that of its row,
-// and each factor a power of two from 2^-40 to 1; and to make it so, of a diagonal too.
+// and each factor a power of two from 2^-40 to 1, with zeros behind them; and to make it so, of a diagonal too.
 bool integers_hold(const Tensor& t, const Matrix& m);
 void mend_integers(Tensor* t, const Matrix& m);
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import ShapeError, UnsupportedError
 from ..ir.activations import SIGMOID, TANH, Activation, as_activation
 from ..ir.graph import Graph
+from ..ir.ops.cells import BOUNDS, is_bound
 from .base import Layer, node_name, numbers, vector
 
 # Letters that people write for a gate -> ours.
@@ -82,8 +83,8 @@ class Cell(Layer):
         return both[0], both[1]
 
     def _settings(self, clip: float | None, reverse: bool, return_sequences: bool) -> None:
-        if clip is not None and not float(clip) > 0:
-            raise ValueError(f"{self._what}: clip is {clip}, expected a number above 0")
+        if clip is not None and not is_bound(float(clip)):
+            raise ValueError(f"{self._what}: clip is {clip}, {BOUNDS}")
         self.reverse, self.return_sequences = bool(reverse), bool(return_sequences)
         self.attrs |= {"clip": None if clip is None else float(clip), "reverse": self.reverse}
 

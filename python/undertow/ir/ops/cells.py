@@ -46,6 +46,14 @@ from .params import (
 _W, _R = Weight("W", Layout.MATRIX, INPUT), Weight("R", Layout.MATRIX, HIDDEN)
 _B = Weight("b", Layout.GATES)
 _ATTRS = ("activations", "clip", "reverse", "masked", "steps")
+_SMALLEST, _LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
+#: what a clip may be
+BOUNDS = "expected a number above 0 that float32 holds, 2^-126 at least"
+
+
+def is_bound(clip: float) -> bool:
+    """Whether a float32 `clip` of a cell bounds anything: what is subnormal counts as 0, and 0 stands for none."""
+    return clip >= _SMALLEST and (clip <= _LARGEST or clip == np.inf)
 
 
 def clipped(attrs: dict[str, Any], a: np.ndarray) -> np.ndarray:
@@ -97,8 +105,8 @@ class Cell(Op):
         for flag in ("reverse", "masked", "steps", *([self.form] if self.form else [])):
             node.attrs[flag] = bool(node.attrs.get(flag, False))
         clip = node.attrs.setdefault("clip", None)
-        if clip is not None and not clip > 0:
-            fail(node, f"clip is {clip}, expected a number above 0")
+        if clip is not None and not is_bound(clip):
+            fail(node, f"clip is {clip}, {BOUNDS}")
         self.check_own(node, hidden)
 
         n_steps_axes = int(node.attrs["steps"])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....ir.activations import Activation
+from ....ir.ops.cells import BOUNDS, is_bound
 from ..file.definitions_int8 import SCALES
 from ..file.nodes import OnnxNode, float_constant
 from ..frames import provenance
@@ -85,8 +86,8 @@ class _Cell:
         if self.layout not in (0, 1):
             node.unsupported(f"attribute layout={self.layout} is not supported, expected 0 or 1")
         self.clip = float(attrs["clip"]) if "clip" in attrs else None
-        if self.clip is not None and not self.clip > 0:
-            node.unsupported(f"attribute clip={self.clip} is not supported, expected a number above 0")
+        if self.clip is not None and not is_bound(self.clip):
+            node.unsupported(f"attribute clip={self.clip} is not supported, {BOUNDS}")
         self.op, self.order = traits(node.op).of, _GATES[node.op]
         self.activations = activations(node, len(self.backwards))
         self._read_weights(W, R, B, P)
