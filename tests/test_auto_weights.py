@@ -9,8 +9,10 @@ import pytest
 import undertow
 from networks import counter
 from test_calibrate import frames, stack
-from undertow.accuracy import calibrate
+from undertow.accuracy import calibrate, choice
 from undertow.accuracy.judge import Judge
+from undertow.accuracy.step_cost import WORK, layer_ps
+from undertow.accuracy.trials import Trials
 from undertow.errors import ShapeError, ToleranceError, UnsupportedError
 from undertow.ir.graph import Graph
 from undertow.model import Model
@@ -204,3 +206,113 @@ def test_verify_shows_what_a_judge_finds(cli, files):
     assert all(stretch["judged"] is None for stretch in json.loads(cli(*argv, "--json")[1])["growth"])
     code, _, err = cli("verify", model, "--frames", 20, "--judge", "argmax")
     assert code == 2 and "--judge is of streams of reduced weights" in err
+
+
+# -- what is chosen ---------------------------------------------------------------------------------------------------
+
+
+def dense(K, seed=0):
+    g = Graph("square")
+    x = g.input("x", K)
+    W = np.random.default_rng(seed).normal(size=(K, K))
+    g.output("y", g.add("dense", [x], name="only", weights={"W": W}))
+    return g
+
+
+def recurrent(op, n_in, hidden, **attrs):
+    rng = np.random.default_rng(2)
+    g = Graph(op)
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[op]
+    weights = {
+        "W": rng.normal(size=(gates, hidden, n_in)) / np.sqrt(n_in),
+        "R": rng.normal(size=(gates, hidden, hidden)) / np.sqrt(hidden),
+    }
+    states = [g.state(name, hidden) for name in (["h", "c"] if op == "lstm" else ["h"])]
+    g.add(op, [g.input("x", n_in)], name="cell", weights=weights, states=states, attrs=attrs)
+    g.output("y", g.nodes[0].outputs[0])
+    return g
+
+
+def noise(n_in, T=200):
+    return {"x": np.random.default_rng(1).normal(size=(T, n_in)).astype(np.float32)}
+
+
+RMS = Judge.parse("rms")
+
+
+@pytest.mark.parametrize("graph, n_in", [(dense(40), 40), (dense(32), 32), (recurrent("lstm", 2, 24), 2)])
+def test_what_is_smaller_and_hardly_slower_is_taken(graph, n_in):
+    """Where int8 errs by too much, and what is more exact is no faster than float32, or by little."""
+    found = calibrate.search(graph, noise(n_in), 0.1, judge=RMS)
+    assert set(found.graph.nodes[0].precisions.values()) in ({"int16"}, {"float16"})
+    assert not found.refused and found.total.judged <= 0.1
+    (layer,) = found.layers
+    assert layer.bytes_after < 0.6 * layer.bytes_before
+
+
+def test_a_layer_that_gains_nothing_stays_float32():
+    """However far the tolerance is out of reach, there is nothing that was hoped for."""
+    found = calibrate.search(dense(12), noise(12), 1e-9, judge=RMS)
+    assert found.graph.nodes[0].precisions == {} and found.total.data.max == 0
+    assert found.refused == {"only": choice.NONE_BETTER}
+
+
+def test_refusals_say_what_was_tried_and_what_would_do(monkeypatch):
+    with pytest.raises(ToleranceError) as caught:
+        calibrate.search(dense(64), noise(64), 1e-6, judge=RMS)
+    words = str(caught.value)
+    assert "'square': none of the faster precisions keeps the output within 1e-06 % of the RMS (only: " in words
+    assert all(f"{precision} gives " in words for precision in ("int8", "int16")) and "keeps it" not in words
+    trial = Trials(dense(64), noise(64), None, RMS, 0.1)
+    assert choice.Choice(trial, 0.1).plain_that_keeps() == "float16"
+    assert choice.Choice(trial, 1e-6).plain_that_keeps() is None
+    monkeypatch.setattr(choice.Choice, "picked", lambda self: {part: self.ladder(part) for part in self.parts[1:]})
+    with pytest.raises(ToleranceError, match="weights='float16' keeps it, smaller but not faster; or allow more"):
+        calibrate.search(dense(64), noise(64), 0.1, judge=RMS)
+
+
+@pytest.mark.parametrize("op, n_in, hidden", [("lstm", 8, 20), ("lstm", 11, 64), ("gru", 6, 64)])
+@pytest.mark.parametrize("tolerance, precision", [(50, "int8"), (0.05, "int16")])
+def test_halves_of_a_cell_that_share_a_kernel_are_chosen_together(op, n_in, hidden, tolerance, precision):
+    attrs = {"reset_after": True} if op == "gru" else {}
+    found = calibrate.search(recurrent(op, n_in, hidden, **attrs), noise(n_in), tolerance, judge=RMS)
+    assert found.graph.nodes[0].precisions == {"W": precision, "R": precision}
+
+
+def test_prices_of_the_halves_of_a_cell():
+    """One kernel for equal halves, where a cell has it; what lies between has its price for all others."""
+
+    def ps(graph, W, R):
+        return layer_ps(graph, graph.nodes[0], {"W": W, "R": R}, dict.fromkeys(WORK, 0))
+
+    plain = recurrent("lstm", 8, 32)
+    pairs = [("float32", "int8"), ("int8", "float32"), ("int16", "int8"), ("float16", "float16")]
+    assert all(ps(plain, *pair) > 1.1 * ps(plain, "int8", "int8") for pair in pairs)
+    for other in (recurrent("lstm", 8, 32, clip=1.0), recurrent("lstm", 8, 32, input_forget=True)):
+        assert ps(other, "int8", "int8") > 1.1 * ps(plain, "int8", "int8")
+    before, after = recurrent("gru", 8, 32), recurrent("gru", 8, 32, reset_after=True)
+    assert ps(before, "int16", "int16") > ps(after, "int16", "int16")
+    assert ps(recurrent("rnn", 8, 32), "int16", "int16") > ps(recurrent("rnn", 8, 32), "float32", "float32")
+
+
+def normalised():
+    """A model without a weight that has a precision."""
+    g = Graph("plain")
+    g.output(
+        "y", g.add("layer_norm", [g.input("x", 8)], name="norm", weights={"scale": np.ones(8), "shift": np.ones(8)})
+    )
+    return g
+
+
+def test_a_model_without_weights_to_reduce_stays_as_it_is(cli, tmp_path):
+    found = calibrate.search(normalised(), noise(8), 1e-9)
+    assert found.total.data.max == 0 and "note: the model has no weights with a precision to choose" in str(found)
+    model, out, data = (tmp_path / name for name in ("model.tow", "out.tow", "x.npy"))
+    Model.from_graph(normalised()).save(model)
+    np.save(data, noise(8)["x"])
+    argv = ("convert", model, "-o", out, "--weights", "auto")
+    code, text, _ = cli(*argv, "--calibrate", data, "--tolerance", 1e-9)
+    assert code == 0 and "no weights with a precision to choose" in text
+    assert undertow.load(out).hash == undertow.load(model).hash
+    code, text, _ = cli(*argv)
+    assert code == 0 and "auto: the model has no weights with a precision to choose" in text and "int16" not in text

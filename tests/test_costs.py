@@ -9,11 +9,13 @@ import pytest
 import undertow
 from networks import counter
 from test_calibrate import frames, stack
-from undertow.accuracy import costs
+from undertow.accuracy import calibrate, costs
 from undertow.accuracy.judge import Judge
 from undertow.ir.graph import Graph
 from undertow.ir.precision import CODES
 from undertow.model import Model
+
+pytestmark = pytest.mark.usefixtures("quick_times")
 
 
 @pytest.fixture
@@ -36,17 +38,26 @@ def test_bytes_are_those_of_the_files(cli, files):
     assert costs.sizes(counter()) == [] == costs.measured(Model.from_graph(counter()), {"x": np.ones((3, 3))})
 
 
-def test_bytes_of_pruned_matrices():
+@pytest.mark.parametrize("spread", [False, True])
+def test_bytes_of_pruned_matrices(spread):
+    """Whether or not the model stores them in blocks: each precision is stored as `with_weights` does it."""
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(128, 128)).astype(np.float32)
+    if spread:
+        W *= np.kron(rng.random((8, 32)) < 0.05, np.ones((16, 4)))
+    else:
+        W[:, 16:] = 0
     g = Graph("pruned")
-    W = np.random.default_rng(0).normal(size=(128, 128)).astype(np.float32)
-    W[:, 16:] = 0
     x = g.input("x", 128)
     g.output("y", g.add("dense", [x], name="only", weights={"W": W}))
-    model = Model.from_graph(g).with_weights({}, sparse=True)
-    by_precision = {cost.precision: cost.bytes for cost in costs.sizes(model.graph)}
-    X = {"x": np.ones((3, 128), np.float32)}
-    measured = {cost.precision: cost.bytes for cost in costs.measured(model, X, seconds=0.01)}
-    assert by_precision == measured and measured["float32"] < 128 * 128 and measured["int8"] < measured["float16"]
+    for model in (Model.from_graph(g), Model.from_graph(g).with_weights({}, sparse=True)):
+        by_precision = {cost.precision: cost.bytes for cost in costs.sizes(model.graph)}
+        X = {"x": np.ones((3, 128), np.float32)}
+        measured = {cost.precision: cost.bytes for cost in costs.measured(model, X, seconds=0.01)}
+        assert by_precision == measured and measured["float32"] < 128 * 128 and measured["int8"] < measured["float16"]
+    calibration = calibrate.measure(g, "int8", {"x": rng.normal(size=(9, 128)).astype(np.float32)})
+    assert calibration.layers[0].bytes_before == by_precision["float32"]
+    assert calibration.layers[0].bytes_after == by_precision["int8"]
 
 
 def test_errors_are_those_of_the_data():

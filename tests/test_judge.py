@@ -8,6 +8,7 @@ import pytest
 
 from test_calibrate import frames, stack
 from undertow.accuracy import calibrate
+from undertow.accuracy.calibration import LONG
 from undertow.accuracy.drift import distances, repeated
 from undertow.accuracy.judge import Judge, Tally
 from undertow.errors import ShapeError, ToleranceError, UnsupportedError
@@ -159,7 +160,7 @@ def test_tolerances_that_are_none(text, tolerance):
 
 def test_search_keeps_what_the_judge_asks(bytes_decide):
     g, X = stack(), frames()
-    x = np.tile(X["x"], (-(-calibrate.LONG // len(X["x"])), 1))[: calibrate.LONG]
+    x = np.tile(X["x"], (-(-LONG // len(X["x"])), 1))[:LONG]
     exact = Model.from_graph(g).run(x)
     coarse = calibrate.search(g, X, 20, judge=Judge.parse("sisdr"))
     fine = calibrate.search(g, X, 85, judge=Judge.parse("sisdr"))
@@ -190,7 +191,7 @@ def test_what_misses_a_judge_is_refused(bytes_decide):
     ):
         with pytest.raises(ToleranceError, match=words):
             calibrate.measure(g, "int4", X, tolerance, judge=Judge.parse(text))
-    with pytest.raises(ToleranceError, match="no precision smaller than float32 keeps 200 dB of SI-SDR"):
+    with pytest.raises(ToleranceError, match="none of the faster precisions keeps 200 dB of SI-SDR"):
         calibrate.search(g, X, 200, judge=Judge.parse("sisdr"))
 
 

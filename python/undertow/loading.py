@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -18,7 +19,7 @@ import numpy as np
 from . import _progress, passes, tow
 from ._text import MAX_LINE, escaped, shown
 from .budget import MEMORY, Held, TooMuch, too_much
-from .errors import Error, FormatError, UnsupportedError
+from .errors import Error, FormatError, ModelWarning, UnsupportedError
 from .ir.graph import Graph
 from .model import Model
 from .passes.precisions import Precisions, with_weights
@@ -241,7 +242,10 @@ def _calibrated(
 
     arrays = calibrate.as_arrays(model, X)
     asked = None if judge is None else Judge.parse(judge)
-    return calibrate.reduced(model.graph, weights, arrays, tolerance, isa, asked)
+    graph, notes = calibrate.reduced(model.graph, weights, arrays, tolerance, isa, asked)
+    for note in notes:
+        warnings.warn(f"calibrate: {note}", ModelWarning, stacklevel=3)
+    return graph
 
 
 @contextmanager

@@ -77,6 +77,7 @@ class Calibration:
         n_frames, n_sequences: of the data; frames of all sequences together.
         tolerance, judge: what the outputs had to keep, in the judge's measure.
         refused: what stays float32 (a layer, or one weight of it) -> what smaller precisions would have cost.
+        notes: what the data could not tell.
     """
 
     graph: Graph
@@ -88,6 +89,7 @@ class Calibration:
     refused: dict[str, str] = field(default_factory=dict)
     n_sequences: int = 1
     judge: Judge = field(default_factory=Judge)
+    notes: list[str] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         """All but the graph for JSON."""
@@ -109,6 +111,7 @@ class Calibration:
             "all": self.total.facts(),
             "float32_step_us": self.step_us,
             "refused": self.refused,
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:
@@ -138,6 +141,7 @@ class Calibration:
             by_reason.setdefault(why, []).append(name)
         for why, names in by_reason.items():
             lines.append(f"  {listed(names)} {'stays' if len(names) == 1 else 'stay'} float32: {why}")
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
     def _cells(self, cost: Cost | None, own: list[str], long: list[str]) -> list[str]:

@@ -14,8 +14,9 @@ from ..errors import UnsupportedError
 from ..inspect.describe import human_bytes, table
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
-from ..ir.precision import CODES, SPARSE_CODES
+from ..ir.precision import CODES
 from ..model import Model
+from ..passes.sparsify import in_blocks
 from ..tow.sizes import weight_bytes
 from . import timing
 from .drift import Distance
@@ -48,7 +49,7 @@ class PrecisionCost:
 
 
 def sizes(graph: Graph) -> list[PrecisionCost]:
-    """Bytes of the weights in each precision; those that a file stores in blocks stay so where it has such blocks.
+    """Bytes of the weights in each precision, in blocks where `Model.with_weights` stores them so.
 
     Empty where no weight has a precision to choose.
     """
@@ -61,12 +62,8 @@ def sizes(graph: Graph) -> list[PrecisionCost]:
 
 
 def _all_in(node: Node, precision: str) -> dict[str, str]:
-    sparse = f"sparse {precision}"
-    return {
-        weight.key: sparse if sparse in SPARSE_CODES and node.precisions.get(weight.key) in SPARSE_CODES else precision
-        for weight in OPS[node.op].weights
-        if weight.key in node.weights and precision in weight.precisions
-    }
+    weights = (weight for weight in OPS[node.op].weights if weight.key in node.weights)
+    return in_blocks(node, {weight.key: precision for weight in weights if precision in weight.precisions})
 
 
 def measured(model: Model, X: Arrays, judge: Judge | None = None, seconds: float = 0.2) -> list[PrecisionCost]:

@@ -137,6 +137,19 @@ class Judge:
             raise UnsupportedError(f"tolerance {tolerance:g}: expected a number above 0, in {unit}")
         return tolerance
 
+    def undecided(self, exact: Arrays) -> str | None:
+        """What to say of exact outputs by name that all decide alike, so that no error near them is ever seen."""
+        if self.kind not in ("argmax", "threshold") or self.output is None:
+            return None
+        y, name = exact[self.output], quoted(self.output)
+        if self.threshold is not None:
+            n_above = int((y > self.threshold).sum())
+            if 0 < n_above < y.size:
+                return None
+            return f"{'every' if n_above else 'no'} number of output {name} is above {self.threshold:g}"
+        largest = np.unique(y.argmax(axis=-1))
+        return f"number {largest[0]} of output {name} is always the largest" if len(largest) == 1 else None
+
     def passes(self, measured: float, tolerance: float) -> bool:
         """Whether what was measured keeps the tolerance; a NaN does not."""
         return measured >= tolerance if self.more_is_better else measured <= tolerance

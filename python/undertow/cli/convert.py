@@ -35,8 +35,8 @@ _KEYS = """\
   precisions     of the layers that have weights: layer -> precision
   proof_frames   0: the file holds no proof
   calibration    with --calibrate, else null: frames, sequences, tolerance, layers (name, precision, bytes_before,
-                 bytes_after, alone), all, judge, float32_step_us, refused; alone and all: max, rms, relative, late,
-                 longest, judged (data, late, worst, in the judge's measure), step_us
+                 bytes_after, alone), all, judge, float32_step_us, refused, notes; alone and all: max, rms, relative,
+                 late, longest, judged (data, late, worst, in the judge's measure), step_us
 """
 
 
@@ -158,6 +158,8 @@ def _auto(model: Any) -> str:
         for key in OPS[node.op].reducible
         if key in node.weights and key not in node.precisions
     ]
+    if not any(key in node.weights for node in model.graph.nodes for key in OPS[node.op].reducible):
+        return "  auto: the model has no weights with a precision to choose, and stays as it is"
     but = f", but {listed(plain)}, which it cannot hold" if plain else ""
     return (
         f"  auto: every weight is in {AUTO}{but}; with --calibrate FRAMES and --tolerance each is in the fastest "
