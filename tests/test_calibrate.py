@@ -538,6 +538,7 @@ def test_convert_refuses(cli, files):
     model, out, data = files / "model.tow", files / "out.tow", files / "data.npy"
     np.save(files / "wrong.npy", np.zeros((5, 7)))
     np.save(files / "empty.npy", np.zeros((0, 6)))
+    np.save(files / "silent.npy", np.zeros((5, 6)))
     np.save(files / "words.npy", np.array(["a"]))
     for argv, code, words in (
         (["--weights", "int7"], 2, "'int7' is no precision"),
@@ -548,7 +549,14 @@ def test_convert_refuses(cli, files):
         (["--weights", "auto", "--tolerance", "0.1"], 2, "--tolerance needs --calibrate"),
         (["--weights", "int8", "--tolerance", "0.1"], 2, "--tolerance needs --calibrate"),
         (["--tolerance", "0.1", "--calibrate", data], 2, "--weights is missing"),
-        (["--weights", "int8", "--calibrate", data, "--tolerance", "-1"], 2, "not above 0"),
+        (["--weights", "int8", "--calibrate", data, "--tolerance", "-1"], 2, "expected a number above 0"),
+        (["--weights", "int8", "--calibrate", data, "--tolerance", "much"], 2, "'much' is no number"),
+        (["--weights", '{"wide": "int8", "wide": "int4"}'], 2, "'wide' is given twice"),
+        (["--weights", '{"wide": ["int8"]}'], 3, "precision ['int8'] does not exist; precisions: float32, "),
+        (["--weights", "int16+int8"], 2, "names the more exact one first; write 'int8+int16'"),
+        (["--weights", "int8+int8"], 2, "one for all weights is 'int8'"),
+        (["--weights", "float32+int8"], 2, "two reduced precisions that differ"),
+        (["--weights", "int8", "--calibrate", files / "silent.npy"], 3, "the calibration data is silent"),
         (["--weights", "int8", "--calibrate", files / "wrong.npy"], 3, "(5, 7)"),
         (["--weights", "int8", "--calibrate", files / "empty.npy"], 3, "has no frames"),
         (["--weights", "int8", "--calibrate", files / "words.npy"], 3, "real numbers"),

@@ -22,7 +22,7 @@ from .budget import MEMORY, Held, TooMuch, too_much
 from .errors import Error, FormatError, ModelWarning, UnsupportedError
 from .ir.graph import Graph
 from .model import Model
-from .passes.precisions import Precisions, with_weights
+from .passes.precisions import Precisions, warn_of_lost, with_weights
 from .passes.sparsify import with_blocks
 from .weights import contents, others
 from .weights.archive import members
@@ -276,7 +276,9 @@ def built(
     left = Held(max(held.limit, graph.n_bytes + MEMORY // 4), lambda: graph.n_bytes)
     with within(path, left):
         passes.run(graph)
-        return Model.from_graph(with_blocks(with_weights(graph, weights or {}), sparse), isa, limits=limits)
+        reduced = with_weights(graph, weights or {})
+        warn_of_lost(graph, reduced)
+        return Model.from_graph(with_blocks(reduced, sparse), isa, limits=limits)
 
 
 @contextmanager

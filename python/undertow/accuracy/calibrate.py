@@ -6,8 +6,8 @@ judge makes of them (`undertow.accuracy.judge`), both models streaming the same 
 nothing about data unlike the data it was measured on. What is fastest is computed (`undertow.accuracy.step_cost`), so
 that the same model and data give the same file.
 
-The data is one stream, arrays (T, *frame), or N sequences, (N, T, *frame), each of which starts afresh; or a list of
-sequences whose lengths differ. It also decides how weights of integers are rounded (`undertow.accuracy.trials`).
+The data is one stream, arrays (T, *frame), or N sequences, (N, T, *frame), each of which starts afresh. It also decides
+how weights of integers are rounded (`undertow.accuracy.trials`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 
 from .._inputs import by_name as by_name_of
 from .._inputs import coerce
-from .._text import quoted
-from ..errors import ToleranceError
+from .._text import quoted, shown
+from ..errors import ShapeError, ToleranceError
 from ..ir import superframes
-from ..ir.graph import Graph
+from ..ir.graph import Graph, Value
 from ..ir.ops import OPS
 from ..model import Model
 from ..passes.precisions import Precisions, with_weights
@@ -139,17 +139,36 @@ def _searched(
 
 
 def as_arrays(model: Model, X: Any) -> Arrays:
-    """Frames for `search` and its like, from an array or a dict of them: (T, *frame), or sequences (N, T, *frame).
+    """Frames for `search` and its like, from an array or a dict of them: (T, *frame), or sequences (N, T, *frame), or a
+    list of these that are of one length; of a model that strides along time, (N, T, *timestep) too.
 
     Raises:
         TypeError, ShapeError, KeyError: they do not fit; as `Model.run`.
     """
     arrays: Arrays = {}
     for value, given in zip(model.inputs.values(), by_name_of(X, list(model.inputs), "calibrate"), strict=True):
-        x = superframes.as_frames(given, value, model.frames_in)
-        several = isinstance(x, np.ndarray) and x.ndim == 2 + len(value.shape) and len(x) > 0
+        x = superframes.as_sequences(_stacked(given, value, model.frames_in), value, model.frames_in)
+        several = isinstance(x, np.ndarray) and x.ndim == 2 + len(value.shape)
+        if several and len(x) == 0:
+            raise ShapeError(f"{shown(value.name)} has shape {x.shape}: no sequences; at least one is needed")
         arrays[value.name] = np.stack([coerce(item, value, 1) for item in x]) if several else coerce(x, value, 1)
     return arrays
+
+
+def _stacked(x: Any, value: Value, frames_in: int) -> Any:
+    """A list of sequences as one array; anything else as it is."""
+    least = len(value.shape) + (frames_in == 1)
+    if not isinstance(x, list | tuple) or not x:
+        return x
+    if not all(isinstance(item, np.ndarray) and item.ndim >= least for item in x):
+        return x
+    lengths = {len(item) for item in x}
+    if len(lengths) > 1:
+        raise ShapeError(
+            f"{shown(value.name)} has sequences of {min(lengths)} to {max(lengths)} frames; calibrate takes those of "
+            "one length, as (N, T, *frame): cut them to the shortest, or give one stream, np.concatenate(x)"
+        )
+    return np.stack(x) if len({item.shape for item in x}) == 1 else x
 
 
 def fit(graph: Graph, weights: Precisions, X: Arrays, isa: str | None = None) -> Graph:

@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from numbers import Real
 
 import numpy as np
 
@@ -53,11 +54,14 @@ class Judge:
         """A judge from its name: "argmax", "threshold=0.5:speech", "sisdr" ...
 
         Raises:
+            TypeError: it is no text.
             UnsupportedError: there is no such judge, or its threshold is no finite number.
 
         >>> Judge.parse("threshold=0.5:speech")
         Judge(kind='threshold', threshold=0.5, output='speech')
         """
+        if not isinstance(text, str):
+            raise TypeError(f"judge must be a text such as 'rms' or 'argmax', got {type(text).__name__}")
         of_kind, colon, output = text.partition(":")
         kind, sign, number = of_kind.partition("=")
         if kind not in KINDS:
@@ -121,8 +125,11 @@ class Judge:
         """A tolerance in this judge's measure.
 
         Raises:
+            TypeError: it is no number.
             UnsupportedError: it is none.
         """
+        if isinstance(tolerance, bool) or not isinstance(tolerance, Real):
+            raise TypeError(f"tolerance must be a number, got {type(tolerance).__name__}")
         if self.kind in ("argmax", "threshold"):
             if not 0 < tolerance <= 1:
                 raise UnsupportedError(
@@ -273,13 +280,19 @@ class Tally:
 def agreement(y: np.ndarray, exact: np.ndarray, threshold: float | None = None) -> np.ndarray:
     """Where two decide alike: by the largest along the last axis, or, given a threshold, by what is above it.
 
-    A NaN decides nothing: the two are not alike where only one of them has one.
+    A NaN decides nothing: the two are not alike where only one of them has one, and where both have one, there is no
+    decision to compare.
+
+    Returns: of all decisions, in order, whether they are alike.
     """
     nan, nan_exact = np.isnan(y), np.isnan(exact)
     if threshold is not None:
-        return np.asarray(((y > threshold) == (exact > threshold)) & (nan == nan_exact))
-    alike = y.argmax(axis=-1) == exact.argmax(axis=-1)
-    return np.asarray(alike & (nan.any(axis=-1) == nan_exact.any(axis=-1)))
+        alike = (y > threshold) == (exact > threshold)
+    else:
+        alike = y.argmax(axis=-1) == exact.argmax(axis=-1)
+        nan, nan_exact = nan.any(axis=-1), nan_exact.any(axis=-1)
+    decided = np.asarray(~(nan & nan_exact))
+    return np.asarray(alike & (nan == nan_exact))[decided]
 
 
 __all__ = ["KINDS", "Judge", "Tally", "agreement"]

@@ -82,7 +82,7 @@ class Trials:
         n_frames, n_sequences: of the data; frames of all sequences together.
         n_parts: frames, or sequences where there are several; n_fit: those that rounding looks at, the first.
         nodes: layers that have weights with a precision, by name.
-        notes: what the data cannot tell, for people.
+        notes: what the data cannot tell, for people. gained_nothing: whether `settle` has given up all rounding for it.
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class Trials:
         #: one of the sequences, to take the time of
         self.timed = {name: x[0] for name, x in X.items()} if self.several else X
         self._forms: dict[tuple[Weight, str], Form] = {}
+        self.gained_nothing = False
 
     def _notes(self) -> list[str]:
         """What people should know of their data before they trust what it says."""
@@ -194,7 +195,7 @@ class Trials:
         if nearest[0] <= rounded[0] or nearest[1] < rounded[1]:
             self._forms = dict.fromkeys(self._forms, Form())
             if self.n_fit and any(p in INTEGERS for keys in chosen.values() for p in keys.values()):
-                self.notes.append("weights are rounded to the nearest: rounding for these frames gains nothing on them")
+                self.gained_nothing = True
 
     def model(self, chosen: Chosen) -> Model:
         return Model.from_graph(with_blocks(self.reduced(chosen)), self.isa)
@@ -245,9 +246,12 @@ class Trials:
             layers.append(Layer(node.name, precision_of(node), before, after, alone))
         total, plain = self.cost(chosen), step_us(self.exact, self.timed)
         tell("")
+        notes = list(self.notes)
+        if self.gained_nothing:
+            notes.append("weights are rounded to the nearest: rounding for these frames gains nothing on them")
         return Calibration(
             graph, layers, total, plain, self.n_frames, tolerance, n_sequences=self.n_sequences, judge=self.judge,
-            notes=list(self.notes),
+            notes=notes,
         )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from ._common import (
     check_folder,
     check_tolerance,
     frames_proven,
-    positive_float,
+    number,
     tell,
     warn,
 )
@@ -81,7 +81,7 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=positive_float,
+        type=number,
         help="largest error of the output that is allowed; with --judge, in its measure: the least share of decisions, "
         "the least SI-SDR, most per cent",
     )
