@@ -86,7 +86,9 @@ def test_sisdr_of_small_errors_is_not_lost_in_rounding():
         ("max", [[np.inf]], [[1]], math.inf),
         ("max", [[np.nan]], [[np.nan]], 0),
         ("argmax", [[1, 2], [2, 1]], [[1, 3], [1, 2]], 0.5),
-        ("argmax", [[1, np.nan], [0, np.nan]], [[0, 1], [0, np.nan]], 0.5),  # no decision, where there was one
+        ("argmax", [[1, np.nan], [0, np.nan]], [[0, 1], [0, np.nan]], 0),  # no decision, where there was one
+        ("argmax", [[1, 2], [0, np.nan]], [[0, 1], [np.nan, 1]], 1),  # and none where there was none
+        ("threshold=0.5", [[1], [np.nan]], [[1], [np.nan]], 1),
         ("argmax", [[[1, 2], [2, 1]]], [[[1, 2], [1, 2]]], 0.5),  # of each row of a frame
         ("threshold=0.5", [[0.5], [0.51]], [[0.4], [0.6]], 1),
         ("threshold=-1", [[np.nan], [0]], [[-2], [0]], 0.5),

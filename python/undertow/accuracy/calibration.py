@@ -116,6 +116,7 @@ class Calibration:
 
     def __str__(self) -> str:
         several = f" in {self.n_sequences:,} sequences" if self.n_sequences > 1 else ""
+        frames = "frame" if self.n_frames == 1 else "frames"
         own = [] if self.judge.kind in ("max", "rms") else [self.judge.heading]
         long = [] if several else [f"after {LONG:,} steps"]  # sequences are never that long
         rows = [["layer", "precision", "before", "after", "max error", "RMS %", *own, *long, "us a step"]]
@@ -127,7 +128,7 @@ class Calibration:
         float32 = ["float32", "", human_bytes(before), human_bytes(before), *self._cells(None, own, long)]
         rows.append([*float32[:-1], f"{self.step_us:.2f}"])
         lines = [
-            f"errors are |output - float32 output| on {self.n_frames:,} frames{several} of calibration data"
+            f"errors are |output - float32 output| on {self.n_frames:,} {frames}{several} of calibration data"
             + ("" if self.tolerance is None else f"; tolerance {self.judge.said_of_tolerance(self.tolerance)}"),
             table(rows),
             "  a layer's row: only that layer is reduced. RMS %: of the errors, by that of the output."
