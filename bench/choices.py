@@ -6,14 +6,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 import undertow
 from undertow.accuracy import costs
-from undertow.accuracy.calibrate import LADDER
-from undertow.accuracy.step_cost import step_ps
+from undertow.accuracy.choice import LADDER
+from undertow.accuracy.step_cost import layer_ps
 from undertow.ir.graph import Graph
 from undertow.ir.ops import OPS
 from undertow.model import Model
@@ -41,8 +42,9 @@ DENSE = (
     (64, 32),
     (256, 32),
 )
-#: (inputs, units) of a GRU
+#: (inputs, units) of a GRU, and of an LSTM
 CELLS = ((8, 16), (8, 48), (32, 32), (64, 64), (128, 128), (256, 256), (512, 512))
+LSTMS = ((2, 24), (8, 20), (11, 64), (64, 64))
 #: bytes of float32 weights that layers share, so that the time of a call is little beside theirs
 CHAIN = 128 * 1024
 
@@ -57,15 +59,18 @@ def dense(K: int, n_frames: int, rng: np.random.Generator) -> Graph:
     return g
 
 
-def gru(n_inputs: int, n_units: int, rng: np.random.Generator) -> Graph:
-    g = Graph(f"gru {n_inputs} to {n_units}")
+def cell(op: str, n_inputs: int, n_units: int, rng: np.random.Generator) -> Graph:
+    """A gru with reset after, or an lstm."""
+    g = Graph(f"{op} {n_inputs} to {n_units}")
+    gates = {"gru": 3, "lstm": 4}[op]
     weights = {
-        "W": rng.normal(size=(3, n_units, n_inputs)) / np.sqrt(n_inputs),
-        "R": rng.normal(size=(3, n_units, n_units)) / np.sqrt(n_units),
+        "W": rng.normal(size=(gates, n_units, n_inputs)) / np.sqrt(n_inputs),
+        "R": rng.normal(size=(gates, n_units, n_units)) / np.sqrt(n_units),
     }
-    state = g.state("h", n_units)
-    x = g.input("x", n_inputs)
-    g.output("y", g.add("gru", [x], name="gru", weights=weights, states=[state], attrs={"reset_after": True}))
+    states = [g.state(name, n_units) for name in (["h"] if op == "gru" else ["h", "c"])]
+    attrs = {"reset_after": True} if op == "gru" else {}
+    g.add(op, [g.input("x", n_inputs)], name="cell", weights=weights, states=states, attrs=attrs)
+    g.output("y", g.nodes[-1].outputs[0])
     return g
 
 
@@ -77,10 +82,13 @@ def fastest(graph: Graph) -> dict[str, dict[str, str]]:
         for precision in PRECISIONS
     }
     return {
-        node.name: {
-            key: min(PRECISIONS, key=lambda p, node=node, key=key: step_ps(graph, node, key, p, n_bytes[p]))
-            for key in keys[node.name]
-        }
+        node.name: min(
+            (
+                dict(zip(keys[node.name], option, strict=True))
+                for option in product(PRECISIONS, repeat=len(keys[node.name]))
+            ),
+            key=lambda chosen, node=node: layer_ps(graph, node, chosen, n_bytes),
+        )
         for node in graph.nodes
     }
 
@@ -90,7 +98,8 @@ def table(seconds: float) -> Table:
     rng = np.random.default_rng(6)
     columns = ["layers", *(f"{precision} us" for precision in PRECISIONS), "chosen", "us", "chosen / fastest"]
     result = Table("What is fastest in a step, as --weights auto takes it, and as it is", columns)
-    graphs = [dense(*sizes, rng) for sizes in DENSE] + [gru(*sizes, rng) for sizes in CELLS]
+    graphs = [dense(*sizes, rng) for sizes in DENSE] + [cell("gru", *sizes, rng) for sizes in CELLS]
+    graphs += [cell("lstm", *sizes, rng) for sizes in LSTMS]
     for graph in graphs:
         model = Model.from_graph(graph)
         chosen = fastest(graph)

@@ -85,14 +85,17 @@ def cli(capsys):
 
 @pytest.fixture
 def bytes_decide(monkeypatch):
-    """As if nothing took time in a step: of precisions the smallest counts as fastest, however small a layer is."""
-    monkeypatch.setattr("undertow.accuracy.calibrate.step_ps", lambda *_: 0.0)
+    """As if only float32 took time in a step: of others the smallest counts as fastest, however small a layer is."""
+    monkeypatch.setattr(
+        "undertow.accuracy.choice.layer_ps",
+        lambda graph, node, precisions, n_bytes: float([*precisions.values()].count("float32")),
+    )
 
 
 @pytest.fixture
 def quick_times(monkeypatch):
     """Times in tables of calibrations are there, and no good."""
-    monkeypatch.setattr("undertow.accuracy.calibrate.SECONDS", 1e-3)
+    monkeypatch.setattr("undertow.accuracy.trials.SECONDS", 1e-3)
 
 
 @pytest.fixture

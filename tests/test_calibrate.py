@@ -9,7 +9,7 @@ import pytest
 import undertow
 from networks import cached, counter, framed, round_trip_graphs, single, zoo, zoo_input
 from undertow import reference
-from undertow.accuracy import calibrate, layerwise, step_cost
+from undertow.accuracy import calibrate, calibration, choice, layerwise, step_cost, trials
 from undertow.accuracy.drift import Distance, check_same_frames, distances, repeated
 from undertow.accuracy.peer import CannotFeed
 from undertow.accuracy.verify import verify
@@ -105,10 +105,10 @@ def test_bytes_of_layers_are_those_of_the_file(name):
 def test_measure():
     g, X = stack(), frames()
     found = calibrate.measure(g, "int8", X)
-    error = longest_error(found.graph, g, X, calibrate.LONG)
+    error = longest_error(found.graph, g, X, calibration.LONG)
     once = error[: len(X["x"])]
     assert found.total.data.max == once.max() and found.total.data.rms == pytest.approx(np.sqrt((once**2).mean()))
-    assert found.total.late.max == error[-calibrate.LATE :].max()
+    assert found.total.late.max == error[-calibration.LATE :].max()
     assert found.total.longest == error.max()
     assert [layer.name for layer in found.layers] == ["wide", "narrow", "head"]
     for layer in found.layers:
@@ -166,7 +166,7 @@ def test_weights_are_rounded_for_the_first_sequences_and_judged_by_the_others(mo
         seen.append([values["x"] for values in of])
         return {}
 
-    monkeypatch.setattr(calibrate, "fitted", look)
+    monkeypatch.setattr(trials, "fitted", look)
     calibrate.fit(g, "int8", X)
     assert seen and all(len(x) == 6 and np.array_equal(x, X["x"][:6]) for x in seen)
     seen.clear()
@@ -185,11 +185,11 @@ def test_measure_refuses_what_exceeds_the_tolerance():
 def test_search_keeps_the_tolerance(tolerance, bytes_decide):
     g, X = stack(), frames()
     found = calibrate.search(g, X, tolerance)
-    assert longest_error(found.graph, g, X, calibrate.LONG).max() <= tolerance
+    assert longest_error(found.graph, g, X, calibration.LONG).max() <= tolerance
     assert all(node.precisions == {} for node in g.nodes)
     after = sum(layer.bytes_after for layer in found.layers)
     for uniform in REDUCED:  # never larger than one precision for all that holds as well
-        if longest_error(calibrate.fit(g, uniform, X), g, X, calibrate.LONG).max() <= tolerance:
+        if longest_error(calibrate.fit(g, uniform, X), g, X, calibration.LONG).max() <= tolerance:
             whole = calibrate.measure(g, uniform, X)
             assert after <= sum(layer.bytes_after for layer in whole.layers), uniform
     if tolerance == 10.0:
@@ -202,10 +202,9 @@ def test_search_takes_what_is_fastest():
     g, X = stack(hidden=64), frames()
     found = calibrate.search(g, X, 10.0)
     assert {node.name: node.precisions for node in found.graph.nodes} == {
-        "wide": {"R": "int8"}, "narrow": {}, "head": {},
+        "wide": {"W": "int8", "R": "int8"}, "narrow": {}, "head": {},
     }, "int4 is slower, and the others are too small to be faster in less"  # fmt: skip
-    stay = "wide W, narrow W, narrow R, head stay float32: no precision that can hold its weights is faster"
-    assert stay in str(found)
+    assert "narrow, head stay float32: no precision that can hold it is faster, or as fast and smaller" in str(found)
     tiny = calibrate.search(stack(hidden=8), X, 10.0)
     assert {layer.precision for layer in tiny.layers} == {"float32"} and tiny.total.data.max == 0
 
@@ -218,7 +217,7 @@ def test_search_tells_the_halves_of_a_layer_apart():
     found = calibrate.search(g, X, 2e-2)
     wide = found.graph.nodes[0].precisions
     assert wide.get("W", "float32") in ("float16", "float32") and wide["R"] in ("int8", "int4")
-    assert longest_error(found.graph, g, X, calibrate.LONG).max() <= 2e-2
+    assert longest_error(found.graph, g, X, calibration.LONG).max() <= 2e-2
 
 
 def test_search_says_which_layers_stay_float32(bytes_decide):
@@ -234,10 +233,8 @@ def test_search_says_which_layers_stay_float32(bytes_decide):
     assert set(found.refused) == {"before", "steep"}
     assert "steep stays float32: int4 gives " in str(found) and "float16 gives" in str(found)
     assert {layer.name: layer.precision for layer in found.layers}["steep"] == "float32"
-    with pytest.raises(ToleranceError, match=r"'stack': no precision smaller than float32 .* 1e-07 \(wide R: int4"):
+    with pytest.raises(ToleranceError, match=r"'stack': none of the faster .* 1e-07 \(wide: .*; n.* head: "):
         calibrate.search(g, frames(), 1e-7)
-    with pytest.raises(ToleranceError, match="it has no weights with a precision"):
-        calibrate.search(counter(), {"x": np.ones((3, 3), np.float32)}, 1.0)
 
 
 def test_search_backs_off_where_the_error_grows(bytes_decide):
@@ -262,6 +259,12 @@ def test_search_backs_off_where_the_error_grows(bytes_decide):
     assert found.total.longest <= tolerance
 
 
+def ladder(graph, X):
+    """The faster precisions of the only weight, fastest first."""
+    options = choice.Choice(trials.Trials(graph, X, None), 1.0)
+    return [precision for (precision,) in options.fast(options.parts[0])]
+
+
 def test_bfloat16_stands_in_for_weights_beyond_float16(bytes_decide):
     g = Graph("large")
     x = g.input("x", 40)
@@ -270,7 +273,7 @@ def test_bfloat16_stands_in_for_weights_beyond_float16(bytes_decide):
     g.output("y", g.add("dense", [x], name="large", weights={"W": W}))
     X = {"x": np.ones((3, 40), np.float32)}
     X["x"][:, 0] = 2.0**-20
-    assert calibrate._Bench(g, X, None).ladder(("large", "W")) == ["int8", "bfloat16", "int16"]
+    assert ladder(g, X) == ["int8", "bfloat16", "int16"]
     assert calibrate.search(g, X, 1e-3).layers[0].precision == "bfloat16"
 
 
@@ -282,34 +285,35 @@ def one_dense(rows, K, *lead):
 
 
 @pytest.mark.parametrize(
-    "rows, K, lead, ladder",
+    "rows, K, lead, expected",
     [
         (16, 8, (), []),  # to round a frame takes longer than to multiply it
         (256, 256, (), ["int8", "int16"]),  # int4 takes longer than int8, as long as both are near
-        (16, 48, (64,), []),
+        (16, 32, (64,), []),
         (64, 64, (64,), ["int8", "int16"]),
         (4, 1 << 18, (), ["float16"]),  # more columns than the sums of int8 can take
     ],
 )
-def test_precisions_that_gain_nothing_are_passed_over(rows, K, lead, ladder):
+def test_precisions_that_gain_nothing_are_passed_over(rows, K, lead, expected):
     g, X = one_dense(rows, K, *lead)
-    assert calibrate._Bench(g, X, None).ladder(("only", "W")) == ladder
+    assert ladder(g, X) == expected
 
 
 def test_bytes_count_where_weights_are_far_or_only_looked_up(monkeypatch):
     monkeypatch.setattr(step_cost, "NEAR", 100_000)
-    near, far = (calibrate._Bench(*one_dense(n, n), None).ladder(("only", "W")) for n in (128, 512))
+    near, far = (ladder(*one_dense(n, n)) for n in (128, 512))
     assert near == ["int8", "int16"] and far == ["int4", "int8", "int16", "float16"]
     g = Graph("table")
     ids = g.input("ids", (), "int32")
     g.output("y", g.add("embedding", [ids], name="words", weights={"table": np.ones((9, 64))}))
-    ladder = calibrate._Bench(g, {"ids": np.zeros(3, np.int32)}, None).ladder(("words", "table"))
-    assert ladder == ["int4", "int8", "float16"], "which is smaller than int16 and more exact"
+    assert ladder(g, {"ids": np.zeros(3, np.int32)}) == ["int4", "int8", "float16"], (
+        "which is smaller than int16 and more exact"
+    )
 
 
 def test_every_precision_that_is_tried_has_a_known_cost():
-    assert {"float32", *calibrate.LADDER} == set(step_cost.WORK) == set(CODES)
-    for precision in calibrate.LADDER:
+    assert {"float32", *choice.LADDER} == set(step_cost.WORK) == set(CODES)
+    for precision in choice.LADDER:
         assert with_weights(stack(), precision).nodes[0].precisions["R"] == precision
 
 
@@ -347,8 +351,10 @@ def test_int4_in_one_layer_does_not_keep_int8_from_the_other(bytes_decide, seed)
     g.output("y", g.add("add", layers))
     X = {"x": rng.normal(size=(50, 64)).astype(np.float32)}
     four = calibrate.measure(g, {"large": "int4"}, X).total
-    found = calibrate.search(g, X, max(four.data.max, four.longest))
-    assert [layer.precision for layer in found.layers] == ["int8", "int8"]
+    tolerance = max(four.data.max, four.longest)
+    found = calibrate.search(g, X, tolerance)
+    assert [layer.precision for layer in found.layers] in (["int8", "int8"], ["int8", "int4"])
+    assert found.total.longest <= tolerance
 
 
 def test_models_that_need_the_whole_sequence(bytes_decide):
@@ -512,7 +518,10 @@ def test_convert_auto(cli, files, bytes_decide):
 
 def test_convert_writes_nothing_where_the_tolerance_is_missed(cli, files, bytes_decide):
     model, out, data = files / "model.tow", files / "out.tow", files / "data.npy"
-    for weights, tolerance, words in (("int8", 1e-6, "change the output by"), ("auto", 1e-9, "no precision smaller")):
+    for weights, tolerance, words in (
+        ("int8", 1e-6, "change the output by"),
+        ("auto", 1e-9, "none of the faster"),
+    ):
         code, _, err = cli(
             "convert", model, "--weights", weights, "--tolerance", tolerance, "--calibrate", data, "-o", out
         )
@@ -529,6 +538,7 @@ def test_convert_refuses(cli, files):
     model, out, data = files / "model.tow", files / "out.tow", files / "data.npy"
     np.save(files / "wrong.npy", np.zeros((5, 7)))
     np.save(files / "empty.npy", np.zeros((0, 6)))
+    np.save(files / "silent.npy", np.zeros((5, 6)))
     np.save(files / "words.npy", np.array(["a"]))
     for argv, code, words in (
         (["--weights", "int7"], 2, "'int7' is no precision"),
@@ -539,7 +549,14 @@ def test_convert_refuses(cli, files):
         (["--weights", "auto", "--tolerance", "0.1"], 2, "--tolerance needs --calibrate"),
         (["--weights", "int8", "--tolerance", "0.1"], 2, "--tolerance needs --calibrate"),
         (["--tolerance", "0.1", "--calibrate", data], 2, "--weights is missing"),
-        (["--weights", "int8", "--calibrate", data, "--tolerance", "-1"], 2, "not above 0"),
+        (["--weights", "int8", "--calibrate", data, "--tolerance", "-1"], 2, "expected a number above 0"),
+        (["--weights", "int8", "--calibrate", data, "--tolerance", "much"], 2, "'much' is no number"),
+        (["--weights", '{"wide": "int8", "wide": "int4"}'], 2, "'wide' is given twice"),
+        (["--weights", '{"wide": ["int8"]}'], 3, "precision ['int8'] does not exist; precisions: float32, "),
+        (["--weights", "int16+int8"], 2, "names the more exact one first; write 'int8+int16'"),
+        (["--weights", "int8+int8"], 2, "one for all weights is 'int8'"),
+        (["--weights", "float32+int8"], 2, "two reduced precisions that differ"),
+        (["--weights", "int8", "--calibrate", files / "silent.npy"], 3, "the calibration data is silent"),
         (["--weights", "int8", "--calibrate", files / "wrong.npy"], 3, "(5, 7)"),
         (["--weights", "int8", "--calibrate", files / "empty.npy"], 3, "has no frames"),
         (["--weights", "int8", "--calibrate", files / "words.npy"], 3, "real numbers"),

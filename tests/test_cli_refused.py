@@ -49,7 +49,7 @@ def here(tmp_path, monkeypatch):
         (2, "-o no/c.tow: there is no folder no", "convert m.tow -o no/c.tow"),
         (2, "--proof empty.npy: has no frames", "convert m.tow -o c.tow --proof empty.npy"),
         (3, "nope.npy: No such file", "convert m.tow -o c.tow --proof nope.npy"),
-        (3, "no frames to compare on", "compare m.tow --weights int8 --data empty.npy"),
+        (3, "has no frames; at least one", "compare m.tow --weights int8 --data empty.npy"),
         (3, "do not take and give the same frames", "compare m.tow none.tow"),
     ],
 )

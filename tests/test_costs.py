@@ -9,11 +9,13 @@ import pytest
 import undertow
 from networks import counter
 from test_calibrate import frames, stack
-from undertow.accuracy import costs
+from undertow.accuracy import calibrate, costs
 from undertow.accuracy.judge import Judge
 from undertow.ir.graph import Graph
 from undertow.ir.precision import CODES
 from undertow.model import Model
+
+pytestmark = pytest.mark.usefixtures("quick_times")
 
 
 @pytest.fixture
@@ -36,17 +38,26 @@ def test_bytes_are_those_of_the_files(cli, files):
     assert costs.sizes(counter()) == [] == costs.measured(Model.from_graph(counter()), {"x": np.ones((3, 3))})
 
 
-def test_bytes_of_pruned_matrices():
+@pytest.mark.parametrize("spread", [False, True])
+def test_bytes_of_pruned_matrices(spread):
+    """Whether or not the model stores them in blocks: each precision is stored as `with_weights` does it."""
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(128, 128)).astype(np.float32)
+    if spread:
+        W *= np.kron(rng.random((8, 32)) < 0.05, np.ones((16, 4)))
+    else:
+        W[:, 16:] = 0
     g = Graph("pruned")
-    W = np.random.default_rng(0).normal(size=(128, 128)).astype(np.float32)
-    W[:, 16:] = 0
     x = g.input("x", 128)
     g.output("y", g.add("dense", [x], name="only", weights={"W": W}))
-    model = Model.from_graph(g).with_weights({}, sparse=True)
-    by_precision = {cost.precision: cost.bytes for cost in costs.sizes(model.graph)}
-    X = {"x": np.ones((3, 128), np.float32)}
-    measured = {cost.precision: cost.bytes for cost in costs.measured(model, X, seconds=0.01)}
-    assert by_precision == measured and measured["float32"] < 128 * 128 and measured["int8"] < measured["float16"]
+    for model in (Model.from_graph(g), Model.from_graph(g).with_weights({}, sparse=True)):
+        by_precision = {cost.precision: cost.bytes for cost in costs.sizes(model.graph)}
+        X = {"x": np.ones((3, 128), np.float32)}
+        measured = {cost.precision: cost.bytes for cost in costs.measured(model, X, seconds=0.01)}
+        assert by_precision == measured and measured["float32"] < 128 * 128 and measured["int8"] < measured["float16"]
+    calibration = calibrate.measure(g, "int8", {"x": rng.normal(size=(9, 128)).astype(np.float32)})
+    assert calibration.layers[0].bytes_before == by_precision["float32"]
+    assert calibration.layers[0].bytes_after == by_precision["int8"]
 
 
 def test_errors_are_those_of_the_data():
@@ -101,3 +112,48 @@ def test_models_that_need_the_whole_sequence_are_run():
     model = undertow.Sequential([layer])
     X = {next(iter(model.inputs)): rng.normal(size=(9, 3)).astype(np.float32)}
     assert not model.streamable and all(cost.step_us for cost in costs.measured(model, X, seconds=0.01))
+
+
+def poisoned():
+    """An LSTM whose state, and all outputs from then on, a NaN in frame 5 makes NaN."""
+    rng = np.random.default_rng(0)
+    g = Graph("poisoned")
+    weights = {"W": rng.normal(size=(4, 8, 6)), "R": rng.normal(size=(4, 8, 8))}
+    g.add("lstm", [g.input("x", 6)], name="memory", weights=weights, states=[g.state("h", 8), g.state("c", 8)])
+    g.output("y", g.nodes[0].outputs[0])
+    X = frames(200)["x"]
+    X[5, 0] = np.nan
+    return g, X
+
+
+def test_frames_that_count_are_those_of_numbers(cli, tmp_path):
+    g, X = poisoned()
+    model, data = tmp_path / "model.tow", tmp_path / "x.npy"
+    Model.from_graph(g).save(model)
+    np.save(data, X)
+    argv = ("info", model, "--costs", "--seconds", 0.01, "--data", data)
+    code, text, _ = cli(*argv, "--judge", "argmax")
+    assert code == 0 and "errors on 5 of 200 frames, outputs of the others holding NaN or infinity: " in text
+    five = costs.measured(Model.from_graph(g), {"x": X[:5]}, Judge.parse("argmax"), 0.01)
+    for cost, alone in zip(
+        costs.measured(Model.from_graph(g), {"x": X}, Judge.parse("argmax"), 0.01), five, strict=True
+    ):
+        assert (cost.max, cost.relative, cost.judged) == (alone.max, pytest.approx(alone.relative), alone.judged)
+    code, text, _ = cli("compare", model, "--weights", "int8", "--data", data, "--seconds", 0.01, "--tolerance", 1)
+    assert code == 0 and "note: errors and decisions are on 5 of 200 frames" in text and "all 5\n" in text
+    np.save(data, X[5:])
+    for command in (argv, ("compare", model, "--weights", "int8", "--data", data, "--seconds", 0.01)):
+        code, _, err = cli(*command)
+        assert code == 3 and "outputs are NaN or infinite in every frame of the data" in err
+
+
+def test_words_of_few_frames(cli, files):
+    path = files / "model.tow"
+    np.save(files / "empty.npy", np.zeros((0, 6)))
+    code, text, _ = cli("info", path, "--costs", "--frames", 1, "--seconds", 0.01, "--judge", "rms")
+    assert code == 0 and "errors on 1 frame: " in text and text.count("RMS %") == 1
+    for argv in (("info", path, "--costs"), ("certify", path, "-o", files / "page.html"), ("compare", path, path)):
+        code, _, err = cli(*argv, "--data", files / "empty.npy")
+        assert code == 3 and "empty.npy: has no frames; at least one is needed" in err
+    with pytest.raises(undertow.ShapeError, match="no frames"):
+        costs.measured(undertow.load(path), {"x": np.zeros((0, 6), np.float32)})

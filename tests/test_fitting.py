@@ -6,9 +6,10 @@ import pytest
 
 from networks import cell, single
 from undertow import reference, tow
-from undertow.accuracy import calibrate, fitting
+from undertow.accuracy import calibrate, fitting, trials
 from undertow.accuracy.fitting import DAMPING, compensated
 from undertow.accuracy.layerwise import inner_values
+from undertow.accuracy.trials import Form, Trials
 from undertow.compile import compile_graph
 from undertow.ir import precision
 from undertow.ir.graph import Graph
@@ -198,20 +199,20 @@ def test_a_model_fitted_to_data(name):
 
 def test_rounding_to_data_that_does_not_help_is_not_used(monkeypatch):
     g, X = model(), {"x": correlated(50, 12, 3)}
-    monkeypatch.setattr(calibrate, "fitted", lambda node, *_: {"W": np.zeros_like(node.weights["W"])})
+    monkeypatch.setattr(trials, "fitted", lambda node, *_: {"W": np.zeros_like(node.weights["W"])})
     found, plain = calibrate.fit(g, "int8", X), with_weights(g, "int8")
     assert compile_graph(found) == compile_graph(plain)
 
 
 def test_rounding_that_helps_alone_but_not_together_is_given_up():
     g, X = model(), {"x": correlated(50, 12, 3)}
-    bench = calibrate._Bench(with_weights(g, "float32"), X, None)
+    bench = Trials(with_weights(g, "float32"), X, None)
     chosen = {"gru": {"R": "int8"}, "head": {"W": "int8"}}
     for layer, keys in chosen.items():
         node = next(node for node in g.nodes if node.name == layer)
         for key, name in keys.items():
             off = precision.stored(node.weights[key] * np.float32(1.01), name)
-            bench._forms[(layer, key), name] = calibrate._Form(off)
+            bench._forms[(layer, key), name] = Form(off)
     bench.settle(chosen)
     assert compile_graph(bench.reduced(chosen)) == compile_graph(with_weights(g, chosen))
 

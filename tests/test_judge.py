@@ -8,6 +8,7 @@ import pytest
 
 from test_calibrate import frames, stack
 from undertow.accuracy import calibrate
+from undertow.accuracy.calibration import LONG
 from undertow.accuracy.drift import distances, repeated
 from undertow.accuracy.judge import Judge, Tally
 from undertow.errors import ShapeError, ToleranceError, UnsupportedError
@@ -85,7 +86,9 @@ def test_sisdr_of_small_errors_is_not_lost_in_rounding():
         ("max", [[np.inf]], [[1]], math.inf),
         ("max", [[np.nan]], [[np.nan]], 0),
         ("argmax", [[1, 2], [2, 1]], [[1, 3], [1, 2]], 0.5),
-        ("argmax", [[1, np.nan], [0, np.nan]], [[0, 1], [0, np.nan]], 0.5),  # no decision, where there was one
+        ("argmax", [[1, np.nan], [0, np.nan]], [[0, 1], [0, np.nan]], 0),  # no decision, where there was one
+        ("argmax", [[1, 2], [0, np.nan]], [[0, 1], [np.nan, 1]], 1),  # and none where there was none
+        ("threshold=0.5", [[1], [np.nan]], [[1], [np.nan]], 1),
         ("argmax", [[[1, 2], [2, 1]]], [[[1, 2], [1, 2]]], 0.5),  # of each row of a frame
         ("threshold=0.5", [[0.5], [0.51]], [[0.4], [0.6]], 1),
         ("threshold=-1", [[np.nan], [0]], [[-2], [0]], 0.5),
@@ -159,7 +162,7 @@ def test_tolerances_that_are_none(text, tolerance):
 
 def test_search_keeps_what_the_judge_asks(bytes_decide):
     g, X = stack(), frames()
-    x = np.tile(X["x"], (-(-calibrate.LONG // len(X["x"])), 1))[: calibrate.LONG]
+    x = np.tile(X["x"], (-(-LONG // len(X["x"])), 1))[:LONG]
     exact = Model.from_graph(g).run(x)
     coarse = calibrate.search(g, X, 20, judge=Judge.parse("sisdr"))
     fine = calibrate.search(g, X, 85, judge=Judge.parse("sisdr"))
@@ -190,7 +193,7 @@ def test_what_misses_a_judge_is_refused(bytes_decide):
     ):
         with pytest.raises(ToleranceError, match=words):
             calibrate.measure(g, "int4", X, tolerance, judge=Judge.parse(text))
-    with pytest.raises(ToleranceError, match="no precision smaller than float32 keeps 200 dB of SI-SDR"):
+    with pytest.raises(ToleranceError, match="none of the faster precisions keeps 200 dB of SI-SDR"):
         calibrate.search(g, X, 200, judge=Judge.parse("sisdr"))
 
 

@@ -72,3 +72,19 @@ def test_a_pair_in_the_shell(cli, tmp_path):
     assert undertow.load(out).hash == undertow.load(undertow.example("digits"), weights="int8+int16").hash
     code, _, err = cli("convert", undertow.example("digits"), "-o", out, "--weights", "int8+int9")
     assert code == 2 and "'int8+int9' is no precision; precisions: float32," in err and "as int8+int16" in err
+
+
+@pytest.mark.parametrize(
+    "pair, words",
+    [
+        ("int16+int8", "names the more exact one first; write 'int8+int16'"),
+        ("float16+int4", "write 'int4+float16'"),
+        ("int8+int8", "two reduced precisions that differ, as 'int8+int16'; one for all weights is 'int8'"),
+        ("float32+int8", "one for all weights is 'int8'"),
+        ("int8+float32", "one for all weights is 'int8'"),
+    ],
+)
+def test_pairs_that_are_none(pair, words):
+    with pytest.raises(UnsupportedError) as caught:
+        with_weights(model(), pair)
+    assert repr(pair) in str(caught.value) and words in str(caught.value)

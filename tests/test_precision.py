@@ -17,6 +17,7 @@ from undertow.compile import compile_graph
 from undertow.ir import precision
 from undertow.ir.graph import Graph
 from undertow.ir.ops import OPS, Layout
+from undertow.model import Model
 from undertow.passes.precisions import with_weights
 from undertow.tow import container, packing
 
@@ -392,7 +393,10 @@ def test_weights_that_smoothing_makes_too_large(name):
         match=r"R\[2, 1, 3\] is 3\.5e\+26, and its column is smoothed by 2\^40: .*; smooth it less",
     ):
         compile_graph(with_weights(g, name))
-    g.nodes[0].weights["R"][2, 1, 3] = 3e26
+    g.nodes[0].weights["R"][2, 1, 3] = 3e26  # which an integer does hold, but no sum of its products
+    with pytest.raises(undertow.UnsupportedError, match=rf"R\[2, 1, 3\] is 3\.29.*e\+38; {name} takes weights up to"):
+        with_weights(g, name)
+    g.nodes[0].weights["R"][2, 1, 3] = 3e21
     compile_graph(with_weights(g, name))
     for bad in (np.nan, np.inf, -np.inf):
         g.nodes[0].weights["R"][2, 1, 3] = bad
@@ -547,3 +551,39 @@ def test_gru_that_a_graph_cannot_hold():
     blob[at : at + 4] = struct.pack("<f", 1.0)
     with pytest.raises(undertow.FormatError, match="recurrent bias for gates z and r"):
         tow.read(blob)
+
+
+@pytest.mark.parametrize("name", ["int16", "int8"])
+@pytest.mark.parametrize("K", [8, 300])
+def test_sums_of_large_weights_do_not_overflow(name, K, isa):
+    """The largest weight that is taken gives finite outputs where float32 does; one beyond it is refused by name."""
+    most = precision.most_summed(K, name)
+    g = Graph("large")
+    x = g.input("x", K)
+    W = np.full((16, K), 0.999 * most, np.float32)
+    g.output("y", g.add("dense", [x], name="only", weights={"W": W}))
+    X = np.ones((3, K), np.float32) * np.float32([[1], [1e-3], [-1]])
+    got, exact = (Model.from_graph(other, isa).run(X) for other in (with_weights(g, name), g))
+    assert np.isfinite(exact).all() and np.abs(got / exact - 1).max() < 0.01
+    g.nodes[0].weights["W"][3, 5] = 1.01 * most
+    with pytest.raises(
+        undertow.UnsupportedError, match=rf"'only': W\[3, 5\] is .*; {name} takes weights up to .* in {K}"
+    ):
+        with_weights(g, name)
+    assert precision.most_summed(K, "int4") == precision.most_summed(K, "float32") == np.inf
+    assert with_weights(g, "auto").nodes[0].precisions in ({}, {"W": "int16"})
+
+
+def test_weights_that_are_too_small_are_said_to_be_lost():
+    W = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+    W[2], W[3], W[4] = 1e-30, 0, 1e-39
+    g = Graph("small")
+    g.output("y", g.add("dense", [g.input("x", 8)], name="only", weights={"W": W}))
+    model = Model.from_graph(g)
+    for name, n in (("int16", 2), ("int8", 1), ("int4", 2), ("float16", 2)):
+        with pytest.warns(
+            undertow.ModelWarning, match=f"'only': {n} of 8 rows of W are 0 in {name}: .* store it as float32"
+        ):
+            small = model.with_weights(name)
+        assert sum(not row.any() for row in small.graph.nodes[0].weights["W"]) == n + 1
+    assert model.with_weights("bfloat16").graph.nodes[0].weights["W"][2].all()

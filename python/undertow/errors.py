@@ -125,7 +125,8 @@ class ISAError(Error, RuntimeError):
 
 
 class ModelWarning(UserWarning):
-    """A file loads, and its model does something that its author can hardly have wanted.
+    """A file loads, and its model does something that its author can hardly have wanted; or an argument of
+    a call does less than it says.
 
     >>> import warnings
     >>> warnings.simplefilter("error", undertow.ModelWarning)        # for who would rather not run such a model

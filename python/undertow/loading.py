@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -18,10 +19,10 @@ import numpy as np
 from . import _progress, passes, tow
 from ._text import MAX_LINE, escaped, shown
 from .budget import MEMORY, Held, TooMuch, too_much
-from .errors import Error, FormatError, UnsupportedError
+from .errors import Error, FormatError, ModelWarning, UnsupportedError
 from .ir.graph import Graph
 from .model import Model
-from .passes.precisions import Precisions, with_weights
+from .passes.precisions import Precisions, warn_of_lost, with_weights
 from .passes.sparsify import with_blocks
 from .weights import contents, others
 from .weights.archive import members
@@ -121,17 +122,21 @@ def load(
         weights: precisions to store weights in, such as "int8", as in `Model.with_weights`; None leaves those of the
             file. "auto" is int16 for all of them; with `calibrate` and `tolerance`, the fastest for each:
             `undertow convert --weights auto` says which, and what each costs.
-        calibrate: frames to round int16, int8 and int4 weights for, and to hold errors against `tolerance` on: as of
-            `Model.run`, one stream (T, *frame), or N sequences (N, T, *frame), each from a fresh start. Takes minutes
-            where a model is large and `weights` is "auto".
+        calibrate: frames to round int16, int8 and int4 weights for, and to hold errors against `tolerance` on: one
+            stream (T, *frame), or N sequences of one length (N, T, *frame), or a list, each from a fresh start; where
+            the model strides along time, *timestep in place of *frame. On these frames the outputs then err, by
+            RMS, at most by as much as with weights rounded to the nearest; of "auto" it is `tolerance` that holds.
+            Takes minutes where a model is large and `weights` is "auto".
         tolerance: how far the outputs on these frames, and on 10,000 steps of them repeated, may be from those of the
-            file's own weights: the largest error, in the units of the outputs, or in the measure of `judge`.
+            weights that the file holds, widened to float32, whatever those had lost before: the largest error, in the
+            units of the outputs, or in the measure of `judge`.
         judge: "rms" (per cent of the RMS of the outputs), "argmax" (least share of frames whose largest number is the
             same), "threshold=0.5" (least share of numbers on the same side of 0.5), "sisdr" (least SI-SDR in dB); of
             several outputs one is named, "argmax:NAME".
         sparse: "auto" stores matrices that were pruned in blocks without their zeros where that is faster, as in
             `Model.with_weights`; True does so with all, False with none. A .tow file stays as it is unless `weights`
-            or `sparse` says otherwise.
+            or `sparse` says otherwise. With `calibrate`, int8 need not give the same bits either way: weights are
+            rounded by what the model computes, which blocks of float32 change in the last bits.
         mapped: use the weights of a .tow file where it lies: processes share them, and loading reads little. Replace
             such a file by renaming another over it, as `Model.save` does. If it is overwritten, numbers are wrong; if
             it is cut short, the system ends the program (SIGBUS). False: copy it, as is done with bytes.
@@ -161,13 +166,15 @@ def load(
         ModelWarning: the file holds a recurrence that an exporter cut off behind its first step; or one that starts
             anew in each frame, or in each call of a file whose other states go on. With options that make it go on, or
             do as the file does, where some do. Or it is weights alone, wired by their sizes, which does not show what
-            has no weights.
+            has no weights. Or rows of a weight are 0 in the precision that it is to have; or frames of `calibrate` are
+            too few, hold infinity, or show a judge one decision only.
 
     Raises:
         TypeError: an option that this format does not take; lists those that it does. Or `path` is nothing that is
             read, such as a file that is open for text. Or one of `weights`, `calibrate` and `tolerance` lacks another.
-        ToleranceError: the weights miss the tolerance; of "auto", none but float32 keeps it.
-        ShapeError: frames of `calibrate` do not fit, there are none, or what they lead to is no number.
+        ToleranceError: the weights miss the tolerance; of "auto", some precision is faster than float32, and none of
+            those that were tried keeps it.
+        ShapeError: frames of `calibrate` do not fit, there are none, all are 0, or what they lead to is no number.
         FormatError: the file is damaged or not of its format.
         InternalError: with `check`, and a proof: on this CPU, the instruction set gives other bits than it says.
         UnsupportedError: it holds something that cannot be computed exactly; names node, attribute and value. Or it is
@@ -241,7 +248,10 @@ def _calibrated(
 
     arrays = calibrate.as_arrays(model, X)
     asked = None if judge is None else Judge.parse(judge)
-    return calibrate.reduced(model.graph, weights, arrays, tolerance, isa, asked)
+    graph, notes = calibrate.reduced(model.graph, weights, arrays, tolerance, isa, asked)
+    for note in notes:
+        warnings.warn(f"calibrate: {note}", ModelWarning, stacklevel=3)
+    return graph
 
 
 @contextmanager
@@ -272,9 +282,9 @@ def built(
     left = Held(max(held.limit, graph.n_bytes + MEMORY // 4), lambda: graph.n_bytes)
     with within(path, left):
         passes.run(graph)
-        return Model.from_graph(
-            with_blocks(with_weights(graph, weights or {}, smooth=True), sparse), isa, limits=limits
-        )
+        reduced = with_weights(graph, weights or {}, smooth=True)
+        warn_of_lost(graph, reduced)
+        return Model.from_graph(with_blocks(reduced, sparse), isa, limits=limits)
 
 
 @contextmanager

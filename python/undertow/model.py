@@ -23,7 +23,7 @@ from .ir import superframes
 from .ir.graph import Graph, State, Value
 from .ir.ops import OPS
 from .ir.origin import Origin
-from .passes.precisions import Precisions, with_weights
+from .passes.precisions import Precisions, warn_of_lost, with_weights
 from .passes.sparsify import with_blocks
 from .states import checked, expand
 from .stream import Pool, Stream
@@ -210,11 +210,17 @@ class Model:
             UnsupportedError: a precision, layer or key does not exist; or a weight does not fit its precision (it is
                 NaN, infinite or too large), and is named.
 
+        Warns:
+            ModelWarning: rows of a weight are so small that this precision stores zeros for them.
+
         >>> model.with_weights("int8").file_bytes < model.file_bytes / 2
         True
         >>> mixed = model.with_weights({"memory": {"W": "int8", "R": "float16"}})
         """
-        model = Model.from_graph(with_blocks(with_weights(self.graph, weights, smooth=True), sparse), self.isa)
+        graph = self.graph
+        reduced = with_weights(graph, weights, smooth=True)
+        warn_of_lost(graph, reduced)
+        model = Model.from_graph(with_blocks(reduced, sparse), self.isa)
         model._forced = self._forced
         return model
 

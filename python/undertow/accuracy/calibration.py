@@ -77,6 +77,7 @@ class Calibration:
         n_frames, n_sequences: of the data; frames of all sequences together.
         tolerance, judge: what the outputs had to keep, in the judge's measure.
         refused: what stays float32 (a layer, or one weight of it) -> what smaller precisions would have cost.
+        notes: what the data could not tell.
     """
 
     graph: Graph
@@ -88,6 +89,7 @@ class Calibration:
     refused: dict[str, str] = field(default_factory=dict)
     n_sequences: int = 1
     judge: Judge = field(default_factory=Judge)
+    notes: list[str] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         """All but the graph for JSON."""
@@ -109,10 +111,12 @@ class Calibration:
             "all": self.total.facts(),
             "float32_step_us": self.step_us,
             "refused": self.refused,
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:
         several = f" in {self.n_sequences:,} sequences" if self.n_sequences > 1 else ""
+        frames = "frame" if self.n_frames == 1 else "frames"
         own = [] if self.judge.kind in ("max", "rms") else [self.judge.heading]
         long = [] if several else [f"after {LONG:,} steps"]  # sequences are never that long
         rows = [["layer", "precision", "before", "after", "max error", "RMS %", *own, *long, "us a step"]]
@@ -124,7 +128,7 @@ class Calibration:
         float32 = ["float32", "", human_bytes(before), human_bytes(before), *self._cells(None, own, long)]
         rows.append([*float32[:-1], f"{self.step_us:.2f}"])
         lines = [
-            f"errors are |output - float32 output| on {self.n_frames:,} frames{several} of calibration data"
+            f"errors are |output - float32 output| on {self.n_frames:,} {frames}{several} of calibration data"
             + ("" if self.tolerance is None else f"; tolerance {self.judge.said_of_tolerance(self.tolerance)}"),
             table(rows),
             "  a layer's row: only that layer is reduced. RMS %: of the errors, by that of the output."
@@ -138,6 +142,7 @@ class Calibration:
             by_reason.setdefault(why, []).append(name)
         for why, names in by_reason.items():
             lines.append(f"  {listed(names)} {'stays' if len(names) == 1 else 'stay'} float32: {why}")
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
     def _cells(self, cost: Cost | None, own: list[str], long: list[str]) -> list[str]:

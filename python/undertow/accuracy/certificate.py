@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import reference
 from .._progress import tell
-from ..errors import UnsupportedError
+from ..errors import ShapeError, UnsupportedError
 from ..inspect import describe, machine
 from ..passes.precisions import with_weights
 from . import timing
@@ -66,10 +66,15 @@ def certify(
         tolerance: largest |output - float64 reference| of the model as it is stored with which `ok` is true.
         seconds: to spend on the steps of each precision.
 
+    Raises:
+        ShapeError: X has no frames.
+
     Returns:
         Plain data, as written to JSON. "ok": the laws hold, and the tolerance, if there is one; "laws" and
         "tolerance" say each.
     """
+    if len(next(iter(X.values()))) == 0:
+        raise ShapeError("there are no frames to measure on; at least one is needed")
     exact = with_weights(model.graph, "float32")
     expected = by_name(reference.run(exact, one_or_all(dict(X))), model.outputs)
     rows: list[dict[str, Any]] = []

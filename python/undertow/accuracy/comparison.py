@@ -14,7 +14,7 @@ from .._text import quoted, shown
 from ..errors import ShapeError
 from ..inspect.describe import human_bytes, table
 from . import timing
-from .drift import Distance
+from .drift import Distance, n_of_numbers, said_of_frames
 from .judge import Judge, Tally, agreement
 from .verify import by_name, one_or_all
 
@@ -123,7 +123,7 @@ class Comparison:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.n_frames:,} frames: {self.data_from}"]
+        lines = [f"{self.n_frames:,} {'frame' if self.n_frames == 1 else 'frames'}: {self.data_from}"]
         lines += [f"  {letter}  {_title(facts)}" for letter, facts in zip("AB", self.models, strict=True)]
         lines += [f"  note: {shown(note)}" for note in self.notes]
         rows = [["output", "max |A - B|", "at frame", "RMS", "of RMS of A", "decisions", "agree"]]
@@ -181,7 +181,7 @@ def compare(
         judge: what to say of B beside errors, by the names of A's outputs.
 
     Raises:
-        ShapeError: they take or give other frames, or X has none.
+        ShapeError: they take or give other frames, or X has none, or none for which outputs of A are numbers.
         UnsupportedError, ShapeError: as `Judge.of` and `Judge.checked`.
     """
     judge = None if judge is None else judge.of(a.outputs)
@@ -194,6 +194,10 @@ def compare(
         raise ShapeError("there are no frames to compare on; at least one is needed")
     of_b = {inputs[name]: x for name, x in X.items()}
     rows_a, rows_b = (by_name(m.run(one_or_all(dict(x))), m.outputs) for m, x in ((a, X), (b, of_b)))
+    n_good = n_of_numbers(rows_a, a.outputs, n_frames)
+    on = said_of_frames(n_good, n_frames)
+    if n_good < n_frames:
+        notes.append(f"errors and decisions are on {on}")
     errors = [
         output_errors(name, other, rows_a[name], rows_b[other], a.outputs[name].shape, threshold)
         for name, other in outputs.items()
@@ -267,7 +271,8 @@ def _decisions(
     if shape and shape[-1] > 1 and threshold is None:
         return "argmax", agreement(yb, ya)
     if threshold is None:
-        threshold = 0.5 if ya.size and ya.min() >= 0 and ya.max() <= 1 else 0.0
+        numbers = ya[np.isfinite(ya)]
+        threshold = 0.5 if numbers.size and numbers.min() >= 0 and numbers.max() <= 1 else 0.0
     return f"above {threshold:g}", agreement(yb, ya, threshold)
 
 

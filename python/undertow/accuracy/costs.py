@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import ShapeError, UnsupportedError
 from ..inspect.describe import human_bytes, table
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
-from ..ir.precision import CODES, SPARSE_CODES
+from ..ir.precision import CODES
 from ..model import Model
+from ..passes.sparsify import in_blocks
 from ..tow.sizes import weight_bytes
 from . import timing
-from .drift import Distance
+from .drift import Distance, n_of_numbers, said_of_frames
 from .judge import Judge, Tally
 from .verify import by_name, one_or_all
 
@@ -48,7 +49,7 @@ class PrecisionCost:
 
 
 def sizes(graph: Graph) -> list[PrecisionCost]:
-    """Bytes of the weights in each precision; those that a file stores in blocks stay so where it has such blocks.
+    """Bytes of the weights in each precision, in blocks where `Model.with_weights` stores them so.
 
     Empty where no weight has a precision to choose.
     """
@@ -61,12 +62,8 @@ def sizes(graph: Graph) -> list[PrecisionCost]:
 
 
 def _all_in(node: Node, precision: str) -> dict[str, str]:
-    sparse = f"sparse {precision}"
-    return {
-        weight.key: sparse if sparse in SPARSE_CODES and node.precisions.get(weight.key) in SPARSE_CODES else precision
-        for weight in OPS[node.op].weights
-        if weight.key in node.weights and precision in weight.precisions
-    }
+    weights = (weight for weight in OPS[node.op].weights if weight.key in node.weights)
+    return in_blocks(node, {weight.key: precision for weight in weights if precision in weight.precisions})
 
 
 def measured(model: Model, X: Arrays, judge: Judge | None = None, seconds: float = 0.2) -> list[PrecisionCost]:
@@ -80,7 +77,11 @@ def measured(model: Model, X: Arrays, judge: Judge | None = None, seconds: float
 
     Raises:
         UnsupportedError, ShapeError: as `Judge.of`.
+        ShapeError: X has no frames, or none whose outputs are numbers.
     """
+    n_frames = len(next(iter(X.values())))
+    if n_frames == 0:
+        raise ShapeError("there are no frames to measure on; at least one is needed")
     judge = None if judge is None else judge.of(model.outputs)
     costs = {cost.precision: cost for cost in sizes(model.graph)}
     models: dict[str, Model] = {}
@@ -95,9 +96,10 @@ def measured(model: Model, X: Arrays, judge: Judge | None = None, seconds: float
     times = _times(list(models.values()), X, seconds)
     float32 = np.median(times[0].reshape(timing.ROUNDS, -1), axis=1)
     exact = by_name(models["float32"].run(one_or_all(dict(X))), model.outputs)
+    said_of_frames(n_of_numbers(exact, model.outputs, n_frames), n_frames)
     lines = []
     for (precision, reduced), series in zip(models.items(), times, strict=True):
-        distance = Distance(1, len(next(iter(X.values()))), tally=None if judge is None else Tally(judge))
+        distance = Distance(1, n_frames, tally=None if judge is None else Tally(judge))
         distance.add(by_name(reduced.run(one_or_all(dict(X))), model.outputs), exact)
         turns = np.maximum(np.median(series.reshape(timing.ROUNDS, -1), axis=1), 1)
         lines.append(
@@ -115,6 +117,14 @@ def measured(model: Model, X: Arrays, judge: Judge | None = None, seconds: float
     return sorted(lines, key=lambda cost: list(CODES).index(cost.precision))
 
 
+def counted(model: Model, X: Arrays) -> str:
+    """How many of the frames of X errors are counted on, in words: those whose outputs are numbers."""
+    n_frames = len(next(iter(X.values())))
+    exact = model.with_weights("float32")
+    Y = by_name(exact.run(one_or_all(dict(X))), exact.outputs)
+    return said_of_frames(n_of_numbers(Y, exact.outputs, n_frames), n_frames)
+
+
 def _times(models: list[Model], X: Arrays, seconds: float) -> list[np.ndarray]:
     """Nanoseconds of calls of each, in turns; whole rounds."""
     if models[0].streamable:
@@ -129,6 +139,8 @@ def _times(models: list[Model], X: Arrays, seconds: float) -> list[np.ndarray]:
 def as_table(costs: list[PrecisionCost], judge: Judge | None = None) -> str:
     """Costs in lines, those that were not measured without their columns."""
     timed = any(cost.step_us is not None for cost in costs)
+    if judge and judge.kind == "rms":
+        judge = None  # whose column is there in any case
     rows = [["weights in", "bytes", "of float32"]]
     if timed:
         rows[0] += ["a step", "times faster", "RMS %", *([judge.heading] if judge else [])]
@@ -147,4 +159,4 @@ def facts(costs: list[PrecisionCost]) -> list[dict[str, Any]]:
     return [asdict(cost) for cost in costs]
 
 
-__all__ = ["PrecisionCost", "as_table", "facts", "measured", "sizes"]
+__all__ = ["PrecisionCost", "as_table", "counted", "facts", "measured", "sizes"]

@@ -26,7 +26,8 @@ class Distance:
     Attributes:
         first, last: the frames, counted from 1.
         max: the largest error; infinity where one of the two is NaN and the other is not.
-        squares, exact_squares, n: sums of squares of errors and of exact outputs, and the number of both.
+        squares, exact_squares, n: sums of squares of errors and of exact outputs, and the number of both, not
+            counting those that are NaN in both.
         tally: what a judge finds over the same frames, where one was asked.
     """
 
@@ -60,7 +61,7 @@ class Distance:
             self.max = max(self.max, float(error.max(initial=0.0)))
             self.squares += float((error**2).sum())
             self.exact_squares += float((want[np.isfinite(want)] ** 2).sum())
-            self.n += want.size
+            self.n += want.size - int((np.isnan(have) & np.isnan(want)).sum())
         if self.tally is not None:
             self.tally.add(got, exact)
 
@@ -99,6 +100,30 @@ def repeated(X: Arrays) -> Callable[[int, int], Arrays]:
     """A feed that gives the frames of X over and over."""
     n = len(next(iter(X.values())))
     return lambda start, stop: {name: np.take(x, np.arange(start, stop) % n, axis=0) for name, x in X.items()}
+
+
+def n_of_numbers(Y: Mapping[str, np.ndarray], outputs: Mapping[str, Any], n_frames: int) -> int:
+    """In how many of n frames all outputs are finite numbers; what is given once counts for all."""
+    good = np.ones(n_frames, bool)
+    for name, y in Y.items():
+        finite = np.isfinite(y)
+        in_time = y.ndim > len(outputs[name].shape)
+        good &= finite.reshape(len(y), -1).all(axis=1) if in_time and len(y) == n_frames else finite.all()
+    return int(good.sum())
+
+
+def said_of_frames(n_good: int, n_frames: int) -> str:
+    """On which frames errors were counted.
+
+    Raises:
+        ShapeError: on none.
+    """
+    if n_good == 0:
+        raise ShapeError("outputs are NaN or infinite in every frame of the data: no error can be measured")
+    frames = "frame" if n_frames == 1 else "frames"
+    if n_good == n_frames:
+        return f"{n_frames:,} {frames}"
+    return f"{n_good:,} of {n_frames:,} {frames}, outputs of the others holding NaN or infinity"
 
 
 def check_same_frames(model: Any, exact: Any, what: str) -> None:

@@ -37,7 +37,7 @@ def compensated(
 
     Args:
         w: (rows, K) float32.
-        X: (n, K) what the matrix multiplies.
+        X: (n, K) what the matrix multiplies; rows that are not finite count for nothing.
         precision: "int16", "int8" or "int4".
         what: names the weight in errors.
         smoothing: (K,) exponents: the integers are those of w 2^smoothing, for frames X 2^-smoothing.
@@ -61,7 +61,8 @@ def compensated(
     limit = np.repeat(np.maximum.reduceat(np.abs(nearest.q), starts, axis=1), size, axis=1)[:, :K]
     held = np.abs(nearest.q) == limit
 
-    H = X.T.astype(np.float64) @ X.astype(np.float64) / max(len(X), 1)
+    X = X[np.isfinite(X).all(axis=1)].astype(np.float64)
+    H = X.T @ X / max(len(X), 1)
     mean = np.trace(H) / K
     if not (np.isfinite(mean) and mean > 0):
         return nearest.values()

@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from numbers import Real
 
 import numpy as np
 
@@ -53,11 +54,14 @@ class Judge:
         """A judge from its name: "argmax", "threshold=0.5:speech", "sisdr" ...
 
         Raises:
+            TypeError: it is no text.
             UnsupportedError: there is no such judge, or its threshold is no finite number.
 
         >>> Judge.parse("threshold=0.5:speech")
         Judge(kind='threshold', threshold=0.5, output='speech')
         """
+        if not isinstance(text, str):
+            raise TypeError(f"judge must be a text such as 'rms' or 'argmax', got {type(text).__name__}")
         of_kind, colon, output = text.partition(":")
         kind, sign, number = of_kind.partition("=")
         if kind not in KINDS:
@@ -121,8 +125,11 @@ class Judge:
         """A tolerance in this judge's measure.
 
         Raises:
+            TypeError: it is no number.
             UnsupportedError: it is none.
         """
+        if isinstance(tolerance, bool) or not isinstance(tolerance, Real):
+            raise TypeError(f"tolerance must be a number, got {type(tolerance).__name__}")
         if self.kind in ("argmax", "threshold"):
             if not 0 < tolerance <= 1:
                 raise UnsupportedError(
@@ -136,6 +143,19 @@ class Judge:
             unit = "per cent" if self.kind == "rms" else "the units of the outputs"
             raise UnsupportedError(f"tolerance {tolerance:g}: expected a number above 0, in {unit}")
         return tolerance
+
+    def undecided(self, exact: Arrays) -> str | None:
+        """What to say of exact outputs by name that all decide alike, so that no error near them is ever seen."""
+        if self.kind not in ("argmax", "threshold") or self.output is None:
+            return None
+        y, name = exact[self.output], quoted(self.output)
+        if self.threshold is not None:
+            n_above = int((y > self.threshold).sum())
+            if 0 < n_above < y.size:
+                return None
+            return f"{'every' if n_above else 'no'} number of output {name} is above {self.threshold:g}"
+        largest = np.unique(y.argmax(axis=-1))
+        return f"number {largest[0]} of output {name} is always the largest" if len(largest) == 1 else None
 
     def passes(self, measured: float, tolerance: float) -> bool:
         """Whether what was measured keeps the tolerance; a NaN does not."""
@@ -260,13 +280,19 @@ class Tally:
 def agreement(y: np.ndarray, exact: np.ndarray, threshold: float | None = None) -> np.ndarray:
     """Where two decide alike: by the largest along the last axis, or, given a threshold, by what is above it.
 
-    A NaN decides nothing: the two are not alike where only one of them has one.
+    A NaN decides nothing: the two are not alike where only one of them has one, and where both have one, there is no
+    decision to compare.
+
+    Returns: of all decisions, in order, whether they are alike.
     """
     nan, nan_exact = np.isnan(y), np.isnan(exact)
     if threshold is not None:
-        return np.asarray(((y > threshold) == (exact > threshold)) & (nan == nan_exact))
-    alike = y.argmax(axis=-1) == exact.argmax(axis=-1)
-    return np.asarray(alike & (nan.any(axis=-1) == nan_exact.any(axis=-1)))
+        alike = (y > threshold) == (exact > threshold)
+    else:
+        alike = y.argmax(axis=-1) == exact.argmax(axis=-1)
+        nan, nan_exact = nan.any(axis=-1), nan_exact.any(axis=-1)
+    decided = np.asarray(~(nan & nan_exact))
+    return np.asarray(alike & (nan == nan_exact))[decided]
 
 
 __all__ = ["KINDS", "Judge", "Tally", "agreement"]

@@ -1,33 +1,41 @@
 # SPDX-License-Identifier: MIT
-"""Which precision of a weight makes a step fastest: a model of the time, not a measurement.
+"""Which precisions of a layer's weights make a step fastest: a model of the time, not a measurement.
 
 A choice that hangs on a stopwatch would be another one on every run and on every machine, and so would the file. So
-times are computed, from shapes alone, with figures that were measured once (Intel Sapphire Rapids, AVX-512 VNNI, one
-core, `python -m bench choices`, which also says what the choice costs where the model of the time is wrong). Other
-CPUs have other figures, but hardly another order, and only the order counts here.
+times are computed, from shapes alone, with figures that were measured once (AMD Zen 4, AVX-512 VNNI, one core, least of
+25 turns: chains of square dense layers, LSTM and GRU of 20 to 128 units; `python -m bench choices` says what the choice
+costs where the model of the time is wrong). Other CPUs have other figures, but hardly another order (on an Intel
+Sapphire Rapids all were two thirds of these, within a fifth, but for int4, which stands between the two), and only the
+order counts here.
 
 A weight multiplies one frame in a step, or many, as that of a layer inside a frame does. The first frame finds the
 weights in the second-level cache and waits for them; for the others they are at hand. Where frames are rounded first,
-that has a price of its own, and so has the second kernel of a recurrent layer that is not float32 throughout: a tiny
-layer is fastest in float32. And what does not fit the cache, with all of the model in this precision, comes from
-further away, byte by byte: there, and in a table, float16 gains what its conversion costs elsewhere.
+that has a price of its own: a tiny layer is fastest in float32. The weights of a recurrent layer are priced together:
+in float32 the state stays in one kernel, and a plain LSTM or GRU has one where W and R both are int8, or both int16
+(csrc/ops/recurrent.cpp); any other pair takes two and what lies between. And what does not fit the cache, with all of
+the model in this precision, comes from further away, byte by byte: there, and in a table, float16 gains.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 from ..ir.graph import Graph, Node
-from ..ir.ops import HIDDEN, OPS, Layout
+from ..ir.ops import OPS, Cell, Layout
 from ..tow.packing import LAYOUTS, PANEL, panels
 
 #: bytes of weights that are near: in the second-level cache, or a third-level one that is fast
 NEAR = 2 << 20
 #: picoseconds to fetch a byte that lies further away
 _FAR_BYTE = 14.0
-#: picoseconds that a recurrent layer takes longer for each of its two weights that is not float32
-_APART = 20_000.0
+#: picoseconds that a recurrent layer takes longer whose weights are not taken in one kernel: 20,000 to 95,000
+_APART = 50_000.0
+#: for a multiply-add of a plain layer in float32: chains of W x and R h stand side by side
+_JOINT = 35.0
+#: picoseconds of a step from Python besides those of its weights, at least
+STEP = 120_000.0
 #: for a multiply-add of a filter, in float32 and in int16: frames are rounded for it alone
 _FILTER, _FILTER_ROUNDED = 31.0, 115.0
 
@@ -38,7 +46,7 @@ class Work:
 
     Attributes:
         first: for a multiply-add of the first frame of a step; again: of the others.
-        frame, frame_again: to round a frame; column: for each number of it. ragged: where those fill no last panel.
+        frame, frame_again: besides, for a frame: to round it, most of all. column: for each number of the first.
     """
 
     first: float
@@ -46,46 +54,48 @@ class Work:
     frame: float = 0.0
     frame_again: float = 0.0
     column: float = 0.0
-    ragged: float = 0.0
 
 
-_ROUNDED = {"frame": 18_000.0, "frame_again": 8_000.0, "column": 130.0, "ragged": 13_000.0}
 WORK = {
-    "float32": Work(27.5, 12.0),
-    "float16": Work(30.0, 13.5),
-    "bfloat16": Work(30.0, 13.5),
-    "int16": Work(11.0, 7.4, **_ROUNDED),
-    "int8": Work(6.5, 4.5, **_ROUNDED),
-    "int4": Work(10.8, 7.6, **_ROUNDED),
+    "float32": Work(43.0, 18.7),
+    "float16": Work(43.0, 20.3, 8_000.0),
+    "bfloat16": Work(43.0, 20.3, 8_000.0),
+    "int16": Work(20.5, 11.0, 28_000.0, 9_000.0, 100.0),
+    "int8": Work(10.0, 5.8, 28_000.0, 9_000.0, 100.0),
+    "int4": Work(14.0, 10.0, 28_000.0, 18_000.0, 100.0),
 }
 
 
-def step_ps(graph: Graph, node: Node, key: str, precision: str, model_bytes: int) -> float:
-    """Picoseconds that a weight takes of a step.
+def layer_ps(graph: Graph, node: Node, precisions: Mapping[str, str], model_bytes: Mapping[str, int]) -> float:
+    """Picoseconds that some weights of a layer take of a step.
 
     Args:
-        key: of the weight, one that has a precision.
-        precision: one of `WORK`.
-        model_bytes: of all weights of the model in this precision.
+        precisions: weight key -> one of `WORK`; of a recurrent layer all weights that have a precision.
+        model_bytes: precision -> bytes of all weights of the model in it.
     """
-    work, op = WORK[precision], OPS[node.op]
+    op = OPS[node.op]
     n_frames = prod(graph.shape(node.inputs[0])[:-1])
-    recurrent = any(weight.multiplies == HIDDEN for weight in op.weights)
-    ps = _APART if recurrent and precision != "float32" else 0.0
+    ps, joint = 0.0, False
+    if isinstance(op, Cell):
+        used, plain = {*precisions.values()}, n_frames == 1 and op.is_plain(node)
+        joint = plain and used == {"float32"}
+        ps = 0.0 if used == {"float32"} or (plain and len(used) == 1 and used <= {*op.in_one}) else _APART
     for weight, array in zip(op.stored, op.split(node), strict=True):
-        if weight.key != key or array is None or weight.layout is Layout.TABLE:
+        if weight.key not in precisions or array is None or weight.layout is Layout.TABLE:
             continue  # of which a step reads a row
+        precision = precisions[weight.key]
+        work = WORK[precision]
         if weight.layout is Layout.FILTERS:
             ps += n_frames * array.size * (_FILTER if precision == "float32" else _FILTER_ROUNDED)
             continue
         G, rows, K = (1, *array.shape)[-3:]
         multiply_adds = G * panels(rows) * PANEL * K
-        ragged = work.ragged * (K % PANEL != 0)
-        ps += multiply_adds * work.first + work.frame + work.column * K + ragged
-        ps += (n_frames - 1) * (multiply_adds * work.again + work.frame_again + work.column * K + ragged)
-        if model_bytes > NEAR:
+        first = _JOINT if joint else work.first
+        ps += multiply_adds * first + work.frame + work.column * K
+        ps += (n_frames - 1) * (multiply_adds * work.again + work.frame_again)
+        if model_bytes[precision] > NEAR:
             ps += _FAR_BYTE * LAYOUTS[weight.layout].n_bytes(array, precision, False)
     return ps
 
 
-__all__ = ["NEAR", "WORK", "Work", "step_ps"]
+__all__ = ["NEAR", "STEP", "WORK", "Work", "layer_ps"]

@@ -19,6 +19,7 @@ from ..accuracy.judge import Judge
 from ..errors import Error
 from ..inspect.picture import figure_class
 from ..ir.precision import CODES
+from ..passes.precisions import wrong_pair
 from ..tow import MAGIC
 from ..weights.contents import open_file
 from . import _progress_bar
@@ -188,15 +189,26 @@ def precisions(text: str) -> Any:
     """argparse type: the name of a precision, or a JSON object of layers."""
     if text.lstrip().startswith("{"):
         try:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_each_once)
         except json.JSONDecodeError as error:
             raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
     parts = text.split("+")
-    if text != "auto" and (len(parts) > 2 or any(part not in CODES for part in parts)):
+    if text != "auto" and any(part not in CODES for part in parts):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no precision; precisions: {', '.join(CODES)}, auto, or two of them, as int8+int16"
         )
+    if len(parts) > 1 and (wrong := wrong_pair(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} {wrong}")
     return text
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, none of whose names stands in it twice."""
+    named = dict(pairs)
+    for name in named:
+        if sum(other == name for other, _ in pairs) > 1:
+            raise argparse.ArgumentTypeError(f"{name!r} is given twice; a name stands once in an object")
+    return named
 
 
 def add_judge(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -217,6 +229,14 @@ def judge(text: str) -> Judge:
         return Judge.parse(text)
     except Error as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def number(text: str) -> float:
+    """argparse type: a number, as of a tolerance, which may be below 0 in decibels."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
 def check_tolerance(args: argparse.Namespace) -> None:

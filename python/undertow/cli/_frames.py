@@ -126,9 +126,9 @@ def _from_arrays(path: str, arrays: Arrays, model: Any, several: bool = False) -
             )
     fitting = {}
     for name, value in model.inputs.items():
-        fitting[name] = _fit(
-            f"{path}: {shown(name)}", superframes.as_frames(arrays[name], value, model.frames_in), value, several
-        )
+        as_frames = superframes.as_sequences if several else superframes.as_frames
+        x = as_frames(arrays[name], value, model.frames_in)
+        fitting[name] = _fit(f"{path}: {shown(name)}", x, value, several)
     ranks = {x.ndim - len(model.inputs[name].shape) for name, x in fitting.items()}
     if len(ranks) > 1:
         shapes = {name: x.shape for name, x in fitting.items()}

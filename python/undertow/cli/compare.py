@@ -11,8 +11,19 @@ import numpy as np
 
 from ..accuracy.comparison import compare as compare_models
 from ..accuracy.peer import random_inputs
+from ..errors import ShapeError
 from . import _frames, _sound
-from ._common import UsageError, add_command, add_judge, add_model, check_tolerance, positive_float, positive_int, tell
+from ._common import (
+    UsageError,
+    add_command,
+    add_judge,
+    add_model,
+    check_tolerance,
+    number,
+    positive_float,
+    positive_int,
+    tell,
+)
 
 _DESCRIPTION = """\
 Run the same frames through two models, and time their steps in turns. A is MODEL; B is another file, or A with
@@ -57,7 +68,7 @@ def add(subparsers: Any) -> None:
     )
     add_data(parser)
     parser.add_argument(
-        "--tolerance", type=positive_float, help="largest error of an output that is allowed; or in the judge's measure"
+        "--tolerance", type=number, help="largest error of an output that is allowed; or in the judge's measure"
     )
     add_judge(parser, "; B is held against A")
     parser.add_argument("--threshold", type=float, help="decide by this number, not by the largest of several")
@@ -86,6 +97,8 @@ def frames_of(args: argparse.Namespace, model: Any) -> tuple[dict[str, np.ndarra
         return random_inputs(model, n, np.random.default_rng(args.seed)), said
     X = _frames.read(args.data, model, args)
     n = len(next(iter(X.values())))
+    if n == 0:
+        raise ShapeError(f"{args.data}: has no frames; at least one is needed")
     if args.frames and args.frames > n:
         raise UsageError(f"--frames {args.frames}: {args.data} has {n}")
     X = {name: np.ascontiguousarray(x[: args.frames]) for name, x in X.items()}

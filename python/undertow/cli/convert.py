@@ -22,7 +22,7 @@ from ._common import (
     check_folder,
     check_tolerance,
     frames_proven,
-    positive_float,
+    number,
     tell,
     warn,
 )
@@ -35,8 +35,8 @@ _KEYS = """\
   precisions     of the layers that have weights: layer -> precision
   proof_frames   0: the file holds no proof
   calibration    with --calibrate, else null: frames, sequences, tolerance, layers (name, precision, bytes_before,
-                 bytes_after, alone), all, judge, float32_step_us, refused; alone and all: max, rms, relative, late,
-                 longest, judged (data, late, worst, in the judge's measure), step_us
+                 bytes_after, alone), all, judge, float32_step_us, refused, notes; alone and all: max, rms, relative,
+                 late, longest, judged (data, late, worst, in the judge's measure), step_us
 """
 
 
@@ -51,11 +51,12 @@ def add(subparsers: Any) -> None:
         "without their zeros where that is faster.\n\n"
         "--weights int8 stores every matrix and embedding table in 8 bits (or int16, float16, bfloat16, int4). With\n"
         "--calibrate it rounds int16, int8 and int4 weights, and smooths what they multiply, so that the output errs\n"
-        "least on your own frames, and prints what they cost there, layer by layer; with --tolerance it writes\n"
+        "less on your own frames, and prints what they cost there, layer by layer; with --tolerance it writes\n"
         "nothing where the output errs by more.\n\n"
         "--weights auto is int16 for every weight. With --calibrate and --tolerance it is for each weight the fastest\n"
-        "precision with which the output stays within --tolerance: the largest |output - float32 output|, in the\n"
-        "units of the output, over all frames of --calibrate and over 10,000 steps in which they are repeated.\n"
+        "precision with which the output stays within --tolerance, or a smaller one where that is hardly slower: the\n"
+        "largest |output - float32 output|, in the units of the output, over all frames of --calibrate and over\n"
+        "10,000 steps in which they are repeated. Float32 is what MODEL holds, widened.\n"
         "--judge says what the tolerance is of instead: decisions, decibels, per cent.",
         "  undertow convert model.onnx                  writes model.tow\n"
         "  undertow convert model.keras -o small.tow --weights int8\n"
@@ -81,7 +82,7 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=positive_float,
+        type=number,
         help="largest error of the output that is allowed; with --judge, in its measure: the least share of decisions, "
         "the least SI-SDR, most per cent",
     )
@@ -158,6 +159,8 @@ def _auto(model: Any) -> str:
         for key in OPS[node.op].reducible
         if key in node.weights and key not in node.precisions
     ]
+    if not any(key in node.weights for node in model.graph.nodes for key in OPS[node.op].reducible):
+        return "  auto: the model has no weights with a precision to choose, and stays as it is"
     but = f", but {listed(plain)}, which it cannot hold" if plain else ""
     return (
         f"  auto: every weight is in {AUTO}{but}; with --calibrate FRAMES and --tolerance each is in the fastest "

@@ -96,7 +96,7 @@ def info(args: argparse.Namespace) -> int:
     if args.costs and lines:
         X, data_from = frames_of(args, model)
         lines = costs.measured(model, X, args.judge, args.seconds or 0.2)
-        said = f"\n  errors on {len(next(iter(X.values()))):,} frames: {data_from}"
+        said = f"\n  errors on {costs.counted(model, X)}: {data_from}"
     facts = {**describe(model), "costs": costs.facts(lines)}
     if args.graph is not None:
         facts["graph"] = drawing.census(model)

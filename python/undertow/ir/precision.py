@@ -35,6 +35,8 @@ GROUP = 32
 STRETCH = 256
 
 _SMALLEST_NORMAL = np.float32(2.0**-126)
+#: rows of larger numbers are 0 in no precision
+_SMALL = 1e-6
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -60,9 +62,8 @@ class Quantised:
 
 def check(precision: str, what: str) -> None:
     """Refuse a precision that does not exist; `what` names the weight."""
-    if precision not in CODES and precision not in SPARSE_CODES:
-        names = ", ".join([*CODES, *SPARSE_CODES])
-        raise UnsupportedError(f"{what}: precision {precision!r} does not exist; precisions: {names}")
+    if not isinstance(precision, str) or (precision not in CODES and precision not in SPARSE_CODES):
+        raise UnsupportedError(f"{what}: precision {precision!r} does not exist; precisions: {', '.join(CODES)}")
 
 
 def numbers(precision: str) -> str:
@@ -208,6 +209,35 @@ def stored(w: np.ndarray, precision: str, what: str = "weight", smoothing: np.nd
     if precision in INTEGERS:
         return quantise(w, precision, what).values()
     return widen(narrow(w, precision, what))
+
+
+def most_summed(K: int, precision: str) -> float:
+    """The largest weight of K columns whose products in these integers never overflow: an integer sum of them times
+    their scale is a float32 number, whatever the frame. Infinite of precisions that have no such limit."""
+    if precision not in ("int16", "int8"):
+        return float("inf")
+    return _LARGEST / ((limit(K) if precision == "int16" else 127) * K)
+
+
+def check_sums(w: np.ndarray, precision: str, what: str = "weight") -> None:
+    """Refuse a matrix (..., K) whose products may overflow in integers where they do not in float32.
+
+    Raises:
+        UnsupportedError: names the weight, and the largest that goes.
+    """
+    K, precision = w.shape[-1], numbers(precision)
+    most = most_summed(K, precision)
+    if (np.abs(w) > most).any():
+        at = np.unravel_index(int(np.abs(w).argmax()), w.shape)
+        _refuse(what, at, w[at], precision, f"weights up to {most:.3g} in {K} columns, whose sums float32 holds")
+
+
+def n_lost(w: np.ndarray, precision: str) -> int:
+    """How many rows of a weight (..., K) are so small that a precision stores zeros for them."""
+    rows = w.reshape(-1, w.shape[-1])
+    top = _top(rows)
+    small = rows[(top > 0) & (top < _SMALL)]
+    return int((~stored(small, precision).any(axis=-1)).sum()) if len(small) else 0
 
 
 def _top(w: np.ndarray) -> np.ndarray:

@@ -54,6 +54,26 @@ def as_frames(x: Any, value: Value, frames_in: int) -> Any:
     return x.reshape(-1, *shape)
 
 
+def as_sequences(x: Any, value: Value, frames_in: int) -> Any:
+    """As `as_frames`; and several sequences (N, T, *timestep) as (N, T // frames_in, frames_in, *timestep), where they
+    are no frames (T, frames_in, *timestep).
+
+    Raises:
+        ShapeError: T is no multiple of frames_in.
+    """
+    shape = value.shape
+    if (
+        frames_in == 1
+        or shape[:1] != (frames_in,)
+        or not isinstance(x, np.ndarray)
+        or x.ndim != len(shape) + 1
+        or x.shape[1:] == shape
+        or x.shape[2:] != shape[1:]
+    ):
+        return as_frames(x, value, frames_in)
+    return np.stack([as_frames(one, value, frames_in) for one in x]) if len(x) else x.reshape(0, 0, *shape)
+
+
 def as_timesteps(y: np.ndarray, value: Value, frames_out: int) -> np.ndarray:
     """Outputs (T, frames_out, *timestep) as (T * frames_out, *timestep).
 
@@ -70,4 +90,4 @@ def as_timesteps(y: np.ndarray, value: Value, frames_out: int) -> np.ndarray:
     return y.reshape(len(y) * frames_out, *value.shape[1:])
 
 
-__all__ = ["MAX_TIMESTEPS", "as_frames", "as_timesteps", "note", "wrong"]
+__all__ = ["MAX_TIMESTEPS", "as_frames", "as_sequences", "as_timesteps", "note", "wrong"]

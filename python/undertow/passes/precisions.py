@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import ModelWarning, UnsupportedError
 from ..ir import precision
 from ..ir.balance import balanced
 from ..ir.graph import Graph, Node
@@ -42,7 +43,8 @@ def with_weights(
             from equal (`undertow.passes.smoothing`).
 
     Raises:
-        UnsupportedError: a precision, layer or key does not exist.
+        UnsupportedError: a precision, layer or key does not exist; or products with a weight in int16 or int8 might be
+            infinite where those in float32 are not, as of weights above 1e31.
         TypeError: layers beside a mapping.
 
     >>> import numpy as np, undertow
@@ -81,11 +83,40 @@ def with_weights(
         OPS[node.op].check_precisions(node)
         for weight in OPS[node.op].weights:
             key = weight.key
-            if weight.layout is not Layout.TABLE and key in chosen and node.precisions.get(key) == "int16":
-                what = f"{node.op} {node.name!r}: {weight.rows_name}"
-                rows = _balanced(weight.as_rows(node.weights[key]), node.smoothing.get(key), what)
-                node.weights[key] = np.ascontiguousarray(weight.as_rows(rows))
+            if weight.layout is Layout.TABLE or key not in chosen or key not in node.precisions:
+                continue
+            what = f"{node.op} {node.name!r}: {weight.rows_name}"
+            rows, smoothing = weight.as_rows(node.weights[key]), node.smoothing.get(key)
+            with np.errstate(over="ignore"):
+                summed = rows if smoothing is None else np.ldexp(rows, smoothing.astype(np.int32))
+            if np.isfinite(summed).all():  # else it is refused when it is stored
+                precision.check_sums(summed, node.precisions[key], what)
+            if node.precisions[key] == "int16":
+                node.weights[key] = np.ascontiguousarray(weight.as_rows(_balanced(rows, smoothing, what)))
     return changed
+
+
+def lost(before: Graph, after: Graph) -> list[str]:
+    """What to say of weights of one graph that are 0 as `with_weights` stores them in the other: they are too small."""
+    said = []
+    nodes = {node.name: node for node in before.nodes}
+    for node in after.nodes:
+        for weight in OPS[node.op].weights:
+            if weight.key in node.precisions and weight.key in nodes[node.name].weights:
+                rows, name = weight.as_rows(nodes[node.name].weights[weight.key]), node.precisions[weight.key]
+                if n := precision.n_lost(rows, name):
+                    n_rows = rows.size // rows.shape[-1]
+                    said.append(
+                        f"{node.op} {node.name!r}: {n:,} of {n_rows:,} rows of {weight.key} are 0 in {name}: "
+                        "their weights are too small for it; store it as float32"
+                    )
+    return said
+
+
+def warn_of_lost(before: Graph, after: Graph) -> None:
+    """Warn of what is `lost`."""
+    for words in lost(before, after):
+        warnings.warn(words, ModelWarning, stacklevel=3)
 
 
 def _pair(precisions: str, what: str) -> tuple[str, str]:
@@ -93,9 +124,23 @@ def _pair(precisions: str, what: str) -> tuple[str, str]:
     names = precisions.split("+")
     for name in names:
         precision.check(name, what)
-    if len(names) != 2 or any(name in precision.SPARSE_CODES for name in names):
-        raise UnsupportedError(f"{what}: {precisions!r} is no pair, a coarse precision and a fine one: 'int8+int16'")
+    if wrong := wrong_pair(names):
+        raise UnsupportedError(f"{what}: {precisions!r} {wrong}")
     return names[0], names[1]
+
+
+def wrong_pair(names: Sequence[str]) -> str:
+    """What is wrong with precisions that exist as a pair, in words that follow on it; "" where nothing is."""
+    exactness = list(precision.CODES)
+    if len(names) != 2 or not {*names} <= {*exactness}:
+        return "is no pair, a coarse precision and a fine one: 'int8+int16'"
+    coarse, fine = names
+    if "float32" in names or coarse == fine:
+        reduced = coarse if coarse != "float32" else fine
+        return f"is no pair, two reduced precisions that differ, as 'int8+int16'; one for all weights is {reduced!r}"
+    if exactness.index(coarse) < exactness.index(fine):
+        return f"names the more exact one first; write '{fine}+{coarse}'"
+    return ""
 
 
 def _auto(node: Node) -> dict[str, str]:
@@ -111,6 +156,7 @@ def holds(w: np.ndarray, name: str) -> bool:
     """Whether a precision can store a weight: finite numbers in its range, in no more columns than it takes."""
     try:
         precision.stored(w, name)
+        precision.check_sums(w, name)
     except UnsupportedError:
         return False
     return True

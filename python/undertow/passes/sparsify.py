@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from .._progress import tell
@@ -46,17 +48,24 @@ def with_blocks(graph: Graph, sparse: str | bool = "auto") -> Graph:
     changed = graph.copy()
     for i, node in enumerate(changed.nodes):
         tell("looking for blocks of zeros", i, len(changed.nodes))
-        for key in (weight.key for weight in OPS[node.op].weights if weight.layout is Layout.MATRIX):
-            plain = numbers(node.precisions.get(key, "float32"))
-            if key not in node.weights or plain not in LIMITS:
-                continue
-            if _pays(node, key, plain) if sparse == "auto" else sparse:
-                node.precisions[key] = f"sparse {plain}"
-            elif plain == "float32":
-                node.precisions.pop(key, None)
-            else:
-                node.precisions[key] = plain
+        node.precisions = in_blocks(node, node.precisions, sparse)
     return changed
+
+
+def in_blocks(node: Node, precisions: Mapping[str, str], sparse: str | bool = "auto") -> dict[str, str]:
+    """Weight key -> precision as `with_blocks` makes of these, where a node had them."""
+    stored = dict(precisions)
+    for key in (weight.key for weight in OPS[node.op].weights if weight.layout is Layout.MATRIX):
+        plain = numbers(precisions.get(key, "float32"))
+        if key not in node.weights or plain not in LIMITS:
+            continue
+        if _pays(node, key, plain) if sparse == "auto" else sparse:
+            stored[key] = f"sparse {plain}"
+        elif plain == "float32":
+            stored.pop(key, None)
+        else:
+            stored[key] = plain
+    return stored
 
 
 def _pays(node: Node, key: str, precision: str) -> bool:

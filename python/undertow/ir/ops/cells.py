@@ -68,6 +68,8 @@ class Cell(Op):
     n_gates: int
     usual: tuple[Activation, ...]
     form = ""
+    #: besides float32: where W and R of a plain cell both are in one of these, one kernel takes a timestep
+    in_one: tuple[str, ...] = ()
     #: update(attrs, w, x (I,), *states) -> the states after one timestep, which are its outputs
     update: Callable[..., Arrays]
 
@@ -142,6 +144,11 @@ class Cell(Op):
                 fail(node, f"input {letter}0 ({start.name!r}) has shape {start.shape}, expected {(*rows, width)}")
         once = not node.states and x.once and all(start.once for start in starts)
         return [(letter, Value("", (*outer, width), once=once)) for letter, width in widths.items()]
+
+    def is_plain(self, node: Node) -> bool:
+        """Whether kernels of one timestep of one row take it: nothing but what every cell of its kind has."""
+        extras = node.attrs["clip"] is not None or {"peephole", "projection"} & {*node.weights}
+        return bool(node.states) and not extras and tuple(node.attrs["activations"]) == self.usual
 
     # -- in a file --------------------------------------------------------------------------------------------------
 
@@ -280,6 +287,7 @@ class Gru(Cell):
 
     name, kinds = "gru", (13, 25)
     n_gates, usual, form = 3, (SIGMOID, TANH), "reset_after"
+    in_one = ("int16", "int8")
     attrs = (*_ATTRS, form)
     weights = (_W, _R, _B, Weight("rb_n"))
     #: R holds two gates where R_n multiplies another vector than they do; rb is zero for z and r, whose b has it
@@ -324,6 +332,9 @@ class Gru(Cell):
         n = activate(candidate, clipped(attrs, a_n + recurrent))
         return ((1.0 - z) * n + z * h,)
 
+    def is_plain(self, node: Node) -> bool:
+        return bool(node.attrs["reset_after"]) and super().is_plain(node)
+
     def inner_matrix(self, node: Node) -> str:
         return "" if node.attrs["reset_after"] else "R"
 
@@ -349,6 +360,7 @@ class Lstm(Cell):
     name, kinds = "lstm", (14, 26)
     n_inputs = (1, 2, 3)
     n_gates, usual, form = 4, (SIGMOID, TANH, TANH), "input_forget"
+    in_one = ("int16", "int8")
     attrs = (*_ATTRS, form)
     weights = (_W, _R, _B, Weight("peephole", Layout.ROWS), Weight("projection", Layout.MATRIX))
     stored = (_W, _B, _R, *weights[3:])
@@ -373,6 +385,9 @@ class Lstm(Cell):
     def written(self, node: Node, used: set[str]) -> tuple[str, ...]:
         h, c = node.outputs
         return node.outputs if c in used else (h,)  # c that nothing reads need not be computed into a frame
+
+    def is_plain(self, node: Node) -> bool:
+        return not node.attrs["input_forget"] and super().is_plain(node)
 
     def update(self, attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> Arrays:
         gate, cell, out = attrs["activations"]
