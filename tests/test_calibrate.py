@@ -201,9 +201,9 @@ def test_search_keeps_the_tolerance(tolerance, bytes_decide):
 def test_search_takes_what_is_fastest():
     g, X = stack(hidden=64), frames()
     found = calibrate.search(g, X, 10.0)
-    assert {node.name: node.precisions for node in found.graph.nodes} == {
-        "wide": {"W": "int8", "R": "int8"}, "narrow": {}, "head": {},
-    }, "int4 is slower, and the others are too small to be faster in less"  # fmt: skip
+    wide, *small = (node.precisions for node in found.graph.nodes)
+    assert wide["R"] == "int8" and wide["W"] in ("int8", "float16"), "int4 is slower"
+    assert not any(small), "which are too small to be faster in less"
     assert "narrow, head stay float32: no precision that can hold it is faster, or as fast and smaller" in str(found)
     tiny = calibrate.search(stack(hidden=8), X, 10.0)
     assert {layer.precision for layer in tiny.layers} == {"float32"} and tiny.total.data.max == 0

@@ -32,8 +32,15 @@ NEAR = 2 << 20
 _FAR_BYTE = 14.0
 #: picoseconds that a recurrent layer takes longer whose weights are not taken in one kernel: 20,000 to 95,000
 _APART = 50_000.0
-#: for a multiply-add of a plain layer in float32: chains of W x and R h stand side by side
-_JOINT = 35.0
+#: for a multiply-add of a plain layer in one kernel: in float32, chains of W x and R h stand side by side; of at most
+#: `_TINY_UNITS` units, weights are nearer
+_JOINT = {"float32": 35.0}
+_TINY_JOINT = {"float32": 29.0, "int16": 15.0}
+_TINY_UNITS = 32
+#: picoseconds that a tiny layer takes longer in less: a model of such layers has steps of its own (`ut_model::small`)
+_LEFT = 12_000.0
+#: for the update of a unit
+_UPDATE = 1_500.0
 #: picoseconds of a step from Python besides those of its weights, at least
 STEP = 120_000.0
 #: for a multiply-add of a filter, in float32 and in int16: frames are rounded for it alone
@@ -75,11 +82,7 @@ def layer_ps(graph: Graph, node: Node, precisions: Mapping[str, str], model_byte
     """
     op = OPS[node.op]
     n_frames = prod(graph.shape(node.inputs[0])[:-1])
-    ps, joint = 0.0, False
-    if isinstance(op, Cell):
-        used, plain = {*precisions.values()}, n_frames == 1 and op.is_plain(node)
-        joint = plain and used == {"float32"}
-        ps = 0.0 if used == {"float32"} or (plain and len(used) == 1 and used <= {*op.in_one}) else _APART
+    ps, joint = _around(graph, node, precisions, n_frames)
     for weight, array in zip(op.stored, op.split(node), strict=True):
         if weight.key not in precisions or array is None or weight.layout is Layout.TABLE:
             continue  # of which a step reads a row
@@ -90,12 +93,28 @@ def layer_ps(graph: Graph, node: Node, precisions: Mapping[str, str], model_byte
             continue
         G, rows, K = (1, *array.shape)[-3:]
         multiply_adds = G * panels(rows) * PANEL * K
-        first = _JOINT if joint else work.first
+        first = joint.get(precision, work.first)
         ps += multiply_adds * first + work.frame + work.column * K
         ps += (n_frames - 1) * (multiply_adds * work.again + work.frame_again)
         if model_bytes[precision] > NEAR:
             ps += _FAR_BYTE * LAYOUTS[weight.layout].n_bytes(array, precision, False)
     return ps
+
+
+def _around(
+    graph: Graph, node: Node, precisions: Mapping[str, str], n_frames: int
+) -> tuple[float, Mapping[str, float]]:
+    """Picoseconds that a layer takes besides its products, and precision -> those of a multiply-add in one kernel."""
+    op, used = OPS[node.op], {*precisions.values()}
+    n_units = graph.shape(node.outputs[0])[-1]
+    if not isinstance(op, Cell):
+        return (_LEFT if n_units <= PANEL and n_frames == 1 and used != {"float32"} else 0.0), {}
+    plain = n_frames == 1 and op.is_plain(node)
+    tiny = plain and n_units <= _TINY_UNITS
+    ps = n_frames * n_units * _UPDATE + (_LEFT if tiny and used != {"float32"} else 0.0)
+    if plain and len(used) == 1 and used <= {"float32", *op.in_one}:
+        return ps, _TINY_JOINT if tiny else _JOINT
+    return ps + (0.0 if used == {"float32"} else _APART), {}
 
 
 __all__ = ["NEAR", "STEP", "WORK", "Work", "layer_ps"]
