@@ -21,7 +21,6 @@ from undertow.cli._common import as_json
 from undertow.ir.activations import Activation
 from undertow.ir.graph import Graph
 from undertow.model import Model
-from undertow.passes.precisions import with_weights
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(60, 4)).astype(np.float32)
@@ -206,7 +205,7 @@ def test_a_certificate_says_what_was_measured(cli, saved, tmp_path):
     assert list(rows) == ["as in the file", *certificate.PRECISIONS]
     expected = reference.run(model.graph, X)
     for name, row in rows.items():
-        subject = model if name == "as in the file" else Model.from_graph(with_weights(model.graph, name))
+        subject = model if name == "as in the file" else model.with_weights(name)
         assert row["outputs"][0]["max"] == np.abs(np.asarray(subject.run(X), float) - expected).max()
         assert set(row["bits"]) == {isa for isa, runs in undertow.isas().items() if runs}
         assert len(set(row["bits"].values())) == 1
