@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // One timestep of one sequence of a plain recurrent layer whose W and R are of one precision of integers: the cell update of
-// some panels follows their products at once, and overlaps with the products of the next. Compiled once per ISA.
+// some panels follows their products at once. Compiled once per ISA.
 
 namespace {
 

@@ -200,7 +200,7 @@ class Model:
                 "projection", "table") to them. Layers and keys that a mapping does not name stay as they are. "auto" is
                 int16 for every weight that it can hold; "int8+int16" is int8, and int16 for tables and the matrices
                 that cost least, up to a fifth of all multiply-adds. Filters of depthwise layers have "float32" and
-                "int16" alone: what else is for all leaves them as they are. What comes to int16 or int8 is smoothed
+                "int16" alone: what else is for all leaves them as they are. What comes to int8 is smoothed
                 where its columns are far from equal: by powers of two, which frames are divided by before rounding.
             sparse: how to store matrices of float32 and int8 that were pruned in blocks of 8 or 16 rows and 4 columns:
                 "auto" without their zeros where that is faster; True always; False never. int8 gives the same bits

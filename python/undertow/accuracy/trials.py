@@ -22,7 +22,7 @@ from ..ir.ops import OPS
 from ..ir.precision import INTEGERS, SMOOTHED
 from ..model import Model
 from ..passes.precisions import with_weights
-from ..passes.smoothing import without_data
+from ..passes.smoothing import ALONE, without_data
 from ..passes.sparsify import in_blocks, with_blocks
 from ..tow.sizes import weight_bytes
 from .calibration import LATE, LONG, Calibration, Cost, Layer
@@ -189,7 +189,7 @@ class Trials:
     def _form_alone(self, weight: Weight, precision: str) -> Form:
         """As without data."""
         layer, key = weight
-        keys = [key] if precision in SMOOTHED else []
+        keys = [key] if precision in ALONE else []
         return Form(smoothing=without_data(self.nodes[layer], keys).get(key))
 
     def _errors(self, graph: Graph) -> tuple[float, float]:

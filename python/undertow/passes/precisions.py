@@ -14,7 +14,7 @@ from ..ir.balance import balanced
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Layout
 from .mixture import mixed
-from .smoothing import without_data
+from .smoothing import ALONE, without_data
 
 #: what "auto" stores weights as, where no data says what they may cost
 AUTO = "int16"
@@ -39,8 +39,8 @@ def with_weights(
             that cost least (`undertow.passes.mixture`); so is every other pair. Filters of depthwise layers have int16
             besides float32 alone; one precision for all that they do not have leaves them as they are.
         layers: where precisions is a string, the layers that it is for; all when omitted.
-        smooth: columns of matrices that come to int16 or int8 are smoothed by their weights alone, where they are far
-            from equal (`undertow.passes.smoothing`).
+        smooth: columns of matrices that come to int8 are smoothed by their weights alone, where they are far from equal
+            (`undertow.passes.smoothing`).
 
     Raises:
         UnsupportedError: a precision, layer or key does not exist; or products with a weight in int16 or int8 might be
@@ -77,7 +77,7 @@ def with_weights(
         if not isinstance(chosen, Mapping):
             chosen = {key: chosen for key in OPS[node.op].reducible if key in node.weights}
         if smooth:  # what is in this precision already stays, to the bit
-            new = [k for k, name in chosen.items() if name in precision.SMOOTHED and name != node.precisions.get(k)]
+            new = [k for k, name in chosen.items() if name in ALONE and name != node.precisions.get(k)]
             node.smoothing |= without_data(node, [key for key in new if key not in node.smoothing])
         node.precisions.update(chosen)
         OPS[node.op].check_precisions(node)
