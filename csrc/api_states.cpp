@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
 // The C entry points of what streams remember, and the way between rings and states.
-#include <string.h>
-
 #include "ops/ring.h"
 #include "run.h"
 #include "stream.h"

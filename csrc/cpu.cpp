@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "cpu.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(UT_X86)
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__) && __STDC_HOSTED__
 #include <sys/auxv.h>
@@ -9,7 +9,7 @@
 
 namespace undertow {
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(UT_X86)
 
 namespace {
 

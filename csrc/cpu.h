@@ -3,9 +3,10 @@
 #ifndef UNDERTOW_CPU_H_
 #define UNDERTOW_CPU_H_
 
-#include <stdint.h>
+#include "compiler.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__) || defined(__i386__) || defined(_M_X64)
+#define UT_X86 1
 #include <xmmintrin.h>
 #endif
 
@@ -31,7 +32,7 @@ class FloatMode {
  public:
   FloatMode(const FloatMode&) = delete;
   FloatMode& operator=(const FloatMode&) = delete;
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(UT_X86)
   FloatMode() : saved_(_mm_getcsr()) {
     if ((saved_ & ~kFlags) != kMode) _mm_setcsr(kMode);
   }
@@ -52,7 +53,16 @@ class FloatMode {
 
  private:
   uint64_t saved_;
-#else  // no switch that is known: subnormals are computed as such
+#elif defined(__arm__) && defined(__ARM_FP)
+  FloatMode() {
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(saved_));
+    __asm__ volatile("vmsr fpscr, %0" : : "r"(1u << 24));  // Arm ARM, FPSCR: FZ alone; no traps, round to nearest
+  }
+  ~FloatMode() { __asm__ volatile("vmsr fpscr, %0" : : "r"(saved_)); }
+
+ private:
+  uint32_t saved_;
+#else  // no switch: operations make subnormals zero themselves (kernels/float32.h)
   FloatMode() {}
   ~FloatMode() {}
 #endif

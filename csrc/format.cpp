@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "format.h"
 
-#include <string.h>
-
 namespace undertow {
 
 namespace {
@@ -19,19 +17,19 @@ constexpr size_t kCountWords = 8, kTitleWords = 4, kTensorWords = 6, kValueWords
 
 uint32_t u32_at(const uint8_t* p) {
   uint32_t v;
-  memcpy(&v, p, sizeof v);
+  UT_COPY(&v, p, sizeof v);
   return v;
 }
 uint64_t u64_at(const void* p) {
   uint64_t v;
-  memcpy(&v, p, sizeof v);
+  UT_COPY(&v, p, sizeof v);
   return v;
 }
 
 bool little_endian() {
   const uint32_t one = 1;
   uint8_t first;
-  memcpy(&first, &one, 1);
+  UT_COPY(&first, &one, 1);
   return first == 1;
 }
 
@@ -106,7 +104,7 @@ Message& Message::operator<<(ut_string text) {
   return *this;
 }
 
-Message& Message::operator<<(uint64_t number) {
+Message& Message::operator<<(unsigned long long number) {
   char digits[20];
   int n = 0;
   do digits[n++] = static_cast<char>('0' + number % 10);
@@ -202,10 +200,10 @@ ut_status File::check_header(size_t n, ut_error* err) {
     return Message(err, UT_E_FORMAT, 12) << "reserved header fields are not zero";
   if (version > 1) {
     frames_in = u32_at(bytes + kFramesOffset), frames_out = u32_at(bytes + kFramesOffset + 4);
-    const auto is_wrong = [](uint32_t timesteps) { return timesteps == 0 || timesteps > kMaxFrame; };
+    const auto is_wrong = [](uint32_t timesteps) { return timesteps == 0 || timesteps > kMaxTimesteps; };
     if (is_wrong(frames_in) || is_wrong(frames_out))
       return Message(err, UT_E_FORMAT, kFramesOffset) << "frames of " << frames_in << " timesteps, " << frames_out
-                                                      << " out, expected 1 to 2^24 of each";
+                                                      << " out, expected 1 to " << kMaxTimesteps << " of each";
   }
   sample_rate = u32_at(bytes + kRateOffset);
   hash = bytes + 32;
@@ -299,7 +297,7 @@ ut_status File::check_names(const Table& table, ut_error* err) const {
 ut_status File::check_shape(const char* what, uint32_t i, const uint32_t* dims, uint32_t n_dims, ut_error* err) const {
   if (n_dims > UT_MAX_DIMS || elements(dims, n_dims) > kMaxFrame)
     return Message(err, UT_E_FORMAT, offset_of(dims)) << what << " " << i << ": its shape is empty, or has more than "
-                                                      << uint64_t{UT_MAX_DIMS} << " axes or 2^24 elements";
+                                                      << uint64_t{UT_MAX_DIMS} << " axes or " << kMaxFrame << " elements";
   for (uint32_t k = n_dims; k < UT_MAX_DIMS; ++k)
     if (dims[k] != 0)
       return Message(err, UT_E_FORMAT, offset_of(dims + k)) << what << " " << i << ": its shape has " << n_dims << " axes and the size "

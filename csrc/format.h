@@ -8,14 +8,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "compiler.h"
 #include "include/undertow.h"
 
 namespace undertow {
 
 constexpr uint32_t kNone = 0xFFFFFFFFu;
 constexpr uint32_t kMaxCount = 65536;
-constexpr uint64_t kMaxFrame = uint64_t{1} << 24;         // elements of one frame
-constexpr uint64_t kMaxTotalFloats = uint64_t{1} << 28;  // all frames of a timestep, all states, or scratch
+// Where a size has 32 bits, bounds are such that none of a model's sizes overflows.
+constexpr bool kSmallSizes = sizeof(size_t) < 8;
+constexpr uint64_t kMaxFrame = uint64_t{1} << (kSmallSizes ? 20 : 24);  // elements of one frame
+constexpr uint32_t kMaxTimesteps = 1u << 24;                            // in one
+constexpr uint64_t kMaxTotalFloats = uint64_t{1} << (kSmallSizes ? 25 : 28);  // all frames of a timestep, all states, or scratch
 
 // Builds a ut_error's sentence without a heap or stdio: fail(err, UT_E_FORMAT) << "node " << 3 << " is odd".
 class Message {
@@ -23,8 +27,10 @@ class Message {
   Message(ut_error* err, ut_status status, size_t offset = 0);
   Message& operator<<(const char* text);
   Message& operator<<(ut_string text);
-  Message& operator<<(uint64_t number);
-  Message& operator<<(uint32_t number) { return *this << uint64_t{number}; }
+  // Each of these is size_t, uint32_t or uint64_t somewhere.
+  Message& operator<<(unsigned number) { return *this << static_cast<unsigned long long>(number); }
+  Message& operator<<(unsigned long number) { return *this << static_cast<unsigned long long>(number); }
+  Message& operator<<(unsigned long long number);
   operator ut_status() const { return status_; }
 
  private:

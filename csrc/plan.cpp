@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "plan.h"
 
-#include <new>
-
 #include "ops/op.h"
 #include "ops/ring.h"
 
@@ -187,7 +185,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     // Checks of a node may look at every element of its outputs: bounded before they start, for all nodes together.
     for (uint32_t k = 0; k < node.n_outputs; ++k) n_elements += file.value(next + k).size;
     if (n_elements > kMaxTotalFloats)
-      return Message(err, UT_E_UNSUPPORTED) << "the model's frames take more than 2^28 elements";
+      return Message(err, UT_E_UNSUPPORTED) << "the model's frames take more than " << kMaxTotalFloats << " elements";
     OpPlan plan;
     if (const ut_status s = check_node(file, node, &plan, nullptr, err)) return s;
     if (has_gate(*plan.type, node))
@@ -262,7 +260,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   m.block = block < 1 ? 1 : static_cast<size_t>(block);
   if (m.value_floats > kMaxTotalFloats || m.state_floats > kMaxTotalFloats ||
       m.scratch_floats + (m.scratch_floats_per_frame + m.scratch_floats_per_row) * m.block > kMaxTotalFloats)
-    return Message(err, UT_E_UNSUPPORTED) << "the model's frames or states take more than 2^28 elements";
+    return Message(err, UT_E_UNSUPPORTED) << "the model's frames or states take more than " << kMaxTotalFloats << " elements";
   *out = m;
   return UT_OK;
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "run.h"
 
-#include <string.h>
-
 #include "cpu.h"
 
 namespace undertow {
@@ -77,6 +75,8 @@ void walk(const Block& b) {
   }
 }
 
+#if UT_THREADS
+
 // As `walk`, of all workers of a team: what is not worth sharing is worker 0's, and the others wait for it where they come
 // to a shared op. `begun`: worker 0 has been waited for already.
 void walk_together(const Block& b, bool begun) {
@@ -96,6 +96,8 @@ void walk_together(const Block& b, bool begun) {
     }
   }
 }
+
+#endif
 
 // Frames of the blocks of a call: all that there is room for, or where blocks want whole tiles, about as many in each.
 size_t block_frames(const Block& b, size_t n_frames) {
@@ -222,6 +224,8 @@ void run_abreast(Block b, const void* const* x, void* const* y) {
     }
 }
 
+#if UT_THREADS
+
 void lead_frames(Block b, size_t n_frames, const void* const* x, void* const* y) {
   const FloatMode mode;
   b.flush = !x;
@@ -241,6 +245,8 @@ void help_frames(Block b, size_t n_frames) {
   }
 }
 
+#endif
+
 void run_batch(const ut_model& model, float* values, float* scratch, size_t rows, size_t n_streams, float* const* states,
                const Part& part, const void* const* x, void* const* y) {
   if (n_streams == 0 || part.n == 0) return;
@@ -250,10 +256,13 @@ void run_batch(const ut_model& model, float* values, float* scratch, size_t rows
     const size_t n = n_streams - first < most ? n_streams - first : most, begin = first * part.of + part.first;
     if (n == 1) {  // a lone stream goes through time in blocks
       const size_t block = model.measures.frame_by_frame ? 1 : part.n < rows ? part.n : rows;
-      run_stream({&model, values, block, block, block, states[first], scratch, rows, nullptr, nullptr, !x}, begin, part.n, x, y);
+      Block b = {&model, values, block, block, block, states[first], scratch, rows, nullptr};
+      b.flush = !x;
+      run_stream(b, begin, part.n, x, y);
       continue;
     }
-    const Block b = {&model, values, n, n, n, nullptr, scratch, rows, states + first, nullptr, !x};
+    Block b = {&model, values, n, n, n, nullptr, scratch, rows, states + first};
+    b.flush = !x;
     for (size_t t = 0; t < part.n; ++t) {
       copy_in(b, begin + t, part.of, x);
       walk(b);

@@ -32,6 +32,8 @@ void save_state(const ut_stream& s, float* to);
 void load_state(ut_stream& s, const float* from);
 // Before something that works on the state itself.
 void settle(ut_stream& s);
+// A call of a stream that has a team, by its worker 0.
+void lead(ut_team& team, size_t n_frames, const void* const* x, void* const* y);
 // Before a walk that finds the past of windows in rings: these, or null.
 float* rings_of(ut_stream& s);
 

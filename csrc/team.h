@@ -4,12 +4,21 @@
 #ifndef UNDERTOW_TEAM_H_
 #define UNDERTOW_TEAM_H_
 
-#include <stddef.h>
-#include <stdint.h>
+#include "compiler.h"
 
+#if UT_THREADS
 #include <atomic>
+#endif
 
 namespace undertow {
+
+// Panels first to end - 1 of a weight.
+struct Panels {
+  size_t first, end;
+  size_t n() const { return end - first; }
+};
+
+#if UT_THREADS
 
 // The number of the last meeting that a worker came to, alone on its cache lines (x86 fetches them in pairs). Numbers
 // wrap around.
@@ -18,12 +27,6 @@ struct alignas(64) Mark {
   unsigned char apart[128 - sizeof(std::atomic<uint32_t>)];
 };
 static_assert(sizeof(Mark) == 128 && std::atomic<uint32_t>::is_always_lock_free, "a mark is a word that needs no lock");
-
-// Panels first to end - 1 of a weight.
-struct Panels {
-  size_t first, end;
-  size_t n() const { return end - first; }
-};
 
 // Worker number `worker` of a team during a call. Every worker comes to the same meetings in the same order.
 class Team {
@@ -85,6 +88,20 @@ class Team {
   float* scratch_;
   uint32_t meeting_;
 };
+
+#else
+
+// In place of a pointer to a team, where there is none.
+struct NoTeam {
+  constexpr operator bool() const { return false; }
+  constexpr const NoTeam* operator->() const { return this; }
+  bool leads() const { return true; }
+  float* scratch() const { return nullptr; }
+  Panels mine(size_t n_panels) const { return {0, n_panels}; }
+  void meet() const {}
+};
+
+#endif
 
 }  // namespace undertow
 

@@ -22,11 +22,11 @@ inline V apply(const Cell& c, int which, uint32_t plain_kind, V x) {
 // What those who wait do to inputs of sigmoids, and to one of tanh besides, before `apply`.
 template <Way kWay, class... Vs>
 inline void bound_sigmoids(Vs&... x) {
-  if (kWay == kWaiting && __builtin_expect(!all_near(x...), 0)) ((x = sigmoid_bounds(x)), ...);
+  if (kWay == kWaiting && UT_UNLIKELY(!all_near(x...))) ((x = sigmoid_bounds(x)), ...);
 }
 template <Way kWay, class... Vs>
 inline void bound(V& of_tanh, Vs&... of_sigmoids) {
-  if (kWay != kWaiting || __builtin_expect(all_near(of_tanh, of_sigmoids...), 1)) return;
+  if (kWay != kWaiting || UT_LIKELY(all_near(of_tanh, of_sigmoids...))) return;
   of_tanh = tanh_bounds(of_tanh);
   ((of_sigmoids = sigmoid_bounds(of_sigmoids)), ...);
 }
@@ -205,7 +205,7 @@ struct Panels {
   const float* in;
 
   template <int NP>
-  __attribute__((noinline)) void run(size_t p) const {
+  UT_NOINLINE void run(size_t p) const {
     constexpr int G = Pass::kChains, NV = G * kSub;
     const size_t K = Pass::n_columns(c);
     V q[NP][NV];

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Walks over vectors of any length, 16 elements at a time. Compiled once per ISA.
 
-#define UT_INLINE __attribute__((always_inline))
-
 namespace {
 
 // 16 elements at x + j, with `fill` in place of those at or behind n.

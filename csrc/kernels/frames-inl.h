@@ -9,13 +9,13 @@ void activation(float* y, const float* x, size_t n, const Act& act) {
 }
 
 // max and min give v where u is NaN; |u| > -1 fails for NaN alone, and then u itself comes out.
-inline V max_or_nan(V u, V v) { return flushed(select_lt(set1(-1.0f), abs(u), max(u, v), u)); }
-inline V min_or_nan(V u, V v) { return flushed(select_lt(set1(-1.0f), abs(u), min(u, v), u)); }
+inline V max_or_nan(V u, V v) { return flushed(select_lt(set1(-1.0f), vabs(u), max(u, v), u)); }
+inline V min_or_nan(V u, V v) { return flushed(select_lt(set1(-1.0f), vabs(u), min(u, v), u)); }
 
 // 1 where neither is NaN, else 0.
 inline V ordered(V u, V v) {
   const V one = set1(1.0f), zero = set1(0.0f), below = set1(-1.0f);
-  return select_lt(below, abs(u), select_lt(below, abs(v), one, zero), zero);
+  return select_lt(below, vabs(u), select_lt(below, vabs(v), one, zero), zero);
 }
 
 template <uint32_t kKind>
@@ -44,7 +44,7 @@ void binary(float* y, const float* a, const float* b, size_t n) {
 void where(float* y, const float* cond, const float* a, const float* b, size_t n) {
   const V least = set1(1.17549435e-38f);  // a condition of NaN is not below it, and not zero
   for (size_t j = 0; j < n; j += kLanes)
-    store(y + j, flushed(select_lt(abs(load(cond + j)), least, load(b + j), load(a + j))));
+    store(y + j, flushed(select_lt(vabs(load(cond + j)), least, load(b + j), load(a + j))));
 }
 
 void affine(float* y, const float* x, const float* scale, const float* shift, size_t n) {
@@ -73,7 +73,7 @@ void softmax(float* y, const float* x, size_t n, bool log) {
   const V shift = set1(top);
   Sums sums;
   sums.clear();
-  const float nothing = -__builtin_inff();  // e^(nothing - max) is 0 whatever the maximum
+  const float nothing = -UT_INFINITY;  // e^(nothing - max) is 0 whatever the maximum
   if (log) {
     visit(x, n, nothing, [&](size_t, int i, V v) { sums.add_to(i, vexp(sub(v, shift))); });
     const V log_sum = vlog(set1(sums.total()));

@@ -100,7 +100,7 @@ inline void chains_inline(V (&acc)[NP][NV], const float* x, const float* w, size
 }
 
 template <int NP, int NV>
-__attribute__((noinline)) void chains_called(V (&acc)[NP][NV], const float* x, const float* w, size_t K) {
+UT_NOINLINE void chains_called(V (&acc)[NP][NV], const float* x, const float* w, size_t K) {
   chains_inline(acc, x, w, K);
 }
 

@@ -20,12 +20,12 @@ inline void visit_smoothed(const float* x, size_t K, const float* factors, const
 template <uint32_t kPrecision, bool kSmoothed, class Integer>
 inline void quantize(Integer* out, const float* x, size_t K, const Scaling& scaling) {
   V top = set1(0.0f);  // NaN once a number was
-  visit_smoothed<kSmoothed>(x, K, scaling.factors, [&](size_t, V v) UT_INLINE { top = magnitude_or_nan(abs(v), top); });
-  const float most = max_lane(select_lt(top, set1(__builtin_inff()), top, set1(__builtin_inff())));
+  visit_smoothed<kSmoothed>(x, K, scaling.factors, [&](size_t, V v) UT_INLINE { top = magnitude_or_nan(vabs(v), top); });
+  const float most = max_lane(select_lt(top, set1(UT_INFINITY), top, set1(UT_INFINITY)));
 
   const size_t bytes = quantized_scale_at(kPrecision, K), written = round_up(K, kLanes);
   float scale = 0.0f;
-  const bool finite = most < __builtin_inff();
+  const bool finite = most < UT_INFINITY;
   if (finite && most >= 0x1p-100f) {
     scale = most / scaling.limit;
     const V inverse = set1(scaling.limit / most);
@@ -33,7 +33,7 @@ inline void quantize(Integer* out, const float* x, size_t K, const Scaling& scal
                               [&](size_t at, V v) UT_INLINE { store_integers(out + at, round_to_int(mul(v, inverse))); });
     if (written * sizeof(Integer) < bytes) memset(out + written, 0, bytes - written * sizeof(Integer));
   } else {
-    if (!finite) scale = __builtin_nanf("");
+    if (!finite) scale = UT_NAN;
     memset(out, 0, bytes);
   }
   memcpy(reinterpret_cast<uint8_t*>(out) + bytes, &scale, sizeof scale);

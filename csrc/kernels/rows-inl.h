@@ -20,7 +20,7 @@ inline V joined(V u, V v) {
 
 template <uint32_t kKind>
 constexpr float kNeutral =
-    kKind == kReduceSum ? 0.0f : kKind == kReduceProd ? 1.0f : kKind == kReduceMax ? -__builtin_inff() : __builtin_inff();
+    kKind == kReduceSum ? 0.0f : kKind == kReduceProd ? 1.0f : kKind == kReduceMax ? -UT_INFINITY : UT_INFINITY;
 
 // A row of N neighbours.
 template <uint32_t kKind>
@@ -105,9 +105,9 @@ inline void depthwise_int16_tile(const DepthwiseArgs& d, size_t row, size_t j, V
   const V weight_scale = load(reinterpret_cast<const float*>(panel + round_up(K, 2) * kPanel) + lane);
   const float* x = d.x + row * K * C + j;
   const auto at = [&](size_t k) UT_INLINE { return kWhole ? load(x + k * C) : load_some(x + k * C, some); };
-  const V silence = set1(0x1p-100f), infinity = set1(__builtin_inff()), zero = set1(0.0f), nan = set1(__builtin_nanf(""));
+  const V silence = set1(0x1p-100f), infinity = set1(UT_INFINITY), zero = set1(0.0f), nan = set1(UT_NAN);
   V top = zero;  // of what is no number, NaN or infinity: integers are anything then, their scale NaN
-  for (size_t k = 0; k < K; ++k) top = magnitude_or_nan(top, abs(at(k)));
+  for (size_t k = 0; k < K; ++k) top = magnitude_or_nan(top, vabs(at(k)));
   const V step = mul(power_within(top), largest);
   const V inverse = select_lt(top, silence, zero, inverse_of_power(step));
   const V scale = select_lt(top, silence, zero, select_lt(top, infinity, step, nan));

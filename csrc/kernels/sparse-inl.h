@@ -30,7 +30,7 @@ struct SparseFloats {
 
   // x: where column 0 of each half of this block is, for each frame.
   template <int NT>
-  __attribute__((always_inline)) static inline void block(Chains<NT>& acc, const float* w, const float* const (&low)[NT],
+  UT_INLINE static inline void block(Chains<NT>& acc, const float* w, const float* const (&low)[NT],
                                                           const float* const (&high)[NT], int vector) {
     for (size_t i = 0; i < kSparseBlock; ++i) {
       V weight[kSparseVectors];
@@ -139,7 +139,7 @@ struct SparseInt8 {
 
 // Every list for NT frames from t on.
 template <class Weights, int G, int NT>
-__attribute__((noinline)) void walk_lists(const DenseArgs& d, const SparseMatrix& lists, size_t p, size_t n_panels, size_t t) {
+UT_NOINLINE void walk_lists(const DenseArgs& d, const SparseMatrix& lists, size_t p, size_t n_panels, size_t t) {
   for (; p < n_panels; ++p)
     for (size_t g = 0; g < G; ++g)
       for (int v = 0; v < kVectors<1>; v += kSparseVectors) Weights::template walk<NT>(d, lists, {p * G + g, p, t, v});

@@ -4,7 +4,8 @@
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+
+#include "../compiler.h"
 
 namespace {
 
@@ -30,7 +31,7 @@ inline V mul_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }  // a * b +
 
 inline V max(V a, V b) { return _mm256_max_ps(a, b); }  // a > b ? a : b, so b where either is NaN
 inline V min(V a, V b) { return _mm256_min_ps(a, b); }  // a < b ? a : b, so b where either is NaN
-inline V abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+inline V vabs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 inline V copy_sign(V magnitude, V sign) {
   const V bit = _mm256_set1_ps(-0.0f);
   return _mm256_or_ps(_mm256_andnot_ps(bit, magnitude), _mm256_and_ps(bit, sign));

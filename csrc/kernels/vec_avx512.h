@@ -4,7 +4,8 @@
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+
+#include "../compiler.h"
 
 namespace {
 
@@ -28,7 +29,7 @@ inline V mul_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }  // a * b +
 
 inline V max(V a, V b) { return _mm512_max_ps(a, b); }  // a > b ? a : b, so b where either is NaN
 inline V min(V a, V b) { return _mm512_min_ps(a, b); }  // a < b ? a : b, so b where either is NaN
-inline V abs(V a) { return _mm512_abs_ps(a); }
+inline V vabs(V a) { return _mm512_abs_ps(a); }
 inline V copy_sign(V magnitude, V sign) {
   return _mm512_or_ps(_mm512_abs_ps(magnitude), _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
 }

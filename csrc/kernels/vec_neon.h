@@ -4,7 +4,8 @@
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+
+#include "../compiler.h"
 
 namespace {
 
@@ -38,7 +39,7 @@ inline V mul_add(V a, V b, V c) { return vfmaq_f32(c, a, b); }  // a * b + c, on
 // FMAX and FMIN treat NaN otherwise than x86: compare and select keeps one meaning everywhere.
 inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }  // a > b ? a : b, so b where either is NaN
 inline V min(V a, V b) { return vbslq_f32(vcltq_f32(a, b), a, b); }  // a < b ? a : b, so b where either is NaN
-inline V abs(V a) { return vabsq_f32(a); }
+inline V vabs(V a) { return vabsq_f32(a); }
 inline V copy_sign(V magnitude, V sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, magnitude); }
 inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
   return vbslq_f32(vcltq_f32(a, b), yes, no);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Checks of matrices and tables: their sizes, the lists of sparse ones, and what kernels assume of integers.
-#include <new>
 
 #include "op.h"
 
@@ -176,7 +175,7 @@ size_t Check::table(uint32_t i, size_t width) {
   require(precision < kNumPrecisions && !is_sparse(precision) && t.flags == 0, "a table has the wrong dtype, or flags");
   if (status_ != UT_OK) return 1;
   const uint64_t bytes = t.n * element_bytes(t.dtype), row = table_row_bytes(precision, width);
-  require(bytes != 0 && bytes % row == 0 && bytes / row <= kMaxFrame, "a table is not a whole number of rows, at most 2^24");
+  require(bytes != 0 && bytes % row == 0 && bytes / row <= kMaxFrame, "a table is not a whole number of rows, or has too many");
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);
   return static_cast<size_t>(bytes / row);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Ops that move elements and compute nothing: joins, selections, table look-ups, constants, and the two that pick or
 // reorder timesteps of a whole sequence.
-#include <string.h>
-
 #include "op.h"
 
 namespace undertow {
@@ -76,7 +74,7 @@ void copy_strided(float* __restrict to, const float* __restrict from, ptrdiff_t 
 }
 
 // `times` times `count` elements, `stride` apart.
-__attribute__((noinline)) void copy_apart(float* to, const float* from, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t times,
+UT_NOINLINE void copy_apart(float* to, const float* from, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t times,
                                           ptrdiff_t step) {
   if (stride == 0 && times == 1 && count < 8) {
     for (ptrdiff_t j = 0; j < count; ++j) memcpy(to + j, from, sizeof(float));
@@ -173,7 +171,7 @@ void run_embedding(const OpPlan& op, const Block& b) {
       if (id >= 0 && static_cast<size_t>(id) < op.sizes[0])
         row(to, op.weights[0], static_cast<size_t>(id), width);
       else
-        for (size_t j = 0; j < width; ++j) to[j] = __builtin_nanf("");
+        for (size_t j = 0; j < width; ++j) to[j] = UT_NAN;
     }
   }
 }

@@ -5,8 +5,6 @@
 #ifndef UNDERTOW_OPS_OP_H_
 #define UNDERTOW_OPS_OP_H_
 
-#include <string.h>
-
 #include "../plan.h"
 #include "../team.h"
 
@@ -86,7 +84,11 @@ struct Block {
   float* scratch;
   size_t chunk;  // frames (rows, in a batch) that `scratch` was sized for
   float* const* states;  // a batch: one state block per row, and each row is one timestep of its stream; else null
+#if UT_THREADS
   Team* team = nullptr;  // several workers walk over this block, each with a scratch of its own; null: one
+#else
+  static constexpr NoTeam team{};
+#endif
   bool flush = false;    // its frames come after the end of the sequence
   bool back = false;     // every other timestep of a stream: large layers walk their weights to and fro
   const Watch* watch = nullptr;  // of a whole sequence; null: nobody

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Finds an op, and what checks share but for those of matrices (matrix_checks.cpp).
-#include <string.h>
-
 #include "op.h"
 
 namespace undertow {

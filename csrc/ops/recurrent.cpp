@@ -3,8 +3,6 @@
 // Float32 layers of one stream have kernels that walk time themselves; reduced weights, batches of streams, and teams take
 // a timestep in two halves: R h of all rows as one product, then the cell update of each row. The bits are the same.
 // The workers of a team take the same panels in both halves, so each waits for the others only before it reads all of h.
-#include <string.h>
-
 #include "recurrent.h"
 
 namespace undertow {

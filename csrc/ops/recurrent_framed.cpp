@@ -4,8 +4,6 @@
 // What can go side by side does: the rows of a frame; those of the streams of a batch; and those of all frames of a block
 // where the cell forgets at the end of each. Frames that hand on their state come one after another. A frame's rows stand
 // close together and may be shorter than a panel; kernels write whole panels, so they work in scratch.
-#include <string.h>
-
 #include "recurrent.h"
 
 namespace undertow {
@@ -163,7 +161,7 @@ ut_status check_framed_layer(Check& c) {
   const Framed framed{*p, none};
   const uint64_t rows = uint64_t{framed.B} * framed.row_floats();
   const uint64_t frame = uint64_t{framed.L} * (uint64_t{framed.B} * framed.layout.frame() + framed.history_floats());
-  c.require(rows + frame <= kMaxTotalFloats, "rows and steps of a frame take more than 2^28 elements");
+  c.require(rows + frame <= kMaxTotalFloats, "rows and steps of a frame take too many elements");
   p->scratch_floats = p->forgets ? 0 : static_cast<size_t>(rows);
   p->scratch_floats_per_frame = static_cast<size_t>(frame + (p->forgets ? rows : 0));
   p->scratch_floats_per_row = static_cast<size_t>(frame + rows);

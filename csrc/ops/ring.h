@@ -7,8 +7,6 @@
 #ifndef UNDERTOW_OPS_RING_H_
 #define UNDERTOW_OPS_RING_H_
 
-#include <string.h>
-
 #include "op.h"
 
 namespace undertow {

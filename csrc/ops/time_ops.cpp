@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Windows over time, the gate that tells frames of a sequence from those of a flush, and the state registers.
-#include <string.h>
-
 #include "ring.h"
 
 namespace undertow {

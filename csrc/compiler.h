@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * What compilers and targets call by different names, and what no target may do. C99 and C++17: exported models are C. */
+#ifndef UNDERTOW_COMPILER_H_
+#define UNDERTOW_COMPILER_H_
+
+#include <float.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* wasm32 without a C library has no header; whoever links supplies the four functions. */
+#if !defined(__has_include)
+#include <string.h>
+#elif __has_include(<string.h>)
+#include <string.h>
+#else
+#if defined(__cplusplus)
+extern "C" {
+#endif
+void* memcpy(void* to, const void* from, size_t n);
+void* memmove(void* to, const void* from, size_t n);
+void* memset(void* to, int value, size_t n);
+int memcmp(const void* a, const void* b, size_t n);
+#if defined(__cplusplus)
+}
+#endif
+#endif
+
+#if defined(__cplusplus)
+#if __has_include(<new>)
+#include <new>
+#else
+inline void* operator new(size_t, void* place) noexcept { return place; }
+#endif
+#endif
+
+/* The numerics contract (FORMAT.md, "What is computed") is of operations that round to float32 each. -1 is clang's for a
+ * type without hardware, 16 that of targets with _Float16. */
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "undertow: this target computes float32 in wider registers (x87). Compile for SSE2: -msse2 -mfpmath=sse"
+#endif
+#if defined(__FAST_MATH__)
+#error "undertow: -ffast-math changes results. Compile without it"
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <math.h>
+#define UT_INLINE
+#define UT_INLINE_FN __forceinline
+#define UT_NOINLINE __declspec(noinline)
+#define UT_UNUSED
+#define UT_LIKELY(truth) (truth)
+#define UT_UNLIKELY(truth) (truth)
+#define UT_INFINITY INFINITY
+#define UT_NAN NAN
+#define UT_COPY memcpy
+#else
+#define UT_INLINE __attribute__((always_inline))
+#define UT_INLINE_FN UT_INLINE inline
+#define UT_NOINLINE __attribute__((noinline))
+#define UT_UNUSED __attribute__((unused))
+#define UT_LIKELY(truth) __builtin_expect(!!(truth), 1)
+#define UT_UNLIKELY(truth) __builtin_expect(!!(truth), 0)
+#define UT_INFINITY __builtin_inff()
+#define UT_NAN __builtin_nanf("")
+/* A few bytes whose number is known: never a call, which memcpy is under -ffreestanding. */
+#define UT_COPY __builtin_memcpy
+#endif
+
+/* Workers that share one stream need a second core and atomic words (team.h). */
+#if !defined(UT_THREADS)
+#define UT_THREADS 1
+#endif
+
+#endif /* UNDERTOW_COMPILER_H_ */
