@@ -56,11 +56,16 @@ class FloatMode {
 #elif defined(__arm__) && defined(__ARM_FP)
   FloatMode() {
     __asm__ volatile("vmrs %0, fpscr" : "=r"(saved_));
-    __asm__ volatile("vmsr fpscr, %0" : : "r"(1u << 24));  // Arm ARM, FPSCR: FZ alone; no traps, round to nearest
+    __asm__ volatile("vmsr fpscr, %0" : : "r"((saved_ & kKept) | 1u << 24));  // Arm ARM, FPSCR: FZ; no traps, round to nearest
   }
   ~FloatMode() { __asm__ volatile("vmsr fpscr, %0" : : "r"(saved_)); }
 
  private:
+#if defined(__ARM_FEATURE_MVE)
+  static constexpr uint32_t kKept = 7u << 16;  // LTPSIZE: 4, or vector instructions do part of their lanes
+#else
+  static constexpr uint32_t kKept = 0;
+#endif
   uint32_t saved_;
 #else  // no switch: operations make subnormals zero themselves (kernels/float32.h)
   FloatMode() {}
