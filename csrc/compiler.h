@@ -52,7 +52,10 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_UNLIKELY(truth) (truth)
 #define UT_INFINITY INFINITY
 #define UT_NAN NAN
+#define UT_FMAF fmaf
+#define UT_SQRTF sqrtf
 #define UT_COPY memcpy
+#define UT_PAUSE() static_cast<void>(0)
 #else
 #define UT_INLINE __attribute__((always_inline))
 #define UT_INLINE_FN UT_INLINE inline
@@ -62,8 +65,18 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_UNLIKELY(truth) __builtin_expect(!!(truth), 0)
 #define UT_INFINITY __builtin_inff()
 #define UT_NAN __builtin_nanf("")
+#define UT_FMAF __builtin_fmaf
+#define UT_SQRTF __builtin_sqrtf
 /* A few bytes whose number is known: never a call, which memcpy is under -ffreestanding. */
 #define UT_COPY __builtin_memcpy
+/* Within a loop that waits for another thread. */
+#if defined(__x86_64__) || defined(__i386__)
+#define UT_PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define UT_PAUSE() __asm__ volatile("yield")
+#else
+#define UT_PAUSE() static_cast<void>(0)
+#endif
 #endif
 
 /* Workers that share one stream need a second core and atomic words (team.h). */
@@ -71,13 +84,9 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_THREADS 1
 #endif
 
-/* Of one lane: blocks of frames are walked one by one, so that each product is compiled once. */
+/* Code for flash: each product is compiled once, for one frame, and convolutions are walked node by node. Same bits. */
 #if !defined(UT_SMALL)
-#if defined(__STDC_HOSTED__) && !__STDC_HOSTED__
-#define UT_SMALL 1
-#else
 #define UT_SMALL 0
-#endif
 #endif
 
 #endif /* UNDERTOW_COMPILER_H_ */

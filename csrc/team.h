@@ -69,11 +69,7 @@ class Team {
     for (uint32_t tries = 0; static_cast<int32_t>(marks_[w].meeting.load(std::memory_order_acquire) - meeting_) < 0; ++tries) {
       if (tries < kEager) continue;
       if (tries >= kPatient && pause_) pause_(context_, worker_);
-#if defined(__x86_64__) || defined(__i386__)
-      __builtin_ia32_pause();
-#elif defined(__aarch64__)
-      __asm__ volatile("yield");
-#endif
+      UT_PAUSE();
     }
   }
 

@@ -126,15 +126,11 @@ static inline V mul_add(V a, V b, V c) {
 #if UT_FMA == UT_FMA_INTEGERS
   return fused_in_integers(a, b, c);
 #elif UT_FMA == UT_FMA_INSTRUCTION && UT_FLUSH
-  const float r = __builtin_fmaf(flush(a), flush(b), flush(c));
+  const float r = UT_FMAF(flush(a), flush(b), flush(c));
   const uint32_t magnitude = bits_of(r) & 0x7fffffffu;
   return UT_UNLIKELY(magnitude - 1u < 0x00800000u) ? fused_in_integers(a, b, c) : r;
 #elif UT_FMA == UT_FMA_INSTRUCTION
-#if defined(_MSC_VER) && !defined(__clang__)
-  return fmaf(a, b, c);
-#else
-  return __builtin_fmaf(a, b, c);
-#endif
+  return UT_FMAF(a, b, c);
 #else
   /* a * b is exact in double, so only the sum rounds before the last rounding to float. Rounding twice differs from rounding
    * once only if the first result sits halfway between two floats; there the lost part of the sum decides (Boldo and
@@ -202,10 +198,8 @@ static inline V square_root(V a) {
   }
   /* 25 bits of which the last one rounds: no root lies halfway */
   return float_of(((uint32_t)(k / 2 + 127) << 23) + (((uint32_t)root + 1u) >> 1) - 0x800000u);
-#elif defined(_MSC_VER) && !defined(__clang__)
-  return sqrtf(a);
 #else
-  return __builtin_sqrtf(flush(a));
+  return UT_SQRTF(flush(a));
 #endif
 }
 
