@@ -145,8 +145,8 @@ TARGETS = [
     linux("s390x", "s390x-linux-gnu", "g++-s390x-linux-gnu", "qemu-s390x", refuses="little-endian"),
     wasm("wasm32", "", always=True),
     wasm("wasm32-simd", "-msimd128"),
-    Target("emscripten", "em++", "emcc", "", "start_hosted.c", "-sSINGLE_FILE=1 -sALLOW_MEMORY_GROWTH=1 -sEXIT_RUNTIME=1", "node",
-           ("emscripten", "nodejs"), bare=False),
+    Target("emscripten", "em++", "emcc", "", "start_hosted.c",
+           "-sSINGLE_FILE=1 -sALLOW_MEMORY_GROWTH=1 -sEXIT_RUNTIME=1", "node", ("emscripten", "nodejs"), bare=False),
     Target("windows", "x86_64-w64-mingw32-g++", "x86_64-w64-mingw32-gcc", "", "start_hosted.c", "-static", "wine",
            ("g++-mingw-w64-x86-64", "wine64"), bare=False),
 ]  # fmt: skip
