@@ -4,6 +4,7 @@
 #define UNDERTOW_COMPILER_H_
 
 #include <float.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,7 +56,6 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_FMAF fmaf
 #define UT_SQRTF sqrtf
 #define UT_COPY memcpy
-#define UT_PAUSE() static_cast<void>(0)
 #else
 #define UT_INLINE __attribute__((always_inline))
 #define UT_INLINE_FN UT_INLINE inline
@@ -69,14 +69,6 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_SQRTF __builtin_sqrtf
 /* A few bytes whose number is known: never a call, which memcpy is under -ffreestanding. */
 #define UT_COPY __builtin_memcpy
-/* Within a loop that waits for another thread. */
-#if defined(__x86_64__) || defined(__i386__)
-#define UT_PAUSE() __builtin_ia32_pause()
-#elif defined(__aarch64__)
-#define UT_PAUSE() __asm__ volatile("yield")
-#else
-#define UT_PAUSE() static_cast<void>(0)
-#endif
 #endif
 
 /* Workers that share one stream need a second core and atomic words (team.h). */

@@ -2,8 +2,6 @@
  * The float half of the SIMD vocabulary for one lane: one float32 at a time as the numerics contract has it (FORMAT.md,
  * "What is computed"), on targets with a fused multiply-add and without, with an FPU and without, with a switch that makes
  * subnormals zero and without. C99 and C++17, for exported models hold it too; internal linkage throughout. */
-#include <stdbool.h>
-
 #include "../compiler.h"
 
 /* How a * b + c is rounded once: by an instruction, whether or not the compiler calls it fast; from double arithmetic; or,
