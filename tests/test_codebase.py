@@ -59,7 +59,7 @@ MAY_INCLUDE = {
     "api_states": {"ring.h", "run.h", "stream.h"},
     "api": {"undertow.h", "cpu.h", "dispatch.h", "plan.h", "run.h", "stream.h", "team.h"},
     "kernels/": {*KERNELS, "cpu.h", "kernels.h", "vec_scalar.h", "vec_avx2.h", "vec_avx512.h", "vec_neon.h"},
-    "examples/": {"undertow.h", "model.inc"},
+    "examples/": {"undertow.h", "undertow.hpp", "model.inc"},
 }
 
 
