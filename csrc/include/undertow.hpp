@@ -28,6 +28,7 @@
 #ifndef UNDERTOW_HPP_
 #define UNDERTOW_HPP_
 
+#include <cstdarg>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -249,7 +250,7 @@ class Tensors {
     const Tensors* all;
     std::size_t i;
     Tensor operator*() const noexcept { return (*all)[i]; }
-    iterator& operator++() noexcept { return ++i, *this; }
+    iterator& operator++() noexcept { ++i; return *this; }
     bool operator!=(const iterator& other) const noexcept { return i != other.i; }
   };
   iterator begin() const noexcept { return {this, 0}; }
@@ -267,7 +268,7 @@ class Memory {
  public:
   Memory() noexcept = default;
   Memory(Memory&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
-  Memory& operator=(Memory&& other) noexcept { return std::swap(data_, other.data_), *this; }
+  Memory& operator=(Memory&& other) noexcept { std::swap(data_, other.data_); return *this; }
   ~Memory() { ::operator delete(data_, std::align_val_t{UT_ALIGN}); }
 
   bool allocate(std::size_t bytes) noexcept {
@@ -280,14 +281,21 @@ class Memory {
   void* data_ = nullptr;
 };
 
-template <class... Args>
-Error error(ut_status status, const char* format, Args... args) noexcept {
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+inline Error wrong(const char* format, ...) noexcept {
   char text[300];
-  std::snprintf(text, sizeof text, format, args...);
-  return {status, text};
+  std::va_list args;
+  va_start(args, format);
+  std::vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  return {UT_E_ARGUMENT, text};
 }
 inline Error no_memory(const char* what, std::size_t bytes) noexcept {
-  return error(UT_E_MEMORY, "cannot allocate %zu bytes for %.200s", bytes, what);
+  char text[256];
+  std::snprintf(text, sizeof text, "cannot allocate %zu bytes for %.200s", bytes, what);
+  return {UT_E_MEMORY, text};
 }
 }  // namespace detail
 
@@ -331,9 +339,7 @@ class Model {
    *     #include "model.inc"
    *     };
    *     auto model = undertow::Model::try_view(bytes); */
-  static Result<Model> try_view(Bytes bytes, const char* isa = nullptr) noexcept {
-    return make({}, bytes, nullptr, isa);
-  }
+  static Result<Model> try_view(Bytes bytes, const char* isa = nullptr) noexcept { return make({}, bytes, nullptr, isa); }
 
 #if UNDERTOW_THROWS
   explicit Model(const char* path, const char* isa = nullptr) : Model(try_load(path, isa).value()) {}
@@ -405,7 +411,7 @@ class Stream {
 
   /* step - one timestep of a model with one input and one output: x one frame, y one frame; they may overlap. */
   Result<void> try_step(Input x, Output y) noexcept {
-    if (n_inputs_ != 1 || n_outputs_ != 1) return several();
+    if (info_.n_inputs != 1 || info_.n_outputs != 1) return several();
     if (Result<void> fits = check(1, {&x, 1}, {&y, 1}); !fits) return fits;
     ut_run(stream_, 1, pointers({&x, 1}), pointers({&y, 1}));
     return {};
@@ -416,7 +422,7 @@ class Stream {
    *
    *     stream.run(64, {audio, conditions}, {left, undertow::Output()}); */
   Result<void> try_run(Input x, Output y) noexcept {
-    if (n_inputs_ != 1 || n_outputs_ != 1) return several();
+    if (info_.n_inputs != 1 || info_.n_outputs != 1) return several();
     return try_run(x.size() / in_size_, {&x, 1}, {&y, 1});
   }
   Result<void> try_run(std::size_t n_frames, span<const Input> x, span<const Output> y) noexcept {
@@ -428,7 +434,7 @@ class Stream {
   /* flush - the end of a sequence: the last ut_info.latency frames of each output; see ut_flush. */
   Result<void> try_flush(Output y) noexcept { return try_flush(span<const Output>(&y, 1)); }
   Result<void> try_flush(span<const Output> y) noexcept {
-    if (Result<void> fits = check_outputs(latency_, y); !fits) return fits;
+    if (Result<void> fits = check_outputs(info_.latency, y); !fits) return fits;
     ut_flush(stream_, pointers(y));
     return {};
   }
@@ -455,16 +461,16 @@ class Stream {
     return fits;
   }
   Result<void> try_set_state(std::size_t i, span<const float> from) noexcept {
-    if (Result<void> fits = check_state(i, from.size()); !fits) return fits;
-    ut_stream_set(stream_, i, from.data());
-    return {};
+    Result<void> fits = check_state(i, from.size());
+    if (fits) ut_stream_set(stream_, i, from.data());
+    return fits;
   }
 
   /* save, load - all that the stream remembers, as info().snapshot_bytes bytes, the same on every machine.
    *     errors of load  UT_E_STATE where they are damaged or of another model; the stream is unchanged then */
   Result<void> try_save(span<unsigned char> to) const noexcept {
-    if (to.size() != snapshot_bytes_)
-      return wrong("a snapshot: expected memory of %zu bytes, got %zu", snapshot_bytes_, to.size());
+    if (to.size() != info_.snapshot_bytes)
+      return detail::wrong("a snapshot: expected memory of %zu bytes, got %zu", info_.snapshot_bytes, to.size());
     ut_snapshot_save(stream_, to.data());
     return {};
   }
@@ -478,9 +484,7 @@ class Stream {
    * remember what another one of the same model does (else UT_E_STATE), without taking memory. */
   Result<Stream> try_fork() const noexcept {
     Result<Stream> other = make(model_, block_);
-    if (other) {
-      if (Result<void> copied = other->try_copy_from(*this); !copied) return copied.error();
-    }
+    if (other) ut_stream_copy(other->stream_, stream_);  // of one model, so it cannot fail
     return other;
   }
   Result<void> try_copy_from(const Stream& other) noexcept {
@@ -500,7 +504,7 @@ class Stream {
   void set_state(std::size_t i, span<const float> from) { try_set_state(i, from).value(); }
   void save(span<unsigned char> to) const { try_save(to).value(); }
   std::vector<unsigned char> save() const {
-    std::vector<unsigned char> bytes(snapshot_bytes_);
+    std::vector<unsigned char> bytes(info_.snapshot_bytes);
     ut_snapshot_save(stream_, bytes.data());
     return bytes;
   }
@@ -514,59 +518,57 @@ class Stream {
   friend class Model;
   Stream() noexcept = default;
   static Result<Stream> make(const ut_model* model, std::size_t block) noexcept {
-    ut_info info;
-    ut_model_info(model, &info);
     Stream s;
+    ut_model_info(model, &s.info_);
+    const ut_info& info = s.info_;
     s.model_ = model;
     s.block_ = block == 0 || block > info.block ? info.block : block;
-    s.n_inputs_ = info.n_inputs, s.n_outputs_ = info.n_outputs, s.n_states_ = info.n_states;
-    s.latency_ = info.latency, s.snapshot_bytes_ = info.snapshot_bytes;
-    s.in_size_ = s.n_inputs_ ? ut_input(model, 0).size : 1;
+    s.in_size_ = info.n_inputs ? ut_input(model, 0).size : 1;
     if (!info.streamable) return Error(UT_E_WHOLE, "the model needs whole sequences and cannot be streamed: use ut_sequence_run");
     const std::size_t bytes = ut_stream_bytes(model, s.block_), padded = (bytes + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
-    const std::size_t all = padded + (s.n_inputs_ + s.n_outputs_) * sizeof(void*);
+    const std::size_t all = padded + (info.n_inputs + info.n_outputs) * sizeof(void*);
     if (!s.memory_.allocate(all)) return detail::no_memory("a stream", all);
     const ut_status status = ut_stream_init(s.memory_.data(), bytes, model, &s.stream_);
     if (status != UT_OK) return Error(status, ut_status_text(status));
-    unsigned char* behind = static_cast<unsigned char*>(s.memory_.data()) + padded;
-    s.x_ = ::new (static_cast<void*>(behind)) const void*[s.n_inputs_];
-    s.y_ = ::new (static_cast<void*>(behind + s.n_inputs_ * sizeof(void*))) void*[s.n_outputs_];
+    void* behind = static_cast<unsigned char*>(s.memory_.data()) + padded;
+    s.x_ = ::new (behind) const void*[info.n_inputs];
+    s.y_ = ::new (static_cast<void*>(s.x_ + info.n_inputs)) void*[info.n_outputs];
     return s;
   }
 
-  template <class... Args>
-  static Error wrong(const char* format, Args... args) noexcept { return detail::error(UT_E_ARGUMENT, format, args...); }
   Error several() const noexcept {
-    return wrong("the model has %zu inputs and %zu outputs, not one of each: call run(n_frames, {x, ...}, {y, ...})",
-                 n_inputs_, n_outputs_);
+    return detail::wrong("the model has %zu inputs and %zu outputs, not one of each: call run(n_frames, {x, ...}, {y, ...})",
+                         std::size_t{info_.n_inputs}, std::size_t{info_.n_outputs});
   }
   template <class F>
   static Result<void> check_one(const char* what, const ut_tensor& t, std::size_t n_frames, const F& frames) noexcept {
     const int width = t.name.size < 80 ? static_cast<int>(t.name.size) : 80;
     if (frames.size() != n_frames * t.size)
-      return wrong("%s '%.*s': expected %zu elements, got %zu: %zu times a frame of %zu", what, width, t.name.data,
-                   n_frames * t.size, frames.size(), n_frames, t.size);
+      return detail::wrong("%s '%.*s': expected %zu elements, got %zu: %zu times a frame of %zu", what, width,
+                           t.name.data, n_frames * t.size, frames.size(), n_frames, t.size);
     if (frames.dtype() != t.dtype)
-      return wrong("%s '%.*s': expected %s, got %s", what, width, t.name.data, t.dtype == UT_INT32 ? "int32 ids" : "float32",
-                   t.dtype == UT_INT32 ? "float32" : "int32");
+      return detail::wrong("%s '%.*s': expected %s", what, width, t.name.data,
+                           t.dtype == UT_INT32 ? "int32 ids, got float32" : "float32, got int32");
     return {};
   }
   Result<void> check_outputs(std::size_t n_frames, span<const Output> y) const noexcept {
-    if (y.size() != n_outputs_) return wrong("expected %zu outputs, got %zu", n_outputs_, y.size());
+    const std::size_t expected = info_.n_outputs;
+    if (y.size() != expected) return detail::wrong("expected %zu outputs, got %zu", expected, y.size());
     for (std::size_t i = 0; i < y.size(); ++i)
       if (Result<void> fits = check_one("output", ut_output(model_, i), n_frames, y[i]); y[i].wanted() && !fits) return fits;
     return {};
   }
   Result<void> check(std::size_t n_frames, span<const Input> x, span<const Output> y) const noexcept {
-    if (x.size() != n_inputs_) return wrong("expected %zu inputs, got %zu", n_inputs_, x.size());
+    const std::size_t expected = info_.n_inputs;
+    if (x.size() != expected) return detail::wrong("expected %zu inputs, got %zu", expected, x.size());
     for (std::size_t i = 0; i < x.size(); ++i)
       if (Result<void> fits = check_one("input", ut_input(model_, i), n_frames, x[i]); !fits) return fits;
     return check_outputs(n_frames, y);
   }
   Result<void> check_state(std::size_t i, std::size_t size) const noexcept {
-    const std::size_t expected = i < n_states_ ? ut_state(model_, i).size : 0;
-    if (i >= n_states_) return wrong("there is no state %zu: the model has %zu, counted from 0", i, n_states_);
-    if (size != expected) return wrong("state %zu: expected %zu elements, got %zu", i, expected, size);
+    const std::size_t n = info_.n_states, expected = i < n ? ut_state(model_, i).size : 0;
+    if (i >= n) return detail::wrong("there is no state %zu: the model has %zu, counted from 0", i, n);
+    if (size != expected) return detail::wrong("state %zu: expected %zu elements, got %zu", i, expected, size);
     return {};
   }
 
@@ -585,14 +587,14 @@ class Stream {
   const ut_model* model_ = nullptr;
   const void** x_ = nullptr;
   void** y_ = nullptr;
-  std::size_t block_ = 0, n_inputs_ = 0, n_outputs_ = 0, n_states_ = 0, in_size_ = 1, latency_ = 0, snapshot_bytes_ = 0;
+  std::size_t block_ = 0, in_size_ = 1;
+  ut_info info_{};
 };
 
 inline Result<Stream> Model::try_stream(std::size_t block) const noexcept { return Stream::make(model_, block); }
 #if UNDERTOW_THROWS
 inline Stream Model::stream(std::size_t block) const { return try_stream(block).value(); }
 #endif
-
 }  // namespace undertow
 
 #endif /* UNDERTOW_HPP_ */
