@@ -5,7 +5,8 @@
     g++ -std=c++17 -O3 -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno -c out/undertow.cpp
 
 They hold the portable kernels alone: each other instruction set has flags of its own, and one file is compiled with the
-same flags throughout. Bits are those of the library.
+same flags throughout. So each that is asked for, `--isa avx2 --isa neon`, is one file more, undertow_avx2.cpp, compiled
+with the flags that it names at its head; undertow.cpp then picks what the CPU has. Bits are those of the library.
 
 Every source is written out, with what it includes in place of its `#include "..."`. Sources have names of their own, in
 unnamed namespaces, that another one may have as well: such a name gets its file's in front (`plan_aligned`), and macros
@@ -193,6 +194,20 @@ def sources() -> list[Path]:
     return [CSRC / "kernels" / "isa_scalar.cpp", *sorted(CSRC.glob("*.cpp")), *sorted(CSRC.glob("ops/*.cpp"))]
 
 
+def instruction_sets() -> list[str]:
+    """Those that have a file of their own."""
+    return sorted({path.stem.removeprefix("isa_") for path in CSRC.glob("kernels/isa_*.cpp")} - {"scalar"})
+
+
+def with_needed(names: list[str]) -> list[str]:
+    """Instruction sets, and those whose kernels they use."""
+    all_names = dict.fromkeys(names)
+    for name in names:
+        text = (CSRC / "kernels" / f"isa_{name}.cpp").read_text()
+        all_names |= dict.fromkeys(with_needed(re.findall(r"^#define UT_ISA_(?:EXTENDS|NARROW) (\w+)", text, re.M)))
+    return sorted(all_names)
+
+
 def title(path: Path) -> str:
     return path.relative_to(CSRC).as_posix()
 
@@ -208,10 +223,10 @@ def guard_of(text: str) -> str | None:
 
 
 class Amalgam:
-    """The text of undertow.cpp, under construction."""
+    """The text of several sources as one, under construction."""
 
-    def __init__(self) -> None:
-        self.sections = {path: self.reached(path) for path in sources()}
+    def __init__(self, paths: list[Path]) -> None:
+        self.sections = {path: self.reached(path) for path in paths}
         self.users: dict[Path, set[Path]] = {}
         for source, paths in self.sections.items():
             for path in paths:
@@ -358,24 +373,66 @@ def licence() -> str:
 
 HEAD = """\
 // SPDX-License-Identifier: MIT
-// undertow {version}, all of the engine in one file, made by csrc/amalgamate.py: change the sources, not this.
+// undertow {version}, {what}, made by csrc/amalgamate.py: change the sources, not this.
 //
-//     g++ -std=c++17 -O3 -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno -c undertow.cpp
+//     g++ -std=c++17 -O3 -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno -c {name}
 //
-// Portable kernels alone (ut_isa says "scalar"): each other instruction set is compiled with flags of its own, and one
-// file is compiled with the same ones throughout. A program that wants them builds the library with CMake; bits are the
-// same. -ffp-contract=off keeps the numbers what they are on CPUs with fused multiply-add, -fno-math-errno keeps libm
-// out; kernels need -O3 where time matters.
+{more}
+// -ffp-contract=off keeps the numbers what they are on CPUs with fused multiply-add, -fno-math-errno keeps libm out;
+// kernels need -O3 where time matters.
 {licence}#if !defined(__cplusplus) || __cplusplus < 201703L && !(defined(_MSVC_LANG) && _MSVC_LANG >= 201703L)
-#error "compile undertow.cpp as C++17"
+#error "compile {name} as C++17"
 #endif
 
-#if defined(__clang__)  // vectors have operations that not every set of kernels needs; in headers clang does not mind
+#if defined(__clang__)  // headers have what not every source needs, and clang minds where they are none
 #pragma clang diagnostic ignored "-Wunneeded-internal-declaration"
+#pragma clang diagnostic ignored "-Wunused-const-variable"
 #pragma clang diagnostic ignored "-Wunused-function"
 #endif
 
 """
+ALONE = """\
+// Portable kernels alone (ut_isa says "scalar"): each other instruction set is compiled with flags of its own, and one
+// file is compiled with the same ones throughout. `amalgamate.py --isa avx2` writes a set to a file beside it."""
+BESIDE = """\
+// Portable kernels; those of other instruction sets stand in files beside this one, each with flags of its own, and a
+// model gets the best that the CPU has. Leave out a file, and the line below that says that it is there."""
+#: where an instruction set is, by how its name begins; x86-64 otherwise
+AARCH64, X86_64 = "defined(__aarch64__) || defined(_M_ARM64)", "defined(__x86_64__) || defined(_M_X64)"
+
+
+def machine(isa: str) -> str:
+    return AARCH64 if isa.startswith("neon") else X86_64
+
+
+def whole(header: str, isas: list[str]) -> str:
+    """undertow.cpp."""
+    head = HEAD.format(
+        version=version(header),
+        what="all of the engine in one file",
+        name="undertow.cpp",
+        more=BESIDE if isas else ALONE,
+        licence=licence(),
+    )
+    there = "".join(f"#if {machine(isa)}\n#define UT_HAVE_{isa} 1  // undertow_{isa}.cpp\n#endif\n" for isa in isas)
+    return head + there + Amalgam(sources()).text()
+
+
+def kernels(header: str, isa: str) -> str:
+    """The file of one instruction set."""
+    text = re.sub(r"\bisa_(\w+)\.cpp", r"undertow_\1.cpp", Amalgam([CSRC / "kernels" / f"isa_{isa}.cpp"]).text())
+    asked = re.search(r'#error "compile [\w.]+ (?:for AArch64 )?(with [^"]+)"', text)
+    head = HEAD.format(
+        version=version(header),
+        what=f"the kernels of {isa}",
+        name=f"undertow_{isa}.cpp",
+        more=f"// {asked[1]}, which are for no other file." if asked else "// It needs no flags of its own.",
+        licence=licence(),
+    )
+    # GCC 12 does not see that a tile writes all that it reads, nor what its own headers of AVX-512 read.
+    quiet = "".join(f'#pragma GCC diagnostic ignored "-W{name}"\n' for name in ("maybe-uninitialized", "uninitialized"))
+    gcc = f"#if defined(__GNUC__) && !defined(__clang__)\n{quiet}#endif\n"
+    return f"{head}#if {machine(isa)}\n{gcc}{text}#endif  // of the machine\n"
 
 
 def main() -> int:
@@ -383,16 +440,25 @@ def main() -> int:
     parser.add_argument(
         "folder", type=Path, help="where undertow.cpp and undertow.h are written; made if it is not there"
     )
+    parser.add_argument(
+        "--isa",
+        action="append",
+        default=[],
+        choices=instruction_sets(),
+        help="one more instruction set; may be repeated",
+    )
     args = parser.parse_args()
     header = (CSRC / "include" / "undertow.h").read_text()
+    isas = with_needed(args.isa)
     try:
-        text = HEAD.format(version=version(header), licence=licence()) + Amalgam().text()
+        files = {"undertow.h": header, "undertow.cpp": whole(header, isas)}
+        files |= {f"undertow_{isa}.cpp": kernels(header, isa) for isa in isas}
     except Refused as error:
         print(f"amalgamate.py: {error}", file=sys.stderr)
         return 1
     args.folder.mkdir(parents=True, exist_ok=True)
-    (args.folder / "undertow.cpp").write_text(text)
-    (args.folder / "undertow.h").write_text(header)
+    for name, text in files.items():
+        (args.folder / name).write_text(text)
     return 0
 
 

@@ -6,6 +6,7 @@ That the real amalgamation compiles and gives the library's bits: tests/cpp/chec
 
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 import subprocess
@@ -110,6 +111,19 @@ def test_what_has_a_name_in_several_sources_keeps_to_its_own(tmp_path):
     done = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert subprocess.run([str(out / "main")], capture_output=True, text=True).stdout == f"{A} {B}"
+
+
+def test_an_instruction_set_is_a_file_of_its_own_and_brings_those_it_needs(tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, str(SCRIPT), str(out), "--isa", "avx512vnni", "--isa", "neon"]
+    subprocess.run(command, check=True, timeout=60)
+    isas = {"avx2", "avx512", "avx512vnni", "neon"}
+    assert {path.name for path in out.iterdir()} == {"undertow.cpp", "undertow.h"} | {f"undertow_{i}.cpp" for i in isas}
+    whole = (out / "undertow.cpp").read_text()
+    assert set(re.findall(r"^#define UT_HAVE_(\w+) 1", whole, re.M)) == isas
+    assert "with -mavx2 -mfma -mf16c," in (out / "undertow_avx2.cpp").read_text()
+    done = subprocess.run([*command, "--isa", "mmx"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "mmx" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,23 @@ done
 quietly gcc -std=c99 -I. -I.. "$root/csrc/examples/hello.c" gcc.o -o hello
 says "step 2: " ./hello
 cd ..
+case $(uname -m) in
+  x86_64) isa=avx2 flags=(-mavx2 -mfma -mf16c) ;;
+  aarch64) isa=neon flags=() ;;
+  *) isa= ;;
+esac
+if [ -n "$isa" ]; then # with one instruction set more, in a file that is compiled with flags of its own
+  python3 "$root/csrc/amalgamate.py" --isa $isa beside
+  cd beside
+  g++ "${amalgam[@]}" -O1 -c undertow.cpp -o undertow.o &
+  gcc=$!
+  g++ "${amalgam[@]}" -O1 "${flags[@]}" -c undertow_$isa.cpp -o $isa.o || die "g++ does not compile undertow_$isa.cpp"
+  wait $gcc || die "g++ does not compile the amalgamation with $isa beside it"
+  quietly g++ -std=c++17 -O2 -ffp-contract=off -I. -I"$root/tests/cpp" "$root/tests/cpp/test_models.cpp" undertow.o $isa.o -o models
+  says ", 0 failed" ./models "$root/tests/data/tow" --golden "$root/tests/cpp/golden.txt"
+  [ $isa = neon ] || refused "compile undertow_avx2.cpp with -mavx2 -mfma -mf16c" g++ -std=c++17 -c undertow_avx2.cpp -o none.o
+  cd ..
+fi
 
 echo "-- every example, with every warning"
 include=$root/csrc/include library=prefix/lib/libundertow.a
