@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "dispatch.h"
 
+#include "cpu.h"
+
 namespace undertow {
 
 #if defined(UT_HAVE_avx512vnni) && defined(UT_X86)

@@ -50,7 +50,7 @@ MAY_INCLUDE = {
     "format": {"format.h", "undertow.h"},
     "kernels.h": set(),
     "cpu": {"cpu.h"},
-    "dispatch": {"dispatch.h", "kernels.h"},
+    "dispatch": {"cpu.h", "dispatch.h", "kernels.h"},
     "plan": {"plan.h", "format.h", "kernels.h", "op.h", "ring.h"},
     "compiler.h": set(),
     "ops/": {"op.h", "plan.h", "recurrent.h", "ring.h", "team.h"},

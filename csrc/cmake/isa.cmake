@@ -37,6 +37,7 @@ function(ut_add_isa name)
   target_compile_definitions(ut_isa_${name} PRIVATE ${UT_OPTIONS})
   target_sources(undertow PRIVATE $<TARGET_OBJECTS:ut_isa_${name}>)
   target_compile_definitions(undertow PRIVATE UT_HAVE_${name}=1)
+  set_property(GLOBAL APPEND PROPERTY UT_BUILT_ISAS ${name})
 endfunction()
 
 if(CMAKE_OSX_ARCHITECTURES)
