@@ -156,8 +156,15 @@ static inline V mul_add(V a, V b, V c) {
 #endif
 }
 
+/* Exported models are compiled with flags of others: there it keeps GCC from making one operation of a product and a sum,
+ * which it does without -ffp-contract=off. */
+#if !defined(UT_UNFUSED)
+#define UT_UNFUSED(product)
+#endif
+
 static inline V mul(V a, V b) {
-  const float r = flush(a) * flush(b);
+  float r = flush(a) * flush(b);
+  UT_UNFUSED(r);
 #if UT_FLUSH
   const uint32_t u = bits_of(r);
   if (UT_UNLIKELY((u & 0x7fffffffu) - 1u < 0x00800000u)) /* rounding may have made it 2^-126 */

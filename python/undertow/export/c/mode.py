@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""What stands at the head of every exported model: refusals, and the floating-point mode that a step has for its time."""
+
+#: before the functions of the engine's headers
+BEFORE = """\
+/* Bits do not depend on flags: no product and sum of two become one operation. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#endif
+#if defined(__GNUC__)
+#if defined(__arm__) && defined(__ARM_FP)
+#define UT_UNFUSED(product) __asm__("" : "+t"(product))
+#elif defined(__aarch64__)
+#define UT_UNFUSED(product) __asm__("" : "+w"(product))
+#elif defined(__x86_64__)
+#define UT_UNFUSED(product) __asm__("" : "+x"(product))
+#elif (defined(__riscv) && defined(__riscv_flen)) || defined(__XTENSA__)
+#define UT_UNFUSED(product) __asm__("" : "+f"(product))
+#endif
+#endif
+"""
+
+#: behind the includes
+MODE = """\
+/* The floating-point mode of a step: subnormal numbers are zero, round to nearest, no traps. Then the caller's again.
+ * Where there is no such switch operations do it themselves. */
+#if defined(_MSC_VER) && !defined(__clang__) && defined(_M_X64)
+#include <xmmintrin.h>
+typedef unsigned int FloatMode;
+static FloatMode float_mode(void) {
+  const FloatMode before = _mm_getcsr();
+  _mm_setcsr(0x9fc0u);
+  return before;
+}
+static void set_float_mode(FloatMode mode) { _mm_setcsr(mode); }
+#elif defined(__x86_64__) || defined(__i386__)
+typedef uint32_t FloatMode;
+static void set_float_mode(FloatMode mode) { __asm__ volatile("ldmxcsr %0" : : "m"(mode) : "memory"); }
+static FloatMode float_mode(void) {
+  FloatMode before;
+  __asm__ volatile("stmxcsr %0" : "=m"(before) : : "memory");
+  set_float_mode(0x9fc0u);
+  return before;
+}
+#elif defined(__aarch64__)
+typedef uint64_t FloatMode;
+static void set_float_mode(FloatMode mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode) : "memory"); }
+static FloatMode float_mode(void) {
+  FloatMode before;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(before) : : "memory");
+  set_float_mode((FloatMode)1 << 24);
+  return before;
+}
+#elif defined(__arm__) && defined(__ARM_FP)
+typedef uint32_t FloatMode;
+static void set_float_mode(FloatMode mode) { __asm__ volatile("vmsr fpscr, %0" : : "r"(mode) : "memory"); }
+static FloatMode float_mode(void) {
+  FloatMode before;
+  __asm__ volatile("vmrs %0, fpscr" : "=r"(before) : : "memory");
+  set_float_mode((FloatMode)1 << 24);
+  return before;
+}
+#else
+typedef int FloatMode;
+static FloatMode float_mode(void) { return 0; }
+static void set_float_mode(FloatMode mode) { (void)mode; }
+#endif
+"""
