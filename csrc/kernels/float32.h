@@ -228,17 +228,21 @@ static inline bool is_less(V a, V b) {
 }
 static inline V max(V a, V b) { return is_less(b, a) ? a : b; } /* a > b ? a : b, so b where either is NaN */
 static inline V min(V a, V b) { return is_less(a, b) ? a : b; } /* a < b ? a : b, so b where either is NaN */
-static inline V vabs(V a) { return float_of(bits_of(a) & 0x7fffffffu); }
+static inline V vabs(V a) {
+#if defined(__GNUC__)
+  return __builtin_fabsf(a);
+#else
+  return float_of(bits_of(a) & 0x7fffffffu);
+#endif
+}
 static inline V copy_sign(V magnitude, V sign) {
   return float_of((bits_of(magnitude) & 0x7fffffffu) | (bits_of(sign) & 0x80000000u));
 }
 static inline V select_lt(V a, V b, V yes, V no) { return is_less(a, b) ? yes : no; } /* no where either is NaN */
 static inline bool all_lt(V a, V b) { return is_less(a, b); } /* false where any is NaN */
 
-static inline V pow2(V n) { /* 2^n for a whole n in [-126, 127]; 0 for n = -127 */
-  /* A NaN must not reach the conversion to int, which C leaves undefined; any power will do, the product is NaN. */
-  const int32_t i = n >= -127.0f && n <= 127.0f ? (int32_t)n : 0;
-  return float_of((uint32_t)(i + 127) << 23);
+static inline V pow2(V n) { /* 2^n for a whole n in [-126, 127]; 0 for n = -127; any power for NaN */
+  return float_of((bits_of(n + 12582912.0f) << 23) + 0x3f800000u); /* 1.5 * 2^23, whose last bits are then n */
 }
 static inline V exponent(V a) { /* e of a = m * 2^e with m in [1, 2); a normal and positive */
   return (float)((int32_t)(bits_of(a) >> 23) - 127);

@@ -218,10 +218,10 @@ class Cell(Export):
         width = min(rows_at_once(p.precision), n)
         zeros = self.zeros(program, width)
         lines("{", "size_t m;", f"for (m = 0; m + {width} <= {n}; m += {width}) {{")
-        lines(p.group("y + m", zeros, "m", width, hidden, 0, "s_p"), "}", "}")
+        lines(*p.group("y + m", zeros, "m", width, hidden, 0, "s_p"), "}", "}")
         if n % width:
             row = n - n % width
-            lines(p.group(f"y + {row}", zeros, row, n % width, hidden, 0, "s_p"))
+            lines(*p.group(f"y + {row}", zeros, row, n % width, hidden, 0, "s_p"))
 
     def _walk(self, program: Program, node: Node, lines: Lines, p: _Pass, recurrent: str, update: list[str]) -> None:
         """Lines of a pass; `update` takes A(g) and Q(g), the products of unit j, written {A0} {Q0} and so on."""
@@ -250,7 +250,7 @@ class Cell(Export):
                     begin = f"{start} + {G} * u" if start and G > 1 else f"{start} + u" if start else ""
                     begin = begin or self.zeros(program, width)
                     row = "u" if G == 1 else f"({G} * u)"
-                    calls[width].append(of.group(name, begin, row, width, x, frame, scale))
+                    calls[width] += of.group(name, begin, row, width, x, frame, scale)
             at = "i" if G == 1 else f"{G} * i"
             read |= {f"{letter}{g}": f"{name}[{at}{f' + {g}' if g else ''}]" for g in range(G)}
         if n == 1:

@@ -25,8 +25,11 @@ class Dense(Export):
         W, own = node.weights["W"], self._own(program, node)
         name = program.unique(node.name)
         p = own["product"] = product(program, node, "W", W, f"{name}_W")
-        own["width"] = min(rows_at_once(node.precisions.get("W", "float32")), len(W))
         own["b"] = program.constant(f"{name}_b", node.weights["b"]) if "b" in node.weights else ""
+        precision = node.precisions.get("W", "float32")
+        own["width"] = min(rows_at_once(precision), len(W))
+        if isinstance(p, Product) and p.integers and own["b"]:
+            own["width"] = len(W)  # in one call, whose loop the kernel has
         if isinstance(p, Product):
             p.store(own["width"])
         elif p.copy_size:
@@ -61,12 +64,12 @@ class Dense(Export):
         lines(*p.prepare("x", 0, "s_x"))
         if M >= 2 * width:
             lines("{", "size_t m;", f"for (m = 0; m + {width} <= {M}; m += {width}) {{")
-            lines(p.group("y + m", start("m"), "m", width, "x", 0, "s_x"), "}", "}")
+            lines(*p.group("y + m", start("m"), "m", width, "x", 0, "s_x"), "}", "}")
         else:
-            lines(p.group("y", start(0), 0, width, "x", 0, "s_x"))
+            lines(*p.group("y", start(0), 0, width, "x", 0, "s_x"))
         if M % width:
             row = M - M % width
-            lines(p.group(f"y + {row}", start(row), row, M % width, "x", 0, "s_x"))
+            lines(*p.group(f"y + {row}", start(row), row, M % width, "x", 0, "s_x"))
 
 
 class Depthwise(Export):

@@ -8,10 +8,14 @@ computed"): one chain of fused multiply-adds for each row, exact sums of integer
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .program import Program
 
 #: rows of a group: accumulators of float32, which stay in registers with their weights, and of integers
 ROWS, INTEGER_ROWS = 8, 4
+#: rows of integers that a call takes at once, so that calls cost little
+CALLED_ROWS = 16
 #: columns of int16 that an int32 can sum
 STRETCH = 256
 
@@ -19,7 +23,7 @@ _FPU_OF_M = (
     "defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && UT_FMA == UT_FMA_INSTRUCTION && "
     "defined(__thumb2__) && defined(__OPTIMIZE__)"
 )
-DSP = "defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)"
+DSP = "defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__OPTIMIZE__) && !defined(__ARM_BIG_ENDIAN)"
 
 
 def _asm(lines: list[str], outputs: str, inputs: str, clobbers: list[str]) -> list[str]:
@@ -73,7 +77,7 @@ def floats(program: Program, rows: int) -> str:
     return program.function(name, "\n".join(text), ["mul_add"])
 
 
-def _chains(rows: int, weight) -> list[str]:
+def _chains(rows: int, weight: Callable[[int], str]) -> list[str]:
     each = range(rows)
     return [
         "  float " + ", ".join(f"y{i} = start[{i}]" for i in each) + ";",
@@ -90,14 +94,33 @@ def halves(program: Program, rows: int, precision: str) -> str:
     """As `floats`, of weights in 16 bits."""
     short, load = {"float16": ("f16", "load_half"), "bfloat16": ("bf16", "load_bfloat")}[precision]
     name = f"chains_{short}_{rows}"
+    plain = _chains(rows, lambda i: f"{load}(w + {i})")
+    if precision == "float16" and rows % 2 == 0:
+        plain = [f"#if {_FPU_OF_M}", *_halves_asm(rows), "#else", *plain, "#endif"]
     text = [
         f"/* The same of weights in {precision}. */",
         f"static UT_NOINLINE void {name}(float* y, const float* start, const uint16_t* w, const float* x, size_t n) {{",
-        *_chains(rows, lambda i: f"{load}(w + {i})"),
+        *plain,
         "}",
         "",
     ]
     return program.function(name, "\n".join(text), ["mul_add", load])
+
+
+def _halves_asm(rows: int) -> list[str]:
+    n_words, x = rows // 2, rows
+    words = [f"s{rows + 1 + i}" for i in range(n_words)]
+    low, high = f"s{rows + 1 + n_words}", f"s{rows + 2 + n_words}"
+    acc = f"s0-s{rows - 1}"
+    lines = [f"vldmia %[start], {{{acc}}}", f"1: vldmia %[x]!, {{s{x}}}"]
+    lines.append(f"vldmia %[w]!, {{{words[0]}-{words[-1]}}}" if n_words > 1 else f"vldmia %[w]!, {{{words[0]}}}")
+    for i, word in enumerate(words):
+        lines += [f"vcvtb.f32.f16 {low}, {word}", f"vcvtt.f32.f16 {high}, {word}"]
+        lines += [f"vfma.f32 s{2 * i}, {low}, s{x}", f"vfma.f32 s{2 * i + 1}, {high}, s{x}"]
+    lines += ["subs %[n], #1", "bne 1b", f"vstmia %[y], {{{acc}}}"]
+    clobbers = [f"s{i}" for i in range(rows + 3 + n_words)]
+    operands = '[w] "+r"(w), [x] "+r"(x), [n] "+r"(n)'
+    return _asm(lines, operands, '[y] "r"(y), [start] "r"(start)', [*clobbers, "cc", "memory"])
 
 
 def integers(program: Program, rows: int, precision: str, columns: int) -> str:
@@ -106,14 +129,24 @@ def integers(program: Program, rows: int, precision: str, columns: int) -> str:
     return make(program, rows, columns)
 
 
-def _signature(name: str, scale: str) -> str:
-    return (
-        f"static UT_NOINLINE void {name}(float* y, const float* start, const uint32_t* w, const {scale}* scale,\n"
-        f"                               const int16_t* x, float s, size_t n) {{"
-    )
+def _function(program: Program, name: str, rows: int, note: str, scale: str, body: list[str], needs: list[str]) -> str:
+    """A kernel of m groups of rows, each with the same frame."""
+    text = [
+        f"/* m times {rows} rows of {note} */",
+        f"static UT_NOINLINE void {name}(float* y, const float* start, const uint32_t* w, const {scale}* scale,",
+        "                               const int16_t* frame, float s, size_t columns, size_t m) {",
+        "  do {",
+        "    const int16_t* x = frame;",
+        "    size_t n = columns;",
+        *[line if line.startswith("#") else f"  {line}" for line in body],
+        "  } while (--m);",
+        "}",
+        "",
+    ]
+    return program.function(name, "\n".join(text), needs)
 
 
-def _smlad(program: Program) -> None:
+def smlad(program: Program) -> None:
     """Two products of 16 bits, and their sum with another, where there is an instruction for it."""
     program.function(
         "two_products",
@@ -150,97 +183,153 @@ def _sums(rows: int) -> str:
     return "  int32_t " + ", ".join(f"a{i} = 0" for i in range(rows)) + ";"
 
 
-def _scaled(rows: int, sum_of) -> list[str]:
-    return [f"  y[{i}] = mul_add(mul({sum_of(i)}, scale[{i}]), s, start[{i}]);" for i in range(rows)]
+def _scaled(rows: int, sum_of: Callable[[int], str]) -> list[str]:
+    lines = [f"  y[{i}] = mul_add(mul({sum_of(i)}, scale[{i}]), s, start[{i}]);" for i in range(rows)]
+    return [*lines, *(f"  {pointer} += {rows};" for pointer in ("y", "start", "scale"))]
+
+
+def _scaled_sums(rows: int) -> list[str]:
+    """The same of the sums a0, a1 ...; on Cortex-M all rows by few instructions."""
+    span = lambda first: f"{{s{first}-s{first + rows - 1}}}" if rows > 1 else f"{{s{first}}}"  # noqa: E731
+    scale, start, sums = 0, rows, 2 * rows
+    lines = [f"vldmia %[scale]!, {span(scale)}", f"vldmia %[start]!, {span(start)}"]
+    lines += [f"vmov s{sums + i}, s{sums + i + 1}, %[a{i}], %[a{i + 1}]" for i in range(0, rows - 1, 2)]
+    lines += [f"vmov s{sums + rows - 1}, %[a{rows - 1}]"] if rows % 2 else []
+    lines += [f"vcvt.f32.s32 s{sums + i}, s{sums + i}" for i in range(rows)]
+    lines += [f"vmul.f32 s{sums + i}, s{sums + i}, s{scale + i}" for i in range(rows)]
+    lines += [f"vfma.f32 s{start + i}, s{sums + i}, %[s]" for i in range(rows)]
+    lines += [f"vstmia %[y]!, {span(start)}"]
+    pointers = '[y] "+r"(y), [start] "+r"(start), [scale] "+r"(scale)'
+    operands = '[s] "t"(s)' + "".join(f', [a{i}] "r"(a{i})' for i in range(rows))
+    asm = _asm(lines, pointers, operands, [*[f"s{i}" for i in range(3 * rows)], "memory"])
+    return [f"#if {_FPU_OF_M}", *asm, "#else", *_scaled(rows, lambda i: f"(float)a{i}"), "#endif"]
+
+
+#: registers that hold words of weights: in ascending order, without those that some systems keep for themselves
+_WORDS = ("r4", "r5", "r6", "r8")
+
+
+def _int16_asm(rows: int, count: str) -> list[str]:
+    words = _WORDS[:rows]
+    load = f"ldmia %[w]!, {{{', '.join(words)}}}" if rows > 1 else f"ldr {words[0]}, [%[w]], #4"
+    column = [[load] + [f"smlad %[a{i}], {words[i]}, %[{v}], %[a{i}]" for i in range(rows)] for v in "uv"]
+    pairs = ["ldrd %[u], %[v], [%[x]], #8", *column[0], *column[1]]
+    lines = [
+        f"subs %[{count}], #4",
+        "blo 2f",
+        *("1: " + pairs[0], *pairs[1:]),
+        *pairs,
+        f"subs %[{count}], #4",
+        "bhs 1b",
+        f"2: adds %[{count}], #4",
+        "beq 4f",
+        "3: ldr %[u], [%[x]], #4",
+        *column[0],
+        f"subs %[{count}], #1",
+        "bne 3b",
+        "4:",
+    ]
+    sums = ", ".join(f'[a{i}] "+r"(a{i})' for i in range(rows))
+    operands = f'{sums}, [w] "+r"(w), [x] "+r"(x), [{count}] "+r"({count}), [u] "=&r"(u), [v] "=&r"(v)'
+    return ["  uint32_t u, v;", *_asm(lines, operands, "", [*words, "cc", "memory"])]
 
 
 def _int16(program: Program, rows: int, columns: int) -> str:
     each, long = range(rows), columns > STRETCH
     name = f"products_i16_{rows}{'_long' if long else ''}"
-    _smlad(program)
     start = ["  float " + ", ".join(f"d{i} = 0.0f" for i in each) + ";"] if long else []
     open_loop = [
         "  while (n != 0) {",
-        f"  size_t m = n < {STRETCH // 2} ? n : {STRETCH // 2};",
-        "  n -= m;",
+        f"  size_t k = n < {STRETCH // 2} ? n : {STRETCH // 2};",
     ]
-    count = "m" if long else "n"
+    count = "k" if long else "n"
     sums = [f"  d{i} = add(d{i}, (float)a{i});" for i in each]
-    text = [
-        f"/* {rows} rows of int16, n pairs of columns: y = start + (sum scale) s. Integers, so any order is exact"
-        + (f";\n * those of {STRETCH} columns fit 32 bits. */" if long else ". */"),
-        _signature(name, "float"),
+    body = [
         *start,
         *(open_loop if long else []),
         _sums(rows),
-        "  do {",
+        *(["  n -= k;"] if long else []),
         f"#if {DSP}",
-        "    const uint32_t v = pair_at(x);",
-        *[f"    a{i} = two_products(w[{i}], v, a{i});" for i in each],
+        "  {",
+        *_int16_asm(rows, count),
+        "  }",
         "#else",
+        "  do {",
         "    const int32_t u = x[0], v = x[1];",
         *[f"    a{i} += (int16_t)(w[{i}] & 0xffffu) * u + (int16_t)(w[{i}] >> 16) * v;" for i in each],
-        "#endif",
         f"    w += {rows};",
         "    x += 2;",
         f"  }} while (--{count});",
+        "#endif",
         *([*sums, "  }"] if long else []),
-        *_scaled(rows, lambda i: f"d{i}" if long else f"(float)a{i}"),
-        "}",
-        "",
+        *(_scaled(rows, lambda i: f"d{i}") if long else _scaled_sums(rows)),
     ]
-    return program.function(name, "\n".join(text), ["mul_add", "mul", "add"])
+    note = "int16, n pairs of columns: y = start + (sum scale) s. Integers, so any order is exact"
+    note += f";\n * those of {STRETCH} columns fit 32 bits." if long else "."
+    return _function(program, name, rows, note, "float", body, ["mul_add", "mul", "add"])
+
+
+def _int8_asm(rows: int) -> list[str]:
+    sums = ", ".join(f'[a{i}] "+r"(a{i})' for i in range(rows))
+    lines = ["1: ldrd %[u], %[v], [%[x]], #8"]
+    for i in range(0, rows, 2):
+        some = range(i, min(i + 2, rows))
+        lines.append("ldmia %[w]!, {r4, r5}" if len(some) == 2 else "ldr r4, [%[w]], #4")
+        for j, word in zip(some, ("r4", "r5"), strict=False):
+            lines += [
+                f"sxtb16 r6, {word}",
+                f"sxtb16 {word}, {word}, ror #8",
+                f"smlad %[a{j}], r6, %[u], %[a{j}]",
+                f"smlad %[a{j}], {word}, %[v], %[a{j}]",
+            ]
+    lines += ["subs %[n], #1", "bne 1b"]
+    operands = f'{sums}, [w] "+r"(w), [x] "+r"(x), [n] "+r"(n), [u] "=&r"(u), [v] "=&r"(v)'
+    return ["  uint32_t u, v;", *_asm(lines, operands, "", ["r4", "r5", "r6", "cc", "memory"])]
 
 
 def _int8(program: Program, rows: int, columns: int) -> str:
     each, name = range(rows), f"products_i8_{rows}"
-    _smlad(program)
-    text = [
-        f"/* {rows} rows of int8, n words of 4 columns, in the order 0 2 1 3: y = start + (sum scale) s. */",
-        _signature(name, "float"),
+    body = [
         _sums(rows),
-        "  do {",
         f"#if {DSP}",
-        "    const uint32_t u = pair_at(x), v = pair_at(x + 2);",
-        *[f"    a{i} = two_products(even_bytes(w[{i}]), u, two_products(odd_bytes(w[{i}]), v, a{i}));" for i in each],
+        "  {",
+        *_int8_asm(rows),
+        "  }",
         "#else",
+        "  do {",
         "    const int32_t x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];",
         *[
             f"    a{i} += (int8_t)(w[{i}] & 0xffu) * x0 + (int8_t)(w[{i}] >> 16 & 0xffu) * x1 +\n"
-            f"          (int8_t)(w[{i}] >> 8 & 0xffu) * x2 + (int8_t)(w[{i}] >> 24) * x3;"
+            f"            (int8_t)(w[{i}] >> 8 & 0xffu) * x2 + (int8_t)(w[{i}] >> 24) * x3;"
             for i in each
         ],
-        "#endif",
         f"    w += {rows};",
         "    x += 4;",
         "  } while (--n);",
-        *_scaled(rows, lambda i: f"(float)a{i}"),
-        "}",
-        "",
+        "#endif",
+        *_scaled_sums(rows),
     ]
-    return program.function(name, "\n".join(text), ["mul_add", "mul"])
+    note = "int8, n words of 4 columns in the order 0 2 1 3: y = start + (sum scale) s."
+    return _function(program, name, rows, note, "float", body, ["mul_add", "mul"])
 
 
 def _int4(program: Program, rows: int, columns: int) -> str:
     each, name = range(rows), f"products_i4_{rows}"
-    _smlad(program)
+    smlad(program)
     fours = [
-        f"      a{i} = two_products(w[{i}] & m, x0, two_products(w[{i}] << 4 & m, x1,\n"
-        f"           two_products(w[{i}] << 8 & m, x2, two_products(w[{i}] << 12 & m, x3, a{i}))));"
+        f"      a{i} = two_products(w[{i}] & top, x0, two_products(w[{i}] << 4 & top, x1,\n"
+        f"             two_products(w[{i}] << 8 & top, x2, two_products(w[{i}] << 12 & top, x3, a{i}))));"
         for i in each
     ]
-    text = [
-        f"/* {rows} rows of int4, n columns in groups of 32 with a scale each: y = start + d s, where d = fma(sum, scale, d)",
-        " * over the groups. Nibbles 3 2 1 0 of each half of a word stand 4096 times as high: columns 0 2 4 6, and 1 3 5 7. */",
-        _signature(name, "uint16_t"),
+    body = [
         "  float " + ", ".join(f"d{i} = 0.0f" for i in each) + ";",
         "  while (n != 0) {",
-        "    size_t m8 = n < 4 ? n : 4;",
+        "    size_t words = n < 4 ? n : 4;",
         "  " + _sums(rows),
-        "    n -= m8;",
+        "    n -= words;",
         "    do {",
         f"#if {DSP}",
-        "      const uint32_t m = 0xf000f000u;",
+        "      const uint32_t top = 0xf000f000u;",
         "      const uint32_t x0 = pair_at(x), x1 = pair_at(x + 2), x2 = pair_at(x + 4), x3 = pair_at(x + 6);",
         *fours,
         "#else",
@@ -255,15 +344,18 @@ def _int4(program: Program, rows: int, columns: int) -> str:
         "#endif",
         f"      w += {rows};",
         "      x += 8;",
-        "    } while (--m8);",
+        "    } while (--words);",
         *[f"    d{i} = mul_add((float)(a{i} / 4096), load_half(scale + {i}), d{i});" for i in each],
         f"    scale += {rows};",
         "  }",
         *[f"  y[{i}] = mul_add(d{i}, s, start[{i}]);" for i in each],
-        "}",
-        "",
+        *(f"  {pointer} += {rows};" for pointer in ("y", "start")),
     ]
-    return program.function(name, "\n".join(text), ["mul_add", "load_half"])
+    note = (
+        "int4, n words of 8 columns, 4 of which have a scale: y = start + d s, where d = fma(sum, scale, d).\n"
+        " * Nibbles 3 2 1 0 of each half of a word, columns 0 2 4 6 and 1 3 5 7, stand 4096 times as high while they count."
+    )
+    return _function(program, name, rows, note, "uint16_t", body, ["mul_add", "load_half"])
 
 
 def quantise(program: Program, smoothed: bool) -> str:
@@ -279,13 +371,14 @@ static UT_NOINLINE float {name}(int16_t* q, const float* x, size_t n, size_t pad
   float scale = 0.0f;
   size_t k;
   for (k = 0; k < n; ++k) {{
-    const uint32_t u = bits_of({number}) & 0x7fffffffu;
+    const uint32_t u = bits_of({number}) << 1; /* without the sign */
     if (u > top) top = u;
   }}
+  top >>= 1;
   if (top < 0x7f800000u && top >= 0x0d800000u) {{ /* 2^-100 */
     const float inverse = div(most, float_of(top));
     scale = div(float_of(top), most);
-    for (k = 0; k < n; ++k) q[k] = (int16_t)round_to_int(mul({number}, inverse));
+    for (k = 0; k < n; ++k) q[k] = (int16_t)(bits_of(mul({number}, inverse) + 12582912.0f) & 0xffffu); /* to even */
   }} else {{
     if (top >= 0x7f800000u) scale = UT_NAN;
     memset(q, 0, n * sizeof *q);
@@ -294,4 +387,4 @@ static UT_NOINLINE float {name}(int16_t* q, const float* x, size_t n, size_t pad
   return scale;
 }}
 """
-    return program.function(name, text, ["bits_of", "float_of", "div", "mul", "round_to_int"])
+    return program.function(name, text, ["bits_of", "float_of", "div", "mul"])

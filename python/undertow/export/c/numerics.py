@@ -30,7 +30,13 @@ static inline V vtanh(V x) {
   if (is_less(a, set1(kTanhSmall))) return copy_sign(tanh_small(a), x);
   return copy_sign(tanh_large(min(set1(kTanhBound), a)), x);
 }
-"""
+""",
+    "vsigmoid": """\
+static inline V vsigmoid(V x) {
+  if (UT_UNLIKELY(!is_less(vabs(x), set1(87.33f)))) x = sigmoid_bounds(x);
+  return sigmoid_bounded(x);
+}
+""",
 }
 
 

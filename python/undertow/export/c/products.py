@@ -18,8 +18,8 @@ _SHORT = {"float32": "float", "float16": "uint16_t", "bfloat16": "uint16_t"}
 
 
 def rows_at_once(precision: str) -> int:
-    """Rows of a group, where a matrix has as many."""
-    return kernels.INTEGER_ROWS if precision in _IN_WORD else kernels.ROWS
+    """Rows that are multiplied at once, where a matrix has as many."""
+    return kernels.CALLED_ROWS if precision in _IN_WORD else kernels.ROWS
 
 
 def product(program: Program, node: Node, key: str, rows: np.ndarray, name: str) -> Product | sparse.Sparse:
@@ -56,9 +56,12 @@ class Product:
         return -(-self.columns // per_word) * per_word if per_word else 0
 
     def store(self, width: int) -> None:
-        """Write the weights for groups of so many rows."""
+        """Write the weights for groups of so many rows; those of integers lie in smaller ones, as kernels take them."""
         what, add = self.name, self.program.constant
         groups = [slice(r, min(r + width, self.n_rows)) for r in range(0, self.n_rows, width)]
+        if self.integers:
+            few = kernels.INTEGER_ROWS
+            groups = [slice(r, min(r + few, g.stop)) for g in groups for r in range(g.start, g.stop, few)]
         if not self.integers:
             numbers = self._rows if self.precision == "float32" else narrow(self._rows, self.precision, what)
             if self.precision == "float16":
@@ -93,22 +96,34 @@ class Product:
             call = f"{kernels.quantise(self.program, True)}({at}, {x}, {sizes}, {self._factors})"
         return [f"const float {scale} = {call};"]
 
-    def group(self, y: str, start: str, row: str | int, width: int, x: str, frame: int, scale: str) -> str:
-        """Multiply `width` rows from `row` on; `start` is where they begin, `width` numbers."""
+    def group(self, y: str, start: str, row: str | int, width: int, x: str, frame: int, scale: str) -> list[str]:
+        """Lines that multiply `width` rows from `row` on; `start` is where they begin, `width` numbers."""
         if not self.integers:
             if self.precision == "float32":
                 kernel = kernels.floats(self.program, width)
             else:
                 kernel = kernels.halves(self.program, width, self.precision)
-            return f"{kernel}({y}, {start}, {offset(self._weights, row, self.columns)}, {x}, {self.columns});"
-        kernel = kernels.integers(self.program, width, self.precision, self.columns)
+            return [f"{kernel}({y}, {start}, {offset(self._weights, row, self.columns)}, {x}, {self.columns});"]
         n_words = self.frame_size // _IN_WORD[self.precision]
         per_row = -(-self.columns // GROUP) if self.precision == "int4" else 1
         at = f"s->frame + {frame}" if frame else "s->frame"
-        return (
-            f"{kernel}({y}, {start}, {offset(self._weights, row, n_words)}, {offset(self._scale, row, per_row)}, "
-            f"{at}, {scale}, {n_words});"
-        )
+        lines, done = [], 0
+        for rows, n in ((kernels.INTEGER_ROWS, width // kernels.INTEGER_ROWS), (width % kernels.INTEGER_ROWS, 1)):
+            if rows and n:
+                kernel = kernels.integers(self.program, rows, self.precision, self.columns)
+                weights, scales = (
+                    behind(offset(base, row, times), done * times)
+                    for base, times in ((self._weights, n_words), (self._scale, per_row))
+                )
+                y_at, start_at = behind(y, done), behind(start, done)
+                lines.append(f"{kernel}({y_at}, {start_at}, {weights}, {scales}, {at}, {scale}, {n_words}, {n});")
+                done += rows * n
+        return lines
+
+
+def behind(pointer: str, n: int) -> str:
+    """A pointer so many numbers further on."""
+    return f"{pointer} + {n}" if n else pointer
 
 
 def offset(base: str, index: str | int, times: int) -> str:

@@ -145,7 +145,7 @@ static UT_NOINLINE void sparse_f32(float* y, const float* start, const uint16_t*
 
 
 def _int8(program: Program) -> str:
-    kernels._smlad(program)
+    kernels.smlad(program)
     text = f"""\
 /* The same of int8, words of 4 columns in the order 0 2 1 3: y = start + (sum scale) s. */
 static UT_NOINLINE void sparse_i8(float* y, const float* start, const uint16_t* counts, const uint16_t* columns,
