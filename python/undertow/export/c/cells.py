@@ -349,10 +349,10 @@ class Gru(Cell):
         f1, f2 = self.gate_function(program, node, 0), self.gate_function(program, node, 1)
         program.need("mul_add", "sub", "mul")
         return [
-            f"const float z = {f1('add({A0}, {Q0})')};",
-            f"const float r = {f1('add({A1}, {Q1})')};",
-            f"const float n = {f2('mul_add(r, {Q2}, {A2})')};",
-            f"{y}[j] = mul_add(z, sub(h[j], n), n);",
+            f"const float keep = {f1('add({A0}, {Q0})')};",
+            f"const float reset = {f1('add({A1}, {Q1})')};",
+            f"const float next = {f2('mul_add(reset, {Q2}, {A2})')};",
+            f"{y}[j] = mul_add(keep, sub(h[j], next), next);",
         ]
 
     def _one(self, program: Program, node: Node, lines: Lines) -> None:
@@ -363,7 +363,7 @@ class Gru(Cell):
         program.need("mul_add", "sub", "mul")
         lines(f"float* z = {own['z'].text};", f"float* rh = {own['rh'].text};")
         gates = [f"z[j] = {f1('add({A0}, {Q0})')};", f"rh[j] = mul({f1('add({A1}, {Q1})')}, h[j]);"]
-        candidate = [f"const float n = {f2('add({A0}, {Q0})')};", "y[j] = mul_add(z[j], sub(h[j], n), n);"]
+        candidate = [f"const float next = {f2('add({A0}, {Q0})')};", "y[j] = mul_add(z[j], sub(h[j], next), next);"]
         first, second = own["passes"]
         self._walk(program, node, lines, first, "h", gates)
         self._walk(program, node, lines, second, "rh", candidate)

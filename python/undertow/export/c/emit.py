@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -133,7 +134,8 @@ def _code(program: Program, facts: page.Facts) -> str:
     else:
         zeros_text = ""
     functions = program.functions
-    unused = "".join(f"  (void)in_{v.c_name};\n" for v in facts.inputs if f"in_{v.c_name}" not in body + present)
+    read = set(re.findall(r"\bin_\w+", body))
+    unused = "".join(f"  (void)in_{v.c_name};\n" for v in facts.inputs if f"in_{v.c_name}" not in read)
     if "s->" not in body:
         unused += "  (void)s;\n"
     resets = [f"  memset(s, 0, sizeof *s);"]

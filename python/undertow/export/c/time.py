@@ -114,21 +114,20 @@ class Window(Export):
             return
         at = f"s->{own['at']}"
         to = program.at(y)
-        lines("{", "size_t i;")
+        lines("{", f"const size_t now = {at} < {span} ? {at} : 0; /* the oldest frame's place, and the next one's */")
         past = [tap for tap in taps if tap]
         if past:
             back = program.constant(
                 f"{own['field']}_taps", np.array([span + tap for tap in past], np.int32), "frames behind the oldest one"
             )
-            lines(f"for (i = 0; i < {len(past)}; ++i) {{", f"size_t from = {at} + (size_t){back}[i];")
+            lines("size_t i;", f"for (i = 0; i < {len(past)}; ++i) {{", f"size_t from = now + (size_t){back}[i];")
             lines(f"if (from >= {span}) from -= {span};")
             y_at = f"{to.operand} + {width} * i" if width > 1 else f"{to.operand} + i"
             lines(f"memcpy({y_at}, {field} + {width} * from, {size});", "}")
         if taps[-1] == 0:
             self._put(program, to.at(len(past) * width).text, x.text, size, shut)
-        lines(f"i = {at};")
-        self._put(program, f"{field} + {width} * i", x.text, size, shut)
-        lines(f"{at} = i + 1 < {span} ? (uint32_t)(i + 1) : 0;", "}")
+        self._put(program, f"{field} + {width} * now" if width > 1 else f"{field} + now", x.text, size, shut)
+        lines(f"{at} = now + 1 < {span} ? (uint32_t)(now + 1) : 0;", "}")
 
     def _put(self, program: Program, to: str, x: str, size: str, shut: str) -> None:
         if shut:
