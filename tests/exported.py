@@ -29,6 +29,8 @@ class Exported:
         self.facts, self.program = source.facts, source.program
 
     def bind(self, library):
+        """A fresh stream of it."""
+        self.library = library
         self._step = getattr(library, f"{self.name}_step")
         self._reset = getattr(library, f"{self.name}_reset")
         self._step.restype = self._reset.restype = None
@@ -109,7 +111,9 @@ def same(a, b, what=""):
     nan = np.isnan(a) & np.isnan(b) if a.dtype.kind == "f" else np.zeros(a.shape, bool)
     equal = (a.view(np.uint32) == b.view(np.uint32)) | nan
     at = np.argwhere(~equal)
-    assert equal.all(), f"{what}: {len(at)} of {equal.size} differ, first {at[0]}: {a[tuple(at[0])]!r} {b[tuple(at[0])]!r}"
+    assert equal.all(), (
+        f"{what}: {len(at)} of {equal.size} differ, first {at[0]}: {a[tuple(at[0])]!r} {b[tuple(at[0])]!r}"
+    )
 
 
 def agree(exported, X):

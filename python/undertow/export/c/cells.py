@@ -6,6 +6,7 @@ Both products of a group stay on the stack, so that a step needs no more scratch
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -34,12 +35,12 @@ class _Pass:
         self.at_once = min(n, self.units)
         self.b = self._vector("b", w["b"][gates] if "b" in w else None, "W")
         self.start = self._vector("rb", start, "R")
-        self.products = {}
+        self.products: dict[str, Product | Sparse] = {}
         for key, rows in keys.items():
             ordered = rows if "sparse" in node.precisions.get(key, "") else rows.transpose(1, 0, 2)
-            self.products[key] = product(program, node, key, ordered, f"{name}_{key}")
-            if isinstance(self.products[key], Product):
-                self.products[key].store(self.at_once * self.n_gates)
+            p = self.products[key] = product(program, node, key, ordered, f"{name}_{key}")
+            if isinstance(p, Product):
+                p.store(self.at_once * self.n_gates)
 
     def _vector(self, key: str, rows: np.ndarray | None, of: str) -> str:
         """Where chains begin (gates, units), in the order of their product; "" where that is zero."""
@@ -66,62 +67,58 @@ class _Pass:
 class Cell(Export):
     """What the three cells share: rows and steps of a frame, gates, states and starts."""
 
-    #: names of the activations in the order of the attribute
+    #: whether it has a state c besides h
     has_c = False
 
     def place(self, program: Program, node: Node) -> None:
-        own = self._own(program, node)
-        frames, graph = program.graph, program.graph
-        rows = self._rows(program, node)
+        own, rows = self._own(program, node), self._rows(program, node)
         own["passes"] = self._passes(program, node)
         for p in own["passes"]:
-            for key, size in p.buffer_sizes().items():
-                own[key] = program.buffer(size)
-            sizes = [q.frame_size for q in p.products.values()]
-            program.frame(sum(sizes))
-        for key, size in self._scratch(node).items():
-            own[key] = program.buffer(size)
+            own.update({key: program.buffer(size) for key, size in p.buffer_sizes().items()})
+            program.frame(sum(q.frame_size for q in p.products.values()))
+        own.update({key: program.buffer(size) for key, size in self._scratch(node).items()})
+        self._place_projection(program, node)
+        own["states"] = [Place(f"s->{program.field_of(state)}") for state in node.states]
+        if not node.states:
+            own["states"] = [program.buffer(rows * width) for width in self._widths(node)]
+        self._place_outputs(program, node)
+
+    def _place_projection(self, program: Program, node: Node) -> None:
+        own, w = self._own(program, node), node.weights.get("projection")
         own["projection"] = None
-        if "projection" in node.weights:
-            w = node.weights["projection"]
-            p = product(program, node, "projection", w, program.unique(f"{node.name}_projection"))
-            if isinstance(p, Product):
-                p.store(min(rows_at_once(node.precisions.get("projection", "float32")), len(w)))
-                own["zeros"] = max(own.get("zeros", 0), min(8, len(w)))
-            elif p.copy_size:
-                own["projection.x"] = program.buffer(p.copy_size)
-            own["projection"] = p
-            program.frame(p.frame_size)
-        fields = [program.field_of(state) for state in node.states]
-        widths = [self._width(node, i) for i in range(1 + self.has_c)]
-        if fields:
-            own["states"] = [Place(f"s->{f}") for f in fields]
-        else:
-            own["states"] = [program.buffer(rows * width) for width in widths]
-        gated = self.gate(program, node)
-        simple = bool(fields) and not gated and not node.attrs["steps"]
+        if w is None:
+            return
+        p = own["projection"] = product(program, node, "projection", w, program.unique(f"{node.name}_projection"))
+        if isinstance(p, Product):
+            p.store(min(rows_at_once(p.precision), len(w)))
+        elif p.copy_size:
+            own["projection.x"] = program.buffer(p.copy_size)
+        program.frame(p.frame_size)
+
+    def _place_outputs(self, program: Program, node: Node) -> None:
+        """Outputs are the states after the step, but for those behind a gate, of steps, or of the caller's."""
+        own, states = self._own(program, node), self._own(program, node)["states"]
         h, *c = node.outputs
-        if simple and not program.is_direct(h):
-            own["next"] = program.buffer(frames.values[h].size)
-            program.places[h] = own["states"][0]
+        is_state = bool(node.states) and not self.gate(program, node) and not node.attrs["steps"]
+        if is_state and not program.is_direct(h):
+            own["next"] = program.buffer(program.size(h))
+            program.places[h] = states[0]
         else:
             own["next"] = program.new(h)
+        own["keeps_c"] = False
         for value in c:
-            if simple and not program.is_direct(value):
-                program.places[value] = own["states"][1]
-            elif program.is_used(value) or (not fields and node.attrs["steps"]):
+            program.places[value] = states[1]
+            if program.is_used(value) and (not is_state or program.is_direct(value)):
                 program.new(value)
-            else:
-                program.places[value] = own["states"][1]
-        own["keeps_c"] = bool(c) and program.is_used(c[0]) and program.places[c[0]] is not own["states"][1]
-        assert graph is frames
+                own["keeps_c"] = True
 
     def _rows(self, program: Program, node: Node) -> int:
         shape = program.graph.shape(node.inputs[0])
         return prod(shape[int(node.attrs["steps"]) : -1])
 
-    def _width(self, node: Node, which: int) -> int:
-        return node.weights["R"].shape[2] if which == 0 else node.weights["W"].shape[1]
+    def _widths(self, node: Node) -> list[int]:
+        """Numbers of a row of h, and of c."""
+        return [node.weights["R"].shape[2], node.weights["W"].shape[1]][: 1 + self.has_c]
 
     def _passes(self, program: Program, node: Node) -> list[_Pass]:
         return [_Pass(program, node, program.unique(node.name), slice(None), None)]
@@ -131,67 +128,52 @@ class Cell(Export):
 
     def emit(self, program: Program, node: Node) -> None:
         own, lines = self._own(program, node), program.step
-        graph, attrs = program.graph, node.attrs
-        shape = graph.shape(node.inputs[0])
-        n_steps, rows = (shape[0] if attrs["steps"] else 1), self._rows(program, node)
-        widths = [self._width(node, i) for i in range(1 + self.has_c)]
+        shape = program.graph.shape(node.inputs[0])
+        n_steps, rows, widths = (shape[0] if node.attrs["steps"] else 1), self._rows(program, node), self._widths(node)
         states: list[Place] = own["states"]
-        lines(title(node, graph), "{")
         gate = self.gate(program, node)
+        lines(title(node, program.graph), "{")
         if gate:
             lines(f"if (*{program.at(gate).operand} != 0.0f) {{")
-        for i, (state, width) in enumerate(zip(states, widths, strict=True)):
-            if node.states:
-                continue
-            if len(node.inputs) > 1:
-                lines(f"memcpy({state.text}, {program.at(node.inputs[1 + i]).text}, {rows * width} * sizeof(float));")
-            else:
-                lines(f"memset({state.text}, 0, {rows * width} * sizeof(float));")
-        x, y = program.at(node.inputs[0]), own["next"]
-        c = states[1] if self.has_c else None
+        self._start(program, node, rows)
         loops = 0
-        index, h_index, c_index, row_index = "", "", "", ""
-        n_in = shape[-1]
         if n_steps > 1:
-            lines("size_t l;")
-        if rows > 1:
-            lines("size_t r;")
-        if n_steps > 1:
-            way = f"l = {n_steps}; l-- != 0;" if attrs["reverse"] else f"l = 0; l < {n_steps}; ++l"
-            lines(f"for ({way}) {{")
+            way = f"l = {n_steps}; l-- != 0;" if node.attrs["reverse"] else f"l = 0; l < {n_steps}; ++l"
+            lines("size_t l;", f"for ({way}) {{")
             loops += 1
         if rows > 1:
-            lines(f"for (r = 0; r < {rows}; ++r) {{")
+            lines("size_t r;", f"for (r = 0; r < {rows}; ++r) {{")
             loops += 1
-        if n_steps > 1 and rows > 1:
-            index = f"({rows} * l + r)"
-        elif n_steps > 1 or rows > 1:
-            index = "l" if n_steps > 1 else "r"
-        row_index = "r" if rows > 1 else ""
-        h_index = c_index = row_index
+        row = "r" if rows > 1 else ""
+        index = (f"({rows} * l + r)" if row else "l") if n_steps > 1 else row
         at = lambda place, i, width: f"{place.operand} + {width} * {i}" if i else place.text  # noqa: E731
-        lines(f"const float* x = {at(x, index, n_in)};")
-        if node.states or n_steps > 1 or len(node.inputs) > 1:
-            lines(f"float* h = {at(states[0], h_index, widths[0])};")
-        else:
-            lines(f"float* h = {at(states[0], h_index, widths[0])};")
-        if c is not None:
-            lines(f"float* c = {at(c, c_index, widths[1])};")
-        lines(f"float* y = {at(y, index, widths[0])};")
+        lines(f"const float* x = {at(program.at(node.inputs[0]), index, shape[-1])};")
+        for letter, state, width in zip("hc", states, widths, strict=False):
+            lines(f"float* {letter} = {at(state, row, width)};")
+        lines(f"float* y = {at(own['next'], index, widths[0])};")
         self._one(program, node, lines)
         lines(f"memcpy(h, y, {widths[0]} * sizeof(float));")
         if own["keeps_c"]:
             to = at(program.at(node.outputs[1]), index, widths[1])
             lines(f"memcpy({to}, c, {widths[1]} * sizeof(float));")
-        for _ in range(loops):
-            lines("}")
+        lines(*["}"] * loops)
         if gate:
             lines("} else {")
-            kept = [node.outputs[0], *(node.outputs[1:] if own["keeps_c"] else ())]
-            for value in kept:
+            for value in [node.outputs[0], *(node.outputs[1:] if own["keeps_c"] else ())]:
                 lines(f"memset({program.at(value).text}, 0, {program.size(value)} * sizeof(float));")
             lines("}")
         lines("}")
+
+    def _start(self, program: Program, node: Node, rows: int) -> None:
+        """What a cell without states starts from: an input each, or zeros."""
+        if node.states:
+            return
+        for i, (state, width) in enumerate(zip(self._own(program, node)["states"], self._widths(node), strict=True)):
+            size = f"{rows * width} * sizeof(float)"
+            if len(node.inputs) > 1:
+                program.step(f"memcpy({state.text}, {program.at(node.inputs[1 + i]).text}, {size});")
+            else:
+                program.step(f"memset({state.text}, 0, {size});")
 
     def _one(self, program: Program, node: Node, lines: Lines) -> None:
         """One timestep of one row: x, h and c to y and c."""
@@ -229,7 +211,7 @@ class Cell(Export):
         G, H, n = p.n_gates, p.units, p.at_once
         sides = {"W": ("x", "a", "s_x", p.b, 0), "R": (recurrent, "q", "s_h", p.start, p.products["W"].frame_size)}
         calls: dict[int, list[str]] = {n * G: [], H % n * G: []}
-        read, sources = {}, {}
+        read: dict[str, str] = {}
         lines("{")
         lines("size_t u, i;")
         for key, (x, name, scale, start, frame) in sides.items():
@@ -239,8 +221,8 @@ class Cell(Export):
                 place = own[f"{p.name}.{key}"].text
                 lines(f"float* {name} = {place};")
                 copy = own[f"{p.name}.{key}.x"].text if of.copy_size else ""
-                more, sources[key] = of.prepare(x, frame, scale, copy)
-                lines(*more, of.whole(name, start or "NULL", sources[key], scale))
+                more, multiplied = of.prepare(x, frame, scale, copy)
+                lines(*more, of.whole(name, start or "NULL", multiplied, scale))
                 read |= {f"{letter}{g}": f"{name}[{f'{g * H} + ' if g else ''}j]" for g in range(G)}
                 continue
             lines(f"float {name}[{n * G}];")
@@ -270,7 +252,7 @@ class Cell(Export):
         """Lines that make y[j] of {A0}, {Q0} ..."""
         raise NotImplementedError
 
-    def gate_function(self, program: Program, node: Node, which: int):
+    def gate_function(self, program: Program, node: Node, which: int) -> Callable[[str], str]:
         """The activation of a gate as a function of an expression, behind the clip."""
         act, clip = node.attrs["activations"][which], node.attrs["clip"]
         name = program.activation(act)

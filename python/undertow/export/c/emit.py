@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-
 from ..._text import quoted
 from ...errors import UnsupportedError
 from ...ir.graph import Graph
@@ -33,6 +32,16 @@ class Source:
     code: str
     program: Program
     facts: page.Facts
+
+    @property
+    def title(self) -> str:
+        """The name of the model, as texts in any format may quote it."""
+        return re.sub(r"[^A-Za-z0-9 _.-]+", "_", self.program.graph.name)[:80] or self.program.name
+
+    @property
+    def version(self) -> str:
+        """Of undertow."""
+        return page.version()
 
 
 def export(graph: Graph, name: str, model_hash: bytes) -> Source:
@@ -71,7 +80,9 @@ def _refuse(graph: Graph) -> None:
             )
     most = max((value.size for value in graph.values.values()), default=0)
     if most > _MOST:
-        raise UnsupportedError(f"graph {quoted(graph.name)}: a frame has {most:,} elements; export to C takes {_MOST:,}")
+        raise UnsupportedError(
+            f"graph {quoted(graph.name)}: a frame has {most:,} elements; export to C takes {_MOST:,}"
+        )
 
 
 def _parameters(graph: Graph) -> tuple[dict[str, str], dict[str, str]]:
@@ -119,7 +130,7 @@ def _code(program: Program, facts: page.Facts) -> str:
     body = program.step.text
     parameters = facts.parameters("in_", "out_")
     arguments = facts.arguments("in_", "out_")
-    flush, present = "", ""
+    present = ""
     if program.flushes:
         first = f"in_{facts.inputs[0].c_name}"
         zeros = max(v.size for v in facts.inputs)
@@ -129,16 +140,13 @@ def _code(program: Program, facts: page.Facts) -> str:
             cast = "(const int32_t*)(const void*)" if v.c_type == "int32_t" else ""
             present += f"    in_{v.c_name} = {cast}frames_of_zeros;\n"
         present += "  }\n"
-    if program.n_zeros:
-        zeros_text = f"static const float frames_of_zeros[{program.n_zeros}] = {{0.0f}};\n"
-    else:
-        zeros_text = ""
+    zeros_text = f"static const float frames_of_zeros[{program.n_zeros}] = {{0.0f}};\n" if program.n_zeros else ""
     functions = program.functions
     read = set(re.findall(r"\bin_\w+", body))
     unused = "".join(f"  (void)in_{v.c_name};\n" for v in facts.inputs if f"in_{v.c_name}" not in read)
     if "s->" not in body:
         unused += "  (void)s;\n"
-    resets = [f"  memset(s, 0, sizeof *s);"]
+    resets = ["  memset(s, 0, sizeof *s);"]
     resets += [f"  memcpy(s->{f}, {start}, sizeof s->{f});" for f, start in program.starts.items()]
     reset = "\n".join(resets)
     return f"""\
@@ -151,10 +159,10 @@ def _code(program: Program, facts: page.Facts) -> str:
 {BEFORE}
 {MODE}
 {functions}
-/* -- weights ---------------------------------------------------------------------------------------------------------- */
+/* -- weights ------------------------------------------------------------------------------------------------------ */
 
 {zeros_text}{"".join(program.constants)}
-/* -- the model -------------------------------------------------------------------------------------------------------- */
+/* -- the model ---------------------------------------------------------------------------------------------------- */
 
 typedef char {name}_state_has_the_size_that_the_header_says[sizeof({name}_state) == {facts.macro}_STATE_BYTES ? 1 : -1];
 
@@ -171,5 +179,3 @@ void {name}_step({name}_state* s, {parameters}) {{
   set_float_mode(mode);
 }}
 """
-
-

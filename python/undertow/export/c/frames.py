@@ -62,7 +62,7 @@ class Dense(Export):
             return
         start = lambda row: (f"{b} + {row}" if row else b) if b else self.zeros(program, width)  # noqa: E731
         lines(*p.prepare("x", 0, "s_x"))
-        if M >= 2 * width:
+        if 2 * width <= M:
             lines("{", "size_t m;", f"for (m = 0; m + {width} <= {M}; m += {width}) {{")
             lines(*p.group("y + m", start("m"), "m", width, "x", 0, "s_x"), "}", "}")
         else:
@@ -106,30 +106,31 @@ class Depthwise(Export):
         q = program.constant(f"{node.name}_W", np.ascontiguousarray(stored.q.T))
         scale = program.constant(f"{node.name}_W_scale", stored.scale)
         largest = literal(2.0 / (1 << bits(taps)))
-        text = f"""\
-/* n numbers, `apart` from each other, as integers up to a power of two times int16 weights; the step is theirs alone. */
-static float filter_i16(const float* x, const int16_t* w, size_t n, size_t apart, float scale, float largest, float start) {{
+        text = """\
+/* n numbers, `apart` from each other, as integers up to a power of two times int16 weights; the step is theirs. */
+static float filter_i16(const float* x, const int16_t* w, size_t n, size_t apart, float scale, float largest,
+                        float start) {
   uint32_t top = 0;
   float d = 0.0f, step, inverse = 0.0f, worth = 0.0f;
   size_t k = 0;
-  for (k = 0; k < n; ++k) {{
+  for (k = 0; k < n; ++k) {
     const uint32_t u = bits_of(x[k * apart]) & 0x7fffffffu;
     if (u > top) top = u;
-  }}
+  }
   if (top >= 0x7f800000u) return UT_NAN;
   step = mul(power_within(float_of(top)), largest);
-  if (top >= 0x0d800000u) {{ /* 2^-100 */
+  if (top >= 0x0d800000u) { /* 2^-100 */
     inverse = inverse_of_power(step);
     worth = step;
-  }}
-  for (k = 0; k < n;) {{
+  }
+  for (k = 0; k < n;) {
     const size_t end = n - k < 256 ? n : k + 256;
     int32_t sum = 0;
     for (; k < end; ++k) sum += w[k * apart] * round_to_int(mul(x[k * apart], inverse));
     d = add(d, (float)sum);
-  }}
+  }
   return mul_add(mul(d, scale), worth, start);
-}}
+}
 """
         needs = ["bits_of", "float_of", "mul", "add", "mul_add", "power_within", "inverse_of_power", "round_to_int"]
         program.function("filter_i16", text, needs)

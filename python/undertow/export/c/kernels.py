@@ -212,26 +212,26 @@ _WORDS = ("r4", "r5", "r6", "r8")
 def _int16_asm(rows: int, count: str) -> list[str]:
     words = _WORDS[:rows]
     load = f"ldmia %[w]!, {{{', '.join(words)}}}" if rows > 1 else f"ldr {words[0]}, [%[w]], #4"
-    column = [[load] + [f"smlad %[a{i}], {words[i]}, %[{v}], %[a{i}]" for i in range(rows)] for v in "uv"]
-    pairs = ["ldrd %[u], %[v], [%[x]], #8", *column[0], *column[1]]
+    column = ["ldr %[u], [%[x]], #4", load] + [f"smlad %[a{i}], {words[i]}, %[u], %[a{i}]" for i in range(rows)]
     lines = [
-        f"subs %[{count}], #4",
+        f"subs %[{count}], #8",
         "blo 2f",
-        *("1: " + pairs[0], *pairs[1:]),
-        *pairs,
-        f"subs %[{count}], #4",
+        f"1: {column[0]}",
+        *column[1:],
+        *(column * 7),
+        f"subs %[{count}], #8",
         "bhs 1b",
-        f"2: adds %[{count}], #4",
+        f"2: adds %[{count}], #8",
         "beq 4f",
-        "3: ldr %[u], [%[x]], #4",
-        *column[0],
+        f"3: {column[0]}",
+        *column[1:],
         f"subs %[{count}], #1",
         "bne 3b",
         "4:",
     ]
     sums = ", ".join(f'[a{i}] "+r"(a{i})' for i in range(rows))
-    operands = f'{sums}, [w] "+r"(w), [x] "+r"(x), [{count}] "+r"({count}), [u] "=&r"(u), [v] "=&r"(v)'
-    return ["  uint32_t u, v;", *_asm(lines, operands, "", [*words, "cc", "memory"])]
+    operands = f'{sums}, [w] "+r"(w), [x] "+r"(x), [{count}] "+r"({count}), [u] "=&r"(u)'
+    return ["  uint32_t u;", *_asm(lines, operands, "", [*words, "cc", "memory"])]
 
 
 def _int16(program: Program, rows: int, columns: int) -> str:
@@ -337,7 +337,8 @@ def _int4(program: Program, rows: int, columns: int) -> str:
         "      for (j = 0; j < 4; ++j) {",
         "        const int32_t u = x[2 * j], v = x[2 * j + 1];",
         *[
-            f"        a{i} += (int16_t)(w[{i}] << 4 * j & 0xf000u) * u + (int16_t)(w[{i}] >> 16 << 4 * j & 0xf000u) * v;"
+            f"        a{i} += (int16_t)(w[{i}] << 4 * j & 0xf000u) * u;\n"
+            f"          a{i} += (int16_t)(w[{i}] >> 16 << 4 * j & 0xf000u) * v;"
             for i in each
         ],
         "      }",
@@ -353,7 +354,7 @@ def _int4(program: Program, rows: int, columns: int) -> str:
     ]
     note = (
         "int4, n words of 8 columns, 4 of which have a scale: y = start + d s, where d = fma(sum, scale, d).\n"
-        " * Nibbles 3 2 1 0 of each half of a word, columns 0 2 4 6 and 1 3 5 7, stand 4096 times as high while they count."
+        " * Nibbles 3 2 1 0 of each half of a word, columns 0 2 4 6 and 1 3 5 7, count 4096 times meanwhile."
     )
     return _function(program, name, rows, note, "uint16_t", body, ["mul_add", "load_half"])
 
@@ -364,8 +365,8 @@ def quantise(program: Program, smoothed: bool) -> str:
     factor = ", const float* factors" if smoothed else ""
     number = "mul(x[k], factors[k])" if smoothed else "x[k]"
     text = f"""\
-/* n numbers{" times factors" if smoothed else ""} as integers up to `most`, zeros up to `padded`, and what 1 of them is worth: 0 for silence, NaN where a
- * number is none. */
+/* n numbers{" times factors" if smoothed else ""} as integers up to `most`, zeros up to `padded`, and what 1 of them is
+ * worth: 0 for silence, NaN where a number is none. */
 static UT_NOINLINE float {name}(int16_t* q, const float* x, size_t n, size_t padded, float most{factor}) {{
   uint32_t top = 0;
   float scale = 0.0f;
@@ -378,7 +379,7 @@ static UT_NOINLINE float {name}(int16_t* q, const float* x, size_t n, size_t pad
   if (top < 0x7f800000u && top >= 0x0d800000u) {{ /* 2^-100 */
     const float inverse = div(most, float_of(top));
     scale = div(float_of(top), most);
-    for (k = 0; k < n; ++k) q[k] = (int16_t)(bits_of(mul({number}, inverse) + 12582912.0f) & 0xffffu); /* to even */
+    for (k = 0; k < n; ++k) q[k] = (int16_t)(bits_of(mul({number}, inverse) + 12582912.0f) & 0xffffu);
   }} else {{
     if (top >= 0x7f800000u) scale = UT_NAN;
     memset(q, 0, n * sizeof *q);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What stands at the head of every exported model: refusals, and the floating-point mode that a step has for its time."""
+"""What stands at the head of every exported model: the floating-point mode that a step has for its time."""
 
 #: before the functions of the engine's headers
 BEFORE = """\

@@ -87,11 +87,12 @@ class Select(Export):
         name = program.constant(
             program.unique(f"{node.name}_runs"), table.astype(c_type), "start, count, stride, times, step of each run"
         )
+        copy_name = f"copy_runs_{c_type.itemsize * 8}"
         copy = program.function(
-            f"copy_runs_{c_type.itemsize * 8}",
+            copy_name,
             f"""\
 /* Runs of elements of x, one after another: repetition i of a run has the elements start + i step + j stride. */
-static float* copy_runs_{c_type.itemsize * 8}(float* y, const float* x, const int{c_type.itemsize * 8}_t* run, size_t n) {{
+static float* {copy_name}(float* y, const float* x, const int{c_type.itemsize * 8}_t* run, size_t n) {{
   for (; n != 0; --n, run += 5) {{
     ptrdiff_t i, j;
     for (i = 0; i < run[3]; ++i)

@@ -64,12 +64,12 @@ def _header(name: str) -> str:
 def compiler_text() -> str:
     """What compilers and targets call by different names: the macros of csrc/compiler.h, and its refusals."""
     text = _header("compiler.h")
-    kept = []
+    kept: list[str] = []
     for block in _blocks(text[text.index("#include <float.h>") :].splitlines()):
         body = "\n".join(block)
         if "<new>" in body or "hreads" in body or "UT_THREADS" in body or "UNDERTOW_COMPILER_H_" in body:
             continue
-        if body.startswith("/* wasm32") or body.startswith("/* Workers") or not body and kept[-1:] == [""]:
+        if body.startswith(("/* wasm32", "/* Workers")) or (not body and kept[-1:] == [""]):
             continue
         kept.append("#include <string.h>" if "__has_include" in body else body)
     return "#include <stdbool.h>\n" + "\n".join(kept).rstrip() + "\n"

@@ -59,15 +59,27 @@ class Lines:
     def __init__(self, depth: int = 1) -> None:
         self.lines: list[str] = []
         self.depth = depth
+        self._alone = 0
+        self._closing: list[int] = []
 
     def __call__(self, *lines: str) -> None:
-        """Add lines; one that begins with a closing brace stands one step further out, what follows an open one in."""
+        """Add lines; one that begins with a closing brace stands one step further out, what follows an open one in.
+        So does the one line behind a condition or a loop without braces.
+        """
         for line in lines:
             if line.startswith("}"):
                 self.depth -= 1
-            self.lines.append("  " * self.depth + line if line else "")
+            self.lines.append("  " * (self.depth + self._alone) + line)
             if line.endswith("{"):
-                self.depth += 1
+                self.depth += 1 + self._alone
+                self._closing.append(self._alone)
+                self._alone = 0
+            elif line.startswith(("for (", "if (", "else")) and not line.endswith(";"):
+                self._alone += 1
+            else:
+                self._alone = 0
+            if line.startswith("}") and self._closing:
+                self.depth -= self._closing.pop()
 
     @property
     def text(self) -> str:

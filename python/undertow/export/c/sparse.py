@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Matrices that were pruned in blocks (csrc/FORMAT.md, "Sparse"): four rows at a time, each with the blocks of its half.
+"""Matrices that were pruned in blocks (csrc/FORMAT.md, "Sparse"): four rows at a time, with the blocks of their half.
 
 float32 keeps blocks of zeros that a file holds to fill a half up, for what they multiply may be infinite; exact sums of
 int8 need none of them.
@@ -63,7 +63,10 @@ class Sparse:
             return [], x
         end = f"{copy} + {self.columns}" if "+" not in copy else f"({copy}) + {self.columns}"
         n_more = self.padded_columns - self.columns
-        lines = [f"memcpy({copy}, {x}, {self.columns} * sizeof(float));", f"memset({end}, 0, {n_more} * sizeof(float));"]
+        lines = [
+            f"memcpy({copy}, {x}, {self.columns} * sizeof(float));",
+            f"memset({end}, 0, {n_more} * sizeof(float));",
+        ]
         return lines, copy
 
     def whole(self, y: str, start: str, x: str, scale: str) -> str:
@@ -78,8 +81,8 @@ class Sparse:
 def _quads(
     blocks: sparse.Blocks, gates: int, rows: int, drop: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Lists for each four rows of each gate: numbers of blocks, their columns, and weights [block][4 columns][4 rows] or
-    words of four columns [block][4 rows]; and the diagonal [gate][row].
+    """Lists for each four rows of each gate: numbers of blocks, their columns, and weights [block][4 columns][4 rows],
+    or words of four columns [block][4 rows]; and the diagonal [gate][row].
 
     drop: leave out blocks of zeros.
     """

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
-_KEYWORDS = frozenset(
-    "alignas alignof and asm auto bool break case catch char class const continue default delete do double else enum "
-    "explicit export extern false float for friend goto if inline int long mutable namespace new not nullptr operator or "
-    "private protected public register restrict return short signed sizeof static struct switch template this throw "
-    "true try typedef typeid typename typeof union unsigned using virtual void volatile wchar_t while xor main".split()
-)
+#: of C and C++
+_RESERVED_WORDS = """
+alignas alignof and asm auto bool break case catch char class const continue default delete do double else enum
+explicit export extern false float for friend goto if inline int long mutable namespace new not nullptr operator or
+private protected public register restrict return short signed sizeof static struct switch template this throw true
+try typedef typeid typename typeof union unsigned using virtual void volatile wchar_t while xor main
+"""
+_KEYWORDS = frozenset(_RESERVED_WORDS.split())
 _WIDTH = 116
 
 
@@ -52,15 +54,16 @@ def literal(number: float) -> str:
         return "UT_NAN"
     if np.isinf(x):
         return "UT_INFINITY" if x > 0 else "-UT_INFINITY"
-    text = np.format_float_scientific(x, unique=True, trim="0") if 0 < abs(x) < 1e-4 or abs(x) >= 1e8 else str(x)
-    return f"{text}f"
+    return f"{x!s}f"
 
 
-def literals(array: np.ndarray) -> Iterator[str]:
-    """The numbers of an array, in its order: float32 in decimals, 16 and 32 bits without a sign in hexadecimal."""
+def literals(array: np.ndarray) -> Iterable[str]:
+    """The numbers of an array, in its order: float32 in decimals, integers without a sign in hexadecimal."""
     flat = np.ascontiguousarray(array).reshape(-1)
     if flat.dtype == np.float32:
-        return map(literal, flat)
+        if not np.isfinite(flat).all():
+            return map(literal, flat)
+        return (f"{number}f" for number in flat.astype("U32").tolist())  # the shortest that are read back
     if flat.dtype.kind == "u":
         digits = 2 * flat.dtype.itemsize
         return (f"0x{number:0{digits}x}{'u' if digits == 8 else ''}" for number in flat.tolist())
