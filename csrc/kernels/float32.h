@@ -207,6 +207,10 @@ static inline V square_root(V a) {
   }
   /* 25 bits of which the last one rounds: no root lies halfway */
   return float_of(((uint32_t)(k / 2 + 127) << 23) + (((uint32_t)root + 1u) >> 1) - 0x800000u);
+#elif defined(UT_SQRT) /* an instruction, where a compiler would call sqrtf for what is below 0, which sets errno */
+  float root;
+  UT_SQRT(root, flush(a));
+  return root;
 #elif defined(_MSC_VER) && !defined(__clang__)
   return sqrtf(a);
 #else

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...ir.nodes import Node
 from .base import Export
 from .program import Program, title
@@ -96,7 +98,11 @@ class Binary(Elementwise):
             maximum(program, node.op)
         if "ordered" in formula:
             program.function("ordered", _ORDERED)
-        return formula.format(u=inputs[0], v=inputs[1])
+        formula = formula.format(u=inputs[0], v=inputs[1])
+        if node.op in ("add", "sub", "mul", "div") and any(map(program.may_be_constant, node.inputs)):
+            program.need("flushed")
+            formula = f"flushed({formula})"  # a compiler adds 0 and multiplies by 1 by doing nothing
+        return formula
 
 
 class Where(Elementwise):
@@ -110,4 +116,9 @@ class Affine(Elementwise):
     def formula(self, program: Program, node: Node, inputs: list[str]) -> str:
         program.need("mul_add")
         scale, shift = self.vector(program, node, "scale"), self.vector(program, node, "shift")
-        return f"mul_add({inputs[0]}, {scale}[k], {shift}[k])"
+        formula = f"mul_add({inputs[0]}, {scale}[k], {shift}[k])"
+        w_scale, w_shift = node.weights["scale"], node.weights["shift"]
+        if ((np.abs(w_scale) == 1) & (w_shift == 0)).any():
+            program.need("flushed")
+            formula = f"flushed({formula})"  # as above
+        return formula

@@ -7,15 +7,23 @@ BEFORE = """\
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #endif
+/* Nor do they need a library of mathematics, which square roots would without -fno-math-errno. */
 #if defined(__GNUC__)
-#if defined(__arm__) && defined(__ARM_FP)
+#if defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4)
 #define UT_UNFUSED(product) __asm__("" : "+t"(product))
+#define UT_SQRT(root, a) __asm__("vsqrt.f32 %0, %1" : "=t"(root) : "t"(a))
 #elif defined(__aarch64__)
 #define UT_UNFUSED(product) __asm__("" : "+w"(product))
+#define UT_SQRT(root, a) __asm__("fsqrt %s0, %s1" : "=w"(root) : "w"(a))
 #elif defined(__x86_64__)
 #define UT_UNFUSED(product) __asm__("" : "+x"(product))
-#elif (defined(__riscv) && defined(__riscv_flen)) || defined(__XTENSA__)
+#define UT_SQRT(root, a) __asm__("sqrtss %1, %0" : "=x"(root) : "x"(a))
+#elif defined(__riscv) && defined(__riscv_flen)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
+#define UT_SQRT(root, a) __asm__("fsqrt.s %0, %1" : "=f"(root) : "f"(a))
+#elif defined(__XTENSA__)
+#define UT_UNFUSED(product) __asm__("" : "+f"(product))
+#define UT_SQRT_INTEGERS
 #endif
 #endif
 """

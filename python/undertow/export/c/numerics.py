@@ -185,6 +185,8 @@ def _formulas() -> dict[str, str]:
 def activation(act: Activation, name: str) -> tuple[str, set[str]]:
     """The text of a function `name` that computes an activation, and the functions of the headers that it needs."""
     formula = _formulas()[act.kind]
+    if formula.startswith("mul("):
+        formula = f"flushed({formula})"  # a compiler multiplies by 1 by doing nothing
     words = set(_WORD.findall(formula))
     constants = {"zero": "0.0f", "one": "1.0f", "alpha": literal(act.alpha), "beta": literal(act.beta)}
     formula = re.sub(r"\b(zero|one|alpha|beta)\b", lambda word: constants[word[0]], formula)

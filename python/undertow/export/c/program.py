@@ -13,6 +13,7 @@ import numpy as np
 from ...ir.activations import Activation
 from ...ir.graph import Graph
 from ...ir.nodes import Node
+from ...ir.ops import OPS
 from . import numerics
 from .text import C_TYPES, array, comment, identifier
 
@@ -187,6 +188,13 @@ class Program:
         buffer = Buffer(size, self.now, self.now if last is None else last)
         self.buffers.append(buffer)
         return Place("s->work", 0, buffer)
+
+    def may_be_constant(self, value: str) -> bool:
+        """Whether a compiler may know numbers of a value: a constant, or what holds some of one."""
+        if self.graph.values[value].once:
+            return True
+        maker = next((node for node in self.graph.nodes if value in node.outputs), None)
+        return maker is not None and OPS[maker.op].moves and any(map(self.may_be_constant, maker.inputs))
 
     def is_used(self, value: str) -> bool:
         return value in self.last_use
