@@ -76,7 +76,7 @@ def _refuse(graph: Graph) -> None:
         if reason := ops.of(node).refusal(node):
             raise UnsupportedError(
                 f"{node.op} {quoted(node.name)}: cannot be exported to C, {reason}; exported models take one timestep "
-                "after another. Run it with undertow.load(...).run, or export a model whose layers go forwards"
+                "after another: export a model whose layers go forwards"
             )
     most = max((value.size for value in graph.values.values()), default=0)
     if most > _MOST:
