@@ -120,7 +120,8 @@ def test_every_precision(tmp_path):
         g.output("y", g.add("dense", [h], weights={"W": rng.normal(size=(6, g.shape(h)[0]))}))
         model = Model.from_graph(g)
         models |= {f"{op}_{precision}": model.with_weights(precision) for precision in PRECISIONS}
-    models["wide"] = Model.from_graph(single(rng, "lstm", 600, 5)).with_weights("int16")  # more than a stretch of sums
+    wide = Model.from_graph(single(rng, "lstm", 600, 5))  # more columns than a stretch of sums has
+    models |= {f"wide_{precision}": wide.with_weights(precision) for precision in ("int16", "int8")}
     for name, exported in build(tmp_path, models, ("-O1",)).items():
         agree(exported, frames(exported.model, 15, scale=3.0 if "int4" in name else 1.0))
 
@@ -424,7 +425,8 @@ def test_firmware(tmp_path, core, precision):
     g = Graph("m")
     h = cell(g, rng, "gru", g.input("x", 7), 13, reset_after=True)[0]
     c = cell(g, rng, "lstm", h, 10, "second")[0]
-    g.output("y", g.add("dense", [c], weights={"W": rng.normal(size=(5, 10)), "b": rng.normal(size=5)}))
+    more = g.add("dense", [c], weights={"W": rng.normal(size=(520, 10)) / 9}, attrs={"activation": Activation("erf")})
+    g.output("y", g.add("dense", [more], weights={"W": rng.normal(size=(5, 520)), "b": rng.normal(size=5)}))
     model = Model.from_graph(g).with_weights(precision)
     _, code = undertow.export_c(model, tmp_path, "m")
     (tmp_path / "board.c").write_text(_BOARD)

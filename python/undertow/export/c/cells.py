@@ -7,12 +7,13 @@ Both products of a group stay on the stack, so that a step needs no more scratch
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 
 from ...ir.nodes import Node
 from .base import Export
+from .kernels import INTEGER_ROWS
 from .products import Product, product, rows_at_once
 from .program import Lines, Place, Program, title
 from .sparse import Sparse
@@ -32,6 +33,8 @@ class _Pass:
         self.n_gates, self.units, _ = of_x.shape
         keys = {"W": of_x, "R": of_h}
         n = max(1, min(rows_at_once(node.precisions.get(key, "float32")) for key in keys) // self.n_gates)
+        if n > (few := INTEGER_ROWS // gcd(INTEGER_ROWS, self.n_gates)):
+            n -= n % few  # whole groups of rows
         self.at_once = min(n, self.units)
         self.b = self._vector("b", w["b"][gates] if "b" in w else None, "W")
         self.start = self._vector("rb", start, "R")

@@ -18,6 +18,8 @@ ROWS, INTEGER_ROWS = 8, 4
 CALLED_ROWS = 16
 #: columns of int16 that an int32 can sum
 STRETCH = 256
+#: columns of int8 of which an int32 can hold 256 times the sum
+WIDEST_PAIRED = 512
 
 _FPU_OF_M = (
     "defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && UT_FMA == UT_FMA_INSTRUCTION && "
@@ -209,33 +211,56 @@ def _scaled_sums(rows: int) -> list[str]:
 _WORDS = ("r4", "r5", "r6", "r8")
 
 
+_PAIRS_OF_X = f"""\
+#if {DSP}
+/* Two pairs of a frame at a time; clang keeps a register more for itself, and takes one. */
+#if defined(__clang__)
+#define UT_X_PAIRS "ldr %[u], [%[x]], #4\\n\\t"
+#define UT_X_NEXT UT_X_PAIRS
+#define UT_X_SECOND "%[u]"
+#define UT_X_OPERANDS [u] "=&r"(u)
+#else
+#define UT_X_PAIRS "ldrd %[u], %[v], [%[x]], #8\\n\\t"
+#define UT_X_NEXT
+#define UT_X_SECOND "%[v]"
+#define UT_X_OPERANDS [u] "=&r"(u), [v] "=&r"(v)
+#endif
+#endif
+"""
+
+
 def _int16_asm(rows: int, count: str) -> list[str]:
     words = _WORDS[:rows]
     load = f"ldmia %[w]!, {{{', '.join(words)}}}" if rows > 1 else f"ldr {words[0]}, [%[w]], #4"
-    column = ["ldr %[u], [%[x]], #4", load] + [f"smlad %[a{i}], {words[i]}, %[u], %[a{i}]" for i in range(rows)]
+    line = lambda text: f'      "{text}\\n\\t"'  # noqa: E731
+    first = [line(load), *(line(f"smlad %[a{i}], {words[i]}, %[u], %[a{i}]") for i in range(rows))]
+    second = [
+        line(load),
+        *(f'      "smlad %[a{i}], {words[i]}, " UT_X_SECOND ", %[a{i}]\\n\\t"' for i in range(rows)),
+    ]
+    pairs = ["      UT_X_PAIRS", *first, "      UT_X_NEXT", *second]
     lines = [
-        f"subs %[{count}], #8",
-        "blo 2f",
-        f"1: {column[0]}",
-        *column[1:],
-        *(column * 7),
-        f"subs %[{count}], #8",
-        "bhs 1b",
-        f"2: adds %[{count}], #8",
-        "beq 4f",
-        f"3: {column[0]}",
-        *column[1:],
-        f"subs %[{count}], #1",
-        "bne 3b",
-        "4:",
+        *map(line, (f"subs %[{count}], #8", "blo 2f", "1:")),
+        *(pairs * 4),
+        *map(line, (f"subs %[{count}], #8", "bhs 1b", f"2: adds %[{count}], #8", "beq 4f", "3: ldr %[u], [%[x]], #4")),
+        *first,
+        *map(line, (f"subs %[{count}], #1", "bne 3b", "4:")),
     ]
     sums = ", ".join(f'[a{i}] "+r"(a{i})' for i in range(rows))
-    operands = f'{sums}, [w] "+r"(w), [x] "+r"(x), [{count}] "+r"({count}), [u] "=&r"(u)'
-    return ["  uint32_t u;", *_asm(lines, operands, "", [*words, "cc", "memory"])]
+    clobbers = ", ".join(f'"{clobber}"' for clobber in (*words, "cc", "memory"))
+    return [
+        "  uint32_t u, v;",
+        "  (void)v;",
+        "  __asm__ volatile(",
+        *lines,
+        f'      : {sums}, [w] "+r"(w), [x] "+r"(x), [{count}] "+r"({count}), UT_X_OPERANDS',
+        f"      : : {clobbers});",
+    ]
 
 
 def _int16(program: Program, rows: int, columns: int) -> str:
     each, long = range(rows), columns > STRETCH
+    program.function("UT_X_PAIRS", _PAIRS_OF_X)
     name = f"products_i16_{rows}{'_long' if long else ''}"
     start = ["  float " + ", ".join(f"d{i} = 0.0f" for i in each) + ";"] if long else []
     open_loop = [
@@ -269,37 +294,78 @@ def _int16(program: Program, rows: int, columns: int) -> str:
     return _function(program, name, rows, note, "float", body, ["mul_add", "mul", "add"])
 
 
+def pair_up(program: Program) -> str:
+    """What makes a frame ready for int8 of at most `WIDEST_PAIRED` columns. Gives the name."""
+    text = f"""\
+/* A frame of n words of 4 integers for bytes that meet it in pairs: of x0 to x3 x2, x3, 256 x0 - x2 and 256 x1 - x3, so
+ * that w2 and w3, as the upper bytes of 16 bits, need no unpacking: what w0 and w1 below add is taken back with their
+ * products. Behind them 2^15 times the sum of x0 and x1, by which bytes that are 128 too large make a sum too large. */
+static void pair_up(int16_t* q, size_t n) {{
+#if {DSP}
+  uint32_t excess = 0;
+  for (; n != 0; --n, q += 4) {{
+    const int32_t x0 = q[0], x1 = q[1], x2 = q[2], x3 = q[3];
+    excess -= (uint32_t)(x0 + x1) << 15;
+    q[0] = (int16_t)x2;
+    q[1] = (int16_t)x3;
+    q[2] = (int16_t)(256 * x0 - x2);
+    q[3] = (int16_t)(256 * x1 - x3);
+  }}
+  UT_COPY(q, &excess, sizeof excess);
+#else
+  (void)q;
+  (void)n;
+#endif
+}}
+"""
+    return program.function("pair_up", text)
+
+
 def _int8_asm(rows: int) -> list[str]:
     sums = ", ".join(f'[a{i}] "+r"(a{i})' for i in range(rows))
-    lines = ["1: ldrd %[u], %[v], [%[x]], #8"]
+    word = ["ldrd %[u], %[v], [%[x]], #8"]
     for i in range(0, rows, 2):
         some = range(i, min(i + 2, rows))
-        lines.append("ldmia %[w]!, {r4, r5}" if len(some) == 2 else "ldr r4, [%[w]], #4")
-        for j, word in zip(some, ("r4", "r5"), strict=False):
-            lines += [
-                f"sxtb16 r6, {word}",
-                f"sxtb16 {word}, {word}, ror #8",
-                f"smlad %[a{j}], r6, %[u], %[a{j}]",
-                f"smlad %[a{j}], {word}, %[v], %[a{j}]",
-            ]
-    lines += ["subs %[n], #1", "bne 1b"]
+        word.append("ldmia %[w]!, {r4, r5}" if len(some) == 2 else "ldr r4, [%[w]], #4")
+        for j, at in zip(some, ("r4", "r5"), strict=False):
+            word += [f"smlad %[a{j}], {at}, %[u], %[a{j}]", f"uxtb16 {at}, {at}", f"smlad %[a{j}], {at}, %[v], %[a{j}]"]
+    lines = ["subs %[n], #2", "blo 2f", f"1: {word[0]}", *word[1:], *word, "subs %[n], #2", "bhs 1b"]
+    lines += ["2: adds %[n], #2", "beq 3f", *word, "3:"]
     operands = f'{sums}, [w] "+r"(w), [x] "+r"(x), [n] "+r"(n), [u] "=&r"(u), [v] "=&r"(v)'
-    return ["  uint32_t u, v;", *_asm(lines, operands, "", ["r4", "r5", "r6", "cc", "memory"])]
+    return ["  uint32_t u, v;", *_asm(lines, operands, "", ["r4", "r5", "cc", "memory"])]
 
 
 def _int8(program: Program, rows: int, columns: int) -> str:
-    each, name = range(rows), f"products_i8_{rows}"
+    each, paired = range(rows), columns <= WIDEST_PAIRED
+    name = f"products_i8_{rows}{'' if paired else '_wide'}"
+    bias = " ^ 0x80u" if paired else ""
+    if paired:
+        quick = ["  {", *_int8_asm(rows), "  }", *[f"  a{i} >>= 8;" for i in each]]
+        start = [f"#if {DSP}", "  UT_COPY(&a0, x + 4 * n, sizeof a0);", *[f"  a{i} = a0;" for i in each[1:]], "#endif"]
+    else:
+        smlad(program)
+        quick = [
+            "  do {",
+            "    const uint32_t u = pair_at(x), v = pair_at(x + 2);",
+            *[
+                f"    a{i} = two_products(even_bytes(w[{i}]), u, two_products(odd_bytes(w[{i}]), v, a{i}));"
+                for i in each
+            ],
+            f"    w += {rows};",
+            "    x += 4;",
+            "  } while (--n);",
+        ]
+        start = []
     body = [
         _sums(rows),
+        *start,
         f"#if {DSP}",
-        "  {",
-        *_int8_asm(rows),
-        "  }",
+        *quick,
         "#else",
         "  do {",
         "    const int32_t x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];",
         *[
-            f"    a{i} += (int8_t)(w[{i}] & 0xffu) * x0 + (int8_t)(w[{i}] >> 16 & 0xffu) * x1 +\n"
+            f"    a{i} += (int8_t)((w[{i}]{bias}) & 0xffu) * x0 + (int8_t)((w[{i}] >> 16{bias}) & 0xffu) * x1 +\n"
             f"            (int8_t)(w[{i}] >> 8 & 0xffu) * x2 + (int8_t)(w[{i}] >> 24) * x3;"
             for i in each
         ],
@@ -310,6 +376,8 @@ def _int8(program: Program, rows: int, columns: int) -> str:
         *_scaled_sums(rows),
     ]
     note = "int8, n words of 4 columns in the order 0 2 1 3: y = start + (sum scale) s."
+    if paired:
+        note += " Columns 0 and 1\n * are stored 128 too large; see pair_up."
     return _function(program, name, rows, note, "float", body, ["mul_add", "mul"])
 
 
@@ -364,6 +432,18 @@ def quantise(program: Program, smoothed: bool) -> str:
     name = "quantise_smoothed" if smoothed else "quantise"
     factor = ", const float* factors" if smoothed else ""
     number = "mul(x[k], factors[k])" if smoothed else "x[k]"
+    plain = f"""\
+    for (k = 0; k < n; ++k) q[k] = (int16_t)(bits_of(mul({number}, inverse) + 12582912.0f) & 0xffffu);
+"""
+    largest = f"""\
+  for (k = 0; k < n; ++k) {{
+    const uint32_t u = bits_of({number}) << 1; /* without the sign */
+    if (u > top) top = u;
+  }}
+"""
+    if not smoothed:
+        largest = f"#if {_FPU_OF_M} && {DSP}\n{_largest_asm()}#else\n{largest}#endif\n"
+    rounding = plain if smoothed else f"#if {_FPU_OF_M} && {DSP}\n{_rounding_asm()}#else\n{plain}#endif\n"
     text = f"""\
 /* n numbers{" times factors" if smoothed else ""} as integers up to `most`, zeros up to `padded`, and what 1 of them is
  * worth: 0 for silence, NaN where a number is none. */
@@ -371,16 +451,12 @@ static UT_NOINLINE float {name}(int16_t* q, const float* x, size_t n, size_t pad
   uint32_t top = 0;
   float scale = 0.0f;
   size_t k;
-  for (k = 0; k < n; ++k) {{
-    const uint32_t u = bits_of({number}) << 1; /* without the sign */
-    if (u > top) top = u;
-  }}
-  top >>= 1;
+{largest}  top >>= 1;
   if (top < 0x7f800000u && top >= 0x0d800000u) {{ /* 2^-100 */
     const float inverse = div(most, float_of(top));
     scale = div(float_of(top), most);
-    for (k = 0; k < n; ++k) q[k] = (int16_t)(bits_of(mul({number}, inverse) + 12582912.0f) & 0xffffu);
-  }} else {{
+    /* 1.5 * 2^23 leaves the integer in the last bits, rounded to even */
+{rounding}  }} else {{
     if (top >= 0x7f800000u) scale = UT_NAN;
     memset(q, 0, n * sizeof *q);
   }}
@@ -389,3 +465,33 @@ static UT_NOINLINE float {name}(int16_t* q, const float* x, size_t n, size_t pad
 }}
 """
     return program.function(name, text, ["bits_of", "float_of", "div", "mul"])
+
+
+def _largest_asm() -> str:
+    """The bits of the largest of n numbers, without the sign, times 2: four at a time, then those that are left."""
+    larger = lambda r: [f"cmp %[top], {r}, lsl #1", "it lo", f"lsllo %[top], {r}, #1"]  # noqa: E731
+    lines = ["subs %[k], #4", "blo 2f", f"1: ldmia %[from]!, {{{', '.join(_WORDS)}}}"]
+    lines += [line for r in _WORDS for line in larger(r)]
+    lines += ["subs %[k], #4", "bhs 1b", "2: adds %[k], #4", "beq 4f", "3: ldr r4, [%[from]], #4", *larger("r4")]
+    lines += ["subs %[k], #1", "bne 3b", "4:"]
+    operands = '[top] "+r"(top), [from] "+r"(from), [k] "+r"(k)'
+    asm = _asm(lines, operands, "", [*_WORDS, "cc", "memory"])
+    return "\n".join(["  const float* from = x;", "  k = n;", *asm]) + "\n"
+
+
+def _rounding_asm() -> str:
+    """Four numbers at a time as integers, in two words; then those that are left."""
+    lines = ["subs %[k], #4", "blo 2f", "1: vldmia %[x]!, {s0-s3}"]
+    lines += [f"vmul.f32 s{i}, s{i}, %[inverse]" for i in range(4)]
+    lines += [f"vadd.f32 s{i}, s{i}, %[shift]" for i in range(4)]
+    lines += ["vmov r4, r5, s0, s1", "pkhbt r4, r4, r5, lsl #16", "vmov r5, r6, s2, s3", "pkhbt r5, r5, r6, lsl #16"]
+    lines += ["str r4, [%[to]], #4", "str r5, [%[to]], #4", "subs %[k], #4", "bhs 1b", "2: adds %[k], #4", "beq 4f"]
+    lines += ["3: vldmia %[x]!, {s0}", "vmul.f32 s0, s0, %[inverse]", "vadd.f32 s0, s0, %[shift]", "vmov r4, s0"]
+    lines += ["strh r4, [%[to]], #2", "subs %[k], #1", "bne 3b", "4:"]
+    asm = _asm(
+        lines,
+        '[k] "+r"(k), [x] "+r"(x), [to] "+r"(to)',
+        '[inverse] "t"(inverse), [shift] "t"(12582912.0f)',
+        ["s0", "s1", "s2", "s3", "r4", "r5", "r6", "cc", "memory"],
+    )
+    return "\n".join(["    int16_t* to = q;", "    k = n;", *(f"  {line}" for line in asm)]) + "\n"

@@ -48,12 +48,17 @@ class Product:
         self.n_rows, self.columns = rows.shape
         self._rows, self._smoothing = rows, smoothing
         self.integers = precision in _IN_WORD
+        self.paired = precision == "int8" and self.columns <= kernels.WIDEST_PAIRED
 
     @property
     def frame_size(self) -> int:
         """16-bit integers of a frame that it multiplies."""
-        per_word = _IN_WORD.get(self.precision, 0)
-        return -(-self.columns // per_word) * per_word if per_word else 0
+        return self.n_words * _IN_WORD[self.precision] + 2 * self.paired if self.integers else 0
+
+    @property
+    def n_words(self) -> int:
+        """Words of a row of integers."""
+        return -(-self.columns // _IN_WORD[self.precision])
 
     def store(self, width: int) -> None:
         """Write the weights for groups of so many rows; those of integers lie in smaller ones, as kernels take them."""
@@ -72,6 +77,8 @@ class Product:
         rows = self._rows if self._smoothing is None else smoothed(self._rows, self._smoothing, what)
         stored = quantise(rows, self.precision, what)
         words = _WORDS[self.precision](stored.q)  # (R, words)
+        if self.paired:
+            words = words ^ np.uint32(0x00800080)
         flat = np.concatenate([words[group].T.reshape(-1) for group in groups])
         note = f"{self.n_rows} rows of {self.columns} columns, {self.precision}"
         self._weights = add(self.name, flat, note)
@@ -89,12 +96,13 @@ class Product:
             return []
         most = f"{limit(self.columns) if self.precision == 'int16' else 127}.0f"
         at = f"s->frame + {frame}" if frame else "s->frame"
-        sizes = f"{self.columns}, {self.frame_size}, {most}"
+        sizes = f"{self.columns}, {self.n_words * _IN_WORD[self.precision]}, {most}"
         if self._smoothing is None:
             call = f"{kernels.quantise(self.program, False)}({at}, {x}, {sizes})"
         else:
             call = f"{kernels.quantise(self.program, True)}({at}, {x}, {sizes}, {self._factors})"
-        return [f"const float {scale} = {call};"]
+        lines = [f"const float {scale} = {call};"]
+        return [*lines, f"{kernels.pair_up(self.program)}({at}, {self.n_words});"] if self.paired else lines
 
     def group(self, y: str, start: str, row: str | int, width: int, x: str, frame: int, scale: str) -> list[str]:
         """Lines that multiply `width` rows from `row` on; `start` is where they begin, `width` numbers."""
@@ -104,7 +112,7 @@ class Product:
             else:
                 kernel = kernels.halves(self.program, width, self.precision)
             return [f"{kernel}({y}, {start}, {offset(self._weights, row, self.columns)}, {x}, {self.columns});"]
-        n_words = self.frame_size // _IN_WORD[self.precision]
+        n_words = self.n_words
         per_row = -(-self.columns // GROUP) if self.precision == "int4" else 1
         at = f"s->frame + {frame}" if frame else "s->frame"
         lines, done = [], 0
