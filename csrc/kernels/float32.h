@@ -119,19 +119,24 @@ UT_UNUSED static UT_NOINLINE float fused_in_integers(float a, float b, float c) 
 }
 #endif
 
+/* The instruction. clang calls a library for it without -fno-math-errno, where exported models have another way. */
+#if !defined(UT_FMAF)
+#define UT_FMAF __builtin_fmaf
+#endif
+
 /* a * b + c, one rounding. */
 static inline V mul_add(V a, V b, V c) {
 #if UT_FMA == UT_FMA_INTEGERS
   return fused_in_integers(a, b, c);
 #elif UT_FMA == UT_FMA_INSTRUCTION && UT_FLUSH
-  const float r = __builtin_fmaf(flush(a), flush(b), flush(c));
+  const float r = UT_FMAF(flush(a), flush(b), flush(c));
   const uint32_t magnitude = bits_of(r) & 0x7fffffffu;
   return UT_UNLIKELY(magnitude - 1u < 0x00800000u) ? fused_in_integers(a, b, c) : r;
 #elif UT_FMA == UT_FMA_INSTRUCTION
 #if defined(_MSC_VER) && !defined(__clang__)
   return fmaf(a, b, c);
 #else
-  return __builtin_fmaf(a, b, c);
+  return UT_FMAF(a, b, c);
 #endif
 #else
   /* a * b is exact in double, so only the sum rounds before the last rounding to float. Rounding twice differs from rounding

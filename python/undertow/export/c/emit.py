@@ -64,6 +64,8 @@ def export(graph: Graph, name: str, model_hash: bytes) -> Source:
     for program.now, node in enumerate(graph.nodes):
         ops.of(node).place(program, node)
     n_work = program.allot()
+    if program.frame_size and not program.fields:
+        n_work = max(n_work, 1)  # which gives a state the alignment that loads of two pairs need
     for program.now, node in enumerate(graph.nodes):
         ops.of(node).emit(program, node)
     _hand_out(program, outputs)

@@ -7,7 +7,8 @@ BEFORE = """\
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #endif
-/* Nor do they need a library of mathematics, which square roots would without -fno-math-errno. */
+/* Nor do they need a library of mathematics, which square roots would without -fno-math-errno, and with clang fused
+ * multiply-adds. */
 #if defined(__GNUC__)
 #if defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4)
 #define UT_UNFUSED(product) __asm__("" : "+t"(product))
@@ -24,6 +25,28 @@ BEFORE = """\
 #elif defined(__XTENSA__)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
 #define UT_SQRT_INTEGERS
+#endif
+/* Where instructions load several numbers at once. */
+#define UT_ALIGN_4 __attribute__((aligned(4)))
+#else
+#define UT_ALIGN_4
+#endif
+#if defined(__clang__)
+#if defined(__arm__) && defined(__ARM_FEATURE_FMA)
+#define UT_FUSE(c, a, b) __asm__("vfma.f32 %0, %1, %2" : "+t"(c) : "t"(a), "t"(b))
+#elif defined(__aarch64__)
+#define UT_FUSE(c, a, b) __asm__("fmadd %s0, %s1, %s2, %s0" : "+w"(c) : "w"(a), "w"(b))
+#elif defined(__x86_64__) && defined(__FMA__)
+#define UT_FUSE(c, a, b) __asm__("vfmadd231ss %2, %1, %0" : "+x"(c) : "x"(a), "x"(b))
+#elif defined(__riscv) && defined(__riscv_flen)
+#define UT_FUSE(c, a, b) __asm__("fmadd.s %0, %1, %2, %0" : "+f"(c) : "f"(a), "f"(b))
+#endif
+#if defined(UT_FUSE)
+UT_UNUSED static inline float fused(float a, float b, float c) {
+  UT_FUSE(c, a, b);
+  return c;
+}
+#define UT_FMAF fused
 #endif
 #endif
 """

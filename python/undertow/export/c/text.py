@@ -84,7 +84,8 @@ C_TYPES = {
 def array(name: str, values: np.ndarray, note: str = "") -> str:
     """The definition of a constant array."""
     lines = [f"/* {note} */"] if note else []
-    lines.append(f"static const {C_TYPES[values.dtype]} {name}[{values.size}] = {{")
+    aligned = "UT_ALIGN_4 " if values.dtype == np.uint16 else ""
+    lines.append(f"static const {C_TYPES[values.dtype]} {aligned}{name}[{values.size}] = {{")
     line = " "
     for number in literals(values):
         if len(line) + len(number) + 2 > _WIDTH:
