@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 #define DIGITS_HASH "4cecd3a2071c155a8a01d0c729db8a63"  /* which model this is: undertow's Model.hash */
-#define DIGITS_STATE_BYTES 496                          /* sizeof(digits_state), all the RAM that a stream takes */
+#define DIGITS_STATE_BYTES 504                          /* sizeof(digits_state), all the RAM that a stream takes */
 #define DIGITS_WEIGHT_BYTES 10928                       /* constants, in flash */
 #define DIGITS_INPUT_SIZE 8                             /* numbers of input, (8,) */
 #define DIGITS_OUTPUT_SIZE 10                           /* numbers of output, (10,) */
@@ -32,7 +32,7 @@ extern "C" {
 typedef struct {
   float memory_h[48]; /* memory.h (48,) */
   float work[48]; /* scratch of a step */
-  int16_t frame[56]; /* scratch: frames as integers */
+  int16_t frame[60]; /* scratch: frames as integers */
 } digits_state;
 
 /* The start of a sequence. */

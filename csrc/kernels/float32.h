@@ -267,7 +267,7 @@ static inline int32_t round_to_int(V a) { /* ties to even; |a| < 2^22 */
 
 /* 16-bit numbers, widened exactly. */
 static inline V load_half(const uint16_t* p) {
-#if defined(__ARM_FP16_FORMAT_IEEE) && defined(__arm__)
+#if defined(__ARM_FP16_FORMAT_IEEE) && defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 2)
   __fp16 half;
   UT_COPY(&half, p, sizeof half);
   return half;
