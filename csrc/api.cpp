@@ -104,6 +104,7 @@ void fill_info(const ut_model& m, ut_info* info) {
   info->state_bytes = state_bytes(m);
   info->scratch_bytes = value_bytes(m, m.measures.block) + scratch_bytes(m, m.measures.block);
   info->stream_bytes = stream_bytes(m, m.measures.block);
+  info->step_bytes = stream_bytes(m, 1);
   info->snapshot_bytes = kSnapshotHeader + info->state_bytes;
   info->n_inputs = m.file.n_inputs;
   info->n_outputs = m.file.n_outputs;
@@ -406,7 +407,8 @@ ut_status ut_sequences_run(void* mem, size_t bytes, const ut_model* m, size_t n_
     if (stop && stop(context)) return UT_E_STOPPED;
     memset(values + value.offset * rows, 0, padded(value.width) * rows * sizeof(float));
   }
-  memset(values + m->measures.value_floats * rows, 0, needed - fixed - m->measures.value_floats * rows * sizeof(float));
+  const size_t n_values = static_cast<size_t>(m->measures.value_floats) * rows;
+  memset(values + n_values, 0, needed - fixed - n_values * sizeof(float));
   float** blocks = reinterpret_cast<float**>(p);
   p += aligned(n_sequences * sizeof(float*));
   for (size_t k = 0; k < n_sequences; ++k, p += aligned(state_bytes(*m)))

@@ -112,12 +112,13 @@ float* ut_state_field(const ut_model* m, float* state, size_t i) {
 
 void ut_state_save(const ut_model* m, const float* state, void* bytes) {
   uint8_t* p = static_cast<uint8_t*>(bytes);
-  const uint64_t n = state_bytes(*m);
+  const size_t n_state = state_bytes(*m);
+  const uint64_t n = n_state;
   memcpy(p, kSnapshotMagic, 8);
   memcpy(p + 8, m->file.hash, 16);
   memcpy(p + 24, &n, 8);
   uint8_t* fields = p + kSnapshotHeader;
-  memset(fields, 0, n);
+  memset(fields, 0, n_state);
   for (uint32_t i = 0; i < m->file.n_states; ++i) {
     const StatePlan& f = m->states[i];
     memcpy(fields + f.offset * sizeof(float), state + f.offset, f.width * sizeof(float));
@@ -127,7 +128,7 @@ void ut_state_save(const ut_model* m, const float* state, void* bytes) {
 ut_status ut_state_load(const ut_model* m, float* state, const void* bytes, size_t n, ut_error* err) {
   if (!m || !state || !bytes) return Message(err, UT_E_ARGUMENT) << "model, state or bytes is NULL";
   const uint8_t* p = static_cast<const uint8_t*>(bytes);
-  const uint64_t expected = state_bytes(*m);
+  const size_t expected = state_bytes(*m);
   uint64_t claimed = 0;
   if (n < kSnapshotHeader || memcmp(p, kSnapshotMagic, 8) != 0)
     return Message(err, UT_E_STATE) << "not a snapshot of version 1";

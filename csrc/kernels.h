@@ -398,7 +398,7 @@ struct FrameKernels {
   // These touch exactly the elements of y. x: (A, N, B) to y: (A, B); a: (I, K) times b: (K, J) to y: (I, J).
   void (*reduce[kNumReduces])(float* y, const float* x, size_t A, size_t N, size_t B);
   void (*depthwise)(const DepthwiseArgs& args);
-  void (*convolution)(const ConvolutionArgs& args, size_t T);
+  void (*convolution)(const ConvolutionArgs& args, size_t T);  // this and the two behind it: null where UT_SMALL
   void (*past)(const Past* pasts, size_t n, const StreamMemory& memory);
   void (*finish)(const Finish& args, const StreamMemory& memory);
   void (*depthwise_int16)(const DepthwiseArgs& args);

@@ -2,8 +2,6 @@
  * The float half of the SIMD vocabulary for one lane: one float32 at a time as the numerics contract has it (FORMAT.md,
  * "What is computed"), on targets with a fused multiply-add and without, with an FPU and without, with a switch that makes
  * subnormals zero and without. C99 and C++17, for exported models hold it too; internal linkage throughout. */
-#include <stdbool.h>
-
 #include "../compiler.h"
 
 /* How a * b + c is rounded once: by an instruction, whether or not the compiler calls it fast; from double arithmetic; or,
@@ -32,6 +30,8 @@
 #endif
 #endif
 
+/* Of two ways to a result one lane takes the one that it needs. */
+#define UT_ONE_LANE 1
 typedef float V;
 
 static inline uint32_t bits_of(float a) {
@@ -67,15 +67,22 @@ static inline V sub(V a, V b) { return flush(flush(a) - flush(b)); }
 /* m * 2^x with the sign bit of `sign`, m > 0, rounded once to nearest even. Zero where it is below 2^-126 once rounded, with
  * exponents without end: so x86 has it. */
 static inline float round_scaled(uint32_t sign, uint64_t m, int32_t x) {
-  while (!(m >> 63)) {
-    m <<= 1;
+  uint32_t top = (uint32_t)(m >> 32), rest = (uint32_t)m;
+  if (top == 0) {
+    top = rest;
+    rest = 0;
+    x -= 32;
+  }
+  while (!(top >> 31)) {
+    top = top << 1 | rest >> 31;
+    rest <<= 1;
     --x;
   }
   {
-    const uint32_t top = (uint32_t)(m >> 32), below = top & 0xffu;
+    const uint32_t below = top & 0xffu;
     uint32_t mantissa = top >> 8;
     int32_t e = x + 63 + 127;
-    if (below > 0x80u || (below == 0x80u && ((uint32_t)m != 0 || (mantissa & 1u) != 0))) ++mantissa;
+    if (below > 0x80u || (below == 0x80u && (rest != 0 || (mantissa & 1u) != 0))) ++mantissa;
     if (mantissa >> 24) {
       mantissa >>= 1;
       ++e;
@@ -86,10 +93,33 @@ static inline float round_scaled(uint32_t sign, uint64_t m, int32_t x) {
   }
 }
 
-/* m >> n, of which the last bit stays set where one was lost. */
+/* m >> n, of which the last bit stays set where one was lost; m > 0. In words of 32 bits: shifts of 64 are calls there. */
 static inline uint64_t shift_sticky(uint64_t m, int32_t n) {
-  if (n == 0) return m;
-  return n < 64 ? m >> n | ((m << (64 - n)) != 0) : 1u;
+  uint32_t high = (uint32_t)(m >> 32), low = (uint32_t)m, lost = 0;
+  if (n >= 64) return 1u;
+  if (n >= 32) {
+    lost = low;
+    low = high;
+    high = 0;
+    n -= 32;
+  }
+  if (n != 0) {
+    lost |= low << (32 - n);
+    low = low >> n | high << (32 - n);
+    high >>= n;
+  }
+  return (uint64_t)high << 32 | low | (lost != 0);
+}
+
+/* a * b of numbers of 24 bits. */
+static inline uint64_t product_of(uint32_t a, uint32_t b) {
+#if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__) /* which multiply into 32 bits alone */
+  const uint32_t a_high = a >> 12, a_low = a & 0xfffu, b_high = b >> 12, b_low = b & 0xfffu;
+  const uint32_t middle = a_high * b_low + a_low * b_high, low = a_low * b_low + (middle << 12 & 0xffffffu);
+  return ((uint64_t)(a_high * b_high + (middle >> 12)) << 24) + low;
+#else
+  return (uint64_t)a * b;
+#endif
 }
 
 /* a * b + c in integers: a product of 48 bits and a number of 24, side by side in 64. Where the smaller one loses bits, the
@@ -102,7 +132,7 @@ UT_UNUSED static UT_NOINLINE float fused_in_integers(float a, float b, float c) 
   if (ea == 255 || eb == 255) return flush(a) * flush(b) + c;
   if (ec == 255) return c + c;
   if (ea == 0 || eb == 0) return ec != 0 ? c : float_of(sign & sign_c);
-  product = (uint64_t)((ua & 0x7fffffu) | 0x800000u) * ((ub & 0x7fffffu) | 0x800000u) << 15; /* from 2^61 to 2^63 */
+  product = product_of((ua & 0x7fffffu) | 0x800000u, (ub & 0x7fffffu) | 0x800000u) << 15; /* from 2^61 to 2^63 */
   x = ea + eb - 315;
   if (ec == 0) return round_scaled(sign, product, x);
   other = (uint64_t)((uc & 0x7fffffu) | 0x800000u) << 39; /* from 2^62 to 2^63 */
@@ -119,11 +149,6 @@ UT_UNUSED static UT_NOINLINE float fused_in_integers(float a, float b, float c) 
 }
 #endif
 
-/* The instruction. clang calls a library for it without -fno-math-errno, where exported models have another way. */
-#if !defined(UT_FMAF)
-#define UT_FMAF __builtin_fmaf
-#endif
-
 /* a * b + c, one rounding. */
 static inline V mul_add(V a, V b, V c) {
 #if UT_FMA == UT_FMA_INTEGERS
@@ -133,11 +158,7 @@ static inline V mul_add(V a, V b, V c) {
   const uint32_t magnitude = bits_of(r) & 0x7fffffffu;
   return UT_UNLIKELY(magnitude - 1u < 0x00800000u) ? fused_in_integers(a, b, c) : r;
 #elif UT_FMA == UT_FMA_INSTRUCTION
-#if defined(_MSC_VER) && !defined(__clang__)
-  return fmaf(a, b, c);
-#else
   return UT_FMAF(a, b, c);
-#endif
 #else
   /* a * b is exact in double, so only the sum rounds before the last rounding to float. Rounding twice differs from rounding
    * once only if the first result sits halfway between two floats; there the lost part of the sum decides (Boldo and
@@ -212,14 +233,8 @@ static inline V square_root(V a) {
   }
   /* 25 bits of which the last one rounds: no root lies halfway */
   return float_of(((uint32_t)(k / 2 + 127) << 23) + (((uint32_t)root + 1u) >> 1) - 0x800000u);
-#elif defined(UT_SQRT) /* an instruction, where a compiler would call sqrtf for what is below 0, which sets errno */
-  float root;
-  UT_SQRT(root, flush(a));
-  return root;
-#elif defined(_MSC_VER) && !defined(__clang__)
-  return sqrtf(a);
 #else
-  return __builtin_sqrtf(flush(a));
+  return UT_SQRTF(flush(a));
 #endif
 }
 
@@ -250,8 +265,9 @@ static inline V copy_sign(V magnitude, V sign) {
 static inline V select_lt(V a, V b, V yes, V no) { return is_less(a, b) ? yes : no; } /* no where either is NaN */
 static inline bool all_lt(V a, V b) { return is_less(a, b); } /* false where any is NaN */
 
-static inline V pow2(V n) { /* 2^n for a whole n in [-126, 127]; 0 for n = -127; any power for NaN */
-  return float_of((bits_of(n + 12582912.0f) << 23) + 0x3f800000u); /* 1.5 * 2^23, whose last bits are then n */
+static inline V pow2(V n) { /* 2^n for a whole n in [-126, 127]; 0 for n = -127 */
+  /* The sum holds n in its last bits. Of a NaN any power will do: what it is multiplied by is NaN too. */
+  return float_of((bits_of(n + 12582912.0f) << 23) + (127u << 23)); /* 1.5 * 2^23 */
 }
 static inline V exponent(V a) { /* e of a = m * 2^e with m in [1, 2); a normal and positive */
   return (float)((int32_t)(bits_of(a) >> 23) - 127);
@@ -266,10 +282,10 @@ static inline int32_t round_to_int(V a) { /* ties to even; |a| < 2^22 */
 }
 
 /* 16-bit numbers, widened exactly. */
-static inline V load_half(const uint16_t* p) {
-#if defined(__ARM_FP16_FORMAT_IEEE) && defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 2)
-  __fp16 half;
-  UT_COPY(&half, p, sizeof half);
+static UT_INLINE_FN V load_half(const uint16_t* p) {
+#if defined(__arm__) && defined(__ARM_FEATURE_FMA) /* which comes with conversions of halves */
+  float half = float_of(*p);
+  __asm__("vcvtb.f32.f16 %0, %0" : "+t"(half));
   return half;
 #else
   const uint32_t sign = (*p & 0x8000u) << 16, magnitude = *p & 0x7fffu;

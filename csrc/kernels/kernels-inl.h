@@ -21,7 +21,7 @@ using namespace undertow;
 #include "quantize-inl.h"
 #include "weights-inl.h"
 #include "matvec-inl.h"
-#if !defined(UT_ISA_EXTENDS)
+#if !defined(UT_ISA_EXTENDS) && !UT_SMALL
 #include "convolution-inl.h"
 #endif
 #include "sparse-inl.h"
@@ -80,9 +80,15 @@ const Kernels kernels = {
      ::layer_norm,
      {::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>},
      ::depthwise,
+#if UT_SMALL
+     nullptr,
+     nullptr,
+     nullptr,
+#else
      ::convolution,
      ::past,
      ::finish,
+#endif
      ::depthwise_int16,
      ::matmul},
     {{::walk<Rnn>, ::one_step<Rnn>, ::update<Rnn>, nullptr},

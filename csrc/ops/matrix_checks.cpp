@@ -120,7 +120,7 @@ const void* Check::sparse(const TensorView& t, uint32_t precision, uint64_t M, u
     fail("a sparse weight is too short for its lists", ": ", t.n, starts_bytes);
     return nullptr;
   }
-  const uint8_t* lists = static_cast<const uint8_t*>(list(t.data, starts_bytes));
+  const uint8_t* lists = static_cast<const uint8_t*>(list(t.data, static_cast<size_t>(starts_bytes)));
   const uint32_t* words = reinterpret_cast<const uint32_t*>(lists);
   const uint32_t flags = words[0], *starts = words + 1;
   const uint64_t n_blocks = starts[n_lists];
@@ -153,7 +153,7 @@ const void* Check::sparse(const TensorView& t, uint32_t precision, uint64_t M, u
   if (status_ != UT_OK) return nullptr;
   if (!keep_) {
     const SparseMatrix matrix = sparse_matrix(precision, lists, t.data, n_lists);
-    if (precision == kSparseInt8) sparse_integers(matrix, static_cast<size_t>(n_lists), n_blocks);
+    if (precision == kSparseInt8) sparse_integers(matrix, static_cast<size_t>(n_lists), static_cast<size_t>(n_blocks));
     return t.data;
   }
   if (static_cast<size_t>(keep_->end - keep_->at) < sizeof(SparseMatrix)) {

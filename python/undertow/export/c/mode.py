@@ -3,28 +3,35 @@
 
 #: before the functions of the engine's headers
 BEFORE = """\
-/* Bits do not depend on flags: no product and sum of two become one operation. */
+/* Bits do not depend on flags: no product and sum of two become one operation. Nor is a library of mathematics needed,
+ * which square roots would without -fno-math-errno, and with clang fused multiply-adds. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #endif
-/* Nor do they need a library of mathematics, which square roots would without -fno-math-errno, and with clang fused
- * multiply-adds. */
 #if defined(__GNUC__)
 #if defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4)
 #define UT_UNFUSED(product) __asm__("" : "+t"(product))
-#define UT_SQRT(root, a) __asm__("vsqrt.f32 %0, %1" : "=t"(root) : "t"(a))
+#define UT_ROOT(root) __asm__("vsqrt.f32 %0, %0" : "+t"(root))
 #elif defined(__aarch64__)
 #define UT_UNFUSED(product) __asm__("" : "+w"(product))
-#define UT_SQRT(root, a) __asm__("fsqrt %s0, %s1" : "=w"(root) : "w"(a))
+#define UT_ROOT(root) __asm__("fsqrt %s0, %s0" : "+w"(root))
 #elif defined(__x86_64__)
 #define UT_UNFUSED(product) __asm__("" : "+x"(product))
-#define UT_SQRT(root, a) __asm__("sqrtss %1, %0" : "=x"(root) : "x"(a))
+#define UT_ROOT(root) __asm__("sqrtss %0, %0" : "+x"(root))
 #elif defined(__riscv) && defined(__riscv_flen)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
-#define UT_SQRT(root, a) __asm__("fsqrt.s %0, %1" : "=f"(root) : "f"(a))
+#define UT_ROOT(root) __asm__("fsqrt.s %0, %0" : "+f"(root))
 #elif defined(__XTENSA__)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
 #define UT_SQRT_INTEGERS
+#endif
+#if defined(UT_ROOT)
+UT_UNUSED static inline float root_of(float a) {
+  UT_ROOT(a);
+  return a;
+}
+#undef UT_SQRTF
+#define UT_SQRTF root_of
 #endif
 /* Where instructions load several numbers at once. */
 #define UT_ALIGN_4 __attribute__((aligned(4)))
@@ -46,6 +53,7 @@ UT_UNUSED static inline float fused(float a, float b, float c) {
   UT_FUSE(c, a, b);
   return c;
 }
+#undef UT_FMAF
 #define UT_FMAF fused
 #endif
 #endif

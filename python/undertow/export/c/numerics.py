@@ -24,13 +24,6 @@ _WORD = re.compile(r"\b[A-Za-z_]\w*\b")
 
 #: where one lane may branch, functions with the same results that compute one side only
 _BRANCHING = {
-    "vtanh": """\
-static inline V vtanh(V x) {
-  const V a = vabs(x);
-  if (is_less(a, set1(kTanhSmall))) return copy_sign(tanh_small(a), x);
-  return copy_sign(tanh_large(min(set1(kTanhBound), a)), x);
-}
-""",
     "vsigmoid": """\
 static inline V vsigmoid(V x) {
   if (UT_UNLIKELY(!is_less(vabs(x), set1(87.33f)))) x = sigmoid_bounds(x);
@@ -67,12 +60,18 @@ def compiler_text() -> str:
     kept: list[str] = []
     for block in _blocks(text[text.index("#include <float.h>") :].splitlines()):
         body = "\n".join(block)
-        if "<new>" in body or "hreads" in body or "UT_THREADS" in body or "UNDERTOW_COMPILER_H_" in body:
+        if (
+            "<new>" in body
+            or "hreads" in body
+            or "UT_THREADS" in body
+            or "UT_SMALL" in body
+            or "UNDERTOW_COMPILER_H_" in body
+        ):
             continue
-        if body.startswith(("/* wasm32", "/* Workers")) or (not body and kept[-1:] == [""]):
+        if body.startswith(("/* wasm32", "/* Workers", "/* Code for flash")) or (not body and kept[-1:] == [""]):
             continue
         kept.append("#include <string.h>" if "__has_include" in body else body)
-    return "#include <stdbool.h>\n" + "\n".join(kept).rstrip() + "\n"
+    return "\n".join(kept).rstrip() + "\n"
 
 
 def _blocks(lines: list[str]) -> list[list[str]]:
@@ -166,7 +165,7 @@ def functions(wanted: Iterable[str]) -> str:
         text = chunk.text
         if (replaced := needed & _BRANCHING.keys() & {*chunk.names}) and chunk.names:
             text = _BRANCHING[replaced.pop()]
-        text = re.sub(r"^static inline", "UT_UNUSED static inline", text, flags=re.M)
+        text = re.sub(r"^static (inline|UT_INLINE_FN)", r"UT_UNUSED static \1", text, flags=re.M)
         if chunk.condition:
             text = f"{chunk.condition}\n{text}#endif\n"
             if parts and parts[-1].startswith(f"{chunk.condition}\n"):

@@ -18,7 +18,7 @@ from . import numerics
 from .text import C_TYPES, array, comment, identifier
 
 #: names that the C of every model has already
-_RESERVED = ("fused", "s", "work", "frame", "step", "frames_of_zeros", "V")
+_RESERVED = ("fused", "root_of", "s", "work", "frame", "step", "frames_of_zeros", "V")
 
 
 @dataclass
