@@ -3,8 +3,8 @@
  * SPDX-License-Identifier: MIT */
 #include "digits.h"
 
-#include <stdbool.h>
 #include <float.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +29,8 @@
 #define UT_UNLIKELY(truth) (truth)
 #define UT_INFINITY INFINITY
 #define UT_NAN NAN
+#define UT_FMAF fmaf
+#define UT_SQRTF sqrtf
 #define UT_COPY memcpy
 #else
 #define UT_INLINE __attribute__((always_inline))
@@ -39,32 +41,41 @@
 #define UT_UNLIKELY(truth) __builtin_expect(!!(truth), 0)
 #define UT_INFINITY __builtin_inff()
 #define UT_NAN __builtin_nanf("")
+#define UT_FMAF __builtin_fmaf
+#define UT_SQRTF __builtin_sqrtf
 /* A few bytes whose number is known: never a call, which memcpy is under -ffreestanding. */
 #define UT_COPY __builtin_memcpy
 #endif
 
-/* Bits do not depend on flags: no product and sum of two become one operation. */
+/* Bits do not depend on flags: no product and sum of two become one operation. Nor is a library of mathematics needed,
+ * which square roots would without -fno-math-errno, and with clang fused multiply-adds. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #endif
-/* Nor do they need a library of mathematics, which square roots would without -fno-math-errno, and with clang fused
- * multiply-adds. */
 #if defined(__GNUC__)
 #if defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4)
 #define UT_UNFUSED(product) __asm__("" : "+t"(product))
-#define UT_SQRT(root, a) __asm__("vsqrt.f32 %0, %1" : "=t"(root) : "t"(a))
+#define UT_ROOT(root) __asm__("vsqrt.f32 %0, %0" : "+t"(root))
 #elif defined(__aarch64__)
 #define UT_UNFUSED(product) __asm__("" : "+w"(product))
-#define UT_SQRT(root, a) __asm__("fsqrt %s0, %s1" : "=w"(root) : "w"(a))
+#define UT_ROOT(root) __asm__("fsqrt %s0, %s0" : "+w"(root))
 #elif defined(__x86_64__)
 #define UT_UNFUSED(product) __asm__("" : "+x"(product))
-#define UT_SQRT(root, a) __asm__("sqrtss %1, %0" : "=x"(root) : "x"(a))
+#define UT_ROOT(root) __asm__("sqrtss %0, %0" : "+x"(root))
 #elif defined(__riscv) && defined(__riscv_flen)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
-#define UT_SQRT(root, a) __asm__("fsqrt.s %0, %1" : "=f"(root) : "f"(a))
+#define UT_ROOT(root) __asm__("fsqrt.s %0, %0" : "+f"(root))
 #elif defined(__XTENSA__)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
 #define UT_SQRT_INTEGERS
+#endif
+#if defined(UT_ROOT)
+UT_UNUSED static inline float root_of(float a) {
+  UT_ROOT(a);
+  return a;
+}
+#undef UT_SQRTF
+#define UT_SQRTF root_of
 #endif
 /* Where instructions load several numbers at once. */
 #define UT_ALIGN_4 __attribute__((aligned(4)))
@@ -86,6 +97,7 @@ UT_UNUSED static inline float fused(float a, float b, float c) {
   UT_FUSE(c, a, b);
   return c;
 }
+#undef UT_FMAF
 #define UT_FMAF fused
 #endif
 #endif
@@ -157,6 +169,8 @@ static void set_float_mode(FloatMode mode) { (void)mode; }
 #define UT_FLUSH 1
 #endif
 #endif
+/* Of two ways to a result one lane takes the one that it needs. */
+#define UT_ONE_LANE 1
 typedef float V;
 UT_UNUSED static inline uint32_t bits_of(float a) {
   uint32_t u;
@@ -185,15 +199,22 @@ UT_UNUSED static inline V sub(V a, V b) { return flush(flush(a) - flush(b)); }
 /* m * 2^x with the sign bit of `sign`, m > 0, rounded once to nearest even. Zero where it is below 2^-126 once rounded, with
  * exponents without end: so x86 has it. */
 UT_UNUSED static inline float round_scaled(uint32_t sign, uint64_t m, int32_t x) {
-  while (!(m >> 63)) {
-    m <<= 1;
+  uint32_t top = (uint32_t)(m >> 32), rest = (uint32_t)m;
+  if (top == 0) {
+    top = rest;
+    rest = 0;
+    x -= 32;
+  }
+  while (!(top >> 31)) {
+    top = top << 1 | rest >> 31;
+    rest <<= 1;
     --x;
   }
   {
-    const uint32_t top = (uint32_t)(m >> 32), below = top & 0xffu;
+    const uint32_t below = top & 0xffu;
     uint32_t mantissa = top >> 8;
     int32_t e = x + 63 + 127;
-    if (below > 0x80u || (below == 0x80u && ((uint32_t)m != 0 || (mantissa & 1u) != 0))) ++mantissa;
+    if (below > 0x80u || (below == 0x80u && (rest != 0 || (mantissa & 1u) != 0))) ++mantissa;
     if (mantissa >> 24) {
       mantissa >>= 1;
       ++e;
@@ -203,10 +224,32 @@ UT_UNUSED static inline float round_scaled(uint32_t sign, uint64_t m, int32_t x)
     return float_of(sign | (uint32_t)e << 23 | (mantissa & 0x7fffffu));
   }
 }
-/* m >> n, of which the last bit stays set where one was lost. */
+/* m >> n, of which the last bit stays set where one was lost; m > 0. In words of 32 bits: shifts of 64 are calls there. */
 UT_UNUSED static inline uint64_t shift_sticky(uint64_t m, int32_t n) {
-  if (n == 0) return m;
-  return n < 64 ? m >> n | ((m << (64 - n)) != 0) : 1u;
+  uint32_t high = (uint32_t)(m >> 32), low = (uint32_t)m, lost = 0;
+  if (n >= 64) return 1u;
+  if (n >= 32) {
+    lost = low;
+    low = high;
+    high = 0;
+    n -= 32;
+  }
+  if (n != 0) {
+    lost |= low << (32 - n);
+    low = low >> n | high << (32 - n);
+    high >>= n;
+  }
+  return (uint64_t)high << 32 | low | (lost != 0);
+}
+/* a * b of numbers of 24 bits. */
+UT_UNUSED static inline uint64_t product_of(uint32_t a, uint32_t b) {
+#if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__) /* which multiply into 32 bits alone */
+  const uint32_t a_high = a >> 12, a_low = a & 0xfffu, b_high = b >> 12, b_low = b & 0xfffu;
+  const uint32_t middle = a_high * b_low + a_low * b_high, low = a_low * b_low + (middle << 12 & 0xffffffu);
+  return ((uint64_t)(a_high * b_high + (middle >> 12)) << 24) + low;
+#else
+  return (uint64_t)a * b;
+#endif
 }
 /* a * b + c in integers: a product of 48 bits and a number of 24, side by side in 64. Where the smaller one loses bits, the
  * larger one is far above it, and one bit that says so decides as all of them would. */
@@ -218,7 +261,7 @@ UT_UNUSED static UT_NOINLINE float fused_in_integers(float a, float b, float c) 
   if (ea == 255 || eb == 255) return flush(a) * flush(b) + c;
   if (ec == 255) return c + c;
   if (ea == 0 || eb == 0) return ec != 0 ? c : float_of(sign & sign_c);
-  product = (uint64_t)((ua & 0x7fffffu) | 0x800000u) * ((ub & 0x7fffffu) | 0x800000u) << 15; /* from 2^61 to 2^63 */
+  product = product_of((ua & 0x7fffffu) | 0x800000u, (ub & 0x7fffffu) | 0x800000u) << 15; /* from 2^61 to 2^63 */
   x = ea + eb - 315;
   if (ec == 0) return round_scaled(sign, product, x);
   other = (uint64_t)((uc & 0x7fffffu) | 0x800000u) << 39; /* from 2^62 to 2^63 */
@@ -234,9 +277,6 @@ UT_UNUSED static UT_NOINLINE float fused_in_integers(float a, float b, float c) 
   return product > other ? round_scaled(sign, product - other, x) : round_scaled(sign_c, other - product, x);
 }
 #endif
-#if !defined(UT_FMAF)
-#define UT_FMAF __builtin_fmaf
-#endif
 /* a * b + c, one rounding. */
 UT_UNUSED static inline V mul_add(V a, V b, V c) {
 #if UT_FMA == UT_FMA_INTEGERS
@@ -246,11 +286,7 @@ UT_UNUSED static inline V mul_add(V a, V b, V c) {
   const uint32_t magnitude = bits_of(r) & 0x7fffffffu;
   return UT_UNLIKELY(magnitude - 1u < 0x00800000u) ? fused_in_integers(a, b, c) : r;
 #elif UT_FMA == UT_FMA_INSTRUCTION
-#if defined(_MSC_VER) && !defined(__clang__)
-  return fmaf(a, b, c);
-#else
   return UT_FMAF(a, b, c);
-#endif
 #else
   /* a * b is exact in double, so only the sum rounds before the last rounding to float. Rounding twice differs from rounding
    * once only if the first result sits halfway between two floats; there the lost part of the sum decides (Boldo and
@@ -322,8 +358,10 @@ UT_UNUSED static inline V vabs(V a) {
 UT_UNUSED static inline V copy_sign(V magnitude, V sign) {
   return float_of((bits_of(magnitude) & 0x7fffffffu) | (bits_of(sign) & 0x80000000u));
 }
-UT_UNUSED static inline V pow2(V n) { /* 2^n for a whole n in [-126, 127]; 0 for n = -127; any power for NaN */
-  return float_of((bits_of(n + 12582912.0f) << 23) + 0x3f800000u); /* 1.5 * 2^23, whose last bits are then n */
+UT_UNUSED static inline V select_lt(V a, V b, V yes, V no) { return is_less(a, b) ? yes : no; } /* no where either is NaN */
+UT_UNUSED static inline V pow2(V n) { /* 2^n for a whole n in [-126, 127]; 0 for n = -127 */
+  /* The sum holds n in its last bits. Of a NaN any power will do: what it is multiplied by is NaN too. */
+  return float_of((bits_of(n + 12582912.0f) << 23) + (127u << 23)); /* 1.5 * 2^23 */
 }
 UT_UNUSED static inline V mantissa(V a) { return float_of((bits_of(a) & 0x7fffffu) | 0x3f800000u); } /* m of the same */
 // e^(kx) = 2^n (1 + s): n = round(kx / ln 2), s = e^r - 1 with |r| <= ln(2)/2. kx must lie in [-87.33, 88.37], where 2^n
@@ -333,14 +371,14 @@ typedef struct {
   V s;
 } ExpParts;
 // e^r - 1: pairs of terms side by side, for the length of this chain is what a cell waits for.
-UT_UNUSED static inline V exp_reduced(V r) {
+UT_UNUSED static UT_INLINE_FN V exp_reduced(V r) {
   const V r2 = mul(r, r);
   const V low = mul_add(set1(1.6666521e-01f), r, set1(4.9999994e-01f));
   const V high = mul_add(set1(8.368663e-03f), r, set1(4.1668255e-02f));
   const V q = mul_add(mul_add(set1(1.3821468e-03f), r2, high), r2, low);
   return mul_add(r2, q, r);
 }
-UT_UNUSED static inline ExpParts exp_parts(V x, float k) {
+UT_UNUSED static UT_INLINE_FN ExpParts exp_parts(V x, float k) {
   const V shift = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, ties to even
   const V n = sub(mul_add(x, set1(k * 1.44269504f), shift), shift);
   V r = mul_add(n, set1(-0.693359375f), mul(x, set1(k)));  // ln 2 in two parts, the first with 9 bits: n times it is exact
@@ -349,7 +387,7 @@ UT_UNUSED static inline ExpParts exp_parts(V x, float k) {
   return parts;
 }
 // 1 + e^(kx) for the denominators below.
-UT_UNUSED static inline V one_plus_exp(V x, float k) {
+UT_UNUSED static UT_INLINE_FN V one_plus_exp(V x, float k) {
   const ExpParts e = exp_parts(x, k);
   return mul_add(e.pow2n, e.s, add(e.pow2n, set1(1.0f)));
 }
@@ -366,15 +404,15 @@ UT_UNUSED static inline V vexp(V x) {
   return add(half, half);
 }
 // sigmoid: error < 2.5 ulp, monotone, in [0, 1].
-UT_UNUSED static inline V sigmoid_bounded(V x) { return div(set1(1.0f), one_plus_exp(x, -1.0f)); }
-UT_UNUSED static inline V sigmoid_bounds(V x) { return min(set1(87.33f), max(set1(-88.37f), x)); }
+UT_UNUSED static UT_INLINE_FN V sigmoid_bounded(V x) { return div(set1(1.0f), one_plus_exp(x, -1.0f)); }
+UT_UNUSED static UT_INLINE_FN V sigmoid_bounds(V x) { return min(set1(87.33f), max(set1(-88.37f), x)); }
 UT_UNUSED static inline V vsigmoid(V x) {
   if (UT_UNLIKELY(!is_less(vabs(x), set1(87.33f)))) x = sigmoid_bounds(x);
   return sigmoid_bounded(x);
 }
 // tanh: error < 1.4 ulp, odd, monotone, in [-1, 1]. A polynomial where 1 - 2 / (e^2a + 1) would cancel; a = |x|.
 static const float kTanhSmall = 0.5625f, kTanhBound = 44.0f;
-UT_UNUSED static inline V tanh_small(V a) {
+UT_UNUSED static UT_INLINE_FN V tanh_small(V a) {
   const V u = mul(a, a);
   V p = set1(-6.169614e-03f);
   p = mul_add(p, u, set1(2.1000376e-02f));
@@ -383,11 +421,14 @@ UT_UNUSED static inline V tanh_small(V a) {
   p = mul_add(p, u, set1(-3.3333313e-01f));
   return mul_add(mul(u, a), p, a);
 }
-UT_UNUSED static inline V tanh_large(V a) { return sub(set1(1.0f), div(set1(2.0f), one_plus_exp(a, 2.0f))); }
+UT_UNUSED static UT_INLINE_FN V tanh_large(V a) { return sub(set1(1.0f), div(set1(2.0f), one_plus_exp(a, 2.0f))); }
 UT_UNUSED static inline V vtanh(V x) {
   const V a = vabs(x);
-  if (is_less(a, set1(kTanhSmall))) return copy_sign(tanh_small(a), x);
-  return copy_sign(tanh_large(min(set1(kTanhBound), a)), x);
+#if defined(UT_ONE_LANE)
+  return copy_sign(is_less(a, kTanhSmall) ? tanh_small(a) : tanh_large(min(kTanhBound, a)), x);
+#else
+  return copy_sign(select_lt(a, set1(kTanhSmall), tanh_small(a), tanh_large(min(set1(kTanhBound), a))), x);
+#endif
 }
 
 /* 1 / (1 + exp(-x)) */

@@ -162,6 +162,37 @@ def agree_from_start(exported, X):
     agree(exported, X)
 
 
+@needs_compiler
+def test_weights_of_all_kinds(tmp_path):
+    """Literals are read back to the bit, those of infinity and NaN too."""
+    rng = np.random.default_rng(6)
+    W = rng.integers(0, 2**32, (40, 9), dtype=np.uint32).view(np.float32)
+    W[0, :6] = np.nan, np.inf, -np.inf, 1e-45, -0.0, np.finfo(np.float32).max
+    g = Graph("literals")
+    x = g.input("x", 9)
+    y = g.add("dense", [x], weights={"W": W, "b": rng.normal(size=40)})
+    g.output("y", y)
+    g.output("k", g.add("constant", weights={"value": W.reshape(-1)}))
+    ones = g.add("constant", weights={"value": np.float32([1.0, -0.0])})
+    few = g.add("select", [x], weights={"indices": np.array([1, 2])})
+    for op in ("mul", "add", "sub", "div"):  # which a compiler may think do nothing
+        g.output(op, g.add(op, [few, ones]))
+    g.output("scaled", g.add("affine", [few], weights={"scale": [1.0, 1.0], "shift": [-0.0, 0.0]}))
+    exported = build(tmp_path, {"literals": Model.from_graph(g)}, ("-O3",))["literals"]
+    X = frames(exported.model, 12)
+    X["x"][6:] *= np.float32(1e-39)
+    with np.errstate(all="ignore"):
+        agree(exported, X)
+
+
+def test_what_a_header_says_of_time():
+    header = export.source(undertow.load(DATA / "rated.tow"), "m").header
+    assert f"#define M_SAMPLE_RATE {undertow.load(DATA / 'rated.tow').sample_rate} " in header
+    model = undertow.load(DATA / "strides.tow")
+    header = export.source(model, "m").header
+    assert model.frames_in > 1 and f"#define M_FRAMES_IN {model.frames_in} " in header
+
+
 SEEDS = range(60)
 
 
