@@ -154,6 +154,8 @@ class Cell(Export):
         for letter, state, width in zip("hc", states, widths, strict=False):
             lines(f"float* {letter} = {at(state, row, width)};")
         lines(f"float* y = {at(own['next'], index, widths[0])};")
+        if isinstance(of_x := own["passes"][0].products["W"], Product):
+            lines(*of_x.prepare("x", 0, "s_x"))
         self._one(program, node, lines)
         lines(f"memcpy(h, y, {widths[0]} * sizeof(float));")
         if own["keeps_c"]:
@@ -209,7 +211,10 @@ class Cell(Export):
             lines(*p.group(f"y + {row}", zeros, row, n % width, hidden, 0, "s_p"))
 
     def _walk(self, program: Program, node: Node, lines: Lines, p: _Pass, recurrent: str, update: list[str]) -> None:
-        """Lines of a pass; `update` takes A(g) and Q(g), the products of unit j, written {A0} {Q0} and so on."""
+        """Lines of a pass; `update` takes A(g) and Q(g), the products of unit j, written {A0} {Q0} and so on.
+
+        Where x meets weights of integers, it is made of integers before: a second pass takes the same.
+        """
         own = self._own(program, node)
         G, H, n = p.n_gates, p.units, p.at_once
         sides = {"W": ("x", "a", "s_x", p.b, 0), "R": (recurrent, "q", "s_h", p.start, p.products["W"].frame_size)}
@@ -229,7 +234,8 @@ class Cell(Export):
                 read |= {f"{letter}{g}": f"{name}[{f'{g * H} + ' if g else ''}j]" for g in range(G)}
                 continue
             lines(f"float {name}[{n * G}];")
-            lines(*of.prepare(x, frame, scale))
+            if key == "R":
+                lines(*of.prepare(x, frame, scale))
             for width in calls:
                 if width:
                     begin = f"{start} + {G} * u" if start and G > 1 else f"{start} + u" if start else ""
