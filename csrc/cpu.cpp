@@ -5,6 +5,8 @@
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__) && __STDC_HOSTED__
 #include <sys/auxv.h>
+#elif defined(__wasm_relaxed_simd__)
+#include <wasm_simd128.h>
 #endif
 
 namespace undertow {
@@ -62,6 +64,13 @@ uint32_t cpu_features() {  // AArch64 has NEON by definition
 #else
   return kCpuNeon;
 #endif
+}
+
+#elif defined(__wasm_relaxed_simd__)
+
+uint32_t cpu_features() {
+  const v128_t a = wasm_f32x4_splat(1.0f + 0x1p-12f), c = wasm_f32x4_splat(-(1.0f + 0x1p-11f));
+  return wasm_f32x4_extract_lane(wasm_f32x4_relaxed_madd(a, a, c), 0) == 0x1p-24f ? kCpuWasmFused : 0u;
 }
 
 #else

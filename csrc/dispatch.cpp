@@ -21,7 +21,15 @@ namespace neondot { extern const KernelTable table; }
 #if defined(UT_HAVE_neon)
 namespace neon { extern const KernelTable table; }
 #endif
+#if defined(UT_HAVE_wasmrelaxed)
+namespace wasmrelaxed { extern const KernelTable table; }
+#endif
+#if defined(UT_HAVE_wasm)
+namespace wasm { extern const KernelTable table; }
+#endif
+#if defined(UT_HAVE_scalar)
 namespace scalar { extern const KernelTable table; }
+#endif
 
 namespace {
 
@@ -45,7 +53,15 @@ constexpr const KernelTable* kTables[] = {
 #if defined(UT_HAVE_neon)
     &neon::table,
 #endif
+#if defined(UT_HAVE_wasmrelaxed)
+    &wasmrelaxed::table,
+#endif
+#if defined(UT_HAVE_wasm)
+    &wasm::table,
+#endif
+#if defined(UT_HAVE_scalar)
     &scalar::table,
+#endif
 };
 
 bool same(const char* a, const char* b) {

@@ -210,7 +210,7 @@ struct Panels {
     const size_t K = Pass::n_columns(c);
     V q[NP][NV];
     start_chains(q, Pass::start(c), p);
-    chains<NP, NV>(q, in, Pass::matrix(c) + p * K * G * kPanel, K);
+    chains<NP, NV>(q, in, Pass::matrix(c) + p * K * G * kPanel, K, c.least_h);
     for (int i = 0; i < NP; ++i)
       for (int s = 0; s < kSub; ++s) {
         const Unit u = {p + static_cast<size_t>(i), static_cast<size_t>(s) * kLanes};

@@ -17,9 +17,9 @@ struct ReducedPanels {
     constexpr size_t width = G * kPanel;
     alignas(64) float a[NP * width], q[NP * width];
     // On the way back what was read last comes first, as with panels.
-    if (s.of_x.W && !s.back) Weights::template tile<G, NP, kVectors<G>, 1>(s.of_x, {0, p, 0, a});
-    Weights::template tile<G, NP, kVectors<G>, 1>(s.of_h, {0, p, 0, q});
-    if (s.of_x.W && s.back) Weights::template tile<G, NP, kVectors<G>, 1>(s.of_x, {0, p, 0, a});
+    if (s.of_x.W && !s.back) rows_of_panels<Weights, G, NP>(s.of_x, p, a);
+    rows_of_panels<Weights, G, NP>(s.of_h, p, q);
+    if (s.of_x.W && s.back) rows_of_panels<Weights, G, NP>(s.of_x, p, a);
     const float* of_x = s.of_x.W ? a : row.a + p * width;
     for (size_t i = 0; i < NP; ++i)
       for (size_t lane = 0; lane < kPanel; lane += kLanes) {

@@ -18,8 +18,13 @@ struct PanelsOfStep {
     V a[NP][NV], q[NP][NV];
     start_chains(a, c.b, p);
     start_chains(q, Pass::start(c), p);
-    chains_of_two(a, x, c.W + p * c.n_inputs * width, c.n_inputs, q, row.h, c.R + p * c.n_fed_back * width,
-                  c.n_fed_back);
+    const float *W = c.W + p * c.n_inputs * width, *R = c.R + p * c.n_fed_back * width;
+    if constexpr (UT_ISA_FLUSHES) {
+      chains(a, x, W, c.n_inputs, c.least_x);
+      chains(q, row.h, R, c.n_fed_back, c.least_h);
+    } else {
+      chains_of_two(a, x, W, c.n_inputs, q, row.h, R, c.n_fed_back);
+    }
     for (int i = 0; i < NP; ++i)
       for (int sub = 0; sub < kSub; ++sub) {
         const Unit u = {p + static_cast<size_t>(i), static_cast<size_t>(sub) * kLanes};

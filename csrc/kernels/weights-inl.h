@@ -53,6 +53,7 @@ inline V load_weights(const Bfloat* p) { return load_bfloat(&p->bits); }
 
 template <class Element>
 struct Floats {
+  static constexpr bool kFlushes = UT_ISA_FLUSHES;
   static void prepare(const DenseArgs&, size_t) {}
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {
@@ -67,6 +68,18 @@ struct Floats {
     }
   }
 
+  // Of any frame, where kFlushes.
+  static UT_NOINLINE void exactly(const DenseArgs& d, size_t width, size_t T) {
+    for (size_t t = 0; t < T; ++t)
+      for (size_t j = d.first * width; j < d.n_panels * width; j += kLanes) {
+        const Element* w = static_cast<const Element*>(d.W) + j / width * d.K * width + j % width;
+        V acc = bias_at(d, j);
+        for (size_t k = 0; k < d.K; ++k) acc = mul_add(set1(d.x[t * d.x_stride + k]), load_weights(w + k * width), acc);
+        store(d.y + t * d.y_stride + j, acc);
+      }
+  }
+
+  // Where kFlushes, of frames that make no subnormals.
   template <int G, int NP, int NV, int NT>
   static inline void tile(const DenseArgs& d, const Place& at) {
     constexpr size_t width = G * kPanel;
@@ -86,7 +99,7 @@ struct Floats {
       each<N>([&](auto i) UT_INLINE { weight[i] = load_weights(w + k * width + i / NV * panel + i % NV * kLanes); });
       each<NT>([&](auto t) UT_INLINE {
         const V xk = set1(x[t * x_stride + k]);
-        each<N>([&](auto i) UT_INLINE { acc[t * N + i] = mul_add(xk, weight[i], acc[t * N + i]); });
+        each<N>([&](auto i) UT_INLINE { acc[t * N + i] = product_add(xk, weight[i], acc[t * N + i]); });
       });
     }
     each<NT>([&](auto t) UT_INLINE {
@@ -139,6 +152,7 @@ struct Int16Numbers {
 
 template <class Numbers>
 struct Integers {
+  static constexpr bool kFlushes = false;
   using Integer = typename Numbers::Integer;
   static constexpr uint32_t kPrecision = Numbers::kPrecision;
 
@@ -207,6 +221,7 @@ using Int8 = Integers<Int8Numbers>;
 using Int16 = Integers<Int16Numbers>;
 
 struct Int4 {
+  static constexpr bool kFlushes = false;
   static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kInt4, int8_t>(d, T); }
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {

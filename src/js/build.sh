@@ -23,13 +23,13 @@ exports="probe model_init model_info model_name model_source input output state 
   step run flush propose commit rollback stream_get stream_set stream_state snapshot_save snapshot_load stream_copy
   sequence_bytes sequence_run"
 
-module() { # name, flags of the features that it needs
-  local name="$1" flags="$2" out="$build/$1"
+module() { # name, flags of the features that it needs, definitions for CMake
+  local name="$1" flags="$2" out="$build/$1"; shift 2
   cmake --fresh -S "$root" -B "$out" -G Ninja -DCMAKE_SYSTEM_NAME=Generic -DCMAKE_SYSTEM_PROCESSOR=wasm32 \
     -DCMAKE_CXX_COMPILER="${clang/clang/clang++}" -DCMAKE_C_COMPILER="$clang" \
     -DCMAKE_CXX_FLAGS="--target=wasm32 -nostdlib $flags" -DCMAKE_C_FLAGS="--target=wasm32 -nostdlib $flags" \
     -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY -DCMAKE_POSITION_INDEPENDENT_CODE=OFF -DCMAKE_BUILD_TYPE=Release \
-    -DUT_THREADS=OFF -DUT_WERROR=ON -DUT_FLAGS="${bare// /;}" >"$out.log"
+    -DUT_THREADS=OFF -DUT_WERROR=ON -DUT_FLAGS="${bare// /;}" "$@" >"$out.log"
   cmake --build "$out" --target undertow >>"$out.log" || { tail -n 30 "$out.log" >&2; exit 1; }
   # shellcheck disable=SC2086
   "${clang/clang/clang++}" --target=wasm32 -nostdlib $flags $bare -std=c++17 -O2 -fno-exceptions -fno-rtti -Wall -Wextra -Werror \
@@ -43,3 +43,11 @@ module() { # name, flags of the features that it needs
 }
 
 module scalar ""
+module wasm "-msimd128 -mbulk-memory" -DUT_ISAS=wasm -DUT_SCALAR=OFF
+if "${clang/clang/clang++}" --target=wasm32 -dM -E -x c++ -msimd128 -mrelaxed-simd /dev/null 2>/dev/null | grep -q relaxed_simd &&
+  [ "$("$clang" -dumpversion | cut -d. -f1)" -ge 16 ]; then
+  module wasmrelaxed "-msimd128 -mrelaxed-simd -mbulk-memory" -DUT_ISAS=wasmrelaxed -DUT_SCALAR=OFF
+else
+  rm -f "$here/dist/undertow-wasmrelaxed.wasm"
+  echo "undertow-wasmrelaxed.wasm  left out: needs clang 16 or newer, this is $("$clang" -dumpversion)"
+fi
