@@ -71,4 +71,13 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_THREADS 1
 #endif
 
+/* Of one lane: blocks of frames are walked one by one, so that each product is compiled once. */
+#if !defined(UT_SMALL)
+#if defined(__STDC_HOSTED__) && !__STDC_HOSTED__
+#define UT_SMALL 1
+#else
+#define UT_SMALL 0
+#endif
+#endif
+
 #endif /* UNDERTOW_COMPILER_H_ */

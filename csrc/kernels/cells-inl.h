@@ -12,7 +12,7 @@ constexpr int kSub = static_cast<int>(kPanel) / kLanes;  // vectors per gate of 
 enum Way { kAny, kPlain, kWaiting };
 
 template <Way kWay>
-inline V apply(const Cell& c, int which, uint32_t plain_kind, V x) {
+UT_INLINE_FN V apply(const Cell& c, int which, uint32_t plain_kind, V x) {
   if (kWay == kWaiting) return plain_kind == kActTanh ? tanh_bounded(x) : sigmoid_bounded(x);
   if (kWay == kPlain) return plain_kind == kActTanh ? vtanh(x) : vsigmoid(x);
   if (c.clip != 0.0f) x = min(set1(c.clip), max(set1(-c.clip), x));
@@ -21,11 +21,11 @@ inline V apply(const Cell& c, int which, uint32_t plain_kind, V x) {
 
 // What those who wait do to inputs of sigmoids, and to one of tanh besides, before `apply`.
 template <Way kWay, class... Vs>
-inline void bound_sigmoids(Vs&... x) {
+UT_INLINE_FN void bound_sigmoids(Vs&... x) {
   if (kWay == kWaiting && UT_UNLIKELY(!all_near(x...))) ((x = sigmoid_bounds(x)), ...);
 }
 template <Way kWay, class... Vs>
-inline void bound(V& of_tanh, Vs&... of_sigmoids) {
+UT_INLINE_FN void bound(V& of_tanh, Vs&... of_sigmoids) {
   if (kWay != kWaiting || UT_LIKELY(all_near(of_tanh, of_sigmoids...))) return;
   of_tanh = tanh_bounds(of_tanh);
   ((of_sigmoids = sigmoid_bounds(of_sigmoids)), ...);
@@ -164,8 +164,14 @@ struct Lstm : Recurrent<4> {
   }
 };
 
+// Units of a panel.
+inline size_t units_from(const Cell& c, size_t panel) {
+  const size_t left = c.n_hidden - panel * kPanel;
+  return left < kPanel ? left : kPanel;
+}
+
 template <int G>
-inline void load_gates(V (&v)[G], const float* from, const Unit& u) {
+UT_INLINE_FN void load_gates(V (&v)[G], const float* from, const Unit& u) {
   for (int g = 0; g < G; ++g) v[g] = load(from + u.gate(G, g));
 }
 
@@ -209,8 +215,13 @@ struct Panels {
     constexpr int G = Pass::kChains, NV = G * kSub;
     const size_t K = Pass::n_columns(c);
     V q[NP][NV];
-    start_chains(q, Pass::start(c), p);
-    chains<NP, NV>(q, in, Pass::matrix(c) + p * K * G * kPanel, K, c.least_h);
+    const float* matrix = Pass::matrix(c) + p * K * G * kPanel;
+    if constexpr (kLanes == 1) {
+      chains_of_rows(q[0], Pass::start(c) ? Pass::start(c) + p * NV : nullptr, in, matrix, K, NV, units_from(c, p));
+    } else {
+      start_chains(q, Pass::start(c), p);
+      chains<NP, NV>(q, in, matrix, K, c.least_h);
+    }
     for (int i = 0; i < NP; ++i)
       for (int s = 0; s < kSub; ++s) {
         const Unit u = {p + static_cast<size_t>(i), static_cast<size_t>(s) * kLanes};

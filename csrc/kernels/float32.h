@@ -32,6 +32,8 @@
 #endif
 #endif
 
+/* Of two ways to a result one lane takes the one that it needs. */
+#define UT_ONE_LANE 1
 typedef float V;
 
 static inline uint32_t bits_of(float a) {
@@ -229,9 +231,8 @@ static inline V select_lt(V a, V b, V yes, V no) { return is_less(a, b) ? yes : 
 static inline bool all_lt(V a, V b) { return is_less(a, b); } /* false where any is NaN */
 
 static inline V pow2(V n) { /* 2^n for a whole n in [-126, 127]; 0 for n = -127 */
-  /* A NaN must not reach the conversion to int, which C leaves undefined; any power will do, the product is NaN. */
-  const int32_t i = n >= -127.0f && n <= 127.0f ? (int32_t)n : 0;
-  return float_of((uint32_t)(i + 127) << 23);
+  /* The sum holds n in its last bits. Of a NaN any power will do: what it is multiplied by is NaN too. */
+  return float_of((bits_of(n + 12582912.0f) << 23) + (127u << 23)); /* 1.5 * 2^23 */
 }
 static inline V exponent(V a) { /* e of a = m * 2^e with m in [1, 2); a normal and positive */
   return (float)((int32_t)(bits_of(a) >> 23) - 127);
@@ -246,10 +247,10 @@ static inline int32_t round_to_int(V a) { /* ties to even; |a| < 2^22 */
 }
 
 /* 16-bit numbers, widened exactly. */
-static inline V load_half(const uint16_t* p) {
-#if defined(__ARM_FP16_FORMAT_IEEE) && defined(__arm__)
-  __fp16 half;
-  UT_COPY(&half, p, sizeof half);
+static UT_INLINE_FN V load_half(const uint16_t* p) {
+#if defined(__arm__) && defined(__ARM_FEATURE_FMA) /* which comes with conversions of halves */
+  float half = float_of(*p);
+  __asm__("vcvtb.f32.f16 %0, %0" : "+t"(half));
   return half;
 #else
   const uint32_t sign = (*p & 0x8000u) << 16, magnitude = *p & 0x7fffu;

@@ -16,7 +16,7 @@ typedef struct {
 } ExpParts;
 
 // e^r - 1: pairs of terms side by side, for the length of this chain is what a cell waits for.
-static inline V exp_reduced(V r) {
+static UT_INLINE_FN V exp_reduced(V r) {
   const V r2 = mul(r, r);
   const V low = mul_add(set1(1.6666521e-01f), r, set1(4.9999994e-01f));
   const V high = mul_add(set1(8.368663e-03f), r, set1(4.1668255e-02f));
@@ -24,7 +24,7 @@ static inline V exp_reduced(V r) {
   return mul_add(r2, q, r);
 }
 
-static inline ExpParts exp_parts(V x, float k) {
+static UT_INLINE_FN ExpParts exp_parts(V x, float k) {
   const V shift = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, ties to even
   const V n = sub(mul_add(x, set1(k * 1.44269504f), shift), shift);
   V r = mul_add(n, set1(-0.693359375f), mul(x, set1(k)));  // ln 2 in two parts, the first with 9 bits: n times it is exact
@@ -34,7 +34,7 @@ static inline ExpParts exp_parts(V x, float k) {
 }
 
 // 1 + e^(kx) for the denominators below.
-static inline V one_plus_exp(V x, float k) {
+static UT_INLINE_FN V one_plus_exp(V x, float k) {
   const ExpParts e = exp_parts(x, k);
   return mul_add(e.pow2n, e.s, add(e.pow2n, set1(1.0f)));
 }
@@ -59,13 +59,13 @@ static inline V vexpm1_negative(V x) {
 }
 
 // sigmoid: error < 2.5 ulp, monotone, in [0, 1].
-static inline V sigmoid_bounded(V x) { return div(set1(1.0f), one_plus_exp(x, -1.0f)); }
-static inline V sigmoid_bounds(V x) { return min(set1(87.33f), max(set1(-88.37f), x)); }
+static UT_INLINE_FN V sigmoid_bounded(V x) { return div(set1(1.0f), one_plus_exp(x, -1.0f)); }
+static UT_INLINE_FN V sigmoid_bounds(V x) { return min(set1(87.33f), max(set1(-88.37f), x)); }
 static inline V vsigmoid(V x) { return sigmoid_bounded(sigmoid_bounds(x)); }
 
 // tanh: error < 1.4 ulp, odd, monotone, in [-1, 1]. A polynomial where 1 - 2 / (e^2a + 1) would cancel; a = |x|.
 static const float kTanhSmall = 0.5625f, kTanhBound = 44.0f;
-static inline V tanh_small(V a) {
+static UT_INLINE_FN V tanh_small(V a) {
   const V u = mul(a, a);
   V p = set1(-6.169614e-03f);
   p = mul_add(p, u, set1(2.1000376e-02f));
@@ -74,10 +74,14 @@ static inline V tanh_small(V a) {
   p = mul_add(p, u, set1(-3.3333313e-01f));
   return mul_add(mul(u, a), p, a);
 }
-static inline V tanh_large(V a) { return sub(set1(1.0f), div(set1(2.0f), one_plus_exp(a, 2.0f))); }
+static UT_INLINE_FN V tanh_large(V a) { return sub(set1(1.0f), div(set1(2.0f), one_plus_exp(a, 2.0f))); }
 static inline V vtanh(V x) {
   const V a = vabs(x);
+#if defined(UT_ONE_LANE)
+  return copy_sign(is_less(a, kTanhSmall) ? tanh_small(a) : tanh_large(min(kTanhBound, a)), x);
+#else
   return copy_sign(select_lt(a, set1(kTanhSmall), tanh_small(a), tanh_large(min(set1(kTanhBound), a))), x);
+#endif
 }
 
 // The same bits, of inputs within the bounds of both, for those who wait: bounds add to the length of the chain, a branch

@@ -3,6 +3,13 @@
 
 namespace {
 
+// One lane: one frame.
+template <class Weights>
+void one_lane(const DenseArgs& d, size_t gates, size_t t) {
+  for (size_t p = d.first; p < d.n_panels; ++p)
+    Weights::rows_of_panel(d, gates, p, t, d.y + t * d.y_stride + p * gates * kPanel, kPanel);
+}
+
 // Panels walked side by side, so that enough independent chains hide the latency of a multiply-add (4 cycles, up to two
 // a cycle) within the registers that there are.
 constexpr int panels_in_flight(int vectors) {
@@ -80,6 +87,11 @@ void dense(const DenseArgs& d, size_t T) {
   if constexpr (Weights::kFlushes)
     if (!makes_no_subnormals(d, T)) return Weights::exactly(d, G * kPanel, T);
 #endif
+  if constexpr (kLanes == 1)
+    if (T == 1 || UT_SMALL) {
+      for (size_t t = 0; t < T; ++t) one_lane<Weights>(d, G, t);
+      return;
+    }
   constexpr int most = panels_in_flight(kVectors<G>);
   if (T == 1) return one_frame<Weights, G, most>(d, d.first);
   if constexpr (most >= 8) {

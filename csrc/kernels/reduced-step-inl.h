@@ -16,10 +16,16 @@ struct ReducedPanels {
     constexpr int G = Pass::kGates;
     constexpr size_t width = G * kPanel;
     alignas(64) float a[NP * width], q[NP * width];
+    const auto product = [&](const DenseArgs& d, float* y) UT_INLINE {
+      if constexpr (kLanes == 1)
+        Weights::rows_of_panel(d, G, p, 0, y, units_from(c, p));
+      else
+        rows_of_panels<Weights, G, NP>(d, p, y);
+    };
     // On the way back what was read last comes first, as with panels.
-    if (s.of_x.W && !s.back) rows_of_panels<Weights, G, NP>(s.of_x, p, a);
-    rows_of_panels<Weights, G, NP>(s.of_h, p, q);
-    if (s.of_x.W && s.back) rows_of_panels<Weights, G, NP>(s.of_x, p, a);
+    if (s.of_x.W && !s.back) product(s.of_x, a);
+    product(s.of_h, q);
+    if (s.of_x.W && s.back) product(s.of_x, a);
     const float* of_x = s.of_x.W ? a : row.a + p * width;
     for (size_t i = 0; i < NP; ++i)
       for (size_t lane = 0; lane < kPanel; lane += kLanes) {
@@ -28,7 +34,7 @@ struct ReducedPanels {
         V x[G], h[G];
         load_gates(x, of_x, here);
         load_gates(h, q, here);
-        Pass::template unit<kWaiting>(c, row, u, x, h);
+        Pass::template unit<kLanes == 1 ? kPlain : kWaiting>(c, row, u, x, h);
       }
   }
 };

@@ -150,6 +150,11 @@ void sparse(const DenseArgs& d, size_t T) {
   Weights::prepare(d, T);
   const SparseMatrix lists = *static_cast<const SparseMatrix*>(d.W);
   if (T == 1) return walk_lists<Weights, G, 1>(d, lists, 0, d.n_panels, 0);
+  if constexpr (kLanes == 1)
+    if (UT_SMALL) {
+      for (size_t t = 0; t < T; ++t) walk_lists<Weights, G, 1>(d, lists, 0, d.n_panels, t);
+      return;
+    }
   // Panels outside, frames inside: the blocks of a panel stay in cache while the frames pass.
   for (size_t p = 0; p < d.n_panels; ++p) {
     size_t t = 0;

@@ -3,10 +3,48 @@
 // Used only by isa_scalar.cpp; internal linkage throughout: nothing here may escape that object file.
 #include "float32.h"
 
+#if defined(__ARM_FEATURE_DSP)
+#include <arm_acle.h>
+#endif
+
 namespace {
 
 constexpr int kLanes = 1;
+#if UT_FMA == UT_FMA_INTEGERS
+constexpr int kRegisters = 8;  // each multiply-add is a call
+#elif defined(__arm__) || defined(__riscv) || defined(__aarch64__)
+constexpr int kRegisters = 32;
+#else
 constexpr int kRegisters = 16;
+#endif
+
+// y[i] = start[i] + the sum over k of x[k] w[k * width + i], of 16 neighbours i.
+#if defined(__arm__) && defined(__ARM_FEATURE_FMA)
+// One instruction loads eight weights, which no compiler makes of loads.
+UT_UNUSED static UT_NOINLINE void chains_of_16(float* y, const float* start, const float* x, const float* w, size_t K, size_t width) {
+  const size_t to_next = (width - 16) * sizeof(float);
+  const float* const end = x + K;
+  __asm__ volatile(
+      "vldmia %[start], {s16-s31}\n"
+      "b 2f\n"
+      "1: vldmia %[x]!, {s0}\n"
+      "vldmia %[w]!, {s1-s8}\n"
+      "vfma.f32 s16, s0, s1\n vfma.f32 s17, s0, s2\n vfma.f32 s18, s0, s3\n vfma.f32 s19, s0, s4\n"
+      "vfma.f32 s20, s0, s5\n vfma.f32 s21, s0, s6\n vfma.f32 s22, s0, s7\n vfma.f32 s23, s0, s8\n"
+      "vldmia %[w]!, {s1-s8}\n"
+      "vfma.f32 s24, s0, s1\n vfma.f32 s25, s0, s2\n vfma.f32 s26, s0, s3\n vfma.f32 s27, s0, s4\n"
+      "vfma.f32 s28, s0, s5\n vfma.f32 s29, s0, s6\n vfma.f32 s30, s0, s7\n vfma.f32 s31, s0, s8\n"
+      "add %[w], %[w], %[next]\n"
+      "2: cmp %[x], %[end]\n"
+      "bne 1b\n"
+      "vstmia %[y], {s16-s31}\n"
+      : [x] "+r"(x), [w] "+r"(w)
+      : [y] "r"(y), [start] "r"(start), [end] "r"(end), [next] "r"(to_next)
+      : "memory", "cc", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s16", "s17", "s18", "s19", "s20", "s21", "s22",
+        "s23", "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31");
+}
+#define UT_CHAINS_OF_16 1
+#endif
 
 inline V load_some(const float* p, size_t) { return *p; }  // the first n lanes, n > 0; the others are 0
 inline void store_some(float* p, V a, size_t) { *p = a; }  // the first n lanes, and nothing behind them
@@ -29,31 +67,108 @@ inline V to_float(VI a) { return static_cast<float>(a); }
 inline void store_int8(int8_t* p, VI a) { *p = static_cast<int8_t>(a); }
 inline void store_int16(int16_t* p, VI a) { *p = static_cast<int16_t>(a); }
 
+#if defined(__ARM_FEATURE_DSP)
+// Bytes 1 and 3, as numbers of 16 bits.
+inline int16x2_t odd_bytes(int8x4_t bytes) {
+  int16x2_t odd;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(bytes));
+  return odd;
+}
+#endif
+
 // Four neighbours in k of a quantised frame, ready to meet four weights of every row.
 struct Quad {
+#if defined(__ARM_FEATURE_DSP)
+  int16x2_t even, odd;
+#else
   int8_t x[4];
+#endif
 };
-inline Quad quad(const int8_t* x) {
+UT_INLINE_FN Quad quad(const int8_t* x) {
   Quad q;
+#if defined(__ARM_FEATURE_DSP)
+  int8x4_t four;
+  UT_COPY(&four, x, sizeof four);
+  q.even = __sxtb16(four);
+  q.odd = odd_bytes(four);
+#else
   UT_COPY(q.x, x, 4);
+#endif
   return q;
 }
 // For vector v of a panel: x at `low` for lanes of rows 0 to 7, at `high` for those of rows 8 to 15.
 inline Quad quad_halves(const int8_t* low, const int8_t* high, int v) { return quad(v < 8 ? low : high); }
 inline VI dot_start(const int32_t*) { return 0; }
-inline VI dot(VI acc, const int8_t* w, const Quad& q) {  // w: 4 weights of each row
+UT_INLINE_FN VI dot(VI acc, const int8_t* w, const Quad& q) {  // w: 4 weights of each row
+#if defined(__ARM_FEATURE_DSP)
+  int8x4_t four;
+  UT_COPY(&four, w, sizeof four);
+  return __smlad(odd_bytes(four), q.odd, __smlad(__sxtb16(four), q.even, acc));
+#else
   for (int i = 0; i < 4; ++i) acc += w[i] * q.x[i];
   return acc;
+#endif
 }
 
 // Two neighbours in k of a quantised frame, and two weights of each row.
 struct Pair {
+#if defined(__ARM_FEATURE_DSP)
+  int16x2_t x;
+#else
   int32_t x[2];
+#endif
 };
-inline Pair pair(const int16_t* x) { return {{x[0], x[1]}}; }
-inline VI dot(VI acc, const int16_t* w, const Pair& q) {  // wraps round, as all do, where a file has changed
-  return static_cast<int32_t>(static_cast<uint32_t>(acc) + static_cast<uint32_t>(w[0] * q.x[0]) + static_cast<uint32_t>(w[1] * q.x[1]));
+UT_INLINE_FN Pair pair(const int16_t* x) {
+#if defined(__ARM_FEATURE_DSP)
+  Pair q;
+  UT_COPY(&q.x, x, sizeof q.x);
+  return q;
+#else
+  return {{x[0], x[1]}};
+#endif
 }
+UT_INLINE_FN VI dot(VI acc, const int16_t* w, const Pair& q) {  // wraps round, as all do, where a file has changed
+#if defined(__ARM_FEATURE_DSP)
+  int16x2_t two;
+  UT_COPY(&two, w, sizeof two);
+  return __smlad(two, q.x, acc);
+#else
+  return static_cast<int32_t>(static_cast<uint32_t>(acc) + static_cast<uint32_t>(w[0] * q.x[0]) + static_cast<uint32_t>(w[1] * q.x[1]));
+#endif
+}
+
+#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
+// As sums_of_rows: one instruction loads four rows of weights, which no compiler makes of loads.
+UT_UNUSED static inline void sums_of_4(VI* sums, const int16_t* x, const int16_t* w, size_t n, size_t row) {
+  const int16_t* const end = x + 2 * n;
+  VI a = 0, b = 0, c = 0, d = 0;
+  __asm__ volatile(
+      "b 2f\n"
+      "1: ldr lr, [%[x]], #4\n"
+      "ldmia %[w], {r4, r5, r6, r8}\n"
+      "add %[w], %[w], %[row]\n"
+      "smlad %[a], r4, lr, %[a]\n"
+      "smlad %[b], r5, lr, %[b]\n"
+      "smlad %[c], r6, lr, %[c]\n"
+      "smlad %[d], r8, lr, %[d]\n"
+      "2: cmp %[x], %[end]\n"
+      "bne 1b\n"
+      : [x] "+r"(x), [w] "+r"(w), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d)
+      : [end] "r"(end), [row] "r"(row * sizeof *w)
+      : "memory", "cc", "r4", "r5", "r6", "r8", "lr");
+  sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+UT_UNUSED static inline void sums_of_4(VI* sums, const int8_t* x, const int8_t* w, size_t n, size_t row) {
+  const int8_t* const end = x + 4 * n;
+  VI a = 0, b = 0, c = 0, d = 0;
+  for (; x != end; x += 4, w += row) {
+    const Quad q = quad(x);
+    a = dot(a, w, q), b = dot(b, w + 4, q), c = dot(c, w + 8, q), d = dot(d, w + 12, q);
+  }
+  sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+#define UT_SUMS_OF_4 1
+#endif
 
 // Two weights of each row, and what each row meets: integers of 16 bits.
 inline VI dot_each(VI acc, const int16_t* w, VI first, VI second) {

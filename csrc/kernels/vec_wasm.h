@@ -15,9 +15,10 @@
 
 // One float at a time, under names of its own.
 namespace {
-namespace one_lane {
+namespace float32 {
 #include "float32.h"
 }
+#undef UT_ONE_LANE
 }  // namespace
 
 namespace {
@@ -58,15 +59,15 @@ UT_INLINE_FN V lane_by_lane(V a, V b, V c, const F& f) {
   for (int i = 0; i < 4; ++i) x[i] = f(x[i], y[i], z[i]);
   return load(x);
 }
-UT_NOINLINE V fused_of_lanes(V a, V b, V c) { return lane_by_lane(a, b, c, one_lane::mul_add); }
+UT_NOINLINE V fused_of_lanes(V a, V b, V c) { return lane_by_lane(a, b, c, float32::mul_add); }
 UT_NOINLINE V sum_of_lanes(V a, V b) {
-  return lane_by_lane(a, b, a, [](float x, float y, float) { return one_lane::add(x, y); });
+  return lane_by_lane(a, b, a, [](float x, float y, float) { return float32::add(x, y); });
 }
 UT_NOINLINE V product_of_lanes(V a, V b) {
-  return lane_by_lane(a, b, a, [](float x, float y, float) { return one_lane::mul(x, y); });
+  return lane_by_lane(a, b, a, [](float x, float y, float) { return float32::mul(x, y); });
 }
 UT_NOINLINE V quotient_of_lanes(V a, V b) {
-  return lane_by_lane(a, b, a, [](float x, float y, float) { return one_lane::div(x, y); });
+  return lane_by_lane(a, b, a, [](float x, float y, float) { return float32::div(x, y); });
 }
 
 inline V negate(V a) { return wasm_f32x4_neg(a); }

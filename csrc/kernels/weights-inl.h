@@ -15,11 +15,18 @@ struct Place {
   size_t t, p;
   size_t column;  // in floats
   float* y;       // of the first frame, where the first vector goes
+  size_t gates = 0;  // of a tile that is not told while compiling (one lane)
 };
+
+// Floats of a column of a panel: those of G gates, or where G is 0 of those that the place says.
+template <int G>
+inline size_t width_of(const Place& at) {
+  return (G != 0 ? static_cast<size_t>(G) : at.gates) * kPanel;
+}
 
 // f(0) to f(N - 1), with numbers that are known while compiling: GCC keeps an array in registers where nothing else is its
 // index. More vectors than that stand in memory anyway, as on `scalar`.
-constexpr size_t kMostInRegisters = 12;
+constexpr size_t kMostInRegisters = kLanes == 1 ? 16 : 12;
 template <size_t kNumber>
 struct Number {
   constexpr operator size_t() const { return kNumber; }
@@ -33,6 +40,9 @@ UT_INLINE inline void each(const F& f) {
     f(Number<N - 1>());
   }
 }
+
+// Rows of one lane that go at once: as many as the registers hold sums of.
+constexpr size_t kChainsAtOnce = kRegisters / 2, kSumsAtOnce = 4;
 
 // In place of biases of a tile, where there are none.
 alignas(64) constexpr float kZeros[8 * kPanel] = {};
@@ -51,10 +61,52 @@ inline V load_weights(const float* p) { return load(p); }
 inline V load_weights(const Half* p) { return load_half(&p->bits); }
 inline V load_weights(const Bfloat* p) { return load_bfloat(&p->bits); }
 
+// One lane: y[i] = start[i] + the sum over k of x[k] w[k * width + i], of N neighbours i; start may be null (zeros).
+template <size_t N, class Element>
+inline void chains_at_once(V* y, const float* start, const float* x, const Element* w, size_t K, size_t width) {
+  V sum[N];
+  each<N>([&](auto i) UT_INLINE { sum[i] = start ? start[i] : 0.0f; });
+  for (const float* const end = x + K; x != end; ++x, w += width) {
+    const V xk = set1(*x);
+    each<N>([&](auto i) UT_INLINE { sum[i] = mul_add(xk, load_weights(w + i), sum[i]); });
+  }
+  each<N>([&](auto i) UT_INLINE { y[i] = sum[i]; });
+}
+template <size_t N>
+inline void chains_at_once(V* y, const float* start, const float* x, const float* w, size_t K, size_t width) {
+#if defined(UT_CHAINS_OF_16)
+  if constexpr (N == 16) return chains_of_16(y, start ? start : kZeros, x, w, K, width);
+#endif
+  chains_at_once<N, float>(y, start, x, w, K, width);
+}
+
+// Of the first `n_units` rows of each gate of a panel: those that it is filled up with need no chains.
+template <class Element>
+UT_NOINLINE void chains_of_rows(V* y, const float* start, const float* x, const Element* w, size_t K, size_t width, size_t n_units) {
+  constexpr size_t N = kChainsAtOnce, some = N > 8 ? 8 : N, few = N > 4 ? 4 : N;
+  for (size_t gate = 0; gate < width; gate += kPanel)
+    for (size_t i = gate, end = gate + n_units, n; i < end; i += n) {
+      const float* const from = start ? start + i : nullptr;
+      n = end - i > some + few || (N == some && end - i > few) ? N : end - i > few ? some : few;
+      if (n == N)
+        chains_at_once<N>(y + i, from, x, w + i, K, width);
+      else if (n == some)
+        chains_at_once<some>(y + i, from, x, w + i, K, width);
+      else
+        chains_at_once<few>(y + i, from, x, w + i, K, width);
+    }
+}
+
 template <class Element>
 struct Floats {
   static constexpr bool kFlushes = UT_ISA_FLUSHES;
   static void prepare(const DenseArgs&, size_t) {}
+
+  static inline void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t n_units) {
+    const size_t width = gates * kPanel;
+    const Element* W = static_cast<const Element*>(d.W) + p * d.K * width;
+    chains_of_rows(y, d.b ? d.b + p * width : nullptr, d.x + t * d.x_stride, W, d.K, width, n_units);
+  }
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {
     const Element* from = static_cast<const Element*>(table) + row * D;
@@ -82,8 +134,7 @@ struct Floats {
   // Where kFlushes, of frames that make no subnormals.
   template <int G, int NP, int NV, int NT>
   static inline void tile(const DenseArgs& d, const Place& at) {
-    constexpr size_t width = G * kPanel;
-    const size_t panel = d.K * width, first = at.p * width + at.column;
+    const size_t width = width_of<G>(at), panel = d.K * width, first = at.p * width + at.column;
     const Element* w = static_cast<const Element*>(d.W) + at.p * panel + at.column;
     const size_t K = d.K, x_stride = d.x_stride, y_stride = d.y_stride;  // a vector that is stored may be anything's alias
     const float* x = d.x + at.t * x_stride;
@@ -115,7 +166,7 @@ inline int8_t* quantized_frame(const DenseArgs& d, size_t t) {
   return reinterpret_cast<int8_t*>(d.quantized) + t * quantized_bytes(kPrecision, d.K);
 }
 template <uint32_t kPrecision>
-inline V scale_of(const int8_t* frame, size_t K) {
+UT_INLINE_FN V scale_of(const int8_t* frame, size_t K) {
   float scale;
   memcpy(&scale, frame + quantized_scale_at(kPrecision, K), sizeof scale);
   return set1(scale);
@@ -150,6 +201,23 @@ struct Int16Numbers {
   static inline Operand operand(const Integer* x) { return pair(x); }
 };
 
+// One lane: sums[i] = the sum of the products of row i of 4 neighbours, over n operands of x; `row`: integers from operand to
+// operand of one row. They are no array meanwhile, whatever it is that the caller does with them.
+template <class Numbers>
+UT_NOINLINE void sums_of_rows(VI* sums, const typename Numbers::Integer* x, const typename Numbers::Integer* w, size_t n, size_t row) {
+#if defined(UT_SUMS_OF_4)
+  sums_of_4(sums, x, w, n, row);
+#else
+  VI sum[kSumsAtOnce];
+  each<kSumsAtOnce>([&](auto i) UT_INLINE { sum[i] = 0; });
+  for (const auto* const end = x + n * Numbers::kNeighbours; x != end; x += Numbers::kNeighbours, w += row) {
+    const typename Numbers::Operand q = Numbers::operand(x);
+    each<kSumsAtOnce>([&](auto i) UT_INLINE { sum[i] = dot(sum[i], w + i * Numbers::kNeighbours, q); });
+  }
+  each<kSumsAtOnce>([&](auto i) UT_INLINE { sums[i] = sum[i]; });
+#endif
+}
+
 template <class Numbers>
 struct Integers {
   static constexpr bool kFlushes = false;
@@ -166,11 +234,37 @@ struct Integers {
     for (size_t j = 0; j < D; ++j) y[j] = static_cast<float>(q[j]) * scale;
   }
 
+  // One lane: n_units rows of each gate of panel p, to y.
+  static UT_NOINLINE void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t n_units) {
+    const size_t width = gates * kPanel, row = Numbers::kNeighbours * width;
+    const size_t n = (d.K + Numbers::kNeighbours - 1) / Numbers::kNeighbours;
+    const Integer* w = static_cast<const Integer*>(d.W) + p * (panel_bytes(kPrecision, d.K, gates) / sizeof(Integer));
+    const float* scales = reinterpret_cast<const float*>(w + n * row);
+    const int8_t* frame = quantized_frame<kPrecision>(d, t);
+    const V scale = scale_of<kPrecision>(frame, d.K);
+    const float* b = d.b ? d.b + p * width : kZeros;
+    for (size_t gate = 0; gate < width; gate += kPanel)
+      for (size_t i = gate; i < gate + n_units; i += kSumsAtOnce) {
+        const Integer *x = reinterpret_cast<const Integer*>(frame), *from = w + Numbers::kNeighbours * i;
+        V total[kSumsAtOnce];
+        VI sums[kSumsAtOnce];
+        size_t k = n < Numbers::kStretch ? n : Numbers::kStretch;
+        sums_of_rows<Numbers>(sums, x, from, k, row);
+        each<kSumsAtOnce>([&](auto v) UT_INLINE { total[v] = to_float(sums[v]); });
+        for (size_t more; k < n; k += more) {
+          more = n - k < Numbers::kStretch ? n - k : Numbers::kStretch;
+          sums_of_rows<Numbers>(sums, x + Numbers::kNeighbours * k, from + k * row, more, row);
+          for (size_t v = 0; v < kSumsAtOnce; ++v) total[v] = add(total[v], to_float(sums[v]));
+        }
+        each<kSumsAtOnce>([&](auto v) UT_INLINE { y[i + v] = mul_add(mul(total[v], scales[i + v]), scale, b[i + v]); });
+      }
+  }
+
   template <int G, int NP, int NV, int NT>
   static inline void tile(const DenseArgs& d, const Place& at) {
-    constexpr size_t width = G * kPanel, row = Numbers::kNeighbours * width;  // row: in integers, as panel
+    const size_t width = width_of<G>(at), row = Numbers::kNeighbours * width;  // row: in integers, as panel
     const size_t n = (d.K + Numbers::kNeighbours - 1) / Numbers::kNeighbours;
-    const size_t panel = panel_bytes(kPrecision, d.K, G) / sizeof(Integer), first = at.p * width + at.column;
+    const size_t panel = panel_bytes(kPrecision, d.K, width / kPanel) / sizeof(Integer), first = at.p * width + at.column;
     const Integer* w = static_cast<const Integer*>(d.W) + at.p * panel + Numbers::kNeighbours * at.column;
     const float* scales = reinterpret_cast<const float*>(static_cast<const Integer*>(d.W) + at.p * panel + n * row) + at.column;
     const int32_t* sums = reinterpret_cast<const int32_t*>(scales + width);
@@ -222,6 +316,10 @@ using Int16 = Integers<Int16Numbers>;
 
 struct Int4 {
   static constexpr bool kFlushes = false;
+  static inline void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t) {
+    for (size_t v = 0; v < gates * kPanel; v += 4) tile<0, 1, 4, 1>(d, {t, p, v, y + v, gates});
+  }
+
   static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kInt4, int8_t>(d, T); }
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {
@@ -238,11 +336,12 @@ struct Int4 {
 
   template <int G, int NP, int NV, int NT>
   static inline void tile(const DenseArgs& d, const Place& at) {
-    constexpr size_t width = G * kPanel, gate_bytes = kPanel * kGroup / 2;
-    const size_t n_groups = (d.K + kGroup - 1) / kGroup, panel = panel_bytes(kInt4, d.K, G);
+    constexpr size_t gate_bytes = kPanel * kGroup / 2;
+    const size_t width = width_of<G>(at), gates = width / kPanel;
+    const size_t n_groups = (d.K + kGroup - 1) / kGroup, panel = panel_bytes(kInt4, d.K, gates);
     const size_t first = at.p * width + at.column;
     const uint8_t* w = static_cast<const uint8_t*>(d.W) + at.p * panel;
-    const uint16_t* scales = reinterpret_cast<const uint16_t*>(w + n_groups * G * gate_bytes) + at.column;
+    const uint16_t* scales = reinterpret_cast<const uint16_t*>(w + n_groups * gates * gate_bytes) + at.column;
     const size_t stride = quantized_bytes(kInt4, d.K);
     const int8_t* x = quantized_frame<kInt4>(d, at.t);
     V acc[NT][NP][NV];
@@ -259,7 +358,7 @@ struct Int4 {
         for (int p = 0; p < NP; ++p)
           for (int v = 0; v < NV; ++v) {
             const size_t j = at.column + static_cast<size_t>(v) * kLanes;  // of the panel: gate j / kPanel
-            const uint8_t* from = w + p * panel + (g * G + j / kPanel) * gate_bytes + j % kPanel * 4;
+            const uint8_t* from = w + p * panel + (g * gates + j / kPanel) * gate_bytes + j % kPanel * 4;
             const V products = to_float(sub_int(dot_group(from, columns), offset));
             acc[t][p][v] = mul_add(products, load_half(scales + p * (panel / 2) + g * width + v * kLanes), acc[t][p][v]);
           }

@@ -106,7 +106,7 @@ def wasm(name, flags, always=False, version="", node=""):
     link = "-Wl,--no-entry -Wl,--allow-undefined -Wl,-z,stack-size=262144"
     return Target(
         name, f"clang++{version} {clang}", f"clang{version} {clang}", flags, "start_wasm.c", link,
-        f"node {node} {HERE / 'run.mjs'}", (f"clang{version}", f"lld{version}", f"llvm{version}", "nodejs"), always,
+        f"node {node} {HERE / 'run.mjs'}", (f"clang{version}", f"lld{version}", "llvm", "nodejs"), always,
         cmake=("-DUT_ISAS=wasm;wasmrelaxed", "-DUT_SCALAR=OFF") if "simd" in flags else (),
     )  # fmt: skip
 
