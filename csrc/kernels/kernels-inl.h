@@ -19,6 +19,11 @@ inline V product_add(V a, V b, V c) { return mul_add(a, b, c); }
 }  // namespace
 #endif
 
+namespace {
+// Of vectors too: each product is compiled for one frame, and convolutions for few, where a program is loaded over a network.
+constexpr bool kCompact = UT_ISA_FLUSHES && UT_SMALL;
+}  // namespace
+
 // each uses what stands before it
 #include "chunks-inl.h"
 #include "math-inl.h"

@@ -80,18 +80,9 @@ inline void few_frames(const DenseArgs& d, size_t p) {
   if constexpr (NP > 1) few_frames<Weights, G, NT, NP / 2>(d, p);
 }
 
+// T frames.
 template <class Weights, int G>
-void dense(const DenseArgs& d, size_t T) {
-  Weights::prepare(d, T);
-#if UT_ISA_FLUSHES
-  if constexpr (Weights::kFlushes)
-    if (!makes_no_subnormals(d, T)) return Weights::exactly(d, G * kPanel, T);
-#endif
-  if constexpr (kLanes == 1)
-    if (T == 1 || UT_SMALL) {
-      for (size_t t = 0; t < T; ++t) one_lane<Weights>(d, G, t);
-      return;
-    }
+inline void block_of_frames(const DenseArgs& d, size_t T) {
   constexpr int most = panels_in_flight(kVectors<G>);
   if (T == 1) return one_frame<Weights, G, most>(d, d.first);
   if constexpr (most >= 8) {
@@ -108,6 +99,28 @@ void dense(const DenseArgs& d, size_t T) {
     for (; p + NP <= d.n_panels; p += NP) frames<Weights, G, NT, NP>(d, p, t, end);
     if constexpr (NP > 1)
       for (; p < d.n_panels; ++p) frames<Weights, G, NT, 1>(d, p, t, end);
+  }
+}
+
+template <class Weights, int G>
+void dense(const DenseArgs& d, size_t T) {
+  Weights::prepare(d, T);
+#if UT_ISA_FLUSHES
+  if constexpr (Weights::kFlushes)
+    if (!makes_no_subnormals(d, T)) return Weights::exactly(d, G * kPanel, T);
+#endif
+  if constexpr (kLanes == 1)
+    if (T == 1 || UT_SMALL) {
+      for (size_t t = 0; t < T; ++t) one_lane<Weights>(d, G, t);
+      return;
+    }
+  if constexpr (kCompact) {
+    constexpr int most = panels_in_flight(kVectors<G>);
+    DenseArgs one = d;
+    for (size_t t = 0; t < T; ++t, one.x += d.x_stride, one.y += d.y_stride, one.quantized += Weights::frame_floats(d.K))
+      one_frame<Weights, G, most>(one, d.first);
+  } else {
+    block_of_frames<Weights, G>(d, T);
   }
 }
 

@@ -123,7 +123,12 @@ inline V product_add(V a, V b, V c) {
 #endif
 
 // a * b + c, one rounding.
-inline V mul_add(V a, V b, V c) {
+#if defined(__wasm_relaxed_simd__)
+inline
+#else
+UT_NOINLINE  // so long that a call is little of it
+#endif
+V mul_add(V a, V b, V c) {
 #if defined(__wasm_relaxed_simd__)
   const V r = fused(a, b, c);
   const V least = smaller(smaller(smallness(a), smallness(b)), smaller(smallness(c), smallness(r)));

@@ -100,6 +100,7 @@ UT_NOINLINE void chains_of_rows(V* y, const float* start, const float* x, const 
 template <class Element>
 struct Floats {
   static constexpr bool kFlushes = UT_ISA_FLUSHES;
+  static constexpr size_t frame_floats(size_t) { return 0; }  // of a frame as it meets the weights, in DenseArgs::quantized
   static void prepare(const DenseArgs&, size_t) {}
 
   static inline void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t n_units) {
@@ -223,6 +224,7 @@ struct Integers {
   static constexpr bool kFlushes = false;
   using Integer = typename Numbers::Integer;
   static constexpr uint32_t kPrecision = Numbers::kPrecision;
+  static constexpr size_t frame_floats(size_t K) { return quantized_floats(kPrecision, K); }
 
   static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kPrecision, Integer>(d, T); }
 
@@ -283,9 +285,10 @@ struct Integers {
       for (; k < end; ++k)
         for (int t = 0; t < NT; ++t) {
           const typename Numbers::Operand q = Numbers::operand(x + static_cast<size_t>(t) * stride + Numbers::kNeighbours * k);
-          for (int p = 0; p < NP; ++p)
-            for (int v = 0; v < NV; ++v)
-              acc[t][p][v] = dot(acc[t][p][v], w + k * row + p * panel + v * Numbers::kNeighbours * kLanes, q);
+          each<NP * NV>([&](auto i) UT_INLINE {
+            VI& sum = acc[t][i / NV][i % NV];
+            sum = dot(sum, w + k * row + i / NV * panel + i % NV * Numbers::kNeighbours * kLanes, q);
+          });
         }
       // `done`: how sums of this stretch go on, given where they go and which of the rows they are of.
       const auto each_sum = [&](const auto& done) UT_INLINE {
@@ -316,6 +319,7 @@ using Int16 = Integers<Int16Numbers>;
 
 struct Int4 {
   static constexpr bool kFlushes = false;
+  static constexpr size_t frame_floats(size_t K) { return quantized_floats(kInt4, K); }
   static inline void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t) {
     for (size_t v = 0; v < gates * kPanel; v += 4) tile<0, 1, 4, 1>(d, {t, p, v, y + v, gates});
   }

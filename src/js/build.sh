@@ -28,7 +28,7 @@ module() { # name, flags of the features that it needs, definitions for CMake
   cmake --fresh -S "$root" -B "$out" -G Ninja -DCMAKE_SYSTEM_NAME=Generic -DCMAKE_SYSTEM_PROCESSOR=wasm32 \
     -DCMAKE_CXX_COMPILER="${clang/clang/clang++}" -DCMAKE_C_COMPILER="$clang" \
     -DCMAKE_CXX_FLAGS="--target=wasm32 -nostdlib $flags" -DCMAKE_C_FLAGS="--target=wasm32 -nostdlib $flags" \
-    -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY -DCMAKE_POSITION_INDEPENDENT_CODE=OFF -DCMAKE_BUILD_TYPE=Release \
+    -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY -DCMAKE_POSITION_INDEPENDENT_CODE=OFF -DCMAKE_BUILD_TYPE=MinSizeRel -DCMAKE_CXX_FLAGS_MINSIZEREL="-Oz -DNDEBUG" \
     -DUT_THREADS=OFF -DUT_WERROR=ON -DUT_FLAGS="${bare// /;}" "$@" >"$out.log"
   cmake --build "$out" --target undertow >>"$out.log" || { tail -n 30 "$out.log" >&2; exit 1; }
   # shellcheck disable=SC2086
