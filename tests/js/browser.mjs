@@ -71,7 +71,7 @@ try {
       const { data } = await send('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true });
       fs.writeFileSync(screenshot, Buffer.from(data, 'base64'));
     }
-    fs.writeSync(1, `${JSON.stringify(result.value)}\n`);
+    await new Promise((done) => process.stdout.write(`${JSON.stringify(result.value)}\n`, done));
     break;
   }
   finish(0);

@@ -3,7 +3,7 @@ import { load } from './undertow/index.js';
 import { Listener } from './sound.js';
 
 const $ = (id) => document.getElementById(id);
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const accent = () => getComputedStyle($('wave')).color; // as canvas takes it
 const clock = (t) => `${Math.floor(t / 60)}:${(t % 60).toFixed(1).padStart(4, '0')}`;
 
 // --- pictures: columns of what was heard, drawn as they come ----------------------------------------------------------
@@ -20,7 +20,7 @@ class Picture {
     this.context.clearRect(0, 0, canvas.width, canvas.height);
   }
   place(t, seconds) {
-    return (t / seconds) * this.canvas.width;
+    return Math.round((t / seconds) * this.canvas.width);
   }
   wave(samples, from, to, ink) {
     const { context: c, canvas } = this, middle = canvas.height / 2;
@@ -65,11 +65,13 @@ class Run {
     if (this.t + step > this.seconds) this.wrap();
     const from = wave.place(this.t, this.seconds), to = wave.place(this.t + step, this.seconds), { height } = wave.canvas;
     if (p > 0.5) {
-      wave.context.fillStyle = `color-mix(in srgb, ${colour('--accent')} 16%, transparent)`;
-      wave.context.fillRect(from, 0, to - from + 0.5, height);
+      wave.context.fillStyle = accent();
+      wave.context.globalAlpha = 0.16;
+      wave.context.fillRect(from, 0, to - from, height);
+      wave.context.globalAlpha = 1;
     }
     wave.wave(sound, from, to, '#8895a3');
-    wave.context.strokeStyle = colour('--accent');
+    wave.context.strokeStyle = accent();
     wave.context.lineWidth = 2;
     wave.context.beginPath();
     const before = this.probabilities.at(-1) ?? p;
@@ -90,13 +92,13 @@ class Run {
   left(bins) {
     const sound = this.cleaner.frames.back(bins), step = sound.length / this.rate;
     if (this.cleanT + step > this.seconds) (this.cleanT = 0), this.clean.clear();
-    this.clean.wave(sound, this.clean.place(this.cleanT, this.seconds), this.clean.place(this.cleanT + step, this.seconds), colour('--accent'));
+    this.clean.wave(sound, this.clean.place(this.cleanT, this.seconds), this.clean.place(this.cleanT + step, this.seconds), accent());
     this.cleanT += step;
     if (this.cleaned) this.cleaned.push(sound.slice());
   }
   segment(speaks, t, step) {
     const last = this.segments.at(-1);
-    if (speaks && last && t - last.end < 0.3) last.end = t + step;
+    if (speaks && last && t - last.end < 0.1) last.end = t + step;
     else if (speaks) this.segments.push({ begin: t, end: t + step, item: $('segments').appendChild(document.createElement('li')) });
     else return;
     const now = this.segments.at(-1);
@@ -154,7 +156,7 @@ async function hearAll() {
   page.cleaned = run.cleaned;
   const seconds = sound.length / manifest.rate, n = run.probabilities.length;
   $('said').textContent =
-    `${seconds.toFixed(1)} s of sound heard, ${run.segments.length} segments of speech. ` +
+    `${seconds.toFixed(1)} s of sound heard, ${run.segments.length} segment${run.segments.length === 1 ? '' : 's'} of speech. ` +
     `Computed and drawn in ${(run.took / 1000).toFixed(2)} s.`;
   window.undertowDemo = {
     isa: detector.info.isa, frames: n, probabilities: Float32Array.from(run.probabilities), inputs: run.inputs,
