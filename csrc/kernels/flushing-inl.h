@@ -6,46 +6,61 @@ namespace {
 
 inline bool makes_no_subnormals(const float* x, size_t K, float least) {
   if (least == 0.0f) return false;
-  V low = smallness(load_some(x, K)), other = low;
-  size_t k = 0;
-  for (; k + 2 * kLanes <= K; k += 2 * kLanes) {
-    low = smaller(low, smallness(load(x + k)));
-    other = smaller(other, smallness(load(x + k + kLanes)));
-  }
-  for (; k < K; k += kLanes) low = smaller(low, smallness(load_some(x + k, K - k)));
+  V low = set1(UT_NAN);
+  for (size_t k = 0; k < K; k += kLanes) low = smaller(low, smallness(load_some(x + k, K - k)));
   uint32_t bits;
   UT_COPY(&bits, &least, sizeof bits);
-  return !any_below(smaller(low, other), static_cast<int32_t>(bits - 1));
-}
-
-inline bool makes_no_subnormals(const DenseArgs& d, size_t T) {
-  bool none = true;
-  for (size_t t = 0; t < T && none; ++t) none = makes_no_subnormals(d.x + t * d.x_stride, d.K, d.scaling.least);
-  return none;
+  return !any_below(low, static_cast<int32_t>(bits - 1));
 }
 
 // acc[i] += the sum over k of x[k] w[k * width + i * kLanes], of N vectors.
-template <int N>
-inline void some_chains(V* acc, const float* x, const float* w, size_t width, size_t K) {
+template <int N, class Element>
+inline void some_chains(V* acc, const float* x, const Element* w, size_t width, size_t K) {
   V a[N];
-  for (int i = 0; i < N; ++i) a[i] = acc[i];
+  each<N>([&](auto i) UT_INLINE { a[i] = acc[i]; });
   for (size_t k = 0; k < K; ++k) {
     const V xk = set1(x[k]);
-    for (int i = 0; i < N; ++i) a[i] = product_add(xk, load(w + k * width + i * kLanes), a[i]);
+    each<N>([&](auto i) UT_INLINE { a[i] = product_add(xk, load_weights(w + k * width + i * kLanes), a[i]); });
   }
-  for (int i = 0; i < N; ++i) acc[i] = a[i];
+  each<N>([&](auto i) UT_INLINE { acc[i] = a[i]; });
 }
 
-// The chains of n_panels panels of n_vectors each, a multiple of 4.
-UT_NOINLINE void flushing_chains(V* acc, int n_panels, int n_vectors, const float* x, const float* w, size_t K, float least) {
+#if defined(__wasm_relaxed_simd__)
+constexpr int kMostChains = 8;
+#else
+constexpr int kMostChains = 4;  // of which each takes several registers
+#endif
+
+// The chains of a panel of n_vectors, a multiple of 4; `fast`: of a frame that makes no subnormals.
+template <class Element>
+UT_NOINLINE void panel_chains(V* acc, int n_vectors, const float* x, const Element* w, size_t K, bool fast) {
   const size_t width = static_cast<size_t>(n_vectors) * kLanes;
+  int v = 0;
+  for (; fast && v + kMostChains <= n_vectors; v += kMostChains) some_chains<kMostChains>(acc + v, x, w + v * kLanes, width, K);
+  for (; fast && v < n_vectors; v += 4) some_chains<4>(acc + v, x, w + v * kLanes, width, K);
+  for (; v < n_vectors; ++v)
+    for (size_t k = 0; k < K; ++k) acc[v] = mul_add(set1(x[k]), load_weights(w + k * width + v * kLanes), acc[v]);
+}
+
+inline void flushing_chains(V* acc, int n_panels, int n_vectors, const float* x, const float* w, size_t K, float least) {
   const bool fast = makes_no_subnormals(x, K, least);
-  for (int p = 0; p < n_panels; ++p, acc += n_vectors, w += K * width) {
-    int v = 0;
-    for (; fast && v + 8 <= n_vectors; v += 8) some_chains<8>(acc + v, x, w + v * kLanes, width, K);
-    for (; fast && v < n_vectors; v += 4) some_chains<4>(acc + v, x, w + v * kLanes, width, K);
-    for (; v < n_vectors; ++v)
-      for (size_t k = 0; k < K; ++k) acc[v] = mul_add(set1(x[k]), load(w + k * width + v * kLanes), acc[v]);
+  for (int p = 0; p < n_panels; ++p)
+    panel_chains(acc + p * n_vectors, n_vectors, x, w + static_cast<size_t>(p * n_vectors * kLanes) * K, K, fast);
+}
+
+// A dense layer, of any number of gates: n_vectors in a panel.
+template <class Element>
+UT_NOINLINE void flushing_dense(const DenseArgs& d, int n_vectors, size_t T) {
+  const size_t width = static_cast<size_t>(n_vectors) * kLanes;
+  for (size_t t = 0; t < T; ++t) {
+    const float* x = d.x + t * d.x_stride;
+    const bool fast = makes_no_subnormals(x, d.K, d.scaling.least);
+    for (size_t p = d.first; p < d.n_panels; ++p) {
+      V acc[16];
+      for (int v = 0; v < n_vectors; ++v) acc[v] = bias_at(d, p * width + v * kLanes);
+      panel_chains(acc, n_vectors, x, static_cast<const Element*>(d.W) + p * d.K * width, d.K, fast);
+      for (int v = 0; v < n_vectors; ++v) store(d.y + t * d.y_stride + p * width + v * kLanes, acc[v]);
+    }
   }
 }
 

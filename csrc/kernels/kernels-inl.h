@@ -32,10 +32,10 @@ constexpr bool kCompact = UT_ISA_FLUSHES && UT_SMALL;
 #include "rows-inl.h"
 #endif
 #include "quantize-inl.h"
+#include "weights-inl.h"
 #if UT_ISA_FLUSHES
 #include "flushing-inl.h"
 #endif
-#include "weights-inl.h"
 #include "matvec-inl.h"
 #if !defined(UT_ISA_EXTENDS)
 #include "convolution-inl.h"

@@ -106,20 +106,24 @@ template <class Weights, int G>
 void dense(const DenseArgs& d, size_t T) {
   Weights::prepare(d, T);
 #if UT_ISA_FLUSHES
-  if constexpr (Weights::kFlushes)
-    if (!makes_no_subnormals(d, T)) return Weights::exactly(d, G * kPanel, T);
+  if constexpr (Weights::kFlushes) {
+    if (kCompact) return flushing_dense<typename Weights::Number>(d, kVectors<G>, T);
+    for (size_t t = 0; t < T; ++t)
+      if (!makes_no_subnormals(d.x + t * d.x_stride, d.K, d.scaling.least))
+        return flushing_dense<typename Weights::Number>(d, kVectors<G>, T);
+  }
 #endif
   if constexpr (kLanes == 1)
     if (T == 1 || UT_SMALL) {
       for (size_t t = 0; t < T; ++t) one_lane<Weights>(d, G, t);
       return;
     }
-  if constexpr (kCompact) {
+  if constexpr (kCompact && !Weights::kFlushes) {
     constexpr int most = panels_in_flight(kVectors<G>);
     DenseArgs one = d;
     for (size_t t = 0; t < T; ++t, one.x += d.x_stride, one.y += d.y_stride, one.quantized += Weights::frame_floats(d.K))
       one_frame<Weights, G, most>(one, d.first);
-  } else {
+  } else if constexpr (!kCompact) {
     block_of_frames<Weights, G>(d, T);
   }
 }

@@ -97,7 +97,6 @@ inline V square_root(V a) { return wasm_f32x4_sqrt(flush(a)); }
 
 #if defined(__wasm_relaxed_simd__)
 inline V product_add(V a, V b, V c) { return wasm_f32x4_relaxed_madd(a, b, c); }
-inline V fused(V a, V b, V c) { return product_add(a, b, c); }
 #else
 // a * b + c in doubles, of which a * b is exact, and whether the sum lies halfway between two floats, where the bits that it
 // has lost decide (float32.h): its last 29 bits are then 2^28.
@@ -116,9 +115,22 @@ inline V halfway(const Halves& s) {
 inline V narrow(const Halves& s) {
   return wasm_i32x4_shuffle(wasm_f32x4_demote_f64x2_zero(s.low), wasm_f32x4_demote_f64x2_zero(s.high), 0, 1, 4, 5);
 }
+// Two of the sums, one step further from the middle where they lie there and have lost something: in its direction.
+inline V away_from_halfway(V a, V b, V c, V s) {
+  const V p = wasm_f64x2_mul(wide(a), wide(b)), q = wide(c), v = wasm_f64x2_sub(s, p);
+  const V lost = wasm_f64x2_add(wasm_f64x2_sub(p, wasm_f64x2_sub(s, v)), wasm_f64x2_sub(q, v));
+  const V is_halfway = wasm_i64x2_eq(wasm_v128_and(s, wasm_i64x2_const_splat(0x1fffffff)), wasm_i64x2_const_splat(0x10000000));
+  const V direction = wasm_v128_or(wasm_i64x2_shr(wasm_v128_xor(lost, s), 63), wasm_i64x2_const_splat(1));
+  const V moves = wasm_v128_and(is_halfway, wasm_f64x2_ne(lost, wasm_f64x2_const_splat(0.0)));
+  return wasm_i64x2_add(s, wasm_v128_and(direction, moves));
+}
+UT_NOINLINE V product_add_at_halfway(V a, V b, V c) {
+  const Halves s = sums_of(a, b, c);
+  return narrow({away_from_halfway(a, b, c, s.low), away_from_halfway(upper(a), upper(b), upper(c), s.high)});
+}
 inline V product_add(V a, V b, V c) {
   const Halves s = sums_of(a, b, c);
-  return UT_UNLIKELY(wasm_v128_any_true(halfway(s))) ? fused_of_lanes(a, b, c) : narrow(s);
+  return UT_UNLIKELY(wasm_v128_any_true(halfway(s))) ? product_add_at_halfway(a, b, c) : narrow(s);
 }
 #endif
 
@@ -130,14 +142,12 @@ UT_NOINLINE  // so long that a call is little of it
 #endif
 V mul_add(V a, V b, V c) {
 #if defined(__wasm_relaxed_simd__)
-  const V r = fused(a, b, c);
+  const V r = product_add(a, b, c);
   const V least = smaller(smaller(smallness(a), smallness(b)), smaller(smallness(c), smallness(r)));
   return UT_UNLIKELY(any_below(least, kSubnormal)) ? fused_of_lanes(a, b, c) : r;
 #else
-  const Halves s = sums_of(a, b, c);
-  const V r = narrow(s), least = smaller(smaller(smallness(a), smallness(b)), smaller(smallness(c), smallness(r)));
-  const V rare = wasm_v128_or(halfway(s), wasm_u32x4_lt(least, wasm_i32x4_const_splat(kSubnormal)));
-  return UT_UNLIKELY(wasm_v128_any_true(rare)) ? fused_of_lanes(a, b, c) : r;
+  const V r = product_add(a, b, c), least = smaller(smaller(smallness(a), smallness(b)), smaller(smallness(c), smallness(r)));
+  return UT_UNLIKELY(any_below(least, kSubnormal)) ? fused_of_lanes(a, b, c) : r;
 #endif
 }
 

@@ -100,6 +100,7 @@ UT_NOINLINE void chains_of_rows(V* y, const float* start, const float* x, const 
 template <class Element>
 struct Floats {
   static constexpr bool kFlushes = UT_ISA_FLUSHES;
+  using Number = Element;
   static constexpr size_t frame_floats(size_t) { return 0; }  // of a frame as it meets the weights, in DenseArgs::quantized
   static void prepare(const DenseArgs&, size_t) {}
 
@@ -119,17 +120,6 @@ struct Floats {
       for (size_t i = 0; i < kPanel; i += kLanes) store(wide + i, load_weights(some + i));
       memcpy(y + j, wide, n * sizeof(float));
     }
-  }
-
-  // Of any frame, where kFlushes.
-  static UT_NOINLINE void exactly(const DenseArgs& d, size_t width, size_t T) {
-    for (size_t t = 0; t < T; ++t)
-      for (size_t j = d.first * width; j < d.n_panels * width; j += kLanes) {
-        const Element* w = static_cast<const Element*>(d.W) + j / width * d.K * width + j % width;
-        V acc = bias_at(d, j);
-        for (size_t k = 0; k < d.K; ++k) acc = mul_add(set1(d.x[t * d.x_stride + k]), load_weights(w + k * width), acc);
-        store(d.y + t * d.y_stride + j, acc);
-      }
   }
 
   // Where kFlushes, of frames that make no subnormals.
