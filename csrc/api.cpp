@@ -104,6 +104,7 @@ void fill_info(const ut_model& m, ut_info* info) {
   info->state_bytes = state_bytes(m);
   info->scratch_bytes = value_bytes(m, m.measures.block) + scratch_bytes(m, m.measures.block);
   info->stream_bytes = stream_bytes(m, m.measures.block);
+  info->step_bytes = stream_bytes(m, 1);
   info->snapshot_bytes = kSnapshotHeader + info->state_bytes;
   info->n_inputs = m.file.n_inputs;
   info->n_outputs = m.file.n_outputs;

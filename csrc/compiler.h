@@ -4,6 +4,7 @@
 #define UNDERTOW_COMPILER_H_
 
 #include <float.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -52,6 +53,8 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_UNLIKELY(truth) (truth)
 #define UT_INFINITY INFINITY
 #define UT_NAN NAN
+#define UT_FMAF fmaf
+#define UT_SQRTF sqrtf
 #define UT_COPY memcpy
 #else
 #define UT_INLINE __attribute__((always_inline))
@@ -62,6 +65,8 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_UNLIKELY(truth) __builtin_expect(!!(truth), 0)
 #define UT_INFINITY __builtin_inff()
 #define UT_NAN __builtin_nanf("")
+#define UT_FMAF __builtin_fmaf
+#define UT_SQRTF __builtin_sqrtf
 /* A few bytes whose number is known: never a call, which memcpy is under -ffreestanding. */
 #define UT_COPY __builtin_memcpy
 #endif
@@ -71,13 +76,9 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_THREADS 1
 #endif
 
-/* Of one lane: blocks of frames are walked one by one, so that each product is compiled once. */
+/* Code for flash: each product is compiled once, for one frame, and convolutions are walked node by node. Same bits. */
 #if !defined(UT_SMALL)
-#if defined(__STDC_HOSTED__) && !__STDC_HOSTED__
-#define UT_SMALL 1
-#else
 #define UT_SMALL 0
-#endif
 #endif
 
 #endif /* UNDERTOW_COMPILER_H_ */

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "cpu.h"
 
-#if defined(UT_X86)
+#if defined(UT_X86) && defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+#elif defined(UT_X86)
 #include <cpuid.h>
-#elif defined(__aarch64__) && defined(__linux__) && __STDC_HOSTED__
+#elif defined(UT_ARM64) && defined(__linux__) && __STDC_HOSTED__
 #include <sys/auxv.h>
 #elif defined(__wasm_relaxed_simd__)
 #include <wasm_simd128.h>
+#elif defined(UT_ARM64) && defined(__APPLE__) && __STDC_HOSTED__
+#include <TargetConditionals.h>
+#include <sys/sysctl.h>
 #endif
 
 namespace undertow {
@@ -26,11 +31,24 @@ constexpr uint32_t kLeaf7EbxAvx2 = bit(5), kLeaf7EbxAvx512f = bit(16), kLeaf7Ebx
 // Intel SDM volume 1, XCR0: SSE and AVX state; opmask, upper ZMM halves, upper 16 ZMM.
 constexpr uint32_t kXcr0Ymm = bit(1) | bit(2), kXcr0Zmm = bit(5) | bit(6) | bit(7);
 
+#if defined(_MSC_VER) && !defined(__clang__)
+uint32_t xcr0() { return static_cast<uint32_t>(_xgetbv(0)); }
+int __get_cpuid_count(unsigned leaf, unsigned count, uint32_t* a, uint32_t* b, uint32_t* c, uint32_t* d) {
+  int r[4];
+  __cpuid(r, static_cast<int>(leaf & 0x80000000u));
+  if (static_cast<uint32_t>(r[0]) < leaf) return 0;
+  __cpuidex(r, static_cast<int>(leaf), static_cast<int>(count));
+  *a = static_cast<uint32_t>(r[0]), *b = static_cast<uint32_t>(r[1]), *c = static_cast<uint32_t>(r[2]), *d = static_cast<uint32_t>(r[3]);
+  return 1;
+}
+int __get_cpuid(unsigned leaf, uint32_t* a, uint32_t* b, uint32_t* c, uint32_t* d) { return __get_cpuid_count(leaf, 0, a, b, c, d); }
+#else
 uint32_t xcr0() {
   uint32_t low, high;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return low;
 }
+#endif
 
 }  // namespace
 
@@ -53,14 +71,18 @@ uint32_t cpu_features() {
   return found;
 }
 
-#elif defined(__aarch64__)
+#elif defined(UT_ARM64)
 
 uint32_t cpu_features() {  // AArch64 has NEON by definition
 #if defined(__linux__) && __STDC_HOSTED__
   constexpr unsigned long kHwcapAsimdDp = 1ul << 20;  // Linux, Documentation/arch/arm64/elf_hwcaps.rst
   return kCpuNeon | (getauxval(AT_HWCAP) & kHwcapAsimdDp ? kCpuNeonDot : 0u);
-#elif defined(__APPLE__) || defined(__ARM_FEATURE_DOTPROD)  // every Apple AArch64 Mac has it
+#elif defined(__ARM_FEATURE_DOTPROD) || (defined(__APPLE__) && __STDC_HOSTED__ && TARGET_OS_OSX)  // every Mac has it
   return kCpuNeon | kCpuNeonDot;
+#elif defined(__APPLE__) && __STDC_HOSTED__  // of other devices those since A13
+  int has = 0;
+  size_t size = sizeof has;
+  return kCpuNeon | (sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has ? kCpuNeonDot : 0u);
 #else
   return kCpuNeon;
 #endif

@@ -8,6 +8,11 @@
 #if defined(__x86_64__) || defined(__i386__) || defined(_M_X64)
 #define UT_X86 1
 #include <xmmintrin.h>
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define UT_ARM64 1
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+#endif
 #endif
 
 namespace undertow {
@@ -45,7 +50,13 @@ class FloatMode {
   // MXCSR: flush-to-zero, every exception masked, denormals-are-zero; round to nearest even is 0. Bits 0-5 are sticky.
   static constexpr uint32_t kMode = 1u << 15 | 0x3fu << 7 | 1u << 6, kFlags = 0x3f;
   uint32_t saved_;
-#elif defined(__aarch64__)
+#elif defined(UT_ARM64) && defined(_MSC_VER) && !defined(__clang__)
+  FloatMode() : saved_(_ReadStatusReg(ARM64_FPCR)) { _WriteStatusReg(ARM64_FPCR, __int64{1} << 24); }
+  ~FloatMode() { _WriteStatusReg(ARM64_FPCR, saved_); }
+
+ private:
+  __int64 saved_;
+#elif defined(UT_ARM64)
   FloatMode() {
     __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
     __asm__ volatile("msr fpcr, %0" : : "r"(uint64_t{1} << 24));  // Arm ARM, FPCR: FZ alone; no traps, round to nearest

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: MIT
 #include "dispatch.h"
 
+#include "cpu.h"
+
 namespace undertow {
 
-#if defined(UT_HAVE_avx512vnni)
+#if defined(UT_HAVE_avx512vnni) && defined(UT_X86)
 namespace avx512vnni { extern const KernelTable table; }
 #endif
-#if defined(UT_HAVE_avx512)
+#if defined(UT_HAVE_avx512) && defined(UT_X86)
 namespace avx512 { extern const KernelTable table; }
 #endif
-#if defined(UT_HAVE_avxvnni)
+#if defined(UT_HAVE_avxvnni) && defined(UT_X86)
 namespace avxvnni { extern const KernelTable table; }
 #endif
-#if defined(UT_HAVE_avx2)
+#if defined(UT_HAVE_avx2) && defined(UT_X86)
 namespace avx2 { extern const KernelTable table; }
 #endif
-#if defined(UT_HAVE_neondot)
+#if defined(UT_HAVE_neondot) && defined(UT_ARM64)
 namespace neondot { extern const KernelTable table; }
 #endif
-#if defined(UT_HAVE_neon)
+#if defined(UT_HAVE_neon) && defined(UT_ARM64)
 namespace neon { extern const KernelTable table; }
 #endif
 #if defined(UT_HAVE_wasmrelaxed)
@@ -35,22 +37,22 @@ namespace {
 
 // Best first: the order is the whole policy.
 constexpr const KernelTable* kTables[] = {
-#if defined(UT_HAVE_avx512vnni)
+#if defined(UT_HAVE_avx512vnni) && defined(UT_X86)
     &avx512vnni::table,
 #endif
-#if defined(UT_HAVE_avx512)
+#if defined(UT_HAVE_avx512) && defined(UT_X86)
     &avx512::table,
 #endif
-#if defined(UT_HAVE_avxvnni)
+#if defined(UT_HAVE_avxvnni) && defined(UT_X86)
     &avxvnni::table,
 #endif
-#if defined(UT_HAVE_avx2)
+#if defined(UT_HAVE_avx2) && defined(UT_X86)
     &avx2::table,
 #endif
-#if defined(UT_HAVE_neondot)
+#if defined(UT_HAVE_neondot) && defined(UT_ARM64)
     &neondot::table,
 #endif
-#if defined(UT_HAVE_neon)
+#if defined(UT_HAVE_neon) && defined(UT_ARM64)
     &neon::table,
 #endif
 #if defined(UT_HAVE_wasmrelaxed)

@@ -116,7 +116,7 @@ static inline constexpr int integer_bits(size_t K) {
 struct Scaling {
   const float* factors;  // [round_up(K, kPanel)], or null: ones
   float limit;
-  float least = 0.0f;
+  float least;
 };
 constexpr uint32_t kMostSmoothed = 40;  // factors are powers of two from 2^-this to 1
 static inline constexpr size_t factors_bytes(size_t K) { return round_up(K, kPanel) * sizeof(float); }
@@ -208,7 +208,7 @@ struct DenseArgs {
   size_t K;
   float* quantized;  // T * quantized_floats(precision, K); null where that is 0
   size_t first = 0;
-  Scaling scaling = {nullptr, 127.0f};  // of integer precisions
+  Scaling scaling = {nullptr, 127.0f, 0.0f};  // of integer precisions
 };
 
 // y[n, c] = b[c] + the sum over k of W[k, c] x[n, k, c], without padding but for W: float32 [n_taps][padded channels], or
@@ -402,7 +402,7 @@ struct FrameKernels {
   // These touch exactly the elements of y. x: (A, N, B) to y: (A, B); a: (I, K) times b: (K, J) to y: (I, J).
   void (*reduce[kNumReduces])(float* y, const float* x, size_t A, size_t N, size_t B);
   void (*depthwise)(const DepthwiseArgs& args);
-  void (*convolution)(const ConvolutionArgs& args, size_t T);
+  void (*convolution)(const ConvolutionArgs& args, size_t T);  // this and the two behind it: null where UT_SMALL
   void (*past)(const Past* pasts, size_t n, const StreamMemory& memory);
   void (*finish)(const Finish& args, const StreamMemory& memory);
   void (*depthwise_int16)(const DepthwiseArgs& args);

@@ -380,7 +380,7 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
   if (measures.loops) mark_loops(*m);
   find_readers(*m);
   mark_parts(*m);
-  mark_convolutions(*m);
+  if (!UT_SMALL) mark_convolutions(*m);
   bool small = true, waits = false;
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     small = bind_step(m->ops[i], *m) && small;

@@ -125,6 +125,7 @@ class Model {
     py::dict d;
     d["model_bytes"] = mapped_ ? info_.mapped_bytes : info_.model_bytes;
     d["stream_bytes"] = info_.stream_bytes;
+    d["step_bytes"] = info_.step_bytes;
     d["state_bytes"] = info_.state_bytes;
     d["scratch_bytes"] = info_.scratch_bytes;
     d["snapshot_bytes"] = info_.snapshot_bytes;

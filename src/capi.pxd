@@ -15,6 +15,7 @@ cdef extern from "undertow.h" nogil:
         pass
     ctypedef struct ut_info:
         size_t stream_bytes
+        size_t step_bytes
         size_t snapshot_bytes
         size_t state_bytes
         uint32_t n_inputs

@@ -53,7 +53,9 @@ inline void advise_huge_pages(void* p, size_t bytes) {
 
 // Within a loop that waits for another thread.
 inline void relax() {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(_M_X64)
+  _mm_pause();
+#elif defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   __asm__ volatile("yield");

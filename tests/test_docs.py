@@ -26,6 +26,7 @@ REASONS = (
     "needs another platform",
     "needs a board",
     "needs a browser",
+    "needs a sound server",
     "runs until it is stopped",
     "a part of",  # of a file that is not whole here; says of which
 )

@@ -76,6 +76,7 @@ typedef struct ut_info {
   size_t model_bytes;   /* memory for ut_model_init                                    */
   size_t mapped_bytes;  /* memory for ut_model_init_mapped                             */
   size_t stream_bytes;  /* memory for a stream: state twice or thrice, scratch ...     */
+  size_t step_bytes;    /* the same where a program only steps: ut_stream_bytes(m, 1)  */
   size_t state_bytes;   /* of these, what a stream remembers between timesteps         */
   size_t scratch_bytes; /* of these, frames in flight                                  */
   size_t snapshot_bytes;

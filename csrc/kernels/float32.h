@@ -2,8 +2,6 @@
  * The float half of the SIMD vocabulary for one lane: one float32 at a time as the numerics contract has it (FORMAT.md,
  * "What is computed"), on targets with a fused multiply-add and without, with an FPU and without, with a switch that makes
  * subnormals zero and without. C99 and C++17, for exported models hold it too; internal linkage throughout. */
-#include <stdbool.h>
-
 #include "../compiler.h"
 
 /* How a * b + c is rounded once: by an instruction, whether or not the compiler calls it fast; from double arithmetic; or,
@@ -69,15 +67,22 @@ static inline V sub(V a, V b) { return flush(flush(a) - flush(b)); }
 /* m * 2^x with the sign bit of `sign`, m > 0, rounded once to nearest even. Zero where it is below 2^-126 once rounded, with
  * exponents without end: so x86 has it. */
 static inline float round_scaled(uint32_t sign, uint64_t m, int32_t x) {
-  while (!(m >> 63)) {
-    m <<= 1;
+  uint32_t top = (uint32_t)(m >> 32), rest = (uint32_t)m;
+  if (top == 0) {
+    top = rest;
+    rest = 0;
+    x -= 32;
+  }
+  while (!(top >> 31)) {
+    top = top << 1 | rest >> 31;
+    rest <<= 1;
     --x;
   }
   {
-    const uint32_t top = (uint32_t)(m >> 32), below = top & 0xffu;
+    const uint32_t below = top & 0xffu;
     uint32_t mantissa = top >> 8;
     int32_t e = x + 63 + 127;
-    if (below > 0x80u || (below == 0x80u && ((uint32_t)m != 0 || (mantissa & 1u) != 0))) ++mantissa;
+    if (below > 0x80u || (below == 0x80u && (rest != 0 || (mantissa & 1u) != 0))) ++mantissa;
     if (mantissa >> 24) {
       mantissa >>= 1;
       ++e;
@@ -88,10 +93,33 @@ static inline float round_scaled(uint32_t sign, uint64_t m, int32_t x) {
   }
 }
 
-/* m >> n, of which the last bit stays set where one was lost. */
+/* m >> n, of which the last bit stays set where one was lost; m > 0. In words of 32 bits: shifts of 64 are calls there. */
 static inline uint64_t shift_sticky(uint64_t m, int32_t n) {
-  if (n == 0) return m;
-  return n < 64 ? m >> n | ((m << (64 - n)) != 0) : 1u;
+  uint32_t high = (uint32_t)(m >> 32), low = (uint32_t)m, lost = 0;
+  if (n >= 64) return 1u;
+  if (n >= 32) {
+    lost = low;
+    low = high;
+    high = 0;
+    n -= 32;
+  }
+  if (n != 0) {
+    lost |= low << (32 - n);
+    low = low >> n | high << (32 - n);
+    high >>= n;
+  }
+  return (uint64_t)high << 32 | low | (lost != 0);
+}
+
+/* a * b of numbers of 24 bits. */
+static inline uint64_t product_of(uint32_t a, uint32_t b) {
+#if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__) /* which multiply into 32 bits alone */
+  const uint32_t a_high = a >> 12, a_low = a & 0xfffu, b_high = b >> 12, b_low = b & 0xfffu;
+  const uint32_t middle = a_high * b_low + a_low * b_high, low = a_low * b_low + (middle << 12 & 0xffffffu);
+  return ((uint64_t)(a_high * b_high + (middle >> 12)) << 24) + low;
+#else
+  return (uint64_t)a * b;
+#endif
 }
 
 /* a * b + c in integers: a product of 48 bits and a number of 24, side by side in 64. Where the smaller one loses bits, the
@@ -104,7 +132,7 @@ UT_UNUSED static UT_NOINLINE float fused_in_integers(float a, float b, float c) 
   if (ea == 255 || eb == 255) return flush(a) * flush(b) + c;
   if (ec == 255) return c + c;
   if (ea == 0 || eb == 0) return ec != 0 ? c : float_of(sign & sign_c);
-  product = (uint64_t)((ua & 0x7fffffu) | 0x800000u) * ((ub & 0x7fffffu) | 0x800000u) << 15; /* from 2^61 to 2^63 */
+  product = product_of((ua & 0x7fffffu) | 0x800000u, (ub & 0x7fffffu) | 0x800000u) << 15; /* from 2^61 to 2^63 */
   x = ea + eb - 315;
   if (ec == 0) return round_scaled(sign, product, x);
   other = (uint64_t)((uc & 0x7fffffu) | 0x800000u) << 39; /* from 2^62 to 2^63 */
@@ -126,15 +154,11 @@ static inline V mul_add(V a, V b, V c) {
 #if UT_FMA == UT_FMA_INTEGERS
   return fused_in_integers(a, b, c);
 #elif UT_FMA == UT_FMA_INSTRUCTION && UT_FLUSH
-  const float r = __builtin_fmaf(flush(a), flush(b), flush(c));
+  const float r = UT_FMAF(flush(a), flush(b), flush(c));
   const uint32_t magnitude = bits_of(r) & 0x7fffffffu;
   return UT_UNLIKELY(magnitude - 1u < 0x00800000u) ? fused_in_integers(a, b, c) : r;
 #elif UT_FMA == UT_FMA_INSTRUCTION
-#if defined(_MSC_VER) && !defined(__clang__)
-  return fmaf(a, b, c);
-#else
-  return __builtin_fmaf(a, b, c);
-#endif
+  return UT_FMAF(a, b, c);
 #else
   /* a * b is exact in double, so only the sum rounds before the last rounding to float. Rounding twice differs from rounding
    * once only if the first result sits halfway between two floats; there the lost part of the sum decides (Boldo and
@@ -202,10 +226,8 @@ static inline V square_root(V a) {
   }
   /* 25 bits of which the last one rounds: no root lies halfway */
   return float_of(((uint32_t)(k / 2 + 127) << 23) + (((uint32_t)root + 1u) >> 1) - 0x800000u);
-#elif defined(_MSC_VER) && !defined(__clang__)
-  return sqrtf(a);
 #else
-  return __builtin_sqrtf(flush(a));
+  return UT_SQRTF(flush(a));
 #endif
 }
 

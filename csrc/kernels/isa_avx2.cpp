@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The kernels, compiled for AVX2, FMA and F16C (flags: csrc/cmake/isa.cmake).
-#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
+#include "../cpu.h"
+
+#if defined(UT_X86)
+
+#if !defined(_MSC_VER) && (!defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__))
 #error "compile isa_avx2.cpp with -mavx2 -mfma -mf16c"
 #endif
 #define UT_ISA avx2
@@ -8,3 +12,5 @@
 #include "vec_avx2.h"
 
 #include "kernels-inl.h"
+
+#endif

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The kernels, compiled for AVX-512, which here means F, BW, DQ and VL (flags: csrc/cmake/isa.cmake).
-#if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
+#include "../cpu.h"
+
+#if defined(UT_X86)
+
+#if !defined(_MSC_VER) && (!defined(__AVX512F__) || !defined(__AVX512BW__) || \
+    !defined(__AVX512DQ__) || !defined(__AVX512VL__))
 #error "compile isa_avx512.cpp with -mavx512f -mavx512bw -mavx512dq -mavx512vl"
 #endif
 #define UT_ISA avx512
@@ -9,3 +14,5 @@
 #include "vec_avx512.h"
 
 #include "kernels-inl.h"
+
+#endif

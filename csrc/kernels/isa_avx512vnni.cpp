@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The kernels, compiled for AVX-512 (F, BW, DQ and VL) with VNNI (flags: csrc/cmake/isa.cmake).
-#if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__) || \
-    !defined(__AVX512VNNI__)
+#include "../cpu.h"
+
+#if defined(UT_X86)
+
+#if !defined(_MSC_VER) && (!defined(__AVX512F__) || !defined(__AVX512BW__) || \
+    !defined(__AVX512DQ__) || !defined(__AVX512VL__) || !defined(__AVX512VNNI__))
 #error "compile isa_avx512vnni.cpp with the flags of isa_avx512.cpp and -mavx512vnni"
 #endif
 #define UT_ISA avx512vnni
@@ -11,3 +15,5 @@
 #include "vec_avx512.h"
 
 #include "kernels-inl.h"
+
+#endif

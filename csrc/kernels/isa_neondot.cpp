@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The kernels, compiled for AArch64 NEON with dot products of int8 (flags: csrc/cmake/isa.cmake).
-#if !defined(__aarch64__) || !defined(__ARM_FEATURE_DOTPROD)
+#include "../cpu.h"
+
+#if defined(UT_ARM64)
+
+#if !defined(__ARM_FEATURE_DOTPROD)
 #error "compile isa_neondot.cpp for AArch64 with -march=armv8.2-a+dotprod"
 #endif
 #define UT_ISA neondot
@@ -10,3 +14,5 @@
 #include "vec_neon.h"
 
 #include "kernels-inl.h"
+
+#endif

@@ -37,7 +37,7 @@ constexpr bool kCompact = UT_ISA_FLUSHES && UT_SMALL;
 #include "flushing-inl.h"
 #endif
 #include "matvec-inl.h"
-#if !defined(UT_ISA_EXTENDS)
+#if !defined(UT_ISA_EXTENDS) && !UT_SMALL
 #include "convolution-inl.h"
 #endif
 #include "sparse-inl.h"
@@ -96,9 +96,15 @@ const Kernels kernels = {
      ::layer_norm,
      {::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>},
      ::depthwise,
+#if UT_SMALL
+     nullptr,
+     nullptr,
+     nullptr,
+#else
      ::convolution,
      ::past,
      ::finish,
+#endif
      ::depthwise_int16,
      ::matmul},
     {{::walk<Rnn>, ::one_step<Rnn>, ::update<Rnn>, nullptr},

@@ -80,9 +80,15 @@ inline V broadcast_halves(const float* low, const float* high, int v) { return s
 // --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
 
 // Not __m256i: see vec_avx512.h.
+#if defined(_MSC_VER) && !defined(__clang__)
+using VI = __m256i;
+inline __m256i bits_int(VI a) { return a; }
+inline VI int_of(__m256i a) { return a; }
+#else
 using VI = int32_t __attribute__((vector_size(32)));
 inline __m256i bits_int(VI a) { return reinterpret_cast<__m256i>(a); }
 inline VI int_of(__m256i a) { return reinterpret_cast<VI>(a); }
+#endif
 inline __m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m256i broadcast4(const void* p) {
   int32_t bytes;

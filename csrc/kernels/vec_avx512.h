@@ -75,9 +75,15 @@ inline V load_bfloat(const uint16_t* p) {
 // --- integers: names and meaning in vec_scalar.h ----------------------------------------------------------------------
 
 // Not __m512i: GCC 12 keeps arrays of that in memory as soon as an intrinsic takes its elements for int32.
+#if defined(_MSC_VER) && !defined(__clang__)
+using VI = __m512i;
+inline __m512i bits_int(VI a) { return a; }
+inline VI int_of(__m512i a) { return a; }
+#else
 using VI = int32_t __attribute__((vector_size(64)));
 inline __m512i bits_int(VI a) { return reinterpret_cast<__m512i>(a); }
 inline VI int_of(__m512i a) { return reinterpret_cast<VI>(a); }
+#endif
 inline __m512i load_bytes(const void* p) { return _mm512_loadu_si512(p); }
 inline __m512i broadcast4(const void* p) {
   int32_t bytes;

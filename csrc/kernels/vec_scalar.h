@@ -138,24 +138,37 @@ UT_INLINE_FN VI dot(VI acc, const int16_t* w, const Pair& q) {  // wraps round, 
 }
 
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
-// As sums_of_rows: one instruction loads four rows of weights, which no compiler makes of loads.
+// As sums_of_rows. One instruction loads weights of several rows, which no compiler makes of loads.
 UT_UNUSED static inline void sums_of_4(VI* sums, const int16_t* x, const int16_t* w, size_t n, size_t row) {
   const int16_t* const end = x + 2 * n;
   VI a = 0, b = 0, c = 0, d = 0;
   __asm__ volatile(
       "b 2f\n"
       "1: ldr lr, [%[x]], #4\n"
+#if defined(__clang__)  // which leaves fewer registers
+      "ldrd r4, r5, [%[w]]\n"
+      "smlad %[a], r4, lr, %[a]\n"
+      "smlad %[b], r5, lr, %[b]\n"
+      "ldrd r4, r5, [%[w], #8]\n"
+      "smlad %[c], r4, lr, %[c]\n"
+      "smlad %[d], r5, lr, %[d]\n"
+#else
       "ldmia %[w], {r4, r5, r6, r8}\n"
-      "add %[w], %[w], %[row]\n"
       "smlad %[a], r4, lr, %[a]\n"
       "smlad %[b], r5, lr, %[b]\n"
       "smlad %[c], r6, lr, %[c]\n"
       "smlad %[d], r8, lr, %[d]\n"
+#endif
+      "add %[w], %[w], %[row]\n"
       "2: cmp %[x], %[end]\n"
       "bne 1b\n"
       : [x] "+r"(x), [w] "+r"(w), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d)
       : [end] "r"(end), [row] "r"(row * sizeof *w)
-      : "memory", "cc", "r4", "r5", "r6", "r8", "lr");
+      : "memory", "cc", "r4", "r5", "lr"
+#if !defined(__clang__)
+        , "r6", "r8"
+#endif
+  );
   sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
 }
 UT_UNUSED static inline void sums_of_4(VI* sums, const int8_t* x, const int8_t* w, size_t n, size_t row) {

@@ -63,17 +63,17 @@ inline V load_weights(const Bfloat* p) { return load_bfloat(&p->bits); }
 
 // One lane: y[i] = start[i] + the sum over k of x[k] w[k * width + i], of N neighbours i; start may be null (zeros).
 template <size_t N, class Element>
-inline void chains_at_once(V* y, const float* start, const float* x, const Element* w, size_t K, size_t width) {
+inline void chains_at_once(float* y, const float* start, const float* x, const Element* w, size_t K, size_t width) {
   V sum[N];
-  each<N>([&](auto i) UT_INLINE { sum[i] = start ? start[i] : 0.0f; });
+  each<N>([&](auto i) UT_INLINE { sum[i] = start ? load(start + i) : set1(0.0f); });
   for (const float* const end = x + K; x != end; ++x, w += width) {
     const V xk = set1(*x);
     each<N>([&](auto i) UT_INLINE { sum[i] = mul_add(xk, load_weights(w + i), sum[i]); });
   }
-  each<N>([&](auto i) UT_INLINE { y[i] = sum[i]; });
+  each<N>([&](auto i) UT_INLINE { store(y + i, sum[i]); });
 }
 template <size_t N>
-inline void chains_at_once(V* y, const float* start, const float* x, const float* w, size_t K, size_t width) {
+inline void chains_at_once(float* y, const float* start, const float* x, const float* w, size_t K, size_t width) {
 #if defined(UT_CHAINS_OF_16)
   if constexpr (N == 16) return chains_of_16(y, start ? start : kZeros, x, w, K, width);
 #endif
@@ -82,7 +82,7 @@ inline void chains_at_once(V* y, const float* start, const float* x, const float
 
 // Of the first `n_units` rows of each gate of a panel: those that it is filled up with need no chains.
 template <class Element>
-UT_NOINLINE void chains_of_rows(V* y, const float* start, const float* x, const Element* w, size_t K, size_t width, size_t n_units) {
+UT_NOINLINE void chains_of_rows(float* y, const float* start, const float* x, const Element* w, size_t K, size_t width, size_t n_units) {
   constexpr size_t N = kChainsAtOnce, some = N > 8 ? 8 : N, few = N > 4 ? 4 : N;
   for (size_t gate = 0; gate < width; gate += kPanel)
     for (size_t i = gate, end = gate + n_units, n; i < end; i += n) {
@@ -200,7 +200,7 @@ UT_NOINLINE void sums_of_rows(VI* sums, const typename Numbers::Integer* x, cons
   sums_of_4(sums, x, w, n, row);
 #else
   VI sum[kSumsAtOnce];
-  each<kSumsAtOnce>([&](auto i) UT_INLINE { sum[i] = 0; });
+  each<kSumsAtOnce>([&](auto i) UT_INLINE { sum[i] = zero_int(); });
   for (const auto* const end = x + n * Numbers::kNeighbours; x != end; x += Numbers::kNeighbours, w += row) {
     const typename Numbers::Operand q = Numbers::operand(x);
     each<kSumsAtOnce>([&](auto i) UT_INLINE { sum[i] = dot(sum[i], w + i * Numbers::kNeighbours, q); });
@@ -248,7 +248,9 @@ struct Integers {
           sums_of_rows<Numbers>(sums, x + Numbers::kNeighbours * k, from + k * row, more, row);
           for (size_t v = 0; v < kSumsAtOnce; ++v) total[v] = add(total[v], to_float(sums[v]));
         }
-        each<kSumsAtOnce>([&](auto v) UT_INLINE { y[i + v] = mul_add(mul(total[v], scales[i + v]), scale, b[i + v]); });
+        each<kSumsAtOnce>([&](auto v) UT_INLINE {
+          store(y + i + v, mul_add(mul(total[v], load(scales + i + v)), scale, load(b + i + v)));
+        });
       }
   }
 

@@ -35,6 +35,7 @@ LIMITS = (
     "state_bytes",
     "scratch_bytes",
     "stream_bytes",
+    "step_bytes",
     "multiply_adds",
     "bytes_per_step",
 )
@@ -69,7 +70,8 @@ class Model:
             takes one such frame, `Stream.run` (n, S, *timestep), and latency counts frames.
         sample_rate: samples per second of the sound that it hears, where the file says so (a Neural Amp Modeler's, an
             .onnx whose input of that name is bound with `fixed=`), for `undertow.audio.load`; else None.
-        state_bytes, scratch_bytes: what each stream holds; stream_bytes: all that it takes.
+        state_bytes, scratch_bytes: what each stream holds; stream_bytes: all that it takes; step_bytes: all that one
+            takes in a C program that only steps.
         model_bytes: what the plan takes, beside the weights.
         file_bytes: size of the .tow form, weights included.
         multiply_adds: of a timestep, about: those of every product, and one for each element of other ops.
@@ -110,7 +112,7 @@ class Model:
             check: compare the hash in the file with one of its metadata and weights; and where it holds a proof (see
                 `save`), let the model compute that, to the bit.
             limits: what the model may ask for at most, by attribute: file_bytes, model_bytes, state_bytes,
-                scratch_bytes, stream_bytes, multiply_adds or bytes_per_step.
+                scratch_bytes, stream_bytes, step_bytes, multiply_adds or bytes_per_step.
 
         Raises:
             FormatError, UnsupportedError: the bytes are damaged or not for this library.
@@ -134,6 +136,7 @@ class Model:
         self.state_bytes: int = info["state_bytes"]
         self.scratch_bytes: int = info["scratch_bytes"]
         self.stream_bytes: int = info["stream_bytes"]
+        self.step_bytes: int = info["step_bytes"]
         self.file_bytes: int = info["file_bytes"]
         self.block: int = info["block"]
         self.hash: bytes = info["hash"]

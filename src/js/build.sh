@@ -29,7 +29,7 @@ module() { # name, flags of the features that it needs, definitions for CMake
     -DCMAKE_CXX_COMPILER="${clang/clang/clang++}" -DCMAKE_C_COMPILER="$clang" \
     -DCMAKE_CXX_FLAGS="--target=wasm32 -nostdlib $flags" -DCMAKE_C_FLAGS="--target=wasm32 -nostdlib $flags" \
     -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY -DCMAKE_POSITION_INDEPENDENT_CODE=OFF -DCMAKE_BUILD_TYPE=MinSizeRel -DCMAKE_CXX_FLAGS_MINSIZEREL="-Oz -DNDEBUG" \
-    -DUT_THREADS=OFF -DUT_WERROR=ON -DUT_FLAGS="${bare// /;}" "$@" >"$out.log"
+    -DUT_THREADS=OFF -DUT_SMALL=ON -DUT_WERROR=ON -DUT_FLAGS="${bare// /;}" "$@" >"$out.log"
   cmake --build "$out" --target undertow >>"$out.log" || { tail -n 30 "$out.log" >&2; exit 1; }
   # shellcheck disable=SC2086
   "${clang/clang/clang++}" --target=wasm32 -nostdlib $flags $bare -std=c++17 -O2 -fno-exceptions -fno-rtti -Wall -Wextra -Werror \

@@ -4,7 +4,7 @@
 #include "undertow.h"
 
 // index.js reads these by word: see readInfo, readTensor and readError there.
-static_assert(sizeof(ut_info) == 104 && offsetof(ut_info, hash) == 52 && offsetof(ut_info, multiply_adds) == 72, "layout");
+static_assert(sizeof(ut_info) == 112 && offsetof(ut_info, hash) == 56 && offsetof(ut_info, multiply_adds) == 80, "layout");
 static_assert(sizeof(ut_tensor) == 60 && offsetof(ut_tensor, dims) == 24 && offsetof(ut_tensor, size) == 56, "layout");
 static_assert(sizeof(ut_error) == 216 && offsetof(ut_error, detail) == 8 && sizeof(ut_string) == 8, "layout");
 

@@ -50,6 +50,8 @@ export interface Info {
   readonly fileBytes: number;
   readonly modelBytes: number;
   readonly streamBytes: number;
+  /** The same of a stream that only steps. */
+  readonly stepBytes: number;
   readonly stateBytes: number;
   readonly scratchBytes: number;
   readonly snapshotBytes: number;

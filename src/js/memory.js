@@ -6,7 +6,7 @@ const STATUS = [
   'UT_OK', 'UT_E_ARGUMENT', 'UT_E_ALIGN', 'UT_E_MEMORY', 'UT_E_FORMAT', 'UT_E_VERSION', 'UT_E_UNSUPPORTED', 'UT_E_ISA',
   'UT_E_STATE', 'UT_E_WHOLE', 'UT_E_STOPPED',
 ];
-const INFO_BYTES = 104, TENSOR_BYTES = 60, ERROR_BYTES = 216;
+const INFO_BYTES = 112, TENSOR_BYTES = 60, ERROR_BYTES = 216;
 
 /** What undertow refuses. `status`: the name of a ut_status, or "FETCH"; `offset`: the byte of the file, or 0. */
 export class UndertowError extends Error {
@@ -66,11 +66,11 @@ export class Memory {
     if (typeof status === 'number') this.check(status, 'load');
     const w = this.words(at, INFO_BYTES / 4), wide = (i) => w[i] + w[i + 1] * 2 ** 32;
     return {
-      modelBytes: w[0], streamBytes: w[2], stateBytes: w[3], scratchBytes: w[4], snapshotBytes: w[5],
-      nInputs: w[6], nOutputs: w[7], nStates: w[8], streamable: w[9] !== 0, latency: w[10], block: w[11],
-      hash: Array.from(this.bytes(at + 52, 16), (byte) => byte.toString(16).padStart(2, '0')).join(''),
-      isa: this.textUntilNul(w[17]), multiplyAdds: wide(18), bytesPerStep: wide(20), version: w[22],
-      framesIn: w[23], framesOut: w[24], sampleRate: w[25] || null,
+      modelBytes: w[0], streamBytes: w[2], stepBytes: w[3], stateBytes: w[4], scratchBytes: w[5], snapshotBytes: w[6],
+      nInputs: w[7], nOutputs: w[8], nStates: w[9], streamable: w[10] !== 0, latency: w[11], block: w[12],
+      hash: Array.from(this.bytes(at + 56, 16), (byte) => byte.toString(16).padStart(2, '0')).join(''),
+      isa: this.textUntilNul(w[18]), multiplyAdds: wide(20), bytesPerStep: wide(22), version: w[24],
+      framesIn: w[25], framesOut: w[26], sampleRate: w[27] || null,
     };
   }
 

@@ -59,6 +59,11 @@ int main(int argc, char** argv) {
       isas.push_back(isa);
     else
       printf("%s: not on this CPU, not tested\n", isa);
+#if defined(UT_N_ISAS)  // a table that was compiled and is not listed would not be missed
+  size_t n_listed = 0;
+  while (ut_isa(n_listed, nullptr)) ++n_listed;
+  CHECK_INT(n_listed, UT_N_ISAS);
+#endif
   for (const char* name : kStreamed) {
     const std::string path = folder + "/" + name + ".tow";
     const uint64_t expected = run_stream(Model(path, "scalar"), name, 1);

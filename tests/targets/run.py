@@ -46,7 +46,8 @@ class Target:
         always: tried on every change, not only with --all.
         memory: of a Cortex-M's board: flash and RAM, where and how large.
         refuses: what it says instead of numbers.
-        cmake: further definitions.
+        linker: links it, where that is not its C compiler.
+        bare: has no operating system.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Target:
     always: bool = False
     memory: tuple[str, str, str, str] | None = None
     refuses: str = ""
-    cmake: tuple[str, ...] = ()
+    linker: str = ""
     bare: bool = True
 
 
@@ -86,10 +87,15 @@ def cortex_m(name, machine, flags, *, memory=("0x0", "4M", "0x20000000", "4M"), 
     )
 
 
-def riscv(name, bits, arch, abi, always=False):
-    cc = f"riscv64-unknown-elf-gcc --specs=picolibc.specs -march={arch} -mabi={abi} -mcmodel=medany"
+def riscv(name, bits, arch, abi, always=False, clang=False):
+    gcc = f"riscv64-unknown-elf-gcc --specs=picolibc.specs -march={arch} -mabi={abi} -mcmodel=medany"
+    cxx, cc, packages = gcc.replace("-gcc", "-g++", 1), gcc, RISCV
+    if clang:
+        headers = "-isystem /usr/lib/picolibc/riscv64-unknown-elf/include"
+        flags = f"--target=riscv{bits}-unknown-elf -march={arch} -mabi={abi} -mcmodel=medany {headers}"
+        name, cxx, cc, packages = f"{name}-clang", f"clang++ {flags}", f"clang {flags}", (*RISCV, "clang")
     run = f"qemu-system-riscv{bits} -M virt -bios none {SEMIHOSTING}"
-    return Target(name, cc.replace("-gcc", "-g++", 1), cc, "", "start_riscv.c", "-lgcc -lc", run, RISCV, always)
+    return Target(name, cxx, cc, "", "start_riscv.c", "-lgcc -lc", run, packages, always, linker=gcc)
 
 
 def linux(name, triple, package, qemu, flags="", always=False, clang=False, refuses=""):
@@ -117,17 +123,22 @@ TARGETS = [
     cortex_m("cortex-m0plus", "mps2-an386", "-mcpu=cortex-m0plus", always=True, fpu=False),
     cortex_m("cortex-m4f", "mps2-an386", "-mcpu=cortex-m4 -mfpu=fpv4-sp-d16", always=True),
     cortex_m("cortex-m4f", "mps2-an386", "-mcpu=cortex-m4 -mfpu=fpv4-sp-d16", clang=True),
+    cortex_m("cortex-m0plus", "mps2-an386", "-mcpu=cortex-m0plus", fpu=False, clang=True),
     cortex_m("cortex-m4-soft", "mps2-an386", "-mcpu=cortex-m4", fpu=False),
     cortex_m("cortex-m7", "mps2-an500", SINGLE),
     cortex_m("cortex-m7-double", "mps2-an500", "-mcpu=cortex-m7 -mfpu=fpv5-d16"),
     cortex_m("cortex-m33", "mps2-an505", "-mcpu=cortex-m33 -mfpu=fpv5-sp-d16", memory=SSE200),
     cortex_m("cortex-m55", "mps3-an547", "-mcpu=cortex-m55", memory=("0x0", "512K", "0x31000000", "4M")),
+    cortex_m("cortex-m33", "mps2-an505", "-mcpu=cortex-m33 -mfpu=fpv5-sp-d16", memory=SSE200, clang=True),
+    cortex_m("cortex-m55", "mps3-an547", "-mcpu=cortex-m55", memory=("0x0", "512K", "0x31000000", "4M"), clang=True),
+    riscv("rv32imafc", 32, "rv32imafc", "ilp32f", clang=True),
     riscv("rv32imac", 32, "rv32imac", "ilp32"),
     riscv("rv32imafc", 32, "rv32imafc", "ilp32f", always=True),
     riscv("rv64gc-bare", 64, "rv64gc", "lp64d"),
     linux("rv64gc", "riscv64-linux-gnu", "g++-riscv64-linux-gnu", "qemu-riscv64"),
     linux("armhf", "arm-linux-gnueabihf", "g++-arm-linux-gnueabihf", "qemu-arm", always=True),
     linux("armhf-neon", "arm-linux-gnueabihf", "g++-arm-linux-gnueabihf", "qemu-arm", "-mfpu=neon-vfpv4"),
+    linux("armhf", "arm-linux-gnueabihf", "g++-arm-linux-gnueabihf", "qemu-arm", clang=True),
     linux("aarch64", "aarch64-linux-gnu", "g++-aarch64-linux-gnu", "qemu-aarch64"),
     linux("aarch64", "aarch64-linux-gnu", "g++-aarch64-linux-gnu", "qemu-aarch64", clang=True),
     linux("i686", "i686-linux-gnu", "g++-i686-linux-gnu", "qemu-i386", "-msse2 -mfpmath=sse", always=True),
@@ -136,9 +147,35 @@ TARGETS = [
     wasm("wasm32", "", always=True),
     wasm("wasm32-simd", "-msimd128", version="-19"),
     wasm("wasm32-relaxed", "-msimd128 -mrelaxed-simd", version="-19", node="--experimental-wasm-relaxed-simd"),
+    Target("emscripten", "em++", "emcc", "", "start_hosted.c",
+           "-sSINGLE_FILE=1 -sALLOW_MEMORY_GROWTH=1 -sEXIT_RUNTIME=1", "node", ("emscripten", "nodejs"), bare=False),
     Target("windows", "x86_64-w64-mingw32-g++", "x86_64-w64-mingw32-gcc", "", "start_hosted.c", "-static", "wine",
            ("g++-mingw-w64-x86-64", "wine64"), bare=False),
 ]  # fmt: skip
+
+WINDOWS, APPLE = (
+    "--target=x86_64-pc-windows-msvc -ffreestanding",
+    "-isysroot /nonexistent -ffreestanding -Wno-everything",
+)
+AVX2, AVX512 = "-mavx2 -mfma -mf16c", "-mavx512f -mavx512bw -mavx512dq -mavx512vl"
+#: what clang can only parse for want of headers or machines: name -> (flags, files of kernels with theirs)
+SYNTAX = {
+    "windows-clang-cl": (
+        WINDOWS,
+        {"avx2": AVX2, "avxvnni": f"{AVX2} -mavxvnni", "avx512vnni": f"{AVX512} -mavx512vnni"},
+    ),
+    "windows-cl": (f"{WINDOWS} -U__clang__ -isystem {HERE / 'msvc'}", {"avx2": AVX2, "avx512": AVX512}),
+    "windows-arm64": (WINDOWS.replace("x86_64", "aarch64"), {"neon": ""}),
+    "macos-universal": (
+        f"--target=arm64-apple-macos11 -arch x86_64 -arch arm64 {APPLE}",
+        {
+            "avx2": " ".join(f"-Xarch_x86_64 {flag}" for flag in AVX2.split()),
+            "neon": "",
+            "neondot": "-Xarch_arm64 -march=armv8.2-a+dotprod",
+        },
+    ),
+    "ios": (f"--target=arm64-apple-ios13 {APPLE}", {"neon": ""}),
+}
 
 #: how each stream is run
 STREAMED = (
@@ -192,7 +229,7 @@ def expected_lines(folder: Path | None) -> dict[str, list[str]]:
 def write_models(target: Target, folder: Path, names: list[str], more: Path | None) -> None:
     """The models as an assembler's file, and the table of them in C."""
     assembler, externs, rows = [], [], []
-    is_wasm = target.start == "start_wasm.c"
+    is_wasm = target.start == "start_wasm.c" or target.name == "emscripten"
     for i, name in enumerate(names):
         golden = name in STREAMED or name == "whole"
         path = ((TOW if golden else more or TOW) / f"{name}.tow").resolve()
@@ -234,13 +271,14 @@ def build_library(target: Target, folder: Path, optimize: str = "-Os") -> list[P
         "CMAKE_POSITION_INDEPENDENT_CODE": "OFF",
         "CMAKE_BUILD_TYPE": "MinSizeRel",
         "UT_THREADS": "OFF" if target.bare else "ON",
+        "UT_SMALL": "ON" if target.bare and target.start != "start_wasm.c" else "OFF",
         "UT_WERROR": "ON",
         "UT_FLAGS": BARE.replace(" ", ";") if target.bare else "",
     }
     if optimize != "-Os":
         definitions["CMAKE_BUILD_TYPE"] = "Release"
     command = ["cmake", "--fresh", "-S", str(ROOT), "-B", str(folder / "library"), "-G", "Ninja"]
-    command += [f"-D{key}={value}" for key, value in definitions.items()] + list(target.cmake)
+    command += [f"-D{key}={value}" for key, value in definitions.items()]
     sh(command, folder / "configure.log")
     sh(["cmake", "--build", str(folder / "library"), "--target", "undertow"], folder / "build.log")
     return sorted((folder / "library/csrc").rglob("*.o*"))
@@ -266,13 +304,17 @@ def link(target: Target, folder: Path, objects: list[Path], steps: int = 16) -> 
         out = folder / (source.name + ".o")
         sh([*compiler, *flags, *includes, "-c", str(source), "-o", str(out)], folder / "program.log")
         made.append(out)
-    out = folder / ("program.wasm" if target.start == "start_wasm.c" else "program.exe")
+    out = (
+        folder
+        / f"program.{'wasm' if target.start == 'start_wasm.c' else 'js' if target.name == 'emscripten' else 'exe'}"
+    )
     command = target.cc.split() + target.flags.split()
     if target.start == "start_cortex_m.c":
         script = (HERE / "cortex_m.ld").read_text()
         for word, value in zip(("@FLASH@", "@FLASH_BYTES@", "@RAM@", "@RAM_BYTES@"), target.memory or (), strict=True):
             script = script.replace(word, value)
-        (folder / "cortex_m.ld").write_text(script)
+        small = target.memory is not None and target.memory[1].endswith("K")
+        (folder / "cortex_m.ld").write_text(script.replace("@MODELS@", "RAM" if small else "FLASH"))
         command = [
             "arm-none-eabi-gcc",
             *target.flags.split(),
@@ -282,7 +324,7 @@ def link(target: Target, folder: Path, objects: list[Path], steps: int = 16) -> 
         ]
         command += ["-T", str(folder / "cortex_m.ld")]
     elif target.start == "start_riscv.c":
-        command += ["-nostartfiles", "-Wl,--gc-sections", "-T", str(HERE / "riscv.ld")]
+        command = [*target.linker.split(), "-nostartfiles", "-Wl,--gc-sections", "-T", str(HERE / "riscv.ld")]
     sh([*command, *map(str, made), *map(str, objects), "-o", str(out), *target.link.split()], folder / "link.log")
     return out
 
@@ -314,6 +356,18 @@ def check(target: Target, printed: str, lines: dict[str, list[str]]) -> int:
     if wrong:
         raise Failed(f"{target.name}:\n  " + "\n  ".join(wrong))
     return len(lines)
+
+
+def check_syntax(name: str, folder: Path) -> int:
+    """Parses the library for a target; returns how many files that were."""
+    flags, kernels = SYNTAX[name]
+    csrc = ROOT / "csrc"
+    files = {path: "" for path in [*sorted(csrc.glob("*.cpp")), *sorted((csrc / "ops").glob("*.cpp"))]}
+    files |= {csrc / f"kernels/isa_{isa}.cpp": more for isa, more in ({"scalar": ""} | kernels).items()}
+    common = ["-std=c++17", "-fsyntax-only", "-DUT_THREADS=0", f"-I{csrc}", f"-I{csrc / 'include'}"]
+    for path, more in files.items():
+        sh(["clang++", *common, *flags.split(), *more.split(), str(path)], folder / "syntax.log")
+    return len(files)
 
 
 def missing(target: Target) -> list[str]:
@@ -369,6 +423,14 @@ def main() -> int:
         except Failed as failed:
             failures += 1
             print(f"!!! {failed}", flush=True)
+    for name in () if options.names else SYNTAX:
+        folder = options.build / name
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            print(f"{name}: {check_syntax(name, folder)} files parse (neither linked nor run)", flush=True)
+        except Failed as failed:
+            failures += 1
+            print(f"!!! {name}: {failed}", flush=True)
     return 1 if failures else 0
 
 

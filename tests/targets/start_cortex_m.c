@@ -37,13 +37,16 @@ __attribute__((section(".vectors"), used)) static const void* const vectors[16] 
     0,          0,            0,            (void*)fault, 0,            0,            (void*)fault, (void*)fault};
 
 __attribute__((noinline)) static void start(void) { quit(run(UT_STEPS)); }
-void reset(void) {
+__attribute__((noinline)) static void set_up_memory(void) {
   uint32_t *to = &data_start, *from = &data_in_flash;
   while (to < &data_end) *to++ = *from++;
   for (to = &bss_start; to < &bss_end;) *to++ = 0;
+}
+void reset(void) {
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
-  *(volatile uint32_t*)0xE000ED88 |= 0xfu << 20; /* CPACR: the FPU, and MVE with it */
+  *(volatile uint32_t*)0xE000ED88 |= 0xfu << 20; /* CPACR: the FPU, and MVE with it, before a loop that a compiler makes vectors of */
   __asm__ volatile("dsb\n\tisb");
 #endif
+  set_up_memory();
   start();
 }

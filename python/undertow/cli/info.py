@@ -22,8 +22,8 @@ _KEYS = """\
   inputs, outputs         name, shape, dtype, ids (of an embedding)
   layers                  name, op, inputs, outputs, parameters, bytes, precision, density, variant
   state                   name, shape, starts
-  parameters, dtype, weight_bytes, state_bytes, scratch_bytes, multiply_adds, bytes_per_step, isa, streamable, latency,
-  frames_in, frames_out, sample_rate, proof_frames, not_streamable, warnings
+  parameters, dtype, weight_bytes, state_bytes, scratch_bytes, step_bytes, multiply_adds, bytes_per_step, isa,
+  streamable, latency, frames_in, frames_out, sample_rate, proof_frames, not_streamable, warnings
   costs                   of all weights in one precision: precision, bytes; with --costs step_us, ratio (how many times
                           faster than float32), max, relative (RMS, as a share of the output's), judged, refused
   graph                   with --graph: before, after

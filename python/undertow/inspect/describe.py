@@ -46,6 +46,8 @@ class Described(Protocol):
     @property
     def scratch_bytes(self) -> int: ...
     @property
+    def step_bytes(self) -> int: ...
+    @property
     def multiply_adds(self) -> int: ...
     @property
     def bytes_per_step(self) -> int: ...
@@ -95,6 +97,7 @@ def describe(model: Described) -> dict[str, Any]:
         "weight_bytes": sum(weight_bytes(node) for node in graph.nodes),
         "state_bytes": model.state_bytes,
         "scratch_bytes": model.scratch_bytes,
+        "step_bytes": model.step_bytes,
         "multiply_adds": model.multiply_adds,
         "bytes_per_step": model.bytes_per_step,
         "isa": model.isa,
@@ -199,7 +202,8 @@ def text(facts: dict[str, Any], every: bool = False) -> str:
                 ["parameters", f"{facts['parameters']:,} ({human_bytes(facts['weight_bytes'])} of {facts['dtype']})"],
                 *states,
                 ["memory", f"{human_bytes(facts['state_bytes'])} of state and "
-                 f"{human_bytes(facts['scratch_bytes'])} of scratch per stream"],
+                 f"{human_bytes(facts['scratch_bytes'])} of scratch per stream; "
+                 f"{human_bytes(facts['step_bytes'])} in all for one that only steps"],
                 ["work", f"about {facts['multiply_adds']:,} multiply-adds and "
                  f"{human_bytes(facts['bytes_per_step'])} a step"],
                 ["isa", facts["isa"]],
