@@ -113,7 +113,6 @@ def wasm(name, flags, always=False, version="", node=""):
     return Target(
         name, f"clang++{version} {clang}", f"clang{version} {clang}", flags, "start_wasm.c", link,
         f"node {node} {HERE / 'run.mjs'}", (f"clang{version}", f"lld{version}", "llvm", "nodejs"), always,
-        cmake=("-DUT_ISAS=wasm;wasmrelaxed", "-DUT_SCALAR=OFF") if "simd" in flags else (),
     )  # fmt: skip
 
 
