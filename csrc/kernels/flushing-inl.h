@@ -14,6 +14,8 @@ inline bool makes_no_subnormals(const float* x, size_t K, float least) {
 }
 
 // acc[i] += the sum over k of x[k] w[k * width + i * kLanes], of N vectors.
+#if defined(__wasm_relaxed_simd__)
+constexpr int kMostChains = 8;
 template <int N, class Element>
 inline void some_chains(V* acc, const float* x, const Element* w, size_t width, size_t K) {
   V a[N];
@@ -24,11 +26,44 @@ inline void some_chains(V* acc, const float* x, const Element* w, size_t width, 
   }
   each<N>([&](auto i) UT_INLINE { acc[i] = a[i]; });
 }
-
-#if defined(__wasm_relaxed_simd__)
-constexpr int kMostChains = 8;
 #else
-constexpr int kMostChains = 4;  // of which each takes several registers
+// Two lanes of sums stand in the lower half of a vector, as conversions from and to doubles have them; and one look at all
+// sums of a column tells whether one lies halfway between two floats.
+constexpr int kMostChains = 4;
+struct Weights2 {
+  V low, high;  // two each
+};
+inline Weights2 load_in_halves(const float* p) { return {wasm_v128_load64_zero(p), wasm_v128_load64_zero(p + 2)}; }
+template <class Element>
+inline Weights2 load_in_halves(const Element* p) {
+  const V all = load_weights(p);
+  return {all, upper(all)};
+}
+template <int N, class Element>
+inline void some_chains(V* acc, const float* x, const Element* w, size_t width, size_t K) {
+  V a[2 * N];
+  each<N>([&](auto i) UT_INLINE {
+    a[2 * i] = acc[i];
+    a[2 * i + 1] = upper(acc[i]);
+  });
+  for (size_t k = 0; k < K; ++k) {
+    const V xk = wasm_f64x2_splat(static_cast<double>(x[k]));
+    V sums[2 * N], rare = zero_int();
+    each<N>([&](auto i) UT_INLINE {
+      const Weights2 weights = load_in_halves(w + k * width + i * kLanes);
+      sums[2 * i] = wasm_f64x2_add(wasm_f64x2_mul(xk, wide(weights.low)), wide(a[2 * i]));
+      sums[2 * i + 1] = wasm_f64x2_add(wasm_f64x2_mul(xk, wide(weights.high)), wide(a[2 * i + 1]));
+      rare = wasm_v128_or(rare, halfway({sums[2 * i], sums[2 * i + 1]}));
+    });
+    if (UT_UNLIKELY(wasm_v128_any_true(rare)))
+      for (size_t i = 0; i < 2 * N; ++i) {
+        const Weights2 weights = load_in_halves(w + k * width + i / 2 * kLanes);
+        sums[i] = away_from_halfway(set1(x[k]), i % 2 ? weights.high : weights.low, a[i], sums[i]);
+      }
+    each<2 * N>([&](auto i) UT_INLINE { a[i] = wasm_f32x4_demote_f64x2_zero(sums[i]); });
+  }
+  each<N>([&](auto i) UT_INLINE { acc[i] = wasm_i32x4_shuffle(a[2 * i], a[2 * i + 1], 0, 1, 4, 5); });
+}
 #endif
 
 // The chains of a panel of n_vectors, a multiple of 4; `fast`: of a frame that makes no subnormals.
