@@ -92,3 +92,9 @@ if(architectures MATCHES "wasm32")
     ut_add_isa(wasm)
   endif()
 endif()
+
+get_property(built GLOBAL PROPERTY UT_BUILT_ISAS)
+if(NOT built)
+  message(FATAL_ERROR "No instruction set is built: UT_ISAS is ${UT_ISAS}, of which this target or compiler has none, and "
+                      "UT_SCALAR is off. WebAssembly with SIMD needs clang 16 or newer")
+endif()

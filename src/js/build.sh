@@ -43,11 +43,10 @@ module() { # name, flags of the features that it needs, definitions for CMake
 }
 
 module scalar ""
-module wasm "-msimd128 -mbulk-memory" -DUT_ISAS=wasm -DUT_SCALAR=OFF
-if "${clang/clang/clang++}" --target=wasm32 -dM -E -x c++ -msimd128 -mrelaxed-simd /dev/null 2>/dev/null | grep -q relaxed_simd &&
-  [ "$("$clang" -dumpversion | cut -d. -f1)" -ge 16 ]; then
+rm -f "$here"/dist/undertow-wasm*.wasm
+if [ "$("$clang" -dumpversion | cut -d. -f1)" -ge 16 ]; then
+  module wasm "-msimd128 -mbulk-memory" -DUT_ISAS=wasm -DUT_SCALAR=OFF
   module wasmrelaxed "-msimd128 -mrelaxed-simd -mbulk-memory" -DUT_ISAS=wasmrelaxed -DUT_SCALAR=OFF
 else
-  rm -f "$here/dist/undertow-wasmrelaxed.wasm"
-  echo "undertow-wasmrelaxed.wasm  left out: needs clang 16 or newer, this is $("$clang" -dumpversion)"
+  echo "those with SIMD are left out: they need clang 16 or newer, $clang is $("$clang" -dumpversion)"
 fi
