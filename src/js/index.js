@@ -158,11 +158,13 @@ class Stream {
     if (this._isSingle) {
       const t = this._inputs[0];
       if (t.nIds || !(x instanceof ARRAYS[t.dtype]) || x.length !== t.size) x = frame(what, t, x, this._inputs);
-      if (out !== undefined) fits(what, this._outputs[0], out, this._outputs[0].size);
+      let to = out;
+      if (out !== undefined && !(out instanceof Float32Array && out.length === this._outputs[0].size))
+        [to] = outsOf(what, this._outputs, out, 1);
       this._x[0].set(x);
       f(this);
       if (out === undefined) return this._y1[0].slice();
-      out.set(this._y1[0]);
+      to.set(this._y1[0]);
       return out;
     }
     const given = this._inputs.map((t) => frame(what, t, x, this._inputs));
