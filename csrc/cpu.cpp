@@ -7,6 +7,8 @@
 #include <cpuid.h>
 #elif defined(UT_ARM64) && defined(__linux__) && __STDC_HOSTED__
 #include <sys/auxv.h>
+#elif defined(__wasm_relaxed_simd__)
+#include <wasm_simd128.h>
 #elif defined(UT_ARM64) && defined(__APPLE__) && __STDC_HOSTED__
 #include <TargetConditionals.h>
 #include <sys/sysctl.h>
@@ -84,6 +86,13 @@ uint32_t cpu_features() {  // AArch64 has NEON by definition
 #else
   return kCpuNeon;
 #endif
+}
+
+#elif defined(__wasm_relaxed_simd__)
+
+uint32_t cpu_features() {
+  const v128_t a = wasm_f32x4_splat(1.0f + 0x1p-12f), c = wasm_f32x4_splat(-(1.0f + 0x1p-11f));
+  return wasm_f32x4_extract_lane(wasm_f32x4_relaxed_madd(a, a, c), 0) == 0x1p-24f ? kCpuWasmFused : 0u;
 }
 
 #else

@@ -26,6 +26,7 @@ enum CpuFeature : uint32_t {
   kCpuAvx512Vnni = 1u << 5,
   kCpuAvxVnni = 1u << 6,  // the 256-bit form outside AVX-512
   kCpuNeonDot = 1u << 7,
+  kCpuWasmFused = 1u << 8,  // relaxed_madd rounds once
 };
 
 uint32_t cpu_features();

@@ -23,7 +23,15 @@ namespace neondot { extern const KernelTable table; }
 #if defined(UT_HAVE_neon) && defined(UT_ARM64)
 namespace neon { extern const KernelTable table; }
 #endif
+#if defined(UT_HAVE_wasmrelaxed)
+namespace wasmrelaxed { extern const KernelTable table; }
+#endif
+#if defined(UT_HAVE_wasm)
+namespace wasm { extern const KernelTable table; }
+#endif
+#if defined(UT_HAVE_scalar)
 namespace scalar { extern const KernelTable table; }
+#endif
 
 namespace {
 
@@ -47,7 +55,15 @@ constexpr const KernelTable* kTables[] = {
 #if defined(UT_HAVE_neon) && defined(UT_ARM64)
     &neon::table,
 #endif
+#if defined(UT_HAVE_wasmrelaxed)
+    &wasmrelaxed::table,
+#endif
+#if defined(UT_HAVE_wasm)
+    &wasm::table,
+#endif
+#if defined(UT_HAVE_scalar)
     &scalar::table,
+#endif
 };
 
 bool same(const char* a, const char* b) {

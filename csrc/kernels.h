@@ -110,10 +110,13 @@ static inline constexpr int integer_bits(size_t K) {
   return p;
 }
 
-// What a frame is multiplied by before it becomes integers of at most `limit`.
+// What a frame is multiplied by before it becomes integers of at most `limit`. And `least`, of weights that are floats, where
+// instruction sets look for subnormals themselves (KernelTable::flushes): a frame of numbers that are 0 or at least this
+// makes none on its way through the product; 0: it may.
 struct Scaling {
   const float* factors;  // [round_up(K, kPanel)], or null: ones
   float limit;
+  float least;
 };
 constexpr uint32_t kMostSmoothed = 40;  // factors are powers of two from 2^-this to 1
 static inline constexpr size_t factors_bytes(size_t K) { return round_up(K, kPanel) * sizeof(float); }
@@ -205,7 +208,7 @@ struct DenseArgs {
   size_t K;
   float* quantized;  // T * quantized_floats(precision, K); null where that is 0
   size_t first = 0;
-  Scaling scaling = {nullptr, 127.0f};  // of integer precisions
+  Scaling scaling = {nullptr, 127.0f, 0.0f};  // of integer precisions
 };
 
 // y[n, c] = b[c] + the sum over k of W[k, c] x[n, k, c], without padding but for W: float32 [n_taps][padded channels], or
@@ -311,6 +314,7 @@ struct Cell {
   float clip;  // bound on the input of every gate's activation; 0: none
   bool input_forget;
   bool plain;  // default activations, no clip, peephole, projection or input_forget
+  float least_x, least_h;  // Scaling::least of W; of all that the hidden state meets
 };
 
 // Timesteps of one sequence, forwards or backwards in time, given its input half a = b + W x for every frame. The hidden
@@ -427,6 +431,7 @@ struct KernelTable {
   const char* name;  // the spelling that users see and force
   uint32_t needs;    // CpuFeature bits that must all be present
   int lanes;         // float lanes, for reporting only
+  bool flushes;      // subnormals become zero in software: it is faster where Scaling::least is known
   const Products* products[kNumPrecisions];
   const FrameKernels* frames;
   const CellKernels* cells;  // [kNumCells]

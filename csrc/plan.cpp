@@ -272,6 +272,38 @@ size_t model_bytes(const File& file, const Measures& measures, bool copies) {
                              measures.view_bytes + (copies ? measures.list_bytes : 0));
 }
 
+// Scaling::least of the matrices of floats of an op that is bound. With weights that are 0 or at least 2^e, and numbers that are
+// 0 or at least 2^x, every product is a multiple of 2^(e - 23 + x - 23), and so is every sum of products that rounds to 24 bits:
+// if that is 2^-126, no sum is subnormal. What a chain starts from must be such a multiple too: 0, or at least 2^-103. Then no
+// operand of the chain is subnormal either.
+static void find_least(const File& file, const NodeView& node, OpPlan& op) {
+  uint32_t smallest[6] = {};  // bits of the smallest number that is not 0; 0 where there is none
+  bool starts = true;
+  for (uint32_t i = 0; i < node.n_tensors && i < 6; ++i) {
+    if (node.tensors[i] == kNone) continue;
+    const TensorView t = file.tensor(node.tensors[i]);
+    const bool narrow = t.dtype == kTensorBfloat16, is_matrix = op.scaling[i].limit != 0.0f;
+    if (t.dtype != kTensorFloat32 && !narrow) continue;
+    uint32_t least = ~uint32_t{0};
+    for (uint64_t k = 0; k < t.n; ++k) {
+      const uint32_t bits = narrow ? uint32_t{static_cast<const uint16_t*>(t.data)[k]} << 16 : static_cast<const uint32_t*>(t.data)[k];
+      const uint32_t magnitude = (bits & 0x7fffffffu) - 1;  // 0 is the largest
+      if (magnitude < least) least = magnitude;
+    }
+    smallest[i] = least + 1;
+    if (!is_matrix && least < (24u << 23) - 1) starts = false;
+  }
+  for (uint32_t i = 0; i < node.n_tensors && i < 6 && starts; ++i) {
+    if (node.tensors[i] == kNone || op.scaling[i].limit == 0.0f) continue;
+    const uint32_t dtype = file.tensor(node.tensors[i]).dtype, e = smallest[i] >> 23;
+    uint32_t least = 0;  // biased exponents, as e
+    if (dtype == kTensorFloat16) least = 48;  // whose numbers are multiples of 2^-24
+    if (dtype == kTensorFloat32 || dtype == kTensorBfloat16) least = smallest[i] == 0 ? 1 : e == 0 ? 0 : e < 173 ? 174 - e : 1;
+    const uint32_t bits = least << 23;
+    memcpy(&op.scaling[i].least, &bits, sizeof bits);
+  }
+}
+
 // Weights of an op without states that blocks of frames need not share: they stay in the first-level cache anyway.
 constexpr uint64_t kSmallBytes = 5 * 1024;
 
@@ -320,6 +352,7 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
     const NodeView node = file.node(i, next);
     OpPlan& op = m->ops[i];
     if (const ut_status s = check_node(file, node, &op, &keep, err)) return s;  // binds the weights
+    if (kernels.flushes) find_least(file, node, op);
     if (op.has_ring) {
       op.ring = ring;
       op.ring_per_frame = ring_per_frame;

@@ -220,7 +220,7 @@ struct Panels {
       chains_of_rows(q[0], Pass::start(c) ? Pass::start(c) + p * NV : nullptr, in, matrix, K, NV, units_from(c, p));
     } else {
       start_chains(q, Pass::start(c), p);
-      chains<NP, NV>(q, in, matrix, K);
+      chains<NP, NV>(q, in, matrix, K, c.least_h);
     }
     for (int i = 0; i < NP; ++i)
       for (int s = 0; s < kSub; ++s) {

@@ -5,6 +5,12 @@
 
 namespace {
 
+#if UT_ISA_FLUSHES
+UT_NOINLINE V multiply_add(V a, V b, V c) { return mul_add(a, b, c); }  // one copy of what looks for subnormals
+#else
+inline V multiply_add(V a, V b, V c) { return mul_add(a, b, c); }
+#endif
+
 // acc += the columns of one piece, NV vectors of weights each, for NT frames `stride` apart. kStride: a stride that is known
 // while compiling, so that an address is an offset; 0: it is not.
 template <int NV, int NT, size_t kStride>
@@ -20,13 +26,17 @@ UT_INLINE inline const float* columns(V (&acc)[NT * NV], const Piece& piece, siz
         const V xk = set1(x[(more * kSome + i) * stride]);
         each<NV>([&](auto v) UT_INLINE {
           V& a = acc[(more * kSome + i) * NV + v];
-          a = mul_add(xk, weight[v], a);
+          a = multiply_add(xk, weight[v], a);
         });
       });
     });
   }
   return w;
 }
+
+// The next smaller number of vectors that a kernel is compiled for.
+template <int NV>
+constexpr int kFewer = kCompact ? 1 : NV / 2;
 
 inline float* at(const Elements& rows, size_t t) { return rows.y + t * rows.stride; }
 
@@ -37,10 +47,10 @@ inline void convolution_tile(const ConvolutionArgs& c, size_t t) {
   for (int i = 0; i < NT; ++i)
     for (int v = 0; v < NV; ++v) acc[i * NV + v] = c.b ? load(c.b + v * kLanes) : set1(0.0f);
   const float* w = c.W;
-  for (const Piece *p = c.pieces, *end = p + c.n_pieces; p != end; ++p) switch (p->stride) {
-      case 1: w = columns<NV, NT, 1>(acc, *p, t, w); break;
-      case 8: w = columns<NV, NT, 8>(acc, *p, t, w); break;
-      case 16: w = columns<NV, NT, 16>(acc, *p, t, w); break;
+  for (const Piece *p = c.pieces, *end = p + c.n_pieces; p != end; ++p) switch (kCompact ? 0 : p->stride) {
+      case 1: w = columns<NV, NT, kCompact ? 0 : 1>(acc, *p, t, w); break;
+      case 8: w = columns<NV, NT, kCompact ? 0 : 8>(acc, *p, t, w); break;
+      case 16: w = columns<NV, NT, kCompact ? 0 : 16>(acc, *p, t, w); break;
       default: w = columns<NV, NT, 0>(acc, *p, t, w); break;
     }
   // Narrow rows stand close together while they go through the activation. What a store leaves behind its row is
@@ -62,8 +72,8 @@ inline void convolution_tile(const ConvolutionArgs& c, size_t t) {
   if (!c.mix_y.y) return;
   for (int i = 0; i < NT; ++i)
     for (int v = 0; v < NV; ++v) acc[i * NV + v] = c.mix_b ? load(c.mix_b + v * kLanes) : set1(0.0f);
-  if (row == NV * kLanes) {
-    columns<NV, NT, NV * kLanes>(acc, {z, row, 1, M}, 0, c.mix_W);
+  if (!kCompact && row == NV * kLanes) {
+    columns<NV, NT, kCompact ? 0 : NV * kLanes>(acc, {z, row, 1, M}, 0, c.mix_W);
   } else {
     columns<NV, NT, 0>(acc, {z, row, 1, M}, 0, c.mix_W);
   }
@@ -82,8 +92,8 @@ inline void convolution_frames(const ConvolutionArgs& c, size_t t, size_t T) {
 template <int NV>
 inline void convolution_of(const ConvolutionArgs& c, size_t T, size_t widest) {
   if constexpr (NV > 1)
-    if (2 * widest <= NV * kLanes) return convolution_of<NV / 2>(c, T, widest);
-  constexpr int most = kRegisters >= 32 ? 16 : 8;
+    if (widest <= kFewer<NV> * kLanes) return convolution_of<kFewer<NV>>(c, T, widest);
+  constexpr int most = kCompact ? NV : kRegisters >= 32 ? 16 : 8;
   constexpr int NT = most > NV ? most / NV : 1;
   convolution_frames<NV, NT>(c, 0, T);
 }
@@ -123,7 +133,7 @@ inline void planes_tile(const ConvolutionArgs& c, size_t t, size_t n) {
     each<NF>([&](auto f) UT_INLINE { xs[f] = load(x + f * kLanes); });
     each<NM>([&](auto m) UT_INLINE {
       const V weight = set1(w[m]);
-      each<NF>([&](auto f) UT_INLINE { acc[m * NF + f] = mul_add(xs[f], weight, acc[m * NF + f]); });
+      each<NF>([&](auto f) UT_INLINE { acc[m * NF + f] = multiply_add(xs[f], weight, acc[m * NF + f]); });
     });
   };
   const float* w = c.W;
@@ -156,10 +166,11 @@ inline void planes_tile(const ConvolutionArgs& c, size_t t, size_t n) {
 // Of layers with at most NM outputs.
 template <int NM>
 inline void planes(const ConvolutionArgs& c, size_t T, size_t widest) {
-  if constexpr (NM > 1)
+  if constexpr (NM > 1 && !kCompact)
     if (widest < NM) return planes<NM - 1>(c, T, widest);
   size_t t = 0;
-  for (; t + kLanes < T; t += 2 * kLanes) planes_tile<NM, 2>(c, t, T - t < 2 * kLanes ? T - t : 2 * kLanes);
+  if constexpr (!kCompact)
+    for (; t + kLanes < T; t += 2 * kLanes) planes_tile<NM, 2>(c, t, T - t < 2 * kLanes ? T - t : 2 * kLanes);
   for (; t < T; t += kLanes) planes_tile<NM, 1>(c, t, T - t < kLanes ? T - t : kLanes);
 }
 
@@ -190,7 +201,7 @@ struct OpenRing {
 template <int NV, int N, bool kPlanes>
 inline void past_of(const Past* p, const StreamMemory& memory, size_t n_outputs) {
   if constexpr (NV > 1)
-    if (2 * n_outputs <= NV * kLanes) return past_of<NV / 2, N, kPlanes>(p, memory, n_outputs);
+    if (n_outputs <= kFewer<NV> * kLanes) return past_of<kFewer<NV>, N, kPlanes>(p, memory, n_outputs);
   V acc[N * NV];
   const float *w[N], *rows[N];
   size_t at[N], n[N], step[N], n_taps = p->n_taps;
@@ -213,7 +224,7 @@ inline void past_of(const Past* p, const StreamMemory& memory, size_t n_outputs)
   };
   const auto multiply = [&](auto j, const float* x, const float* weights) UT_INLINE {
     const V xk = set1(*x);
-    each<NV>([&](auto v) UT_INLINE { acc[j * NV + v] = mul_add(xk, load(weights + v * kLanes), acc[j * NV + v]); });
+    each<NV>([&](auto v) UT_INLINE { acc[j * NV + v] = multiply_add(xk, load(weights + v * kLanes), acc[j * NV + v]); });
   };
   size_t column = 0;
   for (size_t i = 0; i < n_taps; ++i) {
@@ -241,7 +252,7 @@ inline void pasts_of(const Past* p, size_t n, const StreamMemory& memory, size_t
 }
 
 void past(const Past* p, size_t n, const StreamMemory& memory) {
-  constexpr size_t most = kLanes == 1 ? 1 : 4;  // without vectors nothing waits
+  constexpr size_t most = kLanes == 1 || kCompact ? 1 : 4;  // without vectors nothing waits
   for (const Past* end = p + n; p != end;) {
     size_t alike = 1, n_outputs = p->n_outputs;
     for (; alike < most && p + alike != end; ++alike) {
@@ -275,7 +286,7 @@ inline void put_frame(const RingPlan& plan, const StreamMemory& memory, const fl
 template <int NV>
 inline void finish_of(const Finish& c, const StreamMemory& memory) {
   if constexpr (NV > 1)
-    if (2 * c.widest <= NV * kLanes) return finish_of<NV / 2>(c, memory);
+    if (c.widest <= kFewer<NV> * kLanes) return finish_of<kFewer<NV>>(c, memory);
   const auto row = [&](size_t place) UT_INLINE { return memory.values + place * memory.capacity; };
   V acc[NV];
   float* y = row(c.y);
@@ -283,7 +294,7 @@ inline void finish_of(const Finish& c, const StreamMemory& memory) {
   const auto multiply = [&](const float* x, const float* w, size_t n) UT_INLINE {
     for (size_t k = 0; k < n; ++k) {
       const V xk = set1(x[k]);
-      each<NV>([&](auto v) UT_INLINE { acc[v] = mul_add(xk, load(w + k * kPanel + v * kLanes), acc[v]); });
+      each<NV>([&](auto v) UT_INLINE { acc[v] = multiply_add(xk, load(w + k * kPanel + v * kLanes), acc[v]); });
     }
   };
   const float* w = c.W;

@@ -2,7 +2,8 @@
 // Everything that is compiled once per ISA, gathered; defines undertow::<UT_ISA>::table, and no other symbol but the
 // `kernels` that it points to. The including isa_*.cpp defines UT_ISA and UT_ISA_NEEDS and includes its vec_*.h first. Where
 // it defines UT_ISA_EXTENDS, another instruction set, integer products alone are compiled, and all else is that one's.
-// With UT_ISA_HAS_INT4 those of int4 too. Where it defines UT_ISA_NARROW, layers of at most kNarrowUnits are another's.
+// With UT_ISA_HAS_INT4 those of int4 too. Where it defines UT_ISA_NARROW, layers of at most kNarrowUnits are another's. Where
+// its vec_*.h defines UT_ISA_FLUSHES, that makes subnormals zero itself, and has a `product_add` that does not.
 #include "../cpu.h"
 #include "../kernels.h"
 
@@ -10,6 +11,18 @@
 #define UT_STRING(a) UT_STRING_(a)
 
 using namespace undertow;
+
+#if !defined(UT_ISA_FLUSHES)
+#define UT_ISA_FLUSHES 0
+namespace {
+inline V product_add(V a, V b, V c) { return mul_add(a, b, c); }
+}  // namespace
+#endif
+
+namespace {
+// Of vectors too: each product is compiled for one frame, and convolutions for few, where a program is loaded over a network.
+constexpr bool kCompact = UT_ISA_FLUSHES && UT_SMALL;
+}  // namespace
 
 // each uses what stands before it
 #include "chunks-inl.h"
@@ -20,6 +33,9 @@ using namespace undertow;
 #endif
 #include "quantize-inl.h"
 #include "weights-inl.h"
+#if UT_ISA_FLUSHES
+#include "flushing-inl.h"
+#endif
 #include "matvec-inl.h"
 #if !defined(UT_ISA_EXTENDS) && !UT_SMALL
 #include "convolution-inl.h"
@@ -107,6 +123,7 @@ const KernelTable table = {
     UT_STRING(UT_ISA),
     UT_ISA_NEEDS,
     kLanes,
+    UT_ISA_FLUSHES != 0,
     {&kernels.products[kFloat32], &kernels.products[kFloat16], &kernels.products[kBfloat16], &int8, &int4,
      &kernels.products[kSparseFloat32], &sparse_int8, &int16},
     &kernels.frames,

@@ -23,10 +23,21 @@ inline Place place(const DenseArgs& d, size_t t, size_t p, size_t column) {
   return {t, p, column, d.y + t * d.y_stride + p * G * kPanel + column};
 }
 
+// Vectors of a row that a tile of one frame takes: all of them where their accumulators fit the registers, else half.
+template <int G>
+constexpr int kRowVectors = kRegisters >= 32 || kLanes == 1 || kVectors<G> <= kRegisters / 2 ? kVectors<G> : kVectors<G> / 2;
+
+// Rows of NP panels, of one frame, to y.
+template <class Weights, int G, int NP>
+inline void rows_of_panels(const DenseArgs& d, size_t p, float* y) {
+  for (size_t v = 0; v < kVectors<G>; v += kRowVectors<G>)
+    Weights::template tile<G, NP, kRowVectors<G>, 1>(d, {0, p, v * kLanes, y + v * kLanes});
+}
+
 // One frame: whole rows of NP panels at a time, then of half as many, so every weight is read once, in order.
 template <class Weights, int G, int NP>
 inline void one_frame(const DenseArgs& d, size_t p) {
-  for (; p + NP <= d.n_panels; p += NP) Weights::template tile<G, NP, kVectors<G>, 1>(d, place<G>(d, 0, p, 0));
+  for (; p + NP <= d.n_panels; p += NP) rows_of_panels<Weights, G, NP>(d, p, d.y + p * G * kPanel);
   if constexpr (NP > 1) one_frame<Weights, G, NP / 2>(d, p);
 }
 
@@ -69,14 +80,9 @@ inline void few_frames(const DenseArgs& d, size_t p) {
   if constexpr (NP > 1) few_frames<Weights, G, NT, NP / 2>(d, p);
 }
 
+// T frames.
 template <class Weights, int G>
-void dense(const DenseArgs& d, size_t T) {
-  Weights::prepare(d, T);
-  if constexpr (kLanes == 1)
-    if (T == 1 || UT_SMALL) {
-      for (size_t t = 0; t < T; ++t) one_lane<Weights>(d, G, t);
-      return;
-    }
+inline void block_of_frames(const DenseArgs& d, size_t T) {
   constexpr int most = panels_in_flight(kVectors<G>);
   if (T == 1) return one_frame<Weights, G, most>(d, d.first);
   if constexpr (most >= 8) {
@@ -93,6 +99,32 @@ void dense(const DenseArgs& d, size_t T) {
     for (; p + NP <= d.n_panels; p += NP) frames<Weights, G, NT, NP>(d, p, t, end);
     if constexpr (NP > 1)
       for (; p < d.n_panels; ++p) frames<Weights, G, NT, 1>(d, p, t, end);
+  }
+}
+
+template <class Weights, int G>
+void dense(const DenseArgs& d, size_t T) {
+  Weights::prepare(d, T);
+#if UT_ISA_FLUSHES
+  if constexpr (Weights::kFlushes) {
+    if (kCompact) return flushing_dense<typename Weights::Number>(d, kVectors<G>, T);
+    for (size_t t = 0; t < T; ++t)
+      if (!makes_no_subnormals(d.x + t * d.x_stride, d.K, d.scaling.least))
+        return flushing_dense<typename Weights::Number>(d, kVectors<G>, T);
+  }
+#endif
+  if constexpr (kLanes == 1)
+    if (T == 1 || UT_SMALL) {
+      for (size_t t = 0; t < T; ++t) one_lane<Weights>(d, G, t);
+      return;
+    }
+  if constexpr (kCompact && !Weights::kFlushes) {
+    constexpr int most = panels_in_flight(kVectors<G>);
+    DenseArgs one = d;
+    for (size_t t = 0; t < T; ++t, one.x += d.x_stride, one.y += d.y_stride, one.quantized += Weights::frame_floats(d.K))
+      one_frame<Weights, G, most>(one, d.first);
+  } else if constexpr (!kCompact) {
+    block_of_frames<Weights, G>(d, T);
   }
 }
 
@@ -119,7 +151,10 @@ UT_NOINLINE void chains_called(V (&acc)[NP][NV], const float* x, const float* w,
 // With few registers the loop must stand apart from the cell update: the compiler would keep the constants of exp in
 // registers and the accumulators in memory (GRU 128 on AVX2: 6.2 instead of 4.5 us).
 template <int NP, int NV>
-inline void chains(V (&acc)[NP][NV], const float* x, const float* w, size_t K) {
+inline void chains(V (&acc)[NP][NV], const float* x, const float* w, size_t K, [[maybe_unused]] float least) {
+#if UT_ISA_FLUSHES
+  return flushing_chains(&acc[0][0], NP, NV, x, w, K, least);
+#endif
   if (kRegisters >= 32)
     chains_inline(acc, x, w, K);
   else

@@ -4,6 +4,12 @@
 
 namespace {
 
+// One copy of it for all precisions.
+template <class Pass>
+UT_NOINLINE void waiting_unit(const Cell& c, const CellRow& row, const Unit& u, const V (&x)[Pass::kGates], const V (&h)[Pass::kGates]) {
+  Pass::template unit<kWaiting>(c, row, u, x, h);
+}
+
 // As PanelsOfStep, with tiles in place of chains.
 template <class Weights, class Pass>
 struct ReducedPanels {
@@ -20,7 +26,7 @@ struct ReducedPanels {
       if constexpr (kLanes == 1)
         Weights::rows_of_panel(d, G, p, 0, y, units_from(c, p));
       else
-        Weights::template tile<G, NP, kVectors<G>, 1>(d, {0, p, 0, y});
+        rows_of_panels<Weights, G, NP>(d, p, y);
     };
     // On the way back what was read last comes first, as with panels.
     if (s.of_x.W && !s.back) product(s.of_x, a);
@@ -34,7 +40,10 @@ struct ReducedPanels {
         V x[G], h[G];
         load_gates(x, of_x, here);
         load_gates(h, q, here);
-        Pass::template unit<kLanes == 1 ? kPlain : kWaiting>(c, row, u, x, h);
+        if constexpr (kCompact)
+          waiting_unit<Pass>(c, row, u, x, h);
+        else
+          Pass::template unit<kLanes == 1 ? kPlain : kWaiting>(c, row, u, x, h);
       }
   }
 };

@@ -92,7 +92,7 @@ inline void depthwise_rows(const DepthwiseArgs& d, size_t row) {
   if constexpr (NT > 1) depthwise_rows<NT / 2>(d, row);
 }
 
-void depthwise(const DepthwiseArgs& d) { depthwise_rows<8>(d, 0); }
+void depthwise(const DepthwiseArgs& d) { depthwise_rows<kCompact ? 1 : 8>(d, 0); }
 
 // The same with weights of int16 (FORMAT.md, "What is computed"), one row at a time. Each channel of a row has a step of its
 // own, a power of two: no lane asks another for the largest number, nothing is divided, and no product is rounded but to an
@@ -171,7 +171,7 @@ inline void matmul_rows(const Product& p, size_t i) {
 }
 
 void matmul(float* y, const float* a, const float* b, size_t I, size_t K, size_t J) {
-  matmul_rows<8>({y, a, b, I, K, J}, 0);
+  matmul_rows<kCompact ? 1 : 8>({y, a, b, I, K, J}, 0);
 }
 
 }  // namespace

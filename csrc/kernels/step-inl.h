@@ -20,6 +20,11 @@ struct PanelsOfStep {
     if constexpr (kLanes == 1) {
       chains_of_rows(a[0], c.b ? c.b + p * width : nullptr, x, W, c.n_inputs, width, units_from(c, p));
       chains_of_rows(q[0], start ? start + p * width : nullptr, row.h, R, c.n_fed_back, width, units_from(c, p));
+    } else if constexpr (UT_ISA_FLUSHES) {
+      start_chains(a, c.b, p);
+      start_chains(q, start, p);
+      chains(a, x, W, c.n_inputs, c.least_x);
+      chains(q, row.h, R, c.n_fed_back, c.least_h);
     } else {
       start_chains(a, c.b, p);
       start_chains(q, start, p);

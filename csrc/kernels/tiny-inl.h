@@ -62,10 +62,10 @@ void tiny(const Cell& c, const TinySteps& s, size_t T) {
 
 template <class Pass>
 constexpr TinyKernel tiny_of() {
-  if constexpr (kLanes > 1)
+  if constexpr (kLanes > 1 && !UT_ISA_FLUSHES)
     return tiny<Pass>;
   else
-    return nullptr;  // one kernel for each number of units
+    return nullptr;  // one kernel for each number of units; or looks at each operand, which take longer than what is gained
 }
 
 template <int NV>

@@ -99,6 +99,9 @@ UT_NOINLINE void chains_of_rows(float* y, const float* start, const float* x, co
 
 template <class Element>
 struct Floats {
+  static constexpr bool kFlushes = UT_ISA_FLUSHES;
+  using Number = Element;
+  static constexpr size_t frame_floats(size_t) { return 0; }  // of a frame as it meets the weights, in DenseArgs::quantized
   static void prepare(const DenseArgs&, size_t) {}
 
   static inline void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t n_units) {
@@ -119,6 +122,7 @@ struct Floats {
     }
   }
 
+  // Where kFlushes, of frames that make no subnormals.
   template <int G, int NP, int NV, int NT>
   static inline void tile(const DenseArgs& d, const Place& at) {
     const size_t width = width_of<G>(at), panel = d.K * width, first = at.p * width + at.column;
@@ -137,7 +141,7 @@ struct Floats {
       each<N>([&](auto i) UT_INLINE { weight[i] = load_weights(w + k * width + i / NV * panel + i % NV * kLanes); });
       each<NT>([&](auto t) UT_INLINE {
         const V xk = set1(x[t * x_stride + k]);
-        each<N>([&](auto i) UT_INLINE { acc[t * N + i] = mul_add(xk, weight[i], acc[t * N + i]); });
+        each<N>([&](auto i) UT_INLINE { acc[t * N + i] = product_add(xk, weight[i], acc[t * N + i]); });
       });
     }
     each<NT>([&](auto t) UT_INLINE {
@@ -207,8 +211,10 @@ UT_NOINLINE void sums_of_rows(VI* sums, const typename Numbers::Integer* x, cons
 
 template <class Numbers>
 struct Integers {
+  static constexpr bool kFlushes = false;
   using Integer = typename Numbers::Integer;
   static constexpr uint32_t kPrecision = Numbers::kPrecision;
+  static constexpr size_t frame_floats(size_t K) { return quantized_floats(kPrecision, K); }
 
   static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kPrecision, Integer>(d, T); }
 
@@ -271,9 +277,10 @@ struct Integers {
       for (; k < end; ++k)
         for (int t = 0; t < NT; ++t) {
           const typename Numbers::Operand q = Numbers::operand(x + static_cast<size_t>(t) * stride + Numbers::kNeighbours * k);
-          for (int p = 0; p < NP; ++p)
-            for (int v = 0; v < NV; ++v)
-              acc[t][p][v] = dot(acc[t][p][v], w + k * row + p * panel + v * Numbers::kNeighbours * kLanes, q);
+          each<NP * NV>([&](auto i) UT_INLINE {
+            VI& sum = acc[t][i / NV][i % NV];
+            sum = dot(sum, w + k * row + i / NV * panel + i % NV * Numbers::kNeighbours * kLanes, q);
+          });
         }
       // `done`: how sums of this stretch go on, given where they go and which of the rows they are of.
       const auto each_sum = [&](const auto& done) UT_INLINE {
@@ -303,6 +310,8 @@ using Int8 = Integers<Int8Numbers>;
 using Int16 = Integers<Int16Numbers>;
 
 struct Int4 {
+  static constexpr bool kFlushes = false;
+  static constexpr size_t frame_floats(size_t K) { return quantized_floats(kInt4, K); }
   static inline void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t) {
     for (size_t v = 0; v < gates * kPanel; v += 4) tile<0, 1, 4, 1>(d, {t, p, v, y + v, gates});
   }

@@ -72,7 +72,7 @@ void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   if (status_ != UT_OK) return;
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);
-  plan_->scaling[i] = {nullptr, static_cast<float>(integer_limit(precision, K))};
+  plan_->scaling[i] = {nullptr, static_cast<float>(integer_limit(precision, K)), 0.0f};
   plan_->matrix_bytes += t.n * element_bytes(t.dtype);
   plan_->read_bytes += t.n * element_bytes(t.dtype);
   if (is_sparse(precision)) {

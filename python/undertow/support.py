@@ -19,6 +19,8 @@ TESTED_ON = {
     "avx512vnni": "hardware",
     "neon": "emulator",
     "neondot": "emulator",
+    "wasm": "hardware",
+    "wasmrelaxed": "hardware",
 }
 
 

@@ -107,12 +107,12 @@ def linux(name, triple, package, qemu, flags="", always=False, clang=False, refu
     return Target(name, cxx, cc, flags, start, "-static", qemu, packages, always, refuses=refuses, bare=False)
 
 
-def wasm(name, flags, always=False):
+def wasm(name, flags, always=False, version="", node=""):
     clang = "--target=wasm32 -nostdlib"
     link = "-Wl,--no-entry -Wl,--allow-undefined -Wl,-z,stack-size=262144"
     return Target(
-        name, f"clang++ {clang}", f"clang {clang}", flags, "start_wasm.c", link, f"node {HERE / 'run.mjs'}",
-        ("clang", "lld", "llvm", "nodejs"), always,
+        name, f"clang++{version} {clang}", f"clang{version} {clang}", flags, "start_wasm.c", link,
+        f"node {node} {HERE / 'run.mjs'}", (f"clang{version}", f"lld{version}", "llvm", "nodejs"), always,
     )  # fmt: skip
 
 
@@ -144,7 +144,8 @@ TARGETS = [
     linux("i686", "i686-linux-gnu", "g++-i686-linux-gnu", "qemu-i386", "-msse2 -mfpmath=sse", clang=True),
     linux("s390x", "s390x-linux-gnu", "g++-s390x-linux-gnu", "qemu-s390x", refuses="little-endian"),
     wasm("wasm32", "", always=True),
-    wasm("wasm32-simd", "-msimd128"),
+    wasm("wasm32-simd", "-msimd128", version="-19"),
+    wasm("wasm32-relaxed", "-msimd128 -mrelaxed-simd", version="-19", node="--experimental-wasm-relaxed-simd"),
     Target("emscripten", "em++", "emcc", "", "start_hosted.c",
            "-sSINGLE_FILE=1 -sALLOW_MEMORY_GROWTH=1 -sEXIT_RUNTIME=1", "node", ("emscripten", "nodejs"), bare=False),
     Target("windows", "x86_64-w64-mingw32-g++", "x86_64-w64-mingw32-gcc", "", "start_hosted.c", "-static", "wine",

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// Products of floats where subnormals become zero in software: which frames make none (plan.cpp, find_least), and chains of
+// those and of others. Compiled once per ISA that says UT_ISA_FLUSHES.
+
+namespace {
+
+inline bool makes_no_subnormals(const float* x, size_t K, float least) {
+  if (least == 0.0f) return false;
+  V low = set1(UT_NAN);
+  for (size_t k = 0; k < K; k += kLanes) low = smaller(low, smallness(load_some(x + k, K - k)));
+  uint32_t bits;
+  UT_COPY(&bits, &least, sizeof bits);
+  return !any_below(low, static_cast<int32_t>(bits - 1));
+}
+
+// acc[i] += the sum over k of x[k] w[k * width + i * kLanes], of N vectors.
+#if defined(__wasm_relaxed_simd__)
+constexpr int kMostChains = 8;
+template <int N, class Element>
+inline void some_chains(V* acc, const float* x, const Element* w, size_t width, size_t K) {
+  V a[N];
+  each<N>([&](auto i) UT_INLINE { a[i] = acc[i]; });
+  for (size_t k = 0; k < K; ++k) {
+    const V xk = set1(x[k]);
+    each<N>([&](auto i) UT_INLINE { a[i] = product_add(xk, load_weights(w + k * width + i * kLanes), a[i]); });
+  }
+  each<N>([&](auto i) UT_INLINE { acc[i] = a[i]; });
+}
+#else
+// Two lanes of sums stand in the lower half of a vector, as conversions from and to doubles have them; and one look at all
+// sums of a column tells whether one lies halfway between two floats.
+constexpr int kMostChains = 4;
+struct Weights2 {
+  V low, high;  // two each
+};
+inline Weights2 load_in_halves(const float* p) { return {wasm_v128_load64_zero(p), wasm_v128_load64_zero(p + 2)}; }
+template <class Element>
+inline Weights2 load_in_halves(const Element* p) {
+  const V all = load_weights(p);
+  return {all, upper(all)};
+}
+template <int N, class Element>
+inline void some_chains(V* acc, const float* x, const Element* w, size_t width, size_t K) {
+  V a[2 * N];
+  each<N>([&](auto i) UT_INLINE {
+    a[2 * i] = acc[i];
+    a[2 * i + 1] = upper(acc[i]);
+  });
+  for (size_t k = 0; k < K; ++k) {
+    const V xk = wasm_f64x2_splat(static_cast<double>(x[k]));
+    V sums[2 * N], rare = zero_int();
+    each<N>([&](auto i) UT_INLINE {
+      const Weights2 weights = load_in_halves(w + k * width + i * kLanes);
+      sums[2 * i] = wasm_f64x2_add(wasm_f64x2_mul(xk, wide(weights.low)), wide(a[2 * i]));
+      sums[2 * i + 1] = wasm_f64x2_add(wasm_f64x2_mul(xk, wide(weights.high)), wide(a[2 * i + 1]));
+      rare = wasm_v128_or(rare, halfway({sums[2 * i], sums[2 * i + 1]}));
+    });
+    if (UT_UNLIKELY(wasm_v128_any_true(rare)))
+      for (size_t i = 0; i < 2 * N; ++i) {
+        const Weights2 weights = load_in_halves(w + k * width + i / 2 * kLanes);
+        sums[i] = away_from_halfway(set1(x[k]), i % 2 ? weights.high : weights.low, a[i], sums[i]);
+      }
+    each<2 * N>([&](auto i) UT_INLINE { a[i] = wasm_f32x4_demote_f64x2_zero(sums[i]); });
+  }
+  each<N>([&](auto i) UT_INLINE { acc[i] = wasm_i32x4_shuffle(a[2 * i], a[2 * i + 1], 0, 1, 4, 5); });
+}
+#endif
+
+// The chains of a panel of n_vectors, a multiple of 4; `fast`: of a frame that makes no subnormals.
+template <class Element>
+UT_NOINLINE void panel_chains(V* acc, int n_vectors, const float* x, const Element* w, size_t K, bool fast) {
+  const size_t width = static_cast<size_t>(n_vectors) * kLanes;
+  int v = 0;
+  for (; fast && v + kMostChains <= n_vectors; v += kMostChains) some_chains<kMostChains>(acc + v, x, w + v * kLanes, width, K);
+  for (; fast && v < n_vectors; v += 4) some_chains<4>(acc + v, x, w + v * kLanes, width, K);
+  for (; v < n_vectors; ++v)
+    for (size_t k = 0; k < K; ++k) acc[v] = mul_add(set1(x[k]), load_weights(w + k * width + v * kLanes), acc[v]);
+}
+
+inline void flushing_chains(V* acc, int n_panels, int n_vectors, const float* x, const float* w, size_t K, float least) {
+  const bool fast = makes_no_subnormals(x, K, least);
+  for (int p = 0; p < n_panels; ++p)
+    panel_chains(acc + p * n_vectors, n_vectors, x, w + static_cast<size_t>(p * n_vectors * kLanes) * K, K, fast);
+}
+
+// A dense layer, of any number of gates: n_vectors in a panel.
+template <class Element>
+UT_NOINLINE void flushing_dense(const DenseArgs& d, int n_vectors, size_t T) {
+  const size_t width = static_cast<size_t>(n_vectors) * kLanes;
+  for (size_t t = 0; t < T; ++t) {
+    const float* x = d.x + t * d.x_stride;
+    const bool fast = makes_no_subnormals(x, d.K, d.scaling.least);
+    for (size_t p = d.first; p < d.n_panels; ++p) {
+      V acc[16];
+      for (int v = 0; v < n_vectors; ++v) acc[v] = bias_at(d, p * width + v * kLanes);
+      panel_chains(acc, n_vectors, x, static_cast<const Element*>(d.W) + p * d.K * width, d.K, fast);
+      for (int v = 0; v < n_vectors; ++v) store(d.y + t * d.y_stride + p * width + v * kLanes, acc[v]);
+    }
+  }
+}
+
+}  // namespace
