@@ -24,6 +24,8 @@ BEFORE = """\
 #elif defined(__XTENSA__)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
 #define UT_SQRT_INTEGERS
+#elif defined(__FP_FAST_FMAF)
+#define UT_UNFUSED(product) __asm__("" : "+m"(product))
 #endif
 #if defined(UT_ROOT)
 UT_UNUSED static inline float root_of(float a) {
