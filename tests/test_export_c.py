@@ -418,16 +418,18 @@ void reset(void) {
 __attribute__((section(".vectors"), used)) void* const vectors[] = {&stack_top, (void*)reset};
 """
 _LAYOUT = """\
-MEMORY { FLASH (rx) : ORIGIN = 0, LENGTH = 1M  RAM (rwx) : ORIGIN = 0x20000000, LENGTH = 256K }
+MEMORY { FLASH (rx) : ORIGIN = @flash, LENGTH = 512K  RAM (rwx) : ORIGIN = @ram, LENGTH = 256K }
 SECTIONS {
   .text : { KEEP(*(.vectors)) *(.text*) *(.rodata*) } > FLASH
   .bss : { *(.data*) *(.bss*) *(COMMON) } > RAM
   stack_top = ORIGIN(RAM) + LENGTH(RAM);
 }
 """
+#: core -> flags, board, where its flash and its RAM begin
 _CORES = {
-    "cortex-m4f": ["-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"],
-    "cortex-m0plus": ["-mcpu=cortex-m0plus", "-mfloat-abi=soft"],
+    "cortex-m4f": ("-mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16", "mps2-an386", "0", "0x20000000"),
+    "cortex-m0plus": ("-mcpu=cortex-m0plus -mfloat-abi=soft", "mps2-an386", "0", "0x20000000"),
+    "cortex-m55": ("-mcpu=cortex-m55 -mfloat-abi=hard", "mps3-an547", "0x10000000", "0x31000000"),
 }
 
 
@@ -461,12 +463,13 @@ def test_firmware(tmp_path, core, precision):
     model = Model.from_graph(g).with_weights(precision)
     _, code = undertow.export_c(model, tmp_path, "m")
     (tmp_path / "board.c").write_text(_BOARD)
-    (tmp_path / "board.ld").write_text(_LAYOUT)
-    flags = [*_CORES[core], "-mthumb", "-O2", "-Wall", "-Wextra", "-Werror", "-nostartfiles", "--specs=nano.specs"]
+    options, machine, flash, ram = _CORES[core]
+    (tmp_path / "board.ld").write_text(_LAYOUT.replace("@flash", flash).replace("@ram", ram))
+    flags = [*options.split(), "-mthumb", "-O2", "-Wall", "-Wextra", "-Werror", "-nostartfiles", "--specs=nano.specs"]
     linked = ["-T", str(tmp_path / "board.ld"), "-o", str(tmp_path / "fw.elf"), str(tmp_path / "board.c"), str(code)]
     done = subprocess.run(["arm-none-eabi-gcc", *flags, *linked], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    board = ["-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none", "-semihosting"]
+    board = ["-M", machine, "-nographic", "-monitor", "none", "-serial", "none", "-semihosting"]
     board += ["-semihosting-config", "enable=on,target=native", "-kernel", str(tmp_path / "fw.elf")]
     done = subprocess.run(["qemu-system-arm", *board], capture_output=True, text=True, timeout=60)
     assert (done.stdout + done.stderr).split()[-1] == _hash(model)

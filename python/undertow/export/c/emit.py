@@ -11,7 +11,7 @@ from ...errors import UnsupportedError
 from ...ir.graph import Graph
 from . import numerics, ops, page
 from .mode import BEFORE, MODE
-from .program import Place, Program
+from .program import Place, Program, wrapped
 from .text import comment, identifier
 
 #: float32 numbers of a state and of scratch, beyond which no board is meant
@@ -131,7 +131,8 @@ def _code(program: Program, facts: page.Facts) -> str:
     name, graph = program.name, program.graph
     body = program.step.text
     parameters = facts.parameters("in_", "out_")
-    arguments = facts.arguments("in_", "out_")
+    signature = lambda start: "\n".join(wrapped(f"{start}({name}_state* s, {parameters}) {{"))  # noqa: E731
+    call = "\n".join(wrapped(f"step(s, {facts.arguments('in_', 'out_')});", "  "))
     present = ""
     if program.flushes:
         first = f"in_{facts.inputs[0].c_name}"
@@ -168,16 +169,16 @@ def _code(program: Program, facts: page.Facts) -> str:
 
 typedef char {name}_state_has_the_size_that_the_header_says[sizeof({name}_state) == {facts.macro}_STATE_BYTES ? 1 : -1];
 
-static UT_NOINLINE void step({name}_state* s, {parameters}) {{
+{signature("static UT_NOINLINE void step")}
 {present}{unused}{body}}}
 
 void {name}_reset({name}_state* s) {{
 {reset}
 }}
 
-void {name}_step({name}_state* s, {parameters}) {{
+{signature(f"void {name}_step")}
   const FloatMode mode = float_mode();
-  step(s, {arguments});
+{call}
   set_float_mode(mode);
 }}
 """

@@ -325,9 +325,9 @@ class Embedding(Export):
         lines(title(node, program.graph), "{")
         lines(f"const int32_t* ids = {program.at(ids).text};", f"float* y = {program.at(y).text};", "size_t i, k;")
         lines(f"for (i = 0; i < {program.size(ids)}; ++i, y += {width}) {{")
-        lines("const size_t id = (size_t)ids[i];")
+        lines("const size_t id = (size_t)ids[i]; /* NaN where there is no such row */")
         lines(f"if (ids[i] < 0 || ids[i] >= {n_ids})")
-        lines(f"for (k = 0; k < {width}; ++k) y[k] = UT_NAN; /* no such row */", "else")
+        lines(f"for (k = 0; k < {width}; ++k) y[k] = UT_NAN;", "else")
         lines(f"for (k = 0; k < {width}; ++k) y[k] = {number};", "}", "}")
 
 

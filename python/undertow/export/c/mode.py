@@ -24,6 +24,8 @@ BEFORE = """\
 #elif defined(__XTENSA__)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
 #define UT_SQRT_INTEGERS
+#elif defined(__FP_FAST_FMAF)
+#define UT_UNFUSED(product) __asm__("" : "+m"(product))
 #endif
 #if defined(UT_ROOT)
 UT_UNUSED static inline float root_of(float a) {
@@ -96,7 +98,7 @@ static void set_float_mode(FloatMode mode) { __asm__ volatile("vmsr fpscr, %0" :
 static FloatMode float_mode(void) {
   FloatMode before;
   __asm__ volatile("vmrs %0, fpscr" : "=r"(before) : : "memory");
-  set_float_mode((FloatMode)1 << 24);
+  set_float_mode((before & (FloatMode)7 << 16) | (FloatMode)1 << 24); /* LTPSIZE of Armv8.1-M stays: loops need it */
   return before;
 }
 #else

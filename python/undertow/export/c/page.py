@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir.nodes import Value
-from .program import Program
+from .program import Program, wrapped
 from .text import comment, identifier
 
 #: macros of every header, behind the prefix
@@ -131,6 +131,7 @@ def header(program: Program, facts: Facts) -> str:
  * The model looks ahead: what a step gives belongs to the frame {M}_LATENCY steps ago. At the end of a sequence call
  * it as many times with NULL in place of the inputs for the frames that are still to come."""
     lines = "\n".join(arrays)
+    step = "\n".join(wrapped(f"void {name}_step({name}_state* state, {facts.parameters()});"))
     return f"""\
 /* {comment(graph.name)}, {len(graph.nodes)} layers and operations, exported to C by undertow {version()}.
  * Model {facts.hash}.
@@ -166,7 +167,7 @@ typedef struct {{
 void {name}_reset({name}_state* state);
 
 /* One timestep{" of the stream" if not program.flushes else ", or with NULL as inputs one behind the end"}. */
-void {name}_step({name}_state* state, {facts.parameters()});
+{step}
 
 #if defined(__cplusplus)
 }}

@@ -17,6 +17,7 @@ from ...ir.ops import OPS
 from . import numerics
 from .text import C_TYPES, array, comment, identifier
 
+_WIDTH = 118
 #: names that the C of every model has already
 _RESERVED = ("fused", "root_of", "s", "work", "frame", "step", "frames_of_zeros", "V")
 
@@ -70,7 +71,7 @@ class Lines:
         for line in lines:
             if line.startswith("}"):
                 self.depth -= 1
-            self.lines.append("  " * (self.depth + self._alone) + line)
+            self.lines += wrapped(line, "  " * (self.depth + self._alone))
             if line.endswith("{"):
                 self.depth += 1 + self._alone
                 self._closing.append(self._alone)
@@ -85,6 +86,17 @@ class Lines:
     @property
     def text(self) -> str:
         return "\n".join(self.lines) + "\n"
+
+
+def wrapped(line: str, indent: str = "") -> list[str]:
+    """A line of C, broken behind commas where it is long."""
+    lines = []
+    while len(indent) + len(line) > _WIDTH and (at := line.rfind(", ", 0, _WIDTH - len(indent))) > 0:
+        lines.append(f"{indent}{line[: at + 1]}")
+        if len(lines) == 1:
+            indent += "    "
+        line = line[at + 2 :]
+    return [*lines, indent + line]
 
 
 @dataclass
