@@ -217,7 +217,7 @@ struct Panels {
     V q[NP][NV];
     const float* matrix = Pass::matrix(c) + p * K * G * kPanel;
     if constexpr (kLanes == 1) {
-      chains_of_rows(q[0], Pass::start(c) ? Pass::start(c) + p * NV : nullptr, in, matrix, K, NV, units_from(c, p));
+      chains_of_rows(q[0], Pass::start(c) ? Pass::start(c) + p * NV : nullptr, in, matrix, K, NV, units_from(c, p), c.least_h);
     } else {
       start_chains(q, Pass::start(c), p);
       chains<NP, NV>(q, in, matrix, K, c.least_h);

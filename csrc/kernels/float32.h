@@ -46,8 +46,12 @@ static inline float float_of(uint32_t u) {
 }
 
 /* What counts in place of `a`: its zero where it is subnormal. */
-static inline V flush(V a) {
-#if UT_FLUSH
+static UT_INLINE_FN V flush(V a) {
+#if UT_FLUSH && defined(__riscv_flen)
+  int kind;
+  __asm__("fclass.s %0, %1" : "=r"(kind) : "f"(a));
+  return UT_UNLIKELY((kind & 0x24) != 0) ? float_of(bits_of(a) & 0x80000000u) : a; /* subnormal, of either sign */
+#elif UT_FLUSH
   const uint32_t u = bits_of(a);
   return (u & 0x7f800000u) != 0 ? a : float_of(u & 0x80000000u);
 #else

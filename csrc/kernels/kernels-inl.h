@@ -12,6 +12,9 @@
 
 using namespace undertow;
 
+#if !defined(UT_LANE_FLUSHES)
+#define UT_LANE_FLUSHES 0
+#endif
 #if !defined(UT_ISA_FLUSHES)
 #define UT_ISA_FLUSHES 0
 namespace {
@@ -123,7 +126,7 @@ const KernelTable table = {
     UT_STRING(UT_ISA),
     UT_ISA_NEEDS,
     kLanes,
-    UT_ISA_FLUSHES != 0,
+    UT_ISA_FLUSHES != 0 || UT_LANE_FLUSHES != 0,
     {&kernels.products[kFloat32], &kernels.products[kFloat16], &kernels.products[kBfloat16], &int8, &int4,
      &kernels.products[kSparseFloat32], &sparse_int8, &int16},
     &kernels.frames,

@@ -18,8 +18,8 @@ struct PanelsOfStep {
     V a[NP][NV], q[NP][NV];
     const float *W = c.W + p * c.n_inputs * width, *R = c.R + p * c.n_fed_back * width, *start = Pass::start(c);
     if constexpr (kLanes == 1) {
-      chains_of_rows(a[0], c.b ? c.b + p * width : nullptr, x, W, c.n_inputs, width, units_from(c, p));
-      chains_of_rows(q[0], start ? start + p * width : nullptr, row.h, R, c.n_fed_back, width, units_from(c, p));
+      chains_of_rows(a[0], c.b ? c.b + p * width : nullptr, x, W, c.n_inputs, width, units_from(c, p), c.least_x);
+      chains_of_rows(q[0], start ? start + p * width : nullptr, row.h, R, c.n_fed_back, width, units_from(c, p), c.least_h);
     } else if constexpr (UT_ISA_FLUSHES) {
       start_chains(a, c.b, p);
       start_chains(q, start, p);

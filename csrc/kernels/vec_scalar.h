@@ -9,6 +9,14 @@
 
 namespace {
 
+// One lane with the instruction and without a switch: frames that make no subnormals (plan.cpp, find_least) need nothing else.
+#if UT_FLUSH && UT_FMA == UT_FMA_INSTRUCTION
+#define UT_LANE_FLUSHES 1
+inline V product_add_unflushed(V a, V b, V c) { return UT_FMAF(a, b, c); }
+#else
+inline V product_add_unflushed(V a, V b, V c) { return mul_add(a, b, c); }
+#endif
+
 constexpr int kLanes = 1;
 #if UT_FMA == UT_FMA_INTEGERS
 constexpr int kRegisters = 8;  // each multiply-add is a call

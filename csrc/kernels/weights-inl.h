@@ -62,13 +62,20 @@ inline V load_weights(const Half* p) { return load_half(&p->bits); }
 inline V load_weights(const Bfloat* p) { return load_bfloat(&p->bits); }
 
 // One lane: y[i] = start[i] + the sum over k of x[k] w[k * width + i], of N neighbours i; start may be null (zeros).
-template <size_t N, class Element>
+template <size_t N, class Element, bool kUnflushed = false>
 inline void chains_at_once(float* y, const float* start, const float* x, const Element* w, size_t K, size_t width) {
   V sum[N];
   each<N>([&](auto i) UT_INLINE { sum[i] = start ? load(start + i) : set1(0.0f); });
   for (const float* const end = x + K; x != end; ++x, w += width) {
     const V xk = set1(*x);
-    each<N>([&](auto i) UT_INLINE { sum[i] = mul_add(xk, load_weights(w + i), sum[i]); });
+    each<N>([&](auto i) UT_INLINE {
+#if UT_LANE_FLUSHES
+      if constexpr (kUnflushed)
+        sum[i] = product_add_unflushed(xk, load_weights(w + i), sum[i]);
+      else
+#endif
+        sum[i] = mul_add(xk, load_weights(w + i), sum[i]);
+    });
   }
   each<N>([&](auto i) UT_INLINE { store(y + i, sum[i]); });
 }
@@ -80,9 +87,30 @@ inline void chains_at_once(float* y, const float* start, const float* x, const f
   chains_at_once<N, float>(y, start, x, w, K, width);
 }
 
+#if UT_LANE_FLUSHES
+// Whether all numbers of a frame are 0, or `least` or more and finite.
+inline bool frame_is_ordinary(const float* x, size_t K, float least) {
+  const uint32_t low = bits_of(least) - 1, range = 0x7f800000u - bits_of(least);
+  if (least == 0.0f) return false;
+  for (size_t k = 0; k < K; ++k)
+    if ((bits_of(x[k]) << 1) != 0 && (bits_of(x[k]) & 0x7fffffffu) - 1 - low >= range) return false;
+  return true;
+}
+#endif
+
 // Of the first `n_units` rows of each gate of a panel: those that it is filled up with need no chains.
+// `least`: Scaling::least of the weights.
 template <class Element>
-UT_NOINLINE void chains_of_rows(float* y, const float* start, const float* x, const Element* w, size_t K, size_t width, size_t n_units) {
+UT_NOINLINE void chains_of_rows(float* y, const float* start, const float* x, const Element* w, size_t K, size_t width, size_t n_units,
+                                [[maybe_unused]] float least) {
+#if UT_LANE_FLUSHES
+  if (frame_is_ordinary(x, K, least)) {
+    for (size_t gate = 0; gate < width; gate += kPanel)
+      for (size_t i = gate; i < gate + n_units; i += 4 * kSumsAtOnce)
+        chains_at_once<4 * kSumsAtOnce, Element, true>(y + i, start ? start + i : nullptr, x, w + i, K, width);
+    return;
+  }
+#endif
   constexpr size_t N = kChainsAtOnce, some = N > 8 ? 8 : N, few = N > 4 ? 4 : N;
   for (size_t gate = 0; gate < width; gate += kPanel)
     for (size_t i = gate, end = gate + n_units, n; i < end; i += n) {
@@ -107,7 +135,7 @@ struct Floats {
   static inline void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t n_units) {
     const size_t width = gates * kPanel;
     const Element* W = static_cast<const Element*>(d.W) + p * d.K * width;
-    chains_of_rows(y, d.b ? d.b + p * width : nullptr, d.x + t * d.x_stride, W, d.K, width, n_units);
+    chains_of_rows(y, d.b ? d.b + p * width : nullptr, d.x + t * d.x_stride, W, d.K, width, n_units, d.scaling.least);
   }
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {

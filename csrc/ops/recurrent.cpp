@@ -254,7 +254,7 @@ void run_layer(const OpPlan& op, const Block& b) {
 
 void bind_cell(OpPlan& op, const KernelTable& kernels) {
   const uint32_t second = op.cell_type->second_matrix;
-  const float of_r = op.scaling[kR].least, of_second = second ? op.scaling[second].least : of_r;
+  const float of_r = op.scaling[kR].least, of_second = second && op.weights[second] ? op.scaling[second].least : of_r;
   op.cell.least_x = op.scaling[kW].least;
   op.cell.least_h = of_r == 0.0f || of_second == 0.0f ? 0.0f : of_r > of_second ? of_r : of_second;
   const TinyKernels& tiny = kernels.tiny_of(op.cell.n_hidden);
