@@ -203,7 +203,7 @@ ut_status File::check_header(size_t n, ut_error* err) {
     const auto is_wrong = [](uint32_t timesteps) { return timesteps == 0 || timesteps > kMaxTimesteps; };
     if (is_wrong(frames_in) || is_wrong(frames_out))
       return Message(err, UT_E_FORMAT, kFramesOffset) << "frames of " << frames_in << " timesteps, " << frames_out
-                                                      << " out, expected 1 to " << kMaxTimesteps << " of each";
+                                                      << " out, expected 1 to 2^24 of each";
   }
   sample_rate = u32_at(bytes + kRateOffset);
   hash = bytes + 32;

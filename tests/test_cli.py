@@ -65,7 +65,9 @@ def failed(result, code, *words):
 
 def test_help_of_every_command_has_examples(cli):
     assert cli("--help")[0] == 0
-    for command in ("info", "run", "verify", "convert", "bench", "trace", "compare", "certify", "doctor", "completion"):
+    for command in (
+        "info", "run", "verify", "convert", "export", "bench", "trace", "compare", "certify", "doctor", "completion",
+    ):  # fmt: skip
         code, out, _ = cli(command, "--help")
         assert code == 0
         assert "examples:" in out

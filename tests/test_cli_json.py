@@ -16,7 +16,7 @@ from undertow.cli._summary import Numbers
 from undertow.model import Model
 
 X = np.random.default_rng(3).normal(size=(300, 4)).astype(np.float32)
-COMMANDS = ("info", "run", "verify", "convert", "bench", "trace", "compare", "certify", "doctor")
+COMMANDS = ("info", "run", "verify", "convert", "export", "bench", "trace", "compare", "certify", "doctor")
 
 
 @pytest.fixture
@@ -39,6 +39,7 @@ ARGUMENTS = {
     "run": ("m.tow", "x.npy"),
     "verify": ("m.tow",),
     "convert": ("m.tow", "-o", "c.tow"),
+    "export": ("m.tow",),
     "bench": ("m.tow", "--seconds", "0.002", "--cold-calls", "2", "--pause", "0.1", "--sweep", "0.1"),
     "trace": ("m.tow", "x.npy"),
     "compare": ("m.tow", "--weights", "int8", "--seconds", "0.002"),

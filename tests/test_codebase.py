@@ -119,6 +119,7 @@ FLOORS = [
     {"importers"},
     {"accuracy", "support", "onnx_backend"},
     {"loading"},
+    {"export"},
     {"undertow"},
     {"compat", "examples"},
     {"cli"},
@@ -126,6 +127,20 @@ FLOORS = [
 ]
 #: room of several floors -> these
 INNER_FLOORS = {
+    "export": [{"c"}, {"projects"}],
+    "export.c": [
+        {"mode", "text"},
+        {"numerics"},
+        {"program"},
+        {"base", "kernels", "page"},
+        {"sparse"},
+        {"products"},
+        {"elementwise", "moves", "time"},
+        {"cells", "frames"},
+        {"ops"},
+        {"emit"},
+    ],
+    "export.projects": [{"parts"}, {"arduino", "daisy", "esp_idf", "pico", "platformio", "zephyr"}],
     "importers": [
         {"_blocks", "_memory", "_rates", "state_dict_groups", "state_dict_modules"},
         {"nam_wavenet", "state_dict_lines"},

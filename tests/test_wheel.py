@@ -86,6 +86,9 @@ def test_size(wheel):
     [
         "include/undertow.h",
         "stream.pxd",
+        "export/numerics/compiler.h",
+        "export/numerics/float32.h",
+        "export/numerics/math-inl.h",
         "_core.pyi",
         "py.typed",
         "examples/digits.tow",

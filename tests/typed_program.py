@@ -48,6 +48,8 @@ def models(folder: Path) -> Model:
     assert able["scalar"] and Path(undertow.get_include()).name == "include"
     weights: dict[str, NDArray[np.generic]] = dict(undertow.read_weights(folder / "digits.tow")) if rate else {}
     assert not weights
+    written: list[Path] = undertow.export_c(model, folder / "c", name="digits")
+    assert len(written) == len(undertow.export_c(str(written[0].parent.parent / "digits.tow"), folder)) == 2
     return model
 
 

@@ -182,8 +182,15 @@ static inline V mul_add(V a, V b, V c) {
 #endif
 }
 
+/* Exported models are compiled with flags of others: there it keeps GCC from making one operation of a product and a sum,
+ * which it does without -ffp-contract=off. */
+#if !defined(UT_UNFUSED)
+#define UT_UNFUSED(product)
+#endif
+
 static inline V mul(V a, V b) {
-  const float r = flush(a) * flush(b);
+  float r = flush(a) * flush(b);
+  UT_UNFUSED(r);
 #if UT_FLUSH
   const uint32_t u = bits_of(r);
   if (UT_UNLIKELY((u & 0x7fffffffu) - 1u < 0x00800000u)) /* rounding may have made it 2^-126 */
@@ -245,7 +252,13 @@ static inline bool is_less(V a, V b) {
 }
 static inline V max(V a, V b) { return is_less(b, a) ? a : b; } /* a > b ? a : b, so b where either is NaN */
 static inline V min(V a, V b) { return is_less(a, b) ? a : b; } /* a < b ? a : b, so b where either is NaN */
-static inline V vabs(V a) { return float_of(bits_of(a) & 0x7fffffffu); }
+static inline V vabs(V a) {
+#if defined(__GNUC__)
+  return __builtin_fabsf(a);
+#else
+  return float_of(bits_of(a) & 0x7fffffffu);
+#endif
+}
 static inline V copy_sign(V magnitude, V sign) {
   return float_of((bits_of(magnitude) & 0x7fffffffu) | (bits_of(sign) & 0x80000000u));
 }

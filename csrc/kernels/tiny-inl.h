@@ -76,6 +76,7 @@ inline void tiny_dense_in_vectors(float* y, const float* x, const float* W, cons
   for (size_t v = 0; v < NV; ++v) store(y + v * kLanes, acc[v][0]);
 }
 inline void tiny_dense(float* y, const float* x, const float* W, const float* b, size_t K, size_t M) {
+  if constexpr (kLanes == 1) return chains_of_rows(y, b, x, W, K, kPanel, M);
   constexpr int few = kSub > 1 ? kSub / 2 : 1;
   M <= few * kLanes ? tiny_dense_in_vectors<few>(y, x, W, b, K) : tiny_dense_in_vectors<kSub>(y, x, W, b, K);
 }

@@ -21,6 +21,7 @@ from .errors import (
     ToleranceError,
     UnsupportedError,
 )
+from .export import export_c
 from .importers.torch import from_torch
 from .ir.activations import Activation
 from .ir.graph import Graph
@@ -53,6 +54,7 @@ __all__ = [
     "UnsupportedError",
     "audio",
     "example",
+    "export_c",
     "from_torch",
     "get_include",
     "isas",

@@ -127,11 +127,12 @@ Bytes apart(const Bytes& blob, Parts* copied) {
   const Bytes made(data.data(), data.size());
   *copied = {{0, 64 + ut_test::u32_at(made, 24)}};
   for (size_t i = 0; i < file.tensors.size(); ++i)
-    if (file.tensors[i].dtype == kInt32) copied->push_back({offsets[i], file.tensors[i].bytes.size()});
+    if (file.tensors[i].dtype == kInt32) copied->push_back({static_cast<size_t>(offsets[i]), file.tensors[i].bytes.size()});
   for (size_t i = 0; i < file.nodes.size(); ++i)
     for (const Matrix& m : matrices(file, i)) {
       const uint32_t t = file.nodes[i].tensors[m.slot];
-      if (is_sparse(file.tensors[t].dtype)) copied->push_back({offsets[t], list_bytes(file.tensors[t], m)});
+      if (is_sparse(file.tensors[t].dtype))
+        copied->push_back({static_cast<size_t>(offsets[t]), static_cast<size_t>(list_bytes(file.tensors[t], m))});
     }
   return made;
 }

@@ -19,7 +19,7 @@ from typing import Any
 from .._progress import listening
 from .._text import MAX_LINE, shown
 from ..errors import Error, ISAError, ModelWarning, ToleranceError
-from . import bench, certify, compare, completion, convert, demo, doctor, info, run, trace, verify
+from . import bench, certify, compare, completion, convert, demo, doctor, export, info, run, trace, verify
 from ._common import Answer, Misuse, Parser, UsageError, as_json, has_json, say, tell, wants_json
 from ._progress_bar import Bar
 from ._signals import Terminated, exit_code, raised
@@ -33,6 +33,7 @@ examples:
   sensor | undertow run model.onnx        one line of numbers in, one line out, as they come
   undertow convert model.onnx -o model.tow
   undertow convert model.onnx --weights int8 -o small.tow
+  undertow export model.onnx              C for a board: no heap, no library
   undertow compare model.onnx small.tow --data features.npy      error, decisions, speed, size
   undertow certify small.tow --data features.npy -o report.html  a page of evidence
   undertow doctor                         what is installed, what is missing, whether all is well
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output: the version, an error")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for command in (demo, info, run, verify, convert, bench, trace, compare, certify, doctor, completion):
+    for command in (demo, info, run, verify, convert, export, bench, trace, compare, certify, doctor, completion):
         command.add(subparsers)
     parser.set_defaults(whole=parser)
     with warnings.catch_warnings():

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""What stands at the head of every exported model: the floating-point mode that a step has for its time."""
+
+#: before the functions of the engine's headers
+BEFORE = """\
+/* Bits do not depend on flags: no product and sum of two become one operation. Nor is a library of mathematics needed,
+ * which square roots would without -fno-math-errno, and with clang fused multiply-adds. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#endif
+#if defined(__GNUC__)
+#if defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4)
+#define UT_UNFUSED(product) __asm__("" : "+t"(product))
+#define UT_ROOT(root) __asm__("vsqrt.f32 %0, %0" : "+t"(root))
+#elif defined(__aarch64__)
+#define UT_UNFUSED(product) __asm__("" : "+w"(product))
+#define UT_ROOT(root) __asm__("fsqrt %s0, %s0" : "+w"(root))
+#elif defined(__x86_64__)
+#define UT_UNFUSED(product) __asm__("" : "+x"(product))
+#define UT_ROOT(root) __asm__("sqrtss %0, %0" : "+x"(root))
+#elif defined(__riscv) && defined(__riscv_flen)
+#define UT_UNFUSED(product) __asm__("" : "+f"(product))
+#define UT_ROOT(root) __asm__("fsqrt.s %0, %0" : "+f"(root))
+#elif defined(__XTENSA__)
+#define UT_UNFUSED(product) __asm__("" : "+f"(product))
+#define UT_SQRT_INTEGERS
+#elif defined(__FP_FAST_FMAF)
+#define UT_UNFUSED(product) __asm__("" : "+m"(product))
+#endif
+#if defined(UT_ROOT)
+UT_UNUSED static inline float root_of(float a) {
+  UT_ROOT(a);
+  return a;
+}
+#undef UT_SQRTF
+#define UT_SQRTF root_of
+#endif
+/* Where instructions load several numbers at once. */
+#define UT_ALIGN_4 __attribute__((aligned(4)))
+#else
+#define UT_ALIGN_4
+#endif
+#if defined(__clang__)
+#if defined(__arm__) && defined(__ARM_FEATURE_FMA)
+#define UT_FUSE(c, a, b) __asm__("vfma.f32 %0, %1, %2" : "+t"(c) : "t"(a), "t"(b))
+#elif defined(__aarch64__)
+#define UT_FUSE(c, a, b) __asm__("fmadd %s0, %s1, %s2, %s0" : "+w"(c) : "w"(a), "w"(b))
+#elif defined(__x86_64__) && defined(__FMA__)
+#define UT_FUSE(c, a, b) __asm__("vfmadd231ss %2, %1, %0" : "+x"(c) : "x"(a), "x"(b))
+#elif defined(__riscv) && defined(__riscv_flen)
+#define UT_FUSE(c, a, b) __asm__("fmadd.s %0, %1, %2, %0" : "+f"(c) : "f"(a), "f"(b))
+#endif
+#if defined(UT_FUSE)
+UT_UNUSED static inline float fused(float a, float b, float c) {
+  UT_FUSE(c, a, b);
+  return c;
+}
+#undef UT_FMAF
+#define UT_FMAF fused
+#endif
+#endif
+"""
+
+#: behind the includes
+MODE = """\
+/* The floating-point mode of a step: subnormal numbers are zero, round to nearest, no traps. Then the caller's again.
+ * Where there is no such switch operations do it themselves. */
+#if defined(_MSC_VER) && !defined(__clang__) && defined(_M_X64)
+#include <xmmintrin.h>
+typedef unsigned int FloatMode;
+static FloatMode float_mode(void) {
+  const FloatMode before = _mm_getcsr();
+  _mm_setcsr(0x9fc0u);
+  return before;
+}
+static void set_float_mode(FloatMode mode) { _mm_setcsr(mode); }
+#elif defined(__x86_64__) || defined(__i386__)
+typedef uint32_t FloatMode;
+static void set_float_mode(FloatMode mode) { __asm__ volatile("ldmxcsr %0" : : "m"(mode) : "memory"); }
+static FloatMode float_mode(void) {
+  FloatMode before;
+  __asm__ volatile("stmxcsr %0" : "=m"(before) : : "memory");
+  set_float_mode(0x9fc0u);
+  return before;
+}
+#elif defined(__aarch64__)
+typedef uint64_t FloatMode;
+static void set_float_mode(FloatMode mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode) : "memory"); }
+static FloatMode float_mode(void) {
+  FloatMode before;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(before) : : "memory");
+  set_float_mode((FloatMode)1 << 24);
+  return before;
+}
+#elif defined(__arm__) && defined(__ARM_FP)
+typedef uint32_t FloatMode;
+static void set_float_mode(FloatMode mode) { __asm__ volatile("vmsr fpscr, %0" : : "r"(mode) : "memory"); }
+static FloatMode float_mode(void) {
+  FloatMode before;
+  __asm__ volatile("vmrs %0, fpscr" : "=r"(before) : : "memory");
+  set_float_mode((before & (FloatMode)7 << 16) | (FloatMode)1 << 24); /* LTPSIZE of Armv8.1-M stays: loops need it */
+  return before;
+}
+#else
+typedef int FloatMode;
+static FloatMode float_mode(void) { return 0; }
+static void set_float_mode(FloatMode mode) { (void)mode; }
+#endif
+"""

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""float32 as the numerics contract has it, taken out of the engine's own headers: exported models hold their text, so
+that exp, tanh and every other function has one source for all targets (csrc/compiler.h, csrc/kernels/float32.h,
+csrc/kernels/math-inl.h). Only the functions that a model needs are taken, by the names that their text mentions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from ...errors import InternalError
+from ...ir.activations import KINDS, Activation
+from .text import literal
+
+_ROOM = Path(__file__).resolve().parent.parent
+#: the headers, in a wheel and in a checkout
+_PLACES = (_ROOM / "numerics", _ROOM.parents[2] / "csrc", _ROOM.parents[2] / "csrc" / "kernels")
+_FUNCTION = re.compile(r"^(?:UT_UNUSED )?(?:static|inline)\b[^;={]*?(\w+)\(")
+_WORD = re.compile(r"\b[A-Za-z_]\w*\b")
+
+#: where one lane may branch, functions with the same results that compute one side only
+_BRANCHING = {
+    "vsigmoid": """\
+static inline V vsigmoid(V x) {
+  if (UT_UNLIKELY(!is_less(vabs(x), set1(87.33f)))) x = sigmoid_bounds(x);
+  return sigmoid_bounded(x);
+}
+""",
+}
+
+
+@dataclass
+class Chunk:
+    """One definition of a header, with the conditional of the preprocessor that it stands in.
+
+    names: that it defines; empty of what every model needs.
+    """
+
+    text: str
+    names: tuple[str, ...] = ()
+    condition: str = ""
+    words: set[str] = field(default_factory=set)
+
+
+def _header(name: str) -> str:
+    for folder in _PLACES:
+        if (path := folder / name).is_file():
+            return path.read_text(encoding="utf-8")
+    raise InternalError(f"{name} is missing: neither in {_PLACES[0]} nor in {_PLACES[1]}; install undertow again")
+
+
+@cache
+def compiler_text() -> str:
+    """What compilers and targets call by different names: the macros of csrc/compiler.h, and its refusals."""
+    text = _header("compiler.h")
+    kept: list[str] = []
+    for block in _blocks(text[text.index("#include <float.h>") :].splitlines()):
+        body = "\n".join(block)
+        if (
+            "<new>" in body
+            or "hreads" in body
+            or "UT_THREADS" in body
+            or "UT_SMALL" in body
+            or "UNDERTOW_COMPILER_H_" in body
+        ):
+            continue
+        if body.startswith(("/* wasm32", "/* Workers", "/* Code for flash")) or (not body and kept[-1:] == [""]):
+            continue
+        kept.append("#include <string.h>" if "__has_include" in body else body)
+    return "\n".join(kept).rstrip() + "\n"
+
+
+def _blocks(lines: list[str]) -> list[list[str]]:
+    """Lines in pieces: a whole conditional of the preprocessor, or a single line."""
+    blocks: list[list[str]] = []
+    depth = 0
+    for line in lines:
+        if depth == 0:
+            blocks.append([])
+        blocks[-1].append(line)
+        depth += line.startswith(("#if",)) - line.startswith("#endif")
+    return blocks
+
+
+@cache
+def _chunks() -> tuple[Chunk, ...]:
+    return (*_split(_header("float32.h")), *_split(_header("math-inl.h")))
+
+
+def _split(text: str) -> list[Chunk]:
+    """The definitions of a header in their order, without what is for C++ alone."""
+    lines, chunks, at = text.splitlines(), list[Chunk](), 0
+    condition, pending, depth = "", "", 0
+    while at < len(lines):
+        line = lines[at]
+        if depth == 0 and line.startswith("#if"):
+            end = at + len(_blocks(lines[at:])[0])
+            block = "\n".join(lines[at:end]) + "\n"
+            if "__cplusplus" in line:
+                at = end
+                continue
+            if not re.search(r"^(UT_UNUSED )?static", block, re.M):
+                chunks.append(Chunk(block))
+                at, pending = end, ""
+                continue
+            condition = line  # of functions of some targets
+        elif depth == 0 and line.startswith("#endif"):
+            condition = ""
+        elif depth == 0 and line.startswith("#"):
+            if line.startswith("#define"):
+                chunks.append(Chunk(pending + line + "\n"))
+                pending = ""
+        elif line or pending:
+            pending += line + "\n"
+            code = _code(pending)
+            depth = 0 if line.startswith("#") and depth == 0 else code.count("{") - code.count("}")
+            if not line and depth == 0:
+                pending = ""  # a comment that stands alone
+            elif code.strip() and depth == 0 and code.rstrip().endswith((";", "}")):
+                chunks.append(Chunk(pending, _names(code), condition, set(_WORD.findall(code))))
+                pending = ""
+        at += 1
+    return chunks
+
+
+def _code(text: str) -> str:
+    """Text without comments, an open one included."""
+    return re.sub(r"//[^\n]*|/\*.*?(\*/|\Z)", "", text, flags=re.S)
+
+
+def _names(code: str) -> tuple[str, ...]:
+    code = code.strip()
+    if function := _FUNCTION.match(code):
+        return (function[1],)
+    if code.startswith("typedef"):
+        return (_WORD.findall(code.rpartition("}")[2] or code)[-1],)
+    return tuple(re.findall(r"(\w+) =", code))
+
+
+def functions(wanted: Iterable[str]) -> str:
+    """The text of these functions and of all that they mention, in the order of the headers.
+
+    Raises:
+        InternalError: the headers have no such function.
+    """
+    chunks, needed, asked = _chunks(), set[str](), list(wanted)
+    of = {name: chunk for chunk in chunks for name in chunk.names}
+    while asked:
+        name = asked.pop()
+        if name in needed:
+            continue
+        if name not in of:
+            raise InternalError(f"the headers of undertow define no {name!r}")
+        needed.add(name)
+        words = set(_WORD.findall(_BRANCHING[name])) if name in _BRANCHING else of[name].words
+        asked += [word for word in words if word in of]
+    parts: list[str] = []
+    for chunk in chunks:
+        if chunk.names and not needed & {*chunk.names}:
+            continue
+        text = chunk.text
+        if (replaced := needed & _BRANCHING.keys() & {*chunk.names}) and chunk.names:
+            text = _BRANCHING[replaced.pop()]
+        text = re.sub(r"^static (inline|UT_INLINE_FN)", r"UT_UNUSED static \1", text, flags=re.M)
+        if chunk.condition:
+            text = f"{chunk.condition}\n{text}#endif\n"
+            if parts and parts[-1].startswith(f"{chunk.condition}\n"):
+                text = parts.pop().removesuffix("#endif\n") + text.removeprefix(f"{chunk.condition}\n")
+        parts.append(text)
+    return "".join(parts)
+
+
+@cache
+def _formulas() -> dict[str, str]:
+    """kind -> the expression of `activation_of` in x, alpha, beta, zero and one."""
+    of_case = dict(re.findall(r"case kAct(\w+): return (.+);", _header("math-inl.h")))
+    return {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): formula for name, formula in of_case.items()}
+
+
+def activation(act: Activation, name: str) -> tuple[str, set[str]]:
+    """The text of a function `name` that computes an activation, and the functions of the headers that it needs."""
+    formula = _formulas()[act.kind]
+    if formula.startswith("mul("):
+        formula = f"flushed({formula})"  # a compiler multiplies by 1 by doing nothing
+    words = set(_WORD.findall(formula))
+    constants = {"zero": "0.0f", "one": "1.0f", "alpha": literal(act.alpha), "beta": literal(act.beta)}
+    formula = re.sub(r"\b(zero|one|alpha|beta)\b", lambda word: constants[word[0]], formula)
+    known = {n for chunk in _chunks() for n in chunk.names}
+    formula_text = KINDS[act.kind].formula
+    text = f"/* {formula_text} */\nstatic float {name}(float x) {{ return {formula}; }}\n"
+    return text, words & known

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""An Arduino library."""
+
+from __future__ import annotations
+
+from .parts import Parts
+
+_TEXTS = {
+    "library.properties": """
+name=@name@
+version=1.0.0
+author=undertow @version@
+maintainer=undertow @version@
+sentence=@title@: a recurrent network in C.
+paragraph=Exported by undertow from the model @hash@. No heap, no other library.
+category=Data Processing
+url=
+architectures=*
+includes=@name@.h
+""",
+    "examples/Sensor/Sensor.ino": """
+// @title@ on the numbers of an analog pin: one step for each frame of them.
+#include <@name@.h>
+
+const int kPin = A0;
+const unsigned long kMicrosPerFrame = 10000;  // as often as the model was trained to hear from its sensor
+
+@declare@
+static unsigned long due;
+
+void setup() {
+  Serial.begin(115200);
+  @name@_reset(&state);
+  due = micros();
+}
+
+void loop() {
+  if ((long)(micros() - due) < 0) return;
+  due += kMicrosPerFrame;
+  for (size_t i = 0; i < @X_SIZE@; ++i)
+    @x@[i] = @number@(analogRead(kPin) / 512.0f - 1.0f);  // 10 bits: scale it as your training data was
+  @call@
+  for (size_t i = 0; i < @Y_SIZE@; ++i) {
+    if (i != 0) Serial.print(' ');
+    Serial.print(@y@[i]);
+  }
+  Serial.println();
+}
+""",
+    "README.md": """
+# @title@ as an Arduino library
+
+Made by `undertow export --to arduino` (undertow @version@) from the model @hash@. Put this folder into `libraries/`
+of your sketchbook, or zip it and take Sketch > Include Library > Add .ZIP Library. `src/@name@.h` says how to call
+it; File > Examples > @name@ > Sensor reads pin A0 and prints what the model says.
+
+In the example, set how often a frame comes and how a number is scaled as they were in training. A step computes the
+bits that undertow computes in Python, on boards with and without an FPU. The two files of the model were compiled
+and compared where undertow is tested; the sketch was not, for the Arduino tools are not installed there.
+""",
+}
+
+
+def files(parts: Parts) -> dict[str, str]:
+    return parts.files(_TEXTS, "src/", "src/")

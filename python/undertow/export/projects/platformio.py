@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""A PlatformIO library."""
+
+from __future__ import annotations
+
+from .parts import Parts
+
+_TEXTS = {
+    "library.json": """
+{
+  "$schema": "https://raw.githubusercontent.com/platformio/platformio-core/develop/platformio/assets/schema/library.json",
+  "name": "@name@",
+  "version": "1.0.0",
+  "description": "@title@: a recurrent network in C, exported by undertow from the model @hash@",
+  "frameworks": "*",
+  "platforms": "*",
+  "headers": "@name@.h",
+  "build": {"srcDir": "src", "includeDir": "include"}
+}
+""",
+    "examples/sensor/platformio.ini": """
+; pio run -t upload -t monitor
+[env]
+framework = arduino
+lib_deps = symlink://../..
+monitor_speed = 115200
+
+[env:nucleo_f446re]
+platform = ststm32
+board = nucleo_f446re
+
+[env:pico]
+platform = raspberrypi
+board = pico
+""",
+    "examples/sensor/src/main.cpp": """
+// @title@ on the numbers of an analog pin: one step for each frame of them.
+#include <Arduino.h>
+#include <@name@.h>
+
+static const unsigned long kMicrosPerFrame = 10000;  // as often as the model was trained to hear from its sensor
+
+@declare@
+static unsigned long due;
+
+void setup() {
+  Serial.begin(115200);
+  @name@_reset(&state);
+  due = micros();
+}
+
+void loop() {
+  if ((long)(micros() - due) < 0) return;
+  due += kMicrosPerFrame;
+  for (size_t i = 0; i < @X_SIZE@; ++i)
+    @x@[i] = @number@(analogRead(A0) / 512.0f - 1.0f);  // 10 bits: scale it as your training data was
+  @call@
+  for (size_t i = 0; i < @Y_SIZE@; ++i) {
+    if (i != 0) Serial.print(' ');
+    Serial.print(@y@[i]);
+  }
+  Serial.println();
+}
+""",
+    "README.md": """
+# @title@ as a PlatformIO library
+
+Made by `undertow export --to platformio` (undertow @version@) from the model @hash@. In your project's
+`platformio.ini`: `lib_deps = symlink:///path/to/this/folder`, then `#include <@name@.h>`, which says how to call
+it. `examples/sensor` reads pin A0 and prints what the model says: `cd examples/sensor && pio run -e pico -t
+upload`.
+
+In the example, set how often a frame comes and how a number is scaled as they were in training. A step computes the
+bits that undertow computes in Python, on boards with and without an FPU. The two files of the model were compiled
+and compared where undertow is tested; the example was not, for PlatformIO is not installed there.
+""",
+}
+
+
+def files(parts: Parts) -> dict[str, str]:
+    return parts.files(_TEXTS, "src/", "include/")

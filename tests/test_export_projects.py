@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""Projects of ecosystems: their files, and whether a compiler takes their examples, against stubs of their headers."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+import undertow
+from networks import GRAPHS
+from undertow import export
+from undertow.export.projects import PROJECTS
+from undertow.model import Model
+
+pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
+
+EXPECTED = {
+    "arduino": {"library.properties", "src/m.c", "src/m.h", "examples/Sensor/Sensor.ino"},
+    "platformio": {
+        "library.json", "src/m.c", "include/m.h", "examples/sensor/platformio.ini", "examples/sensor/src/main.cpp",
+    },
+    "zephyr": {
+        "zephyr/module.yml", "CMakeLists.txt", "src/m.c", "include/m.h",
+        "app/CMakeLists.txt", "app/prj.conf", "app/app.overlay", "app/src/main.c",
+    },
+    "pico": {"CMakeLists.txt", "main.c", "m.c", "m.h"},
+    "esp-idf": {
+        "CMakeLists.txt", "components/m/CMakeLists.txt", "components/m/idf_component.yml", "components/m/m.c",
+        "components/m/include/m.h", "main/CMakeLists.txt", "main/main.c",
+    },
+    "daisy": {"Makefile", "main.cpp", "m.c", "m.h"},
+}  # fmt: skip
+
+_ARDUINO = """\
+#include <stddef.h>
+#include <stdint.h>
+#define A0 14
+struct Printer { void begin(unsigned long); void print(float); void print(char); void println(); };
+extern Printer Serial;
+int analogRead(int);
+unsigned long micros();
+"""
+#: ecosystem -> the example, and headers that declare what it uses
+STUBS = {
+    "arduino": ("examples/Sensor/Sensor.ino", {"Arduino.h": _ARDUINO}),
+    "platformio": ("examples/sensor/src/main.cpp", {"Arduino.h": _ARDUINO}),
+    "zephyr": ("app/src/main.c", {
+        "zephyr/drivers/adc.h": """
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+struct adc_dt_spec { int channel; };
+struct adc_sequence { void *buffer; size_t buffer_size; };
+#define DT_PATH(node) 0
+#define ADC_DT_SPEC_GET(node) {node}
+int adc_sequence_init_dt(const struct adc_dt_spec*, struct adc_sequence*);
+int adc_read_dt(const struct adc_dt_spec*, const struct adc_sequence*);
+bool adc_is_ready_dt(const struct adc_dt_spec*);
+int adc_channel_setup_dt(const struct adc_dt_spec*);
+""",
+        "zephyr/kernel.h": """
+typedef struct { int ticks; } k_timeout_t;
+struct k_timer { int n; };
+#define K_MSEC(n) ((k_timeout_t){n})
+void k_timer_init(struct k_timer*, void (*)(struct k_timer*), void (*)(struct k_timer*));
+void k_timer_start(struct k_timer*, k_timeout_t, k_timeout_t);
+unsigned k_timer_status_sync(struct k_timer*);
+""",
+        "zephyr/sys/printk.h": "void printk(const char*, ...);",
+    }),
+    "pico": ("main.c", {
+        "hardware/adc.h": """
+#include <stdint.h>
+void adc_init(void); void adc_gpio_init(unsigned); void adc_select_input(unsigned); uint16_t adc_read(void);
+""",
+        "pico/stdlib.h": """
+#include <stdbool.h>
+#include <stdint.h>
+typedef uint64_t absolute_time_t;
+bool stdio_init_all(void); absolute_time_t get_absolute_time(void);
+absolute_time_t delayed_by_us(absolute_time_t, uint64_t); void sleep_until(absolute_time_t);
+""",
+    }),
+    "esp-idf": ("main/main.c", {
+        "esp_err.h": "typedef int esp_err_t;\\n#define ESP_ERROR_CHECK(x) (void)(x)",
+        "driver/i2s_std.h": """
+#include <stddef.h>
+#include <stdint.h>
+typedef enum { I2S_GPIO_UNUSED = -1, GPIO_NUM_25 = 25, GPIO_NUM_26, GPIO_NUM_33 = 33 } gpio_num_t;
+typedef struct channel* i2s_chan_handle_t;
+typedef struct { int id, role; } i2s_chan_config_t;
+#define I2S_CHANNEL_DEFAULT_CONFIG(n, r) {.id = (n), .role = (r)}
+enum { I2S_NUM_AUTO, I2S_ROLE_MASTER, I2S_DATA_BIT_WIDTH_32BIT, I2S_SLOT_MODE_MONO };
+typedef struct { uint32_t rate; } i2s_std_clk_config_t;
+typedef struct { int width, mode; } i2s_std_slot_config_t;
+typedef struct { gpio_num_t mclk, bclk, ws, dout, din; } i2s_std_gpio_config_t;
+typedef struct {
+  i2s_std_clk_config_t clk_cfg; i2s_std_slot_config_t slot_cfg; i2s_std_gpio_config_t gpio_cfg;
+} i2s_std_config_t;
+#define I2S_STD_CLK_DEFAULT_CONFIG(r) {.rate = (r)}
+#define I2S_STD_PHILIPS_SLOT_DEFAULT_CONFIG(w, m) {.width = (w), .mode = (m)}
+#define portMAX_DELAY 0xffffffffu
+int i2s_new_channel(const i2s_chan_config_t*, i2s_chan_handle_t*, i2s_chan_handle_t*);
+int i2s_channel_init_std_mode(i2s_chan_handle_t, const i2s_std_config_t*);
+int i2s_channel_enable(i2s_chan_handle_t);
+int i2s_channel_read(i2s_chan_handle_t, void*, size_t, size_t*, uint32_t);
+""",
+    }),
+    "daisy": ("main.cpp", {
+        "daisy_seed.h": """
+#include <cstddef>
+namespace daisy {
+struct AudioHandle { typedef const float* const* InputBuffer; typedef float** OutputBuffer; };
+struct SaiHandle { struct Config { enum class SampleRate { SAI_48KHZ }; }; };
+struct DaisySeed {
+  void Init();
+  void SetAudioBlockSize(size_t);
+  void SetAudioSampleRate(SaiHandle::Config::SampleRate);
+  void StartAudio(void (*)(AudioHandle::InputBuffer, AudioHandle::OutputBuffer, size_t));
+};
+}
+""",
+    }),
+}  # fmt: skip
+
+MODELS = {
+    "digits": lambda: undertow.load(undertow.example("digits")),
+    "zoo": lambda: Model.from_graph(GRAPHS["zoo"]()),  # several inputs, ids among them, and outputs
+    "text": lambda: undertow.load(undertow.example("text")),
+}
+
+
+def test_every_target_has_its_files():
+    assert EXPECTED.keys() == PROJECTS.keys() == STUBS.keys() == {*export.TARGETS} - {"c"}
+
+
+@pytest.mark.parametrize("to", PROJECTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_project(tmp_path, to, model):
+    paths = export.write(MODELS[model](), tmp_path, to, "m")
+    assert {str(p.relative_to(tmp_path)) for p in paths} == EXPECTED[to] | {"README.md"}
+    texts = {p: p.read_text() for p in paths}
+    assert not any(
+        "@" in text.replace("channel@0", "") for path, text in texts.items() if path.suffix not in (".c", ".h")
+    )
+    readme = (tmp_path / "README.md").read_text()
+    assert "not, for" in readme or "were for Xtensa" in readme, "what could not be compiled is said"
+    if to == "platformio":
+        assert json.loads((tmp_path / "library.json").read_text())["name"] == "m"
+    compiles(tmp_path, to)
+
+
+def compiles(folder, to):
+    example, headers = STUBS[to]
+    command = shutil.which("g++" if example.endswith((".cpp", ".ino")) else "gcc")
+    if not command:
+        pytest.skip("needs a compiler of C and C++: apt install g++")
+    for name, text in headers.items():
+        (folder / "stubs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "stubs" / name).write_text(text.replace("\\n", "\n"))
+    places = [f"-I{folder / p}" for p in ("stubs", "src", "include", ".", "components/m/include")]
+    kind = ["-x", "c++", "-include", "Arduino.h"] if example.endswith(".ino") else []
+    flags = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", *places, *kind]
+    done = subprocess.run([command, *flags, str(folder / example)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_target_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected one of c, arduino"):
+        export.write(undertow.example("digits"), tmp_path, "avr")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_name_of_any_characters_is_quoted_by_no_format(tmp_path):
+    graph = GRAPHS["gru"]()
+    graph.name = 'a "quoted"\n*/ name: \\ # ${x}'
+    export.write(Model.from_graph(graph), tmp_path, "platformio")
+    assert json.loads((tmp_path / "library.json").read_text())["description"].startswith("a _quoted_ name_ _ _ _x_: ")
