@@ -92,6 +92,7 @@ def holds_in_node(model, x, folder):
             assert same(coded, array), f"{model.name}, {isa}"
         for coded, name in zip(got["states"], model.states, strict=True):
             assert same(coded, stream.state[name]), f"{model.name}, {isa}: {name}"
+        assert base64.b64decode(got["snapshot"]) == stream.snapshot(), f"{model.name}, {isa}"
 
 
 @pytest.mark.parametrize(
@@ -160,6 +161,14 @@ def test_typings_name_what_there_is():
         assert f"  {word}(" in script, word
     for word in re.findall(r"^export (?:async )?function (\w+)", script, re.M):
         assert f"export function {word}(" in typings, word
+
+
+@pytest.mark.skipif(not shutil.which("tsc"), reason="needs tsc: apt-get install node-typescript")
+def test_typings_allow_what_works():
+    modern = ["--strict", "--target", "es2022", "--module", "nodenext", "--moduleResolution", "nodenext"]
+    command = ["tsc", "--noEmit", *modern, "--lib", "es2022,dom", str(SCRIPTS / "typings.mts")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 OPERATIONS = ("fma(a, b, c)", "a + c", "a - c", "a b", "a / b", "sqrt a", "a < b", "max", "min", "copysign")

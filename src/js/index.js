@@ -141,7 +141,7 @@ class Stream {
 
   // Views of the memory end when it grows, which another stream may have made it do.
   _views(what) {
-    if (!this._taken) throw fail('UT_E_ARGUMENT', `${what}: the stream is closed`);
+    if (!this._taken || !this.model._memory) throw fail('UT_E_ARGUMENT', `${what}: the stream is closed, or its model`);
     if (this._x && this._x[0].length !== 0) return;
     const { buffer } = this._ut.memory;
     this._x = this._inputs.map((t, i) => new ARRAYS[t.dtype](buffer, this._xAt[i], this._block * t.size));

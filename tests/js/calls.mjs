@@ -55,9 +55,11 @@ refused(() => stream.restore(snapshot.subarray(4)), 'UT_E_STATE', /snapshot/);
 refused(() => stream.stateView('nobody'), 'UT_E_ARGUMENT', /there are: memory.h/);
 refused(() => model.stream({ block: 0 }), 'UT_E_ARGUMENT', /block/);
 refused(() => ut.loadSync(new Uint8Array(8), 5), 'UT_E_ARGUMENT', /WebAssembly.Module/);
+const left = model.stream();
 stream.close();
 refused(() => stream.step(x), 'UT_E_ARGUMENT', /closed/);
 model.close();
+refused(() => left.step(x), 'UT_E_ARGUMENT', /closed/);
 refused(() => model.stream(), 'UT_E_ARGUMENT', /closed/);
 const { module } = await ut.engine(), fs = await import('node:fs');
 const bytes = fs.readFileSync(process.argv[2]);
@@ -74,3 +76,10 @@ const answer = { ok: false, status: 404, statusText: 'Not Found', url: 'http://x
 await fails(answer, 'FETCH', /http:\/\/x\/y.tow answered 404/);
 const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
 assert.equal((await ut.load(buffer, { isa: 'scalar' })).info.isa, 'scalar');
+
+// An engine of WebAssembly without SIMD.
+WebAssembly.validate = () => false;
+assert.deepEqual(ut.runnable(), ['scalar']);
+const plain = await ut.load(bytes);
+assert.equal(plain.info.isa, 'scalar');
+equal(plain.stream().step(x), first);

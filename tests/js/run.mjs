@@ -23,4 +23,4 @@ for (let t = 0; t < n; ++t) {
   outputs.forEach((o, i) => steps[i].set(of(y, o), t * o.size));
 }
 const runs = outputs.map((t) => coded(of(whole, t)));
-console.log(JSON.stringify({ isa: model.info.isa, runs, steps: steps.map(coded), states }));
+console.log(JSON.stringify({ isa: model.info.isa, runs, steps: steps.map(coded), states, snapshot: coded(stream.snapshot()) }));

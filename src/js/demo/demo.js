@@ -179,8 +179,12 @@ function time(model, inputs) {
   return 1000 * times.sort((a, b) => a - b)[times.length >> 1];
 }
 
+// Where something changes, and once a second: whoever has it read aloud wants no more.
 function say(run) {
-  const p = run.probabilities.at(-1) ?? 0;
+  const p = run.probabilities.at(-1) ?? 0, now = performance.now();
+  if (run.said === p > 0.5 && now - run.saidAt < 1000) return;
+  run.said = p > 0.5;
+  run.saidAt = now;
   $('said').textContent = `${clock((run.probabilities.length * page.manifest.detector.hop) / page.manifest.rate)}  ${p > 0.5 ? 'speech' : 'no speech'} (${p.toFixed(2)})`;
 }
 
