@@ -176,6 +176,12 @@ SYNTAX = {
     "ios": (f"--target=arm64-apple-ios13 {APPLE}", {"neon": ""}),
 }
 
+#: what no compiler may make of the library: name -> (compiler, what it must say)
+REFUSED = {
+    "x87": ("i686-linux-gnu-g++ -mno-sse -mfpmath=387", "-msse2 -mfpmath=sse"),
+    "fast-math": ("g++ -ffast-math", "-ffast-math changes results"),
+}
+
 #: how each stream is run
 STREAMED = (
     "rnn",
@@ -369,6 +375,16 @@ def check_syntax(name: str, folder: Path) -> int:
     return len(files)
 
 
+def check_refused(name: str) -> None:
+    """Compiles a file as it must not be compiled."""
+    compiler, words = REFUSED[name]
+    source = ROOT / "csrc/kernels/isa_scalar.cpp"
+    command = [*compiler.split(), "-std=c++17", "-fsyntax-only", f"-I{ROOT / 'csrc'}", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == 0 or words not in done.stderr:
+        raise Failed(f"{name}: expected an error that says {words!r}, got {done.returncode} and {done.stderr[:500]!r}")
+
+
 def missing(target: Target) -> list[str]:
     """Which of its packages dpkg does not know as installed."""
     done = subprocess.run(
@@ -430,6 +446,13 @@ def main() -> int:
         except Failed as failed:
             failures += 1
             print(f"!!! {name}: {failed}", flush=True)
+    for name in () if options.names else REFUSED:
+        try:
+            check_refused(name)
+            print(f"{name}: refused", flush=True)
+        except Failed as failed:
+            failures += 1
+            print(f"!!! {failed}", flush=True)
     return 1 if failures else 0
 
 
