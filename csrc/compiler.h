@@ -39,8 +39,12 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "undertow: this target computes float32 in wider registers (x87). Compile for SSE2: -msse2 -mfpmath=sse"
 #endif
-#if defined(__FAST_MATH__)
-#error "undertow: -ffast-math changes results. Compile without it"
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0) || defined(__ASSOCIATIVE_MATH__) || \
+    defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error "undertow: -ffast-math changes results, and so do the flags that it stands for. Compile without them"
+#endif
+#if (defined(__SIZEOF_INT__) && __SIZEOF_INT__ < 4) || (defined(__SIZEOF_DOUBLE__) && __SIZEOF_DOUBLE__ < 8)
+#error "undertow: this target has an int of 16 bits or a double of 4 bytes (AVR, say), for which it is not made"
 #endif
 
 #if defined(_MSC_VER) && !defined(__clang__)

@@ -79,6 +79,12 @@ class FloatMode {
   static constexpr uint32_t kKept = 0;
 #endif
   uint32_t saved_;
+#elif defined(__riscv_flen)  // rounding alone: operations make subnormals zero themselves (kernels/float32.h)
+  FloatMode() { __asm__ volatile("fsrmi %0, 0" : "=r"(saved_)); }
+  ~FloatMode() { __asm__ volatile("fsrm %0" : : "r"(saved_)); }
+
+ private:
+  uintptr_t saved_;
 #else  // no switch: operations make subnormals zero themselves (kernels/float32.h)
   FloatMode() {}
   ~FloatMode() {}

@@ -104,8 +104,9 @@ def test_every_name_has_words_and_an_example():
 
 
 @pytest.mark.parametrize("name", [n for n in ALL if ">>> " in words_of(ALL[n])])
-def test_examples_give_what_they_say(name):
+def test_examples_give_what_they_say(name, tmp_path, monkeypatch):
     """Those of methods go on from those of the class that defines them."""
+    monkeypatch.chdir(tmp_path)
     thing = module_of = ALL[name]
     first = ""
     if name in MEMBERS:

@@ -83,11 +83,12 @@ absolute_time_t delayed_by_us(absolute_time_t, uint64_t); void sleep_until(absol
 """,
     }),
     "esp-idf": ("main/main.c", {
+        "freertos/FreeRTOS.h": "",
         "esp_err.h": "typedef int esp_err_t;\\n#define ESP_ERROR_CHECK(x) (void)(x)",
         "driver/i2s_std.h": """
 #include <stddef.h>
 #include <stdint.h>
-typedef enum { I2S_GPIO_UNUSED = -1, GPIO_NUM_25 = 25, GPIO_NUM_26, GPIO_NUM_33 = 33 } gpio_num_t;
+typedef enum { I2S_GPIO_UNUSED = -1, GPIO_NUM_4 = 4, GPIO_NUM_5, GPIO_NUM_18 = 18 } gpio_num_t;
 typedef struct channel* i2s_chan_handle_t;
 typedef struct { int id, role; } i2s_chan_config_t;
 #define I2S_CHANNEL_DEFAULT_CONFIG(n, r) {.id = (n), .role = (r)}

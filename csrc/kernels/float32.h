@@ -59,6 +59,9 @@ static UT_INLINE_FN V flush(V a) {
 #endif
 }
 
+/* Whether a gate is open: it is not zero, nor subnormal, which counts as that. */
+static inline bool is_open(V a) { return (bits_of(a) & 0x7f800000u) != 0; }
+
 static inline V load(const float* p) { return *p; }
 static inline void store(float* p, V a) { *p = a; }
 static inline V set1(float a) { return a; }
@@ -209,7 +212,7 @@ static inline V div(V a, V b) {
   const uint32_t u = bits_of(r), magnitude = u & 0x7fffffffu;
   if (UT_UNLIKELY(magnitude - 1u < 0x00800000u)) {
     /* 2^-126 that is the result of rounding: the quotient is 2^-126 (1 - 2^-24), and |b| 2^-126 is a float */
-    const float quotient_above = float_of(bits_of(flush(b)) & 0x7fffffffu) * 0x1p-126f;
+    const float quotient_above = float_of(bits_of(flush(b)) & 0x7fffffffu) * 1.17549435e-38f;
     if (magnitude < 0x00800000u || float_of(bits_of(a) & 0x7fffffffu) < quotient_above) return float_of(u & 0x80000000u);
   }
 #endif
@@ -294,7 +297,7 @@ static UT_INLINE_FN V load_half(const uint16_t* p) {
 #else
   const uint32_t sign = (*p & 0x8000u) << 16, magnitude = *p & 0x7fffu;
   if (magnitude >= 0x7c00u) return float_of(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
-  if (magnitude < 0x400u) return float_of(sign | bits_of((float)(int32_t)magnitude * 0x1p-24f));
+  if (magnitude < 0x400u) return float_of(sign | bits_of((float)(int32_t)magnitude * 5.9604644775390625e-8f));
   return float_of(sign | ((magnitude << 13) + 0x38000000u));
 #endif
 }

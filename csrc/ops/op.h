@@ -122,7 +122,9 @@ struct Block {
   }
   // Whether frame (row, in a batch) t of a gated op belongs to the sequence.
   bool open(const OpPlan& op, size_t t) const {
-    return row(op.inputs[op.gate])[t * stride(op.inputs[op.gate])] != 0.0f;
+    uint32_t bits;  // a subnormal gate is shut on every target, as those that flush have it
+    UT_COPY(&bits, row(op.inputs[op.gate]) + t * stride(op.inputs[op.gate]), sizeof bits);
+    return (bits & 0x7f800000u) != 0;
   }
   float* state_at(uint32_t s) const { return state + model->states[s].offset; }
   float* state_at(uint32_t s, size_t row) const { return states[row] + model->states[s].offset; }

@@ -180,6 +180,8 @@ SYNTAX = {
 REFUSED = {
     "x87": ("i686-linux-gnu-g++ -mno-sse -mfpmath=387", "-msse2 -mfpmath=sse"),
     "fast-math": ("g++ -ffast-math", "-ffast-math changes results"),
+    "associative-math": ("g++ -fassociative-math -fno-signed-zeros -fno-trapping-math", "-ffast-math changes results"),
+    "finite-math": ("clang++ -ffinite-math-only", "-ffast-math changes results"),
 }
 
 #: how each stream is run

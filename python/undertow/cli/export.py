@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._text import escaped
-from ..export import TARGETS, source, write
+from ..export import SYSTEM_HEADERS, TARGETS, files, source, write
 from ..export.c.text import identifier
 from ..inspect.describe import human_bytes, precision_of
 from ._common import UsageError, add_command, add_model, load_model, tell
@@ -16,6 +16,7 @@ from ._common import UsageError, add_command, add_model, load_model, tell
 _KEYS = """\
   model, to, name, hash
   files          paths of what was written
+  kept           those of a project's files that were there, and stay as they are
   weight_bytes   constants, in flash
   state_bytes    RAM of a stream, scratch of a step included
   latency        frames by which outputs come later
@@ -35,7 +36,7 @@ def add(subparsers: Any) -> None:
         "--weights int16 or int8 makes it smaller, and on Cortex-M4 and its like faster.\n\n"
         "--to puts the two files into the folder shape of an ecosystem, with an example that reads a sensor or a\n"
         "microphone: a library of Arduino or PlatformIO, a module of Zephyr, a project of the Pico SDK, of ESP-IDF or\n"
-        "of libDaisy.",
+        "of libDaisy. Exported again, the two files are replaced and the rest stays yours.",
         "  undertow export model.onnx                       writes model-c/model.h and model.c\n"
         "  undertow export model.onnx -o firmware/src --name keyword --weights int8\n"
         "  undertow export model.onnx --to arduino -o ~/Arduino/libraries/keyword\n",
@@ -51,6 +52,8 @@ def add(subparsers: Any) -> None:
 
 def export(args: argparse.Namespace) -> int:
     name = args.name or identifier(Path(args.model).stem, fallback="model")
+    if not args.name and name in SYSTEM_HEADERS:
+        name += "_model"
     folder = Path(args.output or f"{name}-{args.to}")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"-o {folder}: is a file, expected a folder")
@@ -62,18 +65,21 @@ def export(args: argparse.Namespace) -> int:
             raise
         raise UsageError(f"--name: {error}") from None
     paths = write(model, folder, args.to, name)
+    kept = [folder / file for file in files(text, args.to) if folder / file not in paths]
     facts = {
         "model": args.model,
         "to": args.to,
         "name": name,
         "hash": model.hash.hex(),
         "files": [str(path) for path in paths],
+        "kept": [str(path) for path in kept],
         "weight_bytes": text.facts.weight_bytes,
         "state_bytes": text.facts.state_bytes,
         "latency": model.latency,
         "precisions": {n.name: precision for n in model.graph.nodes if (precision := precision_of(n))},
     }
     lines = [escaped(str(path)) for path in paths]
+    lines += [f"{escaped(str(path))}: kept as it is" for path in kept]
     lines.append(
         f"{human_bytes(text.facts.weight_bytes)} of weights in flash, {human_bytes(text.facts.state_bytes)} of RAM for "
         f"each stream; {escaped(str(next(path for path in paths if path.suffix == '.h')))} says how to call it"

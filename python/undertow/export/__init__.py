@@ -20,6 +20,14 @@ from .projects import PROJECTS, Parts
 #: what a model may be exported to
 TARGETS = ("c", *PROJECTS)
 
+#: headers of the C library, which a model's would hide
+_HEADERS = """
+assert complex ctype errno fenv float inttypes iso646 limits locale malloc math memory sched setjmp signal stdalign
+stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar unistd wchar
+wctype
+"""
+SYSTEM_HEADERS = frozenset(_HEADERS.split())
+
 
 def source(model: Model, name: str = "model") -> Source:
     """The C of a model; what `export_c` writes.
@@ -33,6 +41,8 @@ def source(model: Model, name: str = "model") -> Source:
             f"name is {shown(repr(name))}, expected an identifier of C that is no keyword, such as 'keyword_model': "
             "files, functions and macros are called after it"
         )
+    if name in SYSTEM_HEADERS:
+        raise ValueError(f"name is {name!r}, expected another: {name}.h is a header of the C library")
     graph = model.graph
     if tow.digest(tow.write(graph)) != model.hash:
         raise UnsupportedError(
@@ -49,8 +59,8 @@ def export_c(
 
     The header is the manual: it says what a step takes and gives, and how much RAM a stream is. The code holds the ops,
     activations and products that this model uses, and its weights as constants, in the precision that the model has
-    them in. It computes the bits that `Model.stream` does, on every target and with any flags of a compiler but
-    -ffast-math, which it refuses.
+    them in. It computes the bits that `Model.stream` does, whatever the target and the level of optimisation;
+    -ffast-math is refused while compiling, and with it what it stands for where the compiler tells.
 
     Args:
         model: a model that can be streamed, or the path of a file, which is loaded.
@@ -73,17 +83,32 @@ def export_c(
     return write(model, directory, "c", name)
 
 
+def files(text: Source, to: str) -> dict[str, str]:
+    """What an export consists of: contents by path."""
+    own = {f"{text.program.name}.h": text.header, f"{text.program.name}.c": text.code}
+    return own if to == "c" else PROJECTS[to](Parts(text))
+
+
+def is_of_model(path: Path, name: str) -> bool:
+    """Whether a file is the header or the code of a model, and not of the project around it."""
+    return path.name in (f"{name}.h", f"{name}.c")
+
+
 def write(
     model: Model | str | os.PathLike[str], directory: str | os.PathLike[str], to: str = "c", name: str = "model"
 ) -> list[Path]:
-    """As `export_c`, in the folder shape of a target: "c", or an ecosystem of `TARGETS`."""
+    """As `export_c`, in the folder shape of a target: "c", or an ecosystem of `TARGETS`.
+
+    What stands there beside the model's two files is somebody's by now, and stays as it is.
+    """
     if to not in TARGETS:
         raise ValueError(f"to is {to!r}, expected one of {', '.join(TARGETS)}")
     text = source(model if isinstance(model, Model) else load(model), name)
-    files = {f"{name}.h": text.header, f"{name}.c": text.code} if to == "c" else PROJECTS[to](Parts(text))
     paths = []
-    for file, content in files.items():
+    for file, content in files(text, to).items():
         path = Path(directory) / file
+        if path.exists() and not is_of_model(path, name):
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         with opened(path) as out:
             out.write(content.encode("ascii"))

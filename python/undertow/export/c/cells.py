@@ -137,7 +137,8 @@ class Cell(Export):
         gate = self.gate(program, node)
         lines(title(node, program.graph), "{")
         if gate:
-            lines(f"if (*{program.at(gate).operand} != 0.0f) {{")
+            program.need("is_open")
+            lines(f"if (is_open(*{program.at(gate).operand})) {{")
         self._start(program, node, rows)
         loops = 0
         if n_steps > 1:

@@ -12,7 +12,7 @@ from ...ir.graph import Graph
 from . import numerics, ops, page
 from .mode import BEFORE, MODE
 from .program import Place, Program, wrapped
-from .text import comment, identifier
+from .text import comment, parameter_name
 
 #: float32 numbers of a state and of scratch, beyond which no board is meant
 _MOST = 2**28
@@ -92,10 +92,10 @@ def _parameters(graph: Graph) -> tuple[dict[str, str], dict[str, str]]:
     taken: set[str] = {"state"}
     inputs, outputs = {}, {}
     for value in graph.inputs:
-        inputs[value] = identifier(value, taken, "x")
+        inputs[value] = parameter_name(value, taken, "x")
         taken.add(inputs[value])
     for name in graph.outputs:
-        outputs[name] = identifier(name, taken, "y")
+        outputs[name] = parameter_name(name, taken, "y")
         taken.add(outputs[name])
     return inputs, outputs
 

@@ -409,6 +409,7 @@ def _int4(program: Program, rows: int, columns: int) -> str:
             f"          a{i} += (int16_t)(w[{i}] >> 16 << 4 * j & 0xf000u) * v;"
             for i in each
         ],
+        "        UT_APART(a0);",
         "      }",
         "#endif",
         f"      w += {rows};",

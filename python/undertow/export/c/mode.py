@@ -21,8 +21,8 @@ BEFORE = """\
 #elif defined(__riscv) && defined(__riscv_flen)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
 #define UT_ROOT(root) __asm__("fsqrt.s %0, %0" : "+f"(root))
-#elif defined(__XTENSA__)
-#define UT_UNFUSED(product) __asm__("" : "+f"(product))
+#elif defined(__XTENSA__) /* with an FPU or without */
+#define UT_UNFUSED(product) __asm__("" : "+m"(product))
 #define UT_SQRT_INTEGERS
 #elif defined(__FP_FAST_FMAF)
 #define UT_UNFUSED(product) __asm__("" : "+m"(product))
@@ -35,11 +35,23 @@ UT_UNUSED static inline float root_of(float a) {
 #undef UT_SQRTF
 #define UT_SQRTF root_of
 #endif
+#if defined(__aarch64__) && !defined(__clang__) /* GCC 12 makes wrong vectors of the loop that it stands in */
+#define UT_APART(sum) __asm__("" : "+r"(sum))
+#endif
 /* Where instructions load several numbers at once. */
 #define UT_ALIGN_4 __attribute__((aligned(4)))
 #else
 #define UT_ALIGN_4
 #endif
+#if !defined(UT_APART)
+#define UT_APART(sum)
+#endif
+/* Names that a forced header may have taken. */
+#undef max
+#undef min
+#define div ut_div
+#define max ut_max
+#define min ut_min
 #if defined(__clang__)
 #if defined(__arm__) && defined(__ARM_FEATURE_FMA)
 #define UT_FUSE(c, a, b) __asm__("vfma.f32 %0, %1, %2" : "+t"(c) : "t"(a), "t"(b))
@@ -99,6 +111,14 @@ static FloatMode float_mode(void) {
   FloatMode before;
   __asm__ volatile("vmrs %0, fpscr" : "=r"(before) : : "memory");
   set_float_mode((before & (FloatMode)7 << 16) | (FloatMode)1 << 24); /* LTPSIZE of Armv8.1-M stays: loops need it */
+  return before;
+}
+#elif defined(__riscv_flen) /* rounding alone */
+typedef uintptr_t FloatMode;
+static void set_float_mode(FloatMode mode) { __asm__ volatile("fsrm %0" : : "r"(mode) : "memory"); }
+static FloatMode float_mode(void) {
+  FloatMode before;
+  __asm__ volatile("fsrmi %0, 0" : "=r"(before) : : "memory");
   return before;
 }
 #else

@@ -145,8 +145,8 @@ def header(program: Program, facts: Facts) -> str:
  *   }}
  *
  * Each {name}_state is a stream of its own; copies of it are snapshots. Nothing else is kept: no heap, no globals but
- * constants. Inputs and outputs must not overlap. Numbers are those of undertow in Python, to the last bit, with any
- * compiler and its flags (but for -ffast-math, which is refused).{late} */
+ * constants. Inputs and outputs must not overlap. Numbers are those of undertow in Python, to the last bit, at any
+ * level of optimisation; -ffast-math and the flags that it stands for must not be given.{late} */
 #ifndef {M}_H_
 #define {M}_H_
 

@@ -36,6 +36,21 @@ def identifier(name: str, taken: Iterable[str] = (), fallback: str = "value") ->
     return candidate
 
 
+def parameter_name(name: str, taken: Iterable[str], fallback: str) -> str:
+    """The same for the header, before which others may have defined macros: those are in capitals, but for two.
+
+    >>> parameter_name("INPUT", [], "x"), parameter_name("linux", [], "x"), parameter_name("X", [], "x")
+    ('INPUT_', 'linux_', 'X_')
+    """
+    base = identifier(name, fallback=fallback)
+    if base in ("linux", "unix") or not any(c.islower() for c in base):
+        base += "_"
+    candidate, n = base, 2
+    while candidate in {*taken}:
+        candidate, n = f"{base}_{n}", n + 1
+    return candidate
+
+
 def comment(text: str) -> str:
     """Text of a file within a comment: one line of ASCII that ends no comment and joins no lines."""
     plain = text.encode("ascii", "backslashreplace").decode()

@@ -52,7 +52,9 @@ class StateWrite(Export):
         x, field, lines = node.inputs[0], program.field_of(node.states[0]), program.step
         gate = self.gate(program, node)
         lines(title(node, program.graph))
-        condition = f"if (*{program.at(gate).operand} != 0.0f) " if gate else ""
+        condition = f"if (is_open(*{program.at(gate).operand})) " if gate else ""
+        if gate:
+            program.need("is_open")
         text = program.at(x).text
         if text == f"s->{field}":
             return
@@ -99,7 +101,9 @@ class Window(Export):
         width = program.size(node.inputs[0])
         size = f"{width} * sizeof(float)"
         gate = self.gate(program, node)
-        shut = f"*{program.at(gate).operand} == 0.0f" if gate else ""
+        shut = f"!is_open(*{program.at(gate).operand})" if gate else ""
+        if gate:
+            program.need("is_open")
         lines(title(node, program.graph))
         if not node.states:
             if program.at(y).text != x.text:

@@ -15,7 +15,7 @@ sentence=@title@: a recurrent network in C.
 paragraph=Exported by undertow from the model @hash@. No heap, no other library.
 category=Data Processing
 url=
-architectures=*
+architectures=samd,sam,mbed,mbed_nano,mbed_portenta,mbed_rp2040,rp2040,renesas_uno,esp32,esp8266,stm32,nrf52,teensy
 includes=@name@.h
 """,
     "examples/Sensor/Sensor.ino": """

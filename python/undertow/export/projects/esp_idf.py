@@ -29,13 +29,14 @@ idf_component_register(SRCS "main.c" REQUIRES driver @name@)
 
 #include "driver/i2s_std.h"
 #include "esp_err.h"
+#include "freertos/FreeRTOS.h"
 
 #include "@name@.h"
 
 #define SAMPLES_PER_SECOND @rate@ /* as the model was trained */
-#define PIN_CLOCK GPIO_NUM_26
-#define PIN_WORD_SELECT GPIO_NUM_25
-#define PIN_DATA GPIO_NUM_33
+#define PIN_CLOCK GPIO_NUM_4
+#define PIN_WORD_SELECT GPIO_NUM_5
+#define PIN_DATA GPIO_NUM_18
 
 @declare@
 
@@ -78,8 +79,8 @@ void app_main(void) {
 # @title@ for ESP-IDF
 
 Made by `undertow export --to esp-idf` (undertow @version@) from the model @hash@. `components/@name@` is the model,
-`include/@name@.h` in it says how to call it. `main/` hears an I2S microphone (bit clock on GPIO 26, word select on
-25, data on 33) and prints the first output: `idf.py set-target esp32s3 build flash monitor`.
+`include/@name@.h` in it says how to call it. `main/` hears an I2S microphone (bit clock on GPIO 4, word select on
+5, data on 18) and prints the first output: `idf.py set-target esp32s3 build flash monitor`.
 
 The example gives the model one frame of samples after another: where yours hears features (a spectrum), compute
 them first. A step computes the bits that undertow computes in Python. The two files of the model were compiled and

@@ -13,7 +13,9 @@ _TEXTS = {
   "version": "1.0.0",
   "description": "@title@: a recurrent network in C, exported by undertow from the model @hash@",
   "frameworks": "*",
-  "platforms": "*",
+  "platforms": [
+    "atmelsam", "espressif32", "espressif8266", "nordicnrf52", "raspberrypi", "renesas-ra", "ststm32", "teensy"
+  ],
   "headers": "@name@.h",
   "build": {"srcDir": "src", "includeDir": "include"}
 }
