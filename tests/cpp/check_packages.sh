@@ -11,6 +11,7 @@ work=${1:-$(mktemp -d)}
 [ $# -ge 1 ] || trap 'rm -rf "$work"' EXIT
 rm -rf "$work" && mkdir -p "$work"
 cd "$work"
+work=$PWD
 
 die() {
   echo "check_packages.sh: $*" >&2
