@@ -178,3 +178,13 @@ def test_a_name_of_any_characters_is_quoted_by_no_format(tmp_path):
     graph.name = 'a "quoted"\n*/ name: \\ # ${x}'
     export.write(Model.from_graph(graph), tmp_path, "platformio")
     assert json.loads((tmp_path / "library.json").read_text())["description"].startswith("a _quoted_ name_ _ _ _x_: ")
+
+
+def test_what_somebody_has_changed_is_kept(tmp_path):
+    """The model's files are of the model; those around them are the project's, once they are there."""
+    export.write(undertow.example("digits"), tmp_path, "pico", "m")
+    (tmp_path / "main.c").write_text("mine")
+    before = (tmp_path / "m.c").read_text()
+    written = export.write(undertow.load(undertow.example("digits"), weights="int8"), tmp_path, "pico", "m")
+    assert (tmp_path / "main.c").read_text() == "mine" and tmp_path / "main.c" not in written
+    assert (tmp_path / "m.c").read_text() != before
