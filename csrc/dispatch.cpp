@@ -29,7 +29,7 @@ namespace wasmrelaxed { extern const KernelTable table; }
 #if defined(UT_HAVE_wasm)
 namespace wasm { extern const KernelTable table; }
 #endif
-#if defined(UT_HAVE_scalar)
+#if !defined(UT_WITHOUT_SCALAR)
 namespace scalar { extern const KernelTable table; }
 #endif
 
@@ -61,7 +61,7 @@ constexpr const KernelTable* kTables[] = {
 #if defined(UT_HAVE_wasm)
     &wasm::table,
 #endif
-#if defined(UT_HAVE_scalar)
+#if !defined(UT_WITHOUT_SCALAR)
     &scalar::table,
 #endif
 };

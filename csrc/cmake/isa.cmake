@@ -42,6 +42,9 @@ endfunction()
 
 # A WebAssembly module is compiled for one set of features, so whoever loads it has chosen already; and its size counts.
 option(UT_SCALAR "Build the portable kernels whatever UT_ISAS says" ON)
+if(NOT UT_SCALAR AND NOT UT_ISAS STREQUAL "all" AND NOT "scalar" IN_LIST UT_ISAS)
+  target_compile_definitions(undertow PRIVATE UT_WITHOUT_SCALAR=1)
+endif()
 
 if(CMAKE_OSX_ARCHITECTURES)
   set(architectures ${CMAKE_OSX_ARCHITECTURES})

@@ -97,6 +97,27 @@ def move_all(folder: Path, target: Path) -> tuple[list[Path], list[Path]]:
     return files, replaced
 
 
+def write_all(target: Path, contents: dict[str, bytes]) -> list[Path]:
+    """Write files by their paths in a folder, made if need be: what can fail does so before the first is there.
+
+    Returns: where they are.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    folder = workshop(target)
+    try:
+        for name, content in contents.items():
+            if (target / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target / name))
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write(folder / name, content)
+        move_all(folder, target)
+    finally:
+        remove_folder(folder)
+    return [target / name for name in contents]
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a `workshop` and what is left in it."""
     shutil.rmtree(folder, ignore_errors=True)

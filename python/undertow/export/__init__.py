@@ -7,8 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from .. import tow
-from .._files import opened
+from .. import _files, tow
 from .._text import quoted, shown
 from ..errors import UnsupportedError
 from ..loading import load
@@ -104,13 +103,10 @@ def write(
     if to not in TARGETS:
         raise ValueError(f"to is {to!r}, expected one of {', '.join(TARGETS)}")
     text = source(model if isinstance(model, Model) else load(model), name)
-    paths = []
-    for file, content in files(text, to).items():
-        path = Path(directory) / file
-        if path.exists() and not is_of_model(path, name):
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with opened(path) as out:
-            out.write(content.encode("ascii"))
-        paths.append(path)
-    return paths
+    target = Path(directory)
+    contents = {
+        path: content.encode("ascii")
+        for path, content in files(text, to).items()
+        if is_of_model(target / path, name) or not (target / path).exists()
+    }
+    return _files.write_all(target, contents)
