@@ -49,7 +49,7 @@ OF_A_LIST = re.compile(r" |[-*+:] |\d+[.)] ")
 SECONDS = 900  # for one command: beside other work, minutes where it needs seconds
 
 C_FLAGS = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
-CXX_FLAGS = ["-std=c++17", "-O1", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", "-DUT_HAVE_scalar=1"]
+CXX_FLAGS = ["-std=c++17", "-O1", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off"]
 
 
 @dataclass

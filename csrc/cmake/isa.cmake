@@ -42,9 +42,6 @@ endfunction()
 
 # A WebAssembly module is compiled for one set of features, so whoever loads it has chosen already; and its size counts.
 option(UT_SCALAR "Build the portable kernels whatever UT_ISAS says" ON)
-if(NOT UT_SCALAR AND NOT UT_ISAS STREQUAL "all" AND NOT "scalar" IN_LIST UT_ISAS)
-  target_compile_definitions(undertow PRIVATE UT_WITHOUT_SCALAR=1)
-endif()
 
 if(CMAKE_OSX_ARCHITECTURES)
   set(architectures ${CMAKE_OSX_ARCHITECTURES})
@@ -55,6 +52,9 @@ else()
 endif()
 
 ut_add_isa(scalar)
+if(NOT TARGET ut_isa_scalar)
+  target_compile_definitions(undertow PRIVATE UT_WITHOUT_SCALAR=1)
+endif()
 if(architectures MATCHES "x86_64|AMD64|amd64|x64" AND MSVC AND NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   ut_add_isa(avx2 ARCH x86_64 FLAGS /arch:AVX2)
   ut_add_isa(avx512 ARCH x86_64 FLAGS /arch:AVX512)

@@ -13,8 +13,6 @@ namespace {
 #if UT_FLUSH && UT_FMA == UT_FMA_INSTRUCTION
 #define UT_LANE_FLUSHES 1
 inline V product_add_unflushed(V a, V b, V c) { return UT_FMAF(a, b, c); }
-#else
-inline V product_add_unflushed(V a, V b, V c) { return mul_add(a, b, c); }
 #endif
 
 constexpr int kLanes = 1;

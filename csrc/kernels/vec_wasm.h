@@ -141,14 +141,8 @@ inline
 UT_NOINLINE  // so long that a call is little of it
 #endif
 V mul_add(V a, V b, V c) {
-#if defined(__wasm_relaxed_simd__)
-  const V r = product_add(a, b, c);
-  const V least = smaller(smaller(smallness(a), smallness(b)), smaller(smallness(c), smallness(r)));
-  return UT_UNLIKELY(any_below(least, kSubnormal)) ? fused_of_lanes(a, b, c) : r;
-#else
   const V r = product_add(a, b, c), least = smaller(smaller(smallness(a), smallness(b)), smaller(smallness(c), smallness(r)));
   return UT_UNLIKELY(any_below(least, kSubnormal)) ? fused_of_lanes(a, b, c) : r;
-#endif
 }
 
 // Of two that are both subnormal or zero neither is less.

@@ -15,14 +15,8 @@ struct Place {
   size_t t, p;
   size_t column;  // in floats
   float* y;       // of the first frame, where the first vector goes
-  size_t gates = 0;  // of a tile that is not told while compiling (one lane)
+  size_t gates = 0;  // of a tile of int4 that is not told while compiling, G being 0
 };
-
-// Floats of a column of a panel: those of G gates, or where G is 0 of those that the place says.
-template <int G>
-inline size_t width_of(const Place& at) {
-  return (G != 0 ? static_cast<size_t>(G) : at.gates) * kPanel;
-}
 
 // f(0) to f(N - 1), with numbers that are known while compiling: GCC keeps an array in registers where nothing else is its
 // index. More vectors than that stand in memory anyway, as on `scalar`.
@@ -153,7 +147,8 @@ struct Floats {
   // Where kFlushes, of frames that make no subnormals.
   template <int G, int NP, int NV, int NT>
   static inline void tile(const DenseArgs& d, const Place& at) {
-    const size_t width = width_of<G>(at), panel = d.K * width, first = at.p * width + at.column;
+    constexpr size_t width = G * kPanel;
+    const size_t panel = d.K * width, first = at.p * width + at.column;
     const Element* w = static_cast<const Element*>(d.W) + at.p * panel + at.column;
     const size_t K = d.K, x_stride = d.x_stride, y_stride = d.y_stride;  // a vector that is stored may be anything's alias
     const float* x = d.x + at.t * x_stride;
@@ -284,9 +279,9 @@ struct Integers {
 
   template <int G, int NP, int NV, int NT>
   static inline void tile(const DenseArgs& d, const Place& at) {
-    const size_t width = width_of<G>(at), row = Numbers::kNeighbours * width;  // row: in integers, as panel
+    constexpr size_t width = G * kPanel, row = Numbers::kNeighbours * width;  // row: in integers, as panel
     const size_t n = (d.K + Numbers::kNeighbours - 1) / Numbers::kNeighbours;
-    const size_t panel = panel_bytes(kPrecision, d.K, width / kPanel) / sizeof(Integer), first = at.p * width + at.column;
+    const size_t panel = panel_bytes(kPrecision, d.K, G) / sizeof(Integer), first = at.p * width + at.column;
     const Integer* w = static_cast<const Integer*>(d.W) + at.p * panel + Numbers::kNeighbours * at.column;
     const float* scales = reinterpret_cast<const float*>(static_cast<const Integer*>(d.W) + at.p * panel + n * row) + at.column;
     const int32_t* sums = reinterpret_cast<const int32_t*>(scales + width);
@@ -361,7 +356,7 @@ struct Int4 {
   template <int G, int NP, int NV, int NT>
   static inline void tile(const DenseArgs& d, const Place& at) {
     constexpr size_t gate_bytes = kPanel * kGroup / 2;
-    const size_t width = width_of<G>(at), gates = width / kPanel;
+    const size_t gates = G != 0 ? static_cast<size_t>(G) : at.gates, width = gates * kPanel;
     const size_t n_groups = (d.K + kGroup - 1) / kGroup, panel = panel_bytes(kInt4, d.K, gates);
     const size_t first = at.p * width + at.column;
     const uint8_t* w = static_cast<const uint8_t*>(d.W) + at.p * panel;

@@ -104,7 +104,7 @@ def linux(name, triple, package, qemu, flags="", always=False, clang=False, refu
         name, packages = f"{name}-clang", (*packages, "clang")
         cxx, cc = f"clang++ --target={triple}", f"clang --target={triple}"
     start = "start_hosted.c"
-    return Target(name, cxx, cc, flags, start, "-static", qemu, packages, always, refuses=refuses, bare=False)
+    return Target(name, cxx, cc, flags, start, "-static -lm", qemu, packages, always, refuses=refuses, bare=False)
 
 
 def wasm(name, flags, always=False, version="", node=""):
@@ -291,8 +291,8 @@ def build_library(target: Target, folder: Path, optimize: str = "-Os") -> list[P
     return sorted((folder / "library/csrc").rglob("*.o*"))
 
 
-def link(target: Target, folder: Path, objects: list[Path], steps: int = 16) -> Path:
-    """Links the program; returns it."""
+def link(target: Target, folder: Path, objects: list[Path], steps: int = 16, with_engine: bool = True) -> Path:
+    """Links the program; returns it. Without the engine, objects are a program that has `run` (exported.c)."""
     includes = [f"-I{HERE}", f"-I{ROOT / 'csrc/include'}", f"-I{folder}"]
     flags = (
         target.flags.split()
@@ -302,7 +302,8 @@ def link(target: Target, folder: Path, objects: list[Path], steps: int = 16) -> 
     if target.start == "start_wasm.c":
         flags += ["-isystem", str(HERE / "wasm")]
     made = []
-    for source in (HERE / "program.cpp", HERE / target.start, folder / "models.c", folder / "models.S"):
+    of_engine = [HERE / "program.cpp", folder / "models.c", folder / "models.S"] if with_engine else []
+    for source in (HERE / target.start, *of_engine):
         compiler = (
             [*target.cxx.split(), "-std=c++17", "-fno-exceptions", "-fno-rtti"]
             if source.suffix == ".cpp"

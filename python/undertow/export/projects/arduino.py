@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .parts import Parts
+from .parts import SENSOR_SKETCH, Parts
 
 _TEXTS = {
     "library.properties": """
@@ -18,35 +18,7 @@ url=
 architectures=samd,sam,mbed,mbed_nano,mbed_portenta,mbed_rp2040,rp2040,renesas_uno,esp32,esp8266,stm32,nrf52,teensy
 includes=@name@.h
 """,
-    "examples/Sensor/Sensor.ino": """
-// @title@ on the numbers of an analog pin: one step for each frame of them.
-#include <@name@.h>
-
-const int kPin = A0;
-const unsigned long kMicrosPerFrame = 10000;  // as often as the model was trained to hear from its sensor
-
-@declare@
-static unsigned long due;
-
-void setup() {
-  Serial.begin(115200);
-  @name@_reset(&state);
-  due = micros();
-}
-
-void loop() {
-  if ((long)(micros() - due) < 0) return;
-  due += kMicrosPerFrame;
-  for (size_t i = 0; i < @X_SIZE@; ++i)
-    @x@[i] = @number@(analogRead(kPin) / 512.0f - 1.0f);  // 10 bits: scale it as your training data was
-  @call@
-  for (size_t i = 0; i < @Y_SIZE@; ++i) {
-    if (i != 0) Serial.print(' ');
-    Serial.print(@y@[i]);
-  }
-  Serial.println();
-}
-""",
+    "examples/Sensor/Sensor.ino": SENSOR_SKETCH,
     "README.md": """
 # @title@ as an Arduino library
 
@@ -55,8 +27,9 @@ of your sketchbook, or zip it and take Sketch > Include Library > Add .ZIP Libra
 it; File > Examples > @name@ > Sensor reads pin A0 and prints what the model says.
 
 In the example, set how often a frame comes and how a number is scaled as they were in training. A step computes the
-bits that undertow computes in Python, on boards with and without an FPU. The two files of the model were compiled
-and compared where undertow is tested; the sketch was not, for the Arduino tools are not installed there.
+bits that undertow computes in Python, on 32-bit boards with and without an FPU; on AVR it does not compile. The two
+files of the model were compiled and compared where undertow is tested; the sketch was not, for the Arduino tools are
+not installed there.
 """,
 }
 

@@ -7,6 +7,37 @@ from dataclasses import dataclass
 
 from ..c.emit import Source
 
+#: an example under Arduino's framework, which PlatformIO has too
+SENSOR_SKETCH = """
+// @title@ on the numbers of an analog pin: one step for each frame of them.
+#include <Arduino.h>
+#include <@name@.h>
+
+static const unsigned long kMicrosPerFrame = 10000;  // as often as the model was trained to hear from its sensor
+
+@declare@
+static unsigned long due;
+
+void setup() {
+  Serial.begin(115200);
+  @name@_reset(&state);
+  due = micros();
+}
+
+void loop() {
+  if ((long)(micros() - due) < 0) return;
+  due += kMicrosPerFrame;
+  for (size_t i = 0; i < @X_SIZE@; ++i)
+    @x@[i] = @number@(analogRead(A0) / 512.0f - 1.0f);  // 10 bits: scale it as your training data was
+  @call@
+  for (size_t i = 0; i < @Y_SIZE@; ++i) {
+    if (i != 0) Serial.print(' ');
+    Serial.print(@y@[i]);
+  }
+  Serial.println();
+}
+"""
+
 
 @dataclass(frozen=True)
 class Parts:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .parts import Parts
+from .parts import SENSOR_SKETCH, Parts
 
 _TEXTS = {
     "library.json": """
@@ -35,35 +35,7 @@ board = nucleo_f446re
 platform = raspberrypi
 board = pico
 """,
-    "examples/sensor/src/main.cpp": """
-// @title@ on the numbers of an analog pin: one step for each frame of them.
-#include <Arduino.h>
-#include <@name@.h>
-
-static const unsigned long kMicrosPerFrame = 10000;  // as often as the model was trained to hear from its sensor
-
-@declare@
-static unsigned long due;
-
-void setup() {
-  Serial.begin(115200);
-  @name@_reset(&state);
-  due = micros();
-}
-
-void loop() {
-  if ((long)(micros() - due) < 0) return;
-  due += kMicrosPerFrame;
-  for (size_t i = 0; i < @X_SIZE@; ++i)
-    @x@[i] = @number@(analogRead(A0) / 512.0f - 1.0f);  // 10 bits: scale it as your training data was
-  @call@
-  for (size_t i = 0; i < @Y_SIZE@; ++i) {
-    if (i != 0) Serial.print(' ');
-    Serial.print(@y@[i]);
-  }
-  Serial.println();
-}
-""",
+    "examples/sensor/src/main.cpp": SENSOR_SKETCH,
     "README.md": """
 # @title@ as a PlatformIO library
 
@@ -73,8 +45,9 @@ it. `examples/sensor` reads pin A0 and prints what the model says: `cd examples/
 upload`.
 
 In the example, set how often a frame comes and how a number is scaled as they were in training. A step computes the
-bits that undertow computes in Python, on boards with and without an FPU. The two files of the model were compiled
-and compared where undertow is tested; the example was not, for PlatformIO is not installed there.
+bits that undertow computes in Python, on 32-bit boards with and without an FPU; on AVR it does not compile. The two
+files of the model were compiled and compared where undertow is tested; the example was not, for PlatformIO is not
+installed there.
 """,
 }
 
