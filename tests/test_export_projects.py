@@ -33,6 +33,7 @@ EXPECTED = {
 }  # fmt: skip
 
 _ARDUINO = """\
+#pragma once
 #include <stddef.h>
 #include <stdint.h>
 #define A0 14
