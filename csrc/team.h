@@ -72,9 +72,9 @@ class Team {
     for (uint32_t tries = 0; static_cast<int32_t>(marks_[w].meeting.load(std::memory_order_acquire) - meeting_) < 0; ++tries) {
       if (tries < kEager) continue;
       if (tries >= kPatient && pause_) pause_(context_, worker_);
-#if defined(_M_X64) && !defined(__clang__)
+#if defined(_MSC_VER) && defined(_M_X64) && !defined(__clang__)
       _mm_pause();
-#elif defined(_M_ARM64) && !defined(__clang__)
+#elif defined(_MSC_VER) && defined(_M_ARM64) && !defined(__clang__)
       __yield();
 #elif defined(__x86_64__) || defined(__i386__)
       __builtin_ia32_pause();
