@@ -5,10 +5,10 @@
     python bench/targets.py [TARGET ...] [--exported] [--models build/targets/embedded] [--names lstm_32 ...]
                             [--optimize=-Os]
 
-Instructions, not cycles: a Cortex-M4 takes one for most of these, two or more for loads, and 14 for a division. Beside
-each model its size in flash and the code that was linked with it (a loader of any .tow, and the program of the tests).
---exported: of the model as C (`undertow export`), whose hash must be that of the engine; weights, code, RAM of a stream
-and stack of a step, in bytes.
+Beside each model its size in flash and the code that was linked with it (a loader of any .tow, and the program of the
+tests). --exported: of the model as C (`undertow export`), whose hash must be that of the engine; weights, code, RAM of
+a stream and stack of a step, in bytes; and cycles where the maker of a CPU says what each instruction takes
+(qemu_instructions.c).
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/targets"))
 import run as targets  # noqa: E402
 
+import undertow  # noqa: E402
+import undertow.export  # noqa: E402
+
 NAMES = [f"{name}{p}" for name in ("lstm_32", "gru_64", "gru_10_dense") for p in ("", "_float16", "_int16", "_int8")]
 
 
@@ -34,18 +37,23 @@ def plugin(folder: Path) -> Path:
     return out
 
 
-def instructions(target: targets.Target, program: Path, counter: Path, steps: int) -> int:
-    """How many instructions a program executes."""
-    words = target.run.split()
+#: targets whose cycles the plugin knows -> what it calls their CPU
+CYCLES = {"cortex-m0plus": "cortex-m0plus", "cortex-m4f": "cortex-m4"}
+
+
+def executed(target: targets.Target, program: Path, counter: Path, steps: int) -> tuple[int, int]:
+    """How many instructions a program executes, and cycles; 0 where these are not known."""
+    words, cpu = target.run.split(), CYCLES.get(target.name)
+    plugin_ = f"{counter},cpu={cpu}" if cpu else str(counter)
     if target.start == "start_hosted.c":
-        command = [words[0], "-plugin", str(counter), str(program), str(steps)]
+        command = [words[0], "-plugin", plugin_, str(program), str(steps)]
     else:
-        command = [words[0], "-plugin", str(counter), "-icount", "shift=0", *words[1:], str(program)]
+        command = [words[0], "-plugin", plugin_, "-icount", "shift=0", *words[1:], str(program)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True, timeout=600)
-    found = re.search(r"instructions (\d+)", done.stdout)
+    found = dict(re.findall(r"(instructions|cycles) (\d+)", done.stdout))
     if not found:
         raise SystemExit(f"{target.name}: QEMU printed no count:\n{done.stdout[-2000:]}")
-    return int(found.group(1))
+    return int(found["instructions"]), int(found.get("cycles", 0))
 
 
 def measure(target: targets.Target, folder: Path, objects: list[Path], name: str, models: Path, counter: Path) -> str:
@@ -54,26 +62,36 @@ def measure(target: targets.Target, folder: Path, objects: list[Path], name: str
     counts = {}
     for steps in (16, 32):
         program = targets.link(target, folder, objects, steps)
-        counts[steps] = instructions(target, program, counter, steps)
-    size = subprocess.run([size_command(target), program], capture_output=True, text=True, check=True).stdout
+        counts[steps], _ = executed(target, program, counter, steps)
+    size = subprocess.run([binutil(target, "size"), program], capture_output=True, text=True, check=True).stdout
     text = int(size.splitlines()[1].split()[0])
     flash = (models / f"{name}.tow").stat().st_size
     return f"| {target.name} | {name} | {(counts[32] - counts[16]) / 16:,.0f} | {flash:,} | {text - flash:,} |"
 
 
-def measure_exported(
-    target: targets.Target, folder: Path, name: str, models: Path, counter: Path, optimize: str
-) -> str:
-    """The same of a model as C."""
-    import undertow
-    import undertow.export
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What a model as C takes on a target: `functions`, bytes of the code of each; the rest by step."""
 
-    path = models / f"{name}.tow"
-    model = undertow.load(path)
+    source: undertow.export.Source
+    hash: str
+    code_bytes: int
+    stack_bytes: int
+    instructions: float
+    cycles: float
+    functions: dict[str, int]
+
+
+def exported(target: targets.Target, folder: Path, model: undertow.Model, counter: Path, optimize: str) -> Exported:
+    """Compile a model as C, run it and count."""
     source = undertow.export.source(model, "m")
-    given, taken = ((p,) for p in (source.facts.inputs[0], source.facts.outputs[0]))
-    sizes = f"#define M_X_SIZE {given[0].size}\n#define M_Y_SIZE {taken[0].size}\n"
-    (folder / "m.h").write_text(source.header + sizes)
+    facts = source.facts
+
+    def each(name: str, of: list) -> str:
+        return f"#define M_{name}(F) {' '.join(f'F({p.c_type}, {p.c_name}, {p.size})' for p in of)}\n"
+
+    macros = each("INPUTS", facts.inputs) + each("OUTPUTS", facts.outputs)
+    (folder / "m.h").write_text(f"{source.header}{macros}#define M_ARGUMENTS {facts.arguments('in_', 'out_')}\n")
     (folder / "m.c").write_text(source.code)
     flags = [*target.cc.split(), *target.flags.split(), optimize, "-ffunction-sections", "-fdata-sections"]
     objects = [folder / "m.o", folder / "exported.o"]
@@ -83,24 +101,41 @@ def measure_exported(
     counts, said = {}, ""
     for steps in (0, 16, 32):
         program = targets.link(target, folder, objects, steps, with_engine=False)
-        counts[steps] = instructions(target, program, counter, steps)
+        counts[steps] = executed(target, program, counter, steps)
         said += targets.run(target, program)
-    facts = dict(re.findall(r"(stack)=(\d+)", said))
-    hashes = re.findall(r"hash=([0-9a-f]{8})", said)
+    stack = re.search(r"stack=(\d+)", said)
+    size, symbols = (
+        subprocess.run([*command, objects[0]], capture_output=True, text=True, check=True).stdout
+        for command in ([binutil(target, "size")], [binutil(target, "nm"), "-S", "--defined-only"])
+    )
+    functions = re.findall(r"^\w+ (\w+) [tT] ([\w.]+)$", symbols, re.M)
+    instructions, cycles = ((counts[32][i] - counts[16][i]) / 16 for i in range(2))
+    return Exported(
+        source,
+        re.findall(r"hash=([0-9a-f]{8})", said)[1],
+        int(size.splitlines()[1].split()[0]) - facts.weight_bytes,
+        int(stack[1]) if stack else 0,
+        instructions,
+        cycles,
+        {name.partition(".")[0]: int(n, 16) for n, name in functions},
+    )
+
+
+def exported_row(target: targets.Target, name: str, models: Path, made: Exported) -> str:
+    """One row of the table of models as C, whose bits must be those of the engine."""
     expected = dict(line.split() for line in (models / "hashes.txt").read_text().splitlines())[name]
-    if hashes[1] != expected:
-        raise SystemExit(f"{target.name}, {name}: the exported model gives {hashes[1]}, expected {expected}")
-    size = subprocess.run([size_command(target), objects[0]], capture_output=True, text=True, check=True).stdout
-    text, weights = int(size.splitlines()[1].split()[0]), source.facts.weight_bytes
-    per_step = (counts[32] - counts[16]) / 16
-    sizes_row = f"{weights:,} | {text - weights:,} | {source.facts.state_bytes:,} | {facts['stack']}"
-    return f"| {target.name} | {name} | {per_step:,.0f} | {sizes_row} |"
+    if made.hash != expected:
+        raise SystemExit(f"{target.name}, {name}: the exported model gives {made.hash}, expected {expected}")
+    facts = made.source.facts
+    cycles = f"{made.cycles:,.0f}" if made.cycles else "-"
+    sizes_row = f"{facts.weight_bytes:,} | {made.code_bytes:,} | {facts.state_bytes:,} | {made.stack_bytes}"
+    return f"| {target.name} | {name} | {made.instructions:,.0f} | {cycles} | {sizes_row} |"
 
 
-def size_command(target: targets.Target) -> str:
-    """The `size` of its compiler."""
+def binutil(target: targets.Target, name: str) -> str:
+    """A tool that comes with its compiler."""
     words = target.cc.split()[0]
-    return words.replace("-gcc", "-size") if words.endswith("-gcc") else "size"
+    return words.removesuffix("gcc") + name if words.endswith("-gcc") else name
 
 
 def main() -> int:
@@ -115,7 +150,7 @@ def main() -> int:
     options.build.mkdir(parents=True, exist_ok=True)
     counter = plugin(options.build)
     known = {t.name: t for t in targets.TARGETS}
-    rest = "weights | code | state | stack |\n|---|---|---|---|---|---|---|"
+    rest = "cycles | weights | code | state | stack |\n|---|---|---|---|---|---|---|---|"
     rest = rest if options.exported else "model, bytes | code, bytes |\n|---|---|---|---|---|"
     print(f"| target | model | instructions per step | {rest}")
     for name in options.targets:
@@ -125,7 +160,8 @@ def main() -> int:
         if options.exported:
             optimize = options.optimize or "-O2"
             for model in options.names:
-                print(measure_exported(target, folder, model, options.models, counter, optimize), flush=True)
+                made = exported(target, folder, undertow.load(options.models / f"{model}.tow"), counter, optimize)
+                print(exported_row(target, model, options.models, made), flush=True)
             continue
         objects = targets.build_library(target, folder, options.optimize or "-Os")
         for model in options.names:

@@ -127,7 +127,7 @@ FLOORS = [
 ]
 #: room of several floors -> these
 INNER_FLOORS = {
-    "export": [{"c"}, {"projects"}],
+    "export": [{"c"}, {"costs", "projects"}],
     "export.c": [
         {"mode", "text"},
         {"numerics"},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A program of an exported model, m.c, in place of program.cpp: single steps on the same numbers, and the same hash of all output
- * bits. Says how deep the stack goes in a step, where that grows down. */
+ * bits. Says how deep the stack goes in a step, where that grows down. Of a model it knows M_INPUTS(F) and M_OUTPUTS(F), which
+ * call F(type, name, numbers) for each, and M_ARGUMENTS of a step: in_NAME and out_NAME. */
 #include <stdint.h>
 #include <string.h>
 
@@ -8,7 +9,22 @@
 #include "program.h"
 
 static m_state state;
-static float x[M_X_SIZE], y[M_Y_SIZE];
+#define INPUT(type, name, size) static type in_##name[size];
+#define OUTPUT(type, name, size) static type out_##name[size];
+M_INPUTS(INPUT)
+M_OUTPUTS(OUTPUT)
+
+static uint32_t drawn = 12345;
+
+__attribute__((unused)) static float next_float(void) {
+  drawn = drawn * 1664525u + 1013904223u;
+  return (float)(int32_t)(drawn >> 16) * (1.0f / 32768.0f) - 1.0f;
+}
+/* A row of any table of two. */
+__attribute__((unused)) static int32_t next_int32_t(void) {
+  drawn = drawn * 1664525u + 1013904223u;
+  return (int32_t)(drawn >> 31);
+}
 
 static void put_word(const char* name, uint32_t value, uint32_t base) {
   char text[16];
@@ -26,23 +42,25 @@ __attribute__((noinline)) static uint32_t stack_of_step(void) {
   volatile unsigned char* const top = (volatile unsigned char*)__builtin_frame_address(0) - kOwn;
   volatile unsigned char* p;
   for (p = top - kPainted; p != top; ++p) *p = 0xa5;
-  m_step(&state, x, y);
+  m_step(&state, M_ARGUMENTS);
   for (p = top - kPainted; p != top && *p == 0xa5; ++p) {
   }
   return (uint32_t)(top - p) + kOwn;
 }
 
+#define FILL(type, name, size) \
+  for (i = 0; i < (size); ++i) in_##name[i] = next_##type();
+#define HASH(type, name, size) \
+  for (i = 0; i < sizeof out_##name; ++i) hash = (hash ^ ((const unsigned char*)out_##name)[i]) * 16777619u;
+
 int run(size_t n_steps) {
-  uint32_t random = 12345, hash = 2166136261u;
+  uint32_t hash = 2166136261u;
   size_t t, i;
   m_reset(&state);
   for (t = 0; t < n_steps; ++t) {
-    for (i = 0; i < M_X_SIZE; ++i) {
-      random = random * 1664525u + 1013904223u;
-      x[i] = (float)(int32_t)(random >> 16) * (1.0f / 32768.0f) - 1.0f;
-    }
-    m_step(&state, x, y);
-    for (i = 0; i < sizeof y; ++i) hash = (hash ^ ((const unsigned char*)y)[i]) * 16777619u;
+    M_INPUTS(FILL)
+    m_step(&state, M_ARGUMENTS);
+    M_OUTPUTS(HASH)
   }
   put_word("hash=", hash, 16);
   put_word(" state=", M_STATE_BYTES, 10);

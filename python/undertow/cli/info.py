@@ -13,7 +13,7 @@ from ..accuracy import costs
 from ..inspect import drawing, machine
 from ..inspect.describe import describe, table, text
 from ..support import TESTED_ON
-from . import _sound
+from . import _sound, _targets
 from ._common import UsageError, add_command, add_judge, add_model, load_model, positive_float, tell, warn
 from .compare import add_data, frames_of
 
@@ -27,6 +27,9 @@ _KEYS = """\
   costs                   of all weights in one precision: precision, bytes; with --costs step_us, ratio (how many times
                           faster than float32), max, relative (RMS, as a share of the output's), judged, refused
   graph                   with --graph: before, after
+  with --target: target, weight_bytes, code_bytes, ram_bytes (of a stream), array_bytes (of its inputs and outputs),
+  stack_bytes, instructions, cycles (null where unknown), error (of instructions, of 9 models of 10), budgets (of each
+  that is given limit, needed, fits), fits
   without MODEL: version, machine, cpu, cpu_features, isas, tested_on, picked, forced_by_UT_ISA
 """
 
@@ -42,11 +45,13 @@ def add(subparsers: Any) -> None:
         "ones share a line. Without MODEL: the instruction sets that are built in, run here, and get picked.\n\n"
         "The last table is of the model with its weights in each precision: bytes in a file, and with --costs the\n"
         "time of a step, which is measured in turns, and the error, on frames of --data or else on random ones.\n\n"
-        "--graph tells what the file held, how much of it was known while loading, and what the rest became.",
+        "--graph tells what the file held, how much of it was known while loading, and what the rest became.\n\n"
+        "--target tells what the model takes on a board; with budgets the exit code is 1 where it takes more.",
         "  undertow info model.onnx\n"
         "  undertow info model.onnx --graph model.svg\n"
         "  undertow info model.tow --isa scalar\n"
         "  undertow info model.onnx --costs --data features.npy --judge argmax\n"
+        "  undertow info model.onnx --target cortex-m4f --weights int8 --flash 64k --ram 8k --cycles 100000\n"
         "  undertow info model.onnx --json | jq .state\n"
         "  undertow info\n",
         _KEYS,
@@ -68,11 +73,13 @@ def add(subparsers: Any) -> None:
     add_judge(parser, "; it is asked of --costs")
     parser.add_argument("--seconds", type=positive_float, help="to spend on the steps of each precision (default: 0.2)")
     _sound.add_options(parser)
+    _targets.add_options(parser)
 
 
 def info(args: argparse.Namespace) -> int:
     if args.model is None and args.graph and Path(args.graph).suffix.lower() not in drawing.SUFFIXES:
         args.model, args.graph = args.graph, ""  # `info --graph MODEL`
+    _targets.check_options(args)
     if args.model is None:
         if args.graph is not None:
             raise UsageError("--graph shows a MODEL; none is given")
@@ -91,6 +98,10 @@ def info(args: argparse.Namespace) -> int:
         raise UsageError("--costs tries all precisions, from the model's own weights on; leave --weights out")
     if not args.costs and (given := [*_costs_given(args), *_sound.options_given(args)]):
         raise UsageError(f"{given[0]} says how --costs measures, which is missing")
+    if args.target:
+        taken = _targets.facts_of(load_model(args), args)
+        tell(args, taken, _targets.as_text(Path(args.model).name, taken))
+        return 0 if taken["fits"] else 1
     model = _sound.load_model(args) if args.costs else load_model(args)
     lines, said = costs.sizes(model.graph), ""
     if args.costs and lines:

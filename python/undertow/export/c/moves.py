@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from ...ir import runs
@@ -81,34 +83,50 @@ class Select(Export):
 
     def _table(self, program: Program, node: Node) -> None:
         lines, rows = program.step, self._own(program, node)["runs"]
-        table = np.array([run[1:] for run in rows], np.int64)
+        changes = sum(row[0] != before[0] for before, row in pairwise(rows))
+        own_column = changes > _FEW  # which input a run is of; else runs of one input are a call
+        table = np.array([run[1 - own_column :] for run in rows], np.int64)
         small = table.min() >= -(2**15) and table.max() < 2**15
         c_type = np.dtype(np.int16 if small else np.int32)
-        name = program.constant(
-            program.unique(f"{node.name}_runs"), table.astype(c_type), "start, count, stride, times, step of each run"
-        )
-        copy_name = f"copy_runs_{c_type.itemsize * 8}"
-        copy = program.function(
-            copy_name,
-            f"""\
-/* Runs of elements of x, one after another: repetition i of a run has the elements start + i step + j stride. */
-static float* {copy_name}(float* y, const float* x, const int{c_type.itemsize * 8}_t* run, size_t n) {{
+        columns = f"{'input, ' * own_column}start, count, stride, times, step of each run"
+        name = program.constant(program.unique(f"{node.name}_runs"), table.astype(c_type), columns)
+        copy = self._copy(program, c_type.itemsize * 8, own_column)
+        elements = [count * times for _, _, count, _, times, _ in rows]
+        if own_column:
+            lines(f"const float* inputs[{len(node.inputs)}];")
+            lines(*(f"inputs[{i}] = {program.at(x).text};" for i, x in enumerate(node.inputs)))
+            program.turns[name] = sum(elements)
+            lines(f"(void){copy}(y, inputs, {name}, {len(rows)});")
+            return
+        at = 0
+        while at < len(rows):
+            end = next((i for i in range(at, len(rows)) if rows[i][0] != rows[at][0]), len(rows))
+            x, first = program.at(node.inputs[rows[at][0]]).text, f"{name} + {5 * at}" if at else name
+            program.turns[first] = sum(elements[at:end])
+            assign = "y = " if end < len(rows) else "(void)"
+            lines(f"{assign}{copy}(y, {x}, {first}, {end - at});")
+            at = end
+
+    @staticmethod
+    def _copy(program: Program, bits: int, own_column: bool) -> str:
+        """The function that copies the runs of a table. Gives the name."""
+        name, x, begin = f"copy_runs_{bits}", "const float* x", ""
+        if own_column:
+            name, x = f"copy_runs_of_inputs_{bits}", "const float* const* inputs"
+            begin = "    const float* x = inputs[*run++];\n"
+        text = f"""\
+/* Runs of elements{" of several inputs" * own_column}, one after another: repetition i of a run has the elements
+ * start + i step + j stride. */
+static float* {name}(float* y, {x}, const int{bits}_t* run, size_t n) {{
   for (; n != 0; --n, run += 5) {{
-    ptrdiff_t i, j;
+{begin}    ptrdiff_t i, j;
     for (i = 0; i < run[3]; ++i)
       for (j = 0; j < run[1]; ++j) *y++ = x[run[0] + i * run[4] + j * run[2]];
   }}
   return y;
 }}
-""",
-        )
-        at = 0
-        while at < len(rows):
-            end = next((i for i in range(at, len(rows)) if rows[i][0] != rows[at][0]), len(rows))
-            x, first = program.at(node.inputs[rows[at][0]]).text, f"{name} + {5 * at}" if at else name
-            assign = "y = " if end < len(rows) else "(void)"
-            lines(f"{assign}{copy}(y, {x}, {first}, {end - at});")
-            at = end
+"""
+        return program.function(name, text)
 
 
 def _term(n: int, name: str) -> str:

@@ -115,6 +115,7 @@ class Program:
         flushes: whether a call may be one behind the end of the sequence.
         window_fields: states of windows -> (field, where in it the past begins, the field that says where a ring does).
         direct: values that are written where the caller wants an output -> that pointer.
+        turns: arguments of calls -> how often loops turn there, where no number among them says so; for `costs`.
     """
 
     graph: Graph
@@ -133,6 +134,7 @@ class Program:
     flushes: bool = False
     window_fields: dict[str, tuple[str, int, str]] = field(default_factory=dict)
     direct: dict[str, str] = field(default_factory=dict)
+    turns: dict[str, int] = field(default_factory=dict)
     step: Lines = field(default_factory=Lines)
     _needed: set[str] = field(default_factory=set)
     _functions: dict[str, str] = field(default_factory=dict)

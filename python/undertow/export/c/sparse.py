@@ -36,6 +36,7 @@ class Sparse:
         counts, columns, weights, diagonal = _quads(blocks, self.gates, self.n_rows, self.integers)
         self._counts = add(f"{name}_counts", counts, "blocks of each four rows")
         self._columns = add(f"{name}_columns", columns, "column 4 times this is the first of a block")
+        program.turns[self._columns] = int(counts.sum())
         self._weights = add(name, weights, f"blocks of 4 rows and 4 columns, {precision}")
         self._diagonal = "NULL" if diagonal is None else add(f"{name}_diagonal", diagonal, "weight r of row r")
 
