@@ -28,8 +28,8 @@ _KEYS = """\
                           faster than float32), max, relative (RMS, as a share of the output's), judged, refused
   graph                   with --graph: before, after
   with --target: target, weight_bytes, code_bytes, ram_bytes (of a stream), array_bytes (of its inputs and outputs),
-  stack_bytes, instructions, cycles (null where unknown), error (of instructions, of 9 models of 10), budgets (of each
-  that is given limit, needed, fits), fits
+  stack_bytes, instructions, cycles (null where unknown), errors (of instructions: half of the models that were measured
+  were nearer than the first, 9 of 10 than the second), budgets (of each that is given limit, needed, fits), fits
   without MODEL: version, machine, cpu, cpu_features, isas, tested_on, picked, forced_by_UT_ISA
 """
 
