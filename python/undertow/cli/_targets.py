@@ -115,7 +115,8 @@ def as_text(name: str, facts: dict[str, Any]) -> str:
         rows.append([key if key != "ram" else "RAM", needs, what, *([_verdict(key, held.get(key))] if held else [])])
     title = f"{escaped(name)} on {facts['target']}, as C (undertow export), compiled with -O2"
     half, most = (f"{100 * error:.0f} %" for error in facts["errors"])
-    return f"{title}\n\n{table(rows)}\n\n  of models like it that were measured, half were within {half}, 9 of 10 within {most}"
+    errors = f"of models like it that were measured, half were within {half}, 9 of 10 within {most}"
+    return f"{title}\n\n{table(rows)}\n\n  {errors}"
 
 
 def _verdict(key: str, held: dict[str, Any] | None) -> str:
