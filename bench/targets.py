@@ -29,8 +29,8 @@ import undertow.export  # noqa: E402
 
 NAMES = [f"{name}{p}" for name in ("lstm_32", "gru_64", "gru_10_dense") for p in ("", "_float16", "_int16", "_int8")]
 
-#: instructions of a step of others, counted by the same QEMU: onnx2c and RTNeural (STL) at -O2, RNNoise 0.1.1 (its GRU, int8
-#: weights), CMSIS-NN (s8, whose results are others). GRU 64 is refused by onnx2c, and missing in CMSIS-NN.
+#: instructions of a step of others, by the same QEMU: onnx2c and RTNeural (STL) at -O2, the GRU of RNNoise 0.1.1
+#: with weights of int8, CMSIS-NN (s8, whose results are others). onnx2c refuses a GRU of 64 units, CMSIS-NN has none.
 PEERS = {
     ("cortex-m4f", "lstm_32"): "onnx2c 42,500; RTNeural 55,600",
     ("cortex-m4f", "lstm_32_int8"): "CMSIS-NN 35,300",
