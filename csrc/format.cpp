@@ -6,8 +6,9 @@ namespace undertow {
 namespace {
 
 constexpr uint8_t kMagic[8] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n'};
-constexpr uint32_t kFormatVersions = 4;  // 1 to this
+constexpr uint32_t kFormatVersions = 5;  // 1 to this
 constexpr uint32_t kFirstWithInt16 = 4;   // and with flags of tensors
+constexpr uint32_t kFirstWithFixed8 = 5;
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kMetadataOffset = 24, kCrcOffset = 28, kFramesOffset = 48, kRateOffset = 56;
 
@@ -310,7 +311,7 @@ ut_status File::check_records(ut_error* err) const {
   for (uint32_t i = 0; i < n_tensors; ++i) {
     const uint32_t* r = tensors_ + i * kTensorWords;
     const uint64_t offset = u64_at(r + 2), n = u64_at(r + 4);
-    const uint32_t n_types = version < kFirstWithInt16 ? kTensorInt16 : kNumTensorTypes;
+    const uint32_t n_types = version < kFirstWithInt16 ? kTensorInt16 : version < kFirstWithFixed8 ? kTensorFixed8 : kNumTensorTypes;
     const bool has_flags = version >= kFirstWithInt16 && (r[0] == kTensorInt8 || r[0] == kTensorInt16);
     if (r[0] >= n_types || r[1] > (has_flags ? kTensorSmoothed : 0))
       return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": unknown dtype " << r[0] << ", or flags " << r[1];

@@ -51,6 +51,7 @@ enum TensorType : uint32_t {
   kTensorSparseFloat32,
   kTensorSparseInt8,
   kTensorInt16,  // from version 4 on
+  kTensorFixed8,  // from version 5 on
   kNumTensorTypes
 };
 constexpr uint32_t kTensorSmoothed = 1;  // flag, from version 4 on: a matrix begins with a factor for each column

@@ -77,12 +77,14 @@ enum Precision : uint32_t {
   kSparseFloat32,
   kSparseInt8,
   kInt16,
+  kFixed8,
   kNumPrecisions
 };
 static inline constexpr bool is_sparse(uint32_t precision) { return precision == kSparseFloat32 || precision == kSparseInt8; }
 // Frames are integers too, for each matrix again.
 static inline constexpr bool is_integer(uint32_t precision) {
-  return precision == kInt8 || precision == kInt4 || precision == kSparseInt8 || precision == kInt16;
+  return precision == kInt8 || precision == kInt4 || precision == kSparseInt8 || precision == kInt16 ||
+         precision == kFixed8;
 }
 // Frames may be multiplied by factors, one for each column, before they become integers.
 static inline constexpr bool may_be_smoothed(uint32_t precision) { return precision == kInt8 || precision == kInt16; }
@@ -117,6 +119,7 @@ struct Scaling {
   const float* factors;  // [round_up(K, kPanel)], or null: ones
   float limit;
   float least;
+  bool hidden;  // of fixed8: a frame of hidden states, whose unit is 2^-15
 };
 constexpr uint32_t kMostSmoothed = 40;  // factors are powers of two from 2^-this to 1
 static inline constexpr size_t factors_bytes(size_t K) { return round_up(K, kPanel) * sizeof(float); }
@@ -129,6 +132,7 @@ static inline constexpr size_t panel_bytes(uint32_t precision, size_t K, size_t 
     case kInt8: return (round_up(K, 4) + 8) * width;  // weights; scale and sum
     case kInt4: return round_up(K, kGroup) / 2 * width + round_up(round_up(K, kGroup) / kGroup * width * 2, 64);
     case kInt16: return (round_up(K, 2) * 2 + 4) * width;  // weights; scale
+    case kFixed8: return (K + 4) * width;                  // weights; scale
     default: return K * width * 2;
   }
 }
@@ -152,7 +156,7 @@ static inline constexpr SparseLayout sparse_layout(uint32_t precision, uint64_t 
 
 // A quantised frame in scratch: integers, zeros up to a multiple of 64 bytes, then its scale, then (int4) the sum of each
 // group as int32.
-static inline constexpr size_t quantized_scale_at(uint32_t precision, size_t K) { return round_up(precision == kInt16 ? 2 * K : K, 64); }
+static inline constexpr size_t quantized_scale_at(uint32_t precision, size_t K) { return round_up(precision == kInt16 || precision == kFixed8 ? 2 * K : K, 64); }
 static inline constexpr size_t quantized_sums_at(uint32_t precision, size_t K) { return quantized_scale_at(precision, K) + 64; }
 static inline constexpr size_t quantized_bytes(uint32_t precision, size_t K) {
   return quantized_sums_at(precision, K) + (precision == kInt4 ? round_up(round_up(K, 64) / kGroup * 4, 64) : 0);
@@ -208,7 +212,7 @@ struct DenseArgs {
   size_t K;
   float* quantized;  // T * quantized_floats(precision, K); null where that is 0
   size_t first = 0;
-  Scaling scaling = {nullptr, 127.0f, 0.0f};  // of integer precisions
+  Scaling scaling = {nullptr, 127.0f, 0.0f, false};  // of integer precisions
 };
 
 // y[n, c] = b[c] + the sum over k of W[k, c] x[n, k, c], without padding but for W: float32 [n_taps][padded channels], or
@@ -314,6 +318,7 @@ struct Cell {
   float clip;  // bound on the input of every gate's activation; 0: none
   bool input_forget;
   bool plain;  // default activations, no clip, peephole, projection or input_forget
+  bool fixed;  // plain, its matrices are fixed8: `a` and `q` of a CellRow hold bits of integers (kernels/fixed.h)
   float least_x, least_h;  // Scaling::least of W; of all that the hidden state meets
 };
 
@@ -387,7 +392,7 @@ struct ReducedStep {
 // Products with weights of one precision.
 struct Products {
   void (*dense[5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
-  void (*table_row)(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats; sparse: null
+  void (*table_row)(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats; sparse, fixed8: null
   void (*step[kNumCells])(const Cell& cell, const ReducedStep& step);  // null: none
 };
 

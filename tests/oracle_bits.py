@@ -7,6 +7,9 @@ computed in float64, rounded to odd there, which keeps what the one rounding to 
 it is told to.
 """
 
+import math
+from fractions import Fraction
+
 import numpy as np
 
 F32, F64 = np.float32, np.float64
@@ -286,3 +289,116 @@ def lstm(w, acts, x, h, c, input_forget):
     if "projection" in w:
         h = chain(w["projection"], h, np.zeros(len(w["projection"]), F32))
     return h, c
+
+
+# -- fixed8: integers, one unit at a time ----------------------------------------------------------------------------
+
+Z_MOST, COUNT_MOST, C_MOST = 2**30 - 1, 2**15 - 1, 2**24 - 1
+
+
+def fixed_count(x, unit, largest):
+    """A number in units of 2^unit, halves away from zero."""
+    if abs(float(x)) < SMALLEST:
+        return 0
+    n = min(int(Fraction(abs(float(x))) / Fraction(2) ** unit + Fraction(1, 2)), largest)
+    return -n if x < 0 else n
+
+
+def fixed_row(row):
+    """q and the scale (15 bits, exponent) of a row of weights."""
+    top = max(abs(F32(w)) for w in row) / F32(127)
+    if top < F32(2.0**-86):
+        return [0] * len(row), 0, 0
+    mantissa, exponent = math.frexp(float(top))
+    m = math.ceil(mantissa * 2**15)
+    m, exponent = (m, exponent) if m < 2**15 else (2**14, exponent + 1)
+    scale = F32(math.ldexp(m, exponent - 15))
+    return [max(-127, min(127, int(np.rint(F32(w) / scale)))) for w in row], m, exponent - 15
+
+
+def fixed_round(v, s):
+    """floor(v s / 2^16 + 1/2)"""
+    return (v * s + 2**15) // 2**16
+
+
+def fixed_z(rows, x, b, hidden=False):
+    """W x + b in units of 2^-16; None where that is no number."""
+    if not np.isfinite(x).all():
+        return [None] * len(rows)
+    top = max(abs(F32(v)) for v in x)
+    unit = -15 if hidden else math.frexp(float(top))[1] - 15 if top >= F32(SMALLEST) else -141
+    qx, sums = [fixed_count(v, unit, COUNT_MOST) for v in x], []
+    for row, start in zip(rows, b, strict=True):
+        q, m, exponent = fixed_row(row)
+        z = fixed_count(start, -16, Z_MOST) if np.isfinite(start) else None
+        for k in range(0, len(q), 512):
+            if z is None:
+                break
+            total = sum(v * w for v, w in zip(q[k : k + 512], qx[k : k + 512], strict=True))
+            assert abs(total) < 2**31
+            p, shift = fixed_round(total, m), -(exponent + unit + 32)
+            p = (p + 2 ** (shift - 1)) // 2**shift if shift > 0 else p * 2**-shift
+            z = max(-Z_MOST, min(Z_MOST, z + max(-Z_MOST, min(Z_MOST, p))))
+        sums.append(z)
+    return sums
+
+
+def fixed_line(z, step):
+    """tanh in units of 2^-15, straight between multiples of 2^-6; z in units of 2^(-6 - step)."""
+    t = [math.tanh(i / 64) for i in (abs(z) >> step, (abs(z) >> step) + 1)]
+    low, high = (min(COUNT_MOST, round(32768 * v + v * (1 - v * v))) for v in t)
+    y = low + ((high - low) * (abs(z) % 2**step) + 2 ** (step - 1)) // 2**step if abs(z) >> step < 384 else COUNT_MOST
+    return y if z >= 0 else -y
+
+
+def fixed_tanh(z):
+    return fixed_line(z, 10)
+
+
+def fixed_sigmoid(z):
+    return 32768 + fixed_line(z, 11)
+
+
+def fixed_cell(op, w, x, h, c=None, reset_after=True):
+    """One timestep of a cell in fixed8: (h,) or (h, c), float32."""
+    G, H = w["b"].shape
+    at = lambda v, g, j: v[g * H + j]  # noqa: E731
+    flat = lambda m: m.reshape(-1, m.shape[-1])  # noqa: E731
+    a = fixed_z(flat(w["W"]), x, w["b"].reshape(-1))
+    gates = G if op != "gru" or reset_after else 2
+    rb = np.zeros((gates, H), F32)
+    if "rb_n" in w:
+        rb[2] = w["rb_n"]
+    q = fixed_z(flat(w["R"][:gates]), h, rb.reshape(-1), hidden=True)
+    number = lambda n, k: F32(np.nan) if n is None else F32(math.ldexp(n, -k))  # noqa: E731
+    of_h = [fixed_count(v, -15, COUNT_MOST) if np.isfinite(v) else None for v in h]
+    reset = None
+    if op == "gru" and not reset_after:
+        reset = []
+        for j in range(H):
+            v = [at(a, g, j) for g in range(3)] + [at(q, g, j) for g in range(2)]
+            n = None if None in v else fixed_round(of_h[j], fixed_sigmoid(v[1] + v[4]))
+            reset.append(number(n, 15))
+        inner = fixed_z(w["R"][2], reset, [0.0] * H, hidden=True)
+    hs, cs = [], []
+    for j in range(H):
+        v = [at(a, g, j) for g in range(G)] + [at(q, g, j) for g in range(gates)] + [None] * (G - gates)
+        known = None not in v[: G + gates] and (reset is None or inner[j] is not None)
+        if not known or (c is not None and not np.isfinite(c[j])):
+            hs.append(None)
+            cs.append(None)
+            continue
+        if op == "rnn":
+            hs.append(fixed_tanh(v[0] + v[1]))
+        elif op == "gru":
+            r = fixed_sigmoid(v[1] + v[4])
+            n = fixed_tanh(v[2] + (inner[j] if reset is not None else fixed_round(v[5], r)))
+            hs.append(n + fixed_round(of_h[j] - n, fixed_sigmoid(v[0] + v[3])))
+        else:
+            i, f, g, o = (v[k] + v[4 + k] for k in range(4))
+            kept = fixed_round(fixed_count(c[j], -16, C_MOST), fixed_sigmoid(f))
+            added = (fixed_sigmoid(i) * fixed_tanh(g) + 2**14) // 2**15
+            cs.append(max(-C_MOST, min(C_MOST, kept + added)))
+            hs.append((fixed_tanh(cs[j]) * fixed_sigmoid(o) + 2**15) // 2**16)
+    states = [[number(n, 15) for n in hs]] + ([[number(n, 16) for n in cs]] if c is not None else [])
+    return tuple(np.array(s, F32) for s in states)

@@ -29,6 +29,7 @@ KERNELS = {
     for name in (
         "kernels",
         "chunks",
+        "fixed",
         "math",
         "frames",
         "rows",
@@ -65,6 +66,7 @@ MAY_INCLUDE = {
         "cpu.h",
         "kernels.h",
         "float32.h",
+        "fixed.h",
         "vec_scalar.h",
         "vec_avx2.h",
         "vec_avx512.h",

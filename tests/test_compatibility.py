@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import undertow
+from data import generate_format_5
 from data.generate_format_4 import frames
 from frames import assert_same_bits
 from undertow import reference
@@ -17,7 +18,7 @@ FORMAT_4 = sorted((DATA / "format_4").glob("*.tow"))
 PAGE = Path(__file__).parents[1] / "docs" / "compatibility.md"
 MAGIC = b"UTSNAP\0\1"
 #: versions of .tow that this library writes, with a kept file of each
-VERSIONS = {1: "lstm", 2: "strides", 3: "rated", 4: "smoothed_int16"}
+VERSIONS = {1: "lstm", 2: "strides", 3: "rated", 4: "smoothed_int16", 5: "fixed8"}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,18 @@ def test_a_kept_file_of_version_4_gives_what_the_oracle_gave(path, isa):
     rounded = reference.run(model.graph, frames(), rounding=True)
     for name, y in Y.items():
         np.testing.assert_allclose(rounded[name], y, rtol=2.0**-22)  # it rounds a multiply-add twice
+    assert compile_graph(model.graph) == path.read_bytes()
+
+
+def test_a_kept_file_of_version_5_gives_what_the_oracle_gave(isa):
+    """tests/data/generate_format_5.py: frames, and what the integers of the oracle make of them."""
+    path, X = DATA / "format_5" / "fixed8.tow", generate_format_5.frames()["x"]
+    expected, model = np.load(path.parent / "expected.npz"), undertow.load(path, isa=isa, check=True)
+    assert_same_bits(model.run(X), {name: expected[name] for name in expected})
+    rounded = reference.run(model.graph, X, rounding=True)
+    assert_same_bits(
+        {name: y.astype(np.float32) for name, y in rounded.items()}, {name: expected[name] for name in rounded}
+    )
     assert compile_graph(model.graph) == path.read_bytes()
 
 

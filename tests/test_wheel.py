@@ -89,6 +89,7 @@ def test_size(wheel):
         "export/numerics/compiler.h",
         "export/numerics/float32.h",
         "export/numerics/math-inl.h",
+        "export/numerics/fixed.h",
         "_core.pyi",
         "py.typed",
         "examples/digits.tow",

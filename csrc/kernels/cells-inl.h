@@ -66,7 +66,7 @@ inline void for_panels_of_step(const Cell& c, size_t t, const Body& body) {
 
 // --- the cells -------------------------------------------------------------------------------------------------------
 // A cell is one pass over its units, or two. A pass is a product, of kChains chains for each unit, and what `unit` makes
-// of these, `q`, and of the x-chains of all kGates gates, `a`, for one vector of units.
+// of these, `q`, and of the x-chains of all kGates gates, `a`, for one vector of units; or `fixed`, of one unit of fixed8.
 
 struct Unit {
   size_t panel, lane;  // in panels, in floats
@@ -92,6 +92,9 @@ struct Rnn : Recurrent<1> {
     bound<kWay>(h);
     store(row.y + u.j(), apply<kWay>(c, 0, kActTanh, h));
   }
+  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[1], const int32_t (&q)[1]) {
+    fixed_put_h(row.y + j, fixed_tanh(a[0] + q[0]));
+  }
 };
 
 // GRU: z, r = f(a + R h); h = n + z (h - n). Reset after: n = g(a_n + r (rb_n + R_n h)).
@@ -109,6 +112,10 @@ struct GruAfter : Recurrent<3> {
     z = apply<kWay>(c, 0, kActSigmoid, z);
     store(row.y + u.j(), mul_add(z, sub(load(row.h + u.j()), n), n));
   }
+  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[3], const int32_t (&q)[3]) {
+    const int32_t n = a[2] + fixed_multiply(q[2], fixed_sigmoid(a[1] + q[1]));
+    fixed_put_h(row.y + j, fixed_gru(a[0] + q[0], n, fixed_h(row.h + j)));
+  }
 };
 
 // Reset before, first pass: z and r * h, for the candidate needs every unit's r * h.
@@ -118,6 +125,10 @@ struct GruBeforeGates : Recurrent<3, 2> {
     store(row.z + u.j(), apply<kWay>(c, 0, kActSigmoid, add(a[0], q[0])));
     const V r = apply<kWay>(c, 0, kActSigmoid, add(a[1], q[1]));
     store(row.y + u.j(), mul(r, load(row.h + u.j())));
+  }
+  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[3], const int32_t (&q)[2]) {
+    fixed_put(row.z + j, static_cast<uint32_t>(a[0] + q[0]));
+    fixed_put_h(row.y + j, fixed_multiply(fixed_h(row.h + j), fixed_sigmoid(a[1] + q[1])));
   }
 };
 
@@ -129,6 +140,9 @@ struct GruBeforeCandidate : Recurrent<3, 1> {
   UT_INLINE static inline void unit(const Cell& c, const CellRow& row, const Unit& u, const V (&a)[3], const V (&q)[1]) {
     const V n = apply<kWay>(c, 1, kActTanh, add(a[2], q[0]));
     store(row.y + u.j(), mul_add(load(row.z + u.j()), sub(load(row.h + u.j()), n), n));
+  }
+  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[3], const int32_t (&q)[1]) {
+    fixed_put_h(row.y + j, fixed_gru(static_cast<int32_t>(fixed_word(row.z + j)), a[2] + q[0], fixed_h(row.h + j)));
   }
 };
 
@@ -162,6 +176,11 @@ struct Lstm : Recurrent<4> {
     bound<kWay>(on_its_way);
     store(row.y + j, mul(out, kWay == kAny ? activate(c.acts[2], after) : apply<kWay>(c, 2, kActTanh, on_its_way)));
   }
+  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[4], const int32_t (&q)[4]) {
+    int32_t cell = fixed_count(fixed_word(row.c + j), FIXED_OF_Z, FIXED_MOST_C);
+    fixed_put_h(row.y + j, fixed_lstm(a[0] + q[0], a[1] + q[1], a[2] + q[2], a[3] + q[3], &cell));
+    fixed_put(row.c + j, fixed_number(cell, 16));
+  }
 };
 
 // Units of a panel.
@@ -188,8 +207,28 @@ inline void update_units(const Cell& c, const CellRow& row) {
       Pass::template unit<kWay>(c, row, u, a, q);
     }
 }
+// The same of fixed8, whose a and q are bits of integers. A unit of which something is NaN or infinite is NaN.
+template <class Pass>
+void fixed_units(const CellRow& row, size_t n_hidden) {
+  for (size_t j = row.first * kPanel; j < row.end * kPanel && j < n_hidden; ++j) {
+    const Unit u = {j / kPanel, j % kPanel};
+    int32_t a[Pass::kGates], q[Pass::kChains];
+    bool known = !(Pass::kHasC && fixed_is_none(row.c + j));
+    for (int g = 0; g < Pass::kGates; ++g)
+      known &= (a[g] = static_cast<int32_t>(fixed_word(row.a + u.gate(Pass::kGates, g)))) != FIXED_NONE;
+    for (int g = 0; g < Pass::kChains; ++g)
+      known &= (q[g] = static_cast<int32_t>(fixed_word(row.q + u.gate(Pass::kChains, g)))) != FIXED_NONE;
+    if (known) {
+      Pass::fixed(row, j, a, q);
+      continue;
+    }
+    if (Pass::kHasC) row.c[j] = UT_NAN;
+    row.y[j] = UT_NAN;
+  }
+}
 template <class Pass>
 void update(const Cell& c, const CellRow& row) {
+  if (c.fixed) return fixed_units<Pass>(row, c.n_hidden);
   c.plain ? update_units<Pass, kPlain>(c, row) : update_units<Pass, kAny>(c, row);
 }
 

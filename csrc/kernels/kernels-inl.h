@@ -44,6 +44,7 @@ constexpr bool kCompact = UT_ISA_FLUSHES && UT_SMALL;
 #include "convolution-inl.h"
 #endif
 #include "sparse-inl.h"
+#include "fixed-inl.h"
 #include "cells-inl.h"
 #include "reduced-step-inl.h"
 #if !defined(UT_ISA_EXTENDS)
@@ -58,6 +59,7 @@ constexpr bool kCompact = UT_ISA_FLUSHES && UT_SMALL;
 #define UT_WITH_STEPS(Weights)                      \
   UT_PRODUCTS(dense, Weights, ::table_row<Weights>, \
               {nullptr, ::reduced_step<Weights, GruAfter>, nullptr, ::reduced_step<Weights, Lstm>})
+#define UT_FIXED {{nullptr, ::fixed_dense<1>, ::fixed_dense<2>, ::fixed_dense<3>, ::fixed_dense<4>}, nullptr, UT_NO_STEPS}
 #define UT_SPARSE(Weights) UT_PRODUCTS(sparse, Weights, nullptr, UT_NO_STEPS)
 
 namespace undertow {
@@ -88,7 +90,7 @@ constexpr const Products& int4 = kernels.products[kInt4];
 extern const Kernels kernels;
 const Kernels kernels = {
     {UT_DENSE(Floats<float>), UT_DENSE(Floats<Half>), UT_DENSE(Floats<Bfloat>), UT_WITH_STEPS(Int8), UT_DENSE(Int4),
-     UT_SPARSE(SparseFloats), UT_SPARSE(SparseInt8), UT_WITH_STEPS(Int16)},
+     UT_SPARSE(SparseFloats), UT_SPARSE(SparseInt8), UT_WITH_STEPS(Int16), UT_FIXED},
     {::activation,
      {::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>,
       ::binary<kBinGreater>, ::binary<kBinLess>, ::binary<kBinEqual>, ::binary<kBinGreaterEqual>,
@@ -128,7 +130,7 @@ const KernelTable table = {
     kLanes,
     UT_ISA_FLUSHES != 0 || UT_LANE_FLUSHES != 0,
     {&kernels.products[kFloat32], &kernels.products[kFloat16], &kernels.products[kBfloat16], &int8, &int4,
-     &kernels.products[kSparseFloat32], &sparse_int8, &int16},
+     &kernels.products[kSparseFloat32], &sparse_int8, &int16, &kernels.products[kFixed8]},
     &kernels.frames,
     kernels.cells,
 #if defined(UT_ISA_NARROW)

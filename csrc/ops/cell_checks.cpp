@@ -115,9 +115,14 @@ ut_status check_cell(Check& c, bool framed) {
   cell.n_fed_back = p->sizes[kFedBack];
   cell.n_hidden = p->sizes[kHidden];
   cell.plain = is_plain(cell, type);
+  cell.fixed = p->precisions[kR] == kFixed8;
+  c.require(cell.fixed == (p->precisions[kW] == kFixed8), "one of W and R is fixed8, and the other is not");
+  c.require(!cell.fixed || cell.plain, "fixed8 is for cells with their own activations, without clip, peephole, projection or input_forget");
+  p->scaling[kR].hidden = true;
+  if (type.second_matrix) p->scaling[type.second_matrix].hidden = true;
   p->fused = p->precisions[kR] == kFloat32 && (!type.second_matrix || p->precisions[type.second_matrix] == kFloat32);
   p->joint = p->fused && cell.plain && p->precisions[kW] == kFloat32;
-  p->reduced = cell.plain && p->precisions[kW] == p->precisions[kR] && !p->joint;
+  p->reduced = cell.plain && p->precisions[kW] == p->precisions[kR] && !p->joint && !cell.fixed;
   return c.status();
 }
 

@@ -67,12 +67,13 @@ void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   const TensorView t = file_.tensor(node_.tensors[i]);
   const uint32_t precision = precision_of(t.dtype);
   require(precision < kNumPrecisions, "a matrix has the wrong dtype");
+  require(precision != kFixed8 || plan_->type->cell, "a matrix that belongs to no recurrent layer is fixed8");
   const bool bounded = is_integer(precision) || is_sparse(precision);
   require(!bounded || K <= kMaxIntegerColumns, "a matrix of integers, or a sparse one, has more than 131072 columns");
   if (status_ != UT_OK) return;
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);
-  plan_->scaling[i] = {nullptr, static_cast<float>(integer_limit(precision, K)), 0.0f};
+  plan_->scaling[i] = {nullptr, static_cast<float>(integer_limit(precision, K)), 0.0f, false};
   plan_->matrix_bytes += t.n * element_bytes(t.dtype);
   plan_->read_bytes += t.n * element_bytes(t.dtype);
   if (is_sparse(precision)) {
@@ -89,7 +90,7 @@ void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   if (before) plan_->scaling[i].factors = static_cast<const float*>(t.data);
   if (keep_) return;
   if (before) factors(node_.tensors[i], static_cast<const float*>(t.data), K);
-  if (precision == kInt8 || precision == kInt16) integers(bytes + before, precision, n_panels, K, G);
+  if (precision == kInt8 || precision == kInt16 || precision == kFixed8) integers(bytes + before, precision, n_panels, K, G);
 }
 
 void Check::alike(uint32_t i, uint32_t j, size_t K, const char* names) {
@@ -172,7 +173,8 @@ size_t Check::table(uint32_t i, size_t width) {
   }
   const TensorView t = file_.tensor(node_.tensors[i]);
   const uint32_t precision = precision_of(t.dtype);
-  require(precision < kNumPrecisions && !is_sparse(precision) && t.flags == 0, "a table has the wrong dtype, or flags");
+  require(precision < kNumPrecisions && !is_sparse(precision) && precision != kFixed8 && t.flags == 0,
+          "a table has the wrong dtype, or flags");
   if (status_ != UT_OK) return 1;
   const uint64_t bytes = t.n * element_bytes(t.dtype), row = table_row_bytes(precision, width);
   require(bytes != 0 && bytes % row == 0 && bytes / row <= kMaxFrame, "a table is not a whole number of rows, or has too many");
@@ -195,7 +197,7 @@ void Check::factors(uint32_t tensor, const float* factors, size_t K) {
 }
 
 // Of int8, kernels negate weights, which -128 has no room for; and those of unsigned bytes are out by 128 times the sum. Of
-// int16, products must fit their sum.
+// int16 and fixed8, products must fit their sum; a scale of fixed8 must be 15 bits times a power of two.
 void Check::integers(const uint8_t* p, uint32_t precision, size_t n_panels, size_t K, size_t G) {
   if (precision == kInt16) {
     const int limit = integer_limit(kInt16, K);
@@ -208,6 +210,21 @@ void Check::integers(const uint8_t* p, uint32_t precision, size_t n_panels, size
         most = q[i] > most ? q[i] : most;
       }
       require(most <= limit && least >= -limit, "an int16 weight is larger than its number of columns allows");
+    }
+    return;
+  }
+  if (precision == kFixed8) {
+    const size_t n = K * G * kPanel;
+    for (size_t panel = 0; panel < n_panels; ++panel, p += panel_bytes(kFixed8, K, G)) {
+      bool lowest = false, all_scales = true;
+      for (size_t i = 0; i < n; ++i) lowest |= p[i] == 0x80;
+      for (size_t i = 0; i < G * kPanel; ++i) {
+        uint32_t bits;
+        memcpy(&bits, p + n + 4 * i, sizeof bits);
+        all_scales &= bits == 0 || ((bits & 0x800001ffu) == 0 && bits >= 0x00800000u && bits < 0x7f800000u);
+      }
+      require(!lowest, "a fixed8 weight is -128, below -127");
+      require(all_scales, "a scale of fixed8 is not 0, nor a normal positive number of 15 bits");
     }
     return;
   }

@@ -149,7 +149,8 @@ Floats run_dense(const Table& table, Precision precision, size_t G, size_t M, si
   Floats factors(padded_to_panels(K));
   for (float& factor : factors) factor = 1.0f / static_cast<float>(1u << values.below(9));
   const bool is_smoothed = may_be_smoothed(precision) && seed % 2 == 0 && seed >= (precision == kInt8 ? 20 : 0);  // goldens are older
-  const Scaling scaling = {is_smoothed ? factors.data() : nullptr, static_cast<float>(integer_limit(precision, K)), 0.0f};
+  const Scaling scaling = {is_smoothed ? factors.data() : nullptr, static_cast<float>(integer_limit(precision, K)), 0.0f,
+                           false};
   Floats quantized(T * quantized_floats(precision, K) + kPanel, kCanary);
   const size_t width = G * padded_to_panels(M), stride = width + kPanel;
   Floats y(T * stride, kCanary);

@@ -219,6 +219,20 @@ for _precision in ("int16", "int8"):
 
 
 @model
+def fixed8(g: Graph) -> None:
+    """Every cell that computes in integers, of two panels too, and with rows and steps."""
+    (h,) = cell(g, "gru", g.input("x", 5), 3, 120)
+    (h,) = cell(g, "gru", h, 17, 121, reset_after=True)
+    h, c = cell(g, "lstm", h, 4, 122)
+    framed = g.add("reshape", [g.add("concat", [h, c])], attrs={"shape": (2, 2, 2)})
+    (r,) = cell(g, "rnn", framed, 3, 123, steps=True)
+    g.output("y", dense(g, g.add("reshape", [r], attrs={"shape": (12,)}), 2, 124))
+    for node in g.nodes:
+        if node.op != "dense":
+            node.precisions = dict.fromkeys({"W", "R"} & set(node.weights), "fixed8")
+
+
+@model
 def sparse(g: Graph) -> None:
     """Lists of no block, of some and of all; halves at other columns; with a diagonal and without; in both numbers."""
 

@@ -11,7 +11,7 @@ using namespace ut_test;
 
 constexpr size_t kFrames = 300;
 const char* const kStreamed[] = {"rnn",  "gru_reset_after", "gru_reset_before", "lstm", "lstm_options",
-                                 "text", "every_op", "float16", "bfloat16", "int8", "int4", "int16", "smoothed_int16", "smoothed_int8", "sparse", "rows", "framed", "ahead",
+                                 "text", "every_op", "float16", "bfloat16", "int8", "int4", "int16", "smoothed_int16", "smoothed_int8", "fixed8", "sparse", "rows", "framed", "ahead",
                                  "strides", "strides_1"};
 
 // Frames per call; 0: uneven.
@@ -90,6 +90,7 @@ int main(int argc, char** argv) {
     const Model m(folder + "/" + name + ".tow", "scalar");
     CHECK(m.info.version == 4 && m.info.frames_in == 1 && m.info.sample_rate == 0, "%s is not of version 4", name);
   }
+  CHECK_INT(Model(folder + "/fixed8.tow", "scalar").info.version, 5);
   CHECK_INT(strides.info.sample_rate, 0);
   const std::string whole = folder + "/whole.tow";
   for (const size_t length : {kFrames, kFrames / 3, size_t{0}}) {

@@ -110,6 +110,11 @@ const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 int16_t* int16(Tow& t, uint32_t kind, size_t k) { return reinterpret_cast<int16_t*>(t.data(t.tensor_of(t.find(kind), k))); }
 // Of a column of the dense layer, which has two.
+// A scale of R of a GRU with reset before and 3 units, in fixed8.
+void scale(Tow& t, uint32_t bits) {
+  memcpy(reinterpret_cast<uint8_t*>(t.data(t.tensor_of(t.find(kGru), 2))) + 3 * 2 * 16 + 4 * 17, &bits, 4);
+}
+
 void factor(Tow& t, float x, size_t column = 1) {
   t.data(t.tensor_of(t.find(kDense), 0))[column] = static_cast<int32_t>(word_of(x));
 }
@@ -125,7 +130,7 @@ void rename_both(Tow& t, uint32_t* record, uint32_t* other) {
 
 const Lie kLies[] = {
     {"rnn", "format version 0", UT_E_VERSION, [](Tow& t) { t.header(2) = 0; }},
-    {"rnn", "format version 5", UT_E_VERSION, [](Tow& t) { t.header(2) = 5; }},
+    {"rnn", "format version 6", UT_E_VERSION, [](Tow& t) { t.header(2) = 6; }},
     {"rnn", "format version 4 that says no frames", UT_E_FORMAT, [](Tow& t) { t.header(2) = 4; }},
     {"rated", "nothing new in format version 4", UT_OK, [](Tow& t) { t.header(2) = 4; }},
     {"rnn", "format version 3 that says no frames", UT_E_FORMAT, [](Tow& t) { t.header(2) = 3; }},
@@ -175,7 +180,21 @@ const Lie kLies[] = {
     {"rnn", "tensor of unknown dtype", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 0) = 6; }},
     {"int16", "int16 in format version 3", UT_E_FORMAT, [](Tow& t) { t.header(2) = 3; }},
     {"smoothed_int8", "factors in format version 3", UT_E_FORMAT, [](Tow& t) { t.header(2) = 3; }},
-    {"int16", "a dtype behind the last", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 0) = 9; }},
+    {"int16", "a dtype behind the last", UT_E_FORMAT, [](Tow& t) { t.header(2) = 5, t.tensor(0, 0) = 10; }},
+    {"int16", "fixed8 in format version 4", UT_E_FORMAT, [](Tow& t) { t.tensor(0, 0) = 9; }},
+    {"int16", "a table in fixed8", UT_E_FORMAT, [](Tow& t) { t.header(2) = 5, t.tensor(t.tensor_of(t.find(kEmbedding), 0), 0) = 9; }},
+    {"int8", "a dense layer in fixed8", UT_E_FORMAT, [](Tow& t) { t.header(2) = 5, t.tensor(t.tensor_of(t.find(kDense), 0), 0) = 9; }},
+    {"fixed8", "fixed8 in format version 4", UT_E_FORMAT, [](Tow& t) { t.header(2) = 4; }},
+    {"fixed8", "fixed8 with a flag", UT_E_FORMAT, [](Tow& t) { t.tensor(t.tensor_of(t.find(kGru), 0), 1) = 1; }},
+    {"fixed8", "a weight of -128", UT_E_FORMAT, [](Tow& t) { reinterpret_cast<uint8_t*>(t.data(t.tensor_of(t.find(kGru), 0)))[0] = 0x80; }},
+    {"fixed8", "a weight of -127", UT_OK, [](Tow& t) { reinterpret_cast<uint8_t*>(t.data(t.tensor_of(t.find(kGru), 0)))[0] = 0x81; }},
+    {"fixed8", "a scale of 16 bits", UT_E_FORMAT, [](Tow& t) { scale(t, 0x3c000100u); }},
+    {"fixed8", "a negative scale", UT_E_FORMAT, [](Tow& t) { scale(t, 0xbc000000u); }},
+    {"fixed8", "an infinite scale", UT_E_FORMAT, [](Tow& t) { scale(t, 0x7f800000u); }},
+    {"fixed8", "a subnormal scale", UT_E_FORMAT, [](Tow& t) { scale(t, 0x00400000u); }},
+    {"fixed8", "the largest scale", UT_OK, [](Tow& t) { scale(t, 0x7f7ffe00u); }},
+    {"fixed8", "a clip", UT_E_FORMAT, [](Tow& t) { t.param(t.find(kGru), 7) = 0x3f800000u; }},
+    {"fixed8", "W alone", UT_E_FORMAT, [](Tow& t) { t.tensor(t.tensor_of(t.find(kGru), 2), 0) = 4; }},
     {"int16", "a flag that is none", UT_E_FORMAT, [](Tow& t) { t.tensor(t.tensor_of(t.find(kDense), 0), 1) = 2; }},
     {"int16", "2^32 - 1 flags", UT_E_FORMAT, [](Tow& t) { t.tensor(t.tensor_of(t.find(kDense), 0), 1) = kNone; }},
     {"int16", "factors that are not there", UT_E_FORMAT, [](Tow& t) { t.tensor(t.tensor_of(t.find(kDense), 0), 1) = 1; }},

@@ -81,11 +81,14 @@ class Fitter {
     add_numbers(&made.bytes, kFloat32, n - made.bytes.size() / 4, r);
     set_tensor(slot, std::move(made));
   }
+  bool is_plain(const CellFormat& format, size_t n_flags) const;
+  bool may_have(uint32_t dtype) const { return dtype != kFixed8 || is_cell(node.kind); }
   bool matrix(const Matrix& m, bool optional = false) {
     const uint32_t t = node.tensors[m.slot];
-    if ((t == kNone && optional) || (t != kNone && is_matrix(f.tensors[t], m))) return true;
+    if ((t == kNone && optional) || (t != kNone && is_matrix(f.tensors[t], m) && may_have(f.tensors[t].dtype))) return true;
     if (m.M == 0 || m.K == 0 || padded(m.M) * m.K * m.G > kMostWeights) return false;
-    const uint32_t dtype = t == kNone || f.tensors[t].dtype == kInt32 ? kFloat32 : f.tensors[t].dtype;
+    const uint32_t dtype =
+        t == kNone || f.tensors[t].dtype == kInt32 || !may_have(f.tensors[t].dtype) ? kFloat32 : f.tensors[t].dtype;
     set_tensor(m.slot, make_matrix(dtype, t == kNone ? 0 : f.tensors[t].flags, m, r));
     return true;
   }

@@ -77,6 +77,12 @@ bool wrong_integers(File* f, Random* random) {
     memcpy(t->bytes.data() + 2 * random->below(t->n()), &kLarge[random->below(10)], 2);
     return true;
   }
+  if (t->dtype == kFixed8 && one_in(random, 2)) {  // a scale that is none
+    static const float kScales[] = {-0.5f, -0.0f, 1.0f + 0x1p-15f, 0x1p-140f, 0x1p100f};
+    const float scale = one_in(random, 2) ? odd_number(random) : kScales[random->below(5)];
+    memcpy(t->bytes.data() + t->bytes.size() - 4 * (1 + random->below(16)), &scale, 4);
+    return true;
+  }
   if (one_in(random, 2)) {
     for (size_t k = 1 + random->below(16); k != 0; --k) t->bytes[random->below(t->bytes.size())] = 0x80;
     return true;
@@ -128,7 +134,7 @@ Node* node_with_tensors(File* f, Random* random) {
 }
 
 bool precision(File* f, Random* random) {
-  static const uint32_t kDtypes[] = {kFloat32, kFloat16, kBfloat16, kInt8, kInt4, kSparseFloat32, kSparseInt8, kInt16};
+  static const uint32_t kDtypes[] = {kFloat32, kFloat16, kBfloat16, kInt8, kInt4, kSparseFloat32, kSparseInt8, kInt16, kFixed8};
   Node* node = node_with_tensors(f, random);
   if (node && node->kind == kDepthwise) {
     node->tensors[0] = blank(f, one_in(random, 2) ? kInt16 : kFloat32);
@@ -136,7 +142,7 @@ bool precision(File* f, Random* random) {
   }
   if (!node || (node->kind != kDense && node->kind != kEmbedding && !is_cell(node->kind))) return false;
   const bool all = one_in(random, 2);
-  const uint32_t dtype = kDtypes[random->below(8)], flags = may_be_smoothed(dtype) && one_in(random, 2);
+  const uint32_t dtype = kDtypes[random->below(9)], flags = may_be_smoothed(dtype) && one_in(random, 2);
   const size_t which = random->below(node->tensors.size());
   const CellFormat* cell = cell_format(node->kind);
   for (size_t slot = 0; slot < node->tensors.size(); ++slot) {

@@ -108,6 +108,8 @@ uint64_t size_of(const Shape& shape) {
 
 uint64_t element_bytes(uint32_t dtype) { return dtype == kInt16 ? 2 : dtype >= kInt8 ? 1 : dtype >= kFloat16 ? 2 : 4; }
 
+uint32_t version_of(const Tensor& t) { return t.dtype == kFixed8 ? 5 : t.dtype == kInt16 || t.flags != 0 ? 4 : 1; }
+
 uint32_t File::first_output(size_t node) const {
   uint32_t first = n_inputs;
   for (size_t i = 0; i < node; ++i) first += nodes[i].n_outputs;
@@ -126,7 +128,7 @@ bool read(const uint8_t* bytes, size_t n, File* out) {
   memcpy(&out->frames_in, bytes + 48, 4);
   memcpy(&out->frames_out, bytes + 52, 4);
   memcpy(&out->sample_rate, bytes + 56, 4);
-  if (out->version < 1 || out->version > 4) return false;
+  if (out->version < 1 || out->version > 5) return false;
   memcpy(out->hash, bytes + 32, 16);
   Reader r{Words(bytes + kHeader, metadata / 4)};
   Words& w = r.words;
@@ -141,9 +143,9 @@ bool read(const uint8_t* bytes, size_t n, File* out) {
     Tensor t;
     t.dtype = w.next();
     t.flags = w.next();
-    const bool is_new = t.dtype == kInt16 || t.flags != 0;
+    const uint32_t least = version_of(t);
     const uint64_t offset = w.next64(), elements = w.next64();
-    if (t.dtype >= kEndOfDtypes || (is_new && out->version < 4) ||
+    if (t.dtype >= kEndOfDtypes || out->version < least ||
         t.flags > (may_be_smoothed(t.dtype) ? 1 : 0) || offset > n || offset % kAlign != 0 ||
         elements > (n - offset) / element_bytes(t.dtype))
       return false;

@@ -52,10 +52,11 @@ enum Dtype : uint32_t {
   kSparseFloat32,
   kSparseInt8,
   kInt16,  // from version 4 on
+  kFixed8,  // from version 5 on
   kEndOfDtypes
 };
 constexpr bool is_sparse(uint32_t dtype) { return dtype == kSparseFloat32 || dtype == kSparseInt8; }
-constexpr bool has_integers(uint32_t dtype) { return dtype == kInt8 || dtype == kSparseInt8 || dtype == kInt16; }
+constexpr bool has_integers(uint32_t dtype) { return dtype == kInt8 || dtype == kSparseInt8 || dtype == kInt16 || dtype == kFixed8; }
 constexpr bool may_be_smoothed(uint32_t dtype) { return dtype == kInt8 || dtype == kInt16; }  // from version 4 on
 
 constexpr uint32_t kNone = 0xffffffffu;
@@ -76,6 +77,7 @@ struct Tensor {
   uint64_t at = 0;
   uint64_t n() const { return bytes.size() / element_bytes(dtype); }
 };
+uint32_t version_of(const Tensor& t);  // the first that has it
 
 struct Value {
   std::string name;

@@ -89,10 +89,12 @@ bool Fitter::embedding() {
   Shape y = shape(0);
   y.push_back(width);
   if (y.size() > 8) y = {static_cast<uint32_t>(n_ids * width)};
-  if (t != kNone && f.tensors[t].dtype != kInt32 && !is_sparse(f.tensors[t].dtype) && f.tensors[t].flags == 0 &&
+  if (t != kNone && f.tensors[t].dtype != kInt32 && !is_sparse(f.tensors[t].dtype) && may_have(f.tensors[t].dtype) &&
+      f.tensors[t].flags == 0 &&
       !f.tensors[t].bytes.empty() && f.tensors[t].bytes.size() % table_row_bytes(f.tensors[t].dtype, width) == 0)
     return output(0, y, false);
-  const uint32_t dtype = t == kNone || f.tensors[t].dtype == kInt32 || is_sparse(f.tensors[t].dtype)
+  const uint32_t dtype = t == kNone || f.tensors[t].dtype == kInt32 || is_sparse(f.tensors[t].dtype) ||
+                                 !may_have(f.tensors[t].dtype)
                              ? kFloat32
                              : f.tensors[t].dtype;
   set_tensor(0, make_table(dtype, small(), width, r));

@@ -18,6 +18,16 @@ bool Fitter::framed_sizes(size_t n_flags, size_t n_states) {
   return true;
 }
 
+// Whether it is a cell that may be fixed8.
+bool Fitter::is_plain(const CellFormat& format, size_t n_flags) const {
+  static const uint32_t kTanh = 2, kSigmoid = 3;
+  bool plain = node.params[n_flags + 1] == 0;
+  for (uint32_t k = 0; k < format.n_acts; ++k)
+    plain = plain && node.params[3 * k] == (k == 0 && format.n_acts != 1 ? kSigmoid : kTanh);
+  if (format.kind != kLstm) return plain;
+  return plain && !(node.params[n_flags] & kVariant) && node.tensors[3] == kNone && node.tensors[4] == kNone;
+}
+
 bool Fitter::cell() {
   const uint32_t kind = node.kind;
   const CellFormat& format = *cell_format(kind);
@@ -65,8 +75,11 @@ bool Fitter::cell() {
     if (after) vector(4, padded(s.H) * 3);
   }
   if (lstm) vector(3, padded(s.H) * 3, true);
+  const bool fixed = is_plain(format, n_flags) && node.tensors[0] != kNone && f.tensors[node.tensors[0]].dtype == kFixed8;
   for (const Matrix& m : matrices(f, i_)) {
     if (!matrix(m)) return false;
+    const bool is_fixed = f.tensors[node.tensors[m.slot]].dtype == kFixed8;
+    if (fixed != is_fixed) set_tensor(m.slot, make_matrix(fixed ? kFixed8 : kInt8, 0, m, r));
     if (gru && m.slot == 3) like(2, m);
   }
   return true;

@@ -100,13 +100,13 @@ void mend_all_integers(File* f) {
     }
 }
 
-// What no version before 4 has makes a file one of version 4.
+// A file has the version of its newest tensor, or a newer one.
 void mend_version(File* f) {
-  const bool is_new = std::any_of(f->tensors.begin(), f->tensors.end(),
-                                  [](const Tensor& t) { return t.dtype == kInt16 || t.flags != 0; });
-  if (!is_new || f->version >= 4) return;
+  uint32_t least = 1;
+  for (const Tensor& t : f->tensors) least = std::max(least, version_of(t));
+  if (f->version >= least) return;
   if (f->version == 1) f->frames_in = f->frames_out = 1;
-  f->version = 4;
+  f->version = least;
 }
 
 // Everything fits again but what was to be broken. One time in many it is left as it is.
@@ -138,7 +138,7 @@ bool mend_header(Data* file) {
   const uint8_t version = file->data()[8];
   memcpy(file->data(), kStart, sizeof kStart);
   memcpy(file->data() + 16, &n, 8);
-  if (version >= 2 && version <= 4) {
+  if (version >= 2 && version <= 5) {
     file->data()[8] = version;
     for (const size_t at : {size_t{48}, size_t{52}}) {
       uint32_t frames;

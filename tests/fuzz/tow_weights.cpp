@@ -65,6 +65,7 @@ uint64_t matrix_bytes(uint32_t dtype, const Matrix& m) {
   uint64_t panel = m.K * width * element_bytes(dtype);
   if (dtype == kInt8) panel = (round_up(m.K, 4) + 8) * width;
   if (dtype == kInt16) panel = (round_up(m.K, 2) * 2 + 4) * width;
+  if (dtype == kFixed8) panel = (m.K + 4) * width;
   if (dtype == kInt4) panel = round_up(m.K, 32) / 2 * width + round_up(round_up(m.K, 32) / 32 * width * 2, 64);
   return panels(m) * panel;
 }
@@ -159,6 +160,18 @@ void visit_int16(const Matrix& m, uint32_t flags, const std::function<void(uint6
     for (uint64_t i = 0; i < n; ++i) visit(before(flags, m) + p * panel + 2 * i);
 }
 
+// Of each panel of a fixed8 matrix, the offsets of its weights, then of its scales.
+void visit_fixed8(const Matrix& m, const std::function<void(uint64_t)>& weight, const std::function<void(uint64_t)>& scale) {
+  const uint64_t width = m.G * kPanel, panel = (m.K + 4) * width;
+  for (uint64_t p = 0; p < panels(m) * panel; p += panel) {
+    for (uint64_t i = 0; i < m.K * width; ++i) weight(p + i);
+    for (uint64_t i = 0; i < width; ++i) scale(p + m.K * width + 4 * i);
+  }
+}
+bool is_fixed8_scale(uint32_t bits) {
+  return bits == 0 || ((bits & 0x800001ffu) == 0 && bits >= 0x00800000u && bits < 0x7f800000u);
+}
+
 Tensor make_sparse(uint32_t dtype, const Matrix& m, Random* random) {
   const bool integers = dtype == kSparseInt8, diagonal = m.M == m.K && one_in(random, 2);
   const uint64_t n_lists = panels(m) * m.G, n_columns = round_up(m.K, kBlock) / kBlock;
@@ -246,6 +259,14 @@ Tensor make_matrix(uint32_t dtype, uint32_t flags, const Matrix& m, Random* rand
       for (uint64_t i = 0; i < width; ++i) add(&t.bytes, random->unit() * 0.0005f);
       continue;
     }
+    if (dtype == kFixed8) {
+      for (uint64_t i = 0; i < m.K * width; ++i) t.bytes.push_back(int8(random));
+      for (uint64_t i = 0; i < width; ++i) {
+        const float scale = (random->unit() + 1) * 0.03125f;
+        add(&t.bytes, scale < 0x1p-100f ? 0.0f : ut_test::as_float(ut_test::as_bits(scale) & 0xfffffe00u));
+      }
+      continue;
+    }
     const uint64_t weights = dtype == kInt8 ? round_up(m.K, 4) * width : groups * 16 * width;
     for (uint64_t i = 0; i < weights; ++i) t.bytes.push_back(dtype == kInt8 ? int8(random) : two_int4(random));
     if (dtype == kInt8) {
@@ -304,6 +325,11 @@ bool integers_hold(const Tensor& t, const Matrix& m) {
     visit_int16(m, t.flags, [&](uint64_t q) { hold = hold && std::abs(at<int16_t>(t.bytes, q)) <= most; });
     return hold;
   }
+  if (t.dtype == kFixed8) {
+    visit_fixed8(m, [&](uint64_t q) { hold = hold && at<int8_t>(t.bytes, q) != -128; },
+                 [&](uint64_t s) { hold = hold && is_fixed8_scale(at<uint32_t>(t.bytes, s)); });
+    return hold;
+  }
   visit_integers(t, m, [&](uint64_t q, int64_t sum) { hold = hold && (sum < 0 || at<int8_t>(t.bytes, q) != -128); });
   const std::vector<int32_t> sums = sums_of(t, m);
   visit_sums(t, m, [&](uint64_t word) { hold = hold && at<int32_t>(t.bytes, 4 * word) == sums[word]; });
@@ -318,6 +344,15 @@ void mend_integers(Tensor* t, const Matrix& m) {
     visit_int16(m, t->flags, [&](uint64_t q) {
       const int32_t n = at<int16_t>(t->bytes, q);
       put(&t->bytes, q, static_cast<int16_t>(std::max(-most, std::min(most, n))));
+    });
+    return;
+  }
+  if (t->dtype == kFixed8) {
+    const auto weight = [&](uint64_t q) {
+      if (at<int8_t>(t->bytes, q) == -128) put<int8_t>(&t->bytes, q, -127);
+    };
+    visit_fixed8(m, weight, [&](uint64_t s) {
+      if (!is_fixed8_scale(at<uint32_t>(t->bytes, s))) put(&t->bytes, s, 0.03125f);
     });
     return;
   }

@@ -200,6 +200,7 @@ STREAMED = (
     "int16",
     "smoothed_int16",
     "smoothed_int8",
+    "fixed8",
     "sparse",
     "rows",
     "framed",

@@ -18,7 +18,7 @@ from .._text import escaped, lines
 from ..accuracy.judge import Judge
 from ..errors import Error
 from ..inspect.picture import figure_class
-from ..ir.precision import CODES
+from ..ir.precision import CODES, FIXED
 from ..passes.precisions import wrong_pair
 from ..tow import MAGIC
 from ..weights.contents import open_file
@@ -193,9 +193,9 @@ def precisions(text: str) -> Any:
         except json.JSONDecodeError as error:
             raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
     parts = text.split("+")
-    if text != "auto" and any(part not in CODES for part in parts):
+    if text not in ("auto", FIXED) and any(part not in CODES for part in parts):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no precision; precisions: {', '.join(CODES)}, auto, or two of them, as int8+int16"
+            f"{text!r} is no precision; precisions: {', '.join(CODES)}, {FIXED}, auto, or two of them, as int8+int16"
         )
     if len(parts) > 1 and (wrong := wrong_pair(parts)):
         raise argparse.ArgumentTypeError(f"{text!r} {wrong}")

@@ -21,6 +21,13 @@ from ..errors import ShapeError, UnsupportedError
 CODES = {"float32": 0, "float16": 2, "int16": 8, "bfloat16": 3, "int8": 4, "int4": 5}
 #: the same for matrices that a file stores in blocks (`undertow.tow.sparse`): numbers of float32 and int8
 SPARSE_CODES = {"sparse float32": 6, "sparse int8": 7}
+#: the same of matrices of cells, which compute in integers (`undertow.ir.fixed`)
+FIXED = "fixed8"
+FIXED_CODES = {FIXED: 9}
+#: what one precision for all weights stores those as that are not of such a cell
+BESIDE_FIXED = "int8"
+#: every code of a file
+ALL_CODES = CODES | SPARSE_CODES | FIXED_CODES
 #: columns of a weight in int8 or int4: 127 * 127 * 2^17 still fits the 32-bit sum of a product
 MAX_COLUMNS = 131072
 #: weights of integers, which meet frames of integers
@@ -46,7 +53,7 @@ class Quantised:
 
     Attributes:
         q: (..., K) int16, in -limit(K)..limit(K); int8, in -127..127 or -7..7 of int4.
-        scale: float32 (...) of int16 and int8; float16 (..., ceil(K / 32)) of int4.
+        scale: float32 (...) of int16, int8 and fixed8; float16 (..., ceil(K / 32)) of int4.
     """
 
     q: np.ndarray
@@ -62,8 +69,9 @@ class Quantised:
 
 def check(precision: str, what: str) -> None:
     """Refuse a precision that does not exist; `what` names the weight."""
-    if not isinstance(precision, str) or (precision not in CODES and precision not in SPARSE_CODES):
-        raise UnsupportedError(f"{what}: precision {precision!r} does not exist; precisions: {', '.join(CODES)}")
+    if not isinstance(precision, str) or precision not in ALL_CODES:
+        names = ", ".join([*CODES, FIXED])
+        raise UnsupportedError(f"{what}: precision {precision!r} does not exist; precisions: {names}")
 
 
 def numbers(precision: str) -> str:
@@ -138,11 +146,12 @@ def quantise(w: np.ndarray, precision: str, what: str = "weight") -> Quantised:
 
     A scale is 0, and its integers too, where all weights are 0 or so small that the scale would be subnormal (int8,
     below 1.5e-36: kernels flush those; int16, below 2^-86, so that smoothing finds it again) or 0 (int4, below 2e-7).
-    Scales of int16 have 9 significant bits: times an integer they are a float32 number.
+    Scales of int16 have 9 significant bits: times an integer they are a float32 number. Those of fixed8, whose integers
+    are bytes too, have 15.
 
     Args:
         w: (..., K) float32.
-        precision: "int16", "int8" or "int4".
+        precision: "int16", "int8", "int4" or "fixed8".
         what: names the weight in errors.
 
     Raises:
@@ -155,6 +164,9 @@ def quantise(w: np.ndarray, precision: str, what: str = "weight") -> Quantised:
         scale[scale < _SMALLEST_NORMAL] = 0
         with np.errstate(over="ignore"):  # the largest float32 number must come back finite
             scale = np.where(np.isinf(scale * np.float32(127)), np.nextafter(scale, np.float32(0)), scale)
+        return Quantised(_integers(w, scale[..., None], 127), scale)
+    if precision == FIXED:
+        scale = _fixed_scales(_top(w))
         return Quantised(_integers(w, scale[..., None], 127), scale)
     if precision == "int16":
         most = limit(w.shape[-1])
@@ -206,7 +218,7 @@ def stored(w: np.ndarray, precision: str, what: str = "weight", smoothing: np.nd
         return w
     if precision in SMOOTHED and smoothing is not None:
         return unsmoothed(quantise(smoothed(w, smoothing, what), precision, what).values(), smoothing)
-    if precision in INTEGERS:
+    if precision in (*INTEGERS, FIXED):
         return quantise(w, precision, what).values()
     return widen(narrow(w, precision, what))
 
@@ -265,6 +277,15 @@ def _int16_scales(top: np.ndarray, most: int) -> np.ndarray:
         if np.array_equal(again, scale):
             return scale
         scale = again
+
+
+def _fixed_scales(top: np.ndarray) -> np.ndarray:
+    """Scales of 15 significant bits, top / 127 rounded up; 0 below 2^-86. 127 times one is a float32 number."""
+    scale = top / np.float32(127)
+    bits = (scale.view(np.uint32) + 0x1FF) & 0xFFFFFE00
+    too_large = bits.view(np.float32) > np.float32(_LARGEST) / np.float32(127)
+    bits = (bits - np.where(too_large, 0x200, 0)).astype(np.uint32)
+    return np.where(scale < np.float32(2.0**-86), np.float32(0), bits.view(np.float32))
 
 
 def _with_9_bits(scale: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from ..ir import precision
 from ..ir.balance import balanced
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Layout
+from ..ir.ops.cells import Cell
 from .mixture import mixed
 from .smoothing import ALONE, without_data
 
@@ -27,9 +28,9 @@ def with_weights(
     graph: Graph, precisions: Precisions, *, layers: Iterable[str] | None = None, smooth: bool = False
 ) -> Graph:
     """A copy of a graph whose file stores its weights in the given precisions: "float32", "float16", "bfloat16",
-    "int16", "int8" or "int4"; for matrices also "sparse float32" or "sparse int8" (`undertow.passes.sparsify` finds
-    those that are worth it). Weights stay float32 in the graph until it is compiled; matrices in int16 are rounded
-    here, so that the errors of a row cancel (`undertow.ir.balance`).
+    "int16", "int8" or "int4"; for recurrent cells also "fixed8", for matrices "sparse float32" or "sparse int8"
+    (`undertow.passes.sparsify` finds those that are worth it). Weights stay float32 in the graph until it is compiled;
+    matrices in int16 are rounded here, so that the errors of a row cancel (`undertow.ir.balance`).
 
     Args:
         graph: stays as it is.
@@ -37,7 +38,8 @@ def with_weights(
             to a mapping of its weight keys ("W", "R", "projection", "table") to precisions. Layers and keys that a
             mapping does not name stay as they are. "int8+int16" is int8, and int16 for tables and the matrices
             that cost least (`undertow.passes.mixture`); so is every other pair. Filters of depthwise layers have int16
-            besides float32 alone; one precision for all that they do not have leaves them as they are.
+            besides float32 alone; one precision for all that they do not have leaves them as they are. "fixed8" for all
+            is for the recurrent cells that it can be for, and int8 for everything else.
         layers: where precisions is a string, the layers that it is for; all when omitted.
         smooth: columns of matrices that come to int8 are smoothed by their weights alone, where they are far from equal
             (`undertow.passes.smoothing`).
@@ -64,7 +66,9 @@ def with_weights(
         precision.check(precisions, f"graph {graph.name!r}")
         if layers is None:
             layers = [name for name, node in able.items() if _takes(node, precisions)]
-        precisions = dict.fromkeys(layers, precisions)
+            precisions = {name: _beside(able[name], precisions) for name in layers}
+        else:
+            precisions = dict.fromkeys(layers, precisions)
     elif layers is not None:
         raise TypeError("layers= goes with one precision for all of them; a mapping names its layers itself")
     for name, chosen in precisions.items():
@@ -162,10 +166,17 @@ def holds(w: np.ndarray, name: str) -> bool:
     return True
 
 
-def _takes(node: Node, precision: str) -> bool:
+def _takes(node: Node, name: str) -> bool:
     """Whether a precision for all layers is for this one: filters have few."""
     reducible = [weight for weight in OPS[node.op].weights if weight.reducible]
-    return any(weight.layout is not Layout.FILTERS or precision in weight.precisions for weight in reducible)
+    return any(weight.layout is not Layout.FILTERS or name in weight.precisions for weight in reducible)
+
+
+def _beside(node: Node, name: str) -> str:
+    """What a precision for all layers is for this one."""
+    op = OPS[node.op]
+    can_be = name != precision.FIXED or (isinstance(op, Cell) and op.may_be_fixed(node))
+    return name if can_be else precision.BESIDE_FIXED
 
 
 def _balanced(w: np.ndarray, smoothing: np.ndarray | None, what: str) -> np.ndarray:

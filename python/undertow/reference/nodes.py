@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.fixed import Fixed
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS, Layout, Span
-from ..ir.precision import INTEGERS, numbers
+from ..ir.precision import FIXED, INTEGERS, numbers
 from ..ir.products import Rounding, RoundingFilters
 
 Weights = dict[str, Any]
@@ -20,14 +21,17 @@ States = tuple[np.ndarray, ...]
 def prepare(node: Node, rounding: bool) -> Weights:
     """The weights of a node as its file stores them, float64.
 
-    With `rounding`, matrices of integers become `Rounding` ones, which round their inputs as the engine does.
+    With `rounding`, matrices of integers become `Rounding` or `Fixed` ones, which round their inputs as the engine
+    does.
     """
     prepared: Weights = {}
     for weight in OPS[node.op].weights:
         if (w := node.weights.get(weight.key)) is None:
             continue
         precision = numbers(node.precisions.get(weight.key, "float32"))
-        if rounding and precision in INTEGERS and weight.layout is Layout.MATRIX:
+        if rounding and precision == FIXED:
+            prepared[weight.key] = Fixed.of(w)
+        elif rounding and precision in INTEGERS and weight.layout is Layout.MATRIX:
             prepared[weight.key] = Rounding.of(w, precision, node.smoothing.get(weight.key))
         elif rounding and precision in INTEGERS and weight.layout is Layout.FILTERS:
             prepared[weight.key] = RoundingFilters.of(w)

@@ -18,7 +18,6 @@ from .._text import quoted
 from ..errors import Error, FormatError
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops import OPS, Frames, Op, Weight, of_kind
-from ..ir.precision import CODES
 from . import versions
 from .container import COUNTS, FRAMES_AT, HASH_AT, HEADER, NONE, Reader, Writer, align, checksum, dims
 from .packing import LAYOUTS, pad, precision_of, smoothing_of
@@ -86,11 +85,9 @@ def write(graph: Graph) -> bytes:
     for *_, array in out.tensors:
         np.frombuffer(blob, np.uint8)[at : at + array.nbytes] = array.reshape(-1).view(np.uint8)
         at = align(at + array.nbytes)
-    has_integers = any(code >= CODES["int16"] or flags for code, flags, _ in out.tensors)
+    newest = max((versions.of_tensor(code, flags) for code, flags, _ in out.tensors), default=1)
     out.tensors.clear()  # of which the file is a copy, and its bytes are another
-    _seal(
-        blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, graph.sample_rate, source, has_integers)
-    )
+    _seal(blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, graph.sample_rate, source, newest))
     return bytes(blob)
 
 

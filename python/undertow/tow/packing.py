@@ -14,21 +14,35 @@ from math import prod
 import numpy as np
 
 from ..ir.ops import Layout
-from ..ir.precision import CODES, GROUP, SPARSE_CODES, Quantised, narrow, quantise, smoothed, unsmoothed, widen
+from ..ir.precision import (
+    ALL_CODES,
+    CODES,
+    FIXED,
+    FIXED_CODES,
+    GROUP,
+    SPARSE_CODES,
+    Quantised,
+    narrow,
+    quantise,
+    smoothed,
+    unsmoothed,
+    widen,
+)
 from . import sparse
 
 PANEL = 16
 ALIGN = 64
-#: dtype of a tensor's array, by its code in the file; bfloat16 as bits, int8, int4 and sparse ones as bytes
+#: dtype of a tensor's array, by its code in the file; bfloat16 as bits, small integers and sparse ones as bytes
 DTYPES = (
     *(np.dtype(name) for name in ("<f4", "<i4", "<f2", "<u2", "i1", "u1")),
     *sparse.DTYPES.values(),
     np.dtype("<i2"),
+    np.dtype([(FIXED, "i1")]),
 )
 #: the same of tensors that begin with factors of frames (flag 1); the field's name tells them from the others
 SMOOTHED = {code: np.dtype([("smoothed", DTYPES[code].str)]) for code in (CODES["int8"], CODES["int16"])}
 
-_NAMES = {code: name for name, code in (CODES | SPARSE_CODES).items()}
+_NAMES = {code: name for name, code in ALL_CODES.items()}
 
 
 def kind_of(dtype: np.dtype) -> tuple[int, int]:
@@ -119,6 +133,8 @@ def unpack(flat: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
         return _unpack_int16(flat.reshape(P, -1), G, rows, K)
     if flat.dtype == DTYPES[CODES["int4"]]:
         return _unpack_int4(flat.reshape(P, -1), G, rows, K)
+    if flat.dtype == DTYPES[FIXED_CODES[FIXED]]:
+        return _unpack_fixed8(flat.view("i1").reshape(P, -1), G, rows, K)
     blocks = flat.reshape(P, K, G, PANEL).transpose(2, 0, 3, 1).reshape(G, -1, K)[:, :rows]
     return np.ascontiguousarray(blocks) if flat.dtype == DTYPES[0] else widen(np.ascontiguousarray(blocks))
 
@@ -173,7 +189,20 @@ def _unpack_int4(panel: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
     return Quantised(q.reshape(G, P * PANEL, -1)[:, :rows, :K], scale[:, :rows]).values()
 
 
-_PACKERS = {"int16": _pack_int16, "int8": _pack_int8, "int4": _pack_int4}
+def _pack_fixed8(w: Quantised) -> np.ndarray:
+    G, _, K = w.q.shape
+    blocks = pad(w.q, 1).reshape(G, -1, PANEL, K).transpose(1, 3, 0, 2)  # [panel][k][gate][16 rows]
+    return _join(blocks, pack_bias(w.scale.astype("<f4"))).view(DTYPES[FIXED_CODES[FIXED]])
+
+
+def _unpack_fixed8(panel: np.ndarray, G: int, rows: int, K: int) -> np.ndarray:
+    n = K * G * PANEL
+    q = panel[:, :n].reshape(len(panel), K, G, PANEL).transpose(2, 0, 3, 1).reshape(G, len(panel) * PANEL, K)
+    scale = np.ascontiguousarray(panel[:, n:]).view("<f4")
+    return Quantised(q[:, :rows], unpack_bias(scale, G, rows)).values()
+
+
+_PACKERS = {"int16": _pack_int16, "int8": _pack_int8, "int4": _pack_int4, FIXED: _pack_fixed8}
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -231,6 +260,8 @@ def matrix_bytes(G: int, rows: int, K: int, precision: str) -> int:
         return panels(rows) * -(-groups * G * PANEL * 18 // ALIGN) * ALIGN
     if precision == "int16":
         return panels(rows) * G * PANEL * (-(-K // 2) * 4 + 4)
+    if precision == FIXED:
+        return panels(rows) * G * PANEL * (K + 4)
     return panels(rows) * PANEL * G * K * (4 if precision == "float32" else 2)
 
 

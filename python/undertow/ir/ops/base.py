@@ -61,6 +61,7 @@ class Weight:
         key: in `Node.weights`; of what a file stores, the weight that it is a part of, whose precision it has.
         multiplies: `INPUT` or `HIDDEN`; "" where it is no matrix, or what it multiplies is seen nowhere.
         integers: int32 instead of float32.
+        fixed: it may be stored as fixed8, whose products are integers.
         part: what errors call it, where that is not its key.
     """
 
@@ -68,6 +69,7 @@ class Weight:
     layout: Layout = Layout.VECTOR
     multiplies: str = ""
     integers: bool = False
+    fixed: bool = False
     part: str = ""
 
     @property
@@ -82,7 +84,7 @@ class Weight:
     @property
     def precisions(self) -> tuple[str, ...]:
         """What it may be stored as."""
-        return _PRECISIONS.get(self.layout, ("float32",))
+        return (*_PRECISIONS.get(self.layout, ("float32",)), *([precision.FIXED] if self.fixed else ()))
 
     def as_rows(self, w: np.ndarray) -> np.ndarray:
         """The weight (..., K) whose last axis is the one that a product sums over; or back."""
@@ -178,7 +180,11 @@ class Op:
                 )
             precision.check(name, f"{node.op} {node.name!r}: {key}")
             if name not in allowed[key].precisions:
-                plural = {Layout.TABLE: "a table", Layout.FILTERS: "a filter for each channel"}
+                plural = {
+                    Layout.TABLE: "a table",
+                    Layout.FILTERS: "a filter for each channel",
+                    Layout.MATRIX: "a matrix that is neither W nor R of a recurrent cell",
+                }
                 raise UnsupportedError(
                     f"{node.op} {node.name!r}: {plural[allowed[key].layout]} cannot be stored as {name!r}; expected "
                     f"{', '.join(allowed[key].precisions)}"

@@ -26,8 +26,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, UnsupportedError
+from .. import fixed
 from ..activations import SIGMOID, TANH, Activation, activate
+from ..fixed import Fixed
 from ..nodes import Node, Scope, Value
+from ..precision import FIXED
 from ..products import times
 from .base import HIDDEN, INPUT, Arrays, Frames, Layout, Op, Params, Shape, Shapes, Stored, Weight, Weights
 from .checks import Outputs, fail, gated, weight
@@ -43,7 +46,7 @@ from .params import (
     from_f32,
 )
 
-_W, _R = Weight("W", Layout.MATRIX, INPUT), Weight("R", Layout.MATRIX, HIDDEN)
+_W, _R = Weight("W", Layout.MATRIX, INPUT, fixed=True), Weight("R", Layout.MATRIX, HIDDEN, fixed=True)
 _B = Weight("b", Layout.GATES)
 _ATTRS = ("activations", "clip", "reverse", "masked", "steps")
 _SMALLEST, _LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
@@ -72,6 +75,8 @@ class Cell(Op):
     in_one: tuple[str, ...] = ()
     #: update(attrs, w, x (I,), *states) -> the states after one timestep, which are its outputs
     update: Callable[..., Arrays]
+    #: the same of a cell in fixed8, whose W and R are `Fixed`
+    update_fixed: Callable[..., Arrays]
 
     n_inputs: tuple[int, ...] = (1, 2)
     attrs: tuple[str, ...] = _ATTRS
@@ -147,8 +152,33 @@ class Cell(Op):
 
     def is_plain(self, node: Node) -> bool:
         """Whether kernels of one timestep of one row take it: nothing but what every cell of its kind has."""
-        extras = node.attrs["clip"] is not None or {"peephole", "projection"} & {*node.weights}
-        return bool(node.states) and not extras and tuple(node.attrs["activations"]) == self.usual
+        return bool(node.states) and not self._extras(node)
+
+    def _extras(self, node: Node) -> list[str]:
+        """What it has that not every cell of its kind has."""
+        extras: list[str] = [key for key in ("peephole", "projection") if key in node.weights]
+        extras += ["a clip"] if node.attrs["clip"] is not None else []
+        extras += ["input_forget"] if node.attrs.get("input_forget") else []
+        other = tuple(node.attrs["activations"]) != self.usual
+        return extras + ([f"activations {' '.join(map(str, node.attrs['activations']))}"] if other else [])
+
+    def may_be_fixed(self, node: Node) -> bool:
+        return not self._extras(node)
+
+    def check_precisions(self, node: Node) -> None:
+        super().check_precisions(node)
+        chosen = [node.precisions.get(key, "float32") for key in ("W", "R")]
+        if FIXED not in chosen:
+            return
+        if extras := self._extras(node):
+            raise UnsupportedError(
+                f"{node.op} {node.name!r} has {', '.join(extras)}, and {FIXED} is for cells with "
+                f"{' '.join(map(str, self.usual))} and nothing else: store it as int8"
+            )
+        if chosen != [FIXED, FIXED]:
+            raise UnsupportedError(
+                f"{node.op} {node.name!r}: W is {chosen[0]} and R is {chosen[1]}; {FIXED} is for both or for neither"
+            )
 
     # -- in a file --------------------------------------------------------------------------------------------------
 
@@ -193,9 +223,11 @@ class Cell(Op):
 
     def rows(self, node: Node, w: Weights, x: np.ndarray, states: Arrays) -> Arrays:
         """One timestep: x (I,), or (B, I) with as many rows in its states. Gives the states after it."""
+        update: Callable[..., Arrays]
+        update = self.update_fixed if isinstance(w["W"], Fixed) else self.update
         if x.ndim == 1:
-            return self.update(node.attrs, w, x, *states)
-        rows = [self.update(node.attrs, w, row, *before) for row, *before in zip(x, *states, strict=True)]
+            return update(node.attrs, w, x, *states)
+        rows = [update(node.attrs, w, row, *before) for row, *before in zip(x, *states, strict=True)]
         return tuple(np.stack(after) for after in zip(*rows, strict=True))
 
     def walk(self, node: Node, w: Weights, x: np.ndarray, states: Arrays) -> tuple[Arrays, Arrays]:
@@ -267,6 +299,12 @@ class Cell(Op):
         return ""
 
 
+def _sums(w: Weights, x: np.ndarray, h: np.ndarray, rb: Any = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """W x + b and R h + rb of a cell in fixed8, and for which units both are numbers."""
+    (a, known_a), (q, known_q) = w["W"].times(x, w.get("b", 0.0)), w["R"].times(h, rb, fixed.OF_H)
+    return a, q, known_a.all(axis=0) & known_q.all(axis=0)
+
+
 class Rnn(Cell):
     """h' = f(W x + R h + b); activations (f,), clip, reverse, masked, steps; states h"""
 
@@ -277,6 +315,10 @@ class Rnn(Cell):
         (f,) = attrs["activations"]
         (a,) = times(w["W"], x, w.get("b", 0.0)) + times(w["R"], h)
         return (activate(f, clipped(attrs, a)),)
+
+    def update_fixed(self, attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray) -> Arrays:
+        (a,), (q,), known = _sums(w, x, h)
+        return (fixed.numbers(fixed.tanh(a + q), known, 15),)
 
 
 class Gru(Cell):
@@ -291,7 +333,7 @@ class Gru(Cell):
     attrs = (*_ATTRS, form)
     weights = (_W, _R, _B, Weight("rb_n"))
     #: R holds two gates where R_n multiplies another vector than they do; rb is zero for z and r, whose b has it
-    stored = (_W, _B, _R, Weight("R", Layout.MATRIX, HIDDEN, part="R_n"), Weight("rb", Layout.GATES))
+    stored = (_W, _B, _R, Weight("R", Layout.MATRIX, HIDDEN, fixed=True, part="R_n"), Weight("rb", Layout.GATES))
 
     def check_own(self, node: Node, hidden: int) -> None:
         weight(node, "rb_n", (hidden,), optional=True)
@@ -331,6 +373,21 @@ class Gru(Cell):
         (recurrent,) = r * times(R_n, h, w.get("rb_n", 0.0)) if attrs["reset_after"] else times(R_n, r * h)
         n = activate(candidate, clipped(attrs, a_n + recurrent))
         return ((1.0 - z) * n + z * h,)
+
+    def update_fixed(self, attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray) -> Arrays:
+        rb = np.zeros(w["R"].exponent.shape, np.float32)
+        rb[2] = w.get("rb_n", 0.0)
+        n_gates = 3 if attrs["reset_after"] else 2
+        a, q, known = _sums({**w, "R": w["R"][:n_gates]}, x, h, rb[:n_gates])
+        z, r, h_count = fixed.sigmoid(a[0] + q[0]), fixed.sigmoid(a[1] + q[1]), fixed.of_h(h)
+        if attrs["reset_after"]:
+            inner = fixed.product(q[2], r)
+        else:
+            rh = fixed.numbers(fixed.product(h_count, r), known, 15)
+            (inner,), (known_n,) = w["R"][2:].times(rh, 0.0, fixed.OF_H)
+            known &= known_n
+        n = fixed.tanh(a[2] + inner)
+        return (fixed.numbers(n + fixed.product(h_count - n, z), known, 15),)
 
     def is_plain(self, node: Node) -> bool:
         return bool(node.attrs["reset_after"]) and super().is_plain(node)
@@ -386,9 +443,6 @@ class Lstm(Cell):
         h, c = node.outputs
         return node.outputs if c in used else (h,)  # c that nothing reads need not be computed into a frame
 
-    def is_plain(self, node: Node) -> bool:
-        return not node.attrs["input_forget"] and super().is_plain(node)
-
     def update(self, attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> Arrays:
         gate, cell, out = attrs["activations"]
         a_i, a_f, a_g, a_o = times(w["W"], x, w.get("b", 0.0)) + times(w["R"], h)
@@ -402,6 +456,15 @@ class Lstm(Cell):
             out, c
         )  # ONNX Runtime and OpenVINO clip the gates' inputs, and never the memory on its way out
         return (times(w["projection"], h) if "projection" in w else h), c
+
+    def update_fixed(self, attrs: dict[str, Any], w: Weights, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> Arrays:
+        a, q, known = _sums(w, x, h)
+        i, f, g, o = a + q
+        added = (fixed.sigmoid(i) * fixed.tanh(g) + 0x4000) >> 15
+        after = (fixed.product(fixed.of_c(c), fixed.sigmoid(f)) + added).clip(-fixed.MOST_C, fixed.MOST_C)
+        known &= np.isfinite(c)
+        h_count = (fixed.tanh(after) * fixed.sigmoid(o) + 0x8000) >> 16
+        return fixed.numbers(h_count, known, 15), fixed.numbers(after, known, 16)
 
     def own_words(self, node: Node) -> list[str]:
         words = ["peephole"] if "peephole" in node.weights else []
