@@ -137,7 +137,7 @@ INNER_FLOORS = {
         {"base", "kernels", "page"},
         {"sparse"},
         {"products"},
-        {"elementwise", "moves", "time"},
+        {"elementwise", "fixed", "moves", "time"},
         {"cells", "frames"},
         {"ops"},
         {"emit"},

@@ -24,7 +24,7 @@ from undertow.model import Model
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 DATA = Path(__file__).parent / "data" / "tow"
-PRECISIONS = ("float16", "bfloat16", "int16", "int8", "int4")
+PRECISIONS = ("float16", "bfloat16", "int16", "int8", "int4", "fixed8")
 #: flags of compilers that could change a bit
 FLAGS = (
     ("-O0",),
@@ -121,7 +121,7 @@ def test_every_precision(tmp_path):
         model = Model.from_graph(g)
         models |= {f"{op}_{precision}": model.with_weights(precision) for precision in PRECISIONS}
     wide = Model.from_graph(single(rng, "lstm", 600, 5))  # more columns than a stretch of sums has
-    models |= {f"wide_{precision}": wide.with_weights(precision) for precision in ("int16", "int8")}
+    models |= {f"wide_{precision}": wide.with_weights(precision) for precision in ("int16", "int8", "fixed8")}
     for name, exported in build(tmp_path, models, ("-O1",)).items():
         agree(exported, frames(exported.model, 15, scale=3.0 if "int4" in name else 1.0))
 
@@ -315,7 +315,7 @@ def test_every_op_has_a_row():
 def test_the_headers_are_all_understood():
     """A definition that the scanner misses would be one that no exported model can have."""
     names = {name for chunk in numerics._chunks() for name in chunk.names}
-    for file in ("float32.h", "math-inl.h"):
+    for file in numerics.HEADERS:
         text = numerics._header(file)
         text = re.sub(r"#if defined\(__cplusplus\)\n.*?#endif", "", text, flags=re.S)
         assert {*re.findall(r"^(?:UT_UNUSED )?static (?:inline |UT_NOINLINE )?\w+ (\w+)\(", text, re.M)} <= names, file
@@ -451,7 +451,7 @@ def _hash(model, T=20):
     reason="needs arm-none-eabi-gcc and qemu-system-arm: apt install gcc-arm-none-eabi qemu-system-arm",
 )
 @pytest.mark.parametrize("core", _CORES)
-@pytest.mark.parametrize("precision", ["float32", "float16", "int16", "int8", "int4"])
+@pytest.mark.parametrize("precision", ["float32", "float16", "int16", "int8", "int4", "fixed8"])
 def test_firmware(tmp_path, core, precision):
     """One program on an emulated board, with the kernels that only such a core has."""
     rng = np.random.default_rng(4)

@@ -46,12 +46,18 @@ static const int16_t fixed_tanh_table[385] = {
     32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767, 32767
 };
 
+/* By way of a float that is known to be aligned: else a copy is a call on some targets. */
 static inline uint32_t fixed_word(const float* p) {
+  const float a = *p;
   uint32_t u;
-  UT_COPY(&u, p, sizeof u);
+  UT_COPY(&u, &a, sizeof u);
   return u;
 }
-static inline void fixed_put(float* p, uint32_t u) { UT_COPY(p, &u, sizeof u); }
+static inline void fixed_put(float* p, uint32_t u) {
+  float a;
+  UT_COPY(&a, &u, sizeof a);
+  *p = a;
+}
 
 /* The largest biased exponent of n numbers: 255 where one is infinite or NaN. */
 static inline int32_t fixed_exponent(const float* x, size_t n) {
@@ -79,7 +85,7 @@ static inline int32_t fixed_count(uint32_t u, int32_t base, int32_t most) {
   return u >> 31 ? -n : n;
 }
 
-/* The bits of n 2^-k, exactly: |n| <= 2^24. */
+/* The bits of n 2^-k, exactly: |n| < 2^24. */
 static inline uint32_t fixed_number(int32_t n, int32_t k) {
   const float a = (float)n;
   const uint32_t u = fixed_word(&a);
@@ -91,16 +97,17 @@ static inline int32_t fixed_multiply(int32_t v, int32_t s) {
   return (v >> 16) * s + (int32_t)((((uint32_t)v & 0xffffu) * (uint32_t)s + 0x8000u) >> 16);
 }
 
-static inline int32_t fixed_saturated(int32_t z) { return z > FIXED_MOST ? FIXED_MOST : z < -FIXED_MOST ? -FIXED_MOST : z; }
+static inline int32_t fixed_clamp(int32_t v, int32_t most) { return v > most ? most : v < -most ? -most : v; }
+static inline int32_t fixed_saturated(int32_t z) { return fixed_clamp(z, FIXED_MOST); }
 
 /* A sum of products in units of 2^-16: fixed_multiply(sum, multiplier) 2^-shift, to nearest, halves up; 0 <= multiplier < 2^15 */
 static inline int32_t fixed_scaled(int32_t sum, int32_t multiplier, int32_t shift) {
-  const int32_t p = fixed_multiply(sum, multiplier);
+  const int32_t p = fixed_multiply(sum, multiplier), limit = FIXED_MOST;
   int32_t most;
   if (shift > 0) return ((p >> ((shift > 31 ? 31 : shift) - 1)) + 1) >> 1;
   if (shift < -30) shift = -30;
-  most = FIXED_MOST >> -shift;
-  return p > most ? FIXED_MOST : p < -most ? -FIXED_MOST : p * ((int32_t)1 << -shift);
+  most = limit >> -shift;
+  return p > most ? limit : p < -most ? -limit : p * ((int32_t)1 << -shift);
 }
 
 /* tanh(z 2^(-6 - step)) in units of 2^-15: the table with straight lines between its numbers */
@@ -120,8 +127,7 @@ static inline int32_t fixed_sigmoid(int32_t z) { return 32768 + fixed_line(z, 11
 /* h' of an LSTM, and c' in place of c */
 static inline int32_t fixed_lstm(int32_t z_i, int32_t z_f, int32_t z_g, int32_t z_o, int32_t* c) {
   const int32_t added = (fixed_sigmoid(z_i) * fixed_tanh(z_g) + 0x4000) >> 15;
-  int32_t after = fixed_multiply(*c, fixed_sigmoid(z_f)) + added;
-  after = after > FIXED_MOST_C ? FIXED_MOST_C : after < -FIXED_MOST_C ? -FIXED_MOST_C : after;
+  const int32_t after = fixed_clamp(fixed_multiply(*c, fixed_sigmoid(z_f)) + added, FIXED_MOST_C);
   *c = after;
   return (fixed_tanh(after) * fixed_sigmoid(z_o) + 0x8000) >> 16;
 }

@@ -199,7 +199,8 @@ class Model:
 
         Args:
             weights: "float32", "float16", "bfloat16", "int16", "int8" or "int4" for all matrices and embedding
-                tables; or a mapping from the name of a layer to one of them, or to a mapping of weight keys ("W", "R",
+                tables; "fixed8" for recurrent cells that compute in integers alone, "int8" for everything else; or a
+                mapping from the name of a layer to one of them, or to a mapping of weight keys ("W", "R",
                 "projection", "table") to them. Layers and keys that a mapping does not name stay as they are. "auto" is
                 int16 for every weight that it can hold; "int8+int16" is int8, and int16 for tables and the matrices
                 that cost least, up to a fifth of all multiply-adds. Filters of depthwise layers have "float32" and

@@ -18,7 +18,7 @@ import numpy as np
 import undertow
 from undertow.layers import GRU, LSTM, Dense, Sequential
 
-PRECISIONS = ("float16", "int16", "int8", "int4")
+PRECISIONS = ("float16", "int16", "int8", "int4", "fixed8")
 
 #: of 16 steps, and of 160 after an impulse: (file, precision) -> hash
 KNOWN = {

@@ -136,8 +136,8 @@ def _in_json(fact: Any) -> Any:
 
 
 _WEIGHTS = (
-    "store weights as float16, int16, bfloat16, int8 or int4 (float32 where the file says so); auto, which is int16; "
-    "int8+int16: int8, and int16 where that costs least; "
+    "store weights as float16, int16, bfloat16, int8, int4 or fixed8 (float32 where the file says so); auto, which is "
+    "int16; int8+int16: int8, and int16 where that costs least; "
     'or JSON, \'{"layer": "int8"}\', with a precision for each layer'
 )
 

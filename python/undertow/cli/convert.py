@@ -67,7 +67,7 @@ def add(subparsers: Any) -> None:
     )
     add_model(
         parser,
-        weights="how to store weights: float32, float16, int16, bfloat16, int8, int4, auto, or JSON "
+        weights="how to store weights: float32, float16, int16, bfloat16, int8, int4, fixed8, auto, or JSON "
         '\'{"layer": "int8"}\' with a precision for each layer',
     )
     parser.add_argument("-o", "--output", metavar="OUT", help="default: MODEL with .tow in place of its suffix")

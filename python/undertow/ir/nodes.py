@@ -70,8 +70,8 @@ class Node:
         attrs: settings, by name.
         weights: unpadded arrays by key, float32 (int32 where they say where elements lie), in undertow's gate order.
         states: names of the states that it owns, or of the register that it reads or writes.
-        precisions: how a file stores a weight: key -> "float16", "int16", "bfloat16", "int8" or "int4"; float32 where
-            absent.
+        precisions: how a file stores a weight: key -> "float16", "int16", "bfloat16", "int8", "int4" or "fixed8";
+            float32 where absent.
         smoothing: for matrices in int16 or int8: key -> exponents (K,), 0 to 40. Before column k of a frame becomes an
             integer it is divided by 2^exponent, and weights in that column are multiplied by it: a number that is large
             beside others costs them fewer bits. No result changes but by rounding.

@@ -12,6 +12,7 @@ from math import gcd, prod
 import numpy as np
 
 from ...ir.nodes import Node
+from . import fixed
 from .base import Export
 from .kernels import INTEGER_ROWS
 from .products import Product, product, rows_at_once
@@ -65,6 +66,11 @@ class _Pass:
                 if p.copy_size:
                     sizes[f"{self.name}.{key}.x"] = p.copy_size
         return sizes
+
+
+def _pass(node: Node) -> type[_Pass] | type[fixed.Pass]:
+    """How its units are made."""
+    return fixed.Pass if fixed.is_fixed(node) else _Pass
 
 
 class Cell(Export):
@@ -123,8 +129,14 @@ class Cell(Export):
         """Numbers of a row of h, and of c."""
         return [node.weights["R"].shape[2], node.weights["W"].shape[1]][: 1 + self.has_c]
 
-    def _passes(self, program: Program, node: Node) -> list[_Pass]:
-        return [_Pass(program, node, program.unique(node.name), slice(None), None)]
+    def _passes(self, program: Program, node: Node) -> list[_Pass | fixed.Pass]:
+        return [_pass(node)(program, node, program.unique(node.name), slice(None), None)]
+
+    def refusal(self, node: Node) -> str:
+        vectors = [node.weights[key] for key in ("b", "rb_n") if key in node.weights and fixed.is_fixed(node)]
+        if not all(np.isfinite(v).all() for v in vectors):
+            return "a bias that meets integers is no number"
+        return super().refusal(node)
 
     def _scratch(self, node: Node) -> dict[str, int]:
         return {"units": node.weights["W"].shape[1]} if "projection" in node.weights else {}
@@ -155,9 +167,16 @@ class Cell(Export):
         for letter, state, width in zip("hc", states, widths, strict=False):
             lines(f"float* {letter} = {at(state, row, width)};")
         lines(f"float* y = {at(own['next'], index, widths[0])};")
-        if isinstance(of_x := own["passes"][0].products["W"], Product):
-            lines(*of_x.prepare("x", 0, "s_x"))
-        self._one(program, node, lines)
+        of_x = own["passes"][0].products["W"]
+        if isinstance(of_x, fixed.Matrix):
+            hidden = node.weights["W"].shape[1]
+            lines(*fixed.begin(program, of_x, shape[-1], hidden, "yc" if self.has_c else "y"))
+            self._fixed(program, node, lines)
+            lines("}")
+        else:
+            if isinstance(of_x, Product):
+                lines(*of_x.prepare("x", 0, "s_x"))
+            self._one(program, node, lines)
         lines(f"memcpy(h, y, {widths[0]} * sizeof(float));")
         if own["keeps_c"]:
             to = at(program.at(node.outputs[1]), index, widths[1])
@@ -190,6 +209,16 @@ class Cell(Export):
             target = "units"
         self._walk(program, node, lines, own["passes"][0], "h", self.update(program, node, target))
         self._project(program, node, lines)
+
+    def _fixed(self, program: Program, node: Node, lines: Lines) -> None:
+        """The same in fixed8."""
+        program.need("fixed_put", "fixed_number")
+        (only,) = self._own(program, node)["passes"]
+        only.walk(lines, "h", self.update_fixed(program, node))
+
+    def update_fixed(self, program: Program, node: Node) -> list[str]:
+        """Lines that make y[j] of {A0}, {Q0} ..., which are integers."""
+        raise NotImplementedError
 
     def _project(self, program: Program, node: Node, lines: Lines) -> None:
         own = self._own(program, node)
@@ -287,6 +316,10 @@ class Rnn(Cell):
         f = self.gate_function(program, node, 0)
         return [f"{y}[j] = {f('add({A0}, {Q0})')};"]
 
+    def update_fixed(self, program: Program, node: Node) -> list[str]:
+        program.need("fixed_tanh")
+        return ["fixed_put(y + j, fixed_number(fixed_tanh({A0} + {Q0}), 15));"]
+
 
 class Lstm(Cell):
     has_c = True
@@ -318,19 +351,34 @@ class Lstm(Cell):
             f"{y}[j] = mul(out, {f'{name}(after)' if name else 'after'});",
         ]
 
+    def update_fixed(self, program: Program, node: Node) -> list[str]:
+        program.need("fixed_lstm", "fixed_count", "fixed_word", "FIXED_OF_Z", "FIXED_MOST_C")
+        gates = ", ".join("{A%d} + {Q%d}" % (g, g) for g in range(4))  # noqa: UP031
+        return [
+            "const uint32_t before = fixed_word(c + j);",
+            "if ((before & 0x7f800000u) == 0x7f800000u) {",
+            "fixed_put(c + j, 0x7fc00000u);",
+            "fixed_put(y + j, 0x7fc00000u);",
+            "} else {",
+            "int32_t cell = fixed_count(before, FIXED_OF_Z, FIXED_MOST_C);",
+            f"fixed_put(y + j, fixed_number(fixed_lstm({gates}, &cell), 15));",
+            "fixed_put(c + j, fixed_number(cell, 16));",
+            "}",
+        ]
+
 
 class Gru(Cell):
-    def _passes(self, program: Program, node: Node) -> list[_Pass]:
-        name = program.unique(node.name)
+    def _passes(self, program: Program, node: Node) -> list[_Pass | fixed.Pass]:
+        name, make = program.unique(node.name), _pass(node)
         if node.attrs["reset_after"]:
             start = None
             if node.weights.get("rb_n") is not None:
                 start = np.zeros(node.weights["R"].shape[:2], np.float32)
                 start[2] = node.weights["rb_n"]
-            return [_Pass(program, node, name, slice(None), start)]
+            return [make(program, node, name, slice(None), start)]
         return [
-            _Pass(program, node, f"{name}_zr", slice(2), None),
-            _Pass(program, node, f"{name}_n", slice(2, 3), None),
+            make(program, node, f"{name}_zr", slice(2), None),
+            make(program, node, f"{name}_n", slice(2, 3), None),
         ]
 
     def _scratch(self, node: Node) -> dict[str, int]:
@@ -346,6 +394,24 @@ class Gru(Cell):
             f"const float next = {f2('mul_add(reset, {Q2}, {A2})')};",
             f"{y}[j] = mul_add(keep, sub(h[j], next), next);",
         ]
+
+    def _fixed(self, program: Program, node: Node, lines: Lines) -> None:
+        program.need(
+            "fixed_put", "fixed_number", "fixed_gru", "fixed_multiply", "fixed_sigmoid", "fixed_count", "fixed_word"
+        )
+        program.need("FIXED_OF_H", "FIXED_MOST_COUNT")
+        own = self._own(program, node)
+        reset, before = "fixed_sigmoid({A1} + {Q1})", "fixed_count(fixed_word(h + j), FIXED_OF_H, FIXED_MOST_COUNT)"
+        hidden = lambda z, n: f"fixed_put(y + j, fixed_number(fixed_gru({z}, {n}, {before}), 15));"  # noqa: E731
+        if node.attrs["reset_after"]:
+            n = f"{{A2}} + fixed_multiply({{Q2}}, {reset})"
+            return own["passes"][0].walk(lines, "h", [hidden("{A0} + {Q0}", n)])
+        lines(f"float* z = {own['z'].text};", f"float* rh = {own['rh'].text};")
+        first, second = own["passes"]
+        kept = "fixed_put(z + j, (uint32_t)({A0} + {Q0}));"
+        first.walk(lines, "h", [kept, f"fixed_put(rh + j, fixed_number(fixed_multiply({before}, {reset}), 15));"])
+        second.walk(lines, "rh", [hidden("(int32_t)fixed_word(z + j)", "{A0} + {Q0}")])
+        return None
 
     def _one(self, program: Program, node: Node, lines: Lines) -> None:
         if node.attrs["reset_after"]:

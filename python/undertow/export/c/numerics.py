@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """float32 as the numerics contract has it, taken out of the engine's own headers: exported models hold their text, so
 that exp, tanh and every other function has one source for all targets (csrc/compiler.h, csrc/kernels/float32.h,
-csrc/kernels/math-inl.h). Only the functions that a model needs are taken, by the names that their text mentions.
+csrc/kernels/math-inl.h, csrc/kernels/fixed.h). Only the functions that a model needs are taken, by the names that their
+text mentions.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _PLACES = (_ROOM / "numerics", _ROOM.parents[2] / "csrc", _ROOM.parents[2] / "cs
 _FUNCTION = re.compile(r"^(?:UT_UNUSED )?(?:static|inline)\b[^;={]*?(\w+)\(")
 _WORD = re.compile(r"\b[A-Za-z_]\w*\b")
 
+#: in which functions are found
+HEADERS = ("float32.h", "math-inl.h", "fixed.h")
 #: where one lane may branch, functions with the same results that compute one side only
 _BRANCHING = {
     "vsigmoid": """\
@@ -88,7 +91,7 @@ def _blocks(lines: list[str]) -> list[list[str]]:
 
 @cache
 def _chunks() -> tuple[Chunk, ...]:
-    return (*_split(_header("float32.h")), *_split(_header("math-inl.h")))
+    return tuple(chunk for name in HEADERS for chunk in _split(_header(name)))
 
 
 def _split(text: str) -> list[Chunk]:
@@ -138,7 +141,7 @@ def _names(code: str) -> tuple[str, ...]:
         return (function[1],)
     if code.startswith("typedef"):
         return (_WORD.findall(code.rpartition("}")[2] or code)[-1],)
-    return tuple(re.findall(r"(\w+) =", code))
+    return tuple(re.findall(r"(\w+)(?:\[\d+\])? =", code))
 
 
 def functions(wanted: Iterable[str]) -> str:
