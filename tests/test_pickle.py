@@ -89,7 +89,7 @@ def test_a_mapped_file_that_has_changed_is_told_where_it_is_pickled(tmp_path):
 
 
 def test_weights_of_every_precision_travel():
-    for precision in ("float16", "bfloat16", "int16", "int8", "int4"):
+    for precision in ("float16", "bfloat16", "int16", "int8", "int4", "fixed8"):
         model = gru().with_weights(precision)
         again = pickle.loads(pickle.dumps(model))
         X = frames(model, 9)

@@ -40,7 +40,10 @@ GRAPHS = {
     "framed": framed,
     "cached": cached,
     **{f"round_trip_{i}": lambda i=i: round_trip_graphs()[i] for i in (1, 2, 3, 4)},
-    **{f"zoo_{p}": lambda p=p: with_weights(zoo(), p) for p in ("float16", "bfloat16", "int16", "int8", "int4")},
+    **{
+        f"zoo_{p}": lambda p=p: with_weights(zoo(), p)
+        for p in ("float16", "bfloat16", "int16", "int8", "int4", "fixed8")
+    },
     "framed_int8": lambda: with_weights(framed(), "int8"),
     "projection_int8": lambda: with_weights(cell("lstm_projection"), "int8"),
 }

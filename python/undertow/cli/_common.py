@@ -193,7 +193,7 @@ def precisions(text: str) -> Any:
         except json.JSONDecodeError as error:
             raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
     parts = text.split("+")
-    if text not in ("auto", FIXED) and any(part not in CODES for part in parts):
+    if text != "auto" and any(part not in CODES and part != FIXED for part in parts):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no precision; precisions: {', '.join(CODES)}, {FIXED}, auto, or two of them, as int8+int16"
         )
