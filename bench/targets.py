@@ -22,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/targets"))
+import exported_models  # noqa: E402
 import run as targets  # noqa: E402
 
 import undertow  # noqa: E402
@@ -97,19 +98,7 @@ class Exported:
 def exported(target: targets.Target, folder: Path, model: undertow.Model, counter: Path, optimize: str) -> Exported:
     """Compile a model as C, run it and count."""
     source = undertow.export.source(model, "m")
-    facts = source.facts
-
-    def each(name: str, of: list) -> str:
-        return f"#define M_{name}(F) {' '.join(f'F({p.c_type}, {p.c_name}, {p.size})' for p in of)}\n"
-
-    macros = each("INPUTS", facts.inputs) + each("OUTPUTS", facts.outputs)
-    (folder / "m.h").write_text(f"{source.header}{macros}#define M_ARGUMENTS {facts.arguments('in_', 'out_')}\n")
-    (folder / "m.c").write_text(source.code)
-    flags = [*target.cc.split(), *target.flags.split(), optimize, "-ffunction-sections", "-fdata-sections"]
-    objects = [folder / "m.o", folder / "exported.o"]
-    for file, out in zip((folder / "m.c", ROOT / "tests/targets/exported.c"), objects, strict=True):
-        includes = [f"-I{folder}", f"-I{ROOT / 'tests/targets'}"]
-        targets.sh([*flags, *includes, "-c", str(file), "-o", str(out)], folder / "exported.log")
+    objects = exported_models.objects_of(target, folder, source, optimize)
     counts, said = {}, ""
     for steps in (0, 16, 32):
         program = targets.link(target, folder, objects, steps, with_engine=False)
@@ -125,7 +114,7 @@ def exported(target: targets.Target, folder: Path, model: undertow.Model, counte
     return Exported(
         source,
         re.findall(r"hash=([0-9a-f]{8})", said)[1],
-        int(size.splitlines()[1].split()[0]) - facts.weight_bytes,
+        int(size.splitlines()[1].split()[0]) - source.facts.weight_bytes,
         int(stack[1]) if stack else 0,
         instructions,
         cycles,

@@ -289,7 +289,7 @@ def test_a_header_says_what_there_is():
     assert "void digits_step(digits_state* state, const float* input, float* output);" in header
     assert "malloc" not in source.code and "printf" not in source.code
     assert {*re.findall(r"#include <(.+?)>", source.code)} == {
-        "float.h", "math.h", "stdbool.h", "stddef.h", "stdint.h", "string.h", "xmmintrin.h",
+        "arm_mve.h", "float.h", "math.h", "stdbool.h", "stddef.h", "stdint.h", "string.h", "xmmintrin.h",
     }  # fmt: skip
 
 

@@ -88,6 +88,7 @@ def test_size(wheel):
         "stream.pxd",
         "export/numerics/compiler.h",
         "export/numerics/float32.h",
+        "export/numerics/float32x4.h",
         "export/numerics/math-inl.h",
         "export/numerics/fixed.h",
         "_core.pyi",

@@ -12,10 +12,10 @@ from math import gcd, prod
 import numpy as np
 
 from ...ir.nodes import Node
-from . import fixed
+from . import fixed, helium
 from .base import Export
-from .kernels import INTEGER_ROWS
-from .products import Product, product, rows_at_once
+from .kernels import INTEGER_ROWS, ROWS
+from .products import Product, product
 from .program import Lines, Place, Program, title
 from .sparse import Sparse
 from .text import literal
@@ -33,7 +33,7 @@ class _Pass:
         of_x, of_h = w["W"][gates], w["R"][gates]
         self.n_gates, self.units, _ = of_x.shape
         keys = {"W": of_x, "R": of_h}
-        n = max(1, min(rows_at_once(node.precisions.get(key, "float32")) for key in keys) // self.n_gates)
+        n = max(1, ROWS // self.n_gates)
         if n > (few := INTEGER_ROWS // gcd(INTEGER_ROWS, self.n_gates)):
             n -= n % few  # whole groups of rows
         self.at_once = min(n, self.units)
@@ -99,7 +99,7 @@ class Cell(Export):
             return
         p = own["projection"] = product(program, node, "projection", w, program.unique(f"{node.name}_projection"))
         if isinstance(p, Product):
-            p.store(min(rows_at_once(p.precision), len(w)))
+            p.store(min(ROWS, len(w)))
         elif p.copy_size:
             own["projection.x"] = program.buffer(p.copy_size)
         program.frame(p.frame_size)
@@ -232,7 +232,7 @@ class Cell(Export):
             lines(*more, p.whole("y", "NULL", x, "s_p"))
             return
         lines(*p.prepare(hidden, 0, "s_p"))
-        width = min(rows_at_once(p.precision), n)
+        width = min(ROWS, n)
         zeros = self.zeros(program, width)
         lines("{", "size_t m;", f"for (m = 0; m + {width} <= {n}; m += {width}) {{")
         lines(*p.group("y + m", zeros, "m", width, hidden, 0, "s_p"), "}", "}")
@@ -282,10 +282,10 @@ class Cell(Export):
                 lines(f"if (some == {n}) {{", *calls[n * G], "} else {", *calls[H % n * G], "}")
         else:
             lines(f"for (u = 0; u < {H}; u += {n}) {{", *calls[n * G])
-        lines(f"for (i = 0; i < {'some' if n > 1 and H % n else n}; ++i) {{")
-        lines("const size_t j = u + i;")
-        lines(*[line.format_map(_Slots(read)) for line in update])
-        lines("}", "}", "}")
+        some = "some" if n > 1 and H % n else n
+        one = [line.format_map(_Slots(read)) for line in update]
+        helium.loop(program, lines, "i", some, ["const size_t j = u + i;"], one, H % 4 == 0)
+        lines("}", "}")
 
     def update(self, program: Program, node: Node, y: str) -> list[str]:
         """Lines that make y[j] of {A0}, {Q0} ..."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.nodes import Node
+from . import helium
 from .base import Export
 from .program import Program, title
 
@@ -53,7 +54,8 @@ class Elementwise(Export):
         for name, x in dict(zip(names, node.inputs, strict=True)).items():
             lines(f"const float* {name} = {program.at(x).text};")
         lines(f"float* y = {program.at(y).text};", "size_t k;")
-        lines(f"for (k = 0; k < {n}; ++k) y[k] = {formula};", "}")
+        helium.loop(program, lines, "k", n, [], [f"y[k] = {formula};"], n % 4 == 0)
+        lines("}")
 
 
 class Activate(Elementwise):

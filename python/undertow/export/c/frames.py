@@ -9,9 +9,11 @@ import numpy as np
 
 from ...ir.nodes import Node
 from ...ir.precision import GROUP, bits, limit, narrow, quantise
+from . import helium
 from .base import Export
 from .elementwise import maximum
-from .products import Product, product, rows_at_once
+from .kernels import ROWS
+from .products import Product, product
 from .program import Lines, Place, Program, title
 from .sparse import Sparse
 from .text import literal
@@ -26,8 +28,7 @@ class Dense(Export):
         name = program.unique(node.name)
         p = own["product"] = product(program, node, "W", W, f"{name}_W")
         own["b"] = program.constant(f"{name}_b", node.weights["b"]) if "b" in node.weights else ""
-        precision = node.precisions.get("W", "float32")
-        own["width"] = min(rows_at_once(precision), len(W))
+        own["width"] = min(ROWS, len(W))
         if isinstance(p, Product) and p.integers and own["b"]:
             own["width"] = len(W)  # in one call, whose loop the kernel has
         if isinstance(p, Product):
@@ -49,7 +50,9 @@ class Dense(Export):
             lines("size_t r;", f"for (r = 0; r < {rows}; ++r, x += {K}, y += {M}) {{")
         self._row(program, lines, own, M)
         if name := program.activation(node.attrs["activation"]):
-            lines("{", "size_t m;", f"for (m = 0; m < {M}; ++m) y[m] = {name}(y[m]);", "}")
+            lines("{", "size_t m;")
+            helium.loop(program, lines, "m", M, [], [f"y[m] = {name}(y[m]);"], M % 4 == 0)
+            lines("}")
         if rows > 1:
             lines("}")
         lines("}")

@@ -9,13 +9,18 @@ computed"): one chain of fused multiply-adds for each row, exact sums of integer
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
+from . import helium
+from .helium import MVE, asm
 from .program import Program
 
-#: rows of a group: accumulators of float32, which stay in registers with their weights, and of integers
-ROWS, INTEGER_ROWS = 8, 4
-#: rows of integers that a call takes at once, so that calls cost little
-CALLED_ROWS = 16
+#: rows that a call takes at once, so that calls cost little; of four gates they are 4 units
+ROWS = 16
+#: rows of integers whose words lie side by side
+INTEGER_ROWS = 4
+#: accumulators of float32 that a compiler keeps in registers with their weights
+_AT_ONCE = 8
 #: columns of int16 that an int32 can sum
 STRETCH = 256
 #: columns of int8 of which an int32 can hold 256 times the sum
@@ -28,81 +33,100 @@ _FPU_OF_M = (
 DSP = "defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__OPTIMIZE__) && !defined(__ARM_BIG_ENDIAN)"
 
 
-def _asm(lines: list[str], outputs: str, inputs: str, clobbers: list[str]) -> list[str]:
-    text = ["  __asm__ volatile("]
-    text += [f'      "{line}\\n\\t"' for line in lines]
-    listed = ", ".join(f'"{clobber}"' for clobber in clobbers)
-    return [*text, f"      : {outputs}", f"      : {inputs}", f"      : {listed});"]
-
-
 def floats(program: Program, rows: int) -> str:
     """y[i] = start[i], then fma(w[k][i], x[k], y[i]) for k from 0 to n - 1; float32. Gives the name."""
     name = f"chains_f32_{rows}"
-    each = range(rows)
-    # Two columns of x and as many of weights at a time, each by one instruction.
+    # Two columns of x at a time, and a column of weights by one instruction, or by two where registers are few.
     x, first = rows, rows + 2
-    w = [f"s{i}" for i in range(first, first + rows)]
-    column = [
-        [f"vldmia %[w]!, {{{w[0]}-{w[-1]}}}" if rows > 1 else f"vldmia %[w]!, {{{w[0]}}}"]
-        + [f"vfma.f32 s{i}, {w[i]}, s{x + c}" for i in each]
-        for c in range(2)
-    ]
-    acc = f"s0-s{rows - 1}" if rows > 1 else "s0"
+    some = -(-rows // (1 + (rows > 12)))
+    parts = [range(i, min(i + some, rows)) for i in range(0, rows, some)]
+    column: list[list[str]] = [[], []]
+    for c, part in product(range(2), parts):
+        column[c].append(f"vldmia %[w]!, {_span(first, len(part))}")
+        column[c] += [f"vfma.f32 s{i}, s{first + i - part[0]}, s{x + c}" for i in part]
     lines = [
-        f"vldmia %[start], {{{acc}}}",
+        f"vldmia %[start], {_span(0, rows)}",
         "subs %[n], #2",
         "blo 2f",
-        f"1: vldmia %[x]!, {{s{x}-s{x + 1}}}",
+        f"1: vldmia %[x]!, {_span(x, 2)}",
         *column[0],
         *column[1],
         "subs %[n], #2",
         "bhs 1b",
         "2: adds %[n], #2",
         "beq 3f",
-        f"vldmia %[x]!, {{s{x}}}",
+        f"vldmia %[x]!, {_span(x, 1)}",
         *column[0],
-        f"3: vstmia %[y], {{{acc}}}",
+        f"3: vstmia %[y], {_span(0, rows)}",
     ]
-    clobbers = [*[f"s{i}" for i in range(first + rows)], "cc", "memory"]
+    clobbers = [*[f"s{i}" for i in range(first + some)], "cc", "memory"]
     operands = '[w] "+r"(w), [x] "+r"(x), [n] "+r"(n)'
     text = [
         f"/* {rows} chains of fused multiply-adds: y = start + w x, n columns. */",
         f"static UT_NOINLINE void {name}(float* y, const float* start, const float* w, const float* x, size_t n) {{",
-        f"#if {_FPU_OF_M}",
-        *_asm(lines, operands, '[y] "r"(y), [start] "r"(start)', clobbers),
-        "#else",
-        *_chains(rows, lambda i: f"w[{i}]"),
-        "#endif",
+        *_ways(
+            helium.chains(rows, "float32"),
+            [f"#if {_FPU_OF_M}", *asm(lines, operands, '[y] "r"(y), [start] "r"(start)', clobbers), "#else"],
+            _chains(rows, "float", "{}[{}]"),
+        ),
         "}",
         "",
     ]
     return program.function(name, "\n".join(text), ["mul_add"])
 
 
-def _chains(rows: int, weight: Callable[[int], str]) -> list[str]:
-    each = range(rows)
-    return [
-        "  float " + ", ".join(f"y{i} = start[{i}]" for i in each) + ";",
-        "  do {",
-        "    const float v = *x++;",
-        *[f"    y{i} = mul_add({weight(i)}, v, y{i});" for i in each],
-        f"    w += {rows};",
-        "  } while (--n);",
-        *[f"  y[{i}] = y{i};" for i in each],
-    ]
+def _ways(vectors: list[str], quick: list[str], plain: list[str]) -> list[str]:
+    """Lines for Helium, if any; then what an #if of its own chooses, if any; then for all others."""
+    text = [f"#if {MVE}", *vectors] if vectors else []
+    if quick:
+        quick = [f"#el{quick[0][1:]}" if vectors else quick[0], *quick[1:]]
+    elif vectors:
+        quick = ["#else"]
+    return [*text, *quick, *plain, *(["#endif"] if quick else [])]
+
+
+def _span(first: int, n: int) -> str:
+    """So many registers of the FPU, from one on."""
+    return f"{{s{first}-s{first + n - 1}}}" if n > 1 else f"{{s{first}}}"
+
+
+def _chains(rows: int, c_type: str, weight: str) -> list[str]:
+    """Chains of any compiler; of many rows in parts, each along all columns. weight: of a pointer and an index."""
+    some = -(-rows // -(-rows // _AT_ONCE))
+    lines: list[str] = []
+    for part in [range(i, min(i + some, rows)) for i in range(0, rows, some)]:
+        first = part[0]
+        alone = len(part) == rows
+        behind = lambda p, first=first: f"{p} + {first}" if first else p  # noqa: E731
+        w, x, n = ("w", "x", "n") if alone else ("u", "t", "k")
+        lines += (
+            []
+            if alone
+            else ["  {", f"  const {c_type}* u = {behind('w')};", "  const float* t = x;", "  size_t k = n;"]
+        )
+        lines += [
+            "  float " + ", ".join(f"y{i} = start[{i}]" for i in part) + ";",
+            "  do {",
+            f"    const float v = *{x}++;",
+            *[f"    y{i} = mul_add({weight.format(w, i - first)}, v, y{i});" for i in part],
+            f"    {w} += {rows};",
+            f"  }} while (--{n});",
+            *[f"  y[{i}] = y{i};" for i in part],
+        ]
+        lines += [] if alone else ["  }"]
+    return lines
 
 
 def halves(program: Program, rows: int, precision: str) -> str:
     """As `floats`, of weights in 16 bits."""
     short, load = {"float16": ("f16", "load_half"), "bfloat16": ("bf16", "load_bfloat")}[precision]
     name = f"chains_{short}_{rows}"
-    plain = _chains(rows, lambda i: f"{load}(w + {i})")
-    if precision == "float16" and rows % 2 == 0:
-        plain = [f"#if {_FPU_OF_M}", *_halves_asm(rows), "#else", *plain, "#endif"]
+    quick = [f"#if {_FPU_OF_M}", *_halves_asm(rows), "#else"] if precision == "float16" and rows % 2 == 0 else []
+    plain = _chains(rows, "uint16_t", f"{load}({{}} + {{}})")
     text = [
         f"/* The same of weights in {precision}. */",
         f"static UT_NOINLINE void {name}(float* y, const float* start, const uint16_t* w, const float* x, size_t n) {{",
-        *plain,
+        *_ways(helium.chains(rows, precision), quick, plain),
         "}",
         "",
     ]
@@ -113,16 +137,15 @@ def _halves_asm(rows: int) -> list[str]:
     n_words, x = rows // 2, rows
     words = [f"s{rows + 1 + i}" for i in range(n_words)]
     low, high = f"s{rows + 1 + n_words}", f"s{rows + 2 + n_words}"
-    acc = f"s0-s{rows - 1}"
-    lines = [f"vldmia %[start], {{{acc}}}", f"1: vldmia %[x]!, {{s{x}}}"]
-    lines.append(f"vldmia %[w]!, {{{words[0]}-{words[-1]}}}" if n_words > 1 else f"vldmia %[w]!, {{{words[0]}}}")
+    lines = [f"vldmia %[start], {_span(0, rows)}", f"1: vldmia %[x]!, {_span(x, 1)}"]
+    lines.append(f"vldmia %[w]!, {_span(rows + 1, n_words)}")
     for i, word in enumerate(words):
         lines += [f"vcvtb.f32.f16 {low}, {word}", f"vcvtt.f32.f16 {high}, {word}"]
         lines += [f"vfma.f32 s{2 * i}, {low}, s{x}", f"vfma.f32 s{2 * i + 1}, {high}, s{x}"]
-    lines += ["subs %[n], #1", "bne 1b", f"vstmia %[y], {{{acc}}}"]
+    lines += ["subs %[n], #1", "bne 1b", f"vstmia %[y], {_span(0, rows)}"]
     clobbers = [f"s{i}" for i in range(rows + 3 + n_words)]
     operands = '[w] "+r"(w), [x] "+r"(x), [n] "+r"(n)'
-    return _asm(lines, operands, '[y] "r"(y), [start] "r"(start)', [*clobbers, "cc", "memory"])
+    return asm(lines, operands, '[y] "r"(y), [start] "r"(start)', [*clobbers, "cc", "memory"])
 
 
 def integers(program: Program, rows: int, precision: str, columns: int) -> str:
@@ -131,8 +154,10 @@ def integers(program: Program, rows: int, precision: str, columns: int) -> str:
     return make(program, rows, columns)
 
 
-def _function(program: Program, name: str, rows: int, note: str, scale: str, body: list[str], needs: list[str]) -> str:
-    """A kernel of m groups of rows, each with the same frame."""
+def _function(
+    program: Program, name: str, rows: int, note: str, scale: str, vectors: list[str], body: list[str], needs: list[str]
+) -> str:
+    """A kernel of m groups of rows, each with the same frame: its body for Helium, and for all others."""
     text = [
         f"/* m times {rows} rows of {note} */",
         f"static UT_NOINLINE void {name}(float* y, const float* start, const uint32_t* w, const {scale}* scale,",
@@ -140,7 +165,7 @@ def _function(program: Program, name: str, rows: int, note: str, scale: str, bod
         "  do {",
         "    const int16_t* x = frame;",
         "    size_t n = columns;",
-        *[line if line.startswith("#") else f"  {line}" for line in body],
+        *[line if line.startswith("#") else f"  {line}" for line in _ways(vectors, [], body)],
         "  } while (--m);",
         "}",
         "",
@@ -155,12 +180,12 @@ def smlad(program: Program) -> None:
         f"""\
 #if {DSP}
 /* The two halves of a times those of b, and c. */
-static inline int32_t two_products(uint32_t a, uint32_t b, int32_t c) {{
+UT_UNUSED static inline int32_t two_products(uint32_t a, uint32_t b, int32_t c) {{
   int32_t sum;
   __asm__("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
   return sum;
 }}
-static inline uint32_t pair_at(const int16_t* x) {{
+UT_UNUSED static inline uint32_t pair_at(const int16_t* x) {{
   uint32_t pair;
   UT_COPY(&pair, x, sizeof pair);
   return pair;
@@ -192,19 +217,18 @@ def _scaled(rows: int, sum_of: Callable[[int], str]) -> list[str]:
 
 def _scaled_sums(rows: int) -> list[str]:
     """The same of the sums a0, a1 ...; on Cortex-M all rows by few instructions."""
-    span = lambda first: f"{{s{first}-s{first + rows - 1}}}" if rows > 1 else f"{{s{first}}}"  # noqa: E731
     scale, start, sums = 0, rows, 2 * rows
-    lines = [f"vldmia %[scale]!, {span(scale)}", f"vldmia %[start]!, {span(start)}"]
+    lines = [f"vldmia %[scale]!, {_span(scale, rows)}", f"vldmia %[start]!, {_span(start, rows)}"]
     lines += [f"vmov s{sums + i}, s{sums + i + 1}, %[a{i}], %[a{i + 1}]" for i in range(0, rows - 1, 2)]
     lines += [f"vmov s{sums + rows - 1}, %[a{rows - 1}]"] if rows % 2 else []
     lines += [f"vcvt.f32.s32 s{sums + i}, s{sums + i}" for i in range(rows)]
     lines += [f"vmul.f32 s{sums + i}, s{sums + i}, s{scale + i}" for i in range(rows)]
     lines += [f"vfma.f32 s{start + i}, s{sums + i}, %[s]" for i in range(rows)]
-    lines += [f"vstmia %[y]!, {span(start)}"]
+    lines += [f"vstmia %[y]!, {_span(start, rows)}"]
     pointers = '[y] "+r"(y), [start] "+r"(start), [scale] "+r"(scale)'
     operands = '[s] "t"(s)' + "".join(f', [a{i}] "r"(a{i})' for i in range(rows))
-    asm = _asm(lines, pointers, operands, [*[f"s{i}" for i in range(3 * rows)], "memory"])
-    return [f"#if {_FPU_OF_M}", *asm, "#else", *_scaled(rows, lambda i: f"(float)a{i}"), "#endif"]
+    statement = asm(lines, pointers, operands, [*[f"s{i}" for i in range(3 * rows)], "memory"])
+    return [f"#if {_FPU_OF_M}", *statement, "#else", *_scaled(rows, lambda i: f"(float)a{i}"), "#endif"]
 
 
 #: registers that hold words of weights: in ascending order, without those that some systems keep for themselves
@@ -289,19 +313,33 @@ def _int16(program: Program, rows: int, columns: int) -> str:
         *([*sums, "  }"] if long else []),
         *(_scaled(rows, lambda i: f"d{i}") if long else _scaled_sums(rows)),
     ]
+    vectors = helium.products(program, rows, 16, STRETCH // 2 if long else 0)
     note = "int16, n pairs of columns: y = start + (sum scale) s. Integers, so any order is exact"
     note += f";\n * those of {STRETCH} columns fit 32 bits." if long else "."
-    return _function(program, name, rows, note, "float", body, ["mul_add", "mul", "add"])
+    return _function(program, name, rows, note, "float", vectors, body, ["mul_add", "mul", "add"])
 
 
-def pair_up(program: Program) -> str:
-    """What makes a frame ready for int8 of at most `WIDEST_PAIRED` columns. Gives the name."""
+def ready(program: Program, precision: str, columns: int) -> str:
+    """What makes a frame ready for its products, where it is not as it is; "" where it is. Gives the name."""
+    if precision == "int8":
+        return _pair_up(program) if columns <= WIDEST_PAIRED else helium.narrow(program, 8)
+    return helium.narrow(program, 4) if precision == "int4" else ""
+
+
+def _pair_up(program: Program) -> str:
+    """For int8 of at most `WIDEST_PAIRED` columns."""
     text = f"""\
 /* A frame of n words of 4 integers for bytes that meet it in pairs: of x0 to x3 x2, x3, 256 x0 - x2 and 256 x1 - x3, so
  * that w2 and w3, as the upper bytes of 16 bits, need no unpacking: what w0 and w1 below add is taken back with their
- * products. Behind them 2^15 times the sum of x0 and x1, by which bytes that are 128 too large make a sum too large. */
+ * products. These are 128 too large (B), so that they are positive; behind the frame stands 2^15 times the sum of x0
+ * and x1, which takes that back. */
+#if {DSP} && !{MVE}
+#define B(word) ((word) ^ 0x00800080u)
+#else
+#define B(word) (word)
+#endif
 static void pair_up(int16_t* q, size_t n) {{
-#if {DSP}
+#if {DSP} && !{MVE}
   uint32_t excess = 0;
   for (; n != 0; --n, q += 4) {{
     const int32_t x0 = q[0], x1 = q[1], x2 = q[2], x3 = q[3];
@@ -313,8 +351,7 @@ static void pair_up(int16_t* q, size_t n) {{
   }}
   UT_COPY(q, &excess, sizeof excess);
 #else
-  (void)q;
-  (void)n;
+  {helium.narrow(program, 8)}(q, n);
 #endif
 }}
 """
@@ -332,13 +369,12 @@ def _int8_asm(rows: int) -> list[str]:
     lines = ["subs %[n], #2", "blo 2f", f"1: {word[0]}", *word[1:], *word, "subs %[n], #2", "bhs 1b"]
     lines += ["2: adds %[n], #2", "beq 3f", *word, "3:"]
     operands = f'{sums}, [w] "+r"(w), [x] "+r"(x), [n] "+r"(n), [u] "=&r"(u), [v] "=&r"(v)'
-    return ["  uint32_t u, v;", *_asm(lines, operands, "", ["r4", "r5", "cc", "memory"])]
+    return ["  uint32_t u, v;", *asm(lines, operands, "", ["r4", "r5", "cc", "memory"])]
 
 
 def _int8(program: Program, rows: int, columns: int) -> str:
     each, paired = range(rows), columns <= WIDEST_PAIRED
     name = f"products_i8_{rows}{'' if paired else '_wide'}"
-    bias = " ^ 0x80u" if paired else ""
     if paired:
         quick = ["  {", *_int8_asm(rows), "  }", *[f"  a{i} >>= 8;" for i in each]]
         start = [f"#if {DSP}", "  UT_COPY(&a0, x + 4 * n, sizeof a0);", *[f"  a{i} = a0;" for i in each[1:]], "#endif"]
@@ -365,7 +401,7 @@ def _int8(program: Program, rows: int, columns: int) -> str:
         "  do {",
         "    const int32_t x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];",
         *[
-            f"    a{i} += (int8_t)((w[{i}]{bias}) & 0xffu) * x0 + (int8_t)((w[{i}] >> 16{bias}) & 0xffu) * x1 +\n"
+            f"    a{i} += (int8_t)(w[{i}] & 0xffu) * x0 + (int8_t)(w[{i}] >> 16 & 0xffu) * x1 +\n"
             f"            (int8_t)(w[{i}] >> 8 & 0xffu) * x2 + (int8_t)(w[{i}] >> 24) * x3;"
             for i in each
         ],
@@ -377,8 +413,9 @@ def _int8(program: Program, rows: int, columns: int) -> str:
     ]
     note = "int8, n words of 4 columns in the order 0 2 1 3: y = start + (sum scale) s."
     if paired:
-        note += " Columns 0 and 1\n * are stored 128 too large; see pair_up."
-    return _function(program, name, rows, note, "float", body, ["mul_add", "mul"])
+        note += " See pair_up."
+    vectors = helium.products(program, rows, 8)
+    return _function(program, name, rows, note, "float", vectors, body, ["mul_add", "mul"])
 
 
 def _int4(program: Program, rows: int, columns: int) -> str:
@@ -425,7 +462,9 @@ def _int4(program: Program, rows: int, columns: int) -> str:
         "int4, n words of 8 columns, 4 of which have a scale: y = start + d s, where d = fma(sum, scale, d).\n"
         " * Nibbles 3 2 1 0 of each half of a word, columns 0 2 4 6 and 1 3 5 7, count 4096 times meanwhile."
     )
-    return _function(program, name, rows, note, "uint16_t", body, ["mul_add", "load_half"])
+    return _function(
+        program, name, rows, note, "uint16_t", helium.nibbles(program, rows), body, ["mul_add", "load_half"]
+    )
 
 
 def quantise(program: Program, smoothed: bool) -> str:
@@ -433,18 +472,19 @@ def quantise(program: Program, smoothed: bool) -> str:
     name = "quantise_smoothed" if smoothed else "quantise"
     factor = ", const float* factors" if smoothed else ""
     number = "mul(x[k], factors[k])" if smoothed else "x[k]"
-    plain = f"""\
-    for (k = 0; k < n; ++k) q[k] = (int16_t)(bits_of(mul({number}, inverse) + 12582912.0f) & 0xffffu);
-"""
-    largest = f"""\
-  for (k = 0; k < n; ++k) {{
-    const uint32_t u = bits_of({number}) << 1; /* without the sign */
-    if (u > top) top = u;
-  }}
-"""
-    if not smoothed:
-        largest = f"#if {_FPU_OF_M} && {DSP}\n{_largest_asm()}#else\n{largest}#endif\n"
-    rounding = plain if smoothed else f"#if {_FPU_OF_M} && {DSP}\n{_rounding_asm()}#else\n{plain}#endif\n"
+    plain = [f"    for (k = 0; k < n; ++k) q[k] = (int16_t)(bits_of(mul({number}, inverse) + 12582912.0f) & 0xffffu);"]
+    largest = [
+        "  for (k = 0; k < n; ++k) {",
+        f"    const uint32_t u = bits_of({number}) << 1; /* without the sign */",
+        "    if (u > top) top = u;",
+        "  }",
+    ]
+    quick = ([], []) if smoothed else (_largest_asm(), _rounding_asm())
+    of_m = lambda lines: [f"#if {_FPU_OF_M} && {DSP}", *lines, "#else"] if lines else []  # noqa: E731
+    seen, rounded = (
+        "\n".join(_ways(*ways)) + "\n"
+        for ways in zip(helium.quantise(program, smoothed), map(of_m, quick), (largest, plain), strict=True)
+    )
     text = f"""\
 /* n numbers{" times factors" if smoothed else ""} as integers up to `most`, zeros up to `padded`, and what 1 of them is
  * worth: 0 for silence, NaN where a number is none. */
@@ -452,12 +492,12 @@ static UT_NOINLINE float {name}(int16_t* q, const float* x, size_t n, size_t pad
   uint32_t top = 0;
   float scale = 0.0f;
   size_t k;
-{largest}  top >>= 1;
+{seen}  top >>= 1;
   if (top < 0x7f800000u && top >= 0x0d800000u) {{ /* 2^-100 */
     const float inverse = div(most, float_of(top));
     scale = div(float_of(top), most);
     /* 1.5 * 2^23 leaves the integer in the last bits, rounded to even */
-{rounding}  }} else {{
+{rounded}  }} else {{
     if (top >= 0x7f800000u) scale = UT_NAN;
     memset(q, 0, n * sizeof *q);
   }}
@@ -468,7 +508,7 @@ static UT_NOINLINE float {name}(int16_t* q, const float* x, size_t n, size_t pad
     return program.function(name, text, ["bits_of", "float_of", "div", "mul"])
 
 
-def _largest_asm() -> str:
+def _largest_asm() -> list[str]:
     """The bits of the largest of n numbers, without the sign, times 2: four at a time, then those that are left."""
     larger = lambda r: [f"cmp %[top], {r}, lsl #1", "it lo", f"lsllo %[top], {r}, #1"]  # noqa: E731
     lines = ["subs %[k], #4", "blo 2f", f"1: ldmia %[from]!, {{{', '.join(_WORDS)}}}"]
@@ -476,11 +516,11 @@ def _largest_asm() -> str:
     lines += ["subs %[k], #4", "bhs 1b", "2: adds %[k], #4", "beq 4f", "3: ldr r4, [%[from]], #4", *larger("r4")]
     lines += ["subs %[k], #1", "bne 3b", "4:"]
     operands = '[top] "+r"(top), [from] "+r"(from), [k] "+r"(k)'
-    asm = _asm(lines, operands, "", [*_WORDS, "cc", "memory"])
-    return "\n".join(["  const float* from = x;", "  k = n;", *asm]) + "\n"
+    statement = asm(lines, operands, "", [*_WORDS, "cc", "memory"])
+    return ["  const float* from = x;", "  k = n;", *statement]
 
 
-def _rounding_asm() -> str:
+def _rounding_asm() -> list[str]:
     """Four numbers at a time as integers, in two words; then those that are left."""
     lines = ["subs %[k], #4", "blo 2f", "1: vldmia %[x]!, {s0-s3}"]
     lines += [f"vmul.f32 s{i}, s{i}, %[inverse]" for i in range(4)]
@@ -489,10 +529,10 @@ def _rounding_asm() -> str:
     lines += ["str r4, [%[to]], #4", "str r5, [%[to]], #4", "subs %[k], #4", "bhs 1b", "2: adds %[k], #4", "beq 4f"]
     lines += ["3: vldmia %[x]!, {s0}", "vmul.f32 s0, s0, %[inverse]", "vadd.f32 s0, s0, %[shift]", "vmov r4, s0"]
     lines += ["strh r4, [%[to]], #2", "subs %[k], #1", "bne 3b", "4:"]
-    asm = _asm(
+    statement = asm(
         lines,
         '[k] "+r"(k), [x] "+r"(x), [to] "+r"(to)',
         '[inverse] "t"(inverse), [shift] "t"(12582912.0f)',
         ["s0", "s1", "s2", "s3", "r4", "r5", "r6", "cc", "memory"],
     )
-    return "\n".join(["    int16_t* to = q;", "    k = n;", *(f"  {line}" for line in asm)]) + "\n"
+    return ["    int16_t* to = q;", "    k = n;", *(f"  {line}" for line in statement)]

@@ -8,6 +8,17 @@ BEFORE = """\
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #endif
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) && !defined(__ARM_BIG_ENDIAN)
+#define UT_MVE 1
+#include <arm_mve.h>
+#if defined(__clang__) /* which rolls loops out until their registers lie in memory */
+#define UT_ROLLED _Pragma("clang loop unroll(disable)")
+#define UT_P0 /* it has no name of the predicate, nor keeps one over a call */
+#else
+#define UT_ROLLED
+#define UT_P0 , "p0"
+#endif
+#endif
 #if defined(__GNUC__)
 #if defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4)
 #define UT_UNFUSED(product) __asm__("" : "+t"(product))

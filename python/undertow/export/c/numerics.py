@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """float32 as the numerics contract has it, taken out of the engine's own headers: exported models hold their text, so
 that exp, tanh and every other function has one source for all targets (csrc/compiler.h, csrc/kernels/float32.h,
-csrc/kernels/math-inl.h, csrc/kernels/fixed.h). Only the functions that a model needs are taken, by the names that their
-text mentions.
+csrc/kernels/math-inl.h, csrc/kernels/fixed.h), and for the 4 lanes of Helium too (csrc/kernels/float32x4.h). Only the
+functions that a model needs are taken, by the names that their text mentions.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,9 @@ _WORD = re.compile(r"\b[A-Za-z_]\w*\b")
 
 #: in which functions are found
 HEADERS = ("float32.h", "math-inl.h", "fixed.h")
+#: the conditional of 4 lanes, which one more header and math-inl.h give
+_LANES = "#if defined(UT_MVE)\n"
+
 #: where one lane may branch, functions with the same results that compute one side only
 _BRANCHING = {
     "vsigmoid": """\
@@ -90,8 +93,9 @@ def _blocks(lines: list[str]) -> list[list[str]]:
 
 
 @cache
-def _chunks() -> tuple[Chunk, ...]:
-    return tuple(chunk for name in HEADERS for chunk in _split(_header(name)))
+def _chunks(lanes: bool = False) -> tuple[Chunk, ...]:
+    names = ("float32x4.h", "math-inl.h") if lanes else HEADERS
+    return tuple(chunk for name in names for chunk in _split(_header(name)))
 
 
 def _split(text: str) -> list[Chunk]:
@@ -150,18 +154,8 @@ def functions(wanted: Iterable[str]) -> str:
     Raises:
         InternalError: the headers have no such function.
     """
-    chunks, needed, asked = _chunks(), set[str](), list(wanted)
-    of = {name: chunk for chunk in chunks for name in chunk.names}
-    while asked:
-        name = asked.pop()
-        if name in needed:
-            continue
-        if name not in of:
-            raise InternalError(f"the headers of undertow define no {name!r}")
-        needed.add(name)
-        words = set(_WORD.findall(_BRANCHING[name])) if name in _BRANCHING else of[name].words
-        asked += [word for word in words if word in of]
-    parts: list[str] = []
+    chunks, parts = _chunks(), list[str]()
+    needed = _closure(chunks, wanted, _BRANCHING)
     for chunk in chunks:
         if chunk.names and not needed & {*chunk.names}:
             continue
@@ -177,6 +171,52 @@ def functions(wanted: Iterable[str]) -> str:
     return "".join(parts)
 
 
+def _closure(chunks: tuple[Chunk, ...], wanted: Iterable[str], replaced: Mapping[str, str]) -> set[str]:
+    """These names and all that their definitions mention."""
+    needed, asked = set[str](), list(wanted)
+    of = {name: chunk for chunk in chunks for name in chunk.names}
+    while asked:
+        name = asked.pop()
+        if name in needed:
+            continue
+        if name not in of:
+            raise InternalError(f"the headers of undertow define no {name!r}")
+        needed.add(name)
+        words = set(_WORD.findall(replaced[name])) if name in replaced else of[name].words
+        asked += [word for word in words if word in of]
+    return needed
+
+
+@cache
+def lane_names() -> frozenset[str]:
+    """The functions that there are of 4 lanes too, by the names of one."""
+    return frozenset(name for chunk in _chunks(lanes=True) for name in chunk.names) - _constants()
+
+
+@cache
+def _constants() -> frozenset[str]:
+    return frozenset(
+        n for chunk in _chunks() for n in chunk.names if _code(chunk.text).lstrip().startswith("static const")
+    )
+
+
+def lanes(wanted: Iterable[str]) -> str:
+    """As `functions`, of 4 lanes: the same text, in which names end with _4. Constants are those of one lane."""
+    chunks = _chunks(lanes=True)
+    needed = _closure(chunks, wanted, {}) - _constants()
+    if not needed:
+        return ""
+    text = "".join(chunk.text for chunk in chunks if needed & {*chunk.names})
+    text = re.sub(r"#if defined\(UT_ONE_LANE\)\n.*?#else\n(.*?)#endif\n", r"\1", text, flags=re.S)
+    text = re.sub(r"^static (inline|UT_INLINE_FN)", r"UT_UNUSED static \1", text, flags=re.M)
+    return f"{_LANES}/* The same of 4 lanes. */\n{in_lanes(text)}#endif\n"
+
+
+def in_lanes(text: str) -> str:
+    """Text in which what there is of 4 lanes is called by those names."""
+    return _WORD.sub(lambda word: f"{word[0]}_4" if word[0] in lane_names() else word[0], text)
+
+
 @cache
 def _formulas() -> dict[str, str]:
     """kind -> the expression of `activation_of` in x, alpha, beta, zero and one."""
@@ -184,15 +224,22 @@ def _formulas() -> dict[str, str]:
     return {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): formula for name, formula in of_case.items()}
 
 
-def activation(act: Activation, name: str) -> tuple[str, set[str]]:
-    """The text of a function `name` that computes an activation, and the functions of the headers that it needs."""
+def activation(act: Activation, name: str, lanes: bool = False) -> tuple[str, set[str]]:
+    """The text of a function `name` that computes an activation, and the functions of the headers that it needs.
+
+    lanes: of the function of 4 lanes, called name_4.
+    """
     formula = _formulas()[act.kind]
     if formula.startswith("mul("):
         formula = f"flushed({formula})"  # a compiler multiplies by 1 by doing nothing
-    words = set(_WORD.findall(formula))
     constants = {"zero": "0.0f", "one": "1.0f", "alpha": literal(act.alpha), "beta": literal(act.beta)}
-    formula = re.sub(r"\b(zero|one|alpha|beta)\b", lambda word: constants[word[0]], formula)
+    value = "set1({})" if lanes else "{}"
+    formula = re.sub(r"\b(zero|one|alpha|beta)\b", lambda word: value.format(constants[word[0]]), formula)
+    words = set(_WORD.findall(formula))
+    if lanes:
+        text = f"{_LANES}static UT_NOINLINE V_4 {name}_4(V_4 x) {{ return {in_lanes(formula)}; }}\n#endif\n"
+        return text, words & lane_names()
     known = {n for chunk in _chunks() for n in chunk.names}
     formula_text = KINDS[act.kind].formula
-    text = f"/* {formula_text} */\nstatic float {name}(float x) {{ return {formula}; }}\n"
+    text = f"/* {formula_text} */\nUT_UNUSED static float {name}(float x) {{ return {formula}; }}\n"
     return text, words & known

@@ -17,11 +17,6 @@ _IN_WORD = {"int16": 2, "int8": 4, "int4": 8}
 _SHORT = {"float32": "float", "float16": "uint16_t", "bfloat16": "uint16_t"}
 
 
-def rows_at_once(precision: str) -> int:
-    """Rows that are multiplied at once, where a matrix has as many."""
-    return kernels.CALLED_ROWS if precision in _IN_WORD else kernels.ROWS
-
-
 def product(program: Program, node: Node, key: str, rows: np.ndarray, name: str) -> Product | sparse.Sparse:
     """The product with rows (R, K) of a node's weight `key`, in the order in which groups take them.
 
@@ -77,11 +72,9 @@ class Product:
         rows = self._rows if self._smoothing is None else smoothed(self._rows, self._smoothing, what)
         stored = quantise(rows, self.precision, what)
         words = _WORDS[self.precision](stored.q)  # (R, words)
-        if self.paired:
-            words = words ^ np.uint32(0x00800080)
         flat = np.concatenate([words[group].T.reshape(-1) for group in groups])
         note = f"{self.n_rows} rows of {self.columns} columns, {self.precision}"
-        self._weights = add(self.name, flat, note)
+        self._weights = add(self.name, flat, note, "B" if self.paired else "")
         scale = stored.scale
         if self.precision == "int4":
             scale = np.concatenate([scale.view(np.uint16)[group].T.reshape(-1) for group in groups])
@@ -102,7 +95,8 @@ class Product:
         else:
             call = f"{kernels.quantise(self.program, True)}({at}, {x}, {sizes}, {self._factors})"
         lines = [f"const float {scale} = {call};"]
-        return [*lines, f"{kernels.pair_up(self.program)}({at}, {self.n_words});"] if self.paired else lines
+        ready = kernels.ready(self.program, self.precision, self.columns)
+        return [*lines, f"{ready}({at}, {self.n_words});"] if ready else lines
 
     def group(self, y: str, start: str, row: str | int, width: int, x: str, frame: int, scale: str) -> list[str]:
         """Lines that multiply `width` rows from `row` on; `start` is where they begin, `width` numbers."""

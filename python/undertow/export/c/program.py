@@ -19,7 +19,7 @@ from .text import C_TYPES, array, comment, identifier
 
 _WIDTH = 118
 #: names that the C of every model has already
-_RESERVED = ("fused", "root_of", "s", "work", "frame", "step", "frames_of_zeros", "V")
+_RESERVED = ("fused", "root_of", "s", "work", "frame", "step", "frames_of_zeros", "V", "B")
 
 
 @dataclass
@@ -69,6 +69,9 @@ class Lines:
         So does the one line behind a condition or a loop without braces.
         """
         for line in lines:
+            if line.startswith("#"):
+                self.lines.append(line)
+                continue
             if line.startswith("}"):
                 self.depth -= 1
             self.lines += wrapped(line, "  " * (self.depth + self._alone))
@@ -137,6 +140,7 @@ class Program:
     turns: dict[str, int] = field(default_factory=dict)
     step: Lines = field(default_factory=Lines)
     _needed: set[str] = field(default_factory=set)
+    _lanes: set[str] = field(default_factory=set)
     _functions: dict[str, str] = field(default_factory=dict)
     _names: set[str] = field(default_factory=lambda: {*_RESERVED})
     _arrays: dict[tuple[bytes, str], str] = field(default_factory=dict)
@@ -148,6 +152,19 @@ class Program:
     def need(self, *names: str) -> None:
         """Take functions out of the engine's headers."""
         self._needed |= {*names}
+
+    def has_lanes(self, names: Iterable[str]) -> bool:
+        """Whether there are functions of 4 lanes for all of these, activations of this file among them."""
+        return {*names} <= numerics.lane_names() | {*self._activations.values()}
+
+    def need_lanes(self, *names: str) -> None:
+        """Take functions of 4 lanes out of the headers, or make those of activations; they are called name_4."""
+        for act, name in self._activations.items():
+            if name in names:
+                text, needs = numerics.activation(act, name, lanes=True)
+                self.function(f"{name}_4", text)
+                self._lanes |= needs
+        self._lanes |= {*names} - {*self._activations.values()}
 
     def function(self, name: str, text: str, needs: Iterable[str] = ()) -> str:
         """A function of this file, once; gives its name."""
@@ -172,22 +189,23 @@ class Program:
         self._names.add(name)
         return name
 
-    def constant(self, name: str, values: np.ndarray, note: str = "") -> str:
-        """A constant array, once for equal numbers; gives its name."""
+    def constant(self, name: str, values: np.ndarray, note: str = "", macro: str = "") -> str:
+        """A constant array, once for equal numbers; gives its name. macro: what each number is given to."""
         if values.dtype not in C_TYPES:
             values = values.astype(np.float32)
         values = np.ascontiguousarray(values)
-        key = (values.tobytes(), C_TYPES[values.dtype])
+        key = (values.tobytes(), C_TYPES[values.dtype] + macro)
         if key not in self._arrays:
             self._arrays[key] = self.unique(name)
-            self.constants.append(array(self._arrays[key], values, note))
+            self.constants.append(array(self._arrays[key], values, note, macro))
             self.weight_bytes += values.nbytes
         return self._arrays[key]
 
     @property
     def functions(self) -> str:
         """Functions of the headers, then of this file."""
-        return numerics.functions(sorted(self._needed)) + "\n" + "\n".join(self._functions.values())
+        of_headers = numerics.functions(sorted(self._needed)) + numerics.lanes(sorted(self._lanes))
+        return of_headers + "\n" + "\n".join(self._functions.values())
 
     # -- where numbers lie ---------------------------------------------------------------------------------------------
 

@@ -96,13 +96,14 @@ C_TYPES = {
 }
 
 
-def array(name: str, values: np.ndarray, note: str = "") -> str:
-    """The definition of a constant array."""
+def array(name: str, values: np.ndarray, note: str = "", macro: str = "") -> str:
+    """The definition of a constant array, each number of which a macro is given, if there is one."""
     lines = [f"/* {note} */"] if note else []
     aligned = "UT_ALIGN_4 " if values.dtype == np.uint16 else ""
     lines.append(f"static const {C_TYPES[values.dtype]} {aligned}{name}[{values.size}] = {{")
     line = " "
     for number in literals(values):
+        number = f"{macro}({number})" if macro else number
         if len(line) + len(number) + 2 > _WIDTH:
             lines.append(line)
             line = " "
