@@ -28,7 +28,11 @@ import run as targets  # noqa: E402
 import undertow  # noqa: E402
 import undertow.export  # noqa: E402
 
-NAMES = [f"{name}{p}" for name in ("lstm_32", "gru_64", "gru_10_dense") for p in ("", "_float16", "_int16", "_int8")]
+NAMES = [
+    f"{name}{p}"
+    for name in ("lstm_32", "gru_64", "gru_10_dense")
+    for p in ("", "_float16", "_int16", "_int8", "_fixed8")
+]
 
 #: instructions of a step of others, by the same QEMU: onnx2c and RTNeural (STL) at -O2, the GRU of RNNoise 0.1.1
 #: with weights of int8, CMSIS-NN (s8, whose results are others). onnx2c refuses a GRU of 64 units, CMSIS-NN has none.
@@ -40,6 +44,7 @@ PEERS = {
     ("cortex-m4f", "gru_10_dense"): "RTNeural 4,000",
     ("cortex-m0plus", "lstm_32"): "onnx2c 2,010,000",
     ("cortex-m0plus", "lstm_32_int8"): "CMSIS-NN 92,700",
+    ("cortex-m0plus", "lstm_32_fixed8"): "CMSIS-NN 92,700",
 }
 
 

@@ -450,9 +450,10 @@ def _hash(model, T=20):
     not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")),
     reason="needs arm-none-eabi-gcc and qemu-system-arm: apt install gcc-arm-none-eabi qemu-system-arm",
 )
+@pytest.mark.parametrize("level", ["-O2", "-Os"])  # where GCC may use other registers
 @pytest.mark.parametrize("core", _CORES)
 @pytest.mark.parametrize("precision", ["float32", "float16", "int16", "int8", "int4", "fixed8"])
-def test_firmware(tmp_path, core, precision):
+def test_firmware(tmp_path, core, precision, level):
     """One program on an emulated board, with the kernels that only such a core has."""
     rng = np.random.default_rng(4)
     g = Graph("m")
@@ -465,7 +466,7 @@ def test_firmware(tmp_path, core, precision):
     (tmp_path / "board.c").write_text(_BOARD)
     options, machine, flash, ram = _CORES[core]
     (tmp_path / "board.ld").write_text(_LAYOUT.replace("@flash", flash).replace("@ram", ram))
-    flags = [*options.split(), "-mthumb", "-O2", "-Wall", "-Wextra", "-Werror", "-nostartfiles", "--specs=nano.specs"]
+    flags = [*options.split(), "-mthumb", level, "-Wall", "-Wextra", "-Werror", "-nostartfiles", "--specs=nano.specs"]
     linked = ["-T", str(tmp_path / "board.ld"), "-o", str(tmp_path / "fw.elf"), str(tmp_path / "board.c"), str(code)]
     done = subprocess.run(["arm-none-eabi-gcc", *flags, *linked], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

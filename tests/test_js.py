@@ -97,7 +97,20 @@ def holds_in_node(model, x, folder):
 
 @pytest.mark.parametrize(
     "name",
-    ["rnn", "lstm", "text", "every_op", "int8", "int16", "sparse", "framed", "ahead", "float16", "smoothed_int8"],
+    [
+        "rnn",
+        "lstm",
+        "text",
+        "every_op",
+        "int8",
+        "int16",
+        "sparse",
+        "framed",
+        "ahead",
+        "float16",
+        "smoothed_int8",
+        "fixed8",
+    ],
 )
 def test_bits_are_those_of_python(name, tmp_path, dist):
     model = undertow.load(ROOT / f"tests/data/tow/{name}.tow")

@@ -26,6 +26,8 @@ KNOWN = {
     ("lstm32", "int8"): "6283e809",
     ("gru64", None): "231df0a2",
     ("gru64", "int8"): "c0544af8",
+    ("lstm32", "fixed8"): "071bd60b",
+    ("gru64", "fixed8"): "a7a12d92",
     ("amp", None): "741e2890",
     ("digits", None): "9c97b07a",
     ("digits", "int4"): "f6726e9b",

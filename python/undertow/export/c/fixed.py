@@ -132,10 +132,14 @@ def _word(first: str, second: str) -> list[str]:
 
 
 def _gates(program: Program) -> str:
-    sums = ("r8", "r10", "r11", "r12")
+    # GCC does not save r8 to r11 where it optimises for size.
+    sums, kept = ("r8", "r10", "r11", "r12"), ("r8", "r10", "r11")
     pair = ["ldmia %[x]!, {%[u]}", "sxth %[v], %[u]", "asrs %[u], %[u], #16", *_word(*sums[:2]), *_word(*sums[2:])]
-    lines = [".syntax unified", "movs %[t], #0", *(f"mov {r}, %[t]" for r in sums), "1:", *pair, *pair]
-    lines += ["cmp %[x], %[end]", "bne 1b", *(f"mov %[{name}], {r}" for name, r in zip("abuv", sums, strict=True))]
+    lines = [".syntax unified", "mov lr, %[t]"]
+    lines += [line for r in kept for line in (f"mov %[t], {r}", "push {%[t]}")]
+    lines += ["movs %[t], #0", *(f"mov {r}, %[t]" for r in sums), "1:", *pair, *pair, "cmp %[x], lr", "bne 1b"]
+    lines += [f"mov %[{name}], {r}" for name, r in zip("abuv", sums, strict=True)]
+    lines += [line for r in reversed(kept) for line in ("pop {%[t]}", f"mov {r}, %[t]")]
     asm = "\n".join(f'        "{line}\\n\\t"' for line in lines)
     kernels.smlad(program)
     text = f"""\
@@ -150,12 +154,12 @@ static UT_NOINLINE void fixed_gates(int32_t* z, const int32_t* start, const uint
     uint32_t sums[4];
     int i;
 #if {_THUMB_1}
-    uint32_t a, b, u, v, t;
+    uint32_t a, b, u, v, t = (uint32_t)(uintptr_t)end;
     __asm__ volatile(
 {asm}
-        : [w] "+l"(w), [x] "+l"(x), [a] "=&l"(a), [b] "=&l"(b), [u] "=&l"(u), [v] "=&l"(v), [t] "=&l"(t)
-        : [end] "h"(end)
-        : "r8", "r10", "r11", "r12", "cc", "memory");
+        : [w] "+l"(w), [x] "+l"(x), [a] "=&l"(a), [b] "=&l"(b), [u] "=&l"(u), [v] "=&l"(v), [t] "+l"(t)
+        :
+        : "r12", "lr", "cc", "memory");
 #elif {kernels.DSP}
     int32_t a = 0, b = 0, u = 0, v = 0;
     do {{
