@@ -2,18 +2,23 @@
 """fixed8: cells in integers alone. Bits against tests/oracle_bits.py, which shares no code with the package."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import laws
 import oracle_bits
+import random_models
 import undertow
 from undertow import export, reference
 from undertow.errors import FormatError, UnsupportedError
 from undertow.ir import fixed, precision
 from undertow.ir.activations import SIGMOID, TANH, Activation
 from undertow.ir.graph import Graph
+from undertow.ir.ops import OPS
+from undertow.ir.ops.cells import Cell
 from undertow.model import Model
 from undertow.passes.precisions import with_weights
 from undertow.tow import codec
@@ -154,6 +159,31 @@ def test_rows_steps_and_walking_back(kind):
         assert_bits(Model.from_graph(g).run(X, length=length), reference.run(g, X, length=length, rounding=True))
 
 
+@pytest.fixture(scope="module")
+def fixed_in():
+    return Counter()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_models_keep_the_laws_with_their_cells_in_fixed8(seed, monkeypatch, fixed_in):
+    """All but those of float64, which the reference answers to the bit."""
+    made = random_models.make(seed)
+    for node in made.graph.nodes:
+        op = OPS[node.op]
+        if isinstance(op, Cell) and op.may_be_fixed(node) and all(np.isfinite(node.weights[key]).all() for key in "WR"):
+            node.smoothing.clear()
+            node.precisions |= {"W": "fixed8", "R": "fixed8"}
+            fixed_in[node.op] += 1
+    monkeypatch.setattr(random_models, "make", lambda _: made)
+    _, broken = laws.check(seed, [law for law in laws.LAWS if law not in ("nodes", "whole", "lowered")])
+    assert not broken, "\n".join(broken)
+
+
+def test_these_have_cells_of_all_kinds(fixed_in):
+    if sum(fixed_in.values()) > 20:  # all of them ran
+        assert {*fixed_in} == {"rnn", "gru", "lstm"}
+
+
 def test_weights_that_are_stored_are_found_again():
     rng = np.random.default_rng(8)
     for scale in (0.3, 1e-20, 1e-26, 1e-27, 1e30, 3e38):
@@ -231,7 +261,7 @@ def test_what_it_cannot_hold_is_refused():
     bad.nodes[2].weights["W"][0, 1, 2] = np.nan
     with pytest.raises(UnsupportedError, match=r"W\[0, 1, 2\] is nan; fixed8 takes finite weights"):
         Model.from_graph(with_weights(bad, "fixed8"))
-    assert undertow.ir.ops.OPS["lstm"].usual == (SIGMOID, TANH, TANH)
+    assert OPS["lstm"].usual == (SIGMOID, TANH, TANH)
 
 
 def test_a_bias_that_is_no_number_is_not_exported():
