@@ -293,6 +293,17 @@ def test_a_header_says_what_there_is():
     }  # fmt: skip
 
 
+def test_a_header_says_what_ids_and_gates_are():
+    zoo = export.source(Model.from_graph(GRAPHS["zoo"]()), "m").header
+    assert "#define M_IDS_SIZE 2 " in zoo and "/* ids of ids, (2,): 0 to 10, any other gives NaN */" in zoo
+    assert "/* numbers of x, (7,) */" in zoo
+    graph = single(np.random.default_rng(0), "gru", 3, 5)
+    (node,) = graph.nodes
+    node.inputs += (graph.input("valid", (1,)),)
+    header = export.source(Model.from_graph(graph), "m").header
+    assert "/* gate valid, (1,): 1, or 0 where the frame is none of the sequence */" in header
+
+
 def test_weights_are_not_padded():
     model = Model.from_graph(single(np.random.default_rng(0), "lstm", 32, 32))
     facts = export.source(model, "m").facts
@@ -359,6 +370,21 @@ def test_a_path_is_loaded(tmp_path):
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_undertow_wrote_is_replaced(tmp_path):
+    first, second = (undertow.load(undertow.example("digits"), weights=w) for w in (None, "int8"))
+    for model in (first, second):
+        for path in undertow.export_c(model, tmp_path):
+            assert export.hash_of(path) == model.hash.hex()
+    assert export.hash_of(tmp_path / "other.h") is None
+    for name in ("model.h", "model.c"):
+        undertow.export_c(first, tmp_path)
+        (tmp_path / name).write_text("int mine;")
+        with pytest.raises(FileExistsError, match="undertow did not write"):
+            undertow.export_c(second, tmp_path)
+        assert (tmp_path / name).read_text() == "int mine;"
+        (tmp_path / name).unlink()
 
 
 def test_what_needs_the_whole_sequence_is_named():

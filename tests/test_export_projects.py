@@ -5,12 +5,15 @@ import json
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 import undertow
-from networks import GRAPHS
+from networks import GRAPHS, cell
 from undertow import export
+from undertow.cli import main
 from undertow.export.projects import PROJECTS
+from undertow.ir.graph import Graph
 from undertow.model import Model
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
@@ -114,7 +117,9 @@ int i2s_channel_read(i2s_chan_handle_t, void*, size_t, size_t*, uint32_t);
 #include <cstddef>
 namespace daisy {
 struct AudioHandle { typedef const float* const* InputBuffer; typedef float** OutputBuffer; };
-struct SaiHandle { struct Config { enum class SampleRate { SAI_48KHZ }; }; };
+struct SaiHandle {
+  struct Config { enum class SampleRate { SAI_8KHZ, SAI_16KHZ, SAI_32KHZ, SAI_48KHZ, SAI_96KHZ }; };
+};
 struct DaisySeed {
   void Init();
   void SetAudioBlockSize(size_t);
@@ -126,9 +131,22 @@ struct DaisySeed {
     }),
 }  # fmt: skip
 
+
+def gated():
+    """Several inputs, the first of which is a gate, and a rate that libDaisy has."""
+    graph = Graph("gated")
+    valid = graph.input("valid", (1,))
+    (y,) = cell(graph, np.random.default_rng(0), "gru", graph.input("x", 3), 5)
+    graph.nodes[-1].inputs += (valid,)
+    graph.output("y", y)
+    graph.sample_rate = 16000
+    return Model.from_graph(graph)
+
+
 MODELS = {
     "digits": lambda: undertow.load(undertow.example("digits")),
     "zoo": lambda: Model.from_graph(GRAPHS["zoo"]()),  # several inputs, ids among them, and outputs
+    "gated": gated,
     "text": lambda: undertow.load(undertow.example("text")),
 }
 
@@ -189,3 +207,57 @@ def test_what_somebody_has_changed_is_kept(tmp_path):
     written = export.write(undertow.load(undertow.example("digits"), weights="int8"), tmp_path, "pico", "m")
     assert (tmp_path / "main.c").read_text() == "mine" and tmp_path / "main.c" not in written
     assert (tmp_path / "m.c").read_text() != before
+
+
+@pytest.mark.parametrize("to", PROJECTS)
+def test_an_example_says_what_it_leaves_out(tmp_path, to):
+    example = STUBS[to][0]
+    texts = {}
+    for name, make in MODELS.items():
+        export.write(make(), tmp_path / name, to, "m")
+        texts[name] = (tmp_path / name / example).read_text()
+    assert "/* io.ids stays 0 here: fill it too */" in texts["zoo"]
+    assert "/* the step fills io.log, io.rows as well */" in texts["zoo"]
+    assert "io.valid[0] = 1.0f; /* 0 where" in texts["gated"] and "io.x[" in texts["gated"]
+    assert "io.input[" in texts["text"] and "+ 1.0f) * 32.99f)" in texts["text"]  # 66 characters: -1 to 1 are 0 to 65
+    assert "give io.input yours" in texts["text"]
+    assert not any(word in texts["digits"] for word in ("stays 0", "as well", "yours"))
+
+
+@pytest.mark.parametrize(
+    ("rate", "kHz", "words"),
+    [
+        (None, 48, "the model does not say its rate"),
+        (16000, 16, "as the model was made for"),
+        (96000, 96, "as the model was made for"),
+        (44100, 48, "THE MODEL WAS MADE FOR 44100 Hz"),
+        (24000, 48, "THE MODEL WAS MADE FOR 24000 Hz"),
+    ],
+)
+def test_a_daisy_runs_at_the_rate_of_the_model(tmp_path, rate, kHz, words):
+    graph = GRAPHS["gru"]()
+    graph.sample_rate = rate
+    export.write(Model.from_graph(graph), tmp_path, "daisy", "m")
+    for name in ("main.cpp", "README.md"):
+        assert words in (tmp_path / name).read_text()
+    assert f"SAI_{kHz}KHZ);" in (tmp_path / "main.cpp").read_text()
+    assert f"are {480_000 // kHz:,} cycles" in (tmp_path / "README.md").read_text()
+    compiles(tmp_path, "daisy")
+
+
+def test_another_model_of_the_same_name_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def exported(*options):
+        assert main(["export", str(undertow.example("digits")), *options]) == 0
+        return capsys.readouterr().out
+
+    assert "these replace" not in exported()
+    assert "these replace" not in exported()
+    first = undertow.load(undertow.example("digits")).hash.hex()
+    assert json.loads(exported("--json"))["replaced"] == first
+    assert f"these replace model {first}; give --name or -o to keep several" in exported("--weights", "int8")
+    assert json.loads(exported("--json", "--name", "other"))["replaced"] is None
+    (tmp_path / "digits-c" / "digits.c").write_text("int mine;")
+    assert main(["export", str(undertow.example("digits"))]) == 3
+    assert "undertow did not write" in capsys.readouterr().err

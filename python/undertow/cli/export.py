@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._text import escaped
-from ..export import SYSTEM_HEADERS, TARGETS, files, source, write
+from ..export import SYSTEM_HEADERS, TARGETS, files, hash_of, is_of_model, source, write
 from ..export.c.text import identifier
 from ..inspect.describe import human_bytes, precision_of
 from ._common import UsageError, add_command, add_model, load_model, tell
@@ -17,6 +17,7 @@ _KEYS = """\
   model, to, name, hash
   files          paths of what was written
   kept           those of a project's files that were there, and stay as they are
+  replaced       hash of the model whose files were there; null where there were none
   weight_bytes   constants, in flash
   state_bytes    RAM of a stream, scratch of a step included
   latency        frames by which outputs come later
@@ -36,7 +37,8 @@ def add(subparsers: Any) -> None:
         "--weights int16 or int8 makes it smaller, and on Cortex-M4 and its like faster.\n\n"
         "--to puts the two files into the folder shape of an ecosystem, with an example that reads a sensor or a\n"
         "microphone: a library of Arduino or PlatformIO, a module of Zephyr, a project of the Pico SDK, of ESP-IDF or\n"
-        "of libDaisy. Exported again, the two files are replaced and the rest stays yours.",
+        "of libDaisy. Exported again, the two files are replaced and the rest stays yours. Where files of two models\n"
+        "have one name, tell them apart by --name or -o.",
         "  undertow export model.onnx                       writes model-c/model.h and model.c\n"
         "  undertow export model.onnx -o firmware/src --name keyword --weights int8\n"
         "  undertow export model.onnx --to arduino -o ~/Arduino/libraries/keyword\n",
@@ -64,8 +66,11 @@ def export(args: argparse.Namespace) -> int:
         if isinstance(error, NotImplementedError):
             raise
         raise UsageError(f"--name: {error}") from None
+    planned = [folder / file for file in files(text, args.to)]
+    (header,) = (path for path in planned if is_of_model(path, name) and path.suffix == ".h")
+    before = hash_of(header)
     paths = write(model, folder, args.to, name)
-    kept = [folder / file for file in files(text, args.to) if folder / file not in paths]
+    kept = [path for path in planned if path not in paths]
     facts = {
         "model": args.model,
         "to": args.to,
@@ -73,6 +78,7 @@ def export(args: argparse.Namespace) -> int:
         "hash": model.hash.hex(),
         "files": [str(path) for path in paths],
         "kept": [str(path) for path in kept],
+        "replaced": before,
         "weight_bytes": text.facts.weight_bytes,
         "state_bytes": text.facts.state_bytes,
         "latency": model.latency,
@@ -80,9 +86,11 @@ def export(args: argparse.Namespace) -> int:
     }
     lines = [escaped(str(path)) for path in paths]
     lines += [f"{escaped(str(path))}: kept as it is" for path in kept]
+    if before not in (None, model.hash.hex()):
+        lines.append(f"these replace model {before}; give --name or -o to keep several")
     lines.append(
         f"{human_bytes(text.facts.weight_bytes)} of weights in flash, {human_bytes(text.facts.state_bytes)} of RAM for "
-        f"each stream; {escaped(str(next(path for path in paths if path.suffix == '.h')))} says how to call it"
+        f"each stream; {escaped(str(header))} says how to call it"
     )
     tell(args, facts, "\n".join(lines))
     return 0

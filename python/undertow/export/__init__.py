@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -63,7 +64,7 @@ def export_c(
 
     Args:
         model: a model that can be streamed, or the path of a file, which is loaded.
-        directory: where the files go; made if it is not there. Files of these names are replaced.
+        directory: where the files go; made if it is not there. Files of these names that undertow wrote are replaced.
         name: of the files, and the prefix of all names in them: an identifier of C.
 
     Returns:
@@ -72,7 +73,7 @@ def export_c(
     Raises:
         UnsupportedError: a layer needs the whole sequence; names it.
         ValueError: `name` is no identifier of C.
-        OSError: a file cannot be written.
+        OSError: a file cannot be written. FileExistsError: there is one of this name that undertow did not write.
 
     >>> model = undertow.load(undertow.example("digits"), weights="int8")
     >>> paths = undertow.export_c(model, "digits_c", name="digits")
@@ -93,17 +94,41 @@ def is_of_model(path: Path, name: str) -> bool:
     return path.name in (f"{name}.h", f"{name}.c")
 
 
+def hash_of(path: Path) -> str | None:
+    """Of which model a header or source file is, as its first lines say; None where there is no file.
+
+    Raises:
+        FileExistsError: it is nothing that `export_c` wrote.
+    """
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        start = file.read(4096).decode("ascii", "replace")
+    match = re.search(r"\bby undertow\b.{,60}?odel ([0-9a-f]{32})\.", start, re.DOTALL)
+    if not match:
+        raise FileExistsError(
+            errno.EEXIST,
+            "is a file that undertow did not write, and is not replaced; give another name or folder",
+            str(path),
+        )
+    return match[1]
+
+
 def write(
     model: Model | str | os.PathLike[str], directory: str | os.PathLike[str], to: str = "c", name: str = "model"
 ) -> list[Path]:
     """As `export_c`, in the folder shape of a target: "c", or an ecosystem of `TARGETS`.
 
-    What stands there beside the model's two files is somebody's by now, and stays as it is.
+    What stands there beside the model's two files is somebody's by now, and stays as it is. So do files of their names
+    that undertow did not write: they are an error.
     """
     if to not in TARGETS:
         raise ValueError(f"to is {to!r}, expected one of {', '.join(TARGETS)}")
     text = source(model if isinstance(model, Model) else load(model), name)
     target = Path(directory)
+    for path in files(text, to):
+        if is_of_model(target / path, name):
+            hash_of(target / path)
     contents = {
         path: content.encode("ascii")
         for path, content in files(text, to).items()

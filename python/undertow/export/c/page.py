@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir.nodes import Value
+from .base import Export
 from .program import Program, wrapped
 from .text import comment, identifier
 
@@ -25,13 +26,30 @@ def c_type(value: Value) -> str:
 
 @dataclass(frozen=True)
 class Parameter:
-    """An input or output as a parameter of C: its name in the model and in C, its shape, how many numbers of what."""
+    """An input or output as a parameter of C: its name in the model and in C, its shape, how many numbers of what.
+
+    Attributes:
+        n_ids: ids are below it; None of numbers, and of ids that no table of the model reads.
+        is_gate: whether it says if a frame is one of the sequence.
+    """
 
     name: str
     c_name: str
     shape: tuple[int, ...]
     size: int
     c_type: str
+    n_ids: int | None = None
+    is_gate: bool = False
+
+    @property
+    def note(self) -> str:
+        """What it holds, for its macro."""
+        what = f"{comment(self.name)}, {comment(str(self.shape))}"
+        if self.n_ids is not None:
+            return f"ids of {what}: 0 to {self.n_ids - 1}, any other gives NaN"
+        if self.is_gate:
+            return f"gate {what}: 1, or 0 where the frame is none of the sequence"
+        return f"numbers of {what}"
 
 
 @dataclass(frozen=True)
@@ -57,9 +75,11 @@ class Facts:
         cls, program: Program, inputs: dict[str, str], outputs: dict[str, str], model_hash: bytes, n_work: int
     ) -> Facts:
         values = program.graph.values
+        gates = {gate for node in program.graph.nodes if (gate := Export.gate(program, node))}
 
         def parameter(name: str, c_name: str, value: Value) -> Parameter:
-            return Parameter(name, c_name, value.shape, value.size, c_type(value))
+            n_ids = value.n_ids if value.n_ids != 2**31 - 1 else None  # which a file says of ids that nothing reads
+            return Parameter(name, c_name, value.shape, value.size, c_type(value), n_ids, value.name in gates)
 
         size = sum(4 * n for _, n, _ in program.fields.values()) + 4 * n_work + -(-program.frame_size // 2) * 4
         given = [parameter(value, c_name, values[value]) for value, c_name in inputs.items()]
@@ -102,7 +122,7 @@ def header(program: Program, facts: Facts) -> str:
         (f"{M}_WEIGHT_BYTES", str(facts.weight_bytes), "constants, in flash"),
     ]
     for p in (*facts.inputs, *facts.outputs):
-        defines.append((facts.macro_of(p), str(p.size), f"numbers of {comment(p.name)}, {comment(str(p.shape))}"))
+        defines.append((facts.macro_of(p), str(p.size), p.note))
     if graph.latency:
         defines.append((f"{M}_LATENCY", str(graph.latency), "frames by which outputs come later"))
     if graph.sample_rate:

@@ -32,9 +32,10 @@ static size_t n_heard;
 
 static void AudioCallback(AudioHandle::InputBuffer in, AudioHandle::OutputBuffer out, size_t size) {
   for (size_t i = 0; i < size; ++i) {
-    @x@[n_heard] = @number@in[0][i];
+    @x@[n_heard] = @number(in[0][i])@;
     if (++n_heard == @X_SIZE@) {
       n_heard = 0;
+      @notes@
       @call@
     }
     const float played = n_heard < @Y_SIZE@ ? static_cast<float>(@y@[n_heard]) : 0.0f;
@@ -46,7 +47,7 @@ static void AudioCallback(AudioHandle::InputBuffer in, AudioHandle::OutputBuffer
 int main() {
   hardware.Init();
   hardware.SetAudioBlockSize(48);
-  hardware.SetAudioSampleRate(SaiHandle::Config::SampleRate::SAI_48KHZ);  // captures of amplifiers are of 48 kHz
+  hardware.SetAudioSampleRate(SaiHandle::Config::SampleRate::SAI_@kHz@KHZ);  // @why@
   @name@_reset(&state);
   hardware.StartAudio(AudioCallback);
   for (;;) {
@@ -60,13 +61,28 @@ Made by `undertow export --to daisy` (undertow @version@) from the model @hash@.
 `main.cpp` puts the model between input 1 and both outputs, in the audio callback, without heap or locks: `make
 LIBDAISY_DIR=/path/to/libDaisy && make program-dfu` (build libDaisy once before).
 
-The model must be done within a block: count a step of yours with DWT->CYCCNT (480 MHz over 48 kHz are 10,000 cycles
-a sample). Set the sample rate to what the model was trained on. A step computes the bits that undertow computes in
+The codec runs at @kHz@ kHz: @why@. The model must be done within a block: count a step of yours with DWT->CYCCNT
+(480 MHz over @kHz@ kHz are @cycles@ cycles a sample). A step computes the bits that undertow computes in
 Python. The two files of the model were compiled for Cortex-M7 and compared where undertow is tested; `main.cpp` was
 not, for libDaisy is not installed there.
 """,
 }
 
 
+#: samples per second that libDaisy's codec can be set to, in thousands
+_RATES = (8, 16, 32, 48, 96)
+
+
 def files(parts: Parts) -> dict[str, str]:
-    return parts.files(_TEXTS, "", "")
+    thousands, rest = divmod(parts.rate or 0, 1000)
+    if thousands in _RATES and rest == 0:
+        kHz, why = thousands, "as the model was made for"
+    elif parts.rate:
+        kHz, why = 48, f"THE MODEL WAS MADE FOR {parts.rate} Hz, which libDaisy has not: it sounds otherwise here"
+    else:
+        kHz, why = 48, "the model does not say its rate; captures of amplifiers are of 48 kHz, mostly"
+    words = {"@kHz@": str(kHz), "@why@": why, "@cycles@": f"{480_000 // kHz:,}"}
+    texts = dict(_TEXTS)
+    for word, replacement in words.items():
+        texts = {path: text.replace(word, replacement) for path, text in texts.items()}
+    return parts.files(texts, "", "")

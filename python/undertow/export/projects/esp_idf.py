@@ -33,7 +33,7 @@ idf_component_register(SRCS "main.c" REQUIRES driver @name@)
 
 #include "@name@.h"
 
-#define SAMPLES_PER_SECOND @rate@ /* as the model was trained */
+#define SAMPLES_PER_SECOND @rate@ /* @rate_note@ */
 #define PIN_CLOCK GPIO_NUM_4
 #define PIN_WORD_SELECT GPIO_NUM_5
 #define PIN_DATA GPIO_NUM_18
@@ -69,7 +69,8 @@ void app_main(void) {
     size_t n_bytes = 0;
     ESP_ERROR_CHECK(i2s_channel_read(channel, samples, sizeof samples, &n_bytes, portMAX_DELAY));
     for (size_t i = 0; i < @X_SIZE@; ++i)
-      @x@[i] = @number@((float)samples[i] / 2147483648.0f); /* -1 to 1; 24 bits of a microphone stand above */
+      @x@[i] = @number((float)samples[i] / 2147483648.0f)@; /* -1 to 1; 24 bits of a microphone stand above */
+    @notes@
     @call@
     printf("%f\\n", (double)@y@[0]);
   }

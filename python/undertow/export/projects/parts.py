@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ..c.emit import Source
+from ..c.page import Parameter
 
 #: an example under Arduino's framework, which PlatformIO has too
 SENSOR_SKETCH = """
@@ -28,7 +30,8 @@ void loop() {
   if ((long)(micros() - due) < 0) return;
   due += kMicrosPerFrame;
   for (size_t i = 0; i < @X_SIZE@; ++i)
-    @x@[i] = @number@(analogRead(A0) / 512.0f - 1.0f);  // 10 bits: scale it as your training data was
+    @x@[i] = @number(analogRead(A0) / 512.0f - 1.0f)@;  // 10 bits: scale it as your training data was
+  @notes@
   @call@
   for (size_t i = 0; i < @Y_SIZE@; ++i) {
     if (i != 0) Serial.print(' ');
@@ -49,13 +52,46 @@ class Parts:
     def name(self) -> str:
         return self.source.program.name
 
+    @property
+    def rate(self) -> int | None:
+        """Samples per second of what the model hears; None where it does not say."""
+        return self.source.program.graph.sample_rate
+
+    @property
+    def x(self) -> Parameter:
+        """The input that an example gives what it hears: the first of numbers, of ids where there is none."""
+        inputs = self.source.facts.inputs
+        return min(inputs, key=lambda p: (p.is_gate, p.c_type != "float"))
+
+    def number(self, heard: str) -> str:
+        """An expression for an element of `x`, of one for a number from -1 to 1."""
+        if self.x.c_type == "float":
+            return heard
+        half = f"{((self.x.n_ids or 1) - 0.02) / 2:.2f}f"  # times 2 it is still below n_ids
+        return f"(int32_t)(({heard} + 1.0f) * {half})"
+
+    @property
+    def notes(self) -> list[str]:
+        """Statements and comments for what an example neither fills nor shows."""
+        x, (_, *others) = self.x, self.source.facts.outputs
+        lines = []
+        if x.c_type != "float":
+            lines.append(f"/* ids made of what is heard, so that there are some: give io.{x.c_name} yours */")
+        for p in self.source.facts.inputs:
+            if p is not x and p.is_gate:
+                lines.append(f"io.{p.c_name}[0] = 1.0f; /* 0 where the frame is none of the sequence */")
+            elif p is not x:
+                lines.append(f"/* io.{p.c_name} stays 0 here: fill it too */")
+        if others:
+            lines.append(f"/* the step fills {', '.join(f'io.{p.c_name}' for p in others)} as well */")
+        return lines
+
     def fill(self, text: str) -> str:
         """A text with its words between @: name, MACRO, title, hash, version, declare (what a step takes and gives, as
-        the variable `io`), call, x and X_SIZE of the first input of numbers, y and Y_SIZE of the first output.
+        the variable `io`), call, x and X_SIZE of the first input of numbers, y and Y_SIZE of the first output; and
+        number(e), what x takes of a number e from -1 to 1, and notes, lines on inputs and outputs beside x and y.
         """
-        facts = self.source.facts
-        x = next((p for p in facts.inputs if p.c_type == "float"), facts.inputs[0])
-        y = facts.outputs[0]
+        facts, x, y = self.source.facts, self.x, self.source.facts.outputs[0]
         everything = (*facts.inputs, *facts.outputs)
         fields = "".join(f"  {p.c_type} {p.c_name}[{facts.macro_of(p)}];\n" for p in everything)
         call = ", ".join(["&state", *(f"io.{p.c_name}" for p in everything)])
@@ -69,12 +105,16 @@ class Parts:
             "call": f"{self.name}_step({call});",
             "x": f"io.{x.c_name}",
             "X_SIZE": facts.macro_of(x),
-            "number": "(int32_t)" if x.c_type == "int32_t" else "",
             "y": f"io.{y.c_name}",
             "Y_SIZE": facts.macro_of(y),
             "report": "%d" if y.c_type == "int32_t" else "%f",
-            "rate": str(self.source.program.graph.sample_rate or 16000),
+            "rate": str(self.rate or 16000),
+            "rate_note": "as the model says" if self.rate else "the model does not say: set it as in training",
         }
+        text = re.sub(r"@number\((.*)\)@", lambda match: self.number(match[1]), text)
+        text = re.sub(
+            r"^( *)@notes@\n", lambda match: "".join(f"{match[1]}{n}\n" for n in self.notes), text, flags=re.M
+        )
         for word, replacement in words.items():
             text = text.replace(f"@{word}@", replacement)
         return text

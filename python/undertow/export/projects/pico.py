@@ -44,7 +44,8 @@ int main(void) {
     due = delayed_by_us(due, MICROSECONDS_PER_FRAME);
     sleep_until(due);
     for (size_t i = 0; i < @X_SIZE@; ++i)
-      @x@[i] = @number@((float)adc_read() / 2048.0f - 1.0f); /* 12 bits: scale it as your training data was */
+      @x@[i] = @number((float)adc_read() / 2048.0f - 1.0f)@; /* 12 bits: scale it as your training data was */
+    @notes@
     @call@
     for (size_t i = 0; i < @Y_SIZE@; ++i) printf("%f ", (double)@y@[i]);
     printf("\\n");

@@ -91,8 +91,9 @@ int main(void) {
     for (size_t i = 0; i < @X_SIZE@; ++i) {
       float sample = 0.0f;
       if (read_sample(&sample) != 0) printk("the ADC gave nothing\\n");
-      @x@[i] = @number@sample;
+      @x@[i] = @number(sample)@;
     }
+    @notes@
     @call@
     for (size_t i = 0; i < @Y_SIZE@; ++i) printf("%f ", (double)@y@[i]);
     printf("\\n");
