@@ -151,7 +151,7 @@ INNER_FLOORS = {
         {"ops"},
         {"emit"},
     ],
-    "export.projects": [{"parts"}, {"arduino", "daisy", "esp_idf", "pico", "platformio", "zephyr"}],
+    "export.projects": [{"parts"}, {"arduino", "cortex_m", "daisy", "esp_idf", "pico", "platformio", "zephyr"}],
     "importers": [
         {"_blocks", "_memory", "_rates", "state_dict_groups", "state_dict_modules"},
         {"nam_wavenet", "state_dict_lines"},

@@ -19,6 +19,7 @@ from undertow.model import Model
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 EXPECTED = {
+    "cortex-m": {"Makefile", "board.ld", "board.h", "start.c", "main.c", "m.c", "m.h"},
     "arduino": {"library.properties", "src/m.c", "src/m.h", "examples/Sensor/Sensor.ino"},
     "platformio": {
         "library.json", "src/m.c", "include/m.h", "examples/sensor/platformio.ini", "examples/sensor/src/main.cpp",
@@ -47,6 +48,7 @@ unsigned long micros();
 """
 #: ecosystem -> the example, and headers that declare what it uses
 STUBS = {
+    "cortex-m": ("main.c", {}),
     "arduino": ("examples/Sensor/Sensor.ino", {"Arduino.h": _ARDUINO}),
     "platformio": ("examples/sensor/src/main.cpp", {"Arduino.h": _ARDUINO}),
     "zephyr": ("app/src/main.c", {
@@ -187,7 +189,7 @@ def compiles(folder, to):
 
 
 def test_another_target_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="expected one of c, arduino"):
+    with pytest.raises(ValueError, match="expected one of c, cortex-m, arduino"):
         export.write(undertow.example("digits"), tmp_path, "avr")
     assert not [*tmp_path.iterdir()]
 
@@ -261,3 +263,35 @@ def test_another_model_of_the_same_name_is_said(tmp_path, monkeypatch, capsys):
     (tmp_path / "digits-c" / "digits.c").write_text("int mine;")
     assert main(["export", str(undertow.example("digits"))]) == 3
     assert "undertow did not write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("cpu", ["", "-mcpu=cortex-m0plus"], ids=["cortex-m4f", "cortex-m0plus"])
+def test_a_firmware_gives_the_bits_of_python(tmp_path, model, cpu):
+    """Three steps under QEMU, of the numbers that main.c makes."""
+    for program in ("make", "arm-none-eabi-gcc", "qemu-system-arm"):
+        if not shutil.which(program):
+            pytest.skip(f"needs {program}: apt install make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm")
+    model = MODELS[model]()
+    export.write(model, tmp_path, "cortex-m", "m")
+    command = ["make", "-s", "-C", str(tmp_path), *([f"CPU={cpu}"] if cpu else [])]
+    linked = subprocess.run([*command, "CFLAGS=-std=c99 -Os -Wall -Wextra -Werror"], capture_output=True, text=True)
+    assert linked.returncode == 0 and not linked.stderr, linked.stderr
+    done = subprocess.run([*command, "run"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+    frames = {name: np.zeros((3, *v.shape), np.dtype(v.dtype)) for name, v in model.inputs.items()}
+    first = next((n for n, v in model.inputs.items() if v.dtype == "float32" and n != "valid"), next(iter(frames)))
+    heard = (np.arange(frames[first].size, dtype=np.float32) % 17 / 8 - 1).reshape(frames[first].shape)
+    if n_ids := model.inputs[first].n_ids:
+        heard = (heard + np.float32(1)) * np.float32((n_ids - 0.02) / 2)
+    frames[first] = heard.astype(frames[first].dtype)
+    if "valid" in frames:
+        frames["valid"] += 1
+    stream, outputs = model.stream(), []
+    for t in range(3):
+        given = {name: frame[t] for name, frame in frames.items()}
+        y = stream.step(given if len(given) > 1 else given[first])
+        outputs.append(np.ravel(next(iter(y.values())) if isinstance(y, dict) else y))
+    expected = [[f"{bits:08x}" for bits in y.view(np.uint32)] for y in outputs]
+    assert [line.split() for line in done.stdout.splitlines()] == expected

@@ -36,11 +36,12 @@ def add(subparsers: Any) -> None:
         "bits that `undertow run` does, with any compiler, on CPUs with and without an FPU.\n\n"
         "--weights int16 or int8 makes it smaller, and on Cortex-M4 and its like faster.\n\n"
         "--to puts the two files into the folder shape of an ecosystem, with an example that reads a sensor or a\n"
-        "microphone: a library of Arduino or PlatformIO, a module of Zephyr, a project of the Pico SDK, of ESP-IDF or\n"
-        "of libDaisy. Exported again, the two files are replaced and the rest stays yours. Where files of two models\n"
-        "have one name, tell them apart by --name or -o.",
+        "microphone: a firmware for a bare Cortex-M, a library of Arduino or PlatformIO, a module of Zephyr, or a\n"
+        "project of the Pico SDK, of ESP-IDF or of libDaisy. Exported again, the two files are replaced and the rest\n"
+        "stays yours. Where files of two models have one name, tell them apart by --name or -o.",
         "  undertow export model.onnx                       writes model-c/model.h and model.c\n"
         "  undertow export model.onnx -o firmware/src --name keyword --weights int8\n"
+        "  undertow export model.onnx --to cortex-m -o firmware && make -C firmware run\n"
         "  undertow export model.onnx --to arduino -o ~/Arduino/libraries/keyword\n",
         _KEYS,
     )
