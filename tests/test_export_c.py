@@ -334,6 +334,10 @@ def test_the_headers_are_all_understood():
         if kind != "identity":
             text, needs = numerics.activation(Activation(kind), "act")
             assert text and numerics.functions(needs)
+            text, needs = numerics.activation(Activation(kind), "act", lanes=True)
+            assert "act_4" in text and numerics.lanes(needs)
+    text = numerics._header("float32x4.h")
+    assert {*re.findall(r"^static inline \w+ (\w+)\(", text, re.M)} <= numerics.lane_names()
 
 
 def test_names_that_c_would_not_take():

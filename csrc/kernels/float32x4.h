@@ -31,6 +31,15 @@ static inline V mul(V a, V b) {
   __asm__("" : "+w"(r)); /* no part of a fused operation, whatever -ffp-contract says */
   return r;
 }
+/* The same where one operand is a number, which a core register holds. */
+static inline V mul_add_by(V a, float b, V c) { return vfmaq_n_f32(c, a, b); }
+static inline V mul_add_to(V a, V b, float c) { return vfmasq_n_f32(a, b, c); }
+static inline V add_to(V a, float b) { return vaddq_n_f32(a, b); }
+static inline V mul_by(V a, float b) {
+  V r = vmulq_n_f32(a, b);
+  __asm__("" : "+w"(r));
+  return r;
+}
 static inline V div(V a, V b) {
   register V x __asm__("q0") = a;
   register V y __asm__("q1") = b;

@@ -212,10 +212,10 @@ static void as_bytes(int16_t* q, size_t n) {{
   static const uint16_t order[8] = {{0, 2, 1, 3, 4, 6, 5, 7}};
   const uint16x8_t at = vldrhq_u16(order);
   int8_t* to = (int8_t*)q;
-  for (;; q += 8, to += 8, n -= 2) {{
-    const int16x8_t two = vldrhq_gather_shifted_offset_z_s16(q, at, vctp16q((uint32_t)(4 * n)));
-    vstrbq_p_s16(to, two, vctp16q((uint32_t)(4 * n)));
-    if (n <= 2) break;
+  for (; n >= 2; q += 8, to += 8, n -= 2) vstrbq_s16(to, vldrhq_gather_shifted_offset_s16(q, at));
+  if (n != 0) {{
+    const mve_pred16_t p = vctp16q(4);
+    vstrbq_p_s16(to, vldrhq_gather_shifted_offset_z_s16(q, at, p), p);
   }}
 #else
   (void)q;
@@ -259,23 +259,22 @@ static void as_halves(int16_t* q, size_t n) {{
 
 def quantise(program: Program, smoothed: bool) -> tuple[list[str], list[str]]:
     """Of a frame the bits of its largest number, times 2; and its integers."""
-    program.need_lanes("load_some", "mul", "set1", "add")
-    number = "load_some_4(x + k, n - k)"
-    if smoothed:
-        number = f"mul_4({number}, load_some_4(factors + k, n - k))"
+    program.need_lanes("load", "load_some", "mul", "mul_by", "add_to")
+    whole, some = "load_4({} + k)", "load_some_4({} + k, n - k)"
+    ways = [f"mul_4({w.format('x')}, {w.format('factors')})" if smoothed else w.format("x") for w in (whole, some)]
+    larger = [f"most_yet = vmaxq_u32(most_yet, vshlq_n_u32(vreinterpretq_u32_f32({way}), 1));" for way in ways]
+    shifted = [f"vreinterpretq_u32_f32(add_to_4(mul_by_4({way}, inverse), 12582912.0f))" for way in ways]
     seen = [
         "  {",
         "    uint32x4_t most_yet = vdupq_n_u32(0);",
-        "    for (k = 0; k < n; k += 4)",
-        f"      most_yet = vmaxq_u32(most_yet, vshlq_n_u32(vreinterpretq_u32_f32({number}), 1));",
+        f"    for (k = 0; k + 4 <= n; k += 4) {larger[0]}",
+        f"    if (k < n) {larger[1]}",
         "    top = vmaxvq_u32(0, most_yet);",
         "  }",
     ]
     rounded = [
-        "    for (k = 0; k < n; k += 4) {",
-        f"      const V_4 shifted = add_4(mul_4({number}, set1_4(inverse)), set1_4(12582912.0f));",
-        "      vstrhq_p_u32((uint16_t*)(q + k), vreinterpretq_u32_f32(shifted), vctp32q((uint32_t)(n - k)));",
-        "    }",
+        f"    for (k = 0; k + 4 <= n; k += 4) vstrhq_u32((uint16_t*)(q + k), {shifted[0]});",
+        f"    if (k < n) vstrhq_p_u32((uint16_t*)(q + k), {shifted[1]}, vctp32q((uint32_t)(n - k)));",
     ]
     return seen, rounded
 

@@ -94,8 +94,25 @@ def _blocks(lines: list[str]) -> list[list[str]]:
 
 @cache
 def _chunks(lanes: bool = False) -> tuple[Chunk, ...]:
-    names = ("float32x4.h", "math-inl.h") if lanes else HEADERS
-    return tuple(chunk for name in names for chunk in _split(_header(name)))
+    if lanes:
+        return (*_split(_header("float32x4.h")), *_split(_by_numbers(_header("math-inl.h"))))
+    return tuple(chunk for name in HEADERS for chunk in _split(_header(name)))
+
+
+#: operations of which one operand is the same number in all lanes, and what takes it as a number
+_NUMBER = r"set1\(([^()]+)\)"
+_BY_NUMBERS = (
+    (rf"\bmul_add\(({_NUMBER}|\w+), (\w+), {_NUMBER}\)", r"mul_add_to(\1, \3, \4)"),
+    (rf"\bmul_add\(([\w.]+), {_NUMBER}, ", r"mul_add_by(\1, \2, "),
+    (rf"\badd\(([\w.]+), {_NUMBER}\)", r"add_to(\1, \2)"),
+    (rf"\bmul\(([\w.]+), {_NUMBER}\)", r"mul_by(\1, \2)"),
+)
+
+
+def _by_numbers(text: str) -> str:
+    for pattern, taken in _BY_NUMBERS:
+        text = re.sub(pattern, taken, text)
+    return text
 
 
 def _split(text: str) -> list[Chunk]:
@@ -235,6 +252,7 @@ def activation(act: Activation, name: str, lanes: bool = False) -> tuple[str, se
     constants = {"zero": "0.0f", "one": "1.0f", "alpha": literal(act.alpha), "beta": literal(act.beta)}
     value = "set1({})" if lanes else "{}"
     formula = re.sub(r"\b(zero|one|alpha|beta)\b", lambda word: value.format(constants[word[0]]), formula)
+    formula = _by_numbers(formula) if lanes else formula
     words = set(_WORD.findall(formula))
     if lanes:
         text = f"{_LANES}static UT_NOINLINE V_4 {name}_4(V_4 x) {{ return {in_lanes(formula)}; }}\n#endif\n"
