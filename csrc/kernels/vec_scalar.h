@@ -6,6 +6,11 @@
 #if defined(__ARM_FEATURE_DSP)
 #include <arm_acle.h>
 #endif
+// Helium in the innermost loops of products, in place of the FPU and the DSP extension.
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) && !defined(__ARM_BIG_ENDIAN)
+#include <arm_mve.h>
+#define UT_MVE 1
+#endif
 
 namespace {
 
@@ -25,7 +30,33 @@ constexpr int kRegisters = 16;
 #endif
 
 // y[i] = start[i] + the sum over k of x[k] w[k * width + i], of 16 neighbours i.
-#if defined(__arm__) && defined(__ARM_FEATURE_FMA)
+#if defined(UT_MVE)
+// Widening: a line for each of q4 to q7.
+#define UT_COLUMNS(load, size, widen4, widen5, widen6, widen7)                                                                  \
+  "vldrw.32 q0, [%[start]]\n vldrw.32 q1, [%[start], #16]\n vldrw.32 q2, [%[start], #32]\n vldrw.32 q3, [%[start], #48]\n"      \
+  "wls lr, %[n], 2f\n"                                                                                                          \
+  "1: ldr r12, [%[x]], #4\n" load " q4, [%[w]]\n" load " q5, [%[w], #" size "]\n" widen4 "vfma.f32 q0, q4, r12\n" load           \
+  " q6, [%[w], #2*" size "]\n" widen5 "vfma.f32 q1, q5, r12\n" load " q7, [%[w], #3*" size "]\n" widen6 "vfma.f32 q2, q6, r12\n" \
+  "add %[w], %[w], %[next]\n" widen7 "vfma.f32 q3, q7, r12\n"                                                                  \
+  "le lr, 1b\n"                                                                                                                 \
+  "2: vstrw.32 q0, [%[y]]\n vstrw.32 q1, [%[y], #16]\n vstrw.32 q2, [%[y], #32]\n vstrw.32 q3, [%[y], #48]\n"
+#define UT_OPERANDS                                                           \
+  : [x] "+r"(x), [w] "+r"(w)                                                  \
+  : [y] "r"(y), [start] "r"(start), [n] "r"(K), [next] "r"(width * sizeof *w) \
+  : "memory", "cc", "r12", "lr", "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7"
+UT_UNUSED static UT_NOINLINE void chains_of_16(float* y, const float* start, const float* x, const float* w, size_t K, size_t width) {
+  __asm__ volatile(UT_COLUMNS("vldrw.32", "16", "", "", "", "") UT_OPERANDS);
+}
+// Of float16: vcvtb.f32.f16 of q4 to q7, of which GNU as 2.40 writes the wrong registers.
+UT_UNUSED static UT_NOINLINE void chains_of_16(float* y, const float* start, const float* x, const uint16_t* w, size_t K,
+                                               size_t width) {
+  __asm__ volatile(UT_COLUMNS("vldrh.u32", "8", ".inst.w 0xfe3f8e09\n", ".inst.w 0xfe3fae0b\n", ".inst.w 0xfe3fce0d\n",
+                              ".inst.w 0xfe3fee0f\n") UT_OPERANDS);
+}
+#undef UT_COLUMNS
+#undef UT_OPERANDS
+#define UT_CHAINS_OF_16 1
+#elif defined(__arm__) && defined(__ARM_FEATURE_FMA)
 // One instruction loads eight weights, which no compiler makes of loads.
 UT_UNUSED static UT_NOINLINE void chains_of_16(float* y, const float* start, const float* x, const float* w, size_t K, size_t width) {
   const size_t to_next = (width - 16) * sizeof(float);
@@ -143,7 +174,38 @@ UT_INLINE_FN VI dot(VI acc, const int16_t* w, const Pair& q) {  // wraps round, 
 #endif
 }
 
-#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
+#if defined(UT_MVE)
+// As sums_of_rows: of each row four operands at a time, by loads from four places each.
+inline VI products_of(VI sum, int8_t, uint32x4_t w, int8x16_t x) { return vmladavaq_s8(sum, vreinterpretq_s8_u32(w), x); }
+inline VI products_of(VI sum, int16_t, uint32x4_t w, int8x16_t x) {
+  return vmladavaq_s16(sum, vreinterpretq_s16_u32(w), vreinterpretq_s16_s8(x));
+}
+template <class Integer>
+UT_INLINE_FN void sums_of_4(VI* sums, const Integer* x, const Integer* w, size_t n, size_t row) {
+  const uint32_t step = static_cast<uint32_t>(row * sizeof(Integer));
+  uint32x4_t at = vaddq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), step), static_cast<uint32_t>(reinterpret_cast<uintptr_t>(w)));
+  const int8_t* bytes = reinterpret_cast<const int8_t*>(x);
+  VI a = 0, b = 0, c = 0, d = 0;
+  for (; n >= 4; n -= 4, bytes += 16) {
+    const int8x16_t v = vldrbq_s8(bytes);
+    a = products_of(a, Integer(), vldrwq_gather_base_u32(at, 0), v);
+    b = products_of(b, Integer(), vldrwq_gather_base_u32(at, 4), v);
+    c = products_of(c, Integer(), vldrwq_gather_base_u32(at, 8), v);
+    d = products_of(d, Integer(), vldrwq_gather_base_u32(at, 12), v);
+    at = vaddq_n_u32(at, 4 * step);
+  }
+  if (n != 0) {
+    const mve_pred16_t p = vctp32q(static_cast<uint32_t>(n));
+    const int8x16_t v = vldrbq_z_s8(bytes, p);
+    a = products_of(a, Integer(), vldrwq_gather_base_z_u32(at, 0, p), v);
+    b = products_of(b, Integer(), vldrwq_gather_base_z_u32(at, 4, p), v);
+    c = products_of(c, Integer(), vldrwq_gather_base_z_u32(at, 8, p), v);
+    d = products_of(d, Integer(), vldrwq_gather_base_z_u32(at, 12, p), v);
+  }
+  sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+#define UT_SUMS_OF_4 1
+#elif defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
 // As sums_of_rows. One instruction loads weights of several rows, which no compiler makes of loads.
 UT_UNUSED static inline void sums_of_4(VI* sums, const int16_t* x, const int16_t* w, size_t n, size_t row) {
   const int16_t* const end = x + 2 * n;

@@ -81,6 +81,16 @@ inline void chains_at_once(float* y, const float* start, const float* x, const f
   chains_at_once<N, float>(y, start, x, w, K, width);
 }
 
+#if defined(UT_MVE)
+template <size_t N>
+inline void chains_at_once(float* y, const float* start, const float* x, const Half* w, size_t K, size_t width) {
+  if constexpr (N == 16)
+    chains_of_16(y, start ? start : kZeros, x, &w->bits, K, width);
+  else
+    chains_at_once<N, Half>(y, start, x, w, K, width);
+}
+#endif
+
 #if UT_LANE_FLUSHES
 // Whether all numbers of a frame are 0, or `least` or more and finite.
 inline bool frame_is_ordinary(const float* x, size_t K, float least) {
