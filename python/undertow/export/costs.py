@@ -193,6 +193,10 @@ class _Tokens:
         return taken
 
 
+#: how conditions begin that hold of numbers that are none, of no row of a table, and of a gate that is shut
+_RARE = ("exponent == 255", "(before & 0x7f800000u) == 0x7f800000u", "ids[i] < 0", "!is_open")
+
+
 class _Walk:
     """Adds up what statements do that are executed `times` times."""
 
@@ -243,7 +247,7 @@ class _Walk:
         """How often a condition holds."""
         if condition.startswith("some =="):
             return self.whole
-        return 0.0 if condition.startswith(("ids[i] < 0", "!is_open")) else 1.0
+        return 0.0 if condition.startswith(_RARE) else 1.0
 
     def _calls(self, text: str, times: float) -> None:
         for name, arguments in _calls(text):

@@ -250,7 +250,11 @@ class Pass:
         at = "" if n == 1 else "i" if G == 1 else f"{G} * i"
         index = lambda g: f"{at} + {g}" if at and g else at or str(g)  # noqa: E731
         if n > 1:
-            lines(f"for (i = 0; i < {n} && u + i < {H}; ++i) {{", "const size_t j = u + i;")
+            end = f"{n}"
+            if H % n:
+                end = "some"
+                lines(f"const size_t some = u + {n} <= {H} ? {n} : {H % n};")
+            lines(f"for (i = 0; i < {end}; ++i) {{", "const size_t j = u + i;")
         for line in update:
             for g in range(G):
                 line = line.replace(f"{{A{g}}}", f"a[{index(g)}]").replace(f"{{Q{g}}}", f"q[{index(g)}]")

@@ -207,7 +207,7 @@ def narrow(program: Program, bits: int) -> str:
     if bits == 8:
         text = f"""\
 /* A frame of n words of 4 integers as bytes in the order of weights, 0 2 1 3; elsewhere it stays as it is. */
-static void as_bytes(int16_t* q, size_t n) {{
+UT_UNUSED static void as_bytes(int16_t* q, size_t n) {{
 #if {MVE}
   static const uint16_t order[8] = {{0, 2, 1, 3, 4, 6, 5, 7}};
   const uint16x8_t at = vldrhq_u16(order);
