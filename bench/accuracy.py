@@ -29,7 +29,7 @@ from .report import Goal, Table
 
 #: int8, and int16 where that costs least (`undertow.passes.mixture`)
 MIXED = "int8 and int16"
-PRECISIONS = ("float16", "int16", "int8", MIXED, "int4")
+PRECISIONS = ("float16", "int16", "int8", MIXED, "fixed8", "int4")
 #: Per cent of the output's RMS that the RMS error of int16 stays under.
 INT16_LIMIT = 0.8
 #: What int8 had with frames of 8 bits and one scale for a row: where that is above 1 %, it is to fall to a third.
