@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="needs the source tree")
 
-PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.glob("*.md") if p.name != "README.md")]
+PAGES = [ROOT / "README.md", *sorted({*DOCS.glob("*.md"), *DOCS.glob("boards/*.md")} - {DOCS / "README.md"})]
 
 #: what a reason not to run a block begins with
 REASONS = (

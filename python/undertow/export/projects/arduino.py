@@ -15,7 +15,7 @@ sentence=@title@: a recurrent network in C.
 paragraph=Exported by undertow from the model @hash@. No heap, no other library.
 category=Data Processing
 url=
-architectures=samd,sam,mbed,mbed_nano,mbed_portenta,mbed_rp2040,rp2040,renesas_uno,esp32,esp8266,stm32,nrf52,teensy
+architectures=samd,sam,mbed,mbed_nano,mbed_portenta,mbed_giga,mbed_nicla,mbed_opta,mbed_rp2040,rp2040,renesas_uno,renesas_portenta,zephyr,esp32,esp8266,stm32,nrf52
 includes=@name@.h
 """,
     "examples/Sensor/Sensor.ino": SENSOR_SKETCH,

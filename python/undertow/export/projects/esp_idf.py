@@ -86,7 +86,7 @@ Made by `undertow export --to esp-idf` (undertow @version@) from the model @hash
 The example gives the model one frame of samples after another: where yours hears features (a spectrum), compute
 them first. A step computes the bits that undertow computes in Python. The two files of the model were compiled and
 compared where undertow is tested, for ARM, RISC-V and x86; neither they nor the example were for Xtensa, for
-ESP-IDF is not installed there. If an ESP32 is slow with float32, take weights of int8.
+ESP-IDF is not installed there. If an ESP32 is slow with float32, take weights of int16.
 """,
 }
 
