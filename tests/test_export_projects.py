@@ -4,6 +4,7 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from undertow.model import Model
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
+DOCS = Path(__file__).parent.parent / "docs"
 EXPECTED = {
     "cortex-m": {"Makefile", "board.ld", "board.h", "start.c", "main.c", "m.c", "m.h"},
     "arduino": {"library.properties", "src/m.c", "src/m.h", "examples/Sensor/Sensor.ino"},
@@ -155,6 +157,14 @@ MODELS = {
 
 def test_every_target_has_its_files():
     assert EXPECTED.keys() == PROJECTS.keys() == STUBS.keys() == {*export.TARGETS} - {"c"}
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="needs the source tree")
+def test_every_target_has_its_page():
+    table = (DOCS / "embedded.md").read_text()
+    commands = "".join(page.read_text() for page in DOCS.glob("boards/*.md"))
+    for to in PROJECTS:
+        assert f"| `{to}` |" in table and f"--to {to} --name" in commands, to
 
 
 @pytest.mark.parametrize("to", PROJECTS)
