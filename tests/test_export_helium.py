@@ -34,8 +34,11 @@ def _with(*programs):
 
 @pytest.fixture(
     params=[
-        pytest.param(("cortex-m55", "-O2"), id="gcc", marks=_with("arm-none-eabi-gcc", "qemu-system-arm")),
-        pytest.param(("cortex-m55", "-Os -ffp-contract=fast"), id="gcc-small", marks=_with("arm-none-eabi-gcc")),
+        pytest.param(
+            ("cortex-m55", "-O2 -ffp-contract=fast"),
+            id="gcc",
+            marks=_with("arm-none-eabi-gcc", "qemu-system-arm"),
+        ),
         pytest.param(
             ("cortex-m55-clang", "-O2 -ffp-contract=fast"),
             id="clang",

@@ -297,7 +297,7 @@ def loop(
     whole: whether n is a multiple of 4.
     """
     one = [f"for ({index} = 0; {index} < {n}; ++{index}) {{", *before, *each, "}"]
-    vectors = None if isinstance(n, int) and n < 2 else _in_lanes(program, each, index, whole)
+    vectors = None if isinstance(n, int) and n < 2 else _in_lanes(program, each, whole)
     if vectors is None:
         lines(*one)
         return
@@ -306,7 +306,7 @@ def loop(
     lines("#else", *one, "#endif")
 
 
-def _in_lanes(program: Program, each: list[str], index: str, whole: bool) -> list[str] | None:
+def _in_lanes(program: Program, each: list[str], whole: bool) -> list[str] | None:
     """Lines of one number as lines of 4; None where there is no way."""
     taken: set[str] = set()
     given = "" if whole else ", lanes"

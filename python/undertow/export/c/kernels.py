@@ -92,29 +92,30 @@ def _span(first: int, n: int) -> str:
 
 def _chains(rows: int, c_type: str, weight: str) -> list[str]:
     """Chains of any compiler; of many rows in parts, each along all columns. weight: of a pointer and an index."""
-    some = -(-rows // -(-rows // _AT_ONCE))
-    lines: list[str] = []
-    for part in [range(i, min(i + some, rows)) for i in range(0, rows, some)]:
-        first = part[0]
-        alone = len(part) == rows
-        behind = lambda p, first=first: f"{p} + {first}" if first else p  # noqa: E731
-        w, x, n = ("w", "x", "n") if alone else ("u", "t", "k")
-        lines += (
-            []
-            if alone
-            else ["  {", f"  const {c_type}* u = {behind('w')};", "  const float* t = x;", "  size_t k = n;"]
-        )
-        lines += [
-            "  float " + ", ".join(f"y{i} = start[{i}]" for i in part) + ";",
-            "  do {",
-            f"    const float v = *{x}++;",
-            *[f"    y{i} = mul_add({weight.format(w, i - first)}, v, y{i});" for i in part],
-            f"    {w} += {rows};",
-            f"  }} while (--{n});",
-            *[f"  y[{i}] = y{i};" for i in part],
-        ]
-        lines += [] if alone else ["  }"]
+    parts = -(-rows // _AT_ONCE)
+    if parts == 1:
+        return _part(rows, rows, ("w", "x", "n"), weight, "")
+    some = -(-rows // parts)
+    along = [f"  const {c_type}* u = w + r;", "  const float* t = x;", "  size_t k = n;"]
+    lines = ["  size_t r;", f"  for (r = 0; r + {some} <= {rows}; r += {some}) {{", *along]
+    lines += [*_part(some, rows, ("u", "t", "k"), weight, "r + "), "  }"]
+    if left := rows % some:
+        lines += ["  {", *along, *_part(left, rows, ("u", "t", "k"), weight, "r + "), "  }"]
     return lines
+
+
+def _part(rows: int, apart: int, pointers: tuple[str, str, str], weight: str, first: str) -> list[str]:
+    """Rows from `first` on, whose weights of the next column stand `apart` numbers further on."""
+    each, (w, x, n) = range(rows), pointers
+    return [
+        "  float " + ", ".join(f"y{i} = start[{first}{i}]" for i in each) + ";",
+        "  do {",
+        f"    const float v = *{x}++;",
+        *[f"    y{i} = mul_add({weight.format(w, i)}, v, y{i});" for i in each],
+        f"    {w} += {apart};",
+        f"  }} while (--{n});",
+        *[f"  y[{first}{i}] = y{i};" for i in each],
+    ]
 
 
 def halves(program: Program, rows: int, precision: str) -> str:
