@@ -415,6 +415,7 @@ def whole(header: str, isas: list[str]) -> str:
         licence=licence(),
     )
     there = "".join(f"#if {machine(isa)}\n#define UT_HAVE_{isa} 1  // undertow_{isa}.cpp\n#endif\n" for isa in isas)
+    there += "#define UT_VECTORS 1\n" if isas else ""
     return head + there + Amalgam(sources()).text()
 
 

@@ -39,14 +39,18 @@ size_t stream_bytes(const ut_model& m, size_t block) {
 // Rows of a batch. Every tile of rows reads all weights: few rows cost speed where those come from memory (LSTM 1024:
 // 170 us a stream with 12 rows, 158 with 72). A matrix product looks at one column of the rows' frames at a time, so they
 // need not fit the second-level cache as a whole.
-constexpr size_t kMostRows = 96, kLeastRows = 12;
-constexpr uint64_t kBatchBytes = 4 << 20, kLargeBytes = 64 << 20;
+[[maybe_unused]] constexpr size_t kMostRows = 96, kLeastRows = 12;
+[[maybe_unused]] constexpr uint64_t kBatchBytes = 4 << 20, kLargeBytes = 64 << 20;
 constexpr size_t kZeroedAtATime = size_t{1} << 24;
-size_t most_rows(const ut_model& m) {
+size_t most_rows([[maybe_unused]] const ut_model& m) {
+#if UT_SMALLEST
+  return 1;
+#else
   const uint64_t row_bytes = sizeof(float) * (m.measures.value_floats + m.measures.scratch_floats_per_row) + 1;
   if (kLargeBytes / row_bytes < kLeastRows) return kLargeBytes / row_bytes < 2 ? 1 : static_cast<size_t>(kLargeBytes / row_bytes);
   const uint64_t rows = kBatchBytes / row_bytes / kLeastRows * kLeastRows;
   return rows < kLeastRows ? kLeastRows : rows > kMostRows ? kMostRows : static_cast<size_t>(rows);
+#endif
 }
 size_t batch_bytes(const ut_model& m, size_t rows) {
   const size_t scratch = static_cast<size_t>(m.measures.scratch_floats_per_row) * rows * sizeof(float);
@@ -57,7 +61,7 @@ size_t batch_bytes(const ut_model& m, size_t rows) {
 // Whether whole sequences of a model can go side by side: not of one that is streamed, which has batches, nor where a result
 // of a sequence goes into each of its timesteps, a layer has rows or a gate of its own, or a register is of no loop.
 bool goes_abreast(const ut_model& m) {
-  if (m.measures.streamable) return false;
+  if (UT_SMALLEST || m.measures.streamable) return false;
   uint32_t loop_end = 0;
   for (uint32_t i = 0; i < m.file.n_nodes; ++i) {
     const OpPlan& op = m.ops[i];
@@ -140,7 +144,7 @@ ut_status open_model(const void* metadata, const void* blob, size_t n, const cha
   while (size < 48 && isa[size]) ++size;
   message << "isa " << ut_string{isa, size} << " cannot run here; available:";
   for (size_t i = 0; built_table(i); ++i)
-    if (runnable(*built_table(i), cpu)) message << " " << built_table(i)->name;
+    if (runnable(*built_table(i), cpu)) message.word(" ").word(built_table(i)->name);
   return message;
 }
 
@@ -300,7 +304,7 @@ void ut_run(ut_stream* s, size_t n_frames, const void* const* x, void* const* y)
 #if UT_THREADS
   if (s->team) return lead(*s->team, n_frames, x, y);
 #endif
-  if (x && (n_frames == 1 || (s->model->small && n_frames < kFramesOfSmallBlock))) {
+  if (x && (n_frames == 1 || (s->model->small && (UT_SMALLEST || n_frames < kFramesOfSmallBlock)))) {
     s->step.back = !s->step.back;
     s->step.rings = rings_of(*s);
     return n_frames == 1 ? run_step(s->step, x, y) : run_steps(s->step, n_frames, x, y);
@@ -370,7 +374,8 @@ size_t ut_sequence_bytes(const ut_model* m, size_t n_frames) {
   const uint64_t per_frame = m->measures.value_floats * sizeof(float);
   if (m->measures.loops) n_frames += n_frames < SIZE_MAX ? 1 : 0;  // the frame that a loop is in
   const uint64_t fixed = aligned(state_bytes(*m)) + scratch_bytes(*m, m->measures.block) + UT_ALIGN;
-  if (per_frame != 0 && n_frames > (SIZE_MAX / 2 - fixed) / per_frame) return 0;
+  if (kSmallSizes && fixed + per_frame * n_frames > SIZE_MAX / 2) return 0;
+  if (!kSmallSizes && per_frame != 0 && n_frames > (SIZE_MAX / 2 - fixed) / per_frame) return 0;
   return static_cast<size_t>(fixed) + aligned(static_cast<size_t>(per_frame) * n_frames);
 }
 

@@ -84,5 +84,26 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #if !defined(UT_SMALL)
 #define UT_SMALL 0
 #endif
+#if UT_SMALL && !(defined(UT_VECTORS) && UT_VECTORS) /* with kernels of one lane alone: what differs is told while it runs */
+#define UT_SMALLEST 1
+#else
+#define UT_SMALLEST 0
+#endif
+/* Whether kernels look for subnormals, and ask which frames make none (Scaling::least): of one lane on Arm, none do. */
+#if UT_SMALLEST && defined(__arm__)
+#define UT_LOOKS_FOR_SUBNORMALS 0
+#else
+#define UT_LOOKS_FOR_SUBNORMALS 1
+#endif
+
+/* Off: errors have no sentence, but the line of the source that refuses a file, and the node. */
+#if !defined(UT_TEXTS)
+#define UT_TEXTS 1
+#endif
+#if UT_TEXTS
+#define UT_LINE 0
+#else
+#define UT_LINE __builtin_LINE()
+#endif
 
 #endif /* UNDERTOW_COMPILER_H_ */

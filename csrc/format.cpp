@@ -79,11 +79,14 @@ bool is_utf8(ut_string text) {
 
 }  // namespace
 
-Message::Message(ut_error* err, ut_status status, size_t offset) : err_(err), status_(status) {
+Message::Message(ut_error* err, ut_status status, size_t offset, [[maybe_unused]] unsigned line) : err_(err), status_(status) {
   if (!err_) return;
   err_->status = status;
   err_->offset = static_cast<uint32_t>(offset);
   err_->detail[0] = '\0';
+#if !UT_TEXTS
+  word("line ").digits(line);
+#endif
 }
 
 void Message::put(char c) {
@@ -92,7 +95,7 @@ void Message::put(char c) {
   err_->detail[n_] = '\0';
 }
 
-Message& Message::operator<<(const char* text) {
+Message& Message::word(const char* text) {
   while (*text) put(*text++);
   return *this;
 }
@@ -105,7 +108,17 @@ Message& Message::operator<<(ut_string text) {
   return *this;
 }
 
-Message& Message::operator<<(unsigned long long number) {
+Message& Message::of_node(const char* op, ut_string node) {
+  if (!UT_TEXTS) word(": ");
+  word(op).put(' ');
+  return *this << node;
+}
+
+#if UT_TEXTS
+Message& Message::digits(unsigned long long number) {
+#else
+Message& Message::digits(unsigned number) {
+#endif
   char digits[20];
   int n = 0;
   do digits[n++] = static_cast<char>('0' + number % 10);
@@ -315,7 +328,7 @@ ut_status File::check_records(ut_error* err) const {
     const bool has_flags = version >= kFirstWithInt16 && (r[0] == kTensorInt8 || r[0] == kTensorInt16);
     if (r[0] >= n_types || r[1] > (has_flags ? kTensorSmoothed : 0))
       return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": unknown dtype " << r[0] << ", or flags " << r[1];
-    if (offset % UT_ALIGN != 0 || offset < metadata_end_ || offset > n_bytes || n > (n_bytes - offset) / element_bytes(r[0]))
+    if (offset % UT_ALIGN != 0 || offset < metadata_end_ || offset > n_bytes || n > elements_in(n_bytes - offset, r[0]))
       return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": " << n << " elements at byte " << offset
                                                      << " do not lie in the file's " << n_bytes << " bytes";
     if (offset < end) return Message(err, UT_E_FORMAT, offset_of(r)) << "tensor " << i << ": begins before the end of the one before";

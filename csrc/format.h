@@ -21,19 +21,35 @@ constexpr uint64_t kMaxFrame = uint64_t{1} << (kSmallSizes ? 20 : 24);  // eleme
 constexpr uint32_t kMaxTimesteps = 1u << 24;                            // in one
 constexpr uint64_t kMaxTotalFloats = uint64_t{1} << (kSmallSizes ? 25 : 28);  // all frames of a timestep, all states, or scratch
 
-// Builds a ut_error's sentence without a heap or stdio: fail(err, UT_E_FORMAT) << "node " << 3 << " is odd".
+// Builds a ut_error's sentence without a heap or stdio: fail(err, UT_E_FORMAT) << "node " << 3 << " is odd". Without UT_TEXTS,
+// of that a line of the source and names are left.
 class Message {
  public:
-  Message(ut_error* err, ut_status status, size_t offset = 0);
-  Message& operator<<(const char* text);
+  Message(ut_error* err, ut_status status, size_t offset = 0, unsigned line = UT_LINE);
+  // These are there whatever becomes of sentences: a word of the library's own, a name of the file's, an op and its node.
+  Message& word(const char* text);
   Message& operator<<(ut_string text);
+  Message& of_node(const char* op, ut_string node);
+#if UT_TEXTS
+  Message& operator<<(const char* text) { return word(text); }
   // Each of these is size_t, uint32_t or uint64_t somewhere.
   Message& operator<<(unsigned number) { return *this << static_cast<unsigned long long>(number); }
   Message& operator<<(unsigned long number) { return *this << static_cast<unsigned long long>(number); }
-  Message& operator<<(unsigned long long number);
+  Message& operator<<(unsigned long long number) { return digits(number); }
+#else
+  template <class Rest>
+  Message& operator<<(const Rest&) {
+    return *this;
+  }
+#endif
   operator ut_status() const { return status_; }
 
  private:
+#if UT_TEXTS
+  Message& digits(unsigned long long number);
+#else
+  Message& digits(unsigned number);
+#endif
   void put(char c);
   ut_error* err_;
   ut_status status_;
@@ -58,6 +74,9 @@ constexpr uint32_t kTensorSmoothed = 1;  // flag, from version 4 on: a matrix be
 constexpr uint64_t element_bytes(uint32_t dtype) {
   return dtype == kTensorInt16 ? 2 : dtype >= kTensorInt8 ? 1 : dtype >= kTensorFloat16 ? 2 : 4;
 }
+
+// Elements in so many bytes: a shift, for 32-bit targets divide 64 bits by a call.
+constexpr uint64_t elements_in(uint64_t bytes, uint32_t dtype) { return bytes >> (element_bytes(dtype) / 2); }
 
 struct TensorView {
   uint32_t dtype, flags;

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "compiler.h"
+
 namespace undertow {
 
 constexpr size_t kPanel = 16;  // output rows of a weight panel; a multiple of every ISA's lanes
@@ -364,7 +366,7 @@ using TinyKernel = void (*)(const Cell& cell, const TinySteps& steps, size_t T);
 struct TinyKernels {
   TinyKernel cells[kNumCells];  // null: it has none
   size_t most_units;            // that they take
-  // y = b + W x of one frame, with one panel of float32 weights, of which the first M <= kPanel rows count.
+  // y = b + W x of one frame, with one panel of float32 weights, of which the first M <= kPanel rows count. Null in small code.
   void (*dense)(float* y, const float* x, const float* W, const float* b, size_t K, size_t M);
 };
 
@@ -389,23 +391,43 @@ struct ReducedStep {
   bool back;  // from the last panel to the first
 };
 
+// Kernels of n kinds, kernels[kind](args): a function each, or in small code one that is told the kind.
+template <size_t n, class... Args>
+struct OfKinds {
+#if UT_SMALLEST
+  struct Kernel {
+    void (*any)(uint32_t kind, Args...);
+    uint32_t kind;
+    explicit operator bool() const { return any != nullptr; }
+    void operator()(Args... args) const { any(kind, args...); }
+  };
+  void (*any)(uint32_t kind, Args...);
+  Kernel operator[](size_t kind) const { return {any, static_cast<uint32_t>(kind)}; }
+#else
+  using Kernel = void (*)(Args...);
+  Kernel kernels[n];
+  constexpr Kernel operator[](size_t kind) const { return kernels[kind]; }
+#endif
+};
+using StepKernels = OfKinds<kNumCells, const Cell&, const ReducedStep&>;
+
 // Products with weights of one precision.
 struct Products {
-  void (*dense[5])(const DenseArgs& args, size_t T);  // indexed by G, 1 to 4; [0] is null
+  OfKinds<5, const DenseArgs&, size_t> dense;  // of T frames, by G, 1 to 4; [0] is null
   void (*table_row)(float* y, const void* table, size_t row, size_t D);  // touches exactly D floats; sparse, fixed8: null
-  void (*step[kNumCells])(const Cell& cell, const ReducedStep& step);  // null: none
+  StepKernels step;  // null: none; in small code, of all cells whose products have one matrix each
 };
 
 // One op over frames per entry. n counts floats; elementwise ones may touch the padding behind them.
 struct FrameKernels {
   void (*activation)(float* y, const float* x, size_t n, const Act& act);  // y == x allowed
-  void (*binary[kNumBinaries])(float* y, const float* a, const float* b, size_t n);
+  OfKinds<kNumBinaries, float*, const float*, const float*, size_t> binary;  // y, a, b, n
   void (*where)(float* y, const float* cond, const float* a, const float* b, size_t n);  // cond != 0 ? a : b
   void (*affine)(float* y, const float* x, const float* scale, const float* shift, size_t n);
   void (*softmax)(float* y, const float* x, size_t n, bool log);  // touches exactly n floats
   void (*layer_norm)(float* y, const float* x, const float* scale, const float* shift, size_t n, float eps);
-  // These touch exactly the elements of y. x: (A, N, B) to y: (A, B); a: (I, K) times b: (K, J) to y: (I, J).
-  void (*reduce[kNumReduces])(float* y, const float* x, size_t A, size_t N, size_t B);
+  // These touch exactly the elements of y. y, x, A, N, B: x (A, N, B) to y (A, B); a: (I, K) times b: (K, J) to y: (I, J).
+  OfKinds<kNumReduces, float*, const float*, size_t, size_t, size_t> reduce;
   void (*depthwise)(const DepthwiseArgs& args);
   void (*convolution)(const ConvolutionArgs& args, size_t T);  // this and the two behind it: null where UT_SMALL
   void (*past)(const Past* pasts, size_t n, const StreamMemory& memory);

@@ -49,8 +49,8 @@ Origin origin_of(const File& file, uint32_t end, uint32_t next, uint32_t v, uint
 constexpr uint64_t kMostLooks = uint64_t{1} << 24;
 
 ut_status check_gate(const File& file, const NodeView& node, uint32_t number, const OpPlan* plan, uint64_t* looks, ut_error* err) {
-  const auto refuse = [&](const char* what) -> ut_status {
-    return Message(err, UT_E_FORMAT) << plan->type->name << " " << node.name << ": " << what;
+  const auto refuse = [&](const char* what, [[maybe_unused]] unsigned line = UT_LINE) -> ut_status {
+    return Message(err, UT_E_FORMAT, 0, line).of_node(plan->type->name, node.name) << ": " << what;
   };
   const ValueView gate = file.value(node.inputs[1]);
   if (gate.size != 1 || gate.dtype != UT_FLOAT32 || plan->whole_sequence) return refuse("its gate is not one float32, or it runs backwards");
@@ -132,7 +132,7 @@ ut_status check_loops(const File& file, const Measures& m, ut_error* err) {
     OpPlan plan;
     if (const ut_status s = check_node(file, node, &plan, nullptr, err)) return s;
     if (plan.whole_sequence || type.is(kIsLatest) || (type.cell && (plan.flags & kFlagMasked)))
-      return Message(err, UT_E_UNSUPPORTED) << type.name << " " << node.name
+      return Message(err, UT_E_UNSUPPORTED).of_node(type.name, node.name)
                                             << ": a register's next value is made by it frame by frame, but it needs the whole sequence";
   }
   return UT_OK;
@@ -195,7 +195,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
       m.ring_floats += Ring::floats(plan);
       m.ring_floats_per_frame += Ring::floats_per_frame(plan);
     }
-    if (plan.has_ring || (behind_window != 0 && plan.type->kind == kConcat)) {
+    if (!UT_SMALLEST && (plan.has_ring || (behind_window != 0 && plan.type->kind == kConcat))) {
       behind_window += padded(file.value(next).size);
     } else if (behind_window != 0 && plan.type->kind != kReshape) {
       if (is_narrow_product(plan)) {
@@ -215,7 +215,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
       if (node.n_outputs == 0) last_write = i;
     }
     if (plan.type->is(kPresence)) {
-      if (m.gated) return Message(err, UT_E_FORMAT) << plan.type->name << " " << node.name << ": there is another one";
+      if (m.gated) return Message(err, UT_E_FORMAT).of_node(plan.type->name, node.name) << ": there is another one";
       m.gated = true;
       m.latency = plan.latency;
     }
@@ -223,7 +223,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
     for (uint32_t k = 0; k < node.n_states; ++k) {
       const bool owned = node.states[k] < n_owned;
       if (is_register ? owned : node.states[k] != next_state++)
-        return Message(err, UT_E_FORMAT) << plan.type->name << " " << node.name << ": state " << node.states[k]
+        return Message(err, UT_E_FORMAT).of_node(plan.type->name, node.name) << ": state " << node.states[k]
                                          << " belongs to another layer, or is out of order";
     }
     if (plan.scratch_floats > m.scratch_floats) m.scratch_floats = plan.scratch_floats;
@@ -253,7 +253,7 @@ ut_status measure(const File& file, Measures* out, ut_error* err) {
   m.bytes_per_step += sizeof(float) * (m.value_floats + m.state_floats);
 
   const uint64_t frame_bytes = 4 * (m.value_floats - passed_over + m.scratch_floats_per_frame) + 1;
-  uint64_t block = m.frame_by_frame ? 1 : kBlockBytes / frame_bytes;
+  uint64_t block = UT_SMALLEST || m.frame_by_frame ? 1 : kBlockBytes / frame_bytes;
   if (block > kMaxBlock) block = kMaxBlock;
   const uint64_t rows = m.convolves ? kTileOfConvolution : kTile;
   if (block >= rows) block -= block % rows;
@@ -276,7 +276,7 @@ size_t model_bytes(const File& file, const Measures& measures, bool copies) {
 // 0 or at least 2^x, every product is a multiple of 2^(e - 23 + x - 23), and so is every sum of products that rounds to 24 bits:
 // if that is 2^-126, no sum is subnormal. What a chain starts from must be such a multiple too: 0, or at least 2^-103. Then no
 // operand of the chain is subnormal either.
-static void find_least(const File& file, const NodeView& node, OpPlan& op) {
+[[maybe_unused]] static void find_least(const File& file, const NodeView& node, OpPlan& op) {
   uint32_t smallest[6] = {};  // bits of the smallest number that is not 0; 0 where there is none
   bool starts = true;
   for (uint32_t i = 0; i < node.n_tensors && i < 6; ++i) {
@@ -310,7 +310,7 @@ constexpr uint64_t kSmallBytes = 5 * 1024;
 // Completes an op's `step`; whether steps do as well as blocks.
 static bool bind_step(OpPlan& op, const ut_model& m) {
   if (op.cell_type) bind_cell(op, *m.kernels);
-  if (!op.step || op.alone != op.type->run || m.values[op.inputs[0]].fixed) {
+  if (UT_SMALLEST || !op.step || op.alone != op.type->run || m.values[op.inputs[0]].fixed) {
     op.step = op.alone;
     return !op.step;
   }
@@ -352,7 +352,7 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
     const NodeView node = file.node(i, next);
     OpPlan& op = m->ops[i];
     if (const ut_status s = check_node(file, node, &op, &keep, err)) return s;  // binds the weights
-    if (kernels.flushes) find_least(file, node, op);
+    if (UT_LOOKS_FOR_SUBNORMALS && kernels.flushes) find_least(file, node, op);
     if (op.has_ring) {
       op.ring = ring;
       op.ring_per_frame = ring_per_frame;
@@ -378,15 +378,17 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
     next += node.n_outputs;
   }
   if (measures.loops) mark_loops(*m);
-  find_readers(*m);
-  mark_parts(*m);
+  if (!UT_SMALLEST) {
+    find_readers(*m);
+    mark_parts(*m);
+  }
   if (!UT_SMALL) mark_convolutions(*m);
   bool small = true, waits = false;
   for (uint32_t i = 0; i < file.n_nodes; ++i) {
     small = bind_step(m->ops[i], *m) && small;
     waits = waits || m->ops[i].tiny;
   }
-  m->small = small && waits;
+  m->small = UT_SMALLEST || (small && waits);
   *out = m;
   return UT_OK;
 }

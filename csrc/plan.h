@@ -50,7 +50,8 @@ struct OpPlan {
   RunOp alone;             // the same where no team walks: null too where its output is written in parts
   RunOp step;              // the same of one timestep of one stream: what its check has put here, or `alone`
   struct {                 // of one that a check has put there: first input and output, in floats from Block::values; and
-    size_t x, y, h, c;     // the first and last state, from Block::state
+    size_t x, y, h, c;     // the first and last state, from Block::state. In small code x and h are of a recurrent layer, and
+                           // where it quantises its input and its hidden state, from Block::scratch
   } at;
   const uint32_t* inputs;  // values
   uint32_t n_inputs;

@@ -208,7 +208,7 @@ void run_abreast(Block b, const void* const* x, void* const* y) {
     for (uint32_t i = 0; i < file.n_inputs; ++i) {
       const size_t width = b.value(i).width, step = b.abreast * b.stride(i);
       const float* from = static_cast<const float*>(x[k * file.n_inputs + i]);
-      float* to = b.row(i) + k * b.stride(i);
+      float* to = b.row(i, k);
       for (size_t t = 0; t < b.lengths[k]; ++t) copy_floats(to + t * step, from + t * width, width);
     }
   walk(b);
@@ -217,7 +217,7 @@ void run_abreast(Block b, const void* const* x, void* const* y) {
     for (uint32_t i = 0; i < file.n_outputs; ++i) {
       const uint32_t v = file.output(i).value;
       const size_t width = b.value(v).width, step = b.abreast * b.stride(v);
-      const float* from = b.row(v) + k * b.stride(v);
+      const float* from = b.row(v, k);
       float* to = static_cast<float*>(y[k * file.n_outputs + i]);
       const size_t n = b.value(v).once && b.lengths[k] != 0 ? 1 : b.lengths[k];  // of no frames there is no result
       for (size_t t = 0; to && t < n; ++t) copy_floats(to + t * width, from + t * step, width);
@@ -251,10 +251,10 @@ void run_batch(const ut_model& model, float* values, float* scratch, size_t rows
                const Part& part, const void* const* x, void* const* y) {
   if (n_streams == 0 || part.n == 0) return;
   const FloatMode mode;
-  const size_t most = tile_rows(n_streams, rows);
+  const size_t most = UT_SMALLEST ? 1 : tile_rows(n_streams, rows);
   for (size_t first = 0; first < n_streams; first += most) {
     const size_t n = n_streams - first < most ? n_streams - first : most, begin = first * part.of + part.first;
-    if (n == 1) {  // a lone stream goes through time in blocks
+    if (UT_SMALLEST || n == 1) {  // a lone stream goes through time in blocks
       const size_t block = model.measures.frame_by_frame ? 1 : part.n < rows ? part.n : rows;
       Block b = {&model, values, block, block, block, states[first], scratch, rows, nullptr};
       b.flush = !x;

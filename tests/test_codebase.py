@@ -41,6 +41,7 @@ KERNELS = {
         "sparse",
         "cells",
         "reduced-step",
+        "small",
         "step",
         "tiny",
     )

@@ -97,6 +97,12 @@ if(architectures MATCHES "wasm32")
 endif()
 
 get_property(built GLOBAL PROPERTY UT_BUILT_ISAS)
+if(NOT built STREQUAL "scalar")  # small code keeps what kernels with vectors need (compiler.h)
+  target_compile_definitions(undertow PRIVATE UT_VECTORS=1)
+  foreach(name IN LISTS built)
+    target_compile_definitions(ut_isa_${name} PRIVATE UT_VECTORS=1)
+  endforeach()
+endif()
 if(NOT built)
   message(FATAL_ERROR "No instruction set is built: UT_ISAS is ${UT_ISAS}, of which this target or compiler has none, and "
                       "UT_SCALAR is off. WebAssembly with SIMD needs clang 16 or newer")

@@ -8,15 +8,24 @@ namespace {
 
 constexpr int kSub = static_cast<int>(kPanel) / kLanes;  // vectors per gate of a panel
 
-// How a pass computes activations: of any cell, of one that is plain, or of a plain one whose units wait for them.
-enum Way { kAny, kPlain, kWaiting };
+// How a pass computes activations: of any cell, of one that is plain, of a plain one whose units wait for them, or of one that
+// says while it runs whether it is plain.
+enum Way { kAny, kPlain, kWaiting, kEither };
 
+template <Way kWay>
+UT_INLINE_FN bool is_any(const Cell& c) {
+  return kWay == kAny || (kWay == kEither && UT_UNLIKELY(!c.plain));
+}
+
+UT_OF_ANY_KIND V apply_any(const Cell& c, int which, V x) {
+  if (c.clip != 0.0f) x = min(set1(c.clip), max(set1(-c.clip), x));
+  return activate(c.acts[which], x);
+}
 template <Way kWay>
 UT_INLINE_FN V apply(const Cell& c, int which, uint32_t plain_kind, V x) {
   if (kWay == kWaiting) return plain_kind == kActTanh ? tanh_bounded(x) : sigmoid_bounded(x);
-  if (kWay == kPlain) return plain_kind == kActTanh ? vtanh(x) : vsigmoid(x);
-  if (c.clip != 0.0f) x = min(set1(c.clip), max(set1(-c.clip), x));
-  return activate(c.acts[which], x);
+  if (is_any<kWay>(c)) return apply_any(c, which, x);
+  return plain_kind == kActTanh ? vtanh(x) : vsigmoid(x);
 }
 
 // What those who wait do to inputs of sigmoids, and to one of tanh besides, before `apply`.
@@ -158,23 +167,23 @@ struct Lstm : Recurrent<4> {
     V cell = add(a[2], q[2]);
     V out = add(a[3], q[3]);
     const V before = load(row.c + j);
-    if (kWay == kAny && c.peephole) {
+    if (is_any<kWay>(c) && c.peephole) {
       in = mul_add(load(c.peephole + j), before, in);
       forget = mul_add(load(c.peephole + c.n_panels * kPanel + j), before, forget);
     }
     bound<kWay>(cell, in, forget, out);
     cell = apply<kWay>(c, 1, kActTanh, cell);
     in = apply<kWay>(c, 0, kActSigmoid, in);
-    forget = kWay == kAny && c.input_forget ? sub(set1(1.0f), in) : apply<kWay>(c, 0, kActSigmoid, forget);
+    forget = is_any<kWay>(c) && c.input_forget ? sub(set1(1.0f), in) : apply<kWay>(c, 0, kActSigmoid, forget);
     const V after = mul_add(forget, before, mul(in, cell));
-    if (kWay == kAny && c.peephole) out = mul_add(load(c.peephole + 2 * c.n_panels * kPanel + j), after, out);
+    if (is_any<kWay>(c) && c.peephole) out = mul_add(load(c.peephole + 2 * c.n_panels * kPanel + j), after, out);
     out = apply<kWay>(c, 0, kActSigmoid, out);
     store(row.c + j, after);
     // The memory on its way out is never clipped, whatever the specification's "input of activations" may include:
     // neither ONNX Runtime nor OpenVINO does.
     V on_its_way = after;
     bound<kWay>(on_its_way);
-    store(row.y + j, mul(out, kWay == kAny ? activate(c.acts[2], after) : apply<kWay>(c, 2, kActTanh, on_its_way)));
+    store(row.y + j, mul(out, is_any<kWay>(c) ? activate(c.acts[2], after) : apply<kWay>(c, 2, kActTanh, on_its_way)));
   }
   static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[4], const int32_t (&q)[4]) {
     int32_t cell = fixed_count(fixed_word(row.c + j), FIXED_OF_Z, FIXED_MOST_C);

@@ -18,6 +18,10 @@ constexpr int kChunkVectors = static_cast<int>(kPanel) / kLanes;
 // Applies f(i, vector) -> vector to every vector of x[0, n) and writes the n results to y.
 template <class F>
 inline void map(float* y, const float* x, size_t n, float fill, const F& f) {
+  if constexpr (UT_SMALLEST) {  // each element is a vector; `fill` changes no result
+    for (size_t j = 0; j < n; ++j) y[j] = f(j - j % kPanel, static_cast<int>(j % kPanel), x[j]);
+    return;
+  }
   for (size_t j = 0; j < n; j += kPanel) {
     const bool whole = j + kPanel <= n;
     Chunk c;
@@ -33,6 +37,10 @@ inline void map(float* y, const float* x, size_t n, float fill, const F& f) {
 // The same without results.
 template <class F>
 inline void visit(const float* x, size_t n, float fill, const F& f) {
+  if constexpr (UT_SMALLEST) {
+    for (size_t j = 0; j < n; ++j) f(j - j % kPanel, static_cast<int>(j % kPanel), x[j]);
+    return;
+  }
   for (size_t j = 0; j < n; j += kPanel) {
     const bool whole = j + kPanel <= n;
     Chunk c;

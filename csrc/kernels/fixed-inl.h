@@ -49,19 +49,22 @@ inline void fixed_gate(float* y, const DenseArgs& d, const uint8_t* frame, const
   memcpy(y, z, sizeof z);
 }
 
-template <int G>
-void fixed_dense(const DenseArgs& d, size_t T) {
-  constexpr size_t width = G * kPanel;
+UT_OF_ANY_KIND void fixed_dense_of_gates(uint32_t gates, const DenseArgs& d, size_t T) {
+  const size_t width = gates * kPanel;
   for (size_t t = 0; t < T; ++t) {
     uint8_t* frame = reinterpret_cast<uint8_t*>(d.quantized) + t * quantized_bytes(kFixed8, d.K);
     fixed_frame(frame, d.x + t * d.x_stride, d.K, d.scaling.hidden);
     for (size_t p = d.first; p < d.n_panels; ++p) {
-      const int8_t* w = static_cast<const int8_t*>(d.W) + p * panel_bytes(kFixed8, d.K, G);
+      const int8_t* w = static_cast<const int8_t*>(d.W) + p * panel_bytes(kFixed8, d.K, gates);
       const float* scales = reinterpret_cast<const float*>(w + d.K * width);
       for (size_t j = 0; j < width; j += kPanel)
         fixed_gate(d.y + t * d.y_stride + p * width + j, d, frame, w + j, scales + j, d.b ? d.b + p * width + j : nullptr, width);
     }
   }
+}
+template <uint32_t kGates>
+void fixed_dense(const DenseArgs& d, size_t T) {
+  fixed_dense_of_gates(kGates, d, T);
 }
 
 // --- what cells make of it -------------------------------------------------------------------------------------------

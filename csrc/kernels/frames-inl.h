@@ -18,27 +18,28 @@ inline V ordered(V u, V v) {
   return select_lt(below, vabs(u), select_lt(below, vabs(v), one, zero), zero);
 }
 
+UT_OF_ANY_KIND V binary_of(uint32_t kind, V u, V v) {
+  const V one = set1(1.0f), zero = set1(0.0f);
+  switch (kind) {
+    case kBinAdd: return add(u, v);
+    case kBinSub: return sub(u, v);
+    case kBinMul: return mul(u, v);
+    case kBinDiv: return div(u, v);
+    case kBinMax: return max_or_nan(u, v);
+    case kBinMin: return min_or_nan(u, v);
+    case kBinGreater: return select_lt(v, u, one, zero);
+    case kBinLess: return select_lt(u, v, one, zero);
+    case kBinEqual: return select_lt(u, v, zero, select_lt(v, u, zero, ordered(u, v)));
+    case kBinGreaterEqual: return select_lt(u, v, zero, ordered(u, v));
+    default: return select_lt(v, u, zero, ordered(u, v));
+  }
+}
+UT_OF_ANY_KIND void binary_any(uint32_t kind, float* y, const float* a, const float* b, size_t n) {
+  for (size_t j = 0; j < n; j += kLanes) store(y + j, binary_of(kind, load(a + j), load(b + j)));
+}
 template <uint32_t kKind>
 void binary(float* y, const float* a, const float* b, size_t n) {
-  const V one = set1(1.0f), zero = set1(0.0f);
-  for (size_t j = 0; j < n; j += kLanes) {
-    const V u = load(a + j), v = load(b + j);
-    V w = u;
-    switch (kKind) {
-      case kBinAdd: w = add(u, v); break;
-      case kBinSub: w = sub(u, v); break;
-      case kBinMul: w = mul(u, v); break;
-      case kBinDiv: w = div(u, v); break;
-      case kBinMax: w = max_or_nan(u, v); break;
-      case kBinMin: w = min_or_nan(u, v); break;
-      case kBinGreater: w = select_lt(v, u, one, zero); break;
-      case kBinLess: w = select_lt(u, v, one, zero); break;
-      case kBinEqual: w = select_lt(u, v, zero, select_lt(v, u, zero, ordered(u, v))); break;
-      case kBinGreaterEqual: w = select_lt(u, v, zero, ordered(u, v)); break;
-      default: w = select_lt(v, u, zero, ordered(u, v)); break;
-    }
-    store(y + j, w);
-  }
+  binary_any(kKind, y, a, b, n);
 }
 
 void where(float* y, const float* cond, const float* a, const float* b, size_t n) {

@@ -27,6 +27,20 @@ namespace {
 constexpr bool kCompact = UT_ISA_FLUSHES && UT_SMALL;
 }  // namespace
 
+// A function of which each kind is compiled by itself; or one for all of them, which is told while it runs.
+#if UT_SMALLEST
+#define UT_OF_ANY_KIND UT_NOINLINE
+#else
+#define UT_OF_ANY_KIND UT_INLINE_FN
+#endif
+namespace {
+// A kind that is known while compiling, in place of the uint32_t that is not.
+template <uint32_t kKind>
+struct KnownKind {
+  constexpr operator uint32_t() const { return kKind; }
+};
+}  // namespace
+
 // each uses what stands before it
 #include "chunks-inl.h"
 #include "math-inl.h"
@@ -51,16 +65,32 @@ constexpr bool kCompact = UT_ISA_FLUSHES && UT_SMALL;
 #include "step-inl.h"
 #include "tiny-inl.h"
 #endif
+#if UT_SMALLEST
+#include "small-inl.h"
+namespace {
+const SmallPass kPasses[] = {kPassOf<Rnn>, kPassOf<GruAfter>, kPassOf<GruBeforeGates>, kPassOf<Lstm>, kPassOf<GruBeforeCandidate>};
+}  // namespace
+#endif
 
 #define UT_PRODUCTS(dense, Weights, table_row, ...) \
-  {{nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}, table_row, __VA_ARGS__}
-#define UT_NO_STEPS {nullptr, nullptr, nullptr, nullptr}
+  {{{nullptr, ::dense<Weights, 1>, ::dense<Weights, 2>, ::dense<Weights, 3>, ::dense<Weights, 4>}}, table_row, __VA_ARGS__}
+#define UT_NO_STEPS {{nullptr, nullptr, nullptr, nullptr}}
+#if UT_SMALLEST
+#define UT_DENSE(Weights) {{small_dense<Weights::kPrecision>}, ::table_row<Weights>, {small_step<Weights::kPrecision>}}
+#define UT_WITH_STEPS UT_DENSE
+#define UT_SPARSE(Weights) {{sparse_of_gates<Weights>}, nullptr, {nullptr}}
+#define UT_FIXED {{fixed_dense_of_gates}, nullptr, {nullptr}}
+#else
 #define UT_DENSE(Weights) UT_PRODUCTS(dense, Weights, ::table_row<Weights>, UT_NO_STEPS)
 #define UT_WITH_STEPS(Weights)                      \
   UT_PRODUCTS(dense, Weights, ::table_row<Weights>, \
-              {nullptr, ::reduced_step<Weights, GruAfter>, nullptr, ::reduced_step<Weights, Lstm>})
-#define UT_FIXED {{nullptr, ::fixed_dense<1>, ::fixed_dense<2>, ::fixed_dense<3>, ::fixed_dense<4>}, nullptr, UT_NO_STEPS}
+              {{nullptr, ::reduced_step<Weights, GruAfter>, nullptr, ::reduced_step<Weights, Lstm>}})
+#define UT_FIXED {{{nullptr, ::fixed_dense<1>, ::fixed_dense<2>, ::fixed_dense<3>, ::fixed_dense<4>}}, nullptr, UT_NO_STEPS}
 #define UT_SPARSE(Weights) UT_PRODUCTS(sparse, Weights, nullptr, UT_NO_STEPS)
+#endif
+
+static_assert(kLanes == 1 || !UT_SMALLEST, "define UT_VECTORS=1 for all files where instruction sets with vectors are built");
+static_assert(UT_LOOKS_FOR_SUBNORMALS || !(UT_ISA_FLUSHES || UT_LANE_FLUSHES), "plan.cpp must find what is least");
 
 namespace undertow {
 #if defined(UT_ISA_EXTENDS)
@@ -92,14 +122,22 @@ const Kernels kernels = {
     {UT_DENSE(Floats<float>), UT_DENSE(Floats<Half>), UT_DENSE(Floats<Bfloat>), UT_WITH_STEPS(Int8), UT_DENSE(Int4),
      UT_SPARSE(SparseFloats), UT_SPARSE(SparseInt8), UT_WITH_STEPS(Int16), UT_FIXED},
     {::activation,
-     {::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>,
-      ::binary<kBinGreater>, ::binary<kBinLess>, ::binary<kBinEqual>, ::binary<kBinGreaterEqual>,
-      ::binary<kBinLessEqual>},
+#if UT_SMALLEST
+     {binary_any},
+#else
+     {{::binary<kBinAdd>, ::binary<kBinSub>, ::binary<kBinMul>, ::binary<kBinDiv>, ::binary<kBinMax>, ::binary<kBinMin>,
+       ::binary<kBinGreater>, ::binary<kBinLess>, ::binary<kBinEqual>, ::binary<kBinGreaterEqual>,
+       ::binary<kBinLessEqual>}},
+#endif
      ::where,
      ::affine,
      ::softmax,
      ::layer_norm,
-     {::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>},
+#if UT_SMALLEST
+     {reduce_any<uint32_t>},
+#else
+     {{::reduce<kReduceSum>, ::reduce<kReduceMax>, ::reduce<kReduceMin>, ::reduce<kReduceProd>}},
+#endif
      ::depthwise,
 #if UT_SMALL
      nullptr,
@@ -112,11 +150,18 @@ const Kernels kernels = {
 #endif
      ::depthwise_int16,
      ::matmul},
+#if UT_SMALLEST
+    {{nullptr, nullptr, small_update<kCellRnn>, nullptr},
+     {nullptr, nullptr, small_update<kCellGruAfter>, nullptr},
+     {nullptr, nullptr, small_update<kCellGruBefore>, small_update<kNumCells>},
+     {nullptr, nullptr, small_update<kCellLstm>, nullptr}},
+#else
     {{::walk<Rnn>, ::one_step<Rnn>, ::update<Rnn>, nullptr},
      {::walk<GruAfter>, ::one_step<GruAfter>, ::update<GruAfter>, nullptr},
      {::walk<GruBeforeGates, GruBeforeCandidate>, nullptr, ::update<GruBeforeGates>, ::update<GruBeforeCandidate>},
      {::walk<Lstm>, ::one_step<Lstm>, ::update<Lstm>, nullptr}},
-    {{tiny_of<Rnn>(), tiny_of<GruAfter>(), nullptr, tiny_of<Lstm>()}, kTinyUnits, ::tiny_dense}};
+#endif
+    {{tiny_of<Rnn>(), tiny_of<GruAfter>(), nullptr, tiny_of<Lstm>()}, kTinyUnits, UT_SMALLEST ? nullptr : ::tiny_dense}};
 namespace {
 constexpr const Products &int8 = kernels.products[kInt8], &int4 = kernels.products[kInt4],
                          &sparse_int8 = kernels.products[kSparseInt8], &int16 = kernels.products[kInt16];

@@ -8,58 +8,58 @@ namespace {
 // The first `n` of kLanes numbers, or all where there are more.
 inline void store_up_to(float* p, V a, size_t n) { n >= kLanes ? store(p, a) : store_some(p, a, n); }
 
-template <uint32_t kKind>
-inline V joined(V u, V v) {
-  switch (kKind) {
-    case kReduceSum: return add(u, v);
-    case kReduceMax: return max_or_nan(u, v);
-    case kReduceMin: return min_or_nan(u, v);
-    default: return mul(u, v);
-  }
+UT_INLINE_FN V joined(uint32_t kind, V u, V v) {
+  constexpr uint32_t kJoins[] = {kBinAdd, kBinMax, kBinMin, kBinMul};  // in the order of ReduceKind
+  return binary_of(kJoins[kind], u, v);
 }
 
-template <uint32_t kKind>
-constexpr float kNeutral =
-    kKind == kReduceSum ? 0.0f : kKind == kReduceProd ? 1.0f : kKind == kReduceMax ? -UT_INFINITY : UT_INFINITY;
+UT_INLINE_FN float neutral(uint32_t kind) {
+  constexpr float kNeutral[] = {0.0f, -UT_INFINITY, UT_INFINITY, 1.0f};
+  return kNeutral[kind];
+}
 
 // A row of N neighbours.
-template <uint32_t kKind>
-inline float reduce_row(const float* x, size_t N) {
+template <class Kind>
+inline float reduce_row(Kind kind, const float* x, size_t N) {
   V parts[kChunkVectors];
-  for (V& part : parts) part = set1(kNeutral<kKind>);
-  visit(x, N, kNeutral<kKind>, [&](size_t, int i, V v) { parts[i] = joined<kKind>(parts[i], v); });
+  for (V& part : parts) part = set1(neutral(kind));
+  visit(x, N, neutral(kind), [&](size_t, int i, V v) { parts[i] = joined(kind, parts[i], v); });
   float s[2 * kPanel] = {};
   for (int i = 0; i < kChunkVectors; ++i) store(s + i * kLanes, parts[i]);
   for (size_t width = kPanel / 2; width != 0; width /= 2)
-    for (size_t i = 0; i < width; i += kLanes) store(s + i, joined<kKind>(load(s + i), load(s + i + width)));
+    for (size_t i = 0; i < width; i += kLanes) store(s + i, joined(kind, load(s + i), load(s + i + width)));
   return s[0];
 }
 
 // Outputs j to j + NV * kLanes - 1 of those that are neighbours.
-template <uint32_t kKind, int NV, bool kWhole>
-inline void reduce_tile(float* y, const float* x, size_t N, size_t B, size_t j) {
+template <class Kind, int NV, bool kWhole>
+inline void reduce_tile(Kind kind, float* y, const float* x, size_t N, size_t B, size_t j) {
   V acc[NV];
-  for (V& a : acc) a = set1(kNeutral<kKind>);
+  for (V& a : acc) a = set1(neutral(kind));
   for (size_t n = 0; n < N; ++n)
     for (int v = 0; v < NV; ++v) {
       const float* at = x + n * B + j + v * kLanes;
-      acc[v] = joined<kKind>(acc[v], kWhole ? load(at) : load_some(at, B - j));
+      acc[v] = joined(kind, acc[v], kWhole ? load(at) : load_some(at, B - j));
     }
   for (int v = 0; v < NV; ++v) kWhole ? store(y + j + v * kLanes, acc[v]) : store_some(y + j, acc[v], B - j);
 }
 
-template <uint32_t kKind>
-void reduce(float* y, const float* x, size_t A, size_t N, size_t B) {
+template <class Kind>
+void reduce_any(Kind kind, float* y, const float* x, size_t A, size_t N, size_t B) {
   for (size_t a = 0; a < A; ++a, x += N * B, y += B) {
     if (B == 1) {
-      *y = reduce_row<kKind>(x, N);
+      *y = reduce_row(kind, x, N);
       continue;
     }
     size_t j = 0;
-    for (; j + 2 * kLanes <= B; j += 2 * kLanes) reduce_tile<kKind, 2, true>(y, x, N, B, j);
-    for (; j + kLanes <= B; j += kLanes) reduce_tile<kKind, 1, true>(y, x, N, B, j);
-    if (j < B) reduce_tile<kKind, 1, false>(y, x, N, B, j);
+    for (; !UT_SMALLEST && j + 2 * kLanes <= B; j += 2 * kLanes) reduce_tile<Kind, 2, true>(kind, y, x, N, B, j);
+    for (; j + kLanes <= B; j += kLanes) reduce_tile<Kind, 1, true>(kind, y, x, N, B, j);
+    if (kLanes > 1 && j < B) reduce_tile<Kind, 1, false>(kind, y, x, N, B, j);
   }
+}
+template <uint32_t kKind>
+void reduce(float* y, const float* x, size_t A, size_t N, size_t B) {
+  reduce_any(KnownKind<kKind>(), y, x, A, N, B);
 }
 
 // Channels j to j + kLanes - 1 of NT rows: independent chains hide the latency of a multiply-add.
@@ -87,12 +87,12 @@ inline void depthwise_rows(const DepthwiseArgs& d, size_t row) {
   for (; row + NT <= d.n_rows; row += NT) {
     size_t j = 0;
     for (; j + kLanes <= d.n_channels; j += kLanes) depthwise_tile<NT, true>(d, row, j);
-    if (j < d.n_channels) depthwise_tile<NT, false>(d, row, j);
+    if (kLanes > 1 && j < d.n_channels) depthwise_tile<NT, false>(d, row, j);
   }
   if constexpr (NT > 1) depthwise_rows<NT / 2>(d, row);
 }
 
-void depthwise(const DepthwiseArgs& d) { depthwise_rows<kCompact ? 1 : 8>(d, 0); }
+void depthwise(const DepthwiseArgs& d) { depthwise_rows<kCompact || UT_SMALLEST ? 1 : 8>(d, 0); }
 
 // The same with weights of int16 (FORMAT.md, "What is computed"), one row at a time. Each channel of a row has a step of its
 // own, a power of two: no lane asks another for the largest number, nothing is divided, and no product is rounded but to an
@@ -116,8 +116,10 @@ inline void depthwise_int16_tile(const DepthwiseArgs& d, size_t row, size_t j, V
   for (size_t k = 0; k < K;) {
     const size_t end = K - k > kStretch ? k + kStretch : K;
     VI acc = zero_int();
-    for (; k + 2 <= end; k += 2) acc = dot_each(acc, w + k * kPanel, integers(k), integers(k + 1));
-    if (k < end) {
+    // The second weight may be another row's, or the first scale: it meets 0.
+    for (; UT_SMALLEST && k < end; ++k) acc = dot_each(acc, w + k / 2 * 2 * kPanel + k % 2, integers(k), zero_int());
+    for (; !UT_SMALLEST && k + 2 <= end; k += 2) acc = dot_each(acc, w + k * kPanel, integers(k), integers(k + 1));
+    if (!UT_SMALLEST && k < end) {
       acc = dot_each(acc, w + k * kPanel, integers(k), zero_int());
       ++k;
     }
@@ -133,7 +135,7 @@ void depthwise_int16(const DepthwiseArgs& d) {
   for (size_t row = 0; row < d.n_rows; ++row) {
     size_t j = 0;
     for (; j + kLanes <= d.n_channels; j += kLanes) depthwise_int16_tile<true>(d, row, j, largest);
-    if (j < d.n_channels) depthwise_int16_tile<false>(d, row, j, largest);
+    if (kLanes > 1 && j < d.n_channels) depthwise_int16_tile<false>(d, row, j, largest);
   }
 }
 
@@ -165,13 +167,13 @@ inline void matmul_rows(const Product& p, size_t i) {
   for (; i + NT <= p.I; i += NT) {
     size_t j = 0;
     for (; j + kLanes <= p.J; j += kLanes) matmul_tile<NT, true>(p, i, j);
-    if (j < p.J) matmul_tile<NT, false>(p, i, j);
+    if (kLanes > 1 && j < p.J) matmul_tile<NT, false>(p, i, j);
   }
   if constexpr (NT > 1) matmul_rows<NT / 2>(p, i);
 }
 
 void matmul(float* y, const float* a, const float* b, size_t I, size_t K, size_t J) {
-  matmul_rows<kCompact ? 1 : 8>({y, a, b, I, K, J}, 0);
+  matmul_rows<kCompact || UT_SMALLEST ? 1 : 8>({y, a, b, I, K, J}, 0);
 }
 
 }  // namespace

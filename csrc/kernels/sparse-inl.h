@@ -14,7 +14,7 @@ struct Walk {
 
 constexpr int at_least_1(int n) { return n < 1 ? 1 : n; }
 // Vectors of a panel that a walk takes at once: all of them where four chains of each leave half of the registers free.
-constexpr int kSparseVectors = kVectors<1> < kRegisters / 8 ? kVectors<1> : kRegisters / 8;
+constexpr int kSparseVectors = UT_SMALLEST ? 1 : kVectors<1> < kRegisters / 8 ? kVectors<1> : kRegisters / 8;
 
 // x from j on, as far as it reaches: rows of one frame are not padded.
 inline V load_diagonal(const float* x, size_t j, size_t K) {
@@ -67,18 +67,18 @@ struct SparseFloats {
         high[t] = x[t] + kSparseBlock * lists.columns[2 * b + 1];
       }
     };
-    for (; b + (tail != 0) < end; ++b) {
+    for (; !UT_SMALLEST && b + (tail != 0) < end; ++b) {
       find();
       block<NT>(acc, blocks + b * kPanel * kSparseBlock, low, high, at.vector);
     }
-    if (b < end) {  // the only block that may reach beyond K, where x holds anything
+    for (; b < end; ++b) {
       find();
       float last[NT][kSparseBlock] = {};
-      for (int t = 0; t < NT; ++t) {
+      for (int t = 0; t < NT && b + 1 == end; ++t) {  // the only block that may reach beyond K, where x holds anything
         const float* from = x[t] + d.K - tail;
         for (size_t i = 0; i < tail; ++i) last[t][i] = from[i];
-        if (low[t] == from) low[t] = last[t];
-        if (high[t] == from) high[t] = last[t];
+        if (tail != 0 && low[t] == from) low[t] = last[t];
+        if (tail != 0 && high[t] == from) high[t] = last[t];
       }
       block<NT>(acc, blocks + b * kPanel * kSparseBlock, low, high, at.vector);
     }
@@ -91,11 +91,11 @@ struct SparseFloats {
 
 struct SparseInt8 {
   static constexpr int kFrames = at_least_1(kRegisters / (4 * kSparseVectors));
-  static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kSparseInt8, int8_t>(d, T); }
+  static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kSparseInt8>(d, T); }
 
   template <int NT>
   static inline void walk(const DenseArgs& d, const SparseMatrix& lists, const Walk& at) {
-    constexpr int NC = NT > 1 ? 1 : 2;  // chains: with the next list's, enough to hide the latency of a product
+    constexpr int NC = NT > 1 || UT_SMALLEST ? 1 : 2;  // chains: with the next list's, enough to hide the latency of a product
     const size_t column = static_cast<size_t>(at.vector) * kLanes, first = at.list * kPanel + column;
     const size_t stride = quantized_bytes(kSparseInt8, d.K);
     const int8_t* x = quantized_frame<kSparseInt8>(d, at.t);
@@ -145,16 +145,22 @@ UT_NOINLINE void walk_lists(const DenseArgs& d, const SparseMatrix& lists, size_
       for (int v = 0; v < kVectors<1>; v += kSparseVectors) Weights::template walk<NT>(d, lists, {p * G + g, p, t, v});
 }
 
+#if UT_SMALLEST
+template <class Weights>
+UT_NOINLINE void sparse_of_gates(uint32_t gates, const DenseArgs& d, size_t T) {
+  Weights::prepare(d, T);
+  const SparseMatrix& lists = *static_cast<const SparseMatrix*>(d.W);
+  for (size_t t = 0; t < T; ++t)
+    for (size_t list = 0; list < d.n_panels * gates; ++list)
+      for (int v = 0; v < kVectors<1>; v += kSparseVectors) Weights::template walk<1>(d, lists, {list, list / gates, t, v});
+}
+#endif
+
 template <class Weights, int G>
 void sparse(const DenseArgs& d, size_t T) {
   Weights::prepare(d, T);
   const SparseMatrix lists = *static_cast<const SparseMatrix*>(d.W);
   if (T == 1) return walk_lists<Weights, G, 1>(d, lists, 0, d.n_panels, 0);
-  if constexpr (kLanes == 1)
-    if (UT_SMALL) {
-      for (size_t t = 0; t < T; ++t) walk_lists<Weights, G, 1>(d, lists, 0, d.n_panels, t);
-      return;
-    }
   // Panels outside, frames inside: the blocks of a panel stay in cache while the frames pass.
   for (size_t p = 0; p < d.n_panels; ++p) {
     size_t t = 0;

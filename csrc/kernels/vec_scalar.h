@@ -81,6 +81,34 @@ UT_UNUSED static UT_NOINLINE void chains_of_16(float* y, const float* start, con
         "s23", "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31");
 }
 #define UT_CHAINS_OF_16 1
+
+#if UT_SMALLEST
+// The same with weights of float16: an instruction loads sixteen.
+UT_UNUSED static UT_NOINLINE void chains_of_16(float* y, const float* start, const float* x, const uint16_t* w, size_t K, size_t width) {
+  const size_t to_next = (width - 16) * sizeof(uint16_t);
+  const float* const end = x + K;
+#define UT_TWO_CHAINS(first, second, weights) \
+  "vcvtb.f32.f16 s1, " weights "\n vcvtt.f32.f16 s2, " weights "\n vfma.f32 " first ", s0, s1\n vfma.f32 " second ", s0, s2\n"
+  __asm__ volatile(
+      "vldmia %[start], {s16-s31}\n"
+      "b 2f\n"
+      "1: vldmia %[x]!, {s0}\n"
+      "vldmia %[w]!, {s3-s10}\n"
+      UT_TWO_CHAINS("s16", "s17", "s3") UT_TWO_CHAINS("s18", "s19", "s4")
+      UT_TWO_CHAINS("s20", "s21", "s5") UT_TWO_CHAINS("s22", "s23", "s6")
+      UT_TWO_CHAINS("s24", "s25", "s7") UT_TWO_CHAINS("s26", "s27", "s8")
+      UT_TWO_CHAINS("s28", "s29", "s9") UT_TWO_CHAINS("s30", "s31", "s10")
+      "add %[w], %[w], %[next]\n"
+      "2: cmp %[x], %[end]\n"
+      "bne 1b\n"
+      "vstmia %[y], {s16-s31}\n"
+      : [x] "+r"(x), [w] "+r"(w)
+      : [y] "r"(y), [start] "r"(start), [end] "r"(end), [next] "r"(to_next)
+      : "memory", "cc", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s16", "s17", "s18", "s19", "s20",
+        "s21", "s22", "s23", "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31");
+#undef UT_TWO_CHAINS
+}
+#endif
 #endif
 
 inline V load_some(const float* p, size_t) { return *p; }  // the first n lanes, n > 0; the others are 0
@@ -242,10 +270,31 @@ UT_UNUSED static inline void sums_of_4(VI* sums, const int16_t* x, const int16_t
 UT_UNUSED static inline void sums_of_4(VI* sums, const int8_t* x, const int8_t* w, size_t n, size_t row) {
   const int8_t* const end = x + 4 * n;
   VI a = 0, b = 0, c = 0, d = 0;
+#if !defined(__clang__)
+#define UT_FOUR_PRODUCTS(sum, weights) \
+  "sxtb16 r8, " weights "\n smlad " sum ", r8, r6, " sum "\n sxtb16 r8, " weights ", ror #8\n smlad " sum ", r8, lr, " sum "\n"
+  __asm__ volatile(
+      "b 2f\n"
+      "1: ldr lr, [%[x]], #4\n"
+      "ldrd r4, r5, [%[w]]\n"
+      "sxtb16 r6, lr\n"
+      "sxtb16 lr, lr, ror #8\n"
+      UT_FOUR_PRODUCTS("%[a]", "r4") UT_FOUR_PRODUCTS("%[b]", "r5")
+      "ldrd r4, r5, [%[w], #8]\n"
+      UT_FOUR_PRODUCTS("%[c]", "r4") UT_FOUR_PRODUCTS("%[d]", "r5")
+      "add %[w], %[w], %[row]\n"
+      "2: cmp %[x], %[end]\n"
+      "bne 1b\n"
+      : [x] "+r"(x), [w] "+r"(w), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d)
+      : [end] "r"(end), [row] "r"(row)
+      : "memory", "cc", "r4", "r5", "r6", "r8", "lr");
+#undef UT_FOUR_PRODUCTS
+#else
   for (; x != end; x += 4, w += row) {
     const Quad q = quad(x);
     a = dot(a, w, q), b = dot(b, w + 4, q), c = dot(c, w + 8, q), d = dot(d, w + 12, q);
   }
+#endif
   sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
 }
 #define UT_SUMS_OF_4 1

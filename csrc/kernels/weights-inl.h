@@ -39,16 +39,18 @@ UT_INLINE inline void each(const F& f) {
 constexpr size_t kChainsAtOnce = kRegisters / 2, kSumsAtOnce = 4;
 
 // In place of biases of a tile, where there are none.
-alignas(64) constexpr float kZeros[8 * kPanel] = {};
+alignas(64) constexpr float kZeros[(UT_SMALLEST ? 1 : 8) * kPanel] = {};
 
 inline V bias_at(const DenseArgs& d, size_t at) { return d.b ? load(d.b + at) : set1(0.0f); }
 
 // --- float32, float16, bfloat16 --------------------------------------------------------------------------------------
 
 struct Half {
+  static constexpr uint32_t kPrecision = kFloat16;
   uint16_t bits;
 };
 struct Bfloat {
+  static constexpr uint32_t kPrecision = kBfloat16;
   uint16_t bits;
 };
 inline V load_weights(const float* p) { return load(p); }
@@ -129,14 +131,67 @@ UT_NOINLINE void chains_of_rows(float* y, const float* start, const float* x, co
     }
 }
 
+#if UT_SMALLEST
+// As chains_of_rows, whatever these weights are: those that no instruction widens on the way are widened some columns at a time.
+UT_NOINLINE void rows_of_floats(uint32_t precision, const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t n_units) {
+  constexpr size_t N = kChainsAtOnce, kColumns = 8;
+  const size_t K = d.K, width = gates * kPanel, bytes = precision == kFloat32 ? 4 : 2;
+  const float* const x = d.x + t * d.x_stride;
+  const uint8_t* const W = static_cast<const uint8_t*>(d.W) + p * K * width * bytes;
+#if UT_LANE_FLUSHES
+  const bool ordinary = frame_is_ordinary(x, K, d.scaling.least);
+#endif
+  const auto some_chains = [&](float* to, const float* start, const float* from, const float* w, size_t n, size_t stride) {
+#if UT_LANE_FLUSHES
+    if (ordinary) return chains_at_once<N, float, true>(to, start, from, w, n, stride);
+#endif
+    chains_at_once<N>(to, start, from, w, n, stride);
+  };
+  for (size_t gate = 0; gate < width; gate += kPanel)
+    for (size_t i = gate; i < gate + n_units; i += N) {
+      const float* start = d.b ? d.b + p * width + i : kZeros;
+      const uint8_t* w = W + i * bytes;
+      if (precision == kFloat32) {
+        some_chains(y + i, start, x, reinterpret_cast<const float*>(w), K, width);
+        continue;
+      }
+#if defined(UT_CHAINS_OF_16)
+      if (precision == kFloat16) {
+        chains_of_16(y + i, start, x, reinterpret_cast<const uint16_t*>(w), K, width);
+        continue;
+      }
+#endif
+      for (size_t k = 0, n; k < K; k += n, start = y + i) {
+        float wide[kColumns * N];
+        n = K - k < kColumns ? K - k : kColumns;
+        for (size_t j = 0; j < n; ++j, w += width * bytes)
+          for (size_t v = 0; v < N; ++v) {
+            const uint16_t* half = reinterpret_cast<const uint16_t*>(w) + v;
+            wide[j * N + v] = precision == kFloat16 ? load_half(half) : load_bfloat(half);
+          }
+        some_chains(y + i, start, x + k, wide, n, N);
+      }
+    }
+}
+#endif
+
+template <class Element>
+constexpr uint32_t kPrecisionOf = Element::kPrecision;
+template <>
+constexpr uint32_t kPrecisionOf<float> = kFloat32;
+
 template <class Element>
 struct Floats {
+  static constexpr uint32_t kPrecision = kPrecisionOf<Element>;
   static constexpr bool kFlushes = UT_ISA_FLUSHES;
   using Number = Element;
   static constexpr size_t frame_floats(size_t) { return 0; }  // of a frame as it meets the weights, in DenseArgs::quantized
   static void prepare(const DenseArgs&, size_t) {}
 
   static inline void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t n_units) {
+#if UT_SMALLEST
+    return rows_of_floats(kPrecision, d, gates, p, t, y, n_units);
+#endif
     const size_t width = gates * kPanel;
     const Element* W = static_cast<const Element*>(d.W) + p * d.K * width;
     chains_of_rows(y, d.b ? d.b + p * width : nullptr, d.x + t * d.x_stride, W, d.K, width, n_units, d.scaling.least);
@@ -144,6 +199,10 @@ struct Floats {
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {
     const Element* from = static_cast<const Element*>(table) + row * D;
+    if (UT_SMALLEST) {
+      for (size_t j = 0; j < D; ++j) store(y + j, load_weights(from + j));
+      return;
+    }
     for (size_t j = 0; j < D; j += kPanel) {  // the end of the table may be the end of the file
       const size_t n = D - j < kPanel ? D - j : kPanel;
       Element some[kPanel] = {};
@@ -192,18 +251,32 @@ inline int8_t* quantized_frame(const DenseArgs& d, size_t t) {
 template <uint32_t kPrecision>
 UT_INLINE_FN V scale_of(const int8_t* frame, size_t K) {
   float scale;
-  memcpy(&scale, frame + quantized_scale_at(kPrecision, K), sizeof scale);
+  UT_COPY(&scale, frame + quantized_scale_at(kPrecision, K), sizeof scale);
   return set1(scale);
 }
-template <uint32_t kPrecision, class Integer>
-inline void quantize_frames(const DenseArgs& d, size_t T) {
+template <class Kind>
+inline void quantize_frames_as(Kind precision, const DenseArgs& d, size_t T) {
   for (size_t t = 0; t < T; ++t) {
-    Integer* to = reinterpret_cast<Integer*>(quantized_frame<kPrecision>(d, t));
-    if (may_be_smoothed(kPrecision) && d.scaling.factors)
-      quantize<kPrecision, true>(to, d.x + t * d.x_stride, d.K, d.scaling);
+    int8_t* to = reinterpret_cast<int8_t*>(d.quantized) + t * quantized_bytes(precision, d.K);
+    const float* x = d.x + t * d.x_stride;
+    if constexpr (UT_SMALLEST)
+      quantize(precision, uint32_t{d.scaling.factors != nullptr}, to, x, d.K, d.scaling);
+    else if (may_be_smoothed(precision) && d.scaling.factors)
+      quantize(precision, KnownKind<1>(), to, x, d.K, d.scaling);
     else
-      quantize<kPrecision, false>(to, d.x + t * d.x_stride, d.K, d.scaling);
+      quantize(precision, KnownKind<0>(), to, x, d.K, d.scaling);
   }
+}
+#if UT_SMALLEST
+UT_NOINLINE void quantize_frames_of(uint32_t precision, const DenseArgs& d, size_t T) { quantize_frames_as(precision, d, T); }
+#endif
+template <uint32_t kPrecision>
+inline void quantize_frames(const DenseArgs& d, size_t T) {
+#if UT_SMALLEST
+  quantize_frames_of(kPrecision, d, T);
+#else
+  quantize_frames_as(KnownKind<kPrecision>(), d, T);
+#endif
 }
 
 // 32 bits of each row meet 32 bits of a frame: four neighbours in k of int8, two of int16. kStretch: such meetings whose
@@ -225,21 +298,56 @@ struct Int16Numbers {
   static inline Operand operand(const Integer* x) { return pair(x); }
 };
 
-// One lane: sums[i] = the sum of the products of row i of 4 neighbours, over n operands of x; `row`: integers from operand to
-// operand of one row. They are no array meanwhile, whatever it is that the caller does with them.
+// One lane: sums[i] = the sum of the products of row i of n_rows neighbours, and up to 3 more, over n operands of x; `row_bytes`:
+// from operand to operand of one row. They are no array meanwhile, whatever it is that the caller does with them.
 template <class Numbers>
-UT_NOINLINE void sums_of_rows(VI* sums, const typename Numbers::Integer* x, const typename Numbers::Integer* w, size_t n, size_t row) {
+UT_NOINLINE void sums_of_rows(VI* sums, const int8_t* x_bytes, const int8_t* w_bytes, size_t n, size_t row_bytes, size_t n_rows) {
+  using Integer = typename Numbers::Integer;
+  const Integer *x = reinterpret_cast<const Integer*>(x_bytes), *w = reinterpret_cast<const Integer*>(w_bytes);
+  const size_t row = row_bytes / sizeof(Integer);
+  for (const VI* const end = sums + n_rows; sums < end; sums += kSumsAtOnce, w += kSumsAtOnce * Numbers::kNeighbours) {
 #if defined(UT_SUMS_OF_4)
-  sums_of_4(sums, x, w, n, row);
+    sums_of_4(sums, x, w, n, row);
 #else
-  VI sum[kSumsAtOnce];
-  each<kSumsAtOnce>([&](auto i) UT_INLINE { sum[i] = zero_int(); });
-  for (const auto* const end = x + n * Numbers::kNeighbours; x != end; x += Numbers::kNeighbours, w += row) {
-    const typename Numbers::Operand q = Numbers::operand(x);
-    each<kSumsAtOnce>([&](auto i) UT_INLINE { sum[i] = dot(sum[i], w + i * Numbers::kNeighbours, q); });
-  }
-  each<kSumsAtOnce>([&](auto i) UT_INLINE { sums[i] = sum[i]; });
+    VI sum[kSumsAtOnce];
+    each<kSumsAtOnce>([&](auto i) UT_INLINE { sum[i] = zero_int(); });
+    const Integer *at = x, *from = w;
+    for (const Integer* const last = x + n * Numbers::kNeighbours; at != last; at += Numbers::kNeighbours, from += row) {
+      const typename Numbers::Operand q = Numbers::operand(at);
+      each<kSumsAtOnce>([&](auto i) UT_INLINE { sum[i] = dot(sum[i], from + i * Numbers::kNeighbours, q); });
+    }
+    each<kSumsAtOnce>([&](auto i) UT_INLINE { sums[i] = sum[i]; });
 #endif
+  }
+}
+
+// One lane: n_units rows of each gate of panel p, to y. An operand has 4 bytes, whatever its numbers are.
+UT_OF_ANY_KIND void rows_of_integers(bool is_int8, const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t n_units) {
+  const size_t K = d.K, width = gates * kPanel, row = 4 * width;
+  const size_t n = is_int8 ? (K + 3) / 4 : (K + 1) / 2, stretch = is_int8 ? n : kStretch / 2;
+  const size_t panel = is_int8 ? panel_bytes(kInt8, K, gates) : panel_bytes(kInt16, K, gates);
+  const size_t frame_bytes = is_int8 ? quantized_bytes(kInt8, K) : quantized_bytes(kInt16, K);
+  const int8_t* w = static_cast<const int8_t*>(d.W) + p * panel;
+  const float* scales = reinterpret_cast<const float*>(w + n * row);
+  const int8_t* frame = reinterpret_cast<const int8_t*>(d.quantized) + t * frame_bytes;
+  const V scale = is_int8 ? scale_of<kInt8>(frame, K) : scale_of<kInt16>(frame, K);
+  const auto sums_of = is_int8 ? sums_of_rows<Int8Numbers> : sums_of_rows<Int16Numbers>;
+  for (size_t gate = 0; gate < width; gate += kPanel) {
+    const float* const b = d.b ? d.b + p * width + gate : kZeros;
+    float* const to = y + gate;
+    const float* before = kZeros;  // sums of the stretches before
+    VI sums[kPanel];
+    size_t k = 0;
+    for (; UT_UNLIKELY(n - k > stretch); k += stretch, before = to) {
+      sums_of(sums, frame + 4 * k, w + 4 * gate + k * row, stretch, row, n_units);
+      for (size_t i = 0; i < n_units; ++i) store(to + i, add(load(before + i), to_float(sums[i])));
+    }
+    sums_of(sums, frame + 4 * k, w + 4 * gate + k * row, n - k, row, n_units);
+    for (size_t i = 0; i < n_units; ++i) {
+      const V total = add(load(before + i), to_float(sums[i]));
+      store(to + i, mul_add(mul(total, load(scales + gate + i)), scale, load(b + i)));
+    }
+  }
 }
 
 template <class Numbers>
@@ -249,7 +357,7 @@ struct Integers {
   static constexpr uint32_t kPrecision = Numbers::kPrecision;
   static constexpr size_t frame_floats(size_t K) { return quantized_floats(kPrecision, K); }
 
-  static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kPrecision, Integer>(d, T); }
+  static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kPrecision>(d, T); }
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {
     const uint8_t* from = static_cast<const uint8_t*>(table) + row * table_row_bytes(kPrecision, D);
@@ -259,32 +367,8 @@ struct Integers {
     for (size_t j = 0; j < D; ++j) y[j] = static_cast<float>(q[j]) * scale;
   }
 
-  // One lane: n_units rows of each gate of panel p, to y.
   static UT_NOINLINE void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t n_units) {
-    const size_t width = gates * kPanel, row = Numbers::kNeighbours * width;
-    const size_t n = (d.K + Numbers::kNeighbours - 1) / Numbers::kNeighbours;
-    const Integer* w = static_cast<const Integer*>(d.W) + p * (panel_bytes(kPrecision, d.K, gates) / sizeof(Integer));
-    const float* scales = reinterpret_cast<const float*>(w + n * row);
-    const int8_t* frame = quantized_frame<kPrecision>(d, t);
-    const V scale = scale_of<kPrecision>(frame, d.K);
-    const float* b = d.b ? d.b + p * width : kZeros;
-    for (size_t gate = 0; gate < width; gate += kPanel)
-      for (size_t i = gate; i < gate + n_units; i += kSumsAtOnce) {
-        const Integer *x = reinterpret_cast<const Integer*>(frame), *from = w + Numbers::kNeighbours * i;
-        V total[kSumsAtOnce];
-        VI sums[kSumsAtOnce];
-        size_t k = n < Numbers::kStretch ? n : Numbers::kStretch;
-        sums_of_rows<Numbers>(sums, x, from, k, row);
-        each<kSumsAtOnce>([&](auto v) UT_INLINE { total[v] = to_float(sums[v]); });
-        for (size_t more; k < n; k += more) {
-          more = n - k < Numbers::kStretch ? n - k : Numbers::kStretch;
-          sums_of_rows<Numbers>(sums, x + Numbers::kNeighbours * k, from + k * row, more, row);
-          for (size_t v = 0; v < kSumsAtOnce; ++v) total[v] = add(total[v], to_float(sums[v]));
-        }
-        each<kSumsAtOnce>([&](auto v) UT_INLINE {
-          store(y + i + v, mul_add(mul(total[v], load(scales + i + v)), scale, load(b + i + v)));
-        });
-      }
+    rows_of_integers(kPrecision == kInt8, d, gates, p, t, y, n_units);
   }
 
   template <int G, int NP, int NV, int NT>
@@ -343,13 +427,15 @@ using Int8 = Integers<Int8Numbers>;
 using Int16 = Integers<Int16Numbers>;
 
 struct Int4 {
+  static constexpr uint32_t kPrecision = kInt4;
   static constexpr bool kFlushes = false;
   static constexpr size_t frame_floats(size_t K) { return quantized_floats(kInt4, K); }
   static inline void rows_of_panel(const DenseArgs& d, size_t gates, size_t p, size_t t, float* y, size_t) {
-    for (size_t v = 0; v < gates * kPanel; v += 4) tile<0, 1, 4, 1>(d, {t, p, v, y + v, gates});
+    constexpr int NV = UT_SMALLEST ? 2 : 4;
+    for (size_t v = 0; v < gates * kPanel; v += NV) tile<0, 1, NV, 1>(d, {t, p, v, y + v, gates});
   }
 
-  static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kInt4, int8_t>(d, T); }
+  static void prepare(const DenseArgs& d, size_t T) { quantize_frames<kInt4>(d, T); }
 
   static inline void table_row(float* y, const void* table, size_t row, size_t D) {
     const uint8_t* q = static_cast<const uint8_t*>(table) + row * table_row_bytes(kInt4, D);

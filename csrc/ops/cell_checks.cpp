@@ -120,9 +120,10 @@ ut_status check_cell(Check& c, bool framed) {
   c.require(!cell.fixed || cell.plain, "fixed8 is for cells with their own activations, without clip, peephole, projection or input_forget");
   p->scaling[kR].hidden = true;
   if (type.second_matrix) p->scaling[type.second_matrix].hidden = true;
-  p->fused = p->precisions[kR] == kFloat32 && (!type.second_matrix || p->precisions[type.second_matrix] == kFloat32);
+  p->fused = !UT_SMALLEST && p->precisions[kR] == kFloat32 && (!type.second_matrix || p->precisions[type.second_matrix] == kFloat32);
   p->joint = p->fused && cell.plain && p->precisions[kW] == kFloat32;
   p->reduced = cell.plain && p->precisions[kW] == p->precisions[kR] && !p->joint && !cell.fixed;
+  if (UT_SMALLEST) p->reduced = p->reduced && type.n_gates == type.n_recurrent_gates;
   return c.status();
 }
 

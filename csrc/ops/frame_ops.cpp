@@ -25,7 +25,7 @@ constexpr size_t kRowsAtATime = 48 * 24;
 size_t rows_in_scratch(const OpPlan& op) { return op.sizes[2] < kRowsAtOnce ? op.sizes[2] : kRowsAtOnce; }
 
 // OpPlan::step of a small one: one panel of float32 weights.
-void step_small_dense(const OpPlan& op, const Block& b) {
+[[maybe_unused]] void step_small_dense(const OpPlan& op, const Block& b) {
   float* y = b.values + op.at.y;
   b.model->kernels->tiny_of(op.sizes[3]).dense(y, b.values + op.at.x, static_cast<const float*>(op.weights[0]),
                                 static_cast<const float*>(op.weights[1]), op.sizes[0], op.sizes[3]);
@@ -49,7 +49,7 @@ ut_status check_dense(Check& c) {
   c.weight(1, padded(M), true);
   p->acts[0] = c.act(0);
   if (rows != 1) p->row_in = K, p->row_out = M;
-  if (rows == 1 && M <= kPanel && p->precisions[0] == kFloat32) p->step = step_small_dense;
+  if (!UT_SMALLEST && rows == 1 && M <= kPanel && p->precisions[0] == kFloat32) p->step = step_small_dense;
   const size_t quantized = quantized_floats(p->precisions[0], K);
   if (rows == 1)
     p->scratch_floats_per_frame = quantized;
@@ -161,7 +161,7 @@ void run_binary(const OpPlan& op, const Block& b) {
     return;
   }
   for (size_t t = 0; t < rows; ++t)
-    kernel(b.row(y) + t * width, b.row(l) + t * b.stride(l), b.row(r) + t * b.stride(r), width);
+    kernel(b.row(y) + t * width, b.row(l, t), b.row(r, t), width);
 }
 
 // --- affine: weights scale, shift ------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ void run_affine(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0], y = op.output;
   const size_t width = padded(b.value(y).width);
   for (size_t t = 0; t < b.rows(y); ++t)
-    b.model->kernels->frames->affine(b.row(y) + t * width, b.row(x) + t * b.stride(x),
+    b.model->kernels->frames->affine(b.row(y) + t * width, b.row(x, t),
                                      static_cast<const float*>(op.weights[0]),
                                      static_cast<const float*>(op.weights[1]), width);
 }
@@ -200,7 +200,7 @@ void run_softmax(const OpPlan& op, const Block& b) {
   const size_t n = op.sizes[0];
   for (size_t t = 0; t < b.rows(y); ++t)
     for (size_t j = 0; j < b.value(y).width; j += n)
-      b.model->kernels->frames->softmax(b.row(y) + t * b.stride(y) + j, b.row(x) + t * b.stride(x) + j, n,
+      b.model->kernels->frames->softmax(b.row(y, t) + j, b.row(x, t) + j, n,
                                         op.flags != 0);
 }
 
@@ -224,7 +224,7 @@ void run_layer_norm(const OpPlan& op, const Block& b) {
   const size_t n = op.sizes[0];
   for (size_t t = 0; t < b.rows(y); ++t)
     for (size_t j = 0; j < b.value(y).width; j += n)
-      b.model->kernels->frames->layer_norm(b.row(y) + t * b.stride(y) + j, b.row(x) + t * b.stride(x) + j,
+      b.model->kernels->frames->layer_norm(b.row(y, t) + j, b.row(x, t) + j,
                                    static_cast<const float*>(op.weights[0]), static_cast<const float*>(op.weights[1]),
                                    n, op.number);
 }
@@ -242,8 +242,8 @@ void run_where(const OpPlan& op, const Block& b) {
   const uint32_t *x = op.inputs, y = op.output;
   const size_t width = padded(b.value(y).width);
   for (size_t t = 0; t < b.rows(y); ++t)
-    b.model->kernels->frames->where(b.row(y) + t * width, b.row(x[0]) + t * b.stride(x[0]),
-                                    b.row(x[1]) + t * b.stride(x[1]), b.row(x[2]) + t * b.stride(x[2]), width);
+    b.model->kernels->frames->where(b.row(y) + t * width, b.row(x[0], t),
+                                    b.row(x[1], t), b.row(x[2], t), width);
 }
 
 // --- depthwise: sizes rows, taps, channels; weights W (float32 or int16), b; acts[0] ------------------------------------
@@ -327,12 +327,12 @@ void run_matmul(const OpPlan& op, const Block& b) {
   const size_t I = op.sizes[1], K = op.sizes[2], J = op.sizes[3];
   for (size_t t = 0; t < b.rows(y); ++t)
     for (size_t i = 0; i < op.sizes[0]; ++i)
-      b.model->kernels->frames->matmul(b.row(y) + t * b.stride(y) + i * I * J, b.row(l) + t * b.stride(l) + i * I * K,
-                               b.row(r) + t * b.stride(r) + i * K * J, I, K, J);
+      b.model->kernels->frames->matmul(b.row(y, t) + i * I * J, b.row(l, t) + i * I * K,
+                               b.row(r, t) + i * K * J, I, K, J);
 }
 
 constexpr OpType kOps[] = {
-    {1, "dense", check_dense, run_dense, kFramewise, nullptr, part_of_dense},
+    {1, "dense", check_dense, run_dense, kFramewise, nullptr, UT_SMALLEST ? nullptr : part_of_dense},
     {2, "activation", check_activation, run_activation, kFramewise},
     {3, "binary", check_binary, run_binary, kFramewise},
     {4, "affine", check_affine, run_affine, kFramewise},

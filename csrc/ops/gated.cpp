@@ -9,7 +9,7 @@ namespace {
 
 void silence(const OpPlan& op, const Block& b, size_t t) {
   for (uint32_t v = op.output; v < op.output + op.n_outputs; ++v)
-    memset(b.row(v) + t * b.stride(v), 0, b.stride(v) * sizeof(float));
+    memset(b.row(v, t), 0, b.stride(v) * sizeof(float));
 }
 
 // One timestep of each stream of a batch: all are computed, and what was shut is undone.

@@ -83,7 +83,7 @@ void Check::matrix(uint32_t i, size_t M, size_t K, size_t G, bool optional) {
   }
   plan_->multiply_adds += uint64_t{M} * K * G;
   const size_t n_panels = padded(M) / kPanel, before = t.flags & kTensorSmoothed ? factors_bytes(K) : 0;
-  const uint64_t expected = (before + uint64_t{n_panels} * panel_bytes(precision, K, G)) / element_bytes(t.dtype);
+  const uint64_t expected = elements_in(before + uint64_t{n_panels} * panel_bytes(precision, K, G), t.dtype);
   if (t.n != expected) return fail("a weight has the wrong number of elements", ": ", t.n, expected);
   const uint8_t* bytes = static_cast<const uint8_t*>(t.data);
   plan_->weights[i] = bytes + before;
@@ -176,7 +176,7 @@ size_t Check::table(uint32_t i, size_t width) {
   require(precision < kNumPrecisions && !is_sparse(precision) && precision != kFixed8 && t.flags == 0,
           "a table has the wrong dtype, or flags");
   if (status_ != UT_OK) return 1;
-  const uint64_t bytes = t.n * element_bytes(t.dtype), row = table_row_bytes(precision, width);
+  const size_t bytes = static_cast<size_t>(t.n * element_bytes(t.dtype)), row = table_row_bytes(precision, width);
   require(bytes != 0 && bytes % row == 0 && bytes / row <= kMaxFrame, "a table is not a whole number of rows, or has too many");
   plan_->weights[i] = t.data;
   plan_->precisions[i] = static_cast<uint8_t>(precision);

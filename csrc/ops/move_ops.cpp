@@ -25,7 +25,7 @@ void run_concat(const OpPlan& op, const Block& b) {
     const uint32_t x = op.inputs[i];
     const size_t n = b.value(x).width;
     for (size_t t = 0; t < b.rows(y); ++t)
-      memcpy(b.row(y) + t * b.stride(y) + at, b.row(x) + t * b.stride(x), n * sizeof(float));
+      memcpy(b.row(y, t) + at, b.row(x, t), n * sizeof(float));
     at += n;
   }
 }
@@ -76,7 +76,10 @@ void copy_strided(float* __restrict to, const float* __restrict from, ptrdiff_t 
 // `times` times `count` elements, `stride` apart.
 UT_NOINLINE void copy_apart(float* to, const float* from, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t times,
                                           ptrdiff_t step) {
-  if (stride == 0 && times == 1 && count < 8) {
+  if (UT_SMALLEST) {
+    for (; times != 0; --times, to += count, from += step)
+      for (ptrdiff_t j = 0; j < count; ++j) to[j] = from[j * stride];
+  } else if (stride == 0 && times == 1 && count < 8) {
     for (ptrdiff_t j = 0; j < count; ++j) memcpy(to + j, from, sizeof(float));
   } else if ((stride == -1 || stride == 0) && count >= 8) {
     const auto copy = stride == 0 ? copy_strided<0> : copy_strided<-1>;
@@ -122,7 +125,7 @@ void part_of_select(const OpPlan& op, const Block& b, Parts& parts, size_t, size
     const uint32_t x = op.inputs[r->input];
     const float* from = b.row(x) + parts.t * b.stride(x);
     const size_t left = static_cast<size_t>(r->count) * static_cast<size_t>(r->times) - done, some = left < n ? left : n;
-    if (done == 0 && some == left)
+    if (UT_SMALLEST || (done == 0 && some == left))  // whole frames, where nothing is written in parts
       copy_runs(to, from, *r);
     else
       copy_some(to, from, *r, done, some);
@@ -163,8 +166,8 @@ void run_embedding(const OpPlan& op, const Block& b) {
   const auto row = b.model->kernels->products[op.precisions[0]]->table_row;
   const size_t width = op.sizes[1];
   for (size_t t = 0; t < b.rows(y); ++t) {
-    const float* ids = b.row(x) + t * b.stride(x);
-    float* to = b.row(y) + t * b.stride(y);
+    const float* ids = b.row(x, t);
+    float* to = b.row(y, t);
     for (size_t i = 0; i < b.value(x).width; ++i, to += width) {
       int32_t id;
       memcpy(&id, ids + i, sizeof id);
@@ -202,11 +205,11 @@ void run_last(const OpPlan& op, const Block& b) {
     const size_t n = b.lengths ? b.lengths[k] : op.flags & kFlagMasked ? b.n_valid : b.n;
     const bool is_first = op.flags & kFlagReverse || n == 0 || b.value(x).once;  // of what is given once, there is one row
     const size_t at = is_first ? k : (n - 1) * b.abreast + k;
-    float* to = b.row(y) + k * b.stride(y);
+    float* to = b.row(y, k);
     if (n == 0)
       memset(to, 0, bytes);
     else
-      memcpy(to, b.row(x) + at * b.stride(x), bytes);
+      memcpy(to, b.row(x, at), bytes);
   }
 }
 
@@ -223,7 +226,7 @@ void run_flip(const OpPlan& op, const Block& b) {
   for (size_t k = 0; k < b.abreast; ++k) {
     const size_t n = b.value(y).once ? 1 : b.length(k);
     for (size_t t = 0; t < n; ++t)
-      memcpy(b.row(y) + (t * b.abreast + k) * b.stride(y), b.row(x) + ((n - 1 - t) * b.abreast + k) * b.stride(x), bytes);
+      memcpy(b.row(y, t * b.abreast + k), b.row(x) + ((n - 1 - t) * b.abreast + k) * b.stride(x), bytes);
   }
 }
 

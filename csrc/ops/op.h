@@ -19,7 +19,11 @@ class Check {
 
   // How many of each the op takes; anything else is an error.
   void counts(uint32_t n_inputs, uint32_t n_outputs, uint32_t n_states, uint32_t n_tensors, uint32_t n_params);
-  void require(bool truth, const char* what);
+#if UT_TEXTS
+  void require(bool truth, const char* what, unsigned line = UT_LINE);
+#else
+  void require(bool truth, const char*, unsigned line = UT_LINE) { refuse_unless(truth, line); }
+#endif
 
   size_t input(uint32_t i, uint32_t dtype = UT_FLOAT32);  // elements of an input frame
   size_t output(uint32_t i, uint32_t dtype = UT_FLOAT32);
@@ -50,8 +54,14 @@ class Check {
   ut_status status() const { return status_; }
 
  private:
-  Message refusal();  // begins a sentence
-  void fail(const char* what, const char* more = "", uint64_t got = 0, uint64_t expected = 0);
+  Message refusal(unsigned line = UT_LINE);  // begins a sentence
+  void refuse(unsigned line);
+  void refuse_unless(bool truth, unsigned line);
+#if UT_TEXTS
+  void fail(const char* what, const char* more = "", uint64_t got = 0, uint64_t expected = 0, unsigned line = UT_LINE);
+#else
+  void fail(const char*, const char* = "", uint64_t = 0, uint64_t = 0, unsigned line = UT_LINE) { refuse(line); }
+#endif
   const void* sparse(const TensorView& t, uint32_t precision, uint64_t M, uint64_t K, uint64_t G);
   void integers(const uint8_t* panels, uint32_t precision, size_t n_panels, size_t K, size_t G);
   void factors(uint32_t tensor, const float* factors, size_t K);
@@ -70,6 +80,12 @@ class Check {
 struct Watch {
   int (*stop)(void* context);
   void* context;
+};
+
+// A number that is 1 whatever is done.
+struct One {
+  constexpr operator size_t() const { return 1; }
+  constexpr const One& operator=(size_t) const { return *this; }
 };
 
 // A block of frames while the ops walk over it: n timesteps of one stream or sequence, one timestep of n streams, or whole
@@ -92,7 +108,11 @@ struct Block {
   bool flush = false;    // its frames come after the end of the sequence
   bool back = false;     // every other timestep of a stream: large layers walk their weights to and fro
   const Watch* watch = nullptr;  // of a whole sequence; null: nobody
+#if UT_SMALLEST
+  static constexpr One abreast{};  // streams and sequences go one by one
+#else
   size_t abreast = 1;  // sequences side by side, each with a state block: row t * abreast + k is timestep t of number k
+#endif
   const size_t* lengths = nullptr;  // of these, longest first; rows behind the end of one hold anything
   float* rings = nullptr;  // of a stream, where its windows have their past (ops/ring.h); null: in its state
 
@@ -101,12 +121,16 @@ struct Block {
     const ValuePlan& p = model->values[v];
     return p.fixed ? const_cast<float*>(p.fixed) : values + p.offset * capacity;
   }
+#if UT_SMALLEST
+  UT_NOINLINE
+#endif
+  float* row(uint32_t v, size_t t) const { return row(v) + t * stride(v); }
   size_t stride(uint32_t v) const {
     const ValuePlan& p = model->values[v];
     return p.once && (abreast == 1 || p.fixed) ? 0 : padded(p.width);
   }
   size_t rows(uint32_t v) const { return value(v).once ? abreast : n; }
-  bool batch() const { return states != nullptr && abreast == 1; }
+  bool batch() const { return !UT_SMALLEST && states != nullptr && abreast == 1; }
   size_t length(size_t k) const { return lengths ? lengths[k] : n; }
   // How many sequences have a timestep t; they are the first.
   size_t going(size_t t) const {
@@ -132,6 +156,10 @@ struct Block {
 
 // n floats; a library call would cost more than the few that a small frame has.
 inline void copy_floats(float* to, const float* from, size_t n) {
+  if (UT_SMALLEST) {
+    memcpy(to, from, n * sizeof(float));
+    return;
+  }
   for (; n >= kPanel; n -= kPanel, to += kPanel, from += kPanel) memcpy(to, from, kPanel * sizeof(float));
   if (n >= 8) memcpy(to, from, 8 * sizeof(float)), n -= 8, to += 8, from += 8;
   if (n >= 4) memcpy(to, from, 4 * sizeof(float)), n -= 4, to += 4, from += 4;
@@ -198,7 +226,7 @@ void mark_convolutions(ut_model& model);
 
 // Elements `first` to first + n - 1 of a frame of a value: where they stand, or have now been written.
 inline const float* part_of(const Block& b, uint32_t v, Parts& parts, size_t first, size_t n) {
-  const OpPlan* maker = b.value(v).maker;
+  const OpPlan* maker = UT_SMALLEST ? nullptr : b.value(v).maker;
   float* row = b.row(v);
   if (!maker || parts.whole) return row + parts.t * b.stride(v) + first;
   maker->type->part(*maker, b, parts, first, n, row);

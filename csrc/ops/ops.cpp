@@ -22,18 +22,29 @@ Check::Check(const File& file, const NodeView& node, const char* op_name, OpPlan
   plan->n_states = node.n_states;
 }
 
-Message Check::refusal() {
+Message Check::refusal(unsigned line) {
   const size_t offset = static_cast<size_t>(reinterpret_cast<const uint8_t*>(node_.inputs) - file_.bytes);
-  return Message(err_, UT_E_FORMAT, offset) << op_name_ << " " << node_.name << ": ";
+  Message m(err_, UT_E_FORMAT, offset, line);
+  m.of_node(op_name_, node_.name) << ": ";
+  return m;
 }
 
-void Check::fail(const char* what, const char* more, uint64_t got, uint64_t expected) {
+void Check::refuse(unsigned line) {
+  if (status_ == UT_OK) status_ = refusal(line);
+}
+void Check::refuse_unless(bool truth, unsigned line) {
+  if (!truth) refuse(line);
+}
+
+#if UT_TEXTS
+void Check::fail(const char* what, const char* more, uint64_t got, uint64_t expected, unsigned) {
   if (status_ != UT_OK) return;
   Message m = refusal();
   m << what;
   if (*more) m << more << got << ", expected " << expected;
   status_ = m;
 }
+#endif
 
 void Check::counts(uint32_t n_inputs, uint32_t n_outputs, uint32_t n_states, uint32_t n_tensors, uint32_t n_params) {
   const struct {
@@ -48,9 +59,11 @@ void Check::counts(uint32_t n_inputs, uint32_t n_outputs, uint32_t n_states, uin
     if (row.got != row.expected) fail(row.what, ": ", row.got, row.expected);
 }
 
-void Check::require(bool truth, const char* what) {
+#if UT_TEXTS
+void Check::require(bool truth, const char* what, unsigned) {
   if (!truth) fail(what);
 }
+#endif
 
 size_t Check::input(uint32_t i, uint32_t dtype) {
   if (i >= node_.n_inputs) {

@@ -79,7 +79,7 @@ void run_at_once(const OpPlan& op, const Block& b) {
   const uint32_t y = op.output;
   for (size_t t = 0; t < b.rows(y); ++t) {
     Parts parts = {t, true};
-    op.type->part(op, b, parts, 0, b.value(y).width, b.row(y) + t * b.stride(y));
+    op.type->part(op, b, parts, 0, b.value(y).width, b.row(y, t));
   }
 }
 
@@ -88,7 +88,7 @@ void run_in_parts(const OpPlan& op, const Block& b) {
   const size_t width = b.value(y).width;
   for (size_t t = 0; t < b.rows(y); ++t) {
     Parts parts = {t, false};
-    float* to = b.row(y) + t * b.stride(y);
+    float* to = b.row(y, t);
     for (size_t first = 0; first < width && !b.stopped(); first += op.part)
       op.type->part(op, b, parts, first, width - first < op.part ? width - first : op.part, to + first);
   }

@@ -15,7 +15,7 @@ void input_half(const OpPlan& op, const Block& b, float* a, float* quantized, si
   const size_t n_gates = op.cell_type->n_gates;
   const Panels mine = b.mine(op.cell.n_panels);
   b.model->kernels->products[op.precisions[kW]]->dense[n_gates](
-      {a, n_gates * op.cell.n_panels * kPanel, b.row(x) + first * b.stride(x), b.stride(x), op.weights[kW],
+      {a, n_gates * op.cell.n_panels * kPanel, b.row(x, first), b.stride(x), op.weights[kW],
        floats(op.weights[kB]), mine.end, op.sizes[kInputs], quantized, mine.first, op.scaling[kW]},
       m);
 }
@@ -25,9 +25,9 @@ void input_half(const OpPlan& op, const Block& b, float* a, float* quantized, si
 namespace {
 
 // The kernel that takes a timestep of one row in one piece, or null.
-auto reduced_kernel(const OpPlan& op, const Block& b) {
+StepKernels::Kernel reduced_kernel(const OpPlan& op, const Block& b) {
   const Products& products = *b.model->kernels->products[op.precisions[kR]];
-  return op.reduced && !b.team ? products.step[op.cell_type->kind] : nullptr;
+  return op.reduced && !b.team ? products.step[op.cell_type->kind] : StepKernels::Kernel{};
 }
 
 DenseArgs product_of_h(const OpPlan& op, const float* h, float* quantized) {
@@ -46,7 +46,8 @@ void step_rows(const OpPlan& op, const Block& b, const Rows& rows) {
   const size_t units_at = n * (layout.q + layout.h), q_stride = type.n_recurrent_gates * Hp;
   float *q = rows.scratch, *quantized = q + units_at + n * layout.units;
   float* units = (b.team ? b.team->scratch() : q) + units_at;
-  const auto one_row = n == 1 && rows.y != rows.h ? reduced_kernel(op, b) : nullptr;
+  // In small code a stream has asked before, and rows inside a frame have h where y is.
+  const auto one_row = !UT_SMALLEST && n == 1 && rows.y != rows.h ? reduced_kernel(op, b) : StepKernels::Kernel{};
   if (one_row) {
     float* c = !type.has_c() ? nullptr : rows.states ? rows.states[0] + b.model->states[op.states[1]].offset : rows.c;
     return one_row(cell, {{}, product_of_h(op, rows.h, quantized), rows.a, rows.y, c, b.back});
@@ -99,7 +100,7 @@ void walk_in_halves(const OpPlan& op, const Block& b, const Steps& s, size_t m) 
 
 // Timesteps `first` to first + n - 1 of a tiny layer of one stream. False: it is none here.
 inline bool run_tiny(const OpPlan& op, const Block& b, size_t first, size_t n) {
-  if (!op.tiny || b.team || (n != 1 && op.n_outputs > 1)) return false;
+  if (UT_SMALLEST || !op.tiny || b.team || (n != 1 && op.n_outputs > 1)) return false;
   const uint32_t x = op.inputs[0], y = op.output;
   const bool reverse = op.flags & kFlagReverse;
   const ptrdiff_t x_stride = static_cast<ptrdiff_t>(b.stride(x)), y_stride = static_cast<ptrdiff_t>(b.stride(y));
@@ -109,7 +110,24 @@ inline bool run_tiny(const OpPlan& op, const Block& b, size_t first, size_t n) {
           {b.row(x) + start * x_stride, way * x_stride, b.state_at(op.states[0]), b.row(y) + start * y_stride,
            way * y_stride, c},
           n);
-  if (op.n_outputs > 1) copy_floats(b.row(y + 1) + first * b.stride(y + 1), c, op.cell.n_hidden);
+  if (op.n_outputs > 1) copy_floats(b.row(y + 1, first), c, op.cell.n_hidden);
+  return true;
+}
+
+// One timestep of one row by the kernel that takes both halves in one piece, if there is one.
+inline bool step_at_once(const OpPlan& op, const Block& b, const float* x, const float* h, float* y, float* c) {
+  const auto step = reduced_kernel(op, b);
+  if (!step) return false;
+  const Cell& cell = op.cell;
+#if UT_SMALLEST
+  float *quantized = b.scratch + op.at.x, *quantized_h = b.scratch + op.at.h;
+#else
+  const Layout layout(op);
+  float *quantized = b.scratch + layout.row(), *quantized_h = quantized - layout.quantized_h;
+#endif
+  const DenseArgs of_x = {nullptr, 0, x, 0, op.weights[kW], floats(op.weights[kB]), cell.n_panels, cell.n_inputs, quantized, 0,
+                          op.scaling[kW]};
+  step(cell, {of_x, product_of_h(op, h, quantized_h), nullptr, y, c, b.back});
   return true;
 }
 
@@ -118,7 +136,7 @@ void run_stream(const OpPlan& op, const Block& b) {
   const uint32_t y = op.output;
   const size_t F = op.sizes[kFedBack], width = op.cell_type->n_gates * op.cell.n_panels * kPanel;
   const bool reverse = op.flags & kFlagReverse, wants_c = op.n_outputs > 1;
-  const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, chunk = b.chunk;
+  const size_t n = op.flags & kFlagMasked ? b.n_valid : b.n, chunk = UT_SMALLEST ? 1 : b.chunk;
   const ptrdiff_t way = reverse ? -1 : 1;
   float *h = b.state_at(op.states[0]), *a = b.scratch + (b.team ? Layout(op).row() : op.scratch_floats);
 
@@ -134,23 +152,30 @@ void run_stream(const OpPlan& op, const Block& b) {
     m = n - done < chunk ? n - done : chunk;
     const size_t first = reverse ? n - done - m : done;  // earliest timestep of the chunk
     if (may_be_tiny && run_tiny(op, b, first, m)) continue;
-    input_half(op, b, a, a + chunk * width, first, m);
     const size_t start = reverse ? first + m - 1 : first;
+    s.y = b.row(y, start);
+    s.c_rows = wants_c ? b.row(y + 1, start) : nullptr;
+    if (UT_SMALLEST && step_at_once(op, b, b.row(op.inputs[0], start), s.h0, s.y, s.c)) {
+      if (wants_c) copy_floats(s.c_rows, s.c, op.cell.n_hidden);
+      s.h0 = s.y;
+      continue;
+    }
+    input_half(op, b, a, a + chunk * width, first, m);
     s.a = reverse ? a + (m - 1) * width : a;
-    s.y = b.row(y) + start * b.stride(y);
-    s.c_rows = wants_c ? b.row(y + 1) + start * b.stride(y + 1) : nullptr;
-    if (op.fused && !b.team)
+    if (!UT_SMALLEST && op.fused && !b.team)
       kernels_of(op, b).walk(op.cell, s, m);
     else
       walk_in_halves(op, b, s, m);
-    s.h0 = b.row(y) + (reverse ? first : first + m - 1) * b.stride(y);
+    s.h0 = b.row(y, reverse ? first : first + m - 1);
   }
   if (s.h0 != h && b.leads()) copy_floats(h, s.h0, F);
   for (size_t t = n; t < b.n; ++t) {
-    memset(b.row(y) + t * b.stride(y), 0, F * sizeof(float));
-    if (wants_c) memset(b.row(y + 1) + t * b.stride(y + 1), 0, op.sizes[kHidden] * sizeof(float));
+    memset(b.row(y, t), 0, F * sizeof(float));
+    if (wants_c) memset(b.row(y + 1, t), 0, op.sizes[kHidden] * sizeof(float));
   }
 }
+
+#if !UT_SMALLEST
 
 // One timestep of one stream whose cell has a kernel for it: run_stream without what only blocks need.
 void run_one(const OpPlan& op, const Block& b) {
@@ -165,13 +190,7 @@ void run_one(const OpPlan& op, const Block& b) {
     if (op.n_outputs > 1) copy_floats(b.row(y + 1), c, cell.n_hidden);
     return;
   }
-  if (const auto step = reduced_kernel(op, b)) {
-    const Layout layout(op);
-    const uint32_t x = op.inputs[0];
-    float *quantized = b.scratch + layout.row(), *quantized_h = quantized - layout.quantized_h;
-    const DenseArgs of_x = {nullptr, 0, b.row(x), 0, op.weights[kW], floats(op.weights[kB]), cell.n_panels,
-                            cell.n_inputs, quantized, 0, op.scaling[kW]};
-    step(cell, {of_x, product_of_h(op, h, quantized_h), nullptr, h_next, c, b.back});
+  if (step_at_once(op, b, b.row(op.inputs[0]), h, h_next, c)) {
     copy_floats(h, h_next, cell.n_fed_back);
     if (op.n_outputs > 1) copy_floats(b.row(y + 1), c, cell.n_hidden);
     return;
@@ -199,9 +218,9 @@ void run_batch(const OpPlan& op, const Block& b) {
   for (size_t i = 0; i < n; ++i) copy_floats(h + i * layout.h, b.state_at(op.states[0], i), F);
   step_rows(op, b, {n, a, h, layout.h, b.row(y), b.stride(y), b.states, nullptr, 0, b.scratch});
   for (size_t i = 0; i < n; ++i) {
-    copy_floats(b.state_at(op.states[0], i), b.row(y) + i * b.stride(y), F);
+    copy_floats(b.state_at(op.states[0], i), b.row(y, i), F);
     if (op.n_outputs > 1)
-      copy_floats(b.row(y + 1) + i * b.stride(y + 1), b.state_at(op.states[1], i), op.sizes[kHidden]);
+      copy_floats(b.row(y + 1, i), b.state_at(op.states[1], i), op.sizes[kHidden]);
   }
 }
 
@@ -230,7 +249,7 @@ void run_abreast(const OpPlan& op, const Block& b) {
       if (going != 0) {
         step_rows(op, b, {going, a + (t - first) * n * layout.a, h, h_stride, rows, stride, b.states, nullptr, 0, b.scratch});
         for (size_t k = 0; wants_c && k < going; ++k)
-          copy_floats(b.row(y + 1) + (t * n + k) * b.stride(y + 1), b.state_at(op.states[1], k), op.sizes[kHidden]);
+          copy_floats(b.row(y + 1, t * n + k), b.state_at(op.states[1], k), op.sizes[kHidden]);
       }
       h = rows;
       h_stride = stride;
@@ -239,9 +258,14 @@ void run_abreast(const OpPlan& op, const Block& b) {
   }
 }
 
+#endif
+
 }  // namespace
 
 void run_layer(const OpPlan& op, const Block& b) {
+#if UT_SMALLEST
+  run_stream(op, b);
+#else
   if (b.abreast != 1)
     run_abreast(op, b);
   else if (b.batch())
@@ -250,18 +274,27 @@ void run_layer(const OpPlan& op, const Block& b) {
     run_one(op, b);
   else
     run_stream(op, b);
+#endif
 }
 
-void bind_cell(OpPlan& op, const KernelTable& kernels) {
+void bind_cell(OpPlan& op, [[maybe_unused]] const KernelTable& kernels) {
+#if UT_LOOKS_FOR_SUBNORMALS
   const uint32_t second = op.cell_type->second_matrix;
   const float of_r = op.scaling[kR].least, of_second = second && op.weights[second] ? op.scaling[second].least : of_r;
   op.cell.least_x = op.scaling[kW].least;
   op.cell.least_h = of_r == 0.0f || of_second == 0.0f ? 0.0f : of_r > of_second ? of_r : of_second;
+#endif
+#if UT_SMALLEST
+  const Layout layout(op);
+  op.at.x = layout.row();
+  op.at.h = layout.row() - layout.quantized_h;
+#else
   const TinyKernels& tiny = kernels.tiny_of(op.cell.n_hidden);
   if (op.type->run != run_layer || !op.joint) return;
   if (op.cell.n_hidden > tiny.most_units || op.cell.n_inputs > kMostTinyInputs) return;
   op.tiny = tiny.cells[op.cell_type->kind];
   if (op.tiny) op.step = step_tiny;
+#endif
 }
 
 ut_status check_layer(Check& c) {

@@ -30,7 +30,7 @@ struct Framed {
 
   size_t row_floats() const { return layout.row() + (has_c ? Hp : 0); }
   size_t history_floats() const { return B == 1 && op.fused ? Fp + (has_c ? Hp : 0) : 0; }
-  float* frame(uint32_t v, size_t f) const { return b.row(v) + f * b.stride(v); }
+  float* frame(uint32_t v, size_t f) const { return b.row(v, f); }
 
   // b + W x of m frames, in as few products as their places allow.
   void input_half(float* a, float* quantized, const Order& order, size_t first, size_t m) const {
@@ -42,8 +42,8 @@ struct Framed {
            op.cell.n_panels, I, quantized, 0, op.scaling[kW]},
           n);
     };
-    const size_t run = order.step == B ? L * B : B;  // rows that follow each other in x and in a
-    if (run == L * B && (m == 1 || x_frame == run * I)) return product(0, 1, x, I, m * run);
+    const size_t run = UT_SMALLEST || order.step == B ? L * B : B;  // rows that follow each other in x and in a
+    if (run == L * B && (UT_SMALLEST || m == 1 || x_frame == run * I)) return product(0, 1, x, I, m * run);
     if (m > run) {
       for (size_t l = 0; l < L; ++l)
         for (size_t j = 0; j < B; ++j) product(l * order.step + j, order.frame, x + (l * B + j) * I, x_frame, m);
@@ -81,7 +81,7 @@ struct Framed {
 
   // The recurrence over m frames, a timestep of all rows in two halves.
   void walk(float* scratch, const float* a, const Order& order, size_t first, size_t m) const {
-    const size_t side = parallel ? m : 1, serial = parallel ? 1 : m, n = side * B;
+    const size_t side = parallel && !UT_SMALLEST ? m : 1, serial = parallel || UT_SMALLEST ? 1 : m, n = side * B;
     float *h = scratch + n * layout.q, *c = scratch + n * layout.row();
     start(h, 0, first, side);
     if (has_c) start(c, 1, first, side);
@@ -133,7 +133,7 @@ struct Framed {
   void run() const {
     const size_t n = op.forgets ? b.rows(op.output) : b.n;
     for (size_t done = 0; done < n && !b.stopped();) {
-      const size_t m = n - done < b.chunk ? n - done : b.chunk;
+      const size_t m = UT_SMALLEST ? 1 : n - done < b.chunk ? n - done : b.chunk;
       const size_t first = frames_back && !parallel ? n - done - m : done;
       const size_t n_rows = m * L * B;
       float* a = b.scratch + (parallel ? m : 1) * B * row_floats();
@@ -141,7 +141,7 @@ struct Framed {
       // The frames of a step side by side, or the steps of a frame one after another.
       const Order order = parallel && L > 1 && m > 1 ? Order{B, m * B} : Order{L * B, B};
       input_half(a, quantized, order, first, m);
-      if (B == 1 && op.fused && (!parallel || m == 1))
+      if (!UT_SMALLEST && B == 1 && op.fused && (!parallel || m == 1))
         walk_alone(b.scratch, a, quantized + n_rows * layout.quantized_x, first, m);
       else
         walk(b.scratch, a, order, first, m);

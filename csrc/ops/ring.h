@@ -28,7 +28,7 @@ class Ring {
     return kPanel + window.sizes[kSpan] * window.sizes[kWidth] + (is_planar(window) ? kFramesBehind : 0);
   }
   static size_t floats_per_frame(const OpPlan& window) { return 2 * window.sizes[kWidth]; }
-  static bool is_planar(const OpPlan& window) { return window.sizes[kWidth] <= kNarrow; }
+  static bool is_planar(const OpPlan& window) { return !UT_SMALLEST && window.sizes[kWidth] <= kNarrow; }
 
   static RingPlan plan(const OpPlan& window) {
     return {window.ring, window.ring_per_frame, window.sizes[kSpan], window.sizes[kWidth], is_planar(window)};
@@ -51,7 +51,7 @@ class Ring {
 
   // The frame that comes `ahead` frames after the next one, or before it, and those of a block behind it, as far as they are
   // there.
-  Piece frames(ptrdiff_t ahead) const { return {rows_ + place(ahead) * stride_, stride_, step_, width_}; }
+  Piece frames(ptrdiff_t ahead) const { return {rows_ + place(ahead) * stride_, stride_, UT_SMALLEST ? 1 : step_, width_}; }
 
   // n frames as the next ones.
   void put(Piece x, size_t n) const {
@@ -78,8 +78,8 @@ class Ring {
     uint8_t* to = static_cast<uint8_t*>(state);
     for (size_t t = 0; t < span_; ++t, to += width_ * sizeof(float)) {
       const float* from = frames(static_cast<ptrdiff_t>(t) - static_cast<ptrdiff_t>(span_)).x;
-      if (step_ == 1) memcpy(to, from, width_ * sizeof(float));
-      for (size_t k = 0; step_ != 1 && k < width_; ++k) memcpy(to + k * sizeof(float), from + k * step_, sizeof(float));
+      if (UT_SMALLEST || step_ == 1) memcpy(to, from, width_ * sizeof(float));
+      for (size_t k = 0; !UT_SMALLEST && step_ != 1 && k < width_; ++k) memcpy(to + k * sizeof(float), from + k * step_, sizeof(float));
     }
   }
 
@@ -96,7 +96,7 @@ class Ring {
   }
   void copy(size_t at, const Piece& x, size_t n) const {
     float* to = rows_ + at * stride_;
-    if (step_ == 1 && x.step == 1)
+    if (UT_SMALLEST || (step_ == 1 && x.step == 1))
       for (size_t i = 0; i < n; ++i) copy_floats(to + i * width_, x.x + i * x.stride, width_);
     else if (stride_ == 1 && x.stride == 1)
       for (size_t k = 0; k < width_; ++k) copy_floats(to + k * step_, x.x + k * x.step, n);

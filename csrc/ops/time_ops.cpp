@@ -47,14 +47,14 @@ void put(const OpPlan& op, const Block& b, float* to, size_t t, size_t width) {
   if (op.gate && !b.open(op, t))
     memset(to, 0, width * sizeof(float));
   else
-    copy_floats(to, b.row(x) + t * b.stride(x), width);
+    copy_floats(to, b.row(x, t), width);
 }
 
 // n frames from row `first` on, `step` rows apart, of one stream whose state is `past`, or of a whole sequence (null).
 void window_frames(const OpPlan& op, const Block& b, float* past, size_t first, size_t step, size_t n) {
   const size_t width = b.value(op.inputs[0]).width, span = op.sizes[kSpan], n_taps = op.sizes[kTaps];
   for (size_t t = 0; t < n; ++t) {
-    float* to = b.row(op.output) + (first + t * step) * b.stride(op.output);
+    float* to = b.row(op.output, first + t * step);
     for (size_t i = 0; i < n_taps; ++i, to += width) {
       const ptrdiff_t from = static_cast<ptrdiff_t>(t) + tap_at(op.weights[0], i);
       if (from >= 0 && from < static_cast<ptrdiff_t>(n))
@@ -77,11 +77,11 @@ void window_of_ring(const OpPlan& op, const Block& b) {
   Ring ring(op, b.rings, b.chunk);
   ring.put({b.row(x), b.stride(x), 1, op.sizes[kWidth]}, b.n);
   for (size_t t = 0; t < b.n; ++t) {
-    float* to = b.row(op.output) + t * b.stride(op.output);
+    float* to = b.row(op.output, t);
     for (size_t i = 0; i < op.sizes[kTaps]; ++i) {
       const Piece from = ring.frames(static_cast<ptrdiff_t>(t) + tap_at(op.weights[0], i));
-      for (size_t k = 0; from.step != 1 && k < from.width; ++k) to[k] = from.x[k * from.step];
-      if (from.step == 1) copy_floats(to, from.x, from.width);
+      for (size_t k = 0; !UT_SMALLEST && from.step != 1 && k < from.width; ++k) to[k] = from.x[k * from.step];
+      if (UT_SMALLEST || from.step == 1) copy_floats(to, from.x, from.width);
       to += from.width;
     }
   }
@@ -91,7 +91,7 @@ void window_of_ring(const OpPlan& op, const Block& b) {
 void run_window(const OpPlan& op, const Block& b) {
   if (b.rings && op.has_ring) return window_of_ring(op, b);
   const bool has_past = op.sizes[kSpan] != 0;
-  if (!b.states) return window_frames(op, b, has_past ? b.state_at(op.states[0]) : nullptr, 0, 1, b.n);
+  if (UT_SMALLEST || !b.states) return window_frames(op, b, has_past ? b.state_at(op.states[0]) : nullptr, 0, 1, b.n);
   const size_t n = b.batch() ? b.n : b.abreast;
   for (size_t i = 0; i < n; ++i)
     window_frames(op, b, has_past ? b.state_at(op.states[0], i) : nullptr, i, n, b.batch() ? 1 : b.lengths[i]);
@@ -122,7 +122,7 @@ ut_status check_state_read(Check& c) {
 void run_state_read(const OpPlan& op, const Block& b) {
   const size_t bytes = b.value(op.output).width * sizeof(float);
   for (size_t i = 0; i < b.n; ++i)
-    memcpy(b.row(op.output) + i * b.stride(op.output), b.batch() ? b.state_at(op.states[0], i) : b.state_at(op.states[0]), bytes);
+    memcpy(b.row(op.output, i), b.batch() ? b.state_at(op.states[0], i) : b.state_at(op.states[0]), bytes);
 }
 
 ut_status check_state_write(Check& c) {
@@ -136,7 +136,7 @@ void run_state_write(const OpPlan& op, const Block& b) {
   const size_t bytes = b.value(op.inputs[0]).width * sizeof(float);
   for (size_t i = 0; i < b.n; ++i)
     if (!op.gate || b.open(op, i))
-      memcpy(b.batch() ? b.state_at(op.states[0], i) : b.state_at(op.states[0]), b.row(op.inputs[0]) + i * b.stride(op.inputs[0]), bytes);
+      memcpy(b.batch() ? b.state_at(op.states[0], i) : b.state_at(op.states[0]), b.row(op.inputs[0], i), bytes);
 }
 
 constexpr OpType kOps[] = {

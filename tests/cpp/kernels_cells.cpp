@@ -83,7 +83,14 @@ void check_state(CellKind layer, const Cell& cell, const Floats& h, const float*
 // The same timestep through the kernels that take the input half too.
 void one_step(const Table& table, CellKind layer, const Cell& cell, const float* x, const Steps& steps, bool back) {
   Floats h = state_of(cell, steps.h0);
-  table.cells[layer].step(cell, {x, h.data(), steps.y, steps.c, back});
+  if (const auto step = table.cells[layer].step) {
+    step(cell, {x, h.data(), steps.y, steps.c, back});
+  } else {  // in small code, where one kernel is for all precisions
+    const DenseArgs of_x = {nullptr, 0, x, 0, cell.W, cell.b, cell.n_panels, cell.n_inputs, nullptr};
+    const DenseArgs of_h = {nullptr, 0, h.data(), 0, cell.R, cell.rb, cell.n_panels, cell.n_fed_back, nullptr};
+    table.products[kFloat32]->step[layer](cell, {of_x, of_h, nullptr, steps.y, steps.c, back});
+    std::copy(steps.y, steps.y + cell.n_hidden, h.begin());
+  }
   check_state(layer, cell, h, steps.y);
 }
 
@@ -158,7 +165,7 @@ Floats run_cell(const Table& table, CellKind layer, const Sizes& s, const CellOp
     else if (variant.tiny)
       tiny_steps(variant.tiny, layer, cell, x.data() + start * Ip, way * static_cast<ptrdiff_t>(Ip), steps,
                  y.data() + (o.reverse ? first : first + block - 1) * Fp, block);
-    else if (variant.two_halves)
+    else if (variant.two_halves || !table.cells[layer].walk)
       walk_in_halves(table, layer, cell, steps, block);
     else
       table.cells[layer].walk(cell, steps, block);

@@ -149,7 +149,7 @@ void test_proposals(const Model& m, const char* name) {
 
 void test_refused(const Model& m, const Model& whole) {
   CHECK(ut_batch_bytes(m.model, 0) == ut_batch_bytes(m.model, 1), "%s", "0 rows are not 1");
-  CHECK(ut_batch_bytes(m.model, 1) < ut_batch_bytes(m.model, 2), "%s", "a row more takes no memory");
+  CHECK(m.info.batch_rows == 1 || ut_batch_bytes(m.model, 1) < ut_batch_bytes(m.model, 2), "%s", "a row more takes no memory");
   CHECK(ut_batch_bytes(m.model, m.info.batch_rows) == ut_batch_bytes(m.model, SIZE_MAX), "%s", "more rows than most");
   const size_t bytes = ut_batch_bytes(m.model, 1);
   Bytes memory(bytes + 64);

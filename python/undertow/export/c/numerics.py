@@ -59,6 +59,10 @@ def _header(name: str) -> str:
     raise InternalError(f"{name} is missing: neither in {_PLACES[0]} nor in {_PLACES[1]}; install undertow again")
 
 
+#: how comments of compiler.h begin that speak of what exported models have none of
+_OF_THE_ENGINE = ("/* wasm32", "/* Workers", "/* Code for flash", "/* Off: errors", "/* Whether kernels")
+
+
 @cache
 def compiler_text() -> str:
     """What compilers and targets call by different names: the macros of csrc/compiler.h, and its refusals."""
@@ -71,10 +75,11 @@ def compiler_text() -> str:
             or "hreads" in body
             or "UT_THREADS" in body
             or "UT_SMALL" in body
+            or "UT_TEXTS" in body
             or "UNDERTOW_COMPILER_H_" in body
         ):
             continue
-        if body.startswith(("/* wasm32", "/* Workers", "/* Code for flash")) or (not body and kept[-1:] == [""]):
+        if body.startswith(_OF_THE_ENGINE) or (not body and kept[-1:] == [""]):
             continue
         kept.append("#include <string.h>" if "__has_include" in body else body)
     return "\n".join(kept).rstrip() + "\n"
