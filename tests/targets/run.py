@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,7 @@ class Target:
         refuses: what it says instead of numbers.
         linker: links it, where that is not its C compiler.
         bare: has no operating system.
+        most: bytes that the library and what it takes from that of C may have, of the smallest build; 0: not looked at.
     """
 
     name: str
@@ -63,9 +65,12 @@ class Target:
     refuses: str = ""
     linker: str = ""
     bare: bool = True
+    most: int = 0
 
 
-def cortex_m(name, machine, flags, *, memory=("0x0", "4M", "0x20000000", "4M"), always=False, clang=False, fpu=True):
+def cortex_m(
+    name, machine, flags, *, memory=("0x0", "4M", "0x20000000", "4M"), always=False, clang=False, fpu=True, most=0
+):
     flags = f"-mthumb {flags} {'-mfloat-abi=hard' if fpu else '-mfloat-abi=soft'}"
     run = f"qemu-system-arm -M {machine} {SEMIHOSTING}"
     cxx, cc = "arm-none-eabi-g++", "arm-none-eabi-gcc"
@@ -84,6 +89,7 @@ def cortex_m(name, machine, flags, *, memory=("0x0", "4M", "0x20000000", "4M"), 
         packages,
         always,
         memory,
+        most=most,
     )
 
 
@@ -120,7 +126,7 @@ SINGLE = "-mcpu=cortex-m7 -mfpu=fpv5-sp-d16"
 SSE200 = ("0x10000000", "4M", "0x38000000", "4M")  # boards of Armv8-M: secure aliases
 TARGETS = [
     cortex_m("cortex-m0plus", "mps2-an386", "-mcpu=cortex-m0plus", always=True, fpu=False),
-    cortex_m("cortex-m4f", "mps2-an386", "-mcpu=cortex-m4 -mfpu=fpv4-sp-d16", always=True),
+    cortex_m("cortex-m4f", "mps2-an386", "-mcpu=cortex-m4 -mfpu=fpv4-sp-d16", always=True, most=40 * 1024),
     cortex_m("cortex-m4f", "mps2-an386", "-mcpu=cortex-m4 -mfpu=fpv4-sp-d16", clang=True),
     cortex_m("cortex-m0plus", "mps2-an386", "-mcpu=cortex-m0plus", fpu=False, clang=True),
     cortex_m("cortex-m4-soft", "mps2-an386", "-mcpu=cortex-m4", fpu=False),
@@ -280,6 +286,7 @@ def build_library(target: Target, folder: Path, optimize: str = "-Os") -> list[P
         "CMAKE_BUILD_TYPE": "MinSizeRel",
         "UT_THREADS": "OFF" if target.bare else "ON",
         "UT_SMALL": "ON" if target.bare and target.start != "start_wasm.c" else "OFF",
+        "UT_TEXTS": "OFF" if target.bare and target.start != "start_wasm.c" else "ON",
         "UT_WERROR": "ON",
         "UT_FLAGS": BARE.replace(" ", ";") if target.bare else "",
     }
@@ -331,7 +338,7 @@ def link(target: Target, folder: Path, objects: list[Path], steps: int = 16, wit
             "--specs=nano.specs",
             "-Wl,--gc-sections",
         ]
-        command += ["-T", str(folder / "cortex_m.ld")]
+        command += ["-T", str(folder / "cortex_m.ld"), f"-Wl,-Map={folder / 'map'}"]
     elif target.start == "start_riscv.c":
         command = [*target.linker.split(), "-nostartfiles", "-Wl,--gc-sections", "-T", str(HERE / "riscv.ld")]
     sh([*command, *map(str, made), *map(str, objects), "-o", str(out), *target.link.split()], folder / "link.log")
@@ -349,6 +356,15 @@ def run(target: Target, program: Path, timeout: int = 600) -> str:
     if done.returncode:
         raise Failed(f"{target.name}: the program ended with {done.returncode}\n{done.stdout[-2000:]}")
     return done.stdout
+
+
+def loader_bytes(folder: Path) -> int:
+    """Flash that the linked library takes, with the functions of C's library that it calls."""
+    text = (folder / "map").read_text()
+    text = re.sub(r"^( \.\S+)\n", r"\1", text[text.index("Linker script and memory map") :], flags=re.MULTILINE)
+    rows = re.findall(r"^ \.(?:text|rodata|data)\S*\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) (\S+)$", text, re.MULTILINE)
+    ours = (str(folder / "library"), "/libc")
+    return sum(int(n, 16) for at, n, file in rows if int(at, 16) and any(word in file for word in ours))
 
 
 def check(target: Target, printed: str, lines: dict[str, list[str]]) -> int:
@@ -438,7 +454,10 @@ def main() -> int:
             write_models(target, folder, list(lines), options.models)
             program = link(target, folder, build_library(target, folder))
             n = check(target, run(target, program), lines)
-            print(f"{target.name}: {n} models, the same bits  [{time.monotonic() - begin:.0f} s]", flush=True)
+            if target.most and (size := loader_bytes(folder)) > target.most:
+                raise Failed(f"{target.name}: the library takes {size} bytes of flash, expected at most {target.most}")
+            said = f", a library of {loader_bytes(folder):,} bytes" if target.most else ""
+            print(f"{target.name}: {n} models, the same bits{said}  [{time.monotonic() - begin:.0f} s]", flush=True)
         except Failed as failed:
             failures += 1
             print(f"!!! {failed}", flush=True)
