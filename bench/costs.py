@@ -125,10 +125,11 @@ def said(errors: np.ndarray) -> str:
     return f"median {100 * np.median(errors):.1f} %, 9 of 10 within {100 * np.quantile(errors, 0.9):.1f} %"
 
 
-def prices_of(made: dict[str, bench.Exported]) -> dict:
+def prices_of(made: dict[str, bench.Exported], target: str) -> dict:
     """The row of a target in the table."""
     programs = [m.source.program for m in made.values()]
-    rows = [costs.counts(program) for program in programs]
+    vectors = target in costs.WITH_VECTORS
+    rows = [costs.counts(program, vectors=vectors) for program in programs]
     instructions, cycles = (np.array([getattr(m, of) for m in made.values()]) for of in ("instructions", "cycles"))
     errors = unseen(rows, instructions)
     of_models = Counter(key for row in rows for key in row)
@@ -143,7 +144,7 @@ def prices_of(made: dict[str, bench.Exported]) -> dict:
             sizes[name].append(m.functions.get(name, 0))
             texts[name] = len(text)
     functions = {name: round(float(np.mean(of))) for name, of in sorted(sizes.items())}
-    rest = [costs.counts(program, text=True) for program in programs]
+    rest = [costs.counts(program, True, vectors) for program in programs]
     alone = np.array(
         [m.code_bytes - sum(functions[n] for n in costs.functions(m.source.program)) for m in made.values()]
     )
@@ -171,7 +172,8 @@ def prices_of(made: dict[str, bench.Exported]) -> dict:
 def measured(target: bench.targets.Target, folder: Path, model: undertow.Model, counter: Path) -> bench.Exported:
     """As `bench.exported`; what a folder has seen before is not run again."""
     source = undertow.export.source(model, "m")
-    seen = folder / f"{hashlib.sha256(source.code.encode()).hexdigest()[:32]}.json"
+    compiled, _ = bench.exported_models.objects_of(target, folder, source, "-O2")
+    seen = folder / f"{hashlib.sha256(compiled.read_bytes()).hexdigest()[:32]}.json"
     if seen.is_file():
         return bench.Exported(source=source, **json.loads(seen.read_text()))
     made = bench.exported(target, folder, model, counter, "-O2")
@@ -211,7 +213,7 @@ def main() -> int:
         if options.check:
             check(made, name)
             continue
-        table["targets"][name] = prices_of(made)
+        table["targets"][name] = prices_of(made, name)
         TABLE.write_text(json.dumps(table, indent=1) + "\n")
     return 0
 

@@ -126,7 +126,7 @@ SINGLE = "-mcpu=cortex-m7 -mfpu=fpv5-sp-d16"
 SSE200 = ("0x10000000", "4M", "0x38000000", "4M")  # boards of Armv8-M: secure aliases
 TARGETS = [
     cortex_m("cortex-m0plus", "mps2-an386", "-mcpu=cortex-m0plus", always=True, fpu=False),
-    cortex_m("cortex-m4f", "mps2-an386", "-mcpu=cortex-m4 -mfpu=fpv4-sp-d16", always=True, most=40 * 1024),
+    cortex_m("cortex-m4f", "mps2-an386", "-mcpu=cortex-m4 -mfpu=fpv4-sp-d16", always=True, most=43 * 1024),
     cortex_m("cortex-m4f", "mps2-an386", "-mcpu=cortex-m4 -mfpu=fpv4-sp-d16", clang=True),
     cortex_m("cortex-m0plus", "mps2-an386", "-mcpu=cortex-m0plus", fpu=False, clang=True),
     cortex_m("cortex-m4-soft", "mps2-an386", "-mcpu=cortex-m4", fpu=False),

@@ -22,6 +22,10 @@ from ..errors import InternalError
 from .c.emit import Source
 from .c.program import Program
 
+#: targets whose C takes Helium, and its conditional
+WITH_VECTORS = ("cortex-m55",)
+HELIUM = "#if defined(UT_MVE)"
+
 _TABLE = Path(__file__).resolve().parent / "costs.json"
 
 
@@ -73,7 +77,7 @@ class Costs:
 def estimate(source: Source, target: str) -> Costs:
     """What a model, as it is exported, costs on one of `targets`, compiled with -O2."""
     prices, program = _table()["targets"][target], source.program
-    executed, written = counts(program), counts(program, text=True)
+    executed, written = (counts(program, text, target in WITH_VECTORS) for text in (False, True))
 
     def sum_of(which: Mapping[str, float], of: Mapping[str, float]) -> int:
         return round(sum(_price(which, key) * n for key, n in of.items())) if which else 0
@@ -132,20 +136,38 @@ def stack(program: Program, of_calls: int = 0) -> int:
 # -- counting ----------------------------------------------------------------------------------------------------------
 
 
-def counts(program: Program, text: bool = False) -> dict[str, float]:
+def counts(program: Program, text: bool = False, vectors: bool = False) -> dict[str, float]:
     """How often a step does each kind of thing that has a price, or with `text`, how often its text says so.
+
+    vectors: of what Helium does four times at once, in place of what others do.
 
     Keys: "step" (1), "statement", "turn" (of a loop); of functions "NAME" (calls), "NAME turn" (of its loop, by the
     arguments that say how many), "NAME element" (what a table says), and where names end in a number of rows, "NAME
     row" and "NAME turn row". A gate counts as open.
     """
     total = defaultdict[str, float](float, step=1.0)
-    tokens = _Tokens(re.sub(r"/\*.*?\*/", "", " ".join(line.strip() for line in program.step.lines)))
+    tokens = _Tokens(re.sub(r"/\*.*?\*/", "", " ".join(_compiled(program.step.lines, vectors))))
     parameters = {name: _parameters(text) for name, text in functions(program).items()}
     walk = _Text(program, parameters, total) if text else _Walk(program, parameters, total)
     while tokens:
         walk.statement(tokens, 1.0)
     return dict(total)
+
+
+def _compiled(lines: list[str], vectors: bool) -> Iterator[str]:
+    """What the preprocessor leaves. NAME_4, of four lanes, becomes NAME_x4, for NAME_4 may be the fourth NAME."""
+    of_vectors: list[bool] = []  # of each conditional that is open
+    for line in lines:
+        if line.startswith("#if"):
+            of_vectors.append(line == HELIUM)
+        elif line.startswith("#else"):
+            of_vectors[-1] = not of_vectors[-1]
+        elif line.startswith("#endif"):
+            of_vectors.pop()
+        elif not of_vectors:
+            yield line.strip()
+        elif vectors == of_vectors[-1]:
+            yield re.sub(r"\b([A-Za-z]\w*)_4\(", r"\1_x4(", line.strip()) if vectors else line.strip()
 
 
 def _parameters(text: str) -> list[str]:
