@@ -254,7 +254,8 @@ _PAIRS_OF_X = f"""\
 """
 
 
-def _int16_asm(rows: int, count: str) -> list[str]:
+def _int16_asm(rows: int, count: str, turn: int) -> list[str]:
+    """turn: pairs of columns that are taken at once, of which there is a multiple; 0 of any number."""
     words = _WORDS[:rows]
     load = f"ldmia %[w]!, {{{', '.join(words)}}}" if rows > 1 else f"ldr {words[0]}, [%[w]], #4"
     line = lambda text: f'      "{text}\\n\\t"'  # noqa: E731
@@ -264,13 +265,20 @@ def _int16_asm(rows: int, count: str) -> list[str]:
         *(f'      "smlad %[a{i}], {words[i]}, " UT_X_SECOND ", %[a{i}]\\n\\t"' for i in range(rows)),
     ]
     pairs = ["      UT_X_PAIRS", *first, "      UT_X_NEXT", *second]
-    lines = [
-        *map(line, (f"subs %[{count}], #8", "blo 2f", "1:")),
-        *(pairs * 4),
-        *map(line, (f"subs %[{count}], #8", "bhs 1b", f"2: adds %[{count}], #8", "beq 4f", "3: ldr %[u], [%[x]], #4")),
-        *first,
-        *map(line, (f"subs %[{count}], #1", "bne 3b", "4:")),
-    ]
+    lines = [line("1:"), *(pairs * (turn // 2)), line(f"subs %[{count}], #{turn}"), line("bne 1b")]
+    lines = (
+        lines
+        if turn
+        else [
+            *map(line, (f"subs %[{count}], #8", "blo 2f", "1:")),
+            *(pairs * 4),
+            *map(
+                line, (f"subs %[{count}], #8", "bhs 1b", f"2: adds %[{count}], #8", "beq 4f", "3: ldr %[u], [%[x]], #4")
+            ),
+            *first,
+            *map(line, (f"subs %[{count}], #1", "bne 3b", "4:")),
+        ]
+    )
     sums = ", ".join(f'[a{i}] "+r"(a{i})' for i in range(rows))
     clobbers = ", ".join(f'"{clobber}"' for clobber in (*words, "cc", "memory"))
     return [
@@ -284,9 +292,10 @@ def _int16_asm(rows: int, count: str) -> list[str]:
 
 
 def _int16(program: Program, rows: int, columns: int) -> str:
-    each, long = range(rows), columns > STRETCH
+    each, long, n = range(rows), columns > STRETCH, -(-columns // 2)
+    turn = next((turn for turn in (16, 8) if n % turn == 0 and rows == INTEGER_ROWS), 0)
     program.function("UT_X_PAIRS", _PAIRS_OF_X)
-    name = f"products_i16_{rows}{'_long' if long else ''}"
+    name = f"products_i16_{rows}{'_long' if long else ''}{f'_by_{turn}' if turn else ''}"
     start = ["  float " + ", ".join(f"d{i} = 0.0f" for i in each) + ";"] if long else []
     open_loop = [
         "  while (n != 0) {",
@@ -301,7 +310,7 @@ def _int16(program: Program, rows: int, columns: int) -> str:
         *(["  n -= k;"] if long else []),
         f"#if {DSP}",
         "  {",
-        *_int16_asm(rows, count),
+        *_int16_asm(rows, count, turn),
         "  }",
         "#else",
         "  do {",
@@ -317,6 +326,7 @@ def _int16(program: Program, rows: int, columns: int) -> str:
     vectors = helium.products(program, rows, 16, STRETCH // 2 if long else 0)
     note = "int16, n pairs of columns: y = start + (sum scale) s. Integers, so any order is exact"
     note += f";\n * those of {STRETCH} columns fit 32 bits." if long else "."
+    note += f" n is a multiple of {turn}." if turn else ""
     return _function(program, name, rows, note, "float", vectors, body, ["mul_add", "mul", "add"])
 
 
