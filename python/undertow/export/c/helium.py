@@ -74,22 +74,30 @@ def asm(lines: list[str], outputs: str, inputs: str, clobbers: list[str], more: 
 # -- integers ----------------------------------------------------------------------------------------------------
 
 
-def _words(rows: int, count: str, word: list[str]) -> list[str]:
-    """Four words of each row at a time: `word` are lines of rows r0, r1 ... and of v, bytes of the frame.
+def _words(rows: int, count: str, word: list[str], first: list[str] | None = None) -> list[str]:
+    """Four words of each row at a time: `word` are lines of rows r0, r1 ... and of v, bytes of the frame; `first` are
+    those of the first four, which give sums a0, a1 ... a value.
 
     The words that are left are loaded one by one, each lane of its own, for nothing may be read behind them.
     """
-    whole = [
-        "  UT_ROLLED",
-        f"  for (; {count} >= 4; {count} -= 4) {{",
+    four = [
         "    const uint32x4x4_t r = vld4q_u32(w);",
         *(f"    const uint32x4_t r{i} = r.val[{i}];" for i in range(rows)),
         "    const int8x16_t v = vreinterpretq_s8_u8(vldrbq_u8(t));",
-        *(f"    {line}" for line in word),
-        f"    w += {4 * rows};",
-        "    t += 16;",
-        "  }",
     ]
+    on = [f"    w += {4 * rows};", "    t += 16;"]
+    words = [f"    {line}" for line in word]
+    whole = ["  UT_ROLLED", f"  for (; {count} >= 4; {count} -= 4) {{", *four, *words, *on, "  }"]
+    if first:
+        begin = [
+            f"  if ({count} >= 4) {{",
+            *four,
+            *(f"    {line}" for line in first),
+            *on,
+            f"    {count} -= 4;",
+            "  } else {",
+        ]
+        whole = [*begin, "    " + " = ".join(f"a{i}" for i in range(rows)) + " = 0;", "  }", *whole]
     left = [
         "  UT_ROLLED",
         f"  while ({count} != 0) {{",
@@ -129,9 +137,11 @@ def products(program: Program, rows: int, bits: int, stretch: int = 0) -> list[s
     lanes = "of_ints_4(a0, a1, a2, a3)"
     if rows == 4:
         program.need_lanes("of_ints")
+    if not stretch and rows == 4:
+        first = [line.replace("vmladavaq", "vmladavq").replace(f"(a{i}, ", "(", 1) for i, line in enumerate(word)]
+        return [*start, "  int32_t a0, a1, a2, a3;", *_words(rows, "n", word, first), *_scaled(program, rows, lanes)]
     if not stretch:
-        whole = lanes if rows == 4 else "(float)a{}"
-        return [*start, sums, *_words(rows, "n", word), *_scaled(program, rows, whole)]
+        return [*start, sums, *_words(rows, "n", word), *_scaled(program, rows, "(float)a{}")]
     if rows == 4:
         d, total = "  V_4 d = set1_4(0.0f);", [f"    d = add_4(d, {lanes});"]
     else:
