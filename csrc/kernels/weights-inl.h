@@ -176,13 +176,14 @@ UT_NOINLINE void rows_of_floats(uint32_t precision, const DenseArgs& d, size_t g
 #endif
 
 template <class Element>
-constexpr uint32_t kPrecisionOf = Element::kPrecision;
-template <>
-constexpr uint32_t kPrecisionOf<float> = kFloat32;
+constexpr uint32_t precision_of(const Element*) {
+  return Element::kPrecision;
+}
+constexpr uint32_t precision_of(const float*) { return kFloat32; }
 
 template <class Element>
 struct Floats {
-  static constexpr uint32_t kPrecision = kPrecisionOf<Element>;
+  static constexpr uint32_t kPrecision = precision_of(static_cast<const Element*>(nullptr));
   static constexpr bool kFlushes = UT_ISA_FLUSHES;
   using Number = Element;
   static constexpr size_t frame_floats(size_t) { return 0; }  // of a frame as it meets the weights, in DenseArgs::quantized
