@@ -109,12 +109,12 @@ constexpr uint32_t kNone = 0xffffffffu;
 const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 int16_t* int16(Tow& t, uint32_t kind, size_t k) { return reinterpret_cast<int16_t*>(t.data(t.tensor_of(t.find(kind), k))); }
-// Of a column of the dense layer, which has two.
 // A scale of R of a GRU with reset before and 3 units, in fixed8.
 void scale(Tow& t, uint32_t bits) {
   memcpy(reinterpret_cast<uint8_t*>(t.data(t.tensor_of(t.find(kGru), 2))) + 3 * 2 * 16 + 4 * 17, &bits, 4);
 }
 
+// Of a column of the dense layer, which has two.
 void factor(Tow& t, float x, size_t column = 1) {
   t.data(t.tensor_of(t.find(kDense), 0))[column] = static_cast<int32_t>(word_of(x));
 }
