@@ -218,7 +218,7 @@ inline void update_units(const Cell& c, const CellRow& row) {
 }
 // The same of fixed8, whose a and q are bits of integers. A unit of which something is NaN or infinite is NaN.
 template <class Pass>
-void fixed_units(const CellRow& row, size_t n_hidden) {
+UT_NOINLINE void fixed_units(const CellRow& row, size_t n_hidden) {
   for (size_t j = row.first * kPanel; j < row.end * kPanel && j < n_hidden; ++j) {
     const Unit u = {j / kPanel, j % kPanel};
     int32_t a[Pass::kGates], q[Pass::kChains];

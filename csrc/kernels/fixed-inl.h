@@ -17,7 +17,7 @@ inline void fixed_frame(uint8_t* frame, const float* x, size_t K, bool hidden) {
 }
 
 // Of one gate of a panel: what the products of columns `k` to `end` - 1 sum up to.
-inline void fixed_sums(int32_t* sums, const int8_t* w, const uint8_t* frame, size_t k, size_t end, size_t width) {
+[[maybe_unused]] UT_NOINLINE void fixed_sums(int32_t* sums, const int8_t* w, const uint8_t* frame, size_t k, size_t end, size_t width) {
   for (size_t i = 0; i < kPanel; ++i) sums[i] = 0;
   for (; k < end; ++k) {
     int16_t q;
@@ -31,6 +31,12 @@ inline int32_t fixed_bias(const float* b) {
   return (bits & 0x7f800000u) == 0x7f800000u ? static_cast<int32_t>(FIXED_NONE) : fixed_count(bits, FIXED_OF_Z, FIXED_MOST);
 }
 
+// z and a scaled sum, of one row. A function, for GCC writes each of 16 out.
+[[maybe_unused]] UT_NOINLINE int32_t fixed_gate_after(int32_t z, int32_t sum, uint32_t scale, int32_t exponent) {
+  const int32_t multiplier = static_cast<int32_t>(((scale & 0x7fffffu) | 0x800000u) >> 9);
+  return fixed_saturated(z + fixed_scaled(sum, multiplier, 250 - exponent - static_cast<int32_t>(scale >> 23)));
+}
+
 // z of one gate of a panel, for one frame, to 16 floats that hold the bits of integers.
 inline void fixed_gate(float* y, const DenseArgs& d, const uint8_t* frame, const int8_t* w, const float* scales, const float* b, size_t width) {
   int32_t exponent, z[kPanel], sums[kPanel];
@@ -42,14 +48,14 @@ inline void fixed_gate(float* y, const DenseArgs& d, const uint8_t* frame, const
     for (size_t i = 0; i < kPanel; ++i) {
       const uint32_t scale = fixed_word(scales + i);  // a normal number of 15 bits, or 0
       if (scale == 0 || z[i] == FIXED_NONE) continue;
-      const int32_t multiplier = static_cast<int32_t>(((scale & 0x7fffffu) | 0x800000u) >> 9);
-      z[i] = fixed_saturated(z[i] + fixed_scaled(sums[i], multiplier, 250 - exponent - static_cast<int32_t>(scale >> 23)));
+      z[i] = fixed_gate_after(z[i], sums[i], scale, exponent);
     }
   }
   memcpy(y, z, sizeof z);
 }
 
-UT_OF_ANY_KIND void fixed_dense_of_gates(uint32_t gates, const DenseArgs& d, size_t T) {
+// One of it for all numbers of gates: its inner loops are of one.
+[[maybe_unused]] UT_NOINLINE void fixed_dense_of_gates(uint32_t gates, const DenseArgs& d, size_t T) {
   const size_t width = gates * kPanel;
   for (size_t t = 0; t < T; ++t) {
     uint8_t* frame = reinterpret_cast<uint8_t*>(d.quantized) + t * quantized_bytes(kFixed8, d.K);
