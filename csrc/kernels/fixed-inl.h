@@ -17,13 +17,14 @@ inline void fixed_frame(uint8_t* frame, const float* x, size_t K, bool hidden) {
 }
 
 // Of one gate of a panel: what the products of columns `k` to `end` - 1 sum up to.
-[[maybe_unused]] UT_NOINLINE void fixed_sums(int32_t* sums, const int8_t* w, const uint8_t* frame, size_t k, size_t end, size_t width) {
-  for (size_t i = 0; i < kPanel; ++i) sums[i] = 0;
+[[maybe_unused]] UT_NOINLINE void fixed_sums(int32_t* to, const int8_t* w, const uint8_t* frame, size_t k, size_t end, size_t width) {
+  int32_t sums[kPanel] = {};  // bytes may lie anywhere, in `to` too
   for (; k < end; ++k) {
     int16_t q;
     memcpy(&q, frame + 2 * k, sizeof q);
     for (size_t i = 0; i < kPanel; ++i) sums[i] += w[k * width + i] * q;
   }
+  memcpy(to, sums, sizeof sums);
 }
 
 inline int32_t fixed_bias(const float* b) {
@@ -31,10 +32,17 @@ inline int32_t fixed_bias(const float* b) {
   return (bits & 0x7f800000u) == 0x7f800000u ? static_cast<int32_t>(FIXED_NONE) : fixed_count(bits, FIXED_OF_Z, FIXED_MOST);
 }
 
-// z and a scaled sum, of one row. A function, for GCC writes each of 16 out.
-[[maybe_unused]] UT_NOINLINE int32_t fixed_gate_after(int32_t z, int32_t sum, uint32_t scale, int32_t exponent) {
-  const int32_t multiplier = static_cast<int32_t>(((scale & 0x7fffffu) | 0x800000u) >> 9);
-  return fixed_saturated(z + fixed_scaled(sum, multiplier, 250 - exponent - static_cast<int32_t>(scale >> 23)));
+// Adds scaled sums to z. In a loop, for written out sixteen times this is most of the code of an instruction set.
+[[maybe_unused]] UT_NOINLINE void fixed_add_scaled(int32_t* z, const int32_t* sums, const float* scales, int32_t exponent) {
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 1
+#endif
+  for (size_t i = 0; i < kPanel; ++i) {
+    const uint32_t scale = fixed_word(scales + i);  // a normal number of 15 bits, or 0
+    if (scale == 0 || z[i] == FIXED_NONE) continue;
+    const int32_t multiplier = static_cast<int32_t>(((scale & 0x7fffffu) | 0x800000u) >> 9);
+    z[i] = fixed_saturated(z[i] + fixed_scaled(sums[i], multiplier, 250 - exponent - static_cast<int32_t>(scale >> 23)));
+  }
 }
 
 // z of one gate of a panel, for one frame, to 16 floats that hold the bits of integers.
@@ -45,11 +53,7 @@ inline void fixed_gate(float* y, const DenseArgs& d, const uint8_t* frame, const
   for (size_t k = 0, end; k < d.K && exponent != 255; k = end) {
     end = d.K - k < FIXED_STRETCH ? d.K : k + FIXED_STRETCH;
     fixed_sums(sums, w, frame, k, end, width);
-    for (size_t i = 0; i < kPanel; ++i) {
-      const uint32_t scale = fixed_word(scales + i);  // a normal number of 15 bits, or 0
-      if (scale == 0 || z[i] == FIXED_NONE) continue;
-      z[i] = fixed_gate_after(z[i], sums[i], scale, exponent);
-    }
+    fixed_add_scaled(z, sums, scales, exponent);
   }
   memcpy(y, z, sizeof z);
 }
