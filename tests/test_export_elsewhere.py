@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Models exported to C on other systems, under an emulator, and called with another rounding mode."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import undertow
+from undertow.ir.graph import Graph
+from undertow.model import Model
+
+pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
+
+_MAIN = """\
+#include <fenv.h>
+#include <stdio.h>
+#include <string.h>
+#include "m.h"
+static const uint32_t given[] = {@given@};
+int main(void) {
+  static m_state state;
+  float x[@n_in@], gate[1], y[@n_out@];
+  uint32_t bits;
+  size_t t, i, at = 0;
+  fesetround(FE_UPWARD);
+  m_reset(&state);
+  for (t = 0; t < @n@; ++t) {
+    for (i = 0; i < @n_in@; ++i) memcpy(x + i, given + at++, 4);
+    memcpy(gate, given + at++, 4);
+    m_step(&state, x@gate@, y);
+    for (i = 0; i < @n_out@; ++i) {
+      memcpy(&bits, y + i, 4);
+      printf("%08x ", (unsigned)bits);
+    }
+  }
+  return fegetround() != FE_UPWARD;
+}
+"""
+
+
+def _run_elsewhere(folder, system, model, X, gates, optimize):
+    """Output bits of a model that a cross compiler has made a program of, called with another rounding mode."""
+    triple, emulator = system
+    undertow.export_c(model, folder, "m")
+    rows = [[*x.view(np.uint32), g] for x, g in zip(X, gates.view(np.uint32), strict=True)]
+    words = {
+        "given": ", ".join(f"{int(word):#x}u" for row in rows for word in row),
+        "n_in": X.shape[1],
+        "n_out": model.outputs["y"].size,
+        "n": len(X),
+        "gate": ", gate" if "gate" in model.inputs else "",
+    }
+    text = _MAIN
+    for word, value in words.items():
+        text = text.replace(f"@{word}@", str(value))
+    (folder / "main.c").write_text(text)
+    command = [f"{triple}-gcc", optimize, "-static", "-frounding-math", "main.c", "m.c", "-o", "program", "-lm"]
+    subprocess.run(command, cwd=folder, check=True)
+    done = subprocess.run([emulator, "program"], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, "the caller's rounding mode is not what it was"
+    return np.array([int(word, 16) for word in done.stdout.split()], np.uint32).reshape(len(X), -1)
+
+
+def _elsewhere(name, *system):
+    missing = not (shutil.which(f"{system[0]}-gcc") and shutil.which(system[1]))
+    reason = f"needs {system[0]}-gcc and {system[1]}: apt install gcc-{system[0]} qemu-user"
+    return pytest.param(system, id=name, marks=pytest.mark.skipif(missing, reason=reason))
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        _elsewhere("rv64", "riscv64-linux-gnu", "qemu-riscv64"),
+        _elsewhere("aarch64", "aarch64-linux-gnu", "qemu-aarch64"),
+        _elsewhere("armhf", "arm-linux-gnueabihf", "qemu-arm"),
+    ],
+)
+def test_gates_and_rounding_modes_elsewhere(tmp_path, system):
+    """A subnormal gate is shut, though comparisons see it where nothing flushes; the caller's rounding is his own."""
+    rng = np.random.default_rng(5)
+    g = Graph("m")
+    x, gate = g.input("x", 3), g.input("gate", 1)
+    weights = {"W": rng.normal(size=(4, 6, 3)), "R": rng.normal(size=(4, 6, 6)), "b": rng.normal(size=(4, 6))}
+    h, _ = g.add("lstm", [x, gate], weights=weights, states=[g.state("h", 6), g.state("c", 6)])
+    window = g.add("window", [h, gate], attrs={"taps": (-2, 0)}, states=[g.state("past", (2, 6))])
+    seen = g.add("reshape", [window], attrs={"shape": (12,)})
+    g.output("y", g.add("dense", [seen], weights={"W": rng.normal(size=(2, 12))}))
+    model = Model.from_graph(g)
+    X = rng.normal(size=(8, 3)).astype(np.float32)
+    gates = np.float32([1, 1e-40, 1, np.nan, -1e-41, 0, 1, 1e-38])
+    wanted = model.stream().run({"x": X, "gate": gates[:, None]})
+    assert np.array_equal(_run_elsewhere(tmp_path, system, model, X, gates, "-O2"), wanted.view(np.uint32))
+
+
+@pytest.mark.parametrize("system", [_elsewhere("aarch64", "aarch64-linux-gnu", "qemu-aarch64")])
+@pytest.mark.parametrize("columns", [33, 40, 72])
+def test_int4_in_loops_that_gcc_makes_vectors_of(tmp_path, system, columns):
+    rng = np.random.default_rng(6)
+    g = Graph("m")
+    g.output("y", g.add("dense", [g.input("x", columns)], weights={"W": rng.normal(size=(4, columns))}))
+    model = Model.from_graph(g).with_weights("int4")
+    X = rng.normal(size=(3, columns)).astype(np.float32)
+    got = _run_elsewhere(tmp_path, system, model, X, np.ones(3, np.float32), "-O3")
+    assert np.array_equal(got, model.stream().run(X).view(np.uint32))
