@@ -12,6 +12,7 @@ import random_models
 import undertow
 from undertow import export
 from undertow.export import costs
+from undertow.ir.graph import Graph
 from undertow.layers import GRU, LSTM, Dense, Sequential
 from undertow.model import Model
 
@@ -62,6 +63,11 @@ def test_loops_and_copies():
     found = counts_of(spectrum)
     assert found["chains_f32 turn row"] == 5 * 12 * 3 * 3 * 2 * 8
     assert found["copy_runs_of_inputs_16 element"] == 5 * 12 * 3 * 3 * 2
+    graph = Graph("ids")  # rows of a table, of which one that is not there is NaN: the rare way
+    rows = graph.add("embedding", [graph.input("ids", (2,), "int32")], weights={"table": w(9, 8)})
+    graph.output("y", rows)
+    found = counts_of(Model.from_graph(graph).with_weights("int8"))
+    assert found["mul"] == 2 * 8 and found["turn"] == 2 + 2 * 8
     zeros = np.zeros((64, 64), np.float32)
     zeros[:16, :4] = zeros[32:48, 8:12] = 1
     sparse = Sequential([Dense(zeros)]).with_weights("int8", sparse=True)

@@ -211,6 +211,13 @@ def test_error_of_weights_is_all_that_is_seen():
         assert rms < 1e-4 < np.sqrt(np.mean((in_int8.run(X) - exact) ** 2) / np.mean(exact**2)), kind
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_reference_sums_long_rows_in_the_same_stretches(kind):
+    g = single(kind, 1100, 5, 11, scale=0.1)
+    X = np.random.default_rng(11).normal(size=(12, 1100)).astype(np.float32)
+    assert_bits(Model.from_graph(g).run(X), reference.run(g, X, rounding=True))
+
+
 def test_the_table_is_its_formula():
     text = (ROOT / "csrc/kernels/fixed.h").read_text()
     (table,) = re.findall(r"fixed_tanh_table\[385\] = \{(.*?)\}", text, re.S)
