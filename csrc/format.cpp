@@ -300,7 +300,7 @@ ut_status File::check_names(const Table& table, ut_error* err) const {
           low = middle + 1;
       }
       if (n == kGroup) continue;
-      memmove(sorted + low + 1, sorted + low, (n - low) * sizeof *sorted);
+      for (uint32_t k = n; k > low; --k) sorted[k] = sorted[k - 1];
       sorted[low] = static_cast<uint16_t>(i - first);
       ++n;
     }

@@ -8,7 +8,7 @@ include(CheckCXXCompilerFlag)
 if(MSVC AND NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   set(UT_KERNEL_FLAGS /O2 ${UT_COMPILE_FLAGS})
 else()
-  set(UT_KERNEL_FLAGS $<IF:$<CONFIG:MinSizeRel>,-Os,-O3> ${UT_COMPILE_FLAGS} -fno-math-errno -fno-lto)
+  set(UT_KERNEL_FLAGS $<IF:$<CONFIG:MinSizeRel>,-Os,-O3> ${UT_COMPILE_FLAGS} -fno-math-errno)
 endif()
 
 # An instruction set that extends another (UT_ISA_EXTENDS), or leaves tinier layers to it (UT_ISA_NARROW), needs that one's
@@ -101,6 +101,7 @@ if(NOT built STREQUAL "scalar")  # small code keeps what kernels with vectors ne
   target_compile_definitions(undertow PRIVATE UT_VECTORS=1)
   foreach(name IN LISTS built)
     target_compile_definitions(ut_isa_${name} PRIVATE UT_VECTORS=1)
+    target_compile_options(ut_isa_${name} PRIVATE $<$<NOT:$<CXX_COMPILER_ID:MSVC>>:-fno-lto>)  # flags of its own to the end
   endforeach()
 endif()
 if(NOT built)

@@ -101,7 +101,7 @@ struct Rnn : Recurrent<1> {
     bound<kWay>(h);
     store(row.y + u.j(), apply<kWay>(c, 0, kActTanh, h));
   }
-  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[1], const int32_t (&q)[1]) {
+  static inline void fixed(const CellRow& row, size_t j, const int32_t* a, const int32_t* q) {
     fixed_put_h(row.y + j, fixed_tanh(a[0] + q[0]));
   }
 };
@@ -121,7 +121,7 @@ struct GruAfter : Recurrent<3> {
     z = apply<kWay>(c, 0, kActSigmoid, z);
     store(row.y + u.j(), mul_add(z, sub(load(row.h + u.j()), n), n));
   }
-  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[3], const int32_t (&q)[3]) {
+  static inline void fixed(const CellRow& row, size_t j, const int32_t* a, const int32_t* q) {
     const int32_t n = a[2] + fixed_multiply(q[2], fixed_sigmoid(a[1] + q[1]));
     fixed_put_h(row.y + j, fixed_gru(a[0] + q[0], n, fixed_h(row.h + j)));
   }
@@ -135,7 +135,7 @@ struct GruBeforeGates : Recurrent<3, 2> {
     const V r = apply<kWay>(c, 0, kActSigmoid, add(a[1], q[1]));
     store(row.y + u.j(), mul(r, load(row.h + u.j())));
   }
-  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[3], const int32_t (&q)[2]) {
+  static inline void fixed(const CellRow& row, size_t j, const int32_t* a, const int32_t* q) {
     fixed_put(row.z + j, static_cast<uint32_t>(a[0] + q[0]));
     fixed_put_h(row.y + j, fixed_multiply(fixed_h(row.h + j), fixed_sigmoid(a[1] + q[1])));
   }
@@ -150,7 +150,7 @@ struct GruBeforeCandidate : Recurrent<3, 1> {
     const V n = apply<kWay>(c, 1, kActTanh, add(a[2], q[0]));
     store(row.y + u.j(), mul_add(load(row.z + u.j()), sub(load(row.h + u.j()), n), n));
   }
-  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[3], const int32_t (&q)[1]) {
+  static inline void fixed(const CellRow& row, size_t j, const int32_t* a, const int32_t* q) {
     fixed_put_h(row.y + j, fixed_gru(static_cast<int32_t>(fixed_word(row.z + j)), a[2] + q[0], fixed_h(row.h + j)));
   }
 };
@@ -185,7 +185,7 @@ struct Lstm : Recurrent<4> {
     bound<kWay>(on_its_way);
     store(row.y + j, mul(out, is_any<kWay>(c) ? activate(c.acts[2], after) : apply<kWay>(c, 2, kActTanh, on_its_way)));
   }
-  static inline void fixed(const CellRow& row, size_t j, const int32_t (&a)[4], const int32_t (&q)[4]) {
+  static inline void fixed(const CellRow& row, size_t j, const int32_t* a, const int32_t* q) {
     int32_t cell = fixed_count(fixed_word(row.c + j), FIXED_OF_Z, FIXED_MOST_C);
     fixed_put_h(row.y + j, fixed_lstm(a[0] + q[0], a[1] + q[1], a[2] + q[2], a[3] + q[3], &cell));
     fixed_put(row.c + j, fixed_number(cell, 16));
@@ -217,23 +217,25 @@ inline void update_units(const Cell& c, const CellRow& row) {
     }
 }
 // The same of fixed8, whose a and q are bits of integers. A unit of which something is NaN or infinite is NaN.
-template <class Pass>
-UT_NOINLINE void fixed_units(const CellRow& row, size_t n_hidden) {
+using FixedUnit = void (*)(const CellRow& row, size_t j, const int32_t* a, const int32_t* q);
+UT_OF_ANY_KIND void fixed_units_of(const CellRow& row, size_t n_hidden, int n_gates, int n_chains, bool has_c, FixedUnit fixed) {
   for (size_t j = row.first * kPanel; j < row.end * kPanel && j < n_hidden; ++j) {
     const Unit u = {j / kPanel, j % kPanel};
-    int32_t a[Pass::kGates], q[Pass::kChains];
-    bool known = !(Pass::kHasC && fixed_is_none(row.c + j));
-    for (int g = 0; g < Pass::kGates; ++g)
-      known &= (a[g] = static_cast<int32_t>(fixed_word(row.a + u.gate(Pass::kGates, g)))) != FIXED_NONE;
-    for (int g = 0; g < Pass::kChains; ++g)
-      known &= (q[g] = static_cast<int32_t>(fixed_word(row.q + u.gate(Pass::kChains, g)))) != FIXED_NONE;
+    int32_t a[4], q[4];
+    bool known = !(has_c && fixed_is_none(row.c + j));
+    for (int g = 0; g < n_gates; ++g) known &= (a[g] = static_cast<int32_t>(fixed_word(row.a + u.gate(n_gates, g)))) != FIXED_NONE;
+    for (int g = 0; g < n_chains; ++g) known &= (q[g] = static_cast<int32_t>(fixed_word(row.q + u.gate(n_chains, g)))) != FIXED_NONE;
     if (known) {
-      Pass::fixed(row, j, a, q);
+      fixed(row, j, a, q);
       continue;
     }
-    if (Pass::kHasC) row.c[j] = UT_NAN;
+    if (has_c) row.c[j] = UT_NAN;
     row.y[j] = UT_NAN;
   }
+}
+template <class Pass>
+UT_NOINLINE void fixed_units(const CellRow& row, size_t n_hidden) {
+  fixed_units_of(row, n_hidden, Pass::kGates, Pass::kChains, Pass::kHasC, Pass::fixed);
 }
 template <class Pass>
 void update(const Cell& c, const CellRow& row) {

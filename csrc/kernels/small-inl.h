@@ -41,15 +41,17 @@ UT_NOINLINE void units_of_panel(const Cell& c, const CellRow& given) {
 
 struct SmallPass {
   Units of_panel;
-  void (*fixed)(const CellRow& row, size_t n_hidden);  // all panels of a cell in fixed8
+  FixedUnit fixed;
   uint8_t gates, chains;
+  bool has_c;
 };
 template <class Pass>
-constexpr SmallPass kPassOf = {units_of_panel<Pass>, fixed_units<Pass>, Pass::kGates, Pass::kChains};
+constexpr SmallPass kPassOf = {units_of_panel<Pass>, Pass::fixed, Pass::kGates, Pass::kChains, Pass::kHasC};
 // Of each cell, in the order of CellKind, the first pass; then what second passes there are (kernels-inl.h).
 extern const SmallPass kPasses[];
 
 UT_NOINLINE void update_of_any_kind(const Cell& c, const CellRow& row, const SmallPass& pass) {
+  if (c.fixed) return fixed_units_of(row, c.n_hidden, pass.gates, pass.chains, pass.has_c, pass.fixed);
   CellRow one = row;
   for (one.a += row.first * pass.gates * kPanel, one.q += row.first * pass.chains * kPanel; one.first < row.end; ++one.first) {
     pass.of_panel(c, one);
@@ -59,7 +61,6 @@ UT_NOINLINE void update_of_any_kind(const Cell& c, const CellRow& row, const Sma
 }
 template <size_t kPass>
 void small_update(const Cell& c, const CellRow& row) {
-  if (c.fixed) return kPasses[kPass].fixed(row, c.n_hidden);
   update_of_any_kind(c, row, kPasses[kPass]);
 }
 

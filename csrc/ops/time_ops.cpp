@@ -67,7 +67,7 @@ void window_frames(const OpPlan& op, const Block& b, float* past, size_t first, 
   }
   if (!past) return;
   const size_t kept = n < span ? span - n : 0;
-  memmove(past, past + (span - kept) * width, kept * width * sizeof(float));
+  for (size_t k = 0, by = (span - kept) * width; k < kept * width; ++k) past[k] = past[k + by];
   for (size_t i = kept; i < span; ++i) put(op, b, past + i * width, first + (n - span + i) * step, width);
 }
 
