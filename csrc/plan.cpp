@@ -275,25 +275,27 @@ size_t model_bytes(const File& file, const Measures& measures, bool copies) {
 // Scaling::least of the matrices of floats of an op that is bound. With weights that are 0 or at least 2^e, and numbers that are
 // 0 or at least 2^x, every product is a multiple of 2^(e - 23 + x - 23), and so is every sum of products that rounds to 24 bits:
 // if that is 2^-126, no sum is subnormal. What a chain starts from must be such a multiple too: 0, or at least 2^-103. Then no
-// operand of the chain is subnormal either.
+// operand of the chain is subnormal either. And with weights and starts below 2^40, and numbers below 2^60, no sum of fewer than
+// 2^24 products is beyond the largest float, so that kernels may hold sums as doubles meanwhile.
 [[maybe_unused]] static void find_least(const File& file, const NodeView& node, OpPlan& op) {
   uint32_t smallest[6] = {};  // bits of the smallest number that is not 0; 0 where there is none
-  bool starts = true;
+  bool plain = true;
   for (uint32_t i = 0; i < node.n_tensors && i < 6; ++i) {
     if (node.tensors[i] == kNone) continue;
     const TensorView t = file.tensor(node.tensors[i]);
     const bool narrow = t.dtype == kTensorBfloat16, is_matrix = op.scaling[i].limit != 0.0f;
     if (t.dtype != kTensorFloat32 && !narrow) continue;
-    uint32_t least = ~uint32_t{0};
+    uint32_t least = ~uint32_t{0}, most = 0;
     for (uint64_t k = 0; k < t.n; ++k) {
       const uint32_t bits = narrow ? uint32_t{static_cast<const uint16_t*>(t.data)[k]} << 16 : static_cast<const uint32_t*>(t.data)[k];
       const uint32_t magnitude = (bits & 0x7fffffffu) - 1;  // 0 is the largest
       if (magnitude < least) least = magnitude;
+      if (magnitude + 1 > most) most = magnitude + 1;
     }
     smallest[i] = least + 1;
-    if (!is_matrix && least < (24u << 23) - 1) starts = false;
+    if (most >= (127u + 40) << 23 || (!is_matrix && least < (24u << 23) - 1)) plain = false;
   }
-  for (uint32_t i = 0; i < node.n_tensors && i < 6 && starts; ++i) {
+  for (uint32_t i = 0; i < node.n_tensors && i < 6 && plain; ++i) {
     if (node.tensors[i] == kNone || op.scaling[i].limit == 0.0f) continue;
     const uint32_t dtype = file.tensor(node.tensors[i]).dtype, e = smallest[i] >> 23;
     uint32_t least = 0;  // biased exponents, as e

@@ -153,6 +153,34 @@ def test_bits_of_products_that_cancel_near_the_smallest_float(exponent, tmp_path
         holds_in_node(model, {next(iter(model.inputs)): x}, tmp_path)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_bits_of_sums_that_lie_halfway_between_two_floats(seed, tmp_path, dist):
+    """Few bits behind few others: many sums are halfway, or miss it by less than a double holds."""
+    rng = np.random.default_rng(seed)
+    mantissas = np.array([1, 3, 5, 1 + 2**-23, 1 - 2**-24, 1.5 + 2**-23], np.float32)[: 3 if seed == 0 else 6]
+
+    def few(shape, lowest, highest):
+        signs, exponents = rng.choice([-1, 0, 1], shape, p=[0.45, 0.1, 0.45]), rng.integers(lowest, highest, shape)
+        return (rng.choice(mantissas, shape) * signs * 2.0**exponents).astype(np.float32)
+
+    dense = undertow.Sequential([undertow.Dense(few((40, 45), -26, 1), few(40, -3, 3))])
+    lstm = undertow.Sequential([undertow.LSTM(few((64, 13), -26, 1), few((64, 16), -26, 1), few(64, -3, 3))])
+    for model in (dense, dense.with_weights("bfloat16"), dense.with_weights("float16"), lstm):
+        value = next(iter(model.inputs.values()))
+        holds_in_node(model, {value.name: few((60, *value.shape), -3, 1)}, tmp_path)
+
+
+@pytest.mark.parametrize("of_x", [2.0**59, 2.0**61, 2.0**90])
+@pytest.mark.parametrize("of_w", [2.0**38, 2.0**41, 2.0**66])
+def test_bits_of_sums_beyond_the_largest_float(of_w, of_x, tmp_path, dist):
+    rng = np.random.default_rng(7)
+    W, x = rng.normal(size=(24, 33)) * of_w, rng.normal(size=(40, 33)) * of_x
+    x[::3] *= 2.0**-80
+    for b in (None, rng.normal(size=24) * 2.0**20, rng.choice([-1, 1], 24) * 1.5 * 2.0**127):
+        model = undertow.Sequential([undertow.Dense(W.astype(np.float32), b)])
+        holds_in_node(model, {next(iter(model.inputs)): x.astype(np.float32)}, tmp_path)
+
+
 def test_calls_and_what_they_refuse(dist):
     node("calls.mjs", undertow.example("digits"))
 

@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: MIT
-// Products of floats where subnormals become zero in software: which frames make none (plan.cpp, find_least), and chains of
-// those and of others. Compiled once per ISA that says UT_ISA_FLUSHES.
+// Products of floats where subnormals become zero in software: frames that make none, and nothing that a double cannot hold as a
+// float would (plan.cpp, find_least), and chains of those and of others. Compiled once per ISA that says UT_ISA_FLUSHES.
 
 namespace {
 
-inline bool makes_no_subnormals(const float* x, size_t K, float least) {
+// Whether all numbers of a frame are 0, or from `least` to below 2^60.
+inline bool frame_is_ordinary(const float* x, size_t K, float least) {
   if (least == 0.0f) return false;
-  V low = set1(UT_NAN);
-  for (size_t k = 0; k < K; k += kLanes) low = smaller(low, smallness(load_some(x + k, K - k)));
+  V low = set1(UT_NAN), high = set1(0.0f);
+  for (size_t k = 0; k < K; k += kLanes) {
+    const V some = load_some(x + k, K - k);
+    low = smaller(low, smallness(some));
+    high = larger_magnitude(high, some);
+  }
   uint32_t bits;
   UT_COPY(&bits, &least, sizeof bits);
-  return !any_below(low, static_cast<int32_t>(bits - 1));
+  return !any_below(low, static_cast<int32_t>(bits - 1)) && all_below(high, (127 + 60) << 23);
 }
 
-// acc[i] += the sum over k of x[k] w[k * width + i * kLanes], of N vectors.
+// acc[i] += the sum over k of x[k] w[k * width + i * kLanes], of N vectors, of a frame that is ordinary.
 #if defined(__wasm_relaxed_simd__)
 constexpr int kMostChains = 8;
 template <int N, class Element>
@@ -39,14 +44,55 @@ inline Weights2 load_in_halves(const Element* p) {
   const V all = load_weights(p);
   return {all, upper(all)};
 }
+// The first columns, until one that has such a sum, by eights; how many. A sum stays a double: adding half of what a float's last
+// bit is worth and clearing what lies behind that bit rounds it, to the even one of two floats only if it was not halfway: then
+// this clears nothing. Its bits are cleared when the next column is added: so one register holds what is tested and what is kept.
+constexpr size_t kColumnsAtOnce = 8;
+template <int N, class Element>
+inline size_t quick_chains(V* acc, const float* x, const Element* w, size_t width, size_t K) {
+  V sums[2 * N];
+  each<N>([&](auto i) UT_INLINE {
+    sums[2 * i] = wide(acc[i]);
+    sums[2 * i + 1] = wide(upper(acc[i]));
+  });
+  const V half = wasm_i64x2_const_splat(0x10000000), kept = wasm_i64x2_const_splat(~INT64_C(0x1fffffff));
+  const auto add_column = [&](V& sum, V xk, V weights) UT_INLINE {
+    sum = wasm_i64x2_add(wasm_f64x2_add(wasm_f64x2_mul(xk, wide(weights)), wasm_v128_and(sum, kept)), half);
+  };
+  size_t done = 0;
+  for (; done + kColumnsAtOnce <= K; done += kColumnsAtOnce) {
+    V before[2 * N], least = wasm_i32x4_const_splat(-1);
+    each<2 * N>([&](auto i) UT_INLINE { before[i] = sums[i]; });
+    double frame[kColumnsAtOnce];  // so that each is doubled once, and repeated by its load
+    each<kColumnsAtOnce / 2>([&](auto i) UT_INLINE { wasm_v128_store(frame + 2 * i, wide(wasm_v128_load64_zero(x + done + 2 * i))); });
+    for (size_t k = 0; k < kColumnsAtOnce; ++k) {
+      const V xk = wasm_v128_load64_splat(frame + k);
+      const Element* column = w + (done + k) * width;
+      each<N>([&](auto i) UT_INLINE {
+        const Weights2 weights = load_in_halves(column + i * kLanes);
+        add_column(sums[2 * i], xk, weights.low);
+        add_column(sums[2 * i + 1], xk, weights.high);
+        least = wasm_u32x4_min(least, wasm_i32x4_shl(wasm_i32x4_shuffle(sums[2 * i], sums[2 * i + 1], 0, 2, 4, 6), 3));
+      });
+    }
+    if (UT_UNLIKELY(!wasm_i32x4_all_true(least))) {
+      each<2 * N>([&](auto i) UT_INLINE { sums[i] = before[i]; });
+      break;
+    }
+  }
+  each<N>([&](auto i) UT_INLINE { acc[i] = narrow({wasm_v128_and(sums[2 * i], kept), wasm_v128_and(sums[2 * i + 1], kept)}); });
+  return done;
+}
+
 template <int N, class Element>
 inline void some_chains(V* acc, const float* x, const Element* w, size_t width, size_t K) {
+  size_t k = quick_chains<N>(acc, x, w, width, K);
   V a[2 * N];
   each<N>([&](auto i) UT_INLINE {
     a[2 * i] = acc[i];
     a[2 * i + 1] = upper(acc[i]);
   });
-  for (size_t k = 0; k < K; ++k) {
+  for (; k < K; ++k) {
     const V xk = wasm_f64x2_splat(static_cast<double>(x[k]));
     V sums[2 * N], rare = zero_int();
     each<N>([&](auto i) UT_INLINE {
@@ -66,7 +112,7 @@ inline void some_chains(V* acc, const float* x, const Element* w, size_t width, 
 }
 #endif
 
-// The chains of a panel of n_vectors, a multiple of 4; `fast`: of a frame that makes no subnormals.
+// The chains of a panel of n_vectors, a multiple of 4; `fast`: of a frame that is ordinary.
 template <class Element>
 UT_NOINLINE void panel_chains(V* acc, int n_vectors, const float* x, const Element* w, size_t K, bool fast) {
   const size_t width = static_cast<size_t>(n_vectors) * kLanes;
@@ -78,7 +124,7 @@ UT_NOINLINE void panel_chains(V* acc, int n_vectors, const float* x, const Eleme
 }
 
 inline void flushing_chains(V* acc, int n_panels, int n_vectors, const float* x, const float* w, size_t K, float least) {
-  const bool fast = makes_no_subnormals(x, K, least);
+  const bool fast = frame_is_ordinary(x, K, least);
   for (int p = 0; p < n_panels; ++p)
     panel_chains(acc + p * n_vectors, n_vectors, x, w + static_cast<size_t>(p * n_vectors * kLanes) * K, K, fast);
 }
@@ -89,7 +135,7 @@ UT_NOINLINE void flushing_dense(const DenseArgs& d, int n_vectors, size_t T) {
   const size_t width = static_cast<size_t>(n_vectors) * kLanes;
   for (size_t t = 0; t < T; ++t) {
     const float* x = d.x + t * d.x_stride;
-    const bool fast = makes_no_subnormals(x, d.K, d.scaling.least);
+    const bool fast = frame_is_ordinary(x, d.K, d.scaling.least);
     for (size_t p = d.first; p < d.n_panels; ++p) {
       V acc[16];
       for (int v = 0; v < n_vectors; ++v) acc[v] = bias_at(d, p * width + v * kLanes);

@@ -109,7 +109,7 @@ void dense(const DenseArgs& d, size_t T) {
   if constexpr (Weights::kFlushes) {
     if (kCompact) return flushing_dense<typename Weights::Number>(d, kVectors<G>, T);
     for (size_t t = 0; t < T; ++t)
-      if (!makes_no_subnormals(d.x + t * d.x_stride, d.K, d.scaling.least))
+      if (!frame_is_ordinary(d.x + t * d.x_stride, d.K, d.scaling.least))
         return flushing_dense<typename Weights::Number>(d, kVectors<G>, T);
   }
 #endif

@@ -48,6 +48,9 @@ inline void store_some(float* p, V a, size_t n) {
 inline V smallness(V a) { return wasm_v128_and(wasm_i32x4_sub(a, wasm_i32x4_const_splat(1)), wasm_i32x4_const_splat(0x7fffffff)); }
 inline V smaller(V a, V b) { return wasm_u32x4_min(a, b); }
 inline bool any_below(V smallness, int32_t bound) { return wasm_v128_any_true(wasm_u32x4_lt(smallness, wasm_i32x4_splat(bound))); }
+// The larger of `most`, which is not negative, and the magnitude of another, lane by lane; NaN is above all numbers.
+inline V larger_magnitude(V most, V a) { return wasm_u32x4_max(most, wasm_v128_and(a, wasm_i32x4_const_splat(0x7fffffff))); }
+inline bool all_below(V magnitude, int32_t bound) { return wasm_i32x4_all_true(wasm_i32x4_lt(magnitude, wasm_i32x4_splat(bound))); }
 constexpr int32_t kSubnormal = 0x00800000;  // of a result, which rounding may have made 2^-126
 
 template <class F>
