@@ -64,7 +64,7 @@ def executed(target: targets.Target, program: Path, counter: Path, steps: int) -
     words, cpu = target.run.split(), CYCLES.get(target.name)
     plugin_ = f"{counter},cpu={cpu}" if cpu else str(counter)
     if target.start == "start_hosted.c":
-        command = [words[0], "-plugin", plugin_, str(program), str(steps)]
+        command = [*words, "-plugin", plugin_, str(program), str(steps)]
     else:
         command = [words[0], "-plugin", plugin_, "-icount", "shift=0", *words[1:], str(program)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True, timeout=600)

@@ -399,10 +399,11 @@ BESIDE = """\
 // model gets the best that the CPU has. Leave out a file, and the line below that says that it is there."""
 #: where an instruction set is, by how its name begins; x86-64 otherwise
 AARCH64, X86_64 = "defined(__aarch64__) || defined(_M_ARM64)", "defined(__x86_64__) || defined(_M_X64)"
+RISCV = "defined(__riscv)"
 
 
 def machine(isa: str) -> str:
-    return AARCH64 if isa.startswith("neon") else X86_64
+    return AARCH64 if isa.startswith("neon") else RISCV if isa.startswith("rvv") else X86_64
 
 
 def whole(header: str, isas: list[str]) -> str:

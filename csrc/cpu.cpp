@@ -5,7 +5,7 @@
 #include <intrin.h>
 #elif defined(UT_X86)
 #include <cpuid.h>
-#elif defined(UT_ARM64) && defined(__linux__) && __STDC_HOSTED__
+#elif (defined(UT_ARM64) || defined(__riscv)) && defined(__linux__) && __STDC_HOSTED__
 #include <sys/auxv.h>
 #elif defined(__wasm_relaxed_simd__)
 #include <wasm_simd128.h>
@@ -85,6 +85,18 @@ uint32_t cpu_features() {  // AArch64 has NEON by definition
   return kCpuNeon | (sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has ? kCpuNeonDot : 0u);
 #else
   return kCpuNeon;
+#endif
+}
+
+#elif defined(__riscv)
+
+uint32_t cpu_features() {
+#if defined(__riscv_v)
+  return kCpuRiscvVector;
+#elif defined(__linux__) && __STDC_HOSTED__
+  return getauxval(AT_HWCAP) & 1ul << ('V' - 'A') ? kCpuRiscvVector : 0u;  // Linux, arch/riscv/include/uapi/asm/hwcap.h
+#else
+  return 0;
 #endif
 }
 

@@ -27,6 +27,7 @@ enum CpuFeature : uint32_t {
   kCpuAvxVnni = 1u << 6,  // the 256-bit form outside AVX-512
   kCpuNeonDot = 1u << 7,
   kCpuWasmFused = 1u << 8,  // relaxed_madd rounds once
+  kCpuRiscvVector = 1u << 9,  // with the operating system saving its registers
 };
 
 uint32_t cpu_features();

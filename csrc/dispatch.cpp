@@ -23,6 +23,9 @@ namespace neondot { extern const KernelTable table; }
 #if defined(UT_HAVE_neon) && defined(UT_ARM64)
 namespace neon { extern const KernelTable table; }
 #endif
+#if defined(UT_HAVE_rvv)
+namespace rvv { extern const KernelTable table; }
+#endif
 #if defined(UT_HAVE_wasmrelaxed)
 namespace wasmrelaxed { extern const KernelTable table; }
 #endif
@@ -54,6 +57,9 @@ constexpr const KernelTable* kTables[] = {
 #endif
 #if defined(UT_HAVE_neon) && defined(UT_ARM64)
     &neon::table,
+#endif
+#if defined(UT_HAVE_rvv)
+    &rvv::table,
 #endif
 #if defined(UT_HAVE_wasmrelaxed)
     &wasmrelaxed::table,

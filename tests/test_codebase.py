@@ -73,7 +73,9 @@ MAY_INCLUDE = {
         "vec_avx2.h",
         "vec_avx512.h",
         "vec_neon.h",
+        "vec_rvv.h",
         "vec_wasm.h",
+        "flushing_lanes.h",
     },
     "examples/": {"undertow.h", "undertow.hpp", "model.inc"},
 }

@@ -80,6 +80,12 @@ if(architectures MATCHES "aarch64|arm64|ARM64")
   ut_add_isa(neon ARCH arm64)
   ut_add_isa(neondot ARCH arm64 FLAGS -march=armv8.2-a+dotprod)
 endif()
+if(architectures MATCHES "riscv64|rv64")
+  # Vectors of a fixed length for this extension, and functions of them: clang 17 is the first that has both, GCC has not.
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 17)
+    ut_add_isa(rvv FLAGS -march=rv64gcv)
+  endif()
+endif()
 if(architectures MATCHES "wasm32")
   # All of a module is compiled with its features (CMAKE_CXX_FLAGS): -msimd128, and -mrelaxed-simd. Clang 16 is the first that has
   # the final instructions of the latter; clang 14 does not come to an end with these kernels.

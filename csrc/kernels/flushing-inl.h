@@ -7,7 +7,7 @@ namespace {
 // Whether all numbers of a frame are 0, or from `least` to below 2^60.
 inline bool frame_is_ordinary(const float* x, size_t K, float least) {
   if (least == 0.0f) return false;
-  V low = set1(UT_NAN), high = set1(0.0f);
+  Bits low = same_bits(0x7fffffff), high = same_bits(0);
   for (size_t k = 0; k < K; k += kLanes) {
     const V some = load_some(x + k, K - k);
     low = smaller(low, smallness(some));
@@ -15,11 +15,11 @@ inline bool frame_is_ordinary(const float* x, size_t K, float least) {
   }
   uint32_t bits;
   UT_COPY(&bits, &least, sizeof bits);
-  return !any_below(low, static_cast<int32_t>(bits - 1)) && all_below(high, (127 + 60) << 23);
+  return !any_below(low, bits - 1) && all_below(high, (127u + 60) << 23);
 }
 
 // acc[i] += the sum over k of x[k] w[k * width + i * kLanes], of N vectors, of a frame that is ordinary.
-#if defined(__wasm_relaxed_simd__)
+#if UT_ISA_FUSES
 constexpr int kMostChains = 8;
 template <int N, class Element>
 inline void some_chains(V* acc, const float* x, const Element* w, size_t width, size_t K) {
@@ -112,14 +112,19 @@ inline void some_chains(V* acc, const float* x, const Element* w, size_t width, 
 }
 #endif
 
-// The chains of a panel of n_vectors, a multiple of 4; `fast`: of a frame that is ordinary.
+// Of vectors v to n_vectors - 1, N at a time, then half as many, down to those of one gate.
+template <int N, class Element>
+inline void chains_by(V* acc, int v, int n_vectors, const float* x, const Element* w, size_t width, size_t K) {
+  for (; v + N <= n_vectors; v += N) some_chains<N>(acc + v, x, w + v * kLanes, width, K);
+  if constexpr (N > static_cast<int>(kPanel) / kLanes) chains_by<N / 2>(acc, v, n_vectors, x, w, width, K);
+}
+
+// The chains of a panel of n_vectors; `fast`: of a frame that is ordinary.
 template <class Element>
 UT_NOINLINE void panel_chains(V* acc, int n_vectors, const float* x, const Element* w, size_t K, bool fast) {
   const size_t width = static_cast<size_t>(n_vectors) * kLanes;
-  int v = 0;
-  for (; fast && v + kMostChains <= n_vectors; v += kMostChains) some_chains<kMostChains>(acc + v, x, w + v * kLanes, width, K);
-  for (; fast && v < n_vectors; v += 4) some_chains<4>(acc + v, x, w + v * kLanes, width, K);
-  for (; v < n_vectors; ++v)
+  if (fast) return chains_by<kMostChains>(acc, 0, n_vectors, x, w, width, K);
+  for (int v = 0; v < n_vectors; ++v)
     for (size_t k = 0; k < K; ++k) acc[v] = mul_add(set1(x[k]), load_weights(w + k * width + v * kLanes), acc[v]);
 }
 

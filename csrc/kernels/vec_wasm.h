@@ -2,24 +2,18 @@
 // The SIMD vocabulary on WebAssembly: 4 float lanes. Same names and meaning in every vec_*.h.
 // Used only by isa_wasm.cpp and isa_wasmrelaxed.cpp; internal linkage throughout: nothing here may escape their object files.
 //
-// WebAssembly has no switch that makes subnormals zero, so operations look for them: where a lane has one, or a result that
-// may be one, which is rare, all lanes are computed one by one (float32.h). A fused multiply-add is the instruction of relaxed
-// SIMD, on CPUs that round it once (cpu.cpp asks); else two double operations, and float32.h again where rounding twice
-// could show. Products go without these looks where plan.cpp has found that their operands cannot make a subnormal:
-// `product_add`.
+// A fused multiply-add is the instruction of relaxed SIMD, on CPUs that round it once (cpu.cpp asks); else two double operations,
+// and float32.h where rounding twice could show. Subnormals: flushing_lanes.h.
 #include <wasm_simd128.h>
 
 #include "../compiler.h"
 
 #define UT_ISA_FLUSHES 1
-
-// One float at a time, under names of its own.
-namespace {
-namespace float32 {
-#include "float32.h"
-}
-#undef UT_ONE_LANE
-}  // namespace
+#if defined(__wasm_relaxed_simd__)
+#define UT_ISA_FUSES 1
+#else
+#define UT_ISA_FUSES 0
+#endif
 
 namespace {
 
@@ -43,60 +37,27 @@ inline void store_some(float* p, V a, size_t n) {
   if (n == 3) wasm_v128_store32_lane(p + 2, a, 2);
 }
 
-// Of each lane a number that is below 2^23 if it is subnormal, 2^23 - 1 being the smallest normal float, and larger of any
-// other, zero too.
-inline V smallness(V a) { return wasm_v128_and(wasm_i32x4_sub(a, wasm_i32x4_const_splat(1)), wasm_i32x4_const_splat(0x7fffffff)); }
-inline V smaller(V a, V b) { return wasm_u32x4_min(a, b); }
-inline bool any_below(V smallness, int32_t bound) { return wasm_v128_any_true(wasm_u32x4_lt(smallness, wasm_i32x4_splat(bound))); }
-// The larger of `most`, which is not negative, and the magnitude of another, lane by lane; NaN is above all numbers.
-inline V larger_magnitude(V most, V a) { return wasm_u32x4_max(most, wasm_v128_and(a, wasm_i32x4_const_splat(0x7fffffff))); }
-inline bool all_below(V magnitude, int32_t bound) { return wasm_i32x4_all_true(wasm_i32x4_lt(magnitude, wasm_i32x4_splat(bound))); }
-constexpr int32_t kSubnormal = 0x00800000;  // of a result, which rounding may have made 2^-126
-
-template <class F>
-UT_INLINE_FN V lane_by_lane(V a, V b, V c, const F& f) {
-  float x[4], y[4], z[4];
-  store(x, a);
-  store(y, b);
-  store(z, c);
-  for (int i = 0; i < 4; ++i) x[i] = f(x[i], y[i], z[i]);
-  return load(x);
-}
-UT_NOINLINE V fused_of_lanes(V a, V b, V c) { return lane_by_lane(a, b, c, float32::mul_add); }
-UT_NOINLINE V sum_of_lanes(V a, V b) {
-  return lane_by_lane(a, b, a, [](float x, float y, float) { return float32::add(x, y); });
-}
-UT_NOINLINE V product_of_lanes(V a, V b) {
-  return lane_by_lane(a, b, a, [](float x, float y, float) { return float32::mul(x, y); });
-}
-UT_NOINLINE V quotient_of_lanes(V a, V b) {
-  return lane_by_lane(a, b, a, [](float x, float y, float) { return float32::div(x, y); });
-}
-
+// As flushing_lanes.h wants them: subnormals are what the machine makes of them. Masks have all bits of a lane, or none.
+using Bits = v128_t;
+inline Bits bits_of(V a) { return a; }
+inline V of_bits(Bits a) { return a; }
+inline Bits same_bits(uint32_t bits) { return wasm_u32x4_splat(bits); }
+inline Bits and_bits(Bits a, Bits b) { return wasm_v128_and(a, b); }
+inline Bits or_bits(Bits a, Bits b) { return wasm_v128_or(a, b); }
+inline Bits minus_bits(Bits a, Bits b) { return wasm_i32x4_sub(a, b); }
+inline Bits smaller(Bits a, Bits b) { return wasm_u32x4_min(a, b); }
+inline Bits larger(Bits a, Bits b) { return wasm_u32x4_max(a, b); }
+inline Bits below(Bits a, Bits b) { return wasm_u32x4_lt(a, b); }
+inline bool any(Bits mask) { return wasm_v128_any_true(mask); }
+inline bool all(Bits mask) { return wasm_i32x4_all_true(mask); }
+inline V choose(Bits mask, V yes, V no) { return wasm_v128_bitselect(yes, no, mask); }
+inline Bits plain_less(V a, V b) { return wasm_f32x4_lt(a, b); }
+inline V plain_add(V a, V b) { return wasm_f32x4_add(a, b); }
+inline V plain_sub(V a, V b) { return wasm_f32x4_sub(a, b); }
+inline V plain_mul(V a, V b) { return wasm_f32x4_mul(a, b); }
+inline V plain_div(V a, V b) { return wasm_f32x4_div(a, b); }
 inline V negate(V a) { return wasm_f32x4_neg(a); }
-// A sum of at least 2^-100 has nothing of a subnormal operand: half of the space between floats there is 2^-125. One of 0 is
-// that of equal operands.
-inline V add(V a, V b) {
-  const V r = wasm_f32x4_add(a, b);
-  return UT_UNLIKELY(any_below(smallness(r), 27 << 23)) ? sum_of_lanes(a, b) : r;
-}
-inline V sub(V a, V b) {
-  const V r = wasm_f32x4_sub(a, b);
-  return UT_UNLIKELY(any_below(smallness(r), 27 << 23)) ? sum_of_lanes(a, negate(b)) : r;
-}
-inline V mul(V a, V b) {
-  const V r = wasm_f32x4_mul(a, b);
-  return UT_UNLIKELY(any_below(smaller(smaller(smallness(a), smallness(b)), smallness(r)), kSubnormal)) ? product_of_lanes(a, b) : r;
-}
-inline V div(V a, V b) {
-  const V r = wasm_f32x4_div(a, b);
-  return UT_UNLIKELY(any_below(smaller(smaller(smallness(a), smallness(b)), smallness(r)), kSubnormal)) ? quotient_of_lanes(a, b) : r;
-}
-inline V flush(V a) {
-  const V normal = wasm_i32x4_ne(wasm_v128_and(a, wasm_i32x4_const_splat(0x7f800000)), wasm_i32x4_const_splat(0));
-  return wasm_v128_and(a, wasm_v128_or(normal, wasm_i32x4_const_splat(INT32_MIN)));
-}
-inline V square_root(V a) { return wasm_f32x4_sqrt(flush(a)); }
+inline V plain_root(V a) { return wasm_f32x4_sqrt(a); }
 
 #if defined(__wasm_relaxed_simd__)
 inline V product_add(V a, V b, V c) { return wasm_f32x4_relaxed_madd(a, b, c); }
@@ -137,30 +98,14 @@ inline V product_add(V a, V b, V c) {
 }
 #endif
 
-// a * b + c, one rounding.
-#if defined(__wasm_relaxed_simd__)
-inline
-#else
-UT_NOINLINE  // so long that a call is little of it
-#endif
-V mul_add(V a, V b, V c) {
-  const V r = product_add(a, b, c), least = smaller(smaller(smallness(a), smallness(b)), smaller(smallness(c), smallness(r)));
-  return UT_UNLIKELY(any_below(least, kSubnormal)) ? fused_of_lanes(a, b, c) : r;
-}
+}  // namespace
 
-// Of two that are both subnormal or zero neither is less.
-inline V is_less(V a, V b) {
-  const V exponents = wasm_v128_and(wasm_v128_or(a, b), wasm_i32x4_const_splat(0x7f800000));
-  return wasm_v128_and(wasm_f32x4_lt(a, b), wasm_i32x4_ne(exponents, wasm_i32x4_const_splat(0)));
-}
-inline V max(V a, V b) { return wasm_v128_bitselect(a, b, is_less(b, a)); }  // a > b ? a : b, so b where either is NaN
-inline V min(V a, V b) { return wasm_v128_bitselect(a, b, is_less(a, b)); }  // a < b ? a : b, so b where either is NaN
+#include "flushing_lanes.h"
+
+namespace {
+
 inline V vabs(V a) { return wasm_f32x4_abs(a); }
 inline V copy_sign(V magnitude, V sign) { return wasm_v128_bitselect(sign, magnitude, wasm_i32x4_const_splat(INT32_MIN)); }
-inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where either is NaN
-  return wasm_v128_bitselect(yes, no, is_less(a, b));
-}
-inline bool all_lt(V a, V b) { return wasm_i32x4_all_true(is_less(a, b)); }  // false where any is NaN
 inline V first_lane(V a) { return wasm_i32x4_shuffle(a, a, 0, 0, 0, 0); }  // in all lanes
 inline V magnitude_or_nan(V a, V b) { return wasm_i32x4_max(a, b); }  // the larger of two that are not negative, or NaN
 inline float max_lane(V a) {  // of lanes that are not NaN

@@ -19,6 +19,7 @@ TESTED_ON = {
     "avx512vnni": "hardware",
     "neon": "emulator",
     "neondot": "emulator",
+    "rvv": "emulator",
     "wasm": "hardware",
     "wasmrelaxed": "hardware",
 }

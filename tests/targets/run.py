@@ -104,11 +104,11 @@ def riscv(name, bits, arch, abi, always=False, clang=False):
     return Target(name, cxx, cc, "", "start_riscv.c", "-lgcc -lc", run, packages, always, linker=gcc)
 
 
-def linux(name, triple, package, qemu, flags="", always=False, clang=False, refuses=""):
+def linux(name, triple, package, qemu, flags="", always=False, clang=False, refuses="", version=""):
     cxx, cc, packages = f"{triple}-g++", f"{triple}-gcc", (package, "qemu-user")
     if clang:
-        name, packages = f"{name}-clang", (*packages, "clang")
-        cxx, cc = f"clang++ --target={triple}", f"clang --target={triple}"
+        name, packages = name if version else f"{name}-clang", (*packages, f"clang{version}")
+        cxx, cc = f"clang++{version} --target={triple}", f"clang{version} --target={triple}"
     start = "start_hosted.c"
     return Target(name, cxx, cc, flags, start, "-static -lm", qemu, packages, always, refuses=refuses, bare=False)
 
@@ -141,6 +141,12 @@ TARGETS = [
     riscv("rv32imafc", 32, "rv32imafc", "ilp32f", always=True),
     riscv("rv64gc-bare", 64, "rv64gc", "lp64d"),
     linux("rv64gc", "riscv64-linux-gnu", "g++-riscv64-linux-gnu", "qemu-riscv64"),
+    *(
+        linux(f"rv64gcv-{bits}", "riscv64-linux-gnu", "g++-riscv64-linux-gnu",
+              f"qemu-riscv64 -cpu rv64,v=true,vext_spec=v1.0,vlen={bits}", clang=True, version="-19")
+        for bits in (128, 256)
+    ),
+    linux("rv64gcv-without", "riscv64-linux-gnu", "g++-riscv64-linux-gnu", "qemu-riscv64", clang=True, version="-19"),
     linux("armhf", "arm-linux-gnueabihf", "g++-arm-linux-gnueabihf", "qemu-arm", always=True),
     linux("armhf-neon", "arm-linux-gnueabihf", "g++-arm-linux-gnueabihf", "qemu-arm", "-mfpu=neon-vfpv4"),
     linux("armhf", "arm-linux-gnueabihf", "g++-arm-linux-gnueabihf", "qemu-arm", clang=True),
