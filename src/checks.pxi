@@ -46,6 +46,41 @@ cdef object lone(object x, tuple names, str what, bint optional=False):
     return x if x is None or cnp.PyArray_Check(x) else _inputs.by_name(x, names, what, optional)[0]
 
 
+cdef object MISSING = object()
+
+
+cdef list in_order(object x, tuple names, str what, bint optional=False):
+    """Entries in the order of `names`: arrays, and a dict that has these and no others, at once; else as `_inputs.by_name`."""
+    cdef list entries = []
+    if x is None and optional:
+        return [None] * len(names)
+    if len(names) == 1 and cnp.PyArray_Check(x):
+        return [x]
+    if type(x) is dict and len(<dict> x) == len(names):
+        for name in names:
+            entry = (<dict> x).get(name, MISSING)
+            if entry is MISSING:
+                break
+            entries.append(entry)
+        else:
+            return entries
+    return _inputs.by_name(x, names, what, optional)
+
+
+cdef object named(tuple names, list arrays, object out):
+    """What a call gives back: its only output, the dict that was given for them, or a new one."""
+    cdef dict outputs
+    cdef Py_ssize_t k
+    if len(names) == 1:
+        return arrays[0]
+    if type(out) is dict and len(<dict> out) == len(names):
+        return out
+    outputs = {}
+    for k in range(len(names)):
+        outputs[names[k]] = arrays[k]
+    return outputs
+
+
 cdef int refuse_shared(tuple names, int one, int other) except -1:
     _inputs.refuse_shared(names[one], names[other])
     return 0

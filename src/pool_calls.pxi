@@ -56,14 +56,8 @@ cdef object advance(Pool pool, object ids, object X, object out, int lead, bint 
     pool._enter()
     ids = pool._ids(ids, False)
     n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
-    if pool._n_in == 1 and cnp.PyArray_Check(X):
-        frames = [X]
-    else:
-        frames = _inputs.by_name(X, pool._names_in, "X")
-    if pool._n_out == 1 and (out is None or cnp.PyArray_Check(out)):
-        outs = [out]
-    else:
-        outs = _inputs.by_name(out, pool._names_out, "out", True)
+    frames = in_order(X, pool._names_in, "X")
+    outs = in_order(out, pool._names_out, "out", True)
     for i in range(pool._n_in):
         xs.append(frames_of(pool, frames[i], i, lead, n))
         if lead == 2:
@@ -95,7 +89,7 @@ cdef object advance(Pool pool, object ids, object X, object out, int lead, bint 
                     memcpy(pool._before + pool._at[k] * pool._state_bytes, pool._blocks[k], pool._state_bytes)
                     pool._pending[pool._at[k]] = 1
         pool._run_frames(n, T, pool._x)
-    return ys[0] if pool._n_out == 1 else dict(zip(pool._names_out, ys))
+    return named(pool._names_out, ys, out)
 
 
 cdef object flush_streams(Pool pool, object ids, object out):
@@ -105,7 +99,7 @@ cdef object flush_streams(Pool pool, object ids, object out):
     pool._enter()
     ids = pool._ids(ids, False)
     n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
-    outs = _inputs.by_name(out, pool._names_out, "out", True)
+    outs = in_order(out, pool._names_out, "out", True)
     for i in range(pool._n_out):
         ys.append(outputs_of(pool, outs[i], i, 2, n, pool._latency))
     with cython.critical_section(pool):
@@ -119,7 +113,7 @@ cdef object flush_streams(Pool pool, object ids, object out):
         if pool._latency:
             pool._run_frames(n, pool._latency, NULL)
         pool._busy = 0
-    return ys[0] if pool._n_out == 1 else dict(zip(pool._names_out, ys))
+    return named(pool._names_out, ys, out)
 
 
 class Member:

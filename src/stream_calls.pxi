@@ -2,12 +2,11 @@
 # Calls of a stream by names, of several inputs or outputs, and the end of a sequence. A part of stream.pyx.
 
 cdef object many_frames(Stream stream, object x, object out, int lead, bint proposal=False):
-    from ._inputs import by_name
     cdef Py_ssize_t n = 1
     cdef int i, j
     cdef list xs = [], ys = []
-    frames = by_name(x, stream._names_in, "input")
-    outs = by_name(out, stream._names_out, "out", True)
+    frames = in_order(x, stream._names_in, "input")
+    outs = in_order(out, stream._names_out, "out", True)
     for i in range(stream._n_in):
         xs.append(stream._input(frames[i], i, lead))
         if lead:
@@ -34,17 +33,14 @@ cdef object many_frames(Stream stream, object x, object out, int lead, bint prop
             propose_frame(stream)
         else:
             stream._run_frames(n)
-    if stream._n_out == 1:
-        return ys[0]
-    return dict(zip(stream._names_out, ys))
+    return named(stream._names_out, ys, out)
 
 
 cdef object flush_stream(Stream stream, object out):
-    from ._inputs import by_name
     cdef int i, j
     cdef list ys = []
     stream._enter()
-    outs = by_name(out, stream._names_out, "out", True)
+    outs = in_order(out, stream._names_out, "out", True)
     for i in range(stream._n_out):
         ys.append(stream._output(outs[i], i, 1, stream._latency))
     with cython.critical_section(stream):
@@ -55,4 +51,4 @@ cdef object flush_stream(Stream stream, object out):
             refuse_shared(stream._names_out, j, i)
         if stream._latency:
             stream._run_frames(stream._latency, True)
-    return ys[0] if stream._n_out == 1 else dict(zip(stream._names_out, ys))
+    return named(stream._names_out, ys, out)

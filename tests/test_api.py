@@ -110,6 +110,14 @@ def test_several_inputs_by_name():
     out = {"soft": frames(3, 2, 3)}
     got = stream.run(X, out=out)
     assert got["soft"] is out["soft"] and set(got) == set(stream.model.outputs)
+    assert stream.run(X, out=got) is got
+    backwards = dict(reversed(X.items()))
+    again = stream.model.stream().run(backwards)
+    assert all(np.array_equal(again[name], y) for name, y in stream.model.run(X).items())
+    with pytest.raises(KeyError, match="out: expected .*, got soft, z"):
+        stream.run(X, out={"soft": out["soft"], "z": X["x"]})
+    with pytest.raises(KeyError, match="input: expected x, ids, got x, z"):
+        stream.run({"x": X["x"], "z": X["ids"]})
 
 
 def embedding_model():
