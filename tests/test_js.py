@@ -4,6 +4,7 @@
 import base64
 import functools
 import gzip
+import http.server
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -181,8 +183,24 @@ def test_bits_of_sums_beyond_the_largest_float(of_w, of_x, tmp_path, dist):
         holds_in_node(model, {next(iter(model.inputs)): x.astype(np.float32)}, tmp_path)
 
 
-def test_calls_and_what_they_refuse(dist):
+def test_calls_and_what_they_refuse(dist, tmp_path):
     node("calls.mjs", undertow.example("digits"))
+    data = ROOT / "tests/data/tow"
+    node("refused.mjs", undertow.example("digits"), data / "int8.tow", data / "every_op.tow", tmp_path)
+
+
+def test_a_checked_load_finds_any_bit_that_was_turned(dist):
+    data = ROOT / "tests/data"
+    assert node("damaged.mjs", data / "proof.tow", *sorted(data.glob("tow/*.tow"))).strip() == "true"
+
+
+def test_the_package_is_whole():
+    package = json.loads((PACKAGE / "package.json").read_text())
+    assert (PACKAGE / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    scripts = {path.name for path in PACKAGE.glob("*.js")}
+    assert scripts <= set(package["files"]), "package.json leaves files out"
+    exported = re.search(r'^exports="([^"]*)"', (PACKAGE / "build.sh").read_text(), re.M)[1].split()
+    assert exported == re.search(r"NAMES = `([^`]*)`", (PACKAGE / "memory.js").read_text())[1].split()
 
 
 def test_a_model_of_whole_sequences(dist):
@@ -249,6 +267,15 @@ def test_vectors_compute_what_this_machine_does(flags, tmp_path):
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get install chromium")
 
 
+def page_files(folder):
+    """The files of docs/browser.md's section on AudioWorklets, and what it says to copy."""
+    text = (ROOT / "docs/browser.md").read_text(encoding="utf-8")
+    files = dict(re.findall(r"<!-- file: (\S+) -->\n```js\n(.*?)```", text, re.S))
+    for name in ("page.js", "processor.js"):
+        (folder / name).write_text(files[name])
+    shutil.copytree(PACKAGE, folder / "undertow", ignore=shutil.ignore_patterns("demo"))
+
+
 def in_browser(folder, page, expression):
     return json.loads(node("browser.mjs", CHROMIUM, folder, page, expression))
 
@@ -299,3 +326,95 @@ def test_an_audio_worklet(tmp_path, dist):
     expected = undertow.load(undertow.example("digits")).stream().step(x)
     assert struct.pack("<10f", *got["y"]) == expected.tobytes(), got
     assert got["isa"] in ("scalar", "wasm", "wasmrelaxed")
+
+    (tmp_path / "page/examples/audioworklet/cut.tow").write_bytes(undertow.example("digits").read_bytes()[:3000])
+    for model, status, words in (("cut.tow", "UT_E_FORMAT", "truncated"), ("none.tow", "FETCH", "404")):
+        got = in_browser(tmp_path / "page", f"examples/audioworklet/test.html?model={model}", "window.result")
+        assert got["error"]["status"] == status and words in got["error"]["message"], got
+
+
+LISTENING = """<!doctype html>
+<script type="module">
+  import { connect } from './page.js';
+  const context = new OfflineAudioContext(1, 128, 16000), buffer = context.createBuffer(1, 128, 16000);
+  buffer.copyToChannel(Float32Array.from({ length: 128 }, (_, i) => (i * 37 % 128) / 128 - 0.5), 0);
+  const source = context.createBufferSource(), heard = [];
+  source.buffer = buffer;
+  try {
+    await connect(context, source, (data) => {
+      if (data.error) window.result = data;
+      else if (heard.push([...data.y]) === 16) window.result = heard;
+    });
+    source.start();
+    await context.startRendering();
+  } catch (error) {
+    window.result = String(error);
+  }
+</script>
+"""
+
+
+@needs_chromium
+def test_the_audio_worklet_of_the_page_of_documentation(tmp_path, dist):
+    page_files(tmp_path)
+    (tmp_path / "index.html").write_text(LISTENING)
+    assert "404" in in_browser(tmp_path, "index.html", "window.result")
+    digits = undertow.example("digits").read_bytes()
+    (tmp_path / "model.tow").write_bytes(digits)
+    x = ((np.arange(128) * 37 % 128) / 128 - 0.5).astype(np.float32).reshape(16, 8)
+    got = np.float32(in_browser(tmp_path, "index.html", "window.result"))
+    assert got.tobytes() == undertow.load(digits).stream().run(x).tobytes()
+    (tmp_path / "model.tow").write_bytes(digits[:3000])
+    assert in_browser(tmp_path, "index.html", "window.result")["error"]["status"] == "UT_E_FORMAT"
+
+
+REFUSED = """
+import { load, runnable, UndertowError } from './undertow/index.js';
+const said = {};
+const cases = CASES;
+const words = (e) => (e instanceof UndertowError ? [e.status, e.message, e.cause?.name] : String(e));
+for (const [name, source] of Object.entries(cases)) said[name] = await load(source).then(() => 'loaded', words);
+window.result = { said, runs: runnable() };
+"""
+
+
+class Cut(http.server.BaseHTTPRequestHandler):
+    """Says 6464 bytes and sends 3000; lets any page read them at /allowed."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "6464")
+        if self.path == "/allowed":
+            self.send_header("Access-Control-Allow-Origin", "*")
+        self.end_headers()
+        self.wfile.write(bytes(3000))
+
+    def log_message(self, *_):
+        pass
+
+
+@needs_chromium
+@pytest.mark.parametrize("policy", ["", "script-src 'self'"])
+def test_what_does_not_come_or_may_not_run_in_a_browser(policy, tmp_path, dist):
+    shutil.copytree(PACKAGE, tmp_path / "undertow", ignore=shutil.ignore_patterns("demo"))
+    shutil.copy(undertow.example("digits"), tmp_path / "model.tow")
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">' if policy else ""
+    (tmp_path / "index.html").write_text(f'<!doctype html>{meta}<script type="module" src="refused.js"></script>')
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cut)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        at = f"http://127.0.0.1:{server.server_port}"
+        cases = {"whole": "model.tow", "cut": f"{at}/allowed", "forbidden": f"{at}/", "nobody": "http://127.0.0.1:1/"}
+        (tmp_path / "refused.js").write_text(REFUSED.replace("CASES", json.dumps(cases)))
+        got = in_browser(tmp_path, "index.html", "window.result")
+    finally:
+        server.shutdown()
+        server.server_close()
+    if policy:
+        assert got["runs"] == [] and "wasm-unsafe-eval" in got["said"]["whole"][1], got
+        assert got["said"]["whole"][0] == "UT_E_ISA" and got["said"]["whole"][2] == "CompileError", got
+        return
+    assert got["said"].pop("whole") == "loaded", got
+    assert [said[0] for said in got["said"].values()] == ["FETCH"] * 3, got
+    assert all(said[2] == "TypeError" for said in got["said"].values()), got
+    assert "broke off" in got["said"]["cut"][1] and "CORS" in got["said"]["forbidden"][1], got

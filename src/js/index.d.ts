@@ -3,12 +3,16 @@
 /** The names of the engine's modules, best first where all run: relaxed SIMD, SIMD, and neither. All give the same bits. */
 export type Isa = 'wasmrelaxed' | 'wasm' | 'scalar';
 
-/** Name of a ut_status of undertow.h; "FETCH": the server answered with an error. */
+/** Name of a ut_status of undertow.h; "FETCH": bytes did not come: an error of the server, of the network or of the file system. */
 export type Status =
   | 'UT_E_ARGUMENT' | 'UT_E_MEMORY' | 'UT_E_FORMAT' | 'UT_E_VERSION' | 'UT_E_UNSUPPORTED' | 'UT_E_ISA' | 'UT_E_STATE' | 'UT_E_WHOLE' | 'FETCH';
 
-/** What undertow refuses: arguments that do not fit, files that are damaged or newer, states of another model. */
+/**
+ * What undertow refuses: arguments that do not fit, files that are damaged or newer, states of another model, downloads that
+ * fail. `cause` is the error behind it, where there is one. An AbortError of your own `signal` stays what it is.
+ */
 export class UndertowError extends Error {
+  constructor(status: Status, message: string, offset?: number, options?: { cause?: unknown });
   readonly name: 'UndertowError';
   /** Which of these it is. */
   readonly status: Status;
@@ -60,8 +64,10 @@ export interface Info {
 }
 
 type Named<T> = { readonly [name: string]: T };
-/** One frame (`step`) or several, one after the other (`run`): Float32Array, or Int32Array of ids; by name where there are several inputs. */
-export type Frames = Float32Array | Int32Array | number | { [name: string]: Float32Array | Int32Array | number };
+/** One frame: Float32Array, or Int32Array of ids; a number where a frame is one; by name where there are several inputs. */
+export type Frame = Float32Array | Int32Array | number | { [name: string]: Float32Array | Int32Array | number };
+/** Several frames, one after the other: arrays, by name where there are several inputs. */
+export type Frames = Float32Array | Int32Array | { [name: string]: Float32Array | Int32Array };
 /** Of one output its array; of several an object of them by name. */
 export type Outputs = Float32Array & Named<Float32Array>;
 export type Out = Float32Array | { [name: string]: Float32Array };
@@ -72,24 +78,27 @@ export interface LoadOptions {
   /** A compiled module, or what `engine` gave, in place of those of dist/. */
   module?: WebAssembly.Module | Engine;
   /** Ends the download. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | null;
+  /** Compares the hash of metadata and weights with that in the file: some 100 ms for each MB. Default: false. */
+  check?: boolean;
 }
 
 /**
- * Loads a .tow.
+ * Loads a .tow. Damage in its header and metadata is always found, in its weights with `check: true`.
  *
- * @param source its bytes (copied), a URL, a Response, or in node the path of a file
- * @throws {UndertowError} FETCH; UT_E_FORMAT: truncated, damaged or no .tow; UT_E_VERSION: of another format version;
- *   UT_E_UNSUPPORTED: with ops that this build does not have; UT_E_MEMORY
+ * @param source its bytes (copied), a URL, a Response, a Blob, or in node the path of a file
+ * @throws {UndertowError} FETCH: it could not be read, or not to its end; UT_E_FORMAT: truncated, damaged or no .tow;
+ *   UT_E_VERSION: of another format version; UT_E_UNSUPPORTED: with ops that this build does not have; UT_E_ISA: WebAssembly
+ *   does not run here (a Content-Security-Policy without 'wasm-unsafe-eval', say); UT_E_MEMORY
  * @example
  * const model = await load('detector.tow');
  * const stream = model.stream();
  * const [probability] = stream.step(new Float32Array(576));
  */
-export function load(source: string | URL | Response | ArrayBuffer | ArrayBufferView, options?: LoadOptions): Promise<Model>;
+export function load(source: string | URL | Response | Blob | ArrayBuffer | SharedArrayBuffer | ArrayBufferView, options?: LoadOptions): Promise<Model>;
 
 /** The same of bytes that are here and a compiled module, without waiting: for an AudioWorklet. */
-export function loadSync(bytes: ArrayBuffer | ArrayBufferView, module: WebAssembly.Module | Engine): Model;
+export function loadSync(bytes: ArrayBuffer | SharedArrayBuffer | ArrayBufferView, module: WebAssembly.Module | Engine, options?: { check?: boolean }): Model;
 
 export interface Engine {
   readonly isa: Isa;
@@ -97,7 +106,7 @@ export interface Engine {
 }
 /** The compiled engine for this browser; it can be sent to workers and worklets. */
 export function engine(options?: { isa?: Isa }): Promise<Engine>;
-/** Instruction sets that run here, best first. */
+/** Instruction sets that run here, best first; none where WebAssembly does not. */
 export function runnable(): Isa[];
 
 /** A recurrent network, ready to run; it never changes. Made by `load`. */
@@ -127,7 +136,7 @@ export interface Stream {
   readonly model: Model;
   /** Frames that the stream has taken since it was made, reset or restored. */
   readonly position: number;
-  /** The hidden state by name: reading gives a copy, writing sets it. */
+  /** The hidden state by name: reading gives a copy, writing sets it. UT_E_ARGUMENT: no such name, wrong type or size. */
   readonly state: { [name: string]: Float32Array };
   /**
    * Advances one timestep.
@@ -137,21 +146,25 @@ export interface Stream {
    * @returns the output frame (`out` if given)
    * @throws {UndertowError} UT_E_ARGUMENT: wrong type or size; UT_E_STATE: a proposal is pending
    */
-  step(x: Frames, out?: Out): Outputs;
+  step(x: Frame, out?: Out): Outputs;
   /** Advances nFrames timesteps (default: as many as x holds): equal, to the bit, to as many calls of `step`. */
   run(x: Frames, nFrames?: number, out?: Out): Outputs;
+  run(x: Frames, out: Out): Outputs;
   /** Ends the sequence: the last info.latency output frames of a model that looks ahead. */
   flush(out?: Out): Outputs;
   /** Back to the model's initial state. */
   reset(): void;
   /** The whole state as bytes, for `restore`, here or on another machine, in Python too. */
   snapshot(): Uint8Array;
-  /** Continues from a snapshot. UT_E_STATE: damaged, or of another model; the stream stays as it was. */
+  /**
+   * Continues from a snapshot. UT_E_STATE: no snapshot, of another size, or of another model; the stream stays as it was. The
+   * numbers in it are taken as they are: a snapshot has no checksum.
+   */
   restore(snapshot: Uint8Array | ArrayBuffer): void;
   /** A new stream that continues from here. */
   fork(): Stream;
   /** One timestep that may be undone; then `commit` or `rollback` must follow. */
-  propose(x: Frames, out?: Out): Outputs;
+  propose(x: Frame, out?: Out): Outputs;
   commit(): void;
   rollback(): void;
   /** A view of a state field where it lies, to read and write between calls; it ends when the memory of the model grows or the stream is closed. */

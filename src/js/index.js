@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: MIT
 // Streaming inference for recurrent networks: the engine of undertow as WebAssembly. README.md shows how it is used,
 // index.d.ts says what everything takes and gives.
-import { bytesOf, kindOf, moduleOf, runnable } from './features.js';
-import { Memory, UndertowError } from './memory.js';
+import { checkHash } from './check.js';
+import { bytesFrom, fail, kindOf, optionsOf, UndertowError } from './errors.js';
+import { bytesOf, moduleOf, runnable, whyNone } from './features.js';
+import { Memory } from './memory.js';
 
 export { UndertowError, runnable };
 
-const fail = (status, message) => new UndertowError(status, message);
 const ARRAYS = { float32: Float32Array, int32: Int32Array };
 
 /** The compiled engine for this browser, as `{isa, module}`: what `load` uses, and what a worklet is sent. */
-export async function engine({ isa } = {}) {
+export async function engine(options) {
+  const { isa } = optionsOf('engine', options, ['isa']), none = whyNone();
+  if (none) throw none;
   const names = runnable();
   if (isa !== undefined && !names.includes(isa))
-    throw fail('UT_E_ISA', `isa ${JSON.stringify(isa)} cannot run here; available: ${names.join(', ')}`);
+    throw fail('UT_E_ISA', `isa ${typeof isa === 'string' ? JSON.stringify(isa) : kindOf(isa)} cannot run here; available: ${names.join(', ')}`);
   let last;
   for (const name of isa === undefined ? names : [isa]) {
     try {
@@ -22,27 +25,35 @@ export async function engine({ isa } = {}) {
       last = error; // not built, or not served: the next one gives the same bits
     }
   }
-  throw new UndertowError('UT_E_ISA', `no module of the engine could be loaded (${last.message}); src/js/build.sh makes them, dist/ holds them`, 0, { cause: last });
+  throw fail(last.status, `no module of the engine could be loaded (${last.message}); src/js/build.sh makes them, dist/ holds them`, last);
 }
 
 /** Loads a .tow: see index.d.ts. */
-export async function load(source, { isa, module, signal } = {}) {
-  const [bytes, code] = await Promise.all([bytesOf(source, signal, fail), module ?? engine({ isa })]);
-  return loadSync(bytes, code.module ?? code);
+export async function load(source, options) {
+  const { isa, module, signal, check } = optionsOf('load', options, ['isa', 'module', 'signal', 'check']);
+  if (isa !== undefined && module !== undefined) throw fail('UT_E_ARGUMENT', 'load: isa and module are both given: engine({ isa }) gives the module of an isa');
+  const [bytes, code] = await Promise.all([bytesOf(source, signal), module ?? engine({ isa })]);
+  return loadSync(bytes, code, { check });
 }
 
 /** The same of bytes and a compiled module, without waiting: for an AudioWorklet. */
-export function loadSync(bytes, module) {
+export function loadSync(bytes, module, options) {
+  const { check = false } = optionsOf('loadSync', options, ['check']);
+  if (typeof check !== 'boolean') throw fail('UT_E_ARGUMENT', `load: check must be true or false, got ${kindOf(check)}`);
+  if (typeof WebAssembly !== 'object') throw whyNone();
   if (module?.module instanceof WebAssembly.Module) module = module.module;
   if (!(module instanceof WebAssembly.Module)) throw fail('UT_E_ARGUMENT', `loadSync: expected a WebAssembly.Module, as engine() gives it, got ${kindOf(module)}`);
-  if (bytes instanceof ArrayBuffer || (typeof SharedArrayBuffer !== 'undefined' && bytes instanceof SharedArrayBuffer)) bytes = new Uint8Array(bytes);
-  if (!ArrayBuffer.isView(bytes)) throw fail('UT_E_ARGUMENT', `loadSync: expected the bytes of a .tow, got ${kindOf(bytes)}`);
-  return new Model(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), module);
+  return new Model(bytesFrom('load', bytes, 'the bytes of a .tow'), module, check);
+}
+
+// Properties that nobody can write to.
+function fix(object, properties) {
+  for (const [name, value] of Object.entries(properties)) Object.defineProperty(object, name, { value, enumerable: true });
 }
 
 // An instance of its own: what a model took goes with it, for the memory of an instance never shrinks.
 class Model {
-  constructor(bytes, module) {
+  constructor(bytes, module, isChecked) {
     const m = new Memory(module), { ut } = m;
     const blob = m.alloc(bytes.length);
     m.bytes(blob, bytes.length).set(bytes);
@@ -53,16 +64,19 @@ class Model {
       if (error.status === 'UT_E_FORMAT' && bytes[0] === 60 /* < */) error.message += '; it begins with "<": is it a web page?';
       throw error;
     }
+    if (isChecked) checkHash(bytes);
     const memory = m.alloc(info.modelBytes);
     m.check(ut.ut_model_init(memory, info.modelBytes, blob, bytes.length, 0, m.scratch + 216, m.scratch), 'load');
     this._memory = m;
     this._model = m.words(m.scratch + 216, 1)[0];
-    this.name = m.string(ut.ut_model_name, this._model);
-    this.source = m.string(ut.ut_model_source, this._model);
-    this.inputs = m.readTensors(ut.ut_input, this._model, info.nInputs);
-    this.outputs = m.readTensors(ut.ut_output, this._model, info.nOutputs);
-    this.states = m.readTensors(ut.ut_state, this._model, info.nStates);
-    this.info = Object.freeze({ ...info, fileBytes: bytes.length });
+    fix(this, {
+      name: m.string(ut.ut_model_name, this._model),
+      source: m.string(ut.ut_model_source, this._model),
+      inputs: m.readTensors(ut.ut_input, this._model, info.nInputs),
+      outputs: m.readTensors(ut.ut_output, this._model, info.nOutputs),
+      states: m.readTensors(ut.ut_state, this._model, info.nStates),
+      info: Object.freeze({ ...info, fileBytes: bytes.length }),
+    });
   }
 
   get _ut() {
@@ -70,10 +84,10 @@ class Model {
     return this._memory.ut;
   }
 
-  stream({ block } = {}) {
-    const most = this.info.block;
+  stream(options) {
+    const { block } = optionsOf('stream', options, ['block']), most = this.info.block;
     if (block !== undefined && !(Number.isInteger(block) && block >= 1 && block <= most))
-      throw fail('UT_E_ARGUMENT', `stream: block is ${block}, expected a whole number from 1 to ${most}`);
+      throw fail('UT_E_ARGUMENT', `stream: block is ${kindOf(block)}, expected a whole number from 1 to ${most}`);
     return new Stream(this, block ?? most);
   }
 
@@ -109,7 +123,7 @@ const leftStreams = typeof FinalizationRegistry === 'undefined' ? null
 class Stream {
   constructor(model, block) {
     const ut = model._ut, m = model._memory;
-    this.model = model;
+    fix(this, { model });
     this._m = m;
     this._ut = ut;
     this._block = block;
@@ -135,8 +149,11 @@ class Stream {
     this._taken = { ut, at };
     leftStreams?.register(this, this._taken, this);
     this._proposed = false;
-    this.position = 0;
-    this.state = statesOf(this);
+    this._position = 0;
+    fix(this, { state: statesOf(this) });
+  }
+  get position() {
+    return this._position;
   }
 
   // Views of the memory end when it grows, which another stream may have made it do.
@@ -191,7 +208,7 @@ class Stream {
   rollback() {
     this._settle('rollback');
     this._ut.ut_rollback(this._stream);
-    --this.position;
+    --this._position;
   }
   _settle(what) {
     this._views(what);
@@ -201,7 +218,10 @@ class Stream {
 
   run(x, nFrames, out) {
     this._settled('run');
-    if (nFrames !== undefined && typeof nFrames !== 'number') [nFrames, out] = [undefined, nFrames];
+    if (nFrames !== null && typeof nFrames === 'object') {
+      if (out !== undefined) throw fail('UT_E_ARGUMENT', `run: expected run(x, nFrames, out), got ${kindOf(nFrames)} for nFrames`);
+      [nFrames, out] = [undefined, nFrames];
+    }
     const { n, arrays } = framesOf('run', this.model.inputs, x, nFrames);
     const results = outsOf('run', this._outputs, out, n);
     for (let done = 0; done < n; ) {
@@ -210,7 +230,7 @@ class Stream {
       this._ut.ut_run(this._stream, some, this._table, this._table + 4 * this._inputs.length);
       this._outputs.forEach((t, i) => results[i].set(this._y[i].subarray(0, some * t.size), done * t.size));
       done += some;
-      this.position += some;
+      this._position += some;
     }
     return out ?? named(this._outputs, results);
   }
@@ -230,7 +250,7 @@ class Stream {
   reset() {
     this._settled('reset');
     this._ut.ut_stream_reset(this._stream);
-    this.position = 0;
+    this._position = 0;
   }
 
   snapshot() {
@@ -244,8 +264,8 @@ class Stream {
 
   restore(bytes) {
     this._settled('restore');
-    if (bytes instanceof ArrayBuffer) bytes = new Uint8Array(bytes);
-    if (!(bytes instanceof Uint8Array)) throw fail('UT_E_ARGUMENT', `restore: expected the Uint8Array of a snapshot, got ${kindOf(bytes)}`);
+    if (!(bytes instanceof ArrayBuffer || bytes instanceof Uint8Array)) throw fail('UT_E_ARGUMENT', `restore: expected the Uint8Array of a snapshot, got ${kindOf(bytes)}`);
+    bytes = bytesFrom('restore', bytes);
     const at = this._m.alloc(bytes.length);
     try {
       this._m.bytes(at, bytes.length).set(bytes);
@@ -253,14 +273,14 @@ class Stream {
     } finally {
       this._ut.release(at);
     }
-    this.position = 0;
+    this._position = 0;
   }
 
   fork() {
     this._settled('fork');
     const other = new Stream(this.model, this._block);
     this._ut.ut_stream_copy(other._stream, this._stream);
-    other.position = this.position;
+    other._position = this._position;
     return other;
   }
 
@@ -283,21 +303,24 @@ if (Symbol.dispose) Stream.prototype[Symbol.dispose] = Stream.prototype.close;
 function runOne(s) {
   if (s._isSingle) s._ut.ut_step(s._stream, s._xAt[0], s._yAt[0]);
   else s._ut.ut_run(s._stream, 1, s._table, s._table + 4 * s._inputs.length);
-  ++s.position;
+  ++s._position;
 }
 function proposeOne(s) {
   s._ut.ut_propose(s._stream, s._table, s._table + 4 * s._inputs.length);
   s._proposed = true;
-  ++s.position;
+  ++s._position;
 }
 
 function stateNamed(model, name) {
   const t = model.states[name];
-  if (!t) throw fail('UT_E_ARGUMENT', `no state ${JSON.stringify(name)}; there are: ${Object.keys(model.states).join(', ') || 'none'}`);
+  if (!t) throw fail('UT_E_ARGUMENT', `no state ${typeof name === 'string' ? JSON.stringify(name) : kindOf(name)}; there are: ${Object.keys(model.states).join(', ') || 'none'}`);
   return t;
 }
 
-// An object with a property for each field: reading copies, writing sets.
+// What promises, JSON and texts ask any object for.
+const ASKED = new Set(['then', 'toJSON', 'constructor', 'toString', 'valueOf']);
+
+// An object with a property for each field: reading copies, writing sets; others are refused.
 function statesOf(stream) {
   const states = Object.create(null);
   for (const [name, t] of Object.entries(stream.model.states))
@@ -320,7 +343,11 @@ function statesOf(stream) {
         stream._ut.release(at);
       },
     });
-  return Object.seal(states);
+  const known = (name) => name in states || stateNamed(stream.model, name);
+  return new Proxy(Object.seal(states), {
+    get: (_, name) => (typeof name === 'symbol' || (!(name in states) && ASKED.has(name)) ? undefined : known(name) && states[name]),
+    set: (_, name, values) => (known(name), (states[name] = values), true),
+  });
 }
 
 const named = (tensors, arrays) => (arrays.length === 1 ? arrays[0] : Object.fromEntries(tensors.map((t, i) => [t.name, arrays[i]])));
@@ -328,48 +355,61 @@ const shapeOf = (t) => `shape [${t.shape.join(', ')}]`;
 
 // One frame for input t out of x: the array itself, a number where one will do, or a property.
 function frame(what, t, x, inputs) {
-  x = pick(what, t, x, inputs);
-  if (typeof x === 'number' && t.size === 1) x = ARRAYS[t.dtype].of(x);
+  x = pick(what, 'input', t, x, inputs);
+  if (typeof x === 'number' && t.size === 1) {
+    if (t.nIds) checkIds(what, t, [x]);
+    return ARRAYS[t.dtype].of(x);
+  }
   fits(what, t, x, t.size);
   if (t.nIds) checkIds(what, t, x);
   return x;
 }
 
-function pick(what, t, x, inputs) {
-  const isNamed = x !== null && typeof x === 'object' && !ArrayBuffer.isView(x) && !Array.isArray(x) && !(x instanceof ArrayBuffer);
-  if (!isNamed) {
-    if (inputs.length === 1) return x;
-    throw fail('UT_E_ARGUMENT', `${what}: the model has ${inputs.length} inputs (${inputs.map((i) => i.name).join(', ')}): pass an object of arrays by name, got ${kindOf(x)}`);
+const isNamed = (x) => x !== null && typeof x === 'object' && !ArrayBuffer.isView(x) && !Array.isArray(x) && !(x instanceof ArrayBuffer);
+
+// What x has for t, one of `tensors` (inputs or outputs: `role`): x itself where t is the only one, or a property.
+function pick(what, role, t, x, tensors) {
+  const names = () => tensors.map((i) => i.name).join(', ');
+  if (!isNamed(x)) {
+    if (tensors.length === 1) return x;
+    throw fail('UT_E_ARGUMENT', `${what}: the model has ${tensors.length} ${role}s (${names()}): pass an object of arrays by name, got ${kindOf(x)}`);
   }
-  const names = inputs.map((i) => i.name), unknown = Object.keys(x).find((name) => !names.includes(name));
-  if (unknown !== undefined) throw fail('UT_E_ARGUMENT', `${what}: no input ${JSON.stringify(unknown)}; there are: ${names.join(', ')}`);
-  if (!Object.hasOwn(x, t.name)) throw fail('UT_E_ARGUMENT', `${what}: input ${JSON.stringify(t.name)} is missing`);
+  for (const name in x)
+    if (!tensors.some((i) => i.name === name)) throw fail('UT_E_ARGUMENT', `${what}: no ${role} ${JSON.stringify(name)}; there are: ${names()}`);
+  if (!Object.hasOwn(x, t.name)) throw fail('UT_E_ARGUMENT', `${what}: ${role} ${JSON.stringify(t.name)} is missing`);
   return x[t.name];
 }
 
-function fits(what, t, array, size, role = t.nIds || what === 'step' || what === 'propose' ? 'frame of' : 'array of') {
+const roleOf = (what, t) => (t.nIds || what === 'step' || what === 'propose' ? 'frame of' : 'array of');
+
+function isOf(what, t, array, role) {
   const type = ARRAYS[t.dtype];
   if (!(array instanceof type))
     throw fail('UT_E_ARGUMENT', `${what}: ${role} ${JSON.stringify(t.name)} must be a${t.dtype === 'int32' ? 'n' : ''} ${type.name} (${shapeOf(t)}), got ${kindOf(array)}; nothing is converted in silence`);
+}
+
+function fits(what, t, array, size, role = roleOf(what, t)) {
+  isOf(what, t, array, role);
   if (array.length !== size)
     throw fail('UT_E_ARGUMENT', `${what}: ${role} ${JSON.stringify(t.name)} must have ${size} elements (${shapeOf(t)}), got ${array.length}`);
 }
 
 function checkIds(what, t, ids) {
   for (const id of ids)
-    if (!(id >= 0 && id < t.nIds)) throw fail('UT_E_ARGUMENT', `${what}: ${JSON.stringify(t.name)} holds ids of 0 to ${t.nIds - 1}, got ${id}`);
+    if (!(Number.isInteger(id) && id >= 0 && id < t.nIds)) throw fail('UT_E_ARGUMENT', `${what}: ${JSON.stringify(t.name)} holds ids of 0 to ${t.nIds - 1}, got ${id}`);
 }
 
 // Arrays of n frames for every input, in order; n from the first array where it is not given.
 function framesOf(what, tensors, x, nFrames) {
-  const inputs = Object.values(tensors), arrays = inputs.map((t) => pick(what, t, x, inputs));
-  const first = arrays[0];
-  if (nFrames === undefined && ArrayBuffer.isView(first)) {
-    nFrames = first.length / inputs[0].size;
+  const inputs = Object.values(tensors), arrays = inputs.map((t) => pick(what, 'input', t, x, inputs));
+  if (nFrames === undefined) {
+    const [t] = inputs, [first] = arrays;
+    isOf(what, t, first, 'array of');
+    nFrames = first.length / t.size;
     if (!Number.isInteger(nFrames))
-      throw fail('UT_E_ARGUMENT', `${what}: ${JSON.stringify(inputs[0].name)} must have whole frames of ${inputs[0].size} elements (${shapeOf(inputs[0])}), got ${first.length} elements`);
+      throw fail('UT_E_ARGUMENT', `${what}: ${JSON.stringify(t.name)} must have whole frames of ${t.size} elements (${shapeOf(t)}), got ${first.length} elements`);
   }
-  if (!Number.isInteger(nFrames) || nFrames < 0) throw fail('UT_E_ARGUMENT', `${what}: expected an array and a number of frames, got ${kindOf(first)} and ${nFrames}`);
+  if (!Number.isInteger(nFrames) || nFrames < 0) throw fail('UT_E_ARGUMENT', `${what}: nFrames must be a whole number, 0 or more, got ${kindOf(nFrames)}`);
   inputs.forEach((t, i) => {
     fits(what, t, arrays[i], nFrames * t.size, `${nFrames} frames of`);
     if (t.nIds) checkIds(what, t, arrays[i]);
@@ -379,8 +419,18 @@ function framesOf(what, tensors, x, nFrames) {
 
 // Where results go: what the caller gave, once all of it fits, or new arrays.
 function outsOf(what, outputs, out, n) {
-  if (out === undefined) return outputs.map((t) => new Float32Array(n * t.size));
-  const arrays = outputs.length === 1 && ArrayBuffer.isView(out) ? [out] : outputs.map((t) => out?.[t.name]);
-  outputs.forEach((t, i) => fits(what, t, arrays[i], n * t.size, 'out for'));
-  return arrays;
+  if (out === undefined) return outputs.map((t) => floats(what, n * t.size));
+  return outputs.map((t) => {
+    const array = pick(what, 'output', t, out, outputs);
+    fits(what, t, array, n * t.size, 'out for');
+    return array;
+  });
+}
+
+function floats(what, n) {
+  try {
+    return new Float32Array(n);
+  } catch (error) {
+    throw fail('UT_E_MEMORY', `${what}: no memory for ${n} numbers of the output (${error.message})`, error);
+  }
 }

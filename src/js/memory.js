@@ -1,32 +1,36 @@
 // SPDX-License-Identifier: MIT
 // The memory of one instance of the engine: records of undertow.h read by word (glue.cpp asserts the layout), texts, and
 // blocks that are given back.
+import { fail, UndertowError } from './errors.js';
 
 const STATUS = [
   'UT_OK', 'UT_E_ARGUMENT', 'UT_E_ALIGN', 'UT_E_MEMORY', 'UT_E_FORMAT', 'UT_E_VERSION', 'UT_E_UNSUPPORTED', 'UT_E_ISA',
   'UT_E_STATE', 'UT_E_WHOLE', 'UT_E_STOPPED',
 ];
+const NAMES = `probe model_init model_info model_name model_source input output state stream_bytes stream_init stream_reset
+  step run flush propose commit rollback stream_get stream_set stream_state snapshot_save snapshot_load stream_copy
+  sequence_bytes sequence_run`; // what build.sh exports
+const EXPORTS = ['memory', 'alloc', 'release', ...NAMES.split(/\s+/).map((name) => `ut_${name}`)];
+const MOST_BYTES = 0xfff00000; // WebAssembly takes sizes modulo 2^32
 const INFO_BYTES = 112, TENSOR_BYTES = 60, ERROR_BYTES = 216;
-
-/** What undertow refuses. `status`: the name of a ut_status, or "FETCH"; `offset`: the byte of the file, or 0. */
-export class UndertowError extends Error {
-  constructor(status, message, offset = 0, options) {
-    super(message, options);
-    this.name = 'UndertowError';
-    this.status = status;
-    this.offset = offset;
-  }
-}
 
 export class Memory {
   constructor(module) {
-    this.ut = new WebAssembly.Instance(module, {}).exports;
+    const names = WebAssembly.Module.exports(module).map((e) => e.name), missing = EXPORTS.find((name) => !names.includes(name));
+    if (missing !== undefined)
+      throw fail('UT_E_ARGUMENT', `load: the module is not the engine of this version of undertow: it has no ${JSON.stringify(missing)}; engine() gives the one`);
+    try {
+      this.ut = new WebAssembly.Instance(module, {}).exports;
+    } catch (error) {
+      if (error instanceof RangeError) throw fail('UT_E_MEMORY', `load: no memory for an instance of the engine (${error.message}): close models, or load fewer`, error);
+      throw fail('UT_E_ISA', `load: the module of the engine does not run here (${error.message})`, error);
+    }
     this.scratch = this.alloc(ERROR_BYTES + INFO_BYTES); // records on their way
   }
 
   alloc(bytes) {
-    const at = this.ut.alloc(bytes);
-    if (!at) throw new UndertowError('UT_E_MEMORY', `no memory for ${bytes} more bytes: WebAssembly has at most 4 GB, and this page perhaps less`);
+    const at = bytes > MOST_BYTES ? 0 : this.ut.alloc(bytes);
+    if (!at) throw fail('UT_E_MEMORY', `no memory for ${bytes} more bytes: WebAssembly has at most 4 GB, and this page perhaps less`);
     return at >>> 0;
   }
   words(at, n) {

@@ -6,8 +6,13 @@ import { loadSync } from '../../index.js';
 class Detector extends AudioWorkletProcessor {
   constructor({ processorOptions: { engine, bytes } }) {
     super();
-    this.model = loadSync(bytes, engine);
-    this.stream = this.model.stream({ block: 1 });
+    try {
+      this.model = loadSync(bytes, engine);
+      this.stream = this.model.stream({ block: 1 });
+    } catch ({ status, message }) {
+      this.port.postMessage({ error: { status, message } }); // a copy of the error would lose its status
+      return;
+    }
     this.x = new Float32Array(Object.values(this.model.inputs)[0].size);
     this.y = new Float32Array(Object.values(this.model.outputs)[0].size);
     this.n = 0;
@@ -17,6 +22,7 @@ class Detector extends AudioWorkletProcessor {
 
   // 128 samples at a time; a frame of the model is full after some of them.
   process([[channel]]) {
+    if (!this.stream) return false;
     if (!channel) return true;
     for (let i = 0; i < channel.length; ++i) {
       this.x[this.n++] = channel[i];
