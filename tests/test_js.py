@@ -317,6 +317,55 @@ def test_the_demo_page_in_a_browser(models, tmp_path, dist, monkeypatch):
         assert np.square(cleaned[loud]).mean() > 0.2 * np.square(sound[loud]).mean()
 
 
+SAID = """(async () => {
+  const words = (id) => document.getElementById(id).textContent;
+  if (/^Loading/.test(words('said'))) return null;
+  if (%s) {
+    if (document.getElementById('microphone').disabled) return null;
+    const none = new DOMException('Requested device not found', 'NotFoundError');
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(none);
+    document.getElementById('microphone').click();
+    while (words('said') !== 'Not listening.') await new Promise((done) => setTimeout(done, 20));
+  }
+  const listens = !document.getElementById('microphone').disabled, plays = !document.getElementById('play').disabled;
+  return { error: words('error'), said: words('said'), about: words('about'), listens, plays };
+})()"""
+
+
+@needs_chromium
+def test_the_demo_page_says_what_it_lacks(tmp_path, dist, monkeypatch):
+    monkeypatch.delenv("UNDERTOW_MODELS", raising=False)
+    page = tmp_path / "page"
+    subprocess.run([sys.executable, str(PACKAGE / "demo/build.py"), "--out", str(page)], check=True)
+    assert 'rel="icon" href="data:' in (page / "index.html").read_text()
+    whole = json.loads((page / "manifest.json").read_text())
+    denoised = {**whole, "denoiser": {"file": "none.tow", "kind": "bins", "size": 512, "hop": 256, "window": []}}
+    (page / "manifest.json").write_text(json.dumps(denoised))
+    got = in_browser(page, "index.html", SAID % "true")
+    assert "Without the denoiser. FETCH" in got["error"] and "There is no microphone" in got["error"], got
+    assert got["listens"] and got["plays"] and got["about"].startswith("speech, "), got
+
+    (page / "manifest.json").write_text(json.dumps(whole))
+    sound = (page / "sound.s16").read_bytes()
+    for cut, words in ((sound[:1001], "1001 bytes"), (None, "404")):
+        if cut is None:
+            (page / "sound.s16").unlink()
+        else:
+            (page / "sound.s16").write_bytes(cut)
+        got = in_browser(page, "index.html", SAID % "true")
+        assert "Without the recording. FETCH: sound.s16" in got["error"] and words in got["error"], got
+        assert not got["plays"] and "Not listening" in got["said"], got
+    for text in (None, "<html>"):
+        if text is None:
+            (page / "manifest.json").unlink()
+        else:
+            (page / "manifest.json").write_text(text)
+        got = in_browser(page, "index.html", SAID % "false")
+        assert got["error"].startswith("FETCH: manifest.json") and "build.py" in got["error"] and not got["listens"], (
+            got
+        )
+
+
 @needs_chromium
 def test_an_audio_worklet(tmp_path, dist):
     shutil.copytree(PACKAGE, tmp_path / "page", ignore=shutil.ignore_patterns("demo"))

@@ -46,7 +46,7 @@ def from_folder(models: Path, out: Path) -> tuple[np.ndarray, dict[str, Any]]:
     window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)).tolist()
     return sound, {
         "rate": rate,
-        "detector": {"file": "detector.tow", "kind": "samples", "context": 64, "hop": 512},
+        "detector": {"file": "detector.tow", "name": "silero-vad", "kind": "samples", "context": 64, "hop": 512},
         "denoiser": {"file": "denoiser.tow", "kind": "bins", "size": 512, "hop": 256, "window": window},
         "about": "silero-vad (MIT) in int16, GTCRN (MIT).",
     }
@@ -63,6 +63,7 @@ def from_examples(out: Path) -> tuple[np.ndarray, dict[str, Any]]:
         "rate": int(data["rate"]),
         "detector": {
             "file": "detector.tow",
+            "name": "speech",
             "kind": "bands",
             "size": 256,
             "hop": 128,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-import { load } from './undertow/index.js';
+import { load, UndertowError } from './undertow/index.js';
 import { Listener } from './sound.js';
 
 const $ = (id) => document.getElementById(id);
@@ -119,30 +119,67 @@ class Run {
 
 const page = { running: null, audio: null };
 
-function failed(error) {
+function tell(text) {
   $('error').hidden = false;
-  $('error').textContent = `${error.status ? `${error.status}: ` : ''}${error.message ?? error}`;
-  $('said').textContent = 'Something went wrong.';
+  if (!$('error').textContent.includes(text)) $('error').textContent += `${$('error').textContent && '\n'}${text}`;
+}
+const wordsOf = (error) => `${error.status ? `${error.status}: ` : ''}${error.message ?? error}`;
+
+function failed(error) {
+  tell(wordsOf(error));
+  $('said').textContent = 'The page cannot go on.';
   window.undertowDemo = { error: String(error.message ?? error) };
 }
 
+// What the page can do without: says what it lacks, and gives null.
+const without = (what) => (error) => (tell(`Without ${what}. ${wordsOf(error)}`), null);
+
+const MICROPHONE = {
+  NotFoundError: 'There is no microphone at this computer.',
+  NotAllowedError: 'The microphone is not allowed: the browser or the system has the setting, for this page.',
+  NotReadableError: 'The microphone cannot be read: another program may have it.',
+};
+function unheard(error) {
+  tell(MICROPHONE[error.name] ?? `The microphone cannot be used. ${wordsOf(error)}`);
+  $('said').textContent = 'Not listening.';
+}
+
+// What build.py wrote, as 'json' or 'arrayBuffer'.
+async function read(file, kind) {
+  let response;
+  try {
+    response = await fetch(file);
+    if (response.ok) return await response[kind]();
+  } catch (cause) {
+    throw new UndertowError('FETCH', `${file} could not be read (${cause.message}): src/js/demo/build.py makes it`, 0, { cause });
+  }
+  throw new UndertowError('FETCH', `${file}: the server answered ${response.status}; src/js/demo/build.py makes it`);
+}
+
+async function readSound(file) {
+  const pcm = await read(file, 'arrayBuffer');
+  if (pcm.byteLength % 2) throw new UndertowError('FETCH', `${file} has ${pcm.byteLength} bytes, expected samples of 2: it is cut`);
+  return Float32Array.from(new Int16Array(pcm), (x) => x / 32768);
+}
+
 async function start() {
-  const manifest = await (await fetch('manifest.json')).json();
-  const [detector, denoiser, pcm] = await Promise.all([
+  const manifest = await read('manifest.json', 'json');
+  const [detector, denoiser, sound] = await Promise.all([
     load(manifest.detector.file),
-    manifest.denoiser ? load(manifest.denoiser.file) : null,
-    fetch(manifest.sound).then((r) => r.arrayBuffer()),
+    manifest.denoiser ? load(manifest.denoiser.file).catch(without('the denoiser')) : null,
+    readSound(manifest.sound).catch(without('the recording')),
   ]);
-  const sound = Float32Array.from(new Int16Array(pcm), (x) => x / 32768);
   Object.assign(page, { manifest, detector, denoiser, sound });
   $('clean-figure').hidden = $('denoise-label').hidden = !denoiser;
   const frame = manifest.detector.hop / manifest.rate;
   $('about').textContent =
-    `${detector.name}, ${detector.info.isa}: ${detector.info.fileBytes.toLocaleString('en')} bytes, a frame of ${(frame * 1000).toFixed(0)} ms; ` +
+    `${manifest.detector.name}, ${detector.info.isa}: ${detector.info.fileBytes.toLocaleString('en')} bytes, a frame of ${(frame * 1000).toFixed(0)} ms; ` +
     `${manifest.about}`;
 
-  await hearAll();
-  for (const id of ['play', 'microphone']) $(id).disabled = false;
+  if (sound) await hearAll();
+  else $('said').textContent = 'Ready to listen.';
+  $('play').disabled = !sound;
+  $('microphone').disabled = false;
   if (!navigator.mediaDevices?.getUserMedia) $('microphone').disabled = true;
 }
 
@@ -238,6 +275,6 @@ function concatenated(pieces) {
 }
 
 $('play').onclick = () => play().catch(failed);
-$('microphone').onclick = () => listen().catch(failed);
+$('microphone').onclick = () => listen().catch(unheard);
 $('stop').onclick = () => stop();
 start().catch(failed);
