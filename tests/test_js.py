@@ -189,6 +189,13 @@ def test_calls_and_what_they_refuse(dist, tmp_path):
     node("refused.mjs", undertow.example("digits"), data / "int8.tow", data / "every_op.tow", tmp_path)
 
 
+def test_a_package_without_modules_says_who_makes_them(tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "js", ignore=shutil.ignore_patterns("demo", "dist"))
+    script = tmp_path / "js/asks.mjs"
+    script.write_text("import { engine } from './index.js';\nengine().catch((e) => console.log(e.status, e.message));")
+    assert re.match(r"FETCH no module of the engine .*src/js/build.sh makes them", node(script))
+
+
 def test_a_checked_load_finds_any_bit_that_was_turned(dist):
     data = ROOT / "tests/data"
     assert node("damaged.mjs", data / "proof.tow", *sorted(data.glob("tow/*.tow"))).strip() == "true"

@@ -104,7 +104,7 @@ export interface Engine {
   readonly isa: Isa;
   readonly module: WebAssembly.Module;
 }
-/** The compiled engine for this browser; it can be sent to workers and worklets. */
+/** The compiled engine for this browser; it can be sent to workers and worklets. UT_E_ISA: WebAssembly does not run here; FETCH: dist/ is not there. */
 export function engine(options?: { isa?: Isa }): Promise<Engine>;
 /** Instruction sets that run here, best first; none where WebAssembly does not. */
 export function runnable(): Isa[];
