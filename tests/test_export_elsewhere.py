@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import undertow
+from networks import cell
 from undertow.ir.graph import Graph
 from undertow.model import Model
 
@@ -69,14 +70,14 @@ def _elsewhere(name, *system):
     return pytest.param(system, id=name, marks=pytest.mark.skipif(missing, reason=reason))
 
 
-@pytest.mark.parametrize(
-    "system",
-    [
-        _elsewhere("rv64", "riscv64-linux-gnu", "qemu-riscv64"),
-        _elsewhere("aarch64", "aarch64-linux-gnu", "qemu-aarch64"),
-        _elsewhere("armhf", "arm-linux-gnueabihf", "qemu-arm"),
-    ],
-)
+SYSTEMS = [
+    _elsewhere("rv64", "riscv64-linux-gnu", "qemu-riscv64"),
+    _elsewhere("aarch64", "aarch64-linux-gnu", "qemu-aarch64"),
+    _elsewhere("armhf", "arm-linux-gnueabihf", "qemu-arm"),
+]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_gates_and_rounding_modes_elsewhere(tmp_path, system):
     """A subnormal gate is shut, though comparisons see it where nothing flushes; the caller's rounding is his own."""
     rng = np.random.default_rng(5)
@@ -94,13 +95,26 @@ def test_gates_and_rounding_modes_elsewhere(tmp_path, system):
     assert np.array_equal(_run_elsewhere(tmp_path, system, model, X, gates, "-O2"), wanted.view(np.uint32))
 
 
-@pytest.mark.parametrize("system", [_elsewhere("aarch64", "aarch64-linux-gnu", "qemu-aarch64")])
-@pytest.mark.parametrize("columns", [33, 40, 72])
-def test_int4_in_loops_that_gcc_makes_vectors_of(tmp_path, system, columns):
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int16", "int8", "int4", "fixed8"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_loops_that_gcc_makes_vectors_of(tmp_path, system, precision):
+    """One to seven rows of columns that leave any rest of a vector, at the level that makes vectors."""
     rng = np.random.default_rng(6)
     g = Graph("m")
-    g.output("y", g.add("dense", [g.input("x", columns)], weights={"W": rng.normal(size=(4, columns))}))
-    model = Model.from_graph(g).with_weights("int4")
-    X = rng.normal(size=(3, columns)).astype(np.float32)
+    x = g.input("x", 300)
+    parts = []
+    for columns in (12, 14, 15, 33, 40, 72, 300):
+        some = g.add("select", [x], weights={"indices": np.arange(columns)})
+        parts += [g.add("dense", [some], weights={"W": rng.normal(size=(rows, columns))}) for rows in range(1, 8)]
+    few = g.add("select", [x], weights={"indices": np.arange(22)})
+    parts += [cell(g, rng, op, few, hidden, f"{op}_{hidden}")[0] for op in ("gru", "lstm") for hidden in (5, 6)]
+    parts.append(
+        g.add(
+            "depthwise", [g.add("reshape", [x], attrs={"shape": (1, 100, 3)})], weights={"W": rng.normal(size=(100, 3))}
+        )
+    )
+    g.output("y", g.add("concat", parts))
+    model = Model.from_graph(g).with_weights(precision)
+    X = rng.normal(size=(3, 300)).astype(np.float32)
     got = _run_elsewhere(tmp_path, system, model, X, np.ones(3, np.float32), "-O3")
     assert np.array_equal(got, model.stream().run(X).view(np.uint32))

@@ -108,6 +108,7 @@ static UT_NOINLINE void fixed_frame(int16_t* q, const float* x, size_t n, int32_
     const int32_t v = fixed_count(fixed_word(x + k), base, FIXED_MOST_COUNT);
     q[k] = (int16_t)v;
     sum += (uint32_t)v;
+    UT_APART(sum);
   }
   while (n & 3u) q[n++] = 0;
   sum <<= 7;
@@ -185,6 +186,7 @@ static UT_NOINLINE void fixed_gates(int32_t* z, const int32_t* start, const uint
       b += (uint32_t)(w0 >> 8) * x0 + (uint32_t)(w1 >> 8) * x1;
       u += (uint32_t)w2 * x0 + (uint32_t)w3 * x1;
       v += (uint32_t)(w2 >> 8) * x0 + (uint32_t)(w3 >> 8) * x1;
+      UT_APART(a);
       w += 2;
       x += 2;
     }} while (x != end);

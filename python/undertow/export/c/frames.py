@@ -129,7 +129,10 @@ static float filter_i16(const float* x, const int16_t* w, size_t n, size_t apart
   for (k = 0; k < n;) {
     const size_t end = n - k < 256 ? n : k + 256;
     int32_t sum = 0;
-    for (; k < end; ++k) sum += w[k * apart] * round_to_int(mul(x[k * apart], inverse));
+    for (; k < end; ++k) {
+      sum += w[k * apart] * round_to_int(mul(x[k * apart], inverse));
+      UT_APART(sum);
+    }
     d = add(d, (float)sum);
   }
   return mul_add(mul(d, scale), worth, start);

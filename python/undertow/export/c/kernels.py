@@ -316,6 +316,7 @@ def _int16(program: Program, rows: int, columns: int) -> str:
         "  do {",
         "    const int32_t u = x[0], v = x[1];",
         *[f"    a{i} += (int16_t)(w[{i}] & 0xffffu) * u + (int16_t)(w[{i}] >> 16) * v;" for i in each],
+        "    UT_APART(a0);",
         f"    w += {rows};",
         "    x += 2;",
         f"  }} while (--{count});",
@@ -416,6 +417,7 @@ def _int8(program: Program, rows: int, columns: int) -> str:
             f"            (int8_t)(w[{i}] >> 8 & 0xffu) * x2 + (int8_t)(w[{i}] >> 24) * x3;"
             for i in each
         ],
+        "    UT_APART(a0);",
         f"    w += {rows};",
         "    x += 4;",
         "  } while (--n);",

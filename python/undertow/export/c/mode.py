@@ -46,7 +46,8 @@ UT_UNUSED static inline float root_of(float a) {
 #undef UT_SQRTF
 #define UT_SQRTF root_of
 #endif
-#if defined(__aarch64__) && !defined(__clang__) /* GCC 12 makes wrong vectors of the loop that it stands in */
+/* A sum of integers in a loop. GCC 12 loses columns where it makes vectors of one with several, and a rest of them. */
+#if defined(__aarch64__) && !defined(__clang__)
 #define UT_APART(sum) __asm__("" : "+r"(sum))
 #endif
 /* Where instructions load several numbers at once. */

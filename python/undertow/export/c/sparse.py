@@ -167,6 +167,7 @@ static UT_NOINLINE void sparse_i8(float* y, const float* start, const uint16_t* 
 #else
           a[i] += (int8_t)(w[i] & 0xffu) * v[0] + (int8_t)(w[i] >> 16 & 0xffu) * v[1] +
                   (int8_t)(w[i] >> 8 & 0xffu) * v[2] + (int8_t)(w[i] >> 24) * v[3];
+          UT_APART(a[i]);
 #endif
         }}
       }}
