@@ -9,6 +9,7 @@ import pytest
 
 import undertow
 from networks import cell
+from undertow.ir.activations import Activation
 from undertow.ir.graph import Graph
 from undertow.model import Model
 
@@ -43,7 +44,7 @@ int main(void) {
 
 def _run_elsewhere(folder, system, model, X, gates, optimize):
     """Output bits of a model that a cross compiler has made a program of, called with another rounding mode."""
-    triple, emulator = system
+    triple, emulator, *flags = system
     undertow.export_c(model, folder, "m")
     rows = [[*x.view(np.uint32), g] for x, g in zip(X, gates.view(np.uint32), strict=True)]
     words = {
@@ -57,24 +58,35 @@ def _run_elsewhere(folder, system, model, X, gates, optimize):
     for word, value in words.items():
         text = text.replace(f"@{word}@", str(value))
     (folder / "main.c").write_text(text)
-    command = [f"{triple}-gcc", optimize, "-static", "-frounding-math", "main.c", "m.c", "-o", "program", "-lm"]
+    command = [f"{triple}-gcc", *flags, optimize, "-static", "-frounding-math", "main.c", "m.c", "-o", "program", "-lm"]
     subprocess.run(command, cwd=folder, check=True)
+    compiled = [f"{triple}-gcc", *flags, optimize, "-c", "m.c", "-o", "m.o"]
+    subprocess.run(compiled, cwd=folder, check=True)
+    missing = subprocess.run([f"{triple}-nm", "-u", "m.o"], cwd=folder, check=True, capture_output=True, text=True)
+    known = {"memcpy", "memset", "memmove", "_GLOBAL_OFFSET_TABLE_"}
+    assert {*missing.stdout.split()} - {"U"} <= known, "it needs a library"
     done = subprocess.run([emulator, "program"], cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, "the caller's rounding mode is not what it was"
     return np.array([int(word, 16) for word in done.stdout.split()], np.uint32).reshape(len(X), -1)
 
 
-def _elsewhere(name, *system):
+def _elsewhere(name, *system, values=()):
     missing = not (shutil.which(f"{system[0]}-gcc") and shutil.which(system[1]))
     reason = f"needs {system[0]}-gcc and {system[1]}: apt install gcc-{system[0]} qemu-user"
-    return pytest.param(system, id=name, marks=pytest.mark.skipif(missing, reason=reason))
+    return pytest.param(system, *values, id="-".join([name, *values]), marks=pytest.mark.skipif(missing, reason=reason))
 
 
-SYSTEMS = [
-    _elsewhere("rv64", "riscv64-linux-gnu", "qemu-riscv64"),
-    _elsewhere("aarch64", "aarch64-linux-gnu", "qemu-aarch64"),
-    _elsewhere("armhf", "arm-linux-gnueabihf", "qemu-arm"),
-]
+_NAMES = {
+    "aarch64": ("aarch64-linux-gnu", "qemu-aarch64"),
+    "rv64": ("riscv64-linux-gnu", "qemu-riscv64"),
+    "armhf": ("arm-linux-gnueabihf", "qemu-arm"),
+    "i686": ("i686-linux-gnu", "qemu-i386", "-msse2", "-mfpmath=sse"),
+    "s390x": ("s390x-linux-gnu", "qemu-s390x"),
+}
+SYSTEMS = [_elsewhere(name, *system) for name, system in _NAMES.items()]
+#: all on the one that compilers have gone wrong on, one on others
+_VECTORS = [("aarch64", p) for p in ("float32", "float16", "bfloat16", "int16", "int8", "int4", "fixed8")]
+_VECTORS += [(name, "int16") for name in _NAMES if name != "aarch64"]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -95,8 +107,9 @@ def test_gates_and_rounding_modes_elsewhere(tmp_path, system):
     assert np.array_equal(_run_elsewhere(tmp_path, system, model, X, gates, "-O2"), wanted.view(np.uint32))
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int16", "int8", "int4", "fixed8"])
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    ("system", "precision"), [_elsewhere(name, *_NAMES[name], values=[precision]) for name, precision in _VECTORS]
+)
 def test_loops_that_gcc_makes_vectors_of(tmp_path, system, precision):
     """One to seven rows of columns that leave any rest of a vector, at the level that makes vectors."""
     rng = np.random.default_rng(6)
@@ -118,3 +131,21 @@ def test_loops_that_gcc_makes_vectors_of(tmp_path, system, precision):
     X = rng.normal(size=(3, 300)).astype(np.float32)
     got = _run_elsewhere(tmp_path, system, model, X, np.ones(3, np.float32), "-O3")
     assert np.array_equal(got, model.stream().run(X).view(np.uint32))
+
+
+@pytest.mark.parametrize("optimize", ["-O0", "-O2"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_roots_need_no_library_of_mathematics(tmp_path, system, optimize):
+    rng = np.random.default_rng(7)
+    g = Graph("m")
+    x = g.input("x", 9)
+    n = g.add("layer_norm", [x], weights={"scale": rng.normal(size=9), "shift": rng.normal(size=9)})
+    g.output("y", g.add("concat", [n, g.add("activation", [x], attrs={"activation": Activation("sqrt")})]))
+    model = Model.from_graph(g)
+    X = (rng.normal(size=(6, 9)) ** 2 * 10.0 ** rng.integers(-30, 30, (6, 9))).astype(np.float32)
+    X[0, :5] = 0, -0.0, np.inf, 1e-40, 2
+    X[1] = rng.uniform(0.1, 4, 9)
+    got = _run_elsewhere(tmp_path, system, model, X, np.ones(6, np.float32), optimize).view(np.float32)
+    expected = model.stream().run(X)
+    assert np.array_equal(got.view(np.uint32)[1:], expected.view(np.uint32)[1:])
+    assert np.array_equal(got[0], expected[0], equal_nan=True)

@@ -26,19 +26,28 @@ BEFORE = """\
 #elif defined(__aarch64__)
 #define UT_UNFUSED(product) __asm__("" : "+w"(product))
 #define UT_ROOT(root) __asm__("fsqrt %s0, %s0" : "+w"(root))
-#elif defined(__x86_64__)
+#elif defined(__x86_64__) || (defined(__i386__) && defined(__SSE2__))
 #define UT_UNFUSED(product) __asm__("" : "+x"(product))
 #define UT_ROOT(root) __asm__("sqrtss %0, %0" : "+x"(root))
 #elif defined(__riscv) && defined(__riscv_flen)
 #define UT_UNFUSED(product) __asm__("" : "+f"(product))
 #define UT_ROOT(root) __asm__("fsqrt.s %0, %0" : "+f"(root))
+#elif defined(__s390x__)
+#define UT_UNFUSED(product) __asm__("" : "+f"(product))
+#define UT_ROOT(root) __asm__("sqebr %0, %0" : "+f"(root))
 #elif defined(__XTENSA__) /* with an FPU or without */
 #define UT_UNFUSED(product) __asm__("" : "+m"(product))
-#define UT_SQRT_INTEGERS
 #elif defined(__FP_FAST_FMAF)
 #define UT_UNFUSED(product) __asm__("" : "+m"(product))
 #endif
-#if defined(UT_ROOT)
+#if defined(__wasm__) && defined(__has_builtin)
+#if __has_builtin(__builtin_elementwise_sqrt)
+#define UT_ROOT(root) ((root) = __builtin_elementwise_sqrt(root))
+#endif
+#endif
+#if !defined(UT_ROOT)
+#define UT_SQRT_INTEGERS
+#else
 UT_UNUSED static inline float root_of(float a) {
   UT_ROOT(a);
   return a;
@@ -69,7 +78,7 @@ UT_UNUSED static inline float root_of(float a) {
 #define UT_FUSE(c, a, b) __asm__("vfma.f32 %0, %1, %2" : "+t"(c) : "t"(a), "t"(b))
 #elif defined(__aarch64__)
 #define UT_FUSE(c, a, b) __asm__("fmadd %s0, %s1, %s2, %s0" : "+w"(c) : "w"(a), "w"(b))
-#elif defined(__x86_64__) && defined(__FMA__)
+#elif (defined(__x86_64__) || defined(__i386__)) && defined(__FMA__)
 #define UT_FUSE(c, a, b) __asm__("vfmadd231ss %2, %1, %0" : "+x"(c) : "x"(a), "x"(b))
 #elif defined(__riscv) && defined(__riscv_flen)
 #define UT_FUSE(c, a, b) __asm__("fmadd.s %0, %1, %2, %0" : "+f"(c) : "f"(a), "f"(b))
@@ -131,6 +140,15 @@ static void set_float_mode(FloatMode mode) { __asm__ volatile("fsrm %0" : : "r"(
 static FloatMode float_mode(void) {
   FloatMode before;
   __asm__ volatile("fsrmi %0, 0" : "=r"(before) : : "memory");
+  return before;
+}
+#elif defined(__s390x__) /* rounding and traps */
+typedef uint32_t FloatMode;
+static void set_float_mode(FloatMode mode) { __asm__ volatile("sfpc %0" : : "d"(mode) : "memory"); }
+static FloatMode float_mode(void) {
+  FloatMode before;
+  __asm__ volatile("efpc %0" : "=d"(before) : : "memory");
+  set_float_mode(0);
   return before;
 }
 #else
