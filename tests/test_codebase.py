@@ -139,7 +139,7 @@ FLOORS = [
 ]
 #: room of several floors -> these
 INNER_FLOORS = {
-    "export": [{"c"}, {"costs", "projects"}],
+    "export": [{"c"}, {"costs"}, {"projects"}],
     "export.c": [
         {"mode", "text"},
         {"numerics"},

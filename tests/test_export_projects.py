@@ -2,6 +2,7 @@
 """Projects of ecosystems: their files, and whether a compiler takes their examples, against stubs of their headers."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -222,6 +223,33 @@ def test_what_somebody_has_changed_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("to", PROJECTS)
+def test_no_file_speaks_of_the_model_before(tmp_path, to):
+    """README.md is undertow's; a file that is kept does not name a model."""
+    first = undertow.load(undertow.example("digits"))
+    export.write(first, tmp_path, to, "m")
+    export.write(first.with_weights("int8"), tmp_path, to, "m")
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and first.hash.hex() in p.read_text()]
+    assert (tmp_path / "README.md").read_text().startswith("# m ")
+    (tmp_path / "README.md").write_text("mine")
+    assert tmp_path / "README.md" not in export.write(first, tmp_path, to, "m")
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("to", PROJECTS)
+def test_a_model_is_called_as_no_other_file_of_its_project(tmp_path, monkeypatch, capsys, to):
+    monkeypatch.chdir(tmp_path)
+    used = {Path(path).name.partition(".")[0] for path in EXPECTED[to]} - {"m", "main"}
+    used |= {header.partition("/")[0].partition(".")[0] for header in STUBS[to][1]}
+    model = undertow.load(undertow.example("digits"))
+    for name in [*used, *(word.swapcase() for word in used)]:
+        with pytest.raises(ValueError, match="expected another, such as"):
+            export.write(model, tmp_path / "project", to, name)
+    assert main(["export", str(undertow.example("digits")), "--to", to, "--name", min(used)]) == 2
+    assert f"--name: name is '{min(used)}', expected another, such as" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("to", PROJECTS)
 def test_an_example_says_what_it_leaves_out(tmp_path, to):
     example = STUBS[to][0]
     texts = {}
@@ -231,7 +259,8 @@ def test_an_example_says_what_it_leaves_out(tmp_path, to):
     assert "/* io.ids stays 0 here: fill it too */" in texts["zoo"]
     assert "/* the step fills io.log, io.rows as well */" in texts["zoo"]
     assert "io.valid[0] = 1.0f; /* 0 where" in texts["gated"] and "io.x[" in texts["gated"]
-    assert "io.input[" in texts["text"] and "+ 1.0f) * 32.99f)" in texts["text"]  # 66 characters: -1 to 1 are 0 to 65
+    assert "io.input[" in texts["text"] and " * 32.99f)" in texts["text"]  # 66 characters: -1 to 1 are 0 to 65
+    assert "- 1.0f + 1.0f" not in texts["text"]
     assert "give io.input yours" in texts["text"]
     assert not any(word in texts["digits"] for word in ("stays 0", "as well", "yours"))
 
@@ -275,13 +304,53 @@ def test_another_model_of_the_same_name_is_said(tmp_path, monkeypatch, capsys):
     assert "undertow did not write" in capsys.readouterr().err
 
 
+def needs_programs_of_arm():
+    for program in ("make", "arm-none-eabi-gcc", "qemu-system-arm"):
+        if not shutil.which(program):
+            pytest.skip(f"needs {program}: apt install make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm")
+
+
+def test_other_flags_are_another_firmware(tmp_path):
+    """Each core of README.md, whatever was built before, on a board of QEMU's that has it."""
+    needs_programs_of_arm()
+    export.write(undertow.example("digits"), tmp_path, "cortex-m", "m")
+    table = re.findall(r"^\| Cortex-(M\S+?),? .*\| `(-mcpu=[^`]+)`", (tmp_path / "README.md").read_text(), re.M)
+    assert [name for name, _ in table] == ["M0", "M3", "M4F", "M7", "M33", "M55", "M85"]
+    said = set()
+    for name, flags in table:
+        if name == "M85" and "cortex-m85" not in said_by(["arm-none-eabi-gcc", "--target-help"]):
+            continue
+        command = ["make", "-s", "-C", str(tmp_path), "run", f"CPU={flags}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and len(done.stdout.split()) == 30, (name, done)
+        said.add(done.stdout)
+        attributes = said_by(["arm-none-eabi-readelf", "-A", str(tmp_path / "m_qemu.elf")])
+        assert ("Tag_MVE_arch" in attributes) == (name in ("M55", "M85")), name
+    assert len(said) == 1
+    again = subprocess.run(["make", "-q", "-C", str(tmp_path), "m_qemu.elf", f"CPU={table[-2][1]}"])
+    assert again.returncode == 0, "it links what it has"
+
+
+def said_by(command):
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def test_memory_without_room_for_the_stack_is_no_firmware(tmp_path):
+    needs_programs_of_arm()
+    export.write(undertow.example("digits"), tmp_path, "cortex-m", "m")
+    board = (tmp_path / "board.ld").read_text()
+    for size, status in (("2K", 0), ("1K", 2)):
+        (tmp_path / "board.ld").write_text(board.replace("LENGTH = 512K", f"LENGTH = {size}"))
+        done = subprocess.run(["make", "-C", str(tmp_path)], capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+    assert "no room for a stack of stack_size bytes: see board.ld" in done.stderr
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("cpu", ["", "-mcpu=cortex-m0plus"], ids=["cortex-m4f", "cortex-m0plus"])
 def test_a_firmware_gives_the_bits_of_python(tmp_path, model, cpu):
     """Three steps under QEMU, of the numbers that main.c makes."""
-    for program in ("make", "arm-none-eabi-gcc", "qemu-system-arm"):
-        if not shutil.which(program):
-            pytest.skip(f"needs {program}: apt install make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm")
+    needs_programs_of_arm()
     model = MODELS[model]()
     export.write(model, tmp_path, "cortex-m", "m")
     command = ["make", "-s", "-C", str(tmp_path), *([f"CPU={cpu}"] if cpu else [])]
@@ -303,5 +372,5 @@ def test_a_firmware_gives_the_bits_of_python(tmp_path, model, cpu):
         given = {name: frame[t] for name, frame in frames.items()}
         y = stream.step(given if len(given) > 1 else given[first])
         outputs.append(np.ravel(next(iter(y.values())) if isinstance(y, dict) else y))
-    expected = [[f"{bits:08x}" for bits in y.view(np.uint32)] for y in outputs]
-    assert [line.split() for line in done.stdout.splitlines()] == expected
+    expected = [" ".join(f"{bits:08x}" for bits in y.view(np.uint32)) for y in outputs]
+    assert done.stdout.splitlines() == expected

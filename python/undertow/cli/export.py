@@ -37,8 +37,8 @@ def add(subparsers: Any) -> None:
         "--weights int16 or int8 makes it smaller, and on Cortex-M4 and its like faster.\n\n"
         "--to puts the two files into the folder shape of an ecosystem, with an example that reads a sensor or a\n"
         "microphone: a firmware for a bare Cortex-M, a library of Arduino or PlatformIO, a module of Zephyr, or a\n"
-        "project of the Pico SDK, of ESP-IDF or of libDaisy. Exported again, the two files are replaced and the rest\n"
-        "stays yours. Where files of two models have one name, tell them apart by --name or -o.",
+        "project of the Pico SDK, of ESP-IDF or of libDaisy. Exported again, the two files and README.md are\n"
+        "replaced and the rest stays yours. Where files of two models have one name, tell them apart by --name or -o.",
         "  undertow export model.onnx                       writes model-c/model.h and model.c\n"
         "  undertow export model.onnx -o firmware/src --name keyword --weights int8\n"
         "  undertow export model.onnx --to cortex-m -o firmware && make -C firmware run\n"
@@ -63,11 +63,11 @@ def export(args: argparse.Namespace) -> int:
     model = load_model(args)
     try:
         text = source(model, name)
+        planned = [folder / file for file in files(text, args.to)]
     except ValueError as error:
         if isinstance(error, NotImplementedError):
             raise
         raise UsageError(f"--name: {error}") from None
-    planned = [folder / file for file in files(text, args.to)]
     (header,) = (path for path in planned if is_of_model(path, name) and path.suffix == ".h")
     before = hash_of(header)
     paths = write(model, folder, args.to, name)

@@ -84,7 +84,11 @@ def export_c(
 
 
 def files(text: Source, to: str) -> dict[str, str]:
-    """What an export consists of: contents by path."""
+    """What an export consists of: contents by path.
+
+    Raises:
+        ValueError: the model has the name of another file of the project.
+    """
     own = {f"{text.program.name}.h": text.header, f"{text.program.name}.c": text.code}
     return own if to == "c" else PROJECTS[to](Parts(text))
 
@@ -92,6 +96,13 @@ def files(text: Source, to: str) -> dict[str, str]:
 def is_of_model(path: Path, name: str) -> bool:
     """Whether a file is the header or the code of a model, and not of the project around it."""
     return path.name in (f"{name}.h", f"{name}.c")
+
+
+def _is_our_readme(path: Path) -> bool:
+    if path.name != "README.md" or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return b"\nMade by `undertow export --to " in file.read(4096)
 
 
 def hash_of(path: Path) -> str | None:
@@ -119,19 +130,20 @@ def write(
 ) -> list[Path]:
     """As `export_c`, in the folder shape of a target: "c", or an ecosystem of `TARGETS`.
 
-    What stands there beside the model's two files is somebody's by now, and stays as it is. So do files of their names
-    that undertow did not write: they are an error.
+    What stands there beside the model's two files is somebody's by now, and stays as it is, but for a README.md that
+    undertow wrote. Files of their names that undertow did not write are an error.
     """
     if to not in TARGETS:
         raise ValueError(f"to is {to!r}, expected one of {', '.join(TARGETS)}")
     text = source(model if isinstance(model, Model) else load(model), name)
     target = Path(directory)
-    for path in files(text, to):
+    planned = files(text, to)
+    for path in planned:
         if is_of_model(target / path, name):
             hash_of(target / path)
     contents = {
         path: content.encode("ascii")
-        for path, content in files(text, to).items()
-        if is_of_model(target / path, name) or not (target / path).exists()
+        for path, content in planned.items()
+        if is_of_model(target / path, name) or not (target / path).exists() or _is_our_readme(target / path)
     }
     return _files.write_all(target, contents)

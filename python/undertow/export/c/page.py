@@ -151,9 +151,10 @@ def header(program: Program, facts: Facts) -> str:
  * The model looks ahead: what a step gives belongs to the frame {M}_LATENCY steps ago. At the end of a sequence call
  * it as many times with NULL in place of the inputs for the frames that are still to come."""
     lines = "\n".join(arrays)
+    n_ops = f"{len(graph.nodes)} layers and operations" if len(graph.nodes) != 1 else "1 layer or operation"
     step = "\n".join(wrapped(f"void {name}_step({name}_state* state, {facts.parameters()});"))
     return f"""\
-/* {comment(graph.name)}, {len(graph.nodes)} layers and operations, exported to C by undertow {version()}.
+/* {comment(graph.name)}, {n_ops}, exported to C by undertow {version()}.
  * Model {facts.hash}.
  *
  *   static {name}_state state;

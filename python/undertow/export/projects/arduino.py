@@ -12,7 +12,7 @@ version=1.0.0
 author=undertow @version@
 maintainer=undertow @version@
 sentence=@title@: a recurrent network in C.
-paragraph=Exported by undertow from the model @hash@. No heap, no other library.
+paragraph=Exported by undertow; src/@name@.h says from which model. No heap, no other library.
 category=Data Processing
 url=
 architectures=samd,sam,mbed,mbed_nano,mbed_portenta,mbed_giga,mbed_nicla,mbed_opta,mbed_rp2040,rp2040,renesas_uno,renesas_portenta,zephyr,esp32,esp8266,stm32,nrf52
@@ -20,7 +20,7 @@ includes=@name@.h
 """,
     "examples/Sensor/Sensor.ino": SENSOR_SKETCH,
     "README.md": """
-# @title@ as an Arduino library
+# @name@ as an Arduino library
 
 Made by `undertow export --to arduino` (undertow @version@) from the model @hash@. Put this folder into `libraries/`
 of your sketchbook, or zip it and take Sketch > Include Library > Add .ZIP Library. `src/@name@.h` says how to call

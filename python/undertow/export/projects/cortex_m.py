@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
+from .. import costs
 from .parts import Parts
 
 _TEXTS = {
     "Makefile": """
-# make: @name@.elf for the core and the memories below. make run: the same in QEMU, with what it says.
+# make: @name@.elf for the core below and the memories of board.ld. make run: the same in QEMU, with what it says.
 CPU = -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard # README.md has those of other cores
+# a board of QEMU's that has the core, or one that does all that it does
+NEWER = $(foreach core,m23 m33 m35p m52 m55 m85,$(findstring cortex-$(core),$(CPU)))
+MACHINE = $(if $(strip $(NEWER)),mps3-an547,$(if $(findstring cortex-m7,$(CPU)),mps2-an500,mps2-an386))
 CC = arm-none-eabi-gcc
 CFLAGS = -std=c99 -O2 -g -Wall -Wextra
 LDFLAGS = -nostartfiles -T board.ld -Wl,--gc-sections
 SOURCES = main.c start.c @name@.c
-FILES = $(SOURCES) board.h @name@.h board.ld Makefile
+FILES = $(SOURCES) board.h @name@.h board.ld Makefile .flags
+
+# other flags than those of the last time are another firmware
+FLAGS = $(CC) $(CPU) $(CFLAGS) $(LDFLAGS)
+$(shell echo '$(FLAGS)' | cmp -s - .flags || echo '$(FLAGS)' >.flags)
 
 @name@.elf: $(FILES)
 \t$(CC) $(CPU) -mthumb $(CFLAGS) $(SOURCES) $(LDFLAGS) -o @name@.elf
@@ -23,20 +31,23 @@ FILES = $(SOURCES) board.h @name@.h board.ld Makefile
 \t$(CC) $(CPU) -mthumb $(CFLAGS) -DSEMIHOSTING $(SOURCES) $(LDFLAGS) -o @name@_qemu.elf
 
 run: @name@_qemu.elf
-\tqemu-system-arm -M mps2-an386 -nographic -semihosting-config enable=on,target=native -kernel @name@_qemu.elf 2>&1
+\tqemu-system-arm -M $(MACHINE) -nographic -semihosting-config enable=on,target=native -kernel @name@_qemu.elf 2>&1
 
 clean:
-\trm -f @name@.elf @name@_qemu.elf
+\trm -f @name@.elf @name@_qemu.elf .flags
 
 .PHONY: run clean
 """,
     "board.ld": """
-/* What lies where: these are the memories of QEMU's mps2-an386. Of an STM32F446RE: FLASH at 0x08000000, 512K, RAM at
-   0x20000000, 128K; of an nRF52840: FLASH at 0, 1M, RAM at 0x20000000, 256K. */
+/* What lies where: these are memories of QEMU's boards (mps2-an386 has 4M of RAM, mps3-an547 no more FLASH than 512K).
+   Of an STM32F446RE: FLASH at 0x08000000, 512K, RAM at 0x20000000, 128K; of an nRF52840: FLASH at 0, 1M, RAM at
+   0x20000000, 256K. */
 MEMORY {
   FLASH (rx) : ORIGIN = 0x00000000, LENGTH = 4M
-  RAM (rw) : ORIGIN = 0x20000000, LENGTH = 4M
+  RAM (rw) : ORIGIN = 0x20000000, LENGTH = 512K
 }
+/* The least that is left for the stack: a step, main, an interrupt. Give it more where your own code wants it. */
+stack_size = @stack@;
 ENTRY(reset)
 SECTIONS {
   .text : { KEEP(*(.vectors)) *(.text*) *(.rodata*) . = ALIGN(4); } > FLASH
@@ -46,6 +57,7 @@ SECTIONS {
   .bss (NOLOAD) : { . = ALIGN(4); bss_start = .; *(.bss*) *(COMMON) . = ALIGN(8); bss_end = .; } > RAM
   stack_top = ORIGIN(RAM) + LENGTH(RAM); /* it grows down to bss_end */
 }
+ASSERT(stack_top - bss_end >= stack_size, "RAM has no room for a stack of stack_size bytes: see board.ld")
 """,
     "board.h": """
 /* What start.c gives to main.c. */
@@ -125,12 +137,13 @@ static float heard(void) {
   return (float)(n++ % 17) / 8.0f - 1.0f;
 }
 
-/* The bits of a number, for numbers without printf. */
-static void say_bits(const void *number) {
-  char text[] = "00000000 ";
+/* The bits of a number, for numbers without printf, behind what stands before it. */
+static void say_bits(const char *before, const void *number) {
+  char text[] = "00000000";
   uint32_t bits;
   memcpy(&bits, number, sizeof bits);
   for (int i = 7; i >= 0; --i, bits >>= 4) text[i] = "0123456789abcdef"[bits & 15];
+  say(before);
   say(text);
 }
 
@@ -144,22 +157,22 @@ int main(void) {
     for (size_t i = 0; i < @X_SIZE@; ++i) @x@[i] = @number(heard())@;
     @notes@
     @call@
-    for (size_t i = 0; i < @Y_SIZE@; ++i) say_bits(&@y@[i]); /* use it here */
+    for (size_t i = 0; i < @Y_SIZE@; ++i) say_bits(i ? " " : "", &@y@[i]); /* use it here */
     say("\\n");
   }
   return 0;
 }
 """,
     "README.md": """
-# @title@ on a Cortex-M
+# @name@ on a Cortex-M
 
 Made by `undertow export --to cortex-m` (undertow @version@) from the model @hash@. `@name@.h` says how to call it.
-`make` links @name@.elf with arm-none-eabi-gcc; `make run` runs it in QEMU (Cortex-M4F) and prints the bits of three
-outputs: those of undertow in Python, for the same numbers.
+`make` links @name@.elf with arm-none-eabi-gcc; `make run` runs it in QEMU and prints the bits of three outputs: those
+of undertow in Python, for the same numbers. `make run CPU="..."` does so for another core.
 
-For your board, set the core in `Makefile`, the two memories in `board.ld`, and in `main.c` where numbers come from
-and when; clocks and pins are as a reset leaves them. In a project of your vendor's IDE take @name@.h and @name@.c
-alone: start-up and linker script are there.
+For your board, set the core in `Makefile`, the two memories in `board.ld` (and the least stack, which linking checks),
+and in `main.c` where numbers come from and when; clocks and pins are as a reset leaves them. In a project of your
+vendor's IDE take @name@.h and @name@.c alone: start-up and linker script are there.
 
 | core | CPU |
 |---|---|
@@ -168,11 +181,20 @@ alone: start-up and linker script are there.
 | Cortex-M4F | `-mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard` |
 | Cortex-M7 | `-mcpu=cortex-m7 -mfpu=fpv5-sp-d16 -mfloat-abi=hard` (fpv5-d16 where it computes doubles) |
 | Cortex-M33 | `-mcpu=cortex-m33 -mfpu=fpv5-sp-d16 -mfloat-abi=hard` |
+| Cortex-M55 | `-mcpu=cortex-m55 -mfloat-abi=hard` (its vectors are taken) |
+| Cortex-M85 | `-mcpu=cortex-m85 -mfloat-abi=hard` (the same; GCC 13 and newer) |
 
 All of it was linked and run under QEMU where undertow is tested; on a board it was not, for there is none.
 """,
 }
 
 
+#: bytes of main, of what it calls beside the step, and of an interrupt with floats
+_BESIDE_A_STEP = 512
+
+
 def files(parts: Parts) -> dict[str, str]:
-    return parts.files(_TEXTS, "", "")
+    deepest = max(costs.estimate(parts.source, target).stack_bytes for target in costs.targets())
+    stack = -(-(deepest + _BESIDE_A_STEP) // 256) * 256
+    texts = {path: text.replace("@stack@", str(stack)) for path, text in _TEXTS.items()}
+    return parts.files(texts, "", "")

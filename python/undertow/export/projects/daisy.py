@@ -55,7 +55,7 @@ int main() {
 }
 """,
     "README.md": """
-# @title@ on a Daisy Seed
+# @name@ on a Daisy Seed
 
 Made by `undertow export --to daisy` (undertow @version@) from the model @hash@. `@name@.h` says how to call it.
 `main.cpp` puts the model between input 1 and both outputs, in the audio callback, without heap or locks: `make

@@ -16,7 +16,7 @@ idf_component_register(SRCS "@name@.c" INCLUDE_DIRS "include")
 """,
     "components/@name@/idf_component.yml": """
 version: "1.0.0"
-description: "@title@: a recurrent network in C, exported by undertow from the model @hash@"
+description: "@title@: a recurrent network in C, exported by undertow; include/@name@.h says from which model"
 dependencies:
   idf: ">=5.0"
 """,
@@ -77,7 +77,7 @@ void app_main(void) {
 }
 """,
     "README.md": """
-# @title@ for ESP-IDF
+# @name@ for ESP-IDF
 
 Made by `undertow export --to esp-idf` (undertow @version@) from the model @hash@. `components/@name@` is the model,
 `include/@name@.h` in it says how to call it. `main/` hears an I2S microphone (bit clock on GPIO 4, word select on

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..c.emit import Source
 from ..c.page import Parameter
@@ -42,6 +43,9 @@ void loop() {
 """
 
 
+_INCLUDED = re.compile(r"^#include [<\"]([^>\"]+)", re.M)
+
+
 @dataclass(frozen=True)
 class Parts:
     """A model in C, and the texts that depend on it."""
@@ -68,7 +72,8 @@ class Parts:
         if self.x.c_type == "float":
             return heard
         half = f"{((self.x.n_ids or 1) - 0.02) / 2:.2f}f"  # times 2 it is still below n_ids
-        return f"(int32_t)(({heard} + 1.0f) * {half})"
+        above = heard.removesuffix(" - 1.0f") if heard.endswith(" - 1.0f") else f"({heard} + 1.0f)"
+        return f"(int32_t)({above} * {half})"
 
     @property
     def notes(self) -> list[str]:
@@ -120,6 +125,17 @@ class Parts:
         return text
 
     def files(self, texts: dict[str, str], code: str, header: str) -> dict[str, str]:
-        """The files of a project: `texts` filled in, by their paths, and the model's two in these folders."""
+        """The files of a project: `texts` filled in, by their paths, and the model's two in these folders.
+
+        Raises:
+            ValueError: the model has the name of one of them, or of a header or library that they use.
+        """
+        taken = {Path(path).name.partition(".")[0] for path in texts}
+        taken |= {re.split("[/.]", header)[0] for text in texts.values() for header in _INCLUDED.findall(text)}
+        if self.name.lower() in {word.lower() for word in taken}:
+            raise ValueError(
+                f"name is {self.name!r}, expected another, such as '{self.name.lower()}_model': a file or header of "
+                "this project is called so"
+            )
         own = {f"{code}{self.name}.c": self.source.code, f"{header}{self.name}.h": self.source.header}
         return own | {self.fill(path): self.fill(text.lstrip("\n")) for path, text in texts.items()}

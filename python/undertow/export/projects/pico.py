@@ -53,7 +53,7 @@ int main(void) {
 }
 """,
     "README.md": """
-# @title@ on a Raspberry Pi Pico
+# @name@ on a Raspberry Pi Pico
 
 Made by `undertow export --to pico` (undertow @version@) from the model @hash@. `@name@.h` says how to call it.
 `main.c` reads GPIO 26 and prints what the model says, over USB. Build: `PICO_SDK_PATH=/path/to/pico-sdk cmake -B

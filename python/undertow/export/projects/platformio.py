@@ -11,7 +11,7 @@ _TEXTS = {
   "$schema": "https://raw.githubusercontent.com/platformio/platformio-core/develop/platformio/assets/schema/library.json",
   "name": "@name@",
   "version": "1.0.0",
-  "description": "@title@: a recurrent network in C, exported by undertow from the model @hash@",
+  "description": "@title@: a recurrent network in C, exported by undertow; include/@name@.h says from which model",
   "frameworks": "*",
   "platforms": [
     "atmelsam", "espressif32", "espressif8266", "nordicnrf52", "raspberrypi", "renesas-ra", "ststm32", "teensy"
@@ -37,7 +37,7 @@ board = pico
 """,
     "examples/sensor/src/main.cpp": SENSOR_SKETCH,
     "README.md": """
-# @title@ as a PlatformIO library
+# @name@ as a PlatformIO library
 
 Made by `undertow export --to platformio` (undertow @version@) from the model @hash@. In your project's
 `platformio.ini`: `lib_deps = symlink:///path/to/this/folder`, then `#include <@name@.h>`, which says how to call

@@ -101,7 +101,7 @@ int main(void) {
 }
 """,
     "README.md": """
-# @title@ as a Zephyr module
+# @name@ as a Zephyr module
 
 Made by `undertow export --to zephyr` (undertow @version@) from the model @hash@. `include/@name@.h` says how to
 call it. In an application of yours, add this folder to `ZEPHYR_EXTRA_MODULES` (or to the west manifest). `app/` is
