@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import laws
+import networks
 import oracle_bits
 import random_models
 import undertow
 from undertow import export, reference
+from undertow.cli import main
 from undertow.errors import FormatError, UnsupportedError
 from undertow.ir import fixed, precision
 from undertow.ir.activations import SIGMOID, TANH, Activation
@@ -170,7 +172,11 @@ def test_random_models_keep_the_laws_with_their_cells_in_fixed8(seed, monkeypatc
     made = random_models.make(seed)
     for node in made.graph.nodes:
         op = OPS[node.op]
-        if isinstance(op, Cell) and op.may_be_fixed(node) and all(np.isfinite(node.weights[key]).all() for key in "WR"):
+        if (
+            isinstance(op, Cell)
+            and not op.why_not_fixed(node)
+            and all(np.isfinite(node.weights[key]).all() for key in "WR")
+        ):
             node.smoothing.clear()
             node.precisions |= {"W": "fixed8", "R": "fixed8"}
             fixed_in[node.op] += 1
@@ -258,6 +264,12 @@ def test_what_it_cannot_hold_is_refused():
         with_weights(g, {name: "fixed8"})
     with pytest.raises(UnsupportedError, match=r"has a clip, and fixed8"):
         with_weights(mixed_graph(clip=2.0), {name: "fixed8"})
+    rng = np.random.default_rng(4)
+    for options, what in (({"projection": 3}, "a projection"), ({"peephole": True}, "a peephole")):
+        with pytest.raises(
+            UnsupportedError, match=f"'cell' has {what}, and fixed8 is for cells with .*store it as int8"
+        ):
+            with_weights(networks.single(rng, "lstm", 4, 6, **options), {"cell": "fixed8"})
     with pytest.raises(UnsupportedError, match="W is fixed8 and R is float32; fixed8 is for both or for neither"):
         with_weights(mixed_graph(), {name: {"W": "fixed8"}})
     with pytest.raises(UnsupportedError, match="a matrix that is neither W nor R of a recurrent cell cannot be stored"):
@@ -321,3 +333,31 @@ def test_old_readers_refuse_it_and_damage_is_named(tmp_path):
         with pytest.raises(FormatError, match="a scale of fixed8 is not 0, nor a normal positive number of 15 bits"):
             load(put(scale, *bits.to_bytes(4, "little")))
     load(put(scale, *(0x7F7FFE00).to_bytes(4, "little")))
+
+
+@pytest.mark.parametrize("command", ["export", "convert", "info"])
+def test_cells_that_stay_int8_are_said_with_why(tmp_path, capsys, command):
+    rng = np.random.default_rng(4)
+    g = Graph("several")
+    x = g.input("x", 4)
+    odd = {
+        "peep": ("lstm", {"peephole": True}),
+        "small": ("lstm", {"projection": 3}),
+        "steep": ("rnn", {"activations": (Activation("relu"),)}),
+        "bound": ("rnn", {"clip": 2.0}),
+        "plain": ("gru", {}),
+    }
+    for name, (op, options) in odd.items():
+        (x, *_) = networks.cell(g, rng, op, x, 6, name, **options)
+    g.output("y", x)
+    path = tmp_path / "several.tow"
+    Model.from_graph(g).save(path)
+    out = {"export": ["-o", str(tmp_path / "c")], "convert": ["-o", str(tmp_path / "small.tow")], "info": []}[command]
+    assert main([command, str(path), "--weights", "fixed8", *out]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "fixed8" in line]
+    assert line.endswith(
+        "lstm 'peep' has a peephole; lstm 'small' has a projection; rnn 'steep' has activations relu; "
+        "rnn 'bound' has a clip: int8 in place of fixed8"
+    )
+    assert main([command, str(path), "--weights", "int8", *out]) == 0
+    assert "fixed8" not in capsys.readouterr().err

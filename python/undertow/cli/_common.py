@@ -18,8 +18,8 @@ from .._text import escaped, lines
 from ..accuracy.judge import Judge
 from ..errors import Error
 from ..inspect.picture import figure_class
-from ..ir.precision import CODES, FIXED
-from ..passes.precisions import wrong_pair
+from ..ir.precision import BESIDE_FIXED, CODES, FIXED
+from ..passes.precisions import beside_fixed, wrong_pair
 from ..tow import MAGIC
 from ..weights.contents import open_file
 from . import _progress_bar
@@ -255,12 +255,16 @@ def load_model(args: argparse.Namespace, **changes: Any) -> Any:
     options = importer_options(args)
     if not Path(args.model).exists():
         raise FileNotFoundError(2, "no such file", args.model)
+    settings = {"isa": args.isa, "weights": args.weights, **changes}
     try:
-        return undertow.load(args.model, **{"isa": args.isa, "weights": args.weights, **changes}, **options)
+        model = undertow.load(args.model, **settings, **options)
     except TypeError as error:
         if not options:
             raise
         raise UsageError(f"{_given(args)}: {error}") from error  # a name that this importer does not take
+    if settings["weights"] == FIXED and (others := beside_fixed(model.graph)):
+        warn(f"{args.model}: {'; '.join(others)}: {BESIDE_FIXED} in place of {FIXED}")
+    return model
 
 
 def frames_proven(path: str) -> int | None:

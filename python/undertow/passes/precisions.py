@@ -123,6 +123,12 @@ def warn_of_lost(before: Graph, after: Graph) -> None:
         warnings.warn(words, ModelWarning, stacklevel=3)
 
 
+def beside_fixed(graph: Graph) -> list[str]:
+    """The recurrent cells of a graph that "fixed8" for all leaves to int8, each with why."""
+    cells = [(node, op) for node in graph.nodes if isinstance(op := OPS[node.op], Cell)]
+    return [f"{node.op} {node.name!r} {why}" for node, op in cells if (why := op.why_not_fixed(node))]
+
+
 def _pair(precisions: str, what: str) -> tuple[str, str]:
     """The coarse and the fine one of a pair such as "int8+int16"."""
     names = precisions.split("+")
@@ -175,7 +181,7 @@ def _takes(node: Node, name: str) -> bool:
 def _beside(node: Node, name: str) -> str:
     """What a precision for all layers is for this one."""
     op = OPS[node.op]
-    can_be = name != precision.FIXED or (isinstance(op, Cell) and op.may_be_fixed(node))
+    can_be = name != precision.FIXED or (isinstance(op, Cell) and not op.why_not_fixed(node))
     return name if can_be else precision.BESIDE_FIXED
 
 

@@ -156,26 +156,26 @@ class Cell(Op):
 
     def _extras(self, node: Node) -> list[str]:
         """What it has that not every cell of its kind has."""
-        extras: list[str] = [key for key in ("peephole", "projection") if key in node.weights]
+        extras = [f"a {key}" for key in ("peephole", "projection") if key in node.weights]
         extras += ["a clip"] if node.attrs["clip"] is not None else []
         extras += ["input_forget"] if node.attrs.get("input_forget") else []
         other = tuple(node.attrs["activations"]) != self.usual
         return extras + ([f"activations {' '.join(map(str, node.attrs['activations']))}"] if other else [])
 
-    def may_be_fixed(self, node: Node) -> bool:
-        return not self._extras(node)
+    def why_not_fixed(self, node: Node) -> str:
+        """What keeps it from fixed8, behind its name: "has a clip"; "" of a cell that may be."""
+        extras = self._extras(node)
+        return f"has {', '.join(extras)}" if extras else ""
 
     def check_precisions(self, node: Node) -> None:
+        if FIXED in (node.precisions.get("W"), node.precisions.get("R")) and (why := self.why_not_fixed(node)):
+            raise UnsupportedError(
+                f"{node.op} {node.name!r} {why}, and {FIXED} is for cells with {' '.join(map(str, self.usual))} and "
+                "nothing else: store it as int8"
+            )
         super().check_precisions(node)
         chosen = [node.precisions.get(key, "float32") for key in ("W", "R")]
-        if FIXED not in chosen:
-            return
-        if extras := self._extras(node):
-            raise UnsupportedError(
-                f"{node.op} {node.name!r} has {', '.join(extras)}, and {FIXED} is for cells with "
-                f"{' '.join(map(str, self.usual))} and nothing else: store it as int8"
-            )
-        if chosen != [FIXED, FIXED]:
+        if FIXED in chosen and chosen != [FIXED, FIXED]:
             raise UnsupportedError(
                 f"{node.op} {node.name!r}: W is {chosen[0]} and R is {chosen[1]}; {FIXED} is for both or for neither"
             )
