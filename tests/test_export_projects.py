@@ -304,6 +304,48 @@ def test_another_model_of_the_same_name_is_said(tmp_path, monkeypatch, capsys):
     assert "undertow did not write" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("version", "component"),
+    [("5.0", "driver"), ("5.2", "driver"), ("5.10", "esp_driver_i2s"), ("6.0", "esp_driver_i2s")],
+)
+def test_i2s_is_where_each_version_of_idf_has_it(tmp_path, version, component):
+    if not shutil.which("cmake"):
+        pytest.skip("needs cmake: apt install cmake")
+    export.write(undertow.example("digits"), tmp_path, "esp-idf", "m")
+    stub = 'function(idf_component_register)\n  message(NOTICE "${ARGN}")\nendfunction()\n'
+    (tmp_path / "try.cmake").write_text(f"{stub}include({tmp_path.as_posix()}/main/CMakeLists.txt)\n")
+    major, minor = version.split(".")
+    command = ["cmake", f"-DIDF_VERSION_MAJOR={major}", f"-DIDF_VERSION_MINOR={minor}", "-P", tmp_path / "try.cmake"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == f"SRCS;main.c;REQUIRES;{component};m"
+
+
+@pytest.mark.parametrize("pin", ["", "NRF_SAADC_AIN0"])
+def test_an_nrf_has_a_pin(tmp_path, pin):
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc: apt install gcc")
+    export.write(undertow.example("digits"), tmp_path, "zephyr", "m")
+    command = [
+        "gcc",
+        "-E",
+        "-P",
+        "-x",
+        "assembler-with-cpp",
+        tmp_path / "app/app.overlay",
+        *([f"-D{pin}=0"] if pin else []),
+    ]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert ("zephyr,input-positive = <0>;" in text) == bool(pin) and "zephyr,resolution = <12>;" in text
+
+
+def test_advice_is_of_the_precision_that_boards_want(tmp_path):
+    """What docs/boards say: fixed8 without an FPU, int16 with one."""
+    for to in ("pico", "esp-idf"):
+        export.write(undertow.load(undertow.example("digits"), weights="fixed8"), tmp_path / to, to, "m")
+        text = (tmp_path / to / "README.md").read_text()
+        assert "fixed8" in text and "int16" in text and "int8" not in text
+
+
 def needs_programs_of_arm():
     for program in ("make", "arm-none-eabi-gcc", "qemu-system-arm"):
         if not shutil.which(program):

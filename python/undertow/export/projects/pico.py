@@ -60,8 +60,8 @@ Made by `undertow export --to pico` (undertow @version@) from the model @hash@. 
 build -DPICO_BOARD=pico2 && cmake --build build`, then copy the .uf2.
 
 In `main.c`, set how often a frame comes and how a number is scaled as they were in training. A step computes the
-bits that undertow computes in Python. The RP2040 has no FPU, so float32 is slow there; the RP2350 of a Pico 2 has
-one. Weights of int8 or int16 help on both. The two files of the model were compiled and compared where undertow is
+bits that undertow computes in Python. The RP2040 has no FPU: weights of fixed8 are the fastest there. The RP2350 of
+a Pico 2 has one, and is fastest with int16. The two files of the model were compiled and compared where undertow is
 tested; `main.c` was not, for the Pico SDK is not installed there.
 """,
 }

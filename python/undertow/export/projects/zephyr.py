@@ -32,7 +32,8 @@ CONFIG_CBPRINTF_FP_SUPPORT=y
 CONFIG_MAIN_STACK_SIZE=4096
 """,
     "app/app.overlay": """
-/* Which pin the application reads: channel 0 of the board's ADC. Set label, channel and gain as your board has them. */
+/* Which pin the application reads: channel 0 of the board's ADC. Set label, channel, gain and, of an nRF,
+   the pin as your board has them. */
 / {
   zephyr,user {
     io-channels = <&adc 0>;
@@ -50,6 +51,9 @@ CONFIG_MAIN_STACK_SIZE=4096
     zephyr,reference = "ADC_REF_INTERNAL";
     zephyr,acquisition-time = <ADC_ACQ_TIME_DEFAULT>;
     zephyr,resolution = <12>;
+#ifdef NRF_SAADC_AIN0 /* an nRF's channel is of any pin, and refuses one without */
+    zephyr,input-positive = <NRF_SAADC_AIN0>;
+#endif
   };
 };
 """,
