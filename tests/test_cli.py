@@ -445,6 +445,14 @@ def test_convert(cli, tmp_path, model):
     assert cli("verify", out)[0] == 0
     failed(cli("convert", model), 2, "the model itself")
     failed(cli("convert", model, "-o", tmp_path / "x.onnx"), 2, ".tow")
+    for i, argv in enumerate([("{}",), ("{}", "--weights", "int8"), ("--weights", "int8", "{}")]):
+        named = tmp_path / f"named_{i}.tow"
+        code, text, _ = cli("convert", model, *(word.format(named) for word in argv))
+        assert code == 0 and str(named) in text and named.is_file()
+    before = out.read_bytes()
+    failed(cli("convert", model, tmp_path / "other.tow", "-o", out), 2, "two files to write; give one of them")
+    failed(cli("convert", model, tmp_path / "second.onnx"), 2, "ends in .tow; one model is converted")
+    assert not (tmp_path / "other.tow").exists() and out.read_bytes() == before
 
 
 @pytest.mark.parametrize("n", [(1, "1 bytes"), (1536, "1.5 KiB"), (3 << 20, "3.0 MiB")])

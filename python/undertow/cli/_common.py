@@ -48,6 +48,14 @@ class Answer(SystemExit):
 class Parser(argparse.ArgumentParser):
     """Repeats in its errors what it was given, as one line."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As of 3.13: before it, argparse takes an argument that may be missing for missing where an option is next."""
+        namespace, others = super().parse_known_args(args, namespace)
+        late = [a for a in self._get_positional_actions() if a.nargs == "?" and getattr(namespace, a.dest) == a.default]
+        if late and len(others) == 1 and (others[0] == "-" or not others[0].startswith("-")):
+            setattr(namespace, late[0].dest, others.pop())
+        return namespace, others
+
     def error(self, message: str) -> NoReturn:
         try:
             super().error(escaped(message))

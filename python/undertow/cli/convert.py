@@ -59,6 +59,7 @@ def add(subparsers: Any) -> None:
         "10,000 steps in which they are repeated. Float32 is what MODEL holds, widened.\n"
         "--judge says what the tolerance is of instead: decisions, decibels, per cent.",
         "  undertow convert model.onnx                  writes model.tow\n"
+        "  undertow convert model.onnx small.tow --weights int8\n"
         "  undertow convert model.keras -o small.tow --weights int8\n"
         "  undertow convert model.onnx --weights auto --tolerance 1e-2 --calibrate data.npy\n"
         "  undertow convert model.onnx --weights auto --tolerance 0.999 --judge argmax --calibrate data.npy\n"
@@ -70,6 +71,7 @@ def add(subparsers: Any) -> None:
         weights="how to store weights: float32, float16, int16, bfloat16, int8, int4, fixed8, auto, or JSON "
         '\'{"layer": "int8"}\' with a precision for each layer',
     )
+    parser.add_argument("out", metavar="OUT", nargs="?", help="the .tow to write; the same as -o OUT")
     parser.add_argument("-o", "--output", metavar="OUT", help="default: MODEL with .tow in place of its suffix")
     parser.add_argument(
         "--calibrate",
@@ -99,7 +101,11 @@ def add(subparsers: Any) -> None:
 def convert(args: argparse.Namespace) -> int:
     import undertow
 
-    output = Path(args.output) if args.output else Path(args.model).with_suffix(".tow")
+    if args.out and args.output:
+        raise UsageError(f"{args.out} and -o {args.output}: two files to write; give one of them")
+    if args.out and Path(args.out).suffix.lower() != ".tow":
+        raise UsageError(f"{args.out}: expected the file to write, a name that ends in .tow; one model is converted")
+    output = Path(args.output or args.out or Path(args.model).with_suffix(".tow"))
     if output.suffix.lower() != ".tow":
         raise UsageError(f"-o {output}: expected a name that ends in .tow")
     if output.exists() and Path(args.model).exists() and output.samefile(args.model):
