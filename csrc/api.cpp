@@ -214,7 +214,7 @@ const char* ut_status_text(ut_status status) {
     case UT_E_VERSION: return "a .tow format version that this library does not read";
     case UT_E_UNSUPPORTED: return "well-formed, but this library cannot run it";
     case UT_E_ISA: return "the instruction set is unknown, not built in, or not on this CPU";
-    case UT_E_STATE: return "the snapshot is damaged or belongs to another model";
+    case UT_E_STATE: return "not a snapshot, or one that belongs to another model";
     case UT_E_WHOLE: return "the model needs whole sequences and cannot be streamed";
     case UT_E_STOPPED: return "the caller ended the run";
   }

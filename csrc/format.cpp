@@ -102,6 +102,7 @@ Message& Message::word(const char* text) {
 
 // Names come from the file: control characters and broken UTF-8 must not reach a terminal.
 Message& Message::operator<<(ut_string text) {
+  if (!UT_TEXTS) put(' ');
   put('"');
   for (size_t i = 0; i < text.size && i < 48; ++i) put(text.data[i] >= 0x20 && text.data[i] < 0x7f ? text.data[i] : '?');
   put('"');
@@ -110,7 +111,8 @@ Message& Message::operator<<(ut_string text) {
 
 Message& Message::of_node(const char* op, ut_string node) {
   if (!UT_TEXTS) word(": ");
-  word(op).put(' ');
+  word(op);
+  if (UT_TEXTS) put(' ');
   return *this << node;
 }
 
@@ -172,8 +174,10 @@ ut_status File::metadata_size(const void* blob, size_t n, size_t* out, ut_error*
   if (reinterpret_cast<uintptr_t>(blob) % UT_ALIGN != 0)
     return Message(err, UT_E_ALIGN) << "blob is not aligned to " << uint64_t{UT_ALIGN} << " bytes";
   const uint8_t* bytes = static_cast<const uint8_t*>(blob);
-  if (n < kHeaderBytes || memcmp(bytes, kMagic, sizeof kMagic) != 0)
-    return Message(err, UT_E_FORMAT) << "not a .tow file (no .tow signature in its first bytes)";
+  const bool is_tow = n >= sizeof kMagic && memcmp(bytes, kMagic, sizeof kMagic) == 0;
+  if (!is_tow || n < kHeaderBytes)
+    return Message(err, UT_E_FORMAT) << (is_tow ? "file is truncated: it ends within its header of 64 bytes"
+                                                : "not a .tow file (no .tow signature in its first bytes)");
   const uint64_t size = kHeaderBytes + uint64_t{u32_at(bytes + kMetadataOffset)};
   *out = static_cast<size_t>(size < n ? size : n);
   return UT_OK;

@@ -60,6 +60,7 @@ MAY_INCLUDE = {
     "run": {"run.h", "op.h", "cpu.h"},
     "team": set(),
     "stream": {"undertow.h", "op.h", "plan.h"},
+    "api_check": {"format.h"},
     "api_states": {"ring.h", "run.h", "stream.h"},
     "api": {"undertow.h", "cpu.h", "dispatch.h", "plan.h", "run.h", "stream.h", "team.h"},
     "kernels/": {

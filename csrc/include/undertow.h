@@ -6,6 +6,7 @@
  * Whole life of a model (every call but the steps returns a ut_status to check):
  *
  *     ut_info info; ut_error err; const ut_model* model; ut_stream* stream;
+ *     ut_check(blob, n, &err);                                         is it undamaged? for files that travelled
  *     ut_probe(blob, n, NULL, &info, &err);                            what it needs, which shapes it has
  *     ut_model_init(mem, info.model_bytes, blob, n, NULL, &model, &err);
  *     ut_stream_init(mem2, info.stream_bytes, model, &stream);
@@ -46,11 +47,11 @@ typedef enum ut_status {
   UT_E_ARGUMENT = -1,    /* NULL, or a size that makes no sense                          */
   UT_E_ALIGN = -2,       /* memory not aligned to UT_ALIGN                              */
   UT_E_MEMORY = -3,      /* memory smaller than asked for                               */
-  UT_E_FORMAT = -4,      /* not a .tow file, truncated, damaged or inconsistent         */
+  UT_E_FORMAT = -4,      /* not a .tow file, truncated, inconsistent, or seen to be damaged */
   UT_E_VERSION = -5,     /* a .tow format version that this library does not read       */
   UT_E_UNSUPPORTED = -6, /* well-formed, but this build cannot run it                   */
   UT_E_ISA = -7,         /* forced instruction set unknown, not built, or not on this CPU */
-  UT_E_STATE = -8,       /* a snapshot that is damaged or belongs to another model      */
+  UT_E_STATE = -8,       /* a snapshot of another model or size; no snapshot            */
   UT_E_WHOLE = -9,       /* the model needs whole sequences and cannot be streamed      */
   UT_E_STOPPED = -10     /* the caller's own function ended the run                      */
 } ut_status;             /* values never change; new ones are appended                  */
@@ -124,12 +125,24 @@ const char* ut_status_text(ut_status status);
  *   runnable  set to 1 if this CPU can run it, else 0; may be NULL */
 const char* ut_isa(size_t i, int* runnable);
 
-/* ut_probe - validate a blob from first to last byte that will be trusted, and say what it needs.
+/* ut_probe - validate all of a blob that steps rely on, and say what it needs: metadata whole, and of weights what kernels must
+ * not be lied to about. Any other number may be a weight, so a changed one is not seen here: ut_check sees it.
  *   blob  the bytes of a .tow file, aligned to UT_ALIGN
  *   isa   NULL for the best that this CPU has, or a name such as "avx2"
  *   err   may be NULL; filled on failure
  *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN, UT_E_FORMAT, UT_E_VERSION, UT_E_UNSUPPORTED or UT_E_ISA */
 ut_status ut_probe(const void* blob, size_t n, const char* isa, ut_info* info, ut_error* err);
+
+/* ut_check - whether a blob is what was written, to the last bit: the hashes in it (of metadata and weights, and of a proof) are
+ * computed again. Some 2 ms for each megabyte, on a desktop; call it once, where a file comes from a disk, a network or
+ * a radio. Only programs that call it link it. Says nothing about who wrote a blob, and does not replace ut_probe.
+ *
+ *     if (ut_check(blob, n, &err) != UT_OK) return complain(err.detail);
+ *
+ *   blob  as in ut_probe; must not change meanwhile
+ *   err   may be NULL; filled on failure: where a hash is not that of the bytes, `offset` is where it stands, 32 for the model's
+ *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN, UT_E_FORMAT, UT_E_VERSION or UT_E_UNSUPPORTED */
+ut_status ut_check(const void* blob, size_t n, ut_error* err);
 
 /* ut_model_init - as ut_probe, and build the model in `mem`. All of the blob is used where it lies (in flash, say): nobody may
  * change a byte of it while the model is in use, for steps find their way by what was checked once.
@@ -207,7 +220,8 @@ void ut_stream_set(ut_stream* stream, size_t i, const float* from);
 float* ut_stream_state(ut_stream* stream, size_t i);
 
 /* ut_snapshot_save, ut_snapshot_load - a stream's whole state as ut_info.snapshot_bytes bytes, the same on every
- * instruction set, with format version and model hash.
+ * instruction set, with format version and model hash. Load looks at these and at the size; numbers of the state are taken as they
+ * are, NaN too, so a program that keeps snapshots where bytes may change puts a checksum beside them.
  *   load returns UT_OK, UT_E_ARGUMENT, or UT_E_STATE with the stream unchanged */
 void ut_snapshot_save(const ut_stream* stream, void* bytes);
 ut_status ut_snapshot_load(ut_stream* stream, const void* bytes, size_t n, ut_error* err);

@@ -63,6 +63,7 @@ int main(int argc, char** argv) {
   EXPECT(ut_isa(0, &runnable) != NULL && (runnable == 0 || runnable == 1));
   EXPECT(ut_isa(1000, NULL) == NULL);
 
+  EXPECT(ut_check(blob, n, &err) == UT_OK && err.status == UT_OK && ut_check(blob, n, NULL) == UT_OK);
   status = ut_probe(blob, n, NULL, &info, &err);
   EXPECT(status == UT_OK);
   EXPECT(info.n_inputs == 1 && info.n_outputs == 2 && info.n_states == 2 && info.streamable == 1);

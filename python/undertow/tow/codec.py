@@ -151,6 +151,8 @@ def read(blob: bytes | memoryview) -> Graph:
     """
     if bytes(blob[:8]) != MAGIC:
         raise FormatError("not a .tow file (no .tow signature in its first bytes)")
+    if len(blob) < HEADER:
+        raise FormatError(f"file is truncated: it ends within its header of {HEADER} bytes")
     r = Reader(blob)
     n_tensors, n_values, n_states, n_inputs, n_outputs, n_nodes, n_words, _ = r.counts
     graph = Graph(r.name(r.take(2)))
