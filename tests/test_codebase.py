@@ -49,7 +49,7 @@ KERNELS = {
 
 #: file (or folder) of csrc -> own headers it may include; the system headers of C++ are free outside kernels/
 MAY_INCLUDE = {
-    "include/": {"undertow.h"},
+    "include/": {"undertow.h", "undertow_values.hpp"},
     "format": {"format.h", "undertow.h"},
     "kernels.h": set(),
     "cpu": {"cpu.h"},

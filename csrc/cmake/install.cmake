@@ -7,7 +7,10 @@ include(GNUInstallDirs)
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/undertow)
 install(TARGETS undertow EXPORT undertow ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(FILES ${UT_INCLUDE}/undertow.h ${UT_INCLUDE}/undertow.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES ${UT_INCLUDE}/undertow.h ${UT_INCLUDE}/undertow.hpp ${UT_INCLUDE}/undertow_values.hpp
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+# Not CMAKE_INSTALL_DOCDIR, which inside another project is that one's. A copy of this folder alone may come without it.
+install(FILES ${CMAKE_CURRENT_LIST_DIR}/../../LICENSE DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/undertow OPTIONAL)
 install(EXPORT undertow NAMESPACE undertow:: FILE undertow-targets.cmake DESTINATION ${package})
 
 # 0.x: what is new in 0.2 may break what was written for 0.1.

@@ -11,6 +11,15 @@ else()
   set(UT_KERNEL_FLAGS $<IF:$<CONFIG:MinSizeRel>,-Os,-O3> ${UT_COMPILE_FLAGS} -fno-math-errno)
 endif()
 
+# One list may serve several targets: names of another one's are passed over, names of none are not.
+set(known scalar avx2 avxvnni avx512 avx512vnni neon neondot wasm wasmrelaxed)
+set(unknown ${UT_ISAS})
+list(REMOVE_ITEM unknown ${known})
+if(NOT UT_ISAS STREQUAL "all" AND (unknown OR "${UT_ISAS}" STREQUAL ""))
+  list(JOIN known ", " known)
+  message(FATAL_ERROR "UT_ISAS is \"${UT_ISAS}\". Expected all, or some of ${known}, with semicolons between them: -DUT_ISAS=\"scalar;avx2\"")
+endif()
+
 # An instruction set that extends another (UT_ISA_EXTENDS), or leaves tinier layers to it (UT_ISA_NARROW), needs that one's
 # kernels.
 foreach(pair "avx512vnni;avx512" "avx512;avx2" "avxvnni;avx2" "neondot;neon")
@@ -103,6 +112,11 @@ if(architectures MATCHES "wasm32")
 endif()
 
 get_property(built GLOBAL PROPERTY UT_BUILT_ISAS)
+set(passed_over ${UT_ISAS})
+list(REMOVE_ITEM passed_over all ${built})
+if(passed_over)
+  message(STATUS "undertow: built are ${built}; of UT_ISAS, of other targets or unknown to this compiler: ${passed_over}")
+endif()
 if(NOT built STREQUAL "scalar")  # small code keeps what kernels with vectors need (compiler.h)
   target_compile_definitions(undertow PRIVATE UT_VECTORS=1)
   foreach(name IN LISTS built)

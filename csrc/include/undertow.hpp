@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * undertow.hpp - undertow.h for C++17: objects that own their memory, and sizes that are checked. Needs libundertow.
+ * undertow.hpp - undertow.h for C++17: objects that own their memory, and sizes that are checked. Needs libundertow, and
+ * undertow_values.hpp beside it.
  *
- *     undertow::Model model("model.tow");                 reads, checks and owns the file's bytes
+ *     undertow::Model model("model.tow");                 reads the file, checks what steps rely on, and owns its bytes
+ *     model.check();                                      finds any other damage; where files travel
  *     undertow::Stream stream(model);                     one sequence in flight
  *     std::vector<float> x(model.inputs()[0].size()), y(model.outputs()[0].size());
  *     stream.step(x, y);                                  as often as you like
@@ -28,240 +30,23 @@
 #ifndef UNDERTOW_HPP_
 #define UNDERTOW_HPP_
 
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 201703L
+#error "undertow.hpp needs C++17: compile with -std=c++17 (/std:c++17), or use undertow.h"
+#else
 #include <cstdarg>
 #include <cstddef>
-#include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <exception>
-#include <initializer_list>
 #include <new>
-#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "undertow.h"
-
-#if defined(UNDERTOW_NO_EXCEPTIONS) || !(defined(__cpp_exceptions) || defined(_CPPUNWIND))
-#define UNDERTOW_THROWS 0
-#else
-#define UNDERTOW_THROWS 1
-#endif
+#include "undertow_values.hpp"
 
 namespace undertow {
-
-/* span - elements that somebody else owns, one after the other: what C++20 calls std::span. Made of a pointer and a number of
- * elements, a C array, or whatever has data() and size(): std::vector, std::array, std::span; of temporaries, and of lists
- * in braces, only if T is const, and then for one call.
- *
- *     void show(undertow::span<const float> frame) { for (float x : frame) std::printf("%f ", double(x)); } */
-template <class T>
-class span {
-  template <class C>  // a temporary is asked as if it were const, unless it is a view itself
-  using element_of = std::remove_pointer_t<
-      decltype(std::declval<std::conditional_t<std::is_lvalue_reference_v<C>, C, const C&>>().data())>;
-
- public:
-  using value_type = std::remove_cv_t<T>;
-
-  constexpr span() noexcept = default;
-  constexpr span(T* data, std::size_t size) noexcept : data_(data), size_(size) {}
-  template <std::size_t N>
-  constexpr span(T (&array)[N]) noexcept : data_(array), size_(N) {}
-  template <class C, class = std::enable_if_t<std::is_convertible_v<element_of<C> (*)[], T (*)[]>>,
-            class = decltype(std::declval<C&>().size())>
-  constexpr span(C&& c) noexcept : data_(c.data()), size_(static_cast<std::size_t>(c.size())) {}
-  template <class U = T, class = std::enable_if_t<std::is_const_v<U>>>
-  constexpr span(std::initializer_list<value_type> list) noexcept : size_(list.size()) {
-    data_ = list.begin();  // not above: GCC would warn of what is said above, that the list lasts for one call
-  }
-
-  constexpr T* data() const noexcept { return data_; }
-  constexpr std::size_t size() const noexcept { return size_; }
-  constexpr bool empty() const noexcept { return size_ == 0; }
-  constexpr T& operator[](std::size_t i) const noexcept { return data_[i]; }
-  constexpr T* begin() const noexcept { return data_; }
-  constexpr T* end() const noexcept { return data_ + size_; }
-
- private:
-  T* data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
-/* Error - what went wrong and where. A copy of it allocates nothing.
- *     status  of undertow.h; UT_E_ARGUMENT for a size that is not the model's, and for a file that cannot be read
- *     offset  the byte of the .tow file, or 0
- *     what    a sentence with all of that: "model.tow: metadata is damaged (CRC-32) [UT_E_FORMAT, byte 28]" */
-class Error : public std::exception {
- public:
-  Error() noexcept { what_[0] = '\0'; }
-  Error(ut_status status, const char* text, const char* where = nullptr, std::uint32_t offset = 0) noexcept
-      : status_(status), offset_(offset) {
-    char byte[24] = "";
-    if (offset) std::snprintf(byte, sizeof byte, ", byte %lu", static_cast<unsigned long>(offset));
-    std::snprintf(what_, sizeof what_, "%.160s%s%.300s [%s%s]", where ? where : "", where ? ": " : "", text, name(status), byte);
-  }
-  explicit Error(const ut_error& err, const char* where = nullptr) noexcept
-      : Error(err.status, err.detail, where, err.offset) {}
-
-  ut_status status() const noexcept { return status_; }
-  std::uint32_t offset() const noexcept { return offset_; }
-  const char* what() const noexcept override { return what_; }
-
-  /* name - "UT_E_FORMAT" for UT_E_FORMAT; "unknown" for a number that is no status. */
-  static const char* name(ut_status status) noexcept {
-    constexpr const char* kNames[] = {"UT_OK", "UT_E_ARGUMENT", "UT_E_ALIGN", "UT_E_MEMORY", "UT_E_FORMAT", "UT_E_VERSION",
-                                      "UT_E_UNSUPPORTED", "UT_E_ISA", "UT_E_STATE", "UT_E_WHOLE", "UT_E_STOPPED"};
-    const int i = -static_cast<int>(status);
-    return i >= 0 && i < static_cast<int>(sizeof kNames / sizeof *kNames) ? kNames[i] : "unknown";
-  }
-
- private:
-  ut_status status_ = UT_OK;
-  std::uint32_t offset_ = 0;
-  char what_[528];
-};
-
-/* Result - a T, or the Error in place of it.
- *     bool       whether there is a T
- *     *, ->      the T; ask first
- *     error()    what went wrong; its status is UT_OK if there is a T
- *     value()    the T, or throws the Error; not without exceptions */
-template <class T>
-class [[nodiscard]] Result {
- public:
-  Result(T&& value) noexcept : value_(std::move(value)) {}
-  Result(const Error& error) noexcept : error_(error) {}
-
-  explicit operator bool() const noexcept { return value_.has_value(); }
-  T& operator*() & noexcept { return *value_; }
-  T&& operator*() && noexcept { return *std::move(value_); }
-  T* operator->() noexcept { return &*value_; }
-  const Error& error() const noexcept { return error_; }
-#if UNDERTOW_THROWS
-  T&& value() && {
-    if (!value_) throw error_;
-    return *std::move(value_);
-  }
-#endif
-
- private:
-  std::optional<T> value_;
-  Error error_;
-};
-
-/* Result<void> - done, or the Error for which it was not. */
-template <>
-class [[nodiscard]] Result<void> {
- public:
-  Result() noexcept = default;
-  Result(const Error& error) noexcept : error_(error) {}
-
-  explicit operator bool() const noexcept { return error_.status() == UT_OK; }
-  const Error& error() const noexcept { return error_; }
-#if UNDERTOW_THROWS
-  void value() const {
-    if (!*this) throw error_;
-  }
-#endif
-
- private:
-  Error error_;
-};
-
-/* Input, Output - frames for a stream: float32, or int32 ids, from anything that a span is made of, Inputs also from a list in
- * braces. `Output()` is an output that is not wanted. */
-template <class Void, class Float, class Id>
-class Frames {
- public:
-  Frames() noexcept = default;
-  Frames(span<Float> frames) noexcept : data_(frames.data()), size_(frames.size()), wanted_(true) {}
-  Frames(span<Id> ids) noexcept : data_(ids.data()), size_(ids.size()), dtype_(UT_INT32), wanted_(true) {}
-  template <class C, class = std::enable_if_t<std::is_convertible_v<C&&, span<Float>>>, class = void>
-  Frames(C&& frames) noexcept : Frames(span<Float>(frames)) {}
-  template <class C, class = std::enable_if_t<std::is_convertible_v<C&&, span<Id>>>>
-  Frames(C&& ids) noexcept : Frames(span<Id>(ids)) {}
-  template <class F = Float, class = std::enable_if_t<std::is_const_v<F>>>
-  Frames(std::initializer_list<float> frames) noexcept : Frames(span<Float>(frames)) {}
-
-  Void* data() const noexcept { return data_; }
-  std::size_t size() const noexcept { return size_; }
-  ut_dtype dtype() const noexcept { return dtype_; }
-  bool wanted() const noexcept { return wanted_; }
-
- private:
-  Void* data_ = nullptr;
-  std::size_t size_ = 0;
-  ut_dtype dtype_ = UT_FLOAT32;
-  bool wanted_ = false;
-};
-using Input = Frames<const void, const float, const std::int32_t>;
-using Output = Frames<void, float, std::int32_t>;
-
-/* Bytes - bytes that are read: of std::byte, unsigned char or char. */
-class Bytes {
- public:
-  Bytes(const void* data, std::size_t size) noexcept : data_(data), size_(size) {}
-  template <class C, class E = std::remove_pointer_t<decltype(std::declval<const C&>().data())>,
-            class = std::enable_if_t<sizeof(E) == 1>>
-  Bytes(const C& c) noexcept : data_(c.data()), size_(static_cast<std::size_t>(c.size())) {}
-  template <class E, std::size_t N, class = std::enable_if_t<sizeof(E) == 1>>
-  Bytes(const E (&array)[N]) noexcept : data_(array), size_(N) {}
-
-  const void* data() const noexcept { return data_; }
-  std::size_t size() const noexcept { return size_; }
- private:
-  const void* data_;
-  std::size_t size_;
-};
-
-/* Tensor - one input, output or state: ut_tensor with containers' ways.
- *     name()   UTF-8, as long as the model's bytes last
- *     shape()  of the frame of one timestep; points into this Tensor
- *     size()   its elements */
-class Tensor {
- public:
-  explicit Tensor(const ut_tensor& tensor) noexcept : tensor_(tensor) {}
-  std::string_view name() const noexcept { return {tensor_.name.data, tensor_.name.size}; }
-  span<const std::uint32_t> shape() const& noexcept { return {tensor_.dims, tensor_.n_dims}; }
-  span<const std::uint32_t> shape() const&& = delete;
-  std::size_t size() const noexcept { return tensor_.size; }
-  ut_dtype dtype() const noexcept { return tensor_.dtype; }
-  std::uint32_t n_ids() const noexcept { return tensor_.n_ids; }
-  const ut_tensor& get() const noexcept { return tensor_; }
-
- private:
-  ut_tensor tensor_;
-};
-
-/* Tensors - all inputs, outputs or states of a model. [i] needs i < size().
- *
- *     for (undertow::Tensor input : model.inputs()) std::printf("%zu elements\n", input.size()); */
-class Tensors {
- public:
-  using Ask = ut_tensor (*)(const ut_model*, std::size_t);
-  Tensors(const ut_model* model, Ask ask, std::size_t size) noexcept : model_(model), ask_(ask), size_(size) {}
-  std::size_t size() const noexcept { return size_; }
-  Tensor operator[](std::size_t i) const noexcept { return Tensor(ask_(model_, i)); }
-
-  struct iterator {
-    const Tensors* all;
-    std::size_t i;
-    Tensor operator*() const noexcept { return (*all)[i]; }
-    iterator& operator++() noexcept { ++i; return *this; }
-    bool operator!=(const iterator& other) const noexcept { return i != other.i; }
-  };
-  iterator begin() const noexcept { return {this, 0}; }
-  iterator end() const noexcept { return {this, size_}; }
-
- private:
-  const ut_model* model_;
-  Ask ask_;
-  std::size_t size_;
-};
-
 namespace detail {
 /* A block of the heap at a multiple of UT_ALIGN. */
 class Memory {
@@ -281,7 +66,9 @@ class Memory {
   void* data_ = nullptr;
 };
 
-#if defined(__GNUC__)
+#if defined(__MINGW_PRINTF_FORMAT)
+__attribute__((format(__MINGW_PRINTF_FORMAT, 1, 2)))
+#elif defined(__GNUC__)
 __attribute__((format(printf, 1, 2)))
 #endif
 inline Error wrong(const char* format, ...) noexcept {
@@ -304,7 +91,8 @@ class Stream;
 /* Model - weights and plan, read-only; any number of streams and threads share one. */
 class Model {
  public:
-  /* try_load - of a .tow file. `path` is what fopen takes; anything with c_str() will do as well.
+  /* try_load - of a .tow file. `path` is what fopen takes; anything with c_str() will do as well: std::filesystem::path, on Windows
+   * in Unicode.
    *     isa  nullptr for the best instruction set that this CPU has, or a name such as "scalar"
    *     errors  those of ut_model_init; UT_E_ARGUMENT where the file cannot be read; UT_E_MEMORY */
   static Result<Model> try_load(const char* path, const char* isa = nullptr) noexcept {
@@ -314,11 +102,17 @@ class Model {
 #else
     file = std::fopen(path, "rb");
 #endif
-    if (!file) return Error(UT_E_ARGUMENT, "cannot open the file: is it there, and may it be read?", path);
-    Result<Model> model = read(file, path, isa);
-    std::fclose(file);
-    return model;
+    return read(file, path, isa);
   }
+#if defined(_WIN32)
+  static Result<Model> try_load(const wchar_t* path, const char* isa = nullptr) noexcept {
+    std::FILE* file = nullptr;
+    if (_wfopen_s(&file, path, L"rb") != 0) file = nullptr;
+    char shown[160] = "";
+    for (std::size_t i = 0; path[i] && i + 1 < sizeof shown; ++i) shown[i] = path[i] < 0x7f ? static_cast<char>(path[i]) : '?';
+    return read(file, shown, isa);
+  }
+#endif
   template <class Path, class = decltype(std::declval<const Path&>().c_str())>
   static Result<Model> try_load(const Path& path, const char* isa = nullptr) noexcept {
     return try_load(path.c_str(), isa);
@@ -342,26 +136,46 @@ class Model {
   static Result<Model> try_view(Bytes bytes, const char* isa = nullptr) noexcept { return make({}, bytes, nullptr, isa); }
 
 #if UNDERTOW_THROWS
-  explicit Model(const char* path, const char* isa = nullptr) : Model(try_load(path, isa).value()) {}
-  template <class Path, class = decltype(std::declval<const Path&>().c_str())>
-  explicit Model(const Path& path, const char* isa = nullptr) : Model(path.c_str(), isa) {}
+  template <class Path, class = decltype(try_load(std::declval<const Path&>()))>
+  explicit Model(const Path& path, const char* isa = nullptr) : Model(try_load(path, isa).value()) {}
   static Model copy(Bytes bytes, const char* isa = nullptr) { return try_copy(bytes, isa).value(); }
   static Model view(Bytes bytes, const char* isa = nullptr) { return try_view(bytes, isa).value(); }
 #endif
 
-  /* info - sizes, instruction set, latency ...: see ut_info. */
-  const ut_info& info() const noexcept { return info_; }
-  std::string_view name() const noexcept { return text(ut_model_name(model_)); }
-  std::string_view source() const noexcept { return text(ut_model_source(model_)); }
-  Tensors inputs() const noexcept { return {model_, ut_input, info_.n_inputs}; }
-  Tensors outputs() const noexcept { return {model_, ut_output, info_.n_outputs}; }
-  Tensors states() const noexcept { return {model_, ut_state, info_.n_states}; }
-  const ut_model* get() const noexcept { return model_; }
+  /* check - whether the model's bytes are what was written, to the last bit: see ut_check. Making a model looks at all that steps
+   * rely on, which any number that a weight may be passes. */
+  Result<void> try_check() const noexcept {
+    ut_error err;
+    if (ut_check(bytes_.data(), bytes_.size(), &err) != UT_OK) return Error(err);
+    return {};
+  }
+#if UNDERTOW_THROWS
+  void check() const { try_check().value(); }
+#endif
+
+  /* info - sizes, instruction set, latency ...: see ut_info. What points into a model, as all below does, is not for one that is
+   * gone at the semicolon. */
+  const ut_info& info() const& noexcept { return info_; }
+  ut_info info() const&& noexcept { return info_; }
+  std::string_view name() const& noexcept { return text(ut_model_name(model_)); }
+  std::string_view name() const&& = delete;
+  std::string_view source() const& noexcept { return text(ut_model_source(model_)); }
+  std::string_view source() const&& = delete;
+  Tensors inputs() const& noexcept { return {model_, ut_input, info_.n_inputs}; }
+  Tensors inputs() const&& = delete;
+  Tensors outputs() const& noexcept { return {model_, ut_output, info_.n_outputs}; }
+  Tensors outputs() const&& = delete;
+  Tensors states() const& noexcept { return {model_, ut_state, info_.n_states}; }
+  Tensors states() const&& = delete;
+  const ut_model* get() const& noexcept { return model_; }
+  const ut_model* get() const&& = delete;
 
   /* try_stream, stream - a Stream of this model; see Stream. */
-  Result<Stream> try_stream(std::size_t block = 0) const noexcept;
+  Result<Stream> try_stream(std::size_t block = 0) const& noexcept;
+  Result<Stream> try_stream(std::size_t block = 0) const&& = delete;
 #if UNDERTOW_THROWS
-  Stream stream(std::size_t block = 0) const;
+  Stream stream(std::size_t block = 0) const&;
+  Stream stream(std::size_t block = 0) const&& = delete;
 #endif
 
  private:
@@ -369,16 +183,18 @@ class Model {
   static std::string_view text(ut_string s) noexcept { return {s.data, s.size}; }
 
   static Result<Model> read(std::FILE* file, const char* path, const char* isa) noexcept {
-    const Error unreadable(UT_E_ARGUMENT, "cannot read the file to its end", path);
-    std::fgetc(file);  // a folder can be opened, and has a size
-    if (std::ferror(file) || std::fseek(file, 0, SEEK_END) != 0) return unreadable;
-    const long end = std::ftell(file);
-    if (end < 0 || std::fseek(file, 0, SEEK_SET) != 0) return unreadable;
-    const std::size_t size = static_cast<std::size_t>(end);
+    if (!file) return Error(UT_E_ARGUMENT, "cannot open the file: is it there, and may it be read?", path);
     detail::Memory blob;
-    if (!blob.allocate(size)) return detail::no_memory(path, size);
-    if (std::fread(blob.data(), 1, size, file) != size) return unreadable;
-    return make(std::move(blob), {nullptr, size}, path, isa);
+    long size = -1;
+    std::fgetc(file);  // a folder can be opened, and has a size
+    if (!std::ferror(file) && std::fseek(file, 0, SEEK_END) == 0) size = std::ftell(file);
+    const std::size_t n = size < 0 ? 0 : static_cast<std::size_t>(size);
+    const bool has_room = size < 0 || blob.allocate(n);
+    const bool is_read = size >= 0 && has_room && std::fseek(file, 0, SEEK_SET) == 0 && std::fread(blob.data(), 1, n, file) == n;
+    std::fclose(file);
+    if (!has_room) return detail::no_memory(path, n);
+    if (!is_read) return Error(UT_E_ARGUMENT, "cannot read the file to its end", path);
+    return make(std::move(blob), {nullptr, n}, path, isa);
   }
 
   static Result<Model> make(detail::Memory blob, Bytes bytes, const char* where, const char* isa) noexcept {
@@ -390,11 +206,13 @@ class Model {
     if (!model.memory_.allocate(size)) return detail::no_memory("the model", size);
     if (ut_model_init(model.memory_.data(), size, data, bytes.size(), isa, &model.model_, &err) != UT_OK)
       return Error(err, where);
+    model.bytes_ = {data, bytes.size()};
     model.blob_ = std::move(blob);
     return model;
   }
 
   detail::Memory blob_, memory_;
+  Bytes bytes_{nullptr, 0};
   const ut_model* model_ = nullptr;
   ut_info info_{};
 };
@@ -407,13 +225,14 @@ class Stream {
  public:
 #if UNDERTOW_THROWS
   explicit Stream(const Model& model, std::size_t block = 0) : Stream(model.try_stream(block).value()) {}
+  explicit Stream(const Model&& model, std::size_t block = 0) = delete;
 #endif
 
   /* step - one timestep of a model with one input and one output: x one frame, y one frame; they may overlap. */
   Result<void> try_step(Input x, Output y) noexcept {
     if (info_.n_inputs != 1 || info_.n_outputs != 1) return several();
-    if (Result<void> fits = check(1, {&x, 1}, {&y, 1}); !fits) return fits;
-    ut_run(stream_, 1, pointers({&x, 1}), pointers({&y, 1}));
+    if (!y.wanted() || !inputs_[0].takes(1, x) || !outputs_[0].takes(1, y)) return try_run(1, {&x, 1}, {&y, 1});
+    ut_step(stream_, x.data(), y.data());
     return {};
   }
 
@@ -423,7 +242,7 @@ class Stream {
    *     stream.run(64, {audio, conditions}, {left, undertow::Output()}); */
   Result<void> try_run(Input x, Output y) noexcept {
     if (info_.n_inputs != 1 || info_.n_outputs != 1) return several();
-    return try_run(x.size() / in_size_, {&x, 1}, {&y, 1});
+    return try_run(x.size() / inputs_[0].size, {&x, 1}, {&y, 1});
   }
   Result<void> try_run(std::size_t n_frames, span<const Input> x, span<const Output> y) noexcept {
     if (Result<void> fits = check(n_frames, x, y); !fits) return fits;
@@ -456,21 +275,23 @@ class Stream {
 
   /* get_state, set_state - copy the i-th state field, model.states()[i].size() floats, out of the stream or into it. */
   Result<void> try_get_state(std::size_t i, span<float> to) const noexcept {
-    Result<void> fits = check_state(i, to.size());
+    Result<void> fits = check_state(i, to);
     if (fits) ut_stream_get(stream_, i, to.data());
     return fits;
   }
   Result<void> try_set_state(std::size_t i, span<const float> from) noexcept {
-    Result<void> fits = check_state(i, from.size());
+    Result<void> fits = check_state(i, from);
     if (fits) ut_stream_set(stream_, i, from.data());
     return fits;
   }
 
   /* save, load - all that the stream remembers, as info().snapshot_bytes bytes, the same on every machine.
-   *     errors of load  UT_E_STATE where they are damaged or of another model; the stream is unchanged then */
+   *     errors of load  UT_E_STATE where they are no snapshot, cut short or of another model; the stream is unchanged then.
+   *                     Numbers of the state are taken as they are: a checksum of what may be damaged is the program's */
   Result<void> try_save(span<unsigned char> to) const noexcept {
     if (to.size() != info_.snapshot_bytes)
       return detail::wrong("a snapshot: expected memory of %zu bytes, got %zu", info_.snapshot_bytes, to.size());
+    if (!to.data()) return detail::wrong("a snapshot: expected a pointer to %zu bytes, got nullptr", to.size());
     ut_snapshot_save(stream_, to.data());
     return {};
   }
@@ -512,10 +333,21 @@ class Stream {
   Stream fork() const { return try_fork().value(); }
   void copy_from(const Stream& other) { try_copy_from(other).value(); }
 #endif
-  ut_stream* get() const noexcept { return stream_; }
+  ut_stream* get() const& noexcept { return stream_; }
+  ut_stream* get() const&& = delete;
 
  private:
   friend class Model;
+  // What a frame of an input or an output is, and whether frames are so many of it.
+  struct Field {
+    std::size_t size;
+    ut_dtype dtype;
+    template <class F>
+    bool takes(std::size_t n_frames, const F& frames) const noexcept {
+      const bool fits = n_frames == 1 ? frames.size() == size : frames.size() / size == n_frames && frames.size() % size == 0;
+      return fits && frames.dtype() == dtype && (frames.data() || frames.size() == 0);
+    }
+  };
   Stream() noexcept = default;
   static Result<Stream> make(const ut_model* model, std::size_t block) noexcept {
     Stream s;
@@ -523,15 +355,21 @@ class Stream {
     const ut_info& info = s.info_;
     s.model_ = model;
     s.block_ = block == 0 || block > info.block ? info.block : block;
-    s.in_size_ = info.n_inputs ? ut_input(model, 0).size : 1;
     if (!info.streamable) return Error(UT_E_WHOLE, "the model needs whole sequences and cannot be streamed: use ut_sequence_run");
     const std::size_t bytes = ut_stream_bytes(model, s.block_), padded = (bytes + UT_ALIGN - 1) / UT_ALIGN * UT_ALIGN;
-    const std::size_t all = padded + (info.n_inputs + info.n_outputs) * sizeof(void*);
+    const std::size_t n = info.n_inputs + info.n_outputs, all = padded + n * (sizeof(Field) + sizeof(void*));
     if (!s.memory_.allocate(all)) return detail::no_memory("a stream", all);
     const ut_status status = ut_stream_init(s.memory_.data(), bytes, model, &s.stream_);
     if (status != UT_OK) return Error(status, ut_status_text(status));
     void* behind = static_cast<unsigned char*>(s.memory_.data()) + padded;
-    s.x_ = ::new (behind) const void*[info.n_inputs];
+    Field* fields = ::new (behind) Field[n];
+    for (std::size_t i = 0; i < n; ++i) {
+      const ut_tensor t = i < info.n_inputs ? ut_input(model, i) : ut_output(model, i - info.n_inputs);
+      fields[i] = {t.size, t.dtype};
+    }
+    s.inputs_ = fields;
+    s.outputs_ = fields + info.n_inputs;
+    s.x_ = ::new (static_cast<void*>(fields + n)) const void*[info.n_inputs];
     s.y_ = ::new (static_cast<void*>(s.x_ + info.n_inputs)) void*[info.n_outputs];
     return s;
   }
@@ -541,34 +379,35 @@ class Stream {
                          std::size_t{info_.n_inputs}, std::size_t{info_.n_outputs});
   }
   template <class F>
-  static Result<void> check_one(const char* what, const ut_tensor& t, std::size_t n_frames, const F& frames) noexcept {
+  static Error refusal(const char* what, const ut_tensor& t, std::size_t n_frames, const F& frames) noexcept {
     const int width = t.name.size < 80 ? static_cast<int>(t.name.size) : 80;
-    if (frames.size() != n_frames * t.size)
+    if (frames.size() / t.size != n_frames || frames.size() % t.size != 0)
       return detail::wrong("%s '%.*s': expected %zu elements, got %zu: %zu times a frame of %zu", what, width,
                            t.name.data, n_frames * t.size, frames.size(), n_frames, t.size);
     if (frames.dtype() != t.dtype)
       return detail::wrong("%s '%.*s': expected %s", what, width, t.name.data,
                            t.dtype == UT_INT32 ? "int32 ids, got float32" : "float32, got int32");
-    return {};
+    return detail::wrong("%s '%.*s': expected a pointer to %zu elements, got nullptr", what, width, t.name.data, frames.size());
   }
   Result<void> check_outputs(std::size_t n_frames, span<const Output> y) const noexcept {
     const std::size_t expected = info_.n_outputs;
     if (y.size() != expected) return detail::wrong("expected %zu outputs, got %zu", expected, y.size());
     for (std::size_t i = 0; i < y.size(); ++i)
-      if (Result<void> fits = check_one("output", ut_output(model_, i), n_frames, y[i]); y[i].wanted() && !fits) return fits;
+      if (y[i].wanted() && !outputs_[i].takes(n_frames, y[i])) return refusal("output", ut_output(model_, i), n_frames, y[i]);
     return {};
   }
   Result<void> check(std::size_t n_frames, span<const Input> x, span<const Output> y) const noexcept {
     const std::size_t expected = info_.n_inputs;
     if (x.size() != expected) return detail::wrong("expected %zu inputs, got %zu", expected, x.size());
     for (std::size_t i = 0; i < x.size(); ++i)
-      if (Result<void> fits = check_one("input", ut_input(model_, i), n_frames, x[i]); !fits) return fits;
+      if (!inputs_[i].takes(n_frames, x[i])) return refusal("input", ut_input(model_, i), n_frames, x[i]);
     return check_outputs(n_frames, y);
   }
-  Result<void> check_state(std::size_t i, std::size_t size) const noexcept {
+  Result<void> check_state(std::size_t i, span<const float> field) const noexcept {
     const std::size_t n = info_.n_states, expected = i < n ? ut_state(model_, i).size : 0;
     if (i >= n) return detail::wrong("there is no state %zu: the model has %zu, counted from 0", i, n);
-    if (size != expected) return detail::wrong("state %zu: expected %zu elements, got %zu", i, expected, size);
+    if (field.size() != expected) return detail::wrong("state %zu: expected %zu elements, got %zu", i, expected, field.size());
+    if (!field.data()) return detail::wrong("state %zu: expected a pointer to %zu elements, got nullptr", i, expected);
     return {};
   }
 
@@ -587,14 +426,16 @@ class Stream {
   const ut_model* model_ = nullptr;
   const void** x_ = nullptr;
   void** y_ = nullptr;
-  std::size_t block_ = 0, in_size_ = 1;
+  const Field *inputs_ = nullptr, *outputs_ = nullptr;
+  std::size_t block_ = 0;
   ut_info info_{};
 };
 
-inline Result<Stream> Model::try_stream(std::size_t block) const noexcept { return Stream::make(model_, block); }
+inline Result<Stream> Model::try_stream(std::size_t block) const& noexcept { return Stream::make(model_, block); }
 #if UNDERTOW_THROWS
-inline Stream Model::stream(std::size_t block) const { return try_stream(block).value(); }
+inline Stream Model::stream(std::size_t block) const& { return try_stream(block).value(); }
 #endif
 }  // namespace undertow
 
+#endif /* C++17 */
 #endif /* UNDERTOW_HPP_ */

@@ -46,14 +46,22 @@ mv first prefix
 diff installed - <<LIST || die "other files were installed"
 ./include/undertow.h
 ./include/undertow.hpp
+./include/undertow_values.hpp
 ./lib/cmake/undertow/undertow-config-version.cmake
 ./lib/cmake/undertow/undertow-config.cmake
 ./lib/cmake/undertow/undertow-targets-release.cmake
 ./lib/cmake/undertow/undertow-targets.cmake
 ./lib/libundertow.a
 ./lib/pkgconfig/undertow.pc
+./share/doc/undertow/LICENSE
 LIST
 if grep -rn "$work" prefix --include='*.cmake' --include='*.pc'; then die "an installation that knows where it was made"; fi
+
+echo "-- instruction sets by name"
+for isas in bogus "scalar avx2" scalar,avx2 "all;avx2" ""; do
+  refused "UT_ISAS is \"$isas\". Expected all, or some of scalar, avx2" cmake -S "$root/csrc" -B isas -DUT_ISAS="$isas"
+done
+says "of other targets or unknown to this compiler: wasm" cmake -S "$root/csrc" -B isas "-DUT_ISAS=scalar;wasm"
 
 echo "-- find_package, from a project in C and from one in C++"
 mkdir find && cp "$root/csrc/examples/hello.c" "$root/csrc/examples/processor.cpp" find
@@ -92,6 +100,7 @@ cat >fetch/CMakeLists.txt <<'CMAKE'
 cmake_minimum_required(VERSION 3.22)
 project(consumer LANGUAGES CXX)
 include(FetchContent)
+add_compile_options(${STRICT})
 FetchContent_Declare(undertow SOURCE_DIR ${UNDERTOW} SOURCE_SUBDIR "${SUBDIR}")
 FetchContent_MakeAvailable(undertow)
 add_executable(consumer processor.cpp)
@@ -120,6 +129,12 @@ for folder in fetch-csrc fetch-root; do
 done
 quietly cmake --build fetch-csrc -j 2
 says "latency 0 samples" fetch-csrc/consumer "$sound/amp.tow"
+# A project whose warnings are errors sees those of its own files, and of the headers.
+strictest="-Wall;-Wextra;-Wpedantic;-Wconversion;-Wsign-conversion;-Wshadow;-Wold-style-cast;-Wundef;-Werror"
+for compiler in g++ clang++; do
+  quietly cmake -S fetch -B fetch-strict-$compiler -DCMAKE_CXX_COMPILER=$compiler -DUNDERTOW="$root" -DSUBDIR=csrc "${fast[@]}" -DSTRICT="$strictest"
+  quietly cmake --build fetch-strict-$compiler -j 2
+done
 
 echo "-- the amalgamation: GCC, clang, and the bits of golden.txt"
 python3 "$root/csrc/amalgamate.py" amalgamation
@@ -168,6 +183,33 @@ for compiler in g++ clang++; do
   quietly gcc callback.o "$root/tests/cpp/no_malloc.c" $library -o callback  # a heap would end it
   says "in both channels: yes" ./callback
 done
+
+if command -v x86_64-w64-mingw32-g++ >/dev/null; then
+  echo "-- Windows: undertow.hpp without a warning, and a path outside of any code page"
+  cp "$root/csrc/include/"undertow*.hpp amalgamation
+  mkdir folder && cp "$sound/amp.tow" "folder/τότε あ.tow"
+  cat >paths.cpp <<'CPP'
+#include <cstdio>
+#include <filesystem>
+
+#include "undertow.hpp"
+
+int main(int, char** argv) {
+  const std::filesystem::path folder(argv[1]);
+  const undertow::Model model(folder / L"\u03c4\u03cc\u03c4\u03b5 \u3042.tow");
+  undertow::Stream stream(model);
+  const float x[] = {0.5f};
+  float y[1];
+  stream.step(x, y);
+  const auto none = undertow::Model::try_load(folder / L"\u3042.tow");
+  std::printf("%u Hz; %s; %s\n", static_cast<unsigned>(model.info().sample_rate), none.error().what(), stream.try_step(x, {y, 3}).error().what());
+}
+CPP
+  quietly x86_64-w64-mingw32-g++ "${amalgam[@]}" -O1 -c amalgamation/undertow.cpp -o windows.o
+  quietly x86_64-w64-mingw32-g++ -std=c++17 "${strict[@]}" -Wformat=2 -Iamalgamation paths.cpp windows.o -static -o paths.exe
+  wine=$(command -v wine64 || command -v wine || echo /usr/lib/wine/wine64)
+  [ ! -x "$wine" ] || WINEDEBUG=-all LC_ALL=C.UTF-8 says "48000 Hz; folder.*?.tow: cannot open the file.*expected 1 elements, got 3" "$wine" ./paths.exe folder
+fi
 
 echo "-- the LV2 plugin"
 refused "is no file" cmake -S "$root/csrc/examples/lv2" -B lv2-none -DMODEL=none.tow

@@ -73,6 +73,8 @@ void check_stream(const std::string& path) {
   for (float& v : x) v = random.unit();
   const std::vector<float> want = expected(model, x, &flushed);
 
+  const auto again = Model::try_load(path);
+  CHECK((*again).info().n_inputs == 1 && again->info().n_states == model.info().n_states, "%s", "a const Result is another model");
   auto made = model.try_stream();
   CHECK_OK(made);
   Stream stream = std::move(*made);
@@ -88,7 +90,7 @@ void check_stream(const std::string& path) {
 
   stream.reset();
   for (size_t t = 0; t < kFrames / 2; ++t)
-    CHECK_OK(stream.try_step(undertow::span<const float>(&x[t * n_in], n_in), undertow::span<float>(&y2[t * n_out], n_out)));
+    CHECK_OK(stream.try_step({&x[t * n_in], n_in}, {&y2[t * n_out], n_out}));
   CHECK(same(y2.data(), want.data(), kFrames / 2 * n_out), "%s: step differs from ut_run", path.c_str());
   CHECK_INT(n_allocations, before);
 
@@ -159,10 +161,19 @@ void check_refused(const std::string& folder) {
   CHECK_REFUSED(Model::try_load(path, "abacus"), UT_E_ISA, "abacus");
   CHECK_REFUSED(Model::try_copy({blob.data(), size_t{0}}), UT_E_FORMAT, "not a .tow file");
   CHECK_REFUSED(Model::try_copy({blob.data(), blob.size() - 1}), UT_E_FORMAT, "its header says");
+  CHECK_REFUSED(Model::try_copy({blob.data(), size_t{30}}), UT_E_FORMAT, "truncated: it ends within its header");
   const Bytes damaged(blob);
   damaged.data()[100] ^= 1;
   CHECK_REFUSED(Model::try_copy({damaged.data(), damaged.size()}), UT_E_FORMAT, "damaged (CRC-32)");
   CHECK_REFUSED(Model::try_copy({damaged.data(), damaged.size()}), UT_E_FORMAT, "byte 28");
+  Bytes weight(blob);
+  weight.data()[blob.size() - 70] ^= 1;
+  auto other_weight = Model::try_copy({weight.data(), weight.size()}), sound = Model::try_load(path);
+  CHECK_OK(other_weight);
+  CHECK_REFUSED(other_weight->try_check(), UT_E_FORMAT, "byte 32");
+  CHECK_OK(sound);
+  const Model moved = std::move(*sound);
+  CHECK_OK(moved.try_check());
   const Bytes newer(blob);
   newer.data()[8] = 99;
   CHECK_REFUSED(Model::try_copy({newer.data(), newer.size()}), UT_E_VERSION, "format version 99");
@@ -187,10 +198,19 @@ void check_refused(const std::string& folder) {
   CHECK_REFUSED(stream->try_run({1.0f, 2.0f, 3.0f}, y), UT_E_ARGUMENT, "input 'x': expected 2 elements, got 3");
   CHECK_REFUSED(stream->try_propose({1.0f}, y), UT_E_ARGUMENT, "expected 2 elements");
   CHECK_REFUSED(stream->try_flush(y), UT_E_ARGUMENT, "expected 0 elements, got 3");
+  const float* none = nullptr;
+  CHECK_REFUSED(stream->try_run({none, 4}, y), UT_E_ARGUMENT, "input 'x': expected a pointer to 4 elements, got nullptr");
+  CHECK_REFUSED(stream->try_step({none, 2}, y), UT_E_ARGUMENT, "got nullptr");
+  CHECK_REFUSED(stream->try_step(x, undertow::span<float>(nullptr, 3)), UT_E_ARGUMENT, "output 'y': expected a pointer to 3");
+  CHECK_REFUSED(stream->try_get_state(0, undertow::span<float>(nullptr, 3)), UT_E_ARGUMENT, "expected a pointer to 3");
+  const size_t wraps = std::numeric_limits<size_t>::max() / 2 + 1;  // times 2 it is 0
+  CHECK_REFUSED(stream->try_run(wraps, {Input(x, 0)}, {Output()}), UT_E_ARGUMENT, "input 'x'");
+  CHECK_OK(stream->try_run({none, 0}, undertow::span<float>()));
   CHECK_REFUSED(stream->try_get_state(9, states), UT_E_ARGUMENT, "no state 9");
   CHECK_REFUSED(stream->try_set_state(0, states), UT_E_ARGUMENT, "expected 3 elements, got 4");
   std::vector<unsigned char> bytes(model->info().snapshot_bytes);
   CHECK_REFUSED(stream->try_save(undertow::span<unsigned char>(bytes.data(), bytes.size() - 1)), UT_E_ARGUMENT, "a snapshot");
+  CHECK_REFUSED(stream->try_save(undertow::span<unsigned char>(nullptr, bytes.size())), UT_E_ARGUMENT, "got nullptr");
   CHECK_OK(stream->try_save(bytes));
   CHECK_REFUSED(of_another->try_load(bytes), UT_E_STATE, "another model");
   CHECK_REFUSED(of_another->try_copy_from(*stream), UT_E_STATE, "not of the same model");
@@ -227,7 +247,9 @@ void check_throwing(const std::string& folder) {
   const Bytes blob = read_file(path);
   const Model model(path), scalar(path.c_str(), "scalar"), copied = Model::copy({blob.data(), blob.size()});
   CHECK_TEXT(scalar.info().isa, "scalar");
-  Stream stream(model), small(Model::view({blob.data(), blob.size()}), 1);
+  const Model viewed = Model::view({blob.data(), blob.size()});
+  Stream stream(model), small(viewed, 1);
+  model.check();
   const std::vector<float> x = {0.5f, -0.25f, 1.0f, 2.0f};
   std::vector<float> y(6), y2(6);
   stream.run(x, y);
@@ -245,13 +267,47 @@ void check_throwing(const std::string& folder) {
   check_throws(UT_E_ARGUMENT, "expected 2 elements", [&] { stream.step(y, y2); });
   check_throws(UT_E_ARGUMENT, "expected 2 elements", [&] { stream.propose({1.0f}, y2); });
   check_throws(UT_E_STATE, "snapshot", [&] { stream.load({bytes.data(), size_t{3}}); });
-  check_throws(UT_E_WHOLE, "whole sequences", [&] { Model(folder + "/whole.tow").stream(); });
+  const Model whole(folder + "/whole.tow");
+  check_throws(UT_E_WHOLE, "whole sequences", [&] { whole.stream(); });
+  const Bytes damaged(blob);
+  damaged.data()[blob.size() - 70] ^= 1;
+  const Model other_weight = Model::view({damaged.data(), damaged.size()});
+  check_throws(UT_E_FORMAT, "damaged", [&] { other_weight.check(); });
   most_bytes = 0;
   check_throws(UT_E_MEMORY, "allocate", [&] { Stream{model}; });
   most_bytes = std::numeric_limits<size_t>::max();
 }
 #endif
 
+// What would point into a model that is gone does not compile.
+#define UT_TEST_LASTS(name, call)                                                                              \
+  template <class M, class = void>                                                                             \
+  constexpr bool name = false;                                                                                 \
+  template <class M>                                                                                           \
+  constexpr bool name<M, std::void_t<decltype(std::declval<M>() call)>> = true
+UT_TEST_LASTS(gives_try_stream, .try_stream());
+UT_TEST_LASTS(gives_inputs, .inputs());
+UT_TEST_LASTS(gives_outputs, .outputs());
+UT_TEST_LASTS(gives_states, .states());
+UT_TEST_LASTS(gives_name, .name());
+UT_TEST_LASTS(gives_source, .source());
+UT_TEST_LASTS(gives_get, .get());
+UT_TEST_LASTS(gives_arrow, ->info());
+static_assert(gives_try_stream<Model&> && !gives_try_stream<Model> && !gives_try_stream<const Model>);
+static_assert(gives_inputs<Model&> && !gives_inputs<Model> && gives_outputs<Model&> && !gives_outputs<Model>);
+static_assert(gives_states<Model&> && !gives_states<Model> && gives_get<Model&> && !gives_get<Model>);
+static_assert(gives_name<Model&> && !gives_name<Model> && gives_source<Model&> && !gives_source<Model>);
+static_assert(gives_get<Stream&> && !gives_get<Stream>);
+static_assert(gives_arrow<const undertow::Result<Model>&> && !gives_arrow<undertow::Result<Model>>);
+static_assert(!std::is_reference_v<decltype(std::declval<Model>().info())>);
+#if UNDERTOW_THROWS
+UT_TEST_LASTS(gives_stream, .stream());
+static_assert(gives_stream<Model&> && gives_stream<const Model&> && !gives_stream<Model> && !gives_stream<const Model>);
+static_assert(std::is_constructible_v<Stream, Model&> && std::is_constructible_v<Stream, const Model&>);
+static_assert(!std::is_constructible_v<Stream, Model> && !std::is_constructible_v<Stream, const Model, size_t>);
+static_assert(std::is_constructible_v<Model, const char (&)[3]> && std::is_constructible_v<Model, std::string>);
+static_assert(!std::is_constructible_v<Model, int> && !std::is_convertible_v<std::string, Model>);
+#endif
 static_assert(!std::is_copy_constructible_v<Model> && std::is_nothrow_move_constructible_v<Model>);
 static_assert(!std::is_copy_constructible_v<Stream> && std::is_nothrow_move_assignable_v<Stream>);
 static_assert(std::is_convertible_v<std::vector<float>&, undertow::span<float>>);
