@@ -19,9 +19,10 @@ alignas(UT_ALIGN) const unsigned char kModel[] = {
 #include "model.inc"
 };
 
-// ut_info.model_bytes and ut_stream_bytes(model, kBlock) of the model; `setup` says if they are too small.
-alignas(UT_ALIGN) unsigned char model_memory[4096];
-alignas(UT_ALIGN) unsigned char stream_memory[24576];
+// ut_info.model_bytes and ut_info.step_bytes of the model at least; `setup` says if they are too small. More for the stream, up to
+// ut_stream_bytes(model, kBlock), makes kernels with vectors faster, and those of small code (UT_SMALL) not.
+alignas(UT_ALIGN) unsigned char model_memory[2560];
+alignas(UT_ALIGN) unsigned char stream_memory[2048];
 constexpr size_t kBlock = 48;  // samples of a callback
 ut_stream* stream = nullptr;
 
@@ -39,8 +40,8 @@ bool setup() {
   }
   const ut_status status = ut_stream_init(stream_memory, sizeof stream_memory, model, &stream);
   if (status != UT_OK)
-    printf("%s: a stream needs %lu bytes\n", ut_status_text(status),
-           static_cast<unsigned long>(ut_stream_bytes(model, kBlock)));
+    printf("%s: a stream needs %lu bytes, and has use for %lu\n", ut_status_text(status),
+           static_cast<unsigned long>(ut_stream_bytes(model, 1)), static_cast<unsigned long>(ut_stream_bytes(model, kBlock)));
   return status == UT_OK;
 }
 

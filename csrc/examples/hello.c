@@ -16,8 +16,9 @@ static const unsigned char blob[] ALIGNED = {
 #include "model.inc"
 };
 
-static unsigned char model_memory[4096] ALIGNED;
-static unsigned char stream_memory[16384] ALIGNED;
+/* ut_info.model_bytes and, for a stream that only steps, ut_info.step_bytes; the program says if they are too small. */
+static unsigned char model_memory[2560] ALIGNED;
+static unsigned char stream_memory[2048] ALIGNED;
 
 int main(void) {
   ut_status status;
@@ -39,7 +40,7 @@ int main(void) {
   status = ut_stream_init(stream_memory, sizeof stream_memory, model, &stream);
   if (status != UT_OK) {
     ut_model_info(model, &info);
-    printf("%s: needs %lu bytes\n", ut_status_text(status), (unsigned long)info.stream_bytes);
+    printf("%s: needs %lu bytes\n", ut_status_text(status), (unsigned long)info.step_bytes);
     return 1;
   }
 
