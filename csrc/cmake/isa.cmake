@@ -12,7 +12,7 @@ else()
 endif()
 
 # One list may serve several targets: names of another one's are passed over, names of none are not.
-set(known scalar avx2 avxvnni avx512 avx512vnni neon neondot wasm wasmrelaxed)
+set(known scalar avx2 avxvnni avx512 avx512vnni neon neondot rvv wasm wasmrelaxed)
 set(unknown ${UT_ISAS})
 list(REMOVE_ITEM unknown ${known})
 if(NOT UT_ISAS STREQUAL "all" AND (unknown OR "${UT_ISAS}" STREQUAL ""))
