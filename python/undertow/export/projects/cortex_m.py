@@ -184,7 +184,7 @@ vendor's IDE take @name@.h and @name@.c alone: start-up and linker script are th
 | Cortex-M55 | `-mcpu=cortex-m55 -mfloat-abi=hard` (its vectors are taken) |
 | Cortex-M85 | `-mcpu=cortex-m85 -mfloat-abi=hard` (the same; GCC 13 and newer) |
 
-All of it was linked and run under QEMU where undertow is tested; on a board it was not, for there is none.
+All but Cortex-M85 was linked and run under QEMU where undertow is tested; on a board it was not, for there is none.
 """,
 }
 
