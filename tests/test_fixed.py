@@ -335,7 +335,7 @@ def test_old_readers_refuse_it_and_damage_is_named(tmp_path):
     load(put(scale, *(0x7F7FFE00).to_bytes(4, "little")))
 
 
-@pytest.mark.parametrize("command", ["export", "convert", "info"])
+@pytest.mark.parametrize("command", ["export", "convert", "calibrate", "info"])
 def test_cells_that_stay_int8_are_said_with_why(tmp_path, capsys, command):
     rng = np.random.default_rng(4)
     g = Graph("several")
@@ -352,7 +352,10 @@ def test_cells_that_stay_int8_are_said_with_why(tmp_path, capsys, command):
     g.output("y", x)
     path = tmp_path / "several.tow"
     Model.from_graph(g).save(path)
-    out = {"export": ["-o", str(tmp_path / "c")], "convert": ["-o", str(tmp_path / "small.tow")], "info": []}[command]
+    np.save(tmp_path / "frames.npy", rng.normal(size=(20, 4)).astype(np.float32))
+    out = ["-o", str(tmp_path / ("c" if command == "export" else "small.tow"))] if command != "info" else []
+    if command == "calibrate":
+        command, out = "convert", [*out, "--calibrate", str(tmp_path / "frames.npy")]
     assert main([command, str(path), "--weights", "fixed8", *out]) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "fixed8" in line]
     assert line.endswith(

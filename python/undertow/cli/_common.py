@@ -270,9 +270,14 @@ def load_model(args: argparse.Namespace, **changes: Any) -> Any:
         if not options:
             raise
         raise UsageError(f"{_given(args)}: {error}") from error  # a name that this importer does not take
-    if settings["weights"] == FIXED and (others := beside_fixed(model.graph)):
-        warn(f"{args.model}: {'; '.join(others)}: {BESIDE_FIXED} in place of {FIXED}")
+    warn_of_others(args.model, model, settings["weights"])
     return model
+
+
+def warn_of_others(path: str, model: Any, weights: Any) -> None:
+    """Say which cells fixed8 for all is not for."""
+    if weights == FIXED and (others := beside_fixed(model.graph)):
+        warn(f"{path}: {'; '.join(others)}: {BESIDE_FIXED} in place of {FIXED}")
 
 
 def frames_proven(path: str) -> int | None:

@@ -25,6 +25,7 @@ from ._common import (
     number,
     tell,
     warn,
+    warn_of_others,
 )
 
 #: frames of a proof: enough for a state to be far from its start
@@ -190,6 +191,7 @@ def _calibrated(args: argparse.Namespace) -> tuple[Any, Any]:
     from ..model import Model
 
     model = _sound.load_model(args, weights=None, check=True)
+    warn_of_others(args.model, model, args.weights)
     X = _frames.read(args.calibrate, model, args, several=True)
     X = {name: np.ascontiguousarray(x) for name, x in X.items()}  # frames of sound may share their memory
     if args.weights == "auto":
