@@ -114,7 +114,7 @@ def test_several_inputs_by_name():
     backwards = dict(reversed(X.items()))
     again = stream.model.stream().run(backwards)
     assert all(np.array_equal(again[name], y) for name, y in stream.model.run(X).items())
-    with pytest.raises(KeyError, match="out: expected .*, got soft, z"):
+    with pytest.raises(KeyError, match=r"out: expected .*, got soft, z"):
         stream.run(X, out={"soft": out["soft"], "z": X["x"]})
     with pytest.raises(KeyError, match="input: expected x, ids, got x, z"):
         stream.run({"x": X["x"], "z": X["ids"]})
