@@ -14,7 +14,7 @@ from ..errors import ShapeError, UnsupportedError
 from ..inspect.describe import human_bytes, table
 from ..ir.graph import Graph, Node
 from ..ir.ops import OPS
-from ..ir.precision import CODES
+from ..ir.precision import BESIDE_FIXED, CODES, FIXED
 from ..model import Model
 from ..passes.sparsify import in_blocks
 from ..tow.sizes import weight_bytes
@@ -49,7 +49,8 @@ class PrecisionCost:
 
 
 def sizes(graph: Graph) -> list[PrecisionCost]:
-    """Bytes of the weights in each precision, in blocks where `Model.with_weights` stores them so.
+    """Bytes of the weights in each precision, in blocks where `Model.with_weights` stores them so; in fixed8 where
+    there is a cell that has it.
 
     Empty where no weight has a precision to choose.
     """
@@ -57,13 +58,18 @@ def sizes(graph: Graph) -> list[PrecisionCost]:
         return []
     return [
         PrecisionCost(precision, sum(weight_bytes(node, _all_in(node, precision)) for node in graph.nodes))
-        for precision in CODES
+        for precision in (*CODES, *([FIXED] if any(_has(node, FIXED) for node in graph.nodes) else []))
     ]
 
 
+def _has(node: Node, precision: str) -> bool:
+    return any(weight.key in node.weights and precision in weight.precisions for weight in OPS[node.op].weights)
+
+
 def _all_in(node: Node, precision: str) -> dict[str, str]:
+    name = BESIDE_FIXED if precision == FIXED and not _has(node, FIXED) else precision
     weights = (weight for weight in OPS[node.op].weights if weight.key in node.weights)
-    return in_blocks(node, {weight.key: precision for weight in weights if precision in weight.precisions})
+    return in_blocks(node, {weight.key: name for weight in weights if name in weight.precisions})
 
 
 def measured(model: Model, X: Arrays, judge: Judge | None = None, seconds: float = 0.2) -> list[PrecisionCost]:
@@ -114,7 +120,7 @@ def measured(model: Model, X: Arrays, judge: Judge | None = None, seconds: float
             )
         )
     lines += [PrecisionCost(precision, costs[precision].bytes, refused=why) for precision, why in refused.items()]
-    return sorted(lines, key=lambda cost: list(CODES).index(cost.precision))
+    return sorted(lines, key=lambda cost: [*CODES, FIXED].index(cost.precision))
 
 
 def counted(model: Model, X: Arrays) -> str:
