@@ -8,7 +8,8 @@
 Beside each model its size in flash and the code that was linked with it (a loader of any .tow, and the program of the
 tests). --exported: of the model as C (`undertow export`), whose hash must be that of the engine; weights, code, RAM of
 a stream and stack of a step, in bytes; and cycles where the maker of a CPU says what each instruction takes
-(qemu_instructions.c).
+(qemu_instructions.c). What the program itself takes, which makes inputs and hashes outputs, is measured with
+a step that does nothing, and subtracted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/targets"))
@@ -59,8 +61,8 @@ def plugin(folder: Path) -> Path:
 CYCLES = {"cortex-m0plus": "cortex-m0plus", "cortex-m4f": "cortex-m4"}
 
 
-def executed(target: targets.Target, program: Path, counter: Path, steps: int) -> tuple[int, int]:
-    """How many instructions a program executes, and cycles; 0 where these are not known."""
+def executed(target: targets.Target, program: Path, counter: Path, steps: int) -> tuple[int, int, str]:
+    """How many instructions a program executes, and cycles, or 0 where these are not known; and what it prints."""
     words, cpu = target.run.split(), CYCLES.get(target.name)
     plugin_ = f"{counter},cpu={cpu}" if cpu else str(counter)
     if target.start == "start_hosted.c":
@@ -71,7 +73,7 @@ def executed(target: targets.Target, program: Path, counter: Path, steps: int) -
     found = dict(re.findall(r"(instructions|cycles) (\d+)", done.stdout))
     if not found:
         raise SystemExit(f"{target.name}: QEMU printed no count:\n{done.stdout[-2000:]}")
-    return int(found["instructions"]), int(found.get("cycles", 0))
+    return int(found["instructions"]), int(found.get("cycles", 0)), done.stdout
 
 
 def measure(target: targets.Target, folder: Path, objects: list[Path], name: str, models: Path, counter: Path) -> str:
@@ -80,7 +82,7 @@ def measure(target: targets.Target, folder: Path, objects: list[Path], name: str
     counts = {}
     for steps in (16, 32):
         program = targets.link(target, folder, objects, steps)
-        counts[steps], _ = executed(target, program, counter, steps)
+        counts[steps] = executed(target, program, counter, steps)[0]
     size = subprocess.run([binutil(target, "size"), program], capture_output=True, text=True, check=True).stdout
     text = int(size.splitlines()[1].split()[0])
     flash = (models / f"{name}.tow").stat().st_size
@@ -89,7 +91,13 @@ def measure(target: targets.Target, folder: Path, objects: list[Path], name: str
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What a model as C takes on a target: `functions`, bytes of the code of each; the rest by step."""
+    """What a model as C takes on a target; counts are of a step alone, without what makes inputs and hashes outputs.
+
+    Attributes:
+        functions: bytes of the code of each.
+        frames: bytes that each has on the stack.
+        library: bytes of each file of the compiler's libraries that is linked with it.
+    """
 
     source: undertow.export.Source
     hash: str
@@ -98,33 +106,101 @@ class Exported:
     instructions: float
     cycles: float
     functions: dict[str, int]
+    frames: dict[str, int]
+    library: dict[str, int]
 
 
 def exported(target: targets.Target, folder: Path, model: undertow.Model, counter: Path, optimize: str) -> Exported:
     """Compile a model as C, run it and count."""
     source = undertow.export.source(model, "m")
-    objects = exported_models.objects_of(target, folder, source, optimize)
-    counts, said = {}, ""
-    for steps in (0, 16, 32):
-        program = targets.link(target, folder, objects, steps, with_engine=False)
-        counts[steps] = executed(target, program, counter, steps)
-        said += targets.run(target, program)
-    stack = re.search(r"stack=(\d+)", said)
+    objects = exported_models.objects_of(target, folder, source, f"{optimize} -fstack-usage")
+    return Exported(source, **facts_of(target, folder, source, objects, counter))
+
+
+def facts_of(
+    target: targets.Target, folder: Path, source: undertow.export.Source, objects: list[Path], counter: Path
+) -> dict[str, Any]:
+    """What `Exported` says of a source that is compiled."""
+    return compiled(target, folder, source, objects[0]) | ran(target, folder, source, objects, counter)
+
+
+def compiled(target: targets.Target, folder: Path, source: undertow.export.Source, model: Path) -> dict[str, Any]:
+    """What needs no run: code, frames, library."""
     size, symbols = (
-        subprocess.run([*command, objects[0]], capture_output=True, text=True, check=True).stdout
+        subprocess.run([*command, model], capture_output=True, text=True, check=True).stdout
         for command in ([binutil(target, "size")], [binutil(target, "nm"), "-S", "--defined-only"])
     )
     functions = re.findall(r"^\w+ (\w+) [tT] ([\w.]+)$", symbols, re.M)
-    instructions, cycles = ((counts[32][i] - counts[16][i]) / 16 for i in range(2))
-    return Exported(
-        source,
-        re.findall(r"hash=([0-9a-f]{8})", said)[1],
-        int(size.splitlines()[1].split()[0]) - source.facts.weight_bytes,
-        int(stack[1]) if stack else 0,
-        instructions,
-        cycles,
-        {name.partition(".")[0]: int(n, 16) for n, name in functions},
-    )
+    usage = re.findall(r"^\S+:(\w+)\S*\t(\d+)\t", model.with_suffix(".su").read_text(), re.M)
+    return {
+        "code_bytes": int(size.splitlines()[1].split()[0]) - source.facts.weight_bytes,
+        "functions": {name.partition(".")[0]: int(n, 16) for n, name in functions},
+        "frames": {name: int(n) for name, n in usage},
+        "library": library(target, folder, model),
+    }
+
+
+def library(target: targets.Target, folder: Path, model: Path) -> dict[str, int]:
+    """Bytes of the files of the compiler's libraries that a firmware takes for a model."""
+    words, script = target.cc.split() + target.flags.split(), ["-T", str(targets.HERE / "riscv.ld")]
+    if target.memory:
+        words, script = [*words, "--specs=nano.specs"], []
+    options = ["-nostartfiles", "-nostdlib", "-Wl,--gc-sections,-e,m_step,-u,m_reset"]
+    options.append(f"-Wl,-Map={folder / 'library.map'}")
+    link = [*words, *options, *script, str(model), "-o", str(folder / "library.elf"), "-lgcc", "-lc", "-lgcc"]
+    targets.sh(link, folder / "library.log")
+    text = (folder / "library.map").read_text()
+    text = re.sub(r"^( \.\S+)\n", r"\1", text[text.index("Linker script and memory map") :], flags=re.MULTILINE)
+    rows = re.findall(r"^ \.s?(?:text|rodata|data)\S*\s+0x\w+\s+0x(\w+) \S+\.a\((\S+)\.o\)$", text, re.MULTILINE)
+    sizes: dict[str, int] = {}
+    for n, file in rows:
+        if int(n, 16):
+            sizes[file] = sizes.get(file, 0) + int(n, 16)
+    return sizes
+
+
+def ran(
+    target: targets.Target, folder: Path, source: undertow.export.Source, objects: list[Path], counter: Path
+) -> dict[str, Any]:
+    """What a run says: hash, stack, and how much a step executes beyond one that does nothing."""
+    at = {
+        steps: executed(target, targets.link(target, folder, objects, steps, with_engine=False), counter, steps)
+        for steps in (16, 32)
+    }
+    rest = idle(target, folder, source, counter)
+    instructions, cycles = ((at[32][i] - at[16][i]) / 16 - rest[i] for i in range(2))
+    stack, hashed = (re.search(of, at[16][2]) for of in (r"stack=(\d+)", r"hash=([0-9a-f]{8})"))
+    if not stack or not hashed:
+        raise SystemExit(f"{target.name}: the program printed neither stack nor hash:\n{at[16][2][-2000:]}")
+    return {
+        "hash": hashed[1],
+        "stack_bytes": int(stack[1]),
+        "instructions": instructions,
+        "cycles": cycles,
+    }
+
+
+_IDLE: dict[tuple, tuple[float, float]] = {}
+
+
+def idle(target: targets.Target, folder: Path, source: undertow.export.Source, counter: Path) -> tuple[float, float]:
+    """Instructions and cycles of the program for each step, where the step does nothing."""
+    facts = source.facts
+    key = (target.name, *((p.c_type, p.size) for p in (*facts.inputs, None, *facts.outputs) if p))
+    if key not in _IDLE:
+        step = re.search(r"void m_step\([^)]*\);", source.header)[0].removesuffix(";")
+        names = re.findall(r"(\w+)(?=[,)])", step[step.index("(") :])
+        unused = "".join(f"  (void){name};\n" for name in names)
+        nothing = dataclasses.replace(
+            source, code=f'#include "m.h"\nvoid m_reset(m_state* s) {{ (void)s; }}\n{step} {{\n{unused}}}\n'
+        )
+        objects = exported_models.objects_of(target, folder / "idle", nothing, "-O2")
+        less, more = (
+            executed(target, targets.link(target, folder / "idle", objects, steps, with_engine=False), counter, steps)
+            for steps in (16, 32)
+        )
+        _IDLE[key] = (more[0] - less[0]) / 16, (more[1] - less[1]) / 16
+    return _IDLE[key]
 
 
 def exported_row(target: targets.Target, name: str, models: Path, made: Exported) -> str:

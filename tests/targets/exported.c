@@ -41,16 +41,24 @@ static void put_word(const char* name, uint32_t value, uint32_t base) {
   put(text + at);
 }
 
-/* Paints what lies below this function's frame and looks how much of it the call of a step has used. */
-enum { kPainted = 4096, kOwn = 64 };
+/* Paints what lies below the stack's end, or where that has no name here, below this function's frame, and looks how much of
+ * it the call of a step has used. */
+#if defined(__arm__)
+#define END_OF_STACK(p) __asm__ volatile("mov %0, sp" : "=r"(p))
+#elif defined(__riscv)
+#define END_OF_STACK(p) __asm__ volatile("mv %0, sp" : "=r"(p))
+#else
+#define END_OF_STACK(p) (p = (volatile unsigned char*)__builtin_frame_address(0) - 64)
+#endif
+enum { kPainted = 4096 };
 __attribute__((noinline)) static uint32_t stack_of_step(void) {
-  volatile unsigned char* const top = (volatile unsigned char*)__builtin_frame_address(0) - kOwn;
-  volatile unsigned char* p;
-  for (p = top - kPainted; p != top; ++p) *p = 0xa5;
+  volatile unsigned char *end, *p;
+  END_OF_STACK(end);
+  for (p = end - kPainted; p != end; ++p) *p = 0xa5;
   m_step(&state, M_ARGUMENTS);
-  for (p = top - kPainted; p != top && *p == 0xa5; ++p) {
+  for (p = end - kPainted; p != end && *p == 0xa5; ++p) {
   }
-  return (uint32_t)(top - p) + kOwn;
+  return (uint32_t)(end - p);
 }
 
 #define FILL(type, name, size) \
@@ -69,7 +77,7 @@ int run(size_t n_steps) {
   }
   put_word("hash=", hash, 16);
   put_word(" state=", M_STATE_BYTES, 10);
-  if (n_steps == 0) put_word(" stack=", stack_of_step(), 10);
+  put_word(" stack=", stack_of_step(), 10);
   put("\n");
   return 0;
 }

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from math import ceil, prod
 from pathlib import Path
 from statistics import median
@@ -51,56 +52,69 @@ class Costs:
     Attributes:
         weight_bytes: constants, in flash; exact.
         code_bytes: of the model's functions, in flash.
+        library_bytes: of the compiler's routines that these call, in flash: floats without an FPU, memcpy. A firmware
+            that has them for other reasons has them once.
         ram_bytes: of a stream; exact.
         stack_bytes: of the call of a step.
         instructions: of a step.
         cycles: of a step, from memory without wait states; None of targets whose maker gives no timings.
-        errors: of instructions, how far off those of models were that the prices were not made from, as shares: half of
-            them were nearer than the first, 9 of 10 than the second. Of models made of what many measured ones have,
-            or else of all.
+        errors: of "instructions", "cycles", "code" (with the library) and "stack", how far off those of models were
+            that the prices were not made from, as shares of what was measured: half of them were nearer than the
+            first, 9 of 10 than the second. Of models made of what many measured ones have, or else of all.
     """
 
     target: str
     weight_bytes: int
     code_bytes: int
+    library_bytes: int
     ram_bytes: int
     stack_bytes: int
     instructions: int
     cycles: int | None
-    errors: tuple[float, float]
+    errors: Mapping[str, tuple[float, float]]
 
     @property
     def flash_bytes(self) -> int:
-        return self.weight_bytes + self.code_bytes
+        return self.weight_bytes + self.code_bytes + self.library_bytes
 
 
 def estimate(source: Source, target: str) -> Costs:
     """What a model, as it is exported, costs on one of `targets`, compiled with -O2."""
-    prices, program = _table()["targets"][target], source.program
-    executed, written = (counts(program, text, target in WITH_VECTORS) for text in (False, True))
+    return priced(source, target, _table()["targets"][target])
+
+
+def priced(source: Source, target: str, prices: Mapping[str, Any]) -> Costs:
+    """`estimate` by a row of the table."""
+    program, vectors = source.program, target in WITH_VECTORS
+    executed, written = (counts(program, text, vectors) for text in (False, True))
 
     def sum_of(which: Mapping[str, float], of: Mapping[str, float]) -> int:
         return round(sum(_price(which, key) * n for key, n in of.items())) if which else 0
 
-    code = prices["code"]
-    known = {name: code["per character"] * len(text) for name, text in functions(program).items()} | code["functions"]
+    has = {*(key.split()[0] for key in executed), *functions(program)}
+    usual = {*executed} <= {*prices["usual"]}
     return Costs(
         target,
         source.facts.weight_bytes,
-        sum_of(code["step"], written) + round(sum(known[name] for name in functions(program))),
+        sum_of(prices["code"]["step"], written) + code_of_functions(program, prices["code"], vectors),
+        sum(n for n, because in prices["library"].values() if not has.isdisjoint(because)),
         source.facts.state_bytes,
-        stack(program, prices["stack"]),
+        sum_of(prices["stack"], stack_counts(program)) + stack(program, prices["code"]["functions"], vectors),
         sum_of(prices["instructions"], executed),
         sum_of(prices["cycles"], executed) or None,
-        tuple(prices["error"][not {*executed} <= {*prices["usual"]}]),
+        {of: tuple(ranges[not usual]) for of, ranges in prices["errors"].items()},
     )
 
 
 def _price(prices: Mapping[str, float], key: str) -> float:
-    """Of what no measured model had, that of what is like it: the median of activations, or of loops of functions."""
+    """Of what no measured model had, that of what is like it: of calls at one place or several, calls at the other; the
+    median of activations, or of loops of functions.
+    """
     if key in prices:
         return prices[key]
-    kind = key.partition(" ")[2]
+    name, _, kind = key.partition(" ")
+    if kind == "once" and name in prices:
+        return prices[name]
     alike = [price for k, price in prices.items() if (k.endswith(f" {kind}") if kind else k.startswith("act_"))]
     return median(alike) if alike else 0.0
 
@@ -110,7 +124,7 @@ def functions(program: Program) -> dict[str, str]:
     texts: dict[str, str] = {}
     name = ""
     for line in program.functions.splitlines(keepends=True):
-        if not name and (match := re.match(r"(?:UT_\w+ )?static [^;=]*?(\w+)\(", line)):
+        if not name and (match := re.match(r"(?:UT_\w+ )*static [^;=]*?(\w+)\(", line)):
             name, texts[match[1]] = match[1], ""
         if name:
             texts[name] += line
@@ -119,18 +133,67 @@ def functions(program: Program) -> dict[str, str]:
     return texts
 
 
-def stack(program: Program, of_calls: int = 0) -> int:
-    """Bytes of the arrays that a step has on the stack at the same time, at most; of addresses that compilers keep
-    there, the more the longer a step is; and `of_calls`.
-    """
+def places(program: Program, vectors: bool) -> dict[str, int]:
+    """At how many places each of the `functions` is called: one that is called once becomes part of its caller."""
+    texts = functions(program)
+    calls = Counter(re.findall(r"\b(\w+)\(", " ".join([*_compiled(program.step.lines, vectors), *texts.values()])))
+    return {name: calls[name] + calls[name.removesuffix("_4") + "_x4"] - 1 for name in texts}
+
+
+def row_of(name: str, n: int) -> str:
+    """The row of `functions` in the table for one that is called at n places."""
+    return name if n > 1 else f"{name} once"
+
+
+def code_of_functions(program: Program, prices: Mapping[str, Any], vectors: bool) -> int:
+    """Bytes of what compilers leave of the `functions` beside the step."""
+    at, known, total = places(program, vectors), prices["functions"], 0.0
+    for name, text in functions(program).items():
+        row = known.get(row_of(name, at[name])) or known.get(row_of(name, 3 - min(2, max(1, at[name]))))
+        total += row[0] if row else prices["per character"] * len(text)
+    return round(total)
+
+
+_ARRAYS = re.compile(r"^\s*(?:const )?(?:float|u?int32_t)\*? (?=[^;(]*\[)([^;(]*);", re.MULTILINE)
+
+
+def _bytes_of_arrays(text: str) -> int:
+    """Of those that are declared."""
+    return sum(4 * int(n) for declared in _ARRAYS.findall(text) for n in re.findall(r"\w\[(\d+)\]", declared))
+
+
+def stack(program: Program, frames: Mapping[str, list[float]], vectors: bool) -> int:
+    """Bytes of the arrays that a step has on the stack at the same time, at most, and of the deepest chain of calls."""
     depth, sizes, most = 0, Counter[int](), 0
     for line in program.step.lines:
-        sizes[depth] += sum(int(n) for n in re.findall(r"^\s*(?:const )?float\*? \w+\[(\d+)\];", line))
+        sizes[depth] += _bytes_of_arrays(line)
         most = max(most, sum(sizes.values()))
         depth += line.count("{") - line.count("}")
         for deeper in [d for d in sizes if d > depth]:
             del sizes[deeper]
-    return 4 * most + len(program.step.lines) // 4 + of_calls
+    texts, at, deep = functions(program), places(program, vectors), dict[str, float]()
+
+    def below(text: str, own: str = "") -> float:
+        return max((of(name) for name in {*re.findall(r"\b(\w+)\(", text)} - {own} if name in texts), default=0.0)
+
+    def of(name: str) -> float:
+        if name not in deep:
+            frame = frames.get(row_of(name, at[name]), (0, 0))[1]
+            deep[name] = max(frame, _bytes_of_arrays(texts[name])) + below(texts[name], name)
+        return deep[name]
+
+    return round(most + below("\n".join(program.step.lines)))
+
+
+def stack_counts(program: Program) -> dict[str, float]:
+    """What else has a price on the stack: what a step keeps there across calls, of loops that stand in each
+    other and of lines, of which the first ones count.
+    """
+    lines = program.step.lines
+    deep = max(accumulate((line.count("{") - line.count("}") for line in lines), initial=0))
+    n = float(len(lines))
+    further = max(0.0, min(60.0, n) - 15.0)
+    return {"step": 1.0, "level": max(0.0, deep - 2.0), "line": min(15.0, n), "further line": further}
 
 
 # -- counting ----------------------------------------------------------------------------------------------------------
@@ -143,12 +206,13 @@ def counts(program: Program, text: bool = False, vectors: bool = False) -> dict[
 
     Keys: "step" (1), "statement", "turn" (of a loop); of functions "NAME" (calls), "NAME turn" (of its loop, by the
     arguments that say how many), "NAME element" (what a table says), and where names end in a number of rows, "NAME
-    row" and "NAME turn row". A gate counts as open.
+    row" and "NAME turn row"; with `text` "NAME once" of what is called at one place. A gate counts as open.
     """
     total = defaultdict[str, float](float, step=1.0)
     tokens = _Tokens(re.sub(r"/\*.*?\*/", "", " ".join(_compiled(program.step.lines, vectors))))
     parameters = {name: _parameters(text) for name, text in functions(program).items()}
-    walk = _Text(program, parameters, total) if text else _Walk(program, parameters, total)
+    once = {name for name, n in places(program, vectors).items() if n < 2} if text else set[str]()
+    walk = _Text(program, parameters, total, once) if text else _Walk(program, parameters, total)
     while tokens:
         walk.statement(tokens, 1.0)
     return dict(total)
@@ -295,19 +359,27 @@ class _Walk:
 
 
 class _Text(_Walk):
-    """Adds up what stands there, however often it is executed."""
+    """Adds up what stands there, however often it is executed; calls of what is called `once` apart."""
+
+    def __init__(
+        self, program: Program, parameters: Mapping[str, list[str]], total: dict[str, float], once: set[str]
+    ) -> None:
+        super().__init__(program, parameters, total)
+        self.once = once
+
+    def _calls(self, text: str, times: float) -> None:
+        for name, _ in _calls(text):
+            family, rows = _family(name)
+            key = f"{family} once" if name in self.once else family
+            self.total[key] += times
+            if rows:
+                self.total[f"{family} row"] += times * rows
 
     def _turns(self, header: str) -> float:
         return 1.0
 
     def _share(self, condition: str) -> float:
         return 0.5
-
-    def _turns_of_call(self, name: str, arguments: list[str], known: dict[str, str]) -> int:
-        return 0
-
-    def _elements(self, argument: str) -> int:
-        return 0
 
 
 def _family(name: str) -> tuple[str, int]:

@@ -277,7 +277,7 @@ def human_bytes(n: int) -> str:
         if size < 1024:
             break
         size, unit = size / 1024, larger
-    return f"{n:,} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+    return f"{n:,} {'byte' if n == 1 else 'bytes'}" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
 def table(rows: list[list[str]], indent: str = "  ") -> str:
