@@ -37,7 +37,8 @@ NAMES = [
 ]
 
 #: instructions of a step of others, by the same QEMU: onnx2c and RTNeural (STL) at -O2, the GRU of RNNoise 0.1.1
-#: with weights of int8, CMSIS-NN (s8, whose results are others). onnx2c refuses a GRU of 64 units, CMSIS-NN has none.
+#: with weights of int8, CMSIS-NN (s8, whose results are others); with what makes their inputs, a few hundred on Cortex-M4F and
+#: some thousands on Cortex-M0+. onnx2c refuses a GRU of 64 units, CMSIS-NN has none.
 PEERS = {
     ("cortex-m4f", "lstm_32"): "onnx2c 42,500; RTNeural 55,600",
     ("cortex-m4f", "lstm_32_int8"): "CMSIS-NN 35,300",
