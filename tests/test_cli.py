@@ -455,7 +455,7 @@ def test_convert(cli, tmp_path, model):
     assert not (tmp_path / "other.tow").exists() and out.read_bytes() == before
 
 
-@pytest.mark.parametrize("n", [(1, "1 bytes"), (1536, "1.5 KiB"), (3 << 20, "3.0 MiB")])
+@pytest.mark.parametrize("n", [(1, "1 byte"), (1536, "1.5 KiB"), (3 << 20, "3.0 MiB")])
 def test_human_bytes(n):
     assert human_bytes(n[0]) == n[1]
 
