@@ -8,8 +8,8 @@
 Beside each model its size in flash and the code that was linked with it (a loader of any .tow, and the program of the
 tests). --exported: of the model as C (`undertow export`), whose hash must be that of the engine; weights, code, RAM of
 a stream and stack of a step, in bytes; and cycles where the maker of a CPU says what each instruction takes
-(qemu_instructions.c). What the program itself takes, which makes inputs and hashes outputs, is measured with
-a step that does nothing, and subtracted.
+(qemu_instructions.c). What the program itself takes, which makes inputs and hashes outputs, is then measured with a
+step that does nothing, and subtracted; where a loader runs the model, it is counted.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ NAMES = [
 ]
 
 #: instructions of a step of others, by the same QEMU: onnx2c and RTNeural (STL) at -O2, the GRU of RNNoise 0.1.1
-#: with weights of int8, CMSIS-NN (s8, whose results are others); with what makes their inputs, a few hundred on Cortex-M4F and
-#: some thousands on Cortex-M0+. onnx2c refuses a GRU of 64 units, CMSIS-NN has none.
+#: with weights of int8, CMSIS-NN (s8, whose results are others); with what makes their inputs, as loaders here.
+#: onnx2c refuses a GRU of 64 units, CMSIS-NN has none.
 PEERS = {
     ("cortex-m4f", "lstm_32"): "onnx2c 42,500; RTNeural 55,600",
     ("cortex-m4f", "lstm_32_int8"): "CMSIS-NN 35,300",

@@ -44,9 +44,9 @@ inline Weights2 load_in_halves(const Element* p) {
   const V all = load_weights(p);
   return {all, upper(all)};
 }
-// The first columns, until one that has such a sum, by eights; how many. A sum stays a double: adding half of what a float's last
-// bit is worth and clearing what lies behind that bit rounds it, to the even one of two floats only if it was not halfway: then
-// this clears nothing. Its bits are cleared when the next column is added: so one register holds what is tested and what is kept.
+// The columns before the eight in which such a sum is first; how many. A sum stays a double: adding half of what a float's last bit
+// is worth and clearing the 29 bits behind that one rounds to the nearest float, but where two are equally near: these bits then
+// are 0 already. They are cleared when the next column is added, so that one register holds what is looked at and what is kept.
 constexpr size_t kColumnsAtOnce = 8;
 template <int N, class Element>
 inline size_t quick_chains(V* acc, const float* x, const Element* w, size_t width, size_t K) {
