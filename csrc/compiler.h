@@ -106,4 +106,9 @@ inline void* operator new(size_t, void* place) noexcept { return place; }
 #define UT_LINE __builtin_LINE()
 #endif
 
+/* Off: files with expressions or attention are refused, as by a library that does not know these ops. */
+#if !defined(UT_EXPRESSIONS)
+#define UT_EXPRESSIONS 1
+#endif
+
 #endif /* UNDERTOW_COMPILER_H_ */

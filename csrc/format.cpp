@@ -6,7 +6,7 @@ namespace undertow {
 namespace {
 
 constexpr uint8_t kMagic[8] = {0x89, 'T', 'O', 'W', '\r', '\n', 0x1a, '\n'};
-constexpr uint32_t kFormatVersions = 5;  // 1 to this
+constexpr uint32_t kFormatVersions = 6;  // 1 to this
 constexpr uint32_t kFirstWithInt16 = 4;   // and with flags of tensors
 constexpr uint32_t kFirstWithFixed8 = 5;
 constexpr size_t kHeaderBytes = 64;

@@ -70,6 +70,7 @@ enum TensorType : uint32_t {
   kTensorFixed8,  // from version 5 on
   kNumTensorTypes
 };
+constexpr uint32_t kFirstWithExpressions = 6;
 constexpr uint32_t kTensorSmoothed = 1;  // flag, from version 4 on: a matrix begins with a factor for each column
 constexpr uint64_t element_bytes(uint32_t dtype) {
   return dtype == kTensorInt16 ? 2 : dtype >= kTensorInt8 ? 1 : dtype >= kTensorFloat16 ? 2 : 4;

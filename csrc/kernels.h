@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attention.h"
 #include "compiler.h"
+#include "expression.h"
 
 namespace undertow {
 
@@ -434,6 +436,8 @@ struct FrameKernels {
   void (*finish)(const Finish& args, const StreamMemory& memory);
   void (*depthwise_int16)(const DepthwiseArgs& args);
   void (*matmul)(float* y, const float* a, const float* b, size_t I, size_t K, size_t J);
+  void (*expression)(const ExpressionArgs& args);
+  void (*attend)(const AttendArgs& args);  // touches exactly value_width elements of y
 };
 
 // One cell.

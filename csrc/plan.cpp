@@ -383,6 +383,7 @@ ut_status build(void* mem, const File& file, const Measures& measures, const Ker
   if (!UT_SMALLEST) {
     find_readers(*m);
     mark_parts(*m);
+    mark_attention(*m);
   }
   if (!UT_SMALL) mark_convolutions(*m);
   bool small = true, waits = false;

@@ -80,6 +80,9 @@ struct OpPlan {
   bool has_ring;                // of a window: a stream keeps its past in a ring
   size_t ring, ring_per_frame;  // where that begins among all rings: in floats, and for each frame of the stream's block
   const Convolution* convolution;  // of a window: what it does together with the nodes behind it (ops/convolutions.cpp), or null
+  uint32_t n_ring_readings;        // of a window: how often attention reads it that can as well read its ring
+  bool only_ring;                  // of such a window: attention reads the ring, and where there is one nobody its output
+  const OpPlan* rings[2];          // of attention: the windows of which it reads keys and values in their rings, or null
   bool whole_sequence;             // needs all timesteps at once
   uint32_t latency;                 // of `present`: frames by which a stream's outputs come later
   uint64_t multiply_adds;           // of a timestep, at most; one for each element of ops without products

@@ -87,6 +87,8 @@ def by_formulas(truths: Truths, node: Node, judged: np.ndarray, rng) -> Rows:
     """As truths.by_oracle, by the formulas of ops: all that `undertow.reference` computes of a node."""
     if node.op in ("window", "present", "last", "flip", "state_read", "constant"):
         return []
+    if node.op == "expression" and node.states:  # whose states nobody has said; `whole` goes with it through time
+        return []
     w = prepare(node, rounding=True)
     if node.op in CELLS:
         x, before, is_open = truths.walked(node, False)
@@ -94,8 +96,8 @@ def by_formulas(truths: Truths, node: Node, judged: np.ndarray, rng) -> Rows:
         return [(t, list(OPS[node.op].rows(node, w, x[t], tuple(s[t] for s in before)))) for t in rows]
     rows = rng.permutation(np.flatnonzero(judged))[:ROWS]
     xs = [truths.over_time(v)[rows] for v in node.inputs]
-    (y,) = outputs(node, w, xs, Span(len(rows)))
-    return [(t, [y[i]]) for i, t in enumerate(rows)]
+    ys = outputs(node, w, xs, Span(len(rows)))
+    return [(t, [y[i] for y in ys]) for i, t in enumerate(rows)]
 
 
 # -- as a whole -------------------------------------------------------------------------------------------------------

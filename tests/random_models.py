@@ -27,10 +27,11 @@ ONE_IS_ADDED: dict[str, Callable[[Builder], None]] = {
         name: getattr(Builder, f"op_{name}")
         for name in (
             *("dense", "depthwise", "matmul", "activation", "where", "reduce", "affine", "softmax", "log_softmax"),
-            *("layer_norm", "concat", "select", "reshape", "constant", "embedding", "window", "past"),
+            *("layer_norm", "concat", "select", "reshape", "constant", "embedding", "window", "past", "expression"),
         )
     },
     **{op: lambda b, op=op: b.binary(op) for op in BINARY},
+    "attend": Builder.op_attend,
 }
 
 
@@ -189,8 +190,10 @@ def features(model: RandomModel, lowered: Graph) -> set[str]:
             found.add(f"{node.op} {act.kind}")
     for node in graph.nodes:
         found |= _cell_features(graph, node) if node.op in CELLS else set()
-        if node.op in ("window", "state_write") and OPS[node.op].is_gated(node):
+        if node.op in ("window", "state_write", "expression") and OPS[node.op].is_gated(node):
             found.add(f"{node.op} with a gate")
+        if node.op == "expression" and node.states:
+            found.add("expression with a state")
         if node.op == "window" and node.states:
             starts = graph.states[node.states[0]].init is not None
             found.add("window with a state" + (" that starts" if starts else ""))
@@ -267,6 +270,7 @@ def expected_features() -> set[str]:
     found |= {f"embedding in {p}" for p in ("float16", "bfloat16", "int16", "int8", "int4")}
     found |= {f"activation {kind}" for kind in KINDS}
     found |= {"window with a gate", "state_write with a gate", "window with a state", "window with a state that starts"}
+    found |= {"expression with a gate", "expression with a state"}
     return found | {
         *("several inputs", "several outputs", "an input is an output", "ids are an output", "ids", "smooth"),
         *("an output is given twice", "a constant is an output", "frames without axes", "frames of several timesteps"),

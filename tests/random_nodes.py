@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from programs import random_program
 from undertow.ir.activations import KINDS, Activation
 from undertow.ir.graph import Graph
 from undertow.ir.ops import elementwise, frames
@@ -207,6 +208,37 @@ class Builder:
         pair = [self.fit(self.pick(), (*lead, *shape)) for shape in ((I, K), (K, J))]
         self.keep(self.often_tame(self.add("matmul", pair)))
 
+    def op_attend(self) -> None:
+        """Heads that share keys and values or do not, which lie in one value or in two."""
+        shared, each = (self.one_of((1, 1, 2, 3)) for _ in range(2))
+        rows, key_width, value_width = (self.one_of((1, 2, 3, 7, 16, 17)) for _ in range(3))
+        heads, places, sources = shared * each, [], []
+        for width in (key_width, value_width):
+            between, by_row = int(self.rng.integers(0, 3)), self.chance(0.5)
+            row, head = (shared * width + between, width) if by_row else (width, rows * width + between)
+            offset = int(self.rng.integers(0, 4))
+            places.append((offset, row, head))
+            sources.append(offset + (rows - 1) * row + (shared - 1) * head + width)
+        if self.chance(0.4):
+            keys = values = self.fit(self.pick(), (max(sources),))
+        else:
+            keys, values = (self.fit(self.pick(), (size,)) for size in sources)
+        inputs = [self.tame(self.fit(self.pick(), (heads, key_width))), self.tame(keys), values]
+        if self.chance(0.5):
+            inputs.append(self.tame(self.fit(self.pick(), self.one_of(((rows,), (heads, rows))))))
+        attrs = {
+            "heads": heads,
+            "shared": shared,
+            "rows": rows,
+            "key_width": key_width,
+            "value_width": value_width,
+            "scale": self.one_of((1.0, 0.25, key_width**-0.5)),
+            "cap": self.one_of((0.0, 0.0, 3.0)),
+            "key_places": places[0],
+            "value_places": places[1],
+        }
+        self.keep(self.often_tame(self.add("attend", inputs, attrs=attrs)))
+
     def op_activation(self, kind: str = "") -> None:
         kind = kind or self.one_of(tuple(k for k in KINDS if not self.smooth or k not in JUMPS))
         x = self.pick()
@@ -293,6 +325,8 @@ class Builder:
         if self.chance(0.3):
             ids = self.add("reshape", [ids], attrs={"shape": (prod(shape),)})
         precisions = self.precisions(["table"])
+        if not precisions and self.chance(0.5):  # one layer among many, which each precision shall meet
+            precisions = {"table": self.one_of(("int16", "int8", "int4", "float16", "bfloat16"))}
         table = self.matrix(int(self.rng.integers(1, 40)), self.size(65))
         self.keep(self.add("embedding", [ids], weights={"table": table}, precisions=precisions))
 
@@ -356,6 +390,24 @@ class Builder:
             value = self.pick()
             state = self.graph.state("seen.value", self.shape(value))
             self.add("state_write", [value], states=[state])
+
+    def op_expression(self) -> None:
+        """A program over a space, with states of its own now and then."""
+        xs = [self.pick(90) for _ in range(int(self.rng.integers(1, 4)))]
+        n_states = int(self.rng.integers(0, 3)) if self.chance(0.5) else 0
+        program, states, shapes = random_program(self.rng, [self.n(x) for x in xs], n_states, smooth=self.smooth)
+        name = f"program{len(self.graph.states)}"
+        names = [
+            self.graph.state(f"{name}.s{i}", n, self.vector(n) if self.chance(0.5) else None)
+            for i, n in enumerate(states)
+        ]
+        gate = [self.gate()] if names and self.chance(0.3) else []
+        made = self.graph.add("expression", [*xs, *gate], attrs={"program": program, "shapes": shapes}, states=names)
+        outputs = made if isinstance(made, tuple) else (made,)
+        if self.looped.intersection([*xs, *gate]):
+            self.looped.update(outputs)
+        for y in outputs:
+            self.keep(self.often_tame(y))
 
     def op_last(self) -> None:
         x = self.pick()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import undertow
-from data import generate_format_5
+from data import generate_format_5, generate_format_6
 from data.generate_format_4 import frames
 from frames import assert_same_bits
 from undertow import reference
@@ -18,7 +18,7 @@ FORMAT_4 = sorted((DATA / "format_4").glob("*.tow"))
 PAGE = Path(__file__).parents[1] / "docs" / "compatibility.md"
 MAGIC = b"UTSNAP\0\1"
 #: versions of .tow that this library writes, with a kept file of each
-VERSIONS = {1: "lstm", 2: "strides", 3: "rated", 4: "smoothed_int16", 5: "fixed8"}
+VERSIONS = {1: "lstm", 2: "strides", 3: "rated", 4: "smoothed_int16", 5: "fixed8", 6: "expressions"}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,18 @@ def test_a_kept_file_of_version_5_gives_what_the_oracle_gave(isa):
     assert_same_bits(
         {name: y.astype(np.float32) for name, y in rounded.items()}, {name: expected[name] for name in rounded}
     )
+    assert compile_graph(model.graph) == path.read_bytes()
+
+
+def test_a_kept_file_of_version_6_gives_what_the_oracle_gave(isa):
+    """tests/data/generate_format_6.py: frames, and what float32 operations of the oracle make of them."""
+    path, X = DATA / "format_6" / "expressions.tow", generate_format_6.frames()
+    expected, model = np.load(path.parent / "expected.npz"), undertow.load(path, isa=isa, check=True)
+    kept = {name: expected[name] for name in expected}
+    assert_same_bits(model.run(X), kept)
+    stream = model.stream()
+    steps = [stream.step({name: x[t] for name, x in X.items()}) for t in range(len(X["x"]))]
+    assert_same_bits({name: np.stack([step[name] for step in steps]) for name in kept}, kept)
     assert compile_graph(model.graph) == path.read_bytes()
 
 

@@ -17,6 +17,8 @@ from undertow.ir import ops
 from undertow.ir.activations import SIGMOID, TANH, Activation
 from undertow.ir.graph import Graph, Value
 from undertow.ir.ops import HIDDEN, INPUT, OPS, Cell, Layout, Op, Weight
+from undertow.ir.ops.programs import INPUT as INPUT_OF
+from undertow.ir.ops.programs import OUTPUT, STATE, Instruction, Operand, Program
 from undertow.ir.precision import CODES, SPARSE_CODES, stored
 from undertow.ir.products import times
 from undertow.model import Model
@@ -56,6 +58,33 @@ def cell(gates, hidden=4, fed_back=None, *, rows=(), outer=(), n_in=3, own=None,
     return Example(inputs, weights, attrs, states if held else [], words)
 
 
+ROW = Operand(INPUT_OF, 1, 0, (0, 0, 1, 0))
+DECAY = Program(
+    (1, 1, 2, 16),
+    1,
+    (
+        Operand(INPUT_OF, 0, 0, (0, 0, 16, 1)),
+        ROW,
+        Operand(OUTPUT, 0, 0, (0, 0, 16, 1)),
+        Operand(OUTPUT, 1, 0, (0, 0, 1, 0)),
+    ),
+    (
+        Instruction("activation", 4, (0,), TANH),
+        Instruction("mul", 2, (4, 1)),
+        Instruction("last_sum_mul", 3, (2, 4)),
+    ),
+)
+RECURRENCE = Program(
+    (1, 1, 2, 16),
+    0,
+    (
+        Operand(INPUT_OF, 0, 0, (0, 0, 16, 1)),
+        ROW,
+        Operand(STATE, 0, 0, (0, 0, 16, 1)),
+        Operand(OUTPUT, 0, 0, (0, 0, 16, 1)),
+    ),
+    (Instruction("mul_plus", 2, (1, 2, 0)), Instruction("activation", 3, (2,), SIGMOID)),
+)
 PAIR = [Example([(2, 3), (2, 3)])]
 EXAMPLES: dict[str, list[Example]] = {
     "activation": [
@@ -114,6 +143,36 @@ EXAMPLES: dict[str, list[Example]] = {
     ],
     "state_read": [Example([], states=[(2, 3)])],
     "state_write": [Example([(2, 3)], states=[(2, 3)])],
+    "expression": [
+        Example([(2, 16), (2,)], {}, {"program": DECAY, "shapes": ((2, 16), (2,))}, [], "3 instructions over 2 x 16"),
+        Example(
+            [(2, 16), (2,)],
+            attrs={"program": RECURRENCE, "shapes": ((32,),)},
+            states=[(2, 16)],
+            words="2 instructions over 2 x 16",
+        ),
+    ],
+    "attend": [
+        Example(
+            [(1, 4), (3, 4), (12,)],
+            attrs={"rows": 3, "key_width": 4, "value_width": 4},
+            words="1 head, 3 rows of 4",
+        ),
+        Example(
+            [(4, 3), (2, 5, 3), (5, 4), (5,)],
+            attrs={
+                "heads": 4,
+                "shared": 2,
+                "rows": 5,
+                "key_width": 3,
+                "value_width": 2,
+                "value_places": (0, 4, 2),
+                "scale": 0.5,
+                "cap": 3.0,
+            },
+            words="4 heads over 2, 5 rows of 3 and 2, cap 3",
+        ),
+    ],
     "window": [
         Example([(3,)], attrs={"taps": (-2, 0, 1)}, words="frames -2 0 to 1"),
         Example([(3,)], attrs={"taps": (-2, -1)}, states=[(2, 3)], words="frames -2 to -1"),
@@ -576,7 +635,7 @@ def test_a_gate_holds_an_op_where_it_is_zero(name, example, rng):
     elif op.writes_register:
         expected = {"final it.0": X["x0"][is_open][-1]}
     else:
-        expected = run(plain, {"x0": X["x0"][is_open]})
+        expected = run(plain, {name: x[is_open] for name, x in X.items() if name != "gate"})
         for key in graph.outputs:
             rows = np.zeros((T, *expected[key].shape[1:]), np.float32)
             rows[is_open] = expected[key]

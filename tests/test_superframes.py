@@ -121,7 +121,7 @@ def test_other_lines_of_an_old_file_say_nothing(line: str) -> None:
         ((2, 1, (1 << 32) - 1), "4294967295 out"),
         ((1, 2, 0), "reserved header fields are not zero"),
         ((1, 0, 1), "reserved header fields are not zero"),
-        ((6, 1, 1), "format version 6, this library reads versions 1 to 5"),
+        ((7, 1, 1), "format version 7, this library reads versions 1 to 6"),
     ],
 )
 def test_headers_that_are_refused(header: tuple[int, int, int], says: str) -> None:

@@ -138,8 +138,8 @@ def test_flips_behind_a_right_checksum_are_refused_or_harmless(precision):
 
 def test_newer_version_is_refused():
     blob = bytearray(small())
-    blob[8] = 6
-    with pytest.raises(undertow.FormatError, match="format version 6, this library reads versions 1 to 5"):
+    blob[8] = 7
+    with pytest.raises(undertow.FormatError, match="format version 7, this library reads versions 1 to 6"):
         Model(blob)
 
 

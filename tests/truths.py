@@ -28,6 +28,7 @@ from bounds import (
     rounded,
     total,
 )
+from programs import balls
 from random_cells import CELLS
 from undertow.ir.activations import Activation
 from undertow.ir.graph import Graph, Node
@@ -87,6 +88,8 @@ class Truths:
         once = not all(self.in_time(v) for v in node.outputs)
         if node.op in CELLS:
             return self._cell(node, once)
+        if node.op == "expression":
+            return self._expression(node, once)
         if node.op in ("last", "flip"):
             return [exact(self._whole(node))]
         if node.op in ("window", "state_read", "present"):
@@ -101,7 +104,7 @@ class Truths:
 
     def is_open(self, node: Node) -> np.ndarray:
         """(T,) which frames belong to the sequence of a node with a gate."""
-        gated = len(node.inputs) == 2 and (node.op == "window" or bool(node.states))
+        gated = len(node.inputs) == 2 and (node.op == "window" or bool(node.states)) and node.op != "expression"
         return normal(self.over_time(node.inputs[1])[:, 0]) != 0 if gated else np.ones(self.T, bool)
 
     def _present(self, node: Node) -> np.ndarray:
@@ -130,6 +133,31 @@ class Truths:
             before.append(now)
             now = after[t] if is_open[t] else now
         return np.array(before).reshape(self.T, *start.shape)
+
+    def _expression(self, node: Node, once: bool) -> list[Ball]:
+        """Its states go with it through time: whoever gave their numbers has not said them."""
+        program, shapes = node.attrs["program"], node.attrs["shapes"]
+        gated = len(node.inputs) > program.count(0)
+        names = node.inputs[:-1] if gated else node.inputs
+        xs = [self.values[v][None] if once else self.over_time(v) for v in names]
+        xs = [exact(normal(x).reshape(len(x), -1)) for x in xs]
+        sizes = [prod(shape) for shape in shapes]
+        if not node.states:
+            given, _ = balls(program, xs, [], sizes)
+        else:
+            open_ = normal(self.over_time(node.inputs[-1])[:, 0]) != 0 if gated else np.ones(self.T, bool)
+            states = [exact(self._start(s).reshape(1, -1)) for s in node.states]
+            rows: list[list[Ball]] = []
+            for t in range(self.T):
+                y, after = balls(program, [x[t : t + 1] for x in xs], states, sizes)
+                states = after if open_[t] else states
+                rows.append(y if open_[t] else [exact(np.zeros((1, n))) for n in sizes])
+            given = [
+                Ball(np.concatenate([row[i].v for row in rows]), np.concatenate([row[i].e for row in rows]))
+                for i in range(len(sizes))
+            ]
+        shaped = [y.reshape(len(y.v), *shape) for y, shape in zip(given, shapes, strict=True)]
+        return [y[0] for y in shaped] if once else shaped
 
     def _start(self, name: str) -> np.ndarray:
         state = self.graph.states[name]
@@ -206,6 +234,8 @@ def frame_op(node: Node, xs: list, n: int) -> Ball:
     if op == "matmul":
         A, B = np.abs(xs[0].v), np.abs(xs[1].v)
         return rounded(xs[0].v @ xs[1].v, 0.0, A @ B, A.shape[-1] + 1)
+    if op == "attend":
+        return _attend(node, xs, n)
     return _of_one(node, xs[0])
 
 
@@ -247,9 +277,7 @@ def _of_one(node: Node, x: Ball) -> Ball:
             return Ball(y.v, np.where(largest < 1e17, y.e + TINY_PRODUCT * largest, np.inf))
         return exact((x.v.max if attrs["kind"] == "max" else x.v.min)(axis=2))
     if op in ("softmax", "log_softmax"):
-        far = rounded(x.v - x.v.max(axis=-1, keepdims=True), 0.0)
-        powers = activation(EXP, far)
-        return div(powers, total(powers, -1)) if op == "softmax" else add(far, activation(LOG, total(powers, -1)), -1.0)
+        return _softmax(x, op == "log_softmax")
     assert op == "layer_norm", f"no truth for {op}"
     n = exact(np.float64(x.v.shape[-1]))
     centred = add(x, div(total(x, -1), n), -1.0)
@@ -257,6 +285,42 @@ def _of_one(node: Node, x: Ball) -> Ball:
     y = mul(centred, div(exact(np.ones(variance.v.shape)), activation(SQRT, variance)))
     y = mul(y, exact(w["scale"].astype(np.float64))) if "scale" in w else y
     return add(y, exact(w["shift"].astype(np.float64))) if "shift" in w else y
+
+
+def _softmax(x: Ball, log: bool = False) -> Ball:
+    far = rounded(x.v - x.v.max(axis=-1, keepdims=True), 2 * x.e.max(axis=-1, keepdims=True))
+    powers = activation(EXP, far)
+    return add(far, activation(LOG, total(powers, -1)), -1.0) if log else div(powers, total(powers, -1))
+
+
+def _attend(node: Node, xs: list[Ball], n: int) -> Ball:
+    """Attention in the words of FORMAT.md, one head after another."""
+    attrs, results = node.attrs, []
+    heads, shared, rows = attrs["heads"], attrs["shared"], attrs["rows"]
+    flat = [x.v.reshape(n, -1) for x in xs]
+
+    def lying(x: np.ndarray, places: tuple[int, int, int], head: int, width: int) -> np.ndarray:
+        starts = [places[0] + head * places[2] + j * places[1] for j in range(rows)]
+        return np.stack([x[:, start : start + width] for start in starts], axis=1)
+
+    for h in range(heads):
+        of_keys = h // (heads // shared)
+        width = attrs["key_width"]
+        q = flat[0][:, h * width : (h + 1) * width]
+        terms = q[:, None] * lying(flat[1], attrs["key_places"], of_keys, width)
+        score = rounded(terms.sum(-1), 0.0, np.abs(terms).sum(-1), width + 1)
+        score = mul(score, exact(np.float64(attrs["scale"])))
+        if attrs["cap"]:
+            cap = exact(np.float64(attrs["cap"]))
+            score = mul(cap, activation(Activation("tanh"), div(score, cap)))
+        if len(flat) == 4:
+            score = add(score, exact(flat[3].reshape(n, -1, rows)[:, h % (flat[3].shape[1] // rows)]))
+        share = _softmax(score)
+        v = lying(flat[2], attrs["value_places"], of_keys, attrs["value_width"])
+        products = share.v[:, :, None] * v
+        off = (share.e[:, :, None] * np.abs(v)).sum(1)
+        results.append(rounded(products.sum(1), off, np.abs(products).sum(1) + off, rows + 1))
+    return Ball(np.stack([r.v for r in results], 1), np.stack([r.e for r in results], 1))
 
 
 #: what a factor that was flushed may take from a product whose other factors are as large as they get

@@ -67,10 +67,23 @@ struct Sums {
   }
 };
 
+// The largest of n numbers as `softmax` has it, where the sign of a zero does not matter: x[0] where that is NaN, else no NaN.
+inline float largest(const float* x, size_t n) {
+  V top = set1(x[0]);
+  visit(x, n, -UT_INFINITY, [&](size_t, int, V v) { top = select_lt(top, v, v, top); });
+  float s[kLanes];
+  store(s, top);
+  for (int i = 1; i < kLanes; ++i) s[0] = s[i] > s[0] ? s[i] : s[0];
+  return s[0];
+}
+
 // softmax: y = e^(x - max) / sum; log_softmax: y = (x - max) - log(sum).
 void softmax(float* y, const float* x, size_t n, bool log) {
   float top = x[0];
-  for (size_t j = 1; j < n; ++j) top = x[j] > top ? x[j] : top;
+  if (log || kLanes == 1 || kCompact)
+    for (size_t j = 1; j < n; ++j) top = x[j] > top ? x[j] : top;
+  else
+    top = largest(x, n);
   const V shift = set1(top);
   Sums sums;
   sums.clear();

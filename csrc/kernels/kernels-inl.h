@@ -15,6 +15,9 @@ using namespace undertow;
 #if !defined(UT_LANE_FLUSHES)
 #define UT_LANE_FLUSHES 0
 #endif
+#if !defined(UT_ISA_ONE_LANE)
+#define UT_ISA_ONE_LANE 0
+#endif
 #if !defined(UT_ISA_FLUSHES)
 #define UT_ISA_FLUSHES 0
 namespace {
@@ -47,6 +50,10 @@ struct KnownKind {
 #if !defined(UT_ISA_EXTENDS)
 #include "frames-inl.h"
 #include "rows-inl.h"
+#if UT_EXPRESSIONS
+#include "expression-inl.h"
+#include "attend-inl.h"
+#endif
 #endif
 #include "quantize-inl.h"
 #include "weights-inl.h"
@@ -149,7 +156,14 @@ const Kernels kernels = {
      ::finish,
 #endif
      ::depthwise_int16,
-     ::matmul},
+     ::matmul,
+#if UT_EXPRESSIONS
+     ::expression,
+     ::attend},
+#else
+     nullptr,
+     nullptr},
+#endif
 #if UT_SMALLEST
     {{nullptr, nullptr, small_update<kCellRnn>, nullptr},
      {nullptr, nullptr, small_update<kCellGruAfter>, nullptr},
@@ -186,3 +200,9 @@ const KernelTable table = {
 
 }  // namespace UT_ISA
 }  // namespace undertow
+
+#if UT_EXPRESSIONS && !defined(UT_ISA_EXTENDS)
+namespace {
+const FrameKernels& own_kernels() { return undertow::UT_ISA::kernels.frames; }
+}  // namespace
+#endif

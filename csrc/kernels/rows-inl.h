@@ -8,9 +8,18 @@ namespace {
 // The first `n` of kLanes numbers, or all where there are more.
 inline void store_up_to(float* p, V a, size_t n) { n >= kLanes ? store(p, a) : store_some(p, a, n); }
 
-UT_INLINE_FN V joined(uint32_t kind, V u, V v) {
-  constexpr uint32_t kJoins[] = {kBinAdd, kBinMax, kBinMin, kBinMul};  // in the order of ReduceKind
-  return binary_of(kJoins[kind], u, v);
+#if UT_SMALL
+#define UT_JOINED UT_NOINLINE
+#else
+#define UT_JOINED UT_INLINE_FN
+#endif
+UT_JOINED V joined(uint32_t kind, V u, V v) {
+  switch (kind) {
+    case kReduceSum: return add(u, v);
+    case kReduceMax: return max_or_nan(u, v);
+    case kReduceMin: return min_or_nan(u, v);
+    default: return mul(u, v);
+  }
 }
 
 UT_INLINE_FN float neutral(uint32_t kind) {
@@ -45,21 +54,24 @@ inline void reduce_tile(Kind kind, float* y, const float* x, size_t N, size_t B,
 }
 
 template <class Kind>
-void reduce_any(Kind kind, float* y, const float* x, size_t A, size_t N, size_t B) {
+UT_NOINLINE void reduce_any(Kind kind, float* y, const float* x, size_t A, size_t N, size_t B) {
   for (size_t a = 0; a < A; ++a, x += N * B, y += B) {
     if (B == 1) {
       *y = reduce_row(kind, x, N);
       continue;
     }
     size_t j = 0;
-    for (; !UT_SMALLEST && j + 2 * kLanes <= B; j += 2 * kLanes) reduce_tile<Kind, 2, true>(kind, y, x, N, B, j);
+    for (; !UT_SMALLEST && !kCompact && j + 2 * kLanes <= B; j += 2 * kLanes) reduce_tile<Kind, 2, true>(kind, y, x, N, B, j);
     for (; j + kLanes <= B; j += kLanes) reduce_tile<Kind, 1, true>(kind, y, x, N, B, j);
     if (kLanes > 1 && j < B) reduce_tile<Kind, 1, false>(kind, y, x, N, B, j);
   }
 }
 template <uint32_t kKind>
 void reduce(float* y, const float* x, size_t A, size_t N, size_t B) {
-  reduce_any(KnownKind<kKind>(), y, x, A, N, B);
+  if constexpr (UT_SMALL)
+    reduce_any(uint32_t{kKind}, y, x, A, N, B);
+  else
+    reduce_any(KnownKind<kKind>(), y, x, A, N, B);
 }
 
 // Channels j to j + kLanes - 1 of NT rows: independent chains hide the latency of a multiply-add.
@@ -134,8 +146,8 @@ void depthwise_int16(const DepthwiseArgs& d) {
   const V largest = set1(2.0f / static_cast<float>(1 << integer_bits(d.n_taps)));
   for (size_t row = 0; row < d.n_rows; ++row) {
     size_t j = 0;
-    for (; j + kLanes <= d.n_channels; j += kLanes) depthwise_int16_tile<true>(d, row, j, largest);
-    if (kLanes > 1 && j < d.n_channels) depthwise_int16_tile<false>(d, row, j, largest);
+    for (; !kCompact && j + kLanes <= d.n_channels; j += kLanes) depthwise_int16_tile<true>(d, row, j, largest);
+    for (; (kLanes > 1 || kCompact) && j < d.n_channels; j += kLanes) depthwise_int16_tile<false>(d, row, j, largest);
   }
 }
 
@@ -166,8 +178,8 @@ template <int NT>
 inline void matmul_rows(const Product& p, size_t i) {
   for (; i + NT <= p.I; i += NT) {
     size_t j = 0;
-    for (; j + kLanes <= p.J; j += kLanes) matmul_tile<NT, true>(p, i, j);
-    if (kLanes > 1 && j < p.J) matmul_tile<NT, false>(p, i, j);
+    for (; !kCompact && j + kLanes <= p.J; j += kLanes) matmul_tile<NT, true>(p, i, j);
+    for (; (kLanes > 1 || kCompact) && j < p.J; j += kLanes) matmul_tile<NT, false>(p, i, j);
   }
   if constexpr (NT > 1) matmul_rows<NT / 2>(p, i);
 }

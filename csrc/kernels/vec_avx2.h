@@ -41,6 +41,18 @@ inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where ei
 }
 inline bool all_lt(V a, V b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) == 0xff; }  // false where any is NaN
 inline V first_lane(V a) { return _mm256_broadcastss_ps(_mm256_castps256_ps128(a)); }  // in all lanes
+template <int kWidth>
+inline V low_halves(V a, V b) {  // of groups of kWidth lanes, a's before b's in each group
+  if constexpr (kWidth == 8) return _mm256_permute2f128_ps(a, b, 0x20);
+  if constexpr (kWidth == 4) return _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)));
+  return _mm256_blend_ps(a, _mm256_moveldup_ps(b), 0xaa);
+}
+template <int kWidth>
+inline V high_halves(V a, V b) {
+  if constexpr (kWidth == 8) return _mm256_permute2f128_ps(a, b, 0x31);
+  if constexpr (kWidth == 4) return _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)));
+  return _mm256_blend_ps(_mm256_movehdup_ps(a), b, 0xaa);
+}
 inline V magnitude_or_nan(V a, V b) {  // the larger of two that are not negative, or NaN
   return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
 }

@@ -38,6 +38,21 @@ inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where ei
 }
 inline bool all_lt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff; }  // false where any is NaN
 inline V first_lane(V a) { return _mm512_broadcastss_ps(_mm512_castps512_ps128(a)); }  // in all lanes
+inline V quarters_apart(V a) { return _mm512_shuffle_f32x4(a, a, 0xd8); }  // the two in the middle change places
+template <int kWidth>
+inline V low_halves(V a, V b) {  // of groups of kWidth lanes, a's before b's in each group
+  if constexpr (kWidth == 16) return _mm512_shuffle_f32x4(a, b, 0x44);
+  if constexpr (kWidth == 8) return quarters_apart(_mm512_shuffle_f32x4(a, b, 0x88));
+  if constexpr (kWidth == 4) return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  return _mm512_mask_moveldup_ps(a, 0xaaaa, b);
+}
+template <int kWidth>
+inline V high_halves(V a, V b) {
+  if constexpr (kWidth == 16) return _mm512_shuffle_f32x4(a, b, 0xee);
+  if constexpr (kWidth == 8) return quarters_apart(_mm512_shuffle_f32x4(a, b, 0xdd));
+  if constexpr (kWidth == 4) return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  return _mm512_mask_movehdup_ps(b, 0x5555, a);
+}
 inline V magnitude_or_nan(V a, V b) {  // the larger of two that are not negative, or NaN
   return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
 }

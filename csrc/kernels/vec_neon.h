@@ -46,6 +46,14 @@ inline V select_lt(V a, V b, V yes, V no) {  // a < b ? yes : no, so no where ei
 }
 inline bool all_lt(V a, V b) { return vminvq_u32(vcltq_f32(a, b)) != 0; }  // false where any is NaN
 inline V first_lane(V a) { return vdupq_laneq_f32(a, 0); }  // in all lanes
+template <int kWidth>
+inline V low_halves(V a, V b) {  // of groups of kWidth lanes, a's before b's in each group
+  return kWidth == 4 ? vcombine_f32(vget_low_f32(a), vget_low_f32(b)) : vtrn1q_f32(a, b);
+}
+template <int kWidth>
+inline V high_halves(V a, V b) {
+  return kWidth == 4 ? vcombine_f32(vget_high_f32(a), vget_high_f32(b)) : vtrn2q_f32(a, b);
+}
 inline V magnitude_or_nan(V a, V b) {  // the larger of two that are not negative, or NaN
   return vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)));
 }

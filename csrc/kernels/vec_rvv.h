@@ -83,6 +83,18 @@ inline V copy_sign(V magnitude, V sign) {
   return of_bits((bits_of(magnitude) & same_bits(0x7fffffff)) | (bits_of(sign) & same_bits(0x80000000)));
 }
 inline V first_lane(V a) { return V(a[0]); }  // in all lanes
+template <int kWidth>
+inline V low_halves(V a, V b) {  // of groups of kWidth lanes, a's before b's in each group
+  if constexpr (kWidth == 8) return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+  if constexpr (kWidth == 4) return __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+  return __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14);
+}
+template <int kWidth>
+inline V high_halves(V a, V b) {
+  if constexpr (kWidth == 8) return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  if constexpr (kWidth == 4) return __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+  return __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+}
 inline V magnitude_or_nan(V a, V b) { return of_bits(larger(bits_of(a), bits_of(b))); }  // the larger of two that are not negative, or NaN
 inline float max_lane(V a) {  // of lanes that are not NaN
   float lanes[kLanes], most;

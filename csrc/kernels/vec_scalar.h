@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The SIMD vocabulary in portable C++: 1 float lane. Same names and meaning in every vec_*.h.
 // Used only by isa_scalar.cpp; internal linkage throughout: nothing here may escape that object file.
+#define UT_ISA_ONE_LANE 1
 #include "float32.h"
 
 #if defined(__ARM_FEATURE_DSP)
@@ -114,6 +115,16 @@ UT_UNUSED static UT_NOINLINE void chains_of_16(float* y, const float* start, con
 inline V load_some(const float* p, size_t) { return *p; }  // the first n lanes, n > 0; the others are 0
 inline void store_some(float* p, V a, size_t) { *p = a; }  // the first n lanes, and nothing behind them
 inline V first_lane(V a) { return a; }  // in all lanes
+
+// Of groups of kWidth lanes: the lower halves of a's and b's, and the upper ones, a's before b's in each group of the result.
+template <int kWidth>
+inline V low_halves(V a, V) {
+  return a;
+}
+template <int kWidth>
+inline V high_halves(V a, V) {
+  return a;
+}
 inline V magnitude_or_nan(V a, V b) { return bits_of(a) > bits_of(b) ? a : b; }  // the larger of two that are not negative, or NaN
 inline float max_lane(V a) { return a; }  // of lanes that are not NaN
 

@@ -107,6 +107,16 @@ namespace {
 inline V vabs(V a) { return wasm_f32x4_abs(a); }
 inline V copy_sign(V magnitude, V sign) { return wasm_v128_bitselect(sign, magnitude, wasm_i32x4_const_splat(INT32_MIN)); }
 inline V first_lane(V a) { return wasm_i32x4_shuffle(a, a, 0, 0, 0, 0); }  // in all lanes
+template <int kWidth>
+inline V low_halves(V a, V b) {  // of groups of kWidth lanes, a's before b's in each group
+  if constexpr (kWidth == 4) return wasm_i32x4_shuffle(a, b, 0, 1, 4, 5);
+  return wasm_i32x4_shuffle(a, b, 0, 4, 2, 6);
+}
+template <int kWidth>
+inline V high_halves(V a, V b) {
+  if constexpr (kWidth == 4) return wasm_i32x4_shuffle(a, b, 2, 3, 6, 7);
+  return wasm_i32x4_shuffle(a, b, 1, 5, 3, 7);
+}
 inline V magnitude_or_nan(V a, V b) { return wasm_i32x4_max(a, b); }  // the larger of two that are not negative, or NaN
 inline float max_lane(V a) {  // of lanes that are not NaN
   const V pairs = wasm_f32x4_pmax(a, wasm_i32x4_shuffle(a, a, 2, 3, 0, 1));

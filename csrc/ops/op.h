@@ -30,6 +30,8 @@ class Check {
   ValueView output_view(uint32_t i) const { return file_.value(node_.first_output + i); }
   ValueView input_view(uint32_t i) const { return file_.value(node_.inputs[i]); }
   size_t state(uint32_t i);  // elements; also binds plan->states[i]
+  // Elements of a state of an op whose states are all its own, and stand together from plan->states[0] on.
+  size_t own_state(uint32_t i);
   // Binds plan->weights[i] to a tensor of exactly n elements (null if optional and absent). n == 0: any size, returned.
   uint64_t weight(uint32_t i, uint64_t n, bool optional = false, uint32_t dtype = kTensorFloat32);
   // `bytes` of the file that steps find their way by, where they must be checked and used: there, or in a copy.
@@ -49,6 +51,7 @@ class Check {
   float param_f32(uint32_t i);
   Act act(uint32_t first_param);
 
+  uint32_t version() const { return file_.version; }  // of the file
   const NodeView& node() const { return node_; }
   OpPlan* plan() { return plan_; }
   ut_status status() const { return status_; }
@@ -223,6 +226,8 @@ void find_readers(ut_model& model);
 void mark_parts(ut_model& model);
 // Finds windows that a product follows, and what follows that.
 void mark_convolutions(ut_model& model);
+// Finds windows that attention alone reads, and reads where they have their past.
+void mark_attention(ut_model& model);
 
 // Elements `first` to first + n - 1 of a frame of a value: where they stand, or have now been written.
 inline const float* part_of(const Block& b, uint32_t v, Parts& parts, size_t first, size_t n) {
@@ -244,7 +249,7 @@ class OpList {
  private:
   const OpType *begin_, *end_;
 };
-extern const OpList kFrameOps, kMoveOps, kTimeOps, kCellOps;
+extern const OpList kFrameOps, kMoveOps, kTimeOps, kExpressionOps, kAttendOps, kCellOps;
 
 // The op of a kind, or null.
 const OpType* find_op(uint32_t kind);

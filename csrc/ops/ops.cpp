@@ -5,7 +5,11 @@
 namespace undertow {
 
 const OpType* find_op(uint32_t kind) {
-  static constexpr const OpList* kLists[] = {&kFrameOps, &kMoveOps, &kTimeOps, &kCellOps};
+  static constexpr const OpList* kLists[] = {&kFrameOps, &kMoveOps, &kTimeOps, &kCellOps,
+#if UT_EXPRESSIONS
+                                                  &kExpressionOps, &kAttendOps
+#endif
+  };
   for (const OpList* list : kLists)
     for (const OpType& type : *list)
       if (type.kind == kind) return &type;
@@ -91,6 +95,12 @@ size_t Check::state(uint32_t i) {
     return 1;
   }
   plan_->states[i] = node_.states[i];
+  return file_.state(node_.states[i]).size;
+}
+
+size_t Check::own_state(uint32_t i) {
+  plan_->states[0] = node_.states[0];
+  require(node_.states[i] == node_.states[0] + i, "its states do not stand together");
   return file_.state(node_.states[i]).size;
 }
 

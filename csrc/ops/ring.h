@@ -53,6 +53,9 @@ class Ring {
   // there.
   Piece frames(ptrdiff_t ahead) const { return {rows_ + place(ahead) * stride_, stride_, UT_SMALLEST ? 1 : step_, width_}; }
 
+  // How many frames stand one behind the other from that one on, before the end of the ring.
+  size_t ahead_of_end(ptrdiff_t ahead) const { return n_ - place(ahead); }
+
   // n frames as the next ones.
   void put(Piece x, size_t n) const {
     const size_t left = n_ - at_;

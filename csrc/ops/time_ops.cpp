@@ -76,7 +76,7 @@ void window_of_ring(const OpPlan& op, const Block& b) {
   const uint32_t x = op.inputs[0];
   Ring ring(op, b.rings, b.chunk);
   ring.put({b.row(x), b.stride(x), 1, op.sizes[kWidth]}, b.n);
-  for (size_t t = 0; t < b.n; ++t) {
+  for (size_t t = 0; t < b.n && !op.only_ring; ++t) {
     float* to = b.row(op.output, t);
     for (size_t i = 0; i < op.sizes[kTaps]; ++i) {
       const Piece from = ring.frames(static_cast<ptrdiff_t>(t) + tap_at(op.weights[0], i));

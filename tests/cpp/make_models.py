@@ -20,6 +20,18 @@ from undertow.compile import compile_graph
 from undertow.ir import superframes
 from undertow.ir.activations import KINDS, Activation
 from undertow.ir.graph import Graph, Value
+from undertow.ir.ops.programs import (
+    CODES,
+    INPUT,
+    LAST,
+    OUTPUT,
+    STATE,
+    Instruction,
+    Operand,
+    Program,
+    dense_strides,
+    reduced_axis,
+)
 
 FOLDER = Path(__file__).parents[1] / "data" / "tow"
 MODELS: dict[str, Callable[[Graph], None]] = {}
@@ -404,6 +416,75 @@ def rated(g: Graph) -> None:
     (h,) = cell(g, "gru", g.input("x", 4), 3, 91)
     g.output("y", h)
     g.sample_rate = 16000
+
+
+@model
+def expressions(g: Graph) -> None:
+    """A program of every instruction, with states of its own; one with a gate, which the model's input opens."""
+    sizes = (1, 2, 3, 5)
+    whole, row, column = dense_strides(sizes), (0, 3, 1, 0), (0, 0, 0, 1)
+    operands = [
+        Operand(INPUT, 0, 0, whole),
+        Operand(INPUT, 1, 0, row),
+        Operand(INPUT, 1, 1, column),
+        Operand(STATE, 0, 0, whole),
+        Operand(STATE, 0, 30, whole),
+        Operand(OUTPUT, 0, 0, whole),
+    ]
+    reductions = [name for name in CODES if reduced_axis(name) is not None]
+    operands += [
+        Operand(OUTPUT, 1 + i, 0, dense_strides(sizes, reduced_axis(name))) for i, name in enumerate(reductions)
+    ]
+    slots = range(len(operands), len(operands) + 3)
+    arguments = [slots[0], 1, 2, 0]  # of elements, rows and columns
+    steps = [Instruction("activation", slots[0], (0,), Activation("tanh")), Instruction("mul", slots[1], (1, 2))]
+    for i, (name, (_, n)) in enumerate(CODES.items()):
+        if name not in reductions and name != "activation":
+            x = tuple(arguments[(i + k) % 4] for k in range(n))
+            steps += [Instruction(name, slots[2], x), Instruction("mul_plus", slots[1], (slots[2], 1, slots[1]))]
+    steps += [
+        Instruction("activation", slots[1], (slots[1],), Activation("tanh")),
+        Instruction("mul_plus_mul", 3, (1, 3, slots[1], 0)),
+        Instruction("mul_plus", 4, (1, 4, 3)),
+        Instruction("activation", 3, (3,), Activation("sin")),
+        Instruction("activation", 4, (4,), Activation("clip", -2.0, 2.0)),
+        Instruction("sub", 5, (4, 3)),
+    ]
+    factors = (slots[1], 3, 1, 4)
+    steps += [Instruction(name, 6 + i, factors[: CODES[name][1]]) for i, name in enumerate(reductions)]
+    program = Program(sizes, 3, tuple(operands), tuple(steps))
+    shapes = [(2, 3, 5)] + [(6,) if reduced_axis(name) == LAST else (10,) for name in reductions]
+    x, y = g.input("x", (2, 15)), g.input("y", 6)
+    state = g.state("first.s", (2, 30), Weights(150)(2, 30))
+    outputs = g.add("expression", [x, y], name="first", attrs={"program": program, "shapes": shapes}, states=[state])
+    g.output("y", g.add("concat", outputs))
+    held = Program(
+        (1, 1, 1, 6),
+        0,
+        (Operand(INPUT, 0, 0, column), Operand(STATE, 0, 0, column), Operand(OUTPUT, 0, 0, column)),
+        (Instruction("add", 1, (0, 1)), Instruction("copy", 2, (1,))),
+    )
+    gate = g.add("select", [y], weights={"indices": np.array([0])})
+    gate = g.add("activation", [gate], attrs={"activation": Activation("relu")})
+    attrs = {"program": held, "shapes": [(6,)]}
+    g.output("sum", g.add("expression", [y, gate], name="held", attrs=attrs, states=[g.state("held.s", 6)]))
+
+
+@model
+def attention(g: Graph) -> None:
+    """Heads over past frames in a window; heads that share keys and values, with a cap and a bias for each."""
+    x, y = g.input("x", (2, 16)), g.input("y", 6)
+    past = g.add("window", [x], attrs={"taps": (-4, -3, -2, -1, 0)}, states=[g.state("past", (4, 2, 16))])
+    attrs = {"heads": 2, "shared": 2, "rows": 5, "key_width": 16, "value_width": 16, "scale": 0.25}
+    places = {"key_places": (0, 32, 16), "value_places": (0, 32, 16)}
+    g.output("y", g.add("attend", [x, past, past], name="first", attrs={**attrs, **places}))
+    keys = g.add("dense", [y], weights={"W": Weights(160)(21, 6), "b": Weights(161)(21)})
+    values = g.add("dense", [y], weights={"W": Weights(162)(15, 6)})
+    bias = g.add("constant", weights={"value": Weights(163)(4, 3)})
+    attrs = {"heads": 4, "shared": 2, "rows": 3, "key_width": 3, "value_width": 2, "scale": 1.5, "cap": 2.0}
+    places = {"key_places": (1, 3, 10), "value_places": (1, 5, 2)}
+    queries = g.add("select", [x], weights={"indices": np.arange(12)})
+    g.output("shared", g.add("attend", [queries, keys, values, bias], name="second", attrs={**attrs, **places}))
 
 
 def make(name: str) -> bytes:

@@ -12,7 +12,7 @@ using namespace ut_test;
 constexpr size_t kFrames = 300;
 const char* const kStreamed[] = {"rnn",  "gru_reset_after", "gru_reset_before", "lstm", "lstm_options",
                                  "text", "every_op", "float16", "bfloat16", "int8", "int4", "int16", "smoothed_int16", "smoothed_int8", "fixed8", "sparse", "rows", "framed", "ahead",
-                                 "strides", "strides_1"};
+                                 "strides", "strides_1", "expressions", "attention"};
 
 // Frames per call; 0: uneven.
 uint64_t run_stream(const Model& m, const char* name, size_t per_call) {
@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
     CHECK(m.info.version == 4 && m.info.frames_in == 1 && m.info.sample_rate == 0, "%s is not of version 4", name);
   }
   CHECK_INT(Model(folder + "/fixed8.tow", "scalar").info.version, 5);
+  CHECK_INT(Model(folder + "/expressions.tow", "scalar").info.version, 6);
   CHECK_INT(strides.info.sample_rate, 0);
   const std::string whole = folder + "/whole.tow";
   for (const size_t length : {kFrames, kFrames / 3, size_t{0}}) {

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "expression.h"
 #include "format.h"
 #include "ops/recurrent.h"
 #include "streams.h"
@@ -85,6 +86,8 @@ void collect(const std::string& path, std::set<uint32_t>* kinds, std::set<std::s
     const std::string name = type ? type->name : "?";
     if (name == "binary" || name == "reduce" || name == "softmax" || name == "activation")
       variants->insert(name + " " + std::to_string(node.params[0]));
+    for (uint32_t k = 0; name == "expression" && k < node.params[6]; ++k)
+      variants->insert("instruction " + std::to_string(node.params[7 + 6 * (node.params[5] + k)]));
     for (uint32_t t = 0; t < node.n_tensors; ++t) {
       if (node.tensors[t] == undertow::kNone) continue;
       const uint32_t dtype = file.tensor(node.tensors[t]).dtype;
@@ -124,6 +127,9 @@ void test_coverage(const std::vector<std::string>& paths) {
   for (uint32_t kind = 0; kind < undertow::kNumActs; ++kind) expected.insert("activation " + std::to_string(kind));
   for (uint32_t kind = 0; kind < undertow::kNumBinaries; ++kind) expected.insert("binary " + std::to_string(kind));
   for (uint32_t kind = 0; kind < undertow::kNumReduces; ++kind) expected.insert("reduce " + std::to_string(kind));
+  for (uint32_t code = 0; code < undertow::kNumCodes; ++code)
+    if (code <= undertow::kCopy || undertow::reduces_last(code) || undertow::reduces_rows(code))
+      expected.insert("instruction " + std::to_string(code));
   // FORMAT.md, "Nodes": which weights of an op are matrices or tables.
   const struct {
     const char* op;
@@ -145,7 +151,7 @@ void test_coverage(const std::vector<std::string>& paths) {
       ++known;
       CHECK(kinds.count(kind), "no file steps through op %u, %s: add it to make_models.py", kind, type->name);
     }
-  CHECK(known >= 22, "found %d ops", known);
+  CHECK(known >= 28, "found %d ops", known);
   for (const std::string& what : expected) CHECK(variants.count(what), "no file steps through: %s", what.c_str());
 }
 

@@ -38,7 +38,8 @@ enum Kind {
   kWhere,
   kRnnFramed = 24,
   kGruFramed,
-  kLstmFramed
+  kLstmFramed,
+  kExpression = 28
 };
 
 uint32_t word_of(float x) {
@@ -128,9 +129,26 @@ void rename_both(Tow& t, uint32_t* record, uint32_t* other) {
   other[1] = record[1];
 }
 
+// Words of the expression with every instruction, and of the one with a gate.
+constexpr size_t kHeadWords = 7, kSlots = 4, kOperands = 5, kInstructions = 6;
+uint32_t& head(Tow& t, size_t k, size_t nth = 0) { return t.param(t.find(kExpression, nth), k); }
+// 0 input 0, all of the space; 1, 2 input 1, a row and a column; 3, 4 the state; 5 an output, all of the space; from 6 on those of
+// reductions, 7 and 6 of them. Of the one with a gate: input 0, state, output.
+uint32_t& operand(Tow& t, size_t i, size_t k, size_t nth = 0) { return head(t, kHeadWords + 6 * i + k, nth); }
+uint32_t& instruction(Tow& t, size_t i, size_t k, size_t nth = 0) { return operand(t, head(t, kOperands, nth) + i, k, nth); }
+// The last instructions: that of operand 5, then those of operands 6 to 18.
+uint32_t& last_of(Tow& t, size_t y, size_t k) { return instruction(t, head(t, kInstructions) - 19 + y, k); }
+constexpr uint32_t kOfInput = 0, kOfState = 2, kFirstOutput = 5, kOverLast = 6, kOverRows = 13, kFirstSlot = 19;
+// Moves words of a node from its params to its inputs.
+void more_inputs(Tow& t, size_t n, uint32_t by) {
+  t.node(n, 3) += by, t.node(n, 7) -= by;
+  for (size_t k = 0; k < t.node(n, 3); ++k) t.input(n, k) = 0;
+  t.state_of(n, 0) = 0;
+}
+
 const Lie kLies[] = {
     {"rnn", "format version 0", UT_E_VERSION, [](Tow& t) { t.header(2) = 0; }},
-    {"rnn", "format version 6", UT_E_VERSION, [](Tow& t) { t.header(2) = 6; }},
+    {"rnn", "format version 7", UT_E_VERSION, [](Tow& t) { t.header(2) = 7; }},
     {"rnn", "format version 4 that says no frames", UT_E_FORMAT, [](Tow& t) { t.header(2) = 4; }},
     {"rated", "nothing new in format version 4", UT_OK, [](Tow& t) { t.header(2) = 4; }},
     {"rnn", "format version 3 that says no frames", UT_E_FORMAT, [](Tow& t) { t.header(2) = 3; }},
@@ -410,6 +428,98 @@ const Lie kLies[] = {
      [](Tow& t) { t.value(0, 4) = 1, t.value(0, 5) = 6, t.value(0, 6) = 0; }},
     {"framed", "a frame of three axes of rows", UT_E_FORMAT,
      [](Tow& t) { const size_t v = t.first_output(t.find(kGruFramed)); t.value(v, 4) = 3, t.value(v, 7) = 1; }},
+    // By the names of constants above; sizes of the space are 1, 2, 3, 5.
+    {"expressions", "expressions in format version 5", UT_E_FORMAT, [](Tow& t) { t.header(2) = 5; }},
+    {"expressions", "a tensor", UT_E_FORMAT,
+     [](Tow& t) { const size_t n = t.find(kExpression); ++t.node(n, 6), --t.node(n, 7), t.tensor_of(n, 0) = t.state(0, 2), t.state(0, 2) = kNone; }},
+    {"expressions", "params that end in the head", UT_E_FORMAT,
+     [](Tow& t) { const size_t n = t.find(kExpression, 1); more_inputs(t, n, t.node(n, 7) - 6); }},
+    {"expressions", "65 inputs and outputs", UT_E_FORMAT,
+     [](Tow& t) { const size_t n = t.find(kExpression); const uint32_t n_operands = head(t, kOperands), n_instructions = head(t, kInstructions); more_inputs(t, n, 54);
+       head(t, kOperands) = n_operands, head(t, kInstructions) = n_instructions - 9; }},
+    {"expressions", "an empty space", UT_E_FORMAT, [](Tow& t) { head(t, 0) = 0; }},
+    {"expressions", "a space of 2^24 elements and more", UT_E_FORMAT, [](Tow& t) { head(t, 0) = kNone; }},
+    {"expressions", "a space of more elements than a frame may have", UT_E_FORMAT,
+     [](Tow& t) { head(t, 0) = (1u << 24) / 30 + 1; }},
+    {"expressions", "33 slots", UT_E_FORMAT, [](Tow& t) { head(t, kSlots) = 33; }},
+    {"expressions", "32 slots", UT_OK, [](Tow& t) { head(t, kSlots) = 32; }},
+    {"expressions", "a slot less", UT_E_FORMAT, [](Tow& t) { --head(t, kSlots); }},
+    {"expressions", "no operands", UT_E_FORMAT,
+     [](Tow& t) { head(t, kInstructions) += head(t, kOperands), head(t, kOperands) = 0; }},
+    {"expressions", "65 operands", UT_E_FORMAT,
+     [](Tow& t) { head(t, kInstructions) -= 65 - head(t, kOperands), head(t, kOperands) = 65; }},
+    {"expressions", "2^32 - 1 operands", UT_E_FORMAT, [](Tow& t) { head(t, kOperands) = kNone; }},
+    {"expressions", "no instructions", UT_E_FORMAT,
+     [](Tow& t) { head(t, kOperands) += head(t, kInstructions), head(t, kInstructions) = 0; }},
+    {"expressions", "257 instructions", UT_E_FORMAT, [](Tow& t) { head(t, kInstructions) = 257; }},
+    {"expressions", "2^32 - 1 instructions", UT_E_FORMAT, [](Tow& t) { head(t, kInstructions) = kNone; }},
+    {"expressions", "an instruction less", UT_E_FORMAT, [](Tow& t) { --head(t, kInstructions); }},
+    {"expressions", "an operand of nothing", UT_E_FORMAT, [](Tow& t) { operand(t, 0, 0) = 17; }},
+    {"expressions", "an operand of number 2^32 - 1", UT_E_FORMAT, [](Tow& t) { operand(t, 0, 0) = kNone; }},
+    {"expressions", "a last stride of 2", UT_E_FORMAT, [](Tow& t) { operand(t, 1, 5) = 2; }},
+    {"expressions", "a last stride of -1", UT_E_FORMAT, [](Tow& t) { operand(t, 2, 5) = kNone; }},
+    {"expressions", "a negative stride", UT_E_FORMAT, [](Tow& t) { operand(t, 0, 3) = kNone; }},
+    {"expressions", "a negative stride of an axis of one element", UT_E_FORMAT, [](Tow& t) { operand(t, 0, 2) = kNone; }},
+    {"expressions", "any other stride of an axis of one element", UT_OK,
+     [](Tow& t) { operand(t, 0, 2) = operand(t, 3, 2) = operand(t, 5, 2) = 0x7fffffff; }},
+    {"expressions", "an input from its second element on", UT_E_FORMAT, [](Tow& t) { operand(t, 0, 1) = 1; }},
+    {"expressions", "an input from its last element on", UT_E_FORMAT, [](Tow& t) { operand(t, 2, 1) = 2; }},
+    {"expressions", "an input from element 2^32 - 1 on", UT_E_FORMAT, [](Tow& t) { operand(t, 2, 1) = kNone; }},
+    {"expressions", "a stride out of its input", UT_E_FORMAT, [](Tow& t) { operand(t, 1, 3) = 4; }},
+    {"expressions", "a stride far out of its input", UT_E_FORMAT, [](Tow& t) { operand(t, 1, 3) = 0x7fffffff; }},
+    {"expressions", "an input of integers", UT_E_FORMAT, [](Tow& t) { t.value(0, 2) = UT_INT32; }},
+    {"expressions", "an output of integers", UT_E_FORMAT,
+     [](Tow& t) { t.value(t.first_output(t.find(kExpression)), 2) = UT_INT32; }},
+    {"expressions", "a state that goes out of itself", UT_E_FORMAT, [](Tow& t) { operand(t, 4, 1) = 31; }},
+    {"expressions", "states over each other", UT_E_FORMAT, [](Tow& t) { operand(t, 4, 1) = 29; }},
+    {"expressions", "states over each other, the later one first", UT_E_FORMAT,
+     [](Tow& t) { operand(t, 3, 1) = 30, operand(t, 4, 1) = 1; }},
+    {"expressions", "the same state twice", UT_OK, [](Tow& t) { operand(t, 4, 1) = 0; }},
+    {"expressions", "a state of another shape", UT_E_FORMAT, [](Tow& t) { operand(t, 3, 3) = 14; }},
+    {"expressions", "a state that is one number", UT_E_FORMAT,
+     [](Tow& t) { operand(t, 4, 5) = operand(t, 4, 4) = operand(t, 4, 3) = 0; }},
+    {"expressions", "an output from its second element on", UT_E_FORMAT, [](Tow& t) { operand(t, kFirstOutput, 1) = 1; }},
+    {"expressions", "an output of another shape", UT_E_FORMAT, [](Tow& t) { operand(t, kFirstOutput, 3) = 16; }},
+    {"expressions", "an output of another size", UT_E_FORMAT, [](Tow& t) { --t.value(t.first_output(t.find(kExpression)), 7); }},
+    {"expressions", "a reduced output of another size", UT_E_FORMAT,
+     [](Tow& t) { ++t.value(t.first_output(t.find(kExpression)) + 1, 5); }},
+    {"expressions", "what is left of rows with a stride along them", UT_E_FORMAT, [](Tow& t) { operand(t, kOverRows, 4) = 1; }},
+    {"expressions", "two operands of one output", UT_E_FORMAT,
+     [](Tow& t) { operand(t, kOverLast + 1, 0) = operand(t, kOverLast, 0); }},
+    {"expressions", "an output without an operand", UT_E_FORMAT,
+     [](Tow& t) { operand(t, kFirstOutput, 0) = kOfState, last_of(t, kFirstOutput, 1) = 3; }},
+    {"expressions", "an input without an operand", UT_E_FORMAT,
+     [](Tow& t) { operand(t, 0, 0) = 1; for (size_t k = 2; k < 6; ++k) operand(t, 0, k) = 0; }},
+    {"expressions", "a gate of six elements", UT_E_FORMAT, [](Tow& t) { operand(t, 1, 0) = operand(t, 2, 0) = kOfInput; }},
+    {"expressions", "another gate of six elements", UT_E_FORMAT,
+     [](Tow& t) { t.input(t.find(kExpression, 1), 1) = t.input(t.find(kExpression, 1), 0); }},
+    {"expressions", "a state without an operand", UT_E_FORMAT,
+     [](Tow& t) { operand(t, 1, 0, 1) = 0, instruction(t, 0, 1, 1) = 2; }},
+    {"expressions", "instruction 19", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 0) = 19; }},
+    {"expressions", "instruction 31", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 0) = 31; }},
+    {"expressions", "instruction 58", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 0) = 58; }},
+    {"expressions", "instruction 63", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 0) = 63; }},
+    {"expressions", "instruction 71", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 0) = 71; }},
+    {"expressions", "instruction 78", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 0) = 78; }},
+    {"expressions", "instruction 2^32 - 1", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 0) = kNone; }},
+    {"expressions", "the last activation", UT_OK, [](Tow& t) { instruction(t, 0, 0) = 57; }},
+    {"expressions", "a result for nothing", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 1) = kFirstSlot + 3; }},
+    {"expressions", "a result for number 2^32 - 1", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 1) = kNone; }},
+    {"expressions", "an argument that is nothing", UT_E_FORMAT, [](Tow& t) { instruction(t, 1, 3) = kFirstSlot + 3; }},
+    {"expressions", "a last argument that is nothing", UT_E_FORMAT, [](Tow& t) { last_of(t, kOverLast + 6, 5) = kNone; }},
+    {"expressions", "a slot that is not written yet", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 2) = kFirstSlot; }},
+    {"expressions", "an output that is not written yet", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 2) = kFirstOutput; }},
+    {"expressions", "an output that is written", UT_OK, [](Tow& t) { last_of(t, kOverLast, 2) = kFirstOutput; }},
+    {"expressions", "an argument that is what is left of a reduction", UT_E_FORMAT,
+     [](Tow& t) { last_of(t, kOverRows + 3, 2) = kOverRows; }},
+    {"expressions", "an input that is written", UT_E_FORMAT, [](Tow& t) { instruction(t, 0, 1) = 0; }},
+    {"expressions", "a reduction to a slot", UT_E_FORMAT, [](Tow& t) { last_of(t, kOverLast, 1) = kFirstSlot; }},
+    {"expressions", "a reduction to a state", UT_E_FORMAT, [](Tow& t) { last_of(t, kOverLast, 1) = 3; }},
+    {"expressions", "a reduction to all of the space", UT_E_FORMAT, [](Tow& t) { last_of(t, kOverLast, 1) = kFirstOutput; }},
+    {"expressions", "a reduction to what is left of the other one", UT_E_FORMAT, [](Tow& t) { last_of(t, kOverLast, 0) = 72; }},
+    {"expressions", "a reduction to what has another one", UT_E_FORMAT, [](Tow& t) { last_of(t, kOverLast + 1, 1) = kOverLast; }},
+    {"expressions", "no reduction, to what is left of one", UT_E_FORMAT, [](Tow& t) { last_of(t, kOverRows, 0) = 18; }},
+    {"expressions", "an output that is not written", UT_E_FORMAT, [](Tow& t) { last_of(t, kFirstOutput, 1) = kFirstSlot; }},
     {"whole", "flip to another size", UT_E_FORMAT, [](Tow& t) { t.value(t.first_output(t.find(kFlip)), 5) = 2; }},
     {"whole", "last to another size", UT_E_FORMAT, [](Tow& t) { t.value(t.first_output(t.find(kLast)), 5) = 2; }},
 };

@@ -141,6 +141,9 @@ class Fitter {
   bool embedding();
   bool window();
   bool matmul();
+  bool attend();
+  bool expression();
+  void operands(struct Program* program);
   bool cell();
   void like(size_t slot, const Matrix& m);
   bool framed_sizes(size_t n_flags, size_t n_states);

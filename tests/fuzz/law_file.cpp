@@ -93,6 +93,18 @@ void check_matrices(const File& file) {
   CHECK(n_smoothed == 0, "%zu tensors that are no matrix have factors", n_smoothed);
 }
 
+// What was taken fits: nothing has to be mended.
+void check_expressions(const File& file) {
+  Random random(1);
+  for (size_t i = 0; i < file.nodes.size(); ++i) {
+    if (file.nodes[i].kind != kExpression) continue;
+    File mended = file;
+    CHECK(file.version >= version_of(file.nodes[i]), "node %zu: an expression in version %u", i, file.version);
+    CHECK(file.nodes[i].tensors.empty(), "node %zu: an expression with tensors", i);
+    CHECK(fit(&mended, i, &random) && write(mended) == write(file), "node %zu: an expression that is none", i);
+  }
+}
+
 }  // namespace
 
 uint64_t check_file(const Bytes& blob) {
@@ -109,6 +121,7 @@ uint64_t check_file(const Bytes& blob) {
   check_frames(file, blob);
   check_sizes(file, blob.size());
   check_matrices(file);
+  check_expressions(file);
   uint64_t latency = 0;
   for (const Node& node : file.nodes)
     if (node.kind == kPresent) latency = node.params[0];

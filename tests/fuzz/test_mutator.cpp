@@ -3,6 +3,7 @@
 // what comes out is taken by the library, with every op, precision and kind of layer in it; and integers are as the
 // format wants them unless that was the change.
 //     test_mutator FOLDER
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -11,6 +12,7 @@
 #include "check.h"
 #include "tow_fit.h"
 #include "tow_mutator.h"
+#include "tow_program.h"
 
 namespace {
 
@@ -29,6 +31,14 @@ struct Seen {
   std::set<uint32_t> kinds, dtypes;
   std::map<std::string, size_t> traits;
 
+  static std::string name_of(uint32_t code) {
+    return code >= 32 && code < 64 ? "activation in an expression" : "instruction " + std::to_string(code);
+  }
+  Seen() {
+    for (uint32_t code = 0; code < 78; ++code)
+      if (n_arguments(code) != 0) traits[name_of(code)] = 0;
+  }
+
   void add(const File& file) {
     for (const Tensor& t : file.tensors) {
       dtypes.insert(t.dtype);
@@ -46,6 +56,17 @@ struct Seen {
       traits["framed layer with inputs to start from"] +=
           is_framed(node.kind) && node.states.empty() && node.inputs.size() > 1;
       traits["projection"] += is_cell(node.kind) && cell_format(node.kind)->kind == kLstm && node.tensors[4] != kNone;
+      if (node.kind == kExpression) {
+        const Program p = program_of(node.params);
+        const auto is_of = [&](size_t base) {
+          return std::any_of(p.operands.begin(), p.operands.end(), [&](const ProgramOperand& o) { return o.base == base; });
+        };
+        for (const ProgramStep& s : p.steps) ++traits[name_of(s.code)];
+        traits["expression with states"] += !node.states.empty();
+        traits["expression with a gate"] += !node.inputs.empty() && !is_of(node.inputs.size() - 1);
+        traits["expression without states"] += node.states.empty();
+        traits["expression with a slot"] += p.n_slots != 0;
+      }
       if (!is_cell(node.kind)) continue;
       for (const uint32_t flag : {kReverse, kVariant, kMasked, kSteps})
         traits["flag " + std::to_string(flag)] += (node.params[3 * cell_format(node.kind)->n_acts] & flag) != 0;
@@ -95,7 +116,7 @@ int main(int argc, char** argv) {
   size_t n_made = 0, n_taken = 0, n_spliced = 0, n_unread = 0, n_own_gates = 0;
   Seen seen;
   for (size_t i = 0; i < files.size(); ++i)
-    for (uint64_t seed = 0; seed < 150; ++seed) {
+    for (uint64_t seed = 0; seed < 400; ++seed) {
       const bool splices = seed % 10 == 9;
       const Data& other = files[(i + seed) % files.size()];
       const auto make = [&] {

@@ -19,6 +19,7 @@ struct Change {
 
 std::vector<Change> changes_of_tables();
 std::vector<Change> changes_of_nodes();
+std::vector<Change> changes_of_expressions();
 std::vector<Change> changes_of_wires();
 std::vector<Change> changes_of_weights();
 

@@ -70,7 +70,7 @@ bool new_op(File* f, Random* random) {
       inputs.clear();
       if (!reshaped({d, n / d}) || !reshaped({n / d, d})) return false;
     }
-    if (kind == kConcat || kind == kSelect)
+    if (kind == kConcat || kind == kSelect || kind == kExpression)
       for (size_t k = random->below(3); k != 0; --k) inputs.push_back(value_before(*f, at, kFloat32, 0, random));
     if (kind == kBinary || kind == kWhere)
       for (size_t k = 1 + (kind == kWhere); k != 0; --k) inputs.push_back(value_before(*f, at, kFloat32, n, random));
@@ -157,7 +157,7 @@ bool swap_nodes(File* f, Random* random) {
 
 bool kind(File* f, Random* random) {
   static const std::vector<uint32_t> kAlike[] = {{kActivation, kSoftmax, kLayerNorm, kAffine, kLast, kFlip, kReshape},
-                                                 {kBinary, kWhere, kConcat, kMatmul, kSelect},
+                                                 {kBinary, kWhere, kConcat, kMatmul, kSelect, kExpression},
                                                  {kDense, kRnn, kGru, kLstm, kRnnFramed, kGruFramed, kLstmFramed},
                                                  {kDepthwise, kReduce, kSelect, kWindow}};
   Node* node = any_node(f, random);

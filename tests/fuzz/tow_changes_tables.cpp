@@ -121,7 +121,7 @@ bool same_names(File* f, Random* random) {
 
 bool frames(File* f, Random* random) {
   static const uint32_t kCounts[] = {1, 1, 2, 3, 160, 4096, 1u << 24, 0, (1u << 24) + 1, 0xffffffff};
-  f->version = static_cast<uint32_t>(one_in(random, 16) ? random->below(7) : 1 + random->below(5));
+  f->version = static_cast<uint32_t>(one_in(random, 16) ? random->below(8) : 1 + random->below(kLastVersion));
   f->frames_in = f->version == 1 ? 0 : kCounts[random->below(one_in(random, 4) ? 10 : 7)];
   f->frames_out = f->version == 1 ? 0 : kCounts[random->below(one_in(random, 4) ? 10 : 7)];
   f->sample_rate = f->version >= 3 || one_in(random, 16) ? kCounts[random->below(10)] : 0;

@@ -94,7 +94,7 @@ def change_tow(data: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.1:
         tow.weights = flip(tow.weights, rng)
     if rng.random() < 0.05:
-        tow.version = rng.choice([1, 2, 3, 4, 5])
+        tow.version = rng.choice([1, 2, 3, 4, 5, 6])
         tow.frames = tuple(rng.choice([0, 1, 2, 3, 1 << 24, NONE]) for _ in range(2)) if tow.version > 1 else (0, 0)
         tow.sample_rate = rng.choice([0, 1, 16000, NONE]) if tow.version > 2 else 0
     packed = tow.pack()

@@ -128,7 +128,7 @@ bool read(const uint8_t* bytes, size_t n, File* out) {
   memcpy(&out->frames_in, bytes + 48, 4);
   memcpy(&out->frames_out, bytes + 52, 4);
   memcpy(&out->sample_rate, bytes + 56, 4);
-  if (out->version < 1 || out->version > 5) return false;
+  if (out->version < 1 || out->version > kLastVersion) return false;
   memcpy(out->hash, bytes + 32, 16);
   Reader r{Words(bytes + kHeader, metadata / 4)};
   Words& w = r.words;

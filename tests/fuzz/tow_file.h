@@ -39,6 +39,8 @@ enum Kind : uint32_t {
   kGruFramed,
   kLstmFramed,
   kPresent,
+  kExpression,  // this and the next from version 6 on
+  kAttend,
   kEndOfKinds
 };
 
@@ -78,6 +80,7 @@ struct Tensor {
   uint64_t n() const { return bytes.size() / element_bytes(dtype); }
 };
 uint32_t version_of(const Tensor& t);  // the first that has it
+constexpr uint32_t kLastVersion = 6;
 
 struct Value {
   std::string name;
@@ -102,6 +105,7 @@ struct Node {
   std::vector<uint32_t> inputs, states, tensors, params;
   uint32_t n_outputs = 0;
 };
+constexpr uint32_t version_of(const Node& node) { return node.kind >= kExpression ? 6 : 1; }
 
 struct File {
   uint32_t version = 1;

@@ -140,6 +140,30 @@ bool Fitter::matmul() {
   return output(0, y, true);
 }
 
+// heads, shared, n, D, E, scale, cap; offset, row and head of K and of V
+bool Fitter::attend() {
+  if (!inputs(node.inputs.size() == 4 ? 4 : 3) || !outputs(1)) return false;
+  counts(0, 0, 13);
+  std::vector<uint32_t>& p = node.params;
+  float cap;
+  memcpy(&cap, &p[6], sizeof cap);
+  const auto rows_fit = [&](size_t input, size_t at, uint64_t width) {
+    const uint64_t last = p[at] + uint64_t{p[2] - 1} * p[at + 1] + uint64_t{p[1] - 1} * p[at + 2] + width;
+    return (p[2] == 1 || p[at + 1] >= width) && last <= size(input);
+  };
+  bool fits = cap == 0.0f || (cap >= 1.17549435e-38f && cap < __builtin_inff());
+  for (size_t i = 0; i < 5; ++i) fits = fits && p[i] != 0 && p[i] <= kMaxFrame;
+  fits = fits && p[0] % p[1] == 0 && uint64_t{p[0]} * p[3] == size(0) && rows_fit(1, 7, p[3]) && rows_fit(2, 10, p[4]);
+  fits = fits && uint64_t{p[0]} * p[4] <= kMaxFrame;
+  if (fits && node.inputs.size() == 4) fits = size(3) == p[2] || size(3) == uint64_t{p[0]} * p[2];
+  if (!fits) {
+    const uint32_t width = static_cast<uint32_t>(size(0));
+    if (width > size(1) || !inputs(3)) return false;
+    p = {1, 1, 1, width, 1, p[5], 0, 0, width, 0, 0, 1, 0};
+  }
+  return output(0, {p[0], p[4]}, true);
+}
+
 bool Fitter::fits() {
   switch (node.kind) {
     case kDense:
@@ -224,6 +248,10 @@ bool Fitter::fits() {
       return matmul();
     case kWindow:
       return window();
+    case kAttend:
+      return attend();
+    case kExpression:
+      return expression();
     case kPresent:
       node.inputs.clear();
       if (!outputs(1)) return false;

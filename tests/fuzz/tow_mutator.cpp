@@ -16,7 +16,7 @@ constexpr size_t kMostGrown = 48 << 10;  // bytes that a file may grow to: small
 
 std::vector<Change> all_changes() {
   std::vector<Change> all;
-  for (const auto& some : {changes_of_tables(), changes_of_nodes(), changes_of_wires(), changes_of_weights()})
+  for (const auto& some : {changes_of_tables(), changes_of_nodes(), changes_of_wires(), changes_of_expressions(), changes_of_weights()})
     all.insert(all.end(), some.begin(), some.end());
   return all;
 }
@@ -100,10 +100,11 @@ void mend_all_integers(File* f) {
     }
 }
 
-// A file has the version of its newest tensor, or a newer one.
+// A file has the version of its newest tensor or node, or a newer one.
 void mend_version(File* f) {
   uint32_t least = 1;
   for (const Tensor& t : f->tensors) least = std::max(least, version_of(t));
+  for (const Node& node : f->nodes) least = std::max(least, version_of(node));
   if (f->version >= least) return;
   if (f->version == 1) f->frames_in = f->frames_out = 1;
   f->version = least;
@@ -138,7 +139,7 @@ bool mend_header(Data* file) {
   const uint8_t version = file->data()[8];
   memcpy(file->data(), kStart, sizeof kStart);
   memcpy(file->data() + 16, &n, 8);
-  if (version >= 2 && version <= 5) {
+  if (version >= 2 && version <= kLastVersion) {
     file->data()[8] = version;
     for (const size_t at : {size_t{48}, size_t{52}}) {
       uint32_t frames;

@@ -2,7 +2,7 @@
 // What the shapes of a file say, and how its numbers follow when tables change.
 #include <algorithm>
 
-#include "tow_fit.h"
+#include "tow_program.h"
 
 namespace ut_fuzz {
 
@@ -58,7 +58,12 @@ uint64_t work(const File& file) {
     for (const uint32_t s : node.states) inputs += size_of(file.states[s].shape);
     all += 20 * outputs + inputs + 100;
     if (node.kind == kDense) times = outputs / file.values[first].shape.back();
+    if (node.kind == kExpression) {
+      const Program p = program_of(node.params);
+      all += 20 * p.n_elements() * p.steps.size();
+    }
     if (node.kind == kMatmul) all += outputs * file.values[node.inputs[0]].shape.back();
+    if (node.kind == kAttend) all += uint64_t{node.params[0]} * node.params[2] * (uint64_t{node.params[3]} + node.params[4]);
     if (const CellFormat* cell = cell_format(node.kind)) {
       const CellSizes s = sizes_of_cell(file, i);
       times = s.L * s.B;
@@ -73,6 +78,11 @@ uint64_t floats(const File& file) {
   uint64_t all = 0;
   for (const Value& v : file.values) all += padded(size_of(v.shape));
   for (const State& s : file.states) all += padded(size_of(s.shape));
+  for (const Node& node : file.nodes)
+    if (node.kind == kExpression) {
+      const Program p = program_of(node.params);
+      all += p.n_slots * padded(p.sizes[kLastAxis]);
+    }
   return all;
 }
 

@@ -124,7 +124,7 @@ def _expected(
         return x if in_time(name) else np.broadcast_to(x, (T, *x.shape))
 
     def gate(node: Node) -> np.ndarray:
-        return over_time(node.inputs[1])[:, 0] != 0 if OPS[node.op].is_gated(node) else np.ones(T, bool)
+        return over_time(node.inputs[-1])[:, 0] != 0 if OPS[node.op].is_gated(node) else np.ones(T, bool)
 
     op = OPS[node.op]
     if isinstance(op, Cell):

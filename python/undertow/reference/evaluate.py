@@ -240,7 +240,7 @@ class _Sequence:
             following: Arrays = {}
             for node in group:
                 op, xs = OPS[node.op], [given[name][: t + 1] for name in node.inputs]
-                shut = op.rests and op.is_gated(node) and xs[1][-1, 0] == 0
+                shut = op.rests and op.is_gated(node) and xs[-1][-1, 0] == 0
                 if shut or (self._is_masked(node) and t >= self.span.length):
                     continue  # outputs stay zero, the state stays as it is
                 results, after = op.step(node, weights[node.name], xs, tuple(self.now[s] for s in node.states))

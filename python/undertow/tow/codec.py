@@ -56,8 +56,10 @@ def write(graph: Graph) -> bytes:
     outputs = [word for name, value in graph.outputs.items() for word in (*out.name(name), value_index[value])]
     nodes: list[int] = []
     words: list[int] = []
+    kinds = set()
     for node in graph.nodes:
         kind, tensors, params = _encode(graph, node)
+        kinds.add(kind)
         counts = [len(node.inputs), len(node_outputs[node.name]), len(node.states), len(tensors), len(params)]
         nodes += [kind, *out.name(node.name), *counts, len(words)]
         words += [value_index[v] for v in node.inputs] + [state_index[s] for s in node.states]
@@ -85,7 +87,11 @@ def write(graph: Graph) -> bytes:
     for *_, array in out.tensors:
         np.frombuffer(blob, np.uint8)[at : at + array.nbytes] = array.reshape(-1).view(np.uint8)
         at = align(at + array.nbytes)
-    newest = max((versions.of_tensor(code, flags) for code, flags, _ in out.tensors), default=1)
+    newest = max(
+        [versions.of_tensor(code, flags) for code, flags, _ in out.tensors]
+        + [versions.of_kind(kind) for kind in kinds],
+        default=1,
+    )
     out.tensors.clear()  # of which the file is a copy, and its bytes are another
     _seal(blob, len(metadata), versions.header(graph.frames_in, graph.frames_out, graph.sample_rate, source, newest))
     return bytes(blob)

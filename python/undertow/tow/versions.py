@@ -18,11 +18,11 @@ def frames(version: int, frames_in: int, frames_out: int, source: str) -> tuple[
 
 
 def header(
-    frames_in: int, frames_out: int, sample_rate: int | None, source: str, of_tensors: int = 1
+    frames_in: int, frames_out: int, sample_rate: int | None, source: str, newest: int = 1
 ) -> tuple[int, int, int, int]:
-    """The first version that says it, and its three numbers in the header. of_tensors: that of the newest tensor."""
-    if of_tensors > 3:
-        return of_tensors, frames_in, frames_out, sample_rate or 0
+    """The first version that says it, and its three numbers in the header. newest: that of the newest tensor or op."""
+    if newest > 3:
+        return newest, frames_in, frames_out, sample_rate or 0
     if sample_rate is not None:
         return 3, frames_in, frames_out, sample_rate
     if (frames_in, frames_out) == (1, 1) == frames(1, 0, 0, source):
@@ -35,4 +35,9 @@ def of_tensor(code: int, flags: int) -> int:
     return 5 if code > 8 else 4 if code == 8 or flags else 1
 
 
-__all__ = ["frames", "header", "of_tensor"]
+def of_kind(kind: int) -> int:
+    """The first version that has such a node."""
+    return 6 if kind > 27 else 1
+
+
+__all__ = ["frames", "header", "of_kind", "of_tensor"]

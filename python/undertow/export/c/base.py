@@ -42,8 +42,8 @@ class Export:
     @staticmethod
     def gate(program: Program, node: Node) -> str:
         """The value of its gate; "" of a node without."""
-        gated = OPS[node.op].is_gated(node) and program.graph.shape(node.inputs[1]) == (1,)
-        return node.inputs[1] if gated else ""
+        gated = OPS[node.op].is_gated(node) and program.graph.shape(node.inputs[-1]) == (1,)
+        return node.inputs[-1] if gated else ""
 
     @staticmethod
     def zeros(program: Program, n: int) -> str:

@@ -14,7 +14,7 @@ _MAX = """\
 /* {which}, NaN where either is. */
 static inline float {which}_or_nan(float u, float v) {{ return u != u ? u : flushed({which}(u, v)); }}
 """
-_ORDERED = """\
+ORDERED = """\
 /* 1 where neither is NaN, else 0. */
 static inline float ordered(float u, float v) { return u == u && v == v ? 1.0f : 0.0f; }
 """
@@ -77,7 +77,7 @@ class Activate(Elementwise):
 
 
 #: op -> formula of u and v, and what it needs of the headers
-_BINARY = {
+BINARY = {
     "add": ("add({u}, {v})", ["add"]),
     "sub": ("sub({u}, {v})", ["sub"]),
     "mul": ("mul({u}, {v})", ["mul"]),
@@ -94,12 +94,12 @@ _BINARY = {
 
 class Binary(Elementwise):
     def formula(self, program: Program, node: Node, inputs: list[str]) -> str:
-        formula, needs = _BINARY[node.op]
+        formula, needs = BINARY[node.op]
         program.need(*needs)
         if node.op in ("max", "min"):
             maximum(program, node.op)
         if "ordered" in formula:
-            program.function("ordered", _ORDERED)
+            program.function("ordered", ORDERED)
         formula = formula.format(u=inputs[0], v=inputs[1])
         if node.op in ("add", "sub", "mul", "div") and any(map(program.may_be_constant, node.inputs)):
             program.need("flushed")

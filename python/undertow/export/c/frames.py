@@ -203,6 +203,18 @@ class Reduce(Export):
         lines("}", "}")
 
 
+def softmax(program: Program) -> str:
+    """The function of a softmax; `y` may be `x`."""
+    sums(program)
+    text = _SOFTMAX.format(
+        note="e^x of each as a share of their sum",
+        name="softmax",
+        each="    y[k] = e;\n",
+        last="  for (k = 0; k < n; ++k) y[k] = div(y[k], total);\n",
+    )
+    return program.function("softmax", text, ["vexp", "sub", "add", "div", "is_less"])
+
+
 _SOFTMAX = """\
 /* {note} of n numbers. */
 static void {name}(float* y, const float* x, size_t n) {{
@@ -229,14 +241,7 @@ class Softmax(Export):
         rows, lines = program.size(x) // n, program.step
         sums(program)
         if node.op == "softmax":
-            name = program.function(
-                "softmax",
-                _SOFTMAX.format(
-                    note="e^x of each as a share of their sum", name="softmax", each="    y[k] = e;\n",
-                    last="  for (k = 0; k < n; ++k) y[k] = div(y[k], total);\n",
-                ),
-                ["vexp", "sub", "add", "div", "is_less"],
-            )  # fmt: skip
+            name = softmax(program)
         else:
             name = program.function(
                 "log_softmax",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...ir.nodes import Node
 from ...ir.ops import OPS
-from . import cells, elementwise, frames, moves, time
+from . import attention, cells, elementwise, expressions, frames, moves, time
 from .base import Export
 
 
@@ -44,6 +44,8 @@ EXPORTS: dict[str, Export] = {
     "where": elementwise.Where(),
     "window": time.Window(),
     "present": time.Present(),
+    "expression": expressions.Expression(),
+    "attend": attention.Attend(),
 }
 
 

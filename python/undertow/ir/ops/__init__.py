@@ -6,6 +6,8 @@ a file stores it, what it computes in float64, how it is shown, and what passes 
 * `moves`: concat select reshape
 * `frames`: dense depthwise matmul; reduce softmax log_softmax layer_norm; embedding constant
 * `cells`: rnn gru lstm
+* `expressions`: expression
+* `attention`: attend
 * `time`: state_read state_write; window present; and, legal in `Model.run` only, last (of a sequence) flip
 
 Frame ops look at one frame at a time. Ops of time remember; the states of a cell come first in `Node.states`.
@@ -15,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import cells, elementwise, frames, moves, time
+from . import attention, cells, elementwise, expressions, frames, moves, time
 from .base import HIDDEN, INPUT, Frames, Layout, Op, Span, Weight
 from .cells import Cell
 from .time import MAX_TAP
 
-OPS: dict[str, Op] = {op.name: op for room in (elementwise, moves, frames, cells, time) for op in room.OPS}
+_ROOMS = (elementwise, moves, frames, cells, expressions, attention, time)
+OPS: dict[str, Op] = {op.name: op for room in _ROOMS for op in room.OPS}
 
 
 def of_kind(kind: int, params: Sequence[int]) -> Op:

@@ -278,6 +278,8 @@ class Op:
 
     #: whether element i of the output depends on element i of each input and weight alone, counted row by row
     elementwise = False
+    #: whether it may be computed in an expression
+    in_expressions = False
     #: whether its output has elements of its inputs, and nothing else: those of `taken`
     moves = False
     #: whether it has an attribute "activation", which comes last in what it computes

@@ -41,7 +41,7 @@ class Activate(Activated):
     """y = activation(x)"""
 
     name, kinds = "activation", (2,)
-    elementwise = True
+    elementwise = in_expressions = True
 
     def outputs(self, graph: Scope, node: Node) -> Outputs:
         (x,) = inputs(graph, node)
@@ -59,7 +59,7 @@ class Binary(Op):
 
     kinds = (3,)
     n_inputs = 2
-    elementwise = True
+    elementwise = in_expressions = True
 
     def __init__(self, name: str, which: int, function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
         self.name, self.which, self.function = name, which, function
@@ -79,7 +79,7 @@ class Where(Op):
 
     name, kinds = "where", (22,)
     n_inputs = 3
-    elementwise = True
+    elementwise = in_expressions = True
 
     def outputs(self, graph: Scope, node: Node) -> Outputs:
         values = inputs(graph, node)
@@ -98,7 +98,7 @@ class Affine(Op):
 
     name, kinds = "affine", (4,)
     weights = (Weight("scale"), Weight("shift"))
-    elementwise = True
+    elementwise = in_expressions = True
 
     def outputs(self, graph: Scope, node: Node) -> Outputs:
         (x,) = inputs(graph, node)

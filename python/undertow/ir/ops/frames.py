@@ -100,7 +100,7 @@ class Matmul(Op):
 
     name, kinds = "matmul", (21,)
     n_inputs = 2
-    landmark = True
+    landmark = in_expressions = True
 
     def outputs(self, graph: Scope, node: Node) -> Outputs:
         a, b = inputs(graph, node)
@@ -126,6 +126,7 @@ class Reduce(Op):
 
     name, kinds = "reduce", (20,)
     attrs = ("kind",)
+    in_expressions = True
 
     def outputs(self, graph: Scope, node: Node) -> Outputs:
         (x,) = inputs(graph, node)
