@@ -241,7 +241,7 @@ def test_a_first_copy_without_what_is_no_zeros(tmp_path):
         a = a if t == 0 else f.op("Add", a, f.op("MatMul", h, R))
         h = f.op("Tanh", f.op("Add", a, h))
         rows.append(h)
-    assert ops(check(f.save(tmp_path / "m.onnx", [stacked(f, rows)]))).count("state_write") == 2
+    assert len(check(f.save(tmp_path / "m.onnx", [stacked(f, rows)])).states) == 2
 
 
 # -- what only looks like a loop stays one frame --------------------------------------------------------------------

@@ -129,10 +129,10 @@ LOADED: dict[str, tuple[Any, dict[str, str], str]] = {
     "gru, a batch of 20000 states": (step("gru", 20000, 1), {"h": "h_out"}, "dense"),
     "lstm, a batch of 4096": (step("lstm", 4096), {"h": "h_out", "c": "c_out"}, "dense"),
     "rnn, a batch of 20000": (step("rnn", 20000), {"h": "h_out"}, "dense"),
-    "one head of 64 x 64": (outer_products(1, 64), {"S": "S_out"}, "matmul"),
-    "four heads of 64 x 64": (outer_products(4, 64), {"S": "S_out"}, "matmul"),
-    "768 x 16 states": (diagonal(768, 16), {"h": "h_out"}, "reduce"),
-    "2^20 elements": (chain(2**20, "Tanh", "Sigmoid"), {"h": "h_out"}, "state_write"),
+    "one head of 64 x 64": (outer_products(1, 64), {"S": "S_out"}, "expression"),
+    "four heads of 64 x 64": (outer_products(4, 64), {"S": "S_out"}, "expression"),
+    "768 x 16 states": (diagonal(768, 16), {"h": "h_out"}, "expression"),
+    "2^20 elements": (chain(2**20, "Tanh", "Sigmoid"), {"h": "h_out"}, "expression"),
     "an lstm of 1024 units": (step("lstm", 1, 1, 64, 1024), {"h": "h_out", "c": "c_out"}, "lstm"),
 }
 #: name -> (model, states, what the error says)

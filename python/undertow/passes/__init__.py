@@ -14,9 +14,14 @@ from dataclasses import dataclass, field
 from .._progress import tell
 from .._text import shown
 from ..ir.graph import Graph
+from .attention import attend
+from .express import express
+from .filters import depthwise
 from .fuse import fuse, rounds
+from .join_dense import join
 from .layout import order
 from .rebuild_cells import Moved, recover
+from .shifts import window
 from .symmetric_dense import halve
 from .unused import tidy
 
@@ -66,6 +71,37 @@ def _symmetric_dense(graph: Graph) -> Report:
     return Report([f"halved: {shown(name)}, whose rows are mirror images of themselves" for name in halved])
 
 
+def _shifts(graph: Graph) -> Report:
+    windows, moved = window(graph)
+    if windows:
+        tidy(graph)
+    return Report([f"window: {shown(name)}, from a register that shifts" for name in windows], 0, moved)
+
+
+def _attention(graph: Graph) -> Report:
+    names = attend(graph)
+    if names:
+        tidy(graph)
+    return Report([f"attention: {shown(name)}, from a softmax between two products" for name in names])
+
+
+def _filters(graph: Graph) -> Report:
+    if depthwise(graph):
+        tidy(graph)
+    return Report()
+
+
+def _join_dense(graph: Graph) -> Report:
+    join(graph)
+    return Report()
+
+
+def _express(graph: Graph) -> Report:
+    express(graph)
+    tidy(graph)
+    return Report()
+
+
 def _layout(graph: Graph) -> Report:
     order(graph)
     return Report()
@@ -75,9 +111,12 @@ def _layout(graph: Graph) -> Report:
 ESSENTIAL = (
     Pass("tidy", _tidy, "exporters leave nodes that nobody reads, and write the bias of a layer behind it"),
     Pass("cells", _cells, "a cell is found in the formulas that an exporter wrote, before others change them"),
+    Pass("shifts", _shifts, "a register that only shifts is a window, which a stream keeps where nothing moves"),
 )
 PIPELINE = (
     *ESSENTIAL,
+    Pass("attention", _attention, "queries, keys and values are found before others take scales and views for theirs"),
+    Pass("filters", _filters, "a convolution over time is one layer, before others take its weights for scales"),
     Pass("fuse", _fuse, "a layer takes in the scale, shift and activation behind it: fewer nodes, each a call"),
     Pass("symmetric_dense", _symmetric_dense, "needs the scales of `fuse` inside of the matrix whose rows it compares"),
     Pass(
@@ -86,6 +125,10 @@ PIPELINE = (
         "elements are moved to where they are read, by all selections that there are then",
     ),
     Pass("clean", _tidy, "what moved inputs of layers that are gone has no reader any more"),
+    Pass("join_dense", _join_dense, "a product for all that expressions read, which look through its slices"),
+    Pass(
+        "express", _express, "small ops between layers cost their calls: one walk does them all, when views are settled"
+    ),
 )
 
 #: called after each pass, for tests: with the graph, and the name of the pass

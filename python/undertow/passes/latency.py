@@ -125,9 +125,9 @@ class _Lowering:
         op = OPS[node.op]
         zeros_outside = not op.rests and node.inputs[0] in self.old.inputs  # what a flush pushes
         if op.may_be_gated(node) and not zeros_outside and (gate := self._gate(d)):
-            if inputs[1:]:  # a product would leave a gate of NaN or of infinity open behind the end
-                gate = [self.new.add("where", [*gate, inputs[1], *gate], name=self._name("gate"))]
-            inputs[1:] = gate
+            if op.is_gated(node):  # a product would leave a gate of NaN or of infinity open behind the end
+                gate = [self.new.add("where", [*gate, inputs.pop(), *gate], name=self._name("gate"))]
+            inputs += gate
         self.new.add(
             node.op,
             inputs,

@@ -178,7 +178,7 @@ def _starts_in_calls(program: Program, imported: Imported) -> Warned | None:
     kept = {state for name in carried for state, _ in imported.state_inputs.get(name, ())}
     kept |= {f"{state}.before" for state in kept}
     for node in imported.graph.nodes:
-        if not set(node.states) <= kept or OPS[node.op].taps(node) != (0,):
+        if not set(node.states) <= kept or (not node.states and OPS[node.op].taps(node) != (0,)):
             return Warned(
                 f"who calls the file carries {quoted(carried[0])}{' and others' if carried[1:] else ''} from call to "
                 f"call, and {node.op} {quoted(node.name)} starts anew in each; read as a sequence it goes on, as in "

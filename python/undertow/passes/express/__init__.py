@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Small ops between layers become expressions: one walk over the elements of a frame in place of one for each op.
+
+* `maps`: which elements of a frame belong to the elements of a space, as strides along its axes
+* `groups`: which nodes become one expression
+* `states`: which registers are its own, so that a recurrence goes through a block of frames by itself
+* `emit`: the program of a group
+
+A result keeps its operations and their order, so that it keeps its bits (the sign of a zero aside). Selections that
+only repeat, cut or reorder elements are looked through: nothing is copied for them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ...ir.graph import Graph, Node, Value
+from ...ir.ops import OPS
+from .emit import Emitted, Emitter
+from .groups import Group, Groups
+from .states import Owned, owned
+
+#: nodes of a graph up to which groups are looked for
+_MOST_NODES = 4000
+
+
+def express(graph: Graph) -> list[str]:
+    """Replace groups of nodes by expressions, in place; gives the names of those that have states."""
+    if len(graph.nodes) > _MOST_NODES:
+        return []
+    groups = Groups(graph)
+    registers = owned(graph, groups)
+    chosen = [g for g in groups.groups if _is_worth(graph, g, registers.get(g.number, []))]
+    if not chosen:
+        return []
+    return _Rewrite(graph, groups, chosen, registers).run()
+
+
+def _is_worth(graph: Graph, group: Group, registers: list[Owned]) -> bool:
+    looks_through = any(r.axes is not None for m in group.members for r in m.reads)
+    return len(group.members) > 1 or bool(registers) or looks_through
+
+
+@dataclass
+class _Rewrite:
+    graph: Graph
+    groups: Groups
+    chosen: list[Group]
+    registers: dict[int, list[Owned]]
+    renamed: dict[str, str] = field(default_factory=dict)  # what members gave -> what expressions give
+    values: dict[str, Value] = field(default_factory=dict)
+
+    def run(self) -> list[str]:
+        graph = self.graph
+        group_of = {m.node.name: g for g in self.chosen for m in g.members}
+        replaced = {n.name for g in self.chosen for o in self.registers.get(g.number, []) for n in (o.read, o.write)}
+        plain = [n for n in graph.nodes if n.name not in group_of and n.name not in replaced]
+        needed = self._needed(plain)
+        new: list[tuple[int, Node]] = []
+        recurrent = []
+        for group in self.chosen:
+            own = self.registers.get(group.number, [])
+            if not own and not needed.intersection(group.results()):
+                continue
+            name = group.members[-1].node.name
+            emitted = Emitter(graph, group, own, needed, f"{name}.numbers.out").emit()
+            at = max(self.groups.index[m.node.name] for m in group.members)
+            new += [(at, node) for node in self._nodes(name, emitted)]
+            graph.origin.within |= {m.node.name: name for m in group.members if m.node.name != name}
+            if own:
+                recurrent.append(name)
+        nodes = [*((self.groups.index[n.name], n) for n in plain), *new]
+        for _, node in nodes:
+            node.inputs = tuple(self.renamed.get(v, v) for v in node.inputs)
+        graph.outputs = {name: self.renamed.get(v, v) for name, v in graph.outputs.items()}
+        kept = {v for _, node in nodes for v in node.outputs} | set(graph.inputs)
+        graph.values = {name: v for name, v in {**graph.values, **self.values}.items() if name in kept}
+        graph.nodes = _sorted(nodes)
+        return recurrent
+
+    def _needed(self, plain: list[Node]) -> set[str]:
+        """Values that are read by others than the group that makes them."""
+        graph = self.graph
+        units = [(set(n.outputs), set(n.inputs), not n.outputs) for n in plain]
+        for g in self.chosen:
+            own = self.registers.get(g.number, [])
+            reads = g.read() | {v for o in own for v in o.slices}
+            reads -= {o.read.outputs[0] for o in own}
+            units.append((g.results(), reads - g.results(), bool(own)))
+        needed = set(graph.outputs.values())
+        alive: set[int] = set()
+        while True:
+            more = [i for i, (outs, _, always) in enumerate(units) if i not in alive and (always or outs & needed)]
+            if not more:
+                return needed
+            for i in more:
+                alive.add(i)
+                needed |= units[i][1]
+
+    def _nodes(self, name: str, e: Emitted) -> list[Node]:
+        """An expression, and the constant of its numbers."""
+        graph, nodes = self.graph, []
+        if e.constants is not None:
+            numbers = f"{name}.numbers.out"
+            self.values[numbers] = graph.values[numbers] = Value(numbers, e.constants.shape, once=True)
+            weights = {"value": np.asarray(e.constants, np.float32)}
+            nodes.append(Node("constant", f"{name}.numbers", (), (numbers,), weights=weights))
+        attrs = {"program": e.program, "shapes": tuple(graph.shape(v) for v in e.outputs)}
+        expression = Node("expression", name, tuple(e.inputs), (), attrs, states=tuple(e.states))
+        inferred = OPS["expression"].infer(graph, expression)
+        expression.outputs = tuple(f"{name}.{suffix}" for suffix, _ in inferred)
+        for old, output, (_, value) in zip(e.outputs, expression.outputs, inferred, strict=True):
+            self.renamed[old] = output
+            self.values[output] = replace(value, name=output)
+        return [*nodes, expression]
+
+
+def _sorted(placed: list[tuple[int, Node]]) -> list[Node]:
+    """Nodes in an order in which they can run, near the one that they had."""
+    nodes = [node for _, node in placed]
+    maker = {v: i for i, node in enumerate(nodes) for v in node.outputs}
+    waits = [len({maker[v] for v in node.inputs if v in maker}) for node in nodes]
+    users: dict[int, list[int]] = {}
+    for i, node in enumerate(nodes):
+        for k in {maker[v] for v in node.inputs if v in maker}:
+            users.setdefault(k, []).append(i)
+    ready = [(OPS[nodes[i].op].turn, placed[i][0], i) for i, n in enumerate(waits) if n == 0]
+    heapq.heapify(ready)
+    result = []
+    while ready:
+        *_, i = heapq.heappop(ready)
+        result.append(nodes[i])
+        for k in users.get(i, ()):
+            waits[k] -= 1
+            if waits[k] == 0:
+                heapq.heappush(ready, (OPS[nodes[k].op].turn, placed[k][0], k))
+    assert len(result) == len(nodes), "groups wait for each other"
+    return result
+
+
+__all__ = ["express"]
