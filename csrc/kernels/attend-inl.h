@@ -84,8 +84,7 @@ void attend(const AttendArgs& a) {
   }
   softmax(a.scores, a.scores, n, false);
   size_t d = 0;
-  constexpr int kMany = UT_SMALLEST || kCompact ? 1 : 8, kFew = UT_SMALLEST ? 1 : 4;
-  for (; kMany > 1 && d + kMany * kLanes <= a.value_width; d += kMany * kLanes) weigh_values<kMany, true>(a, d);
+  constexpr int kFew = UT_SMALLEST ? 1 : 4;
   for (; kFew > 1 && d + kFew * kLanes <= a.value_width; d += kFew * kLanes) weigh_values<kFew, true>(a, d);
   for (; d + kLanes <= a.value_width; d += kLanes) weigh_values<1, true>(a, d);
   if (kLanes > 1 && d < a.value_width) weigh_values<1, false>(a, d);

@@ -67,54 +67,61 @@ inline float number_in(uint32_t word) {
   return f;
 }
 
-// Small code has one copy of all that elements are made of: kernels of whole frames.
-#if UT_SMALL || UT_ISA_ONE_LANE
-#define UT_ELEMENT UT_NOINLINE
-UT_ELEMENT V activated(const Act& act, V a) {
+// What elements are made of: of a code that is known while compiling, in place; of any other, by the kernels of whole frames, so
+// that there is one copy of it.
+UT_NOINLINE V activated(const Act& act, V a) {
   float v[kLanes];
   store(v, a);
-  activation(v, v, kLanes, act);
+  own_kernels().activation(v, v, kLanes, act);
   return load(v);
 }
-UT_ELEMENT V combined(uint32_t kind, V a, V b) {
+UT_NOINLINE V combined_by_kernel(uint32_t kind, V a, V b) {
   float v[kLanes], w[kLanes];
   store(v, a);
   store(w, b);
   own_kernels().binary[kind](v, v, w, kLanes);
   return load(v);
 }
-#else
-#define UT_ELEMENT UT_INLINE_FN
-UT_ELEMENT V activated(const Act& act, V a) { return activate(act, a); }
-UT_ELEMENT V combined(uint32_t kind, V a, V b) { return binary_of(kind, a, b); }
-#endif
+template <bool kKnown>
+UT_INLINE_FN V combined(uint32_t kind, V a, V b) {
+  if constexpr (kKnown)
+    return binary_of(kind, a, b);
+  else
+    return combined_by_kernel(kind, a, b);
+}
 
 UT_INLINE_FN constexpr bool has_product(uint32_t code) {
   return (code >= kMulPlus && code <= kMulMinusMul) || (code >= kSumOfMul && code <= kSumOfMulMinusMul) || code == kRowSumOfMul;
 }
 
-UT_ELEMENT V element_of(uint32_t code, const Instruction& s, V a, V b, V c, V d) {
-  if (code < kMulAdd) return combined(code, a, b);
+template <bool kKnown>
+UT_INLINE_FN V element_of(uint32_t code, const Instruction& s, V a, V b, V c, V d) {
+  if (code < kMulAdd) return combined<kKnown>(code, a, b);
   if (is_activation(code)) {
-    const uint32_t kind = (code == kFirstActivation ? s.code : code) - kFirstActivation;
-    return activated({kind, number_in(s.x[2]), number_in(s.x[3])}, a);
+    const Act act = {s.code - kFirstActivation, number_in(s.x[2]), number_in(s.x[3])};
+    if constexpr (kKnown)
+      return activation_of(code - kFirstActivation, act.alpha, act.beta, a);
+    else
+      return activated(act, a);
   }
   if (code == kMulAdd) return mul_add(a, b, c);
   if (code == kWhereCode) return flushed(select_lt(vabs(a), set1(1.17549435e-38f), c, b));
   if (!has_product(code)) return a;  // as it is, or reductions of it
-  const V product = combined(kBinMul, a, b);
+  const V product = combined<kKnown>(kBinMul, a, b);
   if (n_arguments(code) == 2) return product;
-  const V other = n_arguments(code) == 4 ? combined(kBinMul, c, d) : c;
-  if (code == kMinusMul) return combined(kBinSub, other, product);
+  const V other = n_arguments(code) == 4 ? combined<kKnown>(kBinMul, c, d) : c;
+  if (code == kMinusMul) return combined<kKnown>(kBinSub, other, product);
   const bool minus = code == kMulMinus || code == kMulMinusMul || code == kSumOfMulMinusMul;
-  return combined(minus ? kBinSub : kBinAdd, product, other);
+  return combined<kKnown>(minus ? kBinSub : kBinAdd, product, other);
 }
+
+UT_NOINLINE V element_of_any(uint32_t code, const Instruction& s, V a, V b, V c, V d) { return element_of<false>(code, s, a, b, c, d); }
 
 template <class Code, class Get>
 UT_INLINE_FN V element_at(Code code, const Instruction& s, const Get& get) {
   const uint32_t n = n_arguments(code);
   const V a = get(0);
-  return element_of(code, s, a, n > 1 ? get(1) : a, n > 2 ? get(2) : a, n > 3 ? get(3) : a);
+  return element_of<true>(code, s, a, n > 1 ? get(1) : a, n > 2 ? get(2) : a, n > 3 ? get(3) : a);
 }
 
 UT_INLINE_FN constexpr uint32_t reduction_of(uint32_t code) {
@@ -140,21 +147,26 @@ UT_NOINLINE void run_any(const Instruction& s, const Tile& t) {
   Arguments<uint32_t, kAnyScalars> x(code, s, t);
   Argument y = argument_of(t, s.y);
   const V start = set1(neutral(kind));
+  constexpr uint32_t kJoins[] = {kBinAdd, kBinMax, kBinMin, kBinMul};  // in the order of ReduceKind
+  const auto join = [&](V u, V v) { return combined_by_kernel(kJoins[kind], u, v); };
   for (size_t r = 0; r < t.rows; ++r, x.end_row()) {
     x.begin_row();
     V parts[kChunkVectors];
     for (V& part : parts) part = start;
     for (size_t j = 0; j < t.width; j += kLanes) {
       const size_t n = t.width - j, i = j / kLanes % kChunkVectors;
-      const V v = element_at(code, s, [&](uint32_t k) { return x.some(k, j, n); });
+      const uint32_t n_arguments_of = n_arguments(code);
+      const V a = x.some(0, j, n);
+      const auto get = [&](uint32_t k) { return k < n_arguments_of ? x.some(k, j, n) : a; };
+      const V v = element_of_any(code, s, a, get(1), get(2), get(3));
       if (last) {  // elements behind the end join without a trace
         float f[kLanes];
         store(f, start);
         store_some(f, v, n);
-        parts[i] = joined(kind, parts[i], load(f));
+        parts[i] = join(parts[i], load(f));
       } else if (over_rows) {
         const V sum = t.first && r == 0 ? start : load_some(y.p + j, n);
-        store_some(y.p + j, code == kRowDot ? mul_add(x.some(0, j, n), x.some(1, j, n), sum) : joined(kind, sum, v), n);
+        store_some(y.p + j, code == kRowDot ? mul_add(a, get(1), sum) : join(sum, v), n);
       } else {
         store_some(y.p + j, v, n);
       }
@@ -273,23 +285,21 @@ void run_instruction(Code code, const Instruction& s, const Tile& t) {
 constexpr bool has_variant(uint32_t code, int scalars) {
   switch (code) {
     case kBinAdd:
-    case kBinMul: return scalars <= 1;
     case kBinSub:
-    case kBinDiv: return scalars <= 2;
-    case kMulAdd:
+    case kBinMul:
     case kMulPlus:
-    case kMulMinus:
-    case kMinusMul:
-    case kMulPlusMul:
-    case kMulMinusMul: return scalars == 0 || scalars == 1 || scalars == 4 || scalars == 5;
     case kRowSumOfMul:
     case kRowDot: return scalars <= 1;
+    case kMulPlusMul: return scalars == 0 || scalars == 1 || scalars == 4 || scalars == 5;
+    case kBinDiv:
     case kBinMax:
+    case kMulAdd:
+    case kMulMinus:
+    case kMulMinusMul:
     case kCopy:
     case kSumOfMul:
-    case kSumOfMulPlusMul:
     case kSumOfMulMinusMul: return scalars == 0;
-    default: return is_activation(code) && scalars == 0;
+    default: return is_activation(code) && code != kFirstActivation && scalars == 0;
   }
 }
 // A code that is compiled by itself: of activations those of gates, of which vectors are many.
@@ -297,9 +307,7 @@ constexpr uint32_t compiled_as(uint32_t code) {
   switch (code - kFirstActivation) {
     case kActTanh:
     case kActSigmoid:
-    case kActSoftplus:
-    case kActExp:
-    case kActSilu: return code;
+    case kActExp: return code;
     default: return is_activation(code) ? uint32_t{kFirstActivation} : code;
   }
 }
@@ -327,17 +335,32 @@ void run_known(const Instruction& s, const Tile& t) {
     const KnownCode<kCode> code;
     int scalars = 0;
     for (uint32_t k = 0; k < n_arguments(kCode); ++k) scalars |= argument_of(t, s.x[k]).scalar << k;
-    if (run_variant<0>(code, scalars, s, t) || run_variant<1>(code, scalars, s, t) || run_variant<2>(code, scalars, s, t) ||
+    if (run_variant<0>(code, scalars, s, t) || run_variant<1>(code, scalars, s, t) ||
         run_variant<4>(code, scalars, s, t) || run_variant<5>(code, scalars, s, t))
       return;
   }
   run_any(s, t);
 }
+
+// Activations that are not compiled by themselves, a row at once.
+void run_activation(const Instruction& s, const Tile& t) {
+  Argument x = argument_of(t, s.x[0]), y = argument_of(t, s.y);
+  if (x.scalar) return run_any(s, t);
+  const Act act = {s.code - kFirstActivation, number_in(s.x[2]), number_in(s.x[3])};
+  size_t rows = t.rows, width = t.width;
+  if (x.row == width && y.row == width) width *= rows, rows = 1;
+  const size_t whole = width / kLanes * kLanes, rest = width - whole;
+  for (size_t r = 0; r < rows; ++r, x.p += x.row, y.p += y.row) {
+    own_kernels().activation(y.p, x.p, whole, act);
+    if (rest != 0) store_some(y.p + whole, activated(act, load_some(x.p + whole, rest)), rest);
+  }
+}
+
 struct InstructionKernels {
   InstructionKernel of[kNumCodes] = {};
   template <uint32_t kCode>
   constexpr void fill() {
-    of[kCode] = run_known<compiled_as(kCode)>;
+    of[kCode] = compiled_as(kCode) == kFirstActivation ? run_activation : run_known<compiled_as(kCode)>;
     if constexpr (kCode + 1 < kNumCodes) fill<kCode + 1>();
   }
 };
