@@ -66,7 +66,7 @@ ut_status check_attend(Check& c) {
 // Rows of one head in a frame.
 void rows_in_frame(HeadRows* to, const float* frame, const Rows& r, size_t head, size_t n) {
   to[0] = {frame + r.offset + head * r.head, n, r.row};
-  to[1] = {nullptr, 0, 0};
+  to[1] = {to[0].x, 0, 0};
 }
 
 // The same in the ring of a window that has gone `passed` frames beyond this one, its own among them. A row is a frame of it.
@@ -76,7 +76,7 @@ void rows_in_ring(HeadRows* to, const OpPlan& window, const Block& b, size_t pas
   const ptrdiff_t at = tap_at(window.weights[0], first) - static_cast<ptrdiff_t>(passed);
   const size_t before_end = ring.ahead_of_end(at), some = n < before_end ? n : before_end;
   to[0] = {ring.frames(at).x + within, some, width};
-  to[1] = {nullptr, 0, 0};
+  to[1] = {to[0].x, 0, 0};
   if (some < n) to[1] = {ring.frames(at + static_cast<ptrdiff_t>(some)).x + within, n - some, width};
 }
 
