@@ -122,6 +122,43 @@ def test_groups_that_wait_for_each_other_stay_apart(rng):
     assert_equal(g, after, rng.normal(size=(5, 16)).astype(np.float32))
 
 
+@pytest.mark.parametrize("kind", ["outputs", "sources", "numbers", "side by side", "alive at once", "states"])
+def test_what_is_too_much_for_one_expression_is_several_or_none(kind, rng):
+    g, n = Graph("many"), 12
+    xs = [g.input(f"x{i}", n) for i in range(3)]
+    y = g.add("mul", xs[:2])
+    if kind == "outputs":
+        for i in range(70):
+            y = g.add("add", [y, xs[i % 3]])
+            g.output(f"y{i}", y)
+    elif kind == "sources":
+        for i in range(90):
+            x = g.add("dense", [xs[i % 3]], weights={"W": rng.normal(size=(n, n)) / n})
+            y = g.add("add", [g.add("mul", [y, x]), x])
+    elif kind == "numbers":
+        for _ in range(80):
+            y = g.add("affine", [y], weights={"scale": rng.normal(size=n), "shift": rng.normal(size=n)})
+            y = g.add("max", [y, xs[2]])
+    elif kind == "side by side":
+        for _ in range(40):
+            wide = {"scale": rng.normal(size=n), "shift": rng.normal(size=n)}
+            x = g.add("dense", [g.add("affine", [xs[0]], weights=wide)], weights={"W": rng.normal(size=(n, n))})
+            y = g.add("add", [y, x])
+    elif kind == "alive at once":
+        many = [g.add(("add", "sub", "max", "min")[i % 4], [xs[i % 3], xs[(i // 3) % 3]]) for i in range(45)]
+        for other in many[::-1] + many:
+            y = g.add("sub", [y, other])
+    else:
+        for i in range(40):
+            h = g.add("state_read", states=[g.state(f"h{i}", n, rng.normal(size=n))])
+            y = g.add("activation", [g.add("add", [h, y])], attrs={"activation": TANH})
+            g.add("state_write", [y], states=[f"h{i}"])
+    g.output("y", y)
+    after = g.copy()
+    express(after)
+    assert_equal(g, after, {f"x{i}": rng.normal(size=(7, n)).astype(np.float32) for i in range(3)})
+
+
 def matrix_state(g, rng, H=2, K=16, V=16):
     """S = d S + k v, y = q S, of heads, as torch writes it: outer products and vectors times matrices."""
     q, k, v = (g.input(name, H * n) for name, n in (("q", K), ("k", K), ("v", V)))

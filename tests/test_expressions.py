@@ -10,7 +10,17 @@ import programs
 import undertow
 from frames import assert_same_bits
 from undertow import reference
-from undertow.ir.ops.programs import Program
+from undertow.graph import Graph
+from undertow.ir.ops.programs import (
+    CODES,
+    INPUT,
+    OUTPUT,
+    Instruction,
+    Operand,
+    Program,
+    dense_strides,
+    reduced_axis,
+)
 from undertow.model import Model
 
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
@@ -67,6 +77,31 @@ def test_a_large_space_goes_in_tiles(seed):
     fused, separate, _ = pair(1000 + seed, most=40000)
     X = frames(fused, np.random.default_rng(seed), 3)
     assert_same_bits(Model.from_graph(fused).run(X), Model.from_graph(separate).run(X))
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 300, 20), (1, 1, 70, 40), (2, 1, 3, 2500), (1, 1, 2000, 3)])
+def test_reductions_go_on_from_tile_to_tile(sizes, isa, rng):
+    """More rows, and longer ones, than a tile has; a slot keeps tiles as small as they are with several of them."""
+    n, space, codes = int(np.prod(sizes)), dense_strides(sizes), [c for c in CODES if reduced_axis(c) is not None]
+    operands = [Operand(INPUT, 0, 0, space), Operand(INPUT, 1, 0, space)]
+    operands += [Operand(OUTPUT, i, 0, dense_strides(sizes, reduced_axis(code))) for i, code in enumerate(codes)]
+    slots = range(len(operands), len(operands) + 6)
+    steps = [Instruction("mul", slots[0], (0, 1)), *(Instruction("add", y, (y - 1, 0)) for y in slots[1:])]
+    arguments = (slots[-1], 1, 0, slots[0])
+    steps += [Instruction(code, 2 + i, arguments[: CODES[code][1]]) for i, code in enumerate(codes)]
+    program = Program(sizes, len(slots), tuple(operands), tuple(steps))
+    shapes = [(n // sizes[reduced_axis(code)],) for code in codes]
+    graphs = []
+    for whole in (True, False):
+        g = Graph("reductions")
+        xs = [g.input(name, n) for name in "ab"]
+        attrs = {"program": program, "shapes": shapes}
+        made = g.add("expression", xs, attrs=attrs) if whole else programs.apart(g, program, xs, [])
+        for code, value in zip(codes, made, strict=True):
+            g.output(code, value)
+        graphs.append(g)
+    X = {name: rng.normal(size=(2, n)).astype(np.float32) for name in "ab"}
+    assert_same_bits(*(Model.from_graph(g, isa=isa).run(X) for g in graphs))
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -9,13 +9,13 @@ from math import prod
 import numpy as np
 
 from ...ir.nodes import Node
-from ...ir.ops.programs import INPUT, LAST, OUTPUT, ROWS, STATE, Instruction, Operand, reduced_axis
+from ...ir.ops.programs import INPUT, LAST, ROWS, STATE, Instruction, Operand, reduced_axis
 from ...ir.ops.programs import Program as Code
 from . import helium
 from .base import Export
 from .elementwise import BINARY, ORDERED, maximum
 from .frames import sums
-from .program import Lines, Place, Program, title
+from .program import Place, Program, title
 from .text import literal
 
 _INDICES = "ijkl"
@@ -229,4 +229,4 @@ def _needed(code: Code) -> list[tuple[int, Instruction]]:
     return steps[::-1]
 
 
-__all__ = ["OUTPUT", "Expression", "Lines"]
+__all__ = ["Expression"]

@@ -95,6 +95,12 @@ class Program:
     def n_elements(self) -> int:
         return prod(self.sizes)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a file may have so many operands, slots and instructions."""
+        few = len(self.operands) <= MAX_OPERANDS and len(self.instructions) <= MAX_INSTRUCTIONS
+        return few and self.n_slots <= MAX_SLOTS
+
     def wrong(self, inputs: Sequence[int], states: Sequence[int], outputs: Sequence[int]) -> str:
         """What no reader would take, given the elements of each input, state and output; "" if there is nothing."""
         return _Check(self, inputs, states, outputs).wrong()

@@ -34,9 +34,12 @@ def express(graph: Graph) -> list[str]:
     groups = Groups(graph)
     registers = owned(graph, groups)
     chosen = [g for g in groups.groups if _is_worth(graph, g, registers.get(g.number, []))]
-    if not chosen:
-        return []
-    return _Rewrite(graph, groups, chosen, registers).run()
+    while chosen:
+        rewrite = _Rewrite(graph, groups, chosen, registers)
+        if not (large := rewrite.too_large()):
+            return rewrite.run()
+        chosen = [g for g in chosen if g.number not in large]
+    return []
 
 
 def _is_worth(graph: Graph, group: Group, registers: list[Owned]) -> bool:
@@ -52,41 +55,54 @@ class _Rewrite:
     registers: dict[int, list[Owned]]
     renamed: dict[str, str] = field(default_factory=dict)  # what members gave -> what expressions give
     values: dict[str, Value] = field(default_factory=dict)
+    plain: list[Node] = field(init=False)  # nodes that stay
+    emitted: list[tuple[Group, Emitted]] = field(init=False)  # of groups that anything needs
+
+    def __post_init__(self) -> None:
+        gone = {m.node.name for g in self.chosen for m in g.members}
+        gone |= {n.name for g in self.chosen for o in self._own(g) for n in (o.read, o.write)}
+        self.plain = [n for n in self.graph.nodes if n.name not in gone]
+        needed = self._needed()
+        self.emitted = [
+            (g, Emitter(self.graph, g, self._own(g), needed, self._numbers(g) + ".out").emit())
+            for g in self.chosen
+            if self._own(g) or needed.intersection(g.results())
+        ]
+
+    def _own(self, group: Group) -> list[Owned]:
+        return self.registers.get(group.number, [])
+
+    def _numbers(self, group: Group) -> str:
+        """The name of a constant."""
+        return self.graph.unique_name(f"{group.members[-1].node.name}.numbers")
+
+    def too_large(self) -> set[int]:
+        """Groups with more outputs, states or numbers at once than an expression has room for."""
+        return {g.number for g, e in self.emitted if not e.program.has_room}
 
     def run(self) -> list[str]:
         graph = self.graph
-        group_of = {m.node.name: g for g in self.chosen for m in g.members}
-        replaced = {n.name for g in self.chosen for o in self.registers.get(g.number, []) for n in (o.read, o.write)}
-        plain = [n for n in graph.nodes if n.name not in group_of and n.name not in replaced]
-        needed = self._needed(plain)
         new: list[tuple[int, Node]] = []
-        recurrent = []
-        for group in self.chosen:
-            own = self.registers.get(group.number, [])
-            if not own and not needed.intersection(group.results()):
-                continue
+        for group, emitted in self.emitted:
             name = group.members[-1].node.name
-            emitted = Emitter(graph, group, own, needed, f"{name}.numbers.out").emit()
             at = max(self.groups.index[m.node.name] for m in group.members)
-            new += [(at, node) for node in self._nodes(name, emitted)]
+            new += [(at, node) for node in self._nodes(name, self._numbers(group), emitted)]
             graph.origin.within |= {m.node.name: name for m in group.members if m.node.name != name}
-            if own:
-                recurrent.append(name)
-        nodes = [*((self.groups.index[n.name], n) for n in plain), *new]
+        nodes = [*((self.groups.index[n.name], n) for n in self.plain), *new]
         for _, node in nodes:
             node.inputs = tuple(self.renamed.get(v, v) for v in node.inputs)
         graph.outputs = {name: self.renamed.get(v, v) for name, v in graph.outputs.items()}
         kept = {v for _, node in nodes for v in node.outputs} | set(graph.inputs)
         graph.values = {name: v for name, v in {**graph.values, **self.values}.items() if name in kept}
         graph.nodes = _sorted(nodes)
-        return recurrent
+        return [group.members[-1].node.name for group, _ in self.emitted if self._own(group)]
 
-    def _needed(self, plain: list[Node]) -> set[str]:
+    def _needed(self) -> set[str]:
         """Values that are read by others than the group that makes them."""
         graph = self.graph
-        units = [(set(n.outputs), set(n.inputs), not n.outputs) for n in plain]
+        units = [(set(n.outputs), set(n.inputs), not n.outputs) for n in self.plain]
         for g in self.chosen:
-            own = self.registers.get(g.number, [])
+            own = self._own(g)
             reads = g.read() | {v for o in own for v in o.slices}
             reads -= {o.read.outputs[0] for o in own}
             units.append((g.results(), reads - g.results(), bool(own)))
@@ -100,14 +116,14 @@ class _Rewrite:
                 alive.add(i)
                 needed |= units[i][1]
 
-    def _nodes(self, name: str, e: Emitted) -> list[Node]:
+    def _nodes(self, name: str, constant: str, e: Emitted) -> list[Node]:
         """An expression, and the constant of its numbers."""
         graph, nodes = self.graph, []
         if e.constants is not None:
-            numbers = f"{name}.numbers.out"
+            numbers = f"{constant}.out"
             self.values[numbers] = graph.values[numbers] = Value(numbers, e.constants.shape, once=True)
             weights = {"value": np.asarray(e.constants, np.float32)}
-            nodes.append(Node("constant", f"{name}.numbers", (), (numbers,), weights=weights))
+            nodes.append(Node("constant", constant, (), (numbers,), weights=weights))
         attrs = {"program": e.program, "shapes": tuple(graph.shape(v) for v in e.outputs)}
         expression = Node("expression", name, tuple(e.inputs), (), attrs, states=tuple(e.states))
         inferred = OPS["expression"].infer(graph, expression)

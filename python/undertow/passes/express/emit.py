@@ -13,7 +13,6 @@ from ...ir.ops.programs import (
     INPUT,
     LAST,
     OUTPUT,
-    ROWS,
     STATE,
     Instruction,
     Operand,
@@ -26,8 +25,6 @@ from .groups import Group, Member, Source
 from .states import Owned
 
 Space = tuple[int, int, int, int]
-#: a number of a step, or what stands in memory
-Reference = "int | _Memory"
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ class Emitter:
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
-    def _argument(self, source: Source) -> int | _Memory:
+    def argument(self, source: Source) -> int | _Memory:
         if source.axes is None and source.value in self.step_of:
             return self.step_of[source.value]
         if register := self.state_of.get(source.value):
@@ -127,7 +124,7 @@ class Emitter:
         return _Memory(INPUT, self.constants, self.n_numbers - array.size, strides)
 
     def _add(self, member: Member) -> None:
-        node, x = member.node, [self._argument(read) for read in member.reads]
+        node, x = member.node, [self.argument(read) for read in member.reads]
         act, code = None, node.op
         if node.op == "affine":
             scale, shift = node.weights["scale"], node.weights["shift"]
@@ -228,7 +225,7 @@ class _Layout:
         ]
         n_steps = len(of.steps)
         for value, to in written:  # what a state was is read last by whoever takes it over as it is
-            if value not in of.step_of and (source := of._argument(Source(value))) != to:
+            if value not in of.step_of and (source := of.argument(Source(value))) != to:
                 copies.append((source, to))
                 last_read[source] = n_steps
         for value, to in written:
@@ -297,4 +294,4 @@ class _Layout:
         return tuple(written), n_slots
 
 
-__all__ = ["ROWS", "Emitted", "Emitter"]
+__all__ = ["Emitted", "Emitter"]

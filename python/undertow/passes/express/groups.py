@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from math import prod
 
 import numpy as np
@@ -17,10 +18,13 @@ from . import maps
 #: elements of a frame up to which its selections are looked through
 MOST_ELEMENTS = 1 << 18
 MOST_MEMBERS = 48
+#: operands of a group; an expression may have some more, of states and outputs
+MOST_OPERANDS = 40
 #: elements of the last axis of a space below which a row costs more than its elements
 LEAST_ROW = 8
 
 
+#: (axis, size) that reductions want of a space
 Fixed = frozenset[tuple[int, int]]
 
 
@@ -48,19 +52,27 @@ class Member:
 
 @dataclass
 class Group:
-    """Members in an order in which they can run, over `n` elements."""
+    """Members in an order in which they can run, over `n` elements; `needs`: nodes before them, of the group or not."""
 
     number: int
     n: int
     members: list[Member] = field(default_factory=list)
     ends: frozenset[int] = frozenset()
-    fixed: frozenset[tuple[int, int]] = frozenset()  # (axis, size) that reductions want
+    fixed: Fixed = frozenset()
+    needs: set[str] = field(default_factory=set)
 
     def results(self) -> set[str]:
         return {m.node.outputs[0] for m in self.members}
 
     def read(self) -> set[str]:
         return {r.value for m in self.members for r in m.reads}
+
+    def operands(self) -> int:
+        """At most so many has an expression of it, but for what it writes to states."""
+        results = self.results()
+        sources = {r for m in self.members for r in m.reads if r.axes is not None or r.value not in results}
+        numbers = sum(len(m.node.weights) for m in self.members)
+        return len(sources) + numbers + sum(m.reduces is not None for m in self.members)
 
 
 class Groups:
@@ -80,6 +92,8 @@ class Groups:
         self.index = {node.name: i for i, node in enumerate(graph.nodes)}
         self.of: dict[str, Group] = {}  # by name of a node
         self.groups: list[Group] = []
+        self._near: dict[str, dict[int, Group]] = {}  # value -> groups that make or read it, by number
+        self._numbers = count()
         self._needs: dict[str, list[str]] = {
             n.name: [self.producer[v].name for v in n.inputs if v in self.producer] for n in graph.nodes
         }
@@ -131,7 +145,7 @@ class Groups:
 
     def source(self, value: str, n: int, indices: np.ndarray | None = None) -> Source:
         """What n elements of a value are, those at `indices` or all, behind views whose maps are even."""
-        best, best_indices = self._behind_reshapes(value), indices
+        best, best_indices = self.behind_reshapes(value), indices
         result = Source(best, *self._even(indices)) if indices is not None else Source(best)
         while (node := self.producer.get(best)) is not None and node.op == "select" and n <= MOST_ELEMENTS:
             taken = node.weights["indices"].reshape(-1)
@@ -140,7 +154,7 @@ class Groups:
             which = int(np.searchsorted(sizes, taken[0], "right")) - 1
             if taken.min() < sizes[which] or taken.max() >= sizes[which + 1]:
                 break
-            best, best_indices = self._behind_reshapes(node.inputs[which]), taken - sizes[which]
+            best, best_indices = self.behind_reshapes(node.inputs[which]), taken - sizes[which]
             if (axes := maps.levels(best_indices)) is None or (axes and axes[0][1] > 1):
                 continue
             whole = (
@@ -155,7 +169,7 @@ class Groups:
         assert axes is not None
         return int(indices[0]), tuple(axes)
 
-    def _behind_reshapes(self, value: str) -> str:
+    def behind_reshapes(self, value: str) -> str:
         while (node := self.producer.get(value)) is not None and node.op == "reshape":
             value = node.inputs[0]
         return value
@@ -167,28 +181,33 @@ class Groups:
 
     def _join(self, member: Member, n: int, ends: frozenset[int], fixed: Fixed) -> bool:
         """Put a member where what it reads is made or read, and join all groups that so belong together."""
-        reads = {r.value for r in member.reads}
-        alone = Group(len(self.groups), n, [member], ends, fixed)
-        if not self._fits(alone, ends, fixed):
+        values = {r.value for r in member.reads}
+        name = member.node.name
+        group = Group(next(self._numbers), n, [member], ends, fixed, set(self._needs[name]))
+        if not self._fits(group, ends, fixed):
             return False
-        group = alone
-        for other in reversed(self.groups):
-            near = other.n == n and (other.results() & reads or reads & other.read())
-            if near and self._together(other, group):
-                other.members = sorted(other.members + group.members, key=lambda m: self.index[m.node.name])
-                other.ends, other.fixed = other.ends | group.ends, other.fixed | group.fixed
-                if group is not alone:
-                    self.groups.remove(group)
+        near = {number: g for v in values for number, g in self._near.get(v, {}).items() if g.n == n}
+        self.groups.append(group)
+        self.of[name] = group
+        for other in sorted(near.values(), key=lambda g: -g.number):
+            if self._together(other, group):
+                self._merge(other, group)
                 group = other
-                self.of.update({m.node.name: group for m in group.members})
-        if group is alone:
-            self.groups.append(group)
-            self.of[member.node.name] = group
+        for value in group.read() | group.results():
+            self._near.setdefault(value, {})[group.number] = group
         return True
 
+    def _merge(self, into: Group, other: Group) -> None:
+        into.members = sorted(into.members + other.members, key=lambda m: self.index[m.node.name])
+        into.ends, into.fixed, into.needs = into.ends | other.ends, into.fixed | other.fixed, into.needs | other.needs
+        self.groups.remove(other)
+        self.of.update({m.node.name: into for m in other.members})
+        for value in other.read() | other.results():
+            self._near.get(value, {}).pop(other.number, None)
+
     def _together(self, a: Group, b: Group) -> bool:
-        fits = len(a.members) + len(b.members) <= MOST_MEMBERS and self._fits(a, b.ends, b.fixed)
-        return fits and self._apart(a, b) and self._apart(b, a)
+        few = len(a.members) + len(b.members) <= MOST_MEMBERS and a.operands() + b.operands() <= MOST_OPERANDS
+        return few and self._fits(a, b.ends, b.fixed) and self._apart(a, b) and self._apart(b, a)
 
     @staticmethod
     def _fits(group: Group, ends: frozenset[int], fixed: Fixed) -> bool:
@@ -212,17 +231,16 @@ class Groups:
             elif read.value in self.producer and self.producer[read.value].name not in inside:
                 todo.append(self.producer[read.value].name)
         # Sources hide views, which stand nowhere: the way back goes through groups as wholes.
-        seen: set[str] = set()
+        seen: set[str | int] = set()
         while todo:
             name = todo.pop()
             if name in names:
                 return False
-            if name in seen:
-                continue
             together = self.of.get(name)
-            for other in [name] if together is None else [m.node.name for m in together.members]:
-                seen.add(other)
-                todo += self._needs[other]
+            key = name if together is None else together.number
+            if key not in seen:
+                seen.add(key)
+                todo += self._needs[name] if together is None else together.needs
         return True
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir.graph import Graph, Node
-from .groups import Group, Groups, Source, is_view
+from .groups import Group, Groups, is_view
 
 
 @dataclass
@@ -97,14 +97,12 @@ def _aligned(group: Group, value: str, size: int) -> bool:
 
 def _slices(groups: Groups, group: Group, value: str) -> list[str] | None:
     """What is written to a register, as values over the group's elements; None where they are none of its own."""
-    value = groups._behind_reshapes(value)
+    value = groups.behind_reshapes(value)
     maker = groups.producer.get(value)
-    parts = (
-        [groups._behind_reshapes(v) for v in maker.inputs] if maker is not None and maker.op == "concat" else [value]
-    )
+    parts = [groups.behind_reshapes(v) for v in maker.inputs] if maker is not None and maker.op == "concat" else [value]
     known = {m.node.outputs[0] for m in group.members if not m.reduces}
     known |= {r.value for m in group.members for r in m.reads if r.axes is None}
     return parts if set(parts) <= known else None
 
 
-__all__ = ["Owned", "Source", "owned"]
+__all__ = ["Owned", "owned"]
