@@ -246,3 +246,76 @@ def test_a_selection_stays_once_or_always():
     last = g.add("last", [flipped], attrs={"reverse": True})
     g.output("y", g.add("select", [last, x], weights={"indices": np.arange(3)}))
     _ordered(g)
+
+
+def _windows(channels, height, width, kernel, padded, taps_last=False):
+    """Places of the elements that each window of an image (channels, height, width) has; 0 is the padding before it."""
+    image = 1 + np.arange(channels * height * width).reshape(channels, height, width)
+    reach = kernel // 2 if padded else 0
+    image = np.pad(image, ((0, 0), (reach, reach), (reach, reach)))
+    windows = np.lib.stride_tricks.sliding_window_view(image, (kernel, kernel), (1, 2))
+    order = (1, 2, 0, 3, 4) if taps_last else (1, 2, 3, 4, 0)
+    return windows.transpose(order).reshape(-1, kernel * kernel * channels)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("kernel, channels", [(3, 12), (5, 4), (3, 1)])
+def test_windows_of_an_image_are_taken_from_one_in_their_order(kernel, channels, padded):
+    rng = np.random.default_rng(kernel)
+    g = Graph()
+    zero, x = g.add("constant", weights={"value": np.zeros(1)}), g.input("x", (channels, 8, 8))
+    indices = _windows(channels, 8, 8, kernel, padded)
+    rows = g.add("select", [zero, x], name="windows", weights={"indices": indices})
+    W = rng.normal(size=(4, indices.shape[1]))
+    g.output("y", g.add("dense", [rows], weights={"W": W}))
+    new = _ordered(g)
+    names = [node.name for node in new.nodes if node.op == "select"]
+    if channels == 1:
+        assert names == ["windows"]
+        return
+    assert names == ["windows_order", "windows"]
+    first = _node(new, "windows_order").weights["indices"].reshape(64, channels)
+    assert np.array_equal(first, np.arange(64 * channels).reshape(channels, 64).T), "channels of a pixel are not last"
+    assert _copied(new) < 0.6 * _copied(g)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_elements_that_are_read_often_stand_as_they_are_read(seed):
+    """Rows that repeat, go round, turn and mix inputs: the frame between has each element once, and bits stay."""
+    rng = np.random.default_rng(seed)
+    g = Graph()
+    zeros = np.zeros(3) if seed % 2 else rng.normal(size=3)
+    inputs = [g.input("a", 40), g.add("constant", weights={"value": zeros}), g.input("b", (4, 30))]
+    length = int(rng.integers(4, 20))
+    pieces = rng.permutation(163)[: 8 * length].reshape(8, length)
+    if seed % 3 == 0:
+        pieces[:, -1] = pieces[:, 0]  # each goes round
+    rows = np.stack([np.roll(pieces[k], rng.integers(length)) for k in rng.integers(0, 8, 50)])
+    if seed % 4 == 0:
+        rows = np.concatenate([rows, rows[:, ::-1]], axis=1)
+    taken = g.add("select", inputs, name="taken", weights={"indices": rows})
+    g.output("y", g.add("dense", [taken], weights={"W": rng.normal(size=(3, rows.shape[1]))}))
+    g.output("shown", taken)
+    new = _ordered(g)
+    assert np.array_equal(_expanded(new), _expanded(g))
+    if order := [node for node in new.nodes if node.name == "taken_order"]:
+        indices = order[0].weights["indices"]
+        assert np.unique(indices).size == indices.size
+        assert _copied(new) < _copied(g)
+
+
+def _expanded(graph):
+    X = {name: np.random.default_rng(5).normal(size=(2, *graph.shape(name))) for name in graph.inputs}
+    return reference.run(graph, X)["shown"]
+
+
+def test_most_windows_change():
+    changed = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        pieces = rng.permutation(160)[:128].reshape(8, 16)
+        g = Graph()
+        taken = g.add("select", [g.input("x", 160)], name="taken", weights={"indices": pieces[rng.integers(0, 8, 60)]})
+        g.output("y", g.add("dense", [taken], weights={"W": rng.normal(size=(3, 16))}))
+        changed += len(_ordered(g).nodes) > len(g.nodes)
+    assert changed == 20

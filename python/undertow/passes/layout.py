@@ -8,7 +8,9 @@ the two stand transposes. Two orders are free and are chosen here:
 * that of the columns of a dense layer or a cell which reads a selection. A column that sees nothing but padding goes.
 
 The second changes the order of a sum, so an output moves by its rounding. Rows of a dense layer that the selection
-behind it leaves out, as pooling does at the edge of an image, are not computed.
+behind it leaves out, as pooling does at the edge of an image, are not computed. A selection that takes elements many
+times, as the windows of an image do, takes them from a frame in which they stand as it reads them, if that is less
+work.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from .fuse import rounds
 _GROUPED = ("int4",)  # precisions whose columns share scales
 _PIECE = 8  # neighbours that the engine copies as one piece
 _BYTES_EACH = 32  # that choosing takes for each element of a selection
+_CALL = 48  # elements that are copied one by one while the engine comes to another node
 
 
 def order(graph: Graph) -> None:
@@ -41,6 +44,7 @@ def order(graph: Graph) -> None:
     for node in [node for node in graph.nodes if node.op == "select"]:
         with suppress(TooMuch):
             room(node.weights["indices"].size, _BYTES_EACH)
+            _take_in_order(graph, node, uses)
             if not exact:
                 _order_columns(graph, node, uses)
             _leave_out_rows(graph, node, uses)
@@ -166,6 +170,70 @@ def _as_read(graph: Graph, node: Node, frames: set[str], size: int) -> np.ndarra
     read = node.weights["indices"].reshape(-1) - start
     _, first = np.unique(np.concatenate([read[(read >= 0) & (read < size)], np.arange(size)]), return_index=True)
     return np.argsort(first, kind="stable")
+
+
+# --- windows ---------------------------------------------------------------------------------------------------------
+
+
+def _take_in_order(graph: Graph, node: Node, uses: _Uses) -> None:
+    """Let a selection take from another, in whose result those are neighbours that it reads one behind the other."""
+    indices = node.weights["indices"]
+    if indices.ndim < 2 or graph.values[node.outputs[0]].once:
+        return
+    rows = indices.reshape(-1, indices.shape[-1])
+    padding = _zeros(graph, node, uses)
+    moved = ~padding[rows]
+    n_distinct = np.unique(rows[moved]).size
+    if rows.size < 2 * n_distinct or n_distinct == 0:
+        return
+    room(rows.size, 4 * _BYTES_EACH)
+    order = _neighbours(rows, moved)
+    table = np.zeros(len(padding), np.int64)
+    table[order] = np.arange(n_distinct)
+    from_order = np.where(moved, table[rows], n_distinct)
+    as_it_is = min(cost(rows), cost(rows[:, np.argsort(rows[moved.sum(axis=1).argmax()], kind="stable")]))
+    if cost(order) + cost(from_order) + _CALL >= as_it_is:
+        return
+    name = f"{node.name}_order"
+    ordered = graph.add("select", node.inputs, name=name, weights={"indices": order.astype(np.int32)})
+    graph.nodes.insert(graph.nodes.index(node), graph.nodes.pop())
+    first, inputs = graph.nodes[graph.nodes.index(node) - 1], [str(ordered)]
+    if not moved.all():
+        inputs.append(graph.add("constant", name=f"{node.name}_zero", weights={"value": np.zeros(1, np.float32)}))
+        graph.nodes.insert(0, graph.nodes.pop())
+    _drop_idle(graph, first)
+    node.inputs, node.attrs["sizes"] = tuple(inputs), tuple(graph.values[v].size for v in inputs)
+    node.weights["indices"] = from_order.reshape(indices.shape).astype(np.int32)
+
+
+def _neighbours(rows: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """The elements that rows read, each once: behind each the one that most rows read there, if most read it there."""
+    n = int(rows.max()) + 1
+    pairs = moved[:, :-1] & moved[:, 1:] & (rows[:, :-1] != rows[:, 1:])
+    keys, times = np.unique(rows[:, :-1][pairs].astype(np.int64) * n + rows[:, 1:][pairs], return_counts=True)
+    before, behind = np.divmod(keys, n)
+    next_of = _most_often(before, behind, times, n)
+    last_of = _most_often(behind, before, times, n)
+    elements = np.unique(rows[moved])
+    order: list[int] = []
+    seen = np.zeros(n, bool)
+    linked = (last_of[elements] >= 0) & (next_of[last_of[elements]] == elements)
+    for head in (*elements[~linked], *elements):  # the second time those that go round
+        at = int(head)
+        while at >= 0 and not seen[at]:
+            seen[at] = True
+            order.append(at)
+            behind_it = int(next_of[at])
+            at = behind_it if behind_it >= 0 and last_of[behind_it] == at else -1
+    return np.array(order)
+
+
+def _most_often(of: np.ndarray, which: np.ndarray, times: np.ndarray, n: int) -> np.ndarray:
+    """For each of n the partner that it has most often, the first of equals; -1 where it has none."""
+    result = np.full(n, -1)
+    order = np.lexsort((-which, times))
+    result[of[order]] = which[order]
+    return result
 
 
 # --- columns ---------------------------------------------------------------------------------------------------------
